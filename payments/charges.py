@@ -1,0 +1,169 @@
+"""Charges: each time Stripe took, or tried to take, money for a contribution.
+
+A row is Stripe's charge as last fetched. A charge that succeeded has one balance transaction,
+which may come later than the charge; when it is there it goes straight to the ledger. To whom a
+charge belongs follows from its payment intent.
+"""
+
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+import stripe
+from sqlalchemy import CheckConstraint, String, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from payments import contributions, db, gateway, ledger, subscriptions
+from payments.contributions import Contribution, ContributionIntent, Frequency
+from payments.money import Money
+from payments.runtime import Runtime
+
+PATIENCE = timedelta(hours=1)  # how long a charge may wait for the invoice that explains it
+
+
+class ChargeStatus(StrEnum):
+    SUCCEEDED = "succeeded"
+    PENDING = "pending"
+    FAILED = "failed"
+
+
+class Charge(db.Base):
+    """One attempt to move money. `amount` is in minor units of what the reader was shown."""
+
+    __tablename__ = "charges"
+    __table_args__ = (CheckConstraint("amount > 0", name="amount_is_positive"), db.is_currency())
+
+    stripe_charge_id: Mapped[db.StripeId] = mapped_column(primary_key=True)
+    stripe_payment_intent_id: Mapped[db.StripeId | None] = mapped_column(index=True)
+    status: Mapped[ChargeStatus] = mapped_column(db.words(ChargeStatus, "status_is_known"))
+    amount: Mapped[db.MinorUnits]
+    currency: Mapped[db.Currency]
+    charged_at: Mapped[db.Moment] = mapped_column(index=True)
+    balance_transaction: Mapped[db.StripeId | None] = mapped_column(String(255), unique=True)
+    synced_at: Mapped[db.Moment]
+
+
+async def sync(rt: Runtime, charge_id: str) -> None:
+    """Fetch a charge as it is now, write it down, and post its balance transaction once it has one."""
+    with gateway.reachable():
+        fetched = await rt.stripe.v1.charges.retrieve_async(
+            charge_id, {"expand": ["balance_transaction"]}
+        )
+    await absorb(rt, fetched)
+
+
+async def absorb(rt: Runtime, fetched: stripe.Charge) -> None:
+    """Write down a charge just fetched. Its balance transaction must be expanded or null."""
+    intent = gateway.id_of(fetched.payment_intent)
+    if intent is not None and not await _is_linked(rt, intent):
+        await _attribute(rt, fetched, intent)
+    async with rt.sessions.begin() as session:
+        await _write(rt, session, fetched, intent)
+        if isinstance(fetched.balance_transaction, stripe.BalanceTransaction):
+            await ledger.record(session, [fetched.balance_transaction])
+        await post_waiting(session, now=rt.now())
+
+
+async def _is_linked(rt: Runtime, intent: str) -> bool:
+    async with rt.sessions() as session:
+        return await session.get(ContributionIntent, intent) is not None
+
+
+async def _attribute(rt: Runtime, fetched: stripe.Charge, intent: str) -> None:
+    """Tie the charge's payment intent to a contribution, if anything tells which."""
+    claimed = gateway.metadata_of(fetched, "contribution_id")
+    async with rt.sessions() as session:
+        owner = claimed if await contributions.exists(session, claimed) else None
+    if owner is None and (invoice := await _invoice_of(rt, intent)) is not None:
+        owner = await subscriptions.owner_of(rt, invoice)
+    async with rt.sessions.begin() as session:
+        if owner is None and _is_an_orphan(rt, fetched, claimed):
+            owner = await contributions.adopt(
+                session,
+                intent,
+                claimed_id=claimed,
+                money=Money(fetched.amount, fetched.currency),
+                frequency=Frequency.ONCE,
+                now=rt.now(),
+            )
+        if owner is not None:
+            await contributions.link(session, intent, owner)
+
+
+async def _invoice_of(rt: Runtime, intent: str) -> stripe.Invoice | None:
+    """The invoice a payment intent pays. A first payment is made before its invoice exists."""
+    with gateway.reachable():
+        found = await rt.stripe.v1.invoice_payments.list_async(
+            {
+                "payment": {"type": "payment_intent", "payment_intent": intent},
+                "expand": ["data.invoice"],
+            }
+        )
+    invoice = found.data[0].invoice if found.data else None
+    return invoice if isinstance(invoice, stripe.Invoice) else None
+
+
+def _is_an_orphan(rt: Runtime, fetched: stripe.Charge, claimed: str | None) -> bool:
+    """Whether money was taken that names a contribution we lost, or that nothing came to explain."""
+    if fetched.status != "succeeded":
+        return False
+    waited = rt.now() - datetime.fromtimestamp(fetched.created, UTC)
+    return claimed is not None or waited > PATIENCE
+
+
+async def _write(
+    rt: Runtime, session: AsyncSession, fetched: stripe.Charge, intent: str | None
+) -> None:
+    row = {
+        "status": ChargeStatus(fetched.status),
+        "balance_transaction": gateway.id_of(fetched.balance_transaction),
+        "synced_at": rt.now(),
+    }
+    await session.execute(
+        insert(Charge)
+        .values(
+            stripe_charge_id=fetched.id,
+            stripe_payment_intent_id=intent,
+            amount=fetched.amount,
+            currency=fetched.currency,
+            charged_at=datetime.fromtimestamp(fetched.created, UTC),
+            **row,
+        )
+        .on_conflict_do_update(index_elements=["stripe_charge_id"], set_=row)
+    )
+
+
+async def post_waiting(session: AsyncSession, *, now: datetime) -> int:
+    """Post what waits for the books and can be explained by now. Gives how many were posted.
+
+    A charge waits until its contribution is known, because that decides which income it is.
+    """
+    waiting = await ledger.waiting(session)
+    if not waiting:
+        return 0
+    about = [bt.charge for bt in waiting if bt.charge is not None]
+    rows = await session.execute(
+        select(Charge.stripe_charge_id, Contribution.id, Contribution.frequency)
+        .join(
+            ContributionIntent,
+            ContributionIntent.stripe_payment_intent_id == Charge.stripe_payment_intent_id,
+        )
+        .join(Contribution, Contribution.id == ContributionIntent.contribution_id)
+        .where(Charge.stripe_charge_id.in_(about))
+    )
+    owners = {charge: ledger.Owner(owner, str(frequency)) for charge, owner, frequency in rows}
+    return await ledger.post(session, waiting, owners=owners, now=now)
+
+
+async def explain(rt: Runtime, *, limit: int = 200) -> int:
+    """Fetch the charges that recorded money waits for. Gives how many were fetched.
+
+    This is how money arrives whole when no webhook does, and how an orphan is adopted in the end.
+    """
+    async with rt.sessions() as session:
+        rows = await ledger.waiting(session)
+    lacking = dict.fromkeys(bt.charge for bt in rows if bt.charge is not None)
+    for charge_id in list(lacking)[:limit]:
+        await sync(rt, charge_id)
+    return len(lacking)

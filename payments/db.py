@@ -1,0 +1,85 @@
+"""The database: one PostgreSQL, one declarative base, two roles.
+
+Times are aware and in UTC. Money is whole minor units in a bigint beside its currency. The service
+works as the role `payments_app`, which may not change or remove a row of the books; only
+migrations run as the owner. A transaction is opened at a door or around one unit of work, and
+never held across a network call.
+"""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated
+
+from psycopg import AsyncConnection
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, Enum, MetaData, String
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.orm import DeclarativeBase, mapped_column
+
+APP_ROLE = "payments_app"
+NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+Sessions = async_sessionmaker[AsyncSession]
+
+# Column kinds. A Stripe id is at most 255 characters; ours are 32 hexadecimal digits.
+StripeId = Annotated[str, mapped_column(String(255))]
+OurId = Annotated[str, mapped_column(String(32))]
+Currency = Annotated[str, mapped_column(String(3))]
+MinorUnits = Annotated[int, mapped_column(BigInteger)]
+Moment = Annotated[datetime, mapped_column(DateTime(timezone=True))]
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMES)
+
+
+def words(kind: type[StrEnum], name: str) -> Enum:
+    """A column that holds one of the words of `kind`, kept by a CHECK of that name."""
+    return Enum(
+        kind,
+        native_enum=False,
+        create_constraint=True,
+        name=name,
+        length=40,
+        values_callable=lambda members: [member.value for member in members],
+    )
+
+
+def is_currency(column: str = "currency") -> CheckConstraint:
+    return CheckConstraint(f"{column} ~ '^[a-z]{{3}}$'", name=f"{column}_is_a_code")
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def engine(url: str, *, pool_size: int = 10, role: str | None = APP_ROLE) -> AsyncEngine:
+    """An engine whose connections work as `role` and speak UTC."""
+    options = "-c timezone=UTC -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
+    if role is not None:
+        options += f" -c role={role}"
+    return create_async_engine(
+        url, pool_size=pool_size, max_overflow=0, pool_timeout=10, connect_args={"options": options}
+    )
+
+
+def sessions(of: AsyncEngine) -> Sessions:
+    return async_sessionmaker(of, expire_on_commit=False)
+
+
+async def raw(session: AsyncSession) -> AsyncConnection:
+    """The driver's own connection, in the session's transaction: for procrastinate and for COPY."""
+    connection = await session.connection()
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert isinstance(driver, AsyncConnection)
+    return driver

@@ -1,0 +1,133 @@
+"""Jobs: work that is promised in the same transaction as the row that causes it.
+
+The engine is procrastinate, on our own PostgreSQL. A bell for an object is one job with that
+object's lock: it never runs twice at once, and bells that ring while one is waiting fold into it.
+A bell that rings while it runs queues one more, so nothing newer than the fetch is missed.
+
+The statement below writes the engine's table itself, because the engine's own call raises on a
+folded bell and that error would take the webhook's row down with it: an event answered 200 and
+lost. It leans on one partial unique index of the engine; `tests/test_jobs.py` notices when that
+changes. A failed attempt is rung anew by the same statement and not by the engine's retry, which
+breaks on the same index when a newer bell is waiting.
+"""
+
+import random
+from collections.abc import Mapping
+from datetime import timedelta
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+QUEUE = "sync"
+TASK = "sync"
+ATTEMPTS = 12
+LONGEST_WAIT = timedelta(hours=1)
+
+# One row of `bells(object_type, object_id, attempt, run_at)` is one job.
+RING = f"""
+    INSERT INTO procrastinate_jobs (queue_name, task_name, lock, queueing_lock, args, scheduled_at)
+    SELECT DISTINCT ON (object_type, object_id)
+           '{QUEUE}', '{TASK}', object_type || ':' || object_id, object_type || ':' || object_id,
+           jsonb_build_object(
+               'object_type', object_type, 'object_id', object_id, 'attempt', attempt),
+           run_at
+      FROM bells
+     ORDER BY object_type, object_id
+        ON CONFLICT (queueing_lock) WHERE status = 'todo'
+        DO UPDATE SET scheduled_at = NULL
+         WHERE procrastinate_jobs.scheduled_at IS NOT NULL AND EXCLUDED.scheduled_at IS NULL
+"""  # noqa: S608 - two constants of this module
+_ONE = text(
+    """
+    WITH bells AS (
+        SELECT CAST(:object_type AS text) AS object_type, CAST(:object_id AS text) AS object_id,
+               CAST(:attempt AS int) AS attempt,
+               CASE WHEN CAST(:wait AS float8) > 0
+                    THEN now() + make_interval(secs => CAST(:wait AS float8)) END AS run_at
+    )"""
+    + RING
+)
+
+
+async def ring(
+    session: AsyncSession,
+    object_type: str,
+    object_id: str,
+    *,
+    attempt: int = 1,
+    wait: timedelta = timedelta(),
+) -> None:
+    """Ask for one object to be synced, at once or after `wait`, if this transaction commits."""
+    await session.execute(
+        _ONE,
+        {
+            "object_type": object_type,
+            "object_id": object_id,
+            "attempt": attempt,
+            "wait": wait.total_seconds(),
+        },
+    )
+
+
+def pause_before(attempt: int) -> timedelta:
+    """How long to wait before this attempt: doubling, capped, with jitter."""
+    longest = min(timedelta(seconds=2**attempt), LONGEST_WAIT)
+    return longest * random.uniform(0.5, 1)  # noqa: S311 - spreads load, hides nothing
+
+
+_STALLED = """
+    SELECT job.id, job.worker_id
+      FROM procrastinate_jobs AS job
+      LEFT JOIN procrastinate_workers AS worker ON worker.id = job.worker_id
+     WHERE job.status = 'doing'
+       AND (worker.id IS NULL OR worker.last_heartbeat < now() - make_interval(secs => :silence))
+     ORDER BY job.id
+     LIMIT 100
+"""
+# The owner is part of the claim: a job that a living worker has since picked up is not touched.
+_GIVE_BACK = """
+    UPDATE procrastinate_jobs AS job
+       SET status = CAST(CASE
+               WHEN job.attempts + 1 >= :attempts THEN 'failed'
+               WHEN EXISTS (SELECT 1 FROM procrastinate_jobs AS newer
+                             WHERE newer.queueing_lock = job.queueing_lock
+                               AND newer.status = 'todo') THEN 'cancelled'
+               ELSE 'todo' END AS procrastinate_job_status),
+           attempts = job.attempts + 1, worker_id = NULL
+     WHERE job.id = :id AND job.status = 'doing' AND job.worker_id IS NOT DISTINCT FROM :owner
+ RETURNING job.id
+"""
+
+
+async def give_back_stalled(
+    session: AsyncSession, *, silence: timedelta = timedelta(seconds=30)
+) -> int:
+    """Give back the jobs of workers that have died. Gives how many."""
+    stalled = await session.execute(text(_STALLED), {"silence": silence.total_seconds()})
+    back = 0
+    for job_id, owner in stalled.all():
+        claimed = await session.scalar(
+            text(_GIVE_BACK), {"id": job_id, "owner": owner, "attempts": ATTEMPTS}
+        )
+        back += claimed is not None
+    return back
+
+
+async def prune(session: AsyncSession, *, keep: timedelta = timedelta(days=7)) -> None:
+    """Remove jobs that ended long ago, except the failed: those are for a person."""
+    await session.execute(
+        text(
+            "DELETE FROM procrastinate_jobs WHERE status IN ('succeeded', 'cancelled', 'aborted')"
+            " AND id NOT IN (SELECT job_id FROM procrastinate_events"
+            "                 WHERE at > now() - make_interval(secs => :keep))"
+        ),
+        {"keep": keep.total_seconds()},
+    )
+
+
+async def waiting(session: AsyncSession) -> Mapping[str, int]:
+    """How many jobs are in each state."""
+    rows = await session.execute(
+        text("SELECT CAST(status AS text), count(*) FROM procrastinate_jobs GROUP BY 1 ORDER BY 1")
+    )
+    return {str(status): int(count) for status, count in rows}

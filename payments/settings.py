@@ -1,0 +1,172 @@
+"""The settings: read once from the environment, checked, frozen.
+
+Every name starts with `PAYMENTS_`. A name that is not in the table below is an error, so a
+misspelt setting never passes in silence. Each secret may come from a file instead:
+`PAYMENTS_STRIPE_API_KEY_FILE` holds the path of a file whose text is the value.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+STRIPE_API = "https://api.stripe.com"
+PREFIX = "PAYMENTS_"
+SECRETS = ("database_url", "stripe_api_key", "stripe_webhook_secrets")
+
+
+class SettingsError(Exception):
+    """The environment is not usable. Each line names one setting and what is wrong with it."""
+
+
+class Settings(BaseModel):
+    """What an operator decides. `payments config` prints it with the secrets masked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    database_url: SecretStr = Field(
+        description="PostgreSQL 15 or newer: postgresql+psycopg://user:password@host/name"
+    )
+    base_url: str = Field(description="where readers reach this service, without a trailing slash")
+    stripe_api_key: SecretStr = Field(description="Stripe secret or restricted key")
+    stripe_webhook_secrets: tuple[SecretStr, ...] = Field(
+        description="signing secrets of the webhook endpoint, newest first; at most two"
+    )
+    stripe_api_base: str = Field(STRIPE_API, description="another address of Stripe's API")
+    stripe_requests_per_second: int = Field(
+        15, ge=1, le=100, description="the budget of one worker for reads from Stripe"
+    )
+    publication: str = Field("The newsroom", min_length=1, max_length=80)
+    support_contact: str = Field(
+        "", max_length=200, description="an address or page where a reader finds help"
+    )
+    statement: str = Field(
+        "", max_length=22, description="what a reader's bank statement will show"
+    )
+    accounting_zone: str = Field("UTC", description="IANA zone in which finance counts months")
+    currency: str = Field("usd", description="the currency offered first")
+    maximum_gift: int | None = Field(
+        None, gt=0, description="the most one gift may be, in minor units; default: a table"
+    )
+    environment: str = Field("production", pattern="^(production|demo|test)$")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
+
+    @field_validator("stripe_webhook_secrets", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("base_url", "stripe_api_base")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be an http or https address")
+        if parts.path not in ("", "/") or parts.query or parts.fragment:
+            raise ValueError("must have no path, query or fragment")
+        if parts.scheme == "http" and not _is_loopback(parts.hostname):
+            raise ValueError("must be https, except on this machine")
+        return value.rstrip("/")
+
+    @field_validator("stripe_webhook_secrets")
+    @classmethod
+    def _webhook_secrets(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if not 1 <= len(value) <= 2:
+            raise ValueError("must hold one or two secrets")
+        for secret in value:
+            if not re.fullmatch(r"whsec_[!-~]{26,250}", secret.get_secret_value()):
+                raise ValueError("each must start with whsec_ and have 32 characters or more")
+        return value
+
+    @field_validator("stripe_api_key")
+    @classmethod
+    def _api_key(cls, value: SecretStr) -> SecretStr:
+        if not re.fullmatch(r"(sk|rk)_(test|live)_\w{8,}", value.get_secret_value()):
+            raise ValueError("must be a secret or restricted key: sk_test_…, rk_live_…")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith("postgresql+psycopg://"):
+            raise ValueError("must start with postgresql+psycopg://")
+        return value
+
+    @field_validator("accounting_zone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError("must be an IANA zone such as Europe/Amsterdam")
+        return value
+
+    @model_validator(mode="after")
+    def _live_is_live(self) -> Self:
+        if self.livemode and self.stripe_api_base != STRIPE_API:
+            raise ValueError("PAYMENTS_STRIPE_API_BASE may not be changed with a live key")
+        return self
+
+    @property
+    def livemode(self) -> bool:
+        """Whether the Stripe key moves real money."""
+        return "_live_" in self.stripe_api_key.get_secret_value()
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.accounting_zone)
+
+    @property
+    def secure(self) -> bool:
+        """Whether readers reach us by https, so that cookies can say so."""
+        return self.base_url.startswith("https://")
+
+    @property
+    def webhook_keys(self) -> tuple[bytes, ...]:
+        return tuple(s.get_secret_value().encode() for s in self.stripe_webhook_secrets)
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings, or raise SettingsError naming every setting that is wrong."""
+    environ = os.environ if environ is None else environ
+    given = {k: v for k, v in environ.items() if k.startswith(PREFIX)}
+    problems: list[str] = []
+    for name in SECRETS:
+        key = f"{PREFIX}{name.upper()}_FILE"
+        if (path := given.pop(key, None)) is not None:
+            try:
+                given[f"{PREFIX}{name.upper()}"] = Path(path).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                problems.append(f"{key}: {type(error).__name__}: cannot read {path}")
+    values = {k.removeprefix(PREFIX).lower(): v for k, v in given.items()}
+    for name in sorted(set(values) - set(Settings.model_fields)):
+        problems.append(f"{PREFIX}{name.upper()}: there is no such setting")
+        del values[name]
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        for item in error.errors(include_input=False, include_url=False):
+            name = ".".join(str(part) for part in item["loc"][:1]).upper()
+            words = item["msg"].removeprefix("Value error, ")
+            problems.append(f"{PREFIX}{name}: {words}" if name else words)
+        raise SettingsError("\n".join(problems)) from None
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return settings
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "127.0.0.1", "::1")

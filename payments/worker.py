@@ -1,0 +1,179 @@
+"""The clock's door: one task that syncs an object, and the schedules. Each is a few lines that
+call a verb.
+
+Schedules may run late, twice or not at all: every verb here gives the same end whichever happens.
+A schedule that was missed while the worker was down runs when it comes back.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import procrastinate
+import structlog
+from procrastinate import JobContext
+from procrastinate.testing import InMemoryConnector
+from sqlalchemy.engine import make_url
+from stripe import InvalidRequestError
+
+from payments import alarms, balance, books, contributions, db, jobs
+from payments.alarms import AlarmKind
+from payments.runtime import Runtime
+from webhooks import VERBS, sweeps
+
+log = structlog.get_logger("payments.worker")
+MISSED = 365 * 24 * 3600  # seconds: a schedule missed for however long still runs once
+app = procrastinate.App(
+    connector=InMemoryConnector(),  # replaced by `opened`
+    periodic_defaults={"max_delay": MISSED},
+)
+CONCURRENCY = 8
+RESTART_AFTER = 2.0
+
+
+def _runtime(context: JobContext) -> Runtime:
+    rt = context.additional_context["rt"]
+    assert isinstance(rt, Runtime)
+    return rt
+
+
+@app.task(name=jobs.TASK, queue=jobs.QUEUE, pass_context=True)
+async def sync(context: JobContext, object_type: str, object_id: str, attempt: int) -> None:
+    """Bring what we know of one of Stripe's objects up to date."""
+    rt = _runtime(context)
+    try:
+        await VERBS[object_type](rt, object_id)
+    except Exception as error:
+        if isinstance(error, InvalidRequestError) and error.code == "resource_missing":
+            log.warning("object_is_gone", object_type=object_type)
+            return
+        await _again(rt, object_type, object_id, attempt + 1)
+        log.warning("sync_failed", object_type=object_type, attempt=attempt, exc_info=True)
+        if attempt >= jobs.ATTEMPTS:
+            raise
+
+
+async def _again(rt: Runtime, object_type: str, object_id: str, attempt: int) -> None:
+    """Promise another attempt, or call a person after the last one."""
+    async with rt.sessions.begin() as session:
+        if attempt <= jobs.ATTEMPTS:
+            wait = jobs.pause_before(attempt)
+            await jobs.ring(session, object_type, object_id, attempt=attempt, wait=wait)
+        else:
+            await alarms.sound(session, AlarmKind.STUCK, subject=object_id, now=rt.now())
+
+
+def _every(cron: str, name: str) -> Callable[[Callable[[Runtime], Awaitable[object]]], None]:
+    """Run a verb on a schedule, one at a time however many workers there are."""
+
+    def register(verb: Callable[[Runtime], Awaitable[object]]) -> None:
+        async def scheduled(context: JobContext, timestamp: int) -> None:  # noqa: ARG001
+            await verb(_runtime(context))
+
+        task = app.task(
+            name=name, queue="schedule", lock=name, queueing_lock=name, pass_context=True
+        )(scheduled)
+        app.periodic(cron=cron)(task)
+
+    return register
+
+
+@_every("* * * * *", "take_up_started")
+async def _take_up_started(rt: Runtime) -> None:
+    await contributions.take_up_started(rt)
+
+
+@_every("* * * * *", "give_back_stalled")
+async def _give_back_stalled(rt: Runtime) -> None:
+    async with rt.sessions.begin() as session:
+        await jobs.give_back_stalled(session)
+
+
+@_every("*/5 * * * *", "import_balance")
+async def _import_balance(rt: Runtime) -> None:
+    await balance.import_new(rt)
+
+
+@_every("*/15 * * * *", "sweep_undelivered")
+async def _sweep_undelivered(rt: Runtime) -> None:
+    await sweeps.undelivered(rt)
+
+
+@_every("*/10 * * * *", "sweep_unsettled")
+async def _sweep_unsettled(rt: Runtime) -> None:
+    await sweeps.unsettled(rt)
+
+
+@_every("7 * * * *", "check_books")
+async def _check_books(rt: Runtime) -> None:
+    await books.check_and_alarm(rt)
+
+
+@_every("23 3 * * *", "tidy")
+async def _tidy(rt: Runtime) -> None:
+    async with rt.sessions.begin() as session:
+        await contributions.forget_request_keys(session, rt.now())
+        await jobs.prune(session)
+
+
+def _connector(rt: Runtime) -> procrastinate.PsycopgConnector:
+    url = make_url(rt.settings.database_url.get_secret_value()).set(drivername="postgresql")
+    return procrastinate.PsycopgConnector(
+        conninfo=url.render_as_string(hide_password=False),
+        kwargs={"options": f"-c role={db.APP_ROLE} -c timezone=UTC"},
+        min_size=1,
+        max_size=CONCURRENCY + 2,
+    )
+
+
+@asynccontextmanager
+async def opened(rt: Runtime) -> AsyncIterator[procrastinate.App]:
+    """The engine, connected to this runtime's database."""
+    with app.replace_connector(_connector(rt)) as connected:
+        async with connected.open_async():
+            yield connected
+
+
+async def drain(rt: Runtime, *, concurrency: int = CONCURRENCY) -> None:
+    """Do every job that is due now, and stop."""
+    async with opened(rt) as connected:
+        await connected.run_worker_async(
+            queues=[jobs.QUEUE],
+            wait=False,
+            concurrency=concurrency,
+            listen_notify=False,
+            install_signal_handlers=False,
+            delete_jobs="successful",
+            additional_context={"rt": rt},
+        )
+
+
+async def work(rt: Runtime, *, stop: asyncio.Event, concurrency: int = CONCURRENCY) -> None:
+    """Work until `stop` is set, then finish the jobs in hand.
+
+    The engine's worker returns, without an error, when it loses its database: it is started again.
+    """
+    while not stop.is_set():
+        running = asyncio.create_task(_run(rt, concurrency))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not stop.is_set():
+            log.warning("worker_lost_its_database", exc_info=running.exception())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), RESTART_AFTER)
+        running.cancel()
+        stopping.cancel()
+        await asyncio.gather(running, stopping, return_exceptions=True)
+
+
+async def _run(rt: Runtime, concurrency: int) -> None:
+    async with opened(rt) as connected:
+        await connected.run_worker_async(
+            concurrency=concurrency,
+            fetch_job_polling_interval=1.0,
+            delete_jobs="successful",
+            shutdown_graceful_timeout=20,
+            install_signal_handlers=False,
+            additional_context={"rt": rt},
+        )

@@ -1,0 +1,200 @@
+"""The way in for Stripe's events: verify, keep, ring. Nothing is applied and nothing personal is
+read.
+
+The signature is checked over the raw bytes; five fields are decoded; the event and the job for its
+object are written in one statement, and the answer is 200 only after its commit. Events that
+arrive together share a statement, so a busy minute costs few commits and still no event is
+answered before its own.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+import psycopg
+from sqlalchemy import String
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.orm import Mapped, mapped_column
+
+from payments import db, jobs
+from payments.errors import BadWebhook, DatabaseUnavailable
+
+MAX_BODY = 256 * 1024
+MAX_HEADER = 1024
+TOLERANCE = 300  # seconds, to either side
+MAX_BATCH = 256
+
+Word = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_.\-]+\Z", max_length=255)]
+
+
+class StripeEvent(db.Base):
+    """An event Stripe told us of. Kept for ever by its id; the body is never kept."""
+
+    __tablename__ = "stripe_events"
+
+    id: Mapped[db.StripeId] = mapped_column(primary_key=True)
+    type: Mapped[str] = mapped_column(String(255))
+    object_type: Mapped[str] = mapped_column(String(255))
+    object_id: Mapped[db.StripeId | None]
+    api_version: Mapped[str | None] = mapped_column(String(255))
+    created: Mapped[db.Moment]
+    received_at: Mapped[db.Moment]
+
+
+class Named(msgspec.Struct, frozen=True):
+    """The object an event is about. A preview, such as `invoice.upcoming`, has no id."""
+
+    object: Word
+    id: Word | None = None
+
+
+class Data(msgspec.Struct, frozen=True):
+    object: Named
+
+
+class Bell(msgspec.Struct, frozen=True):
+    """All that is read of an event."""
+
+    id: Word
+    type: Word
+    created: Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799)]
+    livemode: bool
+    data: Data
+    api_version: Word | None = None
+    account: Word | None = None
+
+
+_decoder = msgspec.json.Decoder(Bell)
+_MOMENT = re.compile(r"[0-9]{1,12}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def verify(body: bytes, header: str, *, keys: Sequence[bytes], now: datetime) -> None:
+    """Check Stripe's signature, or raise BadWebhook.
+
+    The header is `t=<seconds>,v1=<hex>` with up to four v1 parts; other schemes are passed over.
+    https://docs.stripe.com/webhooks#verify-manually
+    """
+    if len(header) > MAX_HEADER or not header.isascii():
+        raise BadWebhook("The signature header is malformed.")
+    parts = [part.partition("=")[::2] for part in header.split(",")]
+    moments = [value for scheme, value in parts if scheme == "t"]
+    digests = [value for scheme, value in parts if scheme == "v1"]
+    if len(moments) != 1 or not _MOMENT.fullmatch(moments[0]):
+        raise BadWebhook("The signature header has no single timestamp.")
+    if not 1 <= len(digests) <= 4 or not all(_DIGEST.fullmatch(digest) for digest in digests):
+        raise BadWebhook("The signature header has no valid v1 signature.")
+    if abs(now.timestamp() - int(moments[0])) > TOLERANCE:
+        raise BadWebhook("The signature is too old or from the future.")
+    signed = moments[0].encode() + b"." + body
+    for key in keys:
+        expected = hmac.new(key, signed, hashlib.sha256).hexdigest()
+        if any(hmac.compare_digest(expected, digest) for digest in digests):
+            return
+    raise BadWebhook("The signature does not match the body.")
+
+
+def decode(body: bytes, *, livemode: bool) -> Bell:
+    """Read the five fields of an event for this account and mode, or raise BadWebhook."""
+    try:
+        str(body, "utf-8")  # msgspec looks only at the fields it keeps
+        bell = _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadWebhook("The body is not a Stripe event.") from error
+    if bell.livemode is not livemode:
+        mode = "live" if livemode else "test"
+        raise BadWebhook(f"This service is in {mode} mode and the event is not.")
+    if bell.account is not None:
+        raise BadWebhook("The event is about another account.")
+    return bell
+
+
+_KEEP = f"""
+    WITH delivered AS (
+        SELECT * FROM unnest(
+            %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::bool[]
+        ) AS d(id, type, object_type, object_id, api_version, created, rings)
+    ), stored AS (
+        INSERT INTO stripe_events
+               (id, type, object_type, object_id, api_version, created, received_at)
+        SELECT DISTINCT ON (id) id, type, object_type, object_id, api_version, created, %s
+          FROM delivered ORDER BY id
+            ON CONFLICT DO NOTHING
+        RETURNING id
+    ), bells AS (
+        SELECT object_type, object_id, 1 AS attempt, NULL::timestamptz AS run_at
+          FROM delivered JOIN stored USING (id) WHERE rings
+    ), rung AS ({jobs.RING} RETURNING 1)
+    SELECT id FROM stored
+"""  # noqa: S608 - one constant of ours
+
+
+class Inbox:
+    """Keeps events, several in a statement when several come at once."""
+
+    def __init__(self, engine: AsyncEngine, *, rings: frozenset[str]) -> None:
+        self._engine = engine
+        self._rings = rings
+        self._pending: list[tuple[Bell, datetime, asyncio.Future[bool]]] = []
+        self._flushing: asyncio.Task[None] | None = None
+
+    async def keep(self, bell: Bell, *, now: datetime) -> bool:
+        """Store the event and ring for its object. Gives whether it was new, once it is committed.
+
+        Raises DatabaseUnavailable when it could not be stored; Stripe will then send it again.
+        """
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._pending.append((bell, now, done))
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.create_task(self._flush())
+        return await done
+
+    async def _flush(self) -> None:
+        while self._pending:
+            batch, self._pending = self._pending[:MAX_BATCH], self._pending[MAX_BATCH:]
+            try:
+                new = await self._store([bell for bell, _, _ in batch], now=batch[0][1])
+            except Exception as error:  # noqa: BLE001 - whatever it was, each caller must hear of it
+                for _, _, done in batch:
+                    if not done.cancelled():
+                        done.set_exception(_as_answer(error))
+                continue
+            for bell, _, done in batch:
+                if not done.cancelled():
+                    done.set_result(bell.id in new)
+                    new.discard(bell.id)
+
+    async def _store(self, bells: Sequence[Bell], *, now: datetime) -> set[str]:
+        """One statement, which is one transaction. Gives the ids that were new."""
+        named = [bell.data.object for bell in bells]
+        params = (
+            [bell.id for bell in bells],
+            [bell.type for bell in bells],
+            [thing.object for thing in named],
+            [thing.id for thing in named],
+            [bell.api_version for bell in bells],
+            [datetime.fromtimestamp(bell.created, UTC) for bell in bells],
+            [thing.id is not None and thing.object in self._rings for thing in named],
+            now,
+        )
+        async with self._engine.connect() as connection:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert isinstance(driver, psycopg.AsyncConnection)
+            cursor = await driver.execute(_KEEP, params, prepare=True)
+            return {row[0] for row in await cursor.fetchall()}
+
+
+def _as_answer(error: Exception) -> Exception:
+    """A lost database is expected and says so; anything else is a bug and stays one."""
+    if not isinstance(error, SQLAlchemyError | psycopg.Error | OSError):
+        return error
+    away = DatabaseUnavailable("The event was not stored. Please send it again.")
+    away.__cause__ = error
+    return away

@@ -1,0 +1,62 @@
+"""Sweeps: webhooks are for speed, these are for truth. They ring the same bells, so nothing has a
+second path.
+
+The balance has its own walk (`payments.balance`). Here are the other two: events Stripe could not
+deliver, and contributions that should have ended by now and about which nothing was heard.
+"""
+
+from datetime import timedelta
+
+from sqlalchemy import select
+
+from payments import gateway, jobs
+from payments.contributions import CHECKOUT_LASTS, UNSETTLED, Contribution
+from payments.runtime import Runtime
+from webhooks import EVENTS, VERBS
+
+LOOK_BACK = timedelta(days=30)  # Stripe lists events for 30 days
+TYPES_AT_ONCE = 20  # Stripe's limit for `types`
+
+
+async def undelivered(rt: Runtime) -> int:
+    """Ring for every object of an event that Stripe could not deliver. Gives how many bells."""
+    since = int((rt.now() - LOOK_BACK).timestamp())
+    named: dict[tuple[str, str], None] = {}
+    for start in range(0, len(EVENTS), TYPES_AT_ONCE):
+        with gateway.reachable():
+            page = await rt.stripe.v1.events.list_async(
+                {
+                    "delivery_success": False,
+                    "types": list(EVENTS[start : start + TYPES_AT_ONCE]),
+                    "created": {"gte": since},
+                    "limit": 100,
+                }
+            )
+            async for event in page.auto_paging_iter():
+                about = event.data.object
+                if about["object"] in VERBS and "id" in about:
+                    named[(about["object"], about["id"])] = None
+    return await _ring(rt, list(named))
+
+
+async def unsettled(rt: Runtime, *, limit: int = 500) -> int:
+    """Ring for Checkout Sessions that must have ended and did not say so. Gives how many bells."""
+    async with rt.sessions() as session:
+        ids = await session.scalars(
+            select(Contribution.stripe_session_id)
+            .where(
+                Contribution.status.in_(UNSETTLED),
+                Contribution.stripe_session_id.is_not(None),
+                Contribution.created_at < rt.now() - CHECKOUT_LASTS - timedelta(minutes=5),
+            )
+            .order_by(Contribution.created_at)
+            .limit(limit)
+        )
+    return await _ring(rt, [("checkout.session", id_) for id_ in ids if id_ is not None])
+
+
+async def _ring(rt: Runtime, named: list[tuple[str, str]]) -> int:
+    async with rt.sessions.begin() as session:
+        for object_type, object_id in named:
+            await jobs.ring(session, object_type, object_id)
+    return len(named)
