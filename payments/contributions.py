@@ -172,11 +172,6 @@ def checkout_request(
 ) -> dict[str, Any]:  # stripe's SessionCreateParams, kept as JSON
     """The Checkout Session to ask for. Only opaque ids go to Stripe: no name, address or article."""
     base, ours = rt.settings.base_url, {"contribution_id": contribution_id}
-    again = {
-        "frequency": ask.frequency.value,
-        "amount": ask.money.amount,
-        "currency": ask.money.currency,
-    }
     price: dict[str, Any] = {  # SessionCreateParams' price_data
         "currency": ask.money.currency,
         "unit_amount": ask.money.amount,
@@ -192,7 +187,7 @@ def checkout_request(
         "locale": ask.locale or "auto",
         "expires_at": int((now + CHECKOUT_LASTS).timestamp()),
         "success_url": f"{base}/thanks/{contribution_id}",
-        "cancel_url": f"{base}/donate?{urlencode(again)}",
+        "cancel_url": base + again_url(ask.frequency, ask.money),
     }
     if ask.frequency.interval is None:
         request |= {
@@ -204,6 +199,12 @@ def checkout_request(
         price["recurring"] = {"interval": ask.frequency.interval}
         request |= {"mode": "subscription", "subscription_data": {"metadata": ours}}
     return request
+
+
+def again_url(frequency: Frequency, gift: Money) -> str:
+    """Our form, filled in as before: where a reader who walked away comes back to."""
+    filled = {"frequency": frequency.value, "amount": gift.amount, "currency": gift.currency}
+    return f"/donate?{urlencode(filled)}"
 
 
 async def open_checkout(rt: Runtime, contribution_id: str) -> Contribution:

@@ -1,139 +1,403 @@
 """Money: a whole number of minor units and its currency, and how readers write and see it.
 
 An amount is never a float and never without its currency. Minor units are Stripe's, which are not
-everywhere those of ISO 4217 (https://docs.stripe.com/currencies): ISK and UGX are sent in hundredths
-yet only in whole units, and the last digit of a three-decimal currency is always 0.
+everywhere those of ISO 4217 (https://docs.stripe.com/currencies): ISK and UGX count hundredths but
+come in whole units only, and three-decimal currencies come in steps of ten.
 
-What a reader typed is read as their locale writes it. Where that leaves two readings, as with "1.250",
-we ask: a comma taken for a thousand costs a reader a hundredfold.
+What a reader typed is read as their locale writes it. Where that leaves two readings, as in
+"1.250", we ask: to take one comma for the other costs the reader a hundredfold.
 """
 
 import functools
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 from babel import Locale
-from babel.numbers import get_currency_symbol, get_decimal_symbol, get_group_symbol, parse_pattern
+from babel.numbers import (
+    format_currency,
+    get_currency_symbol,
+    get_decimal_symbol,
+    get_group_symbol,
+)
 
 from payments.errors import PaymentsError
 
 ZERO_DECIMAL = frozenset(
-    "bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf".split()  # fmt: skip
+    {"bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga"}
+    | {"pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"}
 )
 THREE_DECIMAL = frozenset({"bhd", "jod", "kwd", "omr", "tnd"})
 WHOLE_UNITS_ONLY = frozenset({"isk", "ugx"})
 
 STRIPE_MAXIMUM = 99_999_999
-TYPED_LENGTH_MAX = 64
+TYPED_CHARACTERS_MAX = 64
 TYPED_DIGITS_MAX = 12
 
 
 @functools.total_ordering
 @dataclass(frozen=True, slots=True)
 class Money:
-    """So many minor units of one currency. Two currencies are never added, subtracted or ordered."""
+    """So many minor units of one currency. Two currencies are never added or compared."""
 
     amount: int
     currency: str
 
     def __post_init__(self) -> None:
-        if type(self.amount) is not int:  # a bool is an int to Python, not to a bank
+        if type(self.amount) is not int:  # to Python a bool is an int
             raise TypeError(f"an amount is an int of minor units, not {self.amount!r}")
         if not re.fullmatch("[a-z]{3}", self.currency):
             raise UnknownCurrency
 
     def __add__(self, other: "Money") -> "Money":
-        self._check_same_currency(other)
+        self._require_currency_of(other)
         return Money(self.amount + other.amount, self.currency)
 
     def __sub__(self, other: "Money") -> "Money":
-        return self + -other
+        self._require_currency_of(other)
+        return Money(self.amount - other.amount, self.currency)
 
     def __neg__(self) -> "Money":
         return Money(-self.amount, self.currency)
 
     def __lt__(self, other: "Money") -> bool:
-        self._check_same_currency(other)
+        self._require_currency_of(other)
         return self.amount < other.amount
 
     def __str__(self) -> str:
         return f"{plain(self)} {self.currency.upper()}"
 
-    def _check_same_currency(self, other: "Money") -> None:
+    def _require_currency_of(self, other: "Money") -> None:
         if self.currency != other.currency:
             raise CurrencyMismatch(self, other)
+
+
+# ------------------------------------------------------------------ what is refused
+
+
+class InvalidAmount(PaymentsError):
+    """What was asked for is not an amount of money that can be given."""
+
+    status = 422
+    code = "invalid-amount"
+    title = "The amount is not valid"
+
+    def __init__(self, sentence: str, *, field: str | None = "amount") -> None:
+        super().__init__(f"{sentence} Nothing was charged.", field=field)
+
+
+class AmountNotANumber(InvalidAmount):
+    """What was typed is not an amount in this currency."""
+
+    code = "amount-not-a-number"
+
+    def __init__(self, currency: str) -> None:
+        super().__init__(f"Please write an amount in {currency.upper()}, in digits.")
+
+
+class AmountAmbiguous(InvalidAmount):
+    """What was typed can be read in more than one way; the reader has to say which is meant."""
+
+    code = "amount-ambiguous"
+
+    def __init__(self, candidates: tuple[Money, ...]) -> None:
+        super().__init__(f"Did you mean {' or '.join(map(str, candidates))}?")
+        self.candidates = candidates
+
+
+class AmountTooPrecise(InvalidAmount):
+    """There is no coin for the last digits of this amount."""
+
+    code = "amount-too-precise"
+
+    def __init__(self, currency: str) -> None:
+        self.step = Money(step(currency), currency)
+        super().__init__(f"An amount must be a multiple of {self.step}.")
+
+
+class AmountTooSmall(InvalidAmount):
+    """The amount is below the least that may be given."""
+
+    code = "amount-too-small"
+
+    def __init__(self, limit: Money) -> None:
+        super().__init__(f"The smallest amount is {limit}.")
+        self.limit = limit
+
+
+class AmountTooLarge(InvalidAmount):
+    """The amount is above the most that may be given at once."""
+
+    code = "amount-too-large"
+
+    def __init__(self, limit: Money) -> None:
+        super().__init__(f"The largest amount is {limit}.")
+        self.limit = limit
+
+
+class UnknownCurrency(InvalidAmount):
+    """No gift can be made in this currency."""
+
+    code = "unknown-currency"
+    title = "The currency is not one of ours"
+
+    def __init__(self) -> None:
+        ours = ", ".join(BOUNDS).upper()
+        super().__init__(f"The currency must be one of {ours}.", field="currency")
+
+
+class CurrencyMismatch(InvalidAmount):
+    """Two amounts that are not in the same currency cannot be added or compared."""
+
+    code = "currency-mismatch"
+    title = "The currencies differ"
+
+    def __init__(self, one: Money, other: Money) -> None:
+        super().__init__(f"{one} and {other} are in different currencies.", field="currency")
 
 
 # ------------------------------------------------------------------ what a gift may be
 
 
-@dataclass(frozen=True, slots=True)
-class Gifts:
-    """What we ask for in one currency, in minor units: the bounds and the amounts suggested."""
+# The least is about $2, well above Stripe's own; the most is about $10,000.
+BOUNDS: Mapping[str, tuple[int, int]] = {
+    "usd": (200, 1_000_000),
+    "eur": (200, 1_000_000),
+    "gbp": (200, 800_000),
+    "cad": (300, 1_400_000),
+    "aud": (300, 1_500_000),
+    "chf": (200, 900_000),
+    "sek": (2000, 10_000_000),
+    "nok": (2000, 10_000_000),
+    "dkk": (1500, 7_000_000),
+    "pln": (800, 4_000_000),
+    "jpy": (300, 1_500_000),
+    "kwd": (600, 3_000_000),
+}
 
-    minimum: int
-    maximum: int
-    once: tuple[int, ...]
-    monthly: tuple[int, ...]
-    annual: tuple[int, ...]
+DOLLARS, KRONOR = ("usd", "eur", "gbp", "chf", "cad", "aud"), ("sek", "nok", "dkk")
 
-
-_SMALL, _MIDDLE, _LARGE = (200, 500, 1000, 2500), (500, 1000, 2500, 5000), (2500, 5000, 10000, 25000)
-_KRONOR = (5000, 10000, 25000, 50000), (2000, 5000, 10000, 25000), (25000, 50000, 100000, 250000)
-
-# The minimum is about $2, well above Stripe's own; the maximum is about $10,000.
-GIFTS: Mapping[str, Gifts] = {
-    "usd": Gifts(200, 1_000_000, _MIDDLE, _SMALL, _LARGE),
-    "eur": Gifts(200, 1_000_000, _MIDDLE, _SMALL, _LARGE),
-    "gbp": Gifts(200, 800_000, _MIDDLE, _SMALL, _LARGE),
-    "cad": Gifts(300, 1_400_000, _MIDDLE, (300, 500, 1000, 2500), _LARGE),
-    "aud": Gifts(300, 1_500_000, _MIDDLE, (300, 500, 1000, 2500), _LARGE),
-    "chf": Gifts(200, 900_000, _MIDDLE, _SMALL, _LARGE),
-    "sek": Gifts(2000, 10_000_000, *_KRONOR),
-    "nok": Gifts(2000, 10_000_000, *_KRONOR),
-    "dkk": Gifts(
-        minimum=1500,
-        maximum=7_000_000,
-        once=(2500, 5000, 10000, 25000),
-        monthly=(1500, 2500, 5000, 15000),
-        annual=(15000, 30000, 60000, 150000),
-    ),
-    "pln": Gifts(
-        minimum=800,
-        maximum=4_000_000,
-        once=(2000, 5000, 10000, 20000),
-        monthly=(1000, 2000, 5000, 10000),
-        annual=(10000, 20000, 50000, 100000),
-    ),
-    "jpy": Gifts(
-        minimum=300,
-        maximum=1_500_000,
-        once=(500, 1000, 3000, 5000),
-        monthly=(300, 500, 1000, 3000),
-        annual=(3000, 5000, 10000, 30000),
-    ),
-    "kwd": Gifts(
-        minimum=600,
-        maximum=3_000_000,
-        once=(1500, 3000, 7500, 15000),
-        monthly=(600, 1500, 3000, 7500),
-        annual=(7500, 15000, 30000, 75000),
-    ),
+# What is suggested, by frequency and currency.
+PRESETS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
+    "once": {
+        **dict.fromkeys(DOLLARS, (500, 1000, 2500, 5000)),
+        **dict.fromkeys(KRONOR, (5000, 10000, 25000, 50000)),
+        "pln": (2000, 5000, 10000, 20000),
+        "jpy": (500, 1000, 3000, 5000),
+        "kwd": (1500, 3000, 7500, 15000),
+    },
+    "monthly": {
+        **dict.fromkeys(DOLLARS, (200, 500, 1000, 2500)),
+        **dict.fromkeys(("cad", "aud"), (300, 500, 1000, 2500)),
+        **dict.fromkeys(KRONOR, (2000, 5000, 10000, 25000)),
+        "pln": (1000, 2000, 5000, 10000),
+        "jpy": (300, 500, 1000, 3000),
+        "kwd": (600, 1500, 3000, 7500),
+    },
+    "annual": {
+        **dict.fromkeys(DOLLARS, (2500, 5000, 10000, 25000)),
+        **dict.fromkeys(KRONOR, (25000, 50000, 100000, 250000)),
+        "pln": (10000, 20000, 50000, 100000),
+        "jpy": (3000, 5000, 10000, 30000),
+        "kwd": (7500, 15000, 30000, 75000),
+    },
 }
 
 
 def check_gift(amount: int, currency: str, *, maximum: int | None = None) -> Money:
-    """The gift, when it is one we take: a known currency, an amount Stripe accepts, in our bounds."""
-    lowest = minimum(currency)
-    highest = lowest_of_maxima(currency, maximum)
+    """The gift, when we take it: in one of our currencies, within bounds, in coins that exist."""
+    least, most = _bounds(currency)
+    lowest = Money(least, currency)
+    highest = Money(most if maximum is None else min(maximum, STRIPE_MAXIMUM), currency)
     gift = Money(amount, currency)
     if gift < lowest:
         raise AmountTooSmall(lowest)
     if gift > highest:
         raise AmountTooLarge(highest)
-    if gift.amount % step(currency):
+    if amount % step(currency):
         raise AmountTooPrecise(currency)
     return gift
+
+
+def minimum(currency: str) -> Money:
+    """The least that may be given."""
+    return Money(_bounds(currency)[0], currency)
+
+
+def maximum(currency: str, overrides: Mapping[str, int] | None = None) -> Money:
+    """The most that may be given at once, unless the newsroom has set its own."""
+    most = (overrides or {}).get(currency, _bounds(currency)[1])
+    return Money(min(most, STRIPE_MAXIMUM), currency)
+
+
+def presets(currency: str, frequency: str) -> tuple[Money, ...]:
+    """The amounts suggested to a reader who gives once, monthly or annually."""
+    _bounds(currency)
+    return tuple(Money(amount, currency) for amount in PRESETS[frequency][currency])
+
+
+def exponent(currency: str) -> int:
+    """How many decimals Stripe's minor unit has."""
+    if currency in THREE_DECIMAL:
+        return 3
+    return 0 if currency in ZERO_DECIMAL else 2
+
+
+def step(currency: str) -> int:
+    """The smallest difference between two amounts, in minor units."""
+    if currency in THREE_DECIMAL:
+        return 10
+    return 100 if currency in WHOLE_UNITS_ONLY else 1
+
+
+def _bounds(currency: str) -> tuple[int, int]:
+    if currency not in BOUNDS:
+        raise UnknownCurrency
+    return BOUNDS[currency]
+
+
+# ------------------------------------------------------------------ how it is written
+
+
+def plain(money: Money) -> str:
+    """The amount in major units for files and form values, as "1250.00" in every locale."""
+    digits = exponent(money.currency)
+    written = f"{abs(money.amount):0{digits + 1}}"
+    sign = "-" if money.amount < 0 else ""
+    return f"{sign}{written[:-digits]}.{written[-digits:]}" if digits else sign + written
+
+
+def format(money: Money, locale: str = "en") -> str:  # noqa: A001 - said as money.format(...)
+    """The amount as readers of this locale write it, with all its decimals."""
+    code, whose = money.currency.upper(), _locale(locale)
+    symbol = get_currency_symbol(code, whose)
+    pattern = str(whose.currency_formats["standard"].pattern)
+    # Babel goes by ISO's decimals, not Stripe's, and leaves out the space CLDR wants in "CHF 5".
+    pattern = re.sub(r"0(\.0+)?(?![0#.,])", "0" + _decimals(money), pattern)
+    if symbol[-1].isalpha():
+        pattern = re.sub(r"¤(?=[#0])", "¤\N{NO-BREAK SPACE}", pattern)
+    if symbol[0].isalpha():
+        pattern = re.sub(r"(?<=0)¤", "\N{NO-BREAK SPACE}¤", pattern)
+    return format_currency(plain(money), code, pattern, whose, currency_digits=False)
+
+
+def _decimals(money: Money) -> str:
+    """How the decimals look in a pattern; those of a currency in whole units need not be shown."""
+    if money.currency in WHOLE_UNITS_ONLY and money.amount % 100 == 0:
+        return ""
+    return "." + "0" * exponent(money.currency) if exponent(money.currency) else ""
+
+
+# ------------------------------------------------------------------ how it is read
+
+# What keyboards and CLDR have for the separators; marks of direction go, as they say nothing.
+FOLDED: Mapping[str, str] = {
+    **dict.fromkeys("`\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}", "'"),
+    **dict.fromkeys("\N{ARABIC COMMA}\N{REVERSED COMMA}", ","),
+    **dict.fromkeys(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))), ""),
+    **dict.fromkeys("\u200e\u200f\u061c", ""),
+    "\N{ARABIC DECIMAL SEPARATOR}": ".",
+    "\N{ARABIC THOUSANDS SEPARATOR}": "'",
+}
+
+SYMBOLS: Mapping[str, tuple[str, ...]] = {
+    "usd": ("$", "US$"),
+    "eur": ("€",),
+    "gbp": ("£",),
+    "cad": ("$", "CA$", "C$"),
+    "aud": ("$", "AU$", "A$"),
+    "chf": ("Fr", "Fr.", "SFr."),
+    **dict.fromkeys(KRONOR, ("kr", "kr.")),
+    "pln": ("zł", "zl"),
+    "jpy": ("¥", "円"),
+    "kwd": ("KD", "د.ك"),
+}
+
+# 1250, or 1,250,000 with one separator throughout, or 12,50,000 as in India.
+GROUPED = re.compile(
+    r"[0-9]+"
+    r"|[1-9][0-9]{0,2}([.,' ])[0-9]{3}(\1[0-9]{3})*"
+    r"|[1-9][0-9]?(,[0-9]{2})+,[0-9]{3}"
+)
+
+
+def parse(text: str, currency: str, locale: str = "en") -> Money:
+    """The amount a reader typed in major units; refused where it is none, or could be two."""
+    _bounds(currency)
+    typed = _fold(text, currency, locale)
+    mark = next((sign for sign in reversed(typed) if sign in ".,"), "")
+    head, _, tail = typed.rpartition(mark) if mark else ("", "", "")
+    grouped = GROUPED.fullmatch(typed) is not None
+    fractional = tail.isdecimal() and mark not in head and bool(GROUPED.fullmatch(head or "0"))
+    if grouped and fractional:  # three digits after the only mark
+        point, separator = _marks(locale)
+        grouped = exponent(currency) < 3 and (mark == separator or exponent(currency) == 0)
+        fractional = mark == point and exponent(currency) == 3
+        if not (grouped or fractional):
+            fraction = _money(head, tail.rstrip("0"), currency)
+            raise AmountAmbiguous((_money(head + tail, "", currency), fraction))
+    if not (grouped or fractional):
+        raise AmountNotANumber(currency)
+    return _money(typed, "", currency) if grouped else _money(head, tail, currency)
+
+
+def _money(whole: str, fraction: str, currency: str) -> Money:
+    whole = re.sub("[^0-9]", "", whole)
+    if len(whole + fraction) > TYPED_DIGITS_MAX:
+        raise AmountTooLarge(maximum(currency))
+    digits = exponent(currency)
+    amount = int(f"0{whole}{fraction[:digits]:0<{digits}}")
+    excess = fraction[digits:]
+    # "500.00" yen are clear; three digits where two belong may have been meant as thousands.
+    if excess.strip("0") or (excess and len(fraction) == 3) or amount % step(currency):
+        raise AmountTooPrecise(currency)
+    if amount == 0:
+        raise AmountTooSmall(minimum(currency))
+    return Money(amount, currency)
+
+
+def _fold(text: str, currency: str, locale: str) -> str:
+    """What was typed, in ASCII digits and separators, without the currency before or after it."""
+    # NFKC would turn a superscript or a circled two into a digit like any other: "5²" is not 52.
+    numerals = any(unicodedata.category(character) in ("No", "Nl") for character in text)
+    if numerals or len(text) > TYPED_CHARACTERS_MAX:
+        raise AmountNotANumber(currency)
+    point, _ = _marks(locale)
+    typed = _fold_characters(text.replace("\N{ARABIC DECIMAL SEPARATOR}", point)).strip()
+    symbols = _symbols(currency, locale)
+    before = next((symbol for symbol in symbols if typed.startswith(symbol)), "")
+    typed = typed.removeprefix(before)
+    after = next((symbol for symbol in symbols if typed.endswith(symbol)), "")
+    return typed.removesuffix(after).strip()
+
+
+def _fold_characters(text: str) -> str:
+    return "".join(map(_fold_character, unicodedata.normalize("NFKC", text).casefold()))
+
+
+def _fold_character(character: str) -> str:
+    if character.isspace():
+        return " "
+    digit = unicodedata.decimal(character, None)
+    return FOLDED.get(character, character) if digit is None else str(digit)
+
+
+@functools.lru_cache
+def _locale(name: str) -> Locale:
+    return Locale.parse(name.replace("-", "_"))
+
+
+@functools.lru_cache
+def _marks(locale: str) -> tuple[str, str]:
+    """The decimal point and the group separator of a locale, folded as what is typed is."""
+    point, separator = get_decimal_symbol(_locale(locale)), get_group_symbol(_locale(locale))
+    return _fold_characters(point), _fold_characters(separator)
+
+
+@functools.lru_cache
+def _symbols(currency: str, locale: str) -> tuple[str, ...]:
+    """How a currency may be written beside an amount, the longest first."""
+    code = currency.upper()
+    names = {code, get_currency_symbol(code, _locale(locale)), *SYMBOLS[currency]}
+    return tuple(sorted(map(_fold_characters, names), key=len, reverse=True))

@@ -4,6 +4,8 @@ minor units.
 A month is a half-open month of the accounting zone. Currencies are never added together.
 """
 
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -11,6 +13,9 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
+
+from payments import money
+from payments.money import Money
 
 # What belongs to no contribution, such as Stripe's own fees, has no frequency.
 NO_FREQUENCY = "none"
@@ -118,3 +123,48 @@ def totals(lines: Sequence[MonthLine]) -> dict[str, MonthLine]:
             disputes=line.disputes + (old.disputes if old else 0),
         )
     return sums
+
+
+AMOUNTS = ("gross", "fees", "refunds", "disputes", "net")
+
+
+def as_rows(lines: Sequence[MonthLine]) -> list[dict[str, str | int]]:
+    """The lines for a file: amounts in major units and in minor. Only our own words and numbers,
+    so no cell can begin a formula."""
+    rows = []
+    for line in lines:
+        minor = {name: int(getattr(line, name)) for name in AMOUNTS}
+        row: dict[str, str | int] = {
+            "month": line.month.strftime("%Y-%m"),
+            "frequency": line.frequency,
+            "currency": line.currency,
+            "payments": line.gifts,
+        }
+        row |= {name: money.plain(Money(value, line.currency)) for name, value in minor.items()}
+        row |= {f"{name}_minor": value for name, value in minor.items()}
+        rows.append(row)
+    return rows
+
+
+def as_csv(lines: Sequence[MonthLine]) -> str:
+    """The lines as RFC 4180."""
+    out = io.StringIO()
+    names = ["month", "frequency", "currency", "payments", *AMOUNTS]
+    write = csv.DictWriter(out, [*names, *(f"{name}_minor" for name in AMOUNTS)])
+    write.writeheader()
+    write.writerows(as_rows(lines))
+    return out.getvalue()
+
+
+def as_table(lines: Sequence[MonthLine]) -> str:
+    """The lines for a terminal."""
+    names = ["month", "frequency", "currency", "payments", *AMOUNTS]
+    cells = [names] + [[str(row[name]) for name in names] for row in as_rows(lines)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(names))]
+    return "\n".join(
+        "  ".join(
+            text.ljust(width) if column < 3 else text.rjust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    )

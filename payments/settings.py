@@ -43,7 +43,8 @@ class Settings(BaseModel):
     base_url: str = Field(description="where readers reach this service, without a trailing slash")
     stripe_api_key: SecretStr = Field(description="Stripe secret or restricted key")
     stripe_webhook_secrets: tuple[SecretStr, ...] = Field(
-        description="signing secrets of the webhook endpoint, newest first; at most two"
+        default=(),
+        description="signing secrets of the webhook endpoint, newest first; at most two",
     )
     stripe_api_base: str = Field(STRIPE_API, description="another address of Stripe's API")
     stripe_requests_per_second: int = Field(
@@ -58,8 +59,8 @@ class Settings(BaseModel):
     )
     accounting_zone: str = Field("UTC", description="IANA zone in which finance counts months")
     currency: str = Field("usd", description="the currency offered first")
-    maximum_gift: int | None = Field(
-        None, gt=0, description="the most one gift may be, in minor units; default: a table"
+    maximum_gifts: dict[str, int] = Field(
+        default={}, description="the most one gift may be, in minor units: usd=500000,eur=450000"
     )
     environment: str = Field("production", pattern="^(production|demo|test)$")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
@@ -69,6 +70,14 @@ class Settings(BaseModel):
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("maximum_gifts", mode="before")
+    @classmethod
+    def _pairs(cls, value: object) -> object:
+        if isinstance(value, str):
+            pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+            return {code.strip().lower(): limit.strip() for code, _, limit in pairs}
         return value
 
     @field_validator("base_url", "stripe_api_base")
@@ -86,7 +95,7 @@ class Settings(BaseModel):
     @field_validator("stripe_webhook_secrets")
     @classmethod
     def _webhook_secrets(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        if not 1 <= len(value) <= 2:
+        if len(value) > 2:
             raise ValueError("must hold one or two secrets")
         for secret in value:
             if not re.fullmatch(r"whsec_[!-~]{26,250}", secret.get_secret_value()):
@@ -137,6 +146,15 @@ class Settings(BaseModel):
     @property
     def webhook_keys(self) -> tuple[bytes, ...]:
         return tuple(s.get_secret_value().encode() for s in self.stripe_webhook_secrets)
+
+
+def ready_to_serve(settings: Settings) -> Settings:
+    """The settings, if they can take webhooks; `payments stripe setup` runs before that."""
+    if not settings.stripe_webhook_secrets:
+        raise SettingsError(
+            "PAYMENTS_STRIPE_WEBHOOK_SECRETS: needed to serve; `payments stripe setup` prints one"
+        )
+    return settings
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:

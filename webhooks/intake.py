@@ -144,6 +144,10 @@ class Inbox:
         self._pending: list[tuple[Bell, datetime, asyncio.Future[bool]]] = []
         self._flushing: asyncio.Task[None] | None = None
 
+    def rings_for(self, bell: Bell) -> bool:
+        """Whether anything is fetched because of this event."""
+        return bell.data.object.id is not None and bell.data.object.object in self._rings
+
     async def keep(self, bell: Bell, *, now: datetime) -> bool:
         """Store the event and ring for its object. Gives whether it was new, once it is committed.
 
@@ -180,7 +184,7 @@ class Inbox:
             [thing.id for thing in named],
             [bell.api_version for bell in bells],
             [datetime.fromtimestamp(bell.created, UTC) for bell in bells],
-            [thing.id is not None and thing.object in self._rings for thing in named],
+            [self.rings_for(bell) for bell in bells],
             now,
         )
         async with self._engine.connect() as connection:

@@ -1,0 +1,93 @@
+"""The web application: routes, dependencies, error pages, and what it holds open while it lives."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+from litestar import Litestar, Response, get
+from litestar.config.allowed_hosts import AllowedHostsConfig
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.static_files import create_static_files_router
+from litestar.types import ControllerRouterHandler
+
+from payments import db, logs, runtime, settings
+from payments.runtime import Now, Runtime
+from payments.settings import Settings
+from payments.web import api, auth, donate, errors, finance, headers, ops, pages, thanks
+from webhooks import VERBS, routes
+from webhooks.intake import Inbox
+
+
+def create_app(given: Settings | None = None, *, now: Now = db.utc_now) -> Litestar:
+    """The application, from the environment unless settings are given. `now` is its clock."""
+    chosen = settings.ready_to_serve(given if given is not None else settings.load())
+    logs.configure(chosen.log_level)
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        async with runtime.opened(chosen, now=now) as rt:
+            app.state.rt = rt
+            app.state.inbox = Inbox(rt.engine, rings=frozenset(VERBS))
+            yield
+
+    handlers: list[ControllerRouterHandler] = [
+        home,
+        api.ContributionsApi,
+        donate.DonatePage,
+        thanks.thanks,
+        auth.StaffDoor,
+        finance.FinancePage,
+        ops.live,
+        ops.ready,
+        ops.metrics,
+        routes.stripe,
+        create_static_files_router(
+            "/static", [pages.HERE / "static"], cache_control=None, include_in_schema=False
+        ),
+    ]
+    if chosen.environment == "demo":
+        handlers.append(donate.sample_article)
+    return Litestar(
+        route_handlers=handlers,
+        lifespan=[lifespan],
+        dependencies={
+            "rt": Provide(_runtime, sync_to_thread=False),
+            "inbox": Provide(_inbox, sync_to_thread=False),
+            "colleague": Provide(auth.signed_in),
+        },
+        exception_handlers=errors.HANDLERS,
+        before_send=[headers.writer(chosen)],
+        allowed_hosts=AllowedHostsConfig(_hosts(chosen)),
+        openapi_config=OpenAPIConfig(
+            title="reader-payments",
+            version="1.0.0",
+            path="/schema",
+            render_plugins=[JsonRenderPlugin()],
+        ),
+        request_max_body_size=64 * 1024,
+        logging_config=None,
+    )
+
+
+def _runtime(state: State) -> Runtime:
+    rt: Runtime = state.rt
+    return rt
+
+
+def _inbox(state: State) -> Inbox:
+    inbox: Inbox = state.inbox
+    return inbox
+
+
+def _hosts(chosen: Settings) -> list[str]:
+    host = urlsplit(chosen.base_url).hostname or ""
+    return sorted({host, "localhost", "127.0.0.1"})
+
+
+@get("/", include_in_schema=False)
+async def home(rt: Runtime) -> Response[str]:
+    """Where to go from here."""
+    return pages.page(rt, "home.html", demo=rt.settings.environment == "demo")

@@ -1,0 +1,261 @@
+"""The operator's door. Data on stdout, words on stderr; 0 ok, 1 failed, 2 usage, 4 found problems.
+
+Each command imports what it needs when it runs: the web framework alone takes seconds, and
+`payments --help` should not.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import date
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from payments.runtime import Runtime
+    from payments.settings import Settings
+
+T = TypeVar("T")
+PROBLEMS = 4
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def say(text: str) -> None:
+    """Words for the operator."""
+    click.echo(text, err=True)
+
+
+def _settings() -> "Settings":
+    from payments import settings
+
+    try:
+        return settings.load()
+    except settings.SettingsError as error:
+        raise click.ClickException(f"The settings are not usable.\n{error}") from None
+
+
+def _with_runtime(verb: Callable[["Runtime"], Awaitable[T]]) -> T:
+    """Run a verb on an open runtime, and tell an expected failure in one line."""
+    from sqlalchemy.exc import OperationalError
+
+    from payments import logs, runtime
+    from payments.errors import PaymentsError
+
+    chosen = _settings()
+    logs.configure("warning")
+
+    async def run() -> T:
+        budget = chosen.stripe_requests_per_second
+        async with runtime.opened(chosen, pool_size=4, requests_per_second=budget) as rt:
+            return await verb(rt)
+
+    try:
+        return asyncio.run(run())
+    except PaymentsError as error:
+        raise click.ClickException(error.detail) from None
+    except OperationalError:
+        raise click.ClickException("The database of PAYMENTS_DATABASE_URL is away.") from None
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="reader-payments")
+def main() -> None:
+    """Donations and payments for a newsroom."""
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8000, show_default=True)
+@click.option("--workers", default=1, show_default=True, help="Processes.")
+def serve(host: str, port: int, workers: int) -> None:
+    """Serve readers, Stripe's webhooks and finance."""
+    from granian.constants import Interfaces
+    from granian.server import Server
+
+    from payments import settings
+
+    try:
+        settings.ready_to_serve(_settings())
+    except settings.SettingsError as error:
+        raise click.ClickException(str(error)) from None
+    say(f"Serving on http://{host}:{port}")
+    Server(
+        "payments.app:create_app",
+        factory=True,
+        address=host,
+        port=port,
+        interface=Interfaces.ASGI,
+        workers=workers,
+        log_access=False,
+        log_enabled=False,
+    ).serve()
+
+
+@main.command()
+@click.option("--concurrency", default=8, show_default=True, help="Jobs at once.")
+def work(concurrency: int) -> None:
+    """Do the background work: sync what Stripe tells of, import the balance, sweep."""
+    import signal
+
+    from payments import worker
+
+    async def run(rt: "Runtime") -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await worker.work(rt, stop=stop, concurrency=concurrency)
+
+    say("Working. Ctrl-C stops after the jobs in hand.")
+    _with_runtime(run)
+
+
+@main.command()
+@click.option("--check", is_flag=True, help="Only say what is missing; exit 4 if anything is.")
+def migrate(check: bool) -> None:
+    """Bring the database to the newest schema."""
+    from payments import migrate as schema
+
+    url = _settings().database_url.get_secret_value()
+    missing = schema.missing(url)
+    if check:
+        click.echo("\n".join(missing) if missing else "The schema is up to date.")
+        sys.exit(PROBLEMS if missing else 0)
+    schema.upgrade(url)
+    say(f"Applied {', '.join(missing)}." if missing else "The schema is up to date.")
+
+
+@main.command()
+@click.option("--offline", is_flag=True, help="Do not ask Stripe for its balance.")
+@as_json
+def check(offline: bool, as_json: bool) -> None:
+    """Prove the books; exit 4 and name the rows where they do not hold."""
+    from payments import books
+
+    findings = _with_runtime(lambda rt: books.check(rt, with_stripe=not offline))
+    if as_json:
+        click.echo(
+            json.dumps(
+                [{"identity": f.identity, "holds": f.holds, "rows": list(f.rows)} for f in findings]
+            )
+        )
+    else:
+        for finding in findings:
+            click.echo(f"{'ok   ' if finding.holds else 'WRONG'} {finding.says}")
+            for row in finding.rows:
+                click.echo(f"      {row}")
+    sys.exit(0 if all(f.holds for f in findings) else PROBLEMS)
+
+
+@main.group()
+def report() -> None:
+    """Read the books."""
+
+
+@report.command("monthly")
+@click.option("--year", type=click.IntRange(2000, 2099), help="Only this year.")
+@click.option("--currency", help="Only this settlement currency.")
+@click.option("--format", "kind", type=click.Choice(["table", "csv", "json"]), default="table")
+def report_monthly(year: int | None, currency: str | None, kind: str) -> None:
+    """Gross, fees, refunds and net by month, frequency and currency."""
+    from payments import reports
+
+    since = date(year, 1, 1) if year else None
+    until = date(year + 1, 1, 1) if year else None
+
+    async def read(rt: "Runtime") -> tuple[list[reports.MonthLine], str]:
+        async with rt.sessions() as session:
+            lines = await reports.monthly(
+                session, rt.settings.zone, since=since, until=until, currency=currency
+            )
+        return lines, rt.settings.accounting_zone
+
+    lines, zone = _with_runtime(read)
+    if kind == "csv":
+        click.echo(reports.as_csv(lines), nl=False)
+    elif kind == "json":
+        click.echo(json.dumps(reports.as_rows(lines)))
+    else:
+        say(f"All months in {zone}. Amounts in the currency that was settled.")
+        click.echo(reports.as_table(lines))
+
+
+@main.group()
+def staff() -> None:
+    """Colleagues and what they may see."""
+
+
+@staff.command("invite")
+@click.argument("name")
+@click.option("--role", type=click.Choice(["finance", "admin"]), default="finance")
+def staff_invite(name: str, role: str) -> None:
+    """Print a one-time link for a colleague, good for an hour."""
+    from payments import staff as people
+
+    if not 1 <= len(name) <= 80 or not name.isprintable():
+        raise click.UsageError("NAME is 1 to 80 printable characters.")
+
+    async def invite(rt: "Runtime") -> str:
+        async with rt.sessions.begin() as session:
+            token = await people.invite(session, name, role=people.Role(role), now=rt.now())
+        return f"{rt.settings.base_url}/staff/enter/{token}"
+
+    click.echo(_with_runtime(invite))
+
+
+@main.group()
+def stripe() -> None:
+    """What this service needs at Stripe."""
+
+
+@stripe.command("setup")
+@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+def stripe_setup(dry_run: bool) -> None:
+    """Make the Products and the webhook endpoint, once; run it again at will."""
+    from payments import setup
+
+    for line in _with_runtime(lambda rt: setup.run(rt, dry_run=dry_run)):
+        click.echo(line)
+
+
+@main.command("import")
+def import_balance() -> None:
+    """Import every balance transaction that is new at Stripe and post it."""
+    from payments import balance
+
+    click.echo(f"{_with_runtime(balance.import_new)} new balance transactions.")
+
+
+@main.command()
+def config() -> None:
+    """Print the settings in force, secrets masked."""
+    for name, value in _settings():
+        click.echo(f"PAYMENTS_{name.upper()}={value}")
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=12111, show_default=True)
+def sandbox(host: str, port: int) -> None:
+    """Run the stand-in for Stripe by itself."""
+    from payments.sandbox import run_forever
+
+    say(f"A stand-in for Stripe on http://{host}:{port}. No real money moves.")
+    try:
+        asyncio.run(run_forever(host=host, port=port))
+    except KeyboardInterrupt:
+        say("Stopped.")
+
+
+@main.command()
+@click.option("--port", default=8000, show_default=True)
+def demo(port: int) -> None:
+    """Everything at once on this machine, with a year of history, to click through."""
+    from payments import demo as show
+
+    show.run(port=port)
+
+
+if __name__ == "__main__":
+    main()

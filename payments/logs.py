@@ -1,0 +1,64 @@
+"""Logs as JSON lines on stderr, safe by construction: fixed event names and an allow-list of fields.
+
+An error leaves its class and its place, never its words, for those may quote what a reader sent. Lines of
+other libraries keep their logger and level only, and only from a warning up.
+"""
+
+import logging
+import sys
+import traceback
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+FIELDS = frozenset({
+    "event", "level", "logger", "timestamp", "request_id", "object_type", "attempt", "error",
+    "at", "count", "outcome",
+})  # fmt: skip
+EventDict = MutableMapping[str, Any]  # structlog's own type
+
+
+def _error(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Replace an exception by its class and the place it came from."""
+    error = event.pop("exc_info", None)
+    if error is True:
+        error = sys.exc_info()[1]
+    if isinstance(error, BaseException):
+        event["error"] = type(error).__qualname__
+        frames = traceback.extract_tb(error.__traceback__)
+        if frames:
+            event["at"] = f"{frames[-1].name}:{frames[-1].lineno}"
+    return event
+
+
+def _allowed(_logger: object, _method: str, event: EventDict) -> EventDict:
+    return {name: value for name, value in event.items() if name in FIELDS}
+
+
+class _Foreign(logging.Handler):
+    """What another library has to say: where from, how bad, which error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        log = structlog.get_logger(record.name)
+        log.log(record.levelno, "library_message", logger=record.name, exc_info=error)
+
+
+def configure(level: str = "info") -> None:
+    """Set up the logs of a process. Safe to call again."""
+    structlog.configure(
+        processors=[
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _error,
+            _allowed,
+            structlog.processors.JSONRenderer(sort_keys=True),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(handlers=[_Foreign()], level=logging.WARNING, force=True)
+    # The job engine's messages carry the arguments of jobs; ours say what went wrong.
+    logging.getLogger("procrastinate").setLevel(logging.CRITICAL)

@@ -1,0 +1,12 @@
+"""The readers' and staff's door. Handlers translate and call a verb; they hold no rule and no SQL.
+
+pages       templates, and what every page is given
+headers     what every answer says to a browser
+errors      failures as problem+json for programs and as a page for people
+donate      the form, and the way to Checkout
+thanks      what became of a gift
+api         the same for programs
+auth        staff, signing in by a one-time link
+finance     the books, for finance
+ops         health and metrics
+"""

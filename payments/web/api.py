@@ -1,0 +1,96 @@
+"""Giving, for programs: JSON in and out, and an Idempotency-Key on every call that can move money."""
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Controller, Request, get, post
+from litestar.params import Body, Parameter
+
+from payments import contributions, money
+from payments.contributions import Ask, Contribution, Frequency
+from payments.errors import IdempotencyKeyMissing
+from payments.runtime import Runtime
+
+MAX_BODY = 16 * 1024
+Slug = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9][a-z0-9-]*\Z", max_length=64)]
+Locale = Annotated[str, msgspec.Meta(pattern=r"\A[a-z]{2,3}(-[A-Za-z0-9]{2,4})?\Z")]
+
+
+class Gift(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a reader gives. `amount` is in minor units: 500 with `usd` is $5.00, 500 with `jpy` ¥500.
+
+    `article` names the story the reader came from. It is checked and kept nowhere: which story a
+    donor read is theirs alone.
+    """
+
+    amount: int
+    currency: str
+    frequency: Frequency
+    campaign: Slug | None = None
+    article: Slug | None = None
+    locale: Locale | None = None
+
+
+class Given(msgspec.Struct, frozen=True):
+    """A contribution: nothing in it is about a person."""
+
+    id: str
+    status: str
+    checkout_url: str | None
+
+
+class ContributionsApi(Controller):
+    path = "/api/contributions"
+    tags = ("Contributions",)
+
+    @post(
+        operation_id="startContribution",
+        summary="Start a contribution",
+        request_max_body_size=MAX_BODY,
+        status_code=201,
+    )
+    async def start(
+        self,
+        rt: Runtime,
+        request: Request[Any, Any, Any],
+        data: Annotated[Gift, Body(description="What the reader gives.")],
+        idempotency_key: Annotated[
+            str | None,
+            Parameter(
+                header="Idempotency-Key",
+                required=False,
+                description="Required: the same key and body give the same contribution for a day.",
+            ),
+        ] = None,
+    ) -> Given:
+        """Keeps the decision and opens a Checkout Session. Send the reader to `checkout_url`."""
+        key = _key(request, idempotency_key)
+        highest = money.maximum(data.currency, rt.settings.maximum_gifts)
+        amount = money.check_gift(data.amount, data.currency, maximum=highest.amount)
+        return _given(await contributions.start(rt, ask, key=f"api:{key}"))
+
+    @get("/{contribution_id:str}", operation_id="getContribution", summary="What became of it")
+    async def status(self, rt: Runtime, contribution_id: str) -> Given:
+        """The state of a contribution, from our own records."""
+        async with rt.sessions() as session:
+            return _given(await contributions.find(session, contribution_id))
+
+
+def _key(request: Request[Any, Any, Any], given: str | None) -> str:
+    """The one key of the request, with or without the quotes of a structured field."""
+    if len(request.headers.getall("idempotency-key", [])) > 1:
+        given = None
+    key = (given or "").strip()
+    if len(key) >= 2 and key[0] == key[-1] == '"':
+        key = key[1:-1]
+    if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
+        raise IdempotencyKeyMissing(
+            "Send one Idempotency-Key header of 1 to 255 visible ASCII characters, new for each "
+            "gift. Nothing was charged.",
+            field="Idempotency-Key",
+        )
+    return key
+
+
+def _given(row: Contribution) -> Given:
+    return Given(id=row.id, status=row.status.value, checkout_url=row.checkout_url)

@@ -1,0 +1,55 @@
+"""What every answer says to a browser: keep nothing, tell nobody, load nothing from elsewhere."""
+
+import secrets
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from litestar.types import Message, Scope
+
+from payments.settings import STRIPE_API, Settings
+
+CHECKOUT = "https://checkout.stripe.com"
+
+
+def policy(settings: Settings) -> str:
+    """The content security policy: our own styles, our own forms, and Stripe's page to pay on."""
+    checkout = CHECKOUT
+    if settings.stripe_api_base != STRIPE_API:
+        parts = urlsplit(settings.stripe_api_base)
+        checkout = f"{parts.scheme}://{parts.netloc}"
+    return (
+        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; "
+        f"form-action 'self' {checkout}; frame-ancestors 'none'"
+    )
+
+
+def request_id(scope: Scope) -> str:
+    """A random name for one request, for the person who asks about it and the log that knows it."""
+    made: str = scope["state"].setdefault("request_id", secrets.token_hex(8))
+    return made
+
+
+def writer(settings: Settings) -> Callable[[Message, Scope], Awaitable[None]]:
+    """A hook that adds the headers to every answer, errors included."""
+    fixed = {
+        "content-security-policy": policy(settings),
+        "referrer-policy": "no-referrer",
+        "x-content-type-options": "nosniff",
+        "cross-origin-opener-policy": "same-origin",
+        "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=()",
+    }
+    if settings.secure:
+        fixed["strict-transport-security"] = "max-age=63072000; includeSubDomains"
+    always = [(name.encode(), value.encode()) for name, value in fixed.items()]
+
+    async def write(message: Message, scope: Scope) -> None:
+        if message["type"] != "http.response.start":
+            return
+        headers = list(message.get("headers", []))
+        headers += always
+        headers.append((b"x-request-id", request_id(scope).encode()))
+        if not any(name.lower() == b"cache-control" for name, _ in headers):
+            headers.append((b"cache-control", b"no-store"))
+        message["headers"] = headers
+
+    return write

@@ -1,0 +1,43 @@
+"""Health and metrics, for the operator's tools. Labels come from closed sets; nothing is about a person."""
+
+from typing import Any
+
+import prometheus_client
+from litestar import Response, get
+from prometheus_client import Counter
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from payments import jobs, migrate
+from payments.runtime import Runtime
+
+WEBHOOKS = Counter("payments_webhooks_total", "Webhooks by what became of them.", ["outcome"])
+GIFTS = Counter("payments_contributions_started_total", "Contributions begun.", ["frequency"])
+
+
+@get("/health/live", include_in_schema=False)
+async def live() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "ok"}
+
+
+@get("/health/ready", include_in_schema=False)
+async def ready(rt: Runtime) -> Response[dict[str, Any]]:
+    """The database answers and has the schema this code expects."""
+    try:
+        async with rt.sessions() as session:
+            at = await session.scalar(text("SELECT version_num FROM alembic_version"))
+            waiting = await jobs.waiting(session)
+    except (SQLAlchemyError, OSError):
+        return Response({"status": "no database"}, status_code=503)
+    if at != migrate.newest():
+        return Response({"status": "migrations missing"}, status_code=503)
+    return Response({"status": "ok", "jobs": dict(waiting)})
+
+
+@get("/metrics", include_in_schema=False)
+async def metrics() -> Response[bytes]:
+    """Prometheus text."""
+    return Response(
+        prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST
+    )

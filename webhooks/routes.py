@@ -1,0 +1,40 @@
+"""POST /webhooks/stripe: 200 once the event is kept, 400 for what is not Stripe's, 503 to be tried again."""
+
+from typing import Any
+
+from litestar import Request, Response, post
+
+from payments.errors import BadWebhook, DatabaseUnavailable, PaymentsError
+from payments.runtime import Runtime
+from payments.web.ops import WEBHOOKS
+from webhooks import intake
+from webhooks.intake import Inbox
+
+
+@post(
+    "/webhooks/stripe",
+    include_in_schema=False,
+    status_code=200,
+    request_max_body_size=intake.MAX_BODY,
+)
+async def stripe(rt: Runtime, inbox: Inbox, request: Request[Any, Any, Any]) -> Response[None]:
+    """Verify, keep, ring."""
+    body, now = await request.body(), rt.now()
+    try:
+        headers = request.headers.getall("stripe-signature", [])
+        if len(headers) != 1:
+            raise BadWebhook("There must be one Stripe-Signature header.")
+        intake.verify(body, headers[0], keys=rt.settings.webhook_keys, now=now)
+        bell = intake.decode(body, livemode=rt.settings.livemode)
+        new = await inbox.keep(bell, now=now)
+    except PaymentsError as error:
+        WEBHOOKS.labels("away" if isinstance(error, DatabaseUnavailable) else "refused").inc()
+        raise
+    WEBHOOKS.labels(_outcome(inbox, bell, new=new)).inc()
+    return Response(None, status_code=200)
+
+
+def _outcome(inbox: Inbox, bell: intake.Bell, *, new: bool) -> str:
+    if not new:
+        return "duplicate"
+    return "rung" if inbox.rings_for(bell) else "unknown"
