@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from litestar import Litestar, Response, get
 from litestar.config.allowed_hosts import AllowedHostsConfig
 from litestar.datastructures import State
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.static_files import create_static_files_router
@@ -83,11 +83,13 @@ def _inbox(state: State) -> Inbox:
 
 
 def _hosts(chosen: Settings) -> list[str]:
-    host = urlsplit(chosen.base_url).hostname or ""
-    return sorted({host, "localhost", "127.0.0.1"})
+    """The names this service answers to: another Host header is somebody's trick."""
+    parts = urlsplit(chosen.base_url)
+    assert parts.hostname is not None
+    return sorted({parts.netloc, parts.hostname})
 
 
 @get("/", include_in_schema=False)
-async def home(rt: Runtime) -> Response[str]:
+async def home(rt: NamedDependency[Runtime]) -> Response[str]:
     """Where to go from here."""
     return pages.page(rt, "home.html", demo=rt.settings.environment == "demo")

@@ -8,7 +8,7 @@ and readers who are giving right now always find room.
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 import stripe
@@ -20,7 +20,7 @@ from payments.settings import Settings
 
 TIMEOUT = aiohttp.ClientTimeout(total=20, connect=5)
 RETRIES = 2
-API_VERSION = "2026-10-28.endive"
+API_VERSION: Final = "2026-10-28.endive"
 
 
 class BudgetedClient(stripe.AIOHTTPClient):

@@ -8,6 +8,7 @@ import logging
 import sys
 import traceback
 from collections.abc import MutableMapping
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -28,7 +29,7 @@ def _error(_logger: object, _method: str, event: EventDict) -> EventDict:
         event["error"] = type(error).__qualname__
         frames = traceback.extract_tb(error.__traceback__)
         if frames:
-            event["at"] = f"{frames[-1].name}:{frames[-1].lineno}"
+            event["at"] = f"{Path(frames[-1].filename).stem}.{frames[-1].name}:{frames[-1].lineno}"
     return event
 
 

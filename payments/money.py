@@ -15,12 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from babel import Locale
-from babel.numbers import (
-    format_currency,
-    get_currency_symbol,
-    get_decimal_symbol,
-    get_group_symbol,
-)
+from babel.numbers import format_currency, get_currency_symbol, get_decimal_symbol, get_group_symbol
 
 from payments.errors import PaymentsError
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -184,6 +185,7 @@ async def opened(database: str, **more: object) -> AsyncIterator[Newsroom]:
         settings = await set_up_stripe(settings_for(database, stripe_url, **more))
         app = create_app(settings, now=clock)
         async with app.lifespan():
-            transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+            asgi = cast("Any", app)  # litestar and httpx type the same protocol differently
+            transport = httpx.ASGITransport(app=asgi, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url=BASE) as web:
                 yield Newsroom(clock, sandbox, app.state.rt, web, settings)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from litestar import Request, Response, post
+from litestar.di import NamedDependency
 
 from payments.errors import BadWebhook, DatabaseUnavailable, PaymentsError
 from payments.runtime import Runtime
@@ -17,7 +18,9 @@ from webhooks.intake import Inbox
     status_code=200,
     request_max_body_size=intake.MAX_BODY,
 )
-async def stripe(rt: Runtime, inbox: Inbox, request: Request[Any, Any, Any]) -> Response[None]:
+async def stripe(
+    rt: NamedDependency[Runtime], inbox: NamedDependency[Inbox], request: Request[Any, Any, Any]
+) -> Response[None]:
     """Verify, keep, ring."""
     body, now = await request.body(), rt.now()
     try:

@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Controller, Request, get, post
-from litestar.params import Body, Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, HeaderParameter, JSONBody
 
 from payments import contributions, money
 from payments.contributions import Ask, Contribution, Frequency
@@ -51,13 +52,13 @@ class ContributionsApi(Controller):
     )
     async def start(
         self,
-        rt: Runtime,
+        rt: NamedDependency[Runtime],
         request: Request[Any, Any, Any],
-        data: Annotated[Gift, Body(description="What the reader gives.")],
+        data: JSONBody[Gift],
         idempotency_key: Annotated[
             str | None,
-            Parameter(
-                header="Idempotency-Key",
+            HeaderParameter(
+                name="Idempotency-Key",
                 required=False,
                 description="Required: the same key and body give the same contribution for a day.",
             ),
@@ -67,10 +68,13 @@ class ContributionsApi(Controller):
         key = _key(request, idempotency_key)
         highest = money.maximum(data.currency, rt.settings.maximum_gifts)
         amount = money.check_gift(data.amount, data.currency, maximum=highest.amount)
+        ask = Ask(
+            money=amount, frequency=data.frequency, campaign=data.campaign, locale=data.locale
+        )
         return _given(await contributions.start(rt, ask, key=f"api:{key}"))
 
     @get("/{contribution_id:str}", operation_id="getContribution", summary="What became of it")
-    async def status(self, rt: Runtime, contribution_id: str) -> Given:
+    async def status(self, rt: NamedDependency[Runtime], contribution_id: FromPath[str]) -> Given:
         """The state of a contribution, from our own records."""
         async with rt.sessions() as session:
             return _given(await contributions.find(session, contribution_id))

@@ -4,6 +4,8 @@ from typing import Any
 
 from litestar import Controller, Request, Response, get, post
 from litestar.datastructures import Cookie
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 from litestar.response import Redirect
 
 from payments import staff
@@ -19,7 +21,7 @@ def cookie_name(settings: Settings) -> str:
     return "__Host-staff" if settings.secure else "staff"
 
 
-async def signed_in(rt: Runtime, request: Request[Any, Any, Any]) -> Staff:
+async def signed_in(rt: NamedDependency[Runtime], request: Request[Any, Any, Any]) -> Staff:
     """The colleague who asks, or NotSignedIn. A dependency of every page for staff."""
     async with rt.sessions() as session:
         token = request.cookies.get(cookie_name(rt.settings))
@@ -31,7 +33,7 @@ class StaffDoor(Controller):
     include_in_schema = False
 
     @get()
-    async def show(self, rt: Runtime, token: str) -> Response[str]:
+    async def show(self, rt: NamedDependency[Runtime], token: FromPath[str]) -> Response[str]:
         """Whom the link is for, and the button that spends it."""
         async with rt.sessions() as session:
             try:
@@ -41,7 +43,7 @@ class StaffDoor(Controller):
         return pages.page(rt, "staff_enter.html", token=token, name=person.name)
 
     @post(request_max_body_size=4096)
-    async def enter(self, rt: Runtime, token: str) -> Response[Any]:
+    async def enter(self, rt: NamedDependency[Runtime], token: FromPath[str]) -> Response[Any]:
         """Spend the link and begin a session."""
         try:
             async with rt.sessions.begin() as session:

@@ -8,6 +8,7 @@ from typing import Any
 
 from babel.numbers import get_currency_name
 from litestar import Controller, Request, Response, get, post
+from litestar.di import NamedDependency
 from litestar.response import Redirect
 
 from payments import contributions, money
@@ -46,13 +47,17 @@ class DonatePage(Controller):
     include_in_schema = False
 
     @get()
-    async def show(self, rt: Runtime, request: Request[Any, Any, Any]) -> Response[str]:
+    async def show(
+        self, rt: NamedDependency[Runtime], request: Request[Any, Any, Any]
+    ) -> Response[str]:
         """An empty form, or one filled in by the link that led here."""
         asked = Typed({name: value for name, value in request.query_params.items()})
         return pages.page(rt, "donate.html", **form(rt, _filled_in(rt, asked), errors={}))
 
     @post(request_max_body_size=MAX_BODY)
-    async def give(self, rt: Runtime, request: Request[Any, Any, Any]) -> Response[Any]:
+    async def give(
+        self, rt: NamedDependency[Runtime], request: Request[Any, Any, Any]
+    ) -> Response[Any]:
         """Start the gift and send the reader to pay, or show what to mend with nothing lost."""
         sent = await request.form()
         typed = Typed({name: value for name, value in sent.items() if isinstance(value, str)})
@@ -183,7 +188,7 @@ def _frequency(
 
 
 @get("/article", include_in_schema=False)
-async def sample_article(rt: Runtime) -> Response[str]:
+async def sample_article(rt: NamedDependency[Runtime]) -> Response[str]:
     """A story with the block at its end, for the demo."""
     ready = form(rt, _filled_in(rt, Typed({})), errors={})
     return pages.page(

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from litestar import Controller, Request, Response, get
-from litestar.params import NamedDependency
+from litestar.di import NamedDependency
 
 from payments import alarms, books, money, reports
 from payments.contributions import Frequency
@@ -31,7 +31,10 @@ class FinancePage(Controller):
 
     @get()
     async def overview(
-        self, rt: Runtime, request: Request[Any, Any, Any], colleague: NamedDependency[Staff]
+        self,
+        rt: NamedDependency[Runtime],
+        request: Request[Any, Any, Any],
+        colleague: NamedDependency[Staff],
     ) -> Response[str]:
         """Gross, fees, refunds and net by month, with the proof of the books below."""
         assert colleague.role
@@ -57,7 +60,10 @@ class FinancePage(Controller):
 
     @get("/monthly.csv")
     async def export(
-        self, rt: Runtime, request: Request[Any, Any, Any], colleague: NamedDependency[Staff]
+        self,
+        rt: NamedDependency[Runtime],
+        request: Request[Any, Any, Any],
+        colleague: NamedDependency[Staff],
     ) -> Response[bytes]:
         """The same lines as a file."""
         assert colleague.role

@@ -4,6 +4,7 @@ from typing import Any
 
 import prometheus_client
 from litestar import Response, get
+from litestar.di import NamedDependency
 from prometheus_client import Counter
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,7 +23,7 @@ async def live() -> dict[str, str]:
 
 
 @get("/health/ready", include_in_schema=False)
-async def ready(rt: Runtime) -> Response[dict[str, Any]]:
+async def ready(rt: NamedDependency[Runtime]) -> Response[dict[str, Any]]:
     """The database answers and has the schema this code expects."""
     try:
         async with rt.sessions() as session:

@@ -7,6 +7,8 @@ is late or lost does not leave a reader in doubt.
 from typing import Any
 
 from litestar import Request, Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -31,7 +33,7 @@ STATES = {
 
 @get("/thanks/{contribution_id:str}", include_in_schema=False)
 async def thanks(
-    rt: Runtime, request: Request[Any, Any, Any], contribution_id: str
+    rt: NamedDependency[Runtime], request: Request[Any, Any, Any], contribution_id: FromPath[str]
 ) -> Response[str]:
     """Confirming, paid, failed or expired; the same answer for a gift that never was."""
     async with rt.sessions.begin() as session:

@@ -1,0 +1,123 @@
+"""Stripe's test cards: what each number does when it is charged.
+
+A decline is what the bank says; `secure` asks the donor for 3-D Secure; `later` lets the first
+charge, made while the donor is there, succeed and every renewal fail.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from payments.sandbox.wire import Obj
+
+_TRY_AGAIN = "Try again later, or use another card."
+
+
+@dataclass(frozen=True)
+class Decline:
+    """What the bank, or Radar, says when it refuses."""
+
+    code: str
+    decline_code: str
+    message: str
+    advice: str = "try_again_later"
+    blocked: bool = False
+
+
+@dataclass(frozen=True)
+class Card:
+    """A test card and how it behaves."""
+
+    number: str
+    label: str
+    brand: str = "visa"
+    country: str = "US"
+    funding: str = "credit"
+    decline: Decline | None = None
+    later: Decline | None = None
+    secure: bool = False
+    bypasses_pending: bool = False
+
+
+GENERIC: Final = Decline("card_declined", "generic_decline", "Your card was declined.")
+_FUNDS = Decline(
+    "card_declined", "insufficient_funds", "Your card has insufficient funds.", "try_again_later"
+)
+_LOST = Decline("card_declined", "lost_card", "Your card was declined.", "do_not_try_again")
+_STOLEN = Decline("card_declined", "stolen_card", "Your card was declined.", "do_not_try_again")
+_EXPIRED = Decline("expired_card", "expired_card", "Your card has expired.", "do_not_try_again")
+_CVC = Decline(
+    "incorrect_cvc", "incorrect_cvc", "Your card's security code is incorrect.",
+    "confirm_card_data",
+)  # fmt: skip
+_PROCESSING = Decline(
+    "processing_error",
+    "processing_error",
+    "An error occurred while processing your card. Try again in a little bit.",
+)
+_RADAR = Decline(
+    "card_declined", "fraudulent", "Your card was declined.", "do_not_try_again", blocked=True
+)
+
+CARDS: Final = (
+    Card("4242424242424242", "Succeeds"),
+    Card("5555555555554444", "Succeeds (Mastercard)", brand="mastercard"),
+    Card("378282246310005", "Succeeds (American Express)", brand="amex"),
+    Card("4000000000000002", "Declined by the bank", decline=GENERIC),
+    Card("4000000000009995", "Declined: insufficient funds", decline=_FUNDS),
+    Card("4000000000009987", "Declined: lost card", decline=_LOST),
+    Card("4000000000009979", "Declined: stolen card", decline=_STOLEN),
+    Card("4000000000000069", "Declined: expired card", decline=_EXPIRED),
+    Card("4000000000000127", "Declined: incorrect security code", decline=_CVC),
+    Card("4000000000000119", "Declined: processing error", decline=_PROCESSING),
+    Card("4000002500003155", "Asks for 3-D Secure, then succeeds", country="FR", secure=True),
+    Card("4000002760003184", "Always asks for 3-D Secure", country="DE", secure=True,
+         later=Decline("authentication_required", "authentication_required",
+                       "Your card was declined. This transaction requires authentication.")),
+    Card("4000000000003220", "Asks for 3-D Secure 2", secure=True),
+    Card("4000000000000341", "First payment succeeds, renewals fail", later=GENERIC),
+    Card("4100000000000019", "Blocked by Radar as fraudulent", decline=_RADAR),
+    Card("4000000000000077", "Succeeds, funds available at once", bypasses_pending=True),
+)  # fmt: skip
+
+BY_NUMBER: Final = {card.number: card for card in CARDS}
+
+_NAMES: Final = {
+    "visa": "4242424242424242",
+    "mastercard": "5555555555554444",
+    "amex": "378282246310005",
+    "chargeDeclined": "4000000000000002",
+    "visa_chargeDeclined": "4000000000000002",
+    "chargeDeclinedInsufficientFunds": "4000000000009995",
+    "chargeCustomerFail": "4000000000000341",
+    "bypassPending": "4000000000000077",
+    "threeDSecure2Required": "4000000000003220",
+    "authenticationRequired": "4000002760003184",
+    "radarBlock": "4100000000000019",
+}
+
+
+def named(name: str) -> Card | None:
+    """The card behind `tok_visa` or `pm_card_visa`."""
+    for prefix in ("pm_card_", "tok_"):
+        if name.startswith(prefix):
+            return BY_NUMBER.get(_NAMES.get(name.removeprefix(prefix), ""))
+    return None
+
+
+def passes_luhn(number: str) -> bool:
+    """Whether the check digit fits."""
+    digits = [int(digit) for digit in reversed(number)]
+    total = sum(digits[0::2]) + sum(sum(divmod(2 * digit, 10)) for digit in digits[1::2])
+    return total % 10 == 0
+
+
+def error_of(decline: Decline, charge_id: str) -> Obj:
+    """The decline as Stripe words it in errors and in `last_payment_error`."""
+    return {
+        "advice_code": decline.advice,
+        "charge": charge_id,
+        "code": decline.code,
+        "decline_code": decline.decline_code,
+        "doc_url": f"https://stripe.com/docs/error-codes/{decline.code.replace('_', '-')}",
+        "message": decline.message,
+    }

@@ -1,0 +1,226 @@
+"""Products and prices: what is sold and for how much.
+
+A price never changes its amount. Checkout and subscriptions may bring a price of their own
+(`price_data`): that makes a price too, one that is not active and so is not offered again.
+"""
+
+from typing import Final
+
+from payments.sandbox import currencies, listing
+from payments.sandbox import params as read
+from payments.sandbox.account import Account
+from payments.sandbox.errors import invalid, missing, not_found
+from payments.sandbox.routes import Call, resource, route
+from payments.sandbox.wire import Obj
+
+INTERVALS: Final = ("day", "week", "month", "year")
+
+resource("product", "/v1/products", {"active": listing.same("active")})
+resource(
+    "price",
+    "/v1/prices",
+    {
+        "active": listing.same("active"),
+        "currency": listing.same("currency"),
+        "product": listing.same("product"),
+        "type": listing.same("type"),
+        "lookup_keys": lambda row, keys: row["lookup_key"] in keys,
+    },
+)
+
+
+@route("POST", "/v1/products")
+def create_product(call: Call) -> Obj:
+    product = make_product(call.account, call.params)
+    default = read.table(call.params, "default_price_data")
+    if default:
+        data = {**default, "product": product["id"]}
+        product["default_price"] = make_price(call.account, data)["id"]
+    call.account.emit("product.created", product)
+    return product
+
+
+def make_product(account: Account, params: Obj) -> Obj:
+    """A product, from a product's parameters or from `product_data`."""
+    chosen = read.text(params, "id")
+    if chosen and account.store.find("product", chosen):
+        raise invalid(f"Product already exists: {chosen}", "id", "resource_already_exists")
+    product: Obj = {
+        "id": chosen or account.store.mint("prod", 14),
+        "object": "product",
+        "created": account.clock.stamp(),
+        "livemode": False,
+        "active": read.flag(params, "active", default=True),
+        "default_price": None,
+        "description": read.text(params, "description"),
+        "images": read.rows(params, "images"),
+        "marketing_features": [],
+        "metadata": read.metadata(params),
+        "name": read.required(params, "name"),
+        "package_dimensions": None,
+        "shippable": None,
+        "statement_descriptor": read.text(params, "statement_descriptor"),
+        "tax_code": None,
+        "type": "service",
+        "unit_label": read.text(params, "unit_label"),
+        "updated": account.clock.stamp(),
+        "url": read.text(params, "url"),
+    }
+    return account.store.add(product)
+
+
+@route("POST", "/v1/products/{}")
+def update_product(call: Call) -> Obj:
+    product, params = call.subject("product"), call.params
+    changes: Obj = {"metadata": read.merge_metadata(product["metadata"], params)}
+    for name in ("name", "description", "statement_descriptor", "unit_label", "url"):
+        if name in params:
+            changes[name] = read.text(params, name)
+    if "active" in params:
+        changes["active"] = read.flag(params, "active")
+    if "default_price" in params:
+        changes["default_price"] = read.text(params, "default_price")
+    changes["updated"] = call.account.clock.stamp()
+    call.account.update(product, "product.updated", **changes)
+    return product
+
+
+@route("DELETE", "/v1/products/{}")
+def delete_product(call: Call) -> Obj:
+    product = call.subject("product")
+    if any(p["product"] == product["id"] for p in call.account.store.of_kind("price")):
+        raise invalid("This product cannot be deleted because it has one or more prices.")
+    call.account.emit("product.deleted", product)
+    call.account.store.remove(product["id"])
+    return {"id": product["id"], "object": "product", "deleted": True}
+
+
+@route("POST", "/v1/prices")
+def create_price(call: Call) -> Obj:
+    price = make_price(call.account, call.params)
+    price["active"] = read.flag(call.params, "active", default=True)
+    price["nickname"] = read.text(call.params, "nickname")
+    price["lookup_key"] = read.text(call.params, "lookup_key")
+    call.account.emit("price.created", price)
+    return price
+
+
+@route("POST", "/v1/prices/{}")
+def update_price(call: Call) -> Obj:
+    price, params = call.subject("price"), call.params
+    changes: Obj = {"metadata": read.merge_metadata(price["metadata"], params)}
+    for name in ("nickname", "lookup_key"):
+        if name in params:
+            changes[name] = read.text(params, name)
+    if "active" in params:
+        changes["active"] = read.flag(params, "active")
+    call.account.update(price, "price.updated", **changes)
+    return price
+
+
+def make_price(account: Account, params: Obj, *, param: str = "") -> Obj:
+    """A price, from a price's parameters or from `price_data`; `param` is where it stood."""
+    currency = currency_of(params, f"{param}[currency]" if param else "currency")
+    amount = read.integer(params, "unit_amount")
+    if amount is None:
+        raise missing(f"{param}[unit_amount]" if param else "unit_amount")
+    if amount < 0:
+        raise invalid("Invalid non-negative integer", f"{param}[unit_amount]")
+    recurring = _recurring(read.table(params, "recurring"))
+    return account.make(
+        "price",
+        "price",
+        {
+            "active": False,
+            "billing_scheme": "per_unit",
+            "currency": currency,
+            "custom_unit_amount": None,
+            "lookup_key": None,
+            "metadata": read.metadata(params),
+            "nickname": None,
+            "product": _product_of(account, params, param),
+            "recurring": recurring,
+            "tax_behavior": read.text(params, "tax_behavior") or "unspecified",
+            "tiers_mode": None,
+            "transform_quantity": None,
+            "type": "recurring" if recurring else "one_time",
+            "unit_amount": amount,
+            "unit_amount_decimal": str(amount),
+        },
+    )
+
+
+def plan_of(price: Obj) -> Obj:
+    """The price in the older words that subscription items still carry."""
+    recurring = price["recurring"]
+    return {
+        "id": price["id"],
+        "object": "plan",
+        "active": price["active"],
+        "amount": price["unit_amount"],
+        "amount_decimal": price["unit_amount_decimal"],
+        "billing_scheme": price["billing_scheme"],
+        "created": price["created"],
+        "currency": price["currency"],
+        "interval": recurring["interval"],
+        "interval_count": recurring["interval_count"],
+        "livemode": False,
+        "metadata": price["metadata"],
+        "meter": None,
+        "nickname": price["nickname"],
+        "product": price["product"],
+        "tiers_mode": None,
+        "transform_usage": None,
+        "trial_period_days": None,
+        "usage_type": "licensed",
+    }
+
+
+def currency_of(params: Obj, param: str = "currency") -> str:
+    """The three-letter currency a request names, if Stripe knows it."""
+    currency = (read.text(params, "currency") or "").lower()
+    if not currency:
+        raise missing(param)
+    if not currencies.is_known(currency):
+        raise invalid(f"Invalid currency: {currency}.", param, "invalid_currency")
+    return currency
+
+
+def check_amount(amount: int, currency: str, param: str) -> None:
+    """Refuse a charge that is too small, too large, or not in whole units where it must be."""
+    least = currencies.least(currency)
+    if amount < least:
+        message = f"The amount must be greater than or equal to {least} ({currency})."
+        raise invalid(message, param, "amount_too_small")
+    if amount > currencies.LARGEST:
+        raise invalid("The amount must be no more than 8 digits.", param, "amount_too_large")
+    whole = 100 if currency in currencies.WHOLE_UNITS else 10
+    if (currency in currencies.WHOLE_UNITS or currency in currencies.THREE_DECIMAL) and (
+        amount % whole
+    ):
+        raise invalid(f"Invalid amount for {currency}.", param, "invalid_charge_amount")
+
+
+def _recurring(given: Obj) -> Obj | None:
+    if not given:
+        return None
+    interval = read.one_of(given, "interval", INTERVALS, None)
+    if interval is None:
+        raise missing("recurring[interval]")
+    return {
+        "interval": interval,
+        "interval_count": read.integer(given, "interval_count") or 1,
+        "meter": None,
+        "trial_period_days": None,
+        "usage_type": "licensed",
+    }
+
+
+def _product_of(account: Account, params: Obj, param: str) -> str:
+    data = read.table(params, "product_data")
+    if data:
+        return str(make_product(account, data)["id"])
+    product_id = read.required(params, "product")
+    if account.store.find("product", product_id) is None:
+        raise not_found("product", product_id, f"{param}[product]" if param else "product")
+    return product_id

@@ -1,0 +1,187 @@
+"""Charges: attempts to take money with a card, each once, successful or not.
+
+The bank answers at once; the money follows. A charge succeeds with no balance transaction; its
+capture, a moment later, brings the transaction, the fee and `charge.updated`.
+"""
+
+from typing import Final
+
+from payments.sandbox import balance, cards, currencies, listing, payment_methods
+from payments.sandbox import params as read
+from payments.sandbox.account import Account, when_due
+from payments.sandbox.cards import Decline
+from payments.sandbox.routes import Call, resource, route
+from payments.sandbox.wire import Obj
+
+_APPROVED: Final[Obj] = {
+    "advice_code": None,
+    "network_advice_code": None,
+    "network_decline_code": None,
+    "network_status": "approved_by_network",
+    "reason": None,
+    "risk_level": "normal",
+    "risk_score": 12,
+    "seller_message": "Payment complete.",
+    "type": "authorized",
+}
+
+resource(
+    "charge",
+    "/v1/charges",
+    {"customer": listing.same("customer"), "payment_intent": listing.same("payment_intent")},
+)
+
+
+@route("POST", "/v1/charges/{}")
+def update(call: Call) -> Obj:
+    charge, params = call.subject("charge"), call.params
+    changes: Obj = {"metadata": read.merge_metadata(charge["metadata"], params)}
+    for name in ("description", "receipt_email"):
+        if name in params:
+            changes[name] = read.text(params, name)
+    call.account.update(charge, "charge.updated", **changes)
+    return charge
+
+
+def attempt(account: Account, intent: Obj, method: Obj, decline: Decline | None) -> Obj:
+    """Charge a card for a payment intent; the bank's answer is already known."""
+    paid = decline is None
+    charge = account.make(
+        "ch",
+        "charge",
+        {
+            "amount": intent["amount"],
+            "amount_captured": intent["amount"] if paid else 0,
+            "amount_refunded": 0,
+            "application": None,
+            "application_fee": None,
+            "application_fee_amount": None,
+            "balance_transaction": None,
+            "billing_details": method["billing_details"],
+            "calculated_statement_descriptor": _descriptor(intent),
+            "captured": paid,
+            "currency": intent["currency"],
+            "customer": intent["customer"],
+            "description": intent["description"],
+            "disputed": False,
+            "failure_balance_transaction": None,
+            "failure_code": decline.code if decline else None,
+            "failure_message": decline.message if decline else None,
+            "fraud_details": {},
+            "metadata": dict(intent["metadata"]),
+            "on_behalf_of": None,
+            "outcome": _outcome(decline) if decline else _APPROVED,
+            "paid": paid,
+            "payment_intent": intent["id"],
+            "payment_method": method["id"],
+            "payment_method_details": {"card": _card_details(intent, method), "type": "card"},
+            "radar_options": {},
+            "receipt_email": intent["receipt_email"],
+            "receipt_number": None,
+            "receipt_url": None,
+            "refunded": False,
+            "review": None,
+            "shipping": intent["shipping"],
+            "source": None,
+            "source_transfer": None,
+            "statement_descriptor": None,
+            "statement_descriptor_suffix": intent["statement_descriptor_suffix"],
+            "status": "succeeded" if paid else "failed",
+            "transfer_data": None,
+            "transfer_group": None,
+        },
+    )
+    account.store.link("charge", "payment_intent", intent["id"], charge["id"])
+    if intent["customer"]:
+        account.store.link("charge", "customer", intent["customer"], charge["id"])
+    if paid:
+        charge["receipt_url"] = f"{account.base_url}/receipts/{charge['id']}"
+    account.emit("charge.succeeded" if paid else "charge.failed", charge)
+    if paid and payment_methods.card_of(account, method).bypasses_pending:
+        capture(account, charge["id"])
+    elif paid:
+        account.later(account.capture_delay, "capture", charge["id"])
+    return charge
+
+
+@when_due("capture")
+def capture(account: Account, charge_id: str) -> None:
+    """Bring the charge's money into the balance, less the fee."""
+    charge = account.store.objects[charge_id]
+    if charge["balance_transaction"] is not None:
+        return
+    amount, rate = currencies.settle(charge["amount"], charge["currency"])
+    currency = currencies.settles_in(charge["currency"])
+    method = account.store.objects[charge["payment_method"]]
+    bypasses = payment_methods.card_of(account, method).bypasses_pending
+    now = account.clock.stamp()
+    row = balance.record(
+        account,
+        {
+            "type": "charge",
+            "amount": amount,
+            "currency": currency,
+            "fee": currencies.processing_fee(amount, currency),
+            "exchange_rate": rate,
+            "source": charge_id,
+            "description": charge["description"],
+            "available_on": now if bypasses else balance.usual_availability(account),
+        },
+    )
+    if account.store.private(charge["payment_intent"]).get("invoice"):
+        balance.add_billing_volume(account, amount, currency)
+    account.update(charge, "charge.updated", balance_transaction=row["id"])
+
+
+def error(account: Account, charge: Obj, decline: Decline) -> Obj:
+    """What Stripe says of a charge that failed."""
+    method = account.store.objects[charge["payment_method"]]
+    return {
+        "type": "card_error",
+        **cards.error_of(decline, charge["id"]),
+        "payment_method": dict(method),
+    }
+
+
+def _outcome(decline: Decline) -> Obj:
+    return {
+        **_APPROVED,
+        "advice_code": decline.advice,
+        "network_status": "not_sent_to_network" if decline.blocked else "declined_by_network",
+        "reason": "highest_risk_level" if decline.blocked else decline.decline_code,
+        "risk_level": "highest" if decline.blocked else "normal",
+        "risk_score": 92 if decline.blocked else 12,
+        "seller_message": (
+            "Stripe blocked this payment as too risky."
+            if decline.blocked
+            else "The bank did not return any further details with this decline."
+        ),
+        "type": "blocked" if decline.blocked else "issuer_declined",
+    }
+
+
+def _card_details(intent: Obj, method: Obj) -> Obj:
+    card = method["card"]
+    shown = ("brand", "checks", "country", "exp_month", "exp_year", "fingerprint", "funding",
+             "last4", "regulated_status", "wallet")  # fmt: skip
+    return {
+        **{name: card[name] for name in shown},
+        "amount_authorized": intent["amount"],
+        "authorization_code": None,
+        "extended_authorization": {"status": "disabled"},
+        "incremental_authorization": {"status": "unavailable"},
+        "installments": None,
+        "mandate": None,
+        "multicapture": {"status": "unavailable"},
+        "network": card["brand"],
+        "network_token": {"used": False},
+        "network_transaction_id": None,
+        "overcapture": {"maximum_amount_capturable": intent["amount"], "status": "unavailable"},
+        "three_d_secure": None,
+        "transaction_link_id": None,
+    }
+
+
+def _descriptor(intent: Obj) -> str:
+    suffix = intent["statement_descriptor_suffix"]
+    return f"NEWSROOM* {suffix}"[:22] if suffix else "NEWSROOM"

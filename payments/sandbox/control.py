@@ -1,0 +1,143 @@
+"""Control: routes by which a test, or a person, turns the clock and makes trouble.
+
+None of this is Stripe's. It answers JSON under `/_control/` and shows what is here at `/`.
+"""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+from aiohttp import web
+
+from payments.sandbox import outbox
+from payments.sandbox.hosted_page import in_words, template
+from payments.sandbox.sandbox import Sandbox
+from payments.sandbox.wire import Obj
+
+SHOWN = 30
+
+
+def add_routes(app: web.Application, sandbox: Sandbox) -> None:
+    """Let the sandbox be controlled over HTTP."""
+    control = Control(sandbox)
+    app.router.add_get("/", control.index)
+    app.router.add_post("/", control.turn)
+    app.router.add_get("/_control/health", control.health)
+    app.router.add_get("/_control/clock", control.clock)
+    app.router.add_post("/_control/clock", control.advance)
+    app.router.add_get("/_control/faults", control.faults)
+    app.router.add_post("/_control/faults", control.add_fault)
+    app.router.add_delete("/_control/faults", control.clear_faults)
+    app.router.add_get("/_control/deliveries", control.deliveries)
+    app.router.add_post("/_control/deliveries/flush", control.flush)
+    app.router.add_post("/_control/deliveries/redeliver", control.redeliver)
+    app.router.add_get("/_control/requests", control.requests)
+    app.router.add_post("/_control/save", control.save)
+
+
+class Control:
+    """The sandbox's own handles, as HTTP handlers."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+
+    async def health(self, _http: web.Request) -> web.Response:
+        return web.json_response({"status": "ok", "problems": self.sandbox.problems})
+
+    async def clock(self, _http: web.Request) -> web.Response:
+        clock = self.sandbox.clock
+        return web.json_response({
+            "now": clock.now().isoformat(),
+            "wall": clock.wall().isoformat(),
+            "offset_seconds": clock.offset.total_seconds(),
+        })  # fmt: skip
+
+    async def advance(self, http: web.Request) -> web.Response:
+        """`{"advance_seconds": n}` or `{"to": "2027-01-31T00:00:00Z"}`."""
+        wanted = await http.json()
+        try:
+            if "to" in wanted:
+                await self.sandbox.advance(to=datetime.fromisoformat(wanted["to"]))
+            else:
+                await self.sandbox.advance(timedelta(seconds=wanted["advance_seconds"]))
+        except (KeyError, TypeError, ValueError) as error:
+            return web.json_response({"error": str(error)}, status=400)
+        return await self.clock(http)
+
+    async def faults(self, _http: web.Request) -> web.Response:
+        waiting = self.sandbox.faults.waiting
+        shown = [{"method": f.method, "path": f.path.pattern, "kind": f.kind, "times": f.times}
+                 for f in waiting]  # fmt: skip
+        return web.json_response({"faults": shown})
+
+    async def add_fault(self, http: web.Request) -> web.Response:
+        """`{"method", "path", "kind", "times", …}`."""
+        wanted = await http.json()
+        try:
+            self.sandbox.faults.add(
+                wanted.pop("method", "*"), wanted.pop("path"), wanted.pop("kind"),
+                wanted.pop("times", 1), **wanted,
+            )  # fmt: skip
+        except (KeyError, ValueError) as error:
+            return web.json_response({"error": str(error)}, status=400)
+        return await self.faults(http)
+
+    async def clear_faults(self, http: web.Request) -> web.Response:
+        self.sandbox.faults.clear()
+        return await self.faults(http)
+
+    async def deliveries(self, _http: web.Request) -> web.Response:
+        return web.json_response({"pending": outbox.pending(self.sandbox.account)})
+
+    async def flush(self, _http: web.Request) -> web.Response:
+        return web.json_response({"sent": await self.sandbox.deliver_pending(at_once=8)})
+
+    async def redeliver(self, http: web.Request) -> web.Response:
+        """`{"event": "evt_…"}`: deliver it once more."""
+        wanted = await http.json()
+        if self.sandbox.account.store.find("event", wanted.get("event")) is None:
+            return web.json_response({"error": "no such event"}, status=404)
+        self.sandbox.redeliver(wanted["event"])
+        return await self.deliveries(http)
+
+    async def requests(self, _http: web.Request) -> web.Response:
+        counts = Counter(f"{seen.method} {seen.path}" for seen in self.sandbox.requests)
+        return web.json_response({"requests": dict(counts.most_common())})
+
+    async def save(self, http: web.Request) -> web.Response:
+        """`{"path": "…"}`: write everything down."""
+        wanted = await http.json()
+        self.sandbox.save(wanted["path"])
+        return web.json_response({"saved": wanted["path"]})
+
+    # -- the index ----------------------------------------------------------------------------
+
+    async def turn(self, http: web.Request) -> web.Response:
+        """The index's own form: a day or a month later."""
+        days = {"day": 1, "month": 31}.get(str((await http.post()).get("by")), 0)
+        await self.sandbox.advance(timedelta(days=days))
+        raise web.HTTPSeeOther("/")
+
+    async def index(self, _http: web.Request) -> web.Response:
+        account = self.sandbox.account
+        sessions = list(account.store.of_kind("checkout.session"))[-SHOWN:][::-1]
+        events = list(account.store.of_kind("event"))[-SHOWN:][::-1]
+        html = template("index.html").render(
+            now=f"{self.sandbox.clock.now().astimezone(UTC):%Y-%m-%d %H:%M} UTC",
+            sessions=[{**s, "words": in_words(account, s)} for s in sessions],
+            events=[self._shown(event) for event in events],
+        )
+        policy = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'"
+        headers = {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
+        return web.Response(text=html, content_type="text/html", headers=headers)
+
+    def _shown(self, event: Obj) -> Obj:
+        created = datetime.fromtimestamp(event["created"], UTC)
+        waiting = outbox.waiting_for(self.sandbox.account, event["id"])
+        attempts = self.sandbox.account.store.facts.get(event["id"], {}).get("attempts", [])
+        told = "waiting" if waiting else "delivered" if attempts else "nobody asked"
+        return {
+            "id": event["id"],
+            "type": event["type"],
+            "at": f"{created:%Y-%m-%d %H:%M:%S}",
+            "told": f"{told} ({len(attempts)} tries)" if attempts else told,
+        }

@@ -1,0 +1,73 @@
+"""Currencies as Stripe sees them: exponents, least charges, what they settle in and what it costs.
+
+Integers only. The rates are fixed, so that a test can say to the cent what a charge settles at.
+"""
+
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Final
+
+ZERO_DECIMAL: Final = frozenset(
+    {"bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf",
+     "xof", "xpf"}
+)  # fmt: skip
+THREE_DECIMAL: Final = frozenset(["bhd", "jod", "kwd", "omr", "tnd"])
+WHOLE_UNITS: Final = frozenset({"isk", "ugx"})
+SETTLEMENT: Final = frozenset({"usd", "eur", "gbp"})
+LARGEST: Final = 99_999_999
+
+_LEAST: Final = {
+    "gbp": 30, "hkd": 400, "dkk": 250, "nok": 300, "sek": 300, "pln": 200, "ron": 200,
+    "aed": 200, "myr": 200, "czk": 1500, "huf": 17500, "mxn": 1000, "thb": 1000,
+}  # fmt: skip
+_FIXED_FEE: Final = {"usd": 30, "eur": 25, "gbp": 20}
+_TO_USD: Final = {
+    "eur": "1.08", "gbp": "1.27", "aud": "0.66", "cad": "0.73", "chf": "1.13", "nzd": "0.60",
+    "sgd": "0.75", "jpy": "0.0066", "brl": "0.19", "inr": "0.0119", "mxn": "0.055",
+    "hkd": "0.128", "dkk": "0.145", "nok": "0.094", "sek": "0.096", "pln": "0.25", "ron": "0.217",
+    "aed": "0.272", "myr": "0.226", "czk": "0.043", "huf": "0.0027", "thb": "0.029",
+    "isk": "0.0072", "uah": "0.024", "gel": "0.36", "try": "0.029", "zar": "0.055",
+    "ils": "0.27", "krw": "0.00073", "kwd": "3.25", "bhd": "2.65", "jod": "1.41",
+    "kzt": "0.0020", "amd": "0.0026", "mdl": "0.056", "rsd": "0.0092", "ugx": "0.00027",
+}  # fmt: skip
+
+
+def is_known(currency: str) -> bool:
+    return currency == "usd" or currency in _TO_USD
+
+
+def exponent(currency: str) -> int:
+    """How many digits of an amount are minor units."""
+    if currency in ZERO_DECIMAL:
+        return 0
+    return 3 if currency in THREE_DECIMAL else 2
+
+
+def least(currency: str) -> int:
+    """The smallest charge Stripe accepts."""
+    return _LEAST.get(currency, 50)
+
+
+def settles_in(currency: str) -> str:
+    return currency if currency in SETTLEMENT else "usd"
+
+
+def settle(amount: int, currency: str) -> tuple[int, float | None]:
+    """The amount in the settlement currency, and the rate when it was converted."""
+    if settles_in(currency) == currency:
+        return amount, None
+    rate = Decimal(_TO_USD[currency]).scaleb(exponent("usd") - exponent(currency))
+    return _whole(amount * rate), float(rate)
+
+
+def processing_fee(amount: int, currency: str) -> int:
+    """2.9% and a fixed part, of an amount already in its settlement currency."""
+    return min(amount, _whole(Decimal(amount) * 29 / 1000) + _FIXED_FEE[currency])
+
+
+def billing_fee(volume: int) -> int:
+    """What Stripe Billing takes of a month's subscription volume: 0.7%."""
+    return _whole(Decimal(volume) * 7 / 1000)
+
+
+def _whole(amount: Decimal) -> int:
+    return int(amount.quantize(Decimal(1), ROUND_HALF_UP))

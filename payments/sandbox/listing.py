@@ -1,0 +1,169 @@
+"""Lists, newest first, a page at a time; and the expansion of ids into objects.
+
+A list takes `limit`, `starting_after`, `ending_before`, `created` and the filters of its kind.
+Expansion works on copies, so what is kept keeps ids only.
+"""
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Final
+
+from payments.sandbox import params as read
+from payments.sandbox.errors import invalid, not_found
+from payments.sandbox.store import Store
+from payments.sandbox.wire import Obj, Value
+
+Test = Callable[[Obj], bool]
+Filter = Callable[[Obj, Value], bool]
+Filters = dict[str, Filter]
+
+DEEPEST: Final = 4
+
+# Lists that an object shows only when asked to: (kind, field) -> (kind listed, linking field, url)
+_INCLUDED: Final = {
+    ("checkout.session", "line_items"): ("item", "session", "/v1/checkout/sessions/{}/line_items"),
+    ("invoice", "payments"): ("invoice_payment", "invoice", "/v1/invoice_payments?invoice={}"),
+    ("charge", "refunds"): ("refund", "charge", "/v1/charges/{}/refunds"),
+    ("customer", "subscriptions"): ("subscription", "customer", "/v1/customers/{}/subscriptions"),
+}
+
+# Parameters that find by a link rather than by reading everything
+_LINKED: Final = ("customer", "payment_intent", "subscription", "invoice", "charge", "source",
+                  "payout", "session")  # fmt: skip
+
+
+def same(field: str) -> Filter:
+    """Keep what holds exactly this value."""
+
+    def test(row: Obj, wanted: Value) -> bool:
+        value = row.get(field)
+        return bool((str(value).lower() if isinstance(value, bool) else value) == wanted)
+
+    return test
+
+
+def of(rows: Iterable[Obj], url: str, *, has_more: bool = False) -> Obj:
+    """A list object."""
+    return {"object": "list", "data": list(rows), "has_more": has_more, "url": url}
+
+
+def page(store: Store, kind: str, url: str, params: Obj, filters: Filters | None = None) -> Obj:
+    """One page of a kind of object."""
+    limit = read.integer(params, "limit")
+    limit = 10 if limit is None else limit
+    if not 1 <= limit <= 100:
+        raise invalid("Limit must be between 1 and 100.", "limit", "parameter_invalid_integer")
+    tests = _tests(params, filters or {})
+    ids, backwards = _window(store, _candidates(store, kind, params, filters or {}), params)
+    rows = (store.objects[i] for i in ids if i in store.objects)
+    found = list(islice((r for r in rows if all(test(r) for test in tests)), limit + 1))
+    data = found[:limit]
+    if backwards:
+        data.reverse()
+    return of(data, url, has_more=len(found) > limit)
+
+
+def _candidates(store: Store, kind: str, params: Obj, filters: Filters) -> list[str]:
+    for name in _LINKED:
+        value = params.get(name)
+        if name in filters and isinstance(value, str):
+            return store.linked(kind, name, value)
+    return store.kinds.get(kind, [])
+
+
+def _window(store: Store, ids: list[str], params: Obj) -> tuple[Iterable[str], bool]:
+    """The ids after, or before, a given one: newest first, or oldest first when before."""
+    after, before = read.text(params, "starting_after"), read.text(params, "ending_before")
+    if after and before:
+        raise invalid("You may only specify one of starting_after and ending_before.")
+    cursor = after or before
+    if cursor is None:
+        return reversed(ids), False
+    param = "starting_after" if after else "ending_before"
+    if cursor not in store.positions:
+        raise not_found("object", cursor, param)
+    edge = store.positions[cursor]
+    first = _bisect(store, ids, edge)
+    if after:
+        return reversed(ids[:first]), False
+    return (i for i in ids[first:] if i != cursor), True
+
+
+def _bisect(store: Store, ids: list[str], edge: int) -> int:
+    low, high = 0, len(ids)
+    while low < high:
+        middle = (low + high) // 2
+        if store.positions[ids[middle]] < edge:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def _tests(params: Obj, filters: Filters) -> list[Test]:
+    tests = [_filter(filters[name], params[name]) for name in filters if name in params]
+    return [*tests, *_created(params)]
+
+
+def _filter(keep: Filter, wanted: Value) -> Test:
+    return lambda row: keep(row, wanted)
+
+
+def _created(params: Obj) -> list[Test]:
+    given = params.get("created")
+    if given is None:
+        return []
+    if isinstance(given, str):
+        moment = read.integer(params, "created")
+        return [lambda row: row["created"] == moment]
+    bounds = {name: read.integer(given, name) for name in given}
+    lowest = max(bounds.get("gte") or 0, (bounds.get("gt") or -1) + 1)
+    highest = min(_or_endless(bounds.get("lte")), _or_endless(bounds.get("lt")) - ("lt" in bounds))
+    return [lambda row: lowest <= row["created"] <= highest]
+
+
+def _or_endless(moment: int | None) -> int:
+    return 2**62 if moment is None else moment
+
+
+def expand(store: Store, payload: Obj, paths: list[Value]) -> Obj:
+    """A copy of an answer with the named ids replaced by their objects."""
+    for path in paths:
+        if not isinstance(path, str):
+            raise invalid("Invalid expand.", "expand")
+        steps = path.split(".")
+        if len(steps) - (steps[0] == "data") > DEEPEST:
+            message = f"You cannot expand more than {DEEPEST} levels of a property."
+            raise invalid(message, "expand", "property_expansion_max_depth")
+        payload = _expanded(store, payload, steps, path)
+    return payload
+
+
+def _expanded(store: Store, node: Obj, steps: list[str], path: str) -> Obj:
+    if not steps:
+        return node
+    name, rest = steps[0], steps[1:]
+    value = node[name] if name in node else _included(store, node, name)
+    if isinstance(value, str):
+        value = store.objects.get(value, value)
+    if isinstance(value, list):
+        inner: Value = [_expanded(store, item, rest, path) for item in value]
+    elif isinstance(value, dict):
+        inner = _expanded(store, value, rest, path)
+    elif value is None and name in node:
+        inner = None
+    else:
+        raise invalid(f"This property cannot be expanded ({path}).", "expand")
+    return {**node, name: inner}
+
+
+def _included(store: Store, node: Obj, name: str) -> Obj | None:
+    entry = _INCLUDED.get((node.get("object", ""), name))
+    if entry is None:
+        return None
+    kind, field, url = entry
+    ids = store.linked(kind, field, node["id"])
+    rows = [store.objects[i] for i in ids if i in store.objects]
+    if kind != "item":
+        rows.reverse()
+    return of(rows[:10], url.format(node["id"]), has_more=len(rows) > 10)

@@ -1,0 +1,195 @@
+"""Paying on the hosted page: from a card and a name to a completed session.
+
+The payment comes first. Only when it has succeeded is there a subscription, an invoice or a
+completed session; a decline leaves the session open, its intent waiting for the next card.
+"""
+
+from dataclasses import dataclass
+
+from payments.sandbox import (
+    checkout,
+    customers,
+    invoices,
+    payment_intents,
+    payment_methods,
+    subscriptions,
+)
+from payments.sandbox import params as read
+from payments.sandbox.account import Account
+from payments.sandbox.cards import Card, Decline
+from payments.sandbox.errors import Refusal, invalid
+from payments.sandbox.payment_intents import Attempt, Presence
+from payments.sandbox.routes import Call, route
+from payments.sandbox.wire import Obj
+
+
+@dataclass(frozen=True)
+class Payer:
+    """Who the donor says they are."""
+
+    email: str | None
+    name: str | None
+
+
+def pay(account: Account, session: Obj, method: Obj, payer: Payer) -> Decline | None:
+    """Pay an open session. It is complete afterwards, or waits for the donor's authentication."""
+    customer = _customer(account, session, payer)
+    intent = _intent(account, session, customer)
+    private = account.store.private(session["id"])
+    private["payer"] = {"email": payer.email, "name": payer.name}
+    decline = payment_intents.confirm(account, intent, Attempt(method, Presence.CHECKOUT))
+    if intent["status"] == "succeeded":
+        _complete(account, session, intent)
+    return decline
+
+
+def authenticate(account: Account, session: Obj, *, passed: bool) -> Decline | None:
+    """The donor comes back from the card's own question."""
+    intent = intent_of(account, session)
+    if intent is None or intent["status"] != "requires_action":
+        raise invalid("This payment is not waiting for authentication.")
+    decline = payment_intents.authenticate(account, intent, passed=passed)
+    if intent["status"] == "succeeded":
+        _complete(account, session, intent)
+    return decline
+
+
+def intent_of(account: Account, session: Obj) -> Obj | None:
+    """The intent that pays, or has paid, a session."""
+    return account.store.objects.get(account.store.private(session["id"]).get("paid_by", ""))
+
+
+def is_authenticating(account: Account, session: Obj) -> bool:
+    """Whether the donor still has a question to answer."""
+    intent = intent_of(account, session)
+    return intent is not None and intent["status"] == "requires_action"
+
+
+def card_method(account: Account, card: Card, payer: Payer) -> Obj:
+    """The card just typed, as a payment method."""
+    return payment_methods.make(account, card, {"email": payer.email, "name": payer.name})
+
+
+def _customer(account: Account, session: Obj, payer: Payer) -> Obj | None:
+    private = account.store.private(session["id"])
+    known = account.store.find("customer", session["customer"] or private.get("customer"))
+    if known is not None:
+        return known
+    if session["mode"] == "payment" and session["customer_creation"] != "always":
+        return None
+    customer = customers.make(account, email=payer.email, name=payer.name)
+    account.emit("customer.created", customer)
+    private["customer"] = customer["id"]
+    return customer
+
+
+def _intent(account: Account, session: Obj, customer: Obj | None) -> Obj:
+    intent = intent_of(account, session)
+    if intent is not None:
+        return intent
+    private = account.store.private(session["id"])
+    subscribing = session["mode"] == "subscription"
+    fields: Obj = (
+        {"description": "Subscription creation", "setup_future_usage": "off_session"}
+        if subscribing
+        else dict(private["intent"])
+    )
+    fields["customer"] = customer["id"] if customer else None
+    amount, currency = session["amount_total"], session["currency"]
+    intent = payment_intents.make(account, amount, currency, fields)
+    private["paid_by"] = intent["id"]
+    account.store.private(intent["id"])["session"] = session["id"]
+    if not subscribing:
+        session["payment_intent"] = intent["id"]
+        account.store.link(checkout.KIND, "payment_intent", intent["id"], session["id"])
+    return intent
+
+
+def _complete(account: Account, session: Obj, intent: Obj) -> None:
+    private = account.store.private(session["id"])
+    customer = account.store.find("customer", intent["customer"])
+    if session["mode"] == "subscription" and customer is not None:
+        _subscribe(account, session, intent, customer)
+    payer = private["payer"]
+    account.change(
+        session,
+        customer=customer["id"] if customer else None,
+        customer_details={
+            "address": dict(read.NOWHERE),
+            "business_name": None,
+            "email": payer["email"],
+            "individual_name": None,
+            "name": payer["name"],
+            "phone": None,
+            "tax_exempt": "none",
+            "tax_ids": [],
+        },
+        payment_status="paid",
+        status="complete",
+        url=None,
+    )
+    if customer:
+        account.store.link(checkout.KIND, "customer", customer["id"], session["id"])
+    account.emit("checkout.session.completed", session)
+
+
+def _subscribe(account: Account, session: Obj, intent: Obj, customer: Obj) -> None:
+    """Make what the payment was for: the subscription and its first, paid, invoice."""
+    method = account.store.objects[intent["payment_method"]]
+    payment_methods.attach(account, method, customer)
+    item = checkout.items_of(account, session)[0]
+    subscription = subscriptions.make(account, customer, item["price"], item["quantity"])
+    wanted = account.store.private(session["id"])["subscription"]
+    account.change(
+        subscription,
+        default_payment_method=method["id"],
+        description=wanted["description"],
+        metadata=dict(wanted["metadata"]),
+        status="active",
+    )
+    account.emit("customer.subscription.created", subscription)
+    invoice = invoices.draft(account, subscription, "subscription_create")
+    subscription["latest_invoice"] = invoice["id"]
+    invoices.finalize(account, invoice)
+    invoices.join(account, invoice, intent)
+    invoice["attempt_count"] = 1
+    invoices.settle(account, invoice)
+    account.update(customer, "customer.updated", currency=session["currency"])
+    session["subscription"], session["invoice"] = subscription["id"], invoice["id"]
+    account.store.link(checkout.KIND, "subscription", subscription["id"], session["id"])
+
+
+@route("GET", "/v1/payment_pages/{}")
+def show_page(call: Call) -> Obj:
+    """Undocumented, for the official command line client: the page as data."""
+    session = call.subject(checkout.KIND)
+    return {
+        "id": session["id"].replace("cs_test", "ppage"),
+        "object": "checkout.session",
+        "session_id": session["id"],
+        "currency": session["currency"],
+        "mode": session["mode"],
+        "total_summary": {"due": session["amount_total"], "total": session["amount_total"]},
+        "line_item_group": {"total": session["amount_total"]},
+        "state": "active" if session["status"] == "open" else "inactive",
+    }
+
+
+@route("POST", "/v1/payment_pages/{}/confirm")
+def confirm_page(call: Call) -> Obj:
+    """Undocumented, for the official command line client: pay the page."""
+    account, session = call.account, call.subject(checkout.KIND)
+    if session["status"] != "open":
+        raise invalid("This Checkout Session is no longer open.", code="checkout_session_not_open")
+    expected = read.integer(call.params, "expected_amount")
+    if expected is not None and expected != session["amount_total"]:
+        message = "The payment page's total amount does not match the expected amount."
+        raise invalid(message, "expected_amount", "checkout_amount_mismatch")
+    method = payment_methods.resolve(account, read.required(call.params, "payment_method"))
+    details = method["billing_details"]
+    payer = Payer(session["customer_email"] or details["email"], details["name"])
+    decline = pay(account, session, method, payer)
+    if decline is not None:
+        intent = intent_of(account, session) or {}
+        raise Refusal(402, dict(intent["last_payment_error"]))
+    return {**show_page(call), "payment_status": session["payment_status"]}
