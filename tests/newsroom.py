@@ -100,6 +100,7 @@ class Newsroom:
             answer = await self.web.post(
                 urlsplit(delivery.url).path, content=delivery.body, headers=delivery.headers
             )
+            self.sandbox.acknowledge(delivery, answer.status_code)
             answers.append(answer.status_code)
             self.delivered.append(delivery)
         return answers

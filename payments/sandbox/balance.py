@@ -11,7 +11,7 @@ from payments.sandbox import currencies, listing
 from payments.sandbox import params as read
 from payments.sandbox.account import Account, when_due
 from payments.sandbox.errors import invalid, not_found
-from payments.sandbox.routes import Call, route
+from payments.sandbox.routes import Call, retrieved, route
 from payments.sandbox.wire import Obj
 
 PENDING_FOR: Final = timedelta(days=2)
@@ -24,9 +24,7 @@ _FILTERS: Final = {
 _KIND: Final = "balance_transaction"
 
 
-@route("GET", "/v1/balance_transactions/{}")
-def retrieve(call: Call) -> Obj:
-    return call.subject(_KIND)
+retrieved(_KIND, "/v1/balance_transactions")
 
 
 @route("GET", "/v1/balance_transactions")

@@ -18,10 +18,14 @@ def create(call: Call) -> Obj:
     account.emit("customer.created", customer)
     card = read.text(params, "payment_method")
     if card:
-        payment_methods.attach(account, payment_methods.resolve(account, card), customer)
+        method = payment_methods.resolve(account, card)
+        payment_methods.attach(account, method, customer)
+        # `pm_card_visa` named twice in one request is one card.
+        params = _renamed(params, card, method["id"])
     default = _default_card(account, params)
     if default:
-        _set_default(account, customer, default)
+        settings = {**customer["invoice_settings"], "default_payment_method": default}
+        account.update(customer, "customer.updated", invoice_settings=settings)
     return customer
 
 
@@ -109,6 +113,8 @@ def _default_card(account: Account, params: Obj) -> str | None:
     return str(payment_methods.resolve(account, wanted, param=param)["id"])
 
 
-def _set_default(account: Account, customer: Obj, payment_method: str) -> None:
-    settings = {**customer["invoice_settings"], "default_payment_method": payment_method}
-    account.update(customer, "customer.updated", invoice_settings=settings)
+def _renamed(params: Obj, name: str, method_id: str) -> Obj:
+    settings = read.table(params, "invoice_settings")
+    if settings.get("default_payment_method") != name:
+        return params
+    return {**params, "invoice_settings": {**settings, "default_payment_method": method_id}}

@@ -11,17 +11,13 @@ from payments.sandbox import listing, outbox
 from payments.sandbox import params as read
 from payments.sandbox.account import ENDPOINT, Account
 from payments.sandbox.errors import invalid, missing
-from payments.sandbox.routes import Call, resource, route
+from payments.sandbox.routes import Call, resource, retrieved, route
 from payments.sandbox.wire import Obj, Value
 
 MOST_ENDPOINTS: Final = 16
 
 resource(ENDPOINT, "/v1/webhook_endpoints")
-
-
-@route("GET", "/v1/events/{}")
-def retrieve_event(call: Call) -> Obj:
-    return call.subject("event")
+retrieved("event", "/v1/events")
 
 
 @route("GET", "/v1/events")

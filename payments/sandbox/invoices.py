@@ -13,7 +13,7 @@ from payments.sandbox.account import Account
 from payments.sandbox.cards import Decline
 from payments.sandbox.errors import invalid
 from payments.sandbox.payment_intents import Attempt, Presence
-from payments.sandbox.routes import Call, resource, route
+from payments.sandbox.routes import Call, resource, retrieved, route
 from payments.sandbox.wire import Obj, Value
 
 DRAFT_FOR: Final = timedelta(hours=1)
@@ -40,15 +40,13 @@ resource(
 )
 
 
+retrieved("invoice_payment", "/v1/invoice_payments")
+
+
 @route("GET", "/v1/invoices/{}/lines")
 def lines(call: Call) -> Obj:
     shown: Obj = call.subject("invoice")["lines"]
     return shown
-
-
-@route("GET", "/v1/invoice_payments/{}")
-def retrieve_payment(call: Call) -> Obj:
-    return call.subject("invoice_payment")
 
 
 @route("GET", "/v1/invoice_payments")

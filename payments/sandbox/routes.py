@@ -63,14 +63,20 @@ def match(method: str, path: str) -> tuple[Verb, tuple[str, ...]] | None:
     return None
 
 
-def resource(kind: str, path: str, filters: listing.Filters | None = None) -> None:
-    """Let a kind of object be listed and retrieved."""
+def retrieved(kind: str, path: str) -> None:
+    """Let a kind of object be retrieved."""
 
     def retrieve(call: Call) -> Obj:
         return call.subject(kind)
 
+    route("GET", f"{path}/{{}}")(retrieve)
+
+
+def resource(kind: str, path: str, filters: listing.Filters | None = None) -> None:
+    """Let a kind of object be listed and retrieved."""
+
     def list_all(call: Call) -> Obj:
         return listing.page(call.account.store, kind, path, call.params, filters)
 
-    route("GET", f"{path}/{{}}")(retrieve)
+    retrieved(kind, path)
     route("GET", path)(list_all)

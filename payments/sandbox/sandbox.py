@@ -47,6 +47,7 @@ class Sandbox:
         self.faults = Faults()
         self.live = live
         self._deliver = deliver or outbox.post
+        self._taken: dict[str, Obj] = {}
         self._turning = asyncio.Lock()
         self._wake = asyncio.Event()
 
@@ -143,15 +144,15 @@ class Sandbox:
 
     def take_deliveries(self) -> list[Delivery]:
         """Take out what is due, signed now; undelivered until `acknowledge` says otherwise."""
-        return [outbox.sign(self.account, entry) for entry in outbox.take_due(self.account)]
+        entries = outbox.take_due(self.account)
+        self._taken.update((entry["id"], entry) for entry in entries)
+        return [outbox.sign(self.account, entry) for entry in entries]
 
     def acknowledge(self, delivery: Delivery, status: int = 200) -> None:
         """Say how a taken delivery was answered; anything but a 2xx has it tried again."""
-        endpoint = self._endpoint_of(delivery)
-        now = self.clock.now().timestamp()
-        entry = {"id": delivery.id, "endpoint": endpoint, "event": delivery.event_id,
-                 "attempt": 0, "first": now, "due": now}  # fmt: skip
-        outbox.answered(self.account, entry, status)
+        entry = self._taken.pop(delivery.id, None)
+        if entry is not None:
+            outbox.answered(self.account, entry, status)
 
     async def deliver_pending(self, *, at_once: int = 1) -> int:
         """Deliver all that is due, and what that leads to; how many left."""
@@ -174,12 +175,6 @@ class Sandbox:
             except Exception:  # noqa: BLE001 - whatever goes wrong, the delivery has failed
                 status = None
             outbox.answered(self.account, entry, status)
-
-    def _endpoint_of(self, delivery: Delivery) -> str | None:
-        for endpoint in self.account.store.of_kind("webhook_endpoint"):
-            if endpoint["url"] == delivery.url:
-                return str(endpoint["id"])
-        return None
 
     def _on_event(self, event: Obj) -> None:
         outbox.put(self.account, event)

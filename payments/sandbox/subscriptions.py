@@ -13,7 +13,7 @@ from payments.sandbox import params as read
 from payments.sandbox.account import Account, when_due
 from payments.sandbox.cards import Decline
 from payments.sandbox.errors import Refusal, invalid, missing, not_found
-from payments.sandbox.routes import Call, resource, route
+from payments.sandbox.routes import Call, retrieved, route
 from payments.sandbox.wire import Obj
 
 RETRIES_AFTER: Final = (timedelta(days=3), timedelta(days=5), timedelta(days=7))
@@ -28,7 +28,7 @@ def _status(row: Obj, wanted: object) -> bool:
 
 _FILTERS: Final = {"customer": listing.same("customer"), "status": _status}
 
-resource("subscription", "/v1/subscriptions", _FILTERS)
+retrieved("subscription", "/v1/subscriptions")
 
 
 @route("GET", "/v1/subscriptions")
@@ -53,8 +53,7 @@ def create(call: Call) -> Obj:
     subscription["metadata"] = read.metadata(params)
     subscription["description"] = read.text(params, "description")
     if default:
-        method = payment_methods.resolve(account, default, param="default_payment_method")
-        subscription["default_payment_method"] = method["id"]
+        subscription["default_payment_method"] = _method(account, subscription, params)
     decline = begin(account, subscription, read.text(params, "payment_behavior"))
     account.emit("customer.subscription.created", subscription)
     if decline is not None and params.get("payment_behavior") == "error_if_incomplete":

@@ -1,0 +1,190 @@
+"""The running demo: starts the parts, seeds the year, prints the links, ends everything together."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import aiohttp
+import click
+from pydantic import SecretStr
+
+from payments import migrate, runtime, setup, staff
+from payments.demo import seed
+from payments.embedded import EmbeddedPostgresFailed, postgres
+from payments.sandbox import Sandbox
+from payments.settings import Settings
+
+PATIENCE = 60.0  # seconds for the service to answer
+DEMO_KEY = "sk_test_" + "demo" * 6
+BUDGET = 100  # requests a second: nobody else uses this Stripe
+
+
+def say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def run(*, port: int) -> None:
+    """Everything, until Ctrl-C."""
+    begun = time.monotonic()
+    try:
+        with postgres(fsync=False) as url, tempfile.TemporaryDirectory() as folder:
+            say("PostgreSQL is running.")
+            migrate.upgrade(url)
+            asyncio.run(_show(url, Path(folder), port, begun))
+    except EmbeddedPostgresFailed as error:
+        raise click.ClickException(str(error)) from None
+    except KeyboardInterrupt:
+        pass
+    say("Everything has ended. Nothing was kept.")
+
+
+async def _show(url: str, folder: Path, port: int, begun: float) -> None:
+    stripe_port = _free_port(port + 1)
+    state = folder / "stripe.json"
+    settings = await _a_year_of_history(url, state, _free_port(port), stripe_port)
+    sandbox = Sandbox(live=True)
+    sandbox.load(state)
+    async with sandbox.listen(port=stripe_port):
+        with _parts(settings, folder):
+            await _answers(settings.base_url)
+            async with _links(settings, sandbox) as links:
+                say(f"Ready after {time.monotonic() - begun:.0f} s.\n")
+                click.echo(links)
+                say("\nCtrl-C ends everything.")
+                await _until_told()
+
+
+async def _a_year_of_history(url: str, state: Path, port: int, stripe_port: int) -> Settings:
+    """Seed through the front door; gives the settings the parts go on with."""
+    clock = seed.Clock(seed.now())
+    sandbox = Sandbox(wall=clock)
+    async with sandbox.listen(port=stripe_port) as stripe_url:
+        settings = Settings.model_validate(
+            {
+                "database_url": url,
+                "base_url": f"http://127.0.0.1:{port}",
+                "stripe_api_key": DEMO_KEY,
+                "stripe_api_base": stripe_url,
+                "stripe_requests_per_second": BUDGET,
+                "publication": "The Lindenau Lamp",
+                "statement": "LINDENAU MEDIA",
+                "accounting_zone": "Europe/Berlin",
+                "environment": "demo",
+                "log_level": "error",
+            }
+        )
+        async with runtime.opened(settings) as rt:
+            lines = await setup.run(rt)
+        secret = next(line for line in lines if "SECRETS=" in line).partition("=")[2]
+        settings = settings.model_copy(update={"stripe_webhook_secrets": (SecretStr(secret),)})
+        with click.progressbar(
+            length=seed.DAYS, label="A year of supporters, through the front door", file=sys.stderr
+        ) as bar:
+            await seed.a_year(settings, sandbox, clock, told=lambda _day, _of: bar.update(1))
+        sandbox.save(state)
+    return settings
+
+
+@contextmanager
+def _parts(settings: Settings, folder: Path) -> Iterator[None]:
+    """The service and its worker, as an operator would run them."""
+    environment = {**os.environ, **as_environment(settings)}
+    port = settings.base_url.rpartition(":")[2]
+    commands = (["serve", "--port", port], ["work"])
+    log = (folder / "parts.log").open("wb")
+    with log, contextlib.ExitStack() as stack:
+        for command in commands:
+            process = subprocess.Popen(  # noqa: S603 - our own commands
+                [sys.executable, "-m", "payments.cli", *command],
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=False,
+            )
+            stack.callback(_end, process)
+        yield
+
+
+def as_environment(settings: Settings) -> dict[str, str]:
+    """The settings as the environment of another process."""
+    values = {
+        "database_url": settings.database_url.get_secret_value(),
+        "stripe_api_key": settings.stripe_api_key.get_secret_value(),
+        "stripe_webhook_secrets": ",".join(
+            secret.get_secret_value() for secret in settings.stripe_webhook_secrets
+        ),
+    }
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        if name not in values and isinstance(value, str | int):
+            values[name] = str(value)
+    return {f"PAYMENTS_{name.upper()}": value for name, value in values.items()}
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+async def _answers(base_url: str) -> None:
+    """Wait until the service is ready, or say that it is not."""
+    deadline = time.monotonic() + PATIENCE
+    async with aiohttp.ClientSession() as web:
+        while time.monotonic() < deadline:
+            with contextlib.suppress(aiohttp.ClientError):
+                async with web.get(f"{base_url}/health/ready") as answer:
+                    if answer.status == 200:
+                        return
+            await asyncio.sleep(0.1)
+    raise click.ClickException("The service did not start.")
+
+
+@asynccontextmanager
+async def _links(settings: Settings, sandbox: Sandbox) -> AsyncIterator[str]:
+    """What to open, with a one-time link for finance."""
+    async with runtime.opened(settings) as rt:
+        async with rt.sessions.begin() as session:
+            token = await staff.invite(session, "Demo", role=staff.Role.FINANCE, now=rt.now())
+        base = settings.base_url
+        yield "\n".join(
+            (
+                f"  Sample article      {base}/article",
+                f"  Donate              {base}/donate",
+                f"  Finance (one time)  {base}/staff/enter/{token}",
+                f"  Stripe's stand-in   {sandbox.url}/",
+                "",
+                "  Card 4242 4242 4242 4242 pays, 4000 0000 0000 0002 is declined,",
+                "  4000 0027 6000 3184 asks for 3-D Secure. No real money moves.",
+            )
+        )
+
+
+async def _until_told() -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+def _free_port(wanted: int) -> int:
+    """The wanted port on this machine, or any other that is free."""
+    for port in (wanted, 0):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            found: int = probe.getsockname()[1]
+            return found
+    raise click.ClickException("There is no free port on this machine.")
