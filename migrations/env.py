@@ -13,8 +13,11 @@ import payments.ledger
 import payments.payouts
 import payments.staff
 import payments.subscriptions
-import webhooks.intake  # noqa: F401 - each module adds its tables
+import webhooks.intake
 from payments.db import Base
+
+# Importing a noun adds its tables.
+assert payments and webhooks
 
 
 def ours(_object: object, name: str | None, kind: str, *_: object) -> bool:

@@ -99,8 +99,10 @@ async def at_stripe(rt: Runtime) -> dict[str, int]:
     with gateway.reachable():
         balance = await rt.stripe.v1.balance.retrieve_async()
     held: dict[str, int] = {}
-    for part in [*balance.available, *balance.pending]:
-        held[part.currency] = held.get(part.currency, 0) + part.amount
+    parts = [(part.currency, part.amount) for part in balance.available]
+    parts += [(part.currency, part.amount) for part in balance.pending]
+    for currency, amount in parts:
+        held[currency] = held.get(currency, 0) + amount
     return {currency: amount for currency, amount in held.items() if amount != 0}
 
 

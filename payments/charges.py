@@ -45,7 +45,7 @@ class Charge(db.Base):
 
 
 async def sync(rt: Runtime, charge_id: str) -> None:
-    """Fetch a charge as it is now, write it down, and post its balance transaction once it has one."""
+    """Fetch a charge as it is now, write it down, and post its balance transaction if any."""
     with gateway.reachable():
         fetched = await rt.stripe.v1.charges.retrieve_async(
             charge_id, {"expand": ["balance_transaction"]}
@@ -105,7 +105,7 @@ async def _invoice_of(rt: Runtime, intent: str) -> stripe.Invoice | None:
 
 
 def _is_an_orphan(rt: Runtime, fetched: stripe.Charge, claimed: str | None) -> bool:
-    """Whether money was taken that names a contribution we lost, or that nothing came to explain."""
+    """Whether money was taken for a contribution we lost, or that nothing came to explain."""
     if fetched.status != "succeeded":
         return False
     waited = rt.now() - datetime.fromtimestamp(fetched.created, UTC)

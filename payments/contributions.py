@@ -93,7 +93,9 @@ class Contribution(db.Base):
 
 
 class ContributionIntent(db.Base):
-    """Which contribution a Stripe PaymentIntent pays: the first payment's, and one for each renewal."""
+    """Which contribution a Stripe PaymentIntent pays: the first payment's, and one for each
+    renewal.
+    """
 
     __tablename__ = "contribution_intents"
 
@@ -124,8 +126,9 @@ def product_id(frequency: Frequency) -> str:
 async def start(rt: Runtime, ask: Ask, *, key: str) -> Contribution:
     """Keep the reader's decision, then open a Checkout Session for it.
 
-    The same `key` with the same ask gives the same contribution. Raises IdempotencyKeyReused for another
-    ask, StripeUnavailable when Stripe does not answer; the row then stays and is taken up again.
+    The same `key` with the same ask gives the same contribution. Raises IdempotencyKeyReused for
+    another ask, StripeUnavailable when Stripe does not answer; the row then stays and is taken up
+    again.
     """
     row = await _keep(rt, ask, key=key)
     if row.status is not Status.STARTED:
@@ -170,7 +173,7 @@ async def _keep(rt: Runtime, ask: Ask, *, key: str) -> Contribution:
 def checkout_request(
     rt: Runtime, ask: Ask, contribution_id: str, now: datetime
 ) -> dict[str, Any]:  # stripe's SessionCreateParams, kept as JSON
-    """The Checkout Session to ask for. Only opaque ids go to Stripe: no name, address or article."""
+    """The Checkout Session to ask for. Only opaque ids go to Stripe: no name, no article."""
     base, ours = rt.settings.base_url, {"contribution_id": contribution_id}
     price: dict[str, Any] = {  # SessionCreateParams' price_data
         "currency": ask.money.currency,
@@ -250,7 +253,7 @@ async def _settle(
 
 
 async def take_up_started(rt: Runtime, *, limit: int = 50) -> int:
-    """Finish what a crash cut short between our row and Stripe's answer. Gives how many were done."""
+    """Finish what a crash cut short between our row and Stripe's answer. Gives how many."""
     now, done = rt.now(), 0
     async with rt.sessions.begin() as session:
         await session.execute(
@@ -372,10 +375,12 @@ async def adopt(
     frequency: Frequency,
     now: datetime,
 ) -> str:
-    """Take in what Stripe has and we have no row for, and call a person. Gives the contribution's id.
+    """Take in what Stripe has and we have no row for, and call a person. Gives the contribution's
+    id.
 
-    `root` is the subscription or, for a single gift, the payment intent. The id is the one Stripe was once
-    given by us, or follows from the root, so whichever object comes first the same row is made.
+    `root` is the subscription or, for a single gift, the payment intent. The id is the one Stripe
+    was once given by us, or follows from the root, so whichever object comes first the same row is
+    made.
     """
     adopted_id = (
         claimed_id

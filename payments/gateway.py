@@ -8,7 +8,7 @@ and readers who are giving right now always find room.
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 import stripe
@@ -35,7 +35,7 @@ class BudgetedClient(stripe.AIOHTTPClient):
         method: str,
         url: str,
         headers: Mapping[str, str],
-        post_data: Any = None,  # the SDK's own type: encoded form or None
+        post_data: object = None,  # an encoded form
     ) -> tuple[bytes, int, Mapping[str, str]]:
         if self._turns is not None:
             await self._turns.acquire()
@@ -65,7 +65,9 @@ async def connect(
 
 @contextmanager
 def reachable() -> Iterator[None]:
-    """Turn "Stripe did not answer" into StripeUnavailable; let Stripe's refusals through as they are."""
+    """Turn "Stripe did not answer" into StripeUnavailable; let Stripe's refusals through as they
+    are.
+    """
     try:
         yield
     except (stripe.APIConnectionError, stripe.RateLimitError) as error:

@@ -1,7 +1,8 @@
-"""Logs as JSON lines on stderr, safe by construction: fixed event names and an allow-list of fields.
+"""Logs as JSON lines on stderr, safe by construction: fixed event names and an allow-list of
+fields.
 
-An error leaves its class and its place, never its words, for those may quote what a reader sent. Lines of
-other libraries keep their logger and level only, and only from a warning up.
+An error leaves its class and its place, never its words, for those may quote what a reader sent.
+Lines of other libraries keep their logger and level only, and only from a warning up.
 """
 
 import logging

@@ -24,7 +24,7 @@ class PayoutStatus(StrEnum):
 
 
 class Payout(db.Base):
-    """Stripe's payout as last fetched. `amount` is negative when Stripe takes money from the bank."""
+    """Stripe's payout as last fetched. `amount` is negative when the bank is debited."""
 
     __tablename__ = "payouts"
     __table_args__ = (db.is_currency(),)

@@ -16,7 +16,7 @@ Now = Callable[[], datetime]
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Handed to every verb that reaches beyond one transaction. `now` gives an aware time in UTC."""
+    """Handed to every verb that reaches beyond one transaction. `now` is aware, in UTC."""
 
     settings: Settings
     engine: AsyncEngine

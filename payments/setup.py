@@ -1,4 +1,6 @@
-"""What this service needs at Stripe: a Product for each frequency and a webhook endpoint. Safe to repeat."""
+"""What this service needs at Stripe: a Product for each frequency and a webhook endpoint. Safe to
+repeat.
+"""
 
 from typing import Any
 

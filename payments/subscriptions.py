@@ -59,7 +59,7 @@ async def sync(rt: Runtime, subscription_id: str) -> str:
 
 
 async def sync_invoice(rt: Runtime, invoice_id: str) -> None:
-    """Fetch an invoice and tie its payment intents to the contribution its subscription stands for."""
+    """Fetch an invoice and tie its payment intents to its subscription's contribution."""
     with gateway.reachable():
         invoice = await rt.stripe.v1.invoices.retrieve_async(invoice_id, {"expand": ["payments"]})
     owner = await owner_of(rt, invoice)

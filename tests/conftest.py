@@ -1,4 +1,4 @@
-"""What every test stands on: a real PostgreSQL, a sandbox that answers as Stripe, a clock to turn."""
+"""What every test stands on: a real PostgreSQL, a sandbox for Stripe, a clock to turn."""
 
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -55,7 +55,9 @@ def _run(url: str, statement: str) -> None:
 
 @pytest.fixture
 async def newsroom(database: str) -> AsyncIterator[Newsroom]:
-    """A newsroom with everything running. After each test the books must hold, and Stripe's contract."""
+    """A newsroom with everything running. After each test the books must hold, and Stripe's
+    contract.
+    """
     async with opened(database) as room:
         yield room
         await room.settles()

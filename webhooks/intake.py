@@ -118,7 +118,8 @@ def decode(body: bytes, *, livemode: bool) -> Bell:
 _KEEP = f"""
     WITH delivered AS (
         SELECT * FROM unnest(
-            %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::bool[]
+            %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[],
+            %s::bool[]
         ) AS d(id, type, object_type, object_id, api_version, created, rings)
     ), stored AS (
         INSERT INTO stripe_events

@@ -1,4 +1,6 @@
-"""POST /webhooks/stripe: 200 once the event is kept, 400 for what is not Stripe's, 503 to be tried again."""
+"""POST /webhooks/stripe: 200 once the event is kept, 400 for what is not Stripe's, 503 to be tried
+again.
+"""
 
 from typing import Any
 

@@ -1,4 +1,5 @@
-"""`payments demo`: PostgreSQL, Stripe's stand-in, the service and its worker, with a year of history.
+"""`payments demo`: PostgreSQL, Stripe's stand-in, the service and its worker, with a year of
+history.
 
 One process group on this machine. It keeps nothing: Ctrl-C ends all of it.
 

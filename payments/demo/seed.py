@@ -1,7 +1,8 @@
-"""A year of history for the demo, through the front door: the form, Stripe's page, webhooks, the clock.
+"""A year of history for the demo, through the front door: the form, Stripe's page, webhooks, the
+clock.
 
-Nothing is written to a table. Supporters come to `/donate`, pay on the stand-in's page, and Stripe's
-webhooks bring what follows, while the clock is turned a day at a time.
+Nothing is written to a table. Supporters come to `/donate`, pay on the stand-in's page, and
+Stripe's webhooks bring what follows, while the clock is turned a day at a time.
 """
 
 import random

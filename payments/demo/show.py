@@ -1,4 +1,4 @@
-"""The running demo: starts the parts, seeds the year, prints the links, ends everything together."""
+"""The running demo: starts the parts, seeds the year, prints the links, ends it all."""
 
 import asyncio
 import contextlib

@@ -164,8 +164,8 @@ async def post(
 ) -> int:
     """Post those of the candidates that are still waiting and can be explained.
 
-    `owners` maps a charge's id to its contribution. Gives how many transactions were posted. The chain is
-    locked until the transaction ends, so this comes last in it.
+    `owners` maps a charge's id to its contribution. Gives how many transactions were posted. The
+    chain is locked until the transaction ends, so this comes last in it.
     """
     ready = [bt for bt in candidates if not is_for_a_contribution(bt.type) or bt.charge in owners]
     if not ready:

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from payments.sandbox import outbox
 from payments.sandbox.hosted_page import in_words, template
+from payments.sandbox.routes import template_of
 from payments.sandbox.sandbox import Sandbox
 from payments.sandbox.wire import Obj
 
@@ -100,7 +101,9 @@ class Control:
         return await self.deliveries(http)
 
     async def requests(self, _http: web.Request) -> web.Response:
-        counts = Counter(f"{seen.method} {seen.path}" for seen in self.sandbox.requests)
+        counts = Counter(
+            f"{r.method} {template_of(r.method, r.path)}" for r in self.sandbox.requests
+        )
         return web.json_response({"requests": dict(counts.most_common())})
 
     async def save(self, http: web.Request) -> web.Response:

@@ -132,7 +132,7 @@ def expand(store: Store, payload: Obj, paths: list[Value]) -> Obj:
         if not isinstance(path, str):
             raise invalid("Invalid expand.", "expand")
         steps = path.split(".")
-        if len(steps) - (steps[0] == "data") > DEEPEST:
+        if len(steps) > DEEPEST:  # `data` counts, in a list and on the way
             message = f"You cannot expand more than {DEEPEST} levels of a property."
             raise invalid(message, "expand", "property_expansion_max_depth")
         payload = _expanded(store, payload, steps, path)

@@ -63,6 +63,15 @@ def match(method: str, path: str) -> tuple[Verb, tuple[str, ...]] | None:
     return None
 
 
+def template_of(method: str, path: str) -> str:
+    """The route a path belongs to, its ids left out."""
+    given = path.strip("/").split("/")
+    for parts, _ in _TABLE.get((method, len(given)), ()):
+        if all(part in ("{}", word) for part, word in zip(parts, given, strict=True)):
+            return "/" + "/".join(parts)
+    return path
+
+
 def retrieved(kind: str, path: str) -> None:
     """Let a kind of object be retrieved."""
 

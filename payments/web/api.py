@@ -1,4 +1,4 @@
-"""Giving, for programs: JSON in and out, and an Idempotency-Key on every call that can move money."""
+"""Giving, for programs: JSON in and out, and an Idempotency-Key on what can move money."""
 
 from typing import Annotated, Any
 
@@ -18,7 +18,8 @@ Locale = Annotated[str, msgspec.Meta(pattern=r"\A[a-z]{2,3}(-[A-Za-z0-9]{2,4})?\
 
 
 class Gift(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a reader gives. `amount` is in minor units: 500 with `usd` is $5.00, 500 with `jpy` ¥500.
+    """What a reader gives. `amount` is in minor units: 500 with `usd` is $5.00, 500 with `jpy`
+    ¥500.
 
     `article` names the story the reader came from. It is checked and kept nowhere: which story a
     donor read is theirs alone.

@@ -51,7 +51,7 @@ class DonatePage(Controller):
         self, rt: NamedDependency[Runtime], request: Request[Any, Any, Any]
     ) -> Response[str]:
         """An empty form, or one filled in by the link that led here."""
-        asked = Typed({name: value for name, value in request.query_params.items()})
+        asked = Typed(dict(request.query_params.items()))
         return pages.page(rt, "donate.html", **form(rt, _filled_in(rt, asked), errors={}))
 
     @post(request_max_body_size=MAX_BODY)

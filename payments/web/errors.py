@@ -43,7 +43,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def expected(request: AnyRequest, error: PaymentsError) -> Response[Any]:
     """One of our own refusals."""
-    faults = ()
+    faults: tuple[Fault, ...] = ()
     if error.field is not None:
         faults = (Fault(f"/{error.field}", error.code, error.detail),)
     return _answer(

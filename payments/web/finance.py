@@ -1,6 +1,7 @@
 """The books, for finance: months, frequencies and currencies from ledger rows, and their proof.
 
-The address is the state of the page: every filter is in it, and the file holds what the screen shows.
+The address is the state of the page: every filter is in it, and the file holds what the screen
+shows.
 """
 
 import re
@@ -22,7 +23,7 @@ from payments.staff import Staff
 from payments.web import pages
 from payments.web.donate import LABELS
 
-NOT_A_GIFT = "Without a gift"  # Stripe's own fees and other lines of no contribution
+NOT_A_GIFT = "Stripe's own fees"  # lines that belong to no contribution
 
 
 class FinancePage(Controller):
@@ -38,7 +39,7 @@ class FinancePage(Controller):
     ) -> Response[str]:
         """Gross, fees, refunds and net by month, with the proof of the books below."""
         assert colleague.role
-        chosen = _filters(rt, request.query_params)
+        chosen = _filters(request.query_params)
         async with rt.sessions() as session:
             lines = await reports.monthly(session, rt.settings.zone, **chosen)
             open_alarms = await alarms.unattended(session)
@@ -67,7 +68,7 @@ class FinancePage(Controller):
     ) -> Response[bytes]:
         """The same lines as a file."""
         assert colleague.role
-        chosen = _filters(rt, request.query_params)
+        chosen = _filters(request.query_params)
         async with rt.sessions() as session:
             lines = await reports.monthly(session, rt.settings.zone, **chosen)
         zone = rt.settings.accounting_zone.replace("/", "-")
@@ -78,7 +79,7 @@ class FinancePage(Controller):
         )
 
 
-def _filters(rt: Runtime, asked: Mapping[str, str]) -> dict[str, Any]:  # monthly's own arguments
+def _filters(asked: Mapping[str, str]) -> dict[str, Any]:  # monthly's own arguments
     """The filters of an address. Raises InvalidField for one that makes no sense."""
     chosen: dict[str, Any] = {}
     if year := asked.get("year", ""):

@@ -1,4 +1,6 @@
-"""Health and metrics, for the operator's tools. Labels come from closed sets; nothing is about a person."""
+"""Health and metrics, for the operator's tools. Labels come from closed sets; nothing is about a
+person.
+"""
 
 from typing import Any
 

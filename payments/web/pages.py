@@ -1,7 +1,6 @@
 """Templates, and what every page is given. Templates show; they do not decide."""
 
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Response
@@ -34,7 +33,7 @@ def page(
     template: str,
     *,
     status: int = 200,
-    **context: Any,  # ready to print
+    **context: object,
 ) -> Response[str]:
     """A page as HTML."""
     text = _environment.get_template(template).render(

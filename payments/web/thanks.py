@@ -1,7 +1,7 @@
 """What became of a gift, told from our own records. The return address proves nothing.
 
-While we wait for Stripe's word the page asks again by itself, and rings for the session, so a webhook that
-is late or lost does not leave a reader in doubt.
+While we wait for Stripe's word the page asks again by itself, and rings for the session, so a
+webhook that is late or lost does not leave a reader in doubt.
 """
 
 from typing import Any

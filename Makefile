@@ -1,0 +1,51 @@
+# Each target works alone on a fresh machine that has Python 3.11 or newer.
+PYTHON ?= python3
+BIN := .venv/bin
+STRIPE_CLI := 1.52.0
+READY := .venv/.ready
+
+.PHONY: demo test check fmt migrate bench storm lock help
+
+help: ## Say what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY) ## Run everything on this machine, with a year of history to click through
+	@$(BIN)/payments demo
+
+test: $(READY) node_modules/.bin/stripe ## Run the tests
+	$(BIN)/pytest
+
+check: $(READY) ## Lint, types, who may import whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: $(READY) ## Format
+	$(BIN)/ruff check --fix-only --quiet
+	$(BIN)/ruff format
+
+migrate: $(READY) ## Bring PAYMENTS_DATABASE_URL to the newest schema
+	$(BIN)/payments migrate
+
+bench: $(READY) ## Measure, side by side in one run
+	$(BIN)/python -m tests.bench
+
+storm: $(READY) ## Long randomised runs
+	$(BIN)/pytest -m storm
+
+lock: ## Renew requirements.lock (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --no-annotate --no-header --upgrade --extra embedded --group dev -o requirements.lock pyproject.toml
+
+# Stripe's own client, to prove the stand-in. Where npm is missing the test says it did not run.
+node_modules/.bin/stripe:
+	@if command -v npm >/dev/null; then \
+	    npm install --silent --no-save --no-package-lock --no-audit --no-fund @stripe/cli@$(STRIPE_CLI) || true; \
+	else echo "npm is not here: Stripe's own client will not be run."; fi
