@@ -7,6 +7,7 @@ from sqlalchemy import Connection, create_engine
 
 import payments.alarms
 import payments.balance
+import payments.books
 import payments.charges
 import payments.contributions
 import payments.ledger
@@ -17,7 +18,8 @@ import webhooks.intake
 from payments.db import Base
 
 # Importing a noun adds its tables.
-assert payments and webhooks
+assert payments
+assert webhooks
 
 
 def ours(_object: object, name: str | None, kind: str, *_: object) -> bool:

@@ -13,7 +13,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.static_files import create_static_files_router
 from litestar.types import ControllerRouterHandler
 
-from payments import db, logs, runtime, settings
+from payments import db, logs, money, runtime, settings
 from payments.runtime import Now, Runtime
 from payments.settings import Settings
 from payments.web import api, auth, donate, errors, finance, headers, ops, pages, thanks
@@ -24,6 +24,7 @@ from webhooks.intake import Inbox
 def create_app(given: Settings | None = None, *, now: Now = db.utc_now) -> Litestar:
     """The application, from the environment unless settings are given. `now` is its clock."""
     chosen = settings.ready_to_serve(given if given is not None else settings.load())
+    _check_currencies(chosen)
     logs.configure(chosen.log_level)
 
     @asynccontextmanager
@@ -70,6 +71,15 @@ def create_app(given: Settings | None = None, *, now: Now = db.utc_now) -> Lites
         request_max_body_size=64 * 1024,
         logging_config=None,
     )
+
+
+def _check_currencies(chosen: Settings) -> None:
+    unknown = ({chosen.currency} | set(chosen.maximum_gifts)) - set(money.BOUNDS)
+    if unknown:
+        raise settings.SettingsError(
+            f"PAYMENTS_CURRENCY, PAYMENTS_MAXIMUM_GIFTS: {', '.join(sorted(unknown))} is not one of"
+            f" {', '.join(money.BOUNDS)}"
+        )
 
 
 def _runtime(state: State) -> Runtime:

@@ -6,10 +6,12 @@ Every problem names the row that breaks it. An empty list is the proof.
 
 from dataclasses import dataclass
 
-from sqlalchemy import select, text
+from sqlalchemy import String, select, text
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
 
-from payments import alarms, balance
+from payments import alarms, balance, db
 from payments.alarms import AlarmKind
 from payments.ledger import LedgerEntry, chain
 from payments.runtime import Runtime
@@ -158,11 +160,35 @@ async def _balance(rt: Runtime) -> Finding:
     return Finding("balance", "the stripe account equals Stripe's own balance", tuple(differ))
 
 
-async def check_and_alarm(rt: Runtime) -> None:
+class Proof(db.Base):
+    """What the last check found of one identity, for the page that shows it."""
+
+    __tablename__ = "proofs"
+
+    identity: Mapped[str] = mapped_column(String(40), primary_key=True)
+    says: Mapped[str]
+    rows: Mapped[list[str]] = mapped_column(JSONB)
+    checked_at: Mapped[db.Moment]
+
+
+async def check_and_alarm(rt: Runtime) -> list[Finding]:
     """Check on a schedule: one alarm for each identity that fails, closed when it holds again."""
     await balance.import_new(rt)
     findings = await check(rt)
     async with rt.sessions.begin() as session:
         for finding in findings:
+            seen = {"says": finding.says, "rows": list(finding.rows), "checked_at": rt.now()}
+            await session.execute(
+                insert(Proof)
+                .values(identity=finding.identity, **seen)
+                .on_conflict_do_update(index_elements=["identity"], set_=seen)
+            )
             change = alarms.close if finding.holds else alarms.sound
             await change(session, AlarmKind.BOOKS, subject=finding.identity, now=rt.now())
+    return findings
+
+
+async def last_proof(session: AsyncSession) -> list[Proof]:
+    """What the last check found, in the order of the identities."""
+    found = {proof.identity: proof for proof in await session.scalars(select(Proof))}
+    return [found[name] for name in ("chain", *IDENTITIES, "balance") if name in found]

@@ -24,7 +24,7 @@ from stripe.checkout import Session as CheckoutSession
 
 from payments import alarms, db, gateway
 from payments.alarms import AlarmKind
-from payments.errors import IdempotencyKeyReused, NotFound, StripeUnavailable
+from payments.errors import IdempotencyKeyReused, NotFound, StripeRefused, StripeUnavailable
 from payments.money import Money
 from payments.runtime import Runtime
 
@@ -187,7 +187,7 @@ def checkout_request(
         "line_items": [{"quantity": 1, "price_data": price}],
         "adaptive_pricing": {"enabled": False},
         "wallet_options": {"link": {"display": "never"}},
-        "locale": ask.locale or "auto",
+        "locale": ask.locale if ask.locale in gateway.CHECKOUT_LOCALES else "auto",
         "expires_at": int((now + CHECKOUT_LASTS).timestamp()),
         "success_url": f"{base}/thanks/{contribution_id}",
         "cancel_url": base + again_url(ask.frequency, ask.money),
@@ -222,9 +222,11 @@ async def open_checkout(rt: Runtime, contribution_id: str) -> Contribution:
                 row.checkout_request,  # type: ignore[arg-type]  # kept as JSON
                 {"idempotency_key": contribution_id},
             )
-    except stripe.InvalidRequestError:
+    except stripe.InvalidRequestError as error:
         if rt.now() - row.created_at < CHECKOUT_LASTS / 2:
-            raise
+            raise StripeRefused(
+                "Our payment provider did not accept this payment. Nothing was charged."
+            ) from error
         # Too late for a first session, so Stripe never had one: this gift was never possible.
         return await _settle(rt, contribution_id, status=Status.EXPIRED)
     return await _settle(

@@ -12,6 +12,7 @@ PaymentsError
 ├── BodyTooLarge             more bytes than a request may have
 ├── BadWebhook               a webhook that is not Stripe's, or not for this account
 ├── StripeUnavailable        Stripe did not answer in time
+├── StripeRefused            Stripe answered that it will not do this
 └── DatabaseUnavailable      the database is away; nothing was stored
 
 A `detail` is written for the person who reads it and says what happened to their money. It never
@@ -104,6 +105,14 @@ class StripeUnavailable(PaymentsError):
     status = 503
     code = "stripe-unavailable"
     title = "Our payment provider could not be reached"
+
+
+class StripeRefused(PaymentsError):
+    """Stripe will not do what we asked: our mistake, or `payments stripe setup` was not run."""
+
+    status = 502
+    code = "stripe-refused"
+    title = "Our payment provider refused"
 
 
 class DatabaseUnavailable(PaymentsError):

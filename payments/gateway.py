@@ -20,6 +20,15 @@ from payments.settings import Settings
 
 TIMEOUT = aiohttp.ClientTimeout(total=20, connect=5)
 RETRIES = 2
+# The languages Checkout's page speaks; `tests/contract` compares with the SDK's own list.
+# fmt: off
+CHECKOUT_LOCALES = frozenset((
+    "bg", "cs", "da", "de", "el", "en", "en-GB", "es", "es-419", "et", "fi", "fil", "fr", "fr-CA",
+    "hi-IN", "hr", "hu", "id", "it", "ja", "ko", "lt", "lv", "ms", "mt", "nb", "nl", "pl", "pt",
+    "pt-BR", "ro", "ru", "sk", "sl", "sv", "th", "tr", "vi", "zh", "zh-HK", "zh-TW",
+))
+# fmt: on
+AWAY = "Our payment provider did not answer. Nothing was charged. Please try again."
 API_VERSION: Final = "2026-10-28.endive"
 
 
@@ -71,10 +80,10 @@ def reachable() -> Iterator[None]:
     try:
         yield
     except (stripe.APIConnectionError, stripe.RateLimitError) as error:
-        raise StripeUnavailable("Our payment provider did not answer in time.") from error
+        raise StripeUnavailable(AWAY) from error
     except stripe.APIError as error:
         if error.http_status is None or error.http_status >= 500 or error.http_status == 409:
-            raise StripeUnavailable("Our payment provider did not answer in time.") from error
+            raise StripeUnavailable(AWAY) from error
         raise
 
 

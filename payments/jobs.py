@@ -114,14 +114,16 @@ async def give_back_stalled(
 
 
 async def prune(session: AsyncSession, *, keep: timedelta = timedelta(days=7)) -> None:
-    """Remove jobs that ended long ago, except the failed: those are for a person."""
+    """Remove jobs that ended long ago, except syncs that failed: those are for a person."""
     await session.execute(
         text(
-            "DELETE FROM procrastinate_jobs WHERE status IN ('succeeded', 'cancelled', 'aborted')"
-            " AND id NOT IN (SELECT job_id FROM procrastinate_events"
-            "                 WHERE at > now() - make_interval(secs => :keep))"
+            "DELETE FROM procrastinate_jobs"
+            " WHERE (status IN ('succeeded', 'cancelled', 'aborted')"
+            "        OR (status = 'failed' AND queue_name <> :ours))"
+            "   AND id NOT IN (SELECT job_id FROM procrastinate_events"
+            "                   WHERE at > now() - make_interval(secs => :keep))"
         ),
-        {"keep": keep.total_seconds()},
+        {"keep": keep.total_seconds(), "ours": QUEUE},
     )
 
 

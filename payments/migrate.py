@@ -1,5 +1,6 @@
 """Brings a database to the newest migration, and says whether one is there. Runs as the owner."""
 
+from functools import lru_cache
 from pathlib import Path
 
 from alembic import command
@@ -39,6 +40,7 @@ def downgrade(url: str, revision: str) -> None:
         engine.dispose()
 
 
+@lru_cache
 def newest() -> str:
     """The revision this code expects."""
     head = ScriptDirectory.from_config(config()).get_current_head()

@@ -25,7 +25,7 @@ from pydantic import (
 
 STRIPE_API = "https://api.stripe.com"
 PREFIX = "PAYMENTS_"
-SECRETS = ("database_url", "stripe_api_key", "stripe_webhook_secrets")
+SECRETS = ("database_url", "stripe_api_key", "stripe_webhook_secrets", "metrics_token")
 
 
 class SettingsError(Exception):
@@ -61,6 +61,9 @@ class Settings(BaseModel):
     currency: str = Field("usd", description="the currency offered first")
     maximum_gifts: dict[str, int] = Field(
         default={}, description="the most one gift may be, in minor units: usd=500000,eur=450000"
+    )
+    metrics_token: SecretStr | None = Field(
+        None, description="what the operator's Prometheus sends to read /metrics"
     )
     environment: str = Field("production", pattern="^(production|demo|test)$")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")

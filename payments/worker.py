@@ -64,7 +64,9 @@ async def _again(rt: Runtime, object_type: str, object_id: str, attempt: int) ->
             await alarms.sound(session, AlarmKind.STUCK, subject=object_id, now=rt.now())
 
 
-def _every(cron: str, name: str) -> Callable[[Callable[[Runtime], Awaitable[object]]], None]:
+def _every(
+    cron: str, name: str, *, lock: bool = True
+) -> Callable[[Callable[[Runtime], Awaitable[object]]], None]:
     """Run a verb on a schedule, one at a time however many workers there are."""
 
     def register(verb: Callable[[Runtime], Awaitable[object]]) -> None:
@@ -72,7 +74,11 @@ def _every(cron: str, name: str) -> Callable[[Callable[[Runtime], Awaitable[obje
             await verb(_runtime(context))
 
         task = app.task(
-            name=name, queue="schedule", lock=name, queueing_lock=name, pass_context=True
+            name=name,
+            queue="schedule",
+            lock=name if lock else None,
+            queueing_lock=name,
+            pass_context=True,
         )(scheduled)
         app.periodic(cron=cron)(task)
 
@@ -84,7 +90,8 @@ async def _take_up_started(rt: Runtime) -> None:
     await contributions.take_up_started(rt)
 
 
-@_every("* * * * *", "give_back_stalled")
+# Without a lock: one that died with its worker would keep all later ones from giving it back.
+@_every("* * * * *", "give_back_stalled", lock=False)
 async def _give_back_stalled(rt: Runtime) -> None:
     async with rt.sessions.begin() as session:
         await jobs.give_back_stalled(session)

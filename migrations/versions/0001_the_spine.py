@@ -258,6 +258,14 @@ def tables() -> None:
     )
     op.create_index(op.f("ix_payouts_created_at"), "payouts", ["created_at"], unique=False)
     op.create_table(
+        "proofs",
+        sa.Column("identity", sa.String(length=40), nullable=False),
+        sa.Column("says", sa.String(), nullable=False),
+        sa.Column("rows", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("checked_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("identity", name=op.f("pk_proofs")),
+    )
+    op.create_table(
         "staff",
         sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("name", sa.String(length=80), nullable=False),
@@ -506,6 +514,7 @@ def downgrade() -> None:
     op.drop_table("watermarks")
     op.drop_table("stripe_events")
     op.drop_table("staff")
+    op.drop_table("proofs")
     op.drop_index(op.f("ix_payouts_created_at"), table_name="payouts")
     op.drop_table("payouts")
     op.drop_index(

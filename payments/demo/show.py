@@ -17,7 +17,7 @@ import aiohttp
 import click
 from pydantic import SecretStr
 
-from payments import migrate, runtime, setup, staff
+from payments import books, migrate, runtime, setup, staff
 from payments.demo import seed
 from payments.embedded import EmbeddedPostgresFailed, postgres
 from payments.sandbox import Sandbox
@@ -156,6 +156,7 @@ async def _answers(base_url: str) -> None:
 async def _links(settings: Settings, sandbox: Sandbox) -> AsyncIterator[str]:
     """What to open, with a one-time link for finance."""
     async with runtime.opened(settings) as rt:
+        await books.check_and_alarm(rt)
         async with rt.sessions.begin() as session:
             token = await staff.invite(session, "Demo", role=staff.Role.FINANCE, now=rt.now())
         base = settings.base_url

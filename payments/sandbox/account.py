@@ -15,6 +15,7 @@ from payments.sandbox.store import Store
 from payments.sandbox.wire import Obj, Value
 
 API_VERSION: Final = "2026-10-28.endive"
+MERCHANT: Final = "Newsroom"
 EVENTS_KEPT: Final = timedelta(days=30)
 ENDPOINT: Final = "webhook_endpoint"
 

@@ -47,6 +47,7 @@ KEPT_FOR: Final = 24 * 60 * 60
 REMEMBERED: Final = 20_000
 
 _OWN_ROUTES: Final = re.compile(r"^/v1/(payment_pages/|stripecli/|events/[^/]+/retry$)")
+BROKEN: Final = {"type": "api_error", "message": "An unknown error occurred."}
 _NEVER_KEPT: Final = (400, 401, 404, 409, 429)
 
 
@@ -121,6 +122,9 @@ class Api:
             status, body = self._serve(request, params, headers)
         except Refusal as refusal:
             status, body = refusal.status, msgspec.json.encode(refusal.body)
+        except Exception as error:  # noqa: BLE001 - a fault of ours answers as a fault of Stripe's
+            self.problems.append(f"{request.method} {request.path}: {error!r}")
+            status, body = 500, msgspec.json.encode({"error": BROKEN})
         if request.key and status not in _NEVER_KEPT and "Idempotent-Replayed" not in headers:
             until = self.account.clock.wall_stamp() + KEPT_FOR
             self.kept[request.key] = Kept(request.path, params, until, status, body)

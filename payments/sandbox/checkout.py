@@ -9,7 +9,7 @@ from typing import Final
 
 from payments.sandbox import catalog, currencies, customers, listing
 from payments.sandbox import params as read
-from payments.sandbox.account import Account, when_due
+from payments.sandbox.account import MERCHANT, Account, when_due
 from payments.sandbox.errors import invalid, missing, not_found
 from payments.sandbox.payment_intents import no_longer_supported
 from payments.sandbox.routes import Call, resource, route
@@ -27,6 +27,9 @@ resource(
         "payment_intent": listing.same("payment_intent"),
         "status": listing.same("status"),
         "subscription": listing.same("subscription"),
+        "customer_details": lambda row, wanted: (
+            (row["customer_details"] or {}).get("email") == wanted.get("email")
+        ),
     },
 )
 
@@ -127,7 +130,10 @@ def _check_mode(call: Call) -> None:
         raise invalid("The sandbox only does ui_mode=hosted_page.", "ui_mode")
     if not read.text(params, "success_url"):
         raise missing("success_url")
-    read.refuse(params, "discounts", "optional_items", "shipping_options", "custom_fields")
+    read.refuse(params, *_NOT_YET)
+    for name in ("adaptive_pricing", "automatic_tax", "invoice_creation"):
+        if read.flag(read.table(params, name), "enabled"):
+            raise invalid(f"The sandbox does not do {name} yet.", name, "sandbox_unsupported")
     foreign = {
         "payment": ("subscription_data",),
         "subscription": ("payment_intent_data", "customer_creation", "invoice_creation"),
@@ -252,24 +258,26 @@ def _custom_text(params: Obj) -> Obj:
 
 def _blank(params: Obj) -> Obj:
     mode = params["mode"]
-    adaptive = read.flag(read.table(params, "adaptive_pricing"), "enabled")
     creation = read.text(params, "customer_creation")
     return {
         **dict.fromkeys(_ABSENT),
-        "adaptive_pricing": {"enabled": adaptive},
+        "adaptive_pricing": {"enabled": False},
         "after_expiration": _after_expiration(params),
         "allowed_payment_method_types": read.rows(params, "allowed_payment_method_types") or None,
         "automatic_tax": {"enabled": False, "liability": None, "provider": None, "status": None},
+        "branding_settings": _branding(params),
         "cancel_url": read.text(params, "cancel_url"),
         "client_reference_id": read.text(params, "client_reference_id"),
         "custom_fields": [],
         "custom_text": _custom_text(params),
         "customer_creation": (creation or "if_required") if mode == "payment" else None,
         "customer_email": read.text(params, "customer_email"),
+        "integration_identifier": read.text(params, "integration_identifier"),
         "invoice_creation": _NO_INVOICE if mode == "payment" else None,
         "locale": read.text(params, "locale"),
         "metadata": read.metadata(params),
         "mode": mode,
+        "origin_context": read.text(params, "origin_context"),
         "payment_method_collection": "if_required" if mode == "payment" else "always",
         "payment_method_options": {"card": {"request_three_d_secure": "automatic"}},
         "payment_method_types": ["card"],
@@ -281,7 +289,21 @@ def _blank(params: Obj) -> Obj:
         "success_url": read.text(params, "success_url"),
         "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
         "ui_mode": "hosted_page",
+        "wallet_options": read.table(params, "wallet_options") or None,
     }
+
+
+def _branding(params: Obj) -> Obj:
+    plain = {
+        "background_color": "#ffffff",
+        "border_style": "rounded",
+        "button_color": "#0074d4",
+        "display_name": MERCHANT,
+        "font_family": "default",
+        "icon": None,
+        "logo": None,
+    }
+    return {**plain, **read.table(params, "branding_settings")}
 
 
 _NO_INVOICE: Final[Obj] = {
@@ -296,12 +318,16 @@ _NO_INVOICE: Final[Obj] = {
         "rendering_options": None,
     },
 }
+_NOT_YET: Final = (
+    "billing_address_collection", "consent_collection", "custom_fields", "discounts",
+    "name_collection", "optional_items", "phone_number_collection", "shipping_address_collection",
+    "shipping_options", "tax_id_collection",
+)  # fmt: skip
 _ABSENT: Final = (
     "allow_promotion_codes", "billing_address_collection", "client_secret",
     "collected_information", "consent", "consent_collection", "currency_conversion", "customer",
-    "customer_account", "customer_details", "discounts", "integration_identifier", "invoice",
-    "managed_payments", "origin_context", "payment_intent", "payment_link",
+    "customer_account", "customer_details", "discounts", "invoice",
+    "managed_payments", "payment_intent", "payment_link",
     "payment_method_configuration_details", "permissions", "recovered_from",
     "saved_payment_method_options", "setup_intent", "shipping_address_collection",
-    "shipping_cost", "subscription", "url", "wallet_options",
-)  # fmt: skip
+    "shipping_cost", "subscription", "url", )  # fmt: skip

@@ -3,11 +3,20 @@
 from payments.sandbox import listing, payment_methods
 from payments.sandbox import params as read
 from payments.sandbox.account import Account
-from payments.sandbox.errors import not_found
+from payments.sandbox.errors import invalid, not_found
 from payments.sandbox.routes import Call, resource, route
 from payments.sandbox.wire import Obj
 
 resource("customer", "/v1/customers", {"email": listing.same("email")})
+
+
+@route("GET", "/v1/customers/{}")
+def retrieve(call: Call) -> Obj:
+    """A customer, or the word that it was deleted."""
+    row = call.account.store.objects.get(call.id, {"object": None})
+    if row["object"] != "customer":
+        raise not_found("customer", call.id)
+    return row
 
 
 @route("POST", "/v1/customers")
@@ -22,7 +31,7 @@ def create(call: Call) -> Obj:
         payment_methods.attach(account, method, customer)
         # `pm_card_visa` named twice in one request is one card.
         params = _renamed(params, card, method["id"])
-    default = _default_card(account, params)
+    default = _default_card(account, customer, params)
     if default:
         settings = {**customer["invoice_settings"], "default_payment_method": default}
         account.update(customer, "customer.updated", invoice_settings=settings)
@@ -68,7 +77,7 @@ def update(call: Call) -> Obj:
     customer = call.subject("customer")
     changed = dict(customer)
     _set(changed, call.params)
-    default = _default_card(call.account, call.params)
+    default = _default_card(call.account, customer, call.params)
     if default is not None:
         settings = {**customer["invoice_settings"], "default_payment_method": default or None}
         changed["invoice_settings"] = settings
@@ -101,7 +110,7 @@ def _set(customer: Obj, params: Obj) -> None:
     customer["metadata"] = read.merge_metadata(customer["metadata"], params)
 
 
-def _default_card(account: Account, params: Obj) -> str | None:
+def _default_card(account: Account, customer: Obj, params: Obj) -> str | None:
     """The default payment method asked for: None when not mentioned, "" to unset."""
     settings = read.table(params, "invoice_settings")
     if "default_payment_method" not in settings:
@@ -110,7 +119,11 @@ def _default_card(account: Account, params: Obj) -> str | None:
     if wanted is None:
         return ""
     param = "invoice_settings[default_payment_method]"
-    return str(payment_methods.resolve(account, wanted, param=param)["id"])
+    method = payment_methods.resolve(account, wanted, param=param)
+    if method["customer"] != customer["id"]:
+        message = "The customer does not have a payment method with the ID " + method["id"]
+        raise invalid(message, param, "resource_missing")
+    return str(method["id"])
 
 
 def _renamed(params: Obj, name: str, method_id: str) -> Obj:

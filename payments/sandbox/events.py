@@ -9,7 +9,7 @@ from typing import Final
 
 from payments.sandbox import listing, outbox
 from payments.sandbox import params as read
-from payments.sandbox.account import ENDPOINT, Account
+from payments.sandbox.account import ENDPOINT, MERCHANT, Account
 from payments.sandbox.errors import invalid, missing
 from payments.sandbox.routes import Call, resource, retrieved, route
 from payments.sandbox.wire import Obj, Value
@@ -106,7 +106,7 @@ def show_account(call: Call) -> Obj:
     return {
         "id": account_id(call.account),
         "object": "account",
-        "business_profile": {"name": "Newsroom", "url": "https://newsroom.example"},
+        "business_profile": {"name": MERCHANT, "url": "https://newsroom.example"},
         "business_type": "non_profit",
         "capabilities": {"card_payments": "active", "transfers": "active"},
         "charges_enabled": True,
@@ -124,7 +124,7 @@ def show_account(call: Call) -> Obj:
                 "statement_descriptor_prefix_kana": None,
                 "statement_descriptor_prefix_kanji": None,
             },
-            "dashboard": {"display_name": "Newsroom", "timezone": "Etc/UTC"},
+            "dashboard": {"display_name": MERCHANT, "timezone": "Etc/UTC"},
             "payments": {
                 "statement_descriptor": "NEWSROOM",
                 "statement_descriptor_kana": None,

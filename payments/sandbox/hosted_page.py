@@ -153,7 +153,7 @@ def _form(
     custom = session["custom_text"]
     html = template("pay.html").render(
         session=session,
-        merchant="Newsroom",
+        merchant=session["branding_settings"]["display_name"],
         items=checkout.items_of(account, session),
         amount=in_words(account, session),
         button=_button(account, session),

@@ -9,7 +9,7 @@ from typing import Final
 
 from payments.sandbox import listing, payment_intents, payment_methods
 from payments.sandbox import params as read
-from payments.sandbox.account import Account
+from payments.sandbox.account import MERCHANT, Account
 from payments.sandbox.cards import Decline
 from payments.sandbox.errors import invalid
 from payments.sandbox.payment_intents import Attempt, Presence
@@ -53,7 +53,7 @@ def lines(call: Call) -> Obj:
 def list_payments(call: Call) -> Obj:
     params = dict(call.params)
     paid_by = read.table(params, "payment")
-    if paid_by:
+    if params.pop("payment", None):
         params["payment_intent"] = paid_by.get("payment_intent", "")
     store = call.account.store
     return listing.page(store, "invoice_payment", call.path, params, _PAYMENT_FILTERS)
@@ -274,7 +274,7 @@ def _blank(customer: Obj, amount: int, currency: str) -> Obj:
     return {
         **nothing,
         "account_country": "US",
-        "account_name": "Newsroom",
+        "account_name": MERCHANT,
         "amount_due": amount,
         "amount_overpaid": 0,
         "amount_paid": 0,

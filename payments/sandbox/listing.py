@@ -27,6 +27,8 @@ _INCLUDED: Final = {
     ("customer", "subscriptions"): ("subscription", "customer", "/v1/customers/{}/subscriptions"),
 }
 
+_EVERYWHERE: Final = ("limit", "starting_after", "ending_before", "created", "expand")
+
 # Parameters that find by a link rather than by reading everything
 _LINKED: Final = ("customer", "payment_intent", "subscription", "invoice", "charge", "source",
                   "payout", "session")  # fmt: skip
@@ -53,14 +55,22 @@ def page(store: Store, kind: str, url: str, params: Obj, filters: Filters | None
     limit = 10 if limit is None else limit
     if not 1 <= limit <= 100:
         raise invalid("Limit must be between 1 and 100.", "limit", "parameter_invalid_integer")
+    _refuse_unknown(params, filters or {})
     tests = _tests(params, filters or {})
     ids, backwards = _window(store, _candidates(store, kind, params, filters or {}), params)
-    rows = (store.objects[i] for i in ids if i in store.objects)
-    found = list(islice((r for r in rows if all(test(r) for test in tests)), limit + 1))
+    kept = (row for row in store.living(ids) if all(test(row) for test in tests))
+    found = list(islice(kept, limit + 1))
     data = found[:limit]
     if backwards:
         data.reverse()
     return of(data, url, has_more=len(found) > limit)
+
+
+def _refuse_unknown(params: Obj, filters: Filters) -> None:
+    for name in params:
+        if name not in filters and name not in _EVERYWHERE:
+            message = f"The sandbox does not list by {name} yet."
+            raise invalid(message, name, "sandbox_unsupported")
 
 
 def _candidates(store: Store, kind: str, params: Obj, filters: Filters) -> list[str]:
@@ -163,7 +173,7 @@ def _included(store: Store, node: Obj, name: str) -> Obj | None:
         return None
     kind, field, url = entry
     ids = store.linked(kind, field, node["id"])
-    rows = [store.objects[i] for i in ids if i in store.objects]
+    rows = list(store.living(ids))
     if kind != "item":
         rows.reverse()
     return of(rows[:10], url.format(node["id"]), has_more=len(rows) > 10)

@@ -108,7 +108,10 @@ def _intent(account: Account, session: Obj, customer: Obj | None) -> Obj:
 def _complete(account: Account, session: Obj, intent: Obj) -> None:
     private = account.store.private(session["id"])
     customer = account.store.find("customer", intent["customer"])
-    if session["mode"] == "subscription" and customer is not None:
+    if customer is not None and intent["setup_future_usage"]:
+        method = account.store.objects[intent["payment_method"]]
+        payment_methods.attach(account, method, customer)
+    if customer is not None and session["mode"] == "subscription":
         _subscribe(account, session, intent, customer)
     payer = private["payer"]
     account.change(
@@ -135,14 +138,12 @@ def _complete(account: Account, session: Obj, intent: Obj) -> None:
 
 def _subscribe(account: Account, session: Obj, intent: Obj, customer: Obj) -> None:
     """Make what the payment was for: the subscription and its first, paid, invoice."""
-    method = account.store.objects[intent["payment_method"]]
-    payment_methods.attach(account, method, customer)
     item = checkout.items_of(account, session)[0]
     subscription = subscriptions.make(account, customer, item["price"], item["quantity"])
     wanted = account.store.private(session["id"])["subscription"]
     account.change(
         subscription,
-        default_payment_method=method["id"],
+        default_payment_method=intent["payment_method"],
         description=wanted["description"],
         metadata=dict(wanted["metadata"]),
         status="active",

@@ -41,11 +41,12 @@ _TABLE: dict[tuple[str, int], list[tuple[list[str], Verb]]] = {}
 
 
 def route(method: str, template: str) -> Callable[[Verb], Verb]:
-    """Answer a method and path; `{}` stands for an id."""
+    """Answer a method and path, in place of what answered before; `{}` stands for an id."""
     parts = template.strip("/").split("/")
 
     def register(verb: Verb) -> Verb:
         entries = _TABLE.setdefault((method, len(parts)), [])
+        entries[:] = [(known, other) for known, other in entries if known != parts]
         entries.append((parts, verb))
         entries.sort(key=lambda entry: entry[0].count("{}"))
         return verb

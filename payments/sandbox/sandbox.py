@@ -48,6 +48,7 @@ class Sandbox:
         self.live = live
         self._deliver = deliver or outbox.post
         self._taken: dict[str, Obj] = {}
+        self._sending: dict[str, Obj] = {}
         self._turning = asyncio.Lock()
         self._wake = asyncio.Event()
 
@@ -168,12 +169,14 @@ class Sandbox:
         self._wake.set()
 
     async def _send(self, entry: Obj, gate: asyncio.Semaphore) -> None:
+        self._sending[entry["id"]] = entry
         async with gate:
             delivery = outbox.sign(self.account, entry)
             try:
                 status: int | None = await self._deliver(delivery)
             except Exception:  # noqa: BLE001 - whatever goes wrong, the delivery has failed
                 status = None
+            del self._sending[entry["id"]]
             outbox.answered(self.account, entry, status)
 
     def _on_event(self, event: Obj) -> None:
@@ -187,13 +190,15 @@ class Sandbox:
         """Write everything down as JSON."""
         kept = {key: [k.path, k.params, k.until, k.status, k.body.decode()]
                 for key, k in self.api.kept.items()}  # fmt: skip
-        saved = {"account": self.account.dump(), "kept": kept}
+        sending = list(self._sending.values())  # not known to have arrived: sent again
+        saved = {"account": self.account.dump(), "kept": kept, "sending": sending}
         Path(path).write_bytes(msgspec.json.encode(saved))
 
     def load(self, path: str | Path) -> None:
         """Go on from what was written down."""
         saved = msgspec.json.decode(Path(path).read_bytes())
         self.account.restore(saved["account"])
+        outbox.pending(self.account).extend(saved["sending"])
         self.api.kept.clear()
         for key, (route, params, until, status, body) in saved["kept"].items():
             self.api.kept[key] = Kept(route, params, until, status, body.encode())

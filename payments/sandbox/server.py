@@ -9,7 +9,7 @@ from pathlib import Path
 from aiohttp import web
 
 from payments.sandbox import control, hosted_page
-from payments.sandbox.api import Answer, Request
+from payments.sandbox.api import BROKEN, Answer, Request
 from payments.sandbox.faults import Fault
 from payments.sandbox.hosted_page import Page
 from payments.sandbox.sandbox import Sandbox
@@ -87,8 +87,7 @@ def _troubled(sandbox: Sandbox, request: Request, fault: Fault) -> web.Response:
         error = {"type": "invalid_request_error", "code": "lock_timeout",
                  "message": "This object cannot be accessed right now."}  # fmt: skip
         return _response(sandbox.api.trouble(request, 409, error))
-    error = {"type": "api_error", "message": "An unknown error occurred."}
-    return _response(sandbox.api.trouble(request, 500, error))
+    return _response(sandbox.api.trouble(request, 500, BROKEN))
 
 
 def _response(answer: Answer) -> web.Response:

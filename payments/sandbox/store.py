@@ -7,12 +7,9 @@ session will make once paid), and links, which find a few objects without readin
 
 import base64
 import hashlib
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
 
 from payments.sandbox.wire import Obj
-
-T = TypeVar("T")
 
 
 class Store:
@@ -44,15 +41,30 @@ class Store:
 
     def find(self, kind: str, object_id: str | None) -> Obj | None:
         row = self.objects.get(object_id or "")
-        return row if row is not None and row["object"] == kind else None
+        return row if row and row["object"] == kind and "deleted" not in row else None
 
     def remove(self, object_id: str) -> None:
+        """Forget an object altogether."""
         del self.objects[object_id]
         self.facts.pop(object_id, None)
 
+    def bury(self, object_id: str) -> Obj:
+        """Forget all of an object but that it was: others still name it."""
+        kind = self.objects[object_id]["object"]
+        self.facts.pop(object_id, None)
+        self.objects[object_id] = {"id": object_id, "object": kind, "deleted": True}
+        return self.objects[object_id]
+
+    def living(self, object_ids: Iterable[str]) -> Iterator[Obj]:
+        """The objects of these ids that are still there."""
+        for object_id in object_ids:
+            row = self.objects.get(object_id)
+            if row is not None and "deleted" not in row:
+                yield row
+
     def of_kind(self, kind: str) -> Iterable[Obj]:
         """All of a kind, oldest first."""
-        return (self.objects[i] for i in self.kinds.get(kind, ()) if i in self.objects)
+        return self.living(self.kinds.get(kind, ()))
 
     def link(self, kind: str, field: str, value: str, object_id: str) -> None:
         """Make `kind` findable by `field`; what it finds is still compared."""

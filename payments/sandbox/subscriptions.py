@@ -163,8 +163,7 @@ def delete_customer(call: Call) -> Obj:
         if subscription["status"] not in ENDED:
             end(account, subscription, reason="cancellation_requested")
     account.emit("customer.deleted", customer)
-    account.store.remove(customer["id"])
-    return {"id": customer["id"], "object": "customer", "deleted": True}
+    return account.store.bury(customer["id"])
 
 
 @when_due("renew")

@@ -67,7 +67,8 @@ class DonatePage(Controller):
             errors = {error.field or "": error.detail}
             return pages.page(rt, "donate.html", status=422, **form(rt, typed, errors=errors))
         intent = typed["intent"] if INTENT.fullmatch(typed["intent"]) else secrets.token_hex(16)
-        gift = await contributions.start(rt, ask, key=f"form:{intent}")
+        # Twice the same is one gift; another amount after "Back" is another gift.
+        gift = await contributions.start(rt, ask, key=f"form:{intent}:{ask.digest().hex()}")
         return Redirect(gift.checkout_url or f"/thanks/{gift.id}", status_code=303)
 
 

@@ -6,7 +6,7 @@ shows.
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -43,19 +43,22 @@ class FinancePage(Controller):
         async with rt.sessions() as session:
             lines = await reports.monthly(session, rt.settings.zone, **chosen)
             open_alarms = await alarms.unattended(session)
-        findings = await books.check(rt, with_stripe=False)
+            proofs = await books.last_proof(session)
         return pages.page(
             rt,
             "finance.html",
             title="Contributions by month",
             zone=f"All months in {rt.settings.accounting_zone}",
-            generated_at=rt.now().astimezone(rt.settings.zone).strftime("%d %B %Y, %H:%M"),
+            generated_at=_moment(rt, rt.now()),
             stale=None,
             filters=_choices(rt, chosen),
             totals=[_amounts(total) for total in reports.totals(lines).values()],
             rows=[_row(line) for line in lines],
             problems=[f"{alarms.SENTENCES[alarm.kind]} ({alarm.subject})" for alarm in open_alarms],
-            proof=[{"label": f.says, "ok": f.holds, "detail": "; ".join(f.rows)} for f in findings],
+            proof=[
+                {"label": p.says, "ok": not p.rows, "detail": "; ".join(p.rows)} for p in proofs
+            ],
+            proved_at=_moment(rt, proofs[0].checked_at) if proofs else "",
             export_url="/finance/monthly.csv?" + urlencode(request.query_params.dict()),
         )
 
@@ -77,6 +80,10 @@ class FinancePage(Controller):
             media_type="text/csv; charset=utf-8",
             headers={"content-disposition": f'attachment; filename="monthly_{zone}.csv"'},
         )
+
+
+def _moment(rt: Runtime, at: datetime) -> str:
+    return at.astimezone(rt.settings.zone).strftime("%d %B %Y, %H:%M")
 
 
 def _filters(asked: Mapping[str, str]) -> dict[str, Any]:  # monthly's own arguments

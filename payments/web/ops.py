@@ -2,20 +2,21 @@
 person.
 """
 
+import hmac
 from typing import Any
 
 import prometheus_client
-from litestar import Response, get
+from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from prometheus_client import Counter
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from payments import jobs, migrate
+from payments.errors import NotFound
 from payments.runtime import Runtime
 
 WEBHOOKS = Counter("payments_webhooks_total", "Webhooks by what became of them.", ["outcome"])
-GIFTS = Counter("payments_contributions_started_total", "Contributions begun.", ["frequency"])
 
 
 @get("/health/live", include_in_schema=False)
@@ -39,8 +40,12 @@ async def ready(rt: NamedDependency[Runtime]) -> Response[dict[str, Any]]:
 
 
 @get("/metrics", include_in_schema=False)
-async def metrics() -> Response[bytes]:
-    """Prometheus text."""
+async def metrics(rt: NamedDependency[Runtime], request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Prometheus text, for whoever holds PAYMENTS_METRICS_TOKEN; without one, no such page."""
+    token = rt.settings.metrics_token
+    given = request.headers.get("authorization", "").removeprefix("Bearer ")
+    if token is None or not hmac.compare_digest(given.encode(), token.get_secret_value().encode()):
+        raise NotFound("There is nothing at this address.")
     return Response(
         prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST
     )
