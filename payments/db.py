@@ -64,12 +64,20 @@ def utc_now() -> datetime:
 
 
 def engine(url: str, *, pool_size: int = 10, role: str | None = APP_ROLE) -> AsyncEngine:
-    """An engine whose connections work as `role` and speak UTC."""
+    """An engine whose connections work as `role` and speak UTC.
+
+    Each is asked whether it still lives before it is used, so a database that restarted costs no request.
+    """
     options = "-c timezone=UTC -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
     if role is not None:
         options += f" -c role={role}"
     return create_async_engine(
-        url, pool_size=pool_size, max_overflow=0, pool_timeout=10, connect_args={"options": options}
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=10,
+        pool_pre_ping=True,
+        connect_args={"options": options},
     )
 
 

@@ -107,9 +107,9 @@ async def _sweep_undelivered(rt: Runtime) -> None:
     await sweeps.undelivered(rt)
 
 
-@_every("*/10 * * * *", "sweep_unsettled")
-async def _sweep_unsettled(rt: Runtime) -> None:
-    await sweeps.unsettled(rt)
+@_every("*/10 * * * *", "sweep_overdue")
+async def _sweep_overdue(rt: Runtime) -> None:
+    await sweeps.overdue(rt)
 
 
 @_every("7 * * * *", "check_books")

@@ -125,7 +125,7 @@ class Newsroom:
     async def sweeps(self) -> None:
         """What the schedules do."""
         await sweeps.undelivered(self.rt)
-        await sweeps.unsettled(self.rt)
+        await sweeps.overdue(self.rt)
         await worker.drain(self.rt)
         await balance.import_new(self.rt)
 

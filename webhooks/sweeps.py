@@ -2,7 +2,7 @@
 second path.
 
 The balance has its own walk (`payments.balance`). Here are the other two: events Stripe could not
-deliver, and contributions that should have ended by now and about which nothing was heard.
+deliver, and gifts, promises and payouts that should have moved on by now without a word of it.
 """
 
 from datetime import timedelta
@@ -11,10 +11,13 @@ from sqlalchemy import select
 
 from payments import gateway, jobs
 from payments.contributions import CHECKOUT_LASTS, UNSETTLED, Contribution
+from payments.payouts import Payout, PayoutStatus
 from payments.runtime import Runtime
+from payments.subscriptions import Subscription
 from webhooks import EVENTS, VERBS
 
 LOOK_BACK = timedelta(days=30)  # Stripe lists events for 30 days
+GRACE = timedelta(minutes=5)
 TYPES_AT_ONCE = 20  # Stripe's limit for `types`
 
 
@@ -39,20 +42,38 @@ async def undelivered(rt: Runtime) -> int:
     return await _ring(rt, list(named))
 
 
-async def unsettled(rt: Runtime, *, limit: int = 500) -> int:
-    """Ring for Checkout Sessions that must have ended and did not say so. Gives how many bells."""
-    async with rt.sessions() as session:
-        ids = await session.scalars(
-            select(Contribution.stripe_session_id)
-            .where(
-                Contribution.status.in_(UNSETTLED),
-                Contribution.stripe_session_id.is_not(None),
-                Contribution.created_at < rt.now() - CHECKOUT_LASTS - timedelta(minutes=5),
-            )
-            .order_by(Contribution.created_at)
-            .limit(limit)
+async def overdue(rt: Runtime, *, limit: int = 500) -> int:
+    """Ring for what should have changed by now and did not say so. Gives how many bells."""
+    now = rt.now()
+    ended = (
+        select(Contribution.stripe_session_id)
+        .where(
+            Contribution.status.in_(UNSETTLED),
+            Contribution.stripe_session_id.is_not(None),
+            Contribution.created_at < now - CHECKOUT_LASTS - GRACE,
         )
-    return await _ring(rt, [("checkout.session", id_) for id_ in ids if id_ is not None])
+        .order_by(Contribution.created_at)
+    )
+    renewed = (
+        select(Subscription.stripe_subscription_id)
+        .where(Subscription.renews_at < now - GRACE)
+        .order_by(Subscription.renews_at)
+    )
+    arrived = (
+        select(Payout.stripe_payout_id)
+        .where(
+            Payout.status.in_((PayoutStatus.PENDING, PayoutStatus.IN_TRANSIT)),
+            Payout.arrives_on <= now.date(),
+        )
+        .order_by(Payout.arrives_on)
+    )
+    queries = {"checkout.session": ended, "subscription": renewed, "payout": arrived}
+    named = []
+    async with rt.sessions() as session:
+        for object_type, query in queries.items():
+            ids = await session.scalars(query.limit(limit))
+            named += [(object_type, id_) for id_ in ids if id_ is not None]
+    return await _ring(rt, named)
 
 
 async def _ring(rt: Runtime, named: list[tuple[str, str]]) -> int:

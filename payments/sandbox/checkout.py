@@ -7,7 +7,7 @@ until then. The session's metadata stays on the session.
 
 from typing import Final
 
-from payments.sandbox import catalog, currencies, customers, listing
+from payments.sandbox import catalog, currencies, customers, listing, payment_intents
 from payments.sandbox import params as read
 from payments.sandbox.account import MERCHANT, Account, when_due
 from payments.sandbox.errors import invalid, missing, not_found
@@ -104,6 +104,9 @@ def expire(account: Account, session_id: str) -> None:
         url = f"{account.base_url}/r/{session_id}"
         session["after_expiration"] = {"recovery": {**recovery, "expires_at": month, "url": url}}
     account.emit("checkout.session.expired", session)
+    intent = account.store.objects.get(account.store.private(session_id).get("paid_by", ""))
+    if intent is not None:
+        payment_intents.cancel(account, intent, "automatic")
 
 
 def items_of(account: Account, session: Obj) -> list[Obj]:
@@ -130,10 +133,7 @@ def _check_mode(call: Call) -> None:
         raise invalid("The sandbox only does ui_mode=hosted_page.", "ui_mode")
     if not read.text(params, "success_url"):
         raise missing("success_url")
-    read.refuse(params, *_NOT_YET)
-    for name in ("adaptive_pricing", "automatic_tax", "invoice_creation"):
-        if read.flag(read.table(params, name), "enabled"):
-            raise invalid(f"The sandbox does not do {name} yet.", name, "sandbox_unsupported")
+    _refuse_unsupported(params)
     foreign = {
         "payment": ("subscription_data",),
         "subscription": ("payment_intent_data", "customer_creation", "invoice_creation"),
@@ -143,6 +143,13 @@ def _check_mode(call: Call) -> None:
             raise invalid(f"You can not pass `{name}` in `{mode}` mode.", name)
     if len(read.text(params, "client_reference_id") or "") > 200:
         raise invalid("client_reference_id must be at most 200 characters.", "client_reference_id")
+
+
+def _refuse_unsupported(params: Obj) -> None:
+    read.refuse(params, *_NOT_YET)
+    for name in ("adaptive_pricing", "automatic_tax", "invoice_creation"):
+        if read.flag(read.table(params, name), "enabled"):
+            raise invalid(f"The sandbox does not do {name} yet.", name, "sandbox_unsupported")
 
 
 def _lines(params: Obj) -> list[Value]:

@@ -85,7 +85,7 @@ def draft(account: Account, subscription: Obj, reason: str) -> Obj:
         },
         # An invoice looks back: these are the period that just ended; lines hold the new one.
         "period_end": item["current_period_start"],
-        "period_start": subscription_period_before(account, subscription),
+        "period_start": _period_before(account, subscription),
         "webhooks_delivered_at": now,
     }
     account.store.link("invoice", "subscription", subscription["id"], invoice["id"])
@@ -94,7 +94,7 @@ def draft(account: Account, subscription: Obj, reason: str) -> Obj:
     return invoice
 
 
-def subscription_period_before(account: Account, subscription: Obj) -> int:
+def _period_before(account: Account, subscription: Obj) -> int:
     """When the period before the present one began."""
     start = subscription["items"]["data"][0]["current_period_start"]
     return int(account.store.private(subscription["id"]).get("period_before", start))
@@ -102,7 +102,7 @@ def subscription_period_before(account: Account, subscription: Obj) -> int:
 
 def finalize(account: Account, invoice: Obj) -> None:
     """Give the invoice its number: from now on it is owed."""
-    customer = account.store.objects.get(invoice["customer"], {})
+    customer = account.store.find("customer", invoice["customer"]) or {}
     sequence = customer.get("next_invoice_sequence", 1)
     if customer:
         customer["next_invoice_sequence"] = sequence + 1
@@ -210,7 +210,7 @@ def refuse_payment(invoice: Obj) -> None:
 
 def card_for(account: Account, subscription: Obj) -> Obj | None:
     """The subscription's card, or its customer's, if it is still attached."""
-    customer = account.store.objects.get(subscription["customer"])
+    customer = account.store.find("customer", subscription["customer"])
     if customer is None:
         return None
     settings = customer["invoice_settings"]

@@ -161,13 +161,14 @@ def create(call: Call) -> Obj:
         raise invalid("The sandbox does not do manual capture yet.", "capture_method")
     intent = make(account, amount, currency, _fields(account, params))
     if read.flag(params, "confirm"):
-        _confirm_or_refuse(account, intent, params)
+        _confirm_or_refuse(account, intent, params, intent["payment_method"])
     return intent
 
 
 @route("POST", "/v1/payment_intents/{}")
 def update(call: Call) -> Obj:
     intent, params = call.subject("payment_intent"), call.params
+    read.refuse(params, "amount", "currency", "customer", "payment_method")
     intent["metadata"] = read.merge_metadata(intent["metadata"], params)
     for name in ("description", "receipt_email", "statement_descriptor_suffix"):
         if name in params:
@@ -180,7 +181,8 @@ def confirm_verb(call: Call) -> Obj:
     intent = call.subject("payment_intent")
     if intent["status"] not in _CONFIRMABLE:
         raise _unexpected_state(intent, "confirm")
-    _confirm_or_refuse(call.account, intent, call.params)
+    chosen = read.text(call.params, "payment_method") or intent["payment_method"]
+    _confirm_or_refuse(call.account, intent, call.params, chosen)
     return intent
 
 
@@ -259,15 +261,11 @@ def _fields(account: Account, params: Obj) -> Obj:
     return fields
 
 
-def _confirm_or_refuse(account: Account, intent: Obj, params: Obj) -> None:
-    given = intent["payment_method"] or read.text(params, "payment_method")
-    chosen = read.text(params, "payment_method") if intent["status"] != (
-        "requires_confirmation") else intent["payment_method"]  # fmt: skip
-    method_id = chosen or given
-    if method_id is None:
+def _confirm_or_refuse(account: Account, intent: Obj, params: Obj, chosen: str | None) -> None:
+    if chosen is None:
         raise missing("payment_method")
-    method = payment_methods.resolve(account, method_id)
-    presence = Presence.AWAY if params.get("off_session") == "true" else Presence.SHOP
+    method = payment_methods.resolve(account, chosen)
+    presence = Presence.AWAY if read.flag(params, "off_session") else Presence.SHOP
     decline = confirm(account, intent, Attempt(method, presence))
     if decline is not None:
         raise Refusal(402, {**intent["last_payment_error"], "payment_intent": dict(intent)})
