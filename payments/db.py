@@ -66,7 +66,8 @@ def utc_now() -> datetime:
 def engine(url: str, *, pool_size: int = 10, role: str | None = APP_ROLE) -> AsyncEngine:
     """An engine whose connections work as `role` and speak UTC.
 
-    Each is asked whether it still lives before it is used, so a database that restarted costs no request.
+    Each is asked whether it still lives before it is used: a database that restarted costs no
+    request.
     """
     options = "-c timezone=UTC -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
     if role is not None:

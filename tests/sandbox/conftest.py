@@ -10,6 +10,7 @@ import stripe
 
 from payments import sandbox as sandboxes
 from payments.sandbox import Sandbox
+from payments.sandbox.wire import Value
 
 START = datetime(2026, 11, 3, 12, 0, tzinfo=UTC)
 
@@ -52,7 +53,7 @@ class Shop:
         amount: int = 500,
         currency: str = "usd",
         interval: str | None = None,
-        **extra: object,
+        **extra: Value,
     ) -> stripe.checkout.Session:
         """A session for a gift: once, or each interval."""
         price: dict[str, object] = {
@@ -99,8 +100,18 @@ class Shop:
         types = [str(event.type) async for event in listed.auto_paging_iter()]
         return types[::-1]
 
-    async def events_since(self, count: int) -> list[str]:
-        return (await self.events())[count:]
+    async def latest_event(self) -> str:
+        return (await self.client.v1.events.list_async({"limit": 1})).data[0].id
+
+    async def events_since(self, event_id: str) -> list[str]:
+        """The types of what was told after an event, payouts left out."""
+        listed = await self.client.v1.events.list_async({"limit": 100})
+        types: list[str] = []
+        async for event in listed.auto_paging_iter():
+            if event.id == event_id:
+                break
+            types.append(str(event.type))
+        return [name for name in types[::-1] if not name.startswith("payout")]
 
     async def advance(self, days: float) -> None:
         await self.sandbox.advance(timedelta(days=days))

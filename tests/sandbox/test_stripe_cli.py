@@ -1,0 +1,106 @@
+"""Stripe's own command line client, against the sandbox: it knows nothing of us."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from payments.sandbox import Sandbox
+from tests.sandbox.conftest import Wall
+
+ROOT = Path(__file__).parents[2]
+KEY = "sk_test_" + "0" * 32
+PINNED = ("--api-version", "2026-10-28.endive")
+PATIENCE = 60
+
+
+def find_client() -> str | None:
+    """The client: named by the environment, installed in the project, or on the path."""
+    named = os.environ.get("PAYMENTS_STRIPE_CLI")
+    installed = ROOT / "node_modules" / ".bin" / "stripe"
+    return named or (str(installed) if installed.exists() else shutil.which("stripe"))
+
+
+CLIENT = find_client()
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(
+        CLIENT is None,
+        reason="Stripe's command line client was NOT run: it is not installed "
+        "(npm install --no-save @stripe/cli, or set PAYMENTS_STRIPE_CLI)",
+    ),
+]
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    sandbox = Sandbox(wall=Wall(), check_contract=True)
+    async with sandbox.listen():
+        yield sandbox
+
+
+async def run(sandbox: Sandbox, home: Path, *words: str) -> tuple[int, str]:
+    """Run the client with a home of its own, so that it reads and leaves nothing elsewhere."""
+    assert CLIENT is not None
+    process = await asyncio.create_subprocess_exec(
+        CLIENT,
+        *words,
+        "--api-base",
+        sandbox.url,
+        "--api-key",
+        KEY,
+        env={"PATH": os.environ["PATH"], "HOME": str(home), "XDG_CONFIG_HOME": str(home)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
+    return process.returncode or 0, said.decode()
+
+
+def told(sandbox: Sandbox) -> list[str]:
+    return [event["type"] for event in sandbox.account.store.of_kind("event")]
+
+
+@pytest.mark.parametrize("version", [(), PINNED], ids=["unpinned", "pinned"])
+@pytest.mark.parametrize("event", ["checkout.session.completed", "customer.subscription.created"])
+async def test_the_client_triggers_an_event(
+    sandbox: Sandbox, tmp_path: Path, event: str, version: tuple[str, ...]
+) -> None:
+    code, said = await run(sandbox, tmp_path, "trigger", event, *version)
+
+    assert "Trigger succeeded" in said
+    assert code == 0
+    assert event in told(sandbox)
+    assert sandbox.problems == []
+
+
+@pytest.mark.parametrize("event", ["payment_intent.succeeded", "charge.succeeded"])
+async def test_the_client_triggers_what_its_own_fixtures_can_still_ask_for(
+    sandbox: Sandbox, tmp_path: Path, event: str
+) -> None:
+    _, said = await run(sandbox, tmp_path, "trigger", event)
+    assert "Trigger succeeded" in said
+    assert event in told(sandbox)
+    assert sandbox.problems == []
+
+    _, said = await run(sandbox, tmp_path, "trigger", event, *PINNED)
+    assert "payment_method_types_no_longer_supported" in said, "its fixtures are older than endive"
+
+
+async def test_the_client_resends_an_event(sandbox: Sandbox, tmp_path: Path) -> None:
+    await run(sandbox, tmp_path, "trigger", "customer.created")
+    event = next(iter(sandbox.account.store.of_kind("event")))
+
+    code, said = await run(sandbox, tmp_path, "events", "resend", event["id"])
+
+    assert code == 0
+    assert event["id"] in said
+
+
+async def test_the_client_is_refused_what_is_not_there(sandbox: Sandbox, tmp_path: Path) -> None:
+    _, said = await run(sandbox, tmp_path, "get", "/v1/charges/ch_nothing")
+    assert "No such charge" in said
