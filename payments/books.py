@@ -81,10 +81,9 @@ IDENTITIES = {
                || coalesce(c.amount::text, 'nothing') || ', income '
                || coalesce(e.amount::text, 'nothing')
           FROM (SELECT ch.stripe_charge_id, ch.balance_transaction, ch.amount, ch.currency,
-                       co.id AS contribution_id, co.frequency
+                       i.contribution_id, i.frequency
                   FROM charges ch
                   LEFT JOIN contribution_intents i USING (stripe_payment_intent_id)
-                  LEFT JOIN contributions co ON co.id = i.contribution_id
                  WHERE ch.status = 'succeeded' AND ch.balance_transaction IS NOT NULL
                    AND NOT EXISTS (SELECT 1 FROM waiting_transactions w
                                     WHERE w.balance_transaction = ch.balance_transaction)) c

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments import contributions, db, gateway, ledger, subscriptions
-from payments.contributions import Contribution, ContributionIntent, Frequency
+from payments.contributions import ContributionIntent, Frequency
 from payments.money import Money
 from payments.runtime import Runtime
 
@@ -75,8 +75,10 @@ async def _attribute(rt: Runtime, fetched: stripe.Charge, intent: str) -> None:
     claimed = gateway.metadata_of(fetched, "contribution_id")
     async with rt.sessions() as session:
         owner = claimed if await contributions.exists(session, claimed) else None
+    frequency = Frequency.ONCE
     if owner is None and (invoice := await _invoice_of(rt, intent)) is not None:
         owner = await subscriptions.owner_of(rt, invoice)
+        frequency = subscriptions.frequency_of(invoice)
     async with rt.sessions.begin() as session:
         if owner is None and _is_an_orphan(rt, fetched, claimed):
             owner = await contributions.adopt(
@@ -84,11 +86,11 @@ async def _attribute(rt: Runtime, fetched: stripe.Charge, intent: str) -> None:
                 intent,
                 claimed_id=claimed,
                 money=Money(fetched.amount, fetched.currency),
-                frequency=Frequency.ONCE,
+                frequency=frequency,
                 now=rt.now(),
             )
         if owner is not None:
-            await contributions.link(session, intent, owner)
+            await contributions.link(session, intent, owner, frequency)
 
 
 async def _invoice_of(rt: Runtime, intent: str) -> stripe.Invoice | None:
@@ -144,12 +146,15 @@ async def post_waiting(session: AsyncSession, *, now: datetime) -> int:
         return 0
     about = [bt.charge for bt in waiting if bt.charge is not None]
     rows = await session.execute(
-        select(Charge.stripe_charge_id, Contribution.id, Contribution.frequency)
+        select(
+            Charge.stripe_charge_id,
+            ContributionIntent.contribution_id,
+            ContributionIntent.frequency,
+        )
         .join(
             ContributionIntent,
             ContributionIntent.stripe_payment_intent_id == Charge.stripe_payment_intent_id,
         )
-        .join(Contribution, Contribution.id == ContributionIntent.contribution_id)
         .where(Charge.stripe_charge_id.in_(about))
     )
     owners = {charge: ledger.Owner(owner, str(frequency)) for charge, owner, frequency in rows}

@@ -101,6 +101,8 @@ class ContributionIntent(db.Base):
 
     stripe_payment_intent_id: Mapped[db.StripeId] = mapped_column(primary_key=True)
     contribution_id: Mapped[db.OurId] = mapped_column(ForeignKey("contributions.id"), index=True)
+    # of this payment: a promise may later go from monthly to annual
+    frequency: Mapped[Frequency] = mapped_column(db.words(Frequency, "frequency_is_known"))
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -337,7 +339,7 @@ async def sync_session(rt: Runtime, session_id: str) -> None:
             )
         )
         if (intent := gateway.id_of(fetched.payment_intent)) is not None:
-            await link(session, intent, contribution_id)
+            await link(session, intent, contribution_id, Frequency.ONCE)
 
 
 async def _of_session(rt: Runtime, session: AsyncSession, fetched: CheckoutSession) -> str | None:
@@ -408,11 +410,17 @@ async def adopt(
     return adopted_id
 
 
-async def link(session: AsyncSession, payment_intent: str, contribution_id: str) -> None:
+async def link(
+    session: AsyncSession, payment_intent: str, contribution_id: str, frequency: Frequency
+) -> None:
     """Remember which contribution a payment intent pays. The first word stands."""
     await session.execute(
         insert(ContributionIntent)
-        .values(stripe_payment_intent_id=payment_intent, contribution_id=contribution_id)
+        .values(
+            stripe_payment_intent_id=payment_intent,
+            contribution_id=contribution_id,
+            frequency=frequency,
+        )
         .on_conflict_do_nothing()
     )
 

@@ -42,7 +42,7 @@ class MonthLine:
 _MONTHLY = text(
     """
     SELECT CAST(date_trunc('month', e.occurred_at AT TIME ZONE :zone) AS date) AS month,
-           coalesce(c.frequency, 'none') AS frequency,
+           coalesce(i.frequency, 'none') AS frequency,
            e.currency,
            count(*) FILTER (WHERE e.credit LIKE 'income:%') AS gifts,
            coalesce(sum(e.amount) FILTER (WHERE e.credit LIKE 'income:%'), 0)
@@ -54,13 +54,15 @@ _MONTHLY = text(
            coalesce(sum(e.amount) FILTER (WHERE e.debit = 'disputes'), 0)
              - coalesce(sum(e.amount) FILTER (WHERE e.credit = 'disputes'), 0) AS disputes
       FROM ledger_entries e
-      LEFT JOIN contributions c ON c.id = e.contribution_id
+      JOIN balance_transactions b ON b.id = e.balance_transaction
+      LEFT JOIN charges c ON c.stripe_charge_id = b.charge
+      LEFT JOIN contribution_intents i USING (stripe_payment_intent_id)
      WHERE (CAST(:since AS date) IS NULL
             OR e.occurred_at >= CAST(:since AS timestamp) AT TIME ZONE :zone)
        AND (CAST(:until AS date) IS NULL
             OR e.occurred_at < CAST(:until AS timestamp) AT TIME ZONE :zone)
        AND (CAST(:currency AS text) IS NULL OR e.currency = :currency)
-       AND (CAST(:frequency AS text) IS NULL OR coalesce(c.frequency, 'none') = :frequency)
+       AND (CAST(:frequency AS text) IS NULL OR coalesce(i.frequency, 'none') = :frequency)
        AND NOT ('in-transit' IN (e.debit, e.credit))
      GROUP BY 1, 2, 3
      ORDER BY 1 DESC, 3, 2

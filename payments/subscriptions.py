@@ -5,7 +5,7 @@ tells which payment intents belong to the promise, so that every renewal counts 
 contribution that began it.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 import stripe
@@ -15,8 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments import contributions, db, gateway
+from payments.contributions import Frequency
 from payments.money import Money
 from payments.runtime import Runtime
+
+YEARLY = timedelta(days=180)  # a period longer than this is a year's
 
 
 class SubscriptionStatus(StrEnum):
@@ -68,7 +71,13 @@ async def sync_invoice(rt: Runtime, invoice_id: str) -> None:
     async with rt.sessions.begin() as session:
         for payment in invoice.payments.data:
             if (intent := gateway.id_of(payment.payment.payment_intent)) is not None:
-                await contributions.link(session, intent, owner)
+                await contributions.link(session, intent, owner, frequency_of(invoice))
+
+
+def frequency_of(invoice: stripe.Invoice) -> Frequency:
+    """The frequency of the payment an invoice asks for, by the length of the period it pays."""
+    longest = max(line.period.end - line.period.start for line in invoice.lines.data)
+    return Frequency.ANNUAL if longest > YEARLY.total_seconds() else Frequency.MONTHLY
 
 
 async def owner_of(rt: Runtime, invoice: stripe.Invoice) -> str | None:

@@ -306,6 +306,19 @@ def tables() -> None:
         "contribution_intents",
         sa.Column("stripe_payment_intent_id", sa.String(length=255), nullable=False),
         sa.Column("contribution_id", sa.String(length=32), nullable=False),
+        sa.Column(
+            "frequency",
+            sa.Enum(
+                "once",
+                "monthly",
+                "annual",
+                name="frequency_is_known",
+                native_enum=False,
+                create_constraint=True,
+                length=40,
+            ),
+            nullable=False,
+        ),
         sa.ForeignKeyConstraint(
             ["contribution_id"],
             ["contributions.id"],
