@@ -10,7 +10,10 @@ import payments.balance
 import payments.books
 import payments.charges
 import payments.contributions
+import payments.donors
+import payments.history
 import payments.ledger
+import payments.outbox
 import payments.payouts
 import payments.staff
 import payments.subscriptions

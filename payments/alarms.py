@@ -21,6 +21,7 @@ class AlarmKind(StrEnum):
     UNATTRIBUTED = "unattributed"
     BOOKS = "books"
     STUCK = "stuck"
+    AFTER_CANCEL = "after_cancel"
 
 
 SENTENCES = {
@@ -28,6 +29,7 @@ SENTENCES = {
     AlarmKind.SUSPENSE: "Money moved in a way the books do not know yet; it waits in suspense.",
     AlarmKind.UNATTRIBUTED: "A charge could not be tied to a contribution.",
     AlarmKind.BOOKS: "A check of the books failed.",
+    AlarmKind.AFTER_CANCEL: "A promise that had ended was charged again.",
     AlarmKind.STUCK: "An object at Stripe could not be read after many attempts.",
 }
 

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 from stripe.checkout import Session as CheckoutSession
 
-from payments import alarms, db, gateway
+from payments import alarms, db, donors, gateway
 from payments.alarms import AlarmKind
 from payments.errors import IdempotencyKeyReused, NotFound, StripeRefused, StripeUnavailable
 from payments.money import Money
@@ -79,6 +79,8 @@ class Contribution(db.Base):
     status: Mapped[Status] = mapped_column(db.words(Status, "status_is_known"))
     origin: Mapped[Origin] = mapped_column(db.words(Origin, "origin_is_known"))
     campaign: Mapped[str | None] = mapped_column(String(64))
+    language: Mapped[str] = mapped_column(String(8), server_default="en")  # of our mails
+    donor_id: Mapped[db.OurId | None] = mapped_column(ForeignKey("donors.id"), index=True)
     # SHA-256 of the caller's Idempotency-Key and of what it asked for
     request_key: Mapped[bytes | None] = mapped_column(unique=True)
     request_digest: Mapped[bytes | None]
@@ -154,6 +156,7 @@ async def _keep(rt: Runtime, ask: Ask, *, key: str) -> Contribution:
                 status=Status.STARTED,
                 origin=Origin.READER,
                 campaign=ask.campaign,
+                language="ru" if ask.locale == "ru" else "en",
                 request_key=request_key,
                 request_digest=digest,
                 checkout_request=checkout_request(rt, ask, contribution_id, now),
@@ -277,6 +280,8 @@ async def take_up_started(rt: Runtime, *, limit: int = 50) -> int:
     for contribution_id in left:
         try:
             await open_checkout(rt, contribution_id)
+        except StripeRefused:
+            continue  # its reader was told; it ends when it is too late for it
         except StripeUnavailable:
             break
         done += 1
@@ -315,18 +320,24 @@ def status_of(session: CheckoutSession) -> Status:
     return Status.PROCESSING
 
 
-async def sync_session(rt: Runtime, session_id: str) -> None:
-    """Fetch a Checkout Session as it is now and write what follows."""
+async def sync_session(rt: Runtime, session_id: str) -> CheckoutSession:
+    """Fetch a Checkout Session as it is now and write what follows. Gives it as fetched.
+
+    One that only sets up a card is no contribution: nothing is written here.
+    """
     with gateway.reachable():
         fetched = await rt.stripe.v1.checkout.sessions.retrieve_async(
             session_id, {"expand": ["payment_intent", "subscription"]}
         )
-    if fetched.mode == "setup":
-        return
-    async with rt.sessions.begin() as session:
-        contribution_id = await _of_session(rt, session, fetched)
-        if contribution_id is None:
-            return
+    if fetched.mode != "setup":
+        async with rt.sessions.begin() as session:
+            await _write_session(rt, session, fetched)
+    return fetched
+
+
+async def _write_session(rt: Runtime, session: AsyncSession, fetched: CheckoutSession) -> None:
+    contribution_id = await _of_session(rt, session, fetched)
+    if contribution_id is not None:
         status = status_of(fetched)
         await session.execute(
             update(Contribution)
@@ -338,13 +349,34 @@ async def sync_session(rt: Runtime, session_id: str) -> None:
                 checkout_request=None,
             )
         )
+        await _meet_donor(rt, session, fetched, contribution_id)
         if (intent := gateway.id_of(fetched.payment_intent)) is not None:
             await link(session, intent, contribution_id, Frequency.ONCE)
 
 
+async def _meet_donor(
+    rt: Runtime, session: AsyncSession, fetched: CheckoutSession, contribution_id: str
+) -> None:
+    """Remember who gave, by a keyed hash, so that they can find their gifts again."""
+    details = fetched.customer_details
+    if fetched.status != "complete" or details is None or details.email is None:
+        return
+    donor_id = await donors.meet(
+        session,
+        rt.settings,
+        address=details.email,
+        customer=gateway.id_of(fetched.customer),
+        now=rt.now(),
+    )
+    await session.execute(
+        update(Contribution).where(Contribution.id == contribution_id).values(donor_id=donor_id)
+    )
+
+
 async def _of_session(rt: Runtime, session: AsyncSession, fetched: CheckoutSession) -> str | None:
     """The contribution of a session: ours, or adopted if something came of it."""
-    ours = fetched.client_reference_id
+    # Not client_reference_id: whoever opens a Payment Link chooses that, and could claim a row.
+    ours = gateway.metadata_of(fetched, "contribution_id")
     if ours is not None and await session.get(Contribution, ours) is not None:
         return ours
     root = gateway.id_of(fetched.subscription) or gateway.id_of(fetched.payment_intent)

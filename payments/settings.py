@@ -25,7 +25,14 @@ from pydantic import (
 
 STRIPE_API = "https://api.stripe.com"
 PREFIX = "PAYMENTS_"
-SECRETS = ("database_url", "stripe_api_key", "stripe_webhook_secrets", "metrics_token")
+SECRETS = (
+    "database_url",
+    "stripe_api_key",
+    "stripe_webhook_secrets",
+    "secret_keys",
+    "metrics_token",
+    "smtp_url",
+)
 
 
 class SettingsError(Exception):
@@ -45,6 +52,19 @@ class Settings(BaseModel):
     stripe_webhook_secrets: tuple[SecretStr, ...] = Field(
         default=(),
         description="signing secrets of the webhook endpoint, newest first; at most two",
+    )
+    secret_keys: tuple[SecretStr, ...] = Field(
+        default=(),
+        description="keys for links and for finding donors, newest first, 32 characters or more",
+    )
+    smtp_url: SecretStr | None = Field(
+        None, description="where mails are handed over: smtp://user:password@host:587"
+    )
+    mail_from: str = Field(
+        "", max_length=200, description="the sender of mails, neutral: Support <post@example.org>"
+    )
+    renewal_notice_days: int = Field(
+        14, ge=1, le=60, description="how long before an annual charge its donor is told"
     )
     stripe_api_base: str = Field(STRIPE_API, description="another address of Stripe's API")
     stripe_requests_per_second: int = Field(
@@ -68,7 +88,7 @@ class Settings(BaseModel):
     environment: str = Field("production", pattern="^(production|demo|test)$")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
 
-    @field_validator("stripe_webhook_secrets", mode="before")
+    @field_validator("stripe_webhook_secrets", "secret_keys", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -103,6 +123,22 @@ class Settings(BaseModel):
         for secret in value:
             if not re.fullmatch(r"whsec_[!-~]{26,250}", secret.get_secret_value()):
                 raise ValueError("each must start with whsec_ and have 32 characters or more")
+        return value
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _secret_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if any(len(key.get_secret_value()) < 32 for key in value):
+            raise ValueError("each must have 32 characters or more")
+        return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _smtp(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parts = urlsplit(value.get_secret_value())
+            if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+                raise ValueError("must be smtp://host:port or smtps://host:port")
         return value
 
     @field_validator("stripe_api_key")
@@ -147,6 +183,10 @@ class Settings(BaseModel):
         return self.base_url.startswith("https://")
 
     @property
+    def keys(self) -> tuple[bytes, ...]:
+        return tuple(key.get_secret_value().encode() for key in self.secret_keys)
+
+    @property
     def webhook_keys(self) -> tuple[bytes, ...]:
         return tuple(s.get_secret_value().encode() for s in self.stripe_webhook_secrets)
 
@@ -157,6 +197,8 @@ def ready_to_serve(settings: Settings) -> Settings:
         raise SettingsError(
             "PAYMENTS_STRIPE_WEBHOOK_SECRETS: needed to serve; `payments stripe setup` prints one"
         )
+    if not settings.secret_keys:
+        raise SettingsError("PAYMENTS_SECRET_KEYS: needed to serve; `payments keys new` prints one")
     return settings
 
 

@@ -17,7 +17,17 @@ from procrastinate.testing import InMemoryConnector
 from sqlalchemy.engine import make_url
 from stripe import InvalidRequestError
 
-from payments import alarms, balance, books, contributions, db, jobs
+from payments import (
+    alarms,
+    balance,
+    books,
+    contributions,
+    db,
+    donors,
+    jobs,
+    payment_methods,
+    staff,
+)
 from payments.alarms import AlarmKind
 from payments.runtime import Runtime
 from webhooks import VERBS, sweeps
@@ -117,10 +127,18 @@ async def _check_books(rt: Runtime) -> None:
     await books.check_and_alarm(rt)
 
 
+@_every("11 * * * *", "tell_of_renewals")
+async def _tell_of_renewals(rt: Runtime) -> None:
+    await payment_methods.tell_of_renewals(rt)
+    await payment_methods.tell_of_expiring_cards(rt)
+
+
 @_every("23 3 * * *", "tidy")
 async def _tidy(rt: Runtime) -> None:
     async with rt.sessions.begin() as session:
         await contributions.forget_request_keys(session, rt.now())
+        await staff.forget_expired(session, rt.now())
+        await donors.forget_expired(session, rt.now())
         await jobs.prune(session)
 
 

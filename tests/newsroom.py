@@ -161,6 +161,7 @@ def settings_for(database: str, stripe_url: str, **more: object) -> Settings:
         "base_url": BASE,
         "stripe_api_key": "sk_test_" + "0" * 24,
         "stripe_webhook_secrets": PLACEHOLDER,
+        "secret_keys": "k" * 40,
         "stripe_api_base": stripe_url,
         "publication": "The Example",
         "statement": "EXAMPLE MEDIA",

@@ -6,7 +6,7 @@ by its id, counted and answered 200: unknown is a value, not an error.
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from payments import balance, charges, contributions, payouts, subscriptions
+from payments import balance, charges, contributions, payment_methods, payouts, subscriptions
 from payments.runtime import Runtime
 
 Verb = Callable[[Runtime, str], Awaitable[object]]
@@ -17,11 +17,20 @@ async def _import_balance(rt: Runtime, _object_id: str) -> None:
     await balance.import_new(rt)
 
 
+async def _sync_session(rt: Runtime, session_id: str) -> None:
+    """A Checkout page gives a contribution or, in setup mode, a card."""
+    fetched = await contributions.sync_session(rt, session_id)
+    await payment_methods.apply_session(rt, fetched)
+
+
 VERBS: Mapping[str, Verb] = {
-    "checkout.session": contributions.sync_session,
+    "checkout.session": _sync_session,
     "charge": charges.sync,
     "invoice": subscriptions.sync_invoice,
     "subscription": subscriptions.sync,
+    "setup_intent": payment_methods.sync_setup,
+    "payment_method": payment_methods.sync,
+    "customer": payment_methods.sync_customer,
     "payout": payouts.sync,
     "refund": _import_balance,
 }
@@ -42,6 +51,13 @@ EVENTS = (
     "customer.subscription.resumed",
     "invoice.paid",
     "invoice.payment_failed",
+    "invoice.payment_action_required",
+    "payment_method.attached",
+    "payment_method.updated",
+    "payment_method.automatically_updated",
+    "payment_method.detached",
+    "customer.updated",
+    "setup_intent.succeeded",
     "payout.created",
     "payout.updated",
     "payout.paid",

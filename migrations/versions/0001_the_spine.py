@@ -71,6 +71,7 @@ def tables() -> None:
                 "unattributed",
                 "books",
                 "stuck",
+                "after_cancel",
                 name="kind_is_known",
                 native_enum=False,
                 create_constraint=True,

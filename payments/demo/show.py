@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -75,6 +76,7 @@ async def _a_year_of_history(url: str, state: Path, port: int, stripe_port: int)
                 "stripe_api_key": DEMO_KEY,
                 "stripe_api_base": stripe_url,
                 "stripe_requests_per_second": BUDGET,
+                "secret_keys": secrets.token_hex(32),
                 "publication": "The Lindenau Lamp",
                 "statement": "LINDENAU MEDIA",
                 "accounting_zone": "Europe/Berlin",
@@ -84,8 +86,8 @@ async def _a_year_of_history(url: str, state: Path, port: int, stripe_port: int)
         )
         async with runtime.opened(settings) as rt:
             lines = await setup.run(rt)
-        secret = next(line for line in lines if "SECRETS=" in line).partition("=")[2]
-        settings = settings.model_copy(update={"stripe_webhook_secrets": (SecretStr(secret),)})
+        printed = next(line for line in lines if "SECRETS=" in line).partition("=")[2]
+        settings = settings.model_copy(update={"stripe_webhook_secrets": (SecretStr(printed),)})
         with click.progressbar(
             length=seed.DAYS, label="A year of supporters, through the front door", file=sys.stderr
         ) as bar:
@@ -122,6 +124,7 @@ def as_environment(settings: Settings) -> dict[str, str]:
         "stripe_webhook_secrets": ",".join(
             secret.get_secret_value() for secret in settings.stripe_webhook_secrets
         ),
+        "secret_keys": ",".join(key.get_secret_value() for key in settings.secret_keys),
     }
     for name in Settings.model_fields:
         value = getattr(settings, name)

@@ -1,0 +1,254 @@
+"""Donors: who may see and change a promise, found without keeping an address.
+
+A donor is a keyed hash of the normal form of an address and the ids Stripe gave them. The address
+itself stays at Stripe and is asked for when a mail is due. A donor signs in by a link that their
+mailbox receives: asked for in a browser, good for ten minutes, once, in that browser; in another,
+the code from the mail is typed.
+"""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ForeignKey, delete, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from payments import db, sealing
+from payments.errors import InvalidField, LinkSpent, NotSignedIn
+from payments.settings import Settings
+
+INDEX = "donor"  # the purpose of the keyed hash
+LINK_LASTS = timedelta(minutes=10)
+SESSION_LASTS = timedelta(minutes=30)
+CODE_LETTERS = "ABCDEFGHJKMNPQRSTVWXYZ23456789"
+CODE_LENGTH = 10
+CODE_TRIES = 5
+LINKS_PER_HOUR = 3
+
+
+class Donor(db.Base):
+    """Somebody who gave. `address_hash` is all we know of their mailbox."""
+
+    __tablename__ = "donors"
+
+    id: Mapped[db.OurId] = mapped_column(primary_key=True)
+    address_hash: Mapped[bytes] = mapped_column(unique=True)
+    created_at: Mapped[db.Moment]
+
+
+class DonorCustomer(db.Base):
+    """One of Stripe's customers that is this donor. Stripe makes one for each Checkout."""
+
+    __tablename__ = "donor_customers"
+
+    stripe_customer_id: Mapped[db.StripeId] = mapped_column(primary_key=True)
+    donor_id: Mapped[db.OurId] = mapped_column(ForeignKey("donors.id"), index=True)
+
+
+class SignIn(db.Base):
+    """A link that was asked for. Made for known and unknown addresses alike."""
+
+    __tablename__ = "sign_ins"
+
+    id: Mapped[db.OurId] = mapped_column(primary_key=True)
+    address_hash: Mapped[bytes] = mapped_column(index=True)
+    browser_hash: Mapped[bytes]
+    token_hash: Mapped[bytes | None] = mapped_column(unique=True)  # set when the mail is made
+    code_hash: Mapped[bytes | None]
+    tries: Mapped[int]
+    asked_at: Mapped[db.Moment] = mapped_column(index=True)
+    expires_at: Mapped[db.Moment]
+
+
+class DonorSession(db.Base):
+    """A donor who is signed in."""
+
+    __tablename__ = "donor_sessions"
+
+    token_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    donor_id: Mapped[db.OurId] = mapped_column(ForeignKey("donors.id", ondelete="CASCADE"))
+    expires_at: Mapped[db.Moment]
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """The two ways in of one mail: a link's token for the asking browser, a code for another."""
+
+    token: str
+    code: str
+
+
+def hashes(settings: Settings, address: str) -> list[bytes]:
+    """The keyed hashes of an address in its normal form, the newest key's first."""
+    return sealing.keyed_hashes(settings.keys, INDEX, sealing.normal_address(address))
+
+
+def _hashes_of_any(settings: Settings, address: str) -> list[bytes]:
+    """The same for an address that Stripe holds, however odd: a gift is never lost over it."""
+    try:
+        return hashes(settings, address)
+    except InvalidField:
+        return sealing.keyed_hashes(settings.keys, INDEX, address.strip().casefold())
+
+
+async def meet(
+    session: AsyncSession, settings: Settings, *, address: str, customer: str | None, now: datetime
+) -> str:
+    """Remember who gave, by the hash of an address that is then forgotten. Gives the donor's id."""
+    known = _hashes_of_any(settings, address)
+    donor = await session.scalar(select(Donor).where(Donor.address_hash.in_(known)).limit(1))
+    if donor is not None and donor.address_hash != known[0]:
+        donor.address_hash = known[0]  # the keys were rotated
+    donor_id = donor.id if donor is not None else None
+    if donor_id is None:
+        await session.execute(
+            insert(Donor)
+            .values(id=secrets.token_hex(16), address_hash=known[0], created_at=now)
+            .on_conflict_do_nothing(index_elements=["address_hash"])
+        )
+        donor_id = await session.scalar(select(Donor.id).where(Donor.address_hash == known[0]))
+    assert donor_id is not None
+    if customer is not None:
+        await session.execute(
+            insert(DonorCustomer)
+            .values(stripe_customer_id=customer, donor_id=donor_id)
+            .on_conflict_do_nothing()
+        )
+    return donor_id
+
+
+async def customers_of(session: AsyncSession, donor_id: str) -> list[str]:
+    """The donor's customers at Stripe."""
+    query = select(DonorCustomer.stripe_customer_id).where(DonorCustomer.donor_id == donor_id)
+    return list(await session.scalars(query.order_by(DonorCustomer.stripe_customer_id)))
+
+
+# --- signing in -----------------------------------------------------------------------------------
+
+
+async def ask_for_link(
+    session: AsyncSession, settings: Settings, *, address: str, browser: str, now: datetime
+) -> str:
+    """Note that a link was asked for, whoever's address it is. Gives the id of the request.
+
+    The same work is done for every address, so that nobody learns who gives.
+    """
+    row = SignIn(
+        id=secrets.token_hex(16),
+        address_hash=hashes(settings, address)[0],
+        browser_hash=_digest(browser),
+        tries=0,
+        asked_at=now,
+        expires_at=now + LINK_LASTS,
+    )
+    session.add(row)
+    return row.id
+
+
+async def make_ways(
+    session: AsyncSession, sign_in_id: str, *, now: datetime
+) -> tuple[str, Ways] | None:
+    """The donor a request is for and the two ways in for their mail, or None: no mail.
+
+    None for an address nobody gave with, and for one that asked too often this hour.
+    """
+    row = await session.get(SignIn, sign_in_id, with_for_update=True)
+    if row is None or row.token_hash is not None or row.expires_at <= now:
+        return None
+    donor = await session.scalar(select(Donor).where(Donor.address_hash == row.address_hash))
+    recent = await session.scalars(
+        select(SignIn.id).where(
+            SignIn.address_hash == row.address_hash,
+            SignIn.token_hash.is_not(None),
+            SignIn.asked_at > now - timedelta(hours=1),
+        )
+    )
+    if donor is None or len(list(recent)) >= LINKS_PER_HOUR:
+        return None
+    code = "".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH))
+    ways = Ways(secrets.token_urlsafe(32), code)
+    row.token_hash, row.code_hash = _digest(ways.token), _digest(f"{row.id}:{ways.code}")
+    return donor.id, ways
+
+
+async def enter_by_link(
+    session: AsyncSession, *, token: str, browser: str, now: datetime
+) -> str | None:
+    """Spend a link in the browser that asked for it. Gives a session's token.
+
+    None in another browser: the code is asked for there. Raises LinkSpent.
+    """
+    row = await session.scalar(
+        select(SignIn)
+        .where(SignIn.token_hash == _digest(token), SignIn.expires_at > now)
+        .with_for_update()
+    )
+    if row is None:
+        raise LinkSpent("This link was used or has expired. Please ask for a new one.")
+    if row.browser_hash != _digest(browser):
+        return None
+    return await _begin(session, row, now=now)
+
+
+async def enter_by_code(
+    session: AsyncSession, *, token: str, code: str, now: datetime
+) -> str | None:
+    """Spend a link in another browser, with the code of the same mail. Gives a session's token.
+
+    None for a wrong code; after five of them the link is spent. Raises LinkSpent.
+    """
+    row = await session.scalar(
+        select(SignIn)
+        .where(SignIn.token_hash == _digest(token), SignIn.expires_at > now)
+        .with_for_update()
+    )
+    if row is None or row.tries >= CODE_TRIES:
+        raise LinkSpent("This link was used or has expired. Please ask for a new one.")
+    typed = "".join(code.upper().split()).replace("-", "")
+    if row.code_hash != _digest(f"{row.id}:{typed}"):
+        row.tries += 1
+        return None
+    return await _begin(session, row, now=now)
+
+
+async def _begin(session: AsyncSession, row: SignIn, *, now: datetime) -> str:
+    """Begin a session and spend the link."""
+    donor_id = await session.scalar(select(Donor.id).where(Donor.address_hash == row.address_hash))
+    if donor_id is None:
+        raise LinkSpent("This link was used or has expired. Please ask for a new one.")
+    await session.execute(delete(SignIn).where(SignIn.id == row.id))
+    token = secrets.token_urlsafe(32)
+    session.add(
+        DonorSession(token_hash=_digest(token), donor_id=donor_id, expires_at=now + SESSION_LASTS)
+    )
+    return token
+
+
+async def who(session: AsyncSession, token: str | None, *, now: datetime) -> str:
+    """The id of the donor who holds this session. Raises NotSignedIn."""
+    donor_id = await session.scalar(
+        select(DonorSession.donor_id).where(
+            DonorSession.token_hash == _digest(token or ""), DonorSession.expires_at > now
+        )
+    )
+    if donor_id is None:
+        raise NotSignedIn("Please ask for a link to your contributions.")
+    return donor_id
+
+
+async def leave(session: AsyncSession, token: str) -> None:
+    """End a session."""
+    await session.execute(delete(DonorSession).where(DonorSession.token_hash == _digest(token)))
+
+
+async def forget_expired(session: AsyncSession, now: datetime) -> None:
+    """Remove links and sessions that no longer open anything."""
+    await session.execute(delete(SignIn).where(SignIn.expires_at < now - timedelta(hours=1)))
+    await session.execute(delete(DonorSession).where(DonorSession.expires_at <= now))
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

@@ -1,0 +1,109 @@
+"""The history of a promise: what was changed, when, and by whom. Nothing in it is about a person.
+
+A donor's decision is written before Stripe is asked, and its id is the key of that call. When the
+change is seen at Stripe the decision is marked done; a change nobody here decided was made at
+Stripe.
+"""
+
+import secrets
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from payments import db
+
+FRESH = timedelta(hours=24)  # a decision older than this did not cause what is seen now
+
+
+class ChangeKind(StrEnum):
+    AMOUNT = "amount"
+    FREQUENCY = "frequency"
+    CARD = "card"
+    SKIPPED = "skipped"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    STOPPED = "stopped"
+    LAPSED = "lapsed"
+
+
+class By(StrEnum):
+    DONOR = "donor"  # signed in
+    LINK = "link"  # by a signed link of a mail
+    STAFF = "staff"
+    STRIPE = "stripe"  # seen at Stripe: the dashboard, the network, a failure
+
+
+class Change(db.Base):
+    """One change of a promise, decided here or seen at Stripe."""
+
+    __tablename__ = "subscription_changes"
+
+    id: Mapped[db.OurId] = mapped_column(primary_key=True)
+    subscription_id: Mapped[db.StripeId] = mapped_column(index=True)
+    kind: Mapped[ChangeKind] = mapped_column(db.words(ChangeKind, "kind_is_known"))
+    by: Mapped[By] = mapped_column(db.words(By, "by_is_known"))
+    decided_at: Mapped[db.Moment]
+    done_at: Mapped[db.Moment | None]
+
+
+async def decide(
+    session: AsyncSession, subscription_id: str, kind: ChangeKind, *, by: By, now: datetime
+) -> str:
+    """Write a decision down before Stripe is asked. Gives its id, the key of that call."""
+    change = Change(
+        id=secrets.token_hex(16), subscription_id=subscription_id, kind=kind, by=by, decided_at=now
+    )
+    session.add(change)
+    return change.id
+
+
+async def seen(
+    session: AsyncSession,
+    subscription_id: str,
+    kind: ChangeKind,
+    *,
+    now: datetime,
+    also: Sequence[ChangeKind] = (),
+) -> ChangeKind:
+    """A change was seen at Stripe: mark its decision done, or note that it was made there.
+
+    `also` are kinds of decision that look the same at Stripe. Gives the kind it was.
+    """
+    change = await session.scalar(
+        select(Change)
+        .where(
+            Change.subscription_id == subscription_id,
+            Change.kind.in_((kind, *also)),
+            Change.done_at.is_(None),
+            Change.decided_at > now - FRESH,
+        )
+        .order_by(Change.decided_at.desc())
+        .limit(1)
+        .with_for_update()
+    )
+    if change is None:
+        change = Change(
+            id=secrets.token_hex(16),
+            subscription_id=subscription_id,
+            kind=kind,
+            by=By.STRIPE,
+            decided_at=now,
+        )
+        session.add(change)
+    change.done_at = now
+    return change.kind
+
+
+async def of(session: AsyncSession, subscription_id: str, *, limit: int = 100) -> list[Change]:
+    """What happened to a promise, newest first; decisions that came to nothing left out."""
+    query = (
+        select(Change)
+        .where(Change.subscription_id == subscription_id, Change.done_at.is_not(None))
+        .order_by(Change.done_at.desc(), Change.id)
+        .limit(limit)
+    )
+    return list(await session.scalars(query))

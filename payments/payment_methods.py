@@ -1,0 +1,239 @@
+"""Payment methods: what a promise is charged to, replaced by its donor, by the network, or at
+Stripe.
+
+A method may change in seven ways, and each of them rings for the subscriptions it can touch: what
+the next charge goes to is read from Stripe and written by `subscriptions`. A card the donor
+replaces is put where the failing one sits, the subscription before the customer, checked by
+fetching; an invoice left open is then paid, once.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import stripe
+from sqlalchemy import or_, select
+from stripe.checkout import Session as CheckoutSession
+
+from payments import gateway, history, jobs, outbox, subscriptions
+from payments.contributions import Contribution
+from payments.errors import StripeRefused
+from payments.history import By, ChangeKind
+from payments.outbox import MessageKind
+from payments.promises import PromiseHasEnded
+from payments.runtime import Runtime
+from payments.subscriptions import LIVE, Subscription
+
+EXPIRY_NOTICE = timedelta(days=30)
+
+
+async def start_replacement(rt: Runtime, subscription_id: str, *, by: By, return_path: str) -> str:
+    """Open a Checkout page that takes another card and charges nothing. Gives its address."""
+    async with rt.sessions.begin() as session:
+        promise = await subscriptions.find(session, subscription_id)
+        if promise is None or not promise.is_live:
+            raise PromiseHasEnded("This contribution has already ended. Nothing more is charged.")
+        key = await history.decide(session, subscription_id, ChangeKind.CARD, by=by, now=rt.now())
+    address = f"{rt.settings.base_url}{return_path}"
+    ours = {"subscription_id": subscription_id}
+    with gateway.reachable():
+        made = await rt.stripe.v1.checkout.sessions.create_async(
+            {
+                "mode": "setup",
+                "ui_mode": "hosted_page",
+                "customer": promise.stripe_customer_id,
+                "currency": promise.currency,
+                "setup_intent_data": {"metadata": ours},
+                "metadata": ours,
+                "expires_at": int((rt.now() + timedelta(minutes=60)).timestamp()),
+                "success_url": address,
+                "cancel_url": address,
+            },
+            {"idempotency_key": key},
+        )
+    assert made.url is not None
+    return made.url
+
+
+async def apply_session(rt: Runtime, fetched: CheckoutSession) -> None:
+    """A Checkout page that took a card is done: put the card to use."""
+    if fetched.mode == "setup" and fetched.status == "complete":
+        intent = gateway.id_of(fetched.setup_intent)
+        if intent is not None:
+            await sync_setup(rt, intent)
+
+
+async def sync_setup(rt: Runtime, setup_intent_id: str) -> None:
+    """Fetch a setup intent; a card that was taken for a promise of ours is put to use."""
+    with gateway.reachable():
+        fetched = await rt.stripe.v1.setup_intents.retrieve_async(setup_intent_id)
+    method = gateway.id_of(fetched.payment_method)
+    subscription_id = gateway.metadata_of(fetched, "subscription_id")
+    if fetched.status != "succeeded" or method is None or subscription_id is None:
+        return
+    async with rt.sessions() as session:
+        promise = await subscriptions.find(session, subscription_id)
+    if promise is None or not promise.is_live:
+        return
+    if promise.stripe_customer_id != gateway.id_of(fetched.customer):
+        return  # somebody's card for somebody else's promise
+    await _put_to_use(rt, subscription_id, method, key=setup_intent_id)
+    await pay_open_invoice(rt, subscription_id, method)
+
+
+async def _put_to_use(rt: Runtime, subscription_id: str, method: str, *, key: str) -> None:
+    """Set the method where the failing one sits, and check by fetching that it is the one in use."""
+    with gateway.reachable():
+        before = await rt.stripe.v1.subscriptions.retrieve_async(
+            subscription_id, {"expand": subscriptions.EXPAND}
+        )
+        card = subscriptions.card_of(before)
+        if card is None or card.id != method:
+            if before.default_payment_method is None and await _is_only_one(rt, before):
+                customer = gateway.id_of(before.customer)
+                assert customer is not None
+                await rt.stripe.v1.customers.update_async(
+                    customer,
+                    {"invoice_settings": {"default_payment_method": method}},
+                    {"idempotency_key": f"default-customer-{key}"},
+                )
+            else:
+                await rt.stripe.v1.subscriptions.update_async(
+                    subscription_id,
+                    {"default_payment_method": method},
+                    {"idempotency_key": f"default-{key}"},
+                )
+    await subscriptions.sync(rt, subscription_id)
+    async with rt.sessions() as session:
+        after = await subscriptions.find(session, subscription_id)
+    if after is None or after.stripe_payment_method_id != method:
+        raise StripeRefused("The new card is not the one in use at our payment provider.")
+
+
+async def _is_only_one(rt: Runtime, fetched: stripe.Subscription) -> bool:
+    """Whether no other promise lives by the customer's default."""
+    async with rt.sessions() as session:
+        others = await session.scalars(
+            select(Subscription.stripe_subscription_id).where(
+                Subscription.stripe_customer_id == gateway.id_of(fetched.customer),
+                Subscription.stripe_subscription_id != fetched.id,
+                Subscription.status.in_(LIVE),
+            )
+        )
+    return others.first() is None
+
+
+async def pay_open_invoice(rt: Runtime, subscription_id: str, method: str) -> None:
+    """Pay what is owed with the new card: once, however often we are told of it."""
+    with gateway.reachable():
+        fetched = await rt.stripe.v1.subscriptions.retrieve_async(
+            subscription_id, {"expand": ["latest_invoice"]}
+        )
+        invoice = fetched.latest_invoice
+        if not isinstance(invoice, stripe.Invoice) or invoice.status != "open":
+            return
+        try:
+            await rt.stripe.v1.invoices.pay_async(
+                invoice.id,
+                {"payment_method": method},
+                {"idempotency_key": f"pay-{invoice.id}-{method}"},
+            )
+        except (stripe.CardError, stripe.InvalidRequestError):
+            pass  # the invoice's own events tell of a refusal; one already paid is what we wanted
+    await subscriptions.sync(rt, subscription_id)
+
+
+# --- rung by Stripe -------------------------------------------------------------------------------
+
+
+async def sync(rt: Runtime, method_id: str) -> None:
+    """A method was attached, changed, detached or renewed by the network: look at who uses it."""
+    with gateway.reachable():
+        fetched = await rt.stripe.v1.payment_methods.retrieve_async(method_id)
+    customer = gateway.id_of(fetched.customer)
+    async with rt.sessions.begin() as session:
+        ids = await session.scalars(
+            select(Subscription.stripe_subscription_id).where(
+                or_(
+                    Subscription.stripe_payment_method_id == method_id,
+                    Subscription.stripe_customer_id == (customer or ""),
+                ),
+                Subscription.status.in_(LIVE),
+            )
+        )
+        for subscription_id in ids:
+            await jobs.ring(session, "subscription", subscription_id)
+
+
+async def sync_customer(rt: Runtime, customer_id: str) -> None:
+    """A customer was changed, perhaps in the method they pay with: look at their promises."""
+    async with rt.sessions.begin() as session:
+        ids = await session.scalars(
+            select(Subscription.stripe_subscription_id).where(
+                Subscription.stripe_customer_id == customer_id, Subscription.status.in_(LIVE)
+            )
+        )
+        for subscription_id in ids:
+            await jobs.ring(session, "subscription", subscription_id)
+
+
+# --- by the clock ---------------------------------------------------------------------------------
+
+
+async def tell_of_expiring_cards(rt: Runtime) -> int:
+    """Tell once of a card that ends before long. A card the network renewed has a later date."""
+    today = rt.now().date()
+    async with rt.sessions.begin() as session:
+        rows = await session.execute(
+            select(Subscription, Contribution.language)
+            .join(Contribution, Contribution.id == Subscription.contribution_id)
+            .where(
+                Subscription.status.in_(LIVE),
+                Subscription.card_expires_on.between(today, today + EXPIRY_NOTICE),
+            )
+            .order_by(Subscription.stripe_subscription_id)
+        )
+        told = 0
+        for promise, language in rows:
+            told += await outbox.put(
+                session,
+                MessageKind.CARD_EXPIRING,
+                key=f"expiring:{promise.stripe_payment_method_id}:{promise.card_expires_on}:"
+                f"{promise.stripe_subscription_id}",
+                now=rt.now(),
+                subscription_id=promise.stripe_subscription_id,
+                language=language,
+            )
+    return told
+
+
+async def tell_of_renewals(rt: Runtime) -> int:
+    """Tell once before each annual charge."""
+    now = rt.now()
+    until = now + timedelta(days=rt.settings.renewal_notice_days)
+    async with rt.sessions.begin() as session:
+        rows: Sequence[tuple[Subscription, str]] = [
+            (promise, language)
+            for promise, language in await session.execute(
+                select(Subscription, Contribution.language)
+                .join(Contribution, Contribution.id == Subscription.contribution_id)
+                .where(
+                    Subscription.status.in_(LIVE),
+                    Subscription.frequency == "annual",
+                    Subscription.pauses.is_(False),
+                    Subscription.renews_at.between(now, until),
+                )
+                .order_by(Subscription.stripe_subscription_id)
+            )
+        ]
+        told = 0
+        for promise, language in rows:
+            assert promise.renews_at is not None
+            told += await outbox.put(
+                session,
+                MessageKind.RENEWS_SOON,
+                key=f"renews:{promise.stripe_subscription_id}:{promise.renews_at.date()}",
+                now=now,
+                subscription_id=promise.stripe_subscription_id,
+                language=language,
+            )
+    return told

@@ -1,0 +1,186 @@
+"""Promises: what a donor decides about a standing gift.
+
+Each decision is a row first, then one call to Stripe keyed by that row, then a fetch: what the
+fetch finds is written, told and kept in the history by `subscriptions`, just as if it had been made
+in Stripe's dashboard. Nothing is charged by a change; every change counts from the next charge on.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import stripe
+
+from payments import contributions, gateway, history, subscriptions
+from payments.contributions import Frequency
+from payments.errors import InvalidField, NotFound, StripeRefused
+from payments.history import By, ChangeKind
+from payments.money import Money, check_gift, maximum
+from payments.runtime import Runtime
+from payments.subscriptions import Subscription
+
+LONGEST_PAUSE = 12  # months
+
+
+class PromiseHasEnded(NotFound):
+    """The donor has stopped this promise, or it lapsed."""
+
+    status = 409
+    code = "promise-has-ended"
+    title = "This contribution has already ended"
+
+
+async def change_amount(rt: Runtime, subscription_id: str, gift: Money, *, by: By) -> None:
+    """Give another amount from the next charge on. Raises the amount's own errors."""
+    promise = await _live(rt, subscription_id)
+    if gift.currency != promise.currency:
+        raise InvalidField(
+            f"This contribution is in {promise.currency.upper()}. Nothing was changed.",
+            field="currency",
+        )
+    highest = maximum(gift.currency, rt.settings.maximum_gifts)
+    check_gift(gift.amount, gift.currency, maximum=highest.amount)
+    if gift == promise.money:
+        return
+    await _reprice(rt, promise, gift, promise.frequency, ChangeKind.AMOUNT, by=by)
+
+
+async def change_frequency(
+    rt: Runtime, subscription_id: str, frequency: Frequency, gift: Money, *, by: By
+) -> None:
+    """Give monthly instead of annually, or the other way round, from the next charge on.
+
+    Stripe bills a new interval at once, unless the subscription waits until then: so it waits until
+    the charge that was due anyway. https://docs.stripe.com/billing/subscriptions/change-price
+    """
+    promise = await _live(rt, subscription_id)
+    if frequency is Frequency.ONCE:
+        raise InvalidField("Choose monthly or annual. Nothing was changed.", field="frequency")
+    highest = maximum(gift.currency, rt.settings.maximum_gifts)
+    check_gift(gift.amount, promise.currency, maximum=highest.amount)
+    if frequency is promise.frequency:
+        return
+    await _reprice(rt, promise, gift, frequency, ChangeKind.FREQUENCY, by=by)
+
+
+async def _reprice(
+    rt: Runtime,
+    promise: Subscription,
+    gift: Money,
+    frequency: Frequency,
+    kind: ChangeKind,
+    *,
+    by: By,
+) -> None:
+    with gateway.reachable():
+        fetched = await rt.stripe.v1.subscriptions.retrieve_async(promise.stripe_subscription_id)
+    price = {
+        "currency": gift.currency,
+        "unit_amount": gift.amount,
+        "product": contributions.product_id(frequency),
+        "recurring": {"interval": frequency.interval},
+    }
+    wanted: dict[str, Any] = {  # SubscriptionUpdateParams
+        "items": [{"id": fetched["items"].data[0].id, "price_data": price, "quantity": 1}],
+        "proration_behavior": "none",
+    }
+    if frequency is not promise.frequency:
+        assert promise.renews_at is not None
+        wanted["trial_end"] = int(promise.renews_at.timestamp())
+    await _ask(rt, promise, kind, wanted, by=by)
+
+
+async def skip(rt: Runtime, subscription_id: str, *, by: By) -> None:
+    """Skip the next charge, and only that."""
+    promise = await _live(rt, subscription_id)
+    due = subscriptions.next_charge(promise)
+    if due is None or promise.pauses:
+        raise InvalidField("Nothing is due that could be skipped. Nothing was changed.")
+    until = int((due + timedelta(days=1)).timestamp())
+    await _ask(rt, promise, ChangeKind.SKIPPED, _pause(until), by=by)
+
+
+async def pause(rt: Runtime, subscription_id: str, months: int | None, *, by: By) -> None:
+    """Pause for 1 to 12 months, or, with None, until the donor resumes."""
+    if months is not None and not 1 <= months <= LONGEST_PAUSE:
+        raise InvalidField("Pause for 1 to 12 months. Nothing was changed.", field="months")
+    promise = await _live(rt, subscription_id)
+    until = None if months is None else int(_months_later(rt.now(), months).timestamp())
+    await _ask(rt, promise, ChangeKind.PAUSED, _pause(until), by=by)
+
+
+async def resume(rt: Runtime, subscription_id: str, *, by: By) -> None:
+    """Go on with the next charge that comes."""
+    promise = await _live(rt, subscription_id)
+    if promise.pauses:
+        await _ask(rt, promise, ChangeKind.RESUMED, {"pause_collection": ""}, by=by)
+
+
+async def stop(rt: Runtime, subscription_id: str, *, by: By) -> None:
+    """End the promise at once. Nothing more is charged. Stopping twice is stopping once."""
+    promise = await _found(rt, subscription_id)
+    if not promise.is_live:
+        return
+    async with rt.sessions.begin() as session:
+        key = await history.decide(
+            session, subscription_id, ChangeKind.STOPPED, by=by, now=rt.now()
+        )
+    try:
+        with gateway.reachable():
+            await rt.stripe.v1.subscriptions.cancel_async(
+                subscription_id, None, {"idempotency_key": key}
+            )
+    except stripe.InvalidRequestError as error:
+        if error.code != "resource_missing":  # it ended at Stripe a moment ago
+            raise StripeRefused("It could not be stopped. Please try again.") from error
+    await subscriptions.sync(rt, subscription_id)
+
+
+async def _ask(
+    rt: Runtime, promise: Subscription, kind: ChangeKind, wanted: Mapping[str, Any], *, by: By
+) -> None:
+    """Write the decision down, ask Stripe by its id, fetch what came of it."""
+    subscription_id = promise.stripe_subscription_id
+    async with rt.sessions.begin() as session:
+        key = await history.decide(session, subscription_id, kind, by=by, now=rt.now())
+    try:
+        with gateway.reachable():
+            await rt.stripe.v1.subscriptions.update_async(
+                subscription_id,
+                wanted,  # type: ignore[arg-type]  # SubscriptionUpdateParams
+                {"idempotency_key": key},
+            )
+    except stripe.InvalidRequestError as error:
+        await subscriptions.sync(rt, subscription_id)
+        raise StripeRefused(
+            "Our payment provider did not accept the change. Nothing was changed or charged."
+        ) from error
+    await subscriptions.sync(rt, subscription_id)
+
+
+def _pause(until: int | None) -> dict[str, Any]:
+    """Invoices of the time between are voided: nothing is owed for them."""
+    wanted: dict[str, Any] = {"behavior": "void"}
+    if until is not None:
+        wanted["resumes_at"] = until
+    return {"pause_collection": wanted}
+
+
+def _months_later(moment: datetime, months: int) -> datetime:
+    year, month = divmod(moment.year * 12 + moment.month - 1 + months, 12)
+    return moment.replace(year=year, month=month + 1, day=min(moment.day, 28))
+
+
+async def _found(rt: Runtime, subscription_id: str) -> Subscription:
+    async with rt.sessions() as session:
+        promise = await subscriptions.find(session, subscription_id)
+    if promise is None:
+        raise NotFound("There is no such contribution.")
+    return promise
+
+
+async def _live(rt: Runtime, subscription_id: str) -> Subscription:
+    promise = await _found(rt, subscription_id)
+    if not promise.is_live:
+        raise PromiseHasEnded("This contribution has already ended. Nothing more is charged.")
+    return promise
