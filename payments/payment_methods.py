@@ -7,6 +7,7 @@ replaces is put where the failing one sits, the subscription before the customer
 fetching; an invoice left open is then paid, once.
 """
 
+import contextlib
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -81,7 +82,7 @@ async def sync_setup(rt: Runtime, setup_intent_id: str) -> None:
 
 
 async def _put_to_use(rt: Runtime, subscription_id: str, method: str, *, key: str) -> None:
-    """Set the method where the failing one sits, and check by fetching that it is the one in use."""
+    """Set the method where the failing one sits, and check by fetching that it is in use."""
     with gateway.reachable():
         before = await rt.stripe.v1.subscriptions.retrieve_async(
             subscription_id, {"expand": subscriptions.EXPAND}
@@ -131,14 +132,13 @@ async def pay_open_invoice(rt: Runtime, subscription_id: str, method: str) -> No
         invoice = fetched.latest_invoice
         if not isinstance(invoice, stripe.Invoice) or invoice.status != "open":
             return
-        try:
+        # The invoice's own events tell of a refusal; one that is paid already is what we wanted.
+        with contextlib.suppress(stripe.CardError, stripe.InvalidRequestError):
             await rt.stripe.v1.invoices.pay_async(
                 invoice.id,
                 {"payment_method": method},
                 {"idempotency_key": f"pay-{invoice.id}-{method}"},
             )
-        except (stripe.CardError, stripe.InvalidRequestError):
-            pass  # the invoice's own events tell of a refusal; one already paid is what we wanted
     await subscriptions.sync(rt, subscription_id)
 
 

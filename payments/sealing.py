@@ -51,7 +51,7 @@ def sign(keys: Keys, purpose: str, what: object, *, now: datetime) -> str:
 
 
 def opened(keys: Keys, purpose: str, signed: str, *, now: datetime, lasts: timedelta) -> object:
-    """What a link is about. Raises LinkSpent for one that is not ours, was changed, or is too old."""
+    """What a link is about. Raises LinkSpent for one that is not ours or is too old."""
     spent = LinkSpent("This link has expired or is not complete. Nothing was changed.")
     try:
         made_at, what = _signer(keys, purpose).loads(signed)

@@ -272,7 +272,7 @@ def card_of(fetched: stripe.Subscription) -> Card | None:
     return Card(method.id, _last_day(method.card) if method.card is not None else None)
 
 
-def _last_day(card: Any) -> date:  # stripe.PaymentMethod.Card
+def _last_day(card: stripe.PaymentMethod.Card) -> date:
     month_after = date(card.exp_year + card.exp_month // 12, card.exp_month % 12 + 1, 1)
     return month_after - timedelta(days=1)
 
