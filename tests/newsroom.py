@@ -117,6 +117,10 @@ class Newsroom:
                 return
         raise AssertionError("it never became quiet")
 
+    async def works(self) -> None:
+        """The worker does every job that is due."""
+        await worker.drain(self.rt)
+
     async def turns(self, by: timedelta) -> None:
         """Time passes, for us and for Stripe."""
         self.clock.turn(by)
