@@ -7,17 +7,18 @@ deliver, and gifts, promises and payouts that should have moved on by now withou
 
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from payments import gateway, jobs
 from payments.contributions import CHECKOUT_LASTS, UNSETTLED, Contribution
 from payments.payouts import Payout, PayoutStatus
 from payments.runtime import Runtime
-from payments.subscriptions import Subscription
+from payments.subscriptions import LIVE, Subscription
 from webhooks import EVENTS, VERBS
 
 LOOK_BACK = timedelta(days=30)  # Stripe lists events for 30 days
 GRACE = timedelta(minutes=5)
+LOOK_AGAIN = timedelta(days=7)  # at every living promise, whatever was heard of it
 TYPES_AT_ONCE = 20  # Stripe's limit for `types`
 
 
@@ -56,8 +57,11 @@ async def overdue(rt: Runtime, *, limit: int = 500) -> int:
     )
     renewed = (
         select(Subscription.stripe_subscription_id)
-        .where(Subscription.renews_at < now - GRACE)
-        .order_by(Subscription.renews_at)
+        .where(
+            Subscription.status.in_(LIVE),
+            or_(Subscription.renews_at < now - GRACE, Subscription.synced_at < now - LOOK_AGAIN),
+        )
+        .order_by(Subscription.synced_at)
     )
     arrived = (
         select(Payout.stripe_payout_id)
