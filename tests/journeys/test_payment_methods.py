@@ -1,0 +1,217 @@
+"""What a promise is charged to may change in seven ways: each is seen, told once and kept."""
+
+from datetime import date, timedelta
+
+import pytest
+
+from payments import payment_methods, promises
+from payments.history import By
+from payments.subscriptions import Subscription
+from tests.newsroom import Newsroom
+
+pytestmark = pytest.mark.anyio
+
+
+async def promise_of(newsroom: Newsroom, contribution_id: str) -> Subscription:
+    rows = await newsroom.rows(
+        "SELECT stripe_subscription_id FROM subscriptions WHERE contribution_id = :id",
+        id=contribution_id,
+    )
+    async with newsroom.rt.sessions() as session:
+        return await session.get_one(Subscription, rows[0][0])
+
+
+async def a_promise(newsroom: Newsroom, frequency: str = "monthly") -> Subscription:
+    gift = await newsroom.gives(500, frequency)
+    await newsroom.settles()
+    return await promise_of(newsroom, gift.id)
+
+
+async def again(newsroom: Newsroom, promise: Subscription) -> Subscription:
+    await newsroom.settles()
+    return await promise_of(newsroom, promise.contribution_id)
+
+
+async def attach_card(newsroom: Newsroom, promise: Subscription) -> str:
+    """Another card of the same customer, as the dashboard or another program would attach it."""
+    stripe = newsroom.rt.stripe.v1
+    method = await stripe.payment_methods.create_async(
+        {"type": "card", "card": {"token": "tok_visa"}}
+    )
+    await stripe.payment_methods.attach_async(method.id, {"customer": promise.stripe_customer_id})
+    return method.id
+
+
+async def told(newsroom: Newsroom, promise: Subscription) -> list[tuple[object, ...]]:
+    """The mails owed about a promise, by kind."""
+    return await newsroom.rows(
+        "SELECT kind FROM messages WHERE subscription_id = :id ORDER BY kind",
+        id=promise.stripe_subscription_id,
+    )
+
+
+async def history(newsroom: Newsroom, promise: Subscription) -> list[tuple[object, ...]]:
+    return await newsroom.rows(
+        'SELECT kind, "by" FROM subscription_changes WHERE subscription_id = :id'
+        " AND done_at IS NOT NULL ORDER BY done_at, kind",
+        id=promise.stripe_subscription_id,
+    )
+
+
+async def test_a_donor_replaces_the_card_and_only_that_promise_changes(newsroom: Newsroom) -> None:
+    one, other = await a_promise(newsroom), await a_promise(newsroom)
+    page = await payment_methods.start_replacement(
+        newsroom.rt, one.stripe_subscription_id, by=By.DONOR, return_path="/manage"
+    )
+    assert await newsroom.pays(page) == "http://127.0.0.1:8000/manage"
+    after, untouched = await again(newsroom, one), await again(newsroom, other)
+    assert after.stripe_payment_method_id != one.stripe_payment_method_id
+    assert untouched.stripe_payment_method_id == other.stripe_payment_method_id
+    assert await told(newsroom, one) == [("card_changed",)]
+    assert await told(newsroom, other) == []
+    assert await history(newsroom, one) == [("card", "donor")]
+
+
+async def test_a_card_that_is_only_attached_is_not_in_use(newsroom: Newsroom) -> None:
+    promise = await a_promise(newsroom)
+    await attach_card(newsroom, promise)
+    after = await again(newsroom, promise)
+    assert after.stripe_payment_method_id == promise.stripe_payment_method_id
+    assert await told(newsroom, promise) == []
+
+
+async def test_the_dashboard_sets_another_card_on_the_subscription(newsroom: Newsroom) -> None:
+    promise = await a_promise(newsroom)
+    method = await attach_card(newsroom, promise)
+    await newsroom.rt.stripe.v1.subscriptions.update_async(
+        promise.stripe_subscription_id, {"default_payment_method": method}
+    )
+    after = await again(newsroom, promise)
+    assert after.stripe_payment_method_id == method
+    assert await history(newsroom, promise) == [("card", "stripe")]
+    assert await told(newsroom, promise) == [("card_changed",)]
+
+
+async def test_the_customers_default_counts_where_the_subscription_has_none(
+    newsroom: Newsroom,
+) -> None:
+    promise = await a_promise(newsroom)
+    stripe = newsroom.rt.stripe.v1
+    await stripe.subscriptions.update_async(
+        promise.stripe_subscription_id, {"default_payment_method": ""}
+    )
+    method = await attach_card(newsroom, promise)
+    await stripe.customers.update_async(
+        promise.stripe_customer_id, {"invoice_settings": {"default_payment_method": method}}
+    )
+    after = await again(newsroom, promise)
+    assert after.stripe_payment_method_id == method
+
+
+async def test_a_card_the_network_renewed_is_taken_over_in_silence(newsroom: Newsroom) -> None:
+    promise = await a_promise(newsroom)
+    assert promise.stripe_payment_method_id is not None
+    newsroom.sandbox.update_card_by_network(
+        promise.stripe_payment_method_id, exp_month=2, exp_year=2044
+    )
+    after = await again(newsroom, promise)
+    assert after.card_expires_on == date(2044, 2, 29)
+    assert await told(newsroom, promise) == []
+    assert await history(newsroom, promise) == []
+
+
+async def test_a_detached_card_leaves_a_promise_that_needs_one(newsroom: Newsroom) -> None:
+    promise = await a_promise(newsroom)
+    assert promise.stripe_payment_method_id is not None
+    await newsroom.rt.stripe.v1.payment_methods.detach_async(promise.stripe_payment_method_id)
+    after = await again(newsroom, promise)
+    assert after.needs_card
+    assert await told(newsroom, promise) == [("needs_card",)]
+
+
+async def test_a_failed_renewal_is_told_once_mended_by_a_new_card_and_paid_once(
+    newsroom: Newsroom,
+) -> None:
+    promise = await a_promise(newsroom)
+    assert promise.stripe_payment_method_id is not None
+    newsroom.sandbox.fail_card(promise.stripe_payment_method_id, "insufficient_funds")
+    await newsroom.turns(timedelta(days=31))
+    behind = await again(newsroom, promise)
+    assert behind.status == "past_due"
+    assert await told(newsroom, promise) == [("payment_failed",)]
+    page = await payment_methods.start_replacement(
+        newsroom.rt, promise.stripe_subscription_id, by=By.LINK, return_path="/manage"
+    )
+    await newsroom.pays(page)
+    mended = await again(newsroom, promise)
+    assert mended.status == "active"
+    assert await newsroom.rows(
+        "SELECT count(*), sum(amount) FROM ledger_entries WHERE credit = 'income:monthly'"
+    ) == [(2, 1000)]
+    assert await told(newsroom, promise) == [("card_changed",), ("payment_failed",)]
+
+
+async def test_a_renewal_that_never_succeeds_lapses_and_nothing_is_owed(
+    newsroom: Newsroom,
+) -> None:
+    promise = await a_promise(newsroom)
+    assert promise.stripe_payment_method_id is not None
+    newsroom.sandbox.fail_card(promise.stripe_payment_method_id, "insufficient_funds")
+    for _ in range(8):
+        await newsroom.turns(timedelta(days=7))
+        await newsroom.settles()
+    after = await again(newsroom, promise)
+    assert after.status == "canceled"
+    assert await told(newsroom, promise) == [("lapsed",), ("payment_failed",)]
+    assert await history(newsroom, promise) == [("lapsed", "stripe")]
+
+
+async def test_a_stopped_promise_is_told_once_and_never_charged_again(newsroom: Newsroom) -> None:
+    promise = await a_promise(newsroom)
+    await promises.stop(newsroom.rt, promise.stripe_subscription_id, by=By.DONOR)
+    await promises.stop(newsroom.rt, promise.stripe_subscription_id, by=By.DONOR)
+    await newsroom.turns(timedelta(days=90))
+    after = await again(newsroom, promise)
+    assert after.status == "canceled"
+    assert await told(newsroom, promise) == [("stopped",)]
+    assert await history(newsroom, promise) == [("stopped", "donor")]
+    assert await newsroom.rows(
+        "SELECT count(*) FROM ledger_entries WHERE credit = 'income:monthly'"
+    ) == [(1,)]
+
+
+async def test_an_expiring_card_is_told_of_once_unless_the_network_renews_it(
+    newsroom: Newsroom,
+) -> None:
+    expiring, renewed = await a_promise(newsroom), await a_promise(newsroom)
+    for promise in (expiring, renewed):
+        assert promise.stripe_payment_method_id is not None
+        newsroom.sandbox.update_card_by_network(
+            promise.stripe_payment_method_id, exp_month=12, exp_year=2026
+        )
+    await newsroom.settles()
+    assert renewed.stripe_payment_method_id is not None
+    newsroom.sandbox.update_card_by_network(
+        renewed.stripe_payment_method_id, exp_month=12, exp_year=2031
+    )
+    await newsroom.turns(timedelta(days=20))
+    await newsroom.settles()
+    for _ in range(2):
+        await payment_methods.tell_of_expiring_cards(newsroom.rt)
+    assert await told(newsroom, expiring) == [("card_expiring",)]
+    assert await told(newsroom, renewed) == []
+
+
+async def test_an_annual_charge_is_announced_once_and_a_monthly_one_is_not(
+    newsroom: Newsroom,
+) -> None:
+    annual, monthly = await a_promise(newsroom, "annual"), await a_promise(newsroom)
+    await newsroom.turns(timedelta(days=340))
+    await newsroom.settles()
+    assert await payment_methods.tell_of_renewals(newsroom.rt) == 0
+    await newsroom.turns(timedelta(days=15))
+    await newsroom.settles()
+    assert await payment_methods.tell_of_renewals(newsroom.rt) == 1
+    assert await payment_methods.tell_of_renewals(newsroom.rt) == 0
+    assert await told(newsroom, annual) == [("renews_soon",)]
+    assert ("renews_soon",) not in await told(newsroom, monthly)
