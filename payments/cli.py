@@ -82,7 +82,7 @@ def serve(host: str, port: int, workers: int) -> None:
         raise click.ClickException(str(error)) from None
     say(f"Serving on http://{host}:{port}")
     Server(
-        "payments.app:create_app",
+        "payments.app:create_worker_app",
         factory=True,
         address=host,
         port=port,
@@ -204,6 +204,19 @@ def staff_invite(name: str, role: str) -> None:
         return f"{rt.settings.base_url}/staff/enter/{token}"
 
     click.echo(_with_runtime(invite))
+
+
+@main.group()
+def keys() -> None:
+    """Keys for links and for finding donors."""
+
+
+@keys.command("new")
+def keys_new() -> None:
+    """Print a new key for PAYMENTS_SECRET_KEYS; put it before the old ones to roll."""
+    import secrets
+
+    click.echo(secrets.token_hex(32))
 
 
 @main.group()
