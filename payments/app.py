@@ -1,5 +1,8 @@
 """The web application: routes, dependencies, error pages, and what it holds open while it lives."""
 
+import ctypes
+import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -16,7 +19,19 @@ from litestar.types import ControllerRouterHandler
 from payments import db, logs, money, runtime, settings
 from payments.runtime import Now, Runtime
 from payments.settings import Settings
-from payments.web import api, auth, donate, errors, finance, headers, ops, pages, thanks
+from payments.web import (
+    api,
+    auth,
+    donate,
+    errors,
+    finance,
+    headers,
+    inbox,
+    manage,
+    ops,
+    pages,
+    thanks,
+)
 from webhooks import VERBS, routes
 from webhooks.intake import Inbox
 
@@ -39,6 +54,7 @@ def create_app(given: Settings | None = None, *, now: Now = db.utc_now) -> Lites
         api.ContributionsApi,
         donate.DonatePage,
         thanks.thanks,
+        *manage.routes(),
         auth.StaffDoor,
         finance.FinancePage,
         ops.live,
@@ -51,6 +67,8 @@ def create_app(given: Settings | None = None, *, now: Now = db.utc_now) -> Lites
     ]
     if chosen.environment == "demo":
         handlers.append(donate.sample_article)
+        if chosen.demo_inbox:
+            handlers.append(inbox.inbox)
     return Litestar(
         route_handlers=handlers,
         lifespan=[lifespan],
@@ -61,7 +79,8 @@ def create_app(given: Settings | None = None, *, now: Now = db.utc_now) -> Lites
         },
         exception_handlers=errors.HANDLERS,
         before_send=[headers.writer(chosen)],
-        allowed_hosts=AllowedHostsConfig(_hosts(chosen)),
+        # A prober asks by whatever address it has.
+        allowed_hosts=AllowedHostsConfig(_hosts(chosen), exclude=r"^/health/"),
         openapi_config=OpenAPIConfig(
             title="reader-payments",
             version="1.0.0",
@@ -73,6 +92,14 @@ def create_app(given: Settings | None = None, *, now: Now = db.utc_now) -> Lites
     )
 
 
+def create_worker_app() -> Litestar:
+    """The application in a worker process, which does not outlive a killed `payments serve`."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    return create_app()
+
+
 def _check_currencies(chosen: Settings) -> None:
     unknown = ({chosen.currency} | set(chosen.maximum_gifts)) - set(money.BOUNDS)
     if unknown:
@@ -80,6 +107,11 @@ def _check_currencies(chosen: Settings) -> None:
             f"PAYMENTS_CURRENCY, PAYMENTS_MAXIMUM_GIFTS: {', '.join(sorted(unknown))} is not one of"
             f" {', '.join(money.BOUNDS)}"
         )
+    for code, limit in chosen.maximum_gifts.items():
+        if limit < (least := money.minimum(code)).amount:
+            raise settings.SettingsError(
+                f"PAYMENTS_MAXIMUM_GIFTS: {code} is below the least that may be given, {least}"
+            )
 
 
 def _runtime(state: State) -> Runtime:

@@ -57,10 +57,10 @@ IDENTITIES = {
           LEFT JOIN ledger_entries e
             ON e.balance_transaction = bt.id AND e.currency = bt.currency
           LEFT JOIN waiting_transactions w ON w.balance_transaction = bt.id
-         WHERE w.balance_transaction IS NULL
-         GROUP BY bt.id, bt.net
-        HAVING bt.net <> coalesce(sum(CASE WHEN e.debit = 'stripe:balance' THEN e.amount
-                                           WHEN e.credit = 'stripe:balance' THEN -e.amount END), 0)
+         GROUP BY bt.id, bt.net, w.balance_transaction
+        HAVING CASE WHEN w.balance_transaction IS NULL THEN bt.net ELSE 0 END
+               <> coalesce(sum(CASE WHEN e.debit = 'stripe:balance' THEN e.amount
+                                    WHEN e.credit = 'stripe:balance' THEN -e.amount END), 0)
          ORDER BY bt.id
         """,
     ),
@@ -89,8 +89,9 @@ IDENTITIES = {
                                     WHERE w.balance_transaction = ch.balance_transaction)) c
           FULL JOIN (SELECT * FROM ledger_entries WHERE credit LIKE 'income:%') e
             ON e.balance_transaction = c.balance_transaction
+          LEFT JOIN balance_transactions bt ON bt.id = e.balance_transaction
          WHERE e.seq IS NULL OR c.stripe_charge_id IS NULL
-            OR (e.currency = c.currency AND e.amount <> c.amount)
+            OR (e.currency = c.currency AND e.amount <> c.amount) OR e.amount <> bt.amount
             OR e.contribution_id IS DISTINCT FROM c.contribution_id
             OR e.credit <> 'income:' || c.frequency
          ORDER BY 1
@@ -99,12 +100,14 @@ IDENTITIES = {
     "payouts": (
         "each payout that is paid is in the bank once, and none is there that is not",
         """
-        SELECT p.stripe_payout_id || ': ' || p.status || ', in the bank ' || count(e.seq)
+        SELECT coalesce(p.stripe_payout_id, bt.source) || ': ' || coalesce(p.status, 'unknown')
+               || ', in the bank ' || count(e.seq)
           FROM payouts p
-          LEFT JOIN ledger_entries e ON e.balance_transaction = p.balance_transaction
-               AND 'bank' IN (e.debit, e.credit)
-         GROUP BY p.stripe_payout_id, p.status
-        HAVING (p.status = 'paid') <> (count(e.seq) = 1)
+          FULL JOIN (SELECT * FROM ledger_entries WHERE 'bank' IN (debit, credit)) e
+            ON e.balance_transaction = p.balance_transaction
+          LEFT JOIN balance_transactions bt ON bt.id = e.balance_transaction
+         GROUP BY p.stripe_payout_id, p.status, bt.source
+        HAVING (p.status = 'paid') IS DISTINCT FROM (count(e.seq) = 1)
          ORDER BY 1
         """,
     ),
@@ -127,26 +130,29 @@ async def _broken_links(session: AsyncSession) -> list[str]:
     """The first row that does not follow from the one before it."""
     head, expected = chain.FIRST, 0
     query = select(LedgerEntry).order_by(LedgerEntry.seq).execution_options(yield_per=1000)
-    async for row in await session.stream_scalars(query):
+    rows = await session.stream_scalars(query)
+    broken = []
+    async for row in rows:
         expected += 1
-        if row.seq != expected:
-            return [f"row {expected} is missing"]
-        head = chain.link(
-            head,
-            chain.row_bytes(
-                row.seq,
-                row.debit,
-                row.credit,
-                row.amount,
-                row.currency,
-                row.occurred_at,
-                row.balance_transaction,
-                row.contribution_id,
-            ),
+        frozen = chain.row_bytes(
+            row.seq,
+            row.debit,
+            row.credit,
+            row.amount,
+            row.currency,
+            row.occurred_at,
+            row.balance_transaction,
+            row.contribution_id,
         )
-        if head != row.hash:
-            return [f"row {row.seq} ({row.balance_transaction}) was changed"]
-    return []
+        head = chain.link(head, frozen)
+        if row.seq != expected:
+            broken = [f"row {expected} is missing"]
+        elif head != row.hash:
+            broken = [f"row {row.seq} ({row.balance_transaction}) was changed"]
+        if broken:
+            break
+    await rows.close()
+    return broken
 
 
 async def _balance(rt: Runtime) -> Finding:

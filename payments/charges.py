@@ -5,20 +5,27 @@ which may come later than the charge; when it is there it goes straight to the l
 charge belongs follows from its payment intent.
 """
 
+import re
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 import stripe
-from sqlalchemy import CheckConstraint, String, select
+from sqlalchemy import CheckConstraint, ColumnElement, String, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from payments import contributions, db, gateway, ledger, subscriptions
-from payments.contributions import ContributionIntent, Frequency
+from payments import alarms, contributions, db, gateway, ledger, subscriptions
+from payments.alarms import AlarmKind
+from payments.contributions import Contribution, ContributionIntent, Frequency
+from payments.errors import NotFound
 from payments.money import Money
 from payments.runtime import Runtime
 
+REFERENCE = re.compile("[0-9a-f]{16}")
 PATIENCE = timedelta(hours=1)  # how long a charge may wait for the invoice that explains it
 
 
@@ -44,6 +51,78 @@ class Charge(db.Base):
     synced_at: Mapped[db.Moment]
 
 
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """One payment of a donor. `reference` names it on a receipt without Stripe's id."""
+
+    reference: str
+    contribution_id: str
+    frequency: Frequency
+    money: Money
+    paid_at: datetime
+
+
+def _reference() -> ColumnElement[str]:
+    """Not keyed: it is printed, and must be the same when the keys have changed."""
+    digest = func.sha256(func.convert_to(Charge.stripe_charge_id, "UTF8"))
+    return func.left(func.encode(digest, "hex"), 16)
+
+
+async def of_donor(
+    session: AsyncSession,
+    donor_id: str,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    reference: str | None = None,
+    contribution_id: str | None = None,
+    limit: int = 1000,
+) -> Sequence[Payment]:
+    """What a donor paid, the newest first: all of it, or what was paid in a time, or one payment.
+
+    Refunds are not taken off.
+    """
+    query = (
+        select(
+            _reference(),
+            ContributionIntent.contribution_id,
+            ContributionIntent.frequency,
+            Charge.amount,
+            Charge.currency,
+            Charge.charged_at,
+        )
+        .join(
+            ContributionIntent,
+            ContributionIntent.stripe_payment_intent_id == Charge.stripe_payment_intent_id,
+        )
+        .join(Contribution, Contribution.id == ContributionIntent.contribution_id)
+        .where(Contribution.donor_id == donor_id, Charge.status == ChargeStatus.SUCCEEDED)
+        .order_by(Charge.charged_at.desc(), Charge.stripe_charge_id)
+        .limit(limit)
+    )
+    if since is not None:
+        query = query.where(Charge.charged_at >= since)
+    if until is not None:
+        query = query.where(Charge.charged_at < until)
+    if reference is not None:
+        query = query.where(_reference() == reference)
+    if contribution_id is not None:
+        query = query.where(Contribution.id == contribution_id)
+    return [
+        Payment(name, owner, frequency, Money(amount, currency), paid_at)
+        for name, owner, frequency, amount, currency, paid_at in await session.execute(query)
+    ]
+
+
+async def owned(session: AsyncSession, donor_id: str, reference: str) -> Payment:
+    """A donor's own payment. Another's is NotFound, just as one that never was."""
+    known = REFERENCE.fullmatch(reference) is not None
+    paid = await of_donor(session, donor_id, reference=reference) if known else []
+    if not paid:
+        raise NotFound("There is no such payment.")
+    return paid[0]
+
+
 async def sync(rt: Runtime, charge_id: str) -> None:
     """Fetch a charge as it is now, write it down, and post its balance transaction if any."""
     with gateway.reachable():
@@ -55,8 +134,9 @@ async def sync(rt: Runtime, charge_id: str) -> None:
 
 async def absorb(rt: Runtime, fetched: stripe.Charge) -> None:
     """Write down a charge just fetched. Its balance transaction must be expanded or null."""
-    intent = gateway.id_of(fetched.payment_intent)
-    if intent is not None and not await _is_linked(rt, intent):
+    # A charge that was made without an intent stands for itself.
+    intent = gateway.id_of(fetched.payment_intent) or fetched.id
+    if not await _is_linked(rt, intent):
         await _attribute(rt, fetched, intent)
     async with rt.sessions.begin() as session:
         await _write(rt, session, fetched, intent)
@@ -76,7 +156,8 @@ async def _attribute(rt: Runtime, fetched: stripe.Charge, intent: str) -> None:
     async with rt.sessions() as session:
         owner = claimed if await contributions.exists(session, claimed) else None
     frequency = Frequency.ONCE
-    if owner is None and (invoice := await _invoice_of(rt, intent)) is not None:
+    invoice = await _invoice_of(rt, intent) if fetched.payment_intent and not owner else None
+    if invoice is not None:
         owner = await subscriptions.owner_of(rt, invoice)
         frequency = subscriptions.frequency_of(invoice)
     async with rt.sessions.begin() as session:
@@ -114,9 +195,7 @@ def _is_an_orphan(rt: Runtime, fetched: stripe.Charge, claimed: str | None) -> b
     return claimed is not None or waited > PATIENCE
 
 
-async def _write(
-    rt: Runtime, session: AsyncSession, fetched: stripe.Charge, intent: str | None
-) -> None:
+async def _write(rt: Runtime, session: AsyncSession, fetched: stripe.Charge, intent: str) -> None:
     row = {
         "status": ChargeStatus(fetched.status),
         "balance_transaction": gateway.id_of(fetched.balance_transaction),
@@ -168,7 +247,19 @@ async def explain(rt: Runtime, *, limit: int = 200) -> int:
     """
     async with rt.sessions() as session:
         rows = await ledger.waiting(session)
-    lacking = dict.fromkeys(bt.charge for bt in rows if bt.charge is not None)
-    for charge_id in list(lacking)[:limit]:
-        await sync(rt, charge_id)
+    lacking = list(dict.fromkeys(bt.charge for bt in rows if bt.charge is not None))[:limit]
+    for charge_id in lacking:
+        # What Stripe will not show must not keep the others waiting: it is told of below.
+        with suppress(stripe.InvalidRequestError):
+            await sync(rt, charge_id)
+    await _tell_of_unexplained(rt, {None, *lacking})
     return len(lacking)
+
+
+async def _tell_of_unexplained(rt: Runtime, asked_about: Collection[str | None]) -> None:
+    """Call a person for money that still waits although its charge was asked about."""
+    async with rt.sessions.begin() as session:
+        for bt in await ledger.waiting(session):
+            if bt.charge in asked_about and rt.now() - bt.occurred_at > PATIENCE:
+                kind = AlarmKind.UNATTRIBUTED
+                await alarms.sound(session, kind, subject=bt.id, now=rt.now())

@@ -339,6 +339,9 @@ async def _write_session(rt: Runtime, session: AsyncSession, fetched: CheckoutSe
     contribution_id = await _of_session(rt, session, fetched)
     if contribution_id is not None:
         status = status_of(fetched)
+        before = await session.get_one(Contribution, contribution_id)
+        # Told of again later, a donor who was erased in between must not come back.
+        is_news = before.status in UNSETTLED or before.stripe_session_id is None
         await session.execute(
             update(Contribution)
             .where(Contribution.id == contribution_id)
@@ -349,7 +352,8 @@ async def _write_session(rt: Runtime, session: AsyncSession, fetched: CheckoutSe
                 checkout_request=None,
             )
         )
-        await _meet_donor(rt, session, fetched, contribution_id)
+        if is_news:
+            await _meet_donor(rt, session, fetched, contribution_id)
         if (intent := gateway.id_of(fetched.payment_intent)) is not None:
             await link(session, intent, contribution_id, Frequency.ONCE)
 
@@ -454,6 +458,41 @@ async def link(
             frequency=frequency,
         )
         .on_conflict_do_nothing()
+    )
+
+
+async def give_to(session: AsyncSession, contribution_id: str, donor_id: str) -> None:
+    """Note whose contribution it is, if nobody's yet: one found at Stripe has no page of ours."""
+    await session.execute(
+        update(Contribution)
+        .where(Contribution.id == contribution_id, Contribution.donor_id.is_(None))
+        .values(donor_id=donor_id)
+    )
+
+
+async def of_donor(session: AsyncSession, donor_id: str, *, limit: int = 500) -> list[Contribution]:
+    """What a donor gave or promised, the newest first."""
+    query = (
+        select(Contribution)
+        .where(Contribution.donor_id == donor_id)
+        .order_by(Contribution.created_at.desc(), Contribution.id)
+        .limit(limit)
+    )
+    return list(await session.scalars(query))
+
+
+async def owned(session: AsyncSession, donor_id: str, contribution_id: str) -> Contribution:
+    """A donor's own contribution. Another's is NotFound, just as one that never was."""
+    row = await find(session, contribution_id)
+    if row.donor_id is None or row.donor_id != donor_id:
+        raise NotFound("There is no such contribution.")
+    return row
+
+
+async def forget_donor(session: AsyncSession, donor_id: str) -> None:
+    """Cut what a donor gave from who they are. The amounts stay."""
+    await session.execute(
+        update(Contribution).where(Contribution.donor_id == donor_id).values(donor_id=None)
     )
 
 

@@ -11,7 +11,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ForeignKey, delete, select
+from sqlalchemy import ForeignKey, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -136,9 +136,19 @@ async def ask_for_link(
 
     The same work is done for every address, so that nobody learns who gives.
     """
+    newest, *older = hashes(settings, address)
+    if older:  # the keys were rotated, and the donor may be known by an older one
+        await session.execute(
+            update(Donor)
+            .where(
+                Donor.address_hash.in_(older),
+                ~select(Donor.id).where(Donor.address_hash == newest).exists(),
+            )
+            .values(address_hash=newest)
+        )
     row = SignIn(
         id=secrets.token_hex(16),
-        address_hash=hashes(settings, address)[0],
+        address_hash=newest,
         browser_hash=_digest(browser),
         tries=0,
         asked_at=now,
@@ -174,6 +184,26 @@ async def make_ways(
     return donor.id, ways
 
 
+async def check_link(session: AsyncSession, token: str, *, now: datetime) -> None:
+    """Raise LinkSpent for a link that opens nothing any more. Looking does not spend it."""
+    await _link(session, token, now=now)
+
+
+async def _link(session: AsyncSession, token: str, *, now: datetime) -> SignIn:
+    row: SignIn | None = await session.scalar(
+        select(SignIn)
+        .where(
+            SignIn.token_hash == _digest(token),
+            SignIn.expires_at > now,
+            SignIn.tries < CODE_TRIES,
+        )
+        .with_for_update()
+    )
+    if row is None:
+        raise LinkSpent("It was used, has expired, or is not complete. You can ask for a new one.")
+    return row
+
+
 async def enter_by_link(
     session: AsyncSession, *, token: str, browser: str, now: datetime
 ) -> str | None:
@@ -181,13 +211,7 @@ async def enter_by_link(
 
     None in another browser: the code is asked for there. Raises LinkSpent.
     """
-    row = await session.scalar(
-        select(SignIn)
-        .where(SignIn.token_hash == _digest(token), SignIn.expires_at > now)
-        .with_for_update()
-    )
-    if row is None:
-        raise LinkSpent("This link was used or has expired. Please ask for a new one.")
+    row = await _link(session, token, now=now)
     if row.browser_hash != _digest(browser):
         return None
     return await _begin(session, row, now=now)
@@ -200,13 +224,7 @@ async def enter_by_code(
 
     None for a wrong code; after five of them the link is spent. Raises LinkSpent.
     """
-    row = await session.scalar(
-        select(SignIn)
-        .where(SignIn.token_hash == _digest(token), SignIn.expires_at > now)
-        .with_for_update()
-    )
-    if row is None or row.tries >= CODE_TRIES:
-        raise LinkSpent("This link was used or has expired. Please ask for a new one.")
+    row = await _link(session, token, now=now)
     typed = "".join(code.upper().split()).replace("-", "")
     if row.code_hash != _digest(f"{row.id}:{typed}"):
         row.tries += 1
@@ -218,7 +236,7 @@ async def _begin(session: AsyncSession, row: SignIn, *, now: datetime) -> str:
     """Begin a session and spend the link."""
     donor_id = await session.scalar(select(Donor.id).where(Donor.address_hash == row.address_hash))
     if donor_id is None:
-        raise LinkSpent("This link was used or has expired. Please ask for a new one.")
+        raise LinkSpent("It was used, has expired, or is not complete. You can ask for a new one.")
     await session.execute(delete(SignIn).where(SignIn.id == row.id))
     token = secrets.token_urlsafe(32)
     session.add(
@@ -242,6 +260,14 @@ async def who(session: AsyncSession, token: str | None, *, now: datetime) -> str
 async def leave(session: AsyncSession, token: str) -> None:
     """End a session."""
     await session.execute(delete(DonorSession).where(DonorSession.token_hash == _digest(token)))
+
+
+async def forget(session: AsyncSession, donor_id: str) -> None:
+    """Forget a donor: the hash of their address, their customers, their ways in."""
+    known = select(Donor.address_hash).where(Donor.id == donor_id).scalar_subquery()
+    await session.execute(delete(SignIn).where(SignIn.address_hash == known))
+    await session.execute(delete(DonorCustomer).where(DonorCustomer.donor_id == donor_id))
+    await session.execute(delete(Donor).where(Donor.id == donor_id))  # and with it their sessions
 
 
 async def forget_expired(session: AsyncSession, now: datetime) -> None:

@@ -5,12 +5,14 @@ change is seen at Stripe the decision is marked done; a change nobody here decid
 Stripe.
 """
 
+import hashlib
 import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -51,14 +53,41 @@ class Change(db.Base):
 
 
 async def decide(
-    session: AsyncSession, subscription_id: str, kind: ChangeKind, *, by: By, now: datetime
-) -> str:
-    """Write a decision down before Stripe is asked. Gives its id, the key of that call."""
-    change = Change(
-        id=secrets.token_hex(16), subscription_id=subscription_id, kind=kind, by=by, decided_at=now
+    session: AsyncSession,
+    subscription_id: str,
+    kind: ChangeKind,
+    *,
+    by: By,
+    now: datetime,
+    intent: str | None = None,
+) -> Change:
+    """Write a decision down before Stripe is asked. Its id is the key of that call.
+
+    `intent` names one filled-in form and what it asks for: sent twice, it is one decision.
+    """
+    change_id = secrets.token_hex(16)
+    if intent is not None:
+        change_id = _id_of(subscription_id, kind, intent)
+    await session.execute(
+        insert(Change)
+        .values(id=change_id, subscription_id=subscription_id, kind=kind, by=by, decided_at=now)
+        .on_conflict_do_nothing(index_elements=["id"])
     )
-    session.add(change)
-    return change.id
+    return await session.get_one(Change, change_id)
+
+
+async def was_done(
+    session: AsyncSession, subscription_id: str, kind: ChangeKind, *, intent: str | None
+) -> bool:
+    """Whether what this form asked for was seen at Stripe."""
+    if intent is None:
+        return False
+    change = await session.get(Change, _id_of(subscription_id, kind, intent))
+    return change is not None and change.done_at is not None
+
+
+def _id_of(subscription_id: str, kind: ChangeKind, intent: str) -> str:
+    return hashlib.sha256(f"{subscription_id}:{kind}:{intent}".encode()).hexdigest()[:32]
 
 
 async def seen(
@@ -96,6 +125,15 @@ async def seen(
         session.add(change)
     change.done_at = now
     return change.kind
+
+
+async def newest_decision(
+    session: AsyncSession, subscription_id: str, kind: ChangeKind
+) -> Change | None:
+    """The last decision of a kind, whether or not anything has come of it yet."""
+    query = select(Change).where(Change.subscription_id == subscription_id, Change.kind == kind)
+    found: Change | None = await session.scalar(query.order_by(Change.decided_at.desc()).limit(1))
+    return found
 
 
 async def of(session: AsyncSession, subscription_id: str, *, limit: int = 100) -> list[Change]:

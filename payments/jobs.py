@@ -75,42 +75,56 @@ def pause_before(attempt: int) -> timedelta:
     return longest * random.uniform(0.5, 1)  # noqa: S311 - spreads load, hides nothing
 
 
+async def again(session: AsyncSession, object_type: str, object_id: str, *, attempt: int) -> bool:
+    """Promise the attempt after this one, later each time. Gives whether there is one left."""
+    if attempt >= ATTEMPTS:
+        return False
+    pause = pause_before(attempt + 1)
+    await ring(session, object_type, object_id, attempt=attempt + 1, wait=pause)
+    return True
+
+
+# The jobs of silent workers, and those that failed when their next attempt could not be promised.
 _STALLED = """
     SELECT job.id, job.worker_id
       FROM procrastinate_jobs AS job
       LEFT JOIN procrastinate_workers AS worker ON worker.id = job.worker_id
-     WHERE job.status = 'doing'
-       AND (worker.id IS NULL OR worker.last_heartbeat < now() - make_interval(secs => :silence))
+     WHERE (job.status = 'doing' AND (worker.id IS NULL
+            OR worker.last_heartbeat < now() - make_interval(secs => :silence)))
+        OR (job.status = 'failed' AND job.queue_name = :ours
+            AND CAST(job.args ->> 'attempt' AS int) < :attempts)
      ORDER BY job.id
      LIMIT 100
 """
 # The owner is part of the claim: a job that a living worker has since picked up is not touched.
-_GIVE_BACK = """
+# The job ends and its object is rung for anew. Were it only put back, a worker that was silent and
+# not dead would, in finishing it, take along every bell that has folded into it since.
+_CLAIM = """
     UPDATE procrastinate_jobs AS job
-       SET status = CAST(CASE
-               WHEN job.attempts + 1 >= :attempts THEN 'failed'
-               WHEN EXISTS (SELECT 1 FROM procrastinate_jobs AS newer
-                             WHERE newer.queueing_lock = job.queueing_lock
-                               AND newer.status = 'todo') THEN 'cancelled'
-               ELSE 'todo' END AS procrastinate_job_status),
-           attempts = job.attempts + 1, worker_id = NULL
-     WHERE job.id = :id AND job.status = 'doing' AND job.worker_id IS NOT DISTINCT FROM :owner
- RETURNING job.id
+       SET status = CAST(
+               CASE WHEN job.queue_name = :ours AND CAST(job.args ->> 'attempt' AS int) >= :attempts
+                    THEN 'failed' ELSE 'aborted' END AS procrastinate_job_status),
+           worker_id = NULL
+     WHERE job.id = :id AND job.status IN ('doing', 'failed')
+       AND job.worker_id IS NOT DISTINCT FROM :owner
+ RETURNING job.queue_name, job.args
 """
 
 
 async def give_back_stalled(
     session: AsyncSession, *, silence: timedelta = timedelta(seconds=30)
-) -> int:
-    """Give back the jobs of workers that have died. Gives how many."""
-    stalled = await session.execute(text(_STALLED), {"silence": silence.total_seconds()})
-    back = 0
+) -> list[str]:
+    """Ring anew for the objects of workers that have died. Gives those with no attempt left."""
+    fixed = {"ours": QUEUE, "attempts": ATTEMPTS}
+    stalled = await session.execute(text(_STALLED), fixed | {"silence": silence.total_seconds()})
+    given_up = []
     for job_id, owner in stalled.all():
-        claimed = await session.scalar(
-            text(_GIVE_BACK), {"id": job_id, "owner": owner, "attempts": ATTEMPTS}
-        )
-        back += claimed is not None
-    return back
+        claimed = await session.execute(text(_CLAIM), fixed | {"id": job_id, "owner": owner})
+        for queue, args in claimed:
+            # a schedule comes round again by itself
+            if queue == QUEUE and not await again(session, **args):
+                given_up.append(str(args["object_id"]))
+    return given_up
 
 
 async def prune(session: AsyncSession, *, keep: timedelta = timedelta(days=7)) -> None:

@@ -6,6 +6,7 @@ Lines of other libraries keep their logger and level only, and only from a warni
 """
 
 import logging
+import re
 import sys
 import traceback
 from collections.abc import MutableMapping
@@ -18,6 +19,7 @@ FIELDS = frozenset({
     "event", "level", "logger", "timestamp", "request_id", "object_type", "attempt", "error",
     "at", "count", "outcome",
 })  # fmt: skip
+WORD = re.compile(r"[\w<>:.+-]{1,120}", re.ASCII)
 EventDict = MutableMapping[str, Any]  # structlog's own type
 
 
@@ -35,7 +37,13 @@ def _error(_logger: object, _method: str, event: EventDict) -> EventDict:
 
 
 def _allowed(_logger: object, _method: str, event: EventDict) -> EventDict:
-    return {name: value for name, value in event.items() if name in FIELDS}
+    """Fields of ours, each a number or a word: a sentence, an address or an amount is dropped."""
+    kept = {
+        name: value
+        for name, value in event.items()
+        if name in FIELDS and (isinstance(value, int) or WORD.fullmatch(str(value)))
+    }
+    return {"event": "unnamed", **kept}
 
 
 class _Foreign(logging.Handler):

@@ -7,11 +7,12 @@ anything about a person.
 """
 
 import secrets
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import String
+from sqlalchemy import String, select, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -99,3 +100,27 @@ async def put(
     if made is not None:
         await jobs.ring(session, JOB, made)
     return made is not None
+
+
+async def drop_about(session: AsyncSession, subscription_ids: Sequence[str]) -> None:
+    """What is still owed about these promises is wanted no longer."""
+    await session.execute(
+        update(Message)
+        .where(
+            Message.subscription_id.in_(subscription_ids), Message.status == MessageStatus.WAITING
+        )
+        .values(status=MessageStatus.DROPPED)
+    )
+
+
+async def about(
+    session: AsyncSession, subscription_ids: Sequence[str], *, limit: int = 500
+) -> list[Message]:
+    """The mails about these promises, the newest first."""
+    query = (
+        select(Message)
+        .where(Message.subscription_id.in_(subscription_ids))
+        .order_by(Message.created_at.desc(), Message.id)
+        .limit(limit)
+    )
+    return list(await session.scalars(query))

@@ -33,7 +33,9 @@ async def start_replacement(rt: Runtime, subscription_id: str, *, by: By, return
         promise = await subscriptions.find(session, subscription_id)
         if promise is None or not promise.is_live:
             raise PromiseHasEnded("This contribution has already ended. Nothing more is charged.")
-        key = await history.decide(session, subscription_id, ChangeKind.CARD, by=by, now=rt.now())
+        decision = await history.decide(
+            session, subscription_id, ChangeKind.CARD, by=by, now=rt.now()
+        )
     address = f"{rt.settings.base_url}{return_path}"
     ours = {"subscription_id": subscription_id}
     with gateway.reachable():
@@ -49,7 +51,7 @@ async def start_replacement(rt: Runtime, subscription_id: str, *, by: By, return
                 "success_url": address,
                 "cancel_url": address,
             },
-            {"idempotency_key": key},
+            {"idempotency_key": decision.id},
         )
     assert made.url is not None
     return made.url

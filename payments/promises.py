@@ -3,8 +3,11 @@
 Each decision is a row first, then one call to Stripe keyed by that row, then a fetch: what the
 fetch finds is written, told and kept in the history by `subscriptions`, just as if it had been made
 in Stripe's dashboard. Nothing is charged by a change; every change counts from the next charge on.
+
+A verb may be given an `intent`, the random name of one filled-in form: sent twice, it is done once.
 """
 
+import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,7 +20,7 @@ from payments.errors import InvalidField, NotFound, StripeRefused
 from payments.history import By, ChangeKind
 from payments.money import Money, check_gift, maximum
 from payments.runtime import Runtime
-from payments.subscriptions import Subscription
+from payments.subscriptions import Subscription, SubscriptionStatus
 
 LONGEST_PAUSE = 12  # months
 
@@ -30,7 +33,9 @@ class PromiseHasEnded(NotFound):
     title = "This contribution has already ended"
 
 
-async def change_amount(rt: Runtime, subscription_id: str, gift: Money, *, by: By) -> None:
+async def change_amount(
+    rt: Runtime, subscription_id: str, gift: Money, *, by: By, intent: str | None = None
+) -> None:
     """Give another amount from the next charge on. Raises the amount's own errors."""
     promise = await _live(rt, subscription_id)
     if gift.currency != promise.currency:
@@ -42,11 +47,18 @@ async def change_amount(rt: Runtime, subscription_id: str, gift: Money, *, by: B
     check_gift(gift.amount, gift.currency, maximum=highest.amount)
     if gift == promise.money:
         return
-    await _reprice(rt, promise, gift, promise.frequency, ChangeKind.AMOUNT, by=by)
+    wanted = await _repriced(rt, promise, gift, promise.frequency)
+    await _ask(rt, promise, ChangeKind.AMOUNT, wanted, by=by, intent=intent)
 
 
 async def change_frequency(
-    rt: Runtime, subscription_id: str, frequency: Frequency, gift: Money, *, by: By
+    rt: Runtime,
+    subscription_id: str,
+    frequency: Frequency,
+    gift: Money,
+    *,
+    by: By,
+    intent: str | None = None,
 ) -> None:
     """Give monthly instead of annually, or the other way round, from the next charge on.
 
@@ -60,18 +72,17 @@ async def change_frequency(
     check_gift(gift.amount, promise.currency, maximum=highest.amount)
     if frequency is promise.frequency:
         return
-    await _reprice(rt, promise, gift, frequency, ChangeKind.FREQUENCY, by=by)
+    if promise.renews_at is None or promise.status is SubscriptionStatus.PAST_DUE:
+        raise InvalidField("A payment is still open: replace the card first. Nothing was changed.")
+    wanted = await _repriced(rt, promise, gift, frequency)
+    wanted["trial_end"] = int(promise.renews_at.timestamp())
+    await _ask(rt, promise, ChangeKind.FREQUENCY, wanted, by=by, intent=intent)
 
 
-async def _reprice(
-    rt: Runtime,
-    promise: Subscription,
-    gift: Money,
-    frequency: Frequency,
-    kind: ChangeKind,
-    *,
-    by: By,
-) -> None:
+async def _repriced(
+    rt: Runtime, promise: Subscription, gift: Money, frequency: Frequency
+) -> dict[str, Any]:  # SubscriptionUpdateParams
+    """The one item of the subscription, at another price."""
     with gateway.reachable():
         fetched = await rt.stripe.v1.subscriptions.retrieve_async(promise.stripe_subscription_id)
     price = {
@@ -80,40 +91,57 @@ async def _reprice(
         "product": contributions.product_id(frequency),
         "recurring": {"interval": frequency.interval},
     }
-    wanted: dict[str, Any] = {  # SubscriptionUpdateParams
+    return {
         "items": [{"id": fetched["items"].data[0].id, "price_data": price, "quantity": 1}],
         "proration_behavior": "none",
     }
-    if frequency is not promise.frequency:
-        assert promise.renews_at is not None
-        wanted["trial_end"] = int(promise.renews_at.timestamp())
-    await _ask(rt, promise, kind, wanted, by=by)
 
 
-async def skip(rt: Runtime, subscription_id: str, *, by: By) -> None:
+async def skip(rt: Runtime, subscription_id: str, *, by: By, intent: str | None = None) -> None:
     """Skip the next charge, and only that."""
     promise = await _live(rt, subscription_id)
-    due = subscriptions.next_charge(promise)
-    if due is None or promise.pauses:
-        raise InvalidField("Nothing is due that could be skipped. Nothing was changed.")
-    until = int((due + timedelta(days=1)).timestamp())
-    await _ask(rt, promise, ChangeKind.SKIPPED, _pause(until), by=by)
+    nothing = InvalidField("Nothing is due that could be skipped. Nothing was changed.")
+    if promise.renews_at is None:
+        raise nothing
+    wanted = _pause(promise.renews_at + timedelta(days=1))
+    if promise.pauses and not await _was_done(rt, promise, ChangeKind.SKIPPED, wanted, intent):
+        raise nothing
+    await _ask(rt, promise, ChangeKind.SKIPPED, wanted, by=by, intent=intent)
 
 
-async def pause(rt: Runtime, subscription_id: str, months: int | None, *, by: By) -> None:
+async def pause(
+    rt: Runtime,
+    subscription_id: str,
+    months: int | None,
+    *,
+    by: By,
+    intent: str | None = None,
+) -> None:
     """Pause for 1 to 12 months, or, with None, until the donor resumes."""
     if months is not None and not 1 <= months <= LONGEST_PAUSE:
         raise InvalidField("Pause for 1 to 12 months. Nothing was changed.", field="months")
     promise = await _live(rt, subscription_id)
-    until = None if months is None else int(_months_later(rt.now(), months).timestamp())
-    await _ask(rt, promise, ChangeKind.PAUSED, _pause(until), by=by)
+    until = None if months is None else pause_ends(promise, months, now=rt.now())
+    await _ask(rt, promise, ChangeKind.PAUSED, _pause(until), by=by, intent=intent)
 
 
-async def resume(rt: Runtime, subscription_id: str, *, by: By) -> None:
+def pause_ends(promise: Subscription, months: int, *, now: datetime) -> datetime:
+    """When a pause of so many months ends: counted from the charge that is due, a day before
+    another.
+
+    Counted from today, a pause of a month could end before anything was left out.
+    """
+    due = promise.renews_at or now
+    year, month = divmod(due.year * 12 + due.month - 1 + months, 12)
+    return due.replace(year=year, month=month + 1, day=min(due.day, 28)) - timedelta(days=1)
+
+
+async def resume(rt: Runtime, subscription_id: str, *, by: By, intent: str | None = None) -> None:
     """Go on with the next charge that comes."""
     promise = await _live(rt, subscription_id)
     if promise.pauses:
-        await _ask(rt, promise, ChangeKind.RESUMED, {"pause_collection": ""}, by=by)
+        wanted = {"pause_collection": ""}
+        await _ask(rt, promise, ChangeKind.RESUMED, wanted, by=by, intent=intent)
 
 
 async def stop(rt: Runtime, subscription_id: str, *, by: By) -> None:
@@ -122,13 +150,13 @@ async def stop(rt: Runtime, subscription_id: str, *, by: By) -> None:
     if not promise.is_live:
         return
     async with rt.sessions.begin() as session:
-        key = await history.decide(
+        decision = await history.decide(
             session, subscription_id, ChangeKind.STOPPED, by=by, now=rt.now()
         )
     try:
         with gateway.reachable():
             await rt.stripe.v1.subscriptions.cancel_async(
-                subscription_id, None, {"idempotency_key": key}
+                subscription_id, None, {"idempotency_key": decision.id}
             )
     except stripe.InvalidRequestError as error:
         if error.code != "resource_missing":  # it ended at Stripe a moment ago
@@ -137,18 +165,28 @@ async def stop(rt: Runtime, subscription_id: str, *, by: By) -> None:
 
 
 async def _ask(
-    rt: Runtime, promise: Subscription, kind: ChangeKind, wanted: Mapping[str, Any], *, by: By
+    rt: Runtime,
+    promise: Subscription,
+    kind: ChangeKind,
+    wanted: Mapping[str, Any],
+    *,
+    by: By,
+    intent: str | None,
 ) -> None:
     """Write the decision down, ask Stripe by its id, fetch what came of it."""
     subscription_id = promise.stripe_subscription_id
     async with rt.sessions.begin() as session:
-        key = await history.decide(session, subscription_id, kind, by=by, now=rt.now())
+        decision = await history.decide(
+            session, subscription_id, kind, by=by, now=rt.now(), intent=_named(intent, wanted)
+        )
+    if decision.done_at is not None:
+        return
     try:
         with gateway.reachable():
             await rt.stripe.v1.subscriptions.update_async(
                 subscription_id,
                 wanted,  # type: ignore[arg-type]  # SubscriptionUpdateParams
-                {"idempotency_key": key},
+                {"idempotency_key": decision.id},
             )
     except stripe.InvalidRequestError as error:
         await subscriptions.sync(rt, subscription_id)
@@ -158,17 +196,31 @@ async def _ask(
     await subscriptions.sync(rt, subscription_id)
 
 
-def _pause(until: int | None) -> dict[str, Any]:
+async def _was_done(
+    rt: Runtime,
+    promise: Subscription,
+    kind: ChangeKind,
+    wanted: Mapping[str, Any],
+    intent: str | None,
+) -> bool:
+    """Whether the same form was sent before and did what it asked for."""
+    async with rt.sessions() as session:
+        return await history.was_done(
+            session, promise.stripe_subscription_id, kind, intent=_named(intent, wanted)
+        )
+
+
+def _named(intent: str | None, wanted: Mapping[str, Any]) -> str | None:
+    """A form that was filled in anew asks for something else, under the same name."""
+    return None if intent is None else f"{intent}:{json.dumps(wanted, sort_keys=True)}"
+
+
+def _pause(until: datetime | None) -> dict[str, Any]:
     """Invoices of the time between are voided: nothing is owed for them."""
     wanted: dict[str, Any] = {"behavior": "void"}
     if until is not None:
-        wanted["resumes_at"] = until
+        wanted["resumes_at"] = int(until.timestamp())
     return {"pause_collection": wanted}
-
-
-def _months_later(moment: datetime, months: int) -> datetime:
-    year, month = divmod(moment.year * 12 + moment.month - 1 + months, 12)
-    return moment.replace(year=year, month=month + 1, day=min(moment.day, 28))
 
 
 async def _found(rt: Runtime, subscription_id: str) -> Subscription:

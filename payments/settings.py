@@ -8,6 +8,7 @@ misspelt setting never passes in silence. Each secret may come from a file inste
 import os
 import re
 from collections.abc import Mapping
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -85,6 +86,7 @@ class Settings(BaseModel):
     metrics_token: SecretStr | None = Field(
         None, description="what the operator's Prometheus sends to read /metrics"
     )
+    demo_inbox: str = Field("", description="the folder that `payments demo` delivers mails to")
     environment: str = Field("production", pattern="^(production|demo|test)$")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
 
@@ -100,6 +102,8 @@ class Settings(BaseModel):
     def _pairs(cls, value: object) -> object:
         if isinstance(value, str):
             pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+            if not all(re.fullmatch(r"\s*[0-9]+\s*", limit) for _, _, limit in pairs):
+                raise ValueError("must be whole minor units: usd=500000,eur=450000")
             return {code.strip().lower(): limit.strip() for code, _, limit in pairs}
         return value
 
@@ -109,6 +113,8 @@ class Settings(BaseModel):
         parts = urlsplit(value)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("must be an http or https address")
+        if not re.fullmatch(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?", parts.netloc):
+            raise ValueError("must name a host, and a port if need be, and nothing else")
         if parts.path not in ("", "/") or parts.query or parts.fragment:
             raise ValueError("must have no path, query or fragment")
         if parts.scheme == "http" and not _is_loopback(parts.hostname):
@@ -139,6 +145,14 @@ class Settings(BaseModel):
             parts = urlsplit(value.get_secret_value())
             if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
                 raise ValueError("must be smtp://host:port or smtps://host:port")
+        return value
+
+    @field_validator("mail_from")
+    @classmethod
+    def _sender(cls, value: str) -> str:
+        _name, address = parseaddr(value)
+        if value and not (value.isprintable() and re.fullmatch(r"[^@\s]+@[^@\s]+", address)):
+            raise ValueError("must be an address: Support <post@example.org>")
         return value
 
     @field_validator("stripe_api_key")
@@ -210,6 +224,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     for name in SECRETS:
         key = f"{PREFIX}{name.upper()}_FILE"
         if (path := given.pop(key, None)) is not None:
+            if key.removesuffix("_FILE") in given:
+                problems.append(f"{key}: set it or {key.removesuffix('_FILE')}, not both")
             try:
                 given[f"{PREFIX}{name.upper()}"] = Path(path).read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:

@@ -112,6 +112,29 @@ async def find(session: AsyncSession, subscription_id: str) -> Subscription | No
     return await session.get(Subscription, subscription_id)
 
 
+async def of_contribution(session: AsyncSession, contribution_id: str) -> Subscription | None:
+    """The promise that a contribution began: the live one, if Stripe holds several."""
+    found: Subscription | None = await session.scalar(
+        select(Subscription)
+        .where(Subscription.contribution_id == contribution_id)
+        .order_by(Subscription.ended_at.desc().nulls_first(), Subscription.started_at.desc())
+        .limit(1)
+    )
+    return found
+
+
+async def of_donor(session: AsyncSession, donor_id: str, *, limit: int = 200) -> list[Subscription]:
+    """A donor's promises: those that live first, then the newest."""
+    query = (
+        select(Subscription)
+        .join(Contribution, Contribution.id == Subscription.contribution_id)
+        .where(Contribution.donor_id == donor_id)
+        .order_by(Subscription.ended_at.desc().nulls_first(), Subscription.started_at.desc())
+        .limit(limit)
+    )
+    return list(await session.scalars(query))
+
+
 # --- invoices -------------------------------------------------------------------------------------
 
 
@@ -198,10 +221,13 @@ async def _write(rt: Runtime, session: AsyncSession, fetched: stripe.Subscriptio
     owner = await _owner(rt, session, fetched, money, frequency)
     customer = gateway.id_of(fetched.customer)
     assert customer is not None
-    email = getattr(fetched.customer, "email", None)
-    if email is not None:
-        await donors.meet(session, rt.settings, address=email, customer=customer, now=rt.now())
     status, card = SubscriptionStatus(fetched.status), card_of(fetched)
+    email = getattr(fetched.customer, "email", None)
+    if email is not None and status in LIVE:  # an ended promise may be a donor's who was erased
+        donor_id = await donors.meet(
+            session, rt.settings, address=email, customer=customer, now=rt.now()
+        )
+        await contributions.give_to(session, owner, donor_id)
     pause = fetched.pause_collection
     row: dict[str, Any] = {  # column -> value
         "status": status,
@@ -357,9 +383,15 @@ def next_charge(promise: Subscription) -> datetime | None:
         return None
     if not promise.pauses:
         return renews
-    if promise.resumes_at is None:
+    return None if promise.resumes_at is None else first_charge_after(promise, promise.resumes_at)
+
+
+def first_charge_after(promise: Subscription, moment: datetime) -> datetime | None:
+    """The first charge that would come at or after a moment."""
+    renews = promise.renews_at
+    if renews is None:
         return None
-    while renews < promise.resumes_at:
+    while renews < moment:
         renews = _one_period_later(renews, promise.frequency)
     return renews
 

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 import procrastinate
 import structlog
 from procrastinate import JobContext
+from procrastinate.periodic import PeriodicRegistry
 from procrastinate.testing import InMemoryConnector
 from sqlalchemy.engine import make_url
 from stripe import InvalidRequestError
@@ -25,12 +26,15 @@ from payments import (
     db,
     donors,
     jobs,
+    mail,
+    outbox,
     payment_methods,
     staff,
 )
 from payments.alarms import AlarmKind
 from payments.runtime import Runtime
-from webhooks import VERBS, sweeps
+from webhooks import VERBS as STRIPES
+from webhooks import sweeps
 
 log = structlog.get_logger("payments.worker")
 MISSED = 365 * 24 * 3600  # seconds: a schedule missed for however long still runs once
@@ -40,6 +44,7 @@ app = procrastinate.App(
 )
 CONCURRENCY = 8
 RESTART_AFTER = 2.0
+VERBS = {**STRIPES, outbox.JOB: mail.send}
 
 
 def _runtime(context: JobContext) -> Runtime:
@@ -50,36 +55,30 @@ def _runtime(context: JobContext) -> Runtime:
 
 @app.task(name=jobs.TASK, queue=jobs.QUEUE, pass_context=True)
 async def sync(context: JobContext, object_type: str, object_id: str, attempt: int) -> None:
-    """Bring what we know of one of Stripe's objects up to date."""
+    """Bring what we know of one of Stripe's objects up to date, or send one mail."""
     rt = _runtime(context)
     try:
         await VERBS[object_type](rt, object_id)
-    except Exception as error:
+    except (Exception, asyncio.CancelledError) as error:  # cancelled: this worker has to stop
         if isinstance(error, InvalidRequestError) and error.code == "resource_missing":
             log.warning("object_is_gone", object_type=object_type)
             return
-        await _again(rt, object_type, object_id, attempt + 1)
+        async with rt.sessions.begin() as session:
+            left = await jobs.again(session, object_type, object_id, attempt=attempt)
+            if not left:
+                await alarms.sound(session, AlarmKind.STUCK, subject=object_id, now=rt.now())
         log.warning("sync_failed", object_type=object_type, attempt=attempt, exc_info=True)
-        if attempt >= jobs.ATTEMPTS:
+        if not left or isinstance(error, asyncio.CancelledError):
             raise
 
 
-async def _again(rt: Runtime, object_type: str, object_id: str, attempt: int) -> None:
-    """Promise another attempt, or call a person after the last one."""
-    async with rt.sessions.begin() as session:
-        if attempt <= jobs.ATTEMPTS:
-            wait = jobs.pause_before(attempt)
-            await jobs.ring(session, object_type, object_id, attempt=attempt, wait=wait)
-        else:
-            await alarms.sound(session, AlarmKind.STUCK, subject=object_id, now=rt.now())
+Verb = Callable[[Runtime], Awaitable[object]]
 
 
-def _every(
-    cron: str, name: str, *, lock: bool = True
-) -> Callable[[Callable[[Runtime], Awaitable[object]]], None]:
+def _every(cron: str, name: str, *, lock: bool = True) -> Callable[[Verb], Verb]:
     """Run a verb on a schedule, one at a time however many workers there are."""
 
-    def register(verb: Callable[[Runtime], Awaitable[object]]) -> None:
+    def register(verb: Verb) -> Verb:
         async def scheduled(context: JobContext, timestamp: int) -> None:  # noqa: ARG001
             await verb(_runtime(context))
 
@@ -91,6 +90,7 @@ def _every(
             pass_context=True,
         )(scheduled)
         app.periodic(cron=cron)(task)
+        return verb
 
     return register
 
@@ -102,9 +102,11 @@ async def _take_up_started(rt: Runtime) -> None:
 
 # Without a lock: one that died with its worker would keep all later ones from giving it back.
 @_every("* * * * *", "give_back_stalled", lock=False)
-async def _give_back_stalled(rt: Runtime) -> None:
+async def give_back_stalled(rt: Runtime) -> None:
+    """Ring anew for what dead workers left, and call a person for what has killed too many."""
     async with rt.sessions.begin() as session:
-        await jobs.give_back_stalled(session)
+        for object_id in await jobs.give_back_stalled(session):
+            await alarms.sound(session, AlarmKind.STUCK, subject=object_id, now=rt.now())
 
 
 @_every("*/5 * * * *", "import_balance")
@@ -131,6 +133,11 @@ async def _check_books(rt: Runtime) -> None:
 async def _tell_of_renewals(rt: Runtime) -> None:
     await payment_methods.tell_of_renewals(rt)
     await payment_methods.tell_of_expiring_cards(rt)
+
+
+@_every("41 * * * *", "take_up_waiting_mails")
+async def _take_up_waiting_mails(rt: Runtime) -> None:
+    await mail.take_up_waiting(rt)
 
 
 @_every("23 3 * * *", "tidy")
@@ -161,17 +168,22 @@ async def opened(rt: Runtime) -> AsyncIterator[procrastinate.App]:
 
 
 async def drain(rt: Runtime, *, concurrency: int = CONCURRENCY) -> None:
-    """Do every job that is due now, and stop."""
+    """Do every job that is due now, and stop. The schedules do not run."""
     async with opened(rt) as connected:
-        await connected.run_worker_async(
-            queues=[jobs.QUEUE],
-            wait=False,
-            concurrency=concurrency,
-            listen_notify=False,
-            install_signal_handlers=False,
-            delete_jobs="successful",
-            additional_context={"rt": rt},
-        )
+        schedules = connected.periodic_registry
+        connected.periodic_registry = PeriodicRegistry()  # type: ignore[no-untyped-call]  # theirs
+        try:
+            await connected.run_worker_async(
+                queues=[jobs.QUEUE],
+                wait=False,
+                concurrency=concurrency,
+                listen_notify=False,
+                install_signal_handlers=False,
+                delete_jobs="successful",
+                additional_context={"rt": rt},
+            )
+        finally:
+            connected.periodic_registry = schedules
 
 
 async def work(rt: Runtime, *, stop: asyncio.Event, concurrency: int = CONCURRENCY) -> None:

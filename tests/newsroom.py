@@ -6,16 +6,23 @@ HTTP, signed webhooks back, jobs by the real engine. Nothing is patched and noth
 clock is turned and the jobs are drained.
 """
 
+import asyncio
+import contextlib
 import re
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
 from typing import Any, cast
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
+from aiosmtpd.smtp import SMTP
+from aiosmtpd.smtp import Envelope as Taken
 from pydantic import SecretStr
 from sqlalchemy import text
 
@@ -47,6 +54,88 @@ class Clock:
         self.at += by
 
 
+@dataclass(frozen=True)
+class Mail:
+    """A mail as its reader's mailbox took it."""
+
+    to: list[str]
+    raw: bytes
+
+    @property
+    def parsed(self) -> EmailMessage:
+        return message_from_bytes(self.raw, policy=policy.default)
+
+    @property
+    def subject(self) -> str:
+        return str(self.parsed["Subject"])
+
+    def part(self, kind: str = "plain") -> str:
+        """The words of one part: `plain` or `html`."""
+        body = self.parsed.get_body((kind,))
+        assert body is not None
+        return str(body.get_content()).replace("\r\n", "\n")
+
+    def link(self, path: str) -> str:
+        """The link of this mail that begins with a path of ours, without our address."""
+        found = re.findall(rf"^{re.escape(BASE)}({re.escape(path)}\S*)$", self.part(), re.MULTILINE)
+        assert len(found) == 1, found
+        return str(found[0])
+
+
+@dataclass
+class PostOffice:
+    """A mail server on this machine that takes whatever it is handed, unless it is told not to."""
+
+    port: int = 0
+    mails: list[Mail] = field(default_factory=list)
+    refuses: dict[str, str] = field(default_factory=dict)  # mailbox -> what it is told
+    answers_lost: int = 0  # how many mails are taken without a word of it
+    tls: ssl.SSLContext | None = None  # of a server that speaks TLS from the first byte
+    options: dict[str, Any] = field(default_factory=dict)  # aiosmtpd's own
+    _server: asyncio.Server | None = None
+
+    @property
+    def url(self) -> str:
+        return f"smtp://127.0.0.1:{self.port}"
+
+    async def open(self) -> None:
+        """Be there, at the same port as before."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: SMTP(self, hostname="post.example", loop=loop, **self.options),
+            "127.0.0.1",
+            self.port,
+            ssl=self.tls,
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def aclose(self) -> None:
+        """Be away: nobody can connect."""
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+            self._server = None
+
+    async def handle_RCPT(  # noqa: N802 - the library's name
+        self, _server: SMTP, _session: object, taken: Taken, address: str, _options: list[str]
+    ) -> str:
+        if address in self.refuses:
+            return self.refuses[address]
+        taken.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(  # noqa: N802 - the library's name
+        self, server: SMTP, _session: object, taken: Taken
+    ) -> str:
+        assert isinstance(taken.content, bytes)
+        self.mails.append(Mail(list(taken.rcpt_tos), taken.content))
+        if self.answers_lost:
+            self.answers_lost -= 1
+            assert isinstance(server.transport, asyncio.WriteTransport)
+            server.transport.abort()
+        return "250 OK"
+
+
 @dataclass
 class Newsroom:
     """All that a test may touch."""
@@ -56,6 +145,7 @@ class Newsroom:
     rt: Runtime
     web: httpx.AsyncClient
     settings: Settings
+    post: PostOffice
     delivered: list[Delivery] = field(default_factory=list)
 
     # readers
@@ -83,9 +173,16 @@ class Newsroom:
         await self.pays(asked.json()["checkout_url"])
         return await self.contribution(asked.json()["id"])
 
-    async def pays(self, checkout_url: str, card: str = "4242424242424242") -> str | None:
+    async def pays(
+        self,
+        checkout_url: str,
+        card: str = "4242424242424242",
+        *,
+        email: str = "reader@example.org",
+        name: str = "A Reader",
+    ) -> str | None:
         """A reader pays on Stripe's page. Gives where the page sends them, if it does."""
-        return (await pay(checkout_url, card=card)).redirect_url
+        return (await pay(checkout_url, card=card, email=email, name=name)).redirect_url
 
     async def thanks(self, contribution_id: str) -> str:
         """What the thank-you page says, as one line of text."""
@@ -132,6 +229,12 @@ class Newsroom:
         await sweeps.overdue(self.rt)
         await worker.drain(self.rt)
         await balance.import_new(self.rt)
+
+    # mail
+
+    def mails(self) -> list[Mail]:
+        """What donors found in their mailboxes, oldest first."""
+        return list(self.post.mails)
 
     # our own records
 
@@ -188,11 +291,14 @@ async def set_up_stripe(settings: Settings) -> Settings:
 async def opened(database: str, **more: object) -> AsyncIterator[Newsroom]:
     clock = Clock()
     sandbox = Sandbox(wall=clock, check_contract=True)
-    async with sandbox.listen() as stripe_url:
+    post = PostOffice()
+    await post.open()
+    more = {"smtp_url": post.url, "mail_from": "Support <post@lindenau.example>", **more}
+    async with contextlib.aclosing(post), sandbox.listen() as stripe_url:
         settings = await set_up_stripe(settings_for(database, stripe_url, **more))
         app = create_app(settings, now=clock)
         async with app.lifespan():
             asgi = cast("Any", app)  # litestar and httpx type the same protocol differently
             transport = httpx.ASGITransport(app=asgi, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url=BASE) as web:
-                yield Newsroom(clock, sandbox, app.state.rt, web, settings)
+                yield Newsroom(clock, sandbox, app.state.rt, web, settings, post)

@@ -10,12 +10,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import aiohttp
 import click
+from aiosmtpd.controller import Controller
+from aiosmtpd.handlers import Mailbox
 from pydantic import SecretStr
 
 from payments import books, migrate, runtime, setup, staff
@@ -40,7 +42,8 @@ def run(*, port: int) -> None:
         with postgres(fsync=False) as url, tempfile.TemporaryDirectory() as folder:
             say("PostgreSQL is running.")
             migrate.upgrade(url)
-            asyncio.run(_show(url, Path(folder), port, begun))
+            with _mail_server(Path(folder) / "inbox") as smtp_url:
+                asyncio.run(_show(url, smtp_url, Path(folder), port, begun))
     except EmbeddedPostgresFailed as error:
         raise click.ClickException(str(error)) from None
     except KeyboardInterrupt:
@@ -48,10 +51,27 @@ def run(*, port: int) -> None:
     say("Everything has ended. Nothing was kept.")
 
 
-async def _show(url: str, folder: Path, port: int, begun: float) -> None:
+@contextmanager
+def _mail_server(inbox: Path) -> Iterator[str]:
+    """A mail server that delivers everything to one folder. Gives its URL."""
+    port = _free_port(0)
+    server = Controller(Mailbox(inbox), hostname="127.0.0.1", port=port)
+    server.start()
+    try:
+        yield f"smtp://127.0.0.1:{port}"
+    finally:
+        server.stop()
+
+
+async def _show(url: str, smtp_url: str, folder: Path, port: int, begun: float) -> None:
     stripe_port = _free_port(port + 1)
     state = folder / "stripe.json"
-    settings = await _a_year_of_history(url, state, _free_port(port), stripe_port)
+    mail = {
+        "smtp_url": smtp_url,
+        "mail_from": "Support <post@lindenau.example>",
+        "demo_inbox": str(folder / "inbox"),
+    }
+    settings = await _a_year_of_history(url, mail, state, _free_port(port), stripe_port)
     sandbox = Sandbox(live=True)
     sandbox.load(state)
     async with sandbox.listen(port=stripe_port):
@@ -64,7 +84,9 @@ async def _show(url: str, folder: Path, port: int, begun: float) -> None:
                 await _until_told()
 
 
-async def _a_year_of_history(url: str, state: Path, port: int, stripe_port: int) -> Settings:
+async def _a_year_of_history(
+    url: str, mail: Mapping[str, str], state: Path, port: int, stripe_port: int
+) -> Settings:
     """Seed through the front door; gives the settings the parts go on with."""
     clock = seed.Clock(seed.now())
     sandbox = Sandbox(wall=clock)
@@ -82,6 +104,7 @@ async def _a_year_of_history(url: str, state: Path, port: int, stripe_port: int)
                 "accounting_zone": "Europe/Berlin",
                 "environment": "demo",
                 "log_level": "error",
+                **mail,
             }
         )
         async with runtime.opened(settings) as rt:
@@ -126,6 +149,8 @@ def as_environment(settings: Settings) -> dict[str, str]:
         ),
         "secret_keys": ",".join(key.get_secret_value() for key in settings.secret_keys),
     }
+    if settings.smtp_url is not None:
+        values["smtp_url"] = settings.smtp_url.get_secret_value()
     for name in Settings.model_fields:
         value = getattr(settings, name)
         if name not in values and isinstance(value, str | int):
@@ -168,6 +193,7 @@ async def _links(settings: Settings, sandbox: Sandbox) -> AsyncIterator[str]:
                 f"  Sample article      {base}/article",
                 f"  Donate              {base}/donate",
                 f"  Finance (one time)  {base}/staff/enter/{token}",
+                f"  Mails sent          {base}/dev/inbox",
                 f"  Stripe's stand-in   {sandbox.url}/",
                 "",
                 "  Card 4242 4242 4242 4242 pays, 4000 0000 0000 0002 is declined,",

@@ -4,30 +4,36 @@ It knows Stripe and knows nothing of us. What it should be is Stripe at API vers
 2026-10-28.endive, as the pinned SDK's own types and Stripe's published behaviour have it.
 
     sandbox        the whole: on a port, its clock turned, its deliveries sent
-    server         the doors: api (programs), hosted_page (donors), control (tests)
-    account        one account's store, clock, agenda and events
+    server         the doors: api (programs), hosted_page, hosted_invoice (donors), control (tests)
+    account        one account's store, clock, agenda, events and billing settings
     catalog        products and prices
-    customers, payment_methods, cards
-    checkout       sessions; paying completes them
-    payment_intents, charges, refunds
-    subscriptions  and their invoices, in periods
+    customers, payment_methods, cards, debits
+    checkout       sessions; paying completes them, typed reads what donors type
+    payment_intents, setup_intents, charges, refunds; debiting and delayed take days
+    subscriptions  subscribing begins them, amending and pausing change them, renewals carry them on
+    invoices       and their lines; collecting gets them paid, invoice_verbs and invoice_items are
+                   what the API does with them
     balance        transactions and payouts, in currencies
-    events         and webhook endpoints; outbox delivers
+    events         and webhook endpoints; outbox delivers, versions renders as of old
+    dashboard      what people do at Stripe with no request of ours
     contract       what the SDK's types say about requests, answers and events
     reader         a donor without JavaScript, for tests and demonstrations
 """
 
+from payments.sandbox.account import Billing
 from payments.sandbox.api import RequestSeen
 from payments.sandbox.outbox import Deliver, Delivery
-from payments.sandbox.reader import PageResult, pay, walk_away
+from payments.sandbox.reader import PageResult, confirm, pay, walk_away
 from payments.sandbox.sandbox import Sandbox, run_forever
 
 __all__ = [
+    "Billing",
     "Deliver",
     "Delivery",
     "PageResult",
     "RequestSeen",
     "Sandbox",
+    "confirm",
     "pay",
     "run_forever",
     "walk_away",

@@ -5,6 +5,7 @@ moment it happens, so later changes never reach it. Events are kept for thirty d
 """
 
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -35,11 +36,30 @@ def when_due(name: str) -> Callable[[Verb], Verb]:
     return register
 
 
+END_STATES: Final = ("canceled", "unpaid", "past_due", "paused")
+
+
+@dataclass
+class Billing:
+    """How subscriptions are collected: what the account's owner sets in the dashboard."""
+
+    retry_days: tuple[int, ...] = (1, 2, 4, 6, 8, 10, 12, 14)  # after the first failure
+    after_retries: str = "canceled"  # one of END_STATES
+    upcoming_days: int = 7  # how long before a renewal it is announced
+    waits_for_webhooks: bool = False  # drafts wait for invoice.created to arrive, 72 h at most
+
+    def __post_init__(self) -> None:
+        self.retry_days = tuple(self.retry_days)  # JSON has no tuples
+        if self.after_retries not in END_STATES:
+            raise ValueError(f"after_retries is one of {', '.join(END_STATES)}")
+
+
 class Account:
     """The state of one Stripe account."""
 
     def __init__(self, clock: Clock, *, seed: int = 0, capture_delay: timedelta) -> None:
         self.clock = clock
+        self.billing = Billing()
         self.store = Store(seed)
         self.agenda = Agenda()  # on billing time
         self.closings = Agenda()  # on the wall
@@ -64,8 +84,8 @@ class Account:
         return self.store.add(row)
 
     def change(self, row: Obj, **fields: Value) -> Obj:
-        """Set fields and return what differing ones held before."""
-        previous = {name: row.get(name) for name, value in fields.items() if row[name] != value}
+        """Set fields and return what was there before, as `previous_attributes` has it."""
+        previous = _differing(row, fields)
         row.update(fields)
         return previous
 
@@ -144,6 +164,7 @@ class Account:
             "closings": self.closings.items,
             "offset": self.clock.offset.total_seconds(),
             "facts": self.facts,
+            "billing": asdict(self.billing),
             "pruned": self._pruned,
         }
 
@@ -153,4 +174,20 @@ class Account:
         self.closings.restore([Item(*item) for item in saved["closings"]])
         self.clock.offset = timedelta(seconds=saved["offset"])
         self.facts = saved["facts"]
+        self.billing = Billing(**saved["billing"])
         self._pruned = saved["pruned"]
+
+
+def _differing(before: Obj, after: Obj) -> Obj:
+    """What was there before: of objects only the parts that differ, of arrays the whole."""
+    previous: Obj = {}
+    for name, value in after.items():
+        old = before.get(name)
+        if old == value:
+            continue
+        if isinstance(old, dict) and isinstance(value, dict):
+            gone = {key: old[key] for key in old.keys() - value.keys()}
+            previous[name] = {**gone, **_differing(old, value)}
+        else:
+            previous[name] = old
+    return previous

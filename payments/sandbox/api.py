@@ -17,20 +17,30 @@ from typing import Final
 import msgspec
 
 from payments.sandbox import (
+    amending,
     balance,
     catalog,
     charges,
     checkout,
+    collecting,
     customers,
+    debiting,
+    delayed,
     events,
+    invoice_items,
+    invoice_verbs,
     invoices,
     listing,
+    pausing,
     paying,
     payment_intents,
     payment_methods,
     payouts,
     refunds,
+    renewals,
     routes,
+    setup_intents,
+    subscribing,
     subscriptions,
 )
 from payments.sandbox import params as read
@@ -40,8 +50,9 @@ from payments.sandbox.wire import Obj, decode_form
 
 # Importing a noun registers its routes and what falls due.
 NOUNS: Final = (
-    balance, catalog, charges, checkout, customers, events, invoices, paying, payment_intents,
-    payment_methods, payouts, refunds, subscriptions,
+    amending, balance, catalog, charges, checkout, collecting, customers, debiting, delayed,
+    events, invoice_items, invoice_verbs, invoices, pausing, paying, payment_intents,
+    payment_methods, payouts, refunds, renewals, setup_intents, subscribing, subscriptions,
 )  # fmt: skip
 KEPT_FOR: Final = 24 * 60 * 60
 REMEMBERED: Final = 20_000

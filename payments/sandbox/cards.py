@@ -22,6 +22,11 @@ class Decline:
     advice: str = "try_again_later"
     blocked: bool = False
 
+    @property
+    def is_hard(self) -> bool:
+        """Whether trying this card again is pointless, so that Stripe does not."""
+        return self.decline_code in _HARD
+
 
 @dataclass(frozen=True)
 class Card:
@@ -35,8 +40,17 @@ class Card:
     decline: Decline | None = None
     later: Decline | None = None
     secure: bool = False
+    after_question: Decline | None = None  # what follows a question that was answered
+    remembers: bool = False  # asked once, and saved, it is not asked again when the donor is away
     bypasses_pending: bool = False
 
+
+# https://docs.stripe.com/billing/revenue-recovery/smart-retries
+_HARD: Final = frozenset({
+    "authentication_required", "highest_risk_level", "incorrect_number", "lost_card",
+    "pickup_card", "revocation_of_all_authorizations", "revocation_of_authorization",
+    "stolen_card", "transaction_not_allowed",
+})  # fmt: skip
 
 GENERIC: Final = Decline("card_declined", "generic_decline", "Your card was declined.")
 _FUNDS = Decline(
@@ -58,6 +72,26 @@ _RADAR = Decline(
     "card_declined", "fraudulent", "Your card was declined.", "do_not_try_again", blocked=True
 )
 
+AUTHENTICATION: Final = Decline(
+    "authentication_required",
+    "authentication_required",
+    "Your card was declined. This transaction requires authentication.",
+    "try_again_later",
+)
+_HONOR = Decline("card_declined", "do_not_honor", "Your card was declined.")
+_FORBIDDEN = Decline(
+    "card_declined", "transaction_not_allowed", "Your card does not support this type of purchase.",
+    "do_not_try_again",
+)  # fmt: skip
+
+DECLINES: Final = {
+    decline.decline_code: decline
+    for decline in (
+        GENERIC, _FUNDS, _LOST, _STOLEN, _EXPIRED, _CVC, _PROCESSING, _RADAR, AUTHENTICATION,
+        _HONOR, _FORBIDDEN,
+    )
+}  # fmt: skip
+
 CARDS: Final = (
     Card("4242424242424242", "Succeeds"),
     Card("5555555555554444", "Succeeds (Mastercard)", brand="mastercard"),
@@ -69,11 +103,13 @@ CARDS: Final = (
     Card("4000000000000069", "Declined: expired card", decline=_EXPIRED),
     Card("4000000000000127", "Declined: incorrect security code", decline=_CVC),
     Card("4000000000000119", "Declined: processing error", decline=_PROCESSING),
-    Card("4000002500003155", "Asks for 3-D Secure, then succeeds", country="FR", secure=True),
+    Card("4000002500003155", "Asks for 3-D Secure, then succeeds", country="FR", secure=True,
+         later=AUTHENTICATION, remembers=True),
     Card("4000002760003184", "Always asks for 3-D Secure", country="DE", secure=True,
-         later=Decline("authentication_required", "authentication_required",
-                       "Your card was declined. This transaction requires authentication.")),
-    Card("4000000000003220", "Asks for 3-D Secure 2", secure=True),
+         later=AUTHENTICATION),
+    Card("4000000000003220", "Asks for 3-D Secure 2", secure=True, later=AUTHENTICATION),
+    Card("4000008260003178", "Asks for 3-D Secure, then insufficient funds", secure=True,
+         later=_FUNDS, after_question=_FUNDS),
     Card("4000000000000341", "First payment succeeds, renewals fail", later=GENERIC),
     Card("4100000000000019", "Blocked by Radar as fraudulent", decline=_RADAR),
     Card("4000000000000077", "Succeeds, funds available at once", bypasses_pending=True),

@@ -1,4 +1,4 @@
-"""Charges: attempts to take money with a card, each once, successful or not.
+"""Charges: attempts to take money, each once, successful or not.
 
 The bank answers at once; the money follows. A charge succeeds with no balance transaction; its
 capture, a moment later, brings the transaction, the fee and `charge.updated`.
@@ -6,7 +6,7 @@ capture, a moment later, brings the transaction, the fee and `charge.updated`.
 
 from typing import Final
 
-from payments.sandbox import balance, cards, currencies, listing, payment_methods
+from payments.sandbox import balance, cards, currencies, debits, listing, payment_methods
 from payments.sandbox import params as read
 from payments.sandbox.account import Account, when_due
 from payments.sandbox.cards import Decline
@@ -46,8 +46,23 @@ def update(call: Call) -> Obj:
 def attempt(account: Account, intent: Obj, method: Obj, decline: Decline | None) -> Obj:
     """Charge a card for a payment intent; the bank's answer is already known."""
     paid = decline is None
+    charge = make(account, intent, method, decline, status="succeeded" if paid else "failed")
+    account.emit("charge.succeeded" if paid else "charge.failed", charge)
+    if paid and payment_methods.card_of(account, method).bypasses_pending:
+        capture(account, charge["id"])
+    elif paid:
+        account.later(account.capture_delay, "capture", charge["id"])
+    return charge
+
+
+def make(
+    account: Account, intent: Obj, method: Obj, decline: Decline | None, *, status: str
+) -> Obj:
+    """A charge, not yet told of: `ch_` when it is to a card, `py_` when it is not."""
+    paid, is_card = status == "succeeded", method["type"] == "card"
+    details = _card_details(intent, method) if is_card else debits.details(account, method)
     charge = account.make(
-        "ch",
+        "ch" if is_card else "py",
         "charge",
         {
             "amount": intent["amount"],
@@ -74,7 +89,7 @@ def attempt(account: Account, intent: Obj, method: Obj, decline: Decline | None)
             "paid": paid,
             "payment_intent": intent["id"],
             "payment_method": method["id"],
-            "payment_method_details": {"card": _card_details(intent, method), "type": "card"},
+            "payment_method_details": {method["type"]: details, "type": method["type"]},
             "radar_options": {},
             "receipt_email": intent["receipt_email"],
             "receipt_number": None,
@@ -86,7 +101,7 @@ def attempt(account: Account, intent: Obj, method: Obj, decline: Decline | None)
             "source_transfer": None,
             "statement_descriptor": None,
             "statement_descriptor_suffix": intent["statement_descriptor_suffix"],
-            "status": "succeeded" if paid else "failed",
+            "status": status,
             "transfer_data": None,
             "transfer_group": None,
         },
@@ -96,11 +111,6 @@ def attempt(account: Account, intent: Obj, method: Obj, decline: Decline | None)
         account.store.link("charge", "customer", intent["customer"], charge["id"])
     if paid:
         charge["receipt_url"] = f"{account.base_url}/receipts/{charge['id']}"
-    account.emit("charge.succeeded" if paid else "charge.failed", charge)
-    if paid and payment_methods.card_of(account, method).bypasses_pending:
-        capture(account, charge["id"])
-    elif paid:
-        account.later(account.capture_delay, "capture", charge["id"])
     return charge
 
 
@@ -137,7 +147,7 @@ def error(account: Account, charge: Obj, decline: Decline) -> Obj:
     """What Stripe says of a charge that failed."""
     method = account.store.objects[charge["payment_method"]]
     return {
-        "type": "card_error",
+        "type": "card_error" if method["type"] == "card" else "invalid_request_error",
         **cards.error_of(decline, charge["id"]),
         "payment_method": dict(method),
     }

@@ -1,4 +1,4 @@
-"""Checkout Sessions: a page, open for a while, on which one donor pays once or subscribes.
+"""Checkout Sessions: a page, open for a while, where one donor pays, subscribes or saves a card.
 
 A session is open, complete or expired, and lives on the wall clock: people are waiting. What it
 will make when it is paid, the intent's and the subscription's own fields, is kept as private facts
@@ -7,9 +7,18 @@ until then. The session's metadata stays on the session.
 
 from typing import Final
 
-from payments.sandbox import catalog, currencies, customers, listing, payment_intents
+from payments.sandbox import (
+    catalog,
+    checkout_blank,
+    currencies,
+    customers,
+    debits,
+    listing,
+    payment_intents,
+    setup_intents,
+)
 from payments.sandbox import params as read
-from payments.sandbox.account import MERCHANT, Account, when_due
+from payments.sandbox.account import Account, when_due
 from payments.sandbox.errors import invalid, missing, not_found
 from payments.sandbox.payment_intents import no_longer_supported
 from payments.sandbox.routes import Call, resource, route
@@ -24,6 +33,7 @@ resource(
     "/v1/checkout/sessions",
     {
         "customer": listing.same("customer"),
+        "setup_intent": listing.same("setup_intent"),
         "payment_intent": listing.same("payment_intent"),
         "status": listing.same("status"),
         "subscription": listing.same("subscription"),
@@ -36,24 +46,32 @@ resource(
 
 @route("POST", "/v1/checkout/sessions")
 def create(call: Call) -> Obj:
-    account, params = call.account, call.params
     _check_mode(call)
+    return begin(call.account, call.params)
+
+
+def begin(account: Account, params: Obj, *, recovered_from: str | None = None) -> Obj:
+    """Open a page; the same parameters open another when it has expired."""
     customer = customers.named(account, params)
     if customer and "customer_email" in params:
         raise invalid("You may only specify one of these parameters: customer, customer_email.")
     items = [_line(account, given, index) for index, given in enumerate(_lines(params))]
-    _check_lines(items, params["mode"])
+    if items:
+        _check_lines(items, params["mode"])
     now = account.clock.wall_stamp()
     expires_at = _expiry(params, now)
-    session = account.make("cs_test", KIND, _blank(params), id_length=58)
-    total = sum(item["amount_total"] for item in items)
+    session = account.make("cs_test", KIND, checkout_blank.blank(params), id_length=58)
+    total = sum(item["amount_total"] for item in items) if items else None
+    currency = items[0]["currency"] if items else read.text(params, "currency")
     session |= {
         "amount_subtotal": total,
         "amount_total": total,
         "created": now,
-        "currency": items[0]["currency"],
+        "currency": currency,
         "customer": customer["id"] if customer else None,
         "expires_at": expires_at,
+        "payment_method_types": _kinds(session, currency),
+        "recovered_from": recovered_from,
         "url": url_of(account, session),
     }
     for item in items:
@@ -61,9 +79,24 @@ def create(call: Call) -> Obj:
         account.store.link("item", "session", session["id"], item["id"])
     if customer:
         account.store.link(KIND, "customer", customer["id"], session["id"])
-    account.store.private(session["id"]).update(_makes(params))
+    account.store.private(session["id"]).update(_makes(params), params=params)
+    if session["mode"] == "setup":
+        _prepare_setup(account, session)
     account.closings.add(expires_at, "expire_session", session["id"])
     return session
+
+
+def recover(account: Account, session_id: str) -> Obj | None:
+    """The page a recovery link leads to: the expired one again; None when it leads nowhere."""
+    old = account.store.find(KIND, session_id)
+    recovery = ((old and old["after_expiration"]) or {}).get("recovery") or {}
+    if old is None or recovery.get("url") is None:
+        return None
+    if recovery["expires_at"] <= account.clock.wall_stamp():
+        return None
+    params = account.store.private(session_id)["params"]
+    again = {name: value for name, value in params.items() if name != "expires_at"}
+    return begin(account, again, recovered_from=session_id)
 
 
 @route("POST", "/v1/checkout/sessions/{}")
@@ -99,7 +132,7 @@ def expire(account: Account, session_id: str) -> None:
     session["status"] = "expired"
     session["url"] = None
     recovery = (session["after_expiration"] or {}).get("recovery")
-    if recovery:
+    if recovery and recovery["enabled"]:
         month = session["expires_at"] + 30 * 86400
         url = f"{account.base_url}/r/{session_id}"
         session["after_expiration"] = {"recovery": {**recovery, "expires_at": month, "url": url}}
@@ -107,6 +140,33 @@ def expire(account: Account, session_id: str) -> None:
     intent = account.store.objects.get(account.store.private(session_id).get("paid_by", ""))
     if intent is not None:
         payment_intents.cancel(account, intent, "automatic")
+    if session["setup_intent"]:
+        setup_intents.cancel(account, account.store.objects[session["setup_intent"]], "abandoned")
+
+
+def finish(account: Account, session: Obj, customer: Obj | None, payment_status: str) -> None:
+    """The page has done what it was for; what was owed may still be under way."""
+    payer = account.store.private(session["id"])["payer"]
+    account.change(
+        session,
+        customer=customer["id"] if customer else None,
+        customer_details={
+            "address": dict(read.NOWHERE),
+            "business_name": None,
+            "email": payer["email"],
+            "individual_name": None,
+            "name": payer["name"],
+            "phone": None,
+            "tax_exempt": "none",
+            "tax_ids": [],
+        },
+        payment_status=payment_status,
+        status="complete",
+        url=None,
+    )
+    if customer:
+        account.store.link(KIND, "customer", customer["id"], session["id"])
+    account.emit("checkout.session.completed", session)
 
 
 def items_of(account: Account, session: Obj) -> list[Obj]:
@@ -125,8 +185,8 @@ def _check_mode(call: Call) -> None:
     mode = read.one_of(params, "mode", ("payment", "setup", "subscription"), None)
     if mode is None:
         raise missing("mode")
-    if mode == "setup":
-        raise invalid("The sandbox does not do mode=setup yet.", "mode", "sandbox_unsupported")
+    if mode == "setup" and not params.keys() & {"currency", "allowed_payment_method_types"}:
+        raise missing("currency")
     if call.pinned and "payment_method_types" in params:
         raise no_longer_supported()
     if call.pinned and params.get("ui_mode", "hosted_page") != "hosted_page":
@@ -134,11 +194,7 @@ def _check_mode(call: Call) -> None:
     if not read.text(params, "success_url"):
         raise missing("success_url")
     _refuse_unsupported(params)
-    foreign = {
-        "payment": ("subscription_data",),
-        "subscription": ("payment_intent_data", "customer_creation", "invoice_creation"),
-    }
-    for name in foreign[mode]:
+    for name in _FOREIGN[mode]:
         if name in params:
             raise invalid(f"You can not pass `{name}` in `{mode}` mode.", name)
     if len(read.text(params, "client_reference_id") or "") > 200:
@@ -154,7 +210,7 @@ def _refuse_unsupported(params: Obj) -> None:
 
 def _lines(params: Obj) -> list[Value]:
     lines = read.rows(params, "line_items")
-    if not lines:
+    if not lines and params["mode"] != "setup":
         raise missing("line_items")
     return lines
 
@@ -224,10 +280,27 @@ def _expiry(params: Obj, now: int) -> int:
     return expires_at
 
 
+def _kinds(session: Obj, currency: str | None) -> list[str]:
+    """How this page can be paid: by card, and in euros by debit, unless the shop says otherwise."""
+    kinds = ["card", "sepa_debit"] if currency == debits.CURRENCY else ["card"]
+    allowed = session["allowed_payment_method_types"]
+    return [kind for kind in kinds if allowed is None or kind in allowed] or ["card"]
+
+
+def _prepare_setup(account: Account, session: Obj) -> None:
+    wanted = account.store.private(session["id"])["setup"]
+    fields = {**wanted, "customer": session["customer"]}
+    intent = setup_intents.make(account, {**fields, "payment_method_types": ["card"]})
+    session["setup_intent"] = intent["id"]
+    account.store.private(intent["id"])["session"] = session["id"]
+
+
 def _makes(params: Obj) -> Obj:
     """What the session will make once it is paid."""
     intent = read.table(params, "payment_intent_data")
     subscription = read.table(params, "subscription_data")
+    setup = read.table(params, "setup_intent_data")
+    read.refuse(setup, "on_behalf_of")
     read.refuse(subscription, "trial_end", "trial_period_days", "billing_cycle_anchor")
     read.refuse(intent, "transfer_data", "application_fee_amount", "on_behalf_of")
     shown = ("description", "receipt_email", "setup_future_usage", "statement_descriptor_suffix")
@@ -240,101 +313,22 @@ def _makes(params: Obj) -> Obj:
             "description": read.text(subscription, "description"),
             "metadata": read.metadata(subscription),
         },
+        "setup": {
+            "description": read.text(setup, "description"),
+            "metadata": read.metadata(setup),
+        },
     }
 
 
-def _after_expiration(params: Obj) -> Obj | None:
-    recovery = read.table(read.table(params, "after_expiration"), "recovery")
-    if not recovery:
-        return None
-    return {
-        "recovery": {
-            "allow_promotion_codes": read.flag(recovery, "allow_promotion_codes"),
-            "enabled": read.flag(recovery, "enabled"),
-            "expires_at": None,
-            "url": None,
-        }
-    }
-
-
-def _custom_text(params: Obj) -> Obj:
-    given = read.table(params, "custom_text")
-    places = ("after_submit", "shipping_address", "submit", "terms_of_service_acceptance")
-    return {place: read.table(given, place) or None for place in places}
-
-
-def _blank(params: Obj) -> Obj:
-    mode = params["mode"]
-    creation = read.text(params, "customer_creation")
-    return {
-        **dict.fromkeys(_ABSENT),
-        "adaptive_pricing": {"enabled": False},
-        "after_expiration": _after_expiration(params),
-        "allowed_payment_method_types": read.rows(params, "allowed_payment_method_types") or None,
-        "automatic_tax": {"enabled": False, "liability": None, "provider": None, "status": None},
-        "branding_settings": _branding(params),
-        "cancel_url": read.text(params, "cancel_url"),
-        "client_reference_id": read.text(params, "client_reference_id"),
-        "custom_fields": [],
-        "custom_text": _custom_text(params),
-        "customer_creation": (creation or "if_required") if mode == "payment" else None,
-        "customer_email": read.text(params, "customer_email"),
-        "integration_identifier": read.text(params, "integration_identifier"),
-        "invoice_creation": _NO_INVOICE if mode == "payment" else None,
-        "locale": read.text(params, "locale"),
-        "metadata": read.metadata(params),
-        "mode": mode,
-        "origin_context": read.text(params, "origin_context"),
-        "payment_method_collection": "if_required" if mode == "payment" else "always",
-        "payment_method_options": {"card": {"request_three_d_secure": "automatic"}},
-        "payment_method_types": ["card"],
-        "payment_status": "unpaid",
-        "phone_number_collection": {"enabled": False},
-        "shipping_options": [],
-        "status": "open",
-        "submit_type": read.text(params, "submit_type"),
-        "success_url": read.text(params, "success_url"),
-        "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
-        "ui_mode": "hosted_page",
-        "wallet_options": read.table(params, "wallet_options") or None,
-    }
-
-
-def _branding(params: Obj) -> Obj:
-    plain = {
-        "background_color": "#ffffff",
-        "border_style": "rounded",
-        "button_color": "#0074d4",
-        "display_name": MERCHANT,
-        "font_family": "default",
-        "icon": None,
-        "logo": None,
-    }
-    return {**plain, **read.table(params, "branding_settings")}
-
-
-_NO_INVOICE: Final[Obj] = {
-    "enabled": False,
-    "invoice_data": {
-        "account_tax_ids": None,
-        "custom_fields": None,
-        "description": None,
-        "footer": None,
-        "issuer": None,
-        "metadata": {},
-        "rendering_options": None,
-    },
-}
+_FOREIGN: Final = {
+    "payment": ("subscription_data", "setup_intent_data"),
+    "setup": ("line_items", "payment_intent_data", "subscription_data", "invoice_creation"),
+    "subscription": (
+        "payment_intent_data", "customer_creation", "invoice_creation", "setup_intent_data",
+    ),
+}  # fmt: skip
 _NOT_YET: Final = (
     "billing_address_collection", "consent_collection", "custom_fields", "discounts",
     "name_collection", "optional_items", "phone_number_collection", "shipping_address_collection",
     "shipping_options", "tax_id_collection",
 )  # fmt: skip
-_ABSENT: Final = (
-    "allow_promotion_codes", "billing_address_collection", "client_secret",
-    "collected_information", "consent", "consent_collection", "currency_conversion", "customer",
-    "customer_account", "customer_details", "discounts", "invoice",
-    "managed_payments", "payment_intent", "payment_link",
-    "payment_method_configuration_details", "permissions", "recovered_from",
-    "saved_payment_method_options", "setup_intent", "shipping_address_collection",
-    "shipping_cost", "subscription", "url", )  # fmt: skip

@@ -9,12 +9,18 @@ from datetime import UTC, datetime, timedelta
 from aiohttp import web
 
 from payments.sandbox import outbox
+from payments.sandbox.errors import Refusal
 from payments.sandbox.hosted_page import in_words, template
 from payments.sandbox.routes import template_of
 from payments.sandbox.sandbox import Sandbox
 from payments.sandbox.wire import Obj
 
 SHOWN = 30
+# What others do, and what befalls deliveries: methods of the sandbox, called by their names.
+DOABLE = frozenset({
+    "dashboard", "delay_captures", "fail_card", "heal_card", "portal_sets_default", "redeliver",
+    "render_at", "revoke_mandate", "roll_secret", "set_billing", "tell", "update_card_by_network",
+})  # fmt: skip
 
 
 def add_routes(app: web.Application, sandbox: Sandbox) -> None:
@@ -33,6 +39,7 @@ def add_routes(app: web.Application, sandbox: Sandbox) -> None:
     app.router.add_post("/_control/deliveries/redeliver", control.redeliver)
     app.router.add_get("/_control/requests", control.requests)
     app.router.add_post("/_control/save", control.save)
+    app.router.add_post("/_control/do/{verb}", control.do)
 
 
 class Control:
@@ -111,6 +118,17 @@ class Control:
         wanted = await http.json()
         self.sandbox.save(wanted["path"])
         return web.json_response({"saved": wanted["path"]})
+
+    async def do(self, http: web.Request) -> web.Response:
+        """`/_control/do/fail_card` with `{"payment_method_id": "pm_…", "code": "lost_card"}`."""
+        verb = http.match_info["verb"]
+        if verb not in DOABLE:
+            return web.json_response({"error": f"one of {', '.join(sorted(DOABLE))}"}, status=404)
+        try:
+            done = getattr(self.sandbox, verb)(**await http.json())
+        except (KeyError, TypeError, ValueError, Refusal) as error:
+            return web.json_response({"error": str(error)}, status=400)
+        return web.json_response({"done": done})
 
     # -- the index ----------------------------------------------------------------------------
 

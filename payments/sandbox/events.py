@@ -73,7 +73,7 @@ def create_endpoint(call: Call) -> Obj:
             "url": url,
         },
     )
-    secret = "whsec_" + account.store.mint("x", 32)[2:]
+    secret = outbox.new_secret(account)
     account.store.private(endpoint["id"])["secret"] = secret
     return {**endpoint, "secret": secret}
 

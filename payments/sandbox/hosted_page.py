@@ -1,29 +1,21 @@
 """The hosted page: what the donor sees and sends at a session's address.
 
 Plain HTML that works without JavaScript and asks nothing of any other host. It says plainly that
-no money moves, and takes Stripe's test cards only, so that nobody's real card is ever typed to any
-effect. The card is never shown again; what else was typed is.
+no money moves. The card is never shown again; what else was typed is.
 """
 
-import re
 from dataclasses import dataclass, field
-from datetime import UTC
 from decimal import Decimal
 from pathlib import Path
-from typing import Final
 from urllib.parse import urlsplit
 
 import jinja2
 from babel import Locale, UnknownLocaleError
 from babel.numbers import format_currency
 
-from payments.sandbox import cards, checkout, currencies, paying
+from payments.sandbox import cards, checkout, currencies, debits, paying, typed
 from payments.sandbox.account import Account
-from payments.sandbox.cards import Card, Decline
-from payments.sandbox.paying import Payer
 from payments.sandbox.wire import Obj
-
-FIELDS: Final = ("email", "card", "expiry", "cvc", "name")
 
 _PAGES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -32,11 +24,6 @@ _PAGES = jinja2.Environment(
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
 )
-_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
-_FIELD_OF: Final = {
-    "expired_card": "expiry",
-    "incorrect_cvc": "cvc",
-}
 
 
 @dataclass(frozen=True)
@@ -49,16 +36,6 @@ class Page:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Typed:
-    """What the form held, as far as it can be used."""
-
-    payer: Payer
-    card: Card | None
-    month: int = 0
-    year: int = 0
-
-
 def template(name: str) -> jinja2.Template:
     """One of the sandbox's pages."""
     return _PAGES.get_template(name)
@@ -68,7 +45,7 @@ def show(account: Account, session_id: str) -> Page:
     """The page of a session, whatever has become of it."""
     session = _session(account, session_id)
     if session is None:
-        return _plain("Page not found", "There is no such Checkout page.", 404)
+        return plain("Page not found", "There is no such Checkout page.", 404)
     closed = _closed(account, session)
     if closed is not None:
         return closed
@@ -82,15 +59,14 @@ def submit(account: Account, session_id: str, form: dict[str, str]) -> Page:
     session = _session(account, session_id)
     if session is None or session["status"] != "open":
         return show(account, session_id)
-    errors: dict[str, str] = {}
-    typed = _read(account, session, form, errors)
-    if errors or typed.card is None:
-        return _form(account, session, form, errors, 422)
-    method = paying.card_method(account, typed.card, typed.payer)
-    method["card"] |= {"exp_month": typed.month, "exp_year": typed.year}
-    decline = paying.pay(account, session, method, typed.payer)
+    debit = "sepa_debit" in session["payment_method_types"]
+    read = typed.read(account, form, _known_email(account, session), debit=debit)
+    if isinstance(read, dict):
+        return _form(account, session, form, read, 422)
+    method = read.as_method(account)
+    decline = paying.pay(account, session, method, read.payer)
     if decline is not None:
-        return _declined(account, session, form, decline)
+        return _form(account, session, form, typed.at_its_field(decline), 402)
     if paying.is_authenticating(account, session):
         return Page(303, location=_question_url(session))
     return Page(303, location=success_url(session))
@@ -101,8 +77,17 @@ def question(account: Account, session_id: str) -> Page:
     session = _session(account, session_id)
     if session is None or not paying.is_authenticating(account, session):
         return show(account, session_id)
-    html = template("authenticate.html").render(amount=_amount(session, session))
-    return Page(200, html, headers=_policy(session))
+    what = (
+        "that this card may be saved"
+        if session["mode"] == "setup"
+        else (f"the payment of {_amount(session)}")
+    )
+    return ask(what, policy(session["success_url"]))
+
+
+def ask(what: str, headers: dict[str, str]) -> Page:
+    """The page on which the bank asks."""
+    return Page(200, template("authenticate.html").render(what=what), headers=headers)
 
 
 def answer(account: Account, session_id: str, form: dict[str, str]) -> Page:
@@ -113,8 +98,16 @@ def answer(account: Account, session_id: str, form: dict[str, str]) -> Page:
     passed = form.get("answer") == "complete"
     decline = paying.authenticate(account, session, passed=passed)
     if decline is not None:
-        return _declined(account, session, {}, decline)
+        return _form(account, session, {}, typed.at_its_field(decline), 402)
     return Page(303, location=success_url(session))
+
+
+def recover(account: Account, session_id: str) -> Page:
+    """Where a recovery link leads: to a page like the one that expired."""
+    session = checkout.recover(account, session_id)
+    if session is None:
+        return plain("This link leads nowhere", "There is no page to recover here.", 404)
+    return Page(303, location=str(session["url"]))
 
 
 def success_url(session: Obj) -> str:
@@ -130,13 +123,16 @@ def _session(account: Account, session_id: str) -> Obj | None:
 
 
 def _closed(account: Account, session: Obj) -> Page | None:
+    if session["status"] == "complete" and session["mode"] == "setup":
+        text = "Your card has been saved. Nothing was charged."
+        return plain("This is done", text, 200, success_url(session))
     if session["status"] == "complete":
         amount = in_words(account, session)
         text = f"Your payment of {amount} has been made. There is nothing more to pay here."
-        return _plain("This payment is complete", text, 200, success_url(session))
+        return plain("This payment is complete", text, 200, success_url(session))
     if session["status"] == "expired":
         text = "This Checkout page has expired. Nothing was charged."
-        return _plain("This page has expired", text, 410, session["cancel_url"])
+        return plain("This page has expired", text, 410, session["cancel_url"])
     return None
 
 
@@ -147,76 +143,48 @@ def _form(
     errors: dict[str, str],
     status: int,
 ) -> Page:
-    customer = account.store.find("customer", session["customer"])
-    locked = session["customer_email"] or (customer and customer["email"])
-    typed = {"email": locked or form.get("email", ""), "name": form.get("name", "")}
+    locked = _known_email(account, session)
     custom = session["custom_text"]
     html = template("pay.html").render(
-        session=session,
         merchant=session["branding_settings"]["display_name"],
         items=checkout.items_of(account, session),
+        action=f"/c/pay/{session['id']}",
         amount=in_words(account, session),
+        back=session["cancel_url"],
         button=_button(account, session),
+        debit="sepa_debit" in session["payment_method_types"],
         note=(custom["submit"] or {}).get("message"),
-        typed=typed,
-        locked=bool(locked),
-        errors={name: errors[name] for name in FIELDS if name in errors},
-        cards=cards.CARDS,
-        year=account.clock.now().year + 8,
+        **form_parts(account, form, errors, locked),
     )
-    return Page(status, html, headers=_policy(session))
+    return Page(status, html, headers=policy(session["success_url"]))
 
 
-def _read(account: Account, session: Obj, form: dict[str, str], errors: dict[str, str]) -> Typed:
+def form_parts(
+    account: Account, form: dict[str, str], errors: dict[str, str], locked: str | None
+) -> Obj:
+    """What every page with a card form shows of it."""
+    return {
+        "typed": {"email": locked or form.get("email", ""), "name": form.get("name", "")},
+        "locked": bool(locked),
+        "errors": {name: errors[name] for name in typed.FIELDS if name in errors},
+        "cards": cards.CARDS,
+        "debits": debits.DEBITS,
+        "year": account.clock.now().year + 8,
+    }
+
+
+def _known_email(account: Account, session: Obj) -> str | None:
     customer = account.store.find("customer", session["customer"])
-    email = session["customer_email"] or (customer and customer["email"]) or form.get("email", "")
-    email = email.strip()
-    if not _EMAIL.fullmatch(email):
-        errors["email"] = "Enter an e-mail address, such as name@example.com."
-    card = _card(form.get("card", ""), errors)
-    month, year = _expiry(account, form.get("expiry", ""), errors)
-    if not re.fullmatch(r"\d{3,4}", form.get("cvc", "").strip()):
-        errors["cvc"] = "Enter the security code: the three or four digits on your card."
-    name = form.get("name", "").strip()
-    if not name:
-        errors["name"] = "Enter the name on your card."
-    return Typed(Payer(email, name), card, month, year)
-
-
-def _card(typed: str, errors: dict[str, str]) -> Card | None:
-    number = re.sub(r"[\s-]", "", typed)
-    card = cards.BY_NUMBER.get(number)
-    if not number:
-        errors["card"] = "Enter your card number."
-    elif not number.isdigit() or not cards.passes_luhn(number):
-        errors["card"] = "Your card number is not valid. Check the digits."
-    elif card is None:
-        errors["card"] = "This stand-in takes Stripe's test cards only. See the list below."
-    return card
-
-
-def _expiry(account: Account, typed: str, errors: dict[str, str]) -> tuple[int, int]:
-    found = re.fullmatch(r"\s*(\d{1,2})\s*/?\s*(\d{2}|\d{4})\s*", typed)
-    month, year = (int(found[1]), int(found[2]) % 100 + 2000) if found else (0, 0)
-    if not 1 <= month <= 12:
-        errors["expiry"] = "Enter the expiry date as month and year, such as 08/34."
-        return 0, 0
-    today = account.clock.now().astimezone(UTC)
-    if (year, month) < (today.year, today.month):
-        errors["expiry"] = "Your card's expiry date is in the past."
-    return month, year
-
-
-def _declined(account: Account, session: Obj, form: dict[str, str], decline: Decline) -> Page:
-    where = _FIELD_OF.get(decline.code, "card")
-    message = f"{decline.message} Nothing was charged."
-    return _form(account, session, form, {where: message}, 402)
+    email = session["customer_email"] or (customer and customer["email"])
+    return str(email) if email else None
 
 
 def in_words(account: Account, session: Obj) -> str:
-    """The amount and how often: `$5.00`, `$5.00 a month`."""
+    """The amount and how often: `$5.00`, `$5.00 a month`; for a card to save, that."""
+    if session["mode"] == "setup":
+        return "Save your card"
     recurring = checkout.items_of(account, session)[0]["price"]["recurring"]
-    amount = _amount(session, session)
+    amount = _amount(session)
     if recurring is None:
         return amount
     interval, count = recurring["interval"], recurring["interval_count"]
@@ -225,13 +193,19 @@ def in_words(account: Account, session: Obj) -> str:
 
 def _button(account: Account, session: Obj) -> str:
     words = in_words(account, session)
+    if session["mode"] == "setup":
+        return words
     return f"Subscribe: {words}" if session["mode"] == "subscription" else f"Pay {words}"
 
 
-def _amount(priced: Obj, session: Obj) -> str:
-    currency = priced["currency"]
-    amount = Decimal(priced["amount_total"]).scaleb(-currencies.exponent(currency))
-    return str(format_currency(amount, currency.upper(), locale=_locale(session["locale"])))
+def _amount(session: Obj) -> str:
+    return money(session["amount_total"], session["currency"], session["locale"])
+
+
+def money(amount: int, currency: str, locale: str | None = None) -> str:
+    """An amount in the donor's language."""
+    whole = Decimal(amount).scaleb(-currencies.exponent(currency))
+    return str(format_currency(whole, currency.upper(), locale=_locale(locale)))
 
 
 def _locale(name: str | None) -> Locale:
@@ -245,19 +219,19 @@ def _question_url(session: Obj) -> str:
     return f"/c/authenticate/{session['id']}"
 
 
-def _plain(title: str, text: str, status: int, link: str | None = None) -> Page:
+def plain(title: str, text: str, status: int, link: str | None = None) -> Page:
     html = template("plain.html").render(title=title, text=text, link=link)
-    return Page(status, html, headers=_policy(None))
+    return Page(status, html, headers=policy(None))
 
 
-def _policy(session: Obj | None) -> dict[str, str]:
+def policy(shop_url: str | None) -> dict[str, str]:
     """Nothing from elsewhere; the form may lead on to the shop, which browsers check too."""
     shop = ""
-    if session is not None:
-        parts = urlsplit(session["success_url"])
+    if shop_url is not None:
+        parts = urlsplit(shop_url)
         shop = f" {parts.scheme}://{parts.netloc}"
-    policy = (
+    allowed = (
         "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
         f"form-action 'self'{shop}"
     )
-    return {"Content-Security-Policy": policy}
+    return {"Content-Security-Policy": allowed}

@@ -1,17 +1,16 @@
-"""Invoices: what a subscription asks for each period, and the payments made towards it.
+"""Invoices: what is asked for, and the payments made towards it.
 
-An invoice is a draft for an hour, then final: it gets a number and a payment intent, joined by an
-invoice payment. Paid, or tried again some days later, or left open.
+A draft, then open: with a number, a page of its own and a payment intent, joined to it by an
+invoice payment. In the end it is paid, void, or written off as uncollectible.
 """
 
 from datetime import timedelta
 from typing import Final
 
-from payments.sandbox import listing, payment_intents, payment_methods
+from payments.sandbox import invoice_lines, listing, payment_intents
 from payments.sandbox import params as read
-from payments.sandbox.account import MERCHANT, Account
+from payments.sandbox.account import Account
 from payments.sandbox.cards import Decline
-from payments.sandbox.errors import invalid
 from payments.sandbox.payment_intents import Attempt, Presence
 from payments.sandbox.routes import Call, resource, retrieved, route
 from payments.sandbox.wire import Obj, Value
@@ -26,13 +25,14 @@ _PAYMENT_FILTERS: Final = {
 
 
 def _of_subscription(row: Obj, wanted: Value) -> bool:
-    return bool(subscription_of(row) == wanted)
+    return bool(subscription_id(row) == wanted)
 
 
 resource(
     "invoice",
     "/v1/invoices",
     {
+        "collection_method": listing.same("collection_method"),
         "customer": listing.same("customer"),
         "status": listing.same("status"),
         "subscription": _of_subscription,
@@ -59,22 +59,37 @@ def list_payments(call: Call) -> Obj:
     return listing.page(store, "invoice_payment", call.path, params, _PAYMENT_FILTERS)
 
 
-def subscription_of(invoice: Obj) -> str:
+def subscription_id(invoice: Obj) -> str | None:
+    """The id of the subscription an invoice is for; one made by hand is for none."""
+    parent = invoice["parent"]
+    return str(parent["subscription_details"]["subscription"]) if parent else None
+
+
+def subscription_of(account: Account, invoice: Obj) -> Obj | None:
     """The subscription an invoice is for."""
-    return str(invoice["parent"]["subscription_details"]["subscription"])
+    return account.store.find("subscription", subscription_id(invoice))
 
 
-def draft(account: Account, subscription: Obj, reason: str) -> Obj:
-    """The invoice for a subscription's present period, told of."""
+def make(account: Account, customer: Obj, amount: int, currency: str, reason: str) -> Obj:
+    """A draft, not yet told of."""
+    fields = invoice_lines.blank(customer, amount, currency)
+    invoice = account.make("in", "invoice", fields)
+    now = account.clock.stamp()
+    invoice |= {"billing_reason": reason, "parent": None, "period_end": now, "period_start": now}
+    account.store.link("invoice", "customer", customer["id"], invoice["id"])
+    return invoice
+
+
+def for_subscription(account: Account, subscription: Obj, reason: str) -> Obj:
+    """A draft for a subscription's present period, not yet told of; a trial costs nothing."""
     item = subscription["items"]["data"][0]
     customer = account.store.objects[subscription["customer"]]
     amount = item["price"]["unit_amount"] * (item["quantity"] or 1)
-    now = account.clock.stamp()
-    invoice = account.make("in", "invoice", _blank(customer, amount, subscription["currency"]))
+    if subscription["status"] == "trialing":
+        amount = 0
+    invoice = make(account, customer, amount, subscription["currency"], reason)
     invoice |= {
-        "automatically_finalizes_at": now + int(DRAFT_FOR.total_seconds()),
-        "billing_reason": reason,
-        "lines": _lines(account, invoice, subscription, amount),
+        "lines": invoice_lines.for_period(account, invoice, subscription),
         "parent": {
             "quote_details": None,
             "subscription_details": {
@@ -86,11 +101,19 @@ def draft(account: Account, subscription: Obj, reason: str) -> Obj:
         # An invoice looks back: these are the period that just ended; lines hold the new one.
         "period_end": item["current_period_start"],
         "period_start": _period_before(account, subscription),
-        "webhooks_delivered_at": now,
     }
     account.store.link("invoice", "subscription", subscription["id"], invoice["id"])
-    account.store.link("invoice", "customer", customer["id"], invoice["id"])
-    account.emit("invoice.created", invoice)
+    return invoice
+
+
+def draft(account: Account, subscription: Obj, reason: str) -> Obj:
+    """The invoice for a subscription's present period, told of."""
+    invoice = for_subscription(account, subscription, reason)
+    now = account.clock.stamp()
+    invoice["automatically_finalizes_at"] = now + int(DRAFT_FOR.total_seconds())
+    invoice["webhooks_delivered_at"] = now
+    event = account.emit("invoice.created", invoice)
+    account.store.private(invoice["id"])["told_by"] = event["id"]
     return invoice
 
 
@@ -111,12 +134,21 @@ def finalize(account: Account, invoice: Obj) -> None:
         invoice,
         automatically_finalizes_at=None,
         effective_at=now,
-        hosted_invoice_url=f"{account.base_url}/invoices/{invoice['id']}",
+        hosted_invoice_url=page_of(account, invoice),
         number=f"{customer.get('invoice_prefix', 'SANDBOX')}-{sequence:04d}",
         status="open",
         status_transitions={**invoice["status_transitions"], "finalized_at": now},
     )
     account.emit("invoice.finalized", invoice)
+
+
+def page_of(account: Account, invoice: Obj) -> str:
+    """Where the invoice's own page is: an address nobody can guess."""
+    private = account.store.private(invoice["id"])
+    if "page" not in private:
+        private["page"] = account.store.mint("x", 32)[2:]
+        account.store.link("invoice", "page", private["page"], invoice["id"])
+    return f"{account.base_url}/i/{private['page']}"
 
 
 def join(account: Account, invoice: Obj, intent: Obj) -> Obj:
@@ -142,49 +174,75 @@ def join(account: Account, invoice: Obj, intent: Obj) -> Obj:
     return payment
 
 
-def make_intent(account: Account, invoice: Obj, description: str) -> Obj:
+def make_intent(account: Account, invoice: Obj) -> Obj:
     """The intent that is to pay an invoice; it carries none of the subscription's metadata."""
+    words = {"subscription_create": "Subscription creation", "manual": "Payment for Invoice"}
+    description = words.get(invoice["billing_reason"], "Subscription update")
     fields = {"customer": invoice["customer"], "description": description}
     intent = payment_intents.make(account, invoice["amount_due"], invoice["currency"], fields)
     join(account, invoice, intent)
     return intent
 
 
-def collect(account: Account, invoice: Obj, method: Obj | None) -> Decline | None:
-    """Try to be paid for an open invoice; without a card there is nothing to try."""
-    invoice["attempt_count"] += 1
+def collect(
+    account: Account,
+    invoice: Obj,
+    method: Obj | None,
+    *,
+    counts: bool = True,
+    presence: Presence = Presence.AWAY,
+) -> Decline | None:
+    """Try to be paid for an open invoice; without a card there is nothing to try.
+
+    Whoever asks for it by hand is not counted, but for the first attempt of all.
+    """
+    if counts or not invoice["attempted"]:
+        invoice["attempt_count"] += 1
     invoice["attempted"] = True
+    if invoice["amount_due"] == 0:
+        settle(account, invoice)
+        return None
     if method is None:
         return NO_CARD
     intent = intent_of(account, invoice)
-    decline = payment_intents.confirm(account, intent, Attempt(method, Presence.AWAY))
-    if decline is None:
+    decline = payment_intents.confirm(account, intent, Attempt(method, presence))
+    if intent["status"] == "succeeded":
         settle(account, invoice)
-    return decline
+    return ACTION_NEEDED if intent["status"] == "requires_action" else decline
 
 
 NO_CARD: Final = Decline(
     "missing_payment_method", "missing_payment_method", "There is no payment method to charge."
 )
+ACTION_NEEDED: Final = Decline(
+    "invoice_payment_intent_requires_action",
+    "authentication_required",
+    "This payment requires additional user action before it can be completed successfully. "
+    "Payment can be completed using the PaymentIntent associated with the invoice.",
+)
 
 
 def intent_of(account: Account, invoice: Obj) -> Obj:
-    """The intent that is to pay an invoice."""
-    payment = account.store.objects[account.store.private(invoice["id"])["payment"]]
+    """The intent that is to pay an invoice, made when it is first needed."""
+    payment_id = account.store.private(invoice["id"]).get("payment")
+    if payment_id is None:
+        return make_intent(account, invoice)
+    payment = account.store.objects[payment_id]
     return account.store.objects[payment["payment"]["payment_intent"]]
 
 
 def settle(account: Account, invoice: Obj) -> None:
     """The invoice is paid."""
     now = account.clock.stamp()
-    payment = account.store.objects[account.store.private(invoice["id"])["payment"]]
-    account.change(
-        payment,
-        amount_paid=invoice["amount_due"],
-        status="paid",
-        status_transitions={"canceled_at": None, "paid_at": now},
-    )
-    account.emit("invoice_payment.paid", payment)
+    payment = account.store.objects.get(account.store.private(invoice["id"]).get("payment", ""))
+    if payment is not None:
+        account.change(
+            payment,
+            amount_paid=invoice["amount_due"],
+            status="paid",
+            status_transitions={"canceled_at": None, "paid_at": now},
+        )
+        account.emit("invoice_payment.paid", payment)
     account.change(
         invoice,
         amount_paid=invoice["amount_due"],
@@ -199,140 +257,50 @@ def settle(account: Account, invoice: Obj) -> None:
     account.emit("invoice.payment_succeeded", invoice)
 
 
-def refuse_payment(invoice: Obj) -> None:
-    """Refuse to pay what is not owed."""
-    if invoice["status"] == "paid":
-        raise invalid("Invoice is already paid", code="invoice_already_paid")
-    if invoice["status"] != "open":
-        message = f"You cannot pay an invoice with status {invoice['status']}."
-        raise invalid(message, code="invoice_not_payable")
+def void(account: Account, invoice: Obj) -> None:
+    """It was never owed: nobody will be asked for it again."""
+    _close(account, invoice, "void", "voided_at")
+    payment = account.store.objects.get(account.store.private(invoice["id"]).get("payment", ""))
+    if payment is not None:
+        now = account.clock.stamp()
+        account.change(
+            payment, status="canceled", status_transitions={"canceled_at": now, "paid_at": None}
+        )
+        intent = intent_of(account, invoice)
+        if intent["status"] not in ("succeeded", "canceled"):
+            payment_intents.cancel(account, intent, "void_invoice")
+    account.emit("invoice.voided", invoice)
 
 
-def card_for(account: Account, subscription: Obj) -> Obj | None:
-    """The subscription's card, or its customer's, if it is still attached."""
-    customer = account.store.find("customer", subscription["customer"])
+def write_off(account: Account, invoice: Obj, reason: str) -> None:
+    """It is owed and will hardly be paid; it still may be."""
+    invoice["status_details"] = {"uncollectible": {"reason": reason}}
+    _close(account, invoice, "uncollectible", "marked_uncollectible_at")
+    account.emit("invoice.marked_uncollectible", invoice)
+
+
+def _close(account: Account, invoice: Obj, status: str, moment: str) -> None:
+    account.change(
+        invoice,
+        auto_advance=False,
+        next_payment_attempt=None,
+        status=status,
+        status_transitions={**invoice["status_transitions"], moment: account.clock.stamp()},
+    )
+
+
+def card_for(account: Account, invoice: Obj) -> Obj | None:
+    """The card an invoice is charged to: its own, its subscription's, or its customer's."""
+    subscription = subscription_of(account, invoice) or {}
+    chosen = invoice["default_payment_method"] or subscription.get("default_payment_method")
+    return usual_card(account, invoice["customer"], chosen)
+
+
+def usual_card(account: Account, customer_id: str, chosen: str | None) -> Obj | None:
+    """The chosen card, or else the customer's default, if it is still attached."""
+    customer = account.store.find("customer", customer_id)
     if customer is None:
         return None
-    settings = customer["invoice_settings"]
-    chosen = subscription["default_payment_method"] or settings["default_payment_method"]
-    method = account.store.find("payment_method", chosen)
+    default = customer["invoice_settings"]["default_payment_method"]
+    method = account.store.find("payment_method", chosen or default)
     return method if method and method["customer"] == customer["id"] else None
-
-
-def named_card(account: Account, params: Obj) -> Obj | None:
-    """The card that a request to pay names."""
-    method_id = read.text(params, "payment_method")
-    return payment_methods.resolve(account, method_id) if method_id else None
-
-
-def _lines(account: Account, invoice: Obj, subscription: Obj, amount: int) -> Obj:
-    item = subscription["items"]["data"][0]
-    price = item["price"]
-    product = account.store.objects.get(price["product"], {"name": "Subscription"})
-    interval = price["recurring"]["interval"]
-    line: Obj = {
-        "id": account.store.mint("il"),
-        "object": "line_item",
-        "amount": amount,
-        "currency": invoice["currency"],
-        "description": f"{item['quantity']} × {product['name']} (per {interval})",  # noqa: RUF001 - as Stripe writes it
-        "discount_amounts": [],
-        "discountable": True,
-        "discounts": [],
-        "invoice": invoice["id"],
-        "livemode": False,
-        "metadata": dict(subscription["metadata"]),
-        "parent": {
-            "invoice_item_details": None,
-            "subscription_item_details": {
-                "invoice_item": None,
-                "proration": False,
-                "proration_details": {"credited_items": None},
-                "subscription": subscription["id"],
-                "subscription_item": item["id"],
-            },
-            "type": "subscription_item_details",
-        },
-        "period": {"end": item["current_period_end"], "start": item["current_period_start"]},
-        "pretax_credit_amounts": [],
-        "pricing": {
-            "price_details": {"price": price["id"], "product": price["product"]},
-            "type": "price_details",
-            "unit_amount_decimal": str(price["unit_amount"]),
-        },
-        "quantity": item["quantity"],
-        "quantity_decimal": str(item["quantity"]),
-        "subscription": subscription["id"],
-        "subtotal": amount,
-        "taxes": [],
-    }
-    return listing.of([line], f"/v1/invoices/{invoice['id']}/lines")
-
-
-def _blank(customer: Obj, amount: int, currency: str) -> Obj:
-    nothing = dict.fromkeys(_ABSENT)
-    return {
-        **nothing,
-        "account_country": "US",
-        "account_name": MERCHANT,
-        "amount_due": amount,
-        "amount_overpaid": 0,
-        "amount_paid": 0,
-        "amount_remaining": amount,
-        "amount_shipping": 0,
-        "attempt_count": 0,
-        "attempted": False,
-        "auto_advance": True,
-        "automatic_tax": {
-            "disabled_reason": None,
-            "enabled": False,
-            "liability": None,
-            "provider": None,
-            "status": None,
-        },
-        "collection_method": "charge_automatically",
-        "currency": currency,
-        "customer": customer["id"],
-        "customer_address": customer["address"],
-        "customer_email": customer["email"],
-        "customer_name": customer["name"],
-        "customer_phone": customer["phone"],
-        "customer_tax_exempt": "none",
-        "customer_tax_ids": [],
-        "default_tax_rates": [],
-        "discounts": [],
-        "issuer": {"type": "self"},
-        "metadata": {},
-        "payment_settings": {
-            "default_mandate": None,
-            "payment_method_options": None,
-            "payment_method_types": None,
-        },
-        "post_payment_credit_notes_amount": 0,
-        "pre_payment_credit_notes_amount": 0,
-        "starting_balance": 0,
-        "status": "draft",
-        "status_transitions": {
-            "finalized_at": None,
-            "marked_uncollectible_at": None,
-            "paid_at": None,
-            "voided_at": None,
-        },
-        "subtotal": amount,
-        "subtotal_excluding_tax": amount,
-        "total": amount,
-        "total_discount_amounts": [],
-        "total_excluding_tax": amount,
-        "total_pretax_credit_amounts": [],
-        "total_taxes": [],
-    }
-
-
-_ABSENT: Final = (
-    "account_tax_ids", "application", "billing_reason", "custom_fields", "customer_account",
-    "customer_shipping", "default_payment_method", "default_source", "description", "due_date",
-    "effective_at", "ending_balance", "footer", "from_invoice", "hosted_invoice_url",
-    "invoice_pdf", "last_finalization_error", "latest_revision", "next_payment_attempt", "number",
-    "on_behalf_of", "receipt_number", "rendering", "shipping_cost", "shipping_details",
-    "statement_descriptor", "test_clock", "threshold_reason",
-)  # fmt: skip

@@ -7,6 +7,7 @@ days; then it is left. Everything here is JSON in the account's facts, so it is 
 
 import hashlib
 import hmac
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +16,7 @@ from typing import Final
 import aiohttp
 import msgspec
 
+from payments.sandbox import versions
 from payments.sandbox.account import ENDPOINT, Account
 from payments.sandbox.errors import not_found
 from payments.sandbox.wire import Obj
@@ -34,6 +36,7 @@ class Delivery:
     event_type: str
     headers: dict[str, str]
     body: bytes
+    endpoint_id: str = ""
 
 
 Deliver = Callable[[Delivery], Awaitable[int]]
@@ -98,23 +101,54 @@ def sign(account: Account, entry: Obj) -> Delivery:
     """A queued entry as the request that leaves, signed now."""
     event = account.store.objects[entry["event"]]
     endpoint = account.store.objects[entry["endpoint"]]
-    shown = event
-    if endpoint["api_version"] not in (None, event["api_version"]):
-        shown = {**event, "api_version": endpoint["api_version"]}
-    body = msgspec.json.encode(shown)
-    secret = account.store.private(endpoint["id"])["secret"]
+    version = endpoint["api_version"] or event["api_version"]
+    body = msgspec.json.encode(versions.rendered(account.store, event, version))
+    secret, *before = secrets(account, endpoint["id"])
     headers = {
         "Content-Type": "application/json; charset=utf-8",
         "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
-        "Stripe-Signature": signature(body, secret, account.clock.wall_stamp()),
+        "Stripe-Signature": signature(body, secret, account.clock.wall_stamp(), *before),
     }
-    return Delivery(entry["id"], endpoint["url"], event["id"], event["type"], headers, body)
+    return Delivery(
+        entry["id"], endpoint["url"], event["id"], event["type"], headers, body, endpoint["id"]
+    )
 
 
-def signature(body: bytes, secret: str, timestamp: int) -> str:
-    """The Stripe-Signature header: HMAC-SHA256 over the time and the body."""
-    signed = b"%d.%s" % (timestamp, body)
-    return f"t={timestamp},v1={hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()}"
+def signature(body: bytes, secret: str, timestamp: int, *more_secrets: str) -> str:
+    """The Stripe-Signature header: HMAC-SHA256 over the time and the body, with every secret."""
+    signed, keys = b"%d.%s" % (timestamp, body), (secret, *more_secrets)
+    parts = [hmac.new(key.encode(), signed, hashlib.sha256).hexdigest() for key in keys]
+    return ",".join([f"t={timestamp}", *(f"v1={part}" for part in parts)])
+
+
+def secrets(account: Account, endpoint_id: str) -> list[str]:
+    """What an endpoint's deliveries are signed with: the secret, and for a while the one before."""
+    private = account.store.private(endpoint_id)
+    if private.get("rolled_until", 0) > account.clock.wall_stamp():
+        return [private["secret"], private["secret_before"]]
+    return [private["secret"]]
+
+
+def roll(account: Account, endpoint_id: str, overlap: timedelta) -> str:
+    """A new secret for an endpoint; the old one signs too until the overlap is over."""
+    if account.store.find(ENDPOINT, endpoint_id) is None:
+        raise not_found(ENDPOINT, endpoint_id)
+    private = account.store.private(endpoint_id)
+    private["secret_before"], private["secret"] = private["secret"], new_secret(account)
+    private["rolled_until"] = account.clock.wall_stamp() + int(overlap.total_seconds())
+    return str(private["secret"])
+
+
+def new_secret(account: Account) -> str:
+    return "whsec_" + account.store.mint("x", 32)[2:]
+
+
+def disordered(entries: list[Obj], copies: int, seed: int | None) -> list[Obj]:
+    """The same deliveries, each more than once, or in another order."""
+    several = [entry for entry in entries for _ in range(copies)]
+    if seed is not None:
+        random.Random(seed).shuffle(several)  # noqa: S311 - a test's dice, not a secret
+    return several
 
 
 def answered(account: Account, entry: Obj, status: int | None) -> None:

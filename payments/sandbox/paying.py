@@ -1,10 +1,8 @@
-"""Paying on the hosted page: from a card and a name to a completed session.
+"""Paying on the hosted page: from a card, or an account, and a name to a completed session.
 
 The payment comes first. Only when it has succeeded is there a subscription, an invoice or a
 completed session; a decline leaves the session open, its intent waiting for the next card.
 """
-
-from dataclasses import dataclass
 
 from payments.sandbox import (
     checkout,
@@ -12,34 +10,30 @@ from payments.sandbox import (
     invoices,
     payment_intents,
     payment_methods,
+    setup_intents,
     subscriptions,
 )
 from payments.sandbox import params as read
 from payments.sandbox.account import Account
-from payments.sandbox.cards import Card, Decline
+from payments.sandbox.cards import Decline
 from payments.sandbox.errors import Refusal, invalid
 from payments.sandbox.payment_intents import Attempt, Presence
 from payments.sandbox.routes import Call, route
+from payments.sandbox.typed import Payer
 from payments.sandbox.wire import Obj
-
-
-@dataclass(frozen=True)
-class Payer:
-    """Who the donor says they are."""
-
-    email: str | None
-    name: str | None
 
 
 def pay(account: Account, session: Obj, method: Obj, payer: Payer) -> Decline | None:
     """Pay an open session. It is complete afterwards, or waits for the donor's authentication."""
     customer = _customer(account, session, payer)
-    intent = _intent(account, session, customer)
     private = account.store.private(session["id"])
     private["payer"] = {"email": payer.email, "name": payer.name}
-    decline = payment_intents.confirm(account, intent, Attempt(method, Presence.CHECKOUT))
-    if intent["status"] == "succeeded":
-        _complete(account, session, intent)
+    intent = _intent(account, session, customer)
+    if session["mode"] == "setup":
+        decline = setup_intents.confirm(account, intent, method)
+    else:
+        decline = payment_intents.confirm(account, intent, Attempt(method, Presence.CHECKOUT))
+    _complete_if_done(account, session, intent)
     return decline
 
 
@@ -48,15 +42,18 @@ def authenticate(account: Account, session: Obj, *, passed: bool) -> Decline | N
     intent = intent_of(account, session)
     if intent is None or intent["status"] != "requires_action":
         raise invalid("This payment is not waiting for authentication.")
-    decline = payment_intents.authenticate(account, intent, passed=passed)
-    if intent["status"] == "succeeded":
-        _complete(account, session, intent)
+    if session["mode"] == "setup":
+        decline = setup_intents.authenticate(account, intent, passed=passed)
+    else:
+        decline = payment_intents.authenticate(account, intent, passed=passed)
+    _complete_if_done(account, session, intent)
     return decline
 
 
 def intent_of(account: Account, session: Obj) -> Obj | None:
-    """The intent that pays, or has paid, a session."""
-    return account.store.objects.get(account.store.private(session["id"]).get("paid_by", ""))
+    """The intent that pays, or has paid, a session; or that saves the card."""
+    paid_by = account.store.private(session["id"]).get("paid_by", "")
+    return account.store.objects.get(session["setup_intent"] or paid_by)
 
 
 def is_authenticating(account: Account, session: Obj) -> bool:
@@ -65,17 +62,12 @@ def is_authenticating(account: Account, session: Obj) -> bool:
     return intent is not None and intent["status"] == "requires_action"
 
 
-def card_method(account: Account, card: Card, payer: Payer) -> Obj:
-    """The card just typed, as a payment method."""
-    return payment_methods.make(account, card, {"email": payer.email, "name": payer.name})
-
-
 def _customer(account: Account, session: Obj, payer: Payer) -> Obj | None:
     private = account.store.private(session["id"])
     known = account.store.find("customer", session["customer"] or private.get("customer"))
     if known is not None:
         return known
-    if session["mode"] == "payment" and session["customer_creation"] != "always":
+    if session["mode"] != "subscription" and session["customer_creation"] != "always":
         return None
     customer = customers.make(account, email=payer.email, name=payer.name)
     account.emit("customer.created", customer)
@@ -86,6 +78,8 @@ def _customer(account: Account, session: Obj, payer: Payer) -> Obj | None:
 def _intent(account: Account, session: Obj, customer: Obj | None) -> Obj:
     intent = intent_of(account, session)
     if intent is not None:
+        if customer is not None and intent["object"] == setup_intents.KIND:
+            intent["customer"] = customer["id"]
         return intent
     private = account.store.private(session["id"])
     subscribing = session["mode"] == "subscription"
@@ -105,35 +99,20 @@ def _intent(account: Account, session: Obj, customer: Obj | None) -> Obj:
     return intent
 
 
-def _complete(account: Account, session: Obj, intent: Obj) -> None:
-    private = account.store.private(session["id"])
+def _complete_if_done(account: Account, session: Obj, intent: Obj) -> None:
+    if intent["status"] not in ("succeeded", "processing"):
+        return
     customer = account.store.find("customer", intent["customer"])
+    if intent["object"] == setup_intents.KIND:
+        checkout.finish(account, session, customer, "no_payment_required")
+        return
     if customer is not None and intent["setup_future_usage"]:
         method = account.store.objects[intent["payment_method"]]
         payment_methods.attach(account, method, customer)
     if customer is not None and session["mode"] == "subscription":
         _subscribe(account, session, intent, customer)
-    payer = private["payer"]
-    account.change(
-        session,
-        customer=customer["id"] if customer else None,
-        customer_details={
-            "address": dict(read.NOWHERE),
-            "business_name": None,
-            "email": payer["email"],
-            "individual_name": None,
-            "name": payer["name"],
-            "phone": None,
-            "tax_exempt": "none",
-            "tax_ids": [],
-        },
-        payment_status="paid",
-        status="complete",
-        url=None,
-    )
-    if customer:
-        account.store.link(checkout.KIND, "customer", customer["id"], session["id"])
-    account.emit("checkout.session.completed", session)
+    paid = "paid" if intent["status"] == "succeeded" else "unpaid"
+    checkout.finish(account, session, customer, paid)
 
 
 def _subscribe(account: Account, session: Obj, intent: Obj, customer: Obj) -> None:
@@ -153,8 +132,9 @@ def _subscribe(account: Account, session: Obj, intent: Obj, customer: Obj) -> No
     subscription["latest_invoice"] = invoice["id"]
     invoices.finalize(account, invoice)
     invoices.join(account, invoice, intent)
-    invoice["attempt_count"] = 1
-    invoices.settle(account, invoice)
+    account.change(invoice, attempt_count=1, attempted=True)
+    if intent["status"] == "succeeded":
+        invoices.settle(account, invoice)
     account.update(customer, "customer.updated", currency=session["currency"])
     session["subscription"], session["invoice"] = subscription["id"], invoice["id"]
     account.store.link(checkout.KIND, "subscription", subscription["id"], session["id"])
@@ -192,5 +172,6 @@ def confirm_page(call: Call) -> Obj:
     decline = pay(account, session, method, payer)
     if decline is not None:
         intent = intent_of(account, session) or {}
-        raise Refusal(402, dict(intent["last_payment_error"]))
+        error = intent.get("last_payment_error") or intent["last_setup_error"]
+        raise Refusal(402, dict(error))
     return {**show_page(call), "payment_status": session["payment_status"]}

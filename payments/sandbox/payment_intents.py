@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from payments.sandbox import charges, customers, listing, payment_methods
+from payments.sandbox import cards, charges, customers, debiting, listing, payment_methods
 from payments.sandbox import params as read
-from payments.sandbox.account import Account
+from payments.sandbox.account import VERBS, Account
 from payments.sandbox.cards import Card, Decline
 from payments.sandbox.catalog import check_amount, currency_of
 from payments.sandbox.errors import Refusal, invalid, missing
@@ -32,7 +32,7 @@ class Presence(StrEnum):
 
 @dataclass(frozen=True)
 class Attempt:
-    """A card, and the donor's part in it."""
+    """A card, or a bank account, and the donor's part in it."""
 
     method: Obj
     presence: Presence
@@ -95,11 +95,15 @@ def make(account: Account, amount: int, currency: str, fields: Obj) -> Obj:
 
 
 def confirm(account: Account, intent: Obj, attempt: Attempt) -> Decline | None:
-    """Try to be paid with a card; a decline is returned, not raised."""
+    """Try to be paid with a card or a debit; a card's decline is returned, not raised."""
+    if attempt.method["type"] != "card":
+        debiting.start(account, intent, attempt.method)
+        return None
     method, card = attempt.method, payment_methods.card_of(account, attempt.method)
-    if card.secure and attempt.presence is not Presence.AWAY and not attempt.authenticated:
+    if _must_ask(account, intent, card, attempt):
         _ask_for_authentication(account, intent, attempt)
         return None
+    account.store.private(intent["id"]).pop("authenticating", None)
     decline = _answer(card, attempt)
     charge = charges.attempt(account, intent, method, decline)
     intent["latest_charge"] = charge["id"]
@@ -123,7 +127,11 @@ def authenticate(account: Account, intent: Obj, *, passed: bool) -> Decline | No
     waiting = account.store.private(intent["id"]).pop("authenticating")
     method = account.store.objects[waiting["method"]]
     if passed:
-        presence = Presence(waiting["presence"])
+        # An answer is never given from afar: whatever was asked while away, the donor came back.
+        away = waiting["presence"] == Presence.AWAY
+        presence = Presence.CHECKOUT if away else Presence(waiting["presence"])
+        if intent["setup_future_usage"]:
+            payment_methods.remember(account, method)
         return confirm(account, intent, Attempt(method, presence, authenticated=True))
     intent["status"] = "requires_payment_method"
     intent["payment_method"] = None
@@ -206,6 +214,11 @@ def cancel(account: Account, intent: Obj, reason: str | None) -> None:
     account.emit("payment_intent.canceled", intent)
 
 
+def refused(intent: Obj) -> Refusal:
+    """402: what the bank said."""
+    return Refusal(402, {**intent["last_payment_error"], "payment_intent": dict(intent)})
+
+
 def no_longer_supported() -> Refusal:
     """The endive versions took `payment_method_types` away."""
     return invalid(
@@ -215,9 +228,21 @@ def no_longer_supported() -> Refusal:
     )
 
 
+def _must_ask(account: Account, intent: Obj, card: Card, attempt: Attempt) -> bool:
+    """Whether the bank wants the donor. An invoice waits for them; other intents just fail."""
+    if attempt.authenticated or not card.secure:
+        return False
+    if attempt.presence is not Presence.AWAY:
+        return True
+    waits = "invoice" in account.store.private(intent["id"])
+    return waits and card.later is cards.AUTHENTICATION
+
+
 def _answer(card: Card, attempt: Attempt) -> Decline | None:
     if card.decline is not None:
         return card.decline
+    if attempt.authenticated:
+        return card.after_question
     away = attempt.presence is Presence.AWAY
     shop = attempt.presence is Presence.SHOP and not card.secure
     return card.later if away or shop else None
@@ -268,7 +293,10 @@ def _confirm_or_refuse(account: Account, intent: Obj, params: Obj, chosen: str |
     presence = Presence.AWAY if read.flag(params, "off_session") else Presence.SHOP
     decline = confirm(account, intent, Attempt(method, presence))
     if decline is not None:
-        raise Refusal(402, {**intent["last_payment_error"], "payment_intent": dict(intent)})
+        raise refused(intent)
+    invoice_id = account.store.private(intent["id"]).get("invoice")
+    if invoice_id is not None and intent["status"] == "succeeded":
+        VERBS["settle_invoice"](account, invoice_id)
 
 
 def _unexpected_state(intent: Obj, verb: str) -> Refusal:

@@ -1,15 +1,17 @@
-"""Payment methods: a card, kept as what may be shown of it.
+"""Payment methods: a card or a bank account, kept as what may be shown of it.
 
-The number is never kept: only which test card it was, as a private fact. A payment method belongs
+The number is never shown: which test card it was is a private fact. A payment method belongs
 to one customer once attached, and to none for good once detached.
 """
 
 import hashlib
+from dataclasses import replace
 
-from payments.sandbox import cards, listing
+from payments.sandbox import cards, debits, listing
 from payments.sandbox import params as read
 from payments.sandbox.account import Account
 from payments.sandbox.cards import Card
+from payments.sandbox.debits import Debit
 from payments.sandbox.errors import card_refused, invalid, not_found
 from payments.sandbox.routes import Call, resource, route
 from payments.sandbox.wire import Obj
@@ -25,10 +27,15 @@ resource(
 def create(call: Call) -> Obj:
     account, params = call.account, call.params
     kind = read.required(params, "type")
+    payer = read.table(params, "billing_details")
+    if kind == "sepa_debit":
+        iban = read.required(read.table(params, "sepa_debit"), "iban").replace(" ", "").upper()
+        method = make_debit(account, _account_of(iban), payer)
+        method["metadata"] = read.metadata(params)
+        return method
     if kind != "card":
         raise invalid(f"The sandbox has no payment method of type {kind}.", "type")
     given = read.table(params, "card")
-    payer = read.table(params, "billing_details")
     if "token" in given:
         method = make(account, _named(given["token"], "card[token]"), payer)
     else:
@@ -41,20 +48,11 @@ def create(call: Call) -> Obj:
 
 def make(account: Account, card: Card, payer: Obj | None = None) -> Obj:
     """A payment method for a test card, attached to nobody."""
-    payer = payer or {}
-    year = account.clock.now().year + 8
     method = account.make(
         "pm",
         "payment_method",
         {
-            "allow_redisplay": "unspecified",
-            "billing_details": {
-                "address": read.address(payer),
-                "email": payer.get("email") or None,
-                "name": payer.get("name") or None,
-                "phone": payer.get("phone") or None,
-                "tax_id": None,
-            },
+            **_of_nobody("card", payer or {}),
             "card": {
                 "brand": card.brand,
                 "checks": {
@@ -65,7 +63,7 @@ def make(account: Account, card: Card, payer: Obj | None = None) -> Obj:
                 "country": card.country,
                 "display_brand": "american_express" if card.brand == "amex" else card.brand,
                 "exp_month": 8,
-                "exp_year": year,
+                "exp_year": account.clock.now().year + 8,
                 "fingerprint": hashlib.sha256(card.number.encode()).hexdigest()[:16],
                 "funding": card.funding,
                 "generated_from": None,
@@ -75,14 +73,35 @@ def make(account: Account, card: Card, payer: Obj | None = None) -> Obj:
                 "three_d_secure_usage": {"supported": True},
                 "wallet": None,
             },
-            "customer": None,
-            "customer_account": None,
-            "metadata": {},
-            "type": "card",
         },
     )
     account.store.private(method["id"])["number"] = card.number
     return method
+
+
+def make_debit(account: Account, debit: Debit, payer: Obj | None = None) -> Obj:
+    """A payment method for a test bank account, attached to nobody."""
+    fields = {**_of_nobody("sepa_debit", payer or {}), "sepa_debit": debits.shown(debit.iban)}
+    method = account.make("pm", "payment_method", fields)
+    account.store.private(method["id"])["number"] = debit.iban
+    return method
+
+
+def _of_nobody(kind: str, payer: Obj) -> Obj:
+    return {
+        "allow_redisplay": "unspecified",
+        "billing_details": {
+            "address": read.address(payer),
+            "email": payer.get("email") or None,
+            "name": payer.get("name") or None,
+            "phone": payer.get("phone") or None,
+            "tax_id": None,
+        },
+        "customer": None,
+        "customer_account": None,
+        "metadata": {},
+        "type": kind,
+    }
 
 
 def resolve(account: Account, method_id: str, *, param: str = "payment_method") -> Obj:
@@ -96,17 +115,69 @@ def resolve(account: Account, method_id: str, *, param: str = "payment_method") 
 
 
 def card_of(account: Account, method: Obj) -> Card:
-    """Which test card this is."""
-    return cards.BY_NUMBER[account.store.private(method["id"])["number"]]
+    """Which test card this is, and how it behaves at present."""
+    private = account.store.private(method["id"])
+    card, failing = cards.BY_NUMBER[private["number"]], private.get("failing")
+    if failing == cards.AUTHENTICATION.decline_code:
+        return replace(card, secure=True, later=cards.AUTHENTICATION, remembers=False)
+    if failing is not None:
+        return replace(card, secure=False, decline=cards.DECLINES[failing])
+    return replace(card, later=None) if card.remembers and private.get("set_up") else card
+
+
+def fail(account: Account, method_id: str, code: str) -> None:
+    """From now on the bank refuses this card, for this reason."""
+    if code not in cards.DECLINES:
+        raise ValueError(f"no such decline code: {code}")
+    account.store.private(known(account, method_id)["id"])["failing"] = code
+
+
+def heal(account: Account, method_id: str) -> None:
+    """From now on the bank says what it usually says to this test card."""
+    private = account.store.private(known(account, method_id)["id"])
+    private.pop("failing", None)
+
+
+def update_by_network(
+    account: Account, method_id: str, *, exp_month: int, exp_year: int, last4: str | None = None
+) -> Obj:
+    """The card network tells of a renewed card: the same payment method, with a new date."""
+    method = known(account, method_id)
+    card = {**method["card"], "exp_month": exp_month, "exp_year": exp_year}
+    card["last4"] = last4 or card["last4"]
+    account.update(method, "payment_method.automatically_updated", card=card)
+    return method
+
+
+def remember(account: Account, method: Obj) -> None:
+    """The donor has authenticated this card for later payments too."""
+    account.store.private(method["id"])["set_up"] = True
+
+
+def known(account: Account, method_id: str) -> Obj:
+    """A payment method that must be there."""
+    method = account.store.find("payment_method", method_id)
+    if method is None:
+        raise ValueError(f"no such payment method: {method_id}")
+    return method
 
 
 @route("POST", "/v1/payment_methods/{}")
 def update(call: Call) -> Obj:
     method, params = call.subject("payment_method"), call.params
+    if method["customer"] is None:
+        raise invalid("You must save this PaymentMethod to a customer before you can update it.")
     changes: Obj = {"metadata": read.merge_metadata(method["metadata"], params)}
     payer = read.table(params, "billing_details")
     if payer:
         changes["billing_details"] = {**method["billing_details"], **payer}
+    card = read.table(params, "card")
+    if card and method["type"] == "card":
+        dates = {name: read.integer(card, name) for name in ("exp_month", "exp_year")}
+        given = {name: value for name, value in dates.items() if value is not None}
+        changes["card"] = {**method["card"], **given}
+    if "allow_redisplay" in params:
+        changes["allow_redisplay"] = read.text(params, "allow_redisplay")
     call.account.update(method, "payment_method.updated", **changes)
     return method
 
@@ -118,6 +189,9 @@ def attach_verb(call: Call) -> Obj:
     customer = call.account.store.find("customer", customer_id)
     if customer is None:
         raise not_found("customer", customer_id, "customer")
+    if method["type"] != "card":
+        attach(call.account, method, customer)
+        return method
     card = card_of(call.account, method)
     if card.decline is not None and not card.decline.blocked:
         raise card_refused({"code": card.decline.code, "message": card.decline.message})
@@ -161,6 +235,14 @@ def one_of_customer(call: Call) -> Obj:
     if method is None or method["customer"] != customer["id"]:
         raise not_found("PaymentMethod", call.ids[1])
     return method
+
+
+def _account_of(iban: str) -> Debit:
+    debit = debits.BY_IBAN.get(iban)
+    if debit is None:
+        message = f"The IBAN you provided is not valid: {iban[:4]}…"
+        raise invalid(message, "sepa_debit[iban]", "invalid_bank_account_iban")
+    return debit
 
 
 def _named(name: object, param: str) -> Card:

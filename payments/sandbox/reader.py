@@ -31,12 +31,21 @@ async def pay(
     email: str = "reader@example.org",
     name: str = "A Reader",
     complete_3ds: bool = True,
+    iban: str = "",
 ) -> PageResult:
-    """Pay on the page, once; a decline comes back as the error the page shows."""
-    typed = {"email": email, "card": card, "expiry": "12/49", "cvc": "123", "name": name}
+    """Pay on the page, once; a decline comes back as the error the page shows.
+
+    The page may be a Checkout page, to pay or to save a card, or an invoice's own. With an IBAN
+    it is paid by debit.
+    """
+    typed = {"email": email, "name": name, "iban": iban}
+    if not iban:
+        typed |= {"card": card, "expiry": "12/49", "cvc": "123"}
     answer = {"answer": "complete" if complete_3ds else "fail"}
     async with aiohttp.ClientSession(timeout=PATIENCE) as browser:
         page = await _get(browser, checkout_url)
+        if page.location and _is_here(page.location, checkout_url):  # a recovery link leads on
+            page = await _get(browser, page.location)
         for _ in range(_LONGEST_WAY):
             if page.form is None or (page.posted and page.errors):
                 break
@@ -46,6 +55,19 @@ async def pay(
                 page = await _get(browser, page.location, posted=page.posted)
             if page.location:
                 return PageResult(page.status, page.location)
+        return PageResult(page.status, None, "\n".join(page.errors) or None)
+
+
+async def confirm(invoice_url: str, *, complete_3ds: bool = True) -> PageResult:
+    """Answer the bank's question about an invoice that was charged while the donor was away."""
+    answer = {"answer": "complete" if complete_3ds else "fail"}
+    async with aiohttp.ClientSession(timeout=PATIENCE) as browser:
+        page = await _get(browser, f"{invoice_url}/authenticate")
+        if "answer" not in page.buttons:
+            return PageResult(page.status, page.location, "There is nothing to confirm.")
+        page = await _post(browser, page.url, answer)
+        if page.location:
+            page = await _get(browser, page.location, posted=True)
         return PageResult(page.status, None, "\n".join(page.errors) or None)
 
 

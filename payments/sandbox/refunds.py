@@ -9,6 +9,8 @@ from payments.sandbox.wire import Obj
 
 _FILTERS = {"charge": listing.same("charge"), "payment_intent": listing.same("payment_intent")}
 
+_ON_CARD = {"card": {"reference_status": "pending", "type": "refund"}, "type": "card"}
+
 resource("refund", "/v1/refunds", _FILTERS)
 
 
@@ -49,8 +51,9 @@ def update(call: Call) -> Obj:
 def make(account: Account, charge: Obj, amount: int, params: Obj) -> Obj:
     """Give back part or all of a charge."""
     charges.capture(account, charge["id"])
+    is_card = charge["id"].startswith("ch_")
     refund = account.make(
-        "re",
+        "re" if is_card else "pyr",
         "refund",
         {
             "amount": amount,
@@ -59,10 +62,7 @@ def make(account: Account, charge: Obj, amount: int, params: Obj) -> Obj:
             "currency": charge["currency"],
             "customer": charge["customer"],
             "customer_account": None,
-            "destination_details": {
-                "card": {"reference_status": "pending", "type": "refund"},
-                "type": "card",
-            },
+            "destination_details": _ON_CARD if is_card else {"type": "sepa_bank_transfer"},
             "metadata": read.metadata(params),
             "payment_intent": charge["payment_intent"],
             "payment_method": charge["payment_method"],
@@ -91,7 +91,8 @@ def _move(account: Account, charge: Obj, refund: Obj) -> Obj:
     return balance.record(
         account,
         {
-            "type": "refund",
+            "type": "refund" if refund["id"].startswith("re_") else "payment_refund",
+            "reporting_category": "refund",
             "amount": -amount,
             "currency": paid_in["currency"],
             "exchange_rate": rate,

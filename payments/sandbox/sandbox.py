@@ -7,19 +7,20 @@ does both by itself. Nothing is real: no money, no mail, no network but the webh
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
 from aiohttp import web
 
-from payments.sandbox import outbox
-from payments.sandbox.account import Account
+from payments.sandbox import dashboard, debits, invoices, outbox, payment_methods
+from payments.sandbox.account import Account, Billing
 from payments.sandbox.api import Api, Kept, RequestSeen
 from payments.sandbox.clock import Clock, Wall, utc_now
 from payments.sandbox.faults import Faults
 from payments.sandbox.outbox import Deliver, Delivery
-from payments.sandbox.wire import Obj
+from payments.sandbox.wire import Obj, Value
 
 TICK = 0.2
 AT_ONCE = 8
@@ -38,9 +39,11 @@ class Sandbox:
         check_contract: bool = False,
         capture_delay: timedelta = timedelta(seconds=1),
         seed: int = 0,
+        billing: Billing | None = None,
     ) -> None:
         self.clock = Clock(wall)
         self.account = Account(self.clock, seed=seed, capture_delay=capture_delay)
+        self.account.billing = billing or self.account.billing
         self.account.on_event = self._on_event
         self.problems: list[str] = []
         self.api = Api(self.account, check_contract=check_contract, problems=self.problems)
@@ -51,10 +54,16 @@ class Sandbox:
         self._sending: dict[str, Obj] = {}
         self._turning = asyncio.Lock()
         self._wake = asyncio.Event()
+        self._is_checking = True
 
     @property
     def url(self) -> str:
         return self.account.base_url
+
+    @property
+    def billing(self) -> Billing:
+        """How subscriptions are collected; set what should be otherwise."""
+        return self.account.billing
 
     @property
     def requests(self) -> list[RequestSeen]:
@@ -90,6 +99,9 @@ class Sandbox:
         for session in self.account.store.of_kind("checkout.session"):
             if session["status"] == "open":
                 session["url"] = f"{self.url}/c/pay/{session['id']}"
+        for invoice in self.account.store.of_kind("invoice"):
+            if invoice["hosted_invoice_url"]:
+                invoice["hosted_invoice_url"] = invoices.page_of(self.account, invoice)
 
     # -- time ---------------------------------------------------------------------------------
 
@@ -141,13 +153,89 @@ class Sandbox:
                 task.cancel()
             await asyncio.gather(*sending, return_exceptions=True)
 
+    def set_billing(self, **fields: Value) -> None:
+        """Set some of `billing`: `retry_days`, `after_retries`, `upcoming_days`, …"""
+        self.account.billing = replace(self.account.billing, **fields)
+
+    # -- what others do -----------------------------------------------------------------------
+
+    def dashboard(self, method: str, path: str, params: Obj | None = None) -> Obj:
+        """Someone does in Stripe's dashboard what this request would do; raises Refusal."""
+        return dashboard.act(self.account, method, path, params or {})
+
+    def portal_sets_default(
+        self, customer_id: str, payment_method_id: str, *, on_subscriptions: bool = False
+    ) -> str:
+        """The donor chooses a card in Stripe's portal; `pm_card_visa` makes one. Gives its id."""
+        chosen = dashboard.set_default(
+            self.account, customer_id, payment_method_id, on_subscriptions=on_subscriptions
+        )
+        return str(chosen["id"])
+
+    def fail_card(self, payment_method_id: str, code: str = "generic_decline") -> None:
+        """From now on the bank refuses this card, with one of `cards.DECLINES`."""
+        payment_methods.fail(self.account, payment_method_id, code)
+
+    def heal_card(self, payment_method_id: str) -> None:
+        """From now on the bank says again what this test card's number says."""
+        payment_methods.heal(self.account, payment_method_id)
+
+    def update_card_by_network(
+        self, payment_method_id: str, *, exp_month: int, exp_year: int, last4: str | None = None
+    ) -> None:
+        """The donor's bank has sent a new card, and the network tells Stripe."""
+        payment_methods.update_by_network(
+            self.account, payment_method_id, exp_month=exp_month, exp_year=exp_year, last4=last4
+        )
+
+    def revoke_mandate(self, payment_method_id: str) -> None:
+        """A donor takes back the leave to debit their account."""
+        debits.revoke(self.account, payment_methods.known(self.account, payment_method_id))
+
+    def delay_captures(self, seconds: float) -> None:
+        """From now on a charge's fee, and `charge.updated`, are known this much later."""
+        self.account.capture_delay = timedelta(seconds=seconds)
+
     # -- deliveries ---------------------------------------------------------------------------
 
-    def take_deliveries(self) -> list[Delivery]:
-        """Take out what is due, signed now; undelivered until `acknowledge` says otherwise."""
+    def take_deliveries(self, *, copies: int = 1, seed: int | None = None) -> list[Delivery]:
+        """Take out what is due, signed now; undelivered until `acknowledge` says otherwise.
+
+        Each comes as many times as `copies`; with a seed, in an order of its own.
+        """
         entries = outbox.take_due(self.account)
         self._taken.update((entry["id"], entry) for entry in entries)
-        return [outbox.sign(self.account, entry) for entry in entries]
+        several = outbox.disordered(entries, copies, seed)
+        return [outbox.sign(self.account, entry) for entry in several]
+
+    def resign(
+        self, delivery: Delivery, *, at: datetime | None = None, secret: str | None = None
+    ) -> Delivery:
+        """The same delivery signed at another time, or with a secret that is not the endpoint's."""
+        keys = [secret] if secret else outbox.secrets(self.account, delivery.endpoint_id)
+        stamp = int((at or self.clock.wall()).timestamp())
+        signed = {"Stripe-Signature": outbox.signature(delivery.body, keys[0], stamp, *keys[1:])}
+        return replace(delivery, headers={**delivery.headers, **signed})
+
+    def roll_secret(self, endpoint_id: str, *, overlap_hours: float = 24) -> str:
+        """Give an endpoint a new secret; both sign until the overlap is over, by the wall."""
+        return outbox.roll(self.account, endpoint_id, timedelta(hours=overlap_hours))
+
+    def render_at(self, endpoint_id: str, api_version: str) -> None:
+        """Have an endpoint told of everything as an older API version had it."""
+        self.account.store.objects[endpoint_id]["api_version"] = api_version
+
+    def tell(self, event_type: str, object_id: str, **fields: Value) -> str:
+        """Tell of an object what no version we know has: a new event type, a new word in a field.
+
+        The object itself stays as it is, and the contract is not asked. Gives the event's id.
+        """
+        row = {**self.account.store.objects[object_id], **fields}
+        self._is_checking = False
+        try:
+            return str(self.account.emit(event_type, row)["id"])
+        finally:
+            self._is_checking = True
 
     def acknowledge(self, delivery: Delivery, status: int = 200) -> None:
         """Say how a taken delivery was answered; anything but a 2xx has it tried again."""
@@ -155,10 +243,13 @@ class Sandbox:
         if entry is not None:
             outbox.answered(self.account, entry, status)
 
-    async def deliver_pending(self, *, at_once: int = 1) -> int:
+    async def deliver_pending(
+        self, *, at_once: int = 1, copies: int = 1, seed: int | None = None
+    ) -> int:
         """Deliver all that is due, and what that leads to; how many left."""
         gate, sent = asyncio.Semaphore(at_once), 0
-        while entries := outbox.take_due(self.account):
+        while due := outbox.take_due(self.account):
+            entries = outbox.disordered(due, copies, seed)
             sent += len(entries)
             await asyncio.gather(*(self._send(entry, gate) for entry in entries))
         return sent
@@ -176,12 +267,13 @@ class Sandbox:
                 status: int | None = await self._deliver(delivery)
             except Exception:  # noqa: BLE001 - whatever goes wrong, the delivery has failed
                 status = None
-            del self._sending[entry["id"]]
+            self._sending.pop(entry["id"], None)
             outbox.answered(self.account, entry, status)
 
     def _on_event(self, event: Obj) -> None:
         outbox.put(self.account, event)
-        self.api.check_event(event)
+        if self._is_checking:
+            self.api.check_event(event)
         self._wake.set()
 
     # -- saving -------------------------------------------------------------------------------

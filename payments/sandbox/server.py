@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from payments.sandbox import control, hosted_page
+from payments.sandbox import control, hosted_invoice, hosted_page
 from payments.sandbox.api import BROKEN, Answer, Request
 from payments.sandbox.faults import Fault
 from payments.sandbox.hosted_page import Page
@@ -30,6 +30,11 @@ def application(sandbox: Sandbox) -> web.Application:
     app.router.add_post("/c/pay/{session}", pay)
     app.router.add_get("/c/authenticate/{session}", question_page)
     app.router.add_post("/c/authenticate/{session}", answer_question)
+    app.router.add_get("/r/{session}", recover)
+    app.router.add_get("/i/{token}", invoice_page)
+    app.router.add_post("/i/{token}", pay_invoice)
+    app.router.add_get("/i/{token}/authenticate", invoice_question_page)
+    app.router.add_post("/i/{token}/authenticate", answer_invoice_question)
     control.add_routes(app, sandbox)
     return app
 
@@ -121,6 +126,28 @@ async def question_page(http: web.Request) -> web.Response:
 async def answer_question(http: web.Request) -> web.Response:
     session_id, form = http.match_info["session"], await _form(http)
     return _page(hosted_page.answer(http.app[_BOXES].account, session_id, form))
+
+
+async def recover(http: web.Request) -> web.Response:
+    return _page(hosted_page.recover(http.app[_BOXES].account, http.match_info["session"]))
+
+
+async def invoice_page(http: web.Request) -> web.Response:
+    return _page(hosted_invoice.show(http.app[_BOXES].account, http.match_info["token"]))
+
+
+async def pay_invoice(http: web.Request) -> web.Response:
+    token, form = http.match_info["token"], await _form(http)
+    return _page(hosted_invoice.submit(http.app[_BOXES].account, token, form))
+
+
+async def invoice_question_page(http: web.Request) -> web.Response:
+    return _page(hosted_invoice.question(http.app[_BOXES].account, http.match_info["token"]))
+
+
+async def answer_invoice_question(http: web.Request) -> web.Response:
+    token, form = http.match_info["token"], await _form(http)
+    return _page(hosted_invoice.answer(http.app[_BOXES].account, token, form))
 
 
 async def _form(http: web.Request) -> dict[str, str]:

@@ -5,6 +5,7 @@ headers     what every answer says to a browser
 errors      failures as problem+json for programs and as a page for people
 donate      the form, and the way to Checkout
 thanks      what became of a gift
+manage      a donor's own door: what they give, and every change of it
 api         the same for programs
 auth        staff, signing in by a one-time link
 finance     the books, for finance

@@ -1,15 +1,17 @@
 """Giving, for programs: JSON in and out, and an Idempotency-Key on what can move money."""
 
+import re
 from typing import Annotated, Any
 
 import msgspec
 from litestar import Controller, Request, get, post
 from litestar.di import NamedDependency
+from litestar.exceptions import ClientException, HTTPException
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
 from payments import contributions, money
 from payments.contributions import Ask, Contribution, Frequency
-from payments.errors import IdempotencyKeyMissing
+from payments.errors import IdempotencyKeyMissing, InvalidField
 from payments.runtime import Runtime
 
 MAX_BODY = 16 * 1024
@@ -33,12 +35,46 @@ class Gift(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     locale: Locale | None = None
 
 
+WANTED = {
+    "amount": "a whole number of minor units, such as 500 for $5.00",
+    "currency": "three letters, such as usd",
+    "frequency": "once, monthly or annual",
+    "campaign": "at most 64 lower-case letters, digits and hyphens",
+    "article": "at most 64 lower-case letters, digits and hyphens",
+    "locale": "a language, such as en or pt-BR",
+}
+_decoder = msgspec.json.Decoder(Gift)
+
+
 class Given(msgspec.Struct, frozen=True):
     """A contribution: nothing in it is about a person."""
 
     id: str
     status: str
     checkout_url: str | None
+
+
+async def _exactly(request: Request[Any, Any, Any]) -> None:
+    """Refuse what is not a Gift to the letter: the framework would take "500" and 500.0 for 500."""
+    if request.content_type[0] != "application/json":
+        raise HTTPException(status_code=415)
+    try:
+        _decoder.decode(await request.body())
+    except msgspec.ValidationError as error:
+        raise _misfit(str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ClientException from error
+
+
+def _misfit(found: str) -> InvalidField:
+    """Names the field at fault, and says what it should be rather than what it was."""
+    if (alien := re.search(r"unknown field `(.*)`", found, re.DOTALL)) is not None:
+        return InvalidField("There is no such field. Nothing was charged.", field=alien[1][:64])
+    named = re.search(r"(?:required field `|at `\$\.)(\w+)", found)
+    if named is None:
+        return InvalidField("The body must be a JSON object. Nothing was charged.")
+    field = named[1]
+    return InvalidField(f"{field} must be {WANTED[field]}. Nothing was charged.", field=field)
 
 
 class ContributionsApi(Controller):
@@ -48,6 +84,7 @@ class ContributionsApi(Controller):
     @post(
         operation_id="startContribution",
         summary="Start a contribution",
+        before_request=_exactly,
         request_max_body_size=MAX_BODY,
         status_code=201,
     )

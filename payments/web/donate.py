@@ -13,7 +13,7 @@ from litestar.response import Redirect
 
 from payments import contributions, money
 from payments.contributions import Ask, Frequency
-from payments.errors import InvalidField, PaymentsError
+from payments.errors import InvalidField, PaymentsError, StripeUnavailable
 from payments.money import Money
 from payments.runtime import Runtime
 from payments.web import pages
@@ -66,10 +66,20 @@ class DonatePage(Controller):
         except PaymentsError as error:
             errors = {error.field or "": error.detail}
             return pages.page(rt, "donate.html", status=422, **form(rt, typed, errors=errors))
-        intent = typed["intent"] if INTENT.fullmatch(typed["intent"]) else secrets.token_hex(16)
+        intent = _intent(typed)
         # Twice the same is one gift; another amount after "Back" is another gift.
-        gift = await contributions.start(rt, ask, key=f"form:{intent}:{ask.digest().hex()}")
+        try:
+            gift = await contributions.start(rt, ask, key=f"form:{intent}:{ask.digest().hex()}")
+        except StripeUnavailable as error:
+            kept = Typed({**typed.values, "intent": intent})
+            filled = form(rt, kept, errors={"": error.detail})
+            return pages.page(rt, "donate.html", status=error.status, **filled)
         return Redirect(gift.checkout_url or f"/thanks/{gift.id}", status_code=303)
+
+
+def _intent(typed: Typed) -> str:
+    """The random name of one filling-in of the form, kept until it leads to a payment."""
+    return typed["intent"] if INTENT.fullmatch(typed["intent"]) else secrets.token_hex(16)
 
 
 def _ask(rt: Runtime, typed: Typed, *, names: frozenset[str]) -> Ask:
@@ -148,7 +158,7 @@ def form(rt: Runtime, typed: Typed, *, errors: Mapping[str, str]) -> dict[str, A
             for code in money.BOUNDS
         ],
         "currency": currency,
-        "intent": secrets.token_hex(16) if errors or not typed["intent"] else typed["intent"],
+        "intent": _intent(typed),
         "campaign": typed["campaign"],
         "article": typed["article"],
         "locale": _language(typed["locale"]) or "en",

@@ -9,15 +9,18 @@ from typing import Any
 import msgspec
 import structlog
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from payments.errors import InvalidField, PaymentsError
+from payments.errors import DatabaseUnavailable, PaymentsError
 from payments.runtime import Runtime
 from payments.web import pages
 from payments.web.headers import request_id
 
 log = structlog.get_logger("payments.web")
 PROGRAMS = ("/api/", "/webhooks/", "/health/", "/metrics", "/schema")
+GIVING = ("/donate", "/api/contributions")
 UNCHARGED = "Nothing was charged."
 AnyRequest = Request[Any, Any, Any]  # no user, no auth, litestar's own state
 
@@ -45,27 +48,10 @@ def expected(request: AnyRequest, error: PaymentsError) -> Response[Any]:
     """One of our own refusals."""
     faults: tuple[Fault, ...] = ()
     if error.field is not None:
-        faults = (Fault(f"/{error.field}", error.code, error.detail),)
+        pointer = "/" + error.field.replace("~", "~0").replace("/", "~1")
+        faults = (Fault(pointer, error.code, error.detail),)
     return _answer(
         request, error.status, code=error.code, title=error.title, says=error.detail, faults=faults
-    )
-
-
-def invalid(request: AnyRequest, error: ValidationException) -> Response[Any]:
-    """A body or parameter of the wrong shape, as litestar found it."""
-    found = error.extra if isinstance(error.extra, list) else []
-    faults = tuple(
-        Fault(f"/{item.get('key', '')}", InvalidField.code, str(item.get("message", "")))
-        for item in found
-        if isinstance(item, dict)
-    )
-    says = "; ".join(
-        f"{fault.pointer.removeprefix('/')}: {fault.message}".removeprefix(": ") for fault in faults
-    )
-    says = f"{says or 'The request is not valid'}. {UNCHARGED}"
-    status = 400 if error.status_code == 400 and not faults else InvalidField.status
-    return _answer(
-        request, status, code=InvalidField.code, title=InvalidField.title, says=says, faults=faults
     )
 
 
@@ -85,6 +71,12 @@ def refused(request: AnyRequest, error: HTTPException) -> Response[Any]:
     for name, value in (error.headers or {}).items():
         answer.headers[name] = value
     return answer
+
+
+def away(request: AnyRequest, error: Exception) -> Response[Any]:
+    """The database did not answer, or has no connection to spare."""
+    log.error("database_away", exc_info=error, request_id=request_id(request.scope))
+    return expected(request, DatabaseUnavailable("Please try again in a while."))
 
 
 def unexpected(request: AnyRequest, error: Exception) -> Response[Any]:
@@ -109,34 +101,36 @@ def _answer(
     faults: tuple[Fault, ...] = (),
 ) -> Response[Any]:
     path = request.scope["path"]
+    silent = path.startswith(GIVING) and request.method != "GET" and UNCHARGED not in says
     rt: Runtime | None = request.app.state.get("rt")
     if rt is None or path.startswith(PROGRAMS):
         problem = Problem(
             type=f"urn:reader-payments:problem:{code}",
             title=title,
             status=status,
-            detail=says,
+            detail=f"{says} {UNCHARGED}" if silent else says,
             instance=f"urn:request:{request_id(request.scope)}",
             errors=faults,
         )
         return Response(
             msgspec.json.encode(problem), status_code=status, media_type="application/problem+json"
         )
-    about_money = path.startswith("/donate") and UNCHARGED not in says
     return pages.page(
         rt,
         "error.html",
         status=status,
         title=title,
         detail=says,
-        money=UNCHARGED if about_money else "",
+        money=UNCHARGED if silent else "",
         request_id=request_id(request.scope),
     )
 
 
 HANDLERS: dict[int | type[Exception], Any] = {  # litestar's own type is this loose
     PaymentsError: expected,
-    ValidationException: invalid,
     HTTPException: refused,
+    OperationalError: away,
+    InterfaceError: away,
+    PoolTimeout: away,
     Exception: unexpected,
 }

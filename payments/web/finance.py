@@ -23,6 +23,7 @@ from payments.staff import Staff
 from payments.web import pages
 from payments.web.donate import LABELS
 
+FILTERS = ("year", "currency", "frequency")
 NOT_A_GIFT = "Stripe's own fees"  # lines that belong to no contribution
 
 
@@ -59,7 +60,7 @@ class FinancePage(Controller):
                 {"label": p.says, "ok": not p.rows, "detail": "; ".join(p.rows)} for p in proofs
             ],
             proved_at=_moment(rt, proofs[0].checked_at) if proofs else "",
-            export_url="/finance/monthly.csv?" + urlencode(request.query_params.dict()),
+            export_url="/finance/monthly.csv?" + _query(request.query_params),
         )
 
     @get("/monthly.csv")
@@ -77,7 +78,7 @@ class FinancePage(Controller):
         zone = rt.settings.accounting_zone.replace("/", "-")
         return Response(
             reports.as_csv(lines).encode(),
-            media_type="text/csv; charset=utf-8",
+            media_type="text/csv",
             headers={"content-disposition": f'attachment; filename="monthly_{zone}.csv"'},
         )
 
@@ -104,6 +105,10 @@ def _filters(asked: Mapping[str, str]) -> dict[str, Any]:  # monthly's own argum
     return chosen
 
 
+def _query(asked: Mapping[str, str]) -> str:
+    return urlencode({name: asked[name] for name in FILTERS if asked.get(name)})
+
+
 def _choices(rt: Runtime, chosen: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """The selects of the filter form, ready to print."""
     this_year = rt.now().astimezone(rt.settings.zone).year
@@ -120,6 +125,8 @@ def _choices(rt: Runtime, chosen: Mapping[str, Any]) -> dict[str, list[dict[str,
 
 
 def _select(options: Sequence[tuple[str, str]], chosen: str) -> list[dict[str, Any]]:
+    if chosen not in dict(options):
+        options = [*options, (chosen, chosen.upper())]
     return [{"value": v, "label": label, "selected": v == chosen} for v, label in options]
 
 

@@ -10,7 +10,7 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from prometheus_client import Counter
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from payments import jobs, migrate
 from payments.errors import NotFound
@@ -32,6 +32,8 @@ async def ready(rt: NamedDependency[Runtime]) -> Response[dict[str, Any]]:
         async with rt.sessions() as session:
             at = await session.scalar(text("SELECT version_num FROM alembic_version"))
             waiting = await jobs.waiting(session)
+    except ProgrammingError:  # a table is not there
+        at = None
     except (SQLAlchemyError, OSError):
         return Response({"status": "no database"}, status_code=503)
     if at != migrate.newest():

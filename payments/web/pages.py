@@ -42,6 +42,7 @@ def page(
         publication=rt.settings.publication,
         base_path="",
         help_url=rt.settings.support_contact,
+        status=status,
         **context,
     )
     return Response(text, status_code=status, media_type=MediaType.HTML)

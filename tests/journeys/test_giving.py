@@ -42,6 +42,9 @@ async def test_an_annual_gift_of_two_dollars_is_charged_once_a_year(newsroom: Ne
     await newsroom.settles()
     await newsroom.turns(timedelta(days=366))
     await newsroom.settles()
-    assert await newsroom.rows(
-        "SELECT credit, amount, contribution_id FROM ledger_entries WHERE credit LIKE 'income:%'"
-    ) == [("income:annual", 200, gift.id)] * 2
+    assert (
+        await newsroom.rows(
+            "SELECT credit, amount, contribution_id FROM ledger_entries WHERE credit LIKE 'income:%'"
+        )
+        == [("income:annual", 200, gift.id)] * 2
+    )

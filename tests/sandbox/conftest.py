@@ -94,6 +94,18 @@ class Shop:
         assert isinstance(session.subscription, str)
         return await self.client.v1.subscriptions.retrieve_async(session.subscription)
 
+    async def saves_a_card(self, customer: str, **extra: Value) -> stripe.checkout.Session:
+        """A page on which a customer saves a card."""
+        params: dict[str, object] = {
+            "mode": "setup",
+            "customer": customer,
+            "currency": "usd",
+            "success_url": "https://shop.example/saved",
+            "cancel_url": "https://shop.example/donate",
+            **extra,
+        }
+        return await self.client.v1.checkout.sessions.create_async(params)  # type: ignore[arg-type]  # as above
+
     async def events(self) -> list[str]:
         """The types of all events, oldest first."""
         listed = await self.client.v1.events.list_async({"limit": 100})
@@ -112,6 +124,27 @@ class Shop:
                 break
             types.append(str(event.type))
         return [name for name in types[::-1] if not name.startswith("payout")]
+
+    async def subscription(self, subscription_id: str) -> stripe.Subscription:
+        return await self.client.v1.subscriptions.retrieve_async(subscription_id)
+
+    async def newest_invoice(self, subscription_id: str) -> stripe.Invoice:
+        """A subscription's newest invoice."""
+        listed = await self.client.v1.invoices.list_async({"subscription": subscription_id})
+        return listed.data[0]
+
+    async def changes(self, event_type: str = "customer.subscription.updated") -> dict[str, object]:
+        """What the newest event of a type says was there before."""
+        event = (await self.client.v1.events.list_async({"type": event_type, "limit": 1})).data[0]
+        assert event.data.previous_attributes is not None
+        previous: dict[str, object] = event.data.previous_attributes.to_dict()
+        return previous
+
+    async def paid(self) -> list[int]:
+        """The amounts of all charges that succeeded, oldest first."""
+        listed = await self.client.v1.charges.list_async({"limit": 100})
+        charges = [charge async for charge in listed.auto_paging_iter() if charge.paid]
+        return [charge.amount for charge in charges[::-1]]
 
     async def advance(self, days: float) -> None:
         await self.sandbox.advance(timedelta(days=days))

@@ -235,7 +235,7 @@ async def test_a_card_kept_for_later_is_attached_to_the_customer(shop: Shop) -> 
 
 async def test_what_the_sandbox_cannot_do_on_the_page_it_says(shop: Shop) -> None:
     for extra in (
-        {"mode": "setup", "line_items": []},
+        {"consent_collection": {"terms_of_service": "required"}},
         {"automatic_tax": {"enabled": True}},
         {"phone_number_collection": {"enabled": True}},
     ):

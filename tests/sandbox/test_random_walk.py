@@ -4,17 +4,21 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
+from typing import Literal, cast
 
 import pytest
 import stripe
+from stripe.params import SubscriptionUpdateParams
 
-from payments.sandbox import cards, checkout
+from payments import sandbox as sandboxes
+from payments.sandbox import cards, checkout, debits, invoices, pausing
+from payments.sandbox.wire import Value
 from tests.sandbox.conftest import Shop
 
 pytestmark = pytest.mark.anyio
 
 CURRENCIES = ("usd", "eur", "gbp", "cad", "jpy", "huf")
-ACTIONS = 150
+ACTIONS = 250
 
 
 class Walk:
@@ -22,13 +26,15 @@ class Walk:
 
     def __init__(self, shop: Shop, seed: int) -> None:
         self.shop = shop
-        self.random = random.Random(seed)  # noqa: S311 - a test's dice, not a secret
+        self.random = random.Random(seed)
         self.sessions: list[stripe.checkout.Session] = []
 
     async def step(self) -> None:
         actions: list[Callable[[], Awaitable[object]]] = [
             self.opens, self.opens, self.pays, self.pays, self.refunds, self.waits, self.waits,
-            self.cancels, self.expires, self.loses_a_card,
+            self.cancels, self.expires, self.loses_a_card, self.amends, self.amends, self.pauses,
+            self.resumes, self.breaks_a_card, self.mends_a_card, self.pays_an_invoice,
+            self.saves_a_card, self.debits,
         ]  # fmt: skip
         # Cards are declined and things come too late: that is part of the walk.
         with suppress(stripe.CardError, stripe.InvalidRequestError):
@@ -62,6 +68,83 @@ class Walk:
         if running:
             await self.shop.client.v1.subscriptions.cancel_async(self.random.choice(running).id)
 
+    async def amends(self) -> None:
+        """Something about a subscription becomes something else."""
+        subscription = await self.subscription()
+        item, now = subscription["items"].data[0], int(self.shop.sandbox.clock.now().timestamp())
+        data = {
+            "currency": subscription.currency,
+            "product": item.price.product,
+            "unit_amount": self.random.randint(200, 400) * 100,
+            "recurring": {"interval": self.random.choice(["month", "year"])},
+        }
+        change: dict[str, Value] = self.random.choice(
+            [
+                {"items": [{"id": item.id, "price_data": data}]},
+                {"items": [{"id": item.id, "price_data": data}],
+                 "payment_behavior": "error_if_incomplete"},
+                {"trial_end": now + self.random.randint(1, 90) * 86400},
+                {"trial_end": "now"},
+                {"cancel_at": now + self.random.randint(1, 90) * 86400},
+                {"cancel_at": ""},
+                {"cancel_at_period_end": self.random.random() < 0.5},
+                {"billing_cycle_anchor": {"type": "now"}},
+                {"pause_collection": {"behavior": self.random.choice(pausing.BEHAVIORS)}},
+                {"pause_collection": ""},
+            ]
+        )  # fmt: skip
+        params = cast("SubscriptionUpdateParams", {"proration_behavior": "none", **change})
+        await self.shop.client.v1.subscriptions.update_async(subscription.id, params)
+
+    async def pauses(self) -> None:
+        subscription = await self.subscription()
+        await self.shop.client.v1.subscriptions.pause_async(
+            subscription.id, {"bill_for": {"unused_time_from": {"type": "none"}}}
+        )
+
+    async def resumes(self) -> None:
+        listed = await self.shop.client.v1.subscriptions.list_async({"status": "paused"})
+        behaviors: list[Literal["resume_on_payment_attempt", "resume_on_payment_success"]] = [
+            "resume_on_payment_attempt",
+            "resume_on_payment_success",
+        ]
+        for subscription in listed.data:
+            await self.shop.client.v1.subscriptions.resume_async(
+                subscription.id, {"payment_behavior": self.random.choice(behaviors)}
+            )
+
+    async def breaks_a_card(self) -> None:
+        method = (await self.subscription()).default_payment_method
+        self.shop.sandbox.fail_card(str(method), self.random.choice(list(cards.DECLINES)))
+
+    async def mends_a_card(self) -> None:
+        method = (await self.subscription()).default_payment_method
+        self.shop.sandbox.heal_card(str(method))
+
+    async def pays_an_invoice(self) -> None:
+        listed = await self.shop.client.v1.invoices.list_async({"status": "open"})
+        if listed.data:
+            invoice = self.random.choice(listed.data)
+            if self.random.random() < 0.5:
+                await sandboxes.pay(str(invoice.hosted_invoice_url))
+            else:
+                await self.shop.client.v1.invoices.pay_async(invoice.id)
+
+    async def saves_a_card(self) -> None:
+        subscription = await self.subscription()
+        session = await self.shop.saves_a_card(str(subscription.customer))
+        await self.shop.pays(session, self.random.choice(list(cards.BY_NUMBER)))
+
+    async def debits(self) -> None:
+        interval = self.random.choice([None, "month"])
+        session = await self.shop.checkout(500, "eur", interval)
+        await sandboxes.pay(str(session.url), iban=self.random.choice(list(debits.BY_IBAN)))
+
+    async def subscription(self) -> stripe.Subscription:
+        """One that still runs; when none does, one is begun."""
+        running = (await self.shop.client.v1.subscriptions.list_async({"limit": 100})).data
+        return self.random.choice(running) if running else await self.shop.subscribes()
+
     async def expires(self) -> None:
         self.shop.wall.turn(timedelta(hours=1))
         await self.shop.sandbox.run_due()
@@ -89,10 +172,19 @@ async def test_a_random_walk_keeps_the_contract_and_the_books(shop: Shop, seed: 
         paid = await shop.transactions(payout=payout.id)
         assert sum(row.net for row in paid if row.type != "payout") == payout.amount
     store = shop.sandbox.account.store
+    for subscription in store.of_kind("subscription"):
+        item = subscription["items"]["data"][0]
+        assert item["current_period_start"] < item["current_period_end"]
+        if subscription["status"] in ("active", "trialing"):
+            assert item["current_period_end"] > shop.sandbox.clock.stamp(), "it has renewed"
+    for invoice in store.of_kind("invoice"):
+        told = invoices.subscription_of(shop.sandbox.account, invoice)
+        assert (invoice["status"] == "paid") is (invoice["amount_remaining"] == 0) or not told
     captured = [c for c in store.of_kind("charge") if c["paid"]]
     assert all(charge["balance_transaction"] for charge in captured)
     assert all(charge["amount_refunded"] <= charge["amount"] for charge in captured)
     complete = [s for s in store.of_kind(checkout.KIND) if s["status"] == "complete"]
-    assert all(session["payment_status"] == "paid" for session in complete)
+    by_card = [session for session in complete if session["payment_method_types"] == ["card"]]
+    assert all(session["payment_status"] != "unpaid" for session in by_card)
     assert rows
     assert complete

@@ -15,6 +15,14 @@ ROOT = Path(__file__).parents[2]
 KEY = "sk_test_" + "0" * 32
 PINNED = ("--api-version", "2026-10-28.endive")
 PATIENCE = 60
+SUCCEEDED = "Trigger succeeded"
+PROMISES = (
+    "customer.subscription.",
+    "invoice.",
+    "invoiceitem.",
+    "payment_method.",
+    "setup_intent.",
+)
 
 
 def find_client() -> str | None:
@@ -89,6 +97,26 @@ async def test_the_client_triggers_what_its_own_fixtures_can_still_ask_for(
 
     _, said = await run(sandbox, tmp_path, "trigger", event, *PINNED)
     assert "payment_method_types_no_longer_supported" in said, "its fixtures are older than endive"
+
+
+async def test_the_client_triggers_all_it_can_of_promises_invoices_and_cards(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    _, said = await run(sandbox, tmp_path, "trigger", "--help")
+    events = [line.strip() for line in said.splitlines() if line.strip().startswith(PROMISES)]
+    assert len(events) > 20
+
+    async def trigger(event: str) -> str:
+        async with at_once:
+            return (await run(sandbox, tmp_path, "trigger", event))[1]
+
+    at_once = asyncio.Semaphore(4)
+    answers = await asyncio.gather(*(trigger(event) for event in events))
+
+    failed = {e: said for e, said in zip(events, answers, strict=True) if SUCCEEDED not in said}
+    assert failed == {}
+    assert set(events) - set(told(sandbox)) == set()
+    assert sandbox.problems == []
 
 
 async def test_the_client_resends_an_event(sandbox: Sandbox, tmp_path: Path) -> None:

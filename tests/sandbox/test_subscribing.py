@@ -86,7 +86,7 @@ async def test_a_renewal_is_drafted_then_charged_an_hour_later(shop: Shop) -> No
     await shop.sandbox.advance(to=datetime(2026, 12, 3, 12, 30, tzinfo=UTC))
     renewals = await shop.events_since(told)
     told = await shop.latest_event()
-    assert renewals == ["invoice.created", "customer.subscription.updated"]
+    assert renewals == ["invoice.upcoming", "invoice.created", "customer.subscription.updated"]
 
     await shop.sandbox.advance(timedelta(hours=1))
     assert await shop.events_since(told) == [
@@ -145,7 +145,7 @@ async def test_an_annual_gift_begun_on_29_february_renews_on_the_28th_and_return
     assert [invoice.status for invoice in invoices] == ["paid"] * 5
 
 
-async def test_a_failing_renewal_is_tried_three_times_more_then_cancelled(shop: Shop) -> None:
+async def test_a_failing_renewal_is_tried_eight_times_more_then_cancelled(shop: Shop) -> None:
     subscription = await shop.subscribes(card="4000000000000341")
     await shop.sandbox.settle()
     told = await shop.latest_event()
@@ -153,6 +153,7 @@ async def test_a_failing_renewal_is_tried_three_times_more_then_cancelled(shop: 
     await shop.advance(31)
     failing = await shop.events_since(told)
     assert failing == [
+        "invoice.upcoming",
         "invoice.created",
         "customer.subscription.updated",
         "invoice.finalized",
@@ -160,6 +161,7 @@ async def test_a_failing_renewal_is_tried_three_times_more_then_cancelled(shop: 
         "charge.failed",
         "payment_intent.payment_failed",
         "invoice.payment_failed",
+        "customer.updated",
         "invoice.updated",
         "customer.subscription.updated",
     ]
@@ -173,12 +175,12 @@ async def test_a_failing_renewal_is_tried_three_times_more_then_cancelled(shop: 
     assert ended.cancellation_details is not None
     assert ended.cancellation_details.reason == "payment_failed"
     invoice = (await shop.client.v1.invoices.list_async({"subscription": subscription.id})).data[0]
-    assert (invoice.attempt_count, invoice.next_payment_attempt) == (4, None)
+    assert (invoice.attempt_count, invoice.next_payment_attempt) == (9, None)
     charges = (await shop.client.v1.charges.list_async()).data
-    assert [charge.status for charge in charges] == ["failed"] * 4 + ["succeeded"]
-    assert len({charge.payment_intent for charge in charges[:4]}) == 1
+    assert [charge.status for charge in charges] == ["failed"] * 9 + ["succeeded"]
+    assert len({charge.payment_intent for charge in charges[:9]}) == 1
     await shop.advance(60)
-    assert len((await shop.client.v1.charges.list_async()).data) == 5
+    assert len((await shop.client.v1.charges.list_async()).data) == 10
 
 
 async def test_a_new_card_pays_the_open_invoice_and_the_subscription_is_active_again(
@@ -259,16 +261,16 @@ async def test_an_update_tells_what_it_replaced(shop: Shop) -> None:
     updates = await shop.client.v1.events.list_async({"type": "customer.subscription.updated"})
     event = updates.data[0]
     assert event.data.previous_attributes is not None
-    assert event.data.previous_attributes.to_dict() == {"metadata": {"a": "1"}}
+    assert event.data.previous_attributes.to_dict() == {"metadata": {"a": "1", "b": None}}
     assert event.data.object["metadata"].to_dict() == {"b": "2"}
 
 
 async def test_what_the_sandbox_cannot_do_it_says(shop: Shop) -> None:
     subscription = await shop.subscribes()
 
-    with pytest.raises(stripe.InvalidRequestError, match="does not do items yet"):
+    with pytest.raises(stripe.InvalidRequestError, match="does not do discounts yet"):
         await shop.client.v1.subscriptions.update_async(
-            subscription.id, {"items": [{"id": "si_1", "quantity": 2}]}
+            subscription.id, {"discounts": [{"coupon": "none"}]}
         )
 
 

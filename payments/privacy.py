@@ -1,0 +1,96 @@
+"""What we hold about one donor: told in full, and erased.
+
+Erasing ends what still runs, cuts every row that says who gave from what was given, and leaves the
+books as they are. What Stripe holds of the donor is Stripe's, and the page says so.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from payments import charges, contributions, donors, history, outbox, promises, subscriptions
+from payments.history import By
+from payments.runtime import Runtime
+from payments.subscriptions import Subscription
+
+
+async def held(session: AsyncSession, donor_id: str) -> dict[str, Any]:  # to be written as JSON
+    """Everything we hold about a donor. The address is not in it: we have only its keyed hash."""
+    live = await subscriptions.of_donor(session, donor_id)
+    mails = await outbox.about(session, [promise.stripe_subscription_id for promise in live])
+    return {
+        "donor": donor_id,
+        "address": "kept only as a keyed hash, from which it cannot be read",
+        "stripe_customers": await donors.customers_of(session, donor_id),
+        "contributions": [
+            {
+                "id": gift.id,
+                "at": gift.created_at,
+                "frequency": gift.frequency,
+                "amount": gift.amount,
+                "currency": gift.currency,
+                "status": gift.status,
+                "campaign": gift.campaign,
+                "language": gift.language,
+            }
+            for gift in await contributions.of_donor(session, donor_id)
+        ],
+        "standing": [await _standing(session, promise) for promise in live],
+        "payments": [
+            {
+                "reference": payment.reference,
+                "contribution": payment.contribution_id,
+                "at": payment.paid_at,
+                "frequency": payment.frequency,
+                "amount": payment.money.amount,
+                "currency": payment.money.currency,
+            }
+            for payment in await charges.of_donor(session, donor_id)
+        ],
+        "mails": [
+            {"kind": mail.kind, "status": mail.status, "at": mail.created_at, "sent": mail.sent_at}
+            for mail in mails
+        ],
+    }
+
+
+async def _standing(session: AsyncSession, promise: Subscription) -> dict[str, Any]:
+    """One promise and its history."""
+    fields: tuple[str, ...] = (
+        "contribution_id",
+        "stripe_subscription_id",
+        "stripe_customer_id",
+        "stripe_payment_method_id",
+        "card_expires_on",
+        "status",
+        "frequency",
+        "amount",
+        "currency",
+        "started_at",
+        "renews_at",
+        "pauses",
+        "resumes_at",
+        "ended_at",
+    )
+    changes = await history.of(session, promise.stripe_subscription_id)
+    return {
+        **{name: getattr(promise, name) for name in fields},
+        "history": [{"kind": c.kind, "by": c.by, "at": c.done_at} for c in changes],
+    }
+
+
+async def erase(rt: Runtime, donor_id: str) -> datetime:
+    """End every promise, then forget the donor. Raises before anything is forgotten if Stripe
+    cannot be reached. Gives the moment.
+    """
+    async with rt.sessions() as session:
+        theirs = await subscriptions.of_donor(session, donor_id)
+    for promise in theirs:
+        if promise.is_live:
+            await promises.stop(rt, promise.stripe_subscription_id, by=By.DONOR)
+    async with rt.sessions.begin() as session:
+        await outbox.drop_about(session, [promise.stripe_subscription_id for promise in theirs])
+        await contributions.forget_donor(session, donor_id)
+        await donors.forget(session, donor_id)
+    return rt.now()

@@ -1,0 +1,161 @@
+"""Invoices made by hand: items that wait for one, and the invoice that takes them in."""
+
+from payments.sandbox import customers, invoice_lines, invoices, listing
+from payments.sandbox import params as read
+from payments.sandbox.account import Account
+from payments.sandbox.catalog import currency_of
+from payments.sandbox.errors import invalid, missing, not_found
+from payments.sandbox.routes import Call, resource, route
+from payments.sandbox.wire import Obj
+
+resource(
+    "invoiceitem",
+    "/v1/invoiceitems",
+    {"customer": listing.same("customer"), "invoice": listing.same("invoice")},
+)
+
+
+@route("POST", "/v1/invoiceitems")
+def create_item(call: Call) -> Obj:
+    account, params = call.account, call.params
+    read.refuse(params, "price_data", "pricing", "subscription", "quantity", "unit_amount_decimal")
+    customer = customers.named(account, params)
+    if customer is None:
+        raise missing("customer")
+    amount, now = read.integer(params, "amount"), account.clock.stamp()
+    if amount is None:
+        raise missing("amount")
+    item = account.make(
+        "ii",
+        "invoiceitem",
+        {
+            "amount": amount,
+            "currency": currency_of(params),
+            "customer": customer["id"],
+            "customer_account": None,
+            "date": now,
+            "description": read.text(params, "description"),
+            "discountable": True,
+            "discounts": [],
+            "invoice": None,
+            "metadata": read.metadata(params),
+            "net_amount": amount,
+            "parent": None,
+            "period": {"end": now, "start": now},
+            "pricing": None,
+            "proration": False,
+            "quantity": 1,
+            "quantity_decimal": "1",
+            "tax_rates": [],
+            "test_clock": None,
+        },
+    )
+    del item["created"]
+    account.store.link("invoiceitem", "customer", customer["id"], item["id"])
+    account.emit("invoiceitem.created", item)
+    return item
+
+
+@route("DELETE", "/v1/invoiceitems/{}")
+def delete_item(call: Call) -> Obj:
+    account, item = call.account, call.subject("invoiceitem")
+    if item["invoice"]:
+        raise invalid("You cannot delete an invoice item that is on an invoice.")
+    account.emit("invoiceitem.deleted", item)
+    return account.store.bury(item["id"])
+
+
+@route("POST", "/v1/invoices")
+def create(call: Call) -> Obj:
+    account, params = call.account, call.params
+    read.refuse(params, "subscription", "discounts", "lines", "from_invoice")
+    customer = customers.named(account, params)
+    if customer is None:
+        raise missing("customer")
+    items = _pending(account, customer, params)
+    currency = read.text(params, "currency") or (items[0]["currency"] if items else "usd")
+    total = sum(item["amount"] for item in items)
+    invoice = invoices.make(account, customer, total, currency, "manual")
+    for item in items:
+        item["invoice"] = invoice["id"]
+    sends = read.one_of(params, "collection_method", ("charge_automatically", "send_invoice"), None)
+    invoice |= {
+        "auto_advance": read.flag(params, "auto_advance"),
+        "collection_method": sends or "charge_automatically",
+        "default_payment_method": _method(account, customer["id"], params),
+        "description": read.text(params, "description"),
+        "due_date": _due(account, params),
+        "lines": invoice_lines.for_items(account, invoice, items),
+        "metadata": read.metadata(params),
+    }
+    account.emit("invoice.created", invoice)
+    if invoice["auto_advance"]:
+        account.later(invoices.DRAFT_FOR, "finalize_invoice", invoice["id"])
+    return invoice
+
+
+@route("POST", "/v1/invoices/{}")
+def update(call: Call) -> Obj:
+    account, invoice, params = call.account, call.subject("invoice"), call.params
+    read.refuse(params, "discounts", "due_date", "collection_method", "days_until_due")
+    changes: Obj = {"metadata": read.merge_metadata(invoice["metadata"], params)}
+    if "description" in params:
+        changes["description"] = read.text(params, "description")
+    if "default_payment_method" in params:
+        changes["default_payment_method"] = _method(account, invoice["customer"], params)
+    if "auto_advance" in params:
+        changes["auto_advance"] = read.flag(params, "auto_advance")
+        if changes["auto_advance"] and invoice["status"] == "draft":
+            account.later(invoices.DRAFT_FOR, "finalize_invoice", invoice["id"])
+    account.update(invoice, "invoice.updated", **changes)
+    return invoice
+
+
+@route("DELETE", "/v1/invoices/{}")
+def delete(call: Call) -> Obj:
+    account, invoice = call.account, call.subject("invoice")
+    if invoice["status"] != "draft" or invoice["parent"]:
+        raise invalid("You can only delete draft invoices made by hand; void others instead.")
+    for item in account.store.of_kind("invoiceitem"):
+        if item["invoice"] == invoice["id"]:
+            item["invoice"] = None
+    account.emit("invoice.deleted", invoice)
+    return account.store.bury(invoice["id"])
+
+
+@route("POST", "/v1/invoices/{}/send")
+def send(call: Call) -> Obj:
+    account, invoice = call.account, call.subject("invoice")
+    if invoice["status"] == "draft":
+        invoices.finalize(account, invoice)
+        invoices.make_intent(account, invoice)
+    if invoice["status"] != "open":
+        raise invalid(f"You can only send open invoices; this is {invoice['status']}.")
+    account.emit("invoice.sent", invoice)
+    return invoice
+
+
+def _pending(account: Account, customer: Obj, params: Obj) -> list[Obj]:
+    """The items that wait for an invoice, if they are to be on this one."""
+    if params.get("pending_invoice_items_behavior", "exclude") != "include":
+        return []
+    ids = account.store.linked("invoiceitem", "customer", customer["id"])
+    waiting = [item for item in account.store.living(ids) if item["invoice"] is None]
+    if len({item["currency"] for item in waiting}) > 1:
+        raise invalid("All pending invoice items must have the same currency.")
+    return waiting
+
+
+def _due(account: Account, params: Obj) -> int | None:
+    days = read.integer(params, "days_until_due")
+    return None if days is None else account.clock.stamp() + days * 86400
+
+
+def _method(account: Account, customer_id: str, params: Obj) -> str | None:
+    method_id = read.text(params, "default_payment_method")
+    if method_id is None:
+        return None
+    method = account.store.find("payment_method", method_id)
+    if method is None or method["customer"] != customer_id:
+        raise not_found("PaymentMethod", method_id, "default_payment_method")
+    return method_id

@@ -1,0 +1,162 @@
+"""What an invoice holds: its lines, and all that is still nothing on a new one."""
+
+from typing import Final
+
+from payments.sandbox import listing
+from payments.sandbox.account import MERCHANT, Account
+from payments.sandbox.wire import Obj
+
+
+def for_period(account: Account, invoice: Obj, subscription: Obj) -> Obj:
+    """The one line of a subscription's invoice: its period, or its trial."""
+    item = subscription["items"]["data"][0]
+    price = item["price"]
+    product = account.store.objects.get(price["product"], {"name": "Subscription"})
+    words = f"{item['quantity']} × {product['name']} (per {price['recurring']['interval']})"  # noqa: RUF001 - as Stripe writes it
+    if subscription["status"] == "trialing":
+        words = f"Trial period for {product['name']}"
+    line = _line(account, invoice, invoice["amount_due"], words)
+    line |= {
+        "metadata": dict(subscription["metadata"]),
+        "parent": {
+            "invoice_item_details": None,
+            "subscription_item_details": {
+                "invoice_item": None,
+                "proration": False,
+                "proration_details": {"credited_items": None},
+                "subscription": subscription["id"],
+                "subscription_item": item["id"],
+            },
+            "type": "subscription_item_details",
+        },
+        "period": {"end": item["current_period_end"], "start": item["current_period_start"]},
+        "pricing": {
+            "price_details": {"price": price["id"], "product": price["product"]},
+            "type": "price_details",
+            "unit_amount_decimal": str(price["unit_amount"]),
+        },
+        "quantity": item["quantity"],
+        "quantity_decimal": str(item["quantity"]),
+        "subscription": subscription["id"],
+    }
+    return _list(invoice, [line])
+
+
+def for_items(account: Account, invoice: Obj, items: list[Obj]) -> Obj:
+    """The lines of an invoice made by hand, one for each invoice item."""
+    found = []
+    for item in items:
+        line = _line(account, invoice, item["amount"], item["description"])
+        line |= {
+            "metadata": dict(item["metadata"]),
+            "parent": {
+                "invoice_item_details": {
+                    "invoice_item": item["id"],
+                    "proration": False,
+                    "proration_details": None,
+                    "subscription": None,
+                },
+                "subscription_item_details": None,
+                "type": "invoice_item_details",
+            },
+            "period": dict(item["period"]),
+            "quantity": 1,
+            "quantity_decimal": "1",
+        }
+        found.append(line)
+    return _list(invoice, found)
+
+
+def _line(account: Account, invoice: Obj, amount: int, description: str | None) -> Obj:
+    return {
+        "id": account.store.mint("il"),
+        "object": "line_item",
+        "amount": amount,
+        "currency": invoice["currency"],
+        "description": description,
+        "discount_amounts": [],
+        "discountable": True,
+        "discounts": [],
+        "invoice": invoice["id"],
+        "livemode": False,
+        "pretax_credit_amounts": [],
+        "pricing": None,
+        "subscription": None,
+        "subtotal": amount,
+        "taxes": [],
+    }
+
+
+def _list(invoice: Obj, lines: list[Obj]) -> Obj:
+    return listing.of(lines, f"/v1/invoices/{invoice['id']}/lines")
+
+
+def blank(customer: Obj, amount: int, currency: str) -> Obj:
+    """A draft for an amount, of which nothing has been paid."""
+    nothing = dict.fromkeys(_ABSENT)
+    return {
+        **nothing,
+        "account_country": "US",
+        "account_name": MERCHANT,
+        "amount_due": amount,
+        "amount_overpaid": 0,
+        "amount_paid": 0,
+        "amount_remaining": amount,
+        "amount_shipping": 0,
+        "attempt_count": 0,
+        "attempted": False,
+        "auto_advance": True,
+        "automatic_tax": {
+            "disabled_reason": None,
+            "enabled": False,
+            "liability": None,
+            "provider": None,
+            "status": None,
+        },
+        "collection_method": "charge_automatically",
+        "currency": currency,
+        "customer": customer["id"],
+        "customer_address": customer["address"],
+        "customer_email": customer["email"],
+        "customer_name": customer["name"],
+        "customer_phone": customer["phone"],
+        "customer_tax_exempt": "none",
+        "customer_tax_ids": [],
+        "default_tax_rates": [],
+        "discounts": [],
+        "issuer": {"type": "self"},
+        "metadata": {},
+        "payment_settings": {
+            "default_mandate": None,
+            "payment_method_options": None,
+            "payment_method_types": None,
+        },
+        "post_payment_credit_notes_amount": 0,
+        "pre_payment_credit_notes_amount": 0,
+        "starting_balance": 0,
+        "status": "draft",
+        "status_transitions": {
+            "finalized_at": None,
+            "marked_uncollectible_at": None,
+            "paid_at": None,
+            "voided_at": None,
+        },
+        "subtotal": amount,
+        "subtotal_excluding_tax": amount,
+        "total": amount,
+        "total_discount_amounts": [],
+        "total_excluding_tax": amount,
+        "total_pretax_credit_amounts": [],
+        "total_taxes": [],
+    }
+
+
+_ABSENT: Final = (
+    "account_tax_ids", "application", "automatically_finalizes_at", "billing_reason",
+    "custom_fields", "customer_account", "customer_shipping", "default_payment_method",
+    "default_source", "description", "due_date", "effective_at", "ending_balance", "footer",
+    "from_invoice", "hosted_invoice_url", "invoice_pdf", "last_finalization_error",
+    "latest_revision", "next_payment_attempt", "number", "on_behalf_of", "receipt_number",
+    "rendering", "shipping_cost", "shipping_details", "statement_descriptor", "status_details",
+    "test_clock", "threshold_reason", "webhooks_delivered_at",
+)  # fmt: skip

@@ -1,0 +1,97 @@
+"""All that a donor gives, and one promise at a time. Whose it is, is asked before anything else."""
+
+from dataclasses import dataclass
+
+from litestar import Controller, Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+
+from payments import charges, contributions, history, subscriptions
+from payments.contributions import Contribution, Frequency, Status
+from payments.errors import NotFound
+from payments.history import Change, ChangeKind
+from payments.runtime import Runtime
+from payments.subscriptions import Subscription
+from payments.web import pages
+from payments.web.manage import words
+from payments.web.manage.door import AnyRequest, SignedIn
+
+GIVEN = (Status.PAID, Status.PROCESSING)
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """A promise, and the contribution it began with, of the donor who asks."""
+
+    gift: Contribution
+    promise: Subscription
+
+    @property
+    def id(self) -> str:
+        return self.promise.stripe_subscription_id
+
+    @property
+    def url(self) -> str:
+        return f"/manage/contributions/{self.gift.id}"
+
+
+async def own_promise(
+    rt: NamedDependency[Runtime], donor: NamedDependency[SignedIn], contribution_id: FromPath[str]
+) -> Own:
+    """The promise of an address, if it is this donor's. A dependency of each of its pages."""
+    async with rt.sessions() as session:
+        gift = await contributions.owned(session, donor.donor_id, contribution_id)
+        promise = await subscriptions.of_contribution(session, gift.id)
+    if promise is None:
+        raise NotFound("There is no such contribution.")
+    return Own(gift, promise)
+
+
+class Overview(Controller):
+    path = "/contributions"
+
+    @get()
+    async def all(
+        self, rt: NamedDependency[Runtime], donor: NamedDependency[SignedIn]
+    ) -> Response[str]:
+        """Standing gifts first, then those made once."""
+        async with rt.sessions() as session:
+            promises = await subscriptions.of_donor(session, donor.donor_id)
+            gifts = await contributions.of_donor(session, donor.donor_id)
+        once = [g for g in gifts if g.frequency is Frequency.ONCE and g.status in GIVEN]
+        return pages.page(
+            rt,
+            "manage.html",
+            promises=[words.promise_facts(rt, promise) for promise in promises],
+            gifts=[words.gift_facts(rt, gift) for gift in once],
+        )
+
+    @get("/{contribution_id:str}")
+    async def one(
+        self, rt: NamedDependency[Runtime], request: AnyRequest, own: NamedDependency[Own]
+    ) -> Response[str]:
+        """What is promised, what can be changed, and what happened."""
+        async with rt.sessions() as session:
+            changes = await history.of(session, own.id)
+            card = await history.newest_decision(session, own.id, ChangeKind.CARD)
+            paid = await charges.of_donor(
+                session, own.gift.donor_id or "", contribution_id=own.gift.id
+            )
+        facts = words.promise_facts(rt, own.promise, changes)
+        return pages.page(
+            rt,
+            "manage_promise.html",
+            promise=facts,
+            changes=[words.change_facts(rt, change) for change in changes],
+            payments=[words.payment_facts(rt, payment) for payment in paid],
+            last_payment=words.last_payment(own.promise, paid),
+            done=_done(request.query_params.get("done"), changes),
+            card=words.came_back(request.query_params.get("card"), card),
+            card_url=f"{own.url}?card=back",
+        )
+
+
+def _done(asked: str | None, changes: list[Change]) -> str:
+    """What to confirm: only what the history confirms."""
+    newest = [change.kind.value for change in changes if change.done_at == changes[0].done_at]
+    return asked if asked in newest else ""

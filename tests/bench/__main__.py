@@ -1,0 +1,28 @@
+"""`make bench`: every bench on one embedded PostgreSQL that syncs each commit to disk; minutes."""
+
+import signal
+import sys
+
+import click
+
+from payments import migrate
+from payments.embedded import postgres
+from tests.bench import creation, intake
+
+BENCHES = {"intake": intake.report, "creation": creation.report}
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=click.Choice(list(BENCHES)))
+def main(names: tuple[str, ...]) -> None:
+    """Run the benches named, or all. Medians; a ratio is the median of each round's own."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every block ends its server
+    with postgres(fsync=True) as database:
+        migrate.upgrade(database)
+        for name in names or BENCHES:
+            for line in BENCHES[name](database):
+                click.echo(line)
+
+
+if __name__ == "__main__":
+    main()

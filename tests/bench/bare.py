@@ -1,0 +1,22 @@
+"""The least a webhook endpoint can do: check the signature, keep nothing."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from litestar import Litestar, Request, post
+
+from tests.bench.load import SECRET
+from webhooks import intake
+
+KEYS = (SECRET.encode(),)
+
+
+@post("/webhooks/stripe", status_code=200)
+async def stripe(request: Request[Any, Any, Any]) -> None:
+    """Verify."""
+    body = await request.body()
+    intake.verify(body, request.headers["stripe-signature"], keys=KEYS, now=datetime.now(UTC))
+
+
+def create_app() -> Litestar:
+    return Litestar([stripe], openapi_config=None, logging_config=None)

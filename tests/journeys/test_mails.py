@@ -1,0 +1,502 @@
+"""What donors find in their mailboxes, and what is never sent."""
+
+import mailbox
+import re
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from payments import links, logs, mail, payment_methods, promises, subscriptions, worker
+from payments.contributions import Contribution, Frequency
+from payments.history import By
+from payments.money import Money
+from tests.newsroom import Newsroom, opened
+
+pytestmark = pytest.mark.anyio
+GOOD = "4242424242424242"
+FAILS_LATER = "4000000000000341"
+MONTH = timedelta(days=31)
+ADDRESS = "reader@example.org"
+
+
+async def promises_monthly(
+    room: Newsroom,
+    *,
+    card: str = FAILS_LATER,
+    locale: str = "en",
+    email: str = ADDRESS,
+    name: str = "A Reader",
+) -> Contribution:
+    """A reader promises five dollars a month."""
+    asked = await room.asks(500, "monthly", locale=locale)
+    await room.pays(asked.json()["checkout_url"], card, email=email, name=name)
+    await room.settles()
+    return await room.contribution(asked.json()["id"])
+
+
+async def promise_of(room: Newsroom, gift: Contribution) -> str:
+    ((subscription_id,),) = await room.rows(
+        "SELECT stripe_subscription_id FROM subscriptions WHERE contribution_id = :id", id=gift.id
+    )
+    return str(subscription_id)
+
+
+async def a_month_passes(room: Newsroom) -> None:
+    await room.turns(MONTH)
+    await room.settles()
+
+
+async def change(room: Newsroom, statement: str) -> None:
+    async with room.rt.sessions.begin() as session:
+        await session.execute(text(statement))
+
+
+async def the_pause_is_over(room: Newsroom) -> None:
+    """The engine goes by the database's clock, which no test turns."""
+    await change(room, "UPDATE procrastinate_jobs SET scheduled_at = now() WHERE status = 'todo'")
+    await worker.drain(room.rt)
+
+
+async def statuses(room: Newsroom) -> dict[str, str]:
+    return {str(k): str(v) for k, v in await room.rows("SELECT kind, status FROM messages")}
+
+
+# --- a payment that failed ------------------------------------------------------------------------
+
+
+async def test_a_failed_renewal_is_told_once_with_a_way_to_mend_it(newsroom: Newsroom) -> None:
+    gift = await promises_monthly(newsroom)
+    assert newsroom.mails() == []
+    await a_month_passes(newsroom)
+    (told,) = newsroom.mails()
+    assert told.to == [ADDRESS]
+    assert told.subject == "Your monthly payment needs attention"
+    assert "We could not take your payment of $5.00. Nothing was charged." in told.part()
+    assert gift.id[:8].upper() in told.part()
+    signed = told.link("/fix/").removeprefix("/fix/")
+    assert links.promise_to_fix(newsroom.rt, signed) == await promise_of(newsroom, gift)
+    signed = told.link("/stop/").removeprefix("/stop/")
+    assert links.promise_to_stop(newsroom.rt, signed) == await promise_of(newsroom, gift)
+
+
+async def test_the_same_failure_told_again_by_stripe_is_no_second_mail(newsroom: Newsroom) -> None:
+    await promises_monthly(newsroom)
+    await a_month_passes(newsroom)
+    for _ in range(2):
+        await newsroom.deliver(list(newsroom.delivered))
+        await newsroom.settles()
+    assert len(newsroom.mails()) == 1
+
+
+async def test_each_mail_says_who_made_it_and_nothing_more(newsroom: Newsroom) -> None:
+    await promises_monthly(newsroom)
+    await a_month_passes(newsroom)
+    (told,) = newsroom.mails()
+    ((message_id,),) = await newsroom.rows("SELECT id FROM messages")
+    heads = told.parsed
+    assert sorted(heads) == sorted(
+        [
+            *("Subject", "From", "To", "Date", "Message-ID", "Auto-Submitted"),
+            *("Content-Language", "MIME-Version", "Content-Type"),
+        ]
+    )
+    assert heads["From"] == "Support <post@lindenau.example>"
+    assert heads["Message-ID"] == f"<{message_id}@lindenau.example>"
+    assert heads["Auto-Submitted"] == "auto-generated"
+    assert heads["Date"].datetime == newsroom.clock()
+
+
+async def test_a_failure_is_not_told_when_the_promise_was_stopped_first(
+    newsroom: Newsroom,
+) -> None:
+    gift = await promises_monthly(newsroom)
+    await newsroom.post.aclose()
+    await a_month_passes(newsroom)
+    await promises.stop(newsroom.rt, await promise_of(newsroom, gift), by=By.DONOR)
+    await newsroom.post.open()
+    await the_pause_is_over(newsroom)
+    assert [told.subject for told in newsroom.mails()] == ["Your monthly payment has stopped"]
+    assert await statuses(newsroom) == {"payment_failed": "dropped", "stopped": "sent"}
+
+
+async def test_a_failure_is_not_told_once_it_was_paid(newsroom: Newsroom) -> None:
+    gift = await promises_monthly(newsroom)
+    await newsroom.post.aclose()
+    await a_month_passes(newsroom)
+    stripe = newsroom.rt.stripe.v1
+    promise = await stripe.subscriptions.retrieve_async(await promise_of(newsroom, gift))
+    card = await stripe.payment_methods.attach_async(
+        "pm_card_visa", {"customer": str(promise.customer)}
+    )
+    await stripe.invoices.pay_async(str(promise.latest_invoice), {"payment_method": card.id})
+    await newsroom.settles()
+    await newsroom.post.open()
+    await the_pause_is_over(newsroom)
+    assert await statuses(newsroom) == {"payment_failed": "dropped"}
+    assert newsroom.mails() == []
+
+
+async def test_a_promise_that_lapses_says_that_nothing_is_owed(newsroom: Newsroom) -> None:
+    await promises_monthly(newsroom)
+    for _ in range(2):
+        await a_month_passes(newsroom)
+    assert [told.subject for told in newsroom.mails()] == [
+        "Your monthly payment needs attention",
+        "Your monthly payment has ended",
+    ]
+    assert "nothing is owed" in newsroom.mails()[1].part()
+
+
+async def test_a_russian_gift_is_answered_in_russian(newsroom: Newsroom) -> None:
+    await promises_monthly(newsroom, locale="ru")
+    await a_month_passes(newsroom)
+    (told,) = newsroom.mails()
+    assert told.subject == "Ежемесячный платёж требует вашего внимания"
+    assert "Деньги не списаны." in told.part()
+    assert "5,00\N{NO-BREAK SPACE}$" in told.part()
+    assert "2026 года" in told.part()
+    assert told.parsed["Content-Language"] == "ru"
+    assert b"\r\n\r\n" in told.raw
+    assert told.raw.isascii()
+
+
+# --- a word for each change -----------------------------------------------------------------------
+
+
+async def test_every_change_is_confirmed_once_with_what_is_true_now(newsroom: Newsroom) -> None:
+    rt, by = newsroom.rt, By.DONOR
+    promise = await promise_of(newsroom, await promises_monthly(newsroom, card=GOOD))
+    for decision in (
+        promises.change_amount(rt, promise, Money(700, "usd"), by=by),
+        promises.skip(rt, promise, by=by),
+        promises.resume(rt, promise, by=by),
+        promises.pause(rt, promise, 3, by=by),
+        promises.resume(rt, promise, by=by),
+        promises.change_frequency(rt, promise, Frequency.ANNUAL, Money(7000, "usd"), by=by),
+        promises.stop(rt, promise, by=by),
+    ):
+        await newsroom.turns(timedelta(minutes=1))
+        await decision
+        await newsroom.settles()
+    told = newsroom.mails()
+    assert [mail.subject for mail in told] == [
+        "The amount of your monthly payment has changed",
+        "Your next monthly payment is skipped",
+        "Your monthly payment goes on",
+        "Your monthly payment is paused",
+        "Your monthly payment goes on",
+        "Your payment is now annual",
+        "Your annual payment has stopped",
+    ]
+    amount, skipped, _, paused, resumed, frequency, stopped = (mail.part() for mail in told)
+    assert "Your payment is now $7.00 a month." in amount
+    assert "The next payment, $7.00, is due on 22 December 2026." in amount
+    assert "The payment of 22 December 2026 is skipped." in skipped
+    assert "The next payment, $7.00, is due on 22 January 2027." in skipped
+    assert "is paused until 21 March 2027." in paused
+    assert "The next payment, $7.00, is due on 22 March 2027." in paused
+    assert "due on 22 December 2026." in resumed
+    assert "Your payment is now $70.00 a year." in frequency
+    assert "The next payment, $70.00, is due on 22 December 2026." in frequency
+    assert "$70.00 a year was stopped on 22 November 2026." in stopped
+
+
+async def test_an_annual_charge_is_announced_once(newsroom: Newsroom) -> None:
+    asked = await newsroom.asks(5000, "annual")
+    await newsroom.pays(asked.json()["checkout_url"])
+    await newsroom.settles()
+    await newsroom.turns(timedelta(days=360))
+    for _ in range(2):
+        await payment_methods.tell_of_renewals(newsroom.rt)
+        await newsroom.settles()
+    (told,) = newsroom.mails()
+    assert told.subject == "Your annual payment is due on 22 November 2027"
+    assert "On 22 November 2027 we will take $50.00 from your card." in told.part()
+
+
+async def test_a_card_that_expires_is_told_once_and_not_after_it_was_replaced(
+    newsroom: Newsroom,
+) -> None:
+    promise = await promise_of(newsroom, await promises_monthly(newsroom, card=GOOD))
+    await change(newsroom, "UPDATE subscriptions SET card_expires_on = '2026-12-20'")
+    await payment_methods.tell_of_expiring_cards(newsroom.rt)
+    await subscriptions.sync(newsroom.rt, promise)  # the network has renewed it
+    await worker.drain(newsroom.rt)
+    assert newsroom.mails() == []
+    await change(newsroom, "UPDATE subscriptions SET card_expires_on = '2026-12-19'")
+    await payment_methods.tell_of_expiring_cards(newsroom.rt)
+    await worker.drain(newsroom.rt)
+    (told,) = newsroom.mails()
+    assert "is valid until 19 December 2026." in told.part()
+
+
+async def test_a_bank_that_asks_is_answered_on_stripes_page(newsroom: Newsroom) -> None:
+    await promises_monthly(newsroom, card="4000002760003184")
+    await a_month_passes(newsroom)
+    (told,) = newsroom.mails()
+    assert told.subject == "Your bank asks you to confirm a payment"
+    assert f"\n{newsroom.sandbox.url}/" in told.part()
+    assert told.link("/stop/")
+
+
+# --- whom to --------------------------------------------------------------------------------------
+
+
+async def test_the_address_is_the_one_stripe_holds_when_the_mail_leaves(
+    newsroom: Newsroom,
+) -> None:
+    gift = await promises_monthly(newsroom)
+    stripe = newsroom.rt.stripe.v1
+    promise = await stripe.subscriptions.retrieve_async(await promise_of(newsroom, gift))
+    await stripe.customers.update_async(str(promise.customer), {"email": "moved@example.org"})
+    await a_month_passes(newsroom)
+    assert [told.to for told in newsroom.mails()] == [["moved@example.org"]]
+
+
+async def test_a_customer_who_is_gone_gets_no_mail(newsroom: Newsroom) -> None:
+    gift = await promises_monthly(newsroom)
+    stripe = newsroom.rt.stripe.v1
+    promise = await stripe.subscriptions.retrieve_async(await promise_of(newsroom, gift))
+    await newsroom.post.aclose()
+    await a_month_passes(newsroom)
+    await stripe.customers.delete_async(str(promise.customer))
+    await newsroom.post.open()
+    await the_pause_is_over(newsroom)
+    assert await statuses(newsroom) == {"payment_failed": "dropped"}
+    assert newsroom.mails() == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "victim@example.org\r\nBcc: everyone@example.org",
+        "victim@example.org>\r\nRCPT TO:<everyone@example.org",
+        "victim\x00@example.org",
+        "no address at all",
+        "@example.org",
+        "reader@exa mple.org",
+    ],
+)
+async def test_an_address_cannot_write_a_header(newsroom: Newsroom, address: str) -> None:
+    gift = await promises_monthly(newsroom)
+    stripe = newsroom.rt.stripe.v1
+    promise = await stripe.subscriptions.retrieve_async(await promise_of(newsroom, gift))
+    newsroom.sandbox.account.store.objects[str(promise.customer)]["email"] = address
+    await a_month_passes(newsroom)
+    assert newsroom.mails() == []
+    assert await statuses(newsroom) == {"payment_failed": "dropped"}
+
+
+async def test_a_name_is_in_no_mail_whatever_it_tries(newsroom: Newsroom) -> None:
+    await promises_monthly(newsroom, name="Eve\r\nBcc: everyone@example.org\r\n\r\nBuy this")
+    await a_month_passes(newsroom)
+    (told,) = newsroom.mails()
+    assert told.to == [ADDRESS]
+    assert "Bcc" not in told.parsed
+    assert b"Eve" not in told.raw
+    assert "Buy this" not in told.part()
+
+
+async def test_a_mailbox_that_does_not_exist_is_not_tried_for_hours(newsroom: Newsroom) -> None:
+    newsroom.post.refuses[ADDRESS] = "550 no such mailbox"
+    await promises_monthly(newsroom)
+    await a_month_passes(newsroom)
+    assert await statuses(newsroom) == {"payment_failed": "dropped"}
+
+
+async def test_a_mailbox_that_is_full_for_now_is_tried_again(newsroom: Newsroom) -> None:
+    newsroom.post.refuses[ADDRESS] = "452 mailbox full"
+    await promises_monthly(newsroom)
+    await a_month_passes(newsroom)
+    assert await statuses(newsroom) == {"payment_failed": "waiting"}
+    newsroom.post.refuses.clear()
+    await the_pause_is_over(newsroom)
+    assert len(newsroom.mails()) == 1
+
+
+# --- when the mail server is away -----------------------------------------------------------------
+
+
+async def test_a_mail_waits_for_the_mail_server_and_is_sent_once(newsroom: Newsroom) -> None:
+    await newsroom.post.aclose()
+    await promises_monthly(newsroom)
+    await a_month_passes(newsroom)
+    await the_pause_is_over(newsroom)
+    assert await statuses(newsroom) == {"payment_failed": "waiting"}
+    await newsroom.post.open()
+    for _ in range(3):
+        await the_pause_is_over(newsroom)
+    assert len(newsroom.mails()) == 1
+    assert await statuses(newsroom) == {"payment_failed": "sent"}
+
+
+async def test_a_mail_outlives_its_last_attempt(newsroom: Newsroom) -> None:
+    await newsroom.post.aclose()
+    await promises_monthly(newsroom)
+    await a_month_passes(newsroom)
+    await change(newsroom, "DELETE FROM procrastinate_jobs")
+    await newsroom.post.open()
+    await newsroom.turns(timedelta(hours=1))
+    assert await mail.take_up_waiting(newsroom.rt) == 1
+    await worker.drain(newsroom.rt)
+    assert len(newsroom.mails()) == 1
+    assert await mail.take_up_waiting(newsroom.rt) == 0
+
+
+async def test_a_lost_answer_sends_the_same_mail_again(newsroom: Newsroom) -> None:
+    newsroom.post.answers_lost = 1
+    await promises_monthly(newsroom)
+    await a_month_passes(newsroom)
+    await the_pause_is_over(newsroom)
+    first, second = newsroom.mails()
+    assert first.parsed["Message-ID"] == second.parsed["Message-ID"]
+    assert await statuses(newsroom) == {"payment_failed": "sent"}
+
+
+async def test_a_mail_that_is_too_late_is_dropped(newsroom: Newsroom) -> None:
+    await newsroom.post.aclose()
+    await promises_monthly(newsroom)
+    await a_month_passes(newsroom)
+    newsroom.clock.turn(timedelta(days=8))
+    await newsroom.post.open()
+    await the_pause_is_over(newsroom)
+    assert newsroom.mails() == []
+    assert await statuses(newsroom) == {"payment_failed": "dropped"}
+
+
+@pytest.fixture
+async def silent(database: str) -> AsyncIterator[Newsroom]:
+    """A newsroom that has not set up mail."""
+    async with opened(database, smtp_url=None, mail_from="") as room:
+        yield room
+
+
+async def test_without_a_mail_server_mails_wait(silent: Newsroom) -> None:
+    await promises_monthly(silent)
+    await a_month_passes(silent)
+    assert await statuses(silent) == {"payment_failed": "waiting"}
+    assert await silent.rows("SELECT 1 FROM procrastinate_jobs WHERE status = 'todo'") == []
+    assert await mail.take_up_waiting(silent.rt) == 0
+
+
+# --- signing in -----------------------------------------------------------------------------------
+
+
+async def asks_for_link(room: Newsroom, address: str) -> None:
+    answer = await room.web.post(
+        "/manage", data={"address": address}, headers={"Sec-Fetch-Site": "same-origin"}
+    )
+    assert answer.status_code == 200, answer.text
+    await worker.drain(room.rt)
+
+
+async def test_a_donor_gets_a_link_and_a_code_that_open_the_door(newsroom: Newsroom) -> None:
+    await promises_monthly(newsroom, email="Reader@Example.org")
+    await asks_for_link(newsroom, " reader@EXAMPLE.org ")
+    (told,) = newsroom.mails()
+    assert told.to == ["Reader@example.org"]
+    assert told.subject == "Your sign-in link"
+    assert re.search(r"code: [A-Z2-9]{5}-[A-Z2-9]{5}$", told.part(), re.MULTILINE)
+    page = await newsroom.web.get(told.link("/manage/enter/"))
+    assert page.status_code == 200
+
+
+async def test_a_guest_who_gave_once_gets_a_link_too(newsroom: Newsroom) -> None:
+    await newsroom.gives(2500)
+    await newsroom.settles()
+    await asks_for_link(newsroom, ADDRESS)
+    assert [told.to for told in newsroom.mails()] == [[ADDRESS]]
+
+
+async def test_an_address_nobody_gave_with_gets_nothing(newsroom: Newsroom) -> None:
+    await promises_monthly(newsroom)
+    await asks_for_link(newsroom, "stranger@example.org")
+    assert newsroom.mails() == []
+    assert await statuses(newsroom) == {"sign_in": "dropped"}
+
+
+async def test_a_link_goes_to_no_other_address_than_the_donors(newsroom: Newsroom) -> None:
+    gift = await promises_monthly(newsroom)
+    stripe = newsroom.rt.stripe.v1
+    promise = await stripe.subscriptions.retrieve_async(await promise_of(newsroom, gift))
+    newsroom.sandbox.account.store.objects[str(promise.customer)]["email"] = "other@example.org"
+    await asks_for_link(newsroom, ADDRESS)
+    assert [told.to for told in newsroom.mails()] == [[ADDRESS]]  # by the page they paid on
+
+
+async def test_a_link_waits_for_the_mail_server_but_not_for_long(newsroom: Newsroom) -> None:
+    await promises_monthly(newsroom)
+    await newsroom.post.aclose()
+    await asks_for_link(newsroom, ADDRESS)
+    await newsroom.post.open()
+    await the_pause_is_over(newsroom)
+    assert len(newsroom.mails()) == 1
+    await newsroom.post.aclose()
+    await asks_for_link(newsroom, ADDRESS)
+    newsroom.clock.turn(timedelta(minutes=9, seconds=1))
+    await newsroom.post.open()
+    await the_pause_is_over(newsroom)
+    assert len(newsroom.mails()) == 1
+
+
+# --- the demo's letter box ------------------------------------------------------------------------
+
+
+async def test_the_demo_shows_what_was_sent(database: str, tmp_path: Path) -> None:
+    folder = tmp_path / "inbox"
+    async with opened(database, environment="demo", demo_inbox=str(folder)) as room:
+        assert "No mail yet." in (await room.web.get("/dev/inbox")).text
+        await promises_monthly(room, locale="ru")
+        await a_month_passes(room)
+        (told,) = room.mails()
+        mailbox.Maildir(folder).add(told.raw)
+        page = (await room.web.get("/dev/inbox")).text
+        assert "Ежемесячный платёж требует вашего внимания" in page
+        assert f'<a href="http://127.0.0.1:8000{told.link("/fix/")}">' in page
+        assert "&lt;!doctype html&gt;" in page
+
+
+async def test_only_the_demo_has_a_letter_box(newsroom: Newsroom) -> None:
+    assert (await newsroom.web.get("/dev/inbox")).status_code == 404
+
+
+# --- what we know afterwards ----------------------------------------------------------------------
+
+
+async def test_no_address_is_kept_or_logged(
+    newsroom: Newsroom, capfd: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure("debug")
+    canary = "canary-9f3@post.example"
+    await promises_monthly(newsroom, email=canary, name="Canary Nine")
+    await a_month_passes(newsroom)
+    await asks_for_link(newsroom, canary)
+    await newsroom.post.aclose()
+    await asks_for_link(newsroom, canary)
+    await newsroom.post.open()
+    newsroom.post.answers_lost = 1
+    await the_pause_is_over(newsroom)
+    newsroom.post.refuses[canary] = "550 no such mailbox"
+    await asks_for_link(newsroom, canary)
+    assert [told.to for told in newsroom.mails()] == [[canary]] * 3
+    said = "".join(capfd.readouterr())
+    assert "sync_failed" in said
+    kept = "\n".join([row async for row in every_row(newsroom)])
+    assert "payment_failed" in kept
+    for trace in ("canary", "Canary", "post.example"):
+        assert trace not in said
+        assert trace not in kept
+
+
+async def every_row(room: Newsroom) -> AsyncIterator[str]:
+    """Each row of each table, as text."""
+    tables = await room.rows(
+        "SELECT quote_ident(table_name) FROM information_schema.tables"
+        " WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
+    )
+    for (table,) in tables:
+        for row in await room.rows(f"SELECT CAST(t AS text) FROM {table} AS t"):  # noqa: S608
+            yield str(row[0])

@@ -1,0 +1,1051 @@
+"""A donor finds, changes and stops what they give: without a password, a script or a trace."""
+
+import asyncio
+import itertools
+import json
+import re
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from payments import links, promises, subscriptions
+from payments.app import create_app
+from payments.contributions import Contribution, Frequency
+from payments.errors import InvalidField
+from payments.history import By
+from payments.money import Money
+from payments.sandbox.reader import pay, walk_away
+from payments.settings import Settings
+from tests.journeys.donor import (
+    FROM_OUR_PAGE,
+    READER,
+    Donor,
+    at_a_browser,
+    code_in,
+    found,
+    whole,
+)
+from tests.newsroom import BASE, Newsroom
+
+pytestmark = pytest.mark.anyio
+
+MONTH = timedelta(days=31)
+
+
+@pytest.fixture
+async def donor(newsroom: Newsroom) -> AsyncIterator[Donor]:
+    async with at_a_browser(newsroom) as made:
+        yield made
+
+
+def page_of(gift: Contribution) -> str:
+    return f"/manage/contributions/{gift.id}"
+
+
+def asked_of(room: Newsroom, verb: str = "POST") -> list[str]:
+    """The changes of subscriptions that Stripe was asked for."""
+    return [
+        seen.path
+        for seen in room.sandbox.requests
+        if seen.method == verb and seen.path.startswith("/v1/subscriptions/")
+    ]
+
+
+async def charged(room: Newsroom) -> list[tuple[object, ...]]:
+    """When how much was taken, the first payments included."""
+    return await room.rows(
+        "SELECT to_char(charged_at, 'YYYY-MM-DD'), amount FROM charges"
+        " WHERE status = 'succeeded' ORDER BY charged_at"
+    )
+
+
+async def until(room: Newsroom, months: int) -> None:
+    """Months pass, and what was due in them has happened."""
+    for _ in range(months):
+        await room.turns(MONTH)
+        await room.settles()
+
+
+# --- the way in -----------------------------------------------------------------------------------
+
+
+async def test_a_donor_signs_in_by_a_link_and_sees_what_they_give(donor: Donor) -> None:
+    await donor.gives(500, "monthly")
+    await donor.gives(2500, "once")
+    page = await donor.signs_in()
+    assert "$5.00 every month Active · next charge on 22 December 2026" in page.text
+    assert "Given once 22 November 2026 $25.00" in page.text
+
+
+async def test_the_cookies_are_for_this_browser_and_no_script(donor: Donor) -> None:
+    await donor.gives()
+    asked = await donor.changes("/manage", address=READER)
+    await donor.room.works()
+    entered = await donor.changes(found(donor.room.mails()[-1], "/manage/enter/"))
+    for answer, name, lasts in ((asked, "asked", 600), (entered, "donor", 1800)):
+        (said,) = answer.headers.get_list("set-cookie")
+        value, *rules = said.split("; ")
+        assert re.fullmatch(rf"{name}=[\w-]{{43}}", value)
+        assert {rule.casefold() for rule in rules} == {
+            "httponly", "path=/", "samesite=lax", f"max-age={lasts}"
+        }  # fmt: skip
+
+
+async def test_over_https_no_other_host_can_set_them(newsroom: Newsroom) -> None:
+    values = {**newsroom.settings.model_dump(), "base_url": "https://give.example.org"}
+    app = create_app(Settings.model_validate(values), now=newsroom.clock)
+    async with app.lifespan():
+        transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # litestar's own ASGI
+        async with httpx.AsyncClient(
+            transport=transport, base_url="https://give.example.org"
+        ) as web:
+            answer = await web.post("/manage", data={"address": READER}, headers=FROM_OUR_PAGE)
+    said = answer.headers["set-cookie"]
+    assert said.startswith("__Host-asked=")
+    assert "Secure" in said
+    assert "Domain" not in said
+
+
+async def test_programs_that_look_into_mails_do_not_spend_the_link(donor: Donor) -> None:
+    await donor.gives()
+    link = found(await donor.asks(), "/manage/enter/")
+    async with at_a_browser(donor.room) as scanner:
+        for _ in range(10):
+            await scanner.opens(link)
+            await scanner.web.head(link)
+            await scanner.web.options(link)
+    page = await donor.lands(await donor.changes(link))
+    assert "$5.00" in page.text
+
+
+async def test_a_link_works_once(donor: Donor) -> None:
+    await donor.gives()
+    link = found(await donor.asks(), "/manage/enter/")
+    button = await donor.opens(link)
+    await donor.lands(await donor.presses(button, link))
+    assert (await donor.presses(button, link)).status_code == 410
+    assert (await donor.web.get(link)).status_code == 410
+
+
+async def test_links_that_open_nothing_are_all_answered_alike(donor: Donor) -> None:
+    await donor.gives()
+    used = found(await donor.asks(), "/manage/enter/")
+    await donor.changes(used)
+    late = found(await donor.asks(), "/manage/enter/")
+    await donor.room.turns(timedelta(minutes=10, seconds=1))
+    fresh = found(await donor.asks(), "/manage/enter/")
+    token = fresh.removeprefix("/manage/enter/")
+    guesses = [
+        token[:-1],
+        token[:9],
+        f"{token}x",
+        token.swapcase(),
+        "x",
+        "A" * 43,
+        "%00",
+        "9" * 3000,
+    ]
+    broken = [used, late, *(f"/manage/enter/{guess}" for guess in guesses)]
+    answers = [await donor.web.get(link) for link in broken]
+    answers += [await donor.web.post(link, headers=FROM_OUR_PAGE) for link in broken]
+    answers += [
+        await donor.web.post(f"{link}/code", data={"code": "x"}, headers=FROM_OUR_PAGE)
+        for link in broken
+    ]
+    assert {answer.status_code for answer in answers} == {410}
+    assert len({answer.text for answer in answers}) == 1
+    assert "Ask for a new link" in whole(answers[0]).links
+    assert "$5.00" in (await donor.lands(await donor.changes(fresh))).text
+
+
+async def test_another_browser_is_asked_for_the_code_of_the_mail(donor: Donor) -> None:
+    await donor.gives()
+    mail = await donor.asks()
+    link, code = found(mail, "/manage/enter/"), code_in(mail)
+    async with at_a_browser(donor.room) as phone:
+        asks = whole(await phone.changes(link))
+        assert "not the browser that asked" in asks.text
+        wrong = await phone.presses(asks, f"{link}/code", code="WRONG WRONG")
+        assert wrong.status_code == 422
+        typed = code.lower().replace("-", " ")
+        entered = await phone.presses(whole(wrong), f"{link}/code", code=typed)
+        assert "$5.00" in (await phone.lands(entered)).text
+    assert (await donor.web.get(link)).status_code == 410
+
+
+async def test_five_wrong_codes_end_the_link_for_everybody(donor: Donor) -> None:
+    await donor.gives()
+    mail = await donor.asks()
+    link, code = found(mail, "/manage/enter/"), code_in(mail)
+    async with at_a_browser(donor.room) as thief:
+        asks = whole(await thief.changes(link))
+        for _ in range(5):
+            assert (await thief.presses(asks, f"{link}/code", code="AAAAAAAAAA")).status_code == 422
+        assert (await thief.presses(asks, f"{link}/code", code=code)).status_code == 410
+    assert (await donor.web.post(link, headers=FROM_OUR_PAGE)).status_code == 410
+
+
+async def test_nobody_learns_from_the_answer_who_gives(donor: Donor) -> None:
+    await donor.gives()
+    room, seen = donor.room, []
+    form = await donor.opens("/manage")
+    for address in (READER, "stranger@example.org"):
+        before = {name: await room.count(name) for name in ("sign_ins", "messages")}
+        async with at_a_browser(room, address) as somebody:
+            answer = await somebody.presses(form, "/manage", address=address)
+        kept = [
+            (n, v) for n, v in answer.headers.items() if n not in ("set-cookie", "x-request-id")
+        ]
+        grown = {name: await room.count(name) - was for name, was in before.items()}
+        seen.append((answer.status_code, answer.content, kept, grown))
+    assert seen[0] == seen[1]
+    assert seen[0][3] == {"sign_ins": 1, "messages": 1}
+    await room.works()
+    assert [mail.to for mail in room.mails()] == [[READER]]
+
+
+@pytest.mark.parametrize("typed", ["", "reader", "@example.org", "a b@example.org", "a@b@c", "a@"])
+async def test_what_is_no_address_is_said_so_beside_the_field(donor: Donor, typed: str) -> None:
+    answer = await donor.changes("/manage", address=typed)
+    page = whole(answer)
+    assert answer.status_code == 422
+    assert page.field("address")["aria-invalid"] == "true"
+    assert page.field("address")["value"] == typed
+    assert await donor.room.count("sign_ins") == 0
+
+
+async def test_however_the_address_is_typed_its_donor_is_found(donor: Donor) -> None:
+    await donor.gives()
+    await donor.changes("/manage", address="  READER@Example.ORG ")
+    await donor.room.works()
+    assert [mail.to for mail in donor.room.mails()] == [[READER]]
+
+
+async def test_a_mailbox_gets_three_links_in_an_hour(donor: Donor) -> None:
+    await donor.gives()
+    for _ in range(6):
+        assert (await donor.changes("/manage", address=READER)).status_code == 200
+        await donor.room.works()
+    assert len(donor.room.mails()) == 3
+    await donor.room.turns(timedelta(hours=1, seconds=1))
+    await donor.asks()
+    assert len(donor.room.mails()) == 4
+
+
+async def test_after_a_rotation_of_the_keys_a_donor_is_still_found(newsroom: Newsroom) -> None:
+    async with at_a_browser(newsroom) as donor:
+        await donor.gives()
+    old = newsroom.settings.secret_keys[0].get_secret_value()
+    values = {**newsroom.settings.model_dump(), "secret_keys": f"{'n' * 40},{old}"}
+    app = create_app(Settings.model_validate(values), now=newsroom.clock)
+    async with app.lifespan():
+        transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # litestar's own ASGI
+        async with httpx.AsyncClient(transport=transport, base_url=BASE) as web:
+            await web.post("/manage", data={"address": READER}, headers=FROM_OUR_PAGE)
+    assert await newsroom.rows(
+        "SELECT count(*) FROM sign_ins JOIN donors USING (address_hash)"
+    ) == [(1,)]
+
+
+async def test_a_session_ends_after_half_an_hour(donor: Donor) -> None:
+    gift = await donor.gives()
+    await donor.signs_in()
+    await donor.room.turns(timedelta(minutes=29))
+    await donor.opens(page_of(gift))
+    await donor.room.turns(timedelta(minutes=2))
+    page = await donor.opens(page_of(gift), status=401)
+    assert "You are signed out" in page.text
+    assert "$" not in page.text
+    assert page.form("/manage").fields[0].name == "address"
+
+
+async def test_signing_out_ends_the_session_everywhere(donor: Donor) -> None:
+    await donor.gives()
+    page = await donor.signs_in()
+    kept = donor.web.cookies["donor"]
+    assert "E-mail address" in (await donor.lands(await donor.presses(page, "/manage/leave"))).text
+    assert "donor" not in donor.web.cookies
+    donor.web.cookies.set("donor", kept, domain="127.0.0.1")
+    await donor.opens("/manage/contributions", status=401)
+
+
+async def test_whoever_is_in_goes_straight_on(donor: Donor) -> None:
+    await donor.gives()
+    await donor.signs_in()
+    assert (await donor.web.get("/manage")).headers["location"] == "/manage/contributions"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"sec-fetch-site": "cross-site", "origin": "https://evil.example"},
+        {"sec-fetch-site": "cross-site", "origin": "null"},
+        {"sec-fetch-site": "same-site", "origin": BASE},
+        {"sec-fetch-site": "none"},
+        {"sec-fetch-site": "same-origin, cross-site"},
+        {"origin": "https://evil.example"},
+        {"origin": f"{BASE}.evil.example"},
+        {"origin": ""},
+        {},
+    ],
+)
+async def test_a_form_from_elsewhere_changes_nothing(donor: Donor, said: dict[str, str]) -> None:
+    gift = await donor.gives()
+    await donor.signs_in()
+    before = len(donor.room.sandbox.requests)
+    for action in ("/amount", "/frequency", "/skip", "/pause", "/resume", "/card", "/stop"):
+        answer = await donor.web.post(page_of(gift) + action, data={"amount": "9"}, headers=said)
+        assert answer.status_code == 403
+        assert "Nothing was changed" in whole(answer).text
+    for action in ("/manage", "/manage/leave", "/manage/data/erase"):
+        assert (await donor.web.post(action, headers=said)).status_code == 403
+    assert len(donor.room.sandbox.requests) == before
+    await donor.opens(page_of(gift))
+
+
+async def test_a_browser_too_old_to_say_where_from_is_not_shut_out(donor: Donor) -> None:
+    gift = await donor.gives()
+    await donor.signs_in()
+    for said in ({"origin": BASE}, {"origin": "null"}):
+        answer = await donor.web.post(page_of(gift) + "/resume", headers=said)
+        assert answer.status_code == 303
+
+
+# --- the amount -----------------------------------------------------------------------------------
+
+
+async def test_another_amount_counts_from_the_next_charge_on(donor: Donor) -> None:
+    gift = await donor.gives(500)
+    await donor.signs_in()
+    asks = await donor.opens(f"{page_of(gift)}/amount")
+    assert "the charge on 22 December 2026" in asks.text
+    page = await donor.lands(await donor.presses(asks, f"{page_of(gift)}/amount", amount="7,50"))
+    assert "The amount is changed" in page.text
+    assert "$7.50 every month" in page.text
+    assert "Amount changed by you 22 November 2026, 12:00 UTC" in page.text
+    await donor.room.settles()
+    assert "$7.50" in donor.room.mails()[-1].part()
+    await until(donor.room, 1)
+    assert await charged(donor.room) == [("2026-11-22", 500), ("2026-12-22", 750)]
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("1.99", "The smallest amount is 2.00 USD."),
+        ("0", "The smallest amount is 2.00 USD."),
+        ("10000.01", "The largest amount is 10000.00 USD."),
+        ("1.250", "Did you mean"),
+        ("5.001", "multiple of 0.01 USD"),
+        ("five", "in digits"),
+        ("", "in digits"),
+        ("-5", "in digits"),
+        ("9" * 70, "in digits"),
+    ],
+)
+async def test_an_amount_that_cannot_be_is_said_so_beside_the_field(
+    donor: Donor, typed: str, says: str
+) -> None:
+    gift = await donor.gives(500)
+    await donor.signs_in()
+    answer = await donor.changes(f"{page_of(gift)}/amount", amount=typed)
+    page = whole(answer)
+    assert answer.status_code == 422
+    assert says in page.text
+    assert page.field("amount")["value"] == typed
+    assert page.field("amount")["aria-invalid"] == "true"
+    assert "Nothing was charged" in page.text
+    assert asked_of(donor.room) == []
+
+
+async def test_yen_have_no_coins_to_split(donor: Donor) -> None:
+    gift = await donor.gives(500, "monthly", "jpy")
+    await donor.signs_in()
+    assert (await donor.changes(f"{page_of(gift)}/amount", amount="700.50")).status_code == 422
+    page = await donor.lands(await donor.changes(f"{page_of(gift)}/amount", amount="700"))
+    assert "¥700 every month" in page.text
+
+
+async def test_the_same_amount_is_no_change(donor: Donor) -> None:
+    gift = await donor.gives(500)
+    await donor.signs_in()
+    page = await donor.lands(await donor.changes(f"{page_of(gift)}/amount", amount="5.00"))
+    assert "is changed" not in page.text
+    assert asked_of(donor.room) == []
+
+
+# --- the frequency --------------------------------------------------------------------------------
+
+
+async def test_from_monthly_to_annual_the_next_charge_keeps_its_day(donor: Donor) -> None:
+    gift = await donor.gives(500, "monthly")
+    await donor.signs_in()
+    action = f"{page_of(gift)}/frequency"
+    asks = await donor.opens(action)
+    assert "Next charge $60.00 , 22 December 2026" in asks.text
+    again = await donor.web.get(action, params=asks.form(action, "get").filled(amount="50"))
+    assert "Next charge $50.00 , 22 December 2026" in whole(again).text
+    page = await donor.lands(await donor.presses(whole(again), action))
+    assert "The frequency is changed" in page.text
+    assert "$50.00 every year" in page.text
+    assert "Next charge 22 December 2026" in page.text
+    await until(donor.room, 14)
+    assert await charged(donor.room) == [
+        ("2026-11-22", 500), ("2026-12-22", 5000), ("2027-12-22", 5000)
+    ]  # fmt: skip
+    assert await donor.room.rows(
+        "SELECT credit, sum(amount) FROM ledger_entries WHERE credit LIKE 'income:%' GROUP BY 1"
+        " ORDER BY 1"
+    ) == [("income:annual", 10000), ("income:monthly", 500)]
+
+
+async def test_from_annual_to_monthly_nothing_is_taken_before_the_year_is_over(
+    donor: Donor,
+) -> None:
+    gift = await donor.gives(6000, "annual")
+    await donor.signs_in()
+    action = f"{page_of(gift)}/frequency"
+    asks = await donor.opens(action)
+    assert "Next charge $5.00 , 22 November 2027" in asks.text
+    await donor.lands(await donor.presses(asks, action))
+    await until(donor.room, 13)
+    assert await charged(donor.room) == [
+        ("2026-11-22", 6000), ("2027-11-22", 500), ("2027-12-22", 500)
+    ]  # fmt: skip
+
+
+async def test_a_frequency_with_too_small_an_amount_shows_what_to_mend(donor: Donor) -> None:
+    gift = await donor.gives(500, "monthly")
+    await donor.signs_in()
+    action = f"{page_of(gift)}/frequency"
+    for amount in ("1.99", "x", "1.250"):
+        answer = await donor.web.get(action, params={"amount": amount})
+        page = whole(answer)
+        assert answer.status_code == 422
+        assert page.field("amount")["aria-invalid"] == "true"
+        assert [form for form in page.forms if (form.action, form.method) == (action, "post")] == []
+    sent = {"frequency": "once", "amount": "60", "shown": "2026-12-22"}
+    for frequency in ("once", "weekly", ""):
+        answer = await donor.web.post(
+            action, data={**sent, "frequency": frequency}, headers=FROM_OUR_PAGE
+        )
+        assert answer.status_code == 422
+    assert asked_of(donor.room) == []
+
+
+# --- skipping and pausing -------------------------------------------------------------------------
+
+
+async def test_a_skipped_charge_is_left_out_and_the_one_after_is_made(donor: Donor) -> None:
+    gift = await donor.gives(500)
+    await donor.signs_in()
+    asks = await donor.opens(f"{page_of(gift)}/skip")
+    assert "Not charged 22 December 2026 Next charge $5.00 , 22 January 2027" in asks.text
+    page = await donor.lands(await donor.presses(asks, f"{page_of(gift)}/skip"))
+    assert "The next charge is skipped" in page.text
+    assert "Next charge 22 January 2027" in page.text
+    await until(donor.room, 3)
+    assert await charged(donor.room) == [("2026-11-22", 500), ("2027-01-22", 500),
+                                         ("2027-02-22", 500)]  # fmt: skip
+
+
+async def test_a_pause_leaves_out_as_many_charges_as_it_has_months(donor: Donor) -> None:
+    gift = await donor.gives(500)
+    await donor.signs_in()
+    asks = await donor.opens(f"{page_of(gift)}/pause")
+    assert "2 months (22 February 2027)" in asks.text
+    page = await donor.lands(await donor.presses(asks, f"{page_of(gift)}/pause", months="2"))
+    assert "Your contribution is paused" in page.text
+    assert "Next charge 22 February 2027" in page.text
+    await until(donor.room, 4)
+    assert await charged(donor.room) == [("2026-11-22", 500), ("2027-02-22", 500),
+                                         ("2027-03-22", 500)]  # fmt: skip
+
+
+async def test_a_pause_on_the_last_day_of_january_leaves_out_february(donor: Donor) -> None:
+    await donor.room.turns(timedelta(days=70))  # 31 January
+    gift = await donor.gives(500)
+    await donor.signs_in()
+    page = await donor.lands(await donor.changes(f"{page_of(gift)}/pause", months="1"))
+    assert "Paused for now" in page.text
+    await until(donor.room, 2)
+    assert await charged(donor.room) == [("2027-01-31", 500), ("2027-03-31", 500)]
+
+
+async def test_a_pause_without_an_end_lasts_until_it_is_resumed(donor: Donor) -> None:
+    gift = await donor.gives(500)
+    await donor.signs_in()
+    page = await donor.lands(await donor.changes(f"{page_of(gift)}/pause", months="open"))
+    assert "Paused until you resume it" in page.text
+    assert "None is planned" in page.text
+    await until(donor.room, 3)
+    await donor.signs_in()
+    asks = await donor.opens(f"{page_of(gift)}/resume")
+    assert "Next charge $5.00 , 22 March 2027" in asks.text
+    page = await donor.lands(await donor.presses(asks, f"{page_of(gift)}/resume"))
+    assert "Your contribution goes on" in page.text
+    await until(donor.room, 1)
+    assert await charged(donor.room) == [("2026-11-22", 500), ("2027-03-22", 500)]
+
+
+async def test_an_annual_gift_pauses_for_a_year_and_is_not_offered_less(donor: Donor) -> None:
+    gift = await donor.gives(5000, "annual")
+    await donor.signs_in()
+    asks = await donor.opens(f"{page_of(gift)}/pause")
+    (months,) = [f for f in asks.form(f"{page_of(gift)}/pause").fields if f.name == "months"]
+    assert [value for value, _ in months.options] == ["12", "open"]
+    page = await donor.lands(await donor.presses(asks, f"{page_of(gift)}/pause", months="12"))
+    assert "Next charge 22 November 2028" in page.text
+
+
+@pytest.mark.parametrize("months", ["0", "13", "-1", "1.5", "", "forever", "99", "٣"])
+async def test_a_pause_has_one_to_twelve_months(donor: Donor, months: str) -> None:
+    gift = await donor.gives(500)
+    await donor.signs_in()
+    answer = await donor.changes(f"{page_of(gift)}/pause", months=months)
+    assert answer.status_code == 422
+    assert whole(answer).field("months")["aria-invalid"] == "true"
+    assert asked_of(donor.room) == []
+
+
+@pytest.mark.parametrize("change", ["skip", "pause", "frequency"])
+async def test_a_page_whose_dates_have_moved_is_shown_again(donor: Donor, change: str) -> None:
+    await donor.gives(500)
+    await donor.room.turns(timedelta(days=29, hours=23, minutes=50))
+    gift = await donor.gives(700)
+    older = (await donor.room.rows("SELECT id FROM contributions WHERE id <> :id", id=gift.id))[0][
+        0
+    ]
+    await donor.signs_in()
+    action = f"/manage/contributions/{older}/{change}"
+    asks = await donor.opens(action)
+    await donor.room.turns(timedelta(minutes=15))
+    await donor.room.settles()
+    answer = await donor.presses(asks, action)
+    assert answer.status_code == 422
+    assert "its dates have moved" in whole(answer).text
+    assert asked_of(donor.room) == []
+    assert (await donor.presses(whole(answer), action)).status_code == 303
+
+
+# --- twice, in two tabs, at the same time ---------------------------------------------------------
+
+CHANGES = {
+    "amount": {"amount": "9"},
+    "frequency": {},
+    "skip": {},
+    "pause": {"months": "3"},
+    "stop": {},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_form_sent_twice_is_one_change(donor: Donor, change: str) -> None:
+    gift = await donor.gives(500)
+    await donor.signs_in()
+    action = f"{page_of(gift)}/{change}"
+    asks = await donor.opens(action)
+    for _ in range(2):
+        page = await donor.lands(await donor.presses(asks, action, **CHANGES[change]))
+    assert len(asked_of(donor.room, "DELETE" if change == "stop" else "POST")) == 1
+    await donor.room.settles()
+    assert await donor.room.count("subscription_changes") == 1
+    assert page.text.count("by you") == 1
+    assert await donor.room.rows("SELECT count(*) FROM messages WHERE kind <> 'sign_in'") == [(1,)]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_form_sent_twice_at_once_is_one_change(donor: Donor, change: str) -> None:
+    gift = await donor.gives(500)
+    await donor.signs_in()
+    action = f"{page_of(gift)}/{change}"
+    asks = await donor.opens(action)
+    answers = await asyncio.gather(
+        *(donor.presses(asks, action, **CHANGES[change]) for _ in range(4))
+    )
+    assert {answer.status_code for answer in answers} == {303}
+    await donor.room.settles()
+    mails = await donor.room.rows("SELECT count(*) FROM messages WHERE kind <> 'sign_in'")
+    assert mails == [(1,)]
+    page = await donor.opens(page_of(gift))
+    assert page.text.count("by you") == 1
+
+
+async def test_two_tabs_with_two_amounts_make_two_changes_and_the_later_stands(
+    donor: Donor,
+) -> None:
+    gift = await donor.gives(500)
+    await donor.signs_in()
+    action = f"{page_of(gift)}/amount"
+    one, other = [await donor.opens(action) for _ in range(2)]
+    await donor.lands(await donor.presses(one, action, amount="7"))
+    page = await donor.lands(await donor.presses(other, action, amount="9"))
+    assert "$9.00 every month" in page.text
+    assert page.text.count("Amount changed by you") == 2
+    # and the first tab's form, changed and sent again, is another change
+    page = await donor.lands(await donor.presses(one, action, amount="8"))
+    assert "$8.00 every month" in page.text
+
+
+async def test_the_same_charge_is_not_skipped_twice_from_two_tabs(donor: Donor) -> None:
+    gift = await donor.gives(500)
+    await donor.signs_in()
+    action = f"{page_of(gift)}/skip"
+    one, other = [await donor.opens(action) for _ in range(2)]
+    await donor.lands(await donor.presses(one, action))
+    answer = await donor.presses(other, action)
+    assert answer.status_code == 422
+    assert "It is paused already" in whole(answer).text
+    assert len(asked_of(donor.room)) == 1
+
+
+async def test_after_a_stop_the_other_tab_changes_nothing(donor: Donor) -> None:
+    gift = await donor.gives(500)
+    await donor.signs_in()
+    forms = {name: await donor.opens(f"{page_of(gift)}/{name}") for name in (*CHANGES, "card")}
+    await donor.lands(await donor.presses(forms.pop("stop"), f"{page_of(gift)}/stop"))
+    for name, form in forms.items():
+        answer = await donor.presses(form, f"{page_of(gift)}/{name}", **CHANGES.get(name, {}))
+        assert answer.status_code == 409, name
+        assert "Nothing more is charged" in whole(answer).text
+        await donor.opens(f"{page_of(gift)}/{name}", status=409)
+    assert asked_of(donor.room) == []
+
+
+async def test_a_change_that_stripe_does_not_hear_of_is_told_so(donor: Donor) -> None:
+    gift = await donor.gives(500)
+    await donor.signs_in()
+    action = f"{page_of(gift)}/amount"
+    asks = await donor.opens(action)
+    donor.room.sandbox.faults.add("POST", "/v1/subscriptions/", "status_500", times=3)
+    answer = await donor.presses(asks, action, amount="9")
+    assert answer.status_code == 503
+    assert "Nothing was charged" in whole(answer).text
+    page = await donor.lands(await donor.presses(asks, action, amount="9"))
+    assert "$9.00 every month" in page.text
+    assert page.text.count("Amount changed by you") == 1
+
+
+async def test_a_change_whose_answer_is_lost_is_made_once(donor: Donor) -> None:
+    gift = await donor.gives(500)
+    await donor.signs_in()
+    action = f"{page_of(gift)}/pause"
+    asks = await donor.opens(action)
+    donor.room.sandbox.faults.add("POST", "/v1/subscriptions/", "drop_after", times=3)
+    assert (await donor.presses(asks, action, months="2")).status_code == 503
+    page = await donor.lands(await donor.presses(asks, action, months="2"))
+    await donor.room.settles()
+    assert page.text.count("Paused by you") == 1
+
+
+async def test_while_a_payment_is_open_the_frequency_stays(donor: Donor) -> None:
+    gift = await donor.gives(500)
+    async with donor.room.rt.sessions() as session:
+        promise = await subscriptions.of_contribution(session, gift.id)
+    assert promise is not None
+    method = promise.stripe_payment_method_id
+    assert method is not None
+    donor.room.sandbox.fail_card(method, "insufficient_funds")
+    await until(donor.room, 1)
+    await donor.signs_in()
+    page = await donor.opens(page_of(gift))
+    assert "The last payment did not go through" in page.text
+    asks = await donor.opens(f"{page_of(gift)}/frequency")
+    assert "Please replace the card first" in asks.text
+    with pytest.raises(InvalidField, match="replace the card"):
+        await promises.change_frequency(
+            donor.room.rt, promise.stripe_subscription_id, Frequency.ANNUAL,
+            Money(6000, "usd"), by=By.DONOR,
+        )  # fmt: skip
+    donor.room.sandbox.heal_card(method)
+    await until(donor.room, 1)
+
+
+# --- stopping -------------------------------------------------------------------------------------
+
+
+async def test_a_contribution_is_stopped_by_two_clicks_and_it_is_acknowledged(
+    donor: Donor,
+) -> None:
+    gift = await donor.gives(500)
+    page = await donor.signs_in()
+    page = await donor.opens(page_of(gift))
+    asks = await donor.opens(page.links["Stop this contribution"])
+    assert [form.method for form in asks.forms] == ["post", "post"]  # this one, and signing out
+    page = await donor.lands(await donor.presses(asks, f"{page_of(gift)}/stop"))
+    assert "This contribution is stopped" in page.text
+    assert "Since 22 November 2026, 12:00 UTC. Nothing more will be charged." in page.text
+    assert "Stop this contribution" not in page.links
+    await donor.room.settles()
+    assert sum("stop" in mail.part().casefold() for mail in donor.room.mails()[1:]) == 1
+    await until(donor.room, 3)
+    assert await charged(donor.room) == [("2026-11-22", 500)]
+
+
+async def test_stopping_offers_less_but_not_in_the_way(donor: Donor) -> None:
+    gift = await donor.gives(500)
+    await donor.signs_in()
+    asks = await donor.opens(f"{page_of(gift)}/stop")
+    button = asks.text.index("Stop it now")
+    for instead in ("skip the next charge", "pause for a while", "give another amount"):
+        assert asks.text.index(instead) > button
+        await donor.opens(asks.links[instead])
+
+
+STEPS = ("period", "charge", "stop", "word")
+ORDERS = [
+    order
+    for order in itertools.permutations(STEPS)
+    if order.index("period") < order.index("charge")
+]
+
+
+@pytest.mark.parametrize("order", ORDERS, ids="-".join)
+async def test_a_stop_and_a_renewal_in_the_same_moment(
+    donor: Donor, order: tuple[str, ...]
+) -> None:
+    """Stripe begins the period, Stripe charges for it, the donor stops, Stripe's word arrives."""
+    gift = await donor.gives(500)
+    await donor.room.turns(timedelta(days=29, hours=23, minutes=59, seconds=59))
+    await donor.signs_in()
+    asks = await donor.opens(f"{page_of(gift)}/stop")
+
+    async def stop() -> None:
+        page = await donor.lands(await donor.presses(asks, f"{page_of(gift)}/stop"))
+        assert "Nothing more will be charged" in page.text
+
+    async def period() -> None:
+        await donor.room.turns(timedelta(seconds=2))
+
+    async def charge() -> None:
+        await donor.room.turns(timedelta(minutes=70))
+        await donor.room.sandbox.settle()
+        await donor.signs_in()
+
+    steps = {"period": period, "charge": charge, "stop": stop, "word": donor.room.settles}
+    for step in order:
+        await steps[step]()
+    await donor.room.settles()
+    was_charged = order.index("charge") < order.index("stop")
+    assert len(await charged(donor.room)) == 1 + was_charged
+    assert await donor.room.rows("SELECT status FROM subscriptions") == [("canceled",)]
+    await donor.signs_in()
+    page = await donor.opens(page_of(gift))
+    assert ("One last payment of $5.00" in page.text) is was_charged
+    await until(donor.room, 2)
+    assert len(await charged(donor.room)) == 1 + was_charged
+    assert await donor.room.rows("SELECT kind FROM alarms") == []
+
+
+# --- another card ---------------------------------------------------------------------------------
+
+
+async def test_a_donor_replaces_the_card_on_stripes_page(donor: Donor) -> None:
+    gift = await donor.gives(500)
+    await donor.signs_in()
+    asks = await donor.opens(f"{page_of(gift)}/card")
+    assert "Nothing is charged now" in asks.text
+    sent = await donor.presses(asks, f"{page_of(gift)}/card")
+    assert sent.status_code == 303
+    assert sent.headers["location"].startswith(donor.room.sandbox.url)
+    paid = await pay(sent.headers["location"], card="5555555555554444", email=READER)
+    assert paid.redirect_url == f"{BASE}{page_of(gift)}?card=back"
+    page = await donor.opens(paid.redirect_url)
+    assert "If you entered a card, it will be in use in a moment" in page.text
+    await donor.room.settles()
+    page = await donor.opens(page.links["Check again"])
+    assert "Your new card is in use" in page.text
+    assert "Card replaced by you" in page.text
+    assert await charged(donor.room) == [("2026-11-22", 500)]
+
+
+async def test_a_donor_who_closes_stripes_page_is_told_that_nothing_changed(donor: Donor) -> None:
+    gift = await donor.gives(500)
+    await donor.signs_in()
+    sent = await donor.changes(f"{page_of(gift)}/card")
+    back = await walk_away(sent.headers["location"])
+    assert back == f"{BASE}{page_of(gift)}?card=back"
+    page = await donor.opens(back)
+    assert "If you closed its page, nothing has changed" in page.text
+    await donor.room.settles()
+    assert "Card replaced" not in (await donor.opens(page_of(gift))).text
+
+
+async def test_an_open_payment_is_made_once_with_the_new_card(donor: Donor) -> None:
+    gift, link = await behind(donor)
+    await donor.signs_in()
+    page = await donor.opens(page_of(gift))
+    assert page.links["Replace the card"] == f"{page_of(gift)}/card"
+    sent = await donor.changes(f"{page_of(gift)}/card")
+    await pay(sent.headers["location"], card="5555555555554444", email=READER)
+    await donor.room.settles()
+    page = await donor.opens(page_of(gift))
+    assert "Active" in page.text
+    assert [amount for _, amount in await charged(donor.room)] == [500, 500]
+    assert "/fix/" in link
+
+
+async def behind(donor: Donor) -> tuple[Contribution, str]:
+    """A promise whose last payment failed, and the link of the mail that says so."""
+    gift = await donor.gives(500)
+    (method,) = (await donor.room.rows("SELECT stripe_payment_method_id FROM subscriptions"))[0]
+    donor.room.sandbox.fail_card(str(method), "insufficient_funds")
+    await until(donor.room, 1)
+    return gift, found(donor.room.mails()[-1], "/fix/")
+
+
+# --- the links of mails ---------------------------------------------------------------------------
+
+
+async def stop_link(donor: Donor) -> str:
+    (subscription_id,) = (
+        await donor.room.rows("SELECT stripe_subscription_id FROM subscriptions")
+    )[0]
+    made = links.stop_link(donor.room.rt, str(subscription_id))
+    return made.removeprefix(BASE)
+
+
+async def test_the_stop_link_of_a_mail_stops_without_signing_in(donor: Donor) -> None:
+    await donor.gives(500)
+    link = await stop_link(donor)
+    for _ in range(3):
+        asks = await donor.opens(link)
+        assert "You give $5.00 every month" in asks.text
+    assert asked_of(donor.room, "DELETE") == []
+    page = await donor.lands(await donor.web_press(asks, link))
+    assert "This contribution is stopped" in page.text
+    assert "Since 22 November 2026, 12:00 UTC" in page.text
+    again = await donor.lands(await donor.web_press(asks, link))
+    assert again.text == page.text
+    assert len(asked_of(donor.room, "DELETE")) == 1
+    await donor.opens("/manage/contributions", status=401)
+    assert await donor.room.rows('SELECT kind, "by" FROM subscription_changes') == [
+        ("stopped", "link")
+    ]
+
+
+async def test_the_fix_link_of_a_mail_replaces_the_card_without_signing_in(donor: Donor) -> None:
+    _, link = await behind(donor)
+    asks = await donor.opens(link)
+    assert "The last payment did not go through" in asks.text
+    sent = await donor.web_press(asks, link)
+    assert sent.status_code == 303
+    paid = await pay(sent.headers["location"], card="5555555555554444", email=READER)
+    assert paid.redirect_url == f"{BASE}{link}?card=back"
+    assert "in use in a moment" in (await donor.opens(paid.redirect_url)).text
+    await donor.room.settles()
+    page = await donor.opens(paid.redirect_url)
+    assert "Your new card is in use" in page.text
+    assert [amount for _, amount in await charged(donor.room)] == [500, 500]
+    await donor.opens("/manage/contributions", status=401)
+
+
+async def test_a_link_opens_what_it_was_made_for_and_for_as_long(donor: Donor) -> None:
+    await donor.gives(500)
+    (subscription_id,) = (
+        await donor.room.rows("SELECT stripe_subscription_id FROM subscriptions")
+    )[0]
+    stop = links.stop_link(donor.room.rt, str(subscription_id)).removeprefix(BASE)
+    fix = links.fix_link(donor.room.rt, str(subscription_id)).removeprefix(BASE)
+    nobodys = links.stop_link(donor.room.rt, "sub_of_nobody").removeprefix(BASE)
+    wrong = [stop.replace("/stop/", "/fix/"), fix.replace("/fix/", "/stop/"), stop[:-1], fix[:-3],
+             f"{stop}x", "/stop/x", "/fix/x", "/stop/%00", f"/fix/{'9' * 3000}", nobodys]  # fmt: skip
+    answers = [await donor.web.get(link) for link in wrong]
+    answers += [await donor.web.post(link) for link in wrong]
+    assert {answer.status_code for answer in answers} == {410}
+    assert len({answer.text for answer in answers}) == 1
+    assert whole(answers[0]).links["Ask for a new link"] == "/manage"
+    donor.room.clock.turn(timedelta(days=14, seconds=1))
+    assert (await donor.web.get(fix)).status_code == 410
+    assert (await donor.web.get(stop)).status_code == 200
+    donor.room.clock.turn(timedelta(days=16))
+    assert (await donor.web.post(stop)).status_code == 410
+    assert asked_of(donor.room, "DELETE") == []
+
+
+async def test_links_to_a_promise_that_has_ended_say_so(donor: Donor) -> None:
+    await donor.gives(500)
+    stop = await stop_link(donor)
+    (subscription_id,) = (
+        await donor.room.rows("SELECT stripe_subscription_id FROM subscriptions")
+    )[0]
+    fix = links.fix_link(donor.room.rt, str(subscription_id)).removeprefix(BASE)
+    await donor.room.turns(timedelta(days=2))
+    asks = await donor.opens(fix)
+    await promises.stop(donor.room.rt, str(subscription_id), by=By.STAFF)
+    assert "is stopped" in (await donor.opens(stop)).text
+    assert "This contribution has ended" in (await donor.opens(fix)).text
+    answer = await donor.web_press(asks, fix)
+    assert answer.status_code == 409
+    assert "Nothing more is charged" in whole(answer).text
+
+
+# --- receipts -------------------------------------------------------------------------------------
+
+
+async def test_each_payment_has_a_receipt_with_a_line_for_the_name(donor: Donor) -> None:
+    await donor.gives(500)
+    await donor.gives(2500, "once", "eur")
+    await until(donor.room, 1)
+    await donor.signs_in()
+    page = await donor.opens("/manage/payments")
+    every = re.findall(r'"(/manage/receipts/[0-9a-f]{16})"', page.html)
+    assert len(set(every)) == 3
+    texts = [(await donor.opens(link)).text for link in every]
+    for says in ("$5.00 (USD) On 22 December 2026 Contribution Monthly Reference",
+                 "€25.00 (EUR) On 22 November 2026 Contribution Once Reference"):  # fmt: skip
+        assert sum(says in text for text in texts) == 1
+    for text, link in zip(texts, every, strict=True):
+        assert "Received by The Example" in text
+        assert "Name to be filled in by hand" in text
+        reference = link.rpartition("/")[2].upper()
+        assert " ".join(re.findall("....", reference)) in text
+
+
+async def test_a_year_ends_where_finance_ends_it(newsroom: Newsroom) -> None:
+    settings = newsroom.settings
+    values = {**settings.model_dump(), "accounting_zone": "Europe/Amsterdam"}
+    app = create_app(Settings.model_validate(values), now=newsroom.clock)
+    newsroom.clock.turn(timedelta(days=39, hours=11, minutes=30))  # 31 December, 23:30 UTC
+    async with at_a_browser(newsroom) as donor:
+        await donor.gives(500, "once")
+        await donor.signs_in()
+        assert "$5.00" in (await donor.opens("/manage/statements/2026")).text
+        async with app.lifespan():
+            transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # litestar's ASGI
+            async with httpx.AsyncClient(
+                transport=transport, base_url=BASE, cookies=donor.web.cookies
+            ) as web:
+                abroad = Donor(newsroom, web)
+                await abroad.opens("/manage/statements/2026", status=404)
+                page = await abroad.opens("/manage/statements/2027")
+    assert "1 January 2027" in page.text
+    assert "Days are counted in Europe/Amsterdam" in page.text
+
+
+async def test_a_statement_adds_each_currency_by_itself(donor: Donor) -> None:
+    await donor.gives(500)
+    await donor.gives(2500, "once", "eur")
+    await donor.gives(1000, "once")
+    await donor.signs_in()
+    page = await donor.opens("/manage/statements/2026")
+    assert ["Total (USD)", "$15.00"] in page.cells
+    assert ["Total (EUR)", "€25.00"] in page.cells
+    assert "Name to be filled in by hand" in page.text
+    for year in ("2025", "1999", "20266", "x", "-2026"):
+        await donor.opens(f"/manage/statements/{year}", status=404)
+
+
+# --- what is held, and erased ---------------------------------------------------------------------
+
+
+async def test_a_donor_downloads_all_that_is_held(donor: Donor) -> None:
+    gift = await donor.gives(500)
+    await donor.signs_in()
+    await donor.lands(await donor.changes(f"{page_of(gift)}/skip"))
+    page = await donor.opens("/manage/data")
+    answer = await donor.web.get(page.links["Download all we hold"])
+    assert answer.headers["content-disposition"] == 'attachment; filename="data.json"'
+    assert answer.headers["cache-control"] == "no-store"
+    held = json.loads(answer.text)
+    assert [one["id"] for one in held["contributions"]] == [gift.id]
+    assert [one["kind"] for one in held["standing"][0]["history"]] == ["skipped"]
+    assert [one["amount"] for one in held["payments"]] == [500]
+    assert READER not in answer.text
+
+
+async def test_erasing_stops_forgets_and_leaves_the_books(donor: Donor) -> None:
+    room = donor.room
+    gift = await donor.gives(500)
+    await donor.gives(2500, "once")
+    books = await room.rows("SELECT * FROM ledger_entries ORDER BY seq")
+    await donor.signs_in()
+    cookie = donor.web.cookies["donor"]
+    page = await donor.opens("/manage/data/erase")
+    assert "$5.00 every month" in page.text
+    assert "write to Stripe for that" in page.text
+    answer = await donor.presses(page, "/manage/data/erase")
+    assert "On 22 November 2026, 12:00 UTC" in whole(answer).text
+    assert "donor" not in donor.web.cookies
+    for table in ("donors", "donor_customers", "donor_sessions", "sign_ins"):
+        assert await room.count(table) == 0, table
+    assert await room.rows("SELECT count(*) FROM contributions WHERE donor_id IS NOT NULL") == [
+        (0,)
+    ]
+    donor.web.cookies.set("donor", cookie, domain="127.0.0.1")
+    await donor.opens("/manage/contributions", status=401)
+    mails = len(room.mails())
+    await room.settles()
+    await until(room, 2)
+    await room.sweeps()
+    await room.settles()
+    assert len(room.mails()) == mails
+    assert await room.count("donors") == 0
+    assert (await room.rows("SELECT * FROM ledger_entries ORDER BY seq"))[: len(books)] == books
+    assert len(await charged(room)) == 2
+    assert (await room.contribution(gift.id)).amount == 500
+
+
+async def test_a_donor_who_was_erased_may_give_again(donor: Donor) -> None:
+    await donor.gives(500)
+    await donor.signs_in()
+    await donor.changes("/manage/data/erase")
+    await donor.changes("/manage", address=READER)
+    await donor.room.works()
+    assert len(donor.room.mails()) == 1
+    await donor.gives(700)
+    page = await donor.signs_in()
+    assert "$7.00 every month" in page.text
+    assert "$5.00" not in page.text
+
+
+async def test_what_cannot_be_stopped_is_not_erased(donor: Donor) -> None:
+    await donor.gives(500)
+    await donor.signs_in()
+    asks = await donor.opens("/manage/data/erase")
+    donor.room.sandbox.faults.add("DELETE", "/v1/subscriptions/", "status_500", times=3)
+    assert (await donor.presses(asks, "/manage/data/erase")).status_code == 503
+    assert "$5.00 every month Active" in (await donor.opens("/manage/contributions")).text
+    assert (await donor.presses(asks, "/manage/data/erase")).status_code == 200
+    assert await donor.room.count("donors") == 0
+
+
+# --- what the pages never show --------------------------------------------------------------------
+
+
+async def test_no_page_shows_a_person_a_card_or_an_id_of_stripe(donor: Donor) -> None:
+    gift = await donor.gives(500)
+    await until(donor.room, 1)
+    await donor.signs_in()
+    wanted, seen = ["/manage/contributions"], {}
+    while wanted:
+        address = wanted.pop()
+        answer = await donor.web.get(address)
+        assert answer.status_code == 200, address
+        if not answer.headers["content-type"].startswith("text/html"):
+            continue
+        seen[address] = answer.text
+        page = whole(answer)
+        for link in page.links.values():
+            if link.startswith("/manage/") and link not in seen and link not in wanted:
+                wanted.append(link)
+    assert len(seen) >= 14
+    assert f"{page_of(gift)}/stop" in seen
+    for address, text in seen.items():
+        assert not re.search(r"(sub|cus|ch|pm|pi|in|cs|py|price)_\w{8,}", address + text), address
+        for secret in (READER, "4242", "A Reader", "visa"):
+            assert secret.casefold() not in text.casefold(), (address, secret)
+        title = re.search("<title>(.*)</title>", text)
+        assert title is not None
+        assert donor.room.settings.publication not in title[1]
+        assert "<script" not in text
+        assert 'style="' not in text
+
+
+async def test_the_donors_pages_keep_their_styles_out_of_the_form(newsroom: Newsroom) -> None:
+    styles = await newsroom.web.get("/static/manage.css")
+    assert styles.status_code == 200
+    assert "manage.css" not in (await newsroom.web.get("/donate")).text
+    assert "manage.css" in (await newsroom.web.get("/manage")).text

@@ -1,0 +1,316 @@
+"""The thank-you page tells the truth: it says paid when Stripe says so, and never before."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import text
+
+from payments import contributions, worker
+from payments.contributions import Status
+from payments.sandbox.reader import PageResult, pay
+from tests.newsroom import BASE, Newsroom
+from tests.page import Page
+
+pytestmark = pytest.mark.anyio
+
+CONFIRMING, PAID, NOTHING = "Confirming your gift", "Thank you", "Nothing was charged"
+DECLINED, SECURE = "4000000000000002", "4000002500003155"
+
+
+async def asks(room: Newsroom, amount: int = 500, frequency: str = "once") -> tuple[str, str]:
+    """A reader comes as far as Stripe's page. Gives the gift's id and the page's address."""
+    asked = await room.asks(amount, frequency)
+    assert asked.status_code == 201, asked.text
+    return asked.json()["id"], asked.json()["checkout_url"]
+
+
+async def says(room: Newsroom, gift: str, state: str) -> Page:
+    """Check that the thank-you page is in this state and in no other, and hold it to its word."""
+    answer = await room.web.get(f"/thanks/{gift}")
+    page = Page(answer.text)
+    assert answer.status_code == 200
+    assert page.faults == []
+    assert [word for word in (CONFIRMING, PAID, NOTHING) if word in page.text] == [state]
+    assert ("refresh" in answer.headers) is (state == CONFIRMING)
+    return page
+
+
+async def charged(room: Newsroom, gift: str) -> list[tuple[object, ...]]:
+    """What the books took in for a gift."""
+    return await room.rows(
+        "SELECT credit, amount, currency FROM ledger_entries"
+        " WHERE credit LIKE 'income:%' AND contribution_id = :id",
+        id=gift,
+    )
+
+
+# --- before Stripe has spoken ---------------------------------------------------------------------
+
+
+async def test_a_visit_without_a_payment_never_says_paid(newsroom: Newsroom) -> None:
+    gift, _ = await asks(newsroom)
+    for _ in range(3):
+        await says(newsroom, gift, CONFIRMING)
+        await newsroom.settles()
+    assert await charged(newsroom, gift) == []
+    assert (await newsroom.contribution(gift)).status is Status.OPEN
+
+
+async def test_the_page_looks_by_itself_a_while_and_then_leaves_it_to_the_reader(
+    newsroom: Newsroom,
+) -> None:
+    gift, _ = await asks(newsroom)
+    address, waited, looks = f"/thanks/{gift}", 0, 0
+    while (answer := await newsroom.web.get(address)).headers.get("refresh"):
+        pause, _, address = answer.headers["refresh"].partition("; url=")
+        assert f"every {pause} seconds" in Page(answer.text).text
+        waited, looks = waited + int(pause), looks + 1
+        assert looks < 20
+    assert 45 <= waited <= 90
+    page = Page(answer.text)
+    assert "Check again now" in page.links
+    assert "checks again by itself" not in page.text
+    for nonsense in ("-1", "x", "9" * 30, "", "1.5"):
+        answer = await newsroom.web.get(f"/thanks/{gift}?looked={nonsense}")
+        assert answer.status_code == 200
+        assert "refresh" not in answer.headers
+
+
+@pytest.mark.parametrize("frequency", ["once", "monthly", "annual"])
+async def test_paid_is_said_when_stripe_has_said_so(newsroom: Newsroom, frequency: str) -> None:
+    gift, checkout = await asks(newsroom, 2500, frequency)
+    assert await newsroom.pays(checkout) == f"{BASE}/thanks/{gift}"
+    await says(newsroom, gift, CONFIRMING)
+    await newsroom.settles()
+    page = await says(newsroom, gift, PAID)
+    assert "$25.00" in page.text
+    assert gift[:8].upper() in page.text
+    next_charge = {"monthly": "22 December 2026", "annual": "22 November 2027"}.get(frequency)
+    assert ("Next charge" in page.text) is (next_charge is not None)
+    assert next_charge is None or f"Next charge {next_charge}" in page.text
+    assert await charged(newsroom, gift) == [(f"income:{frequency}", 2500, "usd")]
+
+
+async def test_when_the_webhook_is_lost_the_page_rings_and_the_gift_is_paid(
+    newsroom: Newsroom,
+) -> None:
+    gift, checkout = await asks(newsroom)
+    await newsroom.pays(checkout)
+    await newsroom.sandbox.settle()
+    assert newsroom.sandbox.take_deliveries() != []  # taken, and never delivered
+    await worker.drain(newsroom.rt)
+    await says(newsroom, gift, CONFIRMING)
+    assert await newsroom.count("stripe_events") == 0
+    await worker.drain(newsroom.rt)
+    await says(newsroom, gift, PAID)
+    assert await newsroom.wrong_books() == []
+    assert await charged(newsroom, gift) == [("income:once", 500, "usd")]
+
+
+async def test_a_page_asked_for_often_rings_once(newsroom: Newsroom) -> None:
+    gift, checkout = await asks(newsroom)
+    await newsroom.pays(checkout)
+    await asyncio.gather(*(newsroom.web.get(f"/thanks/{gift}") for _ in range(30)))
+    assert await newsroom.count("procrastinate_jobs") == 1
+    asked = newsroom.fetches()
+    await worker.drain(newsroom.rt)
+    assert newsroom.fetches() == asked + 1
+    await says(newsroom, gift, PAID)
+
+
+# --- when nothing was paid ------------------------------------------------------------------------
+
+
+async def test_an_hour_after_it_began_an_unpaid_gift_has_expired(newsroom: Newsroom) -> None:
+    gift, checkout = await asks(newsroom, 1234, "monthly")
+    await newsroom.turns(timedelta(minutes=59))
+    await newsroom.settles()
+    await says(newsroom, gift, CONFIRMING)
+    await newsroom.turns(timedelta(minutes=2))
+    await newsroom.settles()
+    page = await says(newsroom, gift, NOTHING)
+    again = Page((await newsroom.web.get(page.links["Try again with $12.34 every month"])).text)
+    kept = again.form("/donate").filled()
+    assert (kept["frequency"], kept["other_monthly"]) == ("monthly", "12.34")
+    late = await pay(checkout)
+    assert (late.status, late.redirect_url) == (410, None)
+    await newsroom.settles()
+    await says(newsroom, gift, NOTHING)
+    assert await newsroom.count("ledger_entries") == 0
+
+
+async def test_an_expiry_nobody_told_us_of_is_swept_up(newsroom: Newsroom) -> None:
+    gift, _ = await asks(newsroom)
+    await newsroom.turns(timedelta(minutes=66))
+    assert newsroom.sandbox.take_deliveries() != []  # taken, and never delivered
+    await newsroom.sweeps()
+    await says(newsroom, gift, NOTHING)
+
+
+@pytest.mark.parametrize("frequency", ["once", "annual"])
+async def test_a_declined_card_and_a_closed_page_charge_nothing(
+    newsroom: Newsroom, frequency: str
+) -> None:
+    gift, checkout = await asks(newsroom, 500, frequency)
+    refusal = await pay(checkout, DECLINED)
+    assert refusal.error_text == "Your card was declined. Nothing was charged."
+    await newsroom.settles()
+    await says(newsroom, gift, CONFIRMING)
+    await newsroom.turns(timedelta(hours=2))
+    await newsroom.settles()
+    await says(newsroom, gift, NOTHING)
+    assert await newsroom.count("ledger_entries") == 0
+    assert await newsroom.rows("SELECT status FROM charges") == [("failed",)]
+
+
+@pytest.mark.parametrize("frequency", ["once", "monthly"])
+async def test_after_a_decline_another_card_pays_the_same_gift(
+    newsroom: Newsroom, frequency: str
+) -> None:
+    gift, checkout = await asks(newsroom, 500, frequency)
+    for card in (DECLINED, "4000000000009995", "4000000000000069"):
+        assert (await pay(checkout, card)).error_text
+        await newsroom.settles()
+        await says(newsroom, gift, CONFIRMING)
+    assert await newsroom.pays(checkout) == f"{BASE}/thanks/{gift}"
+    await newsroom.settles()
+    await says(newsroom, gift, PAID)
+    assert await charged(newsroom, gift) == [(f"income:{frequency}", 500, "usd")]
+    states = await newsroom.rows("SELECT status, count(*) FROM charges GROUP BY 1 ORDER BY 1")
+    assert states == [("failed", 3), ("succeeded", 1)]
+    assert await newsroom.count("contributions") == 1
+
+
+@pytest.mark.parametrize("frequency", ["once", "annual"])
+async def test_a_bank_that_asks_is_answered_and_the_gift_is_paid(
+    newsroom: Newsroom, frequency: str
+) -> None:
+    gift, checkout = await asks(newsroom, 500, frequency)
+    assert (await pay(checkout, SECURE)).redirect_url == f"{BASE}/thanks/{gift}"
+    await newsroom.settles()
+    await says(newsroom, gift, PAID)
+
+
+async def test_a_bank_that_is_not_answered_takes_nothing(newsroom: Newsroom) -> None:
+    gift, checkout = await asks(newsroom)
+    refusal: PageResult = await pay(checkout, SECURE, complete_3ds=False)
+    assert refusal.redirect_url is None
+    assert refusal.error_text is not None
+    assert "Nothing was charged" in refusal.error_text
+    await newsroom.settles()
+    await says(newsroom, gift, CONFIRMING)
+    await newsroom.turns(timedelta(hours=2))
+    await newsroom.settles()
+    await says(newsroom, gift, NOTHING)
+    assert await newsroom.count("ledger_entries") == 0
+
+
+# --- what Stripe has and we have not --------------------------------------------------------------
+
+
+async def foreign(room: Newsroom, claimed: str | None, interval: str | None = None) -> str:
+    """A session made at Stripe behind our back. Gives its address."""
+    price: dict[str, Any] = {
+        "currency": "eur",
+        "unit_amount": 4200,
+        "product": contributions.product_id(contributions.Frequency.ONCE),
+    }
+    wanted: dict[str, Any] = {
+        "mode": "subscription" if interval else "payment",
+        "success_url": f"{BASE}/",
+        "line_items": [{"quantity": 1, "price_data": price}],
+    }
+    if interval is not None:
+        price["recurring"] = {"interval": interval}
+    if claimed is not None:
+        wanted["client_reference_id"] = claimed
+    made = await room.rt.stripe.v1.checkout.sessions.create_async(wanted)  # type: ignore[arg-type]  # built as JSON
+    assert made.url is not None
+    return made.url
+
+
+@pytest.mark.parametrize(
+    ("claimed", "interval", "frequency"),
+    [
+        (uuid4().hex, None, "once"),
+        (uuid4().hex, "month", "monthly"),
+        ("somebody-else's", "year", "annual"),
+        (None, None, "once"),
+    ],
+)
+async def test_a_payment_without_a_row_of_ours_is_taken_in_and_a_person_called(
+    newsroom: Newsroom, claimed: str | None, interval: str | None, frequency: str
+) -> None:
+    assert await newsroom.pays(await foreign(newsroom, claimed, interval)) == f"{BASE}/"
+    await newsroom.settles()
+    await newsroom.turns(timedelta(hours=2))
+    await newsroom.sweeps()
+    rows = await newsroom.rows("SELECT id, status, origin, amount, frequency FROM contributions")
+    ((adopted, *rest),) = rows
+    assert rest == ["paid", "adopted", 4200, frequency]
+    assert await newsroom.rows("SELECT kind, subject FROM alarms") == [("adopted", adopted)]
+    assert await charged(newsroom, str(adopted)) == [(f"income:{frequency}", 4200, "eur")]
+    await says(newsroom, str(adopted), PAID)
+
+
+async def test_nobody_marks_the_gift_of_another_as_paid(newsroom: Newsroom) -> None:
+    gift, checkout = await asks(newsroom, 500_000)
+    await newsroom.pays(await foreign(newsroom, claimed=gift))
+    await newsroom.settles()
+    await says(newsroom, gift, CONFIRMING)
+    assert await charged(newsroom, gift) == []
+    rows = await newsroom.rows("SELECT origin, amount, status FROM contributions ORDER BY amount")
+    assert rows == [("adopted", 4200, "paid"), ("reader", 500_000, "open")]
+    assert await newsroom.pays(checkout) == f"{BASE}/thanks/{gift}"
+    await newsroom.settles()
+    await says(newsroom, gift, PAID)
+
+
+async def test_a_foreign_session_that_nobody_pays_is_left_alone(newsroom: Newsroom) -> None:
+    await foreign(newsroom, uuid4().hex)
+    declined = await foreign(newsroom, uuid4().hex, "month")
+    await pay(declined, DECLINED)
+    await newsroom.settles()
+    await newsroom.turns(timedelta(days=2))
+    await newsroom.settles()
+    await newsroom.sweeps()
+    assert await newsroom.count("contributions") == 0
+    assert await newsroom.count("alarms") == 0
+
+
+async def test_after_a_restore_from_an_old_backup_the_gift_comes_back(newsroom: Newsroom) -> None:
+    gift, checkout = await asks(newsroom, 3100, "monthly")
+    async with newsroom.rt.sessions.begin() as session:
+        await session.execute(text("DELETE FROM contributions"))
+    await newsroom.pays(checkout)
+    await newsroom.settles()
+    row = await newsroom.contribution(gift)
+    assert (row.origin, row.status, row.amount) == ("adopted", Status.PAID, 3100)
+    await newsroom.turns(timedelta(days=31))
+    await newsroom.settles()
+    assert await charged(newsroom, gift) == [("income:monthly", 3100, "usd")] * 2
+    await says(newsroom, gift, PAID)
+
+
+# --- Stripe's refusals ----------------------------------------------------------------------------
+
+
+async def test_a_gift_stripe_refuses_does_not_hold_up_the_others(newsroom: Newsroom) -> None:
+    store = newsroom.sandbox.account.store
+    product = store.objects["reader_payments_annual"]
+    store.remove("reader_payments_annual")
+    refused = await newsroom.asks(2500, "annual")
+    assert refused.status_code == 502
+    assert "Nothing was charged." in refused.json()["detail"]
+    newsroom.sandbox.faults.add("POST", "/v1/checkout/sessions", "rate_limited")
+    assert (await newsroom.asks(500)).status_code == 503
+    await newsroom.turns(timedelta(minutes=2))
+    await contributions.take_up_started(newsroom.rt)
+    states = "SELECT frequency, status FROM contributions ORDER BY amount"
+    assert await newsroom.rows(states) == [("once", "open"), ("annual", "started")]
+    store.add(product)
+    await contributions.take_up_started(newsroom.rt)
+    assert await newsroom.rows(states) == [("once", "open"), ("annual", "open")]

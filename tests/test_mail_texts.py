@@ -1,0 +1,252 @@
+"""Every letter in every language: neutral, small, complete, and the same in both of its parts."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
+from email.message import EmailMessage
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from babel.messages.catalog import Catalog
+from babel.messages.extract import extract
+from babel.messages.pofile import read_po
+
+from payments import emails, language, money, smtp
+from payments.emails import Letter
+from payments.money import Money
+from payments.outbox import MessageKind
+from payments.smtp import Envelope
+from tests.newsroom import settings_for
+
+PAGES = Path(language.__file__).parent / "web" / "templates"
+SETTINGS = settings_for(
+    "postgresql+psycopg://nobody@localhost/none",
+    "http://127.0.0.1:1",
+    base_url="https://pay.lindenau.example",
+    mail_from="Support <post@lindenau.example>",
+    publication="The Example Courier",
+)
+# What would tell somebody at the donor's shoulder what the payment is for.
+TELLTALE = re.compile(
+    r"courier|donat|donor|\bgift|\bgiv(e|es|ing)\b|charit|newsroom|journalis|"
+    r"newspaper|\bnews\b|\bmedia\b|reader|reporter|reporting|publish|publication|article|"
+    r"membership|campaign|жертв|донат|донор|подар|журнал|газет|редакц|изда[нт]|новост|"
+    r"читател|стать|благотвор|подписк|поддерж",
+    re.IGNORECASE,
+)
+TAGS = {"html", "head", "meta", "title", "body", "p", "a"}
+EVERY = [
+    (kind, tongue, annual, bare)
+    for kind in MessageKind
+    for tongue in language.LANGUAGES
+    for annual in (False, True)
+    for bare in (False, True)
+    if not (bare and kind is MessageKind.RENEWS_SOON)  # which is not sent without a date
+]
+
+
+def facts(tongue: str, *, annual: bool, bare: bool) -> Mapping[str, object]:
+    """Everything a letter may be told; `bare` leaves out what may be unknown."""
+    amount = money.format(Money(500, "usd"), tongue)
+    signed = "W1t7IjE3OTU0MzIxMDAiOiJzdWJfMVNhbXBsZUlkIn1d" * 2
+
+    def day(month: int) -> str:
+        return language.day(date(2027, month, 22), tongue)
+
+    return {
+        "annual": annual,
+        "amount": amount,
+        "pledge": emails.pledge(amount, tongue, annual=annual),
+        "next_charge": None if bare else day(1),
+        "skipped_on": day(2),
+        "resumes_on": None if bare else day(3),
+        "ended_on": day(4),
+        "card_ends": day(5),
+        "retry_on": None if bare else day(6),
+        "confirm_link": None if bare else "https://invoice.stripe.com/i/acct_1/test_" + signed,
+        "fix_link": f"https://pay.lindenau.example/fix/{signed}",
+        "stop_link": f"https://pay.lindenau.example/stop/{signed}",
+        "manage_link": "https://pay.lindenau.example/manage",
+        "reference": "AB12CD34",
+        "minutes": 10,
+        "sign_in_link": f"https://pay.lindenau.example/manage/enter/{signed[:43]}",
+        "code": "ABCDE-FGHJK",
+    }
+
+
+def mailed(tongue: str, letter: Letter) -> EmailMessage:
+    envelope = Envelope(
+        "0" * 32, "somebody@example.org", tongue, datetime(2026, 11, 22, tzinfo=UTC)
+    )
+    written = smtp.write(SETTINGS, letter, envelope)
+    assert written is not None
+    return written
+
+
+class Seen(HTMLParser):
+    """The tags, links and words of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str | None]] = []
+        self.words: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value) for name, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            self.words.append(data.strip())
+
+
+@pytest.mark.parametrize(("kind", "tongue", "annual", "bare"), EVERY)
+def test_a_letter_is_neutral_small_and_whole(
+    kind: MessageKind, tongue: str, annual: bool, bare: bool
+) -> None:
+    letter = emails.compose(kind, tongue, facts(tongue, annual=annual, bare=bare))
+    mail = mailed(tongue, letter)
+    raw = mail.as_bytes()
+    assert len(raw) < 6 * 1024
+    assert raw.isascii()
+    assert [part.get_content_type() for part in mail.walk()] == [
+        "multipart/alternative",
+        "text/plain",
+        "text/html",
+    ]
+    everything = "\n".join(
+        [*(f"{name}: {value}" for name, value in mail.items()), letter.text, letter.html]
+    )
+    assert TELLTALE.search(everything) is None, TELLTALE.search(everything)
+    assert "List-Unsubscribe" not in mail
+    assert "None" not in letter.text
+    assert "%(" not in everything
+    assert "  " not in letter.text
+    assert len(letter.subject) <= 70
+
+
+@pytest.mark.parametrize(("kind", "tongue", "annual", "bare"), EVERY)
+def test_both_parts_say_the_same_and_fetch_nothing(
+    kind: MessageKind, tongue: str, annual: bool, bare: bool
+) -> None:
+    letter = emails.compose(kind, tongue, facts(tongue, annual=annual, bare=bare))
+    seen = Seen(letter.html)
+    assert set(seen.tags) <= TAGS
+    assert {(tag, name) for tag, name, _ in seen.attributes} <= {
+        ("html", "lang"),
+        ("html", "dir"),
+        ("meta", "charset"),
+        ("a", "href"),
+    }
+    links = [value for tag, _, value in seen.attributes if tag == "a"]
+    lines = [line for line in letter.text.splitlines() if line]
+    assert links == [line for line in lines if line.startswith("http")]
+    said = [line.rstrip(":") for line in lines if not line.startswith("http")]
+    assert [word.rstrip(":") for word in seen.words] == [letter.subject, *said]
+
+
+def test_what_stripe_writes_cannot_become_markup() -> None:
+    hostile = {**facts("en", annual=False, bare=False), "amount": '<img src="//x">&'}
+    letter = emails.compose(MessageKind.PAYMENT_FAILED, "en", hostile)
+    assert "<img" not in letter.html
+    assert "&lt;img src=&quot;//x&quot;&gt;&amp;" in letter.html
+
+
+CHARGES = {
+    *(MessageKind.RENEWS_SOON, MessageKind.RESUMED, MessageKind.AMOUNT_CHANGED),
+    *(MessageKind.FREQUENCY_CHANGED, MessageKind.SKIPPED, MessageKind.PAUSED),
+    *(MessageKind.PAYMENT_FAILED, MessageKind.ACTION_NEEDED, MessageKind.CARD_EXPIRING),
+    MessageKind.NEEDS_CARD,
+}
+
+
+@pytest.mark.parametrize("kind", MessageKind)
+def test_whoever_hears_of_a_charge_can_stop_it_from_the_mail(kind: MessageKind) -> None:
+    letter = emails.compose(kind, "en", facts("en", annual=False, bare=False))
+    assert ("/stop/" in letter.text) is (kind in CHARGES)
+
+
+@pytest.mark.parametrize("tongue", language.LANGUAGES)
+@pytest.mark.parametrize("kind", sorted(CHARGES | {MessageKind.STOPPED, MessageKind.LAPSED}))
+def test_a_letter_says_what_happens_to_the_money(kind: MessageKind, tongue: str) -> None:
+    letter = emails.compose(kind, tongue, facts(tongue, annual=False, bare=False))
+    nothing = {"en": r"[Nn]othing (is|was|will be|more)|we will take", "ru": r"списан|списыва|спиш"}
+    assert re.search(nothing[tongue], letter.text)
+
+
+# --- languages ------------------------------------------------------------------------------------
+
+
+def strings(*templates: Path) -> Iterator[tuple[str, ...]]:
+    """What the templates ask to be translated: each with its plural, if it has one."""
+    keywords = {"_": None, "gettext": None, "ngettext": (1, 2)}
+    for template in templates:
+        with template.open("rb") as file:
+            for _line, message, _comments, _context in extract("jinja2", file, keywords):
+                yield (message,) if isinstance(message, str) else tuple(message)
+
+
+def catalogue(tongue: str) -> Catalog:
+    with (language.LOCALES / tongue / language.CATALOGUE).open("rb") as file:
+        return read_po(file, locale=tongue)
+
+
+OTHERS = [tongue for tongue in language.LANGUAGES if tongue != language.SOURCE]
+
+
+@pytest.mark.parametrize("tongue", OTHERS)
+def test_every_letter_is_translated(tongue: str) -> None:
+    written = strings(*sorted(emails.HERE.glob("*.txt")))
+    assert missing(tongue, written) == []
+    assert missing(tongue, [("d MMMM y",), ("%(amount)s a month",), ("%(amount)s a year",)]) == []
+
+
+@pytest.mark.parametrize("tongue", OTHERS)
+@pytest.mark.parametrize("page", ["base", "_form", "donate", "thanks", "error"])
+def test_every_page_of_giving_is_translated(tongue: str, page: str) -> None:
+    assert missing(tongue, strings(PAGES / f"{page}.html")) == []
+
+
+def missing(tongue: str, written: Iterator[tuple[str, ...]] | list[tuple[str, ...]]) -> list[str]:
+    known = catalogue(tongue)
+    found = {message[0]: known.get(message[0]) for message in written}
+    return [
+        said
+        for said, entry in found.items()
+        if entry is None or entry.fuzzy or not all(forms(entry.string))
+    ]
+
+
+@pytest.mark.parametrize("tongue", OTHERS)
+def test_a_translation_keeps_what_is_put_in(tongue: str) -> None:
+    for entry in catalogue(tongue):
+        if not entry.id:
+            continue
+        ids = forms(entry.id)
+        for said in forms(entry.string):
+            assert places(said) in [places(one) for one in ids], said
+            assert re.findall(r"</?\w+", said) == re.findall(r"</?\w+", ids[-1]), said
+
+
+def forms(written: str | Sequence[str] | None) -> list[str]:
+    """A text, or each of its plural forms."""
+    return [written or ""] if written is None or isinstance(written, str) else list(written)
+
+
+def places(text: str) -> list[str]:
+    return sorted(re.findall(r"%\(\w+\)[sd]", text))
+
+
+def test_a_language_is_chosen_by_whoever_asks_first() -> None:
+    assert language.negotiate() == "en"
+    assert language.negotiate("ru") == "ru"
+    assert language.negotiate("ru_RU") == "ru"
+    assert language.negotiate(None, "", "de", "RU-ru") == "ru"
+    assert language.negotiate("en", "ru") == "en"
+    assert language.negotiate("de-DE,de;q=0.9,ru;q=0.4,en;q=0.3") == "ru"
+    assert language.negotiate("ru;q=0.2, en-GB;q=0.8") == "en"
+    assert language.negotiate("ru;q=0, *") == "en"
+    assert language.negotiate("../../etc", "x" * 9000, ";;q=,,") == "en"
