@@ -30,7 +30,7 @@ SENTENCES = {
     AlarmKind.UNATTRIBUTED: "A charge could not be tied to a contribution.",
     AlarmKind.BOOKS: "A check of the books failed.",
     AlarmKind.AFTER_CANCEL: "A promise that had ended was charged again.",
-    AlarmKind.STUCK: "An object at Stripe could not be read after many attempts.",
+    AlarmKind.STUCK: "Something at Stripe was not read, or a mail not sent, after many attempts.",
 }
 
 

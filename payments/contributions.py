@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 from stripe.checkout import Session as CheckoutSession
 
-from payments import alarms, db, donors, gateway
+from payments import alarms, db, donors, gateway, language
 from payments.alarms import AlarmKind
 from payments.errors import IdempotencyKeyReused, NotFound, StripeRefused, StripeUnavailable
 from payments.money import Money
@@ -156,7 +156,7 @@ async def _keep(rt: Runtime, ask: Ask, *, key: str) -> Contribution:
                 status=Status.STARTED,
                 origin=Origin.READER,
                 campaign=ask.campaign,
-                language="ru" if ask.locale == "ru" else "en",
+                language=language.negotiate(ask.locale),
                 request_key=request_key,
                 request_digest=digest,
                 checkout_request=checkout_request(rt, ask, contribution_id, now),

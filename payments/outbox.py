@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import String, select, update
+from sqlalchemy import String, delete, select, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -42,6 +42,7 @@ class MessageKind(StrEnum):
 # How long a mail is worth sending; a link for ten minutes is worth nothing after them.
 WORTH = {MessageKind.SIGN_IN: timedelta(minutes=9)}
 WORTH_ELSE = timedelta(days=7)
+KEPT = timedelta(days=395)
 
 
 class MessageStatus(StrEnum):
@@ -100,6 +101,15 @@ async def put(
     if made is not None:
         await jobs.ring(session, JOB, made)
     return made is not None
+
+
+async def forget_old(session: AsyncSession, now: datetime) -> None:
+    """Mails that were sent or dropped a year ago are nobody's business."""
+    await session.execute(
+        delete(Message).where(
+            Message.status != MessageStatus.WAITING, Message.created_at < now - KEPT
+        )
+    )
 
 
 async def drop_about(session: AsyncSession, subscription_ids: Sequence[str]) -> None:

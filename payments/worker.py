@@ -146,6 +146,7 @@ async def _tidy(rt: Runtime) -> None:
         await contributions.forget_request_keys(session, rt.now())
         await staff.forget_expired(session, rt.now())
         await donors.forget_expired(session, rt.now())
+        await outbox.forget_old(session, rt.now())
         await jobs.prune(session)
 
 
