@@ -240,7 +240,7 @@ async def post_waiting(session: AsyncSession, *, now: datetime) -> int:
     return await ledger.post(session, waiting, owners=owners, now=now)
 
 
-async def explain(rt: Runtime, *, limit: int = 200) -> int:
+async def explain(rt: Runtime, *, limit: int = 1000) -> int:
     """Fetch the charges that recorded money waits for. Gives how many were fetched.
 
     This is how money arrives whole when no webhook does, and how an orphan is adopted in the end.

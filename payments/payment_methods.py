@@ -38,21 +38,26 @@ async def start_replacement(rt: Runtime, subscription_id: str, *, by: By, return
         )
     address = f"{rt.settings.base_url}{return_path}"
     ours = {"subscription_id": subscription_id}
-    with gateway.reachable():
-        made = await rt.stripe.v1.checkout.sessions.create_async(
-            {
-                "mode": "setup",
-                "ui_mode": "hosted_page",
-                "customer": promise.stripe_customer_id,
-                "currency": promise.currency,
-                "setup_intent_data": {"metadata": ours},
-                "metadata": ours,
-                "expires_at": int((rt.now() + timedelta(minutes=60)).timestamp()),
-                "success_url": address,
-                "cancel_url": address,
-            },
-            {"idempotency_key": decision.id},
-        )
+    try:
+        with gateway.reachable():
+            made = await rt.stripe.v1.checkout.sessions.create_async(
+                {
+                    "mode": "setup",
+                    "ui_mode": "hosted_page",
+                    "customer": promise.stripe_customer_id,
+                    "currency": promise.currency,
+                    "setup_intent_data": {"metadata": ours},
+                    "metadata": ours,
+                    "expires_at": int((rt.now() + timedelta(minutes=60)).timestamp()),
+                    "success_url": address,
+                    "cancel_url": address,
+                },
+                {"idempotency_key": decision.id},
+            )
+    except stripe.InvalidRequestError as error:  # the customer is gone, for one
+        raise StripeRefused(
+            "Our payment provider did not open its page. Nothing was changed or charged."
+        ) from error
     assert made.url is not None
     return made.url
 

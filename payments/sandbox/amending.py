@@ -33,6 +33,10 @@ _NOT_YET: Final = (
     "proration_date", "transfer_data", "trial_from_plan", "trial_settings",
 )  # fmt: skip
 _ALWAYS_OPEN: Final = {"metadata", "cancellation_details", "expand"}
+_FIXED_WHILE: Final = {
+    "incomplete": ("items", "trial_end", "billing_cycle_anchor"),
+    "paused": ("trial_end", "billing_cycle_anchor"),
+}
 _LONGEST_BACK: Final = 1200  # periods, when asking whether a moment begins one
 
 
@@ -77,11 +81,11 @@ def _refuse(subscription: Obj, params: Obj) -> None:
     if params.get("payment_behavior") == "pending_if_incomplete":
         message = "The sandbox does not do pending_if_incomplete yet."
         raise invalid(message, "payment_behavior", "sandbox_unsupported")
-    terms = {"items", "trial_end", "billing_cycle_anchor"} & set(params)
-    if terms and subscription["status"] in ("incomplete", "paused"):
-        status = subscription["status"]
-        message = f"You cannot change {sorted(terms)[0]} of a subscription that is {status}."
-        raise invalid(message, sorted(terms)[0])
+    fixed = _FIXED_WHILE.get(subscription["status"], ())
+    for name in fixed:
+        if name in params:
+            status = subscription["status"]
+            raise invalid(f"You cannot change {name} of a subscription that is {status}.", name)
 
 
 def _said(account: Account, subscription: Obj, params: Obj) -> Obj:
@@ -121,7 +125,7 @@ def _reprice(account: Account, subscription: Obj, params: Obj, terms: _Terms) ->
         raise invalid(message + f"the expected currency: `{subscription['currency']}`.")
     kept = item["quantity"] if quantity is None else quantity
     terms.item |= subscriptions.priced(price, kept)
-    terms.moves_paid_time = subscription["status"] != "trialing"
+    terms.moves_paid_time = subscription["status"] not in ("trialing", "paused")
 
 
 def _begins_anew(subscription: Obj, params: Obj, item: Obj) -> bool:
@@ -133,6 +137,8 @@ def _begins_anew(subscription: Obj, params: Obj, item: Obj) -> bool:
     before, after = item_of(subscription)["price"]["recurring"], item["price"]["recurring"]
     if subscription["status"] == "trialing":  # a trial ends when it ends, whatever comes after
         return False
+    if subscription["status"] == "paused" and before != after:
+        raise invalid("The sandbox does not change the interval of what is paused.", "items")
     return kind == "now" or before != after
 
 

@@ -42,6 +42,7 @@ def environment(database: str, *, stripe_port: int, port: int = 8000) -> dict[st
         "PAYMENTS_BASE_URL": f"http://127.0.0.1:{port}",
         "PAYMENTS_STRIPE_API_KEY": "sk_test_" + "0" * 24,
         "PAYMENTS_STRIPE_WEBHOOK_SECRETS": SECRET,
+        "PAYMENTS_SECRET_KEYS": "k" * 40,
         "PAYMENTS_STRIPE_API_BASE": f"http://127.0.0.1:{stripe_port}",
     }
 

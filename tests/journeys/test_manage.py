@@ -206,13 +206,13 @@ async def test_nobody_learns_from_the_answer_who_gives(donor: Donor) -> None:
     assert [mail.to for mail in room.mails()] == [[READER]]
 
 
-@pytest.mark.parametrize("typed", ["", "reader", "@example.org", "a b@example.org", "a@b@c", "a@"])
-async def test_what_is_no_address_is_said_so_beside_the_field(donor: Donor, typed: str) -> None:
-    answer = await donor.changes("/manage", address=typed)
-    page = whole(answer)
-    assert answer.status_code == 422
-    assert page.field("address")["aria-invalid"] == "true"
-    assert page.field("address")["value"] == typed
+async def test_what_is_no_address_is_said_so_beside_the_field(donor: Donor) -> None:
+    for typed in ("", "reader", "@example.org", "a b@example.org", "a@b@c", "a@", "x" * 300):
+        answer = await donor.changes("/manage", address=typed)
+        page = whole(answer)
+        assert answer.status_code == 422, typed
+        assert page.field("address")["aria-invalid"] == "true"
+        assert page.field("address")["value"] == typed
     assert await donor.room.count("sign_ins") == 0
 
 
@@ -277,32 +277,53 @@ async def test_whoever_is_in_goes_straight_on(donor: Donor) -> None:
     assert (await donor.web.get("/manage")).headers["location"] == "/manage/contributions"
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
-        {"sec-fetch-site": "cross-site", "origin": "https://evil.example"},
-        {"sec-fetch-site": "cross-site", "origin": "null"},
-        {"sec-fetch-site": "same-site", "origin": BASE},
-        {"sec-fetch-site": "none"},
-        {"sec-fetch-site": "same-origin, cross-site"},
-        {"origin": "https://evil.example"},
-        {"origin": f"{BASE}.evil.example"},
-        {"origin": ""},
-        {},
-    ],
+FROM_ELSEWHERE: tuple[dict[str, str], ...] = (
+    {"sec-fetch-site": "cross-site", "origin": "https://evil.example"},
+    {"sec-fetch-site": "cross-site", "origin": "null"},
+    {"sec-fetch-site": "same-site", "origin": BASE},
+    {"sec-fetch-site": "none"},
+    {"sec-fetch-site": "same-origin, cross-site"},
+    {"origin": "https://evil.example"},
+    {"origin": f"{BASE}.evil.example"},
+    {"origin": ""},
+    {},
 )
-async def test_a_form_from_elsewhere_changes_nothing(donor: Donor, said: dict[str, str]) -> None:
+
+
+async def test_a_form_from_elsewhere_changes_nothing(donor: Donor) -> None:
     gift = await donor.gives()
     await donor.signs_in()
     before = len(donor.room.sandbox.requests)
-    for action in ("/amount", "/frequency", "/skip", "/pause", "/resume", "/card", "/stop"):
-        answer = await donor.web.post(page_of(gift) + action, data={"amount": "9"}, headers=said)
-        assert answer.status_code == 403
+    changes = ("amount", "frequency", "skip", "pause", "resume", "card", "stop")
+    actions = [f"{page_of(gift)}/{change}" for change in changes]
+    actions += ["/manage", "/manage/leave", "/manage/data/erase"]
+    for said, action in itertools.product(FROM_ELSEWHERE, actions):
+        answer = await donor.web.post(action, data={"amount": "9"}, headers=said)
+        assert answer.status_code == 403, (said, action)
         assert "Nothing was changed" in whole(answer).text
-    for action in ("/manage", "/manage/leave", "/manage/data/erase"):
-        assert (await donor.web.post(action, headers=said)).status_code == 403
     assert len(donor.room.sandbox.requests) == before
     await donor.opens(page_of(gift))
+
+
+async def test_a_form_that_cannot_be_read_changes_nothing(donor: Donor) -> None:
+    gift = await donor.gives()
+    await donor.signs_in()
+    bodies = (
+        (b"\xff\xfe=\x00", "application/x-www-form-urlencoded"),
+        (b"amount=%ff%00&months=%ff&shown=%00", "application/x-www-form-urlencoded"),
+        (b"amount=9&amount=8&intent=a&intent=b", "application/json"),
+        (b"--x\r\n\r\n", "multipart/form-data"),
+        (b"--x\r\ngarbage", "multipart/form-data; boundary=x"),
+        (b"a" * 5000, "application/x-www-form-urlencoded"),
+        (b"", ""),
+    )
+    actions = [f"{page_of(gift)}/{change}" for change in ("amount", "frequency", "skip", "pause")]
+    for action, (body, kind) in itertools.product((*actions, "/manage"), bodies):
+        headers = {**FROM_OUR_PAGE, "content-type": kind}
+        answer = await donor.web.post(action, content=body, headers=headers)
+        assert 400 <= answer.status_code < 500, (action, body[:20], answer.status_code)
+    assert asked_of(donor.room) == []
+    assert await donor.room.count("sign_ins") == 0
 
 
 async def test_a_browser_too_old_to_say_where_from_is_not_shut_out(donor: Donor) -> None:
@@ -331,32 +352,30 @@ async def test_another_amount_counts_from_the_next_charge_on(donor: Donor) -> No
     assert await charged(donor.room) == [("2026-11-22", 500), ("2026-12-22", 750)]
 
 
-@pytest.mark.parametrize(
-    ("typed", "says"),
-    [
-        ("1.99", "The smallest amount is 2.00 USD."),
-        ("0", "The smallest amount is 2.00 USD."),
-        ("10000.01", "The largest amount is 10000.00 USD."),
-        ("1.250", "Did you mean"),
-        ("5.001", "multiple of 0.01 USD"),
-        ("five", "in digits"),
-        ("", "in digits"),
-        ("-5", "in digits"),
-        ("9" * 70, "in digits"),
-    ],
-)
-async def test_an_amount_that_cannot_be_is_said_so_beside_the_field(
-    donor: Donor, typed: str, says: str
-) -> None:
+WRONG_AMOUNTS = {
+    "1.99": "The smallest amount is 2.00 USD.",
+    "0": "The smallest amount is 2.00 USD.",
+    "10000.01": "The largest amount is 10000.00 USD.",
+    "1.250": "Did you mean",
+    "5.001": "multiple of 0.01 USD",
+    "five": "in digits",
+    "": "in digits",
+    "-5": "in digits",
+    "9" * 70: "in digits",
+}
+
+
+async def test_an_amount_that_cannot_be_is_said_so_beside_the_field(donor: Donor) -> None:
     gift = await donor.gives(500)
     await donor.signs_in()
-    answer = await donor.changes(f"{page_of(gift)}/amount", amount=typed)
-    page = whole(answer)
-    assert answer.status_code == 422
-    assert says in page.text
-    assert page.field("amount")["value"] == typed
-    assert page.field("amount")["aria-invalid"] == "true"
-    assert "Nothing was charged" in page.text
+    for typed, says in WRONG_AMOUNTS.items():
+        answer = await donor.changes(f"{page_of(gift)}/amount", amount=typed)
+        page = whole(answer)
+        assert answer.status_code == 422, typed
+        assert says in page.text
+        assert page.field("amount")["value"] == typed
+        assert page.field("amount")["aria-invalid"] == "true"
+        assert "Nothing was charged" in page.text
     assert asked_of(donor.room) == []
 
 
@@ -500,13 +519,13 @@ async def test_an_annual_gift_pauses_for_a_year_and_is_not_offered_less(donor: D
     assert "Next charge 22 November 2028" in page.text
 
 
-@pytest.mark.parametrize("months", ["0", "13", "-1", "1.5", "", "forever", "99", "٣"])
-async def test_a_pause_has_one_to_twelve_months(donor: Donor, months: str) -> None:
+async def test_a_pause_has_one_to_twelve_months(donor: Donor) -> None:
     gift = await donor.gives(500)
     await donor.signs_in()
-    answer = await donor.changes(f"{page_of(gift)}/pause", months=months)
-    assert answer.status_code == 422
-    assert whole(answer).field("months")["aria-invalid"] == "true"
+    for months in ("0", "13", "-1", "1.5", "", "forever", "99", "٣"):
+        answer = await donor.changes(f"{page_of(gift)}/pause", months=months)
+        assert answer.status_code == 422, months
+        assert "aria-invalid" in whole(answer).field("months")
     assert asked_of(donor.room) == []
 
 
@@ -850,8 +869,16 @@ async def test_a_link_opens_what_it_was_made_for_and_for_as_long(donor: Donor) -
     stop = links.stop_link(donor.room.rt, str(subscription_id)).removeprefix(BASE)
     fix = links.fix_link(donor.room.rt, str(subscription_id)).removeprefix(BASE)
     nobodys = links.stop_link(donor.room.rt, "sub_of_nobody").removeprefix(BASE)
-    wrong = [stop.replace("/stop/", "/fix/"), fix.replace("/fix/", "/stop/"), stop[:-1], fix[:-3],
-             f"{stop}x", "/stop/x", "/fix/x", "/stop/%00", f"/fix/{'9' * 3000}", nobodys]  # fmt: skip
+    wrong = [stop.replace("/stop/", "/fix/"), fix.replace("/fix/", "/stop/"), nobodys]
+    wrong += [
+        stop[:-1],
+        fix[:-3],
+        f"{stop}x",
+        "/stop/x",
+        "/fix/x",
+        "/stop/%00",
+        "/fix/" + "9" * 3000,
+    ]
     answers = [await donor.web.get(link) for link in wrong]
     answers += [await donor.web.post(link) for link in wrong]
     assert {answer.status_code for answer in answers} == {410}

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from uuid import uuid4
 
 import httpx
@@ -144,8 +145,9 @@ async def house(database: str) -> AsyncIterator[House]:
         yield House(room, owner, others, gift, reference)
 
 
-async def test_every_route_says_whose_it_is(house: House) -> None:
-    values = {**house.room.settings.model_dump(), "environment": "demo"}
+async def test_every_route_says_whose_it_is(house: House, tmp_path: Path) -> None:
+    demo = {"environment": "demo", "demo_inbox": str(tmp_path)}
+    values = {**house.room.settings.model_dump(), **demo}
     app = create_app(type(house.room.settings).model_validate(values))
     assert routes_of(app) - set(POLICY) == set(), "say in PAGES whose these are"
     assert set(POLICY) - routes_of(app) == set(), "these are no longer served"

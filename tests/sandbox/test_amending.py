@@ -95,6 +95,21 @@ async def test_an_amount_is_not_changed_where_it_would_have_to_be_prorated(shop:
     assert (await shop.subscription(subscription.id))["items"].data[0].price.unit_amount == 500
 
 
+async def test_an_amount_changed_while_paused_is_charged_when_resumed(shop: Shop) -> None:
+    subscription = await shop.subscribes(500)
+    await shop.client.v1.subscriptions.pause_async(
+        subscription.id, {"bill_for": {"unused_time_from": {"type": "none"}}}
+    )
+
+    with pytest.raises(stripe.InvalidRequestError, match="does not change the interval"):
+        await amends(shop, subscription, items=await price(shop, subscription, 900, "year"))
+    await amends(shop, subscription, items=await price(shop, subscription, 900))
+
+    assert await shop.paid() == [500]
+    await shop.client.v1.subscriptions.resume_async(subscription.id)
+    assert await shop.paid() == [500, 900]
+
+
 async def test_another_currency_is_refused(shop: Shop) -> None:
     subscription = await shop.subscribes(500)
     (item,) = await price(shop, subscription, 900)
