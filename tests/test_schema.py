@@ -165,7 +165,7 @@ def test_the_engines_schema_is_the_one_a_revision_was_written_for() -> None:
 ENGINES_SCHEMA = "c70ec4b400a60ad9592787653aae5ae77ae41bf801d56b5bd2712751a07f2009"
 
 
-PRIVILEGES = "SELECT INSERT UPDATE DELETE TRUNCATE REFERENCES TRIGGER MAINTAIN"  # 17 and newer
+PRIVILEGES = "SELECT INSERT UPDATE DELETE TRUNCATE REFERENCES TRIGGER"
 
 
 def test_the_service_may_do_its_work_and_nothing_to_the_books(database: str) -> None:

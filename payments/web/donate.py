@@ -113,12 +113,15 @@ def _ask(rt: Runtime, typed: Typed, *, names: frozenset[str]) -> Ask:
 def _amount(rt: Runtime, typed: Typed, frequency: Frequency) -> Money:
     currency = typed["currency"]
     highest = money.maximum(currency, rt.settings.maximum_gifts)
-    chosen = typed[f"amount_{frequency}"]
+    chosen, own = typed[f"amount_{frequency}"], typed[f"other_{frequency}"].strip()
+    language = _language(typed["locale"]) or "en"
     if chosen in ("", "other"):
-        language = _language(typed["locale"]) or "en"
-        minor = money.parse(typed[f"other_{frequency}"], currency, language).amount
+        minor = money.parse(own, currency, language).amount
     elif re.fullmatch(r"[0-9]{1,12}", chosen):
         minor = int(chosen)
+        # A reader who typed an amount and left a suggestion ticked is asked, not charged.
+        if own and (meant := money.parse(own, currency, language)).amount != minor:
+            raise money.AmountAmbiguous((Money(minor, currency), meant))
     else:
         raise money.AmountNotANumber(currency)
     return money.check_gift(minor, currency, maximum=highest.amount)

@@ -1,9 +1,11 @@
 """What became of a gift, told from our own records. The return address proves nothing.
 
 While we wait for Stripe's word the page asks again by itself, and rings for the session, so a
-webhook that is late or lost does not leave a reader in doubt.
+webhook that is late or lost does not leave a reader in doubt. A day later the address tells
+nothing.
 """
 
+from datetime import timedelta
 from typing import Any
 
 from litestar import Request, Response, get
@@ -21,6 +23,7 @@ from payments.web import pages
 from payments.web.donate import EVERY
 
 PAUSES = (2, 2, 2, 3, 3, 5, 5, 8, 8, 13, 13)  # seconds before each look; then we stop looking
+SHOWN_FOR = timedelta(hours=24)  # then whoever finds the address learns nothing from it
 STATES = {
     Status.STARTED: "confirming",
     Status.OPEN: "confirming",
@@ -39,6 +42,8 @@ async def thanks(
     async with rt.sessions.begin() as session:
         try:
             gift = await contributions.find(session, contribution_id)
+            if rt.now() - gift.created_at > SHOWN_FOR:
+                raise NotFound("This page has said what it had to say.")
         except NotFound:
             return pages.page(rt, "thanks.html", status=404, **_unknown())
         if gift.status is Status.OPEN and gift.stripe_session_id is not None:

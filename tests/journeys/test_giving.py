@@ -42,9 +42,15 @@ async def test_an_annual_gift_of_two_dollars_is_charged_once_a_year(newsroom: Ne
     await newsroom.settles()
     await newsroom.turns(timedelta(days=366))
     await newsroom.settles()
-    assert (
-        await newsroom.rows(
-            "SELECT credit, amount, contribution_id FROM ledger_entries WHERE credit LIKE 'income:%'"
-        )
-        == [("income:annual", 200, gift.id)] * 2
+    rows = await newsroom.rows(
+        "SELECT credit, amount, contribution_id FROM ledger_entries WHERE credit LIKE 'income:%'"
     )
+    assert rows == [("income:annual", 200, gift.id)] * 2
+
+
+async def test_a_day_later_the_page_of_a_gift_says_no_more(newsroom: Newsroom) -> None:
+    gift = await newsroom.gives(2500)
+    await newsroom.settles()
+    assert "Thank you" in await newsroom.thanks(gift.id)
+    await newsroom.turns(timedelta(hours=25))
+    assert "We cannot find this gift" in await newsroom.thanks(gift.id)

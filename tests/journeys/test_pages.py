@@ -519,3 +519,22 @@ async def test_the_address_of_the_form_holds_only_what_was_chosen(newsroom: News
     kept = parse_qs(urlsplit(back).query)
     assert set(kept) == {"frequency", "amount", "currency"}
     assert Money(int(kept["amount"][0]), kept["currency"][0]) == Money(1000, "usd")
+
+
+async def test_a_reader_who_typed_an_amount_beside_a_ticked_one_is_asked(
+    newsroom: Newsroom,
+) -> None:
+    typed = {
+        "intent": "0" * 32,
+        "frequency": "once",
+        "currency": "usd",
+        "amount_once": "1000",
+        "other_once": "30",
+        "locale": "en",
+    }
+    answer = await newsroom.web.post("/donate", data=typed)
+    assert answer.status_code == 422
+    assert "Did you mean 10.00 USD or 30.00 USD? Nothing was charged." in answer.text
+    assert (
+        await newsroom.web.post("/donate", data=typed | {"other_once": "10"})
+    ).status_code == 303
