@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 import stripe
-from sqlalchemy import CheckConstraint, ColumnElement, String, func, select
+from sqlalchemy import CheckConstraint, ColumnElement, String, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -196,22 +196,33 @@ def _is_an_orphan(rt: Runtime, fetched: stripe.Charge, claimed: str | None) -> b
 
 
 async def _write(rt: Runtime, session: AsyncSession, fetched: stripe.Charge, intent: str) -> None:
-    row = {
-        "status": ChargeStatus(fetched.status),
-        "balance_transaction": gateway.id_of(fetched.balance_transaction),
-        "synced_at": rt.now(),
-    }
+    """Insert the row, then bring it up to date.
+
+    A job and the importer may do so at once: then either unique key may be there first, and the
+    one who asked Stripe earlier may come later. Money that has moved stays moved.
+    """
     await session.execute(
         insert(Charge)
         .values(
             stripe_charge_id=fetched.id,
             stripe_payment_intent_id=intent,
+            status=ChargeStatus(fetched.status),
             amount=fetched.amount,
             currency=fetched.currency,
             charged_at=datetime.fromtimestamp(fetched.created, UTC),
-            **row,
+            synced_at=rt.now(),
         )
-        .on_conflict_do_update(index_elements=["stripe_charge_id"], set_=row)
+        .on_conflict_do_nothing()
+    )
+    moved = gateway.id_of(fetched.balance_transaction)
+    await session.execute(
+        update(Charge)
+        .where(Charge.stripe_charge_id == fetched.id)
+        .values(
+            status=ChargeStatus(fetched.status),
+            balance_transaction=func.coalesce(moved, Charge.balance_transaction),
+            synced_at=rt.now(),
+        )
     )
 
 
