@@ -22,6 +22,7 @@ QUEUE = "sync"
 TASK = "sync"
 ATTEMPTS = 12
 LONGEST_WAIT = timedelta(hours=1)
+LONGEST_JOB = timedelta(minutes=30)
 
 # One row of `bells(object_type, object_id, attempt, run_at)` is one job.
 RING = f"""
@@ -84,13 +85,17 @@ async def again(session: AsyncSession, object_type: str, object_id: str, *, atte
     return True
 
 
-# The jobs of silent workers, and those that failed when their next attempt could not be promised.
+# The jobs of silent workers; those that a living worker could not end, because it lost a connection
+# at that moment; and those that failed when their next attempt could not be promised.
 _STALLED = """
     SELECT job.id, job.worker_id
       FROM procrastinate_jobs AS job
       LEFT JOIN procrastinate_workers AS worker ON worker.id = job.worker_id
      WHERE (job.status = 'doing' AND (worker.id IS NULL
-            OR worker.last_heartbeat < now() - make_interval(secs => :silence)))
+            OR worker.last_heartbeat < now() - make_interval(secs => :silence)
+            OR EXISTS (SELECT 1 FROM procrastinate_events AS event
+                        WHERE event.job_id = job.id AND event.type = 'started'
+                          AND event.at < now() - make_interval(secs => :longest))))
         OR (job.status = 'failed' AND job.queue_name = :ours
             AND CAST(job.args ->> 'attempt' AS int) < :attempts)
      ORDER BY job.id
@@ -116,7 +121,8 @@ async def give_back_stalled(
 ) -> list[str]:
     """Ring anew for the objects of workers that have died. Gives those with no attempt left."""
     fixed = {"ours": QUEUE, "attempts": ATTEMPTS}
-    stalled = await session.execute(text(_STALLED), fixed | {"silence": silence.total_seconds()})
+    patience = {"silence": silence.total_seconds(), "longest": LONGEST_JOB.total_seconds()}
+    stalled = await session.execute(text(_STALLED), fixed | patience)
     given_up = []
     for job_id, owner in stalled.all():
         claimed = await session.execute(text(_CLAIM), fixed | {"id": job_id, "owner": owner})

@@ -330,6 +330,25 @@ async def test_the_job_of_a_living_worker_is_left_alone(newsroom: Newsroom) -> N
     assert await waiting(newsroom) == [(charge, "doing", 1, True)]
 
 
+async def test_a_job_that_a_living_worker_never_ended_is_given_back_after_half_an_hour(
+    newsroom: Newsroom,
+) -> None:
+    charge = await taken(newsroom)  # the connection was lost just as it ended, say
+    for minutes, status in ((29, "doing"), (31, "todo")):
+        await change(
+            newsroom,
+            "UPDATE procrastinate_events SET at = now() - make_interval(mins => :minutes)"
+            " WHERE type = 'started'",
+            minutes=minutes,
+        )
+        await give_back(newsroom)
+        [found] = [row for row in await waiting(newsroom) if row[1] in ("todo", "doing")]
+        assert found[:2] == (charge, status)
+    await the_pause_is_over(newsroom)
+    await worker.drain(newsroom.rt)
+    assert await newsroom.count("charges") == 1
+
+
 async def test_a_job_is_given_back_once_however_many_rescuers_come(newsroom: Newsroom) -> None:
     charges = {await taken(newsroom, silent=timedelta(minutes=1)) for _ in range(5)}
     await asyncio.gather(*(give_back(newsroom) for _ in range(8)))
@@ -345,7 +364,8 @@ async def test_a_rescuer_that_looked_too_early_takes_nothing_from_a_living_worke
         await owner.execute(text("BEGIN"))
         await owner.execute(text("SELECT 1 FROM procrastinate_jobs FOR UPDATE"))
         rescuers = [asyncio.create_task(give_back(newsroom)) for _ in range(3)]
-        await blocked(newsroom, 3)  # each has seen the dead worker's job and reaches for it
+        # each has seen the dead worker's job and reaches for it
+        await until(newsroom, BLOCKED, [(3,)])
         # Meanwhile another was faster, and a living worker has taken it up.
         await owner.execute(
             text(
@@ -428,20 +448,16 @@ async def test_a_worker_told_to_stop_leaves_what_it_could_not_finish_to_the_next
 async def test_a_worker_that_loses_its_database_comes_back_to_its_work(
     newsroom: Newsroom, database: str
 ) -> None:
-    first, second, stop = await charged(newsroom), await charged(newsroom), asyncio.Event()
-    for charge in (first, second):
-        newsroom.sandbox.faults.add("GET", f"/v1/charges/{charge}", "hang_before")
+    first, stop = await charged(newsroom), asyncio.Event()
     working = asyncio.create_task(worker.work(newsroom.rt, stop=stop))
     async with asyncio.timeout(PATIENCE):
         await newsroom.deliver([bell(newsroom, "charge", first)])
-        await newsroom.sandbox.faults.reached()
-        newsroom.sandbox.faults.release()
+        await until(newsroom, DONE, [(True, 0)], charge=first)
         async with as_owner(database) as owner:
             await owner.execute(text(CUT_THE_OTHERS))
-        newsroom.sandbox.faults.add("GET", "/v1/charges/none", "hang_before")  # a new signal
+        second = await charged(newsroom)
         await newsroom.deliver([bell(newsroom, "charge", second)])
-        await newsroom.sandbox.faults.reached()  # somebody has taken it up
-        newsroom.sandbox.faults.clear()
+        await until(newsroom, DONE, [(True, 0)], charge=second)
         stop.set()
         await working
 
@@ -555,13 +571,21 @@ async def as_owner(database: str) -> AsyncIterator[AsyncConnection]:
         await engine.dispose()
 
 
-async def blocked(room: Newsroom, number: int) -> None:
-    """Until so many wait for a lock that somebody holds."""
-    for _ in range(10_000):
-        found = await room.rows(
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0"
-        )
-        if found == [(number,)]:
+DONE = """
+    SELECT EXISTS (SELECT 1 FROM charges WHERE stripe_charge_id = :charge),
+           (SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing'))
+"""
+BLOCKED = """
+    SELECT count(*) FROM pg_stat_activity
+     WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0
+"""
+
+
+async def until(
+    room: Newsroom, query: str, expected: list[tuple[object, ...]], **params: object
+) -> None:
+    """Ask until it is so."""
+    for _ in range(20_000):
+        if await room.rows(query, **params) == expected:
             return
-    raise AssertionError("nobody came")
+    raise AssertionError(f"it is {await room.rows(query, **params)} and was to be {expected}")
