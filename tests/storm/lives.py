@@ -3,20 +3,22 @@
 At the end, after a quiet time with the sweeps, our records must be exactly what Stripe has.
 """
 
+import json
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
-import stripe
-
+from payments import payment_methods
+from payments.errors import PaymentsError
 from payments.sandbox import Delivery
+from payments.sandbox.errors import Refusal
 from tests.newsroom import Newsroom
+from tests.storm.doings import Doings
 
 LOST = 0.10
 DOUBLED = 0.30
 HELD_BACK = 0.20  # until another day
+LIVELY = 40  # days in which something happens to a donor, about
 CARDS = {
     "4242424242424242": 80,
     "4000000000000341": 10,  # works at first, fails on renewal
@@ -33,15 +35,17 @@ class Lives:
     chance: random.Random
     held: list[Delivery] = field(default_factory=list)
     marks: dict[str, int] = field(default_factory=dict)
+    changed: int = 0  # objects that Stripe told of, each once in a step however often it changed
 
     async def live(self, donors: int, days: int, step: int) -> None:
         """Come, pay, renew, fail, stop; then be quiet for two days, with everything swept."""
+        doings = Doings(self.room, self.chance)
         arrivals = sorted(self.chance.randrange(days // 2) for _ in range(donors))
         for day in range(0, days, step):
             for _ in [at for at in arrivals if day <= at < day + step]:
                 await self._comes()
-            if self.chance.random() < 0.4:
-                await self._somebody_stops()
+            for _ in range(donors * step // LIVELY + 1):
+                await self._something_happens(doings)
             await self.room.turns(timedelta(days=step))
             await self._post()
         for _ in range(2):
@@ -65,18 +69,28 @@ class Lives:
             self._mark("declined, then paid")
             await self.room.pays(asked.json()["checkout_url"])
 
-    async def _somebody_stops(self) -> None:
-        """In Stripe's dashboard, without a word to us."""
-        listed = await self.room.rt.stripe.v1.subscriptions.list_async({"status": "active"})
-        if listed.data:
-            one = self.chance.choice(listed.data)
-            await self.room.rt.stripe.v1.subscriptions.cancel_async(one.id)
-            self._mark("stopped")
+    async def _something_happens(self, doings: Doings) -> None:
+        """To somebody's promise, if there is one."""
+        alive = [
+            one
+            for one in self.room.sandbox.dashboard("GET", "/v1/subscriptions", {"limit": 100})[
+                "data"
+            ]
+            if one["status"] in ("active", "past_due")
+        ]
+        try:
+            done = await doings.something(alive)
+        except (PaymentsError, Refusal) as refused:
+            done = f"refused: {type(refused).__name__}"
+        if done is not None:
+            self._mark(done)
 
     async def _post(self) -> None:
         """Stripe's webhooks, as badly as they may come."""
         await self.room.sandbox.settle()
-        waiting, self.held = [*self.held, *self.room.sandbox.take_deliveries()], []
+        told = self.room.sandbox.take_deliveries()
+        self.changed += len({_object_of(one) for one in told})
+        waiting, self.held = [*self.held, *told], []
         self.chance.shuffle(waiting)
         fresh = []
         for delivery in waiting:
@@ -90,80 +104,14 @@ class Lives:
                 fresh += [delivery] * (2 if self.chance.random() < DOUBLED else 1)
         assert set(await self.room.deliver(fresh)) <= {200}
         await self.room.works()
+        await payment_methods.tell_of_renewals(self.room.rt)
+        await payment_methods.tell_of_expiring_cards(self.room.rt)
+        await self.room.works()
 
     def _mark(self, what: str) -> None:
         self.marks[what] = self.marks.get(what, 0) + 1
 
 
-async def differences(room: Newsroom) -> list[str]:
-    """Where our records are not what Stripe has."""
-    return [
-        *await _subscriptions(room),
-        *await _charges(room),
-        *await _sessions(room),
-        *await room.wrong_books(),
-    ]
-
-
-async def _subscriptions(room: Newsroom) -> list[str]:
-    ours = {
-        row[0]: row[1:]
-        for row in await room.rows(
-            "SELECT stripe_subscription_id, status, amount, currency, ended_at FROM subscriptions"
-        )
-    }
-    theirs = {}
-    page = await room.rt.stripe.v1.subscriptions.list_async({"status": "all", "limit": 100})
-    async for one in page.auto_paging_iter():
-        price = one["items"].data[0].price
-        ended = datetime.fromtimestamp(one.ended_at, UTC) if one.ended_at else None
-        theirs[one.id] = (one.status, price.unit_amount, price.currency, ended)
-    return _compare("subscription", ours, theirs)
-
-
-async def _charges(room: Newsroom) -> list[str]:
-    ours = {
-        row[0]: row[1:]
-        for row in await room.rows(
-            "SELECT stripe_charge_id, status, amount, currency, balance_transaction FROM charges"
-            " WHERE status = 'succeeded'"
-        )
-    }
-    theirs: dict[object, tuple[object, ...]] = {}
-    page = await room.rt.stripe.v1.charges.list_async({"limit": 100})
-    async for one in page.auto_paging_iter():
-        if one.status == "succeeded":
-            theirs[one.id] = (one.status, one.amount, one.currency, one.balance_transaction)
-    return _compare("charge", ours, theirs)
-
-
-async def _sessions(room: Newsroom) -> list[str]:
-    ours = {
-        row[0]: (row[1],)
-        for row in await room.rows("SELECT stripe_session_id, status FROM contributions")
-    }
-    theirs = {}
-    page = await room.rt.stripe.v1.checkout.sessions.list_async({"limit": 100})
-    async for one in page.auto_paging_iter():
-        if one.mode != "setup":
-            theirs[one.id] = (_status(one),)
-    return _compare("session", ours, theirs)
-
-
-def _status(session: stripe.checkout.Session) -> str:
-    if session.status == "complete":
-        return "paid" if session.payment_status == "paid" else "processing"
-    assert session.status is not None
-    return session.status
-
-
-def _compare(
-    what: str,
-    ours: Mapping[Any, tuple[object, ...]],
-    theirs: Mapping[Any, tuple[object, ...]],
-) -> list[str]:
-    return [
-        f"{what} {id_}: we have {ours.get(id_)}, Stripe has {theirs.get(id_)}"
-        for id_ in sorted(ours.keys() | theirs.keys(), key=str)
-        if ours.get(id_) != theirs.get(id_)
-    ]
+def _object_of(delivery: Delivery) -> str:
+    """The id of the object that a delivery tells of."""
+    return str(json.loads(delivery.body)["data"]["object"]["id"])

@@ -1,0 +1,185 @@
+"""What may happen in the life of a promise: by its donor here, in the dashboard, at the bank.
+
+Each doing takes a living subscription as Stripe has it and says what was done, or None where it
+could not be done to this one.
+"""
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from payments import payment_methods, promises
+from payments.contributions import Frequency
+from payments.history import By
+from payments.money import Money
+from tests.newsroom import Newsroom
+
+Subscription = dict[str, Any]
+Way = Callable[[Subscription], Awaitable[str | None]]
+
+
+@dataclass
+class Doings:
+    """What may happen, in one newsroom, by chance."""
+
+    room: Newsroom
+    chance: random.Random
+    deck: list[Way] = field(default_factory=list)
+
+    async def something(self, alive: list[Subscription]) -> str | None:
+        """The next of all the doings, to whomever it can be done. Gives what was done."""
+        if not self.deck:
+            self.deck = self._shuffled()
+        way = self.deck.pop()
+        for promise in self.chance.sample(alive, len(alive)):
+            done = await way(promise)
+            if done is not None:
+                return done
+        return None
+
+    def _shuffled(self) -> list[Way]:
+        ways = [
+            self._attaches, self._is_attached_elsewhere, self._is_reissued, self._detaches,
+            self._changes_the_default, self._is_given_another, self._replaces,
+            self._raises, self._turns_annual, self._skips, self._pauses, self._resumes,
+            self._stops, self._is_stopped, self._is_ending, self._goes_on_after_all,
+            self._begins_to_fail, self._begins_to_fail, self._is_mended,
+        ]  # fmt: skip
+        self.chance.shuffle(ways)
+        return ways
+
+    # the seven ways of a card
+
+    async def _attaches(self, promise: Subscription) -> str | None:
+        self._new_card(promise)
+        return "card attached"
+
+    async def _is_attached_elsewhere(self, promise: Subscription) -> str | None:
+        card = self._card_of(promise)
+        if card is None:
+            return None
+        changed = {"card": {"exp_month": 1 + self.chance.randrange(12), "exp_year": 2040}}
+        self._by_hand("POST", f"/v1/payment_methods/{card}", changed)
+        return "card updated"
+
+    async def _is_reissued(self, promise: Subscription) -> str | None:
+        card = self._card_of(promise)
+        if card is None:
+            return None
+        month = 1 + self.chance.randrange(12)
+        self.room.sandbox.update_card_by_network(card, exp_month=month, exp_year=2041)
+        return "card updated by the network"
+
+    async def _detaches(self, promise: Subscription) -> str | None:
+        card = self._card_of(promise)
+        if card is None:
+            return None
+        self._by_hand("POST", f"/v1/payment_methods/{card}/detach")
+        return "card detached"
+
+    async def _changes_the_default(self, promise: Subscription) -> str | None:
+        card = self._new_card(promise)
+        default = {"invoice_settings": {"default_payment_method": card}}
+        self._by_hand("POST", f"/v1/customers/{promise['customer']}", default)
+        return "customer's default changed"
+
+    async def _is_given_another(self, promise: Subscription) -> str | None:
+        card = self._new_card(promise)
+        self._by_hand("POST", self._path(promise), {"default_payment_method": card})
+        return "subscription's default changed"
+
+    async def _replaces(self, promise: Subscription) -> str | None:
+        page = await payment_methods.start_replacement(
+            self.room.rt, promise["id"], by=By.LINK, return_path="/manage"
+        )
+        await self.room.pays(page)
+        return "card replaced by its donor"
+
+    # what a donor decides
+
+    async def _raises(self, promise: Subscription) -> str | None:
+        price = promise["items"]["data"][0]["price"]
+        gift = Money(int(price["unit_amount"]) + 100 * self.chance.randint(1, 5), price["currency"])
+        await promises.change_amount(self.room.rt, promise["id"], gift, by=By.DONOR)
+        return "amount changed"
+
+    async def _turns_annual(self, promise: Subscription) -> str | None:
+        price = promise["items"]["data"][0]["price"]
+        if price["recurring"]["interval"] == "year":
+            return None
+        gift = Money(int(price["unit_amount"]) * 10, price["currency"])
+        await promises.change_frequency(
+            self.room.rt, promise["id"], Frequency.ANNUAL, gift, by=By.DONOR
+        )
+        return "frequency changed"
+
+    async def _skips(self, promise: Subscription) -> str | None:
+        await promises.skip(self.room.rt, promise["id"], by=By.DONOR)
+        return "skipped"
+
+    async def _pauses(self, promise: Subscription) -> str | None:
+        months = self.chance.choice((1, 2, 3, None))
+        await promises.pause(self.room.rt, promise["id"], months, by=By.DONOR)
+        return "paused"
+
+    async def _resumes(self, promise: Subscription) -> str | None:
+        if promise["pause_collection"] is None:
+            return None
+        await promises.resume(self.room.rt, promise["id"], by=By.DONOR)
+        return "resumed"
+
+    async def _stops(self, promise: Subscription) -> str | None:
+        await promises.stop(self.room.rt, promise["id"], by=By.DONOR)
+        return "stopped by its donor"
+
+    # what happens elsewhere
+
+    async def _is_stopped(self, promise: Subscription) -> str | None:
+        self._by_hand("DELETE", self._path(promise))
+        return "stopped in the dashboard"
+
+    async def _is_ending(self, promise: Subscription) -> str | None:
+        self._by_hand("POST", self._path(promise), {"cancel_at_period_end": True})
+        return "to end with its period"
+
+    async def _goes_on_after_all(self, promise: Subscription) -> str | None:
+        if not promise["cancel_at_period_end"]:
+            return None
+        self._by_hand("POST", self._path(promise), {"cancel_at_period_end": False})
+        return "not to end after all"
+
+    async def _begins_to_fail(self, promise: Subscription) -> str | None:
+        card = self._card_of(promise)
+        if card is None:
+            return None
+        codes = ("insufficient_funds", "generic_decline", "authentication_required")
+        self.room.sandbox.fail_card(card, self.chance.choice(codes))
+        return "card begins to fail"
+
+    async def _is_mended(self, promise: Subscription) -> str | None:
+        card = self._card_of(promise)
+        if card is None:
+            return None
+        self.room.sandbox.heal_card(card)
+        return "card works again"
+
+    # by hand
+
+    def _by_hand(self, method: str, path: str, params: dict[str, Any] | None = None) -> Any:  # noqa: ANN401 - as the sandbox has it
+        return self.room.sandbox.dashboard(method, path, params)
+
+    def _new_card(self, promise: Subscription) -> str:
+        made = self._by_hand(
+            "POST", "/v1/payment_methods", {"type": "card", "card": {"token": "tok_visa"}}
+        )
+        to = {"customer": promise["customer"]}
+        self._by_hand("POST", f"/v1/payment_methods/{made['id']}/attach", to)
+        return str(made["id"])
+
+    def _path(self, promise: Subscription) -> str:
+        return f"/v1/subscriptions/{promise['id']}"
+
+    def _card_of(self, promise: Subscription) -> str | None:
+        card = promise["default_payment_method"]
+        return None if card is None else str(card)
