@@ -14,6 +14,7 @@ It knows Stripe and knows nothing of us. What it should be is Stripe at API vers
     invoices       and their lines; collecting gets them paid, invoice_verbs and invoice_items are
                    what the API does with them
     balance        transactions and payouts, in currencies
+    disputes       banks that take money back, and warnings before; movements of Stripe's own
     events         and webhook endpoints; outbox delivers, versions renders as of old
     dashboard      what people do at Stripe with no request of ours
     contract       what the SDK's types say about requests, answers and events

@@ -10,6 +10,7 @@ import re
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import format_datetime
 from importlib import import_module
 from types import ModuleType
 from typing import Final
@@ -26,11 +27,14 @@ from payments.sandbox import (
     customers,
     debiting,
     delayed,
+    disputes,
     events,
     invoice_items,
     invoice_verbs,
     invoices,
     listing,
+    movements,
+    owner,
     pausing,
     paying,
     payment_intents,
@@ -51,8 +55,9 @@ from payments.sandbox.wire import Obj, decode_form
 # Importing a noun registers its routes and what falls due.
 NOUNS: Final = (
     amending, balance, catalog, charges, checkout, collecting, customers, debiting, delayed,
-    events, invoice_items, invoice_verbs, invoices, pausing, paying, payment_intents,
-    payment_methods, payouts, refunds, renewals, setup_intents, subscribing, subscriptions,
+    disputes, events, invoice_items, invoice_verbs, invoices, movements, owner, pausing, paying,
+    payment_intents, payment_methods, payouts, refunds, renewals, setup_intents, subscribing,
+    subscriptions,
 )  # fmt: skip
 KEPT_FOR: Final = 24 * 60 * 60
 REMEMBERED: Final = 20_000
@@ -203,6 +208,7 @@ class Api:
     def _headers(self, request: Request) -> dict[str, str]:
         headers = {
             "Content-Type": "application/json",
+            "Date": format_datetime(self.account.clock.wall(), usegmt=True),
             "Request-Id": self.account.store.mint("req", 14),
             "Stripe-Version": request.headers.get("Stripe-Version", API_VERSION),
         }

@@ -14,6 +14,7 @@ from payments.sandbox.errors import invalid, not_found
 from payments.sandbox.routes import Call, retrieved, route
 from payments.sandbox.wire import Obj
 
+PAYMENTS: Final = "payments"
 PENDING_FOR: Final = timedelta(days=2)
 
 _FILTERS: Final = {
@@ -38,8 +39,16 @@ def list_all(call: Call) -> Obj:
         if not payout["automatic"]:
             message = "Balance transaction history can only be filtered on automatic transfers."
             raise invalid(message, "payout")
-        filters["payout"] = lambda row, wanted: True  # noqa: ARG005 - the link is the membership
+        # The link is the membership; before Stripe has finished its list, some may be missing.
+        is_partial = payout["reconciliation_status"] == "in_progress" and is_slow(call.account)
+        hidden = store.linked(_KIND, "payout", payout_id)[1::2] if is_partial else []
+        filters["payout"] = lambda row, wanted: row["id"] not in hidden  # noqa: ARG005
     return listing.page(store, _KIND, call.path, call.params, filters)
+
+
+def is_slow(account: Account) -> bool:
+    """Whether the lists of payouts are finished only some time after they were paid."""
+    return bool(account.facts.get("reconciles_after", 0))
 
 
 @route("GET", "/v1/balance")
@@ -47,6 +56,8 @@ def show(call: Call) -> Obj:
     account = call.account
     sums: dict[str, dict[str, int]] = {"available": {"usd": 0}, "pending": {"usd": 0}}
     for row in account.store.of_kind(_KIND):
+        if row["balance_type"] != PAYMENTS:
+            continue  # set aside: Stripe's answer does not count it
         for status, by_currency in sums.items():
             by_currency.setdefault(row["currency"], 0)
             by_currency[row["currency"]] += row["net"] if row["status"] == status else 0
@@ -69,7 +80,7 @@ def record(account: Account, fields: Obj) -> Obj:
         _KIND,
         {
             "available_on": available_on,
-            "balance_type": "payments",
+            "balance_type": PAYMENTS,
             "description": None,
             "exchange_rate": None,
             "fee": fee,
@@ -84,8 +95,9 @@ def record(account: Account, fields: Obj) -> Obj:
     del row["livemode"]
     if row["source"]:
         account.store.link(_KIND, "source", row["source"], row["id"])
-    waiting(account, row["currency"]).append(row["id"])
-    close_day_on(account, available_on)
+    if row["balance_type"] == PAYMENTS:
+        waiting(account, row["currency"]).append(row["id"])
+        close_day_on(account, available_on)
     return row
 
 
@@ -99,8 +111,16 @@ def available(account: Account, currency: str) -> int:
     """What could be paid out now."""
     rows = account.store.of_kind(_KIND)
     return sum(
-        row["net"] for row in rows if row["currency"] == currency and row["status"] == "available"
+        row["net"]
+        for row in rows
+        if (row["currency"], row["status"], row["balance_type"])
+        == (currency, "available", PAYMENTS)
     )
+
+
+def settled(account: Account, amount: int, currency: str) -> tuple[int, float | None]:
+    """An amount in its settlement currency, by the rates of the moment."""
+    return currencies.settle(amount, currency, account.facts.get("rates"))
 
 
 def midnight_after(moment: datetime) -> datetime:

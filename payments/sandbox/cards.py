@@ -43,6 +43,10 @@ class Card:
     after_question: Decline | None = None  # what follows a question that was answered
     remembers: bool = False  # asked once, and saved, it is not asked again when the donor is away
     bypasses_pending: bool = False
+    disputed: str | None = None  # why the donor's bank takes the money back, as soon as it came
+    inquiry: bool = False  # it only asks
+    warned: bool = False  # the network warns of fraud
+    refund: str | None = None  # `pending` for a day, or `fails` days later
 
 
 # https://docs.stripe.com/billing/revenue-recovery/smart-retries
@@ -96,6 +100,8 @@ CARDS: Final = (
     Card("4242424242424242", "Succeeds"),
     Card("5555555555554444", "Succeeds (Mastercard)", brand="mastercard"),
     Card("378282246310005", "Succeeds (American Express)", brand="amex"),
+    Card("4000006430000009", "Succeeds (Russia)", country="RU"),
+    Card("4000001120000005", "Succeeds (Belarus)", country="BY"),
     Card("4000000000000002", "Declined by the bank", decline=GENERIC),
     Card("4000000000009995", "Declined: insufficient funds", decline=_FUNDS),
     Card("4000000000009987", "Declined: lost card", decline=_LOST),
@@ -112,6 +118,14 @@ CARDS: Final = (
          later=_FUNDS, after_question=_FUNDS),
     Card("4000000000000341", "First payment succeeds, renewals fail", later=GENERIC),
     Card("4100000000000019", "Blocked by Radar as fraudulent", decline=_RADAR),
+    Card("4000000000000259", "Succeeds, then disputed as fraudulent", disputed="fraudulent"),
+    Card("4000000000002685", "Succeeds, then disputed as not received",
+         disputed="product_not_received"),
+    Card("4000000000001976", "Succeeds, then the bank inquires", disputed="fraudulent",
+         inquiry=True),
+    Card("4000000000005423", "Succeeds, then a warning of fraud", warned=True),
+    Card("4000000000007726", "Succeeds; its refund takes a day", refund="pending"),
+    Card("4000000000005126", "Succeeds; its refund fails later", refund="fails"),
     Card("4000000000000077", "Succeeds, funds available at once", bypasses_pending=True),
 )  # fmt: skip
 
@@ -125,6 +139,10 @@ _NAMES: Final = {
     "visa_chargeDeclined": "4000000000000002",
     "chargeDeclinedInsufficientFunds": "4000000000009995",
     "chargeCustomerFail": "4000000000000341",
+    "createDispute": "4000000000000259",
+    "createDisputeProductNotReceived": "4000000000002685",
+    "createDisputeInquiry": "4000000000001976",
+    "createIssuerFraudRecord": "4000000000005423",
     "bypassPending": "4000000000000077",
     "threeDSecure2Required": "4000000000003220",
     "authenticationRequired": "4000002760003184",

@@ -4,6 +4,7 @@ The bank answers at once; the money follows. A charge succeeds with no balance t
 capture, a moment later, brings the transaction, the fee and `charge.updated`.
 """
 
+from datetime import timedelta
 from typing import Final
 
 from payments.sandbox import balance, cards, currencies, debits, listing, payment_methods
@@ -120,10 +121,10 @@ def capture(account: Account, charge_id: str) -> None:
     charge = account.store.objects[charge_id]
     if charge["balance_transaction"] is not None:
         return
-    amount, rate = currencies.settle(charge["amount"], charge["currency"])
+    amount, rate = balance.settled(account, charge["amount"], charge["currency"])
     currency = currencies.settles_in(charge["currency"])
     method = account.store.objects[charge["payment_method"]]
-    bypasses = payment_methods.card_of(account, method).bypasses_pending
+    card = payment_methods.card_of(account, method)
     now = account.clock.stamp()
     row = balance.record(
         account,
@@ -135,12 +136,16 @@ def capture(account: Account, charge_id: str) -> None:
             "exchange_rate": rate,
             "source": charge_id,
             "description": charge["description"],
-            "available_on": now if bypasses else balance.usual_availability(account),
+            "available_on": now if card.bypasses_pending else balance.usual_availability(account),
         },
     )
     if account.store.private(charge["payment_intent"]).get("invoice"):
         balance.add_billing_volume(account, amount, currency)
     account.update(charge, "charge.updated", balance_transaction=row["id"])
+    if card.disputed:
+        account.later(timedelta(0), "bank_disputes", charge_id)
+    if card.warned:
+        account.later(timedelta(0), "network_warns", charge_id)
 
 
 def error(account: Account, charge: Obj, decline: Decline) -> Obj:

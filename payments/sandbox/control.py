@@ -18,8 +18,12 @@ from payments.sandbox.wire import Obj
 SHOWN = 30
 # What others do, and what befalls deliveries: methods of the sandbox, called by their names.
 DOABLE = frozenset({
-    "dashboard", "delay_captures", "fail_card", "heal_card", "portal_sets_default", "redeliver",
-    "render_at", "revoke_mandate", "roll_secret", "set_billing", "tell", "update_card_by_network",
+    "adjust", "charge_fee", "convert", "dashboard", "debit_bank", "decide_dispute",
+    "delay_captures", "delay_reconciliation", "dispute", "escalate_dispute", "fail_card",
+    "fail_payout", "fail_refund", "heal_card", "hold_reserve", "keep_minimum",
+    "portal_sets_default", "redeliver", "release_reserve", "render_at", "revoke_mandate",
+    "set_owner",
+    "roll_secret", "set_billing", "set_rate", "tell", "update_card_by_network", "warn_of_fraud",
 })  # fmt: skip
 
 

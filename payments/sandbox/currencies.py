@@ -3,6 +3,7 @@
 Integers only. The rates are fixed, so that a test can say to the cent what a charge settles at.
 """
 
+from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Final
 
@@ -19,6 +20,7 @@ _LEAST: Final = {
     "gbp": 30, "hkd": 400, "dkk": 250, "nok": 300, "sek": 300, "pln": 200, "ron": 200,
     "aed": 200, "myr": 200, "czk": 1500, "huf": 17500, "mxn": 1000, "thb": 1000,
 }  # fmt: skip
+DISPUTE_FEE: Final = 1500  # in whichever currency it is settled
 _FIXED_FEE: Final = {"usd": 30, "eur": 25, "gbp": 20}
 _TO_USD: Final = {
     "eur": "1.08", "gbp": "1.27", "aud": "0.66", "cad": "0.73", "chf": "1.13", "nzd": "0.60",
@@ -51,17 +53,37 @@ def settles_in(currency: str) -> str:
     return currency if currency in SETTLEMENT else "usd"
 
 
-def settle(amount: int, currency: str) -> tuple[int, float | None]:
-    """The amount in the settlement currency, and the rate when it was converted."""
-    if settles_in(currency) == currency:
+def settle(
+    amount: int, currency: str, rates: Mapping[str, str] | None = None
+) -> tuple[int, float | None]:
+    """The amount in the settlement currency, and the rate when it was converted.
+
+    `rates`, of a unit in dollars, stand in for the fixed ones.
+    """
+    target = settles_in(currency)
+    if target == currency:
         return amount, None
-    rate = Decimal(_TO_USD[currency]).scaleb(exponent("usd") - exponent(currency))
+    return convert(amount, currency, target, rates)
+
+
+def convert(
+    amount: int, currency: str, target: str, rates: Mapping[str, str] | None = None
+) -> tuple[int, float]:
+    """An amount in another currency, and the rate."""
+    to_usd = {"usd": "1", **_TO_USD, **(rates or {})}
+    rate = Decimal(to_usd[currency]) / Decimal(to_usd[target])
+    rate = rate.scaleb(exponent(target) - exponent(currency))
     return _whole(amount * rate), float(rate)
 
 
 def processing_fee(amount: int, currency: str) -> int:
     """2.9% and a fixed part, of an amount already in its settlement currency."""
     return min(amount, _whole(Decimal(amount) * 29 / 1000) + _FIXED_FEE[currency])
+
+
+def instant_fee(amount: int) -> int:
+    """1% of a payout that is there in half an hour."""
+    return _whole(Decimal(amount) / 100)
 
 
 def billing_fee(volume: int) -> int:

@@ -1,8 +1,10 @@
-"""Refunds: money given back, whole or in part; Stripe keeps its fee."""
+"""Refunds: money given back, whole or in part; Stripe keeps its fee. One may fail days later."""
 
-from payments.sandbox import balance, charges, currencies, listing
+from datetime import timedelta
+
+from payments.sandbox import balance, charges, listing, payment_methods
 from payments.sandbox import params as read
-from payments.sandbox.account import Account
+from payments.sandbox.account import VERBS, Account, when_due
 from payments.sandbox.errors import invalid, missing, not_found
 from payments.sandbox.routes import Call, resource, route
 from payments.sandbox.wire import Obj
@@ -27,6 +29,9 @@ def create(call: Call) -> Obj:
     left = charge["amount"] - charge["amount_refunded"]
     amount = read.integer(params, "amount")
     amount = left if amount is None else amount
+    if charge["disputed"] and not _is_only_asked_about(account, charge):
+        message = f"Charge {charge['id']} has been charged back; cannot issue a refund."
+        raise invalid(message, code="charge_disputed")
     if not charge["paid"]:
         raise invalid("This charge has not been paid.", code="charge_not_refundable")
     if left == 0:
@@ -52,6 +57,8 @@ def make(account: Account, charge: Obj, amount: int, params: Obj) -> Obj:
     """Give back part or all of a charge."""
     charges.capture(account, charge["id"])
     is_card = charge["id"].startswith("ch_")
+    method = account.store.objects[charge["payment_method"]]
+    behaviour = payment_methods.card_of(account, method).refund if is_card else None
     refund = account.make(
         "re" if is_card else "pyr",
         "refund",
@@ -69,7 +76,7 @@ def make(account: Account, charge: Obj, amount: int, params: Obj) -> Obj:
             "reason": read.text(params, "reason"),
             "receipt_number": None,
             "source_transfer_reversal": None,
-            "status": "succeeded",
+            "status": "pending" if behaviour == "pending" else "succeeded",
             "transfer_reversal": None,
         },
     )
@@ -82,11 +89,60 @@ def make(account: Account, charge: Obj, amount: int, params: Obj) -> Obj:
     charge["refunded"] = refunded == charge["amount"]
     account.emit("refund.created", refund)
     account.emit("charge.refunded", charge)
+    if behaviour == "pending":
+        account.later(timedelta(days=1), "refund_arrives", refund["id"])
+    elif behaviour == "fails":
+        account.later(timedelta(days=2), "refund_fails", refund["id"])
+    VERBS["refunded"](account, charge["id"])
     return refund
 
 
+@when_due("refund_arrives")
+def arrive(account: Account, refund_id: str) -> None:
+    refund = account.store.objects[refund_id]
+    if refund["status"] == "pending":
+        account.update(refund, "refund.updated", status="succeeded")
+
+
+@when_due("refund_fails")
+def fail_by_card(account: Account, refund_id: str) -> None:
+    """What the test card's number says."""
+    fail(account, refund_id, "expired_or_canceled_card")
+
+
+def fail(account: Account, refund_id: str, reason: str) -> None:
+    """The donor's bank does not take it: the money is back in the balance."""
+    refund = account.store.objects[refund_id]
+    if refund["status"] not in ("pending", "succeeded"):
+        raise invalid(f"Refund {refund_id} is {refund['status']}; it cannot fail.")
+    took = account.store.objects[refund["balance_transaction"]]
+    back = balance.record(
+        account,
+        {
+            "type": "refund_failure",
+            "amount": -took["amount"],
+            "currency": took["currency"],
+            "exchange_rate": took["exchange_rate"],
+            "source": refund_id,
+            "description": "REFUND FAILURE",
+        },
+    )
+    charge = account.store.objects[refund["charge"]]
+    charge["amount_refunded"] -= refund["amount"]
+    charge["refunded"] = False
+    refund["failure_balance_transaction"] = back["id"]
+    previous = account.change(refund, status="failed", failure_reason=reason)
+    account.emit("refund.failed", refund)
+    account.emit("refund.updated", refund, previous)
+
+
+def _is_only_asked_about(account: Account, charge: Obj) -> bool:
+    ids = account.store.linked("dispute", "charge", charge["id"])
+    return all(account.store.objects[i]["is_charge_refundable"] for i in ids)
+
+
 def _move(account: Account, charge: Obj, refund: Obj) -> Obj:
-    amount, rate = currencies.settle(refund["amount"], refund["currency"])
+    amount, rate = balance.settled(account, refund["amount"], refund["currency"])
     paid_in = account.store.objects[charge["balance_transaction"]]
     return balance.record(
         account,

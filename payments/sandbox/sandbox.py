@@ -14,7 +14,18 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
-from payments.sandbox import dashboard, debits, invoices, outbox, payment_methods
+from payments.sandbox import (
+    dashboard,
+    debits,
+    disputes,
+    invoices,
+    movements,
+    outbox,
+    owner,
+    payment_methods,
+    payouts,
+    refunds,
+)
 from payments.sandbox.account import Account, Billing
 from payments.sandbox.api import Api, Kept, RequestSeen
 from payments.sandbox.clock import Clock, Wall, utc_now
@@ -191,6 +202,83 @@ class Sandbox:
     def revoke_mandate(self, payment_method_id: str) -> None:
         """A donor takes back the leave to debit their account."""
         debits.revoke(self.account, payment_methods.known(self.account, payment_method_id))
+
+    # -- what banks, networks and Stripe do with the money ------------------------------------
+
+    def dispute(
+        self,
+        charge_id: str,
+        *,
+        amount: int | None = None,
+        reason: str = "fraudulent",
+        inquiry: bool = False,
+    ) -> str:
+        """The donor's bank disputes a payment, or a part of it, or only asks. Gives its id."""
+        made = disputes.make(self.account, charge_id, amount=amount, reason=reason, inquiry=inquiry)
+        return str(made["id"])
+
+    def escalate_dispute(self, dispute_id: str) -> None:
+        """An inquiry becomes a dispute that takes the money."""
+        disputes.escalate(self.account, dispute_id)
+
+    def decide_dispute(
+        self, dispute_id: str, *, won: bool, gives_back_the_fee: bool = False
+    ) -> None:
+        """The bank has decided."""
+        disputes.decide(self.account, dispute_id, won=won, gives_back_the_fee=gives_back_the_fee)
+
+    def warn_of_fraud(self, charge_id: str, fraud_type: str = "made_with_stolen_card") -> str:
+        """The card network warns that a payment may not have been the owner's. Gives its id."""
+        return str(disputes.warn(self.account, charge_id, fraud_type)["id"])
+
+    def fail_refund(self, refund_id: str, reason: str = "expired_or_canceled_card") -> None:
+        """The donor's bank does not take a refund."""
+        refunds.fail(self.account, refund_id, reason)
+
+    def set_owner(self, **chosen: str) -> None:
+        """The account's owner changes what is shown of it: `statement_descriptor`, and so on."""
+        owner.change(self.account, **chosen)
+
+    def fail_payout(self, payout_id: str, code: str = "account_closed") -> None:
+        """Our bank does not take a payout, or sends it back."""
+        payouts.fail(self.account, payout_id, code)
+
+    def delay_reconciliation(self, seconds: float) -> None:
+        """From now on the list of a payout is final only this long after it was paid."""
+        self.account.facts["reconciles_after"] = seconds
+
+    def debit_bank(self, *, on: bool = True) -> None:
+        """From now on a balance below nothing is taken from the bank: a negative payout."""
+        self.account.facts["debits_bank"] = on
+
+    def keep_minimum(self, amount: int, currency: str = "usd") -> None:
+        """From now on payouts leave this much in the balance."""
+        self.account.facts.setdefault("minimum_balance", {})[currency] = amount
+
+    def charge_fee(self, kind: str, amount: int, currency: str = "usd") -> str:
+        """Stripe takes a fee of its own: `billing`, `radar`, `fx` or `tax`. Gives the id."""
+        return str(movements.charge_fee(self.account, kind, amount, currency)["id"])
+
+    def hold_reserve(self, amount: int, currency: str = "usd") -> str:
+        """Stripe sets money aside. Gives the id."""
+        return str(movements.hold_reserve(self.account, amount, currency)["id"])
+
+    def release_reserve(self, amount: int, currency: str = "usd") -> str:
+        """Stripe lets go of money it had set aside. Gives the id."""
+        return str(movements.release_reserve(self.account, amount, currency)["id"])
+
+    def adjust(self, amount: int, currency: str = "usd", description: str = "") -> str:
+        """Stripe puts something right and says only in words what. Gives the id."""
+        return str(movements.adjust(self.account, amount, currency, description)["id"])
+
+    def convert(self, amount: int, currency: str, target: str) -> list[str]:
+        """Part of the balance becomes another currency. Gives both ids."""
+        made = movements.convert(self.account, amount, currency, target)
+        return [str(row["id"]) for row in made]
+
+    def set_rate(self, currency: str, in_usd: str) -> None:
+        """From now on a unit of a currency is worth so many dollars."""
+        self.account.facts.setdefault("rates", {})[currency] = in_usd
 
     def delay_captures(self, seconds: float) -> None:
         """From now on a charge's fee, and `charge.updated`, are known this much later."""

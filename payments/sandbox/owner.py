@@ -1,0 +1,92 @@
+"""The account itself, as `GET /v1/account` shows it: what its owner set in the dashboard.
+
+Banks print its statement descriptor; pages and receipts show its name and its support address.
+"""
+
+from typing import Final
+
+from payments.sandbox.account import Account
+from payments.sandbox.routes import Call, route
+from payments.sandbox.wire import Obj
+
+ID: Final = "acct_1SandboxNewsroom0"
+DESCRIPTOR: Final = "EXAMPLE MEDIA"
+FACT: Final = "owner"  # where the account's own facts keep what was changed
+
+
+@route("GET", "/v1/account")
+def retrieve(call: Call) -> Obj:
+    return shown(call.account)
+
+
+def shown(account: Account) -> Obj:
+    """The account with what its owner set."""
+    chosen = account.facts.get(FACT, {})
+    return {
+        "id": ID,
+        "object": "account",
+        "business_profile": {
+            "annual_revenue": None,
+            "estimated_worker_count": None,
+            "mcc": None,
+            "minority_owned_business_designation": None,
+            "monthly_estimated_revenue": None,
+            "name": chosen.get("business_name", "Lindenau Services"),
+            "product_description": None,
+            "specified_commercial_transactions_act_url": None,
+            "support_address": None,
+            "support_email": chosen.get("support_email"),
+            "support_phone": None,
+            "support_url": chosen.get("support_url", "https://help.lindenau.example"),
+            "url": chosen.get("url", "https://lindenau.example"),
+        },
+        "business_type": "non_profit",
+        "capabilities": {"card_payments": "active", "transfers": "active"},
+        "charges_enabled": True,
+        "country": "NL",
+        "created": 1_700_000_000,
+        "default_currency": "eur",
+        "details_submitted": True,
+        "email": None,
+        "metadata": {},
+        "payouts_enabled": True,
+        "settings": _settings(chosen),
+        "type": "standard",
+    }
+
+
+def change(account: Account, **chosen: str) -> None:
+    """What the owner sets in the dashboard, told of as `account.updated`."""
+    account.facts[FACT] = {**account.facts.get(FACT, {}), **chosen}
+    account.emit("account.updated", shown(account), {})
+
+
+def _settings(chosen: Obj) -> Obj:
+    return {
+        "bacs_debit_payments": {"display_name": None, "service_user_number": None},
+        "branding": {"icon": None, "logo": None, "primary_color": None, "secondary_color": None},
+        "card_issuing": {"tos_acceptance": {"date": None, "ip": None}},
+        "card_payments": {
+            "decline_on": {"avs_failure": False, "cvc_failure": False},
+            "statement_descriptor_prefix": chosen.get("statement_descriptor_prefix", "EXAMPLE"),
+            "statement_descriptor_prefix_kana": None,
+            "statement_descriptor_prefix_kanji": None,
+        },
+        "dashboard": {
+            "display_name": chosen.get("display_name", "Lindenau"),
+            "timezone": "Etc/UTC",
+        },
+        "payments": {
+            "statement_descriptor": chosen.get("statement_descriptor", DESCRIPTOR),
+            "statement_descriptor_kana": None,
+            "statement_descriptor_kanji": None,
+            "statement_descriptor_prefix_kana": None,
+            "statement_descriptor_prefix_kanji": None,
+        },
+        "payouts": {
+            "debit_negative_balances": True,
+            "schedule": {"delay_days": 2, "interval": "daily"},
+            "statement_descriptor": None,
+        },
+        "sepa_debit_payments": {},
+    }
