@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -19,6 +20,10 @@ from payments.outbox import MessageKind
 
 HERE = Path(__file__).parent
 GAP = re.compile(r"\n\s*\n")
+
+
+# These are owed by no outbox.
+OtherLetter = Literal["reminder", "reminder_confirm", "newsletter_confirm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,7 @@ class Paragraph:
     address: str | None
 
 
-def compose(kind: MessageKind, tongue: str, facts: Mapping[str, object]) -> Letter:
+def compose(kind: MessageKind | OtherLetter, tongue: str, facts: Mapping[str, object]) -> Letter:
     """The letter of this kind in this language. Amounts and dates in `facts` are ready to print."""
     template = _templates(tongue).get_template(f"{kind}.txt")
     context = template.new_context(dict(facts))

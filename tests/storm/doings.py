@@ -39,7 +39,7 @@ class Doings:
         return None
 
     def _shuffled(self) -> list[Way]:
-        ways = [
+        ways: list[Way] = [
             self._attaches, self._is_attached_elsewhere, self._is_reissued, self._detaches,
             self._changes_the_default, self._is_given_another, self._replaces,
             self._raises, self._turns_annual, self._skips, self._pauses, self._resumes,

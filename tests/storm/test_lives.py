@@ -29,7 +29,6 @@ ENDS = ("stopped by its donor", "stopped in the dashboard", "to end with its per
 async def holds(lives: Lives) -> None:
     """What must be so at the end of every life."""
     asked, pages = asked_of_stripe(lives.room)
-    print(asked, pages, lives.changed, lives.marks)
     assert asked <= 3 * lives.changed + pages, (asked, lives.changed, pages)
     assert await mails_sent_twice(lives.room) == []
     assert await differences(lives.room) == []

@@ -1,0 +1,83 @@
+"""Mornings: the day somebody chose and the moment it begins where they live.
+
+A date and a zone are kept, never an instant, for governments move clocks. A month later is the same
+day of that month, or its last; the day first chosen is kept, so 31 January leads to 28 February and
+then to 31 March. A time that the clock shows twice is the first of the two (PEP 495, fold 0); a
+time that it skips is the first instant after the gap.
+"""
+
+import calendar
+import functools
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from importlib.resources import files
+from zoneinfo import ZoneInfo, available_timezones
+
+MORNING = time(9)
+AWAY = timedelta(days=2)  # no place on earth is this far from UTC's date
+
+
+def add_months(day: date, months: int) -> date:
+    """The same day of a later month, or that month's last."""
+    year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
+    last = calendar.monthrange(year, month + 1)[1]
+    return date(year, month + 1, min(day.day, last))
+
+
+def first_of_next_month(day: date) -> date:
+    return add_months(day.replace(day=1), 1)
+
+
+def local_day(now: datetime, zone: str) -> date:
+    """What day it is there."""
+    return now.astimezone(zone_of(zone)).date()
+
+
+def begins(day: date, zone: str, at: time = MORNING) -> datetime:
+    """The instant, in UTC, at which a day's morning begins there."""
+    there = zone_of(zone)
+    local = datetime.combine(day, at, there)
+    instant = local.astimezone(UTC)
+    if instant.astimezone(there).replace(tzinfo=None) == local.replace(tzinfo=None):
+        return instant
+    return _end_of_gap(local)
+
+
+def _end_of_gap(local: datetime) -> datetime:
+    """The first instant after the gap that swallowed a local time."""
+    there = local.tzinfo
+    # By the clock as it was before the gap the time comes late, by the clock after it early.
+    before, after = local.replace(fold=1).astimezone(UTC), local.astimezone(UTC)
+    offset = after.astimezone(there).utcoffset()
+    seconds = int((after - before).total_seconds())
+    low, high = 0, seconds  # the clock has changed at `high`, and not yet at `low`
+    while high - low > 1:
+        middle = (low + high) // 2
+        moment = before + timedelta(seconds=middle)
+        if moment.astimezone(there).utcoffset() == offset:
+            high = middle
+        else:
+            low = middle
+    return before + timedelta(seconds=high)
+
+
+def is_zone(name: str) -> bool:
+    return name in _zones()
+
+
+def zone_of(name: str) -> ZoneInfo:
+    """A zone by its name; UTC for one that is no longer known, so that nobody waits for ever."""
+    return ZoneInfo(name if is_zone(name) else "UTC")
+
+
+@functools.cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+@functools.cache
+def offered() -> Sequence[str]:
+    """The zones a form offers: one or more for each country, by name."""
+    table = files("tzdata.zoneinfo").joinpath("zone.tab").read_text(encoding="utf-8")
+    lines = (line for line in table.splitlines() if line and not line.startswith("#"))
+    return sorted({line.split("\t")[2] for line in lines} & _zones() | {"UTC"})
