@@ -1,18 +1,26 @@
 """Payouts: money that left the Stripe balance for the bank. In transit until Stripe says it has
-arrived."""
+arrived; a payout may still come back after that.
+
+An automatic payout is a list of transactions that Stripe calls complete some time after it was
+paid. The list is kept as Stripe gave it, with each transaction's net: a second witness of every
+cent that was paid out, and what `books` compares with our own rows.
+"""
 
 from datetime import UTC, date, datetime
 from enum import StrEnum
 
 import stripe
-from sqlalchemy import select
+from sqlalchemy import ForeignKey, String, and_, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from payments import db, gateway, ledger
+from payments import alarms, db, gateway, ledger
+from payments.alarms import AlarmKind
 from payments.ledger import BalanceTransaction
 from payments.runtime import Runtime
+
+PAGE = 100
 
 
 class PayoutStatus(StrEnum):
@@ -21,6 +29,12 @@ class PayoutStatus(StrEnum):
     PAID = "paid"
     FAILED = "failed"
     CANCELED = "canceled"
+
+
+class Reconciliation(StrEnum):
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    NOT_APPLICABLE = "not_applicable"  # manual and instant: Stripe does not say what is in them
 
 
 class Payout(db.Base):
@@ -38,27 +52,59 @@ class Payout(db.Base):
     arrives_on: Mapped[date]
     balance_transaction: Mapped[db.StripeId | None]
     synced_at: Mapped[db.Moment]
+    method: Mapped[str] = mapped_column(String(40), server_default="standard")  # or instant
+    reconciliation: Mapped[Reconciliation] = mapped_column(
+        db.words(Reconciliation, "reconciliation_is_known"), server_default="in_progress"
+    )
+    failure_balance_transaction: Mapped[db.StripeId | None]
+    failure_code: Mapped[str | None] = mapped_column(String(64))
+    listed_at: Mapped[db.Moment | None]  # when its complete list was kept
+
+
+class PayoutTransaction(db.Base):
+    """One transaction of a payout, as Stripe's own list has it. Never changed."""
+
+    __tablename__ = "payout_transactions"
+
+    stripe_payout_id: Mapped[db.StripeId] = mapped_column(
+        ForeignKey("payouts.stripe_payout_id"), primary_key=True
+    )
+    balance_transaction: Mapped[db.StripeId] = mapped_column(primary_key=True, index=True)
+    net: Mapped[db.MinorUnits]
+    currency: Mapped[db.Currency]
 
 
 async def sync(rt: Runtime, payout_id: str) -> None:
-    """Fetch a payout as it is now, post what it took, and its arrival once it is paid."""
+    """Fetch a payout as it is now, post what it took and its arrival, and keep its list when it is
+    complete.
+    """
     with gateway.reachable():
         fetched = await rt.stripe.v1.payouts.retrieve_async(
-            payout_id, {"expand": ["balance_transaction"]}
+            payout_id, {"expand": ["balance_transaction", "failure_balance_transaction"]}
         )
+    moved = [
+        bt
+        for bt in (fetched.balance_transaction, fetched.failure_balance_transaction)
+        if isinstance(bt, stripe.BalanceTransaction)
+    ]
     async with rt.sessions.begin() as session:
         await _write(rt, session, fetched)
-        if isinstance(fetched.balance_transaction, stripe.BalanceTransaction):
-            await ledger.record(session, [fetched.balance_transaction])
+        await ledger.record(session, moved)
         await ledger.post(session, await ledger.waiting(session), owners={}, now=rt.now())
         await confirm(session, payout_id)
+    await _keep_list(rt, payout_id)
 
 
 async def _write(rt: Runtime, session: AsyncSession, fetched: stripe.Payout) -> None:
+    status = PayoutStatus(fetched.status)
     row = {
-        "status": PayoutStatus(fetched.status),
+        "status": status,
         "arrives_on": datetime.fromtimestamp(fetched.arrival_date, UTC).date(),
         "balance_transaction": gateway.id_of(fetched.balance_transaction),
+        "method": fetched.method,
+        "reconciliation": Reconciliation(fetched.reconciliation_status),
+        "failure_balance_transaction": gateway.id_of(fetched.failure_balance_transaction),
+        "failure_code": fetched.failure_code,
         "synced_at": rt.now(),
     }
     await session.execute(
@@ -73,14 +119,76 @@ async def _write(rt: Runtime, session: AsyncSession, fetched: stripe.Payout) -> 
         )
         .on_conflict_do_update(index_elements=["stripe_payout_id"], set_=row)
     )
+    if status is PayoutStatus.FAILED:
+        await alarms.sound(session, AlarmKind.PAYOUT_FAILED, subject=fetched.id, now=rt.now())
 
 
 async def confirm(session: AsyncSession, payout_id: str) -> None:
-    """Post the arrival of a payout that is paid."""
-    took = await session.scalar(
-        select(BalanceTransaction)
-        .join(Payout, Payout.balance_transaction == BalanceTransaction.id)
-        .where(Payout.stripe_payout_id == payout_id, Payout.status == PayoutStatus.PAID)
-    )
-    if took is not None:
+    """Post the arrival of a payout that is paid, or the return of one that came back after all."""
+    payout = await session.get_one(Payout, payout_id, populate_existing=True)
+    took = await _recorded(session, payout.balance_transaction)
+    if took is None:
+        return
+    if payout.status is PayoutStatus.PAID:
         await ledger.confirm_payout(session, took)
+    gave_back = await _recorded(session, payout.failure_balance_transaction)
+    if gave_back is not None and payout.status in (PayoutStatus.FAILED, PayoutStatus.CANCELED):
+        await ledger.return_payout(session, took, gave_back)
+
+
+async def _recorded(session: AsyncSession, bt_id: str | None) -> BalanceTransaction | None:
+    return None if bt_id is None else await session.get(BalanceTransaction, bt_id)
+
+
+async def _keep_list(rt: Runtime, payout_id: str) -> None:
+    """Keep Stripe's list of what is in an automatic payout, once it is complete and only once."""
+    async with rt.sessions() as session:
+        payout = await session.get_one(Payout, payout_id)
+    if payout.listed_at is not None or payout.reconciliation is not Reconciliation.COMPLETED:
+        return
+    found, after = [], None
+    while True:
+        params: stripe.params.BalanceTransactionListParams = {"limit": PAGE, "payout": payout_id}
+        if after is not None:
+            params["starting_after"] = after
+        with gateway.reachable():
+            page = await rt.stripe.v1.balance_transactions.list_async(params)
+        found += [
+            {
+                "stripe_payout_id": payout_id,
+                "balance_transaction": bt.id,
+                "net": bt.net,
+                "currency": bt.currency,
+            }
+            for bt in page.data
+        ]
+        if not page.data or not page.has_more:
+            break
+        after = page.data[-1].id
+    async with rt.sessions.begin() as session:
+        if found:
+            await session.execute(insert(PayoutTransaction).on_conflict_do_nothing(), found)
+        row = await session.get_one(Payout, payout_id, with_for_update=True)
+        row.listed_at = rt.now()
+
+
+async def unmet(session: AsyncSession, *, limit: int = 200) -> list[str]:
+    """Payouts that our transactions tell of and that we have not seen so yet, the oldest first."""
+    query = (
+        select(BalanceTransaction.source)
+        .outerjoin(Payout, Payout.stripe_payout_id == BalanceTransaction.source)
+        .where(
+            BalanceTransaction.type.in_(("payout", "payout_failure", "payout_cancel")),
+            BalanceTransaction.source.is_not(None),
+            or_(
+                Payout.stripe_payout_id.is_(None),
+                and_(
+                    BalanceTransaction.type != "payout",
+                    Payout.failure_balance_transaction.is_(None),
+                ),
+            ),
+        )
+        .order_by(BalanceTransaction.occurred_at, BalanceTransaction.id)
+        .limit(limit)
+    )
+    return list(dict.fromkeys(id_ for id_ in await session.scalars(query) if id_ is not None))

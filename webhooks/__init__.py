@@ -6,33 +6,75 @@ by its id, counted and answered 200: unknown is a value, not an error.
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from payments import balance, charges, contributions, payment_methods, payouts, subscriptions
+from payments import (
+    balance,
+    breaker,
+    charges,
+    checkout,
+    disputes,
+    gateway,
+    invoices,
+    jobs,
+    payment_methods,
+    payouts,
+    refunds,
+    statements,
+    subscriptions,
+    unfinished,
+)
 from payments.runtime import Runtime
 
 Verb = Callable[[Runtime, str], Awaitable[object]]
 
 
-async def _import_balance(rt: Runtime, _object_id: str) -> None:
-    """What moves the balance without a verb of its own is found by the importer."""
-    await balance.import_new(rt)
+def _then_import(verb: Verb) -> Verb:
+    """What a refund or a dispute moves is found by the importer, with the payment it is about."""
+
+    async def sync(rt: Runtime, object_id: str) -> None:
+        await verb(rt, object_id)
+        await balance.import_new(rt)
+
+    return sync
 
 
 async def _sync_session(rt: Runtime, session_id: str) -> None:
     """A Checkout page gives a contribution or, in setup mode, a card."""
-    fetched = await contributions.sync_session(rt, session_id)
+    fetched = await checkout.sync_session(rt, session_id)
     await payment_methods.apply_session(rt, fetched)
+    promise = gateway.id_of(fetched.subscription)
+    async with rt.sessions.begin() as session:
+        # Its own bell may have been lost; one that is waiting takes this one in.
+        if promise is not None and await session.get(subscriptions.Subscription, promise) is None:
+            await jobs.ring(session, "subscription", promise)
+    await unfinished.checkout_ended(rt, fetched)
+
+
+async def _sync_charge(rt: Runtime, charge_id: str) -> None:
+    """A charge may be one declined card too many."""
+    await charges.sync(rt, charge_id)
+    await breaker.judge(rt)
+
+
+async def _sync_invoice(rt: Runtime, invoice_id: str) -> None:
+    """An invoice tells what its charges are for: then what waited for that can be posted."""
+    await invoices.sync(rt, invoice_id)
+    async with rt.sessions.begin() as session:
+        await charges.post_waiting(session, now=rt.now())
 
 
 VERBS: Mapping[str, Verb] = {
     "checkout.session": _sync_session,
-    "charge": charges.sync,
-    "invoice": subscriptions.sync_invoice,
+    "charge": _sync_charge,
+    "invoice": _sync_invoice,
     "subscription": subscriptions.sync,
     "setup_intent": payment_methods.sync_setup,
     "payment_method": payment_methods.sync,
     "customer": payment_methods.sync_customer,
     "payout": payouts.sync,
-    "refund": _import_balance,
+    "refund": _then_import(refunds.sync),
+    "dispute": _then_import(disputes.sync),
+    "radar.early_fraud_warning": disputes.sync_warning,
+    "account": statements.check,
 }
 EVENTS = (
     "checkout.session.completed",
@@ -63,8 +105,17 @@ EVENTS = (
     "payout.paid",
     "payout.failed",
     "payout.canceled",
+    "payout.reconciliation_completed",
     "refund.created",
     "refund.updated",
     "refund.failed",
+    "charge.dispute.created",
+    "charge.dispute.updated",
+    "charge.dispute.closed",
+    "charge.dispute.funds_withdrawn",
+    "charge.dispute.funds_reinstated",
+    "radar.early_fraud_warning.created",
+    "radar.early_fraud_warning.updated",
+    "account.updated",
 )
 """What `payments stripe setup` asks Stripe to send."""

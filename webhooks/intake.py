@@ -41,7 +41,7 @@ class StripeEvent(db.Base):
     id: Mapped[db.StripeId] = mapped_column(primary_key=True)
     type: Mapped[str] = mapped_column(String(255))
     object_type: Mapped[str] = mapped_column(String(255))
-    object_id: Mapped[db.StripeId | None]
+    object_id: Mapped[db.StripeId | None] = mapped_column(index=True)
     api_version: Mapped[str | None] = mapped_column(String(255))
     created: Mapped[db.Moment]
     received_at: Mapped[db.Moment]

@@ -10,7 +10,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 import stripe
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, String, delete, select, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    String,
+    and_,
+    delete,
+    select,
+    text,
+)
 from sqlalchemy import UniqueConstraint as Unique
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -26,9 +37,12 @@ __all__ = [
     "BalanceTransaction",
     "LedgerEntry",
     "Owner",
+    "arrival",
     "confirm_payout",
+    "movement_of",
     "post",
     "record",
+    "return_payout",
     "waiting",
 ]
 
@@ -56,7 +70,7 @@ class BalanceTransaction(db.Base):
     currency: Mapped[db.Currency]
     fees: Mapped[list[Any]] = mapped_column(JSONB)  # [[type, amount], …] from fee_details
     exchange_rate: Mapped[str | None] = mapped_column(String(40))  # to show, never to reckon with
-    source: Mapped[db.StripeId | None]
+    source: Mapped[db.StripeId | None] = mapped_column(index=True)
     charge: Mapped[db.StripeId | None] = mapped_column(index=True)  # the charge it is about
     occurred_at: Mapped[db.Moment] = mapped_column(index=True)
     available_on: Mapped[db.Moment]
@@ -82,6 +96,13 @@ class LedgerEntry(db.Base):
         CheckConstraint("debit <> credit", name="ends_differ"),
         CheckConstraint("octet_length(hash) = 32", name="hash_is_sha256"),
         db.is_currency(),
+        # For what each contribution paid, and when: the roll-ups ask that of every row.
+        Index(
+            "ix_ledger_entries_paid",
+            "contribution_id",
+            "occurred_at",
+            postgresql_where="credit LIKE 'income:%'",
+        ),
     )
 
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
@@ -167,10 +188,14 @@ async def post(
     `owners` maps a charge's id to its contribution. Gives how many transactions were posted. The
     chain is locked until the transaction ends, so this comes last in it.
     """
-    ready = [bt for bt in candidates if not is_for_a_contribution(bt.type) or bt.charge in owners]
+    ready = [
+        bt
+        for bt in candidates
+        if bt.charge in owners or not is_for_a_contribution(bt.type, bt.reporting_category)
+    ]
     if not ready:
         return 0
-    await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CHAIN_LOCK})
+    await lock_chain(session)
     still = set(
         await session.scalars(
             delete(WaitingTransaction)
@@ -182,7 +207,7 @@ async def post(
     rows: list[tuple[BalanceTransaction, Posting, str | None]] = []
     for bt in ready:
         owner = owners.get(bt.charge) if bt.charge is not None else None
-        made = postings(_movement(bt), owner)
+        made = postings(movement_of(bt), owner)
         contribution_id = owner.contribution_id if owner is not None else None
         rows += [(bt, posting, contribution_id) for posting in made]
         if any(Account.SUSPENSE in (posting.debit, posting.credit) for posting in made):
@@ -193,19 +218,48 @@ async def post(
 
 async def confirm_payout(session: AsyncSession, bt: BalanceTransaction) -> None:
     """A payout has reached the bank: move it there from in transit, once."""
-    await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CHAIN_LOCK})
-    debit, credit = Account.BANK, Account.IN_TRANSIT
-    if bt.amount > 0:  # a negative payout takes money from the bank
-        debit, credit = credit, debit
+    await _carry(session, bt, arrival(bt.amount))
+
+
+async def return_payout(
+    session: AsyncSession, took: BalanceTransaction, gave_back: BalanceTransaction
+) -> None:
+    """A payout that had reached the bank came back after all: take it out of there, once."""
+    there = await session.scalar(
+        select(LedgerEntry.seq).where(
+            LedgerEntry.balance_transaction == took.id, _is_an_arrival(LedgerEntry)
+        )
+    )
+    if there is not None:
+        await _carry(session, gave_back, arrival(gave_back.amount))
+
+
+def arrival(amount: int) -> Posting:
+    """What a payout's transaction of this amount means to the bank. Stripe's minus is its plus."""
+    if amount < 0:
+        return Posting(Account.BANK, Account.IN_TRANSIT, -amount)
+    return Posting(Account.IN_TRANSIT, Account.BANK, amount)
+
+
+def _is_an_arrival(row: type[LedgerEntry]) -> ColumnElement[bool]:
+    ends = (Account.BANK, Account.IN_TRANSIT)
+    return and_(row.debit.in_(ends), row.credit.in_(ends))
+
+
+async def _carry(session: AsyncSession, bt: BalanceTransaction, posting: Posting) -> None:
+    await lock_chain(session)
     done = await session.scalar(
         select(LedgerEntry.seq).where(
-            LedgerEntry.balance_transaction == bt.id,
-            LedgerEntry.debit == debit,
-            LedgerEntry.credit == credit,
+            LedgerEntry.balance_transaction == bt.id, _is_an_arrival(LedgerEntry)
         )
     )
     if done is None:
-        await _append(session, [(bt, Posting(debit, credit, abs(bt.amount)), None)])
+        await _append(session, [(bt, posting, None)])
+
+
+async def lock_chain(session: AsyncSession) -> None:
+    """Be the one poster until the transaction ends."""
+    await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CHAIN_LOCK})
 
 
 async def _append(
@@ -250,11 +304,15 @@ async def _append(
     await session.execute(insert(LedgerEntry), values)
 
 
-def _movement(bt: BalanceTransaction) -> Movement:
+def movement_of(bt: BalanceTransaction) -> Movement:
+    """A balance transaction as the posting table reads it."""
     return Movement(
         type=bt.type,
         amount=bt.amount,
         fee=bt.fee,
         net=bt.net,
         fees=tuple((str(kind), int(amount)) for kind, amount in bt.fees),
+        category=bt.reporting_category,
+        balance=bt.balance_type or "payments",
+        is_converted=bt.exchange_rate is not None,
     )
