@@ -7,9 +7,9 @@ import click
 
 from payments import migrate
 from payments.embedded import postgres
-from tests.bench import creation, intake
+from tests.bench import creation, intake, reports
 
-BENCHES = {"intake": intake.report, "creation": creation.report}
+BENCHES = {"intake": intake.report, "creation": creation.report, "reports": reports.report}
 
 
 @click.command()

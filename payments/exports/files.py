@@ -1,0 +1,103 @@
+"""Whole files for the command line: written as they are made, with a word for every row that is.
+
+What a page sends and what a command writes are the same bytes.
+"""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from payments.errors import InvalidField
+from payments.exports import entries, journals, ledger, sheets
+from payments.exports.journals import Format
+from payments.reports.lines import Filters
+from payments.reports.period import Period
+from payments.runtime import Runtime
+
+Told = Callable[[int], object]  # how many rows more there are in the file
+
+
+async def count(rt: Runtime, filters: Filters) -> int:
+    """How many rows a ledger file will have."""
+    async with rt.sessions() as session:
+        return await ledger.count(session, rt.settings.zone, filters)
+
+
+async def ledger_csv(rt: Runtime, filters: Filters, out: BinaryIO, *, told: Told) -> None:
+    async with rt.sessions() as session:
+        async for chunk in ledger.as_csv(session, rt.settings.zone, filters):
+            out.write(chunk)
+            told(chunk.count(b"\n"))
+
+
+async def ledger_xlsx(rt: Runtime, filters: Filters, path: Path, *, told: Told) -> None:
+    zone = rt.settings.zone
+
+    async def rows() -> AsyncIterator[tuple[str | None, ...]]:
+        async for row in ledger.as_rows(session, zone, filters):
+            told(1)
+            yield row
+
+    async with rt.sessions() as session:
+        about = sheets.about(filters, zone)
+        await sheets.write(path, ledger.COLUMNS, rows(), about=about)
+
+
+async def totals(
+    rt: Runtime, kind: Format, period: Period, *, currency: str | None, accounts: Path | None
+) -> dict[str, tuple[int, int]]:
+    """Debits and credits of a journal by currency. Raises JournalUnbalanced."""
+    async with rt.sessions() as session:
+        if kind is Format.CSV:
+            return await entries.totals(session, rt.settings.zone, period, currency=currency)
+        names = journals.names(accounts)
+        made = await journals.read(
+            session, rt.settings.zone, period, currency=currency, accounts=names
+        )
+    return journals.totals(made)
+
+
+async def journal(
+    rt: Runtime,
+    kind: Format,
+    period: Period,
+    out: BinaryIO,
+    *,
+    currency: str | None,
+    accounts: Path | None,
+    more: Callable[[int], BinaryIO] | None = None,
+) -> int:
+    """Write a journal; `more` opens the second file and those after it. Gives how many there are.
+
+    Raises InvalidField when there would be several and there is no place for them.
+    """
+    zone = rt.settings.zone
+    about = f"journal {Filters(period, currency=currency).words()} zone={zone.key}"
+    async with rt.sessions() as session:
+        if kind is Format.CSV:
+            rows = entries.as_csv(session, zone, period, currency=currency, exported_in=about)
+            async for chunk in rows:
+                out.write(chunk)
+            return 1
+        names = journals.names(accounts)
+        made = await journals.read(session, zone, period, currency=currency, accounts=names)
+    files = journals.files(kind, made, about=about, whole=period.since is None)
+    if len(files) > 1 and more is None:
+        raise InvalidField(
+            f"output: Xero takes {journals.XERO_LINES} lines in a file, and this makes "
+            f"{len(files)} files. Name one with --output; the others are numbered.",
+            field="output",
+        )
+    out.write(files[0])
+    for number, data in enumerate(files[1:], 2):
+        assert more is not None
+        with more(number) as other:
+            other.write(data)
+    return len(files)
+
+
+def as_json(sums: dict[str, tuple[int, int]]) -> str:
+    return json.dumps(
+        {code: {"debits": debits, "credits": given} for code, (debits, given) in sums.items()}
+    )

@@ -1,0 +1,239 @@
+"""Files: the lines on the screen as CSV or XLSX, and journals for the accountant.
+
+A file is made whole before the first byte leaves: what fails on the way is an error page, never
+half a file, and a slow reader keeps no transaction open.
+"""
+
+import io
+import tempfile
+import zipfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from litestar import Controller, Request, Response, get
+from litestar.di import NamedDependency
+from litestar.response import Stream
+
+from payments.errors import InvalidField
+from payments.exports import entries, journals, ledger, sheets
+from payments.exports.journals import Format
+from payments.reports import lines, period
+from payments.reports.lines import Filters
+from payments.reports.period import Period
+from payments.runtime import Runtime
+from payments.staff import Staff
+from payments.web.finance import frame
+from payments.web.finance.frame import Table, show, table
+
+SHEET_MOST = 100_000  # lines of a sheet asked for from a page; the command line makes larger ones
+CHUNK = 64 * 1024
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's own beginning: the bytes must not change
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+FORMATS = {
+    Format.XERO: ("Xero manual journal (CSV)", ".csv"),
+    Format.QBO: ("QuickBooks Online journal (CSV)", ".csv"),
+    Format.BEANCOUNT: ("beancount", ".beancount"),
+    Format.CSV: ("Any other program (CSV, each row of the books)", ".csv"),
+}
+OTHERS = {
+    "payouts.csv": "Payouts with their proof (CSV)",
+    "recurring.csv": "Recurring revenue, thirteen months (CSV)",
+    "monthly.csv": "Months by frequency and currency (CSV)",
+}
+
+
+class DownloadPages(Controller):
+    path = "/finance"
+    include_in_schema = False
+
+    @get("/exports")
+    async def page(
+        self,
+        rt: NamedDependency[Runtime],
+        request: Request[Any, Any, Any],
+        colleague: NamedDependency[Staff],
+    ) -> Response[str]:
+        """What can be taken away, and whether the journals of a period balance."""
+        asked = dict(request.query_params)
+        today = frame.today(rt)
+        if not any(asked.get(name) for name in ("period", "from", "to")):
+            asked["period"] = f"{period.months_before(today, 1):%Y-%m}"
+        chosen = period.parse(asked, today=today)
+        currency = frame.word(asked, "currency")
+        async with rt.sessions() as session:
+            made = await journals.read(
+                session, rt.settings.zone, chosen, currency=currency, accounts=journals.names(None)
+            )
+        kept = {name: asked.get(name, "") for name in ("period", "from", "to")}
+        return await frame.page(
+            rt,
+            "finance_exports.html",
+            colleague,
+            title=f"Exports, {chosen.words}",
+            here="/finance/exports",
+            until=chosen.until,
+            asked=kept,
+            currencies=frame.currencies(currency),
+            table=_balances(journals.totals(made)),
+            files=_files(kept, currency, [currency] if currency else sorted(journals.totals(made))),
+            others=[
+                {"label": label, "url": f"/finance/{name}{frame.query(currency=currency)}"}
+                for name, label in OTHERS.items()
+            ],
+            csv_url=f"/finance/lines.csv{frame.query(**kept, currency=currency)}",
+            xlsx_url=f"/finance/lines.xlsx{frame.query(**kept, currency=currency)}",
+        )  # fmt: skip
+
+    @get("/lines.csv")
+    async def csv(
+        self,
+        rt: NamedDependency[Runtime],
+        request: Request[Any, Any, Any],
+        colleague: NamedDependency[Staff],
+    ) -> Stream:
+        """The lines of the filters, oldest first."""
+        assert colleague.role
+        filters = _filters(rt, request.query_params)
+        async with rt.sessions() as session:
+            file = await _kept(ledger.as_csv(session, rt.settings.zone, filters))
+        name = ledger.filename("ledger", filters.words(), rt.settings.zone, ".csv")
+        return sent(file, name, "text/csv; charset=utf-8")
+
+    @get("/lines.xlsx")
+    async def xlsx(
+        self,
+        rt: NamedDependency[Runtime],
+        request: Request[Any, Any, Any],
+        colleague: NamedDependency[Staff],
+    ) -> Stream:
+        """The same as a workbook, whose second sheet says what it is of."""
+        assert colleague.role
+        filters, zone = _filters(rt, request.query_params), rt.settings.zone
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "lines.xlsx"
+            async with rt.sessions() as session:
+                count = await ledger.count(session, zone, filters)
+                if count > SHEET_MOST:
+                    raise InvalidField(
+                        f"period: {count:,} lines are more than the {SHEET_MOST:,} of a sheet from "
+                        "this page. Choose a shorter period, or take the CSV.",
+                        field="period",
+                    )
+            async with rt.sessions() as session:
+                rows = ledger.as_rows(session, zone, filters)
+                about = sheets.about(filters, zone)
+                await sheets.write(path, ledger.COLUMNS, rows, about=about)
+            file = path.open("rb")  # it is read after its name is gone
+        name = ledger.filename("ledger", filters.words(), zone, ".xlsx")
+        return sent(file, name, XLSX)
+
+    @get("/journal")
+    async def journal(
+        self,
+        rt: NamedDependency[Runtime],
+        request: Request[Any, Any, Any],
+        colleague: NamedDependency[Staff],
+    ) -> Stream:
+        """The books of a period for an accountant's program."""
+        assert colleague.role
+        asked = request.query_params
+        if asked.get("format") not in tuple(Format):
+            raise InvalidField(f"format: one of {', '.join(Format)}.", field="format")
+        kind = Format(asked["format"])
+        chosen = period.parse(asked, today=frame.today(rt))
+        currency = frame.word(asked, "currency")
+        file, count = await _journal(rt, kind, chosen, currency)
+        words = Filters(chosen, currency=currency).words()
+        suffix = ".zip" if count > 1 else FORMATS[kind][1]
+        name = ledger.filename(f"journal-{kind}", words, rt.settings.zone, suffix)
+        return sent(file, name, "application/zip" if count > 1 else "text/plain; charset=utf-8")
+
+
+def _files(
+    kept: Mapping[str, str], currency: str | None, codes: Sequence[str]
+) -> list[dict[str, str]]:
+    """The journals; of a program that takes one currency, one for each."""
+    made = []
+    for kind, (label, _) in FORMATS.items():
+        alone = kind in (Format.XERO, Format.QBO)
+        for code in codes if alone else [currency]:
+            url = "/finance/journal" + frame.query(format=kind, **kept, currency=code)
+            made.append({"label": f"{label}, {code.upper()}" if alone and code else label,
+                         "url": url})  # fmt: skip
+    return made
+
+
+def _filters(rt: Runtime, asked: Mapping[str, str]) -> Filters:
+    return lines.parse(asked, period.parse(asked, today=frame.today(rt)))
+
+
+async def _journal(
+    rt: Runtime, kind: Format, chosen: Period, currency: str | None
+) -> tuple[IO[bytes], int]:
+    """The file, or several in a zip, and how many there are."""
+    words = Filters(chosen, currency=currency).words()
+    about = f"journal {words} zone={rt.settings.accounting_zone}"
+    async with rt.sessions() as session:
+        if kind is Format.CSV:
+            rows = entries.as_csv(
+                session, rt.settings.zone, chosen, currency=currency, exported_in=about
+            )
+            return await _kept(rows), 1
+        made = await journals.read(
+            session, rt.settings.zone, chosen, currency=currency, accounts=journals.names(None)
+        )
+    files = journals.files(kind, made, about=about, whole=chosen.since is None)
+    if len(files) == 1:
+        return io.BytesIO(files[0]), 1
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as pack:
+        for number, data in enumerate(files, 1):
+            pack.writestr(zipfile.ZipInfo(f"journal-{kind}-{number:02}.csv", EPOCH), data)
+    packed.seek(0)
+    return packed, len(files)
+
+
+async def _kept(chunks: AsyncIterator[bytes]) -> IO[bytes]:
+    """All of it in a file without a name, ready to be read."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed when it has been sent
+    try:
+        async for chunk in chunks:
+            file.write(chunk)
+    except BaseException:
+        file.close()
+        raise
+    file.seek(0)
+    return file
+
+
+def sent(file: IO[bytes], name: str, media_type: str) -> Stream:
+    """A file to be kept, in pieces, and closed when it has been sent."""
+
+    async def read() -> AsyncIterator[bytes]:
+        with file:
+            while chunk := file.read(CHUNK):
+                yield chunk
+
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    headers = {
+        "content-disposition": f'attachment; filename="{name}"',
+        "content-length": str(size),
+    }
+    return Stream(read(), media_type=media_type, headers=headers)
+
+
+def _balances(sums: Mapping[str, tuple[int, int]]) -> Table:
+    rows = [
+        [
+            code.upper(),
+            show(debits, code),
+            show(credits_, code),
+            show(debits - credits_, code),
+        ]
+        for code, (debits, credits_) in sums.items()
+    ]
+    columns = ["Currency", "#Debits", "#Credits", "#Difference"]
+    return table("journals", "Daily journals of this period", columns, rows,
+                 empty="Nothing moved in this time.")  # fmt: skip

@@ -1,0 +1,121 @@
+"""Every month by frequency and currency: gross, fees, refunds and net, and the same as a file."""
+
+import re
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+from urllib.parse import urlencode
+
+from litestar import Controller, Request, Response, get
+from litestar.di import NamedDependency
+
+from payments import reports
+from payments.errors import InvalidField
+from payments.reports import MonthLine
+from payments.runtime import Runtime
+from payments.staff import Staff
+from payments.web.finance import frame
+from payments.web.finance.frame import show, taken
+
+FILTERS = ("year", "currency", "frequency")
+
+
+class MonthPages(Controller):
+    path = "/finance"
+    include_in_schema = False
+
+    @get("/months")
+    async def months(
+        self,
+        rt: NamedDependency[Runtime],
+        request: Request[Any, Any, Any],
+        colleague: NamedDependency[Staff],
+    ) -> Response[str]:
+        """Every month there is, newest first."""
+        chosen = _filters(request.query_params)
+        async with rt.sessions() as session:
+            lines = await reports.monthly(session, rt.settings.zone, **chosen)
+        return await frame.page(
+            rt,
+            "finance_months.html",
+            colleague,
+            title="Contributions by month",
+            here="/finance/months",
+            filters=_choices(rt, chosen),
+            totals=[_amounts(total) for total in reports.totals(lines).values()],
+            rows=[_row(line) for line in lines],
+            export_url="/finance/monthly.csv?" + _query(request.query_params),
+        )
+
+    @get("/monthly.csv")
+    async def export(
+        self,
+        rt: NamedDependency[Runtime],
+        request: Request[Any, Any, Any],
+        colleague: NamedDependency[Staff],
+    ) -> Response[bytes]:
+        """The same lines as a file."""
+        assert colleague.role
+        chosen = _filters(request.query_params)
+        async with rt.sessions() as session:
+            lines = await reports.monthly(session, rt.settings.zone, **chosen)
+        zone = rt.settings.accounting_zone.replace("/", "-")
+        said = "".join(f"_{request.query_params[name]}" for name in FILTERS
+                       if request.query_params.get(name))  # fmt: skip
+        return Response(
+            reports.as_csv(lines).encode(),
+            media_type="text/csv",
+            headers={"content-disposition": f'attachment; filename="monthly{said}_{zone}.csv"'},
+        )
+
+
+def _filters(asked: Mapping[str, str]) -> dict[str, Any]:  # monthly's own arguments
+    """The filters of an address. Raises InvalidField for one that makes no sense."""
+    chosen: dict[str, Any] = {}
+    if year := asked.get("year", ""):
+        if not re.fullmatch(r"20[0-9]{2}", year):
+            raise InvalidField("year: a year from 2000 to 2099, such as 2026.", field="year")
+        chosen |= {"since": date(int(year), 1, 1), "until": date(int(year) + 1, 1, 1)}
+    for name in ("currency", "frequency"):
+        if (value := frame.word(asked, name)) is not None:
+            chosen[name] = value
+    return chosen
+
+
+def _query(asked: Mapping[str, str]) -> str:
+    return urlencode({name: asked[name] for name in FILTERS if asked.get(name)})
+
+
+def _choices(rt: Runtime, chosen: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The selects of the filter form, ready to print."""
+    this_year = frame.today(rt).year
+    since = chosen.get("since")
+    years = [("", "All years")] + [(str(y), str(y)) for y in range(this_year, this_year - 6, -1)]
+    return {
+        "year": frame.select(years, str(since.year) if since else ""),
+        "currency": frame.currencies(chosen.get("currency")),
+        "frequency": frame.frequencies(chosen.get("frequency")),
+    }
+
+
+def _amounts(line: MonthLine) -> dict[str, str]:
+    return {
+        "currency": line.currency.upper(),
+        "gross": show(line.gross, line.currency),
+        "fees": taken(line.fees, line.currency),
+        "refunds": taken(line.refunds + line.disputes, line.currency),
+        "net": show(line.net, line.currency),
+    }
+
+
+def _row(line: MonthLine) -> dict[str, Any]:
+    return {
+        "month": frame.month(line.month),
+        "frequency": frame.frequency(line.frequency),
+        "url": "/finance/lines"
+        + frame.query(
+            period=f"{line.month:%Y-%m}", frequency=line.frequency, currency=line.currency
+        ),
+        "count": frame.whole(line.gifts),
+        **_amounts(line),
+    }

@@ -1,0 +1,103 @@
+"""Refunds and disputes: what went back, and what waits for an answer until when."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from litestar import Controller, Request, Response, get
+from litestar.di import NamedDependency
+
+from payments.reports import movements
+from payments.reports.movements import Dispute, Refund
+from payments.runtime import Runtime
+from payments.staff import Staff
+from payments.web.finance import frame
+from payments.web.finance.frame import Cell, Table, show, table
+
+
+class MovementPages(Controller):
+    path = "/finance"
+    include_in_schema = False
+
+    @get("/refunds")
+    async def page(
+        self,
+        rt: NamedDependency[Runtime],
+        request: Request[Any, Any, Any],
+        colleague: NamedDependency[Staff],
+    ) -> Response[str]:
+        """Disputes with their deadlines, then refunds."""
+        async with rt.sessions() as session:
+            disputed = await movements.disputes(session)
+            found, more = await movements.refunds(
+                session, before=request.query_params.get("before") or None
+            )
+        return await frame.page(
+            rt,
+            "finance_refunds.html",
+            colleague,
+            title="Refunds and disputes",
+            here="/finance/refunds",
+            disputes=_disputes(rt, disputed),
+            refunds=_refunds(rt, found),
+            next_url=f"/finance/refunds{frame.query(before=more)}" if more else "",
+        )
+
+
+def _gift(contribution_id: str | None) -> str | Cell:
+    if contribution_id is None:
+        return frame.NOTHING
+    return Cell(contribution_id[:8], f"/finance/gifts/{contribution_id}", code=True)
+
+
+def _disputes(rt: Runtime, found: Sequence[Dispute]) -> Table:
+    rows = [
+        [
+            frame.minute(rt, one.opened_at),
+            _gift(one.contribution_id),
+            Cell(one.id, f"/finance/lines?id={one.id}", code=True),
+            one.reason.replace("_", " ").capitalize(),
+            Cell(one.status.replace("_", " ").capitalize(), tone="bad" if one.is_open else ""),
+            _deadline(rt, one),
+            one.currency.upper(),
+            show(one.amount, one.currency),
+        ]
+        for one in found
+    ]
+    columns = ["Opened", "Gift", "Dispute", "Reason", "Status", "Answer by", "Currency", "#Amount"]
+    return table("disputes", "Disputes, the most urgent first", columns, rows,
+                 empty="No payment is disputed.")  # fmt: skip
+
+
+def _deadline(rt: Runtime, one: Dispute) -> str | Cell:
+    if one.evidence_due_at is None or not one.is_open:
+        return "Answered" if one.answered else frame.NOTHING
+    left = (one.evidence_due_at - rt.now()).days
+    when = frame.minute(rt, one.evidence_due_at)
+    if left < 0:
+        return Cell(f"{when}, too late", tone="bad")
+    return Cell(f"{when}, {left} days left", tone="bad" if left < 3 else "")
+
+
+def _refunds(rt: Runtime, found: Sequence[Refund]) -> Table:
+    rows = []
+    for one in found:
+        status = one.status.replace("_", " ").capitalize()
+        if one.failure_reason:
+            status += f": {one.failure_reason.replace('_', ' ')}"
+        stripes: str | Cell = frame.NOTHING
+        if one.stripe_refund_id is not None:
+            stripes = Cell(one.stripe_refund_id, f"/finance/lines?id={one.stripe_refund_id}",
+                           code=True)  # fmt: skip
+        rows.append([
+            frame.minute(rt, one.asked_at),
+            _gift(one.contribution_id),
+            stripes,
+            (one.reason or frame.NOTHING).replace("_", " ").capitalize(),
+            one.asked_by or "At Stripe",
+            Cell(status, tone="bad" if one.status in ("failed", "refused") else ""),
+            one.currency.upper(),
+            show(one.amount, one.currency),
+        ])  # fmt: skip
+    columns = ["Asked", "Gift", "Refund", "Reason", "By", "Status", "Currency", "#Amount"]
+    return table("refunds", "Refunds, newest first", columns, rows,
+                 empty="Nothing has been refunded.")  # fmt: skip

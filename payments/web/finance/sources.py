@@ -1,0 +1,84 @@
+"""Sources: net by campaign, renewals included. What fewer than five gave for is not told apart."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from litestar import Controller, Request, Response, get
+from litestar.di import NamedDependency
+
+from payments import articles
+from payments.reports import period, sources
+from payments.reports.sources import Source
+from payments.runtime import Runtime
+from payments.staff import Staff
+from payments.web.finance import frame
+from payments.web.finance.frame import Cell, Table, show, table, taken
+
+
+class SourcePages(Controller):
+    path = "/finance"
+    include_in_schema = False
+
+    @get("/sources")
+    async def page(
+        self,
+        rt: NamedDependency[Runtime],
+        request: Request[Any, Any, Any],
+        colleague: NamedDependency[Staff],
+    ) -> Response[str]:
+        """Of a period, this year unless another is asked for."""
+        asked, today = dict(request.query_params), frame.today(rt)
+        if not any(asked.get(name) for name in ("period", "from", "to")):
+            asked["period"] = str(today.year)
+        chosen = period.parse(asked, today=today)
+        currency = frame.word(asked, "currency")
+        async with rt.sessions() as session:
+            found = await sources.by_campaign(session, rt.settings.zone, chosen, currency=currency)
+            stories = await articles.most(session, since=chosen.since, until=chosen.until)
+        return await frame.page(
+            rt,
+            "finance_sources.html",
+            colleague,
+            title=f"Sources, {chosen.words}",
+            here="/finance/sources",
+            until=chosen.until,
+            asked={name: asked.get(name, "") for name in ("period", "from", "to")},
+            currencies=frame.currencies(currency),
+            table=_sources(found, asked.get("period", "")),
+            smallest=sources.SMALLEST,
+            stories=_stories(stories),
+        )
+
+
+def _stories(found: Sequence[tuple[str, int]]) -> Table:
+    rows = [[article, frame.whole(starts)] for article, starts in found]
+    columns = ["Article", "#Gifts begun, at least"]
+    caption = "Stories that led to gifts"
+    return table("stories", caption, columns, rows, empty="No story led to ten gifts in this time.")
+
+
+def _sources(found: Sequence[Source], whole: str) -> Table:
+    rows = []
+    for one in found:
+        name: str | Cell = "No campaign"
+        if one.is_other:
+            name = f"Other: each under {sources.SMALLEST} contributions"
+        elif one.campaign is not None:
+            url = "/finance/lines" + frame.query(
+                period=whole, campaign=one.campaign, currency=one.currency
+            )
+            name = Cell(one.campaign, url)
+        rows.append([
+            name,
+            one.currency.upper(),
+            frame.whole(one.givers),
+            frame.whole(one.payments),
+            show(one.first, one.currency),
+            show(one.renewals, one.currency),
+            taken(one.fees, one.currency),
+            taken(one.returned, one.currency),
+            show(one.net, one.currency),
+        ])  # fmt: skip
+    columns = ["Campaign", "Currency", "#Contributions", "#Payments", "#First payments",
+               "#Renewals", "#Fees", "#Returned", "#Net"]  # fmt: skip
+    return table("sources", "Net by campaign", columns, rows, empty="No gift in this time.")

@@ -1,0 +1,231 @@
+"""Reports and exports: does a page stay as quick when the books grow tenfold, and how much of
+PostgreSQL's own rate does a file reach?
+
+The larger books are a million gifts, or five with `PAYMENTS_BENCH_GIFTS=5000000`. Memory is the
+peak of a process that does nothing but one export.
+"""
+
+import asyncio
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from statistics import median
+from uuid import uuid4
+from zoneinfo import ZoneInfo
+
+import psycopg
+from pydantic import SecretStr
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from payments import db, migrate, reports, rollup
+from payments.exports import ledger, sheets
+from payments.reports import change, lines, recurring
+from payments.reports.lines import Filters
+from payments.reports.period import Period, month_of
+from payments.runtime import Runtime
+from payments.settings import Settings
+from tests.bench import books
+
+LARGE = int(os.environ.get("PAYMENTS_BENCH_GIFTS", "1000000"))
+SMALL = LARGE // 10
+SHEET = Period(date(2026, 8, 1), date(2026, 10, 11))  # 100,000 lines of the larger books
+ROUNDS = 7
+ZONE = ZoneInfo("Europe/Berlin")
+MONTH = date(2026, 10, 1)
+UTC = ZoneInfo("UTC")
+Question = Callable[[AsyncSession], Awaitable[object]]
+
+
+def report(database: str) -> Iterator[str]:
+    """Ask both books the same, then take the larger away."""
+    with _filled(database, SMALL) as small, _filled(database, LARGE) as large:
+        yield f"reports            {SMALL:>9,}   {LARGE:>9,} gifts   growth   (ms, medians)"
+        times = {name: asyncio.run(_ask(name)) for name in (small, large)}
+        for name in times[small]:
+            a, b = times[small][name], times[large][name]
+            yield f"{name:<18}{a:10.1f}{b:12.1f}{b / a:15.2f}"
+        yield from _files(large)
+
+
+@contextmanager
+def _filled(cluster: str, gifts: int) -> Iterator[str]:
+    """A database with that many gifts, folded. Gives its URL."""
+    name = f"bench_{uuid4().hex}"
+    _run(cluster, f"CREATE DATABASE {name}")
+    url = make_url(cluster).set(database=name).render_as_string(hide_password=False)
+    try:
+        migrate.upgrade(url)
+        begun = time.perf_counter()
+        books.fill(url, gifts)
+        made = time.perf_counter()
+        folded = asyncio.run(_fold(url))
+        took = time.perf_counter() - made
+        print(  # noqa: T201 - minutes pass
+            f"{gifts:,} gifts made in {made - begun:.0f} s, {folded:,} rows folded in {took:.0f} s",
+            file=sys.stderr,
+        )
+        _run(url, "VACUUM ANALYZE")
+        yield url
+    finally:
+        _run(cluster, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _run(url: str, statement: str) -> None:
+    with psycopg.connect(_plain(url), autocommit=True) as connection:
+        connection.execute(statement.encode())
+
+
+def _plain(url: str) -> str:
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+async def _fold(url: str) -> int:
+    engine = db.engine(url, pool_size=2)
+    settings = Settings.model_construct(
+        database_url=SecretStr(url), accounting_zone=ZONE.key, base_url=""
+    )
+    rt = Runtime(settings, engine, db.sessions(engine), None, db.utc_now)  # type: ignore[arg-type]  # Stripe is not asked
+    try:
+        return await rollup.fold(rt)
+    finally:
+        await engine.dispose()
+
+
+async def _ask(url: str) -> dict[str, float]:
+    """Milliseconds for each question, the median of some rounds."""
+    october = Filters(month_of(MONTH))
+    monthly = Filters(month_of(MONTH), frequency="monthly", currency="eur")
+
+    async def deep(session: AsyncSession) -> object:
+        place = lines.cursor(f"{1735700000}.txn_1", UTC)  # the first month of two years
+        return await lines.page(session, ZONE, Filters(), before=place)
+
+    questions: dict[str, Question] = {
+        "overview": lambda s: reports.monthly(s, ZONE, since=date(2024, 12, 1)),
+        "one month": lambda s: reports.monthly(s, ZONE, since=MONTH, until=date(2026, 11, 1)),
+        "newest lines": lambda s: lines.page(s, ZONE, Filters()),
+        "filtered lines": lambda s: lines.page(s, ZONE, monthly),
+        "earliest lines": deep,
+        "their totals": lambda s: lines.totals(s, ZONE, october),
+        "why net changed": lambda s: change.of_net(
+            s, ZONE, currency="usd", earlier=date(2026, 9, 1), later=MONTH
+        ),
+        "roll-forward": lambda s: recurring.forward(
+            s, ZONE, since=date(2025, 10, 1), until=date(2026, 11, 1)
+        ),
+    }
+    engine = db.engine(url, pool_size=2)
+    times = {}
+    try:
+        for name, question in questions.items():
+            took = []
+            for _ in range(ROUNDS if name not in ("why net changed", "roll-forward") else 2):
+                async with db.sessions(engine)() as session:
+                    begun = time.perf_counter()
+                    await question(session)
+                    took.append(time.perf_counter() - begun)
+            times[name] = median(took) * 1000
+    finally:
+        await engine.dispose()
+    return times
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def _files(url: str) -> Iterator[str]:
+    runs: dict[str, list[dict[str, float]]] = {"bare": [], "csv": []}
+    for _ in range(3):
+        for kind, done in runs.items():
+            done.append(_alone(kind, url))
+    bare, ours = runs["bare"], runs["csv"]
+    ratio = median(a["rate"] / b["rate"] for a, b in zip(ours, bare, strict=True))
+    yield (
+        f"CSV of {ours[0]['rows']:,.0f} lines: {median(r['rate'] for r in ours):,.0f} lines/s, "
+        f"bare COPY of the same columns {median(r['rate'] for r in bare):,.0f}, ratio {ratio:.2f}; "
+        f"peak {max(r['peak'] for r in ours):.0f} MiB"
+    )
+    for kind in ("sheet", "xlsx"):
+        run = _alone(kind, url)
+        yield (
+            f"XLSX of {run['rows']:,.0f} lines: {run['seconds']:.0f} s, peak {run['peak']:.0f} MiB"
+        )
+
+
+def _alone(kind: str, url: str) -> dict[str, float]:
+    """One export in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", __name__, kind, url], check=True, stdout=subprocess.PIPE, text=True
+    )
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def _bare(url: str) -> int:
+    """The same columns of the same rows in the same order, as COPY writes them by itself: no text
+    is formatted and none is made safe.
+    """
+    columns = """
+        e.seq, b.occurred_at, b.type, b.reporting_category, i.frequency, n.campaign,
+        c.currency AS shown_in, c.amount AS shown, b.currency, b.amount, b.fee, b.net, b.fees,
+        b.exchange_rate, b.available_on, p.stripe_payout_id, p.arrives_on, e.contribution_id,
+        n.donor_id, b.charge, b.id, e.debit, e.credit
+    """
+    rows, _ = ledger.query(Filters(), UTC)
+    begin = rows.index("      FROM balance_transactions b")
+    query = f"COPY (SELECT {columns}, {ledger.COUNTED} {rows[begin:]}) TO STDOUT (FORMAT csv)"
+    count = 0
+    with (
+        psycopg.connect(_plain(url)) as connection,
+        connection.cursor() as cursor,
+        cursor.copy(query.encode()) as copy,
+    ):
+        for _ in copy:
+            count += 1
+    return count
+
+
+async def _csv(url: str) -> int:
+    engine, count = db.engine(url, pool_size=1), 0
+    async with db.sessions(engine)() as session:
+        async for chunk in ledger.as_csv(session, ZONE, Filters()):
+            count += chunk.count(b"\n")
+    await engine.dispose()
+    return count - 1
+
+
+async def _xlsx(url: str, filters: Filters) -> int:
+    engine = db.engine(url, pool_size=1)
+    with tempfile.TemporaryDirectory() as folder:
+        async with db.sessions(engine)() as session:
+            rows = ledger.as_rows(session, ZONE, filters)
+            count = await sheets.write(Path(folder) / "x.xlsx", ledger.COLUMNS, rows, about=[])
+    await engine.dispose()
+    return count
+
+
+def _main(kind: str, url: str) -> None:
+    begun = time.perf_counter()
+    if kind == "bare":
+        rows = _bare(url)
+    elif kind == "csv":
+        rows = asyncio.run(_csv(url))
+    else:
+        rows = asyncio.run(_xlsx(url, Filters(SHEET) if kind == "sheet" else Filters()))
+    took = time.perf_counter() - begun
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    told = {"rows": rows, "seconds": took, "rate": rows / took, "peak": peak}
+    print(json.dumps(told))  # noqa: T201 - for the process that waits
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
