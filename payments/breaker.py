@@ -1,0 +1,175 @@
+"""The breaker: notices that cards are being tested, from counts alone, and raises the shield.
+
+It looks at first payments only: the renewals of a month are declined in their dozens, and that is
+no attack. It goes by shares as well as by numbers, so that a great day is not taken for one. A
+pause lasts a quarter of an hour and twice as long each time it has to come again, and until a
+quiet night has passed after it a handful of declined cards is enough.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import stripe
+from sqlalchemy import and_, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from payments import alarms, gateway, shield
+from payments.alarms import AlarmKind
+from payments.charges import Charge, ChargeStatus
+from payments.contributions import Contribution, ContributionIntent, Status
+from payments.runtime import Runtime
+
+LOOKS_AT = 50  # charges, the newest
+WINDOW, BURST = timedelta(hours=1), timedelta(minutes=5)
+FIRST = timedelta(hours=2)  # a charge so soon after the decision to give is no renewal
+EXPLAINED = timedelta(minutes=1)
+TRIES = 4  # declined cards in one session; the next ends it
+ELEVATED_FOR = timedelta(hours=1)
+PAUSE, LONGEST_PAUSE = timedelta(minutes=15), timedelta(hours=4)
+WARY_FOR = timedelta(hours=12)  # after a pause
+FLOOD, FLOOD_TIMES, DAYS = 60, 5, 14  # starts in an hour, against those of the same hour before
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What there is to judge by: charges, those declined, those declined in the last minutes."""
+
+    charges: int
+    declined: int
+    burst: int
+
+
+async def judge(rt: Runtime) -> None:
+    """Raise the level if the newest charges say so, and end sessions in which cards are tried."""
+    now = rt.now()
+    async with rt.sessions.begin() as session:
+        state = await session.get(shield.State, 1)
+        if state is None or now >= state.paused_until:
+            looked = await _look(session, now, since=state.judged_from if state else None)
+            await _decide(rt, session, looked, now)
+        hammered = await _hammered(session, now)
+    for session_id in hammered:
+        await _expire(rt, session_id)
+
+
+async def keep_watch(rt: Runtime) -> None:
+    """Judge by the clock too: a flood of gifts that nobody pays, and the end of an attack."""
+    await judge(rt)
+    now = rt.now()
+    async with rt.sessions.begin() as session:
+        if await _is_flood(session, now):
+            await _raise(session, now)
+        if await shield.level(session, now) is shield.Level.CALM:
+            await alarms.close(session, AlarmKind.CARD_TESTING, subject="shield", now=now)
+
+
+async def _look(session: AsyncSession, now: datetime, *, since: datetime | None) -> Looked:
+    start = max(now - WINDOW, since or now - WINDOW)
+    soon = Contribution.created_at + FIRST
+    # Nothing explains the declined first charge of a promise; a renewal's invoice soon does.
+    is_unexplained = and_(Contribution.id.is_(None), Charge.charged_at < now - EXPLAINED)
+    newest = (
+        select(Charge.status, Charge.charged_at)
+        .outerjoin(
+            ContributionIntent,
+            ContributionIntent.stripe_payment_intent_id == Charge.stripe_payment_intent_id,
+        )
+        .outerjoin(Contribution, Contribution.id == ContributionIntent.contribution_id)
+        .where(Charge.charged_at >= start, or_(is_unexplained, Charge.charged_at < soon))
+        .order_by(Charge.charged_at.desc())
+        .limit(LOOKS_AT)
+    )
+    rows = [(status, at) for status, at in await session.execute(newest)]
+    declined = [at for status, at in rows if status is ChargeStatus.FAILED]
+    return Looked(len(rows), len(declined), sum(1 for at in declined if at > now - BURST))
+
+
+async def _decide(rt: Runtime, session: AsyncSession, seen: Looked, now: datetime) -> None:
+    enough = rt.settings.shield_declines
+    share = seen.declined / max(seen.charges, 1)
+    if seen.declined < max(enough // 4, 1) or share <= 0.3:
+        return
+    state = await shield.state_to_change(session, now)
+    if now < state.paused_until:  # somebody else has judged meanwhile
+        return
+    wary = state.trips > 0 and now < state.elevated_until and share > 0.5
+    if wary or seen.burst > enough or (seen.charges >= enough and share > 0.6):
+        _pause(state, now)
+    elif seen.charges >= enough:
+        state.elevated_until = max(state.elevated_until, now + ELEVATED_FOR)
+    else:
+        return
+    await alarms.sound(session, AlarmKind.CARD_TESTING, subject="shield", now=now)
+
+
+def _pause(state: shield.State, now: datetime) -> None:
+    """Take no small gifts for a while, twice as long as the last time."""
+    trips = state.trips if now < state.elevated_until else 0
+    state.trips = trips + 1
+    state.paused_until = now + min(PAUSE * 2 ** min(trips, 8), LONGEST_PAUSE)
+    state.elevated_until = state.paused_until + WARY_FOR
+    state.judged_from = state.paused_until
+
+
+async def _raise(session: AsyncSession, now: datetime) -> None:
+    state = await shield.state_to_change(session, now)
+    state.elevated_until = max(state.elevated_until, now + ELEVATED_FOR)
+    await alarms.sound(session, AlarmKind.CARD_TESTING, subject="shield", now=now)
+
+
+async def _is_flood(session: AsyncSession, now: datetime) -> bool:
+    """Whether far more gifts were started in an hour than at this time of other days, and hardly
+    any was paid.
+    """
+    started, paid = await _started(session, now - WINDOW, now)
+    if started <= FLOOD or paid * 5 > started:
+        return False
+    before = sorted(
+        [
+            (await _started(session, at - WINDOW, at))[0]
+            for at in (now - timedelta(days=day) for day in range(1, DAYS + 1))
+        ]
+    )
+    return started > FLOOD_TIMES * before[DAYS // 2]
+
+
+async def _started(session: AsyncSession, since: datetime, until: datetime) -> tuple[int, int]:
+    """How many gifts were started in a time, and how many of them are paid."""
+    found = await session.execute(
+        select(func.count(), func.count().filter(Contribution.status == Status.PAID)).where(
+            Contribution.created_at > since, Contribution.created_at <= until
+        )
+    )
+    started, paid = found.one()
+    return started, paid
+
+
+async def _hammered(session: AsyncSession, now: datetime) -> list[str]:
+    """The open sessions in which one card after the other was declined."""
+    query = (
+        select(Contribution.stripe_session_id)
+        .join(ContributionIntent, ContributionIntent.contribution_id == Contribution.id)
+        .join(
+            Charge, Charge.stripe_payment_intent_id == ContributionIntent.stripe_payment_intent_id
+        )
+        .where(
+            Charge.charged_at > now - FIRST,
+            Charge.status == ChargeStatus.FAILED,
+            Contribution.status == Status.OPEN,
+            Contribution.stripe_session_id.is_not(None),
+        )
+        .group_by(Contribution.id)
+        .having(func.count() > TRIES)
+        .order_by(Contribution.id)
+        .limit(20)
+    )
+    return [found for found in await session.scalars(query) if found is not None]
+
+
+async def _expire(rt: Runtime, session_id: str) -> None:
+    """End a session; Stripe tells of it like of any other that ends."""
+    try:
+        with gateway.reachable():
+            await rt.stripe.v1.checkout.sessions.expire_async(session_id)
+    except stripe.InvalidRequestError:
+        return  # paid or over meanwhile

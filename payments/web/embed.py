@@ -1,0 +1,185 @@
+"""The widget for other people's pages: one file, the snippet that calls it, and plain HTML for
+where no script runs.
+
+The snippet is a form that works by itself; the script makes more of it. Both lead to /donate with
+the choice filled in, by GET: that page shows what the bank will show and whatever a donor must
+read before paying, it is where the shield stands, and nothing is created by an address that can be
+shared, bookmarked or opened twice. All the words of the snippet come from the catalogues, so a new
+language is a catalogue here too.
+
+The file is served without its comments and spare spaces. Its hash is in the snippet: a page that
+carries an old snippet beside a new file is left with the plain form, never with code nobody chose.
+"""
+
+import base64
+import functools
+import hashlib
+import json
+import re
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from litestar import Response, get
+from litestar.di import NamedDependency
+from markupsafe import Markup
+
+from payments import contributions, language, money
+from payments.campaign_terms import NOTHING_SAID, Offer
+from payments.contributions import Frequency
+from payments.language import later
+from payments.runtime import Runtime
+from payments.settings import Settings
+from payments.web import headers, pages, tongue
+
+SCRIPT = pages.HERE / "static" / "donate-form.js"
+# What may lose its spaces: no text of the file has any of these.
+SPARE = (
+    *(" => ", " = ", " == ", " ?? ", " || ", " && ", " ? ", " : ", " + ", " - ", " < ", " > "),
+    *("{ ", " }", ": ("),
+)
+EVERYWHERE = {
+    "access-control-allow-origin": "*",  # a script with a hash is asked for across origins
+    "cross-origin-resource-policy": "cross-origin",
+    "cache-control": "public, max-age=3600",
+}
+# As in donate-form.js, which holds them in English; a test compares.
+WORDS = {
+    "title": later("Support {publication}"),
+    "often": later("How often?"),
+    "once": later("Once"),
+    "monthly": later("Monthly"),
+    "annual": later("Annual"),
+    "much": later("How much?"),
+    "other": later("Other amount"),
+    "range": later("From {min} to {max}"),
+    "go": later("Continue"),
+    "go_once": later("Continue with {amount}"),
+    "go_monthly": later("Continue with {amount} a month"),
+    "go_annual": later("Continue with {amount} a year"),
+    "number": later("Please write an amount in digits, for example {example}"),
+    "ambiguous": later("Did you mean {one} or {two}?"),
+    "card": later("Card"),
+    "bank": later("Bank"),
+    "wallet": later("Wallet"),
+    "pay": later("You will pay on Stripe's page."),
+    "remind": later("Remind me later"),
+    "snooze": later("Not now"),
+    "giving": later("I already give"),
+}
+MESSAGE = later("Gifts from readers help keep this reporting going.")
+
+
+@functools.cache
+def script() -> bytes:
+    """The widget as it is served."""
+    lines = [line.strip() for line in SCRIPT.read_text(encoding="utf-8").splitlines()]
+    text = "\n".join(line for line in lines if line and not line.startswith("//"))
+    text = re.sub(r" ?/\*.*?\*/ ?", "", text)
+    for spaced in SPARE:
+        text = text.replace(spaced, spaced.replace(" ", ""))
+    return re.sub(r"(?<=[;,{])\n", "", text).encode()
+
+
+def integrity() -> str:
+    """The hash by which a browser knows the file."""
+    return f"sha384-{base64.b64encode(hashlib.sha384(script()).digest()).decode()}"
+
+
+@get("/embed.js", include_in_schema=False)
+async def embed_js() -> Response[bytes]:
+    """The widget."""
+    return Response(script(), media_type="text/javascript", headers=EVERYWHERE)
+
+
+@get("/article", include_in_schema=False)
+async def sample_article(rt: NamedDependency[Runtime]) -> Response[str]:
+    """A story with the widget at its end, for the demo."""
+    embed = snippet(rt.settings, base="", spoken=tongue.spoken(), article="town-clock")
+    answer = pages.page(rt, "article.html", embed=Markup(embed))  # noqa: S704 - escaped by its template
+    answer.headers["content-security-policy"] = headers.with_script(rt.settings)
+    return answer
+
+
+# --- what a newsroom puts on its pages ------------------------------------------------------------
+
+
+def snippet(
+    settings: Settings,
+    *,
+    base: str | None = None,
+    spoken: str = language.SOURCE,
+    currency: str | None = None,
+    campaign: str = "",
+    article: str = "",
+    plain: bool = False,
+    offer: Offer = NOTHING_SAID,
+) -> str:
+    """HTML to copy: the widget with its form inside, or only the form for mails and AMP.
+
+    `offer` is a campaign's. Its variants are no part of it: they are drawn where the form is shown.
+    """
+    code = currency or settings.currency
+    words = language.translations(spoken)
+    said = {name: words.gettext(text) for name, text in WORDS.items()}
+    message, tongued = offer.said_in(spoken) or (words.gettext(MESSAGE), spoken)
+    return (
+        _templates()
+        .get_template("embed_plain.html" if plain else "embed.html")
+        .render(
+            base=settings.base_url if base is None else base,
+            integrity=integrity(),
+            lang=language.tag(spoken),
+            dir=language.direction(spoken),
+            currency=code,
+            campaign=campaign,
+            article=article,
+            publication=settings.publication,
+            message=message,
+            message_in=None if tongued == spoken else language.marked(tongued),
+            say={**said, "title": said["title"].replace("{publication}", settings.publication)},
+            words="" if spoken == language.SOURCE else json.dumps(said, ensure_ascii=False),
+            **_amounts(settings, code, spoken, offer),
+        )
+    )
+
+
+def _amounts(settings: Settings, code: str, spoken: str, offer: Offer) -> dict[str, Any]:
+    """What is suggested, for the script and for the form."""
+    suggested = {f: offer.amounts(code, f) for f in Frequency}
+    often = Frequency(offer.default_frequency or Frequency.MONTHLY)
+    ticked = offer.ticked(code, often)
+    lowest, highest = money.minimum(code), money.maximum(code, settings.maximum_gifts)
+    return {
+        "often": "" if often is Frequency.MONTHLY else often.value,
+        "ticked": None if ticked is None else ticked.amount,
+        "usual": ticked is not None and ticked == NOTHING_SAID.ticked(code, often),
+        "presets": ";".join(
+            f"{f}:{','.join(str(gift.amount) for gift in gifts)}" for f, gifts in suggested.items()
+        ),
+        "lowest": lowest.amount,
+        "highest": highest.amount,
+        "choices": [(gift.amount, money.format(gift, spoken)) for gift in suggested[often]],
+        "links": [
+            (
+                f"{contributions.again_url(frequency, gift)}",
+                words_for(frequency, money.format(gift, spoken), spoken),
+            )
+            for frequency in (Frequency.MONTHLY, Frequency.ONCE, Frequency.ANNUAL)
+            for gift in (offer.ticked(code, frequency) or suggested[frequency][0],)
+        ],
+    }
+
+
+def words_for(frequency: Frequency, amount: str, spoken: str) -> str:
+    """What a button says that leads on with an amount."""
+    text = language.translations(spoken).gettext(WORDS[f"go_{frequency}"])
+    return text.replace("{amount}", amount)
+
+
+@functools.cache
+def _templates() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(pages.HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+    )
