@@ -1,0 +1,196 @@
+"""The doctor: is everything around this service as it must be? One line for each thing it looks at.
+
+It reads and changes nothing, except that it closes donations where a bank statement would show what
+it must not, just as the schedule does.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiosmtplib
+import stripe
+from sqlalchemy import text
+
+from payments import db, gateway, migrate, smtp, statements
+from payments.errors import StripeUnavailable
+from payments.runtime import Runtime
+from payments.settings import Settings
+from payments.statements import Finding
+from webhooks import EVENTS
+
+SKEW_MOST = timedelta(seconds=30)
+CERTIFICATE_LEFT = timedelta(days=14)
+PATIENCE = 10.0
+KEY_CHARACTERS = 64
+APPEND_ONLY = ("ledger_entries", "balance_transactions", "stripe_events", "payout_transactions")
+# What may go wrong while looking is itself a finding, never the end of the examination.
+TROUBLE = (
+    StripeUnavailable, stripe.StripeError, OSError, TimeoutError, aiosmtplib.SMTPException,
+    ssl.SSLError, ValueError,
+)  # fmt: skip
+
+
+async def examine(rt: Runtime) -> list[Finding]:
+    """Everything that can be looked at from here."""
+    found: list[Finding] = []
+    for name, look in LOOKS.items():
+        try:
+            found += await look(rt)
+        except TROUBLE as error:
+            found.append(Finding(name, False, f"could not be looked at: {type(error).__name__}"))
+    return found
+
+
+# --- Stripe ---------------------------------------------------------------------------------------
+
+
+async def _endpoint(rt: Runtime) -> list[Finding]:
+    url = f"{rt.settings.base_url}/webhooks/stripe"
+    with gateway.reachable():
+        page = await rt.stripe.v1.webhook_endpoints.list_async({"limit": 100})
+        ends = [end async for end in page.auto_paging_iter() if end.url == url]
+    if not ends:
+        return [Finding("webhook", False, "no endpoint at Stripe: run `payments stripe setup`")]
+    lacking = set(EVENTS) - set(ends[0].enabled_events)
+    wrong = []
+    if ends[0].status != "enabled":
+        wrong.append("is disabled")
+    if lacking:
+        wrong.append(f"lacks {', '.join(sorted(lacking))}")
+    if ends[0].api_version != gateway.API_VERSION:
+        wrong.append(f"renders {ends[0].api_version}, not {gateway.API_VERSION}")
+    says = "; ".join(wrong) or "the endpoint at Stripe is as it should be"
+    return [Finding("webhook", not wrong, says)]
+
+
+async def _clock(rt: Runtime) -> list[Finding]:
+    with gateway.reachable():
+        answer = await rt.stripe.v1.products.list_async({"limit": 1})
+    last = answer.last_response
+    stated = (last.headers.get("Date") if last is not None else None) or ""
+    skew = abs(rt.now() - parsedate_to_datetime(stated).astimezone(UTC))
+    says = f"this clock and Stripe's are {skew.total_seconds():.0f} s apart"
+    return [Finding("clock", skew <= SKEW_MOST, says)]
+
+
+# --- this service ---------------------------------------------------------------------------------
+
+
+async def _tls(rt: Runtime) -> list[Finding]:
+    found = []
+    for origin in (rt.settings.base_url, *rt.settings.mirrors):
+        parts = urlsplit(origin)
+        if parts.scheme == "http":
+            found.append(Finding("tls", not rt.settings.livemode, f"{origin} is not https"))
+            continue
+        assert parts.hostname is not None
+        left = await _certificate_lasts(parts.hostname, parts.port or 443)
+        says = f"the certificate of {parts.hostname} is good for {left.days} days"
+        found.append(Finding("tls", left >= CERTIFICATE_LEFT, says))
+    return found
+
+
+async def _certificate_lasts(host: str, port: int) -> timedelta:
+    """How long a host's certificate is good for; it must be valid now."""
+    opening = asyncio.open_connection(host, port, ssl=ssl.create_default_context())
+    _reader, writer = await asyncio.wait_for(opening, PATIENCE)
+    certificate = writer.get_extra_info("peercert")
+    writer.close()
+    ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(certificate["notAfter"]), UTC)
+    return ends - datetime.now(UTC)  # a certificate goes by the real clock
+
+
+async def _mail(rt: Runtime) -> list[Finding]:
+    settings = rt.settings
+    if not smtp.is_configured(settings):
+        return [Finding("mail", False, "no mail is sent: set PAYMENTS_SMTP_URL and _MAIL_FROM")]
+    async with smtp.connection(settings) as server:
+        await server.noop()
+    found = [Finding("mail", True, "the mail server answers")]
+    sender = smtp.sender(settings)
+    for name, said in (("name", sender.display_name), ("address", sender.addr_spec)):
+        bad = any(statements.forbidden(settings, said))
+        says = f"the {name} that mails are from holds {'a' if bad else 'no'} forbidden word"
+        found.append(Finding(f"mail:{name}", not bad, says))
+    return found
+
+
+async def _keys(rt: Runtime) -> list[Finding]:
+    settings = rt.settings
+    short = any(len(key) < KEY_CHARACTERS for key in settings.keys)
+    secrets = f"{len(settings.keys)} secret keys, {'one of them short' if short else 'all long'}"
+    known = len(settings.webhook_keys)
+    webhooks = f"{known} webhook secrets" if known else "no webhook secret"
+    return [
+        Finding("keys", bool(settings.keys) and not short, secrets),
+        Finding("keys:webhook", bool(known), webhooks),
+        *_store(settings),
+    ]
+
+
+def _store(settings: Settings) -> Iterator[Finding]:
+    """The folder of the keys that can be shredded."""
+    folder = Path(settings.key_store)
+    if not settings.key_store:
+        yield Finding("keys:store", False, "PAYMENTS_KEY_STORE is not set: no reminders by mail")
+    elif not folder.is_dir():
+        yield Finding("keys:store", False, "PAYMENTS_KEY_STORE is not a folder")
+    else:
+        closed = folder.stat().st_mode & 0o077 == 0
+        says = "is ours alone" if closed else "can be read by others: chmod 700"
+        yield Finding("keys:store", closed, f"PAYMENTS_KEY_STORE {says}")
+
+
+async def _database(rt: Runtime) -> list[Finding]:
+    async with rt.sessions() as session:
+        may = await session.execute(
+            text(
+                "SELECT c.relname FROM pg_class c WHERE c.relname = ANY(:tables)"
+                "   AND has_any_column_privilege(current_user, c.oid, 'UPDATE')"
+                " UNION SELECT c.relname FROM pg_class c WHERE c.relname = ANY(:tables)"
+                "   AND (has_table_privilege(current_user, c.oid, 'DELETE')"
+                "        OR has_table_privilege(current_user, c.oid, 'TRUNCATE'))"
+            ),
+            {"tables": list(APPEND_ONLY)},
+        )
+        changeable = sorted(str(name) for (name,) in may)
+        fsync = await session.scalar(text("SELECT current_setting('fsync')"))
+    url = rt.settings.database_url.get_secret_value()
+    missing = await asyncio.to_thread(migrate.missing, url)
+    role = f"the role {db.APP_ROLE}"
+    books = f"may change {', '.join(changeable)}" if changeable else "may not change the books"
+    return [
+        Finding("database:schema", not missing, ", ".join(missing) or "the schema is up to date"),
+        Finding("database:role", not changeable, f"{role} {books}"),
+        Finding("database:fsync", fsync == "on" or not rt.settings.livemode, f"fsync is {fsync}"),
+    ]
+
+
+async def _protection(rt: Runtime) -> list[Finding]:
+    policy = rt.settings.policy
+    if policy is None:
+        return [Finding("protection", True, "the switch is off: PAYMENTS_PROTECTION_FILE")]
+    words = len(policy.forbidden_words)
+    says = f"{len(policy.protected_countries)} countries, {words} forbidden words"
+    found = [Finding("protection", words > 0, says)]
+    promised = any(statements.forbidden(rt.settings, rt.settings.statement))
+    says = f"PAYMENTS_STATEMENT holds {'a' if promised else 'no'} forbidden word"
+    return [*found, Finding("protection:statement", not promised, says)]
+
+
+Look = Callable[[Runtime], Awaitable[list[Finding]]]
+LOOKS: dict[str, Look] = {
+    "statement": statements.check,
+    "webhook": _endpoint,
+    "clock": _clock,
+    "tls": _tls,
+    "mail": _mail,
+    "keys": _keys,
+    "database": _database,
+    "protection": _protection,
+}

@@ -1,0 +1,94 @@
+"""The policy of a newsroom whose donors may be prosecuted: a file a person signs off, not code.
+
+    protected_countries = ["RU", "BY"]
+    promises = "refused"            # or "allowed": whether monthly and annual gifts are taken
+    refunds = "none"                # or "auto": a refund is a second line at the donor's bank
+    forbidden_words = ["The Example", "example.news"]
+
+    [texts.en]                      # instead of our own words, all six of them
+    title = "…"
+    who = "…"                       # who must not pay
+    bank = "…"                      # what the bank sees
+    later = "…"                     # that it may be used years later
+    declaration = "…"               # what is ticked
+    checkout = "…"                  # the same in short, on Stripe's page
+
+It is read strictly: a country, a word or a key that makes no sense stops the service at its start,
+for a switch that is quietly off is worse than none.
+"""
+
+import functools
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from babel import Locale, UnknownLocaleError
+from msgspec import Meta
+
+Country = Annotated[str, Meta(pattern=r"\A[A-Z]{2}\Z")]
+Word = Annotated[str, Meta(min_length=3, max_length=80)]
+Sentence = Annotated[str, Meta(min_length=10, max_length=900)]
+CHECKOUT_CHARACTERS_MAX = 1200  # Stripe's, of a custom text
+
+
+class PolicyError(ValueError):
+    """The file is not a policy. Its words name the file and what is wrong with it."""
+
+
+class Promises(StrEnum):
+    ALLOWED = "allowed"
+    REFUSED = "refused"
+
+
+class Refunds(StrEnum):
+    NONE = "none"  # a person decides
+    AUTO = "auto"
+
+
+class Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is read before the amount, in one language."""
+
+    title: Sentence
+    who: Sentence
+    bank: Sentence
+    later: Sentence
+    declaration: Sentence
+    checkout: Sentence
+
+
+class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who is protected, and how."""
+
+    protected_countries: Annotated[tuple[Country, ...], Meta(min_length=1, max_length=60)]
+    promises: Promises = Promises.REFUSED
+    refunds: Refunds = Refunds.NONE
+    forbidden_words: Annotated[tuple[Word, ...], Meta(max_length=100)] = ()
+    texts: dict[str, Texts] = {}
+
+    def protects(self, country: str | None) -> bool:
+        """Whether somebody from there must not be seen to pay."""
+        return country in self.protected_countries
+
+
+@functools.cache
+def read(path: str) -> Policy:
+    """The policy in a file. Raises PolicyError."""
+    try:
+        policy = msgspec.toml.decode(Path(path).read_bytes(), type=Policy)
+    except OSError as error:
+        raise PolicyError(f"cannot read {path}: {type(error).__name__}") from None
+    except msgspec.ValidationError as error:
+        raise PolicyError(f"{path}: {error}") from None
+    except (msgspec.DecodeError, ValueError):
+        raise PolicyError(f"{path}: is not TOML") from None
+    known = Locale("en").territories
+    for country in policy.protected_countries:
+        if country not in known:
+            raise PolicyError(f"{path}: protected_countries: {country} is not a country's code")
+    for language in policy.texts:
+        try:
+            Locale.parse(language)
+        except (ValueError, UnknownLocaleError):
+            raise PolicyError(f"{path}: texts: {language} is not a language") from None
+    return policy

@@ -1,0 +1,273 @@
+"""The doctor names what is wrong, a wrong statement closes donations, time takes away what it must,
+and the page about safety says all of it.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from babel.messages.pofile import read_po
+from click.testing import CliRunner
+
+from payments import (
+    app,
+    classified,
+    db,
+    doctor,
+    language,
+    notices,
+    retention,
+    statements,
+    worker,
+)
+from payments.cli import main
+from payments.statements import Finding
+from tests.journeys.donor import whole
+from tests.journeys.test_protection import POLICY, policy_file
+from tests.newsroom import Newsroom, opened
+from tests.storm.test_emergency import environ
+
+assert app  # it imports every noun, so that each table is known
+
+
+@pytest.fixture
+async def room(database: str, tmp_path: Path) -> AsyncIterator[Newsroom]:
+    policy = POLICY.replace('"The Example"', '"Новая газета"')
+    async with opened(
+        database, protection_file=policy_file(tmp_path, policy), secret_keys="k" * 64
+    ) as made:
+        yield made
+        await made.settles()
+        assert made.sandbox.problems == []
+
+
+async def problems(room: Newsroom) -> dict[str, str]:
+    found = await doctor.examine(room.rt)
+    return {one.name: one.says for one in found if not one.ok}
+
+
+# --- the doctor -----------------------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+async def test_a_service_that_is_well_has_no_problem(room: Newsroom) -> None:
+    found: list[Finding] = await doctor.examine(room.rt)
+    assert [one for one in found if not one.ok] == []
+    assert {one.name.partition(":")[0] for one in found} >= set(doctor.LOOKS) - {"words"}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("chosen", "name"),
+    [
+        ({"statement_descriptor": "SOMETHING ELSE"}, "statement"),
+        ({"business_name": "Novaya Gazeta Europe"}, "words:business_name"),
+        ({"support_url": "https://novayagazeta.example"}, "words:support_url"),
+        ({"statement_descriptor_prefix": "NOVAIAGAZ*ETA"}, "words:statement_descriptor_prefix"),
+        ({"display_name": "новая-ГАЗЕТА"}, "words:display_name"),
+    ],
+)
+async def test_what_a_bank_or_a_page_would_show_is_read_from_stripe(
+    room: Newsroom, chosen: dict[str, str], name: str
+) -> None:
+    room.sandbox.set_owner(**chosen)
+    wrong = await problems(room)
+    assert list(wrong) == [name]
+    assert "газета" not in wrong[name].casefold()  # the word itself is not repeated
+
+
+@pytest.mark.anyio
+async def test_a_clock_that_is_wrong_is_a_problem(room: Newsroom) -> None:
+    ahead = room.clock.at + timedelta(minutes=2)
+    room.sandbox.clock._wall = lambda: ahead  # Stripe's own time
+    assert list(await problems(room)) == ["clock"]
+
+
+@pytest.mark.anyio
+async def test_a_mail_server_and_a_stripe_that_are_away_are_told_and_end_nothing(
+    room: Newsroom,
+) -> None:
+    await room.post.aclose()
+    assert list(await problems(room)) == ["mail"]
+    room.sandbox.faults.add("GET", "/v1/account", "status_500", times=9)
+    room.sandbox.faults.add("GET", "/v1/webhook_endpoints", "status_500", times=9)
+    assert {"mail", "statement", "webhook"} <= set(await problems(room))
+
+
+@pytest.mark.anyio
+async def test_an_endpoint_that_lacks_events_and_books_that_can_be_changed_are_problems(
+    room: Newsroom, database: str
+) -> None:
+    (end,) = room.sandbox.account.store.of_kind("webhook_endpoint")
+    end["enabled_events"] = ["charge.succeeded"]
+    engine = db.engine(database, role=None)
+    async with engine.begin() as owner:
+        await owner.exec_driver_sql(f"GRANT UPDATE ON ledger_entries TO {db.APP_ROLE}")
+    await engine.dispose()
+    wrong = await problems(room)
+    assert set(wrong) == {"webhook", "database:role"}
+    assert "charge.updated" in wrong["webhook"]
+    assert "ledger_entries" in wrong["database:role"]
+
+
+@pytest.mark.anyio
+async def test_the_command_prints_a_line_for_each_and_its_code_tells(room: Newsroom) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "payments.cli", "doctor", "--json",
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, **environ(room.settings)},
+    )  # fmt: skip
+    out, _ = await process.communicate()
+    wrong = [one["name"] for one in json.loads(out) if not one["ok"]]
+    assert process.returncode == 4
+    assert "mail" in wrong  # that environment names no mail server
+    assert "statement" in wrong
+    assert "database:role" not in wrong
+
+
+def test_the_emergency_stop_asks_for_what_it_needs() -> None:
+    run = CliRunner()
+    for words in (["stop"], ["stop", "--group", "all"], ["stop", "--shred", "--mode", "pause",
+                  "--group", "all"], ["stop", "--shred", "--dry-run"]):  # fmt: skip
+        assert run.invoke(main, words).exit_code == 2, words
+
+
+# --- a wrong statement ----------------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+async def test_a_forbidden_word_closes_donations_until_it_is_gone(room: Newsroom) -> None:
+    assert (await room.asks(500, declaration=True)).status_code == 201
+    room.sandbox.set_owner(business_name="Новая газета")
+    await room.settles()  # account.updated
+    answer = await room.asks(500, declaration=True)
+    assert answer.status_code == 503
+    assert answer.json()["detail"].endswith("Nothing was charged.")
+    page = whole(await room.web.get("/donate"))
+    sent = page.form("/donate").filled(declaration="yes")
+    closed = await room.web.post("/donate", data=sent)
+    assert closed.status_code == 503
+    assert "We have closed donations" in closed.text
+    assert await room.rows("SELECT kind FROM alarms WHERE closed_at IS NULL") == [("statement",)]
+    room.sandbox.set_owner(business_name="Lindenau")
+    await room.settles()
+    assert (await room.asks(500, declaration=True)).status_code == 201
+
+
+@pytest.mark.anyio
+async def test_the_schedule_sees_it_without_stripes_word(room: Newsroom) -> None:
+    room.sandbox.set_owner(statement_descriptor="NOVAYA GAZETA")
+    room.sandbox.take_deliveries()  # lost
+    await statements.watch(room.rt)
+    assert (await room.asks(500, declaration=True)).status_code == 503
+
+
+# --- the page and the table behind it -------------------------------------------------------------
+
+
+def test_every_column_of_the_schema_is_classified_once() -> None:
+    tables = db.Base.metadata.tables.values()
+    schema = sorted((table.name, column.name) for table in tables for column in table.columns)
+    assert sorted(classified.cells()) == schema
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("lang", language.LANGUAGES)
+async def test_the_page_says_what_is_kept_in_every_language(room: Newsroom, lang: str) -> None:
+    answer = await room.web.get(f"/safety?lang={lang}")
+    assert answer.status_code == 200
+    whole(answer)
+    words = language.translations(lang)
+    for one in classified.CLASSES:
+        for text in (one.what, one.until):
+            assert lang == "en" or words.gettext(text) != text, text
+            assert words.gettext(text).replace("'", "&#39;") in answer.text
+    assert room.settings.statement in answer.text
+    assert "address_hash" in answer.text
+
+
+def test_the_notice_is_in_every_catalogue() -> None:
+    for lang in language.LANGUAGES[1:]:
+        with (language.LOCALES / lang / language.CATALOGUE).open("rb") as file:
+            catalogue = read_po(file, locale=lang)
+        for text in (notices.TITLE, notices.WHO, notices.BANK, notices.LATER, notices.SEEMS_THERE):
+            found = catalogue.get(text)
+            assert found is not None, text
+            assert found.string, text
+
+
+# --- time -----------------------------------------------------------------------------------------
+
+
+async def night(room: Newsroom) -> None:
+    await worker._tidy(room.rt)
+
+
+@pytest.mark.anyio
+async def test_a_donor_is_forgotten_thirteen_months_after_the_last_gift_to_the_day(
+    room: Newsroom,
+) -> None:
+    asked = (await room.asks(500, declaration=True)).json()
+    await room.pays(asked["checkout_url"])
+    await room.settles()
+    await room.sweeps()
+    await room.turns(classified.LINKED - timedelta(hours=1))
+    await night(room)
+    assert await room.count("donors") == 1
+    await room.turns(timedelta(days=1))
+    await night(room)
+    assert await room.count("donors") == 0
+    gift = await room.contribution(asked["id"])
+    assert (gift.donor_id, gift.stripe_session_id, gift.amount) == (None, None, 500)
+    assert await room.wrong_books() == []
+
+
+@pytest.mark.anyio
+async def test_a_promise_that_goes_on_keeps_its_donor(room: Newsroom) -> None:
+    asked = (await room.asks(500, "annual", declaration=True)).json()
+    await room.pays(asked["checkout_url"])
+    await room.settles()
+    for _ in range(3):
+        await room.turns(timedelta(days=200))
+        await room.settles()
+        await night(room)
+    assert await room.count("donors") == 1
+
+
+@pytest.mark.anyio
+async def test_eight_years_leave_the_books_and_nobody(room: Newsroom) -> None:
+    for frequency in ("once", "monthly"):
+        asked = (await room.asks(500, frequency, declaration=True)).json()
+        await room.pays(asked["checkout_url"], email=f"{frequency}@example.org")
+    await room.settles()
+    await room.turns(timedelta(days=40))
+    await room.settles()
+    ((promise,),) = await room.rows("SELECT stripe_subscription_id FROM subscriptions")
+    room.sandbox.dashboard("DELETE", f"/v1/subscriptions/{promise}")
+    await room.settles()
+    await room.sweeps()
+    total = (
+        "SELECT debit, credit, sum(amount), count(*) FROM ledger_entries GROUP BY 1, 2 ORDER BY 1"
+    )
+    before = await room.rows(total)
+    assert await room.count("donors") == 2
+    for _ in range(8 * 12 + 1):
+        await room.turns(timedelta(days=30, hours=11))
+        await night(room)
+    assert await room.rows(total) == before
+    for table in ("donors", "donor_customers", "messages", "sign_ins", "erasures", "silences"):
+        assert await room.count(table) == 0, table
+    kept = await room.rows(
+        "SELECT donor_id, stripe_session_id, checkout_url, request_key, language FROM contributions"
+    )
+    assert kept == [(None, None, None, None, "en")] * 2
+    rows = await room.rows("SELECT stripe_subscription_id, stripe_customer_id FROM subscriptions")
+    assert [(str(one).startswith("forgotten_"), who) for one, who in rows] == [(True, "forgotten")]
+    assert await room.wrong_books() == []
+    await retention.carry_out(room.rt)  # twice is once
+    assert await room.rows(total) == before
