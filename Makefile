@@ -19,7 +19,7 @@ demo: $(READY) ## Run everything on this machine, with a year of history to clic
 	@$(BIN)/payments demo
 
 test: $(READY) node_modules/.bin/stripe ## Run the tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadscope
 
 check: $(READY) ## Lint, types, who may import whom
 	$(BIN)/ruff check

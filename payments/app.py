@@ -5,7 +5,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
 
 from litestar import Litestar, Response, get
 from litestar.config.allowed_hosts import AllowedHostsConfig
@@ -17,20 +16,38 @@ from litestar.static_files import create_static_files_router
 from litestar.types import ControllerRouterHandler
 
 from payments import db, logs, money, runtime, settings
+from payments.articles import Tally
+from payments.errors import NotSignedIn
 from payments.runtime import Now, Runtime
 from payments.settings import Settings
+from payments.staff import ConfirmFirst
 from payments.web import (
+    alarms,
     api,
+    audit,
     auth,
+    campaigns,
+    colleagues,
     donate,
+    embed,
     errors,
     finance,
     headers,
     inbox,
     manage,
+    mirrors,
+    newsletter,
     ops,
     pages,
+    refunds,
+    remind,
+    reminders,
+    safety,
+    shield,
+    staff_door,
+    support,
     thanks,
+    tongue,
 )
 from webhooks import VERBS, routes
 from webhooks.intake import Inbox
@@ -46,17 +63,36 @@ def create_app(given: Settings | None = None, *, now: Now = db.utc_now) -> Lites
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         async with runtime.opened(chosen, now=now) as rt:
             app.state.rt = rt
+            app.state.articles = Tally()
             app.state.inbox = Inbox(rt.engine, rings=frozenset(VERBS))
             yield
 
     handlers: list[ControllerRouterHandler] = [
         home,
         api.ContributionsApi,
+        campaigns.tell,
+        shield.challenge,
+        embed.embed_js,
+        remind.RemindPage,
+        remind.back,
+        reminders.RemindersApi,
+        reminders.mail_events,
+        newsletter.NewsletterPage,
+        newsletter.MailboxPages,
+        newsletter.ask,
         donate.DonatePage,
         thanks.thanks,
+        safety.page,
         *manage.routes(),
-        auth.StaffDoor,
-        finance.FinancePage,
+        staff_door.StaffDoor,
+        colleagues.OwnPage,
+        colleagues.ColleaguePages,
+        alarms.AlarmPages,
+        campaigns.CampaignPages,
+        audit.AuditPage,
+        support.SupportPages,
+        refunds.RefundPages,
+        *finance.routes(),
         ops.live,
         ops.ready,
         ops.metrics,
@@ -66,7 +102,7 @@ def create_app(given: Settings | None = None, *, now: Now = db.utc_now) -> Lites
         ),
     ]
     if chosen.environment == "demo":
-        handlers.append(donate.sample_article)
+        handlers.append(embed.sample_article)
         if chosen.demo_inbox:
             handlers.append(inbox.inbox)
     return Litestar(
@@ -75,12 +111,18 @@ def create_app(given: Settings | None = None, *, now: Now = db.utc_now) -> Lites
         dependencies={
             "rt": Provide(_runtime, sync_to_thread=False),
             "inbox": Provide(_inbox, sync_to_thread=False),
+            "asking": Provide(auth.asking),
             "colleague": Provide(auth.signed_in),
         },
-        exception_handlers=errors.HANDLERS,
+        exception_handlers={
+            **errors.HANDLERS,
+            NotSignedIn: auth.sign_in_first,
+            ConfirmFirst: auth.confirm_first,
+        },
+        middleware=[tongue.listening],
         before_send=[headers.writer(chosen)],
         # A prober asks by whatever address it has.
-        allowed_hosts=AllowedHostsConfig(_hosts(chosen), exclude=r"^/health/"),
+        allowed_hosts=AllowedHostsConfig(mirrors.hosts(chosen), exclude=r"^/health/"),
         openapi_config=OpenAPIConfig(
             title="reader-payments",
             version="1.0.0",
@@ -122,13 +164,6 @@ def _runtime(state: State) -> Runtime:
 def _inbox(state: State) -> Inbox:
     inbox: Inbox = state.inbox
     return inbox
-
-
-def _hosts(chosen: Settings) -> list[str]:
-    """The names this service answers to: another Host header is somebody's trick."""
-    parts = urlsplit(chosen.base_url)
-    assert parts.hostname is not None
-    return sorted({parts.netloc, parts.hostname})
 
 
 @get("/", include_in_schema=False)

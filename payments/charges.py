@@ -13,12 +13,12 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 import stripe
-from sqlalchemy import CheckConstraint, ColumnElement, String, func, select, update
+from sqlalchemy import CheckConstraint, ColumnElement, String, case, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from payments import alarms, contributions, db, gateway, ledger, subscriptions
+from payments import adoption, alarms, contributions, db, gateway, invoices, ledger, quarantines
 from payments.alarms import AlarmKind
 from payments.contributions import Contribution, ContributionIntent, Frequency
 from payments.errors import NotFound
@@ -26,6 +26,7 @@ from payments.money import Money
 from payments.runtime import Runtime
 
 REFERENCE = re.compile("[0-9a-f]{16}")
+MOVEMENTS = ["balance_transaction", "failure_balance_transaction"]
 PATIENCE = timedelta(hours=1)  # how long a charge may wait for the invoice that explains it
 
 
@@ -33,6 +34,12 @@ class ChargeStatus(StrEnum):
     SUCCEEDED = "succeeded"
     PENDING = "pending"
     FAILED = "failed"
+    RETURNED = "returned"  # arrived, and was taken back by the donor's bank later
+
+    def follows(self, other: "ChargeStatus") -> bool:
+        """Whether a charge that is this can have been the other before, and never again."""
+        order = {ChargeStatus.PENDING: 0, ChargeStatus.RETURNED: 2}
+        return order.get(self, 1) > order.get(other, 1)
 
 
 class Charge(db.Base):
@@ -123,25 +130,30 @@ async def owned(session: AsyncSession, donor_id: str, reference: str) -> Payment
     return paid[0]
 
 
-async def sync(rt: Runtime, charge_id: str) -> None:
-    """Fetch a charge as it is now, write it down, and post its balance transaction if any."""
+async def sync(rt: Runtime, charge_id: str, *, looks_it_up: bool = False) -> None:
+    """Fetch a charge as it is now, write it down, and post its balance transactions, if any.
+
+    What a charge is for is told by its own metadata, or by its invoice in its own time: then the
+    money that was waiting is posted. `looks_it_up` asks Stripe whose it is.
+    """
     with gateway.reachable():
-        fetched = await rt.stripe.v1.charges.retrieve_async(
-            charge_id, {"expand": ["balance_transaction"]}
-        )
-    await absorb(rt, fetched)
+        fetched = await rt.stripe.v1.charges.retrieve_async(charge_id, {"expand": MOVEMENTS})
+    await absorb(rt, fetched, looks_it_up=looks_it_up)
 
 
-async def absorb(rt: Runtime, fetched: stripe.Charge) -> None:
-    """Write down a charge just fetched. Its balance transaction must be expanded or null."""
+async def absorb(rt: Runtime, fetched: stripe.Charge, *, looks_it_up: bool = False) -> None:
+    """Write down a charge just fetched. Its balance transactions must be expanded or null."""
     # A charge that was made without an intent stands for itself.
     intent = gateway.id_of(fetched.payment_intent) or fetched.id
     if not await _is_linked(rt, intent):
-        await _attribute(rt, fetched, intent)
+        await _attribute(rt, fetched, intent, looks_it_up=looks_it_up)
+    moved = [getattr(fetched, name) for name in MOVEMENTS]
     async with rt.sessions.begin() as session:
         await _write(rt, session, fetched, intent)
-        if isinstance(fetched.balance_transaction, stripe.BalanceTransaction):
-            await ledger.record(session, [fetched.balance_transaction])
+        await settle(session, intent, now=rt.now())
+        await quarantines.look(rt, session, fetched)
+        found = [bt for bt in moved if isinstance(bt, stripe.BalanceTransaction)]
+        await ledger.record(session, found)
         await post_waiting(session, now=rt.now())
 
 
@@ -150,19 +162,23 @@ async def _is_linked(rt: Runtime, intent: str) -> bool:
         return await session.get(ContributionIntent, intent) is not None
 
 
-async def _attribute(rt: Runtime, fetched: stripe.Charge, intent: str) -> None:
+async def _attribute(
+    rt: Runtime, fetched: stripe.Charge, intent: str, *, looks_it_up: bool
+) -> None:
     """Tie the charge's payment intent to a contribution, if anything tells which."""
     claimed = gateway.metadata_of(fetched, "contribution_id")
     async with rt.sessions() as session:
         owner = claimed if await contributions.exists(session, claimed) else None
-    frequency = Frequency.ONCE
-    invoice = await _invoice_of(rt, intent) if fetched.payment_intent and not owner else None
+    frequency, invoice = Frequency.ONCE, None
+    if looks_it_up and owner is None and fetched.payment_intent:
+        invoice = await _invoice_of(rt, intent)
     if invoice is not None:
-        owner = await subscriptions.owner_of(rt, invoice)
-        frequency = subscriptions.frequency_of(invoice)
+        owner = await invoices.owner_of(rt, invoice)
+        frequency = invoices.frequency_of(invoice)
     async with rt.sessions.begin() as session:
-        if owner is None and _is_an_orphan(rt, fetched, claimed):
-            owner = await contributions.adopt(
+        was_asked = looks_it_up or claimed is not None
+        if owner is None and was_asked and _is_an_orphan(rt, fetched, claimed):
+            owner = await adoption.adopt(
                 session,
                 intent,
                 claimed_id=claimed,
@@ -201,12 +217,13 @@ async def _write(rt: Runtime, session: AsyncSession, fetched: stripe.Charge, int
     A job and the importer may do so at once: then either unique key may be there first, and the
     one who asked Stripe earlier may come later. Money that has moved stays moved.
     """
+    status = _status_of(fetched)
     await session.execute(
         insert(Charge)
         .values(
             stripe_charge_id=fetched.id,
             stripe_payment_intent_id=intent,
-            status=ChargeStatus(fetched.status),
+            status=status,
             amount=fetched.amount,
             currency=fetched.currency,
             charged_at=datetime.fromtimestamp(fetched.created, UTC),
@@ -219,11 +236,45 @@ async def _write(rt: Runtime, session: AsyncSession, fetched: stripe.Charge, int
         update(Charge)
         .where(Charge.stripe_charge_id == fetched.id)
         .values(
-            status=ChargeStatus(fetched.status),
+            status=case(
+                (
+                    Charge.status.in_([word for word in ChargeStatus if word.follows(status)]),
+                    Charge.status,
+                ),
+                else_=status,
+            ),
             balance_transaction=func.coalesce(moved, Charge.balance_transaction),
             synced_at=rt.now(),
         )
     )
+
+
+def _status_of(fetched: stripe.Charge) -> ChargeStatus:
+    if fetched.status == "failed" and fetched.failure_balance_transaction is not None:
+        return ChargeStatus.RETURNED
+    return ChargeStatus(fetched.status)
+
+
+async def settle(session: AsyncSession, intent: str, *, now: datetime) -> None:
+    """What a bank says days later decides what became of a contribution, too."""
+    owner = await session.scalar(
+        select(ContributionIntent.contribution_id).where(
+            ContributionIntent.stripe_payment_intent_id == intent
+        )
+    )
+    words = await session.scalars(
+        select(Charge.status)
+        .join(
+            ContributionIntent,
+            ContributionIntent.stripe_payment_intent_id == Charge.stripe_payment_intent_id,
+        )
+        .where(ContributionIntent.contribution_id == owner)
+        .distinct()
+    )
+    seen = set(words)
+    if owner is not None and seen & {ChargeStatus.SUCCEEDED, ChargeStatus.RETURNED}:
+        kept = ChargeStatus.SUCCEEDED in seen  # a promise whose one payment came back goes on
+        await contributions.settle(session, owner, kept=kept, now=now)
 
 
 async def post_waiting(session: AsyncSession, *, now: datetime) -> int:
@@ -262,7 +313,7 @@ async def explain(rt: Runtime, *, limit: int = 1000) -> int:
     for charge_id in lacking:
         # What Stripe will not show must not keep the others waiting: it is told of below.
         with suppress(stripe.InvalidRequestError):
-            await sync(rt, charge_id)
+            await sync(rt, charge_id, looks_it_up=True)
     await _tell_of_unexplained(rt, {None, *lacking})
     return len(lacking)
 

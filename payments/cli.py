@@ -6,12 +6,15 @@ Each command imports what it needs when it runs: the web framework alone takes s
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import date
 from typing import TYPE_CHECKING, TypeVar
 
 import click
+
+from payments import cli_campaigns, cli_export, cli_period
 
 if TYPE_CHECKING:
     from payments.runtime import Runtime
@@ -57,6 +60,9 @@ def _with_runtime(verb: Callable[["Runtime"], Awaitable[T]]) -> T:
         raise click.ClickException(error.detail) from None
     except OperationalError:
         raise click.ClickException("The database of PAYMENTS_DATABASE_URL is away.") from None
+
+
+run_with = _with_runtime  # for the commands that have a file of their own
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -134,7 +140,11 @@ def check(offline: bool, as_json: bool) -> None:
     from payments import books
 
     findings = _with_runtime(
-        lambda rt: books.check(rt, with_stripe=False) if offline else books.check_and_alarm(rt)
+        lambda rt: (
+            books.check(rt, with_stripe=False, rebuild=True)
+            if offline
+            else books.check_and_alarm(rt, rebuild=True)
+        )
     )
     if as_json:
         click.echo(
@@ -148,6 +158,29 @@ def check(offline: bool, as_json: bool) -> None:
             for row in finding.rows:
                 click.echo(f"      {row}")
     sys.exit(0 if all(f.holds for f in findings) else PROBLEMS)
+
+
+@main.command()
+@click.option("--days", type=click.IntRange(1, 366), default=30, show_default=True)
+@click.option("--heal", is_flag=True, help="Repair what differs, through the normal path.")
+@as_json
+def reconcile(days: int, heal: bool, as_json: bool) -> None:
+    """List what Stripe has and we do not, or have otherwise; exit 4 if anything is left of it."""
+    from dataclasses import asdict
+
+    from payments import reconcile as comparing
+
+    outcome = _with_runtime(lambda rt: comparing.run(rt, days=days, heal=heal))
+    if as_json:
+        click.echo(json.dumps(asdict(outcome)))
+    else:
+        say(f"Of the last {days} days, {len(outcome.before)} things are not here as at Stripe.")
+        for found in outcome.before:
+            state = "left  " if found in outcome.after else "healed"
+            click.echo(f"{state if heal else 'found '} {found.kind} {found.id}: {found.says}")
+        if heal and outcome.before:
+            say(f"After the repair there are {len(outcome.after)}.")
+    sys.exit(PROBLEMS if outcome.after else 0)
 
 
 @main.group()
@@ -183,27 +216,110 @@ def report_monthly(year: int | None, currency: str | None, kind: str) -> None:
         click.echo(reports.as_table(lines))
 
 
+@report.command("rebuild")
+def report_rebuild() -> None:
+    """Count the daily roll-up again from the rows, should `payments check` say it differs."""
+    from payments import rollup
+
+    say(f"{_with_runtime(rollup.rebuild)} rows counted.")
+
+
+main.add_command(cli_campaigns.campaigns)
+main.add_command(cli_export.export)
+main.add_command(cli_period.period)
+
+
 @main.group()
 def staff() -> None:
     """Colleagues and what they may see."""
 
 
+ROLES = click.Choice(["finance", "support", "admin"])
+
+
 @staff.command("invite")
 @click.argument("name")
-@click.option("--role", type=click.Choice(["finance", "admin"]), default="finance")
-def staff_invite(name: str, role: str) -> None:
-    """Print a one-time link for a colleague, good for an hour."""
+@click.option("--role", type=ROLES, default="finance", show_default=True)
+@click.option("--replace", is_flag=True, help="A device is lost: end sessions and passkeys first.")
+def staff_invite(name: str, role: str, replace: bool) -> None:
+    """Print a one-time link for a colleague, good for an hour. It makes a passkey."""
+    from payments import passkeys
     from payments import staff as people
-
-    if not 1 <= len(name) <= 80 or not name.isprintable():
-        raise click.UsageError("NAME is 1 to 80 printable characters.")
 
     async def invite(rt: "Runtime") -> str:
         async with rt.sessions.begin() as session:
+            if replace:
+                person = await people.named(session, name)
+                await passkeys.revoke_all(session, person, now=rt.now())
             token = await people.invite(session, name, role=people.Role(role), now=rt.now())
         return f"{rt.settings.base_url}/staff/enter/{token}"
 
     click.echo(_with_runtime(invite))
+
+
+@staff.command("link")
+@click.argument("name")
+def staff_link(name: str) -> None:
+    """Print a one-time link for a colleague without a passkey at hand, good for ten minutes."""
+    from payments import staff as people
+
+    async def link(rt: "Runtime") -> str:
+        async with rt.sessions.begin() as session:
+            token = await people.link(session, name, now=rt.now())
+        return f"{rt.settings.base_url}/staff/enter/{token}"
+
+    click.echo(_with_runtime(link))
+
+
+@staff.command("role")
+@click.argument("name")
+@click.argument("role", type=ROLES)
+def staff_role(name: str, role: str) -> None:
+    """Give a colleague another role, and sign them out."""
+    from payments import staff as people
+
+    async def change(rt: "Runtime") -> None:
+        async with rt.sessions.begin() as session:
+            person = await people.named(session, name)
+            await people.change_role(session, person, people.Role(role), now=rt.now())
+
+    _with_runtime(change)
+    say(f"{name} has the role {role}.")
+
+
+@staff.command("remove")
+@click.argument("name")
+def staff_remove(name: str) -> None:
+    """Let a colleague in no more: ends their sessions, links and passkeys."""
+    from payments import passkeys
+    from payments import staff as people
+
+    async def remove(rt: "Runtime") -> None:
+        async with rt.sessions.begin() as session:
+            person = await people.named(session, name)
+            await passkeys.revoke_all(session, person, now=rt.now())
+            await people.remove(session, person, now=rt.now())
+
+    _with_runtime(remove)
+    say(f"{name} is removed. What they did stays in the audit.")
+
+
+@staff.command("list")
+@as_json
+def staff_list(as_json: bool) -> None:
+    """Print who may come in, and as what."""
+    from payments import staff as people
+
+    async def listed(rt: "Runtime") -> list[tuple[str, str]]:
+        async with rt.sessions() as session:
+            return [(one.name, one.role.value) for one in await people.everybody(session)]
+
+    found = _with_runtime(listed)
+    if as_json:
+        click.echo(json.dumps([{"name": name, "role": role} for name, role in found]))
+    else:
+        for name, role in found:
+            click.echo(f"{role:8} {name}")
 
 
 @main.group()
@@ -212,7 +328,8 @@ def keys() -> None:
 
 
 @keys.command("new")
-def keys_new() -> None:
+@click.option("--signing", is_flag=True, help="For PAYMENTS_SIGNING_KEY, which signs months.")
+def keys_new(signing: bool) -> None:  # noqa: ARG001 - both are 32 random bytes
     """Print a new key for PAYMENTS_SECRET_KEYS; put it before the old ones to roll."""
     import secrets
 
@@ -234,12 +351,123 @@ def stripe_setup(dry_run: bool) -> None:
         click.echo(line)
 
 
+@main.command()
+@click.option("--lang", default="en", show_default=True, help="A language there is a catalogue of.")
+@click.option("--currency", help="Instead of PAYMENTS_CURRENCY.")
+@click.option("--campaign", default="", help="Its id, as in the links of the campaign.")
+@click.option("--article", default="", help="The id of the story.")
+@click.option("--plain", is_flag=True, help="Links only, for newsletters and AMP.")
+def embed(lang: str, currency: str | None, campaign: str, article: str, plain: bool) -> None:
+    """Print the HTML that asks for support on your pages, with the hash of its script."""
+    from payments import language, money
+    from payments.campaign_terms import NOTHING_SAID
+    from payments.web import embed as widget
+
+    if lang not in language.LANGUAGES:
+        raise click.UsageError(f"--lang is one of {', '.join(language.LANGUAGES)}.")
+    if currency is not None and currency not in money.BOUNDS:
+        raise click.UsageError(f"--currency is one of {', '.join(money.BOUNDS)}.")
+    for name, value in (("campaign", campaign), ("article", article)):
+        if value and not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", value):
+            raise click.UsageError(f"--{name} is lower-case letters, digits and hyphens.")
+    terms = cli_campaigns.terms_of(campaign) if campaign else None
+    click.echo(
+        widget.snippet(
+            _settings(),
+            spoken=lang,
+            currency=currency or (terms.currency if terms else None),
+            campaign=campaign,
+            article=article,
+            plain=plain,
+            offer=terms or NOTHING_SAID,
+        )
+    )
+
+
+@main.command()
+@as_json
+def doctor(as_json: bool) -> None:
+    """Look at Stripe, mail, keys, clock and database; exit 4 if something is not as it must be."""
+    from payments import doctor as examiner
+
+    found = _with_runtime(examiner.examine)
+    if as_json:
+        click.echo(json.dumps([{"name": f.name, "ok": f.ok, "says": f.says} for f in found]))
+    else:
+        for one in found:
+            click.echo(f"{'ok     ' if one.ok else 'PROBLEM'} {one.name}: {one.says}")
+    sys.exit(0 if all(one.ok for one in found) else PROBLEMS)
+
+
+@main.command()
+@click.option("--group", type=click.Choice(["protected", "all"]), help="Which promises.")
+@click.option("--mode", type=click.Choice(["pause", "cancel"]), help="What becomes of them.")
+@click.option("--dry-run", is_flag=True, help="Only count them.")
+@click.option("--resume", is_flag=True, help="Finish a stop that was cut short.")
+@click.option("--shred", is_flag=True, help="Destroy every identity; the books stay.")
+@click.option("--anyway", is_flag=True, help="With --shred: though promises still live.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json
+def stop(
+    group: str | None,
+    mode: str | None,
+    dry_run: bool,
+    resume: bool,
+    shred: bool,
+    anyway: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """The emergency stop: end or pause promises and write to nobody; or forget who everybody is."""
+    from payments import cli_stop
+
+    if shred == (group is not None or mode is not None) or (group is None) != (mode is None):
+        raise click.UsageError("Give --group and --mode, or --shred.")
+    if shred and (dry_run or resume):
+        raise click.UsageError("--shred is done at once: no --dry-run, no --resume.")
+    if not (yes or dry_run):
+        words = "Destroy who everybody is, for ever?" if shred else f"{mode} {group}: go ahead?"
+        click.confirm(words, abort=True, err=True)
+    if shred:
+        cli_stop.shred(_with_runtime, anyway=anyway, as_json=as_json)
+        return
+    assert group is not None
+    assert mode is not None
+    done = cli_stop.stop(
+        _with_runtime, group, mode, dry_run=dry_run, resume=resume, as_json=as_json
+    )
+    sys.exit(0 if done else PROBLEMS)
+
+
 @main.command("import")
 def import_balance() -> None:
     """Import every balance transaction that is new at Stripe and post it."""
     from payments import balance
 
     click.echo(f"{_with_runtime(balance.import_new)} new balance transactions.")
+
+
+@main.group("newsletter")
+def newsletter_() -> None:
+    """Confirmed addresses on their way to the newsroom's mailing system."""
+
+
+@newsletter_.command()
+@click.option("--dry-run", is_flag=True, help="Only say how many there are.")
+@as_json
+def replay(dry_run: bool, as_json: bool) -> None:
+    """Try again with the addresses that nobody took for three days, before they are shredded."""
+    from payments import handing
+
+    async def run(rt: "Runtime") -> tuple[int, dict[str, int]]:
+        return await handing.replay(rt, dry_run=dry_run), await handing.counted(rt)
+
+    tried, counts = _with_runtime(run)
+    if as_json:
+        click.echo(json.dumps({"tried_again": 0 if dry_run else tried, **counts}))
+        return
+    say(f"{tried} would be tried again." if dry_run else f"{tried} are tried again by the worker.")
+    click.echo("\n".join(f"{state}: {count}" for state, count in counts.items()))
 
 
 @main.command()

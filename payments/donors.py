@@ -6,17 +6,19 @@ mailbox receives: asked for in a browser, good for ten minutes, once, in that br
 the code from the mail is typed.
 """
 
+import base64
 import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ForeignKey, delete, select, update
+from sqlalchemy import ForeignKey, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from payments import db, sealing
+from payments import alarms, db, sealing
+from payments.alarms import AlarmKind
 from payments.errors import InvalidField, LinkSpent, NotSignedIn
 from payments.settings import Settings
 
@@ -26,7 +28,11 @@ SESSION_LASTS = timedelta(minutes=30)
 CODE_LETTERS = "ABCDEFGHJKMNPQRSTVWXYZ23456789"
 CODE_LENGTH = 10
 CODE_TRIES = 5
-LINKS_PER_HOUR = 3
+# how many links within how long, to one mailbox and altogether
+LINKS_TO_ONE = ((3, timedelta(hours=1)), (10, timedelta(days=1)))
+LINKS_TO_ALL = (300, timedelta(hours=1))
+LINKS_LOCK = 0x6C696E6B73  # "links": counted by one at a time
+LATE_WORD = timedelta(days=30)  # how long Stripe may still tell of what an erased donor gave
 
 
 class Donor(db.Base):
@@ -46,6 +52,23 @@ class DonorCustomer(db.Base):
 
     stripe_customer_id: Mapped[db.StripeId] = mapped_column(primary_key=True)
     donor_id: Mapped[db.OurId] = mapped_column(ForeignKey("donors.id"), index=True)
+
+
+class Erasure(db.Base):
+    """A donor who was erased a little while ago: Stripe's late word must not bring them back."""
+
+    __tablename__ = "erasures"
+
+    address_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    erased_at: Mapped[db.Moment]
+
+
+class Shredding(db.Base):
+    """Everybody who gave before was forgotten at once, and stays so."""
+
+    __tablename__ = "shreddings"
+
+    shredded_at: Mapped[db.Moment] = mapped_column(primary_key=True)
 
 
 class SignIn(db.Base):
@@ -95,11 +118,34 @@ def _hashes_of_any(settings: Settings, address: str) -> list[bytes]:
 
 
 async def meet(
-    session: AsyncSession, settings: Settings, *, address: str, customer: str | None, now: datetime
-) -> str:
-    """Remember who gave, by the hash of an address that is then forgotten. Gives the donor's id."""
+    session: AsyncSession,
+    settings: Settings,
+    *,
+    address: str,
+    customer: str | None,
+    since: datetime,
+    now: datetime,
+) -> str | None:
+    """Remember who gave, by the hash of an address that is then forgotten. Gives the donor's id.
+
+    None for a donor who was erased after what they gave `since`: they stay forgotten.
+    """
     known = _hashes_of_any(settings, address)
-    donor = await session.scalar(select(Donor).where(Donor.address_hash.in_(known)).limit(1))
+    # the lock that an erasure waits for, and that waits for an erasure
+    donor = await session.scalar(
+        select(Donor)
+        .where(Donor.address_hash.in_(known))
+        .limit(1)
+        .with_for_update(read=True, key_share=True)
+    )
+    erased = select(Erasure.erased_at).where(
+        Erasure.address_hash.in_(known), Erasure.erased_at > since
+    )
+    if await session.scalar(erased.limit(1)) is not None:
+        return None
+    shredded = select(Shredding.shredded_at).where(Shredding.shredded_at > since)
+    if await session.scalar(shredded.limit(1)) is not None:
+        return None
     if donor is not None and donor.address_hash != known[0]:
         donor.address_hash = known[0]  # the keys were rotated
     donor_id = donor.id if donor is not None else None
@@ -158,30 +204,86 @@ async def ask_for_link(
     return row.id
 
 
-async def make_ways(
-    session: AsyncSession, sign_in_id: str, *, now: datetime
-) -> tuple[str, Ways] | None:
-    """The donor a request is for and the two ways in for their mail, or None: no mail.
+async def find(session: AsyncSession, settings: Settings, *, address: str) -> str | None:
+    """The id of the donor who gave with an address. Raises InvalidField for what is no address."""
+    known = hashes(settings, address)
+    found: str | None = await session.scalar(
+        select(Donor.id).where(Donor.address_hash.in_(known)).order_by(Donor.created_at).limit(1)
+    )
+    return found
 
-    None for an address nobody gave with, and for one that asked too often this hour.
+
+async def ask_for_link_of(session: AsyncSession, donor_id: str, *, now: datetime) -> str | None:
+    """The same for a donor who asked us in person: no browser is known, so the code of the mail is
+    typed in whichever they have. None once they are erased.
+    """
+    address_hash = await session.scalar(select(Donor.address_hash).where(Donor.id == donor_id))
+    if address_hash is None:
+        return None
+    row = SignIn(
+        id=secrets.token_hex(16),
+        address_hash=address_hash,
+        browser_hash=_digest(secrets.token_urlsafe(32)),
+        tries=0,
+        asked_at=now,
+        expires_at=now + LINK_LASTS,
+    )
+    session.add(row)
+    return row.id
+
+
+async def make_ways(
+    session: AsyncSession, settings: Settings, sign_in_id: str, *, now: datetime
+) -> Ways | None:
+    """The two ways in for the mail of a request, or None: no mail. Asked again, the same two.
+
+    None for an address nobody gave with, and when too many were asked for: by this address, or by
+    everybody together, of which a person is told.
     """
     row = await session.get(SignIn, sign_in_id, with_for_update=True)
-    if row is None or row.token_hash is not None or row.expires_at <= now:
+    if row is None or row.expires_at <= now:
         return None
+    if row.token_hash is not None:
+        made = [_ways(key, row.id) for key in settings.keys]
+        return next((ways for ways in made if _digest(ways.token) == row.token_hash), None)
     donor = await session.scalar(select(Donor).where(Donor.address_hash == row.address_hash))
-    recent = await session.scalars(
-        select(SignIn.id).where(
-            SignIn.address_hash == row.address_hash,
-            SignIn.token_hash.is_not(None),
-            SignIn.asked_at > now - timedelta(hours=1),
-        )
-    )
-    if donor is None or len(list(recent)) >= LINKS_PER_HOUR:
+    if donor is None or await _is_too_often(session, row.address_hash, now=now):
         return None
-    code = "".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH))
-    ways = Ways(secrets.token_urlsafe(32), code)
+    ways = _ways(settings.keys[0], row.id)
     row.token_hash, row.code_hash = _digest(ways.token), _digest(f"{row.id}:{ways.code}")
-    return donor.id, ways
+    return ways
+
+
+def _ways(key: bytes, sign_in_id: str) -> Ways:
+    """They follow from the request, so a mail that is sent again is the same mail; and from a key
+    of ours, so nobody makes them from what is in the database.
+    """
+    (token,) = sealing.keyed_hashes([key], "sign-in link", sign_in_id)
+    (code,) = sealing.keyed_hashes([key], "sign-in code", sign_in_id)
+    number, letters = int.from_bytes(code, "big"), ""
+    for _ in range(CODE_LENGTH):
+        number, letter = divmod(number, len(CODE_LETTERS))
+        letters += CODE_LETTERS[letter]
+    return Ways(base64.urlsafe_b64encode(token).rstrip(b"=").decode(), letters)
+
+
+async def _is_too_often(session: AsyncSession, address_hash: bytes, *, now: datetime) -> bool:
+    """Whether no more links are sent: to this mailbox, or at all.
+
+    Whoever floods us from one network is the shield's business; here nothing is known of that.
+    """
+    await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LINKS_LOCK})
+    sent = [SignIn.token_hash.is_not(None), SignIn.address_hash == address_hash]
+    for most, within in LINKS_TO_ONE:
+        query = select(func.count()).where(*sent, SignIn.asked_at > now - within)
+        if (await session.scalar(query) or 0) >= most:
+            return True
+    most, within = LINKS_TO_ALL
+    query = select(func.count()).where(sent[0], SignIn.asked_at > now - within)
+    if (await session.scalar(query) or 0) < most:
+        return False
+    await alarms.sound(session, AlarmKind.MANY_LINKS, subject=f"{now:%Y-%m-%dT%H}", now=now)
+    return True
 
 
 async def check_link(session: AsyncSession, token: str, *, now: datetime) -> None:
@@ -237,7 +339,7 @@ async def _begin(session: AsyncSession, row: SignIn, *, now: datetime) -> str:
     donor_id = await session.scalar(select(Donor.id).where(Donor.address_hash == row.address_hash))
     if donor_id is None:
         raise LinkSpent("It was used, has expired, or is not complete. You can ask for a new one.")
-    await session.execute(delete(SignIn).where(SignIn.id == row.id))
+    row.expires_at = now  # spent; it is still counted for a day
     token = secrets.token_urlsafe(32)
     session.add(
         DonorSession(token_hash=_digest(token), donor_id=donor_id, expires_at=now + SESSION_LASTS)
@@ -262,8 +364,30 @@ async def leave(session: AsyncSession, token: str) -> None:
     await session.execute(delete(DonorSession).where(DonorSession.token_hash == _digest(token)))
 
 
-async def forget(session: AsyncSession, donor_id: str) -> None:
-    """Forget a donor: the hash of their address, their customers, their ways in."""
+async def hold_for_erasing(session: AsyncSession, donor_id: str) -> None:
+    """Wait for whoever is writing down a gift of this donor; whoever comes later finds nobody."""
+    await session.get(Donor, donor_id, with_for_update=True)
+
+
+async def forget(session: AsyncSession, donor_id: str, *, now: datetime) -> None:
+    """Forget a donor: the hash of their address, their customers, their ways in.
+
+    For as long as Stripe may tell of what they gave before, the hash alone says who stays
+    forgotten.
+    """
+    known = select(Donor.address_hash).where(Donor.id == donor_id).scalar_subquery()
+    address_hash = await session.scalar(select(known))
+    if address_hash is not None:
+        await session.execute(
+            insert(Erasure)
+            .values(address_hash=address_hash, erased_at=now)
+            .on_conflict_do_update(index_elements=["address_hash"], set_={"erased_at": now})
+        )
+    await forget_wholly(session, donor_id)
+
+
+async def forget_wholly(session: AsyncSession, donor_id: str) -> None:
+    """The same, and not even a hash says that they were here."""
     known = select(Donor.address_hash).where(Donor.id == donor_id).scalar_subquery()
     await session.execute(delete(SignIn).where(SignIn.address_hash == known))
     await session.execute(delete(DonorCustomer).where(DonorCustomer.donor_id == donor_id))
@@ -272,7 +396,10 @@ async def forget(session: AsyncSession, donor_id: str) -> None:
 
 async def forget_expired(session: AsyncSession, now: datetime) -> None:
     """Remove links and sessions that no longer open anything."""
-    await session.execute(delete(SignIn).where(SignIn.expires_at < now - timedelta(hours=1)))
+    longest = max(within for _, within in LINKS_TO_ONE)
+    never_sent = SignIn.token_hash.is_(None) & (SignIn.expires_at < now - timedelta(hours=1))
+    await session.execute(delete(SignIn).where(never_sent | (SignIn.asked_at < now - longest)))
+    await session.execute(delete(Erasure).where(Erasure.erased_at < now - LATE_WORD))
     await session.execute(delete(DonorSession).where(DonorSession.expires_at <= now))
 
 

@@ -16,7 +16,8 @@ PaymentsError
 └── DatabaseUnavailable      the database is away; nothing was stored
 
 A `detail` is written for the person who reads it and says what happened to their money. It never
-holds anything personal: it is logged.
+holds anything personal: it is logged. Its sentence stands as a whole where it is raised, with
+`%(named)s` places for the facts: that is what a translator finds, and a page looks up.
 """
 
 from typing import ClassVar
@@ -29,10 +30,12 @@ class PaymentsError(Exception):
     code: ClassVar[str] = "refused"
     title: ClassVar[str] = "The request was refused"
 
-    def __init__(self, detail: str, *, field: str | None = None) -> None:
-        super().__init__(detail)
-        self.detail = detail
+    def __init__(self, sentence: str, *, field: str | None = None, **facts: object) -> None:
+        self.sentence = sentence
+        self.facts = facts
+        self.detail = sentence % facts if facts else sentence
         self.field = field
+        super().__init__(self.detail)
 
 
 class InvalidField(PaymentsError):

@@ -16,6 +16,7 @@ from aiolimiter import AsyncLimiter
 from stripe import StripeClient
 
 from payments.errors import StripeUnavailable
+from payments.language import later
 from payments.settings import Settings
 
 TIMEOUT = aiohttp.ClientTimeout(total=20, connect=5)
@@ -28,7 +29,7 @@ CHECKOUT_LOCALES = frozenset((
     "pt-BR", "ro", "ru", "sk", "sl", "sv", "th", "tr", "vi", "zh", "zh-HK", "zh-TW",
 ))
 # fmt: on
-AWAY = "Our payment provider did not answer. Nothing was charged. Please try again."
+AWAY = later("Our payment provider did not answer. Nothing was charged. Please try again.")
 API_VERSION: Final = "2026-10-28.endive"
 
 
@@ -70,6 +71,11 @@ async def connect(
         yield client
     finally:
         await http.close_async()  # type: ignore[no-untyped-call]  # the SDK leaves it so
+
+
+def checkout_locale(wanted: str | None) -> str:
+    """The language of a page of Stripe's; the browser's for one it does not speak."""
+    return wanted if wanted in CHECKOUT_LOCALES else "auto"
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import select
+from sqlalchemy import or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -30,6 +30,8 @@ class ChangeKind(StrEnum):
     RESUMED = "resumed"
     STOPPED = "stopped"
     LAPSED = "lapsed"
+    ENDING = "ending"  # it will end on a day that was set
+    KEPT = "kept"  # and that day was taken back
 
 
 class By(StrEnum):
@@ -50,6 +52,8 @@ class Change(db.Base):
     by: Mapped[By] = mapped_column(db.words(By, "by_is_known"))
     decided_at: Mapped[db.Moment]
     done_at: Mapped[db.Moment | None]
+    # of a card that was asked for on Stripe's page, and put to use
+    stripe_setup_intent_id: Mapped[db.StripeId | None] = mapped_column(unique=True)
 
 
 async def decide(
@@ -97,10 +101,11 @@ async def seen(
     *,
     now: datetime,
     also: Sequence[ChangeKind] = (),
-) -> ChangeKind:
+) -> Change:
     """A change was seen at Stripe: mark its decision done, or note that it was made there.
 
-    `also` are kinds of decision that look the same at Stripe. Gives the kind it was.
+    `also` are kinds of decision that look the same at Stripe. Gives the change it was; its id is
+    one for each time something happened.
     """
     change = await session.scalar(
         select(Change)
@@ -108,7 +113,8 @@ async def seen(
             Change.subscription_id == subscription_id,
             Change.kind.in_((kind, *also)),
             Change.done_at.is_(None),
-            Change.decided_at > now - FRESH,
+            # a stop is kept to until it is done, however long Stripe was away
+            or_(Change.decided_at > now - FRESH, Change.kind == ChangeKind.STOPPED),
         )
         .order_by(Change.decided_at.desc())
         .limit(1)
@@ -124,7 +130,39 @@ async def seen(
         )
         session.add(change)
     change.done_at = now
-    return change.kind
+    return change
+
+
+async def decide_stop(
+    session: AsyncSession, subscription_id: str, *, by: By, now: datetime
+) -> Change:
+    """A promise is stopped once in its life, so however often that is decided it is one row."""
+    return await decide(session, subscription_id, ChangeKind.STOPPED, by=by, now=now, intent="stop")
+
+
+async def owed_stops(session: AsyncSession, subscription_ids: Sequence[str]) -> dict[str, datetime]:
+    """Which of these promises were decided to be stopped and are not seen stopped yet, and when."""
+    query = select(Change).where(
+        Change.subscription_id.in_(subscription_ids),
+        Change.kind == ChangeKind.STOPPED,
+        Change.done_at.is_(None),
+    )
+    return {stop.subscription_id: stop.decided_at for stop in await session.scalars(query)}
+
+
+async def was_set_up(session: AsyncSession, setup_intent_id: str) -> bool:
+    """Whether the card of a setup intent was put to use before."""
+    query = select(Change.id).where(Change.stripe_setup_intent_id == setup_intent_id)
+    return await session.scalar(query) is not None
+
+
+async def set_up(session: AsyncSession, decision_id: str | None, setup_intent_id: str) -> None:
+    """The card that a decision asked for was put to use: its setup intent is spent."""
+    await session.execute(
+        update(Change)
+        .where(Change.id == decision_id)
+        .values(stripe_setup_intent_id=setup_intent_id)
+    )
 
 
 async def newest_decision(

@@ -44,13 +44,18 @@ def negotiate(*candidates: str | None) -> str:
     A candidate is a tag, `ru` or `ru-RU`, or a whole Accept-Language header. The first that names
     a language of ours decides.
     """
-    known = {name.replace("_", "-").casefold(): name for name in LANGUAGES}
     for candidate in candidates:
-        for tag in _preferred(candidate or ""):
-            for form in (tag, tag.partition("-")[0]):
-                if form in known:
-                    return known[form]
+        for wanted in _preferred(candidate or ""):
+            if (found := known(wanted)) is not None:
+                return found
     return SOURCE
+
+
+def known(wanted: str) -> str | None:
+    """The language of ours that a tag such as `ru` or `ru-RU` names."""
+    ours = {tag(name).casefold(): name for name in LANGUAGES}
+    whole = tag(wanted).casefold()
+    return ours.get(whole) or ours.get(whole.partition("-")[0])
 
 
 def _preferred(header: str) -> list[str]:
@@ -70,9 +75,38 @@ def _weight(text: str) -> float:
     return float(value) if value.isascii() and value.replace(".", "", 1).isdigit() else 0.0
 
 
+def in_address(address: str, language: str | None) -> str:
+    """An address of ours whose page speaks this language, whatever the browser prefers."""
+    if language is None:
+        return address
+    rest, mark, fragment = address.partition("#")
+    return f"{rest}{'&' if '?' in rest else '?'}lang={tag(language)}{mark}{fragment}"
+
+
+def later(text: str) -> str:
+    """Marks words of the code for the translators. Whoever prints them looks them up."""
+    return text
+
+
+def tag(language: str) -> str:
+    """A language's name as addresses, HTML and Stripe write it: `pt-BR`."""
+    return language.replace("_", "-")
+
+
+def own_name(language: str) -> str:
+    """A language's name for itself, as a reader looks for it: `Русский`."""
+    name = str(Locale.parse(language).get_display_name(language))
+    return name[:1].upper() + name[1:]
+
+
 def direction(language: str) -> str:
     """`ltr` or `rtl`, for the `dir` of a page."""
     return str(Locale.parse(language).text_direction)
+
+
+def marked(language: str) -> dict[str, str]:
+    """What HTML has to know of a text in a language other than its page's."""
+    return {"lang": tag(language), "dir": direction(language)}
 
 
 def day(on: date, language: str) -> str:

@@ -14,14 +14,14 @@ FIX, FIX_LASTS = "fix", timedelta(days=14)  # put another card in place of this 
 STOP, STOP_LASTS = "stop", timedelta(days=30)  # stop the promise
 
 
-def fix_link(rt: Runtime, subscription_id: str) -> str:
+def fix_link(rt: Runtime, contribution_id: str) -> str:
     """Where the card of one promise is replaced."""
-    return f"{rt.settings.base_url}/fix/{_sign(rt, FIX, subscription_id)}"
+    return f"{rt.settings.base_url}/fix/{_sign(rt, FIX, contribution_id)}"
 
 
-def stop_link(rt: Runtime, subscription_id: str) -> str:
+def stop_link(rt: Runtime, contribution_id: str) -> str:
     """Where one promise is stopped."""
-    return f"{rt.settings.base_url}/stop/{_sign(rt, STOP, subscription_id)}"
+    return f"{rt.settings.base_url}/stop/{_sign(rt, STOP, contribution_id)}"
 
 
 def manage_link(rt: Runtime) -> str:
@@ -35,17 +35,17 @@ def sign_in_link(rt: Runtime, token: str) -> str:
 
 
 def promise_to_fix(rt: Runtime, signed: str) -> str:
-    """The subscription whose card a link replaces. Raises LinkSpent."""
+    """The contribution whose card a link replaces. Raises LinkSpent."""
     return _opened(rt, FIX, signed, lasts=FIX_LASTS)
 
 
 def promise_to_stop(rt: Runtime, signed: str) -> str:
-    """The subscription that a link stops. Raises LinkSpent."""
+    """The contribution that a link stops. Raises LinkSpent."""
     return _opened(rt, STOP, signed, lasts=STOP_LASTS)
 
 
-def _sign(rt: Runtime, purpose: str, subscription_id: str) -> str:
-    return sealing.sign(rt.settings.keys, purpose, subscription_id, now=rt.now())
+def _sign(rt: Runtime, purpose: str, contribution_id: str) -> str:
+    return sealing.sign(rt.settings.keys, purpose, contribution_id, now=rt.now())
 
 
 def _opened(rt: Runtime, purpose: str, signed: str, *, lasts: timedelta) -> str:

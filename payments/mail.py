@@ -18,6 +18,7 @@ from payments import (
     donors,
     emails,
     gateway,
+    history,
     jobs,
     language,
     links,
@@ -111,7 +112,10 @@ async def _send_word(rt: Runtime, message: Message) -> MessageStatus:
     """Send a mail about a promise, if what it says is true."""
     async with rt.sessions() as session:
         promise = await subscriptions.find(session, message.subscription_id or "")
-    if promise is None or not _is_true(message.kind, promise, now=rt.now()):
+        is_stopping = await history.owed_stops(session, [message.subscription_id or ""])
+    if promise is None or (is_stopping and promise.is_live):
+        return MessageStatus.DROPPED
+    if not _is_true(message.kind, promise, now=rt.now()):
         return MessageStatus.DROPPED
     invoice = None
     if message.kind in OF_INVOICE:
@@ -138,6 +142,8 @@ def _is_true(kind: MessageKind, promise: Subscription, *, now: datetime) -> bool
         MessageKind.SKIPPED: promise.pauses,
         MessageKind.PAUSED: promise.pauses,
         MessageKind.RESUMED: not promise.pauses,
+        MessageKind.ENDING: promise.ends_at is not None,
+        MessageKind.KEPT: promise.ends_at is None,
     }
     return promise.is_live is not (kind in OF_END) and truths.get(kind, True)
 
@@ -159,6 +165,9 @@ def _facts(
             return None
         return language.day(moment.astimezone(rt.settings.zone).date(), tongue)
 
+    def here(link: str) -> str:
+        return _in_tongue(link, tongue)
+
     ends, annual = promise.card_expires_on, promise.frequency is Frequency.ANNUAL
     amount, retry_at, confirm_link = promise.money, None, None
     if invoice is not None:
@@ -173,15 +182,21 @@ def _facts(
         "next_charge": day(subscriptions.next_charge(promise)),
         "skipped_on": day(promise.renews_at),
         "resumes_on": day(promise.resumes_at),
+        "ends_on": day(promise.ends_at),
         "ended_on": day(promise.ended_at),
         "card_ends": None if ends is None else language.day(ends, tongue),
         "retry_on": day(retry_at),
         "confirm_link": confirm_link,
-        "fix_link": links.fix_link(rt, promise.stripe_subscription_id),
-        "stop_link": links.stop_link(rt, promise.stripe_subscription_id),
-        "manage_link": links.manage_link(rt),
+        "fix_link": here(links.fix_link(rt, promise.contribution_id)),
+        "stop_link": here(links.stop_link(rt, promise.contribution_id)),
+        "manage_link": here(links.manage_link(rt)),
         "reference": promise.contribution_id[:8].upper(),  # as on the page after paying
     }
+
+
+def _in_tongue(link: str, tongue: str) -> str:
+    """A link to a page in the language of its mail. English is also what nobody asked for."""
+    return language.in_address(link, None if tongue == language.SOURCE else tongue)
 
 
 # --- a link to sign in ----------------------------------------------------------------------------
@@ -198,19 +213,18 @@ async def _send_link(rt: Runtime, message: Message) -> MessageStatus:
     address = None if donor is None else await _address_of_donor(rt, donor)
     if address is None:
         return MessageStatus.DROPPED
-    # The ways in are made once, so only when the mail server is there to take them.
+    async with rt.sessions.begin() as session:
+        ways = await donors.make_ways(session, rt.settings, message.subject or "", now=rt.now())
+    if ways is None:
+        return MessageStatus.DROPPED
+    tongue = language.negotiate(message.language)
+    facts = {
+        "minutes": int(donors.LINK_LASTS.total_seconds()) // 60,
+        "sign_in_link": _in_tongue(links.sign_in_link(rt, ways.token), tongue),
+        "code": f"{ways.code[:CODE_HALF]}-{ways.code[CODE_HALF:]}",
+    }
+    letter = emails.compose(message.kind, tongue, facts)
     async with smtp.connection(rt.settings) as server:
-        async with rt.sessions.begin() as session:
-            made = await donors.make_ways(session, message.subject or "", now=rt.now())
-        if made is None:
-            return MessageStatus.DROPPED
-        _donor_id, ways = made
-        facts = {
-            "minutes": int(donors.LINK_LASTS.total_seconds()) // 60,
-            "sign_in_link": links.sign_in_link(rt, ways.token),
-            "code": f"{ways.code[:CODE_HALF]}-{ways.code[CODE_HALF:]}",
-        }
-        letter = emails.compose(message.kind, language.negotiate(message.language), facts)
         return await _hand_over(rt, server, message, address, letter)
 
 

@@ -78,8 +78,8 @@ class InvalidAmount(PaymentsError):
     code = "invalid-amount"
     title = "The amount is not valid"
 
-    def __init__(self, sentence: str, *, field: str | None = "amount") -> None:
-        super().__init__(f"{sentence} Nothing was charged.", field=field)
+    def __init__(self, sentence: str, *, field: str | None = "amount", **facts: object) -> None:
+        super().__init__(sentence, field=field, **facts)
 
 
 class AmountNotANumber(InvalidAmount):
@@ -88,7 +88,10 @@ class AmountNotANumber(InvalidAmount):
     code = "amount-not-a-number"
 
     def __init__(self, currency: str) -> None:
-        super().__init__(f"Please write an amount in {currency.upper()}, in digits.")
+        super().__init__(
+            "Please write an amount in %(currency)s, in digits. Nothing was charged.",
+            currency=currency.upper(),
+        )
 
 
 class AmountAmbiguous(InvalidAmount):
@@ -96,8 +99,11 @@ class AmountAmbiguous(InvalidAmount):
 
     code = "amount-ambiguous"
 
-    def __init__(self, candidates: tuple[Money, ...]) -> None:
-        super().__init__(f"Did you mean {' or '.join(map(str, candidates))}?")
+    def __init__(self, candidates: tuple[Money, Money]) -> None:
+        one, other = candidates
+        super().__init__(
+            "Did you mean %(one)s or %(other)s? Nothing was charged.", one=one, other=other
+        )
         self.candidates = candidates
 
 
@@ -108,7 +114,9 @@ class AmountTooPrecise(InvalidAmount):
 
     def __init__(self, currency: str) -> None:
         self.step = Money(step(currency), currency)
-        super().__init__(f"An amount must be a multiple of {self.step}.")
+        super().__init__(
+            "An amount must be a multiple of %(step)s. Nothing was charged.", step=self.step
+        )
 
 
 class AmountTooSmall(InvalidAmount):
@@ -117,7 +125,7 @@ class AmountTooSmall(InvalidAmount):
     code = "amount-too-small"
 
     def __init__(self, limit: Money) -> None:
-        super().__init__(f"The smallest amount is {limit}.")
+        super().__init__("The smallest amount is %(limit)s. Nothing was charged.", limit=limit)
         self.limit = limit
 
 
@@ -127,7 +135,7 @@ class AmountTooLarge(InvalidAmount):
     code = "amount-too-large"
 
     def __init__(self, limit: Money) -> None:
-        super().__init__(f"The largest amount is {limit}.")
+        super().__init__("The largest amount is %(limit)s. Nothing was charged.", limit=limit)
         self.limit = limit
 
 
@@ -139,7 +147,11 @@ class UnknownCurrency(InvalidAmount):
 
     def __init__(self) -> None:
         ours = ", ".join(BOUNDS).upper()
-        super().__init__(f"The currency must be one of {ours}.", field="currency")
+        super().__init__(
+            "The currency must be one of %(ours)s. Nothing was charged.",
+            field="currency",
+            ours=ours,
+        )
 
 
 class CurrencyMismatch(InvalidAmount):
@@ -149,7 +161,12 @@ class CurrencyMismatch(InvalidAmount):
     title = "The currencies differ"
 
     def __init__(self, one: Money, other: Money) -> None:
-        super().__init__(f"{one} and {other} are in different currencies.", field="currency")
+        super().__init__(
+            "%(one)s and %(other)s are in different currencies. Nothing was charged.",
+            field="currency",
+            one=one,
+            other=other,
+        )
 
 
 # ------------------------------------------------------------------ what a gift may be
@@ -261,6 +278,11 @@ def plain(money: Money) -> str:
     written = f"{abs(money.amount):0{digits + 1}}"
     sign = "-" if money.amount < 0 else ""
     return f"{sign}{written[:-digits]}.{written[-digits:]}" if digits else sign + written
+
+
+def typed(money: Money, locale: str = "en") -> str:
+    """The amount as a reader of this locale would type it: `parse` reads it back."""
+    return plain(money).replace(".", get_decimal_symbol(_locale(locale)))
 
 
 def format(money: Money, locale: str = "en") -> str:  # noqa: A001 - said as money.format(...)

@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from payments import db, jobs
+from payments import db, jobs, quiet
 
 JOB = "message"  # the object type of a mail's bell
 
@@ -37,6 +37,8 @@ class MessageKind(StrEnum):
     PAUSED = "paused"
     RESUMED = "resumed"
     STOPPED = "stopped"
+    ENDING = "ending"  # the last day was set elsewhere: Stripe's dashboard or portal
+    KEPT = "kept"  # and taken back
 
 
 # How long a mail is worth sending; a link for ten minutes is worth nothing after them.
@@ -80,7 +82,12 @@ async def put(
     facts: dict[str, Any] | None = None,
     language: str = "en",
 ) -> bool:
-    """Owe a mail, once for each key, if this transaction commits. Gives whether it is new."""
+    """Owe a mail, once for each key, if this transaction commits. Gives whether it is new.
+
+    Nothing is owed about a promise that silence is kept about.
+    """
+    if await quiet.is_quiet(session, subscription_id):
+        return False
     made = await session.scalar(
         insert(Message)
         .values(

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import stripe
-from sqlalchemy import or_, select
+from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
 from stripe.checkout import Session as CheckoutSession
 
-from payments import gateway, history, jobs, outbox, subscriptions
+from payments import cards, gateway, history, jobs, outbox, subscriptions
 from payments.contributions import Contribution
 from payments.errors import StripeRefused
 from payments.history import By, ChangeKind
@@ -27,7 +28,9 @@ from payments.subscriptions import LIVE, Subscription
 EXPIRY_NOTICE = timedelta(days=30)
 
 
-async def start_replacement(rt: Runtime, subscription_id: str, *, by: By, return_path: str) -> str:
+async def start_replacement(
+    rt: Runtime, subscription_id: str, *, by: By, return_path: str, locale: str | None = None
+) -> str:
     """Open a Checkout page that takes another card and charges nothing. Gives its address."""
     async with rt.sessions.begin() as session:
         promise = await subscriptions.find(session, subscription_id)
@@ -37,7 +40,7 @@ async def start_replacement(rt: Runtime, subscription_id: str, *, by: By, return
             session, subscription_id, ChangeKind.CARD, by=by, now=rt.now()
         )
     address = f"{rt.settings.base_url}{return_path}"
-    ours = {"subscription_id": subscription_id}
+    ours = {"subscription_id": subscription_id, "decision": decision.id}
     try:
         with gateway.reachable():
             made = await rt.stripe.v1.checkout.sessions.create_async(
@@ -51,6 +54,7 @@ async def start_replacement(rt: Runtime, subscription_id: str, *, by: By, return
                     "expires_at": int((rt.now() + timedelta(minutes=60)).timestamp()),
                     "success_url": address,
                     "cancel_url": address,
+                    "locale": gateway.checkout_locale(locale),
                 },
                 {"idempotency_key": decision.id},
             )
@@ -84,37 +88,52 @@ async def sync_setup(rt: Runtime, setup_intent_id: str) -> None:
         return
     if promise.stripe_customer_id != gateway.id_of(fetched.customer):
         return  # somebody's card for somebody else's promise
-    await _put_to_use(rt, subscription_id, method, key=setup_intent_id)
-    await pay_open_invoice(rt, subscription_id, method)
+    async with rt.sessions() as session:
+        was_used = await history.was_set_up(session, setup_intent_id)
+    if not was_used:  # a bell that rings a month later must not bring an older card back
+        await _put_to_use(rt, subscription_id, method, key=setup_intent_id)
+        async with rt.sessions.begin() as session:
+            await history.set_up(session, gateway.metadata_of(fetched, "decision"), setup_intent_id)
+    async with rt.sessions() as session:
+        promise = await subscriptions.find(session, subscription_id)
+    if promise is not None and promise.stripe_payment_method_id == method:
+        await pay_open_invoice(rt, subscription_id, method)
 
 
 async def _put_to_use(rt: Runtime, subscription_id: str, method: str, *, key: str) -> None:
     """Set the method where the failing one sits, and check by fetching that it is in use."""
+    refused = False
     with gateway.reachable():
-        before = await rt.stripe.v1.subscriptions.retrieve_async(
-            subscription_id, {"expand": subscriptions.EXPAND}
-        )
-        card = subscriptions.card_of(before)
+        before = await subscriptions.fetch(rt, subscription_id)
+        card = cards.of(before)
         if card is None or card.id != method:
-            if before.default_payment_method is None and await _is_only_one(rt, before):
-                customer = gateway.id_of(before.customer)
-                assert customer is not None
-                await rt.stripe.v1.customers.update_async(
-                    customer,
-                    {"invoice_settings": {"default_payment_method": method}},
-                    {"idempotency_key": f"default-customer-{key}"},
-                )
-            else:
-                await rt.stripe.v1.subscriptions.update_async(
-                    subscription_id,
-                    {"default_payment_method": method},
-                    {"idempotency_key": f"default-{key}"},
-                )
+            try:
+                await _set_default(rt, before, method, key=key)
+            except stripe.InvalidRequestError:  # the promise has ended, or the card is gone again
+                refused = True
     await subscriptions.sync(rt, subscription_id)
     async with rt.sessions() as session:
         after = await subscriptions.find(session, subscription_id)
-    if after is None or after.stripe_payment_method_id != method:
+    if refused or after is None or not after.is_live:
+        return
+    if after.stripe_payment_method_id != method:
         raise StripeRefused("The new card is not the one in use at our payment provider.")
+
+
+async def _set_default(rt: Runtime, fetched: stripe.Subscription, method: str, *, key: str) -> None:
+    """Make a method the default where the one in use sits: of the promise, or of its customer."""
+    if fetched.default_payment_method is None and await _is_only_one(rt, fetched):
+        customer = gateway.id_of(fetched.customer)
+        assert customer is not None
+        await rt.stripe.v1.customers.update_async(
+            customer,
+            {"invoice_settings": {"default_payment_method": method}},
+            {"idempotency_key": f"default-customer-{key}"},
+        )
+        return
+    await rt.stripe.v1.subscriptions.update_async(
+        fetched.id, {"default_payment_method": method}, {"idempotency_key": f"default-{key}"}
+    )
 
 
 async def _is_only_one(rt: Runtime, fetched: stripe.Subscription) -> bool:
@@ -153,34 +172,27 @@ async def pay_open_invoice(rt: Runtime, subscription_id: str, method: str) -> No
 
 
 async def sync(rt: Runtime, method_id: str) -> None:
-    """A method was attached, changed, detached or renewed by the network: look at who uses it."""
-    with gateway.reachable():
-        fetched = await rt.stripe.v1.payment_methods.retrieve_async(method_id)
-    customer = gateway.id_of(fetched.customer)
+    """A method was changed, detached or renewed by the network: look at what is charged to it.
+
+    One that nothing is charged to changes nothing: when it is put to use, the subscription or the
+    customer tells of it.
+    """
     async with rt.sessions.begin() as session:
-        ids = await session.scalars(
-            select(Subscription.stripe_subscription_id).where(
-                or_(
-                    Subscription.stripe_payment_method_id == method_id,
-                    Subscription.stripe_customer_id == (customer or ""),
-                ),
-                Subscription.status.in_(LIVE),
-            )
-        )
-        for subscription_id in ids:
-            await jobs.ring(session, "subscription", subscription_id)
+        await _ring_for(session, Subscription.stripe_payment_method_id == method_id)
 
 
 async def sync_customer(rt: Runtime, customer_id: str) -> None:
     """A customer was changed, perhaps in the method they pay with: look at their promises."""
     async with rt.sessions.begin() as session:
-        ids = await session.scalars(
-            select(Subscription.stripe_subscription_id).where(
-                Subscription.stripe_customer_id == customer_id, Subscription.status.in_(LIVE)
-            )
-        )
-        for subscription_id in ids:
-            await jobs.ring(session, "subscription", subscription_id)
+        await _ring_for(session, Subscription.stripe_customer_id == customer_id)
+
+
+async def _ring_for(session: AsyncSession, touched: ColumnElement[bool]) -> None:
+    ids = await session.scalars(
+        select(Subscription.stripe_subscription_id).where(touched, Subscription.status.in_(LIVE))
+    )
+    for subscription_id in ids:
+        await jobs.ring(session, "subscription", subscription_id)
 
 
 # --- by the clock ---------------------------------------------------------------------------------
@@ -196,6 +208,7 @@ async def tell_of_expiring_cards(rt: Runtime) -> int:
             .where(
                 Subscription.status.in_(LIVE),
                 Subscription.card_expires_on.between(today, today + EXPIRY_NOTICE),
+                _is_charged_again(),
             )
             .order_by(Subscription.stripe_subscription_id)
         )
@@ -228,6 +241,7 @@ async def tell_of_renewals(rt: Runtime) -> int:
                     Subscription.frequency == "annual",
                     Subscription.pauses.is_(False),
                     Subscription.renews_at.between(now, until),
+                    _is_charged_again(),
                 )
                 .order_by(Subscription.stripe_subscription_id)
             )
@@ -244,3 +258,8 @@ async def tell_of_renewals(rt: Runtime) -> int:
                 language=language,
             )
     return told
+
+
+def _is_charged_again() -> ColumnElement[bool]:
+    """Whether a charge comes before the last day that was set, if one was."""
+    return or_(Subscription.ends_at.is_(None), Subscription.renews_at < Subscription.ends_at)

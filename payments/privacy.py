@@ -9,7 +9,17 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments import charges, contributions, donors, history, outbox, promises, subscriptions
+from payments import (
+    charges,
+    contributions,
+    donors,
+    history,
+    outbox,
+    promises,
+    reminders,
+    subscriptions,
+)
+from payments.errors import StripeUnavailable
 from payments.history import By
 from payments.runtime import Runtime
 from payments.subscriptions import Subscription
@@ -52,6 +62,10 @@ async def held(session: AsyncSession, donor_id: str) -> dict[str, Any]:  # to be
             {"kind": mail.kind, "status": mail.status, "at": mail.created_at, "sent": mail.sent_at}
             for mail in mails
         ],
+        "reminders": [
+            {"state": row.state, "asked": row.asked_at, "due": row.due_on, "zone": row.zone}
+            for row in await reminders.of_donor(session, donor_id)
+        ],
     }
 
 
@@ -71,6 +85,7 @@ async def _standing(session: AsyncSession, promise: Subscription) -> dict[str, A
         "renews_at",
         "pauses",
         "resumes_at",
+        "ends_at",
         "ended_at",
     )
     changes = await history.of(session, promise.stripe_subscription_id)
@@ -80,17 +95,26 @@ async def _standing(session: AsyncSession, promise: Subscription) -> dict[str, A
     }
 
 
-async def erase(rt: Runtime, donor_id: str) -> datetime:
-    """End every promise, then forget the donor. Raises before anything is forgotten if Stripe
-    cannot be reached. Gives the moment.
+async def erase(rt: Runtime, donor_id: str, *, by: By = By.DONOR) -> datetime:
+    """End every promise, then forget the donor. Raises StripeUnavailable before anything is
+    forgotten when a promise could not be stopped yet. Gives the moment.
     """
     async with rt.sessions() as session:
         theirs = await subscriptions.of_donor(session, donor_id)
-    for promise in theirs:
-        if promise.is_live:
-            await promises.stop(rt, promise.stripe_subscription_id, by=By.DONOR)
+    stopped = [
+        await promises.stop(rt, promise.stripe_subscription_id, by=by)
+        for promise in theirs
+        if promise.is_live
+    ]
+    if not all(stopped):
+        raise StripeUnavailable(
+            "We have your decision to stop, and our payment provider has not confirmed it yet. "
+            "Nothing was erased. Please try again later."
+        )
     async with rt.sessions.begin() as session:
+        await donors.hold_for_erasing(session, donor_id)
         await outbox.drop_about(session, [promise.stripe_subscription_id for promise in theirs])
         await contributions.forget_donor(session, donor_id)
-        await donors.forget(session, donor_id)
+        await reminders.forget_donor(session, rt.settings, donor_id, now=rt.now())
+        await donors.forget(session, donor_id, now=rt.now())
     return rt.now()

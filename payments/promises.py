@@ -13,11 +13,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import stripe
+from sqlalchemy import select
 
-from payments import contributions, gateway, history, subscriptions
+from payments import contributions, gateway, history, jobs, subscriptions
 from payments.contributions import Frequency
-from payments.errors import InvalidField, NotFound, StripeRefused
-from payments.history import By, ChangeKind
+from payments.errors import InvalidField, NotFound, StripeRefused, StripeUnavailable
+from payments.history import By, Change, ChangeKind
 from payments.money import Money, check_gift, maximum
 from payments.runtime import Runtime
 from payments.subscriptions import Subscription, SubscriptionStatus
@@ -37,7 +38,7 @@ async def change_amount(
     rt: Runtime, subscription_id: str, gift: Money, *, by: By, intent: str | None = None
 ) -> None:
     """Give another amount from the next charge on. Raises the amount's own errors."""
-    promise = await _live(rt, subscription_id)
+    promise = await _going_on(rt, subscription_id)
     if gift.currency != promise.currency:
         raise InvalidField(
             f"This contribution is in {promise.currency.upper()}. Nothing was changed.",
@@ -65,7 +66,7 @@ async def change_frequency(
     Stripe bills a new interval at once, unless the subscription waits until then: so it waits until
     the charge that was due anyway. https://docs.stripe.com/billing/subscriptions/change-price
     """
-    promise = await _live(rt, subscription_id)
+    promise = await _going_on(rt, subscription_id)
     if frequency is Frequency.ONCE:
         raise InvalidField("Choose monthly or annual. Nothing was changed.", field="frequency")
     highest = maximum(gift.currency, rt.settings.maximum_gifts)
@@ -99,7 +100,7 @@ async def _repriced(
 
 async def skip(rt: Runtime, subscription_id: str, *, by: By, intent: str | None = None) -> None:
     """Skip the next charge, and only that."""
-    promise = await _live(rt, subscription_id)
+    promise = await _going_on(rt, subscription_id)
     nothing = InvalidField("Nothing is due that could be skipped. Nothing was changed.")
     if promise.renews_at is None:
         raise nothing
@@ -120,7 +121,7 @@ async def pause(
     """Pause for 1 to 12 months, or, with None, until the donor resumes."""
     if months is not None and not 1 <= months <= LONGEST_PAUSE:
         raise InvalidField("Pause for 1 to 12 months. Nothing was changed.", field="months")
-    promise = await _live(rt, subscription_id)
+    promise = await _going_on(rt, subscription_id)
     until = None if months is None else pause_ends(promise, months, now=rt.now())
     await _ask(rt, promise, ChangeKind.PAUSED, _pause(until), by=by, intent=intent)
 
@@ -132,8 +133,8 @@ def pause_ends(promise: Subscription, months: int, *, now: datetime) -> datetime
     Counted from today, a pause of a month could end before anything was left out.
     """
     due = promise.renews_at or now
-    year, month = divmod(due.year * 12 + due.month - 1 + months, 12)
-    return due.replace(year=year, month=month + 1, day=min(due.day, 28)) - timedelta(days=1)
+    day = min(promise.anchored_at.day, 28)
+    return subscriptions.months_after(due, months, day=day) - timedelta(days=1)
 
 
 async def resume(rt: Runtime, subscription_id: str, *, by: By, intent: str | None = None) -> None:
@@ -144,24 +145,78 @@ async def resume(rt: Runtime, subscription_id: str, *, by: By, intent: str | Non
         await _ask(rt, promise, ChangeKind.RESUMED, wanted, by=by, intent=intent)
 
 
-async def stop(rt: Runtime, subscription_id: str, *, by: By) -> None:
-    """End the promise at once. Nothing more is charged. Stopping twice is stopping once."""
+async def keep(rt: Runtime, subscription_id: str, *, by: By, intent: str | None = None) -> None:
+    """Take back the last day that was set, and go on as before."""
+    promise = await _live(rt, subscription_id)
+    if promise.ends_at is None:
+        return
+    with gateway.reachable():
+        fetched = await rt.stripe.v1.subscriptions.retrieve_async(subscription_id)
+    # Stripe takes one of the two: the end of a period, or a day of its own
+    wanted: dict[str, Any] = {"cancel_at": ""}
+    if fetched.cancel_at_period_end:
+        wanted = {"cancel_at_period_end": False}
+    await _ask(rt, promise, ChangeKind.KEPT, wanted, by=by, intent=intent)
+
+
+async def stop(rt: Runtime, subscription_id: str, *, by: By) -> bool:
+    """End the promise at once. Stopping twice is stopping once. Gives whether Stripe confirmed it.
+
+    At once and not at the end of the paid period: a gift buys nothing that would run on till then,
+    so both cost the donor the same, and at once also ends the attempts for a payment that failed
+    and leaves nothing that could begin again. A last day that was set elsewhere is shown and can be
+    taken back (`keep`).
+
+    The decision is kept whether or not Stripe can be reached; a job asks until it is done.
+    """
     promise = await _found(rt, subscription_id)
     if not promise.is_live:
-        return
+        return True
     async with rt.sessions.begin() as session:
-        decision = await history.decide(
-            session, subscription_id, ChangeKind.STOPPED, by=by, now=rt.now()
-        )
+        await history.decide_stop(session, subscription_id, by=by, now=rt.now())
+    try:
+        await carry_out_stop(rt, subscription_id)
+    except (StripeUnavailable, StripeRefused):
+        async with rt.sessions.begin() as session:
+            await jobs.ring(session, subscriptions.STOP, subscription_id)
+        return False
+    return True
+
+
+async def carry_out_stop(rt: Runtime, subscription_id: str) -> None:
+    """Ask Stripe for a stop that was decided, unless it is done."""
+    promise = await _found(rt, subscription_id)
+    async with rt.sessions() as session:
+        owed = await history.owed_stops(session, [subscription_id])
+    if not promise.is_live or not owed:
+        return
     try:
         with gateway.reachable():
-            await rt.stripe.v1.subscriptions.cancel_async(
-                subscription_id, None, {"idempotency_key": decision.id}
-            )
+            await rt.stripe.v1.subscriptions.cancel_async(subscription_id)
     except stripe.InvalidRequestError as error:
         if error.code != "resource_missing":  # it ended at Stripe a moment ago
-            raise StripeRefused("It could not be stopped. Please try again.") from error
+            raise StripeRefused("Our payment provider did not stop it.") from error
     await subscriptions.sync(rt, subscription_id)
+
+
+async def take_up_stops(rt: Runtime, *, limit: int = 500) -> int:
+    """Ring again for stops that were decided and are not done. Gives how many."""
+    query = (
+        select(Subscription.stripe_subscription_id)
+        .join(Change, Change.subscription_id == Subscription.stripe_subscription_id)
+        .where(
+            Change.kind == ChangeKind.STOPPED,
+            Change.done_at.is_(None),
+            Subscription.status.in_(subscriptions.LIVE),
+        )
+        .order_by(Change.decided_at)
+        .limit(limit)
+    )
+    async with rt.sessions.begin() as session:
+        owed = list(await session.scalars(query))
+        for subscription_id in owed:
+            await jobs.ring(session, subscriptions.STOP, subscription_id)
+    return len(owed)
 
 
 async def _ask(
@@ -232,7 +287,24 @@ async def _found(rt: Runtime, subscription_id: str) -> Subscription:
 
 
 async def _live(rt: Runtime, subscription_id: str) -> Subscription:
+    """A promise that can be changed: not one that has ended, or that its donor decided to end."""
     promise = await _found(rt, subscription_id)
     if not promise.is_live:
         raise PromiseHasEnded("This contribution has already ended. Nothing more is charged.")
+    async with rt.sessions() as session:
+        owed = await history.owed_stops(session, [subscription_id])
+    if owed:
+        raise PromiseHasEnded("You have stopped this contribution. Nothing else was changed.")
+    return promise
+
+
+async def _going_on(rt: Runtime, subscription_id: str) -> Subscription:
+    """A promise with a charge to come, or one that is paused."""
+    promise = await _live(rt, subscription_id)
+    due = promise.renews_at
+    if promise.ends_at is not None and (due is None or due >= promise.ends_at):
+        raise InvalidField(
+            "This contribution is set to end, and nothing more is charged. To change it, keep "
+            "giving first. Nothing was changed."
+        )
     return promise

@@ -1,10 +1,10 @@
 """The mail server: one connection, one mail, put in an envelope that says as little as it can.
 
-The sender is the one neutral name of the settings. No list to leave and nothing to fetch: these
-are words about somebody's own payments, written by a program.
+The sender is the one neutral name of the settings, and there is nothing to fetch. Words about
+somebody's own payments are no list to leave; a reminder is, and its envelope says how.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +12,7 @@ from email import policy
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import parseaddr
+from enum import Enum
 from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
@@ -37,6 +38,15 @@ class Envelope:
     address: str
     language: str
     written_at: datetime
+    leave: str | None = None  # where one POST ends mails of this kind (RFC 8058)
+
+
+class Handed(Enum):
+    """What became of a mail that is sent at most once."""
+
+    TAKEN = "taken"
+    NO_SUCH_MAILBOX = "no such mailbox"
+    NOT_CLAIMED = "not claimed"  # nothing was sent: it is not wanted any more, or another sends it
 
 
 def is_configured(settings: Settings) -> bool:
@@ -82,6 +92,34 @@ async def hand_over(server: Server, settings: Settings, letter: Letter, envelope
     return True
 
 
+async def hand_over_once(
+    server: Server,
+    settings: Settings,
+    letter: Letter,
+    envelope: Envelope,
+    claim: Callable[[], Awaitable[bool]],
+) -> Handed:
+    """Hand one mail over at most once: it is claimed when the server has accepted its recipient,
+    and only then does the server get to see it. Raises if it was not taken; a claim then stays.
+    """
+    mail = write(settings, letter, envelope)
+    if mail is None:
+        return Handed.NO_SUCH_MAILBOX
+    (mailbox,) = mail["To"].addresses
+    await server.mail(sender(settings).addr_spec)
+    try:
+        await server.rcpt(mailbox.addr_spec)
+    except aiosmtplib.SMTPRecipientRefused as error:
+        if error.code < 500:
+            raise
+        log.info("mail_refused")
+        return Handed.NO_SUCH_MAILBOX
+    if not await claim():
+        return Handed.NOT_CLAIMED
+    await server.data(mail.as_bytes())
+    return Handed.TAKEN
+
+
 def write(settings: Settings, letter: Letter, envelope: Envelope) -> EmailMessage | None:
     """The mail as it goes out; None if its address is none that could be written to."""
     mailbox = _mailbox(envelope.address)
@@ -94,6 +132,9 @@ def write(settings: Settings, letter: Letter, envelope: Envelope) -> EmailMessag
     made["Date"] = envelope.written_at
     made["Message-ID"] = f"<{envelope.id}@{sender(settings).domain}>"
     made["Auto-Submitted"] = "auto-generated"
+    if envelope.leave is not None:
+        made["List-Unsubscribe"] = f"<{envelope.leave}>"
+        made["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     made.set_content(letter.text)
     made.add_alternative(letter.html, subtype="html")
     made["Content-Language"] = envelope.language  # last: a new content takes its own headers along

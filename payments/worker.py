@@ -7,6 +7,7 @@ A schedule that was missed while the worker was down runs when it comes back.
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -22,14 +23,30 @@ from payments import (
     alarms,
     balance,
     books,
+    breaker,
     contributions,
     db,
+    disputes,
     donors,
+    handing,
     jobs,
     mail,
+    newsletter,
     outbox,
+    passkeys,
     payment_methods,
+    promises,
+    protection,
+    quarantines,
+    refunds,
+    reminders,
+    reminding,
+    retention,
+    shield,
     staff,
+    statements,
+    subscriptions,
+    support,
 )
 from payments.alarms import AlarmKind
 from payments.runtime import Runtime
@@ -44,7 +61,16 @@ app = procrastinate.App(
 )
 CONCURRENCY = 8
 RESTART_AFTER = 2.0
-VERBS = {**STRIPES, outbox.JOB: mail.send}
+VERBS = {
+    **STRIPES,
+    outbox.JOB: mail.send,
+    reminders.ONE: reminding.send,
+    reminders.INVITING[0]: reminding.invite,
+    newsletter.INVITING[0]: newsletter.invite,
+    newsletter.ONE: handing.hand_over,
+    subscriptions.STOP: promises.carry_out_stop,
+    quarantines.JOB: protection.carry_out,
+}
 
 
 def _runtime(context: JobContext) -> Runtime:
@@ -100,6 +126,16 @@ async def _take_up_started(rt: Runtime) -> None:
     await contributions.take_up_started(rt)
 
 
+@_every("* * * * *", "take_up_quarantined")
+async def _take_up_quarantined(rt: Runtime) -> None:
+    await protection.take_up(rt)
+
+
+@_every("*/5 * * * *", "take_up_stops")
+async def _take_up_stops(rt: Runtime) -> None:
+    await promises.take_up_stops(rt)
+
+
 # Without a lock: one that died with its worker would keep all later ones from giving it back.
 @_every("* * * * *", "give_back_stalled", lock=False)
 async def give_back_stalled(rt: Runtime) -> None:
@@ -124,15 +160,67 @@ async def _sweep_overdue(rt: Runtime) -> None:
     await sweeps.overdue(rt)
 
 
+@_every("*/30 * * * *", "sweep_changed")
+async def _sweep_changed(rt: Runtime) -> None:
+    await sweeps.changed(rt)
+
+
+@_every("19 * * * *", "watch_endpoint")
+async def _watch_endpoint(rt: Runtime) -> None:
+    await sweeps.watch_endpoint(rt)
+
+
+@_every("29 * * * *", "watch_disputes")
+async def _watch_disputes(rt: Runtime) -> None:
+    await disputes.watch(rt)
+
+
+@_every("* * * * *", "take_up_refunds")
+async def _take_up_refunds(rt: Runtime) -> None:
+    await refunds.take_up_asked(rt)
+
+
 @_every("7 * * * *", "check_books")
 async def _check_books(rt: Runtime) -> None:
-    await books.check_and_alarm(rt)
+    await books.check_and_alarm(rt, whole=False)
+
+
+@_every("53 3 * * *", "check_books_whole")
+async def _check_books_whole(rt: Runtime) -> None:
+    await books.check_and_alarm(rt, rebuild=True)
 
 
 @_every("11 * * * *", "tell_of_renewals")
 async def _tell_of_renewals(rt: Runtime) -> None:
     await payment_methods.tell_of_renewals(rt)
     await payment_methods.tell_of_expiring_cards(rt)
+
+
+@_every("*/5 * * * *", "watch_for_card_testing")
+async def _watch_for_card_testing(rt: Runtime) -> None:
+    await breaker.keep_watch(rt)
+
+
+@_every("* * * * *", "remind")
+async def _remind(rt: Runtime) -> None:
+    await reminding.ring_due(rt)
+    await reminding.invite(rt)
+
+
+@_every("* * * * *", "hand_over")
+async def _hand_over(rt: Runtime) -> None:
+    await newsletter.invite(rt)
+    await handing.ring_due(rt)
+
+
+@_every("37 * * * *", "shred_signups")
+async def _shred_signups(rt: Runtime) -> None:
+    await handing.tidy(rt)
+
+
+@_every("33 * * * *", "shred_reminders")
+async def _shred_reminders(rt: Runtime) -> None:
+    await reminding.tidy(rt, file_time=time.time())
 
 
 @_every("41 * * * *", "take_up_waiting_mails")
@@ -144,10 +232,19 @@ async def _take_up_waiting_mails(rt: Runtime) -> None:
 async def _tidy(rt: Runtime) -> None:
     async with rt.sessions.begin() as session:
         await contributions.forget_request_keys(session, rt.now())
+        await shield.forget_expired(session, rt.now())
         await staff.forget_expired(session, rt.now())
+        await passkeys.forget_answered(session, rt.now())
+        await support.forget_expired(session, rt.now())
         await donors.forget_expired(session, rt.now())
         await outbox.forget_old(session, rt.now())
         await jobs.prune(session)
+    await retention.carry_out(rt)
+
+
+@_every("17 * * * *", "watch_statement")
+async def _watch_statement(rt: Runtime) -> None:
+    await statements.watch(rt)
 
 
 def _connector(rt: Runtime) -> procrastinate.PsycopgConnector:

@@ -4,11 +4,14 @@
 nobody can name.
 """
 
+import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
 VOID = frozenset({"br", "hr", "img", "input", "link", "meta", "path"})
 REFERENCES = ("for", "aria-labelledby", "aria-describedby")
+# Where we are, and in which language.
+OURS = re.compile(r"^http://127\.0\.0\.1:8000(?=/)|[?&]lang=\w+$")
 
 
 @dataclass
@@ -29,7 +32,8 @@ class Field:
         if self.tag == "select":
             chosen = [value for value, selected in self.options if selected]
             return (chosen or [value for value, _ in self.options])[0]
-        if self.attributes.get("type") == "radio" and "checked" not in self.attributes:
+        ticked = "checked" in self.attributes
+        if self.attributes.get("type") in ("radio", "checkbox") and not ticked:
             return None
         return self.attributes.get("value", "")
 
@@ -84,8 +88,12 @@ class Page(HTMLParser):
         return [found["id"] for _, found in self.attributes if "id" in found]
 
     def form(self, action: str, method: str = "post") -> Form:
-        """Its one form with this address and method."""
-        (found,) = (f for f in self.forms if (f.action, f.method) == (action, method))
+        """Its one form with this address and method; an address of no language is of any."""
+        (found,) = (
+            form
+            for form in self.forms
+            if action in (form.action, OURS.sub("", form.action)) and form.method == method
+        )
         return found
 
     def field(self, id_: str) -> dict[str, str]:
@@ -111,12 +119,15 @@ class Page(HTMLParser):
             self.forms[-1].fields[-1].options.append(chosen)
         elif tag == "a":
             self._link = (named.get("href", ""), len(self._words))
-        elif tag == "tr":
-            self.cells.append([])
-        elif tag in ("td", "th"):
-            self._cell = len(self._words)
+        self._begin_cell(tag)
         if named.get("role") == "alert":
             self._alert = (len(self._open), len(self._words))
+
+    def _begin_cell(self, tag: str) -> None:
+        if tag == "tr":
+            self.cells.append([])
+        elif tag in ("td", "th", "textarea"):
+            self._cell = len(self._words)
 
     def handle_data(self, data: str) -> None:
         self._words.append(data)
@@ -131,6 +142,9 @@ class Page(HTMLParser):
             self.faults.append(f"</{tag}> closes {self._open[-1:]}")
             return
         self._open.pop()
+        if tag == "textarea" and self._cell is not None and self.forms:
+            held = "".join(self._words[self._cell :])
+            self.forms[-1].fields[-1].attributes["value"] = held.removeprefix("\n")
         if tag == "a" and self._link is not None:
             self.links[self._since(self._link[1])] = self._link[0]
         elif tag in ("td", "th") and self._cell is not None:

@@ -119,7 +119,6 @@ async def test_it_is_the_same_while_stripe_fails_now_and_then(newsroom: Newsroom
     chance.shuffle(deliveries)
     for path in ("charges", "invoices", "subscriptions", "checkout"):
         newsroom.sandbox.faults.add("GET", f"/v1/{path}/", "rate_limited", 10)
-    newsroom.sandbox.faults.add("GET", "/v1/invoice_payments", "rate_limited", 2)
     for n, delivery in enumerate(deliveries):
         await newsroom.deliver([delivery])
         if n % 60 == 0:

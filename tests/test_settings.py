@@ -10,6 +10,8 @@ from payments.settings import Settings, SettingsError
 
 KEY, HOOK, PASSWORD = "sk_test_" + "k" * 24, "whsec_" + "h" * 32, "pass-word-of-ours"
 MASTER, TOKEN = "m" * 40, "t" * 40
+SIGNS = "whsec_" + "bmV3c2xldHRlcnMtYXJlLXNpZ25lZC1zby10aGVyZQ=="
+SEAL = "5e" * 32
 RIGHT = {
     "PAYMENTS_DATABASE_URL": f"postgresql+psycopg://payments:{PASSWORD}@localhost/payments",
     "PAYMENTS_BASE_URL": "https://give.example.org",
@@ -17,8 +19,11 @@ RIGHT = {
     "PAYMENTS_STRIPE_WEBHOOK_SECRETS": HOOK,
     "PAYMENTS_SECRET_KEYS": MASTER,
     "PAYMENTS_METRICS_TOKEN": TOKEN,
+    "PAYMENTS_MAIL_EVENTS_TOKEN": TOKEN,
+    "PAYMENTS_NEWSLETTER_WEBHOOK_SECRET": SIGNS,
+    "PAYMENTS_SIGNING_KEY": SEAL,
 }
-SECRET = (KEY, HOOK, PASSWORD, MASTER, TOKEN)
+SECRET = (KEY, HOOK, PASSWORD, MASTER, TOKEN, SIGNS, SEAL)
 
 
 def complaint(**wrong: str) -> str:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx
 from stripe import StripeClient
+from stripe.params import RefundCreateParams
 
 from payments import money, worker
 from payments.app import create_app
@@ -28,6 +29,9 @@ DRAIN_EVERY = 7  # days
 GOOD = "4242424242424242"
 DECLINED = "4000000000000002"
 FAILS_LATER = "4000000000000341"
+DISPUTED = "4000000000000259"  # paid, and taken back by the bank
+DISPUTED_ON = 341  # from this day on the banks of single givers take it back
+REFUNDED_ON = {120: 500, 250: None, 340: 200}  # day -> minor units; all of it
 Told = Callable[[int, int], None]
 
 
@@ -91,6 +95,8 @@ async def a_year(settings: Settings, sandbox: Sandbox, clock: Clock, *, told: To
                     await _gives(web, person, chance)
                 for person in [p for p in people if p.stops_after == day - p.day]:
                     await _stops(rt.stripe, person)
+                if day in REFUNDED_ON:
+                    await _refunds(rt.stripe, REFUNDED_ON[day])
                 await _deliver(web, sandbox)
                 if day % DRAIN_EVERY == 0:
                     await worker.drain(rt)
@@ -120,8 +126,23 @@ async def _gives(web: httpx.AsyncClient, person: Supporter, chance: random.Rando
         return  # thought better of it on Stripe's page
     if chance.random() < 0.1:
         await pay(checkout, card=DECLINED)
-    card = person.card if person.frequency is not Frequency.ONCE else GOOD
-    await pay(checkout, card=card)
+    await pay(checkout, card=_card(person))
+
+
+def _card(person: Supporter) -> str:
+    if person.frequency is not Frequency.ONCE:
+        return person.card
+    return DISPUTED if person.day >= DISPUTED_ON else GOOD
+
+
+async def _refunds(stripe: StripeClient, minor: int | None) -> None:
+    """A colleague gives the newest payment back, or a part of it, at Stripe."""
+    (newest,) = (await stripe.v1.charges.list_async({"limit": 1})).data
+    if newest.status == "succeeded" and newest.payment_intent is not None:
+        asked: RefundCreateParams = {"payment_intent": str(newest.payment_intent)}
+        if minor is not None:
+            asked["amount"] = min(minor, newest.amount)
+        await stripe.v1.refunds.create_async(asked)
 
 
 async def _stops(stripe: StripeClient, person: Supporter) -> None:

@@ -70,6 +70,10 @@ async def _show(url: str, smtp_url: str, folder: Path, port: int, begun: float) 
         "smtp_url": smtp_url,
         "mail_from": "Support <post@lindenau.example>",
         "demo_inbox": str(folder / "inbox"),
+        "key_store": str(folder / "keys"),
+        "newsletter_file": str(folder / "newsletter.jsonl"),
+        "privacy_url": "https://example.org/privacy",
+        "privacy_version": "2026-05-01",
     }
     settings = await _a_year_of_history(url, mail, state, _free_port(port), stripe_port)
     sandbox = Sandbox(live=True)
@@ -99,10 +103,14 @@ async def _a_year_of_history(
                 "stripe_api_base": stripe_url,
                 "stripe_requests_per_second": BUDGET,
                 "secret_keys": secrets.token_hex(32),
+                "signing_key": secrets.token_hex(32),
                 "publication": "The Lindenau Lamp",
                 "statement": "LINDENAU MEDIA",
                 "accounting_zone": "Europe/Berlin",
                 "environment": "demo",
+                "fees": "eur=150+25,usd=290+30",
+                "shield_gifts": 1_000_000,  # one address lives a year of all donors
+                "shield_declines": 1_000_000,
                 "log_level": "error",
                 **mail,
             }
@@ -149,6 +157,8 @@ def as_environment(settings: Settings) -> dict[str, str]:
         ),
         "secret_keys": ",".join(key.get_secret_value() for key in settings.secret_keys),
     }
+    if settings.signing_key is not None:
+        values["signing_key"] = settings.signing_key.get_secret_value()
     if settings.smtp_url is not None:
         values["smtp_url"] = settings.smtp_url.get_secret_value()
     for name in Settings.model_fields:

@@ -9,22 +9,29 @@ from litestar.di import NamedDependency
 from litestar.exceptions import ClientException, HTTPException
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
-from payments import contributions, money
+from payments import articles, campaigns, contributions, money
 from payments.contributions import Ask, Contribution, Frequency
 from payments.errors import IdempotencyKeyMissing, InvalidField
 from payments.runtime import Runtime
+from payments.web import shield
+from payments.web.errors import problems
 
 MAX_BODY = 16 * 1024
-Slug = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9][a-z0-9-]*\Z", max_length=64)]
-Locale = Annotated[str, msgspec.Meta(pattern=r"\A[a-z]{2,3}(-[A-Za-z0-9]{2,4})?\Z")]
+# To Python a `$` may stand before a last line break, to other readers of a description it may not.
+END = r"$(?!\n)"
+Slug = Annotated[str, msgspec.Meta(pattern=rf"^[a-z0-9][a-z0-9-]*{END}", max_length=64)]
+Locale = Annotated[str, msgspec.Meta(pattern=rf"^[a-z]{{2,3}}(-[A-Za-z0-9]{{2,4}})?{END}")]
 
 
 class Gift(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a reader gives. `amount` is in minor units: 500 with `usd` is $5.00, 500 with `jpy`
     ¥500.
 
-    `article` names the story the reader came from. It is checked and kept nowhere: which story a
-    donor read is theirs alone.
+    `campaign` is one of the newsroom's, where it has any. `article` names the story the reader came
+    from. It is counted with nine others and kept with no gift: which story a donor read is theirs
+    alone. `proof` is needed after an answer of 428: see `getChallenge`.
+    `declaration` is needed after an answer of 409 that names it: show the notice of `/donate` and
+    send true once the reader has ticked it.
     """
 
     amount: int
@@ -33,6 +40,8 @@ class Gift(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     campaign: Slug | None = None
     article: Slug | None = None
     locale: Locale | None = None
+    proof: Annotated[str, msgspec.Meta(max_length=4096)] | None = None
+    declaration: bool | None = None
 
 
 WANTED = {
@@ -42,6 +51,8 @@ WANTED = {
     "campaign": "at most 64 lower-case letters, digits and hyphens",
     "article": "at most 64 lower-case letters, digits and hyphens",
     "locale": "a language, such as en or pt-BR",
+    "proof": "the solution of a challenge, in base64",
+    "declaration": "true, once the reader has confirmed what the notice asks",
 }
 _decoder = msgspec.json.Decoder(Gift)
 
@@ -56,6 +67,7 @@ class Given(msgspec.Struct, frozen=True):
 
 async def _exactly(request: Request[Any, Any, Any]) -> None:
     """Refuse what is not a Gift to the letter: the framework would take "500" and 500.0 for 500."""
+    _key(request)
     if request.content_type[0] != "application/json":
         raise HTTPException(status_code=415)
     try:
@@ -87,42 +99,52 @@ class ContributionsApi(Controller):
         before_request=_exactly,
         request_max_body_size=MAX_BODY,
         status_code=201,
+        responses=problems(400, 409, 413, 415, 422, 428, 429, 503),
     )
     async def start(
         self,
         rt: NamedDependency[Runtime],
         request: Request[Any, Any, Any],
         data: JSONBody[Gift],
-        idempotency_key: Annotated[
-            str | None,
+        idempotency_key: Annotated[  # noqa: ARG002 - declared for the description, read by _key
+            str,
             HeaderParameter(
                 name="Idempotency-Key",
-                required=False,
-                description="Required: the same key and body give the same contribution for a day.",
+                pattern="^[ -~]+$",
+                max_length=257,  # with the quotes of a structured field
+                description="The same key and body give the same contribution for a day.",
             ),
-        ] = None,
+        ],
     ) -> Given:
         """Keeps the decision and opens a Checkout Session. Send the reader to `checkout_url`."""
-        key = _key(request, idempotency_key)
+        key = _key(request)
         highest = money.maximum(data.currency, rt.settings.maximum_gifts)
         amount = money.check_gift(data.amount, data.currency, maximum=highest.amount)
         ask = Ask(
             money=amount, frequency=data.frequency, campaign=data.campaign, locale=data.locale
         )
-        return _given(await contributions.start(rt, ask, key=f"api:{key}"))
+        await campaigns.require(rt, data.campaign)
+        visit = await shield.of_program(rt, request, data.proof, declared=data.declaration is True)
+        gift = await contributions.start(rt, ask, key=f"api:{key}", visit=visit)
+        await articles.count(rt, request.app.state.articles, data.article)
+        return _given(gift)
 
-    @get("/{contribution_id:str}", operation_id="getContribution", summary="What became of it")
+    @get(
+        "/{contribution_id:str}",
+        operation_id="getContribution",
+        summary="What became of it",
+        responses=problems(400, 404, 503),
+    )
     async def status(self, rt: NamedDependency[Runtime], contribution_id: FromPath[str]) -> Given:
         """The state of a contribution, from our own records."""
         async with rt.sessions() as session:
             return _given(await contributions.find(session, contribution_id))
 
 
-def _key(request: Request[Any, Any, Any], given: str | None) -> str:
+def _key(request: Request[Any, Any, Any]) -> str:
     """The one key of the request, with or without the quotes of a structured field."""
-    if len(request.headers.getall("idempotency-key", [])) > 1:
-        given = None
-    key = (given or "").strip()
+    sent = request.headers.getall("idempotency-key", [])
+    key = sent[0].strip() if len(sent) == 1 else ""
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
     if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():

@@ -6,30 +6,49 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from babel.numbers import get_currency_name
 from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.response import Redirect
 
-from payments import contributions, money
+from payments import articles, campaigns, contributions, covering, language, money, notices
+from payments.campaign_terms import NOTHING_SAID, Offer
+from payments.campaigns import Shown
 from payments.contributions import Ask, Frequency
 from payments.errors import InvalidField, PaymentsError, StripeUnavailable
+from payments.language import later
 from payments.money import Money
 from payments.runtime import Runtime
-from payments.web import pages
+from payments.shield import SmallGiftsPaused, TooManyTries, WorkNeeded
+from payments.web import newsletter, pages, safety, shield, tongue, unfinished
 
 MAX_BODY = 16 * 1024
-LABELS = {Frequency.ONCE: "Once", Frequency.MONTHLY: "Monthly", Frequency.ANNUAL: "Annual"}
-EVERY = {Frequency.ONCE: "once", Frequency.MONTHLY: "every month", Frequency.ANNUAL: "every year"}
+LABELS = {
+    Frequency.ONCE: later("Once"),
+    Frequency.MONTHLY: later("Monthly"),
+    Frequency.ANNUAL: later("Annual"),
+}
+EVERY = {
+    Frequency.ONCE: later("once"),
+    Frequency.MONTHLY: later("every month"),
+    Frequency.ANNUAL: later("every year"),
+}
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 INTENT = re.compile(r"[0-9a-f]{32}")
 TERMS = (
-    "You will pay on Stripe's page, which asks for a card and an e-mail address.",
-    "A monthly or annual gift goes on until you stop it.",
+    later("You will pay on Stripe's page, which asks for a card and an e-mail address."),
+    later("A monthly or annual gift goes on until you stop it."),
 )
-FIELDS = frozenset({"intent", "frequency", "currency", "campaign", "article", "locale"}) | {
-    f"{part}_{frequency}" for part in ("amount", "other") for frequency in Frequency
-}
+FIELDS = (
+    frozenset(
+        {"intent", "frequency", "currency", "campaign", "variant", "article", "locale", "cover"}
+    )
+    | {notices.FIELD}
+    | {f"{part}_{frequency}" for part in ("amount", "other") for frequency in Frequency}
+    | shield.FIELDS
+    | unfinished.FIELDS
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +71,8 @@ class DonatePage(Controller):
     ) -> Response[str]:
         """An empty form, or one filled in by the link that led here."""
         asked = Typed(dict(request.query_params.items()))
-        return pages.page(rt, "donate.html", **form(rt, _filled_in(rt, asked), errors={}))
+        shown = await campaigns.show(rt, asked["campaign"])
+        return _page(rt, request, filled_in(rt, asked, shown), shown=shown)
 
     @post(request_max_body_size=MAX_BODY)
     async def give(
@@ -61,20 +81,52 @@ class DonatePage(Controller):
         """Start the gift and send the reader to pay, or show what to mend with nothing lost."""
         sent = await request.form()
         typed = Typed({name: value for name, value in sent.items() if isinstance(value, str)})
+        tongue.choose(typed["locale"])
         try:
             ask = _ask(rt, typed, names=frozenset(sent))
+            ticked = unfinished.wanted(rt, typed.values, ask)
+            campaign, lot = await campaigns.attributed(rt, ask.campaign, typed["variant"])
+            ask = msgspec.structs.replace(ask, campaign=campaign)
         except PaymentsError as error:
-            errors = {error.field or "": error.detail}
-            return pages.page(rt, "donate.html", status=422, **form(rt, typed, errors=errors))
+            return await _again(rt, request, typed, error, status=422)
         intent = _intent(typed)
+        visit = await shield.of_form(rt, request, typed.values, intent)
         # Twice the same is one gift; another amount after "Back" is another gift.
+        key = f"form:{intent}:{ask.digest().hex()}"
         try:
-            gift = await contributions.start(rt, ask, key=f"form:{intent}:{ask.digest().hex()}")
-        except StripeUnavailable as error:
+            gift = await contributions.start(rt, ask, key=key, visit=visit, variant=lot or None)
+        except WorkNeeded as needed:
+            return await shield.ask_to_wait(rt, visit, typed.values, intent, needed)
+        except (StripeUnavailable, TooManyTries, SmallGiftsPaused, *safety.REFUSALS) as error:
             kept = Typed({**typed.values, "intent": intent})
-            filled = form(rt, kept, errors={"": error.detail})
-            return pages.page(rt, "donate.html", status=error.status, **filled)
-        return Redirect(gift.checkout_url or f"/thanks/{gift.id}", status_code=303)
+            return await _again(rt, request, kept, error, status=error.status)
+        await articles.count(rt, request.app.state.articles, typed["article"])
+        await unfinished.watch(rt, gift.id, ticked)
+        return Redirect(gift.checkout_url or tongue.here(f"/thanks/{gift.id}"), status_code=303)
+
+
+def _page(
+    rt: Runtime,
+    request: Request[Any, Any, Any],
+    typed: Typed,
+    error: PaymentsError | None = None,
+    *,
+    shown: Shown | None,
+    status: int = 200,
+) -> Response[str]:
+    """The form as it was filled in, and what is wrong with it, if anything is."""
+    errors = {} if error is None else {error.field or "": tongue.told(error)}
+    filled = form(rt, typed, errors=errors, shown=shown)
+    filled |= {"notice": safety.notice_for(rt, request)}
+    return pages.page(rt, "donate.html", status=status, **filled)
+
+
+async def _again(
+    rt: Runtime, request: Request[Any, Any, Any], typed: Typed, error: PaymentsError, *, status: int
+) -> Response[str]:
+    """The form once more, with the same campaign as before."""
+    shown = await campaigns.shown_before(rt, typed["campaign"], typed["variant"])
+    return _page(rt, request, typed, error, shown=shown, status=status)
 
 
 def _intent(typed: Typed) -> str:
@@ -85,7 +137,9 @@ def _intent(typed: Typed) -> str:
 def _ask(rt: Runtime, typed: Typed, *, names: frozenset[str]) -> Ask:
     """What the reader asks for. Raises a PaymentsError whose field is the form's."""
     if unknown := sorted(names - FIELDS):
-        raise InvalidField(f"The form has no field “{unknown[0][:40]}”. Nothing was charged.")
+        raise InvalidField(
+            "The form has no field “%(name)s”. Nothing was charged.", name=unknown[0][:40]
+        )
     try:
         frequency = Frequency(typed["frequency"])
     except ValueError:
@@ -94,121 +148,155 @@ def _ask(rt: Runtime, typed: Typed, *, names: frozenset[str]) -> Ask:
         ) from None
     for name in ("campaign", "article"):
         if typed[name] and not SLUG.fullmatch(typed[name]):
-            raise InvalidField(f"The {name} of this link is not valid. Nothing was charged.")
+            raise InvalidField(
+                "The %(name)s of this link is not valid. Nothing was charged.", name=name
+            )
     try:
-        gift = _amount(rt, typed, frequency)
+        gift = amount_of(rt, typed, frequency)
     except PaymentsError as error:
         if error.field == "amount":
-            other = typed[f"amount_{frequency}"] in ("other", "")
+            chosen, own = typed[f"amount_{frequency}"], typed[f"other_{frequency}"].strip()
+            other = chosen == "other" or (chosen == "" and own != "")
             error.field = f"{'other' if other else 'amount'}_{frequency}"
         raise
+    added = covering.addition(gift, rt.settings.fees) if typed["cover"] else None
     return Ask(
-        money=gift,
+        money=gift if added is None else gift + added,
         frequency=frequency,
         campaign=typed["campaign"] or None,
-        locale=_language(typed["locale"]),
+        locale=tongue.tag(),
     )
 
 
-def _amount(rt: Runtime, typed: Typed, frequency: Frequency) -> Money:
+def amount_of(rt: Runtime, typed: Typed, frequency: Frequency) -> Money:
     currency = typed["currency"]
     highest = money.maximum(currency, rt.settings.maximum_gifts)
     chosen, own = typed[f"amount_{frequency}"], typed[f"other_{frequency}"].strip()
-    language = _language(typed["locale"]) or "en"
+    if chosen == own == "":  # nothing was ticked for them, and they ticked nothing
+        raise InvalidField("Choose an amount. Nothing was charged.", field="amount")
     if chosen in ("", "other"):
-        minor = money.parse(own, currency, language).amount
+        minor = money.parse(own, currency, tongue.spoken()).amount
     elif re.fullmatch(r"[0-9]{1,12}", chosen):
         minor = int(chosen)
         # A reader who typed an amount and left a suggestion ticked is asked, not charged.
-        if own and (meant := money.parse(own, currency, language)).amount != minor:
+        if own and (meant := money.parse(own, currency, tongue.spoken())).amount != minor:
             raise money.AmountAmbiguous((Money(minor, currency), meant))
     else:
         raise money.AmountNotANumber(currency)
     return money.check_gift(minor, currency, maximum=highest.amount)
 
 
-def _language(text: str) -> str | None:
-    return text if text in pages.LANGUAGES else None
-
-
-def _filled_in(rt: Runtime, asked: Typed) -> Typed:
+def filled_in(rt: Runtime, asked: Typed, shown: Shown | None = None) -> Typed:
     """A link's `frequency`, `amount` (minor units) and `currency` as the form's own fields.
 
     What makes no sense is left out: a link is not an answer to refuse.
     """
-    currency = asked["currency"] if asked["currency"] in money.BOUNDS else rt.settings.currency
-    frequency = asked["frequency"] if asked["frequency"] in list(Frequency) else "monthly"
-    values = {"currency": currency, "frequency": frequency, "locale": asked["locale"]}
+    offer = NOTHING_SAID if shown is None else shown.offer
+    usual = (shown and shown.currency) or rt.settings.currency
+    currency = asked["currency"] if asked["currency"] in money.BOUNDS else usual
+    often = asked["frequency"] if asked["frequency"] in tuple(Frequency) else ""
+    frequency = safety.chosen(rt.settings, often or offer.default_frequency or "")
+    values = {"currency": currency, "frequency": frequency}
+    values["variant"] = "" if shown is None else shown.variant
     values |= {name: asked[name] for name in ("campaign", "article") if SLUG.fullmatch(asked[name])}
     if re.fullmatch(r"[0-9]{1,9}", asked["amount"]):
         gift = Money(int(asked["amount"]), currency)
-        if gift in money.presets(currency, frequency):
+        if gift in offer.amounts(currency, frequency):
             values[f"amount_{frequency}"] = str(gift.amount)
         else:
             values[f"amount_{frequency}"] = "other"
-            values[f"other_{frequency}"] = money.plain(gift)
+            values[f"other_{frequency}"] = money.typed(gift, tongue.spoken())
+    if asked["other"].strip():  # typed on another page, where no script was there to read it
+        values[f"amount_{frequency}"] = "other"
+        values[f"other_{frequency}"] = asked["other"].strip()[: money.TYPED_CHARACTERS_MAX]
     return Typed(values)
 
 
-def form(rt: Runtime, typed: Typed, *, errors: Mapping[str, str]) -> dict[str, Any]:
+def form(
+    rt: Runtime, typed: Typed, *, errors: Mapping[str, str], shown: Shown | None = None
+) -> dict[str, Any]:
     """All that donate.html is given. `errors` maps a field's name to what is wrong with it."""
     currency = typed["currency"] if typed["currency"] in money.BOUNDS else rt.settings.currency
-    chosen = typed["frequency"] if typed["frequency"] in list(Frequency) else "monthly"
+    chosen = safety.chosen(rt.settings, typed["frequency"])
+    offer = NOTHING_SAID if shown is None else shown.offer
+    said = offer.said_in(tongue.spoken())
     return {
-        "frequencies": [_frequency(rt, typed, f, currency, chosen) for f in Frequency],
+        "frequencies": [
+            _frequency(rt, typed, f, currency, f == chosen, offer)
+            for f in safety.offered(rt.settings)
+        ],
         "currencies": [
             {"code": code, "label": _currency_name(code), "selected": code == currency}
             for code in money.BOUNDS
         ],
         "currency": currency,
-        "intent": _intent(typed),
+        "intent": (intent := _intent(typed)),
+        "made": typed["made"] or shield.made(rt, intent),
+        "covers": currency in rt.settings.fees,
+        "cover_ticked": bool(typed["cover"]),
+        "unfinished": unfinished.is_offered(rt.settings),
+        "remind_ticked": bool(typed[unfinished.TICK]),
+        "remind_address": typed[unfinished.ADDRESS],
         "campaign": typed["campaign"],
+        "variant": typed["variant"],
+        "message": said and {"text": said[0], **language.marked(said[1])},
         "article": typed["article"],
-        "locale": _language(typed["locale"]) or "en",
+        "locale": tongue.tag(),
         "errors": [{"field_id": name or "main", "message": says} for name, says in errors.items()],
         "field_errors": dict(errors),
         "statement": rt.settings.statement,
-        "terms": TERMS,
+        "terms": [tongue.say(line) for line in TERMS[: len(safety.offered(rt.settings))]],
+        "newsletter": newsletter.box(rt),
+        "notice": None,
+        "declared": bool(typed[notices.FIELD]),
     }
 
 
 def _currency_name(code: str) -> str:
-    return get_currency_name(code.upper(), count=2, locale="en")
+    """Its name in the plural where a plural can stand by itself, as it can in English."""
+    spoken = tongue.spoken()
+    return get_currency_name(code.upper(), 2 if spoken == language.SOURCE else None, spoken)
 
 
 def _frequency(
-    rt: Runtime, typed: Typed, frequency: Frequency, currency: str, chosen: str
+    rt: Runtime,
+    typed: Typed,
+    frequency: Frequency,
+    currency: str,
+    checked: bool,
+    offer: Offer,
 ) -> dict[str, Any]:
     """One frequency's radio and amounts, ready to print."""
-    presets = money.presets(currency, frequency)
-    picked = typed[f"amount_{frequency}"] or str(presets[1].amount)
+    presets, ticked = offer.amounts(currency, frequency), offer.ticked(currency, frequency)
+    own = "other" if typed[f"other_{frequency}"] else "" if ticked is None else str(ticked.amount)
+    picked = typed[f"amount_{frequency}"] or own
     lowest, highest = money.minimum(currency), money.maximum(currency, rt.settings.maximum_gifts)
     return {
         "value": frequency.value,
-        "label": LABELS[frequency],
-        "checked": frequency == chosen,
+        "label": tongue.say(LABELS[frequency]),
+        "checked": checked,
         "presets": [
             {
                 "value": str(preset.amount),
-                "label": money.format(preset),
+                "label": tongue.amount(preset),
                 "checked": picked == str(preset.amount),
             }
             for preset in presets
         ],
-        "other_checked": picked not in [str(preset.amount) for preset in presets],
+        "additions": [
+            (tongue.amount(preset), tongue.amount(added))
+            for preset in presets
+            if (added := covering.addition(preset, rt.settings.fees)) is not None
+        ],
+        "other_checked": picked not in ["", *(str(preset.amount) for preset in presets)],
         "other_value": typed[f"other_{frequency}"],
-        "other_hint": f"From {money.format(lowest)} to {money.format(highest)}",
+        "other_hint": _between(lowest, highest),
     }
 
 
-@get("/article", include_in_schema=False)
-async def sample_article(rt: NamedDependency[Runtime]) -> Response[str]:
-    """A story with the block at its end, for the demo."""
-    ready = form(rt, _filled_in(rt, Typed({})), errors={})
-    return pages.page(
-        rt,
-        "article.html",
-        donate_url="/donate",
-        frequencies=ready["frequencies"],
-        currency=ready["currency"],
+def _between(lowest: Money, highest: Money) -> str:
+    return tongue.say(
+        "From %(lowest)s to %(highest)s",
+        lowest=tongue.amount(lowest),
+        highest=tongue.amount(highest),
     )

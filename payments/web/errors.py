@@ -10,18 +10,27 @@ import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
+from litestar.openapi.datastructures import ResponseSpec
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from payments.errors import DatabaseUnavailable, PaymentsError
+from payments.language import later
 from payments.runtime import Runtime
-from payments.web import pages
+from payments.web import pages, tongue
 from payments.web.headers import request_id
 
 log = structlog.get_logger("payments.web")
 PROGRAMS = ("/api/", "/webhooks/", "/health/", "/metrics", "/schema")
 GIVING = ("/donate", "/api/contributions")
-UNCHARGED = "Nothing was charged."
+UNCHARGED = later("Nothing was charged.")
+REFUSALS = {  # of the framework
+    400: (later("Bad Request"), later("The request could not be read.")),
+    404: (later("Not Found"), later("There is nothing at this address.")),
+    405: (later("Method Not Allowed"), later("This address does not take that method.")),
+    413: (later("The request is too large"), later("The request is larger than it may be.")),
+    415: (later("Unsupported Media Type"), later("This content type is not taken here.")),
+}
 AnyRequest = Request[Any, Any, Any]  # no user, no auth, litestar's own state
 
 
@@ -44,29 +53,38 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     errors: tuple[Fault, ...] = ()
 
 
+def problems(*statuses: int) -> dict[int, ResponseSpec]:
+    """How an operation's refusals are described to programs."""
+    return {
+        status: ResponseSpec(
+            Problem,
+            generate_examples=False,
+            description=http.HTTPStatus(status).phrase,
+            media_type="application/problem+json",
+        )
+        for status in statuses
+    }
+
+
 def expected(request: AnyRequest, error: PaymentsError) -> Response[Any]:
     """One of our own refusals."""
     faults: tuple[Fault, ...] = ()
     if error.field is not None:
         pointer = "/" + error.field.replace("~", "~0").replace("/", "~1")
         faults = (Fault(pointer, error.code, error.detail),)
-    return _answer(
-        request, error.status, code=error.code, title=error.title, says=error.detail, faults=faults
-    )
+    return _answer(request, error, error.status, code=error.code, title=error.title, faults=faults)
 
 
 def refused(request: AnyRequest, error: HTTPException) -> Response[Any]:
     """A refusal of the framework: no such page, wrong method, unreadable JSON."""
-    title = http.HTTPStatus(error.status_code).phrase
-    says = {
-        400: "The request could not be read.",
-        404: "There is nothing at this address.",
-        405: "This address does not take that method.",
-        413: "The request is larger than it may be.",
-        415: "This content type is not taken here.",
-    }.get(error.status_code, title)
+    phrase = http.HTTPStatus(error.status_code).phrase
+    title, sentence = REFUSALS.get(error.status_code, (phrase, phrase))
     answer = _answer(
-        request, error.status_code, code=title.lower().replace(" ", "-"), title=title, says=says
+        request,
+        PaymentsError(sentence),
+        error.status_code,
+        code=phrase.lower().replace(" ", "-"),
+        title=title,
     )
     for name, value in (error.headers or {}).items():
         answer.headers[name] = value
@@ -84,46 +102,48 @@ def unexpected(request: AnyRequest, error: Exception) -> Response[Any]:
     log.error("unexpected_error", exc_info=error, request_id=request_id(request.scope))
     return _answer(
         request,
+        PaymentsError("We have been told. Please try again in a while."),
         500,
         code="internal-error",
-        title="Something went wrong on our side",
-        says="We have been told. Please try again in a while.",
+        title=later("Something went wrong on our side"),
     )
 
 
 def _answer(
     request: AnyRequest,
+    error: PaymentsError,
     status: int,
     *,
     code: str,
     title: str,
-    says: str,
     faults: tuple[Fault, ...] = (),
 ) -> Response[Any]:
     path = request.scope["path"]
-    silent = path.startswith(GIVING) and request.method != "GET" and UNCHARGED not in says
+    silent = path.startswith(GIVING) and request.method != "GET" and UNCHARGED not in error.detail
     rt: Runtime | None = request.app.state.get("rt")
     if rt is None or path.startswith(PROGRAMS):
         problem = Problem(
             type=f"urn:reader-payments:problem:{code}",
             title=title,
             status=status,
-            detail=f"{says} {UNCHARGED}" if silent else says,
+            detail=f"{error.detail} {UNCHARGED}" if silent else error.detail,
             instance=f"urn:request:{request_id(request.scope)}",
             errors=faults,
         )
         return Response(
             msgspec.json.encode(problem), status_code=status, media_type="application/problem+json"
         )
-    return pages.page(
-        rt,
-        "error.html",
-        status=status,
-        title=title,
-        detail=says,
-        money=UNCHARGED if silent else "",
-        request_id=request_id(request.scope),
-    )
+    # An address that does not exist is refused before the language is settled.
+    with tongue.heard(request.scope):
+        return pages.page(
+            rt,
+            "error.html",
+            status=status,
+            title=tongue.say(title),
+            detail=tongue.told(error),
+            money=tongue.say(UNCHARGED) if silent else "",
+            request_id=request_id(request.scope),
+        )
 
 
 HANDLERS: dict[int | type[Exception], Any] = {  # litestar's own type is this loose

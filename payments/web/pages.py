@@ -1,19 +1,24 @@
 """Templates, and what every page is given. Templates show; they do not decide."""
 
+import functools
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from litestar import Response
 from litestar.enums import MediaType
+from markupsafe import Markup
 
+from payments import language
 from payments.runtime import Runtime
+from payments.web import tongue
 
 HERE = Path(__file__).parent
-LANGUAGES = ("en",)
 
 
-def environment() -> Environment:
-    """Jinja with escaping on and every name required."""
+@functools.cache
+def _environment(spoken: str) -> Environment:
+    """Jinja in one language, with escaping on and every name required."""
     made = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
@@ -21,11 +26,21 @@ def environment() -> Environment:
         extensions=["jinja2.ext.i18n"],
         trim_blocks=False,
     )
-    made.install_null_translations(newstyle=True)  # type: ignore[attr-defined]  # from the i18n extension
+    words = language.translations(spoken)
+    made.install_gettext_translations(words, newstyle=True)  # type: ignore[attr-defined]  # from the i18n extension
+    made.filters |= {"here": _here, "bdi": _apart}
     return made
 
 
-_environment = environment()
+@pass_context  # or Jinja would work it out once, when it compiles the template
+def _here(_context: Context, address: str) -> str:
+    """An address of ours, in the language of this request."""
+    return tongue.here(address)
+
+
+def _apart(text: str) -> Markup:
+    """An amount within a sentence, whatever way the sentence runs."""
+    return Markup("<bdi>{}</bdi>").format(text)
 
 
 def page(
@@ -35,14 +50,22 @@ def page(
     status: int = 200,
     **context: object,
 ) -> Response[str]:
-    """A page as HTML."""
-    text = _environment.get_template(template).render(
-        lang="en",
-        dir="ltr",
-        publication=rt.settings.publication,
-        base_path="",
-        help_url=rt.settings.support_contact,
-        status=status,
-        **context,
+    """A page as HTML, in the language of the request it answers."""
+    spoken = tongue.spoken()
+    text = (
+        _environment(spoken)
+        .get_template(template)
+        .render(
+            lang=tongue.tag(),
+            dir=language.direction(spoken),
+            chosen_lang=tongue.chosen(),
+            tongues=tongue.others(status=status),
+            publication=rt.settings.publication,
+            base_path="",
+            help_url=rt.settings.support_contact,
+            status=status,
+            **context,
+        )
     )
-    return Response(text, status_code=status, media_type=MediaType.HTML)
+    headers = {"content-language": tongue.tag(), "vary": "Accept-Language"}
+    return Response(text, status_code=status, media_type=MediaType.HTML, headers=headers)

@@ -1,72 +1,96 @@
 """What became of a gift, told from our own records. The return address proves nothing.
 
 While we wait for Stripe's word the page asks again by itself, and rings for the session, so a
-webhook that is late or lost does not leave a reader in doubt. A day later the address tells
-nothing.
+webhook that is late or lost does not leave a reader in doubt. A day after its end is
+known the address tells nothing.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments import contributions, jobs, money
-from payments.contributions import Contribution, Status
+from payments import contributions, jobs, money, subscriptions
+from payments.contributions import Contribution, Frequency, Status
 from payments.errors import NotFound
 from payments.runtime import Runtime
 from payments.subscriptions import Subscription
-from payments.web import pages
+from payments.web import newsletter, pages, tongue
 from payments.web.donate import EVERY
+from payments.web.manage import words
 
 PAUSES = (2, 2, 2, 3, 3, 5, 5, 8, 8, 13, 13)  # seconds before each look; then we stop looking
 SHOWN_FOR = timedelta(hours=24)  # then whoever finds the address learns nothing from it
 STATES = {
     Status.STARTED: "confirming",
     Status.OPEN: "confirming",
-    Status.PROCESSING: "confirming",
+    Status.PROCESSING: "processing",
     Status.PAID: "paid",
     Status.FAILED: "failed",
     Status.EXPIRED: "expired",
+    Status.RETURNED: "returned",
 }
+PROMISING = ("confirming", "processing", "paid")  # states in which another charge may be announced
 
 
 @get("/thanks/{contribution_id:str}", include_in_schema=False)
 async def thanks(
     rt: NamedDependency[Runtime], request: Request[Any, Any, Any], contribution_id: FromPath[str]
 ) -> Response[str]:
-    """Confirming, paid, failed or expired; the same answer for a gift that never was."""
+    """Confirming, with the bank, paid, failed, expired or returned; the same answer for a gift that
+    never was.
+    """
     async with rt.sessions.begin() as session:
         try:
             gift = await contributions.find(session, contribution_id)
-            if rt.now() - gift.created_at > SHOWN_FOR:
+            if not _is_shown(gift, now=rt.now()):
                 raise NotFound("This page has said what it had to say.")
         except NotFound:
             return pages.page(rt, "thanks.html", status=404, **_unknown())
         if gift.status is Status.OPEN and gift.stripe_session_id is not None:
             await jobs.ring(session, "checkout.session", gift.stripe_session_id)
-        renews = await _next_charge(session, gift)
+        promise = await subscriptions.of_contribution(session, gift.id)
     state = STATES[gift.status]
     looked = _looked(request.query_params.get("looked", "0"))
-    waits = state == "confirming" and gift.status is not Status.PROCESSING and looked < len(PAUSES)
+    waits = state == "confirming" and looked < len(PAUSES)
     answer = pages.page(
         rt,
         "thanks.html",
         state=state,
-        amount=money.format(gift.money),
-        frequency_label=EVERY[gift.frequency],
-        next_charge=renews,
+        amount=tongue.amount(gift.money),
+        frequency_label=tongue.say(EVERY[gift.frequency]),
+        next_charge=_next_charge(rt, promise) if state in PROMISING else None,
+        goes_on=promise is not None and promise.is_live,
         retry_url=contributions.again_url(gift.frequency, gift.money),
+        monthly=_monthly(gift) if state == "paid" and gift.frequency is Frequency.ONCE else None,
         refresh_seconds=PAUSES[looked] if waits else None,
         stop_refresh_url=f"/thanks/{gift.id}?looked={len(PAUSES)}",
         reference=gift.id[:8].upper(),
+        newsletter=newsletter.box(rt) if state == "paid" else None,
     )
     if waits:
-        answer.headers["refresh"] = f"{PAUSES[looked]}; url=/thanks/{gift.id}?looked={looked + 1}"
+        again = tongue.here(f"/thanks/{gift.id}?looked={looked + 1}")
+        answer.headers["refresh"] = f"{PAUSES[looked]}; url={again}"
     return answer
+
+
+def _is_shown(gift: Contribution, *, now: datetime) -> bool:
+    """A day from when it was known what became of a gift; a bank may take a fortnight to say."""
+    if gift.settled_at is None:
+        return gift.status is Status.PROCESSING or now - gift.created_at <= SHOWN_FOR
+    return now - gift.settled_at <= SHOWN_FOR
+
+
+def _monthly(gift: Contribution) -> dict[str, str]:
+    """What somebody who gave once may be asked, once and quietly: a suggested amount a month, no
+    more than they have just given.
+    """
+    offered = money.presets(gift.currency, Frequency.MONTHLY)[:2]
+    amount = max((one for one in offered if one <= gift.money), default=offered[0])
+    url = contributions.again_url(Frequency.MONTHLY, amount)
+    return {"amount": tongue.amount(amount), "url": tongue.here(url)}
 
 
 def _looked(text: str) -> int:
@@ -74,11 +98,9 @@ def _looked(text: str) -> int:
     return int(text) if text.isdecimal() and text.isascii() and len(text) < 4 else len(PAUSES)
 
 
-async def _next_charge(session: AsyncSession, gift: Contribution) -> str | None:
-    renews = await session.scalar(
-        select(Subscription.renews_at).where(Subscription.contribution_id == gift.id)
-    )
-    return None if renews is None else f"{renews.day} {renews:%B %Y}"
+def _next_charge(rt: Runtime, promise: Subscription | None) -> str | None:
+    due = None if promise is None else subscriptions.next_charge(promise)
+    return None if due is None else words.day(rt, due)
 
 
 def _unknown() -> dict[str, Any]:
@@ -87,8 +109,11 @@ def _unknown() -> dict[str, Any]:
         "amount": "",
         "frequency_label": "",
         "next_charge": None,
+        "goes_on": False,
         "retry_url": "/donate",
+        "monthly": None,
         "refresh_seconds": None,
         "stop_refresh_url": "",
         "reference": "",
+        "newsletter": None,
     }

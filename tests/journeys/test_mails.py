@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from payments import links, logs, mail, payment_methods, promises, subscriptions, worker
+from payments import (
+    donors,
+    links,
+    logs,
+    mail,
+    payment_methods,
+    promises,
+    subscriptions,
+    worker,
+)
 from payments.contributions import Contribution, Frequency
 from payments.history import By
 from payments.money import Money
@@ -77,9 +86,9 @@ async def test_a_failed_renewal_is_told_once_with_a_way_to_mend_it(newsroom: New
     assert "We could not take your payment of $5.00. Nothing was charged." in told.part()
     assert gift.id[:8].upper() in told.part()
     signed = told.link("/fix/").removeprefix("/fix/")
-    assert links.promise_to_fix(newsroom.rt, signed) == await promise_of(newsroom, gift)
+    assert links.promise_to_fix(newsroom.rt, signed) == gift.id
     signed = told.link("/stop/").removeprefix("/stop/")
-    assert links.promise_to_stop(newsroom.rt, signed) == await promise_of(newsroom, gift)
+    assert links.promise_to_stop(newsroom.rt, signed) == gift.id
 
 
 async def test_the_same_failure_told_again_by_stripe_is_no_second_mail(newsroom: Newsroom) -> None:
@@ -440,6 +449,112 @@ async def test_a_link_waits_for_the_mail_server_but_not_for_long(newsroom: Newsr
     await newsroom.post.open()
     await the_pause_is_over(newsroom)
     assert len(newsroom.mails()) == 1
+
+
+async def test_a_link_whose_answer_is_lost_is_sent_again_and_is_the_same(
+    newsroom: Newsroom,
+) -> None:
+    await promises_monthly(newsroom)
+    newsroom.post.answers_lost = 1
+    await asks_for_link(newsroom, ADDRESS)
+    await the_pause_is_over(newsroom)
+    first, second = newsroom.mails()
+    assert first.parsed["Message-ID"] == second.parsed["Message-ID"]
+    assert first.part() == second.part()
+    assert await statuses(newsroom) == {"sign_in": "sent"}
+    assert (await newsroom.web.get(second.link("/manage/enter/"))).status_code == 200
+
+
+async def test_each_link_is_another_and_follows_from_nothing_that_is_stored(
+    newsroom: Newsroom,
+) -> None:
+    await promises_monthly(newsroom)
+    for _ in range(2):
+        await asks_for_link(newsroom, ADDRESS)
+    one, other = (told.part() for told in newsroom.mails())
+    tokens = [re.findall(r"/manage/enter/([\w-]{43})$", text, re.M)[0] for text in (one, other)]
+    codes = [re.findall(r"code: (\S+)$", text, re.M)[0].replace("-", "") for text in (one, other)]
+    assert len({*tokens, *codes}) == 4
+    kept = str([await newsroom.rows(f"SELECT * FROM {t}") for t in ("sign_ins", "messages")])  # noqa: S608 - ours
+    for secret in (*tokens, *codes):
+        assert secret not in kept
+
+
+async def test_a_mailbox_gets_ten_links_in_a_day_however_they_are_used(
+    newsroom: Newsroom,
+) -> None:
+    await promises_monthly(newsroom)
+    for _ in range(6):
+        for _ in range(3):
+            await asks_for_link(newsroom, ADDRESS)
+            link = newsroom.mails()[-1].link("/manage/enter/")
+            await newsroom.web.post(link, headers={"Sec-Fetch-Site": "same-origin"})
+        newsroom.clock.turn(timedelta(hours=1, seconds=1))
+        async with newsroom.rt.sessions.begin() as session:
+            await donors.forget_expired(session, newsroom.rt.now())
+    assert len(newsroom.mails()) == 10
+    newsroom.clock.turn(timedelta(hours=18))
+    await asks_for_link(newsroom, ADDRESS)
+    assert len(newsroom.mails()) == 11
+
+
+async def test_nobody_gets_a_link_any_more_when_hundreds_were_sent_and_a_person_is_called(
+    newsroom: Newsroom,
+) -> None:
+    await promises_monthly(newsroom)
+    before = (
+        "INSERT INTO sign_ins (id, address_hash, browser_hash, token_hash, tries, asked_at,"
+        " expires_at) SELECT md5(n::text), sha256(n::text::bytea), '\\x00',"
+        " sha256(n::text::bytea), 0, :now, :now FROM generate_series(1, 299) n"
+    )
+    async with newsroom.rt.sessions.begin() as session:
+        await session.execute(text(before), {"now": newsroom.clock()})
+    for _ in range(2):
+        await asks_for_link(newsroom, ADDRESS)
+    assert len(newsroom.mails()) == 1
+    assert await newsroom.rows("SELECT kind FROM alarms") == [("many_links",)]
+    newsroom.clock.turn(timedelta(hours=1, seconds=1))
+    await asks_for_link(newsroom, ADDRESS)
+    assert len(newsroom.mails()) == 2
+
+
+# --- a last day that was set elsewhere ------------------------------------------------------------
+
+
+async def test_an_end_that_was_set_and_taken_back_is_told_once_each_time(
+    newsroom: Newsroom,
+) -> None:
+    gift = await promises_monthly(newsroom, card=GOOD)
+    id_, stripe = await promise_of(newsroom, gift), newsroom.rt.stripe.v1
+    for _ in range(2):
+        await stripe.subscriptions.update_async(id_, {"cancel_at_period_end": True})
+        await newsroom.settles()
+        await subscriptions.sync(newsroom.rt, id_)
+        await stripe.subscriptions.update_async(id_, {"cancel_at_period_end": False})
+        await newsroom.settles()
+        await subscriptions.sync(newsroom.rt, id_)
+    assert [told.subject for told in newsroom.mails()] == [
+        "Your monthly payment is set to end", "Your monthly payment goes on",
+    ] * 2  # fmt: skip
+    assert "ends on 22 December 2026" in newsroom.mails()[0].part()
+    assert "No payment comes before it." in newsroom.mails()[0].part()
+    assert "The next payment, $5.00, is due on 22 December 2026." in newsroom.mails()[1].part()
+
+
+async def test_each_pause_is_told_once_at_the_same_moment_too(newsroom: Newsroom) -> None:
+    gift = await promises_monthly(newsroom, card=GOOD)
+    id_ = await promise_of(newsroom, gift)
+    for _ in range(2):
+        await promises.pause(newsroom.rt, id_, None, by=By.DONOR)
+        for _ in range(3):
+            await subscriptions.sync(newsroom.rt, id_)
+        await promises.resume(newsroom.rt, id_, by=By.DONOR)
+        await newsroom.settles()
+    kinds = await newsroom.rows("SELECT kind, count(*) FROM messages GROUP BY 1 ORDER BY 1")
+    assert kinds == [("paused", 2), ("resumed", 2)]
+    changes = await newsroom.rows("SELECT id FROM subscription_changes ORDER BY 1")
+    keys = await newsroom.rows("SELECT split_part(key, ':', 2) FROM messages ORDER BY 1")
+    assert keys == changes
 
 
 # --- the demo's letter box ------------------------------------------------------------------------

@@ -1,16 +1,17 @@
 """A donor finds, changes and stops what they give: without a password, a script or a trace."""
 
 import asyncio
+import base64
 import itertools
 import json
 import re
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 
-from payments import links, promises, subscriptions
+from payments import donors, links, payment_methods, promises, subscriptions
 from payments.app import create_app
 from payments.contributions import Contribution, Frequency
 from payments.errors import InvalidField
@@ -155,7 +156,8 @@ async def test_links_that_open_nothing_are_all_answered_alike(donor: Donor) -> N
         for link in broken
     ]
     assert {answer.status_code for answer in answers} == {410}
-    assert len({answer.text for answer in answers}) == 1
+    # a page that was asked for offers other languages, and one that answers a form does not
+    assert len({(answer.request.method, answer.text) for answer in answers}) == 2
     assert "Ask for a new link" in whole(answers[0]).links
     assert "$5.00" in (await donor.lands(await donor.changes(fresh))).text
 
@@ -317,13 +319,14 @@ async def test_a_form_that_cannot_be_read_changes_nothing(donor: Donor) -> None:
         (b"a" * 5000, "application/x-www-form-urlencoded"),
         (b"", ""),
     )
+    asked = await donor.room.count("sign_ins")
     actions = [f"{page_of(gift)}/{change}" for change in ("amount", "frequency", "skip", "pause")]
     for action, (body, kind) in itertools.product((*actions, "/manage"), bodies):
         headers = {**FROM_OUR_PAGE, "content-type": kind}
         answer = await donor.web.post(action, content=body, headers=headers)
         assert 400 <= answer.status_code < 500, (action, body[:20], answer.status_code)
     assert asked_of(donor.room) == []
-    assert await donor.room.count("sign_ins") == 0
+    assert await donor.room.count("sign_ins") == asked
 
 
 async def test_a_browser_too_old_to_say_where_from_is_not_shut_out(donor: Donor) -> None:
@@ -819,10 +822,8 @@ async def behind(donor: Donor) -> tuple[Contribution, str]:
 
 
 async def stop_link(donor: Donor) -> str:
-    (subscription_id,) = (
-        await donor.room.rows("SELECT stripe_subscription_id FROM subscriptions")
-    )[0]
-    made = links.stop_link(donor.room.rt, str(subscription_id))
+    ((contribution_id,),) = await donor.room.rows("SELECT contribution_id FROM subscriptions")
+    made = links.stop_link(donor.room.rt, str(contribution_id))
     return made.removeprefix(BASE)
 
 
@@ -862,13 +863,10 @@ async def test_the_fix_link_of_a_mail_replaces_the_card_without_signing_in(donor
 
 
 async def test_a_link_opens_what_it_was_made_for_and_for_as_long(donor: Donor) -> None:
-    await donor.gives(500)
-    (subscription_id,) = (
-        await donor.room.rows("SELECT stripe_subscription_id FROM subscriptions")
-    )[0]
-    stop = links.stop_link(donor.room.rt, str(subscription_id)).removeprefix(BASE)
-    fix = links.fix_link(donor.room.rt, str(subscription_id)).removeprefix(BASE)
-    nobodys = links.stop_link(donor.room.rt, "sub_of_nobody").removeprefix(BASE)
+    gift = await donor.gives(500)
+    stop = links.stop_link(donor.room.rt, gift.id).removeprefix(BASE)
+    fix = links.fix_link(donor.room.rt, gift.id).removeprefix(BASE)
+    nobodys = links.stop_link(donor.room.rt, "0" * 32).removeprefix(BASE)
     wrong = [stop.replace("/stop/", "/fix/"), fix.replace("/fix/", "/stop/"), nobodys]
     wrong += [
         stop[:-1],
@@ -882,7 +880,8 @@ async def test_a_link_opens_what_it_was_made_for_and_for_as_long(donor: Donor) -
     answers = [await donor.web.get(link) for link in wrong]
     answers += [await donor.web.post(link) for link in wrong]
     assert {answer.status_code for answer in answers} == {410}
-    assert len({answer.text for answer in answers}) == 1
+    # a page that was asked for offers other languages, and one that answers a form does not
+    assert len({(answer.request.method, answer.text) for answer in answers}) == 2
     assert whole(answers[0]).links["Ask for a new link"] == "/manage"
     donor.room.clock.turn(timedelta(days=14, seconds=1))
     assert (await donor.web.get(fix)).status_code == 410
@@ -893,12 +892,12 @@ async def test_a_link_opens_what_it_was_made_for_and_for_as_long(donor: Donor) -
 
 
 async def test_links_to_a_promise_that_has_ended_say_so(donor: Donor) -> None:
-    await donor.gives(500)
+    gift = await donor.gives(500)
     stop = await stop_link(donor)
     (subscription_id,) = (
         await donor.room.rows("SELECT stripe_subscription_id FROM subscriptions")
     )[0]
-    fix = links.fix_link(donor.room.rt, str(subscription_id)).removeprefix(BASE)
+    fix = links.fix_link(donor.room.rt, gift.id).removeprefix(BASE)
     await donor.room.turns(timedelta(days=2))
     asks = await donor.opens(fix)
     await promises.stop(donor.room.rt, str(subscription_id), by=By.STAFF)
@@ -1034,7 +1033,8 @@ async def test_what_cannot_be_stopped_is_not_erased(donor: Donor) -> None:
     asks = await donor.opens("/manage/data/erase")
     donor.room.sandbox.faults.add("DELETE", "/v1/subscriptions/", "status_500", times=3)
     assert (await donor.presses(asks, "/manage/data/erase")).status_code == 503
-    assert "$5.00 every month Active" in (await donor.opens("/manage/contributions")).text
+    assert "$5.00 every month Being stopped" in (await donor.opens("/manage/contributions")).text
+    assert await donor.room.count("donors") == 1
     assert (await donor.presses(asks, "/manage/data/erase")).status_code == 200
     assert await donor.room.count("donors") == 0
 
@@ -1076,3 +1076,291 @@ async def test_the_donors_pages_keep_their_styles_out_of_the_form(newsroom: News
     assert styles.status_code == 200
     assert "manage.css" not in (await newsroom.web.get("/donate")).text
     assert "manage.css" in (await newsroom.web.get("/manage")).text
+
+
+# --- a last day that was set elsewhere, and a stop that Stripe has not heard of -------------------
+
+
+async def subscription_of(donor: Donor) -> str:
+    ((id_,),) = await donor.room.rows("SELECT stripe_subscription_id FROM subscriptions")
+    return str(id_)
+
+
+@pytest.mark.parametrize("how", ["cancel_at_period_end", "cancel_at"])
+async def test_an_end_set_in_the_dashboard_is_shown_and_can_be_taken_back(
+    donor: Donor, how: str
+) -> None:
+    gift = await donor.gives(500)
+    id_, stripe = await subscription_of(donor), donor.room.rt.stripe.v1
+    period_end = 1797940800  # 22 December 2026, 12:00 UTC
+    value = {"cancel_at_period_end": True} if how == "cancel_at_period_end" else {
+        "cancel_at": period_end, "proration_behavior": "none"
+    }  # fmt: skip
+    await stripe.subscriptions.update_async(id_, value)  # type: ignore[arg-type]  # either
+    await donor.room.settles()
+    page = await donor.signs_in()
+    assert "Ends on 22 December 2026" in page.text
+    assert "next charge" not in page.text
+    page = await donor.opens(page_of(gift))
+    assert "This contribution ends on 22 December 2026" in page.text
+    assert "Next charge None is planned" in page.text
+    assert "Set to end as our payment provider told us" in page.text
+    assert "Skip the next charge" not in page.links
+    asks = await donor.opens(page.links["Keep giving"])
+    assert "Next charge $5.00 , 22 December 2026" in asks.text
+    for _ in range(2):
+        page = await donor.lands(await donor.presses(asks, f"{page_of(gift)}/keep"))
+    assert "Your contribution goes on" in page.text
+    assert "Next charge 22 December 2026" in page.text
+    assert page.text.count("Set to go on by you") == 1
+    await until(donor.room, 2)
+    assert len(await charged(donor.room)) == 3
+
+
+async def test_an_end_that_is_not_taken_back_ends_it_and_nothing_more_is_charged(
+    donor: Donor,
+) -> None:
+    gift = await donor.gives(500)
+    id_ = await subscription_of(donor)
+    await donor.room.rt.stripe.v1.subscriptions.update_async(id_, {"cancel_at_period_end": True})
+    await donor.room.settles()
+    await donor.signs_in()
+    for change in ("amount", "frequency", "skip", "pause"):
+        answer = await donor.changes(f"{page_of(gift)}/{change}", **CHANGES[change])
+        assert answer.status_code == 422, change
+        assert "set to end" in whole(answer).text
+    await until(donor.room, 2)
+    await donor.signs_in()
+    page = await donor.opens(page_of(gift))
+    assert "This contribution is stopped" in page.text
+    assert await charged(donor.room) == [("2026-11-22", 500)]
+    answer = await donor.web.post(f"{page_of(gift)}/keep", headers=FROM_OUR_PAGE)
+    assert answer.status_code == 409
+    kinds = await donor.room.rows("SELECT kind FROM messages WHERE kind <> 'sign_in' ORDER BY 1")
+    assert kinds == [("ending",), ("stopped",)]
+
+
+async def test_what_is_set_to_end_can_be_stopped_at_once(donor: Donor) -> None:
+    gift = await donor.gives(500)
+    id_ = await subscription_of(donor)
+    await donor.room.rt.stripe.v1.subscriptions.update_async(id_, {"cancel_at_period_end": True})
+    await donor.room.settles()
+    await donor.signs_in()
+    page = await donor.lands(await donor.changes(f"{page_of(gift)}/stop"))
+    assert "This contribution is stopped" in page.text
+
+
+async def test_a_stop_that_stripe_does_not_hear_of_is_kept_and_carried_out(donor: Donor) -> None:
+    gift = await donor.gives(500)
+    await donor.signs_in()
+    asks = await donor.opens(f"{page_of(gift)}/stop")
+    donor.room.sandbox.faults.add("DELETE", "/v1/subscriptions/", "status_500", times=9)
+    page = await donor.lands(await donor.presses(asks, f"{page_of(gift)}/stop"))
+    assert "We have your decision to stop" in page.text
+    assert "we cannot rule out one more payment" in page.text
+    assert "Nothing more will be charged" not in page.text
+    assert "Change the amount" not in page.links
+    assert "Being stopped" in (await donor.opens("/manage/contributions")).text
+    again = await donor.lands(await donor.presses(asks, f"{page_of(gift)}/stop"))
+    assert "We have your decision to stop" in again.text
+    for change in ("amount", "pause", "keep"):
+        answer = await donor.web.post(
+            f"{page_of(gift)}/{change}", headers=FROM_OUR_PAGE,
+            data={"amount": "9", "months": "1", "shown": "2026-12-22"},
+        )  # fmt: skip
+        assert answer.status_code == 409, change
+    await donor.room.works()
+    assert await donor.room.rows("SELECT status FROM subscriptions") == [("active",)]
+    donor.room.sandbox.faults.clear()
+    donor.room.clock.turn(timedelta(days=2))  # and Stripe was away for long
+    assert await promises.take_up_stops(donor.room.rt) == 1
+    await donor.room.works()
+    await donor.room.settles()
+    assert await promises.take_up_stops(donor.room.rt) == 0
+    await donor.signs_in()
+    page = await donor.opens(page_of(gift))
+    assert "This contribution is stopped" in page.text
+    assert page.text.count("Stopped by you") == 1
+    kinds = await donor.room.rows("SELECT kind FROM messages WHERE kind <> 'sign_in'")
+    assert kinds == [("stopped",)]
+    await until(donor.room, 2)
+    assert await charged(donor.room) == [("2026-11-22", 500)]
+
+
+async def test_a_stop_whose_answer_is_lost_is_one_stop(donor: Donor) -> None:
+    gift = await donor.gives(500)
+    await donor.signs_in()
+    donor.room.sandbox.faults.add("DELETE", "/v1/subscriptions/", "drop_after", times=3)
+    page = await donor.lands(await donor.changes(f"{page_of(gift)}/stop"))
+    assert "stop" in page.text
+    await donor.room.works()
+    await donor.room.settles()
+    page = await donor.opens(page_of(gift))
+    assert page.text.count("Stopped by you") == 1
+    assert await donor.room.rows("SELECT count(*) FROM messages WHERE kind = 'stopped'") == [(1,)]
+
+
+async def test_by_a_mails_link_a_stop_is_kept_too_and_nothing_else_is_mailed(donor: Donor) -> None:
+    await donor.gives(5000, "annual")
+    link = await stop_link(donor)
+    asks = await donor.opens(link)
+    donor.room.sandbox.faults.add("DELETE", "/v1/subscriptions/", "status_500", times=9)
+    page = await donor.lands(await donor.web_press(asks, link))
+    assert "We have your decision to stop" in page.text
+    await donor.room.turns(timedelta(days=355))
+    await payment_methods.tell_of_renewals(donor.room.rt)
+    await donor.room.works()
+    assert donor.room.mails() == []
+    donor.room.sandbox.faults.clear()
+    await promises.take_up_stops(donor.room.rt)
+    await donor.room.settles()
+    assert [mail.subject for mail in donor.room.mails()] == ["Your annual payment has stopped"]
+    assert await donor.room.rows('SELECT kind, "by" FROM subscription_changes') == [
+        ("stopped", "link")
+    ]
+
+
+async def test_the_links_of_mails_hold_no_id_of_stripe(donor: Donor) -> None:
+    gift = await donor.gives(500)
+    for link in (links.stop_link(donor.room.rt, gift.id), links.fix_link(donor.room.rt, gift.id)):
+        signed = link.rpartition("/")[2]
+        opened = base64.urlsafe_b64decode(signed.partition(".")[0].strip(".") + "==")
+        assert gift.id.encode() in opened
+        assert b"sub_" not in opened
+
+
+# --- the days of charges --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("days", "months", "says"),
+    [
+        (70, "1", "Next charge 31 March 2027"),  # begun on 31 January, next due on 28 February
+        (70, "2", "Next charge 30 April 2027"),
+        (68, "1", "Next charge 29 March 2027"),  # begun on 29 January
+    ],
+)
+async def test_after_a_pause_a_promise_of_the_31st_is_charged_on_its_own_day(
+    donor: Donor, days: int, months: str, says: str
+) -> None:
+    await donor.room.turns(timedelta(days=days))
+    gift = await donor.gives(500)
+    await donor.signs_in()
+    page = await donor.lands(await donor.changes(f"{page_of(gift)}/pause", months=months))
+    assert says in page.text
+    await until(donor.room, 4)
+    (first, second, *_) = await charged(donor.room)
+    day = datetime.strptime(str(second[0]), "%Y-%m-%d").replace(tzinfo=UTC)
+    assert says.endswith(f"{day.day} {day:%B %Y}")
+    assert first != second
+
+
+# --- erased while word of it was under way --------------------------------------------------------
+
+
+async def test_late_word_of_a_gift_does_not_bring_an_erased_donor_back(donor: Donor) -> None:
+    room = donor.room
+    await donor.gives(500)
+    asked = await room.asks(2500, "once")
+    await pay(asked.json()["checkout_url"], email=READER)  # its webhooks are late
+    room.clock.turn(timedelta(minutes=1))
+    await donor.signs_in()
+    answer = await donor.changes("/manage/data/erase")
+    assert answer.status_code == 200
+    await room.settles()
+    await room.sweeps()
+    await room.settles()
+    for table in ("donors", "donor_customers"):
+        assert await room.count(table) == 0, table
+    assert (await room.contribution(asked.json()["id"])).status == "paid"
+    assert len(await charged(room)) == 2
+
+
+async def test_a_promise_that_an_erased_donor_had_just_made_is_stopped(donor: Donor) -> None:
+    room = donor.room
+    await donor.gives(2500, "once")
+    asked = await room.asks(500, "monthly")
+    await pay(asked.json()["checkout_url"], email=READER)
+    room.clock.turn(timedelta(minutes=1))
+    await donor.signs_in()
+    assert (await donor.changes("/manage/data/erase")).status_code == 200
+    await room.settles()
+    assert await room.rows("SELECT status FROM subscriptions") == [("canceled",)]
+    assert await room.count("donors") == 0
+    await until(room, 2)
+    assert len(await charged(room)) == 2
+
+
+async def test_an_answer_from_before_the_erasure_brings_nobody_back(donor: Donor) -> None:
+    room = donor.room
+    await donor.gives(500)
+    id_ = await subscription_of(donor)
+    await donor.signs_in()
+    asks = await donor.opens("/manage/data/erase")
+    room.sandbox.faults.add("GET", f"/v1/subscriptions/{id_}", "hang_after")
+    slow = asyncio.create_task(subscriptions.sync(room.rt, id_))
+    await room.sandbox.faults.reached()  # Stripe has answered: it is active
+    room.clock.turn(timedelta(seconds=1))
+    assert (await donor.presses(asks, "/manage/data/erase")).status_code == 200
+    room.sandbox.faults.release()
+    await slow
+    assert await room.count("donors") == 0
+    assert await room.rows("SELECT status FROM subscriptions") == [("canceled",)]
+
+
+async def test_many_syncs_and_an_erasure_at_once_leave_nobody(donor: Donor) -> None:
+    room = donor.room
+    await donor.gives(500)
+    id_ = await subscription_of(donor)
+    room.clock.turn(timedelta(seconds=5))
+    await donor.signs_in()
+    asks = await donor.opens("/manage/data/erase")
+    erasing = asyncio.create_task(donor.presses(asks, "/manage/data/erase"))
+    await asyncio.gather(*(subscriptions.sync(room.rt, id_) for _ in range(20)))
+    assert (await erasing).status_code == 200
+    assert await room.count("donors") == 0
+    await room.settles()
+    assert await room.count("donors") == 0
+
+
+async def test_who_stays_forgotten_is_forgotten_too_after_a_month(donor: Donor) -> None:
+    await donor.gives(500)
+    await donor.signs_in()
+    await donor.changes("/manage/data/erase")
+    for days, left in ((29, 1), (2, 0)):
+        donor.room.clock.turn(timedelta(days=days))
+        async with donor.room.rt.sessions.begin() as session:
+            await donors.forget_expired(session, donor.room.rt.now())
+        assert await donor.room.count("erasures") == left
+
+
+async def test_an_answer_that_was_slow_takes_back_no_pause(donor: Donor) -> None:
+    room = donor.room
+    gift = await donor.gives(500)
+    id_ = await subscription_of(donor)
+    await donor.signs_in()
+    room.sandbox.faults.add("GET", f"/v1/subscriptions/{id_}", "hang_after")
+    slow = asyncio.create_task(subscriptions.sync(room.rt, id_))
+    await room.sandbox.faults.reached()
+    room.clock.turn(timedelta(seconds=1))
+    await donor.lands(await donor.changes(f"{page_of(gift)}/pause", months="2"))
+    room.sandbox.faults.release()
+    await slow
+    assert "Paused for now" in (await donor.opens(page_of(gift))).text
+    await room.settles()
+    assert await room.rows("SELECT kind FROM messages WHERE kind <> 'sign_in'") == [("paused",)]
+
+
+async def test_a_customer_who_was_deleted_at_stripe_leaves_a_promise_that_ended(
+    donor: Donor,
+) -> None:
+    room = donor.room
+    await donor.gives(500)
+    id_ = await subscription_of(donor)
+    ((customer,),) = await room.rows("SELECT stripe_customer_id FROM subscriptions")
+    await room.rt.stripe.v1.subscriptions.update_async(id_, {"default_payment_method": ""})
+    await room.rt.stripe.v1.customers.delete_async(str(customer))
+    await room.settles()
+    await subscriptions.sync(room.rt, id_)
+    assert await room.rows("SELECT status FROM subscriptions") == [("canceled",)]
+    assert await room.rows("SELECT kind FROM alarms") == []

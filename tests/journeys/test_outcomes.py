@@ -8,11 +8,15 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from payments import contributions, worker
+from payments import contributions, payment_methods, promises, staff, worker
 from payments.contributions import Status
+from payments.history import By
+from payments.sandbox import invoices
 from payments.sandbox.reader import PageResult, pay
+from payments.staff import Role
 from tests.newsroom import BASE, Newsroom
 from tests.page import Page
+from webhooks import sweeps
 
 pytestmark = pytest.mark.anyio
 
@@ -235,8 +239,8 @@ async def foreign(room: Newsroom, claimed: str | None, interval: str | None = No
 @pytest.mark.parametrize(
     ("claimed", "interval", "frequency"),
     [
-        (uuid4().hex, None, "once"),
-        (uuid4().hex, "month", "monthly"),
+        ("1" * 32, None, "once"),
+        ("2" * 32, "month", "monthly"),
         ("somebody-else's", "year", "annual"),
         (None, None, "once"),
     ],
@@ -314,3 +318,216 @@ async def test_a_gift_stripe_refuses_does_not_hold_up_the_others(newsroom: Newsr
     store.add(product)
     await contributions.take_up_started(newsroom.rt)
     assert await newsroom.rows(states) == [("once", "open"), ("annual", "open")]
+
+
+# --- a bank that takes its time -------------------------------------------------------------------
+
+ANSWERS, REFUSES, TAKES_BACK = (
+    "AT611904300234573201", "AT861904300235473202", "AT911904300235473209",
+)  # fmt: skip
+ASKED, BACK = "Your bank was asked to pay", "Your bank took this payment back"
+DAYS = timedelta(days=1)
+
+
+async def gives_by_bank(room: Newsroom, iban: str, frequency: str = "once") -> str:
+    """A reader gives five euros from a bank account, and Stripe's word of it has come."""
+    asked = await room.asks(500, frequency, "eur")
+    paid = await pay(asked.json()["checkout_url"], iban=iban, email="reader@example.org")
+    assert paid.redirect_url is not None
+    await room.settles()
+    return str(asked.json()["id"])
+
+
+async def shows(room: Newsroom, gift: str, heading: str, status: str) -> Page:
+    """What the thank-you page and the API say, and nothing more."""
+    answer = await room.web.get(f"/thanks/{gift}")
+    page = Page(answer.text)
+    assert page.faults == []
+    headings = (CONFIRMING, ASKED, PAID, NOTHING, BACK)
+    assert [word for word in headings if f"<h1>{word}</h1>" in answer.text] == [heading]
+    assert "refresh" not in answer.headers
+    assert (await room.web.get(f"/api/contributions/{gift}")).json()["status"] == status
+    return page
+
+
+async def passes(room: Newsroom, days: int) -> None:
+    await room.turns(days * DAYS)
+    await room.settles()
+
+
+@pytest.mark.parametrize("frequency", ["once", "monthly"])
+async def test_a_debit_is_pending_for_days_and_then_paid(
+    newsroom: Newsroom, frequency: str
+) -> None:
+    gift = await gives_by_bank(newsroom, ANSWERS, frequency)
+    for _ in range(2):
+        page = await shows(newsroom, gift, ASKED, "processing")
+        assert "nothing is confirmed until then" in page.text
+        assert await charged(newsroom, gift) == []
+        assert await newsroom.wrong_books() == []
+        await passes(newsroom, 1)
+    await passes(newsroom, 2)
+    await shows(newsroom, gift, PAID, "paid")
+    assert await charged(newsroom, gift) == [(f"income:{frequency}", 500, "eur")]
+    assert await newsroom.count("messages") == 0
+    await passes(newsroom, 2)
+    assert (await newsroom.web.get(f"/thanks/{gift}")).status_code == 404
+
+
+async def test_a_debit_that_fails_days_later_has_taken_nothing(newsroom: Newsroom) -> None:
+    gift = await gives_by_bank(newsroom, REFUSES)
+    await shows(newsroom, gift, ASKED, "processing")
+    await passes(newsroom, 4)
+    page = await shows(newsroom, gift, NOTHING, "failed")
+    assert "Try again with €5.00 once" in page.links
+    assert await newsroom.count("ledger_entries") == 0
+    assert await newsroom.wrong_books() == []
+
+
+async def test_a_promise_whose_first_debit_fails_is_told_once_and_paid_once_it_is_mended(
+    newsroom: Newsroom,
+) -> None:
+    gift = await gives_by_bank(newsroom, REFUSES, "monthly")
+    await shows(newsroom, gift, ASKED, "processing")
+    await passes(newsroom, 3)  # before Stripe asks the bank again
+    page = await shows(newsroom, gift, NOTHING, "failed")
+    assert "Your bank may be asked again" in page.text
+    assert not [link for link in page.links if link.startswith("Try again")]
+    assert await newsroom.count("ledger_entries") == 0
+    assert await newsroom.rows("SELECT kind FROM messages") == [("payment_failed",)]
+    page_address = await payment_methods.start_replacement(
+        newsroom.rt, await promise_of(newsroom), by=By.LINK, return_path="/manage"
+    )
+    await newsroom.pays(page_address)
+    await newsroom.settles()
+    await shows(newsroom, gift, PAID, "paid")
+    assert await charged(newsroom, gift) == [("income:monthly", 500, "eur")]
+
+
+async def promise_of(room: Newsroom) -> str:
+    ((id_,),) = await room.rows("SELECT stripe_subscription_id FROM subscriptions")
+    return str(id_)
+
+
+async def test_a_debit_that_comes_back_is_shown_as_returned_and_nothing_of_it_stays(
+    newsroom: Newsroom,
+) -> None:
+    gift = await gives_by_bank(newsroom, TAKES_BACK)
+    await passes(newsroom, 4)
+    await shows(newsroom, gift, PAID, "paid")
+    await passes(newsroom, 8)
+    page = await shows(newsroom, gift, BACK, "returned")
+    assert "Nothing of it stays with us" in page.text
+    assert await newsroom.rows(
+        "SELECT debit, credit, amount FROM ledger_entries WHERE contribution_id = :id"
+        " ORDER BY seq", id=gift,
+    ) == [
+        ("stripe:balance", "income:once", 500),
+        ("expense:processing", "stripe:balance", 35),
+        ("refunds", "stripe:balance", 500),
+    ]  # fmt: skip
+    assert await newsroom.rows("SELECT status FROM charges") == [("returned",)]
+    assert await newsroom.wrong_books() == []
+    assert await newsroom.count("alarms") == 0
+
+
+async def test_one_payment_of_a_promise_that_comes_back_leaves_the_others(
+    newsroom: Newsroom,
+) -> None:
+    gift = await gives_by_bank(newsroom, ANSWERS, "monthly")
+    await passes(newsroom, 4)
+    store = newsroom.sandbox.account.store
+    [method] = [row for row in store.of_kind("payment_method") if row["type"] == "sepa_debit"]
+    store.private(method["id"])["number"] = TAKES_BACK
+    await passes(newsroom, 30)
+    await passes(newsroom, 5)
+    assert len(await charged(newsroom, gift)) == 2
+    await passes(newsroom, 8)
+    assert (await newsroom.contribution(gift)).status is Status.PAID
+    states = await newsroom.rows("SELECT status, count(*) FROM charges GROUP BY 1 ORDER BY 1")
+    assert states == [("returned", 1), ("succeeded", 1)]
+    returned = "SELECT contribution_id, amount FROM ledger_entries WHERE debit = 'refunds'"
+    assert await newsroom.rows(returned) == [(gift, 500)]
+    assert await newsroom.wrong_books() == []
+
+
+@pytest.mark.parametrize("iban", [ANSWERS, REFUSES, TAKES_BACK])
+async def test_a_debit_of_which_every_word_is_lost_ends_the_same(
+    newsroom: Newsroom, iban: str
+) -> None:
+    asked = await newsroom.asks(500, "once", "eur")
+    gift = str(asked.json()["id"])
+    await pay(asked.json()["checkout_url"], iban=iban, email="reader@example.org")
+    for _ in range(14):
+        await newsroom.turns(DAYS)
+        newsroom.sandbox.take_deliveries()  # taken, and never delivered
+        await newsroom.sweeps()
+    status = {ANSWERS: "paid", REFUSES: "failed", TAKES_BACK: "returned"}[iban]
+    assert (await newsroom.contribution(gift)).status == status
+    assert await newsroom.wrong_books() == []
+
+
+# --- a promise that has ended ---------------------------------------------------------------------
+
+
+async def test_an_invoice_of_a_promise_that_has_ended_calls_a_person(newsroom: Newsroom) -> None:
+    gift = await newsroom.gives(500, "monthly")
+    await newsroom.settles()
+    id_, stripe = await promise_of(newsroom), newsroom.rt.stripe.v1
+    await promises.stop(newsroom.rt, id_, by=By.DONOR)
+    await newsroom.settles()
+    assert await newsroom.count("alarms") == 0
+    await newsroom.turns(timedelta(days=1))
+    account = newsroom.sandbox.account
+    invoice = invoices.draft(account, account.store.objects[id_], "subscription_cycle")
+    ((method,),) = await newsroom.rows("SELECT stripe_payment_method_id FROM subscriptions")
+    await stripe.invoices.pay_async(invoice["id"], {"payment_method": str(method)})
+    await newsroom.settles()
+    assert await newsroom.rows("SELECT kind, subject FROM alarms") == [
+        ("after_cancel", invoice["id"])
+    ]
+    assert len(await charged(newsroom, gift.id)) == 2
+    async with newsroom.rt.sessions.begin() as session:
+        token = await staff.invite(session, "Ada", role=Role.ADMIN, now=newsroom.rt.now())
+    await newsroom.web.post(f"/staff/enter/{token}")
+    assert "A promise that had ended was charged again" in (await newsroom.web.get("/finance")).text
+
+
+# --- what it costs to know ------------------------------------------------------------------------
+
+
+async def test_a_gift_is_known_for_few_questions_to_stripe(newsroom: Newsroom) -> None:
+    before = newsroom.fetches()
+    await newsroom.gives(500, "monthly")
+    await newsroom.settles()
+    assert newsroom.fetches() - before <= 6
+    before = newsroom.fetches()
+    await newsroom.turns(timedelta(days=31))
+    await newsroom.settles()
+    assert len(await newsroom.rows("SELECT 1 FROM charges WHERE status = 'succeeded'")) == 2
+    assert newsroom.fetches() - before <= 5
+
+
+async def test_a_card_that_nothing_is_charged_to_costs_no_question(newsroom: Newsroom) -> None:
+    await newsroom.gives(500, "monthly")
+    await newsroom.settles()
+    stripe = newsroom.rt.stripe.v1
+    ((customer,),) = await newsroom.rows("SELECT stripe_customer_id FROM subscriptions")
+    method = await stripe.payment_methods.create_async(
+        {"type": "card", "card": {"token": "tok_visa"}}
+    )
+    before = newsroom.fetches()
+    await stripe.payment_methods.attach_async(method.id, {"customer": str(customer)})
+    await stripe.payment_methods.detach_async(method.id)
+    await newsroom.settles()
+    assert newsroom.fetches() == before
+
+
+async def test_a_debit_under_way_is_looked_at_once_a_day(newsroom: Newsroom) -> None:
+    await gives_by_bank(newsroom, ANSWERS)
+    before = newsroom.fetches()
+    for _ in range(12):
+        await newsroom.turns(timedelta(hours=4))
+        await sweeps.overdue(newsroom.rt)
+        await newsroom.works()
+    assert newsroom.fetches() - before <= 4

@@ -215,3 +215,39 @@ async def test_an_annual_charge_is_announced_once_and_a_monthly_one_is_not(
     assert await payment_methods.tell_of_renewals(newsroom.rt) == 0
     assert await told(newsroom, annual) == [("renews_soon",)]
     assert ("renews_soon",) not in await told(newsroom, monthly)
+
+
+async def test_word_of_an_old_card_that_comes_a_month_late_brings_it_not_back(
+    newsroom: Newsroom,
+) -> None:
+    promise = await a_promise(newsroom)
+    page = await payment_methods.start_replacement(
+        newsroom.rt, promise.stripe_subscription_id, by=By.DONOR, return_path="/manage"
+    )
+    await newsroom.pays(page)
+    await newsroom.settles()
+    newer = await attach_card(newsroom, promise)
+    await newsroom.rt.stripe.v1.subscriptions.update_async(
+        promise.stripe_subscription_id, {"default_payment_method": newer}
+    )
+    await newsroom.settles()
+    await newsroom.turns(timedelta(days=2))
+    intents = newsroom.sandbox.dashboard("GET", "/v1/setup_intents")
+    await payment_methods.sync_setup(newsroom.rt, intents["data"][0]["id"])
+    after = await again(newsroom, promise)
+    assert after.stripe_payment_method_id == newer
+
+
+async def test_a_card_for_a_promise_that_has_ended_meanwhile_is_nobodys_trouble(
+    newsroom: Newsroom,
+) -> None:
+    promise = await a_promise(newsroom)
+    page = await payment_methods.start_replacement(
+        newsroom.rt, promise.stripe_subscription_id, by=By.DONOR, return_path="/manage"
+    )
+    await newsroom.pays(page)
+    newsroom.sandbox.dashboard("DELETE", f"/v1/subscriptions/{promise.stripe_subscription_id}")
+    await newsroom.settles()
+    after = await again(newsroom, promise)
+    assert after.status == "canceled"
+    assert await newsroom.count("alarms") == 0

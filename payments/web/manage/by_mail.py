@@ -17,7 +17,7 @@ from payments.errors import LinkSpent, PaymentsError
 from payments.history import By, ChangeKind
 from payments.runtime import Runtime
 from payments.subscriptions import Subscription
-from payments.web import pages
+from payments.web import pages, tongue
 from payments.web.manage import words
 from payments.web.manage.door import SMALL, AnyRequest, refused, spent
 
@@ -42,7 +42,8 @@ class StopByMail(ByMail):
         promise = await _promise(rt, signed, links.promise_to_stop)
         async with rt.sessions() as session:
             changes = await history.of(session, promise.stripe_subscription_id)
-        facts = words.promise_facts(rt, promise, changes)
+            stopping = await history.owed_stops(session, [promise.stripe_subscription_id])
+        facts = words.promise_facts(rt, promise, changes, stopping=stopping)
         return pages.page(rt, "stop.html", promise=facts, signed=signed)
 
     @post(request_max_body_size=SMALL)
@@ -50,7 +51,7 @@ class StopByMail(ByMail):
         """Stop it, and show that it is."""
         promise = await _promise(rt, signed, links.promise_to_stop)
         await promises.stop(rt, promise.stripe_subscription_id, by=By.LINK)
-        return Redirect(f"/stop/{signed}", status_code=303)
+        return Redirect(tongue.here(f"/stop/{signed}"), status_code=303)
 
 
 class FixByMail(ByMail):
@@ -84,7 +85,8 @@ class FixByMail(ByMail):
             rt,
             promise.stripe_subscription_id,
             by=By.LINK,
-            return_path=f"/fix/{signed}?card=back",
+            return_path=tongue.here(f"/fix/{signed}?card=back"),
+            locale=tongue.tag(),
         )
         return Redirect(page, status_code=303)
 
@@ -92,7 +94,7 @@ class FixByMail(ByMail):
 async def _promise(rt: Runtime, signed: str, opened: Opened) -> Subscription:
     """The promise that a link is about."""
     async with rt.sessions() as session:
-        promise = await subscriptions.find(session, opened(rt, signed))
+        promise = await subscriptions.of_contribution(session, opened(rt, signed))
     if promise is None:
         raise LinkSpent("This link has expired or is not complete. Nothing was changed.")
     return promise

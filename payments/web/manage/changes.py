@@ -21,7 +21,7 @@ from payments.history import By
 from payments.money import InvalidAmount, Money
 from payments.promises import LONGEST_PAUSE, PromiseHasEnded
 from payments.runtime import Runtime
-from payments.web import pages
+from payments.web import pages, tongue
 from payments.web.manage import words
 from payments.web.manage.door import SMALL, AnyRequest, typed
 from payments.web.manage.overview import Own
@@ -47,7 +47,7 @@ class Changes(Controller):
     ) -> Response[Any]:
         sent = await typed(request)
         try:
-            gift = money.parse(sent.get("amount", ""), own.promise.currency, words.SPOKEN)
+            gift = money.parse(sent.get("amount", ""), own.promise.currency, tongue.spoken())
             await promises.change_amount(rt, own.id, gift, by=By.DONOR, intent=_intent(sent))
         except (InvalidAmount, InvalidField) as error:
             return _amount(rt, own, sent, error=error)
@@ -67,7 +67,7 @@ class Changes(Controller):
         sent = await typed(request)
         try:
             _as_shown(own, sent)
-            gift = money.parse(sent.get("amount", ""), own.promise.currency)
+            gift = money.parse(sent.get("amount", ""), own.promise.currency, tongue.spoken())
             other = _other(sent.get("frequency", ""))
             await promises.change_frequency(
                 rt, own.id, other, gift, by=By.DONOR, intent=_intent(sent)
@@ -125,6 +125,18 @@ class Changes(Controller):
         await promises.resume(rt, own.id, by=By.DONOR, intent=_intent(await typed(request)))
         return _back(own, "resumed")
 
+    @get("/keep")
+    async def keep(self, rt: NamedDependency[Runtime], own: NamedDependency[Own]) -> Response[str]:
+        """What comes if the last day that was set is taken back."""
+        return _page(rt, own, "manage_keep.html", due=words.maybe_day(rt, own.promise.renews_at))
+
+    @post("/keep", request_max_body_size=SMALL)
+    async def keep_giving(
+        self, rt: NamedDependency[Runtime], own: NamedDependency[Own], request: AnyRequest
+    ) -> Response[Any]:
+        await promises.keep(rt, own.id, by=By.DONOR, intent=_intent(await typed(request)))
+        return _back(own, "kept")
+
     @get("/card")
     async def card(self, rt: NamedDependency[Runtime], own: NamedDependency[Own]) -> Response[str]:
         """What replacing the card does."""
@@ -136,7 +148,11 @@ class Changes(Controller):
     ) -> Response[Any]:
         """To Stripe's page, which takes the card and charges nothing."""
         page = await payment_methods.start_replacement(
-            rt, own.id, by=By.DONOR, return_path=f"{own.url}?card=back"
+            rt,
+            own.id,
+            by=By.DONOR,
+            return_path=tongue.here(f"{own.url}?card=back"),
+            locale=tongue.tag(),
         )
         return Redirect(page, status_code=303)
 
@@ -157,7 +173,7 @@ class Changes(Controller):
 
 def _back(own: Own, done: str) -> Redirect:
     """To the promise, which confirms what its history confirms."""
-    return Redirect(f"{own.url}?done={done}", status_code=303)
+    return Redirect(tongue.here(f"{own.url}?done={done}"), status_code=303)
 
 
 def _intent(sent: Sent) -> str:
@@ -197,7 +213,7 @@ def _page(
         promise=words.promise_facts(rt, own.promise),
         intent=secrets.token_hex(16),
         shown=_shown(own),
-        error="" if error is None else error.detail,
+        error="" if error is None else tongue.told(error),
         error_field="" if error is None else error.field or "",
         **more,
     )
@@ -218,9 +234,9 @@ def _amount(
         own,
         "manage_amount.html",
         error=error,
-        value=(sent or {}).get("amount", money.plain(now)),
-        lowest=words.amount(lowest),
-        highest=words.amount(highest),
+        value=(sent or {}).get("amount", money.typed(now, tongue.spoken())),
+        lowest=tongue.amount(lowest),
+        highest=tongue.amount(highest),
     )
 
 
@@ -231,10 +247,10 @@ def _frequency(
     monthly = own.promise.frequency is Frequency.MONTHLY
     other = Frequency.ANNUAL if monthly else Frequency.MONTHLY
     gift = _same_over_a_year(own.promise.money, other, rt)
-    value = sent.get("amount", money.plain(gift))
+    value = sent.get("amount", money.typed(gift, tongue.spoken()))
     if error is None:
         try:
-            gift = money.parse(value, gift.currency)
+            gift = money.parse(value, gift.currency, tongue.spoken())
             highest = money.maximum(gift.currency, rt.settings.maximum_gifts)
             money.check_gift(gift.amount, gift.currency, maximum=highest.amount)
         except InvalidAmount as refusal:
@@ -248,8 +264,8 @@ def _frequency(
         error=error,
         other=other.value,
         value=value,
-        plain=money.plain(gift),
-        gift=words.amount(gift),
+        typed=money.typed(gift, tongue.spoken()),
+        gift=tongue.amount(gift),
         due=words.maybe_day(rt, due),
         then=words.maybe_day(rt, then),
     )

@@ -23,7 +23,7 @@ from payments.errors import InvalidField, LinkSpent, NotSignedIn, PaymentsError
 from payments.outbox import MessageKind
 from payments.runtime import Runtime
 from payments.settings import Settings
-from payments.web import pages
+from payments.web import pages, tongue
 
 AnyRequest = Request[Any, Any, Any]  # no user, no auth, litestar's own state
 SMALL = 4096  # bytes of a form
@@ -107,15 +107,19 @@ def refused(request: AnyRequest, error: PaymentsError) -> Response[str]:
         rt,
         "manage_message.html",
         status=error.status,
-        title=error.title,
-        detail=error.detail,
+        title=tongue.say(error.title),
+        detail=tongue.told(error),
     )
 
 
 def spent(rt: Runtime, error: LinkSpent) -> Response[str]:
     """The one page for a link that was used, is too old, was cut short, or was guessed."""
     return pages.page(
-        rt, "sign_in_spent.html", status=error.status, title=error.title, detail=error.detail
+        rt,
+        "sign_in_spent.html",
+        status=error.status,
+        title=tongue.say(error.title),
+        detail=tongue.told(error),
     )
 
 
@@ -133,7 +137,7 @@ class Door(Controller):
             await signed_in(rt, request)
         except NotSignedIn:
             return pages.page(rt, "sign_in.html", signed_out=False, address="", error="")
-        return Redirect(INSIDE, status_code=303)
+        return Redirect(tongue.here(INSIDE), status_code=303)
 
     @post(request_max_body_size=SMALL)
     async def send(self, rt: NamedDependency[Runtime], request: AnyRequest) -> Response[str]:
@@ -145,7 +149,7 @@ class Door(Controller):
         try:
             await _note(rt, address, browser)
         except InvalidField as error:
-            shown = {"signed_out": False, "address": address, "error": error.detail}
+            shown = {"signed_out": False, "address": address, "error": tongue.told(error)}
             return pages.page(rt, "sign_in.html", status=error.status, **shown)
         answer = pages.page(rt, "sign_in_sent.html")
         name = browser_cookie(rt.settings)
@@ -199,7 +203,7 @@ class Door(Controller):
         """Sign out."""
         async with rt.sessions.begin() as session:
             await donors.leave(session, request.cookies.get(session_cookie(rt.settings), ""))
-        return Redirect("/manage", status_code=303, cookies=[no_session(rt.settings)])
+        return Redirect(tongue.here("/manage"), status_code=303, cookies=[no_session(rt.settings)])
 
 
 async def _note(rt: Runtime, address: str, browser: str) -> None:
@@ -209,7 +213,12 @@ async def _note(rt: Runtime, address: str, browser: str) -> None:
             session, rt.settings, address=address, browser=browser, now=rt.now()
         )
         await outbox.put(
-            session, MessageKind.SIGN_IN, key=f"sign-in:{asked}", now=rt.now(), subject=asked
+            session,
+            MessageKind.SIGN_IN,
+            key=f"sign-in:{asked}",
+            now=rt.now(),
+            subject=asked,
+            language=tongue.spoken(),  # of the page they read, whatever their gifts were made in
         )
 
 
@@ -221,4 +230,4 @@ def no_session(settings: Settings) -> Cookie:
 def _begun(rt: Runtime, key: str) -> Redirect:
     name = session_cookie(rt.settings)
     made = cookie(rt.settings, name, key, lasts=donors.SESSION_LASTS)
-    return Redirect(INSIDE, status_code=303, cookies=[made])
+    return Redirect(tongue.here(INSIDE), status_code=303, cookies=[made])

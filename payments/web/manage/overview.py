@@ -16,7 +16,7 @@ from payments.web import pages
 from payments.web.manage import words
 from payments.web.manage.door import AnyRequest, SignedIn
 
-GIVEN = (Status.PAID, Status.PROCESSING)
+GIVEN = (Status.PAID, Status.PROCESSING, Status.RETURNED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +58,13 @@ class Overview(Controller):
         async with rt.sessions() as session:
             promises = await subscriptions.of_donor(session, donor.donor_id)
             gifts = await contributions.of_donor(session, donor.donor_id)
+            ids = [promise.stripe_subscription_id for promise in promises]
+            stopping = await history.owed_stops(session, ids)
         once = [g for g in gifts if g.frequency is Frequency.ONCE and g.status in GIVEN]
         return pages.page(
             rt,
             "manage.html",
-            promises=[words.promise_facts(rt, promise) for promise in promises],
+            promises=[words.promise_facts(rt, promise, stopping=stopping) for promise in promises],
             gifts=[words.gift_facts(rt, gift) for gift in once],
         )
 
@@ -73,11 +75,12 @@ class Overview(Controller):
         """What is promised, what can be changed, and what happened."""
         async with rt.sessions() as session:
             changes = await history.of(session, own.id)
+            stopping = await history.owed_stops(session, [own.id])
             card = await history.newest_decision(session, own.id, ChangeKind.CARD)
             paid = await charges.of_donor(
                 session, own.gift.donor_id or "", contribution_id=own.gift.id
             )
-        facts = words.promise_facts(rt, own.promise, changes)
+        facts = words.promise_facts(rt, own.promise, changes, stopping=stopping)
         return pages.page(
             rt,
             "manage_promise.html",

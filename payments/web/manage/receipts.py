@@ -16,7 +16,7 @@ from payments.charges import Payment
 from payments.errors import NotFound
 from payments.money import Money
 from payments.runtime import Runtime
-from payments.web import pages
+from payments.web import pages, tongue
 from payments.web.manage import words
 from payments.web.manage.door import SignedIn
 
@@ -92,5 +92,5 @@ def _totals(paid: Sequence[Payment]) -> list[dict[str, Any]]:
         before = sums.get(payment.money.currency, Money(0, payment.money.currency))
         sums[payment.money.currency] = before + payment.money
     return [
-        {"currency": code.upper(), "amount": words.amount(total)} for code, total in sums.items()
+        {"currency": code.upper(), "amount": tongue.amount(total)} for code, total in sums.items()
     ]

@@ -1,25 +1,24 @@
 """What is true of a promise, ready to print. The sentences themselves are in the templates."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from payments import language, money, subscriptions
+from payments import language, subscriptions
 from payments.charges import Payment
 from payments.contributions import Contribution
 from payments.history import Change, ChangeKind
-from payments.money import Money
 from payments.runtime import Runtime
 from payments.subscriptions import Subscription, SubscriptionStatus
+from payments.web import tongue
 
-SPOKEN = language.SOURCE  # until a page knows its reader's language
 SOON = timedelta(days=30)  # a card that ends before this is said to end soon
 LAST_PAYMENT = timedelta(hours=2)  # a charge this near a stop crossed it on the way
 
 
 def day(rt: Runtime, moment: datetime) -> str:
     """A day, as the newsroom counts days."""
-    return language.day(moment.astimezone(rt.settings.zone).date(), SPOKEN)
+    return language.day(moment.astimezone(rt.settings.zone).date(), tongue.spoken())
 
 
 def maybe_day(rt: Runtime, moment: datetime | None) -> str:
@@ -32,10 +31,6 @@ def minute(rt: Runtime, moment: datetime) -> str:
     return f"{day(rt, moment)}, {local:%H:%M} {local.tzname()}"
 
 
-def amount(gift: Money) -> str:
-    return money.format(gift, SPOKEN)
-
-
 def state(promise: Subscription, changes: Sequence[Change] = ()) -> str:
     """One word for what a donor should know first."""
     if promise.status is SubscriptionStatus.INCOMPLETE:
@@ -45,28 +40,44 @@ def state(promise: Subscription, changes: Sequence[Change] = ()) -> str:
         return "lapsed" if lapsed else "ended"
     if promise.needs_card:
         return "needs_card"
+    return _state_of_live(promise)
+
+
+def _state_of_live(promise: Subscription) -> str:
     if promise.status in (SubscriptionStatus.PAST_DUE, SubscriptionStatus.UNPAID):
         return "past_due"
+    if promise.ends_at is not None and subscriptions.next_charge(promise) is None:
+        return "ending"
     if promise.pauses:
         return "paused" if promise.resumes_at is None else "skipping"
     return "active"
 
 
 def promise_facts(
-    rt: Runtime, promise: Subscription, changes: Sequence[Change] = ()
+    rt: Runtime,
+    promise: Subscription,
+    changes: Sequence[Change] = (),
+    *,
+    stopping: Mapping[str, datetime] | None = None,
 ) -> dict[str, Any]:
-    """One promise, for the list and for its own pages."""
+    """One promise, for the list and for its own pages. `stopping` are the stops that Stripe has not
+    confirmed.
+    """
     ended = promise.ended_at
+    decided = (stopping or {}).get(promise.stripe_subscription_id) if promise.is_live else None
+    due = subscriptions.next_charge(promise) if decided is None else None
     return {
         "url": f"/manage/contributions/{promise.contribution_id}",
-        "amount": amount(promise.money),
+        "amount": tongue.amount(promise.money),
         "currency": promise.currency,
         "frequency": promise.frequency.value,
-        "state": state(promise, changes),
+        "state": state(promise, changes) if decided is None else "stopping",
+        "stopping": "" if decided is None else minute(rt, decided),
+        "ends": maybe_day(rt, promise.ends_at),
         "live": promise.is_live,
         "pauses": promise.pauses,
         "since": day(rt, promise.started_at),
-        "next": maybe_day(rt, subscriptions.next_charge(promise)),
+        "next": maybe_day(rt, due),
         "ended": "" if ended is None else minute(rt, ended),
         "card_ends_soon": promise.is_live and _ends_soon(rt, promise),
     }
@@ -96,7 +107,7 @@ def came_back(asked: str | None, decision: Change | None) -> str:
 def gift_facts(rt: Runtime, gift: Contribution) -> dict[str, str]:
     """A gift that was made once."""
     return {
-        "amount": amount(gift.money),
+        "amount": tongue.amount(gift.money),
         "at": day(rt, gift.created_at),
         "status": gift.status.value,
     }
@@ -105,7 +116,7 @@ def gift_facts(rt: Runtime, gift: Contribution) -> dict[str, str]:
 def payment_facts(rt: Runtime, payment: Payment) -> dict[str, str]:
     """One payment, for a list and for its receipt."""
     return {
-        "amount": amount(payment.money),
+        "amount": tongue.amount(payment.money),
         "currency": payment.money.currency.upper(),
         "at": day(rt, payment.paid_at),
         "frequency": payment.frequency.value,
@@ -127,4 +138,4 @@ def last_payment(promise: Subscription, payments: Sequence[Payment]) -> str:
     newest = max(payments, key=lambda payment: payment.paid_at)
     crossed = newest.paid_at > promise.ended_at - LAST_PAYMENT
     begun = newest.paid_at < promise.started_at + LAST_PAYMENT
-    return amount(newest.money) if crossed and not begun else ""
+    return tongue.amount(newest.money) if crossed and not begun else ""

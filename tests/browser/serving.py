@@ -1,0 +1,48 @@
+"""The newsroom's application at a port of this machine, in the same loop as its test."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+
+import httpx
+from granian.constants import Interfaces
+from granian.server.embed import Server
+
+from tests.newsroom import Newsroom
+
+
+def free_port() -> int:
+    """A port that nobody has at this moment."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def served(room: Newsroom, port: int) -> AsyncIterator[None]:
+    """Let the newsroom be reached at a port until the end."""
+    transport = cast("httpx.ASGITransport", room.web._transport)
+    server = Server(transport.app, port=port, interface=Interfaces.ASGINL, log_enabled=False)
+    serving = asyncio.create_task(server.serve())
+    try:
+        await _answers(port, serving)
+        yield
+    finally:
+        server.stop()  # type: ignore[no-untyped-call]  # theirs
+        await serving
+
+
+async def _answers(port: int, serving: asyncio.Task[None]) -> None:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as web:
+        for _ in range(200):
+            assert not serving.done(), serving.exception()
+            try:
+                await web.get("/health/live")
+            except httpx.TransportError:
+                await asyncio.sleep(0.02)
+            else:
+                return
+    raise AssertionError("it never listened")

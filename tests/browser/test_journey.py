@@ -1,0 +1,114 @@
+"""From the end of a story to a row in the books: the widget, the form, Stripe's page, the thanks,
+and a colleague who sees it. With a keyboard and nothing else, with scripts and without, in each
+language, on a small telephone and a wide screen, by day and by night, and read from the right.
+"""
+
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.async_api import Page
+
+from payments import language, staff
+from payments.staff import Role
+from tests.browser.conftest import NARROW, WIDE, Site, faults, overflow
+from tests.browser.test_reader import ON_STRIPES_PAGE, is_sound, presses, reaches
+
+pytestmark = pytest.mark.anyio
+CASES = [
+    pytest.param(True, "en", NARROW, "light", id="scripts-en-narrow-light"),
+    pytest.param(True, "ru", WIDE, "dark", id="scripts-ru-wide-dark"),
+    pytest.param(True, "ru", NARROW, "light", id="scripts-ru-narrow-light"),
+    pytest.param(False, "ru", NARROW, "dark", id="plain-ru-narrow-dark"),
+    pytest.param(False, "en", WIDE, "light", id="plain-en-wide-light"),
+]
+
+
+@pytest.fixture
+def more() -> dict[str, object]:
+    return {"environment": "demo"}  # which has a story
+
+
+async def looks(page: Page, tongue: str, *, scripts: bool) -> None:
+    """A page on the way: whole, and whole as well for somebody who reads from the right."""
+    if not scripts:  # axe is a script
+        assert await page.get_attribute("html", "lang") == tongue
+        assert await overflow(page) <= 0, page.url
+        return
+    await is_sound(page, tongue)
+    await page.evaluate("document.documentElement.dir = 'rtl'")
+    assert await overflow(page) <= 0, page.url
+    assert await faults(page) == [], page.url
+    await page.evaluate("document.documentElement.dir = 'ltr'")
+
+
+@pytest.mark.parametrize(("scripts", "tongue", "size", "scheme"), CASES)
+async def test_from_a_story_to_the_books(
+    site: Site, scripts: bool, tongue: str, size: dict[str, int], scheme: str
+) -> None:
+    options: dict[str, Any] = {"viewport": size, "color_scheme": scheme, "locale": tongue}
+    async with site.visitor(java_script_enabled=scripts, **options) as visitor:
+        page = await visitor.new_page()
+        await gives(site, page, tongue, scripts=scripts)
+        assert await visitor.cookies() == []
+    async with site.visitor(java_script_enabled=scripts, **options) as colleague:
+        page = await colleague.new_page()
+        await sees_the_row(site, page, scripts=scripts)
+
+
+async def gives(site: Site, page: Page, tongue: str, *, scripts: bool) -> None:
+    """Once, twenty dollars, from the story."""
+    say = language.translations(tongue).gettext
+    await page.goto(f"{site.url}/article")
+    await looks(page, tongue, scripts=scripts)
+    await reaches(page, say("Monthly"))
+    await page.keyboard.press("ArrowLeft")
+    await presses(page, say("Continue"))
+    assert urlsplit(page.url).path == "/donate"
+    asked = parse_qs(urlsplit(page.url).query)
+    assert (asked["frequency"], asked["article"]) == (["once"], ["town-clock"])
+    await looks(page, tongue, scripts=scripts)
+    assert await page.locator("input[name=frequency][value=once]").is_checked()
+    await reaches(page, "$")  # the suggestion that is ticked
+    await page.keyboard.press("ArrowRight")
+    ticked = page.locator("input[name=amount_once]:checked")
+    amount = await ticked.get_attribute("value")
+    assert amount is not None
+    assert amount.isdecimal()
+    await presses(page, say("Continue to secure payment"))
+    assert page.url.startswith(site.room.sandbox.url)
+    for name, typed in ON_STRIPES_PAGE.items():
+        await reaches(page, name)
+        await page.keyboard.type(typed)
+    await page.keyboard.press("Enter")
+    await page.wait_for_url(f"{site.url}/thanks/**")
+    await looks(page, tongue, scripts=scripts)
+    await site.room.settles()
+    await page.reload()
+    assert await page.inner_text("h1") == say("Thank you")
+    await looks(page, tongue, scripts=scripts)
+    assert await site.room.rows("SELECT amount, frequency FROM contributions") == [
+        (int(amount), "once")
+    ]
+
+
+async def sees_the_row(site: Site, page: Page, *, scripts: bool) -> None:
+    """A colleague comes in by a link from the operator and finds the gift."""
+    room = site.room
+    await room.sweeps()
+    async with room.rt.sessions.begin() as session:
+        token = await staff.invite(session, "Ada", role=Role.FINANCE, now=room.clock())
+    await page.goto(f"{site.url}/staff/enter/{token}")
+    await looks(page, "en", scripts=scripts)
+    await presses(page, "Sign in")
+    assert page.url == f"{site.url}/finance"
+    await looks(page, "en", scripts=scripts)
+    ((gift, minor),) = await room.rows("SELECT id, amount FROM contributions")
+    assert isinstance(minor, int)
+    await page.goto(f"{site.url}/finance/lines")
+    await looks(page, "en", scripts=scripts)
+    row = page.locator("main tbody tr", has=page.locator(f'a[href="/finance/gifts/{gift}"]'))
+    assert await row.count() == 1
+    assert f"${minor / 100:.2f}" in await row.inner_text()
+    await page.goto(f"{site.url}/finance/gifts/{gift}")
+    await looks(page, "en", scripts=scripts)

@@ -1,0 +1,241 @@
+"""<donate-form> on a page of somebody else's, under the strictest policy a page can have."""
+
+# ruff: noqa: RUF001 - digits of another script look like what they are not
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.async_api import BrowserContext, Page, Route
+
+from payments.shield import Level
+from payments.web import embed
+from tests.browser.conftest import NARROW, WIDE, Site, faults, overflow
+from tests.test_shield import raised
+
+pytestmark = pytest.mark.anyio
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+ARABIC = ("ar-EG", "rtl")
+# Every text in the shadow root, with the contrast to what is painted behind it.
+CONTRAST = """
+() => {
+  const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 });
+  const pen = canvas.getContext("2d", { willReadFrequently: true });
+  const rgba = (color) => {
+    pen.clearRect(0, 0, 1, 1); pen.fillStyle = color; pen.fillRect(0, 0, 1, 1);
+    return [...pen.getImageData(0, 0, 1, 1).data];
+  };
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+    .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (node) => {
+    for (let n = node; n; n = n.parentElement ?? n.getRootNode().host) {
+      const paint = rgba(getComputedStyle(n).backgroundColor);
+      if (paint[3] == 255) return paint;
+    }
+    return [255, 255, 255];
+  };
+  const root = document.querySelector("donate-form").shadowRoot, found = [];
+  for (const node of root.querySelectorAll("*")) {
+    const own = [...node.childNodes].some((n) => n.nodeType == 3 && n.data.trim());
+    if (!own || !node.checkVisibility()) continue;
+    const [a, b] = [light(rgba(getComputedStyle(node).color)), light(behind(node))];
+    found.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), node.textContent.trim()]);
+  }
+  return found;
+}
+"""
+
+
+async def story(
+    site: Site,
+    visitor: BrowserContext,
+    *,
+    spoken: str = "en",
+    tongue: tuple[str, str] | None = None,
+    more: str = "",
+) -> Page:
+    """An article with the snippet at its end, opened."""
+    snippet = embed.snippet(site.room.settings, spoken=spoken, article="a-story")
+    lang, way = tongue or (spoken, "ltr")
+    ours = f'lang="{spoken}" dir="ltr"'
+    assert ours in snippet
+    snippet = snippet.replace(ours, f'lang="{lang}" dir="{way}" {more}', 1)
+    html = (
+        f'<!doctype html><html lang="{lang}" dir="{way}"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width"><meta name="color-scheme" '
+        'content="light dark"><title>A story</title></head><body><main><h1>A story</h1>'
+        f"{snippet}</main></body></html>"
+    )
+
+    async def answer(route: Route) -> None:
+        headers = {"content-security-policy": POLICY, "content-type": "text/html"}
+        await route.fulfill(body=html, headers=headers)
+
+    await visitor.route(f"{site.url}/story", answer)
+    page = await visitor.new_page()
+    await page.goto(f"{site.url}/story")
+    return page
+
+
+def query(page: Page) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
+
+
+async def button(page: Page) -> str:
+    """What the button says, without the marks that keep an amount apart."""
+    text = await page.locator("donate-form [part=button]").inner_text()
+    return text.translate(dict.fromkeys((0x2068, 0x2069, 0x200E)))
+
+
+async def test_it_can_be_read_and_used_in_any_light_width_and_direction(site: Site) -> None:
+    for size in (NARROW, WIDE):
+        for light in ("light", "dark"):
+            async with site.visitor(viewport=size, color_scheme=light) as visitor:
+                for spoken, tongue in (("en", None), ("ru", None), ("en", ARABIC)):
+                    page = await story(site, visitor, spoken=spoken, tongue=tongue)
+                    await page.locator("donate-form").get_by_role("radio").last.check()
+                    await page.locator("donate-form [part=button]").click()  # it complains
+                    where = (size, light, spoken, tongue)
+                    assert await overflow(page) <= 0, where
+                    assert await faults(page) == [], where
+                    seen = await page.evaluate(CONTRAST)
+                    assert len(seen) > 18, where
+                    assert [one for one in seen if one[0] < 4.5] == [], where
+                    await page.close()
+
+
+async def test_its_choices_are_large_enough_for_a_finger(site: Site) -> None:
+    async with site.visitor(viewport=NARROW) as visitor:
+        page = await story(site, visitor)
+        for choice in await page.locator("donate-form label.choice").all():
+            box = await choice.bounding_box()
+            assert box is not None
+            assert box["height"] >= 44
+        for link in await page.locator("donate-form .link").all():
+            box = await link.bounding_box()
+            assert box is not None
+            assert box["height"] >= 24
+
+
+async def test_with_the_keyboard_alone_a_reader_gets_to_the_form_filled_in(site: Site) -> None:
+    async with site.visitor() as visitor:
+        page = await story(site, visitor)
+        assert await button(page) == "Continue with $5 a month"
+        await page.keyboard.press("Tab")
+        await page.keyboard.press("ArrowRight")
+        assert await button(page) == "Continue with $50 a year"
+        await page.keyboard.press("Tab")
+        for _ in range(3):  # past the last suggestion to an amount of one's own
+            await page.keyboard.press("ArrowRight")
+        await page.keyboard.press("Tab")
+        await page.keyboard.type("33,50")
+        assert await button(page) == "Continue with $33.50 a year"
+        await page.keyboard.press("Enter")
+        await page.wait_for_url("**/donate?*")
+        assert query(page) == {
+            "frequency": "annual", "amount": "3350", "currency": "usd", "article": "a-story",
+            "lang": "en",
+        }  # fmt: skip
+        assert await page.locator("#other_annual").input_value() == "33.50"
+
+
+async def test_an_amount_that_can_be_read_twice_is_asked_about(site: Site) -> None:
+    async with site.visitor() as visitor:
+        page = await story(site, visitor)
+        await page.get_by_label("Other amount", exact=True).check()
+        own = page.locator("donate-form #own")
+        await own.fill("1.250")
+        assert await button(page) == "Continue"
+        await page.locator("donate-form [part=button]").click()
+        said = await page.locator("donate-form [role=alert]").inner_text()
+        assert "1,250" in said
+        assert "1.25" in said
+        assert await own.get_attribute("aria-invalid") == "true"
+        assert urlsplit(page.url).path == "/story"
+        await page.locator("donate-form [role=alert] button").first.click()
+        assert await button(page) == "Continue with $1,250 a month"
+        await own.fill("1,50")
+        await page.locator("donate-form [part=button]").click()
+        assert "From" in await page.locator("donate-form [role=alert]").inner_text()
+
+
+async def test_digits_of_another_script_are_digits(site: Site) -> None:
+    async with site.visitor(viewport=NARROW) as visitor:
+        page = await story(site, visitor, tongue=ARABIC)
+        assert "٥" in await button(page)
+        await page.get_by_label("Other amount", exact=True).check()
+        await page.locator("donate-form #own").fill("١٢٫٥٠")
+        await page.locator("donate-form [part=button]").click()
+        await page.wait_for_url("**/donate?*")
+        assert query(page)["amount"] == "1250"
+
+
+async def test_whoever_says_not_now_is_not_asked_again_and_nothing_else_is_kept(
+    site: Site,
+) -> None:
+    async with site.visitor() as visitor:
+        page = await story(site, visitor)
+        await page.get_by_role("button", name="Not now").click()
+        assert not await page.locator("donate-form").is_visible()
+        await page.reload()
+        assert not await page.locator("donate-form").is_visible()
+        assert await page.evaluate("Object.keys(localStorage)") == ["donate-form"]
+        assert await visitor.cookies() == []
+        await page.evaluate("localStorage.setItem('donate-form', Date.now() - 1)")
+        await page.reload()
+        assert await page.locator("donate-form").is_visible()
+
+
+async def test_a_supporter_the_page_knows_of_is_not_asked(site: Site) -> None:
+    async with site.visitor() as visitor:
+        page = await story(site, visitor, more="supporter")
+        assert not await page.locator("donate-form").is_visible()
+
+
+async def test_the_page_hears_of_it_and_may_step_in(site: Site) -> None:
+    async with site.visitor() as visitor:
+        page = await story(site, visitor)
+        await page.evaluate(
+            """() => {
+              window.heard = [];
+              for (const name of ["choose", "submit", "remind"])
+                document.addEventListener(`donate-form:${name}`, (event) => {
+                  window.heard.push([name, event.detail?.amount ?? null]);
+                  event.preventDefault();
+                });
+            }"""
+        )
+        await page.locator("donate-form [name=much][value='1000']").check()
+        await page.locator("donate-form [part=button]").click()
+        await page.get_by_role("link", name="Remind me later").click()
+        link = await page.get_by_role("link", name="Remind me later").get_attribute("href")
+        assert link is not None
+        assert link.startswith(f"{site.url}/remind?frequency=monthly&amount=1000&currency=usd")
+        heard = await page.evaluate("window.heard")
+        assert heard == [["choose", 1000], ["submit", 1000], ["remind", None]]
+        assert urlsplit(page.url).path == "/story"
+
+
+async def test_without_scripts_its_form_does_the_same(site: Site) -> None:
+    async with site.visitor(java_script_enabled=False) as visitor:
+        page = await story(site, visitor, spoken="ru")
+        await page.get_by_label("Один раз").check()
+        await page.locator("#donate-own").fill("12,50")
+        await page.get_by_role("button", name="Продолжить").click()
+        assert urlsplit(page.url).path == "/donate"
+        assert await page.locator("html").get_attribute("lang") == "ru"
+        assert await page.locator("#other_once").input_value() == "12,50"
+
+
+async def test_in_an_attack_the_browser_works_and_the_reader_only_waits(site: Site) -> None:
+    await raised(site.room, Level.ELEVATED)
+    async with site.visitor() as visitor:
+        page = await story(site, visitor)
+        await page.locator("donate-form [part=button]").click()
+        await page.wait_for_url("**/donate?*")
+        await page.get_by_role("button", name="Continue").click()
+        await page.wait_for_url(f"{site.room.sandbox.url}/**", timeout=60_000)

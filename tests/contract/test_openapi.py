@@ -1,0 +1,66 @@
+"""What programs are told of our API holds: whatever fits the description, and much that does not,
+is answered as described, and nothing breaks.
+"""
+
+import asyncio
+import contextlib
+from typing import Any
+
+import hypothesis
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given
+from hypothesis.errors import Unsatisfiable
+from schemathesis.core.result import Ok
+from schemathesis.generation import GenerationMode
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from tests.browser.serving import free_port, served
+from tests.newsroom import opened
+
+pytestmark = pytest.mark.anyio
+
+
+def attacks(url: str, cases: int) -> int:
+    """Send so many made-up requests to every operation. Gives how many were answered."""
+    schema = schemathesis.openapi.from_url(f"{url}/schema/openapi.json")
+    answered = 0
+    for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+        for found in schema.get_all_operations():
+            assert isinstance(found, Ok), found
+            operation = found.ok()
+
+            @hypothesis.settings(
+                max_examples=cases,
+                deadline=None,
+                database=None,
+                derandomize=True,
+                suppress_health_check=list(HealthCheck),
+            )
+            @given(case=operation.as_strategy(generation_mode=mode))
+            def sends(case: schemathesis.Case[Any]) -> None:
+                nonlocal answered
+                response = case.call()
+                answered += 1
+                # What is enough depends on the currency, which a description cannot say.
+                case.validate_response(response, excluded_checks=[positive_data_acceptance])
+
+            with contextlib.suppress(Unsatisfiable):  # there is no wrong text for a path
+                sends()
+    return answered
+
+
+async def drive(database: str, cases: int) -> int:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    async with opened(database, base_url=url) as room, served(room, port):
+        return await asyncio.to_thread(attacks, url, cases)
+
+
+async def test_a_thousand_made_up_requests_are_answered_as_described(database: str) -> None:
+    assert await drive(database, 25) > 150
+
+
+@pytest.mark.storm
+async def test_twenty_thousand_made_up_requests_are_answered_as_described(database: str) -> None:
+    assert await drive(database, 7000) > 20_000

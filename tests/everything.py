@@ -1,0 +1,115 @@
+"""Half a year in which money moves in every way there is: three currencies that settle, two that
+are converted, and all that banks, networks and Stripe do of themselves.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from tests.newsroom import Newsroom
+
+GIFTS = [
+    (2500, "once", "usd"),
+    (500, "monthly", "usd"),
+    (9000, "annual", "usd"),
+    (900, "once", "eur"),
+    (700, "monthly", "eur"),
+    (1200, "once", "gbp"),
+    (300, "monthly", "gbp"),
+    (1500, "once", "jpy"),  # settles in dollars
+    (2000, "monthly", "cad"),  # and so does this
+]
+CARDS = [
+    "4000000000000259",  # disputed
+    "4000000000001976",  # inquired about
+    "4000000000005423",  # warned of
+    "4000000000005126",  # its refund fails
+    "4000000000007726",  # its refund is pending for a day
+]
+
+
+async def happens(room: Newsroom, then: Callable[[], Awaitable[None]] | None = None) -> None:
+    """All of it; `then` is how news of it comes."""
+    arrives = then or room.settles
+    box = room.sandbox
+    for amount, frequency, currency in GIFTS:
+        await room.gives(amount, frequency, currency)
+    for card in CARDS:
+        asked = await room.asks(3100)
+        await room.pays(asked.json()["checkout_url"], card)
+    await arrives()
+    await _gives_back(room)
+    await arrives()
+    box.charge_fee("radar", 120)
+    box.charge_fee("tax", 21)
+    box.charge_fee("fx", 9, "eur")
+    box.charge_fee("billing", 70, "gbp")
+    box.hold_reserve(800)
+    await _argues(room)
+    for day in range(9):
+        await room.turns(timedelta(days=5))
+        if day == 2:
+            box.delay_reconciliation(3600 * 30)
+        await arrives()
+    await _pays_out_by_hand(room)
+    await arrives()
+    box.convert(400, "gbp", "usd")
+    box.set_rate("cad", "0.80")
+    box.release_reserve(800)
+    box.keep_minimum(1000)
+    for _ in range(15):
+        await room.turns(timedelta(days=5))
+        await arrives()
+    await _fails_to_pay_out(room)
+    await _falls_below_nothing(room)
+    for _ in range(6):
+        await room.turns(timedelta(days=2))
+        await arrives()
+
+
+async def _gives_back(room: Newsroom) -> None:
+    """In parts, of a renewal's first payment, of what was converted, and what comes back."""
+    for charge in list(room.sandbox.account.store.of_kind("charge")):
+        if charge["disputed"] or not charge["paid"]:
+            continue
+        for amount in {"jpy": (500, 500), "cad": (300,), "gbp": (100, 100, 100)}.get(
+            charge["currency"], ()
+        ):
+            await _refund(room, charge["id"], amount)
+        if charge["amount"] == 3100:
+            await _refund(room, charge["id"], 3100)
+
+
+async def _refund(room: Newsroom, charge_id: str, amount: int) -> None:
+    await room.rt.stripe.v1.refunds.create_async({"charge": charge_id, "amount": amount})
+
+
+async def _argues(room: Newsroom) -> None:
+    """One is lost by the card above; one won, one a part, and one of another currency."""
+    gifts = [c for c in room.sandbox.account.store.of_kind("charge") if c["paid"]]
+    won, part, converted = gifts[0], gifts[3], gifts[7]
+    room.sandbox.decide_dispute(room.sandbox.dispute(won["id"]), won=True)
+    room.sandbox.dispute(part["id"], amount=400)
+    dispute = room.sandbox.dispute(converted["id"], amount=400)
+    room.sandbox.decide_dispute(dispute, won=True, gives_back_the_fee=True)
+
+
+async def _pays_out_by_hand(room: Newsroom) -> None:
+    """Put in, taken out at once, taken out slowly, and called back."""
+    stripe = room.rt.stripe.v1
+    room.sandbox.dashboard("POST", "/v1/topups", {"amount": 90_000, "currency": "usd"})
+    await stripe.payouts.create_async({"amount": 5000, "currency": "usd", "method": "instant"})
+    await stripe.payouts.create_async({"amount": 4000, "currency": "usd"})
+    called_back = await stripe.payouts.create_async({"amount": 3000, "currency": "usd"})
+    await stripe.payouts.cancel_async(called_back.id)
+
+
+async def _fails_to_pay_out(room: Newsroom) -> None:
+    """One that had arrived comes back."""
+    paid = [p for p in room.sandbox.account.store.of_kind("payout") if p["status"] == "paid"]
+    room.sandbox.fail_payout(paid[-1]["id"])
+
+
+async def _falls_below_nothing(room: Newsroom) -> None:
+    """Nothing has come in, and Stripe takes what is due to it from the bank."""
+    room.sandbox.debit_bank()
+    room.sandbox.charge_fee("billing", 99_000, "eur")
