@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 import stripe
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, select, text, update
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, func, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -343,8 +343,17 @@ async def protect(session: AsyncSession, contribution_id: str) -> None:
     await session.flush()
 
 
+async def alone(session: AsyncSession, contribution_id: str) -> None:
+    """Until this transaction ends, nobody else ties a donor to a contribution or cuts one off."""
+    name = func.hashtextextended(contribution_id, 0)
+    await session.execute(select(func.pg_advisory_xact_lock(name)))
+
+
 async def is_protected(session: AsyncSession, contribution_id: str) -> bool:
-    """Whether nobody may be tied to this contribution."""
+    """Whether nobody may be tied to this contribution. The answer holds until the transaction ends:
+    a cut that is under way is waited for, and none comes between.
+    """
+    await alone(session, contribution_id)
     query = select(Contribution.protected).where(Contribution.id == contribution_id)
     return bool(await session.scalar(query))
 

@@ -93,6 +93,7 @@ async def _cut(rt: Runtime, contribution_id: str) -> None:
     The donor is locked before the contribution, as everywhere.
     """
     async with rt.sessions.begin() as session:
+        await contributions.alone(session, contribution_id)
         row = await session.get_one(Contribution, contribution_id)
         donor_id = row.donor_id
         if donor_id is not None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from payments.sandbox import listing, outbox
 from payments.sandbox import params as read
-from payments.sandbox.account import ENDPOINT, MERCHANT, Account
+from payments.sandbox.account import ENDPOINT, Account
 from payments.sandbox.errors import invalid, missing
 from payments.sandbox.routes import Call, resource, retrieved, route
 from payments.sandbox.wire import Obj, Value
@@ -97,42 +97,6 @@ def delete_endpoint(call: Call) -> Obj:
     endpoint = call.subject(ENDPOINT)
     call.account.store.remove(endpoint["id"])
     return {"id": endpoint["id"], "object": ENDPOINT, "deleted": True}
-
-
-@route("GET", "/v1/account")
-def show_account(call: Call) -> Obj:
-    """Ours, as far as a client needs it to know whom it speaks to."""
-    prefix = {"statement_descriptor_prefix": "NEWSROOM"}
-    return {
-        "id": account_id(call.account),
-        "object": "account",
-        "business_profile": {"name": MERCHANT, "url": "https://newsroom.example"},
-        "business_type": "non_profit",
-        "capabilities": {"card_payments": "active", "transfers": "active"},
-        "charges_enabled": True,
-        "country": "US",
-        "created": 1_700_000_000,
-        "default_currency": "usd",
-        "details_submitted": True,
-        "email": "finance@newsroom.example",
-        "payouts_enabled": True,
-        "settings": {
-            "branding": {"icon": None, "logo": None, "primary_color": None,
-                         "secondary_color": None},
-            "card_payments": {
-                **prefix,
-                "statement_descriptor_prefix_kana": None,
-                "statement_descriptor_prefix_kanji": None,
-            },
-            "dashboard": {"display_name": MERCHANT, "timezone": "Etc/UTC"},
-            "payments": {
-                "statement_descriptor": "NEWSROOM",
-                "statement_descriptor_kana": None,
-                "statement_descriptor_kanji": None,
-            },
-        },
-        "type": "standard",
-    }  # fmt: skip
 
 
 def account_id(account: Account) -> str:

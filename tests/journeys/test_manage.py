@@ -1062,8 +1062,8 @@ async def test_no_page_shows_a_person_a_card_or_an_id_of_stripe(donor: Donor) ->
     assert f"{page_of(gift)}/stop" in seen
     for address, text in seen.items():
         assert not re.search(r"(sub|cus|ch|pm|pi|in|cs|py|price)_\w{8,}", address + text), address
-        for secret in (READER, "4242", "A Reader", "visa"):
-            assert secret.casefold() not in text.casefold(), (address, secret)
+        for secret in (READER, r"(?<![0-9a-f])4242(?![0-9a-f])", "A Reader", "visa"):
+            assert not re.search(secret, text, re.IGNORECASE), (address, secret)
         title = re.search("<title>(.*)</title>", text)
         assert title is not None
         assert donor.room.settings.publication not in title[1]
