@@ -238,11 +238,13 @@ async def confirm(rt: Runtime, reminder_id: str) -> Reminder:
         row = await to_prove(session, reminder_id, now=rt.now())
         if row.state is State.WAITING or row.address_hash is None:
             return row
-        await alone(session, row.address_hash)
-        await session.refresh(row, with_for_update=True)
-        if row.state is not State.ASKED:
-            raise LinkSpent("It has expired, or is not complete. You can ask again.")
         known = [row.address_hash]
+        await alone(session, row.address_hash)
+        held = await session.get(
+            Reminder, reminder_id, with_for_update=True, populate_existing=True
+        )
+        if held is None or held.state is not State.ASKED:  # ended while we waited
+            raise LinkSpent("It has expired, or is not complete. You can ask again.")
         await _end_all(session, rt.settings, known, State.REPLACED, now=rt.now(), but=row.id)
         row.state, row.proved, row.due_on = State.WAITING, True, row.first_on
         await funnel.count(session, rt.settings, Step.CONFIRMED, now=rt.now())

@@ -116,7 +116,9 @@ async def _send_confirmation(rt: Runtime, row_id: str) -> bool:
         if row is None or row.address_hash is None:
             return False
         await reminders.alone(session, row.address_hash)
-        await session.refresh(row)
+        row = await session.get(Reminder, row_id, populate_existing=True)
+        if row is None:  # another worker was quicker
+            return False
         address = addresses.opened(rt.settings, row.cell, row.sealed)
         if address is None or not await _may_be_invited(rt, session, address):
             await _shred(rt, session, row)
