@@ -68,7 +68,7 @@ class Attack:
             network = number % networks
             kind = self.dice.random()
             bot = Visitor(
-                ip=f"203.{network // 250}.{network % 250}.{self.dice.randrange(256)}",
+                ip=f"{20 + network % 80}.{network // 80}.{network % 250}.{self.dice.randrange(256)}",
                 amount=self.dice.choice(["200", "200", "200", "500"]),
                 works=kind < 0.05,
                 waits=0.05 <= kind < 0.2,
@@ -78,7 +78,7 @@ class Attack:
         for number in range(readers):
             scripted = self.dice.random() < 0.67
             reader = Visitor(
-                ip=f"198.{number // 200}.{number % 200}.7",
+                ip=f"{110 + number % 80}.{number // 80}.{number % 200}.7",
                 amount=self.dice.choice(["200", "500", "500", "1000", "2500"]),
                 works=scripted,
                 waits=not scripted,
