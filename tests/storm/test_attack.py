@@ -67,8 +67,9 @@ class Attack:
         for number in range(attempts):
             network = number % networks
             kind = self.dice.random()
+            wide = f"{20 + network % 80}.{network // 80}"
             bot = Visitor(
-                ip=f"{20 + network % 80}.{network // 80}.{network % 250}.{self.dice.randrange(256)}",
+                ip=f"{wide}.{network % 250}.{self.dice.randrange(256)}",
                 amount=self.dice.choice(["200", "200", "200", "500"]),
                 works=kind < 0.05,
                 waits=0.05 <= kind < 0.2,
