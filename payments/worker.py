@@ -10,18 +10,22 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import procrastinate
 import structlog
 from procrastinate import JobContext
 from procrastinate.periodic import PeriodicRegistry
 from procrastinate.testing import InMemoryConnector
+from psycopg import AsyncConnection, OperationalError
+from psycopg_pool import AsyncConnectionPool
 from sqlalchemy.engine import make_url
 from stripe import InvalidRequestError
 
 from payments import (
     alarms,
     balance,
+    bank_line,
     books,
     breaker,
     contributions,
@@ -33,7 +37,6 @@ from payments import (
     mail,
     newsletter,
     outbox,
-    passkeys,
     payment_methods,
     promises,
     protection,
@@ -43,6 +46,7 @@ from payments import (
     reminding,
     retention,
     shield,
+    sign_ins,
     staff,
     statements,
     subscriptions,
@@ -234,9 +238,9 @@ async def _tidy(rt: Runtime) -> None:
         await contributions.forget_request_keys(session, rt.now())
         await shield.forget_expired(session, rt.now())
         await staff.forget_expired(session, rt.now())
-        await passkeys.forget_answered(session, rt.now())
         await support.forget_expired(session, rt.now())
         await donors.forget_expired(session, rt.now())
+        await sign_ins.forget_expired(session, rt.now())
         await outbox.forget_old(session, rt.now())
         await jobs.prune(session)
     await retention.carry_out(rt)
@@ -245,6 +249,25 @@ async def _tidy(rt: Runtime) -> None:
 @_every("17 * * * *", "watch_statement")
 async def _watch_statement(rt: Runtime) -> None:
     await statements.watch(rt)
+    await bank_line.watch(rt)
+
+
+def _pool(**options: Any) -> AsyncConnectionPool:  # noqa: ANN401 - the engine's options, unseen
+    """The engine's connections: when one is found dead, all that are at rest are replaced.
+
+    The pool by itself finds them out one by one and waits twice as long after each: after a restart
+    of the database, a worker that had been busy took up nothing for half a minute.
+    """
+
+    async def lives(connection: AsyncConnection) -> None:
+        try:
+            await AsyncConnectionPool.check_connection(connection)
+        except OperationalError:
+            await pool.drain()
+            raise
+
+    pool = AsyncConnectionPool(**options | {"check": lives})
+    return pool
 
 
 def _connector(rt: Runtime) -> procrastinate.PsycopgConnector:
@@ -254,6 +277,7 @@ def _connector(rt: Runtime) -> procrastinate.PsycopgConnector:
         kwargs={"options": f"-c role={db.APP_ROLE} -c timezone=UTC"},
         min_size=1,
         max_size=CONCURRENCY + 2,
+        pool_factory=_pool,
     )
 
 

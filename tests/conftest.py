@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from uuid import uuid4
 
+import hypothesis
 import psycopg
 import pytest
 from sqlalchemy.engine import make_url
@@ -13,6 +15,8 @@ from payments.embedded import postgres
 from tests.newsroom import Newsroom, opened
 
 TEMPLATE = "reader_payments_template"
+
+hypothesis.settings.load_profile("ci")  # the same cases everywhere, and no hurry
 
 
 @pytest.fixture
@@ -38,13 +42,21 @@ def _prepared(url: str) -> Iterator[str]:
     yield url
 
 
+@contextmanager
+def copied(cluster: str, template: str = TEMPLATE) -> Iterator[str]:
+    """A database of one's own: a fresh, migrated one, or as another is now. Gives its URL."""
+    name = f"test_{uuid4().hex}"
+    _run(cluster, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+    try:
+        yield make_url(cluster).set(database=name).render_as_string(hide_password=False)
+    finally:
+        _run(cluster, f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture
 def database(cluster: str) -> Iterator[str]:
-    """A fresh, migrated database. Gives its URL."""
-    name = f"test_{uuid4().hex}"
-    _run(cluster, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
-    yield make_url(cluster).set(database=name).render_as_string(hide_password=False)
-    _run(cluster, f"DROP DATABASE {name} WITH (FORCE)")
+    with copied(cluster) as url:
+        yield url
 
 
 def _run(url: str, statement: str) -> None:

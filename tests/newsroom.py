@@ -8,8 +8,11 @@ clock is turned and the jobs are drained.
 
 import asyncio
 import contextlib
+import random
 import re
+import socket
 import ssl
+import string
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -27,7 +30,7 @@ from aiosmtpd.smtp import Envelope as Taken
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from payments import balance, books, setup, worker
+from payments import balance, books, campaigns, setup, worker
 from payments.app import create_app
 from payments.contributions import Contribution
 from payments.runtime import Runtime
@@ -38,6 +41,7 @@ from payments.settings import Settings
 from webhooks import sweeps
 
 BASE = "http://127.0.0.1:8000"
+PATIENCE = 60  # seconds of real time, for what only real time brings
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PLACEHOLDER = "whsec_" + "0" * 32
 
@@ -137,6 +141,34 @@ class PostOffice:
         return "250 OK"
 
 
+def free_port() -> int:
+    """A port that nobody has, below those that a system gives to whoever names none."""
+    for _ in range(100):
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("there is no free port")
+
+
+def without_tokens(text: str) -> str:
+    """A text without our address and without ids and signatures, which spell any word by chance."""
+    return re.sub(r"[\w-]{24,}", "", text.replace(BASE, ""), flags=re.ASCII)
+
+
+def forgeries(signed: str) -> list[str]:
+    """Something signed by us, ending with its signature, with a letter of that one changed."""
+    middle = len(signed) - 20
+    other = "a" if signed[middle] != "a" else "b"
+    return [signed[:middle] + other + signed[middle + 1 :], signed[:-1], f"{signed}x"]
+
+
+def respellings(signed: str) -> list[str]:
+    """The same signature in other letters: its last has bits to spare, and `~` is passed over."""
+    letters = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+    last = letters[letters.index(signed[-1]) ^ 1]
+    return [signed[:-1] + last, f"{signed[:-20]}~{signed[-20:]}", f"{signed}="]
+
+
 @dataclass
 class Newsroom:
     """All that a test may touch."""
@@ -189,6 +221,11 @@ class Newsroom:
         """What the thank-you page says, as one line of text."""
         page = await self.web.get(f"/thanks/{contribution_id}")
         return " ".join(re.sub(r"<[^>]+>", " ", page.text).split())
+
+    async def runs(self, *ids: str) -> None:
+        """Colleagues have made these campaigns."""
+        file = "".join(f'[[campaigns]]\nid = "{one}"\n' for one in ids)
+        await campaigns.load(self.rt, file.encode())
 
     # Stripe
 

@@ -16,7 +16,7 @@ import pytest
 
 from payments import embedded
 
-DEADLINE = 10.0
+DEADLINE = 60.0
 
 HOLD_ON = """
 import sys

@@ -28,7 +28,7 @@ from sqlalchemy.engine import make_url
 from payments.app import create_app
 from payments.runtime import Runtime
 from payments.sandbox import outbox
-from tests.newsroom import Clock, settings_for
+from tests.newsroom import PATIENCE, Clock, settings_for
 from webhooks import VERBS, intake
 
 pytestmark = pytest.mark.anyio
@@ -599,12 +599,10 @@ async def test_events_cut_off_in_the_middle_of_their_statement_are_sent_again_an
 
 async def _blocked(owner: psycopg.Connection[tuple[object, ...]], *, by: int) -> None:
     """Until somebody waits for what that connection holds."""
-    for _ in range(100_000):
-        await asyncio.sleep(0)
-        waiting = "SELECT 1 FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
-        if owner.execute(waiting, [by]).fetchone() is not None:
-            return
-    raise AssertionError("nobody came")
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
+    async with asyncio.timeout(PATIENCE):
+        while (await asyncio.to_thread(owner.execute, waiting, [by])).fetchone() is None:
+            pass
 
 
 async def test_a_database_that_restarted_costs_no_delivery(

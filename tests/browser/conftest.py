@@ -18,8 +18,8 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
 from playwright.async_api import Request as Asked
 
-from tests.browser.serving import free_port, served
-from tests.newsroom import Newsroom, opened
+from tests.browser.serving import served
+from tests.newsroom import PATIENCE, Newsroom, free_port, opened
 
 CHROMIUM = os.environ.get("PAYMENTS_TEST_CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -42,7 +42,7 @@ class Site:
     async def visitor(self, **options: Any) -> AsyncIterator[BrowserContext]:  # noqa: ANN401
         """Somebody with a browser of their own. Options are those of Playwright's new_context."""
         context = await self.browser.new_context(**options)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(PATIENCE * 1000)
         context.on("console", self._heard)
         context.on("request", self._asked)
         context.on("weberror", lambda error: self.wrong.append(f"error: {error.error}"))

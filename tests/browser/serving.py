@@ -1,7 +1,6 @@
 """The newsroom's application at a port of this machine, in the same loop as its test."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
@@ -10,15 +9,7 @@ import httpx
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
-from tests.newsroom import Newsroom
-
-
-def free_port() -> int:
-    """A port that nobody has at this moment."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+from tests.newsroom import PATIENCE, Newsroom
 
 
 @asynccontextmanager
@@ -37,12 +28,12 @@ async def served(room: Newsroom, port: int) -> AsyncIterator[None]:
 
 async def _answers(port: int, serving: asyncio.Task[None]) -> None:
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as web:
-        for _ in range(200):
-            assert not serving.done(), serving.exception()
-            try:
-                await web.get("/health/live")
-            except httpx.TransportError:
-                await asyncio.sleep(0.02)
-            else:
-                return
-    raise AssertionError("it never listened")
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                assert not serving.done(), serving.exception()
+                try:
+                    await web.get("/health/live")
+                except httpx.TransportError:
+                    await asyncio.sleep(0.02)
+                else:
+                    return

@@ -18,7 +18,7 @@ from payments import addresses, handing, newsletter, reminding, settings, worker
 from payments.addresses import Cell
 from payments.settings import SettingsError
 from tests.journeys.donor import Donor, at_a_browser, found
-from tests.newsroom import BASE, Mail, Newsroom, opened
+from tests.newsroom import Mail, Newsroom, forgeries, opened, respellings, without_tokens
 from tests.page import Page
 from tests.test_mail_texts import TELLTALE
 
@@ -348,10 +348,11 @@ async def test_its_mail_tells_nobody_at_the_readers_shoulder_of_what(
     await works(reader.room)
     (mail,) = reader.room.mails()
     heads = "\n".join(f"{name}: {value}" for name, value in mail.parsed.items())
-    everything = "\n".join([heads, mail.part(), mail.part("html")]).replace(READER, "")
+    everything = "\n".join([heads, mail.part(), mail.part("html")])
+    everything = without_tokens(everything.replace(READER, ""))
     assert TELLTALE.search(everything) is None, TELLTALE.search(everything)
     for said in ("The Example", "newsletter", "рассылк", "<img"):
-        assert said not in everything.replace(BASE, "")
+        assert said not in everything
     assert mail.parsed["Auto-Submitted"] == "auto-generated"
     assert len(mail.raw) < 6 * 1024
 
@@ -386,7 +387,7 @@ async def test_a_link_that_is_late_or_forged_opens_nothing(
     link = found(reader.room.mails()[0], "/mailbox/confirm/")
     never = found(reader.room.mails()[0], "/mailbox/never/")
     swapped = never.replace("/never/", "/confirm/")
-    for forged in (link[:-1] + ("a" if link[-1] != "a" else "b"), f"{link}x", swapped):
+    for forged in (*forgeries(link), *respellings(link), swapped):
         for answer in (await reader.web.get(forged), await reader.web.post(forged)):
             assert answer.status_code == 410
             assert "Nothing was changed." in Page(answer.text).text

@@ -10,12 +10,10 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from uuid import uuid4
 
 import httpx
 import pytest
 from litestar import Litestar
-from sqlalchemy.engine import make_url
 
 from payments import links, staff
 from payments.app import create_app
@@ -135,10 +133,8 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 def database(cluster: str) -> Iterator[str]:
-    name = f"test_{uuid4().hex}"
-    conftest._run(cluster, f"CREATE DATABASE {name} TEMPLATE {conftest.TEMPLATE}")
-    yield make_url(cluster).set(database=name).render_as_string(hide_password=False)
-    conftest._run(cluster, f"DROP DATABASE {name} WITH (FORCE)")
+    with conftest.copied(cluster) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

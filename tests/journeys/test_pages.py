@@ -7,15 +7,13 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
-from uuid import uuid4
 
 import httpx
 import pytest
 from litestar import Litestar
 from pydantic import SecretStr
-from sqlalchemy.engine import make_url
 
-from payments import money
+from payments import amounts, money
 from payments.app import create_app
 from payments.contributions import Frequency
 from payments.money import Money
@@ -46,10 +44,8 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 def database(cluster: str) -> Iterator[str]:
-    name = f"test_{uuid4().hex}"
-    conftest._run(cluster, f"CREATE DATABASE {name} TEMPLATE {conftest.TEMPLATE}")
-    yield make_url(cluster).set(database=name).render_as_string(hide_password=False)
-    conftest._run(cluster, f"DROP DATABASE {name} WITH (FORCE)")
+    with conftest.copied(cluster) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +173,7 @@ async def test_a_link_fills_in_any_other_amount(
     page = await open_(newsroom, f"/donate?frequency=once&amount={amount}&currency={currency}")
     kept = page.form("/donate").filled()
     assert (kept["amount_once"], kept["other_once"]) == ("other", shown)
-    assert money.parse(shown, currency).amount == amount
+    assert amounts.parse(shown, currency).amount == amount
 
 
 @pytest.mark.parametrize(
@@ -223,6 +219,7 @@ async def test_the_form_says_what_the_bank_statement_will_show(newsroom: Newsroo
 
 
 async def test_stripe_is_told_no_more_than_it_needs(newsroom: Newsroom) -> None:
+    await newsroom.runs("spring-campaign")
     for frequency in Frequency:
         labels = {"campaign": "spring-campaign", "article": "a-dangerous-story"}
         asked = await newsroom.asks(1700, frequency, **labels)
@@ -470,13 +467,8 @@ async def test_health_tells_what_is_missing(newsroom: Newsroom, cluster: str) ->
     assert (await newsroom.web.get("/health/live")).json() == {"status": "ok"}
     ready = await newsroom.web.get("/health/ready")
     assert (ready.status_code, ready.json()["status"]) == (200, "ok")
-    name = f"test_{uuid4().hex}"
-    conftest._run(cluster, f"CREATE DATABASE {name}")
-    empty = make_url(cluster).set(database=name).render_as_string(hide_password=False)
-    try:
+    with conftest.copied(cluster, "template1") as empty:
         assert await readiness(newsroom, empty) == (503, "migrations missing")
-    finally:
-        conftest._run(cluster, f"DROP DATABASE {name} WITH (FORCE)")
     assert await readiness(newsroom, empty) == (503, "no database")
 
 
@@ -529,7 +521,7 @@ async def test_the_address_of_the_form_holds_only_what_was_chosen(newsroom: News
     await press(newsroom, await open_(newsroom, "/donate?campaign=spring"), frequency="once")
     back = newsroom.sandbox.requests[-1].params["cancel_url"]
     kept = parse_qs(urlsplit(back).query)
-    assert set(kept) == {"frequency", "amount", "currency", "lang"}
+    assert set(kept) == {"frequency", "amount", "currency", "lang", "again"}
     assert Money(int(kept["amount"][0]), kept["currency"][0]) == Money(1000, "usd")
 
 

@@ -13,7 +13,7 @@ from payments import addresses, alarms, funnel, reminding, worker
 from payments.addresses import Cell
 from payments.sandbox.reader import pay
 from tests.journeys.donor import Donor, at_a_browser, found
-from tests.newsroom import BASE, Mail, Newsroom, opened
+from tests.newsroom import BASE, Mail, Newsroom, opened, without_tokens
 from tests.page import Page
 from tests.test_mail_texts import TELLTALE
 
@@ -181,10 +181,10 @@ async def test_the_mails_are_neutral_in_every_language(
         assert len(mail.raw) < 6 * 1024
         heads = "\n".join(f"{name}: {value}" for name, value in mail.parsed.items())
         everything = "\n".join([heads, mail.part(), mail.part("html")])
-        everything = everything.replace(READER, "")
+        everything = without_tokens(everything.replace(READER, ""))
         assert TELLTALE.search(everything) is None, TELLTALE.search(everything)
         for said in ("The Example", "50", "€", "eur"):
-            assert said not in mail.part().replace(BASE, "")
+            assert said not in without_tokens(mail.part())
         assert "<img" not in mail.part("html")
 
 
@@ -584,7 +584,7 @@ async def test_whoever_ticked_it_is_told_once_of_an_unfinished_gift(reader: Dono
     await passes(reader.room, DAY)
     (mail,) = reader.room.mails()
     assert "left a page of ours unfinished" in mail.part()
-    assert TELLTALE.search(mail.part()) is None
+    assert TELLTALE.search(without_tokens(mail.part())) is None
     await passes(reader.room, 30 * DAY)
     await walks_away(reader, remind="yes", remind_address=READER)
     await passes(reader.room, 2 * DAY)
@@ -645,6 +645,8 @@ async def asks(room: Newsroom, **body: object):  # type: ignore[no-untyped-def] 
         ({"on": None}, "on"),
         ({"on": None, "month": "2026-11"}, "on"),
         ({"on": None, "month": "2026-13"}, "month"),
+        ({"on": None, "month": "0000-01"}, "month"),
+        ({"on": None, "month": "2027-01\n"}, "month"),
         ({"every_months": 3}, "on"),
         ({"zone": "Mars/Olympus"}, "zone"),
         ({"zone": "../../etc/passwd"}, "zone"),
@@ -781,7 +783,7 @@ async def test_somebody_framed_gets_one_neutral_mail_and_can_end_it_for_good(
         await walks_away(reader, remind="yes", remind_address=victim)
         await passes(reader.room, DAY)
     (mail,) = reader.room.mails()
-    assert TELLTALE.search(mail.part()) is None
+    assert TELLTALE.search(without_tokens(mail.part())) is None
     assert "/remind/never/" in mail.part()
 
 

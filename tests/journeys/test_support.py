@@ -14,7 +14,7 @@ from payments.contributions import Contribution
 from payments.staff import Role
 from tests.journeys.authenticator import Colleague, at_a_desk
 from tests.journeys.donor import OTHER, READER, at_a_browser, code_in, found
-from tests.newsroom import Newsroom
+from tests.newsroom import Newsroom, without_tokens
 from tests.page import Page
 
 pytestmark = pytest.mark.anyio
@@ -58,8 +58,9 @@ async def test_a_donor_is_found_by_however_they_type_their_address(
     page = await sam.opens(case)
     assert "$5.00 every month" in page.text
     assert "$9.00" not in page.text
-    for told in ("reader@", "4242", "visa", "A Reader", "cus_", "sub_", "pm_"):
+    for told in ("reader@", "visa", "A Reader", "cus_", "sub_", "pm_"):
         assert told not in page.html, told
+    assert "4242" not in without_tokens(page.html)
     assert re.fullmatch(r"/support/[0-9a-f]{32}", case)
     assert ("donor_viewed", "the donor wrote to us, L-17") in [
         (deed, why) for deed, _, why in await sam.deeds()

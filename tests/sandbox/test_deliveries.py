@@ -200,7 +200,7 @@ async def test_live_the_sandbox_delivers_by_itself_over_http() -> None:
         async with open_shop(sandbox, Wall()) as shop:
             await endpoint(shop, url=str(server.make_url("/hooks")))
             await shop.gives(500)
-            await asyncio.wait_for(done.wait(), 10)
+            await asyncio.wait_for(done.wait(), 60)
     assert sorted(got) == sorted(
         [
             "product.created",

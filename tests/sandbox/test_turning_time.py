@@ -144,7 +144,7 @@ async def test_a_request_that_hangs_holds_its_key_until_released(shop: Shop) -> 
     shop.sandbox.faults.add("POST", "/v1/customers$", "hang_after")
     options: stripe.RequestOptions = {"idempotency_key": "k"}
     hanging = asyncio.create_task(shop.client.v1.customers.create_async({}, options))
-    await asyncio.wait_for(shop.sandbox.faults.reached(), 5)
+    await asyncio.wait_for(shop.sandbox.faults.reached(), 60)
 
     assert len((await shop.client.v1.customers.list_async()).data) == 1, "it was done"
     with pytest.raises(stripe.APIError) as refused:
