@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from payments import cli_campaigns, cli_export, cli_period
+from payments import cli_campaigns, cli_export, cli_period, cli_staff, cli_stop
 
 if TYPE_CHECKING:
     from payments.runtime import Runtime
@@ -227,99 +227,8 @@ def report_rebuild() -> None:
 main.add_command(cli_campaigns.campaigns)
 main.add_command(cli_export.export)
 main.add_command(cli_period.period)
-
-
-@main.group()
-def staff() -> None:
-    """Colleagues and what they may see."""
-
-
-ROLES = click.Choice(["finance", "support", "admin"])
-
-
-@staff.command("invite")
-@click.argument("name")
-@click.option("--role", type=ROLES, default="finance", show_default=True)
-@click.option("--replace", is_flag=True, help="A device is lost: end sessions and passkeys first.")
-def staff_invite(name: str, role: str, replace: bool) -> None:
-    """Print a one-time link for a colleague, good for an hour. It makes a passkey."""
-    from payments import passkeys
-    from payments import staff as people
-
-    async def invite(rt: "Runtime") -> str:
-        async with rt.sessions.begin() as session:
-            if replace:
-                person = await people.named(session, name)
-                await passkeys.revoke_all(session, person, now=rt.now())
-            token = await people.invite(session, name, role=people.Role(role), now=rt.now())
-        return f"{rt.settings.base_url}/staff/enter/{token}"
-
-    click.echo(_with_runtime(invite))
-
-
-@staff.command("link")
-@click.argument("name")
-def staff_link(name: str) -> None:
-    """Print a one-time link for a colleague without a passkey at hand, good for ten minutes."""
-    from payments import staff as people
-
-    async def link(rt: "Runtime") -> str:
-        async with rt.sessions.begin() as session:
-            token = await people.link(session, name, now=rt.now())
-        return f"{rt.settings.base_url}/staff/enter/{token}"
-
-    click.echo(_with_runtime(link))
-
-
-@staff.command("role")
-@click.argument("name")
-@click.argument("role", type=ROLES)
-def staff_role(name: str, role: str) -> None:
-    """Give a colleague another role, and sign them out."""
-    from payments import staff as people
-
-    async def change(rt: "Runtime") -> None:
-        async with rt.sessions.begin() as session:
-            person = await people.named(session, name)
-            await people.change_role(session, person, people.Role(role), now=rt.now())
-
-    _with_runtime(change)
-    say(f"{name} has the role {role}.")
-
-
-@staff.command("remove")
-@click.argument("name")
-def staff_remove(name: str) -> None:
-    """Let a colleague in no more: ends their sessions, links and passkeys."""
-    from payments import passkeys
-    from payments import staff as people
-
-    async def remove(rt: "Runtime") -> None:
-        async with rt.sessions.begin() as session:
-            person = await people.named(session, name)
-            await passkeys.revoke_all(session, person, now=rt.now())
-            await people.remove(session, person, now=rt.now())
-
-    _with_runtime(remove)
-    say(f"{name} is removed. What they did stays in the audit.")
-
-
-@staff.command("list")
-@as_json
-def staff_list(as_json: bool) -> None:
-    """Print who may come in, and as what."""
-    from payments import staff as people
-
-    async def listed(rt: "Runtime") -> list[tuple[str, str]]:
-        async with rt.sessions() as session:
-            return [(one.name, one.role.value) for one in await people.everybody(session)]
-
-    found = _with_runtime(listed)
-    if as_json:
-        click.echo(json.dumps([{"name": name, "role": role} for name, role in found]))
-    else:
-        for name, role in found:
-            click.echo(f"{role:8} {name}")
+main.add_command(cli_staff.staff)
+main.add_command(cli_stop.stop)
 
 
 @main.group()
@@ -360,7 +269,6 @@ def stripe_setup(dry_run: bool) -> None:
 def embed(lang: str, currency: str | None, campaign: str, article: str, plain: bool) -> None:
     """Print the HTML that asks for support on your pages, with the hash of its script."""
     from payments import language, money
-    from payments.campaign_terms import NOTHING_SAID
     from payments.web import embed as widget
 
     if lang not in language.LANGUAGES:
@@ -370,26 +278,32 @@ def embed(lang: str, currency: str | None, campaign: str, article: str, plain: b
     for name, value in (("campaign", campaign), ("article", article)):
         if value and not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", value):
             raise click.UsageError(f"--{name} is lower-case letters, digits and hyphens.")
-    terms = cli_campaigns.terms_of(campaign) if campaign else None
+    made = cli_campaigns.made(campaign) if campaign else None
     click.echo(
         widget.snippet(
             _settings(),
             spoken=lang,
-            currency=currency or (terms.currency if terms else None),
+            currency=currency or (made.read().currency if made else None),
             campaign=campaign,
             article=article,
             plain=plain,
-            offer=terms or NOTHING_SAID,
+            says=made.embedded() if made else widget.NOTHING,
         )
     )
 
 
 @main.command()
 @as_json
-def doctor(as_json: bool) -> None:
+@click.option("--bank-line-seen", is_flag=True, help="Write down that a real bank line is right.")
+def doctor(as_json: bool, bank_line_seen: bool) -> None:
     """Look at Stripe, mail, keys, clock and database; exit 4 if something is not as it must be."""
+    from payments import bank_line
     from payments import doctor as examiner
 
+    if bank_line_seen:
+        _with_runtime(bank_line.seen)
+        say("Written down. The doctor will ask again in 100 days.")
+        return
     found = _with_runtime(examiner.examine)
     if as_json:
         click.echo(json.dumps([{"name": f.name, "ok": f.ok, "says": f.says} for f in found]))
@@ -397,46 +311,6 @@ def doctor(as_json: bool) -> None:
         for one in found:
             click.echo(f"{'ok     ' if one.ok else 'PROBLEM'} {one.name}: {one.says}")
     sys.exit(0 if all(one.ok for one in found) else PROBLEMS)
-
-
-@main.command()
-@click.option("--group", type=click.Choice(["protected", "all"]), help="Which promises.")
-@click.option("--mode", type=click.Choice(["pause", "cancel"]), help="What becomes of them.")
-@click.option("--dry-run", is_flag=True, help="Only count them.")
-@click.option("--resume", is_flag=True, help="Finish a stop that was cut short.")
-@click.option("--shred", is_flag=True, help="Destroy every identity; the books stay.")
-@click.option("--anyway", is_flag=True, help="With --shred: though promises still live.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@as_json
-def stop(
-    group: str | None,
-    mode: str | None,
-    dry_run: bool,
-    resume: bool,
-    shred: bool,
-    anyway: bool,
-    yes: bool,
-    as_json: bool,
-) -> None:
-    """The emergency stop: end or pause promises and write to nobody; or forget who everybody is."""
-    from payments import cli_stop
-
-    if shred == (group is not None or mode is not None) or (group is None) != (mode is None):
-        raise click.UsageError("Give --group and --mode, or --shred.")
-    if shred and (dry_run or resume):
-        raise click.UsageError("--shred is done at once: no --dry-run, no --resume.")
-    if not (yes or dry_run):
-        words = "Destroy who everybody is, for ever?" if shred else f"{mode} {group}: go ahead?"
-        click.confirm(words, abort=True, err=True)
-    if shred:
-        cli_stop.shred(_with_runtime, anyway=anyway, as_json=as_json)
-        return
-    assert group is not None
-    assert mode is not None
-    done = cli_stop.stop(
-        _with_runtime, group, mode, dry_run=dry_run, resume=resume, as_json=as_json
-    )
-    sys.exit(0 if done else PROBLEMS)
 
 
 @main.command("import")

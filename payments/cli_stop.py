@@ -1,30 +1,61 @@
-"""The operator's door for the emergency stop: what it prints, and nothing else."""
+"""The operator's emergency stop: what it asks, what it prints, and nothing else."""
 
 import json
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import click
 
-from payments import retention, stopping
-from payments.runtime import Runtime
-from payments.stopping import Report
-from payments.stops import Group, Mode
-
-Opened = Callable[[Callable[[Runtime], Awaitable[Any]]], Any]  # whatever the verb gives
+PROBLEMS = 4
 WIDTH = 30
 
 
+@click.command()
+@click.option("--group", type=click.Choice(["protected", "all"]), help="Which promises.")
+@click.option("--mode", type=click.Choice(["pause", "cancel"]), help="What becomes of them.")
+@click.option("--dry-run", is_flag=True, help="Only count them.")
+@click.option("--resume", is_flag=True, help="Finish a stop that was cut short.")
+@click.option("--shred", is_flag=True, help="Destroy every identity; the books stay.")
+@click.option("--anyway", is_flag=True, help="With --shred: though promises still live.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def stop(
-    opened: Opened, group: str, mode: str, *, dry_run: bool, resume: bool, as_json: bool
-) -> bool:
+    group: str | None,
+    mode: str | None,
+    dry_run: bool,
+    resume: bool,
+    shred: bool,
+    anyway: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """The emergency stop: end or pause promises and write to nobody; or forget who everybody is."""
+    if shred == (group is not None or mode is not None) or (group is None) != (mode is None):
+        raise click.UsageError("Give --group and --mode, or --shred.")
+    if shred and (dry_run or resume):
+        raise click.UsageError("--shred is done at once: no --dry-run, no --resume.")
+    if not (yes or dry_run):
+        words = "Destroy who everybody is, for ever?" if shred else f"{mode} {group}: go ahead?"
+        click.confirm(words, abort=True, err=True)
+    if shred:
+        _shred(anyway=anyway, as_json=as_json)
+        return
+    assert group is not None
+    assert mode is not None
+    done = _stop(group, mode, dry_run=dry_run, resume=resume, as_json=as_json)
+    sys.exit(0 if done else PROBLEMS)
+
+
+def _stop(group: str, mode: str, *, dry_run: bool, resume: bool, as_json: bool) -> bool:
     """Stop a group and tell of it. Gives whether nothing is left."""
+    from payments import stopping
+    from payments.cli import run_with
+    from payments.stops import Group, Mode
+
     if dry_run:
-        count: int = opened(lambda rt: stopping.preview(rt, Group(group), Mode(mode)))
+        count = run_with(lambda rt: stopping.preview(rt, Group(group), Mode(mode)))
         click.echo(json.dumps({"promises": count}) if as_json else f"{count} promises. No change.")
         return True
-    report: Report = opened(
+    report = run_with(
         lambda rt: stopping.run(rt, Group(group), Mode(mode), resume=resume, progress=_bar)
     )
     if sys.stderr.isatty():
@@ -52,9 +83,12 @@ def _bar(done: int, total: int) -> None:
         click.echo(f"{done}/{total}", err=True)
 
 
-def shred(opened: Opened, *, anyway: bool, as_json: bool) -> None:
+def _shred(*, anyway: bool, as_json: bool) -> None:
     """Destroy identities and say what is left for a person to do."""
-    done: retention.Shredded = opened(lambda rt: retention.shred(rt, anyway=anyway))
+    from payments import retention
+    from payments.cli import run_with
+
+    done = run_with(lambda rt: retention.shred(rt, anyway=anyway))
     if as_json:
         click.echo(
             json.dumps(
@@ -76,6 +110,6 @@ def shred(opened: Opened, *, anyway: bool, as_json: bool) -> None:
         click.echo("The tables were not written anew: run VACUUM FULL as their owner.", err=True)
     click.echo(
         "Now: new PAYMENTS_SECRET_KEYS (`payments keys new`); destroy old backups and archived "
-        "write-ahead logs; Stripe still holds its own records.",
+        "write-ahead logs. Stripe still holds its own records: have it redact them.",
         err=True,
     )

@@ -125,7 +125,7 @@ async def start(
     """
     try:
         row = await _keep(rt, ask, key=key, visit=visit, variant=variant)
-    except shield.SmallGiftsPaused:
+    except (shield.WorkNeeded, *shield.NOT_NOW):
         await shield.note_refused(rt, visit)
         raise
     if row.status is not Status.STARTED:

@@ -24,24 +24,26 @@ from payments import (
     links,
     money,
     outbox,
+    sign_ins,
     smtp,
     subscriptions,
 )
 from payments.alarms import AlarmKind
 from payments.contributions import Contribution, Frequency
-from payments.donors import Donor, SignIn
+from payments.donors import Donor
 from payments.errors import InvalidField
 from payments.money import Money
 from payments.outbox import Message, MessageKind, MessageStatus
 from payments.payment_methods import EXPIRY_NOTICE
 from payments.runtime import Runtime
+from payments.sign_ins import SignIn
 from payments.subscriptions import Subscription
 
 log = structlog.get_logger("payments.mail")
 OVERDUE = timedelta(minutes=10)  # a mail that waits longer is taken up again
 OF_INVOICE = (MessageKind.PAYMENT_FAILED, MessageKind.ACTION_NEEDED)
 OF_END = (MessageKind.LAPSED, MessageKind.STOPPED)
-CODE_HALF = donors.CODE_LENGTH // 2
+CODE_HALF = sign_ins.CODE_LENGTH // 2
 
 
 async def send(rt: Runtime, message_id: str) -> None:
@@ -214,12 +216,12 @@ async def _send_link(rt: Runtime, message: Message) -> MessageStatus:
     if address is None:
         return MessageStatus.DROPPED
     async with rt.sessions.begin() as session:
-        ways = await donors.make_ways(session, rt.settings, message.subject or "", now=rt.now())
+        ways = await sign_ins.make_ways(session, rt.settings, message.subject or "", now=rt.now())
     if ways is None:
         return MessageStatus.DROPPED
     tongue = language.negotiate(message.language)
     facts = {
-        "minutes": int(donors.LINK_LASTS.total_seconds()) // 60,
+        "minutes": int(sign_ins.LINK_LASTS.total_seconds()) // 60,
         "sign_in_link": _in_tongue(links.sign_in_link(rt, ways.token), tongue),
         "code": f"{ways.code[:CODE_HALF]}-{ways.code[CODE_HALF:]}",
     }

@@ -1,21 +1,17 @@
-"""Money: a whole number of minor units and its currency, and how readers write and see it.
+"""Money: a whole number of minor units and its currency, and how readers see it.
 
 An amount is never a float and never without its currency. Minor units are Stripe's, which are not
 everywhere those of ISO 4217 (https://docs.stripe.com/currencies): ISK and UGX count hundredths but
 come in whole units only, and three-decimal currencies come in steps of ten.
-
-What a reader typed is read as their locale writes it. Where that leaves two readings, as in
-"1.250", we ask: to take one comma for the other costs the reader a hundredfold.
 """
 
 import functools
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from babel import Locale
-from babel.numbers import format_currency, get_currency_symbol, get_decimal_symbol, get_group_symbol
+from babel.numbers import format_currency, get_currency_symbol
 
 from payments.errors import PaymentsError
 
@@ -27,8 +23,6 @@ THREE_DECIMAL = frozenset({"bhd", "jod", "kwd", "omr", "tnd"})
 WHOLE_UNITS_ONLY = frozenset({"isk", "ugx"})
 
 STRIPE_MAXIMUM = 99_999_999
-TYPED_CHARACTERS_MAX = 64
-TYPED_DIGITS_MAX = 12
 
 
 @functools.total_ordering
@@ -80,31 +74,6 @@ class InvalidAmount(PaymentsError):
 
     def __init__(self, sentence: str, *, field: str | None = "amount", **facts: object) -> None:
         super().__init__(sentence, field=field, **facts)
-
-
-class AmountNotANumber(InvalidAmount):
-    """What was typed is not an amount in this currency."""
-
-    code = "amount-not-a-number"
-
-    def __init__(self, currency: str) -> None:
-        super().__init__(
-            "Please write an amount in %(currency)s, in digits. Nothing was charged.",
-            currency=currency.upper(),
-        )
-
-
-class AmountAmbiguous(InvalidAmount):
-    """What was typed can be read in more than one way; the reader has to say which is meant."""
-
-    code = "amount-ambiguous"
-
-    def __init__(self, candidates: tuple[Money, Money]) -> None:
-        one, other = candidates
-        super().__init__(
-            "Did you mean %(one)s or %(other)s? Nothing was charged.", one=one, other=other
-        )
-        self.candidates = candidates
 
 
 class AmountTooPrecise(InvalidAmount):
@@ -280,14 +249,9 @@ def plain(money: Money) -> str:
     return f"{sign}{written[:-digits]}.{written[-digits:]}" if digits else sign + written
 
 
-def typed(money: Money, locale: str = "en") -> str:
-    """The amount as a reader of this locale would type it: `parse` reads it back."""
-    return plain(money).replace(".", get_decimal_symbol(_locale(locale)))
-
-
 def format(money: Money, locale: str = "en") -> str:  # noqa: A001 - said as money.format(...)
     """The amount as readers of this locale write it, with all its decimals."""
-    code, whose = money.currency.upper(), _locale(locale)
+    code, whose = money.currency.upper(), locale_of(locale)
     symbol = get_currency_symbol(code, whose)
     pattern = str(whose.currency_formats["standard"].pattern)
     # Babel goes by ISO's decimals, not Stripe's, and leaves out the space CLDR wants in "CHF 5".
@@ -306,115 +270,6 @@ def _decimals(money: Money) -> str:
     return "." + "0" * exponent(money.currency) if exponent(money.currency) else ""
 
 
-# ------------------------------------------------------------------ how it is read
-
-# What keyboards and CLDR have for the separators; marks of direction go, as they say nothing.
-FOLDED: Mapping[str, str] = {
-    **dict.fromkeys("`\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}", "'"),
-    **dict.fromkeys("\N{ARABIC COMMA}\N{REVERSED COMMA}", ","),
-    **dict.fromkeys(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))), ""),
-    **dict.fromkeys("\u200e\u200f\u061c", ""),
-    "\N{ARABIC DECIMAL SEPARATOR}": ".",
-    "\N{ARABIC THOUSANDS SEPARATOR}": "'",
-}
-
-SYMBOLS: Mapping[str, tuple[str, ...]] = {
-    "usd": ("$", "US$"),
-    "eur": ("€",),
-    "gbp": ("£",),
-    "cad": ("$", "CA$", "C$"),
-    "aud": ("$", "AU$", "A$"),
-    "chf": ("Fr", "Fr.", "SFr."),
-    **dict.fromkeys(KRONOR, ("kr", "kr.")),
-    "pln": ("zł", "zl"),
-    "jpy": ("¥", "円"),
-    "kwd": ("KD", "د.ك"),
-}
-
-# 1250, or 1,250,000 with one separator throughout, or 12,50,000 as in India.
-GROUPED = re.compile(
-    r"[0-9]+"
-    r"|[1-9][0-9]{0,2}([.,' ])[0-9]{3}(\1[0-9]{3})*"
-    r"|[1-9][0-9]?(,[0-9]{2})+,[0-9]{3}"
-)
-
-
-def parse(text: str, currency: str, locale: str = "en") -> Money:
-    """The amount a reader typed in major units; refused where it is none, or could be two."""
-    _bounds(currency)
-    typed = _fold(text, currency, locale)
-    mark = next((sign for sign in reversed(typed) if sign in ".,"), "")
-    head, _, tail = typed.rpartition(mark) if mark else ("", "", "")
-    grouped = GROUPED.fullmatch(typed) is not None
-    fractional = tail.isdecimal() and mark not in head and bool(GROUPED.fullmatch(head or "0"))
-    if grouped and fractional:  # three digits after the only mark
-        point, separator = _marks(locale)
-        grouped = exponent(currency) < 3 and (mark == separator or exponent(currency) == 0)
-        fractional = mark == point and exponent(currency) == 3
-        if not (grouped or fractional):
-            fraction = _money(head, tail.rstrip("0"), currency)
-            raise AmountAmbiguous((_money(head + tail, "", currency), fraction))
-    if not (grouped or fractional):
-        raise AmountNotANumber(currency)
-    return _money(typed, "", currency) if grouped else _money(head, tail, currency)
-
-
-def _money(whole: str, fraction: str, currency: str) -> Money:
-    whole = re.sub("[^0-9]", "", whole)
-    if len(whole + fraction) > TYPED_DIGITS_MAX:
-        raise AmountTooLarge(maximum(currency))
-    digits = exponent(currency)
-    amount = int(f"0{whole}{fraction[:digits]:0<{digits}}")
-    excess = fraction[digits:]
-    # "500.00" yen are clear; three digits where two belong may have been meant as thousands.
-    if excess.strip("0") or (excess and len(fraction) == 3) or amount % step(currency):
-        raise AmountTooPrecise(currency)
-    if amount == 0:
-        raise AmountTooSmall(minimum(currency))
-    return Money(amount, currency)
-
-
-def _fold(text: str, currency: str, locale: str) -> str:
-    """What was typed, in ASCII digits and separators, without the currency before or after it."""
-    # NFKC would turn a superscript or a circled two into a digit like any other: "5²" is not 52.
-    numerals = any(unicodedata.category(character) in ("No", "Nl") for character in text)
-    if numerals or len(text) > TYPED_CHARACTERS_MAX:
-        raise AmountNotANumber(currency)
-    point, _ = _marks(locale)
-    typed = _fold_characters(text.replace("\N{ARABIC DECIMAL SEPARATOR}", point)).strip()
-    symbols = _symbols(currency, locale)
-    before = next((symbol for symbol in symbols if typed.startswith(symbol)), "")
-    typed = typed.removeprefix(before)
-    after = next((symbol for symbol in symbols if typed.endswith(symbol)), "")
-    return typed.removesuffix(after).strip()
-
-
-def _fold_characters(text: str) -> str:
-    return "".join(map(_fold_character, unicodedata.normalize("NFKC", text).casefold()))
-
-
-def _fold_character(character: str) -> str:
-    if character.isspace():
-        return " "
-    digit = unicodedata.decimal(character, None)
-    return FOLDED.get(character, character) if digit is None else str(digit)
-
-
 @functools.lru_cache
-def _locale(name: str) -> Locale:
+def locale_of(name: str) -> Locale:
     return Locale.parse(name.replace("-", "_"))
-
-
-@functools.lru_cache
-def _marks(locale: str) -> tuple[str, str]:
-    """The decimal point and the group separator of a locale, folded as what is typed is."""
-    point, separator = get_decimal_symbol(_locale(locale)), get_group_symbol(_locale(locale))
-    return _fold_characters(point), _fold_characters(separator)
-
-
-@functools.lru_cache
-def _symbols(currency: str, locale: str) -> tuple[str, ...]:
-    """How a currency may be written beside an amount, the longest first."""
-    code = currency.upper()
-    names = {code, get_currency_symbol(code, _locale(locale)), *SYMBOLS[currency]}
-    return tuple(sorted(map(_fold_characters, names), key=len, reverse=True))

@@ -17,6 +17,7 @@ from payments import (
     outbox,
     promises,
     reminders,
+    sign_ins,
     subscriptions,
 )
 from payments.errors import StripeUnavailable
@@ -116,5 +117,6 @@ async def erase(rt: Runtime, donor_id: str, *, by: By = By.DONOR) -> datetime:
         await outbox.drop_about(session, [promise.stripe_subscription_id for promise in theirs])
         await contributions.forget_donor(session, donor_id)
         await reminders.forget_donor(session, rt.settings, donor_id, now=rt.now())
+        await sign_ins.forget(session, donor_id)
         await donors.forget(session, donor_id, now=rt.now())
     return rt.now()

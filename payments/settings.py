@@ -5,16 +5,12 @@ misspelt setting never passes in silence. Each secret may come from a file inste
 `PAYMENTS_STRIPE_API_KEY_FILE` holds the path of a file whose text is the value.
 """
 
-import base64
 import os
-import re
 from collections.abc import Mapping
-from email.utils import parseaddr
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Self
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, available_timezones
+from typing import Annotated, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     BaseModel,
@@ -22,12 +18,33 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
-from payments import geo, policy
+from payments import policy
 from payments.policy import Policy
+from payments.setting_kinds import (
+    Client,
+    CountriesFile,
+    Database,
+    Fees,
+    Issuer,
+    Keys,
+    Limits,
+    Mirror,
+    Origin,
+    Page,
+    Parts,
+    PolicyFile,
+    Sender,
+    SigningKey,
+    Smtp,
+    StripeKey,
+    StripeSecrets,
+    WebhookSecret,
+    WholePath,
+    Zone,
+)
 
 STRIPE_API = "https://api.stripe.com"
 PREFIX = "PAYMENTS_"
@@ -41,6 +58,7 @@ SECRETS = (
     "mail_events_token",
     "smtp_url",
     "newsletter_webhook_secret",
+    "oidc_client_secret",
 )
 
 
@@ -53,29 +71,31 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    database_url: SecretStr = Field(
+    database_url: Database = Field(
         description="PostgreSQL 15 or newer: postgresql+psycopg://user:password@host/name"
     )
-    base_url: str = Field(description="where readers reach this service, without a trailing slash")
-    stripe_api_key: SecretStr = Field(description="Stripe secret or restricted key")
-    stripe_webhook_secrets: tuple[SecretStr, ...] = Field(
+    base_url: Origin = Field(
+        description="where readers reach this service, without a trailing slash"
+    )
+    stripe_api_key: StripeKey = Field(description="Stripe secret or restricted key")
+    stripe_webhook_secrets: StripeSecrets = Field(
         default=(),
         description="signing secrets of the webhook endpoint, newest first; at most two",
     )
-    secret_keys: tuple[SecretStr, ...] = Field(
+    secret_keys: Keys = Field(
         default=(),
         description="keys for links and for finding donors, newest first, 32 characters or more",
     )
-    smtp_url: SecretStr | None = Field(
+    smtp_url: Smtp | None = Field(
         None, description="where mails are handed over: smtp://user:password@host:587"
     )
-    mail_from: str = Field(
+    mail_from: Sender = Field(
         "", max_length=200, description="the sender of mails, neutral: Support <post@example.org>"
     )
     renewal_notice_days: int = Field(
         14, ge=1, le=60, description="how long before an annual charge its donor is told"
     )
-    stripe_api_base: str = Field(STRIPE_API, description="another address of Stripe's API")
+    stripe_api_base: Origin = Field(STRIPE_API, description="another address of Stripe's API")
     stripe_requests_per_second: int = Field(
         15, ge=1, le=100, description="the budget of one worker for reads from Stripe"
     )
@@ -86,12 +106,12 @@ class Settings(BaseModel):
     statement: str = Field(
         "", max_length=22, description="what a reader's bank statement will show"
     )
-    accounting_zone: str = Field("UTC", description="IANA zone in which finance counts months")
+    accounting_zone: Zone = Field("UTC", description="IANA zone in which finance counts months")
     currency: str = Field("usd", description="the currency offered first")
-    maximum_gifts: dict[str, int] = Field(
+    maximum_gifts: Limits = Field(
         default={}, description="the most one gift may be, in minor units: usd=500000,eur=450000"
     )
-    fees: dict[str, tuple[int, int]] = Field(
+    fees: Fees = Field(
         default={},
         description="what Stripe keeps of a gift, in hundredths of a percent and minor units: "
         "usd=290+30,eur=150+25. Where it is known a reader may add it",
@@ -105,17 +125,31 @@ class Settings(BaseModel):
     shield_declines: int = Field(
         20, ge=4, le=1_000_000, description="the declined cards that may be an attack"
     )
-    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = Field(
+    shield_work: int = Field(
+        5_000,
+        ge=1,
+        le=100_000,
+        description="the rounds of each try at a proof: of 5000, a browser finds it in about a "
+        "second. Four times as many while small gifts are paused",
+    )
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], Parts] = Field(
         (IPv4Network("127.0.0.1"), IPv6Network("::1")),
         description="networks whose X-Forwarded-For is believed: 10.0.0.0/8,::1",
     )
-    mirrors: tuple[str, ...] = Field(
-        (), description="other addresses by which readers reach this service: https://a.example"
+    mirrors: Annotated[tuple[Mirror, ...], Parts] = Field(
+        (),
+        description="other addresses by which readers reach this service: https://a.example, or "
+        "http:// and the name of an onion service",
     )
-    protection_file: str = Field(
+    mail_url: str = Field(
+        "",
+        description="which of these addresses the links in mails lead to, if not "
+        "PAYMENTS_BASE_URL: neutral, and reachable where readers are",
+    )
+    protection_file: PolicyFile = Field(
         "", description="the policy that protects donors who may be prosecuted, as TOML"
     )
-    geo_database: str = Field(
+    geo_database: CountriesFile = Field(
         "", description="a MaxMind database of countries, to choose how strong a notice is"
     )
     metrics_token: SecretStr | None = Field(
@@ -126,7 +160,7 @@ class Settings(BaseModel):
         min_length=32,
         description="what the mail server's hook sends to tell of bounces and complaints",
     )
-    signing_key: SecretStr | None = Field(
+    signing_key: SigningKey | None = Field(
         None, description="signs the packs of closed months; `payments keys new --signing`"
     )
     key_store: str = Field(
@@ -134,194 +168,47 @@ class Settings(BaseModel):
         description="a folder that all processes share and no backup holds: one file for each "
         "address kept, destroyed with it. Without it no reminder is sent by mail",
     )
-    newsletter_webhook_url: str = Field(
+    newsletter_webhook_url: Page = Field(
         "",
         description="where the newsroom's mailing system takes a newsletter's confirmed address; "
         "without it, and without a file, no newsletter is offered",
     )
-    newsletter_webhook_secret: SecretStr | None = Field(
+    newsletter_webhook_secret: WebhookSecret | None = Field(
         None, description="signs those webhooks (Standard Webhooks): whsec_ and 24 bytes in base64"
     )
-    newsletter_file: str = Field(
+    newsletter_file: WholePath = Field(
         "", description="a file that takes those addresses instead, as lines of JSON"
     )
-    newsletter_preview_url: str = Field("", description="a page that shows a past newsletter")
-    privacy_url: str = Field("", description="the privacy policy that is agreed to with an address")
+    newsletter_preview_url: Page = Field("", description="a page that shows a past newsletter")
+    privacy_url: Page = Field(
+        "", description="the privacy policy that is agreed to with an address"
+    )
     privacy_version: str = Field(
         "", max_length=64, description="its version, kept with each consent: 2026-05-01"
+    )
+    oidc_issuer: Issuer = Field(
+        "",
+        description="where colleagues may sign in by OpenID Connect, besides their passkeys; "
+        "without it there is no such door. It sends them back to /staff/sign-on/back",
+    )
+    oidc_client_id: Client = Field("", description="what this service is called there")
+    oidc_client_secret: SecretStr | None = Field(
+        None, description="what this service proves itself with there"
     )
     demo_inbox: str = Field("", description="the folder that `payments demo` delivers mails to")
     environment: str = Field("production", pattern="^(production|demo|test)$")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
 
-    @field_validator("stripe_webhook_secrets", "secret_keys", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
-
-    @field_validator("maximum_gifts", mode="before")
-    @classmethod
-    def _pairs(cls, value: object) -> object:
-        if isinstance(value, str):
-            pairs = [part.partition("=") for part in value.split(",") if part.strip()]
-            if not all(re.fullmatch(r"\s*[0-9]+\s*", limit) for _, _, limit in pairs):
-                raise ValueError("must be whole minor units: usd=500000,eur=450000")
-            return {code.strip().lower(): limit.strip() for code, _, limit in pairs}
-        return value
-
-    @field_validator("trusted_proxies", "mirrors", mode="before")
-    @classmethod
-    def _networks(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
-
-    @field_validator("fees", mode="before")
-    @classmethod
-    def _fees(cls, value: object) -> object:
-        if isinstance(value, str):
-            parts = [part.strip() for part in value.lower().split(",") if part.strip()]
-            found = [re.fullmatch(r"([a-z]{3})=([0-9]{1,4})\+([0-9]{1,6})", part) for part in parts]
-            if not all(found):
-                raise ValueError("must be hundredths of a percent and minor units: usd=290+30")
-            return {one[1]: (int(one[2]), int(one[3])) for one in found if one}
-        return value
-
-    @field_validator("mirrors")
-    @classmethod
-    def _mirrors(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(cls._address(one) for one in value)
-
-    @field_validator("protection_file")
-    @classmethod
-    def _protection(cls, value: str) -> str:
-        if value:
-            policy.read(value)
-        return value
-
-    @field_validator("geo_database")
-    @classmethod
-    def _geo(cls, value: str) -> str:
-        if value:
-            geo.opened(value)
-        return value
-
-    @field_validator("base_url", "stripe_api_base")
-    @classmethod
-    def _address(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be an http or https address")
-        if not re.fullmatch(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?", parts.netloc):
-            raise ValueError("must name a host, and a port if need be, and nothing else")
-        if parts.path not in ("", "/") or parts.query or parts.fragment:
-            raise ValueError("must have no path, query or fragment")
-        if parts.scheme == "http" and not _is_loopback(parts.hostname):
-            raise ValueError("must be https, except on this machine")
-        return value.rstrip("/")
-
-    @field_validator("newsletter_webhook_url", "newsletter_preview_url", "privacy_url")
-    @classmethod
-    def _page(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if not value:
-            return value
-        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-            raise ValueError("must be an http or https address, without a password")
-        if parts.scheme == "http" and not _is_loopback(parts.hostname):
-            raise ValueError("must be https, except on this machine")
-        if parts.fragment or not re.fullmatch(r"[!-~]+", value):
-            raise ValueError("must have no fragment and no blanks")
-        return value
-
-    @field_validator("newsletter_webhook_secret")
-    @classmethod
-    def _newsletter_secret(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            prefix, _, encoded = value.get_secret_value().partition("_")
-            try:
-                key = base64.b64decode(encoded, validate=True)
-            except ValueError:
-                key = b""
-            if prefix != "whsec" or not 24 <= len(key) <= 64:
-                raise ValueError("must be whsec_ and 24 to 64 bytes in base64")
-        return value
-
-    @field_validator("newsletter_file")
-    @classmethod
-    def _newsletter_file(cls, value: str) -> str:
-        if value and not Path(value).is_absolute():
-            raise ValueError("must be the whole path of a file: /var/lib/newsletter.jsonl")
-        return value
-
-    @field_validator("stripe_webhook_secrets")
-    @classmethod
-    def _webhook_secrets(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        if len(value) > 2:
-            raise ValueError("must hold one or two secrets")
-        for secret in value:
-            if not re.fullmatch(r"whsec_[!-~]{26,250}", secret.get_secret_value()):
-                raise ValueError("each must start with whsec_ and have 32 characters or more")
-        return value
-
-    @field_validator("secret_keys")
-    @classmethod
-    def _secret_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        if any(len(key.get_secret_value()) < 32 for key in value):
-            raise ValueError("each must have 32 characters or more")
-        return value
-
-    @field_validator("signing_key")
-    @classmethod
-    def _signing(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not re.fullmatch(r"[0-9a-f]{64}", value.get_secret_value()):
-            raise ValueError("must be 64 hexadecimal digits")
-        return value
-
-    @field_validator("smtp_url")
-    @classmethod
-    def _smtp(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            parts = urlsplit(value.get_secret_value())
-            if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
-                raise ValueError("must be smtp://host:port or smtps://host:port")
-        return value
-
-    @field_validator("mail_from")
-    @classmethod
-    def _sender(cls, value: str) -> str:
-        _name, address = parseaddr(value)
-        if value and not (value.isprintable() and re.fullmatch(r"[^@\s]+@[^@\s]+", address)):
-            raise ValueError("must be an address: Support <post@example.org>")
-        return value
-
-    @field_validator("stripe_api_key")
-    @classmethod
-    def _api_key(cls, value: SecretStr) -> SecretStr:
-        if not re.fullmatch(r"(sk|rk)_(test|live)_\w{8,}", value.get_secret_value()):
-            raise ValueError("must be a secret or restricted key: sk_test_…, rk_live_…")
-        return value
-
-    @field_validator("database_url")
-    @classmethod
-    def _database(cls, value: SecretStr) -> SecretStr:
-        if not value.get_secret_value().startswith("postgresql+psycopg://"):
-            raise ValueError("must start with postgresql+psycopg://")
-        return value
-
-    @field_validator("accounting_zone")
-    @classmethod
-    def _zone(cls, value: str) -> str:
-        if value not in available_timezones():
-            raise ValueError("must be an IANA zone such as Europe/Amsterdam")
-        return value
-
     @model_validator(mode="after")
     def _live_is_live(self) -> Self:
         if self.livemode and self.stripe_api_base != STRIPE_API:
             raise ValueError("PAYMENTS_STRIPE_API_BASE may not be changed with a live key")
+        return self
+
+    @model_validator(mode="after")
+    def _mail_url_is_ours(self) -> Self:
+        if self.mail_url and self.mail_url not in (self.base_url, *self.mirrors):
+            raise ValueError("PAYMENTS_MAIL_URL must be PAYMENTS_BASE_URL or of PAYMENTS_MIRRORS")
         return self
 
     @model_validator(mode="after")
@@ -343,6 +230,19 @@ class Settings(BaseModel):
             raise ValueError(f"{', '.join(missing)}: needed to offer a newsletter")
         return self
 
+    @model_validator(mode="after")
+    def _oidc_is_whole(self) -> Self:
+        secret = self.oidc_client_secret
+        needed = {
+            "PAYMENTS_OIDC_ISSUER": self.oidc_issuer,
+            "PAYMENTS_OIDC_CLIENT_ID": self.oidc_client_id,
+            "PAYMENTS_OIDC_CLIENT_SECRET": secret.get_secret_value() if secret else "",
+        }
+        missing = [name for name, value in needed.items() if not value]
+        if 0 < len(missing) < len(needed):
+            raise ValueError(f"{', '.join(missing)}: needed to sign in by OpenID Connect")
+        return self
+
     @property
     def livemode(self) -> bool:
         """Whether the Stripe key moves real money."""
@@ -352,6 +252,16 @@ class Settings(BaseModel):
     def policy(self) -> Policy | None:
         """What protects donors, or None while the switch is off."""
         return policy.read(self.protection_file) if self.protection_file else None
+
+    @property
+    def mailed_url(self) -> str:
+        """Where links in mails lead, for everybody: which address a reader came by is not kept."""
+        return self.mail_url or self.base_url
+
+    @property
+    def onion(self) -> str | None:
+        """The address of the onion service, where there is one."""
+        return next((one for one in self.mirrors if one.endswith(".onion")), None)
 
     @property
     def zone(self) -> ZoneInfo:
@@ -411,7 +321,3 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     if problems:
         raise SettingsError("\n".join(problems))
     return settings
-
-
-def _is_loopback(host: str) -> bool:
-    return host in ("localhost", "127.0.0.1", "::1")

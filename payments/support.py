@@ -26,6 +26,7 @@ from payments import (
     outbox,
     privacy,
     promises,
+    sign_ins,
     staff,
     subscriptions,
 )
@@ -197,7 +198,7 @@ async def resume(rt: Runtime, person: Staff, promise: Subscription, *, intent: s
 async def send_link(rt: Runtime, person: Staff, case: SupportCase) -> None:
     """Have the donor mailed a way to their own pages. Their address stays unknown to us."""
     async with rt.sessions.begin() as session:
-        asked = await donors.ask_for_link_of(session, case.donor_id, now=rt.now())
+        asked = await sign_ins.ask_for_link_of(session, case.donor_id, now=rt.now())
         if asked is None:
             raise NotFound("This donor was erased. Nothing was sent.")
         gifts = await contributions.of_donor(session, case.donor_id, limit=1)

@@ -12,6 +12,7 @@ KEY, HOOK, PASSWORD = "sk_test_" + "k" * 24, "whsec_" + "h" * 32, "pass-word-of-
 MASTER, TOKEN = "m" * 40, "t" * 40
 SIGNS = "whsec_" + "bmV3c2xldHRlcnMtYXJlLXNpZ25lZC1zby10aGVyZQ=="
 SEAL = "5e" * 32
+CLIENT = "what-the-sign-in-service-gave"
 RIGHT = {
     "PAYMENTS_DATABASE_URL": f"postgresql+psycopg://payments:{PASSWORD}@localhost/payments",
     "PAYMENTS_BASE_URL": "https://give.example.org",
@@ -22,8 +23,11 @@ RIGHT = {
     "PAYMENTS_MAIL_EVENTS_TOKEN": TOKEN,
     "PAYMENTS_NEWSLETTER_WEBHOOK_SECRET": SIGNS,
     "PAYMENTS_SIGNING_KEY": SEAL,
+    "PAYMENTS_OIDC_ISSUER": "https://login.example.org/realms/news",
+    "PAYMENTS_OIDC_CLIENT_ID": "reader-payments",
+    "PAYMENTS_OIDC_CLIENT_SECRET": CLIENT,
 }
-SECRET = (KEY, HOOK, PASSWORD, MASTER, TOKEN, SIGNS, SEAL)
+SECRET = (KEY, HOOK, PASSWORD, MASTER, TOKEN, SIGNS, SEAL, CLIENT)
 
 
 def complaint(**wrong: str) -> str:
@@ -109,6 +113,13 @@ def test_everything_an_operator_may_set_is_read() -> None:
         ("maximum_gifts", "usd=much"),
         ("maximum_gifts", "usd=5000.00"),
         ("maximum_gifts", "usd=-5"),
+        ("oidc_issuer", "login.example.org"),
+        ("oidc_issuer", "http://login.example.org"),
+        ("oidc_issuer", "https://login.example.org?realm=news"),
+        ("oidc_issuer", "https://login.example.org/#news"),
+        ("oidc_issuer", "https://user:word@login.example.org"),
+        ("oidc_client_id", "two words"),
+        ("oidc_client_id", "x" * 256),
         ("environment", "staging"),
         ("environment", "Production"),
         ("log_level", "loud"),
@@ -145,6 +156,20 @@ def test_a_live_key_is_never_sent_to_another_address() -> None:
     assert settings.load({**RIGHT, "PAYMENTS_STRIPE_API_KEY": live}).livemode
     restricted = settings.load({**RIGHT, "PAYMENTS_STRIPE_API_KEY": "rk" + live[2:]})
     assert restricted.livemode
+
+
+def test_a_sign_in_service_is_set_whole_or_not_at_all() -> None:
+    names = ("OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET")
+    said = "PAYMENTS_%s: needed to sign in by OpenID Connect"
+    for one in names:
+        assert complaint(**{one: ""}) == said % one
+        others = [f"PAYMENTS_{other}" for other in names if other != one]
+        alone = complaint(**{name.removeprefix("PAYMENTS_"): "" for name in others})
+        assert alone == said.replace("PAYMENTS_%s", ", ".join(others))
+    none = {key: value for key, value in RIGHT.items() if "OIDC" not in key}
+    assert settings.load(none).oidc_issuer == ""
+    here = settings.load({**RIGHT, "PAYMENTS_OIDC_ISSUER": "http://localhost:9000/"})
+    assert here.oidc_issuer == "http://localhost:9000/"
 
 
 # --- from files -----------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ answered before its own.
 """
 
 import asyncio
-import hashlib
 import hmac
 import re
 from collections.abc import Sequence
@@ -94,7 +93,7 @@ def verify(body: bytes, header: str, *, keys: Sequence[bytes], now: datetime) ->
         raise BadWebhook("The signature is too old or from the future.")
     signed = moments[0].encode() + b"." + body
     for key in keys:
-        expected = hmac.new(key, signed, hashlib.sha256).hexdigest()
+        expected = hmac.digest(key, signed, "sha256").hex()
         if any(hmac.compare_digest(expected, digest) for digest in digests):
             return
     raise BadWebhook("The signature does not match the body.")

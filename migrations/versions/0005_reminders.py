@@ -1,10 +1,11 @@
 """Reminders: asked for, proved, sent at most once, shredded."""
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from alembic import op
+
+from migrations import words
 
 revision: str = "0005"
 down_revision: str | None = "0004"
@@ -48,12 +49,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("month", "step", name=op.f("pk_reminder_counts")),
     )
     _reminders()
-    _alarm_kinds(lambda kinds: [*kinds, ALARM])
+    words.allow("alarms", "kind", ALARM)
 
 
 def downgrade() -> None:
-    op.execute(f"DELETE FROM alarms WHERE kind = '{ALARM}'")  # noqa: S608 - a word of ours
-    _alarm_kinds(lambda kinds: [kind for kind in kinds if kind != ALARM])
+    words.forbid("alarms", "kind", ALARM)
     op.drop_table("reminders")
     op.drop_table("reminder_counts")
     op.drop_table("address_invitations")
@@ -139,18 +139,3 @@ def _words(
 ) -> sa.Column[str]:
     kind = sa.Enum(*words, name=name, native_enum=False, create_constraint=True, length=40)
     return sa.Column(column, kind, nullable=nullable)
-
-
-def _alarm_kinds(change: Callable[[list[str]], list[str]]) -> None:
-    """Say anew which words an alarm's kind may be."""
-    found = op.get_bind().scalar(
-        sa.text(
-            "SELECT pg_get_constraintdef(oid) FROM pg_constraint"
-            " WHERE conname = 'ck_alarms_kind_is_known'"
-        )
-    )
-    kinds = ", ".join(f"'{kind}'" for kind in change(re.findall(r"'(\w+)'", str(found))))
-    op.drop_constraint(op.f("ck_alarms_kind_is_known"), "alarms", type_="check")
-    op.create_check_constraint(
-        op.f("ck_alarms_kind_is_known"), "alarms", sa.text(f"kind IN ({kinds})")
-    )

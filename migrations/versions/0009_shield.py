@@ -4,11 +4,12 @@ Buckets are not logged: what a network prefix is hashed to reaches no archive an
 crash costs one period of limits.
 """
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from alembic import op
+
+from migrations import words
 
 revision: str = "0009"
 down_revision: str | None = "0008"
@@ -43,27 +44,11 @@ def upgrade() -> None:
         sa.CheckConstraint("id = 1", name=op.f("ck_shield_state_there_is_one")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_shield_state")),
     )
-    _alarm_kinds(lambda kinds: [*kinds, ALARM])
+    words.allow("alarms", "kind", ALARM)
 
 
 def downgrade() -> None:
-    op.execute(f"DELETE FROM alarms WHERE kind = '{ALARM}'")  # noqa: S608 - a word of ours
-    _alarm_kinds(lambda kinds: [kind for kind in kinds if kind != ALARM])
+    words.forbid("alarms", "kind", ALARM)
     op.drop_table("shield_state")
     op.drop_table("shield_spent")
     op.drop_table("shield_buckets")
-
-
-def _alarm_kinds(change: Callable[[list[str]], list[str]]) -> None:
-    """Say anew which words an alarm's kind may be."""
-    found = op.get_bind().scalar(
-        sa.text(
-            "SELECT pg_get_constraintdef(oid) FROM pg_constraint"
-            " WHERE conname = 'ck_alarms_kind_is_known'"
-        )
-    )
-    kinds = ", ".join(f"'{kind}'" for kind in change(re.findall(r"'(\w+)'", str(found))))
-    op.drop_constraint(op.f("ck_alarms_kind_is_known"), "alarms", type_="check")
-    op.create_check_constraint(
-        op.f("ck_alarms_kind_is_known"), "alarms", sa.text(f"kind IN ({kinds})")
-    )

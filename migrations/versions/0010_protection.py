@@ -1,10 +1,11 @@
 """Donor safety: quarantine, silence and the emergency stop."""
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from alembic import op
+
+from migrations import words
 
 revision: str = "0010"
 down_revision: str | None = "0009"
@@ -39,7 +40,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("shredded_at", name=op.f("pk_shreddings")),
     )
     _stops()
-    _alarm_kinds(lambda kinds: [*kinds, *ALARMS])
+    words.allow("alarms", "kind", *ALARMS)
 
 
 def _stops() -> None:
@@ -82,9 +83,7 @@ def _stops() -> None:
 
 
 def downgrade() -> None:
-    words = ", ".join(f"'{kind}'" for kind in ALARMS)
-    op.execute(f"DELETE FROM alarms WHERE kind IN ({words})")  # noqa: S608 - words of ours
-    _alarm_kinds(lambda kinds: [kind for kind in kinds if kind not in ALARMS])
+    words.forbid("alarms", "kind", *ALARMS)
     op.drop_table("stop_steps")
     op.drop_index("uq_stops_open", table_name="stops")
     op.drop_table("stops")
@@ -92,18 +91,3 @@ def downgrade() -> None:
     op.drop_table("quarantines")
     op.drop_table("silences")
     op.drop_column("contributions", "protected")
-
-
-def _alarm_kinds(change: Callable[[list[str]], list[str]]) -> None:
-    """Say anew which words an alarm's kind may be."""
-    found = op.get_bind().scalar(
-        sa.text(
-            "SELECT pg_get_constraintdef(oid) FROM pg_constraint"
-            " WHERE conname = 'ck_alarms_kind_is_known'"
-        )
-    )
-    kinds = ", ".join(f"'{kind}'" for kind in change(re.findall(r"'(\w+)'", str(found))))
-    op.drop_constraint(op.f("ck_alarms_kind_is_known"), "alarms", type_="check")
-    op.create_check_constraint(
-        op.f("ck_alarms_kind_is_known"), "alarms", sa.text(f"kind IN ({kinds})")
-    )

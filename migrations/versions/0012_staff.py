@@ -4,11 +4,12 @@ The audit is append-only as the books are: a trigger refuses every change to eve
 service's role is not given one. Whoever is signed in signs in anew.
 """
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from alembic import op
+
+from migrations import words
 
 revision: str = "0012"
 down_revision: str | None = "0011"
@@ -48,7 +49,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_support_cases")),
     )
     op.create_index(op.f("ix_support_cases_donor_id"), "support_cases", ["donor_id"])
-    _alarm_kinds(lambda kinds: [*kinds, *ALARMS])
+    words.allow("alarms", "kind", *ALARMS)
 
 
 def passkeys() -> None:
@@ -101,8 +102,7 @@ def audit() -> None:
 
 
 def downgrade() -> None:
-    op.execute(f"DELETE FROM alarms WHERE kind IN {ALARMS}")  # noqa: S608 - words of ours
-    _alarm_kinds(lambda kinds: [kind for kind in kinds if kind not in ALARMS])
+    words.forbid("alarms", "kind", *ALARMS)
     op.drop_table("support_cases")
     op.drop_table("audit_entries")
     op.drop_table("answered_challenges")
@@ -118,18 +118,3 @@ def _roles(*roles: str) -> None:
     op.drop_constraint(op.f("ck_staff_role_is_known"), "staff", type_="check")
     listed = ", ".join(f"'{role}'" for role in roles)
     op.create_check_constraint(op.f("ck_staff_role_is_known"), "staff", f"role IN ({listed})")
-
-
-def _alarm_kinds(change: Callable[[list[str]], list[str]]) -> None:
-    """Say anew which words an alarm's kind may be."""
-    found = op.get_bind().scalar(
-        sa.text(
-            "SELECT pg_get_constraintdef(oid) FROM pg_constraint"
-            " WHERE conname = 'ck_alarms_kind_is_known'"
-        )
-    )
-    kinds = ", ".join(f"'{kind}'" for kind in change(re.findall(r"'(\w+)'", str(found))))
-    op.drop_constraint(op.f("ck_alarms_kind_is_known"), "alarms", type_="check")
-    op.create_check_constraint(
-        op.f("ck_alarms_kind_is_known"), "alarms", sa.text(f"kind IN ({kinds})")
-    )

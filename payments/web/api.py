@@ -1,19 +1,18 @@
 """Giving, for programs: JSON in and out, and an Idempotency-Key on what can move money."""
 
-import re
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
-from litestar import Controller, Request, get, post
+from litestar import Controller, get, post
 from litestar.di import NamedDependency
-from litestar.exceptions import ClientException, HTTPException
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
 from payments import articles, campaigns, contributions, money
 from payments.contributions import Ask, Contribution, Frequency
-from payments.errors import IdempotencyKeyMissing, InvalidField
+from payments.errors import IdempotencyKeyMissing
 from payments.runtime import Runtime
 from payments.web import shield
+from payments.web.bodies import AnyRequest, exactly
 from payments.web.errors import problems
 
 MAX_BODY = 16 * 1024
@@ -27,9 +26,9 @@ class Gift(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a reader gives. `amount` is in minor units: 500 with `usd` is $5.00, 500 with `jpy`
     ¥500.
 
-    `campaign` is one of the newsroom's, where it has any. `article` names the story the reader came
-    from. It is counted with nine others and kept with no gift: which story a donor read is theirs
-    alone. `proof` is needed after an answer of 428: see `getChallenge`.
+    `campaign` is one of the newsroom's: another is refused. `article` names the story the reader
+    came from. It is counted with nine others and kept with no gift: which story a donor read is
+    theirs alone. `proof` is needed after an answer of 428: see `getChallenge`.
     `declaration` is needed after an answer of 409 that names it: show the notice of `/donate` and
     send true once the reader has ticked it.
     """
@@ -54,7 +53,6 @@ WANTED = {
     "proof": "the solution of a challenge, in base64",
     "declaration": "true, once the reader has confirmed what the notice asks",
 }
-_decoder = msgspec.json.Decoder(Gift)
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -65,28 +63,19 @@ class Given(msgspec.Struct, frozen=True):
     checkout_url: str | None
 
 
-async def _exactly(request: Request[Any, Any, Any]) -> None:
-    """Refuse what is not a Gift to the letter: the framework would take "500" and 500.0 for 500."""
-    _key(request)
-    if request.content_type[0] != "application/json":
-        raise HTTPException(status_code=415)
-    try:
-        _decoder.decode(await request.body())
-    except msgspec.ValidationError as error:
-        raise _misfit(str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ClientException from error
-
-
-def _misfit(found: str) -> InvalidField:
-    """Names the field at fault, and says what it should be rather than what it was."""
-    if (alien := re.search(r"unknown field `(.*)`", found, re.DOTALL)) is not None:
-        return InvalidField("There is no such field. Nothing was charged.", field=alien[1][:64])
-    named = re.search(r"(?:required field `|at `\$\.)(\w+)", found)
-    if named is None:
-        return InvalidField("The body must be a JSON object. Nothing was charged.")
-    field = named[1]
-    return InvalidField(f"{field} must be {WANTED[field]}. Nothing was charged.", field=field)
+def _key(request: AnyRequest) -> str:
+    """The one key of the request, with or without the quotes of a structured field."""
+    sent = request.headers.getall("idempotency-key", [])
+    key = sent[0].strip() if len(sent) == 1 else ""
+    if len(key) >= 2 and key[0] == key[-1] == '"':
+        key = key[1:-1]
+    if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
+        raise IdempotencyKeyMissing(
+            "Send one Idempotency-Key header of 1 to 255 visible ASCII characters, new for each "
+            "gift. Nothing was charged.",
+            field="Idempotency-Key",
+        )
+    return key
 
 
 class ContributionsApi(Controller):
@@ -96,7 +85,7 @@ class ContributionsApi(Controller):
     @post(
         operation_id="startContribution",
         summary="Start a contribution",
-        before_request=_exactly,
+        before_request=exactly(Gift, WANTED, nothing="Nothing was charged.", first=_key),
         request_max_body_size=MAX_BODY,
         status_code=201,
         responses=problems(400, 409, 413, 415, 422, 428, 429, 503),
@@ -104,7 +93,7 @@ class ContributionsApi(Controller):
     async def start(
         self,
         rt: NamedDependency[Runtime],
-        request: Request[Any, Any, Any],
+        request: AnyRequest,
         data: JSONBody[Gift],
         idempotency_key: Annotated[  # noqa: ARG002 - declared for the description, read by _key
             str,
@@ -124,7 +113,9 @@ class ContributionsApi(Controller):
             money=amount, frequency=data.frequency, campaign=data.campaign, locale=data.locale
         )
         await campaigns.require(rt, data.campaign)
-        visit = await shield.of_program(rt, request, data.proof, declared=data.declaration is True)
+        visit = await shield.of_program(
+            rt, request, key, data.proof, declared=data.declaration is True
+        )
         gift = await contributions.start(rt, ask, key=f"api:{key}", visit=visit)
         await articles.count(rt, request.app.state.articles, data.article)
         return _given(gift)
@@ -139,21 +130,6 @@ class ContributionsApi(Controller):
         """The state of a contribution, from our own records."""
         async with rt.sessions() as session:
             return _given(await contributions.find(session, contribution_id))
-
-
-def _key(request: Request[Any, Any, Any]) -> str:
-    """The one key of the request, with or without the quotes of a structured field."""
-    sent = request.headers.getall("idempotency-key", [])
-    key = sent[0].strip() if len(sent) == 1 else ""
-    if len(key) >= 2 and key[0] == key[-1] == '"':
-        key = key[1:-1]
-    if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
-        raise IdempotencyKeyMissing(
-            "Send one Idempotency-Key header of 1 to 255 visible ASCII characters, new for each "
-            "gift. Nothing was charged.",
-            field="Idempotency-Key",
-        )
-    return key
 
 
 def _given(row: Contribution) -> Given:

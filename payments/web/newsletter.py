@@ -5,26 +5,23 @@ reader ticks it. Every address gets the same answer. Opening a link changes noth
 behind it does.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
-from litestar import Controller, Request, Response, get, post
+from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
-from litestar.exceptions import ClientException, HTTPException
 from litestar.params import FromPath, JSONBody
 
 from payments import addresses, language, newsletter, reminding
 from payments import shield as crowds
-from payments.errors import InvalidField, LinkSpent, PaymentsError
+from payments.errors import LinkSpent, PaymentsError
 from payments.runtime import Runtime
-from payments.web import pages, shield, tongue
+from payments.web import bodies, pages, shield, tongue
 from payments.web.api import Locale
+from payments.web.bodies import SMALL, AnyRequest, exactly
 from payments.web.errors import problems
 
-AnyRequest = Request[Any, Any, Any]
-SMALL = 4096  # bytes of a form or a body
 A_NETWORK_MAY, IN = 3, reminding.AN_HOUR  # sign-ups, before it waits behind the others
 FIELDS = {"privacy_version": "consent"}  # where the form shows what is wrong with another field
 
@@ -70,20 +67,19 @@ class NewsletterPage(Controller):
     async def ask(self, rt: NamedDependency[Runtime], request: AnyRequest) -> Response[str]:
         """Note the wish, or show what to mend with nothing lost."""
         newsletter.check_offered(rt.settings)
-        sent = await request.form()
-        typed = {name: value for name, value in sent.items() if isinstance(value, str)}
+        sent = await bodies.typed(request)
         try:
             late = await _note(
                 rt,
                 request,
-                address=typed.get("address", ""),
-                agreed=bool(typed.get("consent")),
-                version=typed.get("privacy_version", ""),
+                address=sent.get("address", ""),
+                agreed=bool(sent.get("consent")),
+                version=sent.get("privacy_version", ""),
                 speaks=tongue.spoken(),
             )
         except PaymentsError as error:
             field = FIELDS.get(error.field or "", error.field or "")
-            shown = box(rt, typed, {field: tongue.told(error)})
+            shown = box(rt, sent, {field: tongue.told(error)})
             return pages.page(rt, "newsletter.html", status=error.status, newsletter=shown)
         return pages.page(rt, "newsletter_asked.html", late=late)
 
@@ -179,32 +175,10 @@ WANTED = {
     "privacy_version": "the version of the privacy policy that was shown, as text",
     "locale": "a language, such as en or pt-BR",
 }
-_decoder = msgspec.json.Decoder(Asked)
 
 
-async def _exactly(request: AnyRequest) -> None:
-    """Refuse what is not this to the letter, before the framework reads it more kindly."""
+def _offered(request: AnyRequest) -> None:
     newsletter.check_offered(request.app.state.rt.settings)
-    if request.content_type[0] != "application/json":
-        raise HTTPException(status_code=415)
-    try:
-        _decoder.decode(await request.body())
-    except msgspec.ValidationError as error:
-        raise _misfit(str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ClientException from error
-
-
-def _misfit(found: str) -> InvalidField:
-    """Names the field at fault, and says what it should be rather than what it was."""
-    if (alien := re.search(r"unknown field `(.*)`", found, re.DOTALL)) is not None:
-        return InvalidField("There is no such field. Nothing was noted.", field=alien[1][:64])
-    named = re.search(r"(?:required field `|at `\$\.)(\w+)", found)
-    if named is None or named[1] not in WANTED:
-        return InvalidField("The body must be a JSON object. Nothing was noted.")
-    return InvalidField(
-        f"{named[1]} must be {WANTED[named[1]]}. Nothing was noted.", field=named[1]
-    )
 
 
 @post(
@@ -212,7 +186,7 @@ def _misfit(found: str) -> InvalidField:
     operation_id="askForNewsletter",
     summary="Ask for the newsletter",
     tags=["Newsletter"],
-    before_request=_exactly,
+    before_request=exactly(Asked, WANTED, nothing="Nothing was noted.", first=_offered),
     request_max_body_size=SMALL,
     status_code=202,
     responses=problems(400, 404, 413, 415, 422, 503),

@@ -1,15 +1,13 @@
 """Reminders for programs, and what a mail server tells of its bounces."""
 
 import hmac
-import re
-from collections.abc import Awaitable, Callable
 from datetime import date
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Annotated, Literal
 
 import msgspec
-from litestar import Controller, Request, post
+from litestar import Controller, post
 from litestar.di import NamedDependency
-from litestar.exceptions import ClientException, HTTPException
 from litestar.params import JSONBody
 
 from payments import addresses, language, money, reminder_links, reminders, wishes
@@ -18,16 +16,16 @@ from payments.contributions import Frequency
 from payments.errors import InvalidField, NotFound
 from payments.runtime import Runtime
 from payments.web import remind
-from payments.web.api import Locale
+from payments.web.api import END, Locale
+from payments.web.bodies import AnyRequest, exactly
 from payments.web.errors import problems
 from payments.wishes import Wish
 
 MAX_BODY = 4 * 1024
 MAX_EVENTS = 64 * 1024
-AnyRequest = Request[Any, Any, Any]
 Typed = Annotated[str, msgspec.Meta(max_length=320)]
 Code = Annotated[str, msgspec.Meta(max_length=500)]
-Month = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{4}-(0[1-9]|1[0-2])\Z")]
+Month = Annotated[str, msgspec.Meta(pattern=rf"^2[0-9]{{3}}-(0[1-9]|1[0-2]){END}")]
 Months = Annotated[int, msgspec.Meta(ge=1, le=12)]
 
 
@@ -97,36 +95,9 @@ WANTED = {
     "events": "a list of at most 200 of {kind: bounce or complaint, address}",
     "kind": "bounce or complaint",
 }
+_exactly = partial(exactly, wanted=WANTED, nothing="Nothing was noted.")
+REFUSALS = problems(400, 404, 409, 410, 413, 415, 422, 429, 503)
 REASONS = {"bounce": Unwanted.BOUNCED, "complaint": Unwanted.COMPLAINED}
-
-
-def _exactly(kind: type[msgspec.Struct]) -> Callable[[AnyRequest], Awaitable[None]]:
-    """Refuse what is not this to the letter, before the framework reads it more kindly."""
-    decoder = msgspec.json.Decoder(kind)
-
-    async def check(request: AnyRequest) -> None:
-        if request.content_type[0] != "application/json":
-            raise HTTPException(status_code=415)
-        try:
-            decoder.decode(await request.body())
-        except msgspec.ValidationError as error:
-            raise _misfit(str(error)) from error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ClientException from error
-
-    return check
-
-
-def _misfit(found: str) -> InvalidField:
-    """Names the field at fault, and says what it should be rather than what it was."""
-    if (alien := re.search(r"unknown field `(.*)`", found, re.DOTALL)) is not None:
-        return InvalidField("There is no such field. Nothing was noted.", field=alien[1][:64])
-    named = re.findall(r"(?:required field `|\.)([a-z_]+)", found)
-    if not named or named[-1] not in WANTED:
-        return InvalidField("The body must be a JSON object. Nothing was noted.")
-    return InvalidField(
-        f"{named[-1]} must be {WANTED[named[-1]]}. Nothing was noted.", field=named[-1]
-    )
 
 
 class RemindersApi(Controller):
@@ -139,7 +110,7 @@ class RemindersApi(Controller):
         before_request=_exactly(Asked),
         request_max_body_size=MAX_BODY,
         status_code=202,
-        responses=problems(400, 404, 409, 410, 413, 415, 422, 429, 503),
+        responses=REFUSALS,
     )
     async def ask(
         self, rt: NamedDependency[Runtime], request: AnyRequest, data: JSONBody[Asked]
@@ -158,7 +129,7 @@ class RemindersApi(Controller):
         before_request=_exactly(Cancelled),
         request_max_body_size=MAX_BODY,
         status_code=200,
-        responses=problems(400, 404, 409, 410, 413, 415, 422, 429, 503),
+        responses=REFUSALS,
     )
     async def cancel(self, rt: NamedDependency[Runtime], data: JSONBody[Cancelled]) -> Noted:
         """Nothing more is sent, and the address is erased."""
@@ -174,7 +145,7 @@ class RemindersApi(Controller):
         before_request=_exactly(Reactivated),
         request_max_body_size=MAX_BODY,
         status_code=200,
-        responses=problems(400, 404, 409, 410, 413, 415, 422, 429, 503),
+        responses=REFUSALS,
     )
     async def reactivate(self, rt: NamedDependency[Runtime], data: JSONBody[Reactivated]) -> Noted:
         """Nobody but the holder of a mail can, and only with the address it went to."""

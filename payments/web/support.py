@@ -6,6 +6,7 @@ card or an article, and its own address says nothing of whose it is.
 
 import re
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from payments.staff import Staff
 from payments.subscriptions import Subscription
 from payments.support import Promised, Reason, Seen, SupportCase
 from payments.web import auth
-from payments.web.auth import SMALL, AnyRequest, typed
+from payments.web.bodies import SMALL, AnyRequest, typed
 from payments.web.manage import words
 
 PAGE = "/support"
@@ -146,12 +147,13 @@ class SupportPages(Controller):
         request: AnyRequest,
         promise: NamedDependency[Promise],
     ) -> Response[Any]:
-        try:
-            intent = _intent(await typed(request))
-            await support.skip(rt, promise.person, promise.row, intent=intent)
-        except PaymentsError as error:
-            return await _case(rt, promise.person, promise.case, error=error)
-        return _back(promise.case, "skipped")
+        return await _change(
+            rt,
+            request,
+            promise,
+            lambda sent: support.skip(rt, promise.person, promise.row, intent=_intent(sent)),
+            done="skipped",
+        )
 
     @post("/{case_id:str}/{contribution_id:str}/pause", request_max_body_size=SMALL)
     async def pause(
@@ -160,13 +162,11 @@ class SupportPages(Controller):
         request: AnyRequest,
         promise: NamedDependency[Promise],
     ) -> Response[Any]:
-        sent = await typed(request)
-        try:
+        async def pause(sent: dict[str, str]) -> None:
             months = _months(sent.get("months", ""))
             await support.pause(rt, promise.person, promise.row, months, intent=_intent(sent))
-        except PaymentsError as error:
-            return await _case(rt, promise.person, promise.case, error=error)
-        return _back(promise.case, "paused")
+
+        return await _change(rt, request, promise, pause, done="paused")
 
     @post("/{case_id:str}/{contribution_id:str}/resume", request_max_body_size=SMALL)
     async def resume(
@@ -175,12 +175,13 @@ class SupportPages(Controller):
         request: AnyRequest,
         promise: NamedDependency[Promise],
     ) -> Response[Any]:
-        try:
-            intent = _intent(await typed(request))
-            await support.resume(rt, promise.person, promise.row, intent=intent)
-        except PaymentsError as error:
-            return await _case(rt, promise.person, promise.case, error=error)
-        return _back(promise.case, "resumed")
+        return await _change(
+            rt,
+            request,
+            promise,
+            lambda sent: support.resume(rt, promise.person, promise.row, intent=_intent(sent)),
+            done="resumed",
+        )
 
     @get("/{case_id:str}/erase")
     async def ask_to_erase(
@@ -207,6 +208,22 @@ class SupportPages(Controller):
         """Stop what runs, and forget who it was."""
         erased_at = words.minute(rt, await support.erase(rt, colleague, case))
         return auth.page(rt, "support_erased.html", colleague, here=PAGE, erased_at=erased_at)
+
+
+async def _change(
+    rt: Runtime,
+    request: AnyRequest,
+    promise: Promise,
+    change: Callable[[dict[str, str]], Awaitable[object]],
+    *,
+    done: str,
+) -> Response[Any]:
+    """Do what a form asks, or show the case with what is wrong."""
+    try:
+        await change(await typed(request))
+    except PaymentsError as error:
+        return await _case(rt, promise.person, promise.case, error=error)
+    return _back(promise.case, done)
 
 
 def _back(case: SupportCase, done: str) -> Redirect:

@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import timedelta
+from math import ceil
 from urllib.parse import parse_qsl, urlencode
 
+from babel.dates import format_timedelta
 from litestar.datastructures import Headers
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -22,6 +25,7 @@ from payments.money import Money
 
 ASKED_BY = ("lang", "locale")  # `locale` is the name that the API and its snippets use
 STAFF = ("/finance", "/staff", "/support", "/dev/")
+MACHINES = ("/webhooks/", "/health/", "/metrics")  # nobody reads their answers: not a word is asked
 QUERY_MAX = 20
 REPEATED = re.compile(r"[\w.,-]{0,64}", re.ASCII)  # what of a query may stand in a page
 
@@ -42,6 +46,9 @@ def listening(app: ASGIApp) -> ASGIApp:
     """A middleware under which everything that is said to a request is in its language."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP and scope["path"].startswith(MACHINES):
+            await app(scope, receive, send)
+            return
         with heard(scope):
             await app(scope, receive, send)
 
@@ -139,6 +146,15 @@ def say(text: str, **facts: object) -> str:
 def told(refusal: PaymentsError) -> str:
     """The sentence of a refusal, for a page."""
     return say(refusal.sentence, **refusal.facts)
+
+
+def again(again_in: timedelta) -> str:
+    """When to try again, in whole minutes and rather too late than too early."""
+    minutes = timedelta(minutes=max(ceil(again_in / timedelta(minutes=1)), 1))
+    when = format_timedelta(
+        minutes, granularity="minute", threshold=1.5, add_direction=True, locale=spoken()
+    )
+    return say("Please try again %(when)s.", when=when)
 
 
 def amount(gift: Money) -> str:

@@ -19,8 +19,8 @@ from schemathesis.specs.openapi.checks import (
     positive_data_acceptance,
 )
 
-from tests.browser.serving import free_port, served
-from tests.newsroom import opened
+from tests.browser.serving import served
+from tests.newsroom import free_port, opened
 
 pytestmark = pytest.mark.anyio
 

@@ -37,10 +37,8 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 def database(cluster: str) -> Iterator[str]:
-    name = f"test_{uuid4().hex}"
-    conftest._run(cluster, f"CREATE DATABASE {name} TEMPLATE {conftest.TEMPLATE}")
-    yield make_url(cluster).set(database=name).render_as_string(hide_password=False)
-    conftest._run(cluster, f"DROP DATABASE {name} WITH (FORCE)")
+    with conftest.copied(cluster) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +163,25 @@ async def test_a_frequency_that_is_not_ours_is_refused(
     newsroom: Newsroom, frequency: object
 ) -> None:
     problem(await newsroom.asks(500, frequency), 422, "/frequency")
+
+
+@refused
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "at `$.zzz`",
+        "a` - at `$.zzz`",
+        "unknown field `zzz`",
+        "missing required field `amount`",
+        "` - at `$.amount",
+    ],
+)
+async def test_what_was_sent_does_not_decide_which_field_is_named(
+    newsroom: Newsroom, sent: str
+) -> None:
+    answer = await newsroom.asks(500, sent)
+    assert "frequency must be" in problem(answer, 422, "/frequency")
+    assert "zzz" not in answer.text
 
 
 @refused
@@ -351,6 +368,7 @@ async def test_the_same_key_and_body_give_the_same_answer_and_one_session(
 async def test_the_same_key_for_something_else_is_refused(
     newsroom: Newsroom, other: dict[str, object]
 ) -> None:
+    await newsroom.runs("spring")
     key = uuid4().hex
     assert (await newsroom.asks(key=key)).status_code == 201
     before = await traces(newsroom)
@@ -478,8 +496,6 @@ async def test_a_fraction_of_the_smallest_coin_is_refused_in_the_form(newsroom: 
         ("frequency", "", "frequency"),
         ("currency", "xyz", "currency"),
         ("currency", "", "currency"),
-        ("campaign", "A b", "main"),
-        ("article", "x" * 65, "main"),
     ],
 )
 async def test_the_form_names_the_field_that_makes_no_sense(
@@ -616,7 +632,7 @@ async def test_when_the_database_is_away_it_is_said_and_stripe_is_not_asked(
 
 # --- anything at all ------------------------------------------------------------------------------
 
-anything = settings(max_examples=250, deadline=None)
+anything = settings(max_examples=250)
 words = st.text(max_size=20)
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | words
 values = st.recursive(
@@ -635,6 +651,7 @@ bodies = st.one_of(
 fields = st.sampled_from(
     [
         *("intent", "frequency", "currency", "campaign", "article", "locale", "amount_once"),
+        *("variant", "again"),
         *("other_once", "amount_monthly", "other_monthly", "amount_annual", "other_annual"),
     ]
 )

@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import text
 
 from payments import (
-    donors,
     links,
     logs,
     mail,
     payment_methods,
     promises,
+    sign_ins,
     subscriptions,
     worker,
 )
@@ -491,7 +491,7 @@ async def test_a_mailbox_gets_ten_links_in_a_day_however_they_are_used(
             await newsroom.web.post(link, headers={"Sec-Fetch-Site": "same-origin"})
         newsroom.clock.turn(timedelta(hours=1, seconds=1))
         async with newsroom.rt.sessions.begin() as session:
-            await donors.forget_expired(session, newsroom.rt.now())
+            await sign_ins.forget_expired(session, newsroom.rt.now())
     assert len(newsroom.mails()) == 10
     newsroom.clock.turn(timedelta(hours=18))
     await asks_for_link(newsroom, ADDRESS)

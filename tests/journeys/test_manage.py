@@ -28,7 +28,7 @@ from tests.journeys.donor import (
     found,
     whole,
 )
-from tests.newsroom import BASE, Newsroom
+from tests.newsroom import BASE, Newsroom, forgeries, respellings
 
 pytestmark = pytest.mark.anyio
 
@@ -869,9 +869,8 @@ async def test_a_link_opens_what_it_was_made_for_and_for_as_long(donor: Donor) -
     nobodys = links.stop_link(donor.room.rt, "0" * 32).removeprefix(BASE)
     wrong = [stop.replace("/stop/", "/fix/"), fix.replace("/fix/", "/stop/"), nobodys]
     wrong += [
-        stop[:-1],
-        fix[:-3],
-        f"{stop}x",
+        *forgeries(stop),
+        *respellings(fix),
         "/stop/x",
         "/fix/x",
         "/stop/%00",

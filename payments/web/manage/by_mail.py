@@ -17,9 +17,10 @@ from payments.errors import LinkSpent, PaymentsError
 from payments.history import By, ChangeKind
 from payments.runtime import Runtime
 from payments.subscriptions import Subscription
-from payments.web import pages, tongue
+from payments.web import mirrors, pages, tongue
+from payments.web.bodies import SMALL, AnyRequest
 from payments.web.manage import words
-from payments.web.manage.door import SMALL, AnyRequest, refused, spent
+from payments.web.manage.door import refused, spent
 
 Opened = Callable[[Runtime, str], str]
 
@@ -78,7 +79,9 @@ class FixByMail(ByMail):
         )
 
     @post(request_max_body_size=SMALL)
-    async def fix(self, rt: NamedDependency[Runtime], signed: FromPath[str]) -> Response[Any]:
+    async def fix(
+        self, rt: NamedDependency[Runtime], request: AnyRequest, signed: FromPath[str]
+    ) -> Response[Any]:
         """To Stripe's page, which takes the card."""
         promise = await _promise(rt, signed, links.promise_to_fix)
         page = await payment_methods.start_replacement(
@@ -86,6 +89,7 @@ class FixByMail(ByMail):
             promise.stripe_subscription_id,
             by=By.LINK,
             return_path=tongue.here(f"/fix/{signed}?card=back"),
+            origin=mirrors.origin(rt.settings, request),
             locale=tongue.tag(),
         )
         return Redirect(page, status_code=303)

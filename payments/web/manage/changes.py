@@ -14,16 +14,16 @@ from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.response import Redirect
 
-from payments import money, payment_methods, promises, subscriptions
+from payments import amounts, money, payment_methods, promises, subscriptions
 from payments.contributions import Frequency
 from payments.errors import InvalidField
 from payments.history import By
 from payments.money import InvalidAmount, Money
 from payments.promises import LONGEST_PAUSE, PromiseHasEnded
 from payments.runtime import Runtime
-from payments.web import pages, tongue
+from payments.web import mirrors, pages, tongue
+from payments.web.bodies import SMALL, AnyRequest, typed
 from payments.web.manage import words
-from payments.web.manage.door import SMALL, AnyRequest, typed
 from payments.web.manage.overview import Own
 
 INTENT = re.compile(r"[0-9a-f]{32}")
@@ -47,7 +47,7 @@ class Changes(Controller):
     ) -> Response[Any]:
         sent = await typed(request)
         try:
-            gift = money.parse(sent.get("amount", ""), own.promise.currency, tongue.spoken())
+            gift = amounts.parse(sent.get("amount", ""), own.promise.currency, tongue.spoken())
             await promises.change_amount(rt, own.id, gift, by=By.DONOR, intent=_intent(sent))
         except (InvalidAmount, InvalidField) as error:
             return _amount(rt, own, sent, error=error)
@@ -67,7 +67,7 @@ class Changes(Controller):
         sent = await typed(request)
         try:
             _as_shown(own, sent)
-            gift = money.parse(sent.get("amount", ""), own.promise.currency, tongue.spoken())
+            gift = amounts.parse(sent.get("amount", ""), own.promise.currency, tongue.spoken())
             other = _other(sent.get("frequency", ""))
             await promises.change_frequency(
                 rt, own.id, other, gift, by=By.DONOR, intent=_intent(sent)
@@ -144,7 +144,7 @@ class Changes(Controller):
 
     @post("/card", request_max_body_size=SMALL)
     async def replace_card(
-        self, rt: NamedDependency[Runtime], own: NamedDependency[Own]
+        self, rt: NamedDependency[Runtime], request: AnyRequest, own: NamedDependency[Own]
     ) -> Response[Any]:
         """To Stripe's page, which takes the card and charges nothing."""
         page = await payment_methods.start_replacement(
@@ -152,6 +152,7 @@ class Changes(Controller):
             own.id,
             by=By.DONOR,
             return_path=tongue.here(f"{own.url}?card=back"),
+            origin=mirrors.origin(rt.settings, request),
             locale=tongue.tag(),
         )
         return Redirect(page, status_code=303)
@@ -234,7 +235,7 @@ def _amount(
         own,
         "manage_amount.html",
         error=error,
-        value=(sent or {}).get("amount", money.typed(now, tongue.spoken())),
+        value=(sent or {}).get("amount", amounts.typed(now, tongue.spoken())),
         lowest=tongue.amount(lowest),
         highest=tongue.amount(highest),
     )
@@ -247,10 +248,10 @@ def _frequency(
     monthly = own.promise.frequency is Frequency.MONTHLY
     other = Frequency.ANNUAL if monthly else Frequency.MONTHLY
     gift = _same_over_a_year(own.promise.money, other, rt)
-    value = sent.get("amount", money.typed(gift, tongue.spoken()))
+    value = sent.get("amount", amounts.typed(gift, tongue.spoken()))
     if error is None:
         try:
-            gift = money.parse(value, gift.currency, tongue.spoken())
+            gift = amounts.parse(value, gift.currency, tongue.spoken())
             highest = money.maximum(gift.currency, rt.settings.maximum_gifts)
             money.check_gift(gift.amount, gift.currency, maximum=highest.amount)
         except InvalidAmount as refusal:
@@ -264,7 +265,7 @@ def _frequency(
         error=error,
         other=other.value,
         value=value,
-        typed=money.typed(gift, tongue.spoken()),
+        typed=amounts.typed(gift, tongue.spoken()),
         gift=tongue.amount(gift),
         due=words.maybe_day(rt, due),
         then=words.maybe_day(rt, then),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from litestar import Controller, Request, Response, get, post
+from litestar import Controller, Response, get, post
 from litestar.connection import ASGIConnection
 from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
@@ -18,15 +18,14 @@ from litestar.handlers import BaseRouteHandler
 from litestar.params import FromPath
 from litestar.response import Redirect
 
-from payments import donors, outbox
+from payments import outbox, sign_ins
 from payments.errors import InvalidField, LinkSpent, NotSignedIn, PaymentsError
 from payments.outbox import MessageKind
 from payments.runtime import Runtime
 from payments.settings import Settings
-from payments.web import pages, tongue
+from payments.web import mirrors, pages, tongue
+from payments.web.bodies import SMALL, AnyRequest, typed
 
-AnyRequest = Request[Any, Any, Any]  # no user, no auth, litestar's own state
-SMALL = 4096  # bytes of a form
 INSIDE = "/manage/contributions"
 BROWSER = re.compile(r"[\w-]{43}")
 
@@ -82,7 +81,10 @@ def from_our_own_page(
     site = connection.headers.get("sec-fetch-site")
     ours = site == "same-origin"
     if site is None:
-        ours = connection.headers.get("origin") in (rt.settings.base_url, "null")
+        ours = connection.headers.get("origin") in (
+            mirrors.origin(rt.settings, connection),
+            "null",
+        )
     if not ours:
         raise ForeignForm("Nothing was changed. Please open the page again and use its button.")
 
@@ -91,7 +93,7 @@ async def signed_in(rt: NamedDependency[Runtime], request: AnyRequest) -> Signed
     """The donor who asks, or NotSignedIn. A dependency of every page of theirs."""
     token = request.cookies.get(session_cookie(rt.settings))
     async with rt.sessions() as session:
-        return SignedIn(await donors.who(session, token, now=rt.now()))
+        return SignedIn(await sign_ins.who(session, token, now=rt.now()))
 
 
 def sign_in_again(request: AnyRequest, _error: NotSignedIn) -> Response[str]:
@@ -123,12 +125,6 @@ def spent(rt: Runtime, error: LinkSpent) -> Response[str]:
     )
 
 
-async def typed(request: AnyRequest) -> dict[str, str]:
-    """What a form holds, as text."""
-    sent = await request.form()
-    return {name: value for name, value in sent.items() if isinstance(value, str)}
-
-
 class Door(Controller):
     @get()
     async def ask(self, rt: NamedDependency[Runtime], request: AnyRequest) -> Response[Any]:
@@ -153,7 +149,7 @@ class Door(Controller):
             return pages.page(rt, "sign_in.html", status=error.status, **shown)
         answer = pages.page(rt, "sign_in_sent.html")
         name = browser_cookie(rt.settings)
-        answer.set_cookie(cookie(rt.settings, name, browser, lasts=donors.LINK_LASTS))
+        answer.set_cookie(cookie(rt.settings, name, browser, lasts=sign_ins.LINK_LASTS))
         return answer
 
     @get("/enter/{token:str}")
@@ -161,7 +157,7 @@ class Door(Controller):
         """The button that spends a link. Programs that look into mails do not press it."""
         try:
             async with rt.sessions() as session:
-                await donors.check_link(session, token, now=rt.now())
+                await sign_ins.check_link(session, token, now=rt.now())
         except LinkSpent as error:
             return spent(rt, error)
         return pages.page(rt, "sign_in_enter.html", token=token)
@@ -174,7 +170,7 @@ class Door(Controller):
         browser = request.cookies.get(browser_cookie(rt.settings), "")
         try:
             async with rt.sessions.begin() as session:
-                key = await donors.enter_by_link(
+                key = await sign_ins.enter_by_link(
                     session, token=token, browser=browser, now=rt.now()
                 )
         except LinkSpent as error:
@@ -191,7 +187,7 @@ class Door(Controller):
         code = (await typed(request)).get("code", "")
         try:
             async with rt.sessions.begin() as session:
-                key = await donors.enter_by_code(session, token=token, code=code, now=rt.now())
+                key = await sign_ins.enter_by_code(session, token=token, code=code, now=rt.now())
         except LinkSpent as error:
             return spent(rt, error)
         if key is None:
@@ -202,14 +198,14 @@ class Door(Controller):
     async def leave(self, rt: NamedDependency[Runtime], request: AnyRequest) -> Response[Any]:
         """Sign out."""
         async with rt.sessions.begin() as session:
-            await donors.leave(session, request.cookies.get(session_cookie(rt.settings), ""))
+            await sign_ins.leave(session, request.cookies.get(session_cookie(rt.settings), ""))
         return Redirect(tongue.here("/manage"), status_code=303, cookies=[no_session(rt.settings)])
 
 
 async def _note(rt: Runtime, address: str, browser: str) -> None:
     """The request and the mail that is owed for it, if the address is anybody's."""
     async with rt.sessions.begin() as session:
-        asked = await donors.ask_for_link(
+        asked = await sign_ins.ask_for_link(
             session, rt.settings, address=address, browser=browser, now=rt.now()
         )
         await outbox.put(
@@ -229,5 +225,5 @@ def no_session(settings: Settings) -> Cookie:
 
 def _begun(rt: Runtime, key: str) -> Redirect:
     name = session_cookie(rt.settings)
-    made = cookie(rt.settings, name, key, lasts=donors.SESSION_LASTS)
+    made = cookie(rt.settings, name, key, lasts=sign_ins.SESSION_LASTS)
     return Redirect(tongue.here(INSIDE), status_code=303, cookies=[made])

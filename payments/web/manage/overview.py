@@ -13,8 +13,9 @@ from payments.history import Change, ChangeKind
 from payments.runtime import Runtime
 from payments.subscriptions import Subscription
 from payments.web import pages
+from payments.web.bodies import AnyRequest
 from payments.web.manage import words
-from payments.web.manage.door import AnyRequest, SignedIn
+from payments.web.manage.door import SignedIn
 
 GIVEN = (Status.PAID, Status.PROCESSING, Status.RETURNED)
 

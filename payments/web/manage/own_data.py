@@ -9,8 +9,9 @@ from litestar.di import NamedDependency
 from payments import privacy, subscriptions
 from payments.runtime import Runtime
 from payments.web import pages
+from payments.web.bodies import SMALL
 from payments.web.manage import words
-from payments.web.manage.door import SMALL, SignedIn, no_session
+from payments.web.manage.door import SignedIn, no_session
 
 
 class OwnData(Controller):
