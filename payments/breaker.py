@@ -4,6 +4,13 @@ It looks at first payments only: the renewals of a month are declined in their d
 no attack. It goes by shares as well as by numbers, so that a great day is not taken for one. A
 pause lasts a quarter of an hour and twice as long each time it has to come again, and until a
 quiet night has passed after it a handful of declined cards is enough.
+
+A session in which one card after the other is declined is ended. Where one gives once, Stripe's
+charge says which session it was made in. Where a promise begins it does not: the charge has no
+metadata of ours, the session has no payment intent, and there is neither invoice nor subscription
+before one is paid. So it is found by amount, currency and hour: ended is the only session that it
+can be and, in an attack, every one that it can be. An honest reader among those is told that
+nothing was charged, and may begin again.
 """
 
 from dataclasses import dataclass
@@ -16,7 +23,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from payments import alarms, gateway, shield
 from payments.alarms import AlarmKind
 from payments.charges import Charge, ChargeStatus
-from payments.contributions import Contribution, ContributionIntent, Status
+from payments.contributions import (
+    CHECKOUT_LASTS,
+    Contribution,
+    ContributionIntent,
+    Frequency,
+    Status,
+)
 from payments.runtime import Runtime
 
 LOOKS_AT = 50  # charges, the newest
@@ -48,6 +61,8 @@ async def judge(rt: Runtime) -> None:
             looked = await _look(session, now, since=state.judged_from if state else None)
             await _decide(rt, session, looked, now)
         hammered = await _hammered(session, now)
+        attacked = await shield.level(session, now) is not shield.Level.CALM
+        hammered += await _hammered_promises(session, now, attacked=attacked)
     for session_id in hammered:
         await _expire(rt, session_id)
 
@@ -164,6 +179,45 @@ async def _hammered(session: AsyncSession, now: datetime) -> list[str]:
         .limit(20)
     )
     return [found for found in await session.scalars(query) if found is not None]
+
+
+async def _hammered_promises(session: AsyncSession, now: datetime, *, attacked: bool) -> list[str]:
+    """The same where a promise is begun: those that the declined cards can have been tried in."""
+    declined = await session.execute(
+        select(Charge.amount, Charge.currency, func.min(Charge.charged_at))
+        .outerjoin(
+            ContributionIntent,
+            ContributionIntent.stripe_payment_intent_id == Charge.stripe_payment_intent_id,
+        )
+        .where(
+            ContributionIntent.contribution_id.is_(None),
+            Charge.charged_at > now - FIRST,
+            Charge.status == ChargeStatus.FAILED,
+        )
+        .group_by(Charge.stripe_payment_intent_id, Charge.amount, Charge.currency)
+        .having(func.count() > TRIES)
+        .order_by(func.min(Charge.charged_at))
+        .limit(20)
+    )
+    found: list[str] = []
+    for amount, currency, first in declined.all():
+        may_be = await session.scalars(
+            select(Contribution.stripe_session_id)
+            .where(
+                Contribution.frequency != Frequency.ONCE,
+                Contribution.status == Status.OPEN,
+                Contribution.amount == amount,
+                Contribution.currency == currency,
+                Contribution.created_at > first - CHECKOUT_LASTS,
+                Contribution.created_at < first + timedelta(minutes=1),  # two clocks
+                Contribution.stripe_session_id.is_not(None),
+            )
+            .order_by(Contribution.created_at, Contribution.id)
+            .limit(20)
+        )
+        sessions = [one for one in may_be if one is not None]
+        found += sessions if attacked or len(sessions) == 1 else []
+    return list(dict.fromkeys(found))
 
 
 async def _expire(rt: Runtime, session_id: str) -> None:

@@ -20,15 +20,19 @@ holds anything personal: it is logged. Its sentence stands as a whole where it i
 `%(named)s` places for the facts: that is what a translator finds, and a page looks up.
 """
 
+from datetime import timedelta
 from typing import ClassVar
 
 
 class PaymentsError(Exception):
-    """An expected failure. `field` names the request field at fault, where there is one."""
+    """An expected failure. `field` names the request field at fault, where there is one, and
+    `again_in` says when the same may be asked for again, where time is all that it takes.
+    """
 
     status: ClassVar[int] = 400
     code: ClassVar[str] = "refused"
     title: ClassVar[str] = "The request was refused"
+    again_in: timedelta | None = None
 
     def __init__(self, sentence: str, *, field: str | None = None, **facts: object) -> None:
         self.sentence = sentence
@@ -108,6 +112,7 @@ class StripeUnavailable(PaymentsError):
     status = 503
     code = "stripe-unavailable"
     title = "Our payment provider could not be reached"
+    again_in = timedelta(seconds=30)
 
 
 class StripeRefused(PaymentsError):
@@ -124,3 +129,4 @@ class DatabaseUnavailable(PaymentsError):
     status = 503
     code = "database-unavailable"
     title = "The service is not available right now"
+    again_in = timedelta(seconds=30)

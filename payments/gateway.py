@@ -29,7 +29,7 @@ CHECKOUT_LOCALES = frozenset((
     "pt-BR", "ro", "ru", "sk", "sl", "sv", "th", "tr", "vi", "zh", "zh-HK", "zh-TW",
 ))
 # fmt: on
-AWAY = later("Our payment provider did not answer. Nothing was charged. Please try again.")
+AWAY = later("Our payment provider did not answer. Nothing was charged.")
 API_VERSION: Final = "2026-10-28.endive"
 
 

@@ -6,6 +6,7 @@ taken from us.
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from babel import Locale
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -93,6 +94,7 @@ class DonationsClosed(PaymentsError):
     status = 503
     code = "donations-closed"
     title = "We cannot take gifts right now"
+    again_in = timedelta(hours=1)
 
     def __init__(self) -> None:
         super().__init__(

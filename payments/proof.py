@@ -24,7 +24,7 @@ from payments.shield import TICKET_LASTS, Level, Pass
 LASTS = timedelta(minutes=10)
 ALGORITHM = "PBKDF2/SHA-256"
 PREFIX = "00"  # one try in 256 begins so
-COST = {Level.CALM: 5_000, Level.ELEVATED: 5_000, Level.PAUSED: 20_000}  # rounds of each try
+TIMES = {Level.CALM: 1, Level.ELEVATED: 1, Level.PAUSED: 4}  # the rounds of each try
 LONGEST = 4096  # characters of a solution
 PROGRAM = "api"  # what the challenge of a program is for
 QUEUE = "queue"
@@ -34,7 +34,7 @@ def challenge(rt: Runtime, bound: str, at: Level) -> dict[str, Any]:  # ALTCHA's
     """Work for one form, or for a program. The more careful we are, the more of it."""
     made = altcha.create_challenge(
         ALGORITHM,
-        COST[at],
+        rt.settings.shield_work * TIMES[at],
         key_prefix=PREFIX,
         data={"for": bound, "until": int((rt.now() + LASTS).timestamp())},
         hmac_secret=_secrets(rt)[0],

@@ -14,26 +14,26 @@ Calm asks for no work because it need not: in the replayed attack (tests/storm/t
 breaker, which counts how many cards are declined, raises the level within a minute, and work asked
 of everybody every day would cost honest readers far more than it costs a rented botnet.
 
-An address is seen for the length of one request. What is kept is HMAC(salt of the day, network),
-the salt being made from our secret key, so that all processes agree: without the key a hash says
-nothing; with it, whoever seizes a running server could try all sixteen million networks and learn
-which of them started a gift that day, though neither whose it was nor which. The table is not
-logged, and its rows go when they have nothing left to limit.
+While it is not calm, work alone lets nobody in. Bots can do it, and bots can wait; what they cannot
+do is pay. So each try of a network is noted, whether it came to anything or not, and a gift that is
+paid takes back its own and one more. The first gift of a network goes straight on: that is nearly
+every reader. All others share a trickle, in which whoever tried less has more room. Bots that do
+everything a reader does, each from a network never seen before, cannot be told from readers: for
+them there is a limit to how many unpaid gifts all new networks together may start.
 """
 
 import hashlib
-import hmac
-import ipaddress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from math import ceil
 
-from sqlalchemy import CheckConstraint, Date, delete, func, select
+from sqlalchemy import CheckConstraint, delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from payments import db, money
+from payments import db, money, networks
 from payments.errors import PaymentsError
 from payments.money import Money
 from payments.runtime import Runtime
@@ -43,14 +43,13 @@ PARDON = 1e-6  # of rounding to microseconds
 ODD = 3  # what a form counts that was sent in a blink, or without its time
 TICKET_LASTS = timedelta(hours=1)
 FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=20), timedelta(minutes=15)
-TICKET_WEIGHS = timedelta(minutes=10)  # for how long a network's ticket doubles its next wait
-CROWD_WEIGHS, CROWD_MOST = timedelta(seconds=1), timedelta(minutes=1)
+PAID_KNOWN_FOR = timedelta(hours=25)  # longer than its page tells that a gift was paid
 
 # bits of IPv4 and IPv6 that make a network, gifts it may start in a time
-LIMITS: tuple[tuple[int, int, int, timedelta], ...] = (
-    (24, 56, 3, timedelta(minutes=10)),
-    (24, 56, 10, timedelta(days=1)),
-    (16, 40, 40, timedelta(hours=1)),
+LIMITS: tuple[tuple[tuple[int, int], int, timedelta], ...] = (
+    (networks.NARROW, 3, timedelta(minutes=10)),
+    (networks.NARROW, 10, timedelta(days=1)),
+    (networks.WIDE, 40, timedelta(hours=1)),
 )
 
 
@@ -60,21 +59,16 @@ class Level(StrEnum):
     PAUSED = "paused"
 
 
-class Bucket(db.Base):
-    """How far a network has used what it may: an empty bucket fills up by `full_at`. A full one
-    is no row.
-    """
-
-    __tablename__ = "shield_buckets"
-    __table_args__ = ({"prefixes": ["UNLOGGED"]},)
-
-    key: Mapped[bytes] = mapped_column(primary_key=True)
-    full_at: Mapped[db.Moment]
-    made_on: Mapped[datetime] = mapped_column(Date)
+# While it is not calm. A try is forgotten an hour later, but none of those past the eighth counts.
+TRY_LASTS, TRIES_LAST = timedelta(hours=1), timedelta(hours=8)
+WIDE_TRIES = 20  # of a wide network, that count as one of a narrow one
+FREE = {Level.ELEVATED: 2, Level.PAUSED: 1}  # tries of a network that go straight on
+TRICKLE_EVERY, TRICKLE_HOLDS = timedelta(minutes=3), 8  # gifts for all the others
+NEW_EVERY, NEW_HOLD = timedelta(seconds=30), 60  # unpaid gifts for all new networks
 
 
 class Spent(db.Base):
-    """A proof or a ticket that has let a gift in. It lets in no other."""
+    """A proof or a ticket that has let a gift in, or a try that is noted. It does so only once."""
 
     __tablename__ = "shield_spent"
 
@@ -108,6 +102,7 @@ class Visit:
     """Who asks, and what they bring. It lives as long as the request."""
 
     address: str  # of the network; empty where nobody can tell
+    attempt: str = ""  # the random name of what they send: sent again, it is the same try
     odd: bool = False  # sent in a blink, or without the time the form was made
     trapped: bool = False  # a field was filled in that nobody can see
     brings: Pass | None = None
@@ -137,11 +132,24 @@ class TooManyTries(PaymentsError):
     code = "too-many-tries"
     title = "Too many tries"
 
-    def __init__(self) -> None:
+    def __init__(self, again_in: timedelta) -> None:
+        super().__init__("There were too many tries from your network. Nothing was charged.")
+        self.again_in = again_in
+
+
+class FewAtATime(PaymentsError):
+    """While cards are being tested, only so many unpaid gifts are started."""
+
+    status = 503
+    code = "few-at-a-time"
+    title = "Few gifts are taken at a time"
+
+    def __init__(self, again_in: timedelta) -> None:
         super().__init__(
-            "There were too many tries from your network. Please try again later. Nothing was "
-            "charged."
+            "Someone is testing stolen cards here, so we take only a few gifts at a time. Nothing "
+            "was charged."
         )
+        self.again_in = again_in
 
 
 class SmallGiftsPaused(PaymentsError):
@@ -151,14 +159,18 @@ class SmallGiftsPaused(PaymentsError):
     code = "small-gifts-paused"
     title = "Small gifts are paused for a while"
 
-    def __init__(self, least: Money, field: str | None = "amount") -> None:
+    def __init__(self, least: Money, again_in: timedelta) -> None:
         super().__init__(
             "Someone is testing stolen cards here, so for some minutes we take %(limit)s or more. "
             "Nothing was charged.",
-            field=field,
+            field="amount",
             limit=least,
         )
         self.least = least
+        self.again_in = again_in
+
+
+NOT_NOW = (TooManyTries, FewAtATime, SmallGiftsPaused)
 
 
 # --- the door -------------------------------------------------------------------------------------
@@ -169,20 +181,41 @@ async def admit(rt: Runtime, session: AsyncSession, visit: Visit, gift: Money) -
     now = rt.now()
     at = await level(session, now)
     if at is Level.PAUSED and gift < (least := not_small(gift.currency)):
-        raise SmallGiftsPaused(least)
-    used = await _use(rt, session, visit, now)
-    if used > (PATIENCE if at is Level.CALM else 1) + PARDON:
-        raise TooManyTries
+        raise SmallGiftsPaused(least, (await session.get_one(State, 1)).paused_until - now)
+    used = await _use(rt, session, visit, now, most=PATIENCE if at is Level.CALM else 1)
+    tries = await _tries(rt, session, visit, now)
     if at is Level.CALM and used <= 1 + PARDON and not visit.trapped:
         return
     if visit.brings is None or not await _spend(session, visit.brings, now):
         raise WorkNeeded(at)
+    if at is not Level.CALM:
+        await _share(rt, session, tries / FREE[at], now)
 
 
 async def note_refused(rt: Runtime, visit: Visit) -> None:
-    """Count an attempt that was turned away: who hammers at a closed door finds it shut longer."""
+    """Note a try that came to nothing, once however often the same is sent."""
+    now = rt.now()
+    noted = Pass(digest=_try(rt, visit, now), lasts=TRY_LASTS)
     async with rt.sessions.begin() as session:
-        await _use(rt, session, visit, rt.now())
+        if await _spend(session, noted, now):
+            spans, most = _of_a_try(rt, visit.address, now), TRIES_LAST / _factor(rt)
+            await networks.take(session, now, spans, most=most)
+
+
+async def welcome_back(rt: Runtime, address: str, contribution_id: str) -> None:
+    """A network whose gift was paid has its try back, and one more for somebody who only looked.
+
+    Whoever paid is back from Stripe's page, so nothing had to be kept of whose network it was. The
+    two transactions have nothing in common by which the rows could be found to belong together.
+    """
+    now = rt.now()
+    digest = hashlib.sha256(f"paid\0{contribution_id}".encode()).digest()
+    async with rt.sessions.begin() as session:
+        if not await _spend(session, Pass(digest=digest, lasts=PAID_KNOWN_FOR), now):
+            return
+    spans = {**_of_a_try(rt, address, now), _new(rt, now): NEW_EVERY / _factor(rt)}
+    async with rt.sessions.begin() as session:
+        await networks.give_back(session, {key: span * 2 for key, span in spans.items()})
 
 
 async def level(session: AsyncSession, now: datetime) -> Level:
@@ -205,58 +238,26 @@ async def _spend(session: AsyncSession, brought: Pass, now: datetime) -> bool:
     return spent is not None
 
 
-# --- buckets --------------------------------------------------------------------------------------
+# --- what a network may ---------------------------------------------------------------------------
 
 
-async def _use(rt: Runtime, session: AsyncSession, visit: Visit, now: datetime) -> float:
+async def _use(
+    rt: Runtime, session: AsyncSession, visit: Visit, now: datetime, *, most: int
+) -> float:
     """Take a gift's share from each bucket of its network. Gives how full the worst use is: 1 is
-    all that a network may.
+    all that a network may. Raises TooManyTries past so many times that.
     """
-    factor = rt.settings.shield_gifts / LIMITS[0][2]
     weight = ODD if visit.odd else 1
     spans: dict[bytes, tuple[timedelta, timedelta]] = {}
-    for index, (v4, v6, gifts, period) in enumerate(LIMITS):
-        key = _hashed(rt, now, f"{index} {network(visit.address, v4, v6)}")
-        spans[key] = (period * weight / (gifts * factor), period)
-    full_at = await _fill(session, now, {key: span for key, (span, _) in spans.items()})
-    return max((full_at[key] - now) / period for key, (_, period) in spans.items())
-
-
-async def _fill(
-    session: AsyncSession, now: datetime, spans: dict[bytes, timedelta]
-) -> dict[bytes, datetime]:
-    """Put off the time at which each bucket is full again, in one statement and one order."""
-    asked = insert(Bucket).values(
-        [
-            {"key": key, "full_at": now + spans[key], "made_on": now.date()}
-            for key in sorted(spans)  # in one order, so that two do not wait for each other
-        ]
-    )
-    later = func.greatest(Bucket.full_at, now) + (asked.excluded.full_at - now)
-    rows = await session.execute(
-        asked.on_conflict_do_update(
-            index_elements=["key"], set_={"full_at": later, "made_on": now.date()}
-        ).returning(Bucket.key, Bucket.full_at)
-    )
-    return {row.key: row.full_at for row in rows}
-
-
-def network(address: str, v4: int, v6: int) -> str:
-    """The network of an address, so many bits wide; empty for what is no address."""
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return ""
-    if found.version == 6 and found.ipv4_mapped is not None:
-        found = found.ipv4_mapped
-    bits = v4 if found.version == 4 else v6
-    return str(ipaddress.ip_network(f"{found}/{bits}", strict=False))
-
-
-def _hashed(rt: Runtime, now: datetime, text: str) -> bytes:
-    """What stands for a network, today only."""
-    salt = hmac.new(rt.settings.keys[0], f"shield\0{now.date()}".encode(), hashlib.sha256).digest()
-    return hmac.new(salt, text.encode(), hashlib.sha256).digest()[:16]
+    for index, (bits, gifts, period) in enumerate(LIMITS):
+        key = networks.hashed(rt, now.date(), f"{index} {networks.of(visit.address, bits)}")
+        spans[key] = (period * weight / (gifts * _factor(rt)), period)
+    off = await networks.take(session, now, {key: span for key, (span, _) in spans.items()})
+    again_in = max(off[key] - period * most for key, (_, period) in spans.items())
+    used = max(off[key] / period for key, (_, period) in spans.items())
+    if used > most + PARDON:
+        raise TooManyTries(again_in)
+    return used
 
 
 async def is_crowd(
@@ -264,36 +265,89 @@ async def is_crowd(
 ) -> bool:
     """Count one more use of this kind by a network. Gives whether it is past its most."""
     now = rt.now()
-    key = _hashed(rt, now, f"{purpose} {network(address, *LIMITS[0][:2])}")
-    full_at = await _fill(session, now, {key: period / most})
-    return (full_at[key] - now) / period > 1 + PARDON
+    key = networks.hashed(rt, now.date(), f"{purpose} {networks.of(address, networks.NARROW)}")
+    off = await networks.take(session, now, {key: period / most})
+    return off[key] / period > 1 + PARDON
 
 
-# --- the queue ------------------------------------------------------------------------------------
+def _factor(rt: Runtime) -> float:
+    """How much more the operator lets in than we would."""
+    return rt.settings.shield_gifts / LIMITS[0][1]
+
+
+# --- tries ----------------------------------------------------------------------------------------
+
+
+def _of_a_try(rt: Runtime, address: str, now: datetime) -> dict[bytes, timedelta]:
+    """What a try takes from the buckets of its network, the narrow one's and the wide one's."""
+    narrow, wide = (networks.of(address, bits) for bits in (networks.NARROW, networks.WIDE))
+    lasts = TRY_LASTS / _factor(rt)
+    return {
+        networks.hashed(rt, now.date(), f"try {narrow}"): lasts,
+        networks.hashed(rt, now.date(), f"try {wide}"): lasts / WIDE_TRIES,
+    }
+
+
+def _try(rt: Runtime, visit: Visit, now: datetime) -> bytes:
+    """What stands for one try of one network. Taken to another network it is another try."""
+    narrow = networks.of(visit.address, networks.NARROW)
+    return networks.hashed(rt, now.date(), f"try {narrow} {visit.attempt}")
+
+
+async def _tries(rt: Runtime, session: AsyncSession, visit: Visit, now: datetime) -> float:
+    """How many tries a network made lately, with this one, which counts once."""
+    noted = await session.scalar(
+        delete(Spent).where(Spent.digest == _try(rt, visit, now)).returning(Spent.digest)
+    )
+    spans = _of_a_try(rt, visit.address, now)
+    if noted is not None:
+        spans = dict.fromkeys(spans, timedelta(0))
+    off = await networks.take(session, now, spans, most=TRIES_LAST / _factor(rt))
+    # Midnight changes the salt. It does not make a new network of one that has just tried.
+    yesterday = _of_a_try(rt, visit.address, now - timedelta(days=1))
+    before = await networks.left(session, now, yesterday)
+    return max(*off.values(), *before.values(), timedelta(0)) / (TRY_LASTS / _factor(rt))
+
+
+async def _share(rt: Runtime, session: AsyncSession, tries: float, now: datetime) -> None:
+    """Let the first gift of a network in, and of the others as many as there is room for: half the
+    trickle for one more try, a quarter for two, and so on. Raises FewAtATime, TooManyTries.
+    """
+    if tries <= 1 + PARDON:
+        key, every, room = _new(rt, now), NEW_EVERY / _factor(rt), float(NEW_HOLD)
+    else:
+        key = networks.hashed(rt, now.date(), "trickle")
+        every = TRICKLE_EVERY / _factor(rt)
+        room = max(TRICKLE_HOLDS / 2 ** (tries - 1), 1)
+    off = (await networks.take(session, now, {key: every}))[key]
+    if off / every <= room + PARDON:
+        return
+    again_in = off - every * room
+    raise FewAtATime(again_in) if tries <= 1 + PARDON else TooManyTries(again_in)
+
+
+def _new(rt: Runtime, now: datetime) -> bytes:
+    return networks.hashed(rt, now.date(), "new")
 
 
 async def wait_for(rt: Runtime, visit: Visit) -> timedelta:
-    """How long somebody without JavaScript waits: twenty seconds at first, doubled for each ticket
-    their network took lately, and a little more in a crowd.
+    """How long somebody without JavaScript waits: twenty seconds at first, doubled for each try
+    their network made lately.
     """
     now = rt.now()
-    mine = _hashed(rt, now, f"queue {network(visit.address, *LIMITS[0][:2])}")
-    crowd = _hashed(rt, now, "queue")
-    async with rt.sessions.begin() as session:
-        full_at = await _fill(session, now, {mine: TICKET_WEIGHS, crowd: CROWD_WEIGHS})
-    before = max(0, min(round((full_at[mine] - now) / TICKET_WEIGHS) - 1, 10))
-    own = min(FIRST_WAIT * (1 << before), LONGEST_WAIT)
-    return own + min(full_at[crowd] - now - CROWD_WEIGHS, CROWD_MOST)
+    narrow = next(iter(_of_a_try(rt, visit.address, now)))
+    async with rt.sessions() as session:
+        off = await networks.left(session, now, [narrow])
+    before = max(ceil(off.get(narrow, timedelta(0)) / (TRY_LASTS / _factor(rt))) - 1, 0)
+    return min(FIRST_WAIT * (1 << before), LONGEST_WAIT)
 
 
 # --- keeping house --------------------------------------------------------------------------------
 
 
 async def forget_expired(session: AsyncSession, now: datetime) -> None:
-    """Forget buckets that are full, those of another day, and what can no longer be shown."""
-    await session.execute(
-        delete(Bucket).where((Bucket.full_at <= now) | (Bucket.made_on < now.date()))
-    )
+    """Forget what has nothing left to limit, and what can no longer be shown."""
+    await networks.forget_full(session, now)
     await session.execute(delete(Spent).where(Spent.forget_at < now))
 
 

@@ -13,11 +13,12 @@ from uuid import uuid4
 import altcha
 import httpx
 import pytest
+from sqlalchemy.engine import make_url
 
 from payments import breaker, shield
 from payments.app import create_app
 from payments.shield import Level
-from tests.newsroom import BASE, Newsroom, opened
+from tests.newsroom import BASE, Newsroom, opened, respellings
 from tests.page import Page
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +30,8 @@ HOME = "198.51.100.7"
 @asynccontextmanager
 async def guarded(database: str, **more: object) -> AsyncIterator[Newsroom]:
     """A newsroom with the limits of production."""
-    async with opened(database, **{"shield_gifts": 3, "shield_declines": 20, **more}) as room:
+    limits = {"shield_gifts": 3, "shield_declines": 20, "shield_work": 1}
+    async with opened(database, **{**limits, **more}) as room:
         yield room
         assert await room.wrong_books() == []
 
@@ -239,6 +241,19 @@ async def test_a_proof_and_a_ticket_let_in_one_gift(newsroom: Newsroom) -> None:
     assert await newsroom.count("contributions") == 2
 
 
+async def test_a_spent_ticket_lets_nobody_in_however_it_is_spelled(newsroom: Newsroom) -> None:
+    await raised(newsroom, Level.ELEVATED)
+    waiting = Page((await gives(newsroom)).text)
+    newsroom.clock.turn(timedelta(minutes=1))
+    assert (await sends(newsroom, waiting)).status_code == 303
+    (ticket,) = [one.value for one in waiting.form("/donate").fields if one.name == "ticket"]
+    assert ticket is not None
+    for number, respelled in enumerate(respellings(ticket)):
+        more = {"frequency": "once", "amount_once": str(2500 * (number + 1)), "ticket": respelled}
+        assert (await sends(newsroom, waiting, **more)).status_code == 428, respelled
+    assert await newsroom.count("contributions") == 1
+
+
 async def test_each_ticket_of_a_network_waits_twice_as_long(newsroom: Newsroom) -> None:
     await raised(newsroom, Level.ELEVATED)
     waits = [seconds_of(await gives(newsroom)) for _ in range(7)]
@@ -380,6 +395,247 @@ async def test_a_flood_that_nobody_pays_raises_the_level(newsroom: Newsroom) -> 
     assert (await asks(newsroom)).status_code == 428
 
 
+# --- who tried before -----------------------------------------------------------------------------
+
+
+async def works(room: Newsroom, ip: str = HOME, amount: int = 500) -> httpx.Response:
+    """A program that does the work at once."""
+    proof = solved((await room.web.get("/api/challenge")).json())
+    return await asks(room, ip, amount, proof=proof)
+
+
+async def returns(room: Newsroom, answer: httpx.Response, ip: str = HOME) -> None:
+    """Back from Stripe's page, where Stripe has told us already what became of the gift."""
+    await room.settles()
+    page = await room.web.get(f"/thanks/{answer.json()['id']}", headers={"x-forwarded-for": ip})
+    assert page.status_code == 200
+
+
+async def test_in_an_attack_a_network_that_tried_before_has_less_room_each_time(
+    newsroom: Newsroom,
+) -> None:
+    await raised(newsroom, Level.PAUSED)
+    assert (await works(newsroom)).status_code == 201
+    assert (await works(newsroom)).status_code == 201  # half of what is left for the others
+    for number in range(3):  # strangers who try twice leave room for those who do
+        assert [(await works(newsroom, f"203.0.{number}.1")).status_code for _ in range(2)] == [
+            201
+        ] * 2
+    told = await works(newsroom)
+    assert told.status_code == 429
+    assert (await works(newsroom, "192.0.2.1")).status_code == 201  # who never tried goes on
+    newsroom.clock.turn(timedelta(seconds=int(told.headers["retry-after"])))
+    assert (await works(newsroom, "198.51.100.9")).status_code == 429  # a try more, less room
+    newsroom.clock.turn(timedelta(hours=4))
+    assert (await works(newsroom)).status_code == 201
+
+
+async def test_who_only_asks_and_does_no_work_has_tried_too(newsroom: Newsroom) -> None:
+    await raised(newsroom, Level.PAUSED)
+    for _ in range(12):
+        assert (await asks(newsroom)).status_code == 428
+    assert (await works(newsroom)).status_code == 201  # when nobody else asks for the room
+    assert (await works(newsroom)).status_code == 429
+    assert (await works(newsroom, "203.0.113.1")).status_code == 201
+
+
+@pytest.mark.parametrize("paid", [True, False])
+async def test_a_gift_that_is_paid_gives_its_network_back_what_it_took(
+    newsroom: Newsroom, paid: bool
+) -> None:
+    await raised(newsroom, Level.PAUSED)
+    for number in range(4):  # strangers who try twice take the room that others have
+        for _ in range(2):
+            assert (await works(newsroom, f"203.0.{number}.1")).status_code == 201
+    answers = []
+    for _ in range(3):
+        answers.append(answer := await works(newsroom))
+        if paid:
+            await newsroom.pays(answer.json()["checkout_url"])
+            await returns(newsroom, answer)
+    assert [answer.status_code for answer in answers] == ([201] * 3 if paid else [201, 429, 429])
+
+
+@pytest.mark.parametrize("trick", ["unpaid", "declined", "twice", "elsewhere"])
+async def test_nothing_is_given_back_for_a_gift_that_is_not_paid_or_was_thanked_for(
+    newsroom: Newsroom, trick: str
+) -> None:
+    await raised(newsroom, Level.PAUSED)
+    answer = await works(newsroom, "203.0.113.1" if trick == "elsewhere" else HOME)
+    if trick == "declined":
+        await newsroom.pays(answer.json()["checkout_url"], DECLINED)
+    elif trick != "unpaid":
+        await newsroom.pays(answer.json()["checkout_url"])
+    for _ in range(12):
+        await asks(newsroom)
+    for _ in range(12):
+        await returns(newsroom, answer)
+    assert [(await works(newsroom)).status_code for _ in range(2)] == [201, 429]
+
+
+async def test_a_reader_who_gives_more_because_they_are_told_to_has_tried_once(
+    newsroom: Newsroom,
+) -> None:
+    await raised(newsroom, Level.PAUSED)
+    page = await gives(newsroom, frequency="once", amount_once="200")
+    assert page.status_code == 503
+    told = await sends(newsroom, Page(page.text), frequency="once", amount_once="500")
+    assert seconds_of(told) == 20
+    newsroom.clock.turn(timedelta(seconds=5))
+    assert seconds_of(await sends(newsroom, Page(told.text))) == 15
+    newsroom.clock.turn(timedelta(seconds=15))
+    assert (await sends(newsroom, Page(told.text))).status_code == 303
+    assert seconds_of(await gives(newsroom)) == 40
+
+
+async def test_a_ticket_of_one_network_is_a_try_of_the_network_it_is_taken_to(
+    newsroom: Newsroom,
+) -> None:
+    await raised(newsroom, Level.PAUSED)
+    tickets = [Page((await gives(newsroom, f"203.{n}.113.1")).text) for n in range(2)]
+    newsroom.clock.turn(timedelta(minutes=1))
+    assert [(await sends(newsroom, page)).status_code for page in tickets] == [303] * 2
+    assert seconds_of(await gives(newsroom)) == 80  # its third
+
+
+async def test_midnight_makes_no_new_network_of_one_that_has_just_tried(newsroom: Newsroom) -> None:
+    await raised(newsroom, Level.PAUSED)
+    newsroom.clock.turn(timedelta(hours=11, minutes=50))
+    for _ in range(12):
+        await asks(newsroom)
+    newsroom.clock.turn(timedelta(minutes=20))
+    assert [(await works(newsroom)).status_code for _ in range(2)] == [201, 429]
+
+
+async def test_the_networks_of_one_provider_are_not_all_new(newsroom: Newsroom) -> None:
+    await raised(newsroom, Level.PAUSED)
+    answers = [(await works(newsroom, f"10.1.{n}.1")).status_code for n in range(32)]
+    assert answers[:20] == [201] * 20
+    assert 429 in answers
+    assert (await works(newsroom, "10.2.0.1")).status_code == 201
+
+
+async def test_all_new_networks_together_start_so_many_unpaid_gifts(newsroom: Newsroom) -> None:
+    await raised(newsroom, Level.ELEVATED)
+    first = [await works(newsroom, f"10.{n}.0.1") for n in range(60)]
+    assert {answer.status_code for answer in first} == {201}
+    told = await works(newsroom, "192.0.2.1")
+    assert told.status_code == 503
+    assert told.json()["type"].endswith(":few-at-a-time")
+    assert told.headers["retry-after"] == "30"
+    await newsroom.pays(first[0].json()["checkout_url"])
+    await returns(newsroom, first[0], "10.0.0.1")
+    answers = [(await works(newsroom, f"11.{n}.0.1")).status_code for n in range(3)]
+    assert answers == [201, 201, 503]  # who paid has given room to two
+    newsroom.clock.turn(timedelta(seconds=30))
+    assert (await works(newsroom, "11.2.0.1")).status_code == 201
+
+
+async def test_more_care_asks_for_more_work(newsroom: Newsroom) -> None:
+    asked = {}
+    for at in (Level.ELEVATED, Level.PAUSED):
+        await raised(newsroom, at)
+        asked[at] = (await newsroom.web.get("/api/challenge")).json()["parameters"]["cost"]
+    assert asked == {Level.ELEVATED: 1, Level.PAUSED: 4}
+
+
+# --- when to try again ----------------------------------------------------------------------------
+
+
+async def test_a_network_is_told_when_it_may_start_the_next_gift(newsroom: Newsroom) -> None:
+    for _ in range(12):
+        assert (await works(newsroom)).status_code == 201
+    told = await asks(newsroom)
+    assert told.status_code == 429
+    left = int(told.headers["retry-after"])
+    assert left == 200  # three in ten minutes
+    newsroom.clock.turn(timedelta(seconds=left - 2))
+    assert (await works(newsroom)).status_code == 429
+    newsroom.clock.turn(timedelta(seconds=2))
+    assert (await works(newsroom)).status_code == 201
+    page = await gives(newsroom)
+    assert page.status_code == 429
+    assert int(page.headers["retry-after"]) == 190  # ten seconds were spent on the form
+    assert "Nothing was charged. Please try again in 4 minutes." in Page(page.text).alerts[0]
+
+
+async def test_a_pause_says_when_it_ends(newsroom: Newsroom) -> None:
+    await tries(newsroom, 20, declined=20)
+    newsroom.clock.turn(timedelta(minutes=5))
+    told = await asks(newsroom, amount=200)
+    assert (told.status_code, told.headers["retry-after"]) == (503, "600")
+    page = await gives(newsroom, frequency="once", amount_once="200")
+    assert (page.status_code, page.headers["retry-after"]) == (503, "590")
+    assert "amount_once-wrong" in page.text  # beside the amounts, and the summary leads there
+    assert Page(page.text).faults == []
+    assert "Nothing was charged. Please try again in 10 minutes." in Page(page.text).alerts[0]
+    sent = (await form(newsroom)).form("/donate").filled(frequency="once", amount_once="200")
+    page = await newsroom.web.post("/donate?lang=ru", data={**sent, "locale": "ru"})
+    assert "Деньги не списаны. Попробуйте, пожалуйста, снова через 10 минут." in page.text
+
+
+async def test_stripe_away_is_a_matter_of_seconds(newsroom: Newsroom) -> None:
+    newsroom.sandbox.faults.add("POST", "/v1/checkout/sessions", "status_500", times=3)
+    told = await asks(newsroom)
+    assert (told.status_code, told.headers["retry-after"]) == (503, "30")
+    newsroom.sandbox.faults.add("POST", "/v1/checkout/sessions", "status_500", times=3)
+    page = await gives(newsroom)
+    assert (page.status_code, page.headers["retry-after"]) == (503, "30")
+    assert "Nothing was charged. Please try again in 1 minute." in Page(page.text).alerts[0]
+
+
+async def test_with_the_database_away_every_door_says_when_to_knock_again(
+    newsroom: Newsroom,
+) -> None:
+    url = make_url(newsroom.settings.database_url.get_secret_value())
+    nowhere = url.set(database="nowhere").render_as_string(hide_password=False)
+    values = {**newsroom.settings.model_dump(), "database_url": nowhere}
+    app = create_app(type(newsroom.settings).model_validate(values), now=newsroom.clock)
+    async with app.lifespan():
+        transport = httpx.ASGITransport(app=cast("Any", app), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url=BASE) as web:
+            away = replace(newsroom, web=web)
+            answers = [await asks(away), await gives(away)]
+            answers += [await web.get(path) for path in ("/health/ready", "/finance", "/manage")]
+    for answer in answers:
+        if answer.status_code == 503:
+            assert int(answer.headers["retry-after"]) in range(1, 3601), answer.url
+    assert [answer.status_code for answer in answers[:4]] == [503] * 4
+    assert answers[0].headers["retry-after"] == "30"
+    text = Page(answers[1].text).text
+    assert "Please try again in 1 minute." in text
+    assert "Nothing was charged." in text
+
+
+async def test_what_time_does_not_mend_is_not_to_be_tried_again(newsroom: Newsroom) -> None:
+    await raised(newsroom, Level.ELEVATED)
+    answers = [
+        await newsroom.web.post("/api/contributions", content=b"{"),  # no key
+        await asks(newsroom, amount=1),
+        await asks(newsroom),
+        await gives(newsroom, frequency="once", amount_once="1"),
+        await gives(newsroom),
+        await newsroom.web.get("/nowhere"),
+        await newsroom.web.post("/webhooks/stripe", content=b"{}"),
+    ]
+    assert [answer.status_code for answer in answers] == [400, 422, 428, 422, 428, 404, 400]
+    assert not any("retry-after" in answer.headers for answer in answers)
+
+
+async def test_the_description_tells_of_the_header(newsroom: Newsroom) -> None:
+    described = (await newsroom.web.get("/schema/openapi.json")).json()
+    told = {
+        (path, method, status): answer.get("headers", {}).get("Retry-After", {}).get("schema")
+        for path, methods in described["paths"].items()
+        for method, operation in methods.items()
+        for status, answer in operation["responses"].items()
+    }
+    assert told["/api/contributions", "post", "429"] is not None
+    for (*_, status), schema in told.items():
+        expected = {"type": "integer", "minimum": 1} if status in ("429", "503") else None
+        assert schema == expected
+
+
 # --- what is kept ---------------------------------------------------------------------------------
 
 
@@ -388,7 +644,7 @@ async def test_no_address_is_kept_and_the_hash_of_a_day_says_nothing_the_next(
 ) -> None:
     await asks(newsroom, "203.0.113.77")
     first = {row[0] for row in await newsroom.rows("SELECT key FROM shield_buckets")}
-    assert len(first) == 3
+    assert len(first) == 5
     for (table,) in await newsroom.rows(
         "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
     ):
@@ -400,7 +656,7 @@ async def test_no_address_is_kept_and_the_hash_of_a_day_says_nothing_the_next(
     await newsroom.turns(timedelta(days=1))
     await asks(newsroom, "203.0.113.77")
     second = {row[0] for row in await newsroom.rows("SELECT key FROM shield_buckets")} - first
-    assert len(second) == 3
+    assert len(second) == 5
     async with newsroom.rt.sessions.begin() as session:
         await shield.forget_expired(session, newsroom.clock())
     assert {row[0] for row in await newsroom.rows("SELECT key FROM shield_buckets")} == second
@@ -418,6 +674,16 @@ async def test_limits_hold_across_processes(newsroom: Newsroom) -> None:
             elsewhere = replace(newsroom, web=web)
             assert [(await asks(newsroom)).status_code for _ in range(2)] == [201] * 2
             assert [(await asks(elsewhere)).status_code for _ in range(2)] == [201, 428]
+            # So do proofs, which are spent in one and no good in the other, and tries.
+            await raised(newsroom, Level.PAUSED)
+            proof = solved((await web.get("/api/challenge")).json())
+            stranger = "203.0.113.1"
+            assert (await asks(newsroom, stranger, proof=proof)).status_code == 201
+            assert (await asks(elsewhere, stranger, proof=proof)).status_code == 428
+            for _ in range(12):
+                await asks(newsroom, "192.0.2.1")
+            answers = [(await works(elsewhere, "192.0.2.1")).status_code for _ in range(2)]
+            assert answers == [201, 429]
 
 
 async def test_with_the_store_away_nothing_is_created(newsroom: Newsroom) -> None:

@@ -4,13 +4,15 @@ A sentence never carries what was sent: an answer may be logged or shared.
 """
 
 import http
+from math import ceil
 from typing import Any
 
 import msgspec
 import structlog
-from litestar import Request, Response
+from litestar import Response
 from litestar.exceptions import HTTPException
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.plugins import JsonRenderPlugin
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -18,12 +20,19 @@ from payments.errors import DatabaseUnavailable, PaymentsError
 from payments.language import later
 from payments.runtime import Runtime
 from payments.web import pages, tongue
+from payments.web.bodies import AnyRequest
 from payments.web.headers import request_id
 
 log = structlog.get_logger("payments.web")
 PROGRAMS = ("/api/", "/webhooks/", "/health/", "/metrics", "/schema")
 GIVING = ("/donate", "/api/contributions")
 UNCHARGED = later("Nothing was charged.")
+RETRY_AFTER = {
+    "description": "Seconds after which the same may be asked again.",
+    "required": True,
+    "schema": {"type": "integer", "minimum": 1},
+}
+RETRIED = {"429": RETRY_AFTER, "503": RETRY_AFTER}
 REFUSALS = {  # of the framework
     400: (later("Bad Request"), later("The request could not be read.")),
     404: (later("Not Found"), later("There is nothing at this address.")),
@@ -31,7 +40,6 @@ REFUSALS = {  # of the framework
     413: (later("The request is too large"), later("The request is larger than it may be.")),
     415: (later("Unsupported Media Type"), later("This content type is not taken here.")),
 }
-AnyRequest = Request[Any, Any, Any]  # no user, no auth, litestar's own state
 
 
 class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -94,7 +102,7 @@ def refused(request: AnyRequest, error: HTTPException) -> Response[Any]:
 def away(request: AnyRequest, error: Exception) -> Response[Any]:
     """The database did not answer, or has no connection to spare."""
     log.error("database_away", exc_info=error, request_id=request_id(request.scope))
-    return expected(request, DatabaseUnavailable("Please try again in a while."))
+    return expected(request, DatabaseUnavailable("Our records cannot be reached right now."))
 
 
 def unexpected(request: AnyRequest, error: Exception) -> Response[Any]:
@@ -130,20 +138,47 @@ def _answer(
             instance=f"urn:request:{request_id(request.scope)}",
             errors=faults,
         )
-        return Response(
+        answer = Response[Any](
             msgspec.json.encode(problem), status_code=status, media_type="application/problem+json"
         )
+        return with_when(answer, error)
     # An address that does not exist is refused before the language is settled.
     with tongue.heard(request.scope):
-        return pages.page(
+        answer = pages.page(
             rt,
             "error.html",
             status=status,
             title=tongue.say(title),
             detail=tongue.told(error),
             money=tongue.say(UNCHARGED) if silent else "",
+            when=tongue.again(error.again_in) if error.again_in else "",
             request_id=request_id(request.scope),
         )
+        return with_when(answer, error)
+
+
+def told(error: PaymentsError) -> str:
+    """The sentence of a refusal, and when to try again if that is known."""
+    says = tongue.told(error)
+    return f"{says} {tongue.again(error.again_in)}" if error.again_in else says
+
+
+def with_when(answer: Response[Any], error: PaymentsError) -> Response[Any]:
+    """The answer to a refusal, with the time after which the same may be asked again."""
+    if error.again_in is not None:
+        answer.headers["retry-after"] = str(max(ceil(error.again_in.total_seconds()), 1))
+    return answer
+
+
+class Description(JsonRenderPlugin):
+    """The OpenAPI description, which the framework cannot tell of the headers of a refusal."""
+
+    def render(self, request: AnyRequest, openapi_schema: dict[str, Any]) -> bytes:
+        for methods in openapi_schema["paths"].values():
+            for operation in methods.values():
+                for status in RETRIED.keys() & operation["responses"]:
+                    operation["responses"][status]["headers"] = {"Retry-After": RETRIED[status]}
+        return super().render(request, openapi_schema)
 
 
 HANDLERS: dict[int | type[Exception], Any] = {  # litestar's own type is this loose

@@ -9,6 +9,9 @@ from litestar.types import Message, Scope
 from payments.settings import STRIPE_API, Settings
 
 CHECKOUT = "https://checkout.stripe.com"
+# Where Tor Browser may go over to the onion service: nothing is begun there that would be lost.
+ENTRANCES = ("/", "/donate", "/remind", "/safety")
+RETRY_AFTER = {429: b"3600", 503: b"60"}  # seconds, where an answer does not know better
 
 
 def policy(settings: Settings) -> str:
@@ -48,6 +51,7 @@ def writer(settings: Settings) -> Callable[[Message, Scope], Awaitable[None]]:
     if settings.secure:
         fixed["strict-transport-security"] = "max-age=63072000; includeSubDomains"
     always = [(name.encode(), value.encode()) for name, value in fixed.items()]
+    onion = settings.onion
 
     async def write(message: Message, scope: Scope) -> None:
         if message["type"] != "http.response.start":
@@ -56,8 +60,18 @@ def writer(settings: Settings) -> Callable[[Message, Scope], Awaitable[None]]:
         own = {name.lower() for name, _ in headers}
         headers += [pair for pair in always if pair[0] not in own]
         headers.append((b"x-request-id", request_id(scope).encode()))
+        if message["status"] in RETRY_AFTER and b"retry-after" not in own:
+            headers.append((b"retry-after", RETRY_AFTER[message["status"]]))
+        if onion and scope["path"] in ENTRANCES and message["status"] == 200:
+            headers.append((b"onion-location", onion.encode() + _asked(scope)))
         if b"cache-control" not in own:
             headers.append((b"cache-control", b"no-store"))
         message["headers"] = headers
 
     return write
+
+
+def _asked(scope: Scope) -> bytes:
+    """The path and the query of a request, as they came."""
+    query: bytes = scope["query_string"]
+    return scope["path"].encode() + (b"?" + query if query else b"")

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 
 from payments import notices, proof, sealing, shield
@@ -21,8 +21,8 @@ from payments.runtime import Runtime
 from payments.settings import Settings
 from payments.shield import Visit, WorkNeeded
 from payments.web import headers, mirrors, pages
+from payments.web.bodies import AnyRequest
 
-AnyRequest = Request[Any, Any, Any]
 MADE, MADE_LASTS = "form", timedelta(hours=24)
 BLINK = 2  # seconds: nobody reads a form and sends it so fast
 TRAP = "website"  # no person sees it; what fills in every field fills it in
@@ -71,6 +71,7 @@ async def of_form(rt: Runtime, request: AnyRequest, typed: Mapping[str, str], in
         brings = proof.pass_of_ticket(ticket) if left <= timedelta(0) else None
     return Visit(
         address=address(rt.settings, request),
+        attempt=intent,
         odd=_is_odd(rt, typed.get("made", ""), intent),
         trapped=bool(typed.get(TRAP)),
         brings=brings,
@@ -80,16 +81,22 @@ async def of_form(rt: Runtime, request: AnyRequest, typed: Mapping[str, str], in
 
 
 async def of_program(
-    rt: Runtime, request: AnyRequest, shown: str | None, *, declared: bool = False
+    rt: Runtime, request: AnyRequest, key: str, shown: str | None, *, declared: bool = False
 ) -> Visit:
-    """What there is to know of a program."""
+    """What there is to know of a program that asks with this key."""
     brings = await proof.verify(rt, shown or "", proof.PROGRAM)
     return Visit(
         address=address(rt.settings, request),
+        attempt=key,
         brings=brings,
         declared=declared,
         origin=mirrors.origin(rt.settings, request),
     )
+
+
+async def welcome_back(rt: Runtime, request: AnyRequest, contribution_id: str) -> None:
+    """Somebody is back from Stripe's page, and has paid."""
+    await shield.welcome_back(rt, address(rt.settings, request), contribution_id)
 
 
 def _is_odd(rt: Runtime, shown: str, intent: str) -> bool:
