@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 
 import stripe
-from sqlalchemy import ForeignKey, String, and_, or_, select
+from sqlalchemy import ForeignKey, String, and_, case, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -107,6 +107,9 @@ async def _write(rt: Runtime, session: AsyncSession, fetched: stripe.Payout) -> 
         "failure_code": fetched.failure_code,
         "synced_at": rt.now(),
     }
+    # Once it is in the books the day stays: the books are made anew from it.
+    is_booked = Payout.status.not_in((PayoutStatus.PENDING, PayoutStatus.IN_TRANSIT))
+    day = case((is_booked, Payout.arrives_on), else_=row["arrives_on"])
     await session.execute(
         insert(Payout)
         .values(
@@ -117,7 +120,7 @@ async def _write(rt: Runtime, session: AsyncSession, fetched: stripe.Payout) -> 
             created_at=datetime.fromtimestamp(fetched.created, UTC),
             **row,
         )
-        .on_conflict_do_update(index_elements=["stripe_payout_id"], set_=row)
+        .on_conflict_do_update(index_elements=["stripe_payout_id"], set_=row | {"arrives_on": day})
     )
     if status is PayoutStatus.FAILED:
         await alarms.sound(session, AlarmKind.PAYOUT_FAILED, subject=fetched.id, now=rt.now())
@@ -130,7 +133,7 @@ async def confirm(session: AsyncSession, payout_id: str) -> None:
     if took is None:
         return
     if payout.status is PayoutStatus.PAID:
-        await ledger.confirm_payout(session, took)
+        await ledger.confirm_payout(session, took, payout.arrives_on)
     gave_back = await _recorded(session, payout.failure_balance_transaction)
     if gave_back is not None and payout.status in (PayoutStatus.FAILED, PayoutStatus.CANCELED):
         await ledger.return_payout(session, took, gave_back)

@@ -1,10 +1,11 @@
-"""Half a year in which money moves in every way there is: three currencies that settle, two that
+"""A year in which money moves in every way there is: three currencies that settle, two that
 are converted, and all that banks, networks and Stripe do of themselves.
 """
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
+from payments.sandbox.reader import pay
 from tests.newsroom import Newsroom
 
 GIFTS = [
@@ -17,6 +18,10 @@ GIFTS = [
     (300, "monthly", "gbp"),
     (1500, "once", "jpy"),  # settles in dollars
     (2000, "monthly", "cad"),  # and so does this
+]
+ACCOUNTS = [
+    "AT611904300234573201",  # pays after three days
+    "AT911904300235473209",  # and takes it back a week later
 ]
 CARDS = [
     "4000000000000259",  # disputed
@@ -59,6 +64,7 @@ async def happens(room: Newsroom, then: Callable[[], Awaitable[None]] | None = N
     for _ in range(15):
         await room.turns(timedelta(days=5))
         await arrives()
+    await _second_half(room, arrives)
     await _fails_to_pay_out(room)
     await _falls_below_nothing(room)
     for _ in range(6):
@@ -101,6 +107,36 @@ async def _pays_out_by_hand(room: Newsroom) -> None:
     await stripe.payouts.create_async({"amount": 4000, "currency": "usd"})
     called_back = await stripe.payouts.create_async({"amount": 3000, "currency": "usd"})
     await stripe.payouts.cancel_async(called_back.id)
+
+
+async def _second_half(room: Newsroom, arrives: Callable[[], Awaitable[None]]) -> None:
+    """Promises go on, at other rates. One renewal is mended and another given back in part; banks
+    are debited, and disputes come a second time or grow from a question.
+    """
+    box = room.sandbox
+    for account in ACCOUNTS:
+        asked = await room.asks(1100, "once", "eur")
+        await pay(asked.json()["checkout_url"], iban=account, email="reader@example.org")
+    first, *_, renewal = [c for c in box.account.store.of_kind("charge") if c["amount"] == 500]
+    await _refund(room, renewal["id"], 200)
+    won, asked_about = (
+        next(c for c in box.account.store.of_kind("charge") if c["amount"] == amount)
+        for amount in (2500, 1200)
+    )
+    box.dispute(won["id"])
+    box.escalate_dispute(box.dispute(asked_about["id"], inquiry=True))
+    box.set_rate("jpy", "0.0070")
+    box.convert(500, "usd", "eur")
+    box.fail_card(first["payment_method"])
+    for _ in range(7):
+        await room.turns(timedelta(days=5))
+        await arrives()
+        if any(c["status"] == "failed" for c in box.account.store.of_kind("charge")):
+            box.heal_card(first["payment_method"])  # while it is still tried again
+    box.set_rate("cad", "0.77")
+    for _ in range(7):
+        await room.turns(timedelta(days=30))
+        await arrives()
 
 
 async def _fails_to_pay_out(room: Newsroom) -> None:

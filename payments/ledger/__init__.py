@@ -6,7 +6,7 @@ known. The rows form a hash chain (`chain`) in the order they were posted, one p
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 import stripe
@@ -49,6 +49,7 @@ __all__ = [
 APPEND_ONLY = ("balance_transactions", "ledger_entries")
 CHARGE_IDS = ("ch_", "py_")
 CHAIN_LOCK = 0x6C6564676572  # "ledger": whoever holds it is the one poster
+ARRIVAL = time(10)  # UTC, of the day a payout arrives: the same day from Honolulu to Auckland
 
 
 class BalanceTransaction(db.Base):
@@ -204,21 +205,28 @@ async def post(
         )
     )
     ready = [bt for bt in ready if bt.id in still]
-    rows: list[tuple[BalanceTransaction, Posting, str | None]] = []
+    rows = list[Owed]()
     for bt in ready:
         owner = owners.get(bt.charge) if bt.charge is not None else None
         made = postings(movement_of(bt), owner)
         contribution_id = owner.contribution_id if owner is not None else None
-        rows += [(bt, posting, contribution_id) for posting in made]
+        rows += [(bt, posting, contribution_id, bt.occurred_at) for posting in made]
         if any(Account.SUSPENSE in (posting.debit, posting.credit) for posting in made):
             await alarms.sound(session, AlarmKind.SUSPENSE, subject=bt.id, now=now)
     await _append(session, rows)
     return len(ready)
 
 
-async def confirm_payout(session: AsyncSession, bt: BalanceTransaction) -> None:
-    """A payout has reached the bank: move it there from in transit, once."""
-    await _carry(session, bt, arrival(bt.amount))
+Owed = tuple[BalanceTransaction, Posting, str | None, datetime]
+"""What becomes a row: of which transaction, whose contribution, and of what time."""
+
+
+async def confirm_payout(session: AsyncSession, bt: BalanceTransaction, arrived_on: date) -> None:
+    """A payout has reached the bank: move it there from in transit, once, on the day that the
+    bank's own statement has.
+    """
+    at = datetime.combine(arrived_on, ARRIVAL, tzinfo=UTC)
+    await _carry(session, bt, arrival(bt.amount), max(at, bt.occurred_at))
 
 
 async def return_payout(
@@ -231,7 +239,7 @@ async def return_payout(
         )
     )
     if there is not None:
-        await _carry(session, gave_back, arrival(gave_back.amount))
+        await _carry(session, gave_back, arrival(gave_back.amount), gave_back.occurred_at)
 
 
 def arrival(amount: int) -> Posting:
@@ -246,7 +254,9 @@ def _is_an_arrival(row: type[LedgerEntry]) -> ColumnElement[bool]:
     return and_(row.debit.in_(ends), row.credit.in_(ends))
 
 
-async def _carry(session: AsyncSession, bt: BalanceTransaction, posting: Posting) -> None:
+async def _carry(
+    session: AsyncSession, bt: BalanceTransaction, posting: Posting, at: datetime
+) -> None:
     await lock_chain(session)
     done = await session.scalar(
         select(LedgerEntry.seq).where(
@@ -254,7 +264,7 @@ async def _carry(session: AsyncSession, bt: BalanceTransaction, posting: Posting
         )
     )
     if done is None:
-        await _append(session, [(bt, posting, None)])
+        await _append(session, [(bt, posting, None, at)])
 
 
 async def lock_chain(session: AsyncSession) -> None:
@@ -262,9 +272,7 @@ async def lock_chain(session: AsyncSession) -> None:
     await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CHAIN_LOCK})
 
 
-async def _append(
-    session: AsyncSession, rows: Sequence[tuple[BalanceTransaction, Posting, str | None]]
-) -> None:
+async def _append(session: AsyncSession, rows: Sequence[Owed]) -> None:
     """Write rows at the end of the chain. The caller holds the chain lock."""
     if not rows:
         return
@@ -275,7 +283,7 @@ async def _append(
     ).one_or_none()
     seq, head = last if last is not None else (0, chain.FIRST)
     values = []
-    for bt, posting, contribution_id in rows:
+    for bt, posting, contribution_id, at in rows:
         seq += 1
         frozen = chain.row_bytes(
             seq,
@@ -283,7 +291,7 @@ async def _append(
             posting.credit,
             posting.amount,
             bt.currency,
-            bt.occurred_at,
+            at,
             bt.id,
             contribution_id,
         )
@@ -295,7 +303,7 @@ async def _append(
                 "credit": posting.credit,
                 "amount": posting.amount,
                 "currency": bt.currency,
-                "occurred_at": bt.occurred_at,
+                "occurred_at": at,
                 "balance_transaction": bt.id,
                 "contribution_id": contribution_id,
                 "hash": head,

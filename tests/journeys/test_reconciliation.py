@@ -15,10 +15,10 @@ from sqlalchemy import Connection, create_engine, text
 
 from payments import balance, books, identities, reconcile
 from payments.ledger import Account, chain
-from tests.conftest import TEMPLATE
+from tests.conftest import copied
 from tests.everything import happens
 from tests.newsroom import Newsroom, opened
-from tests.test_ledger import copy_of, mend, tampering, wrong
+from tests.test_ledger import mend, tampering, wrong
 from webhooks import sweeps
 
 pytestmark = pytest.mark.anyio
@@ -30,7 +30,7 @@ FLIPS = pytest.mark.parametrize("tries", [1000])
 
 @pytest.fixture(scope="module")
 def year(cluster: str) -> Iterator[str]:
-    """Half a year in which money moved in every way, in a database to copy from."""
+    """A year in which money moved in every way, in a database to copy from."""
 
     async def live(url: str) -> None:
         async with opened(url) as room:
@@ -41,16 +41,16 @@ def year(cluster: str) -> Iterator[str]:
             found = await books.check_and_alarm(room.rt, rebuild=True)
             assert [f for f in found if not f.holds] == []
             until = room.clock() - timedelta(minutes=5)
-            assert await reconcile.differences(room.rt, until - timedelta(days=300), until) == ()
+            assert await reconcile.differences(room.rt, until - timedelta(days=400), until) == ()
 
-    with copy_of(cluster, TEMPLATE) as url:
+    with copied(cluster) as url:
         asyncio.run(live(url))
         yield url
 
 
 @pytest.fixture
 def own(cluster: str, year: str) -> Iterator[str]:
-    with copy_of(cluster, year.rpartition("/")[2].partition("?")[0]) as url:
+    with copied(cluster, year.rpartition("/")[2].partition("?")[0]) as url:
         yield url
 
 
@@ -96,6 +96,7 @@ async def test_money_moved_in_every_way_and_every_identity_holds(year: str) -> N
         disputes = set(connection.scalars(text("SELECT DISTINCT status FROM disputes")))
     assert types >= {
         *("charge", "refund", "refund_failure", "adjustment", "stripe_fee", "stripe_fx_fee"),
+        *("payment", "payment_failure_refund"),
         *("tax_fee", "payout", "payout_failure", "payout_cancel", "topup", "reserve_hold"),
         *("reserve_release", "payout_minimum_balance_hold", "payout_minimum_balance_release"),
     }
@@ -112,6 +113,36 @@ async def test_money_moved_in_every_way_and_every_identity_holds(year: str) -> N
     }
     assert negative
     assert {"won", "lost", "warning_closed"} <= disputes
+
+
+def test_it_was_a_year_with_two_currencies_converted_and_every_month_of_it_kept(year: str) -> None:
+    with trials(year) as connection:
+
+        def one(query: str) -> object:
+            return connection.scalar(text(query))
+
+        days = one("SELECT CAST(extract(day FROM max(occurred_at) - min(occurred_at)) AS int)"
+                   "  FROM ledger_entries")  # fmt: skip
+        converted = connection.execute(
+            text(
+                "SELECT DISTINCT c.currency, b.currency FROM charges c"
+                "  JOIN balance_transactions b ON b.id = c.balance_transaction"
+                " WHERE c.currency <> b.currency"
+            )
+        )
+        pairs = {tuple(row) for row in converted}
+        rows = connection.execute(text("SELECT kind, count(*) FROM recurring_months GROUP BY 1"))
+        kept = {tuple(row) for row in rows}
+        second = one("SELECT count(*) FROM disputes GROUP BY stripe_charge_id"
+                     " ORDER BY 1 DESC LIMIT 1")  # fmt: skip
+        mended = one("SELECT count(DISTINCT f.stripe_payment_intent_id) FROM charges f"
+                     "  JOIN charges p USING (stripe_payment_intent_id)"
+                     " WHERE f.status = 'failed' AND p.status = 'succeeded'")  # fmt: skip
+    assert isinstance(days, int)
+    assert days > 365
+    assert pairs == {("jpy", "usd"), ("cad", "usd")}
+    assert kept == {("forward", 13), ("cohorts", 13), ("recovery", 13)}
+    assert (second, mended) == (2, 1)
 
 
 async def test_every_completed_payout_has_its_list_and_no_transaction_is_in_two(year: str) -> None:
@@ -310,6 +341,31 @@ async def test_a_payout_that_is_no_sum_names_what_is_missing_and_what_is_foreign
         owner.execute("DELETE FROM payout_transactions WHERE currency = 'eur'")
 
 
+async def test_a_payout_is_in_the_bank_on_the_day_of_the_bank_statement(newsroom: Newsroom) -> None:
+    await newsroom.gives(2500)
+    for _ in range(5):
+        await newsroom.turns(timedelta(days=1))
+        await newsroom.settles()
+    days = """
+        SELECT CAST(e.occurred_at AS date) - CAST(b.occurred_at AS date),
+               CAST(e.occurred_at AS date) - p.arrives_on, p.stripe_payout_id
+          FROM ledger_entries e JOIN payouts p USING (balance_transaction)
+          JOIN balance_transactions b ON b.id = e.balance_transaction WHERE e.debit = 'bank'
+    """
+    [[on_its_way, off, payout]] = await newsroom.rows(days)
+    assert isinstance(on_its_way, int)
+    assert on_its_way > 0
+    assert off == 0
+    # Whatever Stripe says of the day afterwards, the books stay and can be made anew.
+    said = newsroom.sandbox.account.store.objects[str(payout)]
+    newsroom.sandbox.account.update(
+        said, "payout.updated", arrival_date=said["arrival_date"] + 3 * 86_400
+    )
+    await newsroom.settles()
+    assert await newsroom.rows(days) == [(on_its_way, 0, payout)]
+    assert await newsroom.wrong_books() == []
+
+
 async def test_a_payout_that_comes_back_leaves_the_bank_again(newsroom: Newsroom) -> None:
     await newsroom.gives(2500)
     for _ in range(5):
@@ -329,7 +385,7 @@ async def test_a_payout_that_comes_back_leaves_the_bank_again(newsroom: Newsroom
 
 
 async def test_all_that_was_lost_is_listed_repaired_and_gone_from_the_list(cluster: str) -> None:
-    with copy_of(cluster, TEMPLATE) as url:
+    with copied(cluster) as url:
         async with opened(url) as room:
 
             async def nobody_hears() -> None:
@@ -338,13 +394,13 @@ async def test_all_that_was_lost_is_listed_repaired_and_gone_from_the_list(clust
 
             await happens(room, nobody_hears)
             assert await room.count("charges") == await room.count("refunds") == 0
-            outcome = await reconcile.run(room.rt, days=300, heal=True)
+            outcome = await reconcile.run(room.rt, days=400, heal=True)
             kinds = {found.kind for found in outcome.before}
             assert kinds == {*reconcile.COMPARISONS}
             assert all("is missing here" in f.says or "paid" in f.says for f in outcome.before)
             assert outcome.after == ()
             assert await room.wrong_books() == []
-            again = await reconcile.run(room.rt, days=300)
+            again = await reconcile.run(room.rt, days=400)
             assert again.before == again.after == ()
 
 
