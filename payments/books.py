@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from payments import alarms, balance, db, identities, ledger
+from payments import alarms, balance, db, identities, kept, ledger, rollup
 from payments.alarms import AlarmKind
 from payments.identities import IDENTITIES
 from payments.ledger import Account, Owner, chain
@@ -40,7 +40,8 @@ class Finding:
 
 CHAIN = "every row follows the one before it, and none was changed"
 REBUILT = "the books made anew from Stripe's transactions are the same to the last hash"
-OUTSIDE = ("balance", "rebuilt")  # compared with something else than our own rows
+BESIDE = ("recurring", "balance", "rebuilt")  # what is no question to the database
+NEWEST = 2  # months that are reckoned anew when the chain is not followed from its beginning
 
 
 async def check(
@@ -48,7 +49,7 @@ async def check(
 ) -> list[Finding]:
     """Prove every identity. `with_stripe` also compares with Stripe's own balance.
 
-    The `whole` chain, or what was added since it was last proven.
+    The `whole` chain and every month that is kept, or what was added since it was last proven.
     """
     findings = []
     async with rt.sessions() as session:
@@ -57,6 +58,7 @@ async def check(
         for identity, (says, query) in IDENTITIES.items():
             rows = await session.scalars(text(f"{query} LIMIT {WORST}"))
             findings.append(Finding(identity, says, tuple(str(row) for row in rows)))
+        findings.append(Finding("recurring", kept.SAYS, await _recurring(session, whole=whole)))
     if with_stripe:
         findings.append(await _balance(rt))
     if rebuild:
@@ -87,6 +89,14 @@ async def _broken_links(session: AsyncSession, *, whole: bool) -> tuple[str, ...
     broken = list(await session.scalars(text(f"{identities.CHAIN} LIMIT {WORST}"), links))
     broken += await session.scalars(text(f"{identities.HEADS} LIMIT {WORST}"))
     return tuple(str(row) for row in broken[:WORST])
+
+
+async def _recurring(session: AsyncSession, *, whole: bool) -> tuple[str, ...]:
+    """The lines of months that are kept and not what the rows say."""
+    told = []
+    for kind in rollup.KINDS:
+        told += await kept.differences(session, kind, newest=None if whole else NEWEST)
+    return tuple(told[:WORST])
 
 
 async def _last_row(session: AsyncSession) -> Row[Any] | None:
@@ -209,4 +219,4 @@ async def check_and_alarm(
 async def last_proof(session: AsyncSession) -> list[Proof]:
     """What the last check found, in the order of the identities."""
     found = {proof.identity: proof for proof in await session.scalars(select(Proof))}
-    return [found[name] for name in ("chain", *IDENTITIES, *OUTSIDE) if name in found]
+    return [found[name] for name in ("chain", *IDENTITIES, *BESIDE) if name in found]

@@ -2,7 +2,7 @@
 it. No tolerance, and no arithmetic between two currencies.
 """
 
-from payments import rollup
+from payments import rollforward, rollup
 
 # One of Stripe's balances -> the account that is it. `ledger.chart` says the same; a test compares.
 CASH = """CASE coalesce(bt.balance_type, 'payments')
@@ -39,13 +39,18 @@ HEADS = """
      ORDER BY h.seq
 """
 
-# The rows in their order, each with the transaction it came from and whose gift that is.
+# The rows in their order, each with the transaction it came from and whose gift that is. A payout's
+# arrival is of the day it reached the bank, as `ledger.confirm_payout` has it.
 SOURCES = """
     SELECT e.seq, e.debit, e.credit, e.hash, e.balance_transaction, e.contribution_id AS whose,
            bt.type, bt.reporting_category, bt.balance_type, bt.amount, bt.fee, bt.net, bt.fees,
-           bt.currency, bt.exchange_rate, bt.occurred_at, i.contribution_id, i.frequency
+           bt.currency, bt.exchange_rate, i.contribution_id, i.frequency,
+           CASE WHEN e.debit IN ('bank', 'in-transit') AND e.credit IN ('bank', 'in-transit')
+                THEN greatest(bt.occurred_at, (p.arrives_on + time '10:00') AT TIME ZONE 'UTC')
+                ELSE bt.occurred_at END AS occurred_at
       FROM ledger_entries e
       LEFT JOIN balance_transactions bt ON bt.id = e.balance_transaction
+      LEFT JOIN payouts p ON p.balance_transaction = e.balance_transaction
       LEFT JOIN charges c ON c.stripe_charge_id = bt.charge
       LEFT JOIN contribution_intents i USING (stripe_payment_intent_id)
      ORDER BY e.seq
@@ -187,6 +192,61 @@ SUSPENSE = """
                           AND a.closed_at IS NULL)
      ORDER BY e.seq
 """
+# By month and currency: what the days of the roll-up say moved Stripe's balance, beside what its
+# own transactions say. A late row is booked later than its transaction happened.
+CASH_FORWARD = f"""
+    WITH mark AS (SELECT seq, zone FROM rollup_marks),
+    moved AS (
+        SELECT CAST(date_trunc('month', day) AS date) AS month, currency,
+               sum(CASE debit WHEN 'stripe:balance' THEN amount ELSE -amount END) AS moved
+          FROM ledger_days WHERE 'stripe:balance' IN (debit, credit) GROUP BY 1, 2),
+    late AS (
+        SELECT DISTINCT e.balance_transaction AS id, l.booked_on
+          FROM late_lines l JOIN ledger_entries e USING (seq)
+         WHERE 'stripe:balance' IN (e.debit, e.credit)),
+    came AS (
+        SELECT CAST(date_trunc('month', coalesce(CAST(late.booked_on AS timestamp),
+                   bt.occurred_at AT TIME ZONE mark.zone)) AS date) AS month, bt.currency,
+               sum(bt.net) AS came
+          FROM mark CROSS JOIN balance_transactions bt LEFT JOIN late USING (id)
+         WHERE {CASH} = 'stripe:balance'
+           AND NOT EXISTS (SELECT FROM waiting_transactions w WHERE w.balance_transaction = bt.id)
+           AND bt.id NOT IN (SELECT e.balance_transaction FROM ledger_entries e
+                              WHERE e.seq > (SELECT seq FROM mark)
+                                AND 'stripe:balance' IN (e.debit, e.credit))
+         GROUP BY 1, 2),
+    months AS (
+        SELECT month, currency, coalesce(moved, 0) AS moved, coalesce(came, 0) AS came,
+               sum(coalesce(came, 0)) OVER (PARTITION BY currency ORDER BY month) AS closing
+          FROM moved FULL JOIN came USING (month, currency))
+    SELECT to_char(month, 'YYYY-MM ') || currency || ': opening ' || closing - came || ', moved '
+           || moved || ', closing ' || closing
+      FROM months WHERE moved <> came AND EXISTS (SELECT FROM mark)
+     ORDER BY 1
+"""  # noqa: S608 - our own constant
+# Only what is kept: whether that is what the rows say is `kept.differences`.
+RECURRING_FORWARD = f"""
+    WITH months AS (
+        SELECT m.month, f.*, {" + ".join(f"f.{name}" for name in rollforward.MOVEMENTS)} AS moved
+          FROM recurring_months m, jsonb_to_recordset(m.figures) AS f(
+               currency text, opening bigint, closing bigint,
+               {", ".join(f"{name} bigint" for name in rollforward.MOVEMENTS)})
+         WHERE m.kind = '{rollforward.KIND.name}')
+    SELECT to_char(month, 'YYYY-MM ') || currency || ': opening ' || opening || ', moved ' || moved
+           || ', closing ' || closing
+      FROM months WHERE opening + moved <> closing
+     UNION ALL
+    SELECT to_char(k.month, 'YYYY-MM ') || c.currency || ': opening ' || coalesce(now.opening, 0)
+           || ', the month before closed with ' || coalesce(was.closing, 0)
+      FROM recurring_months k
+      JOIN recurring_months b ON b.kind = k.kind AND b.month = k.month - interval '1 month'
+     CROSS JOIN (SELECT DISTINCT currency FROM months) c
+      LEFT JOIN months now ON now.month = k.month AND now.currency = c.currency
+      LEFT JOIN months was ON was.month = b.month AND was.currency = c.currency
+     WHERE k.kind = '{rollforward.KIND.name}'
+       AND coalesce(now.opening, 0) <> coalesce(was.closing, 0)
+     ORDER BY 1
+"""  # noqa: S608 - our own words
 AUDIT = """
     SELECT 'audit_entries has lost its trigger, or somebody was granted more'
      WHERE has_table_privilege('payments_app', 'audit_entries', 'UPDATE, DELETE, TRUNCATE')
@@ -221,6 +281,14 @@ IDENTITIES = {
     ),
     "suspense": ("what is in suspense has an open alarm", SUSPENSE),
     "rollup": (rollup.SAYS, rollup.DIFFERENCES),
+    "cash": (
+        "in each month what Stripe held at first and all that moved is what it held in the end",
+        CASH_FORWARD,
+    ),
+    "forward": (
+        "recurring revenue of a month and all that changed it is what the next month begins with",
+        RECURRING_FORWARD,
+    ),
     "audit": ("the audit of the staff can be added to and never changed", AUDIT),
 }
 """A name -> what holds, and the query that names what does not."""

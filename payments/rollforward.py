@@ -3,39 +3,19 @@ asking, and how that changed, by month and currency.
 
 It is reckoned from payments, not from promises: a monthly promise counts with its last payment in
 the month, an annual one with a twelfth of its payment in the twelve months that begin with it.
-Opening and movements add up to closing exactly, because each contribution moves in one way.
-
-A month that is over is reckoned once and kept, so that a year of a million gifts is read as quickly
-as a year of a hundred. What is learned of a month later forgets it and those after it: a row of the
-books in the transaction that folds it, a change of a promise by a trigger.
+Opening and movements add up to closing exactly, because each contribution moves in one way. A
+payment is of the month it is booked in.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import date, timedelta
-from typing import Any
+from dataclasses import asdict, dataclass
+from datetime import date
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select, text
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped, mapped_column
 
-from payments import db
-from payments.runtime import Runtime
-
-SETTLED = timedelta(days=1)  # so long after its end a month is kept: changes are seen by then
-KEPT_MOST = 1200
-
-
-class RecurringMonth(db.Base):
-    """The figures of a month that is over, one set for each currency, as `Forward` names them."""
-
-    __tablename__ = "recurring_months"
-
-    month: Mapped[date] = mapped_column(primary_key=True)  # its first day
-    figures: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
-
+from payments import kept
+from payments.kept import BOOKED, FROM_ON, RECURRING, Figure, Kind, Months
 
 MOVEMENTS = ("new", "returned", "raised", "lowered", "paused", "stopped", "failed", "fx")
 
@@ -59,26 +39,20 @@ class Forward:
     givers: int  # contributions that closing is made of
 
 
-# When a row is booked: as a day it can be compared with, and the month that day is in.
-_BOOKED = "coalesce(CAST(late.booked_on AS timestamp), e.occurred_at AT TIME ZONE :zone)"
-_INCOME = "('income:monthly', 'income:annual')"
 _CARRIED = f"""
     paid AS (
         SELECT e.contribution_id, e.currency, e.credit, e.amount, e.seq, e.occurred_at,
                c.amount AS shown, c.currency AS shown_in,
-               date_trunc('month', {_BOOKED}) AS month
+               date_trunc('month', {BOOKED}) AS month
           FROM ledger_entries e
           LEFT JOIN late_lines late ON late.seq = e.seq
           LEFT JOIN charges c ON c.balance_transaction = e.balance_transaction
-         WHERE e.credit LIKE 'income:%' AND e.credit IN {_INCOME}
-           AND e.occurred_at >= LEAST(
-                   (CAST(:since AS timestamp) - interval '12 months') AT TIME ZONE :zone,
-                   (SELECT min(x.occurred_at) FROM late_lines y
-                      JOIN ledger_entries x ON x.seq = y.seq))
+         WHERE {RECURRING}
+           AND {FROM_ON.format(day="CAST(:since AS timestamp) - interval '12 months'")}
            AND e.occurred_at < CAST(:until AS timestamp) AT TIME ZONE :zone
-           AND {_BOOKED} >= CAST(:since AS timestamp) - CASE e.credit
+           AND {BOOKED} >= CAST(:since AS timestamp) - CASE e.credit
                    WHEN 'income:annual' THEN interval '12 months' ELSE interval '1 month' END
-           AND {_BOOKED} < CAST(:until AS timestamp)),
+           AND {BOOKED} < CAST(:until AS timestamp)),
     carried AS (
         SELECT DISTINCT ON (contribution_id, currency, m) contribution_id, currency, shown_in,
                CAST(m AS date) AS month, credit,
@@ -109,10 +83,11 @@ _FORWARD = text(
     told AS (
         SELECT t.*, CASE
                  WHEN absent AND EXISTS (
-                     SELECT FROM ledger_entries x
-                      WHERE x.contribution_id = t.contribution_id AND x.currency = t.currency
-                        AND x.credit LIKE 'income:%' AND x.credit IN {_INCOME}
-                        AND x.occurred_at < CAST(t.month AS timestamp) AT TIME ZONE :zone)
+                     SELECT FROM ledger_entries e LEFT JOIN late_lines late ON late.seq = e.seq
+                      WHERE e.contribution_id = t.contribution_id AND e.currency = t.currency
+                        AND {RECURRING}
+                        AND e.occurred_at < CAST(t.month AS timestamp) AT TIME ZONE :zone
+                        AND {BOOKED} < CAST(t.month AS timestamp))
                  THEN 'returned'
                  WHEN absent THEN 'new'
                  WHEN gone THEN coalesce((
@@ -176,104 +151,21 @@ async def reckon(
     ]
 
 
-# --- what is kept ---------------------------------------------------------------------------------
-
-# The first month that rows after a mark are about.
-_TOUCHED = text(
-    f"""
-    SELECT CAST(date_trunc('month', min({_BOOKED})) AS date)
-      FROM ledger_entries e LEFT JOIN late_lines late ON late.seq = e.seq
-     WHERE e.seq > :after AND e.seq <= :upto
-       AND e.credit LIKE 'income:%' AND e.credit IN {_INCOME}
-    """  # noqa: S608 - our own words
-)
-_FORGET = text("DELETE FROM recurring_months WHERE month >= :month")
-FORGET_ALL = text("DELETE FROM recurring_months")
-_FOLDED = text("SELECT seq FROM rollup_marks WHERE zone = :zone")
-_FIRST = text(
-    f"""
-    SELECT CAST(date_trunc('month', min(occurred_at) AT TIME ZONE :zone) AS date)
-      FROM ledger_entries WHERE credit LIKE 'income:%' AND credit IN {_INCOME}
-    """  # noqa: S608 - our own words
-)
-NEWEST = 2**62
+async def _reckoned(session: AsyncSession, zone: ZoneInfo, since: date, until: date) -> Months:
+    months: dict[date, list[Figure]] = {}
+    for one in await reckon(session, zone, since=since, until=until):
+        line = asdict(one)
+        months.setdefault(line.pop("month"), []).append(line)
+    return months
 
 
-async def forget(session: AsyncSession, zone: str, *, after: int, upto: int) -> None:
-    """Forget the months that these rows are about, and those after them."""
-    touched = await session.scalar(_TOUCHED, {"zone": zone, "after": after, "upto": upto})
-    if touched is not None:
-        await forget_since(session, touched)
-
-
-async def forget_since(session: AsyncSession, month: date) -> None:
-    """Forget a month and those after it."""
-    await session.execute(_FORGET, {"month": month})
-
-
-async def keep(rt: Runtime) -> int:
-    """Reckon the months that are over and not kept yet. Gives how many there were."""
-    zone = rt.settings.zone
-    until = (rt.now() - SETTLED).astimezone(zone).date().replace(day=1)
-    async with rt.sessions() as session:
-        month = await session.scalar(_FIRST, {"zone": zone.key})
-        kept = set(await session.scalars(select(RecurringMonth.month).limit(KEPT_MOST)))
-    made = 0
-    while month is not None and month < until:
-        if month not in kept:
-            await _keep(rt, month)
-            made += 1
-        month = _next(month)
-    return made
-
-
-async def _keep(rt: Runtime, month: date) -> None:
-    async with rt.sessions.begin() as session:
-        # Whoever folds a row meanwhile waits, and then forgets what is kept here.
-        await session.execute(text("SELECT seq FROM rollup_marks FOR UPDATE"))
-        found = await reckon(session, rt.settings.zone, since=month, until=_next(month))
-        figures = [_written(one) for one in found]
-        await session.execute(
-            insert(RecurringMonth).values(month=month, figures=figures).on_conflict_do_nothing()
-        )
+KIND = Kind("forward", _reckoned, is_of_books=True)
 
 
 async def read(session: AsyncSession, zone: ZoneInfo, *, since: date, until: date) -> list[Forward]:
     """Each month from `since` up to `until`, newest first by currency: what is kept, and the rest
     from the rows.
     """
-    folded = await session.scalar(_FOLDED, {"zone": zone.key})
-    doubtful = since
-    if folded is not None:
-        params = {"zone": zone.key, "after": folded, "upto": NEWEST}
-        doubtful = await session.scalar(_TOUCHED, params) or until
-    query = select(RecurringMonth).where(
-        RecurringMonth.month >= since, RecurringMonth.month < min(until, doubtful)
-    )
-    kept = {one.month: one.figures for one in await session.scalars(query.limit(KEPT_MOST))}
-    found = [_read(month, one) for month, figures in kept.items() for one in figures]
-    missing = [month for month in _months(since, until) if month not in kept]
-    if missing:
-        rest = await reckon(session, zone, since=missing[0], until=_next(missing[-1]))
-        found += [one for one in rest if one.month not in kept]
+    months = await kept.read(session, zone, KIND, since=since, until=until)
+    found = [Forward(month=month, **line) for month, lines in months.items() for line in lines]
     return sorted(found, key=lambda one: (one.currency, -one.month.toordinal()))
-
-
-def _written(one: Forward) -> dict[str, Any]:
-    names = ("currency", "opening", *MOVEMENTS, "closing", "givers")
-    return {name: getattr(one, name) for name in names}
-
-
-def _read(month: date, figures: dict[str, Any]) -> Forward:
-    return Forward(month=month, **figures)
-
-
-def _months(since: date, until: date) -> Iterable[date]:
-    month = since
-    while month < until:
-        yield month
-        month = _next(month)
-
-
-def _next(month: date) -> date:
-    return (month + timedelta(days=32)).replace(day=1)

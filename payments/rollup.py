@@ -13,12 +13,13 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from payments import db, rollforward
+from payments import cohorts, db, kept, recovery, rollforward
 from payments.ledger import LedgerEntry
 from payments.runtime import Runtime
 
 NO_FREQUENCY = "none"  # of what belongs to no contribution, such as Stripe's own fees
-BATCH = 250_000  # rows folded in one transaction
+BATCH = 250_000  # rows folded in one transaction, when some are folded already
+KINDS = (rollforward.KIND, cohorts.KIND, recovery.KIND)  # kept by month beside the days
 
 
 class LedgerDay(db.Base):
@@ -51,33 +52,72 @@ class RollupMark(db.Base):
     seq: Mapped[int] = mapped_column(BigInteger)
 
 
-# A row is a contribution's first if no row before it in the chain says the same of it: that never
-# changes, whatever comes later.
-MONTH = "date_trunc('month', e.occurred_at AT TIME ZONE :zone)"
+# A row is a contribution's first, of all or of a month, if no row before it in the chain says the
+# same of it. Among the rows that are counted the place tells; the others are asked, if any are.
+# Of what frequency income is, its account says; of what goes with it, its payment intent.
+_DAY = "coalesce({late}.booked_on, CAST({row}.occurred_at AT TIME ZONE {zone} AS date))"
 COUNTED = """
-    SELECT coalesce(l.booked_on, CAST(e.occurred_at AT TIME ZONE {zone} AS date)) AS day,
-           coalesce(i.frequency, 'none') AS frequency, e.currency, e.debit, e.credit,
-           CAST(sum(e.amount) AS bigint) AS amount,
+    SELECT day, frequency, currency, debit, credit, CAST(sum(amount) AS bigint) AS amount,
            CAST(count(*) AS int) AS entries,
-           CAST(count(*) FILTER (WHERE e.credit LIKE 'income:%' AND NOT EXISTS (
-               SELECT FROM ledger_entries x
-                WHERE x.contribution_id = e.contribution_id AND x.seq < e.seq
-                  AND x.credit LIKE 'income:%' AND x.credit = e.credit AND x.currency = e.currency
-                  AND x.occurred_at >= {month} AT TIME ZONE {zone}
-                  AND x.occurred_at < ({month} + interval '1 month') AT TIME ZONE {zone})
+           CAST(count(*) FILTER (WHERE place = 1 AND ({whole} OR NOT EXISTS (
+               SELECT FROM ledger_entries x LEFT JOIN late_lines y ON y.seq = x.seq
+                WHERE x.contribution_id = placed.contribution_id AND x.seq < placed.seq
+                  AND x.credit LIKE 'income:%' AND x.credit = placed.credit
+                  AND x.currency = placed.currency
+                  AND date_trunc('month', {earlier}) = date_trunc('month', placed.day)))
            ) AS int) AS givers,
-           CAST(count(*) FILTER (WHERE e.credit LIKE 'income:%' AND NOT EXISTS (
+           CAST(count(*) FILTER (WHERE place_ever = 1 AND ({whole} OR NOT EXISTS (
                SELECT FROM ledger_entries x
-                WHERE x.contribution_id = e.contribution_id AND x.seq < e.seq
-                  AND x.credit LIKE 'income:%')) AS int) AS newcomers
-      FROM ledger_entries e
-      LEFT JOIN late_lines l ON l.seq = e.seq
-      JOIN balance_transactions b ON b.id = e.balance_transaction
-      LEFT JOIN charges c ON c.stripe_charge_id = b.charge
-      LEFT JOIN contribution_intents i USING (stripe_payment_intent_id)
-     WHERE e.seq > {after}{upto}
+                WHERE x.contribution_id = placed.contribution_id AND x.seq < placed.seq
+                  AND x.credit LIKE 'income:%'))) AS int) AS newcomers
+      FROM (
+        SELECT *, row_number() OVER (
+                   PARTITION BY contribution_id, date_trunc('month', day), credit, currency
+                   ORDER BY seq) AS place,
+               row_number() OVER (PARTITION BY contribution_id ORDER BY seq) AS place_ever
+          FROM (
+            SELECT {day} AS day, split_part(e.credit, ':', 2) AS frequency, e.currency, e.debit,
+                   e.credit, e.amount, e.seq, e.contribution_id
+              FROM ledger_entries e
+              LEFT JOIN late_lines l ON l.seq = e.seq
+             WHERE e.credit LIKE 'income:%' AND e.seq > {after}{upto}) AS income
+         UNION ALL
+        SELECT {day}, coalesce(i.frequency, 'none'), e.currency, e.debit, e.credit, e.amount,
+               NULL, NULL, NULL, NULL
+          FROM ledger_entries e
+          LEFT JOIN late_lines l ON l.seq = e.seq
+          {intents}
+         WHERE e.credit NOT LIKE 'income:%' AND e.seq > {after}{upto}) AS placed
      GROUP BY 1, 2, 3, 4, 5
 """
+
+
+_INTENTS = """
+          JOIN balance_transactions b ON b.id = e.balance_transaction
+          LEFT JOIN charges c ON c.stripe_charge_id = b.charge
+          LEFT JOIN contribution_intents i USING (stripe_payment_intent_id)"""
+# The same for a few rows: each is looked up, however many the planner thinks there are.
+_INTENTS_OF_FEW = """
+          JOIN LATERAL (SELECT charge FROM balance_transactions
+                         WHERE id = e.balance_transaction LIMIT 1) b ON true
+          LEFT JOIN LATERAL (SELECT stripe_payment_intent_id FROM charges
+                              WHERE stripe_charge_id = b.charge LIMIT 1) c ON true
+          LEFT JOIN LATERAL (SELECT frequency FROM contribution_intents
+                              WHERE stripe_payment_intent_id = c.stripe_payment_intent_id
+                              LIMIT 1) i ON true"""
+
+
+def _counted(after: str, upto: str, *, intents: str = _INTENTS, whole: str = "false") -> str:
+    """Rows counted by day. `whole`: whether there are no others."""
+    return COUNTED.format(
+        day=_DAY.format(late="l", row="e", zone=":zone"),
+        earlier=_DAY.format(late="y", row="x", zone=":zone"),
+        intents=intents,
+        after=after,
+        upto=upto,
+        whole=whole,
+    )
+
 
 # What a report reads: the days, and the rows that are not among them yet. Takes :zone.
 _FOLDED = """
@@ -85,11 +125,11 @@ _FOLDED = """
       FROM ledger_days
      WHERE EXISTS (SELECT FROM rollup_marks WHERE zone = :zone)
 """
-_LATER = COUNTED.format(
-    zone=":zone",
-    month=MONTH,
-    after="coalesce((SELECT seq FROM rollup_marks WHERE zone = :zone), 0)",
-    upto="",
+# The upper end says nothing, but tells the planner that there are few.
+_LATER = _counted(
+    "coalesce((SELECT seq FROM rollup_marks WHERE zone = :zone), 0)",
+    " AND e.seq <= (SELECT max(seq) FROM ledger_entries)",
+    intents=_INTENTS_OF_FEW,
 )
 DAYS = f"{_FOLDED} UNION ALL {_LATER}"
 
@@ -107,12 +147,8 @@ _SINCE = f"""{_UPTO}
        AND e.occurred_at >= LEAST(CAST(:since AS timestamp) AT TIME ZONE :zone,
            (SELECT min(x.occurred_at) FROM late_lines y JOIN ledger_entries x ON x.seq = y.seq))
        AND coalesce(l.booked_on, CAST(e.occurred_at AT TIME ZONE :zone AS date)) >= :since"""  # noqa: S608 - our own words
-_FOLD = text(
-    _ADD.format(counted=COUNTED.format(zone=":zone", month=MONTH, after=":after", upto=_UPTO))
-)
-_FOLD_SINCE = text(
-    _ADD.format(counted=COUNTED.format(zone=":zone", month=MONTH, after="0", upto=_SINCE))
-)
+_FOLD = text(_ADD.format(counted=_counted(":after", _UPTO, whole="CAST(:after AS bigint) = 0")))
+_FOLD_SINCE = text(_ADD.format(counted=_counted("0", _SINCE)))
 
 
 async def fold(rt: Runtime) -> int:
@@ -125,9 +161,10 @@ async def fold(rt: Runtime) -> int:
         async with rt.sessions.begin() as session:
             done = await _fold_some(session, rt.settings.accounting_zone)
         folded += done
-        if done < BATCH:
+        if done != BATCH:
             break
-    await rollforward.keep(rt)
+    for kind in KINDS:
+        await kept.keep(rt, kind)
     return folded
 
 
@@ -138,14 +175,17 @@ async def _fold_some(session: AsyncSession, zone: str) -> int:
     if len(marks) > 1:
         await session.execute(delete(RollupMark).where(RollupMark.zone != zone))
         await session.execute(delete(LedgerDay))
-        await session.execute(rollforward.FORGET_ALL)
+        await kept.forget_since(session, KINDS, date.min)
         mark.seq = 0
     newest = await session.scalar(select(LedgerEntry.seq).order_by(LedgerEntry.seq.desc()).limit(1))
-    upto = min(newest or 0, mark.seq + BATCH)
+    # All rows are counted in one go, far more quickly than in parts that ask for what is before.
+    upto = min(newest or 0, mark.seq + BATCH) if mark.seq else newest or 0
     count = upto - mark.seq
     if count > 0:
+        await session.execute(text("SET LOCAL statement_timeout = '30min'"))
+        await session.execute(text("SET LOCAL work_mem = '64MB'"))
         await session.execute(_FOLD, {"zone": zone, "after": mark.seq, "upto": upto})
-        await rollforward.forget(session, zone, after=mark.seq, upto=upto)
+        await kept.forget(session, KINDS, zone, after=mark.seq, upto=upto)
         mark.seq = upto
     return count
 
@@ -157,7 +197,7 @@ async def fold_again(session: AsyncSession, zone: str, *, since: date) -> None:
         return  # nothing is folded yet, and what will be is folded by its new days
     await session.execute(delete(LedgerDay).where(LedgerDay.day >= since))
     await session.execute(_FOLD_SINCE, {"zone": zone, "since": since, "upto": mark.seq})
-    await rollforward.forget_since(session, since)
+    await kept.forget_since(session, KINDS, since)
 
 
 async def rebuild(rt: Runtime) -> int:
@@ -165,38 +205,37 @@ async def rebuild(rt: Runtime) -> int:
     async with rt.sessions.begin() as session:
         await session.execute(delete(RollupMark))
         await session.execute(delete(LedgerDay))
-        await session.execute(rollforward.FORGET_ALL)
+        await kept.forget_since(session, KINDS, date.min)
     return await fold(rt)
 
 
 # --- proof ----------------------------------------------------------------------------------------
 
 SAYS = "the daily roll-up equals the rows it was folded from"
-# Counted in another way than the fold: by the place of each row among those like it.
+# Counted in another way than the fold: by the number of the first row of each contribution.
 DIFFERENCES = """
-    WITH placed AS (
-        SELECT coalesce(l.booked_on, CAST(e.occurred_at AT TIME ZONE m.zone AS date)) AS day,
-               coalesce(i.frequency, 'none') AS frequency, e.currency, e.debit, e.credit, e.amount,
-               e.credit LIKE 'income:%' AND e.contribution_id IS NOT NULL AS income,
-               row_number() OVER (
-                   PARTITION BY e.contribution_id, e.credit, e.currency,
-                                date_trunc('month', e.occurred_at AT TIME ZONE m.zone)
-                   ORDER BY e.seq) AS place,
-               row_number() OVER (
-                   PARTITION BY e.contribution_id, e.credit LIKE 'income:%'
-                   ORDER BY e.seq) AS place_ever
+    WITH seen AS (
+        SELECT e.seq, e.contribution_id, e.credit, e.currency, e.debit, e.amount,
+               coalesce(l.booked_on, CAST(e.occurred_at AT TIME ZONE m.zone AS date)) AS day,
+               coalesce(i.frequency, 'none') AS frequency
           FROM rollup_marks m
           JOIN ledger_entries e ON e.seq <= m.seq
           LEFT JOIN late_lines l ON l.seq = e.seq
           JOIN balance_transactions b ON b.id = e.balance_transaction
           LEFT JOIN charges c ON c.stripe_charge_id = b.charge
           LEFT JOIN contribution_intents i USING (stripe_payment_intent_id)),
+    gave AS (
+        SELECT min(seq) AS seq FROM seen
+         WHERE credit LIKE 'income:%' AND contribution_id IS NOT NULL
+         GROUP BY contribution_id, credit, currency, date_trunc('month', day)),
+    came AS (
+        SELECT min(seq) AS seq FROM seen
+         WHERE credit LIKE 'income:%' AND contribution_id IS NOT NULL GROUP BY contribution_id),
     counted AS (
         SELECT day, frequency, currency, debit, credit, sum(amount) AS amount,
-               count(*) AS entries,
-               count(*) FILTER (WHERE income AND place = 1) AS givers,
-               count(*) FILTER (WHERE income AND place_ever = 1) AS newcomers
-          FROM placed GROUP BY 1, 2, 3, 4, 5)
+               count(*) AS entries, count(gave.seq) AS givers, count(came.seq) AS newcomers
+          FROM seen LEFT JOIN gave USING (seq) LEFT JOIN came USING (seq)
+         GROUP BY 1, 2, 3, 4, 5)
     SELECT concat_ws(' ', day, frequency, currency, debit, credit) || ': rolled up '
            || coalesce(d.amount, 0) || ' in ' || coalesce(d.entries, 0) || ', rows '
            || coalesce(r.amount, 0) || ' in ' || coalesce(r.entries, 0)

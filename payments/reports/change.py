@@ -83,9 +83,9 @@ _GIFTS = text(
         SELECT p.*,
                CASE WHEN credit = 'income:once' THEN 'once'
                     WHEN b > 0 AND NOT EXISTS (
-                        SELECT FROM ledger_entries x
-                         WHERE x.contribution_id = p.contribution_id AND x.credit LIKE 'income:%'
-                           AND x.occurred_at < CAST(:later AS timestamp) AT TIME ZONE :zone)
+                        SELECT FROM ledger_entries e {LATE}
+                         WHERE e.contribution_id = p.contribution_id AND e.credit LIKE 'income:%'
+                           AND {before("e.occurred_at", ":later")})
                     THEN 'new'
                     WHEN credit = 'income:annual' AND (a = 0 OR b = 0) THEN 'annual'
                     WHEN a = 0 THEN 'returned'

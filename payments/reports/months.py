@@ -50,6 +50,7 @@ SUMS = """
       - coalesce(sum(amount) FILTER (WHERE credit = 'disputes'), 0) AS disputes,
     sum(givers) AS givers, sum(newcomers) AS newcomers
 """
+_COUNTS = "LIKE ANY ('{income:%,expense:%,refunds,disputes}')"
 _MONTHLY = text(
     f"""
     SELECT CAST(date_trunc('month', day) AS date) AS month, frequency, currency, {SUMS}
@@ -58,7 +59,7 @@ _MONTHLY = text(
        AND (CAST(:until AS date) IS NULL OR day < :until)
        AND (CAST(:currency AS text) IS NULL OR currency = :currency)
        AND (CAST(:frequency AS text) IS NULL OR frequency = :frequency)
-       AND concat(debit, ' ', credit) ~ '(income|expense):|refunds|disputes'
+       AND (debit {_COUNTS} OR credit {_COUNTS})
      GROUP BY 1, 2, 3
      ORDER BY 1 DESC, 3, 2
      LIMIT 5000

@@ -6,12 +6,13 @@ whose figures would follow from the total: what is small goes together as "other
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.reports.period import Period
+from payments.reports.period import LATE, Period, before, from_on
 
 SMALLEST = 5
 OTHER = "other"
@@ -36,54 +37,57 @@ class Source:
         return self.first + self.renewals - self.fees - self.returned
 
 
-_SOURCES = text(
-    """
-    WITH flows AS (
-        SELECT n.campaign, e.currency, e.contribution_id, e.debit, e.credit, e.amount,
-               e.credit LIKE 'income:%' AND EXISTS (
+# What each contribution brought, and then the campaigns: whether the first of its payments was its
+# first of all is asked once, not of each of them.
+_SOURCES = """
+    WITH brought AS (
+        SELECT e.contribution_id, e.currency,
+               count(*) FILTER (WHERE e.credit LIKE 'income:%') AS payments,
+               min(ARRAY[e.seq, e.amount]) FILTER (WHERE e.credit LIKE 'income:%') AS earliest,
+               sum(CASE WHEN e.credit LIKE 'income:%' THEN e.amount
+                        WHEN e.debit LIKE 'income:%' THEN -e.amount ELSE 0 END) AS gross,
+               sum(CASE WHEN e.debit LIKE 'expense:%' THEN e.amount
+                        WHEN e.credit LIKE 'expense:%' THEN -e.amount ELSE 0 END) AS fees,
+               sum(CASE WHEN e.debit IN ('refunds', 'disputes') THEN e.amount
+                        WHEN e.credit IN ('refunds', 'disputes') THEN -e.amount ELSE 0 END)
+                 AS returned
+          FROM ledger_entries e {late}
+         WHERE e.contribution_id IS NOT NULL AND {where}
+         GROUP BY 1, 2),
+    told AS (
+        SELECT *, CASE WHEN EXISTS (
                    SELECT FROM ledger_entries x
-                    WHERE x.contribution_id = e.contribution_id AND x.seq < e.seq
-                      AND x.credit LIKE 'income:%') AS renewal
-          FROM ledger_entries e
-          JOIN contributions n ON n.id = e.contribution_id
-         WHERE (CAST(:since AS date) IS NULL
-                OR e.occurred_at >= CAST(:since AS timestamp) AT TIME ZONE :zone)
-           AND (CAST(:until AS date) IS NULL
-                OR e.occurred_at < CAST(:until AS timestamp) AT TIME ZONE :zone)
-           AND (CAST(:currency AS text) IS NULL OR e.currency = :currency))
-    SELECT campaign, currency, count(DISTINCT contribution_id) AS givers,
-           count(*) FILTER (WHERE credit LIKE 'income:%') AS payments,
-           CAST(coalesce(sum(amount) FILTER (
-               WHERE credit LIKE 'income:%' AND NOT renewal), 0) AS bigint) AS first,
-           CAST(coalesce(sum(amount) FILTER (WHERE renewal), 0)
-             - coalesce(sum(amount) FILTER (WHERE debit LIKE 'income:%'), 0) AS bigint)
+                    WHERE x.contribution_id = brought.contribution_id AND x.seq < earliest[1]
+                      AND x.credit LIKE 'income:%')
+                  THEN 0 ELSE coalesce(earliest[2], 0) END AS first
+          FROM brought)
+    SELECT n.campaign, t.currency, count(*) AS givers, CAST(sum(t.payments) AS bigint) AS payments,
+           CAST(sum(t.first) AS bigint) AS first, CAST(sum(t.gross - t.first) AS bigint)
              AS renewals,
-           CAST(coalesce(sum(amount) FILTER (WHERE debit LIKE 'expense:%'), 0)
-             - coalesce(sum(amount) FILTER (WHERE credit LIKE 'expense:%'), 0) AS bigint) AS fees,
-           CAST(coalesce(sum(amount) FILTER (WHERE debit IN ('refunds', 'disputes')), 0)
-             - coalesce(sum(amount) FILTER (WHERE credit IN ('refunds', 'disputes')), 0)
-             AS bigint) AS returned
-      FROM flows
+           CAST(sum(t.fees) AS bigint) AS fees, CAST(sum(t.returned) AS bigint) AS returned
+      FROM told t JOIN contributions n ON n.id = t.contribution_id
      GROUP BY 1, 2
      ORDER BY currency, campaign
      LIMIT 2000
-    """
-)
+"""
 
 
 async def by_campaign(
     session: AsyncSession, zone: ZoneInfo, period: Period, *, currency: str | None = None
 ) -> list[Source]:
     """The campaigns of each currency, most net first, "other" and none last."""
-    rows = await session.execute(
-        _SOURCES,
-        {
-            "zone": zone.key,
-            "since": period.since,
-            "until": period.until,
-            "currency": currency,
-        },
-    )
+    parts: list[str] = []
+    params: dict[str, Any] = {"zone": zone.key}  # of any type
+    for name, condition, value in (
+        ("since", from_on("e.occurred_at"), period.since),
+        ("until", before("e.occurred_at"), period.until),
+        ("currency", "e.currency = :currency", currency),
+    ):
+        if value is not None:
+            parts.append(condition)
+            params[name] = value
+    query = _SOURCES.format(late=LATE, where=" AND ".join(parts) or "true")
+    rows = await session.execute(text(query), params)
     found: dict[str, list[Source]] = {}
     for row in rows:
         found.setdefault(row.currency, []).append(Source(*row))

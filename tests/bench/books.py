@@ -1,6 +1,6 @@
 """Two years of books made by the database itself: as many gifts as are asked for, with renewals,
-refunds, disputes and payouts, in three currencies. The rows keep every constraint; only the chain's
-hashes are not of what they stand beside.
+those that failed first or for good, refunds, disputes and payouts, in three currencies. The rows
+keep every constraint; only the chain's hashes are not of what they stand beside.
 """
 
 from collections.abc import Mapping
@@ -54,6 +54,18 @@ _STEPS = (
     INSERT INTO charges (stripe_charge_id, stripe_payment_intent_id, status, amount, currency,
                          charged_at, balance_transaction, synced_at)
     SELECT 'ch_' || g, 'pi_' || g, 'succeeded', amount, currency, at, 'txn_' || g, at FROM gifts
+    """,
+    # each 20th gift failed three days before, all of them renewals, and each 50th does for good
+    """
+    INSERT INTO contribution_intents
+    SELECT 'pi_f' || g, owner, frequency FROM gifts WHERE g % 50 = 3
+    """,
+    """
+    INSERT INTO charges (stripe_charge_id, stripe_payment_intent_id, status, amount, currency,
+                         charged_at, synced_at)
+    SELECT 'ch_f' || g, CASE WHEN g % 20 = 7 THEN 'pi_' ELSE 'pi_f' END || g, 'failed', amount,
+           currency, at - CASE WHEN g % 20 = 7 THEN INTERVAL '3 days' ELSE INTERVAL '0' END, at
+      FROM gifts WHERE g % 20 = 7 OR g % 50 = 3
     """,
     """
     INSERT INTO balance_transactions (id, type, reporting_category, balance_type, amount, fee, net,
@@ -173,6 +185,7 @@ def fill(database: str, gifts: int, *, since: str = "2024-12-01 00:00+00", days:
     plain = make_url(database).set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(plain, autocommit=True) as connection:
         connection.execute("SET synchronous_commit = off; SET work_mem = '128MB'")
+        connection.execute("SET session_replication_role = replica")  # no month is kept yet
         for step in (_GIFTS, *_STEPS):
             connection.execute(step.format(**facts).encode())
         connection.execute("VACUUM ANALYZE")

@@ -1,5 +1,5 @@
-"""Reports and exports: does a page stay as quick when the books grow tenfold, and how much of
-PostgreSQL's own rate does a file reach?
+"""Reports and exports: does a page stay as quick when the books grow tenfold, what does it cost
+beside the bare roll-up, and how much of PostgreSQL's own rate does a file reach?
 
 The larger books are a million gifts, or five with `PAYMENTS_BENCH_GIFTS=5000000`. Memory is the
 peak of a process that does nothing but one export.
@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 from statistics import median
@@ -23,14 +23,15 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 from pydantic import SecretStr
+from sqlalchemy import text
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from payments import db, migrate, reports, rollup
-from payments.exports import ledger, sheets
-from payments.reports import change, lines, recurring
+from payments import cohorts, db, migrate, recovery, reports, rollup
+from payments.exports import files, ledger
+from payments.reports import change, lines, months, recurring, sources
 from payments.reports.lines import Filters
-from payments.reports.period import Period, month_of
+from payments.reports.period import ALL, Period, month_of, months_before
 from payments.runtime import Runtime
 from payments.settings import Settings
 from tests.bench import books
@@ -38,7 +39,10 @@ from tests.bench import books
 LARGE = int(os.environ.get("PAYMENTS_BENCH_GIFTS", "1000000"))
 SMALL = LARGE // 10
 SHEET = Period(date(2026, 8, 1), date(2026, 10, 11))  # 100,000 lines of the larger books
-ROUNDS = 7
+# A file of a million lines, or of all where there are fewer: so many months of two years.
+FILE = Period(months_before(date(2026, 12, 1), -(-24_000_000 // LARGE))) if LARGE > 10**6 else ALL
+ROUNDS, FILES = 7, 3
+OF_ROWS = ("sources, a month", "sources, the year", "why net changed")  # not of a roll-up
 ZONE = ZoneInfo("Europe/Berlin")
 MONTH = date(2026, 10, 1)
 UTC = ZoneInfo("UTC")
@@ -53,6 +57,9 @@ def report(database: str) -> Iterator[str]:
         for name in times[small]:
             a, b = times[small][name], times[large][name]
             yield f"{name:<18}{a:10.1f}{b:12.1f}{b / a:15.2f}"
+        for name in ("overview", "one month"):
+            beside = [times[url][name] / times[url][f"{name}, bare"] for url in (small, large)]
+            yield f"{name} beside the bare roll-up: {beside[0]:.2f} and {beside[1]:.2f}"
         yield from _files(large)
 
 
@@ -90,14 +97,17 @@ def _plain(url: str) -> str:
 
 async def _fold(url: str) -> int:
     engine = db.engine(url, pool_size=2)
+    try:
+        return await rollup.fold(_runtime(url, engine))
+    finally:
+        await engine.dispose()
+
+
+def _runtime(url: str, engine: AsyncEngine) -> Runtime:
     settings = Settings.model_construct(
         database_url=SecretStr(url), accounting_zone=ZONE.key, base_url=""
     )
-    rt = Runtime(settings, engine, db.sessions(engine), None, db.utc_now)  # type: ignore[arg-type]  # Stripe is not asked
-    try:
-        return await rollup.fold(rt)
-    finally:
-        await engine.dispose()
+    return Runtime(settings, engine, db.sessions(engine), None, db.utc_now)  # type: ignore[arg-type]  # Stripe is not asked
 
 
 async def _ask(url: str) -> dict[str, float]:
@@ -109,18 +119,33 @@ async def _ask(url: str) -> dict[str, float]:
         place = lines.cursor(f"{1735700000}.txn_1", UTC)  # the first month of two years
         return await lines.page(session, ZONE, Filters(), before=place)
 
+    since, until = date(2025, 10, 1), date(2026, 11, 1)
+
+    async def recurring_page(session: AsyncSession) -> object:
+        return (
+            await recurring.forward(session, ZONE, since=since, until=until),
+            await cohorts.read(session, ZONE, since=since, until=until),
+            await recovery.read(session, ZONE, since=since, until=until),
+            await recurring.at_risk(session, soon=date(2026, 12, 15)),
+            await recurring.promised(session),
+        )
+
+    first, year = date(2024, 12, 1), Period(date(2026, 1, 1), date(2027, 1, 1))
     questions: dict[str, Question] = {
-        "overview": lambda s: reports.monthly(s, ZONE, since=date(2024, 12, 1)),
+        "overview": lambda s: reports.monthly(s, ZONE, since=first),
+        "overview, bare": lambda s: _bare_months(s, first, date(2027, 1, 1)),
         "one month": lambda s: reports.monthly(s, ZONE, since=MONTH, until=date(2026, 11, 1)),
+        "one month, bare": lambda s: _bare_months(s, MONTH, date(2026, 11, 1)),
         "newest lines": lambda s: lines.page(s, ZONE, Filters()),
         "filtered lines": lambda s: lines.page(s, ZONE, monthly),
         "earliest lines": deep,
         "their totals": lambda s: lines.totals(s, ZONE, october),
+        "recurring page": recurring_page,
+        "roll-forward": lambda s: recurring.forward(s, ZONE, since=since, until=until),
+        "sources, a month": lambda s: sources.by_campaign(s, ZONE, month_of(MONTH)),
+        "sources, the year": lambda s: sources.by_campaign(s, ZONE, year),
         "why net changed": lambda s: change.of_net(
             s, ZONE, currency="usd", earlier=date(2026, 9, 1), later=MONTH
-        ),
-        "roll-forward": lambda s: recurring.forward(
-            s, ZONE, since=date(2025, 10, 1), until=date(2026, 11, 1)
         ),
     }
     engine = db.engine(url, pool_size=2)
@@ -128,7 +153,7 @@ async def _ask(url: str) -> dict[str, float]:
     try:
         for name, question in questions.items():
             took = []
-            for _ in range(ROUNDS if name not in ("why net changed", "roll-forward") else 2):
+            for _ in range(2 if name in OF_ROWS else ROUNDS):
                 async with db.sessions(engine)() as session:
                     begun = time.perf_counter()
                     await question(session)
@@ -139,12 +164,21 @@ async def _ask(url: str) -> dict[str, float]:
     return times
 
 
+async def _bare_months(session: AsyncSession, since: date, until: date) -> object:
+    """The months of the roll-up alone, as PostgreSQL adds them up."""
+    query = f"""
+        SELECT date_trunc('month', day) AS month, frequency, currency, {months.SUMS}
+          FROM ledger_days WHERE day >= :since AND day < :until GROUP BY 1, 2, 3 ORDER BY 1 DESC
+    """  # noqa: S608 - our own words
+    return list(await session.execute(text(query), {"since": since, "until": until}))
+
+
 # --- files ----------------------------------------------------------------------------------------
 
 
 def _files(url: str) -> Iterator[str]:
     runs: dict[str, list[dict[str, float]]] = {"bare": [], "csv": []}
-    for _ in range(3):
+    for _ in range(FILES):
         for kind, done in runs.items():
             done.append(_alone(kind, url))
     bare, ours = runs["bare"], runs["csv"]
@@ -180,9 +214,11 @@ def _bare(url: str) -> int:
         b.exchange_rate, b.available_on, p.stripe_payout_id, p.arrives_on, e.contribution_id,
         n.donor_id, b.charge, b.id, e.debit, e.credit
     """
-    rows, _ = ledger.query(Filters(), UTC)
-    begin = rows.index("      FROM balance_transactions b")
-    query = f"COPY (SELECT {columns}, {ledger.COUNTED} {rows[begin:]}) TO STDOUT (FORMAT csv)"
+    rows, params = ledger.query(Filters(FILE), UTC)
+    rest = rows[rows.index("      FROM balance_transactions b") :]
+    for name, value in params.items():
+        rest = rest.replace(f":{name}", f"'{value}'")
+    query = f"COPY (SELECT {columns}, {ledger.COUNTED} {rest}) TO STDOUT (FORMAT csv)"
     count = 0
     with (
         psycopg.connect(_plain(url)) as connection,
@@ -197,32 +233,49 @@ def _bare(url: str) -> int:
 async def _csv(url: str) -> int:
     engine, count = db.engine(url, pool_size=1), 0
     async with db.sessions(engine)() as session:
-        async for chunk in ledger.as_csv(session, ZONE, Filters()):
+        async for chunk in ledger.as_csv(session, ZONE, Filters(FILE)):
             count += chunk.count(b"\n")
     await engine.dispose()
     return count - 1
 
 
-async def _xlsx(url: str, filters: Filters) -> int:
-    engine = db.engine(url, pool_size=1)
-    with tempfile.TemporaryDirectory() as folder:
-        async with db.sessions(engine)() as session:
-            rows = ledger.as_rows(session, ZONE, filters)
-            count = await sheets.write(Path(folder) / "x.xlsx", ledger.COLUMNS, rows, about=[])
+async def _xlsx(url: str, filters: Filters) -> tuple[int, int]:
+    """Rows, and the peak of the process that wrote the sheet, in KiB."""
+    engine, count, peak = db.engine(url, pool_size=1), 0, 0
+
+    def told(rows: int) -> None:
+        nonlocal count, peak
+        count, peak = count + rows, max(peak, _beside())
+
+    with tempfile.TemporaryFile() as out:
+        await files.ledger_xlsx(_runtime(url, engine), filters, out, told=told)
     await engine.dispose()
-    return count
+    return count // (1 + files.SHEET_TAKES), peak
+
+
+def _beside() -> int:
+    """The peak of the process under this one. The system's own sum would count what that one held
+    while it was still a copy of this.
+    """
+    found = 0
+    for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+        with suppress(OSError):
+            status = Path(f"/proc/{pid}/status").read_text()
+            found += int(status.partition("VmHWM:")[2].split(maxsplit=1)[0])
+    return found
 
 
 def _main(kind: str, url: str) -> None:
-    begun = time.perf_counter()
+    begun, beside = time.perf_counter(), 0
     if kind == "bare":
         rows = _bare(url)
     elif kind == "csv":
         rows = asyncio.run(_csv(url))
     else:
-        rows = asyncio.run(_xlsx(url, Filters(SHEET) if kind == "sheet" else Filters()))
+        filters = Filters(SHEET if kind == "sheet" else FILE)
+        rows, beside = asyncio.run(_xlsx(url, filters))
     took = time.perf_counter() - begun
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + beside) / 1024
     told = {"rows": rows, "seconds": took, "rate": rows / took, "peak": peak}
     print(json.dumps(told))  # noqa: T201 - for the process that waits
 
