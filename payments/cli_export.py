@@ -43,7 +43,10 @@ def export() -> None:
 @click.option("--format", "kind", type=click.Choice(["csv", "xlsx"]), default="csv")
 @_output
 def export_ledger(period: str, kind: str, output: Path | None, **asked: str) -> None:
-    """One row for each movement of the Stripe balance, with no person in it."""
+    """One row for each movement of the Stripe balance, with no person in it.
+
+    A workbook of a million lines takes minutes, and sets some gigabytes aside in TMPDIR.
+    """
     from payments.cli import run_with
     from payments.exports import files
 
@@ -53,13 +56,13 @@ def export_ledger(period: str, kind: str, output: Path | None, **asked: str) -> 
 
     async def write(rt: "Runtime") -> None:
         filters = _filters(rt, period, asked)
-        with _bar(await files.count(rt, filters), "Ledger lines") as told:
+        count = await files.count(rt, filters)
+        length = count * (1 + files.SHEET_TAKES) if kind == "xlsx" else count
+        with _bar(length, "Ledger lines") as told, opened(output) as out:
             if kind == "xlsx":
-                assert output is not None
-                await files.ledger_xlsx(rt, filters, output, told=told)
+                await files.ledger_xlsx(rt, filters, out, told=told)
             else:
-                with _opened(output) as out:
-                    await files.ledger_csv(rt, filters, out, told=told)
+                await files.ledger_csv(rt, filters, out, told=told)
 
     run_with(write)
 
@@ -73,6 +76,8 @@ def export_ledger(period: str, kind: str, output: Path | None, **asked: str) -> 
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help='The accountant\'s names, as lines of TOML: "income:once" = "4000".',
 )
+@click.option("--tax-rate", default="Tax Exempt", help='Xero\'s name for none, such as "No VAT".')
+@click.option("--day-first", is_flag=True, help="QuickBooks' company writes 31/10 and not 10/31.")
 @_output
 @click.option("--check", is_flag=True, help="Only prove that debits equal credits; exit 4 if not.")
 def export_journal(
@@ -82,23 +87,32 @@ def export_journal(
     accounts: Path | None,
     output: Path | None,
     *,
+    tax_rate: str,
+    day_first: bool,
     check: bool,
 ) -> None:
     """Journals for an accountant's program. Nothing is written unless debits equal credits."""
     from payments.cli import run_with, say
     from payments.exports import files
-    from payments.exports.journals import Format
+    from payments.exports.journals import Customs, Format, JournalUnbalanced
+
+    customs = Customs(tax_rate, day_first)
 
     async def write(rt: "Runtime") -> dict[str, tuple[int, int]]:
         of = _parsed(rt, period)
         code, form = _code(currency), Format(kind)
-        sums = await files.totals(rt, form, of, currency=code, accounts=accounts)
+        try:
+            sums = await files.totals(rt, form, of, currency=code, accounts=accounts)
+        except JournalUnbalanced as error:
+            say(error.detail)
+            sys.exit(PROBLEMS)
         if not check and all(debits == given for debits, given in sums.values()):
-            with _opened(output) as out:
+            with opened(output) as out:
                 more = None if output is None else _numbered(output)
                 count = await files.journal(
-                    rt, form, of, out, currency=code, accounts=accounts, more=more
-                )
+                    rt, form, of, out,
+                    currency=code, accounts=accounts, customs=customs, more=more,
+                )  # fmt: skip
             if count > 1:
                 say(f"{count} files, as Xero takes so many lines in each.")
         return sums
@@ -127,7 +141,7 @@ def export_payouts(currency: str, output: Path | None) -> None:
         return tables.payouts(found, exported_in=words)
 
     data = run_with(write)
-    with _opened(output) as out:
+    with opened(output) as out:
         out.write(data)
 
 
@@ -152,7 +166,7 @@ def export_recurring(months: int, currency: str, output: Path | None) -> None:
         return tables.recurring(found, exported_in=f"{words} zone={rt.settings.accounting_zone}")
 
     data = run_with(write)
-    with _opened(output) as out:
+    with opened(output) as out:
         out.write(data)
 
 
@@ -186,17 +200,22 @@ def _code(currency: str) -> str | None:
 
 
 @contextmanager
-def _opened(output: Path | None) -> Iterator[BinaryIO]:
-    """The file, or stdout. A file that could not be finished is removed."""
+def opened(output: Path | None) -> Iterator[BinaryIO]:
+    """The file, or stdout. What a file had before it keeps until the new one is whole."""
     if output is None:
         yield sys.stdout.buffer
         return
-    try:
+    if output.exists() and not output.is_file():  # a pipe or a device
         with output.open("wb") as out:
             yield out
-    except BaseException:
-        output.unlink(missing_ok=True)
-        raise
+        return
+    part = output.with_name(f".{output.name}.part")
+    try:
+        with part.open("wb") as out:
+            yield out
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _numbered(output: Path) -> Callable[[int], BinaryIO]:

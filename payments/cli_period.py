@@ -106,14 +106,16 @@ def period_reopen(month: str, reason: str) -> None:
 def period_pack(month: str, output: Path | None) -> None:
     """Take the pack of a closed month away; it is the same however often that is done."""
     from payments import packs
-    from payments.cli import run_with
+    from payments.cli import run_with, say
+    from payments.cli_export import opened
 
-    name, data = run_with(lambda rt: packs.read(rt, month))
-    if output is None:
-        sys.stdout.buffer.write(data)
-        return
-    output.write_bytes(data)
-    click.echo(f"{output}: {name}, {len(data)} bytes", err=True)
+    async def read(rt: "Runtime") -> str:
+        with opened(output) as out:
+            return await packs.read(rt, month, out)
+
+    name = run_with(read)
+    if output is not None:
+        say(f"{output}: {name}, {output.stat().st_size} bytes")
 
 
 @period.command("verify")

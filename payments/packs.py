@@ -6,29 +6,33 @@ signed with Ed25519. It is made once, kept as it is and sent out as it is: howev
 month is asked for, the bytes are the same. `verify` needs a pack and nothing else.
 """
 
+import asyncio
 import base64
 import csv
 import hashlib
 import io
 import json
+import shutil
 import zipfile
 import zlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, Any
 from zoneinfo import ZoneInfo
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from sqlalchemy import select, text, update
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import text, update
 
 from payments import periods
 from payments.errors import PaymentsError
-from payments.exports import entries, journals, ledger, tables
+from payments.exports import entries, journals, ledger, sums, tables
 from payments.exports.journals import Format, Journal
+from payments.exports.sums import Sums
 from payments.ledger import chain
 from payments.periods import PeriodClosing
 from payments.reports import payouts, period
@@ -41,16 +45,18 @@ MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's own beginning: files say no time of their own
 MOMENT = "%Y-%m-%dT%H:%M:%SZ"
 LARGEST = 4 * 1024**3
-ROWS = "rows.csv"
-COLUMNS = ("seq", "debit", "credit", "amount_minor", "currency", "occurred_at",
-           "balance_transaction", "contribution_id", "hash")  # fmt: skip
-_ROWS = text(
-    """
-    SELECT seq, debit, credit, amount, currency, occurred_at, balance_transaction,
-           contribution_id, hash
-      FROM ledger_entries WHERE seq > :after AND seq <= :through ORDER BY seq
-    """
-)
+PIECE = 1024**2
+LEDGER, JOURNAL, ROWS = "ledger.csv", "journal.csv", "rows.csv"
+# The rows of the chain since the closing before, whatever month they are of.
+_ROWS = """
+    COPY (
+        SELECT seq, debit, credit, amount AS amount_minor, currency,
+               to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS occurred_at,
+               balance_transaction, contribution_id, encode(hash, 'hex') AS hash
+          FROM ledger_entries WHERE seq > :after AND seq <= :through ORDER BY seq
+    ) TO STDOUT (FORMAT csv, HEADER)
+"""
+_PIECE = text("SELECT substring(pack FROM :at FOR :size) FROM period_closings WHERE id = :id")
 
 
 class NotAPack(PaymentsError):
@@ -96,57 +102,62 @@ async def keep(rt: Runtime, closing: PeriodClosing) -> None:
     key = signing_key(rt.settings)
     async with rt.sessions() as session:
         before = await periods.before(session, closing)
-    files = await _files(rt, closing, before)
-    manifest = _manifest(closing, before, files, key.public_key().public_bytes_raw().hex())
-    files |= {MANIFEST: manifest, SIGNATURE: base64.b64encode(key.sign(manifest)) + b"\n"}
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        await _files(rt, closing, before, folder)
+        said = _facts(closing, before, key.public_key().public_bytes_raw().hex())
+        # Adding up, hashing and packing take seconds: pages are served meanwhile.
+        manifest, pack = await asyncio.to_thread(_packed, folder, said, key)
     async with rt.sessions.begin() as session:
         await session.execute(
             update(PeriodClosing)
             .where(PeriodClosing.id == closing.id, PeriodClosing.pack.is_(None))
-            .values(pack=_zipped(files), manifest_hash=hashlib.sha256(manifest).digest())
+            .values(pack=pack, manifest_hash=hashlib.sha256(manifest).digest())
         )
 
 
-async def read(rt: Runtime, month: str) -> tuple[str, bytes]:
-    """The pack of a closed month such as 2026-10: its file's name and its bytes, the same for ever.
-
-    A pack that a crash left unmade is made now. Raises InvalidField, NotFound, NoSigningKey.
+async def read(rt: Runtime, month: str, out: IO[bytes], *, piece: int = PIECE) -> str:
+    """Write the pack of a closed month such as 2026-10, the same bytes for ever. Gives the name of
+    its file. A pack that a crash left unmade is made now. Raises InvalidField, NotFound,
+    NoSigningKey.
     """
     today = rt.now().astimezone(rt.settings.zone).date()
     async with rt.sessions() as session:
         closing = await periods.of(session, month, today=today)
     await keep(rt, closing)
+    at, of = 1, {"id": closing.id, "size": piece}
     async with rt.sessions() as session:
-        pack = await session.scalar(
-            select(PeriodClosing.pack).where(PeriodClosing.id == closing.id)
-        )
-    assert pack is not None
-    return f"payments-{month}-closing-{closing.id}.zip", pack
+        while some := await session.scalar(_PIECE, of | {"at": at}):
+            out.write(some)
+            at += len(some)
+    assert at > 1
+    return f"payments-{month}-closing-{closing.id}.zip"
 
 
 async def _files(
-    rt: Runtime, closing: PeriodClosing, before: PeriodClosing | None
-) -> dict[str, bytes]:
-    """Every file but the manifest, by name. The month is closed: nothing moves under our hands."""
+    rt: Runtime, closing: PeriodClosing, before: PeriodClosing | None, folder: Path
+) -> None:
+    """Every file but the manifest. The month is closed: nothing moves under our hands."""
     zone, of = ZoneInfo(closing.zone), period.month_of(closing.month)
     words = f"period={of.words} zone={closing.zone}"
     async with rt.sessions() as session:
-        lines = await _whole(ledger.as_csv(session, zone, Filters(of)))
+        await _written(folder / LEDGER, ledger.as_csv(session, zone, Filters(of)))
     async with rt.sessions() as session:
         rows = entries.as_csv(session, zone, of, exported_in=f"journal {words}")
-        journal = await _whole(rows)
+        await _written(folder / JOURNAL, rows)
+    async with rt.sessions() as session:
+        after = before.ledger_through if before else 0
+        await ledger.settle(session, zone)
+        frozen = {"after": after, "through": closing.ledger_through}
+        await _written(folder / ROWS, ledger.copied(session, _ROWS, frozen))
     async with rt.sessions() as session:
         made = await journals.read(session, zone, of, accounts=journals.names(None))
         paid = await payouts.all_of(session)
-        frozen = await _rows(session, closing, before)
     of_month = [one for one in paid if of.has(one.created_at.astimezone(zone).date())]
-    return {
-        "ledger.csv": lines,
-        "journal.csv": journal,
-        "payouts.csv": tables.payouts(of_month, exported_in=f"payouts {words}"),
-        ROWS: frozen,
-        **_programs(made, words),
-    }
+    small = _programs(made, words)
+    small["payouts.csv"] = tables.payouts(of_month, exported_in=f"payouts {words}")
+    for name, data in small.items():
+        await asyncio.to_thread((folder / name).write_bytes, data)
 
 
 def _programs(made: Sequence[Journal], words: str) -> dict[str, bytes]:
@@ -161,35 +172,16 @@ def _programs(made: Sequence[Journal], words: str) -> dict[str, bytes]:
     return files
 
 
-async def _whole(chunks: AsyncIterator[bytes]) -> bytes:
-    return b"".join([chunk async for chunk in chunks])
+async def _written(path: Path, chunks: AsyncIterator[bytes]) -> None:
+    with await asyncio.to_thread(path.open, "wb") as file:
+        async for chunk in chunks:
+            file.write(chunk)
 
 
-async def _rows(
-    session: AsyncSession, closing: PeriodClosing, before: PeriodClosing | None
-) -> bytes:
-    """The rows of the chain since the closing before, whatever month they are of."""
-    found = await session.execute(
-        _ROWS,
-        {"after": before.ledger_through if before else 0, "through": closing.ledger_through},
-    )
-    out = io.StringIO()
-    write = csv.writer(out)
-    write.writerow(COLUMNS)
-    for row in found:
-        moment = row.occurred_at.astimezone(UTC).strftime(MOMENT)
-        write.writerow([
-            row.seq, row.debit, row.credit, row.amount, row.currency, moment,
-            row.balance_transaction, row.contribution_id or "", row.hash.hex(),
-        ])  # fmt: skip
-    return out.getvalue().encode()
-
-
-def _manifest(
-    closing: PeriodClosing, before: PeriodClosing | None, files: Mapping[str, bytes], key: str
-) -> bytes:
+def _facts(closing: PeriodClosing, before: PeriodClosing | None, key: str) -> dict[str, object]:
+    """What the manifest says that is in no file."""
     earlier = before.manifest_hash if before is not None else None
-    said = {
+    return {
         "form": FORM,
         "month": f"{closing.month:%Y-%m}",
         "zone": closing.zone,
@@ -200,31 +192,41 @@ def _manifest(
         "chain_head": closing.chain_head.hex(),
         "manifest_before": earlier.hex() if earlier is not None else None,
         "proofs": closing.proofs,
-        "totals": _totals(files["ledger.csv"]),
-        "files": {name: _digest(data) for name, data in sorted(files.items())},
         "public_key": key,
     }
-    return json.dumps(said, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
 
 
-def _totals(lines: bytes) -> dict[str, dict[str, dict[str, int]]]:
-    """What the ledger's lines sum up to by currency and type, in minor units."""
-    sums: dict[str, dict[str, dict[str, int]]] = {}
-    for row in _table(lines):
-        of_currency = sums.setdefault(row["settlement_currency"], {})
-        of = of_currency.setdefault(row["type"], {"lines": 0, "gross": 0, "fee": 0, "net": 0})
-        of["lines"] += 1
-        for name in ("gross", "fee", "net"):
-            of[name] += int(row[f"{name}_minor"])
-    return sums
+def _packed(
+    folder: Path, facts: Mapping[str, object], key: Ed25519PrivateKey
+) -> tuple[bytes, bytes]:
+    """The manifest of the files in a folder, and all of it as a zip."""
+    with (folder / LEDGER).open(encoding="utf-8", newline="") as lines:
+        totals = _totals(lines)
+    digests = {}
+    for path in sorted(folder.iterdir()):
+        with path.open("rb") as file:
+            digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    said = {**facts, "totals": totals, "files": digests}
+    manifest = json.dumps(said, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+    (folder / MANIFEST).write_bytes(manifest)
+    (folder / SIGNATURE).write_bytes(base64.b64encode(key.sign(manifest)) + b"\n")
+    paths, packed = sorted(folder.iterdir()), io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as pack:
+        for path in paths:
+            part = zipfile.ZipInfo(path.name, EPOCH)
+            part.compress_type = zipfile.ZIP_DEFLATED
+            part.file_size = path.stat().st_size  # so that a large one is announced as large
+            with path.open("rb") as source, pack.open(part, "w") as target:
+                shutil.copyfileobj(source, target, PIECE)
+    return manifest, packed.getvalue()
 
 
-def _zipped(files: Mapping[str, bytes]) -> bytes:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as pack:
-        for name, data in sorted(files.items()):
-            pack.writestr(zipfile.ZipInfo(name, EPOCH), data, zipfile.ZIP_DEFLATED)
-    return packed.getvalue()
+def _totals(lines: Iterable[str]) -> Sums:
+    """What the ledger's lines add up to by currency and type, in minor units."""
+    found: Sums = {}
+    for _ in sums.added(csv.reader(lines), found):
+        pass
+    return found
 
 
 # --- checking it ----------------------------------------------------------------------------------
@@ -309,8 +311,8 @@ def _contents(files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> Check:
 def _sums(files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> Check:
     says = "The ledger's lines sum up to what the manifest says"
     try:
-        found = _totals(files["ledger.csv"])
-    except (KeyError, ValueError, TypeError):
+        found = _totals(io.StringIO(files[LEDGER].decode(), newline=""))
+    except (LookupError, ValueError, csv.Error):
         return Check(says, "ledger.csv cannot be read")
     return Check(says, "" if found == manifest["totals"] else f"they sum up to {found}")
 
@@ -319,7 +321,7 @@ def _balance(files: Mapping[str, bytes]) -> Check:
     says = "The journal's debits equal its credits"
     sums: dict[str, Decimal] = {}
     try:
-        for row in _table(files["journal.csv"]):
+        for row in _table(files[JOURNAL]):
             line = Decimal(row["debit"] or 0) - Decimal(row["credit"] or 0)
             sums[row["currency"]] = sums.get(row["currency"], Decimal(0)) + line
     except (KeyError, ArithmeticError, UnicodeDecodeError):

@@ -11,7 +11,7 @@ import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -20,6 +20,9 @@ import openpyxl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openpyxl import Workbook
+from openpyxl.utils.escape import unescape
+from openpyxl.worksheet.worksheet import Worksheet
 from sqlalchemy import text
 from stripe.params import RefundCreateParams
 
@@ -56,6 +59,7 @@ async def room(database: str) -> AsyncIterator[Newsroom]:
         ):
             await room.asks(amount, frequency, currency)
             await room.gives(amount, frequency, currency)
+        await room.runs("war-diary")
         asked = await room.asks(1234, campaign="war-diary")
         await room.pays(asked.json()["checkout_url"])
         await room.settles()
@@ -101,11 +105,32 @@ async def test_the_ledger_file_is_the_ledger(room: Newsroom) -> None:
     (gift,) = (row for row in rows if row["gross_minor"] == "2500")
     assert refund["relates_to"] == gift["line_id"]
     assert refund["frequency"] == "once"
+    assert (refund["presentment_amount"], refund["gross"]) == ("-3.33", "-3.33")
     assert [row["sequence"] for row in rows if row["frequency"] == "monthly"] == ["1", "2", "3"]
     assert [row["campaign"] for row in rows if row["campaign"]] == ["war-diary"]
     assert re.fullmatch(r"2026-11-22T13:00:0[0-9]\+01:00", gift["occurred_at"])
     assert re.fullmatch(r"2026-11-22T12:00:0[0-9]Z", gift["occurred_at_utc"])
     assert {row["exported_in"] for row in rows} == {"ledger period=all zone=Europe/Amsterdam"}
+
+
+async def test_a_line_tells_what_a_donor_got_back_and_where_money_went(newsroom: Newsroom) -> None:
+    await newsroom.gives(1500, "once", "jpy")  # settles in dollars
+    await newsroom.settles()
+    ((intent,),) = await newsroom.rows("SELECT stripe_payment_intent_id FROM charges")
+    refund: RefundCreateParams = {"payment_intent": str(intent), "amount": 500}
+    await newsroom.rt.stripe.v1.refunds.create_async(refund)
+    newsroom.sandbox.hold_reserve(200)
+    await newsroom.settles()
+    await newsroom.sweeps()
+    rows = rows_of(await sees(newsroom, await signs_in(newsroom), "/finance/lines.csv"))
+    told = ("presentment_currency", "presentment_amount_minor", "settlement_currency", "gross",
+            "ledger_account")  # fmt: skip
+    assert sorted(tuple(row[name] for name in told) for row in rows) == [
+        ("", "", "usd", "-2.00", "stripe:held"),
+        ("", "", "usd", "2.00", "stripe:held"),
+        ("jpy", "-500", "usd", "-3.30", "refunds"),
+        ("jpy", "1500", "usd", "9.90", "income:once"),
+    ]
 
 
 async def test_no_file_has_a_person_in_it(room: Newsroom) -> None:
@@ -130,22 +155,58 @@ async def test_what_the_screen_filters_the_file_filters_and_says(room: Newsroom)
     assert name in answer.headers["content-disposition"]
 
 
+def values(sheet: Worksheet) -> list[dict[str, str]]:
+    """The lines of a sheet as the CSV file has them; each cell is of its column's kind."""
+    kinds = {column.name: column.kind for column in ledger.COLUMNS}
+    heads, *lines = sheet.iter_rows(values_only=True)
+    assert list(heads) == COLUMNS
+    return [
+        {name: _written(value, kinds[name]) for name, value in zip(COLUMNS, line, strict=True)}
+        for line in lines
+    ]
+
+
+def _written(value: object, kind: str) -> str:
+    if value is None:
+        return ""
+    if kind == "text":
+        assert isinstance(value, str)
+        return value
+    if kind == "day":
+        assert isinstance(value, datetime)
+        return f"{value:%Y-%m-%d}"
+    assert isinstance(value, int | float)
+    return f"{value:.2f}" if kind == "amount" else str(value)
+
+
+def sums(rows: list[dict[str, str]]) -> dict[tuple[str, str], list[Decimal]]:
+    """Lines, gross, fee and net, for each currency and type and for each currency."""
+    found: dict[tuple[str, str], list[Decimal]] = {}
+    for row in rows:
+        for type_ in (row["type"], "all"):
+            had = found.setdefault((row["settlement_currency"], type_), [Decimal()] * 4)
+            more = ("1", row["gross"], row["fee"], row["net"])
+            had[:] = [one + Decimal(other) for one, other in zip(had, more, strict=True)]
+    return found
+
+
+def totals_of(book: Workbook) -> dict[tuple[str, str], list[Decimal]]:
+    heads, *lines = book["Totals"].iter_rows(values_only=True)
+    assert heads == ("settlement_currency", "type", "lines", "gross", "fee", "net")
+    return {(line[0], line[1]): [Decimal(str(cell)) for cell in line[2:]] for line in lines}
+
+
 async def test_a_sheet_read_again_has_the_values_of_the_csv_file(room: Newsroom) -> None:
     cookie = await signs_in(room)
     plain = rows_of(await sees(room, cookie, "/finance/lines.csv"))
     answer = await sees(room, cookie, "/finance/lines.xlsx")
     book = openpyxl.load_workbook(io.BytesIO(answer.content))
-    assert book.sheetnames == ["Ledger", "About"]
-    heads, *lines = book["Ledger"].iter_rows(values_only=True)
-    assert list(heads) == COLUMNS
-    assert len(lines) == len(plain)
-    kinds = {column.name: column.kind for column in ledger.COLUMNS}
-    for line, row in zip(lines, plain, strict=True):
-        for name, value in zip(COLUMNS, line, strict=True):
-            if kinds[name] == "text" or value is None:
-                assert (value or "") == row[name]
-            else:
-                assert Decimal(str(value)) == Decimal(row[name])
+    assert book.sheetnames == ["Ledger", "Totals", "About"]
+    assert values(book["Ledger"]) == plain
+    sheet = book["Ledger"]
+    assert sheet.freeze_panes == "B2"
+    assert sheet.auto_filter.ref == sheet.dimensions
+    assert sums(plain) == totals_of(book)
     about = {str(name): value for name, value in book["About"].iter_rows(values_only=True)}
     assert about["period"] == "all"
     assert about["zone"] == "Europe/Amsterdam"
@@ -194,31 +255,70 @@ def _shown(cell: str) -> object:
         return cell
 
 
+KINDS = [(column.name, column.kind) for column in ledger.COLUMNS]
+
+
+async def test_a_workbook_goes_on_to_the_next_sheet_when_one_is_full(
+    room: Newsroom, tmp_path: Path
+) -> None:
+    cookie = await signs_in(room)
+    answer = await sees(room, cookie, "/finance/lines.csv")
+    plain, source = rows_of(answer), tmp_path / "lines.csv"
+    source.write_bytes(answer.content)
+    for most, sheets_ in ((len(plain), 1), (len(plain) - 1, 2), (3, -(-len(plain) // 3))):
+        path = tmp_path / f"{most}.xlsx"
+        count = sheets.write(path, source, KINDS, about=[("what", "a test")], rows_max=most)
+        assert count == len(plain)
+        book = openpyxl.load_workbook(path)
+        names = ["Ledger", *(f"Ledger {number}" for number in range(2, sheets_ + 1))]
+        assert book.sheetnames == [*names, "Totals", "About"]
+        assert [row for name in names for row in values(book[name])] == plain
+        assert {book[name].auto_filter.ref for name in names} == {
+            book[name].dimensions for name in names
+        }
+        assert totals_of(book) == sums(plain)
+        assert list(book["About"].iter_rows(values_only=True))[-1] == ("rows", str(count))
+
+
 async def test_a_sheet_holds_any_text_as_text_and_any_number_exactly(tmp_path: Path) -> None:
-    columns = (ledger.Column("said", ""), ledger.Column("minor", "", "whole"),
-               ledger.Column("amount", "", "amount"))  # fmt: skip
-    rows = [
-        ("=1+1", "9007199254740991", "-0.01"),
-        (" <b>&amp; 'é😀\n ", None, "90071992547.40"),
-        (None, "-5", None),
+    given_ = [
+        {"campaign": "=1+1", "gross": "-0.01", "gross_minor": "-1"},
+        {"campaign": " <b>&amp; 'é😀\n ", "relates_to": "999999999999999"},
+        {"campaign": "https://example.org", "gross": "90071992547.40", "note": "\x0b _x0041_"},
+        {"campaign": "0012", "note": "'<r>&</r>"},
     ]
-
-    async def given_() -> AsyncIterator[tuple[str | None, ...]]:
-        for row in rows:
-            yield row
-
-    path = tmp_path / "any.xlsx"
-    assert await sheets.write(path, columns, given_(), about=[("what", "a <test> & more")]) == 3
+    always = {"settlement_currency": "kwd", "type": "charge", "gross_minor": "0", "fee_minor": "0",
+              "net_minor": "0"}  # fmt: skip
+    source, path = tmp_path / "any.csv", tmp_path / "any.xlsx"
+    with source.open("w", encoding="utf-8", newline="") as file:
+        write = csv.DictWriter(file, COLUMNS, restval="")
+        write.writeheader()
+        write.writerows(always | row for row in given_[:-1])
+        write.writerow(always | given_[-1] | {"note": "<r>&</r>"})  # the library's own mark-up
+    assert sheets.write(path, source, KINDS, about=[("what", "a <test> & more")]) == len(given_)
     book = openpyxl.load_workbook(path)
-    heads, *lines = book["Ledger"].iter_rows(values_only=True)
-    assert heads == ("said", "minor", "amount")
-    assert [line[0] for line in lines] == [row[0] for row in rows]
-    assert [None if v is None else Decimal(str(v)) for line in lines for v in line[1:]] == [
-        None if v is None else Decimal(v) for row in rows for v in row[1:]
-    ]
-    assert book["Ledger"]["A2"].data_type == "s"  # and no formula
+    place = {name: number for number, name in enumerate(COLUMNS)}
+    lines = list(book["Ledger"].iter_rows(min_row=2))
+    for line, row in zip(lines, given_, strict=True):
+        for name, cell in row.items():
+            found = line[place[name]]
+            assert found.hyperlink is None
+            if place[name] in (place["campaign"], place["note"]):
+                assert (found.data_type, unescape(found.value)) == ("s", cell)
+            else:
+                assert (found.data_type, Decimal(str(found.value))) == ("n", Decimal(cell))
+    assert totals_of(book)["kwd", "charge"] == [4, Decimal("-0.001"), 0, 0]
     about = list(book["About"].iter_rows(values_only=True))
-    assert about == [("what", "a <test> & more"), ("rows", "3")]
+    assert about == [("what", "a <test> & more"), ("rows", "4")]
+    assert book.properties.created == book.properties.modified == sheets.MADE  # by no clock
+
+
+async def test_a_sheet_that_cannot_be_finished_leaves_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "half.csv"
+    source.write_text(",".join(COLUMNS) + "\n1,2\n")
+    with pytest.raises(RuntimeError, match="the process that writes sheets"):
+        await sheets.make(tmp_path / "half.xlsx", source, KINDS, about=[])
+    assert not (tmp_path / "half.xlsx").exists()
 
 
 async def test_the_same_question_gives_the_same_bytes(room: Newsroom) -> None:
@@ -353,6 +453,10 @@ async def says(room: Newsroom, *words: str, code: int = 0) -> tuple[bytes, str]:
     return out, told.decode()
 
 
+def names_in(folder: Path) -> list[str]:
+    return [file.name for file in folder.iterdir()]
+
+
 async def test_the_operator_takes_away_what_the_page_gives(room: Newsroom, tmp_path: Path) -> None:
     cookie = await signs_in(room)
     page = await sees(room, cookie, "/finance/lines.csv")
@@ -386,6 +490,41 @@ async def test_the_operator_proves_journals_and_writes_them(room: Newsroom, tmp_
         assert file.stat().st_size > 100
 
 
+async def test_a_journal_is_written_as_the_accountants_program_is_set(
+    room: Newsroom, tmp_path: Path
+) -> None:
+    names = tmp_path / "names.toml"
+    names.write_text('"income:once" = "4000"\n"refunds" = "=4000"\n')
+    words = ("journal", "--period", "2026-11", "--currency", "usd", "--accounts", str(names))
+    out, _ = await says(room, *words, "--format", "xero", "--tax-rate", "No VAT")
+    rows = list(csv.DictReader(io.StringIO(out.decode())))
+    assert {row["*TaxRate"] for row in rows} == {"No VAT"}
+    assert {row["*Date"] for row in rows} == {"22/11/2026", "25/11/2026", "27/11/2026"}
+    of_account = {row["*AccountCode"]: row["*Amount"] for row in rows}
+    assert of_account["4000"] == "-37.34"  # credits are below zero
+    assert of_account["'=4000"] == "3.33"
+    for day_first, gift, payout, arrival in (
+        ((), "11/22/2026", "11/25/2026", "11/27/2026"),
+        (("--day-first",), "22/11/2026", "25/11/2026", "27/11/2026"),
+    ):
+        out, _ = await says(room, *words, "--format", "qbo", *day_first)
+        rows = list(csv.DictReader(io.StringIO(out.decode())))
+        assert {(row["Journal No."], row["Journal Date"]) for row in rows} == {
+            ("RP-20261122-USD", gift),
+            ("RP-20261125-USD", payout),
+            ("RP-20261127-USD", arrival),
+        }
+
+
+async def test_xero_is_given_at_most_three_hundred_lines_in_a_file() -> None:
+    lines = [("Assets:Stripe", 500), ("Expenses:Fees", 20), ("Income:Donations", -520)]
+    days = [Journal(date(2026, 1, 1) + timedelta(days=n), "usd", lines) for n in range(250)]
+    files = journals.files(Format.XERO, days, about="a test")
+    tables = [list(csv.DictReader(io.StringIO(file.decode()))) for file in files]
+    assert [len(table) for table in tables] == [300, 300, 150]
+    assert all(sum(Decimal(row["*Amount"]) for row in table) == 0 for table in tables)
+
+
 async def test_what_the_operator_asks_wrongly_writes_no_file(
     room: Newsroom, tmp_path: Path
 ) -> None:
@@ -399,6 +538,11 @@ async def test_what_the_operator_asks_wrongly_writes_no_file(
     ):
         _, told = await says(room, *words, "--output", str(file), code=code)
         assert said in told, words
-        assert not file.exists(), words
+        assert names_in(tmp_path) == [], words
+    kept = tmp_path / "journal.csv"
+    kept.write_text("what was there")
+    asked = ("journal", "--format", "xero", "--period", "2031-01", "--output", str(kept))
+    await says(room, *asked, code=1)
+    assert (names_in(tmp_path), kept.read_text()) == (["journal.csv"], "what was there")
     _, told = await says(room, "ledger", "--format", "xlsx", code=2)
     assert "needs --output" in told

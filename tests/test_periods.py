@@ -5,6 +5,7 @@ import json
 import zipfile
 from datetime import UTC, date, datetime
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from click.testing import CliRunner
@@ -13,7 +14,7 @@ from payments import alarms, balance, books, packs, periods
 from payments.alarms import AlarmKind
 from payments.cli import main
 from payments.errors import InvalidField, NotFound
-from payments.exports import ledger
+from payments.exports import entries, ledger
 from payments.periods import PeriodNotReady
 from payments.reports import period
 from payments.reports.lines import Filters
@@ -34,8 +35,13 @@ async def closes(newsroom: Newsroom, month: date) -> bytes:
     """Finance closes a month. Gives its pack."""
     closing = await periods.close(newsroom.rt, month, by="Ada")
     await packs.keep(newsroom.rt, closing)
-    _name, pack = await packs.read(newsroom.rt, f"{month:%Y-%m}")
-    return pack
+    return await taken(newsroom, f"{month:%Y-%m}")
+
+
+async def taken(newsroom: Newsroom, month: str) -> bytes:
+    pack = io.BytesIO()
+    await packs.read(newsroom.rt, month, pack)
+    return pack.getvalue()
 
 
 async def a_november(newsroom: Newsroom) -> None:
@@ -46,12 +52,16 @@ async def a_november(newsroom: Newsroom) -> None:
     await until(newsroom, datetime(2026, 12, 1, 8, tzinfo=UTC))
 
 
-async def exported(newsroom: Newsroom, month: str) -> list[str]:
-    """The lines that finance takes away for a month."""
-    today = newsroom.clock().date()
+async def exported(newsroom: Newsroom, month: str, what: ModuleType = ledger) -> list[str]:
+    """The lines that finance takes away for a month: of the ledger, or a journal's entries."""
+    today, zone = newsroom.clock().date(), newsroom.settings.zone
     of = period.parse({"period": month}, today=today)
     async with newsroom.rt.sessions() as session:
-        lines = ledger.as_csv(session, newsroom.settings.zone, Filters(of))
+        lines = (
+            ledger.as_csv(session, zone, Filters(of))
+            if what is ledger
+            else entries.as_csv(session, zone, of, exported_in="a test")
+        )
         return b"".join([chunk async for chunk in lines]).decode().splitlines()
 
 
@@ -79,7 +89,10 @@ async def test_a_closed_month_gives_the_same_pack_for_ever(newsroom: Newsroom) -
     assert wrong(pack, key=packs.public_key(newsroom.settings)) == []
     await newsroom.gives(700)
     await until(newsroom, datetime(2027, 1, 2, 12, tzinfo=UTC))
-    assert (await packs.read(newsroom.rt, "2026-11"))[1] == pack
+    assert await taken(newsroom, "2026-11") == pack
+    in_pieces = io.BytesIO()
+    await packs.read(newsroom.rt, "2026-11", in_pieces, piece=1000)
+    assert in_pieces.getvalue() == pack
     with zipfile.ZipFile(io.BytesIO(pack)) as files:
         manifest = json.loads(files.read("manifest.json"))
         assert b"@" not in files.read("ledger.csv")
@@ -152,7 +165,10 @@ async def test_what_stripe_tells_late_is_booked_in_the_month_that_is_open(
     late = [line for line in await exported(newsroom, "2026-12") if told in line]
     assert len(late) == 1
     assert "2026-11-30T23:50:00" in late[0]  # it points back
+    assert late[0].split(",")[1] == "2026-12"
     assert "late for a closed month" in late[0]
+    booked = await exported(newsroom, "2026-12", entries)
+    assert {line.partition(",")[0] for line in booked if told in line} == {"2026-12-01"}
 
 
 async def test_a_late_line_is_back_in_its_month_when_that_is_opened_again(
@@ -210,7 +226,7 @@ async def test_the_last_closed_month_can_be_opened_again_with_a_reason(
         await periods.reopen(newsroom.rt, DECEMBER, why="A refund was missing", by="Ada")
     await periods.reopen(newsroom.rt, NOVEMBER, why="A refund was missing", by="Ada")
     with pytest.raises(NotFound):
-        await packs.read(newsroom.rt, "2026-11")
+        await taken(newsroom, "2026-11")
     again = await closes(newsroom, NOVEMBER)
     assert wrong(again, earlier=first) == []
     told = await newsroom.rows("SELECT deed, name, reason FROM audit_entries ORDER BY seq")
@@ -224,4 +240,4 @@ async def test_the_last_closed_month_can_be_opened_again_with_a_reason(
 async def test_a_month_in_the_future_or_no_month_is_refused(newsroom: Newsroom) -> None:
     for words in ("2027-05", "2026-13", "november"):
         with pytest.raises(InvalidField):
-            await packs.read(newsroom.rt, words)
+            await taken(newsroom, words)

@@ -1,5 +1,5 @@
 """The rows of the books as a journal for any program: a debit and a credit line for each row, in
-the order of the chain. PostgreSQL writes the bytes.
+the order of the chain. The date is the one a row is booked on. PostgreSQL writes the bytes.
 """
 
 from collections.abc import AsyncIterator
@@ -13,8 +13,10 @@ from payments.exports import ledger
 from payments.reports.period import LATE, Period, before, from_on
 
 _ROWS = """
-    SELECT to_char(e.occurred_at, 'YYYY-MM-DD') AS date, s.account, s.debit, s.credit, e.currency,
-           b.type AS memo, {reference} AS reference, e.seq AS line_id, :exported_in AS exported_in
+    SELECT CASE WHEN late.booked_on IS NULL THEN to_char(e.occurred_at, 'YYYY-MM-DD')
+                ELSE to_char(late.booked_on, 'YYYY-MM-DD') END AS date,
+           s.account, s.debit, s.credit, e.currency, b.type AS memo, {reference} AS reference,
+           e.seq AS line_id, :exported_in AS exported_in
       FROM ledger_entries e
       {late}
       JOIN balance_transactions b ON b.id = e.balance_transaction,

@@ -1,21 +1,25 @@
-"""Whole files for the command line: written as they are made, with a word for every row that is.
+"""Whole files, for a page or the command line: with a word for every row that is written.
 
 What a page sends and what a command writes are the same bytes.
 """
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from tempfile import NamedTemporaryFile, TemporaryDirectory
+from typing import IO, BinaryIO
 
 from payments.errors import InvalidField
 from payments.exports import entries, journals, ledger, sheets
-from payments.exports.journals import Format
+from payments.exports.journals import Customs, Format
 from payments.reports.lines import Filters
 from payments.reports.period import Period
 from payments.runtime import Runtime
 
 Told = Callable[[int], object]  # how many rows more there are in the file
+SHEET_TAKES = 4  # times as long as the CSV file, and is made from one
 
 
 async def count(rt: Runtime, filters: Filters) -> int:
@@ -24,24 +28,30 @@ async def count(rt: Runtime, filters: Filters) -> int:
         return await ledger.count(session, rt.settings.zone, filters)
 
 
-async def ledger_csv(rt: Runtime, filters: Filters, out: BinaryIO, *, told: Told) -> None:
+async def ledger_csv(rt: Runtime, filters: Filters, out: IO[bytes], *, told: Told) -> None:
     async with rt.sessions() as session:
         async for chunk in ledger.as_csv(session, rt.settings.zone, filters):
             out.write(chunk)
             told(chunk.count(b"\n"))
 
 
-async def ledger_xlsx(rt: Runtime, filters: Filters, path: Path, *, told: Told) -> None:
-    zone = rt.settings.zone
-
-    async def rows() -> AsyncIterator[tuple[str | None, ...]]:
-        async for row in ledger.as_rows(session, zone, filters):
-            told(1)
-            yield row
-
-    async with rt.sessions() as session:
-        about = sheets.about(filters, zone)
-        await sheets.write(path, ledger.COLUMNS, rows(), about=about)
+async def ledger_xlsx(
+    rt: Runtime, filters: Filters, out: IO[bytes], *, told: Told = lambda _: None
+) -> None:
+    """The same file as a workbook. What is set aside lies in the system's temporary folder."""
+    with TemporaryDirectory() as folder, NamedTemporaryFile(dir=folder) as source:
+        await ledger_csv(rt, filters, source, told=told)
+        source.flush()
+        made = Path(folder, "lines.xlsx")
+        await sheets.make(
+            made,
+            Path(source.name),
+            [(column.name, column.kind) for column in ledger.COLUMNS],
+            about=ledger.about(filters, rt.settings.zone),
+            told=lambda rows: told(rows * SHEET_TAKES),
+        )
+        with await asyncio.to_thread(made.open, "rb") as whole:
+            await asyncio.to_thread(shutil.copyfileobj, whole, out)
 
 
 async def totals(
@@ -66,6 +76,7 @@ async def journal(
     *,
     currency: str | None,
     accounts: Path | None,
+    customs: Customs = journals.PLAIN,
     more: Callable[[int], BinaryIO] | None = None,
 ) -> int:
     """Write a journal; `more` opens the second file and those after it. Gives how many there are.
@@ -82,7 +93,8 @@ async def journal(
             return 1
         names = journals.names(accounts)
         made = await journals.read(session, zone, period, currency=currency, accounts=names)
-    files = journals.files(kind, made, about=about, whole=period.since is None)
+    whole = period.since is None
+    files = journals.files(kind, made, about=about, whole=whole, customs=customs)
     if len(files) > 1 and more is None:
         raise InvalidField(
             f"output: Xero takes {journals.XERO_LINES} lines in a file, and this makes "

@@ -89,6 +89,15 @@ class Journal:
         return -sum(amount for _, amount in self.lines if amount < 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Customs:
+    """How the accountant's program is set: by its country."""
+
+    tax_rate: str = "Tax Exempt"  # Xero's full name for none: "No VAT", "BAS Excluded"
+    day_first: bool = False  # QuickBooks reads dates as its company writes them
+
+
+PLAIN = Customs()
 _SUMS = text(
     f"""
     SELECT day, currency, account, CAST(sum(amount) AS bigint) AS amount
@@ -170,7 +179,12 @@ def totals(journals: Iterable[Journal]) -> dict[str, tuple[int, int]]:
 
 
 def files(
-    kind: Format, journals: Sequence[Journal], *, about: str, whole: bool = False
+    kind: Format,
+    journals: Sequence[Journal],
+    *,
+    about: str,
+    whole: bool = False,
+    customs: Customs = PLAIN,
 ) -> list[bytes]:
     """The journals in the form of a program: one file, or several where it takes only so many
     lines. `about` says what they are of; `whole` that nothing lies before them.
@@ -186,9 +200,9 @@ def files(
             field="currency",
         )
     if kind is Format.QBO:
-        return [_qbo(journals, about=about)]
+        return [_qbo(journals, about=about, customs=customs)]
     assert kind is Format.XERO
-    return [_xero(part, about=about) for part in _parted(journals)]
+    return [_xero(part, about=about, customs=customs) for part in _parted(journals)]
 
 
 def _major(minor: int, currency: str) -> str:
@@ -206,7 +220,7 @@ def _parted(journals: Sequence[Journal]) -> list[list[Journal]]:
     return parts
 
 
-def _xero(journals: Sequence[Journal], *, about: str) -> bytes:
+def _xero(journals: Sequence[Journal], *, about: str, customs: Customs) -> bytes:
     out = io.StringIO()
     write = csv.writer(out)
     write.writerow(["*Narration", "*Date", "Description", "*AccountCode", "*TaxRate", "*Amount",
@@ -216,22 +230,24 @@ def _xero(journals: Sequence[Journal], *, about: str) -> bytes:
         for account, amount in journal.lines:
             write.writerow([
                 f"{journal.name} donations through Stripe", f"{journal.day:%d/%m/%Y}", about,
-                safe(account), "Tax Exempt", _major(amount, journal.currency), "", "", "", "",
+                safe(account), safe(customs.tax_rate), _major(amount, journal.currency),
+                "", "", "", "",
             ])  # fmt: skip
     return out.getvalue().encode()
 
 
-def _qbo(journals: Sequence[Journal], *, about: str) -> bytes:
+def _qbo(journals: Sequence[Journal], *, about: str, customs: Customs) -> bytes:
     out = io.StringIO()
     write = csv.writer(out)
     write.writerow(
         ["Journal No.", "Journal Date", "Account Name", "Description", "Debits", "Credits"]
     )
+    dates = "%d/%m/%Y" if customs.day_first else "%m/%d/%Y"
     for journal in journals:
         for account, amount in journal.lines:
             written = _major(abs(amount), journal.currency)
             write.writerow([
-                journal.name, f"{journal.day:%m/%d/%Y}", safe(account), about,
+                journal.name, journal.day.strftime(dates), safe(account), about,
                 written if amount > 0 else "", written if amount < 0 else "",
             ])  # fmt: skip
     return out.getvalue().encode()

@@ -40,7 +40,7 @@ def major(amount: str, currency: str) -> str:
         if (digits := money.exponent(code)) != 2
     )
     factor = f"CASE {currency} {cases} ELSE 0.01 END" if cases else "0.01"
-    return f"{amount} * {factor}"
+    return f"({amount}) * {factor}"
 
 
 _CHARGED = "b.type IN ('charge', 'payment')"
@@ -51,6 +51,12 @@ _SEQUENCE = f"""CASE WHEN {_CHARGED} THEN (
     SELECT count(*) FROM ledger_entries x
      WHERE x.contribution_id = e.contribution_id AND x.credit LIKE 'income:%'
        AND x.seq <= e.seq) END"""  # noqa: S608 - our own words
+# What the donor's own currency has of it: of a charge all, of a refund its share. Of a dispute that
+# was converted it is not known.
+_PRESENTED = f"""
+    CASE WHEN {_CHARGED} THEN c.amount WHEN c.currency = b.currency THEN b.amount
+         ELSE (SELECT CAST(sign(b.amount) AS bigint) * r.amount FROM refunds r
+                WHERE r.stripe_refund_id = b.source) END"""  # noqa: S608 - our own words
 _RELATES = f"""CASE WHEN c.balance_transaction IS NOT NULL AND NOT {_CHARGED} THEN (
     SELECT min(x.seq) FROM ledger_entries x
      WHERE x.balance_transaction = c.balance_transaction) END"""  # noqa: S608 - our own words
@@ -60,7 +66,7 @@ COUNTED = f"{_SEQUENCE}, {_RELATES}"  # what costs the database something, for t
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`kind` is how a sheet shows it: text, amount or whole."""
+    """`kind` is how a sheet shows it: text, amount, whole or day."""
 
     name: str
     sql: str
@@ -69,7 +75,11 @@ class Column:
 
 COLUMNS = (
     Column("line_id", "e.seq", "whole"),
-    Column("period", "to_char(b.occurred_at, 'YYYY-MM')"),
+    Column(
+        "period",
+        "CASE WHEN late.booked_on IS NULL THEN to_char(b.occurred_at, 'YYYY-MM')"
+        " ELSE to_char(late.booked_on, 'YYYY-MM') END",
+    ),
     Column("occurred_at", f"to_char(b.occurred_at, {_STAMP}TZH:TZM')"),
     Column("occurred_at_utc", f"to_char(b.occurred_at AT TIME ZONE 'UTC', {_STAMP}\"Z\"')"),
     Column("type", TYPE),
@@ -82,8 +92,8 @@ COLUMNS = (
     Column("source", "NULL"),
     Column("country", "NULL"),
     Column("presentment_currency", "c.currency"),
-    Column("presentment_amount", major("c.amount", "c.currency"), "amount"),
-    Column("presentment_amount_minor", "c.amount", "whole"),
+    Column("presentment_amount", major(_PRESENTED, "c.currency"), "amount"),
+    Column("presentment_amount_minor", _PRESENTED, "whole"),
     Column("settlement_currency", "b.currency"),
     Column("gross", major("b.amount", "b.currency"), "amount"),
     Column("gross_minor", "b.amount", "whole"),
@@ -94,9 +104,9 @@ COLUMNS = (
     Column("net", major("b.net", "b.currency"), "amount"),
     Column("net_minor", "b.net", "whole"),
     Column("exchange_rate", harmless("b.exchange_rate")),
-    Column("available_on", "to_char(b.available_on AT TIME ZONE 'UTC', 'YYYY-MM-DD')"),
+    Column("available_on", "to_char(b.available_on AT TIME ZONE 'UTC', 'YYYY-MM-DD')", "day"),
     Column("payout_id", harmless("p.stripe_payout_id")),
-    Column("payout_arrival_date", "to_char(p.arrives_on, 'YYYY-MM-DD')"),
+    Column("payout_arrival_date", "to_char(p.arrives_on, 'YYYY-MM-DD')", "day"),
     Column("payment_method", "NULL"),
     Column("wallet", "NULL"),
     Column("contribution_id", "e.contribution_id"),
@@ -117,7 +127,12 @@ COLUMNS = (
     Column("provider_charge_id", harmless("b.charge")),
     Column("provider_balance_transaction_id", harmless("b.id")),
     Column("provider_invoice_id", "NULL"),
-    Column("ledger_account", "CASE WHEN e.debit LIKE 'stripe:%' THEN e.credit ELSE e.debit END"),
+    Column(
+        "ledger_account",  # the other end
+        "CASE WHEN e.debit = 'stripe:balance' THEN e.credit"
+        " WHEN e.credit = 'stripe:balance' THEN e.debit"
+        " WHEN e.debit LIKE 'stripe:%' THEN e.credit ELSE e.debit END",
+    ),
     Column("exported_in", ":exported_in"),
     Column("note", "CASE WHEN late.booked_on IS NOT NULL THEN 'late for a closed month' END"),
 )
@@ -135,6 +150,17 @@ _PAYOUT = """
 def named(filters: Filters, zone: ZoneInfo) -> str:
     """What a file is of, in one line: it stands in every row of it."""
     return f"ledger {filters.words()} zone={zone.key}"
+
+
+def about(filters: Filters, zone: ZoneInfo) -> list[tuple[str, str]]:
+    """What the last sheet of a workbook says."""
+    return [
+        ("what", "one line for each movement of the Stripe balance, oldest first"),
+        *((part.partition("=")[0], part.partition("=")[2]) for part in filters.words().split()),
+        ("zone", zone.key),
+        ("amounts", "major units of the currency beside them; *_minor in its smallest unit"),
+        ("empty cells", "not known, or not kept: no person, country or card is held"),
+    ]
 
 
 def filename(kind: str, filters_words: str, zone: ZoneInfo, suffix: str) -> str:
@@ -180,21 +206,6 @@ async def copied(
                 held, size = [], 0
     if held:
         yield b"".join(held)
-
-
-async def as_rows(
-    session: AsyncSession, zone: ZoneInfo, filters: Filters
-) -> AsyncIterator[tuple[str | None, ...]]:
-    """The same values, a tuple of texts for each row."""
-    await settle(session, zone)
-    rows, params = query(filters, zone)
-    connection = await db.raw(session)
-    async with (
-        connection.cursor() as cursor,
-        cursor.copy(_for_driver(f"COPY ({rows}) TO STDOUT"), params) as copy,
-    ):
-        async for row in copy.rows():
-            yield row
 
 
 async def count(session: AsyncSession, zone: ZoneInfo, filters: Filters) -> int:

@@ -1,214 +1,230 @@
-"""Workbooks: rows as XLSX, written as they come into the zip that a workbook is, so that memory
-stays the same however many there are.
+"""Workbooks: the ledger's CSV file once more, typed, with its totals and what it is of.
 
-Text is always text and never a formula. The last sheet says what the first is of. The same rows
-make the same bytes. It is written by hand because that is several times as quick as any library
-that keeps cells: a row is one line of XML, and a number is the digits that PostgreSQL gave.
+The sheet is made from the file that PostgreSQL wrote, so the two cannot differ. XlsxWriter writes
+it row by row, and what it sets aside lies beside the file, never in memory. It is busy for a second
+or two with ten thousand lines, so it has a process of its own and pages are served meanwhile. Text
+is always text, never a formula or a link. The same rows make the same bytes.
 """
 
 import asyncio
-import re
-import zipfile
-from collections.abc import AsyncIterator, Iterable, Sequence
+import csv
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime
 from pathlib import Path
-from typing import IO
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from payments.exports.ledger import Column
-from payments.reports.lines import Filters
+from payments import money
+from payments.exports import sums
+from payments.exports.sums import SUMMED, Sums
+from payments.money import Money
 
-BATCH = 500
+if TYPE_CHECKING:
+    from xlsxwriter.format import Format
+    from xlsxwriter.workbook import Workbook
+    from xlsxwriter.worksheet import Worksheet
+
 ROWS_MAX = 500_000  # of one sheet: Excel takes twice as many, and a part of a zip has its limit too
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's own beginning: the bytes must not change
-QUICK = 3  # of zlib's levels: XML of rows that are alike shrinks well anyhow
-MAIN = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
-OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
-PACKAGE = "http://schemas.openxmlformats.org/package/2006"
-KIND = "application/vnd.openxmlformats-officedocument.spreadsheetml"
-XML = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
-BOLD, AMOUNT = 1, 2  # places in the list of formats of _STYLES
-_STYLES = f"""{XML}<styleSheet {MAIN}>\
-<numFmts count="1"><numFmt numFmtId="164" formatCode="#,##0.00##;-#,##0.00##"/></numFmts>\
-<fonts count="2"><font><sz val="11"/><name val="Calibri"/></font>\
-<font><b/><sz val="11"/><name val="Calibri"/></font></fonts>\
-<fills count="2"><fill><patternFill patternType="none"/></fill>\
-<fill><patternFill patternType="gray125"/></fill></fills>\
-<borders count="1"><border><left/><right/><top/><bottom/><diagonal/></border></borders>\
-<cellStyleXfs count="1"><xf numFmtId="0" fontId="0" fillId="0" borderId="0"/></cellStyleXfs>\
-<cellXfs count="3"><xf numFmtId="0" fontId="0" fillId="0" borderId="0" xfId="0"/>\
-<xf numFmtId="0" fontId="1" fillId="0" borderId="0" xfId="0" applyFont="1"/>\
-<xf numFmtId="164" fontId="0" fillId="0" borderId="0" xfId="0" applyNumberFormat="1"/></cellXfs>\
-<cellStyles count="1"><cellStyle name="Normal" xfId="0" builtinId="0"/></cellStyles></styleSheet>"""
-_FROZEN = """<sheetViews><sheetView workbookViewId="0"><pane xSplit="1" ySplit="1" \
-topLeftCell="B2" activePane="bottomRight" state="frozen"/></sheetView></sheetViews>"""
-# What XML cannot hold or would read as something else; a workbook writes it as _x000D_.
-_AWKWARD = re.compile(r"[&<>\x00-\x08\x0b-\x1f\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
-_NAMED = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+PATIENCE = 30 * 60.0  # seconds, for a whole workbook
+TICK = 1000  # rows between two words of how far it is
+KINDNESS = 5  # of 19: pages come first
+MADE = datetime(2000, 1, 1)  # noqa: DTZ001 - a workbook says when it was made: the bytes must not change
+MARKUP = "<r>"  # XlsxWriter would take it for its own, and write it as it stands
+FILTER = 4  # characters: a filter's button covers the end of a head
+DAY_NOUGHT = date(1899, 12, 30).toordinal()  # a spreadsheet counts its days from here
+Told = Callable[[int], object]  # how many rows more there are
 
 
-async def write(
+def _text(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(MARKUP) else cell
+
+
+def _day(cell: str) -> int:
+    return date.fromisoformat(cell).toordinal() - DAY_NOUGHT
+
+
+class Kind(NamedTuple):
+    """How a cell is read from the file, how it is shown, and how wide its column is at least."""
+
+    read: Callable[[str], object]
+    shown: Mapping[str, object]
+    wide: int
+
+
+KINDS = {
+    "text": Kind(_text, {}, 18),
+    "whole": Kind(int, {}, 12),
+    "amount": Kind(float, {"num_format": "#,##0.00##;-#,##0.00##"}, 14),
+    "day": Kind(_day, {"num_format": "yyyy-mm-dd"}, 12),
+    "head": Kind(str, {"bold": True}, 0),
+}
+
+
+async def make(
     path: Path,
-    columns: Sequence[Column],
-    rows: AsyncIterator[tuple[str | None, ...]],
+    source: Path,
+    columns: Sequence[tuple[str, str]],
     *,
     about: Sequence[tuple[str, str]],
+    told: Told = lambda _: None,
+) -> None:
+    """Write a workbook from a CSV file, in another process. `columns` are names and kinds."""
+    asked = {"path": str(path), "source": str(source), "columns": columns, "about": about}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", __name__), stdin=PIPE, stdout=PIPE
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(PATIENCE):
+            process.stdin.write(json.dumps(asked).encode())
+            process.stdin.close()
+            async for line in process.stdout:
+                told(int(line))
+            code = await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if code:
+        raise RuntimeError(f"the process that writes sheets ended with {code}")
+
+
+def write(
+    path: Path,
+    source: Path,
+    columns: Sequence[tuple[str, str]],
+    *,
+    about: Sequence[tuple[str, str]],
+    rows_max: int = ROWS_MAX,
+    told: Told = lambda _: None,
 ) -> int:
-    """Write a workbook. Gives how many rows it has; more than a sheet holds go on to the next."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=QUICK) as packed:
-        book = _Book(packed, columns)
-        batch: list[tuple[str | None, ...]] = []
-        async for row in rows:
-            batch.append(row)
-            if len(batch) == BATCH:
-                await asyncio.to_thread(book.add, batch)
-                batch = []
-        await asyncio.to_thread(book.add, batch)
-        book.close([*about, ("rows", str(book.rows))])
-    return book.rows
+    """The same, here and now. Gives how many rows; more than `rows_max` go on to the next sheet."""
+    import xlsxwriter  # noqa: PLC0415 - only the process that writes needs it
+
+    book = xlsxwriter.Workbook(
+        path,
+        {
+            "constant_memory": True,
+            "tmpdir": str(path.parent),
+            "strings_to_formulas": False,
+            "strings_to_numbers": False,
+            "strings_to_urls": False,
+        },
+    )
+    book.set_properties({"created": MADE})
+    found: Sums = {}
+    with source.open(encoding="utf-8", newline="") as file:
+        count = _lines(book, sums.added(csv.reader(file), found), columns, rows_max, told)
+    _totals(book, found)
+    _about(book, [*about, ("rows", str(count))])
+    book.close()
+    return count
 
 
-class _Book:
-    """The sheets that rows go to, one after the other, and the parts that name them."""
-
-    def __init__(self, packed: zipfile.ZipFile, columns: Sequence[Column]) -> None:
-        self.packed = packed
-        self.columns = columns
-        self.marks = [_mark(place, column.kind) for place, column in enumerate(columns)]
-        self.rows = 0
-        self.names: list[str] = []
-        self._begin()
-
-    def _begin(self) -> None:
-        """Open the next sheet. A zip takes one part at a time."""
-        self.names.append(f"Ledger {len(self.names) + 1}" if self.names else "Ledger")
-        widths = (14 if column.kind != "text" else 18 for column in self.columns)
-        self.sheet = self._open(widths, _FROZEN)
-        heads = [_mark(place, "text", BOLD) for place in range(len(self.columns))]
-        self.sheet.write(_row(1, heads, [column.name for column in self.columns]).encode())
-
-    def _open(self, widths: Iterable[int], view: str) -> IO[bytes]:
-        sheet = self.packed.open(_part(f"xl/worksheets/sheet{len(self.names)}.xml"), "w")
-        wide = "".join(
-            f'<col min="{n}" max="{n}" width="{width}" customWidth="1"/>'
-            for n, width in enumerate(widths, 1)
-        )
-        sheet.write(f"{XML}<worksheet {MAIN}>{view}<cols>{wide}</cols><sheetData>".encode())
-        return sheet
-
-    def _end(self) -> None:
-        self.sheet.write(b"</sheetData></worksheet>")
-        self.sheet.close()
-
-    def add(self, rows: Sequence[tuple[str | None, ...]]) -> None:
-        written: list[str] = []
-        for row in rows:
-            if self.rows and self.rows % ROWS_MAX == 0:
-                self.sheet.write("".join(written).encode())
-                written = []
-                self._end()
-                self._begin()
-            written.append(_row(self.rows % ROWS_MAX + 2, self.marks, row))
-            self.rows += 1
-        self.sheet.write("".join(written).encode())
-
-    def close(self, about: Sequence[tuple[str, str]]) -> None:
-        """The sheet that tells of the others, and what makes parts a workbook."""
-        self._end()
-        self.names.append("About")
-        self.sheet = self._open((24, 80), "")
-        marks = [_mark(0, "text", BOLD), _mark(1, "text")]
-        for line, pair in enumerate(about, 1):
-            self.sheet.write(_row(line, marks, pair).encode())
-        self._end()
-        for name, content in _parts(self.names):
-            self.packed.writestr(_part(name), content)
+def _lines(
+    book: "Workbook",
+    rows: Iterator[Sequence[str]],
+    columns: Sequence[tuple[str, str]],
+    rows_max: int,
+    told: Told,
+) -> int:
+    """Every sheet of lines. Gives how many there are."""
+    assert list(next(rows)) == [name for name, _ in columns]
+    shown = {name: book.add_format(dict(kind.shown)) for name, kind in KINDS.items()}
+    sheet, number, line, count = _sheet(book, 1, columns, shown), 1, 0, 0
+    cells = _cells(sheet, columns)
+    for count, row in enumerate(rows, 1):
+        if line == rows_max:
+            sheet.autofilter(0, 0, line, len(columns) - 1)
+            number, line = number + 1, 0
+            sheet = _sheet(book, number, columns, shown)
+            cells = _cells(sheet, columns)
+        line += 1
+        for (place, put, read), cell in zip(cells, row, strict=True):
+            if cell:
+                put(line, place, read(cell))
+        if count % TICK == 0:
+            told(TICK)
+    sheet.autofilter(0, 0, line, len(columns) - 1)
+    told(count % TICK)
+    return count
 
 
-def _part(name: str) -> zipfile.ZipInfo:
-    part = zipfile.ZipInfo(name, EPOCH)
-    part.compress_type = zipfile.ZIP_DEFLATED
-    return part
+def _sheet(
+    book: "Workbook",
+    number: int,
+    columns: Sequence[tuple[str, str]],
+    shown: Mapping[str, "Format"],
+) -> "Worksheet":
+    """The next sheet, with its heads: a filter on each, and none scrolls away."""
+    sheet = book.add_worksheet(f"Ledger {number}" if number > 1 else "Ledger")
+    sheet.freeze_panes(1, 1)
+    for place, (name, kind) in enumerate(columns):
+        wide = max(KINDS[kind].wide, len(name) + FILTER)
+        sheet.set_column(place, place, wide, shown[kind])
+        sheet.write_string(0, place, name, shown["head"])
+    return sheet
 
 
-# --- cells ----------------------------------------------------------------------------------------
-
-Mark = tuple[str, str, str, bool]  # before the number of the line, after it, after the value; text
+Put = Callable[[int, int, Any], object]  # Any: a number, or text
 
 
-def _mark(place: int, kind: str, style: int = 0) -> Mark:
-    style = AMOUNT if kind == "amount" else style
-    styled = f' s="{style}"' if style else ""
-    before = f'<c r="{_letters(place)}'
-    if kind == "text":
-        return (
-            before,
-            f'"{styled} t="inlineStr"><is><t xml:space="preserve">',
-            "</t></is></c>",
-            True,
-        )
-    return before, f'"{styled}><v>', "</v></c>", False
-
-
-def _letters(place: int) -> str:
-    """A, B, … Z, AA, …"""
-    more, last = divmod(place, 26)
-    return (_letters(more - 1) if more else "") + chr(ord("A") + last)
-
-
-def _row(line: int, marks: Sequence[Mark], row: Sequence[str | None]) -> str:
-    cells = [
-        f"{before}{line}{between}{_AWKWARD.sub(_escaped, value) if is_text else value}{after}"
-        for (before, between, after, is_text), value in zip(marks, row, strict=True)
-        if value is not None
-    ]
-    return f'<row r="{line}">{"".join(cells)}</row>'
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return _NAMED.get(found[0], f"_x{ord(found[0]):04X}_")
-
-
-# --- what makes parts a workbook ------------------------------------------------------------------
-
-
-_TYPES = f"""<Types xmlns="{PACKAGE}/content-types"><Default Extension="rels" \
-ContentType="application/vnd.openxmlformats-package.relationships+xml"/>\
-<Default Extension="xml" ContentType="application/xml"/>"""
-
-
-def _parts(names: Sequence[str]) -> Iterable[tuple[str, str]]:
-    numbered = list(enumerate(names, 1))
-    sheets = "".join(f'<sheet name="{name}" sheetId="{n}" r:id="rId{n}"/>' for n, name in numbered)
-    related = "".join(_related(n, "worksheet", f"worksheets/sheet{n}.xml") for n, _ in numbered)
-    kinds = "".join(_kind(f"/xl/worksheets/sheet{n}.xml", "worksheet") for n, _ in numbered)
-    kinds += _kind("/xl/workbook.xml", "sheet.main") + _kind("/xl/styles.xml", "styles")
-    yield "[Content_Types].xml", f"{XML}{_TYPES}{kinds}</Types>"
-    yield "_rels/.rels", _relations(_related(1, "officeDocument", "xl/workbook.xml"))
-    root = f'<workbook {MAIN} xmlns:r="{OFFICE}">'
-    yield "xl/workbook.xml", f"{XML}{root}<sheets>{sheets}</sheets></workbook>"
-    styles = _related(len(names) + 1, "styles", "styles.xml")
-    yield "xl/_rels/workbook.xml.rels", _relations(related + styles)
-    yield "xl/styles.xml", _STYLES
-
-
-def _kind(part: str, kind: str) -> str:
-    return f'<Override PartName="{part}" ContentType="{KIND}.{kind}+xml"/>'
-
-
-def _related(number: int, kind: str, target: str) -> str:
-    return f'<Relationship Id="rId{number}" Type="{OFFICE}/{kind}" Target="{target}"/>'
-
-
-def _relations(related: str) -> str:
-    return f'{XML}<Relationships xmlns="{PACKAGE}/relationships">{related}</Relationships>'
-
-
-def about(filters: Filters, zone: ZoneInfo) -> list[tuple[str, str]]:
-    """What the last sheet of a ledger says."""
+def _cells(
+    sheet: "Worksheet", columns: Sequence[tuple[str, str]]
+) -> list[tuple[int, Put, Callable[[str], object]]]:
+    """For each column: its place, how a cell is put there, and how it is read."""
     return [
-        ("what", "one line for each movement of the Stripe balance, oldest first"),
-        *((part.partition("=")[0], part.partition("=")[2]) for part in filters.words().split()),
-        ("zone", zone.key),
-        ("amounts", "major units of the currency beside them; *_minor in its smallest unit"),
-        ("empty cells", "not known, or not kept: no person, country or card is held"),
+        (place, sheet.write_string if kind == "text" else sheet.write_number, KINDS[kind].read)
+        for place, (_, kind) in enumerate(columns)
     ]
+
+
+def _totals(book: "Workbook", found: Sums) -> None:
+    """What all lines add up to, by currency and type, and each currency as a whole."""
+    sheet, head = book.add_worksheet("Totals"), book.add_format(dict(KINDS["head"].shown))
+    sheet.freeze_panes(1, 0)
+    sheet.set_column(0, 1, 18)
+    sheet.set_column(2, 2, 10)
+    sheet.set_column(3, 2 + len(SUMMED), 16, book.add_format(dict(KINDS["amount"].shown)))
+    for place, name in enumerate(("settlement_currency", "type", "lines", *SUMMED)):
+        sheet.write_string(0, place, name, head)
+    line = 0
+    for currency, types in sorted(found.items()):
+        whole = {name: sum(of[name] for of in types.values()) for name in ("lines", *SUMMED)}
+        for type_, of in [*sorted(types.items()), ("all", whole)]:
+            line += 1
+            sheet.write_string(line, 0, currency)
+            sheet.write_string(line, 1, type_)
+            sheet.write_number(line, 2, of["lines"])
+            for place, name in enumerate(SUMMED, 3):
+                sheet.write_number(line, place, float(money.plain(Money(of[name], currency))))
+
+
+def _about(book: "Workbook", about: Sequence[tuple[str, str]]) -> None:
+    sheet = book.add_worksheet("About")
+    sheet.set_column(0, 0, 24, book.add_format(dict(KINDS["head"].shown)))
+    sheet.set_column(1, 1, 80)
+    for line, (name, says) in enumerate(about):
+        sheet.write_string(line, 0, name)
+        sheet.write_string(line, 1, says)
+
+
+def _main() -> None:
+    """The other process: what is asked for on its input, how far it is on its output."""
+    os.nice(KINDNESS)
+    asked = json.load(sys.stdin)
+    write(
+        Path(asked["path"]),
+        Path(asked["source"]),
+        asked["columns"],
+        about=asked["about"],
+        told=lambda rows: print(rows, flush=True),  # noqa: T201 - for the process that waits
+    )
+
+
+if __name__ == "__main__":
+    _main()

@@ -59,7 +59,8 @@ def payouts(paid: Iterable[Paid], *, exported_in: str) -> bytes:
                 "currency": one.currency,
                 **_both("amount", one.amount, one.currency),
                 "lines": one.lines,
-                **_both("lines_net", one.theirs, one.currency),
+                # a payout without a list has no sum either
+                **(_both("lines_net", one.theirs, one.currency) if one.lines else {}),
                 "proof": one.proof,
                 "exported_in": exported_in,
             }

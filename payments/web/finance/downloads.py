@@ -7,8 +7,8 @@ half a file, and a slow reader keeps no transaction open.
 import io
 import tempfile
 import zipfile
-from collections.abc import AsyncIterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import IO, Any
 
 from litestar import Controller, Request, Response, get
@@ -16,7 +16,7 @@ from litestar.di import NamedDependency
 from litestar.response import Stream
 
 from payments.errors import InvalidField
-from payments.exports import entries, journals, ledger, sheets
+from payments.exports import entries, files, journals, ledger
 from payments.exports.journals import Format
 from payments.reports import lines, period
 from payments.reports.lines import Filters
@@ -107,24 +107,19 @@ class DownloadPages(Controller):
         request: Request[Any, Any, Any],
         colleague: NamedDependency[Staff],
     ) -> Stream:
-        """The same as a workbook, whose second sheet says what it is of."""
+        """The same as a workbook, whose last sheet says what it is of."""
         assert colleague.role
         filters, zone = _filters(rt, request.query_params), rt.settings.zone
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "lines.xlsx"
-            async with rt.sessions() as session:
-                count = await ledger.count(session, zone, filters)
-                if count > SHEET_MOST:
-                    raise InvalidField(
-                        f"period: {count:,} lines are more than the {SHEET_MOST:,} of a sheet from "
-                        "this page. Choose a shorter period, or take the CSV.",
-                        field="period",
-                    )
-            async with rt.sessions() as session:
-                rows = ledger.as_rows(session, zone, filters)
-                about = sheets.about(filters, zone)
-                await sheets.write(path, ledger.COLUMNS, rows, about=about)
-            file = path.open("rb")  # it is read after its name is gone
+        async with rt.sessions() as session:
+            count = await ledger.count(session, zone, filters)
+        if count > SHEET_MOST:
+            raise InvalidField(
+                f"period: {count:,} lines are more than the {SHEET_MOST:,} of a sheet from this "
+                "page. Choose a shorter period, or take the CSV.",
+                field="period",
+            )
+        with unsent() as file:
+            await files.ledger_xlsx(rt, filters, file)
         name = ledger.filename("ledger", filters.words(), zone, ".xlsx")
         return sent(file, name, XLSX)
 
@@ -183,28 +178,34 @@ async def _journal(
         made = await journals.read(
             session, rt.settings.zone, chosen, currency=currency, accounts=journals.names(None)
         )
-    files = journals.files(kind, made, about=about, whole=chosen.since is None)
-    if len(files) == 1:
-        return io.BytesIO(files[0]), 1
+    parts = journals.files(kind, made, about=about, whole=chosen.since is None)
+    if len(parts) == 1:
+        return io.BytesIO(parts[0]), 1
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as pack:
-        for number, data in enumerate(files, 1):
+        for number, data in enumerate(parts, 1):
             pack.writestr(zipfile.ZipInfo(f"journal-{kind}-{number:02}.csv", EPOCH), data)
     packed.seek(0)
-    return packed, len(files)
+    return packed, len(parts)
 
 
 async def _kept(chunks: AsyncIterator[bytes]) -> IO[bytes]:
-    """All of it in a file without a name, ready to be read."""
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed when it has been sent
-    try:
+    """All of it in a file, ready to be read."""
+    with unsent() as file:
         async for chunk in chunks:
             file.write(chunk)
+    return file
+
+
+@contextmanager
+def unsent() -> Iterator[IO[bytes]]:
+    """A file without a name, to be sent when it is whole. `sent` closes it; here an error does."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed when it has been sent
+    try:
+        yield file
     except BaseException:
         file.close()
         raise
-    file.seek(0)
-    return file
 
 
 def sent(file: IO[bytes], name: str, media_type: str) -> Stream:

@@ -4,7 +4,6 @@ The list is quick; the checklist proves the books anew, so it has a page of its 
 with the button that closes it and, for the last closed month, the form that opens it again.
 """
 
-import io
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
@@ -18,18 +17,29 @@ from payments import packs, periods
 from payments.errors import InvalidField, PaymentsError
 from payments.packs import NoSigningKey
 from payments.periods import Late, PeriodClosing, PeriodNotReady
-from payments.reports import period
+from payments.reports import held, period
+from payments.reports.held import Held
 from payments.reports.period import next_month
 from payments.runtime import Runtime
 from payments.staff import Staff
-from payments.web.auth import SMALL, typed
+from payments.web.bodies import SMALL, typed
 from payments.web.finance import frame
-from payments.web.finance.downloads import sent
+from payments.web.finance.downloads import sent, unsent
 from payments.web.finance.frame import Cell, Table, minute, moment, show, table
 
 HERE = "/finance/periods"
 MOST = 120  # months of the list
 SHORT = 16  # digits of a hash, where the whole stands elsewhere
+MOVED = {
+    "gross": "Gifts",
+    "fees": "Fees",
+    "refunds": "Refunds",
+    "disputes": "Disputes",
+    "fx": "Converted from and to other currencies",
+    "set_aside": "Set aside by Stripe, and released",
+    "bank": "To the bank and from it",
+    "suspense": "In suspense",
+}
 
 
 class PeriodPages(Controller):
@@ -111,8 +121,9 @@ class PeriodPages(Controller):
     ) -> Stream:
         """The pack, the same bytes however often it is taken away."""
         assert colleague.role
-        name, data = await packs.read(rt, month)
-        return sent(io.BytesIO(data), name, "application/zip")
+        with unsent() as file:
+            name = await packs.read(rt, month, file)
+        return sent(file, name, "application/zip")
 
 
 def _first(rt: Runtime, month: str) -> date:
@@ -204,6 +215,7 @@ async def _page(
     async with rt.sessions() as session:
         closings = [one for one in await periods.closed(session) if one.month == first]
         last = await periods.last(session)
+        at_stripe = await held.of_month(session, rt.settings.zone, first)
     closing = next((one for one in closings if one.reopened_at is None), None)
     points = [] if closing else await periods.checklist(rt, first)
     made = await frame.page(
@@ -218,6 +230,7 @@ async def _page(
         points=points,
         ready=bool(points) and all(point.holds for point in points),
         facts_of=_facts(rt, closing) if closing else [],
+        held=_held(at_stripe, is_over=next_month(first) <= frame.today(rt)),
         is_last=closing is not None and last is not None and last.id == closing.id,
         undone=[_undone(rt, one) for one in closings if one.reopened_at is not None],
         error="" if error is None else error.detail,
@@ -238,6 +251,30 @@ def _facts(rt: Runtime, closing: PeriodClosing) -> list[tuple[str, str]]:
         ("SHA-256 of the pack's manifest", manifest.hex() if manifest else "not made yet"),
         ("What was proved", f"{len(closing.proofs)} points, each held"),
     ]
+
+
+def _held(found: Sequence[Held], *, is_over: bool) -> Table:
+    """The opening balance, all that moved it, and the closing one; a column for each currency."""
+    caption = "What Stripe held for us"
+    if not found:
+        return table("held", caption, [], [], empty="Stripe held nothing.")
+    moved = [
+        [words, *(frame.signed(getattr(one, name), one.currency) for one in found)]
+        for name, words in MOVED.items()
+        if any(getattr(one, name) for one in found)
+    ]
+    return table(
+        "held",
+        caption,
+        ["Stripe's balance", *(f"#{one.currency.upper()}" for one in found)],
+        [["When the month began", *(show(one.opening, one.currency) for one in found)], *moved],
+        foot=[
+            [
+                "When it ended" if is_over else "Now",
+                *(show(one.closing, one.currency) for one in found),
+            ]
+        ],
+    )
 
 
 def _undone(rt: Runtime, closing: PeriodClosing) -> str:
