@@ -36,6 +36,8 @@ class Deed(StrEnum):
     LINK_MADE = "link_made"
     PASSKEY_ADDED = "passkey_added"
     PASSKEY_REMOVED = "passkey_removed"
+    ACCOUNT_TIED = "account_tied"
+    ACCOUNT_UNTIED = "account_untied"
     ROLE_CHANGED = "role_changed"
     REMOVED = "removed"
     EXPORTED = "exported"

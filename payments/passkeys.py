@@ -34,7 +34,7 @@ from webauthn.helpers.structs import (
     UserVerificationRequirement,
 )
 
-from payments import audit, db, sealing, staff
+from payments import audit, db, oidc, sealing, staff
 from payments.audit import Deed
 from payments.errors import PaymentsError
 from payments.settings import Settings
@@ -87,15 +87,6 @@ class StaffPasskey(db.Base):
     def name(self) -> str:
         """A name for a page and the audit, from which the key's id cannot be told."""
         return hashlib.sha256(self.credential_id).hexdigest()[:16]
-
-
-class AnsweredChallenge(db.Base):
-    """A challenge that was answered: not again."""
-
-    __tablename__ = "answered_challenges"
-
-    digest: Mapped[bytes] = mapped_column(primary_key=True)
-    forget_at: Mapped[db.Moment]
 
 
 def host(settings: Settings) -> str:
@@ -289,13 +280,7 @@ def _asked(
 
 
 async def _spend(session: AsyncSession, challenge: bytes, *, now: datetime) -> None:
-    spent = await session.scalar(
-        insert(AnsweredChallenge)
-        .values(digest=hashlib.sha256(challenge).digest(), forget_at=now + 2 * CHALLENGE_LASTS)
-        .on_conflict_do_nothing()
-        .returning(AnsweredChallenge.digest)
-    )
-    if spent is None:
+    if not await staff.answer_once(session, challenge, forget_at=now + 2 * CHALLENGE_LASTS):
         raise PasskeyRefused("This was answered before. Please try again.")
 
 
@@ -320,7 +305,10 @@ async def remove(session: AsyncSession, person: Staff, name: str, *, now: dateti
 async def revoke_all(
     session: AsyncSession, person: Staff, *, by: Staff | None = None, now: datetime
 ) -> None:
-    """A device is lost: its passkeys open nothing any more, and nobody is signed in by them."""
+    """A device is lost: its passkeys and an account elsewhere that it may be signed in to open
+    nothing any more, and nobody is signed in by them.
+    """
+    await oidc.forget(session, person)
     await session.execute(delete(StaffPasskey).where(StaffPasskey.staff_id == person.id))
     await staff.end_all(session, person)
     about = f"all of {person.name}"
@@ -328,8 +316,3 @@ async def revoke_all(
         await audit.note(session, Deed.PASSKEY_REMOVED, about=about, now=now)
     else:
         await staff.note(session, Deed.PASSKEY_REMOVED, by, about=about, now=now)
-
-
-async def forget_answered(session: AsyncSession, now: datetime) -> None:
-    """Challenges that are too old to be answered again anyway."""
-    await session.execute(delete(AnsweredChallenge).where(AnsweredChallenge.forget_at <= now))

@@ -1,11 +1,12 @@
 """Staff: who may see the books, who may act for a donor, and for how long. No password anywhere.
 
-A colleague comes in by a passkey (`passkeys`) or by a one-time link from the command line. Tokens
-are 256 random bits, kept only as their SHA-256; a link is spent by a POST, so that a program that
-opens it to look does not use it up. A session ends after eight hours, after a quarter of an hour
-without a request, and at once when its colleague is removed or given another role. Coming in counts
-as a fresh proof of who they are; what moves money or takes data away asks for one every five
-minutes. Each deed here is in the audit.
+A colleague comes in by a passkey (`passkeys`), by a one-time link from the command line, or, where
+the operator set one, by the newsroom's own sign-in service (`oidc`). Tokens are 256 random bits,
+kept only as their SHA-256; a link is spent by a POST, so that a program that opens it to look does
+not use it up. A session ends after eight hours, after a quarter of an hour without a request, and
+at once when its colleague is removed or given another role. Coming in counts as a fresh proof of
+who they are; what moves money or takes data away asks for one every five minutes. Each deed here is
+in the audit.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from sqlalchemy import ForeignKey, String, delete, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -87,6 +89,15 @@ class StaffSession(db.Base):
     expires_at: Mapped[db.Moment]
     seen_at: Mapped[db.Moment]
     proved_at: Mapped[db.Moment]
+
+
+class AnsweredChallenge(db.Base):
+    """A question of ours, to a passkey or an account elsewhere, that was answered: not again."""
+
+    __tablename__ = "answered_challenges"
+
+    digest: Mapped[bytes] = mapped_column(primary_key=True)
+    forget_at: Mapped[db.Moment]
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,8 +244,26 @@ async def spend(session: AsyncSession, token: str, *, now: datetime) -> Staff:
     return person
 
 
-async def begin(session: AsyncSession, person: Staff, *, how: str, now: datetime) -> str:
-    """Begin a session for somebody who proved who they are. Gives its token."""
+async def answer_once(session: AsyncSession, challenge: bytes, *, forget_at: datetime) -> bool:
+    """Use a question of ours up. Gives whether it was answered for the first time."""
+    spent = await session.scalar(
+        insert(AnsweredChallenge)
+        .values(digest=hashlib.sha256(challenge).digest(), forget_at=forget_at)
+        .on_conflict_do_nothing()
+        .returning(AnsweredChallenge.digest)
+    )
+    return spent is not None
+
+
+async def begin(
+    session: AsyncSession,
+    person: Staff,
+    *,
+    how: str,
+    proved_at: datetime | None = None,
+    now: datetime,
+) -> str:
+    """Begin a session for somebody who proved who they are, now or then. Gives its token."""
     token = secrets.token_urlsafe(32)
     session.add(
         StaffSession(
@@ -242,7 +271,7 @@ async def begin(session: AsyncSession, person: Staff, *, how: str, now: datetime
             staff_id=person.id,
             expires_at=now + SESSION_LASTS,
             seen_at=now,
-            proved_at=now,
+            proved_at=proved_at or now,
         )
     )
     await _note(session, Deed.SIGNED_IN, person, by=person, reason=how, now=now)
@@ -257,10 +286,19 @@ async def enter(session: AsyncSession, token: str, *, now: datetime) -> str:
 
 async def who(session: AsyncSession, token: str | None, *, now: datetime) -> SignedIn:
     """Who holds this session, which goes on for it. Raises NotSignedIn."""
+    return await _who(session, _digest(token or ""), now=now)
+
+
+async def resumed(session: AsyncSession, named: str, *, now: datetime) -> SignedIn:
+    """The same for `SignedIn.session`, of which we said before whose it is. Raises NotSignedIn."""
+    return await _who(session, bytes.fromhex(named), now=now)
+
+
+async def _who(session: AsyncSession, digest: bytes, *, now: datetime) -> SignedIn:
     row = await session.scalar(
         update(StaffSession)
         .where(
-            StaffSession.token_sha256 == _digest(token or ""),
+            StaffSession.token_sha256 == digest,
             StaffSession.expires_at > now,
             StaffSession.seen_at > now - IDLE_LASTS,
         )
@@ -273,12 +311,14 @@ async def who(session: AsyncSession, token: str | None, *, now: datetime) -> Sig
     return SignedIn(person, row.proved_at, row.token_sha256.hex())
 
 
-async def confirm(session: AsyncSession, asking: SignedIn, *, now: datetime) -> None:
-    """Note that who asks proved it once more."""
+async def confirm(
+    session: AsyncSession, asking: SignedIn, *, proved_at: datetime | None = None, now: datetime
+) -> None:
+    """Note that who asks proved it once more, now or a moment ago."""
     await session.execute(
         update(StaffSession)
         .where(StaffSession.token_sha256 == bytes.fromhex(asking.session))
-        .values(proved_at=now)
+        .values(proved_at=proved_at or now)
     )
     await _note(session, Deed.CONFIRMED, asking.person, by=asking.person, now=now)
 
@@ -296,7 +336,8 @@ async def leave(session: AsyncSession, token: str, *, now: datetime) -> None:
 
 
 async def forget_expired(session: AsyncSession, now: datetime) -> None:
-    """Remove links and sessions that no longer open anything."""
+    """Remove links and sessions that open nothing any more, and questions too old to answer."""
+    await session.execute(delete(AnsweredChallenge).where(AnsweredChallenge.forget_at <= now))
     await session.execute(delete(StaffLink).where(StaffLink.expires_at <= now))
     ended = (StaffSession.expires_at <= now) | (StaffSession.seen_at <= now - IDLE_LASTS)
     await session.execute(delete(StaffSession).where(ended))

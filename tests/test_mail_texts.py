@@ -236,11 +236,14 @@ ENGLISH_FILES = {
     "colleagues.py",
     "finance.py",
     "ops.py",
+    "issuer.py",
+    "oidc.py",
     "passkeys.py",
     "protection.py",
     "refunds.py",
     "retention.py",
     "settings.py",
+    "sign_on.py",
     "staff.py",
     "staff_door.py",
     "stopping.py",
@@ -261,6 +264,7 @@ ENGLISH_CODES |= {"bad-webhook", "idempotency-key-missing", "idempotency-key-reu
 ENGLISH_CODES |= {"refund-not-possible", "refund-too-much"}
 ENGLISH_CODES |= {"nobody-is-protected", "nothing-to-resume", "promises-live", "stop-under-way"}
 ENGLISH_CODES |= {"confirm-first", "not-allowed", "passkey-refused", "too-many-cases"}
+ENGLISH_CODES |= {"issuer-away", "sign-on-refused"}
 
 
 def refusals(of: type[PaymentsError] = PaymentsError) -> Iterator[type[PaymentsError]]:

@@ -12,7 +12,7 @@ from payments.errors import InvalidField
 from payments.runtime import Runtime
 from payments.staff import Staff
 from payments.web import auth
-from payments.web.auth import AnyRequest
+from payments.web.bodies import AnyRequest
 
 PAGE = "/finance/audit"
 SHOWN = 100

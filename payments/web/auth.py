@@ -13,12 +13,12 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from litestar import Request, Response
+from litestar import Response
 from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.response import Redirect
 
-from payments import passkeys, staff
+from payments import issuer, oidc, passkeys, staff
 from payments.audit import Deed
 from payments.errors import NotSignedIn
 from payments.passkeys import Purpose
@@ -26,10 +26,9 @@ from payments.runtime import Runtime
 from payments.settings import Settings
 from payments.staff import ConfirmFirst, NotAllowed, Role, SignedIn, Staff
 from payments.web import headers, pages
+from payments.web.bodies import AnyRequest
 from payments.web.manage.door import ForeignForm
 
-AnyRequest = Request[Any, Any, Any]  # no user, no auth, litestar's own state
-SMALL = 4096  # bytes of a form
 BACK = re.compile(r"/(?:finance|support|staff)(?:[/?][\w./?=&%+:,~-]*)?", re.ASCII)
 READING = ("GET", "HEAD", "OPTIONS")
 
@@ -62,6 +61,7 @@ RULES = (
     Rule("/support", DONORS),
     Rule("/staff/colleagues", ADMINS, proved=True, page="/staff/colleagues"),
     Rule("/staff/passkeys", EVERYBODY, proved=True, page="/staff"),
+    Rule("/staff/sign-on", EVERYBODY, proved=True, page="/staff"),
     Rule("/staff/alarms", BOOKS),
     Rule("/staff/campaigns", BOOKS),
     Rule("/staff", EVERYBODY),
@@ -183,7 +183,14 @@ def sign_in_page(rt: Runtime, back: str, *, status: int = 200, error: str = "") 
     return with_script(
         rt,
         pages.page(
-            rt, "staff_sign_in.html", status=status, options=options, back=back, error=error
+            rt,
+            "staff_sign_in.html",
+            status=status,
+            options=options,
+            issuer=issuer.name(rt.settings),
+            query=query(back=back),
+            back=back,
+            error=error,
         ),
     )
 
@@ -194,6 +201,7 @@ async def confirm_page(
     """Where a colleague proves once more who they are."""
     async with rt.sessions() as session:
         known = await passkeys.of(session, asking.person.id)
+        account = await oidc.of(session, asking.person.id)
     options = ""
     if known and passkeys.are_possible(rt.settings):
         options = passkeys.ask(
@@ -206,6 +214,8 @@ async def confirm_page(
         here="",
         status=status,
         options=options,
+        issuer=issuer.name(rt.settings) if account is not None else "",
+        query=query(back=back),
         back=back,
         error=error,
     )
@@ -246,12 +256,6 @@ def address(request: AnyRequest) -> str:
 
 def query(**said: str) -> str:
     return urlencode({name: value for name, value in said.items() if value})
-
-
-async def typed(request: AnyRequest) -> dict[str, str]:
-    """What a form holds, as text."""
-    sent = await request.form()
-    return {name: value for name, value in sent.items() if isinstance(value, str)}
 
 
 def options(choices: Sequence[tuple[str, str]], chosen: str) -> list[dict[str, object]]:

@@ -1,5 +1,6 @@
 """A colleague's own page, and the page on which an administrator says who else may come in."""
 
+from datetime import datetime
 from typing import Any
 
 from litestar import Controller, Response, get, post
@@ -7,13 +8,14 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Redirect
 
-from payments import passkeys, staff
+from payments import audit, issuer, oidc, passkeys, staff
+from payments.audit import Deed
 from payments.errors import InvalidField
 from payments.passkeys import PasskeyRefused
 from payments.runtime import Runtime
 from payments.staff import NotAllowed, Role, SignedIn, Staff
 from payments.web import auth
-from payments.web.auth import SMALL, AnyRequest, typed
+from payments.web.bodies import SMALL, AnyRequest, typed
 from payments.web.manage import words
 from payments.web.staff_door import ANSWER_MOST
 
@@ -23,6 +25,7 @@ ROLES = {
     Role.ADMIN: "Administrator: both, and says who else may come in",
 }
 YOURS = "/staff"
+WAYS_IN = 6  # how many of the last are shown
 PAGE = "/staff/colleagues"
 
 
@@ -150,34 +153,38 @@ def _another(by: Staff, person: Staff) -> Staff:
 async def _own_page(
     rt: Runtime, asking: SignedIn, *, status: int = 200, error: str = ""
 ) -> Response[str]:
+    who = asking.person
     async with rt.sessions() as session:
-        known = await passkeys.of(session, asking.person.id)
+        known = await passkeys.of(session, who.id)
+        account = await oidc.of(session, who.id)
+        ways_in = await audit.read(session, name=who.name, deed=Deed.SIGNED_IN, limit=WAYS_IN)
     possible, fresh = passkeys.are_possible(rt.settings), asking.is_proved(rt.now())
     options = ""
     if possible and fresh:
         bound = f"session {asking.session}"
-        options = passkeys.ask_to_make(rt.settings, asking.person, known, bound=bound, now=rt.now())
+        options = passkeys.ask_to_make(rt.settings, who, known, bound=bound, now=rt.now())
     made = auth.page(
         rt,
         "staff_you.html",
-        asking.person,
+        who,
         here=YOURS,
         status=status,
-        role=ROLES[asking.person.role],
+        role=ROLES[who.role],
         possible=possible,
         fresh=fresh,
         options=options,
         error=error,
-        passkeys=[
-            {
-                "name": key.name,
-                "made": words.minute(rt, key.made_at),
-                "used": "" if key.used_at is None else words.minute(rt, key.used_at),
-            }
-            for key in known
-        ],
+        issuer=issuer.name(rt.settings),
+        account=None if account is None else _facts(rt, account.tied_at, account.used_at),
+        ways_in=[{"at": words.minute(rt, one.at), "how": one.reason} for one in ways_in],
+        passkeys=[{"name": key.name, **_facts(rt, key.made_at, key.used_at)} for key in known],
     )
     return auth.with_script(rt, made)
+
+
+def _facts(rt: Runtime, made_at: datetime, used_at: datetime | None) -> dict[str, str]:
+    used = "" if used_at is None else words.minute(rt, used_at)
+    return {"made": words.minute(rt, made_at), "used": used}
 
 
 async def _everybody(
@@ -191,7 +198,8 @@ async def _everybody(
 ) -> Response[str]:
     async with rt.sessions() as session:
         people = [
-            (one, await passkeys.of(session, one.id)) for one in await staff.everybody(session)
+            (one, await passkeys.of(session, one.id), await oidc.of(session, one.id))
+            for one in await staff.everybody(session)
         ]
     return auth.page(
         rt,
@@ -210,6 +218,7 @@ async def _everybody(
                 "name": one.name,
                 "since": words.day(rt, one.created_at),
                 "passkeys": len(keys),
+                "issuer": issuer.name(rt.settings) if account is not None else "",
                 "you": one.id == colleague.id,
                 "role": ROLES[one.role].partition(":")[0],
                 "roles": auth.options(
@@ -217,6 +226,6 @@ async def _everybody(
                     one.role.value,
                 ),
             }
-            for one, keys in people
+            for one, keys, account in people
         ],
     )

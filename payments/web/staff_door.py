@@ -12,7 +12,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Redirect
 
-from payments import alarms, audit, passkeys, staff
+from payments import alarms, audit, issuer, passkeys, staff
 from payments.alarms import AlarmKind
 from payments.audit import Deed
 from payments.errors import LinkSpent, NotSignedIn
@@ -20,7 +20,7 @@ from payments.passkeys import PasskeyCopied, PasskeyRefused, Purpose
 from payments.runtime import Runtime
 from payments.staff import SignedIn, Staff
 from payments.web import auth, pages
-from payments.web.auth import AnyRequest, typed
+from payments.web.bodies import SMALL, AnyRequest, typed
 
 ANSWER_MOST = 16 * 1024  # bytes of a form with a browser's answer in it
 
@@ -73,7 +73,12 @@ class StaffDoor(Controller):
                 rt.settings, person, known, bound=f"link {token}", now=rt.now()
             )
         made = pages.page(
-            rt, "staff_enter.html", token=token, name=person.name, options=options, error=""
+            rt,
+            "staff_enter.html",
+            token=token,
+            name=person.name,
+            options=options,
+            issuer=issuer.name(rt.settings),
         )
         return auth.with_script(rt, made)
 
@@ -132,7 +137,7 @@ class StaffDoor(Controller):
             )
         return Redirect(back or auth.HOME[asking.person.role], status_code=303)
 
-    @post("/leave", request_max_body_size=auth.SMALL)
+    @post("/leave", request_max_body_size=SMALL)
     async def leave(self, rt: NamedDependency[Runtime], request: AnyRequest) -> Response[Any]:
         """Sign out. Whoever is out already stays out."""
         auth.from_our_own_page(rt, request)

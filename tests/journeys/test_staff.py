@@ -271,6 +271,8 @@ async def test_an_invitation_makes_a_passkey_and_a_passkey_opens_the_door(house:
         assert (again.status_code, again.headers["location"]) == (303, "/finance/audit")
         shown = await ada.opens("/staff")
         assert "last used" in shown.text
+        assert "You last signed in on 22 December 2026, 12:00 UTC, by a passkey." in shown.text
+        assert "22 November 2026, 12:00 UTC by a one-time link" in shown.text
         assert await ada.deeds() == [
             ("passkey_added", name_of(ada), ""),
             ("signed_in", "", "by a one-time link"),
