@@ -156,9 +156,11 @@ def _amounts(unit: str) -> Spec:
 
 
 def _colours(series: Sequence[str]) -> Spec:
+    """A colour for each; one alone needs no legend."""
     assert len(series) <= len(COLOURS)
     scale = {"domain": list(series), "range": list(COLOURS[: len(series)])}
-    return {"field": "series", "sort": list(series), "scale": scale}
+    alone = {"legend": None} if len(series) == 1 else {}
+    return {"field": "series", "sort": list(series), "scale": scale, **alone}
 
 
 # --- drawing --------------------------------------------------------------------------------------

@@ -3,8 +3,10 @@ history.
 
 One process group on this machine. It keeps nothing: Ctrl-C ends all of it.
 
-    seed     a year of supporters, through the front door
-    show     the running demo and the links to open
+    show        the running demo and the links to open
+    seed        the story: who does what on which day
+    people      the supporters; readers, colleagues and banks are what people do
+    year        the past it is told in; browser is how they come in
 """
 
 from payments.demo.show import run

@@ -2,171 +2,128 @@
 clock.
 
 Nothing is written to a table. Supporters come to `/donate`, pay on the stand-in's page, and
-Stripe's webhooks bring what follows, while the clock is turned a day at a time.
+Stripe's webhooks bring what follows, while the clock is turned a day at a time. On some days, told
+in days before the present, something happens that finance should see.
 """
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, cast
-from urllib.parse import urlsplit
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
 
-import httpx
-from stripe import StripeClient
-from stripe.params import RefundCreateParams
-
-from payments import money, worker
-from payments.app import create_app
 from payments.contributions import Frequency
-from payments.runtime import Runtime
-from payments.sandbox import Delivery, Sandbox, pay
+from payments.demo import banks, colleagues, readers
+from payments.demo.people import COURT, COURT_OPENS, FAILS_LATER, Supporter, supporters
+from payments.demo.year import Clock, Year, begins, lived
+from payments.sandbox import Sandbox
 from payments.settings import Settings
 
-SUPPORTERS = 60
-DAYS = 365
-DRAIN_EVERY = 7  # days
-GOOD = "4242424242424242"
-DECLINED = "4000000000000002"
-FAILS_LATER = "4000000000000341"
-DISPUTED = "4000000000000259"  # paid, and taken back by the bank
-DISPUTED_ON = 341  # from this day on the banks of single givers take it back
-REFUNDED_ON = {120: 500, 250: None, 340: 200}  # day -> minor units; all of it
+WORKS_EVERY, LOOKS_EVERY = 9, 6  # days
+CLOSED = 3  # months
+REMINDED = range(8)  # readers who ask for a reminder; one less confirms, and six give
+CONFIRMED, CAME_BACK = REMINDED[:7], REMINDED[:6]
+FAILING = Supporter(200, 304, Frequency.MONTHLY, "eur", 1000, FAILS_LATER)
+FORGOTTEN = Supporter(201, 76, Frequency.MONTHLY, "usd", 1500, FAILS_LATER)
+AT_RISK = Supporter(202, 34, Frequency.MONTHLY, "eur", 700, FAILS_LATER)  # tried again as we speak
 Told = Callable[[int, int], None]
+Act = Callable[[Year], Awaitable[None]]
 
-
-@dataclass
-class Clock:
-    """The demo's past: stands still until it is turned."""
-
-    at: datetime
-
-    def __call__(self) -> datetime:
-        return self.at
-
-
-@dataclass(frozen=True, slots=True)
-class Supporter:
-    """Who comes on which day, and how they give."""
-
-    day: int
-    frequency: Frequency
-    currency: str
-    minor: int
-    card: str
-    stops_after: int | None
-
-
-def supporters(chance: random.Random) -> list[Supporter]:
-    """Sixty of them, the same every time."""
-    people = []
-    for _ in range(SUPPORTERS):
-        frequency = chance.choices(list(Frequency), weights=(38, 46, 16))[0]
-        currency = chance.choices(("usd", "eur", "gbp"), weights=(60, 30, 10))[0]
-        people.append(
-            Supporter(
-                day=chance.randrange(0, DAYS - 1),
-                frequency=frequency,
-                currency=currency,
-                minor=chance.choice(money.presets(currency, frequency)).amount,
-                card=chance.choices((GOOD, FAILS_LATER), weights=(94, 6))[0],
-                stops_after=chance.choice((None, None, None, 90, 200)),
-            )
-        )
-    return sorted(people, key=lambda person: person.day)
+STORY: Mapping[int, tuple[Act, ...]] = {
+    340: (readers.raises,),
+    FAILING.ago: (partial(readers.gives, person=FAILING),),
+    FORGOTTEN.ago: (partial(readers.gives, person=FORGOTTEN),),
+    AT_RISK.ago: (partial(readers.gives, person=AT_RISK), banks.asks_about),
+    FAILING.ago - 34: (partial(readers.mends, person=FAILING),),
+    FORGOTTEN.ago - 34: (partial(readers.mends, person=FORGOTTEN),),
+    325: (partial(colleagues.refunds, currency="gbp", amount="5.00"),),
+    310: (banks.refuses,),
+    307: (banks.relents,),
+    300: (banks.disputes,),
+    292: (readers.pauses, banks.loses),
+    255: (banks.sets_aside,),
+    240: (readers.stops,),
+    225: (banks.lets_go,),
+    210: (readers.lowers,),
+    200: (partial(colleagues.refunds, currency="eur", amount="25.00"),),
+    190: (banks.disputes, readers.replaces_card),
+    180: (banks.wins,),
+    150: (banks.converts, readers.raises),
+    130: (banks.refund_does_not_arrive,),
+    120: (readers.skips, readers.stops),
+    110: (banks.refuses,),
+    107: (banks.relents,),
+    95: (readers.goes_annual,),
+    80: (readers.pauses, partial(colleagues.refunds, currency="usd", amount="3.50")),
+    74: (banks.sends_back,),
+    66: (banks.pays_by_hand,),
+    52: (readers.raises, banks.refuses),
+    49: (banks.relents,),
+    40: (banks.warns, readers.lowers),
+    31: (readers.stops, banks.answers),
+    18: (colleagues.closes_alarms,),
+    9: (banks.disputes,),
+    8: (readers.pauses,),
+    5: (partial(readers.asks_later, number=20),),
+    4: (
+        Year.works,
+        partial(readers.confirms, number=20),
+        partial(colleagues.refunds, currency="usd", amount="1.50"),
+    ),
+    1: (partial(readers.asks_later, number=21),),
+}
 
 
 async def a_year(settings: Settings, sandbox: Sandbox, clock: Clock, *, told: Told) -> None:
-    """Live through the year up to the clock's present. `told` hears of each day that has passed."""
+    """Live through the months up to the clock's present. `told` hears of each day that passed."""
     chance = random.Random(20261122)  # noqa: S311 - a story, not a secret
-    people = supporters(chance)
-    end = clock.at
-    clock.at = end - timedelta(days=DAYS)
-    app = create_app(settings, now=clock)
-    async with app.lifespan():
-        rt: Runtime = app.state.rt
-        asgi = cast("Any", app)  # litestar and httpx type the same protocol differently
-        async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=asgi), base_url=settings.base_url
-        ) as web:
-            for day in range(DAYS):
-                await sandbox.run_due()
-                for person in [p for p in people if p.day == day]:
-                    await _gives(web, person, chance)
-                for person in [p for p in people if p.stops_after == day - p.day]:
-                    await _stops(rt.stripe, person)
-                if day in REFUNDED_ON:
-                    await _refunds(rt.stripe, REFUNDED_ON[day])
-                await _deliver(web, sandbox)
-                if day % DRAIN_EVERY == 0:
-                    await worker.drain(rt)
-                told(day + 1, DAYS)
-                clock.at += timedelta(days=1)
-            clock.at = end
-            await sandbox.run_due()
-            await sandbox.settle()
-            await _deliver(web, sandbox)
-            await worker.drain(rt)
+    days, acts = how_long(clock.at), plan(clock.at)
+    coming = defaultdict(list)
+    for person in supporters(chance):
+        coming[person.ago].append(person)
+    async with lived(settings, sandbox, clock) as year:
+        sandbox.pay_out_weekly(0)
+        await colleagues.begins_campaigns(year)
+        while clock.at < year.end:
+            await year.passes()
+            for person in coming[year.ago]:
+                await readers.gives(year, person)
+            for act in acts[clock.at.date()]:
+                await act(year)
+            await year.passes()
+            if year.ago % WORKS_EVERY == 0:
+                await year.works()
+            told(days - year.ago, days)
+            clock.at = min(clock.at + timedelta(days=1), year.end)
+        await year.imports()
 
 
-async def _gives(web: httpx.AsyncClient, person: Supporter, chance: random.Random) -> None:
-    answer = await web.post(
-        "/donate",
-        data={
-            "intent": f"{chance.getrandbits(128):032x}",
-            "frequency": person.frequency,
-            "currency": person.currency,
-            f"amount_{person.frequency}": str(person.minor),
-            "locale": "en",
-        },
-    )
-    assert answer.status_code == 303, answer.status_code
-    checkout = answer.headers["location"]
-    if chance.random() < 0.1:
-        return  # thought better of it on Stripe's page
-    if chance.random() < 0.1:
-        await pay(checkout, card=DECLINED)
-    await pay(checkout, card=_card(person))
+def how_long(end: datetime) -> int:
+    """How many days the story has."""
+    return (end.date() - begins(end).date()).days
 
 
-def _card(person: Supporter) -> str:
-    if person.frequency is not Frequency.ONCE:
-        return person.card
-    return DISPUTED if person.day >= DISPUTED_ON else GOOD
-
-
-async def _refunds(stripe: StripeClient, minor: int | None) -> None:
-    """A colleague gives the newest payment back, or a part of it, at Stripe."""
-    (newest,) = (await stripe.v1.charges.list_async({"limit": 1})).data
-    if newest.status == "succeeded" and newest.payment_intent is not None:
-        asked: RefundCreateParams = {"payment_intent": str(newest.payment_intent)}
-        if minor is not None:
-            asked["amount"] = min(minor, newest.amount)
-        await stripe.v1.refunds.create_async(asked)
-
-
-async def _stops(stripe: StripeClient, person: Supporter) -> None:
-    """Someone stops a promise like this one, at Stripe."""
-    if person.frequency is Frequency.ONCE:
-        return
-    active = await stripe.v1.subscriptions.list_async({"status": "active", "limit": 100})
-    for subscription in active.data:
-        price = subscription["items"].data[0].price
-        if price.unit_amount == person.minor and price.currency == person.currency:
-            await stripe.v1.subscriptions.cancel_async(subscription.id)
-            return
-
-
-async def _deliver(web: httpx.AsyncClient, sandbox: Sandbox) -> None:
-    """Stripe's webhooks of the day arrive."""
-    while waiting := sandbox.take_deliveries():
-        for delivery in waiting:
-            sandbox.acknowledge(delivery, await _post(web, delivery))
-
-
-async def _post(web: httpx.AsyncClient, delivery: Delivery) -> int:
-    path = urlsplit(delivery.url).path
-    return (await web.post(path, content=delivery.body, headers=delivery.headers)).status_code
+def plan(end: datetime) -> dict[date, list[Act]]:
+    """Who does what on which day; by the calendar months are closed, and readers reminded."""
+    days: dict[date, list[Act]] = defaultdict(list)
+    for ago, acts in STORY.items():
+        days[end.date() - timedelta(days=ago)] += acts
+    for ago in range(2, COURT_OPENS, LOOKS_EVERY):
+        days[end.date() - timedelta(days=ago)].append(partial(readers.looks, campaign=COURT))
+    mornings = [begins(end, months=back) for back in range(CLOSED, -1, -1)]
+    mornings = [morning for morning in mornings if morning < end][-CLOSED:]
+    for morning in mornings:
+        days[morning.date()].append(partial(colleagues.closes, over=morning))
+    days[mornings[-1].date()].append(banks.tells_late)
+    # All of it within one month, so that its numbers are large enough to be told.
+    for after, act, numbers in (
+        (3, readers.asks_later, REMINDED),
+        (4, readers.confirms, CONFIRMED),
+        (12, readers.comes_back, CAME_BACK),
+    ):
+        day = mornings[-2].date() + timedelta(days=after)
+        days[day] += [Year.works, *(partial(act, number=number) for number in numbers)]
+    return days
 
 
 def now() -> datetime:

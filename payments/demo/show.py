@@ -22,9 +22,11 @@ from pydantic import SecretStr
 
 from payments import books, migrate, runtime, setup, staff
 from payments.demo import seed
+from payments.demo.year import Clock
 from payments.embedded import EmbeddedPostgresFailed, postgres
 from payments.sandbox import Sandbox
 from payments.settings import Settings
+from payments.staff import Role
 
 PATIENCE = 60.0  # seconds for the service to answer
 DEMO_KEY = "sk_test_" + "demo" * 6
@@ -42,7 +44,7 @@ def run(*, port: int) -> None:
         with postgres(fsync=False) as url, tempfile.TemporaryDirectory() as folder:
             say("PostgreSQL is running.")
             migrate.upgrade(url)
-            with _mail_server(Path(folder) / "inbox") as smtp_url:
+            with mail_server(Path(folder) / "inbox") as smtp_url:
                 asyncio.run(_show(url, smtp_url, Path(folder), port, begun))
     except EmbeddedPostgresFailed as error:
         raise click.ClickException(str(error)) from None
@@ -52,7 +54,7 @@ def run(*, port: int) -> None:
 
 
 @contextmanager
-def _mail_server(inbox: Path) -> Iterator[str]:
+def mail_server(inbox: Path) -> Iterator[str]:
     """A mail server that delivers everything to one folder. Gives its URL."""
     port = _free_port(0)
     server = Controller(Mailbox(inbox), hostname="127.0.0.1", port=port)
@@ -92,7 +94,7 @@ async def _a_year_of_history(
     url: str, mail: Mapping[str, str], state: Path, port: int, stripe_port: int
 ) -> Settings:
     """Seed through the front door; gives the settings the parts go on with."""
-    clock = seed.Clock(seed.now())
+    clock = Clock(seed.now())
     sandbox = Sandbox(wall=clock)
     async with sandbox.listen(port=stripe_port) as stripe_url:
         settings = Settings.model_validate(
@@ -120,7 +122,9 @@ async def _a_year_of_history(
         printed = next(line for line in lines if "SECRETS=" in line).partition("=")[2]
         settings = settings.model_copy(update={"stripe_webhook_secrets": (SecretStr(printed),)})
         with click.progressbar(
-            length=seed.DAYS, label="A year of supporters, through the front door", file=sys.stderr
+            length=seed.how_long(clock.at),
+            label="A year of supporters, through the front door",
+            file=sys.stderr,
         ) as bar:
             await seed.a_year(settings, sandbox, clock, told=lambda _day, _of: bar.update(1))
         sandbox.save(state)
@@ -192,17 +196,20 @@ async def _answers(base_url: str) -> None:
 
 @asynccontextmanager
 async def _links(settings: Settings, sandbox: Sandbox) -> AsyncIterator[str]:
-    """What to open, with a one-time link for finance."""
+    """What to open, with one-time links for colleagues."""
     async with runtime.opened(settings) as rt:
         await books.check_and_alarm(rt)
         async with rt.sessions.begin() as session:
-            token = await staff.invite(session, "Demo", role=staff.Role.FINANCE, now=rt.now())
+            finance = await staff.invite(session, "Demo", role=Role.FINANCE, now=rt.now())
+            help_desk = await staff.invite(session, "Help desk", role=Role.SUPPORT, now=rt.now())
         base = settings.base_url
         yield "\n".join(
             (
                 f"  Sample article      {base}/article",
                 f"  Donate              {base}/donate",
-                f"  Finance (one time)  {base}/staff/enter/{token}",
+                f"  Change a gift       {base}/manage   (as one of the addresses in the mails)",
+                f"  Finance (one time)  {base}/staff/enter/{finance}",
+                f"  Support (one time)  {base}/staff/enter/{help_desk}",
                 f"  Mails sent          {base}/dev/inbox",
                 f"  Stripe's stand-in   {sandbox.url}/",
                 "",

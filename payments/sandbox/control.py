@@ -21,9 +21,9 @@ DOABLE = frozenset({
     "adjust", "charge_fee", "convert", "dashboard", "debit_bank", "decide_dispute",
     "delay_captures", "delay_reconciliation", "dispute", "escalate_dispute", "fail_card",
     "fail_payout", "fail_refund", "heal_card", "hold_reserve", "keep_minimum",
-    "portal_sets_default", "redeliver", "release_reserve", "render_at", "revoke_mandate",
-    "set_owner",
-    "roll_secret", "set_billing", "set_rate", "tell", "update_card_by_network", "warn_of_fraud",
+    "pay_out_weekly", "portal_sets_default", "redeliver", "release_reserve", "render_at",
+    "revoke_mandate", "roll_secret", "set_billing", "set_owner", "set_rate", "tell",
+    "update_card_by_network", "warn_of_fraud",
 })  # fmt: skip
 
 

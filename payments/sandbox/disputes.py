@@ -18,6 +18,7 @@ from payments.sandbox.wire import Obj
 
 ANSWER_WITHIN: Final = timedelta(days=14)
 INQUIRY_LASTS: Final = timedelta(days=120)
+ASKED: Final = ("warning_needs_response", "warning_under_review")
 _FILES: Final = (
     "access_activity_log", "billing_address", "cancellation_policy",
     "cancellation_policy_disclosure", "cancellation_rebuttal", "customer_communication",
@@ -79,8 +80,8 @@ def make(
 def escalate(account: Account, dispute_id: str) -> None:
     """An inquiry becomes a dispute that takes the money."""
     dispute = account.store.objects[dispute_id]
-    if not dispute["status"].startswith("warning_"):
-        raise invalid("Only an inquiry can become a dispute.")
+    if dispute["status"] not in ASKED:
+        raise invalid("Only an inquiry that is open can become a dispute.")
     details = {**dispute["evidence_details"], "due_by": _due_by(account)}
     card = {**dispute["payment_method_details"]["card"], "case_type": "chargeback"}
     account.update(
@@ -127,7 +128,7 @@ def fall_due(account: Account, dispute_id: str) -> None:
 @when_due("inquiry_ends")
 def end_inquiry(account: Account, dispute_id: str) -> None:
     dispute = account.store.objects[dispute_id]
-    if dispute["status"] in ("warning_needs_response", "warning_under_review"):
+    if dispute["status"] in ASKED:
         decide(account, dispute_id, won=True)
 
 

@@ -2,6 +2,7 @@
 money its owner puts in.
 """
 
+from datetime import datetime
 from typing import Final
 
 from payments.sandbox import balance, currencies, listing
@@ -24,13 +25,18 @@ CONVERSION: Final = "Currency conversion"
 resource("topup", "/v1/topups", {"status": listing.same("status")})
 
 
-def charge_fee(account: Account, kind: str, amount: int, currency: str) -> Obj:
-    """Stripe takes a fee of its own: one of `FEES`."""
+def charge_fee(
+    account: Account, kind: str, amount: int, currency: str, at: datetime | None = None
+) -> Obj:
+    """Stripe takes a fee of its own: one of `FEES`. One of an earlier moment is told late."""
     if kind not in FEES:
         raise ValueError(f"kind is one of {', '.join(FEES)}")
     type_, category, description = FEES[kind]
     fields = {"type": type_, "reporting_category": category, "description": description}
-    return balance.record(account, {**fields, "amount": -amount, "currency": currency})
+    row = balance.record(account, {**fields, "amount": -amount, "currency": currency})
+    if at is not None:
+        row["created"] = row["available_on"] = min(row["created"], int(at.timestamp()))
+    return row
 
 
 def hold_reserve(account: Account, amount: int, currency: str) -> Obj:

@@ -1,4 +1,4 @@
-"""Payouts: what is available goes to the bank, every midnight, in each currency.
+"""Payouts: what is available goes to the bank, every midnight or once a week, in each currency.
 
 An automatic payout is the transactions it pays out: their sum is its amount, and each is in one
 payout at most. It arrives two days later; then its list is final, at once or after a while. Made
@@ -6,7 +6,7 @@ by hand, at the usual pace or within half an hour for a fee, it names no transac
 may fail, even after it was paid; one that is pending can be cancelled.
 """
 
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Final
 
 from payments.sandbox import balance, currencies, listing
@@ -30,8 +30,13 @@ def close_day(account: Account, midnight: str) -> None:
     """Make due funds available and pay them out."""
     account.facts["days"].pop(midnight, None)
     now = account.clock.stamp()
+    days = _days_to_go(account)
+    if days:
+        balance.close_day_on(account, now + days * 86400)
     for currency in list(account.facts.get("waiting", {})):
         due = _due(account, currency, now)
+        if days:
+            continue
         amount = sum(row["net"] for row in due)
         keep = account.facts.get("minimum_balance", {}).get(currency, 0)
         if 0 < amount <= keep:
@@ -44,6 +49,14 @@ def close_day(account: Account, midnight: str) -> None:
             amount -= keep
         if amount > 0 or (amount < 0 and account.facts.get("debits_bank")):
             _pay_out(account, due, amount, currency)
+
+
+def _days_to_go(account: Account) -> int:
+    """How many days until money goes to the bank; none on any day, unless it goes weekly."""
+    weekday: int | None = account.facts.get("pays_out_on")
+    if weekday is None:
+        return 0
+    return (weekday - account.clock.now().astimezone(UTC).weekday()) % 7
 
 
 def _due(account: Account, currency: str, now: int) -> list[Obj]:

@@ -247,6 +247,10 @@ class Sandbox:
         """From now on the list of a payout is final only this long after it was paid."""
         self.account.facts["reconciles_after"] = seconds
 
+    def pay_out_weekly(self, weekday: int) -> None:
+        """From now on money goes to the bank on one day of the week only; 0 is Monday."""
+        self.account.facts["pays_out_on"] = range(7)[weekday]
+
     def debit_bank(self, *, on: bool = True) -> None:
         """From now on a balance below nothing is taken from the bank: a negative payout."""
         self.account.facts["debits_bank"] = on
@@ -255,9 +259,14 @@ class Sandbox:
         """From now on payouts leave this much in the balance."""
         self.account.facts.setdefault("minimum_balance", {})[currency] = amount
 
-    def charge_fee(self, kind: str, amount: int, currency: str = "usd") -> str:
-        """Stripe takes a fee of its own: `billing`, `radar`, `fx` or `tax`. Gives the id."""
-        return str(movements.charge_fee(self.account, kind, amount, currency)["id"])
+    def charge_fee(
+        self, kind: str, amount: int, currency: str = "usd", *, at: datetime | None = None
+    ) -> str:
+        """Stripe takes a fee of its own: `billing`, `radar`, `fx` or `tax`. Gives the id.
+
+        With a moment that has passed it is a fee of then, told only now.
+        """
+        return str(movements.charge_fee(self.account, kind, amount, currency, at)["id"])
 
     def hold_reserve(self, amount: int, currency: str = "usd") -> str:
         """Stripe sets money aside. Gives the id."""

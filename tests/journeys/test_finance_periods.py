@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 import zipfile
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -61,6 +62,31 @@ async def closes(one: Colleague) -> Page:
     answer = await presses(one, f"{NOVEMBER}/close")
     assert (answer.status_code, answer.headers["location"]) == (303, f"{NOVEMBER}?said=closed")
     return await one.opens(answer.headers["location"])
+
+
+async def held(one: Colleague, month: str) -> dict[str, int]:
+    """What a month's page says Stripe held, and what moved it, in cents."""
+    rows = [row for row in (await one.opens(f"{LIST}/{month}")).cells if len(row) == 2]
+    return {
+        words: int(re.sub(r"[$.,+]", "", figure).replace(frame.MINUS, "-"))
+        for words, figure in rows
+        if "$" in figure
+    }
+
+
+async def test_a_month_shows_what_stripe_held_all_that_moved_it_and_what_is_left(
+    room: Newsroom, ada: Colleague
+) -> None:
+    room.sandbox.charge_fee("billing", 120)
+    await balance.import_new(room.rt)
+    november, december = await held(ada, "2026-11"), await held(ada, "2026-12")
+    assert (november["When the month began"], november["Gifts"]) == (0, 3000)
+    for month, end in ((november, "When it ended"), (december, "Now")):
+        assert sum(month.values()) == 2 * month[end]
+    assert december["When the month began"] == november["When it ended"]
+    assert december["Fees"] <= -120
+    at_stripe = await balance.at_stripe(room.rt)
+    assert december["Now"] == at_stripe.get("usd", 0)
 
 
 async def test_a_month_is_closed_and_its_pack_taken_away(room: Newsroom, ada: Colleague) -> None:

@@ -28,6 +28,7 @@ from payments.web.donate import LABELS
 NOT_A_GIFT = "Stripe's own fees"  # lines that belong to no contribution
 MINUS = "\N{MINUS SIGN}"
 NOTHING = "\N{EN DASH}"
+ALARMS = 3  # told on each page; their own page has all
 PAGES = (
     ("/finance", "Overview"),
     ("/finance/months", "Months"),
@@ -202,7 +203,8 @@ class Notice:
 
     text: str
     tone: str = "mild"
-    items: Sequence[str] = field(default_factory=tuple)
+    items: Sequence[tuple[str, str]] = field(default_factory=tuple)  # what it says, and of what
+    more: int = 0
 
 
 async def notices(rt: Runtime, *, until: date | None = None) -> list[Notice]:
@@ -219,7 +221,8 @@ async def notices(rt: Runtime, *, until: date | None = None) -> list[Notice]:
             Notice(
                 "Needs attention",
                 "",
-                [f"{alarms.SENTENCES[alarm.kind]} ({alarm.subject})" for alarm in open_alarms],
+                [(alarms.SENTENCES[one.kind], one.subject) for one in open_alarms[:ALARMS]],
+                max(0, len(open_alarms) - ALARMS),
             )
         )
     return told

@@ -12,6 +12,30 @@ from payments.runtime import Runtime
 from payments.staff import Staff
 from payments.web.finance import frame
 from payments.web.finance.frame import Cell, Table, show, table
+from payments.web.refunds import REASONS
+
+GIVEN = {str(reason): words for reason, words in REASONS.items()}
+STATUSES = {
+    "asked": "Stripe has not answered",
+    "refused": "Stripe would not",
+    "requires_action": "The donor must act",
+    "pending": "On its way",
+    "succeeded": "Sent",
+    "failed": "Did not arrive",
+    "canceled": "Taken back",
+}
+DISPUTES = {
+    "warning_needs_response": "Inquiry, waits for our answer",
+    "warning_under_review": "Inquiry, answered",
+    "warning_closed": "Inquiry, closed",
+    "needs_response": "Waits for our answer",
+    "under_review": "With the bank",
+    "appeal_needs_response": "Appeal, waits for our answer",
+    "appeal_under_review": "Appeal, with the bank",
+    "prevented": "Prevented",
+    "won": "Won",
+    "lost": "Lost",
+}
 
 
 class MovementPages(Controller):
@@ -56,7 +80,7 @@ def _disputes(rt: Runtime, found: Sequence[Dispute]) -> Table:
             _gift(one.contribution_id),
             Cell(one.id, f"/finance/lines?id={one.id}", code=True),
             one.reason.replace("_", " ").capitalize(),
-            Cell(one.status.replace("_", " ").capitalize(), tone="bad" if one.is_open else ""),
+            Cell(DISPUTES[one.status], tone="bad" if one.is_open else ""),
             _deadline(rt, one),
             one.currency.upper(),
             show(one.amount, one.currency),
@@ -75,13 +99,15 @@ def _deadline(rt: Runtime, one: Dispute) -> str | Cell:
     when = frame.minute(rt, one.evidence_due_at)
     if left < 0:
         return Cell(f"{when}, too late", tone="bad")
-    return Cell(f"{when}, {left} days left", tone="bad" if left < 3 else "")
+    days = ("less than a day", "1 day")[left] if left < 2 else f"{left} days"
+    return Cell(f"{when}, {days} left", tone="bad" if left < 3 else "")
 
 
 def _refunds(rt: Runtime, found: Sequence[Refund]) -> Table:
     rows = []
     for one in found:
-        status = one.status.replace("_", " ").capitalize()
+        reason = one.reason or frame.NOTHING
+        status = STATUSES[one.status]
         if one.failure_reason:
             status += f": {one.failure_reason.replace('_', ' ')}"
         stripes: str | Cell = frame.NOTHING
@@ -92,7 +118,7 @@ def _refunds(rt: Runtime, found: Sequence[Refund]) -> Table:
             frame.minute(rt, one.asked_at),
             _gift(one.contribution_id),
             stripes,
-            (one.reason or frame.NOTHING).replace("_", " ").capitalize(),
+            GIVEN.get(reason, reason.replace("_", " ").capitalize()),
             one.asked_by or "At Stripe",
             Cell(status, tone="bad" if one.status in ("failed", "refused") else ""),
             one.currency.upper(),

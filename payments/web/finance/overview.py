@@ -2,6 +2,7 @@
 and why net changed.
 """
 
+import itertools
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
@@ -36,6 +37,19 @@ CAUSES = {
     Cause.REFUNDS: "Refunds",
     Cause.DISPUTES: "Disputes",
     Cause.OTHER: "Other",
+}
+# The rows of the later month that a cause is among, as the ledger lines are asked for.
+MONTHLY = {"type": "charge", "frequency": "monthly"}
+BEHIND = {
+    Cause.NEW: MONTHLY,
+    Cause.RETURNED: MONTHLY,
+    Cause.RAISED: MONTHLY,
+    Cause.LOWERED: MONTHLY,
+    Cause.TIMING: MONTHLY,
+    Cause.ANNUAL: {"type": "charge", "frequency": "annual"},
+    Cause.ONCE: {"type": "charge", "frequency": "once"},
+    Cause.REFUNDS: {"type": "refund"},
+    Cause.DISPUTES: {"type": "dispute"},
 }
 SHORT = {Cause.MISSED: "Did not pay", Cause.TIMING: "Timing", Cause.RETURNED: "Paid again"}
 
@@ -206,39 +220,46 @@ async def _by_month(lines: Sequence[MonthLine], currency: str, last: date) -> di
 
 
 async def _two_years(lines: Sequence[MonthLine], currency: str, last: date) -> dict[str, Any]:
-    """Net added up since January: this year beside the last."""
+    """Net added up since January: this year beside the last, from the first line there is on."""
     years = (last.year, last.year - 1)
+    begins = min(line.month for line in lines)
     nets: dict[date, int] = {}
     for line in lines:
         nets[line.month] = nets.get(line.month, 0) + line.net
-    sums: dict[int, list[int]] = {}
+    sums: dict[int, list[int | None]] = {}
     for year in years:
-        count = last.month if year == last.year else 12
-        total, added = 0, []
-        for number in range(1, count + 1):
-            total += nets.get(date(year, number, 1), 0)
-            added.append(total)
-        sums[year] = added
+        firsts = [date(year, number, 1) for number in range(1, 13)]
+        added = itertools.accumulate(nets.get(first, 0) for first in firsts)
+        sums[year] = [
+            total if begins <= first <= last else None
+            for first, total in zip(firsts, added, strict=True)
+        ]
     names = [f"{date(2026, number, 1):%b}" for number in range(1, 13)]
     points: list[charts.Point] = [
         {"month": names[place], "series": str(year), "value": _value(total, currency)}
         for year in years
         for place, total in enumerate(sums[year])
+        if total is not None
     ]
-    now, then = sums[last.year][-1], sums[last.year - 1][last.month - 1]
-    says = (f"From January to {last:%B}, net came to {show(now, currency)} in {last.year} and to "
-            f"{show(then, currency)} in {last.year - 1}.")  # fmt: skip
+    now, then = sums[last.year][last.month - 1], sums[last.year - 1][last.month - 1]
+    says = f"From January to {last:%B}, net came to {_told(now, currency)} in {last.year}"
+    if then is None:
+        says += f"; there is nothing to compare, as the first line is of {frame.month(begins)}."
+    else:
+        says += f" and to {show(then, currency)} in {last.year - 1}"
+        partial = begins > date(last.year - 1, 1, 1)
+        says += f", whose first line is of {begins:%B}." if partial else "."
     name = f"Net since January, {currency.upper()}: {last.year} and {last.year - 1}"
     rows = [
         [
             names[place],
-            show(sums[last.year][place], currency) if place < last.month else frame.NOTHING,
-            show(sums[last.year - 1][place], currency),
-            frame.signed(sums[last.year][place] - sums[last.year - 1][place], currency)
-            if place < last.month
-            else frame.NOTHING,
+            _told(this, currency),
+            _told(before, currency),
+            frame.NOTHING
+            if this is None or before is None
+            else frame.signed(this - before, currency),
         ]
-        for place in range(12)
+        for place, (this, before) in enumerate(zip(*(sums[year] for year in years), strict=True))
     ]
     spec = charts.lines(
         points, series=[str(year) for year in years], unit=currency.upper(), months=names
@@ -252,6 +273,10 @@ async def _two_years(lines: Sequence[MonthLine], currency: str, last: date) -> d
     }
 
 
+def _told(total: int | None, currency: str) -> str:
+    return frame.NOTHING if total is None else show(total, currency)
+
+
 def _sentence(found: NetChange, currency: str, later: date) -> str:
     by = found.after - found.before
     if by == 0:
@@ -261,7 +286,9 @@ def _sentence(found: NetChange, currency: str, later: date) -> str:
         f"{show(found.after, currency)} in {frame.month(later)}"
     )
     most = max(found.components, key=lambda part: abs(part.amount))
-    changed = frame.signed(most.amount, currency)
+    # Within a sentence a line must not end after the minus.
+    joined = f"{frame.MINUS}\N{WORD JOINER}"
+    changed = frame.signed(most.amount, currency).replace(frame.MINUS, joined)
     return f"{told}; the largest part was “{CAUSES[most.cause]}” with {changed}."
 
 
@@ -294,9 +321,14 @@ async def _waterfall(found: NetChange, currency: str, earlier: date, later: date
 
 
 def _causes(found: NetChange, currency: str, earlier: date, later: date) -> Table:
-    rows = [
+    def behind(of: date, **filters: str) -> str:
+        return "/finance/lines" + frame.query(period=f"{of:%Y-%m}", currency=currency, **filters)
+
+    rows: list[list[str | Cell]] = [
         [
-            CAUSES[part.cause],
+            Cell(CAUSES[part.cause], behind(later, **BEHIND[part.cause]))
+            if part.cause in BEHIND
+            else CAUSES[part.cause],
             frame.NOTHING if part.count is None else frame.whole(part.count),
             frame.signed(part.amount, currency),
         ]
@@ -306,9 +338,20 @@ def _causes(found: NetChange, currency: str, earlier: date, later: date) -> Tabl
         "causes",
         f"From {frame.month(earlier)} to {frame.month(later)}, {currency.upper()}",
         ["Cause", "#Contributions", "#Change of net"],
-        [[f"Net in {frame.month(earlier)}", "", show(found.before, currency)], *rows],
+        [
+            [
+                Cell(f"Net in {frame.month(earlier)}", behind(earlier)),
+                "",
+                show(found.before, currency),
+            ],
+            *rows,
+        ],
         foot=[
-            [f"Net in {frame.month(later)}", "", show(found.after, currency)],
+            [
+                Cell(f"Net in {frame.month(later)}", behind(later)),
+                "",
+                show(found.after, currency),
+            ],
             ["Difference", "", frame.signed(found.after - found.before, currency)],
         ],
     )

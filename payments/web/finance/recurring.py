@@ -9,12 +9,14 @@ from typing import Any
 from litestar import Controller, Request, Response, get
 from litestar.di import NamedDependency
 
-from payments import charts, money
+from payments import charts, cohorts, money, recovery
+from payments.cohorts import Cohort
 from payments.exports import tables
 from payments.exports.ledger import filename
 from payments.money import Money
+from payments.recovery import Recovery
 from payments.reports import period, recurring
-from payments.reports.recurring import AtRisk, Cohort, Forward, Recovery
+from payments.reports.recurring import AtRisk, Forward
 from payments.runtime import Runtime
 from payments.staff import Staff
 from payments.web.finance import frame
@@ -59,10 +61,8 @@ class RecurringPages(Controller):
             forward = await recurring.forward(
                 session, zone, since=since, until=until, currency=currency
             )
-            cohorts = await recurring.cohorts(
-                session, zone, since=since, until=until, currency=currency
-            )
-            mended = await recurring.recovery(session, zone, since=since)
+            born = await cohorts.read(session, zone, since=since, until=until, currency=currency)
+            mended = await recovery.read(session, zone, since=since, until=until)
             soon = frame.today(rt) + timedelta(days=recurring.EXPIRING)
             at_risk = await recurring.at_risk(session, soon=soon)
             promised = await recurring.promised(session)
@@ -76,7 +76,7 @@ class RecurringPages(Controller):
             currencies=frame.currencies(currency),
             promised=_promised(promised),
             forwards=[await _forward([f for f in forward if f.currency == c]) for c in codes],
-            cohorts=_cohorts(cohorts),
+            cohorts=_cohorts(born),
             mended=_mended(mended),
             at_risk=_at_risk(at_risk),
             export_url=f"/finance/recurring.csv{frame.query(currency=currency)}",
@@ -124,9 +124,12 @@ def _promised(promised: Sequence[tuple[str, int, int]]) -> Table:
 async def _forward(lines: Sequence[Forward]) -> dict[str, Any]:
     """The roll-forward of one currency, newest month first, and its closing in bars."""
     code = lines[0].currency
-    rows = [
+    rows: list[list[str | Cell]] = [
         [
-            frame.month(line.month),
+            Cell(
+                frame.month(line.month),
+                "/finance/lines" + frame.query(period=f"{line.month:%Y-%m}", currency=code),
+            ),
             show(line.opening, code),
             *(_moved(getattr(line, name), code) for name in recurring.MOVEMENTS),
             show(line.closing, code),
@@ -138,7 +141,8 @@ async def _forward(lines: Sequence[Forward]) -> dict[str, Any]:
                "#Closing", "#Promises"]  # fmt: skip
     name = f"Monthly recurring revenue, {code.upper()}"
     newest = lines[0]
-    moved = frame.signed(newest.closing - newest.opening, code)
+    by = newest.closing - newest.opening
+    moved = frame.signed(by, code) if by else "unchanged"
     at_end = f"{show(newest.closing, code)} at the end of {frame.month(newest.month)}"
     says = f"{at_end}, {moved} in that month."
     points: list[charts.Point] = [
@@ -153,9 +157,10 @@ async def _forward(lines: Sequence[Forward]) -> dict[str, Any]:
     spec = charts.stacked(points, series=["Closing"], unit=code.upper())
     return {
         "id": f"mrr-{code}",
+        "title": name,
         "says": says,
         "svg": await charts.svg(spec, name=name, says=says),
-        "table": table(f"t-mrr-{code}", name, columns, rows),
+        "table": table(f"t-mrr-{code}", f"How it moved, {code.upper()}", columns, rows),
     }
 
 
@@ -163,10 +168,10 @@ def _moved(minor: int, currency: str) -> str:
     return frame.signed(minor, currency) if minor else frame.NOTHING
 
 
-def _cohorts(cohorts: Sequence[Cohort]) -> Table:
+def _cohorts(born: Sequence[Cohort]) -> Table:
     """Shaded by class and said in numbers: the shade is never the only sign."""
     rows: list[list[str | Cell]] = []
-    for cohort in cohorts:
+    for cohort in born:
         size = cohort.paid[0]
         row: list[str | Cell] = [frame.month(cohort.month), frame.whole(size)]
         for age in range(1, AGES + 1):
