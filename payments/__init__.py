@@ -15,8 +15,10 @@ below:
     reconcile       what Stripe has and we do not, and its repair
     retention       what time takes away; and everything, at once
     books           the proof of the books; identities says what must hold
+    bank_line       when somebody last looked at what a bank really prints
     support         one donor at a time, for a colleague who says why
     passkeys        keys of colleagues that never leave their device
+    oidc            the second door of colleagues: an account at the newsroom's own sign-in service
     staff           who may see the books, and for how long
     mail            what the outbox owes, rendered and addressed late; smtp, emails, links, language
     handing         proved addresses handed over to the newsroom's own mailing system, once
@@ -46,11 +48,14 @@ below:
     statements      what a donor's bank will print, compared with what we promise
     quiet           promises about which nothing is said any more
     rollup          the books by day, for reports
-    rollforward     what comes in again each month, and how it changed, kept by month
+    rollforward     what comes in again each month, and how it changed; cohorts, recovery
+    kept            months that are over, reckoned once, until something is learned of them
     ledger          the books: chart of accounts, posting table, hash chain
+    sign_ins        links and codes by which a donor comes in, each good once
     donors          who gave, by a keyed hash; privacy: what is held, and erasing it
     addresses       the few that must be kept, each sealed under a key that can be destroyed
     shield          keeps card testers and floods away; proof is the work it asks for
+    networks        how far each has used what it may, by keyed hashes
     history         what changed in a promise, when and by whom
     outbox          mails that are owed
     alarms          what a person must look at
@@ -62,14 +67,16 @@ What they stand on:
 
     runtime         what a process holds open, and the clock it goes by
     charts          figures as SVG, drawn in a process of their own
-    gateway         the one place that speaks to Stripe
+    gateway         the one place that speaks to Stripe; issuer speaks to that sign-in service
     db              PostgreSQL: base, column kinds, roles
     embedded        one from a wheel, for tests and the demo; its keeper ends it
     migrate, setup  the schema here, and what we need at Stripe; doctor looks at all of it
     policy, geo     who is protected and how; where a request seems to come from
     classified      every column: what it tells of whom, and until when
     money           whole minor units and their currency; covering adds Stripe's fee to a gift
-    settings, errors, logs
+    amounts         what a reader typed, read as their locale writes it, or asked about
+    settings        what an operator decides; setting_kinds says how it may be written
+    errors, logs
 
 `sandbox` stands in for Stripe. It knows nothing of us.
 """

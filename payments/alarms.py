@@ -37,6 +37,7 @@ class AlarmKind(StrEnum):
     STATEMENT = "statement"
     PASSKEY_COPIED = "passkey_copied"
     MANY_VIEWS = "many_views"
+    BANK_LINE = "bank_line"
 
 
 SENTENCES = {
@@ -65,6 +66,9 @@ SENTENCES = {
     ),
     AlarmKind.STATEMENT: (
         "A bank statement may not show what we promise, or a word it must not: gifts are refused."
+    ),
+    AlarmKind.BANK_LINE: (
+        "For a hundred days nobody has compared a bank's real statement with what we promise."
     ),
     AlarmKind.PASSKEY_COPIED: "A colleague's passkey counted backwards; it may have been copied.",
     AlarmKind.MANY_VIEWS: "A colleague looked at so many donors in an hour that no more are shown.",

@@ -1,6 +1,7 @@
 """The web application: routes, dependencies, error pages, and what it holds open while it lives."""
 
 import ctypes
+import gc
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -11,13 +12,13 @@ from litestar.config.allowed_hosts import AllowedHostsConfig
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.static_files import create_static_files_router
 from litestar.types import ControllerRouterHandler
 
 from payments import db, logs, money, runtime, settings
 from payments.articles import Tally
 from payments.errors import NotSignedIn
+from payments.issuer import Issuer
 from payments.runtime import Now, Runtime
 from payments.settings import Settings
 from payments.staff import ConfirmFirst
@@ -44,6 +45,7 @@ from payments.web import (
     reminders,
     safety,
     shield,
+    sign_on,
     staff_door,
     support,
     thanks,
@@ -65,6 +67,7 @@ def create_app(given: Settings | None = None, *, now: Now = db.utc_now) -> Lites
             app.state.rt = rt
             app.state.articles = Tally()
             app.state.inbox = Inbox(rt.engine, rings=frozenset(VERBS))
+            app.state.issuer = Issuer(chosen)
             yield
 
     handlers: list[ControllerRouterHandler] = [
@@ -101,6 +104,8 @@ def create_app(given: Settings | None = None, *, now: Now = db.utc_now) -> Lites
             "/static", [pages.HERE / "static"], cache_control=None, include_in_schema=False
         ),
     ]
+    if chosen.oidc_issuer:
+        handlers.append(sign_on.SignOn)
     if chosen.environment == "demo":
         handlers.append(embed.sample_article)
         if chosen.demo_inbox:
@@ -110,7 +115,7 @@ def create_app(given: Settings | None = None, *, now: Now = db.utc_now) -> Lites
         lifespan=[lifespan],
         dependencies={
             "rt": Provide(_runtime, sync_to_thread=False),
-            "inbox": Provide(_inbox, sync_to_thread=False),
+            "there": Provide(_issuer, sync_to_thread=False),
             "asking": Provide(auth.asking),
             "colleague": Provide(auth.signed_in),
         },
@@ -127,7 +132,7 @@ def create_app(given: Settings | None = None, *, now: Now = db.utc_now) -> Lites
             title="reader-payments",
             version="1.0.0",
             path="/schema",
-            render_plugins=[JsonRenderPlugin()],
+            render_plugins=[errors.Description()],
         ),
         request_max_body_size=64 * 1024,
         logging_config=None,
@@ -139,7 +144,9 @@ def create_worker_app() -> Litestar:
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    return create_app()
+    app = create_app()
+    gc.freeze()  # what lives as long as the process is never looked through for garbage
+    return app
 
 
 def _check_currencies(chosen: Settings) -> None:
@@ -161,9 +168,9 @@ def _runtime(state: State) -> Runtime:
     return rt
 
 
-def _inbox(state: State) -> Inbox:
-    inbox: Inbox = state.inbox
-    return inbox
+def _issuer(state: State) -> Issuer:
+    there: Issuer = state.issuer
+    return there
 
 
 @get("/", include_in_schema=False)

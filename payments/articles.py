@@ -4,6 +4,9 @@ Which story a donor read is theirs alone. So a story's name never reaches the di
 beside one: each process holds its count in memory, and writes it down only when ten came together,
 as ten. A number in the table is never smaller, no row of it was written because of one person, and
 what a process held when it ended is lost. The day is that of the tenth.
+
+Unlike campaigns, stories are on no list: a newsroom has new ones every hour, and a name that ten
+gifts do not share is never written, whatever an address says.
 """
 
 from collections import Counter

@@ -71,7 +71,9 @@ def checkout_request(
         "locale": ask.locale if ask.locale in gateway.CHECKOUT_LOCALES else "auto",
         "expires_at": int((now + CHECKOUT_LASTS).timestamp()),
         "success_url": language.in_address(f"{base}/thanks/{contribution_id}", spoken),
-        "cancel_url": language.in_address(base + again_url(ask.frequency, ask.money), spoken),
+        "cancel_url": language.in_address(
+            base + again_url(ask.frequency, ask.money, of=contribution_id), spoken
+        ),
     }
     if (notice := notices.of(rt.settings.policy, spoken or language.SOURCE)) is not None:
         request["custom_text"] = {"submit": {"message": notice.checkout}}
@@ -87,7 +89,11 @@ def checkout_request(
     return request
 
 
-def again_url(frequency: Frequency, gift: Money) -> str:
-    """Our form, filled in as before: where a reader who walked away comes back to."""
+def again_url(frequency: Frequency, gift: Money, *, of: str = "") -> str:
+    """Our form, filled in as before: where a reader who walked away comes back to.
+
+    What else is known of the gift they walked away from is found by its id, for Stripe reads this
+    address. Its story is not: it has been counted.
+    """
     filled = {"frequency": frequency.value, "amount": gift.amount, "currency": gift.currency}
-    return f"/donate?{urlencode(filled)}"
+    return f"/donate?{urlencode(filled | ({'again': of} if of else {}))}"

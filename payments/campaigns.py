@@ -2,16 +2,18 @@
 
 A campaign is its terms (see `campaign_terms`), kept whole and changed whole, by colleagues or from
 a file. Its id is kept with each gift it leads to, so that renewals count for it as well; it names
-nobody. A gift is never lost over a label: a form with an id that is none of ours is taken and
-attributed to nothing; one of a campaign that is over or off still is that campaign's. Programs are
-told, by 422. Where no campaign was ever made every well-formed id is taken, for then ids are the
-newsroom's own affair.
+nobody, for only ids that a colleague made are ever kept: whatever else an address says there may be
+somebody's name. A gift is never lost over a label: a form with an id that is none of ours is taken
+and attributed to nothing; one of a campaign that is over or off still is that campaign's. Programs
+are told, by 422.
 
 Which variant a page shows is drawn by lot for each showing, goes into the form as a hidden field,
 and is kept with the gift alone: no cookie, nothing in the browser, nothing about who asked. A
 reader who opens the form twice is two showings, which blurs a difference and makes none. The lot is
 named `b-3`: variant b of the third round. A new round begins when what is compared is changed, so
-no figure mixes two texts.
+no figure mixes two texts. The widget draws for itself, in the reader's browser, and tells nobody
+until the reader goes on to the form: its lots are named `b-3w`, their showings are counted nowhere,
+and they are judged apart.
 """
 
 import secrets
@@ -37,7 +39,9 @@ from payments.funnel import CAMPAIGN as REMINDER
 from payments.runtime import Runtime
 
 ENABLED_MOST = 50
+BY_WIDGET = "w"  # how a lot ends that was drawn in an article
 LISTED_MOST = 500
+AWAY = (OperationalError, InterfaceError, PoolTimeout)  # what a database is that does not answer
 
 
 class Change(StrEnum):
@@ -74,6 +78,12 @@ class Campaign(db.Base):
         """The names of the variants of this round."""
         return [f"{variant.name}-{self.round}" for variant in self.read().variants]
 
+    def embedded(self) -> "Embedded":
+        """What a snippet carries of it."""
+        terms = self.read()
+        lots = {f"{lot}{BY_WIDGET}": terms.seen(_variant(lot)) for lot in self.lots()}
+        return Embedded(terms, lots)
+
 
 class CampaignCount(db.Base):
     """How often the form was shown with a variant on a day."""
@@ -97,11 +107,23 @@ class Shown:
     currency: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A campaign as a snippet carries it: what it says and, for each lot that the widget may draw,
+    what it says instead.
+    """
+
+    offer: Offer
+    lots: Mapping[str, Offer]
+
+
 # --- what a page shows ----------------------------------------------------------------------------
 
 
-async def show(rt: Runtime, campaign_id: str) -> Shown | None:
-    """Draw a variant for one showing, and count it. None if readers are shown no such campaign."""
+async def show(rt: Runtime, campaign_id: str, *, drawn: str = "") -> Shown | None:
+    """Draw a variant for one showing, and count it; or show the one that the widget has `drawn`.
+    None if readers are shown no such campaign.
+    """
     if not campaign_id:
         return None
     try:
@@ -109,10 +131,12 @@ async def show(rt: Runtime, campaign_id: str) -> Shown | None:
             found = await _running(session, rt, campaign_id)
             if found is None:
                 return None
+            if drawn:
+                return _as_seen(found, drawn if drawn in found.embedded().lots else "")
             lot = secrets.choice(found.lots() or [""])
             if lot:
                 await _count(session, campaign_id, lot, day=_today(rt))
-    except (OperationalError, InterfaceError, PoolTimeout):
+    except AWAY:
         return None  # the form needs no database to be shown
     return _as_seen(found, lot)
 
@@ -124,9 +148,9 @@ async def shown_before(rt: Runtime, campaign_id: str, lot: str) -> Shown | None:
     try:
         async with rt.sessions() as session:
             found = await _running(session, rt, campaign_id)
-    except (OperationalError, InterfaceError, PoolTimeout):
+    except AWAY:
         return None
-    return None if found is None else _as_seen(found, lot if lot in found.lots() else "")
+    return None if found is None else _as_seen(found, lot if _is_lot_of(found, lot) else "")
 
 
 async def on_show(rt: Runtime, campaign_id: str) -> Terms:
@@ -140,7 +164,15 @@ async def on_show(rt: Runtime, campaign_id: str) -> Terms:
 
 def _as_seen(found: Campaign, lot: str) -> Shown:
     terms = found.read()
-    return Shown(found.id, lot, terms.seen(lot.rpartition("-")[0]), terms.currency)
+    return Shown(found.id, lot, terms.seen(_variant(lot)), terms.currency)
+
+
+def _variant(lot: str) -> str:
+    return lot.rpartition("-")[0]
+
+
+def _is_lot_of(found: Campaign, lot: str) -> bool:
+    return lot in found.lots() or lot in found.embedded().lots
 
 
 async def _running(session: AsyncSession, rt: Runtime, campaign_id: str) -> Campaign | None:
@@ -176,7 +208,7 @@ async def attributed(rt: Runtime, campaign_id: str | None, lot: str) -> tuple[st
         if campaign_id is None or not await _is_known(session, campaign_id):
             return None, ""
         found = await session.get(Campaign, campaign_id)
-        return campaign_id, lot if found is not None and lot in found.lots() else ""
+        return campaign_id, lot if found is not None and _is_lot_of(found, lot) else ""
 
 
 async def require(rt: Runtime, campaign_id: str | None) -> None:
@@ -192,9 +224,7 @@ async def require(rt: Runtime, campaign_id: str | None) -> None:
 
 
 async def _is_known(session: AsyncSession, campaign_id: str) -> bool:
-    if campaign_id == REMINDER or await session.get(Campaign, campaign_id) is not None:
-        return True
-    return await session.scalar(select(Campaign.id).limit(1)) is None
+    return campaign_id == REMINDER or await session.get(Campaign, campaign_id) is not None
 
 
 # --- making and changing --------------------------------------------------------------------------

@@ -57,7 +57,7 @@ BOOKS = Class(
         " failure_code listed_at",
         "period_closings": "id month zone closed_at ledger_through chain_head proofs manifest_hash"
         " pack reopened_at reopened_why",
-        "recurring_months": "month figures",
+        "recurring_months": "kind month figures",
         "refunds": "id stripe_refund_id stripe_charge_id status amount currency reason intent"
         " asked_at balance_transaction failure_balance_transaction failure_reason synced_at",
         "subscription_changes": "id kind by decided_at done_at stripe_setup_intent_id",
@@ -148,8 +148,8 @@ UNWANTED = Class(
 )
 NETWORKS = Class(
     later(
-        "Against people who try stolen cards: how many gifts a network started, under a keyed hash "
-        "that is new each day. No address."
+        "Against people who try stolen cards: how many gifts a network started or tried to start, "
+        "under a keyed hash that is new each day. No address."
     ),
     later("A day."),
     {
@@ -172,6 +172,7 @@ COLLEAGUES = Class(
         "period_closings": "closed_by reopened_by",
         "refunds": "asked_by",
         "staff": "id name role created_at removed_at",
+        "staff_accounts": "staff_id subject_hash tied_at used_at",
         "staff_links": "token_sha256 staff_id expires_at",
         "staff_passkeys": "credential_id staff_id public_key answers made_at used_at",
         "staff_sessions": "token_sha256 staff_id expires_at seen_at proved_at",

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from payments.campaign_terms import Terms
     from payments.campaigns import Campaign, Change
     from payments.runtime import Runtime
 
@@ -73,15 +72,14 @@ def campaigns_show(campaign: str | None, *, as_json: bool) -> None:
         click.echo(f"{one.id}  {'on' if terms.enabled else 'off'}  {days}{names}")
 
 
-def terms_of(campaign: str) -> "Terms | None":
+def made(campaign: str) -> "Campaign | None":
     """A campaign for a snippet; None, with a word of it, where the newsroom has no such."""
     from payments import campaigns as nouns
     from payments.cli import run_with, say
 
-    async def read(rt: "Runtime") -> "Terms | None":
+    async def read(rt: "Runtime") -> "Campaign | None":
         async with rt.sessions() as session:
-            found = await session.get(nouns.Campaign, campaign)
-            return None if found is None else found.read()
+            return await session.get(nouns.Campaign, campaign)
 
     try:
         found = run_with(read)

@@ -16,8 +16,9 @@ import aiosmtplib
 import stripe
 from sqlalchemy import text
 
-from payments import db, gateway, migrate, smtp, statements
+from payments import bank_line, db, gateway, issuer, migrate, quarantines, smtp, statements
 from payments.errors import StripeUnavailable
+from payments.issuer import Issuer, IssuerAway
 from payments.runtime import Runtime
 from payments.settings import Settings
 from payments.statements import Finding
@@ -26,6 +27,9 @@ from webhooks import EVENTS
 SKEW_MOST = timedelta(seconds=30)
 CERTIFICATE_LEFT = timedelta(days=14)
 PATIENCE = 10.0
+LOOKS_BACK = timedelta(days=100)
+CHARGES_MOST = 300
+WIDEST = {4: 8, 6: 16}  # bits: 10.0.0.0/8 is somebody's own, and more is everybody
 KEY_CHARACTERS = 64
 APPEND_ONLY = ("ledger_entries", "balance_transactions", "stripe_events", "payout_transactions")
 # What may go wrong while looking is itself a finding, never the end of the examination.
@@ -85,6 +89,8 @@ async def _tls(rt: Runtime) -> list[Finding]:
     found = []
     for origin in (rt.settings.base_url, *rt.settings.mirrors):
         parts = urlsplit(origin)
+        if origin == rt.settings.onion:
+            continue  # no certificate: its name is its key
         if parts.scheme == "http":
             found.append(Finding("tls", not rt.settings.livemode, f"{origin} is not https"))
             continue
@@ -93,6 +99,23 @@ async def _tls(rt: Runtime) -> list[Finding]:
         says = f"the certificate of {parts.hostname} is good for {left.days} days"
         found.append(Finding("tls", left >= CERTIFICATE_LEFT, says))
     return found
+
+
+async def _proxies(rt: Runtime) -> list[Finding]:
+    """Whether readers are told apart: by https somebody else stands before us."""
+    settings = rt.settings
+    wide = [str(one) for one in settings.trusted_proxies if one.prefixlen < WIDEST[one.version]]
+    if wide:
+        says = f"{', '.join(wide)} is so wide that anybody could write who they are"
+        return [Finding("proxies", False, f"PAYMENTS_TRUSTED_PROXIES: {says}")]
+    if settings.secure and "trusted_proxies" not in settings.model_fields_set:
+        says = (
+            "set PAYMENTS_TRUSTED_PROXIES to the address of what serves https before this: unless "
+            "it is believed, all readers share one network's limits. 127.0.0.1,::1 if it is here"
+        )
+        return [Finding("proxies", False, says)]
+    named = ", ".join(map(str, settings.trusted_proxies)) or "nobody"
+    return [Finding("proxies", True, f"X-Forwarded-For is believed of {named}")]
 
 
 async def _certificate_lasts(host: str, port: int) -> timedelta:
@@ -113,11 +136,26 @@ async def _mail(rt: Runtime) -> list[Finding]:
         await server.noop()
     found = [Finding("mail", True, "the mail server answers")]
     sender = smtp.sender(settings)
-    for name, said in (("name", sender.display_name), ("address", sender.addr_spec)):
+    for name, what, said in (
+        ("name", "the name that mails are from", sender.display_name),
+        ("address", "the address that mails are from", sender.addr_spec),
+        ("links", "PAYMENTS_MAIL_URL, where links in mails lead,", settings.mailed_url),
+    ):
         bad = any(statements.forbidden(settings, said))
-        says = f"the {name} that mails are from holds {'a' if bad else 'no'} forbidden word"
+        says = f"{what} holds {'a' if bad else 'no'} forbidden word"
         found.append(Finding(f"mail:{name}", not bad, says))
     return found
+
+
+async def _sign_in(rt: Runtime) -> list[Finding]:
+    name = issuer.name(rt.settings)
+    if not name:
+        return [Finding("sign-in", True, "colleagues come in by passkeys and one-time links")]
+    try:
+        await Issuer(rt.settings).entrance({}, now=rt.now())
+    except IssuerAway as error:
+        return [Finding("sign-in", False, f"{name} does not answer as it should: {error.why}")]
+    return [Finding("sign-in", True, f"{name} answers as PAYMENTS_OIDC_ISSUER says")]
 
 
 async def _keys(rt: Runtime) -> list[Finding]:
@@ -183,14 +221,67 @@ async def _protection(rt: Runtime) -> list[Finding]:
     return [*found, Finding("protection:statement", not promised, says)]
 
 
+async def _radar(rt: Runtime) -> list[Finding]:
+    """Whether Stripe stops protected cards before a bank is asked, by the newest that was tried."""
+    policy, since = rt.settings.policy, rt.now() - LOOKS_BACK
+    if policy is None:
+        return []
+    with gateway.reachable():
+        page = await rt.stripe.v1.charges.list_async(
+            {"limit": 100, "created": {"gte": int(since.timestamp())}}
+        )
+        tried, looked = None, 0
+        async for charge in page.auto_paging_iter():
+            looked += 1
+            if policy.protects(quarantines.country_of(charge)):
+                tried = charge
+            if tried is not None or looked == CHARGES_MOST:
+                break
+    rule = " or ".join(f":card_country: = '{one}'" for one in policy.protected_countries)
+    by_hand = (
+        f"At Stripe, Radar, Rules: “Block if {rule}”. Then, in a sandbox of Stripe's with the same "
+        "rule, give with a test card of such a country (docs.stripe.com/testing): its charge must "
+        "say blocked, not_sent_to_network"
+    )
+    if tried is None:
+        says = f"none of the last {looked} payments tried one, so nothing proves it. {by_hand}"
+        return [Finding("radar", True, f"a card of a protected country: {says}")]
+    day = datetime.fromtimestamp(tried.created, UTC).date()
+    stopped = tried.outcome is not None and tried.outcome.network_status == "not_sent_to_network"
+    if stopped:
+        says = f"that of {day} was stopped before its bank was asked"
+    else:
+        says = f"that of {day} reached its bank. {by_hand}"
+    return [Finding("radar", stopped, f"a card of a protected country: {says}")]
+
+
+async def _bank_line(rt: Runtime) -> list[Finding]:
+    """How long ago somebody looked at a real statement of a bank."""
+    if rt.settings.policy is None:
+        return []
+    last = await bank_line.last_seen(rt)
+    if not await bank_line.is_due(rt):
+        return [Finding("bank-line", True, f"a bank's real line was looked at on {last}")]
+    says = (
+        f"a bank's real line was looked at: {last or 'never'}. Every 100 days give a little by "
+        "each way to pay, wait for the bank's statement, compare it with PAYMENTS_STATEMENT, file "
+        "it, and write that down: `payments doctor --bank-line-seen`"
+    )
+    return [Finding("bank-line", False, says)]
+
+
 Look = Callable[[Runtime], Awaitable[list[Finding]]]
 LOOKS: dict[str, Look] = {
     "statement": statements.check,
     "webhook": _endpoint,
     "clock": _clock,
     "tls": _tls,
+    "proxies": _proxies,
     "mail": _mail,
+    "sign-in": _sign_in,
     "keys": _keys,
     "database": _database,
     "protection": _protection,
+    "radar": _radar,
+    "bank-line": _bank_line,
 }

@@ -16,22 +16,22 @@ STOP, STOP_LASTS = "stop", timedelta(days=30)  # stop the promise
 
 def fix_link(rt: Runtime, contribution_id: str) -> str:
     """Where the card of one promise is replaced."""
-    return f"{rt.settings.base_url}/fix/{_sign(rt, FIX, contribution_id)}"
+    return f"{rt.settings.mailed_url}/fix/{_sign(rt, FIX, contribution_id)}"
 
 
 def stop_link(rt: Runtime, contribution_id: str) -> str:
     """Where one promise is stopped."""
-    return f"{rt.settings.base_url}/stop/{_sign(rt, STOP, contribution_id)}"
+    return f"{rt.settings.mailed_url}/stop/{_sign(rt, STOP, contribution_id)}"
 
 
 def manage_link(rt: Runtime) -> str:
     """Where a donor asks to be let in."""
-    return f"{rt.settings.base_url}/manage"
+    return f"{rt.settings.mailed_url}/manage"
 
 
 def sign_in_link(rt: Runtime, token: str) -> str:
     """Where a donor is let in."""
-    return f"{rt.settings.base_url}/manage/enter/{token}"
+    return f"{rt.settings.mailed_url}/manage/enter/{token}"
 
 
 def promise_to_fix(rt: Runtime, signed: str) -> str:

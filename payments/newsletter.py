@@ -199,12 +199,12 @@ async def _alone(session: AsyncSession, address_hash: bytes) -> None:
 
 def confirm_link(rt: Runtime, row_id: str) -> str:
     signed = sealing.sign(rt.settings.keys, CONFIRM, row_id, now=rt.now())
-    return f"{rt.settings.base_url}/mailbox/confirm/{signed}"
+    return f"{rt.settings.mailed_url}/mailbox/confirm/{signed}"
 
 
 def never_link(rt: Runtime, owner: bytes) -> str:
     signed = sealing.sign(rt.settings.keys, NEVER, owner.hex(), now=rt.now())
-    return f"{rt.settings.base_url}/mailbox/never/{signed}"
+    return f"{rt.settings.mailed_url}/mailbox/never/{signed}"
 
 
 async def to_prove(rt: Runtime, signed: str) -> Signup:

@@ -29,9 +29,18 @@ EXPIRY_NOTICE = timedelta(days=30)
 
 
 async def start_replacement(
-    rt: Runtime, subscription_id: str, *, by: By, return_path: str, locale: str | None = None
+    rt: Runtime,
+    subscription_id: str,
+    *,
+    by: By,
+    return_path: str,
+    origin: str = "",
+    locale: str | None = None,
 ) -> str:
-    """Open a Checkout page that takes another card and charges nothing. Gives its address."""
+    """Open a Checkout page that takes another card and charges nothing. Gives its address.
+
+    `origin` is the address of ours that the donor came by, and comes back to.
+    """
     async with rt.sessions.begin() as session:
         promise = await subscriptions.find(session, subscription_id)
         if promise is None or not promise.is_live:
@@ -39,7 +48,7 @@ async def start_replacement(
         decision = await history.decide(
             session, subscription_id, ChangeKind.CARD, by=by, now=rt.now()
         )
-    address = f"{rt.settings.base_url}{return_path}"
+    address = f"{origin or rt.settings.base_url}{return_path}"
     ours = {"subscription_id": subscription_id, "decision": decision.id}
     try:
         with gateway.reachable():

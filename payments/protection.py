@@ -24,6 +24,7 @@ from payments import (
     quiet,
     refunds,
     reminders,
+    sign_ins,
     subscriptions,
 )
 from payments.charges import Charge
@@ -113,6 +114,7 @@ async def _forget(rt: Runtime, session: AsyncSession, donor_id: str) -> None:
     if await session.scalar(others):
         return
     await reminders.forget_donor(session, rt.settings, donor_id, now=rt.now())
+    await sign_ins.forget(session, donor_id)
     await donors.forget_wholly(session, donor_id)
 
 

@@ -26,7 +26,7 @@ NOTHING = "-"  # a link back to the form of somebody who had no amount in mind
 def confirm(rt: Runtime, reminder_id: str) -> str:
     """Where a mailbox is proved."""
     signed = sealing.sign(rt.settings.keys, CONFIRM, reminder_id, now=rt.now())
-    return f"{rt.settings.base_url}/remind/confirm/{signed}"
+    return f"{rt.settings.mailed_url}/remind/confirm/{signed}"
 
 
 def code(rt: Runtime, reminder_id: str, owner: bytes) -> str:
@@ -35,16 +35,16 @@ def code(rt: Runtime, reminder_id: str, owner: bytes) -> str:
 
 
 def stop(rt: Runtime, held: str) -> str:
-    return f"{rt.settings.base_url}/remind/stop/{held}"
+    return f"{rt.settings.mailed_url}/remind/stop/{held}"
 
 
 def again(rt: Runtime, held: str) -> str:
-    return f"{rt.settings.base_url}/remind/again/{held}"
+    return f"{rt.settings.mailed_url}/remind/again/{held}"
 
 
 def never(rt: Runtime, owner: bytes) -> str:
     signed = sealing.sign(rt.settings.keys, NEVER, owner.hex(), now=rt.now())
-    return f"{rt.settings.base_url}/remind/never/{signed}"
+    return f"{rt.settings.mailed_url}/remind/never/{signed}"
 
 
 def to_confirm(rt: Runtime, signed: str) -> str:
@@ -86,7 +86,7 @@ def back(settings: Settings, gift: tuple[Frequency, Money] | None, tongue: str) 
     """The form, filled in, behind words that say not with what."""
     said = "" if gift is None else f"{gift[0][0]}{gift[1].amount}{gift[1].currency}"
     packed = base64.urlsafe_b64encode(said.encode()).decode().rstrip("=")
-    return f"{settings.base_url}/back/{packed or NOTHING}?lang={language.tag(tongue)}"
+    return f"{settings.mailed_url}/back/{packed or NOTHING}?lang={language.tag(tongue)}"
 
 
 def gift_of(packed: str) -> tuple[Frequency, Money] | None:

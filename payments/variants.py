@@ -5,6 +5,10 @@ the fees, refunds and disputes, over as many days as the campaign said beforehan
 bring nothing, and count. Only showings old enough to have had all those days are compared, and each
 variant is compared with the first.
 
+Where the widget drew the lot, in an article, nobody counted the showings. But it draws fairly, so
+each variant was shown as often as the other, and whichever more net came with brought more. There
+the gifts are the trials: each adds its net to one side or to the other.
+
 Intervals hold however often they are looked at. They are asymptotic confidence sequences (theorem
 2.2 of Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas, "Time-uniform central limit theory and
 asymptotic confidence sequences", Annals of Statistics 52, 2024), for a difference of two means,
@@ -29,7 +33,8 @@ RISK = 0.05
 GIFTS_LEAST = 60  # of the two that are compared
 SHOWN_LEAST = 500  # each
 GIFTS_TOLD = 10  # fewer might be somebody
-AIM = 20_000  # showings at which the intervals are narrowest; fixed, or looking would move it
+# Showings at which the intervals are narrowest, and gifts; fixed, or looking would move it.
+AIM, AIM_GIFTS = 20_000, 400
 
 
 class Verdict(StrEnum):
@@ -83,6 +88,8 @@ class Standing:
     arms: Sequence[Arm]
     comparisons: Sequence[Comparison]
     elsewhere: int  # gifts settled in another currency, which are in no figure
+    in_articles: Sequence[Arm]  # what the widget drew: how often is not known
+    compared_there: Sequence[Comparison]  # by what a gift of the two adds to the other's side
 
 
 def compare(first: Arm, other: Arm, *, comparisons: int = 1) -> Comparison:
@@ -98,10 +105,26 @@ def compare(first: Arm, other: Arm, *, comparisons: int = 1) -> Comparison:
     return Comparison(verdict, difference, low, high)
 
 
-def _half_width(shown: int, variance: float, risk: float) -> float:
-    """Half an interval around a mean whose variance is `variance` after so many showings."""
+def compare_gifts(first: Arm, other: Arm, *, comparisons: int = 1) -> Comparison:
+    """The same where equal lots are known of, and no showings: each gift is one side's or the
+    other's, and their mean has the sign of the difference.
+    """
+    gifts = first.gifts + other.gifts
+    if gifts < GIFTS_LEAST:
+        return Comparison(Verdict.TOO_EARLY)
+    difference = (other.total - first.total) / gifts
+    squares = (first.squares + other.squares) / gifts
+    variance = max(0.0, squares - difference**2) / gifts
+    half = _half_width(gifts, variance, RISK / comparisons, aim=AIM_GIFTS)
+    low, high = difference - half, difference + half
+    verdict = Verdict.MORE if low > 0 else Verdict.LESS if high < 0 else Verdict.OPEN
+    return Comparison(verdict, difference, low, high)
+
+
+def _half_width(shown: int, variance: float, risk: float, *, aim: int = AIM) -> float:
+    """Half an interval around a mean whose variance is `variance` after so many trials."""
     aimed = -2 * math.log(risk)
-    rho = (aimed + math.log(aimed + 1)) / AIM  # the paper's rho, squared
+    rho = (aimed + math.log(aimed + 1)) / aim  # the paper's rho, squared
     spread = shown * rho + 1
     return math.sqrt(
         shown * variance * 2 * spread / (shown**2 * rho) * math.log(math.sqrt(spread) / risk)
@@ -141,10 +164,11 @@ _BROUGHT = text(
 async def standing(session: AsyncSession, rt: Runtime, campaign: Campaign) -> Standing | None:
     """How the variants of the present round stand; None for a campaign without any."""
     lots, terms = campaign.lots(), campaign.read()
+    widgets = list(campaign.embedded().lots)
     if not lots:
         return None
     until = _day(rt, rt.now() - timedelta(days=terms.judged_after))
-    asked = {"campaign": campaign.id, "lots": lots, "until": until}
+    asked = {"campaign": campaign.id, "lots": [*lots, *widgets], "until": until}
     shown = {lot: int(number) for lot, number in await session.execute(_SHOWN, asked)}
     more = {"zone": rt.settings.zone.key, "days": terms.judged_after}
     brought: dict[str, dict[str, tuple[int, int, int]]] = {}
@@ -154,7 +178,10 @@ async def standing(session: AsyncSession, rt: Runtime, campaign: Campaign) -> St
     gifts = {code: sum(one[0] for one in by.values()) for code, by in brought.items()}
     currency = max(sorted(gifts), key=lambda code: gifts[code], default=None)
     of = brought[currency] if currency else {}
-    arms = [Arm(lot.rpartition("-")[0], shown.get(lot, 0), *of.get(lot, (0, 0, 0))) for lot in lots]
+    arms, in_articles = (
+        [Arm(lot.rpartition("-")[0], shown.get(lot, 0), *of.get(lot, (0, 0, 0))) for lot in kind]
+        for kind in (lots, widgets)
+    )
     others = len(arms) - 1
     return Standing(
         currency,
@@ -163,6 +190,8 @@ async def standing(session: AsyncSession, rt: Runtime, campaign: Campaign) -> St
         arms,
         [compare(arms[0], arm, comparisons=others) for arm in arms[1:]],
         sum(number for code, number in gifts.items() if code != currency),
+        in_articles,
+        [compare_gifts(in_articles[0], arm, comparisons=others) for arm in in_articles[1:]],
     )
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from click.testing import CliRunner
 
 from payments import (
     app,
+    bank_line,
     classified,
     db,
     doctor,
@@ -26,6 +28,7 @@ from payments import (
     worker,
 )
 from payments.cli import main
+from payments.settings import Settings
 from payments.statements import Finding
 from tests.journeys.donor import whole
 from tests.journeys.test_protection import POLICY, policy_file
@@ -41,6 +44,7 @@ async def room(database: str, tmp_path: Path) -> AsyncIterator[Newsroom]:
     async with opened(
         database, protection_file=policy_file(tmp_path, policy), secret_keys="k" * 64
     ) as made:
+        await bank_line.seen(made.rt)
         yield made
         await made.settles()
         assert made.sandbox.problems == []
@@ -113,6 +117,108 @@ async def test_an_endpoint_that_lacks_events_and_books_that_can_be_changed_are_p
     assert set(wrong) == {"webhook", "database:role"}
     assert "charge.updated" in wrong["webhook"]
     assert "ledger_entries" in wrong["database:role"]
+
+
+@pytest.mark.anyio
+async def test_a_banks_real_line_is_asked_for_every_hundred_days(room: Newsroom) -> None:
+    await room.turns(timedelta(days=100))
+    await bank_line.watch(room.rt)
+    assert await problems(room) == {}
+    assert await room.count("alarms") == 0
+    await room.turns(timedelta(days=1))
+    for _ in range(2):  # the schedule calls a person, once
+        await bank_line.watch(room.rt)
+    told = "SELECT kind, closed_at IS NULL FROM alarms"
+    assert await room.rows(told) == [("bank_line", True)]
+    wrong = await problems(room)
+    assert list(wrong) == ["bank-line"]
+    assert "2026-11-22" in wrong["bank-line"]
+    assert "--bank-line-seen" in wrong["bank-line"]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "payments.cli", "doctor", "--bank-line-seen",
+        env={**os.environ, **environ(room.settings)},
+    )  # fmt: skip
+    assert await process.wait() == 0
+    assert await room.rows(told) == [("bank_line", False)]
+    ((seen,),) = await room.rows("SELECT reached FROM watermarks WHERE name = 'bank_line_seen'")
+    assert abs(db.utc_now() - seen) < timedelta(minutes=5)  # type: ignore[operator]  # two moments
+
+
+@pytest.mark.anyio
+async def test_without_a_word_of_it_the_bank_line_is_a_problem(
+    database: str, tmp_path: Path
+) -> None:
+    more = {"protection_file": policy_file(tmp_path), "secret_keys": "k" * 64}
+    async with opened(database, **more) as made:
+        assert "never" in (await problems(made))["bank-line"]
+    async with opened(database) as made:  # no policy, nobody to protect
+        assert not {"bank-line", "radar"} & set(await problems(made))
+
+
+async def said(room: Newsroom, name: str) -> Finding:
+    (found,) = (one for one in await doctor.examine(room.rt) if one.name == name)
+    return found
+
+
+@pytest.mark.anyio
+async def test_the_newest_card_of_a_protected_country_tells_whether_radar_stops_them(
+    database: str, tmp_path: Path
+) -> None:
+    # The stand-in knows one card that Radar blocks, and it is American.
+    policy = POLICY.replace('"RU"', '"US"')
+    file = policy_file(tmp_path, policy)
+    async with opened(database, protection_file=file, secret_keys="k" * 64) as room:
+        unproven = await said(room, "radar")
+        assert unproven.ok
+        assert "nothing proves it" in unproven.says
+        assert ":card_country: = 'US' or :card_country: = 'BY'" in unproven.says
+        for card, stopped in (("4100000000000019", True), ("4000001120000005", False)):
+            asked = (await room.asks(500, declaration=True)).json()
+            await room.pays(asked["checkout_url"], card)
+            await room.turns(timedelta(minutes=1))
+            found = await said(room, "radar")
+            assert found.ok is stopped, found.says
+            assert ("reached its bank" in found.says) is not stopped
+        await room.turns(timedelta(days=101))
+        assert "nothing proves it" in (await said(room, "radar")).says
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("base", "proxies", "says"),
+    [
+        ("https://support.example", None, "set PAYMENTS_TRUSTED_PROXIES"),
+        ("https://support.example", "127.0.0.1,::1", None),
+        ("https://support.example", "10.0.0.0/8,fd00::/16", None),
+        ("https://support.example", "0.0.0.0/0", "so wide"),
+        ("https://support.example", "::/0", "so wide"),
+        ("http://127.0.0.1:8000", None, None),
+    ],
+)
+async def test_behind_a_proxy_nobody_believes_all_readers_would_be_one(
+    newsroom: Newsroom, base: str, proxies: str | None, says: str | None
+) -> None:
+    values = newsroom.settings.model_dump(include={"database_url", "stripe_api_key"})
+    values |= {"base_url": base} | ({} if proxies is None else {"trusted_proxies": proxies})
+    rt = replace(newsroom.rt, settings=Settings.model_validate(values))
+    (found,) = await doctor.LOOKS["proxies"](rt)
+    assert found.ok is (says is None), found.says
+    assert (says or "") in found.says
+
+
+@pytest.mark.anyio
+async def test_where_links_of_mails_lead_holds_no_forbidden_word(
+    database: str, tmp_path: Path
+) -> None:
+    policy = POLICY.replace('"The Example"', '"lindenau-post"')
+    given = {
+        "protection_file": policy_file(tmp_path, policy),
+        "mirrors": "https://lindenau-post.example",
+        "mail_url": "https://lindenau-post.example",
+    }
+    async with opened(database, **given) as room:
+        assert "a forbidden word" in (await said(room, "mail:links")).says
+        assert (await said(room, "mail:address")).ok
 
 
 @pytest.mark.anyio

@@ -13,7 +13,7 @@ from itertools import product
 
 import pytest
 
-from payments import language, money
+from payments import amounts, language, money
 from payments.web import embed
 
 LOCALES = ("en", "de", "fr", "ru", "ar", "fa", "hi", "de-CH", "sv", "pt-BR")
@@ -82,8 +82,8 @@ def corpus() -> list[tuple[str, str, str]]:
 def read(text: str, currency: str, locale: str) -> dict[str, object]:
     """What the server makes of it, in the widget's words."""
     try:
-        return {"amount": money.parse(text, currency, locale).amount}
-    except money.AmountAmbiguous as asks:
+        return {"amount": amounts.parse(text, currency, locale).amount}
+    except amounts.AmountAmbiguous as asks:
         return {"code": "ambiguous", "candidates": [one.amount for one in asks.candidates]}
     except (money.AmountTooLarge, money.AmountTooSmall):
         return {"code": "range", "candidates": []}
@@ -119,6 +119,11 @@ def test_its_english_words_are_those_of_the_catalogues() -> None:
     text = embed.SCRIPT.read_text(encoding="utf-8")
     block = text[text.index("const WORDS") : text.index("};")]
     assert dict(re.findall(r'^  (\w+): "(.*)",$', block, re.MULTILINE)) == dict(embed.WORDS)
+
+
+def test_what_is_served_lost_spaces_and_no_word() -> None:
+    served = embed.script().decode()
+    assert [text for text in embed.WORDS.values() if f'"{text}"' not in served] == []
 
 
 def test_every_language_has_all_its_words() -> None:

@@ -2,10 +2,11 @@
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
-from payments.variants import Arm, Comparison, Verdict, compare
+from payments.variants import Arm, Comparison, Verdict, compare, compare_gifts
 
 RUNS = 300
 SURE = (Verdict.MORE, Verdict.LESS)
@@ -43,6 +44,40 @@ def test_where_there_is_no_difference_looking_often_finds_none(arms: int) -> Non
     rng = random.Random(6)
     wrong = sum(ever_sure(rng, arms=arms) is not None for _ in range(RUNS))
     assert wrong / RUNS <= 0.05
+
+
+def ever_sure_of_gifts(
+    rng: random.Random, *, arms: int = 2, looks: int = 40, larger: float = 1.0
+) -> Comparison | None:
+    """The same where the widget drew the lots: a showing is nobody's to count."""
+    held = [Arm("abcd"[number], 0, 0, 0, 0) for number in range(arms)]
+    for _ in range(looks):
+        held = [
+            replace(shows(rng, arm, 500, share=0.02, larger=larger if number else 1.0), shown=0)
+            for number, arm in enumerate(held)
+        ]
+        for other in held[1:]:
+            found = compare_gifts(held[0], other, comparisons=arms - 1)
+            if found.verdict in SURE:
+                return found
+    return None
+
+
+@pytest.mark.parametrize("arms", [2, 4])
+def test_where_nobody_counts_the_showings_looking_often_finds_no_difference_either(
+    arms: int,
+) -> None:
+    rng = random.Random(11)
+    wrong = sum(ever_sure_of_gifts(rng, arms=arms) is not None for _ in range(RUNS))
+    assert wrong / RUNS <= 0.05
+
+
+def test_by_gifts_alone_a_variant_that_brings_three_times_as_much_is_found() -> None:
+    rng = random.Random(12)
+    found = [ever_sure_of_gifts(rng, larger=3.0) for _ in range(60)]
+    assert sum(one is not None and one.verdict is Verdict.MORE for one in found) >= 54
+    worse = [ever_sure_of_gifts(rng, larger=1 / 3) for _ in range(60)]
+    assert sum(one is not None and one.verdict is Verdict.LESS for one in worse) >= 48
 
 
 def test_a_naive_interval_would_have_been_wrong_far_more_often() -> None:

@@ -17,7 +17,7 @@ from payments.errors import InvalidField
 from payments.runtime import Runtime
 from payments.staff import Staff
 from payments.web import auth
-from payments.web.auth import SMALL, AnyRequest, typed
+from payments.web.bodies import SMALL, AnyRequest, typed
 from payments.web.manage import words
 
 PAGE = "/staff/alarms"
@@ -57,6 +57,9 @@ WHAT_TO_DO = {
     "newsroom's own plan for protected countries.",
     AlarmKind.STATEMENT: "Set the account's statement descriptor at Stripe back to what the form "
     "promises. Donations open again when it is.",
+    AlarmKind.BANK_LINE: "Give a little by each way to pay, wait for the bank's statement, compare "
+    "its line with the form's, and file it. An operator writes it down: payments doctor "
+    "--bank-line-seen",
     AlarmKind.PASSKEY_COPIED: "Ask the colleague at once. If it was not them: payments staff "
     "invite NAME --replace, which ends every session and passkey of theirs.",
     AlarmKind.MANY_VIEWS: "Ask the colleague why. The audit has each look with its reason.",

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from payments import campaign_terms, language, money
+from payments import amounts, campaign_terms, language, money
 from payments.campaign_terms import FREQUENCIES, VARIANTS_MOST, InvalidCampaign, Offer, Terms, Where
 from payments.money import Money
 
@@ -63,9 +63,9 @@ def _lines(offer: Offer, often: str) -> str:
     lines = []
     for code in [*presets, *(code for code in defaults if code not in presets)]:
         ticked = defaults.get(code)
-        amounts = presets.get(code, () if ticked is None else (ticked,))
+        offered = presets.get(code, () if ticked is None else (ticked,))
         only = "" if code in presets else "only "
-        said = " ".join(("*" if one == ticked else "") + _major(one, code) for one in amounts)
+        said = " ".join(("*" if one == ticked else "") + _major(one, code) for one in offered)
         lines.append(f"{code}: {only}{said}")
     return "\n".join(lines)
 
@@ -135,11 +135,11 @@ def _offer(typed: Typed, at: str) -> dict[str, Any]:  # the shape of an Offer
         for line in typed.get(f"{at}amounts_{often}", "")[:LINES_MOST].splitlines():
             if line.strip():
                 where = (*place, "presets", often)
-                code, amounts, ticked, only = _line(line, where)
+                code, offered, ticked, only = _line(line, where)
                 if code in presets.get(often, {}) or code in defaults.get(often, {}):
                     raise InvalidCampaign(where, f"{code} is there twice")
                 if not only:
-                    presets.setdefault(often, {})[code] = amounts
+                    presets.setdefault(often, {})[code] = offered
                 if ticked is not None:
                     defaults.setdefault(often, {})[code] = ticked
     preselect = typed.get(f"{at}preselect", "")
@@ -167,10 +167,11 @@ def _line(line: str, where: Where) -> tuple[str, list[int], int | None, bool]:
         raise InvalidCampaign(where, "write a line for each currency, such as “usd: 5 *10 25”")
     if code not in money.BOUNDS:
         raise InvalidCampaign(where, f"{code[:10]} is not one of {', '.join(money.BOUNDS)}")
-    amounts, ticked = [], None
+    offered: list[int] = []
+    ticked = None
     for word in words[int(only) :]:
         try:
-            amount = money.parse(word.lstrip("*").rstrip(","), code).amount
+            amount = amounts.parse(word.lstrip("*").rstrip(","), code).amount
         except money.InvalidAmount as error:
             raise InvalidCampaign(
                 where, f"“{word[:20]}”: {error.detail.removesuffix(' Nothing was charged.')}"
@@ -179,8 +180,8 @@ def _line(line: str, where: Where) -> tuple[str, list[int], int | None, bool]:
             if ticked is not None:
                 raise InvalidCampaign(where, f"{code} has two stars; one amount is ticked")
             ticked = amount
-        amounts.append(amount)
-    return code, amounts, ticked, only
+        offered.append(amount)
+    return code, offered, ticked, only
 
 
 def _day(typed: Typed, name: str) -> date | None:

@@ -19,7 +19,7 @@ from payments.runtime import Runtime
 from payments.staff import Staff
 from payments.variants import Arm, Comparison, Standing, Verdict
 from payments.web import auth, campaign_form, embed
-from payments.web.auth import AnyRequest, typed
+from payments.web.bodies import AnyRequest, typed
 from payments.web.campaign_form import Typed
 from payments.web.donate import LABELS
 from payments.web.errors import problems
@@ -28,7 +28,7 @@ from payments.web.manage import words
 PAGE = "/staff/campaigns"
 BODY_MOST = 256 * 1024  # five messages in each language, each letter six bytes in a form
 MINUS = "\N{MINUS SIGN}"
-PER = 1000  # showings that figures are told for
+PER, PER_GIFTS = 1000, 100  # showings and gifts that figures are told for
 VERDICTS = {
     Verdict.TOO_EARLY: "Not enough data yet",
     Verdict.OPEN: "No difference that is sure",
@@ -207,7 +207,7 @@ def _edited(
         preview=[] if terms is None else _previews(rt, terms),
         link=f"{rt.settings.base_url}/donate?campaign={campaign.id}" if campaign else "",
         running=running,
-        snippets=_snippets(rt, campaign, terms),
+        snippets=_snippets(rt, campaign),
         standing=None if standing is None else _standing(standing, terms),
     )
 
@@ -266,8 +266,9 @@ def _look(rt: Runtime, terms: Terms, offer: Offer, spoken: str) -> dict[str, Any
     }
 
 
-def _snippets(rt: Runtime, campaign: Campaign | None, terms: Terms | None) -> list[dict[str, str]]:
-    if campaign is None or terms is None:
+def _snippets(rt: Runtime, campaign: Campaign | None) -> list[dict[str, str]]:
+    """What is saved of it, to copy."""
+    if campaign is None:
         return []
     return [
         {
@@ -275,9 +276,9 @@ def _snippets(rt: Runtime, campaign: Campaign | None, terms: Terms | None) -> li
             "html": embed.snippet(
                 rt.settings,
                 spoken=spoken,
-                campaign=terms.id,
-                currency=terms.currency,
-                offer=terms,
+                campaign=campaign.id,
+                currency=campaign.read().currency,
+                says=campaign.embedded(),
             ),
         }
         for spoken in language.LANGUAGES
@@ -300,28 +301,49 @@ def _standing(found: Standing, terms: Terms | None) -> dict[str, Any]:
             _row(arm, comparison, code, told=arm.may_be_told and found.arms[0].may_be_told)
             for arm, comparison in zip(found.arms, against, strict=True)
         ],
+        "in_articles": [
+            _row_there(
+                arm, comparison, code, told=arm.may_be_told and found.in_articles[0].may_be_told
+            )
+            for arm, comparison in zip(
+                found.in_articles, [None, *found.compared_there], strict=True
+            )
+        ],
     }
 
 
 def _row(arm: Arm, against: Comparison | None, code: str | None, *, told: bool) -> dict[str, str]:
+    return {
+        **_judged(arm, against, code, per=PER, told=told),
+        "shown": f"{arm.shown:,}",
+        "net": _written(arm.mean * PER, code) if arm.may_be_told else "",
+    }
+
+
+def _row_there(
+    arm: Arm, against: Comparison | None, code: str | None, *, told: bool
+) -> dict[str, str]:
+    return {
+        **_judged(arm, against, code, per=PER_GIFTS, told=told),
+        "net": _written(arm.total, code) if arm.may_be_told else "",
+    }
+
+
+def _judged(
+    arm: Arm, against: Comparison | None, code: str | None, *, per: int, told: bool
+) -> dict[str, str]:
+    """The verdict on one variant, and the interval it goes by, for so many trials."""
     verdict = "The one the others are compared with"
     if against is not None:
         verdict = VERDICTS[against.verdict]
     between = ""
     if against is not None and against.verdict is not Verdict.TOO_EARLY and told:
-        between = f"{_per(against.low, code)} to {_per(against.high, code)}"
-    return {
-        "name": arm.name,
-        "shown": f"{arm.shown:,}",
-        "gifts": f"{arm.gifts:,}" if arm.may_be_told else "fewer than 10",
-        "net": _per(arm.mean, code) if arm.may_be_told else "",
-        "verdict": verdict,
-        "between": between,
-    }
+        between = f"{_written(against.low * per, code)} to {_written(against.high * per, code)}"
+    gifts = f"{arm.gifts:,}" if arm.may_be_told else "fewer than 10"
+    return {"name": arm.name, "gifts": gifts, "verdict": verdict, "between": between}
 
 
-def _per(mean: float, code: str | None) -> str:
-    """What a thousand showings bring."""
+def _written(minor: float, code: str | None) -> str:
     if code is None:
         return ""
-    return money.format(Money(round(mean * PER), code)).replace("-", MINUS)
+    return money.format(Money(round(minor), code)).replace("-", MINUS)

@@ -4,6 +4,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -12,15 +13,16 @@ from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.response import Redirect
 
-from payments import articles, campaigns, contributions, covering, language, money, notices
+from payments import amounts, articles, campaigns, contributions, covering, language, money, notices
 from payments.campaign_terms import NOTHING_SAID, Offer
 from payments.campaigns import Shown
-from payments.contributions import Ask, Frequency
-from payments.errors import InvalidField, PaymentsError, StripeUnavailable
+from payments.contributions import Ask, Contribution, Frequency
+from payments.errors import InvalidField, NotFound, PaymentsError, StripeUnavailable
 from payments.language import later
 from payments.money import Money
 from payments.runtime import Runtime
-from payments.shield import SmallGiftsPaused, TooManyTries, WorkNeeded
+from payments.shield import NOT_NOW, WorkNeeded
+from payments.web import errors as refusals
 from payments.web import newsletter, pages, safety, shield, tongue, unfinished
 
 MAX_BODY = 16 * 1024
@@ -36,6 +38,7 @@ EVERY = {
 }
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 INTENT = re.compile(r"[0-9a-f]{32}")
+BEGUN_LASTS = timedelta(hours=24)
 TERMS = (
     later("You will pay on Stripe's page, which asks for a card and an e-mail address."),
     later("A monthly or annual gift goes on until you stop it."),
@@ -71,7 +74,11 @@ class DonatePage(Controller):
     ) -> Response[str]:
         """An empty form, or one filled in by the link that led here."""
         asked = Typed(dict(request.query_params.items()))
-        shown = await campaigns.show(rt, asked["campaign"])
+        if (before := await _begun(rt, asked["again"])) is not None:
+            asked = Typed({**asked.values, "campaign": before.campaign or ""})
+            shown = await campaigns.shown_before(rt, asked["campaign"], before.variant or "")
+        else:
+            shown = await campaigns.show(rt, asked["campaign"], drawn=asked["variant"])
         return _page(rt, request, filled_in(rt, asked, shown), shown=shown)
 
     @post(request_max_body_size=MAX_BODY)
@@ -97,12 +104,26 @@ class DonatePage(Controller):
             gift = await contributions.start(rt, ask, key=key, visit=visit, variant=lot or None)
         except WorkNeeded as needed:
             return await shield.ask_to_wait(rt, visit, typed.values, intent, needed)
-        except (StripeUnavailable, TooManyTries, SmallGiftsPaused, *safety.REFUSALS) as error:
+        except (StripeUnavailable, *NOT_NOW, *safety.REFUSALS) as error:
+            if error.field == "amount":
+                error.field = f"amount_{ask.frequency}"
             kept = Typed({**typed.values, "intent": intent})
             return await _again(rt, request, kept, error, status=error.status)
-        await articles.count(rt, request.app.state.articles, typed["article"])
+        await articles.count(rt, request.app.state.articles, _slug(typed, "article"))
         await unfinished.watch(rt, gift.id, ticked)
         return Redirect(gift.checkout_url or tongue.here(f"/thanks/{gift.id}"), status_code=303)
+
+
+async def _begun(rt: Runtime, contribution_id: str) -> Contribution | None:
+    """A gift that a reader walked away from, while its thank-you page would still tell of it."""
+    if not contribution_id:
+        return None
+    try:
+        async with rt.sessions() as session:
+            gift = await contributions.find(session, contribution_id)
+    except (NotFound, *campaigns.AWAY):
+        return None  # the form needs neither it nor the database to be shown
+    return gift if rt.now() - gift.created_at <= BEGUN_LASTS else None
 
 
 def _page(
@@ -115,7 +136,7 @@ def _page(
     status: int = 200,
 ) -> Response[str]:
     """The form as it was filled in, and what is wrong with it, if anything is."""
-    errors = {} if error is None else {error.field or "": tongue.told(error)}
+    errors = {} if error is None else {error.field or "": refusals.told(error)}
     filled = form(rt, typed, errors=errors, shown=shown)
     filled |= {"notice": safety.notice_for(rt, request)}
     return pages.page(rt, "donate.html", status=status, **filled)
@@ -126,7 +147,8 @@ async def _again(
 ) -> Response[str]:
     """The form once more, with the same campaign as before."""
     shown = await campaigns.shown_before(rt, typed["campaign"], typed["variant"])
-    return _page(rt, request, typed, error, shown=shown, status=status)
+    answer = _page(rt, request, typed, error, shown=shown, status=status)
+    return refusals.with_when(answer, error)
 
 
 def _intent(typed: Typed) -> str:
@@ -146,11 +168,6 @@ def _ask(rt: Runtime, typed: Typed, *, names: frozenset[str]) -> Ask:
         raise InvalidField(
             "Choose once, monthly or annual. Nothing was charged.", field="frequency"
         ) from None
-    for name in ("campaign", "article"):
-        if typed[name] and not SLUG.fullmatch(typed[name]):
-            raise InvalidField(
-                "The %(name)s of this link is not valid. Nothing was charged.", name=name
-            )
     try:
         gift = amount_of(rt, typed, frequency)
     except PaymentsError as error:
@@ -163,9 +180,14 @@ def _ask(rt: Runtime, typed: Typed, *, names: frozenset[str]) -> Ask:
     return Ask(
         money=gift if added is None else gift + added,
         frequency=frequency,
-        campaign=typed["campaign"] or None,
+        campaign=_slug(typed, "campaign") or None,
         locale=tongue.tag(),
     )
+
+
+def _slug(typed: Typed, name: str) -> str:
+    """The campaign or story of a link, if it can be one: no gift is lost over a label."""
+    return typed[name] if SLUG.fullmatch(typed[name]) else ""
 
 
 def amount_of(rt: Runtime, typed: Typed, frequency: Frequency) -> Money:
@@ -175,14 +197,14 @@ def amount_of(rt: Runtime, typed: Typed, frequency: Frequency) -> Money:
     if chosen == own == "":  # nothing was ticked for them, and they ticked nothing
         raise InvalidField("Choose an amount. Nothing was charged.", field="amount")
     if chosen in ("", "other"):
-        minor = money.parse(own, currency, tongue.spoken()).amount
+        minor = amounts.parse(own, currency, tongue.spoken()).amount
     elif re.fullmatch(r"[0-9]{1,12}", chosen):
         minor = int(chosen)
         # A reader who typed an amount and left a suggestion ticked is asked, not charged.
-        if own and (meant := money.parse(own, currency, tongue.spoken())).amount != minor:
-            raise money.AmountAmbiguous((Money(minor, currency), meant))
+        if own and (meant := amounts.parse(own, currency, tongue.spoken())).amount != minor:
+            raise amounts.AmountAmbiguous((Money(minor, currency), meant))
     else:
-        raise money.AmountNotANumber(currency)
+        raise amounts.AmountNotANumber(currency)
     return money.check_gift(minor, currency, maximum=highest.amount)
 
 
@@ -198,17 +220,17 @@ def filled_in(rt: Runtime, asked: Typed, shown: Shown | None = None) -> Typed:
     frequency = safety.chosen(rt.settings, often or offer.default_frequency or "")
     values = {"currency": currency, "frequency": frequency}
     values["variant"] = "" if shown is None else shown.variant
-    values |= {name: asked[name] for name in ("campaign", "article") if SLUG.fullmatch(asked[name])}
+    values |= {name: _slug(asked, name) for name in ("campaign", "article")}
     if re.fullmatch(r"[0-9]{1,9}", asked["amount"]):
         gift = Money(int(asked["amount"]), currency)
         if gift in offer.amounts(currency, frequency):
             values[f"amount_{frequency}"] = str(gift.amount)
         else:
             values[f"amount_{frequency}"] = "other"
-            values[f"other_{frequency}"] = money.typed(gift, tongue.spoken())
+            values[f"other_{frequency}"] = amounts.typed(gift, tongue.spoken())
     if asked["other"].strip():  # typed on another page, where no script was there to read it
         values[f"amount_{frequency}"] = "other"
-        values[f"other_{frequency}"] = asked["other"].strip()[: money.TYPED_CHARACTERS_MAX]
+        values[f"other_{frequency}"] = asked["other"].strip()[: amounts.TYPED_CHARACTERS_MAX]
     return Typed(values)
 
 

@@ -7,6 +7,11 @@ read before paying, it is where the shield stands, and nothing is created by an 
 shared, bookmarked or opened twice. All the words of the snippet come from the catalogues, so a new
 language is a catalogue here too.
 
+What the newsroom decided is in the snippet and nowhere else, because the widget asks nobody: which
+frequencies the policy leaves, what must be read before paying, and the variants of a campaign with
+their lots, one of which the widget draws. So a snippet is copied anew when any of that changes; an
+old one loses no gift and gets around nothing, for /donate goes by what is so now.
+
 The file is served without its comments and spare spaces. Its hash is in the snippet: a page that
 carries an old snippet beside a new file is left with the plain form, never with code nobody chose.
 """
@@ -16,6 +21,8 @@ import functools
 import hashlib
 import json
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -23,19 +30,20 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from markupsafe import Markup
 
-from payments import contributions, language, money
+from payments import contributions, language, money, notices
 from payments.campaign_terms import NOTHING_SAID, Offer
+from payments.campaigns import Embedded
 from payments.contributions import Frequency
 from payments.language import later
 from payments.runtime import Runtime
 from payments.settings import Settings
-from payments.web import headers, pages, tongue
+from payments.web import headers, pages, safety, tongue
 
 SCRIPT = pages.HERE / "static" / "donate-form.js"
 # What may lose its spaces: no text of the file has any of these.
 SPARE = (
     *(" => ", " = ", " == ", " ?? ", " || ", " && ", " ? ", " : ", " + ", " - ", " < ", " > "),
-    *("{ ", " }", ": ("),
+    *("{ ", " }", ": ", ") {", "if (", "for (", " >= ", " <= ", " != ", "; "),
 )
 EVERYWHERE = {
     "access-control-allow-origin": "*",  # a script with a hash is asked for across origins
@@ -66,6 +74,8 @@ WORDS = {
     "snooze": later("Not now"),
     "giving": later("I already give"),
 }
+LINKED_FIRST = (Frequency.MONTHLY, Frequency.ONCE, Frequency.ANNUAL)
+NOTHING = Embedded(NOTHING_SAID, MappingProxyType({}))
 MESSAGE = later("Gifts from readers help keep this reporting going.")
 
 
@@ -77,7 +87,8 @@ def script() -> bytes:
     text = re.sub(r" ?/\*.*?\*/ ?", "", text)
     for spaced in SPARE:
         text = text.replace(spaced, spaced.replace(" ", ""))
-    return re.sub(r"(?<=[;,{])\n", "", text).encode()
+    text = re.sub(r", (?!for )", ",", text)  # a sentence of ours goes on so, no code does
+    return re.sub(r"(?<=[;,{}(])\n|\n(?=[})])", "", text).encode()
 
 
 def integrity() -> str:
@@ -112,16 +123,18 @@ def snippet(
     campaign: str = "",
     article: str = "",
     plain: bool = False,
-    offer: Offer = NOTHING_SAID,
+    says: Embedded = NOTHING,
 ) -> str:
-    """HTML to copy: the widget with its form inside, or only the form for mails and AMP.
+    """HTML to copy: the widget with its form inside, or only links for mails and AMP.
 
-    `offer` is a campaign's. Its variants are no part of it: they are drawn where the form is shown.
+    `says` is a campaign's. The widget draws one of its lots; without scripts its own offer is
+    shown, and a variant drawn where the reader comes to the form.
     """
+    offer, lots = says.offer, says.lots
     code = currency or settings.currency
     words = language.translations(spoken)
     said = {name: words.gettext(text) for name, text in WORDS.items()}
-    message, tongued = offer.said_in(spoken) or (words.gettext(MESSAGE), spoken)
+    notice = notices.of(settings.policy, spoken)
     return (
         _templates()
         .get_template("embed_plain.html" if plain else "embed.html")
@@ -134,28 +147,57 @@ def snippet(
             campaign=campaign,
             article=article,
             publication=settings.publication,
-            message=message,
-            message_in=None if tongued == spoken else language.marked(tongued),
+            messages=_messages(offer, lots, spoken),
+            notice=notice and notice.checkout,
             say={**said, "title": said["title"].replace("{publication}", settings.publication)},
             words="" if spoken == language.SOURCE else json.dumps(said, ensure_ascii=False),
+            variants=json.dumps(
+                [{"variant": lot, **_suggested(settings, code, one)} for lot, one in lots.items()]
+            )
+            if lots
+            else "",
+            **_suggested(settings, code, offer),
             **_amounts(settings, code, spoken, offer),
         )
     )
 
 
-def _amounts(settings: Settings, code: str, spoken: str, offer: Offer) -> dict[str, Any]:
-    """What is suggested, for the script and for the form."""
-    suggested = {f: offer.amounts(code, f) for f in Frequency}
-    often = Frequency(offer.default_frequency or Frequency.MONTHLY)
+def _messages(offer: Offer, lots: Mapping[str, Offer], spoken: str) -> list[dict[str, Any]]:
+    """What is said without scripts and, if they do not all say the same, with each lot."""
+    said = [
+        one.said_in(spoken) or (language.translations(spoken).gettext(MESSAGE), spoken)
+        for one in (offer, *lots.values())
+    ]
+    if len(set(said)) == 1:
+        del said[1:]
+    return [
+        {"text": text, "marks": {} if tongue == spoken else language.marked(tongue)}
+        for text, tongue in said
+    ]
+
+
+def _suggested(settings: Settings, code: str, offer: Offer) -> dict[str, str]:
+    """What is suggested, as attributes of the widget."""
+    often = safety.chosen(settings, offer.default_frequency or "")
     ticked = offer.ticked(code, often)
-    lowest, highest = money.minimum(code), money.maximum(code, settings.maximum_gifts)
+    suggested = {f: offer.amounts(code, f) for f in safety.offered(settings)}
     return {
-        "often": "" if often is Frequency.MONTHLY else often.value,
-        "ticked": None if ticked is None else ticked.amount,
-        "usual": ticked is not None and ticked == NOTHING_SAID.ticked(code, often),
+        "frequency": often.value,
+        "amount": "none" if ticked is None else str(ticked.amount),
         "presets": ";".join(
             f"{f}:{','.join(str(gift.amount) for gift in gifts)}" for f, gifts in suggested.items()
         ),
+    }
+
+
+def _amounts(settings: Settings, code: str, spoken: str, offer: Offer) -> dict[str, Any]:
+    """What is suggested, for the form and for links."""
+    offered = safety.offered(settings)
+    suggested = {f: offer.amounts(code, f) for f in offered}
+    often = safety.chosen(settings, offer.default_frequency or "")
+    lowest, highest = money.minimum(code), money.maximum(code, settings.maximum_gifts)
+    return {
+        "offered": [f.value for f in offered],
         "lowest": lowest.amount,
         "highest": highest.amount,
         "choices": [(gift.amount, money.format(gift, spoken)) for gift in suggested[often]],
@@ -164,7 +206,7 @@ def _amounts(settings: Settings, code: str, spoken: str, offer: Offer) -> dict[s
                 f"{contributions.again_url(frequency, gift)}",
                 words_for(frequency, money.format(gift, spoken), spoken),
             )
-            for frequency in (Frequency.MONTHLY, Frequency.ONCE, Frequency.ANNUAL)
+            for frequency in sorted(offered, key=LINKED_FIRST.index)
             for gift in (offer.ticked(code, frequency) or suggested[frequency][0],)
         ],
     }

@@ -7,12 +7,12 @@ another.
 from typing import Any
 from urllib.parse import urlsplit
 
-from litestar import Request
+from litestar.connection import ASGIConnection
 
 from payments.settings import Settings
 
 
-def origin(settings: Settings, request: Request[Any, Any, Any]) -> str:
+def origin(settings: Settings, request: ASGIConnection[Any, Any, Any, Any]) -> str:
     """The address of ours that a request came by; the first one if its Host is none of ours."""
     host = request.headers.get("host", "").casefold()
     known = {urlsplit(one).netloc.casefold(): one for one in settings.mirrors}

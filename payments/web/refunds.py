@@ -13,7 +13,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Redirect
 
-from payments import charges, money, refunds, staff
+from payments import amounts, charges, money, refunds, staff
 from payments.audit import Deed
 from payments.errors import InvalidField, NotFound, PaymentsError
 from payments.money import InvalidAmount, Money
@@ -21,7 +21,7 @@ from payments.refunds import Reason, Refund
 from payments.runtime import Runtime
 from payments.staff import Staff
 from payments.web import auth
-from payments.web.auth import SMALL, AnyRequest, typed
+from payments.web.bodies import SMALL, AnyRequest, typed
 from payments.web.manage import words
 
 CHARGE = re.compile(r"[a-z]{2}_\w{1,200}", re.ASCII)
@@ -77,7 +77,7 @@ class RefundPages(Controller):
 async def _refund(rt: Runtime, colleague: Staff, charge_id: str, sent: dict[str, str]) -> None:
     left = await _left(rt, charge_id)
     try:
-        amount = money.parse(sent.get("amount", ""), left.currency)
+        amount = amounts.parse(sent.get("amount", ""), left.currency)
     except InvalidAmount:
         raise InvalidField(
             "Type an amount such as 12.50. Nothing was refunded.", field="amount"
@@ -136,7 +136,7 @@ async def _page(
         left=money.format(left),
         possible=left.amount > 0 and paid.status is charges.ChargeStatus.SUCCEEDED,
         currency=left.currency.upper(),
-        amount=sent.get("amount", money.typed(left)),
+        amount=sent.get("amount", amounts.typed(left)),
         reasons=auth.options(chosen, sent.get("reason", "")),
         intent=secrets.token_hex(16),
         done=done,

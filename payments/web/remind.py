@@ -33,10 +33,10 @@ from payments.errors import InvalidField, LinkSpent, NotSignedIn, PaymentsError
 from payments.funnel import Step
 from payments.money import Money
 from payments.runtime import Runtime
-from payments.web import donate, pages, shield, tongue
+from payments.web import bodies, donate, pages, shield, tongue
+from payments.web.bodies import SMALL, AnyRequest
 from payments.web.donate import EVERY, Typed
 from payments.web.manage import door
-from payments.web.manage.door import SMALL, AnyRequest
 from payments.wishes import Wish
 
 WHENS = ("week", "next_month", "first", "on", "every_months")
@@ -63,7 +63,7 @@ class RemindPage(Controller):
     @post("/with", request_max_body_size=donate.MAX_BODY)
     async def carried(self, rt: NamedDependency[Runtime], request: AnyRequest) -> Response[str]:
         """The form, from the one to give, with what is chosen there and not yet sent."""
-        typed = Typed(await door.typed(request))
+        typed = Typed(await bodies.typed(request))
         tongue.choose(typed["locale"])
         kept: dict[str, str] = {}
         with contextlib.suppress(PaymentsError, ValueError):
@@ -75,7 +75,7 @@ class RemindPage(Controller):
     @post(request_max_body_size=SMALL)
     async def ask(self, rt: NamedDependency[Runtime], request: AnyRequest) -> Response[str]:
         """Note the wish. Only whoever has proved the mailbox is told more than everybody else."""
-        typed = Typed(await door.typed(request))
+        typed = Typed(await bodies.typed(request))
         try:
             wanted = wish(rt, typed)
             address = addresses.normal(typed["address"])
@@ -96,7 +96,7 @@ class RemindPage(Controller):
     @post("/calendar", request_max_body_size=SMALL)
     async def calendar(self, rt: NamedDependency[Runtime], request: AnyRequest) -> Response[Any]:
         """A calendar file instead. An address that was typed is not even looked at."""
-        typed = Typed(await door.typed(request))
+        typed = Typed(await bodies.typed(request))
         try:
             wanted = wish(rt, typed)
         except PaymentsError as error:
@@ -153,7 +153,7 @@ class RemindPage(Controller):
     ) -> Response[str]:
         """Take a cancellation back, with the address it was for. One answer for every address."""
         reminder_id, owner = reminder_links.held(rt, code)
-        typed = await door.typed(request)
+        typed = await bodies.typed(request)
         try:
             async with rt.sessions.begin() as session:
                 await reminders.reactivate(

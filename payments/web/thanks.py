@@ -17,7 +17,7 @@ from payments.contributions import Contribution, Frequency, Status
 from payments.errors import NotFound
 from payments.runtime import Runtime
 from payments.subscriptions import Subscription
-from payments.web import newsletter, pages, tongue
+from payments.web import newsletter, pages, shield, tongue
 from payments.web.donate import EVERY
 from payments.web.manage import words
 
@@ -52,6 +52,8 @@ async def thanks(
         if gift.status is Status.OPEN and gift.stripe_session_id is not None:
             await jobs.ring(session, "checkout.session", gift.stripe_session_id)
         promise = await subscriptions.of_contribution(session, gift.id)
+    if gift.status is Status.PAID:
+        await shield.welcome_back(rt, request, gift.id)
     state = STATES[gift.status]
     looked = _looked(request.query_params.get("looked", "0"))
     waits = state == "confirming" and looked < len(PAUSES)
@@ -63,7 +65,8 @@ async def thanks(
         frequency_label=tongue.say(EVERY[gift.frequency]),
         next_charge=_next_charge(rt, promise) if state in PROMISING else None,
         goes_on=promise is not None and promise.is_live,
-        retry_url=contributions.again_url(gift.frequency, gift.money),
+        retry_url=contributions.again_url(gift.frequency, gift.money, of=gift.id),
+        remind_url=contributions.again_url(gift.frequency, gift.money),
         monthly=_monthly(gift) if state == "paid" and gift.frequency is Frequency.ONCE else None,
         refresh_seconds=PAUSES[looked] if waits else None,
         stop_refresh_url=f"/thanks/{gift.id}?looked={len(PAUSES)}",
@@ -89,7 +92,7 @@ def _monthly(gift: Contribution) -> dict[str, str]:
     """
     offered = money.presets(gift.currency, Frequency.MONTHLY)[:2]
     amount = max((one for one in offered if one <= gift.money), default=offered[0])
-    url = contributions.again_url(Frequency.MONTHLY, amount)
+    url = contributions.again_url(Frequency.MONTHLY, amount, of=gift.id)
     return {"amount": tongue.amount(amount), "url": tongue.here(url)}
 
 
@@ -111,6 +114,7 @@ def _unknown() -> dict[str, Any]:
         "next_charge": None,
         "goes_on": False,
         "retry_url": "/donate",
+        "remind_url": "/donate",
         "monthly": None,
         "refresh_seconds": None,
         "stop_refresh_url": "",

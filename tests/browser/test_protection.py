@@ -11,10 +11,10 @@ from playwright.async_api import async_playwright
 
 from payments import language
 from tests.browser.conftest import CHROMIUM, NARROW, QUIET, WIDE, Site, faults
-from tests.browser.serving import free_port, served
+from tests.browser.serving import served
 from tests.geo import country_database
-from tests.journeys.test_protection import POLICY, policy_file
-from tests.newsroom import opened
+from tests.journeys.test_protection import ONION, POLICY, policy_file
+from tests.newsroom import free_port, opened
 
 pytestmark = pytest.mark.anyio
 SHOTS = os.environ.get("PAYMENTS_TEST_SHOTS")  # a folder to look at afterwards
@@ -29,7 +29,11 @@ async def guarded(database: str, tmp_path: Path) -> AsyncIterator[Site]:
     url = f"http://127.0.0.1:{port}"
     geo = tmp_path / "geo.mmdb"
     geo.write_bytes(country_database({"127.0.0.0/8": "RU"}))
-    more = {"protection_file": policy_file(tmp_path, POLICY), "geo_database": str(geo)}
+    more = {
+        "protection_file": policy_file(tmp_path, POLICY),
+        "geo_database": str(geo),
+        "mirrors": ONION,
+    }
     async with (
         opened(database, base_url=url, **more) as room,
         served(room, port),

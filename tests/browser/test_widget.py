@@ -2,14 +2,22 @@
 
 # ruff: noqa: RUF001 - digits of another script look like what they are not
 
+from pathlib import Path
+from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.async_api import BrowserContext, Page, Route
 
+from payments import campaigns
+from payments.settings import Settings
 from payments.shield import Level
 from payments.web import embed
 from tests.browser.conftest import NARROW, WIDE, Site, faults, overflow
+from tests.browser.test_protection import SHOTS
+from tests.journeys.test_campaigns import TESTED
+from tests.journeys.test_protection import POLICY as POLICY_FILE
+from tests.journeys.test_protection import policy_file
 from tests.test_shield import raised
 
 pytestmark = pytest.mark.anyio
@@ -57,9 +65,12 @@ async def story(
     spoken: str = "en",
     tongue: tuple[str, str] | None = None,
     more: str = "",
+    settings: Settings | None = None,
+    **asked: Any,  # noqa: ANN401 - what a snippet may be told
 ) -> Page:
     """An article with the snippet at its end, opened."""
-    snippet = embed.snippet(site.room.settings, spoken=spoken, article="a-story")
+    chosen = settings or site.room.settings
+    snippet = embed.snippet(chosen, spoken=spoken, article="a-story", **asked)
     lang, way = tongue or (spoken, "ltr")
     ours = f'lang="{spoken}" dir="ltr"'
     assert ours in snippet
@@ -79,6 +90,11 @@ async def story(
     page = await visitor.new_page()
     await page.goto(f"{site.url}/story")
     return page
+
+
+async def shot(page: Page, name: str) -> None:
+    if SHOTS:
+        await page.screenshot(path=Path(SHOTS) / name, full_page=True)
 
 
 def query(page: Page) -> dict[str, str]:
@@ -218,6 +234,63 @@ async def test_the_page_hears_of_it_and_may_step_in(site: Site) -> None:
         heard = await page.evaluate("window.heard")
         assert heard == [["choose", 1000], ["submit", 1000], ["remind", None]]
         assert urlsplit(page.url).path == "/story"
+
+
+@pytest.mark.parametrize(("dice", "lot"), [("0.1", "a-1w"), ("0.9", "b-1w")])
+async def test_a_variant_is_drawn_in_the_browser_and_nothing_of_it_is_kept_there(
+    site: Site, dice: str, lot: str
+) -> None:
+    await campaigns.load(site.room.rt, TESTED.encode())
+    async with site.room.rt.sessions() as session:
+        says = (await campaigns.find(session, "tested")).embedded()
+    async with site.visitor(viewport=NARROW) as visitor:
+        await visitor.add_init_script(f"Math.random = () => {dice}")
+        page = await story(site, visitor, campaign="tested", says=says)
+        own = "As always." if lot == "a-1w" else "A new word."
+        said = page.locator("donate-form [slot=message]").filter(visible=True)
+        assert await said.all_inner_texts() == [own]
+        assert await faults(page) == []
+        assert await overflow(page) <= 0
+        if lot == "b-1w":  # nothing is ticked: the browser itself asks
+            assert await button(page) == "Continue"
+            await page.locator("donate-form [part=button]").click()
+            assert urlsplit(page.url).path == "/story"
+            missing = "donate-form [name=much]:invalid"
+            assert await page.locator(missing).count() == 3
+            await page.locator("donate-form [name=much][value='1400']").check()
+        await shot(page, f"widget-{lot}.png")
+        assert await page.evaluate("Object.keys(localStorage)") == []
+        await page.locator("donate-form [part=button]").click()
+        await page.wait_for_url("**/donate?*")
+        assert query(page)["variant"] == lot
+        assert await page.get_by_text(own).is_visible()
+        assert await visitor.cookies() == []
+    assert await site.room.count("campaign_counts") == 0
+
+
+@pytest.mark.parametrize("light", ["light", "dark"])
+async def test_where_donors_may_be_prosecuted_it_warns_before_the_amount_and_offers_once(
+    site: Site, tmp_path: Path, light: Literal["light", "dark"]
+) -> None:
+    file = policy_file(tmp_path, POLICY_FILE.replace('"allowed"', '"refused"'))
+    guarded = site.room.settings.model_copy(update={"protection_file": file})
+    for size in (NARROW, WIDE):
+        async with site.visitor(viewport=size, color_scheme=light) as visitor:
+            for spoken, warns in (("en", "Do not pay if you are"), ("ru", "Беларусь")):
+                page = await story(site, visitor, spoken=spoken, settings=guarded)
+                warning = await page.locator("donate-form").get_by_text(warns).bounding_box()
+                amounts = await page.locator("donate-form [part=amount]").bounding_box()
+                assert warning is not None
+                assert amounts is not None
+                assert warning["y"] + warning["height"] <= amounts["y"]
+                often = page.locator("donate-form [name=often]")
+                assert [await one.input_value() for one in await often.all()] == ["once"]
+                assert await faults(page) == []
+                assert await overflow(page) <= 0
+                seen = await page.evaluate(CONTRAST)
+                assert [one for one in seen if one[0] < 4.5] == []
+                await shot(page, f"widget-guarded-{spoken}-{size['width']}-{light}.png")
+                await page.close()
 
 
 async def test_without_scripts_its_form_does_the_same(site: Site) -> None:

@@ -19,6 +19,7 @@ from payments import campaigns, retention
 from payments.articles import STEP
 from payments.campaign_terms import InvalidCampaign
 from payments.staff import Role
+from payments.web import embed
 from payments.web.campaigns import PAGE
 from tests.journeys.authenticator import Colleague, at_a_desk
 from tests.newsroom import Newsroom
@@ -177,22 +178,70 @@ async def test_the_last_day_is_a_whole_day(newsroom: Newsroom) -> None:
 async def test_a_form_with_a_made_up_campaign_is_taken_and_a_program_is_told(
     newsroom: Newsroom,
 ) -> None:
-    assert (await newsroom.asks(campaign="anything")).status_code == 201  # none was ever made
-    await load(newsroom)
-    page = await opens(newsroom, "/donate?campaign=made-up")
-    await gives(newsroom, page, frequency="once")
+    for _ in range(2):  # whether or not one was ever made
+        page = await opens(newsroom, "/donate?campaign=ivan-petrov")
+        await gives(newsroom, page, frequency="once")
+        refused = await newsroom.asks(campaign="ivan-petrov")
+        assert refused.status_code == 422
+        await load(newsroom)
     assert (await newsroom.asks(campaign="spring")).status_code == 201
     assert (await newsroom.asks(campaign="reminder")).status_code == 201
-    refused = await newsroom.asks(campaign="made-up")
-    assert refused.status_code == 422
     assert refused.json()["errors"][0]["pointer"] == "/campaign"
     assert "Nothing was charged." in refused.json()["detail"]
     assert await kept(newsroom) == {
-        ("anything", None): 1,
-        (None, None): 1,
+        (None, None): 2,
         ("spring", None): 1,
         ("reminder", None): 1,
     }
+
+
+@pytest.mark.parametrize("label", ["A b", "Ivan@example.org", "<b>", "x" * 65, "\x00"])
+async def test_no_gift_is_lost_over_a_label(newsroom: Newsroom, label: str) -> None:
+    page = await opens(newsroom, "/donate")
+    await gives(newsroom, page, frequency="once", campaign=label, article=label)
+    assert await kept(newsroom) == {(None, None): 1}
+
+
+@pytest.mark.parametrize("campaign", ["spring", "tested"])
+async def test_who_walks_away_and_comes_back_still_is_the_campaigns(
+    newsroom: Newsroom, campaign: str
+) -> None:
+    await load(newsroom, SPRING + TESTED)
+    story = "the-story-nobody-may-know"
+    page = await opens(newsroom, f"/donate?campaign={campaign}&article={story}&lang=ru")
+    held = page.form("/donate").filled(frequency="once", amount_once="700")
+    lot = held.get("variant", "")
+    shown = await newsroom.rows("SELECT * FROM campaign_counts")
+    answer = await newsroom.web.post("/donate?lang=ru", data={**held, "other_once": ""})
+    assert answer.status_code == 303, Page(answer.text).text
+    (asked,) = (
+        seen.params
+        for seen in newsroom.sandbox.requests
+        if (seen.method, seen.path) == ("POST", "/v1/checkout/sessions")
+    )
+    for ours in (campaign, story, lot or campaign):  # Stripe is told of none of it
+        assert ours not in str(asked)
+    back = await opens(newsroom, asked["cancel_url"])
+    again = back.form("/donate").filled()
+    assert (again["campaign"], again.get("variant", ""), again["frequency"]) == (
+        campaign, lot, "once",
+    )  # fmt: skip
+    assert again["article"] == ""  # it has been counted
+    assert await newsroom.rows("SELECT * FROM campaign_counts") == shown  # so has the showing
+    await gives(newsroom, back)
+    assert await kept(newsroom) == {(campaign, lot or None): 2}
+
+
+async def test_a_gift_that_nobody_remembers_leads_to_the_plain_form(newsroom: Newsroom) -> None:
+    await load(newsroom)
+    page = await opens(newsroom, "/donate?campaign=spring")
+    given = await gives(newsroom, page, frequency="once")
+    for forged in ("0" * 32, given[:-1], "x", "%00", given.upper()):
+        html = (await opens(newsroom, f"/donate?again={forged}")).html
+        assert "Three reporters" not in html
+    assert "Three reporters" in (await opens(newsroom, f"/donate?again={given}")).text
+    await newsroom.turns(timedelta(hours=25))
+    assert "Three reporters" not in (await opens(newsroom, f"/donate?again={given}")).text
 
 
 async def test_programs_read_a_campaign_from_any_page_and_may_keep_it(newsroom: Newsroom) -> None:
@@ -310,6 +359,44 @@ async def test_a_forged_lot_is_kept_with_nothing_and_the_gift_is_taken(
     assert await kept(newsroom) == {("tested", None): 1}
 
 
+async def widgets_lots(room: Newsroom, **how: Any) -> dict[str, dict[str, str]]:  # noqa: ANN401
+    """What the widget of a campaign's snippet may draw, by lot."""
+    async with room.rt.sessions() as session:
+        made = await campaigns.find(session, "tested")
+    html = embed.snippet(room.settings, campaign="tested", says=made.embedded(), **how)
+    (widget,) = (found for tag, found in Page(html).attributes if tag == "donate-form")
+    return {one["variant"]: one for one in json.loads(widget["variants"])}
+
+
+async def test_the_widget_is_given_each_variant_and_the_form_goes_on_with_the_one_it_drew(
+    newsroom: Newsroom,
+) -> None:
+    await load(newsroom, TESTED)
+    lots = await widgets_lots(newsroom)
+    assert lots["b-1w"] == {
+        "variant": "b-1w", "frequency": "once", "amount": "none",
+        "presets": "once:700,1400;monthly:200,500,1000,2500;annual:2500,5000,10000,25000",
+    }  # fmt: skip
+    assert (lots["a-1w"]["frequency"], lots["a-1w"]["amount"]) == ("monthly", "500")
+    page = await opens(newsroom, "/donate?campaign=tested&variant=b-1w&frequency=once&amount=700")
+    assert "A new word." in page.text
+    assert await newsroom.count("campaign_counts") == 0  # it was shown where nobody counts
+    await gives(newsroom, page)
+    assert await kept(newsroom) == {("tested", "b-1w"): 1}
+
+
+@pytest.mark.parametrize("stale", ["b-2w", "b-1", "c-1w", "bw", "<b>", "x" * 500, "%00"])
+async def test_a_lot_that_no_widget_draws_now_is_shown_what_the_campaign_says(
+    newsroom: Newsroom, stale: str
+) -> None:
+    await load(newsroom, TESTED)
+    page = await opens(newsroom, f"/donate?campaign=tested&variant={stale}")
+    assert "As always." in page.text
+    await gives(newsroom, page, frequency="once", amount_once="500")
+    assert await kept(newsroom) == {("tested", None): 1}
+    assert await newsroom.count("campaign_counts") == 0
+
+
 async def test_a_change_of_what_is_compared_begins_anew(newsroom: Newsroom) -> None:
     await load(newsroom, TESTED)
     old = await opens(newsroom, "/donate?campaign=tested")
@@ -349,13 +436,13 @@ async def test_variants_are_judged_by_what_was_kept_after_a_month(newsroom: News
     async with at_a_desk(newsroom, "Ada", Role.FINANCE) as ada:
         await ada.enters()
         early = (await ada.opens(f"{PAGE}/tested")).cells
-        assert [row[:3] for row in early[1:]] == [
+        assert [row[:3] for row in early[1:3]] == [
             ["a", "0", "fewer than 10"], ["b", "0", "fewer than 10"],
         ]  # fmt: skip
     await newsroom.turns(timedelta(days=31))
     async with at_a_desk(newsroom, "Bea", Role.FINANCE) as bea:
         await bea.enters()
-        rows = (await bea.opens(f"{PAGE}/tested")).cells[1:]
+        rows = (await bea.opens(f"{PAGE}/tested")).cells[1:3]
     assert [row[:3] for row in rows] == [
         ["a", str(given["a-1"]), "10"], ["b", str(given["b-1"]), "10"],
     ]  # fmt: skip
@@ -368,6 +455,31 @@ async def test_variants_are_judged_by_what_was_kept_after_a_month(newsroom: News
     for row, (whose, total) in zip(rows, net, strict=True):
         assert row[3] == f"${int(str(total)) * 10 / given[str(whose)]:,.2f}"
     assert rows[1][5] == "Not enough data yet"
+
+
+async def test_what_the_widget_drew_is_judged_apart_by_what_came(newsroom: Newsroom) -> None:
+    await load(newsroom, TESTED)
+    for lot, amount in (("a-1w", "1000"), ("b-1w", "700")):
+        for _ in range(10):
+            page = await opens(newsroom, f"/donate?campaign=tested&variant={lot}")
+            await gives(newsroom, page, frequency="once", amount_once=amount)
+    await newsroom.settles()
+    await newsroom.sweeps()
+    await newsroom.turns(timedelta(days=31))
+    async with at_a_desk(newsroom, "Ada", Role.FINANCE) as ada:
+        await ada.enters()
+        rows = (await ada.opens(f"{PAGE}/tested")).cells[1:]
+    assert [row[1:3] for row in rows[:2]] == [["0", "fewer than 10"]] * 2
+    there = rows[3:]  # after the names of the columns
+    assert [row[:2] for row in there] == [["a", "10"], ["b", "10"]]
+    net = await newsroom.rows(
+        "SELECT CAST(sum(b.net) AS bigint) FROM balance_transactions b"
+        "  JOIN (SELECT DISTINCT balance_transaction, contribution_id FROM ledger_entries) e"
+        "    ON e.balance_transaction = b.id"
+        "  JOIN contributions n ON n.id = e.contribution_id GROUP BY n.variant ORDER BY n.variant"
+    )
+    assert [row[2] for row in there] == [f"${int(str(total)) / 100:.2f}" for (total,) in net]
+    assert there[1][4] == "Not enough data yet"
 
 
 # --- the file -------------------------------------------------------------------------------------

@@ -8,19 +8,23 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from payments import promises
+from payments import links, promises
 from payments.settings import SettingsError, load
+from payments.web import embed
 from tests.geo import country_database
 from tests.journeys.donor import whole
 from tests.newsroom import BASE, NOON, Newsroom, opened, settings_for
+from tests.page import Page
 
 pytestmark = pytest.mark.anyio
 RUSSIAN, BELARUSIAN = "4000006430000009", "4000001120000005"
 MIRROR = "https://mirror.example"
+ONION = f"http://{'abcdefgh23456777' * 3}lindenau.onion"
 POLICY = """
 protected_countries = ["RU", "BY"]
 promises = "allowed"
@@ -156,6 +160,46 @@ async def test_promises_are_refused_where_the_policy_says_so(database: str, tmp_
         assert await room.count("contributions") == 1
 
 
+@pytest.mark.parametrize("taken", ["allowed", "refused"])
+@pytest.mark.parametrize("lang", ["en", "ru"])
+async def test_the_snippet_for_articles_says_and_offers_what_the_policy_leaves(
+    database: str, tmp_path: Path, taken: str, lang: str
+) -> None:
+    policy = POLICY.replace('"allowed"', f'"{taken}"')
+    async with protected(database, tmp_path, policy) as room:
+        offered = ["once", "monthly", "annual"] if taken == "allowed" else ["once"]
+        page = Page(embed.snippet(room.settings, spoken=lang))
+        assert page.faults == []
+        (widget,) = (found for tag, found in page.attributes if tag == "donate-form")
+        assert widget["frequency"] == "once"
+        assert widget.get("offered", "once monthly annual").split() == offered
+        assert [part.partition(":")[0] for part in widget["presets"].split(";")] == offered
+        radios = [one for tag, one in page.attributes if tag == "input" and "id" in one]
+        often = [one for one in radios if one.get("name") == "frequency"]
+        assert [one["value"] for one in often] == offered
+        assert [one["value"] for one in often if "checked" in one] == ["once"]
+        warned = "Do not pay if you are in one of these countries" if lang == "en" else "Беларусь"
+        assert warned in page.text
+        plain = Page(embed.snippet(room.settings, spoken=lang, plain=True))
+        assert warned in plain.text
+        gifts = [link for link in plain.links.values() if "/donate?" in link]
+        assert len(gifts) == len(offered)
+        assert all("frequency=once" in link for link in gifts) is (taken == "refused")
+
+
+async def test_a_snippet_from_before_the_policy_gets_around_nothing(
+    database: str, tmp_path: Path
+) -> None:
+    refusing = POLICY.replace('"allowed"', '"refused"')
+    async with protected(database, tmp_path, refusing) as room:
+        old = embed.snippet(room.settings.model_copy(update={"protection_file": ""}))
+        sent = Page(old).form(f"{BASE}/donate", "get").filled(frequency="monthly", amount="500")
+        held = whole(await room.web.get("/donate", params=sent)).form("/donate").filled()
+        assert held["frequency"] == "once"
+        refused = await room.web.post("/donate", data=held)
+        assert refused.status_code == 409  # nobody ticked the declaration for the reader
+
+
 async def test_stripes_page_repeats_the_notice_in_the_readers_language(room: Newsroom) -> None:
     asked = await room.asks(500, declaration=True, locale="ru")
     async with httpx.AsyncClient() as browser:
@@ -257,6 +301,130 @@ async def test_a_reader_comes_back_to_the_mirror_they_came_by(
         async with httpx.AsyncClient(transport=transport, base_url="https://evil.example") as web:
             assert (await web.get("/donate")).status_code == 400
         assert (await room.web.get("/donate")).status_code == 200
+
+
+def by(room: Newsroom, origin: str) -> httpx.AsyncClient:
+    """A reader's browser, at one of our addresses."""
+    return httpx.AsyncClient(transport=room.web._transport, base_url=origin)
+
+
+def asked_of_checkout(room: Newsroom) -> dict[str, Any]:
+    """What Stripe was last told of a page."""
+    seen = [s.params for s in room.sandbox.requests if s.path == "/v1/checkout/sessions"]
+    last: dict[str, Any] = seen[-1]
+    return last
+
+
+@pytest.mark.parametrize(
+    ("origin", "back"), [(MIRROR, MIRROR), (BASE, BASE), ("https://evil.example", None)]
+)
+async def test_whoever_replaces_a_card_comes_back_to_the_mirror_they_came_by(
+    database: str, tmp_path: Path, origin: str, back: str | None
+) -> None:
+    async with protected(database, tmp_path, mirrors=MIRROR) as room:
+        asked = await pays_from(room, "4242424242424242", "monthly")
+        await room.settles()
+        link = urlsplit(links.fix_link(room.rt, asked["id"])).path
+        async with by(room, origin) as web:
+            answer = await web.post(link)
+        if back is None:
+            assert answer.status_code == 400
+            return
+        assert answer.status_code == 303, answer.text
+        told = asked_of_checkout(room)
+        assert told["mode"] == "setup"
+        for address in (told["success_url"], told["cancel_url"]):
+            assert address.startswith(f"{back}/fix/")
+
+
+async def test_an_old_browser_at_a_mirror_is_no_stranger(database: str, tmp_path: Path) -> None:
+    async with protected(database, tmp_path, mirrors=MIRROR) as room, by(room, MIRROR) as web:
+        for origin, status in ((MIRROR, 200), ("https://evil.example", 403)):
+            form = {"address": "reader@example.org"}
+            answer = await web.post("/manage", data=form, headers={"origin": origin})
+            assert answer.status_code == status, answer.text
+
+
+async def test_links_in_mails_lead_to_one_address_for_everybody(
+    database: str, tmp_path: Path
+) -> None:
+    async with protected(database, tmp_path, mirrors=MIRROR, mail_url=MIRROR) as room:
+        await pays_from(room, "4242424242424242", "monthly")
+        await room.settles()
+        for origin in (BASE, MIRROR):
+            async with by(room, origin) as web:
+                await web.post(
+                    "/manage", data={"address": "reader@example.org"}, headers={"origin": origin}
+                )
+                await room.works()
+        assert len(room.mails()) == 2
+        for mail in room.mails():
+            assert f"{MIRROR}/manage/enter/" in mail.part()
+            assert BASE not in mail.part()
+
+
+@pytest.mark.parametrize(
+    ("mirrors", "mail_url", "says"),
+    [
+        (MIRROR, "https://evil.example", "PAYMENTS_MAIL_URL"),
+        (MIRROR, f"{MIRROR}/", "PAYMENTS_MAIL_URL"),
+        ("http://mirror.example", "", "must be https"),
+        ("http://lindenau.onion", "", "must be https"),
+        (f"http://{'a' * 55}1.onion", "", "must be https"),
+        (f"{ONION}:8080", "", "must be https"),
+        (f"{ONION}/donate", "", "no path"),
+    ],
+)
+def test_an_address_that_is_none_of_ours_stops_the_service(
+    mirrors: str, mail_url: str, says: str
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        settings_for(
+            "postgresql+psycopg://x@h/x", "http://127.0.0.1:1", mirrors=mirrors, mail_url=mail_url
+        )
+
+
+async def test_tor_browser_is_told_of_the_onion_service_where_nothing_is_lost_by_going(
+    database: str, tmp_path: Path
+) -> None:
+    async with protected(database, tmp_path, mirrors=f"{MIRROR},{ONION}/") as room:
+        for path in ("/donate?amount=500&lang=ru", "/safety", "/", "/remind"):
+            answer = await room.web.get(path)
+            assert answer.headers["onion-location"] == f"{ONION}{path}"
+        given = (await declared(room))["id"]
+        for path in (f"/thanks/{given}", "/manage", "/nothing", "/embed.js", "/finance"):
+            assert "onion-location" not in (await room.web.get(path)).headers, path
+        async with by(room, ONION) as web:
+            page = whole(await web.get("/donate"))
+            room.clock.turn(timedelta(seconds=30))
+            sent = page.form("/donate").filled(declaration="yes")
+            answer = await web.post("/donate", data=sent)
+        assert answer.status_code == 303, answer.text
+        told = asked_of_checkout(room)
+        assert told["success_url"].startswith(f"{ONION}/thanks/")
+        assert told["cancel_url"].startswith(f"{ONION}/donate?")
+        assert ONION in (await room.web.get("/safety")).text
+
+
+async def test_of_an_onion_service_each_circuit_has_its_own_limit(
+    database: str, tmp_path: Path
+) -> None:
+    async with protected(database, tmp_path, mirrors=ONION, shield_gifts=1) as room:
+        body = {"amount": 500, "currency": "usd", "frequency": "once", "declaration": True}
+        told = []
+        for number, circuit in enumerate(("::1:1", "::1:2", "::1:1")):
+            headers = {
+                "x-forwarded-for": f"fc00:dead:beef:4dad{circuit}",
+                "idempotency-key": str(number),
+            }
+            async with by(room, ONION) as web:
+                answer = await web.post("/api/contributions", json=body, headers=headers)
+            told.append(answer.status_code)
+        assert told == [201, 201, 428]
+
+
+async def test_without_an_onion_service_nobody_is_told_of_one(room: Newsroom) -> None:
+    assert "onion-location" not in (await room.web.get("/donate")).headers
 
 
 # --- a card that should not have been -------------------------------------------------------------

@@ -1,6 +1,7 @@
 // <donate-form>: asks for support at the end of an article, and sends the reader to the form.
-// Attributes: base, currency, presets, min, max, frequency, amount, campaign, article, publication,
-// lang, words, snooze, supporter. Events: donate-form:choose, error, submit, remind, snooze;
+// Attributes: base, currency, presets, min, max, frequency, amount, offered, campaign, article,
+// publication, lang, words, snooze, supporter; variants, of which one is drawn by lot and kept by
+// nobody. Events: donate-form:choose, error, submit, remind, snooze;
 // submit and remind may be prevented. Parts: form heading frequency amount choice other
 // button icons remind. Properties: --donate-accent, -on-accent, -paper, -ink, -radius, -font;
 // and color-scheme, to have it light or dark always.
@@ -102,12 +103,13 @@ STYLE.replaceSync(`
 :host{display:block;color-scheme:light dark;--a:var(--donate-accent,light-dark(#0f4d45,#8fd1c1));--o:var(--donate-on-accent,light-dark(#fff,#0b211c));--p:var(--donate-paper,light-dark(#fff,#1e1e1b));--i:var(--donate-ink,light-dark(#1d1b18,#ece8df));--q:color-mix(in srgb,var(--i) 70%,var(--p));--b:light-dark(#9c1b1b,#ffa59a);--r:var(--donate-radius,3px)}
 [hidden],:host([hidden]){display:none}
 *{box-sizing:border-box;font:inherit;color:inherit}
-section{padding:1rem;background:var(--p);color:var(--i);border:1px solid var(--q);border-block-start:4px solid var(--a);font:1rem/1.5 var(--donate-font,system-ui,sans-serif);overflow-wrap:anywhere}
+section{padding:1rem;background:var(--p);color:var(--i);border:1px solid var(--q);border-block-start:4px solid var(--a);font:1rem/1.5 var(--donate-font,system-ui,sans-serif);overflow-wrap:break-word}
 h2{margin:0 0 .5rem;font-size:1.3rem;font-weight:700}
 p{margin:0 0 .6rem}
 fieldset{border:0;margin:0 0 1rem;padding:0;min-inline-size:0}
 legend{padding:0;margin-block-end:.4rem;font-weight:700}
-.grid{display:grid;gap:.5rem;grid-template-columns:repeat(auto-fit,minmax(5rem,1fr))}
+.grid{display:flex;flex-wrap:wrap;gap:.5rem}
+.grid>*{display:grid;flex:1 1 5rem}
 .choice{position:relative}
 .choice input{position:absolute;inset:0;inline-size:100%;block-size:100%;margin:0;opacity:0}
 .choice span,#own,form>button{display:grid;place-content:center;inline-size:100%;min-block-size:3rem;padding:.4rem .6rem;border:1.5px solid var(--q);border-radius:var(--r);background:var(--p);font-weight:600;text-align:center}
@@ -142,6 +144,9 @@ class DonateForm extends HTMLElement {
 
   connectedCallback() {
     this.#root.adoptedStyleSheets = [STYLE];
+    const lots = JSON.parse(this.#given("variants") || "[]"), drawn = Math.floor(Math.random() * lots.length);
+    for (const [name, value] of Object.entries(lots[drawn] ?? {})) this.setAttribute(name, value);
+    this.querySelectorAll("[data-lot]").forEach((one, i) => { one.hidden = i != drawn + 1; });
     this.#draw();
   }
 
@@ -153,7 +158,7 @@ class DonateForm extends HTMLElement {
   get #language() { return this.closest("[lang]")?.lang || "en"; }
   #given(name) { return this.getAttribute(name) ?? ""; }
   #find(what) { return this.#root.querySelector(what); }
-  #picked(name) { return this.#find(`[name=${name}]:checked`).value; }
+  #picked(name) { return this.#find(`[name=${name}]:checked`)?.value; }
 
   #emit(name, detail) {
     const options = { bubbles: true, composed: true, cancelable: true, detail };
@@ -179,7 +184,7 @@ class DonateForm extends HTMLElement {
 
   // --- what is there ---
   #choice(name, value, text, checked) {
-    const radio = make("input", { type: "radio", name, value, checked: checked ? "" : null });
+    const radio = make("input", { type: "radio", name, value, required: "", checked: checked ? "" : null });
     return make("label", { class: "choice", part: "choice" }, radio, make("span", {}, text));
   }
 
@@ -192,7 +197,8 @@ class DonateForm extends HTMLElement {
     let until = 0;
     try { until = localStorage.getItem("donate-form"); } catch { /* not allowed here */ }
     this.hidden = this.hasAttribute("supporter") || Date.now() < until;
-    const first = /once|annual/.exec(this.#given("frequency"))?.[0] ?? "monthly";
+    const offered = (this.#given("offered") || "once monthly annual").split(" ");
+    const first = offered.find((f) => f == this.#given("frequency")) ?? offered[1] ?? offered[0];
     const code = ` (${this.#currency.toUpperCase()})`;
     this.#root.replaceChildren(make("section", { part: "form", "aria-labelledby": "title" },
       make("h2", { part: "heading", id: "title" }, this.#say("title")),
@@ -204,7 +210,7 @@ class DonateForm extends HTMLElement {
         onformdata: ({ formData }) => this.#fill(formData),
       },
       make("fieldset", { part: "frequency" }, make("legend", {}, this.#say("often")),
-        make("div", { class: "grid" }, ...["once", "monthly", "annual"].map((f) => this.#choice("often", f, this.#say(f), f == first)))),
+        make("div", { class: "grid" }, ...offered.map((f) => this.#choice("often", f, this.#say(f), f == first)))),
       make("fieldset", { part: "amount" }, make("legend", {}, this.#say("much") + code), make("div", { id: "much", class: "grid" })),
       make("fieldset", { id: "other", part: "other" },
         make("label", { for: "own" }, this.#say("other") + code),
@@ -225,7 +231,7 @@ class DonateForm extends HTMLElement {
   #amounts(wanted) {
     const given = this.#given("presets");
     const own = RegExp(`(?:${this.#picked("often")}:|^)([\\d,]+)`).exec(given)?.[1].split(",") ?? [];
-    const all = [...own, "other"], picked = all.find((a) => a == wanted) ?? own[1] ?? all[0];
+    const all = [...own, "other"], picked = [...all, "none"].find((a) => a == wanted) ?? own[1] ?? all[0];
     this.#find("#much").replaceChildren(...all.map((a) =>
       this.#choice("much", a, a == "other" ? this.#say(a) : this.#money(a), a == picked)));
     this.#echo();
@@ -235,7 +241,7 @@ class DonateForm extends HTMLElement {
   #read() {
     const much = this.#picked("much");
     const amount = much == "other" ? parse(this.#find("#own").value, this.#currency, this.#language) : +much;
-    if (amount < this.#given("min") || amount > (this.#given("max") || Infinity)) refuse("range");
+    if (!(amount >= this.#given("min") && amount <= (this.#given("max") || Infinity))) refuse("range");
     return { frequency: this.#picked("often"), amount, currency: this.#currency };
   }
 
@@ -245,7 +251,7 @@ class DonateForm extends HTMLElement {
   }
 
   #chosen(field) {
-    if (field.name == "often") this.#amounts(this.#picked("much"));
+    if (field.name == "often") this.#amounts(this.#picked("much") ?? "none");
     this.#echo();
     try { this.#emit("choose", this.#read()); } catch { /* no amount yet */ }
   }
@@ -285,7 +291,7 @@ class DonateForm extends HTMLElement {
   }
 
   #query() {
-    const more = ["campaign", "article", "lang"].map((name) => [name, this.#given(name)]);
+    const more = ["campaign", "variant", "article", "lang"].map((name) => [name, this.#given(name)]);
     return [...Object.entries(this.#read()), ...more].filter(([, value]) => value);
   }
 
