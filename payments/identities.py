@@ -2,7 +2,7 @@
 it. No tolerance, and no arithmetic between two currencies.
 """
 
-from payments import rollforward, rollup
+from payments import ledger, rollforward, rollup
 
 # One of Stripe's balances -> the account that is it. `ledger.chart` says the same; a test compares.
 CASH = """CASE coalesce(bt.balance_type, 'payments')
@@ -41,12 +41,13 @@ HEADS = """
 
 # The rows in their order, each with the transaction it came from and whose gift that is. A payout's
 # arrival is of the day it reached the bank, as `ledger.confirm_payout` has it.
-SOURCES = """
+SOURCES = f"""
     SELECT e.seq, e.debit, e.credit, e.hash, e.balance_transaction, e.contribution_id AS whose,
            bt.type, bt.reporting_category, bt.balance_type, bt.amount, bt.fee, bt.net, bt.fees,
            bt.currency, bt.exchange_rate, i.contribution_id, i.frequency,
            CASE WHEN e.debit IN ('bank', 'in-transit') AND e.credit IN ('bank', 'in-transit')
-                THEN greatest(bt.occurred_at, (p.arrives_on + time '10:00') AT TIME ZONE 'UTC')
+                THEN greatest(bt.occurred_at,
+                              (p.arrives_on + time '{ledger.ARRIVAL}') AT TIME ZONE 'UTC')
                 ELSE bt.occurred_at END AS occurred_at
       FROM ledger_entries e
       LEFT JOIN balance_transactions bt ON bt.id = e.balance_transaction
@@ -54,7 +55,7 @@ SOURCES = """
       LEFT JOIN charges c ON c.stripe_charge_id = bt.charge
       LEFT JOIN contribution_intents i USING (stripe_payment_intent_id)
      ORDER BY e.seq
-"""
+"""  # noqa: S608 - our own constant
 
 POSTED = f"""
     SELECT bt.id || ': net ' || bt.net || ', posted ' || coalesce(sum(CASE

@@ -32,7 +32,7 @@ RETRY_AFTER = {
     "required": True,
     "schema": {"type": "integer", "minimum": 1},
 }
-RETRIED = {"429": RETRY_AFTER, "503": RETRY_AFTER}
+RETRIED = {"429", "503"}
 REFUSALS = {  # of the framework
     400: (later("Bad Request"), later("The request could not be read.")),
     404: (later("Not Found"), later("There is nothing at this address.")),
@@ -176,8 +176,8 @@ class Description(JsonRenderPlugin):
     def render(self, request: AnyRequest, openapi_schema: dict[str, Any]) -> bytes:
         for methods in openapi_schema["paths"].values():
             for operation in methods.values():
-                for status in RETRIED.keys() & operation["responses"]:
-                    operation["responses"][status]["headers"] = {"Retry-After": RETRIED[status]}
+                for status in RETRIED & operation["responses"].keys():
+                    operation["responses"][status]["headers"] = {"Retry-After": RETRY_AFTER}
         return super().render(request, openapi_schema)
 
 
