@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 from babel.numbers import get_currency_name
-from litestar import Controller, Request, Response, get, post
+from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.response import Redirect
 
@@ -24,6 +24,7 @@ from payments.runtime import Runtime
 from payments.shield import NOT_NOW, WorkNeeded
 from payments.web import errors as refusals
 from payments.web import newsletter, pages, safety, shield, tongue, unfinished
+from payments.web.bodies import AnyRequest
 
 MAX_BODY = 16 * 1024
 LABELS = {
@@ -69,9 +70,7 @@ class DonatePage(Controller):
     include_in_schema = False
 
     @get()
-    async def show(
-        self, rt: NamedDependency[Runtime], request: Request[Any, Any, Any]
-    ) -> Response[str]:
+    async def show(self, rt: NamedDependency[Runtime], request: AnyRequest) -> Response[str]:
         """An empty form, or one filled in by the link that led here."""
         asked = Typed(dict(request.query_params.items()))
         if (before := await _begun(rt, asked["again"])) is not None:
@@ -82,9 +81,7 @@ class DonatePage(Controller):
         return _page(rt, request, filled_in(rt, asked, shown), shown=shown)
 
     @post(request_max_body_size=MAX_BODY)
-    async def give(
-        self, rt: NamedDependency[Runtime], request: Request[Any, Any, Any]
-    ) -> Response[Any]:
+    async def give(self, rt: NamedDependency[Runtime], request: AnyRequest) -> Response[Any]:
         """Start the gift and send the reader to pay, or show what to mend with nothing lost."""
         sent = await request.form()
         typed = Typed({name: value for name, value in sent.items() if isinstance(value, str)})
@@ -128,7 +125,7 @@ async def _begun(rt: Runtime, contribution_id: str) -> Contribution | None:
 
 def _page(
     rt: Runtime,
-    request: Request[Any, Any, Any],
+    request: AnyRequest,
     typed: Typed,
     error: PaymentsError | None = None,
     *,
@@ -143,7 +140,7 @@ def _page(
 
 
 async def _again(
-    rt: Runtime, request: Request[Any, Any, Any], typed: Typed, error: PaymentsError, *, status: int
+    rt: Runtime, request: AnyRequest, typed: Typed, error: PaymentsError, *, status: int
 ) -> Response[str]:
     """The form once more, with the same campaign as before."""
     shown = await campaigns.shown_before(rt, typed["campaign"], typed["variant"])

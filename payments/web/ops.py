@@ -6,7 +6,7 @@ import hmac
 from typing import Any
 
 import prometheus_client
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 from prometheus_client import Counter
 from sqlalchemy import text
@@ -15,6 +15,7 @@ from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 from payments import jobs, migrate
 from payments.errors import NotFound
 from payments.runtime import Runtime
+from payments.web.bodies import AnyRequest
 
 WEBHOOKS = Counter("payments_webhooks_total", "Webhooks by what became of them.", ["outcome"])
 
@@ -42,7 +43,7 @@ async def ready(rt: NamedDependency[Runtime]) -> Response[dict[str, Any]]:
 
 
 @get("/metrics", include_in_schema=False)
-async def metrics(rt: NamedDependency[Runtime], request: Request[Any, Any, Any]) -> Response[bytes]:
+async def metrics(rt: NamedDependency[Runtime], request: AnyRequest) -> Response[bytes]:
     """Prometheus text, for whoever holds PAYMENTS_METRICS_TOKEN; without one, no such page."""
     token = rt.settings.metrics_token
     given = request.headers.get("authorization", "").removeprefix("Bearer ")

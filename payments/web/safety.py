@@ -4,9 +4,7 @@ The page promises only what is true: what is kept is read from the table in `cla
 test compares with the schema, and how long from the rules that `retention` carries out.
 """
 
-from typing import Any
-
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 
 from payments import classified, geo, notices
@@ -16,11 +14,12 @@ from payments.policy import Promises
 from payments.runtime import Runtime
 from payments.settings import Settings
 from payments.web import pages, shield, tongue
+from payments.web.bodies import AnyRequest
 
 REFUSALS = (DeclarationNeeded, DonationsClosed, PromisesRefused)
 
 
-def notice_for(rt: Runtime, request: Request[Any, Any, Any]) -> Notice | None:
+def notice_for(rt: Runtime, request: AnyRequest) -> Notice | None:
     """What is read before the amount, as strong as it should be for whoever asks.
 
     Where they seem to be decides about one sentence, and is gone with this answer.

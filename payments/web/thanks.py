@@ -8,7 +8,7 @@ known the address tells nothing.
 from datetime import datetime, timedelta
 from typing import Any
 
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
@@ -18,6 +18,7 @@ from payments.errors import NotFound
 from payments.runtime import Runtime
 from payments.subscriptions import Subscription
 from payments.web import newsletter, pages, shield, tongue
+from payments.web.bodies import AnyRequest
 from payments.web.donate import EVERY
 from payments.web.manage import words
 
@@ -37,7 +38,7 @@ PROMISING = ("confirming", "processing", "paid")  # states in which another char
 
 @get("/thanks/{contribution_id:str}", include_in_schema=False)
 async def thanks(
-    rt: NamedDependency[Runtime], request: Request[Any, Any, Any], contribution_id: FromPath[str]
+    rt: NamedDependency[Runtime], request: AnyRequest, contribution_id: FromPath[str]
 ) -> Response[str]:
     """Confirming, with the bank, paid, failed, expired or returned; the same answer for a gift that
     never was.

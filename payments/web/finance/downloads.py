@@ -9,9 +9,9 @@ import tempfile
 import zipfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO
 
-from litestar import Controller, Request, Response, get
+from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.response import Stream
 
@@ -23,6 +23,7 @@ from payments.reports.lines import Filters
 from payments.reports.period import Period
 from payments.runtime import Runtime
 from payments.staff import Staff
+from payments.web.bodies import AnyRequest
 from payments.web.finance import frame
 from payments.web.finance.frame import Table, show, table
 
@@ -51,7 +52,7 @@ class DownloadPages(Controller):
     async def page(
         self,
         rt: NamedDependency[Runtime],
-        request: Request[Any, Any, Any],
+        request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
         """What can be taken away, and whether the journals of a period balance."""
@@ -89,7 +90,7 @@ class DownloadPages(Controller):
     async def csv(
         self,
         rt: NamedDependency[Runtime],
-        request: Request[Any, Any, Any],
+        request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Stream:
         """The lines of the filters, oldest first."""
@@ -104,7 +105,7 @@ class DownloadPages(Controller):
     async def xlsx(
         self,
         rt: NamedDependency[Runtime],
-        request: Request[Any, Any, Any],
+        request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Stream:
         """The same as a workbook, whose last sheet says what it is of."""
@@ -127,7 +128,7 @@ class DownloadPages(Controller):
     async def journal(
         self,
         rt: NamedDependency[Runtime],
-        request: Request[Any, Any, Any],
+        request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Stream:
         """The books of a period for an accountant's program."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from litestar import Controller, Request, Response, get
+from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
@@ -19,6 +19,7 @@ from payments.reports.period import Period
 from payments.reports.story import Gift, Moment
 from payments.runtime import Runtime
 from payments.staff import Staff
+from payments.web.bodies import AnyRequest
 from payments.web.finance import frame
 from payments.web.finance.frame import Cell, Table, show, table, taken
 
@@ -54,7 +55,7 @@ class LinePages(Controller):
     async def page(
         self,
         rt: NamedDependency[Runtime],
-        request: Request[Any, Any, Any],
+        request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
         """The newest lines of the filters, or those before a place."""

@@ -6,7 +6,7 @@ from datetime import date
 from typing import Any
 from urllib.parse import urlencode
 
-from litestar import Controller, Request, Response, get
+from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
 from payments import reports
@@ -14,6 +14,7 @@ from payments.errors import InvalidField
 from payments.reports import MonthLine
 from payments.runtime import Runtime
 from payments.staff import Staff
+from payments.web.bodies import AnyRequest
 from payments.web.finance import frame
 from payments.web.finance.frame import show, taken
 
@@ -28,7 +29,7 @@ class MonthPages(Controller):
     async def months(
         self,
         rt: NamedDependency[Runtime],
-        request: Request[Any, Any, Any],
+        request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
         """Every month there is, newest first."""
@@ -51,7 +52,7 @@ class MonthPages(Controller):
     async def export(
         self,
         rt: NamedDependency[Runtime],
-        request: Request[Any, Any, Any],
+        request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[bytes]:
         """The same lines as a file."""

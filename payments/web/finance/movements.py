@@ -1,15 +1,15 @@
 """Refunds and disputes: what went back, and what waits for an answer until when."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from litestar import Controller, Request, Response, get
+from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
 from payments.reports import movements
 from payments.reports.movements import Dispute, Refund
 from payments.runtime import Runtime
 from payments.staff import Staff
+from payments.web.bodies import AnyRequest
 from payments.web.finance import frame
 from payments.web.finance.frame import Cell, Table, show, table
 from payments.web.refunds import REASONS
@@ -46,7 +46,7 @@ class MovementPages(Controller):
     async def page(
         self,
         rt: NamedDependency[Runtime],
-        request: Request[Any, Any, Any],
+        request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
         """Disputes with their deadlines, then refunds."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
-from litestar import Controller, Request, Response, get
+from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
 from payments import books, charts, money, reports
@@ -17,6 +17,7 @@ from payments.reports import MonthLine, change, period
 from payments.reports.change import Cause, NetChange
 from payments.runtime import Runtime
 from payments.staff import Staff
+from payments.web.bodies import AnyRequest
 from payments.web.donate import LABELS
 from payments.web.finance import frame
 from payments.web.finance.frame import Cell, Table, show, table, taken
@@ -62,7 +63,7 @@ class OverviewPages(Controller):
     async def overview(
         self,
         rt: NamedDependency[Runtime],
-        request: Request[Any, Any, Any],
+        request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
         """A month by currency, and two years of one currency."""
@@ -110,7 +111,7 @@ class OverviewPages(Controller):
     async def why(
         self,
         rt: NamedDependency[Runtime],
-        request: Request[Any, Any, Any],
+        request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
         """Why net differs between two months, to the cent; the last that are over unless asked."""

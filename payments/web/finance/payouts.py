@@ -1,9 +1,8 @@
 """Payouts: what went to the bank, each with its proof line by line."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from litestar import Controller, Request, Response, get
+from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
@@ -13,6 +12,7 @@ from payments.reports import payouts
 from payments.reports.payouts import Paid, Part
 from payments.runtime import Runtime
 from payments.staff import Staff
+from payments.web.bodies import AnyRequest
 from payments.web.finance import frame
 from payments.web.finance.frame import Cell, Table, show, table, taken
 from payments.web.finance.lines import TYPES
@@ -40,7 +40,7 @@ class PayoutPages(Controller):
     async def page(
         self,
         rt: NamedDependency[Runtime],
-        request: Request[Any, Any, Any],
+        request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
         """The newest, or those before one."""
@@ -88,7 +88,7 @@ class PayoutPages(Controller):
     async def export(
         self,
         rt: NamedDependency[Runtime],
-        request: Request[Any, Any, Any],
+        request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[bytes]:
         """Every payout as a file, newest first."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
-from litestar import Controller, Request, Response, get, post
+from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Redirect, Stream
@@ -22,7 +22,7 @@ from payments.reports.held import Held
 from payments.reports.period import next_month
 from payments.runtime import Runtime
 from payments.staff import Staff
-from payments.web.bodies import SMALL, typed
+from payments.web.bodies import SMALL, AnyRequest, typed
 from payments.web.finance import frame
 from payments.web.finance.downloads import sent, unsent
 from payments.web.finance.frame import Cell, Table, minute, moment, show, table
@@ -71,7 +71,7 @@ class PeriodPages(Controller):
     async def one(
         self,
         rt: NamedDependency[Runtime],
-        request: Request[Any, Any, Any],
+        request: AnyRequest,
         colleague: NamedDependency[Staff],
         month: FromPath[str],
     ) -> Response[str]:
@@ -100,7 +100,7 @@ class PeriodPages(Controller):
     async def reopen(
         self,
         rt: NamedDependency[Runtime],
-        request: Request[Any, Any, Any],
+        request: AnyRequest,
         colleague: NamedDependency[Staff],
         month: FromPath[str],
     ) -> Response[Any]:

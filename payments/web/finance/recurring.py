@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
 
-from litestar import Controller, Request, Response, get
+from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
 from payments import charts, cohorts, money, recovery
@@ -19,6 +19,7 @@ from payments.reports import period, recurring
 from payments.reports.recurring import AtRisk, Forward
 from payments.runtime import Runtime
 from payments.staff import Staff
+from payments.web.bodies import AnyRequest
 from payments.web.finance import frame
 from payments.web.finance.frame import Cell, Table, show, table
 
@@ -51,7 +52,7 @@ class RecurringPages(Controller):
     async def page(
         self,
         rt: NamedDependency[Runtime],
-        request: Request[Any, Any, Any],
+        request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
         """Of the months that are over."""
@@ -86,7 +87,7 @@ class RecurringPages(Controller):
     async def export(
         self,
         rt: NamedDependency[Runtime],
-        request: Request[Any, Any, Any],
+        request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[bytes]:
         """The roll-forward as a file."""

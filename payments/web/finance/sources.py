@@ -1,9 +1,8 @@
 """Sources: net by campaign, renewals included. What fewer than five gave for is not told apart."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from litestar import Controller, Request, Response, get
+from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
 from payments import articles
@@ -11,6 +10,7 @@ from payments.reports import period, sources
 from payments.reports.sources import Source
 from payments.runtime import Runtime
 from payments.staff import Staff
+from payments.web.bodies import AnyRequest
 from payments.web.finance import frame
 from payments.web.finance.frame import Cell, Table, show, table, taken
 
@@ -23,7 +23,7 @@ class SourcePages(Controller):
     async def page(
         self,
         rt: NamedDependency[Runtime],
-        request: Request[Any, Any, Any],
+        request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
         """Of a period, this year unless another is asked for."""
