@@ -5,24 +5,10 @@ import os
 from alembic import context
 from sqlalchemy import Connection, create_engine
 
-import payments.alarms
-import payments.balance
-import payments.books
-import payments.charges
-import payments.contributions
-import payments.donors
-import payments.history
-import payments.ledger
-import payments.outbox
-import payments.payouts
-import payments.staff
-import payments.subscriptions
-import webhooks.intake
-from payments.db import Base
+from payments.infra import models
+from payments.infra.db import Base
 
-# Importing a noun adds its tables.
-assert payments
-assert webhooks
+models.load_all()
 
 
 def ours(_object: object, name: str | None, kind: str, *_: object) -> bool:

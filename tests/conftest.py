@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from payments import migrate
-from payments.embedded import postgres
+from payments.infra import migrate
+from payments.infra.embedded_postgres import postgres
 from tests.newsroom import Newsroom, opened
 
 TEMPLATE = "reader_payments_template"

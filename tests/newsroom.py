@@ -30,14 +30,17 @@ from aiosmtpd.smtp import Envelope as Taken
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from payments import balance, books, campaigns, setup, worker
-from payments.app import create_app
-from payments.contributions import Contribution
-from payments.runtime import Runtime
-from payments.runtime import opened as runtime_opened
-from payments.sandbox import Delivery, Sandbox
+from payments.accounting import daily_totals, integrity
+from payments.core.settings import Settings
+from payments.giving import campaigns
+from payments.giving.contributions import Contribution
+from payments.infra.context import Runtime
+from payments.infra.context import opened as runtime_opened
+from payments.ops import stripe_setup, worker
+from payments.sandbox.outbox import Delivery
 from payments.sandbox.reader import pay
-from payments.settings import Settings
+from payments.sandbox.sandbox import Sandbox
+from payments.web.app import create_app
 from webhooks import sweeps
 
 BASE = "http://127.0.0.1:8000"
@@ -268,7 +271,7 @@ class Newsroom:
         await sweeps.changed(self.rt)
         for _ in range(2):  # what is rung for may ring for more
             await worker.drain(self.rt)
-        await balance.import_new(self.rt)
+        await daily_totals.import_and_refresh(self.rt)
 
     # mail
 
@@ -293,8 +296,8 @@ class Newsroom:
 
     async def wrong_books(self) -> list[str]:
         """What the proof of the books finds wrong, after an import."""
-        await balance.import_new(self.rt)
-        findings = await books.check(self.rt)
+        await daily_totals.import_and_refresh(self.rt)
+        findings = await integrity.check(self.rt)
         return [f"{f.identity}: {'; '.join(f.rows)}" for f in findings if not f.holds]
 
     def fetches(self) -> int:
@@ -325,7 +328,7 @@ def settings_for(database: str, stripe_url: str, **more: object) -> Settings:
 async def set_up_stripe(settings: Settings) -> Settings:
     """`payments stripe setup`: gives the settings with the secret it printed."""
     async with runtime_opened(settings) as rt:
-        lines = await setup.run(rt)
+        lines = await stripe_setup.run(rt)
     printed = next(line for line in lines if line.startswith("PAYMENTS_STRIPE_WEBHOOK_SECRETS="))
     secret = SecretStr(printed.partition("=")[2])
     return settings.model_copy(update={"stripe_webhook_secrets": (secret,)})

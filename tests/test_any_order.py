@@ -13,8 +13,8 @@ from collections import Counter
 import pytest
 from sqlalchemy import text
 
-from payments import worker
-from payments.sandbox import Delivery
+from payments.ops import worker
+from payments.sandbox.outbox import Delivery
 from tests.newsroom import Newsroom
 
 pytestmark = pytest.mark.anyio

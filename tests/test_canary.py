@@ -30,11 +30,15 @@ from litestar import get
 from litestar.params import FromPath
 from sqlalchemy.engine import make_url
 
-from payments import campaigns, handing, logs, newsletter, reminding, retention, worker
-from payments.embedded import find_bins, postgres
+from payments.giving import campaigns
+from payments.infra import logs
+from payments.infra.embedded_postgres import find_bins, postgres
+from payments.ops import worker
+from payments.risk.rate_limit import Level
+from payments.safety import retention
 from payments.sandbox.reader import pay
-from payments.shield import Level
-from payments.staff import Role
+from payments.signups import newsletter, newsletter_delivery, reminder_sender
+from payments.staff.accounts import Role
 from tests.conftest import _prepared
 from tests.geo import country_database
 from tests.journeys.authenticator import Colleague, at_a_desk
@@ -216,10 +220,10 @@ async def sits_down(room: Newsroom, person: Person) -> AsyncIterator[Donor]:
 
 async def works(room: Newsroom) -> None:
     """What the worker does in a minute."""
-    await reminding.ring_due(room.rt)
-    await reminding.invite(room.rt)
+    await reminder_sender.ring_due(room.rt)
+    await reminder_sender.invite(room.rt)
     await newsletter.invite(room.rt)
-    await handing.ring_due(room.rt)
+    await newsletter_delivery.ring_due(room.rt)
     await worker.drain(room.rt)
 
 

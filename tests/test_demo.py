@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from payments import books, staff
-from payments.app import create_app
-from payments.demo import banks, colleagues, seed, show
-from payments.demo.browser import Browser, at_a_browser
-from payments.demo.year import Clock, begins
-from payments.runtime import Runtime
-from payments.sandbox import Sandbox
-from payments.staff import Role
+from payments.accounting import integrity
+from payments.infra.context import Runtime
+from payments.ops.demo import banks, colleagues, seed, show
+from payments.ops.demo.browser import Browser, at_a_browser
+from payments.ops.demo.year import Clock, begins
+from payments.sandbox.sandbox import Sandbox
+from payments.staff import accounts
+from payments.staff.accounts import Role
+from payments.web.app import create_app
 from tests.newsroom import NOON, set_up_stripe, settings_for
 from tests.page import Page
 
@@ -70,9 +71,9 @@ async def test_a_colleague_finds_all_that_finance_has(database: str, tmp_path: P
 
 
 async def _looks_through(browser: Browser, rt: Runtime) -> None:
-    assert [found.identity for found in await books.check(rt) if not found.holds] == []
+    assert [found.identity for found in await integrity.check(rt) if not found.holds] == []
     async with rt.sessions.begin() as session:
-        link = f"/staff/enter/{await staff.invite(session, 'Ada', role=Role.FINANCE, now=NOON)}"
+        link = f"/staff/enter/{await accounts.invite(session, 'Ada', role=Role.FINANCE, now=NOON)}"
     await browser.presses(await browser.opens(link), link)
     overview = await reads(browser, "/finance")
     assert {"EUR", "GBP", "USD"} <= set(overview.text.split())

@@ -15,21 +15,15 @@ import pytest
 from babel.messages.pofile import read_po
 from click.testing import CliRunner
 
-from payments import (
-    app,
-    bank_line,
-    classified,
-    db,
-    doctor,
-    language,
-    notices,
-    retention,
-    statements,
-    worker,
-)
 from payments.cli import main
-from payments.settings import Settings
-from payments.statements import Finding
+from payments.core import i18n
+from payments.core.settings import Settings
+from payments.infra import db
+from payments.ops import doctor, worker
+from payments.risk import donor_notice, statement_descriptor
+from payments.risk.statement_descriptor import Finding
+from payments.safety import data_inventory, descriptor_review, retention
+from payments.web import app
 from tests.journeys.donor import whole
 from tests.journeys.test_protection import POLICY, policy_file
 from tests.newsroom import Newsroom, opened
@@ -44,7 +38,7 @@ async def room(database: str, tmp_path: Path) -> AsyncIterator[Newsroom]:
     async with opened(
         database, protection_file=policy_file(tmp_path, policy), secret_keys="k" * 64
     ) as made:
-        await bank_line.seen(made.rt)
+        await descriptor_review.seen(made.rt)
         yield made
         await made.settles()
         assert made.sandbox.problems == []
@@ -122,12 +116,12 @@ async def test_an_endpoint_that_lacks_events_and_books_that_can_be_changed_are_p
 @pytest.mark.anyio
 async def test_a_banks_real_line_is_asked_for_every_hundred_days(room: Newsroom) -> None:
     await room.turns(timedelta(days=100))
-    await bank_line.watch(room.rt)
+    await descriptor_review.watch(room.rt)
     assert await problems(room) == {}
     assert await room.count("alarms") == 0
     await room.turns(timedelta(days=1))
     for _ in range(2):  # the schedule calls a person, once
-        await bank_line.watch(room.rt)
+        await descriptor_review.watch(room.rt)
     told = "SELECT kind, closed_at IS NULL FROM alarms"
     assert await room.rows(told) == [("bank_line", True)]
     wrong = await problems(room)
@@ -269,7 +263,7 @@ async def test_a_forbidden_word_closes_donations_until_it_is_gone(room: Newsroom
 async def test_the_schedule_sees_it_without_stripes_word(room: Newsroom) -> None:
     room.sandbox.set_owner(statement_descriptor="NOVAYA GAZETA")
     room.sandbox.take_deliveries()  # lost
-    await statements.watch(room.rt)
+    await statement_descriptor.watch(room.rt)
     assert (await room.asks(500, declaration=True)).status_code == 503
 
 
@@ -279,17 +273,17 @@ async def test_the_schedule_sees_it_without_stripes_word(room: Newsroom) -> None
 def test_every_column_of_the_schema_is_classified_once() -> None:
     tables = db.Base.metadata.tables.values()
     schema = sorted((table.name, column.name) for table in tables for column in table.columns)
-    assert sorted(classified.cells()) == schema
+    assert sorted(data_inventory.cells()) == schema
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("lang", language.LANGUAGES)
+@pytest.mark.parametrize("lang", i18n.LANGUAGES)
 async def test_the_page_says_what_is_kept_in_every_language(room: Newsroom, lang: str) -> None:
     answer = await room.web.get(f"/safety?lang={lang}")
     assert answer.status_code == 200
     whole(answer)
-    words = language.translations(lang)
-    for one in classified.CLASSES:
+    words = i18n.translations(lang)
+    for one in data_inventory.CLASSES:
         for text in (one.what, one.until):
             assert lang == "en" or words.gettext(text) != text, text
             assert words.gettext(text).replace("'", "&#39;") in answer.text
@@ -298,10 +292,16 @@ async def test_the_page_says_what_is_kept_in_every_language(room: Newsroom, lang
 
 
 def test_the_notice_is_in_every_catalogue() -> None:
-    for lang in language.LANGUAGES[1:]:
-        with (language.LOCALES / lang / language.CATALOGUE).open("rb") as file:
+    for lang in i18n.LANGUAGES[1:]:
+        with (i18n.LOCALES / lang / i18n.CATALOGUE).open("rb") as file:
             catalogue = read_po(file, locale=lang)
-        for text in (notices.TITLE, notices.WHO, notices.BANK, notices.LATER, notices.SEEMS_THERE):
+        for text in (
+            donor_notice.TITLE,
+            donor_notice.WHO,
+            donor_notice.BANK,
+            donor_notice.LATER,
+            donor_notice.SEEMS_THERE,
+        ):
             found = catalogue.get(text)
             assert found is not None, text
             assert found.string, text
@@ -322,7 +322,7 @@ async def test_a_donor_is_forgotten_thirteen_months_after_the_last_gift_to_the_d
     await room.pays(asked["checkout_url"])
     await room.settles()
     await room.sweeps()
-    await room.turns(classified.LINKED - timedelta(hours=1))
+    await room.turns(data_inventory.LINKED - timedelta(hours=1))
     await night(room)
     assert await room.count("donors") == 1
     await room.turns(timedelta(days=1))

@@ -13,8 +13,8 @@ from itertools import product
 
 import pytest
 
-from payments import amounts, language, money
-from payments.web import embed
+from payments.core import amount_input, i18n, money
+from payments.web.donate import embed
 
 LOCALES = ("en", "de", "fr", "ru", "ar", "fa", "hi", "de-CH", "sv", "pt-BR")
 SCRIPTS = (
@@ -82,8 +82,8 @@ def corpus() -> list[tuple[str, str, str]]:
 def read(text: str, currency: str, locale: str) -> dict[str, object]:
     """What the server makes of it, in the widget's words."""
     try:
-        return {"amount": amounts.parse(text, currency, locale).amount}
-    except amounts.AmountAmbiguous as asks:
+        return {"amount": amount_input.parse(text, currency, locale).amount}
+    except amount_input.AmountAmbiguous as asks:
         return {"code": "ambiguous", "candidates": [one.amount for one in asks.candidates]}
     except (money.AmountTooLarge, money.AmountTooSmall):
         return {"code": "range", "candidates": []}
@@ -127,8 +127,8 @@ def test_what_is_served_lost_spaces_and_no_word() -> None:
 
 
 def test_every_language_has_all_its_words() -> None:
-    for spoken in language.LANGUAGES[1:]:
-        words = language.translations(spoken)
+    for spoken in i18n.LANGUAGES[1:]:
+        words = i18n.translations(spoken)
         assert [text for text in embed.WORDS.values() if words.gettext(text) == text] == []
         for text in embed.WORDS.values():
             places = re.findall(r"\{\w+\}", text)

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from payments import embedded
+from payments.infra import embedded_postgres
 
 DEADLINE = 60.0
 
@@ -28,7 +28,7 @@ with embedded.postgres(fsync=False) as url:
 
 
 def test_a_new_server_answers_and_leaves_nothing_behind() -> None:
-    with embedded.postgres() as url:
+    with embedded_postgres.postgres() as url:
         home = home_of(url)
         assert home.stat().st_mode & 0o777 == 0o700
         assert ask(url, "SHOW fsync") == "on"
@@ -42,7 +42,10 @@ def test_a_new_server_answers_and_leaves_nothing_behind() -> None:
 
 
 def test_two_servers_stand_side_by_side() -> None:
-    with embedded.postgres(fsync=False) as one, embedded.postgres(fsync=False) as two:
+    with (
+        embedded_postgres.postgres(fsync=False) as one,
+        embedded_postgres.postgres(fsync=False) as two,
+    ):
         assert home_of(one) != home_of(two)
         assert ask(one, "SHOW fsync") == ask(two, "SHOW fsync") == "off"
         assert ask(one, "CREATE TABLE only_here AS SELECT 1; SELECT 1") == "1"
@@ -50,7 +53,7 @@ def test_two_servers_stand_side_by_side() -> None:
 
 
 def test_a_failure_inside_the_block_still_ends_the_server() -> None:
-    with pytest.raises(ZeroDivisionError), embedded.postgres(fsync=False) as url:  # noqa: PT012 - the block is the subject
+    with pytest.raises(ZeroDivisionError), embedded_postgres.postgres(fsync=False) as url:  # noqa: PT012 - the block is the subject
         home = home_of(url)
         raise ZeroDivisionError
     assert not home.exists()
@@ -59,7 +62,7 @@ def test_a_failure_inside_the_block_still_ends_the_server() -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has another user run the server")
 def test_as_root_the_server_runs_under_an_existing_unprivileged_user() -> None:
     users = pwd.getpwall()
-    with embedded.postgres(fsync=False) as url:
+    with embedded_postgres.postgres(fsync=False) as url:
         home = home_of(url)
         owner = home.stat().st_uid
         assert owner != 0
@@ -81,7 +84,7 @@ def test_binaries_the_other_user_cannot_reach_are_copied(
         shutil.copytree(part, closed / part.name, ignore=shutil.ignore_patterns("pginstall"))
     closed.chmod(0o700)
     monkeypatch.setattr(sys, "path", [str(closed), *sys.path])
-    with embedded.postgres(fsync=False) as url:
+    with embedded_postgres.postgres(fsync=False) as url:
         assert ask(url, "SELECT 1") == "1"
         assert (home_of(url) / "bundle").exists()
 
@@ -101,8 +104,8 @@ def test_without_any_postgresql_the_error_says_what_to_do(
 ) -> None:
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(embedded, "SYSTEM_INSTALLS", tmp_path)
-    with pytest.raises(embedded.EmbeddedPostgresFailed, match="set PAYMENTS_DATABASE_URL"):
+    monkeypatch.setattr(embedded_postgres, "SYSTEM_INSTALLS", tmp_path)
+    with pytest.raises(embedded_postgres.EmbeddedPostgresFailed, match="set PAYMENTS_DATABASE_URL"):
         start()
 
 
@@ -113,9 +116,9 @@ def test_a_temporary_directory_too_deep_for_a_socket_is_left_for_the_public_one(
     deep.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(deep))
     try:
-        with embedded.postgres(fsync=False) as url:
+        with embedded_postgres.postgres(fsync=False) as url:
             assert ask(url, "SELECT 1") == "1"
-    except embedded.EmbeddedPostgresFailed as refused:
+    except embedded_postgres.EmbeddedPostgresFailed as refused:
         assert "set TMPDIR to another" in str(refused)  # noqa: PT017 - no public directory above
     assert list(deep.iterdir()) == []
 
@@ -136,7 +139,7 @@ def holder() -> Iterator[subprocess.Popen[str]]:
 
 
 def start() -> None:
-    with embedded.postgres(fsync=False):
+    with embedded_postgres.postgres(fsync=False):
         pass
 
 

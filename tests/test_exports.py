@@ -26,10 +26,10 @@ from openpyxl.worksheet.worksheet import Worksheet
 from sqlalchemy import text
 from stripe.params import RefundCreateParams
 
-from payments import exports
-from payments.exports import journals, ledger, sheets
-from payments.exports.journals import Format, Journal, JournalUnbalanced
-from payments.reports import period
+from payments.accounting import exports
+from payments.accounting.exports import journals, transactions, xlsx
+from payments.accounting.exports.journals import Format, Journal, JournalUnbalanced
+from payments.accounting.reports import period
 from tests.journeys.test_staff import sees, signs_in
 from tests.newsroom import Newsroom, opened
 
@@ -157,7 +157,7 @@ async def test_what_the_screen_filters_the_file_filters_and_says(room: Newsroom)
 
 def values(sheet: Worksheet) -> list[dict[str, str]]:
     """The lines of a sheet as the CSV file has them; each cell is of its column's kind."""
-    kinds = {column.name: column.kind for column in ledger.COLUMNS}
+    kinds = {column.name: column.kind for column in transactions.COLUMNS}
     heads, *lines = sheet.iter_rows(values_only=True)
     assert list(heads) == COLUMNS
     return [
@@ -255,7 +255,7 @@ def _shown(cell: str) -> object:
         return cell
 
 
-KINDS = [(column.name, column.kind) for column in ledger.COLUMNS]
+KINDS = [(column.name, column.kind) for column in transactions.COLUMNS]
 
 
 async def test_a_workbook_goes_on_to_the_next_sheet_when_one_is_full(
@@ -267,7 +267,7 @@ async def test_a_workbook_goes_on_to_the_next_sheet_when_one_is_full(
     source.write_bytes(answer.content)
     for most, sheets_ in ((len(plain), 1), (len(plain) - 1, 2), (3, -(-len(plain) // 3))):
         path = tmp_path / f"{most}.xlsx"
-        count = sheets.write(path, source, KINDS, about=[("what", "a test")], rows_max=most)
+        count = xlsx.write(path, source, KINDS, about=[("what", "a test")], rows_max=most)
         assert count == len(plain)
         book = openpyxl.load_workbook(path)
         names = ["Ledger", *(f"Ledger {number}" for number in range(2, sheets_ + 1))]
@@ -295,7 +295,7 @@ async def test_a_sheet_holds_any_text_as_text_and_any_number_exactly(tmp_path: P
         write.writeheader()
         write.writerows(always | row for row in given_[:-1])
         write.writerow(always | given_[-1] | {"note": "<r>&</r>"})  # the library's own mark-up
-    assert sheets.write(path, source, KINDS, about=[("what", "a <test> & more")]) == len(given_)
+    assert xlsx.write(path, source, KINDS, about=[("what", "a <test> & more")]) == len(given_)
     book = openpyxl.load_workbook(path)
     place = {name: number for number, name in enumerate(COLUMNS)}
     lines = list(book["Ledger"].iter_rows(min_row=2))
@@ -310,14 +310,14 @@ async def test_a_sheet_holds_any_text_as_text_and_any_number_exactly(tmp_path: P
     assert totals_of(book)["kwd", "charge"] == [4, Decimal("-0.001"), 0, 0]
     about = list(book["About"].iter_rows(values_only=True))
     assert about == [("what", "a <test> & more"), ("rows", "4")]
-    assert book.properties.created == book.properties.modified == sheets.MADE  # by no clock
+    assert book.properties.created == book.properties.modified == xlsx.MADE  # by no clock
 
 
 async def test_a_sheet_that_cannot_be_finished_leaves_nothing(tmp_path: Path) -> None:
     source = tmp_path / "half.csv"
     source.write_text(",".join(COLUMNS) + "\n1,2\n")
     with pytest.raises(RuntimeError, match="the process that writes sheets"):
-        await sheets.make(tmp_path / "half.xlsx", source, KINDS, about=[])
+        await xlsx.make(tmp_path / "half.xlsx", source, KINDS, about=[])
     assert not (tmp_path / "half.xlsx").exists()
 
 
@@ -346,7 +346,7 @@ async def test_the_database_makes_the_same_cells_safe(newsroom: Newsroom) -> Non
     cells = [f"{first}1+1" for first in (*exports.FORMULA, "a", "'", "1")]
     async with newsroom.rt.sessions() as session:
         for cell in cells:
-            query = text(f"SELECT {ledger.harmless('CAST(:cell AS text)')}")
+            query = text(f"SELECT {transactions.harmless('CAST(:cell AS text)')}")
             assert await session.scalar(query, {"cell": cell}) == exports.safe(cell)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from payments.shield import Level
+from payments.risk.rate_limit import Level
 from tests.newsroom import Newsroom
 from tests.test_shield import raised
 

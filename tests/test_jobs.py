@@ -12,9 +12,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from payments import db, jobs, worker
-from payments.runtime import Runtime
-from payments.sandbox import Delivery, outbox
+from payments.infra import db, job_queue
+from payments.infra.context import Runtime
+from payments.ops import worker
+from payments.sandbox import outbox
+from payments.sandbox.outbox import Delivery
 from tests.newsroom import PATIENCE, Newsroom
 from webhooks import VERBS, intake
 
@@ -150,7 +152,7 @@ async def test_a_bell_while_the_job_runs_queues_one_more_and_the_newer_state_is_
 
 async def test_a_bell_of_a_transaction_that_is_rolled_back_never_rang(newsroom: Newsroom) -> None:
     async with newsroom.rt.sessions() as session:
-        await jobs.ring(session, "charge", "ch_1")
+        await job_queue.ring(session, "charge", "ch_1")
         await session.rollback()
     assert await waiting(newsroom) == []
 
@@ -190,7 +192,7 @@ async def test_an_object_that_fails_is_tried_again_ever_later_and_in_the_end_a_p
     fails(newsroom, poison)
     await newsroom.sandbox.settle()
     await newsroom.deliver([bell(newsroom, "charge", one) for one in (poison, other)])
-    for attempt in range(2, jobs.ATTEMPTS + 1):
+    for attempt in range(2, job_queue.ATTEMPTS + 1):
         await worker.drain(newsroom.rt)
         assert await waiting(newsroom) == [(poison, "todo", attempt, False)]
         [(pause,)] = await newsroom.rows(
@@ -205,7 +207,7 @@ async def test_an_object_that_fails_is_tried_again_ever_later_and_in_the_end_a_p
         assert await alarms(newsroom) == []
         await the_pause_is_over(newsroom)
     await worker.drain(newsroom.rt)
-    assert await waiting(newsroom) == [(poison, "failed", jobs.ATTEMPTS, True)]
+    assert await waiting(newsroom) == [(poison, "failed", job_queue.ATTEMPTS, True)]
     assert await alarms(newsroom) == [("stuck", poison)]
     newsroom.sandbox.faults.clear()
     await newsroom.deliver([bell(newsroom, "charge", poison)])
@@ -224,7 +226,7 @@ async def test_a_newer_bell_brings_a_waiting_retry_forward_and_a_retry_puts_no_b
     await newsroom.deliver([bell(newsroom, "charge", charge)])
     assert await waiting(newsroom) == [(charge, "todo", 2, True)]
     async with newsroom.rt.sessions.begin() as session:
-        await jobs.ring(session, "charge", charge, attempt=7, wait=timedelta(hours=1))
+        await job_queue.ring(session, "charge", charge, attempt=7, wait=timedelta(hours=1))
     assert await waiting(newsroom) == [(charge, "todo", 2, True)]
     await worker.drain(newsroom.rt)
     assert await waiting(newsroom) == []
@@ -410,13 +412,13 @@ async def test_an_object_that_kills_every_worker_is_given_up_in_the_end_with_an_
         newsroom,
         "UPDATE procrastinate_jobs SET args = args || jsonb_build_object('attempt', :last ::int)"
         " WHERE status = 'doing'",
-        last=jobs.ATTEMPTS,
+        last=job_queue.ATTEMPTS,
     )
     await give_back(newsroom)
-    assert await waiting(newsroom) == [(charge, "failed", jobs.ATTEMPTS, True)]
+    assert await waiting(newsroom) == [(charge, "failed", job_queue.ATTEMPTS, True)]
     assert await alarms(newsroom) == [("stuck", charge)]
     await give_back(newsroom)
-    assert await waiting(newsroom) == [(charge, "failed", jobs.ATTEMPTS, True)]
+    assert await waiting(newsroom) == [(charge, "failed", job_queue.ATTEMPTS, True)]
 
 
 async def test_a_worker_told_to_stop_leaves_what_it_could_not_finish_to_the_next(
@@ -428,7 +430,7 @@ async def test_a_worker_told_to_stop_leaves_what_it_could_not_finish_to_the_next
     async with worker.opened(newsroom.rt) as engine:
         working = asyncio.create_task(
             engine.run_worker_async(
-                queues=[jobs.QUEUE],
+                queues=[job_queue.QUEUE],
                 shutdown_graceful_timeout=0,
                 install_signal_handlers=False,
                 additional_context={"rt": newsroom.rt},
@@ -518,7 +520,7 @@ async def test_the_engine_is_the_one_that_our_statement_leans_on(newsroom: Newsr
 async def test_the_engines_own_call_for_a_job_makes_the_same_row(newsroom: Newsroom) -> None:
     await newsroom.deliver([bell(newsroom, "charge", "ch_1")])
     async with worker.opened(newsroom.rt) as engine:
-        task = engine.tasks[jobs.TASK]
+        task = engine.tasks[job_queue.TASK]
         await task.configure(lock="charge:ch_2", queueing_lock="charge:ch_2").defer_async(
             object_type="charge", object_id="ch_2", attempt=1
         )
@@ -559,7 +561,7 @@ async def test_jobs_that_ended_are_forgotten_after_a_week_but_not_those_for_a_pe
 
 async def jobs_pruned(rt: Runtime) -> None:
     async with rt.sessions.begin() as session:
-        await jobs.prune(session)
+        await job_queue.prune(session)
 
 
 # --- the owner of the database --------------------------------------------------------------------

@@ -22,14 +22,17 @@ from psycopg import errors
 from sqlalchemy import select
 from sqlalchemy.engine import make_url
 
-from payments import balance, books, charges, db, identities, ledger, payouts
-from payments.contributions import Frequency
-from payments.errors import StripeUnavailable
-from payments.ledger import Account, Owner, chain, chart
-from payments.ledger.chart import Movement
-from payments.runtime import Runtime
-from payments.runtime import opened as runtime_opened
+from payments.accounting import daily_totals, integrity, integrity_checks
+from payments.core.errors import StripeUnavailable
+from payments.giving import charges
+from payments.giving.checkout_session import Frequency
+from payments.infra import db
+from payments.infra.context import Runtime
+from payments.infra.context import opened as runtime_opened
+from payments.ledger import entries, hash_chain, posting_rules
+from payments.ledger.posting_rules import Account, Movement, Owner
 from payments.sandbox import balance as at_stripe
+from payments.settlement import payouts
 from tests.conftest import copied
 from tests.newsroom import Newsroom, opened, settings_for
 
@@ -56,7 +59,7 @@ def posted(type_: str, amount: int, fees: Fees = (), *, of: str | None = "once")
         balance=held_in or "payments",
         is_converted=is_converted,
     )
-    rows = chart.postings(movement, Owner(OURS, of) if of is not None else None)
+    rows = posting_rules.postings(movement, Owner(OURS, of) if of is not None else None)
     return [(row.debit.value, row.credit.value, row.amount) for row in rows]
 
 
@@ -169,25 +172,25 @@ STRIPES_BALANCES = frozenset(
 
 
 def test_each_of_stripes_balances_has_its_account_and_the_proof_knows_the_same() -> None:
-    assert set(chart.BALANCES) == STRIPES_BALANCES
-    known = re.findall(r"WHEN '(\w+)'\s+THEN '([a-z:]+)'", identities.CASH)
-    assert dict(known) == {name: account.value for name, account in chart.BALANCES.items()}
-    assert f"ELSE '{Account.HELD}'" in identities.CASH
+    assert set(posting_rules.BALANCES) == STRIPES_BALANCES
+    known = re.findall(r"WHEN '(\w+)'\s+THEN '([a-z:]+)'", integrity_checks.CASH)
+    assert dict(known) == {name: account.value for name, account in posting_rules.BALANCES.items()}
+    assert f"ELSE '{Account.HELD}'" in integrity_checks.CASH
 
 
 def test_every_type_that_stripe_has_is_in_the_table_or_known_to_be_undecided() -> None:
-    decided = {*chart.CHARGES, *chart.OTHER_END, chart.ADJUSTMENT}
+    decided = {*posting_rules.CHARGES, *posting_rules.OTHER_END, posting_rules.ADJUSTMENT}
     assert decided <= STRIPES_TYPES
-    new = STRIPES_TYPES - decided - chart.UNKNOWN
+    new = STRIPES_TYPES - decided - posting_rules.UNKNOWN
     assert not new, f"decide what {', '.join(sorted(new))} means: in the table, or in UNKNOWN"
-    assert not decided & chart.UNKNOWN
-    assert chart.UNKNOWN <= STRIPES_TYPES
+    assert not decided & posting_rules.UNKNOWN
+    assert posting_rules.UNKNOWN <= STRIPES_TYPES
     shown = {line.split()[0].partition("/")[0] for line in TABLE.split("\n") if line}
     assert shown - {"invented"} == decided
-    for type_ in chart.UNKNOWN:
+    for type_ in posting_rules.UNKNOWN:
         assert posted(type_, 100) == [("stripe:balance", "suspense", 100)]
         assert posted(type_, -100) == [("suspense", "stripe:balance", 100)]
-        assert not chart.is_for_a_contribution(type_)
+        assert not posting_rules.is_for_a_contribution(type_)
 
 
 def test_whatever_moves_the_stripe_end_is_the_net_and_no_pair_of_accounts_comes_twice() -> None:
@@ -210,7 +213,10 @@ def test_whatever_moves_the_stripe_end_is_the_net_and_no_pair_of_accounts_comes_
 
 def test_a_charge_of_nobodys_is_never_guessed_to_be_income() -> None:
     assert posted("charge", 500, of=None) == [("stripe:balance", "suspense", 500)]
-    assert all(chart.is_for_a_contribution(t) for t in (*chart.CHARGES, *chart.RETURNS))
+    assert all(
+        posting_rules.is_for_a_contribution(t)
+        for t in (*posting_rules.CHARGES, *posting_rules.RETURNS)
+    )
 
 
 # --- the chain ------------------------------------------------------------------------------------
@@ -249,15 +255,15 @@ v1|14|stripe:balance|disputes|1500|usd|2026-11-22T12:00:01Z|txn_9|aaaaaaaaaaaaaa
 
 
 def test_the_chain_is_what_it_was_when_these_vectors_were_written() -> None:
-    lines, head = VECTORS.split(), chain.FIRST
+    lines, head = VECTORS.split(), hash_chain.FIRST
     assert len(lines) == 2 * 14
     for frozen, expected in zip(lines[::2], lines[1::2], strict=True):
         _, seq, debit, credit, amount, currency, moment, bt, owner = frozen.split("|")
         at = datetime.strptime(moment, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
         row = (int(seq), debit, credit, int(amount), currency, at, bt, owner or None)
-        assert chain.row_bytes(*row) == frozen.encode()
+        assert hash_chain.row_bytes(*row) == frozen.encode()
         assert hashlib.sha256(head + frozen.encode()).hexdigest() == expected
-        head = chain.link(head, frozen.encode())
+        head = hash_chain.link(head, frozen.encode())
         assert head.hex() == expected
 
 
@@ -265,13 +271,15 @@ def test_a_row_has_one_form_whatever_the_zone_and_the_part_of_a_second() -> None
     noon = datetime(2026, 11, 22, 12, 0, 1, tzinfo=UTC)
     west = timezone(timedelta(hours=-5))
     same = [noon, noon.replace(microsecond=999_999), noon.astimezone(west)]
-    forms = {chain.row_bytes(1, "a", "b", 1, "usd", at, "txn_1", None) for at in same}
+    forms = {hash_chain.row_bytes(1, "a", "b", 1, "usd", at, "txn_1", None) for at in same}
     assert forms == {b"v1|1|a|b|1|usd|2026-11-22T12:00:01Z|txn_1|"}
 
 
 def test_a_part_that_holds_a_separator_is_refused() -> None:
     with pytest.raises(AssertionError):
-        chain.row_bytes(1, "a|b", "c", 1, "usd", datetime(2026, 1, 1, tzinfo=UTC), "txn_1", None)
+        hash_chain.row_bytes(
+            1, "a|b", "c", 1, "usd", datetime(2026, 1, 1, tzinfo=UTC), "txn_1", None
+        )
 
 
 # --- what can never be changed --------------------------------------------------------------------
@@ -478,7 +486,7 @@ async def offline(url: str) -> AsyncIterator[Runtime]:
 async def wrong(url: str) -> dict[str, list[str]]:
     """Which identities fail, and the rows they name."""
     async with offline(url) as rt:
-        findings = await books.check(rt, with_stripe=False)
+        findings = await integrity.check(rt, with_stripe=False)
     return {found.identity: list(found.rows) for found in findings if not found.holds}
 
 
@@ -682,14 +690,14 @@ async def test_whoever_changes_the_books_is_found_out_and_the_row_is_named(
 
 def mend(owner: psycopg.Connection[tuple[object, ...]]) -> None:
     """Number and hash every row anew, as if nothing had been done."""
-    head = chain.FIRST
+    head = hash_chain.FIRST
     rows = owner.execute(
         "SELECT seq, debit, credit, amount, currency, occurred_at, balance_transaction,"
         "       contribution_id FROM ledger_entries ORDER BY 1"
     )
     for seq, (old, *rest) in enumerate(rows.fetchall(), 1):
-        frozen = chain.row_bytes(seq, *rest)  # type: ignore[arg-type]  # as the columns are
-        head = chain.link(head, frozen)
+        frozen = hash_chain.row_bytes(seq, *rest)  # type: ignore[arg-type]  # as the columns are
+        head = hash_chain.link(head, frozen)
         owner.execute(
             "UPDATE ledger_entries SET seq = %s, hash = %s WHERE seq = %s", [seq, head, old]
         )
@@ -771,7 +779,7 @@ async def goes_dark(room: Newsroom) -> None:
 
 async def problems(room: Newsroom) -> list[str]:
     """What the books say now, with no import before."""
-    return [f"{f.identity}: {f.rows}" for f in await books.check(room.rt) if not f.holds]
+    return [f"{f.identity}: {f.rows}" for f in await integrity.check(room.rt) if not f.holds]
 
 
 async def test_a_charge_and_its_refund_wait_until_their_contribution_is_known(
@@ -782,12 +790,12 @@ async def test_a_charge_and_its_refund_wait_until_their_contribution_is_known(
     await goes_dark(newsroom)
     newsroom.sandbox.faults.add("GET", "/v1/charges/", "rate_limited")
     with pytest.raises(StripeUnavailable):
-        await balance.import_new(newsroom.rt)
+        await daily_totals.import_and_refresh(newsroom.rt)
     assert await newsroom.count("balance_transactions") == 2
     assert await newsroom.count("waiting_transactions") == 2
     assert await newsroom.count("ledger_entries") == 0
     assert await problems(newsroom) == []  # the money is known, only not whose it is
-    assert await balance.import_new(newsroom.rt) == 0
+    assert await daily_totals.import_and_refresh(newsroom.rt) == 0
     assert await newsroom.count("waiting_transactions") == 0
     assert sorted(
         await newsroom.rows("SELECT debit, credit, amount, contribution_id FROM ledger_entries")
@@ -802,7 +810,7 @@ async def test_a_movement_the_books_do_not_know_is_in_suspense_and_a_person_is_c
     newsroom: Newsroom,
 ) -> None:
     bt = at_stripe.record(newsroom.sandbox.account, dict(UNHEARD_OF))["id"]
-    await balance.import_new(newsroom.rt)
+    await daily_totals.import_and_refresh(newsroom.rt)
     assert await newsroom.rows("SELECT debit, credit, amount FROM ledger_entries") == [
         ("suspense", "stripe:balance", 77)
     ]
@@ -828,12 +836,12 @@ async def test_money_that_nothing_explains_is_adopted_after_an_hour_and_a_person
             charge["payment_intent"] = None
     await goes_dark(newsroom)
     await newsroom.turns(timedelta(minutes=59))
-    await balance.import_new(newsroom.rt)
+    await daily_totals.import_and_refresh(newsroom.rt)
     assert await newsroom.count("waiting_transactions") == 2
     assert await newsroom.count("contributions") == await newsroom.count("alarms") == 0
     assert await problems(newsroom) == []
     await newsroom.turns(timedelta(minutes=2))
-    await balance.import_new(newsroom.rt)
+    await daily_totals.import_and_refresh(newsroom.rt)
     assert await newsroom.count("waiting_transactions") == 0
     adopted = await newsroom.rows(
         "SELECT id, frequency, amount, origin, status FROM contributions ORDER BY id"
@@ -853,11 +861,11 @@ async def test_what_can_never_be_explained_waits_and_a_person_is_called(
 ) -> None:
     lost = {"type": "refund", "amount": -5, "currency": "usd"}  # and of which charge, nobody says
     bt = at_stripe.record(newsroom.sandbox.account, lost)["id"]
-    await balance.import_new(newsroom.rt)
+    await daily_totals.import_and_refresh(newsroom.rt)
     assert await newsroom.count("alarms") == 0
     await newsroom.turns(timedelta(minutes=61))
     for _ in range(2):
-        await balance.import_new(newsroom.rt)
+        await daily_totals.import_and_refresh(newsroom.rt)
         assert await newsroom.rows("SELECT kind, subject FROM alarms") == [("unattributed", bt)]
     assert await newsroom.count("waiting_transactions") == 1
     assert await problems(newsroom) == []
@@ -875,10 +883,10 @@ async def test_a_charge_that_stripe_will_not_show_keeps_no_other_waiting(
         await newsroom.gives(500)
         await goes_dark(newsroom)
         with pytest.raises(StripeUnavailable):
-            await balance.import_new(newsroom.rt)
+            await daily_totals.import_and_refresh(newsroom.rt)
     bt = store.objects[charge]["balance_transaction"]
     store.remove(charge)
-    await balance.import_new(newsroom.rt)
+    await daily_totals.import_and_refresh(newsroom.rt)
     assert await newsroom.count("ledger_entries") == 4
     assert await newsroom.rows("SELECT kind, subject FROM alarms") == [("unattributed", bt)]
     assert await problems(newsroom) == []
@@ -890,7 +898,7 @@ async def test_money_that_moves_while_the_books_are_checked_is_no_alarm(
     await newsroom.gives(500)
     await newsroom.settles()
     newsroom.sandbox.faults.add("GET", "^/v1/balance$", "hang_before")
-    checking = asyncio.create_task(books.check_and_alarm(newsroom.rt))
+    checking = asyncio.create_task(integrity.check_and_alarm(newsroom.rt))
     await newsroom.sandbox.faults.reached()  # all is imported, and then
     await newsroom.gives(700)
     await goes_dark(newsroom)
@@ -909,7 +917,7 @@ async def test_an_answer_that_was_slow_takes_back_no_money_that_has_moved_since(
     slow = asyncio.create_task(charges.sync(newsroom.rt, charge))
     await newsroom.sandbox.faults.reached()  # Stripe has answered: no money has moved yet
     await goes_dark(newsroom)
-    await balance.import_new(newsroom.rt)
+    await daily_totals.import_and_refresh(newsroom.rt)
     newsroom.sandbox.faults.release()
     await slow
     assert await newsroom.count("ledger_entries") == 2
@@ -929,10 +937,10 @@ async def test_a_second_import_changes_nothing(newsroom: Newsroom) -> None:
     await newsroom.gives(2500)
     await newsroom.gives(500, "monthly")
     await goes_dark(newsroom)
-    assert await balance.import_new(newsroom.rt) == 2
+    assert await daily_totals.import_and_refresh(newsroom.rt) == 2
     before = await dump(newsroom)
     assert len(before["ledger_entries"]) == 4
-    assert await balance.import_new(newsroom.rt) == 0
+    assert await daily_totals.import_and_refresh(newsroom.rt) == 0
     await newsroom.settles()
     assert await dump(newsroom) == before
 
@@ -951,7 +959,7 @@ async def test_many_importers_at_once_post_each_movement_once(newsroom: Newsroom
     for n in range(12):
         await newsroom.gives(500 + n, ("once", "monthly", "annual")[n % 3])
     await goes_dark(newsroom)
-    found = await asyncio.gather(*(balance.import_new(newsroom.rt) for _ in range(5)))
+    found = await asyncio.gather(*(daily_totals.import_and_refresh(newsroom.rt) for _ in range(5)))
     assert sum(found) == 12
     assert await newsroom.count("ledger_entries") == 24
     assert await problems(newsroom) == []
@@ -963,7 +971,7 @@ async def test_an_import_cut_short_between_two_pages_loses_nothing(newsroom: New
     for _ in range(250):
         at_stripe.record(account, dict(fee))
     faults.add("GET", "/v1/balance_transactions", "hang_after")
-    importing = asyncio.create_task(balance.import_new(newsroom.rt))
+    importing = asyncio.create_task(daily_totals.import_and_refresh(newsroom.rt))
     await faults.reached()
     faults.add("GET", "/v1/balance_transactions", "rate_limited")
     faults.release()
@@ -971,9 +979,9 @@ async def test_an_import_cut_short_between_two_pages_loses_nothing(newsroom: New
         await importing
     assert await newsroom.count("balance_transactions") == 100  # the newest
     assert await newsroom.count("watermarks") == 0
-    assert await balance.import_new(newsroom.rt) == 150  # behind a page that is known
+    assert await daily_totals.import_and_refresh(newsroom.rt) == 150  # behind a page that is known
     at_stripe.record(account, dict(fee))
-    assert await balance.import_new(newsroom.rt) == 1
+    assert await daily_totals.import_and_refresh(newsroom.rt) == 1
     assert await newsroom.rows("SELECT sum(amount), count(*) FROM ledger_entries") == [(251, 251)]
     assert await problems(newsroom) == []
 
@@ -981,10 +989,10 @@ async def test_an_import_cut_short_between_two_pages_loses_nothing(newsroom: New
 async def test_a_movement_that_becomes_visible_a_day_late_is_found(newsroom: Newsroom) -> None:
     fee = {"type": "stripe_fee", "amount": -1, "currency": "usd"}
     at_stripe.record(newsroom.sandbox.account, dict(fee))
-    assert await balance.import_new(newsroom.rt) == 1
+    assert await daily_totals.import_and_refresh(newsroom.rt) == 1
     late = at_stripe.record(newsroom.sandbox.account, dict(fee))
     late["created"] -= 23 * 3600
-    assert await balance.import_new(newsroom.rt) == 1
+    assert await daily_totals.import_and_refresh(newsroom.rt) == 1
     assert await problems(newsroom) == []
 
 
@@ -1059,7 +1067,7 @@ async def test_in_whatever_order_the_movements_come_the_balances_are_the_same(co
                 )
             }
         async with sessions() as session:
-            waiting = await ledger.waiting(session)
+            waiting = await entries.waiting(session)
             arrivals = list(await session.scalars(select(payouts.Payout.stripe_payout_id)))
         assert len(waiting) > 10
         assert len(arrivals) >= 3
@@ -1068,7 +1076,7 @@ async def test_in_whatever_order_the_movements_come_the_balances_are_the_same(co
         while waiting:
             size = chance.randrange(1, 6) if n >= 2 else 5
             async with sessions.begin() as session:
-                await ledger.post(session, waiting[:size], owners=owners, now=datetime.now(UTC))
+                await entries.post(session, waiting[:size], owners=owners, now=datetime.now(UTC))
             waiting = waiting[size:]
         for payout_id in arrivals:
             async with sessions.begin() as session:

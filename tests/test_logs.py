@@ -17,9 +17,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from stripe import InvalidRequestError
 
-from payments import logs, staff, worker
-from payments.app import create_app
-from payments.staff import Role
+from payments.infra import logs as app_logging
+from payments.ops import worker
+from payments.staff import accounts
+from payments.staff.accounts import Role
+from payments.web.app import create_app
 from tests.newsroom import BASE, Newsroom, opened
 
 pytestmark = pytest.mark.anyio
@@ -66,7 +68,7 @@ def lines(capfd: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     assert CANARY.search(OF_THE_LOG_ITSELF.sub("", err)) is None, err
     found = [json.loads(line) for line in err.splitlines()]
     for line in found:
-        assert set(line) <= logs.FIELDS, line
+        assert set(line) <= app_logging.FIELDS, line
         assert {"event", "level", "timestamp"} <= set(line), line
     return found
 
@@ -77,7 +79,7 @@ def lines(capfd: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 async def test_what_is_sent_to_any_route_is_never_logged(
     newsroom: Newsroom, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    logs.configure("debug")
+    app_logging.configure("debug")
     app = create_app(newsroom.settings)
     answers = set()
     for route in app.routes:
@@ -101,10 +103,10 @@ async def test_what_is_sent_to_any_route_is_never_logged(
 async def test_a_whole_journey_leaves_nobody_in_the_log(
     newsroom: Newsroom, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    logs.configure("debug")
+    app_logging.configure("debug")
     async with newsroom.rt.sessions.begin() as session:
         now = newsroom.clock()
-        token = await staff.invite(session, NAME, role=Role.FINANCE, now=now)
+        token = await accounts.invite(session, NAME, role=Role.FINANCE, now=now)
     await newsroom.web.post(f"/staff/enter/{token}")
     await newsroom.web.get("/finance")
     for frequency in ("once", "monthly"):
@@ -120,7 +122,7 @@ async def test_a_whole_journey_leaves_nobody_in_the_log(
 async def test_a_job_that_fails_says_which_kind_and_not_whose(
     newsroom: Newsroom, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    logs.configure("debug")
+    app_logging.configure("debug")
     gift = await newsroom.gives(98765)
     newsroom.sandbox.faults.add("GET", "/v1/checkout/sessions", "rate_limited", times=3)
     await newsroom.settles()
@@ -188,7 +190,7 @@ async def test_what_an_error_says_is_not_what_the_log_says(
 async def test_what_the_database_refuses_is_not_quoted(
     newsroom: Newsroom, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    logs.configure("debug")
+    app_logging.configure("debug")
     insert = text(
         "INSERT INTO staff (id, name, role, created_at) VALUES (:id, :name, 'finance', now())"
     )
@@ -205,7 +207,7 @@ async def test_what_the_database_refuses_is_not_quoted(
 async def test_what_stripe_says_is_not_quoted(
     newsroom: Newsroom, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    logs.configure("debug")
+    app_logging.configure("debug")
     with pytest.raises(InvalidRequestError, match=SECRET) as refusal:
         await newsroom.rt.stripe.v1.charges.retrieve_async(SECRET)
     structlog.get_logger("payments.test").error("refused", exc_info=refusal.value)
@@ -226,7 +228,7 @@ async def test_what_stripe_says_is_not_quoted(
 
 
 def test_a_field_that_is_not_ours_is_dropped(capfd: pytest.CaptureFixture[str]) -> None:
-    logs.configure("debug")
+    app_logging.configure("debug")
     log = structlog.get_logger("payments.test").bind(address=ADDRESS)
     log.info("gift_begun", count=3, outcome="kept", name=NAME, amount=AMOUNT, ip="203.0.113.77")
     (line,) = lines(capfd)
@@ -252,7 +254,7 @@ def test_a_field_that_is_not_ours_is_dropped(capfd: pytest.CaptureFixture[str]) 
 def test_free_text_has_no_place_even_in_a_field_of_ours(
     capfd: pytest.CaptureFixture[str], said: str
 ) -> None:
-    logs.configure("debug")
+    app_logging.configure("debug")
     log = structlog.get_logger("payments.test")
     log.warning(said, outcome=said, object_type=said, count=said, request_id={"canary": said})
     (line,) = lines(capfd)
@@ -263,7 +265,7 @@ def test_free_text_has_no_place_even_in_a_field_of_ours(
 def test_the_words_of_other_libraries_are_not_ours_to_repeat(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    logs.configure("debug")
+    app_logging.configure("debug")
     for name in ("aiohttp.access", "stripe", "sqlalchemy.engine", "asyncio", "procrastinate", ""):
         library = logging.getLogger(name)
         library.debug("to %s", ADDRESS)
@@ -283,7 +285,7 @@ def test_the_words_of_other_libraries_are_not_ours_to_repeat(
 def test_a_warning_of_pythons_is_not_printed_as_it_stands(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    logs.configure("debug")
+    app_logging.configure("debug")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         logging.captureWarnings(capture=True)
@@ -297,7 +299,7 @@ def test_a_warning_of_pythons_is_not_printed_as_it_stands(
 def test_an_operator_chooses_how_much_is_said(
     capfd: pytest.CaptureFixture[str], level: str
 ) -> None:
-    logs.configure(level)
+    app_logging.configure(level)
     log = structlog.get_logger("payments.test")
     for name in ("debug", "info", "warning", "error"):
         getattr(log, name)("something_happened")

@@ -12,15 +12,16 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract
 from babel.messages.pofile import read_po
 
-from payments import emails, language, money, smtp
-from payments.emails import Letter
-from payments.errors import PaymentsError
-from payments.money import Money
-from payments.outbox import MessageKind
-from payments.smtp import Envelope
+from payments.core import i18n, money
+from payments.core.errors import PaymentsError
+from payments.core.money import Money
+from payments.mail import render, smtp
+from payments.mail.outbox import MessageKind
+from payments.mail.render import Letter
+from payments.mail.smtp import Envelope
 from tests.newsroom import settings_for
 
-PAGES = Path(language.__file__).parent / "web" / "templates"
+PAGES = Path(i18n.__file__).parent / "web" / "templates"
 SETTINGS = settings_for(
     "postgresql+psycopg://nobody@localhost/none",
     "http://127.0.0.1:1",
@@ -40,7 +41,7 @@ TAGS = {"html", "head", "meta", "title", "body", "p", "a"}
 EVERY = [
     (kind, tongue, annual, bare)
     for kind in MessageKind
-    for tongue in language.LANGUAGES
+    for tongue in i18n.LANGUAGES
     for annual in (False, True)
     for bare in (False, True)
     if not (bare and kind is MessageKind.RENEWS_SOON)  # which is not sent without a date
@@ -53,12 +54,12 @@ def facts(tongue: str, *, annual: bool, bare: bool) -> Mapping[str, object]:
     signed = "W1t7IjE3OTU0MzIxMDAiOiJzdWJfMVNhbXBsZUlkIn1d" * 2
 
     def day(month: int) -> str:
-        return language.day(date(2027, month, 22), tongue)
+        return i18n.day(date(2027, month, 22), tongue)
 
     return {
         "annual": annual,
         "amount": amount,
-        "pledge": emails.pledge(amount, tongue, annual=annual),
+        "pledge": render.pledge(amount, tongue, annual=annual),
         "next_charge": None if bare else day(1),
         "skipped_on": day(2),
         "resumes_on": None if bare else day(3),
@@ -109,7 +110,7 @@ class Seen(HTMLParser):
 def test_a_letter_is_neutral_small_and_whole(
     kind: MessageKind, tongue: str, annual: bool, bare: bool
 ) -> None:
-    letter = emails.compose(kind, tongue, facts(tongue, annual=annual, bare=bare))
+    letter = render.compose(kind, tongue, facts(tongue, annual=annual, bare=bare))
     mail = mailed(tongue, letter)
     raw = mail.as_bytes()
     assert len(raw) < 6 * 1024
@@ -134,7 +135,7 @@ def test_a_letter_is_neutral_small_and_whole(
 def test_both_parts_say_the_same_and_fetch_nothing(
     kind: MessageKind, tongue: str, annual: bool, bare: bool
 ) -> None:
-    letter = emails.compose(kind, tongue, facts(tongue, annual=annual, bare=bare))
+    letter = render.compose(kind, tongue, facts(tongue, annual=annual, bare=bare))
     seen = Seen(letter.html)
     assert set(seen.tags) <= TAGS
     assert {(tag, name) for tag, name, _ in seen.attributes} <= {
@@ -152,7 +153,7 @@ def test_both_parts_say_the_same_and_fetch_nothing(
 
 def test_what_stripe_writes_cannot_become_markup() -> None:
     hostile = {**facts("en", annual=False, bare=False), "amount": '<img src="//x">&'}
-    letter = emails.compose(MessageKind.PAYMENT_FAILED, "en", hostile)
+    letter = render.compose(MessageKind.PAYMENT_FAILED, "en", hostile)
     assert "<img" not in letter.html
     assert "&lt;img src=&quot;//x&quot;&gt;&amp;" in letter.html
 
@@ -167,14 +168,14 @@ CHARGES = {
 
 @pytest.mark.parametrize("kind", MessageKind)
 def test_whoever_hears_of_a_charge_can_stop_it_from_the_mail(kind: MessageKind) -> None:
-    letter = emails.compose(kind, "en", facts("en", annual=False, bare=False))
+    letter = render.compose(kind, "en", facts("en", annual=False, bare=False))
     assert ("/stop/" in letter.text) is (kind in CHARGES)
 
 
-@pytest.mark.parametrize("tongue", language.LANGUAGES)
+@pytest.mark.parametrize("tongue", i18n.LANGUAGES)
 @pytest.mark.parametrize("kind", sorted(CHARGES | {MessageKind.STOPPED, MessageKind.LAPSED}))
 def test_a_letter_says_what_happens_to_the_money(kind: MessageKind, tongue: str) -> None:
-    letter = emails.compose(kind, tongue, facts(tongue, annual=False, bare=False))
+    letter = render.compose(kind, tongue, facts(tongue, annual=False, bare=False))
     nothing = {"en": r"[Nn]othing (is|was|will be|more)|we will take", "ru": r"списан|списыва|спиш"}
     assert re.search(nothing[tongue], letter.text)
 
@@ -192,16 +193,16 @@ def strings(*templates: Path) -> Iterator[tuple[str, ...]]:
 
 
 def catalogue(tongue: str) -> Catalog:
-    with (language.LOCALES / tongue / language.CATALOGUE).open("rb") as file:
+    with (i18n.LOCALES / tongue / i18n.CATALOGUE).open("rb") as file:
         return read_po(file, locale=tongue)
 
 
-OTHERS = [tongue for tongue in language.LANGUAGES if tongue != language.SOURCE]
+OTHERS = [tongue for tongue in i18n.LANGUAGES if tongue != i18n.SOURCE]
 
 
 @pytest.mark.parametrize("tongue", OTHERS)
 def test_every_letter_is_translated(tongue: str) -> None:
-    written = strings(*sorted(emails.HERE.glob("*.txt")))
+    written = strings(*sorted(render.HERE.glob("*.txt")))
     assert missing(tongue, written) == []
     assert missing(tongue, [("d MMMM y",), ("%(amount)s a month",), ("%(amount)s a year",)]) == []
 
@@ -277,7 +278,7 @@ def words_of_code() -> Iterator[tuple[str, ...]]:
     """What the sources say to people: marked for later, said at once, or raised."""
     raised = {kind.__name__ for kind in refusals() if kind.code not in ENGLISH_CODES}
     keywords = dict.fromkeys({"later", "say", *raised})
-    package = Path(language.__file__).parent
+    package = Path(i18n.__file__).parent
     for source in sorted(package.rglob("*.py")):
         if source.name in ENGLISH_FILES or ENGLISH_FOLDERS & set(source.parts):
             continue
@@ -327,12 +328,12 @@ def places(text: str) -> list[str]:
 
 
 def test_a_language_is_chosen_by_whoever_asks_first() -> None:
-    assert language.negotiate() == "en"
-    assert language.negotiate("ru") == "ru"
-    assert language.negotiate("ru_RU") == "ru"
-    assert language.negotiate(None, "", "de", "RU-ru") == "ru"
-    assert language.negotiate("en", "ru") == "en"
-    assert language.negotiate("de-DE,de;q=0.9,ru;q=0.4,en;q=0.3") == "ru"
-    assert language.negotiate("ru;q=0.2, en-GB;q=0.8") == "en"
-    assert language.negotiate("ru;q=0, *") == "en"
-    assert language.negotiate("../../etc", "x" * 9000, ";;q=,,") == "en"
+    assert i18n.negotiate() == "en"
+    assert i18n.negotiate("ru") == "ru"
+    assert i18n.negotiate("ru_RU") == "ru"
+    assert i18n.negotiate(None, "", "de", "RU-ru") == "ru"
+    assert i18n.negotiate("en", "ru") == "en"
+    assert i18n.negotiate("de-DE,de;q=0.9,ru;q=0.4,en;q=0.3") == "ru"
+    assert i18n.negotiate("ru;q=0.2, en-GB;q=0.8") == "en"
+    assert i18n.negotiate("ru;q=0, *") == "en"
+    assert i18n.negotiate("../../etc", "x" * 9000, ";;q=,,") == "en"

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from payments import amounts, money
-from payments.amounts import AmountNotANumber
-from payments.errors import PaymentsError
-from payments.money import Money
+from payments.core import amount_input, money
+from payments.core.amount_input import AmountNotANumber
+from payments.core.errors import PaymentsError
+from payments.core.money import Money
 
 LOCALES = ["en", "de", "fr", "ru", "ar", "fa", "hi", "de-CH", "sv", "ja"]
 CURRENCIES = list(money.BOUNDS)
@@ -185,15 +185,19 @@ def test_readers_see_money_as_they_write_it(gift: Money, locale: str, written: s
 @given(gift=gifts(), locale=locales)
 @quickly
 def test_what_is_shown_can_be_typed_back(gift: Money, locale: str) -> None:
-    assert amounts.parse(money.format(gift, locale), gift.currency, locale) == gift
+    assert amount_input.parse(money.format(gift, locale), gift.currency, locale) == gift
 
 
 @given(gift=gifts(), locale=locales)
 @quickly
 def test_what_is_in_a_form_can_be_sent_back(gift: Money, locale: str) -> None:
     try:
-        readings: tuple[Money, ...] = (amounts.parse(money.plain(gift), gift.currency, locale),)
-    except amounts.AmountAmbiguous as question:  # "1.500" dinars, where a dot parts the thousands
+        readings: tuple[Money, ...] = (
+            amount_input.parse(money.plain(gift), gift.currency, locale),
+        )
+    except (
+        amount_input.AmountAmbiguous
+    ) as question:  # "1.500" dinars, where a dot parts the thousands
         readings = question.candidates
     assert gift in readings
     assert len(readings) == (2 if len(readings) > 1 and gift.currency == "kwd" else 1)
@@ -210,13 +214,13 @@ def test_cents_are_never_taken_for_thousands(
     whole: str, mark: str, cents: str, locale: str
 ) -> None:
     expected = Money(int(whole) * 100 + int(cents.ljust(2, "0")), "usd")
-    assert amounts.parse(f"{whole}{mark}{cents}", "usd", locale) == expected
+    assert amount_input.parse(f"{whole}{mark}{cents}", "usd", locale) == expected
 
 
 @pytest.mark.parametrize("locale", LOCALES)
 @pytest.mark.parametrize("typed", ["12,50", "12.50", "12٫50", "１２．５０", "12,5", " 12.5 "])
 def test_twelve_fifty_is_twelve_fifty_everywhere(typed: str, locale: str) -> None:
-    assert amounts.parse(typed, "usd", locale) == Money(1250, "usd")
+    assert amount_input.parse(typed, "usd", locale) == Money(1250, "usd")
 
 
 @given(amount=st.integers(1, 99_999), data=st.data())
@@ -227,7 +231,7 @@ def test_digits_of_any_script_are_digits(amount: int, data: st.DataObject) -> No
     for digit in str(amount):
         zero_based = data.draw(digits)
         typed += chr(ord(zero_based) - unicodedata.decimal(zero_based) + int(digit))
-    assert amounts.parse(typed, "usd") == Money(amount * 100, "usd")
+    assert amount_input.parse(typed, "usd") == Money(amount * 100, "usd")
 
 
 @pytest.mark.parametrize(
@@ -265,7 +269,7 @@ def test_digits_of_any_script_are_digits(amount: int, data: st.DataObject) -> No
 def test_a_reader_writes_an_amount_in_their_own_way(
     typed: str, currency: str, locale: str, amount: int
 ) -> None:
-    assert amounts.parse(typed, currency, locale) == Money(amount, currency)
+    assert amount_input.parse(typed, currency, locale) == Money(amount, currency)
 
 
 @pytest.mark.parametrize(
@@ -281,8 +285,8 @@ def test_a_reader_writes_an_amount_in_their_own_way(
 def test_what_has_two_readings_is_asked_about(
     typed: str, currency: str, locale: str, candidates: list[str]
 ) -> None:
-    with pytest.raises(amounts.AmountAmbiguous) as asked:
-        amounts.parse(typed, currency, locale)
+    with pytest.raises(amount_input.AmountAmbiguous) as asked:
+        amount_input.parse(typed, currency, locale)
     assert [str(candidate) for candidate in asked.value.candidates] == candidates
 
 
@@ -311,7 +315,7 @@ def test_what_is_no_amount_is_refused(
     typed: str, currency: str, refusal: type[PaymentsError]
 ) -> None:
     with pytest.raises(refusal) as refused:
-        amounts.parse(typed, currency)
+        amount_input.parse(typed, currency)
     assert refused.value.status == 422
     assert refused.value.detail.endswith("Nothing was charged.")
 
@@ -324,7 +328,7 @@ def test_what_is_no_amount_is_refused(
 @quickly
 def test_junk_is_refused_and_breaks_nothing(typed: str, currency: str, locale: str) -> None:
     try:
-        read = amounts.parse(typed, currency, locale)
+        read = amount_input.parse(typed, currency, locale)
     except PaymentsError:
         return
     assert read.amount > 0

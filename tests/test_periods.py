@@ -10,14 +10,15 @@ from types import ModuleType
 import pytest
 from click.testing import CliRunner
 
-from payments import alarms, balance, books, packs, periods
-from payments.alarms import AlarmKind
+from payments.accounting import close_pack, daily_totals, integrity, period_close
+from payments.accounting.exports import ledger_entries, transactions
+from payments.accounting.period_close import PeriodNotReady
+from payments.accounting.reports import period
+from payments.accounting.reports.transactions import Filters
 from payments.cli import main
-from payments.errors import InvalidField, NotFound
-from payments.exports import entries, ledger
-from payments.periods import PeriodNotReady
-from payments.reports import period
-from payments.reports.lines import Filters
+from payments.core.errors import InvalidField, NotFound
+from payments.infra import alerts
+from payments.infra.alerts import AlarmKind
 from tests.newsroom import Newsroom
 
 pytestmark = pytest.mark.anyio
@@ -28,19 +29,19 @@ async def until(newsroom: Newsroom, moment: datetime) -> None:
     """Time passes up to a moment, with everything settled and imported."""
     await newsroom.turns(moment - newsroom.clock())
     await newsroom.settles()
-    await balance.import_new(newsroom.rt)
+    await daily_totals.import_and_refresh(newsroom.rt)
 
 
 async def closes(newsroom: Newsroom, month: date) -> bytes:
     """Finance closes a month. Gives its pack."""
-    closing = await periods.close(newsroom.rt, month, by="Ada")
-    await packs.keep(newsroom.rt, closing)
+    closing = await period_close.close(newsroom.rt, month, by="Ada")
+    await close_pack.keep(newsroom.rt, closing)
     return await taken(newsroom, f"{month:%Y-%m}")
 
 
 async def taken(newsroom: Newsroom, month: str) -> bytes:
     pack = io.BytesIO()
-    await packs.read(newsroom.rt, month, pack)
+    await close_pack.read(newsroom.rt, month, pack)
     return pack.getvalue()
 
 
@@ -52,21 +53,21 @@ async def a_november(newsroom: Newsroom) -> None:
     await until(newsroom, datetime(2026, 12, 1, 8, tzinfo=UTC))
 
 
-async def exported(newsroom: Newsroom, month: str, what: ModuleType = ledger) -> list[str]:
+async def exported(newsroom: Newsroom, month: str, what: ModuleType = transactions) -> list[str]:
     """The lines that finance takes away for a month: of the ledger, or a journal's entries."""
     today, zone = newsroom.clock().date(), newsroom.settings.zone
     of = period.parse({"period": month}, today=today)
     async with newsroom.rt.sessions() as session:
         lines = (
-            ledger.as_csv(session, zone, Filters(of))
-            if what is ledger
-            else entries.as_csv(session, zone, of, exported_in="a test")
+            transactions.as_csv(session, zone, Filters(of))
+            if what is transactions
+            else ledger_entries.as_csv(session, zone, of, exported_in="a test")
         )
         return b"".join([chunk async for chunk in lines]).decode().splitlines()
 
 
 def wrong(pack: bytes, **more: object) -> list[str]:
-    return [f"{c.says}: {c.wrong}" for c in packs.verify(pack, **more) if c.wrong]  # type: ignore[arg-type]  # as given
+    return [f"{c.says}: {c.wrong}" for c in close_pack.verify(pack, **more) if c.wrong]  # type: ignore[arg-type]  # as given
 
 
 def changed(pack: bytes, name: str, old: bytes, new: bytes) -> bytes:
@@ -86,12 +87,12 @@ async def test_a_closed_month_gives_the_same_pack_for_ever(newsroom: Newsroom) -
     await a_november(newsroom)
     pack = await closes(newsroom, NOVEMBER)
     assert wrong(pack) == []
-    assert wrong(pack, key=packs.public_key(newsroom.settings)) == []
+    assert wrong(pack, key=close_pack.public_key(newsroom.settings)) == []
     await newsroom.gives(700)
     await until(newsroom, datetime(2027, 1, 2, 12, tzinfo=UTC))
     assert await taken(newsroom, "2026-11") == pack
     in_pieces = io.BytesIO()
-    await packs.read(newsroom.rt, "2026-11", in_pieces, piece=1000)
+    await close_pack.read(newsroom.rt, "2026-11", in_pieces, piece=1000)
     assert in_pieces.getvalue() == pack
     with zipfile.ZipFile(io.BytesIO(pack)) as files:
         manifest = json.loads(files.read("manifest.json"))
@@ -159,7 +160,7 @@ async def test_what_stripe_tells_late_is_booked_in_the_month_that_is_open(
     fee = newsroom.sandbox.account.store.find("balance_transaction", told)
     assert fee is not None
     fee["created"] = int(datetime(2026, 11, 30, 23, 50, tzinfo=UTC).timestamp())
-    await balance.import_new(newsroom.rt)
+    await daily_totals.import_and_refresh(newsroom.rt)
     assert await newsroom.rows("SELECT booked_on FROM late_lines") == [(DECEMBER,)]
     assert await exported(newsroom, "2026-11") == before
     late = [line for line in await exported(newsroom, "2026-12") if told in line]
@@ -167,7 +168,7 @@ async def test_what_stripe_tells_late_is_booked_in_the_month_that_is_open(
     assert "2026-11-30T23:50:00" in late[0]  # it points back
     assert late[0].split(",")[1] == "2026-12"
     assert "late for a closed month" in late[0]
-    booked = await exported(newsroom, "2026-12", entries)
+    booked = await exported(newsroom, "2026-12", ledger_entries)
     assert {line.partition(",")[0] for line in booked if told in line} == {"2026-12-01"}
 
 
@@ -181,37 +182,37 @@ async def test_a_late_line_is_back_in_its_month_when_that_is_opened_again(
     fee = newsroom.sandbox.account.store.find("balance_transaction", told)
     assert fee is not None
     fee["created"] = int(datetime(2026, 11, 30, 23, 50, tzinfo=UTC).timestamp())
-    await balance.import_new(newsroom.rt)
+    await daily_totals.import_and_refresh(newsroom.rt)
     days = "SELECT day, entries FROM ledger_days WHERE debit = 'expense:billing' ORDER BY day"
     assert await newsroom.rows(days) == [(DECEMBER, 2)]  # and the fee of that day itself
-    await periods.reopen(newsroom.rt, NOVEMBER, why="A fee came late", by="Ada")
+    await period_close.reopen(newsroom.rt, NOVEMBER, why="A fee came late", by="Ada")
     assert await newsroom.rows(days) == [(date(2026, 11, 30), 1), (DECEMBER, 1)]
     assert await newsroom.count("late_lines") == 0
     assert len(await exported(newsroom, "2026-11")) == len(before) + 1
-    assert all(found.holds for found in await books.check(newsroom.rt))
+    assert all(found.holds for found in await integrity.check(newsroom.rt))
 
 
 async def test_a_month_is_closed_once_and_in_order(newsroom: Newsroom) -> None:
     await a_november(newsroom)
     with pytest.raises(PeriodNotReady, match="The month is over"):
-        await periods.close(newsroom.rt, DECEMBER, by="Ada")
+        await period_close.close(newsroom.rt, DECEMBER, by="Ada")
     await closes(newsroom, NOVEMBER)
     with pytest.raises(PeriodNotReady, match="2026-11 is closed already"):
-        await periods.close(newsroom.rt, NOVEMBER, by="Ada")
-    assert await periods.next_to_close(newsroom.rt) is None
+        await period_close.close(newsroom.rt, NOVEMBER, by="Ada")
+    assert await period_close.next_to_close(newsroom.rt) is None
     await until(newsroom, datetime(2027, 2, 2, 12, tzinfo=UTC))
     with pytest.raises(PeriodNotReady, match="The months before it are closed"):
-        await periods.close(newsroom.rt, JANUARY, by="Ada")
-    assert await periods.next_to_close(newsroom.rt) == DECEMBER
+        await period_close.close(newsroom.rt, JANUARY, by="Ada")
+    assert await period_close.next_to_close(newsroom.rt) == DECEMBER
 
 
 async def test_a_month_with_something_in_suspense_stays_open(newsroom: Newsroom) -> None:
     await a_november(newsroom)
     await newsroom.gives(900)
     async with newsroom.rt.sessions.begin() as session:
-        await alarms.sound(session, AlarmKind.SUSPENSE, subject="txn_1", now=newsroom.clock())
+        await alerts.sound(session, AlarmKind.SUSPENSE, subject="txn_1", now=newsroom.clock())
     with pytest.raises(PeriodNotReady, match="Nothing is in suspense"):
-        await periods.close(newsroom.rt, NOVEMBER, by="Ada")
+        await period_close.close(newsroom.rt, NOVEMBER, by="Ada")
     assert await newsroom.count("period_closings") == 0
 
 
@@ -221,10 +222,10 @@ async def test_the_last_closed_month_can_be_opened_again_with_a_reason(
     await a_november(newsroom)
     first = await closes(newsroom, NOVEMBER)
     with pytest.raises(InvalidField, match="Say why"):
-        await periods.reopen(newsroom.rt, NOVEMBER, why=" ", by="Ada")
+        await period_close.reopen(newsroom.rt, NOVEMBER, why=" ", by="Ada")
     with pytest.raises(InvalidField, match="only the last closed month"):
-        await periods.reopen(newsroom.rt, DECEMBER, why="A refund was missing", by="Ada")
-    await periods.reopen(newsroom.rt, NOVEMBER, why="A refund was missing", by="Ada")
+        await period_close.reopen(newsroom.rt, DECEMBER, why="A refund was missing", by="Ada")
+    await period_close.reopen(newsroom.rt, NOVEMBER, why="A refund was missing", by="Ada")
     with pytest.raises(NotFound):
         await taken(newsroom, "2026-11")
     again = await closes(newsroom, NOVEMBER)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payments import mornings
+from payments.core import calendar
 
 START, DAYS = date(2026, 1, 1), 731
 ZONES = sorted(available_timezones())
@@ -25,14 +25,14 @@ days = st.dates(date(2000, 1, 1), date(2040, 12, 31))
     ],
 )
 def test_a_month_later_is_the_same_day_or_the_last(day: date, months: int, then: date) -> None:
-    assert mornings.add_months(day, months) == then
+    assert calendar.add_months(day, months) == then
 
 
 @given(days, st.integers(0, 24))
 def test_months_later_never_skips_a_month(day: date, months: int) -> None:
-    then = mornings.add_months(day, months)
+    then = calendar.add_months(day, months)
     assert (then.year - day.year) * 12 + then.month - day.month == months
-    assert then.day == day.day or mornings.add_months(then, 0).day < day.day
+    assert then.day == day.day or calendar.add_months(then, 0).day < day.day
     assert then.day == day.day or (then + timedelta(days=1)).day == 1
 
 
@@ -68,30 +68,30 @@ def test_months_later_never_skips_a_month(day: date, months: int) -> None:
     ],
 )
 def test_gaps_and_folds_go_by_the_rule(day: date, zone: str, at: time, utc: datetime) -> None:
-    assert mornings.begins(day, zone, at) == utc
+    assert calendar.begins(day, zone, at) == utc
 
 
 @pytest.mark.parametrize("part", range(8))
 def test_in_every_zone_each_morning_of_two_years_comes_exactly_once(part: int) -> None:
     """Whatever hour is a morning: on an hourly clock a day's morning falls in exactly one hour."""
     for zone in ZONES[part::8]:
-        for at in (mornings.MORNING, time(2, 30)):
+        for at in (calendar.MORNING, time(2, 30)):
             before = None
             for number in range(DAYS):
                 day = START + timedelta(days=number)
-                begins = mornings.begins(day, zone, at)
-                local = begins.astimezone(mornings.zone_of(zone))
+                begins = calendar.begins(day, zone, at)
+                local = begins.astimezone(calendar.zone_of(zone))
                 assert local.date() == day, (zone, day)
                 assert local.time() >= at, (zone, day)
                 assert before is None or begins - before >= timedelta(hours=22), (zone, day)
                 # an instant earlier it had not begun, by the clock on that wall
-                earlier = (begins - timedelta(seconds=1)).astimezone(mornings.zone_of(zone))
+                earlier = (begins - timedelta(seconds=1)).astimezone(calendar.zone_of(zone))
                 assert (earlier.date(), earlier.time()) < (day, at) or earlier.time() > local.time()
                 before = begins
 
 
 def test_a_form_offers_zones_that_exist_and_not_too_many() -> None:
-    offered = mornings.offered()
+    offered = calendar.offered()
     assert {"Europe/Amsterdam", "Asia/Yekaterinburg", "UTC"} <= set(offered)
     assert 300 < len(offered) < 450
-    assert all(mornings.is_zone(zone) for zone in offered)
+    assert all(calendar.is_zone(zone) for zone in offered)

@@ -18,11 +18,18 @@ import pytest
 from sqlalchemy.engine import make_url
 from stripe.params import RefundCreateParams
 
-from payments import books, cohorts, periods, recovery, rollforward, rollup
-from payments.app import create_app
-from payments.recovery import Recovery
-from payments.reports import change, sources
-from payments.reports.period import month_of, months_before, next_month
+from payments.accounting import (
+    cohort_retention,
+    daily_totals,
+    integrity,
+    mrr_rollforward,
+    payment_recovery,
+    period_close,
+)
+from payments.accounting.payment_recovery import Recovery
+from payments.accounting.reports import sources, variance
+from payments.accounting.reports.period import month_of, months_before, next_month
+from payments.web.app import create_app
 from tests.journeys.test_staff import sees, signs_in
 from tests.newsroom import BASE, Newsroom
 
@@ -96,7 +103,7 @@ async def tells_late(room: Newsroom, opens: date) -> dict[str, date]:
     transactions they are, and where they are booked.
     """
     await room.sweeps()
-    await periods.close(room.rt, months_before(opens, 1), by="Ada")
+    await period_close.close(room.rt, months_before(opens, 1), by="Ada")
     known = {row["id"] for row in room.sandbox.account.store.of_kind("balance_transaction")}
     for amount, frequency in ((901, "once"), (902, "monthly"), (903, "annual")):
         await room.gives(amount, frequency)
@@ -160,17 +167,17 @@ async def recurring_agrees(room: Newsroom, zone: ZoneInfo, since: date, until: d
     """The roll-forward, the cohorts and why net changed are what a reader of the rows would say."""
     closing, paid = await by_hand(room, zone, until)
     async with room.rt.sessions() as session:
-        forward = await rollforward.read(session, zone, since=since, until=until)
-        assert forward == await rollforward.reckon(session, zone, since=since, until=until)
-        born = await cohorts.read(session, zone, since=since, until=until)
+        forward = await mrr_rollforward.read(session, zone, since=since, until=until)
+        assert forward == await mrr_rollforward.reckon(session, zone, since=since, until=until)
+        born = await cohort_retention.read(session, zone, since=since, until=until)
         month = since
         while (later := next_month(month)) < until:
-            found = await change.of_net(session, zone, currency="usd", earlier=month, later=later)
-            assert change.Cause.OTHER not in {part.cause for part in found.components}
+            found = await variance.of_net(session, zone, currency="usd", earlier=month, later=later)
+            assert variance.Cause.OTHER not in {part.cause for part in found.components}
             month = later
     assert Counter({(one.month, one.currency): one.closing for one in forward}) == closing
     for one in forward:
-        moved = sum(getattr(one, name) for name in rollforward.MOVEMENTS)
+        moved = sum(getattr(one, name) for name in mrr_rollforward.MOVEMENTS)
         assert one.opening + moved == one.closing
         assert one.opening == closing[months_before(one.month, 1), one.currency]
     lived = {cohort.month: cohort.paid for cohort in born}
@@ -208,7 +215,7 @@ async def by_hand(
 
 async def mended(room: Newsroom) -> list[Recovery]:
     async with room.rt.sessions() as session:
-        return await recovery.read(
+        return await payment_recovery.read(
             session, room.settings.zone, since=date(2026, 11, 1), until=date(2027, 1, 1)
         )
 
@@ -250,9 +257,9 @@ async def wrong_after(room: Newsroom, statement: str) -> dict[str, tuple[str, ..
     plain = make_url(room.settings.database_url.get_secret_value()).set(drivername="postgresql")
     with psycopg.connect(plain.render_as_string(hide_password=False)) as owner:
         owner.execute(statement.encode())
-    found = {f.identity: f.rows for f in await books.check(room.rt) if not f.holds}
-    await rollup.rebuild(room.rt)
-    assert all(f.holds for f in await books.check(room.rt))
+    found = {f.identity: f.rows for f in await integrity.check(room.rt) if not f.holds}
+    await daily_totals.rebuild(room.rt)
+    assert all(f.holds for f in await integrity.check(room.rt))
     return found
 
 
@@ -341,8 +348,8 @@ async def test_a_gift_is_in_the_report_before_it_is_in_the_roll_up(newsroom: New
     )
     assert cast("int", folded) < cast("int", newest)
     assert await gross(newsroom, cookie) == Counter({("2026-11", "once", "usd"): 3200})
-    assert await rollup.fold(newsroom.rt) == cast("int", newest) - cast("int", folded)
-    assert await rollup.fold(newsroom.rt) == 0
+    assert await daily_totals.fold(newsroom.rt) == cast("int", newest) - cast("int", folded)
+    assert await daily_totals.fold(newsroom.rt) == 0
     assert await gross(newsroom, cookie) == Counter({("2026-11", "once", "usd"): 3200})
 
 
@@ -356,7 +363,7 @@ async def test_a_zone_that_changes_is_counted_again(newsroom: Newsroom) -> None:
     settings = newsroom.settings.model_copy(update={"accounting_zone": "Europe/Amsterdam"})
     app = create_app(settings, now=newsroom.clock)
     async with app.lifespan():
-        assert await rollup.fold(app.state.rt) == 2
+        assert await daily_totals.fold(app.state.rt) == 2
     assert await newsroom.rows("SELECT DISTINCT day::text FROM ledger_days") == [("2026-12-01",)]
     assert await newsroom.rows("SELECT zone FROM rollup_marks") == [("Europe/Amsterdam",)]
 
@@ -385,15 +392,15 @@ async def test_a_roll_up_that_was_tampered_with_is_named_and_mended(newsroom: Ne
     plain = make_url(newsroom.settings.database_url.get_secret_value()).set(drivername="postgresql")
     with psycopg.connect(plain.render_as_string(hide_password=False)) as owner:
         owner.execute("UPDATE ledger_days SET amount = amount + 1 WHERE credit = 'income:once'")
-    wrong = [f for f in await books.check(newsroom.rt) if not f.holds]
+    wrong = [f for f in await integrity.check(newsroom.rt) if not f.holds]
     assert {f.identity: f.rows for f in wrong} == {
         "rollup": (
             "2026-11-22 once usd stripe:balance income:once: rolled up 2501 in 1, rows 2500 in 1",
         ),
         "cash": ("2026-11 usd: opening 0, moved 2398, closing 2397",),
     }
-    assert await rollup.rebuild(newsroom.rt) == 2
-    assert all(f.holds for f in await books.check(newsroom.rt))
+    assert await daily_totals.rebuild(newsroom.rt) == 2
+    assert all(f.holds for f in await integrity.check(newsroom.rt))
 
 
 async def test_a_refund_is_rolled_up_with_the_frequency_of_its_gift(newsroom: Newsroom) -> None:

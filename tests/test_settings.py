@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from payments import settings
-from payments.app import create_app
-from payments.settings import Settings, SettingsError
+from payments.core import settings
+from payments.core.settings import Settings, SettingsError
+from payments.web.app import create_app
 
 KEY, HOOK, PASSWORD = "sk_test_" + "k" * 24, "whsec_" + "h" * 32, "pass-word-of-ours"
 MASTER, TOKEN = "m" * 40, "t" * 40

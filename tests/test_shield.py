@@ -15,9 +15,10 @@ import httpx
 import pytest
 from sqlalchemy.engine import make_url
 
-from payments import breaker, shield
-from payments.app import create_app
-from payments.shield import Level
+from payments.giving import card_testing
+from payments.risk import rate_limit
+from payments.risk.rate_limit import Level
+from payments.web.app import create_app
 from tests.newsroom import BASE, Newsroom, opened, respellings
 from tests.page import Page
 
@@ -90,7 +91,7 @@ async def raised(room: Newsroom, level: Level) -> None:
     """The breaker has decided."""
     now = room.clock()
     async with room.rt.sessions.begin() as session:
-        state = await shield.state_to_change(session, now)
+        state = await rate_limit.state_to_change(session, now)
         state.elevated_until = now + timedelta(days=30)
         state.paused_until = now + timedelta(days=30) if level is Level.PAUSED else now
 
@@ -318,7 +319,7 @@ async def test_many_declined_cards_raise_the_level_and_call_a_person(newsroom: N
     assert await newsroom.rows("SELECT kind, closed_at FROM alarms") == [("card_testing", None)]
     await newsroom.turns(timedelta(minutes=61))
     assert (await asks(newsroom)).status_code == 201
-    await breaker.keep_watch(newsroom.rt)
+    await card_testing.keep_watch(newsroom.rt)
     assert await newsroom.rows("SELECT kind FROM alarms WHERE closed_at IS NULL") == []
 
 
@@ -391,7 +392,7 @@ async def test_a_donor_who_finds_the_right_card_is_left_alone(newsroom: Newsroom
 async def test_a_flood_that_nobody_pays_raises_the_level(newsroom: Newsroom) -> None:
     for number in range(61):
         assert (await asks(newsroom, f"10.1{number}.0.1")).status_code == 201
-    await breaker.keep_watch(newsroom.rt)
+    await card_testing.keep_watch(newsroom.rt)
     assert (await asks(newsroom)).status_code == 428
 
 
@@ -658,11 +659,11 @@ async def test_no_address_is_kept_and_the_hash_of_a_day_says_nothing_the_next(
     second = {row[0] for row in await newsroom.rows("SELECT key FROM shield_buckets")} - first
     assert len(second) == 5
     async with newsroom.rt.sessions.begin() as session:
-        await shield.forget_expired(session, newsroom.clock())
+        await rate_limit.forget_expired(session, newsroom.clock())
     assert {row[0] for row in await newsroom.rows("SELECT key FROM shield_buckets")} == second
     await newsroom.turns(timedelta(days=1))
     async with newsroom.rt.sessions.begin() as session:
-        await shield.forget_expired(session, newsroom.clock())
+        await rate_limit.forget_expired(session, newsroom.clock())
     assert await newsroom.count("shield_buckets") == 0
 
 

@@ -12,10 +12,10 @@ import pytest
 from aiosmtpd.smtp import AuthResult, LoginPassword
 from pydantic import SecretStr
 
-from payments import smtp
-from payments.emails import Letter
-from payments.settings import Settings
-from payments.smtp import Envelope
+from payments.core.settings import Settings
+from payments.mail import smtp
+from payments.mail.render import Letter
+from payments.mail.smtp import Envelope
 from tests.newsroom import PostOffice, settings_for
 
 pytestmark = pytest.mark.anyio

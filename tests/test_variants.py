@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from payments.variants import Arm, Comparison, Verdict, compare, compare_gifts
+from payments.giving.experiments import Arm, Comparison, Verdict, compare, compare_gifts
 
 RUNS = 300
 SURE = (Verdict.MORE, Verdict.LESS)

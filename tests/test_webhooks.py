@@ -25,9 +25,9 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-from payments.app import create_app
-from payments.runtime import Runtime
+from payments.infra.context import Runtime
 from payments.sandbox import outbox
+from payments.web.app import create_app
 from tests.newsroom import PATIENCE, Clock, settings_for
 from webhooks import VERBS, intake
 

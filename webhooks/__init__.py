@@ -6,23 +6,20 @@ by its id, counted and answered 200: unknown is a value, not an error.
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from payments import (
-    balance,
-    breaker,
+from payments.accounting import daily_totals
+from payments.giving import (
+    card_testing,
     charges,
     checkout,
-    disputes,
-    gateway,
     invoices,
-    jobs,
     payment_methods,
-    payouts,
-    refunds,
-    statements,
     subscriptions,
-    unfinished,
 )
-from payments.runtime import Runtime
+from payments.infra import job_queue, stripe_client
+from payments.infra.context import Runtime
+from payments.risk import statement_descriptor
+from payments.settlement import disputes, payouts, refunds
+from payments.signups import abandoned_checkout
 
 Verb = Callable[[Runtime, str], Awaitable[object]]
 
@@ -32,7 +29,7 @@ def _then_import(verb: Verb) -> Verb:
 
     async def sync(rt: Runtime, object_id: str) -> None:
         await verb(rt, object_id)
-        await balance.import_new(rt)
+        await daily_totals.import_and_refresh(rt)
 
     return sync
 
@@ -41,18 +38,18 @@ async def _sync_session(rt: Runtime, session_id: str) -> None:
     """A Checkout page gives a contribution or, in setup mode, a card."""
     fetched = await checkout.sync_session(rt, session_id)
     await payment_methods.apply_session(rt, fetched)
-    promise = gateway.id_of(fetched.subscription)
+    promise = stripe_client.id_of(fetched.subscription)
     async with rt.sessions.begin() as session:
         # Its own bell may have been lost; one that is waiting takes this one in.
         if promise is not None and await session.get(subscriptions.Subscription, promise) is None:
-            await jobs.ring(session, "subscription", promise)
-    await unfinished.checkout_ended(rt, fetched)
+            await job_queue.ring(session, "subscription", promise)
+    await abandoned_checkout.checkout_ended(rt, fetched)
 
 
 async def _sync_charge(rt: Runtime, charge_id: str) -> None:
     """A charge may be one declined card too many."""
     await charges.sync(rt, charge_id)
-    await breaker.judge(rt)
+    await card_testing.judge(rt)
 
 
 async def _sync_invoice(rt: Runtime, invoice_id: str) -> None:
@@ -74,7 +71,7 @@ VERBS: Mapping[str, Verb] = {
     "refund": _then_import(refunds.sync),
     "dispute": _then_import(disputes.sync),
     "radar.early_fraud_warning": disputes.sync_warning,
-    "account": statements.check,
+    "account": statement_descriptor.check,
 }
 EVENTS = (
     "checkout.session.completed",

@@ -21,8 +21,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import Mapped, mapped_column
 
-from payments import db, jobs
-from payments.errors import BadWebhook, DatabaseUnavailable
+from payments.core.errors import BadWebhook, DatabaseUnavailable
+from payments.infra import db, job_queue
 
 MAX_BODY = 256 * 1024
 MAX_HEADER = 1024
@@ -130,7 +130,7 @@ _KEEP = f"""
     ), bells AS (
         SELECT object_type, object_id, 1 AS attempt, NULL::timestamptz AS run_at
           FROM delivered JOIN stored USING (id) WHERE rings
-    ), rung AS ({jobs.RING} RETURNING 1)
+    ), rung AS ({job_queue.RING} RETURNING 1)
     SELECT id FROM stored
 """  # noqa: S608 - one constant of ours
 

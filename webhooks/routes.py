@@ -5,14 +5,15 @@ The busiest address of all. What it needs is taken from the application and not 
 dependencies are two tasks for each request, which cost more than checking the signature.
 """
 
-from litestar import post
+from typing import Any
+
+from litestar import Request, post
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
-from payments.errors import BadWebhook, DatabaseUnavailable, PaymentsError
-from payments.runtime import Runtime
-from payments.web.bodies import AnyRequest
-from payments.web.ops import WEBHOOKS
+from payments.core.errors import BadWebhook, DatabaseUnavailable, PaymentsError
+from payments.infra.context import Runtime
+from payments.infra.metrics import WEBHOOKS
 from webhooks import intake
 from webhooks.intake import Inbox
 
@@ -25,7 +26,7 @@ TAKEN = ASGIResponse(body=b"null", status_code=200)  # nothing in it differs, so
     status_code=200,
     request_max_body_size=intake.MAX_BODY,
 )
-async def stripe(request: AnyRequest) -> ASGIApp:
+async def stripe(request: Request[Any, Any, Any]) -> ASGIApp:
     """Verify, keep, ring."""
     rt: Runtime = request.app.state.rt
     inbox: Inbox = request.app.state.inbox

@@ -1,9 +1,9 @@
 """Sweeps: webhooks are for speed, these are for truth. They ring the same bells, so nothing has a
 second path.
 
-The balance has its own walk (`payments.balance`). Here are the others: events Stripe could not
-deliver; gifts, promises, refunds, disputes and payouts that should have moved on by now without a
-word of it; refunds and disputes that are new at Stripe; and the webhook endpoint itself, which a
+The balance has its own importer (`payments.settlement.importer`). Here are the others: events
+Stripe could not deliver; contributions, subscriptions, refunds, disputes and payouts that should
+have moved on by now without a word of it; refunds and disputes that are new at Stripe; and the webhook endpoint itself, which a
 click in the dashboard can change without anybody here hearing of it.
 """
 
@@ -12,23 +12,18 @@ from datetime import datetime, timedelta
 import stripe
 from sqlalchemy import ColumnElement, Select, and_, or_, select
 
-from payments import alarms, balance, gateway, jobs
-from payments.alarms import AlarmKind
-from payments.asks import Frequency
-from payments.balance import OVERLAP, Watermark
-from payments.charges import Charge, ChargeStatus
-from payments.contributions import (
-    CHECKOUT_LASTS,
-    UNSETTLED,
-    Contribution,
-    ContributionIntent,
-    Status,
-)
-from payments.disputes import CLOSED, Dispute
-from payments.payouts import Payout, PayoutStatus, Reconciliation
-from payments.refunds import UNDER_WAY, Refund
-from payments.runtime import Runtime
-from payments.subscriptions import LIVE, Subscription
+from payments.giving.charges import Charge, ChargeStatus
+from payments.giving.checkout_session import CHECKOUT_LASTS, Frequency
+from payments.giving.contributions import UNSETTLED, Contribution, ContributionIntent, Status
+from payments.giving.subscriptions import LIVE, Subscription
+from payments.infra import alerts, job_queue, stripe_client
+from payments.infra.alerts import AlarmKind
+from payments.infra.context import Runtime
+from payments.settlement import importer
+from payments.settlement.disputes import CLOSED, Dispute
+from payments.settlement.importer import OVERLAP, Watermark
+from payments.settlement.payouts import Payout, PayoutStatus, Reconciliation
+from payments.settlement.refunds import UNDER_WAY, Refund
 from webhooks import EVENTS, VERBS
 
 Ids = Select[str] | Select[str | None]
@@ -46,7 +41,7 @@ async def undelivered(rt: Runtime) -> int:
     since = int((rt.now() - LOOK_BACK).timestamp())
     named: dict[tuple[str, str], None] = {}
     for start in range(0, len(EVENTS), TYPES_AT_ONCE):
-        with gateway.reachable():
+        with stripe_client.reachable():
             page = await rt.stripe.v1.events.list_async(
                 {
                     "delivery_success": False,
@@ -188,7 +183,7 @@ async def changed(rt: Runtime) -> int:
     named += [("dispute", found.id) for found in await disputes_since(rt, since["dispute"])]
     rung = await _ring(rt, named)
     for walk in since:
-        await balance.move(rt, walk, start)
+        await importer.move(rt, walk, start)
     return rung
 
 
@@ -200,7 +195,7 @@ async def _mark(rt: Runtime, walk: str) -> datetime:
 
 async def refunds_since(rt: Runtime, since: datetime) -> list[stripe.Refund]:
     """Every refund Stripe made since a moment."""
-    with gateway.reachable():
+    with stripe_client.reachable():
         page = await rt.stripe.v1.refunds.list_async(
             {"created": {"gte": int(since.timestamp())}, "limit": 100}
         )
@@ -209,7 +204,7 @@ async def refunds_since(rt: Runtime, since: datetime) -> list[stripe.Refund]:
 
 async def disputes_since(rt: Runtime, since: datetime) -> list[stripe.Dispute]:
     """Every dispute opened since a moment."""
-    with gateway.reachable():
+    with stripe_client.reachable():
         page = await rt.stripe.v1.disputes.list_async(
             {"created": {"gte": int(since.timestamp())}, "limit": 100}
         )
@@ -219,7 +214,7 @@ async def disputes_since(rt: Runtime, since: datetime) -> list[stripe.Dispute]:
 async def endpoint_drift(rt: Runtime) -> list[str]:
     """How the webhook endpoint at Stripe differs from what this service needs."""
     url = f"{rt.settings.base_url}/webhooks/stripe"
-    with gateway.reachable():
+    with stripe_client.reachable():
         page = await rt.stripe.v1.webhook_endpoints.list_async({"limit": 100})
         found = [end async for end in page.auto_paging_iter() if end.url == url]
     if not found:
@@ -232,8 +227,8 @@ def _drift_of(end: stripe.WebhookEndpoint) -> list[str]:
     drifts = []
     if end.status != "enabled":
         drifts.append("is disabled")
-    if end.api_version != gateway.API_VERSION:
-        drifts.append(f"renders {end.api_version}, not {gateway.API_VERSION}")
+    if end.api_version != stripe_client.API_VERSION:
+        drifts.append(f"renders {end.api_version}, not {stripe_client.API_VERSION}")
     if wanted - asked and "*" not in asked:
         drifts.append(f"does not send {', '.join(sorted(wanted - asked))}")
     return drifts
@@ -242,7 +237,7 @@ def _drift_of(end: stripe.WebhookEndpoint) -> list[str]:
 async def watch_endpoint(rt: Runtime) -> list[str]:
     """Call a person when webhooks do not come as they should. Gives what is wrong."""
     drifts = await endpoint_drift(rt)
-    change = alarms.sound if drifts else alarms.close
+    change = alerts.sound if drifts else alerts.close
     async with rt.sessions.begin() as session:
         await change(session, AlarmKind.ENDPOINT, subject=ENDPOINT, now=rt.now())
     return drifts
@@ -268,5 +263,5 @@ def _waits_for_a_bank(*, since: datetime) -> ColumnElement[bool]:
 async def _ring(rt: Runtime, named: list[tuple[str, str]]) -> int:
     async with rt.sessions.begin() as session:
         for object_type, object_id in named:
-            await jobs.ring(session, object_type, object_id)
+            await job_queue.ring(session, object_type, object_id)
     return len(named)

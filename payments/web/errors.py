@@ -16,12 +16,12 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from payments.errors import DatabaseUnavailable, PaymentsError
-from payments.language import later
-from payments.runtime import Runtime
-from payments.web import pages, tongue
-from payments.web.bodies import AnyRequest
-from payments.web.headers import request_id
+from payments.core.errors import DatabaseUnavailable, PaymentsError
+from payments.core.i18n import later
+from payments.infra.context import Runtime
+from payments.web import locale, templates
+from payments.web.forms import AnyRequest
+from payments.web.security_headers import request_id
 
 log = structlog.get_logger("payments.web")
 PROGRAMS = ("/api/", "/webhooks/", "/health/", "/metrics", "/schema")
@@ -143,15 +143,15 @@ def _answer(
         )
         return with_when(answer, error)
     # An address that does not exist is refused before the language is settled.
-    with tongue.heard(request.scope):
-        answer = pages.page(
+    with locale.heard(request.scope):
+        answer = templates.page(
             rt,
             "error.html",
             status=status,
-            title=tongue.say(title),
-            detail=tongue.told(error),
-            money=tongue.say(UNCHARGED) if silent else "",
-            when=tongue.again(error.again_in) if error.again_in else "",
+            title=locale.say(title),
+            detail=locale.told(error),
+            money=locale.say(UNCHARGED) if silent else "",
+            when=locale.again(error.again_in) if error.again_in else "",
             request_id=request_id(request.scope),
         )
         return with_when(answer, error)
@@ -159,8 +159,8 @@ def _answer(
 
 def told(error: PaymentsError) -> str:
     """The sentence of a refusal, and when to try again if that is known."""
-    says = tongue.told(error)
-    return f"{says} {tongue.again(error.again_in)}" if error.again_in else says
+    says = locale.told(error)
+    return f"{says} {locale.again(error.again_in)}" if error.again_in else says
 
 
 def with_when(answer: Response[Any], error: PaymentsError) -> Response[Any]:

@@ -5,8 +5,8 @@ import sys
 
 import click
 
-from payments import migrate
-from payments.embedded import postgres
+from payments.infra import migrate
+from payments.infra.embedded_postgres import postgres
 from tests.bench import creation, intake, reports
 
 BENCHES = {"intake": intake.report, "creation": creation.report, "reports": reports.report}

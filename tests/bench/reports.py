@@ -27,13 +27,17 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from payments import cohorts, db, migrate, recovery, reports, rollup
-from payments.exports import files, ledger
-from payments.reports import change, lines, months, recurring, sources
-from payments.reports.lines import Filters
-from payments.reports.period import ALL, Period, month_of, months_before
-from payments.runtime import Runtime
-from payments.settings import Settings
+from payments.accounting import cohort_retention, daily_totals, payment_recovery
+from payments.accounting.exports import files
+from payments.accounting.exports import transactions as exports_transactions
+from payments.accounting.reports import monthly, recurring, sources, variance
+from payments.accounting.reports import monthly as reports_monthly
+from payments.accounting.reports import transactions as reports_transactions
+from payments.accounting.reports.period import ALL, Period, month_of, months_before
+from payments.accounting.reports.transactions import Filters
+from payments.core.settings import Settings
+from payments.infra import db, migrate
+from payments.infra.context import Runtime
 from tests.bench import books
 
 LARGE = int(os.environ.get("PAYMENTS_BENCH_GIFTS", "1000000"))
@@ -98,7 +102,7 @@ def _plain(url: str) -> str:
 async def _fold(url: str) -> int:
     engine = db.engine(url, pool_size=2)
     try:
-        return await rollup.fold(_runtime(url, engine))
+        return await daily_totals.fold(_runtime(url, engine))
     finally:
         await engine.dispose()
 
@@ -113,38 +117,40 @@ def _runtime(url: str, engine: AsyncEngine) -> Runtime:
 async def _ask(url: str) -> dict[str, float]:
     """Milliseconds for each question, the median of some rounds."""
     october = Filters(month_of(MONTH))
-    monthly = Filters(month_of(MONTH), frequency="monthly", currency="eur")
+    of_monthly = Filters(month_of(MONTH), frequency="monthly", currency="eur")
 
     async def deep(session: AsyncSession) -> object:
-        place = lines.cursor(f"{1735700000}.txn_1", UTC)  # the first month of two years
-        return await lines.page(session, ZONE, Filters(), before=place)
+        place = reports_transactions.cursor(
+            f"{1735700000}.txn_1", UTC
+        )  # the first month of two years
+        return await reports_transactions.page(session, ZONE, Filters(), before=place)
 
     since, until = date(2025, 10, 1), date(2026, 11, 1)
 
     async def recurring_page(session: AsyncSession) -> object:
         return (
             await recurring.forward(session, ZONE, since=since, until=until),
-            await cohorts.read(session, ZONE, since=since, until=until),
-            await recovery.read(session, ZONE, since=since, until=until),
+            await cohort_retention.read(session, ZONE, since=since, until=until),
+            await payment_recovery.read(session, ZONE, since=since, until=until),
             await recurring.at_risk(session, soon=date(2026, 12, 15)),
             await recurring.promised(session),
         )
 
     first, year = date(2024, 12, 1), Period(date(2026, 1, 1), date(2027, 1, 1))
     questions: dict[str, Question] = {
-        "overview": lambda s: reports.monthly(s, ZONE, since=first),
+        "overview": lambda s: monthly.monthly(s, ZONE, since=first),
         "overview, bare": lambda s: _bare_months(s, first, date(2027, 1, 1)),
-        "one month": lambda s: reports.monthly(s, ZONE, since=MONTH, until=date(2026, 11, 1)),
+        "one month": lambda s: monthly.monthly(s, ZONE, since=MONTH, until=date(2026, 11, 1)),
         "one month, bare": lambda s: _bare_months(s, MONTH, date(2026, 11, 1)),
-        "newest lines": lambda s: lines.page(s, ZONE, Filters()),
-        "filtered lines": lambda s: lines.page(s, ZONE, monthly),
+        "newest lines": lambda s: reports_transactions.page(s, ZONE, Filters()),
+        "filtered lines": lambda s: reports_transactions.page(s, ZONE, of_monthly),
         "earliest lines": deep,
-        "their totals": lambda s: lines.totals(s, ZONE, october),
+        "their totals": lambda s: reports_transactions.totals(s, ZONE, october),
         "recurring page": recurring_page,
         "roll-forward": lambda s: recurring.forward(s, ZONE, since=since, until=until),
         "sources, a month": lambda s: sources.by_campaign(s, ZONE, month_of(MONTH)),
         "sources, the year": lambda s: sources.by_campaign(s, ZONE, year),
-        "why net changed": lambda s: change.of_net(
+        "why net changed": lambda s: variance.of_net(
             s, ZONE, currency="usd", earlier=date(2026, 9, 1), later=MONTH
         ),
     }
@@ -167,7 +173,7 @@ async def _ask(url: str) -> dict[str, float]:
 async def _bare_months(session: AsyncSession, since: date, until: date) -> object:
     """The months of the roll-up alone, as PostgreSQL adds them up."""
     query = f"""
-        SELECT date_trunc('month', day) AS month, frequency, currency, {months.SUMS}
+        SELECT date_trunc('month', day) AS month, frequency, currency, {reports_monthly.SUMS}
           FROM ledger_days WHERE day >= :since AND day < :until GROUP BY 1, 2, 3 ORDER BY 1 DESC
     """  # noqa: S608 - our own words
     return list(await session.execute(text(query), {"since": since, "until": until}))
@@ -214,11 +220,11 @@ def _bare(url: str) -> int:
         b.exchange_rate, b.available_on, p.stripe_payout_id, p.arrives_on, e.contribution_id,
         n.donor_id, b.charge, b.id, e.debit, e.credit
     """
-    rows, params = ledger.query(Filters(FILE), UTC)
+    rows, params = exports_transactions.query(Filters(FILE), UTC)
     rest = rows[rows.index("      FROM balance_transactions b") :]
     for name, value in params.items():
         rest = rest.replace(f":{name}", f"'{value}'")
-    query = f"COPY (SELECT {columns}, {ledger.COUNTED} {rest}) TO STDOUT (FORMAT csv)"
+    query = f"COPY (SELECT {columns}, {exports_transactions.COUNTED} {rest}) TO STDOUT (FORMAT csv)"
     count = 0
     with (
         psycopg.connect(_plain(url)) as connection,
@@ -233,7 +239,7 @@ def _bare(url: str) -> int:
 async def _csv(url: str) -> int:
     engine, count = db.engine(url, pool_size=1), 0
     async with db.sessions(engine)() as session:
-        async for chunk in ledger.as_csv(session, ZONE, Filters(FILE)):
+        async for chunk in exports_transactions.as_csv(session, ZONE, Filters(FILE)):
             count += chunk.count(b"\n")
     await engine.dispose()
     return count - 1

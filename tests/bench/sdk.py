@@ -7,11 +7,12 @@ import time
 
 import msgspec
 
-from payments import contributions, runtime
-from payments.contributions import Ask, Frequency
-from payments.money import Money
-from payments.runtime import Runtime
-from payments.settings import Settings
+from payments.core.money import Money
+from payments.core.settings import Settings
+from payments.giving import checkout_session
+from payments.giving.checkout_session import Ask, Frequency
+from payments.infra import context
+from payments.infra.context import Runtime
 from tests.bench import servers
 from tests.bench.load import Plan, Seen, seen
 
@@ -25,7 +26,7 @@ async def run(plan: Plan) -> Seen:
         {name.removeprefix("PAYMENTS_").lower(): value for name, value in named.items()}
     )
     took: list[float] = []
-    async with runtime.opened(settings) as rt:
+    async with context.opened(settings) as rt:
         await asyncio.gather(*(_call(rt) for _ in range(plan.connections)))
         began = time.perf_counter()
 
@@ -40,7 +41,7 @@ async def run(plan: Plan) -> Seen:
 
 async def _call(rt: Runtime) -> None:
     contribution_id = secrets.token_hex(16)
-    request = contributions.checkout_request(rt, ASK, contribution_id, rt.now())
+    request = checkout_session.checkout_request(rt, ASK, contribution_id, rt.now())
     await rt.stripe.v1.checkout.sessions.create_async(
         request,  # type: ignore[arg-type]  # plain JSON, as the service keeps it
         {"idempotency_key": contribution_id},

@@ -53,7 +53,7 @@ def ours(database: str, *, stripe_port: int = 9) -> Iterator[Server]:
     """The real application. By default its Stripe is the discard port: nobody answers there."""
     port = free_port()
     settings = environment(database, stripe_port=stripe_port, port=port)
-    with _granian("payments.app:create_worker_app", port, settings) as server:
+    with _granian("payments.web.app:create_worker_app", port, settings) as server:
         yield server
 
 

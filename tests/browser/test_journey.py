@@ -9,8 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.async_api import Page
 
-from payments import language, staff
-from payments.staff import Role
+from payments.core import i18n
+from payments.staff import accounts
+from payments.staff.accounts import Role
 from tests.browser.conftest import NARROW, WIDE, Site, faults, overflow
 from tests.browser.test_reader import ON_STRIPES_PAGE, is_sound, presses, reaches
 
@@ -58,7 +59,7 @@ async def test_from_a_story_to_the_books(
 
 async def gives(site: Site, page: Page, tongue: str, *, scripts: bool) -> None:
     """Once, twenty dollars, from the story."""
-    say = language.translations(tongue).gettext
+    say = i18n.translations(tongue).gettext
     await page.goto(f"{site.url}/article")
     await looks(page, tongue, scripts=scripts)
     await reaches(page, say("Monthly"))
@@ -97,7 +98,7 @@ async def sees_the_row(site: Site, page: Page, *, scripts: bool) -> None:
     room = site.room
     await room.sweeps()
     async with room.rt.sessions.begin() as session:
-        token = await staff.invite(session, "Ada", role=Role.FINANCE, now=room.clock())
+        token = await accounts.invite(session, "Ada", role=Role.FINANCE, now=room.clock())
     await page.goto(f"{site.url}/staff/enter/{token}")
     await looks(page, "en", scripts=scripts)
     await presses(page, "Sign in")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import async_playwright
 
-from payments import language
+from payments.core import i18n
 from tests.browser.conftest import CHROMIUM, NARROW, QUIET, WIDE, Site, faults
 from tests.browser.serving import served
 from tests.geo import country_database
@@ -46,7 +46,7 @@ async def guarded(database: str, tmp_path: Path) -> AsyncIterator[Site]:
         assert made.wrong == []
 
 
-@pytest.mark.parametrize("lang", language.LANGUAGES)
+@pytest.mark.parametrize("lang", i18n.LANGUAGES)
 @pytest.mark.parametrize("view", [NARROW, WIDE], ids=["narrow", "wide"])
 async def test_nobody_can_miss_the_notice(guarded: Site, lang: str, view: dict[str, int]) -> None:
     for scheme in ("light", "dark"):

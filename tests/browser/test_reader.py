@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import BrowserContext, Page
 
-from payments import language
+from payments.core import i18n
 from tests.browser.conftest import NARROW, Site, faults, overflow
 from tests.journeys.donor import READER
 
@@ -65,7 +65,7 @@ async def is_sound(page: Page, tongue: str) -> None:
     """A page has the language it says, one heading, no fault that axe finds, and fits."""
     at = urlsplit(page.url).path
     assert await page.get_attribute("html", "lang") == tongue, at
-    assert await page.get_attribute("html", "dir") == language.direction(tongue), at
+    assert await page.get_attribute("html", "dir") == i18n.direction(tongue), at
     assert await page.locator("h1").count() == 1, at
     assert await faults(page) == [], at
     assert await overflow(page) <= 0, at
@@ -120,7 +120,7 @@ async def test_a_reader_gives_changes_and_stops_with_a_keyboard_alone(
     assert await site.room.rows("SELECT status FROM subscriptions") == [("canceled",)]
 
 
-@pytest.mark.parametrize("tongue", language.LANGUAGES)
+@pytest.mark.parametrize("tongue", i18n.LANGUAGES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_every_page_of_a_donor_passes_axe_and_fits_a_small_telephone(
     site: Site, tongue: str, scheme: str

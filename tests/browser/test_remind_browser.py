@@ -12,7 +12,9 @@ import icalendar
 import pytest
 from playwright.async_api import Page
 
-from payments import language, reminding, worker
+from payments.core import i18n
+from payments.ops import worker
+from payments.signups import reminder_sender
 from tests.browser.conftest import NARROW, WIDE, Site, overflow
 from tests.browser.test_reader import is_sound, presses, reaches, signs_in_with_a_keyboard
 from tests.journeys.test_reminders import DAY, READER, keys
@@ -30,8 +32,8 @@ CASES = [
 
 async def works(site: Site) -> None:
     """What the worker does in a minute."""
-    await reminding.ring_due(site.room.rt)
-    await reminding.invite(site.room.rt)
+    await reminder_sender.ring_due(site.room.rt)
+    await reminder_sender.invite(site.room.rt)
     await worker.drain(site.room.rt)
 
 
@@ -56,7 +58,7 @@ async def looks(page: Page, tongue: str, name: str, *, scripts: bool) -> None:
 
 async def asks(site: Site, page: Page, tongue: str, *, scripts: bool) -> None:
     """From the form: every month, and not today."""
-    say = language.translations(tongue).gettext
+    say = i18n.translations(tongue).gettext
     await page.goto(f"{site.url}/donate?frequency=monthly&amount=1000")
     await reaches(page, say("Remind me later"))
     async with page.expect_navigation():
@@ -69,7 +71,7 @@ async def asks(site: Site, page: Page, tongue: str, *, scripts: bool) -> None:
 async def test_a_reader_asks_confirms_is_reminded_comes_back_and_stops(
     site: Site, scripts: bool, tongue: str, size: dict[str, int], scheme: str
 ) -> None:
-    say = language.translations(tongue).gettext
+    say = i18n.translations(tongue).gettext
     options: dict[str, Any] = {"viewport": size, "color_scheme": scheme, "locale": tongue}
     async with site.visitor(java_script_enabled=scripts, **options) as visitor:
         page = await visitor.new_page()
@@ -108,12 +110,12 @@ async def comes_back(site: Site, page: Page, tongue: str, *, scripts: bool) -> N
     await looks(page, tongue, "back", scripts=scripts)
     assert await page.locator("input[name=frequency][value=monthly]").is_checked()
     assert await page.locator("input[name=amount_monthly][value='1000']").is_checked()
-    await presses(page, language.translations(tongue).gettext("Continue to secure payment"))
+    await presses(page, i18n.translations(tongue).gettext("Continue to secure payment"))
     assert page.url.startswith(site.room.sandbox.url)
 
 
 async def stops(site: Site, page: Page, tongue: str, *, scripts: bool) -> None:
-    say = language.translations(tongue).gettext
+    say = i18n.translations(tongue).gettext
     await page.goto(link(site, "/remind/stop/"))
     await looks(page, tongue, "remind-stop", scripts=scripts)
     await presses(page, say("End it now"))
@@ -130,11 +132,11 @@ def read(path: Path) -> bytes:
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "plain"])
-@pytest.mark.parametrize("tongue", language.LANGUAGES)
+@pytest.mark.parametrize("tongue", i18n.LANGUAGES)
 async def test_a_calendar_file_leads_back_and_tells_nothing(
     site: Site, scripts: bool, tongue: str
 ) -> None:
-    say = language.translations(tongue).gettext
+    say = i18n.translations(tongue).gettext
     async with site.visitor(java_script_enabled=scripts, viewport=NARROW, locale=tongue) as visitor:
         page = await visitor.new_page()
         await asks(site, page, tongue, scripts=scripts)
@@ -154,11 +156,11 @@ async def test_a_calendar_file_leads_back_and_tells_nothing(
         assert await site.room.count("reminders") == 0
 
 
-@pytest.mark.parametrize("tongue", language.LANGUAGES)
+@pytest.mark.parametrize("tongue", i18n.LANGUAGES)
 async def test_what_cannot_be_is_said_beside_the_field_and_nothing_is_lost(
     site: Site, tongue: str
 ) -> None:
-    say = language.translations(tongue).gettext
+    say = i18n.translations(tongue).gettext
     async with site.visitor(viewport=NARROW, locale=tongue) as visitor:
         page = await visitor.new_page()
         await asks(site, page, tongue, scripts=True)

@@ -10,9 +10,10 @@ from datetime import timedelta
 import pytest
 from playwright.async_api import BrowserContext, Page
 
-from payments import alarms, staff
-from payments.alarms import AlarmKind
-from payments.staff import Role
+from payments.infra import alerts
+from payments.infra.alerts import AlarmKind
+from payments.staff import accounts
+from payments.staff.accounts import Role
 from tests.browser.conftest import NARROW, WIDE, Site, faults, overflow
 from tests.journeys.donor import READER
 
@@ -44,7 +45,7 @@ async def has_a_device(context: BrowserContext) -> tuple[Page, str]:
 
 async def link(site: Site, name: str = "Ada", role: Role = Role.ADMIN) -> str:
     async with site.room.rt.sessions.begin() as session:
-        token = await staff.invite(session, name, role=role, now=site.room.clock())
+        token = await accounts.invite(session, name, role=role, now=site.room.clock())
     return f"{site.url}/staff/enter/{token}"
 
 
@@ -127,7 +128,7 @@ async def test_every_page_of_the_staff_passes_axe_and_fits(
     await site.room.settles()
     async with site.room.rt.sessions.begin() as session:
         for kind in (AlarmKind.STUCK, AlarmKind.DISPUTED):
-            await alarms.sound(session, kind, subject="ch_1", now=site.room.clock())
+            await alerts.sound(session, kind, subject="ch_1", now=site.room.clock())
     await link(site, "Bartholomäus von und zu Hohenzollern-Sigmaringen", Role.SUPPORT)
     async with site.visitor(viewport=size, color_scheme=scheme) as visitor:
         page, _ = await has_a_device(visitor)

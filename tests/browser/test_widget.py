@@ -9,10 +9,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.async_api import BrowserContext, Page, Route
 
-from payments import campaigns
-from payments.settings import Settings
-from payments.shield import Level
-from payments.web import embed
+from payments.core.settings import Settings
+from payments.giving import campaigns
+from payments.risk.rate_limit import Level
+from payments.web.donate import embed
 from tests.browser.conftest import NARROW, WIDE, Site, faults, overflow
 from tests.browser.test_protection import SHOTS
 from tests.journeys.test_campaigns import TESTED

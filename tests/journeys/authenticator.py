@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from webauthn.helpers import encode_cbor
 
-from payments import passkeys, staff
-from payments.staff import Role
+from payments.staff import accounts, passkeys
+from payments.staff.accounts import Role
 from tests.journeys.donor import FROM_OUR_PAGE
 from tests.newsroom import Newsroom
 from tests.page import Page
@@ -105,13 +105,13 @@ class Colleague:
         """What `payments staff invite` does. Gives the path of the link."""
         async with self.room.rt.sessions.begin() as session:
             now = self.room.clock()
-            token = await staff.invite(session, self.name, role=self.role, now=now)
+            token = await accounts.invite(session, self.name, role=self.role, now=now)
         return f"/staff/enter/{token}"
 
     async def linked(self) -> str:
         """What `payments staff link` does. Gives the path of the link."""
         async with self.room.rt.sessions.begin() as session:
-            token = await staff.link(session, self.name, now=self.room.clock())
+            token = await accounts.link(session, self.name, now=self.room.clock())
         return f"/staff/enter/{token}"
 
     async def enters(self, link: str = "") -> httpx.Response:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from payments.contributions import Contribution
+from payments.giving.contributions import Contribution
 from payments.sandbox.reader import pay
 from tests.newsroom import BASE, Mail, Newsroom
 from tests.page import Page

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.engine import make_url
 
-from payments import money
-from payments.app import create_app
-from payments.money import Money
+from payments.core import money
+from payments.core.money import Money
+from payments.web.app import create_app
 from tests import conftest
 from tests.newsroom import BASE, Newsroom, opened
 from tests.page import Page

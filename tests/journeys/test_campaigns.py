@@ -15,12 +15,13 @@ from typing import Any
 import httpx
 import pytest
 
-from payments import campaigns, retention
-from payments.articles import STEP
-from payments.campaign_terms import InvalidCampaign
-from payments.staff import Role
-from payments.web import embed
-from payments.web.campaigns import PAGE
+from payments.core.campaign_schema import InvalidCampaign
+from payments.giving import campaigns
+from payments.giving.article_counts import STEP
+from payments.safety import retention
+from payments.staff.accounts import Role
+from payments.web.donate import embed
+from payments.web.staff.campaigns import PAGE
 from tests.journeys.authenticator import Colleague, at_a_desk
 from tests.newsroom import Newsroom
 from tests.page import Page

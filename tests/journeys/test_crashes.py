@@ -25,9 +25,12 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from payments import balance, contributions, jobs, logs, worker
-from payments.contributions import Status
-from payments.settings import Settings
+from payments.accounting import daily_totals
+from payments.core.settings import Settings
+from payments.giving import contributions
+from payments.giving.contributions import Status
+from payments.infra import job_queue, logs
+from payments.ops import worker
 from tests.newsroom import BASE, Newsroom, free_port, opened
 
 pytestmark = pytest.mark.anyio
@@ -309,7 +312,7 @@ async def is_given_back(room: Newsroom) -> None:
     held = "SELECT count(*) FROM procrastinate_jobs WHERE status = 'doing'"
     assert await room.rows(held) != [(0,)]
     async with room.rt.sessions.begin() as session:
-        await jobs.give_back_stalled(session, silence=timedelta(0))
+        await job_queue.give_back_stalled(session, silence=timedelta(0))
     assert await room.rows(held) == [(0,)]
 
 
@@ -348,7 +351,7 @@ async def test_a_worker_killed_in_an_import_leaves_no_half_of_it(
     await killed_while_asking(newsroom, path)
     assert await newsroom.count("ledger_entries") == 0
     await is_given_back(newsroom)
-    await asyncio.gather(*(balance.import_new(newsroom.rt) for _ in range(3)))
+    await asyncio.gather(*(daily_totals.import_and_refresh(newsroom.rt) for _ in range(3)))
     await newsroom.web.get(f"/thanks/{gift}")
     await worker.drain(newsroom.rt)
     await is_booked_once(newsroom, gift)

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from payments import disputes
+from payments.settlement import disputes
 from tests.newsroom import Newsroom
 
 pytestmark = pytest.mark.anyio

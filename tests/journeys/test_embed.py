@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from payments import covering
-from payments.money import Money
-from payments.web import embed
+from payments.core import fee_cover
+from payments.core.money import Money
+from payments.web.donate import embed
 from tests.newsroom import BASE, Newsroom, opened
 from tests.page import Page
 
@@ -93,7 +93,7 @@ async def test_a_reader_may_add_the_fee_and_the_whole_gift_arrives(newsroom: New
 @pytest.mark.parametrize("amount", [200, 500, 2500, 999_999])
 @pytest.mark.parametrize("currency", list(FEES))
 def test_what_is_added_is_the_least_that_leaves_the_gift_whole(amount: int, currency: str) -> None:
-    added = covering.addition(Money(amount, currency), FEES)
+    added = fee_cover.addition(Money(amount, currency), FEES)
     assert added is not None
     share, fixed = FEES[currency]
     for total, is_enough in ((amount + added.amount, True), (amount + added.amount - 1, False)):
@@ -102,7 +102,7 @@ def test_what_is_added_is_the_least_that_leaves_the_gift_whole(amount: int, curr
 
 
 def test_where_the_fee_is_not_known_nothing_is_offered() -> None:
-    assert covering.addition(Money(500, "gbp"), FEES) is None
+    assert fee_cover.addition(Money(500, "gbp"), FEES) is None
 
 
 async def test_who_gave_once_is_asked_once_and_quietly(newsroom: Newsroom) -> None:

@@ -14,12 +14,12 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from stripe.params import RefundCreateParams
 
-from payments import balance, rollforward, rollup
-from payments.reports import change, lines, months, recurring
-from payments.reports.lines import Filters
-from payments.reports.period import next_month
-from payments.reports.sources import Source, with_other
-from payments.rollforward import Forward
+from payments.accounting import daily_totals, mrr_rollforward
+from payments.accounting.mrr_rollforward import Forward
+from payments.accounting.reports import monthly, recurring, transactions, variance
+from payments.accounting.reports.period import next_month
+from payments.accounting.reports.sources import Source, with_other
+from payments.accounting.reports.transactions import Filters
 from tests.journeys.test_staff import sees, signs_in
 from tests.newsroom import Newsroom, opened
 from tests.page import Page
@@ -102,14 +102,14 @@ async def test_the_causes_of_a_change_add_up_to_the_cent(room: Newsroom) -> None
             for earlier in range(5, 11):
                 for later in range(earlier + 1, 12):
                     first, second = date(2026, earlier, 1), date(2026, later, 1)
-                    found = await change.of_net(
+                    found = await variance.of_net(
                         session, zone, currency=currency, earlier=first, later=second
                     )
                     parts = {part.cause: part.amount for part in found.components}
                     assert sum(parts.values()) == found.after - found.before
-                    assert change.Cause.OTHER not in parts
+                    assert variance.Cause.OTHER not in parts
                     for month, net in ((first, found.before), (second, found.after)):
-                        told = await months.monthly(
+                        told = await monthly.monthly(
                             session, zone, since=month, until=next_month(month), currency=currency
                         )
                         assert net == sum(line.net for line in told)
@@ -128,7 +128,7 @@ async def test_opening_and_movements_are_closing(room: Newsroom) -> None:
     assert {line.currency for line in forward} == {"usd", "eur"}
     before: dict[str, int] = {}
     for line in sorted(forward, key=lambda line: line.month):
-        moved = sum(getattr(line, name) for name in recurring.MOVEMENTS)
+        moved = sum(getattr(line, name) for name in mrr_rollforward.MOVEMENTS)
         assert line.opening + moved == line.closing
         assert line.opening == before.get(line.currency, 0)
         before[line.currency] = line.closing
@@ -136,7 +136,7 @@ async def test_opening_and_movements_are_closing(room: Newsroom) -> None:
     cookie = await signs_in(room)
     file = (await sees(room, cookie, "/finance/recurring.csv")).text
     for row in csv.DictReader(io.StringIO(file)):
-        moved_ = sum(Decimal(row[name]) for name in ("opening", *recurring.MOVEMENTS))
+        moved_ = sum(Decimal(row[name]) for name in ("opening", *mrr_rollforward.MOVEMENTS))
         assert moved_ == Decimal(row["closing"])
 
 
@@ -145,7 +145,7 @@ async def test_pages_of_lines_show_every_line_once(room: Newsroom) -> None:
         seen: list[str] = []
         before = None
         for _ in range(100):
-            found, before = await lines.page(
+            found, before = await transactions.page(
                 session, room.settings.zone, Filters(), before=before, size=7
             )
             seen += [line.id for line in found]
@@ -160,11 +160,18 @@ async def test_pages_of_lines_show_every_line_once(room: Newsroom) -> None:
 async def test_totals_are_the_same_by_day_and_by_row(room: Newsroom) -> None:
     zone = room.settings.zone
     async with room.rt.sessions() as session:
-        by_day = await lines.totals(session, zone, Filters(frequency="monthly"))
-        charges = await lines.totals(session, zone, Filters(frequency="monthly", type="charge"))
-        returned = await lines.totals(session, zone, Filters(frequency="monthly", type="refund"))
-        whole = await lines.totals(session, zone, Filters())
-        types = [await lines.totals(session, zone, Filters(type=word)) for word in lines.TYPES]
+        by_day = await transactions.totals(session, zone, Filters(frequency="monthly"))
+        charges = await transactions.totals(
+            session, zone, Filters(frequency="monthly", type="charge")
+        )
+        returned = await transactions.totals(
+            session, zone, Filters(frequency="monthly", type="refund")
+        )
+        whole = await transactions.totals(session, zone, Filters())
+        types = [
+            await transactions.totals(session, zone, Filters(type=word))
+            for word in transactions.TYPES
+        ]
     gross = {total.currency: total.gross for total in by_day}
     assert gross == {total.currency: total.gross for total in charges}
     assert all(total.gross == 0 for total in returned)
@@ -250,12 +257,12 @@ async def test_questions_that_make_no_sense_are_refused_in_words(room: Newsroom)
 
 async def the_rows_say(room: Newsroom, since: date, until: date) -> list[Forward]:
     async with room.rt.sessions() as session:
-        return await rollforward.reckon(session, room.settings.zone, since=since, until=until)
+        return await mrr_rollforward.reckon(session, room.settings.zone, since=since, until=until)
 
 
 async def is_read(room: Newsroom, since: date, until: date) -> list[Forward]:
     async with room.rt.sessions() as session:
-        return await rollforward.read(session, room.settings.zone, since=since, until=until)
+        return await mrr_rollforward.read(session, room.settings.zone, since=since, until=until)
 
 
 async def kept(room: Newsroom) -> list[object]:
@@ -272,7 +279,7 @@ async def test_the_months_that_are_kept_are_what_the_rows_say(room: Newsroom) ->
     async with room.rt.sessions.begin() as session:
         await session.execute(text("UPDATE recurring_months SET figures = '[]'"))
     assert await is_read(room, since, until) == []  # it is read, and not reckoned
-    await rollup.rebuild(room.rt)
+    await daily_totals.rebuild(room.rt)
     assert await is_read(room, since, until) == said
 
 
@@ -303,7 +310,7 @@ async def test_a_payment_told_late_is_read_at_once_and_kept_again(room: Newsroom
     await room.settles()
     assert await is_read(room, since, until) == await the_rows_say(room, since, until)
     assert len(await kept(room)) == 6  # November is folded with the next import
-    await balance.import_new(room.rt)
+    await daily_totals.import_and_refresh(room.rt)
     assert await kept(room) == [date(2026, month, 1) for month in range(5, 12)]
     said = await is_read(room, since, until)
     assert said == await the_rows_say(room, since, until)

@@ -12,10 +12,12 @@ from http import HTTPStatus
 import httpx
 import pytest
 
-from payments import alarms, balance, packs
-from payments.alarms import AlarmKind
-from payments.staff import Role
-from payments.web.finance import frame
+from payments.accounting import close_pack, daily_totals
+from payments.infra import alerts
+from payments.infra.alerts import AlarmKind
+from payments.settlement import importer
+from payments.staff.accounts import Role
+from payments.web.finance import layout
 from tests.journeys.authenticator import Colleague, at_a_desk
 from tests.journeys.donor import FROM_OUR_PAGE
 from tests.newsroom import Newsroom
@@ -25,7 +27,7 @@ pytestmark = pytest.mark.anyio
 
 LIST = "/finance/periods"
 NOVEMBER = f"{LIST}/2026-11"
-NOTHING = (frame.NOTHING,) * 3
+NOTHING = (layout.NOTHING,) * 3
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ async def ada(room: Newsroom) -> AsyncIterator[Colleague]:
 async def passes(room: Newsroom, until: datetime) -> None:
     await room.turns(until - room.clock())
     await room.settles()
-    await balance.import_new(room.rt)
+    await daily_totals.import_and_refresh(room.rt)
 
 
 async def presses(one: Colleague, action: str, **typed: str) -> httpx.Response:
@@ -68,7 +70,7 @@ async def held(one: Colleague, month: str) -> dict[str, int]:
     """What a month's page says Stripe held, and what moved it, in cents."""
     rows = [row for row in (await one.opens(f"{LIST}/{month}")).cells if len(row) == 2]
     return {
-        words: int(re.sub(r"[$.,+]", "", figure).replace(frame.MINUS, "-"))
+        words: int(re.sub(r"[$.,+]", "", figure).replace(layout.MINUS, "-"))
         for words, figure in rows
         if "$" in figure
     }
@@ -78,14 +80,14 @@ async def test_a_month_shows_what_stripe_held_all_that_moved_it_and_what_is_left
     room: Newsroom, ada: Colleague
 ) -> None:
     room.sandbox.charge_fee("billing", 120)
-    await balance.import_new(room.rt)
+    await daily_totals.import_and_refresh(room.rt)
     november, december = await held(ada, "2026-11"), await held(ada, "2026-12")
     assert (november["When the month began"], november["Gifts"]) == (0, 3000)
     for month, end in ((november, "When it ended"), (december, "Now")):
         assert sum(month.values()) == 2 * month[end]
     assert december["When the month began"] == november["When it ended"]
     assert december["Fees"] <= -120
-    at_stripe = await balance.at_stripe(room.rt)
+    at_stripe = await importer.at_stripe(room.rt)
     assert december["Now"] == at_stripe.get("usd", 0)
 
 
@@ -103,7 +105,7 @@ async def test_a_month_is_closed_and_its_pack_taken_away(room: Newsroom, ada: Co
     assert taken.headers["content-type"] == "application/zip"
     name = taken.headers["content-disposition"]
     assert name.startswith('attachment; filename="payments-2026-11-')
-    assert packs.verify(taken.content, key=packs.public_key(room.settings))
+    assert close_pack.verify(taken.content, key=close_pack.public_key(room.settings))
     with zipfile.ZipFile(io.BytesIO(taken.content)) as pack:
         manifest = pack.read("manifest.json")
     assert json.loads(manifest)["month"] == "2026-11"
@@ -133,7 +135,7 @@ async def test_a_problem_is_said_in_words_and_there_is_no_button(
     room: Newsroom, ada: Colleague
 ) -> None:
     async with room.rt.sessions.begin() as session:
-        await alarms.sound(session, AlarmKind.SUSPENSE, subject="txn_1", now=room.clock())
+        await alerts.sound(session, AlarmKind.SUSPENSE, subject="txn_1", now=room.clock())
     page = await ada.opens(NOVEMBER)
     assert "Problem: Nothing is in suspense" in page.text
     assert "cannot be closed while there is a problem" in page.text
@@ -190,7 +192,7 @@ async def test_the_last_closed_month_is_opened_again_for_a_reason(
     assert "only the last closed month can be opened again" in Page(twice.text).text
     await closes(ada)
     again = (await ada.web.get(f"{NOVEMBER}/pack")).content
-    assert not [c for c in packs.verify(again, earlier=first) if c.wrong]
+    assert not [c for c in close_pack.verify(again, earlier=first) if c.wrong]
 
 
 async def test_what_comes_late_is_listed_with_the_month_it_belongs_to(
@@ -202,7 +204,7 @@ async def test_what_comes_late_is_listed_with_the_month_it_belongs_to(
     fee = room.sandbox.account.store.find("balance_transaction", told)
     assert fee is not None
     fee["created"] = int(datetime(2026, 11, 30, 23, 50, tzinfo=UTC).timestamp())
-    await balance.import_new(room.rt)
+    await daily_totals.import_and_refresh(room.rt)
     (row,) = (row for row in (await ada.opens(LIST)).cells if row[0] == told)
     assert row[1:4] == ["2026-11-30 23:50", "belongs to November 2026 by its time", "December 2026"]
     assert row[5] == "$1.50"

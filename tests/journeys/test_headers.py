@@ -12,8 +12,8 @@ from litestar import get, post
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.engine import make_url
 
-from payments.app import create_app
-from payments.staff import Role
+from payments.staff.accounts import Role
+from payments.web.app import create_app
 from tests.journeys.authenticator import at_a_desk
 from tests.journeys.donor import at_a_browser
 from tests.journeys.test_pages import browser, safe

@@ -16,7 +16,7 @@ import pytest
 from babel.messages.pofile import read_po, write_po
 
 import payments
-from payments import language
+from payments.core import i18n
 from tests.journeys.donor import FROM_OUR_PAGE, READER, at_a_browser, found, whole
 from tests.newsroom import BASE, Newsroom
 from tests.page import Page
@@ -257,8 +257,8 @@ RENDER = """
 import json, sys
 from types import SimpleNamespace
 from payments import emails
-from payments.money import Money
-from payments.outbox import MessageKind
+from payments.core.money import Money
+from payments.mail.outbox import MessageKind
 from payments.web import pages, tongue
 from tests.newsroom import settings_for
 
@@ -289,7 +289,7 @@ def test_a_third_language_is_a_catalogue_and_not_code(tmp_path: Path) -> None:
             home / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__")
         )
     locales = tmp_path / "payments" / "web" / "locales"
-    with (locales / "ru" / language.CATALOGUE).open("rb") as file:
+    with (locales / "ru" / i18n.CATALOGUE).open("rb") as file:
         words = read_po(file, locale="ar")
     for entry in words:
         if entry.id:
@@ -298,7 +298,7 @@ def test_a_third_language_is_a_catalogue_and_not_code(tmp_path: Path) -> None:
             bracketed = [form if form == "d MMMM y" else f"[{form}]" for form in forms]
             entry.string = bracketed[0] if isinstance(entry.id, str) else tuple(bracketed)
     (locales / "ar" / "LC_MESSAGES").mkdir(parents=True)
-    with (locales / "ar" / language.CATALOGUE).open("wb") as file:
+    with (locales / "ar" / i18n.CATALOGUE).open("wb") as file:
         write_po(file, words)
     ran = subprocess.run(
         [sys.executable, "-c", RENDER], cwd=tmp_path, capture_output=True, check=False

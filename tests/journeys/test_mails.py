@@ -9,19 +9,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from payments import (
-    links,
-    logs,
-    mail,
-    payment_methods,
-    promises,
-    sign_ins,
-    subscriptions,
-    worker,
-)
-from payments.contributions import Contribution, Frequency
-from payments.history import By
-from payments.money import Money
+from payments.core.money import Money
+from payments.donors import sign_in
+from payments.giving import payment_methods, subscription_changes, subscription_mail, subscriptions
+from payments.giving.change_log import By
+from payments.giving.checkout_session import Frequency
+from payments.giving.contributions import Contribution
+from payments.infra import logs
+from payments.mail import links
+from payments.ops import worker
 from tests.newsroom import Newsroom, opened
 
 pytestmark = pytest.mark.anyio
@@ -124,7 +120,7 @@ async def test_a_failure_is_not_told_when_the_promise_was_stopped_first(
     gift = await promises_monthly(newsroom)
     await newsroom.post.aclose()
     await a_month_passes(newsroom)
-    await promises.stop(newsroom.rt, await promise_of(newsroom, gift), by=By.DONOR)
+    await subscription_changes.stop(newsroom.rt, await promise_of(newsroom, gift), by=By.DONOR)
     await newsroom.post.open()
     await the_pause_is_over(newsroom)
     assert [told.subject for told in newsroom.mails()] == ["Your monthly payment has stopped"]
@@ -179,13 +175,15 @@ async def test_every_change_is_confirmed_once_with_what_is_true_now(newsroom: Ne
     rt, by = newsroom.rt, By.DONOR
     promise = await promise_of(newsroom, await promises_monthly(newsroom, card=GOOD))
     for decision in (
-        promises.change_amount(rt, promise, Money(700, "usd"), by=by),
-        promises.skip(rt, promise, by=by),
-        promises.resume(rt, promise, by=by),
-        promises.pause(rt, promise, 3, by=by),
-        promises.resume(rt, promise, by=by),
-        promises.change_frequency(rt, promise, Frequency.ANNUAL, Money(7000, "usd"), by=by),
-        promises.stop(rt, promise, by=by),
+        subscription_changes.change_amount(rt, promise, Money(700, "usd"), by=by),
+        subscription_changes.skip(rt, promise, by=by),
+        subscription_changes.resume(rt, promise, by=by),
+        subscription_changes.pause(rt, promise, 3, by=by),
+        subscription_changes.resume(rt, promise, by=by),
+        subscription_changes.change_frequency(
+            rt, promise, Frequency.ANNUAL, Money(7000, "usd"), by=by
+        ),
+        subscription_changes.stop(rt, promise, by=by),
     ):
         await newsroom.turns(timedelta(minutes=1))
         await decision
@@ -349,10 +347,10 @@ async def test_a_mail_outlives_its_last_attempt(newsroom: Newsroom) -> None:
     await change(newsroom, "DELETE FROM procrastinate_jobs")
     await newsroom.post.open()
     await newsroom.turns(timedelta(hours=1))
-    assert await mail.take_up_waiting(newsroom.rt) == 1
+    assert await subscription_mail.take_up_waiting(newsroom.rt) == 1
     await worker.drain(newsroom.rt)
     assert len(newsroom.mails()) == 1
-    assert await mail.take_up_waiting(newsroom.rt) == 0
+    assert await subscription_mail.take_up_waiting(newsroom.rt) == 0
 
 
 async def test_a_lost_answer_sends_the_same_mail_again(newsroom: Newsroom) -> None:
@@ -388,7 +386,7 @@ async def test_without_a_mail_server_mails_wait(silent: Newsroom) -> None:
     await a_month_passes(silent)
     assert await statuses(silent) == {"payment_failed": "waiting"}
     assert await silent.rows("SELECT 1 FROM procrastinate_jobs WHERE status = 'todo'") == []
-    assert await mail.take_up_waiting(silent.rt) == 0
+    assert await subscription_mail.take_up_waiting(silent.rt) == 0
 
 
 # --- signing in -----------------------------------------------------------------------------------
@@ -491,7 +489,7 @@ async def test_a_mailbox_gets_ten_links_in_a_day_however_they_are_used(
             await newsroom.web.post(link, headers={"Sec-Fetch-Site": "same-origin"})
         newsroom.clock.turn(timedelta(hours=1, seconds=1))
         async with newsroom.rt.sessions.begin() as session:
-            await sign_ins.forget_expired(session, newsroom.rt.now())
+            await sign_in.forget_expired(session, newsroom.rt.now())
     assert len(newsroom.mails()) == 10
     newsroom.clock.turn(timedelta(hours=18))
     await asks_for_link(newsroom, ADDRESS)
@@ -545,10 +543,10 @@ async def test_each_pause_is_told_once_at_the_same_moment_too(newsroom: Newsroom
     gift = await promises_monthly(newsroom, card=GOOD)
     id_ = await promise_of(newsroom, gift)
     for _ in range(2):
-        await promises.pause(newsroom.rt, id_, None, by=By.DONOR)
+        await subscription_changes.pause(newsroom.rt, id_, None, by=By.DONOR)
         for _ in range(3):
             await subscriptions.sync(newsroom.rt, id_)
-        await promises.resume(newsroom.rt, id_, by=By.DONOR)
+        await subscription_changes.resume(newsroom.rt, id_, by=By.DONOR)
         await newsroom.settles()
     kinds = await newsroom.rows("SELECT kind, count(*) FROM messages GROUP BY 1 ORDER BY 1")
     assert kinds == [("paused", 2), ("resumed", 2)]

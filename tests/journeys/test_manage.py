@@ -11,23 +11,18 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from payments import donors, links, payment_methods, promises, subscriptions
-from payments.app import create_app
-from payments.contributions import Contribution, Frequency
-from payments.errors import InvalidField
-from payments.history import By
-from payments.money import Money
+from payments.core.errors import InvalidField
+from payments.core.money import Money
+from payments.core.settings import Settings
+from payments.donors import donors
+from payments.giving import payment_methods, subscription_changes, subscriptions
+from payments.giving.change_log import By
+from payments.giving.checkout_session import Frequency
+from payments.giving.contributions import Contribution
+from payments.mail import links
 from payments.sandbox.reader import pay, walk_away
-from payments.settings import Settings
-from tests.journeys.donor import (
-    FROM_OUR_PAGE,
-    READER,
-    Donor,
-    at_a_browser,
-    code_in,
-    found,
-    whole,
-)
+from payments.web.app import create_app
+from tests.journeys.donor import FROM_OUR_PAGE, READER, Donor, at_a_browser, code_in, found, whole
 from tests.newsroom import BASE, Newsroom, forgeries, respellings
 
 pytestmark = pytest.mark.anyio
@@ -677,7 +672,7 @@ async def test_while_a_payment_is_open_the_frequency_stays(donor: Donor) -> None
     asks = await donor.opens(f"{page_of(gift)}/frequency")
     assert "Please replace the card first" in asks.text
     with pytest.raises(InvalidField, match="replace the card"):
-        await promises.change_frequency(
+        await subscription_changes.change_frequency(
             donor.room.rt, promise.stripe_subscription_id, Frequency.ANNUAL,
             Money(6000, "usd"), by=By.DONOR,
         )  # fmt: skip
@@ -899,7 +894,7 @@ async def test_links_to_a_promise_that_has_ended_say_so(donor: Donor) -> None:
     fix = links.fix_link(donor.room.rt, gift.id).removeprefix(BASE)
     await donor.room.turns(timedelta(days=2))
     asks = await donor.opens(fix)
-    await promises.stop(donor.room.rt, str(subscription_id), by=By.STAFF)
+    await subscription_changes.stop(donor.room.rt, str(subscription_id), by=By.STAFF)
     assert "is stopped" in (await donor.opens(stop)).text
     assert "This contribution has ended" in (await donor.opens(fix)).text
     answer = await donor.web_press(asks, fix)
@@ -1172,10 +1167,10 @@ async def test_a_stop_that_stripe_does_not_hear_of_is_kept_and_carried_out(donor
     assert await donor.room.rows("SELECT status FROM subscriptions") == [("active",)]
     donor.room.sandbox.faults.clear()
     donor.room.clock.turn(timedelta(days=2))  # and Stripe was away for long
-    assert await promises.take_up_stops(donor.room.rt) == 1
+    assert await subscription_changes.take_up_stops(donor.room.rt) == 1
     await donor.room.works()
     await donor.room.settles()
-    assert await promises.take_up_stops(donor.room.rt) == 0
+    assert await subscription_changes.take_up_stops(donor.room.rt) == 0
     await donor.signs_in()
     page = await donor.opens(page_of(gift))
     assert "This contribution is stopped" in page.text
@@ -1211,7 +1206,7 @@ async def test_by_a_mails_link_a_stop_is_kept_too_and_nothing_else_is_mailed(don
     await donor.room.works()
     assert donor.room.mails() == []
     donor.room.sandbox.faults.clear()
-    await promises.take_up_stops(donor.room.rt)
+    await subscription_changes.take_up_stops(donor.room.rt)
     await donor.room.settles()
     assert [mail.subject for mail in donor.room.mails()] == ["Your annual payment has stopped"]
     assert await donor.room.rows('SELECT kind, "by" FROM subscription_changes') == [

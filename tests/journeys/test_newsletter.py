@@ -14,9 +14,11 @@ import pytest
 from aiohttp import web
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from payments import addresses, handing, newsletter, reminding, settings, worker
-from payments.addresses import Cell
-from payments.settings import SettingsError
+from payments.core import settings
+from payments.core.settings import SettingsError
+from payments.ops import worker
+from payments.signups import address_vault, newsletter, newsletter_delivery, reminder_sender
+from payments.signups.address_vault import Cell
 from tests.journeys.donor import Donor, at_a_browser, found
 from tests.newsroom import Mail, Newsroom, forgeries, opened, respellings, without_tokens
 from tests.page import Page
@@ -122,7 +124,7 @@ async def signs_up(reader: Donor, address: str = READER, *, at: str = "/newslett
 async def works(room: Newsroom) -> None:
     """What the worker does in a minute."""
     await newsletter.invite(room.rt)
-    await handing.ring_due(room.rt)
+    await newsletter_delivery.ring_due(room.rt)
     await worker.drain(room.rt)
 
 
@@ -201,7 +203,7 @@ async def test_a_proved_address_is_handed_over_once_and_forgotten(
     assert len(mailing.came) == 1
     assert len(room.mails()) == 1
     await passes(room, DAY)
-    await handing.tidy(room.rt)
+    await newsletter_delivery.tidy(room.rt)
     assert await states(room) == []
 
 
@@ -393,7 +395,7 @@ async def test_a_link_that_is_late_or_forged_opens_nothing(
             assert "Nothing was changed." in Page(answer.text).text
     await reader.room.turns(49 * HOUR)
     assert (await reader.web.post(link)).status_code == 410
-    await handing.tidy(reader.room.rt)
+    await newsletter_delivery.tidy(reader.room.rt)
     assert await reader.room.count("newsletter_signups") == 0
     assert keys(reader.room) == []
     await works(reader.room)
@@ -434,7 +436,7 @@ async def test_whoever_says_never_gets_no_such_mail_and_is_not_handed_over(
 async def test_a_mailbox_that_wants_no_reminder_gets_none_of_these_either(reader: Donor) -> None:
     page = await reader.opens("/remind")
     await reader.presses(page, "/remind", when="week", address=READER)
-    await reminding.invite(reader.room.rt)
+    await reminder_sender.invite(reader.room.rt)
     never = found(reader.room.mails()[-1], "/remind/never/")
     assert (await reader.web.post(never)).status_code == 200
     await signs_up(reader)
@@ -462,12 +464,12 @@ async def test_many_who_ask_for_one_address_send_it_one_mail(reader: Donor) -> N
     assert await reader.room.count("newsletter_signups") == 1
     for _ in range(6):
         await passes(reader.room, 15 * DAY - HOUR)
-        await handing.tidy(reader.room.rt)
+        await newsletter_delivery.tidy(reader.room.rt)
         await signs_up(reader)
         await works(reader.room)
     assert len(reader.room.mails()) == 1
     await passes(reader.room, DAY)
-    await handing.tidy(reader.room.rt)
+    await newsletter_delivery.tidy(reader.room.rt)
     await signs_up(reader)
     await works(reader.room)
     assert len(reader.room.mails()) == 2
@@ -477,7 +479,7 @@ async def test_many_addresses_share_an_hour_with_the_reminders_and_call_a_person
     reader: Donor,
 ) -> None:
     room = reader.room
-    most = reminding.INVITED_IN_AN_HOUR
+    most = reminder_sender.INVITED_IN_AN_HOUR
     async with room.rt.sessions.begin() as session:
         for number in range(500):  # more than two hours' worth, behind one network
             await newsletter.ask(
@@ -497,12 +499,12 @@ async def test_many_addresses_share_an_hour_with_the_reminders_and_call_a_person
     assert room.mails()[-1].to == ["honest@example.org"]
     page = await reader.opens("/remind")
     await reader.presses(page, "/remind", when="week", address="other@example.org")
-    await reminding.invite(room.rt)
+    await reminder_sender.invite(room.rt)
     assert room.mails()[-1].to == ["other@example.org"]
     await passes(room, HOUR + timedelta(minutes=1))
     assert len(room.mails()) == most // 2 + 2 + most // 2
     await passes(room, 48 * HOUR)
-    await handing.tidy(room.rt)
+    await newsletter_delivery.tidy(room.rt)
     assert len(room.mails()) <= 2 * most
     assert await states(room) == []
     assert keys(room) == [path for path in keys(room) if "newsletter" not in path.parts]
@@ -577,15 +579,15 @@ async def test_after_three_days_a_person_is_called_and_can_replay(
     await passes(room, 10 * DAY)
     assert len(mailing.came) == tried
     mailing.status = 200
-    assert await handing.replay(room.rt, dry_run=True) == 1
+    assert await newsletter_delivery.replay(room.rt, dry_run=True) == 1
     await works(room)
     assert len(mailing.came) == tried
-    assert await handing.replay(room.rt) == 1
+    assert await newsletter_delivery.replay(room.rt) == 1
     await works(room)
     assert len(set(mailing.ids)) == 1
     assert await states(room) == ["handed"]
     assert await alarms_open(room) == []
-    assert await handing.replay(room.rt) == 0
+    assert await newsletter_delivery.replay(room.rt) == 0
     assert keys(room) == []
 
 
@@ -599,14 +601,14 @@ async def test_what_nobody_takes_in_thirty_days_is_shredded_and_counted(
         await passes(room, DAY)
     assert await states(room) == ["stuck"]
     await passes(room, 26 * DAY + HOUR)
-    await handing.tidy(room.rt)
+    await newsletter_delivery.tidy(room.rt)
     assert keys(room) == []
     assert await alarms_open(room) == []
-    assert (await handing.counted(room.rt))["lost"] == 1
-    assert await handing.replay(room.rt) == 0
+    assert (await newsletter_delivery.counted(room.rt))["lost"] == 1
+    assert await newsletter_delivery.replay(room.rt) == 0
     await passes(room, 60 * DAY)
-    await handing.tidy(room.rt)
-    assert (await handing.counted(room.rt))["lost"] == 1
+    await newsletter_delivery.tidy(room.rt)
+    assert (await newsletter_delivery.counted(room.rt))["lost"] == 1
 
 
 async def test_a_worker_killed_before_its_note_delivers_again_under_the_same_id(
@@ -617,7 +619,7 @@ async def test_a_worker_killed_before_its_note_delivers_again_under_the_same_id(
     await is_proved(reader)
     mailing.silent = asyncio.Event()
     ((row_id,),) = await room.rows("SELECT id FROM newsletter_signups")
-    dying = asyncio.create_task(handing.hand_over(room.rt, str(row_id)))
+    dying = asyncio.create_task(newsletter_delivery.hand_over(room.rt, str(row_id)))
     await mailing.silent.wait()
     dying.cancel()
     await asyncio.gather(dying, return_exceptions=True)
@@ -643,12 +645,12 @@ async def test_nothing_here_yields_the_address_once_it_is_handed_over(
     ((row_id, sealed),) = await room.rows("SELECT id, sealed FROM newsletter_signups")
     assert isinstance(sealed, bytes)
     cell, store = Cell("newsletter_signups", "sealed", str(row_id)), newsletter.keys(room.settings)
-    assert addresses.opened(store, cell, sealed) == READER  # while it is needed
-    assert addresses.opened(room.settings, cell, sealed) is None  # not with a reminder's keys
+    assert address_vault.opened(store, cell, sealed) == READER  # while it is needed
+    assert address_vault.opened(room.settings, cell, sealed) is None  # not with a reminder's keys
     await works(room)
     assert len(mailing.told()) == 1
     today = await dumped(room)
-    assert addresses.opened(store, cell, sealed) is None
+    assert address_vault.opened(store, cell, sealed) is None
     for dump in (yesterday, today):
         assert b"reader@" not in dump
     assert keys(room) == []
@@ -677,11 +679,11 @@ async def test_a_key_that_a_crash_left_is_destroyed_and_one_in_use_is_not(reader
     room = reader.room
     await is_proved(reader)
     store = newsletter.keys(room.settings)
-    addresses.seal(store, Cell("newsletter_signups", "sealed", "f" * 32), "lost@example.org")
+    address_vault.seal(store, Cell("newsletter_signups", "sealed", "f" * 32), "lost@example.org")
     future = datetime.now(UTC).timestamp() + 3 * 3600
-    await reminding.tidy(room.rt, file_time=future)
+    await reminder_sender.tidy(room.rt, file_time=future)
     assert len(keys(room)) == 2
-    await handing.tidy(room.rt, file_time=future)
+    await newsletter_delivery.tidy(room.rt, file_time=future)
     assert len(keys(room)) == 1
     await works(room)
     assert await states(room) == ["handed"]
@@ -695,7 +697,7 @@ async def test_an_address_whose_key_is_gone_is_counted_as_lost(
         path.unlink()
     await works(reader.room)
     assert mailing.came == []
-    assert (await handing.counted(reader.room.rt))["lost"] == 1
+    assert (await newsletter_delivery.counted(reader.room.rt))["lost"] == 1
 
 
 async def dumped(room: Newsroom) -> bytes:

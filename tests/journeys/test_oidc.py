@@ -16,10 +16,11 @@ from joserfc import jwk
 from joserfc.errors import SecurityWarning
 from pydantic import SecretStr
 
-from payments import doctor, passkeys, staff
-from payments.app import create_app
-from payments.staff import Role
-from payments.web import auth
+from payments.ops import doctor
+from payments.staff import accounts, passkeys
+from payments.staff.accounts import Role
+from payments.web.app import create_app
+from payments.web.staff import auth
 from tests.journeys.authenticator import SITE, Colleague, at_a_desk
 from tests.journeys.sign_in_service import (
     CLIENT,
@@ -211,8 +212,8 @@ async def test_what_an_account_may_see_is_ours_to_say(
         assert onward(await ties(bea)) == "/support"
         assert (await bea.web.get("/finance")).status_code == 403
         async with house.rt.sessions.begin() as session:
-            person = await staff.named(session, "Bea")
-            await staff.change_role(session, person, Role.FINANCE, now=house.clock())
+            person = await accounts.named(session, "Bea")
+            await accounts.change_role(session, person, Role.FINANCE, now=house.clock())
         assert onward(await signs_on(bea)) == "/finance"
         assert (await bea.web.get("/support")).status_code == 403
 
@@ -675,7 +676,7 @@ async def test_a_lost_device_ends_the_account_as_well(house: Newsroom) -> None:
     async with at_a_desk(house, "Ada", Role.FINANCE) as ada:
         await ties(ada)
         async with house.rt.sessions.begin() as session:
-            person = await staff.named(session, "Ada")
+            person = await accounts.named(session, "Ada")
             await passkeys.revoke_all(session, person, now=house.clock())
         assert (await ada.web.get("/finance")).status_code == 401
         assert (await signs_on(ada)).status_code == 403

@@ -8,12 +8,14 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from payments import contributions, payment_methods, promises, staff, worker
-from payments.contributions import Status
-from payments.history import By
+from payments.giving import checkout_session, contributions, payment_methods, subscription_changes
+from payments.giving.change_log import By
+from payments.giving.contributions import Status
+from payments.ops import worker
 from payments.sandbox import invoices
 from payments.sandbox.reader import PageResult, pay
-from payments.staff import Role
+from payments.staff import accounts
+from payments.staff.accounts import Role
 from tests.newsroom import BASE, Newsroom
 from tests.page import Page
 from webhooks import sweeps
@@ -220,7 +222,7 @@ async def foreign(room: Newsroom, claimed: str | None, interval: str | None = No
     price: dict[str, Any] = {
         "currency": "eur",
         "unit_amount": 4200,
-        "product": contributions.product_id(contributions.Frequency.ONCE),
+        "product": checkout_session.product_id(checkout_session.Frequency.ONCE),
     }
     wanted: dict[str, Any] = {
         "mode": "subscription" if interval else "payment",
@@ -474,7 +476,7 @@ async def test_an_invoice_of_a_promise_that_has_ended_calls_a_person(newsroom: N
     gift = await newsroom.gives(500, "monthly")
     await newsroom.settles()
     id_, stripe = await promise_of(newsroom), newsroom.rt.stripe.v1
-    await promises.stop(newsroom.rt, id_, by=By.DONOR)
+    await subscription_changes.stop(newsroom.rt, id_, by=By.DONOR)
     await newsroom.settles()
     assert await newsroom.count("alarms") == 0
     await newsroom.turns(timedelta(days=1))
@@ -488,7 +490,7 @@ async def test_an_invoice_of_a_promise_that_has_ended_calls_a_person(newsroom: N
     ]
     assert len(await charged(newsroom, gift.id)) == 2
     async with newsroom.rt.sessions.begin() as session:
-        token = await staff.invite(session, "Ada", role=Role.ADMIN, now=newsroom.rt.now())
+        token = await accounts.invite(session, "Ada", role=Role.ADMIN, now=newsroom.rt.now())
     await newsroom.web.post(f"/staff/enter/{token}")
     assert "A promise that had ended was charged again" in (await newsroom.web.get("/finance")).text
 

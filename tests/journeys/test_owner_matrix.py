@@ -15,10 +15,11 @@ import httpx
 import pytest
 from litestar import Litestar
 
-from payments import links, staff
-from payments.app import create_app
-from payments.contributions import Contribution
-from payments.staff import Role
+from payments.giving.contributions import Contribution
+from payments.mail import links
+from payments.staff import accounts
+from payments.staff.accounts import Role
+from payments.web.app import create_app
 from tests import conftest
 from tests.journeys.donor import FROM_OUR_PAGE, OTHER, Donor, at_a_browser
 from tests.newsroom import BASE, Newsroom, opened
@@ -149,7 +150,7 @@ async def house(database: str) -> AsyncIterator[House]:
         await owner.signs_in()
         await other.signs_in()
         async with room.rt.sessions.begin() as session:
-            token = await staff.invite(session, "Ada", role=Role.ADMIN, now=room.rt.now())
+            token = await accounts.invite(session, "Ada", role=Role.ADMIN, now=room.rt.now())
         await colleague.web.post(f"/staff/enter/{token}")
         page = await owner.opens("/manage/payments")
         (reference,) = re.findall(r"/manage/receipts/([0-9a-f]{16})", page.html)

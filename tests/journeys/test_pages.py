@@ -13,11 +13,11 @@ import pytest
 from litestar import Litestar
 from pydantic import SecretStr
 
-from payments import amounts, money
-from payments.app import create_app
-from payments.contributions import Frequency
-from payments.money import Money
-from payments.sandbox import walk_away
+from payments.core import amount_input, money
+from payments.core.money import Money
+from payments.giving.checkout_session import Frequency
+from payments.sandbox.reader import walk_away
+from payments.web.app import create_app
 from tests import conftest
 from tests.newsroom import BASE, Newsroom, opened
 from tests.page import Page
@@ -173,7 +173,7 @@ async def test_a_link_fills_in_any_other_amount(
     page = await open_(newsroom, f"/donate?frequency=once&amount={amount}&currency={currency}")
     kept = page.form("/donate").filled()
     assert (kept["amount_once"], kept["other_once"]) == ("other", shown)
-    assert amounts.parse(shown, currency).amount == amount
+    assert amount_input.parse(shown, currency).amount == amount
 
 
 @pytest.mark.parametrize(

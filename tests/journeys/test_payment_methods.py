@@ -4,9 +4,9 @@ from datetime import date, timedelta
 
 import pytest
 
-from payments import payment_methods, promises
-from payments.history import By
-from payments.subscriptions import Subscription
+from payments.giving import payment_methods, subscription_changes
+from payments.giving.change_log import By
+from payments.giving.subscriptions import Subscription
 from tests.newsroom import Newsroom
 
 pytestmark = pytest.mark.anyio
@@ -168,8 +168,8 @@ async def test_a_renewal_that_never_succeeds_lapses_and_nothing_is_owed(
 
 async def test_a_stopped_promise_is_told_once_and_never_charged_again(newsroom: Newsroom) -> None:
     promise = await a_promise(newsroom)
-    await promises.stop(newsroom.rt, promise.stripe_subscription_id, by=By.DONOR)
-    await promises.stop(newsroom.rt, promise.stripe_subscription_id, by=By.DONOR)
+    await subscription_changes.stop(newsroom.rt, promise.stripe_subscription_id, by=By.DONOR)
+    await subscription_changes.stop(newsroom.rt, promise.stripe_subscription_id, by=By.DONOR)
     await newsroom.turns(timedelta(days=90))
     after = await again(newsroom, promise)
     assert after.status == "canceled"

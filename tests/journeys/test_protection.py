@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from payments import links, promises
-from payments.settings import SettingsError, load
-from payments.web import embed
+from payments.core.settings import SettingsError, load
+from payments.giving import subscription_changes
+from payments.mail import links
+from payments.web.donate import embed
 from tests.geo import country_database
 from tests.journeys.donor import whole
 from tests.newsroom import BASE, NOON, Newsroom, opened, settings_for
@@ -507,7 +508,7 @@ async def test_a_stripe_that_is_away_only_costs_time(room: Newsroom) -> None:
     await room.settles()
     for _ in range(6):
         await room.turns(timedelta(minutes=5))
-        await promises.take_up_stops(room.rt)
+        await subscription_changes.take_up_stops(room.rt)
         await room.settles()
     assert await room.rows("SELECT status FROM subscriptions") == [("canceled",)]
     assert room.mails() == []

@@ -13,8 +13,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Connection, create_engine, text
 
-from payments import balance, books, identities, reconcile
-from payments.ledger import Account, chain
+from payments.accounting import daily_totals, integrity, integrity_checks
+from payments.ledger import hash_chain
+from payments.ledger.posting_rules import Account
+from payments.ops import reconcile
 from tests.conftest import copied
 from tests.everything import happens
 from tests.newsroom import Newsroom, opened
@@ -38,7 +40,7 @@ def year(cluster: str) -> Iterator[str]:
             await room.sweeps()
             assert await room.wrong_books() == []
             assert sorted(set(room.sandbox.problems)) == []
-            found = await books.check_and_alarm(room.rt, rebuild=True)
+            found = await integrity.check_and_alarm(room.rt, rebuild=True)
             assert [f for f in found if not f.holds] == []
             until = room.clock() - timedelta(minutes=5)
             assert await reconcile.differences(room.rt, until - timedelta(days=400), until) == ()
@@ -67,11 +69,11 @@ def trials(url: str) -> Iterator[Connection]:
 
 def findings(connection: Connection, *names: str) -> list[str]:
     """What the identities name; the chain, too."""
-    links = {"whole": True, "before_seq": 0, "before": chain.FIRST}
-    found = list(connection.scalars(text(f"{identities.CHAIN} LIMIT 5"), links))
-    found += connection.scalars(text(f"{identities.HEADS} LIMIT 5"))
+    links = {"whole": True, "before_seq": 0, "before": hash_chain.FIRST}
+    found = list(connection.scalars(text(f"{integrity_checks.CHAIN} LIMIT 5"), links))
+    found += connection.scalars(text(f"{integrity_checks.HEADS} LIMIT 5"))
     for name in names:
-        found += connection.scalars(text(f"{identities.IDENTITIES[name][1]} LIMIT 5"))
+        found += connection.scalars(text(f"{integrity_checks.IDENTITIES[name][1]} LIMIT 5"))
     return [str(row) for row in found]
 
 
@@ -274,7 +276,7 @@ async def test_books_that_were_forged_with_a_good_chain_are_not_what_is_made_ane
         )
         mend(owner)
     async with opened(own) as room:
-        found = await books.check(room.rt, with_stripe=False, rebuild=True)
+        found = await integrity.check(room.rt, with_stripe=False, rebuild=True)
     wrongs = {f.identity: f.rows for f in found if not f.holds}
     assert "rebuilt" in wrongs
     assert "chain" in wrongs  # an earlier proof knew how it ended
@@ -323,7 +325,7 @@ async def test_a_payout_that_is_no_sum_names_what_is_missing_and_what_is_foreign
         await newsroom.settles()
     box = newsroom.sandbox
     foreign = box.charge_fee("billing", 5, "eur")
-    await balance.import_new(newsroom.rt)
+    await daily_totals.import_and_refresh(newsroom.rt)
     [[payout]] = await newsroom.rows("SELECT stripe_payout_id FROM payouts")
     async with newsroom.rt.sessions.begin() as session:
         for id_, net, currency in (("txn_lost", 100, "usd"), (foreign, -5, "eur")):

@@ -5,9 +5,15 @@ from datetime import timedelta
 
 import pytest
 
-from payments import refunds
-from payments.errors import IdempotencyKeyReused, InvalidField, NotFound, StripeUnavailable
-from payments.refunds import Reason, Refund, RefundNotPossible, RefundStatus, RefundTooMuch
+from payments.core.errors import IdempotencyKeyReused, InvalidField, NotFound, StripeUnavailable
+from payments.settlement import refunds
+from payments.settlement.refunds import (
+    Reason,
+    Refund,
+    RefundNotPossible,
+    RefundStatus,
+    RefundTooMuch,
+)
 from tests.newsroom import Newsroom
 
 pytestmark = pytest.mark.anyio

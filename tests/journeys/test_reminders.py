@@ -9,9 +9,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from payments import addresses, alarms, funnel, reminding, worker
-from payments.addresses import Cell
+from payments.infra import alerts
+from payments.ops import worker
 from payments.sandbox.reader import pay
+from payments.signups import address_vault, reminder_sender, reminder_stats
+from payments.signups.address_vault import Cell
 from tests.journeys.donor import Donor, at_a_browser, found
 from tests.newsroom import BASE, Mail, Newsroom, opened, without_tokens
 from tests.page import Page
@@ -38,8 +40,8 @@ async def signs_up(reader: Donor, address: str = READER, **more: str) -> Page:
 
 async def works(room: Newsroom) -> None:
     """What the worker does in a minute."""
-    await reminding.ring_due(room.rt)
-    await reminding.invite(room.rt)
+    await reminder_sender.ring_due(room.rt)
+    await reminder_sender.invite(room.rt)
     await worker.drain(room.rt)
 
 
@@ -250,7 +252,7 @@ async def test_what_nobody_confirms_in_two_days_is_shredded(reader: Donor) -> No
     link = found(reader.room.mails()[0], "/remind/confirm/")
     assert len(keys(reader.room)) == 1
     await reader.room.turns(timedelta(hours=49))
-    await reminding.tidy(reader.room.rt, file_time=0)
+    await reminder_sender.tidy(reader.room.rt, file_time=0)
     assert await reader.room.count("reminders") == 0
     assert keys(reader.room) == []
     await reader.opens(link, status=410)
@@ -503,20 +505,20 @@ async def test_neither_the_database_nor_yesterdays_copy_of_it_yields_an_address(
     assert isinstance(row_id, str)
     assert isinstance(sealed, bytes)
     cell = Cell("reminders", "sealed", row_id)
-    assert addresses.opened(room.settings, cell, sealed) == READER  # while it is needed
+    assert address_vault.opened(room.settings, cell, sealed) == READER  # while it is needed
     for moved in (
         Cell("reminders", "sealed", "0" * 32),
         Cell("reminders", "zone", row_id),
         Cell("letters", "sealed", row_id),
     ):
-        assert addresses.opened(room.settings, moved, sealed) is None
+        assert address_vault.opened(room.settings, moved, sealed) is None
     await passes(room, 7 * DAY)
     today = await dumped(room)
     for dump in (yesterday, today):
         assert READER.encode() not in dump
         assert b"reader" not in dump
     # with the secret keys, yesterday's row and today's key store
-    assert addresses.opened(room.settings, cell, sealed) is None
+    assert address_vault.opened(room.settings, cell, sealed) is None
     assert keys(room) == []
 
 
@@ -542,24 +544,24 @@ async def test_an_address_survives_a_roll_of_the_secret_keys(reader: Donor) -> N
         {**settings.model_dump(), "secret_keys": f"{'n' * 40},{'k' * 40}"}
     )
     newest = type(settings).model_validate({**settings.model_dump(), "secret_keys": "n" * 40})
-    assert addresses.opened(rolled, cell, sealed) == READER
-    assert addresses.opened(newest, cell, sealed) is None
-    assert (addresses.rewrap(rolled), addresses.rewrap(rolled)) == (1, 0)
-    assert addresses.opened(newest, cell, sealed) == READER
-    addresses.destroy(settings, str(row_id))
-    assert addresses.rewrap(rolled) == 0
+    assert address_vault.opened(rolled, cell, sealed) == READER
+    assert address_vault.opened(newest, cell, sealed) is None
+    assert (address_vault.rewrap(rolled), address_vault.rewrap(rolled)) == (1, 0)
+    assert address_vault.opened(newest, cell, sealed) == READER
+    address_vault.destroy(settings, str(row_id))
+    assert address_vault.rewrap(rolled) == 0
     assert keys(room) == []
 
 
 async def test_a_key_that_a_crash_left_behind_is_destroyed(reader: Donor) -> None:
     room = reader.room
     await is_reminded_in_a_week(reader)
-    addresses.seal(room.settings, Cell("reminders", "sealed", "f" * 32), "lost@example.org")
+    address_vault.seal(room.settings, Cell("reminders", "sealed", "f" * 32), "lost@example.org")
     assert len(keys(room)) == 2
-    await reminding.tidy(room.rt, file_time=0)
+    await reminder_sender.tidy(room.rt, file_time=0)
     assert len(keys(room)) == 2
     future = datetime.now(UTC).timestamp() + 3 * 3600
-    await reminding.tidy(room.rt, file_time=future)
+    await reminder_sender.tidy(room.rt, file_time=future)
     assert len(keys(room)) == 1
     await passes(room, 7 * DAY)
     assert len(room.mails()) == 2
@@ -725,7 +727,7 @@ async def test_many_requests_for_one_address_are_one_mail(newsroom: Newsroom) ->
     assert await newsroom.count("reminders") == 1
     for _ in range(30):
         await passes(newsroom, 2 * DAY)
-        await reminding.tidy(newsroom.rt, file_time=0)
+        await reminder_sender.tidy(newsroom.rt, file_time=0)
         await asks(newsroom, on=str((newsroom.clock() + 9 * DAY).date()))
     await works(newsroom)
     assert len(newsroom.mails()) == 1
@@ -746,7 +748,7 @@ async def test_one_mailbox_however_it_is_typed_and_two_where_nobody_can_know(
 async def test_a_flood_of_addresses_is_capped_and_honest_readers_are_served(
     newsroom: Newsroom,
 ) -> None:
-    flood = reminding.INVITED_IN_AN_HOUR + 40
+    flood = reminder_sender.INVITED_IN_AN_HOUR + 40
     attacker = {"x-forwarded-for": "203.0.113.7"}
     for number in range(flood):
         body = {"address": f"victim{number}@example.org", "on": "2026-12-24"}
@@ -757,21 +759,21 @@ async def test_a_flood_of_addresses_is_capped_and_honest_readers_are_served(
         "/api/reminders", json=honest, headers={"x-forwarded-for": "198.51.100.9"}
     )
     await works(newsroom)
-    assert len(newsroom.mails()) == reminding.INVITED_IN_AN_HOUR
+    assert len(newsroom.mails()) == reminder_sender.INVITED_IN_AN_HOUR
     assert ["honest@example.org"] in [mail.to for mail in newsroom.mails()[:10]]
     async with newsroom.rt.sessions() as session:
-        open_alarms = [alarm.kind for alarm in await alarms.unattended(session)]
+        open_alarms = [alarm.kind for alarm in await alerts.unattended(session)]
     assert open_alarms == ["many_reminders"]
     async with at_a_browser(newsroom) as reader:
         late = await signs_up(reader, "late@example.org")
         assert "the mail may take some hours" in late.text
     await passes(newsroom, timedelta(hours=1, minutes=1))
     assert len(newsroom.mails()) == flood + 2
-    await reminding.tidy(newsroom.rt, file_time=0)
+    await reminder_sender.tidy(newsroom.rt, file_time=0)
     await newsroom.turns(timedelta(hours=2))
-    await reminding.tidy(newsroom.rt, file_time=0)
+    await reminder_sender.tidy(newsroom.rt, file_time=0)
     async with newsroom.rt.sessions() as session:
-        assert await alarms.unattended(session) == []
+        assert await alerts.unattended(session) == []
 
 
 async def test_somebody_framed_gets_one_neutral_mail_and_can_end_it_for_good(
@@ -814,7 +816,9 @@ async def test_the_funnel_counts_steps_and_hides_the_few(reader: Donor) -> None:
 
 async def funnel_rows(room: Newsroom) -> list[tuple[str, dict[str, int | None], object, object]]:
     async with room.rt.sessions() as session:
-        rows = await funnel.rows(session, room.settings, since=room.clock().date() - 60 * DAY)
+        rows = await reminder_stats.rows(
+            session, room.settings, since=room.clock().date() - 60 * DAY
+        )
     return [
         (
             f"{row.month:%Y-%m}",

@@ -17,13 +17,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from payments import alarms, audit, db, passkeys, staff, worker
-from payments.alarms import AlarmKind
-from payments.audit import Deed
-from payments.errors import NotFound
-from payments.staff import Role
-from payments.web import auth
-from payments.web.alarms import WHAT_TO_DO
+from payments.core.errors import NotFound
+from payments.infra import alerts, audit_log, db
+from payments.infra.alerts import AlarmKind
+from payments.infra.audit_log import Deed
+from payments.ops import worker
+from payments.staff import accounts, passkeys
+from payments.staff.accounts import Role
+from payments.web.staff import auth
+from payments.web.staff.alerts import WHAT_TO_DO
 from tests.journeys.authenticator import SITE, Colleague, Device, asked, at_a_desk
 from tests.journeys.donor import FROM_OUR_PAGE, at_a_browser
 from tests.journeys.test_owner_matrix import routes_of
@@ -39,7 +41,7 @@ PRIVATE = ("/finance", "/finance/audit", "/support", "/staff", "/staff/alarms?x=
 async def invited(room: Newsroom, name: str = "Ada") -> str:
     """What `payments staff invite` does. Gives the path of the link."""
     async with room.rt.sessions.begin() as session:
-        token = await staff.invite(session, name, role=Role.FINANCE, now=room.clock())
+        token = await accounts.invite(session, name, role=Role.FINANCE, now=room.clock())
     return f"/staff/enter/{token}"
 
 
@@ -228,7 +230,7 @@ async def test_an_invitation_ends_after_an_hour_and_a_link_after_ten_minutes(
         assert (await ada.enters(late)).status_code == 410
         with pytest.raises(NotFound):
             async with newsroom.rt.sessions.begin() as session:
-                await staff.link(session, "Nobody", now=newsroom.clock())
+                await accounts.link(session, "Nobody", now=newsroom.clock())
 
 
 async def test_signing_out_is_for_good(newsroom: Newsroom) -> None:
@@ -382,7 +384,7 @@ async def test_a_copied_passkey_is_refused_and_told_of(house: Newsroom) -> None:
             assert answer.status_code == 403
             assert "may have been copied" in Page(answer.text).text
         async with house.rt.sessions() as session:
-            (alarm,) = await alarms.unattended(session)
+            (alarm,) = await alerts.unattended(session)
         assert alarm.kind is AlarmKind.PASSKEY_COPIED
         ada.device = honest
         assert (await ada.signs_in()).status_code == 303
@@ -438,7 +440,7 @@ async def test_a_lost_device_is_replaced_and_opens_nothing_more(house: Newsroom)
     async with at_a_desk(house, "Ada", Role.FINANCE) as ada:
         await ada.enrols()
         async with house.rt.sessions.begin() as session:
-            person = await staff.named(session, "Ada")
+            person = await accounts.named(session, "Ada")
             await passkeys.revoke_all(session, person, now=house.clock())
         assert (await ada.web.get("/finance")).status_code == 401
         assert (await ada.signs_in()).status_code == 403
@@ -696,13 +698,13 @@ async def test_an_administrator_invites(newsroom: Newsroom) -> None:
 
 
 def test_each_alarm_says_what_to_do() -> None:
-    assert set(WHAT_TO_DO) == set(alarms.SENTENCES) == set(AlarmKind)
+    assert set(WHAT_TO_DO) == set(alerts.SENTENCES) == set(AlarmKind)
 
 
 async def test_an_alarm_is_closed_with_a_reason_once(newsroom: Newsroom) -> None:
     async def sound() -> None:
         async with newsroom.rt.sessions.begin() as session:
-            await alarms.sound(session, AlarmKind.STUCK, subject="ch_1", now=newsroom.clock())
+            await alerts.sound(session, AlarmKind.STUCK, subject="ch_1", now=newsroom.clock())
 
     await sound()
     async with at_a_desk(newsroom, "Ada", Role.FINANCE) as ada:
@@ -726,7 +728,7 @@ async def test_an_alarm_is_closed_with_a_reason_once(newsroom: Newsroom) -> None
 
 async def test_what_the_books_point_to_is_not_closed(newsroom: Newsroom) -> None:
     async with newsroom.rt.sessions.begin() as session:
-        await alarms.sound(session, AlarmKind.SUSPENSE, subject="txn_1", now=newsroom.clock())
+        await alerts.sound(session, AlarmKind.SUSPENSE, subject="txn_1", now=newsroom.clock())
     async with at_a_desk(newsroom, "Ada", Role.FINANCE) as ada:
         await ada.enters()
         page = await ada.opens("/staff/alarms")
@@ -761,7 +763,9 @@ async def test_the_audit_is_read_by_who_and_what_a_page_at_a_time(newsroom: News
     async with newsroom.rt.sessions.begin() as session:
         for number in range(250):
             deed = Deed.EXPORTED if number % 2 else Deed.CONFIRMED
-            await audit.note(session, deed, name="Bea", about=f"n{number}", now=newsroom.clock())
+            await audit_log.note(
+                session, deed, name="Bea", about=f"n{number}", now=newsroom.clock()
+            )
     async with at_a_desk(newsroom, "Ada", Role.FINANCE) as ada:
         await ada.enters()
         address, seen = "/finance/audit?who=Bea&what=exported", list[str]()
@@ -778,12 +782,12 @@ async def test_the_audit_is_read_by_who_and_what_a_page_at_a_time(newsroom: News
 
 
 async def test_strangers_cannot_fill_the_audit(newsroom: Newsroom) -> None:
-    for _ in range(audit.STRANGERS_MOST + 20):
+    for _ in range(audit_log.STRANGERS_MOST + 20):
         await newsroom.web.post("/staff/enter/x")
-    assert await newsroom.count("audit_entries") == audit.STRANGERS_MOST
+    assert await newsroom.count("audit_entries") == audit_log.STRANGERS_MOST
     newsroom.clock.turn(timedelta(hours=1))
     await newsroom.web.post("/staff/enter/x")
-    assert await newsroom.count("audit_entries") == audit.STRANGERS_MOST + 1
+    assert await newsroom.count("audit_entries") == audit_log.STRANGERS_MOST + 1
 
 
 # --- refunds --------------------------------------------------------------------------------------

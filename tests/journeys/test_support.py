@@ -8,10 +8,11 @@ from datetime import timedelta
 
 import pytest
 
-from payments import alarms, support
-from payments.alarms import AlarmKind
-from payments.contributions import Contribution
-from payments.staff import Role
+from payments.giving.contributions import Contribution
+from payments.infra import alerts
+from payments.infra.alerts import AlarmKind
+from payments.safety import support_cases
+from payments.staff.accounts import Role
 from tests.journeys.authenticator import Colleague, at_a_desk
 from tests.journeys.donor import OTHER, READER, at_a_browser, code_in, found
 from tests.newsroom import Newsroom, without_tokens
@@ -223,7 +224,7 @@ async def test_nobody_looks_at_more_than_twenty_donors_in_an_hour(
     newsroom: Newsroom, sam: Colleague
 ) -> None:
     await gives(newsroom)
-    for number in range(support.MOST):
+    for number in range(support_cases.MOST):
         answer = await sam.sends(
             "/support", address=READER if number % 2 else OTHER, reason="WROTE", ticket=""
         )
@@ -232,7 +233,7 @@ async def test_nobody_looks_at_more_than_twenty_donors_in_an_hour(
     assert refused.status_code == 429
     assert "An administrator was told" in Page(refused.text).text
     async with newsroom.rt.sessions() as session:
-        assert [one.kind for one in await alarms.unattended(session)] == [AlarmKind.MANY_VIEWS]
+        assert [one.kind for one in await alerts.unattended(session)] == [AlarmKind.MANY_VIEWS]
     async with at_a_desk(newsroom, "Tea", Role.SUPPORT) as tea:
         await tea.enters()
         await opens_case(tea)

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from payments import payment_methods, promises
-from payments.contributions import Frequency
-from payments.history import By
-from payments.money import Money
+from payments.core.money import Money
+from payments.giving import payment_methods, subscription_changes
+from payments.giving.change_log import By
+from payments.giving.checkout_session import Frequency
 from tests.newsroom import Newsroom
 
 Subscription = dict[str, Any]
@@ -101,7 +101,7 @@ class Doings:
     async def _raises(self, promise: Subscription) -> str | None:
         price = promise["items"]["data"][0]["price"]
         gift = Money(int(price["unit_amount"]) + 100 * self.chance.randint(1, 5), price["currency"])
-        await promises.change_amount(self.room.rt, promise["id"], gift, by=By.DONOR)
+        await subscription_changes.change_amount(self.room.rt, promise["id"], gift, by=By.DONOR)
         return "amount changed"
 
     async def _turns_annual(self, promise: Subscription) -> str | None:
@@ -109,28 +109,28 @@ class Doings:
         if price["recurring"]["interval"] == "year":
             return None
         gift = Money(int(price["unit_amount"]) * 10, price["currency"])
-        await promises.change_frequency(
+        await subscription_changes.change_frequency(
             self.room.rt, promise["id"], Frequency.ANNUAL, gift, by=By.DONOR
         )
         return "frequency changed"
 
     async def _skips(self, promise: Subscription) -> str | None:
-        await promises.skip(self.room.rt, promise["id"], by=By.DONOR)
+        await subscription_changes.skip(self.room.rt, promise["id"], by=By.DONOR)
         return "skipped"
 
     async def _pauses(self, promise: Subscription) -> str | None:
         months = self.chance.choice((1, 2, 3, None))
-        await promises.pause(self.room.rt, promise["id"], months, by=By.DONOR)
+        await subscription_changes.pause(self.room.rt, promise["id"], months, by=By.DONOR)
         return "paused"
 
     async def _resumes(self, promise: Subscription) -> str | None:
         if promise["pause_collection"] is None:
             return None
-        await promises.resume(self.room.rt, promise["id"], by=By.DONOR)
+        await subscription_changes.resume(self.room.rt, promise["id"], by=By.DONOR)
         return "resumed"
 
     async def _stops(self, promise: Subscription) -> str | None:
-        await promises.stop(self.room.rt, promise["id"], by=By.DONOR)
+        await subscription_changes.stop(self.room.rt, promise["id"], by=By.DONOR)
         return "stopped by its donor"
 
     # what happens elsewhere

@@ -8,10 +8,10 @@ import random
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from payments import payment_methods
-from payments.errors import PaymentsError
-from payments.sandbox import Delivery
+from payments.core.errors import PaymentsError
+from payments.giving import payment_methods
 from payments.sandbox.errors import Refusal
+from payments.sandbox.outbox import Delivery
 from tests.newsroom import Newsroom
 from tests.storm.doings import Doings
 

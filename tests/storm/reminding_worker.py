@@ -5,17 +5,20 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from payments import logs, reminding, runtime, settings, worker
+from payments.core import settings
+from payments.infra import context, logs
+from payments.ops import worker
+from payments.signups import reminder_sender
 
 
 async def work(clock: Path) -> None:
     def now() -> datetime:
         return datetime.fromisoformat(clock.read_text())
 
-    async with runtime.opened(settings.load(), now=now, pool_size=6) as rt:
+    async with context.opened(settings.load(), now=now, pool_size=6) as rt:
         while True:  # until it is killed
-            await reminding.ring_due(rt)
-            await reminding.invite(rt)
+            await reminder_sender.ring_due(rt)
+            await reminder_sender.invite(rt)
             await worker.drain(rt, concurrency=3)
 
 

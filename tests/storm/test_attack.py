@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from payments import breaker, worker
+from payments.giving import card_testing
+from payments.ops import worker
 from tests.newsroom import Newsroom
 from tests.page import Page
 from tests.test_shield import DECLINED, guarded, seconds_of, solved, work_of
@@ -136,7 +137,7 @@ class Attack:
             await worker.drain(self.room.rt)
             if (minutes := int((now - begun) / timedelta(minutes=5))) > seen:
                 seen = minutes
-                await breaker.keep_watch(self.room.rt)
+                await card_testing.keep_watch(self.room.rt)
 
     async def comes(self, visitor: Visitor) -> None:
         """One attempt: the form, or the page that asked for work or patience."""

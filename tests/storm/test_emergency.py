@@ -17,13 +17,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from payments import books, db, promises, stopping
-from payments.errors import PaymentsError
-from payments.history import By
-from payments.runtime import Runtime
+from payments.accounting import integrity
+from payments.core.errors import PaymentsError
+from payments.core.settings import Settings
+from payments.giving import subscription_changes
+from payments.giving.change_log import By
+from payments.infra import db
+from payments.infra.context import Runtime
+from payments.risk.emergency_stop import Group, Mode
+from payments.safety import emergency_stop
 from payments.sandbox.faults import Fault, Faults
-from payments.settings import Settings
-from payments.stops import Group, Mode
 from tests.newsroom import Newsroom, opened
 
 pytestmark = pytest.mark.anyio
@@ -211,8 +214,8 @@ async def test_only_promises_with_a_protected_card_are_stopped(
         await room.pays(asked.json()["checkout_url"], card, email=f"{card}@example.org")
         await room.settles()
     rt = with_policy(room, tmp_path)
-    assert await stopping.preview(rt, Group.PROTECTED, Mode.CANCEL) == 1
-    report = await stopping.run(rt, Group.PROTECTED, Mode.CANCEL)
+    assert await emergency_stop.preview(rt, Group.PROTECTED, Mode.CANCEL) == 1
+    report = await emergency_stop.run(rt, Group.PROTECTED, Mode.CANCEL)
     assert (report.promises, report.done, report.left) == (1, 1, ())
     await room.settles()
     rows = await room.rows("SELECT status FROM subscriptions ORDER BY status")
@@ -223,7 +226,7 @@ async def test_only_promises_with_a_protected_card_are_stopped(
 async def test_a_pause_charges_nobody_and_can_be_taken_back(room: Newsroom) -> None:
     gift = await room.gives(500, "monthly")
     await room.settles()
-    report = await stopping.run(room.rt, Group.ALL, Mode.PAUSE)
+    report = await emergency_stop.run(room.rt, Group.ALL, Mode.PAUSE)
     assert (report.done, report.left) == (1, ())
     await room.settles()
     await room.turns(timedelta(days=70))
@@ -234,7 +237,7 @@ async def test_a_pause_charges_nobody_and_can_be_taken_back(room: Newsroom) -> N
     )
     assert pauses
     assert room.mails() == []
-    await promises.resume(room.rt, str(promise), by=By.STAFF)
+    await subscription_changes.resume(room.rt, str(promise), by=By.STAFF)
     await room.turns(timedelta(days=40))
     await room.settles()
     assert await room.count("charges") == 2
@@ -245,20 +248,20 @@ async def test_a_stop_is_not_begun_twice_and_nothing_is_resumed_that_never_was(
     room: Newsroom,
 ) -> None:
     with pytest.raises(PaymentsError, match="waits to be finished"):
-        await stopping.run(room.rt, Group.ALL, Mode.CANCEL, resume=True)
+        await emergency_stop.run(room.rt, Group.ALL, Mode.CANCEL, resume=True)
     with pytest.raises(PaymentsError, match="names no policy"):
-        await stopping.run(room.rt, Group.PROTECTED, Mode.CANCEL)
+        await emergency_stop.run(room.rt, Group.PROTECTED, Mode.CANCEL)
     await room.gives(500, "monthly")
     await room.settles()
     room.sandbox.faults.add("DELETE", "/subscriptions/", "status_500", times=1000)
-    report = await stopping.run(room.rt, Group.ALL, Mode.CANCEL)
+    report = await emergency_stop.run(room.rt, Group.ALL, Mode.CANCEL)
     assert len(report.left) == 1
     with pytest.raises(PaymentsError, match="Use --resume"):
-        await stopping.run(room.rt, Group.ALL, Mode.CANCEL)
+        await emergency_stop.run(room.rt, Group.ALL, Mode.CANCEL)
     assert (await room.asks(500, "monthly")).status_code == 503  # none begins meanwhile
     assert (await room.asks(500, "once")).status_code == 201
     room.sandbox.faults.clear()
-    assert (await stopping.run(room.rt, Group.ALL, Mode.CANCEL, resume=True)).left == ()
+    assert (await emergency_stop.run(room.rt, Group.ALL, Mode.CANCEL, resume=True)).left == ()
 
 
 # --- shredding ------------------------------------------------------------------------------------
@@ -277,7 +280,7 @@ async def test_shredding_forgets_everybody_and_the_books_verify(room: Newsroom) 
     assert code == 1
     assert "1 promises are still charged" in refused
     assert await room.count("donors") == 1
-    await stopping.run(room.rt, Group.ALL, Mode.CANCEL)
+    await emergency_stop.run(room.rt, Group.ALL, Mode.CANCEL)
     await room.settles()
     code, done = await Command(room).runs("--shred")
     assert (code, done["donors"], done["promises_left"], done["wiped"]) == (0, 1, 0, True)
@@ -287,7 +290,7 @@ async def test_shredding_forgets_everybody_and_the_books_verify(room: Newsroom) 
     assert await room.rows("SELECT DISTINCT stripe_customer_id FROM subscriptions") == [
         ("forgotten",)
     ]
-    assert all(finding.holds for finding in await books.check(room.rt))
+    assert all(finding.holds for finding in await integrity.check(room.rt))
     after = await room.rows("SELECT debit, credit, sum(amount) FROM ledger_entries GROUP BY 1, 2")
     assert sorted(map(str, after)) == sorted(map(str, before))
     for delivery in list(room.delivered):  # Stripe says it all again

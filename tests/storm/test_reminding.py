@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from payments import jobs, reminding, worker
-from payments.demo.show import as_environment
+from payments.infra import job_queue
+from payments.ops import worker
+from payments.ops.demo.show import as_environment
 from payments.sandbox.reader import pay
+from payments.signups import reminder_sender
 from tests.newsroom import BASE, Mail, Newsroom
 
 pytestmark = pytest.mark.anyio
@@ -148,12 +150,12 @@ class Storm:
             self.kill_one()
 
     async def work(self) -> None:
-        await reminding.ring_due(self.room.rt)
-        await reminding.invite(self.room.rt)
+        await reminder_sender.ring_due(self.room.rt)
+        await reminder_sender.invite(self.room.rt)
         await worker.drain(self.room.rt)
         if self.chance.random() < 0.3:  # what a dead worker held, and now and then a living one's
             async with self.room.rt.sessions.begin() as session:
-                await jobs.give_back_stalled(session, silence=timedelta(seconds=2))
+                await job_queue.give_back_stalled(session, silence=timedelta(seconds=2))
 
     async def turn(self) -> None:
         await self.room.turns(STEP)
@@ -177,7 +179,7 @@ async def live(storm: Storm, *, days: int, workers: int, pause: range) -> None:
             if storm.processes and storm.chance.random() < 0.3:
                 storm.kill_one()
             if step % 4 == 0:
-                await reminding.tidy(storm.room.rt, file_time=0)
+                await reminder_sender.tidy(storm.room.rt, file_time=0)
 
 
 def row_of(mail: Mail) -> str:

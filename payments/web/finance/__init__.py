@@ -4,16 +4,16 @@ hold what the screen shows. Nothing here is about a person.
 
 from litestar.types import ControllerRouterHandler
 
-from payments.web.finance.downloads import DownloadPages
-from payments.web.finance.funnel import FunnelPage
-from payments.web.finance.lines import LinePages
+from payments.web.finance.exports import DownloadPages
 from payments.web.finance.months import MonthPages
-from payments.web.finance.movements import MovementPages
 from payments.web.finance.overview import OverviewPages
 from payments.web.finance.payouts import PayoutPages
-from payments.web.finance.periods import PeriodPages
+from payments.web.finance.period_close import PeriodPages
 from payments.web.finance.recurring import RecurringPages
+from payments.web.finance.refunds_and_disputes import MovementPages
+from payments.web.finance.reminder_stats import FunnelPage
 from payments.web.finance.sources import SourcePages
+from payments.web.finance.transactions import LinePages
 
 
 def routes() -> list[ControllerRouterHandler]:

@@ -9,14 +9,14 @@ from urllib.parse import urlencode
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
-from payments import reports
-from payments.errors import InvalidField
-from payments.reports import MonthLine
-from payments.runtime import Runtime
-from payments.staff import Staff
-from payments.web.bodies import AnyRequest
-from payments.web.finance import frame
-from payments.web.finance.frame import show, taken
+from payments.accounting.reports import monthly
+from payments.accounting.reports.monthly import MonthLine
+from payments.core.errors import InvalidField
+from payments.infra.context import Runtime
+from payments.staff.accounts import Staff
+from payments.web.finance import layout
+from payments.web.finance.layout import show, taken
+from payments.web.forms import AnyRequest
 
 FILTERS = ("year", "currency", "frequency")
 
@@ -35,15 +35,15 @@ class MonthPages(Controller):
         """Every month there is, newest first."""
         chosen = _filters(request.query_params)
         async with rt.sessions() as session:
-            lines = await reports.monthly(session, rt.settings.zone, **chosen)
-        return await frame.page(
+            lines = await monthly.monthly(session, rt.settings.zone, **chosen)
+        return await layout.page(
             rt,
             "finance_months.html",
             colleague,
             title="Contributions by month",
             here="/finance/months",
             filters=_choices(rt, chosen),
-            totals=[_amounts(total) for total in reports.totals(lines).values()],
+            totals=[_amounts(total) for total in monthly.totals(lines).values()],
             rows=[_row(line) for line in lines],
             export_url="/finance/monthly.csv?" + _query(request.query_params),
         )
@@ -59,12 +59,12 @@ class MonthPages(Controller):
         assert colleague.role
         chosen = _filters(request.query_params)
         async with rt.sessions() as session:
-            lines = await reports.monthly(session, rt.settings.zone, **chosen)
+            lines = await monthly.monthly(session, rt.settings.zone, **chosen)
         zone = rt.settings.accounting_zone.replace("/", "-")
         said = "".join(f"_{request.query_params[name]}" for name in FILTERS
                        if request.query_params.get(name))  # fmt: skip
         return Response(
-            reports.as_csv(lines).encode(),
+            monthly.as_csv(lines).encode(),
             media_type="text/csv",
             headers={"content-disposition": f'attachment; filename="monthly{said}_{zone}.csv"'},
         )
@@ -78,7 +78,7 @@ def _filters(asked: Mapping[str, str]) -> dict[str, Any]:  # monthly's own argum
             raise InvalidField("year: a year from 2000 to 2099, such as 2026.", field="year")
         chosen |= {"since": date(int(year), 1, 1), "until": date(int(year) + 1, 1, 1)}
     for name in ("currency", "frequency"):
-        if (value := frame.word(asked, name)) is not None:
+        if (value := layout.word(asked, name)) is not None:
             chosen[name] = value
     return chosen
 
@@ -89,13 +89,13 @@ def _query(asked: Mapping[str, str]) -> str:
 
 def _choices(rt: Runtime, chosen: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """The selects of the filter form, ready to print."""
-    this_year = frame.today(rt).year
+    this_year = layout.today(rt).year
     since = chosen.get("since")
     years = [("", "All years")] + [(str(y), str(y)) for y in range(this_year, this_year - 6, -1)]
     return {
-        "year": frame.select(years, str(since.year) if since else ""),
-        "currency": frame.currencies(chosen.get("currency")),
-        "frequency": frame.frequencies(chosen.get("frequency")),
+        "year": layout.select(years, str(since.year) if since else ""),
+        "currency": layout.currencies(chosen.get("currency")),
+        "frequency": layout.frequencies(chosen.get("frequency")),
     }
 
 
@@ -111,12 +111,12 @@ def _amounts(line: MonthLine) -> dict[str, str]:
 
 def _row(line: MonthLine) -> dict[str, Any]:
     return {
-        "month": frame.month(line.month),
-        "frequency": frame.frequency(line.frequency),
+        "month": layout.month(line.month),
+        "frequency": layout.frequency(line.frequency),
         "url": "/finance/lines"
-        + frame.query(
+        + layout.query(
             period=f"{line.month:%Y-%m}", frequency=line.frequency, currency=line.currency
         ),
-        "count": frame.whole(line.gifts),
+        "count": layout.whole(line.gifts),
         **_amounts(line),
     }

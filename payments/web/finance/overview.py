@@ -10,17 +10,20 @@ from typing import Any
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
-from payments import books, charts, money, reports
-from payments.errors import InvalidField
-from payments.money import Money
-from payments.reports import MonthLine, change, period
-from payments.reports.change import Cause, NetChange
-from payments.runtime import Runtime
-from payments.staff import Staff
-from payments.web.bodies import AnyRequest
-from payments.web.donate import LABELS
-from payments.web.finance import frame
-from payments.web.finance.frame import Cell, Table, show, table, taken
+from payments.accounting import integrity
+from payments.accounting.reports import monthly, period, variance
+from payments.accounting.reports.monthly import MonthLine
+from payments.accounting.reports.variance import Cause, NetChange
+from payments.core import money
+from payments.core.errors import InvalidField
+from payments.core.money import Money
+from payments.infra import charts
+from payments.infra.context import Runtime
+from payments.staff.accounts import Staff
+from payments.web.donate.form import LABELS
+from payments.web.finance import layout
+from payments.web.finance.layout import Cell, Table, show, table, taken
+from payments.web.forms import AnyRequest
 
 MONTHS = 24
 CAUSES = {
@@ -67,35 +70,35 @@ class OverviewPages(Controller):
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
         """A month by currency, and two years of one currency."""
-        today = frame.today(rt)
-        asked, chosen = request.query_params, frame.word(request.query_params, "currency")
+        today = layout.today(rt)
+        asked, chosen = request.query_params, layout.word(request.query_params, "currency")
         newest = today.replace(day=1)
         first = period.month(asked["month"], name="month", today=today) if asked.get(
             "month") else newest  # fmt: skip
         since = min(period.months_before(first, MONTHS - 1), date(first.year - 1, 1, 1))
         async with rt.sessions() as session:
-            lines = await reports.monthly(
+            lines = await monthly.monthly(
                 session, rt.settings.zone, since=since, until=period.next_month(first)
             )
-            proofs = await books.last_proof(session)
+            proofs = await integrity.last_proof(session)
         shown = chosen or _main(lines, rt.settings.currency)
         drawn = [line for line in lines if line.currency == shown]
-        return await frame.page(
+        return await layout.page(
             rt,
             "finance.html",
             colleague,
-            title=f"Overview: {frame.month(first)}",
+            title=f"Overview: {layout.month(first)}",
             here="/finance",
             until=period.next_month(first),
-            months=frame.select(_months(today), f"{first:%Y-%m}"),
-            currencies=frame.currencies(chosen, every="All, drawn in the largest"),
+            months=layout.select(_months(today), f"{first:%Y-%m}"),
+            currencies=layout.currencies(chosen, every="All, drawn in the largest"),
             cards=[
                 _card(sums)
-                for sums in reports.totals([one for one in lines if one.month == first]).values()
+                for sums in monthly.totals([one for one in lines if one.month == first]).values()
                 if chosen in (None, sums.currency)
             ],
-            lines_url=f"/finance/lines{frame.query(period=f'{first:%Y-%m}', currency=chosen)}",
-            why_url="/finance/why" + frame.query(
+            lines_url=f"/finance/lines{layout.query(period=f'{first:%Y-%m}', currency=chosen)}",
+            why_url="/finance/why" + layout.query(
                 earlier=f"{period.months_before(first, 1):%Y-%m}",
                 later=f"{first:%Y-%m}", currency=shown),
             pictures=[
@@ -104,7 +107,7 @@ class OverviewPages(Controller):
             proof=[
                 {"label": p.says, "ok": not p.rows, "detail": "; ".join(p.rows)} for p in proofs
             ],
-            proved_at=frame.moment(rt, proofs[0].checked_at) if proofs else "",
+            proved_at=layout.moment(rt, proofs[0].checked_at) if proofs else "",
         )  # fmt: skip
 
     @get("/why")
@@ -115,7 +118,7 @@ class OverviewPages(Controller):
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
         """Why net differs between two months, to the cent; the last that are over unless asked."""
-        today, asked = frame.today(rt), request.query_params
+        today, asked = layout.today(rt), request.query_params
         over = period.months_before(today, 1)
         later = period.month(asked.get("later") or f"{over:%Y-%m}", name="later", today=today)
         earlier = period.month(
@@ -127,21 +130,21 @@ class OverviewPages(Controller):
             raise InvalidField(
                 f"earlier: a month before {later:%Y-%m}. {earlier:%Y-%m} is not.", field="earlier"
             )
-        currency = frame.word(asked, "currency") or rt.settings.currency
+        currency = layout.word(asked, "currency") or rt.settings.currency
         async with rt.sessions() as session:
-            found = await change.of_net(
+            found = await variance.of_net(
                 session, rt.settings.zone, currency=currency, earlier=earlier, later=later
             )
-        return await frame.page(
+        return await layout.page(
             rt,
             "finance_why.html",
             colleague,
             title="Why did net change?",
             here="/finance",
             until=period.next_month(later),
-            earlier=frame.select(_months(today), f"{earlier:%Y-%m}"),
-            later=frame.select(_months(today), f"{later:%Y-%m}"),
-            currencies=frame.currencies(currency, every=""),
+            earlier=layout.select(_months(today), f"{earlier:%Y-%m}"),
+            later=layout.select(_months(today), f"{later:%Y-%m}"),
+            currencies=layout.currencies(currency, every=""),
             sentence=_sentence(found, currency, later),
             steps=await _waterfall(found, currency, earlier, later),
             table=_causes(found, currency, earlier, later),
@@ -158,7 +161,7 @@ def _main(lines: Sequence[MonthLine], ours: str) -> str:
 
 def _months(today: date) -> list[tuple[str, str]]:
     firsts = [period.months_before(today, back) for back in range(MONTHS)]
-    return [(f"{first:%Y-%m}", frame.month(first)) for first in firsts]
+    return [(f"{first:%Y-%m}", layout.month(first)) for first in firsts]
 
 
 def _card(sums: MonthLine) -> dict[str, str]:
@@ -170,9 +173,9 @@ def _card(sums: MonthLine) -> dict[str, str]:
         "refunds": taken(sums.refunds, code),
         "disputes": taken(sums.disputes, code),
         "net": show(sums.net, code),
-        "payments": frame.whole(sums.gifts),
-        "givers": frame.whole(sums.givers),
-        "newcomers": frame.whole(sums.newcomers),
+        "payments": layout.whole(sums.gifts),
+        "givers": layout.whole(sums.givers),
+        "newcomers": layout.whole(sums.newcomers),
     }
 
 
@@ -183,12 +186,12 @@ def _value(minor: int, currency: str) -> float:
 
 async def _by_month(lines: Sequence[MonthLine], currency: str, last: date) -> dict[str, Any]:
     """Net by month and frequency, in bars and in a table."""
-    told = {frame.frequency(line.frequency) for line in lines}
-    series = [one for one in (*LABELS.values(), frame.NOT_A_GIFT) if one in told]
+    told = {layout.frequency(line.frequency) for line in lines}
+    series = [one for one in (*LABELS.values(), layout.NOT_A_GIFT) if one in told]
     months = [period.months_before(last, back) for back in range(MONTHS - 1, -1, -1)]
     # A drawing begins with the first month that has anything to draw.
     months = [month for month in months if month >= min(line.month for line in lines)] or [last]
-    nets = {(line.month, frame.frequency(line.frequency)): line.net for line in lines}
+    nets = {(line.month, layout.frequency(line.frequency)): line.net for line in lines}
     points: list[charts.Point] = [
         {"month": f"{month:%b %y}", "series": name, "place": place,
          "value": _value(nets.get((month, name), 0), currency)}
@@ -197,13 +200,13 @@ async def _by_month(lines: Sequence[MonthLine], currency: str, last: date) -> di
     sums = {month: sum(nets.get((month, name), 0) for name in series) for month in months}
     best = max(months, key=lambda month: sums[month])
     says = (
-        f"Net was {show(sums[last], currency)} in {frame.month(last)}; the best of {len(months)} "
-        f"months was {frame.month(best)} with {show(sums[best], currency)}."
+        f"Net was {show(sums[last], currency)} in {layout.month(last)}; the best of {len(months)} "
+        f"months was {layout.month(best)} with {show(sums[best], currency)}."
     )
     name = f"Net by month and frequency, {currency.upper()}"
     rows: list[list[str | Cell]] = [
         [
-            Cell(frame.month(month), "/finance" + frame.query(month=f"{month:%Y-%m}")),
+            Cell(layout.month(month), "/finance" + layout.query(month=f"{month:%Y-%m}")),
             *(show(nets.get((month, one), 0), currency) for one in series),
             show(sums[month], currency),
         ]
@@ -245,7 +248,7 @@ async def _two_years(lines: Sequence[MonthLine], currency: str, last: date) -> d
     now, then = sums[last.year][last.month - 1], sums[last.year - 1][last.month - 1]
     says = f"From January to {last:%B}, net came to {_told(now, currency)} in {last.year}"
     if then is None:
-        says += f"; there is nothing to compare, as the first line is of {frame.month(begins)}."
+        says += f"; there is nothing to compare, as the first line is of {layout.month(begins)}."
     else:
         says += f" and to {show(then, currency)} in {last.year - 1}"
         partial = begins > date(last.year - 1, 1, 1)
@@ -256,9 +259,9 @@ async def _two_years(lines: Sequence[MonthLine], currency: str, last: date) -> d
             names[place],
             _told(this, currency),
             _told(before, currency),
-            frame.NOTHING
+            layout.NOTHING
             if this is None or before is None
-            else frame.signed(this - before, currency),
+            else layout.signed(this - before, currency),
         ]
         for place, (this, before) in enumerate(zip(*(sums[year] for year in years), strict=True))
     ]
@@ -275,7 +278,7 @@ async def _two_years(lines: Sequence[MonthLine], currency: str, last: date) -> d
 
 
 def _told(total: int | None, currency: str) -> str:
-    return frame.NOTHING if total is None else show(total, currency)
+    return layout.NOTHING if total is None else show(total, currency)
 
 
 def _sentence(found: NetChange, currency: str, later: date) -> str:
@@ -284,12 +287,12 @@ def _sentence(found: NetChange, currency: str, later: date) -> str:
         return f"Net was {show(found.after, currency)} in both months."
     told = (
         f"Net {'rose' if by > 0 else 'fell'} by {show(abs(by), currency)} to "
-        f"{show(found.after, currency)} in {frame.month(later)}"
+        f"{show(found.after, currency)} in {layout.month(later)}"
     )
     most = max(found.components, key=lambda part: abs(part.amount))
     # Within a sentence a line must not end after the minus.
-    joined = f"{frame.MINUS}\N{WORD JOINER}"
-    changed = frame.signed(most.amount, currency).replace(frame.MINUS, joined)
+    joined = f"{layout.MINUS}\N{WORD JOINER}"
+    changed = layout.signed(most.amount, currency).replace(layout.MINUS, joined)
     return f"{told}; the largest part was “{CAUSES[most.cause]}” with {changed}."
 
 
@@ -305,7 +308,7 @@ async def _waterfall(found: NetChange, currency: str, earlier: date, later: date
                 "low": _value(low, currency),
                 "high": _value(high, currency),
                 "top": _value(max(low, high), currency),
-                "said": show(high, currency) if whole else frame.signed(high - low, currency),
+                "said": show(high, currency) if whole else layout.signed(high - low, currency),
                 "series": series,
             }
         )
@@ -317,31 +320,31 @@ async def _waterfall(found: NetChange, currency: str, earlier: date, later: date
         level += part.amount
     step(f"{later:%b %Y}", 0, found.after, "total")
     says = _sentence(found, currency, later)
-    name = f"From net of {frame.month(earlier)} to net of {frame.month(later)}"
+    name = f"From net of {layout.month(earlier)} to net of {layout.month(later)}"
     return await charts.svg(charts.waterfall(steps, unit=currency.upper()), name=name, says=says)
 
 
 def _causes(found: NetChange, currency: str, earlier: date, later: date) -> Table:
     def behind(of: date, **filters: str) -> str:
-        return "/finance/lines" + frame.query(period=f"{of:%Y-%m}", currency=currency, **filters)
+        return "/finance/lines" + layout.query(period=f"{of:%Y-%m}", currency=currency, **filters)
 
     rows: list[list[str | Cell]] = [
         [
             Cell(CAUSES[part.cause], behind(later, **BEHIND[part.cause]))
             if part.cause in BEHIND
             else CAUSES[part.cause],
-            frame.NOTHING if part.count is None else frame.whole(part.count),
-            frame.signed(part.amount, currency),
+            layout.NOTHING if part.count is None else layout.whole(part.count),
+            layout.signed(part.amount, currency),
         ]
         for part in found.components
     ]
     return table(
         "causes",
-        f"From {frame.month(earlier)} to {frame.month(later)}, {currency.upper()}",
+        f"From {layout.month(earlier)} to {layout.month(later)}, {currency.upper()}",
         ["Cause", "#Contributions", "#Change of net"],
         [
             [
-                Cell(f"Net in {frame.month(earlier)}", behind(earlier)),
+                Cell(f"Net in {layout.month(earlier)}", behind(earlier)),
                 "",
                 show(found.before, currency),
             ],
@@ -349,10 +352,10 @@ def _causes(found: NetChange, currency: str, earlier: date, later: date) -> Tabl
         ],
         foot=[
             [
-                Cell(f"Net in {frame.month(later)}", behind(later)),
+                Cell(f"Net in {layout.month(later)}", behind(later)),
                 "",
                 show(found.after, currency),
             ],
-            ["Difference", "", frame.signed(found.after - found.before, currency)],
+            ["Difference", "", layout.signed(found.after - found.before, currency)],
         ],
     )

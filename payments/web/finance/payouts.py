@@ -6,16 +6,16 @@ from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from payments.exports import tables
-from payments.exports.ledger import filename
-from payments.reports import payouts
-from payments.reports.payouts import Paid, Part
-from payments.runtime import Runtime
-from payments.staff import Staff
-from payments.web.bodies import AnyRequest
-from payments.web.finance import frame
-from payments.web.finance.frame import Cell, Table, show, table, taken
-from payments.web.finance.lines import TYPES
+from payments.accounting.exports import csv_tables
+from payments.accounting.exports.transactions import filename
+from payments.accounting.reports import payouts
+from payments.accounting.reports.payouts import Paid, Part
+from payments.infra.context import Runtime
+from payments.staff.accounts import Staff
+from payments.web.finance import layout
+from payments.web.finance.layout import Cell, Table, show, table, taken
+from payments.web.finance.transactions import TYPES
+from payments.web.forms import AnyRequest
 
 PROOFS = {
     "proved": ("Equals its lines", "good"),
@@ -44,22 +44,22 @@ class PayoutPages(Controller):
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
         """The newest, or those before one."""
-        currency = frame.word(request.query_params, "currency")
+        currency = layout.word(request.query_params, "currency")
         async with rt.sessions() as session:
             found, more = await payouts.page(
                 session, currency=currency, before=request.query_params.get("before") or None
             )
-        more_url = f"/finance/payouts{frame.query(currency=currency, before=more)}"
-        return await frame.page(
+        more_url = f"/finance/payouts{layout.query(currency=currency, before=more)}"
+        return await layout.page(
             rt,
             "finance_payouts.html",
             colleague,
             title="Payouts",
             here="/finance/payouts",
-            currencies=frame.currencies(currency),
+            currencies=layout.currencies(currency),
             table=_payouts(rt, found),
             next_url=more_url if more else "",
-            export_url=f"/finance/payouts.csv{frame.query(currency=currency)}",
+            export_url=f"/finance/payouts.csv{layout.query(currency=currency)}",
         )
 
     @get("/payouts/{payout_id:str}")
@@ -73,7 +73,7 @@ class PayoutPages(Controller):
         async with rt.sessions() as session:
             paid, parts = await payouts.one(session, payout_id[:255])
         text, tone = PROOFS[paid.proof]
-        return await frame.page(
+        return await layout.page(
             rt,
             "finance_payout.html",
             colleague,
@@ -93,13 +93,13 @@ class PayoutPages(Controller):
     ) -> Response[bytes]:
         """Every payout as a file, newest first."""
         assert colleague.role
-        currency = frame.word(request.query_params, "currency")
+        currency = layout.word(request.query_params, "currency")
         async with rt.sessions() as session:
             found = await payouts.all_of(session, currency=currency)
         words = f"period=all{f' currency={currency}' if currency else ''}"
         name = filename("payouts", words, rt.settings.zone, ".csv")
         return Response(
-            tables.payouts(found, exported_in=f"payouts {words}"),
+            csv_tables.payouts(found, exported_in=f"payouts {words}"),
             media_type="text/csv",
             headers={"content-disposition": f'attachment; filename="{name}"'},
         )
@@ -113,7 +113,7 @@ def _payouts(rt: Runtime, found: Sequence[Paid]) -> Table:
             Cell(one.id, f"/finance/payouts/{one.id}", code=True),
             Cell(STATUSES[one.status], tone="bad" if one.status == "failed" else ""),
             Cell(PROOFS[one.proof][0], tone=PROOFS[one.proof][1]),
-            frame.whole(one.lines) if one.listed_at else frame.NOTHING,
+            layout.whole(one.lines) if one.listed_at else layout.NOTHING,
             one.currency.upper(),
             show(one.amount, one.currency),
         ]
@@ -127,14 +127,14 @@ def _facts(rt: Runtime, paid: Paid) -> list[tuple[str, str]]:
     facts = [
         ("Payout", paid.id),
         ("Status", STATUSES[paid.status] + (f": {paid.failure_code}" if paid.failure_code else "")),
-        ("Made", frame.moment(rt, paid.created_at)),
-        ("Arrives at the bank", frame.day(paid.arrives_on)),
+        ("Made", layout.moment(rt, paid.created_at)),
+        ("Arrives at the bank", layout.day(paid.arrives_on)),
         ("Kind", f"{'Automatic' if paid.automatic else 'Manual'}, {paid.method}"),
         ("Amount", f"{show(paid.amount, paid.currency)} {paid.currency.upper()}"),
     ]
     if paid.listed_at is not None:
         facts += [
-            ("Lines by Stripe's list", frame.whole(paid.lines)),
+            ("Lines by Stripe's list", layout.whole(paid.lines)),
             ("Their sum by Stripe's list", show(paid.theirs, paid.currency)),
             ("Their sum by our books", show(paid.ours, paid.currency)),
             ("Difference", show(paid.amount - paid.ours, paid.currency)),
@@ -145,19 +145,19 @@ def _facts(rt: Runtime, paid: Paid) -> list[tuple[str, str]]:
 def _parts(rt: Runtime, paid: Paid, parts: Sequence[Part]) -> Table:
     rows = []
     for part in parts[: payouts.LINES]:
-        gift: str | Cell = frame.NOTHING
+        gift: str | Cell = layout.NOTHING
         if part.contribution_id is not None:
             gift = Cell(part.contribution_id[:8], f"/finance/gifts/{part.contribution_id}",
                         code=True)  # fmt: skip
         rows.append([
-            frame.NOTHING if part.occurred_at is None else frame.minute(rt, part.occurred_at),
+            layout.NOTHING if part.occurred_at is None else layout.minute(rt, part.occurred_at),
             Cell("Not in our books", tone="bad") if part.type is None else TYPES[part.type],
             gift,
             Cell(part.id, f"/finance/lines?id={part.id}", code=True),
-            frame.NOTHING if part.gross is None else show(part.gross, part.currency),
-            frame.NOTHING if part.fee is None else taken(part.fee, part.currency),
+            layout.NOTHING if part.gross is None else show(part.gross, part.currency),
+            layout.NOTHING if part.fee is None else taken(part.fee, part.currency),
             Cell(
-                frame.NOTHING if part.ours is None else show(part.ours, part.currency),
+                layout.NOTHING if part.ours is None else show(part.ours, part.currency),
                 tone="" if part.agrees else "bad",
             ),
             show(part.theirs, part.currency),

@@ -9,19 +9,22 @@ from typing import Any
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
-from payments import charts, cohorts, money, recovery
-from payments.cohorts import Cohort
-from payments.exports import tables
-from payments.exports.ledger import filename
-from payments.money import Money
-from payments.recovery import Recovery
-from payments.reports import period, recurring
-from payments.reports.recurring import AtRisk, Forward
-from payments.runtime import Runtime
-from payments.staff import Staff
-from payments.web.bodies import AnyRequest
-from payments.web.finance import frame
-from payments.web.finance.frame import Cell, Table, show, table
+from payments.accounting import cohort_retention, mrr_rollforward, payment_recovery
+from payments.accounting.cohort_retention import Cohort
+from payments.accounting.exports import csv_tables
+from payments.accounting.exports.transactions import filename
+from payments.accounting.mrr_rollforward import Forward
+from payments.accounting.payment_recovery import Recovery
+from payments.accounting.reports import period, recurring
+from payments.accounting.reports.recurring import AtRisk
+from payments.core import money
+from payments.core.money import Money
+from payments.infra import charts
+from payments.infra.context import Runtime
+from payments.staff.accounts import Staff
+from payments.web.finance import layout
+from payments.web.finance.layout import Cell, Table, show, table
+from payments.web.forms import AnyRequest
 
 MONTHS = 13
 AGES = 12
@@ -56,31 +59,33 @@ class RecurringPages(Controller):
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
         """Of the months that are over."""
-        currency = frame.word(request.query_params, "currency")
+        currency = layout.word(request.query_params, "currency")
         zone, (since, until) = rt.settings.zone, _span(rt)
         async with rt.sessions() as session:
             forward = await recurring.forward(
                 session, zone, since=since, until=until, currency=currency
             )
-            born = await cohorts.read(session, zone, since=since, until=until, currency=currency)
-            mended = await recovery.read(session, zone, since=since, until=until)
-            soon = frame.today(rt) + timedelta(days=recurring.EXPIRING)
+            born = await cohort_retention.read(
+                session, zone, since=since, until=until, currency=currency
+            )
+            mended = await payment_recovery.read(session, zone, since=since, until=until)
+            soon = layout.today(rt) + timedelta(days=recurring.EXPIRING)
             at_risk = await recurring.at_risk(session, soon=soon)
             promised = await recurring.promised(session)
         codes = sorted({line.currency for line in forward})
-        return await frame.page(
+        return await layout.page(
             rt,
             "finance_recurring.html",
             colleague,
             title="Recurring",
             here="/finance/recurring",
-            currencies=frame.currencies(currency),
+            currencies=layout.currencies(currency),
             promised=_promised(promised),
             forwards=[await _forward([f for f in forward if f.currency == c]) for c in codes],
             cohorts=_cohorts(born),
             mended=_mended(mended),
             at_risk=_at_risk(at_risk),
-            export_url=f"/finance/recurring.csv{frame.query(currency=currency)}",
+            export_url=f"/finance/recurring.csv{layout.query(currency=currency)}",
         )
 
     @get("/recurring.csv")
@@ -92,7 +97,7 @@ class RecurringPages(Controller):
     ) -> Response[bytes]:
         """The roll-forward as a file."""
         assert colleague.role
-        currency = frame.word(request.query_params, "currency")
+        currency = layout.word(request.query_params, "currency")
         since, until = _span(rt)
         async with rt.sessions() as session:
             forward = await recurring.forward(
@@ -102,7 +107,7 @@ class RecurringPages(Controller):
         name = filename("recurring", words, rt.settings.zone, ".csv")
         about = f"recurring {words} zone={rt.settings.accounting_zone}"
         return Response(
-            tables.recurring(forward, exported_in=about),
+            csv_tables.recurring(forward, exported_in=about),
             media_type="text/csv",
             headers={"content-disposition": f'attachment; filename="{name}"'},
         )
@@ -110,13 +115,13 @@ class RecurringPages(Controller):
 
 def _span(rt: Runtime) -> tuple[date, date]:
     """Thirteen whole months, the last of them over."""
-    until = frame.today(rt).replace(day=1)
+    until = layout.today(rt).replace(day=1)
     return period.months_before(until, MONTHS), until
 
 
 def _promised(promised: Sequence[tuple[str, int, int]]) -> Table:
     rows = [
-        [code.upper(), frame.whole(count), show(amount, code)] for code, count, amount in promised
+        [code.upper(), layout.whole(count), show(amount, code)] for code, count, amount in promised
     ]
     columns = ["Currency donors chose", "#Living promises", "#Worth each month"]
     return table("promised", "Promised now", columns, rows, empty="There is no living promise.")
@@ -128,23 +133,23 @@ async def _forward(lines: Sequence[Forward]) -> dict[str, Any]:
     rows: list[list[str | Cell]] = [
         [
             Cell(
-                frame.month(line.month),
-                "/finance/lines" + frame.query(period=f"{line.month:%Y-%m}", currency=code),
+                layout.month(line.month),
+                "/finance/lines" + layout.query(period=f"{line.month:%Y-%m}", currency=code),
             ),
             show(line.opening, code),
-            *(_moved(getattr(line, name), code) for name in recurring.MOVEMENTS),
+            *(_moved(getattr(line, name), code) for name in mrr_rollforward.MOVEMENTS),
             show(line.closing, code),
-            frame.whole(line.givers),
+            layout.whole(line.givers),
         ]
         for line in lines
     ]
-    columns = ["Month", "#Opening", *(f"#{LABELS[name]}" for name in recurring.MOVEMENTS),
+    columns = ["Month", "#Opening", *(f"#{LABELS[name]}" for name in mrr_rollforward.MOVEMENTS),
                "#Closing", "#Promises"]  # fmt: skip
     name = f"Monthly recurring revenue, {code.upper()}"
     newest = lines[0]
     by = newest.closing - newest.opening
-    moved = frame.signed(by, code) if by else "unchanged"
-    at_end = f"{show(newest.closing, code)} at the end of {frame.month(newest.month)}"
+    moved = layout.signed(by, code) if by else "unchanged"
+    at_end = f"{show(newest.closing, code)} at the end of {layout.month(newest.month)}"
     says = f"{at_end}, {moved} in that month."
     points: list[charts.Point] = [
         {
@@ -166,7 +171,7 @@ async def _forward(lines: Sequence[Forward]) -> dict[str, Any]:
 
 
 def _moved(minor: int, currency: str) -> str:
-    return frame.signed(minor, currency) if minor else frame.NOTHING
+    return layout.signed(minor, currency) if minor else layout.NOTHING
 
 
 def _cohorts(born: Sequence[Cohort]) -> Table:
@@ -174,14 +179,14 @@ def _cohorts(born: Sequence[Cohort]) -> Table:
     rows: list[list[str | Cell]] = []
     for cohort in born:
         size = cohort.paid[0]
-        row: list[str | Cell] = [frame.month(cohort.month), frame.whole(size)]
+        row: list[str | Cell] = [layout.month(cohort.month), layout.whole(size)]
         for age in range(1, AGES + 1):
             if age >= len(cohort.paid):
                 row.append("")
                 continue
             paid = cohort.paid[age]
             shade = -(-paid * SHADES // size)
-            row.append(Cell(frame.share(paid, size), tone=f"heat heat-{shade}"))
+            row.append(Cell(layout.share(paid, size), tone=f"heat heat-{shade}"))
         rows.append(row)
     columns = ["First paid in", "#Promises", *(f"#+{age}" for age in range(1, AGES + 1))]
     return table(
@@ -196,11 +201,11 @@ def _cohorts(born: Sequence[Cohort]) -> Table:
 def _mended(mended: Sequence[Recovery]) -> Table:
     rows = [
         [
-            frame.month(one.month),
+            layout.month(one.month),
             one.currency.upper(),
-            frame.whole(one.failed),
-            frame.whole(one.recovered),
-            frame.share(one.recovered, one.failed),
+            layout.whole(one.failed),
+            layout.whole(one.recovered),
+            layout.share(one.recovered, one.failed),
             show(one.recovered_amount, one.currency),
             show(one.amount - one.recovered_amount, one.currency),
         ]
@@ -217,9 +222,9 @@ def _at_risk(at_risk: Sequence[AtRisk]) -> Table:
         [
             Cell(one.contribution_id[:8], f"/finance/gifts/{one.contribution_id}", code=True),
             Cell(REASONS[one.reason], tone="bad" if one.reason != "card_expires" else ""),
-            frame.frequency(one.frequency),
-            frame.NOTHING if one.renews_at is None else one.renews_at.strftime("%Y-%m-%d"),
-            frame.NOTHING if one.card_expires_on is None else f"{one.card_expires_on:%Y-%m}",
+            layout.frequency(one.frequency),
+            layout.NOTHING if one.renews_at is None else one.renews_at.strftime("%Y-%m-%d"),
+            layout.NOTHING if one.card_expires_on is None else f"{one.card_expires_on:%Y-%m}",
             one.currency.upper(),
             show(one.amount, one.currency),
         ]

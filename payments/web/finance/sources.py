@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
-from payments import articles
-from payments.reports import period, sources
-from payments.reports.sources import Source
-from payments.runtime import Runtime
-from payments.staff import Staff
-from payments.web.bodies import AnyRequest
-from payments.web.finance import frame
-from payments.web.finance.frame import Cell, Table, show, table, taken
+from payments.accounting.reports import period, sources
+from payments.accounting.reports.sources import Source
+from payments.giving import article_counts
+from payments.infra.context import Runtime
+from payments.staff.accounts import Staff
+from payments.web.finance import layout
+from payments.web.finance.layout import Cell, Table, show, table, taken
+from payments.web.forms import AnyRequest
 
 
 class SourcePages(Controller):
@@ -27,15 +27,15 @@ class SourcePages(Controller):
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
         """Of a period, this year unless another is asked for."""
-        asked, today = dict(request.query_params), frame.today(rt)
+        asked, today = dict(request.query_params), layout.today(rt)
         if not any(asked.get(name) for name in ("period", "from", "to")):
             asked["period"] = str(today.year)
         chosen = period.parse(asked, today=today)
-        currency = frame.word(asked, "currency")
+        currency = layout.word(asked, "currency")
         async with rt.sessions() as session:
             found = await sources.by_campaign(session, rt.settings.zone, chosen, currency=currency)
-            stories = await articles.most(session, since=chosen.since, until=chosen.until)
-        return await frame.page(
+            stories = await article_counts.most(session, since=chosen.since, until=chosen.until)
+        return await layout.page(
             rt,
             "finance_sources.html",
             colleague,
@@ -43,7 +43,7 @@ class SourcePages(Controller):
             here="/finance/sources",
             until=chosen.until,
             asked={name: asked.get(name, "") for name in ("period", "from", "to")},
-            currencies=frame.currencies(currency),
+            currencies=layout.currencies(currency),
             table=_sources(found, asked.get("period", "")),
             smallest=sources.SMALLEST,
             stories=_stories(stories),
@@ -51,7 +51,7 @@ class SourcePages(Controller):
 
 
 def _stories(found: Sequence[tuple[str, int]]) -> Table:
-    rows = [[article, frame.whole(starts)] for article, starts in found]
+    rows = [[article, layout.whole(starts)] for article, starts in found]
     columns = ["Article", "#Gifts begun, at least"]
     caption = "Stories that led to gifts"
     return table("stories", caption, columns, rows, empty="No story led to ten gifts in this time.")
@@ -64,15 +64,15 @@ def _sources(found: Sequence[Source], whole: str) -> Table:
         if one.is_other:
             name = f"Other: each under {sources.SMALLEST} contributions"
         elif one.campaign is not None:
-            url = "/finance/lines" + frame.query(
+            url = "/finance/lines" + layout.query(
                 period=whole, campaign=one.campaign, currency=one.currency
             )
             name = Cell(one.campaign, url)
         rows.append([
             name,
             one.currency.upper(),
-            frame.whole(one.givers),
-            frame.whole(one.payments),
+            layout.whole(one.givers),
+            layout.whole(one.payments),
             show(one.first, one.currency),
             show(one.renewals, one.currency),
             taken(one.fees, one.currency),

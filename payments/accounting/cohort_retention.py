@@ -1,0 +1,80 @@
+"""Cohorts: of the monthly promises that first paid in a month, how many paid so many months later.
+
+A promise counts once in each month it paid in, in the currency its last payment of that month was
+settled in; so the currencies add up to all. A payment is of the month it is booked in.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from payments.accounting import month_snapshots
+from payments.accounting.month_snapshots import BOOKED, FROM_ON, Figure, Kind, Months
+
+_MONTHLY = "e.credit LIKE 'income:%' AND e.credit = 'income:monthly'"
+_PAID = text(
+    f"""
+    WITH paid AS (
+        SELECT DISTINCT ON (e.contribution_id, month) e.contribution_id, e.currency,
+               CAST(date_trunc('month', {BOOKED}) AS date) AS month
+          FROM ledger_entries e LEFT JOIN late_lines late ON late.seq = e.seq
+         WHERE {_MONTHLY}
+           AND {FROM_ON.format(day="CAST(:since AS timestamp)")}
+           AND e.occurred_at < CAST(:until AS timestamp) AT TIME ZONE :zone
+           AND {BOOKED} >= CAST(:since AS timestamp) AND {BOOKED} < CAST(:until AS timestamp)
+         ORDER BY e.contribution_id, month, e.seq DESC),
+    born AS MATERIALIZED (
+        SELECT p.contribution_id, (
+                   SELECT CAST(date_trunc('month', min({BOOKED})) AS date)
+                     FROM ledger_entries e LEFT JOIN late_lines late ON late.seq = e.seq
+                    WHERE e.contribution_id = p.contribution_id AND {_MONTHLY}) AS born
+          FROM (SELECT DISTINCT contribution_id FROM paid) p)
+    SELECT month, born, currency, count(*) AS paid
+      FROM paid JOIN born USING (contribution_id)
+     GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+     LIMIT 100000
+    """  # noqa: S608 - our own words
+)
+
+
+async def reckon(session: AsyncSession, zone: ZoneInfo, since: date, until: date) -> Months:
+    """The promises that paid in each month from `since` up to `until`, by when they first did."""
+    params = {"zone": zone.key, "since": since, "until": until}
+    months: dict[date, list[Figure]] = {}
+    for row in await session.execute(_PAID, params):
+        line = {"born": row.born.isoformat(), "currency": row.currency, "paid": int(row.paid)}
+        months.setdefault(row.month, []).append(line)
+    return months
+
+
+KIND = Kind("cohorts", reckon, is_of_books=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """The monthly promises that first paid in a month, and how many paid so many months later."""
+
+    month: date
+    paid: Sequence[int]  # by age in months; the first is the size of the cohort
+
+
+async def read(
+    session: AsyncSession, zone: ZoneInfo, *, since: date, until: date, currency: str | None = None
+) -> list[Cohort]:
+    """Those born since a month, newest first; nought for a month in which none of a cohort paid."""
+    months = await month_snapshots.read(session, zone, KIND, since=since, until=until)
+    sums: dict[date, dict[date, int]] = {}
+    for month, lines in months.items():
+        for line in lines:
+            born = date.fromisoformat(line["born"])
+            if born >= since and currency in (None, line["currency"]):
+                paid = sums.setdefault(born, {})
+                paid[month] = paid.get(month, 0) + line["paid"]
+    return [
+        Cohort(born, [paid.get(month, 0) for month in sorted(months) if month >= born])
+        for born, paid in sorted(sums.items(), reverse=True)
+    ]

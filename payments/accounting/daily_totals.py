@@ -1,0 +1,260 @@
+"""The roll-up: how much moved between two accounts on each day of the accounting zone, so that a
+month of a million rows is read as quickly as a month of a hundred.
+
+It is folded from the rows of the books in the order of the chain, from a mark that moves in the
+same transaction. Rows after the mark are added when a report is read: what a report says is what
+the rows say, however late the fold is. `payments check` counts the rows again and compares.
+"""
+
+from datetime import date
+
+from sqlalchemy import BigInteger, CheckConstraint, Integer, String, delete, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from payments.accounting import cohort_retention, month_snapshots, mrr_rollforward, payment_recovery
+from payments.infra import db
+from payments.infra.context import Runtime
+from payments.ledger.entries import LedgerEntry
+from payments.settlement import importer
+
+NO_FREQUENCY = "none"  # of what belongs to no contribution, such as Stripe's own fees
+BATCH = 250_000  # rows folded in one transaction, when some are folded already
+KINDS = (
+    mrr_rollforward.KIND,
+    cohort_retention.KIND,
+    payment_recovery.KIND,
+)  # kept by month beside the days
+
+
+async def import_and_refresh(rt: Runtime) -> int:
+    """Import new balance transactions and add their rows to the totals. Returns how many."""
+    found = await importer.import_new(rt)
+    await fold(rt)
+    return found
+
+
+class LedgerDay(db.Base):
+    """One day's rows of one frequency between two accounts.
+
+    Summed over a whole month, `givers` counts the contributions that paid in it, each once;
+    `newcomers` counts, over any time, those that paid for the first time.
+    """
+
+    __tablename__ = "ledger_days"
+    __table_args__ = (CheckConstraint("amount > 0", name="amount_is_positive"), db.is_currency())
+
+    day: Mapped[date] = mapped_column(primary_key=True)
+    frequency: Mapped[str] = mapped_column(String(40), primary_key=True)
+    currency: Mapped[str] = mapped_column(String(3), primary_key=True)
+    debit: Mapped[str] = mapped_column(String(40), primary_key=True)
+    credit: Mapped[str] = mapped_column(String(40), primary_key=True)
+    amount: Mapped[db.MinorUnits]
+    entries: Mapped[int] = mapped_column(Integer)
+    givers: Mapped[int] = mapped_column(Integer)
+    newcomers: Mapped[int] = mapped_column(Integer)
+
+
+class RollupMark(db.Base):
+    """How far the rows are folded, and by the days of which zone. There is one."""
+
+    __tablename__ = "rollup_marks"
+
+    zone: Mapped[str] = mapped_column(String(64), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger)
+
+
+# A row is a contribution's first, of all or of a month, if no row before it in the chain says the
+# same of it. Among the rows that are counted the place tells; the others are asked, if any are.
+# Of what frequency income is, its account says; of what goes with it, its payment intent.
+_DAY = "coalesce({late}.booked_on, CAST({row}.occurred_at AT TIME ZONE {zone} AS date))"
+COUNTED = """
+    SELECT day, frequency, currency, debit, credit, CAST(sum(amount) AS bigint) AS amount,
+           CAST(count(*) AS int) AS entries,
+           CAST(count(*) FILTER (WHERE place = 1 AND ({whole} OR NOT EXISTS (
+               SELECT FROM ledger_entries x LEFT JOIN late_lines y ON y.seq = x.seq
+                WHERE x.contribution_id = placed.contribution_id AND x.seq < placed.seq
+                  AND x.credit LIKE 'income:%' AND x.credit = placed.credit
+                  AND x.currency = placed.currency
+                  AND date_trunc('month', {earlier}) = date_trunc('month', placed.day)))
+           ) AS int) AS givers,
+           CAST(count(*) FILTER (WHERE place_ever = 1 AND ({whole} OR NOT EXISTS (
+               SELECT FROM ledger_entries x
+                WHERE x.contribution_id = placed.contribution_id AND x.seq < placed.seq
+                  AND x.credit LIKE 'income:%'))) AS int) AS newcomers
+      FROM (
+        SELECT *, row_number() OVER (
+                   PARTITION BY contribution_id, date_trunc('month', day), credit, currency
+                   ORDER BY seq) AS place,
+               row_number() OVER (PARTITION BY contribution_id ORDER BY seq) AS place_ever
+          FROM (
+            SELECT {day} AS day, split_part(e.credit, ':', 2) AS frequency, e.currency, e.debit,
+                   e.credit, e.amount, e.seq, e.contribution_id
+              FROM ledger_entries e
+              LEFT JOIN late_lines l ON l.seq = e.seq
+             WHERE e.credit LIKE 'income:%' AND e.seq > {after}{upto}) AS income
+         UNION ALL
+        SELECT {day}, coalesce(i.frequency, 'none'), e.currency, e.debit, e.credit, e.amount,
+               NULL, NULL, NULL, NULL
+          FROM ledger_entries e
+          LEFT JOIN late_lines l ON l.seq = e.seq
+          {intents}
+         WHERE e.credit NOT LIKE 'income:%' AND e.seq > {after}{upto}) AS placed
+     GROUP BY 1, 2, 3, 4, 5
+"""
+
+
+_INTENTS = """
+          JOIN balance_transactions b ON b.id = e.balance_transaction
+          LEFT JOIN charges c ON c.stripe_charge_id = b.charge
+          LEFT JOIN contribution_intents i USING (stripe_payment_intent_id)"""
+# The same for a few rows: each is looked up, however many the planner thinks there are.
+_INTENTS_OF_FEW = """
+          JOIN LATERAL (SELECT charge FROM balance_transactions
+                         WHERE id = e.balance_transaction LIMIT 1) b ON true
+          LEFT JOIN LATERAL (SELECT stripe_payment_intent_id FROM charges
+                              WHERE stripe_charge_id = b.charge LIMIT 1) c ON true
+          LEFT JOIN LATERAL (SELECT frequency FROM contribution_intents
+                              WHERE stripe_payment_intent_id = c.stripe_payment_intent_id
+                              LIMIT 1) i ON true"""
+
+
+def _counted(after: str, upto: str, *, intents: str = _INTENTS, whole: str = "false") -> str:
+    """Rows counted by day. `whole`: whether there are no others."""
+    return COUNTED.format(
+        day=_DAY.format(late="l", row="e", zone=":zone"),
+        earlier=_DAY.format(late="y", row="x", zone=":zone"),
+        intents=intents,
+        after=after,
+        upto=upto,
+        whole=whole,
+    )
+
+
+# What a report reads: the days, and the rows that are not among them yet. Takes :zone.
+_FOLDED = """
+    SELECT day, frequency, currency, debit, credit, amount, entries, givers, newcomers
+      FROM ledger_days
+     WHERE EXISTS (SELECT FROM rollup_marks WHERE zone = :zone)
+"""
+# The upper end says nothing, but tells the planner that there are few.
+_LATER = _counted(
+    "coalesce((SELECT seq FROM rollup_marks WHERE zone = :zone), 0)",
+    " AND e.seq <= (SELECT max(seq) FROM ledger_entries)",
+    intents=_INTENTS_OF_FEW,
+)
+DAYS = f"{_FOLDED} UNION ALL {_LATER}"
+
+_ADD = """
+    INSERT INTO ledger_days AS d
+           (day, frequency, currency, debit, credit, amount, entries, givers, newcomers)
+    {counted}
+    ON CONFLICT (day, frequency, currency, debit, credit) DO UPDATE
+       SET amount = d.amount + excluded.amount, entries = d.entries + excluded.entries,
+           givers = d.givers + excluded.givers, newcomers = d.newcomers + excluded.newcomers
+"""
+_UPTO = " AND e.seq <= :upto"
+# Rows booked on a day or later; no row is booked before it happened.
+_SINCE = f"""{_UPTO}
+       AND e.occurred_at >= LEAST(CAST(:since AS timestamp) AT TIME ZONE :zone,
+           (SELECT min(x.occurred_at) FROM late_lines y JOIN ledger_entries x ON x.seq = y.seq))
+       AND coalesce(l.booked_on, CAST(e.occurred_at AT TIME ZONE :zone AS date)) >= :since"""  # noqa: S608 - our own words
+_FOLD = text(_ADD.format(counted=_counted(":after", _UPTO, whole="CAST(:after AS bigint) = 0")))
+_FOLD_SINCE = text(_ADD.format(counted=_counted("0", _SINCE)))
+
+
+async def fold(rt: Runtime) -> int:
+    """Fold the rows after the mark. Gives how many there were.
+
+    A change of the accounting zone begins again from the first row.
+    """
+    folded = 0
+    while True:
+        async with rt.sessions.begin() as session:
+            done = await _fold_some(session, rt.settings.accounting_zone)
+        folded += done
+        if done != BATCH:
+            break
+    for kind in KINDS:
+        await month_snapshots.keep(rt, kind)
+    return folded
+
+
+async def _fold_some(session: AsyncSession, zone: str) -> int:
+    await session.execute(insert(RollupMark).values(zone=zone, seq=0).on_conflict_do_nothing())
+    marks = list(await session.scalars(select(RollupMark).with_for_update()))
+    (mark,) = (mark for mark in marks if mark.zone == zone)
+    if len(marks) > 1:
+        await session.execute(delete(RollupMark).where(RollupMark.zone != zone))
+        await session.execute(delete(LedgerDay))
+        await month_snapshots.forget_since(session, KINDS, date.min)
+        mark.seq = 0
+    newest = await session.scalar(select(LedgerEntry.seq).order_by(LedgerEntry.seq.desc()).limit(1))
+    # All rows are counted in one go, far more quickly than in parts that ask for what is before.
+    upto = min(newest or 0, mark.seq + BATCH) if mark.seq else newest or 0
+    count = upto - mark.seq
+    if count > 0:
+        await session.execute(text("SET LOCAL statement_timeout = '30min'"))
+        await session.execute(text("SET LOCAL work_mem = '64MB'"))
+        await session.execute(_FOLD, {"zone": zone, "after": mark.seq, "upto": upto})
+        await month_snapshots.forget(session, KINDS, zone, after=mark.seq, upto=upto)
+        mark.seq = upto
+    return count
+
+
+async def fold_again(session: AsyncSession, zone: str, *, since: date) -> None:
+    """Count the days from `since` on once more: rows were booked on other days than before."""
+    mark = await session.scalar(select(RollupMark).where(RollupMark.zone == zone).with_for_update())
+    if mark is None:
+        return  # nothing is folded yet, and what will be is folded by its new days
+    await session.execute(delete(LedgerDay).where(LedgerDay.day >= since))
+    await session.execute(_FOLD_SINCE, {"zone": zone, "since": since, "upto": mark.seq})
+    await month_snapshots.forget_since(session, KINDS, since)
+
+
+async def rebuild(rt: Runtime) -> int:
+    """Forget the days and fold every row again. Gives how many there were."""
+    async with rt.sessions.begin() as session:
+        await session.execute(delete(RollupMark))
+        await session.execute(delete(LedgerDay))
+        await month_snapshots.forget_since(session, KINDS, date.min)
+    return await fold(rt)
+
+
+# --- proof ----------------------------------------------------------------------------------------
+
+SAYS = "the daily roll-up equals the rows it was folded from"
+# Counted in another way than the fold: by the number of the first row of each contribution.
+DIFFERENCES = """
+    WITH seen AS (
+        SELECT e.seq, e.contribution_id, e.credit, e.currency, e.debit, e.amount,
+               coalesce(l.booked_on, CAST(e.occurred_at AT TIME ZONE m.zone AS date)) AS day,
+               coalesce(i.frequency, 'none') AS frequency
+          FROM rollup_marks m
+          JOIN ledger_entries e ON e.seq <= m.seq
+          LEFT JOIN late_lines l ON l.seq = e.seq
+          JOIN balance_transactions b ON b.id = e.balance_transaction
+          LEFT JOIN charges c ON c.stripe_charge_id = b.charge
+          LEFT JOIN contribution_intents i USING (stripe_payment_intent_id)),
+    gave AS (
+        SELECT min(seq) AS seq FROM seen
+         WHERE credit LIKE 'income:%' AND contribution_id IS NOT NULL
+         GROUP BY contribution_id, credit, currency, date_trunc('month', day)),
+    came AS (
+        SELECT min(seq) AS seq FROM seen
+         WHERE credit LIKE 'income:%' AND contribution_id IS NOT NULL GROUP BY contribution_id),
+    counted AS (
+        SELECT day, frequency, currency, debit, credit, sum(amount) AS amount,
+               count(*) AS entries, count(gave.seq) AS givers, count(came.seq) AS newcomers
+          FROM seen LEFT JOIN gave USING (seq) LEFT JOIN came USING (seq)
+         GROUP BY 1, 2, 3, 4, 5)
+    SELECT concat_ws(' ', day, frequency, currency, debit, credit) || ': rolled up '
+           || coalesce(d.amount, 0) || ' in ' || coalesce(d.entries, 0) || ', rows '
+           || coalesce(r.amount, 0) || ' in ' || coalesce(r.entries, 0)
+      FROM ledger_days d
+      FULL JOIN counted r USING (day, frequency, currency, debit, credit)
+     WHERE (d.amount, d.entries, d.givers, d.newcomers)
+           IS DISTINCT FROM (r.amount, r.entries, r.givers, r.newcomers)
+     ORDER BY 1
+"""

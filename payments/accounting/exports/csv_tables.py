@@ -1,0 +1,88 @@
+"""Small tables as CSV: payouts with their proof, recurring revenue with its movements.
+
+Every file begins with its columns; the last column of every row says what the file is of.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+
+from payments.accounting.exports import safe
+from payments.accounting.mrr_rollforward import MOVEMENTS, Forward
+from payments.accounting.reports.payouts import Paid
+from payments.core import money
+from payments.core.money import Money
+
+
+def written(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> bytes:
+    """RFC 4180 in UTF-8. Text is made safe; numbers are ours."""
+    out = io.StringIO()
+    write = csv.DictWriter(out, columns)
+    write.writeheader()
+    for row in rows:
+        write.writerow({name: safe(v) if isinstance(v, str) else v for name, v in row.items()})
+    return out.getvalue().encode()
+
+
+def _both(name: str, minor: int, currency: str) -> dict[str, object]:
+    return {name: _Number(money.plain(Money(minor, currency))), f"{name}_minor": minor}
+
+
+class _Number:
+    """A number that is already written, so that its minus is left alone."""
+
+    def __init__(self, written: str) -> None:
+        self.written = written
+
+    def __str__(self) -> str:
+        return self.written
+
+
+PAYOUT_COLUMNS = (
+    *("payout_id", "status", "method", "automatic", "created_at", "arrives_on", "currency"),
+    *("amount", "amount_minor", "lines", "lines_net", "lines_net_minor", "proof", "exported_in"),
+)
+
+
+def payouts(paid: Iterable[Paid], *, exported_in: str) -> bytes:
+    """One row for each payout, with the sum of its lines."""
+    return written(
+        PAYOUT_COLUMNS,
+        (
+            {
+                "payout_id": one.id,
+                "status": one.status,
+                "method": one.method,
+                "automatic": "yes" if one.automatic else "no",
+                "created_at": f"{one.created_at:%Y-%m-%dT%H:%M:%SZ}",
+                "arrives_on": one.arrives_on.isoformat(),
+                "currency": one.currency,
+                **_both("amount", one.amount, one.currency),
+                "lines": one.lines,
+                # a payout without a list has no sum either
+                **(_both("lines_net", one.theirs, one.currency) if one.lines else {}),
+                "proof": one.proof,
+                "exported_in": exported_in,
+            }
+            for one in paid
+        ),
+    )
+
+
+_RECURRING = ("opening", *MOVEMENTS, "closing")
+RECURRING_COLUMNS = (
+    *("month", "currency"),
+    *(name for part in _RECURRING for name in (part, f"{part}_minor")),
+    *("contributions", "exported_in"),
+)
+
+
+def recurring(forward: Iterable[Forward], *, exported_in: str) -> bytes:
+    """One row for each month and currency. closing = opening + every movement."""
+    rows = []
+    for one in forward:
+        row: dict[str, object] = {"month": f"{one.month:%Y-%m}", "currency": one.currency}
+        for name in _RECURRING:
+            row |= _both(name, getattr(one, name), one.currency)
+        rows.append(row | {"contributions": one.givers, "exported_in": exported_in})
+    return written(RECURRING_COLUMNS, rows)

@@ -1,0 +1,237 @@
+"""The ledger as a table: one row for each movement of the Stripe balance, oldest first.
+
+PostgreSQL writes the bytes: what is formatted and made safe is formatted and made safe there, and
+nothing of it is held here. A cell is empty, not nought, when its value is not known or not kept:
+we hold no country, card or wallet.
+"""
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from psycopg import sql
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from payments.accounting.exports import FORMULA
+from payments.accounting.reports.transactions import FROM, TYPE, Filters
+from payments.core import money
+from payments.infra import db
+
+CHUNK = 64 * 1024
+PATIENCE = "30min"  # for a whole file
+
+
+def harmless(column: str) -> str:
+    """A text that no spreadsheet runs."""
+    return f"CASE WHEN left({column}, 1) IN ({_DANGEROUS}) THEN '''' || {column} ELSE {column} END"
+
+
+_DANGEROUS = ", ".join(f"U&'\\{ord(character):04x}'" for character in FORMULA)
+
+
+def major(amount: str, currency: str) -> str:
+    """An amount in major units, with all its decimals: numeric keeps the scale of the factor."""
+    cases = " ".join(
+        f"WHEN '{code}' THEN {Decimal(1).scaleb(-digits)}"
+        for code in sorted(money.BOUNDS)
+        if (digits := money.exponent(code)) != 2
+    )
+    factor = f"CASE {currency} {cases} ELSE 0.01 END" if cases else "0.01"
+    return f"({amount}) * {factor}"
+
+
+_CHARGED = "b.type IN ('charge', 'payment')"
+_STAMP = '\'YYYY-MM-DD"T"HH24:MI:SS'
+_TAX = """(SELECT CAST(sum(CAST(part ->> 1 AS bigint)) AS bigint)
+             FROM jsonb_array_elements(b.fees) AS part WHERE part ->> 0 = 'tax')"""
+_SEQUENCE = f"""CASE WHEN {_CHARGED} THEN (
+    SELECT count(*) FROM ledger_entries x
+     WHERE x.contribution_id = e.contribution_id AND x.credit LIKE 'income:%'
+       AND x.seq <= e.seq) END"""  # noqa: S608 - our own words
+# What the donor's own currency has of it: of a charge all, of a refund its share. Of a dispute that
+# was converted it is not known.
+_PRESENTED = f"""
+    CASE WHEN {_CHARGED} THEN c.amount WHEN c.currency = b.currency THEN b.amount
+         ELSE (SELECT CAST(sign(b.amount) AS bigint) * r.amount FROM refunds r
+                WHERE r.stripe_refund_id = b.source) END"""  # noqa: S608 - our own words
+_RELATES = f"""CASE WHEN c.balance_transaction IS NOT NULL AND NOT {_CHARGED} THEN (
+    SELECT min(x.seq) FROM ledger_entries x
+     WHERE x.balance_transaction = c.balance_transaction) END"""  # noqa: S608 - our own words
+
+COUNTED = f"{_SEQUENCE}, {_RELATES}"  # what costs the database something, for the bench
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """`kind` is how a sheet shows it: text, amount, whole or day."""
+
+    name: str
+    sql: str
+    kind: str = "text"
+
+
+COLUMNS = (
+    Column("line_id", "e.seq", "whole"),
+    Column(
+        "period",
+        "CASE WHEN late.booked_on IS NULL THEN to_char(b.occurred_at, 'YYYY-MM')"
+        " ELSE to_char(late.booked_on, 'YYYY-MM') END",
+    ),
+    Column("occurred_at", f"to_char(b.occurred_at, {_STAMP}TZH:TZM')"),
+    Column("occurred_at_utc", f"to_char(b.occurred_at AT TIME ZONE 'UTC', {_STAMP}\"Z\"')"),
+    Column("type", TYPE),
+    Column(
+        "status", "CASE WHEN 'suspense' IN (e.debit, e.credit) THEN 'suspense' ELSE 'posted' END"
+    ),
+    Column("frequency", "coalesce(i.frequency, 'none')"),
+    Column("sequence", _SEQUENCE, "whole"),
+    Column("campaign", harmless("n.campaign")),
+    Column("source", "NULL"),
+    Column("country", "NULL"),
+    Column("presentment_currency", "c.currency"),
+    Column("presentment_amount", major(_PRESENTED, "c.currency"), "amount"),
+    Column("presentment_amount_minor", _PRESENTED, "whole"),
+    Column("settlement_currency", "b.currency"),
+    Column("gross", major("b.amount", "b.currency"), "amount"),
+    Column("gross_minor", "b.amount", "whole"),
+    Column("fee", major("b.fee", "b.currency"), "amount"),
+    Column("fee_minor", "b.fee", "whole"),
+    Column("fee_tax", major(_TAX, "b.currency"), "amount"),
+    Column("fee_tax_minor", _TAX, "whole"),
+    Column("net", major("b.net", "b.currency"), "amount"),
+    Column("net_minor", "b.net", "whole"),
+    Column("exchange_rate", harmless("b.exchange_rate")),
+    Column("available_on", "to_char(b.available_on AT TIME ZONE 'UTC', 'YYYY-MM-DD')", "day"),
+    Column("payout_id", harmless("p.stripe_payout_id")),
+    Column("payout_arrival_date", "to_char(p.arrives_on, 'YYYY-MM-DD')", "day"),
+    Column("payment_method", "NULL"),
+    Column("wallet", "NULL"),
+    Column("contribution_id", "e.contribution_id"),
+    Column(
+        "recurring_id",
+        "CASE WHEN i.frequency <> 'once' THEN e.contribution_id END",
+    ),
+    Column(
+        "donor_ref",
+        "left(encode(sha256(convert_to('donor:' || n.donor_id, 'UTF8')), 'hex'), 16)",
+    ),
+    Column("relates_to", _RELATES, "whole"),
+    Column(
+        "receipt_no",
+        f"CASE WHEN {_CHARGED} THEN"
+        " left(encode(sha256(convert_to(b.charge, 'UTF8')), 'hex'), 16) END",
+    ),
+    Column("provider_charge_id", harmless("b.charge")),
+    Column("provider_balance_transaction_id", harmless("b.id")),
+    Column("provider_invoice_id", "NULL"),
+    Column(
+        "ledger_account",  # the other end
+        "CASE WHEN e.debit = 'stripe:balance' THEN e.credit"
+        " WHEN e.credit = 'stripe:balance' THEN e.debit"
+        " WHEN e.debit LIKE 'stripe:%' THEN e.credit ELSE e.debit END",
+    ),
+    Column("exported_in", ":exported_in"),
+    Column("note", "CASE WHEN late.booked_on IS NOT NULL THEN 'late for a closed month' END"),
+)
+# A transaction is in the payout whose list has it; a payout's own transaction is the payout's.
+_PAYOUT = """
+      LEFT JOIN LATERAL (
+          SELECT stripe_payout_id FROM payout_transactions
+           WHERE balance_transaction = b.id ORDER BY 1 LIMIT 1) t ON true
+      LEFT JOIN payouts p
+        ON p.stripe_payout_id = coalesce(t.stripe_payout_id, CASE WHEN b.type LIKE 'payout%'
+                                                                  THEN b.source END)
+"""
+
+
+def named(filters: Filters, zone: ZoneInfo) -> str:
+    """What a file is of, in one line: it stands in every row of it."""
+    return f"ledger {filters.words()} zone={zone.key}"
+
+
+def about(filters: Filters, zone: ZoneInfo) -> list[tuple[str, str]]:
+    """What the last sheet of a workbook says."""
+    return [
+        ("what", "one line for each movement of the Stripe balance, oldest first"),
+        *((part.partition("=")[0], part.partition("=")[2]) for part in filters.words().split()),
+        ("zone", zone.key),
+        ("amounts", "major units of the currency beside them; *_minor in its smallest unit"),
+        ("empty cells", "not known, or not kept: no person, country or card is held"),
+    ]
+
+
+def filename(kind: str, filters_words: str, zone: ZoneInfo, suffix: str) -> str:
+    """A name that says what is in the file: payments-ledger_2026-10_usd_Europe-Berlin.csv."""
+    said = [part.partition("=")[2] for part in filters_words.split()]
+    parts = [f"payments-{kind}", *said, zone.key]
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", "_".join(parts)) + suffix
+
+
+def query(filters: Filters, zone: ZoneInfo) -> tuple[str, Mapping[str, Any]]:  # of any type
+    """The rows, oldest first."""
+    where, params = filters.where(zone)
+    columns = ", ".join(f'{column.sql} AS "{column.name}"' for column in COLUMNS)
+    rows = f"SELECT {columns} {FROM} {_PAYOUT} WHERE {where} ORDER BY b.occurred_at, b.id"
+    return rows, {**params, "exported_in": named(filters, zone)}
+
+
+async def as_csv(session: AsyncSession, zone: ZoneInfo, filters: Filters) -> AsyncIterator[bytes]:
+    """The file as RFC 4180 in UTF-8, in pieces."""
+    await settle(session, zone)
+    rows, params = query(filters, zone)
+    async for chunk in copied(session, f"COPY ({rows}) TO STDOUT (FORMAT csv, HEADER)", params):
+        yield chunk
+
+
+async def copied(
+    session: AsyncSession,
+    statement: str,
+    params: Mapping[str, Any],  # of any type
+) -> AsyncIterator[bytes]:
+    """What PostgreSQL writes, in larger pieces."""
+    connection = await db.raw(session)
+    held, size = [], 0
+    async with (
+        connection.cursor() as cursor,
+        cursor.copy(_for_driver(statement), params) as copy,
+    ):
+        async for block in copy:
+            held.append(bytes(block))
+            size += len(block)
+            if size >= CHUNK:
+                yield b"".join(held)
+                held, size = [], 0
+    if held:
+        yield b"".join(held)
+
+
+async def count(session: AsyncSession, zone: ZoneInfo, filters: Filters) -> int:
+    """How many rows the file will have."""
+    where, params = filters.where(zone)
+    found = await session.scalar(
+        text(f"SELECT count(*) {FROM} WHERE {where}"),
+        params,
+    )
+    return int(found or 0)
+
+
+async def settle(session: AsyncSession, zone: ZoneInfo) -> None:
+    """One snapshot, local times in the accounting zone, and the time a large file takes."""
+    await session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+    await session.execute(
+        text(
+            "SELECT set_config('timezone', :zone, true),"
+            " set_config('statement_timeout', :patience, true)"
+        ),
+        {"zone": zone.key, "patience": PATIENCE},
+    )
+
+
+def _for_driver(statement: str) -> sql.SQL:
+    """A statement with :names, as psycopg wants it."""
+    escaped = statement.replace("%", "%%")
+    return sql.SQL(re.sub(r"(?<![:\w]):([a-z_]+)", r"%(\1)s", escaped))

@@ -1,0 +1,173 @@
+"""The months: gross, fees, refunds and net by frequency and currency, read from the roll-up.
+
+Every figure is in minor units. Currencies are never added together.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from payments.accounting import daily_totals
+from payments.core import money
+from payments.core.money import Money
+
+
+@dataclass(frozen=True, slots=True)
+class MonthLine:
+    """One month, frequency and settlement currency. net = gross - fees - refunds - disputes."""
+
+    month: date
+    frequency: str
+    currency: str
+    gifts: int
+    gross: int
+    fees: int
+    refunds: int
+    disputes: int
+    givers: int = 0  # contributions that paid, each once
+    newcomers: int = 0  # of them, those that paid for the first time
+
+    @property
+    def net(self) -> int:
+        return self.gross - self.fees - self.refunds - self.disputes
+
+
+# Takes :zone, and is given the conditions on a day's row.
+SUMS = """
+    coalesce(sum(entries) FILTER (WHERE credit LIKE 'income:%'), 0) AS gifts,
+    coalesce(sum(amount) FILTER (WHERE credit LIKE 'income:%'), 0)
+      - coalesce(sum(amount) FILTER (WHERE debit LIKE 'income:%'), 0) AS gross,
+    coalesce(sum(amount) FILTER (WHERE debit LIKE 'expense:%'), 0)
+      - coalesce(sum(amount) FILTER (WHERE credit LIKE 'expense:%'), 0) AS fees,
+    coalesce(sum(amount) FILTER (WHERE debit = 'refunds'), 0)
+      - coalesce(sum(amount) FILTER (WHERE credit = 'refunds'), 0) AS refunds,
+    coalesce(sum(amount) FILTER (WHERE debit = 'disputes'), 0)
+      - coalesce(sum(amount) FILTER (WHERE credit = 'disputes'), 0) AS disputes,
+    sum(givers) AS givers, sum(newcomers) AS newcomers
+"""
+_COUNTS = "LIKE ANY ('{income:%,expense:%,refunds,disputes}')"
+_MONTHLY = text(
+    f"""
+    SELECT CAST(date_trunc('month', day) AS date) AS month, frequency, currency, {SUMS}
+      FROM ({daily_totals.DAYS}) AS days
+     WHERE (CAST(:since AS date) IS NULL OR day >= :since)
+       AND (CAST(:until AS date) IS NULL OR day < :until)
+       AND (CAST(:currency AS text) IS NULL OR currency = :currency)
+       AND (CAST(:frequency AS text) IS NULL OR frequency = :frequency)
+       AND (debit {_COUNTS} OR credit {_COUNTS})
+     GROUP BY 1, 2, 3
+     ORDER BY 1 DESC, 3, 2
+     LIMIT 5000
+    """  # noqa: S608 - our own words
+)
+
+
+async def monthly(
+    session: AsyncSession,
+    zone: ZoneInfo,
+    *,
+    since: date | None = None,
+    until: date | None = None,
+    currency: str | None = None,
+    frequency: str | None = None,
+) -> list[MonthLine]:
+    """Gross, fees, refunds and net by month, frequency and currency; newest month first.
+
+    `since` is the first day and `until` the day after the last, both first days of a month.
+    """
+    rows = await session.execute(
+        _MONTHLY,
+        {
+            "zone": zone.key,
+            "since": since,
+            "until": until,
+            "currency": currency,
+            "frequency": frequency,
+        },
+    )
+    return [
+        MonthLine(
+            month=row.month,
+            frequency=row.frequency,
+            currency=row.currency,
+            gifts=int(row.gifts),
+            gross=int(row.gross),
+            fees=int(row.fees),
+            refunds=int(row.refunds),
+            disputes=int(row.disputes),
+            givers=int(row.givers),
+            newcomers=int(row.newcomers),
+        )
+        for row in rows
+    ]
+
+
+def totals(lines: Sequence[MonthLine]) -> dict[str, MonthLine]:
+    """One sum for each currency. Of several months its `givers` counts a contribution in each."""
+    sums: dict[str, MonthLine] = {}
+    for line in lines:
+        old = sums.get(line.currency)
+        sums[line.currency] = MonthLine(
+            month=line.month,
+            frequency="all",
+            currency=line.currency,
+            gifts=line.gifts + (old.gifts if old else 0),
+            gross=line.gross + (old.gross if old else 0),
+            fees=line.fees + (old.fees if old else 0),
+            refunds=line.refunds + (old.refunds if old else 0),
+            disputes=line.disputes + (old.disputes if old else 0),
+            givers=line.givers + (old.givers if old else 0),
+            newcomers=line.newcomers + (old.newcomers if old else 0),
+        )
+    return sums
+
+
+AMOUNTS = ("gross", "fees", "refunds", "disputes", "net")
+
+
+def as_rows(lines: Sequence[MonthLine]) -> list[dict[str, str | int]]:
+    """The lines for a file: amounts in major units and in minor. Only our own words and numbers,
+    so no cell can begin a formula."""
+    rows = []
+    for line in lines:
+        minor = {name: int(getattr(line, name)) for name in AMOUNTS}
+        row: dict[str, str | int] = {
+            "month": line.month.strftime("%Y-%m"),
+            "frequency": line.frequency,
+            "currency": line.currency,
+            "payments": line.gifts,
+        }
+        row |= {name: money.plain(Money(value, line.currency)) for name, value in minor.items()}
+        row |= {f"{name}_minor": value for name, value in minor.items()}
+        rows.append(row)
+    return rows
+
+
+def as_csv(lines: Sequence[MonthLine]) -> str:
+    """The lines as RFC 4180."""
+    out = io.StringIO()
+    names = ["month", "frequency", "currency", "payments", *AMOUNTS]
+    write = csv.DictWriter(out, [*names, *(f"{name}_minor" for name in AMOUNTS)])
+    write.writeheader()
+    write.writerows(as_rows(lines))
+    return out.getvalue()
+
+
+def as_table(lines: Sequence[MonthLine]) -> str:
+    """The lines for a terminal."""
+    names = ["month", "frequency", "currency", "payments", *AMOUNTS]
+    cells = [names] + [[str(row[name]) for name in names] for row in as_rows(lines)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(names))]
+    return "\n".join(
+        "  ".join(
+            text.ljust(width) if column < 3 else text.rjust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    )

@@ -1,0 +1,140 @@
+"""The time a report is about: half-open days of the accounting zone, from an address or a command.
+
+What makes no sense is refused in words: two periods at once, an end before its beginning, a month
+that has not begun.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from payments.core.errors import InvalidField
+
+_PERIOD = re.compile(r"(20[0-9]{2})(?:-(0[1-9]|1[0-2]))?", re.ASCII)
+_DAY = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """From `since` up to and not including `until`; either may be open."""
+
+    since: date | None = None
+    until: date | None = None
+
+    @property
+    def words(self) -> str:
+        """2026-10, 2026, or the two days; "all" when it is open at both ends."""
+        if self.since is None and self.until is None:
+            return "all"
+        if self.since and self.until:
+            if self.until == next_month(self.since) and self.since.day == 1:
+                return f"{self.since:%Y-%m}"
+            if (self.since.month, self.since.day) == (1, 1) and self.until == date(
+                self.since.year + 1, 1, 1
+            ):
+                return f"{self.since:%Y}"
+        first = self.since.isoformat() if self.since else ""
+        return f"{first}..{self.until.isoformat() if self.until else ''}"
+
+    def has(self, day: date) -> bool:
+        """Whether a day is in it."""
+        return (self.since is None or day >= self.since) and (
+            self.until is None or day < self.until
+        )
+
+
+ALL = Period()
+
+# A line that came too late for a month that was closed is booked later than it happened. No line
+# is booked before it happened, so the index on the time still finds the rows.
+LATE = "LEFT JOIN late_lines AS late ON late.seq = e.seq"
+
+
+def from_on(at: str, since: str = ":since") -> str:
+    """The condition that a line is booked on a day or later; `at` is the column of its time."""
+    begins = f"CAST({since} AS timestamp) AT TIME ZONE :zone"
+    return f"""{at} >= LEAST({begins}, (
+            SELECT min(x.occurred_at) FROM late_lines y JOIN ledger_entries x ON x.seq = y.seq
+             WHERE y.booked_on >= {since}))
+        AND CASE WHEN late.booked_on IS NULL THEN {at} >= {begins}
+                 ELSE late.booked_on >= {since} END"""  # noqa: S608 - our own words
+
+
+def before(at: str, until: str = ":until") -> str:
+    """The condition that a line is booked before a day."""
+    return (
+        f"{at} < CAST({until} AS timestamp) AT TIME ZONE :zone"
+        f" AND (late.booked_on IS NULL OR late.booked_on < {until})"
+    )
+
+
+def month_of(first: date) -> Period:
+    return Period(first, next_month(first))
+
+
+def next_month(first: date) -> date:
+    return (first.replace(day=1) + timedelta(days=31)).replace(day=1)
+
+
+def months_before(first: date, count: int) -> date:
+    """The first day of the month that many months earlier, or later when negative."""
+    number = first.year * 12 + first.month - 1 - count
+    return date(number // 12, number % 12 + 1, 1)
+
+
+def month(value: str, *, name: str, today: date) -> date:
+    """The first day of a month such as 2026-10. Raises InvalidField."""
+    found = _PERIOD.fullmatch(value)
+    if found is None or found[2] is None:
+        raise InvalidField(f"{name}: a month such as 2026-10.", field=name)
+    first = date(int(found[1]), int(found[2]), 1)
+    if first > today:
+        raise InvalidField(f"{name}: {value} has not begun. Choose {today:%Y-%m} or an earlier "
+                           "month.", field=name)  # fmt: skip
+    return first
+
+
+def parse(asked: Mapping[str, str], *, today: date) -> Period:
+    """The period of an address: `period` is a month or a year, or `from` and `to` are days."""
+    whole, first, last = (asked.get(name, "") for name in ("period", "from", "to"))
+    if whole and (first or last):
+        raise InvalidField(
+            "period: choose a period, or the days from and to. Both were given.", field="period"
+        )
+    if whole:
+        return _whole(whole, today)
+    since, until = _day(first, "from"), _day(last, "to")
+    if since is not None and since > today:
+        raise InvalidField(f"from: {first} is still to come.", field="from")
+    if since is not None and until is not None and until <= since:
+        raise InvalidField(
+            f"to: the day after the last one, so later than {first}. No time lies between them.",
+            field="to",
+        )
+    return Period(since, until)
+
+
+def _whole(value: str, today: date) -> Period:
+    found = _PERIOD.fullmatch(value)
+    if found is None:
+        raise InvalidField(
+            "period: a month such as 2026-10, or a year from 2000 to 2099.", field="period"
+        )
+    if found[2] is not None:
+        return month_of(month(value, name="period", today=today))
+    year = int(found[1])
+    if year > today.year:
+        raise InvalidField(f"period: {year} has not begun.", field="period")
+    return Period(date(year, 1, 1), date(year + 1, 1, 1))
+
+
+def _day(value: str, name: str) -> date | None:
+    if not value:
+        return None
+    try:
+        if _DAY.fullmatch(value):
+            return date.fromisoformat(value)
+    except ValueError:
+        pass
+    raise InvalidField(f"{name}: a day such as 2026-10-31.", field=name)

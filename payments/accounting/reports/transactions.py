@@ -1,0 +1,330 @@
+"""Lines: one for each movement of the Stripe balance that is posted, as finance looks for them and
+takes them away. A page of them is found by its place, never by counting, so the last is as quick
+as the first.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from payments.accounting import daily_totals
+from payments.accounting.reports.monthly import SUMS
+from payments.accounting.reports.period import ALL, LATE, Period, before, from_on
+from payments.core.errors import InvalidField
+from payments.giving.checkout_session import Frequency
+from payments.ledger.posting_rules import Account
+
+PAGE = 50
+TYPES = (
+    "charge",
+    "refund",
+    "refund_failure",
+    "dispute",
+    "dispute_reversal",
+    "fee",
+    "adjustment",
+    "payout",
+    "payout_reversal",
+    "fx",
+)
+TYPE = """
+    CASE WHEN b.type IN ('charge', 'payment') THEN 'charge'
+         WHEN b.type IN ('refund', 'payment_refund') THEN 'refund'
+         WHEN b.type = 'refund_failure' THEN 'refund_failure'
+         WHEN b.type IN ('stripe_fee', 'stripe_fx_fee', 'tax_fee') THEN 'fee'
+         WHEN b.type = 'payout' THEN 'payout'
+         WHEN b.type IN ('payout_failure', 'payout_cancel') THEN 'payout_reversal'
+         WHEN b.type <> 'adjustment' THEN 'adjustment'
+         WHEN b.reporting_category IN ('refund_failure', 'dispute', 'dispute_reversal', 'fee')
+           THEN b.reporting_category
+         WHEN b.exchange_rate IS NOT NULL THEN 'fx'
+         ELSE 'adjustment' END
+"""
+# The commonest types by themselves, so that the planner knows how many there are of each.
+_BY_TYPE = {
+    "charge": "b.type IN ('charge', 'payment')",
+    "refund": "b.type IN ('refund', 'payment_refund')",
+    "payout": "b.type = 'payout'",
+}
+# The first row of a transaction tells what it is; what it is about follows from its charge.
+FROM = f"""
+      FROM balance_transactions b
+      JOIN LATERAL (
+          SELECT seq, debit, credit, contribution_id FROM ledger_entries
+           WHERE balance_transaction = b.id ORDER BY seq LIMIT 1) e ON true
+      {LATE}
+      LEFT JOIN charges c ON c.stripe_charge_id = b.charge
+      LEFT JOIN contribution_intents i USING (stripe_payment_intent_id)
+      LEFT JOIN contributions n ON n.id = e.contribution_id
+"""  # noqa: S608 - our own words
+_CAMPAIGN = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_CURRENCY = re.compile(r"[a-z]{3}")
+_IDS = (  # what an id looks like -> where it is looked for
+    (re.compile(r"txn_[A-Za-z0-9_]{1,250}"), "b.id = :id"),
+    (re.compile(r"(ch|py)_[A-Za-z0-9_]{1,250}"), "b.charge = :id"),
+    (
+        re.compile(r"pi_[A-Za-z0-9_]{1,250}"),
+        "b.charge IN (SELECT stripe_charge_id FROM charges WHERE stripe_payment_intent_id = :id)",
+    ),
+    (
+        re.compile(r"sub_[A-Za-z0-9_]{1,250}"),
+        (
+            "b.id IN (SELECT balance_transaction FROM ledger_entries WHERE contribution_id IN"
+            " (SELECT contribution_id FROM subscriptions WHERE stripe_subscription_id = :id))"
+        ),
+    ),
+    (
+        re.compile(r"[0-9a-f]{32}"),
+        "b.id IN (SELECT balance_transaction FROM ledger_entries WHERE contribution_id = :id)",
+    ),
+    (
+        re.compile(r"[0-9a-f]{16}"),
+        (
+            "b.charge IN (SELECT stripe_charge_id FROM charges WHERE"
+            " left(encode(sha256(convert_to(stripe_charge_id, 'UTF8')), 'hex'), 16) = :id)"
+        ),
+    ),
+    (re.compile(r"(po|re|pyr|dp|du|trr|fee)_[A-Za-z0-9_]{1,250}"), "b.source = :id"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which lines. Everything that is set must hold."""
+
+    period: Period = ALL
+    type: str | None = None
+    frequency: str | None = None
+    currency: str | None = None
+    account: str | None = None
+    campaign: str | None = None
+    id: str | None = None
+
+    def words(self) -> str:
+        """The filters in one line, for a file and its name: period=2026-10 currency=usd."""
+        said = [f"period={self.period.words}"]
+        for name in ("type", "frequency", "currency", "account", "campaign", "id"):
+            if (value := getattr(self, name)) is not None:
+                said.append(f"{name}={value}")
+        return " ".join(said)
+
+    def where(self, zone: ZoneInfo) -> tuple[str, dict[str, Any]]:  # parameters of any type
+        """The conditions, and their parameters. Only what is set is in them."""
+        parts: list[str] = []
+        params: dict[str, Any] = {}  # of any type
+        if self.period.since is not None:
+            parts.append(from_on("b.occurred_at"))
+            params |= {"since": self.period.since, "zone": zone.key}
+        if self.period.until is not None:
+            parts.append(before("b.occurred_at"))
+            params |= {"until": self.period.until, "zone": zone.key}
+        for name, condition in (
+            ("type", _BY_TYPE.get(self.type or "", f"{TYPE} = :type")),
+            (
+                "frequency",
+                "i.frequency IS NULL"
+                if self.frequency == daily_totals.NO_FREQUENCY
+                else "i.frequency = :frequency",
+            ),
+            ("currency", "b.currency = :currency"),
+            ("campaign", "n.campaign = :campaign"),
+            (
+                "account",
+                (
+                    "EXISTS (SELECT FROM ledger_entries x WHERE x.balance_transaction = b.id"
+                    " AND :account IN (x.debit, x.credit))"
+                ),
+            ),
+            ("id", _place_of(self.id or "")),
+        ):
+            if (value := getattr(self, name)) is not None:
+                parts.append(condition)
+                params[name] = value
+        return (" AND ".join(parts) or "true"), params
+
+
+def _place_of(id_: str) -> str:
+    return next((place for shape, place in _IDS if shape.fullmatch(id_)), "false")
+
+
+def parse(asked: Mapping[str, str], period: Period) -> Filters:
+    """The filters of an address. Raises InvalidField for what makes no sense, or contradicts."""
+    values = {name: asked[name] for name in WORDS if asked.get(name)}
+    for name, value in values.items():
+        allowed, words = WORDS[name]
+        if not (value in allowed if isinstance(allowed, tuple) else allowed.fullmatch(value)):
+            raise InvalidField(f"{name}: {words}.", field=name)
+    if "id" in values and _place_of(values["id"]) == "false":
+        raise InvalidField(f"id: {WORDS['id'][1]}.", field="id")
+    income = values.get("account", "").partition("income:")[2]
+    if income and values.get("frequency", income) != income:
+        raise InvalidField(
+            f"account: income:{income} has no line that is {values['frequency']}.", field="account"
+        )
+    if values.get("frequency") == daily_totals.NO_FREQUENCY and "campaign" in values:
+        raise InvalidField(
+            "campaign: what belongs to no contribution has no campaign.", field="campaign"
+        )
+    return Filters(period, **values)
+
+
+WORDS: Mapping[str, tuple[tuple[str, ...] | re.Pattern[str], str]] = {
+    "type": (TYPES, "one of " + ", ".join(TYPES)),
+    "frequency": ((*Frequency, daily_totals.NO_FREQUENCY), "once, monthly, annual or none"),
+    "currency": (_CURRENCY, "three letters, such as usd"),
+    "account": (tuple(Account), "one of " + ", ".join(Account)),
+    "campaign": (_CAMPAIGN, "at most 64 lower-case letters, digits and hyphens"),
+    "id": (
+        re.compile(r"[A-Za-z0-9_]{1,255}"),
+        (
+            "a whole id: of a contribution, a transaction (txn_…), a charge (ch_…), a payment"
+            " intent (pi_…), a promise (sub_…), a refund (re_…), a dispute (dp_…), a payout"
+            " (po_…), or a receipt's number"
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One movement, in minor units of the settlement currency."""
+
+    seq: int
+    id: str
+    type: str
+    occurred_at: datetime
+    currency: str
+    gross: int
+    fee: int
+    net: int
+    shown: int | None  # what the donor was shown
+    shown_in: str | None
+    frequency: str
+    campaign: str | None
+    contribution_id: str | None
+    charge: str | None
+    debit: str
+    credit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The place of a line in the list."""
+
+    at: datetime
+    id: str
+
+    def __str__(self) -> str:
+        return f"{int(self.at.timestamp())}.{self.id}"
+
+
+_PLACE = re.compile(r"([0-9]{1,11})\.(txn_[A-Za-z0-9_]{1,250})", re.ASCII)
+
+
+def cursor(value: str, utc: ZoneInfo) -> Cursor:
+    """A cursor from an address. Raises InvalidField."""
+    found = _PLACE.fullmatch(value)
+    if found is None:
+        raise InvalidField(
+            "before: follow the link of a page; this place is not one of ours.", field="before"
+        )
+    return Cursor(datetime.fromtimestamp(int(found[1]), utc), found[2])
+
+
+async def page(
+    session: AsyncSession,
+    zone: ZoneInfo,
+    filters: Filters,
+    *,
+    before: Cursor | None = None,
+    size: int = PAGE,
+) -> tuple[Sequence[Line], Cursor | None]:
+    """The newest lines, or those before a place, and the place where the next page begins."""
+    where, params = filters.where(zone)
+    if before is not None:
+        where += " AND b.occurred_at <= :at AND (b.occurred_at, b.id) < (:at, :place)"
+        params |= {"at": before.at, "place": before.id}
+    rows = await session.execute(
+        text(
+            f"""
+            SELECT e.seq, b.id, {TYPE} AS type, b.occurred_at, b.currency, b.amount, b.fee, b.net,
+                   c.amount, c.currency, coalesce(i.frequency, 'none'), n.campaign,
+                   e.contribution_id, b.charge, e.debit, e.credit
+            {FROM}
+             WHERE {where}
+             ORDER BY b.occurred_at DESC, b.id DESC
+             LIMIT {size + 1}
+            """
+        ),
+        params,
+    )
+    found = [Line(*row) for row in rows]
+    more = Cursor(found[size - 1].occurred_at, found[size - 1].id) if len(found) > size else None
+    return found[:size], more
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """The sum of the lines of one currency."""
+
+    currency: str
+    gifts: int
+    gross: int
+    fees: int
+    refunds: int
+    disputes: int
+
+    @property
+    def net(self) -> int:
+        return self.gross - self.fees - self.refunds - self.disputes
+
+
+async def totals(session: AsyncSession, zone: ZoneInfo, filters: Filters) -> list[Total]:
+    """The sums of every line of the filters, by currency. From the roll-up where it knows."""
+    by_day = filters.type is filters.account is filters.campaign is filters.id is None
+    query, params = _by_day(filters, zone) if by_day else _by_row(filters, zone)
+    rows = await session.execute(text(query), params)
+    return [
+        Total(
+            row.currency,
+            *(int(value) for value in (row.gifts, row.gross, row.fees, row.refunds, row.disputes)),
+        )
+        for row in rows
+    ]
+
+
+def _by_day(filters: Filters, zone: ZoneInfo) -> tuple[str, dict[str, Any]]:  # of any type
+    parts, params = ["true"], {"zone": zone.key}
+    for name, condition, value in (
+        ("since", "day >= :since", filters.period.since),
+        ("until", "day < :until", filters.period.until),
+        ("currency", "currency = :currency", filters.currency),
+        ("frequency", "frequency = :frequency", filters.frequency),
+    ):
+        if value is not None:
+            parts.append(condition)
+            params[name] = value  # type: ignore[assignment]  # any of them is a parameter
+    query = f"""
+        SELECT currency, {SUMS} FROM ({daily_totals.DAYS}) AS days WHERE {" AND ".join(parts)}
+         GROUP BY 1 ORDER BY 1 LIMIT 200
+    """  # noqa: S608 - our own words
+    return query, params
+
+
+def _by_row(filters: Filters, zone: ZoneInfo) -> tuple[str, dict[str, Any]]:  # of any type
+    where, params = filters.where(zone)
+    query = f"""
+        WITH those AS (SELECT b.id {FROM} WHERE {where})
+        SELECT r.currency, {SUMS}
+          FROM (SELECT x.currency, x.debit, x.credit, x.amount, 1 AS entries,
+                       0 AS givers, 0 AS newcomers
+                  FROM those JOIN ledger_entries x ON x.balance_transaction = those.id) AS r
+         GROUP BY 1 ORDER BY 1 LIMIT 200
+    """  # noqa: S608 - our own words; what was asked is a parameter
+    return query, params

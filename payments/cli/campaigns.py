@@ -1,0 +1,91 @@
+"""The operator's campaigns: a file in, the same file out."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from payments.giving.campaigns import Campaign, Change
+    from payments.infra.context import Runtime
+
+_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.group()
+def campaigns() -> None:
+    """What readers of a link are told and suggested, and its variants."""
+
+
+@campaigns.command("load")
+@click.argument("file", type=_file)
+@click.option("--dry-run", is_flag=True, help="Say what would change.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def campaigns_load(file: Path, *, dry_run: bool, as_json: bool) -> None:
+    """Make or change every campaign of FILE (TOML, or JSON by its name), or none of them.
+
+    Campaigns the file does not name stay as they are.
+    """
+    from payments.cli import run_with, say
+    from payments.giving import campaigns as nouns
+
+    data, is_json = file.read_bytes(), file.suffix == ".json"
+
+    async def load(rt: "Runtime") -> "dict[str, Change]":
+        return await nouns.load(rt, data, json=is_json, dry_run=dry_run)
+
+    done = run_with(load)
+    if as_json:
+        click.echo(json.dumps(done))
+    else:
+        for name, change in done.items():
+            click.echo(f"{name}: {change}")
+    if dry_run:
+        say("Nothing was changed: this was a dry run.")
+
+
+@campaigns.command("show")
+@click.argument("campaign", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, as `load` takes it.")
+def campaigns_show(campaign: str | None, *, as_json: bool) -> None:
+    """Print all campaigns, or one."""
+    from payments.cli import run_with
+    from payments.core import campaign_schema
+    from payments.giving import campaigns as nouns
+
+    async def read(rt: "Runtime") -> "list[Campaign]":
+        async with rt.sessions() as session:
+            if campaign is not None:
+                return [await nouns.find(session, campaign)]
+            return await nouns.everything(session)
+
+    found = run_with(read)
+    if as_json:
+        shapes: list[dict[str, Any]] = [campaign_schema.plain(one.read()) for one in found]
+        click.echo(json.dumps({"campaigns": shapes}, ensure_ascii=False, indent=2))
+        return
+    for one in found:
+        terms = one.read()
+        names = f"  variants {', '.join(v.name for v in terms.variants)}" if terms.variants else ""
+        days = f"{terms.starts_on or ''}..{terms.ends_on or ''}"
+        click.echo(f"{one.id}  {'on' if terms.enabled else 'off'}  {days}{names}")
+
+
+def made(campaign: str) -> "Campaign | None":
+    """A campaign for a snippet; None, with a word of it, where the newsroom has no such."""
+    from payments.cli import run_with, say
+    from payments.giving import campaigns as nouns
+
+    async def read(rt: "Runtime") -> "Campaign | None":
+        async with rt.sessions() as session:
+            return await session.get(nouns.Campaign, campaign)
+
+    try:
+        found = run_with(read)
+    except click.ClickException as error:
+        say(f"{error.message} The snippet says what it says without a campaign.")
+        return None
+    if found is None:
+        say(f"There is no campaign {campaign}: the snippet says what it says without one.")
+    return found

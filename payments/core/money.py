@@ -1,0 +1,275 @@
+"""Money: a whole number of minor units and its currency, and how readers see it.
+
+An amount is never a float and never without its currency. Minor units are Stripe's, which are not
+everywhere those of ISO 4217 (https://docs.stripe.com/currencies): ISK and UGX count hundredths but
+come in whole units only, and three-decimal currencies come in steps of ten.
+"""
+
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from babel import Locale
+from babel.numbers import format_currency, get_currency_symbol
+
+from payments.core.errors import PaymentsError
+
+ZERO_DECIMAL = frozenset(
+    {"bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga"}
+    | {"pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"}
+)
+THREE_DECIMAL = frozenset({"bhd", "jod", "kwd", "omr", "tnd"})
+WHOLE_UNITS_ONLY = frozenset({"isk", "ugx"})
+
+STRIPE_MAXIMUM = 99_999_999
+
+
+@functools.total_ordering
+@dataclass(frozen=True, slots=True)
+class Money:
+    """So many minor units of one currency. Two currencies are never added or compared."""
+
+    amount: int
+    currency: str
+
+    def __post_init__(self) -> None:
+        if type(self.amount) is not int:  # to Python a bool is an int
+            raise TypeError(f"an amount is an int of minor units, not {self.amount!r}")
+        if not re.fullmatch("[a-z]{3}", self.currency):
+            raise UnknownCurrency
+
+    def __add__(self, other: "Money") -> "Money":
+        self._require_currency_of(other)
+        return Money(self.amount + other.amount, self.currency)
+
+    def __sub__(self, other: "Money") -> "Money":
+        self._require_currency_of(other)
+        return Money(self.amount - other.amount, self.currency)
+
+    def __neg__(self) -> "Money":
+        return Money(-self.amount, self.currency)
+
+    def __lt__(self, other: "Money") -> bool:
+        self._require_currency_of(other)
+        return self.amount < other.amount
+
+    def __str__(self) -> str:
+        return f"{plain(self)} {self.currency.upper()}"
+
+    def _require_currency_of(self, other: "Money") -> None:
+        if self.currency != other.currency:
+            raise CurrencyMismatch(self, other)
+
+
+# ------------------------------------------------------------------ what is refused
+
+
+class InvalidAmount(PaymentsError):
+    """What was asked for is not an amount of money that can be given."""
+
+    status = 422
+    code = "invalid-amount"
+    title = "The amount is not valid"
+
+    def __init__(self, sentence: str, *, field: str | None = "amount", **facts: object) -> None:
+        super().__init__(sentence, field=field, **facts)
+
+
+class AmountTooPrecise(InvalidAmount):
+    """There is no coin for the last digits of this amount."""
+
+    code = "amount-too-precise"
+
+    def __init__(self, currency: str) -> None:
+        self.step = Money(step(currency), currency)
+        super().__init__(
+            "An amount must be a multiple of %(step)s. Nothing was charged.", step=self.step
+        )
+
+
+class AmountTooSmall(InvalidAmount):
+    """The amount is below the least that may be given."""
+
+    code = "amount-too-small"
+
+    def __init__(self, limit: Money) -> None:
+        super().__init__("The smallest amount is %(limit)s. Nothing was charged.", limit=limit)
+        self.limit = limit
+
+
+class AmountTooLarge(InvalidAmount):
+    """The amount is above the most that may be given at once."""
+
+    code = "amount-too-large"
+
+    def __init__(self, limit: Money) -> None:
+        super().__init__("The largest amount is %(limit)s. Nothing was charged.", limit=limit)
+        self.limit = limit
+
+
+class UnknownCurrency(InvalidAmount):
+    """No gift can be made in this currency."""
+
+    code = "unknown-currency"
+    title = "The currency is not one of ours"
+
+    def __init__(self) -> None:
+        ours = ", ".join(BOUNDS).upper()
+        super().__init__(
+            "The currency must be one of %(ours)s. Nothing was charged.",
+            field="currency",
+            ours=ours,
+        )
+
+
+class CurrencyMismatch(InvalidAmount):
+    """Two amounts that are not in the same currency cannot be added or compared."""
+
+    code = "currency-mismatch"
+    title = "The currencies differ"
+
+    def __init__(self, one: Money, other: Money) -> None:
+        super().__init__(
+            "%(one)s and %(other)s are in different currencies. Nothing was charged.",
+            field="currency",
+            one=one,
+            other=other,
+        )
+
+
+# ------------------------------------------------------------------ what a gift may be
+
+
+# The least is about $2, well above Stripe's own; the most is about $10,000.
+BOUNDS: Mapping[str, tuple[int, int]] = {
+    "usd": (200, 1_000_000),
+    "eur": (200, 1_000_000),
+    "gbp": (200, 800_000),
+    "cad": (300, 1_400_000),
+    "aud": (300, 1_500_000),
+    "chf": (200, 900_000),
+    "sek": (2000, 10_000_000),
+    "nok": (2000, 10_000_000),
+    "dkk": (1500, 7_000_000),
+    "pln": (800, 4_000_000),
+    "jpy": (300, 1_500_000),
+    "kwd": (600, 3_000_000),
+}
+
+DOLLARS, KRONOR = ("usd", "eur", "gbp", "chf", "cad", "aud"), ("sek", "nok", "dkk")
+
+# What is suggested, by frequency and currency.
+PRESETS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
+    "once": {
+        **dict.fromkeys(DOLLARS, (500, 1000, 2500, 5000)),
+        **dict.fromkeys(KRONOR, (5000, 10000, 25000, 50000)),
+        "pln": (2000, 5000, 10000, 20000),
+        "jpy": (500, 1000, 3000, 5000),
+        "kwd": (1500, 3000, 7500, 15000),
+    },
+    "monthly": {
+        **dict.fromkeys(DOLLARS, (200, 500, 1000, 2500)),
+        **dict.fromkeys(("cad", "aud"), (300, 500, 1000, 2500)),
+        **dict.fromkeys(KRONOR, (2000, 5000, 10000, 25000)),
+        "pln": (1000, 2000, 5000, 10000),
+        "jpy": (300, 500, 1000, 3000),
+        "kwd": (600, 1500, 3000, 7500),
+    },
+    "annual": {
+        **dict.fromkeys(DOLLARS, (2500, 5000, 10000, 25000)),
+        **dict.fromkeys(KRONOR, (25000, 50000, 100000, 250000)),
+        "pln": (10000, 20000, 50000, 100000),
+        "jpy": (3000, 5000, 10000, 30000),
+        "kwd": (7500, 15000, 30000, 75000),
+    },
+}
+
+
+def check_gift(amount: int, currency: str, *, maximum: int | None = None) -> Money:
+    """The gift, when we take it: in one of our currencies, within bounds, in coins that exist."""
+    least, most = _bounds(currency)
+    lowest = Money(least, currency)
+    highest = Money(most if maximum is None else min(maximum, STRIPE_MAXIMUM), currency)
+    gift = Money(amount, currency)
+    if gift < lowest:
+        raise AmountTooSmall(lowest)
+    if gift > highest:
+        raise AmountTooLarge(highest)
+    if amount % step(currency):
+        raise AmountTooPrecise(currency)
+    return gift
+
+
+def minimum(currency: str) -> Money:
+    """The least that may be given."""
+    return Money(_bounds(currency)[0], currency)
+
+
+def maximum(currency: str, overrides: Mapping[str, int] | None = None) -> Money:
+    """The most that may be given at once, unless the newsroom has set its own."""
+    most = (overrides or {}).get(currency, _bounds(currency)[1])
+    return Money(min(most, STRIPE_MAXIMUM), currency)
+
+
+def presets(currency: str, frequency: str) -> tuple[Money, ...]:
+    """The amounts suggested to a reader who gives once, monthly or annually."""
+    _bounds(currency)
+    return tuple(Money(amount, currency) for amount in PRESETS[frequency][currency])
+
+
+def exponent(currency: str) -> int:
+    """How many decimals Stripe's minor unit has."""
+    if currency in THREE_DECIMAL:
+        return 3
+    return 0 if currency in ZERO_DECIMAL else 2
+
+
+def step(currency: str) -> int:
+    """The smallest difference between two amounts, in minor units."""
+    if currency in THREE_DECIMAL:
+        return 10
+    return 100 if currency in WHOLE_UNITS_ONLY else 1
+
+
+def _bounds(currency: str) -> tuple[int, int]:
+    if currency not in BOUNDS:
+        raise UnknownCurrency
+    return BOUNDS[currency]
+
+
+# ------------------------------------------------------------------ how it is written
+
+
+def plain(money: Money) -> str:
+    """The amount in major units for files and form values, as "1250.00" in every locale."""
+    digits = exponent(money.currency)
+    written = f"{abs(money.amount):0{digits + 1}}"
+    sign = "-" if money.amount < 0 else ""
+    return f"{sign}{written[:-digits]}.{written[-digits:]}" if digits else sign + written
+
+
+def format(money: Money, locale: str = "en") -> str:  # noqa: A001 - said as money.format(...)
+    """The amount as readers of this locale write it, with all its decimals."""
+    code, whose = money.currency.upper(), locale_of(locale)
+    symbol = get_currency_symbol(code, whose)
+    pattern = str(whose.currency_formats["standard"].pattern)
+    # Babel goes by ISO's decimals, not Stripe's, and leaves out the space CLDR wants in "CHF 5".
+    pattern = re.sub(r"0(\.0+)?(?![0#.,])", "0" + _decimals(money), pattern)
+    if symbol[-1].isalpha():
+        pattern = re.sub(r"¤(?=[#0])", "¤\N{NO-BREAK SPACE}", pattern)
+    if symbol[0].isalpha():
+        pattern = re.sub(r"(?<=0)¤", "\N{NO-BREAK SPACE}¤", pattern)
+    return format_currency(plain(money), code, pattern, whose, currency_digits=False)
+
+
+def _decimals(money: Money) -> str:
+    """How the decimals look in a pattern; those of a currency in whole units need not be shown."""
+    if money.currency in WHOLE_UNITS_ONLY and money.amount % 100 == 0:
+        return ""
+    return "." + "0" * exponent(money.currency) if exponent(money.currency) else ""
+
+
+@functools.lru_cache
+def locale_of(name: str) -> Locale:
+    return Locale.parse(name.replace("-", "_"))

@@ -1,0 +1,208 @@
+"""The kinds of value that a setting may have, as an operator writes them, and what is refused.
+
+A refusal says what the value must be and never repeats what it was: it may be a secret.
+"""
+
+import base64
+import re
+from email.utils import parseaddr
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+from zoneinfo import available_timezones
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+
+from payments.core import geoip, safety_policy
+
+# --- several in one line --------------------------------------------------------------------------
+
+
+def _parts(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _limits(value: object) -> object:
+    if isinstance(value, str):
+        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+        if not all(re.fullmatch(r"\s*[0-9]+\s*", limit) for _, _, limit in pairs):
+            raise ValueError("must be whole minor units: usd=500000,eur=450000")
+        return {code.strip().lower(): limit.strip() for code, _, limit in pairs}
+    return value
+
+
+def _fees(value: object) -> object:
+    if isinstance(value, str):
+        parts = [part.strip() for part in value.lower().split(",") if part.strip()]
+        found = [re.fullmatch(r"([a-z]{3})=([0-9]{1,4})\+([0-9]{1,6})", part) for part in parts]
+        if not all(found):
+            raise ValueError("must be hundredths of a percent and minor units: usd=290+30")
+        return {one[1]: (int(one[2]), int(one[3])) for one in found if one}
+    return value
+
+
+Parts = BeforeValidator(_parts)
+Limits = Annotated[dict[str, int], BeforeValidator(_limits)]
+Fees = Annotated[dict[str, tuple[int, int]], BeforeValidator(_fees)]
+
+ONION = re.compile(r"http://[a-z2-7]{56}\.onion/?")
+
+# --- addresses ------------------------------------------------------------------------------------
+
+
+def _origin(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http or https address")
+    if not re.fullmatch(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?", parts.netloc):
+        raise ValueError("must name a host, and a port if need be, and nothing else")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError("must have no path, query or fragment")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError("must be https, except on this machine")
+    return value.rstrip("/")
+
+
+def _mirror(value: str) -> str:
+    # Tor itself encrypts the way to an onion service, and proves who answers by its name.
+    return value.rstrip("/") if ONION.fullmatch(value) else _origin(value)
+
+
+def _page(value: str) -> str:
+    parts = urlsplit(value)
+    if not value:
+        return value
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        raise ValueError("must be an http or https address, without a password")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError("must be https, except on this machine")
+    if parts.fragment or not re.fullmatch(r"[!-~]+", value):
+        raise ValueError("must have no fragment and no blanks")
+    return value
+
+
+def _issuer(value: str) -> str:
+    if urlsplit(value).query:
+        raise ValueError("must have no query")
+    return _page(value)
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "127.0.0.1", "::1")
+
+
+def _database(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().startswith("postgresql+psycopg://"):
+        raise ValueError("must start with postgresql+psycopg://")
+    return value
+
+
+def _smtp(value: SecretStr) -> SecretStr:
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+        raise ValueError("must be smtp://host:port or smtps://host:port")
+    return value
+
+
+def _sender(value: str) -> str:
+    _name, address = parseaddr(value)
+    if value and not (value.isprintable() and re.fullmatch(r"[^@\s]+@[^@\s]+", address)):
+        raise ValueError("must be an address: Support <post@example.org>")
+    return value
+
+
+Origin = Annotated[str, AfterValidator(_origin)]
+Mirror = Annotated[str, AfterValidator(_mirror)]
+Page = Annotated[str, AfterValidator(_page)]
+Issuer = Annotated[str, AfterValidator(_issuer)]
+Database = Annotated[SecretStr, AfterValidator(_database)]
+Smtp = Annotated[SecretStr, AfterValidator(_smtp)]
+Sender = Annotated[str, AfterValidator(_sender)]
+
+# --- secrets --------------------------------------------------------------------------------------
+
+
+def _stripe_key(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"(sk|rk)_(test|live)_\w{8,}", value.get_secret_value()):
+        raise ValueError("must be a secret or restricted key: sk_test_…, rk_live_…")
+    return value
+
+
+def _stripe_secrets(value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    if len(value) > 2:
+        raise ValueError("must hold one or two secrets")
+    for secret in value:
+        if not re.fullmatch(r"whsec_[!-~]{26,250}", secret.get_secret_value()):
+            raise ValueError("each must start with whsec_ and have 32 characters or more")
+    return value
+
+
+def _keys(value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    if any(len(key.get_secret_value()) < 32 for key in value):
+        raise ValueError("each must have 32 characters or more")
+    return value
+
+
+def _signing_key(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[0-9a-f]{64}", value.get_secret_value()):
+        raise ValueError("must be 64 hexadecimal digits")
+    return value
+
+
+def _webhook_secret(value: SecretStr) -> SecretStr:
+    prefix, _, encoded = value.get_secret_value().partition("_")
+    try:
+        key = base64.b64decode(encoded, validate=True)
+    except ValueError:
+        key = b""
+    if prefix != "whsec" or not 24 <= len(key) <= 64:
+        raise ValueError("must be whsec_ and 24 to 64 bytes in base64")
+    return value
+
+
+StripeKey = Annotated[SecretStr, AfterValidator(_stripe_key)]
+StripeSecrets = Annotated[tuple[SecretStr, ...], Parts, AfterValidator(_stripe_secrets)]
+Keys = Annotated[tuple[SecretStr, ...], Parts, AfterValidator(_keys)]
+SigningKey = Annotated[SecretStr, AfterValidator(_signing_key)]
+WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret)]
+
+# --- files, zones, names --------------------------------------------------------------------------
+
+
+def _policy(value: str) -> str:
+    if value:
+        safety_policy.read(value)
+    return value
+
+
+def _countries(value: str) -> str:
+    if value:
+        geoip.opened(value)
+    return value
+
+
+def _whole_path(value: str) -> str:
+    if value and not Path(value).is_absolute():
+        raise ValueError("must be the whole path of a file: /var/lib/newsletter.jsonl")
+    return value
+
+
+def _zone(value: str) -> str:
+    if value not in available_timezones():
+        raise ValueError("must be an IANA zone such as Europe/Amsterdam")
+    return value
+
+
+def _client(value: str) -> str:
+    if not re.fullmatch(r"[!-~]{0,255}", value):
+        raise ValueError("must be at most 255 characters of ASCII, without blanks")
+    return value
+
+
+PolicyFile = Annotated[str, AfterValidator(_policy)]
+CountriesFile = Annotated[str, AfterValidator(_countries)]
+WholePath = Annotated[str, AfterValidator(_whole_path)]
+Zone = Annotated[str, AfterValidator(_zone)]
+Client = Annotated[str, AfterValidator(_client)]

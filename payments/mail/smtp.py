@@ -1,0 +1,158 @@
+"""The mail server: one connection, one mail, put in an envelope that says as little as it can.
+
+The sender is the one neutral name of the settings, and there is nothing to fetch. Words about
+somebody's own payments are no list to leave; a reminder is, and its envelope says how.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from email import policy
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.utils import parseaddr
+from enum import Enum
+from urllib.parse import unquote, urlsplit
+
+import aiosmtplib
+import idna
+import structlog
+
+from payments.core.settings import Settings
+from payments.mail.render import Letter
+
+log = structlog.get_logger("payments.mail.smtp")
+Server = aiosmtplib.SMTP
+PATIENCE = 20.0  # seconds for each answer
+PORTS = {"smtp": 587, "smtps": 465}
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+WIRE = policy.SMTP.clone(cte_type="7bit")  # any server can carry it
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What is written outside a letter. The same id is the same mail."""
+
+    id: str
+    address: str
+    language: str
+    written_at: datetime
+    leave: str | None = None  # where one POST ends mails of this kind (RFC 8058)
+
+
+class Handed(Enum):
+    """What became of a mail that is sent at most once."""
+
+    TAKEN = "taken"
+    NO_SUCH_MAILBOX = "no such mailbox"
+    NOT_CLAIMED = "not claimed"  # nothing was sent: it is not wanted any more, or another sends it
+
+
+def is_configured(settings: Settings) -> bool:
+    """Whether there is a server to hand mails to and a sender to name."""
+    return settings.smtp_url is not None and settings.mail_from != ""
+
+
+@asynccontextmanager
+async def connection(settings: Settings) -> AsyncIterator[Server]:
+    """A mail server that is ready to take a mail, over TLS where it offers it.
+
+    A password is never sent to another machine without TLS.
+    """
+    assert settings.smtp_url is not None
+    parts = urlsplit(settings.smtp_url.get_secret_value())
+    secret = parts.username is not None and parts.hostname not in LOOPBACK
+    async with aiosmtplib.SMTP(
+        hostname=parts.hostname,
+        port=parts.port or PORTS[parts.scheme],
+        username=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password else None,
+        use_tls=parts.scheme == "smtps",
+        start_tls=True if secret and parts.scheme == "smtp" else None,
+        local_hostname=sender(settings).domain,
+        timeout=PATIENCE,
+    ) as server:
+        yield server
+
+
+async def hand_over(server: Server, settings: Settings, letter: Letter, envelope: Envelope) -> bool:
+    """Hand one mail over. Gives False for a mailbox that does not exist; raises if not taken."""
+    mail = write(settings, letter, envelope)
+    if mail is None:
+        return False
+    (mailbox,) = mail["To"].addresses
+    try:
+        await server.sendmail(sender(settings).addr_spec, [mailbox.addr_spec], mail.as_bytes())
+    except aiosmtplib.SMTPRecipientsRefused as error:
+        if any(answer.code < 500 for answer in error.recipients):
+            raise
+        log.info("mail_refused")
+        return False
+    return True
+
+
+async def hand_over_once(
+    server: Server,
+    settings: Settings,
+    letter: Letter,
+    envelope: Envelope,
+    claim: Callable[[], Awaitable[bool]],
+) -> Handed:
+    """Hand one mail over at most once: it is claimed when the server has accepted its recipient,
+    and only then does the server get to see it. Raises if it was not taken; a claim then stays.
+    """
+    mail = write(settings, letter, envelope)
+    if mail is None:
+        return Handed.NO_SUCH_MAILBOX
+    (mailbox,) = mail["To"].addresses
+    await server.mail(sender(settings).addr_spec)
+    try:
+        await server.rcpt(mailbox.addr_spec)
+    except aiosmtplib.SMTPRecipientRefused as error:
+        if error.code < 500:
+            raise
+        log.info("mail_refused")
+        return Handed.NO_SUCH_MAILBOX
+    if not await claim():
+        return Handed.NOT_CLAIMED
+    await server.data(mail.as_bytes())
+    return Handed.TAKEN
+
+
+def write(settings: Settings, letter: Letter, envelope: Envelope) -> EmailMessage | None:
+    """The mail as it goes out; None if its address is none that could be written to."""
+    mailbox = _mailbox(envelope.address)
+    if mailbox is None:
+        return None
+    made = EmailMessage(policy=WIRE)
+    made["Subject"] = letter.subject
+    made["From"] = sender(settings)
+    made["To"] = mailbox
+    made["Date"] = envelope.written_at
+    made["Message-ID"] = f"<{envelope.id}@{sender(settings).domain}>"
+    made["Auto-Submitted"] = "auto-generated"
+    if envelope.leave is not None:
+        made["List-Unsubscribe"] = f"<{envelope.leave}>"
+        made["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    made.set_content(letter.text)
+    made.add_alternative(letter.html, subtype="html")
+    made["Content-Language"] = envelope.language  # last: a new content takes its own headers along
+    return made
+
+
+def sender(settings: Settings) -> Address:
+    """Who mails are from."""
+    name, address = parseaddr(settings.mail_from)
+    return Address(display_name=name, addr_spec=address)
+
+
+def _mailbox(address: str) -> Address | None:
+    """An address that may be written on an envelope; None for anything else."""
+    local, _, domain = address.strip().rpartition("@")
+    if not (local and local.isascii() and local.isprintable()):
+        return None
+    try:
+        return Address(username=local, domain=idna.encode(domain, uts46=True).decode())
+    except idna.IDNAError:
+        return None

@@ -1,0 +1,149 @@
+"""The notice before the amount, and what must be so before a gift is started while it is shown.
+
+The words are ours unless the policy brings its own for a language. What is ticked is not kept: a
+contribution that exists while a policy is in force was declared, and no list of declarations can be
+taken from us.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from babel import Locale
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from payments.core import i18n
+from payments.core.errors import PaymentsError
+from payments.core.i18n import later
+from payments.core.safety_policy import Policy, Promises
+from payments.core.settings import Settings
+from payments.infra import alerts
+from payments.infra.alerts import AlarmKind
+from payments.risk import emergency_stop
+
+FIELD = "declaration"
+TITLE = later("Read this before you pay")
+WHO = later(
+    "Do not pay if you are in one of these countries, live there, or would use a card or account "
+    "of a bank there: %(countries)s. There, a payment to us may be prosecuted."
+)
+BANK = later(
+    "Your bank sees the amount, the day and who receives it, and so does anyone who can make it "
+    "answer. A neutral name on the statement does not hide a payment from a search."
+)
+LATER = later(
+    "Banks keep this for years, and what is safe today may be used against you later. Nobody can "
+    "take it out of their records; a refund only adds a second line. Do not show a receipt to "
+    "others."
+)
+DECLARATION = later(
+    "I am not in any of these countries, I do not live there, and I do not pay from a bank there: "
+    "%(countries)s."
+)
+CHECKOUT = later(
+    "Do not pay if you are in one of these countries or your card is from there: %(countries)s. "
+    "Your bank sees this payment and keeps it for years."
+)
+SEEMS_THERE = later(
+    "It looks as if you were in one of these countries now. If you are, please close this page "
+    "without paying."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """All there is to read, ready to print. `warning` is for somebody who seems to be there."""
+
+    title: str
+    who: str
+    bank: str
+    later: str
+    declaration: str
+    checkout: str
+    warning: str = ""
+
+
+class DeclarationNeeded(PaymentsError):
+    """A policy is in force, and nobody said that they may pay."""
+
+    status = 409
+    code = "declaration-needed"
+    title = "Please read and confirm first"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Please read the notice and confirm that you may pay. Nothing was charged.",
+            field=FIELD,
+        )
+
+
+class PromisesRefused(PaymentsError):
+    """The policy takes single gifts only: a standing one is one line a month at a bank."""
+
+    status = 409
+    code = "promises-refused"
+    title = "Only single gifts are taken"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "To keep readers safe we take single gifts only. Nothing was charged.",
+            field="frequency",
+        )
+
+
+class DonationsClosed(PaymentsError):
+    """A bank statement would not show what we promise, or every promise is being stopped."""
+
+    status = 503
+    code = "donations-closed"
+    title = "We cannot take gifts right now"
+    again_in = timedelta(hours=1)
+
+    def __init__(self) -> None:
+        super().__init__(
+            "We have closed donations to keep readers safe, and are mending it. Nothing was "
+            "charged."
+        )
+
+
+def of(policy: Policy | None, spoken: str, *, seems_there: bool = False) -> Notice | None:
+    """The notice in a language; None where no policy is in force."""
+    if policy is None:
+        return None
+    words = i18n.translations(spoken)
+    facts = {"countries": countries(policy, spoken)}
+    warning = words.gettext(SEEMS_THERE) if seems_there else ""
+    own = policy.texts.get(i18n.tag(spoken)) or policy.texts.get(spoken)
+    if own is not None:
+        return Notice(
+            own.title, own.who, own.bank, own.later, own.declaration, own.checkout, warning
+        )
+
+    def said(text: str) -> str:
+        return words.gettext(text) % facts
+
+    return Notice(
+        said(TITLE), said(WHO), said(BANK), said(LATER), said(DECLARATION), said(CHECKOUT), warning
+    )
+
+
+def countries(policy: Policy, spoken: str) -> str:
+    """The protected countries by their names in a language."""
+    locale = Locale.parse(spoken)
+    return ", ".join(str(locale.territories.get(one, one)) for one in policy.protected_countries)
+
+
+async def let_through(
+    session: AsyncSession, settings: Settings, *, declared: bool, is_promise: bool
+) -> None:
+    """Raise what keeps a gift from being started: the policy, or an emergency."""
+    if is_promise and await emergency_stop.under_way(session):
+        raise DonationsClosed
+    policy = settings.policy
+    if policy is None:
+        return
+    if is_promise and policy.promises is Promises.REFUSED:
+        raise PromisesRefused
+    if not declared:
+        raise DeclarationNeeded
+    if await alerts.is_open(session, AlarmKind.STATEMENT, subject="statement"):
+        raise DonationsClosed

@@ -1,0 +1,72 @@
+"""Unfinished gifts: a reader on the way to pay ticked that they want to be told once if they do not
+finish.
+
+The address they typed waits, sealed, beside the contribution until Stripe says how the Checkout
+ended. Whoever paid is forgotten; whoever did not gets one neutral mail the next morning. Nobody has
+proved the mailbox, so that mail takes the place of a confirmation.
+"""
+
+import secrets
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from stripe.checkout import Session as CheckoutSession
+
+from payments.core import calendar
+from payments.core.settings import Settings
+from payments.infra import stripe_client
+from payments.infra.context import Runtime
+from payments.signups import address_vault, reminders
+from payments.signups.reminder_schedule import Wish
+from payments.signups.reminders import Reminder, State
+
+
+async def watch(
+    session: AsyncSession,
+    settings: Settings,
+    wanted: Wish,
+    *,
+    address: str,
+    contribution_id: str,
+    now: datetime,
+) -> None:
+    """A reader on the way to pay wants to be reminded once if they do not finish."""
+    row_id = secrets.token_hex(16)
+    values = reminders.new_row(settings, row_id, wanted, address, now=now)
+    values |= {"state": State.WATCHING, "contribution_id": contribution_id}
+    known = address_vault.hashes(settings, address)
+    made = await session.scalar(
+        insert(Reminder)
+        .values(**values, address_hash=known[0])
+        .on_conflict_do_nothing(index_elements=["contribution_id"])
+        .returning(Reminder.id)
+    )
+    if made is None:  # pressed twice
+        address_vault.destroy(settings, row_id)
+
+
+async def checkout_ended(rt: Runtime, fetched: CheckoutSession) -> None:
+    """Whoever did not finish is told once, tomorrow morning; of whoever did, nothing is kept."""
+    contribution_id = stripe_client.metadata_of(fetched, "contribution_id")
+    if fetched.status == "open" or contribution_id is None:
+        return
+    async with rt.sessions.begin() as session:
+        query = select(Reminder).where(Reminder.contribution_id == contribution_id)
+        row = await session.scalar(query.with_for_update())
+        if row is None or row.state is not State.WATCHING or row.address_hash is None:
+            return
+        if fetched.status == "complete":
+            reminders.end(rt.settings, row, State.GAVE, now=rt.now())
+            return
+        await reminders.alone(session, row.address_hash)
+        others = select(Reminder.id).where(
+            Reminder.address_hash == row.address_hash, Reminder.state == State.WAITING
+        )
+        if await session.scalar(others) is not None:
+            reminders.end(rt.settings, row, State.REPLACED, now=rt.now())
+            return
+        today = calendar.local_day(rt.now(), row.zone)
+        row.asked_on, row.first_on = today, today + timedelta(days=1)
+        row.state, row.due_on = State.WAITING, row.first_on

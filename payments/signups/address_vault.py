@@ -1,0 +1,347 @@
+"""Addresses we must keep for a while: sealed, each under a key of its own that can be destroyed.
+
+The database holds the sealed address (AES-256-GCM-SIV, bound to its table, column and row). The key
+that opens it is a file of its own in the key store, wrapped by a key made from the operator's
+secret keys. Three things are needed to read an address: the row, its file and a secret key.
+Destroying is unlinking the file. A copy of the database, however old, then yields nothing.
+
+Why files: a key inside the database would be in yesterday's dump, and a key that many rows share
+could not be destroyed for one of them. The price: the store must be left out of backups and
+snapshots, every web and worker process must see the same one (several hosts share a volume), and if
+it is lost, so are the addresses in it: their reminders are not sent. A disk may keep the bytes of
+an unlinked file for a while; they are wrapped, so they open nothing without a secret key.
+
+The normal form of an address: no invisible characters, NFKC, no case, the domain in IDNA. Dots and
+plus signs stay. Letters beyond ASCII before the @ are refused: not every mail server can carry
+them.
+"""
+
+import contextlib
+import os
+import re
+import secrets
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from email_validator import EmailNotValidError, validate_email
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from payments.core.errors import InvalidField, PaymentsError
+from payments.core.settings import Settings
+from payments.donors import donors
+from payments.infra import db, signing
+
+NONCE = 12
+ROW_ID = re.compile(r"[0-9a-f]{32}")
+INVISIBLE = ("Cf", "Cc")  # zero-width letters, soft hyphens, marks of direction, line ends
+FORGOTTEN = timedelta(hours=2)  # a key older than this whose row is nowhere was left by a crash
+ONE_MAIL_IN = timedelta(days=90)  # to an address that nobody has proved to be theirs
+
+
+class NoKeyStore(PaymentsError):
+    """Addresses cannot be kept here, so nothing by mail can be promised."""
+
+    status = 503
+    code = "no-key-store"
+    title = "Reminders by mail are not available here"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Where a sealed address stands. Moved anywhere else it does not open."""
+
+    table: str
+    column: str
+    row_id: str
+
+    @property
+    def name(self) -> bytes:
+        return f"{self.table}.{self.column}.{self.row_id}".encode()
+
+
+# --- the normal form ------------------------------------------------------------------------------
+
+
+def normal(typed: str) -> str:
+    """The one form of a mailbox, however it is typed. Raises InvalidField, which names no part."""
+    if "\r" in typed.strip() or "\n" in typed.strip():
+        raise _wrong()
+    seen = "".join(c for c in typed.strip() if unicodedata.category(c) not in INVISIBLE)
+    try:
+        form = signing.normal_address(seen)
+        validate_email(form, check_deliverability=False, allow_smtputf8=False)
+    except (InvalidField, EmailNotValidError):
+        raise _wrong() from None
+    return form
+
+
+def _wrong() -> InvalidField:
+    return InvalidField(
+        "Please check the e-mail address. It should look like name@example.org.", field="address"
+    )
+
+
+def hashes(settings: Settings, address: str) -> list[bytes]:
+    """The keyed hashes of an address, the newest key's first: the same by which a donor is known,
+    so that what is held about one person can be told, erased, and left unsaid once they gave.
+    """
+    return donors.hashes(settings, normal(address))
+
+
+# --- sealed under a key of its own ----------------------------------------------------------------
+
+
+def can_keep(settings: Settings) -> bool:
+    """Whether there is a place for keys."""
+    return settings.key_store != ""
+
+
+def seal(settings: Settings, cell: Cell, address: str) -> bytes:
+    """Seal an address under a new key. A key that the row had before is gone."""
+    key = AESGCMSIV.generate_key(bit_length=256)
+    _write(_file(settings, cell.row_id), _wrap(settings.keys[0], key, cell))
+    nonce = secrets.token_bytes(NONCE)
+    return nonce + AESGCMSIV(key).encrypt(nonce, normal(address).encode(), cell.name)
+
+
+def opened(settings: Settings, cell: Cell, sealed: bytes | None) -> str | None:
+    """The address of a cell; None once its key is destroyed, or if it is not this cell's."""
+    if sealed is None or (key := _key(settings, cell)) is None:
+        return None
+    try:
+        return AESGCMSIV(key).decrypt(sealed[:NONCE], sealed[NONCE:], cell.name).decode()
+    except (InvalidTag, ValueError):
+        return None
+
+
+def destroy(settings: Settings, row_id: str) -> None:
+    """Destroy the key of a row. Nothing opens its address any more, here or in any copy."""
+    with contextlib.suppress(FileNotFoundError):
+        _overwrite(_file(settings, row_id), secrets.token_bytes(NONCE + 32 + 16))
+    _file(settings, row_id).unlink(missing_ok=True)
+
+
+def rewrap(settings: Settings) -> int:
+    """After a roll of the secret keys: wrap every key with the newest. Gives how many were not.
+
+    A key is written over in place, so that one destroyed meanwhile is not brought back.
+    """
+    done = 0
+    newest, *older = settings.keys
+    for path in _files(settings) if older else ():
+        with contextlib.suppress(FileNotFoundError):
+            wrapped = path.read_bytes()
+            cell_name = _wrapped_name(path.name)
+            if _unwrap(newest, wrapped, cell_name) is not None:
+                continue
+            for secret in older:
+                if (key := _unwrap(secret, wrapped, cell_name)) is not None:
+                    _overwrite(path, _encrypt(newest, key, cell_name))
+                    done += 1
+    return done
+
+
+def stray_keys(settings: Settings, *, now: float) -> list[str]:
+    """The rows whose keys are old enough that a crash may have left them. `now` is a file's time,
+    which no test turns.
+    """
+    old = now - FORGOTTEN.total_seconds()
+    found = []
+    for path in _files(settings):
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime < old:
+                found.append(path.name)
+    return found
+
+
+def _key(settings: Settings, cell: Cell) -> bytes | None:
+    try:
+        wrapped = _file(settings, cell.row_id).read_bytes()
+    except FileNotFoundError:
+        return None
+    for secret in settings.keys:
+        if (key := _unwrap(secret, wrapped, _wrapped_name(cell.row_id))) is not None:
+            return key
+    return None
+
+
+def _wrap(secret: bytes, key: bytes, cell: Cell) -> bytes:
+    return _encrypt(secret, key, _wrapped_name(cell.row_id))
+
+
+def _wrapped_name(row_id: str) -> bytes:
+    return f"key.{row_id}".encode()
+
+
+def _encrypt(secret: bytes, key: bytes, name: bytes) -> bytes:
+    nonce = secrets.token_bytes(NONCE)
+    return nonce + AESGCMSIV(_wrapping_key(secret)).encrypt(nonce, key, name)
+
+
+def _unwrap(secret: bytes, wrapped: bytes, name: bytes) -> bytes | None:
+    try:
+        return AESGCMSIV(_wrapping_key(secret)).decrypt(wrapped[:NONCE], wrapped[NONCE:], name)
+    except (InvalidTag, ValueError):
+        return None
+
+
+def _wrapping_key(secret: bytes) -> bytes:
+    return HKDF(SHA256(), length=32, salt=None, info=b"payments address keys").derive(secret)
+
+
+def _file(settings: Settings, row_id: str) -> Path:
+    if not can_keep(settings):
+        raise NoKeyStore("This newsroom cannot keep an address safely yet. Nothing was stored.")
+    assert ROW_ID.fullmatch(row_id)
+    return Path(settings.key_store, row_id[:2], row_id)
+
+
+def _files(settings: Settings) -> Iterator[Path]:
+    if can_keep(settings):
+        yield from (p for p in Path(settings.key_store).glob("??/*") if ROW_ID.fullmatch(p.name))
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Put a whole file in its place and on the disk, for its owner's eyes only."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123 - of a descriptor
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _overwrite(path: Path, content: bytes) -> None:
+    """Write over the bytes of a file that is there. Never makes one."""
+    with open(os.open(path, os.O_WRONLY), "wb") as file:  # noqa: PTH123 - of a descriptor
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+# --- never to these -------------------------------------------------------------------------------
+
+
+class Unwanted(StrEnum):
+    """Why an address is not written to."""
+
+    ASKED = "asked"  # its owner said never
+    COMPLAINED = "complained"
+    BOUNCED = "bounced"
+
+
+# A mailbox that was full or away may come back. What a person decided stands.
+LASTS = {Unwanted.BOUNCED: timedelta(days=180)}
+
+
+class SuppressedAddress(db.Base):
+    """A mailbox that is not written to, by its keyed hash."""
+
+    __tablename__ = "suppressed_addresses"
+
+    address_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    reason: Mapped[Unwanted] = mapped_column(db.words(Unwanted, "reason_is_known"))
+    since: Mapped[db.Moment]
+    until: Mapped[db.Moment | None]  # null: for good
+
+
+class AddressInvitation(db.Base):
+    """That a mailbox nobody had proved was written to, by its keyed hash."""
+
+    __tablename__ = "address_invitations"
+
+    address_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    invited_at: Mapped[db.Moment] = mapped_column(index=True)
+
+
+async def suppress(
+    session: AsyncSession, address_hash: bytes, reason: Unwanted, *, now: datetime
+) -> None:
+    """Never write to this address again, or not for a while. A person's word outlasts a bounce."""
+    lasts = LASTS.get(reason)
+    values = {"reason": reason, "since": now, "until": None if lasts is None else now + lasts}
+    await session.execute(
+        insert(SuppressedAddress)
+        .values(address_hash=address_hash, **values)
+        .on_conflict_do_update(
+            index_elements=["address_hash"],
+            set_=values,
+            where=SuppressedAddress.until.is_not(None),
+        )
+    )
+
+
+async def is_suppressed(session: AsyncSession, known: Sequence[bytes], *, now: datetime) -> bool:
+    """Whether an address is not to be written to. `known` are its hashes, under every key."""
+    found = await session.scalar(
+        select(func.count())
+        .select_from(SuppressedAddress)
+        .where(
+            SuppressedAddress.address_hash.in_(known),
+            SuppressedAddress.until.is_(None) | (SuppressedAddress.until > now),
+        )
+    )
+    return bool(found)
+
+
+async def may_invite(session: AsyncSession, known: Sequence[bytes], *, now: datetime) -> bool:
+    """Whether an unproved address was left alone for long enough."""
+    found = await session.scalar(
+        select(func.count())
+        .select_from(AddressInvitation)
+        .where(
+            AddressInvitation.address_hash.in_(known),
+            AddressInvitation.invited_at > now - ONE_MAIL_IN,
+        )
+    )
+    return not found
+
+
+async def claim_invitation(session: AsyncSession, known: Sequence[bytes], *, now: datetime) -> bool:
+    """Take the one mail that an unproved address may get, if it is still to be had."""
+    if not await may_invite(session, known, now=now):
+        return False
+    claimed = await session.scalar(
+        insert(AddressInvitation)
+        .values(address_hash=known[0], invited_at=now)
+        .on_conflict_do_update(
+            index_elements=["address_hash"],
+            set_={"invited_at": now},
+            where=AddressInvitation.invited_at <= now - ONE_MAIL_IN,
+        )
+        .returning(AddressInvitation.address_hash)
+    )
+    return claimed is not None
+
+
+async def invitations_since(session: AsyncSession, moment: datetime) -> int:
+    """How many unproved addresses were written to."""
+    found = await session.scalar(
+        select(func.count())
+        .select_from(AddressInvitation)
+        .where(AddressInvitation.invited_at > moment)
+    )
+    return found or 0
+
+
+async def forget_old(session: AsyncSession, *, now: datetime) -> None:
+    """What no longer decides anything."""
+    await session.execute(
+        delete(AddressInvitation).where(AddressInvitation.invited_at <= now - ONE_MAIL_IN)
+    )
+    await session.execute(delete(SuppressedAddress).where(SuppressedAddress.until <= now))

@@ -1,0 +1,60 @@
+"""The demo's letter box: every mail the service sent, as its donor would read it."""
+
+import mailbox
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from email import policy
+from email.message import EmailMessage
+from email.parser import BytesParser
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from litestar import Response, get
+from litestar.di import NamedDependency
+
+from payments.infra.context import Runtime
+from payments.web import templates
+
+MOST = 200
+LINK = re.compile(r"https?://\S+")
+
+
+@get("/dev/inbox", include_in_schema=False, sync_to_thread=True)
+def inbox(rt: NamedDependency[Runtime]) -> Response[str]:
+    """The mails, newest first."""
+    box = mailbox.Maildir(rt.settings.demo_inbox)
+    mails = [_read(box.get_bytes(key)) for key in box.keys()]  # noqa: SIM118 - no mapping
+    mails.sort(key=_written_at, reverse=True)
+    return templates.page(rt, "inbox.html", mails=[_shown(mail) for mail in mails[:MOST]])
+
+
+def _read(raw: bytes) -> EmailMessage:
+    mail = BytesParser(policy=policy.default).parsebytes(raw)
+    assert isinstance(mail, EmailMessage)
+    return mail
+
+
+def _written_at(mail: EmailMessage) -> datetime:
+    return parsedate_to_datetime(mail["Date"])
+
+
+def _shown(mail: EmailMessage) -> Mapping[str, Any]:  # what the template prints
+    text, html = mail.get_body(("plain",)), mail.get_body(("html",))
+    return {
+        "subject": mail["Subject"],
+        "sender": mail["From"],
+        "address": mail["To"],
+        "date": f"{_written_at(mail):%d.%m.%Y %H:%M}",
+        "language": mail["Content-Language"],
+        "text": _paragraphs(text.get_content() if text is not None else ""),
+        "html": html.get_content() if html is not None else "",
+    }
+
+
+def _paragraphs(text: str) -> list[list[Mapping[str, Any]]]:
+    """The lines of each paragraph. A link has a line to itself."""
+    return [
+        [{"words": line, "is_link": LINK.fullmatch(line) is not None} for line in part.splitlines()]
+        for part in text.split("\n\n")
+    ]

@@ -1,0 +1,51 @@
+"""Health and metrics, for the operator's tools. Labels come from closed sets; nothing is about a
+person.
+"""
+
+import hmac
+from typing import Any
+
+import prometheus_client
+from litestar import Response, get
+from litestar.di import NamedDependency
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
+
+from payments.core.errors import NotFound
+from payments.infra import job_queue, migrate
+from payments.infra.context import Runtime
+from payments.web.forms import AnyRequest
+
+
+@get("/health/live", include_in_schema=False)
+async def live() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "ok"}
+
+
+@get("/health/ready", include_in_schema=False)
+async def ready(rt: NamedDependency[Runtime]) -> Response[dict[str, Any]]:
+    """The database answers and has the schema this code expects."""
+    try:
+        async with rt.sessions() as session:
+            at = await session.scalar(text("SELECT version_num FROM alembic_version"))
+            waiting = await job_queue.waiting(session)
+    except ProgrammingError:  # a table is not there
+        at = None
+    except (SQLAlchemyError, OSError):
+        return Response({"status": "no database"}, status_code=503)
+    if at != migrate.newest():
+        return Response({"status": "migrations missing"}, status_code=503)
+    return Response({"status": "ok", "jobs": dict(waiting)})
+
+
+@get("/metrics", include_in_schema=False)
+async def metrics(rt: NamedDependency[Runtime], request: AnyRequest) -> Response[bytes]:
+    """Prometheus text, for whoever holds PAYMENTS_METRICS_TOKEN; without one, no such page."""
+    token = rt.settings.metrics_token
+    given = request.headers.get("authorization", "").removeprefix("Bearer ")
+    if token is None or not hmac.compare_digest(given.encode(), token.get_secret_value().encode()):
+        raise NotFound("There is nothing at this address.")
+    return Response(
+        prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST
+    )
