@@ -5,7 +5,7 @@ import os
 from alembic import context
 from sqlalchemy import Connection, create_engine
 
-from payments.infra import models
+from migrations import models
 from payments.infra.db import Base
 
 models.load_all()
