@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from payments.infra import migrate
-from payments.infra.embedded_postgres import postgres
-from tests.newsroom import Newsroom, opened
+from payments.infra.embedded_postgres import temporary_postgres
+from tests.support.newsroom import Newsroom, open_newsroom
 
-TEMPLATE = "reader_payments_template"
+TEMPLATE_DATABASE = "reader_payments_template"
 
 hypothesis.settings.load_profile("ci")  # the same cases everywhere, and no hurry
 
@@ -29,37 +29,39 @@ def cluster() -> Iterator[str]:
     """A PostgreSQL with one migrated database to copy from. Gives the URL of its first database."""
     given = os.environ.get("PAYMENTS_TEST_DATABASE_URL")
     if given:
-        yield from _prepared(given)
+        yield from create_template(given)
         return
-    with postgres(fsync=False) as url:
-        yield from _prepared(url)
+    with temporary_postgres(fsync=False) as url:
+        yield from create_template(url)
 
 
-def _prepared(url: str) -> Iterator[str]:
-    _run(url, f"DROP DATABASE IF EXISTS {TEMPLATE}")
-    _run(url, f"CREATE DATABASE {TEMPLATE}")
-    migrate.upgrade(make_url(url).set(database=TEMPLATE).render_as_string(hide_password=False))
+def create_template(url: str) -> Iterator[str]:
+    _execute(url, f"DROP DATABASE IF EXISTS {TEMPLATE_DATABASE}")
+    _execute(url, f"CREATE DATABASE {TEMPLATE_DATABASE}")
+    migrate.upgrade(
+        make_url(url).set(database=TEMPLATE_DATABASE).render_as_string(hide_password=False)
+    )
     yield url
 
 
 @contextmanager
-def copied(cluster: str, template: str = TEMPLATE) -> Iterator[str]:
+def copy_database(cluster: str, template: str = TEMPLATE_DATABASE) -> Iterator[str]:
     """A database of one's own: a fresh, migrated one, or as another is now. Gives its URL."""
     name = f"test_{uuid4().hex}"
-    _run(cluster, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+    _execute(cluster, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     try:
         yield make_url(cluster).set(database=name).render_as_string(hide_password=False)
     finally:
-        _run(cluster, f"DROP DATABASE {name} WITH (FORCE)")
+        _execute(cluster, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
 def database(cluster: str) -> Iterator[str]:
-    with copied(cluster) as url:
+    with copy_database(cluster) as url:
         yield url
 
 
-def _run(url: str, statement: str) -> None:
+def _execute(url: str, statement: str) -> None:
     plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(plain, autocommit=True) as connection:
         connection.execute(statement.encode())
@@ -70,8 +72,8 @@ async def newsroom(database: str) -> AsyncIterator[Newsroom]:
     """A newsroom with everything running. After each test the books must hold, and Stripe's
     contract.
     """
-    async with opened(database) as room:
+    async with open_newsroom(database) as room:
         yield room
-        await room.settles()
+        await room.runs_until_idle()
         assert room.sandbox.problems == []
-        assert await room.wrong_books() == []
+        assert await room.failed_integrity_checks() == []

@@ -16,64 +16,64 @@ from payments.giving import (
     subscriptions,
 )
 from payments.infra import job_queue, stripe_client
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 from payments.risk import statement_descriptor
 from payments.settlement import disputes, payouts, refunds
 from payments.signups import abandoned_checkout
 
-Verb = Callable[[Runtime, str], Awaitable[object]]
+SyncHandler = Callable[[Context, str], Awaitable[object]]
 
 
-def _then_import(verb: Verb) -> Verb:
+def _with_balance_import(handler: SyncHandler) -> SyncHandler:
     """What a refund or a dispute moves is found by the importer, with the payment it is about."""
 
-    async def sync(rt: Runtime, object_id: str) -> None:
-        await verb(rt, object_id)
-        await daily_totals.import_and_refresh(rt)
+    async def sync(ctx: Context, object_id: str) -> None:
+        await handler(ctx, object_id)
+        await daily_totals.import_and_refresh(ctx)
 
     return sync
 
 
-async def _sync_session(rt: Runtime, session_id: str) -> None:
+async def _sync_checkout_session(ctx: Context, session_id: str) -> None:
     """A Checkout page gives a contribution or, in setup mode, a card."""
-    fetched = await checkout.sync_session(rt, session_id)
-    await payment_methods.apply_session(rt, fetched)
+    fetched = await checkout.sync_session(ctx, session_id)
+    await payment_methods.apply_setup_session(ctx, fetched)
     promise = stripe_client.id_of(fetched.subscription)
-    async with rt.sessions.begin() as session:
+    async with ctx.sessions.begin() as session:
         # Its own bell may have been lost; one that is waiting takes this one in.
         if promise is not None and await session.get(subscriptions.Subscription, promise) is None:
-            await job_queue.ring(session, "subscription", promise)
-    await abandoned_checkout.checkout_ended(rt, fetched)
+            await job_queue.enqueue_sync(session, "subscription", promise)
+    await abandoned_checkout.on_checkout_ended(ctx, fetched)
 
 
-async def _sync_charge(rt: Runtime, charge_id: str) -> None:
+async def _sync_charge(ctx: Context, charge_id: str) -> None:
     """A charge may be one declined card too many."""
-    await charges.sync(rt, charge_id)
-    await card_testing.judge(rt)
+    await charges.sync(ctx, charge_id)
+    await card_testing.evaluate(ctx)
 
 
-async def _sync_invoice(rt: Runtime, invoice_id: str) -> None:
+async def _sync_invoice(ctx: Context, invoice_id: str) -> None:
     """An invoice tells what its charges are for: then what waited for that can be posted."""
-    await invoices.sync(rt, invoice_id)
-    async with rt.sessions.begin() as session:
-        await charges.post_waiting(session, now=rt.now())
+    await invoices.sync(ctx, invoice_id)
+    async with ctx.sessions.begin() as session:
+        await charges.post_unposted(session, now=ctx.now())
 
 
-VERBS: Mapping[str, Verb] = {
-    "checkout.session": _sync_session,
+SYNC_HANDLERS: Mapping[str, SyncHandler] = {
+    "checkout.session": _sync_checkout_session,
     "charge": _sync_charge,
     "invoice": _sync_invoice,
     "subscription": subscriptions.sync,
-    "setup_intent": payment_methods.sync_setup,
+    "setup_intent": payment_methods.sync_setup_intent,
     "payment_method": payment_methods.sync,
     "customer": payment_methods.sync_customer,
     "payout": payouts.sync,
-    "refund": _then_import(refunds.sync),
-    "dispute": _then_import(disputes.sync),
-    "radar.early_fraud_warning": disputes.sync_warning,
-    "account": statement_descriptor.check,
+    "refund": _with_balance_import(refunds.sync),
+    "dispute": _with_balance_import(disputes.sync),
+    "radar.early_fraud_warning": disputes.sync_fraud_warning,
+    "account": statement_descriptor.check_and_alert,
 }
-EVENTS = (
+EVENT_TYPES = (
     "checkout.session.completed",
     "checkout.session.expired",
     "checkout.session.async_payment_succeeded",

@@ -12,40 +12,42 @@ from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
 from payments.core.errors import BadWebhook, DatabaseUnavailable, PaymentsError
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 from payments.infra.metrics import WEBHOOKS
 from webhooks import intake
 from webhooks.intake import Inbox
 
-TAKEN = ASGIResponse(body=b"null", status_code=200)  # nothing in it differs, so it is made once
+OK_RESPONSE = ASGIResponse(
+    body=b"null", status_code=200
+)  # nothing in it differs, so it is made once
 
 
 @post(
     "/webhooks/stripe",
     include_in_schema=False,
     status_code=200,
-    request_max_body_size=intake.MAX_BODY,
+    request_max_body_size=intake.MAX_BODY_BYTES,
 )
-async def stripe(request: Request[Any, Any, Any]) -> ASGIApp:
+async def receive_event(request: Request[Any, Any, Any]) -> ASGIApp:
     """Verify, keep, ring."""
-    rt: Runtime = request.app.state.rt
+    ctx: Context = request.app.state.ctx
     inbox: Inbox = request.app.state.inbox
-    body, now = await request.body(), rt.now()
+    body, now = await request.body(), ctx.now()
     try:
         headers = request.headers.getall("stripe-signature", [])
         if len(headers) != 1:
             raise BadWebhook("There must be one Stripe-Signature header.")
-        intake.verify(body, headers[0], keys=rt.settings.webhook_keys, now=now)
-        bell = intake.decode(body, livemode=rt.settings.livemode)
-        new = await inbox.keep(bell, now=now)
+        intake.verify_signature(body, headers[0], keys=ctx.settings.webhook_signing_keys, now=now)
+        bell = intake.decode(body, livemode=ctx.settings.livemode)
+        new = await inbox.store(bell, now=now)
     except PaymentsError as error:
         WEBHOOKS.labels("away" if isinstance(error, DatabaseUnavailable) else "refused").inc()
         raise
     WEBHOOKS.labels(_outcome(inbox, bell, new=new)).inc()
-    return TAKEN
+    return OK_RESPONSE
 
 
-def _outcome(inbox: Inbox, bell: intake.Bell, *, new: bool) -> str:
+def _outcome(inbox: Inbox, event: intake.EventEnvelope, *, new: bool) -> str:
     if not new:
         return "duplicate"
-    return "rung" if inbox.rings_for(bell) else "unknown"
+    return "rung" if inbox.enqueues(event) else "unknown"

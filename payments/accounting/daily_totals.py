@@ -15,27 +15,27 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.accounting import cohort_retention, month_snapshots, mrr_rollforward, payment_recovery
 from payments.infra import db
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 from payments.ledger.entries import LedgerEntry
 from payments.settlement import importer
 
 NO_FREQUENCY = "none"  # of what belongs to no contribution, such as Stripe's own fees
-BATCH = 250_000  # rows folded in one transaction, when some are folded already
-KINDS = (
-    mrr_rollforward.KIND,
-    cohort_retention.KIND,
-    payment_recovery.KIND,
+REFRESH_BATCH_ROWS = 250_000  # rows folded in one transaction, when some are folded already
+SNAPSHOT_KINDS = (
+    mrr_rollforward.SNAPSHOT_KIND,
+    cohort_retention.SNAPSHOT_KIND,
+    payment_recovery.SNAPSHOT_KIND,
 )  # kept by month beside the days
 
 
-async def import_and_refresh(rt: Runtime) -> int:
+async def import_and_refresh(ctx: Context) -> int:
     """Import new balance transactions and add their rows to the totals. Returns how many."""
-    found = await importer.import_new(rt)
-    await fold(rt)
+    found = await importer.import_new(ctx)
+    await refresh(ctx)
     return found
 
 
-class LedgerDay(db.Base):
+class DailyTotal(db.Base):
     """One day's rows of one frequency between two accounts.
 
     Summed over a whole month, `givers` counts the contributions that paid in it, each once;
@@ -43,7 +43,7 @@ class LedgerDay(db.Base):
     """
 
     __tablename__ = "ledger_days"
-    __table_args__ = (CheckConstraint("amount > 0", name="amount_is_positive"), db.is_currency())
+    __table_args__ = (CheckConstraint("amount > 0", name="amount_is_positive"), db.currency_check())
 
     day: Mapped[date] = mapped_column(primary_key=True)
     frequency: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -52,24 +52,24 @@ class LedgerDay(db.Base):
     credit: Mapped[str] = mapped_column(String(40), primary_key=True)
     amount: Mapped[db.MinorUnits]
     entries: Mapped[int] = mapped_column(Integer)
-    givers: Mapped[int] = mapped_column(Integer)
-    newcomers: Mapped[int] = mapped_column(Integer)
+    payers: Mapped[int] = mapped_column(Integer)
+    first_time_payers: Mapped[int] = mapped_column(Integer)
 
 
-class RollupMark(db.Base):
+class DailyTotalsPosition(db.Base):
     """How far the rows are folded, and by the days of which zone. There is one."""
 
     __tablename__ = "rollup_marks"
 
     zone: Mapped[str] = mapped_column(String(64), primary_key=True)
-    seq: Mapped[int] = mapped_column(BigInteger)
+    last_seq: Mapped[int] = mapped_column(BigInteger)
 
 
 # A row is a contribution's first, of all or of a month, if no row before it in the chain says the
 # same of it. Among the rows that are counted the place tells; the others are asked, if any are.
 # Of what frequency income is, its account says; of what goes with it, its payment intent.
-_DAY = "coalesce({late}.booked_on, CAST({row}.occurred_at AT TIME ZONE {zone} AS date))"
-COUNTED = """
+_BOOKED_DAY_SQL = "coalesce({late}.booked_on, CAST({row}.occurred_at AT TIME ZONE {zone} AS date))"
+DAILY_SUMS_SQL = """
     SELECT day, frequency, currency, debit, credit, CAST(sum(amount) AS bigint) AS amount,
            CAST(count(*) AS int) AS entries,
            CAST(count(*) FILTER (WHERE place = 1 AND ({whole} OR NOT EXISTS (
@@ -105,12 +105,12 @@ COUNTED = """
 """
 
 
-_INTENTS = """
+_INTENT_JOINS_SQL = """
           JOIN balance_transactions b ON b.id = e.balance_transaction
           LEFT JOIN charges c ON c.stripe_charge_id = b.charge
           LEFT JOIN contribution_intents i USING (stripe_payment_intent_id)"""
 # The same for a few rows: each is looked up, however many the planner thinks there are.
-_INTENTS_OF_FEW = """
+_INTENT_LATERAL_JOINS_SQL = """
           JOIN LATERAL (SELECT charge FROM balance_transactions
                          WHERE id = e.balance_transaction LIMIT 1) b ON true
           LEFT JOIN LATERAL (SELECT stripe_payment_intent_id FROM charges
@@ -120,33 +120,35 @@ _INTENTS_OF_FEW = """
                               LIMIT 1) i ON true"""
 
 
-def _counted(after: str, upto: str, *, intents: str = _INTENTS, whole: str = "false") -> str:
+def _daily_sums_sql(
+    after: str, up_to: str, *, intent_joins: str = _INTENT_JOINS_SQL, is_complete: str = "false"
+) -> str:
     """Rows counted by day. `whole`: whether there are no others."""
-    return COUNTED.format(
-        day=_DAY.format(late="l", row="e", zone=":zone"),
-        earlier=_DAY.format(late="y", row="x", zone=":zone"),
-        intents=intents,
+    return DAILY_SUMS_SQL.format(
+        day=_BOOKED_DAY_SQL.format(late="l", row="e", zone=":zone"),
+        earlier=_BOOKED_DAY_SQL.format(late="y", row="x", zone=":zone"),
+        intents=intent_joins,
         after=after,
-        upto=upto,
-        whole=whole,
+        upto=up_to,
+        whole=is_complete,
     )
 
 
 # What a report reads: the days, and the rows that are not among them yet. Takes :zone.
-_FOLDED = """
+_STORED_TOTALS_SQL = """
     SELECT day, frequency, currency, debit, credit, amount, entries, givers, newcomers
       FROM ledger_days
      WHERE EXISTS (SELECT FROM rollup_marks WHERE zone = :zone)
 """
 # The upper end says nothing, but tells the planner that there are few.
-_LATER = _counted(
+_NEWER_ENTRIES_SQL = _daily_sums_sql(
     "coalesce((SELECT seq FROM rollup_marks WHERE zone = :zone), 0)",
     " AND e.seq <= (SELECT max(seq) FROM ledger_entries)",
-    intents=_INTENTS_OF_FEW,
+    intent_joins=_INTENT_LATERAL_JOINS_SQL,
 )
-DAYS = f"{_FOLDED} UNION ALL {_LATER}"
+DAILY_TOTALS_SQL = f"{_STORED_TOTALS_SQL} UNION ALL {_NEWER_ENTRIES_SQL}"
 
-_ADD = """
+_ADD_TOTALS_SQL = """
     INSERT INTO ledger_days AS d
            (day, frequency, currency, debit, credit, amount, entries, givers, newcomers)
     {counted}
@@ -154,79 +156,91 @@ _ADD = """
        SET amount = d.amount + excluded.amount, entries = d.entries + excluded.entries,
            givers = d.givers + excluded.givers, newcomers = d.newcomers + excluded.newcomers
 """
-_UPTO = " AND e.seq <= :upto"
+_UP_TO_SQL = " AND e.seq <= :upto"
 # Rows booked on a day or later; no row is booked before it happened.
-_SINCE = f"""{_UPTO}
+_BOOKED_SINCE_SQL = f"""{_UP_TO_SQL}
        AND e.occurred_at >= LEAST(CAST(:since AS timestamp) AT TIME ZONE :zone,
            (SELECT min(x.occurred_at) FROM late_lines y JOIN ledger_entries x ON x.seq = y.seq))
        AND coalesce(l.booked_on, CAST(e.occurred_at AT TIME ZONE :zone AS date)) >= :since"""  # noqa: S608 - our own words
-_FOLD = text(_ADD.format(counted=_counted(":after", _UPTO, whole="CAST(:after AS bigint) = 0")))
-_FOLD_SINCE = text(_ADD.format(counted=_counted("0", _SINCE)))
+_ADD_NEW_ENTRIES = text(
+    _ADD_TOTALS_SQL.format(
+        counted=_daily_sums_sql(":after", _UP_TO_SQL, is_complete="CAST(:after AS bigint) = 0")
+    )
+)
+_ADD_ENTRIES_SINCE = text(_ADD_TOTALS_SQL.format(counted=_daily_sums_sql("0", _BOOKED_SINCE_SQL)))
 
 
-async def fold(rt: Runtime) -> int:
+async def refresh(ctx: Context) -> int:
     """Fold the rows after the mark. Gives how many there were.
 
     A change of the accounting zone begins again from the first row.
     """
     folded = 0
     while True:
-        async with rt.sessions.begin() as session:
-            done = await _fold_some(session, rt.settings.accounting_zone)
+        async with ctx.sessions.begin() as session:
+            done = await _refresh_batch(session, ctx.settings.accounting_zone)
         folded += done
-        if done != BATCH:
+        if done != REFRESH_BATCH_ROWS:
             break
-    for kind in KINDS:
-        await month_snapshots.keep(rt, kind)
+    for kind in SNAPSHOT_KINDS:
+        await month_snapshots.snapshot_past_months(ctx, kind)
     return folded
 
 
-async def _fold_some(session: AsyncSession, zone: str) -> int:
-    await session.execute(insert(RollupMark).values(zone=zone, seq=0).on_conflict_do_nothing())
-    marks = list(await session.scalars(select(RollupMark).with_for_update()))
+async def _refresh_batch(session: AsyncSession, zone: str) -> int:
+    await session.execute(
+        insert(DailyTotalsPosition).values(zone=zone, last_seq=0).on_conflict_do_nothing()
+    )
+    marks = list(await session.scalars(select(DailyTotalsPosition).with_for_update()))
     (mark,) = (mark for mark in marks if mark.zone == zone)
     if len(marks) > 1:
-        await session.execute(delete(RollupMark).where(RollupMark.zone != zone))
-        await session.execute(delete(LedgerDay))
-        await month_snapshots.forget_since(session, KINDS, date.min)
-        mark.seq = 0
+        await session.execute(delete(DailyTotalsPosition).where(DailyTotalsPosition.zone != zone))
+        await session.execute(delete(DailyTotal))
+        await month_snapshots.invalidate_since(session, SNAPSHOT_KINDS, date.min)
+        mark.last_seq = 0
     newest = await session.scalar(select(LedgerEntry.seq).order_by(LedgerEntry.seq.desc()).limit(1))
     # All rows are counted in one go, far more quickly than in parts that ask for what is before.
-    upto = min(newest or 0, mark.seq + BATCH) if mark.seq else newest or 0
-    count = upto - mark.seq
+    upto = min(newest or 0, mark.last_seq + REFRESH_BATCH_ROWS) if mark.last_seq else newest or 0
+    count = upto - mark.last_seq
     if count > 0:
         await session.execute(text("SET LOCAL statement_timeout = '30min'"))
         await session.execute(text("SET LOCAL work_mem = '64MB'"))
-        await session.execute(_FOLD, {"zone": zone, "after": mark.seq, "upto": upto})
-        await month_snapshots.forget(session, KINDS, zone, after=mark.seq, upto=upto)
-        mark.seq = upto
+        await session.execute(
+            _ADD_NEW_ENTRIES, {"zone": zone, "after": mark.last_seq, "upto": upto}
+        )
+        await month_snapshots.invalidate_for_entries(
+            session, SNAPSHOT_KINDS, zone, after=mark.last_seq, up_to=upto
+        )
+        mark.last_seq = upto
     return count
 
 
-async def fold_again(session: AsyncSession, zone: str, *, since: date) -> None:
+async def recompute_since(session: AsyncSession, zone: str, *, since: date) -> None:
     """Count the days from `since` on once more: rows were booked on other days than before."""
-    mark = await session.scalar(select(RollupMark).where(RollupMark.zone == zone).with_for_update())
+    mark = await session.scalar(
+        select(DailyTotalsPosition).where(DailyTotalsPosition.zone == zone).with_for_update()
+    )
     if mark is None:
         return  # nothing is folded yet, and what will be is folded by its new days
-    await session.execute(delete(LedgerDay).where(LedgerDay.day >= since))
-    await session.execute(_FOLD_SINCE, {"zone": zone, "since": since, "upto": mark.seq})
-    await month_snapshots.forget_since(session, KINDS, since)
+    await session.execute(delete(DailyTotal).where(DailyTotal.day >= since))
+    await session.execute(_ADD_ENTRIES_SINCE, {"zone": zone, "since": since, "upto": mark.last_seq})
+    await month_snapshots.invalidate_since(session, SNAPSHOT_KINDS, since)
 
 
-async def rebuild(rt: Runtime) -> int:
+async def rebuild(ctx: Context) -> int:
     """Forget the days and fold every row again. Gives how many there were."""
-    async with rt.sessions.begin() as session:
-        await session.execute(delete(RollupMark))
-        await session.execute(delete(LedgerDay))
-        await month_snapshots.forget_since(session, KINDS, date.min)
-    return await fold(rt)
+    async with ctx.sessions.begin() as session:
+        await session.execute(delete(DailyTotalsPosition))
+        await session.execute(delete(DailyTotal))
+        await month_snapshots.invalidate_since(session, SNAPSHOT_KINDS, date.min)
+    return await refresh(ctx)
 
 
 # --- proof ----------------------------------------------------------------------------------------
 
-SAYS = "the daily roll-up equals the rows it was folded from"
+CHECK_DESCRIPTION = "the daily roll-up equals the rows it was folded from"
 # Counted in another way than the fold: by the number of the first row of each contribution.
-DIFFERENCES = """
+DIFFERENCES_SQL = """
     WITH seen AS (
         SELECT e.seq, e.contribution_id, e.credit, e.currency, e.debit, e.amount,
                coalesce(l.booked_on, CAST(e.occurred_at AT TIME ZONE m.zone AS date)) AS day,

@@ -6,13 +6,13 @@ from payments.accounting import daily_totals, mrr_rollforward
 from payments.ledger import entries
 
 # One of Stripe's balances -> the account that is it. `ledger.chart` says the same; a test compares.
-CASH = """CASE coalesce(bt.balance_type, 'payments')
+CASH_ACCOUNT_SQL = """CASE coalesce(bt.balance_type, 'payments')
               WHEN 'payments' THEN 'stripe:balance' WHEN 'risk_reserved' THEN 'stripe:reserved'
               WHEN 'refund_and_dispute_prefunding' THEN 'stripe:prefunding'
               WHEN 'issuing' THEN 'stripe:issuing' ELSE 'stripe:held' END"""
 
 # The frozen form of `ledger.chain`, in the database's own words.
-CHAIN = """
+CHAIN_SQL = """
     WITH linked AS (
         SELECT seq, hash, balance_transaction, occurred_at,
                coalesce(lag(seq) OVER by_seq, :before_seq) + 1 AS expected,
@@ -32,7 +32,7 @@ CHAIN = """
      ORDER BY seq
 """
 # What was proven once must still be there: it tells when the end of the chain was cut off.
-HEADS = """
+VERIFIED_HEADS_SQL = """
     SELECT 'row ' || h.seq || ', proven on ' || CAST(h.proven_at AS date) || ', '
            || CASE WHEN e.seq IS NULL THEN 'is gone' ELSE 'was changed' END
       FROM chain_heads h LEFT JOIN ledger_entries e USING (seq)
@@ -42,13 +42,13 @@ HEADS = """
 
 # The rows in their order, each with the transaction it came from and whose gift that is. A payout's
 # arrival is of the day it reached the bank, as `ledger.confirm_payout` has it.
-SOURCES = f"""
+REPLAY_SQL = f"""
     SELECT e.seq, e.debit, e.credit, e.hash, e.balance_transaction, e.contribution_id AS whose,
            bt.type, bt.reporting_category, bt.balance_type, bt.amount, bt.fee, bt.net, bt.fees,
            bt.currency, bt.exchange_rate, i.contribution_id, i.frequency,
            CASE WHEN e.debit IN ('bank', 'in-transit') AND e.credit IN ('bank', 'in-transit')
                 THEN greatest(bt.occurred_at,
-                              (p.arrives_on + time '{entries.ARRIVAL}') AT TIME ZONE 'UTC')
+                              (p.arrives_on + time '{entries.PAYOUT_ARRIVAL_TIME}') AT TIME ZONE 'UTC')
                 ELSE bt.occurred_at END AS occurred_at
       FROM ledger_entries e
       LEFT JOIN balance_transactions bt ON bt.id = e.balance_transaction
@@ -58,27 +58,27 @@ SOURCES = f"""
      ORDER BY e.seq
 """  # noqa: S608 - our own constant
 
-POSTED = f"""
+POSTED_SQL = f"""
     SELECT bt.id || ': net ' || bt.net || ', posted ' || coalesce(sum(CASE
-               WHEN e.debit = {CASH} THEN e.amount
-               WHEN e.credit = {CASH} THEN -e.amount END), 0)
+               WHEN e.debit = {CASH_ACCOUNT_SQL} THEN e.amount
+               WHEN e.credit = {CASH_ACCOUNT_SQL} THEN -e.amount END), 0)
       FROM balance_transactions bt
       LEFT JOIN ledger_entries e
         ON e.balance_transaction = bt.id AND e.currency = bt.currency
       LEFT JOIN waiting_transactions w ON w.balance_transaction = bt.id
      GROUP BY bt.id, bt.net, w.balance_transaction
     HAVING CASE WHEN w.balance_transaction IS NULL THEN bt.net ELSE 0 END
-           <> coalesce(sum(CASE WHEN e.debit = {CASH} THEN e.amount
-                                WHEN e.credit = {CASH} THEN -e.amount END), 0)
+           <> coalesce(sum(CASE WHEN e.debit = {CASH_ACCOUNT_SQL} THEN e.amount
+                                WHEN e.credit = {CASH_ACCOUNT_SQL} THEN -e.amount END), 0)
      ORDER BY bt.id
 """  # noqa: S608 - our own constant
-RECORDED = """
+RECORDED_SQL = """
     SELECT DISTINCT e.balance_transaction || ': in the books, and not among what moved at Stripe'
       FROM ledger_entries e LEFT JOIN balance_transactions bt ON bt.id = e.balance_transaction
      WHERE bt.id IS NULL
      ORDER BY 1
 """
-FEES = """
+FEES_SQL = """
     SELECT bt.id || ': fee ' || bt.fee
       FROM balance_transactions bt
      WHERE bt.fee <> (SELECT coalesce(sum((part ->> 1)::bigint), 0)
@@ -86,7 +86,7 @@ FEES = """
         OR bt.net <> bt.amount - bt.fee
      ORDER BY bt.id
 """
-INCOME = """
+INCOME_SQL = """
     SELECT coalesce(c.stripe_charge_id, e.balance_transaction) || ': charged '
            || coalesce(c.amount::text, 'nothing') || ', income '
            || coalesce(e.amount::text, 'nothing')
@@ -106,7 +106,7 @@ INCOME = """
         OR e.credit <> 'income:' || c.frequency
      ORDER BY 1
 """
-REFUNDS = """
+REFUNDS_SQL = """
     SELECT coalesce(r.stripe_refund_id, e.balance_transaction) || ': refunded '
            || coalesce(r.amount::text, 'nothing') || ', booked '
            || coalesce(e.amount::text, 'nothing')
@@ -131,7 +131,7 @@ REFUNDS = """
      GROUP BY c.stripe_charge_id, c.amount HAVING sum(r.amount) > c.amount
      ORDER BY 1
 """
-DISPUTES = """
+DISPUTES_SQL = """
     SELECT e.balance_transaction || ': of no dispute that is known'
       FROM ledger_entries e
       JOIN balance_transactions bt ON bt.id = e.balance_transaction
@@ -140,7 +140,7 @@ DISPUTES = """
      WHERE 'disputes' IN (e.debit, e.credit) AND d.stripe_dispute_id IS NULL
      ORDER BY e.seq
 """
-PAYOUTS = """
+PAYOUTS_SQL = """
     SELECT coalesce(p.stripe_payout_id, bt.source) || ': ' || coalesce(max(p.status), 'unknown')
            || ', in the bank ' || coalesce(sum(coalesce(p.way, 1)) FILTER (WHERE e.seq > 0), 0)
       FROM (SELECT stripe_payout_id, status, balance_transaction AS moved, 1 AS way FROM payouts
@@ -155,7 +155,7 @@ PAYOUTS = """
            (coalesce(sum(coalesce(p.way, 1)) FILTER (WHERE e.seq > 0), 0) = 1)
      ORDER BY 1
 """
-LISTS = """
+PAYOUT_COMPOSITION_SQL = """
     SELECT t.stripe_payout_id || ': ' || t.balance_transaction || CASE
                WHEN bt.id IS NULL THEN ' is missing'
                WHEN bt.net <> t.net THEN ' is ' || bt.net || ', paid out as ' || t.net
@@ -185,7 +185,7 @@ LISTS = """
      WHERE bt.amount <> -p.amount OR bt.currency <> p.currency
      ORDER BY 1
 """
-SUSPENSE = """
+SUSPENSE_SQL = """
     SELECT e.balance_transaction || ': ' || e.amount || ' ' || e.currency || ', no open alarm'
       FROM ledger_entries e
      WHERE 'suspense' IN (e.debit, e.credit)
@@ -196,7 +196,7 @@ SUSPENSE = """
 """
 # By month and currency: what the days of the roll-up say moved Stripe's balance, beside what its
 # own transactions say. A late row is booked later than its transaction happened.
-CASH_FORWARD = f"""
+BALANCE_ROLLFORWARD_SQL = f"""
     WITH mark AS (SELECT seq, zone FROM rollup_marks),
     moved AS (
         SELECT CAST(date_trunc('month', day) AS date) AS month, currency,
@@ -211,7 +211,7 @@ CASH_FORWARD = f"""
                    bt.occurred_at AT TIME ZONE mark.zone)) AS date) AS month, bt.currency,
                sum(bt.net) AS came
           FROM mark CROSS JOIN balance_transactions bt LEFT JOIN late USING (id)
-         WHERE {CASH} = 'stripe:balance'
+         WHERE {CASH_ACCOUNT_SQL} = 'stripe:balance'
            AND NOT EXISTS (SELECT FROM waiting_transactions w WHERE w.balance_transaction = bt.id)
            AND bt.id NOT IN (SELECT e.balance_transaction FROM ledger_entries e
                               WHERE e.seq > (SELECT seq FROM mark)
@@ -227,14 +227,14 @@ CASH_FORWARD = f"""
      ORDER BY 1
 """  # noqa: S608 - our own constant
 # Only what is kept: whether that is what the rows say is `kept.differences`.
-RECURRING_FORWARD = f"""
+MRR_ROLLFORWARD_SQL = f"""
     WITH months AS (
         SELECT m.month, f.*,
-               {" + ".join(f"f.{name}" for name in mrr_rollforward.MOVEMENTS)} AS moved
+               {" + ".join(f"f.{name}" for name in mrr_rollforward.MRR_MOVEMENTS)} AS moved
           FROM recurring_months m, jsonb_to_recordset(m.figures) AS f(
                currency text, opening bigint, closing bigint,
-               {", ".join(f"{name} bigint" for name in mrr_rollforward.MOVEMENTS)})
-         WHERE m.kind = '{mrr_rollforward.KIND.name}')
+               {", ".join(f"{name} bigint" for name in mrr_rollforward.MRR_MOVEMENTS)})
+         WHERE m.kind = '{mrr_rollforward.SNAPSHOT_KIND.name}')
     SELECT to_char(month, 'YYYY-MM ') || currency || ': opening ' || opening || ', moved ' || moved
            || ', closing ' || closing
       FROM months WHERE opening + moved <> closing
@@ -246,11 +246,11 @@ RECURRING_FORWARD = f"""
      CROSS JOIN (SELECT DISTINCT currency FROM months) c
       LEFT JOIN months now ON now.month = k.month AND now.currency = c.currency
       LEFT JOIN months was ON was.month = b.month AND was.currency = c.currency
-     WHERE k.kind = '{mrr_rollforward.KIND.name}'
+     WHERE k.kind = '{mrr_rollforward.SNAPSHOT_KIND.name}'
        AND coalesce(now.opening, 0) <> coalesce(was.closing, 0)
      ORDER BY 1
 """  # noqa: S608 - our own words
-AUDIT = """
+AUDIT_APPEND_ONLY_SQL = """
     SELECT 'audit_entries has lost its trigger, or somebody was granted more'
      WHERE has_table_privilege('payments_app', 'audit_entries', 'UPDATE, DELETE, TRUNCATE')
         OR NOT EXISTS (SELECT FROM pg_trigger
@@ -258,40 +258,40 @@ AUDIT = """
                           AND tgenabled IN ('O', 'A'))
 """
 
-IDENTITIES = {
+CHECKS = {
     "posted": (
         "the Stripe end of each transaction's rows is its net, or it waits for its contribution",
-        POSTED,
+        POSTED_SQL,
     ),
-    "recorded": ("each row of the books is of a transaction that Stripe gave", RECORDED),
-    "fees": ("the parts of each fee add up to it", FEES),
+    "recorded": ("each row of the books is of a transaction that Stripe gave", RECORDED_SQL),
+    "fees": ("the parts of each fee add up to it", FEES_SQL),
     "income": (
         "each charge that moved money is income once, of its amount and of its frequency",
-        INCOME,
+        INCOME_SQL,
     ),
     "refunds": (
         "each refund that moved money is booked once, and no payment is given back twice",
-        REFUNDS,
+        REFUNDS_SQL,
     ),
-    "disputes": ("each disputed amount is of a dispute of that payment", DISPUTES),
+    "disputes": ("each disputed amount is of a dispute of that payment", DISPUTES_SQL),
     "payouts": (
         "each payout that is paid is in the bank once, and none is there that is not",
-        PAYOUTS,
+        PAYOUTS_SQL,
     ),
     "lists": (
         "each completed payout is the sum of its transactions, and each of them is here",
-        LISTS,
+        PAYOUT_COMPOSITION_SQL,
     ),
-    "suspense": ("what is in suspense has an open alarm", SUSPENSE),
-    "rollup": (daily_totals.SAYS, daily_totals.DIFFERENCES),
+    "suspense": ("what is in suspense has an open alarm", SUSPENSE_SQL),
+    "rollup": (daily_totals.CHECK_DESCRIPTION, daily_totals.DIFFERENCES_SQL),
     "cash": (
         "in each month what Stripe held at first and all that moved is what it held in the end",
-        CASH_FORWARD,
+        BALANCE_ROLLFORWARD_SQL,
     ),
     "forward": (
         "recurring revenue of a month and all that changed it is what the next month begins with",
-        RECURRING_FORWARD,
+        MRR_ROLLFORWARD_SQL,
     ),
-    "audit": ("the audit of the staff can be added to and never changed", AUDIT),
+    "audit": ("the audit of the staff can be added to and never changed", AUDIT_APPEND_ONLY_SQL),
 }
 """A name -> what holds, and the query that names what does not."""

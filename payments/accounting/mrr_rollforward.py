@@ -15,44 +15,51 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting import month_snapshots
-from payments.accounting.month_snapshots import BOOKED, FROM_ON, RECURRING, Figure, Kind, Months
+from payments.accounting.month_snapshots import (
+    BOOKED_AT_SQL,
+    BOOKED_SINCE_SQL,
+    RECURRING_INCOME_SQL,
+    RowsByMonth,
+    SnapshotKind,
+    SnapshotRow,
+)
 
-MOVEMENTS = ("new", "returned", "raised", "lowered", "paused", "stopped", "failed", "fx")
+MRR_MOVEMENTS = ("new", "returned", "raised", "lowered", "paused", "stopped", "failed", "fx")
 
 
 @dataclass(frozen=True, slots=True)
-class Forward:
+class MrrMonth:
     """One month of one currency: closing = opening + every movement. Losses are below zero."""
 
     month: date
     currency: str
     opening: int
     new: int
-    returned: int
-    raised: int
-    lowered: int
+    reactivation: int
+    expansion: int
+    contraction: int
     paused: int
-    stopped: int
-    failed: int
+    churn_voluntary: int
+    churn_involuntary: int
     fx: int
     closing: int
-    givers: int  # contributions that closing is made of
+    payers: int  # contributions that closing is made of
 
 
-_CARRIED = f"""
+_CARRIED_SQL = f"""
     paid AS (
         SELECT e.contribution_id, e.currency, e.credit, e.amount, e.seq, e.occurred_at,
                c.amount AS shown, c.currency AS shown_in,
-               date_trunc('month', {BOOKED}) AS month
+               date_trunc('month', {BOOKED_AT_SQL}) AS month
           FROM ledger_entries e
           LEFT JOIN late_lines late ON late.seq = e.seq
           LEFT JOIN charges c ON c.balance_transaction = e.balance_transaction
-         WHERE {RECURRING}
-           AND {FROM_ON.format(day="CAST(:since AS timestamp) - interval '12 months'")}
+         WHERE {RECURRING_INCOME_SQL}
+           AND {BOOKED_SINCE_SQL.format(day="CAST(:since AS timestamp) - interval '12 months'")}
            AND e.occurred_at < CAST(:until AS timestamp) AT TIME ZONE :zone
-           AND {BOOKED} >= CAST(:since AS timestamp) - CASE e.credit
+           AND {BOOKED_AT_SQL} >= CAST(:since AS timestamp) - CASE e.credit
                    WHEN 'income:annual' THEN interval '12 months' ELSE interval '1 month' END
-           AND {BOOKED} < CAST(:until AS timestamp)),
+           AND {BOOKED_AT_SQL} < CAST(:until AS timestamp)),
     carried AS (
         SELECT DISTINCT ON (contribution_id, currency, m) contribution_id, currency, shown_in,
                CAST(m AS date) AS month, credit,
@@ -65,9 +72,9 @@ _CARRIED = f"""
            AND m < CAST(:until AS timestamp)
          ORDER BY contribution_id, currency, m, occurred_at DESC, seq DESC)
 """  # noqa: S608 - our own words
-_FORWARD = text(
+_MRR_ROLLFORWARD = text(
     f"""
-    WITH {_CARRIED},
+    WITH {_CARRIED_SQL},
     pairs AS (
         SELECT coalesce(now.month, CAST(was.month + interval '1 month' AS date)) AS month,
                coalesce(now.currency, was.currency) AS currency,
@@ -85,9 +92,9 @@ _FORWARD = text(
                  WHEN absent AND EXISTS (
                      SELECT FROM ledger_entries e LEFT JOIN late_lines late ON late.seq = e.seq
                       WHERE e.contribution_id = t.contribution_id AND e.currency = t.currency
-                        AND {RECURRING}
+                        AND {RECURRING_INCOME_SQL}
                         AND e.occurred_at < CAST(t.month AS timestamp) AT TIME ZONE :zone
-                        AND {BOOKED} < CAST(t.month AS timestamp))
+                        AND {BOOKED_AT_SQL} < CAST(t.month AS timestamp))
                  THEN 'returned'
                  WHEN absent THEN 'new'
                  WHEN gone THEN coalesce((
@@ -133,39 +140,45 @@ _FORWARD = text(
 )
 
 
-async def reckon(
+async def compute(
     session: AsyncSession, zone: ZoneInfo, *, since: date, until: date
-) -> list[Forward]:
+) -> list[MrrMonth]:
     """Each month from `since` up to `until`, from the rows."""
     params = {"zone": zone.key, "since": since, "until": until}
     return [
-        Forward(
+        MrrMonth(
             month=row.month,
             currency=row.currency,
             opening=row.opening,
             closing=row.closing,
-            givers=row.givers,
-            **{name: int(row.moved.get(name, 0)) for name in MOVEMENTS},
+            payers=row.givers,
+            **{name: int(row.moved.get(name, 0)) for name in MRR_MOVEMENTS},
         )
-        for row in await session.execute(_FORWARD, params)
+        for row in await session.execute(_MRR_ROLLFORWARD, params)
     ]
 
 
-async def _reckoned(session: AsyncSession, zone: ZoneInfo, since: date, until: date) -> Months:
-    months: dict[date, list[Figure]] = {}
-    for one in await reckon(session, zone, since=since, until=until):
+async def _compute_snapshot_rows(
+    session: AsyncSession, zone: ZoneInfo, since: date, until: date
+) -> RowsByMonth:
+    months: dict[date, list[SnapshotRow]] = {}
+    for one in await compute(session, zone, since=since, until=until):
         line = asdict(one)
         months.setdefault(line.pop("month"), []).append(line)
     return months
 
 
-KIND = Kind("forward", _reckoned, is_of_books=True)
+SNAPSHOT_KIND = SnapshotKind("forward", _compute_snapshot_rows, from_ledger=True)
 
 
-async def read(session: AsyncSession, zone: ZoneInfo, *, since: date, until: date) -> list[Forward]:
+async def by_month(
+    session: AsyncSession, zone: ZoneInfo, *, since: date, until: date
+) -> list[MrrMonth]:
     """Each month from `since` up to `until`, newest first by currency: what is kept, and the rest
     from the rows.
     """
-    months = await month_snapshots.read(session, zone, KIND, since=since, until=until)
-    found = [Forward(month=month, **line) for month, lines in months.items() for line in lines]
+    months = await month_snapshots.load_or_compute(
+        session, zone, SNAPSHOT_KIND, since=since, until=until
+    )
+    found = [MrrMonth(month=month, **line) for month, lines in months.items() for line in lines]
     return sorted(found, key=lambda one: (one.currency, -one.month.toordinal()))

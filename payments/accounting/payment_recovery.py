@@ -12,10 +12,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting import month_snapshots
-from payments.accounting.month_snapshots import Figure, Kind, Months
+from payments.accounting.month_snapshots import RowsByMonth, SnapshotKind, SnapshotRow
 
 # What failed before anything was paid is no renewal.
-_FAILED = text(
+_FAILED_RENEWALS = text(
     """
     WITH failed AS (
         SELECT DISTINCT ON (c.stripe_payment_intent_id) c.stripe_payment_intent_id, c.charged_at,
@@ -50,7 +50,7 @@ _FAILED = text(
 
 
 @dataclass(frozen=True, slots=True)
-class Recovery:
+class RecoveryMonth:
     """Renewals whose first try failed in a month, and those that were paid after all."""
 
     month: date
@@ -61,11 +61,11 @@ class Recovery:
     recovered_amount: int
 
 
-async def reckon(session: AsyncSession, zone: ZoneInfo, since: date, until: date) -> Months:
+async def compute(session: AsyncSession, zone: ZoneInfo, since: date, until: date) -> RowsByMonth:
     """The renewals that first failed in each month from `since` up to `until`."""
     params = {"zone": zone.key, "since": since, "until": until}
-    months: dict[date, list[Figure]] = {}
-    for row in await session.execute(_FAILED, params):
+    months: dict[date, list[SnapshotRow]] = {}
+    for row in await session.execute(_FAILED_RENEWALS, params):
         line = {
             "currency": row.currency,
             "failed": row.failed,
@@ -77,16 +77,18 @@ async def reckon(session: AsyncSession, zone: ZoneInfo, since: date, until: date
     return months
 
 
-KIND = Kind("recovery", reckon, is_of_books=False)
+SNAPSHOT_KIND = SnapshotKind("recovery", compute, from_ledger=False)
 
 
-async def read(
+async def by_month(
     session: AsyncSession, zone: ZoneInfo, *, since: date, until: date, currency: str | None = None
-) -> list[Recovery]:
+) -> list[RecoveryMonth]:
     """Of the months from `since` up to `until`, newest first."""
-    months = await month_snapshots.read(session, zone, KIND, since=since, until=until)
+    months = await month_snapshots.load_or_compute(
+        session, zone, SNAPSHOT_KIND, since=since, until=until
+    )
     return [
-        Recovery(month, **line)
+        RecoveryMonth(month, **line)
         for month, lines in sorted(months.items(), reverse=True)
         for line in lines
         if currency in (None, line["currency"])

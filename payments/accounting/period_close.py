@@ -34,16 +34,16 @@ from sqlalchemy.orm import Mapped, deferred, mapped_column
 
 from payments.accounting import daily_totals, integrity
 from payments.accounting.reports import freshness
-from payments.accounting.reports.period import month, next_month
+from payments.accounting.reports.period import next_month, parse_month
 from payments.core.errors import InvalidField, NotFound, PaymentsError
 from payments.infra import audit_log, db
-from payments.infra.audit_log import Deed
-from payments.infra.context import Runtime
+from payments.infra.audit_log import AuditAction
+from payments.infra.context import Context
 from payments.ledger import hash_chain
-from payments.ledger.entries import CHAIN_LOCK, LedgerEntry
+from payments.ledger.entries import CHAIN_LOCK_KEY, LedgerEntry
 
-ALL_ROWS = select(LedgerEntry.seq)
-LATE_MOST = 200  # rows told of at once
+ALL_ENTRIES = select(LedgerEntry.seq)
+MAX_LATE_ENTRIES = 200  # rows told of at once
 
 
 class PeriodNotReady(PaymentsError):
@@ -76,19 +76,19 @@ class PeriodClosing(db.Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     month: Mapped[date]  # its first day
     zone: Mapped[str] = mapped_column(String(64))
-    closed_at: Mapped[db.Moment]
+    closed_at: Mapped[db.Timestamp]
     closed_by: Mapped[str] = mapped_column(String(80))
-    ledger_through: Mapped[int] = mapped_column(BigInteger)
+    last_seq: Mapped[int] = mapped_column(BigInteger)
     chain_head: Mapped[bytes]
-    proofs: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)  # identity, says, holds
+    checklist: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)  # identity, says, holds
     manifest_hash: Mapped[bytes | None]  # SHA-256; null until the pack is made
     pack: Mapped[bytes | None] = deferred(mapped_column(LargeBinary))
-    reopened_at: Mapped[db.Moment | None]
+    reopened_at: Mapped[db.Timestamp | None]
     reopened_by: Mapped[str | None] = mapped_column(String(80))
-    reopened_why: Mapped[str | None] = mapped_column(String(audit_log.REASON_MOST))
+    reopen_reason: Mapped[str | None] = mapped_column(String(audit_log.MAX_REASON_LENGTH))
 
 
-class LateLine(db.Base):
+class LateEntry(db.Base):
     """A row of the books that was appended after its month was closed."""
 
     __tablename__ = "late_lines"
@@ -100,28 +100,28 @@ class LateLine(db.Base):
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class ChecklistItem:
     """One line of the list that is gone through before a month is closed."""
 
-    says: str
-    holds: bool
+    description: str
+    passed: bool
     detail: str = ""
 
 
-async def closed(session: AsyncSession) -> list[PeriodClosing]:
+async def list_closings(session: AsyncSession) -> list[PeriodClosing]:
     """Every closing, the newest first; those that were undone are among them."""
     query = select(PeriodClosing).order_by(PeriodClosing.id.desc()).limit(1200)
     return list(await session.scalars(query))
 
 
-async def first_month(session: AsyncSession, zone: ZoneInfo) -> date | None:
+async def first_ledger_month(session: AsyncSession, zone: ZoneInfo) -> date | None:
     """The month of the first row of the books."""
     first = await session.scalar(select(func.min(LedgerEntry.occurred_at)))
     return None if first is None else first.astimezone(zone).date().replace(day=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Late:
+class LateEntryRow:
     """A row that came too late for its month, and where it is booked instead."""
 
     balance_transaction: str
@@ -133,22 +133,22 @@ class Late:
     currency: str
 
 
-async def late(session: AsyncSession) -> list[Late]:
+async def list_late_entries(session: AsyncSession) -> list[LateEntryRow]:
     """The late rows, the newest first."""
     row = LedgerEntry
     query = (
         select(
-            row.balance_transaction, row.occurred_at, LateLine.booked_on,
+            row.balance_transaction, row.occurred_at, LateEntry.booked_on,
             row.debit, row.credit, row.amount, row.currency,
         )
-        .join(LateLine, LateLine.seq == row.seq)
+        .join(LateEntry, LateEntry.seq == row.seq)
         .order_by(row.seq.desc())
-        .limit(LATE_MOST)
+        .limit(MAX_LATE_ENTRIES)
     )  # fmt: skip
-    return [Late(*found) for found in await session.execute(query)]
+    return [LateEntryRow(*found) for found in await session.execute(query)]
 
 
-async def last(session: AsyncSession) -> PeriodClosing | None:
+async def last_closed(session: AsyncSession) -> PeriodClosing | None:
     """The closing of the last month that is closed."""
     found: PeriodClosing | None = await session.scalar(
         select(PeriodClosing)
@@ -159,109 +159,123 @@ async def last(session: AsyncSession) -> PeriodClosing | None:
     return found
 
 
-async def next_to_close(rt: Runtime) -> date | None:
+async def next_to_close(ctx: Context) -> date | None:
     """The first day of the month whose turn it is: after the last closed one, or the first with a
     row. None while there is nothing that is over.
     """
-    async with rt.sessions() as session:
-        before = await last(session)
+    async with ctx.sessions() as session:
+        before = await last_closed(session)
         turn = (
-            await first_month(session, rt.settings.zone)
+            await first_ledger_month(session, ctx.settings.accounting_zoneinfo)
             if before is None
             else next_month(before.month)
         )
-    return None if turn is None or next_month(turn) > _today(rt) else turn
+    return None if turn is None or next_month(turn) > _today(ctx) else turn
 
 
-async def checklist(rt: Runtime, first: date) -> list[Point]:
+async def checklist(ctx: Context, first: date) -> list[ChecklistItem]:
     """What must be so before a month is closed."""
-    async with rt.sessions() as session:
-        fresh = await freshness.read(session, rt.now())
-        before = await last(session)
-    findings = await integrity.check(rt)
+    async with ctx.sessions() as session:
+        fresh = await freshness.get(session, ctx.now())
+        before = await last_closed(session)
+    findings = await integrity.run_checks(ctx)
     until = next_month(first)
     return [
-        Point("The month is over", until <= _today(rt), f"It ends before {until.isoformat()}."),
-        Point(
+        ChecklistItem(
+            "The month is over", until <= _today(ctx), f"It ends before {until.isoformat()}."
+        ),
+        ChecklistItem(
             "The months before it are closed",
             before is None or next_month(before.month) == first,
             "It is the first to be closed; all that lies before it is closed with it."
             if before is None
             else f"The last that is closed is {before.month:%Y-%m}.",
         ),
-        Point(
+        ChecklistItem(
             "The accounting zone is the one of the months before",
-            before is None or before.zone == rt.settings.accounting_zone,
-            rt.settings.accounting_zone,
+            before is None or before.zone == ctx.settings.accounting_zone,
+            ctx.settings.accounting_zone,
         ),
-        Point(
+        ChecklistItem(
             "Stripe's balance was imported since the month ended",
             fresh.imported_at is not None
-            and fresh.imported_at.astimezone(rt.settings.zone).date() >= until
+            and fresh.imported_at.astimezone(ctx.settings.accounting_zoneinfo).date() >= until
             and not fresh.is_stale,
         ),
-        Point(
+        ChecklistItem(
             "There is a key to sign the pack with",
-            rt.settings.signing_key is not None,
-            "" if rt.settings.signing_key is not None else "PAYMENTS_SIGNING_KEY is not set",
+            ctx.settings.close_pack_signing_key is not None,
+            ""
+            if ctx.settings.close_pack_signing_key is not None
+            else "PAYMENTS_SIGNING_KEY is not set",
         ),
-        Point("No movement waits to be posted", fresh.waiting == 0, _but(fresh.waiting)),
-        Point("Nothing is in suspense", fresh.suspense == 0, _but(fresh.suspense)),
+        ChecklistItem(
+            "No movement waits to be posted", fresh.unposted == 0, _count_detail(fresh.unposted)
+        ),
+        ChecklistItem("Nothing is in suspense", fresh.suspense == 0, _count_detail(fresh.suspense)),
         *(
-            Point(found.says[:1].upper() + found.says[1:], found.holds, "; ".join(found.rows))
+            ChecklistItem(
+                found.description[:1].upper() + found.description[1:],
+                found.passed,
+                "; ".join(found.failures),
+            )
             for found in findings
         ),
     ]
 
 
-def _but(number: int) -> str:
+def _count_detail(number: int) -> str:
     return f"{number} of them" if number else ""
 
 
-async def close(rt: Runtime, first: date, *, by: str, staff_id: str | None = None) -> PeriodClosing:
+async def close(
+    ctx: Context, first: date, *, by: str, staff_id: str | None = None
+) -> PeriodClosing:
     """Close a month. Its pack is made by `packs.keep`. Raises PeriodNotReady."""
-    async with rt.sessions() as session:
-        _not_yet_closed(await last(session), first)
-    points = await checklist(rt, first)
-    missing = [f"{point.says}: {point.detail or 'no'}" for point in points if not point.holds]
+    async with ctx.sessions() as session:
+        _ensure_not_closed(await last_closed(session), first)
+    points = await checklist(ctx, first)
+    missing = [
+        f"{point.description}: {point.detail or 'no'}" for point in points if not point.passed
+    ]
     if missing:
         raise PeriodNotReady(f"{'. '.join(missing)}. Nothing was closed.")
-    async with rt.sessions.begin() as session:
+    async with ctx.sessions.begin() as session:
         # No poster is under way: a row is either in the month or late.
-        await session.execute(text(f"SELECT pg_advisory_xact_lock({CHAIN_LOCK})"))
-        before = await last(session)
-        _not_yet_closed(before, first)
+        await session.execute(text(f"SELECT pg_advisory_xact_lock({CHAIN_LOCK_KEY})"))
+        before = await last_closed(session)
+        _ensure_not_closed(before, first)
         newest = await session.scalar(select(LedgerEntry).order_by(LedgerEntry.seq.desc()).limit(1))
         closing = PeriodClosing(
             month=first,
-            zone=rt.settings.accounting_zone,
-            closed_at=rt.now(),
+            zone=ctx.settings.accounting_zone,
+            closed_at=ctx.now(),
             closed_by=by,
-            ledger_through=newest.seq if newest is not None else 0,
-            chain_head=newest.hash if newest is not None else hash_chain.FIRST,
-            proofs=[{"says": point.says, "holds": point.holds} for point in points],
+            last_seq=newest.seq if newest is not None else 0,
+            chain_head=newest.hash if newest is not None else hash_chain.GENESIS_HASH,
+            checklist=[{"says": point.description, "holds": point.passed} for point in points],
         )
         session.add(closing)
-        await audit_log.note(
-            session, Deed.PERIOD_CLOSED, staff_id=staff_id, name=by, about=f"{first:%Y-%m}",
-            now=rt.now(),
+        await audit_log.record(
+            session, AuditAction.PERIOD_CLOSED, staff_id=staff_id, name=by, object_id=f"{first:%Y-%m}",
+            now=ctx.now(),
         )  # fmt: skip
     return closing
 
 
-def _not_yet_closed(before: PeriodClosing | None, first: date) -> None:
-    if before is not None and before.month >= first:
+def _ensure_not_closed(previous_closing: PeriodClosing | None, first: date) -> None:
+    if previous_closing is not None and previous_closing.month >= first:
         raise PeriodNotReady(f"{first:%Y-%m} is closed already. Nothing was closed.")
 
 
 async def reopen(
-    rt: Runtime, first: date, *, why: str, by: str, staff_id: str | None = None
+    ctx: Context, first: date, *, reason: str, by: str, staff_id: str | None = None
 ) -> None:
     """Open the last closed month again. Lines that were late for it are back in it."""
-    reason = audit_log.reason(why)
-    async with rt.sessions.begin() as session:
-        await session.execute(text(f"SELECT pg_advisory_xact_lock({CHAIN_LOCK})"))
-        closing = await last(session)
+    reason = audit_log.validate_reason(reason)
+    async with ctx.sessions.begin() as session:
+        await session.execute(text(f"SELECT pg_advisory_xact_lock({CHAIN_LOCK_KEY})"))
+        closing = await last_closed(session)
         if closing is None or closing.month != first:
             latest = "none is closed" if closing is None else f"that is {closing.month:%Y-%m}"
             raise InvalidField(
@@ -272,39 +286,39 @@ async def reopen(
         await session.execute(
             update(PeriodClosing)
             .where(PeriodClosing.id == closing.id)
-            .values(reopened_at=rt.now(), reopened_by=by, reopened_why=reason)
+            .values(reopened_at=ctx.now(), reopened_by=by, reopen_reason=reason)
         )
-        still = await last(session)
+        still = await last_closed(session)
         await session.execute(
-            delete(LateLine).where(
-                LateLine.booked_on == next_month(first),
-                LateLine.seq.in_(
-                    _since(next_month(still.month), still.zone) if still else ALL_ROWS
+            delete(LateEntry).where(
+                LateEntry.booked_on == next_month(first),
+                LateEntry.seq.in_(
+                    _entries_since(next_month(still.month), still.zone) if still else ALL_ENTRIES
                 ),
             )
         )
-        await daily_totals.fold_again(session, rt.settings.accounting_zone, since=first)
-        await audit_log.note(
-            session, Deed.PERIOD_REOPENED, staff_id=staff_id, name=by, about=f"{first:%Y-%m}",
-            reason=reason, now=rt.now(),
+        await daily_totals.recompute_since(session, ctx.settings.accounting_zone, since=first)
+        await audit_log.record(
+            session, AuditAction.PERIOD_REOPENED, staff_id=staff_id, name=by, object_id=f"{first:%Y-%m}",
+            reason=reason, now=ctx.now(),
         )  # fmt: skip
-    await daily_totals.fold(rt)
+    await daily_totals.refresh(ctx)
 
 
-async def of(session: AsyncSession, words: str, *, today: date) -> PeriodClosing:
+async def get(session: AsyncSession, value: str, *, today: date) -> PeriodClosing:
     """The closing of a month such as 2026-10. Raises InvalidField, or NotFound if it is open."""
-    first = month(words, name="period", today=today)
+    first = parse_month(value, name="period", today=today)
     found: PeriodClosing | None = await session.scalar(
         select(PeriodClosing).where(
             PeriodClosing.month == first, PeriodClosing.reopened_at.is_(None)
         )
     )
     if found is None:
-        raise NotFound(f"{words} is not closed.")
+        raise NotFound(f"{value} is not closed.")
     return found
 
 
-async def before(session: AsyncSession, closing: PeriodClosing) -> PeriodClosing | None:
+async def previous(session: AsyncSession, closing: PeriodClosing) -> PeriodClosing | None:
     """The closing that was made before this one, undone or not: its pack is named in this one's."""
     found: PeriodClosing | None = await session.scalar(
         select(PeriodClosing)
@@ -315,11 +329,11 @@ async def before(session: AsyncSession, closing: PeriodClosing) -> PeriodClosing
     return found
 
 
-def _since(day: date, zone: str) -> Select[int]:
+def _entries_since(day: date, zone: str) -> Select[int]:
     """The rows of what happened on a day or later."""
     happened = func.timezone(zone, LedgerEntry.occurred_at)
     return select(LedgerEntry.seq).where(happened >= day)
 
 
-def _today(rt: Runtime) -> date:
-    return rt.now().astimezone(rt.settings.zone).date()
+def _today(ctx: Context) -> date:
+    return ctx.now().astimezone(ctx.settings.accounting_zoneinfo).date()

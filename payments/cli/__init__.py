@@ -17,21 +17,21 @@ import click
 from payments.cli import campaigns, emergency_stop, export, period, staff
 
 if TYPE_CHECKING:
-    from payments.accounting.reports.monthly import MonthLine
+    from payments.accounting.reports.monthly import MonthlyTotal
     from payments.core.settings import Settings
-    from payments.infra.context import Runtime
+    from payments.infra.context import Context
 
-T = TypeVar("T")
-PROBLEMS = 4
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+Result = TypeVar("Result")
+EXIT_PROBLEMS = 4
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def say(text: str) -> None:
+def echo_stderr(text: str) -> None:
     """Words for the operator."""
     click.echo(text, err=True)
 
 
-def _settings() -> "Settings":
+def _load_settings() -> "Settings":
     from payments.core import settings
 
     try:
@@ -40,20 +40,20 @@ def _settings() -> "Settings":
         raise click.ClickException(f"The settings are not usable.\n{error}") from None
 
 
-def _with_runtime(verb: Callable[["Runtime"], Awaitable[T]]) -> T:
+def _run_with_context(action: Callable[["Context"], Awaitable[Result]]) -> Result:
     """Run a verb on an open runtime, and tell an expected failure in one line."""
     from sqlalchemy.exc import OperationalError
 
     from payments.core.errors import PaymentsError
     from payments.infra import context, logs
 
-    chosen = _settings()
+    chosen = _load_settings()
     logs.configure("warning")
 
-    async def run() -> T:
+    async def run() -> Result:
         budget = chosen.stripe_requests_per_second
-        async with context.opened(chosen, pool_size=4, requests_per_second=budget) as rt:
-            return await verb(rt)
+        async with context.open_context(chosen, pool_size=4, requests_per_second=budget) as ctx:
+            return await action(ctx)
 
     try:
         return asyncio.run(run())
@@ -63,7 +63,7 @@ def _with_runtime(verb: Callable[["Runtime"], Awaitable[T]]) -> T:
         raise click.ClickException("The database of PAYMENTS_DATABASE_URL is away.") from None
 
 
-run_with = _with_runtime  # for the commands that have a file of their own
+run_with_context = _run_with_context  # for the commands that have a file of their own
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -84,10 +84,10 @@ def serve(host: str, port: int, workers: int) -> None:
     from payments.core import settings
 
     try:
-        settings.ready_to_serve(_settings())
+        settings.require_serving_settings(_load_settings())
     except settings.SettingsError as error:
         raise click.ClickException(str(error)) from None
-    say(f"Serving on http://{host}:{port}")
+    echo_stderr(f"Serving on http://{host}:{port}")
     Server(
         "payments.web.app:create_worker_app",
         factory=True,
@@ -108,14 +108,14 @@ def work(concurrency: int) -> None:
 
     from payments.ops import worker
 
-    async def run(rt: "Runtime") -> None:
+    async def run(ctx: "Context") -> None:
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await worker.work(rt, stop=stop, concurrency=concurrency)
+        await worker.run_until_stopped(ctx, stop=stop, concurrency=concurrency)
 
-    say("Working. Ctrl-C stops after the jobs in hand.")
-    _with_runtime(run)
+    echo_stderr("Working. Ctrl-C stops after the jobs in hand.")
+    _run_with_context(run)
 
 
 @main.command()
@@ -124,64 +124,71 @@ def migrate(check: bool) -> None:
     """Bring the database to the newest schema."""
     from payments.infra import migrate as schema
 
-    url = _settings().database_url.get_secret_value()
-    missing = schema.missing(url)
+    url = _load_settings().database_url.get_secret_value()
+    missing = schema.pending_revisions(url)
     if check:
         click.echo("\n".join(missing) if missing else "The schema is up to date.")
-        sys.exit(PROBLEMS if missing else 0)
+        sys.exit(EXIT_PROBLEMS if missing else 0)
     schema.upgrade(url)
-    say(f"Applied {', '.join(missing)}." if missing else "The schema is up to date.")
+    echo_stderr(f"Applied {', '.join(missing)}." if missing else "The schema is up to date.")
 
 
 @main.command()
 @click.option("--offline", is_flag=True, help="Do not ask Stripe for its balance.")
-@as_json
-def check(offline: bool, as_json: bool) -> None:
+@json_option
+def verify_ledger(offline: bool, as_json: bool) -> None:
     """Prove the books; exit 4 and name the rows where they do not hold."""
     from payments.accounting import integrity
 
-    findings = _with_runtime(
-        lambda rt: (
-            integrity.check(rt, with_stripe=False, rebuild=True)
+    findings = _run_with_context(
+        lambda ctx: (
+            integrity.run_checks(ctx, with_stripe=False, replay=True)
             if offline
-            else integrity.check_and_alarm(rt, rebuild=True)
+            else integrity.run_and_alert(ctx, replay=True)
         )
     )
     if as_json:
         click.echo(
             json.dumps(
-                [{"identity": f.identity, "holds": f.holds, "rows": list(f.rows)} for f in findings]
+                [
+                    {"identity": f.check_name, "holds": f.passed, "rows": list(f.failures)}
+                    for f in findings
+                ]
             )
         )
     else:
         for finding in findings:
-            click.echo(f"{'ok   ' if finding.holds else 'WRONG'} {finding.says}")
-            for row in finding.rows:
+            click.echo(f"{'ok   ' if finding.passed else 'WRONG'} {finding.description}")
+            for row in finding.failures:
                 click.echo(f"      {row}")
-    sys.exit(0 if all(f.holds for f in findings) else PROBLEMS)
+    sys.exit(0 if all(f.passed for f in findings) else EXIT_PROBLEMS)
 
 
 @main.command()
 @click.option("--days", type=click.IntRange(1, 366), default=30, show_default=True)
 @click.option("--heal", is_flag=True, help="Repair what differs, through the normal path.")
-@as_json
-def reconcile(days: int, heal: bool, as_json: bool) -> None:
+@json_option
+def reconcile(days: int, repair: bool, as_json: bool) -> None:
     """List what Stripe has and we do not, or have otherwise; exit 4 if anything is left of it."""
     from dataclasses import asdict
 
     from payments.ops import reconcile as comparing
 
-    outcome = _with_runtime(lambda rt: comparing.run(rt, days=days, heal=heal))
+    outcome = _run_with_context(lambda ctx: comparing.run(ctx, days=days, repair=repair))
     if as_json:
         click.echo(json.dumps(asdict(outcome)))
     else:
-        say(f"Of the last {days} days, {len(outcome.before)} things are not here as at Stripe.")
+        echo_stderr(
+            f"Of the last {days} days, {len(outcome.before)} things are not here as at Stripe."
+        )
         for found in outcome.before:
             state = "left  " if found in outcome.after else "healed"
-            click.echo(f"{state if heal else 'found '} {found.kind} {found.id}: {found.says}")
-        if heal and outcome.before:
-            say(f"After the repair there are {len(outcome.after)}.")
-    sys.exit(PROBLEMS if outcome.after else 0)
+            click.echo(
+                f"{state if repair else 'found '} {found.kind} {found.id}: {found.description}"
+            )
+        if repair and outcome.before:
+            echo_stderr(f"After the repair there are {len(outcome.after)}.")
+    sys.exit(EXIT_PROBLEMS if outcome.after else 0)
 
 
 @main.group()
@@ -193,43 +200,47 @@ def report() -> None:
 @click.option("--year", type=click.IntRange(2000, 2099), help="Only this year.")
 @click.option("--currency", help="Only this settlement currency.")
 @click.option("--format", "kind", type=click.Choice(["table", "csv", "json"]), default="table")
-def report_monthly(year: int | None, currency: str | None, kind: str) -> None:
+def report_monthly(year: int | None, currency: str | None, output_format: str) -> None:
     """Gross, fees, refunds and net by month, frequency and currency."""
     from payments.accounting.reports import monthly
 
     since = date(year, 1, 1) if year else None
     until = date(year + 1, 1, 1) if year else None
 
-    async def read(rt: "Runtime") -> "tuple[list[MonthLine], str]":
-        async with rt.sessions() as session:
-            lines = await monthly.monthly(
-                session, rt.settings.zone, since=since, until=until, currency=currency
+    async def read(ctx: "Context") -> "tuple[list[MonthlyTotal], str]":
+        async with ctx.sessions() as session:
+            lines = await monthly.by_month(
+                session,
+                ctx.settings.accounting_zoneinfo,
+                since=since,
+                until=until,
+                currency=currency,
             )
-        return lines, rt.settings.accounting_zone
+        return lines, ctx.settings.accounting_zone
 
-    lines, zone = _with_runtime(read)
-    if kind == "csv":
+    lines, zone = _run_with_context(read)
+    if output_format == "csv":
         click.echo(monthly.as_csv(lines), nl=False)
-    elif kind == "json":
+    elif output_format == "json":
         click.echo(json.dumps(monthly.as_rows(lines)))
     else:
-        say(f"All months in {zone}. Amounts in the currency that was settled.")
+        echo_stderr(f"All months in {zone}. Amounts in the currency that was settled.")
         click.echo(monthly.as_table(lines))
 
 
 @report.command("rebuild")
-def report_rebuild() -> None:
+def report_rebuild_totals() -> None:
     """Count the daily roll-up again from the rows, should `payments check` say it differs."""
     from payments.accounting import daily_totals
 
-    say(f"{_with_runtime(daily_totals.rebuild)} rows counted.")
+    echo_stderr(f"{_run_with_context(daily_totals.rebuild)} rows counted.")
 
 
 main.add_command(campaigns.campaigns)
 main.add_command(export.export)
 main.add_command(period.period)
 main.add_command(staff.staff)
-main.add_command(emergency_stop.stop)
+main.add_command(emergency_stop.emergency_stop)
 
 
 @main.group()
@@ -257,7 +268,7 @@ def setup_stripe(dry_run: bool) -> None:
     """Make the Products and the webhook endpoint, once; run it again at will."""
     from payments.ops import stripe_setup as ops_stripe_setup
 
-    for line in _with_runtime(lambda rt: ops_stripe_setup.run(rt, dry_run=dry_run)):
+    for line in _run_with_context(lambda ctx: ops_stripe_setup.setup(ctx, dry_run=dry_run)):
         click.echo(line)
 
 
@@ -272,29 +283,29 @@ def embed(lang: str, currency: str | None, campaign: str, article: str, plain: b
     from payments.core import i18n, money
     from payments.web.donate import embed as widget
 
-    if lang not in i18n.LANGUAGES:
-        raise click.UsageError(f"--lang is one of {', '.join(i18n.LANGUAGES)}.")
-    if currency is not None and currency not in money.BOUNDS:
-        raise click.UsageError(f"--currency is one of {', '.join(money.BOUNDS)}.")
+    if lang not in i18n.SUPPORTED_LOCALES:
+        raise click.UsageError(f"--lang is one of {', '.join(i18n.SUPPORTED_LOCALES)}.")
+    if currency is not None and currency not in money.GIFT_LIMITS:
+        raise click.UsageError(f"--currency is one of {', '.join(money.GIFT_LIMITS)}.")
     for name, value in (("campaign", campaign), ("article", article)):
         if value and not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", value):
             raise click.UsageError(f"--{name} is lower-case letters, digits and hyphens.")
-    made = campaigns.made(campaign) if campaign else None
+    made = campaigns.find_campaign(campaign) if campaign else None
     click.echo(
-        widget.snippet(
-            _settings(),
-            spoken=lang,
-            currency=currency or (made.read().currency if made else None),
+        widget.embed_snippet(
+            _load_settings(),
+            locale=lang,
+            currency=currency or (made.parsed_config().currency if made else None),
             campaign=campaign,
             article=article,
             plain=plain,
-            says=made.embedded() if made else widget.NOTHING,
+            embedded=made.as_embedded() if made else widget.NO_CAMPAIGN,
         )
     )
 
 
 @main.command()
-@as_json
+@json_option
 @click.option("--bank-line-seen", is_flag=True, help="Write down that a real bank line is right.")
 def doctor(as_json: bool, bank_line_seen: bool) -> None:
     """Look at Stripe, mail, keys, clock and database; exit 4 if something is not as it must be."""
@@ -302,16 +313,16 @@ def doctor(as_json: bool, bank_line_seen: bool) -> None:
     from payments.safety import descriptor_review
 
     if bank_line_seen:
-        _with_runtime(descriptor_review.seen)
-        say("Written down. The doctor will ask again in 100 days.")
+        _run_with_context(descriptor_review.record_review)
+        echo_stderr("Written down. The doctor will ask again in 100 days.")
         return
-    found = _with_runtime(examiner.examine)
+    found = _run_with_context(examiner.run_checks)
     if as_json:
-        click.echo(json.dumps([{"name": f.name, "ok": f.ok, "says": f.says} for f in found]))
+        click.echo(json.dumps([{"name": f.name, "ok": f.ok, "says": f.description} for f in found]))
     else:
         for one in found:
-            click.echo(f"{'ok     ' if one.ok else 'PROBLEM'} {one.name}: {one.says}")
-    sys.exit(0 if all(one.ok for one in found) else PROBLEMS)
+            click.echo(f"{'ok     ' if one.ok else 'PROBLEM'} {one.name}: {one.description}")
+    sys.exit(0 if all(one.ok for one in found) else EXIT_PROBLEMS)
 
 
 @main.command("import")
@@ -319,38 +330,40 @@ def import_balance() -> None:
     """Import every balance transaction that is new at Stripe and post it."""
     from payments.accounting import daily_totals
 
-    click.echo(f"{_with_runtime(daily_totals.import_and_refresh)} new balance transactions.")
+    click.echo(f"{_run_with_context(daily_totals.import_and_refresh)} new balance transactions.")
 
 
 @main.group("newsletter")
-def newsletter_() -> None:
+def newsletter_group() -> None:
     """Confirmed addresses on their way to the newsroom's mailing system."""
 
 
-@newsletter_.command()
+@newsletter_group.command()
 @click.option("--dry-run", is_flag=True, help="Only say how many there are.")
-@as_json
-def replay(dry_run: bool, as_json: bool) -> None:
+@json_option
+def retry(dry_run: bool, as_json: bool) -> None:
     """Try again with the addresses that nobody took for three days, before they are shredded."""
     from payments.signups import newsletter_delivery
 
-    async def run(rt: "Runtime") -> tuple[int, dict[str, int]]:
-        return await newsletter_delivery.replay(
-            rt, dry_run=dry_run
-        ), await newsletter_delivery.counted(rt)
+    async def run(ctx: "Context") -> tuple[int, dict[str, int]]:
+        return await newsletter_delivery.retry_stuck(
+            ctx, dry_run=dry_run
+        ), await newsletter_delivery.state_counts(ctx)
 
-    tried, counts = _with_runtime(run)
+    tried, counts = _run_with_context(run)
     if as_json:
         click.echo(json.dumps({"tried_again": 0 if dry_run else tried, **counts}))
         return
-    say(f"{tried} would be tried again." if dry_run else f"{tried} are tried again by the worker.")
+    echo_stderr(
+        f"{tried} would be tried again." if dry_run else f"{tried} are tried again by the worker."
+    )
     click.echo("\n".join(f"{state}: {count}" for state, count in counts.items()))
 
 
 @main.command()
 def config() -> None:
     """Print the settings in force, secrets masked."""
-    for name, value in _settings():
+    for name, value in _load_settings():
         click.echo(f"PAYMENTS_{name.upper()}={value}")
 
 
@@ -361,20 +374,20 @@ def sandbox(host: str, port: int) -> None:
     """Run the stand-in for Stripe by itself."""
     from payments.sandbox.sandbox import run_forever
 
-    say(f"A stand-in for Stripe on http://{host}:{port}. No real money moves.")
+    echo_stderr(f"A stand-in for Stripe on http://{host}:{port}. No real money moves.")
     try:
         asyncio.run(run_forever(host=host, port=port))
     except KeyboardInterrupt:
-        say("Stopped.")
+        echo_stderr("Stopped.")
 
 
 @main.command()
 @click.option("--port", default=8000, show_default=True)
 def demo(port: int) -> None:
     """Everything at once on this machine, with a year of history, to click through."""
-    from payments.ops.demo import show
+    from payments.ops.demo import runner
 
-    show.run(port=port)
+    runner.run(port=port)
 
 
 if __name__ == "__main__":

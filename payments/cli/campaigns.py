@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from payments.giving.campaigns import Campaign, Change
-    from payments.infra.context import Runtime
+    from payments.giving.campaigns import Campaign, SaveResult
+    from payments.infra.context import Context
 
-_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+INPUT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.group()
@@ -19,30 +19,30 @@ def campaigns() -> None:
 
 
 @campaigns.command("load")
-@click.argument("file", type=_file)
+@click.argument("file", type=INPUT_FILE)
 @click.option("--dry-run", is_flag=True, help="Say what would change.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def campaigns_load(file: Path, *, dry_run: bool, as_json: bool) -> None:
+def campaigns_apply(file: Path, *, dry_run: bool, as_json: bool) -> None:
     """Make or change every campaign of FILE (TOML, or JSON by its name), or none of them.
 
     Campaigns the file does not name stay as they are.
     """
-    from payments.cli import run_with, say
+    from payments.cli import echo_stderr, run_with_context
     from payments.giving import campaigns as nouns
 
     data, is_json = file.read_bytes(), file.suffix == ".json"
 
-    async def load(rt: "Runtime") -> "dict[str, Change]":
-        return await nouns.load(rt, data, json=is_json, dry_run=dry_run)
+    async def load(ctx: "Context") -> "dict[str, SaveResult]":
+        return await nouns.apply_file(ctx, data, json=is_json, dry_run=dry_run)
 
-    done = run_with(load)
+    done = run_with_context(load)
     if as_json:
         click.echo(json.dumps(done))
     else:
         for name, change in done.items():
             click.echo(f"{name}: {change}")
     if dry_run:
-        say("Nothing was changed: this was a dry run.")
+        echo_stderr("Nothing was changed: this was a dry run.")
 
 
 @campaigns.command("show")
@@ -50,42 +50,44 @@ def campaigns_load(file: Path, *, dry_run: bool, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, as `load` takes it.")
 def campaigns_show(campaign: str | None, *, as_json: bool) -> None:
     """Print all campaigns, or one."""
-    from payments.cli import run_with
+    from payments.cli import run_with_context
     from payments.core import campaign_schema
     from payments.giving import campaigns as nouns
 
-    async def read(rt: "Runtime") -> "list[Campaign]":
-        async with rt.sessions() as session:
+    async def read(ctx: "Context") -> "list[Campaign]":
+        async with ctx.sessions() as session:
             if campaign is not None:
-                return [await nouns.find(session, campaign)]
-            return await nouns.everything(session)
+                return [await nouns.get(session, campaign)]
+            return await nouns.list_all(session)
 
-    found = run_with(read)
+    found = run_with_context(read)
     if as_json:
-        shapes: list[dict[str, Any]] = [campaign_schema.plain(one.read()) for one in found]
+        shapes: list[dict[str, Any]] = [
+            campaign_schema.to_dict(one.parsed_config()) for one in found
+        ]
         click.echo(json.dumps({"campaigns": shapes}, ensure_ascii=False, indent=2))
         return
     for one in found:
-        terms = one.read()
+        terms = one.parsed_config()
         names = f"  variants {', '.join(v.name for v in terms.variants)}" if terms.variants else ""
         days = f"{terms.starts_on or ''}..{terms.ends_on or ''}"
         click.echo(f"{one.id}  {'on' if terms.enabled else 'off'}  {days}{names}")
 
 
-def made(campaign: str) -> "Campaign | None":
+def find_campaign(campaign: str) -> "Campaign | None":
     """A campaign for a snippet; None, with a word of it, where the newsroom has no such."""
-    from payments.cli import run_with, say
+    from payments.cli import echo_stderr, run_with_context
     from payments.giving import campaigns as nouns
 
-    async def read(rt: "Runtime") -> "Campaign | None":
-        async with rt.sessions() as session:
+    async def read(ctx: "Context") -> "Campaign | None":
+        async with ctx.sessions() as session:
             return await session.get(nouns.Campaign, campaign)
 
     try:
-        found = run_with(read)
+        found = run_with_context(read)
     except click.ClickException as error:
-        say(f"{error.message} The snippet says what it says without a campaign.")
+        echo_stderr(f"{error.message} The snippet says what it says without a campaign.")
         return None
     if found is None:
-        say(f"There is no campaign {campaign}: the snippet says what it says without one.")
+        echo_stderr(f"There is no campaign {campaign}: the snippet says what it says without one.")
     return found

@@ -5,8 +5,8 @@ import sys
 
 import click
 
-PROBLEMS = 4
-WIDTH = 30
+EXIT_PROBLEMS = 4
+BAR_WIDTH = 30
 
 
 @click.command()
@@ -18,7 +18,7 @@ WIDTH = 30
 @click.option("--anyway", is_flag=True, help="With --shred: though promises still live.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def stop(
+def emergency_stop(
     group: str | None,
     mode: str | None,
     dry_run: bool,
@@ -37,58 +37,62 @@ def stop(
         words = "Destroy who everybody is, for ever?" if shred else f"{mode} {group}: go ahead?"
         click.confirm(words, abort=True, err=True)
     if shred:
-        _shred(anyway=anyway, as_json=as_json)
+        erase_identities(force=anyway, as_json=as_json)
         return
     assert group is not None
     assert mode is not None
-    done = _stop(group, mode, dry_run=dry_run, resume=resume, as_json=as_json)
-    sys.exit(0 if done else PROBLEMS)
+    done = _execute_stop(group, mode, dry_run=dry_run, resume=resume, as_json=as_json)
+    sys.exit(0 if done else EXIT_PROBLEMS)
 
 
-def _stop(group: str, mode: str, *, dry_run: bool, resume: bool, as_json: bool) -> bool:
+def _execute_stop(group: str, mode: str, *, dry_run: bool, resume: bool, as_json: bool) -> bool:
     """Stop a group and tell of it. Gives whether nothing is left."""
-    from payments.cli import run_with
-    from payments.risk.emergency_stop import Group, Mode
+    from payments.cli import run_with_context
+    from payments.risk.bulk_stops import StopGroup, StopMode
     from payments.safety import emergency_stop
 
     if dry_run:
-        count = run_with(lambda rt: emergency_stop.preview(rt, Group(group), Mode(mode)))
+        count = run_with_context(
+            lambda ctx: emergency_stop.preview(ctx, StopGroup(group), StopMode(mode))
+        )
         click.echo(json.dumps({"promises": count}) if as_json else f"{count} promises. No change.")
         return True
-    report = run_with(
-        lambda rt: emergency_stop.run(rt, Group(group), Mode(mode), resume=resume, progress=_bar)
+    report = run_with_context(
+        lambda ctx: emergency_stop.execute(
+            ctx, StopGroup(group), StopMode(mode), resume=resume, progress=_print_progress
+        )
     )
     if sys.stderr.isatty():
         click.echo(err=True)
     if as_json:
-        click.echo(json.dumps(emergency_stop.as_rows(report)))
+        click.echo(json.dumps(emergency_stop.to_json(report)))
     else:
         click.echo(
-            f"{report.promises} promises: {report.done} {mode}d, {report.gone} had ended before, "
-            f"{len(report.left)} left. Nobody was written to."
+            f"{report.subscriptions} promises: {report.done} {mode}d, {report.already_ended} had ended before, "
+            f"{len(report.unfinished)} left. Nobody was written to."
         )
-        for one in report.left:
+        for one in report.unfinished:
             click.echo(one)
-    if report.left:
+    if report.unfinished:
         click.echo("Run it again with --resume, or see to these at Stripe.", err=True)
-    return not report.left
+    return not report.unfinished
 
 
-def _bar(done: int, total: int) -> None:
+def _print_progress(done: int, total: int) -> None:
     """A bar where somebody looks, a line now and then where nobody does."""
     if sys.stderr.isatty():
-        filled = WIDTH * done // max(total, 1)
-        click.echo(f"\r[{'#' * filled:{WIDTH}}] {done}/{total}", nl=False, err=True)
+        filled = BAR_WIDTH * done // max(total, 1)
+        click.echo(f"\r[{'#' * filled:{BAR_WIDTH}}] {done}/{total}", nl=False, err=True)
     elif done == total or done % 500 == 0:
         click.echo(f"{done}/{total}", err=True)
 
 
-def _shred(*, anyway: bool, as_json: bool) -> None:
+def erase_identities(*, force: bool, as_json: bool) -> None:
     """Destroy identities and say what is left for a person to do."""
-    from payments.cli import run_with
+    from payments.cli import run_with_context
     from payments.safety import retention
 
-    done = run_with(lambda rt: retention.shred(rt, anyway=anyway))
+    done = run_with_context(lambda ctx: retention.erase_everyone(ctx, force=force))
     if as_json:
         click.echo(
             json.dumps(
@@ -96,8 +100,8 @@ def _shred(*, anyway: bool, as_json: bool) -> None:
                     "donors": done.donors,
                     "reminders": done.reminders,
                     "keys": done.keys,
-                    "promises_left": done.promises_left,
-                    "wiped": done.wiped,
+                    "promises_left": done.live_subscriptions,
+                    "wiped": done.vacuumed,
                 }
             )
         )
@@ -106,7 +110,7 @@ def _shred(*, anyway: bool, as_json: bool) -> None:
             f"Destroyed: {done.donors} donors, {done.reminders} reminders, {done.keys} keys. "
             "The books are whole: `payments check`."
         )
-    if not done.wiped:
+    if not done.vacuumed:
         click.echo("The tables were not written anew: run VACUUM FULL as their owner.", err=True)
     click.echo(
         "Now: new PAYMENTS_SECRET_KEYS (`payments keys new`); destroy old backups and archived "

@@ -15,15 +15,17 @@ import click
 if TYPE_CHECKING:
     from payments.accounting.reports.period import Period
     from payments.accounting.reports.transactions import Filters
-    from payments.infra.context import Runtime
+    from payments.infra.context import Context
 
-FORMATS = ("xero", "qbo", "beancount", "csv")
-PROBLEMS = 4
-TICK = 1000  # rows between two looks at the bar
+JOURNAL_FORMATS = ("xero", "qbo", "beancount", "csv")
+EXIT_PROBLEMS = 4
+PROGRESS_INTERVAL_ROWS = 1000  # rows between two looks at the bar
 
-_period = click.option("--period", default="", help="2026-10, 2026, or all; the last month if not.")
-_currency = click.option("--currency", default="", help="Only this settlement currency.")
-_output = click.option(
+_period_option = click.option(
+    "--period", default="", help="2026-10, 2026, or all; the last month if not."
+)
+_currency_option = click.option("--currency", default="", help="Only this settlement currency.")
+_output_option = click.option(
     "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file instead of stdout."
 )
 
@@ -34,43 +36,43 @@ def export() -> None:
 
 
 @export.command("ledger")
-@_period
+@_period_option
 @click.option("--type", "type_", default="", help="charge, refund, dispute, fee, payout …")
 @click.option("--frequency", default="", help="once, monthly, annual or none.")
-@_currency
+@_currency_option
 @click.option("--account", default="", help="One of our accounts, such as income:monthly.")
 @click.option("--campaign", default="", help="Gifts that began with this campaign.")
 @click.option("--format", "kind", type=click.Choice(["csv", "xlsx"]), default="csv")
-@_output
-def export_ledger(period: str, kind: str, output: Path | None, **asked: str) -> None:
+@_output_option
+def export_ledger(period: str, output_format: str, output: Path | None, **filter_text: str) -> None:
     """One row for each movement of the Stripe balance, with no person in it.
 
     A workbook of a million lines takes minutes, and sets some gigabytes aside in TMPDIR.
     """
     from payments.accounting.exports import files
-    from payments.cli import run_with
+    from payments.cli import run_with_context
 
-    if kind == "xlsx" and output is None:
+    if output_format == "xlsx" and output is None:
         raise click.UsageError("--format xlsx needs --output: a workbook is not for a terminal.")
-    asked["type"] = asked.pop("type_")
+    filter_text["type"] = filter_text.pop("type_")
 
-    async def write(rt: "Runtime") -> None:
-        filters = _filters(rt, period, asked)
-        count = await files.count(rt, filters)
-        length = count * (1 + files.SHEET_TAKES) if kind == "xlsx" else count
-        with _bar(length, "Ledger lines") as told, opened(output) as out:
-            if kind == "xlsx":
-                await files.ledger_xlsx(rt, filters, out, told=told)
+    async def write(ctx: "Context") -> None:
+        filters = _parse_filters(ctx, period, filter_text)
+        count = await files.count_rows(ctx, filters)
+        length = count * (1 + files.XLSX_COST_FACTOR) if output_format == "xlsx" else count
+        with _progress_bar(length, "Ledger lines") as told, output_file(output) as out:
+            if output_format == "xlsx":
+                await files.write_ledger_xlsx(ctx, filters, out, on_progress=told)
             else:
-                await files.ledger_csv(rt, filters, out, told=told)
+                await files.write_ledger_csv(ctx, filters, out, on_progress=told)
 
-    run_with(write)
+    run_with_context(write)
 
 
 @export.command("journal")
-@click.option("--format", "kind", type=click.Choice(FORMATS), required=True)
-@_period
-@_currency
+@click.option("--format", "kind", type=click.Choice(JOURNAL_FORMATS), required=True)
+@_period_option
+@_currency_option
 @click.option(
     "--accounts",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -78,10 +80,10 @@ def export_ledger(period: str, kind: str, output: Path | None, **asked: str) -> 
 )
 @click.option("--tax-rate", default="Tax Exempt", help='Xero\'s name for none, such as "No VAT".')
 @click.option("--day-first", is_flag=True, help="QuickBooks' company writes 31/10 and not 10/31.")
-@_output
+@_output_option
 @click.option("--check", is_flag=True, help="Only prove that debits equal credits; exit 4 if not.")
 def export_journal(
-    kind: str,
+    output_format: str,
     period: str,
     currency: str,
     accounts: Path | None,
@@ -93,116 +95,124 @@ def export_journal(
 ) -> None:
     """Journals for an accountant's program. Nothing is written unless debits equal credits."""
     from payments.accounting.exports import files
-    from payments.accounting.exports.journals import Customs, Format, JournalUnbalanced
-    from payments.cli import run_with, say
+    from payments.accounting.exports.journals import (
+        JournalFormat,
+        JournalOptions,
+        JournalUnbalanced,
+    )
+    from payments.cli import echo_stderr, run_with_context
 
-    customs = Customs(tax_rate, day_first)
+    customs = JournalOptions(tax_rate, day_first)
 
-    async def write(rt: "Runtime") -> dict[str, tuple[int, int]]:
-        of = _parsed(rt, period)
-        code, form = _code(currency), Format(kind)
+    async def write(ctx: "Context") -> dict[str, tuple[int, int]]:
+        of = _parse_period(ctx, period)
+        code, form = _parse_currency(currency), JournalFormat(output_format)
         try:
-            sums = await files.totals(rt, form, of, currency=code, accounts=accounts)
+            sums = await files.journal_totals(ctx, form, of, currency=code, accounts_file=accounts)
         except JournalUnbalanced as error:
-            say(error.detail)
-            sys.exit(PROBLEMS)
+            echo_stderr(error.detail)
+            sys.exit(EXIT_PROBLEMS)
         if not check and all(debits == given for debits, given in sums.values()):
-            with opened(output) as out:
-                more = None if output is None else _numbered(output)
-                count = await files.journal(
-                    rt, form, of, out,
-                    currency=code, accounts=accounts, customs=customs, more=more,
+            with output_file(output) as out:
+                more = None if output is None else _numbered_files(output)
+                count = await files.write_journal(
+                    ctx, form, of, out,
+                    currency=code, accounts_file=accounts, options=customs, open_next_file=more,
                 )  # fmt: skip
             if count > 1:
-                say(f"{count} files, as Xero takes so many lines in each.")
+                echo_stderr(f"{count} files, as Xero takes so many lines in each.")
         return sums
 
-    sums = run_with(write)
+    sums = run_with_context(write)
     if check:
-        click.echo(files.as_json(sums))
+        click.echo(files.totals_as_json(sums))
     if any(debits != given for debits, given in sums.values()):
-        say("Debits do not equal credits. Nothing was written. Run payments check.")
-        sys.exit(PROBLEMS)
+        echo_stderr("Debits do not equal credits. Nothing was written. Run payments check.")
+        sys.exit(EXIT_PROBLEMS)
 
 
 @export.command("payouts")
-@_currency
-@_output
+@_currency_option
+@_output_option
 def export_payouts(currency: str, output: Path | None) -> None:
     """Every payout with the sum of its lines, newest first."""
     from payments.accounting.exports import csv_tables
     from payments.accounting.reports import payouts
-    from payments.cli import run_with
+    from payments.cli import run_with_context
 
-    async def write(rt: "Runtime") -> bytes:
-        async with rt.sessions() as session:
-            found = await payouts.all_of(session, currency=_code(currency))
+    async def write(ctx: "Context") -> bytes:
+        async with ctx.sessions() as session:
+            found = await payouts.list_all(session, currency=_parse_currency(currency))
         words = f"payouts period=all{f' currency={currency}' if currency else ''}"
-        return csv_tables.payouts(found, exported_in=words)
+        return csv_tables.payouts_csv(found, exported_in=words)
 
-    data = run_with(write)
-    with opened(output) as out:
+    data = run_with_context(write)
+    with output_file(output) as out:
         out.write(data)
 
 
 @export.command("recurring")
 @click.option("--months", type=click.IntRange(1, 120), default=13, show_default=True)
-@_currency
-@_output
+@_currency_option
+@_output_option
 def export_recurring(months: int, currency: str, output: Path | None) -> None:
     """The roll-forward of monthly recurring revenue, of months that are over."""
     from payments.accounting.exports import csv_tables
     from payments.accounting.reports import period, recurring
-    from payments.cli import run_with
+    from payments.cli import run_with_context
 
-    async def write(rt: "Runtime") -> bytes:
-        until = _today(rt).date().replace(day=1)
+    async def write(ctx: "Context") -> bytes:
+        until = _today(ctx).date().replace(day=1)
         since = period.months_before(until, months)
-        async with rt.sessions() as session:
-            found = await recurring.forward(
-                session, rt.settings.zone, since=since, until=until, currency=_code(currency)
+        async with ctx.sessions() as session:
+            found = await recurring.mrr_by_month(
+                session,
+                ctx.settings.accounting_zoneinfo,
+                since=since,
+                until=until,
+                currency=_parse_currency(currency),
             )
         words = f"recurring period={since}..{until}" + (f" currency={currency}" if currency else "")
-        return csv_tables.recurring(
-            found, exported_in=f"{words} zone={rt.settings.accounting_zone}"
+        return csv_tables.recurring_csv(
+            found, exported_in=f"{words} zone={ctx.settings.accounting_zone}"
         )
 
-    data = run_with(write)
-    with opened(output) as out:
+    data = run_with_context(write)
+    with output_file(output) as out:
         out.write(data)
 
 
 # --- what they share ------------------------------------------------------------------------------
 
 
-def _today(rt: "Runtime") -> datetime:
-    return rt.now().astimezone(rt.settings.zone)
+def _today(ctx: "Context") -> datetime:
+    return ctx.now().astimezone(ctx.settings.accounting_zoneinfo)
 
 
-def _parsed(rt: "Runtime", words: str) -> "Period":
+def _parse_period(ctx: "Context", period_text: str) -> "Period":
     from payments.accounting.reports import period
 
-    today = _today(rt).date()
-    if words == "all":
-        return period.ALL
-    words = words or f"{period.months_before(today, 1):%Y-%m}"
-    return period.parse({"period": words}, today=today)
+    today = _today(ctx).date()
+    if period_text == "all":
+        return period.ALL_TIME
+    period_text = period_text or f"{period.months_before(today, 1):%Y-%m}"
+    return period.parse_period({"period": period_text}, today=today)
 
 
-def _filters(rt: "Runtime", words: str, asked: dict[str, str]) -> "Filters":
+def _parse_filters(ctx: "Context", period_text: str, filter_text: dict[str, str]) -> "Filters":
     from payments.accounting.reports import transactions
 
-    return transactions.parse(asked, _parsed(rt, words))
+    return transactions.parse_filters(filter_text, _parse_period(ctx, period_text))
 
 
-def _code(currency: str) -> str | None:
+def _parse_currency(currency: str) -> str | None:
     from payments.accounting.reports import period, transactions
 
-    return transactions.parse({"currency": currency}, period.ALL).currency
+    return transactions.parse_filters({"currency": currency}, period.ALL_TIME).currency
 
 
 @contextmanager
-def opened(output: Path | None) -> Iterator[BinaryIO]:
+def output_file(output: Path | None) -> Iterator[BinaryIO]:
     """The file, or stdout. What a file had before it keeps until the new one is whole."""
     if output is None:
         yield sys.stdout.buffer
@@ -220,7 +230,7 @@ def opened(output: Path | None) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
 
 
-def _numbered(output: Path) -> Callable[[int], BinaryIO]:
+def _numbered_files(output: Path) -> Callable[[int], BinaryIO]:
     def opened(number: int) -> BinaryIO:
         return output.with_stem(f"{output.stem}-{number}").open("wb")
 
@@ -228,7 +238,7 @@ def _numbered(output: Path) -> Callable[[int], BinaryIO]:
 
 
 @contextmanager
-def _bar(length: int, label: str) -> Iterator[Callable[[int], Any]]:
+def _progress_bar(length: int, label: str) -> Iterator[Callable[[int], Any]]:
     """A bar that is told of rows, and looks up now and then."""
     held = 0
     with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
@@ -236,7 +246,7 @@ def _bar(length: int, label: str) -> Iterator[Callable[[int], Any]]:
         def told(rows: int) -> None:
             nonlocal held
             held += rows
-            if held >= TICK:
+            if held >= PROGRESS_INTERVAL_ROWS:
                 bar.update(held)
                 held = 0
 

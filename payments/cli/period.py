@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from payments.accounting.period_close import PeriodClosing, Point
-    from payments.infra.context import Runtime
+    from payments.accounting.period_close import ChecklistItem, PeriodClosing
+    from payments.infra.context import Context
 
-PROBLEMS = 4
-_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+EXIT_PROBLEMS = 4
+INPUT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.group()
@@ -26,11 +26,11 @@ def period() -> None:
 def period_list(as_json: bool) -> None:
     """Say which months are closed, the newest first."""
     from payments.accounting import period_close as accounting_period_close
-    from payments.cli import run_with
+    from payments.cli import run_with_context
 
-    async def read(rt: "Runtime") -> "list[PeriodClosing]":
-        async with rt.sessions() as session:
-            return await accounting_period_close.closed(session)
+    async def read(ctx: "Context") -> "list[PeriodClosing]":
+        async with ctx.sessions() as session:
+            return await accounting_period_close.list_closings(session)
 
     said = [
         {
@@ -38,9 +38,9 @@ def period_list(as_json: bool) -> None:
             "closed_at": f"{one.closed_at:%Y-%m-%dT%H:%M:%SZ}",
             "closed_by": one.closed_by,
             "manifest": one.manifest_hash.hex() if one.manifest_hash else None,
-            "reopened": one.reopened_why,
+            "reopened": one.reopen_reason,
         }
-        for one in run_with(read)
+        for one in run_with_context(read)
     ]
     if as_json:
         click.echo(json.dumps(said))
@@ -52,23 +52,25 @@ def period_list(as_json: bool) -> None:
 
 @period.command("check")
 @click.argument("month", required=False)
-def period_check(month: str | None) -> None:
+def period_checklist(month: str | None) -> None:
     """Go through the list before a month is closed: the next, or the one named. Exit 4 if not."""
     from payments.accounting import period_close as accounting_period_close
-    from payments.cli import run_with, say
+    from payments.cli import echo_stderr, run_with_context
 
-    async def look(rt: "Runtime") -> "list[Point]":
-        first = _first(rt, month) if month else await accounting_period_close.next_to_close(rt)
-        return [] if first is None else await accounting_period_close.checklist(rt, first)
+    async def look(ctx: "Context") -> "list[ChecklistItem]":
+        first = (
+            _first_day(ctx, month) if month else await accounting_period_close.next_to_close(ctx)
+        )
+        return [] if first is None else await accounting_period_close.checklist(ctx, first)
 
-    points = run_with(look)
+    points = run_with_context(look)
     if not points:
-        say("No month is over that could be closed.")
+        echo_stderr("No month is over that could be closed.")
     for point in points:
-        mark = "ok      " if point.holds else "PROBLEM "
-        click.echo(f"{mark} {point.says}" + (f": {point.detail}" if point.detail else ""))
-    if any(not point.holds for point in points):
-        sys.exit(PROBLEMS)
+        mark = "ok      " if point.passed else "PROBLEM "
+        click.echo(f"{mark} {point.description}" + (f": {point.detail}" if point.detail else ""))
+    if any(not point.passed for point in points):
+        sys.exit(EXIT_PROBLEMS)
 
 
 @period.command("close")
@@ -77,17 +79,19 @@ def close_period(month: str) -> None:
     """Close a month such as 2026-10, and make its pack."""
     from payments.accounting import close_pack
     from payments.accounting import period_close as accounting_period_close
-    from payments.cli import run_with
+    from payments.cli import run_with_context
     from payments.infra import audit_log
 
-    async def close(rt: "Runtime") -> "PeriodClosing":
-        close_pack.signing_key(rt.settings)
-        closing = await accounting_period_close.close(rt, _first(rt, month), by=audit_log.OPERATOR)
-        await close_pack.keep(rt, closing)
+    async def close(ctx: "Context") -> "PeriodClosing":
+        close_pack.signing_key(ctx.settings)
+        closing = await accounting_period_close.close(
+            ctx, _first_day(ctx, month), by=audit_log.CLI_ACTOR
+        )
+        await close_pack.build(ctx, closing)
         return closing
 
-    closing = run_with(close)
-    click.echo(f"{month} is closed, up to row {closing.ledger_through} of the books.")
+    closing = run_with_context(close)
+    click.echo(f"{month} is closed, up to row {closing.last_seq} of the books.")
 
 
 @period.command("reopen")
@@ -96,12 +100,12 @@ def close_period(month: str) -> None:
 def period_reopen(month: str, reason: str) -> None:
     """Open the last closed month again."""
     from payments.accounting import period_close as accounting_period_close
-    from payments.cli import run_with
+    from payments.cli import run_with_context
     from payments.infra import audit_log
 
-    run_with(
-        lambda rt: accounting_period_close.reopen(
-            rt, _first(rt, month), why=reason, by=audit_log.OPERATOR
+    run_with_context(
+        lambda ctx: accounting_period_close.reopen(
+            ctx, _first_day(ctx, month), reason=reason, by=audit_log.CLI_ACTOR
         )
     )
     click.echo(f"{month} is open again.")
@@ -110,25 +114,25 @@ def period_reopen(month: str, reason: str) -> None:
 @period.command("pack")
 @click.argument("month")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path))
-def period_pack(month: str, output: Path | None) -> None:
+def period_export(month: str, output: Path | None) -> None:
     """Take the pack of a closed month away; it is the same however often that is done."""
     from payments.accounting import close_pack
-    from payments.cli import run_with, say
-    from payments.cli.export import opened
+    from payments.cli import echo_stderr, run_with_context
+    from payments.cli.export import output_file
 
-    async def read(rt: "Runtime") -> str:
-        with opened(output) as out:
-            return await close_pack.read(rt, month, out)
+    async def read(ctx: "Context") -> str:
+        with output_file(output) as out:
+            return await close_pack.download(ctx, month, out)
 
-    name = run_with(read)
+    name = run_with_context(read)
     if output is not None:
-        say(f"{output}: {name}, {output.stat().st_size} bytes")
+        echo_stderr(f"{output}: {name}, {output.stat().st_size} bytes")
 
 
 @period.command("verify")
-@click.argument("pack", type=_file)
+@click.argument("pack", type=INPUT_FILE)
 @click.option("--key", help="The public key you keep: 64 hexadecimal digits.")
-@click.option("--previous", type=_file, help="The pack of the closing before.")
+@click.option("--previous", type=INPUT_FILE, help="The pack of the closing before.")
 def period_verify(pack: Path, key: str | None, previous: Path | None) -> None:
     """Check a pack offline. Exit 4 if anything in it is not as it was signed."""
     from payments.accounting import close_pack
@@ -136,30 +140,30 @@ def period_verify(pack: Path, key: str | None, previous: Path | None) -> None:
 
     earlier = previous.read_bytes() if previous is not None else None
     try:
-        checks = close_pack.verify(pack.read_bytes(), key=key, earlier=earlier)
+        checks = close_pack.verify(pack.read_bytes(), key=key, previous_pack=earlier)
     except PaymentsError as error:
         raise click.ClickException(error.detail) from None
     for check in checks:
-        click.echo(f"{'PROBLEM' if check.wrong else 'ok     '}  {check.says}"
-                   + (f": {check.wrong}" if check.wrong else ""))  # fmt: skip
-    if any(check.wrong for check in checks):
-        sys.exit(PROBLEMS)
+        click.echo(f"{'PROBLEM' if check.problem else 'ok     '}  {check.description}"
+                   + (f": {check.problem}" if check.problem else ""))  # fmt: skip
+    if any(check.problem for check in checks):
+        sys.exit(EXIT_PROBLEMS)
 
 
 @period.command("key")
 def period_key() -> None:
     """Print the public key that packs are checked with. The accountant keeps it."""
     from payments.accounting import close_pack
-    from payments.cli import run_with
+    from payments.cli import run_with_context
 
-    async def read(rt: "Runtime") -> str:
-        return close_pack.public_key(rt.settings)
+    async def read(ctx: "Context") -> str:
+        return close_pack.public_key(ctx.settings)
 
-    click.echo(run_with(read))
+    click.echo(run_with_context(read))
 
 
-def _first(rt: "Runtime", month: str) -> date:
-    from payments.accounting.reports.period import month as parsed
+def _first_day(ctx: "Context", month: str) -> date:
+    from payments.accounting.reports.period import parse_month as parsed
 
-    today = rt.now().astimezone(rt.settings.zone).date()
+    today = ctx.now().astimezone(ctx.settings.accounting_zoneinfo).date()
     return parsed(month, name="month", today=today)

@@ -14,8 +14,8 @@ from babel.numbers import get_currency_symbol, get_decimal_symbol, get_group_sym
 from payments.core import money
 from payments.core.money import InvalidAmount, Money
 
-TYPED_CHARACTERS_MAX = 64
-TYPED_DIGITS_MAX = 12
+MAX_INPUT_LENGTH = 64
+MAX_INPUT_DIGITS = 12
 
 
 class AmountNotANumber(InvalidAmount):
@@ -44,7 +44,7 @@ class AmountAmbiguous(InvalidAmount):
 
 
 # What keyboards and CLDR have for the separators; marks of direction go, as they say nothing.
-FOLDED: Mapping[str, str] = {
+NORMALISED_CHARACTERS: Mapping[str, str] = {
     **dict.fromkeys("`\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}", "'"),
     **dict.fromkeys("\N{ARABIC COMMA}\N{REVERSED COMMA}", ","),
     **dict.fromkeys(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))), ""),
@@ -53,105 +53,117 @@ FOLDED: Mapping[str, str] = {
     "\N{ARABIC THOUSANDS SEPARATOR}": "'",
 }
 
-SYMBOLS: Mapping[str, tuple[str, ...]] = {
+CURRENCY_SYMBOLS: Mapping[str, tuple[str, ...]] = {
     "usd": ("$", "US$"),
     "eur": ("€",),
     "gbp": ("£",),
     "cad": ("$", "CA$", "C$"),
     "aud": ("$", "AU$", "A$"),
     "chf": ("Fr", "Fr.", "SFr."),
-    **dict.fromkeys(money.KRONOR, ("kr", "kr.")),
+    **dict.fromkeys(money.NORDIC_CURRENCIES, ("kr", "kr.")),
     "pln": ("zł", "zl"),
     "jpy": ("¥", "円"),
     "kwd": ("KD", "د.ك"),
 }
 
 # 1250, or 1,250,000 with one separator throughout, or 12,50,000 as in India.
-GROUPED = re.compile(
+GROUPED_DIGITS = re.compile(
     r"[0-9]+"
     r"|[1-9][0-9]{0,2}([.,' ])[0-9]{3}(\1[0-9]{3})*"
     r"|[1-9][0-9]?(,[0-9]{2})+,[0-9]{3}"
 )
 
 
-def parse(text: str, currency: str, locale: str = "en") -> Money:
+def parse_amount(text: str, currency: str, locale: str = "en") -> Money:
     """The amount a reader typed in major units; refused where it is none, or could be two."""
-    if currency not in money.BOUNDS:
+    if currency not in money.GIFT_LIMITS:
         raise money.UnknownCurrency
-    typed = _fold(text, currency, locale)
+    typed = _normalise_input(text, currency, locale)
     mark = next((sign for sign in reversed(typed) if sign in ".,"), "")
     head, _, tail = typed.rpartition(mark) if mark else ("", "", "")
-    grouped = GROUPED.fullmatch(typed) is not None
-    fractional = tail.isdecimal() and mark not in head and bool(GROUPED.fullmatch(head or "0"))
+    grouped = GROUPED_DIGITS.fullmatch(typed) is not None
+    fractional = (
+        tail.isdecimal() and mark not in head and bool(GROUPED_DIGITS.fullmatch(head or "0"))
+    )
     if grouped and fractional:  # three digits after the only mark
-        digits, (point, separator) = money.exponent(currency), _marks(locale)
+        digits, (point, separator) = money.exponent(currency), _separators(locale)
         grouped = digits < 3 and (mark == separator or digits == 0)
         fractional = mark == point and digits == 3
         if not (grouped or fractional):
-            fraction = _money(head, tail.rstrip("0"), currency)
-            raise AmountAmbiguous((_money(head + tail, "", currency), fraction))
+            fraction = _to_money(head, tail.rstrip("0"), currency)
+            raise AmountAmbiguous((_to_money(head + tail, "", currency), fraction))
     if not (grouped or fractional):
         raise AmountNotANumber(currency)
-    return _money(typed, "", currency) if grouped else _money(head, tail, currency)
+    return _to_money(typed, "", currency) if grouped else _to_money(head, tail, currency)
 
 
-def typed(gift: Money, locale: str = "en") -> str:
+def format_for_input(gift: Money, locale: str = "en") -> str:
     """The amount as a reader of this locale would type it: `parse` reads it back."""
-    return money.plain(gift).replace(".", get_decimal_symbol(money.locale_of(locale)))
+    return money.to_decimal_string(gift).replace(
+        ".", get_decimal_symbol(money.babel_locale(locale))
+    )
 
 
-def _money(whole: str, fraction: str, currency: str) -> Money:
+def _to_money(whole: str, fraction: str, currency: str) -> Money:
     whole = re.sub("[^0-9]", "", whole)
-    if len(whole + fraction) > TYPED_DIGITS_MAX:
-        raise money.AmountTooLarge(money.maximum(currency))
+    if len(whole + fraction) > MAX_INPUT_DIGITS:
+        raise money.AmountTooLarge(money.max_gift(currency))
     digits = money.exponent(currency)
     amount = int(f"0{whole}{fraction[:digits]:0<{digits}}")
     excess = fraction[digits:]
     # "500.00" yen are clear; three digits where two belong may have been meant as thousands.
-    if excess.strip("0") or (excess and len(fraction) == 3) or amount % money.step(currency):
+    if (
+        excess.strip("0")
+        or (excess and len(fraction) == 3)
+        or amount % money.smallest_unit(currency)
+    ):
         raise money.AmountTooPrecise(currency)
     if amount == 0:
-        raise money.AmountTooSmall(money.minimum(currency))
+        raise money.AmountTooSmall(money.min_gift(currency))
     return Money(amount, currency)
 
 
-def _fold(text: str, currency: str, locale: str) -> str:
+def _normalise_input(text: str, currency: str, locale: str) -> str:
     """What was typed, in ASCII digits and separators, without the currency before or after it."""
     # NFKC would turn a superscript or a circled two into a digit like any other: "5²" is not 52.
     numerals = any(unicodedata.category(character) in ("No", "Nl") for character in text)
-    if numerals or len(text) > TYPED_CHARACTERS_MAX:
+    if numerals or len(text) > MAX_INPUT_LENGTH:
         raise AmountNotANumber(currency)
-    point, _ = _marks(locale)
-    typed = _fold_characters(text.replace("\N{ARABIC DECIMAL SEPARATOR}", point)).strip()
-    symbols = _symbols(currency, locale)
+    point, _ = _separators(locale)
+    typed = _normalise_characters(text.replace("\N{ARABIC DECIMAL SEPARATOR}", point)).strip()
+    symbols = _spellings_of_currency(currency, locale)
     before = next((symbol for symbol in symbols if typed.startswith(symbol)), "")
     typed = typed.removeprefix(before)
     after = next((symbol for symbol in symbols if typed.endswith(symbol)), "")
     return typed.removesuffix(after).strip()
 
 
-def _fold_characters(text: str) -> str:
-    return "".join(map(_fold_character, unicodedata.normalize("NFKC", text).casefold()))
+def _normalise_characters(text: str) -> str:
+    return "".join(map(_normalise_character, unicodedata.normalize("NFKC", text).casefold()))
 
 
-def _fold_character(character: str) -> str:
+def _normalise_character(character: str) -> str:
     if character.isspace():
         return " "
     digit = unicodedata.decimal(character, None)
-    return FOLDED.get(character, character) if digit is None else str(digit)
+    return NORMALISED_CHARACTERS.get(character, character) if digit is None else str(digit)
 
 
 @functools.lru_cache
-def _marks(locale: str) -> tuple[str, str]:
+def _separators(locale: str) -> tuple[str, str]:
     """The decimal point and the group separator of a locale, folded as what is typed is."""
-    whose = money.locale_of(locale)
+    whose = money.babel_locale(locale)
     point, separator = get_decimal_symbol(whose), get_group_symbol(whose)
-    return _fold_characters(point), _fold_characters(separator)
+    return _normalise_characters(point), _normalise_characters(separator)
 
 
 @functools.lru_cache
-def _symbols(currency: str, locale: str) -> tuple[str, ...]:
+def _spellings_of_currency(currency: str, locale: str) -> tuple[str, ...]:
     """How a currency may be written beside an amount, the longest first."""
     code = currency.upper()
-    names = {code, get_currency_symbol(code, money.locale_of(locale)), *SYMBOLS[currency]}
-    return tuple(sorted(map(_fold_characters, names), key=len, reverse=True))
+    names = {
+        code,
+        get_currency_symbol(code, money.babel_locale(locale)),
+        *CURRENCY_SYMBOLS[currency],
+    }
+    return tuple(sorted(map(_normalise_characters, names), key=len, reverse=True))

@@ -13,8 +13,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from importlib.resources import files
 from zoneinfo import ZoneInfo, available_timezones
 
-MORNING = time(9)
-AWAY = timedelta(days=2)  # no place on earth is this far from UTC's date
+SEND_AT_LOCAL_TIME = time(9)
+MAX_UTC_DATE_SKEW = timedelta(days=2)  # no place on earth is this far from UTC's date
 
 
 def add_months(day: date, months: int) -> date:
@@ -28,14 +28,14 @@ def first_of_next_month(day: date) -> date:
     return add_months(day.replace(day=1), 1)
 
 
-def local_day(now: datetime, zone: str) -> date:
+def local_date(now: datetime, zone: str) -> date:
     """What day it is there."""
-    return now.astimezone(zone_of(zone)).date()
+    return now.astimezone(zone_or_utc(zone)).date()
 
 
-def begins(day: date, zone: str, at: time = MORNING) -> datetime:
+def send_time(day: date, zone: str, at: time = SEND_AT_LOCAL_TIME) -> datetime:
     """The instant, in UTC, at which a day's morning begins there."""
-    there = zone_of(zone)
+    there = zone_or_utc(zone)
     local = datetime.combine(day, at, there)
     instant = local.astimezone(UTC)
     if instant.astimezone(there).replace(tzinfo=None) == local.replace(tzinfo=None):
@@ -61,23 +61,23 @@ def _end_of_gap(local: datetime) -> datetime:
     return before + timedelta(seconds=high)
 
 
-def is_zone(name: str) -> bool:
-    return name in _zones()
+def is_known_zone(name: str) -> bool:
+    return name in _known_zones()
 
 
-def zone_of(name: str) -> ZoneInfo:
+def zone_or_utc(name: str) -> ZoneInfo:
     """A zone by its name; UTC for one that is no longer known, so that nobody waits for ever."""
-    return ZoneInfo(name if is_zone(name) else "UTC")
+    return ZoneInfo(name if is_known_zone(name) else "UTC")
 
 
 @functools.cache
-def _zones() -> frozenset[str]:
+def _known_zones() -> frozenset[str]:
     return frozenset(available_timezones())
 
 
 @functools.cache
-def offered() -> Sequence[str]:
+def zones_for_select() -> Sequence[str]:
     """The zones a form offers: one or more for each country, by name."""
     table = files("tzdata.zoneinfo").joinpath("zone.tab").read_text(encoding="utf-8")
     lines = (line for line in table.splitlines() if line and not line.startswith("#"))
-    return sorted({line.split("\t")[2] for line in lines} & _zones() | {"UTC"})
+    return sorted({line.split("\t")[2] for line in lines} & _known_zones() | {"UTC"})

@@ -45,15 +45,15 @@ from payments.core import i18n, money
 from payments.core.errors import InvalidField
 from payments.core.money import Money
 
-MESSAGE_MOST = 600  # characters in one language
-PRESETS_MOST = 6
-VARIANTS_LEAST, VARIANTS_MOST = 2, 4
-FREQUENCIES = tuple(money.PRESETS)
+MAX_MESSAGE_LENGTH = 600  # characters in one language
+MAX_PRESETS = 6
+MIN_VARIANTS, MAX_VARIANTS = 2, 4
+FREQUENCIES = tuple(money.SUGGESTED_AMOUNTS)
 # "reminder" is what a gift by a reminder's link says; "new" is a page of the staff.
-RESERVED = frozenset({"new", "reminder"})
-BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+RESERVED_IDS = frozenset({"new", "reminder"})
+BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
-WANTED = {
+FIELD_HELP = {
     "id": "is 1 to 64 lower-case letters, digits and hyphens",
     "name": "is 1 to 16 lower-case letters and digits",
     "default_frequency": "is once, monthly or annual",
@@ -67,10 +67,10 @@ WANTED = {
     "ends_on": "is a day such as 2026-03-31",
 }
 
-Id = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9-]*\Z", max_length=64)]
-Name = Annotated[str, Meta(pattern=r"\A[a-z0-9]{1,16}\Z")]
-Often = Literal["once", "monthly", "annual"]
-Where = tuple[str | int, ...]
+CampaignId = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9-]*\Z", max_length=64)]
+VariantName = Annotated[str, Meta(pattern=r"\A[a-z0-9]{1,16}\Z")]
+FrequencyName = Literal["once", "monthly", "annual"]
+FieldPath = tuple[str | int, ...]
 
 
 class InvalidCampaign(InvalidField):
@@ -79,95 +79,97 @@ class InvalidCampaign(InvalidField):
     code = "invalid-campaign"
     title = "The campaign is not valid"
 
-    def __init__(self, where: Where, says: str) -> None:
-        field = _dotted(where)
-        super().__init__(f"{field}: {says}. Nothing was changed.", field=field)
-        self.where = where
-        self.says = says
+    def __init__(self, path: FieldPath, problem: str) -> None:
+        field = _dotted_path(path)
+        super().__init__(f"{field}: {problem}. Nothing was changed.", field=field)
+        self.path = path
+        self.problem = problem
 
 
-class Offer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class FormOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a reader is told and suggested. What is empty is as without a campaign."""
 
     message: dict[str, str] = {}
-    presets: dict[Often, dict[str, tuple[int, ...]]] = {}
-    defaults: dict[Often, dict[str, int]] = {}
-    default_frequency: Often | None = None
+    presets: dict[FrequencyName, dict[str, tuple[int, ...]]] = {}
+    defaults: dict[FrequencyName, dict[str, int]] = {}
+    default_frequency: FrequencyName | None = None
     preselect: bool | None = None  # false: no amount is ticked
 
-    def said_in(self, spoken: str) -> tuple[str, str] | None:
+    def message_for(self, locale: str) -> tuple[str, str] | None:
         """The message for a reader of a language and the language it is in; English rather than
         none.
         """
-        for one in (spoken, i18n.SOURCE):
+        for one in (locale, i18n.DEFAULT_LOCALE):
             if one in self.message:
                 return self.message[one], one
         return None
 
-    def amounts(self, currency: str, frequency: str) -> tuple[Money, ...]:
+    def suggested_amounts(self, currency: str, frequency: str) -> tuple[Money, ...]:
         """What is suggested."""
         own = self.presets.get(frequency, {}).get(currency)  # type: ignore[call-overload]  # a word
         if own is None:
-            return money.presets(currency, frequency)
+            return money.suggested_amounts(currency, frequency)
         return tuple(Money(amount, currency) for amount in own)
 
-    def ticked(self, currency: str, frequency: str) -> Money | None:
+    def preselected_amount(self, currency: str, frequency: str) -> Money | None:
         """Which of them is ticked at first, if one is."""
         if self.preselect is False:
             return None
-        amounts = self.amounts(currency, frequency)
+        amounts = self.suggested_amounts(currency, frequency)
         own = self.defaults.get(frequency, {}).get(currency)  # type: ignore[call-overload]  # a word
         return amounts[min(1, len(amounts) - 1)] if own is None else Money(own, currency)
 
 
-class Variant(Offer, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class VariantConfig(FormOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One of the offers that are compared: what it does not say is the campaign's."""
 
-    name: Name
+    name: VariantName
 
 
-class Terms(Offer, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class CampaignConfig(FormOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All of one campaign."""
 
-    id: Id
+    id: CampaignId
     enabled: bool = True
     currency: str | None = None
     starts_on: date | None = None
     ends_on: date | None = None
-    judged_after: Literal[30, 90] = 30
-    variants: tuple[Variant, ...] = ()
+    evaluate_after_days: Literal[30, 90] = 30
+    variants: tuple[VariantConfig, ...] = ()
 
     def is_running(self, today: date) -> bool:
         """Whether readers are shown it on this day."""
         begun = self.starts_on is None or self.starts_on <= today
         return self.enabled and begun and (self.ends_on is None or today <= self.ends_on)
 
-    def seen(self, name: str | None) -> Offer:
+    def options_for_variant(self, name: str | None) -> FormOptions:
         """What a reader of one variant sees, or of none."""
         for variant in self.variants:
             if variant.name == name:
-                return _over(self, variant)
+                return _with_variant(self, variant)
         return self
 
-    def tested(self) -> "Terms":
+    def experiment_config(self) -> "CampaignConfig":
         """What of this the figures of its variants depend on."""
         return msgspec.structs.replace(self, enabled=True, starts_on=None, ends_on=None)
 
 
-NOTHING_SAID = Offer()
+DEFAULT_OPTIONS = FormOptions()
 
 
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    campaigns: tuple[Terms, ...]
+class _CampaignFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    campaigns: tuple[CampaignConfig, ...]
 
 
-def read(data: bytes, *, json: bool, maximums: Mapping[str, int]) -> tuple[Terms, ...]:
+def parse_file(
+    data: bytes, *, json: bool, max_gift: Mapping[str, int]
+) -> tuple[CampaignConfig, ...]:
     """The campaigns of a file, checked. Raises InvalidCampaign."""
     try:
         decode = msgspec.json.decode if json else msgspec.toml.decode
-        file = decode(data, type=_File)
+        file = decode(data, type=_CampaignFile)
     except msgspec.ValidationError as error:
-        raise _misfit(str(error)) from None
+        raise _validation_error(str(error)) from None
     except (msgspec.DecodeError, ValueError):
         raise InvalidCampaign((), f"the file is not {'JSON' if json else 'TOML'}") from None
     seen: set[str] = set()
@@ -175,132 +177,136 @@ def read(data: bytes, *, json: bool, maximums: Mapping[str, int]) -> tuple[Terms
         if terms.id in seen:
             raise InvalidCampaign(("campaigns", place, "id"), f"{terms.id} is there twice")
         seen.add(terms.id)
-        check(terms, maximums=maximums, at=("campaigns", place))
+        validate(terms, max_gift=max_gift, path=("campaigns", place))
     return file.campaigns
 
 
-def of(shape: object, *, maximums: Mapping[str, int]) -> Terms:
+def from_form(form: object, *, max_gift: Mapping[str, int]) -> CampaignConfig:
     """One campaign from what a form holds, checked. Raises InvalidCampaign."""
     try:
-        terms = msgspec.convert(shape, Terms)
+        terms = msgspec.convert(form, CampaignConfig)
     except msgspec.ValidationError as error:
-        raise _misfit(str(error)) from None
-    check(terms, maximums=maximums)
+        raise _validation_error(str(error)) from None
+    validate(terms, max_gift=max_gift)
     return terms
 
 
-def plain(terms: Terms) -> dict[str, Any]:  # of JSON's own kinds
+def to_dict(terms: CampaignConfig) -> dict[str, Any]:  # of JSON's own kinds
     """The terms as they are kept and shown, without what says nothing."""
-    return _without_nothing(msgspec.to_builtins(terms))
+    return _drop_empty(msgspec.to_builtins(terms))
 
 
-def _without_nothing(shape: dict[str, Any]) -> dict[str, Any]:
+def _drop_empty(shape: dict[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in shape.items() if value not in (None, {}, [], ())}
     if "variants" in kept:
-        kept["variants"] = [_without_nothing(variant) for variant in kept["variants"]]
+        kept["variants"] = [_drop_empty(variant) for variant in kept["variants"]]
     return kept
 
 
 # --- what is checked ------------------------------------------------------------------------------
 
 
-def check(terms: Terms, *, maximums: Mapping[str, int], at: Where = ()) -> None:
+def validate(terms: CampaignConfig, *, max_gift: Mapping[str, int], path: FieldPath = ()) -> None:
     """Raise InvalidCampaign for what no form could show or no reader could give."""
-    if terms.id in RESERVED:
-        raise InvalidCampaign((*at, "id"), f"{terms.id} is a name we use ourselves")
+    if terms.id in RESERVED_IDS:
+        raise InvalidCampaign((*path, "id"), f"{terms.id} is a name we use ourselves")
     if terms.currency is not None:
-        _currency((*at, "currency"), terms.currency)
+        _validate_currency((*path, "currency"), terms.currency)
     if terms.starts_on and terms.ends_on and terms.ends_on < terms.starts_on:
-        raise InvalidCampaign((*at, "ends_on"), f"is before starts_on, {terms.starts_on}")
-    _offer(terms, terms, maximums=maximums, at=at)
+        raise InvalidCampaign((*path, "ends_on"), f"is before starts_on, {terms.starts_on}")
+    _validate_options(terms, terms, max_gift=max_gift, path=path)
     names = [variant.name for variant in terms.variants]
-    if names and not VARIANTS_LEAST <= len(names) <= VARIANTS_MOST:
-        says = f"is none, or {VARIANTS_LEAST} to {VARIANTS_MOST}; here {len(names)}"
-        raise InvalidCampaign((*at, "variants"), says)
+    if names and not MIN_VARIANTS <= len(names) <= MAX_VARIANTS:
+        says = f"is none, or {MIN_VARIANTS} to {MAX_VARIANTS}; here {len(names)}"
+        raise InvalidCampaign((*path, "variants"), says)
     for place, variant in enumerate(terms.variants):
-        here = (*at, "variants", place)
+        here = (*path, "variants", place)
         if variant.name in names[:place]:
             raise InvalidCampaign((*here, "name"), f"{variant.name} is there twice")
-        _offer(variant, _over(terms, variant), maximums=maximums, at=here)
+        _validate_options(variant, _with_variant(terms, variant), max_gift=max_gift, path=here)
 
 
-def _offer(own: Offer, whole: Offer, *, maximums: Mapping[str, int], at: Where) -> None:
+def _validate_options(
+    options: FormOptions, effective: FormOptions, *, max_gift: Mapping[str, int], path: FieldPath
+) -> None:
     """Check what an offer says itself, and that what it ticks is among what is then suggested."""
-    for spoken, text in own.message.items():
-        _message((*at, "message", spoken), spoken, text)
-    for frequency, currency, amounts in _each(own.presets):
-        where = (*at, "presets", frequency, currency)
-        _currency(where, currency)
-        _presets(where, amounts, currency, maximums)
-    for frequency, currency, _ in _each(own.defaults):
-        _currency((*at, "defaults", frequency, currency), currency)
-    for frequency, currency, amount in _each(whole.defaults):
-        if Money(amount, currency) not in whole.amounts(currency, frequency):
-            where = (*at, "defaults", frequency, currency)
+    for spoken, text in options.message.items():
+        _validate_message((*path, "message", spoken), spoken, text)
+    for frequency, currency, amounts in _flatten(options.presets):
+        where = (*path, "presets", frequency, currency)
+        _validate_currency(where, currency)
+        _validate_presets(where, amounts, currency, max_gift)
+    for frequency, currency, _ in _flatten(options.defaults):
+        _validate_currency((*path, "defaults", frequency, currency), currency)
+    for frequency, currency, amount in _flatten(effective.defaults):
+        if Money(amount, currency) not in effective.suggested_amounts(currency, frequency):
+            where = (*path, "defaults", frequency, currency)
             raise InvalidCampaign(where, f"{amount} is not one of the amounts suggested")
 
 
-def _each(table: Mapping[Any, Mapping[str, Any]]) -> Iterator[tuple[str, str, Any]]:
+def _flatten(table: Mapping[Any, Mapping[str, Any]]) -> Iterator[tuple[str, str, Any]]:
     for frequency, by_currency in table.items():
         for currency, value in by_currency.items():
             yield frequency, currency, value
 
 
-def _message(where: Where, spoken: str, text: str) -> None:
-    if spoken not in i18n.LANGUAGES:
-        raise InvalidCampaign(where, f"is not one of {', '.join(i18n.LANGUAGES)}")
-    if not 1 <= len(text.strip()) <= len(text) <= MESSAGE_MOST:
-        raise InvalidCampaign(where, f"has 1 to {MESSAGE_MOST} characters; here {len(text)}")
+def _validate_message(path: FieldPath, locale: str, text: str) -> None:
+    if locale not in i18n.SUPPORTED_LOCALES:
+        raise InvalidCampaign(path, f"is not one of {', '.join(i18n.SUPPORTED_LOCALES)}")
+    if not 1 <= len(text.strip()) <= len(text) <= MAX_MESSAGE_LENGTH:
+        raise InvalidCampaign(path, f"has 1 to {MAX_MESSAGE_LENGTH} characters; here {len(text)}")
     for character in text:
         category = unicodedata.category(character)
-        if category in ("Cc", "Cn", "Co", "Cs", "Zl", "Zp") or character in BIDI:
+        if category in ("Cc", "Cn", "Co", "Cs", "Zl", "Zp") or character in BIDI_CONTROLS:
             says = f"is plain text on one line; it has U+{ord(character):04X}"
-            raise InvalidCampaign(where, says)
+            raise InvalidCampaign(path, says)
 
 
-def _currency(where: Where, code: str) -> None:
-    if code not in money.BOUNDS:
-        raise InvalidCampaign(where, f"is not one of {', '.join(money.BOUNDS)}")
+def _validate_currency(path: FieldPath, code: str) -> None:
+    if code not in money.GIFT_LIMITS:
+        raise InvalidCampaign(path, f"is not one of {', '.join(money.GIFT_LIMITS)}")
 
 
-def _presets(
-    where: Where, amounts: tuple[int, ...], currency: str, maximums: Mapping[str, int]
+def _validate_presets(
+    path: FieldPath, amounts: tuple[int, ...], currency: str, max_gift: Mapping[str, int]
 ) -> None:
-    if not 1 <= len(amounts) <= PRESETS_MOST:
-        raise InvalidCampaign(where, f"has 1 to {PRESETS_MOST} amounts; here {len(amounts)}")
-    least, most = money.minimum(currency), money.maximum(currency, maximums)
+    if not 1 <= len(amounts) <= MAX_PRESETS:
+        raise InvalidCampaign(path, f"has 1 to {MAX_PRESETS} amounts; here {len(amounts)}")
+    least, most = money.min_gift(currency), money.max_gift(currency, max_gift)
     for amount in amounts:
-        told = _told(amount, currency)
+        told = _describe_amount(amount, currency)
         if amount < least.amount:
-            least_told = _told(least.amount, currency)
-            raise InvalidCampaign(where, f"{told} is below the smallest gift, {least_told}")
+            least_told = _describe_amount(least.amount, currency)
+            raise InvalidCampaign(path, f"{told} is below the smallest gift, {least_told}")
         if amount > most.amount:
-            most_told = _told(most.amount, currency)
-            raise InvalidCampaign(where, f"{told} is above the largest gift, {most_told}")
-        if amount % money.step(currency):
-            raise InvalidCampaign(where, f"{amount} is no multiple of {money.step(currency)}")
+            most_told = _describe_amount(most.amount, currency)
+            raise InvalidCampaign(path, f"{told} is above the largest gift, {most_told}")
+        if amount % money.smallest_unit(currency):
+            raise InvalidCampaign(
+                path, f"{amount} is no multiple of {money.smallest_unit(currency)}"
+            )
     for before, after in itertools.pairwise(amounts):
         if after <= before:
-            raise InvalidCampaign(where, f"each is more than the one before; {after} is not")
+            raise InvalidCampaign(path, f"each is more than the one before; {after} is not")
 
 
-def _told(amount: int, currency: str) -> str:
+def _describe_amount(amount: int, currency: str) -> str:
     """For whoever wrote minor units in a file, and whoever wrote major ones in a form."""
     return f"{amount} ({Money(amount, currency)})"
 
 
-def _over(terms: Terms, variant: Variant) -> Offer:
+def _with_variant(terms: CampaignConfig, variant: VariantConfig) -> FormOptions:
     """The campaign's offer, with what a variant says instead."""
-    return Offer(
+    return FormOptions(
         message={**terms.message, **variant.message},
-        presets=_merged(terms.presets, variant.presets),
-        defaults=_merged(terms.defaults, variant.defaults),
+        presets=_merge_by_frequency(terms.presets, variant.presets),
+        defaults=_merge_by_frequency(terms.defaults, variant.defaults),
         default_frequency=variant.default_frequency or terms.default_frequency,
         preselect=terms.preselect if variant.preselect is None else variant.preselect,
     )
 
 
-def _merged(below: Mapping[Any, Any], above: Mapping[Any, Any]) -> dict[Any, Any]:
+def _merge_by_frequency(below: Mapping[Any, Any], above: Mapping[Any, Any]) -> dict[Any, Any]:
     """By frequency, then currency."""
     return {
         frequency: {**below.get(frequency, {}), **above.get(frequency, {})}
@@ -312,15 +318,15 @@ def _merged(below: Mapping[Any, Any], above: Mapping[Any, Any]) -> dict[Any, Any
 # --- what a refusal says --------------------------------------------------------------------------
 
 
-def _misfit(found: str) -> InvalidCampaign:
+def _validation_error(decoder_message: str) -> InvalidCampaign:
     """What the decoder says, with the place first."""
-    says, _, path = found.partition(" - at ")
+    says, _, path = decoder_message.partition(" - at ")
     path = path.partition("$")[2].partition("[...]")[0]  # the decoder names no key of a table
     where = tuple(int(part) if part.isdigit() else part for part in re.findall(r"\w+", path))
-    known = WANTED.get(str(where[-1])) if where else None
+    known = FIELD_HELP.get(str(where[-1])) if where else None
     return InvalidCampaign(where, known or says[:1].lower() + says[1:])
 
 
-def _dotted(where: Where) -> str:
-    said = "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in where)
+def _dotted_path(path: FieldPath) -> str:
+    said = "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in path)
     return said.removeprefix(".") or "file"

@@ -32,12 +32,12 @@ class PaymentsError(Exception):
     status: ClassVar[int] = 400
     code: ClassVar[str] = "refused"
     title: ClassVar[str] = "The request was refused"
-    again_in: timedelta | None = None
+    retry_after: timedelta | None = None
 
-    def __init__(self, sentence: str, *, field: str | None = None, **facts: object) -> None:
-        self.sentence = sentence
-        self.facts = facts
-        self.detail = sentence % facts if facts else sentence
+    def __init__(self, message: str, *, field: str | None = None, **message_params: object) -> None:
+        self.message = message
+        self.message_params = message_params
+        self.detail = message % message_params if message_params else message
         self.field = field
         super().__init__(self.detail)
 
@@ -74,7 +74,7 @@ class NotFound(PaymentsError):
     title = "Not found"
 
 
-class NotSignedIn(PaymentsError):
+class Unauthenticated(PaymentsError):
     """A page for staff, asked for without a staff session."""
 
     status = 401
@@ -82,7 +82,7 @@ class NotSignedIn(PaymentsError):
     title = "Please sign in"
 
 
-class LinkSpent(PaymentsError):
+class LinkInvalid(PaymentsError):
     """A one-time link that was used, has expired, or never was: the three are not told apart."""
 
     status = 410
@@ -112,10 +112,10 @@ class StripeUnavailable(PaymentsError):
     status = 503
     code = "stripe-unavailable"
     title = "Our payment provider could not be reached"
-    again_in = timedelta(seconds=30)
+    retry_after = timedelta(seconds=30)
 
 
-class StripeRefused(PaymentsError):
+class StripeRejected(PaymentsError):
     """Stripe will not do what we asked: our mistake, or `payments stripe setup` was not run."""
 
     status = 502
@@ -129,4 +129,4 @@ class DatabaseUnavailable(PaymentsError):
     status = 503
     code = "database-unavailable"
     title = "The service is not available right now"
-    again_in = timedelta(seconds=30)
+    retry_after = timedelta(seconds=30)

@@ -9,17 +9,17 @@ from collections.abc import Mapping
 from payments.core import money
 from payments.core.money import Money
 
-WHOLE = 10_000  # hundredths of a percent
+BASIS_POINTS = 10_000  # hundredths of a percent
 
-Fees = Mapping[str, tuple[int, int]]
+FeeSchedule = Mapping[str, tuple[int, int]]
 
 
-def addition(gift: Money, fees: Fees) -> Money | None:
+def fee_to_add(gift: Money, fees: FeeSchedule) -> Money | None:
     """What to add to a gift so that after Stripe's fee it is whole; None where nobody knows."""
     if gift.currency not in fees:
         return None
     share, fixed = fees[gift.currency]
-    step = money.step(gift.currency)
+    step = money.smallest_unit(gift.currency)
     # The fee is taken from the sum, so the sum is what leaves the gift when the fee is gone.
-    needed = -(-(gift.amount + fixed) * WHOLE // (WHOLE - share))
+    needed = -(-(gift.amount + fixed) * BASIS_POINTS // (BASIS_POINTS - share))
     return Money(-(-needed // step) * step, gift.currency) - gift

@@ -9,25 +9,25 @@ import functools
 import maxminddb
 
 
-class GeoError(ValueError):
+class GeoipError(ValueError):
     """The file is not a database of countries."""
 
 
 @functools.cache
-def opened(path: str) -> maxminddb.Reader:
+def open_database(path: str) -> maxminddb.Reader:
     """The database in a file, kept open. Raises GeoError."""
     try:
         return maxminddb.open_database(path)
     except (OSError, maxminddb.InvalidDatabaseError) as error:
-        raise GeoError(f"cannot read {path}: {type(error).__name__}") from None
+        raise GeoipError(f"cannot read {path}: {type(error).__name__}") from None
 
 
-def country_of(path: str, address: str) -> str | None:
+def country_code(path: str, address: str) -> str | None:
     """The country of an address, by its code; None where there is no file or no answer."""
     if not path or not address:
         return None
     try:
-        found = opened(path).get(address)
+        found = open_database(path).get(address)
     except (ValueError, maxminddb.InvalidDatabaseError):  # no address at all, or a broken file
         return None
     match found:

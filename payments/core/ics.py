@@ -10,34 +10,34 @@ from datetime import UTC, date, datetime, timedelta
 from icalendar import Alarm, Calendar, Event, vRecur
 
 from payments.core import i18n
-from payments.core.calendar import MORNING
-from payments.core.i18n import later
+from payments.core.calendar import SEND_AT_LOCAL_TIME
+from payments.core.i18n import gettext_noop
 
-TITLE = later("A note to myself")
-WORDS = later("You wanted to come back to this page today:")
-LONG = timedelta(minutes=15)
+EVENT_TITLE = gettext_noop("A note to myself")
+EVENT_DESCRIPTION = gettext_noop("You wanted to come back to this page today:")
+EVENT_DURATION = timedelta(minutes=15)
 
 
-def entry(on: date, *, months: int | None, link: str, tongue: str, now: datetime) -> bytes:
+def reminder_ics(on: date, *, months: int | None, link: str, locale: str, now: datetime) -> bytes:
     """One entry, once or every so many months, with a link back."""
-    say = i18n.translations(tongue).gettext
-    begins = datetime.combine(on, MORNING)  # of no zone: nine where the calendar is
+    say = i18n.translations(locale).gettext
+    begins = datetime.combine(on, SEND_AT_LOCAL_TIME)  # of no zone: nine where the calendar is
     event = Event()
     event.add("uid", secrets.token_hex(16))
     event.add("dtstamp", now.astimezone(UTC))
-    event.add("summary", say(TITLE))
-    event.add("description", f"{say(WORDS)}\n{link}")
+    event.add("summary", say(EVENT_TITLE))
+    event.add("description", f"{say(EVENT_DESCRIPTION)}\n{link}")
     event.add("url", link)
     event.add("dtstart", begins)
-    event.add("dtend", begins + LONG)
+    event.add("dtend", begins + EVENT_DURATION)
     event.add("transp", "TRANSPARENT")
     event.add("class", "PRIVATE")
     if months is not None:
-        event.add("rrule", _every(months, on))
+        event.add("rrule", _recurrence_rule(months, on))
     bell = Alarm()
     bell.add("action", "DISPLAY")
     bell.add("trigger", timedelta())
-    bell.add("description", say(TITLE))
+    bell.add("description", say(EVENT_TITLE))
     event.add_component(bell)
     made = Calendar()
     made.add("version", "2.0")
@@ -46,7 +46,7 @@ def entry(on: date, *, months: int | None, link: str, tongue: str, now: datetime
     return bytes(made.to_ical())
 
 
-def _every(months: int, on: date) -> vRecur:
+def _recurrence_rule(months: int, on: date) -> vRecur:
     """The same day each time or, in a shorter month, its last."""
     rule: dict[str, object] = {"FREQ": "MONTHLY", "INTERVAL": months}
     if on.day > 28:

@@ -22,7 +22,7 @@ ZERO_DECIMAL = frozenset(
 THREE_DECIMAL = frozenset({"bhd", "jod", "kwd", "omr", "tnd"})
 WHOLE_UNITS_ONLY = frozenset({"isk", "ugx"})
 
-STRIPE_MAXIMUM = 99_999_999
+STRIPE_MAX_AMOUNT = 99_999_999
 
 
 @functools.total_ordering
@@ -55,7 +55,7 @@ class Money:
         return self.amount < other.amount
 
     def __str__(self) -> str:
-        return f"{plain(self)} {self.currency.upper()}"
+        return f"{to_decimal_string(self)} {self.currency.upper()}"
 
     def _require_currency_of(self, other: "Money") -> None:
         if self.currency != other.currency:
@@ -72,8 +72,10 @@ class InvalidAmount(PaymentsError):
     code = "invalid-amount"
     title = "The amount is not valid"
 
-    def __init__(self, sentence: str, *, field: str | None = "amount", **facts: object) -> None:
-        super().__init__(sentence, field=field, **facts)
+    def __init__(
+        self, message: str, *, field: str | None = "amount", **message_params: object
+    ) -> None:
+        super().__init__(message, field=field, **message_params)
 
 
 class AmountTooPrecise(InvalidAmount):
@@ -82,9 +84,10 @@ class AmountTooPrecise(InvalidAmount):
     code = "amount-too-precise"
 
     def __init__(self, currency: str) -> None:
-        self.step = Money(step(currency), currency)
+        self.smallest_unit = Money(smallest_unit(currency), currency)
         super().__init__(
-            "An amount must be a multiple of %(step)s. Nothing was charged.", step=self.step
+            "An amount must be a multiple of %(step)s. Nothing was charged.",
+            step=self.smallest_unit,
         )
 
 
@@ -115,7 +118,7 @@ class UnknownCurrency(InvalidAmount):
     title = "The currency is not one of ours"
 
     def __init__(self) -> None:
-        ours = ", ".join(BOUNDS).upper()
+        ours = ", ".join(GIFT_LIMITS).upper()
         super().__init__(
             "The currency must be one of %(ours)s. Nothing was charged.",
             field="currency",
@@ -142,7 +145,7 @@ class CurrencyMismatch(InvalidAmount):
 
 
 # The least is about $2, well above Stripe's own; the most is about $10,000.
-BOUNDS: Mapping[str, tuple[int, int]] = {
+GIFT_LIMITS: Mapping[str, tuple[int, int]] = {
     "usd": (200, 1_000_000),
     "eur": (200, 1_000_000),
     "gbp": (200, 800_000),
@@ -157,28 +160,31 @@ BOUNDS: Mapping[str, tuple[int, int]] = {
     "kwd": (600, 3_000_000),
 }
 
-DOLLARS, KRONOR = ("usd", "eur", "gbp", "chf", "cad", "aud"), ("sek", "nok", "dkk")
+TWO_DECIMAL_MAJORS, NORDIC_CURRENCIES = (
+    ("usd", "eur", "gbp", "chf", "cad", "aud"),
+    ("sek", "nok", "dkk"),
+)
 
 # What is suggested, by frequency and currency.
-PRESETS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
+SUGGESTED_AMOUNTS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     "once": {
-        **dict.fromkeys(DOLLARS, (500, 1000, 2500, 5000)),
-        **dict.fromkeys(KRONOR, (5000, 10000, 25000, 50000)),
+        **dict.fromkeys(TWO_DECIMAL_MAJORS, (500, 1000, 2500, 5000)),
+        **dict.fromkeys(NORDIC_CURRENCIES, (5000, 10000, 25000, 50000)),
         "pln": (2000, 5000, 10000, 20000),
         "jpy": (500, 1000, 3000, 5000),
         "kwd": (1500, 3000, 7500, 15000),
     },
     "monthly": {
-        **dict.fromkeys(DOLLARS, (200, 500, 1000, 2500)),
+        **dict.fromkeys(TWO_DECIMAL_MAJORS, (200, 500, 1000, 2500)),
         **dict.fromkeys(("cad", "aud"), (300, 500, 1000, 2500)),
-        **dict.fromkeys(KRONOR, (2000, 5000, 10000, 25000)),
+        **dict.fromkeys(NORDIC_CURRENCIES, (2000, 5000, 10000, 25000)),
         "pln": (1000, 2000, 5000, 10000),
         "jpy": (300, 500, 1000, 3000),
         "kwd": (600, 1500, 3000, 7500),
     },
     "annual": {
-        **dict.fromkeys(DOLLARS, (2500, 5000, 10000, 25000)),
-        **dict.fromkeys(KRONOR, (25000, 50000, 100000, 250000)),
+        **dict.fromkeys(TWO_DECIMAL_MAJORS, (2500, 5000, 10000, 25000)),
+        **dict.fromkeys(NORDIC_CURRENCIES, (25000, 50000, 100000, 250000)),
         "pln": (10000, 20000, 50000, 100000),
         "jpy": (3000, 5000, 10000, 30000),
         "kwd": (7500, 15000, 30000, 75000),
@@ -186,36 +192,36 @@ PRESETS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
 }
 
 
-def check_gift(amount: int, currency: str, *, maximum: int | None = None) -> Money:
+def validate_gift(amount: int, currency: str, *, max_amount: int | None = None) -> Money:
     """The gift, when we take it: in one of our currencies, within bounds, in coins that exist."""
-    least, most = _bounds(currency)
+    least, most = _gift_limits(currency)
     lowest = Money(least, currency)
-    highest = Money(most if maximum is None else min(maximum, STRIPE_MAXIMUM), currency)
+    highest = Money(most if max_amount is None else min(max_amount, STRIPE_MAX_AMOUNT), currency)
     gift = Money(amount, currency)
     if gift < lowest:
         raise AmountTooSmall(lowest)
     if gift > highest:
         raise AmountTooLarge(highest)
-    if amount % step(currency):
+    if amount % smallest_unit(currency):
         raise AmountTooPrecise(currency)
     return gift
 
 
-def minimum(currency: str) -> Money:
+def min_gift(currency: str) -> Money:
     """The least that may be given."""
-    return Money(_bounds(currency)[0], currency)
+    return Money(_gift_limits(currency)[0], currency)
 
 
-def maximum(currency: str, overrides: Mapping[str, int] | None = None) -> Money:
+def max_gift(currency: str, overrides: Mapping[str, int] | None = None) -> Money:
     """The most that may be given at once, unless the newsroom has set its own."""
-    most = (overrides or {}).get(currency, _bounds(currency)[1])
-    return Money(min(most, STRIPE_MAXIMUM), currency)
+    most = (overrides or {}).get(currency, _gift_limits(currency)[1])
+    return Money(min(most, STRIPE_MAX_AMOUNT), currency)
 
 
-def presets(currency: str, frequency: str) -> tuple[Money, ...]:
+def suggested_amounts(currency: str, frequency: str) -> tuple[Money, ...]:
     """The amounts suggested to a reader who gives once, monthly or annually."""
-    _bounds(currency)
-    return tuple(Money(amount, currency) for amount in PRESETS[frequency][currency])
+    _gift_limits(currency)
+    return tuple(Money(amount, currency) for amount in SUGGESTED_AMOUNTS[frequency][currency])
 
 
 def exponent(currency: str) -> int:
@@ -225,23 +231,23 @@ def exponent(currency: str) -> int:
     return 0 if currency in ZERO_DECIMAL else 2
 
 
-def step(currency: str) -> int:
+def smallest_unit(currency: str) -> int:
     """The smallest difference between two amounts, in minor units."""
     if currency in THREE_DECIMAL:
         return 10
     return 100 if currency in WHOLE_UNITS_ONLY else 1
 
 
-def _bounds(currency: str) -> tuple[int, int]:
-    if currency not in BOUNDS:
+def _gift_limits(currency: str) -> tuple[int, int]:
+    if currency not in GIFT_LIMITS:
         raise UnknownCurrency
-    return BOUNDS[currency]
+    return GIFT_LIMITS[currency]
 
 
 # ------------------------------------------------------------------ how it is written
 
 
-def plain(money: Money) -> str:
+def to_decimal_string(money: Money) -> str:
     """The amount in major units for files and form values, as "1250.00" in every locale."""
     digits = exponent(money.currency)
     written = f"{abs(money.amount):0{digits + 1}}"
@@ -251,19 +257,19 @@ def plain(money: Money) -> str:
 
 def format(money: Money, locale: str = "en") -> str:  # noqa: A001 - said as money.format(...)
     """The amount as readers of this locale write it, with all its decimals."""
-    code, whose = money.currency.upper(), locale_of(locale)
+    code, whose = money.currency.upper(), babel_locale(locale)
     symbol = get_currency_symbol(code, whose)
     pattern = str(whose.currency_formats["standard"].pattern)
     # Babel goes by ISO's decimals, not Stripe's, and leaves out the space CLDR wants in "CHF 5".
-    pattern = re.sub(r"0(\.0+)?(?![0#.,])", "0" + _decimals(money), pattern)
+    pattern = re.sub(r"0(\.0+)?(?![0#.,])", "0" + _decimal_pattern(money), pattern)
     if symbol[-1].isalpha():
         pattern = re.sub(r"¤(?=[#0])", "¤\N{NO-BREAK SPACE}", pattern)
     if symbol[0].isalpha():
         pattern = re.sub(r"(?<=0)¤", "\N{NO-BREAK SPACE}¤", pattern)
-    return format_currency(plain(money), code, pattern, whose, currency_digits=False)
+    return format_currency(to_decimal_string(money), code, pattern, whose, currency_digits=False)
 
 
-def _decimals(money: Money) -> str:
+def _decimal_pattern(money: Money) -> str:
     """How the decimals look in a pattern; those of a currency in whole units need not be shown."""
     if money.currency in WHOLE_UNITS_ONLY and money.amount % 100 == 0:
         return ""
@@ -271,5 +277,5 @@ def _decimals(money: Money) -> str:
 
 
 @functools.lru_cache
-def locale_of(name: str) -> Locale:
+def babel_locale(name: str) -> Locale:
     return Locale.parse(name.replace("-", "_"))

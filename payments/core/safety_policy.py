@@ -26,45 +26,45 @@ import msgspec
 from babel import Locale, UnknownLocaleError
 from msgspec import Meta
 
-Country = Annotated[str, Meta(pattern=r"\A[A-Z]{2}\Z")]
-Word = Annotated[str, Meta(min_length=3, max_length=80)]
-Sentence = Annotated[str, Meta(min_length=10, max_length=900)]
-CHECKOUT_CHARACTERS_MAX = 1200  # Stripe's, of a custom text
+CountryCode = Annotated[str, Meta(pattern=r"\A[A-Z]{2}\Z")]
+DescriptorWord = Annotated[str, Meta(min_length=3, max_length=80)]
+NoticeText = Annotated[str, Meta(min_length=10, max_length=900)]
+STRIPE_CUSTOM_TEXT_MAX = 1200  # Stripe's, of a custom text
 
 
 class PolicyError(ValueError):
     """The file is not a policy. Its words name the file and what is wrong with it."""
 
 
-class Promises(StrEnum):
+class RecurringRule(StrEnum):
     ALLOWED = "allowed"
     REFUSED = "refused"
 
 
-class Refunds(StrEnum):
+class RefundRule(StrEnum):
     NONE = "none"  # a person decides
     AUTO = "auto"
 
 
-class Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class NoticeTexts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is read before the amount, in one language."""
 
-    title: Sentence
-    who: Sentence
-    bank: Sentence
-    later: Sentence
-    declaration: Sentence
-    checkout: Sentence
+    title: NoticeText
+    who: NoticeText
+    bank: NoticeText
+    later: NoticeText
+    declaration: NoticeText
+    checkout: NoticeText
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Who is protected, and how."""
 
-    protected_countries: Annotated[tuple[Country, ...], Meta(min_length=1, max_length=60)]
-    promises: Promises = Promises.REFUSED
-    refunds: Refunds = Refunds.NONE
-    forbidden_words: Annotated[tuple[Word, ...], Meta(max_length=100)] = ()
-    texts: dict[str, Texts] = {}
+    protected_countries: Annotated[tuple[CountryCode, ...], Meta(min_length=1, max_length=60)]
+    recurring: RecurringRule = RecurringRule.REFUSED
+    refunds: RefundRule = RefundRule.NONE
+    forbidden_descriptor_words: Annotated[tuple[DescriptorWord, ...], Meta(max_length=100)] = ()
+    texts: dict[str, NoticeTexts] = {}
 
     def protects(self, country: str | None) -> bool:
         """Whether somebody from there must not be seen to pay."""
@@ -72,7 +72,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 @functools.cache
-def read(path: str) -> Policy:
+def load(path: str) -> Policy:
     """The policy in a file. Raises PolicyError."""
     try:
         policy = msgspec.toml.decode(Path(path).read_bytes(), type=Policy)

@@ -18,13 +18,13 @@ from payments.core import geoip, safety_policy
 # --- several in one line --------------------------------------------------------------------------
 
 
-def _parts(value: object) -> object:
+def _split_commas(value: object) -> object:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
 
 
-def _limits(value: object) -> object:
+def _parse_amounts(value: object) -> object:
     if isinstance(value, str):
         pairs = [part.partition("=") for part in value.split(",") if part.strip()]
         if not all(re.fullmatch(r"\s*[0-9]+\s*", limit) for _, _, limit in pairs):
@@ -33,7 +33,7 @@ def _limits(value: object) -> object:
     return value
 
 
-def _fees(value: object) -> object:
+def _parse_fees(value: object) -> object:
     if isinstance(value, str):
         parts = [part.strip() for part in value.lower().split(",") if part.strip()]
         found = [re.fullmatch(r"([a-z]{3})=([0-9]{1,4})\+([0-9]{1,6})", part) for part in parts]
@@ -43,16 +43,16 @@ def _fees(value: object) -> object:
     return value
 
 
-Parts = BeforeValidator(_parts)
-Limits = Annotated[dict[str, int], BeforeValidator(_limits)]
-Fees = Annotated[dict[str, tuple[int, int]], BeforeValidator(_fees)]
+CommaSeparated = BeforeValidator(_split_commas)
+AmountByCurrency = Annotated[dict[str, int], BeforeValidator(_parse_amounts)]
+FeeByCurrency = Annotated[dict[str, tuple[int, int]], BeforeValidator(_parse_fees)]
 
-ONION = re.compile(r"http://[a-z2-7]{56}\.onion/?")
+ONION_URL = re.compile(r"http://[a-z2-7]{56}\.onion/?")
 
 # --- addresses ------------------------------------------------------------------------------------
 
 
-def _origin(value: str) -> str:
+def _validate_origin(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be an http or https address")
@@ -65,12 +65,12 @@ def _origin(value: str) -> str:
     return value.rstrip("/")
 
 
-def _mirror(value: str) -> str:
+def _validate_alternate_origin(value: str) -> str:
     # Tor itself encrypts the way to an onion service, and proves who answers by its name.
-    return value.rstrip("/") if ONION.fullmatch(value) else _origin(value)
+    return value.rstrip("/") if ONION_URL.fullmatch(value) else _validate_origin(value)
 
 
-def _page(value: str) -> str:
+def _validate_http_url(value: str) -> str:
     parts = urlsplit(value)
     if not value:
         return value
@@ -83,54 +83,54 @@ def _page(value: str) -> str:
     return value
 
 
-def _issuer(value: str) -> str:
+def _validate_issuer_url(value: str) -> str:
     if urlsplit(value).query:
         raise ValueError("must have no query")
-    return _page(value)
+    return _validate_http_url(value)
 
 
 def _is_loopback(host: str) -> bool:
     return host in ("localhost", "127.0.0.1", "::1")
 
 
-def _database(value: SecretStr) -> SecretStr:
+def _validate_database_url(value: SecretStr) -> SecretStr:
     if not value.get_secret_value().startswith("postgresql+psycopg://"):
         raise ValueError("must start with postgresql+psycopg://")
     return value
 
 
-def _smtp(value: SecretStr) -> SecretStr:
+def _validate_smtp_url(value: SecretStr) -> SecretStr:
     parts = urlsplit(value.get_secret_value())
     if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
         raise ValueError("must be smtp://host:port or smtps://host:port")
     return value
 
 
-def _sender(value: str) -> str:
+def _validate_sender(value: str) -> str:
     _name, address = parseaddr(value)
     if value and not (value.isprintable() and re.fullmatch(r"[^@\s]+@[^@\s]+", address)):
         raise ValueError("must be an address: Support <post@example.org>")
     return value
 
 
-Origin = Annotated[str, AfterValidator(_origin)]
-Mirror = Annotated[str, AfterValidator(_mirror)]
-Page = Annotated[str, AfterValidator(_page)]
-Issuer = Annotated[str, AfterValidator(_issuer)]
-Database = Annotated[SecretStr, AfterValidator(_database)]
-Smtp = Annotated[SecretStr, AfterValidator(_smtp)]
-Sender = Annotated[str, AfterValidator(_sender)]
+Origin = Annotated[str, AfterValidator(_validate_origin)]
+AlternateOrigin = Annotated[str, AfterValidator(_validate_alternate_origin)]
+HttpUrl = Annotated[str, AfterValidator(_validate_http_url)]
+OidcIssuerUrl = Annotated[str, AfterValidator(_validate_issuer_url)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_validate_database_url)]
+SmtpUrl = Annotated[SecretStr, AfterValidator(_validate_smtp_url)]
+MailSender = Annotated[str, AfterValidator(_validate_sender)]
 
 # --- secrets --------------------------------------------------------------------------------------
 
 
-def _stripe_key(value: SecretStr) -> SecretStr:
+def _validate_stripe_key(value: SecretStr) -> SecretStr:
     if not re.fullmatch(r"(sk|rk)_(test|live)_\w{8,}", value.get_secret_value()):
         raise ValueError("must be a secret or restricted key: sk_test_…, rk_live_…")
     return value
 
 
-def _stripe_secrets(value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+def _validate_webhook_secrets(value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     if len(value) > 2:
         raise ValueError("must hold one or two secrets")
     for secret in value:
@@ -139,19 +139,19 @@ def _stripe_secrets(value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     return value
 
 
-def _keys(value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+def _validate_secret_keys(value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     if any(len(key.get_secret_value()) < 32 for key in value):
         raise ValueError("each must have 32 characters or more")
     return value
 
 
-def _signing_key(value: SecretStr) -> SecretStr:
+def _validate_signing_key(value: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[0-9a-f]{64}", value.get_secret_value()):
         raise ValueError("must be 64 hexadecimal digits")
     return value
 
 
-def _webhook_secret(value: SecretStr) -> SecretStr:
+def _validate_standard_webhooks_secret(value: SecretStr) -> SecretStr:
     prefix, _, encoded = value.get_secret_value().partition("_")
     try:
         key = base64.b64decode(encoded, validate=True)
@@ -162,47 +162,49 @@ def _webhook_secret(value: SecretStr) -> SecretStr:
     return value
 
 
-StripeKey = Annotated[SecretStr, AfterValidator(_stripe_key)]
-StripeSecrets = Annotated[tuple[SecretStr, ...], Parts, AfterValidator(_stripe_secrets)]
-Keys = Annotated[tuple[SecretStr, ...], Parts, AfterValidator(_keys)]
-SigningKey = Annotated[SecretStr, AfterValidator(_signing_key)]
-WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret)]
+StripeKey = Annotated[SecretStr, AfterValidator(_validate_stripe_key)]
+StripeWebhookSecrets = Annotated[
+    tuple[SecretStr, ...], CommaSeparated, AfterValidator(_validate_webhook_secrets)
+]
+SecretKeys = Annotated[tuple[SecretStr, ...], CommaSeparated, AfterValidator(_validate_secret_keys)]
+SigningKey = Annotated[SecretStr, AfterValidator(_validate_signing_key)]
+StandardWebhooksSecret = Annotated[SecretStr, AfterValidator(_validate_standard_webhooks_secret)]
 
 # --- files, zones, names --------------------------------------------------------------------------
 
 
-def _policy(value: str) -> str:
+def _validate_policy_file(value: str) -> str:
     if value:
-        safety_policy.read(value)
+        safety_policy.load(value)
     return value
 
 
-def _countries(value: str) -> str:
+def _validate_geoip_file(value: str) -> str:
     if value:
-        geoip.opened(value)
+        geoip.open_database(value)
     return value
 
 
-def _whole_path(value: str) -> str:
+def _validate_absolute_path(value: str) -> str:
     if value and not Path(value).is_absolute():
         raise ValueError("must be the whole path of a file: /var/lib/newsletter.jsonl")
     return value
 
 
-def _zone(value: str) -> str:
+def _validate_time_zone(value: str) -> str:
     if value not in available_timezones():
         raise ValueError("must be an IANA zone such as Europe/Amsterdam")
     return value
 
 
-def _client(value: str) -> str:
+def _validate_client_id(value: str) -> str:
     if not re.fullmatch(r"[!-~]{0,255}", value):
         raise ValueError("must be at most 255 characters of ASCII, without blanks")
     return value
 
 
-PolicyFile = Annotated[str, AfterValidator(_policy)]
-CountriesFile = Annotated[str, AfterValidator(_countries)]
-WholePath = Annotated[str, AfterValidator(_whole_path)]
-Zone = Annotated[str, AfterValidator(_zone)]
-Client = Annotated[str, AfterValidator(_client)]
+PolicyFile = Annotated[str, AfterValidator(_validate_policy_file)]
+GeoipFile = Annotated[str, AfterValidator(_validate_geoip_file)]
+AbsolutePath = Annotated[str, AfterValidator(_validate_absolute_path)]
+TimeZoneName = Annotated[str, AfterValidator(_validate_time_zone)]
+OidcClientId = Annotated[str, AfterValidator(_validate_client_id)]

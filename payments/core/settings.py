@@ -24,31 +24,31 @@ from pydantic import (
 from payments.core import safety_policy
 from payments.core.safety_policy import Policy
 from payments.core.setting_types import (
-    Client,
-    CountriesFile,
-    Database,
-    Fees,
-    Issuer,
-    Keys,
-    Limits,
-    Mirror,
+    AbsolutePath,
+    AlternateOrigin,
+    AmountByCurrency,
+    CommaSeparated,
+    DatabaseUrl,
+    FeeByCurrency,
+    GeoipFile,
+    HttpUrl,
+    MailSender,
+    OidcClientId,
+    OidcIssuerUrl,
     Origin,
-    Page,
-    Parts,
     PolicyFile,
-    Sender,
+    SecretKeys,
     SigningKey,
-    Smtp,
+    SmtpUrl,
+    StandardWebhooksSecret,
     StripeKey,
-    StripeSecrets,
-    WebhookSecret,
-    WholePath,
-    Zone,
+    StripeWebhookSecrets,
+    TimeZoneName,
 )
 
 STRIPE_API = "https://api.stripe.com"
-PREFIX = "PAYMENTS_"
-SECRETS = (
+ENV_PREFIX = "PAYMENTS_"
+SECRET_SETTINGS = (
     "database_url",
     "signing_key",
     "stripe_api_key",
@@ -71,25 +71,25 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    database_url: Database = Field(
+    database_url: DatabaseUrl = Field(
         description="PostgreSQL 15 or newer: postgresql+psycopg://user:password@host/name"
     )
     base_url: Origin = Field(
         description="where readers reach this service, without a trailing slash"
     )
     stripe_api_key: StripeKey = Field(description="Stripe secret or restricted key")
-    stripe_webhook_secrets: StripeSecrets = Field(
+    stripe_webhook_secrets: StripeWebhookSecrets = Field(
         default=(),
         description="signing secrets of the webhook endpoint, newest first; at most two",
     )
-    secret_keys: Keys = Field(
+    secret_keys: SecretKeys = Field(
         default=(),
         description="keys for links and for finding donors, newest first, 32 characters or more",
     )
-    smtp_url: Smtp | None = Field(
+    smtp_url: SmtpUrl | None = Field(
         None, description="where mails are handed over: smtp://user:password@host:587"
     )
-    mail_from: Sender = Field(
+    mail_from: MailSender = Field(
         "", max_length=200, description="the sender of mails, neutral: Support <post@example.org>"
     )
     renewal_notice_days: int = Field(
@@ -99,57 +99,59 @@ class Settings(BaseModel):
     stripe_requests_per_second: int = Field(
         15, ge=1, le=100, description="the budget of one worker for reads from Stripe"
     )
-    publication: str = Field("The newsroom", min_length=1, max_length=80)
+    publication_name: str = Field("The newsroom", min_length=1, max_length=80)
     support_contact: str = Field(
         "", max_length=200, description="an address or page where a reader finds help"
     )
-    statement: str = Field(
+    statement_descriptor: str = Field(
         "", max_length=22, description="what a reader's bank statement will show"
     )
-    accounting_zone: Zone = Field("UTC", description="IANA zone in which finance counts months")
-    currency: str = Field("usd", description="the currency offered first")
-    maximum_gifts: Limits = Field(
+    accounting_zone: TimeZoneName = Field(
+        "UTC", description="IANA zone in which finance counts months"
+    )
+    default_currency: str = Field("usd", description="the currency offered first")
+    max_gift: AmountByCurrency = Field(
         default={}, description="the most one gift may be, in minor units: usd=500000,eur=450000"
     )
-    fees: Fees = Field(
+    stripe_fees: FeeByCurrency = Field(
         default={},
         description="what Stripe keeps of a gift, in hundredths of a percent and minor units: "
         "usd=290+30,eur=150+25. Where it is known a reader may add it",
     )
-    shield_gifts: int = Field(
+    rate_limit_gifts: int = Field(
         3,
         ge=1,
         le=1_000_000,
         description="the gifts that one network may start in ten minutes; a day's follow from it",
     )
-    shield_declines: int = Field(
+    card_testing_declines: int = Field(
         20, ge=4, le=1_000_000, description="the declined cards that may be an attack"
     )
-    shield_work: int = Field(
+    proof_of_work_cost: int = Field(
         5_000,
         ge=1,
         le=100_000,
         description="the rounds of each try at a proof: of 5000, a browser finds it in about a "
         "second. Four times as many while small gifts are paused",
     )
-    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], Parts] = Field(
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], CommaSeparated] = Field(
         (IPv4Network("127.0.0.1"), IPv6Network("::1")),
         description="networks whose X-Forwarded-For is believed: 10.0.0.0/8,::1",
     )
-    mirrors: Annotated[tuple[Mirror, ...], Parts] = Field(
+    alternate_origins: Annotated[tuple[AlternateOrigin, ...], CommaSeparated] = Field(
         (),
         description="other addresses by which readers reach this service: https://a.example, or "
         "http:// and the name of an onion service",
     )
-    mail_url: str = Field(
+    mail_link_origin: str = Field(
         "",
         description="which of these addresses the links in mails lead to, if not "
         "PAYMENTS_BASE_URL: neutral, and reachable where readers are",
     )
-    protection_file: PolicyFile = Field(
+    donor_safety_policy: PolicyFile = Field(
         "", description="the policy that protects donors who may be prosecuted, as TOML"
     )
-    geo_database: CountriesFile = Field(
+    geoip_database: GeoipFile = Field(
         "", description="a MaxMind database of countries, to choose how strong a notice is"
     )
     metrics_token: SecretStr | None = Field(
@@ -160,66 +162,69 @@ class Settings(BaseModel):
         min_length=32,
         description="what the mail server's hook sends to tell of bounces and complaints",
     )
-    signing_key: SigningKey | None = Field(
+    close_pack_signing_key: SigningKey | None = Field(
         None, description="signs the packs of closed months; `payments keys new --signing`"
     )
-    key_store: str = Field(
+    address_key_dir: str = Field(
         "",
         description="a folder that all processes share and no backup holds: one file for each "
         "address kept, destroyed with it. Without it no reminder is sent by mail",
     )
-    newsletter_webhook_url: Page = Field(
+    newsletter_webhook_url: HttpUrl = Field(
         "",
         description="where the newsroom's mailing system takes a newsletter's confirmed address; "
         "without it, and without a file, no newsletter is offered",
     )
-    newsletter_webhook_secret: WebhookSecret | None = Field(
+    newsletter_webhook_secret: StandardWebhooksSecret | None = Field(
         None, description="signs those webhooks (Standard Webhooks): whsec_ and 24 bytes in base64"
     )
-    newsletter_file: WholePath = Field(
+    newsletter_file: AbsolutePath = Field(
         "", description="a file that takes those addresses instead, as lines of JSON"
     )
-    newsletter_preview_url: Page = Field("", description="a page that shows a past newsletter")
-    privacy_url: Page = Field(
+    newsletter_preview_url: HttpUrl = Field("", description="a page that shows a past newsletter")
+    privacy_url: HttpUrl = Field(
         "", description="the privacy policy that is agreed to with an address"
     )
     privacy_version: str = Field(
         "", max_length=64, description="its version, kept with each consent: 2026-05-01"
     )
-    oidc_issuer: Issuer = Field(
+    oidc_issuer: OidcIssuerUrl = Field(
         "",
         description="where colleagues may sign in by OpenID Connect, besides their passkeys; "
         "without it there is no such door. It sends them back to /staff/sign-on/back",
     )
-    oidc_client_id: Client = Field("", description="what this service is called there")
+    oidc_client_id: OidcClientId = Field("", description="what this service is called there")
     oidc_client_secret: SecretStr | None = Field(
         None, description="what this service proves itself with there"
     )
-    demo_inbox: str = Field("", description="the folder that `payments demo` delivers mails to")
+    demo_inbox_dir: str = Field("", description="the folder that `payments demo` delivers mails to")
     environment: str = Field("production", pattern="^(production|demo|test)$")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
 
     @model_validator(mode="after")
-    def _live_is_live(self) -> Self:
+    def _require_stripe_api_in_livemode(self) -> Self:
         if self.livemode and self.stripe_api_base != STRIPE_API:
             raise ValueError("PAYMENTS_STRIPE_API_BASE may not be changed with a live key")
         return self
 
     @model_validator(mode="after")
-    def _mail_url_is_ours(self) -> Self:
-        if self.mail_url and self.mail_url not in (self.base_url, *self.mirrors):
+    def _require_known_mail_link_origin(self) -> Self:
+        if self.mail_link_origin and self.mail_link_origin not in (
+            self.base_url,
+            *self.alternate_origins,
+        ):
             raise ValueError("PAYMENTS_MAIL_URL must be PAYMENTS_BASE_URL or of PAYMENTS_MIRRORS")
         return self
 
     @model_validator(mode="after")
-    def _newsletter_is_whole(self) -> Self:
+    def _require_complete_newsletter(self) -> Self:
         by_webhook, by_file = self.newsletter_webhook_url, self.newsletter_file
         if by_webhook and by_file:
             raise ValueError("PAYMENTS_NEWSLETTER_WEBHOOK_URL, PAYMENTS_NEWSLETTER_FILE: set one")
         needed = {
             "PAYMENTS_PRIVACY_URL": self.privacy_url,
             "PAYMENTS_PRIVACY_VERSION": self.privacy_version,
-            "PAYMENTS_KEY_STORE": self.key_store,
+            "PAYMENTS_KEY_STORE": self.address_key_dir,
             "PAYMENTS_SMTP_URL": self.smtp_url,
             "PAYMENTS_MAIL_FROM": self.mail_from,
         }
@@ -231,7 +236,7 @@ class Settings(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _oidc_is_whole(self) -> Self:
+    def _require_complete_oidc(self) -> Self:
         secret = self.oidc_client_secret
         needed = {
             "PAYMENTS_OIDC_ISSUER": self.oidc_issuer,
@@ -249,39 +254,39 @@ class Settings(BaseModel):
         return "_live_" in self.stripe_api_key.get_secret_value()
 
     @property
-    def policy(self) -> Policy | None:
+    def safety_policy(self) -> Policy | None:
         """What protects donors, or None while the switch is off."""
-        return safety_policy.read(self.protection_file) if self.protection_file else None
+        return safety_policy.load(self.donor_safety_policy) if self.donor_safety_policy else None
 
     @property
-    def mailed_url(self) -> str:
+    def mail_links_base_url(self) -> str:
         """Where links in mails lead, for everybody: which address a reader came by is not kept."""
-        return self.mail_url or self.base_url
+        return self.mail_link_origin or self.base_url
 
     @property
-    def onion(self) -> str | None:
+    def onion_origin(self) -> str | None:
         """The address of the onion service, where there is one."""
-        return next((one for one in self.mirrors if one.endswith(".onion")), None)
+        return next((one for one in self.alternate_origins if one.endswith(".onion")), None)
 
     @property
-    def zone(self) -> ZoneInfo:
+    def accounting_zoneinfo(self) -> ZoneInfo:
         return ZoneInfo(self.accounting_zone)
 
     @property
-    def secure(self) -> bool:
+    def uses_https(self) -> bool:
         """Whether readers reach us by https, so that cookies can say so."""
         return self.base_url.startswith("https://")
 
     @property
-    def keys(self) -> tuple[bytes, ...]:
+    def hmac_keys(self) -> tuple[bytes, ...]:
         return tuple(key.get_secret_value().encode() for key in self.secret_keys)
 
     @property
-    def webhook_keys(self) -> tuple[bytes, ...]:
+    def webhook_signing_keys(self) -> tuple[bytes, ...]:
         return tuple(s.get_secret_value().encode() for s in self.stripe_webhook_secrets)
 
 
-def ready_to_serve(settings: Settings) -> Settings:
+def require_serving_settings(settings: Settings) -> Settings:
     """The settings, if they can take webhooks; `payments stripe setup` runs before that."""
     if not settings.stripe_webhook_secrets:
         raise SettingsError(
@@ -295,20 +300,22 @@ def ready_to_serve(settings: Settings) -> Settings:
 def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings, or raise SettingsError naming every setting that is wrong."""
     environ = os.environ if environ is None else environ
-    given = {k: v for k, v in environ.items() if k.startswith(PREFIX)}
+    given = {k: v for k, v in environ.items() if k.startswith(ENV_PREFIX)}
     problems: list[str] = []
-    for name in SECRETS:
-        key = f"{PREFIX}{name.upper()}_FILE"
+    for name in SECRET_SETTINGS:
+        key = f"{ENV_PREFIX}{name.upper()}_FILE"
         if (path := given.pop(key, None)) is not None:
             if key.removesuffix("_FILE") in given:
                 problems.append(f"{key}: set it or {key.removesuffix('_FILE')}, not both")
             try:
-                given[f"{PREFIX}{name.upper()}"] = Path(path).read_text(encoding="utf-8").strip()
+                given[f"{ENV_PREFIX}{name.upper()}"] = (
+                    Path(path).read_text(encoding="utf-8").strip()
+                )
             except (OSError, UnicodeDecodeError) as error:
                 problems.append(f"{key}: {type(error).__name__}: cannot read {path}")
-    values = {k.removeprefix(PREFIX).lower(): v for k, v in given.items()}
+    values = {k.removeprefix(ENV_PREFIX).lower(): v for k, v in given.items()}
     for name in sorted(set(values) - set(Settings.model_fields)):
-        problems.append(f"{PREFIX}{name.upper()}: there is no such setting")
+        problems.append(f"{ENV_PREFIX}{name.upper()}: there is no such setting")
         del values[name]
     try:
         settings = Settings.model_validate(values)
@@ -316,7 +323,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         for item in error.errors(include_input=False, include_url=False):
             name = ".".join(str(part) for part in item["loc"][:1]).upper()
             words = item["msg"].removeprefix("Value error, ")
-            problems.append(f"{PREFIX}{name}: {words}" if name else words)
+            problems.append(f"{ENV_PREFIX}{name}: {words}" if name else words)
         raise SettingsError("\n".join(problems)) from None
     if problems:
         raise SettingsError("\n".join(problems))

@@ -16,8 +16,8 @@ from payments.core.errors import InvalidField
 from payments.core.settings import Settings
 from payments.infra import db, signing
 
-INDEX = "donor"  # the purpose of the keyed hash
-LATE_WORD = timedelta(days=30)  # how long Stripe may still tell of what an erased donor gave
+HMAC_PURPOSE = "donor"  # the purpose of the keyed hash
+ERASURE_MEMORY = timedelta(days=30)  # how long Stripe may still tell of what an erased donor gave
 
 
 class Donor(db.Base):
@@ -25,9 +25,9 @@ class Donor(db.Base):
 
     __tablename__ = "donors"
 
-    id: Mapped[db.OurId] = mapped_column(primary_key=True)
+    id: Mapped[db.Id] = mapped_column(primary_key=True)
     address_hash: Mapped[bytes] = mapped_column(unique=True)
-    created_at: Mapped[db.Moment]
+    created_at: Mapped[db.Timestamp]
 
 
 class DonorCustomer(db.Base):
@@ -36,7 +36,7 @@ class DonorCustomer(db.Base):
     __tablename__ = "donor_customers"
 
     stripe_customer_id: Mapped[db.StripeId] = mapped_column(primary_key=True)
-    donor_id: Mapped[db.OurId] = mapped_column(ForeignKey("donors.id"), index=True)
+    donor_id: Mapped[db.Id] = mapped_column(ForeignKey("donors.id"), index=True)
 
 
 class Erasure(db.Base):
@@ -45,44 +45,44 @@ class Erasure(db.Base):
     __tablename__ = "erasures"
 
     address_hash: Mapped[bytes] = mapped_column(primary_key=True)
-    erased_at: Mapped[db.Moment]
+    erased_at: Mapped[db.Timestamp]
 
 
-class Shredding(db.Base):
+class GlobalErasure(db.Base):
     """Everybody who gave before was forgotten at once, and stays so."""
 
     __tablename__ = "shreddings"
 
-    shredded_at: Mapped[db.Moment] = mapped_column(primary_key=True)
+    erased_at: Mapped[db.Timestamp] = mapped_column(primary_key=True)
 
 
-def hashes(settings: Settings, address: str) -> list[bytes]:
+def address_hashes(settings: Settings, address: str) -> list[bytes]:
     """The keyed hashes of an address in its normal form, the newest key's first."""
-    return signing.keyed_hashes(settings.keys, INDEX, signing.normal_address(address))
+    return signing.hmac_digests(settings.hmac_keys, HMAC_PURPOSE, signing.normalise_email(address))
 
 
-def _hashes_of_any(settings: Settings, address: str) -> list[bytes]:
+def _address_hashes_lenient(settings: Settings, address: str) -> list[bytes]:
     """The same for an address that Stripe holds, however odd: a gift is never lost over it."""
     try:
-        return hashes(settings, address)
+        return address_hashes(settings, address)
     except InvalidField:
-        return signing.keyed_hashes(settings.keys, INDEX, address.strip().casefold())
+        return signing.hmac_digests(settings.hmac_keys, HMAC_PURPOSE, address.strip().casefold())
 
 
-async def meet(
+async def find_or_create(
     session: AsyncSession,
     settings: Settings,
     *,
     address: str,
-    customer: str | None,
-    since: datetime,
+    stripe_customer_id: str | None,
+    contributed_at: datetime,
     now: datetime,
 ) -> str | None:
     """Remember who gave, by the hash of an address that is then forgotten. Gives the donor's id.
 
     None for a donor who was erased after what they gave `since`: they stay forgotten.
     """
-    known = _hashes_of_any(settings, address)
+    known = _address_hashes_lenient(settings, address)
     # the lock that an erasure waits for, and that waits for an erasure
     donor = await session.scalar(
         select(Donor)
@@ -91,11 +91,11 @@ async def meet(
         .with_for_update(read=True, key_share=True)
     )
     erased = select(Erasure.erased_at).where(
-        Erasure.address_hash.in_(known), Erasure.erased_at > since
+        Erasure.address_hash.in_(known), Erasure.erased_at > contributed_at
     )
     if await session.scalar(erased.limit(1)) is not None:
         return None
-    shredded = select(Shredding.shredded_at).where(Shredding.shredded_at > since)
+    shredded = select(GlobalErasure.erased_at).where(GlobalErasure.erased_at > contributed_at)
     if await session.scalar(shredded.limit(1)) is not None:
         return None
     if donor is not None and donor.address_hash != known[0]:
@@ -109,10 +109,10 @@ async def meet(
         )
         donor_id = await session.scalar(select(Donor.id).where(Donor.address_hash == known[0]))
     assert donor_id is not None
-    if customer is not None:
+    if stripe_customer_id is not None:
         await session.execute(
             insert(DonorCustomer)
-            .values(stripe_customer_id=customer, donor_id=donor_id)
+            .values(stripe_customer_id=stripe_customer_id, donor_id=donor_id)
             .on_conflict_do_nothing()
         )
     return donor_id
@@ -124,21 +124,21 @@ async def customers_of(session: AsyncSession, donor_id: str) -> list[str]:
     return list(await session.scalars(query.order_by(DonorCustomer.stripe_customer_id)))
 
 
-async def find(session: AsyncSession, settings: Settings, *, address: str) -> str | None:
+async def find_by_address(session: AsyncSession, settings: Settings, *, address: str) -> str | None:
     """The id of the donor who gave with an address. Raises InvalidField for what is no address."""
-    known = hashes(settings, address)
+    known = address_hashes(settings, address)
     found: str | None = await session.scalar(
         select(Donor.id).where(Donor.address_hash.in_(known)).order_by(Donor.created_at).limit(1)
     )
     return found
 
 
-async def newest_hash(session: AsyncSession, settings: Settings, address: str) -> bytes:
+async def current_hash(session: AsyncSession, settings: Settings, address: str) -> bytes:
     """The hash of an address by the newest key. A donor known by an older one is known by it now.
 
     The same work is done for every address.
     """
-    newest, *older = hashes(settings, address)
+    newest, *older = address_hashes(settings, address)
     if older:
         await session.execute(
             update(Donor)
@@ -151,12 +151,12 @@ async def newest_hash(session: AsyncSession, settings: Settings, address: str) -
     return newest
 
 
-async def hold_for_erasing(session: AsyncSession, donor_id: str) -> None:
+async def lock(session: AsyncSession, donor_id: str) -> None:
     """Wait for whoever is writing down a gift of this donor; whoever comes later finds nobody."""
     await session.get(Donor, donor_id, with_for_update=True)
 
 
-async def forget(session: AsyncSession, donor_id: str, *, now: datetime) -> None:
+async def erase(session: AsyncSession, donor_id: str, *, now: datetime) -> None:
     """Forget a donor: the hash of their address and their customers.
 
     For as long as Stripe may tell of what they gave before, the hash alone says who stays
@@ -170,15 +170,15 @@ async def forget(session: AsyncSession, donor_id: str, *, now: datetime) -> None
             .values(address_hash=address_hash, erased_at=now)
             .on_conflict_do_update(index_elements=["address_hash"], set_={"erased_at": now})
         )
-    await forget_wholly(session, donor_id)
+    await delete_donor(session, donor_id)
 
 
-async def forget_wholly(session: AsyncSession, donor_id: str) -> None:
+async def delete_donor(session: AsyncSession, donor_id: str) -> None:
     """The same, and not even a hash says that they were here."""
     await session.execute(delete(DonorCustomer).where(DonorCustomer.donor_id == donor_id))
     await session.execute(delete(Donor).where(Donor.id == donor_id))  # and with it their sessions
 
 
-async def forget_expired(session: AsyncSession, now: datetime) -> None:
+async def purge_erasures(session: AsyncSession, now: datetime) -> None:
     """Forget who was erased, once Stripe tells nothing more of what they gave."""
-    await session.execute(delete(Erasure).where(Erasure.erased_at < now - LATE_WORD))
+    await session.execute(delete(Erasure).where(Erasure.erased_at < now - ERASURE_MEMORY))

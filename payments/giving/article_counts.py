@@ -20,10 +20,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.infra import db
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 
-STEP = 10
-HELD_MOST = 5000  # stories a process counts at once: names made up by a flood do not fill it
+COUNT_STEP = 10
+MAX_PENDING_ARTICLES = (
+    5000  # stories a process counts at once: names made up by a flood do not fill it
+)
 
 
 class ArticleCount(db.Base):
@@ -38,39 +40,41 @@ class ArticleCount(db.Base):
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class ArticleCounter:
     """What one process has counted and not written down."""
 
-    held: Counter[str] = field(default_factory=Counter)
+    pending: Counter[str] = field(default_factory=Counter)
 
 
-async def count(rt: Runtime, tally: Tally, article: str | None) -> None:
+async def record_start(ctx: Context, counter: ArticleCounter, article: str | None) -> None:
     """One more gift was begun from this story."""
-    if not article or (article not in tally.held and len(tally.held) >= HELD_MOST):
+    if not article or (
+        article not in counter.pending and len(counter.pending) >= MAX_PENDING_ARTICLES
+    ):
         return
-    tally.held[article] += 1
-    if tally.held[article] < STEP:
+    counter.pending[article] += 1
+    if counter.pending[article] < COUNT_STEP:
         return
-    del tally.held[article]
+    del counter.pending[article]
     try:
-        async with rt.sessions.begin() as session:
-            await _add(session, rt, article, now=rt.now())
+        async with ctx.sessions.begin() as session:
+            await _add_step(session, ctx, article, now=ctx.now())
     except SQLAlchemyError:
         return  # the gift is begun, and its reader must not hear of a count
 
 
-async def _add(session: AsyncSession, rt: Runtime, article: str, *, now: datetime) -> None:
-    day = now.astimezone(rt.settings.zone).date()
+async def _add_step(session: AsyncSession, ctx: Context, article: str, *, now: datetime) -> None:
+    day = now.astimezone(ctx.settings.accounting_zoneinfo).date()
     await session.execute(
         insert(ArticleCount)
-        .values(day=day, article=article, starts=STEP)
+        .values(day=day, article=article, starts=COUNT_STEP)
         .on_conflict_do_update(
-            index_elements=["day", "article"], set_={"starts": ArticleCount.starts + STEP}
+            index_elements=["day", "article"], set_={"starts": ArticleCount.starts + COUNT_STEP}
         )
     )
 
 
-async def most(
+async def top_articles(
     session: AsyncSession, *, since: date | None, until: date | None, limit: int = 50
 ) -> list[tuple[str, int]]:
     """The stories that led to most gifts from one day up to another, and to at least how many."""

@@ -15,10 +15,10 @@ import msgspec
 from payments.core import i18n
 from payments.core.money import Money
 from payments.infra import stripe_client
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 from payments.risk import donor_notice
 
-CHECKOUT_LASTS = timedelta(minutes=60)
+CHECKOUT_LIFETIME = timedelta(minutes=60)
 
 
 class Frequency(StrEnum):
@@ -32,7 +32,7 @@ class Frequency(StrEnum):
         return {"monthly": "month", "annual": "year"}.get(self.value)
 
 
-class Ask(msgspec.Struct, frozen=True, kw_only=True):
+class ContributionRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a reader asks for. Two asks are the same if every field is."""
 
     money: Money
@@ -49,19 +49,24 @@ def product_id(frequency: Frequency) -> str:
     return f"reader_payments_{frequency}"
 
 
-def checkout_request(
-    rt: Runtime, ask: Ask, contribution_id: str, now: datetime, *, origin: str = ""
+def checkout_session_params(
+    ctx: Context,
+    contribution_request: ContributionRequest,
+    contribution_id: str,
+    now: datetime,
+    *,
+    origin: str = "",
 ) -> dict[str, Any]:  # stripe's SessionCreateParams, kept as JSON
     """The Checkout Session to ask for. Only opaque ids go to Stripe: no name, no article.
 
     `origin` is the address of ours that the reader came by, and comes back to.
     """
-    base, ours = origin or rt.settings.base_url, {"contribution_id": contribution_id}
-    spoken = i18n.known(ask.locale or "")
+    base, ours = origin or ctx.settings.base_url, {"contribution_id": contribution_id}
+    spoken = i18n.find_locale(contribution_request.locale or "")
     price: dict[str, Any] = {  # SessionCreateParams' price_data
-        "currency": ask.money.currency,
-        "unit_amount": ask.money.amount,
-        "product": product_id(ask.frequency),
+        "currency": contribution_request.money.currency,
+        "unit_amount": contribution_request.money.amount,
+        "product": product_id(contribution_request.frequency),
     }
     request: dict[str, Any] = {
         "ui_mode": "hosted_page",
@@ -70,32 +75,42 @@ def checkout_request(
         "line_items": [{"quantity": 1, "price_data": price}],
         "adaptive_pricing": {"enabled": False},
         "wallet_options": {"link": {"display": "never"}},
-        "locale": ask.locale if ask.locale in stripe_client.CHECKOUT_LOCALES else "auto",
-        "expires_at": int((now + CHECKOUT_LASTS).timestamp()),
-        "success_url": i18n.in_address(f"{base}/thanks/{contribution_id}", spoken),
-        "cancel_url": i18n.in_address(
-            base + again_url(ask.frequency, ask.money, of=contribution_id), spoken
+        "locale": contribution_request.locale
+        if contribution_request.locale in stripe_client.CHECKOUT_LOCALES
+        else "auto",
+        "expires_at": int((now + CHECKOUT_LIFETIME).timestamp()),
+        "success_url": i18n.with_lang(f"{base}/thanks/{contribution_id}", spoken),
+        "cancel_url": i18n.with_lang(
+            base
+            + prefilled_form_url(
+                contribution_request.frequency,
+                contribution_request.money,
+                contribution_id=contribution_id,
+            ),
+            spoken,
         ),
     }
-    if (notice := donor_notice.of(rt.settings.policy, spoken or i18n.SOURCE)) is not None:
+    if (
+        notice := donor_notice.notice_for(ctx.settings.safety_policy, spoken or i18n.DEFAULT_LOCALE)
+    ) is not None:
         request["custom_text"] = {"submit": {"message": notice.checkout}}
-    if ask.frequency.interval is None:
+    if contribution_request.frequency.interval is None:
         request |= {
             "mode": "payment",
             "submit_type": "donate",
             "payment_intent_data": {"metadata": ours},
         }
     else:
-        price["recurring"] = {"interval": ask.frequency.interval}
+        price["recurring"] = {"interval": contribution_request.frequency.interval}
         request |= {"mode": "subscription", "subscription_data": {"metadata": ours}}
     return request
 
 
-def again_url(frequency: Frequency, gift: Money, *, of: str = "") -> str:
+def prefilled_form_url(frequency: Frequency, money: Money, *, contribution_id: str = "") -> str:
     """Our form, filled in as before: where a reader who walked away comes back to.
 
     What else is known of the gift they walked away from is found by its id, for Stripe reads this
     address. Its story is not: it has been counted.
     """
-    filled = {"frequency": frequency.value, "amount": gift.amount, "currency": gift.currency}
-    return f"/donate?{urlencode(filled | ({'again': of} if of else {}))}"
+    filled = {"frequency": frequency.value, "amount": money.amount, "currency": money.currency}
+    return f"/donate?{urlencode(filled | ({'again': contribution_id} if contribution_id else {}))}"

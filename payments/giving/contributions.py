@@ -19,27 +19,24 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core import i18n
-from payments.core.errors import IdempotencyKeyReused, NotFound, StripeRefused, StripeUnavailable
+from payments.core.errors import IdempotencyKeyReused, NotFound, StripeRejected, StripeUnavailable
 from payments.core.money import Money
 from payments.giving.checkout_session import (
-    CHECKOUT_LASTS,
-    Ask,
+    CHECKOUT_LIFETIME,
+    ContributionRequest,
     Frequency,
-    again_url,
-    checkout_request,
-    product_id,
+    checkout_session_params,
 )
 from payments.infra import db, stripe_client
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 from payments.risk import donor_notice, rate_limit
-from payments.risk.rate_limit import Visit
+from payments.risk.rate_limit import RequestContext
 
-__all__ = ["CHECKOUT_LASTS", "Ask", "Frequency", "again_url", "checkout_request", "product_id"]
-KEY_LASTS = timedelta(hours=23)  # Stripe keeps an idempotency key for 24 hours at least
-OUR_ID = re.compile(r"[0-9a-f]{32}")
+STRIPE_KEY_LIFETIME = timedelta(hours=23)  # Stripe keeps an idempotency key for 24 hours at least
+ID_PATTERN = re.compile(r"[0-9a-f]{32}")
 
 
-class Status(StrEnum):
+class ContributionStatus(StrEnum):
     STARTED = "started"  # our row exists; Stripe may not know it yet
     OPEN = "open"  # the reader is at Checkout
     PROCESSING = "processing"  # a bank has yet to confirm
@@ -49,12 +46,16 @@ class Status(StrEnum):
     RETURNED = "returned"  # paid, and taken back by the reader's bank later
 
 
-class Origin(StrEnum):
+class ContributionOrigin(StrEnum):
     READER = "reader"
-    ADOPTED = "adopted"  # found at Stripe, with no row of ours
+    IMPORTED = "adopted"  # found at Stripe, with no row of ours
 
 
-UNSETTLED = (Status.STARTED, Status.OPEN, Status.PROCESSING)
+OUTCOME_PENDING = (
+    ContributionStatus.STARTED,
+    ContributionStatus.OPEN,
+    ContributionStatus.PROCESSING,
+)
 
 
 class Contribution(db.Base):
@@ -63,7 +64,7 @@ class Contribution(db.Base):
     __tablename__ = "contributions"
     __table_args__ = (
         CheckConstraint("amount > 0", name="amount_is_positive"),
-        db.is_currency(),
+        db.currency_check(),
         Index("ix_contributions_unsettled", "created_at", postgresql_where="status = 'started'"),
         Index(
             "ix_contributions_variant",
@@ -73,25 +74,31 @@ class Contribution(db.Base):
         ),
     )
 
-    id: Mapped[db.OurId] = mapped_column(primary_key=True)
-    created_at: Mapped[db.Moment] = mapped_column(index=True)
-    frequency: Mapped[Frequency] = mapped_column(db.words(Frequency, "frequency_is_known"))
+    id: Mapped[db.Id] = mapped_column(primary_key=True)
+    created_at: Mapped[db.Timestamp] = mapped_column(index=True)
+    frequency: Mapped[Frequency] = mapped_column(db.enum_column(Frequency, "frequency_is_known"))
     amount: Mapped[db.MinorUnits]
     currency: Mapped[db.Currency]
-    status: Mapped[Status] = mapped_column(db.words(Status, "status_is_known"))
-    origin: Mapped[Origin] = mapped_column(db.words(Origin, "origin_is_known"))
+    status: Mapped[ContributionStatus] = mapped_column(
+        db.enum_column(ContributionStatus, "status_is_known")
+    )
+    origin: Mapped[ContributionOrigin] = mapped_column(
+        db.enum_column(ContributionOrigin, "origin_is_known")
+    )
     campaign: Mapped[str | None] = mapped_column(String(64))
     variant: Mapped[str | None] = mapped_column(String(32))  # of the campaign, drawn by lot
     language: Mapped[str] = mapped_column(String(8), server_default="en")  # of our mails
-    donor_id: Mapped[db.OurId | None] = mapped_column(ForeignKey("donors.id"), index=True)
+    donor_id: Mapped[db.Id | None] = mapped_column(ForeignKey("donors.id"), index=True)
     # SHA-256 of the caller's Idempotency-Key and of what it asked for
-    request_key: Mapped[bytes | None] = mapped_column(unique=True)
+    idempotency_key_hash: Mapped[bytes | None] = mapped_column(unique=True)
     request_digest: Mapped[bytes | None]
     # what we ask of Stripe, word for word, so that a repeated call is the same call
-    checkout_request: Mapped[dict[str, Any] | None] = mapped_column(JSONB)  # Stripe's own shape
+    checkout_session_params: Mapped[dict[str, Any] | None] = mapped_column(
+        JSONB
+    )  # Stripe's own shape
     checkout_url: Mapped[str | None]
     stripe_session_id: Mapped[db.StripeId | None] = mapped_column(unique=True)
-    settled_at: Mapped[db.Moment | None]  # since when it is known what became of it
+    outcome_known_at: Mapped[db.Timestamp | None]  # since when it is known what became of it
     # paid from a protected country: whose it was is not kept, and no mail is written
     protected: Mapped[bool] = mapped_column(server_default=text("false"))
 
@@ -100,7 +107,7 @@ class Contribution(db.Base):
         return Money(self.amount, self.currency)
 
 
-class ContributionIntent(db.Base):
+class PaymentIntentLink(db.Base):
     """Which contribution a Stripe PaymentIntent pays: the first payment's, and one for each
     renewal.
     """
@@ -108,16 +115,21 @@ class ContributionIntent(db.Base):
     __tablename__ = "contribution_intents"
 
     stripe_payment_intent_id: Mapped[db.StripeId] = mapped_column(primary_key=True)
-    contribution_id: Mapped[db.OurId] = mapped_column(ForeignKey("contributions.id"), index=True)
+    contribution_id: Mapped[db.Id] = mapped_column(ForeignKey("contributions.id"), index=True)
     # of this payment: a promise may later go from monthly to annual
-    frequency: Mapped[Frequency] = mapped_column(db.words(Frequency, "frequency_is_known"))
+    frequency: Mapped[Frequency] = mapped_column(db.enum_column(Frequency, "frequency_is_known"))
 
 
 # --- start ----------------------------------------------------------------------------------------
 
 
 async def start(
-    rt: Runtime, ask: Ask, *, key: str, visit: Visit, variant: str | None = None
+    ctx: Context,
+    contribution_request: ContributionRequest,
+    *,
+    idempotency_key: str,
+    request_context: RequestContext,
+    variant: str | None = None,
 ) -> Contribution:
     """Keep the reader's decision, then open a Checkout Session for it.
 
@@ -126,54 +138,70 @@ async def start(
     StripeUnavailable when Stripe does not answer; the row then stays and is taken up again.
     """
     try:
-        row = await _keep(rt, ask, key=key, visit=visit, variant=variant)
-    except (rate_limit.WorkNeeded, *rate_limit.NOT_NOW):
-        await rate_limit.note_refused(rt, visit)
+        row = await _insert_or_get(
+            ctx,
+            contribution_request,
+            idempotency_key=idempotency_key,
+            request_context=request_context,
+            variant=variant,
+        )
+    except (rate_limit.ProofOfWorkRequired, *rate_limit.TEMPORARY_REFUSALS):
+        await rate_limit.record_refused(ctx, request_context)
         raise
-    if row.status is not Status.STARTED:
+    if row.status is not ContributionStatus.STARTED:
         return row
-    return await open_checkout(rt, row.id)
+    return await open_checkout(ctx, row.id)
 
 
-async def _keep(
-    rt: Runtime, ask: Ask, *, key: str, visit: Visit, variant: str | None
+async def _insert_or_get(
+    ctx: Context,
+    contribution_request: ContributionRequest,
+    *,
+    idempotency_key: str,
+    request_context: RequestContext,
+    variant: str | None,
 ) -> Contribution:
     """Insert the row if the shield lets it in, or find the one that this key made."""
-    request_key, digest = hashlib.sha256(key.encode()).digest(), ask.digest()
-    contribution_id, now = secrets.token_hex(16), rt.now()
-    async with rt.sessions.begin() as session:
+    request_key, digest = (
+        hashlib.sha256(idempotency_key.encode()).digest(),
+        contribution_request.digest(),
+    )
+    contribution_id, now = secrets.token_hex(16), ctx.now()
+    async with ctx.sessions.begin() as session:
         is_new = await session.scalar(
             insert(Contribution)
             .values(
                 id=contribution_id,
                 created_at=now,
-                frequency=ask.frequency,
-                amount=ask.money.amount,
-                currency=ask.money.currency,
-                status=Status.STARTED,
-                origin=Origin.READER,
-                campaign=ask.campaign,
+                frequency=contribution_request.frequency,
+                amount=contribution_request.money.amount,
+                currency=contribution_request.money.currency,
+                status=ContributionStatus.STARTED,
+                origin=ContributionOrigin.READER,
+                campaign=contribution_request.campaign,
                 variant=variant,
-                language=i18n.negotiate(ask.locale),
-                request_key=request_key,
+                language=i18n.negotiate_locale(contribution_request.locale),
+                idempotency_key_hash=request_key,
                 request_digest=digest,
-                checkout_request=checkout_request(
-                    rt, ask, contribution_id, now, origin=visit.origin
+                checkout_session_params=checkout_session_params(
+                    ctx, contribution_request, contribution_id, now, origin=request_context.origin
                 ),
             )
-            .on_conflict_do_nothing(index_elements=["request_key"])
+            .on_conflict_do_nothing(index_elements=["idempotency_key_hash"])
             .returning(Contribution.id)
         )
         if is_new is not None:
-            await donor_notice.let_through(
+            await donor_notice.enforce_policy(
                 session,
-                rt.settings,
-                declared=visit.declared,
-                is_promise=ask.frequency.interval is not None,
+                ctx.settings,
+                declaration_accepted=request_context.declaration_accepted,
+                is_recurring=contribution_request.frequency.interval is not None,
             )
-            await rate_limit.admit(rt, session, visit, ask.money)
+            await rate_limit.check_gift_allowed(
+                ctx, session, request_context, contribution_request.money
+            )
         row = await session.scalar(
-            select(Contribution).where(Contribution.request_key == request_key)
+            select(Contribution).where(Contribution.idempotency_key_hash == request_key)
         )
     assert row is not None
     if row.request_digest != digest:
@@ -184,65 +212,77 @@ async def _keep(
     return row
 
 
-async def open_checkout(rt: Runtime, contribution_id: str) -> Contribution:
+async def open_checkout(ctx: Context, contribution_id: str) -> Contribution:
     """Make the session of a started contribution, or find the one an earlier call made."""
-    async with rt.sessions() as session:
+    async with ctx.sessions() as session:
         row = await session.get_one(Contribution, contribution_id)
-    if row.status is not Status.STARTED or row.checkout_request is None:
+    if row.status is not ContributionStatus.STARTED or row.checkout_session_params is None:
         return row
     try:
-        with stripe_client.reachable():
-            made = await rt.stripe.v1.checkout.sessions.create_async(
-                row.checkout_request,  # type: ignore[arg-type]  # kept as JSON
+        with stripe_client.translate_errors():
+            made = await ctx.stripe.v1.checkout.sessions.create_async(
+                row.checkout_session_params,  # type: ignore[arg-type]  # kept as JSON
                 {"idempotency_key": contribution_id},
             )
     except stripe.InvalidRequestError as error:
-        if rt.now() - row.created_at < CHECKOUT_LASTS / 2:
-            raise StripeRefused(
+        if ctx.now() - row.created_at < CHECKOUT_LIFETIME / 2:
+            raise StripeRejected(
                 "Our payment provider did not accept this payment. Nothing was charged."
             ) from error
         # Too late for a first session, so Stripe never had one: this gift was never possible.
-        return await _settle(rt, contribution_id, status=Status.EXPIRED)
-    return await _settle(rt, contribution_id, status=Status.OPEN, session_id=made.id, url=made.url)
+        return await _record_checkout(ctx, contribution_id, status=ContributionStatus.EXPIRED)
+    return await _record_checkout(
+        ctx, contribution_id, status=ContributionStatus.OPEN, session_id=made.id, url=made.url
+    )
 
 
-async def _settle(
-    rt: Runtime,
+async def _record_checkout(
+    ctx: Context,
     contribution_id: str,
     *,
-    status: Status,
+    status: ContributionStatus,
     session_id: str | None = None,
     url: str | None = None,
 ) -> Contribution:
     """Leave `started`, unless a webhook was faster and has told us more."""
-    async with rt.sessions.begin() as session:
+    async with ctx.sessions.begin() as session:
         await session.execute(
             update(Contribution)
-            .where(Contribution.id == contribution_id, Contribution.status == Status.STARTED)
+            .where(
+                Contribution.id == contribution_id,
+                Contribution.status == ContributionStatus.STARTED,
+            )
             .values(
                 status=status,
-                settled_at=None if status in UNSETTLED else rt.now(),
+                outcome_known_at=None if status in OUTCOME_PENDING else ctx.now(),
                 stripe_session_id=session_id,
                 checkout_url=url,
-                checkout_request=None,
+                checkout_session_params=None,
             )
         )
         return await session.get_one(Contribution, contribution_id, populate_existing=True)
 
 
-async def take_up_started(rt: Runtime, *, limit: int = 50) -> int:
+async def resume_started(ctx: Context, *, limit: int = 50) -> int:
     """Finish what a crash cut short between our row and Stripe's answer. Gives how many."""
-    now, done = rt.now(), 0
-    async with rt.sessions.begin() as session:
+    now, done = ctx.now(), 0
+    async with ctx.sessions.begin() as session:
         await session.execute(
             update(Contribution)
-            .where(Contribution.status == Status.STARTED, Contribution.created_at < now - KEY_LASTS)
-            .values(status=Status.EXPIRED, settled_at=now, checkout_request=None)
+            .where(
+                Contribution.status == ContributionStatus.STARTED,
+                Contribution.created_at < now - STRIPE_KEY_LIFETIME,
+            )
+            .values(
+                status=ContributionStatus.EXPIRED,
+                outcome_known_at=now,
+                checkout_session_params=None,
+            )
         )
         left = await session.scalars(
             select(Contribution.id)
             .where(
-                Contribution.status == Status.STARTED,
+                Contribution.status == ContributionStatus.STARTED,
                 Contribution.created_at < now - timedelta(minutes=1),
             )
             .order_by(Contribution.created_at)
@@ -250,8 +290,8 @@ async def take_up_started(rt: Runtime, *, limit: int = 50) -> int:
         )
     for contribution_id in left:
         try:
-            await open_checkout(rt, contribution_id)
-        except StripeRefused:
+            await open_checkout(ctx, contribution_id)
+        except StripeRejected:
             continue  # its reader was told; it ends when it is too late for it
         except StripeUnavailable:
             break
@@ -259,41 +299,47 @@ async def take_up_started(rt: Runtime, *, limit: int = 50) -> int:
     return done
 
 
-async def forget_request_keys(session: AsyncSession, now: datetime) -> None:
+async def purge_idempotency_keys(session: AsyncSession, now: datetime) -> None:
     """An Idempotency-Key is good for a day."""
     await session.execute(
         update(Contribution)
         .where(
-            Contribution.request_key.is_not(None),
+            Contribution.idempotency_key_hash.is_not(None),
             Contribution.created_at < now - timedelta(hours=24),
         )
-        .values(request_key=None, request_digest=None)
+        .values(idempotency_key_hash=None, request_digest=None)
     )
 
 
 # --- what Stripe says -----------------------------------------------------------------------------
 
 
-async def settle(session: AsyncSession, contribution_id: str, *, kept: bool, now: datetime) -> None:
+async def apply_charge_outcome(
+    session: AsyncSession, contribution_id: str, *, still_paid: bool, now: datetime
+) -> None:
     """A bank has paid after days, or has taken back what it had paid. `kept` tells whether any
     payment stays.
     """
-    if not kept:
-        await becomes(session, contribution_id, Status.RETURNED, now=now)
+    if not still_paid:
+        await set_status(session, contribution_id, ContributionStatus.RETURNED, now=now)
         return
     row = await session.get(Contribution, contribution_id)
-    if row is not None and row.status in (Status.PROCESSING, Status.FAILED, Status.RETURNED):
-        await becomes(session, contribution_id, Status.PAID, now=now)
+    if row is not None and row.status in (
+        ContributionStatus.PROCESSING,
+        ContributionStatus.FAILED,
+        ContributionStatus.RETURNED,
+    ):
+        await set_status(session, contribution_id, ContributionStatus.PAID, now=now)
 
 
-async def becomes(
-    session: AsyncSession, contribution_id: str, status: Status, *, now: datetime
+async def set_status(
+    session: AsyncSession, contribution_id: str, status: ContributionStatus, *, now: datetime
 ) -> None:
-    settled_at = None if status in UNSETTLED else now
+    settled_at = None if status in OUTCOME_PENDING else now
     await session.execute(
         update(Contribution)
         .where(Contribution.id == contribution_id, Contribution.status != status)
-        .values(status=status, settled_at=settled_at)
+        .values(status=status, outcome_known_at=settled_at)
     )
 
 
@@ -305,14 +351,14 @@ def frequency_of(subscription: str | stripe.Subscription | None) -> Frequency:
     return Frequency.ANNUAL if recurring.interval == "year" else Frequency.MONTHLY
 
 
-async def link(
-    session: AsyncSession, payment_intent: str, contribution_id: str, frequency: Frequency
+async def link_payment_intent(
+    session: AsyncSession, payment_intent_id: str, contribution_id: str, frequency: Frequency
 ) -> None:
     """Remember which contribution a payment intent pays. The first word stands."""
     await session.execute(
-        insert(ContributionIntent)
+        insert(PaymentIntentLink)
         .values(
-            stripe_payment_intent_id=payment_intent,
+            stripe_payment_intent_id=payment_intent_id,
             contribution_id=contribution_id,
             frequency=frequency,
         )
@@ -320,7 +366,7 @@ async def link(
     )
 
 
-async def give_to(session: AsyncSession, contribution_id: str, donor_id: str) -> None:
+async def attach_donor(session: AsyncSession, contribution_id: str, donor_id: str) -> None:
     """Note whose contribution it is, if nobody's yet: one found at Stripe has no page of ours."""
     await session.execute(
         update(Contribution)
@@ -333,34 +379,36 @@ async def give_to(session: AsyncSession, contribution_id: str, donor_id: str) ->
     )
 
 
-async def protect(session: AsyncSession, contribution_id: str) -> None:
+async def anonymise(session: AsyncSession, contribution_id: str) -> None:
     """Cut a contribution from whoever gave it, for good. What is left is what the books need."""
     row = await session.get_one(
         Contribution, contribution_id, with_for_update=True, populate_existing=True
     )
-    row.protected, row.donor_id, row.language = True, None, i18n.SOURCE
+    row.protected, row.donor_id, row.language = True, None, i18n.DEFAULT_LOCALE
     row.campaign, row.variant = None, None
-    row.request_key, row.request_digest, row.checkout_request = None, None, None
+    row.idempotency_key_hash, row.request_digest, row.checkout_session_params = None, None, None
     row.checkout_url, row.stripe_session_id = None, None
     await session.flush()
 
 
-async def alone(session: AsyncSession, contribution_id: str) -> None:
+async def lock(session: AsyncSession, contribution_id: str) -> None:
     """Until this transaction ends, nobody else ties a donor to a contribution or cuts one off."""
     name = func.hashtextextended(contribution_id, 0)
     await session.execute(select(func.pg_advisory_xact_lock(name)))
 
 
-async def is_protected(session: AsyncSession, contribution_id: str) -> bool:
+async def lock_and_check_protected(session: AsyncSession, contribution_id: str) -> bool:
     """Whether nobody may be tied to this contribution. The answer holds until the transaction ends:
     a cut that is under way is waited for, and none comes between.
     """
-    await alone(session, contribution_id)
+    await lock(session, contribution_id)
     query = select(Contribution.protected).where(Contribution.id == contribution_id)
     return bool(await session.scalar(query))
 
 
-async def of_donor(session: AsyncSession, donor_id: str, *, limit: int = 500) -> list[Contribution]:
+async def list_for_donor(
+    session: AsyncSession, donor_id: str, *, limit: int = 500
+) -> list[Contribution]:
     """What a donor gave or promised, the newest first."""
     query = (
         select(Contribution)
@@ -371,15 +419,15 @@ async def of_donor(session: AsyncSession, donor_id: str, *, limit: int = 500) ->
     return list(await session.scalars(query))
 
 
-async def owned(session: AsyncSession, donor_id: str, contribution_id: str) -> Contribution:
+async def get_owned(session: AsyncSession, donor_id: str, contribution_id: str) -> Contribution:
     """A donor's own contribution. Another's is NotFound, just as one that never was."""
-    row = await find(session, contribution_id)
+    row = await get(session, contribution_id)
     if row.donor_id is None or row.donor_id != donor_id:
         raise NotFound("There is no such contribution.")
     return row
 
 
-async def forget_donor(session: AsyncSession, donor_id: str) -> None:
+async def detach_donor(session: AsyncSession, donor_id: str) -> None:
     """Cut what a donor gave from who they are. The amounts stay."""
     await session.execute(
         update(Contribution).where(Contribution.donor_id == donor_id).values(donor_id=None)
@@ -393,11 +441,11 @@ async def exists(session: AsyncSession, contribution_id: str | None) -> bool:
     )
 
 
-async def find(session: AsyncSession, contribution_id: str) -> Contribution:
+async def get(session: AsyncSession, contribution_id: str) -> Contribution:
     """The contribution with this id, or NotFound."""
     row = (
         await session.get(Contribution, contribution_id)
-        if OUR_ID.fullmatch(contribution_id)
+        if ID_PATTERN.fullmatch(contribution_id)
         else None
     )
     if row is None:

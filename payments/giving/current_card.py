@@ -7,14 +7,14 @@ import stripe
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class CurrentCard:
     """The payment method the next charge is made to. No number, no brand."""
 
     id: str
     expires_on: date | None
 
 
-def of(fetched: stripe.Subscription) -> Card | None:
+def current_card(fetched: stripe.Subscription) -> CurrentCard | None:
     """What the next charge is made to: the subscription's own method, else the customer's.
 
     Both must be expanded. https://docs.stripe.com/billing/subscriptions/payment-methods-setting
@@ -26,9 +26,9 @@ def of(fetched: stripe.Subscription) -> Card | None:
     if not isinstance(method, stripe.PaymentMethod) or method.customer is None:
         return None
     card = getattr(method, "card", None)  # a bank account has no such field
-    return Card(method.id, _last_day(card) if card is not None else None)
+    return CurrentCard(method.id, _expiry_date(card) if card is not None else None)
 
 
-def _last_day(card: stripe.PaymentMethod.Card) -> date:
+def _expiry_date(card: stripe.PaymentMethod.Card) -> date:
     month_after = date(card.exp_year + card.exp_month // 12, card.exp_month % 12 + 1, 1)
     return month_after - timedelta(days=1)

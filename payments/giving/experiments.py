@@ -27,45 +27,47 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.giving.campaigns import Campaign
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 
-RISK = 0.05
-GIFTS_LEAST = 60  # of the two that are compared
-SHOWN_LEAST = 500  # each
-GIFTS_TOLD = 10  # fewer might be somebody
+SIGNIFICANCE_LEVEL = 0.05
+MIN_CONTRIBUTIONS = 60  # of the two that are compared
+MIN_IMPRESSIONS = 500  # each
+PRIVACY_THRESHOLD = 10  # fewer might be somebody
 # Showings at which the intervals are narrowest, and gifts; fixed, or looking would move it.
-AIM, AIM_GIFTS = 20_000, 400
+OPTIMAL_IMPRESSIONS, OPTIMAL_CONTRIBUTIONS = 20_000, 400
 
 
 class Verdict(StrEnum):
-    TOO_EARLY = "too early"
-    OPEN = "open"
+    INSUFFICIENT_DATA = "too early"
+    INCONCLUSIVE = "open"
     MORE = "more"
     LESS = "less"
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
+class VariantResult:
     """What the showings of one variant brought: `total` minor units, and the sum of squares."""
 
     name: str
-    shown: int
-    gifts: int
-    total: int
-    squares: int
+    impressions: int
+    contributions: int
+    net_total: int
+    sum_of_squares: int
 
     @property
     def mean(self) -> float:
-        return self.total / self.shown if self.shown else 0.0
+        return self.net_total / self.impressions if self.impressions else 0.0
 
     @property
     def variance(self) -> float:
         """Of one showing."""
-        return max(0.0, (self.squares - self.total * self.mean) / max(1, self.shown - 1))
+        return max(
+            0.0, (self.sum_of_squares - self.net_total * self.mean) / max(1, self.impressions - 1)
+        )
 
     @property
-    def may_be_told(self) -> bool:
-        return self.gifts >= GIFTS_TOLD
+    def is_reportable(self) -> bool:
+        return self.contributions >= PRIVACY_THRESHOLD
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,68 +81,87 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ExperimentResult:
     """All the variants of the present round; the first is compared with nothing."""
 
     currency: str | None
     since: date
     until: date  # not included
-    arms: Sequence[Arm]
+    variants: Sequence[VariantResult]
     comparisons: Sequence[Comparison]
-    elsewhere: int  # gifts settled in another currency, which are in no figure
-    in_articles: Sequence[Arm]  # what the widget drew: how often is not known
-    compared_there: Sequence[Comparison]  # by what a gift of the two adds to the other's side
+    other_currency_contributions: int  # gifts settled in another currency, which are in no figure
+    widget_variants: Sequence[VariantResult]  # what the widget drew: how often is not known
+    widget_comparisons: Sequence[Comparison]  # by what a gift of the two adds to the other's side
 
 
-def compare(first: Arm, other: Arm, *, comparisons: int = 1) -> Comparison:
+def compare_by_impression(
+    first: VariantResult, other: VariantResult, *, comparisons: int = 1
+) -> Comparison:
     """The difference and its interval, or that it is too early for one."""
-    gifts = first.gifts + other.gifts
-    if gifts < GIFTS_LEAST or min(first.shown, other.shown) < SHOWN_LEAST:
-        return Comparison(Verdict.TOO_EARLY)
+    gifts = first.contributions + other.contributions
+    if gifts < MIN_CONTRIBUTIONS or min(first.impressions, other.impressions) < MIN_IMPRESSIONS:
+        return Comparison(Verdict.INSUFFICIENT_DATA)
     difference = other.mean - first.mean
-    variance = first.variance / first.shown + other.variance / other.shown
-    half = _half_width(first.shown + other.shown, variance, RISK / comparisons)
+    variance = first.variance / first.impressions + other.variance / other.impressions
+    half = _interval_half_width(
+        first.impressions + other.impressions, variance, SIGNIFICANCE_LEVEL / comparisons
+    )
     low, high = difference - half, difference + half
-    verdict = Verdict.MORE if low > 0 else Verdict.LESS if high < 0 else Verdict.OPEN
+    verdict = Verdict.MORE if low > 0 else Verdict.LESS if high < 0 else Verdict.INCONCLUSIVE
     return Comparison(verdict, difference, low, high)
 
 
-def compare_gifts(first: Arm, other: Arm, *, comparisons: int = 1) -> Comparison:
+def compare_by_contribution(
+    first: VariantResult, other: VariantResult, *, comparisons: int = 1
+) -> Comparison:
     """The same where equal lots are known of, and no showings: each gift is one side's or the
     other's, and their mean has the sign of the difference.
     """
-    gifts = first.gifts + other.gifts
-    if gifts < GIFTS_LEAST:
-        return Comparison(Verdict.TOO_EARLY)
-    difference = (other.total - first.total) / gifts
-    squares = (first.squares + other.squares) / gifts
+    gifts = first.contributions + other.contributions
+    if gifts < MIN_CONTRIBUTIONS:
+        return Comparison(Verdict.INSUFFICIENT_DATA)
+    difference = (other.net_total - first.net_total) / gifts
+    squares = (first.sum_of_squares + other.sum_of_squares) / gifts
     variance = max(0.0, squares - difference**2) / gifts
-    half = _half_width(gifts, variance, RISK / comparisons, aim=AIM_GIFTS)
+    half = _interval_half_width(
+        gifts, variance, SIGNIFICANCE_LEVEL / comparisons, optimal_trials=OPTIMAL_CONTRIBUTIONS
+    )
     low, high = difference - half, difference + half
-    verdict = Verdict.MORE if low > 0 else Verdict.LESS if high < 0 else Verdict.OPEN
+    verdict = Verdict.MORE if low > 0 else Verdict.LESS if high < 0 else Verdict.INCONCLUSIVE
     return Comparison(verdict, difference, low, high)
 
 
-def _half_width(shown: int, variance: float, risk: float, *, aim: int = AIM) -> float:
+def _interval_half_width(
+    trials: int,
+    variance: float,
+    significance_level: float,
+    *,
+    optimal_trials: int = OPTIMAL_IMPRESSIONS,
+) -> float:
     """Half an interval around a mean whose variance is `variance` after so many trials."""
-    aimed = -2 * math.log(risk)
-    rho = (aimed + math.log(aimed + 1)) / aim  # the paper's rho, squared
-    spread = shown * rho + 1
+    aimed = -2 * math.log(significance_level)
+    rho = (aimed + math.log(aimed + 1)) / optimal_trials  # the paper's rho, squared
+    spread = trials * rho + 1
     return math.sqrt(
-        shown * variance * 2 * spread / (shown**2 * rho) * math.log(math.sqrt(spread) / risk)
+        trials
+        * variance
+        * 2
+        * spread
+        / (trials**2 * rho)
+        * math.log(math.sqrt(spread) / significance_level)
     )
 
 
 # --- what was shown, and what it brought ----------------------------------------------------------
 
-_SHOWN = text(
+_IMPRESSIONS_SQL = text(
     """
     SELECT variant, CAST(sum(shown) AS bigint) FROM campaign_counts
      WHERE campaign = :campaign AND variant = ANY(:lots) AND day < :until
      GROUP BY 1 ORDER BY 1 LIMIT 10
     """
 )
-_BROUGHT = text(
+_NET_REVENUE_SQL = text(
     """
     WITH gifts AS (
         SELECT n.variant, e.currency, n.id,
@@ -161,39 +182,47 @@ _BROUGHT = text(
 )
 
 
-async def standing(session: AsyncSession, rt: Runtime, campaign: Campaign) -> Standing | None:
+async def evaluate(
+    session: AsyncSession, ctx: Context, campaign: Campaign
+) -> ExperimentResult | None:
     """How the variants of the present round stand; None for a campaign without any."""
-    lots, terms = campaign.lots(), campaign.read()
-    widgets = list(campaign.embedded().lots)
+    lots, terms = campaign.variant_keys(), campaign.parsed_config()
+    widgets = list(campaign.as_embedded().options_by_variant_key)
     if not lots:
         return None
-    until = _day(rt, rt.now() - timedelta(days=terms.judged_after))
+    until = _local_date(ctx, ctx.now() - timedelta(days=terms.evaluate_after_days))
     asked = {"campaign": campaign.id, "lots": [*lots, *widgets], "until": until}
-    shown = {lot: int(number) for lot, number in await session.execute(_SHOWN, asked)}
-    more = {"zone": rt.settings.zone.key, "days": terms.judged_after}
+    shown = {lot: int(number) for lot, number in await session.execute(_IMPRESSIONS_SQL, asked)}
+    more = {"zone": ctx.settings.accounting_zoneinfo.key, "days": terms.evaluate_after_days}
     brought: dict[str, dict[str, tuple[int, int, int]]] = {}
-    for row in await session.execute(_BROUGHT, asked | more):
+    for row in await session.execute(_NET_REVENUE_SQL, asked | more):
         sums = (int(row.gifts), int(row.total), int(row.squares))
         brought.setdefault(row.currency, {})[row.variant] = sums
     gifts = {code: sum(one[0] for one in by.values()) for code, by in brought.items()}
     currency = max(sorted(gifts), key=lambda code: gifts[code], default=None)
     of = brought[currency] if currency else {}
     arms, in_articles = (
-        [Arm(lot.rpartition("-")[0], shown.get(lot, 0), *of.get(lot, (0, 0, 0))) for lot in kind]
+        [
+            VariantResult(lot.rpartition("-")[0], shown.get(lot, 0), *of.get(lot, (0, 0, 0)))
+            for lot in kind
+        ]
         for kind in (lots, widgets)
     )
     others = len(arms) - 1
-    return Standing(
+    return ExperimentResult(
         currency,
-        _day(rt, campaign.began_at),
+        _local_date(ctx, campaign.round_started_at),
         until,
         arms,
-        [compare(arms[0], arm, comparisons=others) for arm in arms[1:]],
+        [compare_by_impression(arms[0], arm, comparisons=others) for arm in arms[1:]],
         sum(number for code, number in gifts.items() if code != currency),
         in_articles,
-        [compare_gifts(in_articles[0], arm, comparisons=others) for arm in in_articles[1:]],
+        [
+            compare_by_contribution(in_articles[0], arm, comparisons=others)
+            for arm in in_articles[1:]
+        ],
     )
 
 
-def _day(rt: Runtime, at: datetime) -> date:
-    return at.astimezone(rt.settings.zone).date()
+def _local_date(ctx: Context, at: datetime) -> date:
+    return at.astimezone(ctx.settings.accounting_zoneinfo).date()

@@ -12,20 +12,26 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core.money import Money
 from payments.giving.checkout_session import Frequency
-from payments.giving.contributions import OUR_ID, UNSETTLED, Contribution, Origin, Status
+from payments.giving.contributions import (
+    ID_PATTERN,
+    OUTCOME_PENDING,
+    Contribution,
+    ContributionOrigin,
+    ContributionStatus,
+)
 from payments.infra import alerts
-from payments.infra.alerts import AlarmKind
+from payments.infra.alerts import AlertKind
 
 
-async def adopt(
+async def import_from_stripe(
     session: AsyncSession,
-    root: str,
+    root_object_id: str,
     *,
     claimed_id: str | None,
     money: Money,
     frequency: Frequency,
     now: datetime,
-    status: Status = Status.PAID,
+    status: ContributionStatus = ContributionStatus.PAID,
 ) -> str:
     """Take in what Stripe has and we have no row for, and call a person. Gives the contribution's
     id.
@@ -36,8 +42,8 @@ async def adopt(
     """
     adopted_id = (
         claimed_id
-        if claimed_id is not None and OUR_ID.fullmatch(claimed_id)
-        else hashlib.sha256(root.encode()).hexdigest()[:32]
+        if claimed_id is not None and ID_PATTERN.fullmatch(claimed_id)
+        else hashlib.sha256(root_object_id.encode()).hexdigest()[:32]
     )
     made = await session.scalar(
         insert(Contribution)
@@ -48,12 +54,12 @@ async def adopt(
             amount=money.amount,
             currency=money.currency,
             status=status,
-            settled_at=None if status in UNSETTLED else now,
-            origin=Origin.ADOPTED,
+            outcome_known_at=None if status in OUTCOME_PENDING else now,
+            origin=ContributionOrigin.IMPORTED,
         )
         .on_conflict_do_nothing()
         .returning(Contribution.id)
     )
     if made is not None:
-        await alerts.sound(session, AlarmKind.ADOPTED, subject=adopted_id, now=now)
+        await alerts.raise_alert(session, AlertKind.IMPORTED, object_id=adopted_id, now=now)
     return adopted_id

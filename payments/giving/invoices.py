@@ -15,38 +15,42 @@ from payments.giving import contributions, subscriptions
 from payments.giving.checkout_session import Frequency
 from payments.giving.subscriptions import Subscription
 from payments.infra import alerts, stripe_client
-from payments.infra.alerts import AlarmKind
-from payments.infra.context import Runtime
-from payments.mail.outbox import MessageKind
+from payments.infra.alerts import AlertKind
+from payments.infra.context import Context
+from payments.mail.outbox import MailKind
 
-YEARLY = timedelta(days=180)  # a period longer than this is a year's
-EXPAND = ["payments.data.payment.payment_intent"]
+MIN_ANNUAL_PERIOD = timedelta(days=180)  # a period longer than this is a year's
+INVOICE_EXPAND = ["payments.data.payment.payment_intent"]
 
 
-async def sync(rt: Runtime, invoice_id: str) -> None:
+async def sync(ctx: Context, invoice_id: str) -> None:
     """Fetch an invoice: tie its payments to the contribution, and tell the donor of a failure."""
-    with stripe_client.reachable():
-        invoice = await rt.stripe.v1.invoices.retrieve_async(invoice_id, {"expand": EXPAND})
-    owner = await owner_of(rt, invoice)
+    with stripe_client.translate_errors():
+        invoice = await ctx.stripe.v1.invoices.retrieve_async(
+            invoice_id, {"expand": INVOICE_EXPAND}
+        )
+    owner = await contribution_of(ctx, invoice)
     if owner is None or invoice.payments is None:
         return
     if invoice.status != "paid":
-        await _meet_promise(rt, invoice)
+        await _ensure_subscription(ctx, invoice)
     intents = [
         payment.payment.payment_intent
         for payment in invoice.payments.data
         if payment.payment.payment_intent is not None
     ]
-    async with rt.sessions.begin() as session:
+    async with ctx.sessions.begin() as session:
         for intent in intents:
             intent_id = stripe_client.id_of(intent)
             assert intent_id is not None
-            await contributions.link(session, intent_id, owner, frequency_of(invoice))
-        await _tell_of_failure(rt, session, invoice, intents)
+            await contributions.link_payment_intent(
+                session, intent_id, owner, frequency_of(invoice)
+            )
+        await _notify_payment_failure(ctx, session, invoice, intents)
 
 
-async def _tell_of_failure(
-    rt: Runtime,
+async def _notify_payment_failure(
+    ctx: Context,
     session: AsyncSession,
     invoice: stripe.Invoice,
     intents: Sequence[str | stripe.PaymentIntent],
@@ -58,7 +62,9 @@ async def _tell_of_failure(
     made_at = datetime.fromtimestamp(invoice.created, UTC)
     if promise.ended_at is not None and made_at > promise.ended_at:
         if invoice.amount_due > 0:
-            await alerts.sound(session, AlarmKind.AFTER_CANCEL, subject=invoice.id, now=rt.now())
+            await alerts.raise_alert(
+                session, AlertKind.CHARGED_AFTER_CANCELLATION, object_id=invoice.id, now=ctx.now()
+            )
         return
     tried = [intent for intent in intents if isinstance(intent, stripe.PaymentIntent)]
     # a first payment counts as no attempt, and fails days later when it is a bank debit
@@ -68,11 +74,11 @@ async def _tell_of_failure(
     states = {intent.status for intent in tried}
     if "processing" in states:
         return  # a bank was asked and has days to answer: nothing has failed
-    kind = MessageKind.PAYMENT_FAILED
+    kind = MailKind.PAYMENT_FAILED
     if "requires_action" in states:
-        kind = MessageKind.ACTION_NEEDED
+        kind = MailKind.ACTION_NEEDED
     key = f"failed:{invoice.id}"
-    await subscriptions.tell(rt, session, promise, kind, key=key, subject=invoice.id)
+    await subscriptions.notify(ctx, session, promise, kind, key=key, object_id=invoice.id)
 
 
 def subscription_of(invoice: stripe.Invoice) -> str | None:
@@ -84,10 +90,10 @@ def subscription_of(invoice: stripe.Invoice) -> str | None:
 def frequency_of(invoice: stripe.Invoice) -> Frequency:
     """The frequency of the payment an invoice asks for, by the length of the period it pays."""
     longest = max(line.period.end - line.period.start for line in invoice.lines.data)
-    return Frequency.ANNUAL if longest > YEARLY.total_seconds() else Frequency.MONTHLY
+    return Frequency.ANNUAL if longest > MIN_ANNUAL_PERIOD.total_seconds() else Frequency.MONTHLY
 
 
-async def owner_of(rt: Runtime, invoice: stripe.Invoice) -> str | None:
+async def contribution_of(ctx: Context, invoice: stripe.Invoice) -> str | None:
     """The contribution an invoice is for; None for an invoice that no subscription made.
 
     It carries our own id with it. Where it does not, its subscription is fetched, if we never met
@@ -97,21 +103,21 @@ async def owner_of(rt: Runtime, invoice: stripe.Invoice) -> str | None:
     if subscription_id is None:
         return None
     assert invoice.parent is not None
-    ours = stripe_client.metadata_of(invoice.parent.subscription_details, "contribution_id")
-    async with rt.sessions() as session:
+    ours = stripe_client.metadata_value(invoice.parent.subscription_details, "contribution_id")
+    async with ctx.sessions() as session:
         known = await session.get(Subscription, subscription_id)
         if known is None and await contributions.exists(session, ours):
             return ours
     if known is not None:
         return known.contribution_id
-    return await subscriptions.sync(rt, subscription_id)
+    return await subscriptions.sync(ctx, subscription_id)
 
 
-async def _meet_promise(rt: Runtime, invoice: stripe.Invoice) -> None:
+async def _ensure_subscription(ctx: Context, invoice: stripe.Invoice) -> None:
     """An invoice that is not paid matters to a promise: fetch it, if its own word is late."""
     subscription_id = subscription_of(invoice)
     assert subscription_id is not None
-    async with rt.sessions() as session:
+    async with ctx.sessions() as session:
         known = await session.get(Subscription, subscription_id)
     if known is None:
-        await subscriptions.sync(rt, subscription_id)
+        await subscriptions.sync(ctx, subscription_id)

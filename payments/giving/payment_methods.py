@@ -16,25 +16,25 @@ from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from stripe.checkout import Session as CheckoutSession
 
-from payments.core.errors import StripeRefused
+from payments.core.errors import StripeRejected
 from payments.giving import change_log, current_card, subscriptions
-from payments.giving.change_log import By, ChangeKind
+from payments.giving.change_log import Actor, ChangeKind
 from payments.giving.contributions import Contribution
-from payments.giving.subscription_changes import PromiseHasEnded
-from payments.giving.subscriptions import LIVE, Subscription
+from payments.giving.subscription_changes import SubscriptionEnded
+from payments.giving.subscriptions import LIVE_STATUSES, Subscription
 from payments.infra import job_queue, stripe_client
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 from payments.mail import outbox
-from payments.mail.outbox import MessageKind
+from payments.mail.outbox import MailKind
 
-EXPIRY_NOTICE = timedelta(days=30)
+CARD_EXPIRY_NOTICE = timedelta(days=30)
 
 
-async def start_replacement(
-    rt: Runtime,
+async def start_card_update(
+    ctx: Context,
     subscription_id: str,
     *,
-    by: By,
+    actor: Actor,
     return_path: str,
     origin: str = "",
     locale: str | None = None,
@@ -43,18 +43,18 @@ async def start_replacement(
 
     `origin` is the address of ours that the donor came by, and comes back to.
     """
-    async with rt.sessions.begin() as session:
-        promise = await subscriptions.find(session, subscription_id)
+    async with ctx.sessions.begin() as session:
+        promise = await subscriptions.get_or_none(session, subscription_id)
         if promise is None or not promise.is_live:
-            raise PromiseHasEnded("This contribution has already ended. Nothing more is charged.")
-        decision = await change_log.decide(
-            session, subscription_id, ChangeKind.CARD, by=by, now=rt.now()
+            raise SubscriptionEnded("This contribution has already ended. Nothing more is charged.")
+        decision = await change_log.record_decision(
+            session, subscription_id, ChangeKind.CARD, actor=actor, now=ctx.now()
         )
-    address = f"{origin or rt.settings.base_url}{return_path}"
+    address = f"{origin or ctx.settings.base_url}{return_path}"
     ours = {"subscription_id": subscription_id, "decision": decision.id}
     try:
-        with stripe_client.reachable():
-            made = await rt.stripe.v1.checkout.sessions.create_async(
+        with stripe_client.translate_errors():
+            made = await ctx.stripe.v1.checkout.sessions.create_async(
                 {
                     "mode": "setup",
                     "ui_mode": "hosted_page",
@@ -62,7 +62,7 @@ async def start_replacement(
                     "currency": promise.currency,
                     "setup_intent_data": {"metadata": ours},
                     "metadata": ours,
-                    "expires_at": int((rt.now() + timedelta(minutes=60)).timestamp()),
+                    "expires_at": int((ctx.now() + timedelta(minutes=60)).timestamp()),
                     "success_url": address,
                     "cancel_url": address,
                     "locale": stripe_client.checkout_locale(locale),
@@ -70,102 +70,110 @@ async def start_replacement(
                 {"idempotency_key": decision.id},
             )
     except stripe.InvalidRequestError as error:  # the customer is gone, for one
-        raise StripeRefused(
+        raise StripeRejected(
             "Our payment provider did not open its page. Nothing was changed or charged."
         ) from error
     assert made.url is not None
     return made.url
 
 
-async def apply_session(rt: Runtime, fetched: CheckoutSession) -> None:
+async def apply_setup_session(ctx: Context, fetched: CheckoutSession) -> None:
     """A Checkout page that took a card is done: put the card to use."""
     if fetched.mode == "setup" and fetched.status == "complete":
         intent = stripe_client.id_of(fetched.setup_intent)
         if intent is not None:
-            await sync_setup(rt, intent)
+            await sync_setup_intent(ctx, intent)
 
 
-async def sync_setup(rt: Runtime, setup_intent_id: str) -> None:
+async def sync_setup_intent(ctx: Context, setup_intent_id: str) -> None:
     """Fetch a setup intent; a card that was taken for a promise of ours is put to use."""
-    with stripe_client.reachable():
-        fetched = await rt.stripe.v1.setup_intents.retrieve_async(setup_intent_id)
+    with stripe_client.translate_errors():
+        fetched = await ctx.stripe.v1.setup_intents.retrieve_async(setup_intent_id)
     method = stripe_client.id_of(fetched.payment_method)
-    subscription_id = stripe_client.metadata_of(fetched, "subscription_id")
+    subscription_id = stripe_client.metadata_value(fetched, "subscription_id")
     if fetched.status != "succeeded" or method is None or subscription_id is None:
         return
-    async with rt.sessions() as session:
-        promise = await subscriptions.find(session, subscription_id)
+    async with ctx.sessions() as session:
+        promise = await subscriptions.get_or_none(session, subscription_id)
     if promise is None or not promise.is_live:
         return
     if promise.stripe_customer_id != stripe_client.id_of(fetched.customer):
         return  # somebody's card for somebody else's promise
-    async with rt.sessions() as session:
-        was_used = await change_log.was_set_up(session, setup_intent_id)
+    async with ctx.sessions() as session:
+        was_used = await change_log.setup_intent_used(session, setup_intent_id)
     if not was_used:  # a bell that rings a month later must not bring an older card back
-        await _put_to_use(rt, subscription_id, method, key=setup_intent_id)
-        async with rt.sessions.begin() as session:
-            await change_log.set_up(
-                session, stripe_client.metadata_of(fetched, "decision"), setup_intent_id
+        await _make_default(ctx, subscription_id, method, idempotency_key=setup_intent_id)
+        async with ctx.sessions.begin() as session:
+            await change_log.mark_setup_intent_used(
+                session, stripe_client.metadata_value(fetched, "decision"), setup_intent_id
             )
-    async with rt.sessions() as session:
-        promise = await subscriptions.find(session, subscription_id)
+    async with ctx.sessions() as session:
+        promise = await subscriptions.get_or_none(session, subscription_id)
     if promise is not None and promise.stripe_payment_method_id == method:
-        await pay_open_invoice(rt, subscription_id, method)
+        await pay_open_invoice(ctx, subscription_id, method)
 
 
-async def _put_to_use(rt: Runtime, subscription_id: str, method: str, *, key: str) -> None:
+async def _make_default(
+    ctx: Context, subscription_id: str, payment_method_id: str, *, idempotency_key: str
+) -> None:
     """Set the method where the failing one sits, and check by fetching that it is in use."""
     refused = False
-    with stripe_client.reachable():
-        before = await subscriptions.fetch(rt, subscription_id)
-        card = current_card.of(before)
-        if card is None or card.id != method:
+    with stripe_client.translate_errors():
+        before = await subscriptions.fetch(ctx, subscription_id)
+        card = current_card.current_card(before)
+        if card is None or card.id != payment_method_id:
             try:
-                await _set_default(rt, before, method, key=key)
+                await _set_default_at_stripe(
+                    ctx, before, payment_method_id, idempotency_key=idempotency_key
+                )
             except stripe.InvalidRequestError:  # the promise has ended, or the card is gone again
                 refused = True
-    await subscriptions.sync(rt, subscription_id)
-    async with rt.sessions() as session:
-        after = await subscriptions.find(session, subscription_id)
+    await subscriptions.sync(ctx, subscription_id)
+    async with ctx.sessions() as session:
+        after = await subscriptions.get_or_none(session, subscription_id)
     if refused or after is None or not after.is_live:
         return
-    if after.stripe_payment_method_id != method:
-        raise StripeRefused("The new card is not the one in use at our payment provider.")
+    if after.stripe_payment_method_id != payment_method_id:
+        raise StripeRejected("The new card is not the one in use at our payment provider.")
 
 
-async def _set_default(rt: Runtime, fetched: stripe.Subscription, method: str, *, key: str) -> None:
+async def _set_default_at_stripe(
+    ctx: Context, fetched: stripe.Subscription, payment_method_id: str, *, idempotency_key: str
+) -> None:
     """Make a method the default where the one in use sits: of the promise, or of its customer."""
-    if fetched.default_payment_method is None and await _is_only_one(rt, fetched):
+    if fetched.default_payment_method is None and await _is_only_live_subscription(ctx, fetched):
         customer = stripe_client.id_of(fetched.customer)
         assert customer is not None
-        await rt.stripe.v1.customers.update_async(
+        await ctx.stripe.v1.customers.update_async(
             customer,
-            {"invoice_settings": {"default_payment_method": method}},
-            {"idempotency_key": f"default-customer-{key}"},
+            {"invoice_settings": {"default_payment_method": payment_method_id}},
+            {"idempotency_key": f"default-customer-{idempotency_key}"},
         )
         return
-    await rt.stripe.v1.subscriptions.update_async(
-        fetched.id, {"default_payment_method": method}, {"idempotency_key": f"default-{key}"}
+    await ctx.stripe.v1.subscriptions.update_async(
+        fetched.id,
+        {"default_payment_method": payment_method_id},
+        {"idempotency_key": f"default-{idempotency_key}"},
     )
 
 
-async def _is_only_one(rt: Runtime, fetched: stripe.Subscription) -> bool:
+async def _is_only_live_subscription(ctx: Context, fetched: stripe.Subscription) -> bool:
     """Whether no other promise lives by the customer's default."""
-    async with rt.sessions() as session:
+    async with ctx.sessions() as session:
         others = await session.scalars(
             select(Subscription.stripe_subscription_id).where(
                 Subscription.stripe_customer_id == stripe_client.id_of(fetched.customer),
                 Subscription.stripe_subscription_id != fetched.id,
-                Subscription.status.in_(LIVE),
+                Subscription.status.in_(LIVE_STATUSES),
             )
         )
     return others.first() is None
 
 
-async def pay_open_invoice(rt: Runtime, subscription_id: str, method: str) -> None:
+async def pay_open_invoice(ctx: Context, subscription_id: str, payment_method_id: str) -> None:
     """Pay what is owed with the new card: once, however often we are told of it."""
-    with stripe_client.reachable():
-        fetched = await rt.stripe.v1.subscriptions.retrieve_async(
+    with stripe_client.translate_errors():
+        fetched = await ctx.stripe.v1.subscriptions.retrieve_async(
             subscription_id, {"expand": ["latest_invoice"]}
         )
         invoice = fetched.latest_invoice
@@ -173,99 +181,101 @@ async def pay_open_invoice(rt: Runtime, subscription_id: str, method: str) -> No
             return
         # The invoice's own events tell of a refusal; one that is paid already is what we wanted.
         with contextlib.suppress(stripe.CardError, stripe.InvalidRequestError):
-            await rt.stripe.v1.invoices.pay_async(
+            await ctx.stripe.v1.invoices.pay_async(
                 invoice.id,
-                {"payment_method": method},
-                {"idempotency_key": f"pay-{invoice.id}-{method}"},
+                {"payment_method": payment_method_id},
+                {"idempotency_key": f"pay-{invoice.id}-{payment_method_id}"},
             )
-    await subscriptions.sync(rt, subscription_id)
+    await subscriptions.sync(ctx, subscription_id)
 
 
 # --- rung by Stripe -------------------------------------------------------------------------------
 
 
-async def sync(rt: Runtime, method_id: str) -> None:
+async def sync(ctx: Context, payment_method_id: str) -> None:
     """A method was changed, detached or renewed by the network: look at what is charged to it.
 
     One that nothing is charged to changes nothing: when it is put to use, the subscription or the
     customer tells of it.
     """
-    async with rt.sessions.begin() as session:
-        await _ring_for(session, Subscription.stripe_payment_method_id == method_id)
+    async with ctx.sessions.begin() as session:
+        await _enqueue_syncs(session, Subscription.stripe_payment_method_id == payment_method_id)
 
 
-async def sync_customer(rt: Runtime, customer_id: str) -> None:
+async def sync_customer(ctx: Context, customer_id: str) -> None:
     """A customer was changed, perhaps in the method they pay with: look at their promises."""
-    async with rt.sessions.begin() as session:
-        await _ring_for(session, Subscription.stripe_customer_id == customer_id)
+    async with ctx.sessions.begin() as session:
+        await _enqueue_syncs(session, Subscription.stripe_customer_id == customer_id)
 
 
-async def _ring_for(session: AsyncSession, touched: ColumnElement[bool]) -> None:
+async def _enqueue_syncs(session: AsyncSession, condition: ColumnElement[bool]) -> None:
     ids = await session.scalars(
-        select(Subscription.stripe_subscription_id).where(touched, Subscription.status.in_(LIVE))
+        select(Subscription.stripe_subscription_id).where(
+            condition, Subscription.status.in_(LIVE_STATUSES)
+        )
     )
     for subscription_id in ids:
-        await job_queue.ring(session, "subscription", subscription_id)
+        await job_queue.enqueue_sync(session, "subscription", subscription_id)
 
 
 # --- by the clock ---------------------------------------------------------------------------------
 
 
-async def tell_of_expiring_cards(rt: Runtime) -> int:
+async def notify_expiring_cards(ctx: Context) -> int:
     """Tell once of a card that ends before long. A card the network renewed has a later date."""
-    today = rt.now().date()
-    async with rt.sessions.begin() as session:
+    today = ctx.now().date()
+    async with ctx.sessions.begin() as session:
         rows = await session.execute(
             select(Subscription, Contribution.language)
             .join(Contribution, Contribution.id == Subscription.contribution_id)
             .where(
-                Subscription.status.in_(LIVE),
-                Subscription.card_expires_on.between(today, today + EXPIRY_NOTICE),
-                _is_charged_again(),
+                Subscription.status.in_(LIVE_STATUSES),
+                Subscription.card_expires_on.between(today, today + CARD_EXPIRY_NOTICE),
+                _will_be_charged_again(),
             )
             .order_by(Subscription.stripe_subscription_id)
         )
         told = 0
         for promise, language in rows:
-            told += await outbox.put(
+            told += await outbox.enqueue(
                 session,
-                MessageKind.CARD_EXPIRING,
+                MailKind.CARD_EXPIRING,
                 key=f"expiring:{promise.stripe_payment_method_id}:{promise.card_expires_on}:"
                 f"{promise.stripe_subscription_id}",
-                now=rt.now(),
+                now=ctx.now(),
                 subscription_id=promise.stripe_subscription_id,
                 language=language,
             )
     return told
 
 
-async def tell_of_renewals(rt: Runtime) -> int:
+async def notify_upcoming_renewals(ctx: Context) -> int:
     """Tell once before each annual charge."""
-    now = rt.now()
-    until = now + timedelta(days=rt.settings.renewal_notice_days)
-    async with rt.sessions.begin() as session:
+    now = ctx.now()
+    until = now + timedelta(days=ctx.settings.renewal_notice_days)
+    async with ctx.sessions.begin() as session:
         rows: Sequence[tuple[Subscription, str]] = [
             (promise, language)
             for promise, language in await session.execute(
                 select(Subscription, Contribution.language)
                 .join(Contribution, Contribution.id == Subscription.contribution_id)
                 .where(
-                    Subscription.status.in_(LIVE),
+                    Subscription.status.in_(LIVE_STATUSES),
                     Subscription.frequency == "annual",
-                    Subscription.pauses.is_(False),
-                    Subscription.renews_at.between(now, until),
-                    _is_charged_again(),
+                    Subscription.is_paused.is_(False),
+                    Subscription.current_period_end.between(now, until),
+                    _will_be_charged_again(),
                 )
                 .order_by(Subscription.stripe_subscription_id)
             )
         ]
         told = 0
         for promise, language in rows:
-            assert promise.renews_at is not None
-            told += await outbox.put(
+            assert promise.current_period_end is not None
+            told += await outbox.enqueue(
                 session,
-                MessageKind.RENEWS_SOON,
-                key=f"renews:{promise.stripe_subscription_id}:{promise.renews_at.date()}",
+                MailKind.RENEWS_SOON,
+                key=f"renews:{promise.stripe_subscription_id}:{promise.current_period_end.date()}",
                 now=now,
                 subscription_id=promise.stripe_subscription_id,
                 language=language,
@@ -273,6 +283,9 @@ async def tell_of_renewals(rt: Runtime) -> int:
     return told
 
 
-def _is_charged_again() -> ColumnElement[bool]:
+def _will_be_charged_again() -> ColumnElement[bool]:
     """Whether a charge comes before the last day that was set, if one was."""
-    return or_(Subscription.ends_at.is_(None), Subscription.renews_at < Subscription.ends_at)
+    return or_(
+        Subscription.scheduled_end_at.is_(None),
+        Subscription.current_period_end < Subscription.scheduled_end_at,
+    )

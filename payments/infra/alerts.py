@@ -15,68 +15,68 @@ from sqlalchemy.orm import Mapped, mapped_column
 from payments.infra import db
 
 
-class AlarmKind(StrEnum):
-    ADOPTED = "adopted"
+class AlertKind(StrEnum):
+    IMPORTED = "adopted"
     SUSPENSE = "suspense"
     UNATTRIBUTED = "unattributed"
-    BOOKS = "books"
-    STUCK = "stuck"
+    INTEGRITY_CHECK_FAILED = "books"
+    RETRIES_EXHAUSTED = "stuck"
     CARD_TESTING = "card_testing"
-    AFTER_CANCEL = "after_cancel"
-    MANY_REMINDERS = "many_reminders"
-    MANY_LINKS = "many_links"
-    NEWSLETTER = "newsletter"
+    CHARGED_AFTER_CANCELLATION = "after_cancel"
+    CONFIRMATION_LIMIT_REACHED = "many_reminders"
+    SIGN_IN_LINK_LIMIT_REACHED = "many_links"
+    NEWSLETTER_DELIVERY_FAILED = "newsletter"
     REFUND_FAILED = "refund_failed"
-    DISPUTED = "disputed"
+    DISPUTE_OPENED = "disputed"
     EVIDENCE_DUE = "evidence_due"
     DISPUTE_LOST = "dispute_lost"
     FRAUD_WARNING = "fraud_warning"
     PAYOUT_FAILED = "payout_failed"
-    ENDPOINT = "endpoint"
+    WEBHOOK_ENDPOINT_DRIFT = "endpoint"
     QUARANTINED = "quarantined"
-    STATEMENT = "statement"
-    PASSKEY_COPIED = "passkey_copied"
-    MANY_VIEWS = "many_views"
-    BANK_LINE = "bank_line"
+    STATEMENT_DESCRIPTOR = "statement"
+    PASSKEY_CLONED = "passkey_copied"
+    DONOR_VIEW_LIMIT_REACHED = "many_views"
+    DESCRIPTOR_REVIEW_DUE = "bank_line"
 
 
-SENTENCES = {
-    AlarmKind.CARD_TESTING: "Cards are being tried on our form; it asks for more, and takes less.",
-    AlarmKind.ADOPTED: "Stripe had a payment or promise we had no record of; it was taken in.",
-    AlarmKind.SUSPENSE: "Money moved in a way the books do not know yet; it waits in suspense.",
-    AlarmKind.UNATTRIBUTED: "A charge could not be tied to a contribution.",
-    AlarmKind.BOOKS: "A check of the books failed.",
-    AlarmKind.AFTER_CANCEL: "A promise that had ended was charged again.",
-    AlarmKind.MANY_REMINDERS: (
+MESSAGES = {
+    AlertKind.CARD_TESTING: "Cards are being tried on our form; it asks for more, and takes less.",
+    AlertKind.IMPORTED: "Stripe had a payment or promise we had no record of; it was taken in.",
+    AlertKind.SUSPENSE: "Money moved in a way the books do not know yet; it waits in suspense.",
+    AlertKind.UNATTRIBUTED: "A charge could not be tied to a contribution.",
+    AlertKind.INTEGRITY_CHECK_FAILED: "A check of the books failed.",
+    AlertKind.CHARGED_AFTER_CANCELLATION: "A promise that had ended was charged again.",
+    AlertKind.CONFIRMATION_LIMIT_REACHED: (
         "So many unknown addresses asked to be written to in an hour that the others wait."
     ),
-    AlarmKind.MANY_LINKS: "So many sign-in links were asked for in an hour that no more are sent.",
-    AlarmKind.NEWSLETTER: (
+    AlertKind.SIGN_IN_LINK_LIMIT_REACHED: "So many sign-in links were asked for in an hour that no more are sent.",
+    AlertKind.NEWSLETTER_DELIVERY_FAILED: (
         "For three days nobody took the addresses of readers who want the newsletter; they wait."
     ),
-    AlarmKind.REFUND_FAILED: "A refund did not reach its donor; the money is with us again.",
-    AlarmKind.DISPUTED: "A donor's bank disputes a payment; Stripe waits for an answer.",
-    AlarmKind.EVIDENCE_DUE: "A dispute that is not answered within three days is lost.",
-    AlarmKind.DISPUTE_LOST: "A bank took a gift back for good, and its promise is still charged.",
-    AlarmKind.FRAUD_WARNING: "A bank warns of fraud; a refund now may prevent a dispute.",
-    AlarmKind.PAYOUT_FAILED: "A payout did not reach the bank, or came back from it.",
-    AlarmKind.ENDPOINT: "Stripe does not send its webhooks as this service needs them.",
-    AlarmKind.QUARANTINED: (
+    AlertKind.REFUND_FAILED: "A refund did not reach its donor; the money is with us again.",
+    AlertKind.DISPUTE_OPENED: "A donor's bank disputes a payment; Stripe waits for an answer.",
+    AlertKind.EVIDENCE_DUE: "A dispute that is not answered within three days is lost.",
+    AlertKind.DISPUTE_LOST: "A bank took a gift back for good, and its promise is still charged.",
+    AlertKind.FRAUD_WARNING: "A bank warns of fraud; a refund now may prevent a dispute.",
+    AlertKind.PAYOUT_FAILED: "A payout did not reach the bank, or came back from it.",
+    AlertKind.WEBHOOK_ENDPOINT_DRIFT: "Stripe does not send its webhooks as this service needs them.",
+    AlertKind.QUARANTINED: (
         "A payment came from a protected country; its promise ends and nobody is written to."
     ),
-    AlarmKind.STATEMENT: (
+    AlertKind.STATEMENT_DESCRIPTOR: (
         "A bank statement may not show what we promise, or a word it must not: gifts are refused."
     ),
-    AlarmKind.BANK_LINE: (
+    AlertKind.DESCRIPTOR_REVIEW_DUE: (
         "For a hundred days nobody has compared a bank's real statement with what we promise."
     ),
-    AlarmKind.PASSKEY_COPIED: "A colleague's passkey counted backwards; it may have been copied.",
-    AlarmKind.MANY_VIEWS: "A colleague looked at so many donors in an hour that no more are shown.",
-    AlarmKind.STUCK: "Something at Stripe was not read, or a mail not sent, after many attempts.",
+    AlertKind.PASSKEY_CLONED: "A colleague's passkey counted backwards; it may have been copied.",
+    AlertKind.DONOR_VIEW_LIMIT_REACHED: "A colleague looked at so many donors in an hour that no more are shown.",
+    AlertKind.RETRIES_EXHAUSTED: "Something at Stripe was not read, or a mail not sent, after many attempts.",
 }
 
 
-class Alarm(db.Base):
+class Alert(db.Base):
     """One thing to look at."""
 
     __tablename__ = "alarms"
@@ -91,48 +91,50 @@ class Alarm(db.Base):
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    kind: Mapped[AlarmKind] = mapped_column(db.words(AlarmKind, "kind_is_known"))
-    subject: Mapped[str] = mapped_column(String(255))
-    opened_at: Mapped[db.Moment]
-    closed_at: Mapped[db.Moment | None]
+    kind: Mapped[AlertKind] = mapped_column(db.enum_column(AlertKind, "kind_is_known"))
+    object_id: Mapped[str] = mapped_column(String(255))
+    opened_at: Mapped[db.Timestamp]
+    closed_at: Mapped[db.Timestamp | None]
 
 
-async def sound(session: AsyncSession, kind: AlarmKind, *, subject: str, now: datetime) -> None:
+async def raise_alert(
+    session: AsyncSession, kind: AlertKind, *, object_id: str, now: datetime
+) -> None:
     """Open an alarm, unless one of this kind is already open about the subject."""
     await session.execute(
-        insert(Alarm).values(kind=kind, subject=subject, opened_at=now).on_conflict_do_nothing()
+        insert(Alert).values(kind=kind, object_id=object_id, opened_at=now).on_conflict_do_nothing()
     )
 
 
-async def close(session: AsyncSession, kind: AlarmKind, *, subject: str, now: datetime) -> None:
+async def close(session: AsyncSession, kind: AlertKind, *, object_id: str, now: datetime) -> None:
     """Close the open alarm about the subject, if there is one."""
     await session.execute(
-        update(Alarm)
-        .where(Alarm.kind == kind, Alarm.subject == subject, Alarm.closed_at.is_(None))
+        update(Alert)
+        .where(Alert.kind == kind, Alert.object_id == object_id, Alert.closed_at.is_(None))
         .values(closed_at=now)
     )
 
 
-async def is_open(session: AsyncSession, kind: AlarmKind, *, subject: str) -> bool:
+async def is_open(session: AsyncSession, kind: AlertKind, *, object_id: str) -> bool:
     """Whether there is an open alarm of this kind about the subject."""
-    query = select(Alarm.id).where(
-        Alarm.kind == kind, Alarm.subject == subject, Alarm.closed_at.is_(None)
+    query = select(Alert.id).where(
+        Alert.kind == kind, Alert.object_id == object_id, Alert.closed_at.is_(None)
     )
     return await session.scalar(query) is not None
 
 
-async def attend(session: AsyncSession, alarm_id: int, *, now: datetime) -> Alarm | None:
+async def acknowledge(session: AsyncSession, alert_id: int, *, now: datetime) -> Alert | None:
     """Close an open alarm a person has looked at. None if it is not open any more."""
-    closed: Alarm | None = await session.scalar(
-        update(Alarm)
-        .where(Alarm.id == alarm_id, Alarm.closed_at.is_(None))
+    closed: Alert | None = await session.scalar(
+        update(Alert)
+        .where(Alert.id == alert_id, Alert.closed_at.is_(None))
         .values(closed_at=now)
-        .returning(Alarm)
+        .returning(Alert)
     )
     return closed
 
 
-async def unattended(session: AsyncSession, *, limit: int = 50) -> list[Alarm]:
+async def list_open(session: AsyncSession, *, limit: int = 50) -> list[Alert]:
     """The open alarms, oldest first."""
-    query = select(Alarm).where(Alarm.closed_at.is_(None)).order_by(Alarm.id).limit(limit)
+    query = select(Alert).where(Alert.closed_at.is_(None)).order_by(Alert.id).limit(limit)
     return list(await session.scalars(query))

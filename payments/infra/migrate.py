@@ -12,7 +12,7 @@ from sqlalchemy import Connection, create_engine
 import migrations
 
 
-def config(connection: Connection | None = None) -> Config:
+def alembic_config(connection: Connection | None = None) -> Config:
     """Alembic's configuration, wherever this package is installed."""
     made = Config()
     made.set_main_option("script_location", str(Path(migrations.__file__).parent))
@@ -25,7 +25,7 @@ def upgrade(url: str, revision: str = "head") -> None:
     engine = create_engine(url)
     try:
         with engine.connect() as connection:
-            command.upgrade(config(connection), revision)
+            command.upgrade(alembic_config(connection), revision)
     finally:
         engine.dispose()
 
@@ -35,20 +35,20 @@ def downgrade(url: str, revision: str) -> None:
     engine = create_engine(url)
     try:
         with engine.connect() as connection:
-            command.downgrade(config(connection), revision)
+            command.downgrade(alembic_config(connection), revision)
     finally:
         engine.dispose()
 
 
 @lru_cache
-def newest() -> str:
+def head_revision() -> str:
     """The revision this code expects."""
-    head = ScriptDirectory.from_config(config()).get_current_head()
+    head = ScriptDirectory.from_config(alembic_config()).get_current_head()
     assert head is not None
     return head
 
 
-def missing(url: str) -> list[str]:
+def pending_revisions(url: str) -> list[str]:
     """The revisions a database does not have yet, oldest first."""
     engine = create_engine(url)
     try:
@@ -56,5 +56,5 @@ def missing(url: str) -> list[str]:
             at = MigrationContext.configure(connection).get_current_revision()
     finally:
         engine.dispose()
-    scripts = ScriptDirectory.from_config(config())
+    scripts = ScriptDirectory.from_config(alembic_config())
     return [step.revision for step in scripts.iterate_revisions("head", at or "base")][::-1]

@@ -14,24 +14,24 @@ from datetime import datetime, timedelta
 import idna
 from itsdangerous import BadData, URLSafeSerializer, base64_decode, base64_encode
 
-from payments.core.errors import InvalidField, LinkSpent
+from payments.core.errors import InvalidField, LinkInvalid
 
-Keys = Sequence[bytes]
+SigningKeys = Sequence[bytes]
 
 
-def keyed_hashes(keys: Keys, purpose: str, text: str) -> list[bytes]:
+def hmac_digests(keys: SigningKeys, purpose: str, text: str) -> list[bytes]:
     """HMAC-SHA256 of the text under each key, the newest key's first."""
     return [hmac.new(key, f"{purpose}\0{text}".encode(), hashlib.sha256).digest() for key in keys]
 
 
-def normal_address(typed: str) -> str:
+def normalise_email(address: str) -> str:
     """The normal form of a mailbox, so that one person is found by however they type it.
 
     NFKC, no surrounding space, no case, the domain in IDNA. Dots and plus signs stay: whether they
     matter is the provider's business. Raises InvalidField for what is no address.
     """
     wrong = InvalidField("Please check the e-mail address.", field="address")
-    text = unicodedata.normalize("NFKC", typed).strip().casefold()
+    text = unicodedata.normalize("NFKC", address).strip().casefold()
     local, _, domain = text.rpartition("@")
     if not local or not domain or len(text) > 254 or len(local) > 64:
         raise wrong
@@ -43,37 +43,39 @@ def normal_address(typed: str) -> str:
         raise wrong from None
 
 
-def sign(keys: Keys, purpose: str, what: object, *, now: datetime) -> str:
+def sign_token(keys: SigningKeys, purpose: str, payload: object, *, now: datetime) -> str:
     """A text for a link: what it is about and when it was made, signed with the newest key."""
-    signed = _signer(keys, purpose).dumps([int(now.timestamp()), what])
+    signed = _serializer(keys, purpose).dumps([int(now.timestamp()), payload])
     assert isinstance(signed, str)
     return signed
 
 
-def opened(keys: Keys, purpose: str, signed: str, *, now: datetime, lasts: timedelta) -> object:
+def verify_token(
+    keys: SigningKeys, purpose: str, token: str, *, now: datetime, max_age: timedelta
+) -> object:
     """What a link is about. Raises LinkSpent for one that is not ours or is too old."""
-    spent = LinkSpent("This link has expired or is not complete. Nothing was changed.")
+    spent = LinkInvalid("This link has expired or is not complete. Nothing was changed.")
     try:
-        made_at, what = _signer(keys, purpose).loads(signed)
+        made_at, what = _serializer(keys, purpose).loads(token)
     except BadData:
         raise spent from None
-    if not _is_spelled_as_ours(signed):
+    if not _has_canonical_signature(token):
         raise spent
-    if not -60 <= now.timestamp() - made_at <= lasts.total_seconds():
+    if not -60 <= now.timestamp() - made_at <= max_age.total_seconds():
         raise spent
     return what
 
 
-def _is_spelled_as_ours(signed: str) -> bool:
+def _has_canonical_signature(token: str) -> bool:
     """Whether the signature is as we write it: decoding passes over spare bits and odd characters.
 
     What is spent once is known by its text, so another text of the same signature is none of ours.
     """
-    signature = signed.rpartition(".")[2]
+    signature = token.rpartition(".")[2]
     return base64_encode(base64_decode(signature)).decode() == signature
 
 
-def _signer(keys: Keys, purpose: str) -> URLSafeSerializer:
+def _serializer(keys: SigningKeys, purpose: str) -> URLSafeSerializer:
     """It signs with the last of its keys and opens with any."""
     return URLSafeSerializer(
         list(reversed(keys)), salt=purpose, signer_kwargs={"digest_method": hashlib.sha256}

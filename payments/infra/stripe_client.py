@@ -16,11 +16,11 @@ from aiolimiter import AsyncLimiter
 from stripe import StripeClient
 
 from payments.core.errors import StripeUnavailable
-from payments.core.i18n import later
+from payments.core.i18n import gettext_noop
 from payments.core.settings import Settings
 
-TIMEOUT = aiohttp.ClientTimeout(total=20, connect=5)
-RETRIES = 2
+HTTP_TIMEOUT = aiohttp.ClientTimeout(total=20, connect=5)
+MAX_NETWORK_RETRIES = 2
 # The languages Checkout's page speaks; `tests/contract` compares with the SDK's own list.
 # fmt: off
 CHECKOUT_LOCALES = frozenset((
@@ -29,16 +29,16 @@ CHECKOUT_LOCALES = frozenset((
     "pt-BR", "ro", "ru", "sk", "sl", "sv", "th", "tr", "vi", "zh", "zh-HK", "zh-TW",
 ))
 # fmt: on
-AWAY = later("Our payment provider did not answer. Nothing was charged.")
+UNAVAILABLE_MESSAGE = gettext_noop("Our payment provider did not answer. Nothing was charged.")
 API_VERSION: Final = "2026-10-28.endive"
 
 
-class BudgetedClient(stripe.AIOHTTPClient):
+class RateLimitedClient(stripe.AIOHTTPClient):
     """Stripe's aiohttp client, which waits for its turn before each attempt."""
 
     def __init__(self, requests_per_second: int | None) -> None:
-        super().__init__(timeout=TIMEOUT)
-        self._turns = AsyncLimiter(requests_per_second, 1) if requests_per_second else None
+        super().__init__(timeout=HTTP_TIMEOUT)
+        self._limiter = AsyncLimiter(requests_per_second, 1) if requests_per_second else None
 
     async def request_async(
         self,
@@ -47,8 +47,8 @@ class BudgetedClient(stripe.AIOHTTPClient):
         headers: Mapping[str, str],
         post_data: object = None,  # an encoded form
     ) -> tuple[bytes, int, Mapping[str, str]]:
-        if self._turns is not None:
-            await self._turns.acquire()
+        if self._limiter is not None:
+            await self._limiter.acquire()
         return await super().request_async(method, url, headers, post_data)
 
 
@@ -58,13 +58,13 @@ async def connect(
 ) -> AsyncIterator[StripeClient]:
     """A client for the life of a process. It belongs to the event loop that opens it."""
     stripe.enable_telemetry = False
-    http = BudgetedClient(requests_per_second)
+    http = RateLimitedClient(requests_per_second)
     base = settings.stripe_api_base
     client = StripeClient(
         settings.stripe_api_key.get_secret_value(),
         stripe_version=API_VERSION,
         base_addresses={"api": base, "files": base, "connect": base, "meter_events": base},
-        max_network_retries=RETRIES,
+        max_network_retries=MAX_NETWORK_RETRIES,
         http_client=http,
     )
     try:
@@ -73,23 +73,23 @@ async def connect(
         await http.close_async()  # type: ignore[no-untyped-call]  # the SDK leaves it so
 
 
-def checkout_locale(wanted: str | None) -> str:
+def checkout_locale(locale: str | None) -> str:
     """The language of a page of Stripe's; the browser's for one it does not speak."""
-    return wanted if wanted in CHECKOUT_LOCALES else "auto"
+    return locale if locale in CHECKOUT_LOCALES else "auto"
 
 
 @contextmanager
-def reachable() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Turn "Stripe did not answer" into StripeUnavailable; let Stripe's refusals through as they
     are.
     """
     try:
         yield
     except (stripe.APIConnectionError, stripe.RateLimitError) as error:
-        raise StripeUnavailable(AWAY) from error
+        raise StripeUnavailable(UNAVAILABLE_MESSAGE) from error
     except stripe.APIError as error:
         if error.http_status is None or error.http_status >= 500 or error.http_status == 409:
-            raise StripeUnavailable(AWAY) from error
+            raise StripeUnavailable(UNAVAILABLE_MESSAGE) from error
         raise
 
 
@@ -100,7 +100,7 @@ def id_of(value: str | stripe.StripeObject | None) -> str | None:
     return str(value["id"])
 
 
-def metadata_of(holder: stripe.StripeObject | None, key: str) -> str | None:
+def metadata_value(holder: stripe.StripeObject | None, key: str) -> str | None:
     """One value of an object's metadata."""
     metadata = getattr(holder, "metadata", None)
     if metadata is None or key not in metadata:

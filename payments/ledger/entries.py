@@ -28,35 +28,23 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.infra import alerts, db, stripe_client
-from payments.infra.alerts import AlarmKind
+from payments.infra.alerts import AlertKind
 from payments.ledger import hash_chain
 from payments.ledger.posting_rules import (
-    Account,
-    Movement,
-    Owner,
+    Attribution,
+    LedgerAccount,
     Posting,
-    is_for_a_contribution,
+    TransactionFacts,
+    needs_contribution,
     postings,
 )
 
-__all__ = [
-    "Account",
-    "BalanceTransaction",
-    "LedgerEntry",
-    "Owner",
-    "arrival",
-    "confirm_payout",
-    "movement_of",
-    "post",
-    "record",
-    "return_payout",
-    "waiting",
-]
-
-APPEND_ONLY = ("balance_transactions", "ledger_entries")
-CHARGE_IDS = ("ch_", "py_")
-CHAIN_LOCK = 0x6C6564676572  # "ledger": whoever holds it is the one poster
-ARRIVAL = time(10)  # UTC, of the day a payout arrives: the same day from Honolulu to Auckland
+APPEND_ONLY_TABLES = ("balance_transactions", "ledger_entries")
+CHARGE_ID_PREFIXES = ("ch_", "py_")
+CHAIN_LOCK_KEY = 0x6C6564676572  # "ledger": whoever holds it is the one poster
+PAYOUT_ARRIVAL_TIME = time(
+    10
+)  # UTC, of the day a payout arrives: the same day from Honolulu to Auckland
 
 
 class BalanceTransaction(db.Base):
@@ -65,7 +53,7 @@ class BalanceTransaction(db.Base):
     __tablename__ = "balance_transactions"
     __table_args__ = (
         CheckConstraint("net = amount - fee", name="net_is_amount_less_fee"),
-        db.is_currency(),
+        db.currency_check(),
     )
 
     id: Mapped[db.StripeId] = mapped_column(primary_key=True)
@@ -80,11 +68,11 @@ class BalanceTransaction(db.Base):
     exchange_rate: Mapped[str | None] = mapped_column(String(40))  # to show, never to reckon with
     source: Mapped[db.StripeId | None] = mapped_column(index=True)
     charge: Mapped[db.StripeId | None] = mapped_column(index=True)  # the charge it is about
-    occurred_at: Mapped[db.Moment] = mapped_column(index=True)
-    available_on: Mapped[db.Moment]
+    occurred_at: Mapped[db.Timestamp] = mapped_column(index=True)
+    available_on: Mapped[db.Timestamp]
 
 
-class WaitingTransaction(db.Base):
+class UnpostedTransaction(db.Base):
     """A balance transaction that is recorded and not posted yet."""
 
     __tablename__ = "waiting_transactions"
@@ -103,7 +91,7 @@ class LedgerEntry(db.Base):
         CheckConstraint("amount > 0", name="amount_is_positive"),
         CheckConstraint("debit <> credit", name="ends_differ"),
         CheckConstraint("octet_length(hash) = 32", name="hash_is_sha256"),
-        db.is_currency(),
+        db.currency_check(),
         # For what each contribution paid, and when: the roll-ups ask that of every row.
         Index(
             "ix_ledger_entries_paid",
@@ -114,23 +102,29 @@ class LedgerEntry(db.Base):
     )
 
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    debit: Mapped[Account] = mapped_column(db.words(Account, "debit_is_an_account"))
-    credit: Mapped[Account] = mapped_column(db.words(Account, "credit_is_an_account"))
+    debit: Mapped[LedgerAccount] = mapped_column(
+        db.enum_column(LedgerAccount, "debit_is_an_account")
+    )
+    credit: Mapped[LedgerAccount] = mapped_column(
+        db.enum_column(LedgerAccount, "credit_is_an_account")
+    )
     amount: Mapped[db.MinorUnits]
     currency: Mapped[db.Currency]
-    occurred_at: Mapped[db.Moment] = mapped_column(index=True)
+    occurred_at: Mapped[db.Timestamp] = mapped_column(index=True)
     balance_transaction: Mapped[db.StripeId] = mapped_column(ForeignKey("balance_transactions.id"))
-    contribution_id: Mapped[db.OurId | None] = mapped_column(
+    contribution_id: Mapped[db.Id | None] = mapped_column(
         ForeignKey("contributions.id"), index=True
     )
     hash: Mapped[bytes]
 
 
-async def record(session: AsyncSession, found: Sequence[stripe.BalanceTransaction]) -> int:
+async def store_transactions(
+    session: AsyncSession, transactions: Sequence[stripe.BalanceTransaction]
+) -> int:
     """Keep balance transactions as Stripe gave them. Gives how many were new."""
-    if not found:
+    if not transactions:
         return 0
-    rows = [_as_row(bt) for bt in sorted(found, key=lambda bt: bt.id)]
+    rows = [_as_row(bt) for bt in sorted(transactions, key=lambda bt: bt.id)]
     new = list(
         await session.scalars(
             insert(BalanceTransaction)
@@ -141,7 +135,7 @@ async def record(session: AsyncSession, found: Sequence[stripe.BalanceTransactio
     )
     if new:
         await session.execute(
-            insert(WaitingTransaction).values([{"balance_transaction": id_} for id_ in new])
+            insert(UnpostedTransaction).values([{"balance_transaction": id_} for id_ in new])
         )
     return len(new)
 
@@ -168,16 +162,16 @@ def _as_row(bt: stripe.BalanceTransaction) -> dict[str, Any]:  # column -> value
 def _charge_of(bt: stripe.BalanceTransaction) -> str | None:
     """The charge that was made, refunded or disputed. A refund tells only when it is expanded."""
     source = stripe_client.id_of(bt.source)
-    if source is not None and source.startswith(CHARGE_IDS):
+    if source is not None and source.startswith(CHARGE_ID_PREFIXES):
         return source
     return stripe_client.id_of(getattr(bt.source, "charge", None))
 
 
-async def waiting(session: AsyncSession, *, limit: int = 1000) -> list[BalanceTransaction]:
+async def unposted(session: AsyncSession, *, limit: int = 1000) -> list[BalanceTransaction]:
     """What is recorded and not posted, oldest first."""
     query = (
         select(BalanceTransaction)
-        .join(WaitingTransaction, WaitingTransaction.balance_transaction == BalanceTransaction.id)
+        .join(UnpostedTransaction, UnpostedTransaction.balance_transaction == BalanceTransaction.id)
         .order_by(BalanceTransaction.occurred_at, BalanceTransaction.id)
         .limit(limit)
     )
@@ -188,7 +182,7 @@ async def post(
     session: AsyncSession,
     candidates: Sequence[BalanceTransaction],
     *,
-    owners: Mapping[str, Owner],
+    attributions: Mapping[str, Attribution],
     now: datetime,
 ) -> int:
     """Post those of the candidates that are still waiting and can be explained.
@@ -199,87 +193,102 @@ async def post(
     ready = [
         bt
         for bt in candidates
-        if bt.charge in owners or not is_for_a_contribution(bt.type, bt.reporting_category)
+        if bt.charge in attributions or not needs_contribution(bt.type, bt.reporting_category)
     ]
     if not ready:
         return 0
     await lock_chain(session)
     still = set(
         await session.scalars(
-            delete(WaitingTransaction)
-            .where(WaitingTransaction.balance_transaction.in_([bt.id for bt in ready]))
-            .returning(WaitingTransaction.balance_transaction)
+            delete(UnpostedTransaction)
+            .where(UnpostedTransaction.balance_transaction.in_([bt.id for bt in ready]))
+            .returning(UnpostedTransaction.balance_transaction)
         )
     )
     ready = [bt for bt in ready if bt.id in still]
-    rows = list[Owed]()
+    rows = list[PendingEntry]()
     for bt in ready:
-        owner = owners.get(bt.charge) if bt.charge is not None else None
-        made = postings(movement_of(bt), owner)
+        owner = attributions.get(bt.charge) if bt.charge is not None else None
+        made = postings(transaction_facts(bt), owner)
         contribution_id = owner.contribution_id if owner is not None else None
         rows += [(bt, posting, contribution_id, bt.occurred_at) for posting in made]
-        if any(Account.SUSPENSE in (posting.debit, posting.credit) for posting in made):
-            await alerts.sound(session, AlarmKind.SUSPENSE, subject=bt.id, now=now)
+        if any(LedgerAccount.SUSPENSE in (posting.debit, posting.credit) for posting in made):
+            await alerts.raise_alert(session, AlertKind.SUSPENSE, object_id=bt.id, now=now)
     await _append(session, rows)
     return len(ready)
 
 
-Owed = tuple[BalanceTransaction, Posting, str | None, datetime]
+PendingEntry = tuple[BalanceTransaction, Posting, str | None, datetime]
 """What becomes a row: of which transaction, whose contribution, and of what time."""
 
 
-async def confirm_payout(session: AsyncSession, bt: BalanceTransaction, arrived_on: date) -> None:
+async def post_payout_arrival(
+    session: AsyncSession, transaction: BalanceTransaction, arrived_on: date
+) -> None:
     """A payout has reached the bank: move it there from in transit, once, on the day that the
     bank's own statement has.
     """
-    at = datetime.combine(arrived_on, ARRIVAL, tzinfo=UTC)
-    await _carry(session, bt, arrival(bt.amount), max(at, bt.occurred_at))
+    at = datetime.combine(arrived_on, PAYOUT_ARRIVAL_TIME, tzinfo=UTC)
+    await _post_bank_transfer(
+        session,
+        transaction,
+        payout_arrival_posting(transaction.amount),
+        max(at, transaction.occurred_at),
+    )
 
 
-async def return_payout(
-    session: AsyncSession, took: BalanceTransaction, gave_back: BalanceTransaction
+async def post_payout_return(
+    session: AsyncSession,
+    payout_transaction: BalanceTransaction,
+    failure_transaction: BalanceTransaction,
 ) -> None:
     """A payout that had reached the bank came back after all: take it out of there, once."""
     there = await session.scalar(
         select(LedgerEntry.seq).where(
-            LedgerEntry.balance_transaction == took.id, _is_an_arrival(LedgerEntry)
+            LedgerEntry.balance_transaction == payout_transaction.id,
+            _is_payout_arrival(LedgerEntry),
         )
     )
     if there is not None:
-        await _carry(session, gave_back, arrival(gave_back.amount), gave_back.occurred_at)
+        await _post_bank_transfer(
+            session,
+            failure_transaction,
+            payout_arrival_posting(failure_transaction.amount),
+            failure_transaction.occurred_at,
+        )
 
 
-def arrival(amount: int) -> Posting:
+def payout_arrival_posting(amount: int) -> Posting:
     """What a payout's transaction of this amount means to the bank. Stripe's minus is its plus."""
     if amount < 0:
-        return Posting(Account.BANK, Account.IN_TRANSIT, -amount)
-    return Posting(Account.IN_TRANSIT, Account.BANK, amount)
+        return Posting(LedgerAccount.BANK, LedgerAccount.IN_TRANSIT, -amount)
+    return Posting(LedgerAccount.IN_TRANSIT, LedgerAccount.BANK, amount)
 
 
-def _is_an_arrival(row: type[LedgerEntry]) -> ColumnElement[bool]:
-    ends = (Account.BANK, Account.IN_TRANSIT)
+def _is_payout_arrival(row: type[LedgerEntry]) -> ColumnElement[bool]:
+    ends = (LedgerAccount.BANK, LedgerAccount.IN_TRANSIT)
     return and_(row.debit.in_(ends), row.credit.in_(ends))
 
 
-async def _carry(
-    session: AsyncSession, bt: BalanceTransaction, posting: Posting, at: datetime
+async def _post_bank_transfer(
+    session: AsyncSession, transaction: BalanceTransaction, posting: Posting, occurred_at: datetime
 ) -> None:
     await lock_chain(session)
     done = await session.scalar(
         select(LedgerEntry.seq).where(
-            LedgerEntry.balance_transaction == bt.id, _is_an_arrival(LedgerEntry)
+            LedgerEntry.balance_transaction == transaction.id, _is_payout_arrival(LedgerEntry)
         )
     )
     if done is None:
-        await _append(session, [(bt, posting, None, at)])
+        await _append(session, [(transaction, posting, None, occurred_at)])
 
 
 async def lock_chain(session: AsyncSession) -> None:
     """Be the one poster until the transaction ends."""
-    await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CHAIN_LOCK})
+    await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CHAIN_LOCK_KEY})
 
 
-async def _append(session: AsyncSession, rows: Sequence[Owed]) -> None:
+async def _append(session: AsyncSession, rows: Sequence[PendingEntry]) -> None:
     """Write rows at the end of the chain. The caller holds the chain lock."""
     if not rows:
         return
@@ -288,7 +297,7 @@ async def _append(session: AsyncSession, rows: Sequence[Owed]) -> None:
             select(LedgerEntry.seq, LedgerEntry.hash).order_by(LedgerEntry.seq.desc()).limit(1)
         )
     ).one_or_none()
-    seq, head = last if last is not None else (0, hash_chain.FIRST)
+    seq, head = last if last is not None else (0, hash_chain.GENESIS_HASH)
     values = []
     for bt, posting, contribution_id, at in rows:
         seq += 1
@@ -302,7 +311,7 @@ async def _append(session: AsyncSession, rows: Sequence[Owed]) -> None:
             bt.id,
             contribution_id,
         )
-        head = hash_chain.link(head, frozen)
+        head = hash_chain.next_hash(head, frozen)
         values.append(
             {
                 "seq": seq,
@@ -319,15 +328,15 @@ async def _append(session: AsyncSession, rows: Sequence[Owed]) -> None:
     await session.execute(insert(LedgerEntry), values)
 
 
-def movement_of(bt: BalanceTransaction) -> Movement:
+def transaction_facts(bt: BalanceTransaction) -> TransactionFacts:
     """A balance transaction as the posting table reads it."""
-    return Movement(
+    return TransactionFacts(
         type=bt.type,
         amount=bt.amount,
         fee=bt.fee,
         net=bt.net,
         fees=tuple((str(kind), int(amount)) for kind, amount in bt.fees),
-        category=bt.reporting_category,
-        balance=bt.balance_type or "payments",
+        reporting_category=bt.reporting_category,
+        balance_type=bt.balance_type or "payments",
         is_converted=bt.exchange_rate is not None,
     )

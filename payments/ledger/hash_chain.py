@@ -6,13 +6,13 @@
 in ASCII, with whole minor units, the second in UTC as 2026-11-22T15:04:05Z, and an empty last part
 where a row has no contribution. The first previous hash is 32 zero bytes. Every part comes from an
 alphabet without `|`. A change to this form is a new version beside it, never an edit:
-`tests/test_ledger.py` holds the vectors.
+`tests/ledger/test_posting.py` holds the vectors.
 """
 
 import hashlib
 from datetime import UTC, datetime
 
-FIRST = bytes(32)
+GENESIS_HASH = bytes(32)
 
 
 def row_bytes(
@@ -42,7 +42,7 @@ def row_bytes(
     return "|".join(parts).encode("ascii")
 
 
-def link(previous: bytes, row: bytes) -> bytes:
+def next_hash(previous: bytes, entry: bytes) -> bytes:
     """The hash of a row that follows `previous`."""
     assert len(previous) == 32
-    return hashlib.sha256(previous + row).digest()
+    return hashlib.sha256(previous + entry).digest()

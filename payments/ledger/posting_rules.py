@@ -3,7 +3,7 @@ account to another. Pure: no database, no clock, no arithmetic but + and -.
 
 Whatever the other end is, the Stripe end of the rows of one balance transaction adds up to its
 `net`, so the stripe accounts are Stripe's balances by construction. What is not in the table, or
-is named in `UNKNOWN`, goes to suspense, never guessed. `tests/test_ledger.py` compares both with
+is named in `UNKNOWN`, goes to suspense, never guessed. `tests/ledger/test_posting.py` compares both with
 the SDK's own list of types, so that an upgrade that adds one waits for somebody to decide.
 
 Money that Stripe sets aside stays ours: it is `held` on its way between two of Stripe's balances,
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Account(StrEnum):
+class LedgerAccount(StrEnum):
     STRIPE = "stripe:balance"
     RESERVED = "stripe:reserved"
     PREFUNDING = "stripe:prefunding"
@@ -39,48 +39,48 @@ class Account(StrEnum):
     SUSPENSE = "suspense"
 
 
-INCOME = {
-    "once": Account.INCOME_ONCE,
-    "monthly": Account.INCOME_MONTHLY,
-    "annual": Account.INCOME_ANNUAL,
+INCOME_ACCOUNTS = {
+    "once": LedgerAccount.INCOME_ONCE,
+    "monthly": LedgerAccount.INCOME_MONTHLY,
+    "annual": LedgerAccount.INCOME_ANNUAL,
 }
-CHARGES = ("charge", "payment")
-RETURNS = ("refund", "payment_refund", "refund_failure", "payment_failure_refund")
+CHARGE_TYPES = ("charge", "payment")
+REFUND_TYPES = ("refund", "payment_refund", "refund_failure", "payment_failure_refund")
 # A type of Stripe's balance transactions -> the account at the other end of the Stripe balance.
-OTHER_END = {
-    "refund": Account.REFUNDS,
-    "payment_refund": Account.REFUNDS,
-    "refund_failure": Account.REFUNDS,
-    "payment_failure_refund": Account.REFUNDS,  # a bank debit that its bank took back
-    "stripe_fee": Account.BILLING,
-    "stripe_fx_fee": Account.FX,
-    "tax_fee": Account.TAX,
-    "payout": Account.IN_TRANSIT,
-    "payout_failure": Account.IN_TRANSIT,
-    "payout_cancel": Account.IN_TRANSIT,
-    "topup": Account.BANK,
-    "topup_reversal": Account.BANK,
-    "reserve_hold": Account.HELD,
-    "reserve_release": Account.HELD,
-    "reserve_transaction": Account.HELD,
-    "reserved_funds": Account.HELD,
-    "payment_network_reserve_hold": Account.HELD,
-    "payment_network_reserve_release": Account.HELD,
-    "payout_minimum_balance_hold": Account.HELD,
-    "payout_minimum_balance_release": Account.HELD,
+CONTRA_ACCOUNTS = {
+    "refund": LedgerAccount.REFUNDS,
+    "payment_refund": LedgerAccount.REFUNDS,
+    "refund_failure": LedgerAccount.REFUNDS,
+    "payment_failure_refund": LedgerAccount.REFUNDS,  # a bank debit that its bank took back
+    "stripe_fee": LedgerAccount.BILLING,
+    "stripe_fx_fee": LedgerAccount.FX,
+    "tax_fee": LedgerAccount.TAX,
+    "payout": LedgerAccount.IN_TRANSIT,
+    "payout_failure": LedgerAccount.IN_TRANSIT,
+    "payout_cancel": LedgerAccount.IN_TRANSIT,
+    "topup": LedgerAccount.BANK,
+    "topup_reversal": LedgerAccount.BANK,
+    "reserve_hold": LedgerAccount.HELD,
+    "reserve_release": LedgerAccount.HELD,
+    "reserve_transaction": LedgerAccount.HELD,
+    "reserved_funds": LedgerAccount.HELD,
+    "payment_network_reserve_hold": LedgerAccount.HELD,
+    "payment_network_reserve_release": LedgerAccount.HELD,
+    "payout_minimum_balance_hold": LedgerAccount.HELD,
+    "payout_minimum_balance_release": LedgerAccount.HELD,
 }
 # An adjustment says only in its reporting category what it is.
 # https://docs.stripe.com/reports/reporting-categories
-ADJUSTMENT = "adjustment"
-ADJUSTMENTS = {
-    "dispute": Account.DISPUTES,
-    "dispute_reversal": Account.DISPUTES,
-    "refund_failure": Account.REFUNDS,
-    "fee": Account.BILLING,
+ADJUSTMENT_TYPE = "adjustment"
+ADJUSTMENT_ACCOUNTS = {
+    "dispute": LedgerAccount.DISPUTES,
+    "dispute_reversal": LedgerAccount.DISPUTES,
+    "refund_failure": LedgerAccount.REFUNDS,
+    "fee": LedgerAccount.BILLING,
 }
-CONVERSIONS = "other_adjustment"
+CONVERSION_CATEGORY = "other_adjustment"
 # What a newsroom's account may never see. Each goes to suspense and calls a person.
-UNKNOWN = frozenset({
+SUSPENSE_TYPES = frozenset({
     "advance", "advance_funding", "anticipation_repayment", "application_fee",
     "application_fee_refund", "climate_order_purchase", "climate_order_refund",
     "connect_collection_transfer", "contribution", "fee_credit_funding", "inbound_transfer",
@@ -93,17 +93,17 @@ UNKNOWN = frozenset({
     "transfer_failure", "transfer_refund",
 })  # fmt: skip
 # Which of Stripe's balances a transaction moves; another one's word is only held.
-BALANCES = {
-    "payments": Account.STRIPE,
-    "risk_reserved": Account.RESERVED,
-    "refund_and_dispute_prefunding": Account.PREFUNDING,
-    "issuing": Account.ISSUING,
+BALANCE_ACCOUNTS = {
+    "payments": LedgerAccount.STRIPE,
+    "risk_reserved": LedgerAccount.RESERVED,
+    "refund_and_dispute_prefunding": LedgerAccount.PREFUNDING,
+    "issuing": LedgerAccount.ISSUING,
 }
-FEES = {"stripe_fee": Account.PROCESSING, "tax": Account.TAX}
+FEE_ACCOUNTS = {"stripe_fee": LedgerAccount.PROCESSING, "tax": LedgerAccount.TAX}
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class Attribution:
     """The contribution that a charge, or its return, is for."""
 
     contribution_id: str
@@ -111,7 +111,7 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
-class Movement:
+class TransactionFacts:
     """One balance transaction as the table needs it. Minor units of the settlement currency."""
 
     type: str
@@ -119,8 +119,8 @@ class Movement:
     fee: int
     net: int
     fees: Sequence[tuple[str, int]]
-    category: str = ""
-    balance: str = "payments"
+    reporting_category: str = ""
+    balance_type: str = "payments"
     is_converted: bool = False
 
 
@@ -128,49 +128,53 @@ class Movement:
 class Posting:
     """One row of the books before it is written. `amount` is above zero."""
 
-    debit: Account
-    credit: Account
+    debit: LedgerAccount
+    credit: LedgerAccount
     amount: int
 
 
-def is_for_a_contribution(type_: str, category: str = "") -> bool:
+def needs_contribution(type_: str, category: str = "") -> bool:
     """Whether this movement waits until its contribution is known."""
-    if type_ == ADJUSTMENT:
-        return ADJUSTMENTS.get(category) in (Account.DISPUTES, Account.REFUNDS)
-    return type_ in CHARGES or type_ in RETURNS
+    if type_ == ADJUSTMENT_TYPE:
+        return ADJUSTMENT_ACCOUNTS.get(category) in (LedgerAccount.DISPUTES, LedgerAccount.REFUNDS)
+    return type_ in CHARGE_TYPES or type_ in REFUND_TYPES
 
 
-def postings(movement: Movement, owner: Owner | None) -> list[Posting]:
+def postings(facts: TransactionFacts, attribution: Attribution | None) -> list[Posting]:
     """The rows of one balance transaction. The owner decides which income a charge is."""
-    assert movement.net == movement.amount - movement.fee
-    assert sum(amount for _, amount in movement.fees) == movement.fee
-    at_stripe = BALANCES.get(movement.balance, Account.HELD)
-    other = _other_end(movement, owner)
+    assert facts.net == facts.amount - facts.fee
+    assert sum(amount for _, amount in facts.fees) == facts.fee
+    at_stripe = BALANCE_ACCOUNTS.get(facts.balance_type, LedgerAccount.HELD)
+    other = _contra_account(facts, attribution)
     if other is at_stripe:
-        other = Account.SUSPENSE
-    flows = {other: movement.amount}
-    for kind, amount in movement.fees:
-        account = FEES.get(kind, Account.SUSPENSE)
-        if other is Account.DISPUTES and account is Account.PROCESSING:
-            account = Account.DISPUTE_FEES
+        other = LedgerAccount.SUSPENSE
+    flows = {other: facts.amount}
+    for kind, amount in facts.fees:
+        account = FEE_ACCOUNTS.get(kind, LedgerAccount.SUSPENSE)
+        if other is LedgerAccount.DISPUTES and account is LedgerAccount.PROCESSING:
+            account = LedgerAccount.DISPUTE_FEES
         flows[account] = flows.get(account, 0) - amount
     return [
-        _between(at_stripe, account, amount) for account, amount in flows.items() if amount != 0
+        _signed_posting(at_stripe, account, amount)
+        for account, amount in flows.items()
+        if amount != 0
     ]
 
 
-def _other_end(movement: Movement, owner: Owner | None) -> Account:
-    if movement.type in CHARGES and owner is not None:
-        return INCOME[owner.frequency]
-    if movement.type != ADJUSTMENT:
-        return OTHER_END.get(movement.type, Account.SUSPENSE)
-    if movement.category == CONVERSIONS and movement.is_converted:
-        return Account.CLEARING
-    return ADJUSTMENTS.get(movement.category, Account.SUSPENSE)
+def _contra_account(facts: TransactionFacts, attribution: Attribution | None) -> LedgerAccount:
+    if facts.type in CHARGE_TYPES and attribution is not None:
+        return INCOME_ACCOUNTS[attribution.frequency]
+    if facts.type != ADJUSTMENT_TYPE:
+        return CONTRA_ACCOUNTS.get(facts.type, LedgerAccount.SUSPENSE)
+    if facts.reporting_category == CONVERSION_CATEGORY and facts.is_converted:
+        return LedgerAccount.CLEARING
+    return ADJUSTMENT_ACCOUNTS.get(facts.reporting_category, LedgerAccount.SUSPENSE)
 
 
-def _between(at_stripe: Account, other: Account, amount: int) -> Posting:
+def _signed_posting(
+    stripe_account: LedgerAccount, contra_account: LedgerAccount, amount: int
+) -> Posting:
     """Money that comes to Stripe's balance from an account, or goes there when negative."""
     if amount > 0:
-        return Posting(at_stripe, other, amount)
-    return Posting(other, at_stripe, -amount)
+        return Posting(stripe_account, contra_account, amount)
+    return Posting(contra_account, stripe_account, -amount)

@@ -6,50 +6,57 @@ programs open links to look at them; only the button of the page behind it does.
 
 from datetime import timedelta
 
-from payments.core.errors import LinkSpent
+from payments.core.errors import LinkInvalid
 from payments.infra import signing
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 
-FIX, FIX_LASTS = "fix", timedelta(days=14)  # put another card in place of this one
-STOP, STOP_LASTS = "stop", timedelta(days=30)  # stop the promise
+CARD_UPDATE_PURPOSE, CARD_UPDATE_LIFETIME = (
+    "fix",
+    timedelta(days=14),
+)  # put another card in place of this one
+CANCEL_PURPOSE, CANCEL_LIFETIME = "stop", timedelta(days=30)  # stop the promise
 
 
-def fix_link(rt: Runtime, contribution_id: str) -> str:
+def card_update_link(ctx: Context, contribution_id: str) -> str:
     """Where the card of one promise is replaced."""
-    return f"{rt.settings.mailed_url}/fix/{_sign(rt, FIX, contribution_id)}"
+    return (
+        f"{ctx.settings.mail_links_base_url}/fix/{_sign(ctx, CARD_UPDATE_PURPOSE, contribution_id)}"
+    )
 
 
-def stop_link(rt: Runtime, contribution_id: str) -> str:
+def cancel_link(ctx: Context, contribution_id: str) -> str:
     """Where one promise is stopped."""
-    return f"{rt.settings.mailed_url}/stop/{_sign(rt, STOP, contribution_id)}"
+    return f"{ctx.settings.mail_links_base_url}/stop/{_sign(ctx, CANCEL_PURPOSE, contribution_id)}"
 
 
-def manage_link(rt: Runtime) -> str:
+def manage_link(ctx: Context) -> str:
     """Where a donor asks to be let in."""
-    return f"{rt.settings.mailed_url}/manage"
+    return f"{ctx.settings.mail_links_base_url}/manage"
 
 
-def sign_in_link(rt: Runtime, token: str) -> str:
+def sign_in_link(ctx: Context, token: str) -> str:
     """Where a donor is let in."""
-    return f"{rt.settings.mailed_url}/manage/enter/{token}"
+    return f"{ctx.settings.mail_links_base_url}/manage/enter/{token}"
 
 
-def promise_to_fix(rt: Runtime, signed: str) -> str:
+def contribution_for_card_link(ctx: Context, signed: str) -> str:
     """The contribution whose card a link replaces. Raises LinkSpent."""
-    return _opened(rt, FIX, signed, lasts=FIX_LASTS)
+    return _verify(ctx, CARD_UPDATE_PURPOSE, signed, lifetime=CARD_UPDATE_LIFETIME)
 
 
-def promise_to_stop(rt: Runtime, signed: str) -> str:
+def contribution_for_cancel_link(ctx: Context, signed: str) -> str:
     """The contribution that a link stops. Raises LinkSpent."""
-    return _opened(rt, STOP, signed, lasts=STOP_LASTS)
+    return _verify(ctx, CANCEL_PURPOSE, signed, lifetime=CANCEL_LIFETIME)
 
 
-def _sign(rt: Runtime, purpose: str, contribution_id: str) -> str:
-    return signing.sign(rt.settings.keys, purpose, contribution_id, now=rt.now())
+def _sign(ctx: Context, purpose: str, contribution_id: str) -> str:
+    return signing.sign_token(ctx.settings.hmac_keys, purpose, contribution_id, now=ctx.now())
 
 
-def _opened(rt: Runtime, purpose: str, signed: str, *, lasts: timedelta) -> str:
-    what = signing.opened(rt.settings.keys, purpose, signed, now=rt.now(), lasts=lasts)
+def _verify(ctx: Context, purpose: str, signed: str, *, lifetime: timedelta) -> str:
+    what = signing.verify_token(
+        ctx.settings.hmac_keys, purpose, signed, now=ctx.now(), max_age=lifetime
+    )
     if not isinstance(what, str):
-        raise LinkSpent("This link has expired or is not complete. Nothing was changed.")
+        raise LinkInvalid("This link has expired or is not complete. Nothing was changed.")
     return what

@@ -15,23 +15,25 @@ from sqlalchemy.orm import Mapped, mapped_column
 from payments.infra import db
 
 
-class Silence(db.Base):
+class MutedSubscription(db.Base):
     """A promise about which nothing is said."""
 
     __tablename__ = "silences"
 
     stripe_subscription_id: Mapped[db.StripeId] = mapped_column(primary_key=True)
-    since: Mapped[db.Moment]
+    muted_at: Mapped[db.Timestamp]
 
 
-async def hush(session: AsyncSession, subscription_ids: Sequence[str], *, now: datetime) -> None:
+async def mute(session: AsyncSession, subscription_ids: Sequence[str], *, now: datetime) -> None:
     """Say nothing about these promises from now on."""
     if subscription_ids:
         rows = [{"stripe_subscription_id": one, "since": now} for one in subscription_ids]
-        await session.execute(insert(Silence).on_conflict_do_nothing(), rows)
+        await session.execute(insert(MutedSubscription).on_conflict_do_nothing(), rows)
 
 
-async def is_quiet(session: AsyncSession, subscription_id: str | None) -> bool:
+async def is_muted(session: AsyncSession, subscription_id: str | None) -> bool:
     """Whether nothing is said about this promise."""
-    query = select(Silence).where(Silence.stripe_subscription_id == subscription_id)
+    query = select(MutedSubscription).where(
+        MutedSubscription.stripe_subscription_id == subscription_id
+    )
     return subscription_id is not None and await session.scalar(query) is not None

@@ -20,10 +20,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 from payments.infra import db, job_queue
 from payments.mail import muted
 
-JOB = "message"  # the object type of a mail's bell
+MAIL_JOB = "message"  # the object type of a mail's bell
 
 
-class MessageKind(StrEnum):
+class MailKind(StrEnum):
     SIGN_IN = "sign_in"
     PAYMENT_FAILED = "payment_failed"
     ACTION_NEEDED = "action_needed"
@@ -37,108 +37,109 @@ class MessageKind(StrEnum):
     SKIPPED = "skipped"
     PAUSED = "paused"
     RESUMED = "resumed"
-    STOPPED = "stopped"
-    ENDING = "ending"  # the last day was set elsewhere: Stripe's dashboard or portal
-    KEPT = "kept"  # and taken back
+    CANCELLED = "stopped"
+    END_SCHEDULED = "ending"  # the last day was set elsewhere: Stripe's dashboard or portal
+    END_CANCELLED = "kept"  # and taken back
 
 
 # How long a mail is worth sending; a link for ten minutes is worth nothing after them.
-WORTH = {MessageKind.SIGN_IN: timedelta(minutes=9)}
-WORTH_ELSE = timedelta(days=7)
-KEPT = timedelta(days=395)
+EXPIRES_AFTER = {MailKind.SIGN_IN: timedelta(minutes=9)}
+DEFAULT_EXPIRES_AFTER = timedelta(days=7)
+MAIL_RETENTION = timedelta(days=395)
 
 
-class MessageStatus(StrEnum):
-    WAITING = "waiting"
+class MailStatus(StrEnum):
+    PENDING = "waiting"
     SENT = "sent"
     DROPPED = "dropped"  # no longer true, no longer wanted, or too late
 
 
-class Message(db.Base):
+class OutboxMail(db.Base):
     """One mail that is owed, was sent, or was dropped."""
 
     __tablename__ = "messages"
 
-    id: Mapped[db.OurId] = mapped_column(primary_key=True)
+    id: Mapped[db.Id] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(String(255), unique=True)
-    kind: Mapped[MessageKind] = mapped_column(db.words(MessageKind, "kind_is_known"))
-    status: Mapped[MessageStatus] = mapped_column(db.words(MessageStatus, "status_is_known"))
+    kind: Mapped[MailKind] = mapped_column(db.enum_column(MailKind, "kind_is_known"))
+    status: Mapped[MailStatus] = mapped_column(db.enum_column(MailStatus, "status_is_known"))
     subscription_id: Mapped[db.StripeId | None] = mapped_column(index=True)
-    subject: Mapped[str | None] = mapped_column(String(255))  # the id the mail is about
-    facts: Mapped[dict[str, Any]] = mapped_column(JSONB)  # words and numbers for the text
+    object_id: Mapped[str | None] = mapped_column(String(255))  # the id the mail is about
+    context: Mapped[dict[str, Any]] = mapped_column(JSONB)  # words and numbers for the text
     language: Mapped[str] = mapped_column(String(8))
-    created_at: Mapped[db.Moment] = mapped_column(index=True)
-    expires_at: Mapped[db.Moment]
-    sent_at: Mapped[db.Moment | None]
+    created_at: Mapped[db.Timestamp] = mapped_column(index=True)
+    expires_at: Mapped[db.Timestamp]
+    sent_at: Mapped[db.Timestamp | None]
 
 
-async def put(
+async def enqueue(
     session: AsyncSession,
-    kind: MessageKind,
+    kind: MailKind,
     *,
     key: str,
     now: datetime,
     subscription_id: str | None = None,
-    subject: str | None = None,
-    facts: dict[str, Any] | None = None,
+    object_id: str | None = None,
+    context: dict[str, Any] | None = None,
     language: str = "en",
 ) -> bool:
     """Owe a mail, once for each key, if this transaction commits. Gives whether it is new.
 
     Nothing is owed about a promise that silence is kept about.
     """
-    if await muted.is_quiet(session, subscription_id):
+    if await muted.is_muted(session, subscription_id):
         return False
     made = await session.scalar(
-        insert(Message)
+        insert(OutboxMail)
         .values(
             id=secrets.token_hex(16),
             key=key,
             kind=kind,
-            status=MessageStatus.WAITING,
+            status=MailStatus.PENDING,
             subscription_id=subscription_id,
-            subject=subject,
-            facts=facts or {},
+            object_id=object_id,
+            context=context or {},
             language=language,
             created_at=now,
-            expires_at=now + WORTH.get(kind, WORTH_ELSE),
+            expires_at=now + EXPIRES_AFTER.get(kind, DEFAULT_EXPIRES_AFTER),
         )
         .on_conflict_do_nothing(index_elements=["key"])
-        .returning(Message.id)
+        .returning(OutboxMail.id)
     )
     if made is not None:
-        await job_queue.ring(session, JOB, made)
+        await job_queue.enqueue_sync(session, MAIL_JOB, made)
     return made is not None
 
 
-async def forget_old(session: AsyncSession, now: datetime) -> None:
+async def purge(session: AsyncSession, now: datetime) -> None:
     """Mails that were sent or dropped a year ago are nobody's business."""
     await session.execute(
-        delete(Message).where(
-            Message.status != MessageStatus.WAITING, Message.created_at < now - KEPT
+        delete(OutboxMail).where(
+            OutboxMail.status != MailStatus.PENDING, OutboxMail.created_at < now - MAIL_RETENTION
         )
     )
 
 
-async def drop_about(session: AsyncSession, subscription_ids: Sequence[str]) -> None:
+async def cancel_for(session: AsyncSession, subscription_ids: Sequence[str]) -> None:
     """What is still owed about these promises is wanted no longer."""
     await session.execute(
-        update(Message)
+        update(OutboxMail)
         .where(
-            Message.subscription_id.in_(subscription_ids), Message.status == MessageStatus.WAITING
+            OutboxMail.subscription_id.in_(subscription_ids),
+            OutboxMail.status == MailStatus.PENDING,
         )
-        .values(status=MessageStatus.DROPPED)
+        .values(status=MailStatus.DROPPED)
     )
 
 
-async def about(
+async def list_for(
     session: AsyncSession, subscription_ids: Sequence[str], *, limit: int = 500
-) -> list[Message]:
+) -> list[OutboxMail]:
     """The mails about these promises, the newest first."""
     query = (
-        select(Message)
-        .where(Message.subscription_id.in_(subscription_ids))
-        .order_by(Message.created_at.desc(), Message.id)
+        select(OutboxMail)
+        .where(OutboxMail.subscription_id.in_(subscription_ids))
+        .order_by(OutboxMail.created_at.desc(), OutboxMail.id)
         .limit(limit)
     )
     return list(await session.scalars(query))

@@ -16,18 +16,18 @@ from typing import Literal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from payments.core import i18n
-from payments.mail.outbox import MessageKind
+from payments.mail.outbox import MailKind
 
-HERE = Path(__file__).parent / "templates"
-GAP = re.compile(r"\n\s*\n")
+TEMPLATE_DIR = Path(__file__).parent / "templates"
+PARAGRAPH_BREAK = re.compile(r"\n\s*\n")
 
 
 # These are owed by no outbox.
-OtherLetter = Literal["reminder", "reminder_confirm", "newsletter_confirm"]
+DirectMailKind = Literal["reminder", "reminder_confirm", "newsletter_confirm"]
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class RenderedMail:
     """A mail before it has an envelope."""
 
     subject: str
@@ -39,63 +39,67 @@ class Letter:
 class Paragraph:
     """Some words or, with an address, a link."""
 
-    words: str
-    address: str | None
+    text: str
+    url: str | None
 
 
-def compose(kind: MessageKind | OtherLetter, tongue: str, facts: Mapping[str, object]) -> Letter:
+def render(
+    kind: MailKind | DirectMailKind, locale: str, variables: Mapping[str, object]
+) -> RenderedMail:
     """The letter of this kind in this language. Amounts and dates in `facts` are ready to print."""
-    template = _templates(tongue).get_template(f"{kind}.txt")
-    context = template.new_context(dict(facts))
+    template = _environment(locale).get_template(f"{kind}.txt")
+    context = template.new_context(dict(variables))
     subject = " ".join("".join(template.blocks["subject"](context)).split())
     body = "".join(template.blocks["text"](context))
-    paragraphs = [_paragraph(part) for part in GAP.split(body.strip())]
-    return Letter(subject, _as_text(paragraphs), _as_html(subject, paragraphs, tongue))
+    paragraphs = [_parse_paragraph(part) for part in PARAGRAPH_BREAK.split(body.strip())]
+    return RenderedMail(
+        subject, _render_text(paragraphs), _render_html(subject, paragraphs, locale)
+    )
 
 
-def pledge(amount: str, tongue: str, *, annual: bool) -> str:
+def amount_phrase(amount: str, locale: str, *, annual: bool) -> str:
     """An amount and how often, as it stands within a sentence."""
-    words = i18n.translations(tongue)
+    words = i18n.translations(locale)
     each = words.gettext("%(amount)s a year") if annual else words.gettext("%(amount)s a month")
     return each % {"amount": amount}
 
 
 @functools.cache
-def _templates(tongue: str) -> Environment:
+def _environment(locale: str) -> Environment:
     made = Environment(
-        loader=FileSystemLoader(HERE),
+        loader=FileSystemLoader(TEMPLATE_DIR),
         autoescape=False,  # noqa: S701 - the templates are plain text; _as_html escapes all of it
         undefined=StrictUndefined,
         extensions=["jinja2.ext.i18n"],
     )
-    words = i18n.translations(tongue)
+    words = i18n.translations(locale)
     made.install_gettext_translations(words, newstyle=True)  # type: ignore[attr-defined]  # from the i18n extension
     return made
 
 
-def _paragraph(part: str) -> Paragraph:
-    *label, last = (line.strip() for line in part.splitlines())
+def _parse_paragraph(source: str) -> Paragraph:
+    *label, last = (line.strip() for line in source.splitlines())
     if re.match("https?://", last):
         return Paragraph(" ".join(label), last)
     return Paragraph(" ".join([*label, last]), None)
 
 
-def _as_text(paragraphs: list[Paragraph]) -> str:
-    parts = (f"{p.words}\n{p.address}" if p.address else p.words for p in paragraphs)
+def _render_text(paragraphs: list[Paragraph]) -> str:
+    parts = (f"{p.text}\n{p.url}" if p.url else p.text for p in paragraphs)
     return "\n\n".join(parts) + "\n"
 
 
-def _as_html(subject: str, paragraphs: list[Paragraph], tongue: str) -> str:
-    lines = "\n".join(map(_as_line, paragraphs))
+def _render_html(subject: str, paragraphs: list[Paragraph], locale: str) -> str:
+    lines = "\n".join(map(_render_paragraph, paragraphs))
     return (
-        f'<!doctype html>\n<html lang="{tongue}" dir="{i18n.direction(tongue)}">\n'
+        f'<!doctype html>\n<html lang="{locale}" dir="{i18n.text_direction(locale)}">\n'
         f'<head><meta charset="utf-8"><title>{html.escape(subject)}</title></head>\n'
         f"<body>\n{lines}\n</body>\n</html>\n"
     )
 
 
-def _as_line(paragraph: Paragraph) -> str:
-    words = html.escape(paragraph.words)
-    if paragraph.address is None:
+def _render_paragraph(paragraph: Paragraph) -> str:
+    words = html.escape(paragraph.text)
+    if paragraph.url is None:
         return f"<p>{words}</p>"
-    return f'<p><a href="{html.escape(paragraph.address)}">{words.rstrip(":")}</a></p>'
+    return f'<p><a href="{html.escape(paragraph.url)}">{words.rstrip(":")}</a></p>'

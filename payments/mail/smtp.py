@@ -20,14 +20,14 @@ import idna
 import structlog
 
 from payments.core.settings import Settings
-from payments.mail.render import Letter
+from payments.mail.render import RenderedMail
 
 log = structlog.get_logger("payments.mail.smtp")
-Server = aiosmtplib.SMTP
-PATIENCE = 20.0  # seconds for each answer
-PORTS = {"smtp": 587, "smtps": 465}
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
-WIRE = policy.SMTP.clone(cte_type="7bit")  # any server can carry it
+SmtpClient = aiosmtplib.SMTP
+RESPONSE_TIMEOUT = 20.0  # seconds for each answer
+DEFAULT_PORTS = {"smtp": 587, "smtps": 465}
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+MESSAGE_POLICY = policy.SMTP.clone(cte_type="7bit")  # any server can carry it
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,13 @@ class Envelope:
     address: str
     language: str
     written_at: datetime
-    leave: str | None = None  # where one POST ends mails of this kind (RFC 8058)
+    unsubscribe_url: str | None = None  # where one POST ends mails of this kind (RFC 8058)
 
 
-class Handed(Enum):
+class SendResult(Enum):
     """What became of a mail that is sent at most once."""
 
-    TAKEN = "taken"
+    ACCEPTED = "taken"
     NO_SUCH_MAILBOX = "no such mailbox"
     NOT_CLAIMED = "not claimed"  # nothing was sent: it is not wanted any more, or another sends it
 
@@ -55,35 +55,39 @@ def is_configured(settings: Settings) -> bool:
 
 
 @asynccontextmanager
-async def connection(settings: Settings) -> AsyncIterator[Server]:
+async def connection(settings: Settings) -> AsyncIterator[SmtpClient]:
     """A mail server that is ready to take a mail, over TLS where it offers it.
 
     A password is never sent to another machine without TLS.
     """
     assert settings.smtp_url is not None
     parts = urlsplit(settings.smtp_url.get_secret_value())
-    secret = parts.username is not None and parts.hostname not in LOOPBACK
+    secret = parts.username is not None and parts.hostname not in LOOPBACK_HOSTS
     async with aiosmtplib.SMTP(
         hostname=parts.hostname,
-        port=parts.port or PORTS[parts.scheme],
+        port=parts.port or DEFAULT_PORTS[parts.scheme],
         username=unquote(parts.username) if parts.username else None,
         password=unquote(parts.password) if parts.password else None,
         use_tls=parts.scheme == "smtps",
         start_tls=True if secret and parts.scheme == "smtp" else None,
-        local_hostname=sender(settings).domain,
-        timeout=PATIENCE,
+        local_hostname=sender_address(settings).domain,
+        timeout=RESPONSE_TIMEOUT,
     ) as server:
         yield server
 
 
-async def hand_over(server: Server, settings: Settings, letter: Letter, envelope: Envelope) -> bool:
+async def send(
+    server: SmtpClient, settings: Settings, rendered: RenderedMail, envelope: Envelope
+) -> bool:
     """Hand one mail over. Gives False for a mailbox that does not exist; raises if not taken."""
-    mail = write(settings, letter, envelope)
+    mail = build_message(settings, rendered, envelope)
     if mail is None:
         return False
     (mailbox,) = mail["To"].addresses
     try:
-        await server.sendmail(sender(settings).addr_spec, [mailbox.addr_spec], mail.as_bytes())
+        await server.sendmail(
+            sender_address(settings).addr_spec, [mailbox.addr_spec], mail.as_bytes()
+        )
     except aiosmtplib.SMTPRecipientsRefused as error:
         if any(answer.code < 500 for answer in error.recipients):
             raise
@@ -92,62 +96,64 @@ async def hand_over(server: Server, settings: Settings, letter: Letter, envelope
     return True
 
 
-async def hand_over_once(
-    server: Server,
+async def send_at_most_once(
+    server: SmtpClient,
     settings: Settings,
-    letter: Letter,
+    rendered: RenderedMail,
     envelope: Envelope,
     claim: Callable[[], Awaitable[bool]],
-) -> Handed:
+) -> SendResult:
     """Hand one mail over at most once: it is claimed when the server has accepted its recipient,
     and only then does the server get to see it. Raises if it was not taken; a claim then stays.
     """
-    mail = write(settings, letter, envelope)
+    mail = build_message(settings, rendered, envelope)
     if mail is None:
-        return Handed.NO_SUCH_MAILBOX
+        return SendResult.NO_SUCH_MAILBOX
     (mailbox,) = mail["To"].addresses
-    await server.mail(sender(settings).addr_spec)
+    await server.mail(sender_address(settings).addr_spec)
     try:
         await server.rcpt(mailbox.addr_spec)
     except aiosmtplib.SMTPRecipientRefused as error:
         if error.code < 500:
             raise
         log.info("mail_refused")
-        return Handed.NO_SUCH_MAILBOX
+        return SendResult.NO_SUCH_MAILBOX
     if not await claim():
-        return Handed.NOT_CLAIMED
+        return SendResult.NOT_CLAIMED
     await server.data(mail.as_bytes())
-    return Handed.TAKEN
+    return SendResult.ACCEPTED
 
 
-def write(settings: Settings, letter: Letter, envelope: Envelope) -> EmailMessage | None:
+def build_message(
+    settings: Settings, rendered: RenderedMail, envelope: Envelope
+) -> EmailMessage | None:
     """The mail as it goes out; None if its address is none that could be written to."""
-    mailbox = _mailbox(envelope.address)
+    mailbox = _parse_mailbox(envelope.address)
     if mailbox is None:
         return None
-    made = EmailMessage(policy=WIRE)
-    made["Subject"] = letter.subject
-    made["From"] = sender(settings)
+    made = EmailMessage(policy=MESSAGE_POLICY)
+    made["Subject"] = rendered.subject
+    made["From"] = sender_address(settings)
     made["To"] = mailbox
     made["Date"] = envelope.written_at
-    made["Message-ID"] = f"<{envelope.id}@{sender(settings).domain}>"
+    made["Message-ID"] = f"<{envelope.id}@{sender_address(settings).domain}>"
     made["Auto-Submitted"] = "auto-generated"
-    if envelope.leave is not None:
-        made["List-Unsubscribe"] = f"<{envelope.leave}>"
+    if envelope.unsubscribe_url is not None:
+        made["List-Unsubscribe"] = f"<{envelope.unsubscribe_url}>"
         made["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-    made.set_content(letter.text)
-    made.add_alternative(letter.html, subtype="html")
+    made.set_content(rendered.text)
+    made.add_alternative(rendered.html, subtype="html")
     made["Content-Language"] = envelope.language  # last: a new content takes its own headers along
     return made
 
 
-def sender(settings: Settings) -> Address:
+def sender_address(settings: Settings) -> Address:
     """Who mails are from."""
     name, address = parseaddr(settings.mail_from)
     return Address(display_name=name, addr_spec=address)
 
 
-def _mailbox(address: str) -> Address | None:
+def _parse_mailbox(address: str) -> Address | None:
     """An address that may be written on an envelope; None for anything else."""
     local, _, domain = address.strip().rpartition("@")
     if not (local and local.isascii() and local.isprintable()):

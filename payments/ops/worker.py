@@ -33,213 +33,219 @@ from payments.giving import (
     subscriptions,
 )
 from payments.infra import alerts, db, job_queue
-from payments.infra.alerts import AlarmKind
-from payments.infra.context import Runtime
+from payments.infra.alerts import AlertKind
+from payments.infra.context import Context
 from payments.mail import outbox
 from payments.risk import quarantine, rate_limit, statement_descriptor
 from payments.safety import descriptor_review, quarantine_response, retention, support_cases
 from payments.settlement import disputes, refunds
 from payments.signups import newsletter, newsletter_delivery, reminder_sender, reminders
 from payments.staff import accounts
-from webhooks import VERBS as STRIPES
+from webhooks import SYNC_HANDLERS as STRIPES
 from webhooks import sweeps
 
 log = structlog.get_logger("payments.ops.worker")
-MISSED = 365 * 24 * 3600  # seconds: a schedule missed for however long still runs once
-app = procrastinate.App(
+MAX_SCHEDULE_DELAY_SECONDS = (
+    365 * 24 * 3600
+)  # seconds: a schedule missed for however long still runs once
+queue_app = procrastinate.App(
     connector=InMemoryConnector(),  # replaced by `opened`
-    periodic_defaults={"max_delay": MISSED},
+    periodic_defaults={"max_delay": MAX_SCHEDULE_DELAY_SECONDS},
 )
 CONCURRENCY = 8
-RESTART_AFTER = 2.0
-VERBS = {
+RESTART_DELAY_SECONDS = 2.0
+JOB_HANDLERS = {
     **STRIPES,
-    outbox.JOB: subscription_mail.send,
-    reminders.ONE: reminder_sender.send,
-    reminders.INVITING[0]: reminder_sender.invite,
-    newsletter.INVITING[0]: newsletter.invite,
-    newsletter.ONE: newsletter_delivery.hand_over,
-    subscriptions.STOP: subscription_changes.carry_out_stop,
-    quarantine.JOB: quarantine_response.carry_out,
+    outbox.MAIL_JOB: subscription_mail.send,
+    reminders.REMINDER_JOB: reminder_sender.send,
+    reminders.CONFIRMATIONS_JOB[0]: reminder_sender.send_confirmations,
+    newsletter.CONFIRMATIONS_JOB[0]: newsletter.send_confirmations,
+    newsletter.DELIVERY_JOB: newsletter_delivery.deliver,
+    subscriptions.CANCEL_JOB: subscription_changes.perform_cancellation,
+    quarantine.QUARANTINE_JOB: quarantine_response.process,
 }
 
 
-def _runtime(context: JobContext) -> Runtime:
-    rt = context.additional_context["rt"]
-    assert isinstance(rt, Runtime)
-    return rt
+def _context(job_context: JobContext) -> Context:
+    ctx = job_context.additional_context["ctx"]
+    assert isinstance(ctx, Context)
+    return ctx
 
 
-@app.task(name=job_queue.TASK, queue=job_queue.QUEUE, pass_context=True)
-async def sync(context: JobContext, object_type: str, object_id: str, attempt: int) -> None:
+@queue_app.task(name=job_queue.SYNC_TASK, queue=job_queue.SYNC_QUEUE, pass_context=True)
+async def run_job(context: JobContext, object_type: str, object_id: str, attempt: int) -> None:
     """Bring what we know of one of Stripe's objects up to date, or send one mail."""
-    rt = _runtime(context)
+    ctx = _context(context)
     try:
-        await VERBS[object_type](rt, object_id)
+        await JOB_HANDLERS[object_type](ctx, object_id)
     except (Exception, asyncio.CancelledError) as error:  # cancelled: this worker has to stop
         if isinstance(error, InvalidRequestError) and error.code == "resource_missing":
             log.warning("object_is_gone", object_type=object_type)
             return
-        async with rt.sessions.begin() as session:
-            left = await job_queue.again(session, object_type, object_id, attempt=attempt)
+        async with ctx.sessions.begin() as session:
+            left = await job_queue.retry_later(session, object_type, object_id, attempt=attempt)
             if not left:
-                await alerts.sound(session, AlarmKind.STUCK, subject=object_id, now=rt.now())
+                await alerts.raise_alert(
+                    session, AlertKind.RETRIES_EXHAUSTED, object_id=object_id, now=ctx.now()
+                )
         log.warning("sync_failed", object_type=object_type, attempt=attempt, exc_info=True)
         if not left or isinstance(error, asyncio.CancelledError):
             raise
 
 
-Verb = Callable[[Runtime], Awaitable[object]]
+ScheduledTask = Callable[[Context], Awaitable[object]]
 
 
-def _every(cron: str, name: str, *, lock: bool = True) -> Callable[[Verb], Verb]:
+def _cron(cron: str, name: str, *, lock: bool = True) -> Callable[[ScheduledTask], ScheduledTask]:
     """Run a verb on a schedule, one at a time however many workers there are."""
 
-    def register(verb: Verb) -> Verb:
+    def register(verb: ScheduledTask) -> ScheduledTask:
         async def scheduled(context: JobContext, timestamp: int) -> None:  # noqa: ARG001
-            await verb(_runtime(context))
+            await verb(_context(context))
 
-        task = app.task(
+        task = queue_app.task(
             name=name,
             queue="schedule",
             lock=name if lock else None,
             queueing_lock=name,
             pass_context=True,
         )(scheduled)
-        app.periodic(cron=cron)(task)
+        queue_app.periodic(cron=cron)(task)
         return verb
 
     return register
 
 
-@_every("* * * * *", "take_up_started")
-async def _take_up_started(rt: Runtime) -> None:
-    await contributions.take_up_started(rt)
+@_cron("* * * * *", "take_up_started")
+async def _resume_started_contributions(ctx: Context) -> None:
+    await contributions.resume_started(ctx)
 
 
-@_every("* * * * *", "take_up_quarantined")
-async def _take_up_quarantined(rt: Runtime) -> None:
-    await quarantine_response.take_up(rt)
+@_cron("* * * * *", "take_up_quarantined")
+async def _resume_quarantine_responses(ctx: Context) -> None:
+    await quarantine_response.resume(ctx)
 
 
-@_every("*/5 * * * *", "take_up_stops")
-async def _take_up_stops(rt: Runtime) -> None:
-    await subscription_changes.take_up_stops(rt)
+@_cron("*/5 * * * *", "take_up_stops")
+async def _resume_cancellations(ctx: Context) -> None:
+    await subscription_changes.resume_cancellations(ctx)
 
 
 # Without a lock: one that died with its worker would keep all later ones from giving it back.
-@_every("* * * * *", "give_back_stalled", lock=False)
-async def give_back_stalled(rt: Runtime) -> None:
+@_cron("* * * * *", "give_back_stalled", lock=False)
+async def requeue_abandoned(ctx: Context) -> None:
     """Ring anew for what dead workers left, and call a person for what has killed too many."""
-    async with rt.sessions.begin() as session:
-        for object_id in await job_queue.give_back_stalled(session):
-            await alerts.sound(session, AlarmKind.STUCK, subject=object_id, now=rt.now())
+    async with ctx.sessions.begin() as session:
+        for object_id in await job_queue.requeue_abandoned(session):
+            await alerts.raise_alert(
+                session, AlertKind.RETRIES_EXHAUSTED, object_id=object_id, now=ctx.now()
+            )
 
 
-@_every("*/5 * * * *", "import_balance")
-async def _import_balance(rt: Runtime) -> None:
-    await daily_totals.import_and_refresh(rt)
+@_cron("*/5 * * * *", "import_balance")
+async def _import_balance(ctx: Context) -> None:
+    await daily_totals.import_and_refresh(ctx)
 
 
-@_every("*/15 * * * *", "sweep_undelivered")
-async def _sweep_undelivered(rt: Runtime) -> None:
-    await sweeps.undelivered(rt)
+@_cron("*/15 * * * *", "sweep_undelivered")
+async def _sync_undelivered(ctx: Context) -> None:
+    await sweeps.sync_undelivered(ctx)
 
 
-@_every("*/10 * * * *", "sweep_overdue")
-async def _sweep_overdue(rt: Runtime) -> None:
-    await sweeps.overdue(rt)
+@_cron("*/10 * * * *", "sweep_overdue")
+async def _sync_overdue(ctx: Context) -> None:
+    await sweeps.sync_overdue(ctx)
 
 
-@_every("*/30 * * * *", "sweep_changed")
-async def _sweep_changed(rt: Runtime) -> None:
-    await sweeps.changed(rt)
+@_cron("*/30 * * * *", "sweep_changed")
+async def _sync_new(ctx: Context) -> None:
+    await sweeps.sync_new(ctx)
 
 
-@_every("19 * * * *", "watch_endpoint")
-async def _watch_endpoint(rt: Runtime) -> None:
-    await sweeps.watch_endpoint(rt)
+@_cron("19 * * * *", "watch_endpoint")
+async def _check_webhook_endpoint(ctx: Context) -> None:
+    await sweeps.refresh_endpoint_alert(ctx)
 
 
-@_every("29 * * * *", "watch_disputes")
-async def _watch_disputes(rt: Runtime) -> None:
-    await disputes.watch(rt)
+@_cron("29 * * * *", "watch_disputes")
+async def _refresh_dispute_alerts(ctx: Context) -> None:
+    await disputes.refresh_alerts(ctx)
 
 
-@_every("* * * * *", "take_up_refunds")
-async def _take_up_refunds(rt: Runtime) -> None:
-    await refunds.take_up_asked(rt)
+@_cron("* * * * *", "take_up_refunds")
+async def _resume_refunds(ctx: Context) -> None:
+    await refunds.resume_requested(ctx)
 
 
-@_every("7 * * * *", "check_books")
-async def _check_books(rt: Runtime) -> None:
-    await integrity.check_and_alarm(rt, whole=False)
+@_cron("7 * * * *", "check_books")
+async def _check_integrity(ctx: Context) -> None:
+    await integrity.run_and_alert(ctx, full=False)
 
 
-@_every("53 3 * * *", "check_books_whole")
-async def _check_books_whole(rt: Runtime) -> None:
-    await integrity.check_and_alarm(rt, rebuild=True)
+@_cron("53 3 * * *", "check_books_whole")
+async def _check_integrity_full(ctx: Context) -> None:
+    await integrity.run_and_alert(ctx, replay=True)
 
 
-@_every("11 * * * *", "tell_of_renewals")
-async def _tell_of_renewals(rt: Runtime) -> None:
-    await payment_methods.tell_of_renewals(rt)
-    await payment_methods.tell_of_expiring_cards(rt)
+@_cron("11 * * * *", "tell_of_renewals")
+async def _notify_renewals_and_expiring_cards(ctx: Context) -> None:
+    await payment_methods.notify_upcoming_renewals(ctx)
+    await payment_methods.notify_expiring_cards(ctx)
 
 
-@_every("*/5 * * * *", "watch_for_card_testing")
-async def _watch_for_card_testing(rt: Runtime) -> None:
-    await card_testing.keep_watch(rt)
+@_cron("*/5 * * * *", "watch_for_card_testing")
+async def _check_card_testing(ctx: Context) -> None:
+    await card_testing.scheduled_check(ctx)
 
 
-@_every("* * * * *", "remind")
-async def _remind(rt: Runtime) -> None:
-    await reminder_sender.ring_due(rt)
-    await reminder_sender.invite(rt)
+@_cron("* * * * *", "remind")
+async def _send_reminders(ctx: Context) -> None:
+    await reminder_sender.enqueue_due(ctx)
+    await reminder_sender.send_confirmations(ctx)
 
 
-@_every("* * * * *", "hand_over")
-async def _hand_over(rt: Runtime) -> None:
-    await newsletter.invite(rt)
-    await newsletter_delivery.ring_due(rt)
+@_cron("* * * * *", "hand_over")
+async def _deliver_newsletter_signups(ctx: Context) -> None:
+    await newsletter.send_confirmations(ctx)
+    await newsletter_delivery.enqueue_due(ctx)
 
 
-@_every("37 * * * *", "shred_signups")
-async def _shred_signups(rt: Runtime) -> None:
-    await newsletter_delivery.tidy(rt)
+@_cron("37 * * * *", "shred_signups")
+async def _purge_newsletter_signups(ctx: Context) -> None:
+    await newsletter_delivery.purge(ctx)
 
 
-@_every("33 * * * *", "shred_reminders")
-async def _shred_reminders(rt: Runtime) -> None:
-    await reminder_sender.tidy(rt, file_time=time.time())
+@_cron("33 * * * *", "shred_reminders")
+async def _purge_reminders(ctx: Context) -> None:
+    await reminder_sender.purge(ctx, file_time=time.time())
 
 
-@_every("41 * * * *", "take_up_waiting_mails")
-async def _take_up_waiting_mails(rt: Runtime) -> None:
-    await subscription_mail.take_up_waiting(rt)
+@_cron("41 * * * *", "take_up_waiting_mails")
+async def _resend_waiting_mails(ctx: Context) -> None:
+    await subscription_mail.resend_waiting(ctx)
 
 
-@_every("23 3 * * *", "tidy")
-async def _tidy(rt: Runtime) -> None:
-    async with rt.sessions.begin() as session:
-        await contributions.forget_request_keys(session, rt.now())
-        await rate_limit.forget_expired(session, rt.now())
-        await accounts.forget_expired(session, rt.now())
-        await support_cases.forget_expired(session, rt.now())
-        await donors.forget_expired(session, rt.now())
-        await sign_in.forget_expired(session, rt.now())
-        await outbox.forget_old(session, rt.now())
+@_cron("23 3 * * *", "tidy")
+async def _purge_expired(ctx: Context) -> None:
+    async with ctx.sessions.begin() as session:
+        await contributions.purge_idempotency_keys(session, ctx.now())
+        await rate_limit.purge_expired(session, ctx.now())
+        await accounts.purge_expired(session, ctx.now())
+        await support_cases.purge_expired(session, ctx.now())
+        await donors.purge_erasures(session, ctx.now())
+        await sign_in.purge_expired(session, ctx.now())
+        await outbox.purge(session, ctx.now())
         await job_queue.prune(session)
-    await retention.carry_out(rt)
+    await retention.purge_expired(ctx)
 
 
-@_every("17 * * * *", "watch_statement")
-async def _watch_statement(rt: Runtime) -> None:
-    await statement_descriptor.watch(rt)
-    await descriptor_review.watch(rt)
+@_cron("17 * * * *", "watch_statement")
+async def _check_statement_descriptor(ctx: Context) -> None:
+    await statement_descriptor.scheduled_check(ctx)
+    await descriptor_review.alert_if_due(ctx)
 
 
-def _pool(**options: Any) -> AsyncConnectionPool:  # noqa: ANN401 - the engine's options, unseen
+def _connection_pool(**options: Any) -> AsyncConnectionPool:  # noqa: ANN401 - the engine's options, unseen
     """The engine's connections: when one is found dead, all that are at rest are replaced.
 
     The pool by itself finds them out one by one and waits twice as long after each: after a restart
@@ -257,69 +263,71 @@ def _pool(**options: Any) -> AsyncConnectionPool:  # noqa: ANN401 - the engine's
     return pool
 
 
-def _connector(rt: Runtime) -> procrastinate.PsycopgConnector:
-    url = make_url(rt.settings.database_url.get_secret_value()).set(drivername="postgresql")
+def _connector(ctx: Context) -> procrastinate.PsycopgConnector:
+    url = make_url(ctx.settings.database_url.get_secret_value()).set(drivername="postgresql")
     return procrastinate.PsycopgConnector(
         conninfo=url.render_as_string(hide_password=False),
         kwargs={"options": f"-c role={db.APP_ROLE} -c timezone=UTC"},
         min_size=1,
         max_size=CONCURRENCY + 2,
-        pool_factory=_pool,
+        pool_factory=_connection_pool,
     )
 
 
 @asynccontextmanager
-async def opened(rt: Runtime) -> AsyncIterator[procrastinate.App]:
+async def open_engine(ctx: Context) -> AsyncIterator[procrastinate.App]:
     """The engine, connected to this runtime's database."""
-    with app.replace_connector(_connector(rt)) as connected:
+    with queue_app.replace_connector(_connector(ctx)) as connected:
         async with connected.open_async():
             yield connected
 
 
-async def drain(rt: Runtime, *, concurrency: int = CONCURRENCY) -> None:
+async def run_due_jobs(ctx: Context, *, concurrency: int = CONCURRENCY) -> None:
     """Do every job that is due now, and stop. The schedules do not run."""
-    async with opened(rt) as connected:
+    async with open_engine(ctx) as connected:
         schedules = connected.periodic_registry
         connected.periodic_registry = PeriodicRegistry()  # type: ignore[no-untyped-call]  # theirs
         try:
             await connected.run_worker_async(
-                queues=[job_queue.QUEUE],
+                queues=[job_queue.SYNC_QUEUE],
                 wait=False,
                 concurrency=concurrency,
                 listen_notify=False,
                 install_signal_handlers=False,
                 delete_jobs="successful",
-                additional_context={"rt": rt},
+                additional_context={"ctx": ctx},
             )
         finally:
             connected.periodic_registry = schedules
 
 
-async def work(rt: Runtime, *, stop: asyncio.Event, concurrency: int = CONCURRENCY) -> None:
+async def run_until_stopped(
+    ctx: Context, *, stop: asyncio.Event, concurrency: int = CONCURRENCY
+) -> None:
     """Work until `stop` is set, then finish the jobs in hand.
 
     The engine's worker returns, without an error, when it loses its database: it is started again.
     """
     while not stop.is_set():
-        running = asyncio.create_task(_run(rt, concurrency))
+        running = asyncio.create_task(_run_worker(ctx, concurrency))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not stop.is_set():
             log.warning("worker_lost_its_database", exc_info=running.exception())
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), RESTART_AFTER)
+                await asyncio.wait_for(stop.wait(), RESTART_DELAY_SECONDS)
         running.cancel()
         stopping.cancel()
         await asyncio.gather(running, stopping, return_exceptions=True)
 
 
-async def _run(rt: Runtime, concurrency: int) -> None:
-    async with opened(rt) as connected:
+async def _run_worker(ctx: Context, concurrency: int) -> None:
+    async with open_engine(ctx) as connected:
         await connected.run_worker_async(
             concurrency=concurrency,
             fetch_job_polling_interval=1.0,
             delete_jobs="successful",
             shutdown_graceful_timeout=20,
             install_signal_handlers=False,
-            additional_context={"rt": rt},
+            additional_context={"ctx": ctx},
         )

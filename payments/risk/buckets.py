@@ -19,12 +19,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.infra import db
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 
-NARROW, WIDE = (24, 56), (16, 40)  # bits of IPv4 and of IPv6
+NARROW_PREFIX, WIDE_PREFIX = (24, 56), (16, 40)  # bits of IPv4 and of IPv6
 # Where Tor tells its circuits apart (HiddenServiceExportCircuitID): behind it is no network.
-CIRCUITS = ipaddress.ip_network("fc00:dead:beef:4dad::/64")
-FOREVER = timedelta(days=36_500)
+TOR_CIRCUITS = ipaddress.ip_network("fc00:dead:beef:4dad::/64")
+NO_CAP = timedelta(days=36_500)
 
 
 class Bucket(db.Base):
@@ -36,64 +36,64 @@ class Bucket(db.Base):
     __table_args__ = ({"prefixes": ["UNLOGGED"]},)
 
     key: Mapped[bytes] = mapped_column(primary_key=True)
-    full_at: Mapped[db.Moment]
-    made_on: Mapped[datetime] = mapped_column(Date)
+    full_at: Mapped[db.Timestamp]
+    salt_date: Mapped[datetime] = mapped_column(Date)
 
 
-def of(address: str, bits: tuple[int, int]) -> str:
+def network_of(client_ip: str, prefix_lengths: tuple[int, int]) -> str:
     """The network of an address, so many bits wide; empty for what is no address."""
     try:
-        found = ipaddress.ip_address(address.partition("%")[0])
+        found = ipaddress.ip_address(client_ip.partition("%")[0])
     except ValueError:
         return ""
     if found.version == 6 and found.ipv4_mapped is not None:
         found = found.ipv4_mapped
-    if found in CIRCUITS and bits == NARROW:
+    if found in TOR_CIRCUITS and prefix_lengths == NARROW_PREFIX:
         return str(found)
-    return str(ipaddress.ip_network(f"{found}/{bits[found.version == 6]}", strict=False))
+    return str(ipaddress.ip_network(f"{found}/{prefix_lengths[found.version == 6]}", strict=False))
 
 
-def hashed(rt: Runtime, day: date, text: str) -> bytes:
+def daily_hash(ctx: Context, day: date, label: str) -> bytes:
     """What stands for a network and a purpose, for one day."""
-    salt = hmac.new(rt.settings.keys[0], f"shield\0{day}".encode(), hashlib.sha256).digest()
-    return hmac.new(salt, text.encode(), hashlib.sha256).digest()[:16]
+    salt = hmac.new(ctx.settings.hmac_keys[0], f"shield\0{day}".encode(), hashlib.sha256).digest()
+    return hmac.new(salt, label.encode(), hashlib.sha256).digest()[:16]
 
 
-async def take(
+async def consume(
     session: AsyncSession,
     now: datetime,
-    spans: Mapping[bytes, timedelta],
+    costs: Mapping[bytes, timedelta],
     *,
-    most: timedelta = FOREVER,
+    cap: timedelta = NO_CAP,
 ) -> dict[bytes, timedelta]:
     """Put off the time at which each bucket is full again, by no more than `most` from now, in one
     statement. Gives how far off each then is.
     """
     asked = insert(Bucket).values(
         [
-            {"key": key, "full_at": now + spans[key], "made_on": now.date()}
-            for key in sorted(spans)  # in one order, so that two do not wait for each other
+            {"key": key, "full_at": now + costs[key], "salt_date": now.date()}
+            for key in sorted(costs)  # in one order, so that two do not wait for each other
         ]
     )
     later = func.greatest(Bucket.full_at, now) + (asked.excluded.full_at - now)
     rows = await session.execute(
         asked.on_conflict_do_update(
             index_elements=["key"],
-            set_={"full_at": func.least(later, now + most), "made_on": now.date()},
+            set_={"full_at": func.least(later, now + cap), "made_on": now.date()},
         ).returning(Bucket.key, Bucket.full_at)
     )
     return {row.key: row.full_at - now for row in rows}
 
 
-async def give_back(session: AsyncSession, spans: Mapping[bytes, timedelta]) -> None:
+async def credit(session: AsyncSession, costs: Mapping[bytes, timedelta]) -> None:
     """Let each bucket be full so much sooner."""
-    for key in sorted(spans):
+    for key in sorted(costs):
         await session.execute(
-            update(Bucket).where(Bucket.key == key).values(full_at=Bucket.full_at - spans[key])
+            update(Bucket).where(Bucket.key == key).values(full_at=Bucket.full_at - costs[key])
         )
 
 
-async def left(
+async def time_until_full(
     session: AsyncSession, now: datetime, keys: Iterable[bytes]
 ) -> dict[bytes, timedelta]:
     """How far off the time is at which each of these is full, where it is."""
@@ -103,8 +103,8 @@ async def left(
     return {row.key: row.full_at - now for row in rows}
 
 
-async def forget_full(session: AsyncSession, now: datetime) -> None:
+async def purge_full(session: AsyncSession, now: datetime) -> None:
     """Forget buckets that are full, and those of another day."""
     await session.execute(
-        delete(Bucket).where((Bucket.full_at <= now) | (Bucket.made_on < now.date()))
+        delete(Bucket).where((Bucket.full_at <= now) | (Bucket.salt_date < now.date()))
     )

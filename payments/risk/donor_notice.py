@@ -13,44 +13,44 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core import i18n
 from payments.core.errors import PaymentsError
-from payments.core.i18n import later
-from payments.core.safety_policy import Policy, Promises
+from payments.core.i18n import gettext_noop
+from payments.core.safety_policy import Policy, RecurringRule
 from payments.core.settings import Settings
 from payments.infra import alerts
-from payments.infra.alerts import AlarmKind
-from payments.risk import emergency_stop
+from payments.infra.alerts import AlertKind
+from payments.risk import bulk_stops
 
-FIELD = "declaration"
-TITLE = later("Read this before you pay")
-WHO = later(
+DECLARATION_FIELD = "declaration"
+TITLE_TEXT = gettext_noop("Read this before you pay")
+ELIGIBILITY_TEXT = gettext_noop(
     "Do not pay if you are in one of these countries, live there, or would use a card or account "
     "of a bank there: %(countries)s. There, a payment to us may be prosecuted."
 )
-BANK = later(
+BANK_VISIBILITY_TEXT = gettext_noop(
     "Your bank sees the amount, the day and who receives it, and so does anyone who can make it "
     "answer. A neutral name on the statement does not hide a payment from a search."
 )
-LATER = later(
+LONG_TERM_RISK_TEXT = gettext_noop(
     "Banks keep this for years, and what is safe today may be used against you later. Nobody can "
     "take it out of their records; a refund only adds a second line. Do not show a receipt to "
     "others."
 )
-DECLARATION = later(
+DECLARATION_TEXT = gettext_noop(
     "I am not in any of these countries, I do not live there, and I do not pay from a bank there: "
     "%(countries)s."
 )
-CHECKOUT = later(
+CHECKOUT_TEXT = gettext_noop(
     "Do not pay if you are in one of these countries or your card is from there: %(countries)s. "
     "Your bank sees this payment and keeps it for years."
 )
-SEEMS_THERE = later(
+LOCATION_WARNING_TEXT = gettext_noop(
     "It looks as if you were in one of these countries now. If you are, please close this page "
     "without paying."
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class DonorNotice:
     """All there is to read, ready to print. `warning` is for somebody who seems to be there."""
 
     title: str
@@ -62,7 +62,7 @@ class Notice:
     warning: str = ""
 
 
-class DeclarationNeeded(PaymentsError):
+class DeclarationRequired(PaymentsError):
     """A policy is in force, and nobody said that they may pay."""
 
     status = 409
@@ -72,11 +72,11 @@ class DeclarationNeeded(PaymentsError):
     def __init__(self) -> None:
         super().__init__(
             "Please read the notice and confirm that you may pay. Nothing was charged.",
-            field=FIELD,
+            field=DECLARATION_FIELD,
         )
 
 
-class PromisesRefused(PaymentsError):
+class RecurringNotAccepted(PaymentsError):
     """The policy takes single gifts only: a standing one is one line a month at a bank."""
 
     status = 409
@@ -96,7 +96,7 @@ class DonationsClosed(PaymentsError):
     status = 503
     code = "donations-closed"
     title = "We cannot take gifts right now"
-    again_in = timedelta(hours=1)
+    retry_after = timedelta(hours=1)
 
     def __init__(self) -> None:
         super().__init__(
@@ -105,45 +105,53 @@ class DonationsClosed(PaymentsError):
         )
 
 
-def of(policy: Policy | None, spoken: str, *, seems_there: bool = False) -> Notice | None:
+def notice_for(
+    policy: Policy | None, language_tag: str, *, in_protected_country: bool = False
+) -> DonorNotice | None:
     """The notice in a language; None where no policy is in force."""
     if policy is None:
         return None
-    words = i18n.translations(spoken)
-    facts = {"countries": countries(policy, spoken)}
-    warning = words.gettext(SEEMS_THERE) if seems_there else ""
-    own = policy.texts.get(i18n.tag(spoken)) or policy.texts.get(spoken)
+    words = i18n.translations(language_tag)
+    facts = {"countries": protected_country_names(policy, language_tag)}
+    warning = words.gettext(LOCATION_WARNING_TEXT) if in_protected_country else ""
+    own = policy.texts.get(i18n.language_tag(language_tag)) or policy.texts.get(language_tag)
     if own is not None:
-        return Notice(
+        return DonorNotice(
             own.title, own.who, own.bank, own.later, own.declaration, own.checkout, warning
         )
 
     def said(text: str) -> str:
         return words.gettext(text) % facts
 
-    return Notice(
-        said(TITLE), said(WHO), said(BANK), said(LATER), said(DECLARATION), said(CHECKOUT), warning
+    return DonorNotice(
+        said(TITLE_TEXT),
+        said(ELIGIBILITY_TEXT),
+        said(BANK_VISIBILITY_TEXT),
+        said(LONG_TERM_RISK_TEXT),
+        said(DECLARATION_TEXT),
+        said(CHECKOUT_TEXT),
+        warning,
     )
 
 
-def countries(policy: Policy, spoken: str) -> str:
+def protected_country_names(policy: Policy, language_tag: str) -> str:
     """The protected countries by their names in a language."""
-    locale = Locale.parse(spoken)
+    locale = Locale.parse(language_tag)
     return ", ".join(str(locale.territories.get(one, one)) for one in policy.protected_countries)
 
 
-async def let_through(
-    session: AsyncSession, settings: Settings, *, declared: bool, is_promise: bool
+async def enforce_policy(
+    session: AsyncSession, settings: Settings, *, declaration_accepted: bool, is_recurring: bool
 ) -> None:
     """Raise what keeps a gift from being started: the policy, or an emergency."""
-    if is_promise and await emergency_stop.under_way(session):
+    if is_recurring and await bulk_stops.is_stopping_all(session):
         raise DonationsClosed
-    policy = settings.policy
+    policy = settings.safety_policy
     if policy is None:
         return
-    if is_promise and policy.promises is Promises.REFUSED:
-        raise PromisesRefused
-    if not declared:
-        raise DeclarationNeeded
-    if await alerts.is_open(session, AlarmKind.STATEMENT, subject="statement"):
+    if is_recurring and policy.recurring is RecurringRule.REFUSED:
+        raise RecurringNotAccepted
+    if not declaration_accepted:
+        raise DeclarationRequired
+    if await alerts.is_open(session, AlertKind.STATEMENT_DESCRIPTOR, object_id="statement"):
         raise DonationsClosed

@@ -16,80 +16,93 @@ from typing import Any
 import altcha
 import msgspec
 
-from payments.core.errors import LinkSpent
+from payments.core.errors import LinkInvalid
 from payments.infra import signing
-from payments.infra.context import Runtime
-from payments.risk.rate_limit import TICKET_LASTS, Level, Pass
+from payments.infra.context import Context
+from payments.risk.rate_limit import TICKET_LIFETIME, Clearance, RiskLevel
 
-LASTS = timedelta(minutes=10)
+CHALLENGE_LIFETIME = timedelta(minutes=10)
 ALGORITHM = "PBKDF2/SHA-256"
-PREFIX = "00"  # one try in 256 begins so
-TIMES = {Level.CALM: 1, Level.ELEVATED: 1, Level.PAUSED: 4}  # the rounds of each try
-LONGEST = 4096  # characters of a solution
-PROGRAM = "api"  # what the challenge of a program is for
-QUEUE = "queue"
+KEY_PREFIX = "00"  # one try in 256 begins so
+COST_FACTORS = {
+    RiskLevel.NORMAL: 1,
+    RiskLevel.CHALLENGE: 1,
+    RiskLevel.RESTRICTED: 4,
+}  # the rounds of each try
+MAX_SOLUTION_LENGTH = 4096  # characters of a solution
+API_BINDING = "api"  # what the challenge of a program is for
+TICKET_PURPOSE = "queue"
 
 
-def challenge(rt: Runtime, bound: str, at: Level) -> dict[str, Any]:  # ALTCHA's own shape
+def challenge(ctx: Context, binding: str, level: RiskLevel) -> dict[str, Any]:  # ALTCHA's own shape
     """Work for one form, or for a program. The more careful we are, the more of it."""
     made = altcha.create_challenge(
         ALGORITHM,
-        rt.settings.shield_work * TIMES[at],
-        key_prefix=PREFIX,
-        data={"for": bound, "until": int((rt.now() + LASTS).timestamp())},
-        hmac_secret=_secrets(rt)[0],
+        ctx.settings.proof_of_work_cost * COST_FACTORS[level],
+        key_prefix=KEY_PREFIX,
+        data={"for": binding, "until": int((ctx.now() + CHALLENGE_LIFETIME).timestamp())},
+        hmac_secret=_hmac_secrets(ctx)[0],
     )
     return dict(made.to_dict())
 
 
-async def verify(rt: Runtime, shown: str, bound: str) -> Pass | None:
+async def verify(ctx: Context, solution: str, binding: str) -> Clearance | None:
     """The pass that a solution is, if it is whole, in time and for this form."""
-    payload = _read(shown)
+    payload = _parse_solution(solution)
     if payload is None:
         return None
     told = payload.challenge.parameters.data
-    if not isinstance(told, dict) or told.get("for") != bound or not _in_time(told, rt.now()):
+    if not isinstance(told, dict) or told.get("for") != binding or not _is_in_time(told, ctx.now()):
         return None
-    if not str(payload.solution.derived_key).startswith(PREFIX):
+    if not str(payload.solution.derived_key).startswith(KEY_PREFIX):
         return None  # or anybody could have us do the work
-    for secret in _secrets(rt):
+    for secret in _hmac_secrets(ctx):
         # The work of one try leaves the loop free: hashlib lets go of the interpreter.
         found = await asyncio.to_thread(altcha.verify_solution, payload, secret)
         if found.verified:
             nonce = str(payload.challenge.parameters.nonce)
-            return Pass(digest=hashlib.sha256(f"proof\0{nonce}".encode()).digest(), lasts=LASTS * 2)
+            return Clearance(
+                digest=hashlib.sha256(f"proof\0{nonce}".encode()).digest(),
+                lifetime=CHALLENGE_LIFETIME * 2,
+            )
     return None
 
 
-def ticket(rt: Runtime, bound: str, wait: timedelta) -> str:
+def queue_ticket(ctx: Context, binding: str, wait: timedelta) -> str:
     """A place in the queue, for one form."""
-    ready = int((rt.now() + wait).timestamp())
-    return signing.sign(rt.settings.keys, QUEUE, [bound, ready], now=rt.now())
+    ready = int((ctx.now() + wait).timestamp())
+    return signing.sign_token(
+        ctx.settings.hmac_keys, TICKET_PURPOSE, [binding, ready], now=ctx.now()
+    )
 
 
-def waiting(rt: Runtime, shown: str, bound: str) -> timedelta | None:
+def ticket_wait(ctx: Context, ticket: str, binding: str) -> timedelta | None:
     """How much longer the ticket of a form has to wait: none or less when its turn has come."""
     try:
-        what = signing.opened(rt.settings.keys, QUEUE, shown, now=rt.now(), lasts=TICKET_LASTS)
-    except LinkSpent:
+        what = signing.verify_token(
+            ctx.settings.hmac_keys, TICKET_PURPOSE, ticket, now=ctx.now(), max_age=TICKET_LIFETIME
+        )
+    except LinkInvalid:
         return None
     match what:
-        case [str(whose), int(ready)] if whose == bound:
-            return timedelta(seconds=ready - rt.now().timestamp())
+        case [str(whose), int(ready)] if whose == binding:
+            return timedelta(seconds=ready - ctx.now().timestamp())
         case _:
             return None
 
 
-def pass_of_ticket(shown: str) -> Pass:
+def clearance_of_ticket(ticket: str) -> Clearance:
     """What a ticket is worth when its turn has come."""
-    return Pass(digest=hashlib.sha256(f"ticket\0{shown}".encode()).digest(), lasts=TICKET_LASTS)
+    return Clearance(
+        digest=hashlib.sha256(f"ticket\0{ticket}".encode()).digest(), lifetime=TICKET_LIFETIME
+    )
 
 
-def _read(shown: str) -> altcha.Payload | None:
-    if not 0 < len(shown) <= LONGEST:
+def _parse_solution(solution: str) -> altcha.Payload | None:
+    if not 0 < len(solution) <= MAX_SOLUTION_LENGTH:
         return None
     try:
-        told = msgspec.json.decode(base64.b64decode(shown, validate=True))
+        told = msgspec.json.decode(base64.b64decode(solution, validate=True))
         payload = altcha.Payload.from_dict(told)
     except (binascii.Error, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
@@ -98,10 +111,10 @@ def _read(shown: str) -> altcha.Payload | None:
     return payload if sizes and asked.expires_at is None else None
 
 
-def _in_time(told: dict[str, Any], now: datetime) -> bool:
-    until = told.get("until")
-    return type(until) is int and 0 <= until - now.timestamp() <= LASTS.total_seconds()
+def _is_in_time(challenge_data: dict[str, Any], now: datetime) -> bool:
+    until = challenge_data.get("until")
+    return type(until) is int and 0 <= until - now.timestamp() <= CHALLENGE_LIFETIME.total_seconds()
 
 
-def _secrets(rt: Runtime) -> list[bytes]:
-    return signing.keyed_hashes(rt.settings.keys, "proof", "")
+def _hmac_secrets(ctx: Context) -> list[bytes]:
+    return signing.hmac_digests(ctx.settings.hmac_keys, "proof", "")

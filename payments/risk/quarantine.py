@@ -12,10 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.infra import alerts, db, job_queue
-from payments.infra.alerts import AlarmKind
-from payments.infra.context import Runtime
+from payments.infra.alerts import AlertKind
+from payments.infra.context import Context
 
-JOB = "quarantine"  # the object type of its bell
+QUARANTINE_JOB = "quarantine"  # the object type of its bell
 
 
 class Quarantine(db.Base):
@@ -24,11 +24,11 @@ class Quarantine(db.Base):
     __tablename__ = "quarantines"
 
     stripe_charge_id: Mapped[db.StripeId] = mapped_column(primary_key=True)
-    found_at: Mapped[db.Moment]
-    done_at: Mapped[db.Moment | None]
+    flagged_at: Mapped[db.Timestamp]
+    processed_at: Mapped[db.Timestamp | None]
 
 
-def country_of(fetched: stripe.Charge) -> str | None:
+def card_country(fetched: stripe.Charge) -> str | None:
     """The country of what was paid with, as far as its network tells."""
     details = fetched.payment_method_details
     kind = None if details is None else getattr(details, details.type, None)
@@ -36,23 +36,25 @@ def country_of(fetched: stripe.Charge) -> str | None:
     return None if country is None else str(country)
 
 
-async def look(rt: Runtime, session: AsyncSession, fetched: stripe.Charge) -> None:
+async def flag_if_protected(ctx: Context, session: AsyncSession, fetched: stripe.Charge) -> None:
     """Put a charge into quarantine if money came from where nobody must be seen to pay."""
-    policy = rt.settings.policy
-    if policy is None or fetched.status == "failed" or not policy.protects(country_of(fetched)):
+    policy = ctx.settings.safety_policy
+    if policy is None or fetched.status == "failed" or not policy.protects(card_country(fetched)):
         return
     made = await session.scalar(
         insert(Quarantine)
-        .values(stripe_charge_id=fetched.id, found_at=rt.now())
+        .values(stripe_charge_id=fetched.id, flagged_at=ctx.now())
         .on_conflict_do_nothing()
         .returning(Quarantine.stripe_charge_id)
     )
     if made is not None:
-        await job_queue.ring(session, JOB, fetched.id)
-        await alerts.sound(session, AlarmKind.QUARANTINED, subject=fetched.id, now=rt.now())
+        await job_queue.enqueue_sync(session, QUARANTINE_JOB, fetched.id)
+        await alerts.raise_alert(
+            session, AlertKind.QUARANTINED, object_id=fetched.id, now=ctx.now()
+        )
 
 
-async def left(session: AsyncSession, *, limit: int = 100) -> list[str]:
+async def list_open(session: AsyncSession, *, limit: int = 100) -> list[str]:
     """Payments about which not all is done yet."""
-    query = select(Quarantine.stripe_charge_id).where(Quarantine.done_at.is_(None))
-    return list(await session.scalars(query.order_by(Quarantine.found_at).limit(limit)))
+    query = select(Quarantine.stripe_charge_id).where(Quarantine.processed_at.is_(None))
+    return list(await session.scalars(query.order_by(Quarantine.flagged_at).limit(limit)))

@@ -9,32 +9,34 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from payments.core.i18n import later
+from payments.core.i18n import gettext_noop
 
-LINKED = timedelta(days=395)  # thirteen months: a donor of last December is known this December
-ALARMS_KEPT = timedelta(days=730)
-COUNTS_KEPT = timedelta(days=761)  # twenty-five months: a campaign is compared with last year's
+DONOR_LINK_RETENTION = timedelta(
+    days=395
+)  # thirteen months: a donor of last December is known this December
+ALERT_RETENTION = timedelta(days=730)
+COUNT_RETENTION = timedelta(days=761)  # twenty-five months: a campaign is compared with last year's
 
 
 @dataclass(frozen=True, slots=True)
-class Class:
+class DataClass:
     """Cells that tell the same kind of thing and go at the same time. `cells` is table -> columns.
 
     `what` and `until` are whole sentences for a reader.
     """
 
-    what: str
-    until: str
-    cells: dict[str, str]
+    description: str
+    retention: str
+    columns: dict[str, str]
 
 
-BOOKS = Class(
-    later(
+ACCOUNTING_RECORDS = DataClass(
+    gettext_noop(
         "Amounts, currencies, days, Stripe's numbers of payments, the campaign a gift came from "
         "and which of its texts was shown, and whether a card was of a protected country: yes or "
         "no. They name nobody."
     ),
-    later("As long as the law wants books to be kept."),
+    gettext_noop("As long as the law wants books to be kept."),
     {
         "balance_transactions": "id type reporting_category balance_type amount fee net currency"
         " fees exchange_rate source charge occurred_at available_on",
@@ -66,13 +68,13 @@ BOOKS = Class(
         "waiting_transactions": "balance_transaction",
     },
 )
-DONOR = Class(
-    later(
+DONOR_IDENTIFIERS = DataClass(
+    gettext_noop(
         "A hash of your e-mail address, made with a secret key, so that you can find your gifts "
         "again; Stripe's numbers for you, your promise and your card; the month in which the card "
         "of a promise ends; and the language we write to you in. The address itself is not here."
     ),
-    later("13 months after your last gift, or after your promise has ended."),
+    gettext_noop("13 months after your last gift, or after your promise has ended."),
     {
         "contributions": "donor_id stripe_session_id language",
         "donor_customers": "stripe_customer_id donor_id",
@@ -85,19 +87,21 @@ DONOR = Class(
         "quarantines": "stripe_charge_id found_at done_at",
     },
 )
-MAILS = Class(
-    later(
+SUBSCRIPTION_MAILS = DataClass(
+    gettext_noop(
         "That a mail about a promise was due or sent: its kind and its day; no address, no text."
     ),
-    later("13 months."),
+    gettext_noop("13 months."),
     {
         "messages": "id key kind status subscription_id subject facts language created_at"
         " expires_at sent_at"
     },
 )
-DAYS = Class(
-    later("What one visit needs: links and codes to sign in, and what Stripe was asked for."),
-    later("A day."),
+SHORT_LIVED = DataClass(
+    gettext_noop(
+        "What one visit needs: links and codes to sign in, and what Stripe was asked for."
+    ),
+    gettext_noop("A day."),
     {
         "contributions": "request_key request_digest checkout_request checkout_url",
         "donor_sessions": "token_hash donor_id expires_at",
@@ -105,17 +109,19 @@ DAYS = Class(
         "support_cases": "id staff_id donor_id expires_at",
     },
 )
-ERASED = Class(
-    later("If you erase your data: the hash alone, so that a late word of Stripe cannot undo it."),
-    later("30 days."),
+ERASURES = DataClass(
+    gettext_noop(
+        "If you erase your data: the hash alone, so that a late word of Stripe cannot undo it."
+    ),
+    gettext_noop("30 days."),
     {"erasures": "address_hash erased_at"},
 )
-REMINDERS = Class(
-    later(
+REMINDERS = DataClass(
+    gettext_noop(
         "If you ask for a reminder: your address, sealed under a key of its own that lies apart "
         "from the database, a hash of it, your time zone and language, and the gift you thought of."
     ),
-    later(
+    gettext_noop(
         "The key is destroyed when the last reminder is sent, when you cancel, or after 13 months."
     ),
     {
@@ -125,13 +131,13 @@ REMINDERS = Class(
         "address_invitations": "address_hash invited_at",
     },
 )
-NEWSLETTER = Class(
-    later(
+NEWSLETTER = DataClass(
+    gettext_noop(
         "If you ask for the newsletter: your address, sealed under a key of its own that lies "
         "apart from the database, a hash of it that is made for this alone, and which privacy "
         "policy you agreed to."
     ),
-    later(
+    gettext_noop(
         "The address is shredded when you have confirmed it and the newsroom's mailing system has "
         "it, usually within a minute; unconfirmed, after two days. The day and the policy's "
         "version stay for 30 days, and name nobody."
@@ -141,31 +147,33 @@ NEWSLETTER = Class(
         " asked_at agreed_at invited_at proved_at trying_since next_at ended_at",
     },
 )
-UNWANTED = Class(
-    later("If you ask us never to write to you again: the hash of your address."),
-    later("As long as you want it so; after a bounced mail, for a while."),
+SUPPRESSIONS = DataClass(
+    gettext_noop("If you ask us never to write to you again: the hash of your address."),
+    gettext_noop("As long as you want it so; after a bounced mail, for a while."),
     {"suppressed_addresses": "address_hash reason since until"},
 )
-NETWORKS = Class(
-    later(
+RATE_LIMITS = DataClass(
+    gettext_noop(
         "Against people who try stolen cards: how many gifts a network started or tried to start, "
         "under a keyed hash that is new each day. No address."
     ),
-    later("A day."),
+    gettext_noop("A day."),
     {
         "shield_buckets": "key full_at made_on",
         "shield_spent": "digest forget_at",
         "shield_state": "id paused_until elevated_until judged_from trips",
     },
 )
-STRIPES_WORD = Class(
-    later("That Stripe told us of something, and of which of its objects; never what it said."),
-    later("As long as the law wants books to be kept."),
+WEBHOOK_EVENTS = DataClass(
+    gettext_noop(
+        "That Stripe told us of something, and of which of its objects; never what it said."
+    ),
+    gettext_noop("As long as the law wants books to be kept."),
     {"stripe_events": "id type object_type object_id api_version created received_at"},
 )
-COLLEAGUES = Class(
-    later("Who of the staff may see the books, and what they did there."),
-    later("As long as they work here, and their deeds as long as the books."),
+STAFF = DataClass(
+    gettext_noop("Who of the staff may see the books, and what they did there."),
+    gettext_noop("As long as they work here, and their deeds as long as the books."),
     {
         "answered_challenges": "digest forget_at",
         "audit_entries": "seq at staff_id name deed about reason",
@@ -178,25 +186,25 @@ COLLEAGUES = Class(
         "staff_sessions": "token_sha256 staff_id expires_at seen_at proved_at",
     },
 )
-COUNTS = Class(
-    later(
+AGGREGATE_COUNTS = DataClass(
+    gettext_noop(
         "How often a campaign was shown and, in steps of ten, how many gifts a story led to, by "
         "day. They tell of nobody."
     ),
-    later("25 months."),
+    gettext_noop("25 months."),
     {
         "article_counts": "day article starts",
         "campaign_counts": "campaign variant day shown",
     },
 )
-CAMPAIGNS = Class(
-    later("What the newsroom's campaigns say."),
-    later("As long as they are needed."),
+CAMPAIGNS = DataClass(
+    gettext_noop("What the newsroom's campaigns say."),
+    gettext_noop("As long as they are needed."),
     {"campaigns": "id terms version round began_at changed_at"},
 )
-HOUSEKEEPING = Class(
-    later("Counts, marks and alarms that keep the service going. They tell of nobody."),
-    later("Two years at most, or as long as they are needed."),
+HOUSEKEEPING = DataClass(
+    gettext_noop("Counts, marks and alarms that keep the service going. They tell of nobody."),
+    gettext_noop("Two years at most, or as long as they are needed."),
     {
         "alarms": "id kind subject opened_at closed_at",
         "proofs": "identity says rows checked_at",
@@ -207,22 +215,22 @@ HOUSEKEEPING = Class(
         "watermarks": "name reached",
     },
 )
-CLASSES = (
-    BOOKS, DONOR, MAILS, DAYS, ERASED, REMINDERS, NEWSLETTER, UNWANTED, NETWORKS, STRIPES_WORD,
-    COLLEAGUES, COUNTS, CAMPAIGNS, HOUSEKEEPING,
+DATA_CLASSES = (
+    ACCOUNTING_RECORDS, DONOR_IDENTIFIERS, SUBSCRIPTION_MAILS, SHORT_LIVED, ERASURES, REMINDERS, NEWSLETTER, SUPPRESSIONS, RATE_LIMITS, WEBHOOK_EVENTS,
+    STAFF, AGGREGATE_COUNTS, CAMPAIGNS, HOUSEKEEPING,
 )  # fmt: skip
-NEVER = (
-    later("Your name, your e-mail address in clear, your phone, your postal address."),
-    later("Your IP address, your browser, the page you came from."),
-    later("The number of your card, its bank and its country. Only Stripe sees them."),
-    later("Which story you read. Even where a link names one, it is not kept with a gift."),
-    later("What you ticked before you paid."),
+NEVER_STORED = (
+    gettext_noop("Your name, your e-mail address in clear, your phone, your postal address."),
+    gettext_noop("Your IP address, your browser, the page you came from."),
+    gettext_noop("The number of your card, its bank and its country. Only Stripe sees them."),
+    gettext_noop("Which story you read. Even where a link names one, it is not kept with a gift."),
+    gettext_noop("What you ticked before you paid."),
 )
 
 
-def cells() -> Iterator[tuple[str, str]]:
+def all_columns() -> Iterator[tuple[str, str]]:
     """Every classified cell as (table, column)."""
-    for one in CLASSES:
-        for table, columns in one.cells.items():
+    for one in DATA_CLASSES:
+        for table, columns in one.columns.items():
             for column in columns.split():
                 yield table, column

@@ -12,17 +12,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from payments.core.errors import StripeUnavailable
 from payments.donors import donors, sign_in
 from payments.giving import change_log, charges, contributions, subscription_changes, subscriptions
-from payments.giving.change_log import By
+from payments.giving.change_log import Actor
 from payments.giving.subscriptions import Subscription
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 from payments.mail import outbox
 from payments.signups import reminders
 
 
-async def held(session: AsyncSession, donor_id: str) -> dict[str, Any]:  # to be written as JSON
+async def export_data(
+    session: AsyncSession, donor_id: str
+) -> dict[str, Any]:  # to be written as JSON
     """Everything we hold about a donor. The address is not in it: we have only its keyed hash."""
-    live = await subscriptions.of_donor(session, donor_id)
-    mails = await outbox.about(session, [promise.stripe_subscription_id for promise in live])
+    live = await subscriptions.list_for_donor(session, donor_id)
+    mails = await outbox.list_for(session, [promise.stripe_subscription_id for promise in live])
     return {
         "donor": donor_id,
         "address": "kept only as a keyed hash, from which it cannot be read",
@@ -38,9 +40,9 @@ async def held(session: AsyncSession, donor_id: str) -> dict[str, Any]:  # to be
                 "campaign": gift.campaign,
                 "language": gift.language,
             }
-            for gift in await contributions.of_donor(session, donor_id)
+            for gift in await contributions.list_for_donor(session, donor_id)
         ],
-        "standing": [await _standing(session, promise) for promise in live],
+        "standing": [await _subscription_data(session, promise) for promise in live],
         "payments": [
             {
                 "reference": payment.reference,
@@ -50,20 +52,20 @@ async def held(session: AsyncSession, donor_id: str) -> dict[str, Any]:  # to be
                 "amount": payment.money.amount,
                 "currency": payment.money.currency,
             }
-            for payment in await charges.of_donor(session, donor_id)
+            for payment in await charges.list_payments_of_donor(session, donor_id)
         ],
         "mails": [
             {"kind": mail.kind, "status": mail.status, "at": mail.created_at, "sent": mail.sent_at}
             for mail in mails
         ],
         "reminders": [
-            {"state": row.state, "asked": row.asked_at, "due": row.due_on, "zone": row.zone}
-            for row in await reminders.of_donor(session, donor_id)
+            {"state": row.state, "asked": row.signed_up_at, "due": row.due_on, "zone": row.zone}
+            for row in await reminders.list_for_donor(session, donor_id)
         ],
     }
 
 
-async def _standing(session: AsyncSession, promise: Subscription) -> dict[str, Any]:
+async def _subscription_data(session: AsyncSession, subscription: Subscription) -> dict[str, Any]:
     """One promise and its history."""
     fields: tuple[str, ...] = (
         "contribution_id",
@@ -82,21 +84,21 @@ async def _standing(session: AsyncSession, promise: Subscription) -> dict[str, A
         "ends_at",
         "ended_at",
     )
-    changes = await change_log.of(session, promise.stripe_subscription_id)
+    changes = await change_log.list_done(session, subscription.stripe_subscription_id)
     return {
-        **{name: getattr(promise, name) for name in fields},
-        "history": [{"kind": c.kind, "by": c.by, "at": c.done_at} for c in changes],
+        **{name: getattr(subscription, name) for name in fields},
+        "history": [{"kind": c.kind, "by": c.actor, "at": c.done_at} for c in changes],
     }
 
 
-async def erase(rt: Runtime, donor_id: str, *, by: By = By.DONOR) -> datetime:
+async def erase(ctx: Context, donor_id: str, *, by: Actor = Actor.DONOR) -> datetime:
     """End every promise, then forget the donor. Raises StripeUnavailable before anything is
     forgotten when a promise could not be stopped yet. Gives the moment.
     """
-    async with rt.sessions() as session:
-        theirs = await subscriptions.of_donor(session, donor_id)
+    async with ctx.sessions() as session:
+        theirs = await subscriptions.list_for_donor(session, donor_id)
     stopped = [
-        await subscription_changes.stop(rt, promise.stripe_subscription_id, by=by)
+        await subscription_changes.cancel(ctx, promise.stripe_subscription_id, actor=by)
         for promise in theirs
         if promise.is_live
     ]
@@ -105,11 +107,11 @@ async def erase(rt: Runtime, donor_id: str, *, by: By = By.DONOR) -> datetime:
             "We have your decision to stop, and our payment provider has not confirmed it yet. "
             "Nothing was erased. Please try again later."
         )
-    async with rt.sessions.begin() as session:
-        await donors.hold_for_erasing(session, donor_id)
-        await outbox.drop_about(session, [promise.stripe_subscription_id for promise in theirs])
-        await contributions.forget_donor(session, donor_id)
-        await reminders.forget_donor(session, rt.settings, donor_id, now=rt.now())
-        await sign_in.forget(session, donor_id)
-        await donors.forget(session, donor_id, now=rt.now())
-    return rt.now()
+    async with ctx.sessions.begin() as session:
+        await donors.lock(session, donor_id)
+        await outbox.cancel_for(session, [promise.stripe_subscription_id for promise in theirs])
+        await contributions.detach_donor(session, donor_id)
+        await reminders.cancel_for_donor(session, ctx.settings, donor_id, now=ctx.now())
+        await sign_in.delete_links(session, donor_id)
+        await donors.erase(session, donor_id, now=ctx.now())
+    return ctx.now()

@@ -8,42 +8,46 @@ pay, waits for the statement, compares it with what we promise and files it. Her
 from datetime import date, datetime, timedelta
 
 from payments.infra import alerts
-from payments.infra.alerts import AlarmKind
-from payments.infra.context import Runtime
-from payments.settlement.importer import Watermark
+from payments.infra.alerts import AlertKind
+from payments.infra.context import Context
+from payments.settlement.importer import ImportCursor
 
-LOOKED_AT_EVERY = timedelta(days=100)
-NAME = "bank_line_seen"
+REVIEW_INTERVAL = timedelta(days=100)
+REVIEW_CURSOR = "bank_line_seen"
 
 
-async def seen(rt: Runtime) -> None:
+async def record_review(ctx: Context) -> None:
     """Somebody has looked at real lines today, and they are right."""
-    async with rt.sessions.begin() as session:
-        await session.merge(Watermark(name=NAME, reached=rt.now()))
-        await alerts.close(session, AlarmKind.BANK_LINE, subject=NAME, now=rt.now())
+    async with ctx.sessions.begin() as session:
+        await session.merge(ImportCursor(name=REVIEW_CURSOR, reached_at=ctx.now()))
+        await alerts.close(
+            session, AlertKind.DESCRIPTOR_REVIEW_DUE, object_id=REVIEW_CURSOR, now=ctx.now()
+        )
 
 
-async def last_seen(rt: Runtime) -> date | None:
+async def last_review_date(ctx: Context) -> date | None:
     """When somebody looked."""
-    moment = await _moment(rt)
+    moment = await _last_review_at(ctx)
     return None if moment is None else moment.date()
 
 
-async def is_due(rt: Runtime) -> bool:
+async def is_due(ctx: Context) -> bool:
     """Whether nobody has looked for too long."""
-    moment = await _moment(rt)
-    return moment is None or rt.now() - moment > LOOKED_AT_EVERY
+    moment = await _last_review_at(ctx)
+    return moment is None or ctx.now() - moment > REVIEW_INTERVAL
 
 
-async def watch(rt: Runtime) -> None:
+async def alert_if_due(ctx: Context) -> None:
     """Call a person when it is due, where a policy is in force."""
-    if rt.settings.policy is None or not await is_due(rt):
+    if ctx.settings.safety_policy is None or not await is_due(ctx):
         return
-    async with rt.sessions.begin() as session:
-        await alerts.sound(session, AlarmKind.BANK_LINE, subject=NAME, now=rt.now())
+    async with ctx.sessions.begin() as session:
+        await alerts.raise_alert(
+            session, AlertKind.DESCRIPTOR_REVIEW_DUE, object_id=REVIEW_CURSOR, now=ctx.now()
+        )
 
 
-async def _moment(rt: Runtime) -> datetime | None:
-    async with rt.sessions() as session:
-        mark = await session.get(Watermark, NAME)
-    return None if mark is None else mark.reached
+async def _last_review_at(ctx: Context) -> datetime | None:
+    async with ctx.sessions() as session:
+        mark = await session.get(ImportCursor, REVIEW_CURSOR)
+    return None if mark is None else mark.reached_at

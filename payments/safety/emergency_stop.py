@@ -25,22 +25,25 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from payments.core.errors import PaymentsError, StripeUnavailable
 from payments.core.safety_policy import Policy
 from payments.giving import change_log, subscriptions
-from payments.giving.change_log import By, ChangeKind
+from payments.giving.change_log import Actor, ChangeKind
 from payments.giving.contributions import Contribution
-from payments.giving.subscriptions import LIVE, Subscription
+from payments.giving.subscriptions import LIVE_STATUSES, Subscription
 from payments.infra import job_queue, stripe_client
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 from payments.mail import muted, outbox
-from payments.risk.emergency_stop import Group, Mode, StepState, Stop, StopStep
+from payments.risk.bulk_stops import BulkStop, BulkStopItem, BulkStopItemState, StopGroup, StopMode
 
-AT_ONCE = 8
-ROUNDS = 5  # over what Stripe did not answer
-BATCH = 500
-EXPAND = ["data.default_payment_method", "data.customer.invoice_settings.default_payment_method"]
-Progress = Callable[[int, int], None]  # done, of so many
+CONCURRENCY = 8
+MAX_PASSES = 5  # over what Stripe did not answer
+PAGE_SIZE = 500
+PAYMENT_METHOD_EXPAND = [
+    "data.default_payment_method",
+    "data.customer.invoice_settings.default_payment_method",
+]
+ProgressCallback = Callable[[int, int], None]  # done, of so many
 
 
-class StopUnderWay(PaymentsError):
+class StopInProgress(PaymentsError):
     """A stop of this group was begun and is not finished."""
 
     status = 409
@@ -56,7 +59,7 @@ class NothingToResume(PaymentsError):
     title = "There is nothing to resume"
 
 
-class NobodyIsProtected(PaymentsError):
+class NoProtectedGroup(PaymentsError):
     """The group `protected` is empty by definition while no policy says who is in it."""
 
     status = 409
@@ -65,83 +68,87 @@ class NobodyIsProtected(PaymentsError):
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class StopReport:
     """What came of a stop. `left` are the promises a person must see to."""
 
-    promises: int
+    subscriptions: int
     done: int
-    gone: int
-    left: tuple[str, ...]
+    already_ended: int
+    unfinished: tuple[str, ...]
 
 
-async def preview(rt: Runtime, group: Group, mode: Mode) -> int:
+async def preview(ctx: Context, group: StopGroup, mode: StopMode) -> int:
     """How many promises a stop would touch. Nothing is written, here or at Stripe."""
     count = 0
-    async for some in _members(rt, group, mode):
+    async for some in _subscriptions_in(ctx, group, mode):
         count += len(some)
     return count
 
 
-async def run(
-    rt: Runtime,
-    group: Group,
-    mode: Mode,
+async def execute(
+    ctx: Context,
+    group: StopGroup,
+    mode: StopMode,
     *,
     resume: bool = False,
-    progress: Progress = lambda _done, _all: None,
-) -> Report:
+    progress: ProgressCallback = lambda _done, _all: None,
+) -> StopReport:
     """Stop a group, or finish a stop that was cut short. Raises StopUnderWay, NothingToResume."""
-    stop = await _resumed(rt, group, mode) if resume else await _begun(rt, group, mode)
-    for _ in range(ROUNDS):
+    stop = (
+        await _get_open_stop(ctx, group, mode) if resume else await _create_stop(ctx, group, mode)
+    )
+    for _ in range(MAX_PASSES):
         # a promise that began meanwhile belongs to it too
-        added = await _list(rt, stop)
-        await _carry_out(rt, stop, progress)
-        waiting = len(await _steps(rt, stop.id, StepState.WAITING))
+        added = await _add_items(ctx, stop)
+        await _process_waiting(ctx, stop, progress)
+        waiting = len(await _items_in(ctx, stop.id, BulkStopItemState.PENDING))
         if not added and not waiting:
             break
-    return await _ended(rt, stop)
+    return await _close_stop(ctx, stop)
 
 
-async def _begun(rt: Runtime, group: Group, mode: Mode) -> Stop:
-    _policy_of(rt, group)
-    made = Stop(id=secrets.token_hex(16), group=group, mode=mode, decided_at=rt.now())
-    async with rt.sessions.begin() as session:
+async def _create_stop(ctx: Context, group: StopGroup, mode: StopMode) -> BulkStop:
+    _policy_for(ctx, group)
+    made = BulkStop(id=secrets.token_hex(16), group=group, mode=mode, decided_at=ctx.now())
+    async with ctx.sessions.begin() as session:
         fields = {"id": made.id, "group": group, "mode": mode, "decided_at": made.decided_at}
         new = await session.scalar(
-            insert(Stop).values(fields).on_conflict_do_nothing().returning(Stop.id)
+            insert(BulkStop).values(fields).on_conflict_do_nothing().returning(BulkStop.id)
         )
     if new is None:
-        raise StopUnderWay("A stop of this group was begun and is not finished. Use --resume.")
+        raise StopInProgress("A stop of this group was begun and is not finished. Use --resume.")
     return made
 
 
-async def _resumed(rt: Runtime, group: Group, mode: Mode) -> Stop:
-    query = select(Stop).where(Stop.group == group, Stop.mode == mode, Stop.ended_at.is_(None))
-    async with rt.sessions() as session:
+async def _get_open_stop(ctx: Context, group: StopGroup, mode: StopMode) -> BulkStop:
+    query = select(BulkStop).where(
+        BulkStop.group == group, BulkStop.mode == mode, BulkStop.ended_at.is_(None)
+    )
+    async with ctx.sessions() as session:
         found = await session.scalar(query)
     if found is None:
         raise NothingToResume("No stop of this group waits to be finished.")
     return found
 
 
-async def _ended(rt: Runtime, stop: Stop) -> Report:
+async def _close_stop(ctx: Context, stop: BulkStop) -> StopReport:
     """Close the stop if nothing waits. What Stripe refused is for a person, not for a repeat."""
-    counts = select(StopStep.state, func.count()).where(StopStep.stop_id == stop.id)
-    async with rt.sessions.begin() as session:
-        rows = await session.execute(counts.group_by(StopStep.state))
-        number = {StepState(state): int(count) for state, count in rows}
-        if not number.get(StepState.WAITING):
-            done = update(Stop).where(Stop.id == stop.id)
-            await session.execute(done.values(ended_at=rt.now()))
+    counts = select(BulkStopItem.state, func.count()).where(BulkStopItem.bulk_stop_id == stop.id)
+    async with ctx.sessions.begin() as session:
+        rows = await session.execute(counts.group_by(BulkStopItem.state))
+        number = {BulkStopItemState(state): int(count) for state, count in rows}
+        if not number.get(BulkStopItemState.PENDING):
+            done = update(BulkStop).where(BulkStop.id == stop.id)
+            await session.execute(done.values(ended_at=ctx.now()))
     left = [
         one
-        for state in (StepState.WAITING, StepState.REFUSED)
-        for one in await _steps(rt, stop.id, state)
+        for state in (BulkStopItemState.PENDING, BulkStopItemState.REJECTED)
+        for one in await _items_in(ctx, stop.id, state)
     ]
-    return Report(
+    return StopReport(
         sum(number.values()),
-        number.get(StepState.DONE, 0),
-        number.get(StepState.GONE, 0),
+        number.get(BulkStopItemState.DONE, 0),
+        number.get(BulkStopItemState.ALREADY_ENDED, 0),
         tuple(left),
     )
 
@@ -149,40 +156,42 @@ async def _ended(rt: Runtime, stop: Stop) -> Report:
 # --- who is in it ---------------------------------------------------------------------------------
 
 
-async def _list(rt: Runtime, stop: Stop) -> int:
+async def _add_items(ctx: Context, stop: BulkStop) -> int:
     """Write down every promise of the group, hushed before anything is asked. Gives how many are
     new.
     """
     added = 0
-    async for some in _members(rt, stop.group, stop.mode):
+    async for some in _subscriptions_in(ctx, stop.group, stop.mode):
         rows = [
             {"stop_id": stop.id, "stripe_subscription_id": one, "state": "waiting", "tried": 0}
             for one in some
         ]
-        async with rt.sessions.begin() as session:
+        async with ctx.sessions.begin() as session:
             new = await session.scalars(
-                insert(StopStep)
+                insert(BulkStopItem)
                 .values(rows)
                 .on_conflict_do_nothing()
-                .returning(StopStep.stripe_subscription_id)
+                .returning(BulkStopItem.stripe_subscription_id)
             )
             ids = list(new)
-            await muted.hush(session, ids, now=rt.now())
-            await outbox.drop_about(session, ids)
+            await muted.mute(session, ids, now=ctx.now())
+            await outbox.cancel_for(session, ids)
             added += len(ids)
-    async with rt.sessions.begin() as session:
-        listed = update(Stop).where(Stop.id == stop.id, Stop.listed_at.is_(None))
-        await session.execute(listed.values(listed_at=rt.now()))
+    async with ctx.sessions.begin() as session:
+        listed = update(BulkStop).where(BulkStop.id == stop.id, BulkStop.items_listed_at.is_(None))
+        await session.execute(listed.values(listed_at=ctx.now()))
     return added
 
 
-async def _members(rt: Runtime, group: Group, mode: Mode) -> AsyncIterator[Sequence[str]]:
+async def _subscriptions_in(
+    ctx: Context, group: StopGroup, mode: StopMode
+) -> AsyncIterator[Sequence[str]]:
     """The promises of a group that would still be charged, some at a time."""
-    policy, after = _policy_of(rt, group), ""
-    listed = set() if policy is None else await _cards_from(rt, policy)
+    policy, after = _policy_for(ctx, group), ""
+    listed = set() if policy is None else await _subscriptions_on_protected_cards(ctx, policy)
     while True:
-        async with rt.sessions() as session:
-            some = await _some_live(session, mode, after)
+        async with ctx.sessions() as session:
+            some = await _page_of_live(session, mode, after)
         if not some:
             return
         after = some[-1][0]
@@ -191,43 +200,51 @@ async def _members(rt: Runtime, group: Group, mode: Mode) -> AsyncIterator[Seque
             yield chosen
 
 
-def _policy_of(rt: Runtime, group: Group) -> Policy | None:
+def _policy_for(ctx: Context, group: StopGroup) -> Policy | None:
     """Who is protected, where the group depends on it."""
-    if group is Group.ALL:
+    if group is StopGroup.ALL:
         return None
-    if rt.settings.policy is None:
-        raise NobodyIsProtected(
+    if ctx.settings.safety_policy is None:
+        raise NoProtectedGroup(
             "PAYMENTS_PROTECTION_FILE names no policy, so nobody is in the group “protected”."
         )
-    return rt.settings.policy
+    return ctx.settings.safety_policy
 
 
-async def _some_live(session: AsyncSession, mode: Mode, after: str) -> list[tuple[str, bool]]:
+async def _page_of_live(
+    session: AsyncSession, mode: StopMode, after_id: str
+) -> list[tuple[str, bool]]:
     """Promises that live and, for a pause, are not paused for good already."""
     query = (
         select(Subscription.stripe_subscription_id, Contribution.protected)
         .join(Contribution, Contribution.id == Subscription.contribution_id)
-        .where(Subscription.status.in_(LIVE), Subscription.stripe_subscription_id > after)
+        .where(
+            Subscription.status.in_(LIVE_STATUSES), Subscription.stripe_subscription_id > after_id
+        )
         .order_by(Subscription.stripe_subscription_id)
-        .limit(BATCH)
+        .limit(PAGE_SIZE)
     )
-    if mode is Mode.PAUSE:
-        query = query.where(Subscription.pauses.is_(False) | Subscription.resumes_at.is_not(None))
+    if mode is StopMode.PAUSE:
+        query = query.where(
+            Subscription.is_paused.is_(False) | Subscription.resumes_at.is_not(None)
+        )
     return [(one, bool(flag)) for one, flag in await session.execute(query)]
 
 
-async def _cards_from(rt: Runtime, policy: Policy) -> set[str]:
+async def _subscriptions_on_protected_cards(ctx: Context, policy: Policy) -> set[str]:
     """The promises at Stripe whose card is of a protected country."""
     found = set()
-    with stripe_client.reachable():
-        page = await rt.stripe.v1.subscriptions.list_async({"limit": 100, "expand": EXPAND})
+    with stripe_client.translate_errors():
+        page = await ctx.stripe.v1.subscriptions.list_async(
+            {"limit": 100, "expand": PAYMENT_METHOD_EXPAND}
+        )
         async for fetched in page.auto_paging_iter():
-            if policy.protects(_country(fetched)):
+            if policy.protects(_card_country(fetched)):
                 found.add(fetched.id)
     return found
 
 
-def _country(fetched: stripe.Subscription) -> str | None:
+def _card_country(fetched: stripe.Subscription) -> str | None:
     method = fetched.default_payment_method
     if method is None:
         settings = getattr(fetched.customer, "invoice_settings", None)
@@ -242,14 +259,17 @@ def _country(fetched: stripe.Subscription) -> str | None:
 # --- one by one -----------------------------------------------------------------------------------
 
 
-async def _carry_out(rt: Runtime, stop: Stop, progress: Progress) -> None:
+async def _process_waiting(ctx: Context, stop: BulkStop, progress: ProgressCallback) -> None:
     """Ask Stripe for every promise that waits, a few at once within the budget."""
-    waiting = iter(await _steps(rt, stop.id, StepState.WAITING))
-    async with rt.sessions() as session:
-        total = await session.scalar(select(func.count()).where(StopStep.stop_id == stop.id))
+    waiting = iter(await _items_in(ctx, stop.id, BulkStopItemState.PENDING))
+    async with ctx.sessions() as session:
+        total = await session.scalar(
+            select(func.count()).where(BulkStopItem.bulk_stop_id == stop.id)
+        )
         past = await session.scalar(
             select(func.count()).where(
-                StopStep.stop_id == stop.id, StopStep.state != StepState.WAITING
+                BulkStopItem.bulk_stop_id == stop.id,
+                BulkStopItem.state != BulkStopItemState.PENDING,
             )
         )
     count = int(past or 0)
@@ -258,76 +278,90 @@ async def _carry_out(rt: Runtime, stop: Stop, progress: Progress) -> None:
         nonlocal count
         for subscription_id in waiting:
             with suppress(StripeUnavailable):  # it waits for the next round
-                await _step(rt, stop, subscription_id)
+                await _process_item(ctx, stop, subscription_id)
                 count += 1
                 progress(count, int(total or 0))
 
     progress(count, int(total or 0))
-    await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+    await asyncio.gather(*(work() for _ in range(CONCURRENCY)))
 
 
-async def _steps(rt: Runtime, stop_id: str, state: StepState) -> list[str]:
-    query = select(StopStep.stripe_subscription_id).where(
-        StopStep.stop_id == stop_id, StopStep.state == state
+async def _items_in(ctx: Context, bulk_stop_id: str, state: BulkStopItemState) -> list[str]:
+    query = select(BulkStopItem.stripe_subscription_id).where(
+        BulkStopItem.bulk_stop_id == bulk_stop_id, BulkStopItem.state == state
     )
-    async with rt.sessions() as session:
-        return list(await session.scalars(query.order_by(StopStep.stripe_subscription_id)))
+    async with ctx.sessions() as session:
+        return list(await session.scalars(query.order_by(BulkStopItem.stripe_subscription_id)))
 
 
-async def _step(rt: Runtime, stop: Stop, subscription_id: str) -> None:
+async def _process_item(ctx: Context, stop: BulkStop, subscription_id: str) -> None:
     """Write the decision down, ask Stripe, write down what it said."""
-    kind = ChangeKind.STOPPED if stop.mode is Mode.CANCEL else ChangeKind.PAUSED
-    async with rt.sessions.begin() as session:
-        if kind is ChangeKind.STOPPED:
-            await change_log.decide_stop(session, subscription_id, by=By.STAFF, now=rt.now())
-        else:
-            await change_log.decide(
-                session, subscription_id, kind, by=By.STAFF, now=rt.now(), intent=stop.id
+    kind = ChangeKind.CANCELLED if stop.mode is StopMode.CANCEL else ChangeKind.PAUSED
+    async with ctx.sessions.begin() as session:
+        if kind is ChangeKind.CANCELLED:
+            await change_log.record_cancellation(
+                session, subscription_id, actor=Actor.STAFF, now=ctx.now()
             )
-        await _note(session, stop.id, subscription_id, tried=StopStep.tried + 1)
-    state = await _asked(rt, stop, subscription_id)
-    async with rt.sessions.begin() as session:
-        await _note(session, stop.id, subscription_id, state=state)
-        await job_queue.ring(session, "subscription", subscription_id)  # writes what became of it
+        else:
+            await change_log.record_decision(
+                session,
+                subscription_id,
+                kind,
+                actor=Actor.STAFF,
+                now=ctx.now(),
+                idempotency_key=stop.id,
+            )
+        await _update_item(session, stop.id, subscription_id, tried=BulkStopItem.attempts + 1)
+    state = await _apply_at_stripe(ctx, stop, subscription_id)
+    async with ctx.sessions.begin() as session:
+        await _update_item(session, stop.id, subscription_id, state=state)
+        await job_queue.enqueue_sync(
+            session, "subscription", subscription_id
+        )  # writes what became of it
 
 
-async def _note(
-    session: AsyncSession, stop_id: str, subscription_id: str, **values: object
+async def _update_item(
+    session: AsyncSession, bulk_stop_id: str, subscription_id: str, **values: object
 ) -> None:
-    step = update(StopStep).where(
-        StopStep.stop_id == stop_id, StopStep.stripe_subscription_id == subscription_id
+    step = update(BulkStopItem).where(
+        BulkStopItem.bulk_stop_id == bulk_stop_id,
+        BulkStopItem.stripe_subscription_id == subscription_id,
     )
     await session.execute(step.values(values))
 
 
-async def _asked(rt: Runtime, stop: Stop, subscription_id: str) -> StepState:
+async def _apply_at_stripe(ctx: Context, stop: BulkStop, subscription_id: str) -> BulkStopItemState:
     """Ask Stripe. It answers the same to a repeat, or that nothing is there any more."""
     try:
-        with stripe_client.reachable():
-            if stop.mode is Mode.CANCEL:
-                await rt.stripe.v1.subscriptions.cancel_async(subscription_id)
+        with stripe_client.translate_errors():
+            if stop.mode is StopMode.CANCEL:
+                await ctx.stripe.v1.subscriptions.cancel_async(subscription_id)
             else:
-                await rt.stripe.v1.subscriptions.update_async(
+                await ctx.stripe.v1.subscriptions.update_async(
                     subscription_id,
                     {"pause_collection": {"behavior": "void"}},
                     {"idempotency_key": f"stop-{stop.id}-{subscription_id}"[:255]},
                 )
     except stripe.InvalidRequestError as error:
-        return StepState.GONE if error.code == "resource_missing" else StepState.REFUSED
-    return StepState.DONE
+        return (
+            BulkStopItemState.ALREADY_ENDED
+            if error.code == "resource_missing"
+            else BulkStopItemState.REJECTED
+        )
+    return BulkStopItemState.DONE
 
 
-def as_rows(report: Report) -> Mapping[str, object]:
+def to_json(report: StopReport) -> Mapping[str, object]:
     """A report as JSON."""
     return {
-        "promises": report.promises,
+        "promises": report.subscriptions,
         "done": report.done,
-        "ended_before": report.gone,
-        "left": list(report.left),
+        "ended_before": report.already_ended,
+        "left": list(report.unfinished),
     }
 
 
-async def live(session: AsyncSession) -> int:
+async def count_live(session: AsyncSession) -> int:
     """How many promises would still be charged."""
-    query = select(func.count()).where(Subscription.status.in_(subscriptions.LIVE))
+    query = select(func.count()).where(Subscription.status.in_(subscriptions.LIVE_STATUSES))
     return int(await session.scalar(query) or 0)

@@ -12,130 +12,136 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core.errors import StripeUnavailable
-from payments.core.safety_policy import Refunds
+from payments.core.safety_policy import RefundRule
 from payments.donors import donors, sign_in
 from payments.giving import charges, contributions, invoices, subscription_changes, subscriptions
-from payments.giving.change_log import By
+from payments.giving.change_log import Actor
 from payments.giving.charges import Charge
 from payments.giving.checkout_session import Frequency
-from payments.giving.contributions import Contribution, ContributionIntent
+from payments.giving.contributions import Contribution, PaymentIntentLink
 from payments.giving.subscriptions import Subscription
 from payments.infra import job_queue, stripe_client
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 from payments.mail import muted, outbox
 from payments.risk import quarantine
 from payments.risk.quarantine import Quarantine
 from payments.settlement import refunds
-from payments.settlement.refunds import Reason, RefundNotPossible
+from payments.settlement.refunds import RefundNotPossible, RefundReason
 from payments.signups import reminders
 
 
-class NotYetExplained(StripeUnavailable):
+class NotYetAttributed(StripeUnavailable):
     """Stripe does not say yet what this payment was for. Its job comes again in seconds."""
 
 
-async def carry_out(rt: Runtime, charge_id: str) -> None:
+async def process(ctx: Context, charge_id: str) -> None:
     """Do all that is due about a payment in quarantine. Raises to be called again."""
-    async with rt.sessions() as session:
+    async with ctx.sessions() as session:
         row = await session.get(Quarantine, charge_id)
-    if row is None or row.done_at is not None:
+    if row is None or row.processed_at is not None:
         return
-    owner = await _owner(rt, charge_id)
+    owner = await _contribution_of(ctx, charge_id)
     if owner is None:
-        await charges.sync(rt, charge_id, looks_it_up=True)
-        owner = await _owner(rt, charge_id)
+        await charges.sync(ctx, charge_id, lookup=True)
+        owner = await _contribution_of(ctx, charge_id)
     if owner is None:
-        raise NotYetExplained("Stripe does not say yet what this payment was for.")
-    await _cut(rt, owner)
-    await _end_promise(rt, charge_id, owner)
-    await _give_back(rt, charge_id)
-    async with rt.sessions.begin() as session:
+        raise NotYetAttributed("Stripe does not say yet what this payment was for.")
+    await _anonymise(ctx, owner)
+    await _cancel_subscriptions(ctx, charge_id, owner)
+    await _refund_if_policy_requires(ctx, charge_id)
+    async with ctx.sessions.begin() as session:
         done = update(Quarantine).where(Quarantine.stripe_charge_id == charge_id)
-        await session.execute(done.values(done_at=rt.now()))
+        await session.execute(done.values(done_at=ctx.now()))
 
 
-async def take_up(rt: Runtime) -> int:
+async def resume(ctx: Context) -> int:
     """Ring again for what is not done, however its job was lost. Gives how many."""
-    async with rt.sessions.begin() as session:
-        left = await quarantine.left(session)
+    async with ctx.sessions.begin() as session:
+        left = await quarantine.list_open(session)
         for charge_id in left:
-            await job_queue.ring(session, quarantine.JOB, charge_id)
+            await job_queue.enqueue_sync(session, quarantine.QUARANTINE_JOB, charge_id)
     return len(left)
 
 
-async def _owner(rt: Runtime, charge_id: str) -> str | None:
+async def _contribution_of(ctx: Context, charge_id: str) -> str | None:
     """The contribution that a charge pays, as far as we know."""
     query = (
-        select(ContributionIntent.contribution_id)
+        select(PaymentIntentLink.contribution_id)
         .join(
             Charge,
-            Charge.stripe_payment_intent_id == ContributionIntent.stripe_payment_intent_id,
+            Charge.stripe_payment_intent_id == PaymentIntentLink.stripe_payment_intent_id,
         )
         .where(Charge.stripe_charge_id == charge_id)
     )
-    async with rt.sessions() as session:
+    async with ctx.sessions() as session:
         return await session.scalar(query)
 
 
 # --- whose it was ---------------------------------------------------------------------------------
 
 
-async def _cut(rt: Runtime, contribution_id: str) -> None:
+async def _anonymise(ctx: Context, contribution_id: str) -> None:
     """Cut a contribution from its donor, and forget them if it was all they gave.
 
     The donor is locked before the contribution, as everywhere.
     """
-    async with rt.sessions.begin() as session:
-        await contributions.alone(session, contribution_id)
+    async with ctx.sessions.begin() as session:
+        await contributions.lock(session, contribution_id)
         row = await session.get_one(Contribution, contribution_id)
         donor_id = row.donor_id
         if donor_id is not None:
-            await donors.hold_for_erasing(session, donor_id)
-        await contributions.protect(session, contribution_id)
-        theirs = await _promises_of(session, contribution_id)
+            await donors.lock(session, donor_id)
+        await contributions.anonymise(session, contribution_id)
+        theirs = await _subscriptions_of(session, contribution_id)
         ids = [promise.stripe_subscription_id for promise in theirs]
-        await muted.hush(session, ids, now=rt.now())
-        await outbox.drop_about(session, ids)
+        await muted.mute(session, ids, now=ctx.now())
+        await outbox.cancel_for(session, ids)
         if donor_id is not None:
-            await _forget(rt, session, donor_id)
+            await _delete_donor_without_contributions(ctx, session, donor_id)
 
 
-async def _forget(rt: Runtime, session: AsyncSession, donor_id: str) -> None:
+async def _delete_donor_without_contributions(
+    ctx: Context, session: AsyncSession, donor_id: str
+) -> None:
     """Forget a donor who gave nothing else, and the reminder they may wait for."""
     others = select(func.count()).where(Contribution.donor_id == donor_id)
     if await session.scalar(others):
         return
-    await reminders.forget_donor(session, rt.settings, donor_id, now=rt.now())
-    await sign_in.forget(session, donor_id)
-    await donors.forget_wholly(session, donor_id)
+    await reminders.cancel_for_donor(session, ctx.settings, donor_id, now=ctx.now())
+    await sign_in.delete_links(session, donor_id)
+    await donors.delete_donor(session, donor_id)
 
 
 # --- its promise ----------------------------------------------------------------------------------
 
 
-async def _end_promise(rt: Runtime, charge_id: str, contribution_id: str) -> None:
+async def _cancel_subscriptions(ctx: Context, charge_id: str, contribution_id: str) -> None:
     """End whatever would charge again. A promise we never met is met first."""
-    async with rt.sessions() as session:
+    async with ctx.sessions() as session:
         row = await session.get_one(Contribution, contribution_id)
-        known = await _promises_of(session, contribution_id)
+        known = await _subscriptions_of(session, contribution_id)
     if row.frequency is not Frequency.ONCE and not known:
-        await _meet_promise(rt, charge_id)  # it is hushed and ended as it is written down
+        await _sync_unknown_subscription(
+            ctx, charge_id
+        )  # it is hushed and ended as it is written down
         return
     for promise in known:
         if promise.is_live:
-            await subscription_changes.stop(rt, promise.stripe_subscription_id, by=By.STAFF)
+            await subscription_changes.cancel(
+                ctx, promise.stripe_subscription_id, actor=Actor.STAFF
+            )
 
 
-async def _promises_of(session: AsyncSession, contribution_id: str) -> list[Subscription]:
+async def _subscriptions_of(session: AsyncSession, contribution_id: str) -> list[Subscription]:
     query = select(Subscription).where(Subscription.contribution_id == contribution_id)
     return list(await session.scalars(query.order_by(Subscription.stripe_subscription_id)))
 
 
-async def _meet_promise(rt: Runtime, charge_id: str) -> None:
-    async with rt.sessions() as session:
+async def _sync_unknown_subscription(ctx: Context, charge_id: str) -> None:
+    async with ctx.sessions() as session:
         charge = await session.get_one(Charge, charge_id)
-    with stripe_client.reachable():
-        found = await rt.stripe.v1.invoice_payments.list_async(
+    with stripe_client.translate_errors():
+        found = await ctx.stripe.v1.invoice_payments.list_async(
             {
                 "payment": {
                     "type": "payment_intent",
@@ -147,29 +153,29 @@ async def _meet_promise(rt: Runtime, charge_id: str) -> None:
     invoice = found.data[0].invoice if found.data else None
     promise = invoices.subscription_of(invoice) if isinstance(invoice, stripe.Invoice) else None
     if promise is None:
-        raise NotYetExplained("Stripe does not say yet which promise this payment began.")
-    await subscriptions.sync(rt, promise)
+        raise NotYetAttributed("Stripe does not say yet which promise this payment began.")
+    await subscriptions.sync(ctx, promise)
 
 
 # --- the money ------------------------------------------------------------------------------------
 
 
-async def _give_back(rt: Runtime, charge_id: str) -> None:
+async def _refund_if_policy_requires(ctx: Context, charge_id: str) -> None:
     """Refund it, if the policy of today says so."""
-    policy = rt.settings.policy
-    if policy is None or policy.refunds is not Refunds.AUTO:
+    policy = ctx.settings.safety_policy
+    if policy is None or policy.refunds is not RefundRule.AUTO:
         return
-    async with rt.sessions() as session:
+    async with ctx.sessions() as session:
         charge = await session.get_one(Charge, charge_id)
     if charge.status is charges.ChargeStatus.PENDING:
-        raise NotYetExplained("A bank has yet to pay this, so it cannot be given back yet.")
+        raise NotYetAttributed("A bank has yet to pay this, so it cannot be given back yet.")
     try:
-        await refunds.ask(
-            rt,
+        await refunds.request(
+            ctx,
             charge_id,
-            reason=Reason.REQUESTED_BY_CUSTOMER,
-            by=None,
-            intent=f"quarantine:{charge_id}"[:64],
+            reason=RefundReason.REQUESTED_BY_CUSTOMER,
+            staff_id=None,
+            idempotency_key=f"quarantine:{charge_id}"[:64],
         )
     except RefundNotPossible:
         return  # given back or disputed already: the alarm is open, and a person looks

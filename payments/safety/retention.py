@@ -19,28 +19,28 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from payments.core.errors import PaymentsError
 from payments.core.settings import Settings
 from payments.infra import db
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 from payments.safety import emergency_stop
-from payments.safety.data_inventory import ALARMS_KEPT, COUNTS_KEPT, LINKED
+from payments.safety.data_inventory import ALERT_RETENTION, COUNT_RETENTION, DONOR_LINK_RETENTION
 
-LIVE = "('active', 'trialing', 'past_due', 'unpaid', 'paused')"
+LIVE_STATUSES_SQL = "('active', 'trialing', 'past_due', 'unpaid', 'paused')"
 # A contribution is over when nothing of it can be charged, and was not for so long.
-OVER = f"""
+CONTRIBUTION_IS_OVER_SQL = f"""
     c.created_at < :before
     AND NOT EXISTS (SELECT 1 FROM subscriptions s WHERE s.contribution_id = c.id
-                       AND (s.status IN {LIVE} OR coalesce(s.ended_at, s.synced_at) >= :before))
+                       AND (s.status IN {LIVE_STATUSES_SQL} OR coalesce(s.ended_at, s.synced_at) >= :before))
     AND NOT EXISTS (SELECT 1 FROM contribution_intents i
                       JOIN charges h USING (stripe_payment_intent_id)
                      WHERE i.contribution_id = c.id AND h.charged_at >= :before)
 """  # noqa: S608 - words of ours
 # Whoever gave something that is not over stays known by all they gave.
-DONORS = f"""
+EXPIRED_DONORS_SQL = f"""
     SELECT d.id FROM donors d
      WHERE d.created_at < :now - interval '1 day'
-       AND NOT EXISTS (SELECT 1 FROM contributions c WHERE c.donor_id = d.id AND NOT ({OVER}))
+       AND NOT EXISTS (SELECT 1 FROM contributions c WHERE c.donor_id = d.id AND NOT ({CONTRIBUTION_IS_OVER_SQL}))
      ORDER BY d.id LIMIT 5000
 """  # noqa: S608 - words of ours
-FORGET_DONORS = (
+DELETE_DONORS_SQL = (
     "UPDATE contributions SET donor_id = NULL WHERE donor_id = ANY(:ids)",
     """DELETE FROM sign_ins s USING donors d
         WHERE d.address_hash = s.address_hash AND d.id = ANY(:ids)
@@ -48,21 +48,21 @@ FORGET_DONORS = (
     "DELETE FROM donor_customers WHERE donor_id = ANY(:ids)",
     "DELETE FROM donors WHERE id = ANY(:ids)",
 )
-CUT_GIFTS = f"""
+ANONYMISE_CONTRIBUTIONS_SQL = f"""
     UPDATE contributions c SET stripe_session_id = NULL, checkout_url = NULL, language = 'en'
-     WHERE c.donor_id IS NULL AND {OVER}
+     WHERE c.donor_id IS NULL AND {CONTRIBUTION_IS_OVER_SQL}
        AND (c.stripe_session_id IS NOT NULL OR c.checkout_url IS NOT NULL OR c.language <> 'en')
 """  # noqa: S608 - words of ours
 # The number by which Stripe knows a promise leads to whoever made it. In its place stands one that
 # leads nowhere, so that its history still is one history.
-ENDED = f"""
+EXPIRED_SUBSCRIPTIONS_SQL = f"""
     SELECT s.stripe_subscription_id FROM subscriptions s
       JOIN contributions c ON c.id = s.contribution_id
-     WHERE s.status NOT IN {LIVE} AND coalesce(s.ended_at, s.synced_at) < :before
+     WHERE s.status NOT IN {LIVE_STATUSES_SQL} AND coalesce(s.ended_at, s.synced_at) < :before
        AND c.donor_id IS NULL AND s.stripe_customer_id <> 'forgotten'
      ORDER BY s.stripe_subscription_id LIMIT 5000
 """  # noqa: S608 - words of ours
-CUT_PROMISES = """
+ANONYMISE_SUBSCRIPTIONS_SQL = """
     WITH names AS (
         SELECT id, 'forgotten_' || replace(CAST(gen_random_uuid() AS text), '-', '') AS other
           FROM unnest(CAST(:ids AS text[])) AS id
@@ -81,7 +81,7 @@ CUT_PROMISES = """
            stripe_payment_method_id = NULL, card_expires_on = NULL
       FROM names n WHERE s.stripe_subscription_id = n.id
 """
-OLD = (
+PURGE_EXPIRED_SQL = (
     "DELETE FROM quarantines WHERE done_at < :before",
     "DELETE FROM alarms WHERE closed_at < :alarms_before",
     "DELETE FROM stops WHERE ended_at < :alarms_before",
@@ -90,38 +90,38 @@ OLD = (
 )
 
 
-async def carry_out(rt: Runtime) -> None:
+async def purge_expired(ctx: Context) -> None:
     """Remove what has outlived its date. It may run late, twice, or half."""
-    now = rt.now()
-    async with rt.sessions.begin() as session:
-        await _forget_old(session, before=now - LINKED, now=now)
-        for statement in OLD:
+    now = ctx.now()
+    async with ctx.sessions.begin() as session:
+        await _anonymise_expired(session, before=now - DONOR_LINK_RETENTION, now=now)
+        for statement in PURGE_EXPIRED_SQL:
             wanted = {
-                "before": now - LINKED,
-                "alarms_before": now - ALARMS_KEPT,
-                "counts_before": now - COUNTS_KEPT,
+                "before": now - DONOR_LINK_RETENTION,
+                "alarms_before": now - ALERT_RETENTION,
+                "counts_before": now - COUNT_RETENTION,
             }
             names = {name: moment for name, moment in wanted.items() if f":{name}" in statement}
             await session.execute(text(statement), names)
 
 
-async def _forget_old(session: AsyncSession, *, before: datetime, now: datetime) -> None:
+async def _anonymise_expired(session: AsyncSession, *, before: datetime, now: datetime) -> None:
     """Forget donors whose gifts are over, and cut those gifts and promises from Stripe's people."""
-    donors = await _ids(session, DONORS, before=before, now=now)
-    for statement in FORGET_DONORS:
+    donors = await _select_ids(session, EXPIRED_DONORS_SQL, before=before, now=now)
+    for statement in DELETE_DONORS_SQL:
         await session.execute(text(statement), {"ids": donors})
-    await session.execute(text(CUT_GIFTS), {"before": before})
-    ended = await _ids(session, ENDED, before=before)
-    await session.execute(text(CUT_PROMISES), {"ids": ended})
+    await session.execute(text(ANONYMISE_CONTRIBUTIONS_SQL), {"before": before})
+    ended = await _select_ids(session, EXPIRED_SUBSCRIPTIONS_SQL, before=before)
+    await session.execute(text(ANONYMISE_SUBSCRIPTIONS_SQL), {"ids": ended})
 
 
-async def _ids(session: AsyncSession, query: str, **wanted: datetime) -> Sequence[str]:
-    return [str(one) for one in await session.scalars(text(query), wanted)]
+async def _select_ids(session: AsyncSession, query: str, **params: datetime) -> Sequence[str]:
+    return [str(one) for one in await session.scalars(text(query), params)]
 
 
 # --- all at once ----------------------------------------------------------------------------------
 
-SHRED = (
+ERASE_EVERYONE_SQL = (
     """UPDATE contributions SET donor_id = NULL, stripe_session_id = NULL, checkout_url = NULL,
               checkout_request = NULL, request_key = NULL, request_digest = NULL, language = 'en'
     """,
@@ -139,24 +139,24 @@ SHRED = (
     "DELETE FROM messages",
     "DELETE FROM shield_buckets",
 )
-HUSH_LIVE = f"""
+MUTE_LIVE_SQL = f"""
     INSERT INTO silences (stripe_subscription_id, since)
-    SELECT stripe_subscription_id, :now FROM subscriptions WHERE status IN {LIVE}
+    SELECT stripe_subscription_id, :now FROM subscriptions WHERE status IN {LIVE_STATUSES_SQL}
         ON CONFLICT DO NOTHING
 """  # noqa: S608 - words of ours
-ALL_ENDED = f"""
+ENDED_SUBSCRIPTIONS_SQL = f"""
     SELECT stripe_subscription_id FROM subscriptions
-     WHERE status NOT IN {LIVE} AND stripe_customer_id <> 'forgotten'
+     WHERE status NOT IN {LIVE_STATUSES_SQL} AND stripe_customer_id <> 'forgotten'
 """  # noqa: S608 - words of ours
 # Where rows were, until the database writes over it.
-WIPED = (
+TABLES_TO_VACUUM = (
     "contributions", "donor_customers", "donor_sessions", "donors", "erasures", "messages",
     "newsletter_signups", "reminders", "sign_ins", "subscriptions", "suppressed_addresses",
     "support_cases",
 )  # fmt: skip
 
 
-class PromisesLive(PaymentsError):
+class LiveSubscriptionsRemain(PaymentsError):
     """Shredding would leave promises that nobody could stop by themselves."""
 
     status = 409
@@ -165,49 +165,49 @@ class PromisesLive(PaymentsError):
 
 
 @dataclass(frozen=True, slots=True)
-class Shredded:
+class ErasureReport:
     """What was destroyed, and whether the space it stood in was written over as well."""
 
     donors: int
     reminders: int
     keys: int
-    promises_left: int
-    wiped: bool
+    live_subscriptions: int
+    vacuumed: bool
 
 
-async def shred(rt: Runtime, *, anyway: bool = False) -> Shredded:
+async def erase_everyone(ctx: Context, *, force: bool = False) -> ErasureReport:
     """Destroy every identity. Raises PromisesLive unless `anyway`: then a promise that lives is
     ended when Stripe next tells of it, and only its own number is left to find it by.
     """
-    async with rt.sessions() as session:
-        left = await emergency_stop.live(session)
-    if left and not anyway:
-        raise PromisesLive(
+    async with ctx.sessions() as session:
+        left = await emergency_stop.count_live(session)
+    if left and not force:
+        raise LiveSubscriptionsRemain(
             "%(count)s promises are still charged. Run `payments stop --group all --mode cancel` "
             "first, or add --anyway. Nothing was destroyed.",
             count=left,
         )
-    keys = _destroy_keys(rt.settings)  # first: then nothing opens an address, whatever comes
-    async with rt.sessions.begin() as session:
+    keys = _destroy_keys(ctx.settings)  # first: then nothing opens an address, whatever comes
+    async with ctx.sessions.begin() as session:
         people = await session.scalar(text("SELECT count(*) FROM donors"))
         asked = await session.scalar(text("SELECT count(*) FROM reminders"))
-        for statement in SHRED:
+        for statement in ERASE_EVERYONE_SQL:
             await session.execute(text(statement))
-        await session.execute(text(HUSH_LIVE), {"now": rt.now()})
+        await session.execute(text(MUTE_LIVE_SQL), {"now": ctx.now()})
         await session.execute(
-            text("INSERT INTO shreddings VALUES (:now) ON CONFLICT DO NOTHING"), {"now": rt.now()}
+            text("INSERT INTO shreddings VALUES (:now) ON CONFLICT DO NOTHING"), {"now": ctx.now()}
         )
-        ended = await _ids(session, ALL_ENDED)
-        await session.execute(text(CUT_PROMISES), {"ids": ended})
-    wiped = await _wipe(rt)
-    return Shredded(int(people or 0), int(asked or 0), keys, left, wiped)
+        ended = await _select_ids(session, ENDED_SUBSCRIPTIONS_SQL)
+        await session.execute(text(ANONYMISE_SUBSCRIPTIONS_SQL), {"ids": ended})
+    wiped = await _vacuum(ctx)
+    return ErasureReport(int(people or 0), int(asked or 0), keys, left, wiped)
 
 
 def _destroy_keys(settings: Settings) -> int:
     """Unlink every key of the store. Gives how many there were."""
-    if not settings.key_store or not Path(settings.key_store).is_dir():
+    if not settings.address_key_dir or not Path(settings.address_key_dir).is_dir():
         return 0
-    found = [path for path in Path(settings.key_store).iterdir() if not path.is_symlink()]
+    found = [path for path in Path(settings.address_key_dir).iterdir() if not path.is_symlink()]
     for path in found:
         if path.is_dir():
             shutil.rmtree(path)
@@ -216,16 +216,16 @@ def _destroy_keys(settings: Settings) -> int:
     return len(found)
 
 
-async def _wipe(rt: Runtime) -> bool:
+async def _vacuum(ctx: Context) -> bool:
     """Have the database write the tables anew, as whoever may. Gives whether it could.
 
     Its write-ahead log keeps what was for a while longer; the checkpoint makes that while short.
     """
-    engine = db.engine(rt.settings.database_url.get_secret_value(), pool_size=1, role=None)
+    engine = db.create_engine(ctx.settings.database_url.get_secret_value(), pool_size=1, role=None)
     try:
         async with engine.connect() as connection:
             plain = await connection.execution_options(isolation_level="AUTOCOMMIT")
-            for table in WIPED:
+            for table in TABLES_TO_VACUUM:
                 await plain.execute(text(f"VACUUM FULL {table}"))
             await plain.execute(text("CHECKPOINT"))
     except DBAPIError:

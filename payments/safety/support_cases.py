@@ -18,26 +18,26 @@ from sqlalchemy.orm import Mapped, mapped_column
 from payments.core.errors import NotFound, PaymentsError
 from payments.donors import donors, sign_in
 from payments.giving import change_log, charges, contributions, subscription_changes, subscriptions
-from payments.giving.change_log import By, Change
-from payments.giving.charges import Payment
+from payments.giving.change_log import Actor, SubscriptionChange
+from payments.giving.charges import DonorPayment
 from payments.giving.contributions import Contribution
 from payments.giving.subscriptions import Subscription
 from payments.infra import alerts, audit_log, db
-from payments.infra.alerts import AlarmKind
-from payments.infra.audit_log import Deed
-from payments.infra.context import Runtime
+from payments.infra.alerts import AlertKind
+from payments.infra.audit_log import AuditAction
+from payments.infra.context import Context
 from payments.mail import outbox
-from payments.mail.outbox import Message, MessageKind
+from payments.mail.outbox import MailKind, OutboxMail
 from payments.safety import data_requests
 from payments.staff import accounts
 from payments.staff.accounts import Staff
 
-CASE_LASTS = timedelta(minutes=30)
-MOST = 20  # donors that one colleague looks for in an hour
-COUNTED = (Deed.DONOR_VIEWED, Deed.DONOR_SOUGHT)
+CASE_LIFETIME = timedelta(minutes=30)
+MAX_SEARCHES_PER_HOUR = 20  # donors that one colleague looks for in an hour
+RATE_LIMITED_ACTIONS = (AuditAction.DONOR_VIEWED, AuditAction.DONOR_SEARCHED)
 
 
-class TooManyCases(PaymentsError):
+class TooManySearches(PaymentsError):
     """A colleague who looks at one donor after the other."""
 
     status = 429
@@ -45,14 +45,14 @@ class TooManyCases(PaymentsError):
     title = "No more donors for now"
 
 
-class Reason(StrEnum):
+class CaseReason(StrEnum):
     """Why somebody looks. Chosen and not typed: what the audit holds can never be taken back."""
 
-    WROTE = "the donor wrote to us"
-    CALLED = "the donor called"
-    BANK = "a question of a bank"
-    LAW = "a request by law"
-    FAULT = "a fault of ours"
+    DONOR_WROTE = "the donor wrote to us"
+    DONOR_CALLED = "the donor called"
+    BANK_INQUIRY = "a question of a bank"
+    LEGAL_REQUEST = "a request by law"
+    OUR_ERROR = "a fault of ours"
 
 
 class SupportCase(db.Base):
@@ -60,98 +60,114 @@ class SupportCase(db.Base):
 
     __tablename__ = "support_cases"
 
-    id: Mapped[db.OurId] = mapped_column(primary_key=True)
-    staff_id: Mapped[db.OurId] = mapped_column(ForeignKey("staff.id", ondelete="CASCADE"))
-    donor_id: Mapped[db.OurId] = mapped_column(
-        ForeignKey("donors.id", ondelete="CASCADE"), index=True
-    )
-    expires_at: Mapped[db.Moment]
+    id: Mapped[db.Id] = mapped_column(primary_key=True)
+    staff_id: Mapped[db.Id] = mapped_column(ForeignKey("staff.id", ondelete="CASCADE"))
+    donor_id: Mapped[db.Id] = mapped_column(ForeignKey("donors.id", ondelete="CASCADE"), index=True)
+    expires_at: Mapped[db.Timestamp]
 
 
 @dataclass(frozen=True, slots=True)
-class Promised:
+class SubscriptionWithChanges:
     """One promise and what became of it."""
 
-    promise: Subscription
-    changes: Sequence[Change]
+    subscription: Subscription
+    changes: Sequence[SubscriptionChange]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class CaseView:
     """All that a case shows."""
 
-    promises: Sequence[Promised]
-    gifts: Sequence[Contribution]
-    payments: Sequence[Payment]
-    mails: Sequence[Message]
-    stopping: dict[str, datetime]
+    subscriptions: Sequence[SubscriptionWithChanges]
+    contributions: Sequence[Contribution]
+    payments: Sequence[DonorPayment]
+    mails: Sequence[OutboxMail]
+    pending_cancellations: dict[str, datetime]
 
 
 async def open_case(
-    rt: Runtime, person: Staff, *, address: str, reason: Reason, ticket: str
+    ctx: Context, colleague: Staff, *, address: str, reason: CaseReason, ticket: str
 ) -> SupportCase | None:
     """Look for a donor. None if nobody gave with this address. Raises TooManyCases, InvalidField.
 
     `ticket` names the letter, as the newsroom counts them.
     """
     why = f"{reason}, {ticket}" if ticket else reason.value
-    async with rt.sessions.begin() as session:
-        donor_id = await donors.find(session, rt.settings, address=address)
-        await session.get(Staff, person.id, with_for_update=True)  # counted by one at a time
-        hour = rt.now() - timedelta(hours=1)
-        seen = await audit_log.how_often(session, COUNTED, staff_id=person.id, since=hour)
-        if seen < MOST:
-            return await _open(session, person, donor_id, why=why, now=rt.now())
-        await alerts.sound(session, AlarmKind.MANY_VIEWS, subject=person.id, now=rt.now())
-    raise TooManyCases("Twenty donors were looked for in an hour. An administrator was told.")
+    async with ctx.sessions.begin() as session:
+        donor_id = await donors.find_by_address(session, ctx.settings, address=address)
+        await session.get(Staff, colleague.id, with_for_update=True)  # counted by one at a time
+        hour = ctx.now() - timedelta(hours=1)
+        seen = await audit_log.count_actions(
+            session, RATE_LIMITED_ACTIONS, staff_id=colleague.id, since=hour
+        )
+        if seen < MAX_SEARCHES_PER_HOUR:
+            return await _create_case(session, colleague, donor_id, reason=why, now=ctx.now())
+        await alerts.raise_alert(
+            session, AlertKind.DONOR_VIEW_LIMIT_REACHED, object_id=colleague.id, now=ctx.now()
+        )
+    raise TooManySearches("Twenty donors were looked for in an hour. An administrator was told.")
 
 
-async def _open(
-    session: AsyncSession, person: Staff, donor_id: str | None, *, why: str, now: datetime
+async def _create_case(
+    session: AsyncSession, colleague: Staff, donor_id: str | None, *, reason: str, now: datetime
 ) -> SupportCase | None:
     if donor_id is None:
-        await accounts.note(session, Deed.DONOR_SOUGHT, person, about="nobody", reason=why, now=now)
+        await accounts.record_action(
+            session,
+            AuditAction.DONOR_SEARCHED,
+            colleague,
+            object_id="nobody",
+            reason=reason,
+            now=now,
+        )
         return None
     case = SupportCase(
         id=secrets.token_hex(16),
-        staff_id=person.id,
+        staff_id=colleague.id,
         donor_id=donor_id,
-        expires_at=now + CASE_LASTS,
+        expires_at=now + CASE_LIFETIME,
     )
     session.add(case)
-    await accounts.note(session, Deed.DONOR_VIEWED, person, about=donor_id, reason=why, now=now)
+    await accounts.record_action(
+        session, AuditAction.DONOR_VIEWED, colleague, object_id=donor_id, reason=reason, now=now
+    )
     return case
 
 
-async def case_of(
-    session: AsyncSession, person: Staff, case_id: str, *, now: datetime
+async def get_case(
+    session: AsyncSession, colleague: Staff, case_id: str, *, now: datetime
 ) -> SupportCase:
     """A case of the colleague who asks, while it is open. Raises NotFound."""
     case = await session.get(SupportCase, case_id)
-    if case is None or case.staff_id != person.id or case.expires_at <= now:
+    if case is None or case.staff_id != colleague.id or case.expires_at <= now:
         raise NotFound("This case is closed. Look for the donor again, with a reason.")
     return case
 
 
-async def look(session: AsyncSession, case: SupportCase) -> Seen:
+async def view_case(session: AsyncSession, case: SupportCase) -> CaseView:
     """What there is to know about the donor of a case."""
-    theirs = await subscriptions.of_donor(session, case.donor_id)
+    theirs = await subscriptions.list_for_donor(session, case.donor_id)
     ids = [promise.stripe_subscription_id for promise in theirs]
-    return Seen(
-        [Promised(one, await change_log.of(session, one.stripe_subscription_id)) for one in theirs],
-        await contributions.of_donor(session, case.donor_id),
-        await charges.of_donor(session, case.donor_id, limit=100),
-        await outbox.about(session, ids, limit=50),
-        await change_log.owed_stops(session, ids),
+    return CaseView(
+        [
+            SubscriptionWithChanges(
+                one, await change_log.list_done(session, one.stripe_subscription_id)
+            )
+            for one in theirs
+        ],
+        await contributions.list_for_donor(session, case.donor_id),
+        await charges.list_payments_of_donor(session, case.donor_id, limit=100),
+        await outbox.list_for(session, ids, limit=50),
+        await change_log.pending_cancellations(session, ids),
     )
 
 
-async def promise_of(
+async def get_subscription(
     session: AsyncSession, case: SupportCase, contribution_id: str
 ) -> Subscription:
     """A promise of the donor of a case, and of nobody else. Raises NotFound."""
-    await contributions.owned(session, case.donor_id, contribution_id)
-    promise = await subscriptions.of_contribution(session, contribution_id)
+    await contributions.get_owned(session, case.donor_id, contribution_id)
+    promise = await subscriptions.get_for_contribution(session, contribution_id)
     if promise is None:
         raise NotFound("There is no such contribution.")
     return promise
@@ -160,65 +176,88 @@ async def promise_of(
 # --- acting ---------------------------------------------------------------------------------------
 
 
-async def stop(rt: Runtime, person: Staff, promise: Subscription) -> bool:
+async def cancel(ctx: Context, colleague: Staff, subscription: Subscription) -> bool:
     """Stop a promise because its donor asked for it. Gives whether Stripe confirmed it."""
-    await _note(rt, Deed.STOP_ASKED, person, promise.contribution_id)
-    return await subscription_changes.stop(rt, promise.stripe_subscription_id, by=By.STAFF)
+    await _record_action(
+        ctx, AuditAction.CANCELLATION_REQUESTED, colleague, subscription.contribution_id
+    )
+    return await subscription_changes.cancel(
+        ctx, subscription.stripe_subscription_id, actor=Actor.STAFF
+    )
 
 
 async def pause(
-    rt: Runtime, person: Staff, promise: Subscription, months: int | None, *, intent: str
+    ctx: Context,
+    colleague: Staff,
+    subscription: Subscription,
+    months: int | None,
+    *,
+    idempotency_key: str,
 ) -> None:
     """Pause a promise for so many months, or until its donor resumes."""
-    await _note(rt, Deed.PAUSE_ASKED, person, promise.contribution_id)
+    await _record_action(ctx, AuditAction.PAUSE_REQUESTED, colleague, subscription.contribution_id)
     await subscription_changes.pause(
-        rt, promise.stripe_subscription_id, months, by=By.STAFF, intent=intent
+        ctx,
+        subscription.stripe_subscription_id,
+        months,
+        actor=Actor.STAFF,
+        idempotency_key=idempotency_key,
     )
 
 
-async def skip(rt: Runtime, person: Staff, promise: Subscription, *, intent: str) -> None:
+async def skip(
+    ctx: Context, colleague: Staff, subscription: Subscription, *, idempotency_key: str
+) -> None:
     """Leave the next charge of a promise out."""
-    await _note(rt, Deed.SKIP_ASKED, person, promise.contribution_id)
-    await subscription_changes.skip(rt, promise.stripe_subscription_id, by=By.STAFF, intent=intent)
-
-
-async def resume(rt: Runtime, person: Staff, promise: Subscription, *, intent: str) -> None:
-    """Go on with a promise that was paused."""
-    await _note(rt, Deed.RESUME_ASKED, person, promise.contribution_id)
-    await subscription_changes.resume(
-        rt, promise.stripe_subscription_id, by=By.STAFF, intent=intent
+    await _record_action(ctx, AuditAction.SKIP_REQUESTED, colleague, subscription.contribution_id)
+    await subscription_changes.skip(
+        ctx, subscription.stripe_subscription_id, actor=Actor.STAFF, idempotency_key=idempotency_key
     )
 
 
-async def send_link(rt: Runtime, person: Staff, case: SupportCase) -> None:
+async def resume(
+    ctx: Context, colleague: Staff, subscription: Subscription, *, idempotency_key: str
+) -> None:
+    """Go on with a promise that was paused."""
+    await _record_action(ctx, AuditAction.RESUME_REQUESTED, colleague, subscription.contribution_id)
+    await subscription_changes.resume(
+        ctx, subscription.stripe_subscription_id, actor=Actor.STAFF, idempotency_key=idempotency_key
+    )
+
+
+async def send_sign_in_link(ctx: Context, colleague: Staff, case: SupportCase) -> None:
     """Have the donor mailed a way to their own pages. Their address stays unknown to us."""
-    async with rt.sessions.begin() as session:
-        asked = await sign_in.ask_for_link_of(session, case.donor_id, now=rt.now())
+    async with ctx.sessions.begin() as session:
+        asked = await sign_in.request_link_for_donor(session, case.donor_id, now=ctx.now())
         if asked is None:
             raise NotFound("This donor was erased. Nothing was sent.")
-        gifts = await contributions.of_donor(session, case.donor_id, limit=1)
-        await outbox.put(
+        gifts = await contributions.list_for_donor(session, case.donor_id, limit=1)
+        await outbox.enqueue(
             session,
-            MessageKind.SIGN_IN,
+            MailKind.SIGN_IN,
             key=f"sign-in:{asked}",
-            now=rt.now(),
-            subject=asked,
+            now=ctx.now(),
+            object_id=asked,
             language=gifts[0].language if gifts else "en",
         )
-        await accounts.note(session, Deed.LINK_SENT, person, about=case.donor_id, now=rt.now())
+        await accounts.record_action(
+            session, AuditAction.DONOR_LINK_SENT, colleague, object_id=case.donor_id, now=ctx.now()
+        )
 
 
-async def erase(rt: Runtime, person: Staff, case: SupportCase) -> datetime:
+async def erase(ctx: Context, colleague: Staff, case: SupportCase) -> datetime:
     """Stop what runs and forget the donor, who asked for it. Raises StripeUnavailable."""
-    await _note(rt, Deed.ERASURE_ASKED, person, case.donor_id)
-    return await data_requests.erase(rt, case.donor_id, by=By.STAFF)
+    await _record_action(ctx, AuditAction.ERASURE_REQUESTED, colleague, case.donor_id)
+    return await data_requests.erase(ctx, case.donor_id, by=Actor.STAFF)
 
 
-async def _note(rt: Runtime, deed: Deed, person: Staff, about: str) -> None:
-    async with rt.sessions.begin() as session:
-        await accounts.note(session, deed, person, about=about, now=rt.now())
+async def _record_action(
+    ctx: Context, action: AuditAction, colleague: Staff, object_id: str
+) -> None:
+    async with ctx.sessions.begin() as session:
+        await accounts.record_action(session, action, colleague, object_id=object_id, now=ctx.now())
 
 
-async def forget_expired(session: AsyncSession, now: datetime) -> None:
+async def purge_expired(session: AsyncSession, now: datetime) -> None:
     """Remove cases that show nothing any more."""
     await session.execute(delete(SupportCase).where(SupportCase.expires_at <= now))

@@ -21,21 +21,26 @@ It knows Stripe and knows nothing of us. What it should be is Stripe at API vers
     reader         a donor without JavaScript, for tests and demonstrations
 """
 
-from payments.sandbox.account import Billing
-from payments.sandbox.api import RequestSeen
-from payments.sandbox.outbox import Deliver, Delivery
-from payments.sandbox.reader import PageResult, confirm, pay, walk_away
+from payments.sandbox.account import BillingSettings
+from payments.sandbox.api import LoggedRequest
+from payments.sandbox.hosted_page_client import (
+    PageResult,
+    confirm_invoice_payment,
+    follow_cancel_link,
+    pay,
+)
 from payments.sandbox.sandbox import Sandbox, run_forever
+from payments.sandbox.webhook_deliveries import Delivery, DeliveryTransport
 
 __all__ = [
-    "Billing",
-    "Deliver",
+    "BillingSettings",
     "Delivery",
+    "DeliveryTransport",
+    "LoggedRequest",
     "PageResult",
-    "RequestSeen",
     "Sandbox",
-    "confirm",
+    "confirm_invoice_payment",
+    "follow_cancel_link",
     "pay",
     "run_forever",
-    "walk_away",
 ]

@@ -18,57 +18,57 @@ from typing import Final
 import msgspec
 
 from payments.sandbox import (
-    amending,
+    account_settings,
+    async_payments,
     balance,
+    balance_adjustments,
     catalog,
     charges,
     checkout,
-    collecting,
+    checkout_payment,
     customers,
-    debiting,
-    delayed,
     disputes,
     events,
+    invoice_collection,
+    invoice_endpoints,
     invoice_items,
-    invoice_verbs,
     invoices,
     listing,
-    movements,
-    owner,
-    pausing,
-    paying,
     payment_intents,
     payment_methods,
     payouts,
     refunds,
     renewals,
     routes,
+    sepa_debit_payments,
     setup_intents,
-    subscribing,
+    subscription_endpoints,
+    subscription_pauses,
+    subscription_updates,
     subscriptions,
 )
-from payments.sandbox import params as read
-from payments.sandbox.account import API_VERSION, Account
-from payments.sandbox.errors import Refusal, invalid, unauthorised
-from payments.sandbox.wire import Obj, decode_form
+from payments.sandbox import request_params as read
+from payments.sandbox.account import API_VERSION, StripeAccount
+from payments.sandbox.errors import ApiError, authentication_error, invalid_request
+from payments.sandbox.form_encoding import JsonObject, decode_form
 
 # Importing a noun registers its routes and what falls due.
-NOUNS: Final = (
-    amending, balance, catalog, charges, checkout, collecting, customers, debiting, delayed,
-    disputes, events, invoice_items, invoice_verbs, invoices, movements, owner, pausing, paying,
-    payment_intents, payment_methods, payouts, refunds, renewals, setup_intents, subscribing,
+RESOURCE_MODULES: Final = (
+    subscription_updates, balance, catalog, charges, checkout, invoice_collection, customers, sepa_debit_payments, async_payments,
+    disputes, events, invoice_items, invoice_endpoints, invoices, balance_adjustments, account_settings, subscription_pauses, checkout_payment,
+    payment_intents, payment_methods, payouts, refunds, renewals, setup_intents, subscription_endpoints,
     subscriptions,
 )  # fmt: skip
-KEPT_FOR: Final = 24 * 60 * 60
-REMEMBERED: Final = 20_000
+IDEMPOTENCY_TTL_SECONDS: Final = 24 * 60 * 60
+REQUEST_LOG_SIZE: Final = 20_000
 
-_OWN_ROUTES: Final = re.compile(r"^/v1/(payment_pages/|stripecli/|events/[^/]+/retry$)")
-BROKEN: Final = {"type": "api_error", "message": "An unknown error occurred."}
-_NEVER_KEPT: Final = (400, 401, 404, 409, 429)
+_UNDOCUMENTED_ROUTES: Final = re.compile(r"^/v1/(payment_pages/|stripecli/|events/[^/]+/retry$)")
+UNKNOWN_API_ERROR: Final = {"type": "api_error", "message": "An unknown error occurred."}
+_STATUSES_NOT_REPLAYED: Final = (400, 401, 404, 409, 429)
 
 
 @dataclass(frozen=True)
-class Request:
+class ApiRequest:
     """A request to the API, as it came."""
 
     method: str
@@ -78,16 +78,16 @@ class Request:
     headers: Mapping[str, str]
 
     @property
-    def form(self) -> str:
+    def encoded_params(self) -> str:
         return self.body if self.method == "POST" else self.query
 
     @property
-    def key(self) -> str | None:
+    def idempotency_key(self) -> str | None:
         return self.headers.get("Idempotency-Key") if self.method == "POST" else None
 
 
 @dataclass(frozen=True)
-class Answer:
+class ApiResponse:
     """What goes back."""
 
     status: int
@@ -96,23 +96,23 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class RequestSeen:
+class LoggedRequest:
     """A request the API served, for whoever counts."""
 
     method: str
     path: str
-    params: Obj
+    params: JsonObject
     idempotency_key: str | None
     status: int
 
 
 @dataclass
-class Kept:
+class IdempotentResult:
     """An idempotency key, what it was used for, and the answer."""
 
     path: str
-    params: Obj
-    until: int
+    params: JsonObject
+    expires_at: int
     status: int = 0
     body: bytes = b""
 
@@ -120,96 +120,114 @@ class Kept:
 class Api:
     """One account's API."""
 
-    def __init__(self, account: Account, *, check_contract: bool, problems: list[str]) -> None:
+    def __init__(
+        self, account: StripeAccount, *, check_contract: bool, problems: list[str]
+    ) -> None:
         self.account = account
         self.check_contract = check_contract
         self.problems = problems
-        self.seen: deque[RequestSeen] = deque(maxlen=REMEMBERED)
-        self.kept: OrderedDict[str, Kept] = OrderedDict()
+        self.request_log: deque[LoggedRequest] = deque(maxlen=REQUEST_LOG_SIZE)
+        self.idempotent_results: OrderedDict[str, IdempotentResult] = OrderedDict()
         self.in_flight: set[str] = set()
 
-    def answer(self, request: Request) -> Answer:
+    def handle(self, request: ApiRequest) -> ApiResponse:
         """Serve one request."""
         headers = self._headers(request)
-        params: Obj = {}
+        params: JsonObject = {}
         try:
-            _check_key(request)
-            params = decode_form(request.form)
-            status, body = self._serve(request, params, headers)
-        except Refusal as refusal:
+            _check_api_key(request)
+            params = decode_form(request.encoded_params)
+            status, body = self._dispatch(request, params, headers)
+        except ApiError as refusal:
             status, body = refusal.status, msgspec.json.encode(refusal.body)
         except Exception as error:  # noqa: BLE001 - a fault of ours answers as a fault of Stripe's
             self.problems.append(f"{request.method} {request.path}: {error!r}")
-            status, body = 500, msgspec.json.encode({"error": BROKEN})
-        if request.key and status not in _NEVER_KEPT and "Idempotent-Replayed" not in headers:
-            until = self.account.clock.wall_stamp() + KEPT_FOR
-            self.kept[request.key] = Kept(request.path, params, until, status, body)
-        self.note(request, params, status)
-        return Answer(status, body, headers)
+            status, body = 500, msgspec.json.encode({"error": UNKNOWN_API_ERROR})
+        if (
+            request.idempotency_key
+            and status not in _STATUSES_NOT_REPLAYED
+            and "Idempotent-Replayed" not in headers
+        ):
+            until = self.account.clock.wall_timestamp() + IDEMPOTENCY_TTL_SECONDS
+            self.idempotent_results[request.idempotency_key] = IdempotentResult(
+                request.path, params, until, status, body
+            )
+        self.log_request(request, params, status)
+        return ApiResponse(status, body, headers)
 
-    def note(self, request: Request, params: Obj, status: int) -> None:
+    def log_request(self, request: ApiRequest, params: JsonObject, status: int) -> None:
         """Remember that a request was served."""
-        self.seen.append(RequestSeen(request.method, request.path, params, request.key, status))
+        self.request_log.append(
+            LoggedRequest(request.method, request.path, params, request.idempotency_key, status)
+        )
 
-    def trouble(self, request: Request, status: int, error: Obj) -> Answer:
+    def error_response(self, request: ApiRequest, status: int, error: JsonObject) -> ApiResponse:
         """An answer that has nothing to do with the request."""
-        self.note(request, decode_form(request.form), status)
+        self.log_request(request, decode_form(request.encoded_params), status)
         body = msgspec.json.encode({"error": error})
-        return Answer(status, body, self._headers(request))
+        return ApiResponse(status, body, self._headers(request))
 
     # -- steps --------------------------------------------------------------------------------
 
-    def _serve(self, request: Request, params: Obj, headers: dict[str, str]) -> tuple[int, bytes]:
-        if request.key is not None:
-            kept = self._replay(request, params)
+    def _dispatch(
+        self, request: ApiRequest, params: JsonObject, headers: dict[str, str]
+    ) -> tuple[int, bytes]:
+        if request.idempotency_key is not None:
+            kept = self._find_replay(request, params)
             if kept is not None:
                 headers["Idempotent-Replayed"] = "true"
                 return kept.status, kept.body
         found = routes.match(request.method, request.path)
         if found is None:
             message = f"Unrecognized request URL ({request.method}: {request.path})."
-            refusal = invalid(message)
+            refusal = invalid_request(message)
             refusal.status = 404
             raise refusal
         self._check_request(request)
         verb, ids = found
-        call = routes.Call(self.account, request.path, params, ids, _is_pinned(request))
-        self.account.request = {"id": headers["Request-Id"], "idempotency_key": request.key}
+        call = routes.Call(self.account, request.path, params, ids, _uses_pinned_version(request))
+        self.account.current_request = {
+            "id": headers["Request-Id"],
+            "idempotency_key": request.idempotency_key,
+        }
         try:
             payload = verb(call)
         finally:
-            self.account.request = {"id": None, "idempotency_key": None}
-        payload = listing.expand(self.account.store, payload, read.rows(params, "expand"))
+            self.account.current_request = {"id": None, "idempotency_key": None}
+        payload = listing.expand(self.account.store, payload, read.array(params, "expand"))
         body = msgspec.json.encode(payload)
         self._check_response(request, body)
         return 200, body
 
-    def _replay(self, request: Request, params: Obj) -> Kept | None:
-        key, now = request.key or "", self.account.clock.wall_stamp()
-        while self.kept and next(iter(self.kept.values())).until < now:
-            self.kept.popitem(last=False)
+    def _find_replay(self, request: ApiRequest, params: JsonObject) -> IdempotentResult | None:
+        key, now = request.idempotency_key or "", self.account.clock.wall_timestamp()
+        while (
+            self.idempotent_results
+            and next(iter(self.idempotent_results.values())).expires_at < now
+        ):
+            self.idempotent_results.popitem(last=False)
         if len(key) > 255:
-            raise invalid("Idempotency keys can be up to 255 characters.")
-        kept = self.kept.get(key)
+            raise invalid_request("Idempotency keys can be up to 255 characters.")
+        kept = self.idempotent_results.get(key)
         if kept is not None and (kept.path, kept.params) != (request.path, params):
             message = "Keys for idempotent requests can only be used with the same parameters they "
             message += f"were first used with. Try using a key other than '{key}'."
-            raise Refusal(400, {"type": "idempotency_error", "message": message})
+            raise ApiError(400, {"type": "idempotency_error", "message": message})
         return kept
 
-    def busy(self, request: Request) -> Answer | None:
+    def conflict_response(self, request: ApiRequest) -> ApiResponse | None:
         """409 when another request with the same key is still being served."""
-        if request.key not in self.in_flight:
+        if request.idempotency_key not in self.in_flight:
             return None
         message = "There is currently another in-progress request using this Idempotency Key."
         error = {"type": "idempotency_error", "code": "idempotency_key_in_use", "message": message}
-        return self.trouble(request, 409, error)
+        return self.error_response(request, 409, error)
 
-    def _headers(self, request: Request) -> dict[str, str]:
+    def _headers(self, request: ApiRequest) -> dict[str, str]:
         headers = {
             "Content-Type": "application/json",
-            "Date": format_datetime(self.account.clock.wall(), usegmt=True),
-            "Request-Id": self.account.store.mint("req", 14),
+            "Date": format_datetime(self.account.clock.wall_now(), usegmt=True),
+            "Request-Id": self.account.store.new_id("req", 14),
             "Stripe-Version": request.headers.get("Stripe-Version", API_VERSION),
         }
         key = request.headers.get("Idempotency-Key")
@@ -219,55 +237,55 @@ class Api:
 
     # -- the contract -------------------------------------------------------------------------
 
-    def _check_request(self, request: Request) -> None:
+    def _check_request(self, request: ApiRequest) -> None:
         """A request at the pinned version holds nothing that version does not know."""
-        if not _is_pinned(request) or _OWN_ROUTES.match(request.path):
+        if not _uses_pinned_version(request) or _UNDOCUMENTED_ROUTES.match(request.path):
             return
         target = f"{request.path}?{request.query}" if request.query else request.path
-        problems = contract().check_request(request.method, target, request.body)
+        problems = contract_checker().check_request(request.method, target, request.body)
         if problems:
             if self.check_contract:
                 self.problems.extend(problems)
-            raise _contract_refusal(problems[0])
+            raise _contract_error(problems[0])
 
-    def _check_response(self, request: Request, body: bytes) -> None:
-        if self.check_contract and not _OWN_ROUTES.match(request.path):
+    def _check_response(self, request: ApiRequest, body: bytes) -> None:
+        if self.check_contract and not _UNDOCUMENTED_ROUTES.match(request.path):
             payload = msgspec.json.decode(body)
-            found = contract().check_response(request.method, request.path, payload)
+            found = contract_checker().check_response(request.method, request.path, payload)
             self.problems.extend(found)
 
-    def check_event(self, event: Obj) -> None:
+    def check_event(self, event: JsonObject) -> None:
         if self.check_contract:
             payload = msgspec.json.decode(msgspec.json.encode(event))
-            self.problems.extend(contract().check_event(payload))
+            self.problems.extend(contract_checker().check_event(payload))
 
 
-def contract() -> ModuleType:
+def contract_checker() -> ModuleType:
     """The contract checker; loaded late, since it reads the whole SDK."""
     return import_module("payments.sandbox.contract")
 
 
-def _contract_refusal(problem: str) -> Refusal:
+def _contract_error(problem: str) -> ApiError:
     named = re.search(r"\$\.([\w.\[\]]+)", problem)
     if named is None:
-        return invalid(problem)
+        return invalid_request(problem)
     head, *rest = re.sub(r"\[(\d+)\]", r".\1", named.group(1)).rstrip(".").split(".")
     param = head + "".join(f"[{step}]" for step in rest)
     if "missing" in problem:
-        return invalid(f"Missing required param: {param}.", param, "parameter_missing")
+        return invalid_request(f"Missing required param: {param}.", param, "parameter_missing")
     if "payment_method_types" in param:
         code = "payment_method_types_no_longer_supported"
-        return invalid(f"{param} is no longer supported.", param, code)
+        return invalid_request(f"{param} is no longer supported.", param, code)
     if " not in " in problem or "unknown" in problem:
-        return invalid(f"Received unknown parameter: {param}", param, "parameter_unknown")
-    return invalid(f"Invalid {param}: {problem}", param)
+        return invalid_request(f"Received unknown parameter: {param}", param, "parameter_unknown")
+    return invalid_request(f"Invalid {param}: {problem}", param)
 
 
-def _is_pinned(request: Request) -> bool:
+def _uses_pinned_version(request: ApiRequest) -> bool:
     return request.headers.get("Stripe-Version") == API_VERSION
 
 
-def _check_key(request: Request) -> None:
+def _check_api_key(request: ApiRequest) -> None:
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     key = value
     if scheme.lower() == "basic":
@@ -276,6 +294,6 @@ def _check_key(request: Request) -> None:
         except ValueError:
             key = ""
     if not key:
-        raise unauthorised("You did not provide an API key.")
+        raise authentication_error("You did not provide an API key.")
     if not key.startswith(("sk_test_", "rk_test_")):
-        raise unauthorised(f"Invalid API Key provided: {key[:8]}****")
+        raise authentication_error(f"Invalid API Key provided: {key[:8]}****")

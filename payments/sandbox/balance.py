@@ -8,55 +8,57 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from payments.sandbox import currencies, listing
-from payments.sandbox import params as read
-from payments.sandbox.account import Account, when_due
-from payments.sandbox.errors import invalid, not_found
-from payments.sandbox.routes import Call, retrieved, route
-from payments.sandbox.wire import Obj
+from payments.sandbox import request_params as read
+from payments.sandbox.account import StripeAccount, when_due
+from payments.sandbox.errors import invalid_request, not_found
+from payments.sandbox.form_encoding import JsonObject
+from payments.sandbox.routes import Call, add_retrieve_route, route
 
-PAYMENTS: Final = "payments"
-PENDING_FOR: Final = timedelta(days=2)
+BALANCE_TYPE_PAYMENTS: Final = "payments"
+PENDING_PERIOD: Final = timedelta(days=2)
 
 _FILTERS: Final = {
-    "currency": listing.same("currency"),
-    "source": listing.same("source"),
-    "type": listing.same("type"),
+    "currency": listing.equals("currency"),
+    "source": listing.equals("source"),
+    "type": listing.equals("type"),
 }
-_KIND: Final = "balance_transaction"
+_OBJECT_NAME: Final = "balance_transaction"
 
 
-retrieved(_KIND, "/v1/balance_transactions")
+add_retrieve_route(_OBJECT_NAME, "/v1/balance_transactions")
 
 
 @route("GET", "/v1/balance_transactions")
-def list_all(call: Call) -> Obj:
+def list_transactions(call: Call) -> JsonObject:
     store, filters = call.account.store, dict(_FILTERS)
     payout_id = read.text(call.params, "payout")
     if payout_id is not None:
-        payout = store.find("payout", payout_id)
+        payout = store.get("payout", payout_id)
         if payout is None:
             raise not_found("payout", payout_id, "payout")
         if not payout["automatic"]:
             message = "Balance transaction history can only be filtered on automatic transfers."
-            raise invalid(message, "payout")
+            raise invalid_request(message, "payout")
         # The link is the membership; before Stripe has finished its list, some may be missing.
-        is_partial = payout["reconciliation_status"] == "in_progress" and is_slow(call.account)
-        hidden = store.linked(_KIND, "payout", payout_id)[1::2] if is_partial else []
+        is_partial = payout["reconciliation_status"] == "in_progress" and delays_reconciliation(
+            call.account
+        )
+        hidden = store.linked(_OBJECT_NAME, "payout", payout_id)[1::2] if is_partial else []
         filters["payout"] = lambda row, wanted: row["id"] not in hidden  # noqa: ARG005
-    return listing.page(store, _KIND, call.path, call.params, filters)
+    return listing.page(store, _OBJECT_NAME, call.path, call.params, filters)
 
 
-def is_slow(account: Account) -> bool:
+def delays_reconciliation(account: StripeAccount) -> bool:
     """Whether the lists of payouts are finished only some time after they were paid."""
-    return bool(account.facts.get("reconciles_after", 0))
+    return bool(account.state.get("reconciles_after", 0))
 
 
 @route("GET", "/v1/balance")
-def show(call: Call) -> Obj:
+def retrieve(call: Call) -> JsonObject:
     account = call.account
     sums: dict[str, dict[str, int]] = {"available": {"usd": 0}, "pending": {"usd": 0}}
-    for row in account.store.of_kind(_KIND):
-        if row["balance_type"] != PAYMENTS:
+    for row in account.store.of_kind(_OBJECT_NAME):
+        if row["balance_type"] != BALANCE_TYPE_PAYMENTS:
             continue  # set aside: Stripe's answer does not count it
         for status, by_currency in sums.items():
             by_currency.setdefault(row["currency"], 0)
@@ -71,16 +73,16 @@ def show(call: Call) -> Obj:
     return {"object": "balance", "livemode": False, **parts}
 
 
-def record(account: Account, fields: Obj) -> Obj:
+def create_transaction(account: StripeAccount, fields: JsonObject) -> JsonObject:
     """A balance transaction: `type`, `amount`, `currency`, and what differs from the usual."""
-    now = account.clock.stamp()
+    now = account.clock.timestamp()
     fee, available_on = fields.pop("fee", 0), fields.pop("available_on", now)
-    row = account.make(
+    row = account.create_object(
         "txn",
-        _KIND,
+        _OBJECT_NAME,
         {
             "available_on": available_on,
-            "balance_type": PAYMENTS,
+            "balance_type": BALANCE_TYPE_PAYMENTS,
             "description": None,
             "exchange_rate": None,
             "fee": fee,
@@ -94,33 +96,33 @@ def record(account: Account, fields: Obj) -> Obj:
     )
     del row["livemode"]
     if row["source"]:
-        account.store.link(_KIND, "source", row["source"], row["id"])
-    if row["balance_type"] == PAYMENTS:
-        waiting(account, row["currency"]).append(row["id"])
-        close_day_on(account, available_on)
+        account.store.link(_OBJECT_NAME, "source", row["source"], row["id"])
+    if row["balance_type"] == BALANCE_TYPE_PAYMENTS:
+        not_paid_out(account, row["currency"]).append(row["id"])
+        schedule_payout_run(account, available_on)
     return row
 
 
-def waiting(account: Account, currency: str) -> list[str]:
+def not_paid_out(account: StripeAccount, currency: str) -> list[str]:
     """The transactions not yet paid out, oldest first."""
-    by_currency: dict[str, list[str]] = account.facts.setdefault("waiting", {})
+    by_currency: dict[str, list[str]] = account.state.setdefault("waiting", {})
     return by_currency.setdefault(currency, [])
 
 
-def available(account: Account, currency: str) -> int:
+def available_amount(account: StripeAccount, currency: str) -> int:
     """What could be paid out now."""
-    rows = account.store.of_kind(_KIND)
+    rows = account.store.of_kind(_OBJECT_NAME)
     return sum(
         row["net"]
         for row in rows
         if (row["currency"], row["status"], row["balance_type"])
-        == (currency, "available", PAYMENTS)
+        == (currency, "available", BALANCE_TYPE_PAYMENTS)
     )
 
 
-def settled(account: Account, amount: int, currency: str) -> tuple[int, float | None]:
+def to_settlement(account: StripeAccount, amount: int, currency: str) -> tuple[int, float | None]:
     """An amount in its settlement currency, by the rates of the moment."""
-    return currencies.settle(amount, currency, account.facts.get("rates"))
+    return currencies.to_settlement(amount, currency, account.state.get("rates"))
 
 
 def midnight_after(moment: datetime) -> datetime:
@@ -129,46 +131,48 @@ def midnight_after(moment: datetime) -> datetime:
     return day if day == moment else day + timedelta(days=1)
 
 
-def close_day_on(account: Account, moment: int) -> None:
+def schedule_payout_run(account: StripeAccount, moment: int) -> None:
     """Have the day closed, and its funds paid out, at the midnight a moment leads to."""
     midnight = int(midnight_after(datetime.fromtimestamp(moment, UTC)).timestamp())
     if midnight <= account.clock.now().timestamp():
         midnight += 86400
-    days: dict[str, bool] = account.facts.setdefault("days", {})
+    days: dict[str, bool] = account.state.setdefault("days", {})
     if str(midnight) not in days:
         days[str(midnight)] = True
-        account.at(midnight, "close_day", str(midnight))
+        account.schedule_at(midnight, "close_day", str(midnight))
 
 
-def usual_availability(account: Account) -> int:
+def default_available_on(account: StripeAccount) -> int:
     """When a charge made now can be paid out."""
-    return int((midnight_after(account.clock.now()) + PENDING_FOR).timestamp())
+    return int((midnight_after(account.clock.now()) + PENDING_PERIOD).timestamp())
 
 
-def add_billing_volume(account: Account, amount: int, currency: str) -> None:
+def add_billing_volume(account: StripeAccount, amount: int, currency: str) -> None:
     """Count subscription revenue, on which Stripe Billing takes its fee on the first."""
-    volume: dict[str, int] = account.facts.setdefault("billing_volume", {})
+    volume: dict[str, int] = account.state.setdefault("billing_volume", {})
     if not volume:
         today = account.clock.now().astimezone(UTC)
         first = (today.replace(day=1) + timedelta(days=32)).replace(day=1)
         midnight = first.replace(hour=0, minute=0, second=0, microsecond=0)
-        account.at(midnight.timestamp(), "charge_billing_fee", "account")
+        account.schedule_at(midnight.timestamp(), "charge_billing_fee", "account")
     volume[currency] = volume.get(currency, 0) + amount
 
 
 @when_due("charge_billing_fee")
-def charge_billing_fee(account: Account, _subject: str) -> None:
+def charge_billing_fee(account: StripeAccount, _subject: str) -> None:
     """Stripe Billing's monthly fee: a transaction of its own, with no charge behind it."""
     month = account.clock.now() - timedelta(days=1)
-    for currency, amount in account.facts.pop("billing_volume", {}).items():
+    for currency, amount in account.state.pop("billing_volume", {}).items():
         fee = currencies.billing_fee(amount)
         if fee:
             description = f"Billing - Usage Fee ({month:%Y-%m})"
             fields = {"type": "stripe_fee", "reporting_category": "fee", "amount": -fee}
-            record(account, {**fields, "currency": currency, "description": description})
+            create_transaction(
+                account, {**fields, "currency": currency, "description": description}
+            )
 
 
-def _fee_details(fee: int, currency: str) -> list[Obj]:
+def _fee_details(fee: int, currency: str) -> list[JsonObject]:
     if not fee:
         return []
     detail = {"application": None, "description": "Stripe processing fees", "type": "stripe_fee"}

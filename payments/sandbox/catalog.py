@@ -7,32 +7,32 @@ A price never changes its amount. Checkout and subscriptions may bring a price o
 from typing import Final
 
 from payments.sandbox import currencies, listing
-from payments.sandbox import params as read
-from payments.sandbox.account import Account
-from payments.sandbox.errors import invalid, missing, not_found
-from payments.sandbox.routes import Call, resource, route
-from payments.sandbox.wire import Obj
+from payments.sandbox import request_params as read
+from payments.sandbox.account import StripeAccount
+from payments.sandbox.errors import invalid_request, missing_param, not_found
+from payments.sandbox.form_encoding import JsonObject
+from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
 
 INTERVALS: Final = ("day", "week", "month", "year")
 
-resource("product", "/v1/products", {"active": listing.same("active")})
-resource(
+add_list_and_retrieve_routes("product", "/v1/products", {"active": listing.equals("active")})
+add_list_and_retrieve_routes(
     "price",
     "/v1/prices",
     {
-        "active": listing.same("active"),
-        "currency": listing.same("currency"),
-        "product": listing.same("product"),
-        "type": listing.same("type"),
+        "active": listing.equals("active"),
+        "currency": listing.equals("currency"),
+        "product": listing.equals("product"),
+        "type": listing.equals("type"),
         "lookup_keys": lambda row, keys: row["lookup_key"] in keys,
     },
 )
 
 
 @route("POST", "/v1/products")
-def create_product(call: Call) -> Obj:
+def create_product(call: Call) -> JsonObject:
     product = make_product(call.account, call.params)
-    default = read.table(call.params, "default_price_data")
+    default = read.nested_object(call.params, "default_price_data")
     if default:
         data = {**default, "product": product["id"]}
         product["default_price"] = make_price(call.account, data)["id"]
@@ -40,20 +40,20 @@ def create_product(call: Call) -> Obj:
     return product
 
 
-def make_product(account: Account, params: Obj) -> Obj:
+def make_product(account: StripeAccount, params: JsonObject) -> JsonObject:
     """A product, from a product's parameters or from `product_data`."""
     chosen = read.text(params, "id")
-    if chosen and account.store.find("product", chosen):
-        raise invalid(f"Product already exists: {chosen}", "id", "resource_already_exists")
-    product: Obj = {
-        "id": chosen or account.store.mint("prod", 14),
+    if chosen and account.store.get("product", chosen):
+        raise invalid_request(f"Product already exists: {chosen}", "id", "resource_already_exists")
+    product: JsonObject = {
+        "id": chosen or account.store.new_id("prod", 14),
         "object": "product",
-        "created": account.clock.stamp(),
+        "created": account.clock.timestamp(),
         "livemode": False,
         "active": read.flag(params, "active", default=True),
         "default_price": None,
         "description": read.text(params, "description"),
-        "images": read.rows(params, "images"),
+        "images": read.array(params, "images"),
         "marketing_features": [],
         "metadata": read.metadata(params),
         "name": read.required(params, "name"),
@@ -63,16 +63,16 @@ def make_product(account: Account, params: Obj) -> Obj:
         "tax_code": None,
         "type": "service",
         "unit_label": read.text(params, "unit_label"),
-        "updated": account.clock.stamp(),
+        "updated": account.clock.timestamp(),
         "url": read.text(params, "url"),
     }
     return account.store.add(product)
 
 
 @route("POST", "/v1/products/{}")
-def update_product(call: Call) -> Obj:
-    product, params = call.subject("product"), call.params
-    changes: Obj = {"metadata": read.merge_metadata(product["metadata"], params)}
+def update_product(call: Call) -> JsonObject:
+    product, params = call.get_object("product"), call.params
+    changes: JsonObject = {"metadata": read.merge_metadata(product["metadata"], params)}
     for name in ("name", "description", "statement_descriptor", "unit_label", "url"):
         if name in params:
             changes[name] = read.text(params, name)
@@ -80,23 +80,23 @@ def update_product(call: Call) -> Obj:
         changes["active"] = read.flag(params, "active")
     if "default_price" in params:
         changes["default_price"] = read.text(params, "default_price")
-    changes["updated"] = call.account.clock.stamp()
-    call.account.update(product, "product.updated", **changes)
+    changes["updated"] = call.account.clock.timestamp()
+    call.account.update_and_emit(product, "product.updated", **changes)
     return product
 
 
 @route("DELETE", "/v1/products/{}")
-def delete_product(call: Call) -> Obj:
-    product = call.subject("product")
+def delete_product(call: Call) -> JsonObject:
+    product = call.get_object("product")
     if any(p["product"] == product["id"] for p in call.account.store.of_kind("price")):
-        raise invalid("This product cannot be deleted because it has one or more prices.")
+        raise invalid_request("This product cannot be deleted because it has one or more prices.")
     call.account.emit("product.deleted", product)
     call.account.store.remove(product["id"])
     return {"id": product["id"], "object": "product", "deleted": True}
 
 
 @route("POST", "/v1/prices")
-def create_price(call: Call) -> Obj:
+def create_price(call: Call) -> JsonObject:
     price = make_price(call.account, call.params)
     price["active"] = read.flag(call.params, "active", default=True)
     price["nickname"] = read.text(call.params, "nickname")
@@ -106,28 +106,28 @@ def create_price(call: Call) -> Obj:
 
 
 @route("POST", "/v1/prices/{}")
-def update_price(call: Call) -> Obj:
-    price, params = call.subject("price"), call.params
-    changes: Obj = {"metadata": read.merge_metadata(price["metadata"], params)}
+def update_price(call: Call) -> JsonObject:
+    price, params = call.get_object("price"), call.params
+    changes: JsonObject = {"metadata": read.merge_metadata(price["metadata"], params)}
     for name in ("nickname", "lookup_key"):
         if name in params:
             changes[name] = read.text(params, name)
     if "active" in params:
         changes["active"] = read.flag(params, "active")
-    call.account.update(price, "price.updated", **changes)
+    call.account.update_and_emit(price, "price.updated", **changes)
     return price
 
 
-def make_price(account: Account, params: Obj, *, param: str = "") -> Obj:
+def make_price(account: StripeAccount, params: JsonObject, *, param: str = "") -> JsonObject:
     """A price, from a price's parameters or from `price_data`; `param` is where it stood."""
-    currency = currency_of(params, f"{param}[currency]" if param else "currency")
+    currency = currency_in(params, f"{param}[currency]" if param else "currency")
     amount = read.integer(params, "unit_amount")
     if amount is None:
-        raise missing(f"{param}[unit_amount]" if param else "unit_amount")
+        raise missing_param(f"{param}[unit_amount]" if param else "unit_amount")
     if amount < 0:
-        raise invalid("Invalid non-negative integer", f"{param}[unit_amount]")
-    recurring = _recurring(read.table(params, "recurring"))
-    return account.make(
+        raise invalid_request("Invalid non-negative integer", f"{param}[unit_amount]")
+    recurring = _recurring(read.nested_object(params, "recurring"))
+    return account.create_object(
         "price",
         "price",
         {
@@ -138,7 +138,7 @@ def make_price(account: Account, params: Obj, *, param: str = "") -> Obj:
             "lookup_key": None,
             "metadata": read.metadata(params),
             "nickname": None,
-            "product": _product_of(account, params, param),
+            "product": _product_id_in(account, params, param),
             "recurring": recurring,
             "tax_behavior": read.text(params, "tax_behavior") or "unspecified",
             "tiers_mode": None,
@@ -150,7 +150,7 @@ def make_price(account: Account, params: Obj, *, param: str = "") -> Obj:
     )
 
 
-def plan_of(price: Obj) -> Obj:
+def plan_of(price: JsonObject) -> JsonObject:
     """The price in the older words that subscription items still carry."""
     recurring = price["recurring"]
     return {
@@ -176,37 +176,39 @@ def plan_of(price: Obj) -> Obj:
     }
 
 
-def currency_of(params: Obj, param: str = "currency") -> str:
+def currency_in(params: JsonObject, param: str = "currency") -> str:
     """The three-letter currency a request names, if Stripe knows it."""
     currency = (read.text(params, "currency") or "").lower()
     if not currency:
-        raise missing(param)
+        raise missing_param(param)
     if not currencies.is_known(currency):
-        raise invalid(f"Invalid currency: {currency}.", param, "invalid_currency")
+        raise invalid_request(f"Invalid currency: {currency}.", param, "invalid_currency")
     return currency
 
 
-def check_amount(amount: int, currency: str, param: str) -> None:
+def validate_charge_amount(amount: int, currency: str, param: str) -> None:
     """Refuse a charge that is too small, too large, or not in whole units where it must be."""
-    least = currencies.least(currency)
+    least = currencies.min_charge(currency)
     if amount < least:
         message = f"The amount must be greater than or equal to {least} ({currency})."
-        raise invalid(message, param, "amount_too_small")
-    if amount > currencies.LARGEST:
-        raise invalid("The amount must be no more than 8 digits.", param, "amount_too_large")
+        raise invalid_request(message, param, "amount_too_small")
+    if amount > currencies.MAX_CHARGE:
+        raise invalid_request(
+            "The amount must be no more than 8 digits.", param, "amount_too_large"
+        )
     whole = 100 if currency in currencies.WHOLE_UNITS else 10
     if (currency in currencies.WHOLE_UNITS or currency in currencies.THREE_DECIMAL) and (
         amount % whole
     ):
-        raise invalid(f"Invalid amount for {currency}.", param, "invalid_charge_amount")
+        raise invalid_request(f"Invalid amount for {currency}.", param, "invalid_charge_amount")
 
 
-def _recurring(given: Obj) -> Obj | None:
+def _recurring(given: JsonObject) -> JsonObject | None:
     if not given:
         return None
     interval = read.one_of(given, "interval", INTERVALS, None)
     if interval is None:
-        raise missing("recurring[interval]")
+        raise missing_param("recurring[interval]")
     return {
         "interval": interval,
         "interval_count": read.integer(given, "interval_count") or 1,
@@ -216,11 +218,11 @@ def _recurring(given: Obj) -> Obj | None:
     }
 
 
-def _product_of(account: Account, params: Obj, param: str) -> str:
-    data = read.table(params, "product_data")
+def _product_id_in(account: StripeAccount, params: JsonObject, param: str) -> str:
+    data = read.nested_object(params, "product_data")
     if data:
         return str(make_product(account, data)["id"])
     product_id = read.required(params, "product")
-    if account.store.find("product", product_id) is None:
+    if account.store.get("product", product_id) is None:
         raise not_found("product", product_id, f"{param}[product]" if param else "product")
     return product_id

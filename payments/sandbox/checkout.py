@@ -9,34 +9,34 @@ from typing import Final
 
 from payments.sandbox import (
     catalog,
-    checkout_blank,
+    checkout_defaults,
     currencies,
     customers,
-    debits,
     listing,
     payment_intents,
+    sepa_debit,
     setup_intents,
 )
-from payments.sandbox import params as read
-from payments.sandbox.account import Account, when_due
-from payments.sandbox.errors import invalid, missing, not_found
-from payments.sandbox.payment_intents import no_longer_supported
-from payments.sandbox.routes import Call, resource, route
-from payments.sandbox.wire import Obj, Value
+from payments.sandbox import request_params as read
+from payments.sandbox.account import StripeAccount, when_due
+from payments.sandbox.errors import invalid_request, missing_param, not_found
+from payments.sandbox.form_encoding import JsonObject, JsonValue
+from payments.sandbox.payment_intents import payment_method_types_error
+from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
 
-KIND: Final = "checkout.session"
-SHORTEST: Final = 30 * 60
-LONGEST: Final = 24 * 60 * 60
+OBJECT_NAME: Final = "checkout.session"
+MIN_OPEN_SECONDS: Final = 30 * 60
+MAX_OPEN_SECONDS: Final = 24 * 60 * 60
 
-resource(
-    KIND,
+add_list_and_retrieve_routes(
+    OBJECT_NAME,
     "/v1/checkout/sessions",
     {
-        "customer": listing.same("customer"),
-        "setup_intent": listing.same("setup_intent"),
-        "payment_intent": listing.same("payment_intent"),
-        "status": listing.same("status"),
-        "subscription": listing.same("subscription"),
+        "customer": listing.equals("customer"),
+        "setup_intent": listing.equals("setup_intent"),
+        "payment_intent": listing.equals("payment_intent"),
+        "status": listing.equals("status"),
+        "subscription": listing.equals("subscription"),
         "customer_details": lambda row, wanted: (
             (row["customer_details"] or {}).get("email") == wanted.get("email")
         ),
@@ -45,22 +45,31 @@ resource(
 
 
 @route("POST", "/v1/checkout/sessions")
-def create(call: Call) -> Obj:
+def create(call: Call) -> JsonObject:
     _check_mode(call)
-    return begin(call.account, call.params)
+    return open_session(call.account, call.params)
 
 
-def begin(account: Account, params: Obj, *, recovered_from: str | None = None) -> Obj:
+def open_session(
+    account: StripeAccount, params: JsonObject, *, recovered_from: str | None = None
+) -> JsonObject:
     """Open a page; the same parameters open another when it has expired."""
-    customer = customers.named(account, params)
+    customer = customers.customer_in(account, params)
     if customer and "customer_email" in params:
-        raise invalid("You may only specify one of these parameters: customer, customer_email.")
-    items = [_line(account, given, index) for index, given in enumerate(_lines(params))]
+        raise invalid_request(
+            "You may only specify one of these parameters: customer, customer_email."
+        )
+    items = [
+        _create_line_item(account, given, index)
+        for index, given in enumerate(_line_items_in(params))
+    ]
     if items:
-        _check_lines(items, params["mode"])
-    now = account.clock.wall_stamp()
-    expires_at = _expiry(params, now)
-    session = account.make("cs_test", KIND, checkout_blank.blank(params), id_length=58)
+        _check_line_items(items, params["mode"])
+    now = account.clock.wall_timestamp()
+    expires_at = _expires_at(params, now)
+    session = account.create_object(
+        "cs_test", OBJECT_NAME, checkout_defaults.default_fields(params), id_length=58
+    )
     total = sum(item["amount_total"] for item in items) if items else None
     currency = items[0]["currency"] if items else read.text(params, "currency")
     session |= {
@@ -70,7 +79,7 @@ def begin(account: Account, params: Obj, *, recovered_from: str | None = None) -
         "currency": currency,
         "customer": customer["id"] if customer else None,
         "expires_at": expires_at,
-        "payment_method_types": _kinds(session, currency),
+        "payment_method_types": _payment_method_types(session, currency),
         "recovered_from": recovered_from,
         "url": url_of(account, session),
     }
@@ -78,53 +87,53 @@ def begin(account: Account, params: Obj, *, recovered_from: str | None = None) -
         account.store.add(item)
         account.store.link("item", "session", session["id"], item["id"])
     if customer:
-        account.store.link(KIND, "customer", customer["id"], session["id"])
-    account.store.private(session["id"]).update(_makes(params), params=params)
+        account.store.link(OBJECT_NAME, "customer", customer["id"], session["id"])
+    account.store.private(session["id"]).update(_planned_objects(params), params=params)
     if session["mode"] == "setup":
-        _prepare_setup(account, session)
-    account.closings.add(expires_at, "expire_session", session["id"])
+        _create_setup_intent(account, session)
+    account.wall_tasks.add(expires_at, "expire_session", session["id"])
     return session
 
 
-def recover(account: Account, session_id: str) -> Obj | None:
+def recover(account: StripeAccount, session_id: str) -> JsonObject | None:
     """The page a recovery link leads to: the expired one again; None when it leads nowhere."""
-    old = account.store.find(KIND, session_id)
+    old = account.store.get(OBJECT_NAME, session_id)
     recovery = ((old and old["after_expiration"]) or {}).get("recovery") or {}
     if old is None or recovery.get("url") is None:
         return None
-    if recovery["expires_at"] <= account.clock.wall_stamp():
+    if recovery["expires_at"] <= account.clock.wall_timestamp():
         return None
     params = account.store.private(session_id)["params"]
     again = {name: value for name, value in params.items() if name != "expires_at"}
-    return begin(account, again, recovered_from=session_id)
+    return open_session(account, again, recovered_from=session_id)
 
 
 @route("POST", "/v1/checkout/sessions/{}")
-def update(call: Call) -> Obj:
-    session = call.subject(KIND)
+def update(call: Call) -> JsonObject:
+    session = call.get_object(OBJECT_NAME)
     session["metadata"] = read.merge_metadata(session["metadata"], call.params)
     return session
 
 
 @route("POST", "/v1/checkout/sessions/{}/expire")
-def expire_verb(call: Call) -> Obj:
-    session = call.subject(KIND)
+def expire_endpoint(call: Call) -> JsonObject:
+    session = call.get_object(OBJECT_NAME)
     if session["status"] != "open":
         message = "Only Checkout Sessions with a status in [open] can be expired. This Checkout "
-        raise invalid(message + f"Session has a status of {session['status']}.")
+        raise invalid_request(message + f"Session has a status of {session['status']}.")
     expire(call.account, session["id"])
     return session
 
 
 @route("GET", "/v1/checkout/sessions/{}/line_items")
-def line_items(call: Call) -> Obj:
-    params = {**call.params, "session": call.subject(KIND)["id"]}
+def list_line_items(call: Call) -> JsonObject:
+    params = {**call.params, "session": call.get_object(OBJECT_NAME)["id"]}
     filters: listing.Filters = {"session": lambda row, wanted: True}  # noqa: ARG005 - linked
     return listing.page(call.account.store, "item", call.path, params, filters)
 
 
 @when_due("expire_session")
-def expire(account: Account, session_id: str) -> None:
+def expire(account: StripeAccount, session_id: str) -> None:
     """Close a page that nobody paid on."""
     session = account.store.objects[session_id]
     if session["status"] != "open":
@@ -144,14 +153,16 @@ def expire(account: Account, session_id: str) -> None:
         setup_intents.cancel(account, account.store.objects[session["setup_intent"]], "abandoned")
 
 
-def finish(account: Account, session: Obj, customer: Obj | None, payment_status: str) -> None:
+def complete(
+    account: StripeAccount, session: JsonObject, customer: JsonObject | None, payment_status: str
+) -> None:
     """The page has done what it was for; what was owed may still be under way."""
     payer = account.store.private(session["id"])["payer"]
-    account.change(
+    account.set_fields(
         session,
         customer=customer["id"] if customer else None,
         customer_details={
-            "address": dict(read.NOWHERE),
+            "address": dict(read.EMPTY_ADDRESS),
             "business_name": None,
             "email": payer["email"],
             "individual_name": None,
@@ -165,17 +176,17 @@ def finish(account: Account, session: Obj, customer: Obj | None, payment_status:
         url=None,
     )
     if customer:
-        account.store.link(KIND, "customer", customer["id"], session["id"])
+        account.store.link(OBJECT_NAME, "customer", customer["id"], session["id"])
     account.emit("checkout.session.completed", session)
 
 
-def items_of(account: Account, session: Obj) -> list[Obj]:
+def line_items_of(account: StripeAccount, session: JsonObject) -> list[JsonObject]:
     """What is being paid for."""
     ids = account.store.linked("item", "session", session["id"])
     return [account.store.objects[i] for i in ids]
 
 
-def url_of(account: Account, session: Obj) -> str:
+def url_of(account: StripeAccount, session: JsonObject) -> str:
     """Where the hosted page is."""
     return f"{account.base_url}/c/pay/{session['id']}"
 
@@ -184,56 +195,60 @@ def _check_mode(call: Call) -> None:
     params = call.params
     mode = read.one_of(params, "mode", ("payment", "setup", "subscription"), None)
     if mode is None:
-        raise missing("mode")
+        raise missing_param("mode")
     if mode == "setup" and not params.keys() & {"currency", "allowed_payment_method_types"}:
-        raise missing("currency")
-    if call.pinned and "payment_method_types" in params:
-        raise no_longer_supported()
-    if call.pinned and params.get("ui_mode", "hosted_page") != "hosted_page":
-        raise invalid("The sandbox only does ui_mode=hosted_page.", "ui_mode")
+        raise missing_param("currency")
+    if call.uses_pinned_version and "payment_method_types" in params:
+        raise payment_method_types_error()
+    if call.uses_pinned_version and params.get("ui_mode", "hosted_page") != "hosted_page":
+        raise invalid_request("The sandbox only does ui_mode=hosted_page.", "ui_mode")
     if not read.text(params, "success_url"):
-        raise missing("success_url")
+        raise missing_param("success_url")
     _refuse_unsupported(params)
-    for name in _FOREIGN[mode]:
+    for name in _PARAMS_OF_OTHER_MODES[mode]:
         if name in params:
-            raise invalid(f"You can not pass `{name}` in `{mode}` mode.", name)
+            raise invalid_request(f"You can not pass `{name}` in `{mode}` mode.", name)
     if len(read.text(params, "client_reference_id") or "") > 200:
-        raise invalid("client_reference_id must be at most 200 characters.", "client_reference_id")
+        raise invalid_request(
+            "client_reference_id must be at most 200 characters.", "client_reference_id"
+        )
 
 
-def _refuse_unsupported(params: Obj) -> None:
-    read.refuse(params, *_NOT_YET)
+def _refuse_unsupported(params: JsonObject) -> None:
+    read.refuse_unsupported(params, *_UNSUPPORTED_PARAMS)
     for name in ("adaptive_pricing", "automatic_tax", "invoice_creation"):
-        if read.flag(read.table(params, name), "enabled"):
-            raise invalid(f"The sandbox does not do {name} yet.", name, "sandbox_unsupported")
+        if read.flag(read.nested_object(params, name), "enabled"):
+            raise invalid_request(
+                f"The sandbox does not do {name} yet.", name, "sandbox_unsupported"
+            )
 
 
-def _lines(params: Obj) -> list[Value]:
-    lines = read.rows(params, "line_items")
+def _line_items_in(params: JsonObject) -> list[JsonValue]:
+    lines = read.array(params, "line_items")
     if not lines and params["mode"] != "setup":
-        raise missing("line_items")
+        raise missing_param("line_items")
     return lines
 
 
-def _line(account: Account, given: Obj, index: int) -> Obj:
+def _create_line_item(account: StripeAccount, given: JsonObject, index: int) -> JsonObject:
     param = f"line_items[{index}]"
     quantity = read.integer(given, "quantity")
     if quantity is None:
-        raise missing(f"{param}[quantity]")
+        raise missing_param(f"{param}[quantity]")
     if quantity < 1:
-        raise invalid("Invalid positive integer", f"{param}[quantity]")
-    data = read.table(given, "price_data")
+        raise invalid_request("Invalid positive integer", f"{param}[quantity]")
+    data = read.nested_object(given, "price_data")
     if data:
         price = catalog.make_price(account, data, param=f"{param}[price_data]")
     else:
         price_id = read.required(given, "price")
-        found = account.store.find("price", price_id)
+        found = account.store.get("price", price_id)
         if found is None:
             raise not_found("price", price_id, f"{param}[price]")
         price = found
     total = price["unit_amount"] * quantity
     return {
-        "id": account.store.mint("li"),
+        "id": account.store.new_id("li"),
         "object": "item",
         "adjustable_quantity": None,
         "amount_discount": 0,
@@ -248,46 +263,46 @@ def _line(account: Account, given: Obj, index: int) -> Obj:
     }
 
 
-def _check_lines(items: list[Obj], mode: str) -> None:
+def _check_line_items(items: list[JsonObject], mode: str) -> None:
     recurring = [item for item in items if item["price"]["recurring"]]
     if mode == "payment" and recurring:
         message = "You specified `payment` mode but passed a recurring price."
-        raise invalid(
+        raise invalid_request(
             message + " Either switch to `subscription` mode or use only one-time prices."
         )
     if mode == "subscription" and len(recurring) != 1:
         message = "You must provide one recurring price in `subscription` mode."
-        raise invalid(message, "line_items[0][price_data][recurring]")
+        raise invalid_request(message, "line_items[0][price_data][recurring]")
     if len(items) > 1 and mode == "subscription":
-        raise invalid("The sandbox subscribes to one thing at a time.", "line_items")
+        raise invalid_request("The sandbox subscribes to one thing at a time.", "line_items")
     if len({item["currency"] for item in items}) > 1:
-        raise invalid("All line items must have the same currency.", "line_items")
+        raise invalid_request("All line items must have the same currency.", "line_items")
     total, currency = sum(item["amount_total"] for item in items), items[0]["currency"]
-    if total < currencies.least(currency):
-        least = currencies.least(currency)
+    if total < currencies.min_charge(currency):
+        least = currencies.min_charge(currency)
         message = "The Checkout Session's total amount due must add up to at least "
-        raise invalid(f"{message}{least} ({currency}).", code="amount_too_small")
-    catalog.check_amount(total, currency, "line_items")
+        raise invalid_request(f"{message}{least} ({currency}).", code="amount_too_small")
+    catalog.validate_charge_amount(total, currency, "line_items")
 
 
-def _expiry(params: Obj, now: int) -> int:
+def _expires_at(params: JsonObject, now: int) -> int:
     expires_at = read.integer(params, "expires_at")
     if expires_at is None:
-        return now + LONGEST
-    if not now + SHORTEST <= expires_at <= now + LONGEST:
+        return now + MAX_OPEN_SECONDS
+    if not now + MIN_OPEN_SECONDS <= expires_at <= now + MAX_OPEN_SECONDS:
         message = "The `expires_at` timestamp must be between 30 minutes and 24 hours from "
-        raise invalid(message + "Checkout Session creation.", "expires_at")
+        raise invalid_request(message + "Checkout Session creation.", "expires_at")
     return expires_at
 
 
-def _kinds(session: Obj, currency: str | None) -> list[str]:
+def _payment_method_types(session: JsonObject, currency: str | None) -> list[str]:
     """How this page can be paid: by card, and in euros by debit, unless the shop says otherwise."""
-    kinds = ["card", "sepa_debit"] if currency == debits.CURRENCY else ["card"]
+    kinds = ["card", "sepa_debit"] if currency == sepa_debit.DEBIT_CURRENCY else ["card"]
     allowed = session["allowed_payment_method_types"]
     return [kind for kind in kinds if allowed is None or kind in allowed] or ["card"]
 
 
-def _prepare_setup(account: Account, session: Obj) -> None:
+def _create_setup_intent(account: StripeAccount, session: JsonObject) -> None:
     wanted = account.store.private(session["id"])["setup"]
     fields = {**wanted, "customer": session["customer"]}
     intent = setup_intents.make(account, {**fields, "payment_method_types": ["card"]})
@@ -295,14 +310,14 @@ def _prepare_setup(account: Account, session: Obj) -> None:
     account.store.private(intent["id"])["session"] = session["id"]
 
 
-def _makes(params: Obj) -> Obj:
+def _planned_objects(params: JsonObject) -> JsonObject:
     """What the session will make once it is paid."""
-    intent = read.table(params, "payment_intent_data")
-    subscription = read.table(params, "subscription_data")
-    setup = read.table(params, "setup_intent_data")
-    read.refuse(setup, "on_behalf_of")
-    read.refuse(subscription, "trial_end", "trial_period_days", "billing_cycle_anchor")
-    read.refuse(intent, "transfer_data", "application_fee_amount", "on_behalf_of")
+    intent = read.nested_object(params, "payment_intent_data")
+    subscription = read.nested_object(params, "subscription_data")
+    setup = read.nested_object(params, "setup_intent_data")
+    read.refuse_unsupported(setup, "on_behalf_of")
+    read.refuse_unsupported(subscription, "trial_end", "trial_period_days", "billing_cycle_anchor")
+    read.refuse_unsupported(intent, "transfer_data", "application_fee_amount", "on_behalf_of")
     shown = ("description", "receipt_email", "setup_future_usage", "statement_descriptor_suffix")
     return {
         "intent": {
@@ -320,14 +335,14 @@ def _makes(params: Obj) -> Obj:
     }
 
 
-_FOREIGN: Final = {
+_PARAMS_OF_OTHER_MODES: Final = {
     "payment": ("subscription_data", "setup_intent_data"),
     "setup": ("line_items", "payment_intent_data", "subscription_data", "invoice_creation"),
     "subscription": (
         "payment_intent_data", "customer_creation", "invoice_creation", "setup_intent_data",
     ),
 }  # fmt: skip
-_NOT_YET: Final = (
+_UNSUPPORTED_PARAMS: Final = (
     "billing_address_collection", "consent_collection", "custom_fields", "discounts",
     "name_collection", "optional_items", "phone_number_collection", "shipping_address_collection",
     "shipping_options", "tax_id_collection",

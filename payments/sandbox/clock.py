@@ -11,74 +11,74 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-Wall = Callable[[], datetime]
+WallClock = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Item(NamedTuple):
+class Task(NamedTuple):
     """One thing to do: when, in which order among equals, what, and to whom."""
 
-    due: float
-    number: int
-    verb: str
-    subject: str
+    due_at: float
+    sequence: int
+    name: str
+    object_id: str
 
 
-class Agenda:
+class TaskQueue:
     """Items in the order they fall due."""
 
     def __init__(self) -> None:
-        self.items: list[Item] = []
+        self.tasks: list[Task] = []
         self._number = 0
 
-    def add(self, due: float, verb: str, subject: str) -> None:
+    def add(self, due_at: float, name: str, object_id: str) -> None:
         self._number += 1
-        heapq.heappush(self.items, Item(due, self._number, verb, subject))
+        heapq.heappush(self.tasks, Task(due_at, self._number, name, object_id))
 
-    def next_due(self) -> float | None:
-        return self.items[0].due if self.items else None
+    def next_due_at(self) -> float | None:
+        return self.tasks[0].due_at if self.tasks else None
 
-    def pop(self) -> Item:
-        return heapq.heappop(self.items)
+    def pop(self) -> Task:
+        return heapq.heappop(self.tasks)
 
-    def restore(self, items: list[Item]) -> None:
-        self.items = sorted(items)
-        self._number = max((item.number for item in items), default=0)
+    def restore(self, tasks: list[Task]) -> None:
+        self.tasks = sorted(tasks)
+        self._number = max((item.sequence for item in tasks), default=0)
 
 
-class Clock:
+class BillingClock:
     """Billing time and the wall it is measured from."""
 
-    def __init__(self, wall: Wall = utc_now) -> None:
-        self._wall = wall
-        self._pinned: float | None = None
+    def __init__(self, wall: WallClock = utc_now) -> None:
+        self._wall_clock = wall
+        self._frozen_at: float | None = None
         self.offset = timedelta(0)
 
-    def wall(self) -> datetime:
-        return self._wall()
+    def wall_now(self) -> datetime:
+        return self._wall_clock()
 
     def now(self) -> datetime:
         """Billing time. While a due item runs, the moment it was due."""
-        if self._pinned is not None:
-            return datetime.fromtimestamp(self._pinned, UTC)
-        return self._wall() + self.offset
+        if self._frozen_at is not None:
+            return datetime.fromtimestamp(self._frozen_at, UTC)
+        return self._wall_clock() + self.offset
 
-    def stamp(self) -> int:
+    def timestamp(self) -> int:
         """Billing time as Stripe writes it, in whole seconds."""
         return int(self.now().timestamp())
 
-    def wall_stamp(self) -> int:
-        return int(self._wall().timestamp())
+    def wall_timestamp(self) -> int:
+        return int(self._wall_clock().timestamp())
 
-    def pin(self, moment: float) -> None:
-        self._pinned = moment
+    def freeze_at(self, moment: float) -> None:
+        self._frozen_at = moment
 
-    def unpin(self) -> None:
-        self._pinned = None
+    def unfreeze(self) -> None:
+        self._frozen_at = None
 
-    def reach(self, moment: datetime) -> None:
+    def advance_to(self, moment: datetime) -> None:
         """Turn billing time forward to a moment; never back."""
-        self.offset = max(self.offset, moment - self._wall())
+        self.offset = max(self.offset, moment - self._wall_clock())

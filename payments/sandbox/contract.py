@@ -26,17 +26,17 @@ from payments.sandbox.contract_types import (
     Check,
     Json,
     Problems,
-    Type,
-    check_named,
+    TypeExpression,
+    check_by_object_name,
     compile_class,
     compile_type,
     resolve,
-    shown,
+    short_repr,
 )
 
 FORM_DEPTH_MAX = 20
 FORM_FIELDS_MAX = 2000
-VERBS = frozenset({"get", "post", "delete"})
+HTTP_METHODS = frozenset({"get", "post", "delete"})
 
 
 class FormError(ValueError):
@@ -46,48 +46,48 @@ class FormError(ValueError):
 # ------------------------------------------------------------------ what others ask
 
 
-def check_request(verb: str, path_and_query: str, body: str = "") -> list[str]:
+def check_request(method: str, path_and_query: str, body: str = "") -> list[str]:
     """What Stripe would refuse in a request as it came over the wire; empty when it would take it.
 
     A route the SDK does not know is one problem, "no such endpoint": the CLI calls some of those.
     """
     path, _, query = path_and_query.partition("?")
-    route = find_route(verb, path)
+    route = find_endpoint(method, path)
     if route is None:
-        return [_no_such_endpoint(verb, path)]
+        return [_no_such_endpoint(method, path)]
     try:
         sent = json.loads(body or "{}") if route.takes_json else decode_form(f"{query}&{body}")
     except ValueError as error:
         return [f"{route} $: {error}"]
     if route.template.startswith("/v2/"):
         sent.pop("usage", None)  # the SDK tells v2 so which of its own methods called
-    return [f"{route} ${problem}" for problem in route.check_sent(sent)]
+    return [f"{route} ${problem}" for problem in route.check_params(sent)]
 
 
-def check_response(verb: str, path: str, payload: Json) -> list[str]:
+def check_response(method: str, path: str, payload: Json) -> list[str]:
     """What Stripe would never answer to this call when all went well."""
-    route = find_route(verb, path.partition("?")[0])
+    route = find_endpoint(method, path.partition("?")[0])
     if route is None:
-        return [_no_such_endpoint(verb, path)]
-    return [f"{route} ${problem}" for problem in route.check_answer(payload)]
+        return [_no_such_endpoint(method, path)]
+    return [f"{route} ${problem}" for problem in route.check_response_body(payload)]
 
 
 def check_object(payload: Json) -> list[str]:
     """What is wrong with a Stripe object, judged by the class its own `object` field names."""
-    return [f"${problem}" for problem in check_named(payload)]
+    return [f"${problem}" for problem in check_by_object_name(payload)]
 
 
 def check_event(event: Json) -> list[str]:
     """What is wrong with a snapshot event: its envelope, version and object, and how they match."""
-    problems = [f"${problem}" for problem in compile_class(stripe.Event, wire=False)(event)]
+    problems = [f"${problem}" for problem in compile_class(stripe.Event, form_encoded=False)(event)]
     data = event.get("data") if isinstance(event, dict) else None
     if not isinstance(data, dict) or not isinstance(data.get("object"), dict):
         return problems
     if event.get("api_version") != stripe.api_version:
-        version = shown(event.get("api_version"))
+        version = short_repr(event.get("api_version"))
         problems.append(f"$.api_version: {version} is not the SDK's {stripe.api_version!r}")
-    problems += [f"$.data.object{problem}" for problem in check_named(data["object"])]
-    subject = _subject_of(str(event.get("type")))
+    problems += [f"$.data.object{problem}" for problem in check_by_object_name(data["object"])]
+    subject = _object_of_event(str(event.get("type")))
     if subject not in (None, data["object"].get("object")):
         problems.append(f"$.data.object: {event['type']} is about a {subject}")
     before = data.get("previous_attributes")
@@ -96,7 +96,7 @@ def check_event(event: Json) -> list[str]:
 
 
 @functools.cache
-def _subject_of(event_type: str) -> str | None:
+def _object_of_event(event_type: str) -> str | None:
     """The `object` an event of this type is about, as the SDK's class for its thin twin says."""
     module = f"stripe.events._v1_{event_type.replace('.', '_')}_event"
     try:
@@ -154,22 +154,22 @@ def _with_arrays(node: Json) -> Json:
 
 
 @dataclass(frozen=True)
-class Route:
+class Endpoint:
     """One endpoint of Stripe's API: where it is, what it takes, what it answers."""
 
-    verb: str
+    method: str
     template: str
     module: str
-    params: Type
-    returns: Type
+    params: TypeExpression
+    returns: TypeExpression
 
     def __str__(self) -> str:
-        return f"{self.verb} {self.template}"
+        return f"{self.method} {self.template}"
 
     @property
     def takes_json(self) -> bool:
         """Whether its body is JSON, which only v2 reads."""
-        return self.verb == "POST" and self.template.startswith("/v2/")
+        return self.method == "POST" and self.template.startswith("/v2/")
 
     @functools.cached_property
     def pattern(self) -> re.Pattern[str]:
@@ -177,43 +177,43 @@ class Route:
         return re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(self.template)))
 
     @functools.cached_property
-    def check_sent(self) -> Check:
+    def check_params(self) -> Check:
         """The check of its parameters."""
         if self.params is None:
-            return _nothing
-        return compile_type(self.params, self.module, wire=not self.takes_json)
+            return _check_takes_no_params
+        return compile_type(self.params, self.module, form_encoded=not self.takes_json)
 
     @functools.cached_property
-    def check_answer(self) -> Check:
+    def check_response_body(self) -> Check:
         """The check of what it answers when all is well."""
-        return compile_type(self.returns, self.module, wire=False)
+        return compile_type(self.returns, self.module, form_encoded=False)
 
 
 @functools.cache
-def routes() -> tuple[Route, ...]:
+def endpoints() -> tuple[Endpoint, ...]:
     """Every endpoint the SDK can call; `/v1/invoices/create_preview` before `/v1/invoices/{id}`."""
-    found = [route for module in _service_modules() for route in _routes_in(module)]
+    found = [route for module in _service_modules() for route in _endpoints_in(module)]
     return tuple(sorted(found, key=lambda route: (route.template.count("{"), route.template)))
 
 
-def find_route(verb: str, path: str) -> Route | None:
+def find_endpoint(method: str, path: str) -> Endpoint | None:
     """The endpoint behind a path, or None where the SDK knows of none."""
-    near = _routes_by_shape().get(_shape(verb.upper(), path), ())
+    near = _endpoints_by_shape().get(_shape(method.upper(), path), ())
     return next((route for route in near if route.pattern.fullmatch(path)), None)
 
 
 @functools.cache
-def _routes_by_shape() -> dict[tuple[str, int, str], list[Route]]:
-    shapes: dict[tuple[str, int, str], list[Route]] = {}
-    for route in routes():
-        shapes.setdefault(_shape(route.verb, route.template), []).append(route)
+def _endpoints_by_shape() -> dict[tuple[str, int, str], list[Endpoint]]:
+    shapes: dict[tuple[str, int, str], list[Endpoint]] = {}
+    for route in endpoints():
+        shapes.setdefault(_shape(route.method, route.template), []).append(route)
     return shapes
 
 
-def _shape(verb: str, path: str) -> tuple[str, int, str]:
+def _shape(method: str, path: str) -> tuple[str, int, str]:
     """What a path is looked up by: no id comes before its third part, as in `/v1/charges/{id}`."""
     parts = path.split("/", 3)
-    return verb, path.count("/"), parts[2] if len(parts) > 2 else ""
+    return method, path.count("/"), parts[2] if len(parts) > 2 else ""
 
 
 def _service_modules() -> Iterator[types.ModuleType]:
@@ -222,27 +222,29 @@ def _service_modules() -> Iterator[types.ModuleType]:
         yield importlib.import_module(".".join(file.relative_to(root.parent).with_suffix("").parts))
 
 
-def _routes_in(module: types.ModuleType) -> Iterator[Route]:
+def _endpoints_in(module: types.ModuleType) -> Iterator[Endpoint]:
     for service in vars(module).values():
         if isinstance(service, type) and service.__module__ == module.__name__:
             for method in vars(service).values():
                 if inspect.isfunction(method) and not inspect.iscoroutinefunction(method):
-                    yield from _routes_of(method)
+                    yield from _endpoints_of(method)
 
 
-def _routes_of(method: types.FunctionType) -> Iterator[Route]:
+def _endpoints_of(method: types.FunctionType) -> Iterator[Endpoint]:
     """A service method calls one endpoint, whose verb and path are constants in its code."""
     words = [word for word in method.__code__.co_consts if isinstance(word, str)]
-    verb = next((word for word in words if word in VERBS), None)
+    verb = next((word for word in words if word in HTTP_METHODS), None)
     template = next((word for word in words if re.match(r"/v\d+/", word)), None)
     if verb and template:
         hints = inspect.get_annotations(method)
-        yield Route(verb.upper(), template, method.__module__, hints.get("params"), hints["return"])
+        yield Endpoint(
+            verb.upper(), template, method.__module__, hints.get("params"), hints["return"]
+        )
 
 
-def _nothing(value: Json) -> Problems:
+def _check_takes_no_params(value: Json) -> Problems:
     return [f": takes no parameters, got {sorted(value)}"] if value else ()
 
 
-def _no_such_endpoint(verb: str, path: str) -> str:
-    return f"{verb.upper()} {path}: no such endpoint in stripe {stripe.VERSION}"
+def _no_such_endpoint(method: str, path: str) -> str:
+    return f"{method.upper()} {path}: no such endpoint in stripe {stripe.VERSION}"

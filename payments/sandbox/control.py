@@ -8,16 +8,16 @@ from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 
-from payments.sandbox import outbox
-from payments.sandbox.errors import Refusal
-from payments.sandbox.hosted_page import in_words, template
-from payments.sandbox.routes import template_of
+from payments.sandbox import webhook_deliveries
+from payments.sandbox.errors import ApiError
+from payments.sandbox.form_encoding import JsonObject
+from payments.sandbox.hosted_page import amount_and_interval, get_template
+from payments.sandbox.routes import path_template
 from payments.sandbox.sandbox import Sandbox
-from payments.sandbox.wire import Obj
 
-SHOWN = 30
+MAX_LISTED = 30
 # What others do, and what befalls deliveries: methods of the sandbox, called by their names.
-DOABLE = frozenset({
+SIMULATED_ACTIONS = frozenset({
     "adjust", "charge_fee", "convert", "dashboard", "debit_bank", "decide_dispute",
     "delay_captures", "delay_reconciliation", "dispute", "escalate_dispute", "fail_card",
     "fail_payout", "fail_refund", "heal_card", "hold_reserve", "keep_minimum",
@@ -29,9 +29,9 @@ DOABLE = frozenset({
 
 def add_routes(app: web.Application, sandbox: Sandbox) -> None:
     """Let the sandbox be controlled over HTTP."""
-    control = Control(sandbox)
+    control = ControlHandlers(sandbox)
     app.router.add_get("/", control.index)
-    app.router.add_post("/", control.turn)
+    app.router.add_post("/", control.advance_from_index)
     app.router.add_get("/_control/health", control.health)
     app.router.add_get("/_control/clock", control.clock)
     app.router.add_post("/_control/clock", control.advance)
@@ -43,10 +43,10 @@ def add_routes(app: web.Application, sandbox: Sandbox) -> None:
     app.router.add_post("/_control/deliveries/redeliver", control.redeliver)
     app.router.add_get("/_control/requests", control.requests)
     app.router.add_post("/_control/save", control.save)
-    app.router.add_post("/_control/do/{verb}", control.do)
+    app.router.add_post("/_control/do/{verb}", control.perform)
 
 
-class Control:
+class ControlHandlers:
     """The sandbox's own handles, as HTTP handlers."""
 
     def __init__(self, sandbox: Sandbox) -> None:
@@ -59,7 +59,7 @@ class Control:
         clock = self.sandbox.clock
         return web.json_response({
             "now": clock.now().isoformat(),
-            "wall": clock.wall().isoformat(),
+            "wall": clock.wall_now().isoformat(),
             "offset_seconds": clock.offset.total_seconds(),
         })  # fmt: skip
 
@@ -76,8 +76,8 @@ class Control:
         return await self.clock(http)
 
     async def faults(self, _http: web.Request) -> web.Response:
-        waiting = self.sandbox.faults.waiting
-        shown = [{"method": f.method, "path": f.path.pattern, "kind": f.kind, "times": f.times}
+        waiting = self.sandbox.faults.pending
+        shown = [{"method": f.method, "path": f.path.pattern, "kind": f.kind, "times": f.remaining}
                  for f in waiting]  # fmt: skip
         return web.json_response({"faults": shown})
 
@@ -98,22 +98,22 @@ class Control:
         return await self.faults(http)
 
     async def deliveries(self, _http: web.Request) -> web.Response:
-        return web.json_response({"pending": outbox.pending(self.sandbox.account)})
+        return web.json_response({"pending": webhook_deliveries.queued(self.sandbox.account)})
 
     async def flush(self, _http: web.Request) -> web.Response:
-        return web.json_response({"sent": await self.sandbox.deliver_pending(at_once=8)})
+        return web.json_response({"sent": await self.sandbox.deliver_pending(concurrency=8)})
 
     async def redeliver(self, http: web.Request) -> web.Response:
         """`{"event": "evt_…"}`: deliver it once more."""
         wanted = await http.json()
-        if self.sandbox.account.store.find("event", wanted.get("event")) is None:
+        if self.sandbox.account.store.get("event", wanted.get("event")) is None:
             return web.json_response({"error": "no such event"}, status=404)
         self.sandbox.redeliver(wanted["event"])
         return await self.deliveries(http)
 
     async def requests(self, _http: web.Request) -> web.Response:
         counts = Counter(
-            f"{r.method} {template_of(r.method, r.path)}" for r in self.sandbox.requests
+            f"{r.method} {path_template(r.method, r.path)}" for r in self.sandbox.requests
         )
         return web.json_response({"requests": dict(counts.most_common())})
 
@@ -123,20 +123,22 @@ class Control:
         self.sandbox.save(wanted["path"])
         return web.json_response({"saved": wanted["path"]})
 
-    async def do(self, http: web.Request) -> web.Response:
+    async def perform(self, http: web.Request) -> web.Response:
         """`/_control/do/fail_card` with `{"payment_method_id": "pm_…", "code": "lost_card"}`."""
         verb = http.match_info["verb"]
-        if verb not in DOABLE:
-            return web.json_response({"error": f"one of {', '.join(sorted(DOABLE))}"}, status=404)
+        if verb not in SIMULATED_ACTIONS:
+            return web.json_response(
+                {"error": f"one of {', '.join(sorted(SIMULATED_ACTIONS))}"}, status=404
+            )
         try:
             done = getattr(self.sandbox, verb)(**await http.json())
-        except (KeyError, TypeError, ValueError, Refusal) as error:
+        except (KeyError, TypeError, ValueError, ApiError) as error:
             return web.json_response({"error": str(error)}, status=400)
         return web.json_response({"done": done})
 
     # -- the index ----------------------------------------------------------------------------
 
-    async def turn(self, http: web.Request) -> web.Response:
+    async def advance_from_index(self, http: web.Request) -> web.Response:
         """The index's own form: a day or a month later."""
         days = {"day": 1, "month": 31}.get(str((await http.post()).get("by")), 0)
         await self.sandbox.advance(timedelta(days=days))
@@ -144,20 +146,20 @@ class Control:
 
     async def index(self, _http: web.Request) -> web.Response:
         account = self.sandbox.account
-        sessions = list(account.store.of_kind("checkout.session"))[-SHOWN:][::-1]
-        events = list(account.store.of_kind("event"))[-SHOWN:][::-1]
-        html = template("index.html").render(
+        sessions = list(account.store.of_kind("checkout.session"))[-MAX_LISTED:][::-1]
+        events = list(account.store.of_kind("event"))[-MAX_LISTED:][::-1]
+        html = get_template("index.html").render(
             now=f"{self.sandbox.clock.now().astimezone(UTC):%Y-%m-%d %H:%M} UTC",
-            sessions=[{**s, "words": in_words(account, s)} for s in sessions],
-            events=[self._shown(event) for event in events],
+            sessions=[{**s, "words": amount_and_interval(account, s)} for s in sessions],
+            events=[self._event_row(event) for event in events],
         )
         policy = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'"
         headers = {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
         return web.Response(text=html, content_type="text/html", headers=headers)
 
-    def _shown(self, event: Obj) -> Obj:
+    def _event_row(self, event: JsonObject) -> JsonObject:
         created = datetime.fromtimestamp(event["created"], UTC)
-        waiting = outbox.waiting_for(self.sandbox.account, event["id"])
+        waiting = webhook_deliveries.unacknowledged_endpoints(self.sandbox.account, event["id"])
         attempts = self.sandbox.account.store.facts.get(event["id"], {}).get("attempts", [])
         told = "waiting" if waiting else "delivered" if attempts else "nobody asked"
         return {

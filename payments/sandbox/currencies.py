@@ -13,16 +13,16 @@ ZERO_DECIMAL: Final = frozenset(
 )  # fmt: skip
 THREE_DECIMAL: Final = frozenset(["bhd", "jod", "kwd", "omr", "tnd"])
 WHOLE_UNITS: Final = frozenset({"isk", "ugx"})
-SETTLEMENT: Final = frozenset({"usd", "eur", "gbp"})
-LARGEST: Final = 99_999_999
+SETTLEMENT_CURRENCIES: Final = frozenset({"usd", "eur", "gbp"})
+MAX_CHARGE: Final = 99_999_999
 
-_LEAST: Final = {
+_MIN_CHARGE: Final = {
     "gbp": 30, "hkd": 400, "dkk": 250, "nok": 300, "sek": 300, "pln": 200, "ron": 200,
     "aed": 200, "myr": 200, "czk": 1500, "huf": 17500, "mxn": 1000, "thb": 1000,
 }  # fmt: skip
 DISPUTE_FEE: Final = 1500  # in whichever currency it is settled
-_FIXED_FEE: Final = {"usd": 30, "eur": 25, "gbp": 20}
-_TO_USD: Final = {
+_FIXED_PROCESSING_FEE: Final = {"usd": 30, "eur": 25, "gbp": 20}
+_USD_RATES: Final = {
     "eur": "1.08", "gbp": "1.27", "aud": "0.66", "cad": "0.73", "chf": "1.13", "nzd": "0.60",
     "sgd": "0.75", "jpy": "0.0066", "brl": "0.19", "inr": "0.0119", "mxn": "0.055",
     "hkd": "0.128", "dkk": "0.145", "nok": "0.094", "sek": "0.096", "pln": "0.25", "ron": "0.217",
@@ -34,7 +34,7 @@ _TO_USD: Final = {
 
 
 def is_known(currency: str) -> bool:
-    return currency == "usd" or currency in _TO_USD
+    return currency == "usd" or currency in _USD_RATES
 
 
 def exponent(currency: str) -> int:
@@ -44,23 +44,23 @@ def exponent(currency: str) -> int:
     return 3 if currency in THREE_DECIMAL else 2
 
 
-def least(currency: str) -> int:
+def min_charge(currency: str) -> int:
     """The smallest charge Stripe accepts."""
-    return _LEAST.get(currency, 50)
+    return _MIN_CHARGE.get(currency, 50)
 
 
-def settles_in(currency: str) -> str:
-    return currency if currency in SETTLEMENT else "usd"
+def settlement_currency(currency: str) -> str:
+    return currency if currency in SETTLEMENT_CURRENCIES else "usd"
 
 
-def settle(
+def to_settlement(
     amount: int, currency: str, rates: Mapping[str, str] | None = None
 ) -> tuple[int, float | None]:
     """The amount in the settlement currency, and the rate when it was converted.
 
     `rates`, of a unit in dollars, stand in for the fixed ones.
     """
-    target = settles_in(currency)
+    target = settlement_currency(currency)
     if target == currency:
         return amount, None
     return convert(amount, currency, target, rates)
@@ -70,26 +70,28 @@ def convert(
     amount: int, currency: str, target: str, rates: Mapping[str, str] | None = None
 ) -> tuple[int, float]:
     """An amount in another currency, and the rate."""
-    to_usd = {"usd": "1", **_TO_USD, **(rates or {})}
+    to_usd = {"usd": "1", **_USD_RATES, **(rates or {})}
     rate = Decimal(to_usd[currency]) / Decimal(to_usd[target])
     rate = rate.scaleb(exponent(target) - exponent(currency))
-    return _whole(amount * rate), float(rate)
+    return _round_half_up(amount * rate), float(rate)
 
 
 def processing_fee(amount: int, currency: str) -> int:
     """2.9% and a fixed part, of an amount already in its settlement currency."""
-    return min(amount, _whole(Decimal(amount) * 29 / 1000) + _FIXED_FEE[currency])
+    return min(
+        amount, _round_half_up(Decimal(amount) * 29 / 1000) + _FIXED_PROCESSING_FEE[currency]
+    )
 
 
-def instant_fee(amount: int) -> int:
+def instant_payout_fee(amount: int) -> int:
     """1% of a payout that is there in half an hour."""
-    return _whole(Decimal(amount) / 100)
+    return _round_half_up(Decimal(amount) / 100)
 
 
 def billing_fee(volume: int) -> int:
     """What Stripe Billing takes of a month's subscription volume: 0.7%."""
-    return _whole(Decimal(volume) * 7 / 1000)
+    return _round_half_up(Decimal(volume) * 7 / 1000)
 
 
-def _whole(amount: Decimal) -> int:
+def _round_half_up(amount: Decimal) -> int:
     return int(amount.quantize(Decimal(1), ROUND_HALF_UP))

@@ -8,53 +8,55 @@ counted as ours.
 from collections.abc import Mapping, Sequence
 
 from payments.sandbox import payment_methods, routes
-from payments.sandbox.account import Account
+from payments.sandbox.account import StripeAccount
 from payments.sandbox.errors import not_found
-from payments.sandbox.wire import Obj, Value
+from payments.sandbox.form_encoding import JsonObject, JsonValue
 
 
-def act(account: Account, method: str, path: str, params: Mapping[str, Value]) -> Obj:
+def perform(
+    account: StripeAccount, method: str, path: str, params: Mapping[str, JsonValue]
+) -> JsonObject:
     """Do in the dashboard what a request would do; a Refusal says why not."""
     found = routes.match(method, path)
     if found is None:
         raise ValueError(f"no such route: {method} {path}")
     verb, ids = found
-    call = routes.Call(account, path, _as_sent(params), ids, pinned=True)
-    before, account.request = account.request, {"id": None, "idempotency_key": None}
-    account.request["id"] = account.store.mint("req", 14)
+    call = routes.Call(account, path, _as_form_values(params), ids, uses_pinned_version=True)
+    before, account.current_request = account.current_request, {"id": None, "idempotency_key": None}
+    account.current_request["id"] = account.store.new_id("req", 14)
     try:
         return verb(call)
     finally:
-        account.request = before
+        account.current_request = before
 
 
-def set_default(
-    account: Account, customer_id: str, method_id: str, *, on_subscriptions: bool = False
-) -> Obj:
+def set_default_payment_method(
+    account: StripeAccount, customer_id: str, method_id: str, *, on_subscriptions: bool = False
+) -> JsonObject:
     """The donor chooses a card in the portal: saved, and the customer's default from now on.
 
     Whether Stripe's portal also sets it on subscriptions is not known; here both can be had.
     """
-    customer = account.store.find("customer", customer_id)
+    customer = account.store.get("customer", customer_id)
     if customer is None:
         raise not_found("customer", customer_id, "customer")
-    method = payment_methods.resolve(account, method_id)
+    method = payment_methods.find_or_create(account, method_id)
     payment_methods.attach(account, method, customer)
     settings = {**customer["invoice_settings"], "default_payment_method": method["id"]}
-    account.update(customer, "customer.updated", invoice_settings=settings)
+    account.update_and_emit(customer, "customer.updated", invoice_settings=settings)
     if on_subscriptions:
         ids = account.store.linked("subscription", "customer", customer_id)
-        for subscription in account.store.living(ids):
+        for subscription in account.store.existing(ids):
             if subscription["default_payment_method"] is not None:
                 fields = {"default_payment_method": method["id"]}
-                account.update(subscription, "customer.subscription.updated", **fields)
+                account.update_and_emit(subscription, "customer.subscription.updated", **fields)
     return method
 
 
-def _as_sent(value: Value) -> Value:
+def _as_form_values(value: JsonValue) -> JsonValue:
     """Parameters as a form would have them: every leaf is text."""
     if isinstance(value, Mapping):
-        return {name: _as_sent(part) for name, part in value.items() if part is not None}
+        return {name: _as_form_values(part) for name, part in value.items() if part is not None}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_as_sent(part) for part in value]
+        return [_as_form_values(part) for part in value]
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -9,9 +9,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from payments.sandbox.wire import Obj, Value
+from payments.sandbox.form_encoding import JsonObject, JsonValue
 
-KINDS: Final = (
+FAULT_KINDS: Final = (
     "drop_before", "drop_after", "status_500", "html_500", "rate_limited", "conflict_409",
     "hang_before", "hang_after",
 )  # fmt: skip
@@ -24,15 +24,15 @@ class Fault:
     method: str
     path: re.Pattern[str]
     kind: str
-    times: int
-    options: Obj = field(default_factory=dict)
+    remaining: int
+    options: JsonObject = field(default_factory=dict)
 
 
 class Faults:
     """The faults still to come."""
 
     def __init__(self) -> None:
-        self.waiting: list[Fault] = []
+        self.pending: list[Fault] = []
         self._reached = asyncio.Event()
         self._released = asyncio.Event()
 
@@ -41,35 +41,35 @@ class Faults:
         method: str,
         path_regex: str,
         kind: str,
-        times: int = 1,
-        **options: Value,
+        remaining: int = 1,
+        **options: JsonValue,
     ) -> None:
         """Have the next requests that match go wrong. `should_retry` belongs to rate_limited."""
-        if kind not in KINDS:
+        if kind not in FAULT_KINDS:
             raise ValueError(f"no such fault: {kind}")
-        self.waiting.append(Fault(method.upper(), re.compile(path_regex), kind, times, options))
+        self.pending.append(Fault(method.upper(), re.compile(path_regex), kind, remaining, options))
         if kind.startswith("hang"):
             self._reached, self._released = asyncio.Event(), asyncio.Event()
 
-    def take(self, method: str, path: str) -> Fault | None:
+    def take_matching(self, method: str, path: str) -> Fault | None:
         """The fault that befalls this request, if any."""
-        for fault in self.waiting:
+        for fault in self.pending:
             if fault.method in (method, "*", "ANY") and fault.path.search(path):
-                fault.times -= 1
-                if fault.times < 1:
-                    self.waiting.remove(fault)
+                fault.remaining -= 1
+                if fault.remaining < 1:
+                    self.pending.remove(fault)
                 return fault
         return None
 
     def clear(self) -> None:
-        self.waiting.clear()
+        self.pending.clear()
         self.release()
 
     def release(self) -> None:
         """Let whatever hangs go on."""
         self._released.set()
 
-    async def reached(self) -> None:
+    async def wait_until_hanging(self) -> None:
         """Wait until a request hangs."""
         await self._reached.wait()
 

@@ -13,11 +13,11 @@ import jinja2
 from babel import Locale, UnknownLocaleError
 from babel.numbers import format_currency
 
-from payments.sandbox import cards, checkout, currencies, debits, paying, typed
-from payments.sandbox.account import Account
-from payments.sandbox.wire import Obj
+from payments.sandbox import cards, checkout, checkout_payment, currencies, payment_form, sepa_debit
+from payments.sandbox.account import StripeAccount
+from payments.sandbox.form_encoding import JsonObject
 
-_PAGES = jinja2.Environment(
+_TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
     trim_blocks=True,
@@ -27,7 +27,7 @@ _PAGES = jinja2.Environment(
 
 
 @dataclass(frozen=True)
-class Page:
+class PageResponse:
     """A page to show, or, with a location, a place to go."""
 
     status: int
@@ -36,173 +36,175 @@ class Page:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def template(name: str) -> jinja2.Template:
+def get_template(name: str) -> jinja2.Template:
     """One of the sandbox's pages."""
-    return _PAGES.get_template(name)
+    return _TEMPLATES.get_template(name)
 
 
-def show(account: Account, session_id: str) -> Page:
+def show(account: StripeAccount, session_id: str) -> PageResponse:
     """The page of a session, whatever has become of it."""
     session = _session(account, session_id)
     if session is None:
-        return plain("Page not found", "There is no such Checkout page.", 404)
-    closed = _closed(account, session)
+        return message_page("Page not found", "There is no such Checkout page.", 404)
+    closed = _closed_page(account, session)
     if closed is not None:
         return closed
-    if paying.is_authenticating(account, session):
-        return Page(303, location=_question_url(session))
-    return _form(account, session, {}, {}, 200)
+    if checkout_payment.is_authenticating(account, session):
+        return PageResponse(303, location=_authentication_url(session))
+    return _payment_page(account, session, {}, {}, 200)
 
 
-def submit(account: Account, session_id: str, form: dict[str, str]) -> Page:
+def submit(account: StripeAccount, session_id: str, form: dict[str, str]) -> PageResponse:
     """Pay with what was typed."""
     session = _session(account, session_id)
     if session is None or session["status"] != "open":
         return show(account, session_id)
     debit = "sepa_debit" in session["payment_method_types"]
-    read = typed.read(account, form, _known_email(account, session), debit=debit)
+    read = payment_form.parse(account, form, _known_email(account, session), debit=debit)
     if isinstance(read, dict):
-        return _form(account, session, form, read, 422)
-    method = read.as_method(account)
-    decline = paying.pay(account, session, method, read.payer)
+        return _payment_page(account, session, form, read, 422)
+    method = read.create_payment_method(account)
+    decline = checkout_payment.pay(account, session, method, read.payer)
     if decline is not None:
-        return _form(account, session, form, typed.at_its_field(decline), 402)
-    if paying.is_authenticating(account, session):
-        return Page(303, location=_question_url(session))
-    return Page(303, location=success_url(session))
+        return _payment_page(account, session, form, payment_form.decline_errors(decline), 402)
+    if checkout_payment.is_authenticating(account, session):
+        return PageResponse(303, location=_authentication_url(session))
+    return PageResponse(303, location=success_url(session))
 
 
-def question(account: Account, session_id: str) -> Page:
+def show_authentication(account: StripeAccount, session_id: str) -> PageResponse:
     """The bank's question: is it you?"""
     session = _session(account, session_id)
-    if session is None or not paying.is_authenticating(account, session):
+    if session is None or not checkout_payment.is_authenticating(account, session):
         return show(account, session_id)
     what = (
         "that this card may be saved"
         if session["mode"] == "setup"
-        else (f"the payment of {_amount(session)}")
+        else (f"the payment of {_amount_text(session)}")
     )
-    return ask(what, policy(session["success_url"]))
+    return authentication_page(what, content_security_policy(session["success_url"]))
 
 
-def ask(what: str, headers: dict[str, str]) -> Page:
+def authentication_page(what: str, headers: dict[str, str]) -> PageResponse:
     """The page on which the bank asks."""
-    return Page(200, template("authenticate.html").render(what=what), headers=headers)
+    return PageResponse(200, get_template("authenticate.html").render(what=what), headers=headers)
 
 
-def answer(account: Account, session_id: str, form: dict[str, str]) -> Page:
+def submit_authentication(
+    account: StripeAccount, session_id: str, form: dict[str, str]
+) -> PageResponse:
     """The donor has answered the bank."""
     session = _session(account, session_id)
-    if session is None or not paying.is_authenticating(account, session):
+    if session is None or not checkout_payment.is_authenticating(account, session):
         return show(account, session_id)
     passed = form.get("answer") == "complete"
-    decline = paying.authenticate(account, session, passed=passed)
+    decline = checkout_payment.authenticate(account, session, passed=passed)
     if decline is not None:
-        return _form(account, session, {}, typed.at_its_field(decline), 402)
-    return Page(303, location=success_url(session))
+        return _payment_page(account, session, {}, payment_form.decline_errors(decline), 402)
+    return PageResponse(303, location=success_url(session))
 
 
-def recover(account: Account, session_id: str) -> Page:
+def recover(account: StripeAccount, session_id: str) -> PageResponse:
     """Where a recovery link leads: to a page like the one that expired."""
     session = checkout.recover(account, session_id)
     if session is None:
-        return plain("This link leads nowhere", "There is no page to recover here.", 404)
-    return Page(303, location=str(session["url"]))
+        return message_page("This link leads nowhere", "There is no page to recover here.", 404)
+    return PageResponse(303, location=str(session["url"]))
 
 
-def success_url(session: Obj) -> str:
+def success_url(session: JsonObject) -> str:
     """Where the donor goes once the session is complete."""
     return str(session["success_url"]).replace("{CHECKOUT_SESSION_ID}", session["id"])
 
 
-def _session(account: Account, session_id: str) -> Obj | None:
-    session = account.store.find(checkout.KIND, session_id)
-    if session and session["expires_at"] <= account.clock.wall_stamp():
+def _session(account: StripeAccount, session_id: str) -> JsonObject | None:
+    session = account.store.get(checkout.OBJECT_NAME, session_id)
+    if session and session["expires_at"] <= account.clock.wall_timestamp():
         checkout.expire(account, session_id)
     return session
 
 
-def _closed(account: Account, session: Obj) -> Page | None:
+def _closed_page(account: StripeAccount, session: JsonObject) -> PageResponse | None:
     if session["status"] == "complete" and session["mode"] == "setup":
         text = "Your card has been saved. Nothing was charged."
-        return plain("This is done", text, 200, success_url(session))
+        return message_page("This is done", text, 200, success_url(session))
     if session["status"] == "complete":
-        amount = in_words(account, session)
+        amount = amount_and_interval(account, session)
         text = f"Your payment of {amount} has been made. There is nothing more to pay here."
-        return plain("This payment is complete", text, 200, success_url(session))
+        return message_page("This payment is complete", text, 200, success_url(session))
     if session["status"] == "expired":
         text = "This Checkout page has expired. Nothing was charged."
-        return plain("This page has expired", text, 410, session["cancel_url"])
+        return message_page("This page has expired", text, 410, session["cancel_url"])
     return None
 
 
-def _form(
-    account: Account,
-    session: Obj,
+def _payment_page(
+    account: StripeAccount,
+    session: JsonObject,
     form: dict[str, str],
     errors: dict[str, str],
     status: int,
-) -> Page:
+) -> PageResponse:
     locked = _known_email(account, session)
     custom = session["custom_text"]
-    html = template("pay.html").render(
+    html = get_template("pay.html").render(
         merchant=session["branding_settings"]["display_name"],
-        items=checkout.items_of(account, session),
+        items=checkout.line_items_of(account, session),
         action=f"/c/pay/{session['id']}",
-        amount=in_words(account, session),
+        amount=amount_and_interval(account, session),
         back=session["cancel_url"],
-        button=_button(account, session),
+        button=_button_label(account, session),
         debit="sepa_debit" in session["payment_method_types"],
         note=(custom["submit"] or {}).get("message"),
-        **form_parts(account, form, errors, locked),
+        **form_context(account, form, errors, locked),
     )
-    return Page(status, html, headers=policy(session["success_url"]))
+    return PageResponse(status, html, headers=content_security_policy(session["success_url"]))
 
 
-def form_parts(
-    account: Account, form: dict[str, str], errors: dict[str, str], locked: str | None
-) -> Obj:
+def form_context(
+    account: StripeAccount, form: dict[str, str], errors: dict[str, str], locked: str | None
+) -> JsonObject:
     """What every page with a card form shows of it."""
     return {
         "typed": {"email": locked or form.get("email", ""), "name": form.get("name", "")},
         "locked": bool(locked),
-        "errors": {name: errors[name] for name in typed.FIELDS if name in errors},
+        "errors": {name: errors[name] for name in payment_form.FORM_FIELDS if name in errors},
         "cards": cards.CARDS,
-        "debits": debits.DEBITS,
+        "debits": sepa_debit.BANK_ACCOUNTS,
         "year": account.clock.now().year + 8,
     }
 
 
-def _known_email(account: Account, session: Obj) -> str | None:
-    customer = account.store.find("customer", session["customer"])
+def _known_email(account: StripeAccount, session: JsonObject) -> str | None:
+    customer = account.store.get("customer", session["customer"])
     email = session["customer_email"] or (customer and customer["email"])
     return str(email) if email else None
 
 
-def in_words(account: Account, session: Obj) -> str:
+def amount_and_interval(account: StripeAccount, session: JsonObject) -> str:
     """The amount and how often: `$5.00`, `$5.00 a month`; for a card to save, that."""
     if session["mode"] == "setup":
         return "Save your card"
-    recurring = checkout.items_of(account, session)[0]["price"]["recurring"]
-    amount = _amount(session)
+    recurring = checkout.line_items_of(account, session)[0]["price"]["recurring"]
+    amount = _amount_text(session)
     if recurring is None:
         return amount
     interval, count = recurring["interval"], recurring["interval_count"]
     return f"{amount} a {interval}" if count == 1 else f"{amount} every {count} {interval}s"
 
 
-def _button(account: Account, session: Obj) -> str:
-    words = in_words(account, session)
+def _button_label(account: StripeAccount, session: JsonObject) -> str:
+    words = amount_and_interval(account, session)
     if session["mode"] == "setup":
         return words
     return f"Subscribe: {words}" if session["mode"] == "subscription" else f"Pay {words}"
 
 
-def _amount(session: Obj) -> str:
-    return money(session["amount_total"], session["currency"], session["locale"])
+def _amount_text(session: JsonObject) -> str:
+    return format_amount(session["amount_total"], session["currency"], session["locale"])
 
 
-def money(amount: int, currency: str, locale: str | None = None) -> str:
+def format_amount(amount: int, currency: str, locale: str | None = None) -> str:
     """An amount in the donor's language."""
     whole = Decimal(amount).scaleb(-currencies.exponent(currency))
     return str(format_currency(whole, currency.upper(), locale=_locale(locale)))
@@ -215,16 +217,16 @@ def _locale(name: str | None) -> Locale:
         return Locale("en", "US")
 
 
-def _question_url(session: Obj) -> str:
+def _authentication_url(session: JsonObject) -> str:
     return f"/c/authenticate/{session['id']}"
 
 
-def plain(title: str, text: str, status: int, link: str | None = None) -> Page:
-    html = template("plain.html").render(title=title, text=text, link=link)
-    return Page(status, html, headers=policy(None))
+def message_page(title: str, text: str, status: int, link: str | None = None) -> PageResponse:
+    html = get_template("plain.html").render(title=title, text=text, link=link)
+    return PageResponse(status, html, headers=content_security_policy(None))
 
 
-def policy(shop_url: str | None) -> dict[str, str]:
+def content_security_policy(shop_url: str | None) -> dict[str, str]:
     """Nothing from elsewhere; the form may lead on to the shop, which browsers check too."""
     shop = ""
     if shop_url is not None:

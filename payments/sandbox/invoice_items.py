@@ -1,36 +1,38 @@
 """Invoices made by hand: items that wait for one, and the invoice that takes them in."""
 
 from payments.sandbox import customers, invoice_lines, invoices, listing
-from payments.sandbox import params as read
-from payments.sandbox.account import Account
-from payments.sandbox.catalog import currency_of
-from payments.sandbox.errors import invalid, missing, not_found
-from payments.sandbox.routes import Call, resource, route
-from payments.sandbox.wire import Obj
+from payments.sandbox import request_params as read
+from payments.sandbox.account import StripeAccount
+from payments.sandbox.catalog import currency_in
+from payments.sandbox.errors import invalid_request, missing_param, not_found
+from payments.sandbox.form_encoding import JsonObject
+from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
 
-resource(
+add_list_and_retrieve_routes(
     "invoiceitem",
     "/v1/invoiceitems",
-    {"customer": listing.same("customer"), "invoice": listing.same("invoice")},
+    {"customer": listing.equals("customer"), "invoice": listing.equals("invoice")},
 )
 
 
 @route("POST", "/v1/invoiceitems")
-def create_item(call: Call) -> Obj:
+def create_item(call: Call) -> JsonObject:
     account, params = call.account, call.params
-    read.refuse(params, "price_data", "pricing", "subscription", "quantity", "unit_amount_decimal")
-    customer = customers.named(account, params)
+    read.refuse_unsupported(
+        params, "price_data", "pricing", "subscription", "quantity", "unit_amount_decimal"
+    )
+    customer = customers.customer_in(account, params)
     if customer is None:
-        raise missing("customer")
-    amount, now = read.integer(params, "amount"), account.clock.stamp()
+        raise missing_param("customer")
+    amount, now = read.integer(params, "amount"), account.clock.timestamp()
     if amount is None:
-        raise missing("amount")
-    item = account.make(
+        raise missing_param("amount")
+    item = account.create_object(
         "ii",
         "invoiceitem",
         {
             "amount": amount,
-            "currency": currency_of(params),
+            "currency": currency_in(params),
             "customer": customer["id"],
             "customer_account": None,
             "date": now,
@@ -57,22 +59,22 @@ def create_item(call: Call) -> Obj:
 
 
 @route("DELETE", "/v1/invoiceitems/{}")
-def delete_item(call: Call) -> Obj:
-    account, item = call.account, call.subject("invoiceitem")
+def delete_item(call: Call) -> JsonObject:
+    account, item = call.account, call.get_object("invoiceitem")
     if item["invoice"]:
-        raise invalid("You cannot delete an invoice item that is on an invoice.")
+        raise invalid_request("You cannot delete an invoice item that is on an invoice.")
     account.emit("invoiceitem.deleted", item)
-    return account.store.bury(item["id"])
+    return account.store.mark_deleted(item["id"])
 
 
 @route("POST", "/v1/invoices")
-def create(call: Call) -> Obj:
+def create(call: Call) -> JsonObject:
     account, params = call.account, call.params
-    read.refuse(params, "subscription", "discounts", "lines", "from_invoice")
-    customer = customers.named(account, params)
+    read.refuse_unsupported(params, "subscription", "discounts", "lines", "from_invoice")
+    customer = customers.customer_in(account, params)
     if customer is None:
-        raise missing("customer")
-    items = _pending(account, customer, params)
+        raise missing_param("customer")
+    items = _pending_items(account, customer, params)
     currency = read.text(params, "currency") or (items[0]["currency"] if items else "usd")
     total = sum(item["amount"] for item in items)
     invoice = invoices.make(account, customer, total, currency, "manual")
@@ -82,80 +84,88 @@ def create(call: Call) -> Obj:
     invoice |= {
         "auto_advance": read.flag(params, "auto_advance"),
         "collection_method": sends or "charge_automatically",
-        "default_payment_method": _method(account, customer["id"], params),
+        "default_payment_method": _default_payment_method_in(account, customer["id"], params),
         "description": read.text(params, "description"),
-        "due_date": _due(account, params),
-        "lines": invoice_lines.for_items(account, invoice, items),
+        "due_date": _due_date(account, params),
+        "lines": invoice_lines.lines_for_items(account, invoice, items),
         "metadata": read.metadata(params),
     }
     account.emit("invoice.created", invoice)
     if invoice["auto_advance"]:
-        account.later(invoices.DRAFT_FOR, "finalize_invoice", invoice["id"])
+        account.schedule_in(invoices.DRAFT_PERIOD, "finalize_invoice", invoice["id"])
     return invoice
 
 
 @route("POST", "/v1/invoices/{}")
-def update(call: Call) -> Obj:
-    account, invoice, params = call.account, call.subject("invoice"), call.params
-    read.refuse(params, "discounts", "due_date", "collection_method", "days_until_due")
-    changes: Obj = {"metadata": read.merge_metadata(invoice["metadata"], params)}
+def update(call: Call) -> JsonObject:
+    account, invoice, params = call.account, call.get_object("invoice"), call.params
+    read.refuse_unsupported(params, "discounts", "due_date", "collection_method", "days_until_due")
+    changes: JsonObject = {"metadata": read.merge_metadata(invoice["metadata"], params)}
     if "description" in params:
         changes["description"] = read.text(params, "description")
     if "default_payment_method" in params:
-        changes["default_payment_method"] = _method(account, invoice["customer"], params)
+        changes["default_payment_method"] = _default_payment_method_in(
+            account, invoice["customer"], params
+        )
     if "auto_advance" in params:
         changes["auto_advance"] = read.flag(params, "auto_advance")
         if changes["auto_advance"] and invoice["status"] == "draft":
-            account.later(invoices.DRAFT_FOR, "finalize_invoice", invoice["id"])
-    account.update(invoice, "invoice.updated", **changes)
+            account.schedule_in(invoices.DRAFT_PERIOD, "finalize_invoice", invoice["id"])
+    account.update_and_emit(invoice, "invoice.updated", **changes)
     return invoice
 
 
 @route("DELETE", "/v1/invoices/{}")
-def delete(call: Call) -> Obj:
-    account, invoice = call.account, call.subject("invoice")
+def delete(call: Call) -> JsonObject:
+    account, invoice = call.account, call.get_object("invoice")
     if invoice["status"] != "draft" or invoice["parent"]:
-        raise invalid("You can only delete draft invoices made by hand; void others instead.")
+        raise invalid_request(
+            "You can only delete draft invoices made by hand; void others instead."
+        )
     for item in account.store.of_kind("invoiceitem"):
         if item["invoice"] == invoice["id"]:
             item["invoice"] = None
     account.emit("invoice.deleted", invoice)
-    return account.store.bury(invoice["id"])
+    return account.store.mark_deleted(invoice["id"])
 
 
 @route("POST", "/v1/invoices/{}/send")
-def send(call: Call) -> Obj:
-    account, invoice = call.account, call.subject("invoice")
+def send(call: Call) -> JsonObject:
+    account, invoice = call.account, call.get_object("invoice")
     if invoice["status"] == "draft":
         invoices.finalize(account, invoice)
-        invoices.make_intent(account, invoice)
+        invoices.create_intent(account, invoice)
     if invoice["status"] != "open":
-        raise invalid(f"You can only send open invoices; this is {invoice['status']}.")
+        raise invalid_request(f"You can only send open invoices; this is {invoice['status']}.")
     account.emit("invoice.sent", invoice)
     return invoice
 
 
-def _pending(account: Account, customer: Obj, params: Obj) -> list[Obj]:
+def _pending_items(
+    account: StripeAccount, customer: JsonObject, params: JsonObject
+) -> list[JsonObject]:
     """The items that wait for an invoice, if they are to be on this one."""
     if params.get("pending_invoice_items_behavior", "exclude") != "include":
         return []
     ids = account.store.linked("invoiceitem", "customer", customer["id"])
-    waiting = [item for item in account.store.living(ids) if item["invoice"] is None]
+    waiting = [item for item in account.store.existing(ids) if item["invoice"] is None]
     if len({item["currency"] for item in waiting}) > 1:
-        raise invalid("All pending invoice items must have the same currency.")
+        raise invalid_request("All pending invoice items must have the same currency.")
     return waiting
 
 
-def _due(account: Account, params: Obj) -> int | None:
+def _due_date(account: StripeAccount, params: JsonObject) -> int | None:
     days = read.integer(params, "days_until_due")
-    return None if days is None else account.clock.stamp() + days * 86400
+    return None if days is None else account.clock.timestamp() + days * 86400
 
 
-def _method(account: Account, customer_id: str, params: Obj) -> str | None:
+def _default_payment_method_in(
+    account: StripeAccount, customer_id: str, params: JsonObject
+) -> str | None:
     method_id = read.text(params, "default_payment_method")
     if method_id is None:
         return None
-    method = account.store.find("payment_method", method_id)
+    method = account.store.get("payment_method", method_id)
     if method is None or method["customer"] != customer_id:
         raise not_found("PaymentMethod", method_id, "default_payment_method")
     return method_id

@@ -3,11 +3,13 @@
 from typing import Final
 
 from payments.sandbox import listing
-from payments.sandbox.account import MERCHANT, Account
-from payments.sandbox.wire import Obj
+from payments.sandbox.account import MERCHANT, StripeAccount
+from payments.sandbox.form_encoding import JsonObject
 
 
-def for_period(account: Account, invoice: Obj, subscription: Obj) -> Obj:
+def lines_for_period(
+    account: StripeAccount, invoice: JsonObject, subscription: JsonObject
+) -> JsonObject:
     """The one line of a subscription's invoice: its period, or its trial."""
     item = subscription["items"]["data"][0]
     price = item["price"]
@@ -39,10 +41,12 @@ def for_period(account: Account, invoice: Obj, subscription: Obj) -> Obj:
         "quantity_decimal": str(item["quantity"]),
         "subscription": subscription["id"],
     }
-    return _list(invoice, [line])
+    return _line_list(invoice, [line])
 
 
-def for_items(account: Account, invoice: Obj, items: list[Obj]) -> Obj:
+def lines_for_items(
+    account: StripeAccount, invoice: JsonObject, items: list[JsonObject]
+) -> JsonObject:
     """The lines of an invoice made by hand, one for each invoice item."""
     found = []
     for item in items:
@@ -64,12 +68,14 @@ def for_items(account: Account, invoice: Obj, items: list[Obj]) -> Obj:
             "quantity_decimal": "1",
         }
         found.append(line)
-    return _list(invoice, found)
+    return _line_list(invoice, found)
 
 
-def _line(account: Account, invoice: Obj, amount: int, description: str | None) -> Obj:
+def _line(
+    account: StripeAccount, invoice: JsonObject, amount: int, description: str | None
+) -> JsonObject:
     return {
-        "id": account.store.mint("il"),
+        "id": account.store.new_id("il"),
         "object": "line_item",
         "amount": amount,
         "currency": invoice["currency"],
@@ -87,13 +93,13 @@ def _line(account: Account, invoice: Obj, amount: int, description: str | None) 
     }
 
 
-def _list(invoice: Obj, lines: list[Obj]) -> Obj:
-    return listing.of(lines, f"/v1/invoices/{invoice['id']}/lines")
+def _line_list(invoice: JsonObject, lines: list[JsonObject]) -> JsonObject:
+    return listing.list_object(lines, f"/v1/invoices/{invoice['id']}/lines")
 
 
-def blank(customer: Obj, amount: int, currency: str) -> Obj:
+def default_fields(customer: JsonObject, amount: int, currency: str) -> JsonObject:
     """A draft for an amount, of which nothing has been paid."""
-    nothing = dict.fromkeys(_ABSENT)
+    nothing = dict.fromkeys(_NULL_FIELDS)
     return {
         **nothing,
         "account_country": "US",
@@ -151,7 +157,7 @@ def blank(customer: Obj, amount: int, currency: str) -> Obj:
     }
 
 
-_ABSENT: Final = (
+_NULL_FIELDS: Final = (
     "account_tax_ids", "application", "automatically_finalizes_at", "billing_reason",
     "custom_fields", "customer_account", "customer_shipping", "default_payment_method",
     "default_source", "description", "due_date", "effective_at", "ending_balance", "footer",

@@ -8,84 +8,90 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Final
 
-from payments.sandbox import params as read
-from payments.sandbox.errors import invalid, not_found
+from payments.sandbox import request_params as read
+from payments.sandbox.errors import invalid_request, not_found
+from payments.sandbox.form_encoding import JsonObject, JsonValue
 from payments.sandbox.store import Store
-from payments.sandbox.wire import Obj, Value
 
-Test = Callable[[Obj], bool]
-Filter = Callable[[Obj, Value], bool]
+Predicate = Callable[[JsonObject], bool]
+Filter = Callable[[JsonObject, JsonValue], bool]
 Filters = dict[str, Filter]
 
-DEEPEST: Final = 4
+MAX_EXPAND_DEPTH: Final = 4
 
 # Lists that an object shows only when asked to: (kind, field) -> (kind listed, linking field, url)
-_INCLUDED: Final = {
+_EXPANDABLE_LISTS: Final = {
     ("checkout.session", "line_items"): ("item", "session", "/v1/checkout/sessions/{}/line_items"),
     ("invoice", "payments"): ("invoice_payment", "invoice", "/v1/invoice_payments?invoice={}"),
     ("charge", "refunds"): ("refund", "charge", "/v1/charges/{}/refunds"),
     ("customer", "subscriptions"): ("subscription", "customer", "/v1/customers/{}/subscriptions"),
 }
 
-_EVERYWHERE: Final = ("limit", "starting_after", "ending_before", "created", "expand")
+_COMMON_PARAMS: Final = ("limit", "starting_after", "ending_before", "created", "expand")
 
 # Parameters that find by a link rather than by reading everything
-_LINKED: Final = ("customer", "payment_intent", "subscription", "invoice", "charge", "source",
+_LINK_FIELDS: Final = ("customer", "payment_intent", "subscription", "invoice", "charge", "source",
                   "payout", "session")  # fmt: skip
 
 
-def same(field: str) -> Filter:
+def equals(field: str) -> Filter:
     """Keep what holds exactly this value."""
 
-    def test(row: Obj, wanted: Value) -> bool:
+    def test(row: JsonObject, wanted: JsonValue) -> bool:
         value = row.get(field)
         return bool((str(value).lower() if isinstance(value, bool) else value) == wanted)
 
     return test
 
 
-def of(rows: Iterable[Obj], url: str, *, has_more: bool = False) -> Obj:
+def list_object(rows: Iterable[JsonObject], url: str, *, has_more: bool = False) -> JsonObject:
     """A list object."""
     return {"object": "list", "data": list(rows), "has_more": has_more, "url": url}
 
 
-def page(store: Store, kind: str, url: str, params: Obj, filters: Filters | None = None) -> Obj:
+def page(
+    store: Store, object_name: str, url: str, params: JsonObject, filters: Filters | None = None
+) -> JsonObject:
     """One page of a kind of object."""
     limit = read.integer(params, "limit")
     limit = 10 if limit is None else limit
     if not 1 <= limit <= 100:
-        raise invalid("Limit must be between 1 and 100.", "limit", "parameter_invalid_integer")
+        raise invalid_request(
+            "Limit must be between 1 and 100.", "limit", "parameter_invalid_integer"
+        )
     _refuse_unknown(params, filters or {})
-    tests = _tests(params, filters or {})
-    ids, backwards = _window(store, _candidates(store, kind, params, filters or {}), params)
-    kept = (row for row in store.living(ids) if all(test(row) for test in tests))
+    tests = _predicates(params, filters or {})
+    ids, backwards = _cursor_window(
+        store, _candidates(store, object_name, params, filters or {}), params
+    )
+    kept = (row for row in store.existing(ids) if all(test(row) for test in tests))
     found = list(islice(kept, limit + 1))
     data = found[:limit]
     if backwards:
         data.reverse()
-    return of(data, url, has_more=len(found) > limit)
+    return list_object(data, url, has_more=len(found) > limit)
 
 
-def _refuse_unknown(params: Obj, filters: Filters) -> None:
+def _refuse_unknown(params: JsonObject, filters: Filters) -> None:
     for name in params:
-        if name not in filters and name not in _EVERYWHERE:
+        if name not in filters and name not in _COMMON_PARAMS:
             message = f"The sandbox does not list by {name} yet."
-            raise invalid(message, name, "sandbox_unsupported")
+            raise invalid_request(message, name, "sandbox_unsupported")
 
 
-def _candidates(store: Store, kind: str, params: Obj, filters: Filters) -> list[str]:
-    for name in _LINKED:
+def _candidates(store: Store, kind: str, params: JsonObject, filters: Filters) -> list[str]:
+    for name in _LINK_FIELDS:
         value = params.get(name)
         if name in filters and isinstance(value, str):
             return store.linked(kind, name, value)
     return store.kinds.get(kind, [])
 
 
-def _window(store: Store, ids: list[str], params: Obj) -> tuple[Iterable[str], bool]:
+def _cursor_window(store: Store, ids: list[str], params: JsonObject) -> tuple[Iterable[str], bool]:
     """The ids after, or before, a given one: newest first, or oldest first when before."""
     after, before = read.text(params, "starting_after"), read.text(params, "ending_before")
     if after and before:
-        raise invalid("You may only specify one of starting_after and ending_before.")
+        raise invalid_request("You may only specify one of starting_after and ending_before.")
     cursor = after or before
     if cursor is None:
         return reversed(ids), False
@@ -110,16 +116,16 @@ def _bisect(store: Store, ids: list[str], edge: int) -> int:
     return low
 
 
-def _tests(params: Obj, filters: Filters) -> list[Test]:
-    tests = [_filter(filters[name], params[name]) for name in filters if name in params]
-    return [*tests, *_created(params)]
+def _predicates(params: JsonObject, filters: Filters) -> list[Predicate]:
+    tests = [_bind_filter(filters[name], params[name]) for name in filters if name in params]
+    return [*tests, *_created_range(params)]
 
 
-def _filter(keep: Filter, wanted: Value) -> Test:
-    return lambda row: keep(row, wanted)
+def _bind_filter(matches: Filter, wanted: JsonValue) -> Predicate:
+    return lambda row: matches(row, wanted)
 
 
-def _created(params: Obj) -> list[Test]:
+def _created_range(params: JsonObject) -> list[Predicate]:
     given = params.get("created")
     if given is None:
         return []
@@ -128,52 +134,52 @@ def _created(params: Obj) -> list[Test]:
         return [lambda row: row["created"] == moment]
     bounds = {name: read.integer(given, name) for name in given}
     lowest = max(bounds.get("gte") or 0, (bounds.get("gt") or -1) + 1)
-    highest = min(_or_endless(bounds.get("lte")), _or_endless(bounds.get("lt")) - ("lt" in bounds))
+    highest = min(_or_max(bounds.get("lte")), _or_max(bounds.get("lt")) - ("lt" in bounds))
     return [lambda row: lowest <= row["created"] <= highest]
 
 
-def _or_endless(moment: int | None) -> int:
+def _or_max(moment: int | None) -> int:
     return 2**62 if moment is None else moment
 
 
-def expand(store: Store, payload: Obj, paths: list[Value]) -> Obj:
+def expand(store: Store, payload: JsonObject, paths: list[JsonValue]) -> JsonObject:
     """A copy of an answer with the named ids replaced by their objects."""
     for path in paths:
         if not isinstance(path, str):
-            raise invalid("Invalid expand.", "expand")
+            raise invalid_request("Invalid expand.", "expand")
         steps = path.split(".")
-        if len(steps) > DEEPEST:  # `data` counts, in a list and on the way
-            message = f"You cannot expand more than {DEEPEST} levels of a property."
-            raise invalid(message, "expand", "property_expansion_max_depth")
+        if len(steps) > MAX_EXPAND_DEPTH:  # `data` counts, in a list and on the way
+            message = f"You cannot expand more than {MAX_EXPAND_DEPTH} levels of a property."
+            raise invalid_request(message, "expand", "property_expansion_max_depth")
         payload = _expanded(store, payload, steps, path)
     return payload
 
 
-def _expanded(store: Store, node: Obj, steps: list[str], path: str) -> Obj:
+def _expanded(store: Store, node: JsonObject, steps: list[str], path: str) -> JsonObject:
     if not steps:
         return node
     name, rest = steps[0], steps[1:]
-    value = node[name] if name in node else _included(store, node, name)
+    value = node[name] if name in node else _expandable_list(store, node, name)
     if isinstance(value, str):
         value = store.objects.get(value, value)
     if isinstance(value, list):
-        inner: Value = [_expanded(store, item, rest, path) for item in value]
+        inner: JsonValue = [_expanded(store, item, rest, path) for item in value]
     elif isinstance(value, dict):
         inner = _expanded(store, value, rest, path)
     elif value is None and name in node:
         inner = None
     else:
-        raise invalid(f"This property cannot be expanded ({path}).", "expand")
+        raise invalid_request(f"This property cannot be expanded ({path}).", "expand")
     return {**node, name: inner}
 
 
-def _included(store: Store, node: Obj, name: str) -> Obj | None:
-    entry = _INCLUDED.get((node.get("object", ""), name))
+def _expandable_list(store: Store, node: JsonObject, name: str) -> JsonObject | None:
+    entry = _EXPANDABLE_LISTS.get((node.get("object", ""), name))
     if entry is None:
         return None
     kind, field, url = entry
     ids = store.linked(kind, field, node["id"])
-    rows = list(store.living(ids))
+    rows = list(store.existing(ids))
     if kind != "item":
         rows.reverse()
-    return of(rows[:10], url.format(node["id"]), has_more=len(rows) > 10)
+    return list_object(rows[:10], url.format(node["id"]), has_more=len(rows) > 10)

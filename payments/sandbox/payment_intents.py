@@ -8,40 +8,53 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from payments.sandbox import cards, charges, customers, debiting, listing, payment_methods
-from payments.sandbox import params as read
-from payments.sandbox.account import VERBS, Account
-from payments.sandbox.cards import Card, Decline
-from payments.sandbox.catalog import check_amount, currency_of
-from payments.sandbox.errors import Refusal, invalid, missing
-from payments.sandbox.routes import Call, resource, route
-from payments.sandbox.wire import Obj
+from payments.sandbox import (
+    cards,
+    charges,
+    customers,
+    listing,
+    payment_methods,
+    sepa_debit_payments,
+)
+from payments.sandbox import request_params as read
+from payments.sandbox.account import TASK_HANDLERS, StripeAccount
+from payments.sandbox.cards import Decline, SandboxCard
+from payments.sandbox.catalog import currency_in, validate_charge_amount
+from payments.sandbox.errors import ApiError, invalid_request, missing_param
+from payments.sandbox.form_encoding import JsonObject
+from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
 
-_CONFIRMABLE: Final = ("requires_payment_method", "requires_confirmation", "requires_action")
+_CONFIRMABLE_STATUSES: Final = (
+    "requires_payment_method",
+    "requires_confirmation",
+    "requires_action",
+)
 
-resource("payment_intent", "/v1/payment_intents", {"customer": listing.same("customer")})
+add_list_and_retrieve_routes(
+    "payment_intent", "/v1/payment_intents", {"customer": listing.equals("customer")}
+)
 
 
-class Presence(StrEnum):
+class CustomerPresence(StrEnum):
     """Where the donor is while the card is charged."""
 
     CHECKOUT = "checkout"  # on the hosted page
-    SHOP = "shop"  # on a page of ours: the API confirms
-    AWAY = "away"  # nowhere near: a renewal
+    ON_SESSION = "shop"  # on a page of ours: the API confirms
+    OFF_SESSION = "away"  # nowhere near: a renewal
 
 
 @dataclass(frozen=True)
-class Attempt:
+class PaymentAttempt:
     """A card, or a bank account, and the donor's part in it."""
 
-    method: Obj
-    presence: Presence
+    method: JsonObject
+    presence: CustomerPresence
     authenticated: bool = False
 
 
-def make(account: Account, amount: int, currency: str, fields: Obj) -> Obj:
+def make(account: StripeAccount, amount: int, currency: str, fields: JsonObject) -> JsonObject:
     """A payment intent, told of."""
-    intent = account.make(
+    intent = account.create_object(
         "pi",
         "payment_intent",
         {
@@ -87,31 +100,31 @@ def make(account: Account, amount: int, currency: str, fields: Obj) -> Obj:
             **fields,
         },
     )
-    intent["client_secret"] = f"{intent['id']}_secret_{account.store.mint('x')[2:]}"
+    intent["client_secret"] = f"{intent['id']}_secret_{account.store.new_id('x')[2:]}"
     if intent["customer"]:
         account.store.link("payment_intent", "customer", intent["customer"], intent["id"])
     account.emit("payment_intent.created", intent)
     return intent
 
 
-def confirm(account: Account, intent: Obj, attempt: Attempt) -> Decline | None:
+def confirm(account: StripeAccount, intent: JsonObject, attempt: PaymentAttempt) -> Decline | None:
     """Try to be paid with a card or a debit; a card's decline is returned, not raised."""
     if attempt.method["type"] != "card":
-        debiting.start(account, intent, attempt.method)
+        sepa_debit_payments.start(account, intent, attempt.method)
         return None
-    method, card = attempt.method, payment_methods.card_of(account, attempt.method)
-    if _must_ask(account, intent, card, attempt):
-        _ask_for_authentication(account, intent, attempt)
+    method, card = attempt.method, payment_methods.sandbox_card_of(account, attempt.method)
+    if _requires_authentication(account, intent, card, attempt):
+        _require_authentication(account, intent, attempt)
         return None
     account.store.private(intent["id"]).pop("authenticating", None)
-    decline = _answer(card, attempt)
-    charge = charges.attempt(account, intent, method, decline)
+    decline = _decline_for(card, attempt)
+    charge = charges.charge_card(account, intent, method, decline)
     intent["latest_charge"] = charge["id"]
     intent["next_action"] = None
     if decline is not None:
         intent["status"] = "requires_payment_method"
         intent["payment_method"] = None
-        intent["last_payment_error"] = charges.error(account, charge, decline)
+        intent["last_payment_error"] = charges.payment_error(account, charge, decline)
         account.emit("payment_intent.payment_failed", intent)
         return decline
     intent["status"] = "succeeded"
@@ -122,17 +135,17 @@ def confirm(account: Account, intent: Obj, attempt: Attempt) -> Decline | None:
     return None
 
 
-def authenticate(account: Account, intent: Obj, *, passed: bool) -> Decline | None:
+def authenticate(account: StripeAccount, intent: JsonObject, *, passed: bool) -> Decline | None:
     """The donor has passed, or failed, the card's own question."""
     waiting = account.store.private(intent["id"]).pop("authenticating")
     method = account.store.objects[waiting["method"]]
     if passed:
         # An answer is never given from afar: whatever was asked while away, the donor came back.
-        away = waiting["presence"] == Presence.AWAY
-        presence = Presence.CHECKOUT if away else Presence(waiting["presence"])
+        away = waiting["presence"] == CustomerPresence.OFF_SESSION
+        presence = CustomerPresence.CHECKOUT if away else CustomerPresence(waiting["presence"])
         if intent["setup_future_usage"]:
-            payment_methods.remember(account, method)
-        return confirm(account, intent, Attempt(method, presence, authenticated=True))
+            payment_methods.mark_authenticated(account, method)
+        return confirm(account, intent, PaymentAttempt(method, presence, authenticated=True))
     intent["status"] = "requires_payment_method"
     intent["payment_method"] = None
     intent["next_action"] = None
@@ -156,27 +169,27 @@ AUTHENTICATION_FAILED: Final = Decline(
 
 
 @route("POST", "/v1/payment_intents")
-def create(call: Call) -> Obj:
+def create(call: Call) -> JsonObject:
     account, params = call.account, call.params
-    if call.pinned and "payment_method_types" in params:
-        raise no_longer_supported()
+    if call.uses_pinned_version and "payment_method_types" in params:
+        raise payment_method_types_error()
     amount = read.integer(params, "amount")
     if amount is None:
-        raise missing("amount")
-    currency = currency_of(params)
-    check_amount(amount, currency, "amount")
+        raise missing_param("amount")
+    currency = currency_in(params)
+    validate_charge_amount(amount, currency, "amount")
     if read.text(params, "capture_method") == "manual":
-        raise invalid("The sandbox does not do manual capture yet.", "capture_method")
+        raise invalid_request("The sandbox does not do manual capture yet.", "capture_method")
     intent = make(account, amount, currency, _fields(account, params))
     if read.flag(params, "confirm"):
-        _confirm_or_refuse(account, intent, params, intent["payment_method"])
+        _confirm_or_raise(account, intent, params, intent["payment_method"])
     return intent
 
 
 @route("POST", "/v1/payment_intents/{}")
-def update(call: Call) -> Obj:
-    intent, params = call.subject("payment_intent"), call.params
-    read.refuse(params, "amount", "currency", "customer", "payment_method")
+def update(call: Call) -> JsonObject:
+    intent, params = call.get_object("payment_intent"), call.params
+    read.refuse_unsupported(params, "amount", "currency", "customer", "payment_method")
     intent["metadata"] = read.merge_metadata(intent["metadata"], params)
     for name in ("description", "receipt_email", "statement_descriptor_suffix"):
         if name in params:
@@ -185,70 +198,76 @@ def update(call: Call) -> Obj:
 
 
 @route("POST", "/v1/payment_intents/{}/confirm")
-def confirm_verb(call: Call) -> Obj:
-    intent = call.subject("payment_intent")
-    if intent["status"] not in _CONFIRMABLE:
-        raise _unexpected_state(intent, "confirm")
+def confirm_endpoint(call: Call) -> JsonObject:
+    intent = call.get_object("payment_intent")
+    if intent["status"] not in _CONFIRMABLE_STATUSES:
+        raise _unexpected_state_error(intent, "confirm")
     chosen = read.text(call.params, "payment_method") or intent["payment_method"]
-    _confirm_or_refuse(call.account, intent, call.params, chosen)
+    _confirm_or_raise(call.account, intent, call.params, chosen)
     return intent
 
 
 @route("POST", "/v1/payment_intents/{}/cancel")
-def cancel_verb(call: Call) -> Obj:
-    account, intent = call.account, call.subject("payment_intent")
-    if intent["status"] not in _CONFIRMABLE:
-        raise _unexpected_state(intent, "cancel")
+def cancel_endpoint(call: Call) -> JsonObject:
+    account, intent = call.account, call.get_object("payment_intent")
+    if intent["status"] not in _CONFIRMABLE_STATUSES:
+        raise _unexpected_state_error(intent, "cancel")
     if account.store.private(intent["id"]).get("session"):
-        raise invalid("You cannot cancel this PaymentIntent: it belongs to a Checkout Session.")
+        raise invalid_request(
+            "You cannot cancel this PaymentIntent: it belongs to a Checkout Session."
+        )
     cancel(account, intent, read.text(call.params, "cancellation_reason"))
     return intent
 
 
-def cancel(account: Account, intent: Obj, reason: str | None) -> None:
+def cancel(account: StripeAccount, intent: JsonObject, reason: str | None) -> None:
     """Give up on being paid."""
     intent["status"] = "canceled"
-    intent["canceled_at"] = account.clock.stamp()
+    intent["canceled_at"] = account.clock.timestamp()
     intent["cancellation_reason"] = reason
     intent["next_action"] = None
     account.emit("payment_intent.canceled", intent)
 
 
-def refused(intent: Obj) -> Refusal:
+def payment_error(intent: JsonObject) -> ApiError:
     """402: what the bank said."""
-    return Refusal(402, {**intent["last_payment_error"], "payment_intent": dict(intent)})
+    return ApiError(402, {**intent["last_payment_error"], "payment_intent": dict(intent)})
 
 
-def no_longer_supported() -> Refusal:
+def payment_method_types_error() -> ApiError:
     """The endive versions took `payment_method_types` away."""
-    return invalid(
+    return invalid_request(
         "payment_method_types is no longer supported; use allowed_payment_method_types.",
         "payment_method_types",
         "payment_method_types_no_longer_supported",
     )
 
 
-def _must_ask(account: Account, intent: Obj, card: Card, attempt: Attempt) -> bool:
+def _requires_authentication(
+    account: StripeAccount, intent: JsonObject, card: SandboxCard, attempt: PaymentAttempt
+) -> bool:
     """Whether the bank wants the donor. An invoice waits for them; other intents just fail."""
-    if attempt.authenticated or not card.secure:
+    if attempt.authenticated or not card.requires_3ds:
         return False
-    if attempt.presence is not Presence.AWAY:
+    if attempt.presence is not CustomerPresence.OFF_SESSION:
         return True
     waits = "invoice" in account.store.private(intent["id"])
-    return waits and card.later is cards.AUTHENTICATION
+    return waits and card.renewal_decline is cards.AUTHENTICATION_REQUIRED
 
 
-def _answer(card: Card, attempt: Attempt) -> Decline | None:
+def _decline_for(card: SandboxCard, attempt: PaymentAttempt) -> Decline | None:
     if card.decline is not None:
         return card.decline
     if attempt.authenticated:
-        return card.after_question
-    away = attempt.presence is Presence.AWAY
-    shop = attempt.presence is Presence.SHOP and not card.secure
-    return card.later if away or shop else None
+        return card.decline_after_3ds
+    away = attempt.presence is CustomerPresence.OFF_SESSION
+    shop = attempt.presence is CustomerPresence.ON_SESSION and not card.requires_3ds
+    return card.renewal_decline if away or shop else None
 
 
-def _ask_for_authentication(account: Account, intent: Obj, attempt: Attempt) -> None:
+def _require_authentication(
+    account: StripeAccount, intent: JsonObject, attempt: PaymentAttempt
+) -> None:
     account.store.private(intent["id"])["authenticating"] = {
         "method": attempt.method["id"],
         "presence": attempt.presence.value,
@@ -262,10 +281,10 @@ def _ask_for_authentication(account: Account, intent: Obj, attempt: Attempt) -> 
     account.emit("payment_intent.requires_action", intent)
 
 
-def _fields(account: Account, params: Obj) -> Obj:
-    customer = customers.named(account, params)
-    automatic = read.table(params, "automatic_payment_methods")
-    fields: Obj = {
+def _fields(account: StripeAccount, params: JsonObject) -> JsonObject:
+    customer = customers.customer_in(account, params)
+    automatic = read.nested_object(params, "automatic_payment_methods")
+    fields: JsonObject = {
         "customer": customer["id"] if customer else None,
         "metadata": read.metadata(params),
     }
@@ -276,31 +295,37 @@ def _fields(account: Account, params: Obj) -> Obj:
         enabled = read.flag(automatic, "enabled")
         redirects = read.text(automatic, "allow_redirects") or "always"
         fields["automatic_payment_methods"] = {"enabled": enabled, "allow_redirects": redirects}
-    shipping = read.table(params, "shipping")
+    shipping = read.nested_object(params, "shipping")
     if shipping:
         fields["shipping"] = {**shipping, "address": read.address(shipping)}
     method = read.text(params, "payment_method")
     if method:
-        fields["payment_method"] = payment_methods.resolve(account, method)["id"]
+        fields["payment_method"] = payment_methods.find_or_create(account, method)["id"]
         fields["status"] = "requires_confirmation"
     return fields
 
 
-def _confirm_or_refuse(account: Account, intent: Obj, params: Obj, chosen: str | None) -> None:
+def _confirm_or_raise(
+    account: StripeAccount, intent: JsonObject, params: JsonObject, chosen: str | None
+) -> None:
     if chosen is None:
-        raise missing("payment_method")
-    method = payment_methods.resolve(account, chosen)
-    presence = Presence.AWAY if read.flag(params, "off_session") else Presence.SHOP
-    decline = confirm(account, intent, Attempt(method, presence))
+        raise missing_param("payment_method")
+    method = payment_methods.find_or_create(account, chosen)
+    presence = (
+        CustomerPresence.OFF_SESSION
+        if read.flag(params, "off_session")
+        else CustomerPresence.ON_SESSION
+    )
+    decline = confirm(account, intent, PaymentAttempt(method, presence))
     if decline is not None:
-        raise refused(intent)
+        raise payment_error(intent)
     invoice_id = account.store.private(intent["id"]).get("invoice")
     if invoice_id is not None and intent["status"] == "succeeded":
-        VERBS["settle_invoice"](account, invoice_id)
+        TASK_HANDLERS["settle_invoice"](account, invoice_id)
 
 
-def _unexpected_state(intent: Obj, verb: str) -> Refusal:
+def _unexpected_state_error(intent: JsonObject, verb: str) -> ApiError:
     message = f"You cannot {verb} this PaymentIntent because it has a status of {intent['status']}."
-    refusal = invalid(message, code="payment_intent_unexpected_state")
+    refusal = invalid_request(message, code="payment_intent_unexpected_state")
     refusal.error["payment_intent"] = dict(intent)
     return refusal

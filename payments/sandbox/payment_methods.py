@@ -7,52 +7,54 @@ to one customer once attached, and to none for good once detached.
 import hashlib
 from dataclasses import replace
 
-from payments.sandbox import cards, debits, listing
-from payments.sandbox import params as read
-from payments.sandbox.account import Account
-from payments.sandbox.cards import Card
-from payments.sandbox.debits import Debit
-from payments.sandbox.errors import card_refused, invalid, not_found
-from payments.sandbox.routes import Call, resource, route
-from payments.sandbox.wire import Obj
+from payments.sandbox import cards, listing, sepa_debit
+from payments.sandbox import request_params as read
+from payments.sandbox.account import StripeAccount
+from payments.sandbox.cards import SandboxCard
+from payments.sandbox.errors import card_error, invalid_request, not_found
+from payments.sandbox.form_encoding import JsonObject
+from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
+from payments.sandbox.sepa_debit import BankAccount
 
-resource(
+add_list_and_retrieve_routes(
     "payment_method",
     "/v1/payment_methods",
-    {"customer": listing.same("customer"), "type": listing.same("type")},
+    {"customer": listing.equals("customer"), "type": listing.equals("type")},
 )
 
 
 @route("POST", "/v1/payment_methods")
-def create(call: Call) -> Obj:
+def create(call: Call) -> JsonObject:
     account, params = call.account, call.params
     kind = read.required(params, "type")
-    payer = read.table(params, "billing_details")
+    payer = read.nested_object(params, "billing_details")
     if kind == "sepa_debit":
-        iban = read.required(read.table(params, "sepa_debit"), "iban").replace(" ", "").upper()
-        method = make_debit(account, _account_of(iban), payer)
+        iban = (
+            read.required(read.nested_object(params, "sepa_debit"), "iban").replace(" ", "").upper()
+        )
+        method = make_sepa_debit(account, _bank_account_of(iban), payer)
         method["metadata"] = read.metadata(params)
         return method
     if kind != "card":
-        raise invalid(f"The sandbox has no payment method of type {kind}.", "type")
-    given = read.table(params, "card")
+        raise invalid_request(f"The sandbox has no payment method of type {kind}.", "type")
+    given = read.nested_object(params, "card")
     if "token" in given:
-        method = make(account, _named(given["token"], "card[token]"), payer)
+        method = make(account, _card_of_token(given["token"], "card[token]"), payer)
     else:
-        method = make(account, _numbered(given), payer)
+        method = make(account, _card_of_number(given), payer)
         method["card"]["exp_month"] = read.integer(given, "exp_month")
         method["card"]["exp_year"] = read.integer(given, "exp_year")
     method["metadata"] = read.metadata(params)
     return method
 
 
-def make(account: Account, card: Card, payer: Obj | None = None) -> Obj:
+def make(account: StripeAccount, card: SandboxCard, payer: JsonObject | None = None) -> JsonObject:
     """A payment method for a test card, attached to nobody."""
-    method = account.make(
+    method = account.create_object(
         "pm",
         "payment_method",
         {
-            **_of_nobody("card", payer or {}),
+            **_unattached_fields("card", payer or {}),
             "card": {
                 "brand": card.brand,
                 "checks": {
@@ -79,15 +81,20 @@ def make(account: Account, card: Card, payer: Obj | None = None) -> Obj:
     return method
 
 
-def make_debit(account: Account, debit: Debit, payer: Obj | None = None) -> Obj:
+def make_sepa_debit(
+    account: StripeAccount, debit: BankAccount, payer: JsonObject | None = None
+) -> JsonObject:
     """A payment method for a test bank account, attached to nobody."""
-    fields = {**_of_nobody("sepa_debit", payer or {}), "sepa_debit": debits.shown(debit.iban)}
-    method = account.make("pm", "payment_method", fields)
+    fields = {
+        **_unattached_fields("sepa_debit", payer or {}),
+        "sepa_debit": sepa_debit.public_fields(debit.iban),
+    }
+    method = account.create_object("pm", "payment_method", fields)
     account.store.private(method["id"])["number"] = debit.iban
     return method
 
 
-def _of_nobody(kind: str, payer: Obj) -> Obj:
+def _unattached_fields(kind: str, payer: JsonObject) -> JsonObject:
     return {
         "allow_redisplay": "unspecified",
         "billing_details": {
@@ -104,158 +111,178 @@ def _of_nobody(kind: str, payer: Obj) -> Obj:
     }
 
 
-def resolve(account: Account, method_id: str, *, param: str = "payment_method") -> Obj:
+def find_or_create(
+    account: StripeAccount, method_id: str, *, param: str = "payment_method"
+) -> JsonObject:
     """A payment method by its id, or a new one for a name such as `pm_card_visa`."""
-    found = account.store.find("payment_method", method_id)
+    found = account.store.get("payment_method", method_id)
     if found is not None:
         return found
-    if cards.named(method_id) is None:
+    if cards.card_by_token(method_id) is None:
         raise not_found("PaymentMethod", method_id, param)
-    return make(account, _named(method_id, param))
+    return make(account, _card_of_token(method_id, param))
 
 
-def card_of(account: Account, method: Obj) -> Card:
+def sandbox_card_of(account: StripeAccount, method: JsonObject) -> SandboxCard:
     """Which test card this is, and how it behaves at present."""
     private = account.store.private(method["id"])
     card, failing = cards.BY_NUMBER[private["number"]], private.get("failing")
-    if failing == cards.AUTHENTICATION.decline_code:
-        return replace(card, secure=True, later=cards.AUTHENTICATION, remembers=False)
+    if failing == cards.AUTHENTICATION_REQUIRED.decline_code:
+        return replace(
+            card,
+            requires_3ds=True,
+            renewal_decline=cards.AUTHENTICATION_REQUIRED,
+            reuses_authentication=False,
+        )
     if failing is not None:
-        return replace(card, secure=False, decline=cards.DECLINES[failing])
-    return replace(card, later=None) if card.remembers and private.get("set_up") else card
+        return replace(card, requires_3ds=False, decline=cards.DECLINES[failing])
+    return (
+        replace(card, renewal_decline=None)
+        if card.reuses_authentication and private.get("set_up")
+        else card
+    )
 
 
-def fail(account: Account, method_id: str, code: str) -> None:
+def set_decline(account: StripeAccount, method_id: str, code: str) -> None:
     """From now on the bank refuses this card, for this reason."""
     if code not in cards.DECLINES:
         raise ValueError(f"no such decline code: {code}")
-    account.store.private(known(account, method_id)["id"])["failing"] = code
+    account.store.private(get(account, method_id)["id"])["failing"] = code
 
 
-def heal(account: Account, method_id: str) -> None:
+def clear_decline(account: StripeAccount, method_id: str) -> None:
     """From now on the bank says what it usually says to this test card."""
-    private = account.store.private(known(account, method_id)["id"])
+    private = account.store.private(get(account, method_id)["id"])
     private.pop("failing", None)
 
 
 def update_by_network(
-    account: Account, method_id: str, *, exp_month: int, exp_year: int, last4: str | None = None
-) -> Obj:
+    account: StripeAccount,
+    method_id: str,
+    *,
+    exp_month: int,
+    exp_year: int,
+    last4: str | None = None,
+) -> JsonObject:
     """The card network tells of a renewed card: the same payment method, with a new date."""
-    method = known(account, method_id)
+    method = get(account, method_id)
     card = {**method["card"], "exp_month": exp_month, "exp_year": exp_year}
     card["last4"] = last4 or card["last4"]
-    account.update(method, "payment_method.automatically_updated", card=card)
+    account.update_and_emit(method, "payment_method.automatically_updated", card=card)
     return method
 
 
-def remember(account: Account, method: Obj) -> None:
+def mark_authenticated(account: StripeAccount, method: JsonObject) -> None:
     """The donor has authenticated this card for later payments too."""
     account.store.private(method["id"])["set_up"] = True
 
 
-def known(account: Account, method_id: str) -> Obj:
+def get(account: StripeAccount, method_id: str) -> JsonObject:
     """A payment method that must be there."""
-    method = account.store.find("payment_method", method_id)
+    method = account.store.get("payment_method", method_id)
     if method is None:
         raise ValueError(f"no such payment method: {method_id}")
     return method
 
 
 @route("POST", "/v1/payment_methods/{}")
-def update(call: Call) -> Obj:
-    method, params = call.subject("payment_method"), call.params
+def update(call: Call) -> JsonObject:
+    method, params = call.get_object("payment_method"), call.params
     if method["customer"] is None:
-        raise invalid("You must save this PaymentMethod to a customer before you can update it.")
-    changes: Obj = {"metadata": read.merge_metadata(method["metadata"], params)}
-    payer = read.table(params, "billing_details")
+        raise invalid_request(
+            "You must save this PaymentMethod to a customer before you can update it."
+        )
+    changes: JsonObject = {"metadata": read.merge_metadata(method["metadata"], params)}
+    payer = read.nested_object(params, "billing_details")
     if payer:
         changes["billing_details"] = {**method["billing_details"], **payer}
-    card = read.table(params, "card")
+    card = read.nested_object(params, "card")
     if card and method["type"] == "card":
         dates = {name: read.integer(card, name) for name in ("exp_month", "exp_year")}
         given = {name: value for name, value in dates.items() if value is not None}
         changes["card"] = {**method["card"], **given}
     if "allow_redisplay" in params:
         changes["allow_redisplay"] = read.text(params, "allow_redisplay")
-    call.account.update(method, "payment_method.updated", **changes)
+    call.account.update_and_emit(method, "payment_method.updated", **changes)
     return method
 
 
 @route("POST", "/v1/payment_methods/{}/attach")
-def attach_verb(call: Call) -> Obj:
-    method = resolve(call.account, call.id, param="id")
+def attach_endpoint(call: Call) -> JsonObject:
+    method = find_or_create(call.account, call.id, param="id")
     customer_id = read.required(call.params, "customer")
-    customer = call.account.store.find("customer", customer_id)
+    customer = call.account.store.get("customer", customer_id)
     if customer is None:
         raise not_found("customer", customer_id, "customer")
     if method["type"] != "card":
         attach(call.account, method, customer)
         return method
-    card = card_of(call.account, method)
-    if card.decline is not None and not card.decline.blocked:
-        raise card_refused({"code": card.decline.code, "message": card.decline.message})
+    card = sandbox_card_of(call.account, method)
+    if card.decline is not None and not card.decline.blocked_by_radar:
+        raise card_error({"code": card.decline.code, "message": card.decline.message})
     attach(call.account, method, customer)
     return method
 
 
-def attach(account: Account, method: Obj, customer: Obj) -> None:
+def attach(account: StripeAccount, method: JsonObject, customer: JsonObject) -> None:
     """Give the payment method to a customer."""
     if method["customer"] == customer["id"]:
         return
     if method["customer"] is not None or account.store.private(method["id"]).get("detached"):
-        raise invalid("The payment method you provided has already been attached to a customer.")
+        raise invalid_request(
+            "The payment method you provided has already been attached to a customer."
+        )
     account.store.link("payment_method", "customer", customer["id"], method["id"])
     method["customer"] = customer["id"]
     account.emit("payment_method.attached", method)
 
 
 @route("POST", "/v1/payment_methods/{}/detach")
-def detach(call: Call) -> Obj:
-    account, method = call.account, call.subject("payment_method")
+def detach(call: Call) -> JsonObject:
+    account, method = call.account, call.get_object("payment_method")
     if method["customer"] is None:
-        raise invalid("The payment method you provided is not attached to a customer.")
+        raise invalid_request("The payment method you provided is not attached to a customer.")
     account.store.private(method["id"])["detached"] = True
-    account.update(method, "payment_method.detached", customer=None)
+    account.update_and_emit(method, "payment_method.detached", customer=None)
     return method
 
 
 @route("GET", "/v1/customers/{}/payment_methods")
-def of_customer(call: Call) -> Obj:
-    customer = call.subject("customer")
+def list_of_customer(call: Call) -> JsonObject:
+    customer = call.get_object("customer")
     params = {**call.params, "customer": customer["id"]}
-    filters = {"customer": listing.same("customer"), "type": listing.same("type")}
+    filters = {"customer": listing.equals("customer"), "type": listing.equals("type")}
     return listing.page(call.account.store, "payment_method", call.path, params, filters)
 
 
 @route("GET", "/v1/customers/{}/payment_methods/{}")
-def one_of_customer(call: Call) -> Obj:
-    customer = call.subject("customer")
-    method = call.account.store.find("payment_method", call.ids[1])
+def retrieve_of_customer(call: Call) -> JsonObject:
+    customer = call.get_object("customer")
+    method = call.account.store.get("payment_method", call.ids[1])
     if method is None or method["customer"] != customer["id"]:
         raise not_found("PaymentMethod", call.ids[1])
     return method
 
 
-def _account_of(iban: str) -> Debit:
-    debit = debits.BY_IBAN.get(iban)
+def _bank_account_of(iban: str) -> BankAccount:
+    debit = sepa_debit.BY_IBAN.get(iban)
     if debit is None:
         message = f"The IBAN you provided is not valid: {iban[:4]}…"
-        raise invalid(message, "sepa_debit[iban]", "invalid_bank_account_iban")
+        raise invalid_request(message, "sepa_debit[iban]", "invalid_bank_account_iban")
     return debit
 
 
-def _named(name: object, param: str) -> Card:
-    card = cards.named(str(name))
+def _card_of_token(name: object, param: str) -> SandboxCard:
+    card = cards.card_by_token(str(name))
     if card is None:
         raise not_found("token", str(name), param)
     return card
 
 
-def _numbered(given: Obj) -> Card:
+def _card_of_number(given: JsonObject) -> SandboxCard:
     number = read.required(given, "number").replace(" ", "")
     card = cards.BY_NUMBER.get(number)
     if card is None:
-        raise card_refused({"code": "incorrect_number", "message": "Your card number is incorrect.",
+        raise card_error({"code": "incorrect_number", "message": "Your card number is incorrect.",
                             "param": "number"})  # fmt: skip
     return card

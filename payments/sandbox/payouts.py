@@ -10,67 +10,73 @@ from datetime import UTC, timedelta
 from typing import Final
 
 from payments.sandbox import balance, currencies, listing
-from payments.sandbox import params as read
-from payments.sandbox.account import Account, when_due
-from payments.sandbox.catalog import currency_of
-from payments.sandbox.errors import invalid, missing
-from payments.sandbox.routes import Call, resource, route
-from payments.sandbox.wire import Obj
+from payments.sandbox import request_params as read
+from payments.sandbox.account import StripeAccount, when_due
+from payments.sandbox.catalog import currency_in
+from payments.sandbox.errors import invalid_request, missing_param
+from payments.sandbox.form_encoding import JsonObject
+from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
 
-UNDER_WAY_AFTER: Final = timedelta(hours=1)
-ARRIVES_AFTER: Final = timedelta(days=2)
-INSTANTLY: Final = timedelta(minutes=30)
-_MINIMUM: Final = "payout_minimum_balance"
+IN_TRANSIT_AFTER: Final = timedelta(hours=1)
+ARRIVAL_DELAY: Final = timedelta(days=2)
+INSTANT_ARRIVAL_DELAY: Final = timedelta(minutes=30)
+_MINIMUM_BALANCE_TYPE: Final = "payout_minimum_balance"
 
-resource("payout", "/v1/payouts", {"status": listing.same("status")})
+add_list_and_retrieve_routes("payout", "/v1/payouts", {"status": listing.equals("status")})
 
 
 @when_due("close_day")
-def close_day(account: Account, midnight: str) -> None:
+def run_payouts(account: StripeAccount, midnight: str) -> None:
     """Make due funds available and pay them out."""
-    account.facts["days"].pop(midnight, None)
-    now = account.clock.stamp()
-    days = _days_to_go(account)
+    account.state["days"].pop(midnight, None)
+    now = account.clock.timestamp()
+    days = _days_until_payout(account)
     if days:
-        balance.close_day_on(account, now + days * 86400)
-    for currency in list(account.facts.get("waiting", {})):
-        due = _due(account, currency, now)
+        balance.schedule_payout_run(account, now + days * 86400)
+    for currency in list(account.state.get("waiting", {})):
+        due = _release_due_funds(account, currency, now)
         if days:
             continue
         amount = sum(row["net"] for row in due)
-        keep = account.facts.get("minimum_balance", {}).get(currency, 0)
+        keep = account.state.get("minimum_balance", {}).get(currency, 0)
         if 0 < amount <= keep:
             continue
         if keep and amount > keep:
             fields = {"currency": currency, "reporting_category": "risk_reserved_funds"}
-            balance.record(account, {**fields, "type": f"{_MINIMUM}_hold", "amount": -keep})
-            due = _due(account, currency, now)
-            balance.record(account, {**fields, "type": f"{_MINIMUM}_release", "amount": keep})
+            balance.create_transaction(
+                account, {**fields, "type": f"{_MINIMUM_BALANCE_TYPE}_hold", "amount": -keep}
+            )
+            due = _release_due_funds(account, currency, now)
+            balance.create_transaction(
+                account, {**fields, "type": f"{_MINIMUM_BALANCE_TYPE}_release", "amount": keep}
+            )
             amount -= keep
-        if amount > 0 or (amount < 0 and account.facts.get("debits_bank")):
-            _pay_out(account, due, amount, currency)
+        if amount > 0 or (amount < 0 and account.state.get("debits_bank")):
+            _create_automatic(account, due, amount, currency)
 
 
-def _days_to_go(account: Account) -> int:
+def _days_until_payout(account: StripeAccount) -> int:
     """How many days until money goes to the bank; none on any day, unless it goes weekly."""
-    weekday: int | None = account.facts.get("pays_out_on")
+    weekday: int | None = account.state.get("pays_out_on")
     if weekday is None:
         return 0
     return (weekday - account.clock.now().astimezone(UTC).weekday()) % 7
 
 
-def _due(account: Account, currency: str, now: int) -> list[Obj]:
+def _release_due_funds(account: StripeAccount, currency: str, now: int) -> list[JsonObject]:
     """What can be paid out now, made available."""
-    rows = [account.store.objects[i] for i in balance.waiting(account, currency)]
+    rows = [account.store.objects[i] for i in balance.not_paid_out(account, currency)]
     due = [row for row in rows if row["available_on"] <= now]
     for row in due:
         row["status"] = "available"
     return due
 
 
-def _pay_out(account: Account, due: list[Obj], amount: int, currency: str) -> None:
+def _create_automatic(
+    account: StripeAccount, due: list[JsonObject], amount: int, currency: str
+) -> None:
     """One payout of these transactions; the bank is debited when they are less than nothing."""
-    waiting = balance.waiting(account, currency)
+    waiting = balance.not_paid_out(account, currency)
     gone = {row["id"] for row in due}
     waiting[:] = [id_ for id_ in waiting if id_ not in gone]
     payout = make(account, amount, currency)
@@ -79,17 +85,17 @@ def _pay_out(account: Account, due: list[Obj], amount: int, currency: str) -> No
 
 
 def make(
-    account: Account,
+    account: StripeAccount,
     amount: int,
     currency: str,
     *,
     automatic: bool = True,
     instant: bool = False,
-) -> Obj:
+) -> JsonObject:
     """Send an amount to the bank, or take it from there when it is negative."""
-    arrives_after = INSTANTLY if instant else ARRIVES_AFTER
+    arrives_after = INSTANT_ARRIVAL_DELAY if instant else ARRIVAL_DELAY
     arrival = account.clock.now() + arrives_after
-    payout = account.make(
+    payout = account.create_object(
         "po",
         "payout",
         {
@@ -119,66 +125,66 @@ def make(
         },
     )
     fields = {"type": "payout", "amount": -amount, "currency": currency, "source": payout["id"]}
-    fields["fee"] = currencies.instant_fee(amount) if instant else 0
-    own = balance.record(account, {**fields, "description": payout["description"]})
+    fields["fee"] = currencies.instant_payout_fee(amount) if instant else 0
+    own = balance.create_transaction(account, {**fields, "description": payout["description"]})
     payout["balance_transaction"] = own["id"]
     if automatic:
-        balance.waiting(account, currency).remove(own["id"])
+        balance.not_paid_out(account, currency).remove(own["id"])
         account.store.link("balance_transaction", "payout", payout["id"], own["id"])
     account.emit("payout.created", payout)
-    account.later(min(UNDER_WAY_AFTER, arrives_after / 2), "send_payout", payout["id"])
-    account.later(arrives_after, "pay_payout", payout["id"])
+    account.schedule_in(min(IN_TRANSIT_AFTER, arrives_after / 2), "send_payout", payout["id"])
+    account.schedule_in(arrives_after, "pay_payout", payout["id"])
     return payout
 
 
 @when_due("send_payout")
-def send(account: Account, payout_id: str) -> None:
+def mark_in_transit(account: StripeAccount, payout_id: str) -> None:
     payout = account.store.objects[payout_id]
     if payout["status"] == "pending":
-        account.update(payout, "payout.updated", status="in_transit")
+        account.update_and_emit(payout, "payout.updated", status="in_transit")
 
 
 @when_due("pay_payout")
-def pay(account: Account, payout_id: str) -> None:
+def mark_paid(account: StripeAccount, payout_id: str) -> None:
     """The bank has it, and the list of what it holds is final, or will be in a while."""
     payout = account.store.objects[payout_id]
     if payout["status"] not in ("pending", "in_transit"):
         return
-    account.change(payout, status="paid", trace_id={"status": "pending", "value": None})
+    account.set_fields(payout, status="paid", trace_id={"status": "pending", "value": None})
     account.emit("payout.paid", payout)
-    _finish_list_later(account, payout)
+    _schedule_reconciliation(account, payout)
 
 
-def _finish_list_later(account: Account, payout: Obj) -> None:
-    pause = account.facts.get("reconciles_after", 0)
+def _schedule_reconciliation(account: StripeAccount, payout: JsonObject) -> None:
+    pause = account.state.get("reconciles_after", 0)
     if not pause:
-        finish_list(account, payout["id"])
+        complete_reconciliation(account, payout["id"])
         return
-    account.later(timedelta(seconds=pause), "finish_list", payout["id"])
+    account.schedule_in(timedelta(seconds=pause), "finish_list", payout["id"])
 
 
 @when_due("finish_list")
-def finish_list(account: Account, payout_id: str) -> None:
+def complete_reconciliation(account: StripeAccount, payout_id: str) -> None:
     payout = account.store.objects[payout_id]
     if payout["reconciliation_status"] == "in_progress":
         payout["reconciliation_status"] = "completed"
         account.emit("payout.reconciliation_completed", payout)
 
 
-def fail(account: Account, payout_id: str, code: str = "account_closed") -> None:
+def fail(account: StripeAccount, payout_id: str, code: str = "account_closed") -> None:
     """The bank does not take it, or sends it back days after it was paid."""
     payout = account.store.objects[payout_id]
     if payout["status"] in ("failed", "canceled"):
-        raise invalid(f"This payout is {payout['status']} already.")
-    _give_back(account, payout, "payout_failure")
+        raise invalid_request(f"This payout is {payout['status']} already.")
+    _reverse(account, payout, "payout_failure")
     message = "The bank account has been closed."
-    account.change(payout, status="failed", failure_code=code, failure_message=message)
+    account.set_fields(payout, status="failed", failure_code=code, failure_message=message)
     account.emit("payout.failed", payout)
-    _finish_list_later(account, payout)
+    _schedule_reconciliation(account, payout)
 
 
-def _give_back(account: Account, payout: Obj, type_: str) -> None:
-    row = balance.record(
+def _reverse(account: StripeAccount, payout: JsonObject, type_: str) -> None:
+    row = balance.create_transaction(
         account,
         {
             "type": type_,
@@ -193,17 +199,17 @@ def _give_back(account: Account, payout: Obj, type_: str) -> None:
 
 
 @route("POST", "/v1/payouts")
-def create(call: Call) -> Obj:
+def create(call: Call) -> JsonObject:
     account, params = call.account, call.params
     amount = read.integer(params, "amount")
     if amount is None:
-        raise missing("amount")
-    currency = currency_of(params)
+        raise missing_param("amount")
+    currency = currency_in(params)
     if amount < 1:
-        raise invalid("Invalid positive integer", "amount", "parameter_invalid_integer")
-    if amount > balance.available(account, currency):
+        raise invalid_request("Invalid positive integer", "amount", "parameter_invalid_integer")
+    if amount > balance.available_amount(account, currency):
         message = "You have insufficient funds in your Stripe account for this transfer."
-        raise invalid(message, "amount", "balance_insufficient")
+        raise invalid_request(message, "amount", "balance_insufficient")
     instant = read.one_of(params, "method", ("standard", "instant"), "standard") == "instant"
     payout = make(account, amount, currency, automatic=False, instant=instant)
     payout["metadata"] = read.metadata(params)
@@ -212,20 +218,20 @@ def create(call: Call) -> Obj:
 
 
 @route("POST", "/v1/payouts/{}")
-def update(call: Call) -> Obj:
-    payout = call.subject("payout")
+def update(call: Call) -> JsonObject:
+    payout = call.get_object("payout")
     metadata = read.merge_metadata(payout["metadata"], call.params)
-    call.account.update(payout, "payout.updated", metadata=metadata)
+    call.account.update_and_emit(payout, "payout.updated", metadata=metadata)
     return payout
 
 
 @route("POST", "/v1/payouts/{}/cancel")
-def cancel(call: Call) -> Obj:
-    payout = call.subject("payout")
+def cancel(call: Call) -> JsonObject:
+    payout = call.get_object("payout")
     if payout["status"] != "pending":
-        raise invalid(f"Payouts that are {payout['status']} can't be canceled.")
-    _give_back(call.account, payout, "payout_cancel")
-    call.account.change(payout, status="canceled")
+        raise invalid_request(f"Payouts that are {payout['status']} can't be canceled.")
+    _reverse(call.account, payout, "payout_cancel")
+    call.account.set_fields(payout, status="canceled")
     call.account.emit("payout.canceled", payout)
-    _finish_list_later(call.account, payout)
+    _schedule_reconciliation(call.account, payout)
     return payout

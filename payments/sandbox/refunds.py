@@ -3,63 +3,63 @@
 from datetime import timedelta
 
 from payments.sandbox import balance, charges, listing, payment_methods
-from payments.sandbox import params as read
-from payments.sandbox.account import VERBS, Account, when_due
-from payments.sandbox.errors import invalid, missing, not_found
-from payments.sandbox.routes import Call, resource, route
-from payments.sandbox.wire import Obj
+from payments.sandbox import request_params as read
+from payments.sandbox.account import TASK_HANDLERS, StripeAccount, when_due
+from payments.sandbox.errors import invalid_request, missing_param, not_found
+from payments.sandbox.form_encoding import JsonObject
+from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
 
-_FILTERS = {"charge": listing.same("charge"), "payment_intent": listing.same("payment_intent")}
+_FILTERS = {"charge": listing.equals("charge"), "payment_intent": listing.equals("payment_intent")}
 
-_ON_CARD = {"card": {"reference_status": "pending", "type": "refund"}, "type": "card"}
+_CARD_DESTINATION = {"card": {"reference_status": "pending", "type": "refund"}, "type": "card"}
 
-resource("refund", "/v1/refunds", _FILTERS)
+add_list_and_retrieve_routes("refund", "/v1/refunds", _FILTERS)
 
 
 @route("GET", "/v1/charges/{}/refunds")
-def of_charge(call: Call) -> Obj:
-    params = {**call.params, "charge": call.subject("charge")["id"]}
+def list_of_charge(call: Call) -> JsonObject:
+    params = {**call.params, "charge": call.get_object("charge")["id"]}
     return listing.page(call.account.store, "refund", call.path, params, _FILTERS)
 
 
 @route("POST", "/v1/refunds")
-def create(call: Call) -> Obj:
+def create(call: Call) -> JsonObject:
     account, params = call.account, call.params
-    charge = _charge(account, params)
+    charge = _charge_in(account, params)
     left = charge["amount"] - charge["amount_refunded"]
     amount = read.integer(params, "amount")
     amount = left if amount is None else amount
-    if charge["disputed"] and not _is_only_asked_about(account, charge):
+    if charge["disputed"] and not _has_only_inquiries(account, charge):
         message = f"Charge {charge['id']} has been charged back; cannot issue a refund."
-        raise invalid(message, code="charge_disputed")
+        raise invalid_request(message, code="charge_disputed")
     if not charge["paid"]:
-        raise invalid("This charge has not been paid.", code="charge_not_refundable")
+        raise invalid_request("This charge has not been paid.", code="charge_not_refundable")
     if left == 0:
         message = f"Charge {charge['id']} has already been refunded."
-        raise invalid(message, code="charge_already_refunded")
+        raise invalid_request(message, code="charge_already_refunded")
     if amount < 1:
-        raise invalid("Invalid positive integer", "amount", "parameter_invalid_integer")
+        raise invalid_request("Invalid positive integer", "amount", "parameter_invalid_integer")
     if amount > left:
         message = f"Refund amount ({amount}) is greater than unrefunded amount on charge ({left})"
-        raise invalid(message, "amount", "amount_too_large")
+        raise invalid_request(message, "amount", "amount_too_large")
     return make(account, charge, amount, params)
 
 
 @route("POST", "/v1/refunds/{}")
-def update(call: Call) -> Obj:
-    refund = call.subject("refund")
+def update(call: Call) -> JsonObject:
+    refund = call.get_object("refund")
     metadata = read.merge_metadata(refund["metadata"], call.params)
-    call.account.update(refund, "refund.updated", metadata=metadata)
+    call.account.update_and_emit(refund, "refund.updated", metadata=metadata)
     return refund
 
 
-def make(account: Account, charge: Obj, amount: int, params: Obj) -> Obj:
+def make(account: StripeAccount, charge: JsonObject, amount: int, params: JsonObject) -> JsonObject:
     """Give back part or all of a charge."""
     charges.capture(account, charge["id"])
     is_card = charge["id"].startswith("ch_")
     method = account.store.objects[charge["payment_method"]]
-    behaviour = payment_methods.card_of(account, method).refund if is_card else None
-    refund = account.make(
+    behaviour = payment_methods.sandbox_card_of(account, method).refund_outcome if is_card else None
+    refund = account.create_object(
         "re" if is_card else "pyr",
         "refund",
         {
@@ -69,7 +69,7 @@ def make(account: Account, charge: Obj, amount: int, params: Obj) -> Obj:
             "currency": charge["currency"],
             "customer": charge["customer"],
             "customer_account": None,
-            "destination_details": _ON_CARD if is_card else {"type": "sepa_bank_transfer"},
+            "destination_details": _CARD_DESTINATION if is_card else {"type": "sepa_bank_transfer"},
             "metadata": read.metadata(params),
             "payment_intent": charge["payment_intent"],
             "payment_method": charge["payment_method"],
@@ -83,40 +83,40 @@ def make(account: Account, charge: Obj, amount: int, params: Obj) -> Obj:
     del refund["livemode"]
     account.store.link("refund", "charge", charge["id"], refund["id"])
     account.store.link("refund", "payment_intent", charge["payment_intent"], refund["id"])
-    refund["balance_transaction"] = _move(account, charge, refund)["id"]
+    refund["balance_transaction"] = _create_transaction(account, charge, refund)["id"]
     refunded = charge["amount_refunded"] + amount
     charge["amount_refunded"] = refunded
     charge["refunded"] = refunded == charge["amount"]
     account.emit("refund.created", refund)
     account.emit("charge.refunded", charge)
     if behaviour == "pending":
-        account.later(timedelta(days=1), "refund_arrives", refund["id"])
+        account.schedule_in(timedelta(days=1), "refund_arrives", refund["id"])
     elif behaviour == "fails":
-        account.later(timedelta(days=2), "refund_fails", refund["id"])
-    VERBS["refunded"](account, charge["id"])
+        account.schedule_in(timedelta(days=2), "refund_fails", refund["id"])
+    TASK_HANDLERS["refunded"](account, charge["id"])
     return refund
 
 
 @when_due("refund_arrives")
-def arrive(account: Account, refund_id: str) -> None:
+def complete(account: StripeAccount, refund_id: str) -> None:
     refund = account.store.objects[refund_id]
     if refund["status"] == "pending":
-        account.update(refund, "refund.updated", status="succeeded")
+        account.update_and_emit(refund, "refund.updated", status="succeeded")
 
 
 @when_due("refund_fails")
-def fail_by_card(account: Account, refund_id: str) -> None:
+def fail_from_test_card(account: StripeAccount, refund_id: str) -> None:
     """What the test card's number says."""
     fail(account, refund_id, "expired_or_canceled_card")
 
 
-def fail(account: Account, refund_id: str, reason: str) -> None:
+def fail(account: StripeAccount, refund_id: str, reason: str) -> None:
     """The donor's bank does not take it: the money is back in the balance."""
     refund = account.store.objects[refund_id]
     if refund["status"] not in ("pending", "succeeded"):
-        raise invalid(f"Refund {refund_id} is {refund['status']}; it cannot fail.")
+        raise invalid_request(f"Refund {refund_id} is {refund['status']}; it cannot fail.")
     took = account.store.objects[refund["balance_transaction"]]
-    back = balance.record(
+    back = balance.create_transaction(
         account,
         {
             "type": "refund_failure",
@@ -131,20 +131,22 @@ def fail(account: Account, refund_id: str, reason: str) -> None:
     charge["amount_refunded"] -= refund["amount"]
     charge["refunded"] = False
     refund["failure_balance_transaction"] = back["id"]
-    previous = account.change(refund, status="failed", failure_reason=reason)
+    previous = account.set_fields(refund, status="failed", failure_reason=reason)
     account.emit("refund.failed", refund)
     account.emit("refund.updated", refund, previous)
 
 
-def _is_only_asked_about(account: Account, charge: Obj) -> bool:
+def _has_only_inquiries(account: StripeAccount, charge: JsonObject) -> bool:
     ids = account.store.linked("dispute", "charge", charge["id"])
     return all(account.store.objects[i]["is_charge_refundable"] for i in ids)
 
 
-def _move(account: Account, charge: Obj, refund: Obj) -> Obj:
-    amount, rate = balance.settled(account, refund["amount"], refund["currency"])
+def _create_transaction(
+    account: StripeAccount, charge: JsonObject, refund: JsonObject
+) -> JsonObject:
+    amount, rate = balance.to_settlement(account, refund["amount"], refund["currency"])
     paid_in = account.store.objects[charge["balance_transaction"]]
-    return balance.record(
+    return balance.create_transaction(
         account,
         {
             "type": "refund" if refund["id"].startswith("re_") else "payment_refund",
@@ -154,23 +156,23 @@ def _move(account: Account, charge: Obj, refund: Obj) -> Obj:
             "exchange_rate": rate,
             "source": refund["id"],
             "description": f"REFUND FOR CHARGE ({charge['description'] or charge['id']})",
-            "available_on": max(paid_in["available_on"], account.clock.stamp()),
+            "available_on": max(paid_in["available_on"], account.clock.timestamp()),
         },
     )
 
 
-def _charge(account: Account, params: Obj) -> Obj:
+def _charge_in(account: StripeAccount, params: JsonObject) -> JsonObject:
     charge_id, intent_id = read.text(params, "charge"), read.text(params, "payment_intent")
     if intent_id is not None:
-        intent = account.store.find("payment_intent", intent_id)
+        intent = account.store.get("payment_intent", intent_id)
         if intent is None:
             raise not_found("payment_intent", intent_id, "payment_intent")
         charge_id = intent["latest_charge"]
         if charge_id is None:
-            raise invalid("This PaymentIntent does not have a successful charge to refund.")
+            raise invalid_request("This PaymentIntent does not have a successful charge to refund.")
     if charge_id is None:
-        raise missing("charge")
-    charge = account.store.find("charge", charge_id)
+        raise missing_param("charge")
+    charge = account.store.get("charge", charge_id)
     if charge is None:
         raise not_found("charge", charge_id, "charge")
     return charge

@@ -8,44 +8,46 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from payments.sandbox import listing
-from payments.sandbox.account import Account
+from payments.sandbox.account import StripeAccount
 from payments.sandbox.errors import not_found
-from payments.sandbox.wire import Obj
+from payments.sandbox.form_encoding import JsonObject
 
 
 @dataclass(frozen=True)
 class Call:
     """One request to the API, decoded."""
 
-    account: Account
+    account: StripeAccount
     path: str
-    params: Obj
+    params: JsonObject
     ids: tuple[str, ...]
-    pinned: bool  # it names the pinned API version, so what that version removed is refused
+    uses_pinned_version: (
+        bool  # it names the pinned API version, so what that version removed is refused
+    )
 
     @property
     def id(self) -> str:
         return self.ids[0]
 
-    def subject(self, kind: str) -> Obj:
+    def get_object(self, kind: str) -> JsonObject:
         """The object the path names."""
-        row = self.account.store.find(kind, self.id)
+        row = self.account.store.get(kind, self.id)
         if row is None:
             raise not_found(kind, self.id)
         return row
 
 
-Verb = Callable[[Call], Obj]
+RouteHandler = Callable[[Call], JsonObject]
 
-_TABLE: dict[tuple[str, int], list[tuple[list[str], Verb]]] = {}
+_ROUTES: dict[tuple[str, int], list[tuple[list[str], RouteHandler]]] = {}
 
 
-def route(method: str, template: str) -> Callable[[Verb], Verb]:
+def route(method: str, template: str) -> Callable[[RouteHandler], RouteHandler]:
     """Answer a method and path, in place of what answered before; `{}` stands for an id."""
     parts = template.strip("/").split("/")
 
-    def register(verb: Verb) -> Verb:
-        entries = _TABLE.setdefault((method, len(parts)), [])
+    def register(verb: RouteHandler) -> RouteHandler:
+        entries = _ROUTES.setdefault((method, len(parts)), [])
         entries[:] = [(known, other) for known, other in entries if known != parts]
         entries.append((parts, verb))
         entries.sort(key=lambda entry: entry[0].count("{}"))
@@ -54,39 +56,41 @@ def route(method: str, template: str) -> Callable[[Verb], Verb]:
     return register
 
 
-def match(method: str, path: str) -> tuple[Verb, tuple[str, ...]] | None:
+def match(method: str, path: str) -> tuple[RouteHandler, tuple[str, ...]] | None:
     """The verb for a request and the ids in its path."""
     given = path.strip("/").split("/")
-    for parts, verb in _TABLE.get((method, len(given)), ()):
+    for parts, verb in _ROUTES.get((method, len(given)), ()):
         if all(part in ("{}", word) for part, word in zip(parts, given, strict=True)):
             ids = (word for part, word in zip(parts, given, strict=True) if part == "{}")
             return verb, tuple(ids)
     return None
 
 
-def template_of(method: str, path: str) -> str:
+def path_template(method: str, path: str) -> str:
     """The route a path belongs to, its ids left out."""
     given = path.strip("/").split("/")
-    for parts, _ in _TABLE.get((method, len(given)), ()):
+    for parts, _ in _ROUTES.get((method, len(given)), ()):
         if all(part in ("{}", word) for part, word in zip(parts, given, strict=True)):
             return "/" + "/".join(parts)
     return path
 
 
-def retrieved(kind: str, path: str) -> None:
+def add_retrieve_route(kind: str, path: str) -> None:
     """Let a kind of object be retrieved."""
 
-    def retrieve(call: Call) -> Obj:
-        return call.subject(kind)
+    def retrieve(call: Call) -> JsonObject:
+        return call.get_object(kind)
 
     route("GET", f"{path}/{{}}")(retrieve)
 
 
-def resource(kind: str, path: str, filters: listing.Filters | None = None) -> None:
+def add_list_and_retrieve_routes(
+    kind: str, path: str, filters: listing.Filters | None = None
+) -> None:
     """Let a kind of object be listed and retrieved."""
 
-    def list_all(call: Call) -> Obj:
+    def list_all(call: Call) -> JsonObject:
         return listing.page(call.account.store, kind, path, call.params, filters)
 
-    retrieved(kind, path)
+    add_retrieve_route(kind, path)
     route("GET", path)(list_all)

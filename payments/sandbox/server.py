@@ -8,154 +8,164 @@ from pathlib import Path
 
 from aiohttp import web
 
-from payments.sandbox import control, hosted_invoice, hosted_page
-from payments.sandbox.api import BROKEN, Answer, Request
+from payments.sandbox import control, hosted_invoice_page, hosted_page
+from payments.sandbox.api import UNKNOWN_API_ERROR, ApiRequest, ApiResponse
 from payments.sandbox.faults import Fault
-from payments.sandbox.hosted_page import Page
+from payments.sandbox.hosted_page import PageResponse
 from payments.sandbox.sandbox import Sandbox
 
-STYLE = (Path(__file__).parent / "templates" / "page.css").read_text()
-_PRIVATE = {"Referrer-Policy": "no-referrer", "Cache-Control": "no-store",
+STYLESHEET = (Path(__file__).parent / "templates" / "page.css").read_text()
+_PRIVACY_HEADERS = {"Referrer-Policy": "no-referrer", "Cache-Control": "no-store",
             "X-Content-Type-Options": "nosniff"}  # fmt: skip
-_BOXES: web.AppKey[Sandbox] = web.AppKey("sandbox", Sandbox)
+_SANDBOX_KEY: web.AppKey[Sandbox] = web.AppKey("sandbox", Sandbox)
 
 
 def application(sandbox: Sandbox) -> web.Application:
     """The sandbox as a web application."""
     app = web.Application()
-    app[_BOXES] = sandbox
+    app[_SANDBOX_KEY] = sandbox
     app.router.add_route("*", "/v1/{rest:.*}", api)
-    app.router.add_get("/c/static/page.css", style)
+    app.router.add_get("/c/static/page.css", stylesheet)
     app.router.add_get("/c/pay/{session}", pay_page)
     app.router.add_post("/c/pay/{session}", pay)
-    app.router.add_get("/c/authenticate/{session}", question_page)
-    app.router.add_post("/c/authenticate/{session}", answer_question)
+    app.router.add_get("/c/authenticate/{session}", authentication_page)
+    app.router.add_post("/c/authenticate/{session}", submit_authentication)
     app.router.add_get("/r/{session}", recover)
     app.router.add_get("/i/{token}", invoice_page)
     app.router.add_post("/i/{token}", pay_invoice)
-    app.router.add_get("/i/{token}/authenticate", invoice_question_page)
-    app.router.add_post("/i/{token}/authenticate", answer_invoice_question)
+    app.router.add_get("/i/{token}/authenticate", invoice_authentication_page)
+    app.router.add_post("/i/{token}/authenticate", submit_invoice_authentication)
     control.add_routes(app, sandbox)
     return app
 
 
 async def api(http: web.Request) -> web.StreamResponse:
-    sandbox = http.app[_BOXES]
-    request = Request(
+    sandbox = http.app[_SANDBOX_KEY]
+    request = ApiRequest(
         http.method, http.path, http.rel_url.raw_query_string, await http.text(), http.headers
     )
-    busy = sandbox.api.busy(request)
+    busy = sandbox.api.conflict_response(request)
     if busy is not None:
         return _response(busy)
-    if request.key:
-        sandbox.api.in_flight.add(request.key)
+    if request.idempotency_key:
+        sandbox.api.in_flight.add(request.idempotency_key)
     try:
-        fault = sandbox.faults.take(request.method, request.path)
+        fault = sandbox.faults.take_matching(request.method, request.path)
         if fault is None:
-            return _response(sandbox.api.answer(request))
-        return await _befallen(sandbox, http, request, fault)
+            return _response(sandbox.api.handle(request))
+        return await _respond_with_fault(sandbox, http, request, fault)
     finally:
-        sandbox.api.in_flight.discard(request.key or "")
+        sandbox.api.in_flight.discard(request.idempotency_key or "")
 
 
-async def _befallen(
-    sandbox: Sandbox, http: web.Request, request: Request, fault: Fault
+async def _respond_with_fault(
+    sandbox: Sandbox, http: web.Request, request: ApiRequest, fault: Fault
 ) -> web.StreamResponse:
     """Serve a request that a fault befalls."""
     if fault.kind in ("drop_after", "hang_after"):
-        answer = sandbox.api.answer(request)
+        answer = sandbox.api.handle(request)
         if fault.kind == "drop_after":
-            return _dropped(http)
+            return _drop_connection(http)
         await sandbox.faults.hang()
         return _response(answer)
     if fault.kind == "hang_before":
         await sandbox.faults.hang()
-        return _response(sandbox.api.answer(request))
+        return _response(sandbox.api.handle(request))
     if fault.kind == "drop_before":
-        sandbox.api.trouble(request, 0, {})
-        return _dropped(http)
+        sandbox.api.error_response(request, 0, {})
+        return _drop_connection(http)
     if fault.kind == "html_500":
-        sandbox.api.trouble(request, 500, {})
+        sandbox.api.error_response(request, 500, {})
         return web.Response(status=500, text="<h1>Bad gateway</h1>", content_type="text/html")
-    return _troubled(sandbox, request, fault)
+    return _fault_error_response(sandbox, request, fault)
 
 
-def _troubled(sandbox: Sandbox, request: Request, fault: Fault) -> web.Response:
+def _fault_error_response(sandbox: Sandbox, request: ApiRequest, fault: Fault) -> web.Response:
     if fault.kind == "rate_limited":
         error = {"type": "invalid_request_error", "code": "rate_limit",
                  "message": "Request rate limit exceeded."}  # fmt: skip
-        response = _response(sandbox.api.trouble(request, 429, error))
+        response = _response(sandbox.api.error_response(request, 429, error))
         if "should_retry" in fault.options:
             response.headers["Stripe-Should-Retry"] = str(fault.options["should_retry"]).lower()
         return response
     if fault.kind == "conflict_409":
         error = {"type": "invalid_request_error", "code": "lock_timeout",
                  "message": "This object cannot be accessed right now."}  # fmt: skip
-        return _response(sandbox.api.trouble(request, 409, error))
-    return _response(sandbox.api.trouble(request, 500, BROKEN))
+        return _response(sandbox.api.error_response(request, 409, error))
+    return _response(sandbox.api.error_response(request, 500, UNKNOWN_API_ERROR))
 
 
-def _response(answer: Answer) -> web.Response:
+def _response(answer: ApiResponse) -> web.Response:
     return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
 
 
-def _dropped(http: web.Request) -> web.Response:
+def _drop_connection(http: web.Request) -> web.Response:
     """Hang up without a word."""
     if http.transport is not None:
         http.transport.abort()
     return web.Response()
 
 
-async def style(_http: web.Request) -> web.Response:
-    return web.Response(text=STYLE, content_type="text/css")
+async def stylesheet(_http: web.Request) -> web.Response:
+    return web.Response(text=STYLESHEET, content_type="text/css")
 
 
 async def pay_page(http: web.Request) -> web.Response:
-    return _page(hosted_page.show(http.app[_BOXES].account, http.match_info["session"]))
+    return _page(hosted_page.show(http.app[_SANDBOX_KEY].account, http.match_info["session"]))
 
 
 async def pay(http: web.Request) -> web.Response:
     session_id, form = http.match_info["session"], await _form(http)
-    return _page(hosted_page.submit(http.app[_BOXES].account, session_id, form))
+    return _page(hosted_page.submit(http.app[_SANDBOX_KEY].account, session_id, form))
 
 
-async def question_page(http: web.Request) -> web.Response:
-    return _page(hosted_page.question(http.app[_BOXES].account, http.match_info["session"]))
+async def authentication_page(http: web.Request) -> web.Response:
+    return _page(
+        hosted_page.show_authentication(http.app[_SANDBOX_KEY].account, http.match_info["session"])
+    )
 
 
-async def answer_question(http: web.Request) -> web.Response:
+async def submit_authentication(http: web.Request) -> web.Response:
     session_id, form = http.match_info["session"], await _form(http)
-    return _page(hosted_page.answer(http.app[_BOXES].account, session_id, form))
+    return _page(
+        hosted_page.submit_authentication(http.app[_SANDBOX_KEY].account, session_id, form)
+    )
 
 
 async def recover(http: web.Request) -> web.Response:
-    return _page(hosted_page.recover(http.app[_BOXES].account, http.match_info["session"]))
+    return _page(hosted_page.recover(http.app[_SANDBOX_KEY].account, http.match_info["session"]))
 
 
 async def invoice_page(http: web.Request) -> web.Response:
-    return _page(hosted_invoice.show(http.app[_BOXES].account, http.match_info["token"]))
+    return _page(hosted_invoice_page.show(http.app[_SANDBOX_KEY].account, http.match_info["token"]))
 
 
 async def pay_invoice(http: web.Request) -> web.Response:
     token, form = http.match_info["token"], await _form(http)
-    return _page(hosted_invoice.submit(http.app[_BOXES].account, token, form))
+    return _page(hosted_invoice_page.submit(http.app[_SANDBOX_KEY].account, token, form))
 
 
-async def invoice_question_page(http: web.Request) -> web.Response:
-    return _page(hosted_invoice.question(http.app[_BOXES].account, http.match_info["token"]))
+async def invoice_authentication_page(http: web.Request) -> web.Response:
+    return _page(
+        hosted_invoice_page.show_authentication(
+            http.app[_SANDBOX_KEY].account, http.match_info["token"]
+        )
+    )
 
 
-async def answer_invoice_question(http: web.Request) -> web.Response:
+async def submit_invoice_authentication(http: web.Request) -> web.Response:
     token, form = http.match_info["token"], await _form(http)
-    return _page(hosted_invoice.answer(http.app[_BOXES].account, token, form))
+    return _page(
+        hosted_invoice_page.submit_authentication(http.app[_SANDBOX_KEY].account, token, form)
+    )
 
 
 async def _form(http: web.Request) -> dict[str, str]:
     return {name: str(value) for name, value in (await http.post()).items()}
 
 
-def _page(page: Page) -> web.Response:
-    headers = {**_PRIVATE, **page.headers}
+def _page(page: PageResponse) -> web.Response:
+    headers = {**_PRIVACY_HEADERS, **page.headers}
     if page.location:
         return web.Response(status=page.status, headers={**headers, "Location": page.location})
     return web.Response(

@@ -6,38 +6,42 @@ is saved belongs to the customer afterwards; nothing becomes a default by itself
 
 from typing import Final
 
-from payments.sandbox import customers, debits, listing, payment_methods
-from payments.sandbox import params as read
-from payments.sandbox.account import Account
+from payments.sandbox import customers, listing, payment_methods, sepa_debit
+from payments.sandbox import request_params as read
+from payments.sandbox.account import StripeAccount
 from payments.sandbox.cards import Decline
-from payments.sandbox.errors import Refusal, invalid, missing
-from payments.sandbox.payment_intents import AUTHENTICATION_FAILED, no_longer_supported
-from payments.sandbox.routes import Call, resource, route
-from payments.sandbox.wire import Obj
+from payments.sandbox.errors import ApiError, invalid_request, missing_param
+from payments.sandbox.form_encoding import JsonObject
+from payments.sandbox.payment_intents import AUTHENTICATION_FAILED, payment_method_types_error
+from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
 
-KIND: Final = "setup_intent"
-_OPEN: Final = ("requires_payment_method", "requires_confirmation", "requires_action")
-_REASONS: Final = ("abandoned", "duplicate", "requested_by_customer")
-
-resource(
-    KIND,
-    "/v1/setup_intents",
-    {"customer": listing.same("customer"), "payment_method": listing.same("payment_method")},
+OBJECT_NAME: Final = "setup_intent"
+_CONFIRMABLE_STATUSES: Final = (
+    "requires_payment_method",
+    "requires_confirmation",
+    "requires_action",
 )
-resource(
+_CANCELLATION_REASONS: Final = ("abandoned", "duplicate", "requested_by_customer")
+
+add_list_and_retrieve_routes(
+    OBJECT_NAME,
+    "/v1/setup_intents",
+    {"customer": listing.equals("customer"), "payment_method": listing.equals("payment_method")},
+)
+add_list_and_retrieve_routes(
     "setup_attempt",
     "/v1/setup_attempts",
-    {"setup_intent": listing.same("setup_intent")},
+    {"setup_intent": listing.equals("setup_intent")},
 )
 
 
 @route("POST", "/v1/setup_intents")
-def create(call: Call) -> Obj:
+def create(call: Call) -> JsonObject:
     account, params = call.account, call.params
-    if call.pinned and "payment_method_types" in params:
-        raise no_longer_supported()
-    customer = customers.named(account, params)
-    fields: Obj = {
+    if call.uses_pinned_version and "payment_method_types" in params:
+        raise payment_method_types_error()
+    customer = customers.customer_in(account, params)
+    fields: JsonObject = {
         "customer": customer["id"] if customer else None,
         "description": read.text(params, "description"),
         "metadata": read.metadata(params),
@@ -45,18 +49,18 @@ def create(call: Call) -> Obj:
     }
     method_id = read.text(params, "payment_method")
     if method_id:
-        fields["payment_method"] = payment_methods.resolve(account, method_id)["id"]
+        fields["payment_method"] = payment_methods.find_or_create(account, method_id)["id"]
         fields["status"] = "requires_confirmation"
     intent = make(account, fields)
     if read.flag(params, "confirm"):
-        _confirm_or_refuse(account, intent, intent["payment_method"])
+        _confirm_or_raise(account, intent, intent["payment_method"])
     return intent
 
 
 @route("POST", "/v1/setup_intents/{}")
-def update(call: Call) -> Obj:
-    intent, params = call.subject(KIND), call.params
-    read.refuse(params, "customer", "payment_method")
+def update(call: Call) -> JsonObject:
+    intent, params = call.get_object(OBJECT_NAME), call.params
+    read.refuse_unsupported(params, "customer", "payment_method")
     intent["metadata"] = read.merge_metadata(intent["metadata"], params)
     if "description" in params:
         intent["description"] = read.text(params, "description")
@@ -64,29 +68,33 @@ def update(call: Call) -> Obj:
 
 
 @route("POST", "/v1/setup_intents/{}/confirm")
-def confirm_verb(call: Call) -> Obj:
-    intent = call.subject(KIND)
-    _refuse_unless_open(call.account, intent, "confirm")
+def confirm_endpoint(call: Call) -> JsonObject:
+    intent = call.get_object(OBJECT_NAME)
+    _check_confirmable(call.account, intent, "confirm")
     chosen = read.text(call.params, "payment_method") or intent["payment_method"]
-    _confirm_or_refuse(call.account, intent, chosen)
+    _confirm_or_raise(call.account, intent, chosen)
     return intent
 
 
 @route("POST", "/v1/setup_intents/{}/cancel")
-def cancel_verb(call: Call) -> Obj:
-    account, intent = call.account, call.subject(KIND)
-    _refuse_unless_open(account, intent, "cancel")
-    cancel(account, intent, read.one_of(call.params, "cancellation_reason", _REASONS, None))
+def cancel_endpoint(call: Call) -> JsonObject:
+    account, intent = call.account, call.get_object(OBJECT_NAME)
+    _check_confirmable(account, intent, "cancel")
+    cancel(
+        account,
+        intent,
+        read.one_of(call.params, "cancellation_reason", _CANCELLATION_REASONS, None),
+    )
     return intent
 
 
-def make(account: Account, fields: Obj) -> Obj:
+def make(account: StripeAccount, fields: JsonObject) -> JsonObject:
     """A setup intent, told of."""
-    intent = account.make(
+    intent = account.create_object(
         "seti",
-        KIND,
+        OBJECT_NAME,
         {
-            **dict.fromkeys(_ABSENT),
+            **dict.fromkeys(_NULL_FIELDS),
             "automatic_payment_methods": {"allow_redirects": "always", "enabled": True},
             "managed_payments": {"enabled": False},
             "metadata": {},
@@ -97,24 +105,24 @@ def make(account: Account, fields: Obj) -> Obj:
             **fields,
         },
     )
-    intent["client_secret"] = f"{intent['id']}_secret_{account.store.mint('x')[2:]}"
+    intent["client_secret"] = f"{intent['id']}_secret_{account.store.new_id('x')[2:]}"
     if intent["customer"]:
-        account.store.link(KIND, "customer", intent["customer"], intent["id"])
+        account.store.link(OBJECT_NAME, "customer", intent["customer"], intent["id"])
     account.emit("setup_intent.created", intent)
     return intent
 
 
 def confirm(
-    account: Account, intent: Obj, method: Obj, *, authenticated: bool = False
+    account: StripeAccount, intent: JsonObject, method: JsonObject, *, authenticated: bool = False
 ) -> Decline | None:
     """Try to save a payment method; a decline is returned, not raised."""
     if method["type"] != "card":
-        intent["mandate"] = debits.mandate_of(account, method)["id"]
+        intent["mandate"] = sepa_debit.mandate_of(account, method)["id"]
         _succeed(account, intent, method)
         return None
-    card = payment_methods.card_of(account, method)
-    if card.secure and not authenticated:
-        _ask(account, intent, method)
+    card = payment_methods.sandbox_card_of(account, method)
+    if card.requires_3ds and not authenticated:
+        _require_authentication(account, intent, method)
         return None
     if card.decline is not None:
         error = {"code": card.decline.code, "decline_code": card.decline.decline_code,
@@ -125,7 +133,7 @@ def confirm(
     return None
 
 
-def authenticate(account: Account, intent: Obj, *, passed: bool) -> Decline | None:
+def authenticate(account: StripeAccount, intent: JsonObject, *, passed: bool) -> Decline | None:
     """The donor has passed, or failed, the card's own question."""
     method = account.store.objects[intent["payment_method"]]
     if passed:
@@ -136,15 +144,15 @@ def authenticate(account: Account, intent: Obj, *, passed: bool) -> Decline | No
     return AUTHENTICATION_FAILED
 
 
-def cancel(account: Account, intent: Obj, reason: str | None) -> None:
+def cancel(account: StripeAccount, intent: JsonObject, reason: str | None) -> None:
     """Give up on saving anything."""
-    account.change(intent, cancellation_reason=reason, next_action=None, status="canceled")
+    account.set_fields(intent, cancellation_reason=reason, next_action=None, status="canceled")
     account.emit("setup_intent.canceled", intent)
 
 
-def _ask(account: Account, intent: Obj, method: Obj) -> None:
+def _require_authentication(account: StripeAccount, intent: JsonObject, method: JsonObject) -> None:
     question = {"type": "three_d_secure_redirect"}
-    account.change(
+    account.set_fields(
         intent,
         next_action={"type": "use_stripe_sdk", "use_stripe_sdk": question},
         payment_method=method["id"],
@@ -153,26 +161,28 @@ def _ask(account: Account, intent: Obj, method: Obj) -> None:
     account.emit("setup_intent.requires_action", intent)
 
 
-def _succeed(account: Account, intent: Obj, method: Obj) -> None:
-    _attempted(account, intent, method, None)
-    account.change(
+def _succeed(account: StripeAccount, intent: JsonObject, method: JsonObject) -> None:
+    _record_attempt(account, intent, method, None)
+    account.set_fields(
         intent,
         last_setup_error=None,
         next_action=None,
         payment_method=method["id"],
         status="succeeded",
     )
-    payment_methods.remember(account, method)
+    payment_methods.mark_authenticated(account, method)
     account.emit("setup_intent.succeeded", intent)
-    customer = account.store.find("customer", intent["customer"])
+    customer = account.store.get("customer", intent["customer"])
     if customer is not None:
         payment_methods.attach(account, method, customer)
 
 
-def _fail(account: Account, intent: Obj, method: Obj, error: Obj) -> None:
+def _fail(
+    account: StripeAccount, intent: JsonObject, method: JsonObject, error: JsonObject
+) -> None:
     error = {**error, "payment_method": dict(method)}
-    _attempted(account, intent, method, error)
-    account.change(
+    _record_attempt(account, intent, method, error)
+    account.set_fields(
         intent,
         last_setup_error=error,
         next_action=None,
@@ -182,14 +192,16 @@ def _fail(account: Account, intent: Obj, method: Obj, error: Obj) -> None:
     account.emit("setup_intent.setup_failed", intent)
 
 
-def _attempted(account: Account, intent: Obj, method: Obj, error: Obj | None) -> None:
-    details: Obj = {"type": method["type"], method["type"]: {}}
+def _record_attempt(
+    account: StripeAccount, intent: JsonObject, method: JsonObject, error: JsonObject | None
+) -> None:
+    details: JsonObject = {"type": method["type"], method["type"]: {}}
     if method["type"] == "card":
         names = ("brand", "checks", "country", "exp_month", "exp_year", "fingerprint", "funding",
                  "last4", "wallet")  # fmt: skip
         shown = {name: method["card"][name] for name in names}
         details["card"] = {**shown, "network": method["card"]["brand"], "three_d_secure": None}
-    attempt = account.make(
+    attempt = account.create_object(
         "setatt",
         "setup_attempt",
         {
@@ -209,28 +221,32 @@ def _attempted(account: Account, intent: Obj, method: Obj, error: Obj | None) ->
     intent["latest_attempt"] = attempt["id"]
 
 
-def _confirm_or_refuse(account: Account, intent: Obj, chosen: str | None) -> None:
+def _confirm_or_raise(account: StripeAccount, intent: JsonObject, chosen: str | None) -> None:
     if chosen is None:
-        raise missing("payment_method")
-    method = payment_methods.resolve(account, chosen)
+        raise missing_param("payment_method")
+    method = payment_methods.find_or_create(account, chosen)
     if confirm(account, intent, method) is not None:
-        raise refused(intent)
+        raise setup_error(intent)
 
 
-def refused(intent: Obj) -> Refusal:
+def setup_error(intent: JsonObject) -> ApiError:
     """402: what the bank said."""
-    return Refusal(402, {**intent["last_setup_error"], "setup_intent": dict(intent)})
+    return ApiError(402, {**intent["last_setup_error"], "setup_intent": dict(intent)})
 
 
-def _refuse_unless_open(account: Account, intent: Obj, verb: str) -> None:
+def _check_confirmable(account: StripeAccount, intent: JsonObject, verb: str) -> None:
     if account.store.private(intent["id"]).get("session"):
-        raise invalid(f"You cannot {verb} this SetupIntent: it belongs to a Checkout Session.")
-    if intent["status"] not in _OPEN:
+        raise invalid_request(
+            f"You cannot {verb} this SetupIntent: it belongs to a Checkout Session."
+        )
+    if intent["status"] not in _CONFIRMABLE_STATUSES:
         message = f"You cannot {verb} this SetupIntent because it has a status of "
-        raise invalid(message + f"{intent['status']}.", code="setup_intent_unexpected_state")
+        raise invalid_request(
+            message + f"{intent['status']}.", code="setup_intent_unexpected_state"
+        )
 
 
-_ABSENT: Final = (
+_NULL_FIELDS: Final = (
     "allowed_payment_method_types", "application", "attach_to_self", "cancellation_reason",
     "client_secret", "customer", "customer_account", "description",
     "excluded_payment_method_types", "flow_directions", "last_setup_error", "latest_attempt",

@@ -18,13 +18,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.giving.charges import Charge
-from payments.giving.contributions import ContributionIntent
-from payments.giving.subscriptions import LIVE, Subscription
+from payments.giving.contributions import PaymentIntentLink
+from payments.giving.subscriptions import LIVE_STATUSES, Subscription
 from payments.infra import alerts, db, stripe_client
-from payments.infra.alerts import AlarmKind
-from payments.infra.context import Runtime
+from payments.infra.alerts import AlertKind
+from payments.infra.context import Context
 
-LAST_CALL = timedelta(days=3)  # before the evidence is due
+EVIDENCE_DUE_SOON = timedelta(days=3)  # before the evidence is due
 
 
 class DisputeStatus(StrEnum):
@@ -40,17 +40,17 @@ class DisputeStatus(StrEnum):
     LOST = "lost"
 
 
-WAITS_FOR_US = (
+NEEDS_RESPONSE_STATUSES = (
     DisputeStatus.WARNING_NEEDS_RESPONSE,
     DisputeStatus.NEEDS_RESPONSE,
     DisputeStatus.APPEAL_NEEDS_RESPONSE,
 )
-INQUIRIES = (
+INQUIRY_STATUSES = (
     DisputeStatus.WARNING_NEEDS_RESPONSE,
     DisputeStatus.WARNING_UNDER_REVIEW,
     DisputeStatus.WARNING_CLOSED,
 )
-CLOSED = (
+CLOSED_STATUSES = (
     DisputeStatus.WARNING_CLOSED,
     DisputeStatus.PREVENTED,
     DisputeStatus.WON,
@@ -62,19 +62,19 @@ class Dispute(db.Base):
     """Stripe's dispute as last fetched. `amount` is in minor units of what the reader was shown."""
 
     __tablename__ = "disputes"
-    __table_args__ = (CheckConstraint("amount > 0", name="amount_is_positive"), db.is_currency())
+    __table_args__ = (CheckConstraint("amount > 0", name="amount_is_positive"), db.currency_check())
 
     stripe_dispute_id: Mapped[db.StripeId] = mapped_column(primary_key=True)
     stripe_charge_id: Mapped[db.StripeId] = mapped_column(index=True)
-    status: Mapped[DisputeStatus] = mapped_column(db.words(DisputeStatus, "status_is_known"))
+    status: Mapped[DisputeStatus] = mapped_column(db.enum_column(DisputeStatus, "status_is_known"))
     amount: Mapped[db.MinorUnits]
     currency: Mapped[db.Currency]
     reason: Mapped[str] = mapped_column(String(64))  # Stripe's word
-    opened_at: Mapped[db.Moment] = mapped_column(index=True)
-    evidence_due_at: Mapped[db.Moment | None]
-    answered: Mapped[bool]  # evidence was submitted
-    refundable: Mapped[bool]  # an inquiry ends when the payment is refunded
-    synced_at: Mapped[db.Moment]
+    opened_at: Mapped[db.Timestamp] = mapped_column(index=True)
+    evidence_due_at: Mapped[db.Timestamp | None]
+    evidence_submitted: Mapped[bool]  # evidence was submitted
+    is_charge_refundable: Mapped[bool]  # an inquiry ends when the payment is refunded
+    synced_at: Mapped[db.Timestamp]
 
 
 class FraudWarning(db.Base):
@@ -84,32 +84,32 @@ class FraudWarning(db.Base):
 
     stripe_warning_id: Mapped[db.StripeId] = mapped_column(primary_key=True)
     stripe_charge_id: Mapped[db.StripeId] = mapped_column(index=True)
-    kind: Mapped[str] = mapped_column(String(64))  # Stripe's word
+    fraud_type: Mapped[str] = mapped_column(String(64))  # Stripe's word
     actionable: Mapped[bool]  # neither refunded nor disputed yet
-    warned_at: Mapped[db.Moment] = mapped_column(index=True)
-    synced_at: Mapped[db.Moment]
+    warned_at: Mapped[db.Timestamp] = mapped_column(index=True)
+    synced_at: Mapped[db.Timestamp]
 
 
-async def sync(rt: Runtime, dispute_id: str) -> None:
+async def sync(ctx: Context, dispute_id: str) -> None:
     """Fetch a dispute as it is now, write it down, and call a person where one is needed."""
-    with stripe_client.reachable():
-        fetched = await rt.stripe.v1.disputes.retrieve_async(dispute_id)
-    async with rt.sessions.begin() as session:
-        row = await _write(rt, session, fetched)
-        await _call(rt, session, row)
+    with stripe_client.translate_errors():
+        fetched = await ctx.stripe.v1.disputes.retrieve_async(dispute_id)
+    async with ctx.sessions.begin() as session:
+        row = await _upsert(ctx, session, fetched)
+        await _update_alerts(ctx, session, row)
 
 
-async def _write(rt: Runtime, session: AsyncSession, fetched: stripe.Dispute) -> Dispute:
+async def _upsert(ctx: Context, session: AsyncSession, fetched: stripe.Dispute) -> Dispute:
     details = fetched.evidence_details
     charge = stripe_client.id_of(fetched.charge)
     assert charge is not None
     seen = {
         "status": DisputeStatus(fetched.status),
         "amount": fetched.amount,
-        "evidence_due_at": _moment(details.due_by),
+        "evidence_due_at": _from_unix(details.due_by),
         "answered": details.submission_count > 0,
         "refundable": fetched.is_charge_refundable,
-        "synced_at": rt.now(),
+        "synced_at": ctx.now(),
     }
     await session.execute(
         insert(Dispute)
@@ -126,92 +126,88 @@ async def _write(rt: Runtime, session: AsyncSession, fetched: stripe.Dispute) ->
     return await session.get_one(Dispute, fetched.id, populate_existing=True)
 
 
-def _moment(stamp: int | None) -> datetime | None:
-    return None if stamp is None else datetime.fromtimestamp(stamp, UTC)
+def _from_unix(seconds: int | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
-async def _call(rt: Runtime, session: AsyncSession, row: Dispute) -> None:
+async def _update_alerts(ctx: Context, session: AsyncSession, row: Dispute) -> None:
     """Open the alarms that fit what is known of a dispute, close those that do not."""
-    due, now = row.evidence_due_at, rt.now()
-    waits = row.status in WAITS_FOR_US
-    is_urgent = waits and due is not None and due - now <= LAST_CALL
-    is_charged_on = row.status is DisputeStatus.LOST and await _promise_of(session, row)
+    due, now = row.evidence_due_at, ctx.now()
+    waits = row.status in NEEDS_RESPONSE_STATUSES
+    is_urgent = waits and due is not None and due - now <= EVIDENCE_DUE_SOON
+    is_charged_on = row.status is DisputeStatus.LOST and await _has_live_subscription(session, row)
     for kind, is_so in (
-        (AlarmKind.DISPUTED, waits),
-        (AlarmKind.EVIDENCE_DUE, is_urgent),
-        (AlarmKind.DISPUTE_LOST, is_charged_on),
+        (AlertKind.DISPUTE_OPENED, waits),
+        (AlertKind.EVIDENCE_DUE, is_urgent),
+        (AlertKind.DISPUTE_LOST, is_charged_on),
     ):
-        change = alerts.sound if is_so else alerts.close
-        await change(session, kind, subject=row.stripe_dispute_id, now=now)
+        change = alerts.raise_alert if is_so else alerts.close
+        await change(session, kind, object_id=row.stripe_dispute_id, now=now)
 
 
-async def _promise_of(session: AsyncSession, row: Dispute) -> bool:
+async def _has_live_subscription(session: AsyncSession, row: Dispute) -> bool:
     """Whether the disputed payment belongs to a promise that is still charged."""
     found = await session.scalar(
         select(Subscription.stripe_subscription_id)
-        .join(
-            ContributionIntent, ContributionIntent.contribution_id == Subscription.contribution_id
-        )
-        .join(
-            Charge, Charge.stripe_payment_intent_id == ContributionIntent.stripe_payment_intent_id
-        )
+        .join(PaymentIntentLink, PaymentIntentLink.contribution_id == Subscription.contribution_id)
+        .join(Charge, Charge.stripe_payment_intent_id == PaymentIntentLink.stripe_payment_intent_id)
         .where(
             Charge.stripe_charge_id == row.stripe_charge_id,
-            Subscription.status.in_(LIVE),
+            Subscription.status.in_(LIVE_STATUSES),
         )
         .limit(1)
     )
     return found is not None
 
 
-async def watch(rt: Runtime, *, limit: int = 1000) -> int:
+async def refresh_alerts(ctx: Context, *, limit: int = 1000) -> int:
     """Look at the alarms of all disputes again: time has passed, promises have ended.
 
     Gives how many wait for an answer.
     """
     query = (
         select(Dispute)
-        .where(Dispute.status.in_((*WAITS_FOR_US, DisputeStatus.LOST)))
+        .where(Dispute.status.in_((*NEEDS_RESPONSE_STATUSES, DisputeStatus.LOST)))
         .order_by(Dispute.opened_at.desc())
         .limit(limit)
     )
-    async with rt.sessions.begin() as session:
+    async with ctx.sessions.begin() as session:
         rows = list(await session.scalars(query))
         for row in rows:
-            await _call(rt, session, row)
-    return sum(row.status in WAITS_FOR_US for row in rows)
+            await _update_alerts(ctx, session, row)
+    return sum(row.status in NEEDS_RESPONSE_STATUSES for row in rows)
 
 
-async def sync_warning(rt: Runtime, warning_id: str) -> None:
+async def sync_fraud_warning(ctx: Context, warning_id: str) -> None:
     """Fetch an early fraud warning as it is now; while something can be done it is an alarm."""
-    with stripe_client.reachable():
-        fetched = await rt.stripe.v1.radar.early_fraud_warnings.retrieve_async(warning_id)
+    with stripe_client.translate_errors():
+        fetched = await ctx.stripe.v1.radar.early_fraud_warnings.retrieve_async(warning_id)
     charge = stripe_client.id_of(fetched.charge)
     assert charge is not None
-    seen = {"actionable": fetched.actionable, "synced_at": rt.now()}
-    async with rt.sessions.begin() as session:
+    seen = {"actionable": fetched.actionable, "synced_at": ctx.now()}
+    async with ctx.sessions.begin() as session:
         await session.execute(
             insert(FraudWarning)
             .values(
                 stripe_warning_id=fetched.id,
                 stripe_charge_id=charge,
-                kind=fetched.fraud_type[:64],
+                fraud_type=fetched.fraud_type[:64],
                 warned_at=datetime.fromtimestamp(fetched.created, UTC),
                 **seen,
             )
             .on_conflict_do_update(index_elements=["stripe_warning_id"], set_=seen)
         )
-        change = alerts.sound if fetched.actionable else alerts.close
-        await change(session, AlarmKind.FRAUD_WARNING, subject=fetched.id, now=rt.now())
+        change = alerts.raise_alert if fetched.actionable else alerts.close
+        await change(session, AlertKind.FRAUD_WARNING, object_id=fetched.id, now=ctx.now())
 
 
-async def taking(session: AsyncSession, charge_id: str) -> Dispute | None:
+async def active_dispute(session: AsyncSession, charge_id: str) -> Dispute | None:
     """The dispute that took, or may take, this payment's money, if there is one."""
     query = (
         select(Dispute)
         .where(
             Dispute.stripe_charge_id == charge_id,
-            Dispute.status.not_in((*INQUIRIES, DisputeStatus.PREVENTED, DisputeStatus.WON)),
+            Dispute.status.not_in((*INQUIRY_STATUSES, DisputeStatus.PREVENTED, DisputeStatus.WON)),
         )
         .order_by(Dispute.opened_at.desc())
         .limit(1)
@@ -220,18 +216,18 @@ async def taking(session: AsyncSession, charge_id: str) -> Dispute | None:
     return found
 
 
-async def waiting_for_us(session: AsyncSession, *, limit: int = 100) -> Sequence[Dispute]:
+async def list_needing_response(session: AsyncSession, *, limit: int = 100) -> Sequence[Dispute]:
     """Disputes that wait for an answer, the most urgent first."""
     query = (
         select(Dispute)
-        .where(Dispute.status.in_(WAITS_FOR_US))
+        .where(Dispute.status.in_(NEEDS_RESPONSE_STATUSES))
         .order_by(Dispute.evidence_due_at.nulls_last(), Dispute.stripe_dispute_id)
         .limit(limit)
     )
     return list(await session.scalars(query))
 
 
-async def listed(
+async def list_recent(
     session: AsyncSession, *, before: datetime | None = None, limit: int = 100
 ) -> Sequence[Dispute]:
     """Disputes, the newest first; `before` goes on from a page."""

@@ -16,12 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.infra import alerts, db, stripe_client
-from payments.infra.alerts import AlarmKind
-from payments.infra.context import Runtime
+from payments.infra.alerts import AlertKind
+from payments.infra.context import Context
 from payments.ledger import entries
 from payments.ledger.entries import BalanceTransaction
 
-PAGE = 100
+PAGE_SIZE = 100
 
 
 class PayoutStatus(StrEnum):
@@ -32,7 +32,7 @@ class PayoutStatus(StrEnum):
     CANCELED = "canceled"
 
 
-class Reconciliation(StrEnum):
+class ReconciliationStatus(StrEnum):
     IN_PROGRESS = "in_progress"
     COMPLETED = "completed"
     NOT_APPLICABLE = "not_applicable"  # manual and instant: Stripe does not say what is in them
@@ -42,24 +42,25 @@ class Payout(db.Base):
     """Stripe's payout as last fetched. `amount` is negative when the bank is debited."""
 
     __tablename__ = "payouts"
-    __table_args__ = (db.is_currency(),)
+    __table_args__ = (db.currency_check(),)
 
     stripe_payout_id: Mapped[db.StripeId] = mapped_column(primary_key=True)
-    status: Mapped[PayoutStatus] = mapped_column(db.words(PayoutStatus, "status_is_known"))
+    status: Mapped[PayoutStatus] = mapped_column(db.enum_column(PayoutStatus, "status_is_known"))
     amount: Mapped[db.MinorUnits]
     currency: Mapped[db.Currency]
     automatic: Mapped[bool]
-    created_at: Mapped[db.Moment] = mapped_column(index=True)
+    created_at: Mapped[db.Timestamp] = mapped_column(index=True)
     arrives_on: Mapped[date]
     balance_transaction: Mapped[db.StripeId | None]
-    synced_at: Mapped[db.Moment]
+    synced_at: Mapped[db.Timestamp]
     method: Mapped[str] = mapped_column(String(40), server_default="standard")  # or instant
-    reconciliation: Mapped[Reconciliation] = mapped_column(
-        db.words(Reconciliation, "reconciliation_is_known"), server_default="in_progress"
+    reconciliation_status: Mapped[ReconciliationStatus] = mapped_column(
+        db.enum_column(ReconciliationStatus, "reconciliation_is_known"),
+        server_default="in_progress",
     )
     failure_balance_transaction: Mapped[db.StripeId | None]
     failure_code: Mapped[str | None] = mapped_column(String(64))
-    listed_at: Mapped[db.Moment | None]  # when its complete list was kept
+    transactions_listed_at: Mapped[db.Timestamp | None]  # when its complete list was kept
 
 
 class PayoutTransaction(db.Base):
@@ -75,12 +76,12 @@ class PayoutTransaction(db.Base):
     currency: Mapped[db.Currency]
 
 
-async def sync(rt: Runtime, payout_id: str) -> None:
+async def sync(ctx: Context, payout_id: str) -> None:
     """Fetch a payout as it is now, post what it took and its arrival, and keep its list when it is
     complete.
     """
-    with stripe_client.reachable():
-        fetched = await rt.stripe.v1.payouts.retrieve_async(
+    with stripe_client.translate_errors():
+        fetched = await ctx.stripe.v1.payouts.retrieve_async(
             payout_id, {"expand": ["balance_transaction", "failure_balance_transaction"]}
         )
     moved = [
@@ -88,25 +89,25 @@ async def sync(rt: Runtime, payout_id: str) -> None:
         for bt in (fetched.balance_transaction, fetched.failure_balance_transaction)
         if isinstance(bt, stripe.BalanceTransaction)
     ]
-    async with rt.sessions.begin() as session:
-        await _write(rt, session, fetched)
-        await entries.record(session, moved)
-        await entries.post(session, await entries.waiting(session), owners={}, now=rt.now())
-        await confirm(session, payout_id)
-    await _keep_list(rt, payout_id)
+    async with ctx.sessions.begin() as session:
+        await _upsert(ctx, session, fetched)
+        await entries.store_transactions(session, moved)
+        await entries.post(session, await entries.unposted(session), attributions={}, now=ctx.now())
+        await post_arrival(session, payout_id)
+    await _store_transaction_list(ctx, payout_id)
 
 
-async def _write(rt: Runtime, session: AsyncSession, fetched: stripe.Payout) -> None:
+async def _upsert(ctx: Context, session: AsyncSession, fetched: stripe.Payout) -> None:
     status = PayoutStatus(fetched.status)
     row = {
         "status": status,
         "arrives_on": datetime.fromtimestamp(fetched.arrival_date, UTC).date(),
         "balance_transaction": stripe_client.id_of(fetched.balance_transaction),
         "method": fetched.method,
-        "reconciliation": Reconciliation(fetched.reconciliation_status),
+        "reconciliation": ReconciliationStatus(fetched.reconciliation_status),
         "failure_balance_transaction": stripe_client.id_of(fetched.failure_balance_transaction),
         "failure_code": fetched.failure_code,
-        "synced_at": rt.now(),
+        "synced_at": ctx.now(),
     }
     # Once it is in the books the day stays: the books are made anew from it.
     is_booked = Payout.status.not_in((PayoutStatus.PENDING, PayoutStatus.IN_TRANSIT))
@@ -124,39 +125,49 @@ async def _write(rt: Runtime, session: AsyncSession, fetched: stripe.Payout) -> 
         .on_conflict_do_update(index_elements=["stripe_payout_id"], set_=row | {"arrives_on": day})
     )
     if status is PayoutStatus.FAILED:
-        await alerts.sound(session, AlarmKind.PAYOUT_FAILED, subject=fetched.id, now=rt.now())
+        await alerts.raise_alert(
+            session, AlertKind.PAYOUT_FAILED, object_id=fetched.id, now=ctx.now()
+        )
 
 
-async def confirm(session: AsyncSession, payout_id: str) -> None:
+async def post_arrival(session: AsyncSession, payout_id: str) -> None:
     """Post the arrival of a payout that is paid, or the return of one that came back after all."""
     payout = await session.get_one(Payout, payout_id, populate_existing=True)
-    took = await _recorded(session, payout.balance_transaction)
+    took = await _find_transaction(session, payout.balance_transaction)
     if took is None:
         return
     if payout.status is PayoutStatus.PAID:
-        await entries.confirm_payout(session, took, payout.arrives_on)
-    gave_back = await _recorded(session, payout.failure_balance_transaction)
+        await entries.post_payout_arrival(session, took, payout.arrives_on)
+    gave_back = await _find_transaction(session, payout.failure_balance_transaction)
     if gave_back is not None and payout.status in (PayoutStatus.FAILED, PayoutStatus.CANCELED):
-        await entries.return_payout(session, took, gave_back)
+        await entries.post_payout_return(session, took, gave_back)
 
 
-async def _recorded(session: AsyncSession, bt_id: str | None) -> BalanceTransaction | None:
-    return None if bt_id is None else await session.get(BalanceTransaction, bt_id)
+async def _find_transaction(
+    session: AsyncSession, transaction_id: str | None
+) -> BalanceTransaction | None:
+    return None if transaction_id is None else await session.get(BalanceTransaction, transaction_id)
 
 
-async def _keep_list(rt: Runtime, payout_id: str) -> None:
+async def _store_transaction_list(ctx: Context, payout_id: str) -> None:
     """Keep Stripe's list of what is in an automatic payout, once it is complete and only once."""
-    async with rt.sessions() as session:
+    async with ctx.sessions() as session:
         payout = await session.get_one(Payout, payout_id)
-    if payout.listed_at is not None or payout.reconciliation is not Reconciliation.COMPLETED:
+    if (
+        payout.transactions_listed_at is not None
+        or payout.reconciliation_status is not ReconciliationStatus.COMPLETED
+    ):
         return
     found, after = [], None
     while True:
-        params: stripe.params.BalanceTransactionListParams = {"limit": PAGE, "payout": payout_id}
+        params: stripe.params.BalanceTransactionListParams = {
+            "limit": PAGE_SIZE,
+            "payout": payout_id,
+        }
         if after is not None:
             params["starting_after"] = after
-        with stripe_client.reachable():
-            page = await rt.stripe.v1.balance_transactions.list_async(params)
+        with stripe_client.translate_errors():
+            page = await ctx.stripe.v1.balance_transactions.list_async(params)
         found += [
             {
                 "stripe_payout_id": payout_id,
@@ -169,14 +180,14 @@ async def _keep_list(rt: Runtime, payout_id: str) -> None:
         if not page.data or not page.has_more:
             break
         after = page.data[-1].id
-    async with rt.sessions.begin() as session:
+    async with ctx.sessions.begin() as session:
         if found:
             await session.execute(insert(PayoutTransaction).on_conflict_do_nothing(), found)
         row = await session.get_one(Payout, payout_id, with_for_update=True)
-        row.listed_at = rt.now()
+        row.transactions_listed_at = ctx.now()
 
 
-async def unmet(session: AsyncSession, *, limit: int = 200) -> list[str]:
+async def unsynced_ids(session: AsyncSession, *, limit: int = 200) -> list[str]:
     """Payouts that our transactions tell of and that we have not seen so yet, the oldest first."""
     query = (
         select(BalanceTransaction.source)

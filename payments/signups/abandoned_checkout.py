@@ -17,16 +17,16 @@ from stripe.checkout import Session as CheckoutSession
 from payments.core import calendar
 from payments.core.settings import Settings
 from payments.infra import stripe_client
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 from payments.signups import address_vault, reminders
-from payments.signups.reminder_schedule import Wish
-from payments.signups.reminders import Reminder, State
+from payments.signups.reminder_schedule import ReminderSchedule
+from payments.signups.reminders import Reminder, ReminderState
 
 
-async def watch(
+async def remind_if_abandoned(
     session: AsyncSession,
     settings: Settings,
-    wanted: Wish,
+    schedule: ReminderSchedule,
     *,
     address: str,
     contribution_id: str,
@@ -34,9 +34,9 @@ async def watch(
 ) -> None:
     """A reader on the way to pay wants to be reminded once if they do not finish."""
     row_id = secrets.token_hex(16)
-    values = reminders.new_row(settings, row_id, wanted, address, now=now)
-    values |= {"state": State.WATCHING, "contribution_id": contribution_id}
-    known = address_vault.hashes(settings, address)
+    values = reminders.row_values(settings, row_id, schedule, address, now=now)
+    values |= {"state": ReminderState.CHECKOUT_OPEN, "contribution_id": contribution_id}
+    known = address_vault.address_hashes(settings, address)
     made = await session.scalar(
         insert(Reminder)
         .values(**values, address_hash=known[0])
@@ -44,29 +44,29 @@ async def watch(
         .returning(Reminder.id)
     )
     if made is None:  # pressed twice
-        address_vault.destroy(settings, row_id)
+        address_vault.destroy_key(settings, row_id)
 
 
-async def checkout_ended(rt: Runtime, fetched: CheckoutSession) -> None:
+async def on_checkout_ended(ctx: Context, fetched: CheckoutSession) -> None:
     """Whoever did not finish is told once, tomorrow morning; of whoever did, nothing is kept."""
-    contribution_id = stripe_client.metadata_of(fetched, "contribution_id")
+    contribution_id = stripe_client.metadata_value(fetched, "contribution_id")
     if fetched.status == "open" or contribution_id is None:
         return
-    async with rt.sessions.begin() as session:
+    async with ctx.sessions.begin() as session:
         query = select(Reminder).where(Reminder.contribution_id == contribution_id)
         row = await session.scalar(query.with_for_update())
-        if row is None or row.state is not State.WATCHING or row.address_hash is None:
+        if row is None or row.state is not ReminderState.CHECKOUT_OPEN or row.address_hash is None:
             return
         if fetched.status == "complete":
-            reminders.end(rt.settings, row, State.GAVE, now=rt.now())
+            reminders.close(ctx.settings, row, ReminderState.DONATED, now=ctx.now())
             return
-        await reminders.alone(session, row.address_hash)
+        await reminders.lock_address(session, row.address_hash)
         others = select(Reminder.id).where(
-            Reminder.address_hash == row.address_hash, Reminder.state == State.WAITING
+            Reminder.address_hash == row.address_hash, Reminder.state == ReminderState.SCHEDULED
         )
         if await session.scalar(others) is not None:
-            reminders.end(rt.settings, row, State.REPLACED, now=rt.now())
+            reminders.close(ctx.settings, row, ReminderState.SUPERSEDED, now=ctx.now())
             return
-        today = calendar.local_day(rt.now(), row.zone)
-        row.asked_on, row.first_on = today, today + timedelta(days=1)
-        row.state, row.due_on = State.WAITING, row.first_on
+        today = calendar.local_date(ctx.now(), row.zone)
+        row.signed_up_on, row.first_send_on = today, today + timedelta(days=1)
+        row.state, row.due_on = ReminderState.SCHEDULED, row.first_send_on

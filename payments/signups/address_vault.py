@@ -42,14 +42,19 @@ from payments.core.settings import Settings
 from payments.donors import donors
 from payments.infra import db, signing
 
-NONCE = 12
-ROW_ID = re.compile(r"[0-9a-f]{32}")
-INVISIBLE = ("Cf", "Cc")  # zero-width letters, soft hyphens, marks of direction, line ends
-FORGOTTEN = timedelta(hours=2)  # a key older than this whose row is nowhere was left by a crash
-ONE_MAIL_IN = timedelta(days=90)  # to an address that nobody has proved to be theirs
+NONCE_BYTES = 12
+ROW_ID_PATTERN = re.compile(r"[0-9a-f]{32}")
+INVISIBLE_CATEGORIES = (
+    "Cf",
+    "Cc",
+)  # zero-width letters, soft hyphens, marks of direction, line ends
+ORPHANED_KEY_AGE = timedelta(
+    hours=2
+)  # a key older than this whose row is nowhere was left by a crash
+CONFIRMATION_INTERVAL = timedelta(days=90)  # to an address that nobody has proved to be theirs
 
 
-class NoKeyStore(PaymentsError):
+class KeyStoreMissing(PaymentsError):
     """Addresses cannot be kept here, so nothing by mail can be promised."""
 
     status = 503
@@ -58,7 +63,7 @@ class NoKeyStore(PaymentsError):
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class AssociatedData:
     """Where a sealed address stands. Moved anywhere else it does not open."""
 
     table: str
@@ -66,132 +71,149 @@ class Cell:
     row_id: str
 
     @property
-    def name(self) -> bytes:
+    def encoded(self) -> bytes:
         return f"{self.table}.{self.column}.{self.row_id}".encode()
 
 
 # --- the normal form ------------------------------------------------------------------------------
 
 
-def normal(typed: str) -> str:
+def validated_email(address: str) -> str:
     """The one form of a mailbox, however it is typed. Raises InvalidField, which names no part."""
-    if "\r" in typed.strip() or "\n" in typed.strip():
-        raise _wrong()
-    seen = "".join(c for c in typed.strip() if unicodedata.category(c) not in INVISIBLE)
+    if "\r" in address.strip() or "\n" in address.strip():
+        raise _invalid_address()
+    seen = "".join(
+        c for c in address.strip() if unicodedata.category(c) not in INVISIBLE_CATEGORIES
+    )
     try:
-        form = signing.normal_address(seen)
+        form = signing.normalise_email(seen)
         validate_email(form, check_deliverability=False, allow_smtputf8=False)
     except (InvalidField, EmailNotValidError):
-        raise _wrong() from None
+        raise _invalid_address() from None
     return form
 
 
-def _wrong() -> InvalidField:
+def _invalid_address() -> InvalidField:
     return InvalidField(
         "Please check the e-mail address. It should look like name@example.org.", field="address"
     )
 
 
-def hashes(settings: Settings, address: str) -> list[bytes]:
+def address_hashes(settings: Settings, address: str) -> list[bytes]:
     """The keyed hashes of an address, the newest key's first: the same by which a donor is known,
     so that what is held about one person can be told, erased, and left unsaid once they gave.
     """
-    return donors.hashes(settings, normal(address))
+    return donors.address_hashes(settings, validated_email(address))
 
 
 # --- sealed under a key of its own ----------------------------------------------------------------
 
 
-def can_keep(settings: Settings) -> bool:
+def has_key_store(settings: Settings) -> bool:
     """Whether there is a place for keys."""
-    return settings.key_store != ""
+    return settings.address_key_dir != ""
 
 
-def seal(settings: Settings, cell: Cell, address: str) -> bytes:
+def encrypt(settings: Settings, associated_data: AssociatedData, address: str) -> bytes:
     """Seal an address under a new key. A key that the row had before is gone."""
     key = AESGCMSIV.generate_key(bit_length=256)
-    _write(_file(settings, cell.row_id), _wrap(settings.keys[0], key, cell))
-    nonce = secrets.token_bytes(NONCE)
-    return nonce + AESGCMSIV(key).encrypt(nonce, normal(address).encode(), cell.name)
+    _write_atomically(
+        _key_path(settings, associated_data.row_id),
+        _wrap_for_row(settings.hmac_keys[0], key, associated_data),
+    )
+    nonce = secrets.token_bytes(NONCE_BYTES)
+    return nonce + AESGCMSIV(key).encrypt(
+        nonce, validated_email(address).encode(), associated_data.encoded
+    )
 
 
-def opened(settings: Settings, cell: Cell, sealed: bytes | None) -> str | None:
+def decrypt(
+    settings: Settings, associated_data: AssociatedData, ciphertext: bytes | None
+) -> str | None:
     """The address of a cell; None once its key is destroyed, or if it is not this cell's."""
-    if sealed is None or (key := _key(settings, cell)) is None:
+    if ciphertext is None or (key := _load_key(settings, associated_data)) is None:
         return None
     try:
-        return AESGCMSIV(key).decrypt(sealed[:NONCE], sealed[NONCE:], cell.name).decode()
+        return (
+            AESGCMSIV(key)
+            .decrypt(ciphertext[:NONCE_BYTES], ciphertext[NONCE_BYTES:], associated_data.encoded)
+            .decode()
+        )
     except (InvalidTag, ValueError):
         return None
 
 
-def destroy(settings: Settings, row_id: str) -> None:
+def destroy_key(settings: Settings, row_id: str) -> None:
     """Destroy the key of a row. Nothing opens its address any more, here or in any copy."""
     with contextlib.suppress(FileNotFoundError):
-        _overwrite(_file(settings, row_id), secrets.token_bytes(NONCE + 32 + 16))
-    _file(settings, row_id).unlink(missing_ok=True)
+        _overwrite_in_place(_key_path(settings, row_id), secrets.token_bytes(NONCE_BYTES + 32 + 16))
+    _key_path(settings, row_id).unlink(missing_ok=True)
 
 
-def rewrap(settings: Settings) -> int:
+def rewrap_keys(settings: Settings) -> int:
     """After a roll of the secret keys: wrap every key with the newest. Gives how many were not.
 
     A key is written over in place, so that one destroyed meanwhile is not brought back.
     """
     done = 0
-    newest, *older = settings.keys
-    for path in _files(settings) if older else ():
+    newest, *older = settings.hmac_keys
+    for path in _key_paths(settings) if older else ():
         with contextlib.suppress(FileNotFoundError):
             wrapped = path.read_bytes()
-            cell_name = _wrapped_name(path.name)
-            if _unwrap(newest, wrapped, cell_name) is not None:
+            cell_name = _key_associated_data(path.name)
+            if _unwrap_key(newest, wrapped, cell_name) is not None:
                 continue
             for secret in older:
-                if (key := _unwrap(secret, wrapped, cell_name)) is not None:
-                    _overwrite(path, _encrypt(newest, key, cell_name))
+                if (key := _unwrap_key(secret, wrapped, cell_name)) is not None:
+                    _overwrite_in_place(path, _wrap_key(newest, key, cell_name))
                     done += 1
     return done
 
 
-def stray_keys(settings: Settings, *, now: float) -> list[str]:
+def orphaned_keys(settings: Settings, *, now: float) -> list[str]:
     """The rows whose keys are old enough that a crash may have left them. `now` is a file's time,
     which no test turns.
     """
-    old = now - FORGOTTEN.total_seconds()
+    old = now - ORPHANED_KEY_AGE.total_seconds()
     found = []
-    for path in _files(settings):
+    for path in _key_paths(settings):
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_mtime < old:
                 found.append(path.name)
     return found
 
 
-def _key(settings: Settings, cell: Cell) -> bytes | None:
+def _load_key(settings: Settings, associated_data: AssociatedData) -> bytes | None:
     try:
-        wrapped = _file(settings, cell.row_id).read_bytes()
+        wrapped = _key_path(settings, associated_data.row_id).read_bytes()
     except FileNotFoundError:
         return None
-    for secret in settings.keys:
-        if (key := _unwrap(secret, wrapped, _wrapped_name(cell.row_id))) is not None:
+    for secret in settings.hmac_keys:
+        if (
+            key := _unwrap_key(secret, wrapped, _key_associated_data(associated_data.row_id))
+        ) is not None:
             return key
     return None
 
 
-def _wrap(secret: bytes, key: bytes, cell: Cell) -> bytes:
-    return _encrypt(secret, key, _wrapped_name(cell.row_id))
+def _wrap_for_row(secret: bytes, key: bytes, associated_data: AssociatedData) -> bytes:
+    return _wrap_key(secret, key, _key_associated_data(associated_data.row_id))
 
 
-def _wrapped_name(row_id: str) -> bytes:
+def _key_associated_data(row_id: str) -> bytes:
     return f"key.{row_id}".encode()
 
 
-def _encrypt(secret: bytes, key: bytes, name: bytes) -> bytes:
-    nonce = secrets.token_bytes(NONCE)
+def _wrap_key(secret: bytes, key: bytes, name: bytes) -> bytes:
+    nonce = secrets.token_bytes(NONCE_BYTES)
     return nonce + AESGCMSIV(_wrapping_key(secret)).encrypt(nonce, key, name)
 
 
-def _unwrap(secret: bytes, wrapped: bytes, name: bytes) -> bytes | None:
+def _unwrap_key(secret: bytes, wrapped: bytes, name: bytes) -> bytes | None:
     try:
-        return AESGCMSIV(_wrapping_key(secret)).decrypt(wrapped[:NONCE], wrapped[NONCE:], name)
+        return AESGCMSIV(_wrapping_key(secret)).decrypt(
+            wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], name
+        )
     except (InvalidTag, ValueError):
         return None
 
@@ -200,19 +222,25 @@ def _wrapping_key(secret: bytes) -> bytes:
     return HKDF(SHA256(), length=32, salt=None, info=b"payments address keys").derive(secret)
 
 
-def _file(settings: Settings, row_id: str) -> Path:
-    if not can_keep(settings):
-        raise NoKeyStore("This newsroom cannot keep an address safely yet. Nothing was stored.")
-    assert ROW_ID.fullmatch(row_id)
-    return Path(settings.key_store, row_id[:2], row_id)
+def _key_path(settings: Settings, row_id: str) -> Path:
+    if not has_key_store(settings):
+        raise KeyStoreMissing(
+            "This newsroom cannot keep an address safely yet. Nothing was stored."
+        )
+    assert ROW_ID_PATTERN.fullmatch(row_id)
+    return Path(settings.address_key_dir, row_id[:2], row_id)
 
 
-def _files(settings: Settings) -> Iterator[Path]:
-    if can_keep(settings):
-        yield from (p for p in Path(settings.key_store).glob("??/*") if ROW_ID.fullmatch(p.name))
+def _key_paths(settings: Settings) -> Iterator[Path]:
+    if has_key_store(settings):
+        yield from (
+            p
+            for p in Path(settings.address_key_dir).glob("??/*")
+            if ROW_ID_PATTERN.fullmatch(p.name)
+        )
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write_atomically(path: Path, content: bytes) -> None:
     """Put a whole file in its place and on the disk, for its owner's eyes only."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
@@ -226,7 +254,7 @@ def _write(path: Path, content: bytes) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _overwrite(path: Path, content: bytes) -> None:
+def _overwrite_in_place(path: Path, content: bytes) -> None:
     """Write over the bytes of a file that is there. Never makes one."""
     with open(os.open(path, os.O_WRONLY), "wb") as file:  # noqa: PTH123 - of a descriptor
         file.write(content)
@@ -237,16 +265,16 @@ def _overwrite(path: Path, content: bytes) -> None:
 # --- never to these -------------------------------------------------------------------------------
 
 
-class Unwanted(StrEnum):
+class SuppressionReason(StrEnum):
     """Why an address is not written to."""
 
-    ASKED = "asked"  # its owner said never
+    UNSUBSCRIBED = "asked"  # its owner said never
     COMPLAINED = "complained"
     BOUNCED = "bounced"
 
 
 # A mailbox that was full or away may come back. What a person decided stands.
-LASTS = {Unwanted.BOUNCED: timedelta(days=180)}
+SUPPRESSION_LIFETIMES = {SuppressionReason.BOUNCED: timedelta(days=180)}
 
 
 class SuppressedAddress(db.Base):
@@ -255,25 +283,27 @@ class SuppressedAddress(db.Base):
     __tablename__ = "suppressed_addresses"
 
     address_hash: Mapped[bytes] = mapped_column(primary_key=True)
-    reason: Mapped[Unwanted] = mapped_column(db.words(Unwanted, "reason_is_known"))
-    since: Mapped[db.Moment]
-    until: Mapped[db.Moment | None]  # null: for good
+    reason: Mapped[SuppressionReason] = mapped_column(
+        db.enum_column(SuppressionReason, "reason_is_known")
+    )
+    suppressed_at: Mapped[db.Timestamp]
+    expires_at: Mapped[db.Timestamp | None]  # null: for good
 
 
-class AddressInvitation(db.Base):
+class ConfirmationMail(db.Base):
     """That a mailbox nobody had proved was written to, by its keyed hash."""
 
     __tablename__ = "address_invitations"
 
     address_hash: Mapped[bytes] = mapped_column(primary_key=True)
-    invited_at: Mapped[db.Moment] = mapped_column(index=True)
+    sent_at: Mapped[db.Timestamp] = mapped_column(index=True)
 
 
 async def suppress(
-    session: AsyncSession, address_hash: bytes, reason: Unwanted, *, now: datetime
+    session: AsyncSession, address_hash: bytes, reason: SuppressionReason, *, now: datetime
 ) -> None:
     """Never write to this address again, or not for a while. A person's word outlasts a bounce."""
-    lasts = LASTS.get(reason)
+    lasts = SUPPRESSION_LIFETIMES.get(reason)
     values = {"reason": reason, "since": now, "until": None if lasts is None else now + lasts}
     await session.execute(
         insert(SuppressedAddress)
@@ -281,67 +311,69 @@ async def suppress(
         .on_conflict_do_update(
             index_elements=["address_hash"],
             set_=values,
-            where=SuppressedAddress.until.is_not(None),
+            where=SuppressedAddress.expires_at.is_not(None),
         )
     )
 
 
-async def is_suppressed(session: AsyncSession, known: Sequence[bytes], *, now: datetime) -> bool:
+async def is_suppressed(session: AsyncSession, hashes: Sequence[bytes], *, now: datetime) -> bool:
     """Whether an address is not to be written to. `known` are its hashes, under every key."""
     found = await session.scalar(
         select(func.count())
         .select_from(SuppressedAddress)
         .where(
-            SuppressedAddress.address_hash.in_(known),
-            SuppressedAddress.until.is_(None) | (SuppressedAddress.until > now),
+            SuppressedAddress.address_hash.in_(hashes),
+            SuppressedAddress.expires_at.is_(None) | (SuppressedAddress.expires_at > now),
         )
     )
     return bool(found)
 
 
-async def may_invite(session: AsyncSession, known: Sequence[bytes], *, now: datetime) -> bool:
+async def may_send_confirmation(
+    session: AsyncSession, hashes: Sequence[bytes], *, now: datetime
+) -> bool:
     """Whether an unproved address was left alone for long enough."""
     found = await session.scalar(
         select(func.count())
-        .select_from(AddressInvitation)
+        .select_from(ConfirmationMail)
         .where(
-            AddressInvitation.address_hash.in_(known),
-            AddressInvitation.invited_at > now - ONE_MAIL_IN,
+            ConfirmationMail.address_hash.in_(hashes),
+            ConfirmationMail.sent_at > now - CONFIRMATION_INTERVAL,
         )
     )
     return not found
 
 
-async def claim_invitation(session: AsyncSession, known: Sequence[bytes], *, now: datetime) -> bool:
+async def claim_confirmation(
+    session: AsyncSession, hashes: Sequence[bytes], *, now: datetime
+) -> bool:
     """Take the one mail that an unproved address may get, if it is still to be had."""
-    if not await may_invite(session, known, now=now):
+    if not await may_send_confirmation(session, hashes, now=now):
         return False
     claimed = await session.scalar(
-        insert(AddressInvitation)
-        .values(address_hash=known[0], invited_at=now)
+        insert(ConfirmationMail)
+        .values(address_hash=hashes[0], sent_at=now)
         .on_conflict_do_update(
             index_elements=["address_hash"],
-            set_={"invited_at": now},
-            where=AddressInvitation.invited_at <= now - ONE_MAIL_IN,
+            set_={"sent_at": now},
+            where=ConfirmationMail.sent_at <= now - CONFIRMATION_INTERVAL,
         )
-        .returning(AddressInvitation.address_hash)
+        .returning(ConfirmationMail.address_hash)
     )
     return claimed is not None
 
 
-async def invitations_since(session: AsyncSession, moment: datetime) -> int:
+async def confirmations_sent_since(session: AsyncSession, since: datetime) -> int:
     """How many unproved addresses were written to."""
     found = await session.scalar(
-        select(func.count())
-        .select_from(AddressInvitation)
-        .where(AddressInvitation.invited_at > moment)
+        select(func.count()).select_from(ConfirmationMail).where(ConfirmationMail.sent_at > since)
     )
     return found or 0
 
 
-async def forget_old(session: AsyncSession, *, now: datetime) -> None:
+async def purge_expired(session: AsyncSession, *, now: datetime) -> None:
     """What no longer decides anything."""
     await session.execute(
-        delete(AddressInvitation).where(AddressInvitation.invited_at <= now - ONE_MAIL_IN)
+        delete(ConfirmationMail).where(ConfirmationMail.sent_at <= now - CONFIRMATION_INTERVAL)
     )
-    await session.execute(delete(SuppressedAddress).where(SuppressedAddress.until <= now))
+    await session.execute(delete(SuppressedAddress).where(SuppressedAddress.expires_at <= now))

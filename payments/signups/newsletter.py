@@ -23,40 +23,45 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core import i18n
-from payments.core.errors import InvalidField, LinkSpent, NotFound
+from payments.core.errors import InvalidField, LinkInvalid, NotFound
 from payments.core.settings import Settings
 from payments.infra import alerts, db, job_queue, signing
-from payments.infra.alerts import AlarmKind
-from payments.infra.context import Runtime
+from payments.infra.alerts import AlertKind
+from payments.infra.context import Context
 from payments.mail import render, smtp
-from payments.mail.smtp import Envelope, Handed
+from payments.mail.smtp import Envelope, SendResult
 from payments.signups import address_vault, reminder_sender
-from payments.signups.address_vault import Cell, Unwanted
+from payments.signups.address_vault import AssociatedData, SuppressionReason
 
 log = structlog.get_logger("payments.signups.newsletter")
-INDEX = "newsletter"  # the purpose of the keyed hash: none like it is made of a donor
-CONFIRM, NEVER = "newsletter-confirm", "newsletter-never"  # the purposes of links
-PROOF_LASTS = timedelta(hours=48)  # from the moment it was asked for
-NEVER_LASTS = timedelta(days=400)
-INVITING = ("newsletter", "asked")  # the bell for those who wait for their confirmation
-ONE = "newsletter_signup"  # the object type of one sign-up's bell
-AT_A_TIME = 100
-CROWDS_SHARE = 2  # what asks from a crowd gets this part of an hour, so that others get the rest
+HMAC_PURPOSE = "newsletter"  # the purpose of the keyed hash: none like it is made of a donor
+CONFIRM_PURPOSE, UNSUBSCRIBE_PURPOSE = (
+    "newsletter-confirm",
+    "newsletter-never",
+)  # the purposes of links
+CONFIRMATION_LIFETIME = timedelta(hours=48)  # from the moment it was asked for
+UNSUBSCRIBE_LIFETIME = timedelta(days=400)
+CONFIRMATIONS_JOB = ("newsletter", "asked")  # the bell for those who wait for their confirmation
+DELIVERY_JOB = "newsletter_signup"  # the object type of one sign-up's bell
+BATCH_SIZE = 100
+DEPRIORITISED_DIVISOR = (
+    2  # what asks from a crowd gets this part of an hour, so that others get the rest
+)
 
 
-class State(StrEnum):
-    ASKED = "asked"  # nobody has proved that the mailbox is theirs
-    PROVED = "proved"  # it is being handed over
+class SignupState(StrEnum):
+    UNCONFIRMED = "asked"  # nobody has proved that the mailbox is theirs
+    CONFIRMED = "proved"  # it is being handed over
     STUCK = "stuck"  # nobody took it for three days: it waits for a person
-    HANDED = "handed"
-    UNWANTED = "unwanted"  # its owner, or the newsroom's system, wants none
-    LOST = "lost"  # nobody took it in time, or its key is gone
+    DELIVERED = "handed"
+    SUPPRESSED = "unwanted"  # its owner, or the newsroom's system, wants none
+    UNDELIVERED = "lost"  # nobody took it in time, or its key is gone
 
 
-LIVE = (State.ASKED, State.PROVED, State.STUCK)
+ACTIVE_STATES = (SignupState.UNCONFIRMED, SignupState.CONFIRMED, SignupState.STUCK)
 
 
-class Signup(db.Base):
+class NewsletterSignup(db.Base):
     """One sign-up. Once it is over it holds nothing by which anybody could be known."""
 
     __tablename__ = "newsletter_signups"
@@ -81,60 +86,64 @@ class Signup(db.Base):
         Index("ix_newsletter_signups_next_at", "next_at", postgresql_where="state = 'proved'"),
     )
 
-    id: Mapped[db.OurId] = mapped_column(primary_key=True)
-    state: Mapped[State] = mapped_column(db.words(State, "state_is_known"))
+    id: Mapped[db.Id] = mapped_column(primary_key=True)
+    state: Mapped[SignupState] = mapped_column(db.enum_column(SignupState, "state_is_known"))
     address_hash: Mapped[bytes | None] = mapped_column(index=True)
-    sealed: Mapped[bytes | None]
+    address_ciphertext: Mapped[bytes | None]
     privacy_version: Mapped[str] = mapped_column(String(64))  # what was agreed to
     language: Mapped[str] = mapped_column(String(8))
-    crowded: Mapped[bool]  # its network asked for many: it waits behind the others
-    tries: Mapped[int]  # of the confirmation, then of handing over
-    asked_at: Mapped[db.Moment] = mapped_column(index=True)
-    agreed_at: Mapped[db.Moment]
-    invited_at: Mapped[db.Moment | None]
-    proved_at: Mapped[db.Moment | None]
-    trying_since: Mapped[db.Moment | None]
-    next_at: Mapped[db.Moment | None]
-    ended_at: Mapped[db.Moment | None]
+    deprioritised: Mapped[bool]  # its network asked for many: it waits behind the others
+    attempts: Mapped[int]  # of the confirmation, then of handing over
+    signed_up_at: Mapped[db.Timestamp] = mapped_column(index=True)
+    consented_at: Mapped[db.Timestamp]
+    confirmation_sent_at: Mapped[db.Timestamp | None]
+    confirmed_at: Mapped[db.Timestamp | None]
+    delivery_started_at: Mapped[db.Timestamp | None]
+    next_attempt_at: Mapped[db.Timestamp | None]
+    ended_at: Mapped[db.Timestamp | None]
 
 
 # --- where, and under which keys ------------------------------------------------------------------
 
 
-def is_offered(settings: Settings) -> bool:
+def is_enabled(settings: Settings) -> bool:
     """Whether there is anybody to hand an address to. The settings saw to the rest."""
     return settings.newsletter_webhook_url != "" or settings.newsletter_file != ""
 
 
-def hashes(settings: Settings, address: str) -> list[bytes]:
+def address_hashes(settings: Settings, address: str) -> list[bytes]:
     """The keyed hashes of an address, the newest key's first."""
-    return signing.keyed_hashes(settings.keys, INDEX, address_vault.normal(address))
+    return signing.hmac_digests(
+        settings.hmac_keys, HMAC_PURPOSE, address_vault.validated_email(address)
+    )
 
 
-def keys(settings: Settings) -> Settings:
+def key_settings(settings: Settings) -> Settings:
     """The settings with a key store for sign-ups alone, within the one of all addresses."""
-    return settings.model_copy(update={"key_store": f"{settings.key_store}/newsletter"})
+    return settings.model_copy(update={"key_store": f"{settings.address_key_dir}/newsletter"})
 
 
-def opened(settings: Settings, row: Signup) -> str | None:
+def decrypt_address(settings: Settings, row: NewsletterSignup) -> str | None:
     """The address of a sign-up, while its key exists."""
-    return address_vault.opened(keys(settings), _cell(row.id), row.sealed)
+    return address_vault.decrypt(
+        key_settings(settings), _associated_data(row.id), row.address_ciphertext
+    )
 
 
-def _cell(row_id: str) -> Cell:
-    return Cell("newsletter_signups", "sealed", row_id)
+def _associated_data(row_id: str) -> AssociatedData:
+    return AssociatedData("newsletter_signups", "sealed", row_id)
 
 
 # --- asking ---------------------------------------------------------------------------------------
 
 
-def check_offered(settings: Settings) -> None:
+def require_enabled(settings: Settings) -> None:
     """Raises NotFound where no newsletter is offered."""
-    if not is_offered(settings):
+    if not is_enabled(settings):
         raise NotFound("There is nothing at this address.")
 
 
-def check_consent(settings: Settings, *, agreed: bool, version: str) -> None:
+def require_consent(settings: Settings, *, agreed: bool, privacy_version: str) -> None:
     """Consent is the reader's own, and to the policy as it stands. Raises InvalidField."""
     if not agreed:
         raise InvalidField(
@@ -142,7 +151,7 @@ def check_consent(settings: Settings, *, agreed: bool, version: str) -> None:
             "noted.",
             field="consent",
         )
-    if version != settings.privacy_version:
+    if privacy_version != settings.privacy_version:
         raise InvalidField(
             "The privacy policy is a newer one by now. Please read it and agree again. Nothing was "
             "noted.",
@@ -150,48 +159,51 @@ def check_consent(settings: Settings, *, agreed: bool, version: str) -> None:
         )
 
 
-async def ask(
+async def sign_up(
     session: AsyncSession,
     settings: Settings,
     *,
     address: str,
-    crowded: bool,
+    deprioritised: bool,
     now: datetime,
-    tongue: str,
+    locale: str,
 ) -> None:
     """Note that somebody wants the newsletter, in this language. The same work for every address.
 
     Of several for one address that nobody has proved, there is one.
     """
-    known = hashes(settings, address)
-    await _alone(session, known[0])
+    known = address_hashes(settings, address)
+    await _lock_address(session, known[0])
     before = await session.scalar(
-        select(Signup.id).where(Signup.address_hash.in_(known), Signup.state == State.ASKED)
+        select(NewsletterSignup.id).where(
+            NewsletterSignup.address_hash.in_(known),
+            NewsletterSignup.state == SignupState.UNCONFIRMED,
+        )
     )
     row_id = before or secrets.token_hex(16)
     said = {
-        "sealed": address_vault.seal(keys(settings), _cell(row_id), address),
+        "sealed": address_vault.encrypt(key_settings(settings), _associated_data(row_id), address),
         "privacy_version": settings.privacy_version,
-        "language": tongue,
+        "language": locale,
         "agreed_at": now,
     }
     await session.execute(
-        insert(Signup)
+        insert(NewsletterSignup)
         .values(
             id=row_id,
-            state=State.ASKED,
+            state=SignupState.UNCONFIRMED,
             address_hash=known[0],
-            crowded=crowded,
-            tries=0,
-            asked_at=now,
+            deprioritised=deprioritised,
+            attempts=0,
+            signed_up_at=now,
             **said,
         )
         .on_conflict_do_update(index_elements=["id"], set_=said)
     )
-    await job_queue.ring(session, *INVITING)
+    await job_queue.enqueue_sync(session, *CONFIRMATIONS_JOB)
 
 
-async def _alone(session: AsyncSession, address_hash: bytes) -> None:
+async def _lock_address(session: AsyncSession, address_hash: bytes) -> None:
     """One at a time for an address, until this transaction ends."""
     number = int.from_bytes(address_hash[:8], signed=True)
     await session.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": number})
@@ -200,178 +212,216 @@ async def _alone(session: AsyncSession, address_hash: bytes) -> None:
 # --- the links of its mail ------------------------------------------------------------------------
 
 
-def confirm_link(rt: Runtime, row_id: str) -> str:
-    signed = signing.sign(rt.settings.keys, CONFIRM, row_id, now=rt.now())
-    return f"{rt.settings.mailed_url}/mailbox/confirm/{signed}"
+def confirm_link(ctx: Context, row_id: str) -> str:
+    signed = signing.sign_token(ctx.settings.hmac_keys, CONFIRM_PURPOSE, row_id, now=ctx.now())
+    return f"{ctx.settings.mail_links_base_url}/mailbox/confirm/{signed}"
 
 
-def never_link(rt: Runtime, owner: bytes) -> str:
-    signed = signing.sign(rt.settings.keys, NEVER, owner.hex(), now=rt.now())
-    return f"{rt.settings.mailed_url}/mailbox/never/{signed}"
+def unsubscribe_link(ctx: Context, address_hash: bytes) -> str:
+    signed = signing.sign_token(
+        ctx.settings.hmac_keys, UNSUBSCRIBE_PURPOSE, address_hash.hex(), now=ctx.now()
+    )
+    return f"{ctx.settings.mail_links_base_url}/mailbox/never/{signed}"
 
 
-async def to_prove(rt: Runtime, signed: str) -> Signup:
+async def get_confirmable(ctx: Context, signed: str) -> NewsletterSignup:
     """The sign-up that a link proves, or has proved. Raises LinkSpent."""
-    row_id = _named(rt, CONFIRM, signed, lasts=PROOF_LASTS)
-    async with rt.sessions() as session:
-        return _provable(await session.get(Signup, row_id), now=rt.now())
+    row_id = _verify_link(ctx, CONFIRM_PURPOSE, signed, lifetime=CONFIRMATION_LIFETIME)
+    async with ctx.sessions() as session:
+        return _require_confirmable(await session.get(NewsletterSignup, row_id), now=ctx.now())
 
 
-def _provable(row: Signup | None, *, now: datetime) -> Signup:
-    waits = row is not None and row.state is State.ASKED and now - row.asked_at <= PROOF_LASTS
-    if row is None or not (waits or (row.proved_at and row.state is not State.UNWANTED)):
-        raise LinkSpent("It has expired, or is not complete. You can ask again.")
+def _require_confirmable(row: NewsletterSignup | None, *, now: datetime) -> NewsletterSignup:
+    waits = (
+        row is not None
+        and row.state is SignupState.UNCONFIRMED
+        and now - row.signed_up_at <= CONFIRMATION_LIFETIME
+    )
+    if row is None or not (waits or (row.confirmed_at and row.state is not SignupState.SUPPRESSED)):
+        raise LinkInvalid("It has expired, or is not complete. You can ask again.")
     return row
 
 
-async def confirm(rt: Runtime, signed: str) -> Signup:
+async def confirm(ctx: Context, signed: str) -> NewsletterSignup:
     """The mailbox is proved, and the address goes out. Twice is once. Raises LinkSpent."""
-    row_id = _named(rt, CONFIRM, signed, lasts=PROOF_LASTS)
-    async with rt.sessions.begin() as session:
-        found = await session.get(Signup, row_id, with_for_update=True)
-        row = _provable(found, now=rt.now())
-        if row.state is State.ASKED:
-            row.state, row.tries = State.PROVED, 0
-            row.proved_at = row.trying_since = row.next_at = rt.now()
-            await job_queue.ring(session, ONE, row.id)
+    row_id = _verify_link(ctx, CONFIRM_PURPOSE, signed, lifetime=CONFIRMATION_LIFETIME)
+    async with ctx.sessions.begin() as session:
+        found = await session.get(NewsletterSignup, row_id, with_for_update=True)
+        row = _require_confirmable(found, now=ctx.now())
+        if row.state is SignupState.UNCONFIRMED:
+            row.state, row.attempts = SignupState.CONFIRMED, 0
+            row.confirmed_at = row.delivery_started_at = row.next_attempt_at = ctx.now()
+            await job_queue.enqueue_sync(session, DELIVERY_JOB, row.id)
     return row
 
 
-def owner_who_wants_none(rt: Runtime, signed: str) -> bytes:
+def parse_unsubscribe_link(ctx: Context, signed: str) -> bytes:
     """The hash of an address that is never to be written to again. Raises LinkSpent."""
-    return bytes.fromhex(_named(rt, NEVER, signed, lasts=NEVER_LASTS))
+    return bytes.fromhex(
+        _verify_link(ctx, UNSUBSCRIBE_PURPOSE, signed, lifetime=UNSUBSCRIBE_LIFETIME)
+    )
 
 
-async def never(rt: Runtime, owner: bytes) -> None:
+async def unsubscribe(ctx: Context, address_hash: bytes) -> None:
     """Its owner wants no such mail again, whoever types the address."""
-    await unwanted(rt, [owner], Unwanted.ASKED)
+    await suppress_address(ctx, [address_hash], SuppressionReason.UNSUBSCRIBED)
 
 
-async def unwanted(rt: Runtime, known: list[bytes], reason: Unwanted) -> None:
+async def suppress_address(ctx: Context, hashes: list[bytes], reason: SuppressionReason) -> None:
     """Suppress an address and end what waits for it."""
-    async with rt.sessions.begin() as session:
-        await address_vault.suppress(session, known[0], reason, now=rt.now())
-        query = select(Signup).where(Signup.address_hash.in_(known)).order_by(Signup.id)
+    async with ctx.sessions.begin() as session:
+        await address_vault.suppress(session, hashes[0], reason, now=ctx.now())
+        query = (
+            select(NewsletterSignup)
+            .where(NewsletterSignup.address_hash.in_(hashes))
+            .order_by(NewsletterSignup.id)
+        )
         for row in await session.scalars(query.with_for_update()):
-            address_vault.destroy(keys(rt.settings), row.id)
-            end(row, State.UNWANTED, now=rt.now())
+            address_vault.destroy_key(key_settings(ctx.settings), row.id)
+            close(row, SignupState.SUPPRESSED, now=ctx.now())
 
 
-def end(row: Signup, state: State, *, now: datetime) -> None:
+def close(row: NewsletterSignup, state: SignupState, *, now: datetime) -> None:
     """It is over, and the row forgets whose it was. Its key is the caller's to destroy."""
-    row.state, row.sealed, row.address_hash = state, None, None
-    row.trying_since, row.next_at, row.ended_at = None, None, now
+    row.state, row.address_ciphertext, row.address_hash = state, None, None
+    row.delivery_started_at, row.next_attempt_at, row.ended_at = None, None, now
 
 
-def _named(rt: Runtime, purpose: str, signed: str, *, lasts: timedelta) -> str:
-    match signing.opened(rt.settings.keys, purpose, signed, now=rt.now(), lasts=lasts):
+def _verify_link(ctx: Context, purpose: str, signed: str, *, lifetime: timedelta) -> str:
+    match signing.verify_token(
+        ctx.settings.hmac_keys, purpose, signed, now=ctx.now(), max_age=lifetime
+    ):
         case str(name):
             return name
-    raise LinkSpent("This link has expired or is not complete. Nothing was changed.")
+    raise LinkInvalid("This link has expired or is not complete. Nothing was changed.")
 
 
 # --- the confirmation -----------------------------------------------------------------------------
 
 
-async def invite(rt: Runtime, _what: str = "") -> int:
+async def send_confirmations(ctx: Context, _object_id: str = "") -> int:
     """Write to those who wait for a confirmation, as many as an hour allows. Gives how many."""
-    if not (is_offered(rt.settings) and smtp.is_configured(rt.settings)):
+    if not (is_enabled(ctx.settings) and smtp.is_configured(ctx.settings)):
         return 0
     invited = 0
-    for row_id, crowded in await _uninvited(rt):
-        if await _is_enough(rt, crowded=crowded):
+    for row_id, crowded in await _next_unconfirmed(ctx):
+        if await _is_hourly_limit_reached(ctx, deprioritised=crowded):
             break
-        invited += await _invite_one(rt, row_id)
+        invited += await _try_send_confirmation(ctx, row_id)
     return invited
 
 
-async def _uninvited(rt: Runtime) -> list[tuple[str, bool]]:
+async def _next_unconfirmed(ctx: Context) -> list[tuple[str, bool]]:
     """Those of a crowd last, and before them the ones that failed."""
     query = (
-        select(Signup.id, Signup.crowded)
-        .where(Signup.state == State.ASKED, Signup.invited_at.is_(None))
-        .order_by(Signup.crowded, Signup.tries, Signup.asked_at, Signup.id)
-        .limit(AT_A_TIME)
+        select(NewsletterSignup.id, NewsletterSignup.deprioritised)
+        .where(
+            NewsletterSignup.state == SignupState.UNCONFIRMED,
+            NewsletterSignup.confirmation_sent_at.is_(None),
+        )
+        .order_by(
+            NewsletterSignup.deprioritised,
+            NewsletterSignup.attempts,
+            NewsletterSignup.signed_up_at,
+            NewsletterSignup.id,
+        )
+        .limit(BATCH_SIZE)
     )
-    async with rt.sessions() as session:
+    async with ctx.sessions() as session:
         return [(row_id, crowded) for row_id, crowded in await session.execute(query)]
 
 
-async def _is_enough(rt: Runtime, *, crowded: bool) -> bool:
+async def _is_hourly_limit_reached(ctx: Context, *, deprioritised: bool) -> bool:
     """Whether an hour's worth was sent, so that a person is called."""
-    share = CROWDS_SHARE if crowded else 1
-    async with rt.sessions.begin() as session:
-        sent = await address_vault.invitations_since(session, rt.now() - reminder_sender.AN_HOUR)
-        if sent < reminder_sender.INVITED_IN_AN_HOUR // share:
+    share = DEPRIORITISED_DIVISOR if deprioritised else 1
+    async with ctx.sessions.begin() as session:
+        sent = await address_vault.confirmations_sent_since(
+            session, ctx.now() - reminder_sender.AN_HOUR
+        )
+        if sent < reminder_sender.CONFIRMATIONS_PER_HOUR // share:
             return False
-        subject = reminder_sender.SUBJECT
-        await alerts.sound(session, AlarmKind.MANY_REMINDERS, subject=subject, now=rt.now())
+        subject = reminder_sender.ALERT_OBJECT_ID
+        await alerts.raise_alert(
+            session, AlertKind.CONFIRMATION_LIMIT_REACHED, object_id=subject, now=ctx.now()
+        )
     return True
 
 
-async def _invite_one(rt: Runtime, row_id: str) -> bool:
+async def _try_send_confirmation(ctx: Context, row_id: str) -> bool:
     """Send one confirmation. One that fails does not stop the others."""
     try:
-        return await _send_confirmation(rt, row_id)
+        return await _send_confirmation(ctx, row_id)
     except Exception:  # whatever is wrong with one row, the next is somebody else's
         log.warning("confirmation_failed", exc_info=True)
-    async with rt.sessions.begin() as session:
-        more = update(Signup).where(Signup.id == row_id).values(tries=Signup.tries + 1)
+    async with ctx.sessions.begin() as session:
+        more = (
+            update(NewsletterSignup)
+            .where(NewsletterSignup.id == row_id)
+            .values(attempts=NewsletterSignup.attempts + 1)
+        )
         await session.execute(more)
     return False
 
 
-async def _send_confirmation(rt: Runtime, row_id: str) -> bool:
-    async with rt.sessions.begin() as session:
-        row = await session.get(Signup, row_id, with_for_update=True)
-        if row is None or row.state is not State.ASKED:
+async def _send_confirmation(ctx: Context, row_id: str) -> bool:
+    async with ctx.sessions.begin() as session:
+        row = await session.get(NewsletterSignup, row_id, with_for_update=True)
+        if row is None or row.state is not SignupState.UNCONFIRMED:
             return False
-        address = opened(rt.settings, row)
-        if address is None or not await _may_be_invited(rt, session, address):
-            address_vault.destroy(keys(rt.settings), row.id)
+        address = decrypt_address(ctx.settings, row)
+        if address is None or not await _may_send_confirmation(ctx, session, address):
+            address_vault.destroy_key(key_settings(ctx.settings), row.id)
             await session.delete(row)  # nothing may be sent, so nothing is kept
             return False
-    letter = render.compose("newsletter_confirm", row.language, _confirmation(rt, row, address))
-    envelope = Envelope(f"{row_id}.0", address, row.language, written_at=rt.now())
+    letter = render.render(
+        "newsletter_confirm", row.language, _confirmation_context(ctx, row, address)
+    )
+    envelope = Envelope(f"{row_id}.0", address, row.language, written_at=ctx.now())
 
     async def claim() -> bool:
-        return await _claim(rt, row_id, address)
+        return await _mark_confirmation_sent(ctx, row_id, address)
 
-    async with smtp.connection(rt.settings) as server:
-        handed = await smtp.hand_over_once(server, rt.settings, letter, envelope, claim)
-    if handed is Handed.NO_SUCH_MAILBOX:
-        await unwanted(rt, hashes(rt.settings, address), Unwanted.BOUNCED)
-    return handed is Handed.TAKEN
+    async with smtp.connection(ctx.settings) as server:
+        handed = await smtp.send_at_most_once(server, ctx.settings, letter, envelope, claim)
+    if handed is SendResult.NO_SUCH_MAILBOX:
+        await suppress_address(
+            ctx, address_hashes(ctx.settings, address), SuppressionReason.BOUNCED
+        )
+    return handed is SendResult.ACCEPTED
 
 
-async def _claim(rt: Runtime, row_id: str, address: str) -> bool:
+async def _mark_confirmation_sent(ctx: Context, row_id: str, address: str) -> bool:
     """Mark its confirmation as sent, if nobody else did, and the mailbox as written to."""
-    async with rt.sessions.begin() as session:
+    async with ctx.sessions.begin() as session:
         marked = await session.scalar(
-            update(Signup)
-            .where(Signup.id == row_id, Signup.state == State.ASKED, Signup.invited_at.is_(None))
-            .values(invited_at=rt.now())
-            .returning(Signup.id)
+            update(NewsletterSignup)
+            .where(
+                NewsletterSignup.id == row_id,
+                NewsletterSignup.state == SignupState.UNCONFIRMED,
+                NewsletterSignup.confirmation_sent_at.is_(None),
+            )
+            .values(confirmation_sent_at=ctx.now())
+            .returning(NewsletterSignup.id)
         )
-        known = hashes(rt.settings, address)
-        return marked is not None and await address_vault.claim_invitation(
-            session, known, now=rt.now()
+        known = address_hashes(ctx.settings, address)
+        return marked is not None and await address_vault.claim_confirmation(
+            session, known, now=ctx.now()
         )
 
 
-async def _may_be_invited(rt: Runtime, session: AsyncSession, address: str) -> bool:
+async def _may_send_confirmation(ctx: Context, session: AsyncSession, address: str) -> bool:
     """Not if it was lately, nor if its owner said never, here or to a reminder, or it bounced."""
-    ours = hashes(rt.settings, address)
-    either = [*ours, *address_vault.hashes(rt.settings, address)]
-    if await address_vault.is_suppressed(session, either, now=rt.now()):
+    ours = address_hashes(ctx.settings, address)
+    either = [*ours, *address_vault.address_hashes(ctx.settings, address)]
+    if await address_vault.is_suppressed(session, either, now=ctx.now()):
         return False
-    return await address_vault.may_invite(session, ours, now=rt.now())
+    return await address_vault.may_send_confirmation(session, ours, now=ctx.now())
 
 
-def _confirmation(rt: Runtime, row: Signup, address: str) -> dict[str, object]:
-    until = (row.asked_at + PROOF_LASTS).astimezone(rt.settings.zone)
+def _confirmation_context(ctx: Context, row: NewsletterSignup, address: str) -> dict[str, object]:
+    until = (row.signed_up_at + CONFIRMATION_LIFETIME).astimezone(ctx.settings.accounting_zoneinfo)
     return {
-        "until": i18n.day(until.date(), row.language),
-        "confirm_link": confirm_link(rt, row.id),
-        "never_link": never_link(rt, hashes(rt.settings, address)[0]),
+        "until": i18n.format_day(until.date(), row.language),
+        "confirm_link": confirm_link(ctx, row.id),
+        "never_link": unsubscribe_link(ctx, address_hashes(ctx.settings, address)[0]),
     }

@@ -28,155 +28,170 @@ from standardwebhooks import Webhook
 
 from payments.core.settings import Settings
 from payments.infra import alerts, job_queue
-from payments.infra.alerts import AlarmKind
-from payments.infra.context import Runtime
+from payments.infra.alerts import AlertKind
+from payments.infra.context import Context
 from payments.signups import address_vault, newsletter
-from payments.signups.address_vault import Unwanted
-from payments.signups.newsletter import LIVE, ONE, Signup, State
+from payments.signups.address_vault import SuppressionReason
+from payments.signups.newsletter import ACTIVE_STATES, DELIVERY_JOB, NewsletterSignup, SignupState
 
 log = structlog.get_logger("payments.signups.newsletter_delivery")
-EVENT = "newsletter.confirmed"
-PATIENCE = aiohttp.ClientTimeout(total=20, connect=10)
-GONE = 410  # of a system that does not want this address, now or ever
-FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=4)
-TRIED_FOR = timedelta(days=3)
-KEPT = timedelta(days=30)  # from its proof; and as long a link still tells that it was confirmed
-COUNTED = timedelta(days=395)
-SUBJECT = "newsletter"  # of the alarm: there is one for all
-PAGE = 500
+EVENT_TYPE = "newsletter.confirmed"
+WEBHOOK_TIMEOUT = aiohttp.ClientTimeout(total=20, connect=10)
+HTTP_GONE = 410  # of a system that does not want this address, now or ever
+FIRST_RETRY_DELAY, MAX_RETRY_DELAY = timedelta(minutes=1), timedelta(hours=4)
+RETRY_WINDOW = timedelta(days=3)
+SIGNUP_RETENTION = timedelta(
+    days=30
+)  # from its proof; and as long a link still tells that it was confirmed
+UNDELIVERED_RETENTION = timedelta(days=395)
+ALERT_OBJECT_ID = "newsletter"  # of the alarm: there is one for all
+PAGE_SIZE = 500
 
 
-class Answer(Enum):
-    TAKEN = "taken"
-    GONE = "gone"
-    NOT_NOW = "not now"
+class DeliveryResult(Enum):
+    ACCEPTED = "taken"
+    REJECTED = "gone"
+    RETRY = "not now"
 
 
 # --- one address ----------------------------------------------------------------------------------
 
 
-async def ring_due(rt: Runtime) -> int:
+async def enqueue_due(ctx: Context) -> int:
     """Ring for every proved address whose time has come again. Gives how many."""
     query = (
-        select(Signup.id)
-        .where(Signup.state == State.PROVED, Signup.next_at <= rt.now())
-        .order_by(Signup.next_at, Signup.id)
-        .limit(PAGE)
+        select(NewsletterSignup.id)
+        .where(
+            NewsletterSignup.state == SignupState.CONFIRMED,
+            NewsletterSignup.next_attempt_at <= ctx.now(),
+        )
+        .order_by(NewsletterSignup.next_attempt_at, NewsletterSignup.id)
+        .limit(PAGE_SIZE)
     )
-    async with rt.sessions.begin() as session:
+    async with ctx.sessions.begin() as session:
         due = list(await session.scalars(query))
         for row_id in due:
-            await job_queue.ring(session, ONE, row_id)
+            await job_queue.enqueue_sync(session, DELIVERY_JOB, row_id)
     return len(due)
 
 
-async def hand_over(rt: Runtime, row_id: str) -> None:
+async def deliver(ctx: Context, row_id: str) -> None:
     """Hand one address over, if it is its time, and note what was answered."""
-    async with rt.sessions() as session:
-        row = await session.get(Signup, row_id)
-    if row is None or row.state is not State.PROVED or row.next_at is None:
+    async with ctx.sessions() as session:
+        row = await session.get(NewsletterSignup, row_id)
+    if row is None or row.state is not SignupState.CONFIRMED or row.next_attempt_at is None:
         return
-    if row.next_at > rt.now():
+    if row.next_attempt_at > ctx.now():
         return
-    address = newsletter.opened(rt.settings, row)
+    address = newsletter.decrypt_address(ctx.settings, row)
     if address is None:
-        await _over(rt, row_id, State.LOST)
+        await _close(ctx, row_id, SignupState.UNDELIVERED)
         return
-    match await _offer(rt.settings, row, address, now=rt.now()):
-        case Answer.TAKEN:
-            await _over(rt, row_id, State.HANDED)
-        case Answer.GONE:
-            known = newsletter.hashes(rt.settings, address)
-            await newsletter.unwanted(rt, known, Unwanted.ASKED)
-        case Answer.NOT_NOW:
-            await _later(rt, row_id)
+    match await _send(ctx.settings, row, address, now=ctx.now()):
+        case DeliveryResult.ACCEPTED:
+            await _close(ctx, row_id, SignupState.DELIVERED)
+        case DeliveryResult.REJECTED:
+            known = newsletter.address_hashes(ctx.settings, address)
+            await newsletter.suppress_address(ctx, known, SuppressionReason.UNSUBSCRIBED)
+        case DeliveryResult.RETRY:
+            await _schedule_retry(ctx, row_id)
 
 
-async def _over(rt: Runtime, row_id: str, state: State) -> None:
+async def _close(ctx: Context, row_id: str, state: SignupState) -> None:
     """Nothing of it is kept. The key goes last: a crash in between leaves one that opens nothing
     and is swept away, and never an address that was not handed over and cannot be.
     """
-    async with rt.sessions.begin() as session:
-        row = await session.get(Signup, row_id, with_for_update=True)
-        if row is not None and row.state is State.PROVED:
-            newsletter.end(row, state, now=rt.now())
+    async with ctx.sessions.begin() as session:
+        row = await session.get(NewsletterSignup, row_id, with_for_update=True)
+        if row is not None and row.state is SignupState.CONFIRMED:
+            newsletter.close(row, state, now=ctx.now())
             await session.flush()
-            await _watch(session, now=rt.now())
-    address_vault.destroy(newsletter.keys(rt.settings), row_id)
+            await _update_alert(session, now=ctx.now())
+    address_vault.destroy_key(newsletter.key_settings(ctx.settings), row_id)
 
 
-async def _later(rt: Runtime, row_id: str) -> None:
-    async with rt.sessions.begin() as session:
-        row = await session.get(Signup, row_id, with_for_update=True)
-        if row is None or row.state is not State.PROVED or row.trying_since is None:
+async def _schedule_retry(ctx: Context, row_id: str) -> None:
+    async with ctx.sessions.begin() as session:
+        row = await session.get(NewsletterSignup, row_id, with_for_update=True)
+        if row is None or row.state is not SignupState.CONFIRMED or row.delivery_started_at is None:
             return
-        row.tries += 1
-        log.warning("address_not_taken", attempt=row.tries)
-        if rt.now() - row.trying_since < TRIED_FOR:
-            row.next_at = rt.now() + _pause(row.tries)
+        row.attempts += 1
+        log.warning("address_not_taken", attempt=row.attempts)
+        if ctx.now() - row.delivery_started_at < RETRY_WINDOW:
+            row.next_attempt_at = ctx.now() + _backoff(row.attempts)
             return
-        row.state, row.next_at = State.STUCK, None
+        row.state, row.next_attempt_at = SignupState.STUCK, None
         await session.flush()
-        await _watch(session, now=rt.now())
+        await _update_alert(session, now=ctx.now())
 
 
-def _pause(tries: int) -> timedelta:
+def _backoff(attempts: int) -> timedelta:
     """Doubling, capped, with jitter."""
-    longest = min(FIRST_PAUSE * float(1 << min(tries - 1, 20)), LONGEST_PAUSE)
+    longest = min(FIRST_RETRY_DELAY * float(1 << min(attempts - 1, 20)), MAX_RETRY_DELAY)
     return longest * random.uniform(0.5, 1)  # noqa: S311 - spreads load, hides nothing
 
 
-async def _watch(session: AsyncSession, *, now: datetime) -> None:
+async def _update_alert(session: AsyncSession, *, now: datetime) -> None:
     """Call a person while anything is stuck, and no longer."""
-    stuck = await session.scalar(select(Signup.id).where(Signup.state == State.STUCK).limit(1))
+    stuck = await session.scalar(
+        select(NewsletterSignup.id).where(NewsletterSignup.state == SignupState.STUCK).limit(1)
+    )
     if stuck is None:
-        await alerts.close(session, AlarmKind.NEWSLETTER, subject=SUBJECT, now=now)
+        await alerts.close(
+            session, AlertKind.NEWSLETTER_DELIVERY_FAILED, object_id=ALERT_OBJECT_ID, now=now
+        )
     else:
-        await alerts.sound(session, AlarmKind.NEWSLETTER, subject=SUBJECT, now=now)
+        await alerts.raise_alert(
+            session, AlertKind.NEWSLETTER_DELIVERY_FAILED, object_id=ALERT_OBJECT_ID, now=now
+        )
 
 
 # --- the two ways out -----------------------------------------------------------------------------
 
 
-async def _offer(settings: Settings, row: Signup, address: str, *, now: datetime) -> Answer:
+async def _send(
+    settings: Settings, row: NewsletterSignup, address: str, *, now: datetime
+) -> DeliveryResult:
     if settings.newsletter_webhook_url:
-        return await _by_webhook(settings, row, address, now=now)
+        return await _post_webhook(settings, row, address, now=now)
     if settings.newsletter_file:
-        line = msgspec.json.encode({"id": message_id(row), **_message(row, address)}) + b"\n"
+        line = msgspec.json.encode({"id": message_id(row), **_payload(row, address)}) + b"\n"
         try:
-            await asyncio.to_thread(_append, settings.newsletter_file, line)
+            await asyncio.to_thread(_append_line, settings.newsletter_file, line)
         except OSError:
             log.warning("file_not_written", exc_info=True)
-            return Answer.NOT_NOW
-        return Answer.TAKEN
-    return Answer.NOT_NOW
+            return DeliveryResult.RETRY
+        return DeliveryResult.ACCEPTED
+    return DeliveryResult.RETRY
 
 
-def message_id(row: Signup) -> str:
+def message_id(row: NewsletterSignup) -> str:
     """The same at each attempt, so that whoever has it already knows."""
     return f"msg_{row.id}"
 
 
-def _message(row: Signup, address: str) -> dict[str, object]:
+def _payload(row: NewsletterSignup, address: str) -> dict[str, object]:
     """The same at each attempt, to the byte."""
-    assert row.proved_at is not None
+    assert row.confirmed_at is not None
     return {
-        "type": EVENT,
-        "timestamp": row.proved_at,
+        "type": EVENT_TYPE,
+        "timestamp": row.confirmed_at,
         "data": {
             "address": address,
             "language": row.language,
             "privacy_version": row.privacy_version,
-            "agreed_at": row.agreed_at,
-            "confirmed_at": row.proved_at,
+            "agreed_at": row.consented_at,
+            "confirmed_at": row.confirmed_at,
         },
     }
 
 
-async def _by_webhook(settings: Settings, row: Signup, address: str, *, now: datetime) -> Answer:
+async def _post_webhook(
+    settings: Settings, row: NewsletterSignup, address: str, *, now: datetime
+) -> DeliveryResult:
     """Post it, signed. A redirect is not followed: an address goes where the operator said."""
     assert settings.newsletter_webhook_secret is not None
-    body = msgspec.json.encode(_message(row, address)).decode()
+    body = msgspec.json.encode(_payload(row, address)).decode()
     signer = Webhook(settings.newsletter_webhook_secret.get_secret_value())
     headers = {
         "content-type": "application/json",
@@ -187,7 +202,9 @@ async def _by_webhook(settings: Settings, row: Signup, address: str, *, now: dat
     }
     try:
         async with (
-            aiohttp.ClientSession(timeout=PATIENCE, cookie_jar=aiohttp.DummyCookieJar()) as http,
+            aiohttp.ClientSession(
+                timeout=WEBHOOK_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar()
+            ) as http,
             http.post(
                 settings.newsletter_webhook_url,
                 data=body.encode(),
@@ -198,14 +215,14 @@ async def _by_webhook(settings: Settings, row: Signup, address: str, *, now: dat
             status = answer.status
     except (aiohttp.ClientError, TimeoutError, OSError):
         log.warning("webhook_not_delivered", exc_info=True)
-        return Answer.NOT_NOW
+        return DeliveryResult.RETRY
     if 200 <= status < 300:
-        return Answer.TAKEN
+        return DeliveryResult.ACCEPTED
     log.warning("webhook_refused", outcome=status)
-    return Answer.GONE if status == GONE else Answer.NOT_NOW
+    return DeliveryResult.REJECTED if status == HTTP_GONE else DeliveryResult.RETRY
 
 
-def _append(path: str, line: bytes) -> None:
+def _append_line(path: str, line: bytes) -> None:
     """Put a whole line at the end of a file and on the disk, or leave the file as it was."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
     with open(os.open(path, flags, 0o600), "ab", buffering=0) as file:  # noqa: PTH123 - of a descriptor
@@ -224,59 +241,81 @@ def _append(path: str, line: bytes) -> None:
 # --- what nobody took, and what time decides ------------------------------------------------------
 
 
-async def replay(rt: Runtime, *, dry_run: bool = False) -> int:
+async def retry_stuck(ctx: Context, *, dry_run: bool = False) -> int:
     """Try again to hand over what is stuck. Gives how many addresses that is."""
-    async with rt.sessions.begin() as session:
-        query = select(Signup).where(Signup.state == State.STUCK).order_by(Signup.id)
+    async with ctx.sessions.begin() as session:
+        query = (
+            select(NewsletterSignup)
+            .where(NewsletterSignup.state == SignupState.STUCK)
+            .order_by(NewsletterSignup.id)
+        )
         stuck = list(await session.scalars(query.with_for_update(skip_locked=True)))
         for row in () if dry_run else stuck:
-            row.state, row.tries = State.PROVED, 0
-            row.trying_since = row.next_at = rt.now()
-            await job_queue.ring(session, ONE, row.id)
+            row.state, row.attempts = SignupState.CONFIRMED, 0
+            row.delivery_started_at = row.next_attempt_at = ctx.now()
+            await job_queue.enqueue_sync(session, DELIVERY_JOB, row.id)
         await session.flush()
-        await _watch(session, now=rt.now())
+        await _update_alert(session, now=ctx.now())
     return len(stuck)
 
 
-async def counted(rt: Runtime) -> dict[str, int]:
+async def state_counts(ctx: Context) -> dict[str, int]:
     """How many sign-ups are in each state; those that are over, of the last weeks or months."""
-    query = select(Signup.state, func.count().label("number")).group_by(Signup.state)
-    async with rt.sessions() as session:
+    query = select(NewsletterSignup.state, func.count().label("number")).group_by(
+        NewsletterSignup.state
+    )
+    async with ctx.sessions() as session:
         found = {one.state: one.number for one in await session.execute(query)}
-    return {state.value: found.get(state, 0) for state in State}
+    return {state.value: found.get(state, 0) for state in SignupState}
 
 
-async def tidy(rt: Runtime, *, file_time: float | None = None) -> None:
+async def purge(ctx: Context, *, file_time: float | None = None) -> None:
     """Shred what was not proved or not taken in time; forget what has long been over."""
-    now, store = rt.now(), newsletter.keys(rt.settings)
-    unproved = (Signup.state == State.ASKED) & (Signup.asked_at < now - newsletter.PROOF_LASTS)
-    too_old = Signup.state.in_((State.PROVED, State.STUCK)) & (Signup.proved_at < now - KEPT)
-    query = select(Signup).where(unproved | too_old).order_by(Signup.id).limit(5000)
-    async with rt.sessions.begin() as session:
+    now, store = ctx.now(), newsletter.key_settings(ctx.settings)
+    unproved = (NewsletterSignup.state == SignupState.UNCONFIRMED) & (
+        NewsletterSignup.signed_up_at < now - newsletter.CONFIRMATION_LIFETIME
+    )
+    too_old = NewsletterSignup.state.in_((SignupState.CONFIRMED, SignupState.STUCK)) & (
+        NewsletterSignup.confirmed_at < now - SIGNUP_RETENTION
+    )
+    query = (
+        select(NewsletterSignup).where(unproved | too_old).order_by(NewsletterSignup.id).limit(5000)
+    )
+    async with ctx.sessions.begin() as session:
         for row in await session.scalars(query.with_for_update(skip_locked=True)):
-            address_vault.destroy(store, row.id)
-            if row.state is State.ASKED:
+            address_vault.destroy_key(store, row.id)
+            if row.state is SignupState.UNCONFIRMED:
                 await session.delete(row)
             else:
-                newsletter.end(row, State.LOST, now=now)
-        await session.execute(delete(Signup).where(_has_long_been_over(now)))
-        await _watch(session, now=now)
-    await _destroy_strays(rt, store, file_time=time.time() if file_time is None else file_time)
-    address_vault.rewrap(store)
+                newsletter.close(row, SignupState.UNDELIVERED, now=now)
+        await session.execute(delete(NewsletterSignup).where(_is_past_retention(now)))
+        await _update_alert(session, now=now)
+    await _destroy_orphaned_keys(
+        ctx, store, file_time=time.time() if file_time is None else file_time
+    )
+    address_vault.rewrap_keys(store)
 
 
-def _has_long_been_over(now: datetime) -> ColumnElement[bool]:
-    kept = (Signup.state == State.LOST) & (Signup.ended_at >= now - COUNTED)
-    return Signup.state.not_in(LIVE) & (Signup.ended_at < now - KEPT) & ~kept
+def _is_past_retention(now: datetime) -> ColumnElement[bool]:
+    kept = (NewsletterSignup.state == SignupState.UNDELIVERED) & (
+        NewsletterSignup.ended_at >= now - UNDELIVERED_RETENTION
+    )
+    return (
+        NewsletterSignup.state.not_in(ACTIVE_STATES)
+        & (NewsletterSignup.ended_at < now - SIGNUP_RETENTION)
+        & ~kept
+    )
 
 
-async def _destroy_strays(rt: Runtime, store: Settings, *, file_time: float) -> None:
+async def _destroy_orphaned_keys(ctx: Context, key_settings: Settings, *, file_time: float) -> None:
     """Destroy keys that a crash left without a row that needs them."""
-    left = address_vault.stray_keys(store, now=file_time)
+    left = address_vault.orphaned_keys(key_settings, now=file_time)
     for start in range(0, len(left), 1000):
         some = left[start : start + 1000]
-        async with rt.sessions() as session:
-            query = select(Signup.id).where(Signup.id.in_(some), Signup.sealed.is_not(None))
+        async with ctx.sessions() as session:
+            query = select(NewsletterSignup.id).where(
+                NewsletterSignup.id.in_(some), NewsletterSignup.address_ciphertext.is_not(None)
+            )
             needed = set(await session.scalars(query))
         for row_id in set(some) - needed:
-            address_vault.destroy(store, row_id)
+            address_vault.destroy_key(key_settings, row_id)

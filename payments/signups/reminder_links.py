@@ -11,93 +11,108 @@ import re
 from datetime import timedelta
 
 from payments.core import i18n, money
-from payments.core.errors import LinkSpent
+from payments.core.errors import LinkInvalid
 from payments.core.money import Money
 from payments.core.settings import Settings
 from payments.giving.checkout_session import Frequency
 from payments.infra import signing
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 
-CONFIRM, CONFIRM_LASTS = "reminder-confirm", timedelta(hours=48)  # the mailbox is mine
-CODE, CODE_LASTS = "reminder", timedelta(days=400)  # stop this reminder, or ask again
-NEVER, NEVER_LASTS = "reminder-never", timedelta(days=400)  # no mail of this kind ever again
-NOTHING = "-"  # a link back to the form of somebody who had no amount in mind
+CONFIRM_PURPOSE, CONFIRM_LIFETIME = "reminder-confirm", timedelta(hours=48)  # the mailbox is mine
+CODE_PURPOSE, CODE_LIFETIME = "reminder", timedelta(days=400)  # stop this reminder, or ask again
+UNSUBSCRIBE_PURPOSE, UNSUBSCRIBE_LIFETIME = (
+    "reminder-never",
+    timedelta(days=400),
+)  # no mail of this kind ever again
+EMPTY_PREFILL = "-"  # a link back to the form of somebody who had no amount in mind
 
 
-def confirm(rt: Runtime, reminder_id: str) -> str:
+def confirm_link(ctx: Context, reminder_id: str) -> str:
     """Where a mailbox is proved."""
-    signed = signing.sign(rt.settings.keys, CONFIRM, reminder_id, now=rt.now())
-    return f"{rt.settings.mailed_url}/remind/confirm/{signed}"
+    signed = signing.sign_token(ctx.settings.hmac_keys, CONFIRM_PURPOSE, reminder_id, now=ctx.now())
+    return f"{ctx.settings.mail_links_base_url}/remind/confirm/{signed}"
 
 
-def code(rt: Runtime, reminder_id: str, owner: bytes) -> str:
+def sign_code(ctx: Context, reminder_id: str, address_hash: bytes) -> str:
     """What a reader holds of one reminder."""
-    return signing.sign(rt.settings.keys, CODE, [reminder_id, owner.hex()], now=rt.now())
+    return signing.sign_token(
+        ctx.settings.hmac_keys, CODE_PURPOSE, [reminder_id, address_hash.hex()], now=ctx.now()
+    )
 
 
-def stop(rt: Runtime, held: str) -> str:
-    return f"{rt.settings.mailed_url}/remind/stop/{held}"
+def cancel_link(ctx: Context, code: str) -> str:
+    return f"{ctx.settings.mail_links_base_url}/remind/stop/{code}"
 
 
-def again(rt: Runtime, held: str) -> str:
-    return f"{rt.settings.mailed_url}/remind/again/{held}"
+def reschedule_link(ctx: Context, code: str) -> str:
+    return f"{ctx.settings.mail_links_base_url}/remind/again/{code}"
 
 
-def never(rt: Runtime, owner: bytes) -> str:
-    signed = signing.sign(rt.settings.keys, NEVER, owner.hex(), now=rt.now())
-    return f"{rt.settings.mailed_url}/remind/never/{signed}"
+def unsubscribe_link(ctx: Context, address_hash: bytes) -> str:
+    signed = signing.sign_token(
+        ctx.settings.hmac_keys, UNSUBSCRIBE_PURPOSE, address_hash.hex(), now=ctx.now()
+    )
+    return f"{ctx.settings.mail_links_base_url}/remind/never/{signed}"
 
 
-def to_confirm(rt: Runtime, signed: str) -> str:
+def parse_confirm_link(ctx: Context, signed: str) -> str:
     """The reminder whose mailbox a link proves. Raises LinkSpent."""
-    match _opened(rt, CONFIRM, signed, lasts=CONFIRM_LASTS):
+    match _verify(ctx, CONFIRM_PURPOSE, signed, lifetime=CONFIRM_LIFETIME):
         case str(reminder_id):
             return reminder_id
-    raise _spent()
+    raise _invalid_link()
 
 
-def held(rt: Runtime, signed: str) -> tuple[str, bytes]:
+def parse_code(ctx: Context, signed: str) -> tuple[str, bytes]:
     """The reminder of a code, and the hash of the address it went to. Raises LinkSpent."""
-    match _opened(rt, CODE, signed, lasts=CODE_LASTS):
+    match _verify(ctx, CODE_PURPOSE, signed, lifetime=CODE_LIFETIME):
         case [str(reminder_id), str(owner)]:
             return reminder_id, bytes.fromhex(owner)
-    raise _spent()
+    raise _invalid_link()
 
 
-def owner_who_wants_none(rt: Runtime, signed: str) -> bytes:
+def parse_unsubscribe_link(ctx: Context, signed: str) -> bytes:
     """The hash of the address that is never to be written to again. Raises LinkSpent."""
-    match _opened(rt, NEVER, signed, lasts=NEVER_LASTS):
+    match _verify(ctx, UNSUBSCRIBE_PURPOSE, signed, lifetime=UNSUBSCRIBE_LIFETIME):
         case str(owner):
             return bytes.fromhex(owner)
-    raise _spent()
+    raise _invalid_link()
 
 
-def _opened(rt: Runtime, purpose: str, signed: str, *, lasts: timedelta) -> object:
-    return signing.opened(rt.settings.keys, purpose, signed, now=rt.now(), lasts=lasts)
+def _verify(ctx: Context, purpose: str, signed: str, *, lifetime: timedelta) -> object:
+    return signing.verify_token(
+        ctx.settings.hmac_keys, purpose, signed, now=ctx.now(), max_age=lifetime
+    )
 
 
-def _spent() -> LinkSpent:
-    return LinkSpent("This link has expired or is not complete. Nothing was changed.")
+def _invalid_link() -> LinkInvalid:
+    return LinkInvalid("This link has expired or is not complete. Nothing was changed.")
 
 
 # --- back to the form -----------------------------------------------------------------------------
 
 
-def back(settings: Settings, gift: tuple[Frequency, Money] | None, tongue: str) -> str:
+def return_link(
+    settings: Settings, contribution: tuple[Frequency, Money] | None, locale: str
+) -> str:
     """The form, filled in, behind words that say not with what."""
-    said = "" if gift is None else f"{gift[0][0]}{gift[1].amount}{gift[1].currency}"
+    said = (
+        ""
+        if contribution is None
+        else f"{contribution[0][0]}{contribution[1].amount}{contribution[1].currency}"
+    )
     packed = base64.urlsafe_b64encode(said.encode()).decode().rstrip("=")
-    return f"{settings.mailed_url}/back/{packed or NOTHING}?lang={i18n.tag(tongue)}"
+    return f"{settings.mail_links_base_url}/back/{packed or EMPTY_PREFILL}?lang={i18n.language_tag(locale)}"
 
 
-def gift_of(packed: str) -> tuple[Frequency, Money] | None:
+def parse_prefill(prefill: str) -> tuple[Frequency, Money] | None:
     """What such a link was made of; None for nothing, or for nonsense."""
     try:
-        said = base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4)).decode("ascii")
+        said = base64.urlsafe_b64decode(prefill + "=" * (-len(prefill) % 4)).decode("ascii")
     except ValueError:
         return None
     found = re.fullmatch(r"([oma])([1-9][0-9]{0,8})([a-z]{3})", said)
-    if found is None or found[3] not in money.BOUNDS:
+    if found is None or found[3] not in money.GIFT_LIMITS:
         return None
     frequency = next(one for one in Frequency if one.startswith(found[1]))
     return frequency, Money(int(found[2]), found[3])

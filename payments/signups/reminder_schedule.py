@@ -12,53 +12,53 @@ from payments.core.errors import InvalidField
 from payments.core.money import Money
 from payments.giving.checkout_session import Frequency
 
-KEPT_MONTHS = 12  # an address, at the very most
+MAX_MONTHS = 12  # an address, at the very most
 A_DAY = timedelta(days=1)
-ONCE_MORE = timedelta(days=7)
+SECOND_MAIL_AFTER = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ReminderSchedule:
     """When somebody wants to be reminded, and of what. Made by `wish`, which checks it."""
 
-    asked_on: date
-    first_on: date
+    signed_up_on: date
+    first_send_on: date
     zone: str
-    months: int | None = None
-    turns: int = 1
+    interval_months: int | None = None
+    slots: int = 1
     frequency: Frequency | None = None
-    gift: Money | None = None
+    amount: Money | None = None
     language: str = "en"
 
-    def day(self, turn: int) -> date:
-        return day_of(self.asked_on, self.first_on, self.months, turn)
+    def send_date(self, slot: int) -> date:
+        return send_date(self.signed_up_on, self.first_send_on, self.interval_months, slot)
 
     @property
-    def days(self) -> list[date]:
+    def send_dates(self) -> list[date]:
         """The days on which something is sent, if nothing comes between."""
-        return [self.day(turn) for turn in range(self.turns)]
+        return [self.send_date(turn) for turn in range(self.slots)]
 
 
-def wish(
+def build_schedule(
     now: datetime,
     zone: str,
     *,
     on: date | None = None,
-    months: int | None = None,
+    interval_months: int | None = None,
     once_more: bool = False,
     frequency: Frequency | None = None,
-    gift: Money | None = None,
+    amount: Money | None = None,
     language: str = "en",
-) -> Wish:
+) -> ReminderSchedule:
     """A day or a rhythm, checked. Raises InvalidField naming the limit."""
-    if not calendar.is_zone(zone):
+    if not calendar.is_known_zone(zone):
         raise InvalidField("Choose a time zone from the list, such as Europe/Berlin.", field="zone")
-    today = calendar.local_day(now, zone)
-    if months is not None:
-        if not 1 <= months <= KEPT_MONTHS:
+    today = calendar.local_date(now, zone)
+    if interval_months is not None:
+        if not 1 <= interval_months <= MAX_MONTHS:
             raise InvalidField("Choose every 1 to 12 months.", field="every_months")
-        on = calendar.add_months(today, months)
-    first, last = today + A_DAY, calendar.add_months(today, KEPT_MONTHS)
+        on = calendar.add_months(today, interval_months)
+    first, last = today + A_DAY, calendar.add_months(today, MAX_MONTHS)
     if on is None or not first <= on <= last:
         raise InvalidField(
             "Choose a day from %(first)s to %(last)s.",
@@ -67,14 +67,18 @@ def wish(
             last=last,
         )
     # A second mail only where it comes before the address is erased.
-    second = 2 * months <= KEPT_MONTHS if months is not None else once_more
-    return Wish(today, on, zone, months, 2 if second else 1, frequency, gift, language)
+    second = 2 * interval_months <= MAX_MONTHS if interval_months is not None else once_more
+    return ReminderSchedule(
+        today, on, zone, interval_months, 2 if second else 1, frequency, amount, language
+    )
 
 
-def day_of(asked_on: date, first_on: date, months: int | None, turn: int) -> date:
+def send_date(
+    signed_up_on: date, first_send_on: date, interval_months: int | None, slot: int
+) -> date:
     """The day of a turn. Months are counted from the day of asking, so that a 31st stays one."""
-    if turn == 0:
-        return first_on
-    if months is None:
-        return first_on + ONCE_MORE * turn
-    return calendar.add_months(asked_on, months * (turn + 1))
+    if slot == 0:
+        return first_send_on
+    if interval_months is None:
+        return first_send_on + SECOND_MAIL_AFTER * slot
+    return calendar.add_months(signed_up_on, interval_months * (slot + 1))

@@ -18,18 +18,18 @@ from sqlalchemy.orm import Mapped, mapped_column
 from payments.core.money import Money
 from payments.core.settings import Settings
 from payments.giving import campaigns
-from payments.giving.contributions import Contribution, Status
+from payments.giving.contributions import Contribution, ContributionStatus
 from payments.infra import db
 
-FEWEST = 5  # a smaller number might be somebody
+MIN_GROUP_SIZE = 5  # a smaller number might be somebody
 
 
-class Step(StrEnum):
-    ASKED = "asked"
+class ReminderStep(StrEnum):
+    SIGNED_UP = "asked"
     CONFIRMED = "confirmed"
     SENT = "sent"
     OPENED = "opened"
-    LATE = "late"  # dropped: more than a week too late
+    MISSED = "late"  # dropped: more than a week too late
     CALENDAR = "calendar"  # a calendar file, with no address at all
 
 
@@ -40,23 +40,27 @@ class ReminderCount(db.Base):
     __table_args__ = (CheckConstraint("number > 0", name="number_is_positive"),)
 
     month: Mapped[date] = mapped_column(primary_key=True)
-    step: Mapped[Step] = mapped_column(db.words(Step, "step_is_known"), primary_key=True)
+    step: Mapped[ReminderStep] = mapped_column(
+        db.enum_column(ReminderStep, "step_is_known"), primary_key=True
+    )
     number: Mapped[int]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ReminderMonth:
     """One month. None stands for "fewer than five"; 0 is told."""
 
     month: date
-    steps: dict[Step, int | None]
-    gave: int | None
+    steps: dict[ReminderStep, int | None]
+    donated: int | None
     amounts: tuple[Money, ...]  # of those who gave, in each currency that enough gave in
 
 
-async def count(session: AsyncSession, settings: Settings, step: Step, *, now: datetime) -> None:
+async def record_step(
+    session: AsyncSession, settings: Settings, step: ReminderStep, *, now: datetime
+) -> None:
     """One more took this step."""
-    month = now.astimezone(settings.zone).date().replace(day=1)
+    month = now.astimezone(settings.accounting_zoneinfo).date().replace(day=1)
     await session.execute(
         insert(ReminderCount)
         .values(month=month, step=step, number=1)
@@ -66,26 +70,28 @@ async def count(session: AsyncSession, settings: Settings, step: Step, *, now: d
     )
 
 
-async def rows(session: AsyncSession, settings: Settings, *, since: date) -> list[Row]:
+async def monthly_stats(
+    session: AsyncSession, settings: Settings, *, since: date
+) -> list[ReminderMonth]:
     """The months from `since`, the newest first, with small numbers left out."""
-    counted: dict[date, dict[Step, int]] = defaultdict(dict)
+    counted: dict[date, dict[ReminderStep, int]] = defaultdict(dict)
     query = select(ReminderCount).where(ReminderCount.month >= since.replace(day=1))
     for one in await session.scalars(query.order_by(ReminderCount.month).limit(1200)):
         counted[one.month][one.step] = one.number
-    given = await _given(session, settings, since=since.replace(day=1))
+    given = await _contributions_by_month(session, settings, since=since.replace(day=1))
     made = []
     for month in sorted({*counted, *given}, reverse=True):
-        steps = {step: enough(counted[month].get(step, 0)) for step in Step}
+        steps = {step: suppress_small(counted[month].get(step, 0)) for step in ReminderStep}
         gifts = given.get(month, {})
-        gave = enough(sum(number for number, _ in gifts.values()))
+        gave = suppress_small(sum(number for number, _ in gifts.values()))
         # A currency of few would give them away, and so would the rest, taken from the whole.
-        told = gave is not None and all(number >= FEWEST for number, _ in gifts.values())
+        told = gave is not None and all(number >= MIN_GROUP_SIZE for number, _ in gifts.values())
         amounts = tuple(Money(total, code) for code, (_, total) in sorted(gifts.items()))
-        made.append(Row(month, steps, gave, amounts if told else ()))
+        made.append(ReminderMonth(month, steps, gave, amounts if told else ()))
     return made
 
 
-async def _given(
+async def _contributions_by_month(
     session: AsyncSession, settings: Settings, *, since: date
 ) -> dict[date, dict[str, tuple[int, int]]]:
     """For each month and currency how many gave after a reminder, and how much."""
@@ -95,7 +101,7 @@ async def _given(
         select(month, Contribution.currency, func.count(), func.sum(Contribution.amount))
         .where(
             Contribution.campaign == campaigns.REMINDER,
-            Contribution.status == Status.PAID,
+            Contribution.status == ContributionStatus.PAID,
             month >= since,
         )
         .group_by(month, Contribution.currency)
@@ -108,6 +114,6 @@ async def _given(
     return found
 
 
-def enough(number: int) -> int | None:
+def suppress_small(number: int) -> int | None:
     """A number that may be told; None for one so small that it might be somebody."""
-    return None if 0 < number < FEWEST else number
+    return None if 0 < number < MIN_GROUP_SIZE else number

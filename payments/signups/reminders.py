@@ -28,37 +28,37 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core import calendar
-from payments.core.errors import LinkSpent
+from payments.core.errors import LinkInvalid
 from payments.core.money import Money
 from payments.core.settings import Settings
 from payments.donors.donors import Donor
 from payments.giving.checkout_session import Frequency
 from payments.infra import db, job_queue
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 from payments.signups import address_vault, reminder_schedule, reminder_stats
-from payments.signups.address_vault import Cell, Unwanted
-from payments.signups.reminder_schedule import Wish
-from payments.signups.reminder_stats import Step
+from payments.signups.address_vault import AssociatedData, SuppressionReason
+from payments.signups.reminder_schedule import ReminderSchedule
+from payments.signups.reminder_stats import ReminderStep
 
-PROOF_LASTS = timedelta(hours=48)  # from the moment it was asked for
-INVITING = ("reminders", "asked")  # the bell for those who wait for their confirmation
-ONE = "reminder"  # the object type of one reminder's bell
+CONFIRMATION_LIFETIME = timedelta(hours=48)  # from the moment it was asked for
+CONFIRMATIONS_JOB = ("reminders", "asked")  # the bell for those who wait for their confirmation
+REMINDER_JOB = "reminder"  # the object type of one reminder's bell
 
 
-class State(StrEnum):
-    ASKED = "asked"  # nobody has proved that the mailbox is theirs
-    WATCHING = "watching"  # of a reader at Checkout, in case they do not finish
-    WAITING = "waiting"  # it will be sent
+class ReminderState(StrEnum):
+    UNCONFIRMED = "asked"  # nobody has proved that the mailbox is theirs
+    CHECKOUT_OPEN = "watching"  # of a reader at Checkout, in case they do not finish
+    SCHEDULED = "waiting"  # it will be sent
     SENT = "sent"
     CANCELLED = "cancelled"
-    GAVE = "gave"
-    LATE = "late"
-    UNWANTED = "unwanted"  # the mailbox bounced, complained, or said never
-    REPLACED = "replaced"  # by another of the same reader
-    LOST = "lost"  # its key is gone
+    DONATED = "gave"
+    MISSED = "late"
+    SUPPRESSED = "unwanted"  # the mailbox bounced, complained, or said never
+    SUPERSEDED = "replaced"  # by another of the same reader
+    KEY_LOST = "lost"  # its key is gone
 
 
-LIVE = (State.ASKED, State.WATCHING, State.WAITING)
+ACTIVE_STATES = (ReminderState.UNCONFIRMED, ReminderState.CHECKOUT_OPEN, ReminderState.SCHEDULED)
 
 
 class Reminder(db.Base):
@@ -82,7 +82,7 @@ class Reminder(db.Base):
             "num_nonnulls(frequency, amount, currency) IN (0, 3)", name="gift_is_whole"
         ),
         CheckConstraint("amount > 0", name="amount_is_positive"),
-        db.is_currency(),
+        db.currency_check(),
         Index("ix_reminders_due", "due_on", "id", postgresql_where="state = 'waiting'"),
         Index(
             "uq_reminders_asked", "address_hash", unique=True, postgresql_where="state = 'asked'"
@@ -95,42 +95,48 @@ class Reminder(db.Base):
         ),
     )
 
-    id: Mapped[db.OurId] = mapped_column(primary_key=True)
-    state: Mapped[State] = mapped_column(db.words(State, "state_is_known"))
+    id: Mapped[db.Id] = mapped_column(primary_key=True)
+    state: Mapped[ReminderState] = mapped_column(db.enum_column(ReminderState, "state_is_known"))
     address_hash: Mapped[bytes | None] = mapped_column(index=True)  # null once it is over
-    sealed: Mapped[bytes | None]
-    proved: Mapped[bool]
-    crowded: Mapped[bool]  # its network asked for many: it waits behind the others
-    tries: Mapped[int]
+    address_ciphertext: Mapped[bytes | None]
+    verified: Mapped[bool]
+    deprioritised: Mapped[bool]  # its network asked for many: it waits behind the others
+    attempts: Mapped[int]
     language: Mapped[str] = mapped_column(String(8))
     zone: Mapped[str] = mapped_column(String(64))
-    frequency: Mapped[Frequency | None] = mapped_column(db.words(Frequency, "frequency_is_known"))
+    frequency: Mapped[Frequency | None] = mapped_column(
+        db.enum_column(Frequency, "frequency_is_known")
+    )
     amount: Mapped[int | None] = mapped_column(BigInteger)
     currency: Mapped[str | None] = mapped_column(String(3))
-    asked_on: Mapped[date]  # the day it was there
-    first_on: Mapped[date]
-    months: Mapped[int | None]  # every so many; null for one day, and a week later if `turns` is 2
-    turns: Mapped[int]
-    turn: Mapped[int]
-    mails: Mapped[int]
+    signed_up_on: Mapped[date]  # the day it was there
+    first_send_on: Mapped[date]
+    interval_months: Mapped[
+        int | None
+    ]  # every so many; null for one day, and a week later if `turns` is 2
+    slots: Mapped[int]
+    slot: Mapped[int]
+    sent_count: Mapped[int]
     due_on: Mapped[date | None]
-    contribution_id: Mapped[db.OurId | None] = mapped_column(
+    contribution_id: Mapped[db.Id | None] = mapped_column(
         ForeignKey("contributions.id"), unique=True
     )
-    asked_at: Mapped[db.Moment] = mapped_column(index=True)
-    invited_at: Mapped[db.Moment | None]
-    rung_at: Mapped[db.Moment | None]
-    ended_at: Mapped[db.Moment | None]
+    signed_up_at: Mapped[db.Timestamp] = mapped_column(index=True)
+    confirmation_sent_at: Mapped[db.Timestamp | None]
+    enqueued_at: Mapped[db.Timestamp | None]
+    ended_at: Mapped[db.Timestamp | None]
 
     @property
-    def cell(self) -> Cell:
-        return Cell("reminders", "sealed", self.id)
+    def associated_data(self) -> AssociatedData:
+        return AssociatedData("reminders", "sealed", self.id)
 
-    def day(self, turn: int) -> date:
-        return reminder_schedule.day_of(self.asked_on, self.first_on, self.months, turn)
+    def send_date(self, slot: int) -> date:
+        return reminder_schedule.send_date(
+            self.signed_up_on, self.first_send_on, self.interval_months, slot
+        )
 
     @property
-    def gift(self) -> tuple[Frequency, Money] | None:
+    def intended_contribution(self) -> tuple[Frequency, Money] | None:
         """What the reader had in mind."""
         if self.frequency is None or self.amount is None or self.currency is None:
             return None
@@ -140,79 +146,97 @@ class Reminder(db.Base):
 # --- asking ---------------------------------------------------------------------------------------
 
 
-async def ask(
+async def sign_up(
     session: AsyncSession,
     settings: Settings,
-    wanted: Wish,
+    schedule: ReminderSchedule,
     *,
     address: str,
-    crowded: bool = False,
+    deprioritised: bool = False,
     now: datetime,
 ) -> None:
     """Note a wish whose mailbox is to be proved. The same work for every address.
 
     Of several for one address that nobody has proved, the last wish counts.
     """
-    known = address_vault.hashes(settings, address)
-    await alone(session, known[0])
+    known = address_vault.address_hashes(settings, address)
+    await lock_address(session, known[0])
     before = await session.scalar(
-        select(Reminder.id).where(Reminder.address_hash.in_(known), Reminder.state == State.ASKED)
+        select(Reminder.id).where(
+            Reminder.address_hash.in_(known), Reminder.state == ReminderState.UNCONFIRMED
+        )
     )
     row_id = before or secrets.token_hex(16)
-    values = new_row(settings, row_id, wanted, address, now=now) | {"crowded": crowded}
-    again = {name: values[name] for name in ("sealed", "asked_on", *_WISHED)}
+    values = row_values(settings, row_id, schedule, address, now=now) | {"crowded": deprioritised}
+    again = {name: values[name] for name in ("sealed", "asked_on", *_SCHEDULE_COLUMNS)}
     await session.execute(
         insert(Reminder)
-        .values(**values, state=State.ASKED, address_hash=known[0])
+        .values(**values, state=ReminderState.UNCONFIRMED, address_hash=known[0])
         .on_conflict_do_update(index_elements=["id"], set_=again)
     )
-    await reminder_stats.count(session, settings, Step.ASKED, now=now)
-    await job_queue.ring(session, *INVITING)
+    await reminder_stats.record_step(session, settings, ReminderStep.SIGNED_UP, now=now)
+    await job_queue.enqueue_sync(session, *CONFIRMATIONS_JOB)
 
 
-async def ask_proved(
-    session: AsyncSession, settings: Settings, wanted: Wish, *, address: str, now: datetime
+async def sign_up_verified(
+    session: AsyncSession,
+    settings: Settings,
+    schedule: ReminderSchedule,
+    *,
+    address: str,
+    now: datetime,
 ) -> None:
     """A wish of somebody who has just proved that the mailbox is theirs: it needs nothing more."""
-    known = address_vault.hashes(settings, address)
-    await alone(session, known[0])
-    await _end_all(session, settings, known, State.REPLACED, now=now)
+    known = address_vault.address_hashes(settings, address)
+    await lock_address(session, known[0])
+    await _close_all(session, settings, known, ReminderState.SUPERSEDED, now=now)
     row_id = secrets.token_hex(16)
-    values = new_row(settings, row_id, wanted, address, now=now)
-    values |= {"state": State.WAITING, "proved": True, "due_on": wanted.first_on}
+    values = row_values(settings, row_id, schedule, address, now=now)
+    values |= {"state": ReminderState.SCHEDULED, "proved": True, "due_on": schedule.first_send_on}
     await session.execute(insert(Reminder).values(**values, address_hash=known[0]))
-    await reminder_stats.count(session, settings, Step.ASKED, now=now)
-    await reminder_stats.count(session, settings, Step.CONFIRMED, now=now)
+    await reminder_stats.record_step(session, settings, ReminderStep.SIGNED_UP, now=now)
+    await reminder_stats.record_step(session, settings, ReminderStep.CONFIRMED, now=now)
 
 
-_WISHED = ("zone", "first_on", "months", "turns", "frequency", "amount", "currency", "language")
+_SCHEDULE_COLUMNS = (
+    "zone",
+    "first_on",
+    "months",
+    "turns",
+    "frequency",
+    "amount",
+    "currency",
+    "language",
+)
 
 
-def new_row(
-    settings: Settings, row_id: str, wanted: Wish, address: str, *, now: datetime
+def row_values(
+    settings: Settings, row_id: str, schedule: ReminderSchedule, address: str, *, now: datetime
 ) -> dict[str, object]:
     return {
         "id": row_id,
-        "sealed": address_vault.seal(settings, Cell("reminders", "sealed", row_id), address),
+        "sealed": address_vault.encrypt(
+            settings, AssociatedData("reminders", "sealed", row_id), address
+        ),
         "proved": False,
         "crowded": False,
         "tries": 0,
         "turn": 0,
         "mails": 0,
-        "asked_on": wanted.asked_on,
+        "asked_on": schedule.signed_up_on,
         "asked_at": now,
-        "zone": wanted.zone,
-        "first_on": wanted.first_on,
-        "months": wanted.months,
-        "turns": wanted.turns,
-        "frequency": wanted.frequency,
-        "amount": None if wanted.gift is None else wanted.gift.amount,
-        "currency": None if wanted.gift is None else wanted.gift.currency,
-        "language": wanted.language,
+        "zone": schedule.zone,
+        "first_on": schedule.first_send_on,
+        "months": schedule.interval_months,
+        "turns": schedule.slots,
+        "frequency": schedule.frequency,
+        "amount": None if schedule.amount is None else schedule.amount.amount,
+        "currency": None if schedule.amount is None else schedule.amount.currency,
+        "language": schedule.language,
     }
 
 
-async def alone(session: AsyncSession, address_hash: bytes) -> None:
+async def lock_address(session: AsyncSession, address_hash: bytes) -> None:
     """One at a time for an address, until this transaction ends."""
     number = int.from_bytes(address_hash[:8], signed=True)
     await session.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": number})
@@ -221,35 +245,43 @@ async def alone(session: AsyncSession, address_hash: bytes) -> None:
 # --- what its reader decides ----------------------------------------------------------------------
 
 
-async def find(session: AsyncSession, reminder_id: str) -> Reminder | None:
+async def get(session: AsyncSession, reminder_id: str) -> Reminder | None:
     return await session.get(Reminder, reminder_id)
 
 
-async def to_prove(session: AsyncSession, reminder_id: str, *, now: datetime) -> Reminder:
+async def get_confirmable(session: AsyncSession, reminder_id: str, *, now: datetime) -> Reminder:
     """A reminder whose proof is awaited, or was given. Raises LinkSpent for any other."""
-    row = await find(session, reminder_id)
-    waits = row is not None and row.state is State.ASKED and now - row.asked_at <= PROOF_LASTS
-    if row is None or not (waits or (row.proved and row.state is State.WAITING)):
-        raise LinkSpent("It has expired, or is not complete. You can ask again.")
+    row = await get(session, reminder_id)
+    waits = (
+        row is not None
+        and row.state is ReminderState.UNCONFIRMED
+        and now - row.signed_up_at <= CONFIRMATION_LIFETIME
+    )
+    if row is None or not (waits or (row.verified and row.state is ReminderState.SCHEDULED)):
+        raise LinkInvalid("It has expired, or is not complete. You can ask again.")
     return row
 
 
-async def confirm(rt: Runtime, reminder_id: str) -> Reminder:
+async def confirm(ctx: Context, reminder_id: str) -> Reminder:
     """Its reader has proved the mailbox. It takes the place of an earlier one. Raises LinkSpent."""
-    async with rt.sessions.begin() as session:
-        row = await to_prove(session, reminder_id, now=rt.now())
-        if row.state is State.WAITING or row.address_hash is None:
+    async with ctx.sessions.begin() as session:
+        row = await get_confirmable(session, reminder_id, now=ctx.now())
+        if row.state is ReminderState.SCHEDULED or row.address_hash is None:
             return row
         known = [row.address_hash]
-        await alone(session, row.address_hash)
+        await lock_address(session, row.address_hash)
         held = await session.get(
             Reminder, reminder_id, with_for_update=True, populate_existing=True
         )
-        if held is None or held.state is not State.ASKED:  # ended while we waited
-            raise LinkSpent("It has expired, or is not complete. You can ask again.")
-        await _end_all(session, rt.settings, known, State.REPLACED, now=rt.now(), but=row.id)
-        row.state, row.proved, row.due_on = State.WAITING, True, row.first_on
-        await reminder_stats.count(session, rt.settings, Step.CONFIRMED, now=rt.now())
+        if held is None or held.state is not ReminderState.UNCONFIRMED:  # ended while we waited
+            raise LinkInvalid("It has expired, or is not complete. You can ask again.")
+        await _close_all(
+            session, ctx.settings, known, ReminderState.SUPERSEDED, now=ctx.now(), except_id=row.id
+        )
+        row.state, row.verified, row.due_on = ReminderState.SCHEDULED, True, row.first_send_on
+        await reminder_stats.record_step(
+            session, ctx.settings, ReminderStep.CONFIRMED, now=ctx.now()
+        )
     return row
 
 
@@ -258,8 +290,8 @@ async def cancel(
 ) -> None:
     """Send nothing more, and destroy the address. One that is over stays as it is."""
     row = await session.get(Reminder, reminder_id, with_for_update=True)
-    if row is not None and row.state in LIVE:
-        end(settings, row, State.CANCELLED, now=now)
+    if row is not None and row.state in ACTIVE_STATES:
+        close(settings, row, ReminderState.CANCELLED, now=now)
 
 
 async def reactivate(
@@ -267,7 +299,7 @@ async def reactivate(
     settings: Settings,
     reminder_id: str,
     *,
-    owner: bytes,
+    address_hash: bytes,
     address: str,
     now: datetime,
 ) -> bool:
@@ -276,82 +308,86 @@ async def reactivate(
     Gives whether it is on again: the address must be the one it was for, the reminder cancelled,
     and a day of it still ahead.
     """
-    known = address_vault.hashes(settings, address)
-    await alone(session, known[0])
+    known = address_vault.address_hashes(settings, address)
+    await lock_address(session, known[0])
     row = await session.get(Reminder, reminder_id, with_for_update=True)
-    if owner not in known or row is None or row.state is not State.CANCELLED:
+    if address_hash not in known or row is None or row.state is not ReminderState.CANCELLED:
         return False
-    today = calendar.local_day(now, row.zone)
-    while row.turn < row.turns:
-        if (due := row.day(row.turn)) > today:
+    today = calendar.local_date(now, row.zone)
+    while row.slot < row.slots:
+        if (due := row.send_date(row.slot)) > today:
             break
-        row.turn += 1
+        row.slot += 1
     else:
         return False
-    await _end_all(session, settings, known, State.REPLACED, now=now)
-    row.sealed = address_vault.seal(settings, row.cell, address)
-    row.address_hash, row.proved, row.ended_at = known[0], True, None
-    row.state, row.due_on = State.WAITING, due
+    await _close_all(session, settings, known, ReminderState.SUPERSEDED, now=now)
+    row.address_ciphertext = address_vault.encrypt(settings, row.associated_data, address)
+    row.address_hash, row.verified, row.ended_at = known[0], True, None
+    row.state, row.due_on = ReminderState.SCHEDULED, due
     return True
 
 
-async def never(session: AsyncSession, settings: Settings, owner: bytes, *, now: datetime) -> None:
+async def unsubscribe_all(
+    session: AsyncSession, settings: Settings, address_hash: bytes, *, now: datetime
+) -> None:
     """Its owner wants no mail of this kind again, whatever anybody types."""
-    await unwanted(session, settings, [owner], Unwanted.ASKED, now=now)
+    await suppress_address(
+        session, settings, [address_hash], SuppressionReason.UNSUBSCRIBED, now=now
+    )
 
 
-async def unwanted(
+async def suppress_address(
     session: AsyncSession,
     settings: Settings,
-    known: list[bytes],
-    reason: Unwanted,
+    hashes: list[bytes],
+    reason: SuppressionReason,
     *,
     now: datetime,
 ) -> None:
     """Suppress an address and end what waits for it."""
-    await address_vault.suppress(session, known[0], reason, now=now)
-    await _end_all(session, settings, known, State.UNWANTED, now=now)
+    await address_vault.suppress(session, hashes[0], reason, now=now)
+    await _close_all(session, settings, hashes, ReminderState.SUPPRESSED, now=now)
 
 
-async def forget_donor(
+async def cancel_for_donor(
     session: AsyncSession, settings: Settings, donor_id: str, *, now: datetime
 ) -> None:
     """A donor is erased, and with them what they asked for."""
     donor = await session.get(Donor, donor_id)
     if donor is not None:
-        await _end_all(session, settings, [donor.address_hash], State.CANCELLED, now=now)
+        await _close_all(session, settings, [donor.address_hash], ReminderState.CANCELLED, now=now)
 
 
-async def belongs_to(session: AsyncSession, known: list[bytes], donor_id: str) -> bool:
+async def is_address_of_donor(session: AsyncSession, hashes: list[bytes], donor_id: str) -> bool:
     """Whether an address is a donor's own."""
-    query = select(Donor.id).where(Donor.id == donor_id, Donor.address_hash.in_(known))
+    query = select(Donor.id).where(Donor.id == donor_id, Donor.address_hash.in_(hashes))
     return await session.scalar(query) is not None
 
 
-async def of_donor(session: AsyncSession, donor_id: str) -> list[Reminder]:
+async def list_for_donor(session: AsyncSession, donor_id: str) -> list[Reminder]:
     """What is held of a donor's reminders, the newest first."""
     query = select(Reminder).join(Donor, Donor.address_hash == Reminder.address_hash)
-    query = query.where(Donor.id == donor_id).order_by(Reminder.asked_at.desc()).limit(10)
+    query = query.where(Donor.id == donor_id).order_by(Reminder.signed_up_at.desc()).limit(10)
     return list(await session.scalars(query))
 
 
-def end(settings: Settings, row: Reminder, state: State, *, now: datetime) -> None:
+def close(settings: Settings, row: Reminder, state: ReminderState, *, now: datetime) -> None:
     """It is over: first the key is destroyed, then the row forgets whose it was."""
-    address_vault.destroy(settings, row.id)
-    row.state, row.sealed, row.address_hash = state, None, None
+    address_vault.destroy_key(settings, row.id)
+    row.state, row.address_ciphertext, row.address_hash = state, None, None
     row.due_on, row.contribution_id, row.ended_at = None, None, now
 
 
-async def _end_all(
+async def _close_all(
     session: AsyncSession,
     settings: Settings,
-    known: list[bytes],
-    state: State,
+    hashes: list[bytes],
+    state: ReminderState,
     *,
     now: datetime,
-    but: str = "",
+    except_id: str = "",
 ) -> None:
-    query = select(Reminder).where(Reminder.address_hash.in_(known), Reminder.id != but)
+    query = select(Reminder).where(Reminder.address_hash.in_(hashes), Reminder.id != except_id)
     for row in await session.scalars(query.order_by(Reminder.id).with_for_update()):
-        end(settings, row, state, now=now)
+        close(settings, row, state, now=now)
     await session.flush()  # before another takes its place

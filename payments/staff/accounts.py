@@ -22,20 +22,20 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from payments.core.errors import InvalidField, LinkSpent, NotFound, NotSignedIn, PaymentsError
+from payments.core.errors import InvalidField, LinkInvalid, NotFound, PaymentsError, Unauthenticated
 from payments.infra import audit_log, db
-from payments.infra.audit_log import Deed
+from payments.infra.audit_log import AuditAction
 
-INVITE_LASTS = timedelta(hours=1)
-LINK_LASTS = timedelta(minutes=10)
-SESSION_LASTS = timedelta(hours=8)
-IDLE_LASTS = timedelta(minutes=15)
-STEP_UP_LASTS = timedelta(minutes=5)
-NAME_MOST = 80
-OUR_ID = re.compile(r"[0-9a-f]{32}")
+INVITATION_LIFETIME = timedelta(hours=1)
+LINK_LIFETIME = timedelta(minutes=10)
+SESSION_LIFETIME = timedelta(hours=8)
+SESSION_IDLE_TIMEOUT = timedelta(minutes=15)
+STEP_UP_LIFETIME = timedelta(minutes=5)
+NAME_MAX_LENGTH = 80
+ID_PATTERN = re.compile(r"[0-9a-f]{32}")
 
 
-class NotAllowed(PaymentsError):
+class PermissionDenied(PaymentsError):
     """A colleague whose role does not open this."""
 
     status = 403
@@ -43,7 +43,7 @@ class NotAllowed(PaymentsError):
     title = "This is not open to your role"
 
 
-class ConfirmFirst(PaymentsError):
+class StepUpRequired(PaymentsError):
     """A colleague has to prove once more who they are."""
 
     status = 403
@@ -62,11 +62,11 @@ class Staff(db.Base):
 
     __tablename__ = "staff"
 
-    id: Mapped[db.OurId] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(String(NAME_MOST), unique=True)
-    role: Mapped[Role] = mapped_column(db.words(Role, "role_is_known"))
-    created_at: Mapped[db.Moment]
-    removed_at: Mapped[db.Moment | None]
+    id: Mapped[db.Id] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(NAME_MAX_LENGTH), unique=True)
+    role: Mapped[Role] = mapped_column(db.enum_column(Role, "role_is_known"))
+    created_at: Mapped[db.Timestamp]
+    removed_at: Mapped[db.Timestamp | None]
 
 
 class StaffLink(db.Base):
@@ -75,8 +75,8 @@ class StaffLink(db.Base):
     __tablename__ = "staff_links"
 
     token_sha256: Mapped[bytes] = mapped_column(primary_key=True)
-    staff_id: Mapped[db.OurId] = mapped_column(ForeignKey("staff.id", ondelete="CASCADE"))
-    expires_at: Mapped[db.Moment]
+    staff_id: Mapped[db.Id] = mapped_column(ForeignKey("staff.id", ondelete="CASCADE"))
+    expires_at: Mapped[db.Timestamp]
 
 
 class StaffSession(db.Base):
@@ -85,31 +85,31 @@ class StaffSession(db.Base):
     __tablename__ = "staff_sessions"
 
     token_sha256: Mapped[bytes] = mapped_column(primary_key=True)
-    staff_id: Mapped[db.OurId] = mapped_column(ForeignKey("staff.id", ondelete="CASCADE"))
-    expires_at: Mapped[db.Moment]
-    seen_at: Mapped[db.Moment]
-    proved_at: Mapped[db.Moment]
+    staff_id: Mapped[db.Id] = mapped_column(ForeignKey("staff.id", ondelete="CASCADE"))
+    expires_at: Mapped[db.Timestamp]
+    last_seen_at: Mapped[db.Timestamp]
+    authenticated_at: Mapped[db.Timestamp]
 
 
-class AnsweredChallenge(db.Base):
+class UsedChallenge(db.Base):
     """A question of ours, to a passkey or an account elsewhere, that was answered: not again."""
 
     __tablename__ = "answered_challenges"
 
-    digest: Mapped[bytes] = mapped_column(primary_key=True)
-    forget_at: Mapped[db.Moment]
+    challenge_sha256: Mapped[bytes] = mapped_column(primary_key=True)
+    expires_at: Mapped[db.Timestamp]
 
 
 @dataclass(frozen=True, slots=True)
-class SignedIn:
+class AuthenticatedStaff:
     """Who asks, and how fresh the proof of it is. `session` names their session and opens none."""
 
-    person: Staff
-    proved_at: datetime
-    session: str
+    colleague: Staff
+    authenticated_at: datetime
+    session_id: str
 
-    def is_proved(self, now: datetime) -> bool:
-        return now - self.proved_at < STEP_UP_LASTS
+    def is_recently_authenticated(self, now: datetime) -> bool:
+        return now - self.authenticated_at < STEP_UP_LIFETIME
 
 
 # --- inviting -------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ async def invite(
 
     Raises InvalidField for a name that is none, or is that of a colleague with another role.
     """
-    person = await _named(session, check_name(name))
+    person = await _find_by_name(session, validate_name(name))
     if person is None:
         person = Staff(id=secrets.token_hex(16), name=name, role=role, created_at=now)
         session.add(person)
@@ -134,49 +134,53 @@ async def invite(
             field="role",
         )
     await session.flush()
-    await _note(session, Deed.INVITED, person, by=by, reason=role.value, now=now)
-    return _new_link(session, person, now + INVITE_LASTS)
+    await _record_action_on(
+        session, AuditAction.COLLEAGUE_INVITED, person, by=by, reason=role.value, now=now
+    )
+    return _store_link(session, person, now + INVITATION_LIFETIME)
 
 
-async def link(session: AsyncSession, name: str, *, now: datetime) -> str:
+async def create_link(session: AsyncSession, name: str, *, now: datetime) -> str:
     """A one-time link's token for a colleague who is here. Good for ten minutes."""
-    person = await named(session, name)
-    await _note(session, Deed.LINK_MADE, person, by=None, now=now)
-    return _new_link(session, person, now + LINK_LASTS)
+    person = await get_by_name(session, name)
+    await _record_action_on(session, AuditAction.STAFF_LINK_CREATED, person, by=None, now=now)
+    return _store_link(session, person, now + LINK_LIFETIME)
 
 
-def _new_link(session: AsyncSession, person: Staff, expires_at: datetime) -> str:
+def _store_link(session: AsyncSession, colleague: Staff, expires_at: datetime) -> str:
     token = secrets.token_urlsafe(32)
-    session.add(StaffLink(token_sha256=_digest(token), staff_id=person.id, expires_at=expires_at))
+    session.add(
+        StaffLink(token_sha256=_token_sha256(token), staff_id=colleague.id, expires_at=expires_at)
+    )
     return token
 
 
-def check_name(name: str) -> str:
+def validate_name(name: str) -> str:
     """A name that can be told from others on a screen. Raises InvalidField."""
-    if not 1 <= len(name) <= NAME_MOST or not name.isprintable() or name != name.strip():
+    if not 1 <= len(name) <= NAME_MAX_LENGTH or not name.isprintable() or name != name.strip():
         raise InvalidField("A name has 1 to 80 printable characters.", field="name")
-    if name in (audit_log.OPERATOR, audit_log.SOMEBODY):
+    if name in (audit_log.CLI_ACTOR, audit_log.ANONYMOUS_ACTOR):
         raise InvalidField("This name stands for somebody else in the audit.", field="name")
     return name
 
 
-async def named(session: AsyncSession, name: str) -> Staff:
+async def get_by_name(session: AsyncSession, name: str) -> Staff:
     """A colleague who is here. Raises NotFound."""
-    person = await _named(session, name)
+    person = await _find_by_name(session, name)
     if person is None or person.removed_at is not None:
         raise NotFound("There is no colleague of that name.")
     return person
 
 
-async def find(session: AsyncSession, staff_id: str) -> Staff:
+async def get(session: AsyncSession, staff_id: str) -> Staff:
     """A colleague who is here, by id. Raises NotFound."""
-    person = await session.get(Staff, staff_id) if OUR_ID.fullmatch(staff_id) else None
+    person = await session.get(Staff, staff_id) if ID_PATTERN.fullmatch(staff_id) else None
     if person is None or person.removed_at is not None:
         raise NotFound("There is no such colleague.")
     return person
 
 
-async def everybody(session: AsyncSession, *, limit: int = 500) -> Sequence[Staff]:
+async def list_active(session: AsyncSession, *, limit: int = 500) -> Sequence[Staff]:
     """All who are here, by name."""
     query = select(Staff).where(Staff.removed_at.is_(None)).order_by(Staff.name).limit(limit)
     return list(await session.scalars(query))
@@ -186,199 +190,221 @@ async def everybody(session: AsyncSession, *, limit: int = 500) -> Sequence[Staf
 
 
 async def change_role(
-    session: AsyncSession, person: Staff, role: Role, *, now: datetime, by: Staff | None = None
+    session: AsyncSession, colleague: Staff, role: Role, *, now: datetime, by: Staff | None = None
 ) -> None:
     """Give a colleague another role, which they take up by signing in anew."""
-    if person.role is role:
+    if colleague.role is role:
         return
-    words = f"{person.role} to {role}"
-    person.role = role
-    await end_all(session, person)
-    await _note(session, Deed.ROLE_CHANGED, person, by=by, reason=words, now=now)
+    words = f"{colleague.role} to {role}"
+    colleague.role = role
+    await revoke_access(session, colleague)
+    await _record_action_on(
+        session, AuditAction.ROLE_CHANGED, colleague, by=by, reason=words, now=now
+    )
 
 
 async def remove(
-    session: AsyncSession, person: Staff, *, now: datetime, by: Staff | None = None
+    session: AsyncSession, colleague: Staff, *, now: datetime, by: Staff | None = None
 ) -> None:
     """Let nobody in under this name any more. Their deeds stay in the audit."""
-    person.removed_at = now
-    await end_all(session, person)
-    await _note(session, Deed.REMOVED, person, by=by, now=now)
+    colleague.removed_at = now
+    await revoke_access(session, colleague)
+    await _record_action_on(session, AuditAction.COLLEAGUE_REMOVED, colleague, by=by, now=now)
 
 
-async def end_all(session: AsyncSession, person: Staff) -> None:
+async def revoke_access(session: AsyncSession, colleague: Staff) -> None:
     """End every session of a colleague, and every link that would begin one."""
-    await session.execute(delete(StaffSession).where(StaffSession.staff_id == person.id))
-    await session.execute(delete(StaffLink).where(StaffLink.staff_id == person.id))
+    await session.execute(delete(StaffSession).where(StaffSession.staff_id == colleague.id))
+    await session.execute(delete(StaffLink).where(StaffLink.staff_id == colleague.id))
 
 
 # --- coming in ------------------------------------------------------------------------------------
 
 
-async def invited(session: AsyncSession, token: str, *, now: datetime) -> Staff:
+async def get_by_link(session: AsyncSession, token: str, *, now: datetime) -> Staff:
     """Whom a link is for, without spending it. Raises LinkSpent."""
     person = await session.scalar(
         select(Staff)
         .join(StaffLink, StaffLink.staff_id == Staff.id)
         .where(
-            StaffLink.token_sha256 == _digest(token),
+            StaffLink.token_sha256 == _token_sha256(token),
             StaffLink.expires_at > now,
             Staff.removed_at.is_(None),
         )
     )
     if person is None:
-        raise LinkSpent("This link was used, has expired, or never was. Ask for a new one.")
+        raise LinkInvalid("This link was used, has expired, or never was. Ask for a new one.")
     return person
 
 
-async def spend(session: AsyncSession, token: str, *, now: datetime) -> Staff:
+async def redeem_link(session: AsyncSession, token: str, *, now: datetime) -> Staff:
     """Use a link up. Gives whom it was for. Raises LinkSpent."""
     staff_id = await session.scalar(
         delete(StaffLink)
-        .where(StaffLink.token_sha256 == _digest(token), StaffLink.expires_at > now)
+        .where(StaffLink.token_sha256 == _token_sha256(token), StaffLink.expires_at > now)
         .returning(StaffLink.staff_id)
     )
     person = None if staff_id is None else await session.get(Staff, staff_id)
     if person is None or person.removed_at is not None:
-        raise LinkSpent("This link was used, has expired, or never was. Ask for a new one.")
+        raise LinkInvalid("This link was used, has expired, or never was. Ask for a new one.")
     return person
 
 
-async def answer_once(session: AsyncSession, challenge: bytes, *, forget_at: datetime) -> bool:
+async def consume_challenge(
+    session: AsyncSession, challenge: bytes, *, expires_at: datetime
+) -> bool:
     """Use a question of ours up. Gives whether it was answered for the first time."""
     spent = await session.scalar(
-        insert(AnsweredChallenge)
-        .values(digest=hashlib.sha256(challenge).digest(), forget_at=forget_at)
+        insert(UsedChallenge)
+        .values(challenge_sha256=hashlib.sha256(challenge).digest(), expires_at=expires_at)
         .on_conflict_do_nothing()
-        .returning(AnsweredChallenge.digest)
+        .returning(UsedChallenge.challenge_sha256)
     )
     return spent is not None
 
 
-async def begin(
+async def start_session(
     session: AsyncSession,
-    person: Staff,
+    colleague: Staff,
     *,
-    how: str,
-    proved_at: datetime | None = None,
+    method: str,
+    authenticated_at: datetime | None = None,
     now: datetime,
 ) -> str:
     """Begin a session for somebody who proved who they are, now or then. Gives its token."""
     token = secrets.token_urlsafe(32)
     session.add(
         StaffSession(
-            token_sha256=_digest(token),
-            staff_id=person.id,
-            expires_at=now + SESSION_LASTS,
-            seen_at=now,
-            proved_at=proved_at or now,
+            token_sha256=_token_sha256(token),
+            staff_id=colleague.id,
+            expires_at=now + SESSION_LIFETIME,
+            last_seen_at=now,
+            authenticated_at=authenticated_at or now,
         )
     )
-    await _note(session, Deed.SIGNED_IN, person, by=person, reason=how, now=now)
+    await _record_action_on(
+        session, AuditAction.SIGNED_IN, colleague, by=colleague, reason=method, now=now
+    )
     return token
 
 
 async def enter(session: AsyncSession, token: str, *, now: datetime) -> str:
     """Spend a link. Gives the token of a new session. Raises LinkSpent."""
-    person = await spend(session, token, now=now)
-    return await begin(session, person, how="by a one-time link", now=now)
+    person = await redeem_link(session, token, now=now)
+    return await start_session(session, person, method="by a one-time link", now=now)
 
 
-async def who(session: AsyncSession, token: str | None, *, now: datetime) -> SignedIn:
+async def current(session: AsyncSession, token: str | None, *, now: datetime) -> AuthenticatedStaff:
     """Who holds this session, which goes on for it. Raises NotSignedIn."""
-    return await _who(session, _digest(token or ""), now=now)
+    return await _touch_session(session, _token_sha256(token or ""), now=now)
 
 
-async def resumed(session: AsyncSession, named: str, *, now: datetime) -> SignedIn:
+async def resume_session(
+    session: AsyncSession, session_id: str, *, now: datetime
+) -> AuthenticatedStaff:
     """The same for `SignedIn.session`, of which we said before whose it is. Raises NotSignedIn."""
-    return await _who(session, bytes.fromhex(named), now=now)
+    return await _touch_session(session, bytes.fromhex(session_id), now=now)
 
 
-async def _who(session: AsyncSession, digest: bytes, *, now: datetime) -> SignedIn:
+async def _touch_session(
+    session: AsyncSession, token_sha256: bytes, *, now: datetime
+) -> AuthenticatedStaff:
     row = await session.scalar(
         update(StaffSession)
         .where(
-            StaffSession.token_sha256 == digest,
+            StaffSession.token_sha256 == token_sha256,
             StaffSession.expires_at > now,
-            StaffSession.seen_at > now - IDLE_LASTS,
+            StaffSession.last_seen_at > now - SESSION_IDLE_TIMEOUT,
         )
-        .values(seen_at=now)
+        .values(last_seen_at=now)
         .returning(StaffSession)
     )
     person = None if row is None else await session.get(Staff, row.staff_id)
     if row is None or person is None or person.removed_at is not None:
-        raise NotSignedIn("This page is for staff. Sign in to go on.")
-    return SignedIn(person, row.proved_at, row.token_sha256.hex())
+        raise Unauthenticated("This page is for staff. Sign in to go on.")
+    return AuthenticatedStaff(person, row.proved_at, row.token_sha256.hex())
 
 
-async def confirm(
-    session: AsyncSession, asking: SignedIn, *, proved_at: datetime | None = None, now: datetime
+async def record_step_up(
+    session: AsyncSession,
+    staff_session: AuthenticatedStaff,
+    *,
+    authenticated_at: datetime | None = None,
+    now: datetime,
 ) -> None:
     """Note that who asks proved it once more, now or a moment ago."""
     await session.execute(
         update(StaffSession)
-        .where(StaffSession.token_sha256 == bytes.fromhex(asking.session))
-        .values(proved_at=proved_at or now)
+        .where(StaffSession.token_sha256 == bytes.fromhex(staff_session.session_id))
+        .values(authenticated_at=authenticated_at or now)
     )
-    await _note(session, Deed.CONFIRMED, asking.person, by=asking.person, now=now)
+    await _record_action_on(
+        session,
+        AuditAction.REAUTHENTICATED,
+        staff_session.colleague,
+        by=staff_session.colleague,
+        now=now,
+    )
 
 
-async def leave(session: AsyncSession, token: str, *, now: datetime) -> None:
+async def sign_out(session: AsyncSession, token: str, *, now: datetime) -> None:
     """End a session."""
     staff_id = await session.scalar(
         delete(StaffSession)
-        .where(StaffSession.token_sha256 == _digest(token))
+        .where(StaffSession.token_sha256 == _token_sha256(token))
         .returning(StaffSession.staff_id)
     )
     if staff_id is not None:
         person = await session.get_one(Staff, staff_id)
-        await _note(session, Deed.SIGNED_OUT, person, by=person, now=now)
+        await _record_action_on(session, AuditAction.SIGNED_OUT, person, by=person, now=now)
 
 
-async def forget_expired(session: AsyncSession, now: datetime) -> None:
+async def purge_expired(session: AsyncSession, now: datetime) -> None:
     """Remove links and sessions that open nothing any more, and questions too old to answer."""
-    await session.execute(delete(AnsweredChallenge).where(AnsweredChallenge.forget_at <= now))
+    await session.execute(delete(UsedChallenge).where(UsedChallenge.expires_at <= now))
     await session.execute(delete(StaffLink).where(StaffLink.expires_at <= now))
-    ended = (StaffSession.expires_at <= now) | (StaffSession.seen_at <= now - IDLE_LASTS)
+    ended = (StaffSession.expires_at <= now) | (
+        StaffSession.last_seen_at <= now - SESSION_IDLE_TIMEOUT
+    )
     await session.execute(delete(StaffSession).where(ended))
 
 
-async def note(
+async def record_action(
     session: AsyncSession,
-    deed: StrEnum,
+    action: StrEnum,
     by: Staff,
     *,
-    about: str = "",
+    object_id: str = "",
     reason: str = "",
     now: datetime,
 ) -> None:
     """Append a deed of a colleague to the audit, in the transaction of the deed."""
-    await audit_log.note(
-        session, deed, staff_id=by.id, name=by.name, about=about, reason=reason, now=now
+    await audit_log.record(
+        session, action, staff_id=by.id, name=by.name, object_id=object_id, reason=reason, now=now
     )
 
 
-async def _note(
+async def _record_action_on(
     session: AsyncSession,
-    deed: Deed,
-    about: Staff,
+    action: AuditAction,
+    subject_colleague: Staff,
     *,
     by: Staff | None,
     reason: str = "",
     now: datetime,
 ) -> None:
     """The same about a colleague; without a name it was done on the command line."""
-    what = "" if by is about else about.name
+    what = "" if by is subject_colleague else subject_colleague.name
     if by is None:
-        await audit_log.note(session, deed, about=what, reason=reason, now=now)
+        await audit_log.record(session, action, object_id=what, reason=reason, now=now)
     else:
-        await note(session, deed, by, about=what, reason=reason, now=now)
+        await record_action(session, action, by, object_id=what, reason=reason, now=now)
 
 
-async def _named(session: AsyncSession, name: str) -> Staff | None:
+async def _find_by_name(session: AsyncSession, name: str) -> Staff | None:
     found: Staff | None = await session.scalar(select(Staff).where(Staff.name == name))
     return found
 
 
-def _digest(token: str) -> bytes:
+def _token_sha256(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()

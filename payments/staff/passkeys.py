@@ -37,13 +37,13 @@ from webauthn.helpers.structs import (
 from payments.core.errors import PaymentsError
 from payments.core.settings import Settings
 from payments.infra import audit_log, db, signing
-from payments.infra.audit_log import Deed
+from payments.infra.audit_log import AuditAction
 from payments.staff import accounts, oidc
 from payments.staff.accounts import Staff
 
-CHALLENGE_LASTS = timedelta(minutes=10)
-MADE = 24  # bytes of a challenge before its seal: eight of the time, the rest chance
-MOST = 10  # passkeys of one colleague
+CHALLENGE_LIFETIME = timedelta(minutes=10)
+NONCE_BYTES = 24  # bytes of a challenge before its seal: eight of the time, the rest chance
+MAX_PASSKEYS = 10  # passkeys of one colleague
 
 
 class PasskeyRefused(PaymentsError):
@@ -53,21 +53,21 @@ class PasskeyRefused(PaymentsError):
     code = "passkey-refused"
     title = "The passkey was not accepted"
 
-    def __init__(self, sentence: str, *, staff_id: str | None = None) -> None:
-        super().__init__(sentence)
+    def __init__(self, message: str, *, staff_id: str | None = None) -> None:
+        super().__init__(message)
         self.staff_id = staff_id
 
 
-class PasskeyCopied(PasskeyRefused):
+class PasskeyCloned(PasskeyRefused):
     """A passkey whose count went back: it may have been copied."""
 
 
-class Purpose(StrEnum):
+class ChallengePurpose(StrEnum):
     """What a challenge is for. An answer to one is none to another."""
 
-    MAKE = "make a passkey"
+    REGISTER = "make a passkey"
     SIGN_IN = "sign in"
-    CONFIRM = "confirm"
+    STEP_UP = "confirm"
 
 
 class StaffPasskey(db.Base):
@@ -76,31 +76,29 @@ class StaffPasskey(db.Base):
     __tablename__ = "staff_passkeys"
 
     credential_id: Mapped[bytes] = mapped_column(primary_key=True)
-    staff_id: Mapped[db.OurId] = mapped_column(
-        ForeignKey("staff.id", ondelete="CASCADE"), index=True
-    )
+    staff_id: Mapped[db.Id] = mapped_column(ForeignKey("staff.id", ondelete="CASCADE"), index=True)
     public_key: Mapped[bytes]
-    answers: Mapped[int] = mapped_column(BigInteger)  # as its device counts them; many do not
-    made_at: Mapped[db.Moment]
-    used_at: Mapped[db.Moment | None]
+    sign_count: Mapped[int] = mapped_column(BigInteger)  # as its device counts them; many do not
+    registered_at: Mapped[db.Timestamp]
+    last_used_at: Mapped[db.Timestamp | None]
 
     @property
-    def name(self) -> str:
+    def fingerprint(self) -> str:
         """A name for a page and the audit, from which the key's id cannot be told."""
         return hashlib.sha256(self.credential_id).hexdigest()[:16]
 
 
-def host(settings: Settings) -> str:
+def relying_party_id(settings: Settings) -> str:
     """What a passkey is bound to."""
     name = urlsplit(settings.base_url).hostname
     assert name is not None
     return name
 
 
-def are_possible(settings: Settings) -> bool:
+def is_supported(settings: Settings) -> bool:
     """Browsers bind a passkey to a name, never to a bare IP."""
     try:
-        ipaddress.ip_address(host(settings))
+        ipaddress.ip_address(relying_party_id(settings))
     except ValueError:
         return True
     return False
@@ -109,144 +107,161 @@ def are_possible(settings: Settings) -> bool:
 # --- questions ------------------------------------------------------------------------------------
 
 
-def ask_to_make(
-    settings: Settings, person: Staff, known: Sequence[StaffPasskey], *, bound: str, now: datetime
+def registration_options(
+    settings: Settings,
+    colleague: Staff,
+    existing: Sequence[StaffPasskey],
+    *,
+    bound_to: str,
+    now: datetime,
 ) -> str:
     """What a page hands to its browser, as JSON, to have a passkey made. `bound` is the link or the
     session that may make it.
     """
     options = webauthn.generate_registration_options(
-        rp_id=host(settings),
-        rp_name=settings.publication,
-        user_id=bytes.fromhex(person.id),
-        user_name=person.name,
-        challenge=_challenge(settings, Purpose.MAKE, bound, now),
+        rp_id=relying_party_id(settings),
+        rp_name=settings.publication_name,
+        user_id=bytes.fromhex(colleague.id),
+        user_name=colleague.name,
+        challenge=_new_challenge(settings, ChallengePurpose.REGISTER, bound_to, now),
         authenticator_selection=AuthenticatorSelectionCriteria(
             resident_key=ResidentKeyRequirement.REQUIRED,
             user_verification=UserVerificationRequirement.REQUIRED,
         ),
-        exclude_credentials=_named(known),
+        exclude_credentials=_descriptors(existing),
     )
     return webauthn.options_to_json(options)
 
 
-def ask(
+def authentication_options(
     settings: Settings,
-    purpose: Purpose,
+    purpose: ChallengePurpose,
     *,
-    bound: str = "",
-    known: Sequence[StaffPasskey] = (),
+    bound_to: str = "",
+    existing: Sequence[StaffPasskey] = (),
     now: datetime,
 ) -> str:
     """The same, to have one answer. Without `known` a person picks among theirs."""
     options = webauthn.generate_authentication_options(
-        rp_id=host(settings),
-        challenge=_challenge(settings, purpose, bound, now),
-        allow_credentials=_named(known),
+        rp_id=relying_party_id(settings),
+        challenge=_new_challenge(settings, purpose, bound_to, now),
+        allow_credentials=_descriptors(existing),
         user_verification=UserVerificationRequirement.REQUIRED,
     )
     return webauthn.options_to_json(options)
 
 
-def _named(known: Sequence[StaffPasskey]) -> list[PublicKeyCredentialDescriptor]:
-    return [PublicKeyCredentialDescriptor(id=key.credential_id) for key in known]
+def _descriptors(existing: Sequence[StaffPasskey]) -> list[PublicKeyCredentialDescriptor]:
+    return [PublicKeyCredentialDescriptor(id=key.credential_id) for key in existing]
 
 
-def _challenge(settings: Settings, purpose: Purpose, bound: str, now: datetime) -> bytes:
-    made = int(now.timestamp()).to_bytes(8, "big") + secrets.token_bytes(MADE - 8)
-    return made + _seals(settings, purpose, bound, made)[0]
+def _new_challenge(
+    settings: Settings, purpose: ChallengePurpose, bound_to: str, now: datetime
+) -> bytes:
+    made = int(now.timestamp()).to_bytes(8, "big") + secrets.token_bytes(NONCE_BYTES - 8)
+    return made + _challenge_macs(settings, purpose, bound_to, made)[0]
 
 
-def _seals(settings: Settings, purpose: Purpose, bound: str, made: bytes) -> list[bytes]:
-    return signing.keyed_hashes(settings.keys, f"passkey: {purpose}", f"{bound}:{made.hex()}")
+def _challenge_macs(
+    settings: Settings, purpose: ChallengePurpose, bound_to: str, nonce: bytes
+) -> list[bytes]:
+    return signing.hmac_digests(
+        settings.hmac_keys, f"passkey: {purpose}", f"{bound_to}:{nonce.hex()}"
+    )
 
 
 # --- answers --------------------------------------------------------------------------------------
 
 
-async def make(
+async def register(
     session: AsyncSession,
     settings: Settings,
-    person: Staff,
-    answer: str,
+    colleague: Staff,
+    credential_json: str,
     *,
-    bound: str,
+    bound_to: str,
     now: datetime,
 ) -> StaffPasskey:
     """Keep a passkey that was made for a colleague. Raises PasskeyRefused."""
-    with _verifying(person.id):
-        credential = parse_registration_credential_json(_read(answer))
-        challenge = _asked(settings, Purpose.MAKE, bound, credential.response.client_data_json, now)
+    with _refusing_malformed(colleague.id):
+        credential = parse_registration_credential_json(_parse_json(credential_json))
+        challenge = _verify_challenge(
+            settings, ChallengePurpose.REGISTER, bound_to, credential.response.client_data_json, now
+        )
         made = webauthn.verify_registration_response(
             credential=credential,
             expected_challenge=challenge,
-            expected_rp_id=host(settings),
+            expected_rp_id=relying_party_id(settings),
             expected_origin=settings.base_url,
             require_user_verification=True,
         )
-    await _spend(session, challenge, now=now)
-    if len(await of(session, person.id)) >= MOST:
-        raise PasskeyRefused("Ten passkeys are the most. Remove one first.", staff_id=person.id)
+    await _consume_challenge(session, challenge, now=now)
+    if len(await list_for(session, colleague.id)) >= MAX_PASSKEYS:
+        raise PasskeyRefused("Ten passkeys are the most. Remove one first.", staff_id=colleague.id)
     kept: StaffPasskey | None = await session.scalar(
         insert(StaffPasskey)
         .values(
             credential_id=made.credential_id,
-            staff_id=person.id,
+            staff_id=colleague.id,
             public_key=made.credential_public_key,
-            answers=made.sign_count,
-            made_at=now,
+            sign_count=made.sign_count,
+            registered_at=now,
         )
         .on_conflict_do_nothing()
         .returning(StaffPasskey)
     )
     if kept is None:
-        raise PasskeyRefused("This passkey is known already.", staff_id=person.id)
-    await accounts.note(session, Deed.PASSKEY_ADDED, person, about=kept.name, now=now)
+        raise PasskeyRefused("This passkey is known already.", staff_id=colleague.id)
+    await accounts.record_action(
+        session, AuditAction.PASSKEY_ADDED, colleague, object_id=kept.fingerprint, now=now
+    )
     return kept
 
 
-async def verify(
+async def authenticate(
     session: AsyncSession,
     settings: Settings,
-    purpose: Purpose,
-    answer: str,
+    purpose: ChallengePurpose,
+    credential_json: str,
     *,
-    bound: str = "",
+    bound_to: str = "",
     now: datetime,
 ) -> Staff:
     """Whose passkey answered. Raises PasskeyRefused."""
-    with _verifying(None):
-        credential = parse_authentication_credential_json(_read(answer))
-        challenge = _asked(settings, purpose, bound, credential.response.client_data_json, now)
+    with _refusing_malformed(None):
+        credential = parse_authentication_credential_json(_parse_json(credential_json))
+        challenge = _verify_challenge(
+            settings, purpose, bound_to, credential.response.client_data_json, now
+        )
     key = await session.get(StaffPasskey, credential.raw_id, with_for_update=True)
     person = None if key is None else await session.get(Staff, key.staff_id)
     if key is None or person is None or person.removed_at is not None:
         raise PasskeyRefused("This passkey is not known here, or was removed.")
-    with _verifying(person.id):
+    with _refusing_malformed(person.id):
         # The library tells a count that went back in the words of any other failure, so it is
         # asked about all the rest, and the count is looked at here.
         verified = webauthn.verify_authentication_response(
             credential=credential,
             expected_challenge=challenge,
-            expected_rp_id=host(settings),
+            expected_rp_id=relying_party_id(settings),
             expected_origin=settings.base_url,
             credential_public_key=key.public_key,
             credential_current_sign_count=0,
             require_user_verification=True,
         )
-    if (key.answers or verified.new_sign_count) and verified.new_sign_count <= key.answers:
-        raise PasskeyCopied(
+    if (key.sign_count or verified.new_sign_count) and verified.new_sign_count <= key.sign_count:
+        raise PasskeyCloned(
             "This passkey counts backwards, so it may have been copied. It opens nothing. "
             "Ask an administrator for a new invitation.",
             staff_id=key.staff_id,
         )
-    await _spend(session, challenge, now=now)
-    key.answers, key.used_at = verified.new_sign_count, now
+    await _consume_challenge(session, challenge, now=now)
+    key.sign_count, key.last_used_at = verified.new_sign_count, now
     return person
 
 
 @contextmanager
-def _verifying(staff_id: str | None) -> Iterator[None]:
+def _refusing_malformed(staff_id: str | None) -> Iterator[None]:
     """Whatever is odd about an answer is one refusal: its parsers stumble in many ways."""
     try:
         yield
@@ -259,61 +274,74 @@ def _verifying(staff_id: str | None) -> Iterator[None]:
         ) from error
 
 
-def _read(answer: str) -> dict[str, object]:
-    found = json.loads(answer)
+def _parse_json(credential_json: str) -> dict[str, object]:
+    found = json.loads(credential_json)
     if not isinstance(found, dict):
         raise TypeError("an answer is an object")
     return found
 
 
-def _asked(
-    settings: Settings, purpose: Purpose, bound: str, client_data: bytes, now: datetime
+def _verify_challenge(
+    settings: Settings, purpose: ChallengePurpose, bound_to: str, client_data: bytes, now: datetime
 ) -> bytes:
     """The challenge that was answered, if we made it, for this, not long ago."""
     challenge = parse_client_data_json(client_data).challenge
-    made, seal = challenge[:MADE], challenge[MADE:]
-    if not any(hmac.compare_digest(seal, ours) for ours in _seals(settings, purpose, bound, made)):
+    made, seal = challenge[:NONCE_BYTES], challenge[NONCE_BYTES:]
+    if not any(
+        hmac.compare_digest(seal, ours)
+        for ours in _challenge_macs(settings, purpose, bound_to, made)
+    ):
         raise PasskeyRefused("This was not asked by us, or for something else. Please try again.")
     age = now.timestamp() - int.from_bytes(made[:8], "big")
-    if not -60 <= age <= CHALLENGE_LASTS.total_seconds():
+    if not -60 <= age <= CHALLENGE_LIFETIME.total_seconds():
         raise PasskeyRefused("The page was open for too long. Please try again.")
     return challenge
 
 
-async def _spend(session: AsyncSession, challenge: bytes, *, now: datetime) -> None:
-    if not await accounts.answer_once(session, challenge, forget_at=now + 2 * CHALLENGE_LASTS):
+async def _consume_challenge(session: AsyncSession, challenge: bytes, *, now: datetime) -> None:
+    if not await accounts.consume_challenge(
+        session, challenge, expires_at=now + 2 * CHALLENGE_LIFETIME
+    ):
         raise PasskeyRefused("This was answered before. Please try again.")
 
 
 # --- those that are there -------------------------------------------------------------------------
 
 
-async def of(session: AsyncSession, staff_id: str) -> Sequence[StaffPasskey]:
+async def list_for(session: AsyncSession, staff_id: str) -> Sequence[StaffPasskey]:
     """A colleague's passkeys, the oldest first."""
     query = select(StaffPasskey).where(StaffPasskey.staff_id == staff_id)
-    query = query.order_by(StaffPasskey.made_at, StaffPasskey.credential_id).limit(MOST + 1)
+    query = query.order_by(StaffPasskey.registered_at, StaffPasskey.credential_id).limit(
+        MAX_PASSKEYS + 1
+    )
     return list(await session.scalars(query))
 
 
-async def remove(session: AsyncSession, person: Staff, name: str, *, now: datetime) -> None:
+async def remove(
+    session: AsyncSession, colleague: Staff, fingerprint: str, *, now: datetime
+) -> None:
     """Remove one of a colleague's own, if it is there."""
-    for key in await of(session, person.id):
-        if key.name == name:
+    for key in await list_for(session, colleague.id):
+        if key.fingerprint == fingerprint:
             await session.delete(key)
-            await accounts.note(session, Deed.PASSKEY_REMOVED, person, about=name, now=now)
+            await accounts.record_action(
+                session, AuditAction.PASSKEY_REMOVED, colleague, object_id=fingerprint, now=now
+            )
 
 
 async def revoke_all(
-    session: AsyncSession, person: Staff, *, by: Staff | None = None, now: datetime
+    session: AsyncSession, colleague: Staff, *, by: Staff | None = None, now: datetime
 ) -> None:
     """A device is lost: its passkeys and an account elsewhere that it may be signed in to open
     nothing any more, and nobody is signed in by them.
     """
-    await oidc.forget(session, person)
-    await session.execute(delete(StaffPasskey).where(StaffPasskey.staff_id == person.id))
-    await accounts.end_all(session, person)
-    about = f"all of {person.name}"
+    await oidc.delete_linked_account(session, colleague)
+    await session.execute(delete(StaffPasskey).where(StaffPasskey.staff_id == colleague.id))
+    await accounts.revoke_access(session, colleague)
+    about = f"all of {colleague.name}"
     if by is None:
-        await audit_log.note(session, Deed.PASSKEY_REMOVED, about=about, now=now)
+        await audit_log.record(session, AuditAction.PASSKEY_REMOVED, object_id=about, now=now)
     else:
-        await accounts.note(session, Deed.PASSKEY_REMOVED, by, about=about, now=now)
+        await accounts.record_action(
+            session, AuditAction.PASSKEY_REMOVED, by, object_id=about, now=now
+        )

@@ -16,23 +16,23 @@ from litestar.static_files import create_static_files_router
 from litestar.types import ControllerRouterHandler
 
 from payments.core import money, settings
-from payments.core.errors import NotSignedIn
+from payments.core.errors import Unauthenticated
 from payments.core.settings import Settings
-from payments.giving.article_counts import Tally
+from payments.giving.article_counts import ArticleCounter
 from payments.infra import context, db, logs
-from payments.infra.context import Now, Runtime
-from payments.staff.accounts import ConfirmFirst
-from payments.staff.oidc_provider import Issuer
+from payments.infra.context import Context, Now
+from payments.staff.accounts import StepUpRequired
+from payments.staff.oidc_provider import OidcProvider
 from payments.web import (
     account,
     demo_inbox,
     errors,
     finance,
     health,
-    locale,
     origins,
+    rendering,
+    request_locale,
     security_headers,
-    templates,
 )
 from payments.web.api import contributions, reminders
 from payments.web.donate import embed, form, risk_check, safety, thanks
@@ -41,88 +41,90 @@ from payments.web.newsletter import pages as newsletter_pages
 from payments.web.reminders import pages as reminder_pages
 from payments.web.staff import accounts, alerts, audit_log, auth, campaigns, sign_in, sso
 from payments.web.support import pages as support_pages
-from webhooks import VERBS, routes
+from webhooks import SYNC_HANDLERS, routes
 from webhooks.intake import Inbox
 
 
-def create_app(given: Settings | None = None, *, now: Now = db.utc_now) -> Litestar:
+def create_app(given_settings: Settings | None = None, *, now: Now = db.utc_now) -> Litestar:
     """The application, from the environment unless settings are given. `now` is its clock."""
-    chosen = settings.ready_to_serve(given if given is not None else settings.load())
+    chosen = settings.require_serving_settings(
+        given_settings if given_settings is not None else settings.load()
+    )
     _check_currencies(chosen)
     logs.configure(chosen.log_level)
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        async with context.opened(chosen, now=now) as rt:
-            app.state.rt = rt
-            app.state.articles = Tally()
-            app.state.inbox = Inbox(rt.engine, rings=frozenset(VERBS))
-            app.state.issuer = Issuer(chosen)
+        async with context.open_context(chosen, now=now) as ctx:
+            app.state.ctx = ctx
+            app.state.articles = ArticleCounter()
+            app.state.inbox = Inbox(ctx.engine, synced_types=frozenset(SYNC_HANDLERS))
+            app.state.issuer = OidcProvider(chosen)
             yield
 
     handlers: list[ControllerRouterHandler] = [
         home,
         contributions.ContributionsApi,
-        campaigns.tell,
-        risk_check.challenge,
-        embed.embed_js,
-        reminder_pages.RemindPage,
-        reminder_pages.back,
+        campaigns.get_campaign,
+        risk_check.get_challenge,
+        embed.serve_widget,
+        reminder_pages.ReminderPages,
+        reminder_pages.return_from_mail,
         reminders.RemindersApi,
-        reminders.mail_events,
+        reminders.bounces,
         newsletter_pages.NewsletterPage,
-        newsletter_pages.MailboxPages,
-        newsletter_pages.ask,
+        newsletter_pages.ConfirmPages,
+        newsletter_pages.sign_up,
         form.DonatePage,
-        thanks.thanks,
-        safety.page,
+        thanks.thanks_page,
+        safety.safety_page,
         *account.routes(),
-        sign_in.StaffDoor,
-        accounts.OwnPage,
-        accounts.ColleaguePages,
-        alerts.AlarmPages,
+        sign_in.StaffSignInPages,
+        accounts.OwnAccountPage,
+        accounts.StaffAccountPages,
+        alerts.AlertPages,
         campaigns.CampaignPages,
-        audit_log.AuditPage,
+        audit_log.AuditLogPage,
         support_pages.SupportPages,
         refund_form.RefundPages,
         *finance.routes(),
         health.live,
         health.ready,
         health.metrics,
-        routes.stripe,
+        routes.receive_event,
         create_static_files_router(
-            "/static", [templates.HERE / "static"], cache_control=None, include_in_schema=False
+            "/static", [rendering.WEB_DIR / "static"], cache_control=None, include_in_schema=False
         ),
     ]
     if chosen.oidc_issuer:
-        handlers.append(sso.SignOn)
+        handlers.append(sso.StaffSsoPages)
     if chosen.environment == "demo":
         handlers.append(embed.sample_article)
-        if chosen.demo_inbox:
-            handlers.append(demo_inbox.inbox)
+        if chosen.demo_inbox_dir:
+            handlers.append(demo_inbox.list_mails)
     return Litestar(
         route_handlers=handlers,
         lifespan=[lifespan],
         dependencies={
-            "rt": Provide(_runtime, sync_to_thread=False),
-            "there": Provide(_issuer, sync_to_thread=False),
-            "asking": Provide(auth.asking),
-            "colleague": Provide(auth.signed_in),
+            "ctx": Provide(_provide_context, sync_to_thread=False),
+            "there": Provide(_provide_oidc_provider, sync_to_thread=False),
+            "asking": Provide(auth.current_session),
+            "colleague": Provide(auth.current_colleague),
         },
         exception_handlers={
-            **errors.HANDLERS,
-            NotSignedIn: auth.sign_in_first,
-            ConfirmFirst: auth.confirm_first,
+            **errors.EXCEPTION_HANDLERS,
+            Unauthenticated: auth.on_unauthenticated,
+            StepUpRequired: auth.on_step_up_required,
         },
-        middleware=[locale.listening],
-        before_send=[security_headers.writer(chosen)],
+        middleware=[request_locale.locale_middleware],
+        before_send=[security_headers.header_hook(chosen)],
         # A prober asks by whatever address it has.
-        allowed_hosts=AllowedHostsConfig(origins.hosts(chosen), exclude=r"^/health/"),
+        allowed_hosts=AllowedHostsConfig(origins.allowed_hosts(chosen), exclude=r"^/health/"),
         openapi_config=OpenAPIConfig(
             title="reader-payments",
             version="1.0.0",
             path="/schema",
-            render_plugins=[errors.Description()],
+            render_plugins=[errors.OpenApiRenderer()],
         ),
         request_max_body_size=64 * 1024,
         logging_config=None,
@@ -139,31 +141,33 @@ def create_worker_app() -> Litestar:
     return app
 
 
-def _check_currencies(chosen: Settings) -> None:
-    unknown = ({chosen.currency} | set(chosen.maximum_gifts)) - set(money.BOUNDS)
+def _check_currencies(app_settings: Settings) -> None:
+    unknown = ({app_settings.default_currency} | set(app_settings.max_gift)) - set(
+        money.GIFT_LIMITS
+    )
     if unknown:
         raise settings.SettingsError(
             f"PAYMENTS_CURRENCY, PAYMENTS_MAXIMUM_GIFTS: {', '.join(sorted(unknown))} is not one of"
-            f" {', '.join(money.BOUNDS)}"
+            f" {', '.join(money.GIFT_LIMITS)}"
         )
-    for code, limit in chosen.maximum_gifts.items():
-        if limit < (least := money.minimum(code)).amount:
+    for code, limit in app_settings.max_gift.items():
+        if limit < (least := money.min_gift(code)).amount:
             raise settings.SettingsError(
                 f"PAYMENTS_MAXIMUM_GIFTS: {code} is below the least that may be given, {least}"
             )
 
 
-def _runtime(state: State) -> Runtime:
-    rt: Runtime = state.rt
-    return rt
+def _provide_context(state: State) -> Context:
+    ctx: Context = state.ctx
+    return ctx
 
 
-def _issuer(state: State) -> Issuer:
-    there: Issuer = state.issuer
+def _provide_oidc_provider(state: State) -> OidcProvider:
+    there: OidcProvider = state.issuer
     return there
 
 
 @get("/", include_in_schema=False)
-async def home(rt: NamedDependency[Runtime]) -> Response[str]:
+async def home(ctx: NamedDependency[Context]) -> Response[str]:
     """Where to go from here."""
-    return templates.page(rt, "home.html", demo=rt.settings.environment == "demo")
+    return rendering.render(ctx, "home.html", demo=ctx.settings.environment == "demo")

@@ -13,39 +13,41 @@ from typing import Any
 from litestar import Response, get
 from litestar.di import NamedDependency
 
-from payments.infra.context import Runtime
-from payments.web import templates
+from payments.infra.context import Context
+from payments.web import rendering
 
-MOST = 200
-LINK = re.compile(r"https?://\S+")
+MAX_MAILS = 200
+LINK_PATTERN = re.compile(r"https?://\S+")
 
 
 @get("/dev/inbox", include_in_schema=False, sync_to_thread=True)
-def inbox(rt: NamedDependency[Runtime]) -> Response[str]:
+def list_mails(ctx: NamedDependency[Context]) -> Response[str]:
     """The mails, newest first."""
-    box = mailbox.Maildir(rt.settings.demo_inbox)
-    mails = [_read(box.get_bytes(key)) for key in box.keys()]  # noqa: SIM118 - no mapping
-    mails.sort(key=_written_at, reverse=True)
-    return templates.page(rt, "inbox.html", mails=[_shown(mail) for mail in mails[:MOST]])
+    box = mailbox.Maildir(ctx.settings.demo_inbox_dir)
+    mails = [_parse_mail(box.get_bytes(key)) for key in box.keys()]  # noqa: SIM118 - no mapping
+    mails.sort(key=_sent_at, reverse=True)
+    return rendering.render(
+        ctx, "inbox.html", mails=[_mail_view(mail) for mail in mails[:MAX_MAILS]]
+    )
 
 
-def _read(raw: bytes) -> EmailMessage:
+def _parse_mail(raw: bytes) -> EmailMessage:
     mail = BytesParser(policy=policy.default).parsebytes(raw)
     assert isinstance(mail, EmailMessage)
     return mail
 
 
-def _written_at(mail: EmailMessage) -> datetime:
+def _sent_at(mail: EmailMessage) -> datetime:
     return parsedate_to_datetime(mail["Date"])
 
 
-def _shown(mail: EmailMessage) -> Mapping[str, Any]:  # what the template prints
+def _mail_view(mail: EmailMessage) -> Mapping[str, Any]:  # what the template prints
     text, html = mail.get_body(("plain",)), mail.get_body(("html",))
     return {
         "subject": mail["Subject"],
         "sender": mail["From"],
         "address": mail["To"],
-        "date": f"{_written_at(mail):%d.%m.%Y %H:%M}",
+        "date": f"{_sent_at(mail):%d.%m.%Y %H:%M}",
         "language": mail["Content-Language"],
         "text": _paragraphs(text.get_content() if text is not None else ""),
         "html": html.get_content() if html is not None else "",
@@ -55,6 +57,9 @@ def _shown(mail: EmailMessage) -> Mapping[str, Any]:  # what the template prints
 def _paragraphs(text: str) -> list[list[Mapping[str, Any]]]:
     """The lines of each paragraph. A link has a line to itself."""
     return [
-        [{"words": line, "is_link": LINK.fullmatch(line) is not None} for line in part.splitlines()]
+        [
+            {"words": line, "is_link": LINK_PATTERN.fullmatch(line) is not None}
+            for line in part.splitlines()
+        ]
         for part in text.split("\n\n")
     ]

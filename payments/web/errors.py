@@ -17,32 +17,41 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from payments.core.errors import DatabaseUnavailable, PaymentsError
-from payments.core.i18n import later
-from payments.infra.context import Runtime
-from payments.web import locale, templates
+from payments.core.i18n import gettext_noop
+from payments.infra.context import Context
+from payments.web import rendering, request_locale
 from payments.web.forms import AnyRequest
 from payments.web.security_headers import request_id
 
 log = structlog.get_logger("payments.web")
-PROGRAMS = ("/api/", "/webhooks/", "/health/", "/metrics", "/schema")
-GIVING = ("/donate", "/api/contributions")
-UNCHARGED = later("Nothing was charged.")
-RETRY_AFTER = {
+MACHINE_PREFIXES = ("/api/", "/webhooks/", "/health/", "/metrics", "/schema")
+GIVING_PREFIXES = ("/donate", "/api/contributions")
+NOT_CHARGED = gettext_noop("Nothing was charged.")
+RETRY_AFTER_SCHEMA = {
     "description": "Seconds after which the same may be asked again.",
     "required": True,
     "schema": {"type": "integer", "minimum": 1},
 }
-RETRIED = {"429", "503"}
-REFUSALS = {  # of the framework
-    400: (later("Bad Request"), later("The request could not be read.")),
-    404: (later("Not Found"), later("There is nothing at this address.")),
-    405: (later("Method Not Allowed"), later("This address does not take that method.")),
-    413: (later("The request is too large"), later("The request is larger than it may be.")),
-    415: (later("Unsupported Media Type"), later("This content type is not taken here.")),
+RETRYABLE_STATUSES = {"429", "503"}
+HTTP_ERROR_TEXTS = {  # of the framework
+    400: (gettext_noop("Bad Request"), gettext_noop("The request could not be read.")),
+    404: (gettext_noop("Not Found"), gettext_noop("There is nothing at this address.")),
+    405: (
+        gettext_noop("Method Not Allowed"),
+        gettext_noop("This address does not take that method."),
+    ),
+    413: (
+        gettext_noop("The request is too large"),
+        gettext_noop("The request is larger than it may be."),
+    ),
+    415: (
+        gettext_noop("Unsupported Media Type"),
+        gettext_noop("This content type is not taken here."),
+    ),
 }
 
 
-class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
+class FieldError(msgspec.Struct, frozen=True, omit_defaults=True):
     """One field at fault, by its JSON Pointer."""
 
     pointer: str
@@ -58,10 +67,10 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     status: int
     detail: str
     instance: str
-    errors: tuple[Fault, ...] = ()
+    errors: tuple[FieldError, ...] = ()
 
 
-def problems(*statuses: int) -> dict[int, ResponseSpec]:
+def problem_responses(*statuses: int) -> dict[int, ResponseSpec]:
     """How an operation's refusals are described to programs."""
     return {
         status: ResponseSpec(
@@ -74,20 +83,22 @@ def problems(*statuses: int) -> dict[int, ResponseSpec]:
     }
 
 
-def expected(request: AnyRequest, error: PaymentsError) -> Response[Any]:
+def on_payments_error(request: AnyRequest, error: PaymentsError) -> Response[Any]:
     """One of our own refusals."""
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[FieldError, ...] = ()
     if error.field is not None:
         pointer = "/" + error.field.replace("~", "~0").replace("/", "~1")
-        faults = (Fault(pointer, error.code, error.detail),)
-    return _answer(request, error, error.status, code=error.code, title=error.title, faults=faults)
+        faults = (FieldError(pointer, error.code, error.detail),)
+    return _error_response(
+        request, error, error.status, code=error.code, title=error.title, field_errors=faults
+    )
 
 
-def refused(request: AnyRequest, error: HTTPException) -> Response[Any]:
+def on_http_error(request: AnyRequest, error: HTTPException) -> Response[Any]:
     """A refusal of the framework: no such page, wrong method, unreadable JSON."""
     phrase = http.HTTPStatus(error.status_code).phrase
-    title, sentence = REFUSALS.get(error.status_code, (phrase, phrase))
-    answer = _answer(
+    title, sentence = HTTP_ERROR_TEXTS.get(error.status_code, (phrase, phrase))
+    answer = _error_response(
         request,
         PaymentsError(sentence),
         error.status_code,
@@ -99,93 +110,101 @@ def refused(request: AnyRequest, error: HTTPException) -> Response[Any]:
     return answer
 
 
-def away(request: AnyRequest, error: Exception) -> Response[Any]:
+def on_database_unavailable(request: AnyRequest, error: Exception) -> Response[Any]:
     """The database did not answer, or has no connection to spare."""
     log.error("database_away", exc_info=error, request_id=request_id(request.scope))
-    return expected(request, DatabaseUnavailable("Our records cannot be reached right now."))
+    return on_payments_error(
+        request, DatabaseUnavailable("Our records cannot be reached right now.")
+    )
 
 
-def unexpected(request: AnyRequest, error: Exception) -> Response[Any]:
+def on_unexpected_error(request: AnyRequest, error: Exception) -> Response[Any]:
     """A bug. The log gets its class and place, never its words."""
     log.error("unexpected_error", exc_info=error, request_id=request_id(request.scope))
-    return _answer(
+    return _error_response(
         request,
         PaymentsError("We have been told. Please try again in a while."),
         500,
         code="internal-error",
-        title=later("Something went wrong on our side"),
+        title=gettext_noop("Something went wrong on our side"),
     )
 
 
-def _answer(
+def _error_response(
     request: AnyRequest,
     error: PaymentsError,
     status: int,
     *,
     code: str,
     title: str,
-    faults: tuple[Fault, ...] = (),
+    field_errors: tuple[FieldError, ...] = (),
 ) -> Response[Any]:
     path = request.scope["path"]
-    silent = path.startswith(GIVING) and request.method != "GET" and UNCHARGED not in error.detail
-    rt: Runtime | None = request.app.state.get("rt")
-    if rt is None or path.startswith(PROGRAMS):
+    silent = (
+        path.startswith(GIVING_PREFIXES)
+        and request.method != "GET"
+        and NOT_CHARGED not in error.detail
+    )
+    ctx: Context | None = request.app.state.get("ctx")
+    if ctx is None or path.startswith(MACHINE_PREFIXES):
         problem = Problem(
             type=f"urn:reader-payments:problem:{code}",
             title=title,
             status=status,
-            detail=f"{error.detail} {UNCHARGED}" if silent else error.detail,
+            detail=f"{error.detail} {NOT_CHARGED}" if silent else error.detail,
             instance=f"urn:request:{request_id(request.scope)}",
-            errors=faults,
+            errors=field_errors,
         )
         answer = Response[Any](
             msgspec.json.encode(problem), status_code=status, media_type="application/problem+json"
         )
-        return with_when(answer, error)
+        return with_retry_after(answer, error)
     # An address that does not exist is refused before the language is settled.
-    with locale.heard(request.scope):
-        answer = templates.page(
-            rt,
+    with request_locale.use_locale(request.scope):
+        answer = rendering.render(
+            ctx,
             "error.html",
             status=status,
-            title=locale.say(title),
-            detail=locale.told(error),
-            money=locale.say(UNCHARGED) if silent else "",
-            when=locale.again(error.again_in) if error.again_in else "",
+            title=request_locale.translate(title),
+            detail=request_locale.error_message(error),
+            money=request_locale.translate(NOT_CHARGED) if silent else "",
+            when=request_locale.retry_message(error.retry_after) if error.retry_after else "",
             request_id=request_id(request.scope),
         )
-        return with_when(answer, error)
+        return with_retry_after(answer, error)
 
 
-def told(error: PaymentsError) -> str:
+def message_with_retry(error: PaymentsError) -> str:
     """The sentence of a refusal, and when to try again if that is known."""
-    says = locale.told(error)
-    return f"{says} {locale.again(error.again_in)}" if error.again_in else says
+    says = request_locale.error_message(error)
+    return (
+        f"{says} {request_locale.retry_message(error.retry_after)}" if error.retry_after else says
+    )
 
 
-def with_when(answer: Response[Any], error: PaymentsError) -> Response[Any]:
+def with_retry_after(response: Response[Any], error: PaymentsError) -> Response[Any]:
     """The answer to a refusal, with the time after which the same may be asked again."""
-    if error.again_in is not None:
-        answer.headers["retry-after"] = str(max(ceil(error.again_in.total_seconds()), 1))
-    return answer
+    if error.retry_after is not None:
+        response.headers["retry-after"] = str(max(ceil(error.retry_after.total_seconds()), 1))
+    return response
 
 
-class Description(JsonRenderPlugin):
+class OpenApiRenderer(JsonRenderPlugin):
     """The OpenAPI description, which the framework cannot tell of the headers of a refusal."""
 
     def render(self, request: AnyRequest, openapi_schema: dict[str, Any]) -> bytes:
         for methods in openapi_schema["paths"].values():
             for operation in methods.values():
-                for status in RETRIED & operation["responses"].keys():
-                    operation["responses"][status]["headers"] = {"Retry-After": RETRY_AFTER}
+                for status in RETRYABLE_STATUSES & operation["responses"].keys():
+                    operation["responses"][status]["headers"] = {"Retry-After": RETRY_AFTER_SCHEMA}
         return super().render(request, openapi_schema)
 
 
-HANDLERS: dict[int | type[Exception], Any] = {  # litestar's own type is this loose
-    PaymentsError: expected,
-    HTTPException: refused,
-    OperationalError: away,
-    InterfaceError: away,
-    PoolTimeout: away,
-    Exception: unexpected,
+EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {  # litestar's own type is this loose
+    PaymentsError: on_payments_error,
+    HTTPException: on_http_error,
+    OperationalError: on_database_unavailable,
+    InterfaceError: on_database_unavailable,
+    PoolTimeout: on_database_unavailable,
+    Exception: on_unexpected_error,
 }

@@ -13,7 +13,7 @@ from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from payments.core.errors import NotFound
 from payments.infra import job_queue, migrate
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 from payments.web.forms import AnyRequest
 
 
@@ -24,25 +24,25 @@ async def live() -> dict[str, str]:
 
 
 @get("/health/ready", include_in_schema=False)
-async def ready(rt: NamedDependency[Runtime]) -> Response[dict[str, Any]]:
+async def ready(ctx: NamedDependency[Context]) -> Response[dict[str, Any]]:
     """The database answers and has the schema this code expects."""
     try:
-        async with rt.sessions() as session:
+        async with ctx.sessions() as session:
             at = await session.scalar(text("SELECT version_num FROM alembic_version"))
-            waiting = await job_queue.waiting(session)
+            waiting = await job_queue.job_counts(session)
     except ProgrammingError:  # a table is not there
         at = None
     except (SQLAlchemyError, OSError):
         return Response({"status": "no database"}, status_code=503)
-    if at != migrate.newest():
+    if at != migrate.head_revision():
         return Response({"status": "migrations missing"}, status_code=503)
     return Response({"status": "ok", "jobs": dict(waiting)})
 
 
 @get("/metrics", include_in_schema=False)
-async def metrics(rt: NamedDependency[Runtime], request: AnyRequest) -> Response[bytes]:
+async def metrics(ctx: NamedDependency[Context], request: AnyRequest) -> Response[bytes]:
     """Prometheus text, for whoever holds PAYMENTS_METRICS_TOKEN; without one, no such page."""
-    token = rt.settings.metrics_token
+    token = ctx.settings.metrics_token
     given = request.headers.get("authorization", "").removeprefix("Bearer ")
     if token is None or not hmac.compare_digest(given.encode(), token.get_secret_value().encode()):
         raise NotFound("There is nothing at this address.")

@@ -12,14 +12,14 @@ from litestar.connection import ASGIConnection
 from payments.core.settings import Settings
 
 
-def origin(settings: Settings, request: ASGIConnection[Any, Any, Any, Any]) -> str:
+def request_origin(settings: Settings, request: ASGIConnection[Any, Any, Any, Any]) -> str:
     """The address of ours that a request came by; the first one if its Host is none of ours."""
     host = request.headers.get("host", "").casefold()
-    known = {urlsplit(one).netloc.casefold(): one for one in settings.mirrors}
+    known = {urlsplit(one).netloc.casefold(): one for one in settings.alternate_origins}
     return known.get(host, settings.base_url)
 
 
-def hosts(settings: Settings) -> list[str]:
+def allowed_hosts(settings: Settings) -> list[str]:
     """The names this service answers to: another Host header is somebody's trick."""
-    named = [urlsplit(one) for one in (settings.base_url, *settings.mirrors)]
+    named = [urlsplit(one) for one in (settings.base_url, *settings.alternate_origins)]
     return sorted({name for parts in named for name in (parts.netloc, parts.hostname or "")})

@@ -15,7 +15,9 @@ KEYS = (SECRET.encode(),)
 async def stripe(request: Request[Any, Any, Any]) -> None:
     """Verify."""
     body = await request.body()
-    intake.verify(body, request.headers["stripe-signature"], keys=KEYS, now=datetime.now(UTC))
+    intake.verify_signature(
+        body, request.headers["stripe-signature"], keys=KEYS, now=datetime.now(UTC)
+    )
 
 
 def create_app() -> Litestar:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from tests.bench import servers
-from tests.bench.load import Plan, Seen
+from tests.bench.load import LoadPlan, LoadResult
 
 CONNECTIONS = (1, 64)
 ROUNDS = 5
@@ -15,11 +15,11 @@ def report(database: str) -> Iterator[str]:
     """Run the rounds, then give the table's lines."""
     with servers.stripe() as stub, servers.ours(database, stripe_port=stub.port) as ours:
         sides = {"tests.bench.load": ours.port, "tests.bench.sdk": stub.port}
-        runs: dict[tuple[int, str], list[Seen]] = {}
+        runs: dict[tuple[int, str], list[LoadResult]] = {}
         for number in range(-1, ROUNDS):
             for connections in CONNECTIONS:
                 for module in sorted(sides, reverse=number % 2 == 1):
-                    plan = Plan("asks", sides[module], connections, SECONDS)
+                    plan = LoadPlan("asks", sides[module], connections, SECONDS)
                     seen = servers.run(module, plan)
                     if number >= 0:  # the first round only warms
                         runs.setdefault((connections, module), []).append(seen)
@@ -28,7 +28,7 @@ def report(database: str) -> Iterator[str]:
             yield _line(connections, *(runs[connections, module] for module in sides))
 
 
-def _line(connections: int, ours: list[Seen], sdk: list[Seen]) -> str:
+def _line(connections: int, ours: list[LoadResult], sdk: list[LoadResult]) -> str:
     ratio = median(a.rate / b.rate for a, b in zip(ours, sdk, strict=True))
     mine, its = (median(seen.p50 for seen in side) * 1000 for side in (ours, sdk))
     return (

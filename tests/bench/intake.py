@@ -8,7 +8,7 @@ import psycopg
 from sqlalchemy.engine import make_url
 
 from tests.bench import servers
-from tests.bench.load import Plan, Seen
+from tests.bench.load import LoadPlan, LoadResult
 from tests.bench.servers import Server
 
 CONNECTIONS = (1, 16, 64)
@@ -17,10 +17,10 @@ SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Run:
+class IntakeRun:
     """One side's turn: what was seen, CPU in all, and what the database has that is new."""
 
-    seen: Seen
+    seen: LoadResult
     cpu: float
     database_cpu: float
     stored: int
@@ -33,7 +33,7 @@ class Run:
 def report(database: str) -> Iterator[str]:
     """Run the rounds, then give the table's lines."""
     with servers.ours(database) as ours, servers.bare() as bare:
-        runs: dict[tuple[int, int], list[Run]] = {}
+        runs: dict[tuple[int, int], list[IntakeRun]] = {}
         for number in range(-1, ROUNDS):
             for connections in CONNECTIONS:
                 for server in (ours, bare) if number % 2 else (bare, ours):
@@ -45,11 +45,11 @@ def report(database: str) -> Iterator[str]:
             yield _line(connections, runs[connections, ours.pid], runs[connections, bare.pid])
 
 
-def _run(server: Server, connections: int, database: str) -> Run:
+def _run(server: Server, connections: int, database: str) -> IntakeRun:
     postgres = servers.postmaster(database)
     before = (servers.cpu_seconds(server.pid), servers.cpu_seconds(postgres), _stored(database))
-    seen = servers.run("tests.bench.load", Plan("events", server.port, connections, SECONDS))
-    return Run(
+    seen = servers.run("tests.bench.load", LoadPlan("events", server.port, connections, SECONDS))
+    return IntakeRun(
         seen,
         cpu=servers.cpu_seconds(server.pid) - before[0],
         database_cpu=servers.cpu_seconds(postgres) - before[1],
@@ -65,7 +65,7 @@ def _stored(database: str) -> int:
     return int(row[0])
 
 
-def _line(connections: int, ours: list[Run], bare: list[Run]) -> str:
+def _line(connections: int, ours: list[IntakeRun], bare: list[IntakeRun]) -> str:
     ratio = median(a.seen.rate / b.seen.rate for a, b in zip(ours, bare, strict=True))
     cpu = median(run.cpu / run.seen.done for run in ours) * 1000
     database_cpu = median(run.database_cpu / run.seen.done for run in ours) * 1000

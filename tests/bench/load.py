@@ -20,20 +20,20 @@ import msgspec
 
 SECRET = "whsec_" + "0" * 32
 EVENT = Path(__file__).with_name("charge_updated.json")
-MOST_A_SECOND = 12_000  # requests built beforehand; more than has yet been served
+MAX_REQUESTS_PER_SECOND = 12_000  # requests built beforehand; more than has yet been served
 LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 
 
-class Plan(msgspec.Struct, frozen=True):
+class LoadPlan(msgspec.Struct, frozen=True):
     """What to do: `of` names the requests."""
 
-    of: str
+    request_kind: str
     port: int
     connections: int
     seconds: float
 
 
-class Seen(msgspec.Struct, frozen=True):
+class LoadResult(msgspec.Struct, frozen=True):
     """What came of it. Every request was answered one way or the other."""
 
     done: int
@@ -46,7 +46,7 @@ class Seen(msgspec.Struct, frozen=True):
         return self.done / self.seconds
 
 
-def events(port: int, how_many: int) -> Iterator[bytes]:
+def webhook_requests(port: int, how_many: int) -> Iterator[bytes]:
     """Signed events of 5.4 KB, each with an id and an object of its own."""
     parts, run = EVENT.read_bytes().split(b"{n}"), uuid4().hex[:16].encode()
     for number in range(how_many):
@@ -56,7 +56,7 @@ def events(port: int, how_many: int) -> Iterator[bytes]:
         yield _post("/webhooks/stripe", body, port=port, header=signature)
 
 
-def asks(port: int, how_many: int) -> Iterator[bytes]:
+def contribution_requests(port: int, how_many: int) -> Iterator[bytes]:
     """Gifts, each with a key of its own."""
     body, run = b'{"amount":500,"currency":"usd","frequency":"once"}', uuid4().hex
     for number in range(how_many):
@@ -64,7 +64,7 @@ def asks(port: int, how_many: int) -> Iterator[bytes]:
         yield _post("/api/contributions", body, port=port, header=key)
 
 
-REQUESTS = {"events": events, "asks": asks}
+REQUESTS = {"events": webhook_requests, "asks": contribution_requests}
 
 
 def _post(path: str, body: bytes, *, port: int, header: bytes) -> bytes:
@@ -75,12 +75,12 @@ def _post(path: str, body: bytes, *, port: int, header: bytes) -> bytes:
     return head.encode() + header + b"\r\n" + body
 
 
-class Caller(asyncio.Protocol):
+class KeepAliveConnection(asyncio.Protocol):
     """One keep-alive connection."""
 
     def __init__(self, requests: Iterator[bytes]) -> None:
         self.refused = 0
-        self.took: list[float] = []
+        self.response_times: list[float] = []
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._requests = requests
         self._answer = b""
@@ -108,7 +108,7 @@ class Caller(asyncio.Protocol):
         if not ended or (length is not None and len(body) < int(length[1])):
             return
         if self._answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 201")):
-            self.took.append(time.perf_counter() - self._asked_at)
+            self.response_times.append(time.perf_counter() - self._asked_at)
         else:
             self.refused += 1
         self._answer = b""
@@ -120,12 +120,14 @@ class Caller(asyncio.Protocol):
         self.refused += exc is not None
 
 
-async def run(plan: Plan) -> Seen:
+async def run(plan: LoadPlan) -> LoadResult:
     """Carry the plan out."""
-    requests = list(REQUESTS[plan.of](plan.port, int(MOST_A_SECOND * plan.seconds)))
+    requests = list(
+        REQUESTS[plan.request_kind](plan.port, int(MAX_REQUESTS_PER_SECOND * plan.seconds))
+    )
     left, loop = iter(requests), asyncio.get_running_loop()
     callers = [
-        (await loop.create_connection(lambda: Caller(left), "127.0.0.1", plan.port))[1]
+        (await loop.create_connection(lambda: KeepAliveConnection(left), "127.0.0.1", plan.port))[1]
         for _ in range(plan.connections)
     ]
     began = time.perf_counter()
@@ -133,18 +135,18 @@ async def run(plan: Plan) -> Seen:
         caller.begin(began + plan.seconds)
     async with asyncio.timeout(plan.seconds + 20):
         await asyncio.gather(*(caller.ended for caller in callers))
-    return seen(
-        [took for caller in callers for took in caller.took],
+    return load_result(
+        [took for caller in callers for took in caller.response_times],
         refused=sum(caller.refused for caller in callers),
         seconds=time.perf_counter() - began,
     )
 
 
-def seen(took: list[float], *, refused: int, seconds: float) -> Seen:
+def load_result(took: list[float], *, refused: int, seconds: float) -> LoadResult:
     """What a run came to."""
-    return Seen(len(took), refused, seconds, p50=median(took) if took else 0.0)
+    return LoadResult(len(took), refused, seconds, p50=median(took) if took else 0.0)
 
 
 if __name__ == "__main__":
-    told = msgspec.json.decode(sys.stdin.buffer.read(), type=Plan)
-    sys.stdout.buffer.write(msgspec.json.encode(asyncio.run(run(told))))
+    requested_plan = msgspec.json.decode(sys.stdin.buffer.read(), type=LoadPlan)
+    sys.stdout.buffer.write(msgspec.json.encode(asyncio.run(run(requested_plan))))

@@ -29,24 +29,26 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from payments.accounting import cohort_retention, daily_totals, payment_recovery
 from payments.accounting.exports import files
-from payments.accounting.exports import transactions as exports_transactions
+from payments.accounting.exports import transactions_csv as exports_transactions
 from payments.accounting.reports import monthly, recurring, sources, variance
 from payments.accounting.reports import monthly as reports_monthly
 from payments.accounting.reports import transactions as reports_transactions
-from payments.accounting.reports.period import ALL, Period, month_of, months_before
+from payments.accounting.reports.period import ALL_TIME, Period, month_period, months_before
 from payments.accounting.reports.transactions import Filters
 from payments.core.settings import Settings
 from payments.infra import db, migrate
-from payments.infra.context import Runtime
-from tests.bench import books
+from payments.infra.context import Context
+from tests.bench import generated_ledger
 
 LARGE = int(os.environ.get("PAYMENTS_BENCH_GIFTS", "1000000"))
 SMALL = LARGE // 10
-SHEET = Period(date(2026, 8, 1), date(2026, 10, 11))  # 100,000 lines of the larger books
+SHEET_PERIOD = Period(date(2026, 8, 1), date(2026, 10, 11))  # 100,000 lines of the larger books
 # A file of a million lines, or of all where there are fewer: so many months of two years.
-FILE = Period(months_before(date(2026, 12, 1), -(-24_000_000 // LARGE))) if LARGE > 10**6 else ALL
-ROUNDS, FILES = 7, 3
-OF_ROWS = ("sources, a month", "sources, the year", "why net changed")  # not of a roll-up
+FILE_PERIOD = (
+    Period(months_before(date(2026, 12, 1), -(-24_000_000 // LARGE))) if LARGE > 10**6 else ALL_TIME
+)
+ROUNDS, FILE_ROUNDS = 7, 3
+NOT_FROM_ROLLUP = ("sources, a month", "sources, the year", "why net changed")  # not of a roll-up
 ZONE = ZoneInfo("Europe/Berlin")
 MONTH = date(2026, 10, 1)
 UTC = ZoneInfo("UTC")
@@ -55,7 +57,10 @@ Question = Callable[[AsyncSession], Awaitable[object]]
 
 def report(database: str) -> Iterator[str]:
     """Ask both books the same, then take the larger away."""
-    with _filled(database, SMALL) as small, _filled(database, LARGE) as large:
+    with (
+        _generated_database(database, SMALL) as small,
+        _generated_database(database, LARGE) as large,
+    ):
         yield f"reports            {SMALL:>9,}   {LARGE:>9,} gifts   growth   (ms, medians)"
         times = {name: asyncio.run(_ask(name)) for name in (small, large)}
         for name in times[small]:
@@ -68,7 +73,7 @@ def report(database: str) -> Iterator[str]:
 
 
 @contextmanager
-def _filled(cluster: str, gifts: int) -> Iterator[str]:
+def _generated_database(cluster: str, gifts: int) -> Iterator[str]:
     """A database with that many gifts, folded. Gives its URL."""
     name = f"bench_{uuid4().hex}"
     _run(cluster, f"CREATE DATABASE {name}")
@@ -76,9 +81,9 @@ def _filled(cluster: str, gifts: int) -> Iterator[str]:
     try:
         migrate.upgrade(url)
         begun = time.perf_counter()
-        books.fill(url, gifts)
+        generated_ledger.generate(url, gifts)
         made = time.perf_counter()
-        folded = asyncio.run(_fold(url))
+        folded = asyncio.run(_refresh_totals(url))
         took = time.perf_counter() - made
         print(  # noqa: T201 - minutes pass
             f"{gifts:,} gifts made in {made - begun:.0f} s, {folded:,} rows folded in {took:.0f} s",
@@ -99,68 +104,68 @@ def _plain(url: str) -> str:
     return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-async def _fold(url: str) -> int:
-    engine = db.engine(url, pool_size=2)
+async def _refresh_totals(url: str) -> int:
+    engine = db.create_engine(url, pool_size=2)
     try:
-        return await daily_totals.fold(_runtime(url, engine))
+        return await daily_totals.refresh(_runtime(url, engine))
     finally:
         await engine.dispose()
 
 
-def _runtime(url: str, engine: AsyncEngine) -> Runtime:
+def _runtime(url: str, engine: AsyncEngine) -> Context:
     settings = Settings.model_construct(
         database_url=SecretStr(url), accounting_zone=ZONE.key, base_url=""
     )
-    return Runtime(settings, engine, db.sessions(engine), None, db.utc_now)  # type: ignore[arg-type]  # Stripe is not asked
+    return Context(settings, engine, db.create_session_factory(engine), None, db.utc_now)  # type: ignore[arg-type]  # Stripe is not asked
 
 
 async def _ask(url: str) -> dict[str, float]:
     """Milliseconds for each question, the median of some rounds."""
-    october = Filters(month_of(MONTH))
-    of_monthly = Filters(month_of(MONTH), frequency="monthly", currency="eur")
+    october = Filters(month_period(MONTH))
+    of_monthly = Filters(month_period(MONTH), frequency="monthly", currency="eur")
 
     async def deep(session: AsyncSession) -> object:
-        place = reports_transactions.cursor(
+        place = reports_transactions.parse_cursor(
             f"{1735700000}.txn_1", UTC
         )  # the first month of two years
-        return await reports_transactions.page(session, ZONE, Filters(), before=place)
+        return await reports_transactions.list_page(session, ZONE, Filters(), before=place)
 
     since, until = date(2025, 10, 1), date(2026, 11, 1)
 
     async def recurring_page(session: AsyncSession) -> object:
         return (
-            await recurring.forward(session, ZONE, since=since, until=until),
-            await cohort_retention.read(session, ZONE, since=since, until=until),
-            await payment_recovery.read(session, ZONE, since=since, until=until),
-            await recurring.at_risk(session, soon=date(2026, 12, 15)),
-            await recurring.promised(session),
+            await recurring.mrr_by_month(session, ZONE, since=since, until=until),
+            await cohort_retention.list_cohorts(session, ZONE, since=since, until=until),
+            await payment_recovery.by_month(session, ZONE, since=since, until=until),
+            await recurring.at_risk(session, expiring_before=date(2026, 12, 15)),
+            await recurring.committed_mrr(session),
         )
 
     first, year = date(2024, 12, 1), Period(date(2026, 1, 1), date(2027, 1, 1))
     questions: dict[str, Question] = {
-        "overview": lambda s: monthly.monthly(s, ZONE, since=first),
+        "overview": lambda s: monthly.by_month(s, ZONE, since=first),
         "overview, bare": lambda s: _bare_months(s, first, date(2027, 1, 1)),
-        "one month": lambda s: monthly.monthly(s, ZONE, since=MONTH, until=date(2026, 11, 1)),
+        "one month": lambda s: monthly.by_month(s, ZONE, since=MONTH, until=date(2026, 11, 1)),
         "one month, bare": lambda s: _bare_months(s, MONTH, date(2026, 11, 1)),
-        "newest lines": lambda s: reports_transactions.page(s, ZONE, Filters()),
-        "filtered lines": lambda s: reports_transactions.page(s, ZONE, of_monthly),
+        "newest lines": lambda s: reports_transactions.list_page(s, ZONE, Filters()),
+        "filtered lines": lambda s: reports_transactions.list_page(s, ZONE, of_monthly),
         "earliest lines": deep,
         "their totals": lambda s: reports_transactions.totals(s, ZONE, october),
         "recurring page": recurring_page,
-        "roll-forward": lambda s: recurring.forward(s, ZONE, since=since, until=until),
-        "sources, a month": lambda s: sources.by_campaign(s, ZONE, month_of(MONTH)),
+        "roll-forward": lambda s: recurring.mrr_by_month(s, ZONE, since=since, until=until),
+        "sources, a month": lambda s: sources.by_campaign(s, ZONE, month_period(MONTH)),
         "sources, the year": lambda s: sources.by_campaign(s, ZONE, year),
-        "why net changed": lambda s: variance.of_net(
+        "why net changed": lambda s: variance.net_variance(
             s, ZONE, currency="usd", earlier=date(2026, 9, 1), later=MONTH
         ),
     }
-    engine = db.engine(url, pool_size=2)
+    engine = db.create_engine(url, pool_size=2)
     times = {}
     try:
         for name, question in questions.items():
             took = []
-            for _ in range(2 if name in OF_ROWS else ROUNDS):
-                async with db.sessions(engine)() as session:
+            for _ in range(2 if name in NOT_FROM_ROLLUP else ROUNDS):
+                async with db.create_session_factory(engine)() as session:
                     begun = time.perf_counter()
                     await question(session)
                     took.append(time.perf_counter() - begun)
@@ -173,7 +178,7 @@ async def _ask(url: str) -> dict[str, float]:
 async def _bare_months(session: AsyncSession, since: date, until: date) -> object:
     """The months of the roll-up alone, as PostgreSQL adds them up."""
     query = f"""
-        SELECT date_trunc('month', day) AS month, frequency, currency, {reports_monthly.SUMS}
+        SELECT date_trunc('month', day) AS month, frequency, currency, {reports_monthly.SUMS_SQL}
           FROM ledger_days WHERE day >= :since AND day < :until GROUP BY 1, 2, 3 ORDER BY 1 DESC
     """  # noqa: S608 - our own words
     return list(await session.execute(text(query), {"since": since, "until": until}))
@@ -184,9 +189,9 @@ async def _bare_months(session: AsyncSession, since: date, until: date) -> objec
 
 def _files(url: str) -> Iterator[str]:
     runs: dict[str, list[dict[str, float]]] = {"bare": [], "csv": []}
-    for _ in range(FILES):
+    for _ in range(FILE_ROUNDS):
         for kind, done in runs.items():
-            done.append(_alone(kind, url))
+            done.append(_run_in_subprocess(kind, url))
     bare, ours = runs["bare"], runs["csv"]
     ratio = median(a["rate"] / b["rate"] for a, b in zip(ours, bare, strict=True))
     yield (
@@ -195,13 +200,13 @@ def _files(url: str) -> Iterator[str]:
         f"peak {max(r['peak'] for r in ours):.0f} MiB"
     )
     for kind in ("sheet", "xlsx"):
-        run = _alone(kind, url)
+        run = _run_in_subprocess(kind, url)
         yield (
             f"XLSX of {run['rows']:,.0f} lines: {run['seconds']:.0f} s, peak {run['peak']:.0f} MiB"
         )
 
 
-def _alone(kind: str, url: str) -> dict[str, float]:
+def _run_in_subprocess(kind: str, url: str) -> dict[str, float]:
     """One export in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", __name__, kind, url], check=True, stdout=subprocess.PIPE, text=True
@@ -220,11 +225,11 @@ def _bare(url: str) -> int:
         b.exchange_rate, b.available_on, p.stripe_payout_id, p.arrives_on, e.contribution_id,
         n.donor_id, b.charge, b.id, e.debit, e.credit
     """
-    rows, params = exports_transactions.query(Filters(FILE), UTC)
+    rows, params = exports_transactions.build_query(Filters(FILE_PERIOD), UTC)
     rest = rows[rows.index("      FROM balance_transactions b") :]
     for name, value in params.items():
         rest = rest.replace(f":{name}", f"'{value}'")
-    query = f"COPY (SELECT {columns}, {exports_transactions.COUNTED} {rest}) TO STDOUT (FORMAT csv)"
+    query = f"COPY (SELECT {columns}, {exports_transactions.COSTLY_COLUMNS_SQL} {rest}) TO STDOUT (FORMAT csv)"
     count = 0
     with (
         psycopg.connect(_plain(url)) as connection,
@@ -237,9 +242,9 @@ def _bare(url: str) -> int:
 
 
 async def _csv(url: str) -> int:
-    engine, count = db.engine(url, pool_size=1), 0
-    async with db.sessions(engine)() as session:
-        async for chunk in exports_transactions.as_csv(session, ZONE, Filters(FILE)):
+    engine, count = db.create_engine(url, pool_size=1), 0
+    async with db.create_session_factory(engine)() as session:
+        async for chunk in exports_transactions.stream_csv(session, ZONE, Filters(FILE_PERIOD)):
             count += chunk.count(b"\n")
     await engine.dispose()
     return count - 1
@@ -247,19 +252,19 @@ async def _csv(url: str) -> int:
 
 async def _xlsx(url: str, filters: Filters) -> tuple[int, int]:
     """Rows, and the peak of the process that wrote the sheet, in KiB."""
-    engine, count, peak = db.engine(url, pool_size=1), 0, 0
+    engine, count, peak = db.create_engine(url, pool_size=1), 0, 0
 
     def told(rows: int) -> None:
         nonlocal count, peak
-        count, peak = count + rows, max(peak, _beside())
+        count, peak = count + rows, max(peak, _child_peak_kib())
 
     with tempfile.TemporaryFile() as out:
-        await files.ledger_xlsx(_runtime(url, engine), filters, out, told=told)
+        await files.write_ledger_xlsx(_runtime(url, engine), filters, out, on_progress=told)
     await engine.dispose()
-    return count // (1 + files.SHEET_TAKES), peak
+    return count // (1 + files.XLSX_COST_FACTOR), peak
 
 
-def _beside() -> int:
+def _child_peak_kib() -> int:
     """The peak of the process under this one. The system's own sum would count what that one held
     while it was still a copy of this.
     """
@@ -278,7 +283,7 @@ def _main(kind: str, url: str) -> None:
     elif kind == "csv":
         rows = asyncio.run(_csv(url))
     else:
-        filters = Filters(SHEET if kind == "sheet" else FILE)
+        filters = Filters(SHEET_PERIOD if kind == "sheet" else FILE_PERIOD)
         rows, beside = asyncio.run(_xlsx(url, filters))
     took = time.perf_counter() - begun
     peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + beside) / 1024

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 from sqlalchemy.engine import make_url
 
-from tests.bench.load import SECRET, Plan, Seen
+from tests.bench.load import SECRET, LoadPlan, LoadResult
 
 START_DEADLINE = 60.0
 PROC = Path("/proc")
@@ -117,7 +117,7 @@ def _wait_until_ready(child: subprocess.Popen[bytes], port: int) -> None:
     raise RuntimeError(f"{child.args!r} did not begin to answer")
 
 
-def run(module: str, plan: Plan) -> Seen:
+def run(module: str, plan: LoadPlan) -> LoadResult:
     """Have a process of its own carry a plan out."""
     ended = subprocess.run(
         [sys.executable, "-m", module],
@@ -126,7 +126,7 @@ def run(module: str, plan: Plan) -> Seen:
         check=True,
         timeout=plan.seconds + 60,
     )
-    return msgspec.json.decode(ended.stdout, type=Seen)
+    return msgspec.json.decode(ended.stdout, type=LoadResult)
 
 
 def postmaster(database: str) -> int:

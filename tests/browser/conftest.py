@@ -18,13 +18,13 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
 from playwright.async_api import Request as Asked
 
-from tests.browser.serving import served
-from tests.newsroom import PATIENCE, Newsroom, free_port, opened
+from tests.support.newsroom import REAL_TIMEOUT_SECONDS, Newsroom, free_port, open_newsroom
+from tests.support.serving import serve_newsroom
 
 CHROMIUM = os.environ.get("PAYMENTS_TEST_CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
-QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
+CHROMIUM_FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--no-first-run")  # fmt: skip
 NARROW, WIDE = {"width": 320, "height": 640}, {"width": 1200, "height": 800}
 
@@ -36,29 +36,29 @@ class Site:
     room: Newsroom
     url: str
     browser: Browser
-    wrong: list[str] = field(default_factory=list)
+    page_errors: list[str] = field(default_factory=list)
 
     @asynccontextmanager
     async def visitor(self, **options: Any) -> AsyncIterator[BrowserContext]:  # noqa: ANN401
         """Somebody with a browser of their own. Options are those of Playwright's new_context."""
         context = await self.browser.new_context(**options)
-        context.set_default_timeout(PATIENCE * 1000)
-        context.on("console", self._heard)
-        context.on("request", self._asked)
-        context.on("weberror", lambda error: self.wrong.append(f"error: {error.error}"))
+        context.set_default_timeout(REAL_TIMEOUT_SECONDS * 1000)
+        context.on("console", self._on_console)
+        context.on("request", self._on_request)
+        context.on("weberror", lambda error: self.page_errors.append(f"error: {error.error}"))
         try:
             yield context
         finally:
             await context.close()
 
-    def _heard(self, message: ConsoleMessage) -> None:
+    def _on_console(self, message: ConsoleMessage) -> None:
         # A page that answers 4xx is no mistake of the page.
         if message.type == "error" and "Failed to load resource" not in message.text:
-            self.wrong.append(f"console: {message.text}")
+            self.page_errors.append(f"console: {message.text}")
 
-    def _asked(self, request: Asked) -> None:
+    def _on_request(self, request: Asked) -> None:
         if urlsplit(request.url).hostname not in ("127.0.0.1", "localhost", None):
-            self.wrong.append(f"asked a stranger: {urlsplit(request.url).hostname}")
+            self.page_errors.append(f"asked a stranger: {urlsplit(request.url).hostname}")
 
 
 @pytest.fixture
@@ -81,22 +81,22 @@ async def site(database: str, host: str, more: dict[str, object]) -> AsyncIterat
     port = free_port()
     url = f"http://{host}:{port}"
     async with (
-        opened(database, base_url=url, **more) as room,
-        served(room, port),
+        open_newsroom(database, base_url=url, **more) as room,
+        serve_newsroom(room, port),
         async_playwright() as api,
     ):
-        browser = await api.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        browser = await api.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_FLAGS))
         made = Site(room, url, browser)
         try:
             yield made
         finally:
             await browser.close()
-        assert made.wrong == []
-        await room.settles()
-        assert await room.wrong_books() == []
+        assert made.page_errors == []
+        await room.runs_until_idle()
+        assert await room.failed_integrity_checks() == []
 
 
-async def faults(page: Page) -> list[str]:
+async def axe_violations(page: Page) -> list[str]:
     """What axe finds wrong with a page as it is now: the rule, and where."""
     found = await Axe().run(page)
     return [

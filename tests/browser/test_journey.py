@@ -12,7 +12,7 @@ from playwright.async_api import Page
 from payments.core import i18n
 from payments.staff import accounts
 from payments.staff.accounts import Role
-from tests.browser.conftest import NARROW, WIDE, Site, faults, overflow
+from tests.browser.conftest import NARROW, WIDE, Site, axe_violations, overflow
 from tests.browser.test_reader import ON_STRIPES_PAGE, is_sound, presses, reaches
 
 pytestmark = pytest.mark.anyio
@@ -30,45 +30,45 @@ def more() -> dict[str, object]:
     return {"environment": "demo"}  # which has a story
 
 
-async def looks(page: Page, tongue: str, *, scripts: bool) -> None:
+async def looks(page: Page, locale: str, *, scripts: bool) -> None:
     """A page on the way: whole, and whole as well for somebody who reads from the right."""
     if not scripts:  # axe is a script
-        assert await page.get_attribute("html", "lang") == tongue
+        assert await page.get_attribute("html", "lang") == locale
         assert await overflow(page) <= 0, page.url
         return
-    await is_sound(page, tongue)
+    await is_sound(page, locale)
     await page.evaluate("document.documentElement.dir = 'rtl'")
     assert await overflow(page) <= 0, page.url
-    assert await faults(page) == [], page.url
+    assert await axe_violations(page) == [], page.url
     await page.evaluate("document.documentElement.dir = 'ltr'")
 
 
 @pytest.mark.parametrize(("scripts", "tongue", "size", "scheme"), CASES)
 async def test_from_a_story_to_the_books(
-    site: Site, scripts: bool, tongue: str, size: dict[str, int], scheme: str
+    site: Site, scripts: bool, locale: str, size: dict[str, int], scheme: str
 ) -> None:
-    options: dict[str, Any] = {"viewport": size, "color_scheme": scheme, "locale": tongue}
+    options: dict[str, Any] = {"viewport": size, "color_scheme": scheme, "locale": locale}
     async with site.visitor(java_script_enabled=scripts, **options) as visitor:
         page = await visitor.new_page()
-        await gives(site, page, tongue, scripts=scripts)
+        await gives(site, page, locale, scripts=scripts)
         assert await visitor.cookies() == []
     async with site.visitor(java_script_enabled=scripts, **options) as colleague:
         page = await colleague.new_page()
         await sees_the_row(site, page, scripts=scripts)
 
 
-async def gives(site: Site, page: Page, tongue: str, *, scripts: bool) -> None:
+async def gives(site: Site, page: Page, locale: str, *, scripts: bool) -> None:
     """Once, twenty dollars, from the story."""
-    say = i18n.translations(tongue).gettext
+    say = i18n.translations(locale).gettext
     await page.goto(f"{site.url}/article")
-    await looks(page, tongue, scripts=scripts)
+    await looks(page, locale, scripts=scripts)
     await reaches(page, say("Monthly"))
     await page.keyboard.press("ArrowLeft")
     await presses(page, say("Continue"))
     assert urlsplit(page.url).path == "/donate"
     asked = parse_qs(urlsplit(page.url).query)
     assert (asked["frequency"], asked["article"]) == (["once"], ["town-clock"])
-    await looks(page, tongue, scripts=scripts)
+    await looks(page, locale, scripts=scripts)
     assert await page.locator("input[name=frequency][value=once]").is_checked()
     await reaches(page, "$")  # the suggestion that is ticked
     await page.keyboard.press("ArrowRight")
@@ -83,11 +83,11 @@ async def gives(site: Site, page: Page, tongue: str, *, scripts: bool) -> None:
         await page.keyboard.type(typed)
     await page.keyboard.press("Enter")
     await page.wait_for_url(f"{site.url}/thanks/**")
-    await looks(page, tongue, scripts=scripts)
-    await site.room.settles()
+    await looks(page, locale, scripts=scripts)
+    await site.room.runs_until_idle()
     await page.reload()
     assert await page.inner_text("h1") == say("Thank you")
-    await looks(page, tongue, scripts=scripts)
+    await looks(page, locale, scripts=scripts)
     assert await site.room.rows("SELECT amount, frequency FROM contributions") == [
         (int(amount), "once")
     ]
@@ -96,8 +96,8 @@ async def gives(site: Site, page: Page, tongue: str, *, scripts: bool) -> None:
 async def sees_the_row(site: Site, page: Page, *, scripts: bool) -> None:
     """A colleague comes in by a link from the operator and finds the gift."""
     room = site.room
-    await room.sweeps()
-    async with room.rt.sessions.begin() as session:
+    await room.runs_sweeps()
+    async with room.ctx.sessions.begin() as session:
         token = await accounts.invite(session, "Ada", role=Role.FINANCE, now=room.clock())
     await page.goto(f"{site.url}/staff/enter/{token}")
     await looks(page, "en", scripts=scripts)

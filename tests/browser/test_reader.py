@@ -12,8 +12,8 @@ import pytest
 from playwright.async_api import BrowserContext, Page
 
 from payments.core import i18n
-from tests.browser.conftest import NARROW, Site, faults, overflow
-from tests.journeys.donor import READER
+from tests.browser.conftest import NARROW, Site, axe_violations, overflow
+from tests.support.donor import READER_EMAIL
 
 pytestmark = pytest.mark.anyio
 FOCUSED = """() => {
@@ -29,7 +29,7 @@ OUTLINE = """() => {
   return wide(one) || wide(one.labels?.[0]) || wide(one.parentElement)
 }"""
 ON_STRIPES_PAGE = {
-    "E-mail": READER,
+    "E-mail": READER_EMAIL,
     "Card number": "4242424242424242",
     "Expiry date": "12/44",
     "Security code": "123",
@@ -61,13 +61,13 @@ async def presses(page: Page, name: str) -> None:
         await page.keyboard.press("Enter")
 
 
-async def is_sound(page: Page, tongue: str) -> None:
+async def is_sound(page: Page, locale: str) -> None:
     """A page has the language it says, one heading, no fault that axe finds, and fits."""
     at = urlsplit(page.url).path
-    assert await page.get_attribute("html", "lang") == tongue, at
-    assert await page.get_attribute("html", "dir") == i18n.direction(tongue), at
+    assert await page.get_attribute("html", "lang") == locale, at
+    assert await page.get_attribute("html", "dir") == i18n.text_direction(locale), at
     assert await page.locator("h1").count() == 1, at
-    assert await faults(page) == [], at
+    assert await axe_violations(page) == [], at
     assert await overflow(page) <= 0, at
 
 
@@ -81,17 +81,17 @@ async def gives_with_a_keyboard(site: Site, page: Page) -> None:
         await page.keyboard.type(typed)
     await page.keyboard.press("Enter")
     await page.wait_for_url(f"{site.url}/thanks/**")
-    await site.room.settles()
+    await site.room.runs_until_idle()
     await page.reload()
 
 
-async def signs_in_with_a_keyboard(site: Site, page: Page, tongue: str = "en") -> None:
-    await page.goto(f"{site.url}/manage?lang={tongue}")
+async def signs_in_with_a_keyboard(site: Site, page: Page, locale: str = "en") -> None:
+    await page.goto(f"{site.url}/manage?lang={locale}")
     await page.locator("input[name=address]").focus()
-    await page.keyboard.type(READER)
+    await page.keyboard.type(READER_EMAIL)
     async with page.expect_navigation():
         await page.keyboard.press("Enter")
-    await site.room.works()
+    await site.room.runs_due_jobs()
     text = site.room.mails()[-1].part()
     (link,) = (word for word in text.split() if word.startswith(f"{site.url}/manage/enter/"))
     await page.goto(link)
@@ -116,42 +116,42 @@ async def test_a_reader_gives_changes_and_stops_with_a_keyboard_alone(
         await presses(page, "Stop this contribution")
         await presses(page, "Stop it now")
         assert "Nothing more will be charged" in await page.inner_text("main")
-    await site.room.settles()
+    await site.room.runs_until_idle()
     assert await site.room.rows("SELECT status FROM subscriptions") == [("canceled",)]
 
 
-@pytest.mark.parametrize("tongue", i18n.LANGUAGES)
+@pytest.mark.parametrize("tongue", i18n.SUPPORTED_LOCALES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_every_page_of_a_donor_passes_axe_and_fits_a_small_telephone(
-    site: Site, tongue: str, scheme: str
+    site: Site, ui_locale: str, scheme: str
 ) -> None:
-    locale = {"en": "en-US"}.get(tongue, tongue)
+    locale = {"en": "en-US"}.get(ui_locale, ui_locale)
     async with site.visitor(viewport=NARROW, color_scheme=scheme, locale=locale) as visitor:
         page = await visitor.new_page()
         await gives_in_a_hurry(site, page)
-        await is_sound(page, tongue)
-        await signs_in_with_a_keyboard(site, page, tongue)
-        seen = await sees_all(site, visitor, page.url, tongue)
+        await is_sound(page, ui_locale)
+        await signs_in_with_a_keyboard(site, page, ui_locale)
+        seen = await sees_all(site, visitor, page.url, ui_locale)
         await page.goto(f"{site.url}/donate")
-        await is_sound(page, tongue)
+        await is_sound(page, ui_locale)
         await page.locator("form[method=post] button.wide").first.click()
-        seen |= await sees_all(site, visitor, f"{site.url}/donate", tongue)
+        seen |= await sees_all(site, visitor, f"{site.url}/donate", ui_locale)
     assert len(seen) >= 14, sorted(seen)
 
 
 async def gives_in_a_hurry(site: Site, page: Page) -> None:
     """Give monthly and pay, by whatever way, and come to the page of thanks."""
-    gift = await site.room.asks(500, "monthly")
+    gift = await site.room.requests_contribution(500, "monthly")
     await page.goto(gift.json()["checkout_url"])
     for name, typed in ON_STRIPES_PAGE.items():
         await page.get_by_label(name).fill(typed)
     await page.locator("form button").first.click()
     await page.wait_for_url(f"{site.url}/thanks/**")
-    await site.room.settles()
+    await site.room.runs_until_idle()
     await page.reload()
 
 
-async def sees_all(site: Site, visitor: BrowserContext, begin: str, tongue: str) -> set[str]:
+async def sees_all(site: Site, visitor: BrowserContext, begin: str, locale: str) -> set[str]:
     """Open every page that can be reached by links, and look at it. Gives their paths."""
     page = await visitor.new_page()
     waiting, seen = [begin], set[str]()
@@ -162,10 +162,10 @@ async def sees_all(site: Site, visitor: BrowserContext, begin: str, tongue: str)
         if path in seen:
             continue
         seen.add(path)
-        await is_sound(page, tongue)
+        await is_sound(page, locale)
         if SHOTS:
             name = path.strip("/").replace("/", "_")
-            await page.screenshot(path=Path(SHOTS) / f"{name}-{tongue}.png", full_page=True)
+            await page.screenshot(path=Path(SHOTS) / f"{name}-{locale}.png", full_page=True)
         links = await page.eval_on_selector_all("a[href]", "all => all.map(one => one.href)")
         waiting += [
             link

@@ -11,14 +11,14 @@ from playwright.async_api import BrowserContext, Page, Route
 
 from payments.core.settings import Settings
 from payments.giving import campaigns
-from payments.risk.rate_limit import Level
+from payments.risk.rate_limit import RiskLevel
 from payments.web.donate import embed
-from tests.browser.conftest import NARROW, WIDE, Site, faults, overflow
-from tests.browser.test_protection import SHOTS
-from tests.journeys.test_campaigns import TESTED
-from tests.journeys.test_protection import POLICY as POLICY_FILE
-from tests.journeys.test_protection import policy_file
-from tests.test_shield import raised
+from tests.browser.conftest import NARROW, WIDE, Site, axe_violations, overflow
+from tests.browser.test_donor_safety import SHOTS
+from tests.giving.test_campaigns import TESTED
+from tests.risk.test_rate_limit import set_risk_level
+from tests.safety.test_donor_safety import POLICY as POLICY_FILE
+from tests.safety.test_donor_safety import policy_file
 
 pytestmark = pytest.mark.anyio
 
@@ -63,15 +63,15 @@ async def story(
     visitor: BrowserContext,
     *,
     spoken: str = "en",
-    tongue: tuple[str, str] | None = None,
+    locale: tuple[str, str] | None = None,
     more: str = "",
     settings: Settings | None = None,
     **asked: Any,  # noqa: ANN401 - what a snippet may be told
 ) -> Page:
     """An article with the snippet at its end, opened."""
     chosen = settings or site.room.settings
-    snippet = embed.snippet(chosen, spoken=spoken, article="a-story", **asked)
-    lang, way = tongue or (spoken, "ltr")
+    snippet = embed.embed_snippet(chosen, locale=spoken, article="a-story", **asked)
+    lang, way = locale or (spoken, "ltr")
     ours = f'lang="{spoken}" dir="ltr"'
     assert ours in snippet
     snippet = snippet.replace(ours, f'lang="{lang}" dir="{way}" {more}', 1)
@@ -112,12 +112,12 @@ async def test_it_can_be_read_and_used_in_any_light_width_and_direction(site: Si
         for light in ("light", "dark"):
             async with site.visitor(viewport=size, color_scheme=light) as visitor:
                 for spoken, tongue in (("en", None), ("ru", None), ("en", ARABIC)):
-                    page = await story(site, visitor, spoken=spoken, tongue=tongue)
+                    page = await story(site, visitor, spoken=spoken, locale=tongue)
                     await page.locator("donate-form").get_by_role("radio").last.check()
                     await page.locator("donate-form [part=button]").click()  # it complains
                     where = (size, light, spoken, tongue)
                     assert await overflow(page) <= 0, where
-                    assert await faults(page) == [], where
+                    assert await axe_violations(page) == [], where
                     seen = await page.evaluate(CONTRAST)
                     assert len(seen) > 18, where
                     assert [one for one in seen if one[0] < 4.5] == [], where
@@ -181,7 +181,7 @@ async def test_an_amount_that_can_be_read_twice_is_asked_about(site: Site) -> No
 
 async def test_digits_of_another_script_are_digits(site: Site) -> None:
     async with site.visitor(viewport=NARROW) as visitor:
-        page = await story(site, visitor, tongue=ARABIC)
+        page = await story(site, visitor, locale=ARABIC)
         assert "٥" in await button(page)
         await page.get_by_label("Other amount", exact=True).check()
         await page.locator("donate-form #own").fill("١٢٫٥٠")
@@ -190,7 +190,7 @@ async def test_digits_of_another_script_are_digits(site: Site) -> None:
         assert query(page)["amount"] == "1250"
 
 
-async def test_whoever_says_not_now_is_not_asked_again_and_nothing_else_is_kept(
+async def test_whoever_says_not_now_is_not_asked_again_and_nothing_else_is_stored(
     site: Site,
 ) -> None:
     async with site.visitor() as visitor:
@@ -237,19 +237,19 @@ async def test_the_page_hears_of_it_and_may_step_in(site: Site) -> None:
 
 
 @pytest.mark.parametrize(("dice", "lot"), [("0.1", "a-1w"), ("0.9", "b-1w")])
-async def test_a_variant_is_drawn_in_the_browser_and_nothing_of_it_is_kept_there(
+async def test_a_variant_is_drawn_in_the_browser_and_nothing_of_it_is_stored_there(
     site: Site, dice: str, lot: str
 ) -> None:
-    await campaigns.load(site.room.rt, TESTED.encode())
-    async with site.room.rt.sessions() as session:
-        says = (await campaigns.find(session, "tested")).embedded()
+    await campaigns.apply_file(site.room.ctx, TESTED.encode())
+    async with site.room.ctx.sessions() as session:
+        says = (await campaigns.get(session, "tested")).as_embedded()
     async with site.visitor(viewport=NARROW) as visitor:
         await visitor.add_init_script(f"Math.random = () => {dice}")
         page = await story(site, visitor, campaign="tested", says=says)
         own = "As always." if lot == "a-1w" else "A new word."
         said = page.locator("donate-form [slot=message]").filter(visible=True)
         assert await said.all_inner_texts() == [own]
-        assert await faults(page) == []
+        assert await axe_violations(page) == []
         assert await overflow(page) <= 0
         if lot == "b-1w":  # nothing is ticked: the browser itself asks
             assert await button(page) == "Continue"
@@ -285,7 +285,7 @@ async def test_where_donors_may_be_prosecuted_it_warns_before_the_amount_and_off
                 assert warning["y"] + warning["height"] <= amounts["y"]
                 often = page.locator("donate-form [name=often]")
                 assert [await one.input_value() for one in await often.all()] == ["once"]
-                assert await faults(page) == []
+                assert await axe_violations(page) == []
                 assert await overflow(page) <= 0
                 seen = await page.evaluate(CONTRAST)
                 assert [one for one in seen if one[0] < 4.5] == []
@@ -305,7 +305,7 @@ async def test_without_scripts_its_form_does_the_same(site: Site) -> None:
 
 
 async def test_in_an_attack_the_browser_works_and_the_reader_only_waits(site: Site) -> None:
-    await raised(site.room, Level.ELEVATED)
+    await set_risk_level(site.room, RiskLevel.CHALLENGE)
     async with site.visitor() as visitor:
         page = await story(site, visitor)
         await page.locator("donate-form [part=button]").click()

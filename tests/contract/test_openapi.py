@@ -19,8 +19,8 @@ from schemathesis.specs.openapi.checks import (
     positive_data_acceptance,
 )
 
-from tests.browser.serving import served
-from tests.newsroom import free_port, opened
+from tests.support.newsroom import free_port, open_newsroom
+from tests.support.serving import serve_newsroom
 
 pytestmark = pytest.mark.anyio
 
@@ -63,7 +63,7 @@ def attacks(url: str, cases: int) -> int:
 async def drive(database: str, cases: int) -> int:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    async with opened(database, base_url=url) as room, served(room, port):
+    async with open_newsroom(database, base_url=url) as room, serve_newsroom(room, port):
         return await asyncio.to_thread(attacks, url, cases)
 
 

@@ -10,7 +10,7 @@ import stripe
 
 from payments import sandbox as sandboxes
 from payments.sandbox import Sandbox
-from payments.sandbox.wire import Value
+from payments.sandbox.form_encoding import JsonValue
 
 START = datetime(2026, 11, 3, 12, 0, tzinfo=UTC)
 
@@ -21,7 +21,7 @@ def anyio_backend() -> str:
 
 
 @dataclass
-class Wall:
+class ManualWallClock:
     """A wall clock that only the test turns."""
 
     now: datetime = START
@@ -29,7 +29,7 @@ class Wall:
     def __call__(self) -> datetime:
         return self.now
 
-    def turn(self, by: timedelta) -> None:
+    def advance(self, by: timedelta) -> None:
         self.now += by
 
 
@@ -39,7 +39,7 @@ class Shop:
 
     sandbox: Sandbox
     client: stripe.StripeClient
-    wall: Wall
+    wall: ManualWallClock
     products: dict[str, str] = field(default_factory=dict)
 
     async def product(self, name: str = "A gift") -> str:
@@ -53,7 +53,7 @@ class Shop:
         amount: int = 500,
         currency: str = "usd",
         interval: str | None = None,
-        **extra: Value,
+        **extra: JsonValue,
     ) -> stripe.checkout.Session:
         """A session for a gift: once, or each interval."""
         price: dict[str, object] = {
@@ -94,7 +94,7 @@ class Shop:
         assert isinstance(session.subscription, str)
         return await self.client.v1.subscriptions.retrieve_async(session.subscription)
 
-    async def saves_a_card(self, customer: str, **extra: Value) -> stripe.checkout.Session:
+    async def setup_session(self, customer: str, **extra: JsonValue) -> stripe.checkout.Session:
         """A page on which a customer saves a card."""
         params: dict[str, object] = {
             "mode": "setup",
@@ -128,19 +128,21 @@ class Shop:
     async def subscription(self, subscription_id: str) -> stripe.Subscription:
         return await self.client.v1.subscriptions.retrieve_async(subscription_id)
 
-    async def newest_invoice(self, subscription_id: str) -> stripe.Invoice:
+    async def latest_invoice(self, subscription_id: str) -> stripe.Invoice:
         """A subscription's newest invoice."""
         listed = await self.client.v1.invoices.list_async({"subscription": subscription_id})
         return listed.data[0]
 
-    async def changes(self, event_type: str = "customer.subscription.updated") -> dict[str, object]:
+    async def latest_previous_attributes(
+        self, event_type: str = "customer.subscription.updated"
+    ) -> dict[str, object]:
         """What the newest event of a type says was there before."""
         event = (await self.client.v1.events.list_async({"type": event_type, "limit": 1})).data[0]
         assert event.data.previous_attributes is not None
         previous: dict[str, object] = event.data.previous_attributes.to_dict()
         return previous
 
-    async def paid(self) -> list[int]:
+    async def paid_amounts(self) -> list[int]:
         """The amounts of all charges that succeeded, oldest first."""
         listed = await self.client.v1.charges.list_async({"limit": 100})
         charges = [charge async for charge in listed.auto_paging_iter() if charge.paid]
@@ -168,7 +170,7 @@ class Shop:
 
 
 @asynccontextmanager
-async def open_shop(sandbox: Sandbox, wall: Wall) -> AsyncIterator[Shop]:
+async def open_shop(sandbox: Sandbox, wall: ManualWallClock) -> AsyncIterator[Shop]:
     async with sandbox.listen() as url:
         http = stripe.AIOHTTPClient()
         client = stripe.StripeClient(
@@ -189,12 +191,12 @@ def _quiet_sdk() -> None:
 
 
 @pytest.fixture
-def wall() -> Wall:
-    return Wall()
+def wall() -> ManualWallClock:
+    return ManualWallClock()
 
 
 @pytest.fixture
-async def shop(wall: Wall) -> AsyncIterator[Shop]:
+async def shop(wall: ManualWallClock) -> AsyncIterator[Shop]:
     """A shop at a sandbox that keeps the contract, in every request, answer and event."""
     sandbox = Sandbox(wall=wall, check_contract=True)
     async with open_shop(sandbox, wall) as shop:

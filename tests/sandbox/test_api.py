@@ -145,7 +145,7 @@ async def test_a_card_error_is_replayed_and_a_refusal_is_not(shop: Shop) -> None
 async def test_a_key_is_forgotten_after_a_day(shop: Shop) -> None:
     options: stripe.RequestOptions = {"idempotency_key": "gift-1"}
     first = await shop.client.v1.customers.create_async({}, options)
-    shop.wall.turn(shop.wall.now - shop.wall.now.replace(day=1))
+    shop.wall.advance(shop.wall.now - shop.wall.now.replace(day=1))
 
     second = await shop.client.v1.customers.create_async({"email": "b@example.org"}, options)
 
@@ -154,7 +154,7 @@ async def test_a_key_is_forgotten_after_a_day(shop: Shop) -> None:
 
 async def test_ids_are_expanded_as_deep_as_four(shop: Shop) -> None:
     session = await shop.gives(500, "month")
-    await shop.sandbox.settle()
+    await shop.sandbox.advance_to_captures()
 
     expanded = await shop.client.v1.checkout.sessions.retrieve_async(
         session.id, {"expand": ["invoice.payments", "customer", "subscription.latest_invoice"]}
@@ -303,7 +303,7 @@ async def test_a_payment_method_belongs_to_one_customer_and_once_detached_to_non
         await service.attach_async("pm_card_chargeDeclined", {"customer": ours.id})
 
 
-async def test_products_and_prices_are_made_changed_and_kept(shop: Shop) -> None:
+async def test_products_and_prices_are_created_updated_and_stored(shop: Shop) -> None:
     product = await shop.client.v1.products.create_async({"name": "Membership"})
     price = await shop.client.v1.prices.create_async(
         {"currency": "usd", "unit_amount": 500, "product": product.id, "lookup_key": "member"}

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import stripe
 
-from payments.sandbox.errors import Refusal
+from payments.sandbox.errors import ApiError
 from tests.sandbox.conftest import START, Shop
-from tests.sandbox.test_giving_back import paid, refunded
-from tests.sandbox.test_money import identity_holds
+from tests.sandbox.test_balance import identity_holds
+from tests.sandbox.test_refunds import paid, refunded
 
 pytestmark = pytest.mark.anyio
 
@@ -39,7 +39,7 @@ def moved(dispute: stripe.Dispute) -> list[tuple[int, int, str]]:
     return [(row.amount, row.fee, row.reporting_category) for row in dispute.balance_transactions]
 
 
-def told(*words: str) -> list[str]:
+def dispute_events(*words: str) -> list[str]:
     return [f"charge.dispute.{word}" for word in words]
 
 
@@ -85,7 +85,7 @@ async def test_won_the_amount_comes_back_and_the_fee_does_not(shop: Shop) -> Non
     for late in (answers(shop, dispute, "more"), shop.client.v1.disputes.close_async(dispute.id)):
         with pytest.raises(stripe.InvalidRequestError, match=r"no longer open|already closed"):
             await late
-    with pytest.raises(Refusal, match="closed"):
+    with pytest.raises(ApiError, match="closed"):
         shop.sandbox.decide_dispute(dispute.id, won=False)
     assert await identity_holds(shop)
 
@@ -93,7 +93,7 @@ async def test_won_the_amount_comes_back_and_the_fee_does_not(shop: Shop) -> Non
 async def test_a_bank_may_give_the_fee_back_as_well(shop: Shop) -> None:
     dispute = await disputed(shop)
 
-    shop.sandbox.decide_dispute(dispute.id, won=True, gives_back_the_fee=True)
+    shop.sandbox.decide_dispute(dispute.id, won=True, refund_fee=True)
 
     assert moved(await now(shop, dispute))[1:] == [(1000, -FEE, "dispute_reversal")]
     assert await shop.balance() == {"usd": 1000 - 59}
@@ -165,7 +165,7 @@ async def test_a_part_is_disputed_and_then_another_but_never_more_than_was_paid(
     assert [one.amount for one in listed.data] == [600, 400]
     assert await shop.balance() == {"usd": 1000 - 59 - 600 - 2 * FEE}
     for amount in (1001, 0):
-        with pytest.raises(Refusal, match="Only what was paid"):
+        with pytest.raises(ApiError, match="Only what was paid"):
             shop.sandbox.dispute(charge.id, amount=amount)
     with pytest.raises(KeyError):
         shop.sandbox.dispute("ch_none")
@@ -175,14 +175,14 @@ async def test_a_part_is_disputed_and_then_another_but_never_more_than_was_paid(
 async def test_what_was_never_paid_is_not_disputed(shop: Shop) -> None:
     await shop.pays(await shop.checkout(1000), "4000000000000002")
     charge = (await shop.client.v1.charges.list_async()).data[0]
-    with pytest.raises(Refusal, match="Only what was paid"):
+    with pytest.raises(ApiError, match="Only what was paid"):
         shop.sandbox.dispute(charge.id)
     assert (await shop.client.v1.disputes.list_async()).data == []
 
 
 async def test_a_dispute_in_francs_moves_dollars_at_the_rates_of_its_days(shop: Shop) -> None:
     await shop.pays(await shop.checkout(1000, "chf"))
-    await shop.sandbox.settle()
+    await shop.sandbox.advance_to_captures()
     charge = (await shop.client.v1.charges.list_async({"limit": 1})).data[0]
 
     dispute = shop.sandbox.dispute(charge.id)
@@ -232,7 +232,7 @@ async def test_an_inquiry_that_becomes_a_dispute_takes_the_money_then(shop: Shop
     later = grown.evidence_details.due_by
     assert later is not None
     assert later == int((DUE + timedelta(days=5)).timestamp())
-    with pytest.raises(Refusal, match="Only an inquiry"):
+    with pytest.raises(ApiError, match="Only an inquiry"):
         shop.sandbox.escalate_dispute(inquiry.id)
     assert await identity_holds(shop)
 
@@ -244,5 +244,5 @@ async def test_an_inquiry_ends_by_itself_after_four_months_and_nothing_moved(sho
 
     ended = await now(shop, inquiry)
     assert (ended.status, moved(ended)) == ("warning_closed", [])
-    with pytest.raises(Refusal, match="Only an inquiry"):
+    with pytest.raises(ApiError, match="Only an inquiry"):
         shop.sandbox.escalate_dispute(inquiry.id)

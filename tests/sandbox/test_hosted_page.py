@@ -117,7 +117,7 @@ async def test_a_mistake_is_named_at_its_field_and_in_the_summary(
     assert (await shop.client.v1.charges.list_async()).data == []
 
 
-async def test_what_was_typed_is_kept_but_never_the_card(shop: Shop) -> None:
+async def test_what_was_typed_is_shown_again_but_never_the_card(shop: Shop) -> None:
     session = await shop.checkout(500)
 
     _, html = await send(session.url, {**GOOD, "card": "4000000000000002", "name": "<b>Ada</b>"})

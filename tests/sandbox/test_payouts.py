@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import stripe
 
-from payments.sandbox.errors import Refusal
+from payments.sandbox.errors import ApiError
 from tests.sandbox.conftest import Shop
-from tests.sandbox.test_giving_back import paid, refunded
-from tests.sandbox.test_money import identity_holds
+from tests.sandbox.test_balance import identity_holds
+from tests.sandbox.test_refunds import paid, refunded
 
 pytestmark = pytest.mark.anyio
 
@@ -72,9 +72,9 @@ async def test_its_list_may_be_final_only_hours_after_it_was_paid(shop: Shop) ->
 
 
 async def test_once_a_week_is_one_payout_of_all_that_came_since(shop: Shop) -> None:
-    shop.sandbox.pay_out_weekly(0)
+    shop.sandbox.set_weekly_payouts(0)
     with pytest.raises(IndexError):
-        shop.sandbox.pay_out_weekly(7)
+        shop.sandbox.set_weekly_payouts(7)
     for _ in range(3):
         await paid(shop, 1000)
         await shop.advance(1)
@@ -108,7 +108,7 @@ async def test_a_payout_that_fails_brings_the_money_back_even_after_it_was_paid(
     assert (row.type, row.reporting_category) == ("payout_failure", "payout_reversal")
     assert (row.amount, row.source) == (payout.amount, payout.id)
     assert await shop.balance() == {"usd": 941}
-    with pytest.raises(Refusal, match="failed already"):
+    with pytest.raises(ApiError, match="failed already"):
         shop.sandbox.fail_payout(payout.id)
     with pytest.raises(stripe.InvalidRequestError, match="can't be canceled"):
         await shop.client.v1.payouts.cancel_async(payout.id)
@@ -184,7 +184,7 @@ async def test_less_than_nothing_waits_or_is_taken_from_the_bank_if_it_may_be(sh
     assert await shop.balance() == {"usd": -1000}
     assert [one.id for one in (await shop.client.v1.payouts.list_async()).data] == [payout.id]
 
-    shop.sandbox.debit_bank()
+    shop.sandbox.allow_negative_payouts()
     shop.sandbox.charge_fee("radar", 20)  # a new movement, so the day is closed again
     await shop.advance(3.1)
 

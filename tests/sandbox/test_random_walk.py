@@ -11,8 +11,8 @@ import stripe
 from stripe.params import SubscriptionUpdateParams
 
 from payments import sandbox as sandboxes
-from payments.sandbox import cards, checkout, debits, invoices, pausing
-from payments.sandbox.wire import Value
+from payments.sandbox import cards, checkout, invoices, sepa_debit, subscription_pauses
+from payments.sandbox.form_encoding import JsonValue
 from tests.sandbox.conftest import Shop
 
 pytestmark = pytest.mark.anyio
@@ -78,7 +78,7 @@ class Walk:
             "unit_amount": self.random.randint(200, 400) * 100,
             "recurring": {"interval": self.random.choice(["month", "year"])},
         }
-        change: dict[str, Value] = self.random.choice(
+        change: dict[str, JsonValue] = self.random.choice(
             [
                 {"items": [{"id": item.id, "price_data": data}]},
                 {"items": [{"id": item.id, "price_data": data}],
@@ -89,7 +89,7 @@ class Walk:
                 {"cancel_at": ""},
                 {"cancel_at_period_end": self.random.random() < 0.5},
                 {"billing_cycle_anchor": {"type": "now"}},
-                {"pause_collection": {"behavior": self.random.choice(pausing.BEHAVIORS)}},
+                {"pause_collection": {"behavior": self.random.choice(subscription_pauses.PAUSE_COLLECTION_BEHAVIORS)}},
                 {"pause_collection": ""},
             ]
         )  # fmt: skip
@@ -119,7 +119,7 @@ class Walk:
 
     async def mends_a_card(self) -> None:
         method = (await self.subscription()).default_payment_method
-        self.shop.sandbox.heal_card(str(method))
+        self.shop.sandbox.restore_card(str(method))
 
     async def pays_an_invoice(self) -> None:
         listed = await self.shop.client.v1.invoices.list_async({"status": "open"})
@@ -132,13 +132,13 @@ class Walk:
 
     async def saves_a_card(self) -> None:
         subscription = await self.subscription()
-        session = await self.shop.saves_a_card(str(subscription.customer))
+        session = await self.shop.setup_session(str(subscription.customer))
         await self.shop.pays(session, self.random.choice(list(cards.BY_NUMBER)))
 
     async def debits(self) -> None:
         interval = self.random.choice([None, "month"])
         session = await self.shop.checkout(500, "eur", interval)
-        await sandboxes.pay(str(session.url), iban=self.random.choice(list(debits.BY_IBAN)))
+        await sandboxes.pay(str(session.url), iban=self.random.choice(list(sepa_debit.BY_IBAN)))
 
     async def subscription(self) -> stripe.Subscription:
         """One that still runs; when none does, one is begun."""
@@ -146,7 +146,7 @@ class Walk:
         return self.random.choice(running) if running else await self.shop.subscribes()
 
     async def expires(self) -> None:
-        self.shop.wall.turn(timedelta(hours=1))
+        self.shop.wall.advance(timedelta(hours=1))
         await self.shop.sandbox.run_due()
 
     async def loses_a_card(self) -> None:
@@ -161,7 +161,7 @@ async def test_a_random_walk_keeps_the_contract_and_the_books(shop: Shop, seed: 
     walk = Walk(shop, seed)
     for _ in range(ACTIONS):
         await walk.step()
-    await shop.sandbox.settle()
+    await shop.sandbox.advance_to_captures()
 
     rows = await shop.transactions()
     sums: dict[str, int] = {}
@@ -176,14 +176,14 @@ async def test_a_random_walk_keeps_the_contract_and_the_books(shop: Shop, seed: 
         item = subscription["items"]["data"][0]
         assert item["current_period_start"] < item["current_period_end"]
         if subscription["status"] in ("active", "trialing"):
-            assert item["current_period_end"] > shop.sandbox.clock.stamp(), "it has renewed"
+            assert item["current_period_end"] > shop.sandbox.clock.timestamp(), "it has renewed"
     for invoice in store.of_kind("invoice"):
         told = invoices.subscription_of(shop.sandbox.account, invoice)
         assert (invoice["status"] == "paid") is (invoice["amount_remaining"] == 0) or not told
     captured = [c for c in store.of_kind("charge") if c["paid"]]
     assert all(charge["balance_transaction"] for charge in captured)
     assert all(charge["amount_refunded"] <= charge["amount"] for charge in captured)
-    complete = [s for s in store.of_kind(checkout.KIND) if s["status"] == "complete"]
+    complete = [s for s in store.of_kind(checkout.OBJECT_NAME) if s["status"] == "complete"]
     by_card = [session for session in complete if session["payment_method_types"] == ["card"]]
     assert all(session["payment_status"] != "unpaid" for session in by_card)
     assert rows

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from payments.sandbox import Sandbox
-from tests.sandbox.conftest import Wall
+from tests.sandbox.conftest import ManualWallClock
 
 ROOT = Path(__file__).parents[2]
 KEY = "sk_test_" + "0" * 32
 PINNED = ("--api-version", "2026-10-28.endive")
 PATIENCE = 60
 SUCCEEDED = "Trigger succeeded"
-PROMISES = (
+SUBSCRIPTION_EVENTS = (
     "customer.subscription.",
     "invoice.",
     "invoiceitem.",
@@ -46,7 +46,7 @@ pytestmark = [
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    sandbox = Sandbox(wall=Wall(), check_contract=True)
+    sandbox = Sandbox(wall=ManualWallClock(), check_contract=True)
     async with sandbox.listen():
         yield sandbox
 
@@ -69,7 +69,7 @@ async def run(sandbox: Sandbox, home: Path, *words: str) -> tuple[int, str]:
     return process.returncode or 0, said.decode()
 
 
-def told(sandbox: Sandbox) -> list[str]:
+def event_types(sandbox: Sandbox) -> list[str]:
     return [event["type"] for event in sandbox.account.store.of_kind("event")]
 
 
@@ -82,7 +82,7 @@ async def test_the_client_triggers_an_event(
 
     assert "Trigger succeeded" in said
     assert code == 0
-    assert event in told(sandbox)
+    assert event in event_types(sandbox)
     assert sandbox.problems == []
 
 
@@ -92,18 +92,20 @@ async def test_the_client_triggers_what_its_own_fixtures_can_still_ask_for(
 ) -> None:
     _, said = await run(sandbox, tmp_path, "trigger", event)
     assert "Trigger succeeded" in said
-    assert event in told(sandbox)
+    assert event in event_types(sandbox)
     assert sandbox.problems == []
 
     _, said = await run(sandbox, tmp_path, "trigger", event, *PINNED)
     assert "payment_method_types_no_longer_supported" in said, "its fixtures are older than endive"
 
 
-async def test_the_client_triggers_all_it_can_of_promises_invoices_and_cards(
+async def test_the_client_triggers_all_it_can_of_subscriptions_invoices_and_cards(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     _, said = await run(sandbox, tmp_path, "trigger", "--help")
-    events = [line.strip() for line in said.splitlines() if line.strip().startswith(PROMISES)]
+    events = [
+        line.strip() for line in said.splitlines() if line.strip().startswith(SUBSCRIPTION_EVENTS)
+    ]
     assert len(events) > 20
 
     async def trigger(event: str) -> str:
@@ -115,7 +117,7 @@ async def test_the_client_triggers_all_it_can_of_promises_invoices_and_cards(
 
     failed = {e: said for e, said in zip(events, answers, strict=True) if SUCCEEDED not in said}
     assert failed == {}
-    assert set(events) - set(told(sandbox)) == set()
+    assert set(events) - set(event_types(sandbox)) == set()
     assert sandbox.problems == []
 
 

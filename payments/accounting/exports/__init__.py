@@ -12,9 +12,9 @@ cell begins what a spreadsheet would run: text that could is led by an apostroph
 """
 
 # What a spreadsheet may take for the beginning of a formula, the full-width forms included.
-FORMULA = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
+FORMULA_PREFIXES = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 
 
-def safe(cell: str) -> str:
+def escape_formula(cell: str) -> str:
     """A text cell that no spreadsheet runs."""
-    return f"'{cell}" if cell[:1] and cell[0] in FORMULA else cell
+    return f"'{cell}" if cell[:1] and cell[0] in FORMULA_PREFIXES else cell

@@ -20,17 +20,17 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting import daily_totals
-from payments.accounting.exports import safe
+from payments.accounting.exports import escape_formula
 from payments.accounting.reports.period import Period
 from payments.core import money
 from payments.core.errors import InvalidField, PaymentsError
 from payments.core.money import Money
-from payments.ledger.posting_rules import Account
+from payments.ledger.posting_rules import LedgerAccount
 
-XERO_LINES = 300  # in one file, says Xero's help
+XERO_MAX_LINES = 300  # in one file, says Xero's help
 
 
-class Format(StrEnum):
+class JournalFormat(StrEnum):
     XERO = "xero"
     QBO = "qbo"
     BEANCOUNT = "beancount"
@@ -46,26 +46,26 @@ class JournalUnbalanced(PaymentsError):
 
 
 # The names of our accounts at the accountant's, unless a file says otherwise.
-NAMES: Mapping[Account, str] = {
-    Account.STRIPE: "Assets:Stripe:Balance",
-    Account.RESERVED: "Assets:Stripe:Reserved",
-    Account.PREFUNDING: "Assets:Stripe:Prefunding",
-    Account.ISSUING: "Assets:Stripe:Issuing",
-    Account.HELD: "Assets:Stripe:Held",
-    Account.IN_TRANSIT: "Assets:In-Transit",
-    Account.BANK: "Assets:Bank",
-    Account.INCOME_ONCE: "Income:Donations:Once",
-    Account.INCOME_MONTHLY: "Income:Donations:Monthly",
-    Account.INCOME_ANNUAL: "Income:Donations:Annual",
-    Account.REFUNDS: "Income:Refunds",
-    Account.DISPUTES: "Income:Disputes",
-    Account.PROCESSING: "Expenses:Stripe:Processing",
-    Account.DISPUTE_FEES: "Expenses:Stripe:Disputes",
-    Account.BILLING: "Expenses:Stripe:Billing",
-    Account.TAX: "Expenses:Stripe:Tax",
-    Account.FX: "Expenses:Stripe:FX",
-    Account.CLEARING: "Equity:Clearing:FX",
-    Account.SUSPENSE: "Equity:Suspense",
+DEFAULT_ACCOUNT_NAMES: Mapping[LedgerAccount, str] = {
+    LedgerAccount.STRIPE: "Assets:Stripe:Balance",
+    LedgerAccount.RESERVED: "Assets:Stripe:Reserved",
+    LedgerAccount.PREFUNDING: "Assets:Stripe:Prefunding",
+    LedgerAccount.ISSUING: "Assets:Stripe:Issuing",
+    LedgerAccount.HELD: "Assets:Stripe:Held",
+    LedgerAccount.IN_TRANSIT: "Assets:In-Transit",
+    LedgerAccount.BANK: "Assets:Bank",
+    LedgerAccount.INCOME_ONCE: "Income:Donations:Once",
+    LedgerAccount.INCOME_MONTHLY: "Income:Donations:Monthly",
+    LedgerAccount.INCOME_ANNUAL: "Income:Donations:Annual",
+    LedgerAccount.REFUNDS: "Income:Refunds",
+    LedgerAccount.DISPUTES: "Income:Disputes",
+    LedgerAccount.PROCESSING: "Expenses:Stripe:Processing",
+    LedgerAccount.DISPUTE_FEES: "Expenses:Stripe:Disputes",
+    LedgerAccount.BILLING: "Expenses:Stripe:Billing",
+    LedgerAccount.TAX: "Expenses:Stripe:Tax",
+    LedgerAccount.FX: "Expenses:Stripe:FX",
+    LedgerAccount.CLEARING: "Equity:Clearing:FX",
+    LedgerAccount.SUSPENSE: "Equity:Suspense",
 }
 
 
@@ -91,20 +91,20 @@ class Journal:
 
 
 @dataclass(frozen=True, slots=True)
-class Customs:
+class JournalOptions:
     """How the accountant's program is set: by its country."""
 
     tax_rate: str = "Tax Exempt"  # Xero's full name for none: "No VAT", "BAS Excluded"
     day_first: bool = False  # QuickBooks reads dates as its company writes them
 
 
-PLAIN = Customs()
-_SUMS = text(
+DEFAULT_OPTIONS = JournalOptions()
+_DAILY_ACCOUNT_SUMS = text(
     f"""
     SELECT day, currency, account, CAST(sum(amount) AS bigint) AS amount
-      FROM (SELECT day, currency, debit AS account, amount FROM ({daily_totals.DAYS}) AS d
+      FROM (SELECT day, currency, debit AS account, amount FROM ({daily_totals.DAILY_TOTALS_SQL}) AS d
              UNION ALL
-            SELECT day, currency, credit, -amount FROM ({daily_totals.DAYS}) AS c) AS ends
+            SELECT day, currency, credit, -amount FROM ({daily_totals.DAILY_TOTALS_SQL}) AS c) AS ends
      WHERE (CAST(:since AS date) IS NULL OR day >= :since)
        AND (CAST(:until AS date) IS NULL OR day < :until)
        AND (CAST(:currency AS text) IS NULL OR currency = :currency)
@@ -115,11 +115,11 @@ _SUMS = text(
 )
 
 
-def names(file: Path | None) -> Mapping[str, str]:
+def account_names(file: Path | None) -> Mapping[str, str]:
     """Our accounts by the accountant's names: a TOML file of `"income:once" = "4000"` lines, where
     anything that is not said keeps its name. Raises InvalidField.
     """
-    known = {str(account): name for account, name in NAMES.items()}
+    known = {str(account): name for account, name in DEFAULT_ACCOUNT_NAMES.items()}
     if file is None:
         return known
     try:
@@ -136,7 +136,7 @@ def names(file: Path | None) -> Mapping[str, str]:
     return {**known, **given}
 
 
-async def read(
+async def build(
     session: AsyncSession,
     zone: ZoneInfo,
     period: Period,
@@ -146,7 +146,7 @@ async def read(
 ) -> list[Journal]:
     """The journals of a period, oldest first. Raises JournalUnbalanced."""
     rows = await session.execute(
-        _SUMS,
+        _DAILY_ACCOUNT_SUMS,
         {"zone": zone.key, "since": period.since, "until": period.until, "currency": currency},
     )
     made = []
@@ -156,11 +156,11 @@ async def read(
             name = accounts[row.account]
             sums[name] = sums.get(name, 0) + row.amount
         made.append(Journal(day, code, [(name, n) for name, n in sums.items() if n]))
-    check(made)
+    ensure_balanced(made)
     return made
 
 
-def check(journals: Iterable[Journal]) -> None:
+def ensure_balanced(journals: Iterable[Journal]) -> None:
     """Raises JournalUnbalanced for the first whose debits are not its credits."""
     for journal in journals:
         if journal.debits != journal.credits:
@@ -170,7 +170,7 @@ def check(journals: Iterable[Journal]) -> None:
             )
 
 
-def totals(journals: Iterable[Journal]) -> dict[str, tuple[int, int]]:
+def sum_by_currency(journals: Iterable[Journal]) -> dict[str, tuple[int, int]]:
     """Debits and credits by currency, in minor units."""
     sums: dict[str, tuple[int, int]] = {}
     for journal in journals:
@@ -179,49 +179,51 @@ def totals(journals: Iterable[Journal]) -> dict[str, tuple[int, int]]:
     return dict(sorted(sums.items()))
 
 
-def files(
-    kind: Format,
+def render(
+    journal_format: JournalFormat,
     journals: Sequence[Journal],
     *,
-    about: str,
-    whole: bool = False,
-    customs: Customs = PLAIN,
+    description: str,
+    is_complete: bool = False,
+    options: JournalOptions = DEFAULT_OPTIONS,
 ) -> list[bytes]:
     """The journals in the form of a program: one file, or several where it takes only so many
     lines. `about` says what they are of; `whole` that nothing lies before them.
     """
-    check(journals)
-    if kind is Format.BEANCOUNT:
-        return [_beancount(journals, about=about, whole=whole)]
+    ensure_balanced(journals)
+    if journal_format is JournalFormat.BEANCOUNT:
+        return [_beancount(journals, description=description, is_complete=is_complete)]
     codes = {journal.currency for journal in journals}
     if len(codes) > 1:
         raise InvalidField(
-            f"currency: {'Xero' if kind is Format.XERO else 'QuickBooks'} takes journals of one "
+            f"currency: {'Xero' if journal_format is JournalFormat.XERO else 'QuickBooks'} takes journals of one "
             f"currency. Choose one of {', '.join(sorted(codes))}.",
             field="currency",
         )
-    if kind is Format.QBO:
-        return [_qbo(journals, about=about, customs=customs)]
-    assert kind is Format.XERO
-    return [_xero(part, about=about, customs=customs) for part in _parted(journals)]
+    if journal_format is JournalFormat.QBO:
+        return [_qbo(journals, description=description, options=options)]
+    assert journal_format is JournalFormat.XERO
+    return [
+        _xero(part, description=description, options=options) for part in _split_for_xero(journals)
+    ]
 
 
-def _major(minor: int, currency: str) -> str:
-    return money.plain(Money(minor, currency))
+def _major_units(minor: int, currency: str) -> str:
+    return money.to_decimal_string(Money(minor, currency))
 
 
-def _parted(journals: Sequence[Journal]) -> list[list[Journal]]:
+def _split_for_xero(journals: Sequence[Journal]) -> list[list[Journal]]:
     """Whole journals, as many to a file as Xero takes."""
     parts: list[list[Journal]] = [[]]
     for journal in journals:
         held = sum(len(one.lines) for one in parts[-1])
-        if parts[-1] and held + len(journal.lines) > XERO_LINES:
+        if parts[-1] and held + len(journal.lines) > XERO_MAX_LINES:
             parts.append([])
         parts[-1].append(journal)
     return parts
 
 
-def _xero(journals: Sequence[Journal], *, about: str, customs: Customs) -> bytes:
+def _xero(journals: Sequence[Journal], *, description: str, options: JournalOptions) -> bytes:
     out = io.StringIO()
     write = csv.writer(out)
     write.writerow(["*Narration", "*Date", "Description", "*AccountCode", "*TaxRate", "*Amount",
@@ -230,32 +232,32 @@ def _xero(journals: Sequence[Journal], *, about: str, customs: Customs) -> bytes
     for journal in journals:
         for account, amount in journal.lines:
             write.writerow([
-                f"{journal.name} donations through Stripe", f"{journal.day:%d/%m/%Y}", about,
-                safe(account), safe(customs.tax_rate), _major(amount, journal.currency),
+                f"{journal.name} donations through Stripe", f"{journal.day:%d/%m/%Y}", description,
+                escape_formula(account), escape_formula(options.tax_rate), _major_units(amount, journal.currency),
                 "", "", "", "",
             ])  # fmt: skip
     return out.getvalue().encode()
 
 
-def _qbo(journals: Sequence[Journal], *, about: str, customs: Customs) -> bytes:
+def _qbo(journals: Sequence[Journal], *, description: str, options: JournalOptions) -> bytes:
     out = io.StringIO()
     write = csv.writer(out)
     write.writerow(
         ["Journal No.", "Journal Date", "Account Name", "Description", "Debits", "Credits"]
     )
-    dates = "%d/%m/%Y" if customs.day_first else "%m/%d/%Y"
+    dates = "%d/%m/%Y" if options.day_first else "%m/%d/%Y"
     for journal in journals:
         for account, amount in journal.lines:
-            written = _major(abs(amount), journal.currency)
+            written = _major_units(abs(amount), journal.currency)
             write.writerow([
-                journal.name, journal.day.strftime(dates), safe(account), about,
+                journal.name, journal.day.strftime(dates), escape_formula(account), description,
                 written if amount > 0 else "", written if amount < 0 else "",
             ])  # fmt: skip
     return out.getvalue().encode()
 
 
-def _beancount(journals: Sequence[Journal], *, about: str, whole: bool) -> bytes:
-    out = [f"; {about}", ""]
+def _beancount(journals: Sequence[Journal], *, description: str, is_complete: bool) -> bytes:
+    out = [f"; {description}", ""]
     if journals:
         first, last = journals[0].day, journals[-1].day + timedelta(days=1)
         used = sorted({account for journal in journals for account, _ in journal.lines})
@@ -263,20 +265,20 @@ def _beancount(journals: Sequence[Journal], *, about: str, whole: bool) -> bytes
         for journal in journals:
             out.append(f'{journal.day} * "Stripe" "{journal.name}"')
             out += [
-                f"  {account}  {_major(amount, journal.currency)} {journal.currency.upper()}"
+                f"  {account}  {_major_units(amount, journal.currency)} {journal.currency.upper()}"
                 for account, amount in journal.lines
             ]
             out.append("")
         # What went before a period is not in the file, so only a whole book asserts its balances.
-        mark = "" if whole else "; "
-        for (account, currency), amount in sorted(_closing(journals).items()):
+        mark = "" if is_complete else "; "
+        for (account, currency), amount in sorted(_closing_balances(journals).items()):
             if account.startswith("Assets:"):
-                written = _major(amount, currency)
+                written = _major_units(amount, currency)
                 out.append(f"{mark}{last} balance {account}  {written} {currency.upper()}")
     return ("\n".join(out) + "\n").encode()
 
 
-def _closing(journals: Iterable[Journal]) -> dict[tuple[str, str], int]:
+def _closing_balances(journals: Iterable[Journal]) -> dict[tuple[str, str], int]:
     sums: dict[tuple[str, str], int] = {}
     for journal in journals:
         for account, amount in journal.lines:

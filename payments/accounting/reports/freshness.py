@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-STALE = timedelta(minutes=30)  # the importer comes every five
+STALE_AFTER = timedelta(minutes=30)  # the importer comes every five
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,13 +14,13 @@ class Freshness:
     """When Stripe's balance was last walked to its end, and how much waits to be posted."""
 
     imported_at: datetime | None
-    waiting: int
+    unposted: int
     suspense: int
     now: datetime
 
     @property
     def is_stale(self) -> bool:
-        return self.imported_at is None or self.now - self.imported_at > STALE
+        return self.imported_at is None or self.now - self.imported_at > STALE_AFTER
 
 
 _FRESHNESS = text(
@@ -32,7 +32,7 @@ _FRESHNESS = text(
 )
 
 
-async def read(session: AsyncSession, now: datetime) -> Freshness:
+async def get(session: AsyncSession, now: datetime) -> Freshness:
     """How fresh every figure is."""
     row = (await session.execute(_FRESHNESS)).one()
     return Freshness(row.imported_at, int(row.waiting), int(row.suspense), now)

@@ -19,19 +19,19 @@ from payments.core.money import Money
 
 
 @dataclass(frozen=True, slots=True)
-class MonthLine:
+class MonthlyTotal:
     """One month, frequency and settlement currency. net = gross - fees - refunds - disputes."""
 
     month: date
     frequency: str
     currency: str
-    gifts: int
+    payments: int
     gross: int
     fees: int
     refunds: int
     disputes: int
-    givers: int = 0  # contributions that paid, each once
-    newcomers: int = 0  # of them, those that paid for the first time
+    payers: int = 0  # contributions that paid, each once
+    first_time_payers: int = 0  # of them, those that paid for the first time
 
     @property
     def net(self) -> int:
@@ -39,7 +39,7 @@ class MonthLine:
 
 
 # Takes :zone, and is given the conditions on a day's row.
-SUMS = """
+SUMS_SQL = """
     coalesce(sum(entries) FILTER (WHERE credit LIKE 'income:%'), 0) AS gifts,
     coalesce(sum(amount) FILTER (WHERE credit LIKE 'income:%'), 0)
       - coalesce(sum(amount) FILTER (WHERE debit LIKE 'income:%'), 0) AS gross,
@@ -51,16 +51,16 @@ SUMS = """
       - coalesce(sum(amount) FILTER (WHERE credit = 'disputes'), 0) AS disputes,
     sum(givers) AS givers, sum(newcomers) AS newcomers
 """
-_COUNTS = "LIKE ANY ('{income:%,expense:%,refunds,disputes}')"
+_REPORTED_ACCOUNTS_SQL = "LIKE ANY ('{income:%,expense:%,refunds,disputes}')"
 _MONTHLY = text(
     f"""
-    SELECT CAST(date_trunc('month', day) AS date) AS month, frequency, currency, {SUMS}
-      FROM ({daily_totals.DAYS}) AS days
+    SELECT CAST(date_trunc('month', day) AS date) AS month, frequency, currency, {SUMS_SQL}
+      FROM ({daily_totals.DAILY_TOTALS_SQL}) AS days
      WHERE (CAST(:since AS date) IS NULL OR day >= :since)
        AND (CAST(:until AS date) IS NULL OR day < :until)
        AND (CAST(:currency AS text) IS NULL OR currency = :currency)
        AND (CAST(:frequency AS text) IS NULL OR frequency = :frequency)
-       AND (debit {_COUNTS} OR credit {_COUNTS})
+       AND (debit {_REPORTED_ACCOUNTS_SQL} OR credit {_REPORTED_ACCOUNTS_SQL})
      GROUP BY 1, 2, 3
      ORDER BY 1 DESC, 3, 2
      LIMIT 5000
@@ -68,7 +68,7 @@ _MONTHLY = text(
 )
 
 
-async def monthly(
+async def by_month(
     session: AsyncSession,
     zone: ZoneInfo,
     *,
@@ -76,7 +76,7 @@ async def monthly(
     until: date | None = None,
     currency: str | None = None,
     frequency: str | None = None,
-) -> list[MonthLine]:
+) -> list[MonthlyTotal]:
     """Gross, fees, refunds and net by month, frequency and currency; newest month first.
 
     `since` is the first day and `until` the day after the last, both first days of a month.
@@ -92,76 +92,79 @@ async def monthly(
         },
     )
     return [
-        MonthLine(
+        MonthlyTotal(
             month=row.month,
             frequency=row.frequency,
             currency=row.currency,
-            gifts=int(row.gifts),
+            payments=int(row.gifts),
             gross=int(row.gross),
             fees=int(row.fees),
             refunds=int(row.refunds),
             disputes=int(row.disputes),
-            givers=int(row.givers),
-            newcomers=int(row.newcomers),
+            payers=int(row.givers),
+            first_time_payers=int(row.newcomers),
         )
         for row in rows
     ]
 
 
-def totals(lines: Sequence[MonthLine]) -> dict[str, MonthLine]:
+def sum_by_currency(lines: Sequence[MonthlyTotal]) -> dict[str, MonthlyTotal]:
     """One sum for each currency. Of several months its `givers` counts a contribution in each."""
-    sums: dict[str, MonthLine] = {}
+    sums: dict[str, MonthlyTotal] = {}
     for line in lines:
         old = sums.get(line.currency)
-        sums[line.currency] = MonthLine(
+        sums[line.currency] = MonthlyTotal(
             month=line.month,
             frequency="all",
             currency=line.currency,
-            gifts=line.gifts + (old.gifts if old else 0),
+            payments=line.payments + (old.payments if old else 0),
             gross=line.gross + (old.gross if old else 0),
             fees=line.fees + (old.fees if old else 0),
             refunds=line.refunds + (old.refunds if old else 0),
             disputes=line.disputes + (old.disputes if old else 0),
-            givers=line.givers + (old.givers if old else 0),
-            newcomers=line.newcomers + (old.newcomers if old else 0),
+            payers=line.payers + (old.payers if old else 0),
+            first_time_payers=line.first_time_payers + (old.first_time_payers if old else 0),
         )
     return sums
 
 
-AMOUNTS = ("gross", "fees", "refunds", "disputes", "net")
+AMOUNT_FIELDS = ("gross", "fees", "refunds", "disputes", "net")
 
 
-def as_rows(lines: Sequence[MonthLine]) -> list[dict[str, str | int]]:
+def as_rows(lines: Sequence[MonthlyTotal]) -> list[dict[str, str | int]]:
     """The lines for a file: amounts in major units and in minor. Only our own words and numbers,
     so no cell can begin a formula."""
     rows = []
     for line in lines:
-        minor = {name: int(getattr(line, name)) for name in AMOUNTS}
+        minor = {name: int(getattr(line, name)) for name in AMOUNT_FIELDS}
         row: dict[str, str | int] = {
             "month": line.month.strftime("%Y-%m"),
             "frequency": line.frequency,
             "currency": line.currency,
-            "payments": line.gifts,
+            "payments": line.payments,
         }
-        row |= {name: money.plain(Money(value, line.currency)) for name, value in minor.items()}
+        row |= {
+            name: money.to_decimal_string(Money(value, line.currency))
+            for name, value in minor.items()
+        }
         row |= {f"{name}_minor": value for name, value in minor.items()}
         rows.append(row)
     return rows
 
 
-def as_csv(lines: Sequence[MonthLine]) -> str:
+def as_csv(lines: Sequence[MonthlyTotal]) -> str:
     """The lines as RFC 4180."""
     out = io.StringIO()
-    names = ["month", "frequency", "currency", "payments", *AMOUNTS]
-    write = csv.DictWriter(out, [*names, *(f"{name}_minor" for name in AMOUNTS)])
+    names = ["month", "frequency", "currency", "payments", *AMOUNT_FIELDS]
+    write = csv.DictWriter(out, [*names, *(f"{name}_minor" for name in AMOUNT_FIELDS)])
     write.writeheader()
     write.writerows(as_rows(lines))
     return out.getvalue()
 
 
-def as_table(lines: Sequence[MonthLine]) -> str:
+def as_table(lines: Sequence[MonthlyTotal]) -> str:
     """The lines for a terminal."""
-    names = ["month", "frequency", "currency", "payments", *AMOUNTS]
+    names = ["month", "frequency", "currency", "payments", *AMOUNT_FIELDS]
     cells = [names] + [[str(row[name]) for name in names] for row in as_rows(lines)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(names))]
     return "\n".join(

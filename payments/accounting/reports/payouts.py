@@ -13,17 +13,17 @@ from datetime import date, datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.accounting.reports.transactions import TYPE
+from payments.accounting.reports.transactions import TYPE_SQL
 from payments.core.errors import InvalidField, NotFound
 
-PAGE = 50
-MOST = 10_000
-LINES = 2000  # shown of one payout; its sums are of all
-_ID = re.compile(r"po_[A-Za-z0-9_]{1,250}", re.ASCII)
+PAGE_SIZE = 50
+MAX_PAYOUTS = 10_000
+MAX_ITEMS = 2000  # shown of one payout; its sums are of all
+_PAYOUT_ID = re.compile(r"po_[A-Za-z0-9_]{1,250}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Paid:
+class PayoutSummary:
     """One payout and the sums of its lines: by Stripe's list, and by our own rows."""
 
     id: str
@@ -34,26 +34,26 @@ class Paid:
     method: str
     created_at: datetime
     arrives_on: date
-    reconciliation: str
+    reconciliation_status: str
     failure_code: str | None
-    listed_at: datetime | None
-    lines: int
-    theirs: int
-    ours: int
-    missing: int  # lines of Stripe's that we have not, or have otherwise
+    transactions_listed_at: datetime | None
+    item_count: int
+    listed_net: int
+    recorded_net: int
+    mismatched_items: int  # lines of Stripe's that we have not, or have otherwise
 
     @property
-    def proof(self) -> str:
+    def match_status(self) -> str:
         """proved, mismatch, waiting, or none where Stripe does not say what is in it."""
-        if self.reconciliation == "not_applicable" or not self.automatic:
+        if self.reconciliation_status == "not_applicable" or not self.automatic:
             return "none"
-        if self.listed_at is None:
+        if self.transactions_listed_at is None:
             return "waiting"
-        holds = self.theirs == self.ours == self.amount and not self.missing
+        holds = self.listed_net == self.recorded_net == self.amount and not self.mismatched_items
         return "proved" if holds else "mismatch"
 
 
-_PAID = """
+_SUMMARY_SQL = """
     SELECT p.stripe_payout_id, p.status, p.amount, p.currency, p.automatic, p.method,
            p.created_at, p.arrives_on, p.reconciliation, p.failure_code, p.listed_at,
            count(t.balance_transaction) AS lines,
@@ -71,11 +71,11 @@ _PAID = """
 """
 
 
-async def page(
+async def list_page(
     session: AsyncSession, *, currency: str | None = None, before: str | None = None
-) -> tuple[Sequence[Paid], str | None]:
+) -> tuple[Sequence[PayoutSummary], str | None]:
     """The newest payouts, or those before one, and where the next page begins."""
-    if before is not None and not _ID.fullmatch(before):
+    if before is not None and not _PAYOUT_ID.fullmatch(before):
         raise InvalidField("before: follow the link of a page.", field="before")
     conditions, params = ["true"], {}
     if currency is not None:
@@ -88,17 +88,20 @@ async def page(
         )
         params["before"] = before
     those = f"""(SELECT * FROM payouts WHERE {" AND ".join(conditions)}
-                  ORDER BY created_at DESC, stripe_payout_id DESC LIMIT {PAGE + 1})"""  # noqa: S608
-    rows = [Paid(*row) for row in await session.execute(text(_PAID.format(those=those)), params)]
-    return rows[:PAGE], rows[PAGE - 1].id if len(rows) > PAGE else None
+                  ORDER BY created_at DESC, stripe_payout_id DESC LIMIT {PAGE_SIZE + 1})"""  # noqa: S608
+    rows = [
+        PayoutSummary(*row)
+        for row in await session.execute(text(_SUMMARY_SQL.format(those=those)), params)
+    ]
+    return rows[:PAGE_SIZE], rows[PAGE_SIZE - 1].id if len(rows) > PAGE_SIZE else None
 
 
-async def all_of(session: AsyncSession, *, currency: str | None = None) -> list[Paid]:
+async def list_all(session: AsyncSession, *, currency: str | None = None) -> list[PayoutSummary]:
     """The newest ten thousand payouts: twenty-seven years of one a day."""
-    found: list[Paid] = []
+    found: list[PayoutSummary] = []
     more: str | None = None
-    for _ in range(MOST // PAGE):
-        some, more = await page(session, currency=currency, before=more)
+    for _ in range(MAX_PAYOUTS // PAGE_SIZE):
+        some, more = await list_page(session, currency=currency, before=more)
         found += some
         if more is None:
             break
@@ -106,7 +109,7 @@ async def all_of(session: AsyncSession, *, currency: str | None = None) -> list[
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PayoutItem:
     """One line of a payout. `ours` is None where we do not have it."""
 
     id: str
@@ -115,19 +118,19 @@ class Part:
     contribution_id: str | None
     gross: int | None
     fee: int | None
-    theirs: int
-    ours: int | None
+    listed_net: int
+    recorded_net: int | None
     currency: str
 
     @property
-    def agrees(self) -> bool:
-        return self.theirs == self.ours
+    def matches(self) -> bool:
+        return self.listed_net == self.recorded_net
 
 
-_ONE = text(_PAID.format(those="(SELECT * FROM payouts WHERE stripe_payout_id = :id)"))
-_PARTS = text(
+_SUMMARY = text(_SUMMARY_SQL.format(those="(SELECT * FROM payouts WHERE stripe_payout_id = :id)"))
+_ITEMS = text(
     f"""
-    SELECT t.balance_transaction, CASE WHEN b.id IS NOT NULL THEN {TYPE} END, b.occurred_at,
+    SELECT t.balance_transaction, CASE WHEN b.id IS NOT NULL THEN {TYPE_SQL} END, b.occurred_at,
            e.contribution_id, b.amount, b.fee, t.net,
            CASE WHEN b.currency = t.currency THEN b.net END, t.currency
       FROM payout_transactions t
@@ -139,15 +142,15 @@ _PARTS = text(
        AND t.balance_transaction IS DISTINCT FROM (
            SELECT balance_transaction FROM payouts WHERE stripe_payout_id = :id)
      ORDER BY b.occurred_at NULLS FIRST, t.balance_transaction
-     LIMIT {LINES + 1}
+     LIMIT {MAX_ITEMS + 1}
     """  # noqa: S608 - our own words
 )
 
 
-async def one(session: AsyncSession, payout_id: str) -> tuple[Paid, Sequence[Part]]:
+async def get(session: AsyncSession, payout_id: str) -> tuple[PayoutSummary, Sequence[PayoutItem]]:
     """A payout with its lines. Raises NotFound."""
-    row = (await session.execute(_ONE, {"id": payout_id})).one_or_none()
+    row = (await session.execute(_SUMMARY, {"id": payout_id})).one_or_none()
     if row is None:
         raise NotFound("There is no payout with this id.")
-    parts = await session.execute(_PARTS, {"id": payout_id})
-    return Paid(*row), [Part(*part) for part in parts]
+    parts = await session.execute(_ITEMS, {"id": payout_id})
+    return PayoutSummary(*row), [PayoutItem(*part) for part in parts]

@@ -23,7 +23,7 @@ class Period:
     until: date | None = None
 
     @property
-    def words(self) -> str:
+    def label(self) -> str:
         """2026-10, 2026, or the two days; "all" when it is open at both ends."""
         if self.since is None and self.until is None:
             return "all"
@@ -37,39 +37,39 @@ class Period:
         first = self.since.isoformat() if self.since else ""
         return f"{first}..{self.until.isoformat() if self.until else ''}"
 
-    def has(self, day: date) -> bool:
+    def contains(self, day: date) -> bool:
         """Whether a day is in it."""
         return (self.since is None or day >= self.since) and (
             self.until is None or day < self.until
         )
 
 
-ALL = Period()
+ALL_TIME = Period()
 
 # A line that came too late for a month that was closed is booked later than it happened. No line
 # is booked before it happened, so the index on the time still finds the rows.
-LATE = "LEFT JOIN late_lines AS late ON late.seq = e.seq"
+LATE_ENTRIES_JOIN_SQL = "LEFT JOIN late_lines AS late ON late.seq = e.seq"
 
 
-def from_on(at: str, since: str = ":since") -> str:
+def booked_from(time_column: str, since: str = ":since") -> str:
     """The condition that a line is booked on a day or later; `at` is the column of its time."""
     begins = f"CAST({since} AS timestamp) AT TIME ZONE :zone"
-    return f"""{at} >= LEAST({begins}, (
+    return f"""{time_column} >= LEAST({begins}, (
             SELECT min(x.occurred_at) FROM late_lines y JOIN ledger_entries x ON x.seq = y.seq
              WHERE y.booked_on >= {since}))
-        AND CASE WHEN late.booked_on IS NULL THEN {at} >= {begins}
+        AND CASE WHEN late.booked_on IS NULL THEN {time_column} >= {begins}
                  ELSE late.booked_on >= {since} END"""  # noqa: S608 - our own words
 
 
-def before(at: str, until: str = ":until") -> str:
+def booked_before(time_column: str, until: str = ":until") -> str:
     """The condition that a line is booked before a day."""
     return (
-        f"{at} < CAST({until} AS timestamp) AT TIME ZONE :zone"
+        f"{time_column} < CAST({until} AS timestamp) AT TIME ZONE :zone"
         f" AND (late.booked_on IS NULL OR late.booked_on < {until})"
     )
 
 
-def month_of(first: date) -> Period:
+def month_period(first: date) -> Period:
     return Period(first, next_month(first))
 
 
@@ -83,7 +83,7 @@ def months_before(first: date, count: int) -> date:
     return date(number // 12, number % 12 + 1, 1)
 
 
-def month(value: str, *, name: str, today: date) -> date:
+def parse_month(value: str, *, name: str, today: date) -> date:
     """The first day of a month such as 2026-10. Raises InvalidField."""
     found = _PERIOD.fullmatch(value)
     if found is None or found[2] is None:
@@ -95,16 +95,16 @@ def month(value: str, *, name: str, today: date) -> date:
     return first
 
 
-def parse(asked: Mapping[str, str], *, today: date) -> Period:
+def parse_period(query: Mapping[str, str], *, today: date) -> Period:
     """The period of an address: `period` is a month or a year, or `from` and `to` are days."""
-    whole, first, last = (asked.get(name, "") for name in ("period", "from", "to"))
+    whole, first, last = (query.get(name, "") for name in ("period", "from", "to"))
     if whole and (first or last):
         raise InvalidField(
             "period: choose a period, or the days from and to. Both were given.", field="period"
         )
     if whole:
-        return _whole(whole, today)
-    since, until = _day(first, "from"), _day(last, "to")
+        return _parse_month_or_year(whole, today)
+    since, until = _parse_day(first, "from"), _parse_day(last, "to")
     if since is not None and since > today:
         raise InvalidField(f"from: {first} is still to come.", field="from")
     if since is not None and until is not None and until <= since:
@@ -115,21 +115,21 @@ def parse(asked: Mapping[str, str], *, today: date) -> Period:
     return Period(since, until)
 
 
-def _whole(value: str, today: date) -> Period:
+def _parse_month_or_year(value: str, today: date) -> Period:
     found = _PERIOD.fullmatch(value)
     if found is None:
         raise InvalidField(
             "period: a month such as 2026-10, or a year from 2000 to 2099.", field="period"
         )
     if found[2] is not None:
-        return month_of(month(value, name="period", today=today))
+        return month_period(parse_month(value, name="period", today=today))
     year = int(found[1])
     if year > today.year:
         raise InvalidField(f"period: {year} has not begun.", field="period")
     return Period(date(year, 1, 1), date(year + 1, 1, 1))
 
 
-def _day(value: str, name: str) -> date | None:
+def _parse_day(value: str, name: str) -> date | None:
     if not value:
         return None
     try:

@@ -14,33 +14,31 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting import mrr_rollforward
-from payments.accounting.mrr_rollforward import MOVEMENTS, Forward
+from payments.accounting.mrr_rollforward import MrrMonth
 from payments.accounting.reports.period import months_before
 
-__all__ = ["MOVEMENTS", "AtRisk", "Forward"]
-
-EXPIRING = 45  # days
+CARD_EXPIRING_DAYS = 45  # days
 
 
-async def forward(
+async def mrr_by_month(
     session: AsyncSession, zone: ZoneInfo, *, since: date, until: date, currency: str | None = None
-) -> list[Forward]:
+) -> list[MrrMonth]:
     """The roll-forward of each month from `since` up to `until`, newest first."""
-    found = await mrr_rollforward.read(session, zone, since=since, until=until)
+    found = await mrr_rollforward.by_month(session, zone, since=since, until=until)
     chosen = [one for one in found if currency in (None, one.currency)]
-    return [one for code in _codes(chosen) for one in _unbroken(chosen, code, until)]
+    return [one for code in _currencies(chosen) for one in _fill_gaps(chosen, code, until)]
 
 
-def _codes(found: Sequence[Forward]) -> list[str]:
+def _currencies(found: Sequence[MrrMonth]) -> list[str]:
     return sorted({one.currency for one in found})
 
 
-def _unbroken(found: Sequence[Forward], currency: str, until: date) -> list[Forward]:
+def _fill_gaps(found: Sequence[MrrMonth], currency: str, until: date) -> list[MrrMonth]:
     """From the first month of a currency on, months in which nothing was carried are nought."""
     known = {one.month: one for one in found if one.currency == currency}
     month, told = months_before(until, 1), []
     while month >= min(known):
-        told.append(known.get(month) or Forward(month, currency, *(0,) * 11))
+        told.append(known.get(month) or MrrMonth(month, currency, *(0,) * 11))
         month = months_before(month, 1)
     return told
 
@@ -63,24 +61,27 @@ _AT_RISK = text(
 
 
 @dataclass(frozen=True, slots=True)
-class AtRisk:
+class AtRiskSubscription:
     """A promise that lives and may not pay again."""
 
     contribution_id: str
     frequency: str
     amount: int
     currency: str
-    renews_at: datetime | None
+    current_period_end: datetime | None
     reason: str
     card_expires_on: date | None
 
 
-async def at_risk(session: AsyncSession, *, soon: date) -> list[AtRisk]:
+async def at_risk(session: AsyncSession, *, expiring_before: date) -> list[AtRiskSubscription]:
     """At most 101 of them, so that a page can say there are more than it shows."""
-    return [AtRisk(*row) for row in await session.execute(_AT_RISK, {"soon": soon})]
+    return [
+        AtRiskSubscription(*row)
+        for row in await session.execute(_AT_RISK, {"soon": expiring_before})
+    ]
 
 
-_PROMISED = text(
+_COMMITTED_MRR = text(
     """
     SELECT currency, count(*) AS promises, CAST(sum(CASE frequency WHEN 'annual' THEN amount / 12
                                                   ELSE amount END) AS bigint) AS amount
@@ -91,7 +92,7 @@ _PROMISED = text(
 )
 
 
-async def promised(session: AsyncSession) -> list[tuple[str, int, int]]:
+async def committed_mrr(session: AsyncSession) -> list[tuple[str, int, int]]:
     """What living promises are worth each month: currency shown to donors, how many, how much."""
     return [(row.currency, int(row.promises), row.amount)
-            for row in await session.execute(_PROMISED)]  # fmt: skip
+            for row in await session.execute(_COMMITTED_MRR)]  # fmt: skip

@@ -9,21 +9,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core.errors import InvalidField
 
-PAGE = 50
-OPEN = ("needs_response", "warning_needs_response", "appeal_needs_response")
+PAGE_SIZE = 50
+NEEDS_RESPONSE_STATUSES = ("needs_response", "warning_needs_response", "appeal_needs_response")
 
 
 @dataclass(frozen=True, slots=True)
-class Refund:
+class RefundRow:
     """In minor units of what the donor was shown."""
 
     id: str
-    asked_at: datetime
+    requested_at: datetime
     status: str
     amount: int
     currency: str
     reason: str | None
-    asked_by: str | None  # a colleague's name; None when it was made at Stripe
+    requested_by: str | None  # a colleague's name; None when it was made at Stripe
     stripe_refund_id: str | None
     failure_reason: str | None
     contribution_id: str | None
@@ -42,9 +42,9 @@ _REFUNDS = """
 """
 
 
-async def refunds(
+async def list_refunds(
     session: AsyncSession, *, before: str | None = None
-) -> tuple[Sequence[Refund], str | None]:
+) -> tuple[Sequence[RefundRow], str | None]:
     """The newest, or those before one, and where the next page begins."""
     place, params = "true", {}
     if before is not None:
@@ -52,13 +52,13 @@ async def refunds(
             raise InvalidField("before: follow the link of a page.", field="before")
         place = "(r.asked_at, r.id) < (SELECT asked_at, id FROM refunds WHERE id = :before)"
         params = {"before": before}
-    query = text(_REFUNDS.format(place=place, limit=PAGE + 1))
-    rows = [Refund(*row) for row in await session.execute(query, params)]
-    return rows[:PAGE], rows[PAGE - 1].id if len(rows) > PAGE else None
+    query = text(_REFUNDS.format(place=place, limit=PAGE_SIZE + 1))
+    rows = [RefundRow(*row) for row in await session.execute(query, params)]
+    return rows[:PAGE_SIZE], rows[PAGE_SIZE - 1].id if len(rows) > PAGE_SIZE else None
 
 
 @dataclass(frozen=True, slots=True)
-class Dispute:
+class DisputeRow:
     """In minor units of what the donor was shown."""
 
     id: str
@@ -68,12 +68,12 @@ class Dispute:
     currency: str
     reason: str
     evidence_due_at: datetime | None
-    answered: bool
+    evidence_submitted: bool
     contribution_id: str | None
 
     @property
     def is_open(self) -> bool:
-        return self.status in OPEN
+        return self.status in NEEDS_RESPONSE_STATUSES
 
 
 _DISPUTES = text(
@@ -83,14 +83,14 @@ _DISPUTES = text(
       FROM disputes d
       LEFT JOIN charges c ON c.stripe_charge_id = d.stripe_charge_id
       LEFT JOIN contribution_intents i USING (stripe_payment_intent_id)
-     ORDER BY d.status IN {OPEN} DESC,
-              CASE WHEN d.status IN {OPEN} THEN d.evidence_due_at END NULLS LAST,
+     ORDER BY d.status IN {NEEDS_RESPONSE_STATUSES} DESC,
+              CASE WHEN d.status IN {NEEDS_RESPONSE_STATUSES} THEN d.evidence_due_at END NULLS LAST,
               d.opened_at DESC, 1
      LIMIT 200
     """  # noqa: S608 - our own words
 )
 
 
-async def disputes(session: AsyncSession) -> Sequence[Dispute]:
+async def list_disputes(session: AsyncSession) -> Sequence[DisputeRow]:
     """Those that wait for an answer first, the most urgent at the top; then the newest."""
-    return [Dispute(*row) for row in await session.execute(_DISPUTES)]
+    return [DisputeRow(*row) for row in await session.execute(_DISPUTES)]

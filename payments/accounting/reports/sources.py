@@ -12,34 +12,39 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.accounting.reports.period import LATE, Period, before, from_on
+from payments.accounting.reports.period import (
+    LATE_ENTRIES_JOIN_SQL,
+    Period,
+    booked_before,
+    booked_from,
+)
 
-SMALLEST = 5
-OTHER = "other"
+MIN_GROUP_SIZE = 5
+OTHER_CAMPAIGNS = "other"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class CampaignTotal:
     """One campaign in one currency. `campaign` is None for gifts without one."""
 
     campaign: str | None
     currency: str
-    givers: int
+    payers: int
     payments: int
-    first: int  # gross of first payments
+    first_payments: int  # gross of first payments
     renewals: int  # gross of later ones
     fees: int
-    returned: int  # refunds and disputes
+    reversals: int  # refunds and disputes
     is_other: bool = False
 
     @property
     def net(self) -> int:
-        return self.first + self.renewals - self.fees - self.returned
+        return self.first_payments + self.renewals - self.fees - self.reversals
 
 
 # What each contribution brought, and then the campaigns: whether the first of its payments was its
 # first of all is asked once, not of each of them.
-_SOURCES = """
+_BY_CAMPAIGN_SQL = """
     WITH brought AS (
         SELECT e.contribution_id, e.currency,
                count(*) FILTER (WHERE e.credit LIKE 'income:%') AS payments,
@@ -74,54 +79,54 @@ _SOURCES = """
 
 async def by_campaign(
     session: AsyncSession, zone: ZoneInfo, period: Period, *, currency: str | None = None
-) -> list[Source]:
+) -> list[CampaignTotal]:
     """The campaigns of each currency, most net first, "other" and none last."""
     parts: list[str] = []
     params: dict[str, Any] = {"zone": zone.key}  # of any type
     for name, condition, value in (
-        ("since", from_on("e.occurred_at"), period.since),
-        ("until", before("e.occurred_at"), period.until),
+        ("since", booked_from("e.occurred_at"), period.since),
+        ("until", booked_before("e.occurred_at"), period.until),
         ("currency", "e.currency = :currency", currency),
     ):
         if value is not None:
             parts.append(condition)
             params[name] = value
-    query = _SOURCES.format(late=LATE, where=" AND ".join(parts) or "true")
+    query = _BY_CAMPAIGN_SQL.format(late=LATE_ENTRIES_JOIN_SQL, where=" AND ".join(parts) or "true")
     rows = await session.execute(text(query), params)
-    found: dict[str, list[Source]] = {}
+    found: dict[str, list[CampaignTotal]] = {}
     for row in rows:
-        found.setdefault(row.currency, []).append(Source(*row))
+        found.setdefault(row.currency, []).append(CampaignTotal(*row))
     told = []
     for _, sources in sorted(found.items()):
-        told += with_other(sources)
+        told += group_small(sources)
     return told
 
 
-def with_other(sources: Sequence[Source]) -> list[Source]:
+def group_small(sources: Sequence[CampaignTotal]) -> list[CampaignTotal]:
     """The sources of one currency with the small ones put together.
 
     One small campaign alone would follow from the total: the next smallest keeps it company.
     """
-    named = sorted((s for s in sources if s.campaign is not None), key=lambda s: s.givers)
-    small = [source for source in named if source.givers < SMALLEST]
+    named = sorted((s for s in sources if s.campaign is not None), key=lambda s: s.payers)
+    small = [source for source in named if source.payers < MIN_GROUP_SIZE]
     large = named[len(small) :]
-    while small and large and sum(source.givers for source in small) < SMALLEST:
+    while small and large and sum(source.payers for source in small) < MIN_GROUP_SIZE:
         small.append(large.pop(0))
     told = sorted(large, key=lambda source: (-source.net, source.campaign))
     if small:
-        told.append(_together(small))
+        told.append(_merge(small))
     return told + [source for source in sources if source.campaign is None]
 
 
-def _together(small: Sequence[Source]) -> Source:
-    return Source(
-        OTHER,
+def _merge(small: Sequence[CampaignTotal]) -> CampaignTotal:
+    return CampaignTotal(
+        OTHER_CAMPAIGNS,
         small[0].currency,
-        givers=sum(source.givers for source in small),
+        payers=sum(source.payers for source in small),
         payments=sum(source.payments for source in small),
-        first=sum(source.first for source in small),
+        first_payments=sum(source.first_payments for source in small),
         renewals=sum(source.renewals for source in small),
         fees=sum(source.fees for source in small),
-        returned=sum(source.returned for source in small),
+        reversals=sum(source.reversals for source in small),
         is_other=True,
     )

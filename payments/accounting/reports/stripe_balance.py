@@ -14,12 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from payments.accounting import daily_totals
 from payments.accounting.reports.period import next_month
 
-_HELD = text(
+_BALANCE = text(
     f"""
     WITH moved AS (
         SELECT day, currency, CASE debit WHEN 'stripe:balance' THEN credit ELSE debit END AS other,
                CASE debit WHEN 'stripe:balance' THEN amount ELSE -amount END AS amount
-          FROM ({daily_totals.DAYS}) AS days
+          FROM ({daily_totals.DAILY_TOTALS_SQL}) AS days
          WHERE 'stripe:balance' IN (debit, credit) AND day < :until),
     told AS (
         SELECT currency, amount, CASE
@@ -36,11 +36,11 @@ _HELD = text(
      LIMIT 2000
     """  # noqa: S608 - our own words
 )
-MOVEMENTS = ("gross", "fees", "refunds", "disputes", "fx", "set_aside", "bank", "suspense")
+BALANCE_MOVEMENTS = ("gross", "fees", "refunds", "disputes", "fx", "set_aside", "bank", "suspense")
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class BalanceMonth:
     """One month of one currency: closing = opening + every movement. What left is below zero."""
 
     currency: str
@@ -50,20 +50,20 @@ class Held:
     refunds: int = 0
     disputes: int = 0
     fx: int = 0
-    set_aside: int = 0
+    reserved: int = 0
     bank: int = 0
     suspense: int = 0
 
     @property
     def closing(self) -> int:
-        moved: list[int] = [getattr(self, name) for name in MOVEMENTS]
+        moved: list[int] = [getattr(self, name) for name in BALANCE_MOVEMENTS]
         return self.opening + sum(moved)
 
 
-async def of_month(session: AsyncSession, zone: ZoneInfo, first: date) -> list[Held]:
+async def for_month(session: AsyncSession, zone: ZoneInfo, first: date) -> list[BalanceMonth]:
     """Every currency that Stripe held at the first of the month or that moved in it."""
     params = {"zone": zone.key, "since": first, "until": next_month(first)}
     found: dict[str, dict[str, int]] = {}
-    for row in await session.execute(_HELD, params):
+    for row in await session.execute(_BALANCE, params):
         found.setdefault(row.currency, {})[row.part] = row.amount
-    return [Held(currency, **parts) for currency, parts in found.items()]
+    return [BalanceMonth(currency, **parts) for currency, parts in found.items()]

@@ -14,14 +14,20 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting import daily_totals
-from payments.accounting.reports.monthly import SUMS
-from payments.accounting.reports.period import ALL, LATE, Period, before, from_on
+from payments.accounting.reports.monthly import SUMS_SQL
+from payments.accounting.reports.period import (
+    ALL_TIME,
+    LATE_ENTRIES_JOIN_SQL,
+    Period,
+    booked_before,
+    booked_from,
+)
 from payments.core.errors import InvalidField
 from payments.giving.checkout_session import Frequency
-from payments.ledger.posting_rules import Account
+from payments.ledger.posting_rules import LedgerAccount
 
-PAGE = 50
-TYPES = (
+PAGE_SIZE = 50
+TRANSACTION_TYPES = (
     "charge",
     "refund",
     "refund_failure",
@@ -33,7 +39,7 @@ TYPES = (
     "payout_reversal",
     "fx",
 )
-TYPE = """
+TYPE_SQL = """
     CASE WHEN b.type IN ('charge', 'payment') THEN 'charge'
          WHEN b.type IN ('refund', 'payment_refund') THEN 'refund'
          WHEN b.type = 'refund_failure' THEN 'refund_failure'
@@ -47,25 +53,25 @@ TYPE = """
          ELSE 'adjustment' END
 """
 # The commonest types by themselves, so that the planner knows how many there are of each.
-_BY_TYPE = {
+_TYPE_CONDITIONS = {
     "charge": "b.type IN ('charge', 'payment')",
     "refund": "b.type IN ('refund', 'payment_refund')",
     "payout": "b.type = 'payout'",
 }
 # The first row of a transaction tells what it is; what it is about follows from its charge.
-FROM = f"""
+FROM_SQL = f"""
       FROM balance_transactions b
       JOIN LATERAL (
           SELECT seq, debit, credit, contribution_id FROM ledger_entries
            WHERE balance_transaction = b.id ORDER BY seq LIMIT 1) e ON true
-      {LATE}
+      {LATE_ENTRIES_JOIN_SQL}
       LEFT JOIN charges c ON c.stripe_charge_id = b.charge
       LEFT JOIN contribution_intents i USING (stripe_payment_intent_id)
       LEFT JOIN contributions n ON n.id = e.contribution_id
 """  # noqa: S608 - our own words
 _CAMPAIGN = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _CURRENCY = re.compile(r"[a-z]{3}")
-_IDS = (  # what an id looks like -> where it is looked for
+_ID_CONDITIONS = (  # what an id looks like -> where it is looked for
     (re.compile(r"txn_[A-Za-z0-9_]{1,250}"), "b.id = :id"),
     (re.compile(r"(ch|py)_[A-Za-z0-9_]{1,250}"), "b.charge = :id"),
     (
@@ -98,7 +104,7 @@ _IDS = (  # what an id looks like -> where it is looked for
 class Filters:
     """Which lines. Everything that is set must hold."""
 
-    period: Period = ALL
+    period: Period = ALL_TIME
     type: str | None = None
     frequency: str | None = None
     currency: str | None = None
@@ -106,26 +112,26 @@ class Filters:
     campaign: str | None = None
     id: str | None = None
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """The filters in one line, for a file and its name: period=2026-10 currency=usd."""
-        said = [f"period={self.period.words}"]
+        said = [f"period={self.period.label}"]
         for name in ("type", "frequency", "currency", "account", "campaign", "id"):
             if (value := getattr(self, name)) is not None:
                 said.append(f"{name}={value}")
         return " ".join(said)
 
-    def where(self, zone: ZoneInfo) -> tuple[str, dict[str, Any]]:  # parameters of any type
+    def conditions(self, zone: ZoneInfo) -> tuple[str, dict[str, Any]]:  # parameters of any type
         """The conditions, and their parameters. Only what is set is in them."""
         parts: list[str] = []
         params: dict[str, Any] = {}  # of any type
         if self.period.since is not None:
-            parts.append(from_on("b.occurred_at"))
+            parts.append(booked_from("b.occurred_at"))
             params |= {"since": self.period.since, "zone": zone.key}
         if self.period.until is not None:
-            parts.append(before("b.occurred_at"))
+            parts.append(booked_before("b.occurred_at"))
             params |= {"until": self.period.until, "zone": zone.key}
         for name, condition in (
-            ("type", _BY_TYPE.get(self.type or "", f"{TYPE} = :type")),
+            ("type", _TYPE_CONDITIONS.get(self.type or "", f"{TYPE_SQL} = :type")),
             (
                 "frequency",
                 "i.frequency IS NULL"
@@ -141,7 +147,7 @@ class Filters:
                     " AND :account IN (x.debit, x.credit))"
                 ),
             ),
-            ("id", _place_of(self.id or "")),
+            ("id", _id_condition(self.id or "")),
         ):
             if (value := getattr(self, name)) is not None:
                 parts.append(condition)
@@ -149,19 +155,19 @@ class Filters:
         return (" AND ".join(parts) or "true"), params
 
 
-def _place_of(id_: str) -> str:
-    return next((place for shape, place in _IDS if shape.fullmatch(id_)), "false")
+def _id_condition(object_id: str) -> str:
+    return next((place for shape, place in _ID_CONDITIONS if shape.fullmatch(object_id)), "false")
 
 
-def parse(asked: Mapping[str, str], period: Period) -> Filters:
+def parse_filters(query: Mapping[str, str], period: Period) -> Filters:
     """The filters of an address. Raises InvalidField for what makes no sense, or contradicts."""
-    values = {name: asked[name] for name in WORDS if asked.get(name)}
+    values = {name: query[name] for name in FILTER_RULES if query.get(name)}
     for name, value in values.items():
-        allowed, words = WORDS[name]
+        allowed, words = FILTER_RULES[name]
         if not (value in allowed if isinstance(allowed, tuple) else allowed.fullmatch(value)):
             raise InvalidField(f"{name}: {words}.", field=name)
-    if "id" in values and _place_of(values["id"]) == "false":
-        raise InvalidField(f"id: {WORDS['id'][1]}.", field="id")
+    if "id" in values and _id_condition(values["id"]) == "false":
+        raise InvalidField(f"id: {FILTER_RULES['id'][1]}.", field="id")
     income = values.get("account", "").partition("income:")[2]
     if income and values.get("frequency", income) != income:
         raise InvalidField(
@@ -174,11 +180,11 @@ def parse(asked: Mapping[str, str], period: Period) -> Filters:
     return Filters(period, **values)
 
 
-WORDS: Mapping[str, tuple[tuple[str, ...] | re.Pattern[str], str]] = {
-    "type": (TYPES, "one of " + ", ".join(TYPES)),
+FILTER_RULES: Mapping[str, tuple[tuple[str, ...] | re.Pattern[str], str]] = {
+    "type": (TRANSACTION_TYPES, "one of " + ", ".join(TRANSACTION_TYPES)),
     "frequency": ((*Frequency, daily_totals.NO_FREQUENCY), "once, monthly, annual or none"),
     "currency": (_CURRENCY, "three letters, such as usd"),
-    "account": (tuple(Account), "one of " + ", ".join(Account)),
+    "account": (tuple(LedgerAccount), "one of " + ", ".join(LedgerAccount)),
     "campaign": (_CAMPAIGN, "at most 64 lower-case letters, digits and hyphens"),
     "id": (
         re.compile(r"[A-Za-z0-9_]{1,255}"),
@@ -192,7 +198,7 @@ WORDS: Mapping[str, tuple[tuple[str, ...] | re.Pattern[str], str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Transaction:
     """One movement, in minor units of the settlement currency."""
 
     seq: int
@@ -203,8 +209,8 @@ class Line:
     gross: int
     fee: int
     net: int
-    shown: int | None  # what the donor was shown
-    shown_in: str | None
+    presentment_amount: int | None  # what the donor was shown
+    presentment_currency: str | None
     frequency: str
     campaign: str | None
     contribution_id: str | None
@@ -224,12 +230,12 @@ class Cursor:
         return f"{int(self.at.timestamp())}.{self.id}"
 
 
-_PLACE = re.compile(r"([0-9]{1,11})\.(txn_[A-Za-z0-9_]{1,250})", re.ASCII)
+_CURSOR = re.compile(r"([0-9]{1,11})\.(txn_[A-Za-z0-9_]{1,250})", re.ASCII)
 
 
-def cursor(value: str, utc: ZoneInfo) -> Cursor:
+def parse_cursor(value: str, utc: ZoneInfo) -> Cursor:
     """A cursor from an address. Raises InvalidField."""
-    found = _PLACE.fullmatch(value)
+    found = _CURSOR.fullmatch(value)
     if found is None:
         raise InvalidField(
             "before: follow the link of a page; this place is not one of ours.", field="before"
@@ -237,26 +243,26 @@ def cursor(value: str, utc: ZoneInfo) -> Cursor:
     return Cursor(datetime.fromtimestamp(int(found[1]), utc), found[2])
 
 
-async def page(
+async def list_page(
     session: AsyncSession,
     zone: ZoneInfo,
     filters: Filters,
     *,
     before: Cursor | None = None,
-    size: int = PAGE,
-) -> tuple[Sequence[Line], Cursor | None]:
+    size: int = PAGE_SIZE,
+) -> tuple[Sequence[Transaction], Cursor | None]:
     """The newest lines, or those before a place, and the place where the next page begins."""
-    where, params = filters.where(zone)
+    where, params = filters.conditions(zone)
     if before is not None:
         where += " AND b.occurred_at <= :at AND (b.occurred_at, b.id) < (:at, :place)"
         params |= {"at": before.at, "place": before.id}
     rows = await session.execute(
         text(
             f"""
-            SELECT e.seq, b.id, {TYPE} AS type, b.occurred_at, b.currency, b.amount, b.fee, b.net,
+            SELECT e.seq, b.id, {TYPE_SQL} AS type, b.occurred_at, b.currency, b.amount, b.fee, b.net,
                    c.amount, c.currency, coalesce(i.frequency, 'none'), n.campaign,
                    e.contribution_id, b.charge, e.debit, e.credit
-            {FROM}
+            {FROM_SQL}
              WHERE {where}
              ORDER BY b.occurred_at DESC, b.id DESC
              LIMIT {size + 1}
@@ -264,17 +270,17 @@ async def page(
         ),
         params,
     )
-    found = [Line(*row) for row in rows]
+    found = [Transaction(*row) for row in rows]
     more = Cursor(found[size - 1].occurred_at, found[size - 1].id) if len(found) > size else None
     return found[:size], more
 
 
 @dataclass(frozen=True, slots=True)
-class Total:
+class TransactionTotal:
     """The sum of the lines of one currency."""
 
     currency: str
-    gifts: int
+    payments: int
     gross: int
     fees: int
     refunds: int
@@ -285,13 +291,13 @@ class Total:
         return self.gross - self.fees - self.refunds - self.disputes
 
 
-async def totals(session: AsyncSession, zone: ZoneInfo, filters: Filters) -> list[Total]:
+async def totals(session: AsyncSession, zone: ZoneInfo, filters: Filters) -> list[TransactionTotal]:
     """The sums of every line of the filters, by currency. From the roll-up where it knows."""
     by_day = filters.type is filters.account is filters.campaign is filters.id is None
-    query, params = _by_day(filters, zone) if by_day else _by_row(filters, zone)
+    query, params = _totals_by_day(filters, zone) if by_day else _totals_by_entry(filters, zone)
     rows = await session.execute(text(query), params)
     return [
-        Total(
+        TransactionTotal(
             row.currency,
             *(int(value) for value in (row.gifts, row.gross, row.fees, row.refunds, row.disputes)),
         )
@@ -299,7 +305,7 @@ async def totals(session: AsyncSession, zone: ZoneInfo, filters: Filters) -> lis
     ]
 
 
-def _by_day(filters: Filters, zone: ZoneInfo) -> tuple[str, dict[str, Any]]:  # of any type
+def _totals_by_day(filters: Filters, zone: ZoneInfo) -> tuple[str, dict[str, Any]]:  # of any type
     parts, params = ["true"], {"zone": zone.key}
     for name, condition, value in (
         ("since", "day >= :since", filters.period.since),
@@ -311,17 +317,17 @@ def _by_day(filters: Filters, zone: ZoneInfo) -> tuple[str, dict[str, Any]]:  # 
             parts.append(condition)
             params[name] = value  # type: ignore[assignment]  # any of them is a parameter
     query = f"""
-        SELECT currency, {SUMS} FROM ({daily_totals.DAYS}) AS days WHERE {" AND ".join(parts)}
+        SELECT currency, {SUMS_SQL} FROM ({daily_totals.DAILY_TOTALS_SQL}) AS days WHERE {" AND ".join(parts)}
          GROUP BY 1 ORDER BY 1 LIMIT 200
     """  # noqa: S608 - our own words
     return query, params
 
 
-def _by_row(filters: Filters, zone: ZoneInfo) -> tuple[str, dict[str, Any]]:  # of any type
-    where, params = filters.where(zone)
+def _totals_by_entry(filters: Filters, zone: ZoneInfo) -> tuple[str, dict[str, Any]]:  # of any type
+    where, params = filters.conditions(zone)
     query = f"""
-        WITH those AS (SELECT b.id {FROM} WHERE {where})
-        SELECT r.currency, {SUMS}
+        WITH those AS (SELECT b.id {FROM_SQL} WHERE {where})
+        SELECT r.currency, {SUMS_SQL}
           FROM (SELECT x.currency, x.debit, x.credit, x.amount, 1 AS entries,
                        0 AS givers, 0 AS newcomers
                   FROM those JOIN ledger_entries x ON x.balance_transaction = those.id) AS r

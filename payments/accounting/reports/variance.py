@@ -14,19 +14,24 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting.reports import monthly
-from payments.accounting.reports.monthly import MonthLine
-from payments.accounting.reports.period import LATE, before, from_on, next_month
+from payments.accounting.reports.monthly import MonthlyTotal
+from payments.accounting.reports.period import (
+    LATE_ENTRIES_JOIN_SQL,
+    booked_before,
+    booked_from,
+    next_month,
+)
 
 
-class Cause(StrEnum):
+class VarianceCause(StrEnum):
     """In the order they are told."""
 
     NEW = "new"  # a monthly or annual promise paid for the first time
-    RETURNED = "returned"  # a monthly promise that had not paid in the month before
-    RAISED = "raised"
-    LOWERED = "lowered"
-    STOPPED = "stopped"  # did not pay again; its promise has ended
-    MISSED = "missed"  # did not pay again; its promise goes on: failed, paused or skipped
+    REACTIVATION = "returned"  # a monthly promise that had not paid in the month before
+    EXPANSION = "raised"
+    CONTRACTION = "lowered"
+    CHURN = "stopped"  # did not pay again; its promise has ended
+    MISSED_PAYMENT = "missed"  # did not pay again; its promise goes on: failed, paused or skipped
     TIMING = "timing"  # more or fewer payments of the same promise fell into the month
     ANNUAL = "annual"  # renewals of annual promises, which fall due in different months
     ONCE = "once"
@@ -38,37 +43,37 @@ class Cause(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Component:
+class VarianceComponent:
     """One cause: by how much it changed net, and how many contributions it is about."""
 
-    cause: Cause
+    cause: VarianceCause
     amount: int
     count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class NetChange:
+class NetVariance:
     """`after - before` is the sum of the components, exactly."""
 
     before: int
     after: int
-    components: Sequence[Component]
+    components: Sequence[VarianceComponent]
 
 
 # A raised gift at another rate is both: what it would have been at the earlier month's rate is
 # raised, the rest is FX.
-_GIFTS = text(
+_BY_CONTRIBUTION = text(
     f"""
     WITH paid AS (
         SELECT e.contribution_id, e.credit, e.amount, c.amount AS shown, c.currency AS shown_in,
-               {from_on("e.occurred_at", ":later")} AS is_later
-          FROM ledger_entries e {LATE}
+               {booked_from("e.occurred_at", ":later")} AS is_later
+          FROM ledger_entries e {LATE_ENTRIES_JOIN_SQL}
           LEFT JOIN charges c ON c.balance_transaction = e.balance_transaction
          WHERE e.credit LIKE 'income:%' AND e.currency = :currency
-           AND (({from_on("e.occurred_at", ":earlier")}
-                 AND {before("e.occurred_at", ":earlier_ends")})
-             OR ({from_on("e.occurred_at", ":later")}
-                 AND {before("e.occurred_at", ":later_ends")}))),
+           AND (({booked_from("e.occurred_at", ":earlier")}
+                 AND {booked_before("e.occurred_at", ":earlier_ends")})
+             OR ({booked_from("e.occurred_at", ":later")}
+                 AND {booked_before("e.occurred_at", ":later_ends")}))),
     pairs AS (
         SELECT contribution_id, max(credit) AS credit,
                coalesce(sum(amount) FILTER (WHERE NOT is_later), 0) AS a,
@@ -83,9 +88,9 @@ _GIFTS = text(
         SELECT p.*,
                CASE WHEN credit = 'income:once' THEN 'once'
                     WHEN b > 0 AND NOT EXISTS (
-                        SELECT FROM ledger_entries e {LATE}
+                        SELECT FROM ledger_entries e {LATE_ENTRIES_JOIN_SQL}
                          WHERE e.contribution_id = p.contribution_id AND e.credit LIKE 'income:%'
-                           AND {before("e.occurred_at", ":later")})
+                           AND {booked_before("e.occurred_at", ":later")})
                     THEN 'new'
                     WHEN credit = 'income:annual' AND (a = 0 OR b = 0) THEN 'annual'
                     WHEN a = 0 THEN 'returned'
@@ -113,18 +118,18 @@ _GIFTS = text(
 )
 
 
-async def of_net(
+async def net_variance(
     session: AsyncSession, zone: ZoneInfo, *, currency: str, earlier: date, later: date
-) -> NetChange:
+) -> NetVariance:
     """What made net in `later` differ from `earlier`; both are the first day of a month."""
     assert earlier < later
     sums = {
-        month: await _of_month(session, zone, month, currency=currency)
+        month: await _month_total(session, zone, month, currency=currency)
         for month in (earlier, later)
     }
     a, b = sums[earlier], sums[later]
     rows = await session.execute(
-        _GIFTS,
+        _BY_CONTRIBUTION,
         {
             "zone": zone.key,
             "currency": currency,
@@ -134,24 +139,29 @@ async def of_net(
             "later_ends": next_month(later),
         },
     )
-    found = {Cause(row.cause): Component(Cause(row.cause), row.amount, row.givers) for row in rows}
+    found = {
+        VarianceCause(row.cause): VarianceComponent(
+            VarianceCause(row.cause), row.amount, row.givers
+        )
+        for row in rows
+    }
     for cause, amount in (
-        (Cause.FEES, a.fees - b.fees),
-        (Cause.REFUNDS, a.refunds - b.refunds),
-        (Cause.DISPUTES, a.disputes - b.disputes),
+        (VarianceCause.FEES, a.fees - b.fees),
+        (VarianceCause.REFUNDS, a.refunds - b.refunds),
+        (VarianceCause.DISPUTES, a.disputes - b.disputes),
     ):
-        found[cause] = Component(cause, amount)
+        found[cause] = VarianceComponent(cause, amount)
     rest = b.net - a.net - sum(part.amount for part in found.values())
-    found[Cause.OTHER] = Component(Cause.OTHER, rest)
-    told = [found[cause] for cause in Cause if cause in found]
-    return NetChange(a.net, b.net, [part for part in told if part.amount])
+    found[VarianceCause.OTHER] = VarianceComponent(VarianceCause.OTHER, rest)
+    told = [found[cause] for cause in VarianceCause if cause in found]
+    return NetVariance(a.net, b.net, [part for part in told if part.amount])
 
 
-async def _of_month(
+async def _month_total(
     session: AsyncSession, zone: ZoneInfo, first: date, *, currency: str
-) -> MonthLine:
-    lines = await monthly.monthly(
+) -> MonthlyTotal:
+    lines = await monthly.by_month(
         session, zone, since=first, until=next_month(first), currency=currency
     )
-    empty = MonthLine(first, "all", currency, 0, 0, 0, 0, 0)
-    return monthly.totals(lines).get(currency, empty)
+    empty = MonthlyTotal(first, "all", currency, 0, 0, 0, 0, 0)
+    return monthly.sum_by_currency(lines).get(currency, empty)

@@ -9,6 +9,6 @@ One process group on this machine. It keeps nothing: Ctrl-C ends all of it.
     year        the past it is told in; browser is how they come in
 """
 
-from payments.ops.demo.show import run
+from payments.ops.demo.runner import run
 
 __all__ = ["run"]

@@ -17,7 +17,7 @@ import httpx
 from litestar import Litestar
 
 # What a browser says when a page of ours, which says no-referrer, sends its form.
-FROM_OUR_PAGE = {"origin": "null", "sec-fetch-site": "same-origin"}
+SAME_ORIGIN_HEADERS = {"origin": "null", "sec-fetch-site": "same-origin"}
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Page(HTMLParser):
     """A page as it was opened: the forms it sends, filled in as they came, and its links."""
 
     html: str
-    address: str
+    url: str
     forms: dict[str, dict[str, str]] = field(default_factory=dict)
     links: list[str] = field(default_factory=list)
 
@@ -41,59 +41,59 @@ class Page(HTMLParser):
         if tag == "form":
             self._form = {}
             if named.get("method") == "post":
-                self.forms[urlsplit(named.get("action") or self.address).path] = self._form
+                self.forms[urlsplit(named.get("action") or self.url).path] = self._form
         elif tag == "a":
             self.links.append(named.get("href", ""))
         elif tag == "select":
             self._select = name
         elif tag == "option" and (self._select not in self._form or "selected" in named):
             self._form[self._select] = named.get("value", "")
-        elif tag == "input" and name and _is_sent(named):
+        elif tag == "input" and name and _is_submitted(named):
             self._form[name] = named.get("value", "")
 
-    def link(self, begins: str) -> str:
+    def first_link(self, prefix: str) -> str:
         """The first of its links that begins so."""
-        return next(one for one in self.links if one.startswith(begins))
+        return next(one for one in self.links if one.startswith(prefix))
 
 
-def _is_sent(named: dict[str, str]) -> bool:
-    return named.get("type") not in ("radio", "checkbox") or "checked" in named
+def _is_submitted(attributes: dict[str, str]) -> bool:
+    return attributes.get("type") not in ("radio", "checkbox") or "checked" in attributes
 
 
 @dataclass
 class Browser:
     """One person at a browser of their own, with the mailbox they can look into."""
 
-    web: httpx.AsyncClient
+    client: httpx.AsyncClient
     inbox: str
 
-    async def opens(self, address: str) -> Page:
-        answer = await self.web.get(address)
-        assert answer.status_code == 200, (address, answer.status_code)
-        return Page(answer.text, address)
+    async def get(self, url: str) -> Page:
+        answer = await self.client.get(url)
+        assert answer.status_code == 200, (url, answer.status_code)
+        return Page(answer.text, url)
 
-    async def presses(self, page: Page, action: str, **typed: str) -> httpx.Response:
+    async def submit(self, page: Page, action: str, **fields: str) -> httpx.Response:
         """Fill in a form of a page and press its button."""
-        sent = {**page.forms[action], **typed}
-        answer = await self.web.post(action, data=sent, headers=FROM_OUR_PAGE)
+        sent = {**page.forms[action], **fields}
+        answer = await self.client.post(action, data=sent, headers=SAME_ORIGIN_HEADERS)
         assert answer.status_code in (200, 303), (action, answer.status_code)
         return answer
 
-    def finds(self, address: str, path: str) -> str:
+    def find_mail_link(self, email: str, path: str) -> str:
         """The link to a path of ours in the newest mail to an address that has one."""
         box = mailbox.Maildir(self.inbox)
         found = []
         for key in box.keys():  # noqa: SIM118 - no mapping
             raw = box.get_bytes(key)
-            if address.encode() not in raw:
+            if email.encode() not in raw:
                 continue
             mail = BytesParser(policy=policy.default).parsebytes(raw)
-            if link := _link(mail, path):
+            if link := _link_in_mail(mail, path):
                 found.append((parsedate_to_datetime(mail["Date"]), link))
         return max(found)[1]
 
 
-def _link(mail: EmailMessage, path: str) -> str:
+def _link_in_mail(mail: EmailMessage, path: str) -> str:
     body = mail.get_body(("plain",))
     text = "" if body is None else body.get_content().replace("\r\n", "\n")
     link = re.search(rf"^https?://[^/\s]+({re.escape(path)}\S+)$", text, re.MULTILINE)
@@ -101,7 +101,7 @@ def _link(mail: EmailMessage, path: str) -> str:
 
 
 @asynccontextmanager
-async def at_a_browser(app: Litestar, base_url: str, inbox: str) -> AsyncIterator[Browser]:
+async def open_browser(app: Litestar, base_url: str, inbox: str) -> AsyncIterator[Browser]:
     """Somebody sits down at a browser that has no cookies of ours."""
     asgi = cast("Any", app)  # litestar and httpx type the same protocol differently
     transport = httpx.ASGITransport(app=asgi)

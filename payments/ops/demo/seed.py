@@ -15,117 +15,138 @@ from functools import partial
 from payments.core.settings import Settings
 from payments.giving.checkout_session import Frequency
 from payments.ops.demo import banks, colleagues, readers
-from payments.ops.demo.people import COURT, COURT_OPENS, FAILS_LATER, Supporter, supporters
-from payments.ops.demo.year import Clock, Year, begins, lived
+from payments.ops.demo.simulation import ManualClock, Simulation, first_morning, open_simulation
+from payments.ops.demo.supporters import (
+    CARD_FAILS_ON_RENEWAL,
+    COURT_CAMPAIGN,
+    COURT_CAMPAIGN_STARTS_DAYS_AGO,
+    Supporter,
+    generate_supporters,
+)
 from payments.sandbox.sandbox import Sandbox
 
-WORKS_EVERY, LOOKS_EVERY = 9, 6  # days
-CLOSED = 3  # months
-REMINDED = range(8)  # readers who ask for a reminder; one less confirms, and six give
-CONFIRMED, CAME_BACK = REMINDED[:7], REMINDED[:6]
-FAILING = Supporter(200, 304, Frequency.MONTHLY, "eur", 1000, FAILS_LATER)
-FORGOTTEN = Supporter(201, 76, Frequency.MONTHLY, "usd", 1500, FAILS_LATER)
-AT_RISK = Supporter(202, 34, Frequency.MONTHLY, "eur", 700, FAILS_LATER)  # tried again as we speak
-Told = Callable[[int, int], None]
-Act = Callable[[Year], Awaitable[None]]
+WORKER_RUN_INTERVAL_DAYS, CAMPAIGN_VIEW_INTERVAL_DAYS = 9, 6  # days
+CLOSED_MONTHS = 3  # months
+REMINDER_READERS = range(8)  # readers who ask for a reminder; one less confirms, and six give
+CONFIRMED_READERS, DONATED_READERS = REMINDER_READERS[:7], REMINDER_READERS[:6]
+RECOVERED_SUPPORTER = Supporter(200, 304, Frequency.MONTHLY, "eur", 1000, CARD_FAILS_ON_RENEWAL)
+LATE_RECOVERED_SUPPORTER = Supporter(201, 76, Frequency.MONTHLY, "usd", 1500, CARD_FAILS_ON_RENEWAL)
+PAST_DUE_SUPPORTER = Supporter(
+    202, 34, Frequency.MONTHLY, "eur", 700, CARD_FAILS_ON_RENEWAL
+)  # tried again as we speak
+DayCallback = Callable[[int, int], None]
+Step = Callable[[Simulation], Awaitable[None]]
 
-STORY: Mapping[int, tuple[Act, ...]] = {
-    340: (readers.raises,),
-    FAILING.ago: (partial(readers.gives, person=FAILING),),
-    FORGOTTEN.ago: (partial(readers.gives, person=FORGOTTEN),),
-    AT_RISK.ago: (partial(readers.gives, person=AT_RISK), banks.asks_about),
-    FAILING.ago - 34: (partial(readers.mends, person=FAILING),),
-    FORGOTTEN.ago - 34: (partial(readers.mends, person=FORGOTTEN),),
-    325: (partial(colleagues.refunds, currency="gbp", amount="5.00"),),
-    310: (banks.refuses,),
-    307: (banks.relents,),
-    300: (banks.disputes,),
-    292: (readers.pauses, banks.loses),
-    255: (banks.sets_aside,),
-    240: (readers.stops,),
-    225: (banks.lets_go,),
-    210: (readers.lowers,),
-    200: (partial(colleagues.refunds, currency="eur", amount="25.00"),),
-    190: (banks.disputes, readers.replaces_card),
-    180: (banks.wins,),
-    150: (banks.converts, readers.raises),
-    130: (banks.refund_does_not_arrive,),
-    120: (readers.skips, readers.stops),
-    110: (banks.refuses,),
-    107: (banks.relents,),
-    95: (readers.goes_annual,),
-    80: (readers.pauses, partial(colleagues.refunds, currency="usd", amount="3.50")),
-    74: (banks.sends_back,),
-    66: (banks.pays_by_hand,),
-    52: (readers.raises, banks.refuses),
-    49: (banks.relents,),
-    40: (banks.warns, readers.lowers),
-    31: (readers.stops, banks.answers),
-    18: (colleagues.closes_alarms,),
-    9: (banks.disputes,),
-    8: (readers.pauses,),
-    5: (partial(readers.asks_later, number=20),),
-    4: (
-        Year.works,
-        partial(readers.confirms, number=20),
-        partial(colleagues.refunds, currency="usd", amount="1.50"),
+STEPS_BY_DAYS_AGO: Mapping[int, tuple[Step, ...]] = {
+    340: (readers.increase_amount,),
+    RECOVERED_SUPPORTER.days_ago: (partial(readers.donate, supporter=RECOVERED_SUPPORTER),),
+    LATE_RECOVERED_SUPPORTER.days_ago: (
+        partial(readers.donate, supporter=LATE_RECOVERED_SUPPORTER),
     ),
-    1: (partial(readers.asks_later, number=21),),
+    PAST_DUE_SUPPORTER.days_ago: (
+        partial(readers.donate, supporter=PAST_DUE_SUPPORTER),
+        banks.open_inquiry,
+    ),
+    RECOVERED_SUPPORTER.days_ago - 34: (
+        partial(readers.fix_failed_renewal, supporter=RECOVERED_SUPPORTER),
+    ),
+    LATE_RECOVERED_SUPPORTER.days_ago - 34: (
+        partial(readers.fix_failed_renewal, supporter=LATE_RECOVERED_SUPPORTER),
+    ),
+    325: (partial(colleagues.refund_contribution, currency="gbp", amount="5.00"),),
+    310: (banks.decline_cards,),
+    307: (banks.accept_cards,),
+    300: (banks.open_dispute,),
+    292: (readers.pause, banks.lose_dispute),
+    255: (banks.hold_reserve,),
+    240: (readers.cancel,),
+    225: (banks.release_reserve,),
+    210: (readers.decrease_amount,),
+    200: (partial(colleagues.refund_contribution, currency="eur", amount="25.00"),),
+    190: (banks.open_dispute, readers.replace_card),
+    180: (banks.win_dispute,),
+    150: (banks.convert_currency, readers.increase_amount),
+    130: (banks.fail_refund,),
+    120: (readers.skip, readers.cancel),
+    110: (banks.decline_cards,),
+    107: (banks.accept_cards,),
+    95: (readers.switch_to_annual,),
+    80: (readers.pause, partial(colleagues.refund_contribution, currency="usd", amount="3.50")),
+    74: (banks.return_payout,),
+    66: (banks.pay_out_instantly,),
+    52: (readers.increase_amount, banks.decline_cards),
+    49: (banks.accept_cards,),
+    40: (banks.send_fraud_warning, readers.decrease_amount),
+    31: (readers.cancel, banks.submit_evidence),
+    18: (colleagues.close_alerts,),
+    9: (banks.open_dispute,),
+    8: (readers.pause,),
+    5: (partial(readers.request_reminder, number=20),),
+    4: (
+        Simulation.run_worker,
+        partial(readers.confirm_reminder, number=20),
+        partial(colleagues.refund_contribution, currency="usd", amount="1.50"),
+    ),
+    1: (partial(readers.request_reminder, number=21),),
 }
 
 
-async def a_year(settings: Settings, sandbox: Sandbox, clock: Clock, *, told: Told) -> None:
+async def seed_history(
+    settings: Settings, sandbox: Sandbox, clock: ManualClock, *, on_day: DayCallback
+) -> None:
     """Live through the months up to the clock's present. `told` hears of each day that passed."""
     chance = random.Random(20261122)  # noqa: S311 - a story, not a secret
-    days, acts = how_long(clock.at), plan(clock.at)
+    days, acts = day_count(clock.current), plan_steps(clock.current)
     coming = defaultdict(list)
-    for person in supporters(chance):
-        coming[person.ago].append(person)
-    async with lived(settings, sandbox, clock) as year:
-        sandbox.pay_out_weekly(0)
-        await colleagues.begins_campaigns(year)
-        while clock.at < year.end:
-            await year.passes()
-            for person in coming[year.ago]:
-                await readers.gives(year, person)
-            for act in acts[clock.at.date()]:
+    for person in generate_supporters(chance):
+        coming[person.days_ago].append(person)
+    async with open_simulation(settings, sandbox, clock) as year:
+        sandbox.set_weekly_payouts(0)
+        await colleagues.apply_campaigns(year)
+        while clock.current < year.end:
+            await year.deliver_webhooks()
+            for person in coming[year.days_ago]:
+                await readers.donate(year, person)
+            for act in acts[clock.current.date()]:
                 await act(year)
-            await year.passes()
-            if year.ago % WORKS_EVERY == 0:
-                await year.works()
-            told(days - year.ago, days)
-            clock.at = min(clock.at + timedelta(days=1), year.end)
-        await year.imports()
+            await year.deliver_webhooks()
+            if year.days_ago % WORKER_RUN_INTERVAL_DAYS == 0:
+                await year.run_worker()
+            on_day(days - year.days_ago, days)
+            clock.current = min(clock.current + timedelta(days=1), year.end)
+        await year.import_balance()
 
 
-def how_long(end: datetime) -> int:
+def day_count(end: datetime) -> int:
     """How many days the story has."""
-    return (end.date() - begins(end).date()).days
+    return (end.date() - first_morning(end).date()).days
 
 
-def plan(end: datetime) -> dict[date, list[Act]]:
+def plan_steps(end: datetime) -> dict[date, list[Step]]:
     """Who does what on which day; by the calendar months are closed, and readers reminded."""
-    days: dict[date, list[Act]] = defaultdict(list)
-    for ago, acts in STORY.items():
+    days: dict[date, list[Step]] = defaultdict(list)
+    for ago, acts in STEPS_BY_DAYS_AGO.items():
         days[end.date() - timedelta(days=ago)] += acts
-    for ago in range(2, COURT_OPENS, LOOKS_EVERY):
-        days[end.date() - timedelta(days=ago)].append(partial(readers.looks, campaign=COURT))
-    mornings = [begins(end, months=back) for back in range(CLOSED, -1, -1)]
-    mornings = [morning for morning in mornings if morning < end][-CLOSED:]
+    for ago in range(2, COURT_CAMPAIGN_STARTS_DAYS_AGO, CAMPAIGN_VIEW_INTERVAL_DAYS):
+        days[end.date() - timedelta(days=ago)].append(
+            partial(readers.view_campaign, campaign=COURT_CAMPAIGN)
+        )
+    mornings = [first_morning(end, months_before=back) for back in range(CLOSED_MONTHS, -1, -1)]
+    mornings = [morning for morning in mornings if morning < end][-CLOSED_MONTHS:]
     for morning in mornings:
-        days[morning.date()].append(partial(colleagues.closes, over=morning))
-    days[mornings[-1].date()].append(banks.tells_late)
+        days[morning.date()].append(partial(colleagues.close_month, morning_after=morning))
+    days[mornings[-1].date()].append(banks.post_late_fee)
     # All of it within one month, so that its numbers are large enough to be told.
     for after, act, numbers in (
-        (3, readers.asks_later, REMINDED),
-        (4, readers.confirms, CONFIRMED),
-        (12, readers.comes_back, CAME_BACK),
+        (3, readers.request_reminder, REMINDER_READERS),
+        (4, readers.confirm_reminder, CONFIRMED_READERS),
+        (12, readers.donate_from_reminder, DONATED_READERS),
     ):
         day = mornings[-2].date() + timedelta(days=after)
-        days[day] += [Year.works, *(partial(act, number=number) for number in numbers)]
+        days[day] += [Simulation.run_worker, *(partial(act, number=number) for number in numbers)]
     return days
 
 
-def now() -> datetime:
+def current_second() -> datetime:
     """The present, in whole seconds as Stripe counts."""
     return datetime.now(UTC).replace(microsecond=0)

@@ -13,7 +13,7 @@ from litestar import Router
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 
-from payments.core.errors import NotSignedIn, PaymentsError
+from payments.core.errors import PaymentsError, Unauthenticated
 from payments.web.account import changes, data_requests, mail_links, overview, receipts, sign_in
 
 
@@ -22,21 +22,21 @@ def routes() -> list[ControllerRouterHandler]:
     behind = Router(
         path="/manage",
         route_handlers=[
-            sign_in.Door,
-            overview.Overview,
-            changes.Changes,
-            receipts.Receipts,
-            data_requests.OwnData,
+            sign_in.DonorSignInPages,
+            overview.OverviewPages,
+            changes.ChangePages,
+            receipts.ReceiptPages,
+            data_requests.DataRequestPages,
         ],
-        guards=[sign_in.from_our_own_page],
+        guards=[sign_in.require_same_origin],
         dependencies={
-            "donor": Provide(sign_in.signed_in),
-            "own": Provide(overview.own_promise),
+            "donor": Provide(sign_in.current_donor),
+            "own": Provide(overview.own_subscription),
         },
         exception_handlers={
-            NotSignedIn: sign_in.sign_in_again,
-            PaymentsError: sign_in.refused,
+            Unauthenticated: sign_in.on_unauthenticated,
+            PaymentsError: sign_in.on_payments_error,
         },
         include_in_schema=False,
     )
-    return [behind, mail_links.StopByMail, mail_links.FixByMail]
+    return [behind, mail_links.CancelLinkPages, mail_links.CardLinkPages]

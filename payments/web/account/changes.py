@@ -18,316 +18,424 @@ from payments.core import amount_input, money
 from payments.core.errors import InvalidField
 from payments.core.money import InvalidAmount, Money
 from payments.giving import payment_methods, subscription_changes, subscriptions
-from payments.giving.change_log import By
+from payments.giving.change_log import Actor
 from payments.giving.checkout_session import Frequency
-from payments.giving.subscription_changes import LONGEST_PAUSE, PromiseHasEnded
-from payments.infra.context import Runtime
-from payments.web import locale, origins, templates
+from payments.giving.subscription_changes import MAX_PAUSE_MONTHS, SubscriptionEnded
+from payments.infra.context import Context
+from payments.web import origins, rendering, request_locale
 from payments.web.account import view_models
-from payments.web.account.overview import Own
-from payments.web.forms import SMALL, AnyRequest, typed
+from payments.web.account.overview import OwnSubscription
+from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, form_data
 
-INTENT = re.compile(r"[0-9a-f]{32}")
-UNTIL_RESUMED = "open"
-Sent = Mapping[str, str]
+FORM_ID_PATTERN = re.compile(r"[0-9a-f]{32}")
+INDEFINITELY = "open"
+FormFields = Mapping[str, str]
 
 
-class Changes(Controller):
+class ChangePages(Controller):
     path = "/contributions/{contribution_id:str}"
 
     @get("/amount")
-    async def amount(
-        self, rt: NamedDependency[Runtime], own: NamedDependency[Own]
+    async def amount_form(
+        self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
     ) -> Response[str]:
         """Another amount, from the next charge on."""
-        return _amount(rt, own)
+        return _render_amount(ctx, own_subscription)
 
-    @post("/amount", request_max_body_size=SMALL)
+    @post("/amount", request_max_body_size=SMALL_FORM_BYTES)
     async def change_amount(
-        self, rt: NamedDependency[Runtime], own: NamedDependency[Own], request: AnyRequest
+        self,
+        ctx: NamedDependency[Context],
+        own_subscription: NamedDependency[OwnSubscription],
+        request: AnyRequest,
     ) -> Response[Any]:
-        sent = await typed(request)
+        sent = await form_data(request)
         try:
-            gift = amount_input.parse(sent.get("amount", ""), own.promise.currency, locale.spoken())
+            gift = amount_input.parse_amount(
+                sent.get("amount", ""),
+                own_subscription.subscription.currency,
+                request_locale.current(),
+            )
             await subscription_changes.change_amount(
-                rt, own.id, gift, by=By.DONOR, intent=_intent(sent)
+                ctx,
+                own_subscription.subscription_id,
+                gift,
+                actor=Actor.DONOR,
+                idempotency_key=_idempotency_key(sent),
             )
         except (InvalidAmount, InvalidField) as error:
-            return _amount(rt, own, sent, error=error)
-        return _back(own, "amount")
+            return _render_amount(ctx, own_subscription, sent, error=error)
+        return _redirect_done(own_subscription, "amount")
 
     @get("/frequency")
-    async def frequency(
-        self, rt: NamedDependency[Runtime], own: NamedDependency[Own], request: AnyRequest
+    async def frequency_form(
+        self,
+        ctx: NamedDependency[Context],
+        own_subscription: NamedDependency[OwnSubscription],
+        request: AnyRequest,
     ) -> Response[str]:
         """The other frequency: shows the very next charge before anything is decided."""
-        return _frequency(rt, own, dict(request.query_params.items()))
+        return _render_frequency(ctx, own_subscription, dict(request.query_params.items()))
 
-    @post("/frequency", request_max_body_size=SMALL)
+    @post("/frequency", request_max_body_size=SMALL_FORM_BYTES)
     async def change_frequency(
-        self, rt: NamedDependency[Runtime], own: NamedDependency[Own], request: AnyRequest
+        self,
+        ctx: NamedDependency[Context],
+        own_subscription: NamedDependency[OwnSubscription],
+        request: AnyRequest,
     ) -> Response[Any]:
-        sent = await typed(request)
+        sent = await form_data(request)
         try:
-            _as_shown(own, sent)
-            gift = amount_input.parse(sent.get("amount", ""), own.promise.currency, locale.spoken())
-            other = _other(sent.get("frequency", ""))
+            _require_unmoved_dates(own_subscription, sent)
+            gift = amount_input.parse_amount(
+                sent.get("amount", ""),
+                own_subscription.subscription.currency,
+                request_locale.current(),
+            )
+            other = _parse_frequency(sent.get("frequency", ""))
             await subscription_changes.change_frequency(
-                rt, own.id, other, gift, by=By.DONOR, intent=_intent(sent)
+                ctx,
+                own_subscription.subscription_id,
+                other,
+                gift,
+                actor=Actor.DONOR,
+                idempotency_key=_idempotency_key(sent),
             )
         except (InvalidAmount, InvalidField) as error:
-            return _frequency(rt, own, sent, error=error)
-        return _back(own, "frequency")
+            return _render_frequency(ctx, own_subscription, sent, error=error)
+        return _redirect_done(own_subscription, "frequency")
 
     @get("/skip")
-    async def skip(self, rt: NamedDependency[Runtime], own: NamedDependency[Own]) -> Response[str]:
+    async def skip_form(
+        self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
+    ) -> Response[str]:
         """The charge that would be left out, and the one after it."""
-        return _skip(rt, own)
+        return _render_skip(ctx, own_subscription)
 
-    @post("/skip", request_max_body_size=SMALL)
+    @post("/skip", request_max_body_size=SMALL_FORM_BYTES)
     async def skip_next(
-        self, rt: NamedDependency[Runtime], own: NamedDependency[Own], request: AnyRequest
+        self,
+        ctx: NamedDependency[Context],
+        own_subscription: NamedDependency[OwnSubscription],
+        request: AnyRequest,
     ) -> Response[Any]:
-        sent = await typed(request)
+        sent = await form_data(request)
         try:
-            _as_shown(own, sent)
-            await subscription_changes.skip(rt, own.id, by=By.DONOR, intent=_intent(sent))
+            _require_unmoved_dates(own_subscription, sent)
+            await subscription_changes.skip(
+                ctx,
+                own_subscription.subscription_id,
+                actor=Actor.DONOR,
+                idempotency_key=_idempotency_key(sent),
+            )
         except InvalidField as error:
-            return _skip(rt, own, error=error)
-        return _back(own, "skipped")
+            return _render_skip(ctx, own_subscription, error=error)
+        return _redirect_done(own_subscription, "skipped")
 
     @get("/pause")
-    async def pause(self, rt: NamedDependency[Runtime], own: NamedDependency[Own]) -> Response[str]:
+    async def pause_form(
+        self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
+    ) -> Response[str]:
         """How long, each with the charge that would come after."""
-        return _pause(rt, own)
+        return _render_pause(ctx, own_subscription)
 
-    @post("/pause", request_max_body_size=SMALL)
+    @post("/pause", request_max_body_size=SMALL_FORM_BYTES)
     async def pause_for(
-        self, rt: NamedDependency[Runtime], own: NamedDependency[Own], request: AnyRequest
+        self,
+        ctx: NamedDependency[Context],
+        own_subscription: NamedDependency[OwnSubscription],
+        request: AnyRequest,
     ) -> Response[Any]:
-        sent = await typed(request)
+        sent = await form_data(request)
         try:
-            _as_shown(own, sent)
-            months = _months(sent.get("months", ""))
-            await subscription_changes.pause(rt, own.id, months, by=By.DONOR, intent=_intent(sent))
+            _require_unmoved_dates(own_subscription, sent)
+            months = _parse_months(sent.get("months", ""))
+            await subscription_changes.pause(
+                ctx,
+                own_subscription.subscription_id,
+                months,
+                actor=Actor.DONOR,
+                idempotency_key=_idempotency_key(sent),
+            )
         except InvalidField as error:
-            return _pause(rt, own, error=error)
-        return _back(own, "paused")
+            return _render_pause(ctx, own_subscription, error=error)
+        return _redirect_done(own_subscription, "paused")
 
     @get("/resume")
-    async def resume(
-        self, rt: NamedDependency[Runtime], own: NamedDependency[Own]
+    async def resume_form(
+        self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
     ) -> Response[str]:
         """When the next charge would be."""
-        return _page(
-            rt, own, "manage_resume.html", due=view_models.maybe_day(rt, own.promise.renews_at)
+        return _render(
+            ctx,
+            own_subscription,
+            "manage_resume.html",
+            due=view_models.format_date_or_empty(
+                ctx, own_subscription.subscription.current_period_end
+            ),
         )
 
-    @post("/resume", request_max_body_size=SMALL)
+    @post("/resume", request_max_body_size=SMALL_FORM_BYTES)
     async def resume_now(
-        self, rt: NamedDependency[Runtime], own: NamedDependency[Own], request: AnyRequest
+        self,
+        ctx: NamedDependency[Context],
+        own_subscription: NamedDependency[OwnSubscription],
+        request: AnyRequest,
     ) -> Response[Any]:
         await subscription_changes.resume(
-            rt, own.id, by=By.DONOR, intent=_intent(await typed(request))
+            ctx,
+            own_subscription.subscription_id,
+            actor=Actor.DONOR,
+            idempotency_key=_idempotency_key(await form_data(request)),
         )
-        return _back(own, "resumed")
+        return _redirect_done(own_subscription, "resumed")
 
     @get("/keep")
-    async def keep(self, rt: NamedDependency[Runtime], own: NamedDependency[Own]) -> Response[str]:
+    async def undo_end_form(
+        self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
+    ) -> Response[str]:
         """What comes if the last day that was set is taken back."""
-        return _page(
-            rt, own, "manage_keep.html", due=view_models.maybe_day(rt, own.promise.renews_at)
+        return _render(
+            ctx,
+            own_subscription,
+            "manage_keep.html",
+            due=view_models.format_date_or_empty(
+                ctx, own_subscription.subscription.current_period_end
+            ),
         )
 
-    @post("/keep", request_max_body_size=SMALL)
-    async def keep_giving(
-        self, rt: NamedDependency[Runtime], own: NamedDependency[Own], request: AnyRequest
+    @post("/keep", request_max_body_size=SMALL_FORM_BYTES)
+    async def undo_end(
+        self,
+        ctx: NamedDependency[Context],
+        own_subscription: NamedDependency[OwnSubscription],
+        request: AnyRequest,
     ) -> Response[Any]:
-        await subscription_changes.keep(
-            rt, own.id, by=By.DONOR, intent=_intent(await typed(request))
+        await subscription_changes.undo_scheduled_end(
+            ctx,
+            own_subscription.subscription_id,
+            actor=Actor.DONOR,
+            idempotency_key=_idempotency_key(await form_data(request)),
         )
-        return _back(own, "kept")
+        return _redirect_done(own_subscription, "kept")
 
     @get("/card")
-    async def card(self, rt: NamedDependency[Runtime], own: NamedDependency[Own]) -> Response[str]:
+    async def card_form(
+        self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
+    ) -> Response[str]:
         """What replacing the card does."""
-        return _page(rt, own, "manage_card.html")
+        return _render(ctx, own_subscription, "manage_card.html")
 
-    @post("/card", request_max_body_size=SMALL)
-    async def replace_card(
-        self, rt: NamedDependency[Runtime], request: AnyRequest, own: NamedDependency[Own]
+    @post("/card", request_max_body_size=SMALL_FORM_BYTES)
+    async def start_card_update(
+        self,
+        ctx: NamedDependency[Context],
+        request: AnyRequest,
+        own_subscription: NamedDependency[OwnSubscription],
     ) -> Response[Any]:
         """To Stripe's page, which takes the card and charges nothing."""
-        page = await payment_methods.start_replacement(
-            rt,
-            own.id,
-            by=By.DONOR,
-            return_path=locale.here(f"{own.url}?card=back"),
-            origin=origins.origin(rt.settings, request),
-            locale=locale.tag(),
+        page = await payment_methods.start_card_update(
+            ctx,
+            own_subscription.subscription_id,
+            actor=Actor.DONOR,
+            return_path=request_locale.localised_url(f"{own_subscription.url}?card=back"),
+            origin=origins.request_origin(ctx.settings, request),
+            locale=request_locale.language_tag(),
         )
         return Redirect(page, status_code=303)
 
     @get("/stop")
-    async def stop(self, rt: NamedDependency[Runtime], own: NamedDependency[Own]) -> Response[Any]:
-        """One page, one button."""
-        if not own.promise.is_live:
-            return _back(own, "stopped")
-        return _page(rt, own, "manage_stop.html")
-
-    @post("/stop", request_max_body_size=SMALL)
-    async def stop_now(
-        self, rt: NamedDependency[Runtime], own: NamedDependency[Own]
+    async def cancel_form(
+        self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
     ) -> Response[Any]:
-        await subscription_changes.stop(rt, own.id, by=By.DONOR)
-        return _back(own, "stopped")
+        """One page, one button."""
+        if not own_subscription.subscription.is_live:
+            return _redirect_done(own_subscription, "stopped")
+        return _render(ctx, own_subscription, "manage_stop.html")
+
+    @post("/stop", request_max_body_size=SMALL_FORM_BYTES)
+    async def cancel(
+        self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
+    ) -> Response[Any]:
+        await subscription_changes.cancel(ctx, own_subscription.subscription_id, actor=Actor.DONOR)
+        return _redirect_done(own_subscription, "stopped")
 
 
-def _back(own: Own, done: str) -> Redirect:
+def _redirect_done(own_subscription: OwnSubscription, done: str) -> Redirect:
     """To the promise, which confirms what its history confirms."""
-    return Redirect(locale.here(f"{own.url}?done={done}"), status_code=303)
+    return Redirect(
+        request_locale.localised_url(f"{own_subscription.url}?done={done}"), status_code=303
+    )
 
 
-def _intent(sent: Sent) -> str:
+def _idempotency_key(sent: FormFields) -> str:
     """The random name of one filling-in of a form, so that sending it twice is sending it once."""
     named = sent.get("intent", "")
-    return named if INTENT.fullmatch(named) else secrets.token_hex(16)
+    return named if FORM_ID_PATTERN.fullmatch(named) else secrets.token_hex(16)
 
 
-def _shown(own: Own) -> str:
+def _shown_date(own_subscription: OwnSubscription) -> str:
     """The day a page reckons with, to be sent back with its form."""
-    return "" if own.promise.renews_at is None else own.promise.renews_at.date().isoformat()
+    return (
+        ""
+        if own_subscription.subscription.current_period_end is None
+        else own_subscription.subscription.current_period_end.date().isoformat()
+    )
 
 
-def _as_shown(own: Own, sent: Sent) -> None:
-    if sent.get("shown", "") != _shown(own):
+def _require_unmoved_dates(own_subscription: OwnSubscription, sent: FormFields) -> None:
+    if sent.get("shown", "") != _shown_date(own_subscription):
         raise InvalidField(
             "A payment was due while this page was open, so its dates have moved. Please look "
             "again. Nothing was changed."
         )
 
 
-def _page(
-    rt: Runtime,
-    own: Own,
+def _render(
+    ctx: Context,
+    own_subscription: OwnSubscription,
     template: str,
     *,
     error: InvalidField | InvalidAmount | None = None,
     **more: object,
 ) -> Response[str]:
     """A page about one promise that still runs."""
-    if not own.promise.is_live:
-        raise PromiseHasEnded("It was stopped or has lapsed. Nothing more is charged.")
-    return templates.page(
-        rt,
+    if not own_subscription.subscription.is_live:
+        raise SubscriptionEnded("It was stopped or has lapsed. Nothing more is charged.")
+    return rendering.render(
+        ctx,
         template,
         status=200 if error is None else error.status,
-        promise=view_models.promise_facts(rt, own.promise),
+        promise=view_models.subscription_view(ctx, own_subscription.subscription),
         intent=secrets.token_hex(16),
-        shown=_shown(own),
-        error="" if error is None else locale.told(error),
+        shown=_shown_date(own_subscription),
+        error="" if error is None else request_locale.error_message(error),
         error_field="" if error is None else error.field or "",
         **more,
     )
 
 
-def _amount(
-    rt: Runtime,
-    own: Own,
-    sent: Sent | None = None,
+def _render_amount(
+    ctx: Context,
+    own_subscription: OwnSubscription,
+    sent: FormFields | None = None,
     *,
     error: InvalidField | InvalidAmount | None = None,
 ) -> Response[str]:
-    now = own.promise.money
-    lowest = money.minimum(now.currency)
-    highest = money.maximum(now.currency, rt.settings.maximum_gifts)
-    return _page(
-        rt,
-        own,
+    now = own_subscription.subscription.money
+    lowest = money.min_gift(now.currency)
+    highest = money.max_gift(now.currency, ctx.settings.max_gift)
+    return _render(
+        ctx,
+        own_subscription,
         "manage_amount.html",
         error=error,
-        value=(sent or {}).get("amount", amount_input.typed(now, locale.spoken())),
-        lowest=locale.amount(lowest),
-        highest=locale.amount(highest),
+        value=(sent or {}).get(
+            "amount", amount_input.format_for_input(now, request_locale.current())
+        ),
+        lowest=request_locale.format_amount(lowest),
+        highest=request_locale.format_amount(highest),
     )
 
 
-def _frequency(
-    rt: Runtime, own: Own, sent: Sent, *, error: InvalidField | InvalidAmount | None = None
+def _render_frequency(
+    ctx: Context,
+    own_subscription: OwnSubscription,
+    sent: FormFields,
+    *,
+    error: InvalidField | InvalidAmount | None = None,
 ) -> Response[str]:
     """The other frequency with the amount that was typed, or with what comes to the same."""
-    monthly = own.promise.frequency is Frequency.MONTHLY
+    monthly = own_subscription.subscription.frequency is Frequency.MONTHLY
     other = Frequency.ANNUAL if monthly else Frequency.MONTHLY
-    gift = _same_over_a_year(own.promise.money, other, rt)
-    value = sent.get("amount", amount_input.typed(gift, locale.spoken()))
+    gift = _equivalent_amount(own_subscription.subscription.money, other, ctx)
+    value = sent.get("amount", amount_input.format_for_input(gift, request_locale.current()))
     if error is None:
         try:
-            gift = amount_input.parse(value, gift.currency, locale.spoken())
-            highest = money.maximum(gift.currency, rt.settings.maximum_gifts)
-            money.check_gift(gift.amount, gift.currency, maximum=highest.amount)
+            gift = amount_input.parse_amount(value, gift.currency, request_locale.current())
+            highest = money.max_gift(gift.currency, ctx.settings.max_gift)
+            money.validate_gift(gift.amount, gift.currency, max_amount=highest.amount)
         except InvalidAmount as refusal:
             error = refusal
-    due = own.promise.renews_at
-    then = subscriptions.first_charge_after(own.promise, due + timedelta(days=1)) if due else None
-    return _page(
-        rt,
-        own,
+    due = own_subscription.subscription.current_period_end
+    then = (
+        subscriptions.first_charge_after(own_subscription.subscription, due + timedelta(days=1))
+        if due
+        else None
+    )
+    return _render(
+        ctx,
+        own_subscription,
         "manage_frequency.html",
         error=error,
         other=other.value,
         value=value,
-        typed=amount_input.typed(gift, locale.spoken()),
-        gift=locale.amount(gift),
-        due=view_models.maybe_day(rt, due),
-        then=view_models.maybe_day(rt, then),
+        typed=amount_input.format_for_input(gift, request_locale.current()),
+        gift=request_locale.format_amount(gift),
+        due=view_models.format_date_or_empty(ctx, due),
+        then=view_models.format_date_or_empty(ctx, then),
     )
 
 
-def _same_over_a_year(gift: Money, other: Frequency, rt: Runtime) -> Money:
+def _equivalent_amount(amount: Money, frequency: Frequency, ctx: Context) -> Money:
     """Twelve times as much in a year, or a twelfth in a month, within what may be given."""
-    lowest = money.minimum(gift.currency).amount
-    highest = money.maximum(gift.currency, rt.settings.maximum_gifts).amount
-    step = money.step(gift.currency)
-    wanted = gift.amount * 12 if other is Frequency.ANNUAL else -(-gift.amount // 12)
-    return Money(min(max(-(-wanted // step) * step, lowest), highest), gift.currency)
+    lowest = money.min_gift(amount.currency).amount
+    highest = money.max_gift(amount.currency, ctx.settings.max_gift).amount
+    step = money.smallest_unit(amount.currency)
+    wanted = amount.amount * 12 if frequency is Frequency.ANNUAL else -(-amount.amount // 12)
+    return Money(min(max(-(-wanted // step) * step, lowest), highest), amount.currency)
 
 
-def _other(text: str) -> Frequency:
+def _parse_frequency(text: str) -> Frequency:
     try:
         return Frequency(text)
     except ValueError:
         raise InvalidField("Choose monthly or annual. Nothing was changed.") from None
 
 
-def _skip(rt: Runtime, own: Own, *, error: InvalidField | None = None) -> Response[str]:
-    due = own.promise.renews_at
-    then = subscriptions.first_charge_after(own.promise, due + timedelta(days=1)) if due else None
-    possible = due is not None and not own.promise.pauses
-    return _page(
-        rt,
-        own,
+def _render_skip(
+    ctx: Context, own_subscription: OwnSubscription, *, error: InvalidField | None = None
+) -> Response[str]:
+    due = own_subscription.subscription.current_period_end
+    then = (
+        subscriptions.first_charge_after(own_subscription.subscription, due + timedelta(days=1))
+        if due
+        else None
+    )
+    possible = due is not None and not own_subscription.subscription.is_paused
+    return _render(
+        ctx,
+        own_subscription,
         "manage_skip.html",
         error=error,
         possible=possible,
-        due=view_models.maybe_day(rt, due),
-        then=view_models.maybe_day(rt, then),
+        due=view_models.format_date_or_empty(ctx, due),
+        then=view_models.format_date_or_empty(ctx, then),
     )
 
 
-def _pause(rt: Runtime, own: Own, *, error: InvalidField | None = None) -> Response[str]:
+def _render_pause(
+    ctx: Context, own_subscription: OwnSubscription, *, error: InvalidField | None = None
+) -> Response[str]:
     """A year's pause is the same for one month as for twelve, so an annual promise has one."""
-    lengths = [LONGEST_PAUSE] if own.promise.frequency is Frequency.ANNUAL else range(1, 13)
+    lengths = (
+        [MAX_PAUSE_MONTHS]
+        if own_subscription.subscription.frequency is Frequency.ANNUAL
+        else range(1, 13)
+    )
     choices = []
     for months in lengths:
-        ends = subscription_changes.pause_ends(own.promise, months, now=rt.now())
-        then = subscriptions.first_charge_after(own.promise, ends) or ends
-        choices.append({"value": str(months), "months": months, "then": view_models.day(rt, then)})
-    return _page(rt, own, "manage_pause.html", error=error, choices=choices)
+        ends = subscription_changes.pause_end(own_subscription.subscription, months, now=ctx.now())
+        then = subscriptions.first_charge_after(own_subscription.subscription, ends) or ends
+        choices.append(
+            {"value": str(months), "months": months, "then": view_models.format_date(ctx, then)}
+        )
+    return _render(ctx, own_subscription, "manage_pause.html", error=error, choices=choices)
 
 
-def _months(text: str) -> int | None:
+def _parse_months(text: str) -> int | None:
     """The months of a pause; None for one until the donor resumes."""
-    if text == UNTIL_RESUMED:
+    if text == INDEFINITELY:
         return None
     if not re.fullmatch(r"[0-9]{1,2}", text):
         raise InvalidField("Choose how long. Nothing was changed.", field="months")

@@ -7,32 +7,32 @@ from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 
 from payments.giving import subscriptions
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 from payments.safety import data_requests
-from payments.web import templates
+from payments.web import rendering
 from payments.web.account import view_models
-from payments.web.account.sign_in import SignedIn, no_session
-from payments.web.forms import SMALL
+from payments.web.account.sign_in import CurrentDonor, expired_session_cookie
+from payments.web.forms import SMALL_FORM_BYTES
 
 
-class OwnData(Controller):
+class DataRequestPages(Controller):
     path = "/data"
 
     @get()
     async def show(
-        self, rt: NamedDependency[Runtime], donor: NamedDependency[SignedIn]
+        self, ctx: NamedDependency[Context], donor: NamedDependency[CurrentDonor]
     ) -> Response[str]:
         """What is held, what is not, and what can be done about it."""
         assert donor.donor_id
-        return templates.page(rt, "manage_data.html")
+        return rendering.render(ctx, "manage_data.html")
 
     @get("/file.json")
     async def download(
-        self, rt: NamedDependency[Runtime], donor: NamedDependency[SignedIn]
+        self, ctx: NamedDependency[Context], donor: NamedDependency[CurrentDonor]
     ) -> Response[bytes]:
         """Everything we hold about the donor who asks."""
-        async with rt.sessions() as session:
-            held = await data_requests.held(session, donor.donor_id)
+        async with ctx.sessions() as session:
+            held = await data_requests.export_data(session, donor.donor_id)
         return Response(
             msgspec.json.format(msgspec.json.encode(held), indent=2),
             media_type="application/json",
@@ -40,23 +40,25 @@ class OwnData(Controller):
         )
 
     @get("/erase")
-    async def ask(
-        self, rt: NamedDependency[Runtime], donor: NamedDependency[SignedIn]
+    async def erase_form(
+        self, ctx: NamedDependency[Context], donor: NamedDependency[CurrentDonor]
     ) -> Response[str]:
         """What erasing does and what it does not."""
-        async with rt.sessions() as session:
-            theirs = await subscriptions.of_donor(session, donor.donor_id)
-        live = [view_models.promise_facts(rt, promise) for promise in theirs if promise.is_live]
-        return templates.page(rt, "manage_erase.html", promises=live)
+        async with ctx.sessions() as session:
+            theirs = await subscriptions.list_for_donor(session, donor.donor_id)
+        live = [
+            view_models.subscription_view(ctx, promise) for promise in theirs if promise.is_live
+        ]
+        return rendering.render(ctx, "manage_erase.html", promises=live)
 
-    @post("/erase", request_max_body_size=SMALL)
+    @post("/erase", request_max_body_size=SMALL_FORM_BYTES)
     async def erase(
-        self, rt: NamedDependency[Runtime], donor: NamedDependency[SignedIn]
+        self, ctx: NamedDependency[Context], donor: NamedDependency[CurrentDonor]
     ) -> Response[Any]:
         """Stop what runs, forget who it was, and sign out."""
-        erased_at = await data_requests.erase(rt, donor.donor_id)
-        answer = templates.page(
-            rt, "manage_erased.html", erased_at=view_models.minute(rt, erased_at)
+        erased_at = await data_requests.erase(ctx, donor.donor_id)
+        answer = rendering.render(
+            ctx, "manage_erased.html", erased_at=view_models.format_minute(ctx, erased_at)
         )
-        answer.set_cookie(no_session(rt.settings))
+        answer.set_cookie(expired_session_cookie(ctx.settings))
         return answer

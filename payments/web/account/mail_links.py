@@ -12,94 +12,96 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Redirect
 
-from payments.core.errors import LinkSpent, PaymentsError
+from payments.core.errors import LinkInvalid, PaymentsError
 from payments.giving import change_log, payment_methods, subscription_changes, subscriptions
-from payments.giving.change_log import By, ChangeKind
+from payments.giving.change_log import Actor, ChangeKind
 from payments.giving.subscriptions import Subscription
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 from payments.mail import links
-from payments.web import locale, origins, templates
+from payments.web import origins, rendering, request_locale
 from payments.web.account import view_models
-from payments.web.account.sign_in import refused, spent
-from payments.web.forms import SMALL, AnyRequest
+from payments.web.account.sign_in import on_payments_error, render_link_invalid
+from payments.web.forms import SMALL_FORM_BYTES, AnyRequest
 
-Opened = Callable[[Runtime, str], str]
-
-
-def _spent(request: AnyRequest, error: LinkSpent) -> Response[str]:
-    return spent(request.app.state.rt, error)
+LinkReader = Callable[[Context, str], str]
 
 
-class ByMail(Controller):
+def _on_link_invalid(request: AnyRequest, error: LinkInvalid) -> Response[str]:
+    return render_link_invalid(request.app.state.ctx, error)
+
+
+class MailLinkPages(Controller):
     include_in_schema = False
-    exception_handlers = {LinkSpent: _spent, PaymentsError: refused}  # noqa: RUF012 - litestar's
+    exception_handlers = {LinkInvalid: _on_link_invalid, PaymentsError: on_payments_error}  # noqa: RUF012 - litestar's
 
 
-class StopByMail(ByMail):
+class CancelLinkPages(MailLinkPages):
     path = "/stop/{signed:str}"
 
     @get()
-    async def show(self, rt: NamedDependency[Runtime], signed: FromPath[str]) -> Response[str]:
+    async def show(self, ctx: NamedDependency[Context], signed: FromPath[str]) -> Response[str]:
         """What would be stopped, or when it was."""
-        promise = await _promise(rt, signed, links.promise_to_stop)
-        async with rt.sessions() as session:
-            changes = await change_log.of(session, promise.stripe_subscription_id)
-            stopping = await change_log.owed_stops(session, [promise.stripe_subscription_id])
-        facts = view_models.promise_facts(rt, promise, changes, stopping=stopping)
-        return templates.page(rt, "stop.html", promise=facts, signed=signed)
+        promise = await _subscription_of_link(ctx, signed, links.contribution_for_cancel_link)
+        async with ctx.sessions() as session:
+            changes = await change_log.list_done(session, promise.stripe_subscription_id)
+            stopping = await change_log.pending_cancellations(
+                session, [promise.stripe_subscription_id]
+            )
+        facts = view_models.subscription_view(ctx, promise, changes, pending_cancellations=stopping)
+        return rendering.render(ctx, "stop.html", promise=facts, signed=signed)
 
-    @post(request_max_body_size=SMALL)
-    async def stop(self, rt: NamedDependency[Runtime], signed: FromPath[str]) -> Response[Any]:
+    @post(request_max_body_size=SMALL_FORM_BYTES)
+    async def cancel(self, ctx: NamedDependency[Context], signed: FromPath[str]) -> Response[Any]:
         """Stop it, and show that it is."""
-        promise = await _promise(rt, signed, links.promise_to_stop)
-        await subscription_changes.stop(rt, promise.stripe_subscription_id, by=By.LINK)
-        return Redirect(locale.here(f"/stop/{signed}"), status_code=303)
+        promise = await _subscription_of_link(ctx, signed, links.contribution_for_cancel_link)
+        await subscription_changes.cancel(ctx, promise.stripe_subscription_id, actor=Actor.LINK)
+        return Redirect(request_locale.localised_url(f"/stop/{signed}"), status_code=303)
 
 
-class FixByMail(ByMail):
+class CardLinkPages(MailLinkPages):
     path = "/fix/{signed:str}"
 
     @get()
     async def show(
-        self, rt: NamedDependency[Runtime], request: AnyRequest, signed: FromPath[str]
+        self, ctx: NamedDependency[Context], request: AnyRequest, signed: FromPath[str]
     ) -> Response[str]:
         """Why another card is needed, or what became of it."""
-        promise = await _promise(rt, signed, links.promise_to_fix)
-        async with rt.sessions() as session:
+        promise = await _subscription_of_link(ctx, signed, links.contribution_for_card_link)
+        async with ctx.sessions() as session:
             decision = await change_log.newest_decision(
                 session, promise.stripe_subscription_id, ChangeKind.CARD
             )
         asked = request.query_params.get("card")
-        return templates.page(
-            rt,
+        return rendering.render(
+            ctx,
             "fix.html",
-            promise=view_models.promise_facts(rt, promise),
+            promise=view_models.subscription_view(ctx, promise),
             signed=signed,
-            card=view_models.came_back(asked, decision),
+            card=view_models.card_update_state(asked, decision),
             card_url=f"/fix/{signed}?card=back",
         )
 
-    @post(request_max_body_size=SMALL)
-    async def fix(
-        self, rt: NamedDependency[Runtime], request: AnyRequest, signed: FromPath[str]
+    @post(request_max_body_size=SMALL_FORM_BYTES)
+    async def start_card_update(
+        self, ctx: NamedDependency[Context], request: AnyRequest, signed: FromPath[str]
     ) -> Response[Any]:
         """To Stripe's page, which takes the card."""
-        promise = await _promise(rt, signed, links.promise_to_fix)
-        page = await payment_methods.start_replacement(
-            rt,
+        promise = await _subscription_of_link(ctx, signed, links.contribution_for_card_link)
+        page = await payment_methods.start_card_update(
+            ctx,
             promise.stripe_subscription_id,
-            by=By.LINK,
-            return_path=locale.here(f"/fix/{signed}?card=back"),
-            origin=origins.origin(rt.settings, request),
-            locale=locale.tag(),
+            actor=Actor.LINK,
+            return_path=request_locale.localised_url(f"/fix/{signed}?card=back"),
+            origin=origins.request_origin(ctx.settings, request),
+            locale=request_locale.language_tag(),
         )
         return Redirect(page, status_code=303)
 
 
-async def _promise(rt: Runtime, signed: str, opened: Opened) -> Subscription:
+async def _subscription_of_link(ctx: Context, signed: str, read_link: LinkReader) -> Subscription:
     """The promise that a link is about."""
-    async with rt.sessions() as session:
-        promise = await subscriptions.of_contribution(session, opened(rt, signed))
+    async with ctx.sessions() as session:
+        promise = await subscriptions.get_for_contribution(session, read_link(ctx, signed))
     if promise is None:
-        raise LinkSpent("This link has expired or is not complete. Nothing was changed.")
+        raise LinkInvalid("This link has expired or is not complete. Nothing was changed.")
     return promise

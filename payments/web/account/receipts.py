@@ -14,83 +14,92 @@ from litestar.params import FromPath
 from payments.core.errors import NotFound
 from payments.core.money import Money
 from payments.giving import charges
-from payments.giving.charges import Payment
-from payments.infra.context import Runtime
-from payments.web import locale, templates
+from payments.giving.charges import DonorPayment
+from payments.infra.context import Context
+from payments.web import rendering, request_locale
 from payments.web.account import view_models
-from payments.web.account.sign_in import SignedIn
+from payments.web.account.sign_in import CurrentDonor
 
-YEARS = range(2000, 2100)
+VALID_YEARS = range(2000, 2100)
 
 
-class Receipts(Controller):
+class ReceiptPages(Controller):
     @get("/payments")
-    async def all(
-        self, rt: NamedDependency[Runtime], donor: NamedDependency[SignedIn]
+    async def list_payments(
+        self, ctx: NamedDependency[Context], donor: NamedDependency[CurrentDonor]
     ) -> Response[str]:
         """Every payment, by year."""
-        async with rt.sessions() as session:
-            paid = await charges.of_donor(session, donor.donor_id)
+        async with ctx.sessions() as session:
+            paid = await charges.list_payments_of_donor(session, donor.donor_id)
         by_year: dict[int, list[dict[str, str]]] = {}
         for payment in paid:
-            year = payment.paid_at.astimezone(rt.settings.zone).year
-            by_year.setdefault(year, []).append(view_models.payment_facts(rt, payment))
+            year = payment.paid_at.astimezone(ctx.settings.accounting_zoneinfo).year
+            by_year.setdefault(year, []).append(view_models.payment_view(ctx, payment))
         years = [{"year": str(year), "payments": lines} for year, lines in by_year.items()]
-        return templates.page(rt, "manage_payments.html", years=years)
+        return rendering.render(ctx, "manage_payments.html", years=years)
 
     @get("/receipts/{reference:str}")
     async def receipt(
         self,
-        rt: NamedDependency[Runtime],
-        donor: NamedDependency[SignedIn],
+        ctx: NamedDependency[Context],
+        donor: NamedDependency[CurrentDonor],
         reference: FromPath[str],
     ) -> Response[str]:
         """One payment, to print."""
-        async with rt.sessions() as session:
-            payment = await charges.owned(session, donor.donor_id, reference)
-        return templates.page(
-            rt, "receipt.html", payment=view_models.payment_facts(rt, payment), printed=_today(rt)
+        async with ctx.sessions() as session:
+            payment = await charges.get_owned_payment(session, donor.donor_id, reference)
+        return rendering.render(
+            ctx,
+            "receipt.html",
+            payment=view_models.payment_view(ctx, payment),
+            printed=_today_text(ctx),
         )
 
     @get("/statements/{year:str}")
-    async def statement(
-        self, rt: NamedDependency[Runtime], donor: NamedDependency[SignedIn], year: FromPath[str]
+    async def yearly_statement(
+        self,
+        ctx: NamedDependency[Context],
+        donor: NamedDependency[CurrentDonor],
+        year: FromPath[str],
     ) -> Response[str]:
         """The payments of a year and their sum, to print."""
-        since, until = _year(rt, year)
-        async with rt.sessions() as session:
-            paid = await charges.of_donor(session, donor.donor_id, since=since, until=until)
+        since, until = _year_bounds(ctx, year)
+        async with ctx.sessions() as session:
+            paid = await charges.list_payments_of_donor(
+                session, donor.donor_id, since=since, until=until
+            )
         if not paid:
             raise NotFound("There are no payments in this year.")
-        return templates.page(
-            rt,
+        return rendering.render(
+            ctx,
             "statement.html",
             year=str(since.year),
-            payments=[view_models.payment_facts(rt, payment) for payment in reversed(paid)],
-            totals=_totals(paid),
-            zone=rt.settings.accounting_zone,
-            printed=_today(rt),
+            payments=[view_models.payment_view(ctx, payment) for payment in reversed(paid)],
+            totals=_totals_by_currency(paid),
+            zone=ctx.settings.accounting_zone,
+            printed=_today_text(ctx),
         )
 
 
-def _today(rt: Runtime) -> str:
-    return view_models.day(rt, rt.now())
+def _today_text(ctx: Context) -> str:
+    return view_models.format_date(ctx, ctx.now())
 
 
-def _year(rt: Runtime, text: str) -> tuple[datetime, datetime]:
+def _year_bounds(ctx: Context, text: str) -> tuple[datetime, datetime]:
     """From when until when a year is, as finance counts it."""
-    if text not in {str(year) for year in YEARS}:
+    if text not in {str(year) for year in VALID_YEARS}:
         raise NotFound("There are no payments in this year.")
-    zone = rt.settings.zone
+    zone = ctx.settings.accounting_zoneinfo
     return datetime(int(text), 1, 1, tzinfo=zone), datetime(int(text) + 1, 1, 1, tzinfo=zone)
 
 
-def _totals(paid: Sequence[Payment]) -> list[dict[str, Any]]:
+def _totals_by_currency(paid: Sequence[DonorPayment]) -> list[dict[str, Any]]:
     """The sum in each currency: two currencies are never added."""
     sums: dict[str, Money] = {}
     for payment in paid:
         before = sums.get(payment.money.currency, Money(0, payment.money.currency))
         sums[payment.money.currency] = before + payment.money
     return [
-        {"currency": code.upper(), "amount": locale.amount(total)} for code, total in sums.items()
+        {"currency": code.upper(), "amount": request_locale.format_amount(total)}
+        for code, total in sums.items()
     ]

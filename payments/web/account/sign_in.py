@@ -18,20 +18,20 @@ from litestar.handlers import BaseRouteHandler
 from litestar.params import FromPath
 from litestar.response import Redirect
 
-from payments.core.errors import InvalidField, LinkSpent, NotSignedIn, PaymentsError
+from payments.core.errors import InvalidField, LinkInvalid, PaymentsError, Unauthenticated
 from payments.core.settings import Settings
 from payments.donors import sign_in
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 from payments.mail import outbox
-from payments.mail.outbox import MessageKind
-from payments.web import locale, origins, templates
-from payments.web.forms import SMALL, AnyRequest, typed
+from payments.mail.outbox import MailKind
+from payments.web import origins, rendering, request_locale
+from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, form_data
 
-INSIDE = "/manage/contributions"
-BROWSER = re.compile(r"[\w-]{43}")
+OVERVIEW_URL = "/manage/contributions"
+BROWSER_ID_PATTERN = re.compile(r"[\w-]{43}")
 
 
-class ForeignForm(PaymentsError):
+class CrossSiteForm(PaymentsError):
     """A form under /manage that was not sent from a page of ours."""
 
     status = 403
@@ -40,35 +40,35 @@ class ForeignForm(PaymentsError):
 
 
 @dataclass(frozen=True, slots=True)
-class SignedIn:
+class CurrentDonor:
     """The donor who asks."""
 
     donor_id: str
 
 
-def session_cookie(settings: Settings) -> str:
+def session_cookie_name(settings: Settings) -> str:
     """`__Host-` needs https, which the demo on this machine has not."""
-    return "__Host-donor" if settings.secure else "donor"
+    return "__Host-donor" if settings.uses_https else "donor"
 
 
-def browser_cookie(settings: Settings) -> str:
+def browser_cookie_name(settings: Settings) -> str:
     """It knows the browser that asked for a link, for as long as the link is good."""
-    return "__Host-asked" if settings.secure else "asked"
+    return "__Host-asked" if settings.uses_https else "asked"
 
 
-def cookie(settings: Settings, name: str, value: str, *, lasts: timedelta) -> Cookie:
+def donor_cookie(settings: Settings, name: str, value: str, *, max_age: timedelta) -> Cookie:
     return Cookie(
         key=name,
         value=value,
         path="/",
         httponly=True,
-        secure=settings.secure,
+        secure=settings.uses_https,
         samesite="lax",  # strict would be lost on the way from a mail, and back from Stripe's page
-        max_age=int(lasts.total_seconds()),
+        max_age=int(max_age.total_seconds()),
     )
 
 
-def from_our_own_page(
+def require_same_origin(
     connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler
 ) -> None:
     """Refuse a form that another site made a donor's browser send.
@@ -78,153 +78,169 @@ def from_our_own_page(
     """
     if connection.scope.get("method") in ("GET", "HEAD", "OPTIONS"):
         return
-    rt: Runtime = connection.app.state.rt
+    ctx: Context = connection.app.state.ctx
     site = connection.headers.get("sec-fetch-site")
     ours = site == "same-origin"
     if site is None:
         ours = connection.headers.get("origin") in (
-            origins.origin(rt.settings, connection),
+            origins.request_origin(ctx.settings, connection),
             "null",
         )
     if not ours:
-        raise ForeignForm("Nothing was changed. Please open the page again and use its button.")
+        raise CrossSiteForm("Nothing was changed. Please open the page again and use its button.")
 
 
-async def signed_in(rt: NamedDependency[Runtime], request: AnyRequest) -> SignedIn:
+async def current_donor(ctx: NamedDependency[Context], request: AnyRequest) -> CurrentDonor:
     """The donor who asks, or NotSignedIn. A dependency of every page of theirs."""
-    token = request.cookies.get(session_cookie(rt.settings))
-    async with rt.sessions() as session:
-        return SignedIn(await sign_in.who(session, token, now=rt.now()))
+    token = request.cookies.get(session_cookie_name(ctx.settings))
+    async with ctx.sessions() as session:
+        return CurrentDonor(await sign_in.current_donor(session, token, now=ctx.now()))
 
 
-def sign_in_again(request: AnyRequest, _error: NotSignedIn) -> Response[str]:
+def on_unauthenticated(request: AnyRequest, _error: Unauthenticated) -> Response[str]:
     """A page of a donor's, asked for by nobody we know: the way in."""
-    rt: Runtime = request.app.state.rt
-    return templates.page(rt, "sign_in.html", status=401, signed_out=True, address="", error="")
+    ctx: Context = request.app.state.ctx
+    return rendering.render(ctx, "sign_in.html", status=401, signed_out=True, address="", error="")
 
 
-def refused(request: AnyRequest, error: PaymentsError) -> Response[str]:
+def on_payments_error(request: AnyRequest, error: PaymentsError) -> Response[str]:
     """One of our own refusals, with the way back."""
-    rt: Runtime = request.app.state.rt
-    return templates.page(
-        rt,
+    ctx: Context = request.app.state.ctx
+    return rendering.render(
+        ctx,
         "manage_message.html",
         status=error.status,
-        title=locale.say(error.title),
-        detail=locale.told(error),
+        title=request_locale.translate(error.title),
+        detail=request_locale.error_message(error),
     )
 
 
-def spent(rt: Runtime, error: LinkSpent) -> Response[str]:
+def render_link_invalid(ctx: Context, error: LinkInvalid) -> Response[str]:
     """The one page for a link that was used, is too old, was cut short, or was guessed."""
-    return templates.page(
-        rt,
+    return rendering.render(
+        ctx,
         "sign_in_spent.html",
         status=error.status,
-        title=locale.say(error.title),
-        detail=locale.told(error),
+        title=request_locale.translate(error.title),
+        detail=request_locale.error_message(error),
     )
 
 
-class Door(Controller):
+class DonorSignInPages(Controller):
     @get()
-    async def ask(self, rt: NamedDependency[Runtime], request: AnyRequest) -> Response[Any]:
+    async def sign_in_form(
+        self, ctx: NamedDependency[Context], request: AnyRequest
+    ) -> Response[Any]:
         """The form that asks for a link; whoever is in already goes on."""
         try:
-            await signed_in(rt, request)
-        except NotSignedIn:
-            return templates.page(rt, "sign_in.html", signed_out=False, address="", error="")
-        return Redirect(locale.here(INSIDE), status_code=303)
+            await current_donor(ctx, request)
+        except Unauthenticated:
+            return rendering.render(ctx, "sign_in.html", signed_out=False, address="", error="")
+        return Redirect(request_locale.localised_url(OVERVIEW_URL), status_code=303)
 
-    @post(request_max_body_size=SMALL)
-    async def send(self, rt: NamedDependency[Runtime], request: AnyRequest) -> Response[str]:
+    @post(request_max_body_size=SMALL_FORM_BYTES)
+    async def request_link(
+        self, ctx: NamedDependency[Context], request: AnyRequest
+    ) -> Response[str]:
         """Note that a link is wanted. Nobody learns from the answer who gives."""
-        address = (await typed(request)).get("address", "")
-        browser = request.cookies.get(browser_cookie(rt.settings), "")
-        if not BROWSER.fullmatch(browser):
+        address = (await form_data(request)).get("address", "")
+        browser = request.cookies.get(browser_cookie_name(ctx.settings), "")
+        if not BROWSER_ID_PATTERN.fullmatch(browser):
             browser = secrets.token_urlsafe(32)
         try:
-            await _note(rt, address, browser)
+            await _request_link(ctx, address, browser)
         except InvalidField as error:
-            shown = {"signed_out": False, "address": address, "error": locale.told(error)}
-            return templates.page(rt, "sign_in.html", status=error.status, **shown)
-        answer = templates.page(rt, "sign_in_sent.html")
-        name = browser_cookie(rt.settings)
-        answer.set_cookie(cookie(rt.settings, name, browser, lasts=sign_in.LINK_LASTS))
+            shown = {
+                "signed_out": False,
+                "address": address,
+                "error": request_locale.error_message(error),
+            }
+            return rendering.render(ctx, "sign_in.html", status=error.status, **shown)
+        answer = rendering.render(ctx, "sign_in_sent.html")
+        name = browser_cookie_name(ctx.settings)
+        answer.set_cookie(donor_cookie(ctx.settings, name, browser, max_age=sign_in.LINK_LIFETIME))
         return answer
 
     @get("/enter/{token:str}")
-    async def show(self, rt: NamedDependency[Runtime], token: FromPath[str]) -> Response[str]:
+    async def link_page(self, ctx: NamedDependency[Context], token: FromPath[str]) -> Response[str]:
         """The button that spends a link. Programs that look into mails do not press it."""
         try:
-            async with rt.sessions() as session:
-                await sign_in.check_link(session, token, now=rt.now())
-        except LinkSpent as error:
-            return spent(rt, error)
-        return templates.page(rt, "sign_in_enter.html", token=token)
+            async with ctx.sessions() as session:
+                await sign_in.require_valid_link(session, token, now=ctx.now())
+        except LinkInvalid as error:
+            return render_link_invalid(ctx, error)
+        return rendering.render(ctx, "sign_in_enter.html", token=token)
 
-    @post("/enter/{token:str}", request_max_body_size=SMALL)
-    async def enter(
-        self, rt: NamedDependency[Runtime], request: AnyRequest, token: FromPath[str]
+    @post("/enter/{token:str}", request_max_body_size=SMALL_FORM_BYTES)
+    async def redeem_link(
+        self, ctx: NamedDependency[Context], request: AnyRequest, token: FromPath[str]
     ) -> Response[Any]:
         """Spend the link in the browser that asked for it; in another, ask for the code."""
-        browser = request.cookies.get(browser_cookie(rt.settings), "")
+        browser = request.cookies.get(browser_cookie_name(ctx.settings), "")
         try:
-            async with rt.sessions.begin() as session:
-                key = await sign_in.enter_by_link(
-                    session, token=token, browser=browser, now=rt.now()
+            async with ctx.sessions.begin() as session:
+                key = await sign_in.redeem_link(
+                    session, token=token, browser_secret=browser, now=ctx.now()
                 )
-        except LinkSpent as error:
-            return spent(rt, error)
+        except LinkInvalid as error:
+            return render_link_invalid(ctx, error)
         if key is None:
-            return templates.page(rt, "sign_in_code.html", token=token, wrong_code=False)
-        return _begun(rt, key)
+            return rendering.render(ctx, "sign_in_code.html", token=token, wrong_code=False)
+        return _start_session(ctx, key)
 
-    @post("/enter/{token:str}/code", request_max_body_size=SMALL)
-    async def enter_by_code(
-        self, rt: NamedDependency[Runtime], request: AnyRequest, token: FromPath[str]
+    @post("/enter/{token:str}/code", request_max_body_size=SMALL_FORM_BYTES)
+    async def redeem_code(
+        self, ctx: NamedDependency[Context], request: AnyRequest, token: FromPath[str]
     ) -> Response[Any]:
         """Spend the link with the code of the same mail."""
-        code = (await typed(request)).get("code", "")
+        code = (await form_data(request)).get("code", "")
         try:
-            async with rt.sessions.begin() as session:
-                key = await sign_in.enter_by_code(session, token=token, code=code, now=rt.now())
-        except LinkSpent as error:
-            return spent(rt, error)
+            async with ctx.sessions.begin() as session:
+                key = await sign_in.redeem_code(session, token=token, code=code, now=ctx.now())
+        except LinkInvalid as error:
+            return render_link_invalid(ctx, error)
         if key is None:
-            return templates.page(rt, "sign_in_code.html", status=422, token=token, wrong_code=True)
-        return _begun(rt, key)
+            return rendering.render(
+                ctx, "sign_in_code.html", status=422, token=token, wrong_code=True
+            )
+        return _start_session(ctx, key)
 
-    @post("/leave", request_max_body_size=SMALL)
-    async def leave(self, rt: NamedDependency[Runtime], request: AnyRequest) -> Response[Any]:
+    @post("/leave", request_max_body_size=SMALL_FORM_BYTES)
+    async def sign_out(self, ctx: NamedDependency[Context], request: AnyRequest) -> Response[Any]:
         """Sign out."""
-        async with rt.sessions.begin() as session:
-            await sign_in.leave(session, request.cookies.get(session_cookie(rt.settings), ""))
-        return Redirect(locale.here("/manage"), status_code=303, cookies=[no_session(rt.settings)])
+        async with ctx.sessions.begin() as session:
+            await sign_in.sign_out(
+                session, request.cookies.get(session_cookie_name(ctx.settings), "")
+            )
+        return Redirect(
+            request_locale.localised_url("/manage"),
+            status_code=303,
+            cookies=[expired_session_cookie(ctx.settings)],
+        )
 
 
-async def _note(rt: Runtime, address: str, browser: str) -> None:
+async def _request_link(ctx: Context, address: str, browser: str) -> None:
     """The request and the mail that is owed for it, if the address is anybody's."""
-    async with rt.sessions.begin() as session:
-        asked = await sign_in.ask_for_link(
-            session, rt.settings, address=address, browser=browser, now=rt.now()
+    async with ctx.sessions.begin() as session:
+        asked = await sign_in.request_link(
+            session, ctx.settings, address=address, browser_secret=browser, now=ctx.now()
         )
-        await outbox.put(
+        await outbox.enqueue(
             session,
-            MessageKind.SIGN_IN,
+            MailKind.SIGN_IN,
             key=f"sign-in:{asked}",
-            now=rt.now(),
-            subject=asked,
-            language=locale.spoken(),  # of the page they read, whatever their gifts were made in
+            now=ctx.now(),
+            object_id=asked,
+            language=request_locale.current(),  # of the page they read, whatever their gifts were made in
         )
 
 
-def no_session(settings: Settings) -> Cookie:
+def expired_session_cookie(settings: Settings) -> Cookie:
     """Takes the session's cookie away."""
-    return cookie(settings, session_cookie(settings), "", lasts=timedelta())
+    return donor_cookie(settings, session_cookie_name(settings), "", max_age=timedelta())
 
 
-def _begun(rt: Runtime, key: str) -> Redirect:
-    name = session_cookie(rt.settings)
-    made = cookie(rt.settings, name, key, lasts=sign_in.SESSION_LASTS)
-    return Redirect(locale.here(INSIDE), status_code=303, cookies=[made])
+def _start_session(ctx: Context, session_token: str) -> Redirect:
+    name = session_cookie_name(ctx.settings)
+    made = donor_cookie(ctx.settings, name, session_token, max_age=sign_in.SESSION_LIFETIME)
+    return Redirect(request_locale.localised_url(OVERVIEW_URL), status_code=303, cookies=[made])

@@ -6,137 +6,154 @@ from typing import Any
 
 from payments.core import i18n
 from payments.giving import subscriptions
-from payments.giving.change_log import Change, ChangeKind
-from payments.giving.charges import Payment
+from payments.giving.change_log import ChangeKind, SubscriptionChange
+from payments.giving.charges import DonorPayment
 from payments.giving.contributions import Contribution
 from payments.giving.subscriptions import Subscription, SubscriptionStatus
-from payments.infra.context import Runtime
-from payments.web import locale
+from payments.infra.context import Context
+from payments.web import request_locale
 
-SOON = timedelta(days=30)  # a card that ends before this is said to end soon
-LAST_PAYMENT = timedelta(hours=2)  # a charge this near a stop crossed it on the way
+CARD_EXPIRY_WARNING = timedelta(days=30)  # a card that ends before this is said to end soon
+CANCELLATION_OVERLAP = timedelta(hours=2)  # a charge this near a stop crossed it on the way
 
 
-def day(rt: Runtime, moment: datetime) -> str:
+def format_date(ctx: Context, at: datetime) -> str:
     """A day, as the newsroom counts days."""
-    return i18n.day(moment.astimezone(rt.settings.zone).date(), locale.spoken())
+    return i18n.format_day(
+        at.astimezone(ctx.settings.accounting_zoneinfo).date(), request_locale.current()
+    )
 
 
-def maybe_day(rt: Runtime, moment: datetime | None) -> str:
-    return "" if moment is None else day(rt, moment)
+def format_date_or_empty(ctx: Context, at: datetime | None) -> str:
+    return "" if at is None else format_date(ctx, at)
 
 
-def minute(rt: Runtime, moment: datetime) -> str:
+def format_minute(ctx: Context, at: datetime) -> str:
     """A moment to the minute, with its zone."""
-    local = moment.astimezone(rt.settings.zone)
-    return f"{day(rt, moment)}, {local:%H:%M} {local.tzname()}"
+    local = at.astimezone(ctx.settings.accounting_zoneinfo)
+    return f"{format_date(ctx, at)}, {local:%H:%M} {local.tzname()}"
 
 
-def state(promise: Subscription, changes: Sequence[Change] = ()) -> str:
+def subscription_state(
+    subscription: Subscription, changes: Sequence[SubscriptionChange] = ()
+) -> str:
     """One word for what a donor should know first."""
-    if promise.status is SubscriptionStatus.INCOMPLETE:
+    if subscription.status is SubscriptionStatus.INCOMPLETE:
         return "incomplete"
-    if not promise.is_live:
+    if not subscription.is_live:
         lapsed = any(change.kind is ChangeKind.LAPSED for change in changes)
         return "lapsed" if lapsed else "ended"
-    if promise.needs_card:
+    if subscription.needs_card:
         return "needs_card"
-    return _state_of_live(promise)
+    return _live_state(subscription)
 
 
-def _state_of_live(promise: Subscription) -> str:
-    if promise.status in (SubscriptionStatus.PAST_DUE, SubscriptionStatus.UNPAID):
+def _live_state(subscription: Subscription) -> str:
+    if subscription.status in (SubscriptionStatus.PAST_DUE, SubscriptionStatus.UNPAID):
         return "past_due"
-    if promise.ends_at is not None and subscriptions.next_charge(promise) is None:
+    if (
+        subscription.scheduled_end_at is not None
+        and subscriptions.next_charge_at(subscription) is None
+    ):
         return "ending"
-    if promise.pauses:
-        return "paused" if promise.resumes_at is None else "skipping"
+    if subscription.is_paused:
+        return "paused" if subscription.resumes_at is None else "skipping"
     return "active"
 
 
-def promise_facts(
-    rt: Runtime,
-    promise: Subscription,
-    changes: Sequence[Change] = (),
+def subscription_view(
+    ctx: Context,
+    subscription: Subscription,
+    changes: Sequence[SubscriptionChange] = (),
     *,
-    stopping: Mapping[str, datetime] | None = None,
+    pending_cancellations: Mapping[str, datetime] | None = None,
 ) -> dict[str, Any]:
     """One promise, for the list and for its own pages. `stopping` are the stops that Stripe has not
     confirmed.
     """
-    ended = promise.ended_at
-    decided = (stopping or {}).get(promise.stripe_subscription_id) if promise.is_live else None
-    due = subscriptions.next_charge(promise) if decided is None else None
+    ended = subscription.ended_at
+    decided = (
+        (pending_cancellations or {}).get(subscription.stripe_subscription_id)
+        if subscription.is_live
+        else None
+    )
+    due = subscriptions.next_charge_at(subscription) if decided is None else None
     return {
-        "url": f"/manage/contributions/{promise.contribution_id}",
-        "amount": locale.amount(promise.money),
-        "currency": promise.currency,
-        "frequency": promise.frequency.value,
-        "state": state(promise, changes) if decided is None else "stopping",
-        "stopping": "" if decided is None else minute(rt, decided),
-        "ends": maybe_day(rt, promise.ends_at),
-        "live": promise.is_live,
-        "pauses": promise.pauses,
-        "since": day(rt, promise.started_at),
-        "next": maybe_day(rt, due),
-        "ended": "" if ended is None else minute(rt, ended),
-        "card_ends_soon": promise.is_live and _ends_soon(rt, promise),
+        "url": f"/manage/contributions/{subscription.contribution_id}",
+        "amount": request_locale.format_amount(subscription.money),
+        "currency": subscription.currency,
+        "frequency": subscription.frequency.value,
+        "state": subscription_state(subscription, changes) if decided is None else "stopping",
+        "stopping": "" if decided is None else format_minute(ctx, decided),
+        "ends": format_date_or_empty(ctx, subscription.scheduled_end_at),
+        "live": subscription.is_live,
+        "pauses": subscription.is_paused,
+        "since": format_date(ctx, subscription.started_at),
+        "next": format_date_or_empty(ctx, due),
+        "ended": "" if ended is None else format_minute(ctx, ended),
+        "card_ends_soon": subscription.is_live and _card_expires_soon(ctx, subscription),
     }
 
 
-def _ends_soon(rt: Runtime, promise: Subscription) -> bool:
+def _card_expires_soon(ctx: Context, subscription: Subscription) -> bool:
     """Whether the card will not last until after the next charge, or not a month."""
-    if promise.card_expires_on is None:
+    if subscription.card_expires_on is None:
         return False
-    due = subscriptions.next_charge(promise) or rt.now()
-    return promise.card_expires_on <= max(due, rt.now() + SOON).date()
+    due = subscriptions.next_charge_at(subscription) or ctx.now()
+    return subscription.card_expires_on <= max(due, ctx.now() + CARD_EXPIRY_WARNING).date()
 
 
-def change_facts(rt: Runtime, change: Change) -> dict[str, str]:
+def change_view(ctx: Context, change: SubscriptionChange) -> dict[str, str]:
     """One line of a history."""
     assert change.done_at is not None
-    return {"kind": change.kind.value, "by": change.by.value, "at": minute(rt, change.done_at)}
+    return {
+        "kind": change.kind.value,
+        "by": change.actor.value,
+        "at": format_minute(ctx, change.done_at),
+    }
 
 
-def came_back(asked: str | None, decision: Change | None) -> str:
+def card_update_state(return_flag: str | None, decision: SubscriptionChange | None) -> str:
     """What to say to a donor who comes back from the page where a card is given."""
-    if asked != "back" or decision is None:
+    if return_flag != "back" or decision is None:
         return ""
     return "waiting" if decision.done_at is None else "replaced"
 
 
-def gift_facts(rt: Runtime, gift: Contribution) -> dict[str, str]:
+def contribution_view(ctx: Context, contribution: Contribution) -> dict[str, str]:
     """A gift that was made once."""
     return {
-        "amount": locale.amount(gift.money),
-        "at": day(rt, gift.created_at),
-        "status": gift.status.value,
+        "amount": request_locale.format_amount(contribution.money),
+        "at": format_date(ctx, contribution.created_at),
+        "status": contribution.status.value,
     }
 
 
-def payment_facts(rt: Runtime, payment: Payment) -> dict[str, str]:
+def payment_view(ctx: Context, payment: DonorPayment) -> dict[str, str]:
     """One payment, for a list and for its receipt."""
     return {
-        "amount": locale.amount(payment.money),
+        "amount": request_locale.format_amount(payment.money),
         "currency": payment.money.currency.upper(),
-        "at": day(rt, payment.paid_at),
+        "at": format_date(ctx, payment.paid_at),
         "frequency": payment.frequency.value,
         "reference": payment.reference,
-        "printed_reference": spaced(payment.reference),
+        "printed_reference": group_in_fours(payment.reference),
         "url": f"/manage/receipts/{payment.reference}",
     }
 
 
-def spaced(reference: str) -> str:
+def group_in_fours(reference: str) -> str:
     """A reference as it is read aloud: in fours."""
     return " ".join(reference[i : i + 4] for i in range(0, len(reference), 4)).upper()
 
 
-def last_payment(promise: Subscription, payments: Sequence[Payment]) -> str:
+def payment_crossing_cancellation(
+    subscription: Subscription, payments: Sequence[DonorPayment]
+) -> str:
     """The amount of a payment that was under way when the promise was stopped, or nothing."""
-    if promise.ended_at is None or not payments:
+    if subscription.ended_at is None or not payments:
         return ""
     newest = max(payments, key=lambda payment: payment.paid_at)
-    crossed = newest.paid_at > promise.ended_at - LAST_PAYMENT
-    begun = newest.paid_at < promise.started_at + LAST_PAYMENT
-    return locale.amount(newest.money) if crossed and not begun else ""
+    crossed = newest.paid_at > subscription.ended_at - CANCELLATION_OVERLAP
+    begun = newest.paid_at < subscription.started_at + CANCELLATION_OVERLAP
+    return request_locale.format_amount(newest.money) if crossed and not begun else ""

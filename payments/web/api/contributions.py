@@ -10,21 +10,21 @@ from litestar.params import FromPath, HeaderParameter, JSONBody
 from payments.core import money
 from payments.core.errors import IdempotencyKeyMissing
 from payments.giving import article_counts, campaigns, contributions
-from payments.giving.checkout_session import Ask, Frequency
+from payments.giving.checkout_session import ContributionRequest, Frequency
 from payments.giving.contributions import Contribution
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 from payments.web.donate import risk_check
-from payments.web.errors import problems
-from payments.web.forms import AnyRequest, exactly
+from payments.web.errors import problem_responses
+from payments.web.forms import AnyRequest, strict_json
 
-MAX_BODY = 16 * 1024
+MAX_BODY_BYTES = 16 * 1024
 # To Python a `$` may stand before a last line break, to other readers of a description it may not.
-END = r"$(?!\n)"
-Slug = Annotated[str, msgspec.Meta(pattern=rf"^[a-z0-9][a-z0-9-]*{END}", max_length=64)]
-Locale = Annotated[str, msgspec.Meta(pattern=rf"^[a-z]{{2,3}}(-[A-Za-z0-9]{{2,4}})?{END}")]
+PATTERN_END = r"$(?!\n)"
+Slug = Annotated[str, msgspec.Meta(pattern=rf"^[a-z0-9][a-z0-9-]*{PATTERN_END}", max_length=64)]
+Locale = Annotated[str, msgspec.Meta(pattern=rf"^[a-z]{{2,3}}(-[A-Za-z0-9]{{2,4}})?{PATTERN_END}")]
 
 
-class Gift(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ContributionCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a reader gives. `amount` is in minor units: 500 with `usd` is $5.00, 500 with `jpy`
     ¥500.
 
@@ -45,7 +45,7 @@ class Gift(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     declaration: bool | None = None
 
 
-WANTED = {
+FIELD_HELP = {
     "amount": "a whole number of minor units, such as 500 for $5.00",
     "currency": "three letters, such as usd",
     "frequency": "once, monthly or annual",
@@ -57,7 +57,7 @@ WANTED = {
 }
 
 
-class Given(msgspec.Struct, frozen=True):
+class ContributionOut(msgspec.Struct, frozen=True):
     """A contribution: nothing in it is about a person."""
 
     id: str
@@ -65,7 +65,7 @@ class Given(msgspec.Struct, frozen=True):
     checkout_url: str | None
 
 
-def _key(request: AnyRequest) -> str:
+def _idempotency_key(request: AnyRequest) -> str:
     """The one key of the request, with or without the quotes of a structured field."""
     sent = request.headers.getall("idempotency-key", [])
     key = sent[0].strip() if len(sent) == 1 else ""
@@ -87,16 +87,21 @@ class ContributionsApi(Controller):
     @post(
         operation_id="startContribution",
         summary="Start a contribution",
-        before_request=exactly(Gift, WANTED, nothing="Nothing was charged.", first=_key),
-        request_max_body_size=MAX_BODY,
+        before_request=strict_json(
+            ContributionCreate,
+            FIELD_HELP,
+            no_effect_message="Nothing was charged.",
+            precondition=_idempotency_key,
+        ),
+        request_max_body_size=MAX_BODY_BYTES,
         status_code=201,
-        responses=problems(400, 409, 413, 415, 422, 428, 429, 503),
+        responses=problem_responses(400, 409, 413, 415, 422, 428, 429, 503),
     )
     async def start(
         self,
-        rt: NamedDependency[Runtime],
+        ctx: NamedDependency[Context],
         request: AnyRequest,
-        data: JSONBody[Gift],
+        data: JSONBody[ContributionCreate],
         idempotency_key: Annotated[  # noqa: ARG002 - declared for the description, read by _key
             str,
             HeaderParameter(
@@ -106,33 +111,37 @@ class ContributionsApi(Controller):
                 description="The same key and body give the same contribution for a day.",
             ),
         ],
-    ) -> Given:
+    ) -> ContributionOut:
         """Keeps the decision and opens a Checkout Session. Send the reader to `checkout_url`."""
-        key = _key(request)
-        highest = money.maximum(data.currency, rt.settings.maximum_gifts)
-        amount = money.check_gift(data.amount, data.currency, maximum=highest.amount)
-        ask = Ask(
+        key = _idempotency_key(request)
+        highest = money.max_gift(data.currency, ctx.settings.max_gift)
+        amount = money.validate_gift(data.amount, data.currency, max_amount=highest.amount)
+        ask = ContributionRequest(
             money=amount, frequency=data.frequency, campaign=data.campaign, locale=data.locale
         )
-        await campaigns.require(rt, data.campaign)
-        visit = await risk_check.of_program(
-            rt, request, key, data.proof, declared=data.declaration is True
+        await campaigns.require_known(ctx, data.campaign)
+        visit = await risk_check.request_context_of_api(
+            ctx, request, key, data.proof, declared=data.declaration is True
         )
-        gift = await contributions.start(rt, ask, key=f"api:{key}", visit=visit)
-        await article_counts.count(rt, request.app.state.articles, data.article)
-        return _given(gift)
+        gift = await contributions.start(
+            ctx, ask, idempotency_key=f"api:{key}", request_context=visit
+        )
+        await article_counts.record_start(ctx, request.app.state.articles, data.article)
+        return _contribution_out(gift)
 
     @get(
         "/{contribution_id:str}",
         operation_id="getContribution",
         summary="What became of it",
-        responses=problems(400, 404, 503),
+        responses=problem_responses(400, 404, 503),
     )
-    async def status(self, rt: NamedDependency[Runtime], contribution_id: FromPath[str]) -> Given:
+    async def get_status(
+        self, ctx: NamedDependency[Context], contribution_id: FromPath[str]
+    ) -> ContributionOut:
         """The state of a contribution, from our own records."""
-        async with rt.sessions() as session:
-            return _given(await contributions.find(session, contribution_id))
+        async with ctx.sessions() as session:
+            return _contribution_out(await contributions.get(session, contribution_id))
 
 
-def _given(row: Contribution) -> Given:
-    return Given(id=row.id, status=row.status.value, checkout_url=row.checkout_url)
+def _contribution_out(row: Contribution) -> ContributionOut:
+    return ContributionOut(id=row.id, status=row.status.value, checkout_url=row.checkout_url)

@@ -13,31 +13,31 @@ from litestar.params import JSONBody
 from payments.core import i18n, money
 from payments.core.errors import InvalidField, NotFound
 from payments.giving.checkout_session import Frequency
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 from payments.signups import address_vault, reminder_links, reminder_schedule, reminders
-from payments.signups.address_vault import Unwanted
-from payments.signups.reminder_schedule import Wish
-from payments.web.api.contributions import END, Locale
-from payments.web.errors import problems
-from payments.web.forms import AnyRequest, exactly
+from payments.signups.address_vault import SuppressionReason
+from payments.signups.reminder_schedule import ReminderSchedule
+from payments.web.api.contributions import PATTERN_END, Locale
+from payments.web.errors import problem_responses
+from payments.web.forms import AnyRequest, strict_json
 from payments.web.reminders import pages
 
-MAX_BODY = 4 * 1024
-MAX_EVENTS = 64 * 1024
-Typed = Annotated[str, msgspec.Meta(max_length=320)]
+MAX_BODY_BYTES = 4 * 1024
+MAX_EVENTS_BYTES = 64 * 1024
+EmailText = Annotated[str, msgspec.Meta(max_length=320)]
 Code = Annotated[str, msgspec.Meta(max_length=500)]
-Month = Annotated[str, msgspec.Meta(pattern=rf"^2[0-9]{{3}}-(0[1-9]|1[0-2]){END}")]
+Month = Annotated[str, msgspec.Meta(pattern=rf"^2[0-9]{{3}}-(0[1-9]|1[0-2]){PATTERN_END}")]
 Months = Annotated[int, msgspec.Meta(ge=1, le=12)]
 
 
-class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ReminderCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When to write to whom. Exactly one of `on`, `month` (its first day) and `every_months`.
 
     `once_more` allows a second mail a week after `on`, if nothing was given by then. `frequency`,
     `amount` (minor units) and `currency` are what the link of the mail fills in; all three or none.
     """
 
-    address: Typed
+    address: EmailText
     on: date | None = None
     month: Month | None = None
     every_months: Months | None = None
@@ -49,22 +49,22 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     locale: Locale | None = None
 
 
-class Cancelled(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ReminderCancel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The code of a reminder's mail: the last part of its link to stop."""
 
     code: Code
 
 
-class Reactivated(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ReminderReactivate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The code of a mail, and the address it went to: the address was erased when it was
     cancelled.
     """
 
     code: Code
-    address: Typed
+    address: EmailText
 
 
-class Noted(msgspec.Struct, frozen=True):
+class ReminderAccepted(msgspec.Struct, frozen=True):
     """The same for every address."""
 
     status: Literal["noted", "cancelled"]
@@ -74,14 +74,14 @@ class MailEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What became of a mail. `bounce` is a mailbox that is not there; not one that is full."""
 
     kind: Literal["bounce", "complaint"]
-    address: Typed
+    address: EmailText
 
 
 class MailEvents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     events: Annotated[list[MailEvent], msgspec.Meta(max_length=200)]
 
 
-WANTED = {
+FIELD_HELP = {
     "address": "an e-mail address of at most 320 characters",
     "on": "a day, such as 2027-01-31",
     "month": "a month, such as 2027-01",
@@ -96,9 +96,12 @@ WANTED = {
     "events": "a list of at most 200 of {kind: bounce or complaint, address}",
     "kind": "bounce or complaint",
 }
-_exactly = partial(exactly, wanted=WANTED, nothing="Nothing was noted.")
-REFUSALS = problems(400, 404, 409, 410, 413, 415, 422, 429, 503)
-REASONS = {"bounce": Unwanted.BOUNCED, "complaint": Unwanted.COMPLAINED}
+_strict_json = partial(strict_json, field_help=FIELD_HELP, no_effect_message="Nothing was noted.")
+ERROR_RESPONSES = problem_responses(400, 404, 409, 410, 413, 415, 422, 429, 503)
+SUPPRESSION_REASONS = {
+    "bounce": SuppressionReason.BOUNCED,
+    "complaint": SuppressionReason.COMPLAINED,
+}
 
 
 class RemindersApi(Controller):
@@ -108,54 +111,63 @@ class RemindersApi(Controller):
     @post(
         operation_id="askForReminder",
         summary="Ask for a reminder",
-        before_request=_exactly(Asked),
-        request_max_body_size=MAX_BODY,
+        before_request=_strict_json(ReminderCreate),
+        request_max_body_size=MAX_BODY_BYTES,
         status_code=202,
-        responses=REFUSALS,
+        responses=ERROR_RESPONSES,
     )
-    async def ask(
-        self, rt: NamedDependency[Runtime], request: AnyRequest, data: JSONBody[Asked]
-    ) -> Noted:
+    async def sign_up(
+        self, ctx: NamedDependency[Context], request: AnyRequest, data: JSONBody[ReminderCreate]
+    ) -> ReminderAccepted:
         """Whoever owns the mailbox gets one mail to confirm it, and nothing before they do. The
         answer does not tell whether the address is known, has a reminder, or wants none.
         """
-        wanted = _wish(rt, data)
-        await pages.note(rt, request, wanted, address_vault.normal(data.address))
-        return Noted("noted")
+        wanted = _parse_schedule(ctx, data)
+        await pages.sign_up(ctx, request, wanted, address_vault.validated_email(data.address))
+        return ReminderAccepted("noted")
 
     @post(
         "/cancel",
         operation_id="cancelReminder",
         summary="Cancel a reminder",
-        before_request=_exactly(Cancelled),
-        request_max_body_size=MAX_BODY,
+        before_request=_strict_json(ReminderCancel),
+        request_max_body_size=MAX_BODY_BYTES,
         status_code=200,
-        responses=REFUSALS,
+        responses=ERROR_RESPONSES,
     )
-    async def cancel(self, rt: NamedDependency[Runtime], data: JSONBody[Cancelled]) -> Noted:
+    async def cancel(
+        self, ctx: NamedDependency[Context], data: JSONBody[ReminderCancel]
+    ) -> ReminderAccepted:
         """Nothing more is sent, and the address is erased."""
-        reminder_id, _owner = reminder_links.held(rt, data.code)
-        async with rt.sessions.begin() as session:
-            await reminders.cancel(session, rt.settings, reminder_id, now=rt.now())
-        return Noted("cancelled")
+        reminder_id, _owner = reminder_links.parse_code(ctx, data.code)
+        async with ctx.sessions.begin() as session:
+            await reminders.cancel(session, ctx.settings, reminder_id, now=ctx.now())
+        return ReminderAccepted("cancelled")
 
     @post(
         "/reactivate",
         operation_id="reactivateReminder",
         summary="Take a cancellation back",
-        before_request=_exactly(Reactivated),
-        request_max_body_size=MAX_BODY,
+        before_request=_strict_json(ReminderReactivate),
+        request_max_body_size=MAX_BODY_BYTES,
         status_code=200,
-        responses=REFUSALS,
+        responses=ERROR_RESPONSES,
     )
-    async def reactivate(self, rt: NamedDependency[Runtime], data: JSONBody[Reactivated]) -> Noted:
+    async def reactivate(
+        self, ctx: NamedDependency[Context], data: JSONBody[ReminderReactivate]
+    ) -> ReminderAccepted:
         """Nobody but the holder of a mail can, and only with the address it went to."""
-        reminder_id, owner = reminder_links.held(rt, data.code)
-        async with rt.sessions.begin() as session:
+        reminder_id, owner = reminder_links.parse_code(ctx, data.code)
+        async with ctx.sessions.begin() as session:
             await reminders.reactivate(
-                session, rt.settings, reminder_id, owner=owner, address=data.address, now=rt.now()
+                session,
+                ctx.settings,
+                reminder_id,
+                address_hash=owner,
+                address=data.address,
+                now=ctx.now(),
             )
-        return Noted("noted")
+        return ReminderAccepted("noted")
 
 
 @post(
@@ -163,34 +175,36 @@ class RemindersApi(Controller):
     operation_id="tellOfMail",
     summary="Tell of bounces and complaints",
     tags=["Mail"],
-    before_request=_exactly(MailEvents),
-    request_max_body_size=MAX_EVENTS,
+    before_request=_strict_json(MailEvents),
+    request_max_body_size=MAX_EVENTS_BYTES,
     status_code=200,
-    responses=problems(400, 404, 413, 415, 422, 503),
+    responses=problem_responses(400, 404, 413, 415, 422, 503),
 )
-async def mail_events(
-    rt: NamedDependency[Runtime], request: AnyRequest, data: JSONBody[MailEvents]
+async def bounces(
+    ctx: NamedDependency[Context], request: AnyRequest, data: JSONBody[MailEvents]
 ) -> dict[str, int]:
     """Send `Authorization: Bearer` with PAYMENTS_MAIL_EVENTS_TOKEN. Kept is a keyed hash: a bounce
     for half a year, a complaint for good. What is no address is passed over.
     """
-    token = rt.settings.mail_events_token
+    token = ctx.settings.mail_events_token
     given = request.headers.get("authorization", "").removeprefix("Bearer ")
     if token is None or not hmac.compare_digest(given.encode(), token.get_secret_value().encode()):
         raise NotFound("There is nothing at this address.")
     taken = 0
     for event in data.events:
         try:
-            known = address_vault.hashes(rt.settings, event.address)
+            known = address_vault.address_hashes(ctx.settings, event.address)
         except InvalidField:
             continue
-        async with rt.sessions.begin() as session:
-            await reminders.unwanted(session, rt.settings, known, REASONS[event.kind], now=rt.now())
+        async with ctx.sessions.begin() as session:
+            await reminders.suppress_address(
+                session, ctx.settings, known, SUPPRESSION_REASONS[event.kind], now=ctx.now()
+            )
         taken += 1
     return {"taken": taken}
 
 
-def _wish(rt: Runtime, data: Asked) -> Wish:
+def _parse_schedule(ctx: Context, data: ReminderCreate) -> ReminderSchedule:
     """Checked. Raises InvalidField naming the field and the limit."""
     if [data.on, data.month, data.every_months].count(None) != 2:
         raise InvalidField(
@@ -202,19 +216,19 @@ def _wish(rt: Runtime, data: Asked) -> Wish:
             raise InvalidField(
                 "Give frequency, amount and currency together, or none of them.", field="amount"
             )
-        highest = money.maximum(data.currency, rt.settings.maximum_gifts)
-        gift = money.check_gift(data.amount, data.currency, maximum=highest.amount)
-    return reminder_schedule.wish(
-        rt.now(),
-        data.zone or rt.settings.accounting_zone,
-        on=data.on or _first_of(data.month),
-        months=data.every_months,
+        highest = money.max_gift(data.currency, ctx.settings.max_gift)
+        gift = money.validate_gift(data.amount, data.currency, max_amount=highest.amount)
+    return reminder_schedule.build_schedule(
+        ctx.now(),
+        data.zone or ctx.settings.accounting_zone,
+        on=data.on or _first_day_of(data.month),
+        interval_months=data.every_months,
         once_more=data.once_more,
         frequency=data.frequency,
-        gift=gift,
-        language=i18n.negotiate(data.locale),
+        amount=gift,
+        language=i18n.negotiate_locale(data.locale),
     )
 
 
-def _first_of(month: str | None) -> date | None:
+def _first_day_of(month: str | None) -> date | None:
     return None if month is None else date.fromisoformat(f"{month}-01")

@@ -7,62 +7,66 @@ from datetime import timedelta
 from payments.core import calendar
 from payments.core.errors import InvalidField
 from payments.core.settings import Settings
-from payments.giving.checkout_session import Ask
-from payments.infra.context import Runtime
+from payments.giving.checkout_session import ContributionRequest
+from payments.infra.context import Context
 from payments.mail import smtp
 from payments.signups import abandoned_checkout, address_vault, reminder_schedule
-from payments.signups.reminder_schedule import Wish
-from payments.web import locale
+from payments.signups.reminder_schedule import ReminderSchedule
+from payments.web import request_locale
 
-TICK, ADDRESS = "remind", "remind_address"
-FIELDS = frozenset({TICK, ADDRESS})
+CHECKBOX_FIELD, ADDRESS_FIELD = "remind", "remind_address"
+REMINDER_FIELDS = frozenset({CHECKBOX_FIELD, ADDRESS_FIELD})
 
 
 @dataclass(frozen=True, slots=True)
-class Unfinished:
+class AbandonedCheckoutReminder:
     """What would be sent to whom."""
 
-    wish: Wish
+    schedule: ReminderSchedule
     address: str
 
 
 def is_offered(settings: Settings) -> bool:
-    return address_vault.can_keep(settings) and smtp.is_configured(settings)
+    return address_vault.has_key_store(settings) and smtp.is_configured(settings)
 
 
-def wanted(rt: Runtime, typed: Mapping[str, str], ask: Ask) -> Unfinished | None:
+def requested_reminder(
+    ctx: Context, typed: Mapping[str, str], contribution_request: ContributionRequest
+) -> AbandonedCheckoutReminder | None:
     """What a reader ticked. An address without the tick is not looked at. Raises InvalidField."""
-    if not typed.get(TICK) or not is_offered(rt.settings):
+    if not typed.get(CHECKBOX_FIELD) or not is_offered(ctx.settings):
         return None
     try:
-        address = address_vault.normal(typed.get(ADDRESS, ""))
+        address = address_vault.validated_email(typed.get(ADDRESS_FIELD, ""))
     except InvalidField as error:
-        raise InvalidField(error.sentence, field=ADDRESS) from None
-    zone = rt.settings.accounting_zone
-    tomorrow = calendar.local_day(rt.now(), zone) + timedelta(days=1)
-    return Unfinished(
-        reminder_schedule.wish(
-            rt.now(),
+        raise InvalidField(error.message, field=ADDRESS_FIELD) from None
+    zone = ctx.settings.accounting_zone
+    tomorrow = calendar.local_date(ctx.now(), zone) + timedelta(days=1)
+    return AbandonedCheckoutReminder(
+        reminder_schedule.build_schedule(
+            ctx.now(),
             zone,
             on=tomorrow,
-            frequency=ask.frequency,
-            gift=ask.money,
-            language=locale.spoken(),
+            frequency=contribution_request.frequency,
+            amount=contribution_request.money,
+            language=request_locale.current(),
         ),
         address,
     )
 
 
-async def watch(rt: Runtime, contribution_id: str, ticked: Unfinished | None) -> None:
+async def remember(
+    ctx: Context, contribution_id: str, reminder: AbandonedCheckoutReminder | None
+) -> None:
     """Keep it until it is known whether the reader finished."""
-    if ticked is None:
+    if reminder is None:
         return
-    async with rt.sessions.begin() as session:
-        await abandoned_checkout.watch(
+    async with ctx.sessions.begin() as session:
+        await abandoned_checkout.remind_if_abandoned(
             session,
-            rt.settings,
-            ticked.wish,
-            address=ticked.address,
+            ctx.settings,
+            reminder.schedule,
+            address=reminder.address,
             contribution_id=contribution_id,
-            now=rt.now(),
+            now=ctx.now(),
         )

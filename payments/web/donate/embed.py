@@ -31,159 +31,171 @@ from litestar.di import NamedDependency
 from markupsafe import Markup
 
 from payments.core import i18n, money
-from payments.core.campaign_schema import NOTHING_SAID, Offer
-from payments.core.i18n import later
+from payments.core.campaign_schema import DEFAULT_OPTIONS, FormOptions
+from payments.core.i18n import gettext_noop
 from payments.core.settings import Settings
 from payments.giving import checkout_session
-from payments.giving.campaigns import Embedded
+from payments.giving.campaigns import EmbeddedCampaign
 from payments.giving.checkout_session import Frequency
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 from payments.risk import donor_notice
-from payments.web import locale, security_headers, templates
+from payments.web import rendering, request_locale, security_headers
 from payments.web.donate import safety
 
-SCRIPT = templates.HERE / "static" / "donate-form.js"
+WIDGET_SOURCE = rendering.WEB_DIR / "static" / "donate-form.js"
 # What may lose its spaces: no text of the file has any of these.
-SPARE = (
+REMOVABLE_SPACES = (
     *(" => ", " = ", " == ", " ?? ", " || ", " && ", " ? ", " : ", " + ", " - ", " < ", " > "),
     *("{ ", " }", ": ", ") {", "if (", "for (", " >= ", " <= ", " != ", "; "),
 )
-EVERYWHERE = {
+CROSS_ORIGIN_HEADERS = {
     "access-control-allow-origin": "*",  # a script with a hash is asked for across origins
     "cross-origin-resource-policy": "cross-origin",
     "cache-control": "public, max-age=3600",
 }
 # As in donate-form.js, which holds them in English; a test compares.
-WORDS = {
-    "title": later("Support {publication}"),
-    "often": later("How often?"),
-    "once": later("Once"),
-    "monthly": later("Monthly"),
-    "annual": later("Annual"),
-    "much": later("How much?"),
-    "other": later("Other amount"),
-    "range": later("From {min} to {max}"),
-    "go": later("Continue"),
-    "go_once": later("Continue with {amount}"),
-    "go_monthly": later("Continue with {amount} a month"),
-    "go_annual": later("Continue with {amount} a year"),
-    "number": later("Please write an amount in digits, for example {example}"),
-    "ambiguous": later("Did you mean {one} or {two}?"),
-    "card": later("Card"),
-    "bank": later("Bank"),
-    "wallet": later("Wallet"),
-    "pay": later("You will pay on Stripe's page."),
-    "remind": later("Remind me later"),
-    "snooze": later("Not now"),
-    "giving": later("I already give"),
+WIDGET_TEXTS = {
+    "title": gettext_noop("Support {publication}"),
+    "often": gettext_noop("How often?"),
+    "once": gettext_noop("Once"),
+    "monthly": gettext_noop("Monthly"),
+    "annual": gettext_noop("Annual"),
+    "much": gettext_noop("How much?"),
+    "other": gettext_noop("Other amount"),
+    "range": gettext_noop("From {min} to {max}"),
+    "go": gettext_noop("Continue"),
+    "go_once": gettext_noop("Continue with {amount}"),
+    "go_monthly": gettext_noop("Continue with {amount} a month"),
+    "go_annual": gettext_noop("Continue with {amount} a year"),
+    "number": gettext_noop("Please write an amount in digits, for example {example}"),
+    "ambiguous": gettext_noop("Did you mean {one} or {two}?"),
+    "card": gettext_noop("Card"),
+    "bank": gettext_noop("Bank"),
+    "wallet": gettext_noop("Wallet"),
+    "pay": gettext_noop("You will pay on Stripe's page."),
+    "remind": gettext_noop("Remind me later"),
+    "snooze": gettext_noop("Not now"),
+    "giving": gettext_noop("I already give"),
 }
-LINKED_FIRST = (Frequency.MONTHLY, Frequency.ONCE, Frequency.ANNUAL)
-NOTHING = Embedded(NOTHING_SAID, MappingProxyType({}))
-MESSAGE = later("Gifts from readers help keep this reporting going.")
+LINK_ORDER = (Frequency.MONTHLY, Frequency.ONCE, Frequency.ANNUAL)
+NO_CAMPAIGN = EmbeddedCampaign(DEFAULT_OPTIONS, MappingProxyType({}))
+DEFAULT_MESSAGE = gettext_noop("Gifts from readers help keep this reporting going.")
 
 
 @functools.cache
-def script() -> bytes:
+def widget_script() -> bytes:
     """The widget as it is served."""
-    lines = [line.strip() for line in SCRIPT.read_text(encoding="utf-8").splitlines()]
+    lines = [line.strip() for line in WIDGET_SOURCE.read_text(encoding="utf-8").splitlines()]
     text = "\n".join(line for line in lines if line and not line.startswith("//"))
     text = re.sub(r" ?/\*.*?\*/ ?", "", text)
-    for spaced in SPARE:
+    for spaced in REMOVABLE_SPACES:
         text = text.replace(spaced, spaced.replace(" ", ""))
     text = re.sub(r", (?!for )", ",", text)  # a sentence of ours goes on so, no code does
     return re.sub(r"(?<=[;,{}(])\n|\n(?=[})])", "", text).encode()
 
 
-def integrity() -> str:
+def script_integrity() -> str:
     """The hash by which a browser knows the file."""
-    return f"sha384-{base64.b64encode(hashlib.sha384(script()).digest()).decode()}"
+    return f"sha384-{base64.b64encode(hashlib.sha384(widget_script()).digest()).decode()}"
 
 
 @get("/embed.js", include_in_schema=False)
-async def embed_js() -> Response[bytes]:
+async def serve_widget() -> Response[bytes]:
     """The widget."""
-    return Response(script(), media_type="text/javascript", headers=EVERYWHERE)
+    return Response(widget_script(), media_type="text/javascript", headers=CROSS_ORIGIN_HEADERS)
 
 
 @get("/article", include_in_schema=False)
-async def sample_article(rt: NamedDependency[Runtime]) -> Response[str]:
+async def sample_article(ctx: NamedDependency[Context]) -> Response[str]:
     """A story with the widget at its end, for the demo."""
-    embed = snippet(rt.settings, base="", spoken=locale.spoken(), article="town-clock")
-    answer = templates.page(rt, "article.html", embed=Markup(embed))  # noqa: S704 - escaped by its template
-    answer.headers["content-security-policy"] = security_headers.with_script(rt.settings)
+    embed = embed_snippet(
+        ctx.settings, base="", locale=request_locale.current(), article="town-clock"
+    )
+    answer = rendering.render(ctx, "article.html", embed=Markup(embed))  # noqa: S704 - escaped by its template
+    answer.headers["content-security-policy"] = security_headers.policy_with_script(ctx.settings)
     return answer
 
 
 # --- what a newsroom puts on its pages ------------------------------------------------------------
 
 
-def snippet(
+def embed_snippet(
     settings: Settings,
     *,
     base: str | None = None,
-    spoken: str = i18n.SOURCE,
+    locale: str = i18n.DEFAULT_LOCALE,
     currency: str | None = None,
     campaign: str = "",
     article: str = "",
     plain: bool = False,
-    says: Embedded = NOTHING,
+    embedded: EmbeddedCampaign = NO_CAMPAIGN,
 ) -> str:
     """HTML to copy: the widget with its form inside, or only links for mails and AMP.
 
     `says` is a campaign's. The widget draws one of its lots; without scripts its own offer is
     shown, and a variant drawn where the reader comes to the form.
     """
-    offer, lots = says.offer, says.lots
-    code = currency or settings.currency
-    words = i18n.translations(spoken)
-    said = {name: words.gettext(text) for name, text in WORDS.items()}
-    notice = donor_notice.of(settings.policy, spoken)
+    offer, lots = embedded.options, embedded.options_by_variant_key
+    code = currency or settings.default_currency
+    words = i18n.translations(locale)
+    said = {name: words.gettext(text) for name, text in WIDGET_TEXTS.items()}
+    notice = donor_notice.notice_for(settings.safety_policy, locale)
     return (
-        _templates()
+        _embed_environment()
         .get_template("embed_plain.html" if plain else "embed.html")
         .render(
             base=settings.base_url if base is None else base,
-            integrity=integrity(),
-            lang=i18n.tag(spoken),
-            dir=i18n.direction(spoken),
+            integrity=script_integrity(),
+            lang=i18n.language_tag(locale),
+            dir=i18n.text_direction(locale),
             currency=code,
             campaign=campaign,
             article=article,
-            publication=settings.publication,
-            messages=_messages(offer, lots, spoken),
+            publication=settings.publication_name,
+            messages=_messages_of_variants(offer, lots, locale),
             notice=notice and notice.checkout,
-            say={**said, "title": said["title"].replace("{publication}", settings.publication)},
-            words="" if spoken == i18n.SOURCE else json.dumps(said, ensure_ascii=False),
+            say={
+                **said,
+                "title": said["title"].replace("{publication}", settings.publication_name),
+            },
+            words="" if locale == i18n.DEFAULT_LOCALE else json.dumps(said, ensure_ascii=False),
             variants=json.dumps(
-                [{"variant": lot, **_suggested(settings, code, one)} for lot, one in lots.items()]
+                [
+                    {"variant": lot, **_widget_attributes(settings, code, one)}
+                    for lot, one in lots.items()
+                ]
             )
             if lots
             else "",
-            **_suggested(settings, code, offer),
-            **_amounts(settings, code, spoken, offer),
+            **_widget_attributes(settings, code, offer),
+            **_form_amounts(settings, code, locale, offer),
         )
     )
 
 
-def _messages(offer: Offer, lots: Mapping[str, Offer], spoken: str) -> list[dict[str, Any]]:
+def _messages_of_variants(
+    options: FormOptions, variants: Mapping[str, FormOptions], locale: str
+) -> list[dict[str, Any]]:
     """What is said without scripts and, if they do not all say the same, with each lot."""
     said = [
-        one.said_in(spoken) or (i18n.translations(spoken).gettext(MESSAGE), spoken)
-        for one in (offer, *lots.values())
+        one.message_for(locale) or (i18n.translations(locale).gettext(DEFAULT_MESSAGE), locale)
+        for one in (options, *variants.values())
     ]
     if len(set(said)) == 1:
         del said[1:]
     return [
-        {"text": text, "marks": {} if tongue == spoken else i18n.marked(tongue)}
+        {"text": text, "marks": {} if tongue == locale else i18n.html_lang_attrs(tongue)}
         for text, tongue in said
     ]
 
 
-def _suggested(settings: Settings, code: str, offer: Offer) -> dict[str, str]:
+def _widget_attributes(settings: Settings, code: str, options: FormOptions) -> dict[str, str]:
     """What is suggested, as attributes of the widget."""
-    often = safety.chosen(settings, offer.default_frequency or "")
-    ticked = offer.ticked(code, often)
-    suggested = {f: offer.amounts(code, f) for f in safety.offered(settings)}
+    often = safety.initial_frequency(settings, options.default_frequency or "")
+    ticked = options.preselected_amount(code, often)
+    suggested = {
+        f: options.suggested_amounts(code, f) for f in safety.offered_frequencies(settings)
+    }
     return {
         "frequency": often.value,
         "amount": "none" if ticked is None else str(ticked.amount),
@@ -193,38 +205,40 @@ def _suggested(settings: Settings, code: str, offer: Offer) -> dict[str, str]:
     }
 
 
-def _amounts(settings: Settings, code: str, spoken: str, offer: Offer) -> dict[str, Any]:
+def _form_amounts(
+    settings: Settings, code: str, locale: str, options: FormOptions
+) -> dict[str, Any]:
     """What is suggested, for the form and for links."""
-    offered = safety.offered(settings)
-    suggested = {f: offer.amounts(code, f) for f in offered}
-    often = safety.chosen(settings, offer.default_frequency or "")
-    lowest, highest = money.minimum(code), money.maximum(code, settings.maximum_gifts)
+    offered = safety.offered_frequencies(settings)
+    suggested = {f: options.suggested_amounts(code, f) for f in offered}
+    often = safety.initial_frequency(settings, options.default_frequency or "")
+    lowest, highest = money.min_gift(code), money.max_gift(code, settings.max_gift)
     return {
         "offered": [f.value for f in offered],
         "lowest": lowest.amount,
         "highest": highest.amount,
-        "choices": [(gift.amount, money.format(gift, spoken)) for gift in suggested[often]],
+        "choices": [(gift.amount, money.format(gift, locale)) for gift in suggested[often]],
         "links": [
             (
-                f"{checkout_session.again_url(frequency, gift)}",
-                words_for(frequency, money.format(gift, spoken), spoken),
+                f"{checkout_session.prefilled_form_url(frequency, gift)}",
+                continue_label(frequency, money.format(gift, locale), locale),
             )
-            for frequency in sorted(offered, key=LINKED_FIRST.index)
-            for gift in (offer.ticked(code, frequency) or suggested[frequency][0],)
+            for frequency in sorted(offered, key=LINK_ORDER.index)
+            for gift in (options.preselected_amount(code, frequency) or suggested[frequency][0],)
         ],
     }
 
 
-def words_for(frequency: Frequency, amount: str, spoken: str) -> str:
+def continue_label(frequency: Frequency, amount: str, locale: str) -> str:
     """What a button says that leads on with an amount."""
-    text = i18n.translations(spoken).gettext(WORDS[f"go_{frequency}"])
+    text = i18n.translations(locale).gettext(WIDGET_TEXTS[f"go_{frequency}"])
     return text.replace("{amount}", amount)
 
 
 @functools.cache
-def _templates() -> Environment:
+def _embed_environment() -> Environment:
     return Environment(
-        loader=FileSystemLoader(templates.HERE / "templates"),
+        loader=FileSystemLoader(rendering.WEB_DIR / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
     )

@@ -15,27 +15,27 @@ import msgspec
 from litestar import Response, get
 from litestar.di import NamedDependency
 
-from payments.core.errors import LinkSpent
+from payments.core.errors import LinkInvalid
 from payments.core.settings import Settings
 from payments.infra import signing
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 from payments.risk import donor_notice, proof_of_work, rate_limit
-from payments.risk.rate_limit import Visit, WorkNeeded
-from payments.web import origins, security_headers, templates
+from payments.risk.rate_limit import ProofOfWorkRequired, RequestContext
+from payments.web import origins, rendering, security_headers
 from payments.web.forms import AnyRequest
 
-MADE, MADE_LASTS = "form", timedelta(hours=24)
-BLINK = 2  # seconds: nobody reads a form and sends it so fast
-TRAP = "website"  # no person sees it; what fills in every field fills it in
-FIELDS = frozenset({"made", "proof", "ticket", TRAP})
+FORM_TIMESTAMP_PURPOSE, FORM_LIFETIME = "form", timedelta(hours=24)
+MIN_FILL_SECONDS = 2  # seconds: nobody reads a form and sends it so fast
+HONEYPOT = "website"  # no person sees it; what fills in every field fills it in
+RISK_FIELDS = frozenset({"made", "proof", "ticket", HONEYPOT})
 
 
-def address(settings: Settings, request: AnyRequest) -> str:
+def client_address(settings: Settings, request: AnyRequest) -> str:
     """Where a request comes from; empty if nobody can tell."""
     found = request.client.host if request.client else ""
     hops = ",".join(request.headers.getall("x-forwarded-for", [])).split(",")
     while hops and _is_trusted(settings, found):
-        hop = _plain(hops.pop())
+        hop = _without_port(hops.pop())
         if not hop:
             break
         found = hop
@@ -50,87 +50,108 @@ def _is_trusted(settings: Settings, text: str) -> bool:
     return any(found in network for network in settings.trusted_proxies)
 
 
-def _plain(hop: str) -> str:
+def _without_port(address: str) -> str:
     """An address without the port or the brackets that a proxy may write with it."""
-    hop = hop.strip()
-    if hop.startswith("["):
-        return hop[1:].partition("]")[0]
-    return hop.partition(":")[0] if hop.count(":") == 1 else hop
+    address = address.strip()
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    return address.partition(":")[0] if address.count(":") == 1 else address
 
 
-def made(rt: Runtime, intent: str) -> str:
+def form_timestamp(ctx: Context, form_id: str) -> str:
     """A form's own field: when it was made, signed."""
-    when = int(rt.now().timestamp())
-    return signing.sign(rt.settings.keys, MADE, [intent, when], now=rt.now())
+    when = int(ctx.now().timestamp())
+    return signing.sign_token(
+        ctx.settings.hmac_keys, FORM_TIMESTAMP_PURPOSE, [form_id, when], now=ctx.now()
+    )
 
 
-async def of_form(rt: Runtime, request: AnyRequest, typed: Mapping[str, str], intent: str) -> Visit:
+async def request_context_of_form(
+    ctx: Context, request: AnyRequest, typed: Mapping[str, str], form_id: str
+) -> RequestContext:
     """What there is to know of somebody who sends the form."""
-    brings = await proof_of_work.verify(rt, typed.get("proof", ""), intent)
+    brings = await proof_of_work.verify(ctx, typed.get("proof", ""), form_id)
     ticket = typed.get("ticket", "")
-    if brings is None and (left := proof_of_work.waiting(rt, ticket, intent)) is not None:
-        brings = proof_of_work.pass_of_ticket(ticket) if left <= timedelta(0) else None
-    return Visit(
-        address=address(rt.settings, request),
-        attempt=intent,
-        odd=_is_odd(rt, typed.get("made", ""), intent),
-        trapped=bool(typed.get(TRAP)),
-        brings=brings,
-        declared=bool(typed.get(donor_notice.FIELD)),
-        origin=origins.origin(rt.settings, request),
+    if brings is None and (left := proof_of_work.ticket_wait(ctx, ticket, form_id)) is not None:
+        brings = proof_of_work.clearance_of_ticket(ticket) if left <= timedelta(0) else None
+    return RequestContext(
+        client_ip=client_address(ctx.settings, request),
+        attempt_id=form_id,
+        is_suspicious=_is_suspicious(ctx, typed.get("made", ""), form_id),
+        filled_honeypot=bool(typed.get(HONEYPOT)),
+        clearance=brings,
+        declaration_accepted=bool(typed.get(donor_notice.DECLARATION_FIELD)),
+        origin=origins.request_origin(ctx.settings, request),
     )
 
 
-async def of_program(
-    rt: Runtime, request: AnyRequest, key: str, shown: str | None, *, declared: bool = False
-) -> Visit:
+async def request_context_of_api(
+    ctx: Context,
+    request: AnyRequest,
+    idempotency_key: str,
+    proof_payload: str | None,
+    *,
+    declared: bool = False,
+) -> RequestContext:
     """What there is to know of a program that asks with this key."""
-    brings = await proof_of_work.verify(rt, shown or "", proof_of_work.PROGRAM)
-    return Visit(
-        address=address(rt.settings, request),
-        attempt=key,
-        brings=brings,
-        declared=declared,
-        origin=origins.origin(rt.settings, request),
+    brings = await proof_of_work.verify(ctx, proof_payload or "", proof_of_work.API_BINDING)
+    return RequestContext(
+        client_ip=client_address(ctx.settings, request),
+        attempt_id=idempotency_key,
+        clearance=brings,
+        declaration_accepted=declared,
+        origin=origins.request_origin(ctx.settings, request),
     )
 
 
-async def welcome_back(rt: Runtime, request: AnyRequest, contribution_id: str) -> None:
+async def credit_paid_network(ctx: Context, request: AnyRequest, contribution_id: str) -> None:
     """Somebody is back from Stripe's page, and has paid."""
-    await rate_limit.welcome_back(rt, address(rt.settings, request), contribution_id)
+    await rate_limit.credit_paid_network(
+        ctx, client_address(ctx.settings, request), contribution_id
+    )
 
 
-def _is_odd(rt: Runtime, shown: str, intent: str) -> bool:
+def _is_suspicious(ctx: Context, token: str, form_id: str) -> bool:
     try:
-        what = signing.opened(rt.settings.keys, MADE, shown, now=rt.now(), lasts=MADE_LASTS)
-    except LinkSpent:
+        what = signing.verify_token(
+            ctx.settings.hmac_keys,
+            FORM_TIMESTAMP_PURPOSE,
+            token,
+            now=ctx.now(),
+            max_age=FORM_LIFETIME,
+        )
+    except LinkInvalid:
         return True
     match what:
         case [str(whose), int(when)]:
-            return whose != intent or rt.now().timestamp() - when < BLINK
+            return whose != form_id or ctx.now().timestamp() - when < MIN_FILL_SECONDS
         case _:
             return True
 
 
-async def ask_to_wait(
-    rt: Runtime, visit: Visit, typed: Mapping[str, str], intent: str, needed: WorkNeeded
+async def render_challenge(
+    ctx: Context,
+    request_context: RequestContext,
+    typed: Mapping[str, str],
+    form_id: str,
+    needed: ProofOfWorkRequired,
 ) -> Response[str]:
     """The page between the form and the payment: the browser works, or the reader waits."""
     ticket = typed.get("ticket", "")
-    left = proof_of_work.waiting(rt, ticket, intent)
+    left = proof_of_work.ticket_wait(ctx, ticket, form_id)
     if left is None or left <= timedelta(0):  # none yet, or it was spent
-        left = await rate_limit.wait_for(rt, visit)
-        ticket = proof_of_work.ticket(rt, intent, left)
-    kept = {name: value for name, value in typed.items() if name not in {"proof", TRAP}}
-    answer = templates.page(
-        rt,
+        left = await rate_limit.queue_wait(ctx, request_context)
+        ticket = proof_of_work.queue_ticket(ctx, form_id, left)
+    kept = {name: value for name, value in typed.items() if name not in {"proof", HONEYPOT}}
+    answer = rendering.render(
+        ctx,
         "wait.html",
         status=needed.status,
-        fields={**kept, "intent": intent, "ticket": ticket, "proof": ""},
+        fields={**kept, "intent": form_id, "ticket": ticket, "proof": ""},
         seconds=max(1, round(left.total_seconds())),
-        challenge=msgspec.json.encode(proof_of_work.challenge(rt, intent, needed.level)).decode(),
+        challenge=msgspec.json.encode(proof_of_work.challenge(ctx, form_id, needed.level)).decode(),
     )
-    answer.headers["content-security-policy"] = security_headers.with_script(rt.settings)
+    answer.headers["content-security-policy"] = security_headers.policy_with_script(ctx.settings)
     return answer
 
 
@@ -140,10 +161,10 @@ async def ask_to_wait(
     summary="Work to do when a contribution is answered 428",
     tags=["Contributions"],
 )
-async def challenge(rt: NamedDependency[Runtime]) -> dict[str, Any]:
+async def get_challenge(ctx: NamedDependency[Context]) -> dict[str, Any]:
     """An ALTCHA challenge (version 2). Solve it within ten minutes and send the payload, in
     base64, as `proof` with the same contribution.
     """
-    async with rt.sessions() as session:
-        at = await rate_limit.level(session, rt.now())
-    return proof_of_work.challenge(rt, proof_of_work.PROGRAM, at)
+    async with ctx.sessions() as session:
+        at = await rate_limit.current_level(session, ctx.now())
+    return proof_of_work.challenge(ctx, proof_of_work.API_BINDING, at)

@@ -8,63 +8,72 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 
 from payments.core import geoip
-from payments.core.safety_policy import Promises
+from payments.core.safety_policy import RecurringRule
 from payments.core.settings import Settings
 from payments.giving.checkout_session import Frequency
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 from payments.risk import donor_notice
-from payments.risk.donor_notice import DeclarationNeeded, DonationsClosed, Notice, PromisesRefused
+from payments.risk.donor_notice import (
+    DeclarationRequired,
+    DonationsClosed,
+    DonorNotice,
+    RecurringNotAccepted,
+)
 from payments.safety import data_inventory
-from payments.web import locale, templates
+from payments.web import rendering, request_locale
 from payments.web.donate import risk_check
 from payments.web.forms import AnyRequest
 
-REFUSALS = (DeclarationNeeded, DonationsClosed, PromisesRefused)
+POLICY_ERRORS = (DeclarationRequired, DonationsClosed, RecurringNotAccepted)
 
 
-def notice_for(rt: Runtime, request: AnyRequest) -> Notice | None:
+def notice_for(ctx: Context, request: AnyRequest) -> DonorNotice | None:
     """What is read before the amount, as strong as it should be for whoever asks.
 
     Where they seem to be decides about one sentence, and is gone with this answer.
     """
-    policy = rt.settings.policy
+    policy = ctx.settings.safety_policy
     if policy is None:
         return None
-    country = geoip.country_of(rt.settings.geo_database, risk_check.address(rt.settings, request))
-    return donor_notice.of(policy, locale.spoken(), seems_there=policy.protects(country))
+    country = geoip.country_code(
+        ctx.settings.geoip_database, risk_check.client_address(ctx.settings, request)
+    )
+    return donor_notice.notice_for(
+        policy, request_locale.current(), in_protected_country=policy.protects(country)
+    )
 
 
-def offered(settings: Settings) -> tuple[Frequency, ...]:
+def offered_frequencies(settings: Settings) -> tuple[Frequency, ...]:
     """How often one may give here."""
-    policy = settings.policy
-    if policy is not None and policy.promises is Promises.REFUSED:
+    policy = settings.safety_policy
+    if policy is not None and policy.recurring is RecurringRule.REFUSED:
         return (Frequency.ONCE,)
     return tuple(Frequency)
 
 
-def chosen(settings: Settings, asked: str) -> Frequency:
+def initial_frequency(settings: Settings, requested: str) -> Frequency:
     """What is ticked at first: what was asked for or, where a policy is in force, once."""
-    if asked in offered(settings):
-        return Frequency(asked)
-    return Frequency.MONTHLY if settings.policy is None else Frequency.ONCE
+    if requested in offered_frequencies(settings):
+        return Frequency(requested)
+    return Frequency.MONTHLY if settings.safety_policy is None else Frequency.ONCE
 
 
 @get("/safety", include_in_schema=False)
-async def page(rt: NamedDependency[Runtime]) -> Response[str]:
+async def safety_page(ctx: NamedDependency[Context]) -> Response[str]:
     """What we keep, until when, and what we cannot protect anybody from."""
-    return templates.page(
-        rt,
+    return rendering.render(
+        ctx,
         "safety.html",
-        notice=donor_notice.of(rt.settings.policy, locale.spoken()),
-        statement=rt.settings.statement,
+        notice=donor_notice.notice_for(ctx.settings.safety_policy, request_locale.current()),
+        statement=ctx.settings.statement_descriptor,
         classes=[
             {
-                "what": locale.say(one.what),
-                "until": locale.say(one.until),
-                "cells": [f"{table}: {columns}" for table, columns in sorted(one.cells.items())],
+                "what": request_locale.translate(one.description),
+                "until": request_locale.translate(one.retention),
+                "cells": [f"{table}: {columns}" for table, columns in sorted(one.columns.items())],
             }
-            for one in data_inventory.CLASSES
+            for one in data_inventory.DATA_CLASSES
         ],
-        never=[locale.say(line) for line in data_inventory.NEVER],
-        mirrors=[rt.settings.base_url, *rt.settings.mirrors],
+        never=[request_locale.translate(line) for line in data_inventory.NEVER_STORED],
+        mirrors=[ctx.settings.base_url, *ctx.settings.alternate_origins],
     )

@@ -4,28 +4,28 @@ hold what the screen shows. Nothing here is about a person.
 
 from litestar.types import ControllerRouterHandler
 
-from payments.web.finance.exports import DownloadPages
+from payments.web.finance.exports import ExportPages
 from payments.web.finance.months import MonthPages
 from payments.web.finance.overview import OverviewPages
 from payments.web.finance.payouts import PayoutPages
-from payments.web.finance.period_close import PeriodPages
+from payments.web.finance.period_close import PeriodClosePages
 from payments.web.finance.recurring import RecurringPages
-from payments.web.finance.refunds_and_disputes import MovementPages
-from payments.web.finance.reminder_stats import FunnelPage
+from payments.web.finance.refunds_and_disputes import RefundAndDisputePages
+from payments.web.finance.reminder_stats import ReminderStatsPage
 from payments.web.finance.sources import SourcePages
-from payments.web.finance.transactions import LinePages
+from payments.web.finance.transactions import TransactionPages
 
 
 def routes() -> list[ControllerRouterHandler]:
     return [
         OverviewPages,
         MonthPages,
-        LinePages,
+        TransactionPages,
         RecurringPages,
         PayoutPages,
-        MovementPages,
+        RefundAndDisputePages,
         SourcePages,
-        DownloadPages,
-        PeriodPages,
-        FunnelPage,
+        ExportPages,
+        PeriodClosePages,
+        ReminderStatsPage,
     ]

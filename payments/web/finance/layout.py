@@ -16,22 +16,22 @@ from litestar import Response
 from payments.accounting.daily_totals import NO_FREQUENCY
 from payments.accounting.reports import freshness
 from payments.accounting.reports.freshness import Freshness
-from payments.accounting.reports.transactions import WORDS
+from payments.accounting.reports.transactions import FILTER_RULES
 from payments.core import i18n, money
 from payments.core.errors import InvalidField
 from payments.core.money import Money
 from payments.giving.checkout_session import Frequency
 from payments.infra import alerts
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 from payments.staff.accounts import Staff
-from payments.web import templates
-from payments.web.donate.form import LABELS
+from payments.web import rendering
+from payments.web.donate.form import FREQUENCY_LABELS
 
 NOT_A_GIFT = "Stripe's own fees"  # lines that belong to no contribution
 MINUS = "\N{MINUS SIGN}"
-NOTHING = "\N{EN DASH}"
-ALARMS = 3  # told on each page; their own page has all
-PAGES = (
+EMPTY_CELL = "\N{EN DASH}"
+ALERTS_SHOWN = 3  # told on each page; their own page has all
+NAVIGATION = (
     ("/finance", "Overview"),
     ("/finance/months", "Months"),
     ("/finance/lines", "Ledger lines"),
@@ -67,7 +67,7 @@ class Column:
     """A heading; figures stand to the right."""
 
     label: str
-    num: bool = False
+    numeric: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Table:
     caption: str
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
-    foot: Sequence[Sequence[Cell]] = ()
+    footer: Sequence[Sequence[Cell]] = ()
     empty: str = "Nothing to show."
 
 
@@ -88,7 +88,7 @@ def table(
     columns: Sequence[str],
     rows: Sequence[Sequence[str | Cell]],
     *,
-    foot: Sequence[Sequence[str | Cell]] = (),
+    footer: Sequence[Sequence[str | Cell]] = (),
     empty: str = "Nothing to show.",
 ) -> Table:
     """A table from words; a column whose heading begins with # is of figures."""
@@ -101,7 +101,7 @@ def table(
         caption,
         [Column(label.removeprefix("#"), label.startswith("#")) for label in columns],
         [cells(row) for row in rows],
-        [cells(row) for row in foot],
+        [cells(row) for row in footer],
         empty,
     )
 
@@ -109,98 +109,98 @@ def table(
 # --- figures and times ----------------------------------------------------------------------------
 
 
-def show(minor: int, currency: str) -> str:
+def format_money(minor: int, currency: str) -> str:
     """An amount with its symbol, and a real minus."""
     return money.format(Money(minor, currency)).replace("-", MINUS)
 
 
-def taken(minor: int, currency: str) -> str:
+def format_deduction(minor: int, currency: str) -> str:
     """What was taken off, as what it did to the money."""
-    return show(-minor, currency)
+    return format_money(-minor, currency)
 
 
-def signed(minor: int, currency: str) -> str:
-    return ("+" if minor > 0 else "") + show(minor, currency)
+def format_signed(minor: int, currency: str) -> str:
+    return ("+" if minor > 0 else "") + format_money(minor, currency)
 
 
-def whole(number: int) -> str:
+def format_count(number: int) -> str:
     return f"{number:,}".replace("-", MINUS)
 
 
-def share(part: int, of: int) -> str:
+def format_share(part: int, of: int) -> str:
     """A percentage without decimals, never 100 % or 0 % unless it is."""
     if of == 0:
-        return NOTHING
+        return EMPTY_CELL
     return f"{min(max(round(100 * part / of), int(part > 0)), 99 if part < of else 100)} %"
 
 
-def frequency(word: str) -> str:
-    return NOT_A_GIFT if word == NO_FREQUENCY else LABELS[Frequency(word)]
+def frequency_label(word: str) -> str:
+    return NOT_A_GIFT if word == NO_FREQUENCY else FREQUENCY_LABELS[Frequency(word)]
 
 
-def moment(rt: Runtime, at: datetime) -> str:
-    return at.astimezone(rt.settings.zone).strftime("%-d %B %Y, %H:%M")
+def format_datetime(ctx: Context, at: datetime) -> str:
+    return at.astimezone(ctx.settings.accounting_zoneinfo).strftime("%-d %B %Y, %H:%M")
 
 
-def minute(rt: Runtime, at: datetime) -> str:
+def format_minute(ctx: Context, at: datetime) -> str:
     """For tables: sorts as it reads."""
-    return at.astimezone(rt.settings.zone).strftime("%Y-%m-%d %H:%M")
+    return at.astimezone(ctx.settings.accounting_zoneinfo).strftime("%Y-%m-%d %H:%M")
 
 
-def day(at: date) -> str:
-    return i18n.day(at, i18n.SOURCE)
+def format_date(at: date) -> str:
+    return i18n.format_day(at, i18n.DEFAULT_LOCALE)
 
 
-def month(first: date) -> str:
+def format_month(first: date) -> str:
     return first.strftime("%B %Y")
 
 
-def today(rt: Runtime) -> date:
-    return rt.now().astimezone(rt.settings.zone).date()
+def today(ctx: Context) -> date:
+    return ctx.now().astimezone(ctx.settings.accounting_zoneinfo).date()
 
 
 # --- filters --------------------------------------------------------------------------------------
 
 
-def word(asked: Mapping[str, str], name: str) -> str | None:
+def filter_value(params: Mapping[str, str], name: str) -> str | None:
     """One filter of an address. Raises InvalidField for one that makes no sense."""
-    value = asked.get(name, "")
+    value = params.get(name, "")
     if not value:
         return None
-    allowed, words = WORDS[name]
+    allowed, words = FILTER_RULES[name]
     if not (value in allowed if isinstance(allowed, tuple) else allowed.fullmatch(value)):
         raise InvalidField(f"{name}: {words}.", field=name)
     return value
 
 
-def query(**filters: object) -> str:
+def query_string(**filters: object) -> str:
     """The filters that are set, as an address has them."""
     said = urlencode({name: value for name, value in filters.items() if value})
     return f"?{said}" if said else ""
 
 
-def select(options: Sequence[tuple[str, str]], chosen: str) -> list[dict[str, Any]]:
+def select_options(choices: Sequence[tuple[str, str]], chosen: str) -> list[dict[str, Any]]:
     """The options of a choice, ready to print; one that is not among them is kept."""
-    if chosen not in dict(options):
-        options = [*options, (chosen, chosen.upper())]
-    return [{"value": v, "label": label, "selected": v == chosen} for v, label in options]
+    if chosen not in dict(choices):
+        choices = [*choices, (chosen, chosen.upper())]
+    return [{"value": v, "label": label, "selected": v == chosen} for v, label in choices]
 
 
-def currencies(chosen: str | None, *, every: str = "All currencies") -> list[dict[str, Any]]:
-    listed = [(code, code.upper()) for code in money.BOUNDS]
-    return select([("", every), *listed] if every else listed, chosen or "")
+def currency_options(chosen: str | None, *, every: str = "All currencies") -> list[dict[str, Any]]:
+    listed = [(code, code.upper()) for code in money.GIFT_LIMITS]
+    return select_options([("", every), *listed] if every else listed, chosen or "")
 
 
-def frequencies(chosen: str | None) -> list[dict[str, Any]]:
-    listed = [(f.value, LABELS[f]) for f in Frequency]
-    return select([("", "All"), *listed, (NO_FREQUENCY, NOT_A_GIFT)], chosen or "")
+def frequency_options(chosen: str | None) -> list[dict[str, Any]]:
+    listed = [(f.value, FREQUENCY_LABELS[f]) for f in Frequency]
+    return select_options([("", "All"), *listed, (NO_FREQUENCY, NOT_A_GIFT)], chosen or "")
 
 
 # --- the frame ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class Banner:
     """Something that is not as it should be, and how bad that is."""
 
     text: str
@@ -209,65 +209,65 @@ class Notice:
     more: int = 0
 
 
-async def notices(rt: Runtime, *, until: date | None = None) -> list[Notice]:
+async def data_banners(ctx: Context, *, until: date | None = None) -> list[Banner]:
     """What a reader of figures must know: they are old, incomplete, or of a time not over."""
-    async with rt.sessions() as session:
-        fresh = await freshness.read(session, rt.now())
-        open_alarms = await alerts.unattended(session)
-    told = _of_figures(rt, fresh)
-    if until is not None and until > today(rt):
-        told.append(Notice(f"This period is not over: figures up to {moment(rt, rt.now())}.",
+    async with ctx.sessions() as session:
+        fresh = await freshness.get(session, ctx.now())
+        open_alarms = await alerts.list_open(session)
+    told = _freshness_banners(ctx, fresh)
+    if until is not None and until > today(ctx):
+        told.append(Banner(f"This period is not over: figures up to {format_datetime(ctx, ctx.now())}.",
                            "plain"))  # fmt: skip
     if open_alarms:
         told.append(
-            Notice(
+            Banner(
                 "Needs attention",
                 "",
-                [(alerts.SENTENCES[one.kind], one.subject) for one in open_alarms[:ALARMS]],
-                max(0, len(open_alarms) - ALARMS),
+                [(alerts.MESSAGES[one.kind], one.object_id) for one in open_alarms[:ALERTS_SHOWN]],
+                max(0, len(open_alarms) - ALERTS_SHOWN),
             )
         )
     return told
 
 
-def _of_figures(rt: Runtime, fresh: Freshness) -> list[Notice]:
+def _freshness_banners(ctx: Context, freshness: Freshness) -> list[Banner]:
     told = []
-    if fresh.imported_at is None:
-        told.append(Notice("Stripe's balance has never been imported in full."))
-    elif fresh.is_stale:
+    if freshness.imported_at is None:
+        told.append(Banner("Stripe's balance has never been imported in full."))
+    elif freshness.is_stale:
         told.append(
-            Notice(
+            Banner(
                 "These figures are old. Stripe's balance was last imported on "
-                f"{moment(rt, fresh.imported_at)}."
+                f"{format_datetime(ctx, freshness.imported_at)}."
             )
         )
-    if fresh.waiting:
-        are = "movement waits" if fresh.waiting == 1 else "movements wait"
+    if freshness.unposted:
+        are = "movement waits" if freshness.unposted == 1 else "movements wait"
         told.append(
-            Notice(f"{fresh.waiting} {are} for a contribution; no figure here includes them.")
+            Banner(f"{freshness.unposted} {are} for a contribution; no figure here includes them.")
         )
     return told
 
 
-async def page(
-    rt: Runtime,
+async def render(
+    ctx: Context,
     template: str,
-    person: Staff,
+    colleague: Staff,
     *,
     title: str,
-    here: str,
+    active_url: str,
     until: date | None = None,
     **context: Any,  # noqa: ANN401 - whatever its template prints
 ) -> Response[str]:
     """A page of the books for a colleague. `here` is its place among the pages."""
-    return templates.page(
-        rt,
+    return rendering.render(
+        ctx,
         template,
         title=title,
-        person=person.name,
-        nav=[{"url": url, "label": label, "here": url == here} for url, label in PAGES],
-        zone=f"All months in {rt.settings.accounting_zone}",
-        generated_at=moment(rt, rt.now()),
-        notices=await notices(rt, until=until),
+        person=colleague.name,
+        nav=[{"url": url, "label": label, "here": url == active_url} for url, label in NAVIGATION],
+        zone=f"All months in {ctx.settings.accounting_zone}",
+        generated_at=format_datetime(ctx, ctx.now()),
+        notices=await data_banners(ctx, until=until),
         **context,
     )

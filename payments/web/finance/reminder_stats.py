@@ -7,69 +7,71 @@ from litestar.di import NamedDependency
 
 from payments.accounting.reports import period
 from payments.core import money
-from payments.infra.context import Runtime
+from payments.infra.context import Context
 from payments.signups import reminder_stats
-from payments.signups.reminder_stats import Row, Step
+from payments.signups.reminder_stats import ReminderMonth, ReminderStep
 from payments.staff.accounts import Staff
 from payments.web.finance import layout
 from payments.web.finance.layout import Table, table
 
-MONTHS = 24
-STEPS = {
-    Step.ASKED: "#Asked for",
-    Step.CONFIRMED: "#Confirmed",
-    Step.SENT: "#Sent",
-    Step.OPENED: "#Link opened",
-    Step.LATE: "#Dropped as too late",
-    Step.CALENDAR: "#Calendar files",
+MONTHS_SHOWN = 24
+STEP_COLUMNS = {
+    ReminderStep.SIGNED_UP: "#Asked for",
+    ReminderStep.CONFIRMED: "#Confirmed",
+    ReminderStep.SENT: "#Sent",
+    ReminderStep.OPENED: "#Link opened",
+    ReminderStep.MISSED: "#Dropped as too late",
+    ReminderStep.CALENDAR: "#Calendar files",
 }
 
 
-class FunnelPage(Controller):
+class ReminderStatsPage(Controller):
     path = "/finance/funnel"
     include_in_schema = False
 
     @get()
-    async def page(
-        self, rt: NamedDependency[Runtime], colleague: NamedDependency[Staff]
+    async def show(
+        self, ctx: NamedDependency[Context], colleague: NamedDependency[Staff]
     ) -> Response[Any]:
         """The last two years by month, small numbers left out."""
-        since = period.months_before(layout.today(rt).replace(day=1), MONTHS - 1)
-        async with rt.sessions() as session:
-            found = await reminder_stats.rows(session, rt.settings, since=since)
-        return await layout.page(
-            rt,
+        since = period.months_before(layout.today(ctx).replace(day=1), MONTHS_SHOWN - 1)
+        async with ctx.sessions() as session:
+            found = await reminder_stats.monthly_stats(session, ctx.settings, since=since)
+        return await layout.render(
+            ctx,
             "finance_funnel.html",
             colleague,
             title="Reminders",
-            here="/finance/funnel",
-            table=_funnel(found),
-            fewest=reminder_stats.FEWEST,
+            active_url="/finance/funnel",
+            table=_stats_table(found),
+            fewest=reminder_stats.MIN_GROUP_SIZE,
         )
 
 
-def _funnel(found: list[Row]) -> Table:
+def _stats_table(found: list[ReminderMonth]) -> Table:
     rows = [
         [
-            layout.month(one.month),
-            *(_told(one.steps[step]) for step in STEPS),
-            _told(one.gave),
+            layout.format_month(one.month),
+            *(_count_or_few(one.steps[step]) for step in STEP_COLUMNS),
+            _count_or_few(one.donated),
             _amounts(one),
         ]
         for one in found
     ]
-    columns = ["Month", *STEPS.values(), "#Gave", "#Given"]
+    columns = ["Month", *STEP_COLUMNS.values(), "#Gave", "#Given"]
     return table("funnel", "Reminders by month, the newest first", columns, rows,
                  empty="Nobody has asked to be reminded yet.")  # fmt: skip
 
 
-def _told(number: int | None) -> str:
-    return f"under {reminder_stats.FEWEST}" if number is None else layout.whole(number)
+def _count_or_few(number: int | None) -> str:
+    return (
+        f"under {reminder_stats.MIN_GROUP_SIZE}" if number is None else layout.format_count(number)
+    )
 
 
-def _amounts(row: Row) -> str:
-    if row.gave == 0:
-        return layout.NOTHING
+def _amounts(row: ReminderMonth) -> str:
+    if row.donated == 0:
+        return layout.EMPTY_CELL
     if not row.amounts:
         return "too few to tell"
     return ", ".join(money.format(amount) for amount in row.amounts)

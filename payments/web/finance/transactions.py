@@ -10,23 +10,33 @@ from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from payments.accounting.reports import gift_timeline, period, transactions
-from payments.accounting.reports.gift_timeline import Gift, Moment
+from payments.accounting.reports import contribution_timeline, period, transactions
+from payments.accounting.reports.contribution_timeline import ContributionSummary, TimelineEvent
 from payments.accounting.reports.period import Period
-from payments.accounting.reports.transactions import Filters, Line, Total
+from payments.accounting.reports.transactions import Filters, Transaction, TransactionTotal
 from payments.core.errors import NotFound
-from payments.giving.contributions import OUR_ID
-from payments.infra.context import Runtime
-from payments.ledger.posting_rules import Account
+from payments.giving.contributions import ID_PATTERN
+from payments.infra.context import Context
+from payments.ledger.posting_rules import LedgerAccount
 from payments.staff.accounts import Staff
 from payments.web.finance import layout
-from payments.web.finance.layout import Cell, Table, show, table, taken
+from payments.web.finance.layout import Cell, Table, format_deduction, format_money, table
 from payments.web.forms import AnyRequest
 
 UTC = ZoneInfo("UTC")
-SHORT = 10  # characters of an id in a table of figures
-NAMES = ("period", "from", "to", "type", "frequency", "currency", "account", "campaign", "id")
-TYPES = {
+ID_LENGTH_SHOWN = 10  # characters of an id in a table of figures
+FILTER_NAMES = (
+    "period",
+    "from",
+    "to",
+    "type",
+    "frequency",
+    "currency",
+    "account",
+    "campaign",
+    "id",
+)
+TYPE_LABELS = {
     "charge": "Gift",
     "refund": "Refund",
     "refund_failure": "Refund came back",
@@ -38,7 +48,7 @@ TYPES = {
     "payout_reversal": "Payout came back",
     "fx": "Conversion",
 }
-KINDS = {
+EVENT_LABELS = {
     "decision": "Decision",
     "charge": "Charge",
     "posting": "Posting",
@@ -47,116 +57,122 @@ KINDS = {
 }
 
 
-class LinePages(Controller):
+class TransactionPages(Controller):
     path = "/finance"
     include_in_schema = False
 
     @get("/lines")
-    async def page(
+    async def list_transactions(
         self,
-        rt: NamedDependency[Runtime],
+        ctx: NamedDependency[Context],
         request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
         """The newest lines of the filters, or those before a place."""
         asked = request.query_params
-        filters = transactions.parse(asked, period.parse(asked, today=layout.today(rt)))
-        before = transactions.cursor(asked["before"], UTC) if asked.get("before") else None
-        async with rt.sessions() as session:
-            found, more = await transactions.page(session, rt.settings.zone, filters, before=before)
-            sums = await transactions.totals(session, rt.settings.zone, filters)
-        kept = {name: asked.get(name, "") for name in NAMES}
-        return await layout.page(
-            rt,
+        filters = transactions.parse_filters(
+            asked, period.parse_period(asked, today=layout.today(ctx))
+        )
+        before = transactions.parse_cursor(asked["before"], UTC) if asked.get("before") else None
+        async with ctx.sessions() as session:
+            found, more = await transactions.list_page(
+                session, ctx.settings.accounting_zoneinfo, filters, before=before
+            )
+            sums = await transactions.totals(session, ctx.settings.accounting_zoneinfo, filters)
+        kept = {name: asked.get(name, "") for name in FILTER_NAMES}
+        return await layout.render(
+            ctx,
             "finance_lines.html",
             colleague,
             title="Ledger lines",
-            here="/finance/lines",
+            active_url="/finance/lines",
             asked=kept,
-            choices=_choices(filters),
-            totals=_totals(sums, filters.period),
-            table=_lines(rt, found),
-            first_url=f"/finance/lines{layout.query(**kept)}" if before else "",
-            next_url=f"/finance/lines{layout.query(**kept, before=more)}" if more else "",
-            csv_url=f"/finance/lines.csv{layout.query(**kept)}",
-            xlsx_url=f"/finance/lines.xlsx{layout.query(**kept)}",
+            choices=_filter_options(filters),
+            totals=_totals_table(sums, filters.period),
+            table=_transactions_table(ctx, found),
+            first_url=f"/finance/lines{layout.query_string(**kept)}" if before else "",
+            next_url=f"/finance/lines{layout.query_string(**kept, before=more)}" if more else "",
+            csv_url=f"/finance/lines.csv{layout.query_string(**kept)}",
+            xlsx_url=f"/finance/lines.xlsx{layout.query_string(**kept)}",
         )
 
     @get("/gifts/{contribution_id:str}")
-    async def gift(
+    async def contribution_timeline(
         self,
-        rt: NamedDependency[Runtime],
+        ctx: NamedDependency[Context],
         colleague: NamedDependency[Staff],
         contribution_id: FromPath[str],
     ) -> Response[str]:
         """What happened to one gift, in order."""
-        if not OUR_ID.fullmatch(contribution_id):
+        if not ID_PATTERN.fullmatch(contribution_id):
             raise NotFound("There is no contribution with this id.")
-        async with rt.sessions() as session:
-            found, moments = await gift_timeline.read(session, contribution_id)
-        return await layout.page(
-            rt,
+        async with ctx.sessions() as session:
+            found, moments = await contribution_timeline.get(session, contribution_id)
+        return await layout.render(
+            ctx,
             "finance_gift.html",
             colleague,
             title="The story of a gift",
-            here="/finance/lines",
-            facts_of=_facts(rt, found),
-            table=_story(rt, moments),
-            cut=len(moments) > gift_timeline.LONGEST,
+            active_url="/finance/lines",
+            facts_of=_contribution_facts(ctx, found),
+            table=_timeline_table(ctx, moments),
+            cut=len(moments) > contribution_timeline.MAX_EVENTS,
             lines_url=f"/finance/lines?id={found.id}",
         )
 
 
-def _choices(filters: Filters) -> dict[str, list[dict[str, Any]]]:
+def _filter_options(filters: Filters) -> dict[str, list[dict[str, Any]]]:
     return {
-        "type": layout.select([("", "All"), *TYPES.items()], filters.type or ""),
-        "frequency": layout.frequencies(filters.frequency),
-        "currency": layout.currencies(filters.currency),
-        "account": layout.select(
-            [("", "All"), *((str(account), str(account)) for account in Account)],
+        "type": layout.select_options([("", "All"), *TYPE_LABELS.items()], filters.type or ""),
+        "frequency": layout.frequency_options(filters.frequency),
+        "currency": layout.currency_options(filters.currency),
+        "account": layout.select_options(
+            [("", "All"), *((str(account), str(account)) for account in LedgerAccount)],
             filters.account or "",
         ),
     }
 
 
-def _totals(sums: Sequence[Total], of: Period) -> Table:
+def _totals_table(totals: Sequence[TransactionTotal], of_period: Period) -> Table:
     rows = [
         [
             one.currency.upper(),
-            layout.whole(one.gifts),
-            show(one.gross, one.currency),
-            taken(one.fees, one.currency),
-            taken(one.refunds, one.currency),
-            taken(one.disputes, one.currency),
-            show(one.net, one.currency),
+            layout.format_count(one.payments),
+            format_money(one.gross, one.currency),
+            format_deduction(one.fees, one.currency),
+            format_deduction(one.refunds, one.currency),
+            format_deduction(one.disputes, one.currency),
+            format_money(one.net, one.currency),
         ]
-        for one in sums
+        for one in totals
     ]
     columns = ["Currency", "#Payments", "#Gross", "#Fees", "#Refunds", "#Disputes", "#Net"]
-    caption = "Totals of these filters" + ("" if of == period.ALL else f", {of.words}")
+    caption = "Totals of these filters" + (
+        "" if of_period == period.ALL_TIME else f", {of_period.label}"
+    )
     return table("totals", caption, columns, rows, empty="No line matches these filters.")
 
 
-def _lines(rt: Runtime, found: Sequence[Line]) -> Table:
+def _transactions_table(ctx: Context, found: Sequence[Transaction]) -> Table:
     rows = []
     for line in found:
         amounts: list[str | Cell] = [
-            show(line.gross, line.currency),
-            taken(line.fee, line.currency),
-            show(line.net, line.currency),
+            format_money(line.gross, line.currency),
+            format_deduction(line.fee, line.currency),
+            format_money(line.net, line.currency),
         ]
-        gift: str | Cell = layout.NOTHING
+        gift: str | Cell = layout.EMPTY_CELL
         if line.contribution_id is not None:
             gift = Cell(line.contribution_id[:8], f"/finance/gifts/{line.contribution_id}",
                         code=True)  # fmt: skip
         rows.append([
-            layout.minute(rt, line.occurred_at),
-            TYPES[line.type],
-            layout.frequency(line.frequency) if line.contribution_id else layout.NOTHING,
-            line.campaign or layout.NOTHING,
+            layout.format_minute(ctx, line.occurred_at),
+            TYPE_LABELS[line.type],
+            layout.frequency_label(line.frequency) if line.contribution_id else layout.EMPTY_CELL,
+            line.campaign or layout.EMPTY_CELL,
             gift,
-            Cell(_account(line), code=True),
-            Cell(_short(line.id), f"/finance/lines?id={line.id}", code=True),
+            Cell(_contra_account(line), code=True),
+            Cell(_shorten_id(line.id), f"/finance/lines?id={line.id}", code=True),
             line.currency.upper(),
             *amounts,
         ])  # fmt: skip
@@ -166,42 +182,49 @@ def _lines(rt: Runtime, found: Sequence[Line]) -> Table:
     return table("lines", "Lines, newest first", columns, rows, empty=empty)
 
 
-def _short(id_: str) -> str:
+def _shorten_id(id_: str) -> str:
     """The end of an id tells it from others, and leaves room for the figures."""
-    return id_ if len(id_) <= SHORT else f"\N{HORIZONTAL ELLIPSIS}{id_[-SHORT:]}"
+    return (
+        id_ if len(id_) <= ID_LENGTH_SHOWN else f"\N{HORIZONTAL ELLIPSIS}{id_[-ID_LENGTH_SHOWN:]}"
+    )
 
 
-def _account(line: Line) -> str:
+def _contra_account(line: Transaction) -> str:
     """The account at the other end of Stripe's balance."""
     return line.credit if line.debit.startswith("stripe:") else line.debit
 
 
-def _facts(rt: Runtime, gift: Gift) -> list[tuple[str, str]]:
+def _contribution_facts(ctx: Context, contribution: ContributionSummary) -> list[tuple[str, str]]:
     facts = [
-        ("Contribution", gift.id),
-        ("Given", (f"{show(gift.amount, gift.currency)} {gift.currency.upper()}, "
-                  f"{layout.frequency(gift.frequency).lower()}")),
-        ("Status", gift.status),
-        ("Started", layout.moment(rt, gift.created_at)),
-        ("Campaign", gift.campaign or layout.NOTHING),
+        ("Contribution", contribution.id),
+        ("Given", (f"{format_money(contribution.amount, contribution.currency)} {contribution.currency.upper()}, "
+                  f"{layout.frequency_label(contribution.frequency).lower()}")),
+        ("Status", contribution.status),
+        ("Started", layout.format_datetime(ctx, contribution.created_at)),
+        ("Campaign", contribution.campaign or layout.EMPTY_CELL),
     ]  # fmt: skip
-    if gift.subscription is not None:
-        facts.append(("Promise", f"{gift.subscription}, {gift.promise}"))
+    if contribution.stripe_subscription_id is not None:
+        facts.append(
+            (
+                "Promise",
+                f"{contribution.stripe_subscription_id}, {contribution.subscription_status}",
+            )
+        )
     return facts
 
 
-def _story(rt: Runtime, moments: Sequence[Moment]) -> Table:
+def _timeline_table(ctx: Context, events: Sequence[TimelineEvent]) -> Table:
     rows: list[list[str | Cell]] = [
         [
-            f"{one.at.astimezone(rt.settings.zone):%Y-%m-%d %H:%M:%S}",
-            Cell(KINDS[one.kind], tone=f"kind-{one.kind}"),
-            one.what.replace("_", " ") if one.kind in ("decision", "mail") else one.what,
+            f"{one.at.astimezone(ctx.settings.accounting_zoneinfo):%Y-%m-%d %H:%M:%S}",
+            Cell(EVENT_LABELS[one.kind], tone=f"kind-{one.kind}"),
+            one.description.replace("_", " ") if one.kind in ("decision", "mail") else one.description,
             Cell(one.detail, f"/finance/refund/{one.detail}" if one.kind == "charge" else "",
                  code=True),
             "" if one.amount is None or one.currency is None
-            else f"{show(one.amount, one.currency)} {one.currency.upper()}",
+            else f"{format_money(one.amount, one.currency)} {one.currency.upper()}",
         ]
-        for one in moments[: gift_timeline.LONGEST]
+        for one in events[: contribution_timeline.MAX_EVENTS]
     ]  # fmt: skip
     columns = ["When", "Kind", "What", "Id", "#Amount"]
     return table("story", "What happened, oldest first", columns, rows)

@@ -14,34 +14,39 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from payments.core import i18n
-from payments.core.errors import LinkSpent, PaymentsError
-from payments.infra.context import Runtime
+from payments.core.errors import LinkInvalid, PaymentsError
+from payments.infra.context import Context
 from payments.risk import rate_limit as crowds
 from payments.signups import address_vault, newsletter, reminder_sender
-from payments.web import forms, templates
-from payments.web import locale as web_locale
+from payments.web import forms, rendering
+from payments.web import request_locale as web_locale
 from payments.web.api.contributions import Locale
 from payments.web.donate import risk_check
-from payments.web.errors import problems
-from payments.web.forms import SMALL, AnyRequest, exactly
+from payments.web.errors import problem_responses
+from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, strict_json
 
-A_NETWORK_MAY, IN = 3, reminder_sender.AN_HOUR  # sign-ups, before it waits behind the others
-FIELDS = {"privacy_version": "consent"}  # where the form shows what is wrong with another field
+SIGNUPS_PER_NETWORK, SIGNUP_WINDOW = (
+    3,
+    reminder_sender.AN_HOUR,
+)  # sign-ups, before it waits behind the others
+FIELD_OF_ERROR = {
+    "privacy_version": "consent"
+}  # where the form shows what is wrong with another field
 
 
-def box(
-    rt: Runtime,
+def signup_box(
+    ctx: Context,
     typed: Mapping[str, str] | None = None,
     errors: Mapping[str, str] | None = None,
 ) -> dict[str, Any] | None:
     """What the box shows, as it was filled in; None where no newsletter is offered."""
-    if not newsletter.is_offered(rt.settings):
+    if not newsletter.is_enabled(ctx.settings):
         return None
-    typed, current = typed or {}, rt.settings.privacy_version
+    typed, current = typed or {}, ctx.settings.privacy_version
     return {
-        "privacy_url": rt.settings.privacy_url,
+        "privacy_url": ctx.settings.privacy_url,
         "privacy_version": current,
-        "preview_url": rt.settings.newsletter_preview_url,
+        "preview_url": ctx.settings.newsletter_preview_url,
         "address": typed.get("address", ""),
         # a tick was for the policy that stood beside it
         "ticked": bool(typed.get("consent")) and typed.get("privacy_version") == current,
@@ -49,11 +54,11 @@ def box(
     }
 
 
-def _spent(request: AnyRequest, error: LinkSpent) -> Response[str]:
+def _on_link_invalid(request: AnyRequest, error: LinkInvalid) -> Response[str]:
     """One page for a link that was used, is too old, was cut short, or was guessed."""
-    rt: Runtime = request.app.state.rt
-    again = newsletter.is_offered(rt.settings)
-    return templates.page(rt, "newsletter_spent.html", status=error.status, again=again)
+    ctx: Context = request.app.state.ctx
+    again = newsletter.is_enabled(ctx.settings)
+    return rendering.render(ctx, "newsletter_spent.html", status=error.status, again=again)
 
 
 class NewsletterPage(Controller):
@@ -61,99 +66,110 @@ class NewsletterPage(Controller):
     include_in_schema = False
 
     @get()
-    async def show(self, rt: NamedDependency[Runtime]) -> Response[str]:
+    async def show(self, ctx: NamedDependency[Context]) -> Response[str]:
         """The box on a page of its own."""
-        newsletter.check_offered(rt.settings)
-        return templates.page(rt, "newsletter.html", newsletter=box(rt))
+        newsletter.require_enabled(ctx.settings)
+        return rendering.render(ctx, "newsletter.html", newsletter=signup_box(ctx))
 
-    @post(request_max_body_size=SMALL)
-    async def ask(self, rt: NamedDependency[Runtime], request: AnyRequest) -> Response[str]:
+    @post(request_max_body_size=SMALL_FORM_BYTES)
+    async def submit(self, ctx: NamedDependency[Context], request: AnyRequest) -> Response[str]:
         """Note the wish, or show what to mend with nothing lost."""
-        newsletter.check_offered(rt.settings)
-        sent = await forms.typed(request)
+        newsletter.require_enabled(ctx.settings)
+        sent = await forms.form_data(request)
         try:
-            late = await _note(
-                rt,
+            late = await _sign_up(
+                ctx,
                 request,
                 address=sent.get("address", ""),
-                agreed=bool(sent.get("consent")),
+                consented=bool(sent.get("consent")),
                 version=sent.get("privacy_version", ""),
-                speaks=web_locale.spoken(),
+                locale=web_locale.current(),
             )
         except PaymentsError as error:
-            field = FIELDS.get(error.field or "", error.field or "")
-            shown = box(rt, sent, {field: web_locale.told(error)})
-            return templates.page(rt, "newsletter.html", status=error.status, newsletter=shown)
-        return templates.page(rt, "newsletter_asked.html", late=late)
+            field = FIELD_OF_ERROR.get(error.field or "", error.field or "")
+            shown = signup_box(ctx, sent, {field: web_locale.error_message(error)})
+            return rendering.render(ctx, "newsletter.html", status=error.status, newsletter=shown)
+        return rendering.render(ctx, "newsletter_asked.html", late=late)
 
 
-class MailboxPages(Controller):
+class ConfirmPages(Controller):
     """What the confirmation leads to, by addresses that do not say of what."""
 
     path = "/mailbox"
     include_in_schema = False
-    exception_handlers = {LinkSpent: _spent}  # noqa: RUF012 - litestar's
+    exception_handlers = {LinkInvalid: _on_link_invalid}  # noqa: RUF012 - litestar's
 
     @get("/confirm/{signed:str}")
-    async def what(self, rt: NamedDependency[Runtime], signed: FromPath[str]) -> Response[str]:
+    async def confirm_form(
+        self, ctx: NamedDependency[Context], signed: FromPath[str]
+    ) -> Response[str]:
         """What was agreed to, and the button. Programs that look into mails do not press it."""
-        row = await newsletter.to_prove(rt, signed)
-        if row.proved_at is not None:
-            return _confirmed(rt)
-        return templates.page(
-            rt,
+        row = await newsletter.get_confirmable(ctx, signed)
+        if row.confirmed_at is not None:
+            return _render_confirmed(ctx)
+        return rendering.render(
+            ctx,
             "newsletter_confirm.html",
             signed=signed,
-            privacy_url=rt.settings.privacy_url,
+            privacy_url=ctx.settings.privacy_url,
             privacy_version=row.privacy_version,
         )
 
-    @post("/confirm/{signed:str}", request_max_body_size=SMALL)
-    async def confirm(self, rt: NamedDependency[Runtime], signed: FromPath[str]) -> Response[str]:
+    @post("/confirm/{signed:str}", request_max_body_size=SMALL_FORM_BYTES)
+    async def confirm(self, ctx: NamedDependency[Context], signed: FromPath[str]) -> Response[str]:
         """The mailbox is proved, and its address handed over."""
-        await newsletter.confirm(rt, signed)
-        return _confirmed(rt)
+        await newsletter.confirm(ctx, signed)
+        return _render_confirmed(ctx)
 
     @get("/never/{signed:str}")
-    async def ask_never(self, rt: NamedDependency[Runtime], signed: FromPath[str]) -> Response[str]:
+    async def unsubscribe_form(
+        self, ctx: NamedDependency[Context], signed: FromPath[str]
+    ) -> Response[str]:
         """The button that suppresses an address."""
-        newsletter.owner_who_wants_none(rt, signed)
-        return templates.page(rt, "newsletter_never.html", signed=signed, done=False)
+        newsletter.parse_unsubscribe_link(ctx, signed)
+        return rendering.render(ctx, "newsletter_never.html", signed=signed, done=False)
 
-    @post("/never/{signed:str}", request_max_body_size=SMALL)
-    async def never(self, rt: NamedDependency[Runtime], signed: FromPath[str]) -> Response[str]:
+    @post("/never/{signed:str}", request_max_body_size=SMALL_FORM_BYTES)
+    async def unsubscribe_all(
+        self, ctx: NamedDependency[Context], signed: FromPath[str]
+    ) -> Response[str]:
         """Never again, whoever types the address."""
-        await newsletter.never(rt, newsletter.owner_who_wants_none(rt, signed))
-        return templates.page(rt, "newsletter_never.html", signed=signed, done=True)
+        await newsletter.unsubscribe(ctx, newsletter.parse_unsubscribe_link(ctx, signed))
+        return rendering.render(ctx, "newsletter_never.html", signed=signed, done=True)
 
 
-def _confirmed(rt: Runtime) -> Response[str]:
-    return templates.page(
-        rt, "newsletter_confirmed.html", preview_url=rt.settings.newsletter_preview_url
+def _render_confirmed(ctx: Context) -> Response[str]:
+    return rendering.render(
+        ctx, "newsletter_confirmed.html", preview_url=ctx.settings.newsletter_preview_url
     )
 
 
-async def _note(
-    rt: Runtime, request: AnyRequest, *, address: str, agreed: bool, version: str, speaks: str
+async def _sign_up(
+    ctx: Context, request: AnyRequest, *, address: str, consented: bool, version: str, locale: str
 ) -> bool:
     """Keep a wish whose mailbox is to be proved. Gives whether the proof will take a while."""
-    mailbox = address_vault.normal(address)
-    newsletter.check_consent(rt.settings, agreed=agreed, version=version)
-    network = risk_check.address(rt.settings, request)
-    async with rt.sessions.begin() as session:
-        crowded = await crowds.is_crowd(
-            rt, session, network, "remind", most=A_NETWORK_MAY, period=IN
+    mailbox = address_vault.validated_email(address)
+    newsletter.require_consent(ctx.settings, agreed=consented, privacy_version=version)
+    network = risk_check.client_address(ctx.settings, request)
+    async with ctx.sessions.begin() as session:
+        crowded = await crowds.is_over_limit(
+            ctx, session, network, "remind", limit=SIGNUPS_PER_NETWORK, period=SIGNUP_WINDOW
         )
-        await newsletter.ask(
-            session, rt.settings, address=mailbox, crowded=crowded, now=rt.now(), tongue=speaks
+        await newsletter.sign_up(
+            session,
+            ctx.settings,
+            address=mailbox,
+            deprioritised=crowded,
+            now=ctx.now(),
+            locale=locale,
         )
-        return await reminder_sender.is_crowded(session, rt.now())
+        return await reminder_sender.are_confirmations_delayed(session, ctx.now())
 
 
 # --- for programs ---------------------------------------------------------------------------------
 
 
-class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NewsletterSignup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An address, and its owner's own consent to the privacy policy.
 
     `privacy_version` is the version that was shown to them. One that is no longer in force is
@@ -166,13 +182,13 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     locale: Locale | None = None
 
 
-class Noted(msgspec.Struct, frozen=True):
+class NewsletterAccepted(msgspec.Struct, frozen=True):
     """The same for every address."""
 
     status: Literal["noted"]
 
 
-WANTED = {
+FIELD_HELP = {
     "address": "an e-mail address of at most 320 characters",
     "consent": "true, once the reader has agreed",
     "privacy_version": "the version of the privacy policy that was shown, as text",
@@ -180,8 +196,8 @@ WANTED = {
 }
 
 
-def _offered(request: AnyRequest) -> None:
-    newsletter.check_offered(request.app.state.rt.settings)
+def _require_offered(request: AnyRequest) -> None:
+    newsletter.require_enabled(request.app.state.ctx.settings)
 
 
 @post(
@@ -189,22 +205,29 @@ def _offered(request: AnyRequest) -> None:
     operation_id="askForNewsletter",
     summary="Ask for the newsletter",
     tags=["Newsletter"],
-    before_request=exactly(Asked, WANTED, nothing="Nothing was noted.", first=_offered),
-    request_max_body_size=SMALL,
+    before_request=strict_json(
+        NewsletterSignup,
+        FIELD_HELP,
+        no_effect_message="Nothing was noted.",
+        precondition=_require_offered,
+    ),
+    request_max_body_size=SMALL_FORM_BYTES,
     status_code=202,
-    responses=problems(400, 404, 413, 415, 422, 503),
+    responses=problem_responses(400, 404, 413, 415, 422, 503),
 )
-async def ask(rt: NamedDependency[Runtime], request: AnyRequest, data: JSONBody[Asked]) -> Noted:
+async def sign_up(
+    ctx: NamedDependency[Context], request: AnyRequest, data: JSONBody[NewsletterSignup]
+) -> NewsletterAccepted:
     """Whoever owns the mailbox gets one mail to confirm it. Once they have, the address goes to the
     newsroom's own mailing system, and is erased here. The answer does not tell whether the address
     is known or wants no mail. 404 where no newsletter is offered.
     """
-    await _note(
-        rt,
+    await _sign_up(
+        ctx,
         request,
         address=data.address,
-        agreed=data.consent,
+        consented=data.consent,
         version=data.privacy_version,
-        speaks=i18n.negotiate(data.locale),
+        locale=i18n.negotiate_locale(data.locale),
     )
-    return Noted("noted")
+    return NewsletterAccepted("noted")

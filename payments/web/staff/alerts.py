@@ -12,139 +12,146 @@ from litestar.response import Redirect
 
 from payments.core.errors import InvalidField
 from payments.infra import alerts, audit_log
-from payments.infra.alerts import Alarm, AlarmKind
-from payments.infra.audit_log import Deed
-from payments.infra.context import Runtime
+from payments.infra.alerts import Alert, AlertKind
+from payments.infra.audit_log import AuditAction
+from payments.infra.context import Context
 from payments.staff import accounts
 from payments.staff.accounts import Staff
 from payments.web.account import view_models
-from payments.web.forms import SMALL, AnyRequest, typed
+from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, form_data
 from payments.web.staff import auth
 
-PAGE = "/staff/alarms"
-SHOWN = 50
-WHAT_TO_DO = {
-    AlarmKind.ADOPTED: "Look at it at Stripe: who made it there, and should they have? It is in "
+ALERTS_URL = "/staff/alarms"
+ALERTS_PER_PAGE = 50
+INSTRUCTIONS = {
+    AlertKind.IMPORTED: "Look at it at Stripe: who made it there, and should they have? It is in "
     "the books either way.",
-    AlarmKind.SUSPENSE: "Find the movement at Stripe by its id and say what it was. An engineer "
+    AlertKind.SUSPENSE: "Find the movement at Stripe by its id and say what it was. An engineer "
     "adds its kind to the posting table; until then it is in suspense and in no report.",
-    AlarmKind.UNATTRIBUTED: "Look the charge up at Stripe. If it is no gift, nothing more is to be "
+    AlertKind.UNATTRIBUTED: "Look the charge up at Stripe. If it is no gift, nothing more is to be "
     "done; if it is one, an engineer ties it to its contribution.",
-    AlarmKind.BOOKS: "Close no month. Run payments check: it names the rows. Call an engineer.",
-    AlarmKind.STUCK: "Look whether Stripe, or the mail server, has trouble. If not, call an "
+    AlertKind.INTEGRITY_CHECK_FAILED: "Close no month. Run payments check: it names the rows. Call an engineer.",
+    AlertKind.RETRIES_EXHAUSTED: "Look whether Stripe, or the mail server, has trouble. If not, call an "
     "engineer: the id says what could not be read or sent.",
-    AlarmKind.CARD_TESTING: "Nothing at once: the form defends itself. Look at Stripe's list of "
+    AlertKind.CARD_TESTING: "Nothing at once: the form defends itself. Look at Stripe's list of "
     "payments for small ones that succeeded, and refund those nobody made.",
-    AlarmKind.AFTER_CANCEL: "The donor had stopped. Refund the charge, and end the subscription at "
+    AlertKind.CHARGED_AFTER_CANCELLATION: "The donor had stopped. Refund the charge, and end the subscription at "
     "Stripe if it still runs.",
-    AlarmKind.MANY_REMINDERS: "Somebody may be feeding the form other people's addresses. The "
+    AlertKind.CONFIRMATION_LIMIT_REACHED: "Somebody may be feeding the form other people's addresses. The "
     "confirmations wait by themselves; look again in an hour.",
-    AlarmKind.MANY_LINKS: "Somebody may be feeding the sign-in form. Donors who ask for a link now "
+    AlertKind.SIGN_IN_LINK_LIMIT_REACHED: "Somebody may be feeding the sign-in form. Donors who ask for a link now "
     "get none until the hour is over.",
-    AlarmKind.NEWSLETTER: "Mend whatever takes the newsletter's addresses, then run payments "
+    AlertKind.NEWSLETTER_DELIVERY_FAILED: "Mend whatever takes the newsletter's addresses, then run payments "
     "newsletter replay. Thirty days after they were given they are destroyed.",
-    AlarmKind.REFUND_FAILED: "Write to the donor by way of Stripe and ask where to send the money; "
+    AlertKind.REFUND_FAILED: "Write to the donor by way of Stripe and ask where to send the money; "
     "then refund again.",
-    AlarmKind.DISPUTED: "Answer it at Stripe before its day, or accept it. A gift that its donor "
+    AlertKind.DISPUTE_OPENED: "Answer it at Stripe before its day, or accept it. A gift that its donor "
     "forgot is best accepted.",
-    AlarmKind.EVIDENCE_DUE: "Answer at Stripe today, or accept that it is lost.",
-    AlarmKind.DISPUTE_LOST: "The donor's next charge may be disputed too. Stop the promise.",
-    AlarmKind.FRAUD_WARNING: "A dispute costs a fee, a refund does not. Refund unless you know "
+    AlertKind.EVIDENCE_DUE: "Answer at Stripe today, or accept that it is lost.",
+    AlertKind.DISPUTE_LOST: "The donor's next charge may be disputed too. Stop the promise.",
+    AlertKind.FRAUD_WARNING: "A dispute costs a fee, a refund does not. Refund unless you know "
     "the donor.",
-    AlarmKind.PAYOUT_FAILED: "Check the bank account at Stripe. The money is still in the balance.",
-    AlarmKind.ENDPOINT: "Run payments stripe setup. Until then we learn of payments late, by "
+    AlertKind.PAYOUT_FAILED: "Check the bank account at Stripe. The money is still in the balance.",
+    AlertKind.WEBHOOK_ENDPOINT_DRIFT: "Run payments stripe setup. Until then we learn of payments late, by "
     "looking.",
-    AlarmKind.QUARANTINED: "Nothing is to be written to this donor. What it means is in the "
+    AlertKind.QUARANTINED: "Nothing is to be written to this donor. What it means is in the "
     "newsroom's own plan for protected countries.",
-    AlarmKind.STATEMENT: "Set the account's statement descriptor at Stripe back to what the form "
+    AlertKind.STATEMENT_DESCRIPTOR: "Set the account's statement descriptor at Stripe back to what the form "
     "promises. Donations open again when it is.",
-    AlarmKind.BANK_LINE: "Give a little by each way to pay, wait for the bank's statement, compare "
+    AlertKind.DESCRIPTOR_REVIEW_DUE: "Give a little by each way to pay, wait for the bank's statement, compare "
     "its line with the form's, and file it. An operator writes it down: payments doctor "
     "--bank-line-seen",
-    AlarmKind.PASSKEY_COPIED: "Ask the colleague at once. If it was not them: payments staff "
+    AlertKind.PASSKEY_CLONED: "Ask the colleague at once. If it was not them: payments staff "
     "invite NAME --replace, which ends every session and passkey of theirs.",
-    AlarmKind.MANY_VIEWS: "Ask the colleague why. The audit has each look with its reason.",
+    AlertKind.DONOR_VIEW_LIMIT_REACHED: "Ask the colleague why. The audit has each look with its reason.",
 }
 
 
 # The books must be able to point to these for as long as their rows are there.
-STANDING = (AlarmKind.SUSPENSE,)
+NOT_CLOSABLE = (AlertKind.SUSPENSE,)
 
 
-class AlarmPages(Controller):
-    path = PAGE
+class AlertPages(Controller):
+    path = ALERTS_URL
     include_in_schema = False
 
     @get()
-    async def unattended(
-        self, rt: NamedDependency[Runtime], colleague: NamedDependency[Staff]
+    async def list_open(
+        self, ctx: NamedDependency[Context], colleague: NamedDependency[Staff]
     ) -> Response[str]:
         """The open alarms, oldest first."""
-        return await _page(rt, colleague)
+        return await _render_alerts(ctx, colleague)
 
-    @post("/{alarm_id:int}", request_max_body_size=SMALL)
-    async def close(
+    @post("/{alarm_id:int}", request_max_body_size=SMALL_FORM_BYTES)
+    async def acknowledge(
         self,
-        rt: NamedDependency[Runtime],
+        ctx: NamedDependency[Context],
         request: AnyRequest,
         colleague: NamedDependency[Staff],
-        alarm_id: FromPath[int],
+        alert_id: FromPath[int],
     ) -> Response[Any]:
         """Close one, with what was found."""
-        written = (await typed(request)).get("reason", "")
+        written = (await form_data(request)).get("reason", "")
         try:
-            reason = audit_log.reason(written)
-            await _close(rt, colleague, alarm_id, reason)
+            reason = audit_log.validate_reason(written)
+            await _acknowledge(ctx, colleague, alert_id, reason)
         except InvalidField as error:
-            return await _page(rt, colleague, at=alarm_id, written=written, error=error)
-        return Redirect(PAGE, status_code=303)
+            return await _render_alerts(
+                ctx, colleague, failed_id=alert_id, entered_reason=written, error=error
+            )
+        return Redirect(ALERTS_URL, status_code=303)
 
 
-async def _close(rt: Runtime, colleague: Staff, alarm_id: int, reason: str) -> None:
+async def _acknowledge(ctx: Context, colleague: Staff, alert_id: int, reason: str) -> None:
     """Closing what is closed changes nothing and is nobody's deed."""
-    async with rt.sessions.begin() as session:
-        closed = await alerts.attend(session, min(alarm_id, 2**31 - 1), now=rt.now())
-        if closed is not None and closed.kind in STANDING:
+    async with ctx.sessions.begin() as session:
+        closed = await alerts.acknowledge(session, min(alert_id, 2**31 - 1), now=ctx.now())
+        if closed is not None and closed.kind in NOT_CLOSABLE:
             raise InvalidField(
                 "This one stays open for as long as the money is in suspense.", field="reason"
             )
         if closed is not None:
-            about = f"{closed.kind}: {closed.subject}"
-            await accounts.note(
-                session, Deed.ALARM_CLOSED, colleague, about=about, reason=reason, now=rt.now()
+            about = f"{closed.kind}: {closed.object_id}"
+            await accounts.record_action(
+                session,
+                AuditAction.ALERT_CLOSED,
+                colleague,
+                object_id=about,
+                reason=reason,
+                now=ctx.now(),
             )
 
 
-async def _page(
-    rt: Runtime,
+async def _render_alerts(
+    ctx: Context,
     colleague: Staff,
     *,
-    at: int = 0,
-    written: str = "",
+    failed_id: int = 0,
+    entered_reason: str = "",
     error: InvalidField | None = None,
 ) -> Response[str]:
-    async with rt.sessions() as session:
-        found = await alerts.unattended(session, limit=SHOWN + 1)
-    return auth.page(
-        rt,
+    async with ctx.sessions() as session:
+        found = await alerts.list_open(session, limit=ALERTS_PER_PAGE + 1)
+    return auth.render(
+        ctx,
         "staff_alarms.html",
         colleague,
-        here=PAGE,
+        active_url=ALERTS_URL,
         status=200 if error is None else error.status,
-        alarms=[_facts(rt, alarm) for alarm in found[:SHOWN]],
-        more=len(found) > SHOWN,
-        at=at,
-        written=written,
+        alarms=[_alert_view(ctx, alarm) for alarm in found[:ALERTS_PER_PAGE]],
+        more=len(found) > ALERTS_PER_PAGE,
+        at=failed_id,
+        written=entered_reason,
         error="" if error is None else error.detail,
     )
 
 
-def _facts(rt: Runtime, alarm: Alarm) -> dict[str, Any]:
+def _alert_view(ctx: Context, alert: Alert) -> dict[str, Any]:
     return {
-        "id": alarm.id,
-        "says": alerts.SENTENCES[alarm.kind],
-        "do": WHAT_TO_DO.get(alarm.kind, ""),
-        "subject": alarm.subject,
-        "since": view_models.minute(rt, alarm.opened_at),
-        "closable": alarm.kind not in STANDING,
+        "id": alert.id,
+        "says": alerts.MESSAGES[alert.kind],
+        "do": INSTRUCTIONS.get(alert.kind, ""),
+        "subject": alert.object_id,
+        "since": view_models.format_minute(ctx, alert.opened_at),
+        "closable": alert.kind not in NOT_CLOSABLE,
     }

@@ -18,56 +18,66 @@ from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.response import Redirect
 
-from payments.core.errors import NotSignedIn
+from payments.core.errors import Unauthenticated
 from payments.core.settings import Settings
-from payments.infra.audit_log import Deed
-from payments.infra.context import Runtime
+from payments.infra.audit_log import AuditAction
+from payments.infra.context import Context
 from payments.staff import accounts, oidc, oidc_provider, passkeys
-from payments.staff.accounts import ConfirmFirst, NotAllowed, Role, SignedIn, Staff
-from payments.staff.passkeys import Purpose
-from payments.web import security_headers, templates
-from payments.web.account.sign_in import ForeignForm
+from payments.staff.accounts import (
+    AuthenticatedStaff,
+    PermissionDenied,
+    Role,
+    Staff,
+    StepUpRequired,
+)
+from payments.staff.passkeys import ChallengePurpose
+from payments.web import rendering, security_headers
+from payments.web.account.sign_in import CrossSiteForm
 from payments.web.forms import AnyRequest
 
-BACK = re.compile(r"/(?:finance|support|staff)(?:[/?][\w./?=&%+:,~-]*)?", re.ASCII)
-READING = ("GET", "HEAD", "OPTIONS")
+RETURN_URL_PATTERN = re.compile(r"/(?:finance|support|staff)(?:[/?][\w./?=&%+:,~-]*)?", re.ASCII)
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class AccessRule:
     """Which roles open the addresses that begin so. `proved`: with a proof of the last minutes."""
 
-    begins: str
+    url_prefix: str
     roles: frozenset[Role]
-    proved: bool = False
-    deed: Deed | None = None  # written down for each time it is opened
-    page: str = ""  # where its form is, if not at its own address
+    step_up: bool = False
+    action: AuditAction | None = None  # written down for each time it is opened
+    form_url: str = ""  # where its form is, if not at its own address
 
 
-EVERYBODY = frozenset(Role)
-BOOKS = frozenset({Role.FINANCE, Role.ADMIN})
-DONORS = frozenset({Role.SUPPORT, Role.ADMIN})
-ADMINS = frozenset({Role.ADMIN})
+ALL_ROLES = frozenset(Role)
+FINANCE_ROLES = frozenset({Role.FINANCE, Role.ADMIN})
+SUPPORT_ROLES = frozenset({Role.SUPPORT, Role.ADMIN})
+ADMIN_ROLES = frozenset({Role.ADMIN})
 # What of the books is taken away, by the end of its address.
-FILES = (".csv", ".xlsx", ".zip", "/journal", "/pack")
-EXPORT = Rule("/finance", BOOKS, proved=True, deed=Deed.EXPORTED)
+EXPORT_SUFFIXES = (".csv", ".xlsx", ".zip", "/journal", "/pack")
+EXPORT_RULE = AccessRule("/finance", FINANCE_ROLES, step_up=True, action=AuditAction.DATA_EXPORTED)
 # The first that fits decides.
-RULES = (
-    Rule("/finance/refund", BOOKS, proved=True),
-    Rule("/finance/periods/{month}/close", BOOKS, proved=True, page="/finance/periods"),
-    Rule("/finance/periods/{month}/reopen", BOOKS, proved=True, page="/finance/periods"),
-    Rule("/finance", BOOKS),
-    Rule("/support/{case_id}/erase", DONORS, proved=True),
-    Rule("/support", DONORS),
-    Rule("/staff/colleagues", ADMINS, proved=True, page="/staff/colleagues"),
-    Rule("/staff/passkeys", EVERYBODY, proved=True, page="/staff"),
-    Rule("/staff/sign-on", EVERYBODY, proved=True, page="/staff"),
-    Rule("/staff/alarms", BOOKS),
-    Rule("/staff/campaigns", BOOKS),
-    Rule("/staff", EVERYBODY),
+ACCESS_RULES = (
+    AccessRule("/finance/refund", FINANCE_ROLES, step_up=True),
+    AccessRule(
+        "/finance/periods/{month}/close", FINANCE_ROLES, step_up=True, form_url="/finance/periods"
+    ),
+    AccessRule(
+        "/finance/periods/{month}/reopen", FINANCE_ROLES, step_up=True, form_url="/finance/periods"
+    ),
+    AccessRule("/finance", FINANCE_ROLES),
+    AccessRule("/support/{case_id}/erase", SUPPORT_ROLES, step_up=True),
+    AccessRule("/support", SUPPORT_ROLES),
+    AccessRule("/staff/colleagues", ADMIN_ROLES, step_up=True, form_url="/staff/colleagues"),
+    AccessRule("/staff/passkeys", ALL_ROLES, step_up=True, form_url="/staff"),
+    AccessRule("/staff/sign-on", ALL_ROLES, step_up=True, form_url="/staff"),
+    AccessRule("/staff/alarms", FINANCE_ROLES),
+    AccessRule("/staff/campaigns", FINANCE_ROLES),
+    AccessRule("/staff", ALL_ROLES),
 )
-HOME = {Role.FINANCE: "/finance", Role.SUPPORT: "/support", Role.ADMIN: "/finance"}
-PLACES = (  # of the pages that are not of the books alone
+HOME_URL_OF_ROLE = {Role.FINANCE: "/finance", Role.SUPPORT: "/support", Role.ADMIN: "/finance"}
+NAVIGATION = (  # of the pages that are not of the books alone
     ("/finance", "Books"),
     ("/support", "Donors"),
     ("/staff/campaigns", "Campaigns"),
@@ -78,186 +88,209 @@ PLACES = (  # of the pages that are not of the books alone
 )
 
 
-def rule_of(template: str) -> Rule | None:
+def rule_for_route(template: str) -> AccessRule | None:
     """The rule for a route, by its address as the application has it."""
     template = re.sub(r":[a-z]+}", "}", template)
-    if template.startswith("/finance/") and template.endswith(FILES):
-        return EXPORT
-    for rule in RULES:
-        if template == rule.begins or template.startswith(f"{rule.begins}/"):
+    if template.startswith("/finance/") and template.endswith(EXPORT_SUFFIXES):
+        return EXPORT_RULE
+    for rule in ACCESS_RULES:
+        if template == rule.url_prefix or template.startswith(f"{rule.url_prefix}/"):
             return rule
     return None
 
 
-async def asking(rt: NamedDependency[Runtime], request: AnyRequest) -> SignedIn:
+async def current_session(ctx: NamedDependency[Context], request: AnyRequest) -> AuthenticatedStaff:
     """The colleague who asks, if their role opens this address, by a fresh proof where it must be.
 
     Raises NotSignedIn, NotAllowed, ConfirmFirst, ForeignForm.
     """
-    from_our_own_page(rt, request)
-    token = request.cookies.get(cookie_name(rt.settings))
-    async with rt.sessions.begin() as session:
-        found = await accounts.who(session, token, now=rt.now())
+    require_same_origin(ctx, request)
+    token = request.cookies.get(session_cookie_name(ctx.settings))
+    async with ctx.sessions.begin() as session:
+        found = await accounts.current(session, token, now=ctx.now())
     template = request.scope["path_template"]
-    rule = rule_of(template)
-    if rule is None or found.person.role not in rule.roles:
-        await _note(rt, found.person, Deed.TURNED_AWAY, f"{request.method} {template}")
-        raise NotAllowed(f"The role {found.person.role} does not open this page.")
-    if rule.proved and not found.is_proved(rt.now()):
-        raise ConfirmFirst("Nothing was done. Confirm that it is you, and try again.")
-    if rule.deed is not None:
-        await _note(rt, found.person, rule.deed, address(request))
+    rule = rule_for_route(template)
+    if rule is None or found.colleague.role not in rule.roles:
+        await _record(
+            ctx, found.colleague, AuditAction.ACCESS_DENIED, f"{request.method} {template}"
+        )
+        raise PermissionDenied(f"The role {found.colleague.role} does not open this page.")
+    if rule.step_up and not found.is_recently_authenticated(ctx.now()):
+        raise StepUpRequired("Nothing was done. Confirm that it is you, and try again.")
+    if rule.action is not None:
+        await _record(ctx, found.colleague, rule.action, requested_url(request))
     return found
 
 
-async def signed_in(asking: NamedDependency[SignedIn]) -> Staff:
+async def current_colleague(staff_session: NamedDependency[AuthenticatedStaff]) -> Staff:
     """The colleague who asks. A dependency of every page for staff."""
-    return asking.person
+    return staff_session.colleague
 
 
-async def _note(rt: Runtime, person: Staff, deed: Deed, about: str) -> None:
-    async with rt.sessions.begin() as session:
-        await accounts.note(session, deed, person, about=about, now=rt.now())
+async def _record(ctx: Context, person: Staff, action: AuditAction, object_id: str) -> None:
+    async with ctx.sessions.begin() as session:
+        await accounts.record_action(session, action, person, object_id=object_id, now=ctx.now())
 
 
-def from_our_own_page(rt: Runtime, request: AnyRequest) -> None:
+def require_same_origin(ctx: Context, request: AnyRequest) -> None:
     """Refuse a form that another site made a browser send; the cookie is `strict` besides.
 
     Our own pages say no-referrer, so a browser gives their origin as "null": Sec-Fetch-Site decides
     where there is one. What says neither is no browser, and is made to send nothing by anybody.
     """
-    if request.method in READING:
+    if request.method in SAFE_METHODS:
         return
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    ours = site == "same-origin" if site is not None else origin in (None, rt.settings.base_url)
+    ours = site == "same-origin" if site is not None else origin in (None, ctx.settings.base_url)
     if not ours:
-        raise ForeignForm("Nothing was done. Please open the page again and use its button.")
+        raise CrossSiteForm("Nothing was done. Please open the page again and use its button.")
 
 
 # --- cookies --------------------------------------------------------------------------------------
 
 
-def cookie_name(settings: Settings) -> str:
+def session_cookie_name(settings: Settings) -> str:
     """`__Host-` needs https, which the demo on this machine has not."""
-    return "__Host-staff" if settings.secure else "staff"
+    return "__Host-staff" if settings.uses_https else "staff"
 
 
-def cookie(settings: Settings, value: str, *, lasts: timedelta = accounts.SESSION_LASTS) -> Cookie:
+def session_cookie(
+    settings: Settings, token: str, *, max_age: timedelta = accounts.SESSION_LIFETIME
+) -> Cookie:
     return Cookie(
-        key=cookie_name(settings),
-        value=value,
+        key=session_cookie_name(settings),
+        value=token,
         path="/",
         httponly=True,
-        secure=settings.secure,
+        secure=settings.uses_https,
         samesite="strict",
-        max_age=int(lasts.total_seconds()),
+        max_age=int(max_age.total_seconds()),
     )
 
 
 # --- pages ----------------------------------------------------------------------------------------
 
 
-def page(
-    rt: Runtime, template: str, person: Staff, *, here: str, status: int = 200, **context: object
+def render(
+    ctx: Context,
+    template: str,
+    person: Staff,
+    *,
+    active_url: str,
+    status: int = 200,
+    **context: object,
 ) -> Response[str]:
     """A page for a colleague, with the ways to all the others that their role opens."""
     nav = [
-        {"url": url, "label": label, "here": url == here}
-        for url, label in PLACES
-        if (rule := rule_of(url)) is not None and person.role in rule.roles
+        {"url": url, "label": label, "here": url == active_url}
+        for url, label in NAVIGATION
+        if (rule := rule_for_route(url)) is not None and person.role in rule.roles
     ]
-    return templates.page(rt, template, status=status, person=person.name, nav=nav, **context)
+    return rendering.render(ctx, template, status=status, person=person.name, nav=nav, **context)
 
 
-def with_script(rt: Runtime, made: Response[str]) -> Response[str]:
+def allow_script(ctx: Context, response: Response[str]) -> Response[str]:
     """A page that asks the browser for a passkey."""
-    made.headers["content-security-policy"] = security_headers.with_script(rt.settings)
-    return made
+    response.headers["content-security-policy"] = security_headers.policy_with_script(ctx.settings)
+    return response
 
 
-def sign_in_page(rt: Runtime, back: str, *, status: int = 200, error: str = "") -> Response[str]:
+def render_sign_in(
+    ctx: Context, return_url: str, *, status: int = 200, error: str = ""
+) -> Response[str]:
     """The way in. `back` is where to go from there."""
     options = ""
-    if passkeys.are_possible(rt.settings):
-        options = passkeys.ask(rt.settings, Purpose.SIGN_IN, now=rt.now())
-    return with_script(
-        rt,
-        templates.page(
-            rt,
+    if passkeys.is_supported(ctx.settings):
+        options = passkeys.authentication_options(
+            ctx.settings, ChallengePurpose.SIGN_IN, now=ctx.now()
+        )
+    return allow_script(
+        ctx,
+        rendering.render(
+            ctx,
             "staff_sign_in.html",
             status=status,
             options=options,
-            issuer=oidc_provider.name(rt.settings),
-            query=query(back=back),
-            back=back,
+            issuer=oidc_provider.provider_name(ctx.settings),
+            query=query_string(back=return_url),
+            back=return_url,
             error=error,
         ),
     )
 
 
-async def confirm_page(
-    rt: Runtime, asking: SignedIn, back: str, *, status: int = 200, error: str = ""
+async def render_step_up(
+    ctx: Context,
+    staff_session: AuthenticatedStaff,
+    return_url: str,
+    *,
+    status: int = 200,
+    error: str = "",
 ) -> Response[str]:
     """Where a colleague proves once more who they are."""
-    async with rt.sessions() as session:
-        known = await passkeys.of(session, asking.person.id)
-        account = await oidc.of(session, asking.person.id)
+    async with ctx.sessions() as session:
+        known = await passkeys.list_for(session, staff_session.colleague.id)
+        account = await oidc.get_linked_account(session, staff_session.colleague.id)
     options = ""
-    if known and passkeys.are_possible(rt.settings):
-        options = passkeys.ask(
-            rt.settings, Purpose.CONFIRM, bound=asking.session, known=known, now=rt.now()
+    if known and passkeys.is_supported(ctx.settings):
+        options = passkeys.authentication_options(
+            ctx.settings,
+            ChallengePurpose.STEP_UP,
+            bound_to=staff_session.session_id,
+            existing=known,
+            now=ctx.now(),
         )
-    made = page(
-        rt,
+    made = render(
+        ctx,
         "staff_confirm.html",
-        asking.person,
-        here="",
+        staff_session.colleague,
+        active_url="",
         status=status,
         options=options,
-        issuer=oidc_provider.name(rt.settings) if account is not None else "",
-        query=query(back=back),
-        back=back,
+        issuer=oidc_provider.provider_name(ctx.settings) if account is not None else "",
+        query=query_string(back=return_url),
+        back=return_url,
         error=error,
     )
-    return with_script(rt, made)
+    return allow_script(ctx, made)
 
 
 # --- refused --------------------------------------------------------------------------------------
 
 
-def sign_in_first(request: AnyRequest, _error: NotSignedIn) -> Response[str]:
+def on_unauthenticated(request: AnyRequest, _error: Unauthenticated) -> Response[str]:
     """A page for staff, asked for by nobody we know: the way in, and back to the page."""
-    rt: Runtime = request.app.state.rt
-    return sign_in_page(rt, back_from(request), status=401)
+    ctx: Context = request.app.state.ctx
+    return render_sign_in(ctx, return_url_of(request), status=401)
 
 
-def confirm_first(request: AnyRequest, _error: ConfirmFirst) -> Response[Any]:
+def on_step_up_required(request: AnyRequest, _error: StepUpRequired) -> Response[Any]:
     """Off to the page that asks for a passkey, and back."""
-    return Redirect(f"/staff/confirm?{query(back=back_from(request))}", status_code=303)
+    return Redirect(f"/staff/confirm?{query_string(back=return_url_of(request))}", status_code=303)
 
 
-def back_from(request: AnyRequest) -> str:
+def return_url_of(request: AnyRequest) -> str:
     """Where to go on after this was asked for: the page itself, or the one its form is on."""
-    if request.method in READING:
-        return safe_back(address(request))
-    rule = rule_of(request.scope["path_template"])
-    return safe_back((rule.page if rule else "") or request.scope["path"])
+    if request.method in SAFE_METHODS:
+        return safe_return_url(requested_url(request))
+    rule = rule_for_route(request.scope["path_template"])
+    return safe_return_url((rule.form_url if rule else "") or request.scope["path"])
 
 
-def safe_back(asked: str) -> str:
+def safe_return_url(url: str) -> str:
     """An address of ours for staff, or nothing: nobody is led elsewhere."""
-    return asked if BACK.fullmatch(asked) and len(asked) <= 1000 else ""
+    return url if RETURN_URL_PATTERN.fullmatch(url) and len(url) <= 1000 else ""
 
 
-def address(request: AnyRequest) -> str:
+def requested_url(request: AnyRequest) -> str:
     said = request.scope["query_string"].decode("latin-1")
     return request.scope["path"] + (f"?{said}" if said else "")
 
 
-def query(**said: str) -> str:
+def query_string(**said: str) -> str:
     return urlencode({name: value for name, value in said.items() if value})
 
 
-def options(choices: Sequence[tuple[str, str]], chosen: str) -> list[dict[str, object]]:
+def select_options(choices: Sequence[tuple[str, str]], chosen: str) -> list[dict[str, object]]:
     """The options of a choice, ready to print."""
     return [{"value": v, "label": label, "selected": v == chosen} for v, label in choices]

@@ -11,29 +11,29 @@ from litestar.params import FromPath
 from litestar.response import Redirect
 
 from payments.core import i18n, money
-from payments.core.campaign_schema import FREQUENCIES, InvalidCampaign, Offer, Terms
+from payments.core.campaign_schema import FREQUENCIES, CampaignConfig, FormOptions, InvalidCampaign
 from payments.core.money import Money
 from payments.giving import campaigns, experiments
-from payments.giving.campaigns import Campaign, ChangedMeanwhile
+from payments.giving.campaigns import Campaign, EditConflict
 from payments.giving.checkout_session import Frequency
-from payments.giving.experiments import Arm, Comparison, Standing, Verdict
-from payments.infra.context import Runtime
+from payments.giving.experiments import Comparison, ExperimentResult, VariantResult, Verdict
+from payments.infra.context import Context
 from payments.staff.accounts import Staff
 from payments.web.account import view_models
 from payments.web.donate import embed
-from payments.web.donate.form import LABELS
-from payments.web.errors import problems
-from payments.web.forms import AnyRequest, typed
+from payments.web.donate.form import FREQUENCY_LABELS
+from payments.web.errors import problem_responses
+from payments.web.forms import AnyRequest, form_data
 from payments.web.staff import auth, campaign_form
-from payments.web.staff.campaign_form import Typed
+from payments.web.staff.campaign_form import FormFields
 
-PAGE = "/staff/campaigns"
-BODY_MOST = 256 * 1024  # five messages in each language, each letter six bytes in a form
+CAMPAIGNS_URL = "/staff/campaigns"
+MAX_FORM_BYTES = 256 * 1024  # five messages in each language, each letter six bytes in a form
 MINUS = "\N{MINUS SIGN}"
-PER, PER_GIFTS = 1000, 100  # showings and gifts that figures are told for
-VERDICTS = {
-    Verdict.TOO_EARLY: "Not enough data yet",
-    Verdict.OPEN: "No difference that is sure",
+PER_IMPRESSIONS, PER_CONTRIBUTIONS = 1000, 100  # showings and gifts that figures are told for
+VERDICT_LABELS = {
+    Verdict.INSUFFICIENT_DATA: "Not enough data yet",
+    Verdict.INCONCLUSIVE: "No difference that is sure",
     Verdict.MORE: "Brings more",
     Verdict.LESS: "Brings less",
 }
@@ -42,7 +42,7 @@ VERDICTS = {
 # --- for programs ---------------------------------------------------------------------------------
 
 
-class Told(msgspec.Struct, frozen=True):
+class CampaignOut(msgspec.Struct, frozen=True):
     """A campaign that is running: what its form suggests before a variant is drawn. Amounts are in
     minor units.
     """
@@ -59,208 +59,227 @@ class Told(msgspec.Struct, frozen=True):
     operation_id="getCampaign",
     summary="What a campaign says and suggests",
     tags=["Contributions"],
-    responses=problems(400, 404, 503),
+    responses=problem_responses(400, 404, 503),
 )
-async def tell(rt: NamedDependency[Runtime], campaign_id: FromPath[str]) -> Response[Told]:
+async def get_campaign(
+    ctx: NamedDependency[Context], campaign_id: FromPath[str]
+) -> Response[CampaignOut]:
     """For a site that draws its own form. Any page may read it; it may be kept for five minutes."""
-    terms = await campaigns.on_show(rt, campaign_id)
-    code = terms.currency or rt.settings.currency
-    told = Told(
+    terms = await campaigns.running_config(ctx, campaign_id)
+    code = terms.currency or ctx.settings.default_currency
+    told = CampaignOut(
         id=terms.id,
         currency=code,
         default_frequency=terms.default_frequency,
         message=terms.message,
-        presets={f: [gift.amount for gift in terms.amounts(code, f)] for f in FREQUENCIES},
+        presets={
+            f: [gift.amount for gift in terms.suggested_amounts(code, f)] for f in FREQUENCIES
+        },
     )
-    return Response(told, headers={**embed.EVERYWHERE, "cache-control": "public, max-age=300"})
+    return Response(
+        told, headers={**embed.CROSS_ORIGIN_HEADERS, "cache-control": "public, max-age=300"}
+    )
 
 
 # --- for staff ------------------------------------------------------------------------------------
 
 
 class CampaignPages(Controller):
-    path = PAGE
+    path = CAMPAIGNS_URL
     include_in_schema = False
 
     @get()
-    async def everything(
-        self, rt: NamedDependency[Runtime], colleague: NamedDependency[Staff]
+    async def list_campaigns(
+        self, ctx: NamedDependency[Context], colleague: NamedDependency[Staff]
     ) -> Response[str]:
         """All campaigns, the last changed first."""
-        async with rt.sessions() as session:
-            found = await campaigns.everything(session)
-        today = rt.now().astimezone(rt.settings.zone).date()
+        async with ctx.sessions() as session:
+            found = await campaigns.list_all(session)
+        today = ctx.now().astimezone(ctx.settings.accounting_zoneinfo).date()
         rows = [
             {
                 "id": one.id,
-                "state": _state(one.read(), today),
-                "changed": view_models.minute(rt, one.changed_at),
+                "state": _state_label(one.parsed_config(), today),
+                "changed": view_models.format_minute(ctx, one.changed_at),
             }
             for one in found
         ]
-        return auth.page(rt, "campaigns.html", colleague, here=PAGE, rows=rows)
+        return auth.render(ctx, "campaigns.html", colleague, active_url=CAMPAIGNS_URL, rows=rows)
 
     @get("/new")
-    async def new(
-        self, rt: NamedDependency[Runtime], colleague: NamedDependency[Staff]
+    async def new_campaign(
+        self, ctx: NamedDependency[Context], colleague: NamedDependency[Staff]
     ) -> Response[str]:
         """An empty form."""
-        return _edited(rt, colleague, {"version": "0", "enabled": "yes"})
+        return _render_form(ctx, colleague, {"version": "0", "enabled": "yes"})
 
-    @post(request_max_body_size=BODY_MOST)
-    async def make(
-        self, rt: NamedDependency[Runtime], request: AnyRequest, colleague: NamedDependency[Staff]
+    @post(request_max_body_size=MAX_FORM_BYTES)
+    async def create(
+        self, ctx: NamedDependency[Context], request: AnyRequest, colleague: NamedDependency[Staff]
     ) -> Response[Any]:
         """Make one, or show how it would look."""
-        return await _save(rt, colleague, await typed(request), None)
+        return await _save_campaign(ctx, colleague, await form_data(request), None)
 
     @get("/{campaign_id:str}")
-    async def one(
+    async def edit(
         self,
-        rt: NamedDependency[Runtime],
+        ctx: NamedDependency[Context],
         colleague: NamedDependency[Staff],
         campaign_id: FromPath[str],
     ) -> Response[str]:
         """One campaign: its form, how it looks, and how its variants stand."""
-        async with rt.sessions() as session:
-            found = await campaigns.find(session, campaign_id)
-            stand = await experiments.standing(session, rt, found)
-        terms = found.read()
-        held = campaign_form.typed_of(terms, version=found.version)
-        return _edited(rt, colleague, held, campaign=found, terms=terms, standing=stand)
+        async with ctx.sessions() as session:
+            found = await campaigns.get(session, campaign_id)
+            stand = await experiments.evaluate(session, ctx, found)
+        terms = found.parsed_config()
+        held = campaign_form.fields_of_config(terms, version=found.version)
+        return _render_form(ctx, colleague, held, campaign=found, config=terms, result=stand)
 
-    @post("/{campaign_id:str}", request_max_body_size=BODY_MOST)
-    async def change(
+    @post("/{campaign_id:str}", request_max_body_size=MAX_FORM_BYTES)
+    async def update(
         self,
-        rt: NamedDependency[Runtime],
+        ctx: NamedDependency[Context],
         request: AnyRequest,
         colleague: NamedDependency[Staff],
         campaign_id: FromPath[str],
     ) -> Response[Any]:
         """Change one, or show how it would look."""
-        async with rt.sessions() as session:
-            found = await campaigns.find(session, campaign_id)
-        return await _save(rt, colleague, await typed(request), found)
+        async with ctx.sessions() as session:
+            found = await campaigns.get(session, campaign_id)
+        return await _save_campaign(ctx, colleague, await form_data(request), found)
 
 
-async def _save(
-    rt: Runtime, colleague: Staff, sent: dict[str, str], campaign: Campaign | None
+async def _save_campaign(
+    ctx: Context, colleague: Staff, sent: dict[str, str], campaign: Campaign | None
 ) -> Response[Any]:
     if campaign is not None:
         sent = {**sent, "id": campaign.id}
     try:
-        terms = campaign_form.read(sent, maximums=rt.settings.maximum_gifts)
+        terms = campaign_form.parse_config(sent, maximums=ctx.settings.max_gift)
         if sent.get("then") == "preview":
-            return _edited(rt, colleague, sent, campaign=campaign, terms=terms)
-        async with rt.sessions.begin() as session:
+            return _render_form(ctx, colleague, sent, campaign=campaign, config=terms)
+        async with ctx.sessions.begin() as session:
             await campaigns.save(
                 session,
                 terms,
-                now=rt.now(),
+                now=ctx.now(),
                 staff_id=colleague.id,
-                name=colleague.name,
-                version=_version(sent),
+                actor_name=colleague.name,
+                version=_parse_version(sent),
             )
-    except (InvalidCampaign, ChangedMeanwhile) as error:
-        return _edited(rt, colleague, sent, campaign=campaign, error=error)
-    return Redirect(f"{PAGE}/{terms.id}", status_code=303)
+    except (InvalidCampaign, EditConflict) as error:
+        return _render_form(ctx, colleague, sent, campaign=campaign, error=error)
+    return Redirect(f"{CAMPAIGNS_URL}/{terms.id}", status_code=303)
 
 
-def _version(sent: Typed) -> int:
+def _parse_version(sent: FormFields) -> int:
     text = sent.get("version", "")
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else -1
 
 
-def _edited(
-    rt: Runtime,
+def _render_form(
+    ctx: Context,
     colleague: Staff,
-    held: Typed,
+    fields: FormFields,
     *,
     campaign: Campaign | None = None,
-    terms: Terms | None = None,
-    standing: Standing | None = None,
-    error: InvalidCampaign | ChangedMeanwhile | None = None,
+    config: CampaignConfig | None = None,
+    result: ExperimentResult | None = None,
+    error: InvalidCampaign | EditConflict | None = None,
 ) -> Response[str]:
     """The form with what it holds; under it how it looks, if it can be shown."""
     wrong = {}
     if isinstance(error, InvalidCampaign):
-        says = f"{error.says[:1].upper()}{error.says[1:]}"
-        wrong = {campaign_form.field_of(error, held): says.removesuffix(".")}
-    running = terms is not None and terms.is_running(rt.now().astimezone(rt.settings.zone).date())
-    return auth.page(
-        rt,
+        says = f"{error.problem[:1].upper()}{error.problem[1:]}"
+        wrong = {campaign_form.field_of_error(error, fields): says.removesuffix(".")}
+    running = config is not None and config.is_running(
+        ctx.now().astimezone(ctx.settings.accounting_zoneinfo).date()
+    )
+    return auth.render(
+        ctx,
         "campaign.html",
         colleague,
-        here=PAGE,
+        active_url=CAMPAIGNS_URL,
         status=200 if error is None else error.status,
-        action=PAGE if campaign is None else f"{PAGE}/{campaign.id}",
+        action=CAMPAIGNS_URL if campaign is None else f"{CAMPAIGNS_URL}/{campaign.id}",
         title="New campaign" if campaign is None else campaign.id,
         made=campaign is not None,
-        held={name: held.get(name, "") for name in campaign_form.names()},
+        held={name: fields.get(name, "") for name in campaign_form.field_names()},
         wrong=wrong,
         error="" if error is None else error.detail,
-        languages=[_named(one) for one in i18n.LANGUAGES],
-        frequencies=[(f, LABELS[Frequency(f)]) for f in FREQUENCIES],
-        currencies=auth.options(
-            [("", "The newsroom's own"), *((c, c.upper()) for c in money.BOUNDS)],
-            held.get("currency", ""),
+        languages=[_language_view(one) for one in i18n.SUPPORTED_LOCALES],
+        frequencies=[(f, FREQUENCY_LABELS[Frequency(f)]) for f in FREQUENCIES],
+        currencies=auth.select_options(
+            [("", "The newsroom's own"), *((c, c.upper()) for c in money.GIFT_LIMITS)],
+            fields.get("currency", ""),
         ),
-        variants=campaign_form.VARIANTS,
-        preview=[] if terms is None else _previews(rt, terms),
-        link=f"{rt.settings.base_url}/donate?campaign={campaign.id}" if campaign else "",
+        variants=campaign_form.VARIANT_PREFIXES,
+        preview=[] if config is None else _preview_variants(ctx, config),
+        link=f"{ctx.settings.base_url}/donate?campaign={campaign.id}" if campaign else "",
         running=running,
-        snippets=_snippets(rt, campaign),
-        standing=None if standing is None else _standing(standing, terms),
+        snippets=_embed_snippets(ctx, campaign),
+        standing=None if result is None else _experiment_view(result, config),
     )
 
 
-def _named(spoken: str) -> dict[str, str]:
-    return {"code": spoken, "name": i18n.own_name(spoken), **i18n.marked(spoken)}
+def _language_view(locale: str) -> dict[str, str]:
+    return {"code": locale, "name": i18n.native_name(locale), **i18n.html_lang_attrs(locale)}
 
 
-def _state(terms: Terms, today: Any) -> str:  # noqa: ANN401 - a date
-    if not terms.enabled:
+def _state_label(config: CampaignConfig, today: Any) -> str:  # noqa: ANN401 - a date
+    if not config.enabled:
         return "Off"
-    if terms.starts_on is not None and today < terms.starts_on:
-        return f"From {terms.starts_on:%-d %B %Y}"
-    if terms.ends_on is not None:
-        over = terms.ends_on < today
-        return f"{'Over since' if over else 'Running until'} {terms.ends_on:%-d %B %Y}"
+    if config.starts_on is not None and today < config.starts_on:
+        return f"From {config.starts_on:%-d %B %Y}"
+    if config.ends_on is not None:
+        over = config.ends_on < today
+        return f"{'Over since' if over else 'Running until'} {config.ends_on:%-d %B %Y}"
     return "Running"
 
 
 # --- how it looks ---------------------------------------------------------------------------------
 
 
-def _previews(rt: Runtime, terms: Terms) -> list[dict[str, Any]]:
+def _preview_variants(ctx: Context, config: CampaignConfig) -> list[dict[str, Any]]:
     """Each variant in each language."""
-    offers = [(variant.name, terms.seen(variant.name)) for variant in terms.variants]
+    offers = [
+        (variant.name, config.options_for_variant(variant.name)) for variant in config.variants
+    ]
     return [
         {
             "variant": name,
-            "looks": [_look(rt, terms, offer, spoken) for spoken in i18n.LANGUAGES],
+            "looks": [
+                _preview_locale(ctx, config, offer, spoken) for spoken in i18n.SUPPORTED_LOCALES
+            ],
         }
-        for name, offer in offers or [("", terms)]
+        for name, offer in offers or [("", config)]
     ]
 
 
-def _look(rt: Runtime, terms: Terms, offer: Offer, spoken: str) -> dict[str, Any]:
-    said = i18n.translations(spoken)
-    code = terms.currency or rt.settings.currency
-    text, tongue = offer.said_in(spoken) or (said.gettext(embed.MESSAGE), spoken)
-    title = said.gettext(embed.WORDS["title"]).replace("{publication}", rt.settings.publication)
-    often = offer.default_frequency or Frequency.MONTHLY
+def _preview_locale(
+    ctx: Context, config: CampaignConfig, options: FormOptions, locale: str
+) -> dict[str, Any]:
+    said = i18n.translations(locale)
+    code = config.currency or ctx.settings.default_currency
+    text, tongue = options.message_for(locale) or (said.gettext(embed.DEFAULT_MESSAGE), locale)
+    title = said.gettext(embed.WIDGET_TEXTS["title"]).replace(
+        "{publication}", ctx.settings.publication_name
+    )
+    often = options.default_frequency or Frequency.MONTHLY
     return {
-        **_named(spoken),
+        **_language_view(locale),
         "title": title,
-        "message": {"text": text, **i18n.marked(tongue)},
+        "message": {"text": text, **i18n.html_lang_attrs(tongue)},
         "frequencies": [
             {
-                "label": said.gettext(embed.WORDS[frequency]),
+                "label": said.gettext(embed.WIDGET_TEXTS[frequency]),
                 "first": frequency == often,
                 "amounts": [
-                    (money.format(gift, spoken), gift == offer.ticked(code, frequency))
-                    for gift in offer.amounts(code, frequency)
+                    (
+                        money.format(gift, locale),
+                        gift == options.preselected_amount(code, frequency),
+                    )
+                    for gift in options.suggested_amounts(code, frequency)
                 ],
             }
             for frequency in FREQUENCIES
@@ -268,84 +287,101 @@ def _look(rt: Runtime, terms: Terms, offer: Offer, spoken: str) -> dict[str, Any
     }
 
 
-def _snippets(rt: Runtime, campaign: Campaign | None) -> list[dict[str, str]]:
+def _embed_snippets(ctx: Context, campaign: Campaign | None) -> list[dict[str, str]]:
     """What is saved of it, to copy."""
     if campaign is None:
         return []
     return [
         {
-            **_named(spoken),
-            "html": embed.snippet(
-                rt.settings,
-                spoken=spoken,
+            **_language_view(spoken),
+            "html": embed.embed_snippet(
+                ctx.settings,
+                locale=spoken,
                 campaign=campaign.id,
-                currency=campaign.read().currency,
-                says=campaign.embedded(),
+                currency=campaign.parsed_config().currency,
+                embedded=campaign.as_embedded(),
             ),
         }
-        for spoken in i18n.LANGUAGES
+        for spoken in i18n.SUPPORTED_LOCALES
     ]
 
 
 # --- how the variants stand -----------------------------------------------------------------------
 
 
-def _standing(found: Standing, terms: Terms | None) -> dict[str, Any]:
-    code = found.currency
-    against: list[Comparison | None] = [None, *found.comparisons]
+def _experiment_view(result: ExperimentResult, config: CampaignConfig | None) -> dict[str, Any]:
+    code = result.currency
+    against: list[Comparison | None] = [None, *result.comparisons]
     return {
-        "since": f"{found.since:%-d %B %Y}",
-        "until": f"{found.until:%-d %B %Y}",
-        "days": 30 if terms is None else terms.judged_after,
-        "elsewhere": found.elsewhere,
+        "since": f"{result.since:%-d %B %Y}",
+        "until": f"{result.until:%-d %B %Y}",
+        "days": 30 if config is None else config.evaluate_after_days,
+        "elsewhere": result.other_currency_contributions,
         "currency": "" if code is None else code.upper(),
         "rows": [
-            _row(arm, comparison, code, told=arm.may_be_told and found.arms[0].may_be_told)
-            for arm, comparison in zip(found.arms, against, strict=True)
+            _form_result_row(
+                arm,
+                comparison,
+                code,
+                disclosed=arm.is_reportable and result.variants[0].is_reportable,
+            )
+            for arm, comparison in zip(result.variants, against, strict=True)
         ],
         "in_articles": [
-            _row_there(
-                arm, comparison, code, told=arm.may_be_told and found.in_articles[0].may_be_told
+            _article_result_row(
+                arm,
+                comparison,
+                code,
+                disclosed=arm.is_reportable and result.widget_variants[0].is_reportable,
             )
             for arm, comparison in zip(
-                found.in_articles, [None, *found.compared_there], strict=True
+                result.widget_variants, [None, *result.widget_comparisons], strict=True
             )
         ],
     }
 
 
-def _row(arm: Arm, against: Comparison | None, code: str | None, *, told: bool) -> dict[str, str]:
-    return {
-        **_judged(arm, against, code, per=PER, told=told),
-        "shown": f"{arm.shown:,}",
-        "net": _written(arm.mean * PER, code) if arm.may_be_told else "",
-    }
-
-
-def _row_there(
-    arm: Arm, against: Comparison | None, code: str | None, *, told: bool
+def _form_result_row(
+    variant: VariantResult, against: Comparison | None, code: str | None, *, disclosed: bool
 ) -> dict[str, str]:
     return {
-        **_judged(arm, against, code, per=PER_GIFTS, told=told),
-        "net": _written(arm.total, code) if arm.may_be_told else "",
+        **_comparison_view(variant, against, code, per=PER_IMPRESSIONS, disclosed=disclosed),
+        "shown": f"{variant.impressions:,}",
+        "net": _format_amount(variant.mean * PER_IMPRESSIONS, code)
+        if variant.is_reportable
+        else "",
     }
 
 
-def _judged(
-    arm: Arm, against: Comparison | None, code: str | None, *, per: int, told: bool
+def _article_result_row(
+    variant: VariantResult, against: Comparison | None, code: str | None, *, disclosed: bool
+) -> dict[str, str]:
+    return {
+        **_comparison_view(variant, against, code, per=PER_CONTRIBUTIONS, disclosed=disclosed),
+        "net": _format_amount(variant.net_total, code) if variant.is_reportable else "",
+    }
+
+
+def _comparison_view(
+    variant: VariantResult,
+    against: Comparison | None,
+    code: str | None,
+    *,
+    per: int,
+    disclosed: bool,
 ) -> dict[str, str]:
     """The verdict on one variant, and the interval it goes by, for so many trials."""
     verdict = "The one the others are compared with"
     if against is not None:
-        verdict = VERDICTS[against.verdict]
+        verdict = VERDICT_LABELS[against.verdict]
     between = ""
-    if against is not None and against.verdict is not Verdict.TOO_EARLY and told:
-        between = f"{_written(against.low * per, code)} to {_written(against.high * per, code)}"
-    gifts = f"{arm.gifts:,}" if arm.may_be_told else "fewer than 10"
-    return {"name": arm.name, "gifts": gifts, "verdict": verdict, "between": between}
+    if against is not None and against.verdict is not Verdict.INSUFFICIENT_DATA and disclosed:
+        between = f"{_format_amount(against.low * per, code)} to {_format_amount(against.high * per, code)}"
+    gifts = f"{variant.contributions:,}" if variant.is_reportable else "fewer than 10"
+    return {"name": variant.name, "gifts": gifts, "verdict": verdict, "between": between}
 
 
-def _written(minor: float, code: str | None) -> str:
+def _format_amount(minor: float, code: str | None) -> str:
     if code is None:
         return ""
     return money.format(Money(round(minor), code)).replace("-", MINUS)

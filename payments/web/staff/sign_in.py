@@ -12,185 +12,206 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Redirect
 
-from payments.core.errors import LinkSpent, NotSignedIn
+from payments.core.errors import LinkInvalid, Unauthenticated
 from payments.infra import alerts, audit_log
-from payments.infra.alerts import AlarmKind
-from payments.infra.audit_log import Deed
-from payments.infra.context import Runtime
+from payments.infra.alerts import AlertKind
+from payments.infra.audit_log import AuditAction
+from payments.infra.context import Context
 from payments.staff import accounts, oidc_provider, passkeys
-from payments.staff.accounts import SignedIn, Staff
-from payments.staff.passkeys import PasskeyCopied, PasskeyRefused, Purpose
-from payments.web import templates
-from payments.web.forms import SMALL, AnyRequest, typed
+from payments.staff.accounts import AuthenticatedStaff, Staff
+from payments.staff.passkeys import ChallengePurpose, PasskeyCloned, PasskeyRefused
+from payments.web import rendering
+from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, form_data
 from payments.web.staff import auth
 
-ANSWER_MOST = 16 * 1024  # bytes of a form with a browser's answer in it
+PASSKEY_FORM_BYTES = 16 * 1024  # bytes of a form with a browser's answer in it
 
 
-class StaffDoor(Controller):
+class StaffSignInPages(Controller):
     path = "/staff"
     include_in_schema = False
 
     @get("/sign-in")
-    async def ask(self, rt: NamedDependency[Runtime], request: AnyRequest) -> Response[Any]:
+    async def sign_in_form(
+        self, ctx: NamedDependency[Context], request: AnyRequest
+    ) -> Response[Any]:
         """The passkey's button; whoever is in already goes on."""
-        back = auth.safe_back(request.query_params.get("back", ""))
-        token = request.cookies.get(auth.cookie_name(rt.settings))
+        back = auth.safe_return_url(request.query_params.get("back", ""))
+        token = request.cookies.get(auth.session_cookie_name(ctx.settings))
         try:
-            async with rt.sessions.begin() as session:
-                found = await accounts.who(session, token, now=rt.now())
-        except NotSignedIn:
-            return auth.sign_in_page(rt, back)
-        return Redirect(back or auth.HOME[found.person.role], status_code=303)
+            async with ctx.sessions.begin() as session:
+                found = await accounts.current(session, token, now=ctx.now())
+        except Unauthenticated:
+            return auth.render_sign_in(ctx, back)
+        return Redirect(back or auth.HOME_URL_OF_ROLE[found.colleague.role], status_code=303)
 
-    @post("/sign-in", request_max_body_size=ANSWER_MOST)
-    async def sign_in(self, rt: NamedDependency[Runtime], request: AnyRequest) -> Response[Any]:
+    @post("/sign-in", request_max_body_size=PASSKEY_FORM_BYTES)
+    async def sign_in(self, ctx: NamedDependency[Context], request: AnyRequest) -> Response[Any]:
         """Begin a session by a passkey."""
-        auth.from_our_own_page(rt, request)
-        sent = await typed(request)
-        back = auth.safe_back(sent.get("back", ""))
+        auth.require_same_origin(ctx, request)
+        sent = await form_data(request)
+        back = auth.safe_return_url(sent.get("back", ""))
         try:
-            async with rt.sessions.begin() as session:
-                person = await passkeys.verify(
-                    session, rt.settings, Purpose.SIGN_IN, sent.get("answer", ""), now=rt.now()
+            async with ctx.sessions.begin() as session:
+                person = await passkeys.authenticate(
+                    session,
+                    ctx.settings,
+                    ChallengePurpose.SIGN_IN,
+                    sent.get("answer", ""),
+                    now=ctx.now(),
                 )
-                key = await accounts.begin(session, person, how="by a passkey", now=rt.now())
+                key = await accounts.start_session(
+                    session, person, method="by a passkey", now=ctx.now()
+                )
         except PasskeyRefused as error:
-            await _note_refusal(rt, error, Deed.SIGN_IN_REFUSED)
-            return auth.sign_in_page(rt, back, status=error.status, error=error.detail)
-        return _begun(rt, person, key, back)
+            await _record_refusal(ctx, error, AuditAction.SIGN_IN_FAILED)
+            return auth.render_sign_in(ctx, back, status=error.status, error=error.detail)
+        return _start_session(ctx, person, key, back)
 
     @get("/enter/{token:str}")
-    async def show(self, rt: NamedDependency[Runtime], token: FromPath[str]) -> Response[str]:
+    async def link_page(self, ctx: NamedDependency[Context], token: FromPath[str]) -> Response[str]:
         """Whom the link is for, and the buttons that spend it."""
         try:
-            async with rt.sessions() as session:
-                person = await accounts.invited(session, token, now=rt.now())
-                known = await passkeys.of(session, person.id)
-        except LinkSpent as error:
-            return _spent(rt, error)
+            async with ctx.sessions() as session:
+                person = await accounts.get_by_link(session, token, now=ctx.now())
+                known = await passkeys.list_for(session, person.id)
+        except LinkInvalid as error:
+            return _render_link_invalid(ctx, error)
         options = ""
-        if passkeys.are_possible(rt.settings):
-            options = passkeys.ask_to_make(
-                rt.settings, person, known, bound=f"link {token}", now=rt.now()
+        if passkeys.is_supported(ctx.settings):
+            options = passkeys.registration_options(
+                ctx.settings, person, known, bound_to=f"link {token}", now=ctx.now()
             )
-        made = templates.page(
-            rt,
+        made = rendering.render(
+            ctx,
             "staff_enter.html",
             token=token,
             name=person.name,
             options=options,
-            issuer=oidc_provider.name(rt.settings),
+            issuer=oidc_provider.provider_name(ctx.settings),
         )
-        return auth.with_script(rt, made)
+        return auth.allow_script(ctx, made)
 
-    @post("/enter/{token:str}", request_max_body_size=ANSWER_MOST)
-    async def enter(
-        self, rt: NamedDependency[Runtime], request: AnyRequest, token: FromPath[str]
+    @post("/enter/{token:str}", request_max_body_size=PASSKEY_FORM_BYTES)
+    async def redeem_link(
+        self, ctx: NamedDependency[Context], request: AnyRequest, token: FromPath[str]
     ) -> Response[Any]:
         """Spend the link and begin a session; keep the passkey that was made, if one was."""
-        auth.from_our_own_page(rt, request)
-        answer = (await typed(request)).get("answer", "")
+        auth.require_same_origin(ctx, request)
+        answer = (await form_data(request)).get("answer", "")
         try:
-            person, key = await _enter(rt, token, answer)
-        except LinkSpent as error:
-            async with rt.sessions.begin() as session:
-                await audit_log.note_stranger(
-                    session, Deed.SIGN_IN_REFUSED, about="a link", now=rt.now()
+            person, key = await _redeem_link(ctx, token, answer)
+        except LinkInvalid as error:
+            async with ctx.sessions.begin() as session:
+                await audit_log.record_anonymous(
+                    session, AuditAction.SIGN_IN_FAILED, object_id="a link", now=ctx.now()
                 )
-            return _spent(rt, error)
+            return _render_link_invalid(ctx, error)
         except PasskeyRefused as error:
-            await _note_refusal(rt, error, Deed.SIGN_IN_REFUSED)
+            await _record_refusal(ctx, error, AuditAction.SIGN_IN_FAILED)
             again = f"{error.detail} The link is still good: open it again."
-            return templates.page(
-                rt, "staff_message.html", status=error.status, title=error.title, detail=again
+            return rendering.render(
+                ctx, "staff_message.html", status=error.status, title=error.title, detail=again
             )
-        return _begun(rt, person, key, "")
+        return _start_session(ctx, person, key, "")
 
     @get("/confirm")
-    async def ask_again(
+    async def step_up_form(
         self,
-        rt: NamedDependency[Runtime],
+        ctx: NamedDependency[Context],
         request: AnyRequest,
-        asking: NamedDependency[SignedIn],
+        staff_session: NamedDependency[AuthenticatedStaff],
     ) -> Response[Any]:
         """A fresh proof, asked for; whoever gave one a moment ago goes on."""
-        back = auth.safe_back(request.query_params.get("back", ""))
-        if asking.is_proved(rt.now()):
-            return Redirect(back or auth.HOME[asking.person.role], status_code=303)
-        return await auth.confirm_page(rt, asking, back)
+        back = auth.safe_return_url(request.query_params.get("back", ""))
+        if staff_session.is_recently_authenticated(ctx.now()):
+            return Redirect(
+                back or auth.HOME_URL_OF_ROLE[staff_session.colleague.role], status_code=303
+            )
+        return await auth.render_step_up(ctx, staff_session, back)
 
-    @post("/confirm", request_max_body_size=ANSWER_MOST)
-    async def confirm(
+    @post("/confirm", request_max_body_size=PASSKEY_FORM_BYTES)
+    async def step_up(
         self,
-        rt: NamedDependency[Runtime],
+        ctx: NamedDependency[Context],
         request: AnyRequest,
-        asking: NamedDependency[SignedIn],
+        staff_session: NamedDependency[AuthenticatedStaff],
     ) -> Response[Any]:
         """Take the proof, if it is of whoever is signed in."""
-        sent = await typed(request)
-        back = auth.safe_back(sent.get("back", ""))
+        sent = await form_data(request)
+        back = auth.safe_return_url(sent.get("back", ""))
         try:
-            await _confirm(rt, asking, sent.get("answer", ""))
+            await _verify_step_up(ctx, staff_session, sent.get("answer", ""))
         except PasskeyRefused as error:
-            await _note_refusal(rt, error, Deed.CONFIRM_REFUSED)
-            return await auth.confirm_page(
-                rt, asking, back, status=error.status, error=error.detail
+            await _record_refusal(ctx, error, AuditAction.REAUTHENTICATION_FAILED)
+            return await auth.render_step_up(
+                ctx, staff_session, back, status=error.status, error=error.detail
             )
-        return Redirect(back or auth.HOME[asking.person.role], status_code=303)
+        return Redirect(
+            back or auth.HOME_URL_OF_ROLE[staff_session.colleague.role], status_code=303
+        )
 
-    @post("/leave", request_max_body_size=SMALL)
-    async def leave(self, rt: NamedDependency[Runtime], request: AnyRequest) -> Response[Any]:
+    @post("/leave", request_max_body_size=SMALL_FORM_BYTES)
+    async def sign_out(self, ctx: NamedDependency[Context], request: AnyRequest) -> Response[Any]:
         """Sign out. Whoever is out already stays out."""
-        auth.from_our_own_page(rt, request)
-        token = request.cookies.get(auth.cookie_name(rt.settings), "")
-        async with rt.sessions.begin() as session:
-            await accounts.leave(session, token, now=rt.now())
-        gone = auth.cookie(rt.settings, "", lasts=-accounts.SESSION_LASTS)
+        auth.require_same_origin(ctx, request)
+        token = request.cookies.get(auth.session_cookie_name(ctx.settings), "")
+        async with ctx.sessions.begin() as session:
+            await accounts.sign_out(session, token, now=ctx.now())
+        gone = auth.session_cookie(ctx.settings, "", max_age=-accounts.SESSION_LIFETIME)
         return Redirect("/staff/sign-in", status_code=303, cookies=[gone])
 
 
-async def _enter(rt: Runtime, token: str, answer: str) -> tuple[Staff, str]:
-    async with rt.sessions.begin() as session:
-        person = await accounts.spend(session, token, now=rt.now())
-        if answer:
-            await passkeys.make(
-                session, rt.settings, person, answer, bound=f"link {token}", now=rt.now()
+async def _redeem_link(ctx: Context, token: str, credential: str) -> tuple[Staff, str]:
+    async with ctx.sessions.begin() as session:
+        person = await accounts.redeem_link(session, token, now=ctx.now())
+        if credential:
+            await passkeys.register(
+                session, ctx.settings, person, credential, bound_to=f"link {token}", now=ctx.now()
             )
         how = "by a one-time link"
-        return person, await accounts.begin(session, person, how=how, now=rt.now())
+        return person, await accounts.start_session(session, person, method=how, now=ctx.now())
 
 
-async def _confirm(rt: Runtime, asking: SignedIn, answer: str) -> None:
-    async with rt.sessions.begin() as session:
-        person = await passkeys.verify(
-            session, rt.settings, Purpose.CONFIRM, answer, bound=asking.session, now=rt.now()
+async def _verify_step_up(ctx: Context, staff_session: AuthenticatedStaff, credential: str) -> None:
+    async with ctx.sessions.begin() as session:
+        person = await passkeys.authenticate(
+            session,
+            ctx.settings,
+            ChallengePurpose.STEP_UP,
+            credential,
+            bound_to=staff_session.session_id,
+            now=ctx.now(),
         )
-        if person.id != asking.person.id:
+        if person.id != staff_session.colleague.id:
             raise PasskeyRefused("This is a colleague's passkey.", staff_id=person.id)
-        await accounts.confirm(session, asking, now=rt.now())
+        await accounts.record_step_up(session, staff_session, now=ctx.now())
 
 
-async def _note_refusal(rt: Runtime, error: PasskeyRefused, deed: Deed) -> None:
+async def _record_refusal(ctx: Context, error: PasskeyRefused, action: AuditAction) -> None:
     """Write down what was not let in; for a passkey that may be copied, call a person."""
-    async with rt.sessions.begin() as session:
+    async with ctx.sessions.begin() as session:
         if error.staff_id is None:
-            await audit_log.note_stranger(session, deed, about="a passkey", now=rt.now())
+            await audit_log.record_anonymous(session, action, object_id="a passkey", now=ctx.now())
             return
         person = await session.get_one(Staff, error.staff_id)
-        await accounts.note(session, deed, person, reason=error.detail[:200], now=rt.now())
-        if isinstance(error, PasskeyCopied):
-            await alerts.sound(
-                session, AlarmKind.PASSKEY_COPIED, subject=error.staff_id, now=rt.now()
+        await accounts.record_action(
+            session, action, person, reason=error.detail[:200], now=ctx.now()
+        )
+        if isinstance(error, PasskeyCloned):
+            await alerts.raise_alert(
+                session, AlertKind.PASSKEY_CLONED, object_id=error.staff_id, now=ctx.now()
             )
 
 
-def _begun(rt: Runtime, person: Staff, key: str, back: str) -> Redirect:
-    home = back or auth.HOME[person.role]
-    return Redirect(home, status_code=303, cookies=[auth.cookie(rt.settings, key)])
+def _start_session(ctx: Context, person: Staff, session_token: str, return_url: str) -> Redirect:
+    home = return_url or auth.HOME_URL_OF_ROLE[person.role]
+    return Redirect(
+        home, status_code=303, cookies=[auth.session_cookie(ctx.settings, session_token)]
+    )
 
 
-def _spent(rt: Runtime, error: LinkSpent) -> Response[str]:
-    return templates.page(
-        rt, "staff_message.html", status=error.status, title=error.title, detail=error.detail
+def _render_link_invalid(ctx: Context, error: LinkInvalid) -> Response[str]:
+    return rendering.render(
+        ctx, "staff_message.html", status=error.status, title=error.title, detail=error.detail
     )

@@ -15,161 +15,205 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Redirect
 
-from payments.core.errors import LinkSpent, NotSignedIn, PaymentsError
+from payments.core.errors import LinkInvalid, PaymentsError, Unauthenticated
 from payments.core.settings import Settings
 from payments.infra import audit_log
-from payments.infra.audit_log import Deed
-from payments.infra.context import Runtime
+from payments.infra.audit_log import AuditAction
+from payments.infra.context import Context
 from payments.staff import accounts, oidc, oidc_provider
-from payments.staff.accounts import SignedIn, Staff
-from payments.staff.oidc import Aim, Attempt
-from payments.staff.oidc_provider import Account, Issuer, IssuerAway, SignOnFailed
-from payments.web import templates
-from payments.web.forms import SMALL, AnyRequest
+from payments.staff.accounts import AuthenticatedStaff, Staff
+from payments.staff.oidc import SsoAttempt, SsoPurpose
+from payments.staff.oidc_provider import (
+    ExternalAccount,
+    OidcProvider,
+    ProviderUnavailable,
+    SsoFailed,
+)
+from payments.web import rendering
+from payments.web.forms import SMALL_FORM_BYTES, AnyRequest
 from payments.web.staff import auth
 
 log = structlog.get_logger("payments.sign_on")
-OURS = (None, "same-origin", "none")  # who may send a browser off: our own page, or a bookmark
+OWN_FETCH_SITES = (
+    None,
+    "same-origin",
+    "none",
+)  # who may send a browser off: our own page, or a bookmark
 
 
-class SignOn(Controller):
+class StaffSsoPages(Controller):
     path = "/staff"
     include_in_schema = False
 
     @get("/sign-on")
-    async def go(
-        self, rt: NamedDependency[Runtime], there: NamedDependency[Issuer], request: AnyRequest
+    async def start_sign_in(
+        self,
+        ctx: NamedDependency[Context],
+        oidc_provider: NamedDependency[OidcProvider],
+        request: AnyRequest,
     ) -> Response[Any]:
         """Off to the issuer, to sign in."""
-        back = auth.safe_back(request.query_params.get("back", ""))
-        if request.headers.get("sec-fetch-site") not in OURS:
-            return auth.sign_in_page(rt, back)
-        return await _off(rt, there, oidc.begin(Aim.SIGN_IN, back=back, now=rt.now()))
+        back = auth.safe_return_url(request.query_params.get("back", ""))
+        if request.headers.get("sec-fetch-site") not in OWN_FETCH_SITES:
+            return auth.render_sign_in(ctx, back)
+        return await _redirect_to_provider(
+            ctx,
+            oidc_provider,
+            oidc.start_attempt(SsoPurpose.SIGN_IN, return_path=back, now=ctx.now()),
+        )
 
     @get("/enter/{token:str}/sign-on")
-    async def go_to_tie(
+    async def start_linking(
         self,
-        rt: NamedDependency[Runtime],
-        there: NamedDependency[Issuer],
+        ctx: NamedDependency[Context],
+        oidc_provider: NamedDependency[OidcProvider],
         request: AnyRequest,
         token: FromPath[str],
     ) -> Response[Any]:
         """The same, to tie an account to whom a link is for. The link is spent on the way back."""
-        if request.headers.get("sec-fetch-site") not in OURS:
+        if request.headers.get("sec-fetch-site") not in OWN_FETCH_SITES:
             return Redirect(f"/staff/enter/{token}", status_code=303)
         try:
-            async with rt.sessions() as session:
-                await accounts.invited(session, token, now=rt.now())
-        except LinkSpent as error:
-            return _failed(rt, None, error)
-        return await _off(rt, there, oidc.begin(Aim.TIE, bound=token, now=rt.now()))
+            async with ctx.sessions() as session:
+                await accounts.get_by_link(session, token, now=ctx.now())
+        except LinkInvalid as error:
+            return _render_failed(ctx, None, error)
+        return await _redirect_to_provider(
+            ctx, oidc_provider, oidc.start_attempt(SsoPurpose.LINK, bound_to=token, now=ctx.now())
+        )
 
     @get("/confirm/sign-on")
-    async def go_to_confirm(
+    async def start_step_up(
         self,
-        rt: NamedDependency[Runtime],
-        there: NamedDependency[Issuer],
+        ctx: NamedDependency[Context],
+        oidc_provider: NamedDependency[OidcProvider],
         request: AnyRequest,
-        asking: NamedDependency[SignedIn],
+        staff_session: NamedDependency[AuthenticatedStaff],
     ) -> Response[Any]:
         """The same, for a fresh proof of whoever is signed in."""
-        back = auth.safe_back(request.query_params.get("back", ""))
-        attempt = oidc.begin(Aim.CONFIRM, bound=asking.session, back=back, now=rt.now())
-        return await _off(rt, there, attempt)
+        back = auth.safe_return_url(request.query_params.get("back", ""))
+        attempt = oidc.start_attempt(
+            SsoPurpose.STEP_UP, bound_to=staff_session.session_id, return_path=back, now=ctx.now()
+        )
+        return await _redirect_to_provider(ctx, oidc_provider, attempt)
 
     @get("/sign-on/back")
-    async def come_back(
-        self, rt: NamedDependency[Runtime], there: NamedDependency[Issuer], request: AnyRequest
+    async def callback(
+        self,
+        ctx: NamedDependency[Context],
+        oidc_provider: NamedDependency[OidcProvider],
+        request: AnyRequest,
     ) -> Response[Any]:
         """What the issuer sends a browser back with: a code for whoever signed in, or nothing."""
-        cookie = request.cookies.get(_cookie_name(rt.settings), "")
+        cookie = request.cookies.get(_attempt_cookie_name(ctx.settings), "")
         attempt = None
         try:
-            attempt = oidc.unpacked(rt.settings, cookie, now=rt.now())
-            found = await oidc.account(rt, there, attempt, request.query_params)
-            made = await _opened(rt, attempt, found)
-        except (SignOnFailed, LinkSpent, NotSignedIn) as error:
-            await _note(rt, attempt, error)
-            made = _failed(rt, attempt, error)
-        made.cookies.append(_cookie(rt.settings, "", lasts=-1))
+            attempt = oidc.decode_attempt(ctx.settings, cookie, now=ctx.now())
+            found = await oidc.redeem_callback(ctx, oidc_provider, attempt, request.query_params)
+            made = await _complete(ctx, attempt, found)
+        except (SsoFailed, LinkInvalid, Unauthenticated) as error:
+            await _record_refusal(ctx, attempt, error)
+            made = _render_failed(ctx, attempt, error)
+        made.cookies.append(_attempt_cookie(ctx.settings, "", max_age=-1))
         return made
 
-    @post("/sign-on/remove", request_max_body_size=SMALL)
-    async def remove(
-        self, rt: NamedDependency[Runtime], colleague: NamedDependency[Staff]
+    @post("/sign-on/remove", request_max_body_size=SMALL_FORM_BYTES)
+    async def unlink(
+        self, ctx: NamedDependency[Context], colleague: NamedDependency[Staff]
     ) -> Response[Any]:
         """Let one's own account open the door no more."""
-        async with rt.sessions.begin() as session:
-            await oidc.untie(session, colleague, now=rt.now())
+        async with ctx.sessions.begin() as session:
+            await oidc.unlink_account(session, colleague, now=ctx.now())
         return Redirect("/staff", status_code=303)
 
 
-async def _off(rt: Runtime, there: Issuer, attempt: Attempt) -> Response[Any]:
+async def _redirect_to_provider(
+    ctx: Context, oidc_provider: OidcProvider, attempt: SsoAttempt
+) -> Response[Any]:
     try:
-        address = await oidc.entrance(rt, there, attempt)
-    except IssuerAway as error:
-        return _failed(rt, attempt, error)
-    cookie = _cookie(rt.settings, oidc.packed(rt.settings, attempt))
+        address = await oidc.authorization_url(ctx, oidc_provider, attempt)
+    except ProviderUnavailable as error:
+        return _render_failed(ctx, attempt, error)
+    cookie = _attempt_cookie(ctx.settings, oidc.encode_attempt(ctx.settings, attempt))
     return Redirect(address, status_code=303, cookies=[cookie])
 
 
-async def _opened(rt: Runtime, attempt: Attempt, found: Account) -> Response[Any]:
+async def _complete(ctx: Context, attempt: SsoAttempt, found: ExternalAccount) -> Response[Any]:
     """What an account opens, for what it was asked, in one transaction."""
-    settings, now = rt.settings, rt.now()
-    async with rt.sessions.begin() as session:
-        if attempt.aim is Aim.CONFIRM:
-            asking = await oidc.confirm(session, settings, attempt, found, now=now)
-            return _on(rt, "Confirmed", attempt.back or auth.HOME[asking.person.role])
-        if attempt.aim is Aim.TIE:
-            person = await accounts.spend(session, attempt.bound, now=now)
-            await oidc.tie(session, settings, person, found, now=now)
-            key = await accounts.begin(session, person, how="by a one-time link", now=now)
+    settings, now = ctx.settings, ctx.now()
+    async with ctx.sessions.begin() as session:
+        if attempt.purpose is SsoPurpose.STEP_UP:
+            asking = await oidc.step_up(session, settings, attempt, found, now=now)
+            return _render_continue(
+                ctx,
+                "Confirmed",
+                attempt.return_path or auth.HOME_URL_OF_ROLE[asking.colleague.role],
+            )
+        if attempt.purpose is SsoPurpose.LINK:
+            person = await accounts.redeem_link(session, attempt.bound_to, now=now)
+            await oidc.link_account(session, settings, person, found, now=now)
+            key = await accounts.start_session(
+                session, person, method="by a one-time link", now=now
+            )
         else:
             person, key = await oidc.sign_in(session, settings, found, now=now)
-    made = _on(rt, "Signed in", attempt.back or auth.HOME[person.role])
-    made.cookies.append(auth.cookie(settings, key))
+    made = _render_continue(
+        ctx, "Signed in", attempt.return_path or auth.HOME_URL_OF_ROLE[person.role]
+    )
+    made.cookies.append(auth.session_cookie(settings, key))
     return made
 
 
-async def _note(rt: Runtime, attempt: Attempt | None, error: PaymentsError) -> None:
+async def _record_refusal(ctx: Context, attempt: SsoAttempt | None, error: PaymentsError) -> None:
     """Write down what was not let in, under the name of whose session or link it was."""
-    why = error.why if isinstance(error, SignOnFailed) else error.code
+    why = error.outcome if isinstance(error, SsoFailed) else error.code
     log.warning("sign_on_refused", outcome=why)
-    confirming = attempt is not None and attempt.aim is Aim.CONFIRM
-    deed = Deed.CONFIRM_REFUSED if confirming else Deed.SIGN_IN_REFUSED
-    about = f"{oidc_provider.name(rt.settings)}: {why}"
-    async with rt.sessions.begin() as session:
-        person = await oidc.whose_attempt(session, attempt, now=rt.now())
+    confirming = attempt is not None and attempt.purpose is SsoPurpose.STEP_UP
+    deed = AuditAction.REAUTHENTICATION_FAILED if confirming else AuditAction.SIGN_IN_FAILED
+    about = f"{oidc_provider.provider_name(ctx.settings)}: {why}"
+    async with ctx.sessions.begin() as session:
+        person = await oidc.colleague_of_attempt(session, attempt, now=ctx.now())
         if person is None:
-            await audit_log.note_stranger(session, deed, about=about, now=rt.now())
+            await audit_log.record_anonymous(session, deed, object_id=about, now=ctx.now())
         else:
-            await accounts.note(session, deed, person, about=about, now=rt.now())
+            await accounts.record_action(session, deed, person, object_id=about, now=ctx.now())
 
 
-def _on(rt: Runtime, title: str, onward: str) -> Response[str]:
+def _render_continue(ctx: Context, title: str, next_url: str) -> Response[str]:
     """A page of ours, from which a browser sends its `strict` cookies again."""
-    return templates.page(
-        rt,
+    return rendering.render(
+        ctx,
         "staff_onward.html",
         title=title,
         detail="",
-        onward=onward,
+        onward=next_url,
         label="Go on",
         by_itself=True,
     )
 
 
-def _failed(rt: Runtime, attempt: Attempt | None, error: PaymentsError) -> Response[str]:
+def _render_failed(ctx: Context, attempt: SsoAttempt | None, error: PaymentsError) -> Response[str]:
     """What went wrong, and where to begin again."""
     onward, label = "/staff/sign-in", "To the sign-in page"
-    if attempt is not None and attempt.aim is Aim.TIE and not isinstance(error, LinkSpent):
-        onward, label = f"/staff/enter/{attempt.bound}", "The link is still good: open it again"
-    elif attempt is not None and attempt.aim is Aim.CONFIRM and not isinstance(error, NotSignedIn):
-        onward, label = f"/staff/confirm?{auth.query(back=attempt.back)}", "Try another way"
+    if (
+        attempt is not None
+        and attempt.purpose is SsoPurpose.LINK
+        and not isinstance(error, LinkInvalid)
+    ):
+        onward, label = f"/staff/enter/{attempt.bound_to}", "The link is still good: open it again"
+    elif (
+        attempt is not None
+        and attempt.purpose is SsoPurpose.STEP_UP
+        and not isinstance(error, Unauthenticated)
+    ):
+        onward, label = (
+            f"/staff/confirm?{auth.query_string(back=attempt.return_path)}",
+            "Try another way",
+        )
     elif attempt is not None:
-        onward = f"/staff/sign-in?{auth.query(back=attempt.back)}"
-    return templates.page(
-        rt,
+        onward = f"/staff/sign-in?{auth.query_string(back=attempt.return_path)}"
+    return rendering.render(
+        ctx,
         "staff_onward.html",
         status=error.status,
         title=error.title,
@@ -180,18 +224,18 @@ def _failed(rt: Runtime, attempt: Attempt | None, error: PaymentsError) -> Respo
     )
 
 
-def _cookie_name(settings: Settings) -> str:
-    return "__Host-sign-on" if settings.secure else "sign-on"
+def _attempt_cookie_name(settings: Settings) -> str:
+    return "__Host-sign-on" if settings.uses_https else "sign-on"
 
 
-def _cookie(settings: Settings, value: str, *, lasts: int | None = None) -> Cookie:
+def _attempt_cookie(settings: Settings, value: str, *, max_age: int | None = None) -> Cookie:
     """It has to come along on the way back, from another site: `lax`, and for minutes."""
     return Cookie(
-        key=_cookie_name(settings),
+        key=_attempt_cookie_name(settings),
         value=value,
         path="/",
         httponly=True,
-        secure=settings.secure,
+        secure=settings.uses_https,
         samesite="lax",
-        max_age=int(oidc.ATTEMPT_LASTS.total_seconds()) if lasts is None else lasts,
+        max_age=int(oidc.ATTEMPT_LIFETIME.total_seconds()) if max_age is None else max_age,
     )

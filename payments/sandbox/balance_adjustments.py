@@ -1,0 +1,118 @@
+"""What Stripe moves by itself, with no charge behind it: fees, taxes, reserves, conversions; and
+money its owner puts in.
+"""
+
+from datetime import datetime
+from typing import Final
+
+from payments.sandbox import balance, currencies, listing
+from payments.sandbox import request_params as read
+from payments.sandbox.account import StripeAccount
+from payments.sandbox.catalog import currency_in
+from payments.sandbox.errors import invalid_request, missing_param
+from payments.sandbox.form_encoding import JsonObject
+from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
+
+STRIPE_FEE_TYPES: Final = {
+    "billing": ("stripe_fee", "fee", "Billing - Usage Fee"),
+    "radar": ("stripe_fee", "fee", "Radar (for fraud teams)"),
+    "fx": ("stripe_fx_fee", "fee", "Currency conversion fee"),
+    "tax": ("tax_fee", "tax", "Tax on Stripe's fees"),
+}
+BALANCE_TYPE_RESERVED: Final = "risk_reserved"
+CONVERSION_DESCRIPTION: Final = "Currency conversion"
+
+add_list_and_retrieve_routes("topup", "/v1/topups", {"status": listing.equals("status")})
+
+
+def charge_fee(
+    account: StripeAccount, kind: str, amount: int, currency: str, at: datetime | None = None
+) -> JsonObject:
+    """Stripe takes a fee of its own: one of `FEES`. One of an earlier moment is told late."""
+    if kind not in STRIPE_FEE_TYPES:
+        raise ValueError(f"kind is one of {', '.join(STRIPE_FEE_TYPES)}")
+    type_, category, description = STRIPE_FEE_TYPES[kind]
+    fields = {"type": type_, "reporting_category": category, "description": description}
+    row = balance.create_transaction(account, {**fields, "amount": -amount, "currency": currency})
+    if at is not None:
+        row["created"] = row["available_on"] = min(row["created"], int(at.timestamp()))
+    return row
+
+
+def hold_reserve(account: StripeAccount, amount: int, currency: str) -> JsonObject:
+    """Stripe sets money aside for what may come back."""
+    return _move_reserve(account, "reserve_hold", -amount, currency)
+
+
+def release_reserve(account: StripeAccount, amount: int, currency: str) -> JsonObject:
+    """Stripe lets go of money it had set aside."""
+    return _move_reserve(account, "reserve_release", amount, currency)
+
+
+def _move_reserve(account: StripeAccount, type_: str, amount: int, currency: str) -> JsonObject:
+    """One transaction in each of two balances."""
+    fields = {"type": type_, "currency": currency, "reporting_category": "risk_reserved_funds"}
+    aside = {**fields, "amount": -amount, "balance_type": BALANCE_TYPE_RESERVED}
+    balance.create_transaction(account, aside)
+    return balance.create_transaction(account, {**fields, "amount": amount})
+
+
+def create_adjustment(
+    account: StripeAccount, amount: int, currency: str, description: str
+) -> JsonObject:
+    """Something Stripe puts right, and says in words only what."""
+    fields = {"type": "adjustment", "reporting_category": "other_adjustment"}
+    words = {"description": description, "currency": currency}
+    return balance.create_transaction(account, {**fields, **words, "amount": amount})
+
+
+def convert(account: StripeAccount, amount: int, currency: str, target: str) -> list[JsonObject]:
+    """Part of the balance becomes another currency: two transactions."""
+    gained, rate = currencies.convert(amount, currency, target, account.state.get("rates"))
+    fields = {
+        "type": "adjustment",
+        "reporting_category": "other_adjustment",
+        "description": CONVERSION_DESCRIPTION,
+        "exchange_rate": rate,
+    }
+    return [
+        balance.create_transaction(account, {**fields, "amount": -amount, "currency": currency}),
+        balance.create_transaction(account, {**fields, "amount": gained, "currency": target}),
+    ]
+
+
+@route("POST", "/v1/topups")
+def create_topup(call: Call) -> JsonObject:
+    """The owner's bank sends money; here it is there at once."""
+    account, params = call.account, call.params
+    amount = read.integer(params, "amount")
+    if amount is None:
+        raise missing_param("amount")
+    if amount < 1:
+        raise invalid_request("Invalid positive integer", "amount", "parameter_invalid_integer")
+    topup = account.create_object(
+        "tu",
+        "topup",
+        {
+            "amount": amount,
+            "balance_transaction": None,
+            "currency": currency_in(params),
+            "description": read.text(params, "description"),
+            "expected_availability_date": account.clock.timestamp(),
+            "failure_code": None,
+            "failure_message": None,
+            "metadata": read.metadata(params),
+            "source": None,
+            "statement_descriptor": None,
+            "status": "succeeded",
+            "transfer_group": None,
+        },
+    )
+    fields = {"type": "topup", "amount": amount, "currency": topup["currency"]}
+    row = balance.create_transaction(
+        account, {**fields, "source": topup["id"], "description": "Top-up"}
+    )
+    topup["balance_transaction"] = row["id"]
+    account.emit("topup.created", topup)
+    account.emit("topup.succeeded", topup)
+    return topup

@@ -1,0 +1,89 @@
+"""What the API does with an invoice: pay, finalize, void, write off."""
+
+from payments.sandbox import invoice_collection, invoices, payment_methods, subscription_endpoints
+from payments.sandbox import request_params as read
+from payments.sandbox.account import StripeAccount, when_due
+from payments.sandbox.errors import invalid_request
+from payments.sandbox.form_encoding import JsonObject
+from payments.sandbox.routes import Call, route
+
+
+@route("POST", "/v1/invoices/{}/pay")
+def pay(call: Call) -> JsonObject:
+    account, invoice = call.account, call.get_object("invoice")
+    read.refuse_unsupported(call.params, "paid_out_of_band", "forgive", "source")
+    if invoice["status"] == "paid":
+        raise invalid_request("Invoice is already paid", code="invoice_already_paid")
+    if invoice["status"] == "void":
+        raise invalid_request("You cannot pay an invoice that is void.", code="invoice_not_payable")
+    method = _payment_method_in(account, invoice, call.params)
+    if invoice["status"] == "draft":
+        invoices.finalize(account, invoice)
+    decline = invoice_collection.pay_on_request(account, invoice, method)
+    if decline is not None:
+        raise subscription_endpoints.payment_error(account, invoice, decline)
+    return invoice
+
+
+@when_due("settle_invoice")
+def settle_from_intent(account: StripeAccount, invoice_id: str) -> None:
+    """Its payment intent has been paid, whoever confirmed it."""
+    invoice = account.store.objects[invoice_id]
+    if invoice["status"] in ("open", "uncollectible"):
+        invoices.mark_paid(account, invoice)
+        invoice_collection.record_recovery(account, invoice)
+
+
+@route("POST", "/v1/invoices/{}/finalize")
+def finalize(call: Call) -> JsonObject:
+    account, invoice = call.account, call.get_object("invoice")
+    if invoice["status"] != "draft":
+        raise invalid_request("This invoice is already finalized, you can't re-finalize it.",
+                      code="invoice_not_editable")  # fmt: skip
+    invoice["auto_advance"] = read.flag(
+        call.params, "auto_advance", default=invoice["auto_advance"]
+    )
+    invoices.finalize(account, invoice)
+    if invoice["amount_due"] == 0:
+        invoices.mark_paid(account, invoice)
+    else:
+        invoices.create_intent(account, invoice)
+    return invoice
+
+
+@route("POST", "/v1/invoices/{}/void")
+def void(call: Call) -> JsonObject:
+    account, invoice = call.account, call.get_object("invoice")
+    if invoice["status"] not in ("open", "uncollectible"):
+        message = f"You can only void open or uncollectible invoices; this is {invoice['status']}."
+        raise invalid_request(message, code="status_transition_invalid")
+    invoices.void(account, invoice)
+    subscription = invoices.subscription_of(account, invoice)
+    if subscription is None or not invoice_collection.is_resuming(account, subscription):
+        invoice_collection.record_recovery(account, invoice)
+    return invoice
+
+
+@route("POST", "/v1/invoices/{}/mark_uncollectible")
+def mark_uncollectible(call: Call) -> JsonObject:
+    account, invoice = call.account, call.get_object("invoice")
+    if invoice["status"] != "open":
+        message = f"You can only write off open invoices; this is {invoice['status']}."
+        raise invalid_request(message, code="status_transition_invalid")
+    invoices.write_off(account, invoice, "user_forgiven")
+    invoice_collection.record_recovery(account, invoice)
+    return invoice
+
+
+def _payment_method_in(
+    account: StripeAccount, invoice: JsonObject, params: JsonObject
+) -> JsonObject | None:
+    """The card a request to pay names; it must be the customer's own."""
+    method_id = read.text(params, "payment_method")
+    if method_id is None:
+        return None
+    method = payment_methods.find_or_create(account, method_id)
+    if method["customer"] != invoice["customer"]:
+        message = f"The customer does not have a payment method with the ID {method_id}."
+        raise invalid_request(message, "payment_method", "resource_missing")
+    return method

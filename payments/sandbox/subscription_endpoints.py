@@ -1,0 +1,153 @@
+"""Subscribing through the API, and stopping: what Checkout does in its own way."""
+
+from payments.sandbox import (
+    customers,
+    invoice_collection,
+    invoices,
+    payment_intents,
+    renewals,
+    subscriptions,
+)
+from payments.sandbox import request_params as read
+from payments.sandbox.account import StripeAccount
+from payments.sandbox.cards import Decline
+from payments.sandbox.errors import ApiError, card_error, invalid_request, missing_param, not_found
+from payments.sandbox.form_encoding import JsonObject
+from payments.sandbox.routes import Call, route
+
+
+@route("POST", "/v1/subscriptions")
+def create(call: Call) -> JsonObject:
+    account, params = call.account, call.params
+    read.refuse_unsupported(params, "billing_cycle_anchor", "discounts", "add_invoice_items")
+    customer = customers.customer_in(account, params)
+    if customer is None:
+        raise missing_param("customer")
+    given = subscriptions.item_in(params)
+    price = subscriptions.price_in(account, given, "items[0]")
+    default = subscriptions.default_payment_method_in(account, customer["id"], params)
+    trial_end = _trial_end(account, params)
+    subscription = subscriptions.make(
+        account, customer, price, read.integer(given, "quantity") or 1
+    )
+    subscription |= {
+        "default_payment_method": default,
+        "description": read.text(params, "description"),
+        "metadata": read.metadata(params),
+        "trial_settings": _trial_settings(params),
+    }
+    if trial_end is not None:
+        _start_trial(account, subscription, trial_end)
+        return subscription
+    decline = _start(account, subscription, read.text(params, "payment_behavior"))
+    account.emit("customer.subscription.created", subscription)
+    if decline is not None and params.get("payment_behavior") == "error_if_incomplete":
+        raise payment_error(account, account.store.objects[subscription["latest_invoice"]], decline)
+    return subscription
+
+
+@route("DELETE", "/v1/subscriptions/{}")
+def cancel(call: Call) -> JsonObject:
+    subscription = call.get_object("subscription")
+    if subscription["status"] in subscriptions.ENDED_STATUSES:
+        raise not_found("subscription", subscription["id"])
+    for name in ("invoice_now", "prorate"):
+        if read.flag(call.params, name):
+            raise invalid_request(
+                f"The sandbox does not do {name} yet.", name, "sandbox_unsupported"
+            )
+    subscription["cancellation_details"] = subscriptions.cancellation_details_in(
+        subscription, call.params
+    )
+    subscriptions.end(call.account, subscription, reason="cancellation_requested")
+    return subscription
+
+
+@route("DELETE", "/v1/customers/{}")
+def delete_customer(call: Call) -> JsonObject:
+    """A customer leaves, and what they subscribed to stops."""
+    account, customer = call.account, call.get_object("customer")
+    for subscription_id in account.store.linked("subscription", "customer", customer["id"]):
+        subscription = account.store.objects[subscription_id]
+        if subscription["status"] not in subscriptions.ENDED_STATUSES:
+            subscriptions.end(account, subscription, reason="cancellation_requested")
+    account.emit("customer.deleted", customer)
+    return account.store.mark_deleted(customer["id"])
+
+
+def payment_error(account: StripeAccount, invoice: JsonObject, decline: Decline) -> ApiError:
+    """What a request answers when the invoice it wanted paid was not."""
+    if decline is invoices.NO_PAYMENT_METHOD:
+        return invalid_request(f"{decline.message} Add one to the customer or the invoice.")
+    intent = invoices.intent_of(account, invoice)
+    if decline is invoices.ACTION_REQUIRED:
+        error = {"code": decline.code, "message": decline.message, "payment_intent": dict(intent)}
+        return card_error(error)
+    return payment_intents.payment_error(intent)
+
+
+def _start(
+    account: StripeAccount, subscription: JsonObject, behavior: str | None
+) -> Decline | None:
+    """Invoice and charge the first period."""
+    invoice = invoices.draft(account, subscription, "subscription_create")
+    subscription["latest_invoice"] = invoice["id"]
+    invoices.finalize(account, invoice)
+    invoices.create_intent(account, invoice)
+    account.schedule_in(renewals.INCOMPLETE_PERIOD, "expire_incomplete", subscription["id"])
+    if behavior == "default_incomplete":
+        return None
+    decline = invoices.collect(account, invoice, invoices.payment_method_for(account, invoice))
+    if decline is None:
+        subscription["status"] = "active"
+    else:
+        invoice_collection.record_first_payment_failure(account, invoice, decline)
+    return decline
+
+
+def _start_trial(account: StripeAccount, subscription: JsonObject, trial_end: int) -> None:
+    """Nothing is owed until the trial ends; an invoice over nothing says so."""
+    now = account.clock.timestamp()
+    items = subscriptions.items_with(subscription, current_period_end=trial_end)
+    account.set_fields(
+        subscription,
+        billing_cycle_anchor=trial_end,
+        items=items,
+        status="trialing",
+        trial_end=trial_end,
+        trial_start=now,
+    )
+    subscriptions.reset_cycle_number(account, subscription, cycle_number=-1)
+    invoice = invoices.draft(account, subscription, "subscription_create")
+    subscription["latest_invoice"] = invoice["id"]
+    invoices.finalize(account, invoice)
+    invoices.mark_paid(account, invoice)
+    account.emit("customer.subscription.created", subscription)
+    subscriptions.schedule_period_tasks(account, subscription)
+    renewals.emit_trial_will_end(account, subscription["id"])
+
+
+def _trial_end(account: StripeAccount, params: JsonObject) -> int | None:
+    days = read.integer(params, "trial_period_days")
+    if days is not None and "trial_end" in params:
+        raise invalid_request("You may only specify one of trial_end and trial_period_days.")
+    if days is not None:
+        if not 0 < days <= 730:
+            raise invalid_request(
+                "trial_period_days must be between 1 and 730.", "trial_period_days"
+            )
+        return account.clock.timestamp() + days * 86400
+    if params.get("trial_end") in (None, "", "now"):
+        return None
+    moment = read.integer(params, "trial_end")
+    if moment is None or moment <= account.clock.timestamp():
+        raise invalid_request("Invalid timestamp: must be in the future.", "trial_end")
+    return moment
+
+
+def _trial_settings(params: JsonObject) -> JsonObject:
+    behavior = read.nested_object(read.nested_object(params, "trial_settings"), "end_behavior")
+    read.refuse_unsupported(behavior, "billing_cycle_anchor")
+    missing_card = ("cancel", "create_invoice", "pause")
+    chosen = read.one_of(behavior, "missing_payment_method", missing_card, "create_invoice")
+    return {"end_behavior": {"missing_payment_method": chosen}}

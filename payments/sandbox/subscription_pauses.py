@@ -1,0 +1,135 @@
+"""Pausing, in Stripe's two ways.
+
+Pausing a subscription stops its periods: no invoices, status `paused`, until it is resumed. Pausing
+its collection does not: periods go on, status unchanged, and what they cost is void, kept as a
+draft or written off.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+from payments.sandbox import billing_periods, invoice_collection, invoices, renewals, subscriptions
+from payments.sandbox import request_params as read
+from payments.sandbox.account import StripeAccount, when_due
+from payments.sandbox.errors import invalid_request, missing_param
+from payments.sandbox.form_encoding import JsonObject
+from payments.sandbox.routes import Call, route
+from payments.sandbox.subscriptions import item_of
+
+PAUSE_COLLECTION_BEHAVIORS: Final = ("keep_as_draft", "mark_uncollectible", "void")
+RESUMPTION_PERIOD: Final = timedelta(hours=23)
+_PAUSABLE_STATUSES: Final = ("active", "past_due", "trialing", "unpaid")
+
+
+@route("POST", "/v1/subscriptions/{}/pause")
+def pause(call: Call) -> JsonObject:
+    account, subscription, params = call.account, call.get_object("subscription"), call.params
+    if subscription["status"] not in _PAUSABLE_STATUSES:
+        raise invalid_request(f"You cannot pause a subscription that is {subscription['status']}.")
+    credited = read.nested_object(read.nested_object(params, "bill_for"), "unused_time_from")
+    if credited.get("type") != "none":
+        message = "Stripe credits the time left unless told not to, and the sandbox does not "
+        message += "prorate yet; send bill_for[unused_time_from][type]=none."
+        raise invalid_request(message, "bill_for[unused_time_from][type]", "sandbox_unsupported")
+    subscriptions.pause(account, subscription, "pause_requested")
+    return subscription
+
+
+@route("POST", "/v1/subscriptions/{}/resume")
+def resume(call: Call) -> JsonObject:
+    account, subscription, params = call.account, call.get_object("subscription"), call.params
+    if subscription["status"] != "paused":
+        raise invalid_request("Only a paused subscription can be resumed.")
+    anchor = params.get("billing_cycle_anchor") or "now"
+    kind = anchor.get("type") if isinstance(anchor, dict) else anchor
+    attempts = ("resume_on_payment_attempt", "resume_on_payment_success")
+    behavior = read.one_of(params, "payment_behavior", attempts, attempts[0])
+    if kind == "now":
+        _resume_with_new_anchor(account, subscription, behavior)
+    elif kind != "unchanged":
+        raise invalid_request("Invalid billing_cycle_anchor: must be now or unchanged.")
+    elif params.get("proration_behavior") != "none":
+        message = "The sandbox does not prorate yet; send proration_behavior=none."
+        raise invalid_request(message, "proration_behavior", "sandbox_unsupported")
+    else:
+        _resume_with_old_anchor(account, subscription)
+    return subscription
+
+
+def pause_collection_in(
+    account: StripeAccount, subscription: JsonObject, params: JsonObject
+) -> JsonObject | None:
+    """What a request makes of `pause_collection`; emptied, collection goes on."""
+    given = read.nested_object(params, "pause_collection")
+    if not given:
+        return None
+    behavior = read.one_of(given, "behavior", PAUSE_COLLECTION_BEHAVIORS, None)
+    if behavior is None:
+        raise missing_param("pause_collection[behavior]")
+    resumes_at = read.integer(given, "resumes_at")
+    if resumes_at is not None:
+        if resumes_at <= account.clock.timestamp():
+            raise invalid_request(
+                "resumes_at must be in the future.", "pause_collection[resumes_at]"
+            )
+        account.schedule_at(resumes_at, "resume_collection", subscription["id"])
+    return {"behavior": behavior, "resumes_at": resumes_at}
+
+
+@when_due("resume_collection")
+def resume_collection(account: StripeAccount, subscription_id: str) -> None:
+    """The day has come from which invoices are collected again."""
+    subscription = account.store.objects[subscription_id]
+    due = (subscription["pause_collection"] or {}).get("resumes_at")
+    if due is not None and due <= account.clock.timestamp():
+        account.update_and_emit(
+            subscription, "customer.subscription.updated", pause_collection=None
+        )
+
+
+@when_due("give_up_resuming")
+def void_resumption_invoice(account: StripeAccount, invoice_id: str) -> None:
+    """The resumption invoice found no payment in time: it is void, and the pause goes on."""
+    invoice = account.store.objects[invoice_id]
+    subscription = invoices.subscription_of(account, invoice)
+    if invoice["status"] == "open" and subscription and subscription["status"] == "paused":
+        account.store.private(subscription["id"]).pop("resuming", None)
+        invoices.void(account, invoice)
+
+
+def _resume_with_new_anchor(
+    account: StripeAccount, subscription: JsonObject, behavior: str | None
+) -> None:
+    """A period begins now. Its invoice is final at once, and active is who pays, or tried to."""
+    now = account.clock.timestamp()
+    end = billing_periods.period_start(now, item_of(subscription)["price"]["recurring"], 1)
+    subscriptions.reset_cycle_number(account, subscription, cycle_number=0)
+    items = subscriptions.items_with(subscription, current_period_start=now, current_period_end=end)
+    previous = account.set_fields(subscription, items=items, billing_cycle_anchor=now)
+    invoice = renewals.invoice_now(account, subscription, previous)
+    invoices.create_intent(account, invoice)
+    account.store.private(subscription["id"])["resuming"] = invoice["id"]
+    if behavior == "resume_on_payment_attempt":
+        invoice_collection.activate_resumed(account, subscription)
+        invoice_collection.attempt_payment(account, invoice)
+        return
+    invoice_collection.pay_on_request(account, invoice, None)
+    if subscription["status"] == "paused":
+        account.schedule_in(RESUMPTION_PERIOD, "give_up_resuming", invoice["id"])
+
+
+def _resume_with_old_anchor(account: StripeAccount, subscription: JsonObject) -> None:
+    """The period that would run by now goes on, unbilled, and the next is renewed as ever."""
+    item, private = item_of(subscription), account.store.private(subscription["id"])
+    anchor, recurring, now = (
+        subscription["billing_cycle_anchor"], item["price"]["recurring"], account.clock.timestamp(),
+    )  # fmt: skip
+    while billing_periods.period_start(anchor, recurring, private["cycle"] + 1) <= now:
+        private["cycle"] += 1
+    start = billing_periods.period_start(anchor, recurring, max(private["cycle"], 0))
+    end = billing_periods.period_start(anchor, recurring, private["cycle"] + 1)
+    items = subscriptions.items_with(
+        subscription, current_period_start=start, current_period_end=end
+    )
+    subscription["items"] = items
+    invoice_collection.activate_resumed(account, subscription)

@@ -1,0 +1,555 @@
+"""Files hold what the ledger says, nobody's name, and nothing that a spreadsheet would run."""
+
+import asyncio
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import httpx
+import openpyxl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openpyxl import Workbook
+from openpyxl.utils.escape import unescape
+from openpyxl.worksheet.worksheet import Worksheet
+from sqlalchemy import text
+from stripe.params import RefundCreateParams
+
+from payments.accounting import exports
+from payments.accounting.exports import journals, transactions_csv, xlsx
+from payments.accounting.exports.journals import Journal, JournalFormat, JournalUnbalanced
+from payments.accounting.reports import period
+from tests.staff.test_accounts import sees, signs_in
+from tests.support.newsroom import Newsroom, open_newsroom
+
+pytestmark = pytest.mark.anyio
+
+COLUMNS = re.findall(
+    r"\w+",
+    """
+    line_id period occurred_at occurred_at_utc type status frequency sequence campaign source
+    country presentment_currency presentment_amount presentment_amount_minor settlement_currency
+    gross gross_minor fee fee_minor fee_tax fee_tax_minor net net_minor exchange_rate available_on
+    payout_id payout_arrival_date payment_method wallet contribution_id recurring_id donor_ref
+    relates_to receipt_no provider_charge_id provider_balance_transaction_id provider_invoice_id
+    ledger_account exported_in note
+    """,
+)
+
+
+@pytest.fixture
+async def room(database: str) -> AsyncIterator[Newsroom]:
+    """Gifts of three frequencies and currencies, one refunded in part, and a payout."""
+    async with open_newsroom(database, accounting_zone="Europe/Amsterdam") as room:
+        for amount, frequency, currency in (
+            (2500, "once", "usd"),
+            (700, "monthly", "eur"),
+            (5000, "annual", "gbp"),
+        ):
+            await room.requests_contribution(amount, frequency, currency)
+            await room.gives(amount, frequency, currency)
+        await room.creates_campaigns("war-diary")
+        asked = await room.requests_contribution(1234, campaign="war-diary")
+        await room.pays(asked.json()["checkout_url"])
+        await room.runs_until_idle()
+        ((intent,),) = await room.rows(
+            "SELECT stripe_payment_intent_id FROM charges WHERE amount = 2500"
+        )
+        refund: RefundCreateParams = {"payment_intent": str(intent), "amount": 333}
+        await room.ctx.stripe.v1.refunds.create_async(refund)
+        for _ in range(2):
+            await room.advances_time(timedelta(days=32))
+            await room.runs_until_idle()
+        await room.runs_sweeps()
+        yield room
+        assert await room.failed_integrity_checks() == []
+
+
+def rows_of(answer: httpx.Response) -> list[dict[str, str]]:
+    assert answer.status_code == 200, answer.text[-400:]
+    return list(csv.DictReader(io.StringIO(answer.text)))
+
+
+async def test_the_ledger_file_is_the_ledger(room: Newsroom) -> None:
+    cookie = await signs_in(room)
+    answer = await sees(room, cookie, "/finance/lines.csv")
+    assert answer.headers["content-disposition"] == (
+        'attachment; filename="payments-ledger_all_Europe-Amsterdam.csv"'
+    )
+    rows = rows_of(answer)
+    assert answer.text.splitlines()[0].split(",") == COLUMNS
+    known = await room.rows("SELECT id, amount, fee, net, currency FROM balance_transactions")
+    assert sorted(known) == sorted(
+        (
+            row["provider_balance_transaction_id"],
+            *(int(row[f"{name}_minor"]) for name in ("gross", "fee", "net")),
+            row["settlement_currency"],
+        )
+        for row in rows
+    )
+    for row in rows:
+        for name in ("gross", "fee", "net"):
+            assert Decimal(row[name]) * 100 == int(row[f"{name}_minor"])
+    (refund,) = (row for row in rows if row["type"] == "refund")
+    (gift,) = (row for row in rows if row["gross_minor"] == "2500")
+    assert refund["relates_to"] == gift["line_id"]
+    assert refund["frequency"] == "once"
+    assert (refund["presentment_amount"], refund["gross"]) == ("-3.33", "-3.33")
+    assert [row["sequence"] for row in rows if row["frequency"] == "monthly"] == ["1", "2", "3"]
+    assert [row["campaign"] for row in rows if row["campaign"]] == ["war-diary"]
+    assert re.fullmatch(r"2026-11-22T13:00:0[0-9]\+01:00", gift["occurred_at"])
+    assert re.fullmatch(r"2026-11-22T12:00:0[0-9]Z", gift["occurred_at_utc"])
+    assert {row["exported_in"] for row in rows} == {"ledger period=all zone=Europe/Amsterdam"}
+
+
+async def test_a_line_tells_what_a_donor_got_back_and_where_money_went(newsroom: Newsroom) -> None:
+    await newsroom.gives(1500, "once", "jpy")  # settles in dollars
+    await newsroom.runs_until_idle()
+    ((intent,),) = await newsroom.rows("SELECT stripe_payment_intent_id FROM charges")
+    refund: RefundCreateParams = {"payment_intent": str(intent), "amount": 500}
+    await newsroom.ctx.stripe.v1.refunds.create_async(refund)
+    newsroom.sandbox.hold_reserve(200)
+    await newsroom.runs_until_idle()
+    await newsroom.runs_sweeps()
+    rows = rows_of(await sees(newsroom, await signs_in(newsroom), "/finance/lines.csv"))
+    told = ("presentment_currency", "presentment_amount_minor", "settlement_currency", "gross",
+            "ledger_account")  # fmt: skip
+    assert sorted(tuple(row[name] for name in told) for row in rows) == [
+        ("", "", "usd", "-2.00", "stripe:held"),
+        ("", "", "usd", "2.00", "stripe:held"),
+        ("jpy", "-500", "usd", "-3.30", "refunds"),
+        ("jpy", "1500", "usd", "9.90", "income:once"),
+    ]
+
+
+async def test_no_file_has_a_person_in_it(room: Newsroom) -> None:
+    cookie = await signs_in(room)
+    for address in ("lines.csv", "journal?format=csv", "payouts.csv", "recurring.csv"):
+        answer = await sees(room, cookie, f"/finance/{address}")
+        assert answer.status_code == 200
+        assert "reader@" not in answer.text
+        assert "A Reader" not in answer.text
+        assert not re.search(r"cus_|pm_|[^@\s]+@[a-z]+\.", answer.text)
+
+
+async def test_what_the_screen_filters_the_file_filters_and_says(room: Newsroom) -> None:
+    cookie = await signs_in(room)
+    query = "period=2026-11&frequency=monthly&currency=eur&type=charge"
+    answer = await sees(room, cookie, f"/finance/lines.csv?{query}")
+    rows = rows_of(answer)
+    assert [row["gross"] for row in rows] == ["7.00"]
+    said = "ledger period=2026-11 type=charge frequency=monthly currency=eur zone=Europe/Amsterdam"
+    assert rows[0]["exported_in"] == said
+    name = "payments-ledger_2026-11_charge_monthly_eur_Europe-Amsterdam.csv"
+    assert name in answer.headers["content-disposition"]
+
+
+def values(sheet: Worksheet) -> list[dict[str, str]]:
+    """The lines of a sheet as the CSV file has them; each cell is of its column's kind."""
+    kinds = {column.name: column.kind for column in transactions_csv.COLUMNS}
+    heads, *lines = sheet.iter_rows(values_only=True)
+    assert list(heads) == COLUMNS
+    return [
+        {name: _written(value, kinds[name]) for name, value in zip(COLUMNS, line, strict=True)}
+        for line in lines
+    ]
+
+
+def _written(value: object, kind: str) -> str:
+    if value is None:
+        return ""
+    if kind == "text":
+        assert isinstance(value, str)
+        return value
+    if kind == "day":
+        assert isinstance(value, datetime)
+        return f"{value:%Y-%m-%d}"
+    assert isinstance(value, int | float)
+    return f"{value:.2f}" if kind == "amount" else str(value)
+
+
+def sums(rows: list[dict[str, str]]) -> dict[tuple[str, str], list[Decimal]]:
+    """Lines, gross, fee and net, for each currency and type and for each currency."""
+    found: dict[tuple[str, str], list[Decimal]] = {}
+    for row in rows:
+        for type_ in (row["type"], "all"):
+            had = found.setdefault((row["settlement_currency"], type_), [Decimal()] * 4)
+            more = ("1", row["gross"], row["fee"], row["net"])
+            had[:] = [one + Decimal(other) for one, other in zip(had, more, strict=True)]
+    return found
+
+
+def totals_of(book: Workbook) -> dict[tuple[str, str], list[Decimal]]:
+    heads, *lines = book["Totals"].iter_rows(values_only=True)
+    assert heads == ("settlement_currency", "type", "lines", "gross", "fee", "net")
+    return {(line[0], line[1]): [Decimal(str(cell)) for cell in line[2:]] for line in lines}
+
+
+async def test_a_sheet_read_again_has_the_values_of_the_csv_file(room: Newsroom) -> None:
+    cookie = await signs_in(room)
+    plain = rows_of(await sees(room, cookie, "/finance/lines.csv"))
+    answer = await sees(room, cookie, "/finance/lines.xlsx")
+    book = openpyxl.load_workbook(io.BytesIO(answer.content))
+    assert book.sheetnames == ["Ledger", "Totals", "About"]
+    assert values(book["Ledger"]) == plain
+    sheet = book["Ledger"]
+    assert sheet.freeze_panes == "B2"
+    assert sheet.auto_filter.ref == sheet.dimensions
+    assert sums(plain) == totals_of(book)
+    about = {str(name): value for name, value in book["About"].iter_rows(values_only=True)}
+    assert about["period"] == "all"
+    assert about["zone"] == "Europe/Amsterdam"
+    assert about["rows"] == str(len(plain))
+
+
+OFFICE = shutil.which("soffice")
+# Fields parted by commas, text in double quotes, UTF-8, from the first line, quoted fields as text,
+# numbers found: LibreOffice's own numbering of these choices.
+AS_CSV = "CSV:44,34,76,1,,0,true,true,false"
+
+
+@pytest.mark.skipif(OFFICE is None, reason="LibreOffice is not here: no file was opened in it")
+async def test_libreoffice_shows_the_same_values_in_both_files(
+    room: Newsroom, tmp_path: Path
+) -> None:
+    cookie = await signs_in(room)
+    tables = []
+    for kind, how in (("csv", [f"--infilter={AS_CSV}"]), ("xlsx", [])):
+        source = tmp_path / f"{kind}.{kind}"
+        source.write_bytes((await sees(room, cookie, f"/finance/lines.{kind}")).content)
+        assert OFFICE is not None
+        office = await asyncio.create_subprocess_exec(
+            *(OFFICE, f"-env:UserInstallation=file://{tmp_path}/office", "--headless", *how),
+            *("--convert-to", "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,false"),
+            *("--outdir", str(tmp_path / "out"), str(source)),
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+        said = await asyncio.wait_for(office.communicate(), timeout=120)
+        assert office.returncode == 0, said
+        with (tmp_path / "out" / f"{kind}.csv").open(encoding="utf-8", newline="") as shown:
+            tables.append(list(csv.reader(shown)))
+    from_csv, from_xlsx = tables
+    assert from_csv[0] == from_xlsx[0] == COLUMNS
+    assert len(from_csv) == len(from_xlsx) > 5
+    for one, other in zip(from_csv[1:], from_xlsx[1:], strict=True):
+        assert [_shown(cell) for cell in one] == [_shown(cell) for cell in other]
+
+
+def _shown(cell: str) -> object:
+    """A number by its value, however many decimals are shown; anything else as it stands."""
+    try:
+        return Decimal(cell)
+    except ArithmeticError:
+        return cell
+
+
+KINDS = [(column.name, column.kind) for column in transactions_csv.COLUMNS]
+
+
+async def test_a_workbook_goes_on_to_the_next_sheet_when_one_is_full(
+    room: Newsroom, tmp_path: Path
+) -> None:
+    cookie = await signs_in(room)
+    answer = await sees(room, cookie, "/finance/lines.csv")
+    plain, source = rows_of(answer), tmp_path / "lines.csv"
+    source.write_bytes(answer.content)
+    for most, sheets_ in ((len(plain), 1), (len(plain) - 1, 2), (3, -(-len(plain) // 3))):
+        path = tmp_path / f"{most}.xlsx"
+        count = xlsx.write_workbook(path, source, KINDS, about=[("what", "a test")], rows_max=most)
+        assert count == len(plain)
+        book = openpyxl.load_workbook(path)
+        names = ["Ledger", *(f"Ledger {number}" for number in range(2, sheets_ + 1))]
+        assert book.sheetnames == [*names, "Totals", "About"]
+        assert [row for name in names for row in values(book[name])] == plain
+        assert {book[name].auto_filter.ref for name in names} == {
+            book[name].dimensions for name in names
+        }
+        assert totals_of(book) == sums(plain)
+        assert list(book["About"].iter_rows(values_only=True))[-1] == ("rows", str(count))
+
+
+async def test_a_sheet_holds_any_text_as_text_and_any_number_exactly(tmp_path: Path) -> None:
+    given_ = [
+        {"campaign": "=1+1", "gross": "-0.01", "gross_minor": "-1"},
+        {"campaign": " <b>&amp; 'é😀\n ", "relates_to": "999999999999999"},
+        {"campaign": "https://example.org", "gross": "90071992547.40", "note": "\x0b _x0041_"},
+        {"campaign": "0012", "note": "'<r>&</r>"},
+    ]
+    always = {"settlement_currency": "kwd", "type": "charge", "gross_minor": "0", "fee_minor": "0",
+              "net_minor": "0"}  # fmt: skip
+    source, path = tmp_path / "any.csv", tmp_path / "any.xlsx"
+    with source.open("w", encoding="utf-8", newline="") as file:
+        write = csv.DictWriter(file, COLUMNS, restval="")
+        write.writeheader()
+        write.writerows(always | row for row in given_[:-1])
+        write.writerow(always | given_[-1] | {"note": "<r>&</r>"})  # the library's own mark-up
+    assert xlsx.write_workbook(path, source, KINDS, about=[("what", "a <test> & more")]) == len(
+        given_
+    )
+    book = openpyxl.load_workbook(path)
+    place = {name: number for number, name in enumerate(COLUMNS)}
+    lines = list(book["Ledger"].iter_rows(min_row=2))
+    for line, row in zip(lines, given_, strict=True):
+        for name, cell in row.items():
+            found = line[place[name]]
+            assert found.hyperlink is None
+            if place[name] in (place["campaign"], place["note"]):
+                assert (found.data_type, unescape(found.value)) == ("s", cell)
+            else:
+                assert (found.data_type, Decimal(str(found.value))) == ("n", Decimal(cell))
+    assert totals_of(book)["kwd", "charge"] == [4, Decimal("-0.001"), 0, 0]
+    about = list(book["About"].iter_rows(values_only=True))
+    assert about == [("what", "a <test> & more"), ("rows", "4")]
+    assert (
+        book.properties.created == book.properties.modified == xlsx.FIXED_CREATED_AT
+    )  # by no clock
+
+
+async def test_a_sheet_that_cannot_be_finished_leaves_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "half.csv"
+    source.write_text(",".join(COLUMNS) + "\n1,2\n")
+    with pytest.raises(RuntimeError, match="the process that writes sheets"):
+        await xlsx.write_in_subprocess(tmp_path / "half.xlsx", source, KINDS, about=[])
+    assert not (tmp_path / "half.xlsx").exists()
+
+
+async def test_the_same_question_gives_the_same_bytes(room: Newsroom) -> None:
+    cookie = await signs_in(room)
+    for address in (
+        *("lines.csv", "lines.xlsx", "payouts.csv", "recurring.csv", "journal?format=beancount"),
+        *("journal?format=csv", "journal?format=xero&currency=usd"),
+    ):
+        first = await sees(room, cookie, f"/finance/{address}")
+        again = await sees(room, cookie, f"/finance/{address}")
+        assert first.status_code == 200
+        assert first.content == again.content, address
+
+
+# --- what a spreadsheet would run -----------------------------------------------------------------
+
+
+@given(st.text(st.sampled_from(exports.FORMULA_PREFIXES + "a1' ,;"), max_size=6))
+def test_no_cell_begins_a_formula(cell: str) -> None:
+    assert exports.escape_formula(cell)[:1] not in tuple(exports.FORMULA_PREFIXES)
+    assert exports.escape_formula(cell).removeprefix("'") == cell.removeprefix("'")
+
+
+async def test_the_database_makes_the_same_cells_safe(newsroom: Newsroom) -> None:
+    cells = [f"{first}1+1" for first in (*exports.FORMULA_PREFIXES, "a", "'", "1")]
+    async with newsroom.ctx.sessions() as session:
+        for cell in cells:
+            query = text(f"SELECT {transactions_csv.escape_formula_sql('CAST(:cell AS text)')}")
+            assert await session.scalar(query, {"cell": cell}) == exports.escape_formula(cell)
+
+
+# --- journals -------------------------------------------------------------------------------------
+
+
+async def test_debits_equal_credits_in_every_form(room: Newsroom) -> None:
+    cookie = await signs_in(room)
+    ((moved,),) = await room.rows("SELECT sum(amount) FROM ledger_entries")
+    rows = rows_of(await sees(room, cookie, "/finance/journal?format=csv"))
+    for side in ("debit", "credit"):
+        assert sum(Decimal(row[side]) for row in rows if row[side]) * 100 == moved
+    for currency in ("usd", "eur", "gbp"):
+        rows = rows_of(await sees(room, cookie, f"/finance/journal?format=qbo&currency={currency}"))
+        debits, credits_ = (sum(Decimal(row[side] or 0) for row in rows)
+                            for side in ("Debits", "Credits"))  # fmt: skip
+        assert debits == credits_ > 0
+        rows = rows_of(
+            await sees(room, cookie, f"/finance/journal?format=xero&currency={currency}")
+        )
+        assert sum(Decimal(row["*Amount"]) for row in rows) == 0
+        assert rows
+    text_ = (await sees(room, cookie, "/finance/journal?format=beancount")).text
+    sums: dict[str, Decimal] = {}
+    accounts: dict[tuple[str, str], Decimal] = {}
+    for account, amount, currency in re.findall(r"^  (\S+)  (\S+) ([A-Z]{3})$", text_, re.M):
+        sums[currency] = sums.get(currency, Decimal()) + Decimal(amount)
+        key = (account, currency)
+        accounts[key] = accounts.get(key, Decimal()) + Decimal(amount)
+    assert sums == dict.fromkeys(("EUR", "GBP", "USD"), 0)
+    stated = re.findall(r"^\S+ balance (\S+)  (\S+) ([A-Z]{3})$", text_, re.M)
+    assert stated
+    for account, amount, currency in stated:
+        assert accounts[account, currency] == Decimal(amount)
+
+
+async def test_a_program_of_one_currency_is_not_given_two(room: Newsroom) -> None:
+    cookie = await signs_in(room)
+    for kind in ("xero", "qbo"):
+        answer = await sees(room, cookie, f"/finance/journal?format={kind}")
+        assert answer.status_code == 422
+        assert "Choose one of eur, gbp, usd" in answer.text
+
+
+async def test_a_journal_that_does_not_balance_is_not_written(room: Newsroom) -> None:
+    """Two ends of one row are always equal, so this is asked of a journal made by hand."""
+    day, ends = date(2026, 11, 22), [("Assets:Stripe", 500), ("Income:Donations", -499)]
+    wrong = Journal(day, "usd", ends)
+    with pytest.raises(JournalUnbalanced, match=r"debits 500, credits 499\. Nothing was written"):
+        journals.ensure_balanced([wrong])
+    for kind in (JournalFormat.XERO, JournalFormat.QBO, JournalFormat.BEANCOUNT):
+        with pytest.raises(JournalUnbalanced, match="RP-20261122-USD"):
+            journals.render(kind, [wrong], description="a test")
+    async with room.ctx.sessions() as session:
+        made = await journals.build(
+            session,
+            room.settings.accounting_zoneinfo,
+            period.ALL_TIME,
+            accounts=journals.account_names(None),
+        )
+    journals.ensure_balanced(made)
+    (first, *rest) = made
+    with pytest.raises(JournalUnbalanced):
+        journals.ensure_balanced([*rest, replace(first, lines=first.lines[1:])])
+
+
+async def test_bad_questions_are_refused_in_words(room: Newsroom) -> None:
+    cookie = await signs_in(room)
+    for query, words in (
+        ("period=2031-01", "has not begun"),
+        ("period=2026-13", "a month such as 2026-10"),
+        ("period=2026-11&from=2026-11-01", "Both were given"),
+        ("from=2026-11-02&to=2026-11-02", "No time lies between them"),
+        ("from=2026-02-30", "a day such as"),
+        ("account=income:once&frequency=monthly", "has no line that is monthly"),
+        ("frequency=none&campaign=war-diary", "has no campaign"),
+        ("type=gift", "one of charge"),
+        ("id=!!", "a whole id"),
+        ("id=txn", "a whole id"),
+    ):
+        for address in ("lines", "lines.csv", "lines.xlsx"):
+            answer = await sees(room, cookie, f"/finance/{address}?{query}")
+            assert answer.status_code == 422, query
+            assert words in answer.text, query
+
+
+# --- the command line -----------------------------------------------------------------------------
+
+
+async def says(room: Newsroom, *words: str, code: int = 0) -> tuple[bytes, str]:
+    """What `payments export` writes, and what it tells on the way."""
+    chosen = {
+        "PAYMENTS_DATABASE_URL": room.settings.database_url.get_secret_value(),
+        "PAYMENTS_STRIPE_API_KEY": room.settings.stripe_api_key.get_secret_value(),
+        "PAYMENTS_STRIPE_API_BASE": room.settings.stripe_api_base,
+        "PAYMENTS_BASE_URL": room.settings.base_url,
+        "PAYMENTS_ACCOUNTING_ZONE": room.settings.accounting_zone,
+    }
+    run = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "payments.cli", "export", *words),
+        env={**os.environ, **chosen},
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    out, told = await run.communicate()
+    assert run.returncode == code, told.decode()
+    return out, told.decode()
+
+
+def names_in(folder: Path) -> list[str]:
+    return [file.name for file in folder.iterdir()]
+
+
+async def test_the_operator_takes_away_what_the_page_gives(room: Newsroom, tmp_path: Path) -> None:
+    cookie = await signs_in(room)
+    page = await sees(room, cookie, "/finance/lines.csv")
+    out, told = await says(room, "ledger", "--period", "all")
+    assert out == page.content
+    assert "Ledger lines" in told
+    file = tmp_path / "ledger.csv"
+    await says(room, "ledger", "--period", "all", "--output", str(file))
+    assert file.read_bytes() == page.content
+    sheet = tmp_path / "ledger.xlsx"
+    await says(room, "ledger", "--period", "all", "--format", "xlsx", "--output", str(sheet))
+    heads, *lines = openpyxl.load_workbook(sheet)["Ledger"].iter_rows(values_only=True)
+    assert list(heads) == COLUMNS
+    assert len(lines) == len(rows_of(page))
+    assert sheet.read_bytes() == (await sees(room, cookie, "/finance/lines.xlsx")).content
+    for name in ("payouts", "recurring"):
+        out, _ = await says(room, name)
+        assert out.startswith(b"payout_id" if name == "payouts" else b"month,currency")
+
+
+async def test_the_operator_proves_journals_and_writes_them(room: Newsroom, tmp_path: Path) -> None:
+    for kind in JournalFormat:
+        one = () if kind in (JournalFormat.BEANCOUNT, JournalFormat.CSV) else ("--currency", "usd")
+        words = ("journal", "--format", kind, "--period", "all", *one)
+        out, _ = await says(room, *words, "--check")
+        sums = json.loads(out)
+        assert sorted(sums) == (["usd"] if one else ["eur", "gbp", "usd"])
+        assert all(of["debits"] == of["credits"] > 0 for of in sums.values())
+        file = tmp_path / f"journal.{kind}"
+        await says(room, *words, "--output", str(file))
+        assert file.stat().st_size > 100
+
+
+async def test_a_journal_is_written_as_the_accountants_program_is_set(
+    room: Newsroom, tmp_path: Path
+) -> None:
+    names = tmp_path / "names.toml"
+    names.write_text('"income:once" = "4000"\n"refunds" = "=4000"\n')
+    words = ("journal", "--period", "2026-11", "--currency", "usd", "--accounts", str(names))
+    out, _ = await says(room, *words, "--format", "xero", "--tax-rate", "No VAT")
+    rows = list(csv.DictReader(io.StringIO(out.decode())))
+    assert {row["*TaxRate"] for row in rows} == {"No VAT"}
+    assert {row["*Date"] for row in rows} == {"22/11/2026", "25/11/2026", "27/11/2026"}
+    of_account = {row["*AccountCode"]: row["*Amount"] for row in rows}
+    assert of_account["4000"] == "-37.34"  # credits are below zero
+    assert of_account["'=4000"] == "3.33"
+    for day_first, gift, payout, arrival in (
+        ((), "11/22/2026", "11/25/2026", "11/27/2026"),
+        (("--day-first",), "22/11/2026", "25/11/2026", "27/11/2026"),
+    ):
+        out, _ = await says(room, *words, "--format", "qbo", *day_first)
+        rows = list(csv.DictReader(io.StringIO(out.decode())))
+        assert {(row["Journal No."], row["Journal Date"]) for row in rows} == {
+            ("RP-20261122-USD", gift),
+            ("RP-20261125-USD", payout),
+            ("RP-20261127-USD", arrival),
+        }
+
+
+async def test_xero_is_given_at_most_three_hundred_lines_in_a_file() -> None:
+    lines = [("Assets:Stripe", 500), ("Expenses:Fees", 20), ("Income:Donations", -520)]
+    days = [Journal(date(2026, 1, 1) + timedelta(days=n), "usd", lines) for n in range(250)]
+    files = journals.render(JournalFormat.XERO, days, description="a test")
+    tables = [list(csv.DictReader(io.StringIO(file.decode()))) for file in files]
+    assert [len(table) for table in tables] == [300, 300, 150]
+    assert all(sum(Decimal(row["*Amount"]) for row in table) == 0 for table in tables)
+
+
+async def test_what_the_operator_asks_wrongly_writes_no_file(
+    room: Newsroom, tmp_path: Path
+) -> None:
+    file = tmp_path / "none"
+    for words, code, said in (
+        (("ledger", "--period", "2031-01"), 1, "has not begun"),
+        (("ledger", "--type", "gift"), 1, "one of charge"),
+        (("ledger", "--format", "pdf"), 2, "is not one of"),
+        (("journal", "--format", "xero", "--period", "all"), 1, "Choose one of eur, gbp, usd"),
+        (("payouts", "--currency", "dollars"), 1, "three letters"),
+    ):
+        _, told = await says(room, *words, "--output", str(file), code=code)
+        assert said in told, words
+        assert names_in(tmp_path) == [], words
+    kept = tmp_path / "journal.csv"
+    kept.write_text("what was there")
+    asked = ("journal", "--format", "xero", "--period", "2031-01", "--output", str(kept))
+    await says(room, *asked, code=1)
+    assert (names_in(tmp_path), kept.read_text()) == (["journal.csv"], "what was there")
+    _, told = await says(room, "ledger", "--format", "xlsx", code=2)
+    assert "needs --output" in told

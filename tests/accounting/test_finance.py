@@ -1,0 +1,359 @@
+"""Finance reads the books: every figure is the ledger's, sums are exact, and nobody is named."""
+
+import csv
+import io
+import random
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import psycopg
+import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from stripe.params import RefundCreateParams
+
+from payments.accounting import daily_totals, mrr_rollforward
+from payments.accounting.mrr_rollforward import MrrMonth
+from payments.accounting.reports import monthly, recurring, transactions, variance
+from payments.accounting.reports.period import next_month
+from payments.accounting.reports.sources import CampaignTotal, group_small
+from payments.accounting.reports.transactions import Filters
+from tests.staff.test_accounts import sees, signs_in
+from tests.support.newsroom import Newsroom, open_newsroom
+from tests.support.page import Page
+
+pytestmark = pytest.mark.anyio
+
+PAGES = (
+    *("", "/months", "/why", "/lines", "/recurring", "/payouts", "/refunds", "/sources"),
+    *("/exports", "/periods", "/periods/2026-06", "/funnel"),
+)
+
+
+@pytest.fixture
+async def room(database: str) -> AsyncIterator[Newsroom]:
+    """Half a year: promises that renew, one that stops, one-off gifts, a refund, payouts."""
+    async with open_newsroom(database, accounting_zone="Europe/Berlin") as room:
+        chance = random.Random(7)
+        room.clock.current = datetime(2026, 5, 20, 12, tzinfo=UTC)
+        await room.advances_time(timedelta(0))
+        for number in range(6):
+            for frequency in ("once", "monthly", "annual"):
+                if frequency != "annual" or number % 3 == 0:
+                    currency = chance.choice(("usd", "usd", "eur"))
+                    await room.gives(chance.randrange(500, 9000), frequency, currency)
+            await room.runs_until_idle()
+            if number == 3:
+                await stops_one(room)
+            await room.advances_time(timedelta(days=31))
+            await room.runs_until_idle()
+        ((intent,),) = await room.rows(
+            "SELECT stripe_payment_intent_id FROM charges ORDER BY charged_at LIMIT 1"
+        )
+        refund: RefundCreateParams = {"payment_intent": str(intent), "amount": 123}
+        await room.ctx.stripe.v1.refunds.create_async(refund)
+        await room.runs_until_idle()
+        await room.runs_sweeps()
+        yield room
+
+
+async def stops_one(room: Newsroom) -> None:
+    ((promise,),) = await room.rows(
+        "SELECT stripe_subscription_id FROM subscriptions WHERE frequency = 'monthly'"
+        " ORDER BY started_at LIMIT 1"
+    )
+    await room.ctx.stripe.v1.subscriptions.cancel_async(str(promise))
+    await room.runs_until_idle()
+
+
+async def test_every_page_is_whole_and_names_nobody(room: Newsroom) -> None:
+    cookie = await signs_in(room)
+    ((gift,),) = await room.rows("SELECT id FROM contributions LIMIT 1")
+    ((payout,),) = await room.rows("SELECT stripe_payout_id FROM payouts LIMIT 1")
+    for place in (*PAGES, f"/gifts/{gift}", f"/payouts/{payout}"):
+        answer = await sees(room, cookie, f"/finance{place}")
+        assert answer.status_code == 200, place
+        page = Page(answer.text)
+        assert page.problems == [], place
+        assert "All months in Europe/Berlin" in page.text
+        assert "reader@" not in answer.text
+        assert "cus_" not in answer.text
+        assert not re.search(r"[$€£]-|-[$€£]", page.text), "a hyphen for a minus"
+        assert not re.search(r"<[^>]+ style=|<script|<style", answer.text)
+
+
+async def test_a_drawing_says_in_words_what_it_shows(room: Newsroom) -> None:
+    cookie = await signs_in(room)
+    text_ = (await sees(room, cookie, "/finance?month=2026-10")).text
+    drawings = re.findall(r'<svg role="img" aria-labelledby="(\S+) (\S+)"', text_)
+    assert len(drawings) == 2
+    for title, told in drawings:
+        assert re.search(rf'<title id="{title}">Net [^<]+</title>', text_)
+        assert re.search(rf'<desc id="{told}">[^<]+\d[^<]+</desc>', text_)
+    assert text_.count("The same in figures") == 2
+
+
+async def test_the_causes_of_a_change_add_up_to_the_cent(room: Newsroom) -> None:
+    zone = room.settings.accounting_zoneinfo
+    async with room.ctx.sessions() as session:
+        for currency in ("usd", "eur"):
+            for earlier in range(5, 11):
+                for later in range(earlier + 1, 12):
+                    first, second = date(2026, earlier, 1), date(2026, later, 1)
+                    found = await variance.net_variance(
+                        session, zone, currency=currency, earlier=first, later=second
+                    )
+                    parts = {part.cause: part.amount for part in found.components}
+                    assert sum(parts.values()) == found.after - found.before
+                    assert variance.VarianceCause.OTHER not in parts
+                    for month, net in ((first, found.before), (second, found.after)):
+                        told = await monthly.by_month(
+                            session, zone, since=month, until=next_month(month), currency=currency
+                        )
+                        assert net == sum(line.net for line in told)
+    cookie = await signs_in(room)
+    page = Page(
+        (await sees(room, cookie, "/finance/why?earlier=2026-08&later=2026-09&currency=usd")).text
+    )
+    assert re.search(r"Net (rose|fell) by \$[\d.,]+ to \$[\d.,]+ in September 2026", page.text)
+
+
+async def test_opening_and_movements_are_closing(room: Newsroom) -> None:
+    async with room.ctx.sessions() as session:
+        forward = await recurring.mrr_by_month(
+            session,
+            room.settings.accounting_zoneinfo,
+            since=date(2026, 4, 1),
+            until=date(2026, 11, 1),
+        )
+    assert {line.currency for line in forward} == {"usd", "eur"}
+    before: dict[str, int] = {}
+    for line in sorted(forward, key=lambda line: line.month):
+        moved = sum(getattr(line, name) for name in mrr_rollforward.MRR_MOVEMENTS)
+        assert line.opening + moved == line.closing
+        assert line.opening == before.get(line.currency, 0)
+        before[line.currency] = line.closing
+    assert sum(line.churn_voluntary for line in forward) < 0
+    cookie = await signs_in(room)
+    file = (await sees(room, cookie, "/finance/recurring.csv")).text
+    for row in csv.DictReader(io.StringIO(file)):
+        moved_ = sum(Decimal(row[name]) for name in ("opening", *mrr_rollforward.MRR_MOVEMENTS))
+        assert moved_ == Decimal(row["closing"])
+
+
+async def test_pages_of_lines_show_every_line_once(room: Newsroom) -> None:
+    async with room.ctx.sessions() as session:
+        seen: list[str] = []
+        before = None
+        for _ in range(100):
+            found, before = await transactions.list_page(
+                session, room.settings.accounting_zoneinfo, Filters(), before=before, size=7
+            )
+            seen += [line.id for line in found]
+            if before is None:
+                break
+        newest_first = await session.scalars(
+            text("SELECT id FROM balance_transactions ORDER BY occurred_at DESC, id DESC")
+        )
+        assert seen == list(newest_first)
+
+
+async def test_totals_are_the_same_by_day_and_by_row(room: Newsroom) -> None:
+    zone = room.settings.accounting_zoneinfo
+    async with room.ctx.sessions() as session:
+        by_day = await transactions.totals(session, zone, Filters(frequency="monthly"))
+        charges = await transactions.totals(
+            session, zone, Filters(frequency="monthly", type="charge")
+        )
+        returned = await transactions.totals(
+            session, zone, Filters(frequency="monthly", type="refund")
+        )
+        whole = await transactions.totals(session, zone, Filters())
+        types = [
+            await transactions.totals(session, zone, Filters(type=word))
+            for word in transactions.TRANSACTION_TYPES
+        ]
+    gross = {total.currency: total.gross for total in by_day}
+    assert gross == {total.currency: total.gross for total in charges}
+    assert all(total.gross == 0 for total in returned)
+    for total in whole:
+        parts = [one for some in types for one in some if one.currency == total.currency]
+        assert total.net == sum(part.net for part in parts)
+
+
+async def test_the_timeline_of_a_contribution_is_in_order(room: Newsroom) -> None:
+    cookie = await signs_in(room)
+    ((gift,),) = await room.rows(
+        "SELECT contribution_id FROM subscriptions WHERE ended_at IS NOT NULL LIMIT 1"
+    )
+    page = Page((await sees(room, cookie, f"/finance/gifts/{gift}")).text)
+    told = [row for row in page.cells if len(row) == 5 and row[1] != "Kind"]
+    assert told == sorted(told, key=lambda row: row[0])
+    kinds = {row[1] for row in told}
+    assert {"Decision", "Charge", "Posting", "Webhook", "Mail"} <= kinds
+    assert "stopped, by stripe" in page.text
+    for other in ("0" * 32, "x", str(gift).upper() + "0"):
+        assert (await sees(room, cookie, f"/finance/gifts/{other}")).status_code == 404
+
+
+async def test_a_payout_is_proved_line_by_line_and_a_wrong_cent_is_seen(room: Newsroom) -> None:
+    cookie = await signs_in(room)
+    ((payout,),) = await room.rows(
+        "SELECT stripe_payout_id FROM payouts WHERE listed_at IS NOT NULL LIMIT 1"
+    )
+    page = Page((await sees(room, cookie, f"/finance/payouts/{payout}")).text)
+    assert "Equals its lines" in page.text
+    plain = make_url(room.settings.database_url.get_secret_value()).set(drivername="postgresql")
+    with psycopg.connect(plain.render_as_string(hide_password=False)) as owner:
+        owner.execute("SET session_replication_role = replica")
+        owner.execute(
+            "UPDATE payout_transactions SET net = net + 1 WHERE (stripe_payout_id,"
+            " balance_transaction) = (SELECT t.stripe_payout_id, t.balance_transaction"
+            " FROM payout_transactions t JOIN payouts p USING (stripe_payout_id)"
+            " WHERE t.stripe_payout_id = %s AND t.balance_transaction <> p.balance_transaction"
+            " LIMIT 1)",
+            [str(payout)],
+        )
+    page = Page((await sees(room, cookie, f"/finance/payouts/{payout}")).text)
+    assert "Does not equal its lines" in page.text
+    assert (
+        "Does not equal its lines" in Page((await sees(room, cookie, "/finance/payouts")).text).text
+    )
+    assert (await sees(room, cookie, "/finance/payouts/po_unknown")).status_code == 404
+
+
+async def test_old_figures_and_months_not_over_say_so(room: Newsroom) -> None:
+    cookie = await signs_in(room)
+    page = Page((await sees(room, cookie, "/finance")).text)
+    assert "This period is not over" in page.text
+    assert "These figures are old" not in page.text
+    await room.advances_time(timedelta(minutes=31))
+    cookie = await signs_in(room)
+    assert "These figures are old" in Page((await sees(room, cookie, "/finance")).text).text
+    await room.runs_sweeps()
+    page = Page((await sees(room, cookie, "/finance?month=2026-10")).text)
+    assert "These figures are old" not in page.text
+    assert "not over" not in page.text
+
+
+async def test_questions_that_make_no_sense_are_refused_in_words(room: Newsroom) -> None:
+    cookie = await signs_in(room)
+    for place, words in (
+        ("?month=2031-01", "has not begun"),
+        ("?month=2026", "a month such as"),
+        ("/why?earlier=2026-10&later=2026-09", "a month before 2026-09"),
+        ("/why?earlier=2026-10&later=2026-10", "a month before 2026-10"),
+        ("/why?later=2030-01", "has not begun"),
+        ("/lines?before=1.x", "follow the link"),
+        ("/payouts?before=1", "follow the link"),
+        ("/refunds?before=1", "follow the link"),
+        ("/sources?period=2026&from=2026-01-01", "Both were given"),
+        ("/journal?format=sage", "one of xero"),
+        ("/recurring?currency=USD", "three letters"),
+    ):
+        answer = await sees(room, cookie, f"/finance{place}")
+        assert answer.status_code == 422, place
+        assert words in Page(answer.text).text, place
+
+
+async def the_rows_say(room: Newsroom, since: date, until: date) -> list[MrrMonth]:
+    async with room.ctx.sessions() as session:
+        return await mrr_rollforward.compute(
+            session, room.settings.accounting_zoneinfo, since=since, until=until
+        )
+
+
+async def is_read(room: Newsroom, since: date, until: date) -> list[MrrMonth]:
+    async with room.ctx.sessions() as session:
+        return await mrr_rollforward.by_month(
+            session, room.settings.accounting_zoneinfo, since=since, until=until
+        )
+
+
+async def snapshot_months(room: Newsroom) -> list[object]:
+    query = "SELECT month FROM recurring_months WHERE kind = 'forward' ORDER BY month"
+    return [month for (month,) in await room.rows(query)]
+
+
+async def test_month_snapshots_equal_what_the_rows_say(room: Newsroom) -> None:
+    since, until = date(2026, 4, 1), date(2026, 11, 1)
+    said = await the_rows_say(room, since, until)
+    assert len(said) > 6
+    assert await snapshot_months(room) == [date(2026, month, 1) for month in range(5, 11)]
+    assert await is_read(room, since, until) == said
+    async with room.ctx.sessions.begin() as session:
+        await session.execute(text("UPDATE recurring_months SET figures = '[]'"))
+    assert await is_read(room, since, until) == []  # it is read, and not reckoned
+    await daily_totals.rebuild(room.ctx)
+    assert await is_read(room, since, until) == said
+
+
+async def test_a_change_that_is_seen_late_is_in_its_month(room: Newsroom) -> None:
+    ((promise,),) = await room.rows(
+        "SELECT h.subscription_id FROM subscription_changes h WHERE h.kind = 'stopped'"
+    )
+    said = await is_read(room, date(2026, 6, 1), date(2026, 11, 1))
+    assert sum(one.churn_voluntary for one in said) < 0
+    async with room.ctx.sessions.begin() as session:
+        await session.execute(
+            text(
+                "UPDATE subscription_changes SET kind = 'paused'"
+                " WHERE subscription_id = :promise AND kind = 'stopped'"
+            ),
+            {"promise": promise},
+        )
+    assert len(await snapshot_months(room)) < 6
+    again = await is_read(room, date(2026, 6, 1), date(2026, 11, 1))
+    assert sum(one.churn_voluntary for one in again) == 0
+    assert sum(one.paused for one in again) == sum(one.churn_voluntary for one in said)
+    assert again == await the_rows_say(room, date(2026, 6, 1), date(2026, 11, 1))
+
+
+async def test_a_payment_reported_late_is_read_at_once_and_its_month_snapshotted_again(
+    room: Newsroom,
+) -> None:
+    since, until = date(2026, 6, 1), date(2026, 12, 1)
+    await room.advances_time(datetime(2026, 12, 3, 12, tzinfo=UTC) - room.clock())
+    await room.runs_until_idle()
+    assert await is_read(room, since, until) == await the_rows_say(room, since, until)
+    assert len(await snapshot_months(room)) == 6  # November is folded with the next import
+    await daily_totals.import_and_refresh(room.ctx)
+    assert await snapshot_months(room) == [date(2026, month, 1) for month in range(5, 12)]
+    said = await is_read(room, since, until)
+    assert said == await the_rows_say(room, since, until)
+    async with room.ctx.sessions.begin() as session:
+        mark = text("UPDATE rollup_marks SET seq = (SELECT max(seq) - 12 FROM ledger_entries)")
+        await session.execute(mark)  # as if the last rows were not folded yet
+    assert await is_read(room, since, until) == said
+
+
+async def test_a_renewal_counts_for_the_campaign_that_began_it(newsroom: Newsroom) -> None:
+    await newsroom.creates_campaigns("war-diary", "spring", "autumn")
+    for _ in range(5):
+        asked = await newsroom.requests_contribution(700, "monthly", campaign="war-diary")
+        await newsroom.pays(asked.json()["checkout_url"])
+    for campaign in ("spring", "spring", "spring", "autumn", "autumn"):
+        asked = await newsroom.requests_contribution(900, campaign=campaign)
+        await newsroom.pays(asked.json()["checkout_url"])
+    await newsroom.runs_until_idle()
+    await newsroom.advances_time(timedelta(days=31))
+    await newsroom.runs_until_idle()
+    await newsroom.runs_sweeps()
+    cookie = await signs_in(newsroom)
+    page = Page((await sees(newsroom, cookie, "/finance/sources?from=2026-11-01")).text)
+    (diary,) = (row for row in page.cells if row[0] == "war-diary")
+    assert diary[2:6] == ["5", "10", "$35.00", "$35.00"]
+    assert "spring" not in page.text
+    assert "autumn" not in page.text
+
+
+def test_a_small_campaign_does_not_follow_from_the_rest() -> None:
+    def source(campaign: str | None, givers: int) -> CampaignTotal:
+        return CampaignTotal(campaign, "usd", givers, givers, givers * 500, 0, 0, 0)
+
+    told = group_small([source("a", 1), source("b", 9), source("c", 40), source(None, 7)])
+    assert [(one.campaign, one.payers) for one in told] == [("c", 40), ("other", 10), (None, 7)]
+    told = group_small([source("a", 3), source("b", 2), source("c", 40)])
+    assert [(one.campaign, one.payers) for one in told] == [("c", 40), ("other", 5)]

@@ -1,0 +1,260 @@
+"""Finance closes a month on its page, takes its pack away, and may open it again for a reason."""
+
+import hashlib
+import io
+import json
+import re
+import zipfile
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+
+import httpx
+import pytest
+
+from payments.accounting import close_pack, daily_totals
+from payments.infra import alerts
+from payments.infra.alerts import AlertKind
+from payments.settlement import importer
+from payments.staff.accounts import Role
+from payments.web.finance import layout
+from tests.support.colleague import Colleague, open_colleague_browser
+from tests.support.donor import SAME_ORIGIN_HEADERS
+from tests.support.newsroom import Newsroom
+from tests.support.page import Page
+
+pytestmark = pytest.mark.anyio
+
+LIST = "/finance/periods"
+NOVEMBER = f"{LIST}/2026-11"
+NOTHING = (layout.EMPTY_CELL,) * 3
+
+
+@pytest.fixture
+async def room(newsroom: Newsroom) -> Newsroom:
+    """November is over: gifts, a promise, and everything imported."""
+    await newsroom.gives(2500)
+    await newsroom.gives(500, "monthly")
+    await newsroom.runs_until_idle()
+    await passes(newsroom, datetime(2026, 12, 1, 8, tzinfo=UTC))
+    return newsroom
+
+
+@pytest.fixture
+async def ada(room: Newsroom) -> AsyncIterator[Colleague]:
+    async with open_colleague_browser(room, "Ada", Role.FINANCE) as ada:
+        await ada.opens_link()
+        yield ada
+
+
+async def passes(room: Newsroom, until: datetime) -> None:
+    await room.advances_time(until - room.clock())
+    await room.runs_until_idle()
+    await daily_totals.import_and_refresh(room.ctx)
+
+
+async def presses(one: Colleague, action: str, **typed: str) -> httpx.Response:
+    """Press a button of the month's page, as its form has it."""
+    page = await one.opens(action.rpartition("/")[0])
+    sent = page.form(action).submission(**typed)
+    return await one.web.post(action, data=sent, headers=SAME_ORIGIN_HEADERS)
+
+
+async def closes(one: Colleague) -> Page:
+    answer = await presses(one, f"{NOVEMBER}/close")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{NOVEMBER}?said=closed")
+    return await one.opens(answer.headers["location"])
+
+
+async def held(one: Colleague, month: str) -> dict[str, int]:
+    """What a month's page says Stripe held, and what moved it, in cents."""
+    rows = [row for row in (await one.opens(f"{LIST}/{month}")).cells if len(row) == 2]
+    return {
+        words: int(re.sub(r"[$.,+]", "", figure).replace(layout.MINUS, "-"))
+        for words, figure in rows
+        if "$" in figure
+    }
+
+
+async def test_a_month_shows_what_stripe_held_all_that_moved_it_and_what_is_left(
+    room: Newsroom, ada: Colleague
+) -> None:
+    room.sandbox.charge_fee("billing", 120)
+    await daily_totals.import_and_refresh(room.ctx)
+    november, december = await held(ada, "2026-11"), await held(ada, "2026-12")
+    assert (november["When the month began"], november["Gifts"]) == (0, 3000)
+    for month, end in ((november, "When it ended"), (december, "Now")):
+        assert sum(month.values()) == 2 * month[end]
+    assert december["When the month began"] == november["When it ended"]
+    assert december["Fees"] <= -120
+    at_stripe = await importer.stripe_balance(room.ctx)
+    assert december["Now"] == at_stripe.get("usd", 0)
+
+
+async def test_a_month_is_closed_and_its_pack_taken_away(room: Newsroom, ada: Colleague) -> None:
+    before = await ada.opens(LIST)
+    assert ["November 2026", "Open, next to close", *NOTHING] in before.cells
+    assert ["December 2026", "Open, not over", *NOTHING] in before.cells
+    ready = await ada.opens(NOVEMBER)
+    assert "OK: The month is over" in ready.text
+    assert "Problem:" not in ready.text
+    closed = await closes(ada)
+    assert "It is closed." in closed.text
+    assert "by Ada" in closed.text
+    taken = await ada.web.get(f"{NOVEMBER}/pack")
+    assert taken.headers["content-type"] == "application/zip"
+    name = taken.headers["content-disposition"]
+    assert name.startswith('attachment; filename="payments-2026-11-')
+    assert close_pack.verify(taken.content, key=close_pack.public_key(room.settings))
+    with zipfile.ZipFile(io.BytesIO(taken.content)) as pack:
+        manifest = pack.read("manifest.json")
+    assert json.loads(manifest)["month"] == "2026-11"
+    told = hashlib.sha256(manifest).hexdigest()
+    assert told in closed.text
+    row = next(row for row in (await ada.opens(LIST)).cells if row[0] == "November 2026")
+    assert row[1] == "Closed"
+    assert row[2].endswith("Ada")
+    assert told.startswith(row[3].rstrip("…"))
+    await room.gives(900)
+    await room.runs_until_idle()
+    assert (await ada.web.get(f"{NOVEMBER}/pack")).content == taken.content
+    deeds = [(deed, about) for deed, about, _ in await ada.audit_actions()]
+    assert ("period_closed", "2026-11") in deeds
+    assert deeds.count(("exported", f"{NOVEMBER}/pack")) == 2
+
+
+async def test_a_month_is_not_closed_twice(room: Newsroom, ada: Colleague) -> None:
+    await closes(ada)
+    again = await ada.web.post(f"{NOVEMBER}/close", headers=SAME_ORIGIN_HEADERS)
+    assert again.status_code == HTTPStatus.CONFLICT
+    assert "2026-11 is closed already. Nothing was closed." in Page(again.text).text
+    assert await room.count("period_closings") == 1
+
+
+async def test_a_problem_is_said_in_words_and_there_is_no_button(
+    room: Newsroom, ada: Colleague
+) -> None:
+    async with room.ctx.sessions.begin() as session:
+        await alerts.raise_alert(session, AlertKind.SUSPENSE, object_id="txn_1", now=room.clock())
+    page = await ada.opens(NOVEMBER)
+    assert "Problem: Nothing is in suspense" in page.text
+    assert "cannot be closed while there is a problem" in page.text
+    assert not [1 for tag, found in page.attributes
+                if tag == "form" and found.get("action") == f"{NOVEMBER}/close"]  # fmt: skip
+    forced = await ada.web.post(f"{NOVEMBER}/close", headers=SAME_ORIGIN_HEADERS)
+    assert forced.status_code == HTTPStatus.CONFLICT
+    assert "Nothing was closed." in forced.text
+    assert await room.count("period_closings") == 0
+
+
+async def test_a_month_that_is_not_over_or_has_not_begun_is_not_closed(
+    room: Newsroom, ada: Colleague
+) -> None:
+    page = await ada.opens(f"{LIST}/2026-12")
+    assert "Problem: The month is over" in page.text
+    early = await ada.web.post(f"{LIST}/2026-12/close", headers=SAME_ORIGIN_HEADERS)
+    assert early.status_code == HTTPStatus.CONFLICT
+    for month, words in (("2027-01", "has not begun"), ("2026-13", "a month such as"),
+                         ("november", "a month such as"), ("2026", "a month such as")):  # fmt: skip
+        for answer in (
+            await ada.web.get(f"{LIST}/{month}"),
+            await ada.web.get(f"{LIST}/{month}/pack"),
+            await ada.web.post(f"{LIST}/{month}/close", headers=SAME_ORIGIN_HEADERS),
+            await ada.web.post(f"{LIST}/{month}/reopen", headers=SAME_ORIGIN_HEADERS),
+        ):
+            assert answer.status_code == HTTPStatus.UNPROCESSABLE_ENTITY, month
+            assert words in Page(answer.text).text
+    assert (await ada.web.get(f"{NOVEMBER}/pack")).status_code == HTTPStatus.NOT_FOUND
+    assert await room.count("period_closings") == 0
+
+
+async def test_the_last_closed_month_is_opened_again_for_a_reason(
+    room: Newsroom, ada: Colleague
+) -> None:
+    await closes(ada)
+    first = (await ada.web.get(f"{NOVEMBER}/pack")).content
+    for reason, words in (("", "Say why"), ("x" * 201, "at most 200"),
+                          ("ask reader@example.org", "no address")):  # fmt: skip
+        answer = await presses(ada, f"{NOVEMBER}/reopen", reason=reason)
+        assert answer.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+        page = Page(answer.text)
+        assert page.problems == []
+        assert words in page.text
+        assert page.field("reason")["aria-invalid"] == "true"
+    assert await room.rows("SELECT reopened_why FROM period_closings") == [(None,)]
+    answer = await presses(ada, f"{NOVEMBER}/reopen", reason="A refund was missing")
+    opened = await ada.opens(answer.headers["location"])
+    assert "It is open again." in opened.text
+    assert "A refund was missing" in opened.text
+    assert ["November 2026", "Open again, next to close", *NOTHING] in (await ada.opens(LIST)).cells
+    twice = await ada.web.post(
+        f"{NOVEMBER}/reopen", data={"reason": "x"}, headers=SAME_ORIGIN_HEADERS
+    )
+    assert twice.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+    assert "only the last closed month can be opened again" in Page(twice.text).text
+    await closes(ada)
+    again = (await ada.web.get(f"{NOVEMBER}/pack")).content
+    assert not [c for c in close_pack.verify(again, previous_pack=first) if c.problem]
+
+
+async def test_what_comes_late_is_listed_with_the_month_it_belongs_to(
+    room: Newsroom, ada: Colleague
+) -> None:
+    assert "No line came too late" in (await ada.opens(LIST)).text
+    await closes(ada)
+    told = room.sandbox.charge_fee("billing", 150)
+    fee = room.sandbox.account.store.get("balance_transaction", told)
+    assert fee is not None
+    fee["created"] = int(datetime(2026, 11, 30, 23, 50, tzinfo=UTC).timestamp())
+    await daily_totals.import_and_refresh(room.ctx)
+    (row,) = (row for row in (await ada.opens(LIST)).cells if row[0] == told)
+    assert row[1:4] == ["2026-11-30 23:50", "belongs to November 2026 by its time", "December 2026"]
+    assert row[5] == "$1.50"
+
+
+async def test_closing_and_taking_away_ask_for_a_fresh_proof(
+    room: Newsroom, ada: Colleague
+) -> None:
+    room.clock.advance(timedelta(minutes=6))
+    for answer in (
+        await ada.web.post(f"{NOVEMBER}/close", headers=SAME_ORIGIN_HEADERS),
+        await ada.web.post(f"{NOVEMBER}/reopen", data={"reason": "x"}, headers=SAME_ORIGIN_HEADERS),
+        await ada.web.get(f"{NOVEMBER}/pack"),
+    ):
+        assert answer.status_code == HTTPStatus.SEE_OTHER
+        assert answer.headers["location"].startswith("/staff/confirm?back=%2Ffinance%2Fperiods")
+    assert (await ada.web.get(NOVEMBER)).status_code == HTTPStatus.OK  # reading goes on
+    assert await room.count("period_closings") == 0
+
+
+async def test_support_and_strangers_close_nothing(room: Newsroom) -> None:
+    async with open_colleague_browser(room, "Sam", Role.SUPPORT) as sam:
+        for status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            for answer in (
+                await sam.web.get(LIST),
+                await sam.web.get(NOVEMBER),
+                await sam.web.get(f"{NOVEMBER}/pack"),
+                await sam.web.post(f"{NOVEMBER}/close", headers=SAME_ORIGIN_HEADERS),
+                await sam.web.post(f"{NOVEMBER}/reopen", headers=SAME_ORIGIN_HEADERS),
+            ):
+                assert answer.status_code == status
+            await sam.opens_link()
+    assert await room.count("period_closings") == 0
+
+
+async def test_a_form_of_another_site_closes_nothing(room: Newsroom, ada: Colleague) -> None:
+    for foreign in ({"sec-fetch-site": "cross-site"}, {"origin": "https://evil.example"}):
+        for deed in ("close", "reopen"):
+            answer = await ada.web.post(f"{NOVEMBER}/{deed}", data={"reason": "x"}, headers=foreign)
+            assert answer.status_code == HTTPStatus.FORBIDDEN
+            assert "Nothing was done." in answer.text
+    assert await room.count("period_closings") == 0
+
+
+async def test_without_a_key_to_sign_with_nothing_is_closed(room: Newsroom, ada: Colleague) -> None:
+    object.__setattr__(room.ctx.settings, "signing_key", None)
+    assert "Problem: There is a key to sign the pack with" in (await ada.opens(NOVEMBER)).text
+    answer = await ada.web.post(f"{NOVEMBER}/close", headers=SAME_ORIGIN_HEADERS)
+    assert answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+    assert "PAYMENTS_SIGNING_KEY is not set" in answer.text
+    assert await room.count("period_closings") == 0

@@ -1,0 +1,248 @@
+"""Finance closes a month, files its pack, and can trust it years later."""
+
+import io
+import json
+import zipfile
+from datetime import UTC, date, datetime
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from click.testing import CliRunner
+
+from payments.accounting import close_pack, daily_totals, integrity, period_close
+from payments.accounting.exports import ledger_entries, transactions_csv
+from payments.accounting.period_close import PeriodNotReady
+from payments.accounting.reports import period
+from payments.accounting.reports.transactions import Filters
+from payments.cli import main
+from payments.core.errors import InvalidField, NotFound
+from payments.infra import alerts
+from payments.infra.alerts import AlertKind
+from tests.support.newsroom import Newsroom
+
+pytestmark = pytest.mark.anyio
+NOVEMBER, DECEMBER, JANUARY = date(2026, 11, 1), date(2026, 12, 1), date(2027, 1, 1)
+
+
+async def until(newsroom: Newsroom, moment: datetime) -> None:
+    """Time passes up to a moment, with everything settled and imported."""
+    await newsroom.advances_time(moment - newsroom.clock())
+    await newsroom.runs_until_idle()
+    await daily_totals.import_and_refresh(newsroom.ctx)
+
+
+async def closes(newsroom: Newsroom, month: date) -> bytes:
+    """Finance closes a month. Gives its pack."""
+    closing = await period_close.close(newsroom.ctx, month, by="Ada")
+    await close_pack.build(newsroom.ctx, closing)
+    return await taken(newsroom, f"{month:%Y-%m}")
+
+
+async def taken(newsroom: Newsroom, month: str) -> bytes:
+    pack = io.BytesIO()
+    await close_pack.download(newsroom.ctx, month, pack)
+    return pack.getvalue()
+
+
+async def a_november(newsroom: Newsroom) -> None:
+    await newsroom.gives(2500)
+    await newsroom.gives(500, "monthly")
+    await newsroom.gives(1000, "once", "eur")
+    await newsroom.runs_until_idle()
+    await until(newsroom, datetime(2026, 12, 1, 8, tzinfo=UTC))
+
+
+async def exported(
+    newsroom: Newsroom, month: str, what: ModuleType = transactions_csv
+) -> list[str]:
+    """The lines that finance takes away for a month: of the ledger, or a journal's entries."""
+    today, zone = newsroom.clock().date(), newsroom.settings.accounting_zoneinfo
+    of = period.parse_period({"period": month}, today=today)
+    async with newsroom.ctx.sessions() as session:
+        lines = (
+            transactions_csv.stream_csv(session, zone, Filters(of))
+            if what is transactions_csv
+            else ledger_entries.stream_csv(session, zone, of, exported_in="a test")
+        )
+        return b"".join([chunk async for chunk in lines]).decode().splitlines()
+
+
+def wrong(pack: bytes, **more: object) -> list[str]:
+    return [f"{c.description}: {c.problem}" for c in close_pack.verify(pack, **more) if c.problem]  # type: ignore[arg-type]  # as given
+
+
+def changed(pack: bytes, name: str, old: bytes, new: bytes) -> bytes:
+    """A pack in which somebody changed a file."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(pack)) as before, zipfile.ZipFile(made, "w") as after:
+        for one in before.namelist():
+            data = before.read(one)
+            if one == name:
+                assert old in data
+                data = data.replace(old, new, 1)
+            after.writestr(one, data)
+    return made.getvalue()
+
+
+async def test_a_closed_month_gives_the_same_pack_for_ever(newsroom: Newsroom) -> None:
+    await a_november(newsroom)
+    pack = await closes(newsroom, NOVEMBER)
+    assert wrong(pack) == []
+    assert wrong(pack, key=close_pack.public_key(newsroom.settings)) == []
+    await newsroom.gives(700)
+    await until(newsroom, datetime(2027, 1, 2, 12, tzinfo=UTC))
+    assert await taken(newsroom, "2026-11") == pack
+    in_pieces = io.BytesIO()
+    await close_pack.download(newsroom.ctx, "2026-11", in_pieces, chunk_size=1000)
+    assert in_pieces.getvalue() == pack
+    with zipfile.ZipFile(io.BytesIO(pack)) as files:
+        manifest = json.loads(files.read("manifest.json"))
+        assert b"@" not in files.read("ledger.csv")
+    assert manifest["month"] == "2026-11"
+    gross = {code: of["charge"]["gross"] for code, of in manifest["totals"].items()}
+    assert gross == {"usd": 3000, "eur": 1000}
+    assert all(point["holds"] for point in manifest["proofs"])
+
+
+async def test_each_pack_names_the_one_before_it(newsroom: Newsroom) -> None:
+    await a_november(newsroom)
+    first = await closes(newsroom, NOVEMBER)
+    await until(newsroom, datetime(2027, 1, 2, 12, tzinfo=UTC))
+    second = await closes(newsroom, DECEMBER)
+    assert wrong(second, earlier=first) == []
+    assert wrong(second, earlier=second) == ["It follows the pack before it: it names another"]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("ledger.csv", b"25.00", b"25.01"),
+        ("rows.csv", b",2500,", b",2501,"),
+        ("journal.csv", b"25.00", b"52.00"),
+        ("payouts.csv", b"payout_id", b"payout id"),
+        ("manifest.json", b'"month": "2026-11"', b'"month": "2026-10"'),
+        ("manifest.sig", b"A", b"B"),
+    ],
+)
+async def test_a_pack_somebody_changed_is_found_out(
+    newsroom: Newsroom, file: str, old: bytes, new: bytes
+) -> None:
+    await a_november(newsroom)
+    pack = await closes(newsroom, NOVEMBER)
+    if file == "manifest.sig":
+        with zipfile.ZipFile(io.BytesIO(pack)) as files:
+            old = files.read(file)[:1]
+        new = b"B" if old != b"B" else b"C"
+    assert wrong(changed(pack, file, old, new)) != []
+
+
+async def test_a_pack_signed_by_somebody_else_is_not_ours(newsroom: Newsroom) -> None:
+    await a_november(newsroom)
+    pack = await closes(newsroom, NOVEMBER)
+    assert wrong(pack, key="00" * 32) != []
+    assert wrong(pack, key="not a key") != []
+
+
+def test_what_is_no_pack_is_said_to_be_none(tmp_path: Path) -> None:
+    file = tmp_path / "letter.zip"
+    file.write_bytes(b"Dear reader")
+    said = CliRunner().invoke(main, ["period", "verify", str(file)])
+    assert said.exit_code == 1
+    assert "not a whole zip file" in said.output
+
+
+async def test_what_stripe_tells_late_is_booked_in_the_month_that_is_open(
+    newsroom: Newsroom,
+) -> None:
+    await a_november(newsroom)
+    await closes(newsroom, NOVEMBER)
+    before = await exported(newsroom, "2026-11")
+    told = newsroom.sandbox.charge_fee("billing", 150)
+    fee = newsroom.sandbox.account.store.get("balance_transaction", told)
+    assert fee is not None
+    fee["created"] = int(datetime(2026, 11, 30, 23, 50, tzinfo=UTC).timestamp())
+    await daily_totals.import_and_refresh(newsroom.ctx)
+    assert await newsroom.rows("SELECT booked_on FROM late_lines") == [(DECEMBER,)]
+    assert await exported(newsroom, "2026-11") == before
+    late = [line for line in await exported(newsroom, "2026-12") if told in line]
+    assert len(late) == 1
+    assert "2026-11-30T23:50:00" in late[0]  # it points back
+    assert late[0].split(",")[1] == "2026-12"
+    assert "late for a closed month" in late[0]
+    booked = await exported(newsroom, "2026-12", ledger_entries)
+    assert {line.partition(",")[0] for line in booked if told in line} == {"2026-12-01"}
+
+
+async def test_a_late_line_is_back_in_its_month_when_that_is_opened_again(
+    newsroom: Newsroom,
+) -> None:
+    await a_november(newsroom)
+    await closes(newsroom, NOVEMBER)
+    before = await exported(newsroom, "2026-11")
+    told = newsroom.sandbox.charge_fee("billing", 150)
+    fee = newsroom.sandbox.account.store.get("balance_transaction", told)
+    assert fee is not None
+    fee["created"] = int(datetime(2026, 11, 30, 23, 50, tzinfo=UTC).timestamp())
+    await daily_totals.import_and_refresh(newsroom.ctx)
+    days = "SELECT day, entries FROM ledger_days WHERE debit = 'expense:billing' ORDER BY day"
+    assert await newsroom.rows(days) == [(DECEMBER, 2)]  # and the fee of that day itself
+    await period_close.reopen(newsroom.ctx, NOVEMBER, reason="A fee came late", by="Ada")
+    assert await newsroom.rows(days) == [(date(2026, 11, 30), 1), (DECEMBER, 1)]
+    assert await newsroom.count("late_lines") == 0
+    assert len(await exported(newsroom, "2026-11")) == len(before) + 1
+    assert all(found.passed for found in await integrity.run_checks(newsroom.ctx))
+
+
+async def test_a_month_is_closed_once_and_in_order(newsroom: Newsroom) -> None:
+    await a_november(newsroom)
+    with pytest.raises(PeriodNotReady, match="The month is over"):
+        await period_close.close(newsroom.ctx, DECEMBER, by="Ada")
+    await closes(newsroom, NOVEMBER)
+    with pytest.raises(PeriodNotReady, match="2026-11 is closed already"):
+        await period_close.close(newsroom.ctx, NOVEMBER, by="Ada")
+    assert await period_close.next_to_close(newsroom.ctx) is None
+    await until(newsroom, datetime(2027, 2, 2, 12, tzinfo=UTC))
+    with pytest.raises(PeriodNotReady, match="The months before it are closed"):
+        await period_close.close(newsroom.ctx, JANUARY, by="Ada")
+    assert await period_close.next_to_close(newsroom.ctx) == DECEMBER
+
+
+async def test_a_month_with_something_in_suspense_stays_open(newsroom: Newsroom) -> None:
+    await a_november(newsroom)
+    await newsroom.gives(900)
+    async with newsroom.ctx.sessions.begin() as session:
+        await alerts.raise_alert(
+            session, AlertKind.SUSPENSE, object_id="txn_1", now=newsroom.clock()
+        )
+    with pytest.raises(PeriodNotReady, match="Nothing is in suspense"):
+        await period_close.close(newsroom.ctx, NOVEMBER, by="Ada")
+    assert await newsroom.count("period_closings") == 0
+
+
+async def test_the_last_closed_month_can_be_opened_again_with_a_reason(
+    newsroom: Newsroom,
+) -> None:
+    await a_november(newsroom)
+    first = await closes(newsroom, NOVEMBER)
+    with pytest.raises(InvalidField, match="Say why"):
+        await period_close.reopen(newsroom.ctx, NOVEMBER, reason=" ", by="Ada")
+    with pytest.raises(InvalidField, match="only the last closed month"):
+        await period_close.reopen(newsroom.ctx, DECEMBER, reason="A refund was missing", by="Ada")
+    await period_close.reopen(newsroom.ctx, NOVEMBER, reason="A refund was missing", by="Ada")
+    with pytest.raises(NotFound):
+        await taken(newsroom, "2026-11")
+    again = await closes(newsroom, NOVEMBER)
+    assert wrong(again, earlier=first) == []
+    told = await newsroom.rows("SELECT deed, name, reason FROM audit_entries ORDER BY seq")
+    assert told == [
+        ("period_closed", "Ada", ""),
+        ("period_reopened", "Ada", "A refund was missing"),
+        ("period_closed", "Ada", ""),
+    ]
+
+
+async def test_a_month_in_the_future_or_no_month_is_refused(newsroom: Newsroom) -> None:
+    for words in ("2027-05", "2026-13", "november"):
+        with pytest.raises(InvalidField):
+            await taken(newsroom, words)

@@ -1,0 +1,423 @@
+"""The roll-up is the rows: whatever was folded, whenever, and by the days of whichever zone. So are
+the months of recurring revenue that are kept.
+"""
+
+import csv
+import io
+import random
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, cast
+from zoneinfo import ZoneInfo
+
+import httpx
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+from stripe.params import RefundCreateParams
+
+from payments.accounting import (
+    cohort_retention,
+    daily_totals,
+    integrity,
+    mrr_rollforward,
+    payment_recovery,
+    period_close,
+)
+from payments.accounting.payment_recovery import RecoveryMonth
+from payments.accounting.reports import sources, variance
+from payments.accounting.reports.period import month_period, months_before, next_month
+from payments.web.app import create_app
+from tests.staff.test_accounts import sees, signs_in
+from tests.support.newsroom import BASE_URL, Newsroom
+
+pytestmark = pytest.mark.anyio
+
+ZONES = ("UTC", "Europe/Amsterdam", "America/New_York", "Asia/Kathmandu", "Pacific/Kiritimati")
+Sums = Counter[tuple[str, str, str]]  # (month, frequency, currency) -> gross in minor units
+
+
+@asynccontextmanager
+async def counting_in(room: Newsroom, zone: str) -> AsyncIterator[httpx.AsyncClient]:
+    """The same books, served by the days of another zone."""
+    app = create_app(room.settings.model_copy(update={"accounting_zone": zone}), now=room.clock)
+    async with app.lifespan():
+        transport = httpx.ASGITransport(app=cast("Any", app))
+        async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as web:
+            yield web
+
+
+async def by_ledger(room: Newsroom, zone: ZoneInfo) -> Sums:
+    sums: Sums = Counter()
+    for account, currency, amount, at, late in await room.rows(
+        "SELECT credit, currency, amount, occurred_at, booked_on FROM ledger_entries"
+        "  LEFT JOIN late_lines USING (seq) WHERE credit LIKE 'income:%'"
+    ):
+        assert isinstance(at, datetime)
+        assert isinstance(amount, int)
+        month = late if isinstance(late, date) else at.astimezone(zone)
+        sums[f"{month:%Y-%m}", str(account).partition(":")[2], str(currency)] += amount
+    return sums
+
+
+async def by_charges(room: Newsroom, zone: ZoneInfo, late: Mapping[str, date]) -> Sums:
+    """What donors were charged, on the day that Stripe moved it or, where it was told too late, on
+    the day it is known to be booked; with no look at the books.
+    """
+    sums: Sums = Counter()
+    for frequency, currency, amount, at, moved in await room.rows(
+        "SELECT i.frequency, c.currency, c.amount, b.occurred_at, b.id FROM charges c"
+        " JOIN contribution_intents i USING (stripe_payment_intent_id)"
+        " JOIN balance_transactions b ON b.id = c.balance_transaction"
+        " WHERE c.status = 'succeeded'"
+    ):
+        assert isinstance(at, datetime)
+        assert isinstance(amount, int)
+        month = late.get(str(moved), at.astimezone(zone))
+        sums[f"{month:%Y-%m}", str(frequency), str(currency)] += amount
+    return sums
+
+
+def by_page(text: str) -> Sums:
+    sums: Sums = Counter()
+    for row in csv.DictReader(io.StringIO(text)):
+        if row["frequency"] != "none":
+            sums[row["month"], row["frequency"], row["currency"]] += int(row["gross_minor"])
+    return sums
+
+
+async def by_sources(room: Newsroom, zone: ZoneInfo, months: Collection[date]) -> Sums:
+    """What campaigns brought, of all frequencies together."""
+    sums: Sums = Counter()
+    async with room.ctx.sessions() as session:
+        for month in months:
+            for one in await sources.by_campaign(session, zone, month_period(month)):
+                sums[f"{month:%Y-%m}", "all", one.currency] += one.first_payments + one.renewals
+    return sums
+
+
+async def reports_late(room: Newsroom, opens: date) -> dict[str, date]:
+    """Finance closes the month before, and then Stripe tells of gifts that fell into it: which
+    transactions they are, and where they are booked.
+    """
+    await room.runs_sweeps()
+    await period_close.close(room.ctx, months_before(opens, 1), by="Ada")
+    known = {row["id"] for row in room.sandbox.account.store.of_kind("balance_transaction")}
+    for amount, frequency in ((901, "once"), (902, "monthly"), (903, "annual")):
+        await room.gives(amount, frequency)
+    await room.sandbox.advance_to_captures()
+    late = {}
+    begins = datetime(opens.year, opens.month, 1, tzinfo=room.settings.accounting_zoneinfo)
+    for row in room.sandbox.account.store.of_kind("balance_transaction"):
+        if row["id"] not in known:
+            row["created"] = int(begins.timestamp()) - 1
+            late[row["id"]] = opens
+    await room.runs_until_idle()
+    return late
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_ledger_charges_and_page_agree_for_every_frequency_month_and_currency(
+    newsroom: Newsroom, seed: int
+) -> None:
+    chance = random.Random(seed)
+    ends = sorted(
+        datetime(2026, month, 1, tzinfo=ZoneInfo(zone)).astimezone(UTC)
+        for zone in ZONES
+        for month in chance.sample(range(2, 13), 2)
+    )
+    newsroom.clock.current = ends[0] - timedelta(days=40)
+    await newsroom.advances_time(timedelta(0))
+    for end in ends:
+        for second in (-1, 0, 1):
+            moment = end + timedelta(seconds=second)
+            await newsroom.advances_time(max(moment - newsroom.clock(), timedelta(0)))
+            frequency = chance.choice(["once", "once", "monthly", "annual"])
+            currency = chance.choice(["usd", "eur", "gbp"])
+            await newsroom.gives(chance.randrange(200, 90_000), frequency, currency)
+        await newsroom.runs_until_idle()
+    late = await reports_late(newsroom, ends[5].date().replace(day=1))
+    assert len(late) == 3
+    await newsroom.runs_sweeps()
+    cookie = await signs_in(newsroom)
+    for name in ZONES:
+        zone = ZoneInfo(name)
+        ledger = await by_ledger(newsroom, zone)
+        assert len(ledger) > 10
+        assert ledger == await by_charges(newsroom, zone, late)
+        async with counting_in(newsroom, name) as web:
+            page = await web.get("/finance/monthly.csv", headers={"cookie": cookie})
+        assert by_page(page.text) == ledger, name
+        months = sorted({date.fromisoformat(f"{month}-01") for month, _, _ in ledger})
+        of_all: Sums = Counter()
+        for (month, _, currency), amount in ledger.items():
+            of_all[month, "all", currency] += amount
+        assert await by_sources(newsroom, zone, months) == of_all, name
+        if zone == newsroom.settings.accounting_zoneinfo or name == "Pacific/Kiritimati":
+            await recurring_agrees(newsroom, zone, months[0], next_month(months[-1]))
+    assert await newsroom.count("late_lines") == 2 * len(late)  # the gift and its fee
+
+
+# --- what comes in again --------------------------------------------------------------------------
+
+
+async def recurring_agrees(room: Newsroom, zone: ZoneInfo, since: date, until: date) -> None:
+    """The roll-forward, the cohorts and why net changed are what a reader of the rows would say."""
+    closing, paid = await by_hand(room, zone, until)
+    async with room.ctx.sessions() as session:
+        forward = await mrr_rollforward.by_month(session, zone, since=since, until=until)
+        assert forward == await mrr_rollforward.compute(session, zone, since=since, until=until)
+        born = await cohort_retention.list_cohorts(session, zone, since=since, until=until)
+        month = since
+        while (later := next_month(month)) < until:
+            found = await variance.net_variance(
+                session, zone, currency="usd", earlier=month, later=later
+            )
+            assert variance.VarianceCause.OTHER not in {part.cause for part in found.components}
+            month = later
+    assert Counter({(one.month, one.currency): one.closing for one in forward}) == closing
+    for one in forward:
+        moved = sum(getattr(one, name) for name in mrr_rollforward.MRR_MOVEMENTS)
+        assert one.opening + moved == one.closing
+        assert one.opening == closing[months_before(one.month, 1), one.currency]
+    lived = {cohort.first_paid_month: cohort.payers_by_age for cohort in born}
+    assert lived.keys() == {min(months) for months in paid.values()}
+    for month, counts in lived.items():
+        cohort = [months for months in paid.values() if min(months) == month]
+        for age, count in enumerate(counts):
+            assert count == sum(months_before(month, -age) in months for months in cohort)
+
+
+async def by_hand(
+    room: Newsroom, zone: ZoneInfo, until: date
+) -> tuple[Counter[tuple[date, str]], dict[str, set[date]]]:
+    """What recurring revenue each month closed with, and in which months each promise paid."""
+    carried: dict[tuple[date, str], dict[str, int]] = defaultdict(dict)
+    paid: dict[str, set[date]] = defaultdict(set)
+    for account, owner, currency, amount, at, late in await room.rows(
+        "SELECT credit, contribution_id, currency, amount, occurred_at, booked_on"
+        "  FROM ledger_entries LEFT JOIN late_lines USING (seq)"
+        " WHERE credit IN ('income:monthly', 'income:annual') ORDER BY occurred_at, seq"
+    ):
+        assert isinstance(at, datetime)
+        assert isinstance(amount, int)
+        day = late if isinstance(late, date) else at.astimezone(zone).date()
+        month = day.replace(day=1)
+        if account == "income:monthly":
+            carried[month, str(currency)][str(owner)] = amount
+            paid[str(owner)].add(month)
+            continue
+        for ahead in range(12):
+            carried[months_before(month, -ahead), str(currency)][str(owner)] = amount // 12
+    sums = {place: sum(one.values()) for place, one in carried.items() if place[0] < until}
+    return Counter(sums), paid
+
+
+async def recovered(room: Newsroom) -> list[RecoveryMonth]:
+    async with room.ctx.sessions() as session:
+        return await payment_recovery.by_month(
+            session,
+            room.settings.accounting_zoneinfo,
+            since=date(2026, 11, 1),
+            until=date(2027, 1, 1),
+        )
+
+
+async def test_a_renewal_that_is_paid_a_month_later_is_recovered_in_the_month_it_failed_in(
+    newsroom: Newsroom,
+) -> None:
+    newsroom.clock.current = datetime(2026, 11, 26, 12, tzinfo=UTC)
+    await newsroom.advances_time(timedelta(0))
+    gift = await newsroom.gives(700, "monthly")
+    await newsroom.gives(500, "monthly")
+    await newsroom.runs_until_idle()
+    ((card,),) = await newsroom.rows(
+        "SELECT stripe_payment_method_id FROM subscriptions WHERE contribution_id = :id", id=gift.id
+    )
+    newsroom.sandbox.fail_card(str(card))
+    for day in (27, 28, 30, 33, 38):
+        await newsroom.advances_time(datetime(2026, 12, 1, 13, tzinfo=UTC) + timedelta(days=day - 1)
+                             - newsroom.clock())  # fmt: skip
+        await newsroom.runs_until_idle()
+    await newsroom.runs_sweeps()
+    kept = "SELECT kind, figures FROM recurring_months WHERE kind = 'recovery' AND month = '{}'"
+    december = kept.format("2026-12-01")
+    assert await recovered(newsroom) == [RecoveryMonth(date(2026, 12, 1), "usd", 1, 0, 700, 0)]
+    assert await newsroom.rows(december) != []
+    newsroom.sandbox.restore_card(str(card))
+    await newsroom.advances_time(timedelta(days=3))
+    await newsroom.runs_until_idle()
+    assert await newsroom.rows(december) == []  # it is forgotten, and read from the rows
+    assert await newsroom.rows(kept.format("2026-11-01")) != []
+    assert await recovered(newsroom) == [RecoveryMonth(date(2026, 12, 1), "usd", 1, 1, 700, 700)]
+    await newsroom.runs_sweeps()
+    assert await newsroom.rows(december) != []
+    assert await recovered(newsroom) == [RecoveryMonth(date(2026, 12, 1), "usd", 1, 1, 700, 700)]
+
+
+async def wrong_after(room: Newsroom, statement: str) -> dict[str, tuple[str, ...]]:
+    """What the proof names when somebody has changed what is kept. It is put right again."""
+    plain = make_url(room.settings.database_url.get_secret_value()).set(drivername="postgresql")
+    with psycopg.connect(plain.render_as_string(hide_password=False)) as owner:
+        owner.execute(statement.encode())
+    found = {f.check_name: f.failures for f in await integrity.run_checks(room.ctx) if not f.passed}
+    await daily_totals.rebuild(room.ctx)
+    assert all(f.passed for f in await integrity.run_checks(room.ctx))
+    return found
+
+
+@pytest.fixture
+async def over(newsroom: Newsroom) -> Newsroom:
+    """Two months that are over, with a gift that comes again."""
+    await newsroom.gives(700, "monthly")
+    await newsroom.runs_until_idle()
+    for _ in range(2):
+        await newsroom.advances_time(timedelta(days=31))
+        await newsroom.runs_until_idle()
+    await newsroom.runs_sweeps()
+    return newsroom
+
+
+async def test_a_closing_that_was_tampered_with_is_named_and_what_follows_from_it(
+    over: Newsroom,
+) -> None:
+    set_ = "UPDATE recurring_months SET figures = jsonb_set(figures, '{0,%s}', '701')"
+    found = await wrong_after(
+        over, set_ % "closing" + " WHERE kind = 'forward' AND month = '2026-11-01'"
+    )
+    assert found["forward"] == (
+        "2026-11 usd: opening 0, moved 700, closing 701",
+        "2026-12 usd: opening 700, the month before closed with 701",
+    )
+    kept, rows = found["recurring"]
+    assert kept.startswith("forward 2026-11: kept closing 701, currency usd, failed 0, fx 0, ")
+    assert rows.startswith("forward 2026-11: the rows say closing 700, currency usd, failed 0, ")
+    assert found.keys() == {"forward", "recurring"}
+    of_december = " WHERE kind = 'forward' AND month = '2026-12-01'"
+    found = await wrong_after(over, set_ % "fx" + of_december)
+    assert found["forward"] == ("2026-12 usd: opening 700, moved 701, closing 700",)
+
+
+async def test_a_month_that_was_emptied_or_a_cohort_that_grew_is_named(over: Newsroom) -> None:
+    empty = "UPDATE recurring_months SET figures = '[]' WHERE kind = 'forward'"
+    found = await wrong_after(over, f"{empty} AND month = '2026-11-01'")
+    assert found["forward"] == ("2026-12 usd: opening 700, the month before closed with 0",)
+    grown = "UPDATE recurring_months SET figures = jsonb_set(figures, '{0,paid}', '2')"
+    found = await wrong_after(over, f"{grown} WHERE kind = 'cohorts' AND month = '2026-12-01'")
+    assert found == {
+        "recurring": (
+            "cohorts 2026-12: kept born 2026-11-01, currency usd, paid 2",
+            "cohorts 2026-12: the rows say born 2026-11-01, currency usd, paid 1",
+        )
+    }
+    found = await wrong_after(
+        over,
+        'UPDATE recurring_months SET figures = \'[{"currency": "usd", "failed": 1}]\''
+        " WHERE kind = 'recovery' AND month = '2026-12-01'",
+    )
+    assert found == {"recurring": ("recovery 2026-12: kept currency usd, failed 1",)}
+
+
+async def test_a_cent_moved_from_one_month_to_another_is_named(over: Newsroom) -> None:
+    found = await wrong_after(
+        over,
+        "UPDATE ledger_days SET day = day + 31 WHERE credit = 'income:monthly'"
+        " AND day < '2026-12-01'",
+    )
+    assert found["cash"] == (
+        "2026-11 usd: opening 0, moved -700, closing 0",  # it was paid out
+        "2026-12 usd: opening 0, moved 700, closing 0",
+    )
+    assert "rollup" in found
+
+
+# --- the fold -------------------------------------------------------------------------------------
+
+
+async def gross(room: Newsroom, cookie: str) -> Sums:
+    return by_page((await sees(room, cookie, "/finance/monthly.csv")).text)
+
+
+async def test_a_gift_is_in_the_report_before_it_is_in_the_roll_up(newsroom: Newsroom) -> None:
+    cookie = await signs_in(newsroom)
+    await newsroom.gives(2500)
+    await newsroom.runs_until_idle()
+    await newsroom.runs_sweeps()
+    assert await newsroom.count("ledger_days") == 2
+    await newsroom.gives(700)
+    await newsroom.runs_until_idle()
+    ((folded, newest),) = await newsroom.rows(
+        "SELECT (SELECT seq FROM rollup_marks), max(seq) FROM ledger_entries"
+    )
+    assert cast("int", folded) < cast("int", newest)
+    assert await gross(newsroom, cookie) == Counter({("2026-11", "once", "usd"): 3200})
+    assert await daily_totals.refresh(newsroom.ctx) == cast("int", newest) - cast("int", folded)
+    assert await daily_totals.refresh(newsroom.ctx) == 0
+    assert await gross(newsroom, cookie) == Counter({("2026-11", "once", "usd"): 3200})
+
+
+async def test_a_zone_that_changes_is_counted_again(newsroom: Newsroom) -> None:
+    newsroom.clock.current = datetime(2026, 11, 30, 23, 30, tzinfo=UTC)
+    await newsroom.gives(2500)
+    await newsroom.runs_until_idle()
+    await newsroom.runs_sweeps()
+    before = await newsroom.rows("SELECT DISTINCT day::text FROM ledger_days")
+    assert before == [("2026-11-30",)]
+    settings = newsroom.settings.model_copy(update={"accounting_zone": "Europe/Amsterdam"})
+    app = create_app(settings, now=newsroom.clock)
+    async with app.lifespan():
+        assert await daily_totals.refresh(app.state.ctx) == 2
+    assert await newsroom.rows("SELECT DISTINCT day::text FROM ledger_days") == [("2026-12-01",)]
+    assert await newsroom.rows("SELECT zone FROM rollup_marks") == [("Europe/Amsterdam",)]
+
+
+async def test_a_contribution_that_pays_twice_in_a_month_is_one_giver(newsroom: Newsroom) -> None:
+    newsroom.clock.current = datetime(2027, 1, 1, 12, tzinfo=UTC)
+    await newsroom.gives(700, "monthly")
+    await newsroom.gives(2500)
+    await newsroom.runs_until_idle()
+    for _ in range(2):
+        await newsroom.advances_time(timedelta(days=30, hours=6))
+        await newsroom.runs_until_idle()
+    await newsroom.runs_sweeps()
+    months = await newsroom.rows(
+        "SELECT to_char(day, 'MM'), sum(entries)::int, sum(givers)::int, sum(newcomers)::int"
+        " FROM ledger_days WHERE credit LIKE 'income:%' GROUP BY 1 ORDER BY 1"
+    )
+    assert months[0] == ("01", 2, 2, 2)
+    assert all(givers == 1 and new == 0 for _, _, givers, new in months[1:])
+
+
+async def test_daily_totals_that_were_tampered_with_are_named_and_repaired(
+    newsroom: Newsroom,
+) -> None:
+    await newsroom.gives(2500)
+    await newsroom.runs_until_idle()
+    await newsroom.runs_sweeps()
+    plain = make_url(newsroom.settings.database_url.get_secret_value()).set(drivername="postgresql")
+    with psycopg.connect(plain.render_as_string(hide_password=False)) as owner:
+        owner.execute("UPDATE ledger_days SET amount = amount + 1 WHERE credit = 'income:once'")
+    wrong = [f for f in await integrity.run_checks(newsroom.ctx) if not f.passed]
+    assert {f.check_name: f.failures for f in wrong} == {
+        "rollup": (
+            "2026-11-22 once usd stripe:balance income:once: rolled up 2501 in 1, rows 2500 in 1",
+        ),
+        "cash": ("2026-11 usd: opening 0, moved 2398, closing 2397",),
+    }
+    assert await daily_totals.rebuild(newsroom.ctx) == 2
+    assert all(f.passed for f in await integrity.run_checks(newsroom.ctx))
+
+
+async def test_a_refund_is_rolled_up_with_the_frequency_of_its_gift(newsroom: Newsroom) -> None:
+    await newsroom.gives(700, "monthly")
+    await newsroom.runs_until_idle()
+    ((intent,),) = await newsroom.rows("SELECT stripe_payment_intent_id FROM charges")
+    refund: RefundCreateParams = {"payment_intent": str(intent), "amount": 100}
+    await newsroom.ctx.stripe.v1.refunds.create_async(refund)
+    await newsroom.runs_until_idle()
+    await newsroom.runs_sweeps()
+    assert await newsroom.rows(
+        "SELECT frequency, amount::int FROM ledger_days WHERE debit = 'refunds'"
+    ) == [("monthly", 100)]

@@ -1,0 +1,203 @@
+"""Remind me later in a real browser: asked from the form with a keyboard, confirmed by a button,
+written to on the day, back at the form as it was left, and stopped; or a calendar file instead.
+"""
+
+import os
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import icalendar
+import pytest
+from playwright.async_api import Page
+
+from payments.core import i18n
+from payments.ops import worker
+from payments.signups import reminder_sender
+from tests.browser.conftest import NARROW, WIDE, Site, overflow
+from tests.browser.test_reader import is_sound, presses, reaches, signs_in_with_a_keyboard
+from tests.signups.test_reminders import DAY, READER, keys
+
+pytestmark = pytest.mark.anyio
+SHOTS = os.environ.get("PAYMENTS_TEST_SHOTS")  # a folder to look at afterwards
+DAY_TYPED, THE_DAY = "12122026", "2026-12-12"  # the same in every order of day and month
+CASES = [
+    pytest.param(True, "en", WIDE, "light", id="scripts-en"),
+    pytest.param(True, "ru", NARROW, "dark", id="scripts-ru"),
+    pytest.param(False, "en", NARROW, "light", id="plain-en"),
+    pytest.param(False, "ru", WIDE, "dark", id="plain-ru"),
+]
+
+
+async def works(site: Site) -> None:
+    """What the worker does in a minute."""
+    await reminder_sender.enqueue_due(site.room.ctx)
+    await reminder_sender.send_confirmations(site.room.ctx)
+    await worker.run_due_jobs(site.room.ctx)
+
+
+def link(site: Site, path: str) -> str:
+    """The one link of the newest mail that begins with a path of ours."""
+    mail = site.room.mails()[-1]
+    assert mail.to == [READER]
+    (found,) = set(re.findall(rf"{re.escape(site.url + path)}[\w.?=&-]+", mail.part()))
+    return str(found)
+
+
+async def looks(page: Page, locale: str, name: str, *, scripts: bool) -> None:
+    if scripts:
+        await is_sound(page, locale)
+    assert await page.get_attribute("html", "lang") == locale
+    assert await overflow(page) <= 0, page.url
+    if SHOTS:
+        plain = "" if scripts else "-plain"
+        path = Path(SHOTS) / f"{name}-{locale}{plain}.png"
+        await page.screenshot(path=path, full_page=True)
+
+
+async def asks(site: Site, page: Page, locale: str, *, scripts: bool) -> None:
+    """From the form: every month, and not today."""
+    say = i18n.translations(locale).gettext
+    await page.goto(f"{site.url}/donate?frequency=monthly&amount=1000")
+    await reaches(page, say("Remind me later"))
+    async with page.expect_navigation():
+        await page.keyboard.press("Enter")
+    await looks(page, locale, "remind", scripts=scripts)
+    assert "10" in await page.inner_text("main .lede")
+
+
+@pytest.mark.parametrize(("scripts", "tongue", "size", "scheme"), CASES)
+async def test_a_reader_asks_confirms_is_reminded_comes_back_and_stops(
+    site: Site, scripts: bool, locale: str, size: dict[str, int], scheme: str
+) -> None:
+    say = i18n.translations(locale).gettext
+    options: dict[str, Any] = {"viewport": size, "color_scheme": scheme, "locale": locale}
+    async with site.visitor(java_script_enabled=scripts, **options) as visitor:
+        page = await visitor.new_page()
+        await asks(site, page, locale, scripts=scripts)
+        await reaches(page, say("On the 1st: %(day)s").partition("%")[0])
+        for _ in range(2):
+            await page.keyboard.press("ArrowDown")
+        await reaches(page, say("The day"))
+        await page.keyboard.type(DAY_TYPED)
+        assert await page.input_value("#on") == THE_DAY
+        await reaches(page, say("E-mail address"))
+        await page.keyboard.type(READER)
+        await reaches(page, say("Once more a week later, if I have not given by then"))
+        await page.keyboard.press("Space")
+        await presses(page, say("Remind me by mail"))
+        assert await page.inner_text("h1") == say("Please look into your mailbox")
+        await looks(page, locale, "remind-asked", scripts=scripts)
+        await works(site)
+        await page.goto(link(site, "/remind/confirm/"))
+        await looks(page, locale, "remind-confirm", scripts=scripts)
+        assert await site.room.rows("SELECT state FROM reminders") == [("asked",)]
+        await presses(page, say("Yes, remind me"))
+        assert await page.inner_text("h1") == say("We will remind you")
+        await looks(page, locale, "remind-set", scripts=scripts)
+        await site.room.advances_time(20 * DAY)
+        await works(site)
+        await comes_back(site, page, locale, scripts=scripts)
+        await stops(site, page, locale, scripts=scripts)
+        assert await visitor.cookies() == []
+
+
+async def comes_back(site: Site, page: Page, locale: str, *, scripts: bool) -> None:
+    """The link of the reminder leads to the form, with what they had in mind."""
+    assert len(site.room.mails()) == 2
+    await page.goto(link(site, "/back/"))
+    await looks(page, locale, "back", scripts=scripts)
+    assert await page.locator("input[name=frequency][value=monthly]").is_checked()
+    assert await page.locator("input[name=amount_monthly][value='1000']").is_checked()
+    await presses(page, i18n.translations(locale).gettext("Continue to secure payment"))
+    assert page.url.startswith(site.room.sandbox.url)
+
+
+async def stops(site: Site, page: Page, locale: str, *, scripts: bool) -> None:
+    say = i18n.translations(locale).gettext
+    await page.goto(link(site, "/remind/stop/"))
+    await looks(page, locale, "remind-stop", scripts=scripts)
+    await presses(page, say("End it now"))
+    assert await page.inner_text("h1") == say("No more reminders")
+    await looks(page, locale, "remind-stopped", scripts=scripts)
+    await site.room.advances_time(8 * DAY)
+    await works(site)
+    assert len(site.room.mails()) == 2
+    assert keys(site.room) == []
+
+
+def read(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "plain"])
+@pytest.mark.parametrize("tongue", i18n.SUPPORTED_LOCALES)
+async def test_a_calendar_file_leads_back_and_tells_nothing(
+    site: Site, scripts: bool, locale: str
+) -> None:
+    say = i18n.translations(locale).gettext
+    async with site.visitor(java_script_enabled=scripts, viewport=NARROW, locale=locale) as visitor:
+        page = await visitor.new_page()
+        await asks(site, page, locale, scripts=scripts)
+        await reaches(page, say("Get a calendar entry"))
+        async with page.expect_download() as coming:
+            await page.keyboard.press("Enter")
+        file = await coming.value
+        assert file.suggested_filename == "note.ics"
+        made = icalendar.Calendar.from_ical(read(await file.path()))
+        (event,) = made.walk("VEVENT")
+        assert str(event["summary"]) == say("A note to myself")
+        assert str(event.decoded("dtstart"))[:10] == "2026-12-01"
+        assert site.room.settings.publication_name not in str(made.to_ical())
+        await page.goto(str(event["url"]))
+        await looks(page, locale, "back-from-calendar", scripts=scripts)
+        assert await page.locator("input[name=amount_monthly][value='1000']").is_checked()
+        assert await site.room.count("reminders") == 0
+
+
+@pytest.mark.parametrize("tongue", i18n.SUPPORTED_LOCALES)
+async def test_what_cannot_be_is_said_beside_the_field_and_nothing_is_lost(
+    site: Site, locale: str
+) -> None:
+    say = i18n.translations(locale).gettext
+    async with site.visitor(viewport=NARROW, locale=locale) as visitor:
+        page = await visitor.new_page()
+        await asks(site, page, locale, scripts=True)
+        await page.locator("input[name=when][value=on]").check()
+        await page.evaluate("document.querySelector('#on').removeAttribute('max')")
+        await page.locator("#on").fill("2031-01-01")
+        await page.locator("#address").fill(READER)
+        await page.get_by_role("button", name=say("Remind me by mail")).click()
+        await page.wait_for_load_state()
+        await looks(page, locale, "remind-refused", scripts=True)
+        assert await page.locator("#on").get_attribute("aria-invalid") == "true"
+        assert await page.input_value("#on") == "2031-01-01"
+        assert await page.input_value("#address") == READER
+        assert await site.room.count("reminders") == 0
+
+
+async def test_it_is_offered_wherever_somebody_is_not_ready(site: Site) -> None:
+    room = site.room
+    async with site.visitor(viewport=NARROW) as visitor:
+        page = await visitor.new_page()
+        once = await room.gives(2000, "once")
+        await room.runs_until_idle()
+        await page.goto(f"{site.url}/thanks/{once.id}")
+        await presses(page, "Or be reminded another time")
+        assert "$20.00 once" in await page.inner_text("main .lede")
+        left = (await room.requests_contribution(1234, "annual")).json()["id"]
+        await room.advances_time(timedelta(minutes=66))
+        await room.runs_until_idle()
+        await page.goto(f"{site.url}/thanks/{left}")
+        await presses(page, "Remind me later")
+        assert "$12.34 every year" in await page.inner_text("main .lede")
+        await room.gives(500, "monthly")
+        await room.runs_until_idle()
+        await signs_in_with_a_keyboard(site, page)
+        await presses(page, "every month")
+        await presses(page, "Stop this contribution")
+        await presses(page, "Stop it now")
+        await presses(page, "Remind me later")
+        await is_sound(page, "en")
+        assert await page.inner_text("h1") == "Remind me later"

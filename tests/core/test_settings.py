@@ -1,0 +1,263 @@
+"""An operator who sets something wrong is told which name and why, and no secret is told at all."""
+
+from pathlib import Path
+
+import pytest
+
+from payments.core import settings
+from payments.core.settings import Settings, SettingsError
+from payments.web.app import create_app
+
+KEY, HOOK, PASSWORD = "sk_test_" + "k" * 24, "whsec_" + "h" * 32, "pass-word-of-ours"
+MASTER, TOKEN = "m" * 40, "t" * 40
+SIGNS = "whsec_" + "bmV3c2xldHRlcnMtYXJlLXNpZ25lZC1zby10aGVyZQ=="
+SEAL = "5e" * 32
+CLIENT = "what-the-sign-in-service-gave"
+RIGHT = {
+    "PAYMENTS_DATABASE_URL": f"postgresql+psycopg://payments:{PASSWORD}@localhost/payments",
+    "PAYMENTS_BASE_URL": "https://give.example.org",
+    "PAYMENTS_STRIPE_API_KEY": KEY,
+    "PAYMENTS_STRIPE_WEBHOOK_SECRETS": HOOK,
+    "PAYMENTS_SECRET_KEYS": MASTER,
+    "PAYMENTS_METRICS_TOKEN": TOKEN,
+    "PAYMENTS_MAIL_EVENTS_TOKEN": TOKEN,
+    "PAYMENTS_NEWSLETTER_WEBHOOK_SECRET": SIGNS,
+    "PAYMENTS_SIGNING_KEY": SEAL,
+    "PAYMENTS_OIDC_ISSUER": "https://login.example.org/realms/news",
+    "PAYMENTS_OIDC_CLIENT_ID": "reader-payments",
+    "PAYMENTS_OIDC_CLIENT_SECRET": CLIENT,
+}
+SECRET = (KEY, HOOK, PASSWORD, MASTER, TOKEN, SIGNS, SEAL, CLIENT)
+
+
+def complaint(**wrong: str) -> str:
+    """What an operator is told about these settings."""
+    changed = {f"PAYMENTS_{name.upper()}": value for name, value in wrong.items()}
+    with pytest.raises(SettingsError) as refusal:
+        settings.load({**RIGHT, **changed})
+    said = str(refusal.value)
+    assert refusal.value.__cause__ is None
+    assert not any(secret in said for secret in SECRET)
+    return said
+
+
+def test_the_least_that_is_needed_is_enough() -> None:
+    least = {name: RIGHT[name] for name in list(RIGHT)[:3]}
+    made = settings.load({**least, "HOME": "/root", "PATH": "/bin"})
+    assert made.stripe_api_base == "https://api.stripe.com"
+    assert made.stripe_webhook_secrets == ()
+    assert made.environment == "production"
+    assert made.uses_https
+    assert not made.livemode
+
+
+def test_everything_an_operator_may_set_is_read() -> None:
+    more = {
+        "STRIPE_WEBHOOK_SECRETS": f"{HOOK}, {HOOK}2",
+        "STRIPE_REQUESTS_PER_SECOND": "25",
+        "PUBLICATION": "Новости",
+        "SUPPORT_CONTACT": "mailto:help@example.org",
+        "STATEMENT": "EXAMPLE MEDIA",
+        "ACCOUNTING_ZONE": "Europe/Amsterdam",
+        "CURRENCY": "eur",
+        "MAXIMUM_GIFTS": "usd=500000, EUR = 450000,",
+        "LOG_LEVEL": "warning",
+        "BASE_URL": "http://localhost:8000/",
+    }
+    made = settings.load(RIGHT | {f"PAYMENTS_{name}": value for name, value in more.items()})
+    assert made.webhook_signing_keys == (HOOK.encode(), f"{HOOK}2".encode())
+    assert made.stripe_requests_per_second == 25
+    assert made.publication_name == "Новости"
+    assert made.accounting_zoneinfo.key == "Europe/Amsterdam"
+    assert made.max_gift == {"usd": 500000, "eur": 450000}
+    assert made.base_url == "http://localhost:8000"
+    assert not made.uses_https
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("database_url", f"postgresql://payments:{PASSWORD}@localhost/payments"),
+        ("database_url", f"mysql://payments:{PASSWORD}@localhost/payments"),
+        ("database_url", ""),
+        ("base_url", "give.example.org"),
+        ("base_url", "http://give.example.org"),
+        ("base_url", "https://give.example.org/donate"),
+        ("base_url", "https://give.example.org?x=1"),
+        ("base_url", "https://give.example.org#x"),
+        ("base_url", "ftp://give.example.org"),
+        ("base_url", "https://"),
+        ("base_url", "https://[::1"),
+        ("base_url", "https://user:word@give.example.org"),
+        ("base_url", "https://give.example.org:port"),
+        ("base_url", "https://give example.org"),
+        ("base_url", "https://give.example.org; script-src *"),
+        ("stripe_api_key", "pk_test_" + "k" * 24),
+        ("stripe_api_key", KEY + " "),
+        ("stripe_api_key", ""),
+        ("stripe_webhook_secrets", "whsec_short"),
+        ("stripe_webhook_secrets", f"{HOOK},{HOOK},{HOOK}"),
+        ("stripe_webhook_secrets", KEY),
+        ("secret_keys", "short"),
+        ("secret_keys", f"{MASTER},short"),
+        ("stripe_api_base", "http://stripe.example.org"),
+        ("stripe_requests_per_second", "0"),
+        ("stripe_requests_per_second", "101"),
+        ("stripe_requests_per_second", "fast"),
+        ("publication", ""),
+        ("publication", "x" * 81),
+        ("statement", "x" * 23),
+        ("accounting_zone", "Amsterdam"),
+        ("accounting_zone", "../../etc/passwd"),
+        ("maximum_gifts", "usd"),
+        ("maximum_gifts", "usd=much"),
+        ("maximum_gifts", "usd=5000.00"),
+        ("maximum_gifts", "usd=-5"),
+        ("oidc_issuer", "login.example.org"),
+        ("oidc_issuer", "http://login.example.org"),
+        ("oidc_issuer", "https://login.example.org?realm=news"),
+        ("oidc_issuer", "https://login.example.org/#news"),
+        ("oidc_issuer", "https://user:word@login.example.org"),
+        ("oidc_client_id", "two words"),
+        ("oidc_client_id", "x" * 256),
+        ("environment", "staging"),
+        ("environment", "Production"),
+        ("log_level", "loud"),
+        ("log_level", "INFO"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_its_name(name: str, value: str) -> None:
+    said = complaint(**{name: value})
+    assert said.startswith(f"PAYMENTS_{name.upper()}: ")
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "BASE_URL", "STRIPE_API_KEY"])
+def test_a_setting_that_is_missing_is_named(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"^PAYMENTS_{name}: Field required$"):
+        settings.load({key: value for key, value in RIGHT.items() if key != f"PAYMENTS_{name}"})
+
+
+def test_everything_wrong_is_reported_at_once() -> None:
+    said = complaint(base_url="x", log_level="x", currrency="usd", stripe_api_key="x").splitlines()
+    names = sorted(line.partition(":")[0].removeprefix("PAYMENTS_") for line in said)
+    assert names == ["BASE_URL", "CURRRENCY", "LOG_LEVEL", "STRIPE_API_KEY"]
+
+
+@pytest.mark.parametrize("name", ["STRIPE_KEY", "BASE_URL_FILE", "DATABASE", "", "SECRETS"])
+def test_a_name_there_is_not_is_an_error(name: str) -> None:
+    assert complaint(**{name: "x"}) == f"PAYMENTS_{name}: there is no such setting"
+
+
+def test_a_live_key_is_never_sent_to_another_address() -> None:
+    live = "sk_live_" + "k" * 24
+    said = complaint(stripe_api_key=live, stripe_api_base="https://stripe.example.org")
+    assert said == "PAYMENTS_STRIPE_API_BASE may not be changed with a live key"
+    assert settings.load({**RIGHT, "PAYMENTS_STRIPE_API_KEY": live}).livemode
+    restricted = settings.load({**RIGHT, "PAYMENTS_STRIPE_API_KEY": "rk" + live[2:]})
+    assert restricted.livemode
+
+
+def test_a_sign_in_service_is_set_whole_or_not_at_all() -> None:
+    names = ("OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET")
+    said = "PAYMENTS_%s: needed to sign in by OpenID Connect"
+    for one in names:
+        assert complaint(**{one: ""}) == said % one
+        others = [f"PAYMENTS_{other}" for other in names if other != one]
+        alone = complaint(**{name.removeprefix("PAYMENTS_"): "" for name in others})
+        assert alone == said.replace("PAYMENTS_%s", ", ".join(others))
+    none = {key: value for key, value in RIGHT.items() if "OIDC" not in key}
+    assert settings.load(none).oidc_issuer == ""
+    here = settings.load({**RIGHT, "PAYMENTS_OIDC_ISSUER": "http://localhost:9000/"})
+    assert here.oidc_issuer == "http://localhost:9000/"
+
+
+# --- from files -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", settings.SECRET_SETTINGS)
+def test_a_secret_may_come_from_a_file(name: str, tmp_path: Path) -> None:
+    smtp = f"smtp://payments:{PASSWORD}@mail.example.org:587"
+    key, value = f"PAYMENTS_{name.upper()}", {**RIGHT, "PAYMENTS_SMTP_URL": smtp}
+    held = tmp_path / "secret"
+    held.write_text(f"{value[key]}\n")
+    there = {other: text for other, text in RIGHT.items() if other != key}
+    made = settings.load({**there, f"{key}_FILE": str(held)})
+    assert made == settings.load({**there, key: value[key]})
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    there = {key: value for key, value in RIGHT.items() if key != "PAYMENTS_STRIPE_API_KEY"}
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff" + KEY.encode())
+    for path, why in (
+        (tmp_path / "none", "FileNotFoundError"),
+        (tmp_path, "IsADirectoryError"),
+        (binary, "UnicodeDecodeError"),
+    ):
+        with pytest.raises(SettingsError) as refusal:
+            settings.load({**there, "PAYMENTS_STRIPE_API_KEY_FILE": str(path)})
+        first = str(refusal.value).splitlines()[0]
+        assert first == f"PAYMENTS_STRIPE_API_KEY_FILE: {why}: cannot read {path}"
+        assert KEY not in str(refusal.value)
+
+
+def test_a_secret_given_twice_is_refused(tmp_path: Path) -> None:
+    held = tmp_path / "secret"
+    held.write_text("sk_test_" + "z" * 24)
+    said = complaint(stripe_api_key_file=str(held))
+    assert said.startswith("PAYMENTS_STRIPE_API_KEY_FILE: ")
+    assert "z" * 24 not in said
+
+
+def test_the_secret_in_a_file_is_held_to_the_same_rules(tmp_path: Path) -> None:
+    held = tmp_path / "secret"
+    held.write_text("pk_test_" + "z" * 24)
+    there = {key: value for key, value in RIGHT.items() if key != "PAYMENTS_STRIPE_API_KEY"}
+    with pytest.raises(SettingsError, match=r"^PAYMENTS_STRIPE_API_KEY: must be") as refusal:
+        settings.load({**there, "PAYMENTS_STRIPE_API_KEY_FILE": str(held)})
+    assert "z" * 24 not in str(refusal.value)
+
+
+# --- what is told ---------------------------------------------------------------------------------
+
+
+def test_no_secret_is_in_the_settings_as_text() -> None:
+    made = settings.load(RIGHT)
+    for told in (repr(made), str(made), str(made.model_dump()), str(list(made)), f"{made!r:>9}"):
+        assert not any(secret in told for secret in SECRET)
+        assert "give.example.org" in told
+
+
+def test_settings_do_not_change_while_a_process_lives() -> None:
+    made = settings.load(RIGHT)
+    with pytest.raises(ValueError, match="frozen"):
+        made.log_level = "debug"
+    with pytest.raises(ValueError, match="forbidden"):
+        Settings.model_validate({**made.model_dump(), "unknown": 1})
+
+
+# --- serving --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["STRIPE_WEBHOOK_SECRETS", "SECRET_KEYS"])
+def test_without_its_keys_nothing_is_served(name: str) -> None:
+    made = settings.load({key: RIGHT[key] for key in RIGHT if key != f"PAYMENTS_{name}"})
+    with pytest.raises(SettingsError, match=f"^PAYMENTS_{name}: needed to serve"):
+        create_app(made)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CURRENCY", "xyz"),
+        ("CURRENCY", "USD"),
+        ("MAXIMUM_GIFTS", "xyz=500000"),
+        ("MAXIMUM_GIFTS", "usd=199"),
+        ("MAXIMUM_GIFTS", "kwd=0"),
+    ],
+)
+def test_what_no_reader_could_give_is_not_served(name: str, value: str) -> None:
+    made = settings.load({**RIGHT, f"PAYMENTS_{name}": value})
+    with pytest.raises(SettingsError, match=f"PAYMENTS_{name}"):
+        create_app(made)

@@ -1,0 +1,268 @@
+"""What a promise is charged to may change in seven ways: each is seen, told once and kept."""
+
+from datetime import date, timedelta
+
+import pytest
+
+from payments.giving import payment_methods, subscription_changes
+from payments.giving.change_log import Actor
+from payments.giving.subscriptions import Subscription
+from tests.support.newsroom import Newsroom
+
+pytestmark = pytest.mark.anyio
+
+
+async def subscription_of(newsroom: Newsroom, contribution_id: str) -> Subscription:
+    rows = await newsroom.rows(
+        "SELECT stripe_subscription_id FROM subscriptions WHERE contribution_id = :id",
+        id=contribution_id,
+    )
+    async with newsroom.ctx.sessions() as session:
+        return await session.get_one(Subscription, rows[0][0])
+
+
+async def start_subscription(newsroom: Newsroom, frequency: str = "monthly") -> Subscription:
+    gift = await newsroom.gives(500, frequency)
+    await newsroom.runs_until_idle()
+    return await subscription_of(newsroom, gift.id)
+
+
+async def again(newsroom: Newsroom, subscription: Subscription) -> Subscription:
+    await newsroom.runs_until_idle()
+    return await subscription_of(newsroom, subscription.contribution_id)
+
+
+async def attach_card(newsroom: Newsroom, subscription: Subscription) -> str:
+    """Another card of the same customer, as the dashboard or another program would attach it."""
+    stripe = newsroom.ctx.stripe.v1
+    method = await stripe.payment_methods.create_async(
+        {"type": "card", "card": {"token": "tok_visa"}}
+    )
+    await stripe.payment_methods.attach_async(
+        method.id, {"customer": subscription.stripe_customer_id}
+    )
+    return method.id
+
+
+async def mail_kinds(newsroom: Newsroom, subscription: Subscription) -> list[tuple[object, ...]]:
+    """The mails owed about a promise, by kind."""
+    return await newsroom.rows(
+        "SELECT kind FROM messages WHERE subscription_id = :id ORDER BY kind",
+        id=subscription.stripe_subscription_id,
+    )
+
+
+async def history(newsroom: Newsroom, subscription: Subscription) -> list[tuple[object, ...]]:
+    return await newsroom.rows(
+        'SELECT kind, "by" FROM subscription_changes WHERE subscription_id = :id'
+        " AND done_at IS NOT NULL ORDER BY done_at, kind",
+        id=subscription.stripe_subscription_id,
+    )
+
+
+async def test_a_donor_replaces_the_card_and_only_that_subscription_changes(
+    newsroom: Newsroom,
+) -> None:
+    one, other = await start_subscription(newsroom), await start_subscription(newsroom)
+    page = await payment_methods.start_card_update(
+        newsroom.ctx, one.stripe_subscription_id, actor=Actor.DONOR, return_path="/manage"
+    )
+    assert await newsroom.pays(page) == "http://127.0.0.1:8000/manage"
+    after, untouched = await again(newsroom, one), await again(newsroom, other)
+    assert after.stripe_payment_method_id != one.stripe_payment_method_id
+    assert untouched.stripe_payment_method_id == other.stripe_payment_method_id
+    assert await mail_kinds(newsroom, one) == [("card_changed",)]
+    assert await mail_kinds(newsroom, other) == []
+    assert await history(newsroom, one) == [("card", "donor")]
+
+
+async def test_a_card_that_is_only_attached_is_not_in_use(newsroom: Newsroom) -> None:
+    promise = await start_subscription(newsroom)
+    await attach_card(newsroom, promise)
+    after = await again(newsroom, promise)
+    assert after.stripe_payment_method_id == promise.stripe_payment_method_id
+    assert await mail_kinds(newsroom, promise) == []
+
+
+async def test_the_dashboard_sets_another_card_on_the_subscription(newsroom: Newsroom) -> None:
+    promise = await start_subscription(newsroom)
+    method = await attach_card(newsroom, promise)
+    await newsroom.ctx.stripe.v1.subscriptions.update_async(
+        promise.stripe_subscription_id, {"default_payment_method": method}
+    )
+    after = await again(newsroom, promise)
+    assert after.stripe_payment_method_id == method
+    assert await history(newsroom, promise) == [("card", "stripe")]
+    assert await mail_kinds(newsroom, promise) == [("card_changed",)]
+
+
+async def test_the_customers_default_counts_where_the_subscription_has_none(
+    newsroom: Newsroom,
+) -> None:
+    promise = await start_subscription(newsroom)
+    stripe = newsroom.ctx.stripe.v1
+    await stripe.subscriptions.update_async(
+        promise.stripe_subscription_id, {"default_payment_method": ""}
+    )
+    method = await attach_card(newsroom, promise)
+    await stripe.customers.update_async(
+        promise.stripe_customer_id, {"invoice_settings": {"default_payment_method": method}}
+    )
+    after = await again(newsroom, promise)
+    assert after.stripe_payment_method_id == method
+
+
+async def test_a_card_the_network_renewed_is_taken_over_in_silence(newsroom: Newsroom) -> None:
+    promise = await start_subscription(newsroom)
+    assert promise.stripe_payment_method_id is not None
+    newsroom.sandbox.update_card_by_network(
+        promise.stripe_payment_method_id, exp_month=2, exp_year=2044
+    )
+    after = await again(newsroom, promise)
+    assert after.card_expires_on == date(2044, 2, 29)
+    assert await mail_kinds(newsroom, promise) == []
+    assert await history(newsroom, promise) == []
+
+
+async def test_a_detached_card_leaves_a_subscription_that_needs_one(newsroom: Newsroom) -> None:
+    promise = await start_subscription(newsroom)
+    assert promise.stripe_payment_method_id is not None
+    await newsroom.ctx.stripe.v1.payment_methods.detach_async(promise.stripe_payment_method_id)
+    after = await again(newsroom, promise)
+    assert after.needs_card
+    assert await mail_kinds(newsroom, promise) == [("needs_card",)]
+
+
+async def test_a_failed_renewal_is_notified_once_fixed_by_a_new_card_and_paid_once(
+    newsroom: Newsroom,
+) -> None:
+    promise = await start_subscription(newsroom)
+    assert promise.stripe_payment_method_id is not None
+    newsroom.sandbox.fail_card(promise.stripe_payment_method_id, "insufficient_funds")
+    await newsroom.advances_time(timedelta(days=31))
+    behind = await again(newsroom, promise)
+    assert behind.status == "past_due"
+    assert await mail_kinds(newsroom, promise) == [("payment_failed",)]
+    page = await payment_methods.start_card_update(
+        newsroom.ctx, promise.stripe_subscription_id, actor=Actor.LINK, return_path="/manage"
+    )
+    await newsroom.pays(page)
+    mended = await again(newsroom, promise)
+    assert mended.status == "active"
+    assert await newsroom.rows(
+        "SELECT count(*), sum(amount) FROM ledger_entries WHERE credit = 'income:monthly'"
+    ) == [(2, 1000)]
+    assert await mail_kinds(newsroom, promise) == [("card_changed",), ("payment_failed",)]
+
+
+async def test_a_renewal_that_never_succeeds_lapses_and_nothing_is_owed(
+    newsroom: Newsroom,
+) -> None:
+    promise = await start_subscription(newsroom)
+    assert promise.stripe_payment_method_id is not None
+    newsroom.sandbox.fail_card(promise.stripe_payment_method_id, "insufficient_funds")
+    for _ in range(8):
+        await newsroom.advances_time(timedelta(days=7))
+        await newsroom.runs_until_idle()
+    after = await again(newsroom, promise)
+    assert after.status == "canceled"
+    assert await mail_kinds(newsroom, promise) == [("lapsed",), ("payment_failed",)]
+    assert await history(newsroom, promise) == [("lapsed", "stripe")]
+
+
+async def test_a_cancelled_subscription_is_notified_once_and_never_charged_again(
+    newsroom: Newsroom,
+) -> None:
+    promise = await start_subscription(newsroom)
+    await subscription_changes.cancel(
+        newsroom.ctx, promise.stripe_subscription_id, actor=Actor.DONOR
+    )
+    await subscription_changes.cancel(
+        newsroom.ctx, promise.stripe_subscription_id, actor=Actor.DONOR
+    )
+    await newsroom.advances_time(timedelta(days=90))
+    after = await again(newsroom, promise)
+    assert after.status == "canceled"
+    assert await mail_kinds(newsroom, promise) == [("stopped",)]
+    assert await history(newsroom, promise) == [("stopped", "donor")]
+    assert await newsroom.rows(
+        "SELECT count(*) FROM ledger_entries WHERE credit = 'income:monthly'"
+    ) == [(1,)]
+
+
+async def test_an_expiring_card_is_notified_once_unless_the_network_renews_it(
+    newsroom: Newsroom,
+) -> None:
+    expiring, renewed = await start_subscription(newsroom), await start_subscription(newsroom)
+    for promise in (expiring, renewed):
+        assert promise.stripe_payment_method_id is not None
+        newsroom.sandbox.update_card_by_network(
+            promise.stripe_payment_method_id, exp_month=12, exp_year=2026
+        )
+    await newsroom.runs_until_idle()
+    assert renewed.stripe_payment_method_id is not None
+    newsroom.sandbox.update_card_by_network(
+        renewed.stripe_payment_method_id, exp_month=12, exp_year=2031
+    )
+    await newsroom.advances_time(timedelta(days=20))
+    await newsroom.runs_until_idle()
+    for _ in range(2):
+        await payment_methods.notify_expiring_cards(newsroom.ctx)
+    assert await mail_kinds(newsroom, expiring) == [("card_expiring",)]
+    assert await mail_kinds(newsroom, renewed) == []
+
+
+async def test_an_annual_charge_is_announced_once_and_a_monthly_one_is_not(
+    newsroom: Newsroom,
+) -> None:
+    annual, monthly = (
+        await start_subscription(newsroom, "annual"),
+        await start_subscription(newsroom),
+    )
+    await newsroom.advances_time(timedelta(days=340))
+    await newsroom.runs_until_idle()
+    assert await payment_methods.notify_upcoming_renewals(newsroom.ctx) == 0
+    await newsroom.advances_time(timedelta(days=15))
+    await newsroom.runs_until_idle()
+    assert await payment_methods.notify_upcoming_renewals(newsroom.ctx) == 1
+    assert await payment_methods.notify_upcoming_renewals(newsroom.ctx) == 0
+    assert await mail_kinds(newsroom, annual) == [("renews_soon",)]
+    assert ("renews_soon",) not in await mail_kinds(newsroom, monthly)
+
+
+async def test_word_of_an_old_card_that_comes_a_month_late_brings_it_not_back(
+    newsroom: Newsroom,
+) -> None:
+    promise = await start_subscription(newsroom)
+    page = await payment_methods.start_card_update(
+        newsroom.ctx, promise.stripe_subscription_id, actor=Actor.DONOR, return_path="/manage"
+    )
+    await newsroom.pays(page)
+    await newsroom.runs_until_idle()
+    newer = await attach_card(newsroom, promise)
+    await newsroom.ctx.stripe.v1.subscriptions.update_async(
+        promise.stripe_subscription_id, {"default_payment_method": newer}
+    )
+    await newsroom.runs_until_idle()
+    await newsroom.advances_time(timedelta(days=2))
+    intents = newsroom.sandbox.dashboard_request("GET", "/v1/setup_intents")
+    await payment_methods.sync_setup_intent(newsroom.ctx, intents["data"][0]["id"])
+    after = await again(newsroom, promise)
+    assert after.stripe_payment_method_id == newer
+
+
+async def test_a_card_for_a_subscription_that_has_ended_meanwhile_opens_no_alert(
+    newsroom: Newsroom,
+) -> None:
+    promise = await start_subscription(newsroom)
+    page = await payment_methods.start_card_update(
+        newsroom.ctx, promise.stripe_subscription_id, actor=Actor.DONOR, return_path="/manage"
+    )
+    await newsroom.pays(page)
+    newsroom.sandbox.dashboard_request(
+        "DELETE", f"/v1/subscriptions/{promise.stripe_subscription_id}"
+    )
+    await newsroom.runs_until_idle()
+    after = await again(newsroom, promise)
+    assert after.status == "canceled"
+    assert await newsroom.count("alarms") == 0

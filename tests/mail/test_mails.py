@@ -1,0 +1,619 @@
+"""What donors find in their mailboxes, and what is never sent."""
+
+import mailbox
+import re
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from payments.core.money import Money
+from payments.donors import sign_in
+from payments.giving import payment_methods, subscription_changes, subscription_mail, subscriptions
+from payments.giving.change_log import Actor
+from payments.giving.checkout_session import Frequency
+from payments.giving.contributions import Contribution
+from payments.infra import logs
+from payments.mail import links
+from payments.ops import worker
+from tests.support.newsroom import Newsroom, open_newsroom
+
+pytestmark = pytest.mark.anyio
+GOOD = "4242424242424242"
+FAILS_LATER = "4000000000000341"
+MONTH = timedelta(days=31)
+ADDRESS = "reader@example.org"
+
+
+async def subscribes_monthly(
+    room: Newsroom,
+    *,
+    card: str = FAILS_LATER,
+    locale: str = "en",
+    email: str = ADDRESS,
+    name: str = "A Reader",
+) -> Contribution:
+    """A reader promises five dollars a month."""
+    asked = await room.requests_contribution(500, "monthly", locale=locale)
+    await room.pays(asked.json()["checkout_url"], card, email=email, name=name)
+    await room.runs_until_idle()
+    return await room.contribution(asked.json()["id"])
+
+
+async def subscription_id_of(room: Newsroom, gift: Contribution) -> str:
+    ((subscription_id,),) = await room.rows(
+        "SELECT stripe_subscription_id FROM subscriptions WHERE contribution_id = :id", id=gift.id
+    )
+    return str(subscription_id)
+
+
+async def a_month_passes(room: Newsroom) -> None:
+    await room.advances_time(MONTH)
+    await room.runs_until_idle()
+
+
+async def change(room: Newsroom, statement: str) -> None:
+    async with room.ctx.sessions.begin() as session:
+        await session.execute(text(statement))
+
+
+async def the_pause_is_over(room: Newsroom) -> None:
+    """The engine goes by the database's clock, which no test turns."""
+    await change(room, "UPDATE procrastinate_jobs SET scheduled_at = now() WHERE status = 'todo'")
+    await worker.run_due_jobs(room.ctx)
+
+
+async def statuses(room: Newsroom) -> dict[str, str]:
+    return {str(k): str(v) for k, v in await room.rows("SELECT kind, status FROM messages")}
+
+
+# --- a payment that failed ------------------------------------------------------------------------
+
+
+async def test_a_failed_renewal_is_notified_once_with_a_way_to_fix_it(newsroom: Newsroom) -> None:
+    gift = await subscribes_monthly(newsroom)
+    assert newsroom.mails() == []
+    await a_month_passes(newsroom)
+    (told,) = newsroom.mails()
+    assert told.to == [ADDRESS]
+    assert told.subject == "Your monthly payment needs attention"
+    assert "We could not take your payment of $5.00. Nothing was charged." in told.part()
+    assert gift.id[:8].upper() in told.part()
+    signed = told.link("/fix/").removeprefix("/fix/")
+    assert links.contribution_for_card_link(newsroom.ctx, signed) == gift.id
+    signed = told.link("/stop/").removeprefix("/stop/")
+    assert links.contribution_for_cancel_link(newsroom.ctx, signed) == gift.id
+
+
+async def test_the_same_failure_reported_again_by_stripe_is_no_second_mail(
+    newsroom: Newsroom,
+) -> None:
+    await subscribes_monthly(newsroom)
+    await a_month_passes(newsroom)
+    for _ in range(2):
+        await newsroom.deliver(list(newsroom.delivered))
+        await newsroom.runs_until_idle()
+    assert len(newsroom.mails()) == 1
+
+
+async def test_each_mail_says_who_made_it_and_nothing_more(newsroom: Newsroom) -> None:
+    await subscribes_monthly(newsroom)
+    await a_month_passes(newsroom)
+    (told,) = newsroom.mails()
+    ((message_id,),) = await newsroom.rows("SELECT id FROM messages")
+    heads = told.parsed
+    assert sorted(heads) == sorted(
+        [
+            *("Subject", "From", "To", "Date", "Message-ID", "Auto-Submitted"),
+            *("Content-Language", "MIME-Version", "Content-Type"),
+        ]
+    )
+    assert heads["From"] == "Support <post@lindenau.example>"
+    assert heads["Message-ID"] == f"<{message_id}@lindenau.example>"
+    assert heads["Auto-Submitted"] == "auto-generated"
+    assert heads["Date"].datetime == newsroom.clock()
+
+
+async def test_a_failure_is_not_notified_when_the_subscription_was_cancelled_first(
+    newsroom: Newsroom,
+) -> None:
+    gift = await subscribes_monthly(newsroom)
+    await newsroom.mail_server.aclose()
+    await a_month_passes(newsroom)
+    await subscription_changes.cancel(
+        newsroom.ctx, await subscription_id_of(newsroom, gift), actor=Actor.DONOR
+    )
+    await newsroom.mail_server.open()
+    await the_pause_is_over(newsroom)
+    assert [told.subject for told in newsroom.mails()] == ["Your monthly payment has stopped"]
+    assert await statuses(newsroom) == {"payment_failed": "dropped", "stopped": "sent"}
+
+
+async def test_a_failure_is_not_notified_once_it_was_paid(newsroom: Newsroom) -> None:
+    gift = await subscribes_monthly(newsroom)
+    await newsroom.mail_server.aclose()
+    await a_month_passes(newsroom)
+    stripe = newsroom.ctx.stripe.v1
+    promise = await stripe.subscriptions.retrieve_async(await subscription_id_of(newsroom, gift))
+    card = await stripe.payment_methods.attach_async(
+        "pm_card_visa", {"customer": str(promise.customer)}
+    )
+    await stripe.invoices.pay_async(str(promise.latest_invoice), {"payment_method": card.id})
+    await newsroom.runs_until_idle()
+    await newsroom.mail_server.open()
+    await the_pause_is_over(newsroom)
+    assert await statuses(newsroom) == {"payment_failed": "dropped"}
+    assert newsroom.mails() == []
+
+
+async def test_a_subscription_that_lapses_says_that_nothing_is_owed(newsroom: Newsroom) -> None:
+    await subscribes_monthly(newsroom)
+    for _ in range(2):
+        await a_month_passes(newsroom)
+    assert [told.subject for told in newsroom.mails()] == [
+        "Your monthly payment needs attention",
+        "Your monthly payment has ended",
+    ]
+    assert "nothing is owed" in newsroom.mails()[1].part()
+
+
+async def test_a_russian_gift_is_answered_in_russian(newsroom: Newsroom) -> None:
+    await subscribes_monthly(newsroom, locale="ru")
+    await a_month_passes(newsroom)
+    (told,) = newsroom.mails()
+    assert told.subject == "Ежемесячный платёж требует вашего внимания"
+    assert "Деньги не списаны." in told.part()
+    assert "5,00\N{NO-BREAK SPACE}$" in told.part()
+    assert "2026 года" in told.part()
+    assert told.parsed["Content-Language"] == "ru"
+    assert b"\r\n\r\n" in told.raw
+    assert told.raw.isascii()
+
+
+# --- a word for each change -----------------------------------------------------------------------
+
+
+async def test_every_change_is_confirmed_once_with_what_is_true_now(newsroom: Newsroom) -> None:
+    ctx, by = newsroom.ctx, Actor.DONOR
+    promise = await subscription_id_of(newsroom, await subscribes_monthly(newsroom, card=GOOD))
+    for decision in (
+        subscription_changes.change_amount(ctx, promise, Money(700, "usd"), actor=by),
+        subscription_changes.skip(ctx, promise, actor=by),
+        subscription_changes.resume(ctx, promise, actor=by),
+        subscription_changes.pause(ctx, promise, 3, actor=by),
+        subscription_changes.resume(ctx, promise, actor=by),
+        subscription_changes.change_frequency(
+            ctx, promise, Frequency.ANNUAL, Money(7000, "usd"), actor=by
+        ),
+        subscription_changes.cancel(ctx, promise, actor=by),
+    ):
+        await newsroom.advances_time(timedelta(minutes=1))
+        await decision
+        await newsroom.runs_until_idle()
+    told = newsroom.mails()
+    assert [mail.subject for mail in told] == [
+        "The amount of your monthly payment has changed",
+        "Your next monthly payment is skipped",
+        "Your monthly payment goes on",
+        "Your monthly payment is paused",
+        "Your monthly payment goes on",
+        "Your payment is now annual",
+        "Your annual payment has stopped",
+    ]
+    amount, skipped, _, paused, resumed, frequency, stopped = (mail.part() for mail in told)
+    assert "Your payment is now $7.00 a month." in amount
+    assert "The next payment, $7.00, is due on 22 December 2026." in amount
+    assert "The payment of 22 December 2026 is skipped." in skipped
+    assert "The next payment, $7.00, is due on 22 January 2027." in skipped
+    assert "is paused until 21 March 2027." in paused
+    assert "The next payment, $7.00, is due on 22 March 2027." in paused
+    assert "due on 22 December 2026." in resumed
+    assert "Your payment is now $70.00 a year." in frequency
+    assert "The next payment, $70.00, is due on 22 December 2026." in frequency
+    assert "$70.00 a year was stopped on 22 November 2026." in stopped
+
+
+async def test_an_annual_charge_is_announced_once(newsroom: Newsroom) -> None:
+    asked = await newsroom.requests_contribution(5000, "annual")
+    await newsroom.pays(asked.json()["checkout_url"])
+    await newsroom.runs_until_idle()
+    await newsroom.advances_time(timedelta(days=360))
+    for _ in range(2):
+        await payment_methods.notify_upcoming_renewals(newsroom.ctx)
+        await newsroom.runs_until_idle()
+    (told,) = newsroom.mails()
+    assert told.subject == "Your annual payment is due on 22 November 2027"
+    assert "On 22 November 2027 we will take $50.00 from your card." in told.part()
+
+
+async def test_a_card_that_expires_is_notified_once_and_not_after_it_was_replaced(
+    newsroom: Newsroom,
+) -> None:
+    promise = await subscription_id_of(newsroom, await subscribes_monthly(newsroom, card=GOOD))
+    await change(newsroom, "UPDATE subscriptions SET card_expires_on = '2026-12-20'")
+    await payment_methods.notify_expiring_cards(newsroom.ctx)
+    await subscriptions.sync(newsroom.ctx, promise)  # the network has renewed it
+    await worker.run_due_jobs(newsroom.ctx)
+    assert newsroom.mails() == []
+    await change(newsroom, "UPDATE subscriptions SET card_expires_on = '2026-12-19'")
+    await payment_methods.notify_expiring_cards(newsroom.ctx)
+    await worker.run_due_jobs(newsroom.ctx)
+    (told,) = newsroom.mails()
+    assert "is valid until 19 December 2026." in told.part()
+
+
+async def test_a_bank_that_asks_is_answered_on_stripes_page(newsroom: Newsroom) -> None:
+    await subscribes_monthly(newsroom, card="4000002760003184")
+    await a_month_passes(newsroom)
+    (told,) = newsroom.mails()
+    assert told.subject == "Your bank asks you to confirm a payment"
+    assert f"\n{newsroom.sandbox.url}/" in told.part()
+    assert told.link("/stop/")
+
+
+# --- whom to --------------------------------------------------------------------------------------
+
+
+async def test_the_address_is_the_one_stripe_holds_when_the_mail_leaves(
+    newsroom: Newsroom,
+) -> None:
+    gift = await subscribes_monthly(newsroom)
+    stripe = newsroom.ctx.stripe.v1
+    promise = await stripe.subscriptions.retrieve_async(await subscription_id_of(newsroom, gift))
+    await stripe.customers.update_async(str(promise.customer), {"email": "moved@example.org"})
+    await a_month_passes(newsroom)
+    assert [told.to for told in newsroom.mails()] == [["moved@example.org"]]
+
+
+async def test_a_customer_who_is_gone_gets_no_mail(newsroom: Newsroom) -> None:
+    gift = await subscribes_monthly(newsroom)
+    stripe = newsroom.ctx.stripe.v1
+    promise = await stripe.subscriptions.retrieve_async(await subscription_id_of(newsroom, gift))
+    await newsroom.mail_server.aclose()
+    await a_month_passes(newsroom)
+    await stripe.customers.delete_async(str(promise.customer))
+    await newsroom.mail_server.open()
+    await the_pause_is_over(newsroom)
+    assert await statuses(newsroom) == {"payment_failed": "dropped"}
+    assert newsroom.mails() == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "victim@example.org\r\nBcc: everyone@example.org",
+        "victim@example.org>\r\nRCPT TO:<everyone@example.org",
+        "victim\x00@example.org",
+        "no address at all",
+        "@example.org",
+        "reader@exa mple.org",
+    ],
+)
+async def test_an_address_cannot_write_a_header(newsroom: Newsroom, address: str) -> None:
+    gift = await subscribes_monthly(newsroom)
+    stripe = newsroom.ctx.stripe.v1
+    promise = await stripe.subscriptions.retrieve_async(await subscription_id_of(newsroom, gift))
+    newsroom.sandbox.account.store.objects[str(promise.customer)]["email"] = address
+    await a_month_passes(newsroom)
+    assert newsroom.mails() == []
+    assert await statuses(newsroom) == {"payment_failed": "dropped"}
+
+
+async def test_a_name_is_in_no_mail_whatever_it_tries(newsroom: Newsroom) -> None:
+    await subscribes_monthly(newsroom, name="Eve\r\nBcc: everyone@example.org\r\n\r\nBuy this")
+    await a_month_passes(newsroom)
+    (told,) = newsroom.mails()
+    assert told.to == [ADDRESS]
+    assert "Bcc" not in told.parsed
+    assert b"Eve" not in told.raw
+    assert "Buy this" not in told.part()
+
+
+async def test_a_mailbox_that_does_not_exist_is_not_tried_for_hours(newsroom: Newsroom) -> None:
+    newsroom.mail_server.rejections[ADDRESS] = "550 no such mailbox"
+    await subscribes_monthly(newsroom)
+    await a_month_passes(newsroom)
+    assert await statuses(newsroom) == {"payment_failed": "dropped"}
+
+
+async def test_a_mailbox_that_is_full_for_now_is_tried_again(newsroom: Newsroom) -> None:
+    newsroom.mail_server.rejections[ADDRESS] = "452 mailbox full"
+    await subscribes_monthly(newsroom)
+    await a_month_passes(newsroom)
+    assert await statuses(newsroom) == {"payment_failed": "waiting"}
+    newsroom.mail_server.rejections.clear()
+    await the_pause_is_over(newsroom)
+    assert len(newsroom.mails()) == 1
+
+
+# --- when the mail server is away -----------------------------------------------------------------
+
+
+async def test_a_mail_waits_for_the_mail_server_and_is_sent_once(newsroom: Newsroom) -> None:
+    await newsroom.mail_server.aclose()
+    await subscribes_monthly(newsroom)
+    await a_month_passes(newsroom)
+    await the_pause_is_over(newsroom)
+    assert await statuses(newsroom) == {"payment_failed": "waiting"}
+    await newsroom.mail_server.open()
+    for _ in range(3):
+        await the_pause_is_over(newsroom)
+    assert len(newsroom.mails()) == 1
+    assert await statuses(newsroom) == {"payment_failed": "sent"}
+
+
+async def test_a_mail_outlives_its_last_attempt(newsroom: Newsroom) -> None:
+    await newsroom.mail_server.aclose()
+    await subscribes_monthly(newsroom)
+    await a_month_passes(newsroom)
+    await change(newsroom, "DELETE FROM procrastinate_jobs")
+    await newsroom.mail_server.open()
+    await newsroom.advances_time(timedelta(hours=1))
+    assert await subscription_mail.resend_waiting(newsroom.ctx) == 1
+    await worker.run_due_jobs(newsroom.ctx)
+    assert len(newsroom.mails()) == 1
+    assert await subscription_mail.resend_waiting(newsroom.ctx) == 0
+
+
+async def test_a_lost_answer_sends_the_same_mail_again(newsroom: Newsroom) -> None:
+    newsroom.mail_server.lost_responses = 1
+    await subscribes_monthly(newsroom)
+    await a_month_passes(newsroom)
+    await the_pause_is_over(newsroom)
+    first, second = newsroom.mails()
+    assert first.parsed["Message-ID"] == second.parsed["Message-ID"]
+    assert await statuses(newsroom) == {"payment_failed": "sent"}
+
+
+async def test_a_mail_that_is_too_late_is_dropped(newsroom: Newsroom) -> None:
+    await newsroom.mail_server.aclose()
+    await subscribes_monthly(newsroom)
+    await a_month_passes(newsroom)
+    newsroom.clock.advance(timedelta(days=8))
+    await newsroom.mail_server.open()
+    await the_pause_is_over(newsroom)
+    assert newsroom.mails() == []
+    assert await statuses(newsroom) == {"payment_failed": "dropped"}
+
+
+@pytest.fixture
+async def silent(database: str) -> AsyncIterator[Newsroom]:
+    """A newsroom that has not set up mail."""
+    async with open_newsroom(database, smtp_url=None, mail_from="") as room:
+        yield room
+
+
+async def test_without_a_mail_server_mails_wait(silent: Newsroom) -> None:
+    await subscribes_monthly(silent)
+    await a_month_passes(silent)
+    assert await statuses(silent) == {"payment_failed": "waiting"}
+    assert await silent.rows("SELECT 1 FROM procrastinate_jobs WHERE status = 'todo'") == []
+    assert await subscription_mail.resend_waiting(silent.ctx) == 0
+
+
+# --- signing in -----------------------------------------------------------------------------------
+
+
+async def asks_for_link(room: Newsroom, address: str) -> None:
+    answer = await room.web.post(
+        "/manage", data={"address": address}, headers={"Sec-Fetch-Site": "same-origin"}
+    )
+    assert answer.status_code == 200, answer.text
+    await worker.run_due_jobs(room.ctx)
+
+
+async def test_a_donor_gets_a_link_and_a_code_that_open_the_door(newsroom: Newsroom) -> None:
+    await subscribes_monthly(newsroom, email="Reader@Example.org")
+    await asks_for_link(newsroom, " reader@EXAMPLE.org ")
+    (told,) = newsroom.mails()
+    assert told.to == ["Reader@example.org"]
+    assert told.subject == "Your sign-in link"
+    assert re.search(r"code: [A-Z2-9]{5}-[A-Z2-9]{5}$", told.part(), re.MULTILINE)
+    page = await newsroom.web.get(told.link("/manage/enter/"))
+    assert page.status_code == 200
+
+
+async def test_a_guest_who_gave_once_gets_a_link_too(newsroom: Newsroom) -> None:
+    await newsroom.gives(2500)
+    await newsroom.runs_until_idle()
+    await asks_for_link(newsroom, ADDRESS)
+    assert [told.to for told in newsroom.mails()] == [[ADDRESS]]
+
+
+async def test_an_address_nobody_gave_with_gets_nothing(newsroom: Newsroom) -> None:
+    await subscribes_monthly(newsroom)
+    await asks_for_link(newsroom, "stranger@example.org")
+    assert newsroom.mails() == []
+    assert await statuses(newsroom) == {"sign_in": "dropped"}
+
+
+async def test_a_link_goes_to_no_other_address_than_the_donors(newsroom: Newsroom) -> None:
+    gift = await subscribes_monthly(newsroom)
+    stripe = newsroom.ctx.stripe.v1
+    promise = await stripe.subscriptions.retrieve_async(await subscription_id_of(newsroom, gift))
+    newsroom.sandbox.account.store.objects[str(promise.customer)]["email"] = "other@example.org"
+    await asks_for_link(newsroom, ADDRESS)
+    assert [told.to for told in newsroom.mails()] == [[ADDRESS]]  # by the page they paid on
+
+
+async def test_a_link_waits_for_the_mail_server_but_not_for_long(newsroom: Newsroom) -> None:
+    await subscribes_monthly(newsroom)
+    await newsroom.mail_server.aclose()
+    await asks_for_link(newsroom, ADDRESS)
+    await newsroom.mail_server.open()
+    await the_pause_is_over(newsroom)
+    assert len(newsroom.mails()) == 1
+    await newsroom.mail_server.aclose()
+    await asks_for_link(newsroom, ADDRESS)
+    newsroom.clock.advance(timedelta(minutes=9, seconds=1))
+    await newsroom.mail_server.open()
+    await the_pause_is_over(newsroom)
+    assert len(newsroom.mails()) == 1
+
+
+async def test_a_link_whose_answer_is_lost_is_sent_again_and_is_the_same(
+    newsroom: Newsroom,
+) -> None:
+    await subscribes_monthly(newsroom)
+    newsroom.mail_server.lost_responses = 1
+    await asks_for_link(newsroom, ADDRESS)
+    await the_pause_is_over(newsroom)
+    first, second = newsroom.mails()
+    assert first.parsed["Message-ID"] == second.parsed["Message-ID"]
+    assert first.part() == second.part()
+    assert await statuses(newsroom) == {"sign_in": "sent"}
+    assert (await newsroom.web.get(second.link("/manage/enter/"))).status_code == 200
+
+
+async def test_each_link_is_another_and_follows_from_nothing_that_is_stored(
+    newsroom: Newsroom,
+) -> None:
+    await subscribes_monthly(newsroom)
+    for _ in range(2):
+        await asks_for_link(newsroom, ADDRESS)
+    one, other = (told.part() for told in newsroom.mails())
+    tokens = [re.findall(r"/manage/enter/([\w-]{43})$", text, re.M)[0] for text in (one, other)]
+    codes = [re.findall(r"code: (\S+)$", text, re.M)[0].replace("-", "") for text in (one, other)]
+    assert len({*tokens, *codes}) == 4
+    kept = str([await newsroom.rows(f"SELECT * FROM {t}") for t in ("sign_ins", "messages")])  # noqa: S608 - ours
+    for secret in (*tokens, *codes):
+        assert secret not in kept
+
+
+async def test_a_mailbox_gets_ten_links_in_a_day_however_they_are_used(
+    newsroom: Newsroom,
+) -> None:
+    await subscribes_monthly(newsroom)
+    for _ in range(6):
+        for _ in range(3):
+            await asks_for_link(newsroom, ADDRESS)
+            link = newsroom.mails()[-1].link("/manage/enter/")
+            await newsroom.web.post(link, headers={"Sec-Fetch-Site": "same-origin"})
+        newsroom.clock.advance(timedelta(hours=1, seconds=1))
+        async with newsroom.ctx.sessions.begin() as session:
+            await sign_in.purge_expired(session, newsroom.ctx.now())
+    assert len(newsroom.mails()) == 10
+    newsroom.clock.advance(timedelta(hours=18))
+    await asks_for_link(newsroom, ADDRESS)
+    assert len(newsroom.mails()) == 11
+
+
+async def test_nobody_gets_a_link_any_more_when_hundreds_were_sent_and_a_person_is_called(
+    newsroom: Newsroom,
+) -> None:
+    await subscribes_monthly(newsroom)
+    before = (
+        "INSERT INTO sign_ins (id, address_hash, browser_hash, token_hash, tries, asked_at,"
+        " expires_at) SELECT md5(n::text), sha256(n::text::bytea), '\\x00',"
+        " sha256(n::text::bytea), 0, :now, :now FROM generate_series(1, 299) n"
+    )
+    async with newsroom.ctx.sessions.begin() as session:
+        await session.execute(text(before), {"now": newsroom.clock()})
+    for _ in range(2):
+        await asks_for_link(newsroom, ADDRESS)
+    assert len(newsroom.mails()) == 1
+    assert await newsroom.rows("SELECT kind FROM alarms") == [("many_links",)]
+    newsroom.clock.advance(timedelta(hours=1, seconds=1))
+    await asks_for_link(newsroom, ADDRESS)
+    assert len(newsroom.mails()) == 2
+
+
+# --- a last day that was set elsewhere ------------------------------------------------------------
+
+
+async def test_an_end_that_was_set_and_undone_is_notified_once_each_time(
+    newsroom: Newsroom,
+) -> None:
+    gift = await subscribes_monthly(newsroom, card=GOOD)
+    id_, stripe = await subscription_id_of(newsroom, gift), newsroom.ctx.stripe.v1
+    for _ in range(2):
+        await stripe.subscriptions.update_async(id_, {"cancel_at_period_end": True})
+        await newsroom.runs_until_idle()
+        await subscriptions.sync(newsroom.ctx, id_)
+        await stripe.subscriptions.update_async(id_, {"cancel_at_period_end": False})
+        await newsroom.runs_until_idle()
+        await subscriptions.sync(newsroom.ctx, id_)
+    assert [told.subject for told in newsroom.mails()] == [
+        "Your monthly payment is set to end", "Your monthly payment goes on",
+    ] * 2  # fmt: skip
+    assert "ends on 22 December 2026" in newsroom.mails()[0].part()
+    assert "No payment comes before it." in newsroom.mails()[0].part()
+    assert "The next payment, $5.00, is due on 22 December 2026." in newsroom.mails()[1].part()
+
+
+async def test_each_pause_is_notified_once_at_the_same_moment_too(newsroom: Newsroom) -> None:
+    gift = await subscribes_monthly(newsroom, card=GOOD)
+    id_ = await subscription_id_of(newsroom, gift)
+    for _ in range(2):
+        await subscription_changes.pause(newsroom.ctx, id_, None, actor=Actor.DONOR)
+        for _ in range(3):
+            await subscriptions.sync(newsroom.ctx, id_)
+        await subscription_changes.resume(newsroom.ctx, id_, actor=Actor.DONOR)
+        await newsroom.runs_until_idle()
+    kinds = await newsroom.rows("SELECT kind, count(*) FROM messages GROUP BY 1 ORDER BY 1")
+    assert kinds == [("paused", 2), ("resumed", 2)]
+    changes = await newsroom.rows("SELECT id FROM subscription_changes ORDER BY 1")
+    keys = await newsroom.rows("SELECT split_part(key, ':', 2) FROM messages ORDER BY 1")
+    assert keys == changes
+
+
+# --- the demo's letter box ------------------------------------------------------------------------
+
+
+async def test_the_demo_shows_what_was_sent(database: str, tmp_path: Path) -> None:
+    folder = tmp_path / "inbox"
+    async with open_newsroom(database, environment="demo", demo_inbox=str(folder)) as room:
+        assert "No mail yet." in (await room.web.get("/dev/inbox")).text
+        await subscribes_monthly(room, locale="ru")
+        await a_month_passes(room)
+        (told,) = room.mails()
+        mailbox.Maildir(folder).add(told.raw)
+        page = (await room.web.get("/dev/inbox")).text
+        assert "Ежемесячный платёж требует вашего внимания" in page
+        assert f'<a href="http://127.0.0.1:8000{told.link("/fix/")}">' in page
+        assert "&lt;!doctype html&gt;" in page
+
+
+async def test_only_the_demo_has_a_letter_box(newsroom: Newsroom) -> None:
+    assert (await newsroom.web.get("/dev/inbox")).status_code == 404
+
+
+# --- what we know afterwards ----------------------------------------------------------------------
+
+
+async def test_no_address_is_stored_or_logged(
+    newsroom: Newsroom, capfd: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure("debug")
+    canary = "canary-9f3@post.example"
+    await subscribes_monthly(newsroom, email=canary, name="Canary Nine")
+    await a_month_passes(newsroom)
+    await asks_for_link(newsroom, canary)
+    await newsroom.mail_server.aclose()
+    await asks_for_link(newsroom, canary)
+    await newsroom.mail_server.open()
+    newsroom.mail_server.lost_responses = 1
+    await the_pause_is_over(newsroom)
+    newsroom.mail_server.rejections[canary] = "550 no such mailbox"
+    await asks_for_link(newsroom, canary)
+    assert [told.to for told in newsroom.mails()] == [[canary]] * 3
+    said = "".join(capfd.readouterr())
+    assert "sync_failed" in said
+    kept = "\n".join([row async for row in every_row(newsroom)])
+    assert "payment_failed" in kept
+    for trace in ("canary", "Canary", "post.example"):
+        assert trace not in said
+        assert trace not in kept
+
+
+async def every_row(room: Newsroom) -> AsyncIterator[str]:
+    """Each row of each table, as text."""
+    tables = await room.rows(
+        "SELECT quote_ident(table_name) FROM information_schema.tables"
+        " WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
+    )
+    for (table,) in tables:
+        for row in await room.rows(f"SELECT CAST(t AS text) FROM {table} AS t"):  # noqa: S608
+            yield str(row[0])

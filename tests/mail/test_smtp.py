@@ -1,0 +1,132 @@
+"""How a mail is handed over: by TLS where there is any, and never to a stranger."""
+
+import contextlib
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiosmtplib
+import pytest
+from aiosmtpd.smtp import AuthResult, LoginPassword
+from pydantic import SecretStr
+
+from payments.core.settings import Settings
+from payments.mail import smtp
+from payments.mail.render import RenderedMail
+from payments.mail.smtp import Envelope
+from tests.support.newsroom import MailServer, settings_for
+
+pytestmark = pytest.mark.anyio
+CERTIFICATE = Path(__file__).parent / "localhost.pem"
+LETTER = RenderedMail("A subject", "Words.\n", "<p>Words.</p>\n")
+NOWHERE = "postgresql+psycopg://nobody@localhost/none"
+
+
+def own_tls() -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(CERTIFICATE)
+    return context
+
+
+@contextlib.asynccontextmanager
+async def listening(
+    tls: ssl.SSLContext | None = None, **options: object
+) -> AsyncIterator[MailServer]:
+    post = MailServer(tls=tls, options=options)
+    await post.open()
+    async with contextlib.aclosing(post):
+        yield post
+
+
+def settings_with(url: str) -> Settings:
+    made = settings_for(NOWHERE, "http://127.0.0.1:1", mail_from="Support <post@lindenau.example>")
+    return made.model_copy(update={"smtp_url": SecretStr(url)})
+
+
+async def sends(url: str, address: str = "someone@example.org") -> bool:
+    settings = settings_with(url)
+    envelope = Envelope("0" * 32, address, "en", datetime(2026, 11, 22, tzinfo=UTC))
+    async with smtp.connection(settings) as server:
+        return await smtp.send(server, settings, LETTER, envelope)
+
+
+@dataclass
+class Doorman:
+    """A server's check of who logs in, and who tried."""
+
+    name: str
+    password: str
+    heard: list[object] = field(default_factory=list)
+
+    def __call__(
+        self, _server: object, _session: object, _envelope: object, _method: str, given: object
+    ) -> AuthResult:
+        self.heard.append(given)
+        assert isinstance(given, LoginPassword)
+        right = (given.login, given.password) == (self.name.encode(), self.password.encode())
+        return AuthResult(success=right, handled=False)
+
+
+@pytest.fixture
+def known_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+
+
+@pytest.mark.usefixtures("known_certificate")
+async def test_tls_is_used_where_it_is_offered() -> None:
+    async with listening(tls_context=own_tls(), require_starttls=True) as post:
+        assert await sends(f"smtp://localhost:{post.port}")
+        assert len(post.mails) == 1
+
+
+@pytest.mark.usefixtures("known_certificate")
+async def test_a_server_may_speak_tls_from_the_first_byte() -> None:
+    async with listening(tls=own_tls()) as post:
+        assert await sends(f"smtps://localhost:{post.port}")
+        assert len(post.mails) == 1
+
+
+async def test_a_server_nobody_vouches_for_gets_no_mail() -> None:
+    async with listening(tls=own_tls()) as post:
+        with pytest.raises(aiosmtplib.SMTPConnectError):
+            await sends(f"smtps://localhost:{post.port}")
+        assert post.mails == []
+
+
+# aiosmtpd warns of a name it sets itself.
+@pytest.mark.filterwarnings("ignore:Session.login_data:DeprecationWarning")
+@pytest.mark.usefixtures("known_certificate")
+async def test_a_name_and_a_password_may_have_any_letters() -> None:
+    doorman = Doorman("me@here", "p:ä/ss")
+    async with listening(tls_context=own_tls(), auth_required=True, authenticator=doorman) as post:
+        assert await sends(f"smtp://me%40here:p%3A%C3%A4%2Fss@localhost:{post.port}")
+        with pytest.raises(aiosmtplib.SMTPAuthenticationError):
+            await sends(f"smtp://me%40here:wrong@localhost:{post.port}")
+        assert len(post.mails) == 1
+
+
+async def test_a_password_is_never_sent_to_another_machine_in_the_clear() -> None:
+    doorman = Doorman("me", "secret")
+    async with listening(auth_require_tls=False, authenticator=doorman) as post:
+        # To the service, any name but the loopback's is another machine's.
+        with pytest.raises(aiosmtplib.SMTPException):
+            await sends(f"smtp://me:secret@0.0.0.0:{post.port}")
+        assert doorman.heard == []
+        assert post.mails == []
+
+
+@pytest.mark.parametrize(
+    ("address", "written"),
+    [
+        ("someone@пример.рф", "someone@xn--e1afmkfd.xn--p1ai"),
+        ("two..dots@example.org", "two..dots@example.org"),
+        ("a,b@example.org", '"a,b"@example.org'),
+        (" plain+tag@Example.org ", "plain+tag@example.org"),
+    ],
+)
+async def test_an_odd_address_is_one_mailbox(address: str, written: str) -> None:
+    async with listening() as post:
+        assert await sends(post.url, address)
+        assert [mail.to for mail in post.mails] == [[written]]

@@ -1,0 +1,96 @@
+"""The demo's history: whoever opens it, on whatever day, finds all that the product has."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from payments.accounting import integrity
+from payments.infra.context import Context
+from payments.ops.demo import banks, colleagues, runner, seed
+from payments.ops.demo.browser import Browser, open_browser
+from payments.ops.demo.simulation import ManualClock, first_morning
+from payments.sandbox.sandbox import Sandbox
+from payments.staff import accounts
+from payments.staff.accounts import Role
+from payments.web.app import create_app
+from tests.support.newsroom import NOON, set_up_stripe, settings_for
+from tests.support.page import Page
+
+AWKWARD = [
+    datetime(2026, 11, 1, 5, tzinfo=UTC),  # before anybody is at work on the first of a month
+    datetime(2026, 11, 1, 9, tzinfo=UTC),
+    datetime(2027, 1, 1, 0, tzinfo=UTC),
+    datetime(2028, 2, 29, 23, 59, tzinfo=UTC),
+    datetime(2027, 3, 31, 12, tzinfo=UTC),
+]
+
+
+@pytest.mark.parametrize("end", AWKWARD, ids=lambda end: f"{end:%Y-%m-%d-%H}")
+def test_the_demo_fits_between_its_days_whenever_it_is_started(end: datetime) -> None:
+    plan = seed.plan_steps(end)
+    first = first_morning(end)
+    assert first.day == 1
+    assert 395 <= seed.day_count(end) <= 430
+    assert first.date() < min(plan)
+    assert max(plan) <= end.date()
+    closings = [
+        day
+        for day, acts in plan.items()
+        for act in acts
+        if isinstance(act, partial) and act.func is colleagues.close_month
+    ]
+    assert len(closings) == 3
+    assert all(day.day == 1 for day in closings)
+    assert banks.post_late_fee in plan[max(closings)]
+    assert max(closings) + timedelta(days=32) > end.date()
+
+
+async def reads(browser: Browser, address: str) -> Page:
+    return Page((await browser.get(address)).html)
+
+
+@pytest.mark.anyio
+async def test_a_colleague_finds_all_that_finance_has(database: str, tmp_path: Path) -> None:
+    clock = ManualClock(NOON)
+    sandbox = Sandbox(wall=clock, check_contract=True)
+    inbox = tmp_path / "inbox"
+    with runner.mail_server(inbox) as smtp_url:
+        async with sandbox.listen() as stripe_url:
+            more = {"smtp_url": smtp_url, "demo_inbox": str(inbox), "environment": "demo"}
+            more |= {"key_store": str(tmp_path / "keys"), "mail_from": "post@lindenau.example"}
+            settings = await set_up_stripe(settings_for(database, stripe_url, **more))
+            await seed.seed_history(settings, sandbox, clock, on_day=lambda _day, _of: None)
+            assert clock.current == NOON
+            app = create_app(settings, now=clock)
+            async with app.lifespan(), open_browser(app, settings.base_url, str(inbox)) as browser:
+                await _looks_through(browser, app.state.ctx)
+    assert sandbox.problems == []
+
+
+async def _looks_through(browser: Browser, ctx: Context) -> None:
+    assert [found.check_name for found in await integrity.run_checks(ctx) if not found.passed] == []
+    async with ctx.sessions.begin() as session:
+        link = f"/staff/enter/{await accounts.invite(session, 'Ada', role=Role.FINANCE, now=NOON)}"
+    await browser.submit(await browser.get(link), link)
+    overview = await reads(browser, "/finance")
+    assert {"EUR", "GBP", "USD"} <= set(overview.text.split())
+    words = (await reads(browser, "/finance/refunds")).text
+    for status in ("Waits for our answer", "Inquiry, answered", "Won", "Lost", "Did not arrive"):
+        assert status in words
+    assert "days left" in words
+    words = (await reads(browser, "/finance/payouts")).text
+    assert "Failed" in words
+    assert "Does not equal" not in words
+    funnel = (await reads(browser, "/finance/funnel")).cells
+    assert ["October 2026", "8", "7", "7", "6", "0", "0", "6", "€60.00"] in funnel
+    sources = {row[0] for row in (await reads(browser, "/finance/sources")).cells if row}
+    assert {"newsroom-fund", "court-file"} <= sources
+    months = (await reads(browser, "/finance/periods")).cells
+    assert [row[1] for row in months].count("Closed") == 3
+    assert any("belongs to October 2026 by its time" in row for row in months)
+    recurring = await reads(browser, "/finance/recurring")
+    assert "A payment failed and is tried again" in recurring.text
+    assert len(re.findall("What you found", (await reads(browser, "/staff/alarms")).text)) == 1

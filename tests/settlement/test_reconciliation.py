@@ -1,0 +1,537 @@
+"""Reconciliation: payouts to the cent, the books made anew, and what Stripe has and we do not."""
+
+import asyncio
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Connection, create_engine, text
+
+from payments.accounting import daily_totals, integrity, integrity_checks
+from payments.ledger import hash_chain
+from payments.ledger.posting_rules import LedgerAccount
+from payments.ops import reconcile
+from tests.conftest import copy_database
+from tests.ledger.test_posting import rehash_chain, tampering, wrong
+from tests.support.busy_year import play
+from tests.support.newsroom import Newsroom, open_newsroom
+from webhooks import sweeps
+
+pytestmark = pytest.mark.anyio
+
+# Each trial is a transaction that is rolled back.
+TRIALS = pytest.mark.parametrize("tries", [150, pytest.param(10_000, marks=pytest.mark.storm)])
+FLIPS = pytest.mark.parametrize("tries", [1000])
+
+
+@pytest.fixture(scope="module")
+def year(cluster: str) -> Iterator[str]:
+    """A year in which money moved in every way, in a database to copy from."""
+
+    async def live(url: str) -> None:
+        async with open_newsroom(url) as room:
+            await play(room)
+            await room.runs_sweeps()
+            assert await room.failed_integrity_checks() == []
+            assert sorted(set(room.sandbox.problems)) == []
+            found = await integrity.run_and_alert(room.ctx, replay=True)
+            assert [f for f in found if not f.passed] == []
+            until = room.clock() - timedelta(minutes=5)
+            assert (
+                await reconcile.find_differences(room.ctx, until - timedelta(days=400), until) == ()
+            )
+
+    with copy_database(cluster) as url:
+        asyncio.run(live(url))
+        yield url
+
+
+@pytest.fixture
+def own(cluster: str, year: str) -> Iterator[str]:
+    with copy_database(cluster, year.rpartition("/")[2].partition("?")[0]) as url:
+        yield url
+
+
+@contextmanager
+def trials(url: str) -> Iterator[Connection]:
+    """The owner, with nothing in the way."""
+    engine = create_engine(url)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def findings(connection: Connection, *names: str) -> list[str]:
+    """What the identities name; the chain, too."""
+    links = {"whole": True, "before_seq": 0, "before": hash_chain.GENESIS_HASH}
+    found = list(connection.scalars(text(f"{integrity_checks.CHAIN_SQL} LIMIT 5"), links))
+    found += connection.scalars(text(f"{integrity_checks.VERIFIED_HEADS_SQL} LIMIT 5"))
+    for name in names:
+        found += connection.scalars(text(f"{integrity_checks.CHECKS[name][1]} LIMIT 5"))
+    return [str(row) for row in found]
+
+
+def moved(connection: Connection) -> list[str]:
+    return list(connection.scalars(text("SELECT id FROM balance_transactions ORDER BY id")))
+
+
+# --- the period -----------------------------------------------------------------------------------
+
+
+async def test_money_moved_in_every_way_and_every_identity_holds(year: str) -> None:
+    assert await wrong(year) == {}
+    with trials(year) as connection:
+        types = set(connection.scalars(text("SELECT DISTINCT type FROM balance_transactions")))
+        pairs = connection.execute(text("SELECT DISTINCT debit, credit FROM ledger_entries"))
+        used = {account for pair in pairs for account in pair}
+        settled = set(connection.scalars(text("SELECT DISTINCT currency FROM ledger_entries")))
+        payouts = set(
+            connection.execute(text("SELECT DISTINCT status, automatic, method FROM payouts"))
+        )
+        negative = connection.scalar(text("SELECT count(*) FROM payouts WHERE amount < 0"))
+        disputes = set(connection.scalars(text("SELECT DISTINCT status FROM disputes")))
+    assert types >= {
+        *("charge", "refund", "refund_failure", "adjustment", "stripe_fee", "stripe_fx_fee"),
+        *("payment", "payment_failure_refund"),
+        *("tax_fee", "payout", "payout_failure", "payout_cancel", "topup", "reserve_hold"),
+        *("reserve_release", "payout_minimum_balance_hold", "payout_minimum_balance_release"),
+    }
+    assert {account.value for account in LedgerAccount} - used == {
+        *("stripe:prefunding", "stripe:issuing", "suspense"),
+    }
+    assert settled == {"usd", "eur", "gbp"}
+    assert {tuple(row) for row in payouts} >= {
+        ("paid", True, "standard"),
+        ("failed", True, "standard"),
+        ("paid", False, "standard"),
+        ("paid", False, "instant"),
+        ("canceled", False, "standard"),
+    }
+    assert negative
+    assert {"won", "lost", "warning_closed"} <= disputes
+
+
+def test_it_was_a_year_with_two_currencies_converted_and_every_month_snapshotted(year: str) -> None:
+    with trials(year) as connection:
+
+        def one(query: str) -> object:
+            return connection.scalar(text(query))
+
+        days = one("SELECT CAST(extract(day FROM max(occurred_at) - min(occurred_at)) AS int)"
+                   "  FROM ledger_entries")  # fmt: skip
+        converted = connection.execute(
+            text(
+                "SELECT DISTINCT c.currency, b.currency FROM charges c"
+                "  JOIN balance_transactions b ON b.id = c.balance_transaction"
+                " WHERE c.currency <> b.currency"
+            )
+        )
+        pairs = {tuple(row) for row in converted}
+        rows = connection.execute(text("SELECT kind, count(*) FROM recurring_months GROUP BY 1"))
+        kept = {tuple(row) for row in rows}
+        second = one("SELECT count(*) FROM disputes GROUP BY stripe_charge_id"
+                     " ORDER BY 1 DESC LIMIT 1")  # fmt: skip
+        mended = one("SELECT count(DISTINCT f.stripe_payment_intent_id) FROM charges f"
+                     "  JOIN charges p USING (stripe_payment_intent_id)"
+                     " WHERE f.status = 'failed' AND p.status = 'succeeded'")  # fmt: skip
+    assert isinstance(days, int)
+    assert days > 365
+    assert pairs == {("jpy", "usd"), ("cad", "usd")}
+    assert kept == {("forward", 13), ("cohorts", 13), ("recovery", 13)}
+    assert (second, mended) == (2, 1)
+
+
+async def test_every_completed_payout_has_its_list_and_no_transaction_is_in_two(year: str) -> None:
+    with trials(year) as connection:
+        rows = connection.execute(
+            text(
+                "SELECT count(*), count(listed_at) FROM payouts"
+                " WHERE automatic AND reconciliation = 'completed'"
+            )
+        ).one()
+        twice = connection.scalar(
+            text(
+                "SELECT count(*) FROM (SELECT FROM payout_transactions"
+                " GROUP BY balance_transaction HAVING count(*) > 1) t"
+            )
+        )
+    assert rows[0] == rows[1] > 10
+    assert twice == 0
+
+
+# --- tampering ------------------------------------------------------------------------------------
+
+ONE_CENT = (
+    "UPDATE balance_transactions SET amount = amount + :by, net = net + :by WHERE id = :id",
+    "UPDATE balance_transactions SET fee = fee + :by, net = net - :by WHERE id = :id",
+)
+
+
+@TRIALS
+def test_one_cent_of_any_transaction_is_missed_and_the_transaction_is_named(
+    own: str, tries: int
+) -> None:
+    chance = random.Random(5)
+    with trials(own) as connection:
+        ids = moved(connection)
+        connection.rollback()
+        for _ in range(tries):
+            id_, by, statement = chance.choice(ids), chance.choice([1, -1]), chance.choice(ONE_CENT)
+            connection.execute(text("SET LOCAL session_replication_role = replica"))
+            connection.execute(text(statement), {"id": id_, "by": by})
+            found = findings(connection, "posted", "fees", "lists")
+            assert any(id_ in row for row in found), (id_, by)
+            connection.rollback()
+
+
+@TRIALS
+@pytest.mark.parametrize("with_its_rows", [False, True])
+def test_any_transaction_that_is_removed_is_missed_and_named(
+    own: str, with_its_rows: bool, tries: int
+) -> None:
+    chance = random.Random(6)
+    with trials(own) as connection:
+        ids = moved(connection)
+        connection.rollback()
+        for _ in range(tries):
+            id_ = chance.choice(ids)
+            connection.execute(text("SET LOCAL session_replication_role = replica"))
+            at = "SELECT seq FROM ledger_entries WHERE balance_transaction = :id"
+            rows = list(connection.scalars(text(at), {"id": id_}))
+            if with_its_rows:
+                delete = "DELETE FROM ledger_entries WHERE balance_transaction = :id"
+                connection.execute(text(delete), {"id": id_})
+            connection.execute(text("DELETE FROM balance_transactions WHERE id = :id"), {"id": id_})
+            found = findings(connection, "recorded", "lists", "payouts", "income")
+            last = connection.scalar(text("SELECT max(seq) FROM ledger_entries")) or 0
+            names = [id_, *(f"row {seq} is missing" for seq in rows if seq < last)]
+            names += [f"row {seq}, proven on" for seq in rows]  # the end of the chain
+            assert any(name in row for name in names for row in found), id_
+            connection.rollback()
+
+
+BYTES = {
+    "debit": "overlay(debit placing chr(ascii(substr(debit, {n}, 1)) # {bit}) from {n} for 1)",
+    "credit": "overlay(credit placing chr(ascii(substr(credit, {n}, 1)) # {bit}) from {n} for 1)",
+    "currency": "overlay(currency placing chr(ascii(substr(currency, {m}, 1)) # {bit})"
+    " from {m} for 1)",
+    "balance_transaction": "overlay(balance_transaction placing"
+    " chr(ascii(substr(balance_transaction, {n}, 1)) # {bit}) from {n} for 1)",
+    "contribution_id": "coalesce(overlay(contribution_id placing"
+    " chr(ascii(substr(contribution_id, {n}, 1)) # {bit}) from {n} for 1), 'x')",
+    "amount": "amount # ({bit}::bigint << {shift})",
+    "seq": "-seq # ({bit}::bigint << {shift})",
+    "occurred_at": "occurred_at + interval '1 microsecond' * ({bit}::bigint << {micro})",
+    "hash": "set_byte(hash, {k}, get_byte(hash, {k}) # {bit})",
+}
+
+
+@FLIPS
+def test_a_byte_flipped_in_any_row_of_the_books_is_found(own: str, tries: int) -> None:
+    chance = random.Random(7)
+    with trials(own) as connection:
+        constraints = connection.execute(
+            text(
+                "SELECT conname FROM pg_constraint WHERE conrelid = 'ledger_entries'::regclass"
+                " AND contype <> 'n' ORDER BY contype = 'p', 1"
+            )
+        )
+        for (name,) in constraints.all():  # a forger's last hindrance
+            connection.execute(text(f'ALTER TABLE ledger_entries DROP CONSTRAINT "{name}" CASCADE'))
+        connection.execute(text("ALTER TABLE ledger_entries ALTER seq DROP NOT NULL"))
+        connection.commit()
+        last = connection.scalar(text("SELECT max(seq) FROM ledger_entries"))
+        assert last is not None
+        for _ in range(tries):
+            column, seq = chance.choice(list(BYTES)), chance.randrange(1, last + 1)
+            change = BYTES[column].format(
+                n=chance.randrange(1, 5),
+                m=chance.randrange(1, 4),
+                k=chance.randrange(32),
+                bit=1 << chance.randrange(5),
+                shift=8 * chance.randrange(6),
+                micro=chance.randrange(30),
+            )
+            connection.execute(text("SET LOCAL session_replication_role = replica"))
+            connection.execute(
+                text(f"UPDATE ledger_entries SET {column} = {change} WHERE seq = :seq"),  # noqa: S608
+                {"seq": seq},
+            )
+            assert findings(connection), (column, seq, change)
+            connection.rollback()
+
+
+async def test_books_that_were_forged_with_a_good_chain_are_not_what_is_made_anew(
+    own: str,
+) -> None:
+    with tampering(own) as owner:
+        owner.execute(
+            "UPDATE ledger_entries SET debit = 'expense:billing' WHERE debit = 'expense:tax'"
+        )
+        rehash_chain(owner)
+    async with open_newsroom(own) as room:
+        found = await integrity.run_checks(room.ctx, with_stripe=False, replay=True)
+    wrongs = {f.check_name: f.failures for f in found if not f.passed}
+    assert "rebuilt" in wrongs
+    assert "chain" in wrongs  # an earlier proof knew how it ended
+    assert "proven on" in wrongs["chain"][0]
+
+
+async def test_the_end_of_the_books_cut_off_is_missed(own: str) -> None:
+    with tampering(own) as owner:
+        owner.execute(
+            "DELETE FROM ledger_entries WHERE seq > (SELECT max(seq) - 3 FROM ledger_entries)"
+        )
+    assert "is gone" in (await wrong(own))["chain"][0]
+
+
+# --- what Stripe has and we do not ----------------------------------------------------------------
+
+
+async def test_payouts_whose_list_is_not_final_are_not_judged(newsroom: Newsroom) -> None:
+    newsroom.sandbox.delay_reconciliation(24 * 3600)
+    for amount in (500, 700, 900):
+        await newsroom.gives(amount)
+    for _ in range(5):
+        await newsroom.advances_time(timedelta(days=1))
+        await newsroom.runs_until_idle()
+    [[status, listed]] = await newsroom.rows("SELECT reconciliation, listed_at FROM payouts")
+    assert (status, listed is None) == ("in_progress", True)
+    assert await newsroom.failed_integrity_checks() == []
+    await newsroom.advances_time(timedelta(days=1))
+    newsroom.sandbox.take_deliveries()
+    await newsroom.advances_time(timedelta(days=1))
+    await newsroom.runs_sweeps()
+    [[status, members]] = await newsroom.rows(
+        "SELECT reconciliation, count(*) FROM payouts JOIN payout_transactions"
+        " USING (stripe_payout_id) GROUP BY 1"
+    )
+    assert (status, members) == ("completed", 4)
+
+
+async def test_a_payout_that_is_no_sum_names_what_is_missing_and_what_is_foreign(
+    newsroom: Newsroom,
+) -> None:
+    for amount in (500, 700):
+        await newsroom.gives(amount)
+    for _ in range(5):
+        await newsroom.advances_time(timedelta(days=1))
+        await newsroom.runs_until_idle()
+    box = newsroom.sandbox
+    foreign = box.charge_fee("billing", 5, "eur")
+    await daily_totals.import_and_refresh(newsroom.ctx)
+    [[payout]] = await newsroom.rows("SELECT stripe_payout_id FROM payouts")
+    async with newsroom.ctx.sessions.begin() as session:
+        for id_, net, currency in (("txn_lost", 100, "usd"), (foreign, -5, "eur")):
+            await session.execute(
+                text("INSERT INTO payout_transactions VALUES (:payout, :id, :net, :currency)"),
+                {"payout": payout, "id": id_, "net": net, "currency": currency},
+            )
+    [said] = await newsroom.failed_integrity_checks()
+    assert said.startswith("lists: ")
+    assert f"{payout}: txn_lost is missing" in said
+    assert f"{payout}: {foreign} is foreign: eur" in said
+    assert f"{payout}: its transactions are 1200, paid out 1105" in said
+    with tampering(newsroom.settings.database_url.get_secret_value()) as owner:
+        owner.execute("DELETE FROM payout_transactions WHERE balance_transaction = 'txn_lost'")
+        owner.execute("DELETE FROM payout_transactions WHERE currency = 'eur'")
+
+
+async def test_a_payout_is_in_the_bank_on_the_day_of_the_bank_statement(newsroom: Newsroom) -> None:
+    await newsroom.gives(2500)
+    for _ in range(5):
+        await newsroom.advances_time(timedelta(days=1))
+        await newsroom.runs_until_idle()
+    days = """
+        SELECT CAST(e.occurred_at AS date) - CAST(b.occurred_at AS date),
+               CAST(e.occurred_at AS date) - p.arrives_on, p.stripe_payout_id
+          FROM ledger_entries e JOIN payouts p USING (balance_transaction)
+          JOIN balance_transactions b ON b.id = e.balance_transaction WHERE e.debit = 'bank'
+    """
+    [[on_its_way, off, payout]] = await newsroom.rows(days)
+    assert isinstance(on_its_way, int)
+    assert on_its_way > 0
+    assert off == 0
+    # Whatever Stripe says of the day afterwards, the books stay and can be made anew.
+    said = newsroom.sandbox.account.store.objects[str(payout)]
+    newsroom.sandbox.account.update_and_emit(
+        said, "payout.updated", arrival_date=said["arrival_date"] + 3 * 86_400
+    )
+    await newsroom.runs_until_idle()
+    assert await newsroom.rows(days) == [(on_its_way, 0, payout)]
+    assert await newsroom.failed_integrity_checks() == []
+
+
+async def test_a_payout_that_comes_back_leaves_the_bank_again(newsroom: Newsroom) -> None:
+    await newsroom.gives(2500)
+    for _ in range(5):
+        await newsroom.advances_time(timedelta(days=1))
+        await newsroom.runs_until_idle()
+    [[payout]] = await newsroom.rows("SELECT stripe_payout_id FROM payouts WHERE status = 'paid'")
+    newsroom.sandbox.fail_payout(str(payout))
+    await newsroom.runs_until_idle()
+    held = await newsroom.rows(
+        "SELECT CAST(sum(CASE WHEN debit = 'bank' THEN amount ELSE -amount END) AS bigint)"
+        "  FROM ledger_entries WHERE 'bank' IN (debit, credit)"
+    )
+    assert held == [(0,)]
+    assert await newsroom.rows("SELECT kind, subject FROM alarms WHERE closed_at IS NULL") == [
+        ("payout_failed", payout)
+    ]
+
+
+async def test_all_that_was_lost_is_listed_repaired_and_gone_from_the_list(cluster: str) -> None:
+    with copy_database(cluster) as url:
+        async with open_newsroom(url) as room:
+
+            async def nobody_hears() -> None:
+                await room.sandbox.advance_to_captures()
+                room.sandbox.take_deliveries()
+
+            await play(room, nobody_hears)
+            assert await room.count("charges") == await room.count("refunds") == 0
+            outcome = await reconcile.run(room.ctx, days=400, repair=True)
+            kinds = {found.kind for found in outcome.before}
+            assert kinds == {*reconcile.COMPARISONS}
+            assert all(
+                "is missing here" in f.description or "paid" in f.description
+                for f in outcome.before
+            )
+            assert outcome.after == ()
+            assert await room.failed_integrity_checks() == []
+            again = await reconcile.run(room.ctx, days=400)
+            assert again.before == again.after == ()
+
+
+async def test_a_movement_removed_without_a_trace_is_named_and_brought_back(
+    newsroom: Newsroom,
+) -> None:
+    for amount in (500, 2500):
+        await newsroom.advances_time(timedelta(hours=36))
+        await newsroom.gives(amount)
+        await newsroom.runs_until_idle()
+    url = newsroom.settings.database_url.get_secret_value()
+    with tampering(url) as owner:
+        gone = owner.execute("SELECT id FROM balance_transactions WHERE amount = 500").fetchone()
+        assert gone is not None
+        owner.execute("DELETE FROM ledger_entries WHERE balance_transaction = %s", gone)
+        owner.execute("DELETE FROM balance_transactions WHERE id = %s", gone)
+        owner.execute("TRUNCATE ledger_days, rollup_marks")
+        rehash_chain(owner)
+    await newsroom.advances_time(timedelta(hours=1))
+    outcome = await reconcile.run(newsroom.ctx)
+    assert [(f.kind, f.id) for f in outcome.before] == [("balance_transaction", gone[0])]
+    healed = await reconcile.run(newsroom.ctx, repair=True)
+    assert healed.before == outcome.before
+    assert healed.after == ()
+
+
+async def test_an_amount_that_was_changed_here_cannot_be_repaired_and_stays(
+    newsroom: Newsroom,
+) -> None:
+    await newsroom.gives(500)
+    await newsroom.runs_until_idle()
+    await newsroom.advances_time(timedelta(hours=1))
+    change = "UPDATE balance_transactions SET amount = amount + {0}, net = net + {0}"
+    with tampering(newsroom.settings.database_url.get_secret_value()) as owner:
+        owner.execute(change.format(1).encode())
+        outcome = await reconcile.run(newsroom.ctx, repair=True)
+        owner.execute(change.format(-1).encode())
+    [found] = outcome.after
+    assert found.kind == "balance_transaction"
+    assert "charge, 501, 45, 456, usd" in found.description
+    assert "charge, 500, 45, 455, usd" in found.description
+
+
+async def test_payments_reconcile_exits_with_4_until_it_has_repaired(newsroom: Newsroom) -> None:
+    newsroom.clock.current = datetime.now(UTC) - timedelta(hours=1)  # the command goes by the wall
+    await newsroom.gives(500)
+    await newsroom.sandbox.advance_to_captures()
+    newsroom.sandbox.take_deliveries()
+    code, told = await run_reconcile(newsroom)
+    kinds = ["checkout.session", "charge", "balance_transaction"]
+    assert (code, [found["kind"] for found in told["before"]]) == (4, kinds)
+    assert told["after"] == told["before"]
+    code, told = await run_reconcile(newsroom, "--heal")
+    assert (code, len(told["before"]), told["after"]) == (0, 3, [])
+    assert (await run_reconcile(newsroom))[0] == 0
+
+
+async def run_reconcile(
+    room: Newsroom, *options: str
+) -> tuple[int, dict[str, list[dict[str, str]]]]:
+    """`payments reconcile --json`, as an operator runs it."""
+    environ = {name: value for name, value in os.environ.items() if "PAYMENTS_" not in name} | {
+        "PAYMENTS_DATABASE_URL": room.settings.database_url.get_secret_value(),
+        "PAYMENTS_BASE_URL": room.settings.base_url,
+        "PAYMENTS_STRIPE_API_KEY": "sk_test_" + "0" * 24,
+        "PAYMENTS_STRIPE_API_BASE": room.settings.stripe_api_base,
+        "PAYMENTS_SECRET_KEYS": "k" * 40,
+    }
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "payments.cli", "reconcile", "--json", "--days=366", *options],
+        env=environ,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode in (0, 4), done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+# --- the endpoint ---------------------------------------------------------------------------------
+
+
+async def endpoint(room: Newsroom) -> str:
+    [found] = (await room.ctx.stripe.v1.webhook_endpoints.list_async()).data
+    return found.id
+
+
+async def test_an_endpoint_as_it_should_be_opens_no_alert(newsroom: Newsroom) -> None:
+    assert await sweeps.refresh_endpoint_alert(newsroom.ctx) == []
+    assert await newsroom.count("alarms") == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"disabled": True}, "is disabled"),
+        ({"enabled_events": ["charge.succeeded"]}, "does not send "),
+    ],
+)
+async def test_an_endpoint_that_was_changed_opens_an_alert_and_is_repaired(
+    newsroom: Newsroom, change: dict[str, object], says: str
+) -> None:
+    newsroom.sandbox.dashboard_request(
+        "POST", f"/v1/webhook_endpoints/{await endpoint(newsroom)}", change
+    )
+    [drift] = await sweeps.refresh_endpoint_alert(newsroom.ctx)
+    assert says in drift
+    assert await newsroom.rows("SELECT kind FROM alarms WHERE closed_at IS NULL") == [("endpoint",)]
+    outcome = await reconcile.run(newsroom.ctx, repair=True)
+    assert [f.kind for f in outcome.before] == ["webhook_endpoint"]
+    assert outcome.after == ()
+    assert await newsroom.rows("SELECT kind FROM alarms WHERE closed_at IS NULL") == []
+
+
+async def test_an_endpoint_of_an_old_version_or_none_is_reported_and_needs_a_person(
+    newsroom: Newsroom,
+) -> None:
+    ours = await endpoint(newsroom)
+    newsroom.sandbox.set_endpoint_version(ours, "2024-06-20")
+    [drift] = await sweeps.refresh_endpoint_alert(newsroom.ctx)
+    assert "renders 2024-06-20" in drift
+    await newsroom.ctx.stripe.v1.webhook_endpoints.delete_async(ours)
+    outcome = await reconcile.run(newsroom.ctx, repair=True)
+    [left] = outcome.after
+    assert "there is no webhook endpoint" in left.description
+    assert (await newsroom.ctx.stripe.v1.webhook_endpoints.list_async()).data == []

@@ -1,0 +1,104 @@
+"""A donor at a browser of their own: cookies, no JavaScript, and a mailbox to look into."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+
+from payments.giving.contributions import Contribution
+from payments.sandbox.hosted_page_client import pay
+from tests.support.newsroom import BASE_URL, Mail, Newsroom
+from tests.support.page import Page
+
+READER_EMAIL = "reader@example.org"
+OTHER_EMAIL = "other@example.org"
+# What a browser says when a page of ours, which says no-referrer, sends its form.
+SAME_ORIGIN_HEADERS = {"origin": "null", "sec-fetch-site": "same-origin"}
+
+
+@dataclass
+class Donor:
+    """One browser, and the mailbox of whoever sits at it."""
+
+    room: Newsroom
+    web: httpx.AsyncClient
+    address: str = READER_EMAIL
+
+    async def gives(
+        self, amount: int = 500, frequency: str = "monthly", currency: str = "usd"
+    ) -> Contribution:
+        """Gives, pays with the address, and Stripe's word of it has come."""
+        asked = await self.room.requests_contribution(amount, frequency, currency)
+        paid = await pay(asked.json()["checkout_url"], email=self.address)
+        assert paid.redirect_url is not None
+        await self.room.runs_until_idle()
+        return await self.room.contribution(asked.json()["id"])
+
+    async def opens(self, address: str, status: int = 200) -> Page:
+        """Follow an address of ours."""
+        answer = await self.web.get(address)
+        assert answer.status_code == status, (address, answer.status_code, answer.text)
+        return well_formed_page(answer)
+
+    async def submits(self, page: Page, action: str, **changes: str) -> httpx.Response:
+        """Change what a form holds and press its button."""
+        sent = page.form(action).submission(**changes)
+        return await self.web.post(action, data=sent, headers=SAME_ORIGIN_HEADERS)
+
+    async def submits_without_session(self, page: Page, action: str) -> httpx.Response:
+        """Press the button of a page that asks for no session, as any program could."""
+        return await self.web.post(action, data=page.form(action).submission())
+
+    async def opens_and_submits(self, action: str, **changes: str) -> httpx.Response:
+        """Open the page of a change and press its button."""
+        return await self.submits(await self.opens(action), action, **changes)
+
+    async def follows_redirect(self, answer: httpx.Response) -> Page:
+        """Where a button leads."""
+        assert answer.status_code == 303, (answer.status_code, answer.text)
+        return await self.opens(answer.headers["location"])
+
+    async def requests_sign_in_link(self) -> Mail:
+        """Ask for a link, and find it in the mailbox."""
+        self.web.cookies.pop("donor", None)  # whoever is in is not asked
+        answer = await self.opens_and_submits("/manage", address=self.address)
+        assert answer.status_code == 200
+        await self.room.runs_due_jobs()
+        mail = self.room.mails()[-1]
+        assert mail.to == [self.address]
+        return mail
+
+    async def signs_in(self) -> Page:
+        """The whole way in, to the first page behind the door."""
+        link = link_in(await self.requests_sign_in_link(), "/manage/enter/")
+        return await self.follows_redirect(await self.opens_and_submits(link))
+
+
+def link_in(mail: Mail, path: str) -> str:
+    """The link in a mail that begins with a path of ours, without our address."""
+    (link,) = re.findall(rf"{re.escape(BASE_URL + path)}[\w.-]+", mail.part())
+    return str(link).removeprefix(BASE_URL)
+
+
+def code_in(mail: Mail) -> str:
+    """The code in a mail."""
+    (code,) = re.findall(r"code: (\S+)", mail.part())
+    return str(code)
+
+
+def well_formed_page(answer: httpx.Response) -> Page:
+    """A page, if nothing is wrong with it as a page."""
+    page = Page(answer.text)
+    assert page.problems == [], answer.url
+    assert [tag for tag, _ in page.attributes].count("h1") == 1, answer.url
+    return page
+
+
+@asynccontextmanager
+async def open_donor_browser(room: Newsroom, address: str = READER_EMAIL) -> AsyncIterator[Donor]:
+    """Somebody sits down at a browser that has no cookies of ours."""
+    # the application of the newsroom, and a jar of its own
+    async with httpx.AsyncClient(transport=room.web._transport, base_url=BASE_URL) as web:
+        yield Donor(room, web, address)

@@ -1,0 +1,357 @@
+"""A newsroom in one process: the application, its worker, and a stand-in for Stripe, all by one
+clock.
+
+Everything goes through the front door: pages and API over HTTP, Stripe's SDK to the sandbox over
+HTTP, signed webhooks back, jobs by the real engine. Nothing is patched and nothing sleeps: the
+clock is turned and the jobs are drained.
+"""
+
+import asyncio
+import contextlib
+import random
+import re
+import socket
+import ssl
+import string
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import httpx
+from aiosmtpd.smtp import SMTP
+from aiosmtpd.smtp import Envelope as Taken
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from payments.accounting import daily_totals, integrity
+from payments.core.settings import Settings
+from payments.giving import campaigns
+from payments.giving.contributions import Contribution
+from payments.infra.context import Context
+from payments.infra.context import open_context as runtime_opened
+from payments.ops import stripe_setup, worker
+from payments.sandbox.hosted_page_client import pay
+from payments.sandbox.sandbox import Sandbox
+from payments.sandbox.webhook_deliveries import Delivery
+from payments.web.app import create_app
+from webhooks import sweeps
+
+BASE_URL = "http://127.0.0.1:8000"
+REAL_TIMEOUT_SECONDS = 60  # seconds of real time, for what only real time brings
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+PLACEHOLDER_SECRET = "whsec_" + "0" * 32
+
+
+@dataclass
+class ManualClock:
+    """The time for everybody, until it is turned."""
+
+    current: datetime = NOON
+
+    def __call__(self) -> datetime:
+        return self.current
+
+    def advance(self, by: timedelta) -> None:
+        self.current += by
+
+
+@dataclass(frozen=True)
+class Mail:
+    """A mail as its reader's mailbox took it."""
+
+    to: list[str]
+    raw: bytes
+
+    @property
+    def parsed(self) -> EmailMessage:
+        return message_from_bytes(self.raw, policy=policy.default)
+
+    @property
+    def subject(self) -> str:
+        return str(self.parsed["Subject"])
+
+    def part(self, kind: str = "plain") -> str:
+        """The words of one part: `plain` or `html`."""
+        body = self.parsed.get_body((kind,))
+        assert body is not None
+        return str(body.get_content()).replace("\r\n", "\n")
+
+    def link(self, path: str) -> str:
+        """The link of this mail that begins with a path of ours, without our address."""
+        found = re.findall(
+            rf"^{re.escape(BASE_URL)}({re.escape(path)}\S*)$", self.part(), re.MULTILINE
+        )
+        assert len(found) == 1, found
+        return str(found[0])
+
+
+@dataclass
+class MailServer:
+    """A mail server on this machine that takes whatever it is handed, unless it is told not to."""
+
+    port: int = 0
+    mails: list[Mail] = field(default_factory=list)
+    rejections: dict[str, str] = field(default_factory=dict)  # mailbox -> what it is told
+    lost_responses: int = 0  # how many mails are taken without a word of it
+    tls: ssl.SSLContext | None = None  # of a server that speaks TLS from the first byte
+    options: dict[str, Any] = field(default_factory=dict)  # aiosmtpd's own
+    _server: asyncio.Server | None = None
+
+    @property
+    def url(self) -> str:
+        return f"smtp://127.0.0.1:{self.port}"
+
+    async def open(self) -> None:
+        """Be there, at the same port as before."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: SMTP(self, hostname="post.example", loop=loop, **self.options),
+            "127.0.0.1",
+            self.port,
+            ssl=self.tls,
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def aclose(self) -> None:
+        """Be away: nobody can connect."""
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+            self._server = None
+
+    async def handle_RCPT(  # noqa: N802 - the library's name
+        self, _server: SMTP, _session: object, taken: Taken, address: str, _options: list[str]
+    ) -> str:
+        if address in self.rejections:
+            return self.rejections[address]
+        taken.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(  # noqa: N802 - the library's name
+        self, server: SMTP, _session: object, taken: Taken
+    ) -> str:
+        assert isinstance(taken.content, bytes)
+        self.mails.append(Mail(list(taken.rcpt_tos), taken.content))
+        if self.lost_responses:
+            self.lost_responses -= 1
+            assert isinstance(server.transport, asyncio.WriteTransport)
+            server.transport.abort()
+        return "250 OK"
+
+
+def free_port() -> int:
+    """A port that nobody has, below those that a system gives to whoever names none."""
+    for _ in range(100):
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("there is no free port")
+
+
+def without_tokens(text: str) -> str:
+    """A text without our address and without ids and signatures, which spell any word by chance."""
+    return re.sub(r"[\w-]{24,}", "", text.replace(BASE_URL, ""), flags=re.ASCII)
+
+
+def forgeries(signed: str) -> list[str]:
+    """Something signed by us, ending with its signature, with a letter of that one changed."""
+    middle = len(signed) - 20
+    other = "a" if signed[middle] != "a" else "b"
+    return [signed[:middle] + other + signed[middle + 1 :], signed[:-1], f"{signed}x"]
+
+
+def respellings(signed: str) -> list[str]:
+    """The same signature in other letters: its last has bits to spare, and `~` is passed over."""
+    letters = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+    last = letters[letters.index(signed[-1]) ^ 1]
+    return [signed[:-1] + last, f"{signed[:-20]}~{signed[-20:]}", f"{signed}="]
+
+
+@dataclass
+class Newsroom:
+    """All that a test may touch."""
+
+    clock: ManualClock
+    sandbox: Sandbox
+    ctx: Context
+    web: httpx.AsyncClient
+    settings: Settings
+    mail_server: MailServer
+    delivered: list[Delivery] = field(default_factory=list)
+
+    # readers
+
+    async def requests_contribution(
+        self,
+        amount: object = 500,
+        frequency: object = "once",
+        currency: object = "usd",
+        *,
+        key: str | None = None,
+        **more: object,
+    ) -> httpx.Response:
+        """A program asks for a contribution."""
+        body = {"amount": amount, "frequency": frequency, "currency": currency, **more}
+        headers = {"Idempotency-Key": key or uuid4().hex}
+        return await self.web.post("/api/contributions", json=body, headers=headers)
+
+    async def gives(
+        self, amount: int = 500, frequency: str = "once", currency: str = "usd"
+    ) -> Contribution:
+        """A reader gives and pays; Stripe's word of it is still under way."""
+        asked = await self.requests_contribution(amount, frequency, currency)
+        assert asked.status_code == 201, asked.text
+        await self.pays(asked.json()["checkout_url"])
+        return await self.contribution(asked.json()["id"])
+
+    async def pays(
+        self,
+        checkout_url: str,
+        card: str = "4242424242424242",
+        *,
+        email: str = "reader@example.org",
+        name: str = "A Reader",
+    ) -> str | None:
+        """A reader pays on Stripe's page. Gives where the page sends them, if it does."""
+        return (await pay(checkout_url, card=card, email=email, name=name)).redirect_url
+
+    async def thanks(self, contribution_id: str) -> str:
+        """What the thank-you page says, as one line of text."""
+        page = await self.web.get(f"/thanks/{contribution_id}")
+        return " ".join(re.sub(r"<[^>]+>", " ", page.text).split())
+
+    async def creates_campaigns(self, *ids: str) -> None:
+        """Colleagues have made these campaigns."""
+        file = "".join(f'[[campaigns]]\nid = "{one}"\n' for one in ids)
+        await campaigns.apply_file(self.ctx, file.encode())
+
+    # Stripe
+
+    async def deliver(self, deliveries: Sequence[Delivery]) -> list[int]:
+        """Stripe's webhooks arrive, in this order."""
+        answers = []
+        for delivery in deliveries:
+            answer = await self.web.post(
+                urlsplit(delivery.url).path, content=delivery.body, headers=delivery.headers
+            )
+            self.sandbox.acknowledge(delivery, answer.status_code)
+            answers.append(answer.status_code)
+            self.delivered.append(delivery)
+        return answers
+
+    async def runs_until_idle(self) -> None:
+        """Captures happen, webhooks arrive, jobs are done, until nothing is left to do."""
+        for _ in range(20):
+            await self.sandbox.advance_to_captures()
+            waiting = self.sandbox.take_deliveries()
+            await self.deliver(waiting)
+            await worker.run_due_jobs(self.ctx)
+            if not waiting:
+                return
+        raise AssertionError("it never became quiet")
+
+    async def runs_due_jobs(self) -> None:
+        """The worker does every job that is due."""
+        await worker.run_due_jobs(self.ctx)
+
+    async def advances_time(self, by: timedelta) -> None:
+        """Time passes, for us and for Stripe."""
+        self.clock.advance(by)
+        await self.sandbox.run_due()
+
+    async def runs_sweeps(self) -> None:
+        """What the schedules do."""
+        await sweeps.sync_undelivered(self.ctx)
+        await sweeps.sync_overdue(self.ctx)
+        await sweeps.sync_new(self.ctx)
+        for _ in range(2):  # what is rung for may ring for more
+            await worker.run_due_jobs(self.ctx)
+        await daily_totals.import_and_refresh(self.ctx)
+
+    # mail
+
+    def mails(self) -> list[Mail]:
+        """What donors found in their mailboxes, oldest first."""
+        return list(self.mail_server.mails)
+
+    # our own records
+
+    async def contribution(self, contribution_id: str) -> Contribution:
+        async with self.ctx.sessions() as session:
+            return await session.get_one(Contribution, contribution_id)
+
+    async def rows(self, query: str, **params: object) -> list[tuple[object, ...]]:
+        async with self.ctx.sessions() as session:
+            return [tuple(row) for row in await session.execute(text(query), params)]
+
+    async def count(self, table: str) -> int:
+        found = await self.rows(f"SELECT count(*) FROM {table}")  # noqa: S608 - a test's own word
+        assert isinstance(found[0][0], int)
+        return found[0][0]
+
+    async def failed_integrity_checks(self) -> list[str]:
+        """What the proof of the books finds wrong, after an import."""
+        await daily_totals.import_and_refresh(self.ctx)
+        findings = await integrity.run_checks(self.ctx)
+        return [f"{f.check_name}: {'; '.join(f.failures)}" for f in findings if not f.passed]
+
+    def stripe_get_count(self) -> int:
+        """How many times Stripe was asked for an object."""
+        return sum(1 for seen in self.sandbox.requests if seen.method == "GET")
+
+
+def settings_for(database: str, stripe_url: str, **more: object) -> Settings:
+    values: dict[str, object] = {
+        "database_url": database,
+        "base_url": BASE_URL,
+        "stripe_api_key": "sk_test_" + "0" * 24,
+        "stripe_webhook_secrets": PLACEHOLDER_SECRET,
+        "secret_keys": "k" * 40,
+        "signing_key": "5e" * 32,
+        "stripe_api_base": stripe_url,
+        "publication": "The Example",
+        "statement": "EXAMPLE MEDIA",
+        "environment": "test",
+        # One address plays all readers; what the shield does is told in tests of its own.
+        "shield_gifts": 1_000_000,
+        "shield_declines": 1_000_000,
+        **more,
+    }
+    return Settings.model_validate(values)
+
+
+async def set_up_stripe(settings: Settings) -> Settings:
+    """`payments stripe setup`: gives the settings with the secret it printed."""
+    async with runtime_opened(settings) as ctx:
+        lines = await stripe_setup.setup(ctx)
+    printed = next(line for line in lines if line.startswith("PAYMENTS_STRIPE_WEBHOOK_SECRETS="))
+    secret = SecretStr(printed.partition("=")[2])
+    return settings.model_copy(update={"stripe_webhook_secrets": (secret,)})
+
+
+@asynccontextmanager
+async def open_newsroom(database: str, **more: object) -> AsyncIterator[Newsroom]:
+    clock = ManualClock()
+    sandbox = Sandbox(wall=clock, check_contract=True)
+    post = MailServer()
+    await post.open()
+    with TemporaryDirectory() as keys:
+        more = {"smtp_url": post.url, "mail_from": "Support <post@lindenau.example>", **more}
+        more = {"key_store": keys, **more}
+        async with contextlib.aclosing(post), sandbox.listen() as stripe_url:
+            settings = await set_up_stripe(settings_for(database, stripe_url, **more))
+            app = create_app(settings, now=clock)
+            async with app.lifespan():
+                asgi = cast("Any", app)  # litestar and httpx type the same protocol differently
+                transport = httpx.ASGITransport(app=asgi, raise_app_exceptions=False)
+                async with httpx.AsyncClient(
+                    transport=transport, base_url=settings.base_url
+                ) as web:
+                    yield Newsroom(clock, sandbox, app.state.ctx, web, settings, post)

@@ -1,0 +1,121 @@
+"""From the newsroom's own page to the payment, and what a reader may add or be asked on the way."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from payments.core import fee_cover
+from payments.core.money import Money
+from payments.web.donate import embed
+from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom
+from tests.support.page import Page
+
+pytestmark = pytest.mark.anyio
+
+FEES = {"usd": (290, 30), "eur": (150, 25)}
+
+
+@pytest.fixture
+async def newsroom(database: str) -> AsyncIterator[Newsroom]:
+    async with open_newsroom(database, environment="demo", fees="usd=290+30,eur=150+25") as room:
+        yield room
+        await room.runs_until_idle()
+        assert await room.failed_integrity_checks() == []
+
+
+def filled(html: str) -> dict[str, str]:
+    """What the form of a page holds, in whatever language it goes on."""
+    (form,) = [one for one in Page(html).forms if one.method == "post"]
+    return form.submission()
+
+
+async def test_the_file_is_the_one_whose_hash_the_snippet_carries(newsroom: Newsroom) -> None:
+    answer = await newsroom.web.get("/embed.js", headers={"origin": "https://news.example"})
+    assert answer.content == embed.widget_script()
+    assert answer.headers["content-type"].startswith("text/javascript")
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
+    assert "set-cookie" not in answer.headers
+    snippet = embed.embed_snippet(newsroom.settings, campaign="spring")
+    assert f'src="{BASE_URL}/embed.js" integrity="{embed.script_integrity()}"' in snippet
+    assert 'campaign="spring"' in snippet
+
+
+@pytest.mark.parametrize("spoken", ["en", "ru"])
+async def test_the_snippet_is_a_form_that_works_by_itself(newsroom: Newsroom, spoken: str) -> None:
+    page = Page(embed.embed_snippet(newsroom.settings, locale=spoken, article="a-story"))
+    assert page.problems == []
+    sent = page.form(f"{BASE_URL}/donate", "get").submission(frequency="once", other="33,10")
+    kept = filled((await newsroom.web.get("/donate", params=sent)).text)
+    assert (kept["frequency"], kept["amount_once"], kept["other_once"]) == (
+        "once",
+        "other",
+        "33,10",
+    )
+    assert kept["article"] == "a-story"
+
+
+async def test_the_links_for_mails_and_amp_lead_to_the_form_filled_in(newsroom: Newsroom) -> None:
+    plain = Page(embed.embed_snippet(newsroom.settings, plain=True, campaign="spring"))
+    assert plain.forms == []
+    links = [link for link in plain.links.values() if "/donate?" in link]
+    assert len(links) == 3
+    for link in links:
+        kept = filled((await newsroom.web.get(link)).text)
+        assert kept["campaign"] == "spring"
+        assert f"frequency={kept['frequency']}&" in link
+
+
+async def test_a_story_cannot_break_out_of_the_snippet(newsroom: Newsroom) -> None:
+    settings = newsroom.settings.model_copy(update={"publication": '"><script>alert(1)</script>'})
+    assert "<script>alert" not in embed.embed_snippet(settings)
+
+
+async def test_a_reader_may_add_the_fee_and_the_whole_gift_arrives(newsroom: Newsroom) -> None:
+    page = Page((await newsroom.web.get("/donate")).text)
+    assert "cover" in page.ids
+    assert "checked" not in page.field("cover")  # nobody is made to
+    assert "$0.46 on $5.00" in page.text
+    chosen = {"frequency": "once", "amount_once": "500"}
+    without = {**page.form("/donate").submission(**chosen)}
+    answer = await newsroom.web.post("/donate", data={**without, "cover": "yes"})
+    assert answer.status_code == 303
+    await newsroom.pays(answer.headers["location"])
+    await newsroom.runs_until_idle()
+    net = await newsroom.rows(
+        "SELECT sum(CASE WHEN debit = 'stripe:balance' THEN amount ELSE -amount END)"
+        " FROM ledger_entries"
+    )
+    assert net[0][0] in (500, 501)
+
+
+@pytest.mark.parametrize("amount", [200, 500, 2500, 999_999])
+@pytest.mark.parametrize("currency", list(FEES))
+def test_what_is_added_is_the_least_that_leaves_the_gift_whole(amount: int, currency: str) -> None:
+    added = fee_cover.fee_to_add(Money(amount, currency), FEES)
+    assert added is not None
+    share, fixed = FEES[currency]
+    for total, is_enough in ((amount + added.amount, True), (amount + added.amount - 1, False)):
+        left = total * (10_000 - share) - fixed * 10_000
+        assert (left >= amount * 10_000) is is_enough
+
+
+def test_where_the_fee_is_not_known_nothing_is_offered() -> None:
+    assert fee_cover.fee_to_add(Money(500, "gbp"), FEES) is None
+
+
+async def test_who_gave_once_is_asked_once_and_quietly(newsroom: Newsroom) -> None:
+    gift = await newsroom.gives(2500)
+    await newsroom.runs_until_idle()
+    page = Page((await newsroom.web.get(f"/thanks/{gift.id}")).text)
+    link = page.links["Give $5.00 every month from now on"]
+    kept = filled((await newsroom.web.get(link)).text)
+    assert (kept["frequency"], kept["amount_monthly"]) == ("monthly", "500")
+
+
+async def test_who_gives_every_month_is_not_asked(newsroom: Newsroom) -> None:
+    gift = await newsroom.gives(500, "monthly")
+    await newsroom.runs_until_idle()
+    assert "every month from now on" not in await newsroom.thanks(gift.id)
+    await newsroom.advances_time(timedelta(hours=1))

@@ -1,0 +1,259 @@
+"""Who may open what: every route, asked by nobody, by another donor, and by staff.
+
+The routes are the application's own. One that is not in the table fails the first test, so nobody
+adds a page without saying whose it is.
+"""
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import httpx
+import pytest
+from litestar import Litestar
+
+from payments.giving.contributions import Contribution
+from payments.mail import links
+from payments.staff import accounts
+from payments.staff.accounts import Role
+from payments.web.app import create_app
+from tests import conftest
+from tests.support.donor import OTHER_EMAIL, SAME_ORIGIN_HEADERS, Donor, open_donor_browser
+from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom
+
+pytestmark = pytest.mark.anyio
+
+
+class Whose(StrEnum):
+    ANYBODY = "anybody"  # no person's data, or an id nobody can guess that shows nothing personal
+    STAFF = "staff"
+    DONOR = "donor"  # shows the donor who asks what is theirs
+    OWNER = "owner"  # names one thing in its address, which is one donor's
+    LINK = "link"  # whoever holds a link that was mailed
+
+
+PAGES = {
+    Whose.ANYBODY: {
+        "GET /", "GET /article", "GET /embed.js", "GET /api/challenge",
+        "GET /api/campaigns/{campaign_id}", "GET /donate", "POST /donate",
+        "GET /thanks/{contribution_id}",
+        "GET /manage", "POST /manage", "POST /manage/leave",
+        "GET /remind", "POST /remind", "POST /remind/with", "POST /remind/calendar",
+        "GET /back/{packed}", "POST /webhooks/mail",
+        "POST /api/reminders", "POST /api/reminders/cancel", "POST /api/reminders/reactivate",
+        "POST /api/contributions", "GET /api/contributions/{contribution_id}",
+        "POST /webhooks/stripe", "GET /health/live", "GET /health/ready", "GET /metrics",
+        "GET /schema", "GET /schema/openapi.json", "GET /schema/{path}", "GET /static/{file_path}",
+        "HEAD /static/{file_path}", "GET /dev/inbox", "GET /safety",
+        "GET /newsletter", "POST /newsletter", "POST /api/newsletter",
+    },
+    # Their other pages have a matrix of their own, by role: test_staff.
+    Whose.STAFF: {
+        "GET /finance", "GET /finance/monthly.csv", "GET /finance/audit", "GET /support",
+        "GET /staff", "GET /staff/alarms", "GET /staff/campaigns", "GET /staff/colleagues",
+    },
+    Whose.DONOR: {
+        "GET /manage/contributions", "GET /manage/payments", "GET /manage/data",
+        "GET /manage/data/file.json", "GET /manage/data/erase", "POST /manage/data/erase",
+    },
+    Whose.OWNER: {
+        "GET /manage/contributions/{contribution_id}",
+        *(f"{method} /manage/contributions/{{contribution_id}}/{change}"
+          for method in ("GET", "POST")
+          for change in ("amount", "frequency", "skip", "pause", "resume", "keep", "card", "stop")),
+        "GET /manage/receipts/{reference}", "GET /manage/statements/{year}",
+    },
+    Whose.LINK: {
+        "GET /staff/enter/{token}", "POST /staff/enter/{token}",
+        "GET /manage/enter/{token}", "POST /manage/enter/{token}",
+        "POST /manage/enter/{token}/code",
+        *(f"{method} /remind/{link}" for method in ("GET", "POST")
+          for link in ("confirm/{signed}", "stop/{code}", "never/{signed}")),
+        *(f"{method} /mailbox/{link}/{{signed}}" for method in ("GET", "POST")
+          for link in ("confirm", "never")),
+        "GET /remind/again/{code}", "POST /remind/reactivate/{code}",
+        "GET /stop/{signed}", "POST /stop/{signed}", "GET /fix/{signed}", "POST /fix/{signed}",
+    },
+}  # fmt: skip
+STAFFS = ("/finance", "/staff", "/support")
+POLICY = {route: whose for whose, routes in PAGES.items() for route in routes}
+
+
+def routes_of(app: Litestar) -> set[str]:
+    """Every method of every address, as `GET /manage/data`."""
+    return {
+        f"{method} {re.sub(r':[a-z]+}', '}', route.path)}"
+        for route in app.routes
+        for method in getattr(route, "methods", ())
+        if method not in ("OPTIONS",)
+    }
+
+
+def of(whose: Whose) -> list[str]:
+    return sorted(PAGES[whose])
+
+
+@dataclass
+class House:
+    """One newsroom with an owner, who gave, and everybody else who might ask."""
+
+    room: Newsroom
+    owner: Donor
+    others: dict[str, Donor]
+    gift: Contribution
+    reference: str
+
+    def address(self, route: str) -> tuple[str, str]:
+        """The method, and the address of the owner's own thing."""
+        method, path = route.split(" ")
+        return method, path.format(
+            contribution_id=self.gift.id, reference=self.reference, year="2026",
+            token="x" * 43, signed="x.y", code="x" * 43, file_path="x", packed="x", campaign_id="x",
+        )  # fmt: skip
+
+    async def asks(self, actor: Donor, route: str) -> httpx.Response:
+        method, address = self.address(route)
+        data = {"amount": "9", "months": "3", "shown": "2026-12-22", "frequency": "annual"}
+        return await actor.web.request(
+            method, address, headers=SAME_ORIGIN_HEADERS, data=data if method == "POST" else None
+        )
+
+    async def state(self) -> list[object]:
+        """All that an intruder could have changed."""
+        tables = ("subscriptions", "subscription_changes", "contributions", "donors", "messages")
+        return [await self.room.rows(f"SELECT * FROM {name} ORDER BY 1") for name in tables]  # noqa: S608 - ours
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+def database(cluster: str) -> Iterator[str]:
+    with conftest.copy_database(cluster) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+async def house(database: str) -> AsyncIterator[House]:
+    async with open_newsroom(database) as room, AsyncExitStack() as stack:
+        owner, other, nobody, colleague = [
+            await stack.enter_async_context(open_donor_browser(room, address))
+            for address in ("owner@example.org", OTHER_EMAIL, "", "")
+        ]
+        gift = await owner.gives(500, "monthly")
+        await other.gives(700, "annual", "eur")
+        await owner.signs_in()
+        await other.signs_in()
+        async with room.ctx.sessions.begin() as session:
+            token = await accounts.invite(session, "Ada", role=Role.ADMIN, now=room.ctx.now())
+        await colleague.web.post(f"/staff/enter/{token}")
+        page = await owner.opens("/manage/payments")
+        (reference,) = re.findall(r"/manage/receipts/([0-9a-f]{16})", page.html)
+        others = {"nobody": nobody, "other": other, "staff": colleague}
+        yield House(room, owner, others, gift, reference)
+
+
+async def test_every_route_says_whose_it_is(house: House, tmp_path: Path) -> None:
+    demo = {"environment": "demo", "demo_inbox": str(tmp_path)}
+    values = {**house.room.settings.model_dump(), **demo}
+    app = create_app(type(house.room.settings).model_validate(values))
+    others = {route for route in routes_of(app) if not route.split(" ")[1].startswith(STAFFS)}
+    assert others - set(POLICY) == set(), "say in PAGES whose these are"
+    assert set(POLICY) - routes_of(app) == set(), "these are no longer served"
+
+
+async def test_another_donor_and_nobody_learn_and_change_nothing(house: House) -> None:
+    before = await house.state()
+    stripe = len(house.room.sandbox.requests)
+    for route in of(Whose.OWNER):
+        for name, actor in house.others.items():
+            answer = await house.asks(actor, route)
+            expected = 404 if name == "other" else 401
+            if name == "other" and "{year}" in route:
+                assert answer.status_code == 200  # their own year
+                assert "$5.00" not in answer.text
+                continue
+            assert answer.status_code == expected, (name, route)
+            for told in (house.gift.id, house.reference, "5.00", "December"):
+                assert told not in answer.text, (name, route, told)
+    assert await house.state() == before
+    assert len(house.room.sandbox.requests) == stripe
+
+
+async def test_a_foreign_id_is_answered_like_one_that_never_was(house: House) -> None:
+    other = house.others["other"]
+    never = ["0" * 32, "x", "A" * 32, "%00", "a" * 3000]
+    for route in of(Whose.OWNER):
+        if "{contribution_id}" not in route and "{reference}" not in route:
+            continue
+        method, address = house.address(route)
+        foreign = await house.asks(other, route)
+        for id_ in never:
+            made_up = address.replace(house.gift.id, id_).replace(house.reference, id_)
+            answer = await other.web.request(method, made_up, headers=SAME_ORIGIN_HEADERS)
+            assert (answer.status_code, answer.text) == (404, foreign.text), (route, id_)
+
+
+async def test_the_owner_is_let_in(house: House) -> None:
+    for route in [*of(Whose.OWNER), *of(Whose.DONOR)]:
+        if route.startswith("GET"):
+            assert (await house.asks(house.owner, route)).status_code == 200, route
+
+
+async def test_a_donors_own_pages_show_only_what_is_theirs(house: House) -> None:
+    before = await house.state()
+    for route in of(Whose.DONOR):
+        for name in ("nobody", "staff"):
+            answer = await house.asks(house.others[name], route)
+            assert answer.status_code == 401, (name, route)
+        if route.startswith("GET"):
+            text = (await house.asks(house.others["other"], route)).text
+            for told in (house.gift.id, house.reference, "$5.00"):
+                assert told not in text, (route, told)
+    assert await house.state() == before
+
+
+async def test_staff_pages_are_for_staff(house: House) -> None:
+    for route in of(Whose.STAFF):
+        for name in ("nobody", "other"):
+            assert (await house.asks(house.others[name], route)).status_code == 401
+        assert (await house.asks(house.owner, route)).status_code == 401
+        assert (await house.asks(house.others["staff"], route)).status_code == 200
+
+
+async def test_a_session_of_staff_is_none_of_a_donors_and_the_other_way_round(
+    house: House,
+) -> None:
+    taken = house.owner.web.cookies["donor"], house.others["staff"].web.cookies["staff"]
+    async with open_donor_browser(house.room) as thief:
+        thief.web.cookies.set("staff", taken[0], domain="127.0.0.1")
+        thief.web.cookies.set("donor", taken[1], domain="127.0.0.1")
+        await thief.opens("/manage/contributions", status=401)
+        assert (await thief.web.get("/finance")).status_code == 401
+
+
+async def test_links_open_to_whoever_holds_them_and_to_nobody_who_guesses(house: House) -> None:
+    for route in of(Whose.LINK):
+        for actor in (*house.others.values(), house.owner):
+            assert (await house.asks(actor, route)).status_code == 410, route
+    link = links.cancel_link(house.room.ctx, house.gift.id).removeprefix(BASE_URL)
+    for actor in house.others.values():
+        assert (await actor.web.get(link)).status_code == 200
+    await house.others["nobody"].opens(f"/manage/contributions/{house.gift.id}", status=401)
+
+
+async def test_a_donor_who_is_signed_in_cannot_take_what_is_nobodys(house: House) -> None:
+    """A contribution whose donor was erased has no owner at all."""
+    async with open_donor_browser(house.room, "gone@example.org") as gone:
+        gift = await gone.gives(900, "monthly")
+        await gone.signs_in()
+        await gone.opens_and_submits("/manage/data/erase")
+    for actor in (house.owner, house.others["other"]):
+        await actor.opens(f"/manage/contributions/{gift.id}", status=404)
+        held = (await actor.web.get("/manage/data/file.json")).text
+        assert gift.id not in held

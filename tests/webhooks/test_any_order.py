@@ -1,0 +1,132 @@
+"""In whatever order the events of a gift arrive, however often, and whatever has been done in
+between: what we know in the end is the same.
+
+Many gifts share one newsroom. All their events are shuffled together, some of them doubled, and the
+worker works at random moments of it, so that each gift has an order, and interruptions, of its own.
+"""
+
+import asyncio
+import json
+import random
+from collections import Counter
+
+import pytest
+from sqlalchemy import text
+
+from payments.ops import worker
+from payments.sandbox.webhook_deliveries import Delivery
+from tests.support.newsroom import Newsroom
+
+pytestmark = pytest.mark.anyio
+
+ORDERS = 200
+PAUSES = 5
+AT_ONCE = 12
+
+# All that is known of a gift, without its ids and without the moments at which we looked. The place
+# of a row in the books, and so its hash, follows from which gift was posted first: that may differ,
+# what was posted may not.
+KNOWN = """
+    SELECT c.frequency, c.amount, c.currency, c.status, c.origin, c.campaign, c.checkout_url,
+           c.checkout_request, c.stripe_session_id IS NOT NULL,
+           (SELECT json_agg(json_build_object(
+                'status', s.status, 'amount', s.amount, 'currency', s.currency,
+                'started', s.started_at, 'renews', s.renews_at, 'ended', s.ended_at))
+              FROM subscriptions s WHERE s.contribution_id = c.id),
+           (SELECT json_agg(json_build_object(
+                'frequency', i.frequency, 'status', ch.status, 'amount', ch.amount,
+                'currency', ch.currency, 'at', ch.charged_at,
+                'moved', ch.balance_transaction IS NOT NULL))
+              FROM contribution_intents i LEFT JOIN charges ch USING (stripe_payment_intent_id)
+             WHERE i.contribution_id = c.id),
+           (SELECT json_agg(json_build_object(
+                'debit', e.debit, 'credit', e.credit, 'amount', e.amount,
+                'currency', e.currency, 'at', e.occurred_at) ORDER BY e.debit, e.credit)
+              FROM ledger_entries e WHERE e.contribution_id = c.id)
+      FROM contributions c ORDER BY c.id
+"""
+OPERATIONAL = ("waiting_transactions", "alarms")
+
+
+MADE, TAKEN, NEXT = "2026-11-22T12:00:00+00:00", "2026-11-22T12:00:01+00:00", "2026-12-22T12:00:00"
+
+
+def whole(frequency: str) -> tuple[object, ...]:
+    """All there is to know of a gift made at noon."""
+    promise = {"status": "active", "started": MADE, "renews": f"{NEXT}+00:00", "ended": None}
+    shown: dict[str, object] = {"amount": 500, "currency": "usd"}
+    charge = {"frequency": frequency, "status": "succeeded", "at": MADE, "moved": True}
+    fee = {"debit": "expense:processing", "credit": "stripe:balance", "amount": 45}
+    income = {"debit": "stripe:balance", "credit": f"income:{frequency}", "amount": 500}
+    entries = [entry | {"currency": "usd", "at": TAKEN} for entry in (fee, income)]
+    promises = [promise | shown] if frequency != "once" else None
+    request = (None, None, None)  # no campaign; the request and the page are forgotten
+    about = (frequency, 500, "usd", "paid", "reader", *request, True)
+    return *about, in_words(promises), in_words([charge | shown]), in_words(entries)
+
+
+def in_words(value: object) -> object:
+    """A list of rows as something that can be compared and counted."""
+    return None if value is None else json.dumps(value, sort_keys=True)
+
+
+async def events_of(room: Newsroom, frequency: str, number: int) -> list[Delivery]:
+    """Every event, of whatever type, of so many gifts made at one moment."""
+    room.sandbox.api.check_contract = False  # others look after that; here there are thousands
+    [endpoint] = room.sandbox.account.store.of_kind("webhook_endpoint")
+    await room.ctx.stripe.v1.webhook_endpoints.update_async(
+        endpoint["id"], {"enabled_events": ["*"]}
+    )
+    for _ in range(number):
+        await room.gives(500, frequency)
+    await room.sandbox.advance_to_captures()
+    return room.sandbox.take_deliveries()
+
+
+async def known(room: Newsroom) -> Counter[tuple[object, ...]]:
+    """What is known of each gift, and of how many the same is known."""
+    for table in OPERATIONAL:
+        assert await room.count(table) == 0, table
+    rows = await room.rows(KNOWN)
+    return Counter((*row[:9], *(in_words(value) for value in row[9:])) for row in rows)
+
+
+@pytest.mark.parametrize(("frequency", "types"), [("once", 5), ("monthly", 10)])
+async def test_two_hundred_orders_of_a_gifts_events_end_in_the_same_rows(
+    newsroom: Newsroom, frequency: str, types: int
+) -> None:
+    chance = random.Random(f"{frequency}, in any order")
+    deliveries = await events_of(newsroom, frequency, ORDERS)
+    assert len({delivery.event_type for delivery in deliveries}) >= types
+    events = len(deliveries)
+    deliveries += chance.choices(deliveries, k=events // 3)
+    chance.shuffle(deliveries)
+    pauses = chance.sample(range(0, len(deliveries), AT_ONCE), PAUSES)
+    for start in range(0, len(deliveries), AT_ONCE):
+        together = deliveries[start : start + AT_ONCE]
+        answers = await asyncio.gather(*(newsroom.deliver([one]) for one in together))
+        assert answers == [[200]] * len(together)
+        if start in pauses:
+            await worker.run_due_jobs(newsroom.ctx)
+    await worker.run_due_jobs(newsroom.ctx)
+    assert await known(newsroom) == {whole(frequency): ORDERS}
+    assert await newsroom.count("stripe_events") == events
+
+
+async def test_it_is_the_same_while_stripe_fails_now_and_then(newsroom: Newsroom) -> None:
+    chance = random.Random("and with failures")
+    deliveries = await events_of(newsroom, "monthly", 20)
+    chance.shuffle(deliveries)
+    for path in ("charges", "invoices", "subscriptions", "checkout"):
+        newsroom.sandbox.faults.add("GET", f"/v1/{path}/", "rate_limited", 10)
+    for n, delivery in enumerate(deliveries):
+        await newsroom.deliver([delivery])
+        if n % 60 == 0:
+            await worker.run_due_jobs(newsroom.ctx)
+    for _ in range(4):  # after a failed attempt there is a pause of real time, which is let pass
+        await worker.run_due_jobs(newsroom.ctx)
+        async with newsroom.ctx.sessions.begin() as session:
+            await session.execute(text("UPDATE procrastinate_jobs SET scheduled_at = NULL"))
+    await worker.run_due_jobs(newsroom.ctx)
+    assert newsroom.sandbox.faults.pending == []
+    assert await known(newsroom) == {whole("monthly"): 20}
