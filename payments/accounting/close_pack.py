@@ -83,7 +83,7 @@ def signing_key(settings: Settings) -> Ed25519PrivateKey:
     """The operator's key. Raises NoSigningKey."""
     if settings.close_pack_signing_key is None:
         raise NoSigningKey(
-            "PAYMENTS_SIGNING_KEY is not set; `payments keys new --signing` prints one. "
+            "PAYMENTS_CLOSE_PACK_SIGNING_KEY is not set; `payments keys new --signing` prints one. "
             "Nothing was closed."
         )
     return Ed25519PrivateKey.from_private_bytes(

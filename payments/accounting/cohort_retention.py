@@ -27,7 +27,7 @@ _PAYERS_BY_COHORT = text(
     WITH paid AS (
         SELECT DISTINCT ON (e.contribution_id, month) e.contribution_id, e.currency,
                CAST(date_trunc('month', {BOOKED_AT_SQL}) AS date) AS month
-          FROM ledger_entries e LEFT JOIN late_lines late ON late.seq = e.seq
+          FROM ledger_entries e LEFT JOIN late_entries late ON late.seq = e.seq
          WHERE {_MONTHLY_INCOME_SQL}
            AND {BOOKED_SINCE_SQL.format(day="CAST(:since AS timestamp)")}
            AND e.occurred_at < CAST(:until AS timestamp) AT TIME ZONE :zone
@@ -36,7 +36,7 @@ _PAYERS_BY_COHORT = text(
     born AS MATERIALIZED (
         SELECT p.contribution_id, (
                    SELECT CAST(date_trunc('month', min({BOOKED_AT_SQL})) AS date)
-                     FROM ledger_entries e LEFT JOIN late_lines late ON late.seq = e.seq
+                     FROM ledger_entries e LEFT JOIN late_entries late ON late.seq = e.seq
                     WHERE e.contribution_id = p.contribution_id AND {_MONTHLY_INCOME_SQL}) AS born
           FROM (SELECT DISTINCT contribution_id FROM paid) p)
     SELECT month, born, currency, count(*) AS paid

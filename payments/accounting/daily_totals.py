@@ -42,7 +42,7 @@ class DailyTotal(db.Base):
     `newcomers` counts, over any time, those that paid for the first time.
     """
 
-    __tablename__ = "ledger_days"
+    __tablename__ = "daily_totals"
     __table_args__ = (CheckConstraint("amount > 0", name="amount_is_positive"), db.currency_check())
 
     day: Mapped[date] = mapped_column(primary_key=True)
@@ -59,7 +59,7 @@ class DailyTotal(db.Base):
 class DailyTotalsPosition(db.Base):
     """How far the rows are folded, and by the days of which zone. There is one."""
 
-    __tablename__ = "rollup_marks"
+    __tablename__ = "daily_totals_positions"
 
     zone: Mapped[str] = mapped_column(String(64), primary_key=True)
     last_seq: Mapped[int] = mapped_column(BigInteger)
@@ -73,7 +73,7 @@ DAILY_SUMS_SQL = """
     SELECT day, frequency, currency, debit, credit, CAST(sum(amount) AS bigint) AS amount,
            CAST(count(*) AS int) AS entries,
            CAST(count(*) FILTER (WHERE place = 1 AND ({whole} OR NOT EXISTS (
-               SELECT FROM ledger_entries x LEFT JOIN late_lines y ON y.seq = x.seq
+               SELECT FROM ledger_entries x LEFT JOIN late_entries y ON y.seq = x.seq
                 WHERE x.contribution_id = placed.contribution_id AND x.seq < placed.seq
                   AND x.credit LIKE 'income:%' AND x.credit = placed.credit
                   AND x.currency = placed.currency
@@ -92,13 +92,13 @@ DAILY_SUMS_SQL = """
             SELECT {day} AS day, split_part(e.credit, ':', 2) AS frequency, e.currency, e.debit,
                    e.credit, e.amount, e.seq, e.contribution_id
               FROM ledger_entries e
-              LEFT JOIN late_lines l ON l.seq = e.seq
+              LEFT JOIN late_entries l ON l.seq = e.seq
              WHERE e.credit LIKE 'income:%' AND e.seq > {after}{upto}) AS income
          UNION ALL
         SELECT {day}, coalesce(i.frequency, 'none'), e.currency, e.debit, e.credit, e.amount,
                NULL, NULL, NULL, NULL
           FROM ledger_entries e
-          LEFT JOIN late_lines l ON l.seq = e.seq
+          LEFT JOIN late_entries l ON l.seq = e.seq
           {intents}
          WHERE e.credit NOT LIKE 'income:%' AND e.seq > {after}{upto}) AS placed
      GROUP BY 1, 2, 3, 4, 5
@@ -108,14 +108,14 @@ DAILY_SUMS_SQL = """
 _INTENT_JOINS_SQL = """
           JOIN balance_transactions b ON b.id = e.balance_transaction
           LEFT JOIN charges c ON c.stripe_charge_id = b.charge
-          LEFT JOIN contribution_intents i USING (stripe_payment_intent_id)"""
+          LEFT JOIN payment_intent_links i USING (stripe_payment_intent_id)"""
 # The same for a few rows: each is looked up, however many the planner thinks there are.
 _INTENT_LATERAL_JOINS_SQL = """
           JOIN LATERAL (SELECT charge FROM balance_transactions
                          WHERE id = e.balance_transaction LIMIT 1) b ON true
           LEFT JOIN LATERAL (SELECT stripe_payment_intent_id FROM charges
                               WHERE stripe_charge_id = b.charge LIMIT 1) c ON true
-          LEFT JOIN LATERAL (SELECT frequency FROM contribution_intents
+          LEFT JOIN LATERAL (SELECT frequency FROM payment_intent_links
                               WHERE stripe_payment_intent_id = c.stripe_payment_intent_id
                               LIMIT 1) i ON true"""
 
@@ -136,31 +136,31 @@ def _daily_sums_sql(
 
 # What a report reads: the days, and the rows that are not among them yet. Takes :zone.
 _STORED_TOTALS_SQL = """
-    SELECT day, frequency, currency, debit, credit, amount, entries, givers, newcomers
-      FROM ledger_days
-     WHERE EXISTS (SELECT FROM rollup_marks WHERE zone = :zone)
+    SELECT day, frequency, currency, debit, credit, amount, entries, payers, first_time_payers
+      FROM daily_totals
+     WHERE EXISTS (SELECT FROM daily_totals_positions WHERE zone = :zone)
 """
 # The upper end says nothing, but tells the planner that there are few.
 _NEWER_ENTRIES_SQL = _daily_sums_sql(
-    "coalesce((SELECT seq FROM rollup_marks WHERE zone = :zone), 0)",
+    "coalesce((SELECT last_seq FROM daily_totals_positions WHERE zone = :zone), 0)",
     " AND e.seq <= (SELECT max(seq) FROM ledger_entries)",
     intent_joins=_INTENT_LATERAL_JOINS_SQL,
 )
 DAILY_TOTALS_SQL = f"{_STORED_TOTALS_SQL} UNION ALL {_NEWER_ENTRIES_SQL}"
 
 _ADD_TOTALS_SQL = """
-    INSERT INTO ledger_days AS d
-           (day, frequency, currency, debit, credit, amount, entries, givers, newcomers)
+    INSERT INTO daily_totals AS d
+           (day, frequency, currency, debit, credit, amount, entries, payers, first_time_payers)
     {counted}
     ON CONFLICT (day, frequency, currency, debit, credit) DO UPDATE
        SET amount = d.amount + excluded.amount, entries = d.entries + excluded.entries,
-           givers = d.givers + excluded.givers, newcomers = d.newcomers + excluded.newcomers
+           payers = d.payers + excluded.payers, first_time_payers = d.first_time_payers + excluded.first_time_payers
 """
 _UP_TO_SQL = " AND e.seq <= :upto"
 # Rows booked on a day or later; no row is booked before it happened.
 _BOOKED_SINCE_SQL = f"""{_UP_TO_SQL}
        AND e.occurred_at >= LEAST(CAST(:since AS timestamp) AT TIME ZONE :zone,
-           (SELECT min(x.occurred_at) FROM late_lines y JOIN ledger_entries x ON x.seq = y.seq))
+           (SELECT min(x.occurred_at) FROM late_entries y JOIN ledger_entries x ON x.seq = y.seq))
        AND coalesce(l.booked_on, CAST(e.occurred_at AT TIME ZONE :zone AS date)) >= :since"""  # noqa: S608 - our own words
 _ADD_NEW_ENTRIES = text(
     _ADD_TOTALS_SQL.format(
@@ -245,12 +245,12 @@ DIFFERENCES_SQL = """
         SELECT e.seq, e.contribution_id, e.credit, e.currency, e.debit, e.amount,
                coalesce(l.booked_on, CAST(e.occurred_at AT TIME ZONE m.zone AS date)) AS day,
                coalesce(i.frequency, 'none') AS frequency
-          FROM rollup_marks m
+          FROM daily_totals_positions m
           JOIN ledger_entries e ON e.seq <= m.seq
-          LEFT JOIN late_lines l ON l.seq = e.seq
+          LEFT JOIN late_entries l ON l.seq = e.seq
           JOIN balance_transactions b ON b.id = e.balance_transaction
           LEFT JOIN charges c ON c.stripe_charge_id = b.charge
-          LEFT JOIN contribution_intents i USING (stripe_payment_intent_id)),
+          LEFT JOIN payment_intent_links i USING (stripe_payment_intent_id)),
     gave AS (
         SELECT min(seq) AS seq FROM seen
          WHERE credit LIKE 'income:%' AND contribution_id IS NOT NULL
@@ -260,15 +260,15 @@ DIFFERENCES_SQL = """
          WHERE credit LIKE 'income:%' AND contribution_id IS NOT NULL GROUP BY contribution_id),
     counted AS (
         SELECT day, frequency, currency, debit, credit, sum(amount) AS amount,
-               count(*) AS entries, count(gave.seq) AS givers, count(came.seq) AS newcomers
+               count(*) AS entries, count(gave.seq) AS payers, count(came.seq) AS first_time_payers
           FROM seen LEFT JOIN gave USING (seq) LEFT JOIN came USING (seq)
          GROUP BY 1, 2, 3, 4, 5)
     SELECT concat_ws(' ', day, frequency, currency, debit, credit) || ': rolled up '
            || coalesce(d.amount, 0) || ' in ' || coalesce(d.entries, 0) || ', rows '
            || coalesce(r.amount, 0) || ' in ' || coalesce(r.entries, 0)
-      FROM ledger_days d
+      FROM daily_totals d
       FULL JOIN counted r USING (day, frequency, currency, debit, credit)
-     WHERE (d.amount, d.entries, d.givers, d.newcomers)
-           IS DISTINCT FROM (r.amount, r.entries, r.givers, r.newcomers)
+     WHERE (d.amount, d.entries, d.payers, d.first_time_payers)
+           IS DISTINCT FROM (r.amount, r.entries, r.payers, r.first_time_payers)
      ORDER BY 1
 """

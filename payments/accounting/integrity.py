@@ -86,7 +86,7 @@ async def run_checks(
 class VerifiedHead(db.Base):
     """A row of the books up to which the chain was proven. Never changed."""
 
-    __tablename__ = "chain_heads"
+    __tablename__ = "verified_heads"
 
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     hash: Mapped[bytes]
@@ -209,7 +209,7 @@ async def _check_stripe_balance(ctx: Context) -> CheckResult:
 class IntegrityCheck(db.Base):
     """What the last check found of one identity, for the page that shows it."""
 
-    __tablename__ = "proofs"
+    __tablename__ = "integrity_checks"
 
     check_name: Mapped[str] = mapped_column(String(40), primary_key=True)
     description: Mapped[str]

@@ -33,9 +33,9 @@ CHAIN_SQL = """
 """
 # What was proven once must still be there: it tells when the end of the chain was cut off.
 VERIFIED_HEADS_SQL = """
-    SELECT 'row ' || h.seq || ', proven on ' || CAST(h.proven_at AS date) || ', '
+    SELECT 'row ' || h.seq || ', proven on ' || CAST(h.verified_at AS date) || ', '
            || CASE WHEN e.seq IS NULL THEN 'is gone' ELSE 'was changed' END
-      FROM chain_heads h LEFT JOIN ledger_entries e USING (seq)
+      FROM verified_heads h LEFT JOIN ledger_entries e USING (seq)
      WHERE e.hash IS DISTINCT FROM h.hash
      ORDER BY h.seq
 """
@@ -54,7 +54,7 @@ REPLAY_SQL = f"""
       LEFT JOIN balance_transactions bt ON bt.id = e.balance_transaction
       LEFT JOIN payouts p ON p.balance_transaction = e.balance_transaction
       LEFT JOIN charges c ON c.stripe_charge_id = bt.charge
-      LEFT JOIN contribution_intents i USING (stripe_payment_intent_id)
+      LEFT JOIN payment_intent_links i USING (stripe_payment_intent_id)
      ORDER BY e.seq
 """  # noqa: S608 - our own constant
 
@@ -65,7 +65,7 @@ POSTED_SQL = f"""
       FROM balance_transactions bt
       LEFT JOIN ledger_entries e
         ON e.balance_transaction = bt.id AND e.currency = bt.currency
-      LEFT JOIN waiting_transactions w ON w.balance_transaction = bt.id
+      LEFT JOIN unposted_transactions w ON w.balance_transaction = bt.id
      GROUP BY bt.id, bt.net, w.balance_transaction
     HAVING CASE WHEN w.balance_transaction IS NULL THEN bt.net ELSE 0 END
            <> coalesce(sum(CASE WHEN e.debit = {CASH_ACCOUNT_SQL} THEN e.amount
@@ -93,9 +93,9 @@ INCOME_SQL = """
       FROM (SELECT ch.stripe_charge_id, ch.balance_transaction, ch.amount, ch.currency,
                    i.contribution_id, i.frequency
               FROM charges ch
-              LEFT JOIN contribution_intents i USING (stripe_payment_intent_id)
+              LEFT JOIN payment_intent_links i USING (stripe_payment_intent_id)
              WHERE ch.status IN ('succeeded', 'returned') AND ch.balance_transaction IS NOT NULL
-               AND NOT EXISTS (SELECT 1 FROM waiting_transactions w
+               AND NOT EXISTS (SELECT 1 FROM unposted_transactions w
                                 WHERE w.balance_transaction = ch.balance_transaction)) c
       FULL JOIN (SELECT * FROM ledger_entries WHERE credit LIKE 'income:%') e
         ON e.balance_transaction = c.balance_transaction
@@ -117,7 +117,7 @@ REFUNDS_SQL = """
                     SELECT stripe_refund_id, amount, currency, failure_balance_transaction
                       FROM refunds WHERE failure_balance_transaction IS NOT NULL) m
               JOIN balance_transactions bt ON bt.id = m.moved
-              LEFT JOIN waiting_transactions w ON w.balance_transaction = m.moved
+              LEFT JOIN unposted_transactions w ON w.balance_transaction = m.moved
              WHERE w.balance_transaction IS NULL) r
       FULL JOIN (SELECT e.* FROM ledger_entries e
                    JOIN balance_transactions bt ON bt.id = e.balance_transaction
@@ -127,7 +127,7 @@ REFUNDS_SQL = """
      UNION ALL
     SELECT c.stripe_charge_id || ': refunded ' || sum(r.amount) || ' of ' || c.amount
       FROM charges c JOIN refunds r USING (stripe_charge_id)
-     WHERE r.status NOT IN ('refused', 'failed', 'canceled')
+     WHERE r.status NOT IN ('rejected', 'failed', 'canceled')
      GROUP BY c.stripe_charge_id, c.amount HAVING sum(r.amount) > c.amount
      ORDER BY 1
 """
@@ -176,7 +176,7 @@ PAYOUT_COMPOSITION_SQL = """
       FROM payouts p
       LEFT JOIN payout_transactions t ON t.stripe_payout_id = p.stripe_payout_id
                                      AND t.balance_transaction <> p.balance_transaction
-     WHERE p.listed_at IS NOT NULL
+     WHERE p.transactions_listed_at IS NOT NULL
      GROUP BY p.stripe_payout_id, p.amount HAVING coalesce(sum(t.net), 0) <> p.amount
      UNION ALL
     SELECT p.stripe_payout_id || ': ' || bt.id || ' took ' || -bt.amount || ', paid out '
@@ -189,22 +189,22 @@ SUSPENSE_SQL = """
     SELECT e.balance_transaction || ': ' || e.amount || ' ' || e.currency || ', no open alarm'
       FROM ledger_entries e
      WHERE 'suspense' IN (e.debit, e.credit)
-       AND NOT EXISTS (SELECT 1 FROM alarms a
-                        WHERE a.kind = 'suspense' AND a.subject = e.balance_transaction
+       AND NOT EXISTS (SELECT 1 FROM alerts a
+                        WHERE a.kind = 'suspense' AND a.object_id = e.balance_transaction
                           AND a.closed_at IS NULL)
      ORDER BY e.seq
 """
 # By month and currency: what the days of the roll-up say moved Stripe's balance, beside what its
 # own transactions say. A late row is booked later than its transaction happened.
 BALANCE_ROLLFORWARD_SQL = f"""
-    WITH mark AS (SELECT seq, zone FROM rollup_marks),
+    WITH mark AS (SELECT seq, zone FROM daily_totals_positions),
     moved AS (
         SELECT CAST(date_trunc('month', day) AS date) AS month, currency,
                sum(CASE debit WHEN 'stripe:balance' THEN amount ELSE -amount END) AS moved
-          FROM ledger_days WHERE 'stripe:balance' IN (debit, credit) GROUP BY 1, 2),
+          FROM daily_totals WHERE 'stripe:balance' IN (debit, credit) GROUP BY 1, 2),
     late AS (
         SELECT DISTINCT e.balance_transaction AS id, l.booked_on
-          FROM late_lines l JOIN ledger_entries e USING (seq)
+          FROM late_entries l JOIN ledger_entries e USING (seq)
          WHERE 'stripe:balance' IN (e.debit, e.credit)),
     came AS (
         SELECT CAST(date_trunc('month', coalesce(CAST(late.booked_on AS timestamp),
@@ -212,7 +212,7 @@ BALANCE_ROLLFORWARD_SQL = f"""
                sum(bt.net) AS came
           FROM mark CROSS JOIN balance_transactions bt LEFT JOIN late USING (id)
          WHERE {CASH_ACCOUNT_SQL} = 'stripe:balance'
-           AND NOT EXISTS (SELECT FROM waiting_transactions w WHERE w.balance_transaction = bt.id)
+           AND NOT EXISTS (SELECT FROM unposted_transactions w WHERE w.balance_transaction = bt.id)
            AND bt.id NOT IN (SELECT e.balance_transaction FROM ledger_entries e
                               WHERE e.seq > (SELECT seq FROM mark)
                                 AND 'stripe:balance' IN (e.debit, e.credit))
@@ -231,7 +231,7 @@ MRR_ROLLFORWARD_SQL = f"""
     WITH months AS (
         SELECT m.month, f.*,
                {" + ".join(f"f.{name}" for name in mrr_rollforward.MRR_MOVEMENTS)} AS moved
-          FROM recurring_months m, jsonb_to_recordset(m.figures) AS f(
+          FROM month_snapshots m, jsonb_to_recordset(m.figures) AS f(
                currency text, opening bigint, closing bigint,
                {", ".join(f"{name} bigint" for name in mrr_rollforward.MRR_MOVEMENTS)})
          WHERE m.kind = '{mrr_rollforward.SNAPSHOT_KIND.name}')
@@ -241,8 +241,8 @@ MRR_ROLLFORWARD_SQL = f"""
      UNION ALL
     SELECT to_char(k.month, 'YYYY-MM ') || c.currency || ': opening ' || coalesce(now.opening, 0)
            || ', the month before closed with ' || coalesce(was.closing, 0)
-      FROM recurring_months k
-      JOIN recurring_months b ON b.kind = k.kind AND b.month = k.month - interval '1 month'
+      FROM month_snapshots k
+      JOIN month_snapshots b ON b.kind = k.kind AND b.month = k.month - interval '1 month'
      CROSS JOIN (SELECT DISTINCT currency FROM months) c
       LEFT JOIN months now ON now.month = k.month AND now.currency = c.currency
       LEFT JOIN months was ON was.month = b.month AND was.currency = c.currency

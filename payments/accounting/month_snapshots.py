@@ -36,7 +36,7 @@ RowsByMonth = Mapping[date, Sequence[SnapshotRow]]
 class MonthSnapshot(db.Base):
     """The figures of one kind of a month that is over, a set for each line."""
 
-    __tablename__ = "recurring_months"
+    __tablename__ = "month_snapshots"
 
     kind: Mapped[str] = mapped_column(String(20), primary_key=True)
     month: Mapped[date] = mapped_column(primary_key=True)  # its first day
@@ -60,7 +60,7 @@ RECURRING_INCOME_SQL = (
 # Rows that may be booked on a day or later: none is booked before it happened.
 BOOKED_SINCE_SQL = """
     e.occurred_at >= LEAST(({day}) AT TIME ZONE :zone, (
-        SELECT min(x.occurred_at) FROM late_lines y JOIN ledger_entries x ON x.seq = y.seq))
+        SELECT min(x.occurred_at) FROM late_entries y JOIN ledger_entries x ON x.seq = y.seq))
 """
 
 _FIRST_RECURRING_MONTH = text(
@@ -69,7 +69,7 @@ _FIRST_RECURRING_MONTH = text(
       FROM ledger_entries e WHERE {RECURRING_INCOME_SQL}
     """  # noqa: S608 - our own words
 )
-_SNAPSHOT_LOCK = text("SELECT pg_advisory_xact_lock(hashtext('recurring_months'), hashtext(:kind))")
+_SNAPSHOT_LOCK = text("SELECT pg_advisory_xact_lock(hashtext('month_snapshots'), hashtext(:kind))")
 
 
 async def snapshot_past_months(ctx: Context, kind: SnapshotKind) -> int:
@@ -135,13 +135,13 @@ async def _stored(
 _FIRST_AFFECTED_MONTH = text(
     f"""
     SELECT CAST(date_trunc('month', min({BOOKED_AT_SQL})) AS date)
-      FROM ledger_entries e LEFT JOIN late_lines late ON late.seq = e.seq
+      FROM ledger_entries e LEFT JOIN late_entries late ON late.seq = e.seq
      WHERE e.seq > :after AND e.seq <= :upto AND {RECURRING_INCOME_SQL}
     """  # noqa: S608 - our own words
 )
 _INVALIDATE = text("SELECT forget_months(:kind, :since, NULL)")
-_TOTALS_POSITION = text("SELECT seq FROM rollup_marks WHERE zone = :zone")
-_TOTALS_ZONE = text("SELECT zone FROM rollup_marks")
+_TOTALS_POSITION = text("SELECT last_seq FROM daily_totals_positions WHERE zone = :zone")
+_TOTALS_ZONE = text("SELECT zone FROM daily_totals_positions")
 MAX_SEQ = 2**62
 
 

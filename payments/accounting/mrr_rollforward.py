@@ -52,7 +52,7 @@ _CARRIED_SQL = f"""
                c.amount AS shown, c.currency AS shown_in,
                date_trunc('month', {BOOKED_AT_SQL}) AS month
           FROM ledger_entries e
-          LEFT JOIN late_lines late ON late.seq = e.seq
+          LEFT JOIN late_entries late ON late.seq = e.seq
           LEFT JOIN charges c ON c.balance_transaction = e.balance_transaction
          WHERE {RECURRING_INCOME_SQL}
            AND {BOOKED_SINCE_SQL.format(day="CAST(:since AS timestamp) - interval '12 months'")}
@@ -90,7 +90,7 @@ _MRR_ROLLFORWARD = text(
     told AS (
         SELECT t.*, CASE
                  WHEN absent AND EXISTS (
-                     SELECT FROM ledger_entries e LEFT JOIN late_lines late ON late.seq = e.seq
+                     SELECT FROM ledger_entries e LEFT JOIN late_entries late ON late.seq = e.seq
                       WHERE e.contribution_id = t.contribution_id AND e.currency = t.currency
                         AND {RECURRING_INCOME_SQL}
                         AND e.occurred_at < CAST(t.month AS timestamp) AT TIME ZONE :zone
@@ -98,14 +98,14 @@ _MRR_ROLLFORWARD = text(
                  THEN 'returned'
                  WHEN absent THEN 'new'
                  WHEN gone THEN coalesce((
-                     SELECT CASE WHEN h.kind = 'stopped' THEN 'stopped'
+                     SELECT CASE WHEN h.kind = 'cancelled' THEN 'cancelled'
                                  WHEN h.kind IN ('paused', 'skipped') THEN 'paused'
                                  ELSE 'failed' END
                        FROM subscriptions s
                        JOIN subscription_changes h
                          ON h.subscription_id = s.stripe_subscription_id
                       WHERE s.contribution_id = t.contribution_id
-                        AND h.kind IN ('stopped', 'paused', 'skipped', 'lapsed')
+                        AND h.kind IN ('cancelled', 'paused', 'skipped', 'lapsed')
                         AND h.done_at < (t.month + interval '1 month') AT TIME ZONE :zone
                       ORDER BY h.done_at DESC, h.id LIMIT 1), 'failed')
                  WHEN comparable AND shown_a = shown_b THEN 'fx'

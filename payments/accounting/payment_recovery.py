@@ -24,7 +24,7 @@ _FAILED_RENEWALS = text(
                     WHERE x.stripe_payment_intent_id = c.stripe_payment_intent_id
                       AND x.status = 'succeeded') AS recovered
           FROM charges c
-          JOIN contribution_intents i USING (stripe_payment_intent_id)
+          JOIN payment_intent_links i USING (stripe_payment_intent_id)
          WHERE c.status = 'failed' AND i.frequency <> 'once'
            AND c.charged_at >= CAST(:since AS timestamp) AT TIME ZONE :zone
            AND c.charged_at < CAST(:until AS timestamp) AT TIME ZONE :zone
@@ -33,7 +33,7 @@ _FAILED_RENEWALS = text(
                 WHERE x.stripe_payment_intent_id = c.stripe_payment_intent_id
                   AND x.status = 'failed' AND x.charged_at < c.charged_at)
            AND EXISTS (
-               SELECT FROM contribution_intents j
+               SELECT FROM payment_intent_links j
                  JOIN charges x USING (stripe_payment_intent_id)
                 WHERE j.contribution_id = i.contribution_id AND x.charged_at < c.charged_at
                   AND x.status IN ('succeeded', 'returned'))

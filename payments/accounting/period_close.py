@@ -62,7 +62,7 @@ class PeriodClosing(db.Base):
         CheckConstraint("extract(day FROM month) = 1", name="month_begins"),
         CheckConstraint(
             "(reopened_at IS NULL) = (reopened_by IS NULL)"
-            " AND (reopened_at IS NULL) = (reopened_why IS NULL)",
+            " AND (reopened_at IS NULL) = (reopen_reason IS NULL)",
             name="reopened_with_reason",
         ),
         Index(
@@ -91,7 +91,7 @@ class PeriodClosing(db.Base):
 class LateEntry(db.Base):
     """A row of the books that was appended after its month was closed."""
 
-    __tablename__ = "late_lines"
+    __tablename__ = "late_entries"
 
     seq: Mapped[int] = mapped_column(
         BigInteger, ForeignKey("ledger_entries.seq"), primary_key=True, autoincrement=False
@@ -207,7 +207,7 @@ async def checklist(ctx: Context, first: date) -> list[ChecklistItem]:
             ctx.settings.close_pack_signing_key is not None,
             ""
             if ctx.settings.close_pack_signing_key is not None
-            else "PAYMENTS_SIGNING_KEY is not set",
+            else "PAYMENTS_CLOSE_PACK_SIGNING_KEY is not set",
         ),
         ChecklistItem(
             "No movement waits to be posted", fresh.unposted == 0, _count_detail(fresh.unposted)

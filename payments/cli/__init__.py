@@ -249,7 +249,7 @@ def keys() -> None:
 
 
 @keys.command("new")
-@click.option("--signing", is_flag=True, help="For PAYMENTS_SIGNING_KEY, which signs months.")
+@click.option("--signing", is_flag=True, help="For PAYMENTS_CLOSE_PACK_SIGNING_KEY, which signs months.")
 def keys_new(signing: bool) -> None:  # noqa: ARG001 - both are 32 random bytes
     """Print a new key for PAYMENTS_SECRET_KEYS; put it before the old ones to roll."""
     import secrets
@@ -274,7 +274,7 @@ def setup_stripe(dry_run: bool) -> None:
 
 @main.command()
 @click.option("--lang", default="en", show_default=True, help="A language there is a catalogue of.")
-@click.option("--currency", help="Instead of PAYMENTS_CURRENCY.")
+@click.option("--currency", help="Instead of PAYMENTS_DEFAULT_CURRENCY.")
 @click.option("--campaign", default="", help="Its id, as in the links of the campaign.")
 @click.option("--article", default="", help="The id of the story.")
 @click.option("--plain", is_flag=True, help="Links only, for newsletters and AMP.")

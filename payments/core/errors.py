@@ -78,7 +78,7 @@ class Unauthenticated(PaymentsError):
     """A page for staff, asked for without a staff session."""
 
     status = 401
-    code = "not-signed-in"
+    code = "unauthenticated"
     title = "Please sign in"
 
 
@@ -86,7 +86,7 @@ class LinkInvalid(PaymentsError):
     """A one-time link that was used, has expired, or never was: the three are not told apart."""
 
     status = 410
-    code = "link-spent"
+    code = "link-invalid"
     title = "This link no longer works"
 
 
@@ -119,7 +119,7 @@ class StripeRejected(PaymentsError):
     """Stripe will not do what we asked: our mistake, or `payments stripe setup` was not run."""
 
     status = 502
-    code = "stripe-refused"
+    code = "stripe-rejected"
     title = "Our payment provider refused"
 
 

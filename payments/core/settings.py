@@ -50,7 +50,7 @@ STRIPE_API = "https://api.stripe.com"
 ENV_PREFIX = "PAYMENTS_"
 SECRET_SETTINGS = (
     "database_url",
-    "signing_key",
+    "close_pack_signing_key",
     "stripe_api_key",
     "stripe_webhook_secrets",
     "secret_keys",
@@ -213,7 +213,7 @@ class Settings(BaseModel):
             self.base_url,
             *self.alternate_origins,
         ):
-            raise ValueError("PAYMENTS_MAIL_URL must be PAYMENTS_BASE_URL or of PAYMENTS_MIRRORS")
+            raise ValueError("PAYMENTS_MAIL_LINK_ORIGIN must be PAYMENTS_BASE_URL or of PAYMENTS_ALTERNATE_ORIGINS")
         return self
 
     @model_validator(mode="after")
@@ -224,7 +224,7 @@ class Settings(BaseModel):
         needed = {
             "PAYMENTS_PRIVACY_URL": self.privacy_url,
             "PAYMENTS_PRIVACY_VERSION": self.privacy_version,
-            "PAYMENTS_KEY_STORE": self.address_key_dir,
+            "PAYMENTS_ADDRESS_KEY_DIR": self.address_key_dir,
             "PAYMENTS_SMTP_URL": self.smtp_url,
             "PAYMENTS_MAIL_FROM": self.mail_from,
         }

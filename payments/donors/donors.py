@@ -51,7 +51,7 @@ class Erasure(db.Base):
 class GlobalErasure(db.Base):
     """Everybody who gave before was forgotten at once, and stays so."""
 
-    __tablename__ = "shreddings"
+    __tablename__ = "global_erasures"
 
     erased_at: Mapped[db.Timestamp] = mapped_column(primary_key=True)
 

@@ -35,7 +35,7 @@ LINK_COUNT_LOCK_KEY = 0x6C696E6B73  # "links": counted by one at a time
 class SignInLink(db.Base):
     """A link that was asked for. Made for known and unknown addresses alike."""
 
-    __tablename__ = "sign_ins"
+    __tablename__ = "sign_in_links"
 
     id: Mapped[db.Id] = mapped_column(primary_key=True)
     address_hash: Mapped[bytes] = mapped_column(index=True)

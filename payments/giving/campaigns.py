@@ -52,7 +52,7 @@ DATABASE_UNAVAILABLE_ERRORS = (
 class SaveResult(StrEnum):
     NEW = "new"
     CHANGED = "changed"
-    UNCHANGED = "same"
+    UNCHANGED = "unchanged"
 
 
 class EditConflict(PaymentsError):
@@ -67,7 +67,7 @@ class Campaign(db.Base):
     """One campaign. `round` numbers what its variants were."""
 
     __tablename__ = "campaigns"
-    __table_args__ = (CheckConstraint("round > 0 AND version > 0", name="counted_from_one"),)
+    __table_args__ = (CheckConstraint("experiment_round > 0 AND version > 0", name="counted_from_one"),)
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     config: Mapped[dict[str, Any]] = mapped_column(JSONB)  # the shape of `Terms`
@@ -98,8 +98,8 @@ class Campaign(db.Base):
 class CampaignImpressions(db.Base):
     """How often the form was shown with a variant on a day."""
 
-    __tablename__ = "campaign_counts"
-    __table_args__ = (CheckConstraint("shown > 0", name="shown_is_positive"),)
+    __tablename__ = "campaign_impressions"
+    __table_args__ = (CheckConstraint("impressions > 0", name="shown_is_positive"),)
 
     campaign: Mapped[str] = mapped_column(String(64), primary_key=True)
     variant: Mapped[str] = mapped_column(String(32), primary_key=True)

@@ -30,10 +30,10 @@ class ChangeKind(StrEnum):
     SKIPPED = "skipped"
     PAUSED = "paused"
     RESUMED = "resumed"
-    CANCELLED = "stopped"
+    CANCELLED = "cancelled"
     LAPSED = "lapsed"
-    END_SCHEDULED = "ending"  # it will end on a day that was set
-    END_CANCELLED = "kept"  # and that day was taken back
+    END_SCHEDULED = "end_scheduled"  # it will end on a day that was set
+    END_CANCELLED = "end_cancelled"  # and that day was taken back
 
 
 class Actor(StrEnum):

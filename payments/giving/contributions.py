@@ -48,7 +48,7 @@ class ContributionStatus(StrEnum):
 
 class ContributionOrigin(StrEnum):
     READER = "reader"
-    IMPORTED = "adopted"  # found at Stripe, with no row of ours
+    IMPORTED = "imported"  # found at Stripe, with no row of ours
 
 
 OUTCOME_PENDING = (
@@ -65,7 +65,7 @@ class Contribution(db.Base):
     __table_args__ = (
         CheckConstraint("amount > 0", name="amount_is_positive"),
         db.currency_check(),
-        Index("ix_contributions_unsettled", "created_at", postgresql_where="status = 'started'"),
+        Index("ix_contributions_started", "created_at", postgresql_where="status = 'started'"),
         Index(
             "ix_contributions_variant",
             "campaign",
@@ -112,7 +112,7 @@ class PaymentIntentLink(db.Base):
     renewal.
     """
 
-    __tablename__ = "contribution_intents"
+    __tablename__ = "payment_intent_links"
 
     stripe_payment_intent_id: Mapped[db.StripeId] = mapped_column(primary_key=True)
     contribution_id: Mapped[db.Id] = mapped_column(ForeignKey("contributions.id"), index=True)

@@ -38,8 +38,8 @@ OPTIMAL_IMPRESSIONS, OPTIMAL_CONTRIBUTIONS = 20_000, 400
 
 
 class Verdict(StrEnum):
-    INSUFFICIENT_DATA = "too early"
-    INCONCLUSIVE = "open"
+    INSUFFICIENT_DATA = "insufficient data"
+    INCONCLUSIVE = "inconclusive"
     MORE = "more"
     LESS = "less"
 
@@ -156,7 +156,7 @@ def _interval_half_width(
 
 _IMPRESSIONS_SQL = text(
     """
-    SELECT variant, CAST(sum(shown) AS bigint) FROM campaign_counts
+    SELECT variant, CAST(sum(impressions) AS bigint) FROM campaign_impressions
      WHERE campaign = :campaign AND variant = ANY(:lots) AND day < :until
      GROUP BY 1 ORDER BY 1 LIMIT 10
     """

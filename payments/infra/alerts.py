@@ -16,28 +16,28 @@ from payments.infra import db
 
 
 class AlertKind(StrEnum):
-    IMPORTED = "adopted"
+    IMPORTED = "imported"
     SUSPENSE = "suspense"
     UNATTRIBUTED = "unattributed"
-    INTEGRITY_CHECK_FAILED = "books"
-    RETRIES_EXHAUSTED = "stuck"
+    INTEGRITY_CHECK_FAILED = "integrity_check_failed"
+    RETRIES_EXHAUSTED = "retries_exhausted"
     CARD_TESTING = "card_testing"
-    CHARGED_AFTER_CANCELLATION = "after_cancel"
-    CONFIRMATION_LIMIT_REACHED = "many_reminders"
-    SIGN_IN_LINK_LIMIT_REACHED = "many_links"
-    NEWSLETTER_DELIVERY_FAILED = "newsletter"
+    CHARGED_AFTER_CANCELLATION = "charged_after_cancellation"
+    CONFIRMATION_LIMIT_REACHED = "confirmation_limit_reached"
+    SIGN_IN_LINK_LIMIT_REACHED = "sign_in_link_limit_reached"
+    NEWSLETTER_DELIVERY_FAILED = "newsletter_delivery_failed"
     REFUND_FAILED = "refund_failed"
-    DISPUTE_OPENED = "disputed"
+    DISPUTE_OPENED = "dispute_opened"
     EVIDENCE_DUE = "evidence_due"
     DISPUTE_LOST = "dispute_lost"
     FRAUD_WARNING = "fraud_warning"
     PAYOUT_FAILED = "payout_failed"
-    WEBHOOK_ENDPOINT_DRIFT = "endpoint"
+    WEBHOOK_ENDPOINT_DRIFT = "webhook_endpoint_drift"
     QUARANTINED = "quarantined"
-    STATEMENT_DESCRIPTOR = "statement"
-    PASSKEY_CLONED = "passkey_copied"
-    DONOR_VIEW_LIMIT_REACHED = "many_views"
-    DESCRIPTOR_REVIEW_DUE = "bank_line"
+    STATEMENT_DESCRIPTOR = "statement_descriptor"
+    PASSKEY_CLONED = "passkey_cloned"
+    DONOR_VIEW_LIMIT_REACHED = "donor_view_limit_reached"
+    DESCRIPTOR_REVIEW_DUE = "descriptor_review_due"
 
 
 MESSAGES = {
@@ -79,12 +79,12 @@ MESSAGES = {
 class Alert(db.Base):
     """One thing to look at."""
 
-    __tablename__ = "alarms"
+    __tablename__ = "alerts"
     __table_args__ = (
         Index(
-            "uq_alarms_open",
+            "uq_alerts_open",
             "kind",
-            "subject",
+            "object_id",
             unique=True,
             postgresql_where="closed_at IS NULL",
         ),

@@ -29,33 +29,33 @@ MAX_ANONYMOUS_PER_HOUR = (
 
 class AuditAction(StrEnum):
     SIGNED_IN = "signed_in"
-    SIGN_IN_FAILED = "sign_in_refused"
+    SIGN_IN_FAILED = "sign_in_failed"
     SIGNED_OUT = "signed_out"
-    REAUTHENTICATED = "confirmed"  # who they are, once more
-    REAUTHENTICATION_FAILED = "confirm_refused"
-    ACCESS_DENIED = "turned_away"  # their role does not open it
-    COLLEAGUE_INVITED = "invited"
-    STAFF_LINK_CREATED = "link_made"
+    REAUTHENTICATED = "reauthenticated"  # who they are, once more
+    REAUTHENTICATION_FAILED = "reauthentication_failed"
+    ACCESS_DENIED = "access_denied"  # their role does not open it
+    COLLEAGUE_INVITED = "colleague_invited"
+    STAFF_LINK_CREATED = "staff_link_created"
     PASSKEY_ADDED = "passkey_added"
     PASSKEY_REMOVED = "passkey_removed"
-    ACCOUNT_LINKED = "account_tied"
-    ACCOUNT_UNLINKED = "account_untied"
+    ACCOUNT_LINKED = "account_linked"
+    ACCOUNT_UNLINKED = "account_unlinked"
     ROLE_CHANGED = "role_changed"
-    COLLEAGUE_REMOVED = "removed"
-    DATA_EXPORTED = "exported"
-    ALERT_CLOSED = "alarm_closed"
+    COLLEAGUE_REMOVED = "colleague_removed"
+    DATA_EXPORTED = "data_exported"
+    ALERT_CLOSED = "alert_closed"
     PERIOD_CLOSED = "period_closed"
     PERIOD_REOPENED = "period_reopened"
-    REFUND_REQUESTED = "refund_asked"
-    DONOR_SEARCHED = "donor_sought"
+    REFUND_REQUESTED = "refund_requested"
+    DONOR_SEARCHED = "donor_searched"
     DONOR_VIEWED = "donor_viewed"
-    CANCELLATION_REQUESTED = "stop_asked"
-    PAUSE_REQUESTED = "pause_asked"
-    SKIP_REQUESTED = "skip_asked"
-    RESUME_REQUESTED = "resume_asked"
-    DONOR_LINK_SENT = "link_sent"
-    ERASURE_REQUESTED = "erasure_asked"
-    CAMPAIGN_CREATED = "campaign_made"
+    CANCELLATION_REQUESTED = "cancellation_requested"
+    PAUSE_REQUESTED = "pause_requested"
+    SKIP_REQUESTED = "skip_requested"
+    RESUME_REQUESTED = "resume_requested"
+    DONOR_LINK_SENT = "donor_link_sent"
+    ERASURE_REQUESTED = "erasure_requested"
+    CAMPAIGN_CREATED = "campaign_created"
     CAMPAIGN_CHANGED = "campaign_changed"
 
 
@@ -64,10 +64,10 @@ class AuditEntry(db.Base):
 
     __tablename__ = "audit_entries"
     __table_args__ = (
-        CheckConstraint("deed ~ '^[a-z_]+$'", name="deed_is_a_word"),
+        CheckConstraint("action ~ '^[a-z_]+$'", name="action_is_a_word"),
         Index("ix_audit_entries_name", "name", "seq"),
-        Index("ix_audit_entries_deed", "deed", "seq"),
-        Index("ix_audit_entries_at", "at"),
+        Index("ix_audit_entries_action", "action", "seq"),
+        Index("ix_audit_entries_recorded_at", "recorded_at"),
     )
 
     seq: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)

@@ -75,7 +75,7 @@ class BalanceTransaction(db.Base):
 class UnpostedTransaction(db.Base):
     """A balance transaction that is recorded and not posted yet."""
 
-    __tablename__ = "waiting_transactions"
+    __tablename__ = "unposted_transactions"
 
     balance_transaction: Mapped[db.StripeId] = mapped_column(
         ForeignKey("balance_transactions.id"), primary_key=True

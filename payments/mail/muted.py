@@ -18,7 +18,7 @@ from payments.infra import db
 class MutedSubscription(db.Base):
     """A promise about which nothing is said."""
 
-    __tablename__ = "silences"
+    __tablename__ = "muted_subscriptions"
 
     stripe_subscription_id: Mapped[db.StripeId] = mapped_column(primary_key=True)
     muted_at: Mapped[db.Timestamp]

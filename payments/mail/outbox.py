@@ -37,9 +37,9 @@ class MailKind(StrEnum):
     SKIPPED = "skipped"
     PAUSED = "paused"
     RESUMED = "resumed"
-    CANCELLED = "stopped"
-    END_SCHEDULED = "ending"  # the last day was set elsewhere: Stripe's dashboard or portal
-    END_CANCELLED = "kept"  # and taken back
+    CANCELLED = "cancelled"
+    END_SCHEDULED = "end_scheduled"  # the last day was set elsewhere: Stripe's dashboard or portal
+    END_CANCELLED = "end_cancelled"  # and taken back
 
 
 # How long a mail is worth sending; a link for ten minutes is worth nothing after them.
@@ -49,7 +49,7 @@ MAIL_RETENTION = timedelta(days=395)
 
 
 class MailStatus(StrEnum):
-    PENDING = "waiting"
+    PENDING = "pending"
     SENT = "sent"
     DROPPED = "dropped"  # no longer true, no longer wanted, or too late
 
@@ -57,7 +57,7 @@ class MailStatus(StrEnum):
 class OutboxMail(db.Base):
     """One mail that is owed, was sent, or was dropped."""
 
-    __tablename__ = "messages"
+    __tablename__ = "outbox_mails"
 
     id: Mapped[db.Id] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(String(255), unique=True)

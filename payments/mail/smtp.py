@@ -44,7 +44,7 @@ class Envelope:
 class SendResult(Enum):
     """What became of a mail that is sent at most once."""
 
-    ACCEPTED = "taken"
+    ACCEPTED = "accepted"
     NO_SUCH_MAILBOX = "no such mailbox"
     NOT_CLAIMED = "not claimed"  # nothing was sent: it is not wanted any more, or another sends it
 

@@ -158,7 +158,7 @@ async def _check_mail(ctx: Context) -> list[CheckFinding]:
     for name, what, said in (
         ("name", "the name that mails are from", sender.display_name),
         ("address", "the address that mails are from", sender.addr_spec),
-        ("links", "PAYMENTS_MAIL_URL, where links in mails lead,", settings.mail_links_base_url),
+        ("links", "PAYMENTS_MAIL_LINK_ORIGIN, where links in mails lead,", settings.mail_links_base_url),
     ):
         bad = any(statement_descriptor.forbidden_words_in(settings, said))
         says = f"{what} holds {'a' if bad else 'no'} forbidden word"
@@ -199,14 +199,14 @@ def _check_address_key_dir(settings: Settings) -> Iterator[CheckFinding]:
     folder = Path(settings.address_key_dir)
     if not settings.address_key_dir:
         yield CheckFinding(
-            "keys:store", False, "PAYMENTS_KEY_STORE is not set: no reminders by mail"
+            "keys:store", False, "PAYMENTS_ADDRESS_KEY_DIR is not set: no reminders by mail"
         )
     elif not folder.is_dir():
-        yield CheckFinding("keys:store", False, "PAYMENTS_KEY_STORE is not a folder")
+        yield CheckFinding("keys:store", False, "PAYMENTS_ADDRESS_KEY_DIR is not a folder")
     else:
         closed = folder.stat().st_mode & 0o077 == 0
         says = "is ours alone" if closed else "can be read by others: chmod 700"
-        yield CheckFinding("keys:store", closed, f"PAYMENTS_KEY_STORE {says}")
+        yield CheckFinding("keys:store", closed, f"PAYMENTS_ADDRESS_KEY_DIR {says}")
 
 
 async def _check_database(ctx: Context) -> list[CheckFinding]:
@@ -241,14 +241,14 @@ async def _check_database(ctx: Context) -> list[CheckFinding]:
 async def _check_donor_safety_policy(ctx: Context) -> list[CheckFinding]:
     policy = ctx.settings.safety_policy
     if policy is None:
-        return [CheckFinding("protection", True, "the switch is off: PAYMENTS_PROTECTION_FILE")]
+        return [CheckFinding("protection", True, "the switch is off: PAYMENTS_DONOR_SAFETY_POLICY")]
     words = len(policy.forbidden_descriptor_words)
     says = f"{len(policy.protected_countries)} countries, {words} forbidden words"
     found = [CheckFinding("protection", words > 0, says)]
     promised = any(
         statement_descriptor.forbidden_words_in(ctx.settings, ctx.settings.statement_descriptor)
     )
-    says = f"PAYMENTS_STATEMENT holds {'a' if promised else 'no'} forbidden word"
+    says = f"PAYMENTS_STATEMENT_DESCRIPTOR holds {'a' if promised else 'no'} forbidden word"
     return [*found, CheckFinding("protection:statement", not promised, says)]
 
 
@@ -295,7 +295,7 @@ async def _check_descriptor_review(ctx: Context) -> list[CheckFinding]:
         return [CheckFinding("bank-line", True, f"a bank's real line was looked at on {last}")]
     says = (
         f"a bank's real line was looked at: {last or 'never'}. Every 100 days give a little by "
-        "each way to pay, wait for the bank's statement, compare it with PAYMENTS_STATEMENT, file "
+        "each way to pay, wait for the bank's statement, compare it with PAYMENTS_STATEMENT_DESCRIPTOR, file "
         "it, and write that down: `payments doctor --bank-line-seen`"
     )
     return [CheckFinding("bank-line", False, says)]

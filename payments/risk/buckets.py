@@ -32,7 +32,7 @@ class Bucket(db.Base):
     is no row.
     """
 
-    __tablename__ = "shield_buckets"
+    __tablename__ = "rate_limit_buckets"
     __table_args__ = ({"prefixes": ["UNLOGGED"]},)
 
     key: Mapped[bytes] = mapped_column(primary_key=True)

@@ -23,18 +23,18 @@ class StopMode(StrEnum):
 
 
 class BulkStopItemState(StrEnum):
-    PENDING = "waiting"
+    PENDING = "pending"
     DONE = "done"
-    ALREADY_ENDED = "gone"  # it had ended at Stripe already
-    REJECTED = "refused"  # Stripe will not; a person must look
+    ALREADY_ENDED = "already_ended"  # it had ended at Stripe already
+    REJECTED = "rejected"  # Stripe will not; a person must look
 
 
 class BulkStop(db.Base):
     """One decision to stop a group."""
 
-    __tablename__ = "stops"
+    __tablename__ = "bulk_stops"
     __table_args__ = (
-        Index("uq_stops_open", "group", "mode", unique=True, postgresql_where="ended_at IS NULL"),
+        Index("uq_bulk_stops_open", "group", "mode", unique=True, postgresql_where="ended_at IS NULL"),
     )
 
     id: Mapped[db.Id] = mapped_column(primary_key=True)
@@ -48,10 +48,10 @@ class BulkStop(db.Base):
 class BulkStopItem(db.Base):
     """One promise in a stop."""
 
-    __tablename__ = "stop_steps"
+    __tablename__ = "bulk_stop_items"
 
     bulk_stop_id: Mapped[db.Id] = mapped_column(
-        ForeignKey("stops.id", ondelete="CASCADE"), primary_key=True
+        ForeignKey("bulk_stops.id", ondelete="CASCADE"), primary_key=True
     )
     stripe_subscription_id: Mapped[db.StripeId] = mapped_column(primary_key=True)
     state: Mapped[BulkStopItemState] = mapped_column(

@@ -66,7 +66,7 @@ class DeclarationRequired(PaymentsError):
     """A policy is in force, and nobody said that they may pay."""
 
     status = 409
-    code = "declaration-needed"
+    code = "declaration-required"
     title = "Please read and confirm first"
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class RecurringNotAccepted(PaymentsError):
     """The policy takes single gifts only: a standing one is one line a month at a bank."""
 
     status = 409
-    code = "promises-refused"
+    code = "recurring-not-accepted"
     title = "Only single gifts are taken"
 
     def __init__(self) -> None:

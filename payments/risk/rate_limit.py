@@ -56,9 +56,9 @@ NETWORK_LIMITS: tuple[tuple[tuple[int, int], int, timedelta], ...] = (
 
 
 class RiskLevel(StrEnum):
-    NORMAL = "calm"
-    CHALLENGE = "elevated"
-    RESTRICTED = "paused"
+    NORMAL = "normal"
+    CHALLENGE = "challenge"
+    RESTRICTED = "restricted"
 
 
 # While it is not calm. A try is forgotten an hour later, but none of those past the eighth counts.
@@ -78,7 +78,7 @@ NEW_NETWORK_REFILL_INTERVAL, NEW_NETWORK_CAPACITY = (
 class UsedToken(db.Base):
     """A proof or a ticket that has let a gift in, or a try that is noted. It does so only once."""
 
-    __tablename__ = "shield_spent"
+    __tablename__ = "used_tokens"
 
     digest: Mapped[bytes] = mapped_column(primary_key=True)
     expires_at: Mapped[db.Timestamp]
@@ -87,8 +87,8 @@ class UsedToken(db.Base):
 class RiskState(db.Base):
     """What the breaker has decided: one row, or none while nothing has ever happened."""
 
-    __tablename__ = "shield_state"
-    __table_args__ = (CheckConstraint("id = 1", name="there_is_one"),)
+    __tablename__ = "risk_state"
+    __table_args__ = (CheckConstraint("id = 1", name="is_single_row"),)
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     restricted_until: Mapped[db.Timestamp]
@@ -122,7 +122,7 @@ class ProofOfWorkRequired(PaymentsError):
     """This gift costs a proof of work, or a wait."""
 
     status = 428
-    code = "work-needed"
+    code = "proof-of-work-required"
     title = "Please prove that this is no machine"
 
     def __init__(self, level: RiskLevel) -> None:
@@ -137,7 +137,7 @@ class TooManyAttempts(PaymentsError):
     """A network has started as many gifts as one may."""
 
     status = 429
-    code = "too-many-tries"
+    code = "too-many-attempts"
     title = "Too many tries"
 
     def __init__(self, retry_after: timedelta) -> None:
@@ -149,7 +149,7 @@ class UnpaidGiftsLimited(PaymentsError):
     """While cards are being tested, only so many unpaid gifts are started."""
 
     status = 503
-    code = "few-at-a-time"
+    code = "unpaid-gifts-limited"
     title = "Few gifts are taken at a time"
 
     def __init__(self, retry_after: timedelta) -> None:

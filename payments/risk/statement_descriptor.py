@@ -77,7 +77,7 @@ async def check_descriptors(ctx: Context) -> list[CheckFinding]:
     promised = ctx.settings.statement_descriptor
     same = bool(promised) and bank == promised
     says = (
-        f"a bank statement shows “{bank or ''}”, and PAYMENTS_STATEMENT promises “{promised}”"
+        f"a bank statement shows “{bank or ''}”, and PAYMENTS_STATEMENT_DESCRIPTOR promises “{promised}”"
         if not same
         else f"a bank statement shows “{bank}”, as promised"
     )

@@ -93,7 +93,7 @@ SUBSCRIPTION_MAILS = DataClass(
     ),
     gettext_noop("13 months."),
     {
-        "messages": "id key kind status subscription_id subject facts language created_at"
+        "outbox_mails": "id key kind status subscription_id subject facts language created_at"
         " expires_at sent_at"
     },
 )

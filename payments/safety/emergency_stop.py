@@ -47,7 +47,7 @@ class StopInProgress(PaymentsError):
     """A stop of this group was begun and is not finished."""
 
     status = 409
-    code = "stop-under-way"
+    code = "stop-in-progress"
     title = "A stop is under way"
 
 
@@ -63,7 +63,7 @@ class NoProtectedGroup(PaymentsError):
     """The group `protected` is empty by definition while no policy says who is in it."""
 
     status = 409
-    code = "nobody-is-protected"
+    code = "no-protected-group"
     title = "There is no protected group"
 
 
@@ -206,7 +206,7 @@ def _policy_for(ctx: Context, group: StopGroup) -> Policy | None:
         return None
     if ctx.settings.safety_policy is None:
         raise NoProtectedGroup(
-            "PAYMENTS_PROTECTION_FILE names no policy, so nobody is in the group “protected”."
+            "PAYMENTS_DONOR_SAFETY_POLICY names no policy, so nobody is in the group “protected”."
         )
     return ctx.settings.safety_policy
 

@@ -29,7 +29,7 @@ CONTRIBUTION_IS_OVER_SQL = f"""
     c.created_at < :before
     AND NOT EXISTS (SELECT 1 FROM subscriptions s WHERE s.contribution_id = c.id
                        AND (s.status IN {LIVE_STATUSES_SQL} OR coalesce(s.ended_at, s.synced_at) >= :before))
-    AND NOT EXISTS (SELECT 1 FROM contribution_intents i
+    AND NOT EXISTS (SELECT 1 FROM payment_intent_links i
                       JOIN charges h USING (stripe_payment_intent_id)
                      WHERE i.contribution_id = c.id AND h.charged_at >= :before)
 """  # noqa: S608 - words of ours
@@ -42,7 +42,7 @@ EXPIRED_DONORS_SQL = f"""
 """  # noqa: S608 - words of ours
 DELETE_DONORS_SQL = (
     "UPDATE contributions SET donor_id = NULL WHERE donor_id = ANY(:ids)",
-    """DELETE FROM sign_ins s USING donors d
+    """DELETE FROM sign_in_links s USING donors d
         WHERE d.address_hash = s.address_hash AND d.id = ANY(:ids)
     """,
     "DELETE FROM donor_customers WHERE donor_id = ANY(:ids)",
@@ -70,11 +70,11 @@ ANONYMISE_SUBSCRIPTIONS_SQL = """
         UPDATE subscription_changes h SET subscription_id = n.other
           FROM names n WHERE h.subscription_id = n.id
     ), mails AS (
-        DELETE FROM messages m USING names n WHERE m.subscription_id = n.id
-    ), silences AS (
-        DELETE FROM silences q USING names n WHERE q.stripe_subscription_id = n.id
+        DELETE FROM outbox_mails m USING names n WHERE m.subscription_id = n.id
+    ), muted_subscriptions AS (
+        DELETE FROM muted_subscriptions q USING names n WHERE q.stripe_subscription_id = n.id
     ), steps AS (
-        DELETE FROM stop_steps t USING names n WHERE t.stripe_subscription_id = n.id
+        DELETE FROM bulk_stop_items t USING names n WHERE t.stripe_subscription_id = n.id
     )
     UPDATE subscriptions s
        SET stripe_subscription_id = n.other, stripe_customer_id = 'forgotten',
@@ -82,11 +82,11 @@ ANONYMISE_SUBSCRIPTIONS_SQL = """
       FROM names n WHERE s.stripe_subscription_id = n.id
 """
 PURGE_EXPIRED_SQL = (
-    "DELETE FROM quarantines WHERE done_at < :before",
-    "DELETE FROM alarms WHERE closed_at < :alarms_before",
-    "DELETE FROM stops WHERE ended_at < :alarms_before",
+    "DELETE FROM quarantines WHERE processed_at < :before",
+    "DELETE FROM alerts WHERE closed_at < :alarms_before",
+    "DELETE FROM bulk_stops WHERE ended_at < :alarms_before",
     "DELETE FROM article_counts WHERE day < CAST(:counts_before AS date)",
-    "DELETE FROM campaign_counts WHERE day < CAST(:counts_before AS date)",
+    "DELETE FROM campaign_impressions WHERE day < CAST(:counts_before AS date)",
 )
 
 
@@ -123,24 +123,24 @@ async def _select_ids(session: AsyncSession, query: str, **params: datetime) -> 
 
 ERASE_EVERYONE_SQL = (
     """UPDATE contributions SET donor_id = NULL, stripe_session_id = NULL, checkout_url = NULL,
-              checkout_request = NULL, request_key = NULL, request_digest = NULL, language = 'en'
+              checkout_session_params = NULL, idempotency_key_hash = NULL, request_digest = NULL, language = 'en'
     """,
     "UPDATE subscriptions SET stripe_payment_method_id = NULL, card_expires_on = NULL",
     "DELETE FROM donor_customers",
     "DELETE FROM donor_sessions",
     "DELETE FROM support_cases",
-    "DELETE FROM sign_ins",
+    "DELETE FROM sign_in_links",
     "DELETE FROM erasures",
     "DELETE FROM donors",
     "DELETE FROM reminders",
     "DELETE FROM newsletter_signups",
-    "DELETE FROM address_invitations",
+    "DELETE FROM confirmation_mails",
     "DELETE FROM suppressed_addresses",
-    "DELETE FROM messages",
-    "DELETE FROM shield_buckets",
+    "DELETE FROM outbox_mails",
+    "DELETE FROM rate_limit_buckets",
 )
 MUTE_LIVE_SQL = f"""
-    INSERT INTO silences (stripe_subscription_id, since)
+    INSERT INTO muted_subscriptions (stripe_subscription_id, muted_at)
     SELECT stripe_subscription_id, :now FROM subscriptions WHERE status IN {LIVE_STATUSES_SQL}
         ON CONFLICT DO NOTHING
 """  # noqa: S608 - words of ours
@@ -150,8 +150,8 @@ ENDED_SUBSCRIPTIONS_SQL = f"""
 """  # noqa: S608 - words of ours
 # Where rows were, until the database writes over it.
 TABLES_TO_VACUUM = (
-    "contributions", "donor_customers", "donor_sessions", "donors", "erasures", "messages",
-    "newsletter_signups", "reminders", "sign_ins", "subscriptions", "suppressed_addresses",
+    "contributions", "donor_customers", "donor_sessions", "donors", "erasures", "outbox_mails",
+    "newsletter_signups", "reminders", "sign_in_links", "subscriptions", "suppressed_addresses",
     "support_cases",
 )  # fmt: skip
 
@@ -160,7 +160,7 @@ class LiveSubscriptionsRemain(PaymentsError):
     """Shredding would leave promises that nobody could stop by themselves."""
 
     status = 409
-    code = "promises-live"
+    code = "live-subscriptions-remain"
     title = "There are promises that still live"
 
 
@@ -195,7 +195,7 @@ async def erase_everyone(ctx: Context, *, force: bool = False) -> ErasureReport:
             await session.execute(text(statement))
         await session.execute(text(MUTE_LIVE_SQL), {"now": ctx.now()})
         await session.execute(
-            text("INSERT INTO shreddings VALUES (:now) ON CONFLICT DO NOTHING"), {"now": ctx.now()}
+            text("INSERT INTO global_erasures VALUES (:now) ON CONFLICT DO NOTHING"), {"now": ctx.now()}
         )
         ended = await _select_ids(session, ENDED_SUBSCRIPTIONS_SQL)
         await session.execute(text(ANONYMISE_SUBSCRIPTIONS_SQL), {"ids": ended})

@@ -41,7 +41,7 @@ class TooManySearches(PaymentsError):
     """A colleague who looks at one donor after the other."""
 
     status = 429
-    code = "too-many-cases"
+    code = "too-many-searches"
     title = "No more donors for now"
 
 

@@ -39,8 +39,8 @@ class CustomerPresence(StrEnum):
     """Where the donor is while the card is charged."""
 
     CHECKOUT = "checkout"  # on the hosted page
-    ON_SESSION = "shop"  # on a page of ours: the API confirms
-    OFF_SESSION = "away"  # nowhere near: a renewal
+    ON_SESSION = "on_session"  # on a page of ours: the API confirms
+    OFF_SESSION = "off_session"  # nowhere near: a renewal
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ IMPORT_COMPLETED = "imported"  # not how far a walk came, but when one last reac
 class ImportCursor(db.Base):
     """How far a walk through one of Stripe's lists has come."""
 
-    __tablename__ = "watermarks"
+    __tablename__ = "import_cursors"
 
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     reached_at: Mapped[db.Timestamp]

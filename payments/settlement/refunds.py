@@ -61,8 +61,8 @@ class RefundReason(StrEnum):
 
 
 class RefundStatus(StrEnum):
-    REQUESTED = "asked"  # Stripe has not answered yet
-    REJECTED = "refused"  # Stripe would not
+    REQUESTED = "requested"  # Stripe has not answered yet
+    REJECTED = "rejected"  # Stripe would not
     REQUIRES_ACTION = "requires_action"
     PENDING = "pending"
     SUCCEEDED = "succeeded"

@@ -58,7 +58,7 @@ class KeyStoreMissing(PaymentsError):
     """Addresses cannot be kept here, so nothing by mail can be promised."""
 
     status = 503
-    code = "no-key-store"
+    code = "key-store-missing"
     title = "Reminders by mail are not available here"
 
 
@@ -268,7 +268,7 @@ def _overwrite_in_place(path: Path, content: bytes) -> None:
 class SuppressionReason(StrEnum):
     """Why an address is not written to."""
 
-    UNSUBSCRIBED = "asked"  # its owner said never
+    UNSUBSCRIBED = "unsubscribed"  # its owner said never
     COMPLAINED = "complained"
     BOUNCED = "bounced"
 
@@ -293,7 +293,7 @@ class SuppressedAddress(db.Base):
 class ConfirmationMail(db.Base):
     """That a mailbox nobody had proved was written to, by its keyed hash."""
 
-    __tablename__ = "address_invitations"
+    __tablename__ = "confirmation_mails"
 
     address_hash: Mapped[bytes] = mapped_column(primary_key=True)
     sent_at: Mapped[db.Timestamp] = mapped_column(index=True)

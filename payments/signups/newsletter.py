@@ -50,12 +50,12 @@ DEPRIORITISED_DIVISOR = (
 
 
 class SignupState(StrEnum):
-    UNCONFIRMED = "asked"  # nobody has proved that the mailbox is theirs
-    CONFIRMED = "proved"  # it is being handed over
+    UNCONFIRMED = "unconfirmed"  # nobody has proved that the mailbox is theirs
+    CONFIRMED = "confirmed"  # it is being handed over
     STUCK = "stuck"  # nobody took it for three days: it waits for a person
-    DELIVERED = "handed"
-    SUPPRESSED = "unwanted"  # its owner, or the newsroom's system, wants none
-    UNDELIVERED = "lost"  # nobody took it in time, or its key is gone
+    DELIVERED = "delivered"
+    SUPPRESSED = "suppressed"  # its owner, or the newsroom's system, wants none
+    UNDELIVERED = "undelivered"  # nobody took it in time, or its key is gone
 
 
 ACTIVE_STATES = (SignupState.UNCONFIRMED, SignupState.CONFIRMED, SignupState.STUCK)
@@ -67,23 +67,23 @@ class NewsletterSignup(db.Base):
     __tablename__ = "newsletter_signups"
     __table_args__ = (
         CheckConstraint(
-            "(state IN ('asked', 'proved', 'stuck')) = (sealed IS NOT NULL)",
-            name="sealed_while_live",
+            "(state IN ('unconfirmed', 'confirmed', 'stuck')) = (address_ciphertext IS NOT NULL)",
+            name="ciphertext_while_active",
         ),
-        CheckConstraint("(sealed IS NULL) = (address_hash IS NULL)", name="hashed_while_sealed"),
-        CheckConstraint("(sealed IS NULL) = (ended_at IS NOT NULL)", name="ended_when_over"),
-        CheckConstraint("(state = 'proved') = (next_at IS NOT NULL)", name="next_while_proved"),
+        CheckConstraint("(address_ciphertext IS NULL) = (address_hash IS NULL)", name="hash_with_ciphertext"),
+        CheckConstraint("(address_ciphertext IS NULL) = (ended_at IS NOT NULL)", name="ended_when_erased"),
+        CheckConstraint("(state = 'confirmed') = (next_attempt_at IS NOT NULL)", name="next_attempt_while_confirmed"),
         CheckConstraint(
-            "state NOT IN ('proved', 'stuck', 'handed') OR proved_at IS NOT NULL",
-            name="proved_before_handed",
+            "state NOT IN ('confirmed', 'stuck', 'delivered') OR confirmed_at IS NOT NULL",
+            name="confirmed_before_delivered",
         ),
         Index(
-            "uq_newsletter_signups_asked",
+            "uq_newsletter_signups_unconfirmed",
             "address_hash",
             unique=True,
-            postgresql_where="state = 'asked'",
+            postgresql_where="state = 'unconfirmed'",
         ),
-        Index("ix_newsletter_signups_next_at", "next_at", postgresql_where="state = 'proved'"),
+        Index("ix_newsletter_signups_next_attempt_at", "next_attempt_at", postgresql_where="state = 'confirmed'"),
     )
 
     id: Mapped[db.Id] = mapped_column(primary_key=True)
@@ -120,7 +120,7 @@ def address_hashes(settings: Settings, address: str) -> list[bytes]:
 
 def key_settings(settings: Settings) -> Settings:
     """The settings with a key store for sign-ups alone, within the one of all addresses."""
-    return settings.model_copy(update={"key_store": f"{settings.address_key_dir}/newsletter"})
+    return settings.model_copy(update={"address_key_dir": f"{settings.address_key_dir}/newsletter"})
 
 
 def decrypt_address(settings: Settings, row: NewsletterSignup) -> str | None:

@@ -49,9 +49,9 @@ PAGE_SIZE = 500
 
 
 class DeliveryResult(Enum):
-    ACCEPTED = "taken"
-    REJECTED = "gone"
-    RETRY = "not now"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    RETRY = "retry"
 
 
 # --- one address ----------------------------------------------------------------------------------

@@ -25,11 +25,11 @@ MIN_GROUP_SIZE = 5  # a smaller number might be somebody
 
 
 class ReminderStep(StrEnum):
-    SIGNED_UP = "asked"
+    SIGNED_UP = "signed_up"
     CONFIRMED = "confirmed"
     SENT = "sent"
     OPENED = "opened"
-    MISSED = "late"  # dropped: more than a week too late
+    MISSED = "missed"  # dropped: more than a week too late
     CALENDAR = "calendar"  # a calendar file, with no address at all
 
 

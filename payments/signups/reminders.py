@@ -46,16 +46,16 @@ REMINDER_JOB = "reminder"  # the object type of one reminder's bell
 
 
 class ReminderState(StrEnum):
-    UNCONFIRMED = "asked"  # nobody has proved that the mailbox is theirs
-    CHECKOUT_OPEN = "watching"  # of a reader at Checkout, in case they do not finish
-    SCHEDULED = "waiting"  # it will be sent
+    UNCONFIRMED = "unconfirmed"  # nobody has proved that the mailbox is theirs
+    CHECKOUT_OPEN = "checkout_open"  # of a reader at Checkout, in case they do not finish
+    SCHEDULED = "scheduled"  # it will be sent
     SENT = "sent"
     CANCELLED = "cancelled"
-    DONATED = "gave"
-    MISSED = "late"
-    SUPPRESSED = "unwanted"  # the mailbox bounced, complained, or said never
-    SUPERSEDED = "replaced"  # by another of the same reader
-    KEY_LOST = "lost"  # its key is gone
+    DONATED = "donated"
+    MISSED = "missed"
+    SUPPRESSED = "suppressed"  # the mailbox bounced, complained, or said never
+    SUPERSEDED = "superseded"  # by another of the same reader
+    KEY_LOST = "key_lost"  # its key is gone
 
 
 ACTIVE_STATES = (ReminderState.UNCONFIRMED, ReminderState.CHECKOUT_OPEN, ReminderState.SCHEDULED)
@@ -66,32 +66,32 @@ class Reminder(db.Base):
 
     __tablename__ = "reminders"
     __table_args__ = (
-        CheckConstraint("months BETWEEN 1 AND 12", name="months_are_1_to_12"),
+        CheckConstraint("interval_months BETWEEN 1 AND 12", name="interval_is_1_to_12_months"),
         CheckConstraint(
-            "first_on > asked_on AND first_on <= asked_on + interval '1 year'",
-            name="first_is_within_a_year",
+            "first_send_on > signed_up_on AND first_send_on <= signed_up_on + interval '1 year'",
+            name="first_send_is_within_a_year",
         ),
-        CheckConstraint("turns BETWEEN 1 AND 2", name="turns_are_1_or_2"),
-        CheckConstraint("turn BETWEEN 0 AND turns AND mails <= turn", name="turn_is_counted"),
-        CheckConstraint("(state = 'waiting') = (due_on IS NOT NULL)", name="due_if_waiting"),
+        CheckConstraint("slots BETWEEN 1 AND 2", name="slots_are_1_or_2"),
+        CheckConstraint("slot BETWEEN 0 AND slots AND sent_count <= slot", name="slot_is_within_slots"),
+        CheckConstraint("(state = 'scheduled') = (due_on IS NOT NULL)", name="due_if_scheduled"),
         CheckConstraint(
-            "(state IN ('asked', 'watching', 'waiting')) = (sealed IS NOT NULL)",
-            name="sealed_while_live",
+            "(state IN ('unconfirmed', 'checkout_open', 'scheduled')) = (address_ciphertext IS NOT NULL)",
+            name="ciphertext_while_active",
         ),
         CheckConstraint(
-            "num_nonnulls(frequency, amount, currency) IN (0, 3)", name="gift_is_whole"
+            "num_nonnulls(frequency, amount, currency) IN (0, 3)", name="contribution_is_whole"
         ),
         CheckConstraint("amount > 0", name="amount_is_positive"),
         db.currency_check(),
-        Index("ix_reminders_due", "due_on", "id", postgresql_where="state = 'waiting'"),
+        Index("ix_reminders_due", "due_on", "id", postgresql_where="state = 'scheduled'"),
         Index(
-            "uq_reminders_asked", "address_hash", unique=True, postgresql_where="state = 'asked'"
+            "uq_reminders_unconfirmed", "address_hash", unique=True, postgresql_where="state = 'unconfirmed'"
         ),
         Index(
-            "uq_reminders_waiting",
+            "uq_reminders_scheduled",
             "address_hash",
             unique=True,
-            postgresql_where="state = 'waiting'",
+            postgresql_where="state = 'scheduled'",
         ),
     )
 
@@ -128,7 +128,7 @@ class Reminder(db.Base):
 
     @property
     def associated_data(self) -> AssociatedData:
-        return AssociatedData("reminders", "sealed", self.id)
+        return AssociatedData("reminders", "address_ciphertext", self.id)
 
     def send_date(self, slot: int) -> date:
         return reminder_schedule.send_date(

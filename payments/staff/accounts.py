@@ -39,7 +39,7 @@ class PermissionDenied(PaymentsError):
     """A colleague whose role does not open this."""
 
     status = 403
-    code = "not-allowed"
+    code = "permission-denied"
     title = "This is not open to your role"
 
 
@@ -47,7 +47,7 @@ class StepUpRequired(PaymentsError):
     """A colleague has to prove once more who they are."""
 
     status = 403
-    code = "confirm-first"
+    code = "step-up-required"
     title = "Please confirm that it is you"
 
 
@@ -94,7 +94,7 @@ class StaffSession(db.Base):
 class UsedChallenge(db.Base):
     """A question of ours, to a passkey or an account elsewhere, that was answered: not again."""
 
-    __tablename__ = "answered_challenges"
+    __tablename__ = "used_challenges"
 
     challenge_sha256: Mapped[bytes] = mapped_column(primary_key=True)
     expires_at: Mapped[db.Timestamp]

@@ -39,8 +39,8 @@ class SsoPurpose(StrEnum):
     """What an account is asked for. An answer to one is none to another."""
 
     SIGN_IN = "sign in"
-    STEP_UP = "confirm"
-    LINK = "tie"
+    STEP_UP = "step up"
+    LINK = "link"
 
 
 # A working day may pass before somebody who is signed in there is asked again; a fresh proof, and
@@ -55,7 +55,7 @@ AUTHORIZATION_PARAMS = {
 class StaffLinkedAccount(db.Base):
     """The account elsewhere that opens the door for a colleague."""
 
-    __tablename__ = "staff_accounts"
+    __tablename__ = "staff_linked_accounts"
 
     staff_id: Mapped[db.Id] = mapped_column(
         ForeignKey("staff.id", ondelete="CASCADE"), primary_key=True

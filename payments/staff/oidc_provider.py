@@ -53,7 +53,7 @@ class SsoRefused(SsoFailed):
     """What came back opens nothing."""
 
     status = 403
-    code = "sign-on-refused"
+    code = "sso-refused"
     title = "The sign-in was not accepted"
 
 
@@ -61,7 +61,7 @@ class ProviderUnavailable(SsoFailed):
     """The sign-in service does not answer, or not as it should."""
 
     status = 503
-    code = "issuer-away"
+    code = "provider-unavailable"
     title = "The sign-in service cannot be reached"
 
     def __init__(self, outcome: str) -> None:

@@ -65,9 +65,9 @@ class PasskeyCloned(PasskeyRefused):
 class ChallengePurpose(StrEnum):
     """What a challenge is for. An answer to one is none to another."""
 
-    REGISTER = "make a passkey"
+    REGISTER = "register"
     SIGN_IN = "sign in"
-    STEP_UP = "confirm"
+    STEP_UP = "step up"
 
 
 class StaffPasskey(db.Base):

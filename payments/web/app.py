@@ -147,13 +147,13 @@ def _check_currencies(app_settings: Settings) -> None:
     )
     if unknown:
         raise settings.SettingsError(
-            f"PAYMENTS_CURRENCY, PAYMENTS_MAXIMUM_GIFTS: {', '.join(sorted(unknown))} is not one of"
+            f"PAYMENTS_DEFAULT_CURRENCY, PAYMENTS_MAX_GIFT: {', '.join(sorted(unknown))} is not one of"
             f" {', '.join(money.GIFT_LIMITS)}"
         )
     for code, limit in app_settings.max_gift.items():
         if limit < (least := money.min_gift(code)).amount:
             raise settings.SettingsError(
-                f"PAYMENTS_MAXIMUM_GIFTS: {code} is below the least that may be given, {least}"
+                f"PAYMENTS_MAX_GIFT: {code} is below the least that may be given, {least}"
             )
 
 

@@ -27,7 +27,7 @@ def list_mails(ctx: NamedDependency[Context]) -> Response[str]:
     mails = [_parse_mail(box.get_bytes(key)) for key in box.keys()]  # noqa: SIM118 - no mapping
     mails.sort(key=_sent_at, reverse=True)
     return rendering.render(
-        ctx, "inbox.html", mails=[_mail_view(mail) for mail in mails[:MAX_MAILS]]
+        ctx, "demo_inbox.html", mails=[_mail_view(mail) for mail in mails[:MAX_MAILS]]
     )
 
 

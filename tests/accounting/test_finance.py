@@ -201,7 +201,7 @@ async def test_the_timeline_of_a_contribution_is_in_order(room: Newsroom) -> Non
 async def test_a_payout_is_proved_line_by_line_and_a_wrong_cent_is_seen(room: Newsroom) -> None:
     cookie = await signs_in(room)
     ((payout,),) = await room.rows(
-        "SELECT stripe_payout_id FROM payouts WHERE listed_at IS NOT NULL LIMIT 1"
+        "SELECT stripe_payout_id FROM payouts WHERE transactions_listed_at IS NOT NULL LIMIT 1"
     )
     page = Page((await sees(room, cookie, f"/finance/payouts/{payout}")).text)
     assert "Equals its lines" in page.text
@@ -273,7 +273,7 @@ async def is_read(room: Newsroom, since: date, until: date) -> list[MrrMonth]:
 
 
 async def snapshot_months(room: Newsroom) -> list[object]:
-    query = "SELECT month FROM recurring_months WHERE kind = 'forward' ORDER BY month"
+    query = "SELECT month FROM month_snapshots WHERE kind = 'mrr_rollforward' ORDER BY month"
     return [month for (month,) in await room.rows(query)]
 
 
@@ -284,7 +284,7 @@ async def test_month_snapshots_equal_what_the_rows_say(room: Newsroom) -> None:
     assert await snapshot_months(room) == [date(2026, month, 1) for month in range(5, 11)]
     assert await is_read(room, since, until) == said
     async with room.ctx.sessions.begin() as session:
-        await session.execute(text("UPDATE recurring_months SET figures = '[]'"))
+        await session.execute(text("UPDATE month_snapshots SET figures = '[]'"))
     assert await is_read(room, since, until) == []  # it is read, and not reckoned
     await daily_totals.rebuild(room.ctx)
     assert await is_read(room, since, until) == said
@@ -292,7 +292,7 @@ async def test_month_snapshots_equal_what_the_rows_say(room: Newsroom) -> None:
 
 async def test_a_change_that_is_seen_late_is_in_its_month(room: Newsroom) -> None:
     ((promise,),) = await room.rows(
-        "SELECT h.subscription_id FROM subscription_changes h WHERE h.kind = 'stopped'"
+        "SELECT h.subscription_id FROM subscription_changes h WHERE h.kind = 'cancelled'"
     )
     said = await is_read(room, date(2026, 6, 1), date(2026, 11, 1))
     assert sum(one.churn_voluntary for one in said) < 0
@@ -324,7 +324,7 @@ async def test_a_payment_reported_late_is_read_at_once_and_its_month_snapshotted
     said = await is_read(room, since, until)
     assert said == await the_rows_say(room, since, until)
     async with room.ctx.sessions.begin() as session:
-        mark = text("UPDATE rollup_marks SET seq = (SELECT max(seq) - 12 FROM ledger_entries)")
+        mark = text("UPDATE daily_totals_positions SET seq = (SELECT max(seq) - 12 FROM ledger_entries)")
         await session.execute(mark)  # as if the last rows were not folded yet
     assert await is_read(room, since, until) == said
 

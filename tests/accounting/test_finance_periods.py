@@ -181,7 +181,7 @@ async def test_the_last_closed_month_is_opened_again_for_a_reason(
         assert page.problems == []
         assert words in page.text
         assert page.field("reason")["aria-invalid"] == "true"
-    assert await room.rows("SELECT reopened_why FROM period_closings") == [(None,)]
+    assert await room.rows("SELECT reopen_reason FROM period_closings") == [(None,)]
     answer = await presses(ada, f"{NOVEMBER}/reopen", reason="A refund was missing")
     opened = await ada.opens(answer.headers["location"])
     assert "It is open again." in opened.text
@@ -252,9 +252,9 @@ async def test_a_form_of_another_site_closes_nothing(room: Newsroom, ada: Collea
 
 
 async def test_without_a_key_to_sign_with_nothing_is_closed(room: Newsroom, ada: Colleague) -> None:
-    object.__setattr__(room.ctx.settings, "signing_key", None)
+    object.__setattr__(room.ctx.settings, "close_pack_signing_key", None)
     assert "Problem: There is a key to sign the pack with" in (await ada.opens(NOVEMBER)).text
     answer = await ada.web.post(f"{NOVEMBER}/close", headers=SAME_ORIGIN_HEADERS)
     assert answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE
-    assert "PAYMENTS_SIGNING_KEY is not set" in answer.text
+    assert "PAYMENTS_CLOSE_PACK_SIGNING_KEY is not set" in answer.text
     assert await room.count("period_closings") == 0

@@ -102,7 +102,7 @@ async def test_a_closed_month_gives_the_same_pack_for_ever(newsroom: Newsroom) -
     assert manifest["month"] == "2026-11"
     gross = {code: of["charge"]["gross"] for code, of in manifest["totals"].items()}
     assert gross == {"usd": 3000, "eur": 1000}
-    assert all(point["holds"] for point in manifest["proofs"])
+    assert all(point["holds"] for point in manifest["integrity_checks"])
 
 
 async def test_each_pack_names_the_one_before_it(newsroom: Newsroom) -> None:
@@ -163,7 +163,7 @@ async def test_what_stripe_tells_late_is_booked_in_the_month_that_is_open(
     assert fee is not None
     fee["created"] = int(datetime(2026, 11, 30, 23, 50, tzinfo=UTC).timestamp())
     await daily_totals.import_and_refresh(newsroom.ctx)
-    assert await newsroom.rows("SELECT booked_on FROM late_lines") == [(DECEMBER,)]
+    assert await newsroom.rows("SELECT booked_on FROM late_entries") == [(DECEMBER,)]
     assert await exported(newsroom, "2026-11") == before
     late = [line for line in await exported(newsroom, "2026-12") if told in line]
     assert len(late) == 1
@@ -185,11 +185,11 @@ async def test_a_late_line_is_back_in_its_month_when_that_is_opened_again(
     assert fee is not None
     fee["created"] = int(datetime(2026, 11, 30, 23, 50, tzinfo=UTC).timestamp())
     await daily_totals.import_and_refresh(newsroom.ctx)
-    days = "SELECT day, entries FROM ledger_days WHERE debit = 'expense:billing' ORDER BY day"
+    days = "SELECT day, entries FROM daily_totals WHERE debit = 'expense:billing' ORDER BY day"
     assert await newsroom.rows(days) == [(DECEMBER, 2)]  # and the fee of that day itself
     await period_close.reopen(newsroom.ctx, NOVEMBER, reason="A fee came late", by="Ada")
     assert await newsroom.rows(days) == [(date(2026, 11, 30), 1), (DECEMBER, 1)]
-    assert await newsroom.count("late_lines") == 0
+    assert await newsroom.count("late_entries") == 0
     assert len(await exported(newsroom, "2026-11")) == len(before) + 1
     assert all(found.passed for found in await integrity.run_checks(newsroom.ctx))
 
@@ -234,7 +234,7 @@ async def test_the_last_closed_month_can_be_opened_again_with_a_reason(
         await taken(newsroom, "2026-11")
     again = await closes(newsroom, NOVEMBER)
     assert wrong(again, earlier=first) == []
-    told = await newsroom.rows("SELECT deed, name, reason FROM audit_entries ORDER BY seq")
+    told = await newsroom.rows("SELECT action, name, reason FROM audit_entries ORDER BY seq")
     assert told == [
         ("period_closed", "Ada", ""),
         ("period_reopened", "Ada", "A refund was missing"),

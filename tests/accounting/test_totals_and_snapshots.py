@@ -53,7 +53,7 @@ async def by_ledger(room: Newsroom, zone: ZoneInfo) -> Sums:
     sums: Sums = Counter()
     for account, currency, amount, at, late in await room.rows(
         "SELECT credit, currency, amount, occurred_at, booked_on FROM ledger_entries"
-        "  LEFT JOIN late_lines USING (seq) WHERE credit LIKE 'income:%'"
+        "  LEFT JOIN late_entries USING (seq) WHERE credit LIKE 'income:%'"
     ):
         assert isinstance(at, datetime)
         assert isinstance(amount, int)
@@ -69,7 +69,7 @@ async def by_charges(room: Newsroom, zone: ZoneInfo, late: Mapping[str, date]) -
     sums: Sums = Counter()
     for frequency, currency, amount, at, moved in await room.rows(
         "SELECT i.frequency, c.currency, c.amount, b.occurred_at, b.id FROM charges c"
-        " JOIN contribution_intents i USING (stripe_payment_intent_id)"
+        " JOIN payment_intent_links i USING (stripe_payment_intent_id)"
         " JOIN balance_transactions b ON b.id = c.balance_transaction"
         " WHERE c.status = 'succeeded'"
     ):
@@ -157,7 +157,7 @@ async def test_ledger_charges_and_page_agree_for_every_frequency_month_and_curre
         assert await by_sources(newsroom, zone, months) == of_all, name
         if zone == newsroom.settings.accounting_zoneinfo or name == "Pacific/Kiritimati":
             await recurring_agrees(newsroom, zone, months[0], next_month(months[-1]))
-    assert await newsroom.count("late_lines") == 2 * len(late)  # the gift and its fee
+    assert await newsroom.count("late_entries") == 2 * len(late)  # the gift and its fee
 
 
 # --- what comes in again --------------------------------------------------------------------------
@@ -198,7 +198,7 @@ async def by_hand(
     paid: dict[str, set[date]] = defaultdict(set)
     for account, owner, currency, amount, at, late in await room.rows(
         "SELECT credit, contribution_id, currency, amount, occurred_at, booked_on"
-        "  FROM ledger_entries LEFT JOIN late_lines USING (seq)"
+        "  FROM ledger_entries LEFT JOIN late_entries USING (seq)"
         " WHERE credit IN ('income:monthly', 'income:annual') ORDER BY occurred_at, seq"
     ):
         assert isinstance(at, datetime)
@@ -242,7 +242,7 @@ async def test_a_renewal_that_is_paid_a_month_later_is_recovered_in_the_month_it
                              - newsroom.clock())  # fmt: skip
         await newsroom.runs_until_idle()
     await newsroom.runs_sweeps()
-    kept = "SELECT kind, figures FROM recurring_months WHERE kind = 'recovery' AND month = '{}'"
+    kept = "SELECT kind, figures FROM month_snapshots WHERE kind = 'payment_recovery' AND month = '{}'"
     december = kept.format("2026-12-01")
     assert await recovered(newsroom) == [RecoveryMonth(date(2026, 12, 1), "usd", 1, 0, 700, 0)]
     assert await newsroom.rows(december) != []
@@ -283,7 +283,7 @@ async def over(newsroom: Newsroom) -> Newsroom:
 async def test_a_closing_that_was_tampered_with_is_named_and_what_follows_from_it(
     over: Newsroom,
 ) -> None:
-    set_ = "UPDATE recurring_months SET figures = jsonb_set(figures, '{0,%s}', '701')"
+    set_ = "UPDATE month_snapshots SET figures = jsonb_set(figures, '{0,%s}', '701')"
     found = await wrong_after(
         over, set_ % "closing" + " WHERE kind = 'forward' AND month = '2026-11-01'"
     )
@@ -301,10 +301,10 @@ async def test_a_closing_that_was_tampered_with_is_named_and_what_follows_from_i
 
 
 async def test_a_month_that_was_emptied_or_a_cohort_that_grew_is_named(over: Newsroom) -> None:
-    empty = "UPDATE recurring_months SET figures = '[]' WHERE kind = 'forward'"
+    empty = "UPDATE month_snapshots SET figures = '[]' WHERE kind = 'mrr_rollforward'"
     found = await wrong_after(over, f"{empty} AND month = '2026-11-01'")
     assert found["forward"] == ("2026-12 usd: opening 700, the month before closed with 0",)
-    grown = "UPDATE recurring_months SET figures = jsonb_set(figures, '{0,paid}', '2')"
+    grown = "UPDATE month_snapshots SET figures = jsonb_set(figures, '{0,paid}', '2')"
     found = await wrong_after(over, f"{grown} WHERE kind = 'cohorts' AND month = '2026-12-01'")
     assert found == {
         "recurring": (
@@ -314,7 +314,7 @@ async def test_a_month_that_was_emptied_or_a_cohort_that_grew_is_named(over: New
     }
     found = await wrong_after(
         over,
-        'UPDATE recurring_months SET figures = \'[{"currency": "usd", "failed": 1}]\''
+        'UPDATE month_snapshots SET figures = \'[{"currency": "usd", "failed": 1}]\''
         " WHERE kind = 'recovery' AND month = '2026-12-01'",
     )
     assert found == {"recurring": ("recovery 2026-12: kept currency usd, failed 1",)}
@@ -323,7 +323,7 @@ async def test_a_month_that_was_emptied_or_a_cohort_that_grew_is_named(over: New
 async def test_a_cent_moved_from_one_month_to_another_is_named(over: Newsroom) -> None:
     found = await wrong_after(
         over,
-        "UPDATE ledger_days SET day = day + 31 WHERE credit = 'income:monthly'"
+        "UPDATE daily_totals SET day = day + 31 WHERE credit = 'income:monthly'"
         " AND day < '2026-12-01'",
     )
     assert found["cash"] == (
@@ -345,11 +345,11 @@ async def test_a_gift_is_in_the_report_before_it_is_in_the_roll_up(newsroom: New
     await newsroom.gives(2500)
     await newsroom.runs_until_idle()
     await newsroom.runs_sweeps()
-    assert await newsroom.count("ledger_days") == 2
+    assert await newsroom.count("daily_totals") == 2
     await newsroom.gives(700)
     await newsroom.runs_until_idle()
     ((folded, newest),) = await newsroom.rows(
-        "SELECT (SELECT seq FROM rollup_marks), max(seq) FROM ledger_entries"
+        "SELECT (SELECT seq FROM daily_totals_positions), max(seq) FROM ledger_entries"
     )
     assert cast("int", folded) < cast("int", newest)
     assert await gross(newsroom, cookie) == Counter({("2026-11", "once", "usd"): 3200})
@@ -363,14 +363,14 @@ async def test_a_zone_that_changes_is_counted_again(newsroom: Newsroom) -> None:
     await newsroom.gives(2500)
     await newsroom.runs_until_idle()
     await newsroom.runs_sweeps()
-    before = await newsroom.rows("SELECT DISTINCT day::text FROM ledger_days")
+    before = await newsroom.rows("SELECT DISTINCT day::text FROM daily_totals")
     assert before == [("2026-11-30",)]
     settings = newsroom.settings.model_copy(update={"accounting_zone": "Europe/Amsterdam"})
     app = create_app(settings, now=newsroom.clock)
     async with app.lifespan():
         assert await daily_totals.refresh(app.state.ctx) == 2
-    assert await newsroom.rows("SELECT DISTINCT day::text FROM ledger_days") == [("2026-12-01",)]
-    assert await newsroom.rows("SELECT zone FROM rollup_marks") == [("Europe/Amsterdam",)]
+    assert await newsroom.rows("SELECT DISTINCT day::text FROM daily_totals") == [("2026-12-01",)]
+    assert await newsroom.rows("SELECT zone FROM daily_totals_positions") == [("Europe/Amsterdam",)]
 
 
 async def test_a_contribution_that_pays_twice_in_a_month_is_one_giver(newsroom: Newsroom) -> None:
@@ -384,7 +384,7 @@ async def test_a_contribution_that_pays_twice_in_a_month_is_one_giver(newsroom: 
     await newsroom.runs_sweeps()
     months = await newsroom.rows(
         "SELECT to_char(day, 'MM'), sum(entries)::int, sum(givers)::int, sum(newcomers)::int"
-        " FROM ledger_days WHERE credit LIKE 'income:%' GROUP BY 1 ORDER BY 1"
+        " FROM daily_totals WHERE credit LIKE 'income:%' GROUP BY 1 ORDER BY 1"
     )
     assert months[0] == ("01", 2, 2, 2)
     assert all(givers == 1 and new == 0 for _, _, givers, new in months[1:])
@@ -398,7 +398,7 @@ async def test_daily_totals_that_were_tampered_with_are_named_and_repaired(
     await newsroom.runs_sweeps()
     plain = make_url(newsroom.settings.database_url.get_secret_value()).set(drivername="postgresql")
     with psycopg.connect(plain.render_as_string(hide_password=False)) as owner:
-        owner.execute("UPDATE ledger_days SET amount = amount + 1 WHERE credit = 'income:once'")
+        owner.execute("UPDATE daily_totals SET amount = amount + 1 WHERE credit = 'income:once'")
     wrong = [f for f in await integrity.run_checks(newsroom.ctx) if not f.passed]
     assert {f.check_name: f.failures for f in wrong} == {
         "rollup": (
@@ -419,5 +419,5 @@ async def test_a_refund_is_rolled_up_with_the_frequency_of_its_gift(newsroom: Ne
     await newsroom.runs_until_idle()
     await newsroom.runs_sweeps()
     assert await newsroom.rows(
-        "SELECT frequency, amount::int FROM ledger_days WHERE debit = 'refunds'"
+        "SELECT frequency, amount::int FROM daily_totals WHERE debit = 'refunds'"
     ) == [("monthly", 100)]

@@ -48,7 +48,7 @@ _INSERT_STEPS = (
            'en' FROM gifts ORDER BY owner, at
     """,
     """
-    INSERT INTO contribution_intents SELECT 'pi_' || g, owner, frequency FROM gifts
+    INSERT INTO payment_intent_links SELECT 'pi_' || g, owner, frequency FROM gifts
     """,
     """
     INSERT INTO charges (stripe_charge_id, stripe_payment_intent_id, status, amount, currency,
@@ -57,7 +57,7 @@ _INSERT_STEPS = (
     """,
     # each 20th gift failed three days before, all of them renewals, and each 50th does for good
     """
-    INSERT INTO contribution_intents
+    INSERT INTO payment_intent_links
     SELECT 'pi_f' || g, owner, frequency FROM gifts WHERE g % 50 = 3
     """,
     """
@@ -101,7 +101,7 @@ _INSERT_STEPS = (
     """,
     """
     INSERT INTO refunds (id, stripe_refund_id, stripe_charge_id, status, amount, currency, reason,
-                         asked_at, balance_transaction, synced_at)
+                         requested_at, balance_transaction, synced_at)
     SELECT md5('r' || g), 're_' || g, 'ch_' || g, 'succeeded', amount, currency,
            'requested_by_customer', at + INTERVAL '7 days', 'txn_r' || g, at FROM gifts
      WHERE g % 49 = 0
@@ -127,8 +127,8 @@ _INSERT_STEPS = (
     """,
     """
     INSERT INTO payouts (stripe_payout_id, status, amount, currency, automatic, created_at,
-                         arrives_on, balance_transaction, synced_at, method, reconciliation,
-                         listed_at)
+                         arrives_on, balance_transaction, synced_at, method, reconciliation_status,
+                         transactions_listed_at)
     SELECT id, 'paid', amount, currency, true, at, at::date + 2, 'txn_' || id, at, 'standard',
            'completed', at FROM days
     """,
@@ -151,8 +151,8 @@ _INSERT_STEPS = (
     """
     INSERT INTO subscriptions (stripe_subscription_id, contribution_id, stripe_customer_id, status,
                                frequency, amount, currency, stripe_price_id,
-                               stripe_payment_method_id, card_expires_on, started_at, renews_at,
-                               pauses, ended_at, anchored_at,
+                               stripe_payment_method_id, card_expires_on, started_at, current_period_end,
+                               is_paused, ended_at, billing_anchor_at,
                                synced_at)
     SELECT 'sub_' || left(owner, 20), owner, 'cus_' || left(owner, 20),
            CASE WHEN alive AND substr(owner, 9, 2) < '05' THEN 'past_due' WHEN alive THEN 'active'
@@ -171,11 +171,11 @@ _INSERT_STEPS = (
     """
     INSERT INTO subscription_changes
     SELECT md5('c' || contribution_id), stripe_subscription_id,
-           CASE WHEN substr(contribution_id, 6, 1) < '9' THEN 'stopped' ELSE 'lapsed' END,
+           CASE WHEN substr(contribution_id, 6, 1) < '9' THEN 'cancelled' ELSE 'lapsed' END,
            'donor', ended_at, ended_at
       FROM subscriptions WHERE ended_at IS NOT NULL
     """,
-    "INSERT INTO watermarks VALUES ('imported', now()) ON CONFLICT DO NOTHING",
+    "INSERT INTO import_cursors VALUES ('import_completed', now()) ON CONFLICT DO NOTHING",
 )
 
 

@@ -179,7 +179,7 @@ async def _bare_months(session: AsyncSession, since: date, until: date) -> objec
     """The months of the roll-up alone, as PostgreSQL adds them up."""
     query = f"""
         SELECT date_trunc('month', day) AS month, frequency, currency, {reports_monthly.SUMS_SQL}
-          FROM ledger_days WHERE day >= :since AND day < :until GROUP BY 1, 2, 3 ORDER BY 1 DESC
+          FROM daily_totals WHERE day >= :since AND day < :until GROUP BY 1, 2, 3 ORDER BY 1 DESC
     """  # noqa: S608 - our own words
     return list(await session.execute(text(query), {"since": since, "until": until}))
 

@@ -44,7 +44,7 @@ def environment(database: str, *, stripe_port: int, port: int = 8000) -> dict[st
         "PAYMENTS_STRIPE_WEBHOOK_SECRETS": SECRET,
         "PAYMENTS_SECRET_KEYS": "k" * 40,
         "PAYMENTS_STRIPE_API_BASE": f"http://127.0.0.1:{stripe_port}",
-        "PAYMENTS_SHIELD_GIFTS": "1000000",  # one address asks for all of them
+        "PAYMENTS_RATE_LIMIT_GIFTS": "1000000",  # one address asks for all of them
     }
 
 

@@ -30,9 +30,9 @@ async def guarded(database: str, tmp_path: Path) -> AsyncIterator[Site]:
     geo = tmp_path / "geo.mmdb"
     geo.write_bytes(country_database({"127.0.0.0/8": "RU"}))
     more = {
-        "protection_file": policy_file(tmp_path, POLICY),
-        "geo_database": str(geo),
-        "mirrors": ONION,
+        "donor_safety_policy": policy_file(tmp_path, POLICY),
+        "geoip_database": str(geo),
+        "alternate_origins": ONION,
     }
     async with (
         open_newsroom(database, base_url=url, **more) as room,

@@ -57,7 +57,7 @@ async def test_there_and_back_and_in(site: Site, service: OidcProvider, shows: b
         assert "/staff/confirm" in page.url
         await goes("/staff/colleagues")
         assert await page.get_by_text("no passkey · 127.0.0.1").is_visible()
-    deeds = await site.room.rows("SELECT deed FROM audit_entries WHERE name = 'Ada' ORDER BY seq")
+    deeds = await site.room.rows("SELECT action FROM audit_entries WHERE name = 'Ada' ORDER BY seq")
     assert [deed for (deed,) in deeds] == [
         "account_tied", "signed_in", "signed_out", "signed_in", "confirmed",
     ]  # fmt: skip

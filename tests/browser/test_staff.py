@@ -81,7 +81,7 @@ async def test_a_passkey_is_made_signs_in_and_confirms(site: Site) -> None:
         await is_sound(page)
         await presses(page, "Confirm with a passkey")
         assert page.url == f"{site.url}/staff/colleagues"
-    deeds = await site.room.rows("SELECT deed FROM audit_entries WHERE name = 'Ada' ORDER BY seq")
+    deeds = await site.room.rows("SELECT action FROM audit_entries WHERE name = 'Ada' ORDER BY seq")
     assert [deed for (deed,) in deeds] == [
         "passkey_added", "signed_in", "signed_out", "signed_in", "confirmed",
     ]  # fmt: skip

@@ -265,7 +265,7 @@ async def test_a_variant_is_drawn_in_the_browser_and_nothing_of_it_is_stored_the
         assert query(page)["variant"] == lot
         assert await page.get_by_text(own).is_visible()
         assert await visitor.cookies() == []
-    assert await site.room.count("campaign_counts") == 0
+    assert await site.room.count("campaign_impressions") == 0
 
 
 @pytest.mark.parametrize("light", ["light", "dark"])
@@ -273,7 +273,7 @@ async def test_where_donors_may_be_prosecuted_it_warns_before_the_amount_and_off
     site: Site, tmp_path: Path, light: Literal["light", "dark"]
 ) -> None:
     file = policy_file(tmp_path, POLICY_FILE.replace('"allowed"', '"refused"'))
-    guarded = site.room.settings.model_copy(update={"protection_file": file})
+    guarded = site.room.settings.model_copy(update={"donor_safety_policy": file})
     for size in (NARROW, WIDE):
         async with site.visitor(viewport=size, color_scheme=light) as visitor:
             for spoken, warns in (("en", "Do not pay if you are"), ("ru", "Беларусь")):

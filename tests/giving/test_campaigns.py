@@ -214,7 +214,7 @@ async def test_who_walks_away_and_comes_back_still_is_the_campaigns(
     page = await opens(newsroom, f"/donate?campaign={campaign}&article={story}&lang=ru")
     held = page.form("/donate").submission(frequency="once", amount_once="700")
     lot = held.get("variant", "")
-    shown = await newsroom.rows("SELECT * FROM campaign_counts")
+    shown = await newsroom.rows("SELECT * FROM campaign_impressions")
     answer = await newsroom.web.post("/donate?lang=ru", data={**held, "other_once": ""})
     assert answer.status_code == 303, Page(answer.text).text
     (asked,) = (
@@ -230,7 +230,7 @@ async def test_who_walks_away_and_comes_back_still_is_the_campaigns(
         campaign, lot, "once",
     )  # fmt: skip
     assert again["article"] == ""  # it has been counted
-    assert await newsroom.rows("SELECT * FROM campaign_counts") == shown  # so has the showing
+    assert await newsroom.rows("SELECT * FROM campaign_impressions") == shown  # so has the showing
     await gives(newsroom, back)
     assert await counts_by_campaign_and_variant(newsroom) == {(campaign, lot or None): 2}
 
@@ -301,7 +301,7 @@ async def test_an_article_is_counted_in_tens_and_stored_with_no_contribution(
         await ada.opens_link()
         page = await ada.opens("/finance/sources?period=2026")
     assert [story, "10"] in page.cells
-    for table in ("contributions", "messages", "stripe_events"):
+    for table in ("contributions", "outbox_mails", "stripe_events"):
         found = await newsroom.rows(f"SELECT row_to_json(t)::text FROM {table} t")  # noqa: S608
         assert story not in str(found)
     await newsroom.advances_time(timedelta(days=800))
@@ -328,7 +328,7 @@ async def test_a_variant_is_drawn_for_each_showing_and_stored_with_the_contribut
         pages[lot] = page
     assert set(drawn) == {"a-1", "b-1"}
     assert min(drawn.values()) >= 55  # a fair coin falls below that once in ten thousand million
-    counted = await newsroom.rows("SELECT variant, shown FROM campaign_counts ORDER BY 1")
+    counted = await newsroom.rows("SELECT variant, impressions FROM campaign_impressions ORDER BY 1")
     assert counted == sorted(drawn.items())
     await gives(newsroom, pages["a-1"], frequency="once")
     await gives(newsroom, pages["b-1"], amount_once="700")
@@ -344,7 +344,7 @@ async def test_a_form_that_is_shown_again_keeps_its_variant(newsroom: Newsroom) 
         page = await opens(newsroom, "/donate?campaign=tested")
         if "A new word." in page.text:
             break
-    shown = await newsroom.rows("SELECT sum(shown) FROM campaign_counts")
+    shown = await newsroom.rows("SELECT sum(impressions) FROM campaign_impressions")
     held = page.form("/donate").submission()
     assert "amount_once" not in held  # nothing is ticked for the reader
     for changes in ({}, {"other_once": "1.00"}):
@@ -356,7 +356,7 @@ async def test_a_form_that_is_shown_again_keeps_its_variant(newsroom: Newsroom) 
         assert again.form("/donate").submission()["variant"] == held["variant"]
         wanted = "USD" if changes else "Choose an amount. Nothing was charged."
         assert wanted in again.alerts[0]
-    assert await newsroom.rows("SELECT sum(shown) FROM campaign_counts") == shown
+    assert await newsroom.rows("SELECT sum(impressions) FROM campaign_impressions") == shown
 
 
 @pytest.mark.parametrize("forged", ["b-2", "c-1", "b", "<b>", "a-1' OR 1=1", "x" * 500, "\x00"])
@@ -390,7 +390,7 @@ async def test_the_widget_is_given_each_variant_and_the_form_goes_on_with_the_on
     assert (lots["a-1w"]["frequency"], lots["a-1w"]["amount"]) == ("monthly", "500")
     page = await opens(newsroom, "/donate?campaign=tested&variant=b-1w&frequency=once&amount=700")
     assert "A new word." in page.text
-    assert await newsroom.count("campaign_counts") == 0  # it was shown where nobody counts
+    assert await newsroom.count("campaign_impressions") == 0  # it was shown where nobody counts
     await gives(newsroom, page)
     assert await counts_by_campaign_and_variant(newsroom) == {("tested", "b-1w"): 1}
 
@@ -404,7 +404,7 @@ async def test_a_variant_that_no_widget_draws_now_is_shown_what_the_campaign_say
     assert "As always." in page.text
     await gives(newsroom, page, frequency="once", amount_once="500")
     assert await counts_by_campaign_and_variant(newsroom) == {("tested", None): 1}
-    assert await newsroom.count("campaign_counts") == 0
+    assert await newsroom.count("campaign_impressions") == 0
 
 
 async def test_a_change_of_what_is_compared_begins_anew(newsroom: Newsroom) -> None:
@@ -438,7 +438,7 @@ async def test_variants_are_judged_by_what_was_not_refunded_after_a_month(
     await newsroom.runs_sweeps()
     (refund,) = await newsroom.rows(
         "SELECT c.stripe_charge_id FROM charges c"
-        "  JOIN contribution_intents i USING (stripe_payment_intent_id)"
+        "  JOIN payment_intent_links i USING (stripe_payment_intent_id)"
         "  JOIN contributions n ON n.id = i.contribution_id"
         " WHERE n.variant = 'b-1' ORDER BY 1 LIMIT 1"
     )
@@ -609,7 +609,7 @@ async def run(room: Newsroom, *words: str) -> tuple[int | None, str, str]:
             "stripe_api_base": room.settings.stripe_api_base,
             "stripe_webhook_secrets": "whsec_" + "0" * 32,
             "secret_keys": "k" * 40,
-            "signing_key": "5e" * 32,
+            "close_pack_signing_key": "5e" * 32,
             "environment": "test",
         }.items()
     }
@@ -649,7 +649,7 @@ async def test_the_operator_loads_a_file_and_gets_the_same_back(
         "campaigns[0].presets.monthly.eur: 4 (0.04 EUR) is below the smallest gift, 200 (2.00 EUR)"
         in err
     )
-    deeds = await newsroom.rows("SELECT name, deed, about FROM audit_entries ORDER BY seq")
+    deeds = await newsroom.rows("SELECT name, action, object_id FROM audit_entries ORDER BY seq")
     assert deeds == [
         ("the command line", "campaign_made", "spring on"),
         ("the command line", "campaign_made", "tested on"),

@@ -291,7 +291,7 @@ async def test_killed_after_stripes_answer_a_gift_is_still_one_gift(newsroom: Ne
     assert sorted(map(str, booked)) == sorted(
         str((gift, "income:monthly", 2300)) for gift in orphans
     )
-    assert await newsroom.count("alarms") == 0
+    assert await newsroom.count("alerts") == 0
 
 
 # --- a worker that dies over a job ----------------------------------------------------------------

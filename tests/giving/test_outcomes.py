@@ -257,7 +257,7 @@ async def test_a_payment_without_a_row_of_ours_is_taken_in_and_a_person_called(
     rows = await newsroom.rows("SELECT id, status, origin, amount, frequency FROM contributions")
     ((adopted, *rest),) = rows
     assert rest == ["paid", "adopted", 4200, frequency]
-    assert await newsroom.rows("SELECT kind, subject FROM alarms") == [("adopted", adopted)]
+    assert await newsroom.rows("SELECT kind, object_id FROM alerts") == [("adopted", adopted)]
     assert await charged(newsroom, str(adopted)) == [(f"income:{frequency}", 4200, "eur")]
     await says(newsroom, str(adopted), PAID)
 
@@ -284,7 +284,7 @@ async def test_a_foreign_session_that_nobody_pays_is_left_alone(newsroom: Newsro
     await newsroom.runs_until_idle()
     await newsroom.runs_sweeps()
     assert await newsroom.count("contributions") == 0
-    assert await newsroom.count("alarms") == 0
+    assert await newsroom.count("alerts") == 0
 
 
 async def test_after_a_restore_from_an_old_backup_the_gift_comes_back(newsroom: Newsroom) -> None:
@@ -371,7 +371,7 @@ async def test_a_debit_is_pending_for_days_and_then_paid(
     await passes(newsroom, 2)
     await shows(newsroom, gift, PAID, "paid")
     assert await charged(newsroom, gift) == [(f"income:{frequency}", 500, "eur")]
-    assert await newsroom.count("messages") == 0
+    assert await newsroom.count("outbox_mails") == 0
     await passes(newsroom, 2)
     assert (await newsroom.web.get(f"/thanks/{gift}")).status_code == 404
 
@@ -396,7 +396,7 @@ async def test_a_subscription_whose_first_debit_fails_is_notified_once_and_paid_
     assert "Your bank may be asked again" in page.text
     assert not [link for link in page.links if link.startswith("Try again")]
     assert await newsroom.count("ledger_entries") == 0
-    assert await newsroom.rows("SELECT kind FROM messages") == [("payment_failed",)]
+    assert await newsroom.rows("SELECT kind FROM outbox_mails") == [("payment_failed",)]
     page_address = await payment_methods.start_card_update(
         newsroom.ctx, await subscription_id_of(newsroom), actor=Actor.LINK, return_path="/manage"
     )
@@ -430,7 +430,7 @@ async def test_a_debit_that_comes_back_is_shown_as_returned_and_nothing_of_it_st
     ]  # fmt: skip
     assert await newsroom.rows("SELECT status FROM charges") == [("returned",)]
     assert await newsroom.failed_integrity_checks() == []
-    assert await newsroom.count("alarms") == 0
+    assert await newsroom.count("alerts") == 0
 
 
 async def test_one_returned_payment_of_a_subscription_leaves_the_others(
@@ -480,14 +480,14 @@ async def test_an_invoice_of_a_subscription_that_has_ended_opens_an_alert(
     id_, stripe = await subscription_id_of(newsroom), newsroom.ctx.stripe.v1
     await subscription_changes.cancel(newsroom.ctx, id_, actor=Actor.DONOR)
     await newsroom.runs_until_idle()
-    assert await newsroom.count("alarms") == 0
+    assert await newsroom.count("alerts") == 0
     await newsroom.advances_time(timedelta(days=1))
     account = newsroom.sandbox.account
     invoice = invoices.draft(account, account.store.objects[id_], "subscription_cycle")
     ((method,),) = await newsroom.rows("SELECT stripe_payment_method_id FROM subscriptions")
     await stripe.invoices.pay_async(invoice["id"], {"payment_method": str(method)})
     await newsroom.runs_until_idle()
-    assert await newsroom.rows("SELECT kind, subject FROM alarms") == [
+    assert await newsroom.rows("SELECT kind, object_id FROM alerts") == [
         ("after_cancel", invoice["id"])
     ]
     assert len(await charged(newsroom, gift.id)) == 2

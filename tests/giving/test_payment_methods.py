@@ -47,7 +47,7 @@ async def attach_card(newsroom: Newsroom, subscription: Subscription) -> str:
 async def mail_kinds(newsroom: Newsroom, subscription: Subscription) -> list[tuple[object, ...]]:
     """The mails owed about a promise, by kind."""
     return await newsroom.rows(
-        "SELECT kind FROM messages WHERE subscription_id = :id ORDER BY kind",
+        "SELECT kind FROM outbox_mails WHERE subscription_id = :id ORDER BY kind",
         id=subscription.stripe_subscription_id,
     )
 
@@ -265,4 +265,4 @@ async def test_a_card_for_a_subscription_that_has_ended_meanwhile_opens_no_alert
     await newsroom.runs_until_idle()
     after = await again(newsroom, promise)
     assert after.status == "canceled"
-    assert await newsroom.count("alarms") == 0
+    assert await newsroom.count("alerts") == 0

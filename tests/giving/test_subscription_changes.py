@@ -199,7 +199,7 @@ async def test_nobody_learns_from_the_answer_who_gives(donor: Donor) -> None:
     room, seen = donor.room, []
     form = await donor.opens("/manage")
     for address in (READER_EMAIL, "stranger@example.org"):
-        before = {name: await room.count(name) for name in ("sign_ins", "messages")}
+        before = {name: await room.count(name) for name in ("sign_in_links", "outbox_mails")}
         async with open_donor_browser(room, address) as somebody:
             answer = await somebody.submits(form, "/manage", address=address)
         kept = [
@@ -208,7 +208,7 @@ async def test_nobody_learns_from_the_answer_who_gives(donor: Donor) -> None:
         grown = {name: await room.count(name) - was for name, was in before.items()}
         seen.append((answer.status_code, answer.content, kept, grown))
     assert seen[0] == seen[1]
-    assert seen[0][3] == {"sign_ins": 1, "messages": 1}
+    assert seen[0][3] == {"sign_in_links": 1, "outbox_mails": 1}
     await room.runs_due_jobs()
     assert [mail.to for mail in room.mails()] == [[READER_EMAIL]]
 
@@ -220,7 +220,7 @@ async def test_what_is_no_address_is_said_so_beside_the_field(donor: Donor) -> N
         assert answer.status_code == 422, typed
         assert page.field("address")["aria-invalid"] == "true"
         assert page.field("address")["value"] == typed
-    assert await donor.room.count("sign_ins") == 0
+    assert await donor.room.count("sign_in_links") == 0
 
 
 async def test_however_the_address_is_typed_its_donor_is_found(donor: Donor) -> None:
@@ -252,7 +252,7 @@ async def test_after_a_rotation_of_the_keys_a_donor_is_still_found(newsroom: New
         async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as web:
             await web.post("/manage", data={"address": READER_EMAIL}, headers=SAME_ORIGIN_HEADERS)
     assert await newsroom.rows(
-        "SELECT count(*) FROM sign_ins JOIN donors USING (address_hash)"
+        "SELECT count(*) FROM sign_in_links JOIN donors USING (address_hash)"
     ) == [(1,)]
 
 
@@ -327,14 +327,14 @@ async def test_a_form_that_cannot_be_read_changes_nothing(donor: Donor) -> None:
         (b"a" * 5000, "application/x-www-form-urlencoded"),
         (b"", ""),
     )
-    asked = await donor.room.count("sign_ins")
+    asked = await donor.room.count("sign_in_links")
     actions = [f"{page_of(gift)}/{change}" for change in ("amount", "frequency", "skip", "pause")]
     for action, (body, kind) in itertools.product((*actions, "/manage"), bodies):
         headers = {**SAME_ORIGIN_HEADERS, "content-type": kind}
         answer = await donor.web.post(action, content=body, headers=headers)
         assert 400 <= answer.status_code < 500, (action, body[:20], answer.status_code)
     assert asked_of(donor.room) == []
-    assert await donor.room.count("sign_ins") == asked
+    assert await donor.room.count("sign_in_links") == asked
 
 
 async def test_a_browser_too_old_to_say_where_from_is_not_shut_out(donor: Donor) -> None:
@@ -599,7 +599,7 @@ async def test_a_form_sent_twice_is_one_change(donor: Donor, change: str) -> Non
     await donor.room.runs_until_idle()
     assert await donor.room.count("subscription_changes") == 1
     assert page.text.count("by you") == 1
-    assert await donor.room.rows("SELECT count(*) FROM messages WHERE kind <> 'sign_in'") == [(1,)]
+    assert await donor.room.rows("SELECT count(*) FROM outbox_mails WHERE kind <> 'sign_in'") == [(1,)]
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -613,7 +613,7 @@ async def test_a_form_sent_twice_at_once_is_one_change(donor: Donor, change: str
     )
     assert {answer.status_code for answer in answers} == {303}
     await donor.room.runs_until_idle()
-    mails = await donor.room.rows("SELECT count(*) FROM messages WHERE kind <> 'sign_in'")
+    mails = await donor.room.rows("SELECT count(*) FROM outbox_mails WHERE kind <> 'sign_in'")
     assert mails == [(1,)]
     page = await donor.opens(page_of(gift))
     assert page.text.count("by you") == 1
@@ -782,7 +782,7 @@ async def test_a_stop_and_a_renewal_in_the_same_moment(
     assert ("One last payment of $5.00" in page.text) is was_charged
     await until(donor.room, 2)
     assert len(await charged(donor.room)) == 1 + was_charged
-    assert await donor.room.rows("SELECT kind FROM alarms") == []
+    assert await donor.room.rows("SELECT kind FROM alerts") == []
 
 
 # --- another card ---------------------------------------------------------------------------------
@@ -1018,7 +1018,7 @@ async def test_erasing_stops_forgets_and_leaves_the_books(donor: Donor) -> None:
     answer = await donor.submits(page, "/manage/data/erase")
     assert "On 22 November 2026, 12:00 UTC" in well_formed_page(answer).text
     assert "donor" not in donor.web.cookies
-    for table in ("donors", "donor_customers", "donor_sessions", "sign_ins"):
+    for table in ("donors", "donor_customers", "donor_sessions", "sign_in_links"):
         assert await room.count(table) == 0, table
     assert await room.rows("SELECT count(*) FROM contributions WHERE donor_id IS NOT NULL") == [
         (0,)
@@ -1095,10 +1095,10 @@ async def test_no_page_shows_a_person_a_card_or_an_id_of_stripe(donor: Donor) ->
 
 
 async def test_the_donors_pages_keep_their_styles_out_of_the_form(newsroom: Newsroom) -> None:
-    styles = await newsroom.web.get("/static/manage.css")
+    styles = await newsroom.web.get("/static/account.css")
     assert styles.status_code == 200
-    assert "manage.css" not in (await newsroom.web.get("/donate")).text
-    assert "manage.css" in (await newsroom.web.get("/manage")).text
+    assert "account.css" not in (await newsroom.web.get("/donate")).text
+    assert "account.css" in (await newsroom.web.get("/manage")).text
 
 
 # --- a last day that was set elsewhere, and a stop that Stripe has not heard of -------------------
@@ -1159,7 +1159,7 @@ async def test_an_end_that_is_not_taken_back_ends_it_and_nothing_more_is_charged
     assert await charged(donor.room) == [("2026-11-22", 500)]
     answer = await donor.web.post(f"{page_of(gift)}/keep", headers=SAME_ORIGIN_HEADERS)
     assert answer.status_code == 409
-    kinds = await donor.room.rows("SELECT kind FROM messages WHERE kind <> 'sign_in' ORDER BY 1")
+    kinds = await donor.room.rows("SELECT kind FROM outbox_mails WHERE kind <> 'sign_in' ORDER BY 1")
     assert kinds == [("ending",), ("stopped",)]
 
 
@@ -1206,7 +1206,7 @@ async def test_a_cancellation_that_does_not_reach_stripe_is_stored_and_performed
     page = await donor.opens(page_of(gift))
     assert "This contribution is stopped" in page.text
     assert page.text.count("Stopped by you") == 1
-    kinds = await donor.room.rows("SELECT kind FROM messages WHERE kind <> 'sign_in'")
+    kinds = await donor.room.rows("SELECT kind FROM outbox_mails WHERE kind <> 'sign_in'")
     assert kinds == [("stopped",)]
     await until(donor.room, 2)
     assert await charged(donor.room) == [("2026-11-22", 500)]
@@ -1222,7 +1222,7 @@ async def test_a_stop_whose_answer_is_lost_is_one_stop(donor: Donor) -> None:
     await donor.room.runs_until_idle()
     page = await donor.opens(page_of(gift))
     assert page.text.count("Stopped by you") == 1
-    assert await donor.room.rows("SELECT count(*) FROM messages WHERE kind = 'stopped'") == [(1,)]
+    assert await donor.room.rows("SELECT count(*) FROM outbox_mails WHERE kind = 'cancelled'") == [(1,)]
 
 
 async def test_by_a_mails_link_a_cancellation_is_stored_too_and_nothing_else_is_mailed(
@@ -1384,7 +1384,7 @@ async def test_an_answer_that_was_slow_takes_back_no_pause(donor: Donor) -> None
     await slow
     assert "Paused for now" in (await donor.opens(page_of(gift))).text
     await room.runs_until_idle()
-    assert await room.rows("SELECT kind FROM messages WHERE kind <> 'sign_in'") == [("paused",)]
+    assert await room.rows("SELECT kind FROM outbox_mails WHERE kind <> 'sign_in'") == [("paused",)]
 
 
 async def test_a_customer_who_was_deleted_at_stripe_leaves_a_subscription_that_ended(
@@ -1399,4 +1399,4 @@ async def test_a_customer_who_was_deleted_at_stripe_leaves_a_subscription_that_e
     await room.runs_until_idle()
     await subscriptions.sync(room.ctx, id_)
     assert await room.rows("SELECT status FROM subscriptions") == [("canceled",)]
-    assert await room.rows("SELECT kind FROM alarms") == []
+    assert await room.rows("SELECT kind FROM alerts") == []

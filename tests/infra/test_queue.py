@@ -82,7 +82,7 @@ async def the_pause_is_over(room: Newsroom) -> None:
 
 
 async def open_alerts(room: Newsroom) -> list[tuple[object, ...]]:
-    return await room.rows("SELECT kind, subject FROM alarms WHERE closed_at IS NULL ORDER BY id")
+    return await room.rows("SELECT kind, object_id FROM alerts WHERE closed_at IS NULL ORDER BY id")
 
 
 # --- bells ----------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from tests.conftest import copy_database
 
 models.load_all()
 APPEND_ONLY = {"balance_transactions", "ledger_entries", "stripe_events"}
-APPEND_ONLY |= {"payout_transactions", "chain_heads", "audit_entries"}
+APPEND_ONLY |= {"payout_transactions", "verified_heads", "audit_entries"}
 ENGINES = {"procrastinate_jobs", "procrastinate_events", "procrastinate_workers"}
 ENGINES |= {"procrastinate_periodic_defers"}
 

@@ -636,7 +636,7 @@ TAMPERINGS: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "whose charge": (
         (
-            "UPDATE contribution_intents SET contribution_id = (SELECT id FROM contributions"
+            "UPDATE payment_intent_links SET contribution_id = (SELECT id FROM contributions"
             " WHERE frequency = 'annual') WHERE stripe_payment_intent_id = (SELECT"
             " stripe_payment_intent_id FROM charges WHERE stripe_charge_id = '{charge.id}')"
         ),
@@ -644,13 +644,13 @@ TAMPERINGS: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "how often a charge is made": (
         (
-            "UPDATE contribution_intents SET frequency = 'monthly' WHERE stripe_payment_intent_id ="
+            "UPDATE payment_intent_links SET frequency = 'monthly' WHERE stripe_payment_intent_id ="
             " (SELECT stripe_payment_intent_id FROM charges WHERE stripe_charge_id = '{charge.id}')"
         ),
         {"income": "{charge.id}: "},
     ),
     "a movement that is said to wait": (
-        "INSERT INTO waiting_transactions VALUES ('{refund.id}')",
+        "INSERT INTO unposted_transactions VALUES ('{refund.id}')",
         {"posted": "{refund.id}: ", "refunds": "{refund.id}: refunded nothing"},
     ),
     "an arrival in the bank, gone": (
@@ -666,7 +666,7 @@ TAMPERINGS: dict[str, tuple[str, dict[str, str]]] = {
         {"payouts": "{payout.id}: "},
     ),
     "the alarm about suspense, closed": (
-        "UPDATE alarms SET closed_at = now() WHERE kind = 'suspense'",
+        "UPDATE alerts SET closed_at = now() WHERE kind = 'suspense'",
         {"suspense": "{odd.id}: 77 usd"},
     ),
 }
@@ -810,11 +810,11 @@ async def test_a_charge_and_its_refund_wait_until_their_contribution_is_known(
     with pytest.raises(StripeUnavailable):
         await daily_totals.import_and_refresh(newsroom.ctx)
     assert await newsroom.count("balance_transactions") == 2
-    assert await newsroom.count("waiting_transactions") == 2
+    assert await newsroom.count("unposted_transactions") == 2
     assert await newsroom.count("ledger_entries") == 0
     assert await problems(newsroom) == []  # the money is known, only not whose it is
     assert await daily_totals.import_and_refresh(newsroom.ctx) == 0
-    assert await newsroom.count("waiting_transactions") == 0
+    assert await newsroom.count("unposted_transactions") == 0
     assert sorted(
         await newsroom.rows("SELECT debit, credit, amount, contribution_id FROM ledger_entries")
     ) == [
@@ -832,7 +832,7 @@ async def test_a_movement_the_books_do_not_know_is_in_suspense_and_a_person_is_c
     assert await newsroom.rows("SELECT debit, credit, amount FROM ledger_entries") == [
         ("suspense", "stripe:balance", 77)
     ]
-    assert await newsroom.rows("SELECT kind, subject FROM alarms") == [("suspense", bt)]
+    assert await newsroom.rows("SELECT kind, object_id FROM alerts") == [("suspense", bt)]
     assert await problems(newsroom) == []
 
 
@@ -855,18 +855,18 @@ async def test_money_that_nothing_explains_is_adopted_after_an_hour_and_a_person
     await loses_webhooks(newsroom)
     await newsroom.advances_time(timedelta(minutes=59))
     await daily_totals.import_and_refresh(newsroom.ctx)
-    assert await newsroom.count("waiting_transactions") == 2
-    assert await newsroom.count("contributions") == await newsroom.count("alarms") == 0
+    assert await newsroom.count("unposted_transactions") == 2
+    assert await newsroom.count("contributions") == await newsroom.count("alerts") == 0
     assert await problems(newsroom) == []
     await newsroom.advances_time(timedelta(minutes=2))
     await daily_totals.import_and_refresh(newsroom.ctx)
-    assert await newsroom.count("waiting_transactions") == 0
+    assert await newsroom.count("unposted_transactions") == 0
     adopted = await newsroom.rows(
         "SELECT id, frequency, amount, origin, status FROM contributions ORDER BY id"
     )
     assert [row[1:] for row in adopted] == [("once", 700, "adopted", "paid")] * 2
     assert await newsroom.rows(
-        "SELECT kind, subject FROM alarms WHERE closed_at IS NULL ORDER BY subject"
+        "SELECT kind, object_id FROM alerts WHERE closed_at IS NULL ORDER BY object_id"
     ) == [("adopted", row[0]) for row in adopted]
     assert await newsroom.rows(
         "SELECT contribution_id, amount FROM ledger_entries WHERE credit = 'income:once'"
@@ -880,12 +880,12 @@ async def test_what_can_never_be_explained_waits_and_a_person_is_called(
     lost = {"type": "refund", "amount": -5, "currency": "usd"}  # and of which charge, nobody says
     bt = at_stripe.create_transaction(newsroom.sandbox.account, lost)["id"]
     await daily_totals.import_and_refresh(newsroom.ctx)
-    assert await newsroom.count("alarms") == 0
+    assert await newsroom.count("alerts") == 0
     await newsroom.advances_time(timedelta(minutes=61))
     for _ in range(2):
         await daily_totals.import_and_refresh(newsroom.ctx)
-        assert await newsroom.rows("SELECT kind, subject FROM alarms") == [("unattributed", bt)]
-    assert await newsroom.count("waiting_transactions") == 1
+        assert await newsroom.rows("SELECT kind, object_id FROM alerts") == [("unattributed", bt)]
+    assert await newsroom.count("unposted_transactions") == 1
     assert await problems(newsroom) == []
 
 
@@ -906,7 +906,7 @@ async def test_a_charge_that_stripe_will_not_show_keeps_no_other_waiting(
     store.remove(charge)
     await daily_totals.import_and_refresh(newsroom.ctx)
     assert await newsroom.count("ledger_entries") == 4
-    assert await newsroom.rows("SELECT kind, subject FROM alarms") == [("unattributed", bt)]
+    assert await newsroom.rows("SELECT kind, object_id FROM alerts") == [("unattributed", bt)]
     assert await problems(newsroom) == []
 
 
@@ -923,7 +923,7 @@ async def test_money_that_moves_during_the_checks_opens_no_alert(
     newsroom.sandbox.faults.release()
     findings = await checking
     assert [found.check_name for found in findings if not found.passed] == []
-    assert await newsroom.count("alarms") == 0
+    assert await newsroom.count("alerts") == 0
 
 
 async def test_an_answer_that_was_slow_takes_back_no_money_that_has_moved_since(
@@ -949,7 +949,7 @@ async def test_an_answer_that_was_slow_takes_back_no_money_that_has_moved_since(
 
 async def dump(room: Newsroom) -> dict[str, list[tuple[object, ...]]]:
     """Every row of money."""
-    tables = ("balance_transactions", "waiting_transactions", "ledger_entries", "watermarks")
+    tables = ("balance_transactions", "unposted_transactions", "ledger_entries", "import_cursors")
     return {table: await room.rows(every_row_of(table)) for table in tables}
 
 
@@ -998,7 +998,7 @@ async def test_an_import_cut_short_between_two_pages_loses_nothing(newsroom: New
     with pytest.raises(StripeUnavailable):
         await importing
     assert await newsroom.count("balance_transactions") == 100  # the newest
-    assert await newsroom.count("watermarks") == 0
+    assert await newsroom.count("import_cursors") == 0
     assert await daily_totals.import_and_refresh(newsroom.ctx) == 150  # behind a page that is known
     at_stripe.create_transaction(account, dict(fee))
     assert await daily_totals.import_and_refresh(newsroom.ctx) == 1
@@ -1063,7 +1063,7 @@ async def test_with_every_webhook_lost_the_books_are_the_same(cluster: str) -> N
             assert len(await bright.rows(BALANCES)) >= 10
             assert await dark.rows(BALANCES) == await bright.rows(BALANCES)
             assert await dark.rows(INCOME) == await bright.rows(INCOME)
-            assert await dark.count("alarms") == 0
+            assert await dark.count("alerts") == 0
             # and the sweeps bring what is not money
             assert await dark.rows(SUBSCRIPTIONS_SQL) != await bright.rows(SUBSCRIPTIONS_SQL)
             await dark.runs_sweeps()
@@ -1079,13 +1079,13 @@ async def test_in_whatever_order_the_movements_come_the_balances_are_the_same(co
     heads = set()
     for n in range(20):
         with tampering(copy) as owner:
-            owner.execute("TRUNCATE ledger_entries, ledger_days, rollup_marks CASCADE")
-            owner.execute("INSERT INTO waiting_transactions SELECT id FROM balance_transactions")
+            owner.execute("TRUNCATE ledger_entries, daily_totals, daily_totals_positions CASCADE")
+            owner.execute("INSERT INTO unposted_transactions SELECT id FROM balance_transactions")
             owners = {
                 str(charge): Attribution(str(contribution), str(frequency))
                 for charge, contribution, frequency in owner.execute(
                     "SELECT stripe_charge_id, contribution_id, frequency FROM charges"
-                    " JOIN contribution_intents USING (stripe_payment_intent_id)"
+                    " JOIN payment_intent_links USING (stripe_payment_intent_id)"
                 )
             }
         async with sessions() as session:

@@ -66,7 +66,7 @@ async def the_pause_is_over(room: Newsroom) -> None:
 
 
 async def statuses(room: Newsroom) -> dict[str, str]:
-    return {str(k): str(v) for k, v in await room.rows("SELECT kind, status FROM messages")}
+    return {str(k): str(v) for k, v in await room.rows("SELECT kind, status FROM outbox_mails")}
 
 
 # --- a payment that failed ------------------------------------------------------------------------
@@ -102,7 +102,7 @@ async def test_each_mail_says_who_made_it_and_nothing_more(newsroom: Newsroom) -
     await subscribes_monthly(newsroom)
     await a_month_passes(newsroom)
     (told,) = newsroom.mails()
-    ((message_id,),) = await newsroom.rows("SELECT id FROM messages")
+    ((message_id,),) = await newsroom.rows("SELECT id FROM outbox_mails")
     heads = told.parsed
     assert sorted(heads) == sorted(
         [
@@ -477,7 +477,7 @@ async def test_each_link_is_another_and_follows_from_nothing_that_is_stored(
     tokens = [re.findall(r"/manage/enter/([\w-]{43})$", text, re.M)[0] for text in (one, other)]
     codes = [re.findall(r"code: (\S+)$", text, re.M)[0].replace("-", "") for text in (one, other)]
     assert len({*tokens, *codes}) == 4
-    kept = str([await newsroom.rows(f"SELECT * FROM {t}") for t in ("sign_ins", "messages")])  # noqa: S608 - ours
+    kept = str([await newsroom.rows(f"SELECT * FROM {t}") for t in ("sign_in_links", "outbox_mails")])  # noqa: S608 - ours
     for secret in (*tokens, *codes):
         assert secret not in kept
 
@@ -505,7 +505,7 @@ async def test_nobody_gets_a_link_any_more_when_hundreds_were_sent_and_a_person_
 ) -> None:
     await subscribes_monthly(newsroom)
     before = (
-        "INSERT INTO sign_ins (id, address_hash, browser_hash, token_hash, tries, asked_at,"
+        "INSERT INTO sign_in_links (id, address_hash, browser_hash, token_hash, code_attempts, requested_at,"
         " expires_at) SELECT md5(n::text), sha256(n::text::bytea), '\\x00',"
         " sha256(n::text::bytea), 0, :now, :now FROM generate_series(1, 299) n"
     )
@@ -514,7 +514,7 @@ async def test_nobody_gets_a_link_any_more_when_hundreds_were_sent_and_a_person_
     for _ in range(2):
         await asks_for_link(newsroom, ADDRESS)
     assert len(newsroom.mails()) == 1
-    assert await newsroom.rows("SELECT kind FROM alarms") == [("many_links",)]
+    assert await newsroom.rows("SELECT kind FROM alerts") == [("many_links",)]
     newsroom.clock.advance(timedelta(hours=1, seconds=1))
     await asks_for_link(newsroom, ADDRESS)
     assert len(newsroom.mails()) == 2
@@ -552,10 +552,10 @@ async def test_each_pause_is_notified_once_at_the_same_moment_too(newsroom: News
             await subscriptions.sync(newsroom.ctx, id_)
         await subscription_changes.resume(newsroom.ctx, id_, actor=Actor.DONOR)
         await newsroom.runs_until_idle()
-    kinds = await newsroom.rows("SELECT kind, count(*) FROM messages GROUP BY 1 ORDER BY 1")
+    kinds = await newsroom.rows("SELECT kind, count(*) FROM outbox_mails GROUP BY 1 ORDER BY 1")
     assert kinds == [("paused", 2), ("resumed", 2)]
     changes = await newsroom.rows("SELECT id FROM subscription_changes ORDER BY 1")
-    keys = await newsroom.rows("SELECT split_part(key, ':', 2) FROM messages ORDER BY 1")
+    keys = await newsroom.rows("SELECT split_part(key, ':', 2) FROM outbox_mails ORDER BY 1")
     assert keys == changes
 
 
@@ -564,7 +564,7 @@ async def test_each_pause_is_notified_once_at_the_same_moment_too(newsroom: News
 
 async def test_the_demo_shows_what_was_sent(database: str, tmp_path: Path) -> None:
     folder = tmp_path / "inbox"
-    async with open_newsroom(database, environment="demo", demo_inbox=str(folder)) as room:
+    async with open_newsroom(database, environment="demo", demo_inbox_dir=str(folder)) as room:
         assert "No mail yet." in (await room.web.get("/dev/inbox")).text
         await subscribes_monthly(room, locale="ru")
         await a_month_passes(room)

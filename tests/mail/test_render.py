@@ -27,7 +27,7 @@ SETTINGS = settings_for(
     "http://127.0.0.1:1",
     base_url="https://pay.lindenau.example",
     mail_from="Support <post@lindenau.example>",
-    publication="The Example Courier",
+    publication_name="The Example Courier",
 )
 # What would tell somebody at the donor's shoulder what the payment is for.
 TELLTALE = re.compile(

@@ -36,7 +36,7 @@ assert app  # it imports every noun, so that each table is known
 async def room(database: str, tmp_path: Path) -> AsyncIterator[Newsroom]:
     policy = POLICY.replace('"The Example"', '"Новая газета"')
     async with open_newsroom(
-        database, protection_file=policy_file(tmp_path, policy), secret_keys="k" * 64
+        database, donor_safety_policy=policy_file(tmp_path, policy), secret_keys="k" * 64
     ) as made:
         await descriptor_review.record_review(made.ctx)
         yield made
@@ -118,11 +118,11 @@ async def test_a_banks_real_line_is_asked_for_every_hundred_days(room: Newsroom)
     await room.advances_time(timedelta(days=100))
     await descriptor_review.alert_if_due(room.ctx)
     assert await problems(room) == {}
-    assert await room.count("alarms") == 0
+    assert await room.count("alerts") == 0
     await room.advances_time(timedelta(days=1))
     for _ in range(2):  # the schedule calls a person, once
         await descriptor_review.alert_if_due(room.ctx)
-    told = "SELECT kind, closed_at IS NULL FROM alarms"
+    told = "SELECT kind, closed_at IS NULL FROM alerts"
     assert await room.rows(told) == [("bank_line", True)]
     wrong = await problems(room)
     assert list(wrong) == ["bank-line"]
@@ -134,7 +134,7 @@ async def test_a_banks_real_line_is_asked_for_every_hundred_days(room: Newsroom)
     )  # fmt: skip
     assert await process.wait() == 0
     assert await room.rows(told) == [("bank_line", False)]
-    ((seen,),) = await room.rows("SELECT reached FROM watermarks WHERE name = 'bank_line_seen'")
+    ((seen,),) = await room.rows("SELECT reached_at FROM import_cursors WHERE name = 'descriptor_review'")
     assert abs(db.utc_now() - seen) < timedelta(minutes=5)  # type: ignore[operator]  # two moments
 
 
@@ -142,7 +142,7 @@ async def test_a_banks_real_line_is_asked_for_every_hundred_days(room: Newsroom)
 async def test_without_a_word_of_it_the_bank_line_is_a_problem(
     database: str, tmp_path: Path
 ) -> None:
-    more = {"protection_file": policy_file(tmp_path), "secret_keys": "k" * 64}
+    more = {"donor_safety_policy": policy_file(tmp_path), "secret_keys": "k" * 64}
     async with open_newsroom(database, **more) as made:
         assert "never" in (await problems(made))["bank-line"]
     async with open_newsroom(database) as made:  # no policy, nobody to protect
@@ -161,7 +161,7 @@ async def test_the_newest_card_of_a_protected_country_tells_whether_radar_stops_
     # The stand-in knows one card that Radar blocks, and it is American.
     policy = POLICY.replace('"RU"', '"US"')
     file = policy_file(tmp_path, policy)
-    async with open_newsroom(database, protection_file=file, secret_keys="k" * 64) as room:
+    async with open_newsroom(database, donor_safety_policy=file, secret_keys="k" * 64) as room:
         unproven = await said(room, "radar")
         assert unproven.ok
         assert "nothing proves it" in unproven.description
@@ -206,9 +206,9 @@ async def test_where_links_of_mails_lead_holds_no_forbidden_word(
 ) -> None:
     policy = POLICY.replace('"The Example"', '"lindenau-post"')
     given = {
-        "protection_file": policy_file(tmp_path, policy),
-        "mirrors": "https://lindenau-post.example",
-        "mail_url": "https://lindenau-post.example",
+        "donor_safety_policy": policy_file(tmp_path, policy),
+        "alternate_origins": "https://lindenau-post.example",
+        "mail_link_origin": "https://lindenau-post.example",
     }
     async with open_newsroom(database, **given) as room:
         assert "a forbidden word" in (await said(room, "mail:links")).description
@@ -253,7 +253,7 @@ async def test_a_forbidden_word_closes_donations_until_it_is_gone(room: Newsroom
     closed = await room.web.post("/donate", data=sent)
     assert closed.status_code == 503
     assert "We have closed donations" in closed.text
-    assert await room.rows("SELECT kind FROM alarms WHERE closed_at IS NULL") == [("statement",)]
+    assert await room.rows("SELECT kind FROM alerts WHERE closed_at IS NULL") == [("statement",)]
     room.sandbox.update_account(business_name="Lindenau")
     await room.runs_until_idle()
     assert (await room.requests_contribution(500, declaration=True)).status_code == 201
@@ -366,10 +366,10 @@ async def test_eight_years_leave_the_books_and_nobody(room: Newsroom) -> None:
         await room.advances_time(timedelta(days=30, hours=11))
         await night(room)
     assert await room.rows(total) == before
-    for table in ("donors", "donor_customers", "messages", "sign_ins", "erasures", "silences"):
+    for table in ("donors", "donor_customers", "outbox_mails", "sign_in_links", "erasures", "muted_subscriptions"):
         assert await room.count(table) == 0, table
     kept = await room.rows(
-        "SELECT donor_id, stripe_session_id, checkout_url, request_key, language FROM contributions"
+        "SELECT donor_id, stripe_session_id, checkout_url, idempotency_key_hash, language FROM contributions"
     )
     assert kept == [(None, None, None, None, "en")] * 2
     rows = await room.rows("SELECT stripe_subscription_id, stripe_customer_id FROM subscriptions")

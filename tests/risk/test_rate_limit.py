@@ -31,7 +31,7 @@ HOME = "198.51.100.7"
 @asynccontextmanager
 async def open_with_limits(database: str, **more: object) -> AsyncIterator[Newsroom]:
     """A newsroom with the limits of production."""
-    limits = {"shield_gifts": 3, "shield_declines": 20, "shield_work": 1}
+    limits = {"rate_limit_gifts": 3, "card_testing_declines": 20, "proof_of_work_cost": 1}
     async with open_newsroom(database, **{**limits, **more}) as room:
         yield room
         assert await room.failed_integrity_checks() == []
@@ -316,11 +316,11 @@ async def tries(room: Newsroom, count: int, *, declined: int, first: int = 0) ->
 async def test_many_declined_cards_raise_the_level_and_call_a_person(newsroom: Newsroom) -> None:
     await tries(newsroom, 20, declined=8)
     assert (await asks(newsroom)).status_code == 428
-    assert await newsroom.rows("SELECT kind, closed_at FROM alarms") == [("card_testing", None)]
+    assert await newsroom.rows("SELECT kind, closed_at FROM alerts") == [("card_testing", None)]
     await newsroom.advances_time(timedelta(minutes=61))
     assert (await asks(newsroom)).status_code == 201
     await card_testing.scheduled_check(newsroom.ctx)
-    assert await newsroom.rows("SELECT kind FROM alarms WHERE closed_at IS NULL") == []
+    assert await newsroom.rows("SELECT kind FROM alerts WHERE closed_at IS NULL") == []
 
 
 async def test_an_ordinary_share_of_declined_cards_changes_nothing(newsroom: Newsroom) -> None:
@@ -644,7 +644,7 @@ async def test_no_address_is_stored_and_the_hash_of_a_day_says_nothing_the_next(
     newsroom: Newsroom,
 ) -> None:
     await asks(newsroom, "203.0.113.77")
-    first = {row[0] for row in await newsroom.rows("SELECT key FROM shield_buckets")}
+    first = {row[0] for row in await newsroom.rows("SELECT key FROM rate_limit_buckets")}
     assert len(first) == 5
     for (table,) in await newsroom.rows(
         "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
@@ -652,19 +652,19 @@ async def test_no_address_is_stored_and_the_hash_of_a_day_says_nothing_the_next(
         query = f"SELECT count(*) FROM {table} AS t WHERE t::text LIKE '%203.0.113%'"  # noqa: S608 - our tables
         assert await newsroom.rows(query) == [(0,)], table
     assert await newsroom.rows(
-        "SELECT relpersistence::text FROM pg_class WHERE relname = 'shield_buckets'"
+        "SELECT relpersistence::text FROM pg_class WHERE relname = 'rate_limit_buckets'"
     ) == [("u",)]
     await newsroom.advances_time(timedelta(days=1))
     await asks(newsroom, "203.0.113.77")
-    second = {row[0] for row in await newsroom.rows("SELECT key FROM shield_buckets")} - first
+    second = {row[0] for row in await newsroom.rows("SELECT key FROM rate_limit_buckets")} - first
     assert len(second) == 5
     async with newsroom.ctx.sessions.begin() as session:
         await rate_limit.purge_expired(session, newsroom.clock())
-    assert {row[0] for row in await newsroom.rows("SELECT key FROM shield_buckets")} == second
+    assert {row[0] for row in await newsroom.rows("SELECT key FROM rate_limit_buckets")} == second
     await newsroom.advances_time(timedelta(days=1))
     async with newsroom.ctx.sessions.begin() as session:
         await rate_limit.purge_expired(session, newsroom.clock())
-    assert await newsroom.count("shield_buckets") == 0
+    assert await newsroom.count("rate_limit_buckets") == 0
 
 
 async def test_limits_hold_across_processes(newsroom: Newsroom) -> None:
@@ -691,7 +691,7 @@ async def test_with_the_store_away_nothing_is_created(newsroom: Newsroom) -> Non
     async with newsroom.ctx.sessions.begin() as session:
         connection = await session.connection()
         await connection.exec_driver_sql("SET LOCAL ROLE NONE")
-        await connection.exec_driver_sql("REVOKE ALL ON shield_buckets FROM payments_app")
+        await connection.exec_driver_sql("REVOKE ALL ON rate_limit_buckets FROM payments_app")
     told = await asks(newsroom)
     assert told.status_code >= 500
     assert "Nothing was charged." in told.json()["detail"]

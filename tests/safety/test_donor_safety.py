@@ -45,7 +45,7 @@ async def protected(
 ) -> AsyncIterator[Newsroom]:
     """A newsroom with its switch on."""
     file = policy_file(folder, policy)
-    async with open_newsroom(database, protection_file=file, **more) as room:
+    async with open_newsroom(database, donor_safety_policy=file, **more) as room:
         yield room
         await room.runs_until_idle()
         assert room.sandbox.problems == []
@@ -195,7 +195,7 @@ async def test_a_snippet_from_before_the_policy_gets_around_nothing(
 ) -> None:
     refusing = POLICY.replace('"allowed"', '"refused"')
     async with protected(database, tmp_path, refusing) as room:
-        old = embed.embed_snippet(room.settings.model_copy(update={"protection_file": ""}))
+        old = embed.embed_snippet(room.settings.model_copy(update={"donor_safety_policy": ""}))
         sent = (
             Page(old)
             .form(f"{BASE_URL}/donate", "get")
@@ -252,7 +252,7 @@ async def test_the_hint_chooses_a_sentence_and_leaves_nothing(
 ) -> None:
     geo = tmp_path / "geo.mmdb"
     geo.write_bytes(country_database({"81.0.0.0/8": "RU", "82.0.0.0/8": "NL"}))
-    async with protected(database, tmp_path, geo_database=str(geo)) as room:
+    async with protected(database, tmp_path, geoip_database=str(geo)) as room:
         seen = {}
         for country, address in (("RU", "81.2.3.4"), ("NL", "82.2.3.4")):
             capsys.readouterr()
@@ -284,7 +284,7 @@ async def test_a_reader_abroad_who_reads_russian_pays_in_the_same_steps(
 ) -> None:
     geo = tmp_path / "geo.mmdb"
     geo.write_bytes(country_database({"82.0.0.0/8": "NL"}))
-    async with protected(database, tmp_path, geo_database=str(geo)) as room:
+    async with protected(database, tmp_path, geoip_database=str(geo)) as room:
         for language in ("ru-RU,ru;q=0.9", "en"):
             headers = {"x-forwarded-for": "82.2.3.4", "accept-language": language}
             page = well_formed_page(await room.web.get("/donate", headers=headers))
@@ -300,7 +300,7 @@ async def test_a_reader_abroad_who_reads_russian_pays_in_the_same_steps(
 async def test_a_reader_comes_back_to_the_mirror_they_came_by(
     database: str, tmp_path: Path
 ) -> None:
-    async with protected(database, tmp_path, mirrors=MIRROR) as room:
+    async with protected(database, tmp_path, alternate_origins=MIRROR) as room:
         transport = room.web._transport
         async with httpx.AsyncClient(transport=transport, base_url=MIRROR) as web:
             body = {"amount": 500, "currency": "usd", "frequency": "once", "declaration": True}
@@ -332,7 +332,7 @@ def asked_of_checkout(room: Newsroom) -> dict[str, Any]:
 async def test_whoever_replaces_a_card_comes_back_to_the_mirror_they_came_by(
     database: str, tmp_path: Path, origin: str, back: str | None
 ) -> None:
-    async with protected(database, tmp_path, mirrors=MIRROR) as room:
+    async with protected(database, tmp_path, alternate_origins=MIRROR) as room:
         asked = await pays_from(room, "4242424242424242", "monthly")
         await room.runs_until_idle()
         link = urlsplit(links.card_update_link(room.ctx, asked["id"])).path
@@ -349,7 +349,7 @@ async def test_whoever_replaces_a_card_comes_back_to_the_mirror_they_came_by(
 
 
 async def test_an_old_browser_at_a_mirror_is_no_stranger(database: str, tmp_path: Path) -> None:
-    async with protected(database, tmp_path, mirrors=MIRROR) as room, by(room, MIRROR) as web:
+    async with protected(database, tmp_path, alternate_origins=MIRROR) as room, by(room, MIRROR) as web:
         for origin, status in ((MIRROR, 200), ("https://evil.example", 403)):
             form = {"address": "reader@example.org"}
             answer = await web.post("/manage", data=form, headers={"origin": origin})
@@ -359,7 +359,7 @@ async def test_an_old_browser_at_a_mirror_is_no_stranger(database: str, tmp_path
 async def test_links_in_mails_lead_to_one_address_for_everybody(
     database: str, tmp_path: Path
 ) -> None:
-    async with protected(database, tmp_path, mirrors=MIRROR, mail_url=MIRROR) as room:
+    async with protected(database, tmp_path, alternate_origins=MIRROR, mail_link_origin=MIRROR) as room:
         await pays_from(room, "4242424242424242", "monthly")
         await room.runs_until_idle()
         for origin in (BASE_URL, MIRROR):
@@ -375,10 +375,10 @@ async def test_links_in_mails_lead_to_one_address_for_everybody(
 
 
 @pytest.mark.parametrize(
-    ("mirrors", "mail_url", "says"),
+    ("alternate_origins", "mail_link_origin", "says"),
     [
-        (MIRROR, "https://evil.example", "PAYMENTS_MAIL_URL"),
-        (MIRROR, f"{MIRROR}/", "PAYMENTS_MAIL_URL"),
+        (MIRROR, "https://evil.example", "PAYMENTS_MAIL_LINK_ORIGIN"),
+        (MIRROR, f"{MIRROR}/", "PAYMENTS_MAIL_LINK_ORIGIN"),
         ("http://mirror.example", "", "must be https"),
         ("http://lindenau.onion", "", "must be https"),
         (f"http://{'a' * 55}1.onion", "", "must be https"),
@@ -391,14 +391,14 @@ def test_an_address_that_is_none_of_ours_stops_the_service(
 ) -> None:
     with pytest.raises(ValueError, match=says):
         settings_for(
-            "postgresql+psycopg://x@h/x", "http://127.0.0.1:1", mirrors=mirrors, mail_url=mail_url
+            "postgresql+psycopg://x@h/x", "http://127.0.0.1:1", alternate_origins=mirrors, mail_link_origin=mail_url
         )
 
 
 async def test_tor_browser_gets_onion_location_where_nothing_is_lost_by_going(
     database: str, tmp_path: Path
 ) -> None:
-    async with protected(database, tmp_path, mirrors=f"{MIRROR},{ONION}/") as room:
+    async with protected(database, tmp_path, alternate_origins=f"{MIRROR},{ONION}/") as room:
         for path in ("/donate?amount=500&lang=ru", "/safety", "/", "/remind"):
             answer = await room.web.get(path)
             assert answer.headers["onion-location"] == f"{ONION}{path}"
@@ -420,7 +420,7 @@ async def test_tor_browser_gets_onion_location_where_nothing_is_lost_by_going(
 async def test_of_an_onion_service_each_circuit_has_its_own_limit(
     database: str, tmp_path: Path
 ) -> None:
-    async with protected(database, tmp_path, mirrors=ONION, shield_gifts=1) as room:
+    async with protected(database, tmp_path, alternate_origins=ONION, rate_limit_gifts=1) as room:
         body = {"amount": 500, "currency": "usd", "frequency": "once", "declaration": True}
         told = []
         for number, circuit in enumerate(("::1:1", "::1:2", "::1:1")):
@@ -442,7 +442,7 @@ async def test_without_an_onion_service_there_is_no_onion_location(room: Newsroo
 
 
 async def quarantined(room: Newsroom) -> list[str]:
-    rows = await room.rows("SELECT subject FROM alarms WHERE kind = 'quarantined'")
+    rows = await room.rows("SELECT object_id FROM alerts WHERE kind = 'quarantined'")
     return [str(subject) for (subject,) in rows]
 
 
@@ -458,14 +458,14 @@ async def test_a_protected_card_ends_its_subscription_writes_to_nobody_and_opens
     assert await room.rows("SELECT status FROM subscriptions") == [("canceled",)]
     (charge,) = await room.rows("SELECT stripe_charge_id FROM charges")
     assert await quarantined(room) == [charge[0]]
-    ((found, done),) = await room.rows("SELECT found_at, done_at FROM quarantines")
+    ((found, done),) = await room.rows("SELECT flagged_at, processed_at FROM quarantines")
     assert done - found < timedelta(minutes=1)  # type: ignore[operator]  # two moments
     for _ in range(4):
         await room.advances_time(timedelta(days=20))
         await room.runs_until_idle()
         await room.runs_sweeps()
     assert room.mails() == []
-    assert await room.rows("SELECT * FROM messages WHERE status <> 'dropped'") == []
+    assert await room.rows("SELECT * FROM outbox_mails WHERE status <> 'dropped'") == []
     assert len(await room.rows("SELECT 1 FROM charges")) == 1
     assert await room.count("donors") == 0
     assert await room.rows("SELECT * FROM refunds") == []  # a person decides
@@ -578,12 +578,12 @@ def test_a_policy_that_makes_no_sense_stops_the_service(
             "database_url": "postgresql+psycopg://x@localhost/x",
             "base_url": BASE_URL,
             "stripe_api_key": "sk_test_" + "0" * 24,
-            "protection_file": policy_file(tmp_path, text),
+            "donor_safety_policy": policy_file(tmp_path, text),
         }.items()
     }
     with pytest.raises(SettingsError) as refused:
         load(environ)
-    assert "PAYMENTS_PROTECTION_FILE" in str(refused.value)
+    assert "PAYMENTS_DONOR_SAFETY_POLICY" in str(refused.value)
     assert says in str(refused.value)
 
 
@@ -594,7 +594,7 @@ def test_a_newsrooms_own_words_take_the_place_of_ours(tmp_path: Path) -> None:
     )
     file = policy_file(tmp_path, f'protected_countries = ["RU"]\n[texts.en]\n{words}\n')
     settings = settings_for(
-        "postgresql+psycopg://x@h/x", "http://127.0.0.1:1", protection_file=file
+        "postgresql+psycopg://x@h/x", "http://127.0.0.1:1", donor_safety_policy=file
     )
     assert settings.safety_policy is not None
     assert settings.safety_policy.texts["en"].who == "Our counsel says who."

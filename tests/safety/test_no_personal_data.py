@@ -188,7 +188,7 @@ async def newsroom(database: str, tmp_path: Path) -> AsyncIterator[Newsroom]:
         "metrics_token": TOKEN,
         "mail_events_token": TOKEN,
         "newsletter_file": str(tmp_path / "newsletter.jsonl"),
-        "fees": "usd=290+30",
+        "stripe_fees": "usd=290+30",
         **POLICY,
     }
     async with open_newsroom(database, **more) as room:
@@ -491,12 +491,12 @@ async def has_happened(room: Newsroom) -> None:
         ("SELECT DISTINCT state FROM reminders", {"asked", "waiting", "cancelled"}),
         ("SELECT DISTINCT state FROM newsletter_signups", {"handed"}),
         ("SELECT DISTINCT kind FROM subscription_changes", {"paused", "resumed", "stopped"}),
-        ("SELECT DISTINCT deed FROM audit_entries", {"donor_viewed", "refund_asked"}),
+        ("SELECT DISTINCT action FROM audit_entries", {"donor_viewed", "refund_asked"}),
         ("SELECT DISTINCT reason FROM suppressed_addresses", {"bounced"}),
     ):
         assert {word for (word,) in await room.rows(query)} >= wanted, query
     # an address is held, sealed: that is what must not be found
-    assert await room.rows("SELECT count(*) > 0 FROM reminders WHERE sealed IS NOT NULL") == [
+    assert await room.rows("SELECT count(*) > 0 FROM reminders WHERE address_ciphertext IS NOT NULL") == [
         (True,)
     ]
 
@@ -544,7 +544,7 @@ async def test_a_donor_who_may_be_prosecuted_is_found_nowhere(
     person = PEOPLE[6]
     geo = tmp_path / "geo.mmdb"
     geo.write_bytes(country_database({f"{person.network}/32": "BY"}))
-    async with protected(database, tmp_path, geo_database=str(geo)) as room:
+    async with protected(database, tmp_path, geoip_database=str(geo)) as room:
         await set_risk_level(room, RiskLevel.CHALLENGE)
         async with sits_down(room, person) as reader:
             page = await reader.opens(f"/donate?article={person.story}&frequency=monthly")

@@ -167,7 +167,7 @@ async def test_a_button_pressed_twice_is_pressed_once(newsroom: Newsroom, sam: C
     form = page.form(f"{case}/{gift.id}/skip")
     for _ in range(2):
         assert (await sam.sends(form.action, **form.submission())).status_code == 303
-    assert await newsroom.rows("SELECT kind, by FROM subscription_changes") == [
+    assert await newsroom.rows("SELECT kind, actor FROM subscription_changes") == [
         ("skipped", "staff")
     ]
 
@@ -215,7 +215,7 @@ async def test_erasing_stops_and_forgets_after_a_fresh_proof(
     assert await newsroom.rows("SELECT status FROM subscriptions") == [("canceled",)]
     await sam.opens(case, status=404)
     ((donor_id,),) = await newsroom.rows(
-        "SELECT about FROM audit_entries WHERE deed = 'erasure_asked'"
+        "SELECT object_id FROM audit_entries WHERE action = 'erasure_requested'"
     )
     assert donor_id != gift.id
     again = await sam.sends("/support", address=READER_EMAIL, reason="WROTE", ticket="")

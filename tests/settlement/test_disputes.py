@@ -35,7 +35,7 @@ async def status(room: Newsroom) -> list[object]:
 
 
 async def open_alerts(room: Newsroom) -> list[object]:
-    rows = await room.rows("SELECT kind FROM alarms WHERE closed_at IS NULL ORDER BY kind")
+    rows = await room.rows("SELECT kind FROM alerts WHERE closed_at IS NULL ORDER BY kind")
     return [row[0] for row in rows]
 
 
@@ -130,7 +130,7 @@ async def test_a_dispute_that_was_answered_waits_for_the_bank(newsroom: Newsroom
     newsroom.sandbox.dashboard_request("POST", f"/v1/disputes/{dispute}", evidence)
     await newsroom.runs_until_idle()
     assert await status(newsroom) == ["under_review"]
-    assert await newsroom.rows("SELECT answered FROM disputes") == [(True,)]
+    assert await newsroom.rows("SELECT evidence_submitted FROM disputes") == [(True,)]
     await newsroom.advances_time(timedelta(days=13))
     assert await disputes.refresh_alerts(newsroom.ctx) == 0
     assert await open_alerts(newsroom) == []

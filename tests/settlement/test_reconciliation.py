@@ -135,7 +135,7 @@ def test_it_was_a_year_with_two_currencies_converted_and_every_month_snapshotted
             )
         )
         pairs = {tuple(row) for row in converted}
-        rows = connection.execute(text("SELECT kind, count(*) FROM recurring_months GROUP BY 1"))
+        rows = connection.execute(text("SELECT kind, count(*) FROM month_snapshots GROUP BY 1"))
         kept = {tuple(row) for row in rows}
         second = one("SELECT count(*) FROM disputes GROUP BY stripe_charge_id"
                      " ORDER BY 1 DESC LIMIT 1")  # fmt: skip
@@ -153,7 +153,7 @@ async def test_every_completed_payout_has_its_list_and_no_transaction_is_in_two(
     with trials(year) as connection:
         rows = connection.execute(
             text(
-                "SELECT count(*), count(listed_at) FROM payouts"
+                "SELECT count(*), count(transactions_listed_at) FROM payouts"
                 " WHERE automatic AND reconciliation = 'completed'"
             )
         ).one()
@@ -303,7 +303,7 @@ async def test_payouts_whose_list_is_not_final_are_not_judged(newsroom: Newsroom
     for _ in range(5):
         await newsroom.advances_time(timedelta(days=1))
         await newsroom.runs_until_idle()
-    [[status, listed]] = await newsroom.rows("SELECT reconciliation, listed_at FROM payouts")
+    [[status, listed]] = await newsroom.rows("SELECT reconciliation_status, transactions_listed_at FROM payouts")
     assert (status, listed is None) == ("in_progress", True)
     assert await newsroom.failed_integrity_checks() == []
     await newsroom.advances_time(timedelta(days=1))
@@ -311,7 +311,7 @@ async def test_payouts_whose_list_is_not_final_are_not_judged(newsroom: Newsroom
     await newsroom.advances_time(timedelta(days=1))
     await newsroom.runs_sweeps()
     [[status, members]] = await newsroom.rows(
-        "SELECT reconciliation, count(*) FROM payouts JOIN payout_transactions"
+        "SELECT reconciliation_status, count(*) FROM payouts JOIN payout_transactions"
         " USING (stripe_payout_id) GROUP BY 1"
     )
     assert (status, members) == ("completed", 4)
@@ -383,7 +383,7 @@ async def test_a_payout_that_comes_back_leaves_the_bank_again(newsroom: Newsroom
         "  FROM ledger_entries WHERE 'bank' IN (debit, credit)"
     )
     assert held == [(0,)]
-    assert await newsroom.rows("SELECT kind, subject FROM alarms WHERE closed_at IS NULL") == [
+    assert await newsroom.rows("SELECT kind, object_id FROM alerts WHERE closed_at IS NULL") == [
         ("payout_failed", payout)
     ]
 
@@ -424,7 +424,7 @@ async def test_a_movement_removed_without_a_trace_is_named_and_brought_back(
         assert gone is not None
         owner.execute("DELETE FROM ledger_entries WHERE balance_transaction = %s", gone)
         owner.execute("DELETE FROM balance_transactions WHERE id = %s", gone)
-        owner.execute("TRUNCATE ledger_days, rollup_marks")
+        owner.execute("TRUNCATE daily_totals, daily_totals_positions")
         rehash_chain(owner)
     await newsroom.advances_time(timedelta(hours=1))
     outcome = await reconcile.run(newsroom.ctx)
@@ -498,7 +498,7 @@ async def endpoint(room: Newsroom) -> str:
 
 async def test_an_endpoint_as_it_should_be_opens_no_alert(newsroom: Newsroom) -> None:
     assert await sweeps.refresh_endpoint_alert(newsroom.ctx) == []
-    assert await newsroom.count("alarms") == 0
+    assert await newsroom.count("alerts") == 0
 
 
 @pytest.mark.parametrize(
@@ -516,11 +516,11 @@ async def test_an_endpoint_that_was_changed_opens_an_alert_and_is_repaired(
     )
     [drift] = await sweeps.refresh_endpoint_alert(newsroom.ctx)
     assert says in drift
-    assert await newsroom.rows("SELECT kind FROM alarms WHERE closed_at IS NULL") == [("endpoint",)]
+    assert await newsroom.rows("SELECT kind FROM alerts WHERE closed_at IS NULL") == [("endpoint",)]
     outcome = await reconcile.run(newsroom.ctx, repair=True)
     assert [f.kind for f in outcome.before] == ["webhook_endpoint"]
     assert outcome.after == ()
-    assert await newsroom.rows("SELECT kind FROM alarms WHERE closed_at IS NULL") == []
+    assert await newsroom.rows("SELECT kind FROM alerts WHERE closed_at IS NULL") == []
 
 
 async def test_an_endpoint_of_an_old_version_or_none_is_reported_and_needs_a_person(

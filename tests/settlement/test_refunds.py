@@ -184,7 +184,7 @@ async def test_after_a_day_it_is_looked_for_and_never_asked_with_a_key_that_is_f
     await newsroom.advances_time(timedelta(hours=25))
     await refunds.resume_requested(newsroom.ctx)
     assert await newsroom.rows("SELECT status FROM refunds") == [(status,)]
-    alarms = await newsroom.rows("SELECT kind FROM alarms WHERE kind = 'refund_failed'")
+    alarms = await newsroom.rows("SELECT kind FROM alerts WHERE kind = 'refund_failed'")
     assert len(alarms) == (status == "refused")
 
 
@@ -210,7 +210,7 @@ async def test_a_refund_that_fails_days_later_is_money_of_ours_again(newsroom: N
         ("failed", "expired_or_canceled_card")
     ]
     assert await left(newsroom, charge) == 2500
-    assert await newsroom.rows("SELECT kind, subject FROM alarms WHERE closed_at IS NULL") == [
+    assert await newsroom.rows("SELECT kind, object_id FROM alerts WHERE closed_at IS NULL") == [
         ("refund_failed", refund.stripe_refund_id)
     ]
 
@@ -242,7 +242,7 @@ async def test_what_is_refunded_at_stripe_is_known_with_or_without_a_webhook(
     newsroom.sandbox.take_deliveries()
     await newsroom.runs_sweeps()
     assert (
-        await newsroom.rows("SELECT amount, status, asked_by FROM refunds")
+        await newsroom.rows("SELECT amount, status, requested_by FROM refunds")
         == [(300, "succeeded", None)] * 2
     )
     assert await left(newsroom, charge) == 1900

@@ -165,7 +165,7 @@ async def is_proved(reader: Donor, address: str = READER) -> None:
 
 
 async def states(room: Newsroom) -> list[object]:
-    rows = await room.rows("SELECT state FROM newsletter_signups ORDER BY asked_at, id")
+    rows = await room.rows("SELECT state FROM newsletter_signups ORDER BY signed_up_at, id")
     return [state for (state,) in rows]
 
 
@@ -175,7 +175,7 @@ def keys(room: Newsroom) -> list[Path]:
 
 
 async def open_alerts(room: Newsroom) -> list[object]:
-    rows = await room.rows("SELECT kind FROM alarms WHERE closed_at IS NULL ORDER BY id")
+    rows = await room.rows("SELECT kind FROM alerts WHERE closed_at IS NULL ORDER BY id")
     return [kind for (kind,) in rows]
 
 
@@ -658,7 +658,7 @@ async def test_nothing_here_yields_the_address_once_it_is_handed_over(
     await reader.gives(500, "once")
     await is_proved(reader)
     yesterday = await dumped(room)
-    ((row_id, sealed),) = await room.rows("SELECT id, sealed FROM newsletter_signups")
+    ((row_id, sealed),) = await room.rows("SELECT id, address_ciphertext FROM newsletter_signups")
     assert isinstance(sealed, bytes)
     cell, store = (
         AssociatedData("newsletter_signups", "sealed", str(row_id)),
@@ -780,7 +780,7 @@ async def test_the_description_for_programs_names_what_is_answered(reader: Donor
 WHOLE = {
     "newsletter_webhook_url": "https://mailing.lindenau.example/hook?for=us",
     "newsletter_webhook_secret": SECRET,
-    "key_store": "/var/lib/keys",
+    "address_key_dir": "/var/lib/keys",
     "smtp_url": "smtp://localhost",
     "mail_from": "post@lindenau.example",
     **POLICY,
@@ -799,7 +799,7 @@ WHOLE = {
         ({"newsletter_file": "x.jsonl", "newsletter_webhook_url": ""}, "whole path"),
         ({"privacy_version": ""}, "PAYMENTS_PRIVACY_VERSION: needed"),
         ({"privacy_url": ""}, "PAYMENTS_PRIVACY_URL: needed"),
-        ({"key_store": ""}, "PAYMENTS_KEY_STORE: needed"),
+        ({"address_key_dir": ""}, "PAYMENTS_ADDRESS_KEY_DIR: needed"),
     ],
 )
 def test_half_a_newsletter_is_refused_by_name(change: dict[str, str], said: str) -> None:

@@ -64,7 +64,7 @@ async def passes(room: Newsroom, by: timedelta) -> None:
 
 
 async def states(room: Newsroom) -> list[object]:
-    return [state for (state,) in await room.rows("SELECT state FROM reminders ORDER BY asked_at")]
+    return [state for (state,) in await room.rows("SELECT state FROM reminders ORDER BY signed_up_at")]
 
 
 def keys(room: Newsroom) -> list[Path]:
@@ -222,7 +222,7 @@ async def test_a_calendar_entry_on_the_31st_finds_the_last_day_of_every_month(
 
 
 async def test_without_a_place_for_keys_only_the_calendar_is_offered(database: str) -> None:
-    async with open_newsroom(database, key_store="") as room, open_donor_browser(room) as sits:
+    async with open_newsroom(database, address_key_dir="") as room, open_donor_browser(room) as sits:
         page = await sits.opens("/remind")
         assert "By mail" not in page.text
         asked = await asks(room)
@@ -454,7 +454,7 @@ async def test_after_an_outage_a_reminder_comes_late_but_not_a_week_late(reader:
     await passes(reader.room, 16 * DAY)
     assert [mail.to for mail in reader.room.mails()[2:]] == [["later@example.org"]]
     assert await reader.room.rows(
-        "SELECT step, number FROM reminder_counts WHERE step = 'late'"
+        "SELECT step, number FROM reminder_counts WHERE step = 'missed'"
     ) == [("late", 1)]
     assert keys(reader.room) == []
 
@@ -471,8 +471,8 @@ async def test_a_clock_that_jumps_repeats_nothing(reader: Donor) -> None:
 async def test_a_poisoned_row_stops_nobody_else(reader: Donor) -> None:
     for number in range(3):
         await is_reminded_in_a_week(reader, f"reader{number}@example.org")
-    ((first,), *_) = await reader.room.rows("SELECT id FROM reminders ORDER BY asked_at, id")
-    await change(reader.room, f"UPDATE reminders SET sealed = 'x' WHERE id = '{first}'")  # noqa: S608 - ours
+    ((first,), *_) = await reader.room.rows("SELECT id FROM reminders ORDER BY signed_up_at, id")
+    await change(reader.room, f"UPDATE reminders SET address_ciphertext = 'x' WHERE id = '{first}'")  # noqa: S608 - ours
     await change(reader.room, "UPDATE reminders SET zone = 'Nowhere/Gone'")
     await passes(reader.room, 7 * DAY)
     assert len(reader.room.mails()) == 5
@@ -506,7 +506,7 @@ async def test_neither_the_database_nor_yesterdays_copy_of_it_yields_an_address(
     room = reader.room
     await is_reminded_in_a_week(reader)
     yesterday = await dumped(room)
-    ((row_id, sealed),) = await room.rows("SELECT id, sealed FROM reminders")
+    ((row_id, sealed),) = await room.rows("SELECT id, address_ciphertext FROM reminders")
     assert isinstance(row_id, str)
     assert isinstance(sealed, bytes)
     cell = AssociatedData("reminders", "sealed", row_id)
@@ -542,7 +542,7 @@ async def dumped(room: Newsroom) -> bytes:
 async def test_an_address_survives_a_roll_of_the_secret_keys(reader: Donor) -> None:
     await is_reminded_in_a_week(reader)
     room, settings = reader.room, reader.room.settings
-    ((row_id, sealed),) = await room.rows("SELECT id, sealed FROM reminders")
+    ((row_id, sealed),) = await room.rows("SELECT id, address_ciphertext FROM reminders")
     assert isinstance(sealed, bytes)
     cell = AssociatedData("reminders", "sealed", str(row_id))
     rolled = type(settings).model_validate(

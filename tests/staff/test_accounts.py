@@ -318,7 +318,7 @@ async def test_a_passkey_that_lies_opens_nothing(house: Newsroom) -> None:
         assert (await ada.signs_in()).status_code == 303
         refused = [deed for deed, *_ in await ada.audit_actions() if deed == "sign_in_refused"]
         assert len(refused) == 7  # all but the one that is nobody's
-        strangers = await house.rows("SELECT deed FROM audit_entries WHERE name = 'somebody'")
+        strangers = await house.rows("SELECT action FROM audit_entries WHERE name = 'somebody'")
         assert strangers == [("sign_in_refused",)]
 
 
@@ -748,7 +748,7 @@ async def test_what_the_books_point_to_is_not_closed(newsroom: Newsroom) -> None
         await ada.opens_link()
         page = await ada.opens("/staff/alarms")
         assert [form for form in page.forms if "/alarms/" in form.action] == []
-        ((number,),) = await newsroom.rows("SELECT id FROM alarms")
+        ((number,),) = await newsroom.rows("SELECT id FROM alerts")
         answer = await ada.sends(f"/staff/alarms/{number}", reason="seen")
         assert answer.status_code == 422
         assert "txn_1" in (await ada.opens("/staff/alarms")).text
@@ -905,7 +905,7 @@ async def test_the_operator_invites_links_changes_and_removes(newsroom: Newsroom
         await says("link", "Ada", code=1)
         assert await says("list", "--json") == "[]"
     deeds = await newsroom.rows(
-        "SELECT deed FROM audit_entries WHERE name = 'the command line' ORDER BY seq"
+        "SELECT action FROM audit_entries WHERE name = 'the command line' ORDER BY seq"
     )
     assert [deed for (deed,) in deeds] == [
         "invited", "role_changed", "link_made", "passkey_removed", "invited", "passkey_removed",

@@ -100,7 +100,7 @@ def onward(answer: httpx.Response) -> str:
 async def refused(room: Newsroom) -> list[object]:
     """Why nobody came in, as the audit has it, oldest first."""
     found = await room.rows(
-        "SELECT about FROM audit_entries WHERE deed LIKE '%refused' ORDER BY seq"
+        "SELECT object_id FROM audit_entries WHERE action LIKE '%refused' ORDER BY seq"
     )
     return [str(about).partition(": ")[2] for (about,) in found]
 
@@ -224,7 +224,7 @@ async def test_nobody_becomes_a_colleague_by_having_an_account(house: Newsroom) 
         assert answer.status_code == 403
         assert "A colleague is invited first" in Page(answer.text).text
         assert "staff" not in eve.web.cookies
-    assert await house.count("staff") == await house.count("staff_accounts") == 0
+    assert await house.count("staff") == await house.count("staff_linked_accounts") == 0
     assert await refused(house) == ["unknown-account"]
 
 
@@ -388,7 +388,7 @@ async def test_short_keys_and_keys_for_other_things_verify_nothing(
             house.clock.advance(timedelta(hours=1))
             link = await ada.invitation_link()
             assert (await signs_on(ada, f"{link}/sign-on")).status_code == 403
-        assert await house.count("staff_accounts") == 0
+        assert await house.count("staff_linked_accounts") == 0
 
 
 # --- whose attempt it is --------------------------------------------------------------------------
@@ -541,7 +541,7 @@ async def test_while_the_service_is_away_there_are_words_and_other_ways(
         assert answer.status_code == 503
         page = Page(answer.text)
         assert page.links["The link is still good: open it again"] == link
-        assert await house.count("staff_accounts") == await house.count("staff_sessions") == 0
+        assert await house.count("staff_linked_accounts") == await house.count("staff_sessions") == 0
         assert [deed for deed, *_ in await ada.audit_actions()] == ["sign_in_refused"]
         await service.open()
         assert (await signs_on(ada, f"{link}/sign-on")).status_code == 200
@@ -715,7 +715,7 @@ async def test_another_account_takes_the_place_of_the_first(
         assert (await signs_on(ada)).status_code == 200
         service.subject = "4711"
         assert (await signs_on(ada)).status_code == 403
-        assert await house.count("staff_accounts") == 1
+        assert await house.count("staff_linked_accounts") == 1
 
 
 async def test_an_account_is_known_after_our_keys_were_rolled(

@@ -34,7 +34,7 @@ LATE_MOST = 40
 @pytest.fixture
 async def newsroom(database: str) -> AsyncIterator[Newsroom]:
     # What a proof costs a bot is nothing here. That it was found still counts.
-    async with open_with_limits(database, shield_work=1) as room:
+    async with open_with_limits(database, proof_of_work_cost=1) as room:
         yield room
 
 

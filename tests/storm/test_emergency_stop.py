@@ -36,9 +36,9 @@ TROUBLE = ("drop_before", "drop_after", "status_500", "html_500", "rate_limited"
 
 TWIN_GIFTS = """
     INSERT INTO contributions (id, created_at, frequency, amount, currency, status, origin,
-                               language, donor_id, settled_at)
+                               language, donor_id, outcome_known_at)
     SELECT lpad(to_hex(n), 32, '0'), created_at, c.frequency, c.amount, c.currency, c.status,
-           origin, language, donor_id, settled_at
+           origin, language, donor_id, outcome_known_at
       FROM contributions c JOIN subscriptions s ON s.contribution_id = c.id,
            generate_series(1, :last) n
      WHERE s.stripe_subscription_id = :first
@@ -108,8 +108,8 @@ def environ(settings: Settings) -> dict[str, str]:
         "stripe_api_base": settings.stripe_api_base,
         "secret_keys": settings.secret_keys[0].get_secret_value(),
         "stripe_requests_per_second": "100",
-        "protection_file": settings.donor_safety_policy,
-        "key_store": settings.address_key_dir,
+        "donor_safety_policy": settings.donor_safety_policy,
+        "address_key_dir": settings.address_key_dir,
     }
     return {f"PAYMENTS_{name.upper()}": value for name, value in given.items() if value}
 
@@ -170,7 +170,7 @@ async def stops_all(room: Newsroom, count: int) -> None:
     assert set(times.values()) == {1}
     states = {s["status"] for s in room.sandbox.account.store.of_kind("subscription")}
     assert states == {"canceled"}
-    assert await room.count("messages") == 0
+    assert await room.count("outbox_mails") == 0
     assert room.mails() == []
 
 
@@ -202,7 +202,7 @@ def with_policy(room: Newsroom, folder: Path) -> Context:
     """The law changed over night."""
     file = folder / "protection.toml"
     file.write_text('protected_countries = ["RU"]\nforbidden_words = ["Example"]\n')
-    changed = room.settings.model_copy(update={"protection_file": str(file)})
+    changed = room.settings.model_copy(update={"donor_safety_policy": str(file)})
     return replace(room.ctx, settings=changed)
 
 
@@ -233,7 +233,7 @@ async def test_a_pause_charges_nobody_and_can_be_taken_back(room: Newsroom) -> N
     await room.runs_until_idle()
     assert await room.count("charges") == 1
     ((promise, pauses),) = await room.rows(
-        "SELECT stripe_subscription_id, pauses FROM subscriptions"
+        "SELECT stripe_subscription_id, is_paused FROM subscriptions"
     )
     assert pauses
     assert room.mails() == []
@@ -313,7 +313,7 @@ def who_is_who() -> list[str]:
     tables = db.Base.metadata.tables.values()
     named = [t.name for t in tables if telling & {column.name for column in t.columns}]
     assert len(named) > 8
-    return ["messages", *(name for name in named if name != "contributions")]
+    return ["outbox_mails", *(name for name in named if name != "contributions")]
 
 
 async def refusal(command: Command, *more: str) -> tuple[int, str]:

@@ -150,7 +150,7 @@ class Colleague:
 
     async def audit_actions(self) -> list[tuple[object, ...]]:
         """What of theirs is in the audit, the oldest first: the deed, about what, and why."""
-        query = "SELECT deed, about, reason FROM audit_entries WHERE name = :who ORDER BY seq"
+        query = "SELECT action, object_id, reason FROM audit_entries WHERE name = :who ORDER BY seq"
         return await self.room.rows(query, who=self.name)
 
 

@@ -314,14 +314,14 @@ def settings_for(database: str, stripe_url: str, **more: object) -> Settings:
         "stripe_api_key": "sk_test_" + "0" * 24,
         "stripe_webhook_secrets": PLACEHOLDER_SECRET,
         "secret_keys": "k" * 40,
-        "signing_key": "5e" * 32,
+        "close_pack_signing_key": "5e" * 32,
         "stripe_api_base": stripe_url,
-        "publication": "The Example",
-        "statement": "EXAMPLE MEDIA",
+        "publication_name": "The Example",
+        "statement_descriptor": "EXAMPLE MEDIA",
         "environment": "test",
         # One address plays all readers; what the shield does is told in tests of its own.
-        "shield_gifts": 1_000_000,
-        "shield_declines": 1_000_000,
+        "rate_limit_gifts": 1_000_000,
+        "card_testing_declines": 1_000_000,
         **more,
     }
     return Settings.model_validate(values)
@@ -344,7 +344,7 @@ async def open_newsroom(database: str, **more: object) -> AsyncIterator[Newsroom
     await post.open()
     with TemporaryDirectory() as keys:
         more = {"smtp_url": post.url, "mail_from": "Support <post@lindenau.example>", **more}
-        more = {"key_store": keys, **more}
+        more = {"address_key_dir": keys, **more}
         async with contextlib.aclosing(post), sandbox.listen() as stripe_url:
             settings = await set_up_stripe(settings_for(database, stripe_url, **more))
             app = create_app(settings, now=clock)

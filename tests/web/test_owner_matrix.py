@@ -123,7 +123,7 @@ class House:
 
     async def state(self) -> list[object]:
         """All that an intruder could have changed."""
-        tables = ("subscriptions", "subscription_changes", "contributions", "donors", "messages")
+        tables = ("subscriptions", "subscription_changes", "contributions", "donors", "outbox_mails")
         return [await self.room.rows(f"SELECT * FROM {name} ORDER BY 1") for name in tables]  # noqa: S608 - ours
 
 
@@ -159,7 +159,7 @@ async def house(database: str) -> AsyncIterator[House]:
 
 
 async def test_every_route_says_whose_it_is(house: House, tmp_path: Path) -> None:
-    demo = {"environment": "demo", "demo_inbox": str(tmp_path)}
+    demo = {"environment": "demo", "demo_inbox_dir": str(tmp_path)}
     values = {**house.room.settings.model_dump(), **demo}
     app = create_app(type(house.room.settings).model_validate(values))
     others = {route for route in routes_of(app) if not route.split(" ")[1].startswith(STAFFS)}

@@ -28,16 +28,16 @@ AT_ONCE = 12
 # what was posted may not.
 KNOWN = """
     SELECT c.frequency, c.amount, c.currency, c.status, c.origin, c.campaign, c.checkout_url,
-           c.checkout_request, c.stripe_session_id IS NOT NULL,
+           c.checkout_session_params, c.stripe_session_id IS NOT NULL,
            (SELECT json_agg(json_build_object(
                 'status', s.status, 'amount', s.amount, 'currency', s.currency,
-                'started', s.started_at, 'renews', s.renews_at, 'ended', s.ended_at))
+                'started', s.started_at, 'renews', s.current_period_end, 'ended', s.ended_at))
               FROM subscriptions s WHERE s.contribution_id = c.id),
            (SELECT json_agg(json_build_object(
                 'frequency', i.frequency, 'status', ch.status, 'amount', ch.amount,
                 'currency', ch.currency, 'at', ch.charged_at,
                 'moved', ch.balance_transaction IS NOT NULL))
-              FROM contribution_intents i LEFT JOIN charges ch USING (stripe_payment_intent_id)
+              FROM payment_intent_links i LEFT JOIN charges ch USING (stripe_payment_intent_id)
              WHERE i.contribution_id = c.id),
            (SELECT json_agg(json_build_object(
                 'debit', e.debit, 'credit', e.credit, 'amount', e.amount,
@@ -45,7 +45,7 @@ KNOWN = """
               FROM ledger_entries e WHERE e.contribution_id = c.id)
       FROM contributions c ORDER BY c.id
 """
-OPERATIONAL = ("waiting_transactions", "alarms")
+OPERATIONAL = ("unposted_transactions", "alerts")
 
 
 MADE, TAKEN, NEXT = "2026-11-22T12:00:00+00:00", "2026-11-22T12:00:01+00:00", "2026-12-22T12:00:00"

@@ -57,7 +57,7 @@ _TIMELINE = text(
     WITH promises AS (
         SELECT stripe_subscription_id AS id FROM subscriptions WHERE contribution_id = :id),
     intents AS (
-        SELECT stripe_payment_intent_id AS id FROM contribution_intents
+        SELECT stripe_payment_intent_id AS id FROM payment_intent_links
          WHERE contribution_id = :id),
     paid AS (SELECT c.* FROM charges c JOIN intents ON intents.id = c.stripe_payment_intent_id),
     objects AS (
@@ -69,7 +69,7 @@ _TIMELINE = text(
                amount, currency FROM contributions WHERE id = :id
          UNION ALL
         SELECT coalesce(done_at, decided_at), 2, 'decision',
-               kind || ', by ' || "by" || CASE WHEN done_at IS NULL THEN ', not done' ELSE '' END,
+               kind || ', actor ' || "by" || CASE WHEN done_at IS NULL THEN ', not done' ELSE '' END,
                subscription_id, NULL, NULL
           FROM subscription_changes JOIN promises ON promises.id = subscription_id
          UNION ALL
@@ -82,7 +82,7 @@ _TIMELINE = text(
           FROM stripe_events v JOIN objects ON objects.id = v.object_id
          UNION ALL
         SELECT coalesce(sent_at, created_at), 6, 'mail', kind || ', ' || status, '', NULL, NULL
-          FROM messages JOIN promises ON promises.id = subscription_id)
+          FROM outbox_mails JOIN promises ON promises.id = subscription_id)
     SELECT at, kind, what, detail, amount, currency FROM story
      ORDER BY at, place, detail, what
      LIMIT 501

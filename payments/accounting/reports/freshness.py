@@ -25,9 +25,9 @@ class Freshness:
 
 _FRESHNESS = text(
     """
-    SELECT (SELECT reached FROM watermarks WHERE name = 'imported') AS imported_at,
-           (SELECT count(*) FROM waiting_transactions) AS waiting,
-           (SELECT count(*) FROM alarms WHERE kind = 'suspense' AND closed_at IS NULL) AS suspense
+    SELECT (SELECT reached_at FROM import_cursors WHERE name = 'import_completed') AS imported_at,
+           (SELECT count(*) FROM unposted_transactions) AS waiting,
+           (SELECT count(*) FROM alerts WHERE kind = 'suspense' AND closed_at IS NULL) AS suspense
     """
 )
 

@@ -48,14 +48,14 @@ ALL_TIME = Period()
 
 # A line that came too late for a month that was closed is booked later than it happened. No line
 # is booked before it happened, so the index on the time still finds the rows.
-LATE_ENTRIES_JOIN_SQL = "LEFT JOIN late_lines AS late ON late.seq = e.seq"
+LATE_ENTRIES_JOIN_SQL = "LEFT JOIN late_entries AS late ON late.seq = e.seq"
 
 
 def booked_from(time_column: str, since: str = ":since") -> str:
     """The condition that a line is booked on a day or later; `at` is the column of its time."""
     begins = f"CAST({since} AS timestamp) AT TIME ZONE :zone"
     return f"""{time_column} >= LEAST({begins}, (
-            SELECT min(x.occurred_at) FROM late_lines y JOIN ledger_entries x ON x.seq = y.seq
+            SELECT min(x.occurred_at) FROM late_entries y JOIN ledger_entries x ON x.seq = y.seq
              WHERE y.booked_on >= {since}))
         AND CASE WHEN late.booked_on IS NULL THEN {time_column} >= {begins}
                  ELSE late.booked_on >= {since} END"""  # noqa: S608 - our own words

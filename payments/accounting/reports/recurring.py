@@ -45,7 +45,7 @@ def _fill_gaps(found: Sequence[MrrMonth], currency: str, until: date) -> list[Mr
 
 _AT_RISK = text(
     """
-    SELECT contribution_id, frequency, amount, currency, renews_at,
+    SELECT contribution_id, frequency, amount, currency, current_period_end,
            CASE WHEN status = 'unpaid' OR status = 'past_due' THEN 'past_due'
                 WHEN stripe_payment_method_id IS NULL THEN 'needs_card'
                 ELSE 'card_expires' END AS reason,
@@ -54,7 +54,7 @@ _AT_RISK = text(
      WHERE ended_at IS NULL AND status IN ('active', 'trialing', 'past_due', 'unpaid', 'paused')
        AND (status IN ('past_due', 'unpaid') OR stripe_payment_method_id IS NULL
             OR card_expires_on < CAST(:soon AS date))
-     ORDER BY 6 DESC, renews_at NULLS LAST, contribution_id
+     ORDER BY 6 DESC, current_period_end NULLS LAST, contribution_id
      LIMIT 101
     """
 )
@@ -86,7 +86,7 @@ _COMMITTED_MRR = text(
     SELECT currency, count(*) AS promises, CAST(sum(CASE frequency WHEN 'annual' THEN amount / 12
                                                   ELSE amount END) AS bigint) AS amount
       FROM subscriptions
-     WHERE ended_at IS NULL AND status IN ('active', 'trialing', 'past_due') AND NOT pauses
+     WHERE ended_at IS NULL AND status IN ('active', 'trialing', 'past_due') AND NOT is_paused
      GROUP BY 1 ORDER BY 1 LIMIT 200
     """
 )

@@ -30,14 +30,14 @@ class RefundRow:
 
 
 _REFUNDS = """
-    SELECT r.id, r.asked_at, r.status, r.amount, r.currency, r.reason, s.name,
+    SELECT r.id, r.requested_at, r.status, r.amount, r.currency, r.reason, s.name,
            r.stripe_refund_id, r.failure_reason, i.contribution_id
       FROM refunds r
-      LEFT JOIN staff s ON s.id = r.asked_by
+      LEFT JOIN staff s ON s.id = r.requested_by
       LEFT JOIN charges c ON c.stripe_charge_id = r.stripe_charge_id
-      LEFT JOIN contribution_intents i USING (stripe_payment_intent_id)
+      LEFT JOIN payment_intent_links i USING (stripe_payment_intent_id)
      WHERE {place}
-     ORDER BY r.asked_at DESC, r.id DESC
+     ORDER BY r.requested_at DESC, r.id DESC
      LIMIT {limit}
 """
 
@@ -50,7 +50,7 @@ async def list_refunds(
     if before is not None:
         if len(before) != 32 or not before.isalnum():
             raise InvalidField("before: follow the link of a page.", field="before")
-        place = "(r.asked_at, r.id) < (SELECT asked_at, id FROM refunds WHERE id = :before)"
+        place = "(r.requested_at, r.id) < (SELECT requested_at, id FROM refunds WHERE id = :before)"
         params = {"before": before}
     query = text(_REFUNDS.format(place=place, limit=PAGE_SIZE + 1))
     rows = [RefundRow(*row) for row in await session.execute(query, params)]
@@ -79,10 +79,10 @@ class DisputeRow:
 _DISPUTES = text(
     f"""
     SELECT d.stripe_dispute_id, d.opened_at, d.status, d.amount, d.currency, d.reason,
-           d.evidence_due_at, d.answered, i.contribution_id
+           d.evidence_due_at, d.evidence_submitted, i.contribution_id
       FROM disputes d
       LEFT JOIN charges c ON c.stripe_charge_id = d.stripe_charge_id
-      LEFT JOIN contribution_intents i USING (stripe_payment_intent_id)
+      LEFT JOIN payment_intent_links i USING (stripe_payment_intent_id)
      ORDER BY d.status IN {NEEDS_RESPONSE_STATUSES} DESC,
               CASE WHEN d.status IN {NEEDS_RESPONSE_STATUSES} THEN d.evidence_due_at END NULLS LAST,
               d.opened_at DESC, 1

@@ -66,7 +66,7 @@ FROM_SQL = f"""
            WHERE balance_transaction = b.id ORDER BY seq LIMIT 1) e ON true
       {LATE_ENTRIES_JOIN_SQL}
       LEFT JOIN charges c ON c.stripe_charge_id = b.charge
-      LEFT JOIN contribution_intents i USING (stripe_payment_intent_id)
+      LEFT JOIN payment_intent_links i USING (stripe_payment_intent_id)
       LEFT JOIN contributions n ON n.id = e.contribution_id
 """  # noqa: S608 - our own words
 _CAMPAIGN = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")

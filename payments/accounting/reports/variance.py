@@ -27,11 +27,11 @@ class VarianceCause(StrEnum):
     """In the order they are told."""
 
     NEW = "new"  # a monthly or annual promise paid for the first time
-    REACTIVATION = "returned"  # a monthly promise that had not paid in the month before
-    EXPANSION = "raised"
-    CONTRACTION = "lowered"
-    CHURN = "stopped"  # did not pay again; its promise has ended
-    MISSED_PAYMENT = "missed"  # did not pay again; its promise goes on: failed, paused or skipped
+    REACTIVATION = "reactivation"  # a monthly promise that had not paid in the month before
+    EXPANSION = "expansion"
+    CONTRACTION = "contraction"
+    CHURN = "churn"  # did not pay again; its promise has ended
+    MISSED_PAYMENT = "missed_payment"  # did not pay again; its promise goes on: failed, paused or skipped
     TIMING = "timing"  # more or fewer payments of the same promise fell into the month
     ANNUAL = "annual"  # renewals of annual promises, which fall due in different months
     ONCE = "once"

@@ -74,8 +74,8 @@ async def _run_demo(url: str, smtp_url: str, folder: Path, port: int, started_at
     mail = {
         "smtp_url": smtp_url,
         "mail_from": "Support <post@lindenau.example>",
-        "demo_inbox": str(folder / "inbox"),
-        "key_store": str(folder / "keys"),
+        "demo_inbox_dir": str(folder / "inbox"),
+        "address_key_dir": str(folder / "keys"),
         "newsletter_file": str(folder / "newsletter.jsonl"),
         "privacy_url": "https://example.org/privacy",
         "privacy_version": "2026-05-01",
@@ -108,14 +108,14 @@ async def _seed_history(
                 "stripe_api_base": stripe_url,
                 "stripe_requests_per_second": STRIPE_REQUESTS_PER_SECOND,
                 "secret_keys": secrets.token_hex(32),
-                "signing_key": secrets.token_hex(32),
-                "publication": "The Lindenau Lamp",
-                "statement": "LINDENAU MEDIA",
+                "close_pack_signing_key": secrets.token_hex(32),
+                "publication_name": "The Lindenau Lamp",
+                "statement_descriptor": "LINDENAU MEDIA",
                 "accounting_zone": "Europe/Berlin",
                 "environment": "demo",
-                "fees": "eur=150+25,usd=290+30",
-                "shield_gifts": 1_000_000,  # one address lives a year of all donors
-                "shield_declines": 1_000_000,
+                "stripe_fees": "eur=150+25,usd=290+30",
+                "rate_limit_gifts": 1_000_000,  # one address lives a year of all donors
+                "card_testing_declines": 1_000_000,
                 "log_level": "error",
                 **mail,
             }
@@ -167,7 +167,7 @@ def settings_to_environment(settings: Settings) -> dict[str, str]:
         "secret_keys": ",".join(key.get_secret_value() for key in settings.secret_keys),
     }
     if settings.close_pack_signing_key is not None:
-        values["signing_key"] = settings.close_pack_signing_key.get_secret_value()
+        values["close_pack_signing_key"] = settings.close_pack_signing_key.get_secret_value()
     if settings.smtp_url is not None:
         values["smtp_url"] = settings.smtp_url.get_secret_value()
     for name in Settings.model_fields:

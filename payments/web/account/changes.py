@@ -169,7 +169,7 @@ class ChangePages(Controller):
         return _render(
             ctx,
             own_subscription,
-            "manage_resume.html",
+            "account_resume.html",
             due=view_models.format_date_or_empty(
                 ctx, own_subscription.subscription.current_period_end
             ),
@@ -198,7 +198,7 @@ class ChangePages(Controller):
         return _render(
             ctx,
             own_subscription,
-            "manage_keep.html",
+            "account_undo_end.html",
             due=view_models.format_date_or_empty(
                 ctx, own_subscription.subscription.current_period_end
             ),
@@ -224,7 +224,7 @@ class ChangePages(Controller):
         self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
     ) -> Response[str]:
         """What replacing the card does."""
-        return _render(ctx, own_subscription, "manage_card.html")
+        return _render(ctx, own_subscription, "account_card.html")
 
     @post("/card", request_max_body_size=SMALL_FORM_BYTES)
     async def start_card_update(
@@ -251,7 +251,7 @@ class ChangePages(Controller):
         """One page, one button."""
         if not own_subscription.subscription.is_live:
             return _redirect_done(own_subscription, "stopped")
-        return _render(ctx, own_subscription, "manage_stop.html")
+        return _render(ctx, own_subscription, "account_cancel.html")
 
     @post("/stop", request_max_body_size=SMALL_FORM_BYTES)
     async def cancel(
@@ -328,7 +328,7 @@ def _render_amount(
     return _render(
         ctx,
         own_subscription,
-        "manage_amount.html",
+        "account_amount.html",
         error=error,
         value=(sent or {}).get(
             "amount", amount_input.format_for_input(now, request_locale.current())
@@ -366,7 +366,7 @@ def _render_frequency(
     return _render(
         ctx,
         own_subscription,
-        "manage_frequency.html",
+        "account_frequency.html",
         error=error,
         other=other.value,
         value=value,
@@ -406,7 +406,7 @@ def _render_skip(
     return _render(
         ctx,
         own_subscription,
-        "manage_skip.html",
+        "account_skip.html",
         error=error,
         possible=possible,
         due=view_models.format_date_or_empty(ctx, due),
@@ -430,7 +430,7 @@ def _render_pause(
         choices.append(
             {"value": str(months), "months": months, "then": view_models.format_date(ctx, then)}
         )
-    return _render(ctx, own_subscription, "manage_pause.html", error=error, choices=choices)
+    return _render(ctx, own_subscription, "account_pause.html", error=error, choices=choices)
 
 
 def _parse_months(text: str) -> int | None:

@@ -24,7 +24,7 @@ class DataRequestPages(Controller):
     ) -> Response[str]:
         """What is held, what is not, and what can be done about it."""
         assert donor.donor_id
-        return rendering.render(ctx, "manage_data.html")
+        return rendering.render(ctx, "account_data.html")
 
     @get("/file.json")
     async def download(
@@ -49,7 +49,7 @@ class DataRequestPages(Controller):
         live = [
             view_models.subscription_view(ctx, promise) for promise in theirs if promise.is_live
         ]
-        return rendering.render(ctx, "manage_erase.html", promises=live)
+        return rendering.render(ctx, "account_erase.html", promises=live)
 
     @post("/erase", request_max_body_size=SMALL_FORM_BYTES)
     async def erase(
@@ -58,7 +58,7 @@ class DataRequestPages(Controller):
         """Stop what runs, forget who it was, and sign out."""
         erased_at = await data_requests.erase(ctx, donor.donor_id)
         answer = rendering.render(
-            ctx, "manage_erased.html", erased_at=view_models.format_minute(ctx, erased_at)
+            ctx, "account_erased.html", erased_at=view_models.format_minute(ctx, erased_at)
         )
         answer.set_cookie(expired_session_cookie(ctx.settings))
         return answer

@@ -48,7 +48,7 @@ class CancelLinkPages(MailLinkPages):
                 session, [promise.stripe_subscription_id]
             )
         facts = view_models.subscription_view(ctx, promise, changes, pending_cancellations=stopping)
-        return rendering.render(ctx, "stop.html", promise=facts, signed=signed)
+        return rendering.render(ctx, "cancel_link.html", promise=facts, signed=signed)
 
     @post(request_max_body_size=SMALL_FORM_BYTES)
     async def cancel(self, ctx: NamedDependency[Context], signed: FromPath[str]) -> Response[Any]:
@@ -74,7 +74,7 @@ class CardLinkPages(MailLinkPages):
         asked = request.query_params.get("card")
         return rendering.render(
             ctx,
-            "fix.html",
+            "card_link.html",
             promise=view_models.subscription_view(ctx, promise),
             signed=signed,
             card=view_models.card_update_state(asked, decision),

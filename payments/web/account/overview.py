@@ -71,7 +71,7 @@ class OverviewPages(Controller):
         once = [g for g in gifts if g.frequency is Frequency.ONCE and g.status in DONATED_STATUSES]
         return rendering.render(
             ctx,
-            "manage.html",
+            "account_overview.html",
             promises=[
                 view_models.subscription_view(ctx, promise, pending_cancellations=stopping)
                 for promise in promises
@@ -105,7 +105,7 @@ class OverviewPages(Controller):
         )
         return rendering.render(
             ctx,
-            "manage_promise.html",
+            "account_subscription.html",
             promise=facts,
             changes=[view_models.change_view(ctx, change) for change in changes],
             payments=[view_models.payment_view(ctx, payment) for payment in paid],

@@ -36,7 +36,7 @@ class ReceiptPages(Controller):
             year = payment.paid_at.astimezone(ctx.settings.accounting_zoneinfo).year
             by_year.setdefault(year, []).append(view_models.payment_view(ctx, payment))
         years = [{"year": str(year), "payments": lines} for year, lines in by_year.items()]
-        return rendering.render(ctx, "manage_payments.html", years=years)
+        return rendering.render(ctx, "account_payments.html", years=years)
 
     @get("/receipts/{reference:str}")
     async def receipt(
@@ -72,7 +72,7 @@ class ReceiptPages(Controller):
             raise NotFound("There are no payments in this year.")
         return rendering.render(
             ctx,
-            "statement.html",
+            "yearly_statement.html",
             year=str(since.year),
             payments=[view_models.payment_view(ctx, payment) for payment in reversed(paid)],
             totals=_totals_by_currency(paid),

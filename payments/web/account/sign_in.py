@@ -35,7 +35,7 @@ class CrossSiteForm(PaymentsError):
     """A form under /manage that was not sent from a page of ours."""
 
     status = 403
-    code = "foreign-form"
+    code = "cross-site-form"
     title = "This did not come from our own page"
 
 
@@ -108,7 +108,7 @@ def on_payments_error(request: AnyRequest, error: PaymentsError) -> Response[str
     ctx: Context = request.app.state.ctx
     return rendering.render(
         ctx,
-        "manage_message.html",
+        "account_message.html",
         status=error.status,
         title=request_locale.translate(error.title),
         detail=request_locale.error_message(error),
@@ -119,7 +119,7 @@ def render_link_invalid(ctx: Context, error: LinkInvalid) -> Response[str]:
     """The one page for a link that was used, is too old, was cut short, or was guessed."""
     return rendering.render(
         ctx,
-        "sign_in_spent.html",
+        "sign_in_link_invalid.html",
         status=error.status,
         title=request_locale.translate(error.title),
         detail=request_locale.error_message(error),
@@ -169,7 +169,7 @@ class DonorSignInPages(Controller):
                 await sign_in.require_valid_link(session, token, now=ctx.now())
         except LinkInvalid as error:
             return render_link_invalid(ctx, error)
-        return rendering.render(ctx, "sign_in_enter.html", token=token)
+        return rendering.render(ctx, "sign_in_redeem_link.html", token=token)
 
     @post("/enter/{token:str}", request_max_body_size=SMALL_FORM_BYTES)
     async def redeem_link(

@@ -111,7 +111,7 @@ async def sample_article(ctx: NamedDependency[Context]) -> Response[str]:
     embed = embed_snippet(
         ctx.settings, base="", locale=request_locale.current(), article="town-clock"
     )
-    answer = rendering.render(ctx, "article.html", embed=Markup(embed))  # noqa: S704 - escaped by its template
+    answer = rendering.render(ctx, "demo_article.html", embed=Markup(embed))  # noqa: S704 - escaped by its template
     answer.headers["content-security-policy"] = security_headers.policy_with_script(ctx.settings)
     return answer
 

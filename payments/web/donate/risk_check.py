@@ -145,7 +145,7 @@ async def render_challenge(
     kept = {name: value for name, value in typed.items() if name not in {"proof", HONEYPOT}}
     answer = rendering.render(
         ctx,
-        "wait.html",
+        "proof_of_work.html",
         status=needed.status,
         fields={**kept, "intent": form_id, "ticket": ticket, "proof": ""},
         seconds=max(1, round(left.total_seconds())),

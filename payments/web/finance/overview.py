@@ -92,7 +92,7 @@ class OverviewPages(Controller):
         drawn = [line for line in lines if line.currency == shown]
         return await layout.render(
             ctx,
-            "finance.html",
+            "finance_overview.html",
             colleague,
             title=f"Overview: {layout.format_month(first)}",
             active_url="/finance",
@@ -148,7 +148,7 @@ class OverviewPages(Controller):
             )
         return await layout.render(
             ctx,
-            "finance_why.html",
+            "finance_variance.html",
             colleague,
             title="Why did net change?",
             active_url="/finance",

@@ -143,7 +143,7 @@ async def _render(
     chosen = [("", "Choose"), *((one.value, label) for one, label in REASON_LABELS.items())]
     return auth.render(
         ctx,
-        "staff_refund.html",
+        "finance_refund_form.html",
         colleague,
         active_url="/finance",
         status=200 if error is None else error.status,

@@ -39,7 +39,7 @@ class ReminderStatsPage(Controller):
             found = await reminder_stats.monthly_stats(session, ctx.settings, since=since)
         return await layout.render(
             ctx,
-            "finance_funnel.html",
+            "finance_reminder_stats.html",
             colleague,
             title="Reminders",
             active_url="/finance/funnel",

@@ -82,7 +82,7 @@ class TransactionPages(Controller):
         kept = {name: asked.get(name, "") for name in FILTER_NAMES}
         return await layout.render(
             ctx,
-            "finance_lines.html",
+            "finance_transactions.html",
             colleague,
             title="Ledger lines",
             active_url="/finance/lines",
@@ -110,7 +110,7 @@ class TransactionPages(Controller):
             found, moments = await contribution_timeline.get(session, contribution_id)
         return await layout.render(
             ctx,
-            "finance_gift.html",
+            "finance_contribution.html",
             colleague,
             title="The story of a gift",
             active_url="/finance/lines",

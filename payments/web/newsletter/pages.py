@@ -58,7 +58,7 @@ def _on_link_invalid(request: AnyRequest, error: LinkInvalid) -> Response[str]:
     """One page for a link that was used, is too old, was cut short, or was guessed."""
     ctx: Context = request.app.state.ctx
     again = newsletter.is_enabled(ctx.settings)
-    return rendering.render(ctx, "newsletter_spent.html", status=error.status, again=again)
+    return rendering.render(ctx, "newsletter_link_invalid.html", status=error.status, again=again)
 
 
 class NewsletterPage(Controller):
@@ -89,7 +89,7 @@ class NewsletterPage(Controller):
             field = FIELD_OF_ERROR.get(error.field or "", error.field or "")
             shown = signup_box(ctx, sent, {field: web_locale.error_message(error)})
             return rendering.render(ctx, "newsletter.html", status=error.status, newsletter=shown)
-        return rendering.render(ctx, "newsletter_asked.html", late=late)
+        return rendering.render(ctx, "newsletter_confirmation_sent.html", late=late)
 
 
 class ConfirmPages(Controller):
@@ -127,7 +127,7 @@ class ConfirmPages(Controller):
     ) -> Response[str]:
         """The button that suppresses an address."""
         newsletter.parse_unsubscribe_link(ctx, signed)
-        return rendering.render(ctx, "newsletter_never.html", signed=signed, done=False)
+        return rendering.render(ctx, "newsletter_unsubscribe.html", signed=signed, done=False)
 
     @post("/never/{signed:str}", request_max_body_size=SMALL_FORM_BYTES)
     async def unsubscribe_all(
@@ -135,7 +135,7 @@ class ConfirmPages(Controller):
     ) -> Response[str]:
         """Never again, whoever types the address."""
         await newsletter.unsubscribe(ctx, newsletter.parse_unsubscribe_link(ctx, signed))
-        return rendering.render(ctx, "newsletter_never.html", signed=signed, done=True)
+        return rendering.render(ctx, "newsletter_unsubscribe.html", signed=signed, done=True)
 
 
 def _render_confirmed(ctx: Context) -> Response[str]:

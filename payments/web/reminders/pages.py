@@ -50,7 +50,7 @@ SIGNUPS_PER_NETWORK, SIGNUP_WINDOW = (
 def _on_link_invalid(request: AnyRequest, error: LinkInvalid) -> Response[str]:
     """One page for a link that was used, is too old, was cut short, or was guessed."""
     ctx: Context = request.app.state.ctx
-    return rendering.render(ctx, "remind_spent.html", status=error.status)
+    return rendering.render(ctx, "remind_link_invalid.html", status=error.status)
 
 
 class ReminderPages(Controller):
@@ -88,14 +88,14 @@ class ReminderPages(Controller):
                     await reminders.sign_up_verified(
                         session, ctx.settings, wanted, address=address, now=ctx.now()
                     )
-                return rendering.render(ctx, "remind_set.html", **_send_dates(wanted))
+                return rendering.render(ctx, "remind_confirmed.html", **_send_dates(wanted))
             late = await sign_up(ctx, request, wanted, address)
         except PaymentsError as error:
             errors = {error.field or "": message_with_dates(error)}
             return rendering.render(
                 ctx, "remind.html", status=error.status, **form_context(ctx, typed, errors=errors)
             )
-        return rendering.render(ctx, "remind_asked.html", late=late, **_send_dates(wanted))
+        return rendering.render(ctx, "remind_confirmation_sent.html", late=late, **_send_dates(wanted))
 
     @post("/calendar", request_max_body_size=SMALL_FORM_BYTES)
     async def calendar(self, ctx: NamedDependency[Context], request: AnyRequest) -> Response[Any]:
@@ -146,7 +146,7 @@ class ReminderPages(Controller):
     async def confirm(self, ctx: NamedDependency[Context], signed: FromPath[str]) -> Response[str]:
         """The mailbox is proved."""
         row = await reminders.confirm(ctx, reminder_links.parse_confirm_link(ctx, signed))
-        return rendering.render(ctx, "remind_set.html", **_send_dates(row))
+        return rendering.render(ctx, "remind_confirmed.html", **_send_dates(row))
 
     @get("/stop/{code:str}")
     async def cancel_form(
@@ -154,7 +154,7 @@ class ReminderPages(Controller):
     ) -> Response[str]:
         """The button that ends a reminder."""
         reminder_links.parse_code(ctx, code)
-        return rendering.render(ctx, "remind_stop.html", code=code, done=False)
+        return rendering.render(ctx, "remind_cancel.html", code=code, done=False)
 
     @post("/stop/{code:str}", request_max_body_size=SMALL_FORM_BYTES)
     async def cancel(self, ctx: NamedDependency[Context], code: FromPath[str]) -> Response[str]:
@@ -162,7 +162,7 @@ class ReminderPages(Controller):
         reminder_id, _owner = reminder_links.parse_code(ctx, code)
         async with ctx.sessions.begin() as session:
             await reminders.cancel(session, ctx.settings, reminder_id, now=ctx.now())
-        return rendering.render(ctx, "remind_stop.html", code=code, done=True)
+        return rendering.render(ctx, "remind_cancel.html", code=code, done=True)
 
     @post("/reactivate/{code:str}", request_max_body_size=SMALL_FORM_BYTES)
     async def reactivate(
@@ -184,13 +184,13 @@ class ReminderPages(Controller):
         except InvalidField as error:
             return rendering.render(
                 ctx,
-                "remind_stop.html",
+                "remind_cancel.html",
                 status=422,
                 code=code,
                 done=True,
                 error=message_with_dates(error),
             )
-        return rendering.render(ctx, "remind_back.html")
+        return rendering.render(ctx, "remind_reactivated.html")
 
     @get("/again/{code:str}")
     async def reschedule(self, ctx: NamedDependency[Context], code: FromPath[str]) -> Response[str]:
@@ -207,7 +207,7 @@ class ReminderPages(Controller):
     ) -> Response[str]:
         """The button that suppresses an address."""
         reminder_links.parse_unsubscribe_link(ctx, signed)
-        return rendering.render(ctx, "remind_never.html", signed=signed, done=False)
+        return rendering.render(ctx, "remind_unsubscribe.html", signed=signed, done=False)
 
     @post("/never/{signed:str}", request_max_body_size=SMALL_FORM_BYTES)
     async def unsubscribe_all(
@@ -217,7 +217,7 @@ class ReminderPages(Controller):
         owner = reminder_links.parse_unsubscribe_link(ctx, signed)
         async with ctx.sessions.begin() as session:
             await reminders.unsubscribe_all(session, ctx.settings, owner, now=ctx.now())
-        return rendering.render(ctx, "remind_never.html", signed=signed, done=True)
+        return rendering.render(ctx, "remind_unsubscribe.html", signed=signed, done=True)
 
 
 @get("/back/{packed:str}", include_in_schema=False)

@@ -180,7 +180,7 @@ async def _render_own_account(
         )
     made = auth.render(
         ctx,
-        "staff_you.html",
+        "staff_own_account.html",
         who,
         active_url=OWN_ACCOUNT_URL,
         status=status,
@@ -230,7 +230,7 @@ async def _render_accounts(
         ]
     return auth.render(
         ctx,
-        "staff_colleagues.html",
+        "staff_accounts.html",
         colleague,
         active_url=ACCOUNTS_URL,
         status=200 if error is None else error.status,

@@ -134,7 +134,7 @@ async def _render_alerts(
         found = await alerts.list_open(session, limit=ALERTS_PER_PAGE + 1)
     return auth.render(
         ctx,
-        "staff_alarms.html",
+        "staff_alerts.html",
         colleague,
         active_url=ALERTS_URL,
         status=200 if error is None else error.status,

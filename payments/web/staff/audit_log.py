@@ -53,7 +53,7 @@ class AuditLogPage(Controller):
             sound = await audit_log.is_append_only(session)
         return auth.render(
             ctx,
-            "staff_audit.html",
+            "staff_audit_log.html",
             colleague,
             active_url=AUDIT_LOG_URL,
             entries=[_entry_view(ctx, entry) for entry in found[:ENTRIES_PER_PAGE]],

@@ -242,7 +242,7 @@ async def render_step_up(
         )
     made = render(
         ctx,
-        "staff_confirm.html",
+        "staff_step_up.html",
         staff_session.colleague,
         active_url="",
         status=status,

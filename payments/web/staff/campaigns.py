@@ -104,7 +104,7 @@ class CampaignPages(Controller):
             }
             for one in found
         ]
-        return auth.render(ctx, "campaigns.html", colleague, active_url=CAMPAIGNS_URL, rows=rows)
+        return auth.render(ctx, "staff_campaigns.html", colleague, active_url=CAMPAIGNS_URL, rows=rows)
 
     @get("/new")
     async def new_campaign(
@@ -197,7 +197,7 @@ def _render_form(
     )
     return auth.render(
         ctx,
-        "campaign.html",
+        "staff_campaign.html",
         colleague,
         active_url=CAMPAIGNS_URL,
         status=200 if error is None else error.status,

@@ -84,7 +84,7 @@ class StaffSignInPages(Controller):
             )
         made = rendering.render(
             ctx,
-            "staff_enter.html",
+            "staff_redeem_link.html",
             token=token,
             name=person.name,
             options=options,

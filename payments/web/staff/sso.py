@@ -183,7 +183,7 @@ def _render_continue(ctx: Context, title: str, next_url: str) -> Response[str]:
     """A page of ours, from which a browser sends its `strict` cookies again."""
     return rendering.render(
         ctx,
-        "staff_onward.html",
+        "staff_sso_result.html",
         title=title,
         detail="",
         onward=next_url,
@@ -214,7 +214,7 @@ def _render_failed(ctx: Context, attempt: SsoAttempt | None, error: PaymentsErro
         onward = f"/staff/sign-in?{auth.query_string(back=attempt.return_path)}"
     return rendering.render(
         ctx,
-        "staff_onward.html",
+        "staff_sso_result.html",
         status=error.status,
         title=error.title,
         detail=error.detail,
