@@ -249,7 +249,9 @@ def keys() -> None:
 
 
 @keys.command("new")
-@click.option("--signing", is_flag=True, help="For PAYMENTS_CLOSE_PACK_SIGNING_KEY, which signs months.")
+@click.option(
+    "--signing", is_flag=True, help="For PAYMENTS_CLOSE_PACK_SIGNING_KEY, which signs months."
+)
 def keys_new(signing: bool) -> None:  # noqa: ARG001 - both are 32 random bytes
     """Print a new key for PAYMENTS_SECRET_KEYS; put it before the old ones to roll."""
     import secrets

@@ -1,9 +1,9 @@
 """The policy of a newsroom whose donors may be prosecuted: a file a person signs off, not code.
 
     protected_countries = ["RU", "BY"]
-    promises = "refused"            # or "allowed": whether monthly and annual gifts are taken
+    recurring = "refused"            # or "allowed": whether monthly and annual gifts are taken
     refunds = "none"                # or "auto": a refund is a second line at the donor's bank
-    forbidden_words = ["The Example", "example.news"]
+    forbidden_descriptor_words = ["The Example", "example.news"]
 
     [texts.en]                      # instead of our own words, all six of them
     title = "…"

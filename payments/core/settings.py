@@ -213,7 +213,9 @@ class Settings(BaseModel):
             self.base_url,
             *self.alternate_origins,
         ):
-            raise ValueError("PAYMENTS_MAIL_LINK_ORIGIN must be PAYMENTS_BASE_URL or of PAYMENTS_ALTERNATE_ORIGINS")
+            raise ValueError(
+                "PAYMENTS_MAIL_LINK_ORIGIN must be PAYMENTS_BASE_URL or of PAYMENTS_ALTERNATE_ORIGINS"
+            )
         return self
 
     @model_validator(mode="after")

@@ -67,7 +67,9 @@ class Campaign(db.Base):
     """One campaign. `round` numbers what its variants were."""
 
     __tablename__ = "campaigns"
-    __table_args__ = (CheckConstraint("experiment_round > 0 AND version > 0", name="counted_from_one"),)
+    __table_args__ = (
+        CheckConstraint("experiment_round > 0 AND version > 0", name="counted_from_one"),
+    )
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     config: Mapped[dict[str, Any]] = mapped_column(JSONB)  # the shape of `Terms`

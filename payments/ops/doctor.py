@@ -158,7 +158,11 @@ async def _check_mail(ctx: Context) -> list[CheckFinding]:
     for name, what, said in (
         ("name", "the name that mails are from", sender.display_name),
         ("address", "the address that mails are from", sender.addr_spec),
-        ("links", "PAYMENTS_MAIL_LINK_ORIGIN, where links in mails lead,", settings.mail_links_base_url),
+        (
+            "links",
+            "PAYMENTS_MAIL_LINK_ORIGIN, where links in mails lead,",
+            settings.mail_links_base_url,
+        ),
     ):
         bad = any(statement_descriptor.forbidden_words_in(settings, said))
         says = f"{what} holds {'a' if bad else 'no'} forbidden word"

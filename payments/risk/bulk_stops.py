@@ -34,7 +34,9 @@ class BulkStop(db.Base):
 
     __tablename__ = "bulk_stops"
     __table_args__ = (
-        Index("uq_bulk_stops_open", "group", "mode", unique=True, postgresql_where="ended_at IS NULL"),
+        Index(
+            "uq_bulk_stops_open", "group", "mode", unique=True, postgresql_where="ended_at IS NULL"
+        ),
     )
 
     id: Mapped[db.Id] = mapped_column(primary_key=True)

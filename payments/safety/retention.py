@@ -195,7 +195,8 @@ async def erase_everyone(ctx: Context, *, force: bool = False) -> ErasureReport:
             await session.execute(text(statement))
         await session.execute(text(MUTE_LIVE_SQL), {"now": ctx.now()})
         await session.execute(
-            text("INSERT INTO global_erasures VALUES (:now) ON CONFLICT DO NOTHING"), {"now": ctx.now()}
+            text("INSERT INTO global_erasures VALUES (:now) ON CONFLICT DO NOTHING"),
+            {"now": ctx.now()},
         )
         ended = await _select_ids(session, ENDED_SUBSCRIPTIONS_SQL)
         await session.execute(text(ANONYMISE_SUBSCRIPTIONS_SQL), {"ids": ended})

@@ -70,9 +70,16 @@ class NewsletterSignup(db.Base):
             "(state IN ('unconfirmed', 'confirmed', 'stuck')) = (address_ciphertext IS NOT NULL)",
             name="ciphertext_while_active",
         ),
-        CheckConstraint("(address_ciphertext IS NULL) = (address_hash IS NULL)", name="hash_with_ciphertext"),
-        CheckConstraint("(address_ciphertext IS NULL) = (ended_at IS NOT NULL)", name="ended_when_erased"),
-        CheckConstraint("(state = 'confirmed') = (next_attempt_at IS NOT NULL)", name="next_attempt_while_confirmed"),
+        CheckConstraint(
+            "(address_ciphertext IS NULL) = (address_hash IS NULL)", name="hash_with_ciphertext"
+        ),
+        CheckConstraint(
+            "(address_ciphertext IS NULL) = (ended_at IS NOT NULL)", name="ended_when_erased"
+        ),
+        CheckConstraint(
+            "(state = 'confirmed') = (next_attempt_at IS NOT NULL)",
+            name="next_attempt_while_confirmed",
+        ),
         CheckConstraint(
             "state NOT IN ('confirmed', 'stuck', 'delivered') OR confirmed_at IS NOT NULL",
             name="confirmed_before_delivered",
@@ -83,7 +90,11 @@ class NewsletterSignup(db.Base):
             unique=True,
             postgresql_where="state = 'unconfirmed'",
         ),
-        Index("ix_newsletter_signups_next_attempt_at", "next_attempt_at", postgresql_where="state = 'confirmed'"),
+        Index(
+            "ix_newsletter_signups_next_attempt_at",
+            "next_attempt_at",
+            postgresql_where="state = 'confirmed'",
+        ),
     )
 
     id: Mapped[db.Id] = mapped_column(primary_key=True)

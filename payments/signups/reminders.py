@@ -72,7 +72,9 @@ class Reminder(db.Base):
             name="first_send_is_within_a_year",
         ),
         CheckConstraint("slots BETWEEN 1 AND 2", name="slots_are_1_or_2"),
-        CheckConstraint("slot BETWEEN 0 AND slots AND sent_count <= slot", name="slot_is_within_slots"),
+        CheckConstraint(
+            "slot BETWEEN 0 AND slots AND sent_count <= slot", name="slot_is_within_slots"
+        ),
         CheckConstraint("(state = 'scheduled') = (due_on IS NOT NULL)", name="due_if_scheduled"),
         CheckConstraint(
             "(state IN ('unconfirmed', 'checkout_open', 'scheduled')) = (address_ciphertext IS NOT NULL)",
@@ -85,7 +87,10 @@ class Reminder(db.Base):
         db.currency_check(),
         Index("ix_reminders_due", "due_on", "id", postgresql_where="state = 'scheduled'"),
         Index(
-            "uq_reminders_unconfirmed", "address_hash", unique=True, postgresql_where="state = 'unconfirmed'"
+            "uq_reminders_unconfirmed",
+            "address_hash",
+            unique=True,
+            postgresql_where="state = 'unconfirmed'",
         ),
         Index(
             "uq_reminders_scheduled",

@@ -107,8 +107,8 @@ def create_app(given_settings: Settings | None = None, *, now: Now = db.utc_now)
         lifespan=[lifespan],
         dependencies={
             "ctx": Provide(_provide_context, sync_to_thread=False),
-            "there": Provide(_provide_oidc_provider, sync_to_thread=False),
-            "asking": Provide(auth.current_session),
+            "oidc_provider": Provide(_provide_oidc_provider, sync_to_thread=False),
+            "staff_session": Provide(auth.current_session),
             "colleague": Provide(auth.current_colleague),
         },
         exception_handlers={

@@ -324,7 +324,9 @@ async def test_a_payment_reported_late_is_read_at_once_and_its_month_snapshotted
     said = await is_read(room, since, until)
     assert said == await the_rows_say(room, since, until)
     async with room.ctx.sessions.begin() as session:
-        mark = text("UPDATE daily_totals_positions SET seq = (SELECT max(seq) - 12 FROM ledger_entries)")
+        mark = text(
+            "UPDATE daily_totals_positions SET seq = (SELECT max(seq) - 12 FROM ledger_entries)"
+        )
         await session.execute(mark)  # as if the last rows were not folded yet
     assert await is_read(room, since, until) == said
 

@@ -242,7 +242,9 @@ async def test_a_renewal_that_is_paid_a_month_later_is_recovered_in_the_month_it
                              - newsroom.clock())  # fmt: skip
         await newsroom.runs_until_idle()
     await newsroom.runs_sweeps()
-    kept = "SELECT kind, figures FROM month_snapshots WHERE kind = 'payment_recovery' AND month = '{}'"
+    kept = (
+        "SELECT kind, figures FROM month_snapshots WHERE kind = 'payment_recovery' AND month = '{}'"
+    )
     december = kept.format("2026-12-01")
     assert await recovered(newsroom) == [RecoveryMonth(date(2026, 12, 1), "usd", 1, 0, 700, 0)]
     assert await newsroom.rows(december) != []

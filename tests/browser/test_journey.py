@@ -43,7 +43,7 @@ async def looks(page: Page, locale: str, *, scripts: bool) -> None:
     await page.evaluate("document.documentElement.dir = 'ltr'")
 
 
-@pytest.mark.parametrize(("scripts", "tongue", "size", "scheme"), CASES)
+@pytest.mark.parametrize(("scripts", "locale", "size", "scheme"), CASES)
 async def test_from_a_story_to_the_books(
     site: Site, scripts: bool, locale: str, size: dict[str, int], scheme: str
 ) -> None:

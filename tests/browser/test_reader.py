@@ -120,7 +120,7 @@ async def test_a_reader_gives_changes_and_stops_with_a_keyboard_alone(
     assert await site.room.rows("SELECT status FROM subscriptions") == [("canceled",)]
 
 
-@pytest.mark.parametrize("tongue", i18n.SUPPORTED_LOCALES)
+@pytest.mark.parametrize("ui_locale", i18n.SUPPORTED_LOCALES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_every_page_of_a_donor_passes_axe_and_fits_a_small_telephone(
     site: Site, ui_locale: str, scheme: str

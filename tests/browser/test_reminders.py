@@ -67,7 +67,7 @@ async def asks(site: Site, page: Page, locale: str, *, scripts: bool) -> None:
     assert "10" in await page.inner_text("main .lede")
 
 
-@pytest.mark.parametrize(("scripts", "tongue", "size", "scheme"), CASES)
+@pytest.mark.parametrize(("scripts", "locale", "size", "scheme"), CASES)
 async def test_a_reader_asks_confirms_is_reminded_comes_back_and_stops(
     site: Site, scripts: bool, locale: str, size: dict[str, int], scheme: str
 ) -> None:
@@ -132,7 +132,7 @@ def read(path: Path) -> bytes:
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "plain"])
-@pytest.mark.parametrize("tongue", i18n.SUPPORTED_LOCALES)
+@pytest.mark.parametrize("locale", i18n.SUPPORTED_LOCALES)
 async def test_a_calendar_file_leads_back_and_tells_nothing(
     site: Site, scripts: bool, locale: str
 ) -> None:
@@ -156,7 +156,7 @@ async def test_a_calendar_file_leads_back_and_tells_nothing(
         assert await site.room.count("reminders") == 0
 
 
-@pytest.mark.parametrize("tongue", i18n.SUPPORTED_LOCALES)
+@pytest.mark.parametrize("locale", i18n.SUPPORTED_LOCALES)
 async def test_what_cannot_be_is_said_beside_the_field_and_nothing_is_lost(
     site: Site, locale: str
 ) -> None:

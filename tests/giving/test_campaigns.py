@@ -328,7 +328,9 @@ async def test_a_variant_is_drawn_for_each_showing_and_stored_with_the_contribut
         pages[lot] = page
     assert set(drawn) == {"a-1", "b-1"}
     assert min(drawn.values()) >= 55  # a fair coin falls below that once in ten thousand million
-    counted = await newsroom.rows("SELECT variant, impressions FROM campaign_impressions ORDER BY 1")
+    counted = await newsroom.rows(
+        "SELECT variant, impressions FROM campaign_impressions ORDER BY 1"
+    )
     assert counted == sorted(drawn.items())
     await gives(newsroom, pages["a-1"], frequency="once")
     await gives(newsroom, pages["b-1"], amount_once="700")

@@ -599,7 +599,9 @@ async def test_a_form_sent_twice_is_one_change(donor: Donor, change: str) -> Non
     await donor.room.runs_until_idle()
     assert await donor.room.count("subscription_changes") == 1
     assert page.text.count("by you") == 1
-    assert await donor.room.rows("SELECT count(*) FROM outbox_mails WHERE kind <> 'sign_in'") == [(1,)]
+    assert await donor.room.rows("SELECT count(*) FROM outbox_mails WHERE kind <> 'sign_in'") == [
+        (1,)
+    ]
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -1159,7 +1161,9 @@ async def test_an_end_that_is_not_taken_back_ends_it_and_nothing_more_is_charged
     assert await charged(donor.room) == [("2026-11-22", 500)]
     answer = await donor.web.post(f"{page_of(gift)}/keep", headers=SAME_ORIGIN_HEADERS)
     assert answer.status_code == 409
-    kinds = await donor.room.rows("SELECT kind FROM outbox_mails WHERE kind <> 'sign_in' ORDER BY 1")
+    kinds = await donor.room.rows(
+        "SELECT kind FROM outbox_mails WHERE kind <> 'sign_in' ORDER BY 1"
+    )
     assert kinds == [("ending",), ("stopped",)]
 
 
@@ -1222,7 +1226,9 @@ async def test_a_stop_whose_answer_is_lost_is_one_stop(donor: Donor) -> None:
     await donor.room.runs_until_idle()
     page = await donor.opens(page_of(gift))
     assert page.text.count("Stopped by you") == 1
-    assert await donor.room.rows("SELECT count(*) FROM outbox_mails WHERE kind = 'cancelled'") == [(1,)]
+    assert await donor.room.rows("SELECT count(*) FROM outbox_mails WHERE kind = 'cancelled'") == [
+        (1,)
+    ]
 
 
 async def test_by_a_mails_link_a_cancellation_is_stored_too_and_nothing_else_is_mailed(

@@ -20,8 +20,8 @@ DEADLINE = 60.0
 
 HOLD_ON = """
 import sys
-from payments import embedded
-with embedded.postgres(fsync=False) as url:
+from payments.infra import embedded_postgres
+with embedded_postgres.temporary_postgres(fsync=False) as url:
     print(url, flush=True)
     sys.stdin.read()
 """

@@ -477,7 +477,9 @@ async def test_each_link_is_another_and_follows_from_nothing_that_is_stored(
     tokens = [re.findall(r"/manage/enter/([\w-]{43})$", text, re.M)[0] for text in (one, other)]
     codes = [re.findall(r"code: (\S+)$", text, re.M)[0].replace("-", "") for text in (one, other)]
     assert len({*tokens, *codes}) == 4
-    kept = str([await newsroom.rows(f"SELECT * FROM {t}") for t in ("sign_in_links", "outbox_mails")])  # noqa: S608 - ours
+    kept = str(
+        [await newsroom.rows(f"SELECT * FROM {t}") for t in ("sign_in_links", "outbox_mails")]
+    )  # noqa: S608 - ours
     for secret in (*tokens, *codes):
         assert secret not in kept
 

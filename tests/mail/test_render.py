@@ -106,7 +106,7 @@ class Seen(HTMLParser):
             self.words.append(data.strip())
 
 
-@pytest.mark.parametrize(("kind", "tongue", "annual", "bare"), EVERY)
+@pytest.mark.parametrize(("kind", "locale", "annual", "bare"), EVERY)
 def test_a_letter_is_neutral_small_and_whole(
     kind: MailKind, locale: str, annual: bool, bare: bool
 ) -> None:
@@ -131,7 +131,7 @@ def test_a_letter_is_neutral_small_and_whole(
     assert len(letter.subject) <= 70
 
 
-@pytest.mark.parametrize(("kind", "tongue", "annual", "bare"), EVERY)
+@pytest.mark.parametrize(("kind", "locale", "annual", "bare"), EVERY)
 def test_both_parts_say_the_same_and_fetch_nothing(
     kind: MailKind, locale: str, annual: bool, bare: bool
 ) -> None:
@@ -172,7 +172,7 @@ def test_whoever_hears_of_a_charge_can_stop_it_from_the_mail(kind: MailKind) -> 
     assert ("/stop/" in letter.text) is (kind in CHARGES)
 
 
-@pytest.mark.parametrize("tongue", i18n.SUPPORTED_LOCALES)
+@pytest.mark.parametrize("locale", i18n.SUPPORTED_LOCALES)
 @pytest.mark.parametrize("kind", sorted(CHARGES | {MailKind.CANCELLED, MailKind.LAPSED}))
 def test_a_letter_says_what_happens_to_the_money(kind: MailKind, locale: str) -> None:
     letter = render.render(kind, locale, facts(locale, annual=False, bare=False))
@@ -200,7 +200,7 @@ def catalogue(locale: str) -> Catalog:
 OTHERS = [tongue for tongue in i18n.SUPPORTED_LOCALES if tongue != i18n.DEFAULT_LOCALE]
 
 
-@pytest.mark.parametrize("tongue", OTHERS)
+@pytest.mark.parametrize("locale", OTHERS)
 def test_every_letter_is_translated(locale: str) -> None:
     written = strings(*sorted(render.TEMPLATE_DIR.glob("*.txt")))
     assert missing(locale, written) == []
@@ -212,7 +212,7 @@ STAFF = ("finance", "_finance", "staff_", "_staff", "support", "inbox", "campaig
 DONORS = [path.stem for path in sorted(PAGES.glob("*.html")) if not path.stem.startswith(STAFF)]
 
 
-@pytest.mark.parametrize("tongue", OTHERS)
+@pytest.mark.parametrize("locale", OTHERS)
 @pytest.mark.parametrize("page", DONORS)
 def test_every_page_of_a_donor_is_translated(locale: str, page: str) -> None:
     assert missing(locale, strings(PAGES / f"{page}.html")) == []
@@ -289,7 +289,7 @@ def words_of_code() -> Iterator[tuple[str, ...]]:
                 yield (message,) if isinstance(message, str) else tuple(message)
 
 
-@pytest.mark.parametrize("tongue", OTHERS)
+@pytest.mark.parametrize("locale", OTHERS)
 def test_every_word_of_the_code_is_translated(locale: str) -> None:
     assert missing(locale, list(words_of_code())) == []
     titles = {(kind.title,) for kind in refusals() if kind.code not in ENGLISH_CODES}
@@ -307,7 +307,7 @@ def missing(locale: str, written: Iterator[tuple[str, ...]] | list[tuple[str, ..
     ]
 
 
-@pytest.mark.parametrize("tongue", OTHERS)
+@pytest.mark.parametrize("locale", OTHERS)
 def test_a_translation_keeps_what_is_put_in(locale: str) -> None:
     for entry in catalogue(locale):
         if not entry.id:

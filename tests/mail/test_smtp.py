@@ -19,7 +19,7 @@ from payments.mail.smtp import Envelope
 from tests.support.newsroom import MailServer, settings_for
 
 pytestmark = pytest.mark.anyio
-CERTIFICATE = Path(__file__).parent / "localhost.pem"
+CERTIFICATE = Path(__file__).parents[1] / "support" / "localhost.pem"
 LETTER = RenderedMail("A subject", "Words.\n", "<p>Words.</p>\n")
 NOWHERE = "postgresql+psycopg://nobody@localhost/none"
 

@@ -60,7 +60,10 @@ async def test_a_colleague_finds_all_that_finance_has(database: str, tmp_path: P
     with runner.mail_server(inbox) as smtp_url:
         async with sandbox.listen() as stripe_url:
             more = {"smtp_url": smtp_url, "demo_inbox_dir": str(inbox), "environment": "demo"}
-            more |= {"address_key_dir": str(tmp_path / "keys"), "mail_from": "post@lindenau.example"}
+            more |= {
+                "address_key_dir": str(tmp_path / "keys"),
+                "mail_from": "post@lindenau.example",
+            }
             settings = await set_up_stripe(settings_for(database, stripe_url, **more))
             await seed.seed_history(settings, sandbox, clock, on_day=lambda _day, _of: None)
             assert clock.current == NOON

@@ -134,7 +134,9 @@ async def test_a_banks_real_line_is_asked_for_every_hundred_days(room: Newsroom)
     )  # fmt: skip
     assert await process.wait() == 0
     assert await room.rows(told) == [("bank_line", False)]
-    ((seen,),) = await room.rows("SELECT reached_at FROM import_cursors WHERE name = 'descriptor_review'")
+    ((seen,),) = await room.rows(
+        "SELECT reached_at FROM import_cursors WHERE name = 'descriptor_review'"
+    )
     assert abs(db.utc_now() - seen) < timedelta(minutes=5)  # type: ignore[operator]  # two moments
 
 
@@ -366,7 +368,14 @@ async def test_eight_years_leave_the_books_and_nobody(room: Newsroom) -> None:
         await room.advances_time(timedelta(days=30, hours=11))
         await night(room)
     assert await room.rows(total) == before
-    for table in ("donors", "donor_customers", "outbox_mails", "sign_in_links", "erasures", "muted_subscriptions"):
+    for table in (
+        "donors",
+        "donor_customers",
+        "outbox_mails",
+        "sign_in_links",
+        "erasures",
+        "muted_subscriptions",
+    ):
         assert await room.count(table) == 0, table
     kept = await room.rows(
         "SELECT donor_id, stripe_session_id, checkout_url, idempotency_key_hash, language FROM contributions"

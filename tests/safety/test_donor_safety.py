@@ -28,8 +28,8 @@ MIRROR = "https://mirror.example"
 ONION = f"http://{'abcdefgh23456777' * 3}lindenau.onion"
 POLICY = """
 protected_countries = ["RU", "BY"]
-promises = "allowed"
-forbidden_words = ["The Example", "Пример"]
+recurring = "allowed"
+forbidden_descriptor_words = ["The Example", "Пример"]
 """
 
 
@@ -349,7 +349,10 @@ async def test_whoever_replaces_a_card_comes_back_to_the_mirror_they_came_by(
 
 
 async def test_an_old_browser_at_a_mirror_is_no_stranger(database: str, tmp_path: Path) -> None:
-    async with protected(database, tmp_path, alternate_origins=MIRROR) as room, by(room, MIRROR) as web:
+    async with (
+        protected(database, tmp_path, alternate_origins=MIRROR) as room,
+        by(room, MIRROR) as web,
+    ):
         for origin, status in ((MIRROR, 200), ("https://evil.example", 403)):
             form = {"address": "reader@example.org"}
             answer = await web.post("/manage", data=form, headers={"origin": origin})
@@ -359,7 +362,9 @@ async def test_an_old_browser_at_a_mirror_is_no_stranger(database: str, tmp_path
 async def test_links_in_mails_lead_to_one_address_for_everybody(
     database: str, tmp_path: Path
 ) -> None:
-    async with protected(database, tmp_path, alternate_origins=MIRROR, mail_link_origin=MIRROR) as room:
+    async with protected(
+        database, tmp_path, alternate_origins=MIRROR, mail_link_origin=MIRROR
+    ) as room:
         await pays_from(room, "4242424242424242", "monthly")
         await room.runs_until_idle()
         for origin in (BASE_URL, MIRROR):
@@ -387,11 +392,14 @@ async def test_links_in_mails_lead_to_one_address_for_everybody(
     ],
 )
 def test_an_address_that_is_none_of_ours_stops_the_service(
-    mirrors: str, mail_url: str, says: str
+    alternate_origins: str, mail_link_origin: str, says: str
 ) -> None:
     with pytest.raises(ValueError, match=says):
         settings_for(
-            "postgresql+psycopg://x@h/x", "http://127.0.0.1:1", alternate_origins=mirrors, mail_link_origin=mail_url
+            "postgresql+psycopg://x@h/x",
+            "http://127.0.0.1:1",
+            alternate_origins=alternate_origins,
+            mail_link_origin=mail_link_origin,
         )
 
 
@@ -563,10 +571,10 @@ async def test_a_card_from_elsewhere_is_left_alone(room: Newsroom) -> None:
         ('protected_countries = ["RU"', "is not TOML"),
         ('protected_countries = ["Russia"]', "protected_countries"),
         ('protected_countries = ["QQ"]', "QQ is not a country"),
-        ('protected_countries = ["RU"]\npromises = "maybe"', "promises"),
+        ('protected_countries = ["RU"]\npromises = "maybe"', "recurring"),
         ('protected_countries = ["RU"]\nrefund = "auto"', "refund"),
         ('protected_countries = ["RU"]\n[texts.en]\ntitle = "Read this now"', "who"),
-        ('protected_countries = ["RU"]\nforbidden_words = ["x"]', "forbidden_words"),
+        ('protected_countries = ["RU"]\nforbidden_words = ["x"]', "forbidden_descriptor_words"),
     ],
 )
 def test_a_policy_that_makes_no_sense_stops_the_service(

@@ -496,9 +496,9 @@ async def has_happened(room: Newsroom) -> None:
     ):
         assert {word for (word,) in await room.rows(query)} >= wanted, query
     # an address is held, sealed: that is what must not be found
-    assert await room.rows("SELECT count(*) > 0 FROM reminders WHERE address_ciphertext IS NOT NULL") == [
-        (True,)
-    ]
+    assert await room.rows(
+        "SELECT count(*) > 0 FROM reminders WHERE address_ciphertext IS NOT NULL"
+    ) == [(True,)]
 
 
 async def test_people_who_went_every_way_are_found_nowhere(

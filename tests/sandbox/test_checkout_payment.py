@@ -277,7 +277,7 @@ async def test_the_way_back_leads_to_the_shop_and_charges_nothing(shop: Shop) ->
     session = await shop.checkout(500)
     assert session.url is not None
 
-    assert await sandbox.walk_away(session.url) == "https://shop.example/donate"
+    assert await sandbox.follow_cancel_link(session.url) == "https://shop.example/donate"
 
     assert (await shop.client.v1.charges.list_async()).data == []
 

@@ -84,7 +84,7 @@ async def test_a_new_card_is_tried_on_the_days_set_for_the_old(shop: Shop) -> No
 
 
 @pytest.mark.parametrize(
-    ("end_state", "told"),
+    ("end_state", "events"),
     [
         ("canceled", "customer.subscription.deleted"),
         ("unpaid", "customer.subscription.updated"),

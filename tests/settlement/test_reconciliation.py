@@ -303,7 +303,9 @@ async def test_payouts_whose_list_is_not_final_are_not_judged(newsroom: Newsroom
     for _ in range(5):
         await newsroom.advances_time(timedelta(days=1))
         await newsroom.runs_until_idle()
-    [[status, listed]] = await newsroom.rows("SELECT reconciliation_status, transactions_listed_at FROM payouts")
+    [[status, listed]] = await newsroom.rows(
+        "SELECT reconciliation_status, transactions_listed_at FROM payouts"
+    )
     assert (status, listed is None) == ("in_progress", True)
     assert await newsroom.failed_integrity_checks() == []
     await newsroom.advances_time(timedelta(days=1))

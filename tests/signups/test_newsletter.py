@@ -358,7 +358,7 @@ async def test_it_speaks_russian_from_the_box_to_the_last_page(
     assert mailing.verified_messages()[0]["data"]["language"] == "ru"
 
 
-@pytest.mark.parametrize("tongue", ["en", "ru"])
+@pytest.mark.parametrize("locale", ["en", "ru"])
 async def test_its_mail_tells_nobody_at_the_readers_shoulder_of_what(
     reader: Donor, locale: str
 ) -> None:

@@ -64,7 +64,9 @@ async def passes(room: Newsroom, by: timedelta) -> None:
 
 
 async def states(room: Newsroom) -> list[object]:
-    return [state for (state,) in await room.rows("SELECT state FROM reminders ORDER BY signed_up_at")]
+    return [
+        state for (state,) in await room.rows("SELECT state FROM reminders ORDER BY signed_up_at")
+    ]
 
 
 def keys(room: Newsroom) -> list[Path]:
@@ -163,7 +165,7 @@ async def test_every_few_months_is_two_mails_and_then_silence(reader: Donor) -> 
     assert keys(reader.room) == []
 
 
-@pytest.mark.parametrize(("tongue", "subject"), [("en", "You asked us"), ("ru", "Вы просили")])
+@pytest.mark.parametrize(("locale", "subject"), [("en", "You asked us"), ("ru", "Вы просили")])
 async def test_the_mails_are_neutral_in_every_language(
     reader: Donor, locale: str, subject: str
 ) -> None:
@@ -222,7 +224,10 @@ async def test_a_calendar_entry_on_the_31st_finds_the_last_day_of_every_month(
 
 
 async def test_without_a_place_for_keys_only_the_calendar_is_offered(database: str) -> None:
-    async with open_newsroom(database, address_key_dir="") as room, open_donor_browser(room) as sits:
+    async with (
+        open_newsroom(database, address_key_dir="") as room,
+        open_donor_browser(room) as sits,
+    ):
         page = await sits.opens("/remind")
         assert "By mail" not in page.text
         asked = await asks(room)

@@ -541,7 +541,9 @@ async def test_while_the_service_is_away_there_are_words_and_other_ways(
         assert answer.status_code == 503
         page = Page(answer.text)
         assert page.links["The link is still good: open it again"] == link
-        assert await house.count("staff_linked_accounts") == await house.count("staff_sessions") == 0
+        assert (
+            await house.count("staff_linked_accounts") == await house.count("staff_sessions") == 0
+        )
         assert [deed for deed, *_ in await ada.audit_actions()] == ["sign_in_refused"]
         await service.open()
         assert (await signs_on(ada, f"{link}/sign-on")).status_code == 200

@@ -117,7 +117,9 @@ def _compare(
 
 async def mails_sent_twice(room: Newsroom) -> list[str]:
     """Mails a donor found twice, and mails found that were not owed."""
-    owed = {str(row[0]) for row in await room.rows("SELECT id FROM outbox_mails WHERE status = 'sent'")}
+    owed = {
+        str(row[0]) for row in await room.rows("SELECT id FROM outbox_mails WHERE status = 'sent'")
+    }
     found = Counter(str(mail.parsed["Message-ID"]) for mail in room.mails())
     twice = [f"{name}: {times} times" for name, times in found.items() if times > 1]
     unknown = [name for name in found if name.partition("@")[0].lstrip("<") not in owed]

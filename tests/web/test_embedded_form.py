@@ -18,7 +18,9 @@ FEES = {"usd": (290, 30), "eur": (150, 25)}
 
 @pytest.fixture
 async def newsroom(database: str) -> AsyncIterator[Newsroom]:
-    async with open_newsroom(database, environment="demo", stripe_fees="usd=290+30,eur=150+25") as room:
+    async with open_newsroom(
+        database, environment="demo", stripe_fees="usd=290+30,eur=150+25"
+    ) as room:
         yield room
         await room.runs_until_idle()
         assert await room.failed_integrity_checks() == []
@@ -68,7 +70,9 @@ async def test_the_links_for_mails_and_amp_lead_to_the_form_filled_in(newsroom: 
 
 
 async def test_a_story_cannot_break_out_of_the_snippet(newsroom: Newsroom) -> None:
-    settings = newsroom.settings.model_copy(update={"publication_name": '"><script>alert(1)</script>'})
+    settings = newsroom.settings.model_copy(
+        update={"publication_name": '"><script>alert(1)</script>'}
+    )
     assert "<script>alert" not in embed.embed_snippet(settings)
 
 

@@ -262,27 +262,27 @@ async def test_a_program_asks_for_a_gift_in_russian(newsroom: Newsroom) -> None:
 RENDER = """
 import json, sys
 from types import SimpleNamespace
-from payments import emails
 from payments.core.money import Money
 from payments.mail.outbox import MessageKind
-from payments.web import pages, tongue
+from payments.mail import render
+from payments.web import rendering, request_locale
 from tests.support.newsroom import settings_for
 
 ctx = SimpleNamespace(settings=settings_for("postgresql+psycopg://x@127.0.0.1/x", "http://127.0.0.1"))
 told = {}
 for asked in (b"lang=ar", b"lang=en"):
     scope = dict(type="http", method="GET", path="/x", query_string=asked, headers=[])
-    with tongue.heard(scope):
-        says = tongue.say("There is nothing at this address.")
+    with request_locale.use_locale(scope):
+        says = request_locale.translate("There is nothing at this address.")
         rest = dict(money="", when="", request_id="")
-        page = pages.page(ctx, "error.html", title="x", detail=says, **rest)
+        page = rendering.render(ctx, "error.html", title="x", detail=says, **rest)
         told[asked.decode()] = {
             "page": page.content,
             "language": page.headers["content-language"],
-            "amount": tongue.amount(Money(500, "usd")),
+            "amount": request_locale.format_amount(Money(500, "usd")),
         }
 facts = {"minutes": 10, "sign_in_link": "https://x.example/a", "code": "A"}
-told["letter"] = emails.compose(MessageKind.SIGN_IN, "ar", facts).html
+told["letter"] = render.render(MessageKind.SIGN_IN, "ar", facts).html
 json.dump(told, sys.stdout)
 """
 

@@ -123,7 +123,13 @@ class House:
 
     async def state(self) -> list[object]:
         """All that an intruder could have changed."""
-        tables = ("subscriptions", "subscription_changes", "contributions", "donors", "outbox_mails")
+        tables = (
+            "subscriptions",
+            "subscription_changes",
+            "contributions",
+            "donors",
+            "outbox_mails",
+        )
         return [await self.room.rows(f"SELECT * FROM {name} ORDER BY 1") for name in tables]  # noqa: S608 - ours
 
 

@@ -31,7 +31,9 @@ class VarianceCause(StrEnum):
     EXPANSION = "expansion"
     CONTRACTION = "contraction"
     CHURN = "churn"  # did not pay again; its promise has ended
-    MISSED_PAYMENT = "missed_payment"  # did not pay again; its promise goes on: failed, paused or skipped
+    MISSED_PAYMENT = (
+        "missed_payment"  # did not pay again; its promise goes on: failed, paused or skipped
+    )
     TIMING = "timing"  # more or fewer payments of the same promise fell into the month
     ANNUAL = "annual"  # renewals of annual promises, which fall due in different months
     ONCE = "once"

@@ -31,7 +31,7 @@ def routes() -> list[ControllerRouterHandler]:
         guards=[sign_in.require_same_origin],
         dependencies={
             "donor": Provide(sign_in.current_donor),
-            "own": Provide(overview.own_subscription),
+            "own_subscription": Provide(overview.own_subscription),
         },
         exception_handlers={
             Unauthenticated: sign_in.on_unauthenticated,

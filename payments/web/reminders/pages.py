@@ -95,7 +95,9 @@ class ReminderPages(Controller):
             return rendering.render(
                 ctx, "remind.html", status=error.status, **form_context(ctx, typed, errors=errors)
             )
-        return rendering.render(ctx, "remind_confirmation_sent.html", late=late, **_send_dates(wanted))
+        return rendering.render(
+            ctx, "remind_confirmation_sent.html", late=late, **_send_dates(wanted)
+        )
 
     @post("/calendar", request_max_body_size=SMALL_FORM_BYTES)
     async def calendar(self, ctx: NamedDependency[Context], request: AnyRequest) -> Response[Any]:

@@ -104,7 +104,9 @@ class CampaignPages(Controller):
             }
             for one in found
         ]
-        return auth.render(ctx, "staff_campaigns.html", colleague, active_url=CAMPAIGNS_URL, rows=rows)
+        return auth.render(
+            ctx, "staff_campaigns.html", colleague, active_url=CAMPAIGNS_URL, rows=rows
+        )
 
     @get("/new")
     async def new_campaign(

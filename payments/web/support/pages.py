@@ -83,7 +83,7 @@ class SupportPages(Controller):
     include_in_schema = False
     dependencies = {  # noqa: RUF012 - litestar's own
         "case": Provide(current_case),
-        "promise": Provide(subscription_of_case),
+        "case_subscription": Provide(subscription_of_case),
     }
 
     @get()
