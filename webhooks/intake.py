@@ -11,7 +11,7 @@ import asyncio
 import hmac
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import Mapped, mapped_column
 
+from payments.core.calendar import from_unix
 from payments.core.errors import BadWebhook, DatabaseUnavailable
 from payments.infra import db, job_queue
 
@@ -185,7 +186,7 @@ class Inbox:
             [thing.object for thing in named],
             [thing.id for thing in named],
             [bell.api_version for bell in events],
-            [datetime.fromtimestamp(bell.created, UTC) for bell in events],
+            [from_unix(bell.created) for bell in events],
             [self.enqueues(bell) for bell in events],
             now,
         )

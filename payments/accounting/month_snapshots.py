@@ -20,6 +20,7 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from payments.core.calendar import months_between, next_month
 from payments.infra import db
 from payments.infra.context import Context
 
@@ -79,7 +80,7 @@ async def snapshot_past_months(ctx: Context, kind: SnapshotKind) -> int:
     async with ctx.sessions() as session:
         first = await session.scalar(_FIRST_RECURRING_MONTH, {"zone": zone.key})
         kept = await _stored(session, kind, date.min, until)
-    missing = [] if first is None else [m for m in _months_between(first, until) if m not in kept]
+    missing = [] if first is None else [m for m in months_between(first, until) if m not in kept]
     for begin in range(0, len(missing), MONTHS_PER_BATCH):
         await _snapshot(ctx, kind, missing[begin : begin + MONTHS_PER_BATCH])
     return len(missing)
@@ -106,7 +107,7 @@ async def load_or_compute(
     """Each month from `since` up to `until`: what is kept, and the rest from the rows."""
     doubtful = await _first_stale_month(session, zone, kind) or until
     known = dict(await _stored(session, kind, since, min(until, doubtful)))
-    missing = [month for month in _months_between(since, until) if month not in known]
+    missing = [month for month in months_between(since, until) if month not in known]
     if missing:
         rest = await kind.compute(session, zone, missing[0], next_month(missing[-1]))
         known |= {month: rest.get(month, ()) for month in missing}
@@ -218,18 +219,3 @@ def _describe_differences(
         for line in sorted((ours.keys() ^ theirs.keys()) & known.keys()):
             parts = sorted(known[line].items())
             yield f"{words} " + ", ".join(f"{name} {value}" for name, value in parts)
-
-
-# --- months ---------------------------------------------------------------------------------------
-
-
-def next_month(month: date) -> date:
-    """The month after."""
-    return (month + timedelta(days=32)).replace(day=1)
-
-
-def _months_between(since: date, until: date) -> Iterator[date]:
-    month = since
-    while month < until:
-        yield month
-        month = next_month(month)

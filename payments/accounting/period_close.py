@@ -25,7 +25,6 @@ from sqlalchemy import (
     delete,
     func,
     select,
-    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -34,13 +33,14 @@ from sqlalchemy.orm import Mapped, deferred, mapped_column
 
 from payments.accounting import daily_totals, integrity
 from payments.accounting.reports import freshness
-from payments.accounting.reports.period import next_month, parse_month
+from payments.accounting.reports.period import parse_month
+from payments.core.calendar import next_month
 from payments.core.errors import InvalidField, NotFound, PaymentsError
 from payments.infra import audit_log, db
 from payments.infra.audit_log import AuditAction
 from payments.infra.context import Context
-from payments.ledger import hash_chain
-from payments.ledger.entries import CHAIN_LOCK_KEY, LedgerEntry
+from payments.ledger import entries, hash_chain
+from payments.ledger.entries import LedgerEntry
 
 ALL_ENTRIES = select(LedgerEntry.seq)
 MAX_LATE_ENTRIES = 200  # rows told of at once
@@ -242,7 +242,7 @@ async def close(
         raise PeriodNotReady(f"{'. '.join(missing)}. Nothing was closed.")
     async with ctx.sessions.begin() as session:
         # No poster is under way: a row is either in the month or late.
-        await session.execute(text(f"SELECT pg_advisory_xact_lock({CHAIN_LOCK_KEY})"))
+        await entries.lock_chain(session)
         before = await last_closed(session)
         _ensure_not_closed(before, first)
         newest = await session.scalar(select(LedgerEntry).order_by(LedgerEntry.seq.desc()).limit(1))
@@ -274,7 +274,7 @@ async def reopen(
     """Open the last closed month again. Lines that were late for it are back in it."""
     reason = audit_log.validate_reason(reason)
     async with ctx.sessions.begin() as session:
-        await session.execute(text(f"SELECT pg_advisory_xact_lock({CHAIN_LOCK_KEY})"))
+        await entries.lock_chain(session)
         closing = await last_closed(session)
         if closing is None or closing.month != first:
             latest = "none is closed" if closing is None else f"that is {closing.month:%Y-%m}"

@@ -6,7 +6,6 @@ Each command imports what it needs when it runs: the web framework alone takes s
 
 import asyncio
 import json
-import re
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import date
@@ -283,6 +282,7 @@ def setup_stripe(dry_run: bool) -> None:
 def embed(lang: str, currency: str | None, campaign: str, article: str, plain: bool) -> None:
     """Print the HTML that asks for support on your pages, with the hash of its script."""
     from payments.core import i18n, money
+    from payments.core.identifiers import is_slug
     from payments.web.donate import embed as widget
 
     if lang not in i18n.SUPPORTED_LOCALES:
@@ -290,7 +290,7 @@ def embed(lang: str, currency: str | None, campaign: str, article: str, plain: b
     if currency is not None and currency not in money.GIFT_LIMITS:
         raise click.UsageError(f"--currency is one of {', '.join(money.GIFT_LIMITS)}.")
     for name, value in (("campaign", campaign), ("article", article)):
-        if value and not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", value):
+        if value and not is_slug(value):
             raise click.UsageError(f"--{name} is lower-case letters, digits and hyphens.")
     made = campaigns.find_campaign(campaign) if campaign else None
     click.echo(

@@ -158,12 +158,13 @@ def export_payouts(currency: str, output: Path | None) -> None:
 def export_recurring(months: int, currency: str, output: Path | None) -> None:
     """The roll-forward of monthly recurring revenue, of months that are over."""
     from payments.accounting.exports import csv_tables
-    from payments.accounting.reports import period, recurring
+    from payments.accounting.reports import recurring
     from payments.cli import run_with_context
+    from payments.core.calendar import months_before
 
     async def write(ctx: "Context") -> bytes:
         until = _today(ctx).date().replace(day=1)
-        since = period.months_before(until, months)
+        since = months_before(until, months)
         async with ctx.sessions() as session:
             found = await recurring.mrr_by_month(
                 session,
@@ -191,11 +192,12 @@ def _today(ctx: "Context") -> datetime:
 
 def _parse_period(ctx: "Context", period_text: str) -> "Period":
     from payments.accounting.reports import period
+    from payments.core.calendar import months_before
 
     today = _today(ctx).date()
     if period_text == "all":
         return period.ALL_TIME
-    period_text = period_text or f"{period.months_before(today, 1):%Y-%m}"
+    period_text = period_text or f"{months_before(today, 1):%Y-%m}"
     return period.parse_period({"period": period_text}, today=today)
 
 

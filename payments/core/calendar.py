@@ -8,24 +8,63 @@ time that it skips is the first instant after the gap.
 
 import calendar
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from importlib.resources import files
+from typing import TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
 SEND_AT_LOCAL_TIME = time(9)
 MAX_UTC_DATE_SKEW = timedelta(days=2)  # no place on earth is this far from UTC's date
 
 
-def add_months(day: date, months: int) -> date:
-    """The same day of a later month, or that month's last."""
+Day = TypeVar("Day", date, datetime)
+
+
+def from_unix(seconds: float) -> datetime:
+    """Return a Unix timestamp, as Stripe writes every time, as an aware datetime in UTC."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def add_months(day: Day, months: int, *, day_of_month: int | None = None) -> Day:
+    """Return the same day of a later month, or that month's last day.
+
+    `months` may be negative. `day_of_month` is the day to aim at where the given day is itself the
+    end of a shorter month: from 28 February with 31 it leads to 31 March. A time of day stays.
+    """
     year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
     last = calendar.monthrange(year, month + 1)[1]
-    return date(year, month + 1, min(day.day, last))
+    return day.replace(
+        year=year, month=month + 1, day=min(day.day if day_of_month is None else day_of_month, last)
+    )
 
 
-def first_of_next_month(day: date) -> date:
-    return add_months(day.replace(day=1), 1)
+def first_of_month(day: date) -> date:
+    """Return the first day of the month a day is in."""
+    return date(day.year, day.month, 1)
+
+
+def next_month(day: date) -> date:
+    """Return the first day of the month after the one a day is in."""
+    return add_months(first_of_month(day), 1)
+
+
+def months_before(first: date, count: int) -> date:
+    """Return the first day of the month so many months earlier, or later when negative."""
+    return add_months(first_of_month(first), -count)
+
+
+def last_of_month(day: date) -> date:
+    """Return the last day of the month a day is in."""
+    return next_month(day) - timedelta(days=1)
+
+
+def months_between(since: date, until: date) -> Iterator[date]:
+    """Yield the first day of each month from `since`, itself a first day, up to `until`."""
+    month = since
+    while month < until:
+        yield month
+        month = next_month(month)
 
 
 def local_date(now: datetime, zone: str) -> date:

@@ -43,6 +43,7 @@ from msgspec import Meta
 
 from payments.core import i18n, money
 from payments.core.errors import InvalidField
+from payments.core.identifiers import SLUG_REGEX
 from payments.core.money import Money
 
 MAX_MESSAGE_LENGTH = 600  # characters in one language
@@ -67,7 +68,7 @@ FIELD_HELP = {
     "ends_on": "is a day such as 2026-03-31",
 }
 
-CampaignId = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9-]*\Z", max_length=64)]
+CampaignId = Annotated[str, Meta(pattern=rf"\A{SLUG_REGEX}\Z", max_length=64)]
 VariantName = Annotated[str, Meta(pattern=r"\A[a-z0-9]{1,16}\Z")]
 FrequencyName = Literal["once", "monthly", "annual"]
 FieldPath = tuple[str | int, ...]

@@ -4,7 +4,6 @@ The entry rings at nine by the clock of the device it is on, wherever that is. I
 are neutral, for a calendar is often shared.
 """
 
-import secrets
 from datetime import UTC, date, datetime, timedelta
 
 from icalendar import Alarm, Calendar, Event, vRecur
@@ -12,6 +11,7 @@ from icalendar import Alarm, Calendar, Event, vRecur
 from payments.core import i18n
 from payments.core.calendar import SEND_AT_LOCAL_TIME
 from payments.core.i18n import gettext_noop
+from payments.core.identifiers import new_row_id
 
 EVENT_TITLE = gettext_noop("A note to myself")
 EVENT_DESCRIPTION = gettext_noop("You wanted to come back to this page today:")
@@ -23,7 +23,7 @@ def reminder_ics(on: date, *, months: int | None, link: str, locale: str, now: d
     say = i18n.translations(locale).gettext
     begins = datetime.combine(on, SEND_AT_LOCAL_TIME)  # of no zone: nine where the calendar is
     event = Event()
-    event.add("uid", secrets.token_hex(16))
+    event.add("uid", new_row_id())
     event.add("dtstamp", now.astimezone(UTC))
     event.add("summary", say(EVENT_TITLE))
     event.add("description", f"{say(EVENT_DESCRIPTION)}\n{link}")

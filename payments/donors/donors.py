@@ -4,7 +4,6 @@ A donor is a keyed hash of the normal form of an address and the ids Stripe gave
 itself stays at Stripe and is asked for when a mail is due.
 """
 
-import secrets
 from datetime import datetime, timedelta
 
 from sqlalchemy import ForeignKey, delete, select, update
@@ -13,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core.errors import InvalidField
+from payments.core.identifiers import new_row_id
 from payments.core.settings import Settings
 from payments.infra import db, signing
 
@@ -104,7 +104,7 @@ async def find_or_create(
     if donor_id is None:
         await session.execute(
             insert(Donor)
-            .values(id=secrets.token_hex(16), address_hash=known[0], created_at=now)
+            .values(id=new_row_id(), address_hash=known[0], created_at=now)
             .on_conflict_do_nothing(index_elements=["address_hash"])
         )
         donor_id = await session.scalar(select(Donor.id).where(Donor.address_hash == known[0]))

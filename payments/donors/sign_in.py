@@ -10,11 +10,12 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ForeignKey, delete, func, select, text
+from sqlalchemy import ForeignKey, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core.errors import LinkInvalid, Unauthenticated
+from payments.core.identifiers import new_row_id
 from payments.core.settings import Settings
 from payments.donors import donors
 from payments.donors.donors import Donor
@@ -73,7 +74,7 @@ async def request_link(
     The same work is done for every address, so that nobody learns who gives.
     """
     row = SignInLink(
-        id=secrets.token_hex(16),
+        id=new_row_id(),
         address_hash=await donors.current_hash(session, settings, address),
         browser_hash=_sha256(browser_secret),
         code_attempts=0,
@@ -94,7 +95,7 @@ async def request_link_for_donor(
     if address_hash is None:
         return None
     row = SignInLink(
-        id=secrets.token_hex(16),
+        id=new_row_id(),
         address_hash=address_hash,
         browser_hash=_sha256(secrets.token_urlsafe(32)),
         code_attempts=0,
@@ -145,7 +146,7 @@ async def _is_over_link_limit(session: AsyncSession, address_hash: bytes, *, now
 
     Whoever floods us from one network is the shield's business; here nothing is known of that.
     """
-    await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LINK_COUNT_LOCK_KEY})
+    await db.advisory_lock(session, LINK_COUNT_LOCK_KEY)
     sent = [SignInLink.token_hash.is_not(None), SignInLink.address_hash == address_hash]
     for most, within in LINK_LIMITS_PER_ADDRESS:
         query = select(func.count()).where(*sent, SignInLink.requested_at > now - within)

@@ -6,7 +6,6 @@ Stripe.
 """
 
 import hashlib
-import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -16,6 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from payments.core.identifiers import new_row_id
 from payments.infra import db
 
 DECISION_MATCH_WINDOW = timedelta(
@@ -71,7 +71,7 @@ async def record_decision(
 
     `intent` names one filled-in form and what it asks for: sent twice, it is one decision.
     """
-    change_id = secrets.token_hex(16)
+    change_id = new_row_id()
     if idempotency_key is not None:
         change_id = _decision_id(subscription_id, kind, idempotency_key)
     await session.execute(
@@ -131,7 +131,7 @@ async def record_observed(
     )
     if change is None:
         change = SubscriptionChange(
-            id=secrets.token_hex(16),
+            id=new_row_id(),
             subscription_id=subscription_id,
             kind=kind,
             actor=Actor.STRIPE,

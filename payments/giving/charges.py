@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import stripe
@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from payments.core.calendar import from_unix
 from payments.core.errors import NotFound
 from payments.core.money import Money
 from payments.giving import contributions, import_unknown, invoices
@@ -215,7 +216,7 @@ def _is_unattributable(ctx: Context, fetched: stripe.Charge, claimed_id: str | N
     """Whether money was taken for a contribution we lost, or that nothing came to explain."""
     if fetched.status != "succeeded":
         return False
-    waited = ctx.now() - datetime.fromtimestamp(fetched.created, UTC)
+    waited = ctx.now() - from_unix(fetched.created)
     return claimed_id is not None or waited > ATTRIBUTION_GRACE
 
 
@@ -236,7 +237,7 @@ async def _upsert_row(
             status=status,
             amount=fetched.amount,
             currency=fetched.currency,
-            charged_at=datetime.fromtimestamp(fetched.created, UTC),
+            charged_at=from_unix(fetched.created),
             synced_at=ctx.now(),
         )
         .on_conflict_do_nothing()

@@ -5,12 +5,13 @@ moves; from then on the bank's does (`charges`), for a bank debit is paid, refus
 days after its reader has left the page.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import stripe
 from sqlalchemy.ext.asyncio import AsyncSession
 from stripe.checkout import Session as CheckoutSession
 
+from payments.core.calendar import from_unix
 from payments.core.money import Money
 from payments.donors import donors
 from payments.giving import charges, contributions, import_unknown
@@ -158,7 +159,7 @@ def _completed_at(fetched: CheckoutSession) -> datetime:
         seconds = promise.start_date
     elif isinstance(intent, stripe.PaymentIntent):
         seconds = intent.created
-    return datetime.fromtimestamp(seconds, UTC)
+    return from_unix(seconds)
 
 
 async def _contribution_of(

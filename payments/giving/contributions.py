@@ -6,20 +6,19 @@ that session (`checkout`) and, where a bank takes days, by its charges; never by
 """
 
 import hashlib
-import re
-import secrets
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 import stripe
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, func, select, text, update
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core import i18n
 from payments.core.errors import IdempotencyKeyReused, NotFound, StripeRejected, StripeUnavailable
+from payments.core.identifiers import is_row_id, new_row_id
 from payments.core.money import Money
 from payments.giving.checkout_session import (
     CHECKOUT_LIFETIME,
@@ -33,7 +32,6 @@ from payments.risk import donor_notice, rate_limit
 from payments.risk.rate_limit import RequestContext
 
 STRIPE_KEY_LIFETIME = timedelta(hours=23)  # Stripe keeps an idempotency key for 24 hours at least
-ID_PATTERN = re.compile(r"[0-9a-f]{32}")
 
 
 class ContributionStatus(StrEnum):
@@ -166,7 +164,7 @@ async def _insert_or_get(
         hashlib.sha256(idempotency_key.encode()).digest(),
         contribution_request.digest(),
     )
-    contribution_id, now = secrets.token_hex(16), ctx.now()
+    contribution_id, now = new_row_id(), ctx.now()
     async with ctx.sessions.begin() as session:
         is_new = await session.scalar(
             insert(Contribution)
@@ -393,8 +391,7 @@ async def anonymise(session: AsyncSession, contribution_id: str) -> None:
 
 async def lock(session: AsyncSession, contribution_id: str) -> None:
     """Until this transaction ends, nobody else ties a donor to a contribution or cuts one off."""
-    name = func.hashtextextended(contribution_id, 0)
-    await session.execute(select(func.pg_advisory_xact_lock(name)))
+    await db.advisory_lock(session, contribution_id)
 
 
 async def lock_and_check_protected(session: AsyncSession, contribution_id: str) -> bool:
@@ -443,11 +440,7 @@ async def exists(session: AsyncSession, contribution_id: str | None) -> bool:
 
 async def get(session: AsyncSession, contribution_id: str) -> Contribution:
     """The contribution with this id, or NotFound."""
-    row = (
-        await session.get(Contribution, contribution_id)
-        if ID_PATTERN.fullmatch(contribution_id)
-        else None
-    )
+    row = await session.get(Contribution, contribution_id) if is_row_id(contribution_id) else None
     if row is None:
         raise NotFound("There is no such contribution.")
     return row

@@ -1,9 +1,11 @@
 """Cards: what the next charge of a promise is made to, as Stripe tells it; no number, no brand."""
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 
 import stripe
+
+from payments.core.calendar import last_of_month
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,5 +32,4 @@ def current_card(fetched: stripe.Subscription) -> CurrentCard | None:
 
 
 def _expiry_date(card: stripe.PaymentMethod.Card) -> date:
-    month_after = date(card.exp_year + card.exp_month // 12, card.exp_month % 12 + 1, 1)
-    return month_after - timedelta(days=1)
+    return last_of_month(date(card.exp_year, card.exp_month, 1))

@@ -10,10 +10,10 @@ from datetime import datetime
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from payments.core.identifiers import is_row_id
 from payments.core.money import Money
 from payments.giving.checkout_session import Frequency
 from payments.giving.contributions import (
-    ID_PATTERN,
     OUTCOME_PENDING,
     Contribution,
     ContributionOrigin,
@@ -42,7 +42,7 @@ async def import_from_stripe(
     """
     adopted_id = (
         claimed_id
-        if claimed_id is not None and ID_PATTERN.fullmatch(claimed_id)
+        if claimed_id is not None and is_row_id(claimed_id)
         else hashlib.sha256(root_object_id.encode()).hexdigest()[:32]
     )
     made = await session.scalar(

@@ -6,11 +6,12 @@ that a promise was charged after it had ended, which a person is told.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import stripe
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from payments.core.calendar import from_unix
 from payments.giving import contributions, subscriptions
 from payments.giving.checkout_session import Frequency
 from payments.giving.subscriptions import Subscription
@@ -59,7 +60,7 @@ async def _notify_payment_failure(
     promise = await session.get(Subscription, subscription_of(invoice))
     if promise is None:
         return
-    made_at = datetime.fromtimestamp(invoice.created, UTC)
+    made_at = from_unix(invoice.created)
     if promise.ended_at is not None and made_at > promise.ended_at:
         if invoice.amount_due > 0:
             await alerts.raise_alert(

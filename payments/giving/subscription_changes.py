@@ -15,6 +15,7 @@ from typing import Any
 import stripe
 from sqlalchemy import select
 
+from payments.core.calendar import add_months
 from payments.core.errors import InvalidField, NotFound, StripeRejected, StripeUnavailable
 from payments.core.money import Money, max_gift, validate_gift
 from payments.giving import change_log, checkout_session, subscriptions
@@ -159,7 +160,7 @@ def pause_end(subscription: Subscription, months: int, *, now: datetime) -> date
     """
     due = subscription.current_period_end or now
     day = min(subscription.billing_anchor_at.day, 28)
-    return subscriptions.months_after(due, months, day=day) - timedelta(days=1)
+    return add_months(due, months, day_of_month=day) - timedelta(days=1)
 
 
 async def resume(

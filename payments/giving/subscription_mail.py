@@ -7,13 +7,14 @@ answer is lost the mail goes out again under the same Message-ID.
 """
 
 import functools
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import stripe
 import structlog
 from sqlalchemy import select, update
 
 from payments.core import i18n, money
+from payments.core.calendar import from_unix
 from payments.core.errors import InvalidField
 from payments.core.money import Money
 from payments.donors import donors, sign_in
@@ -176,7 +177,7 @@ def _template_context(
         amount = Money(invoice.amount_remaining, invoice.currency)
         confirm_link = invoice.hosted_invoice_url
         if invoice.next_payment_attempt is not None:
-            retry_at = datetime.fromtimestamp(invoice.next_payment_attempt, UTC)
+            retry_at = from_unix(invoice.next_payment_attempt)
     return {
         "annual": annual,
         "amount": money.format(amount, locale),

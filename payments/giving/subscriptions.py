@@ -5,8 +5,7 @@ row before it is written to the promise's history and told to the donor, once, b
 came about. What it is charged for is told by `invoices`.
 """
 
-import calendar
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -16,6 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from payments.core.calendar import add_months, from_unix
 from payments.core.money import Money
 from payments.donors import donors
 from payments.giving import change_log, contributions, current_card, import_unknown
@@ -386,19 +386,12 @@ def first_charge_after(subscription: Subscription, moment: datetime) -> datetime
     if renews is None:
         return None
     while renews < moment:
-        renews = months_after(renews, months, day=subscription.billing_anchor_at.day)
+        renews = add_months(renews, months, day_of_month=subscription.billing_anchor_at.day)
     return renews
 
 
-def months_after(moment: datetime, months: int, *, day: int) -> datetime:
-    """That day of so many months later, or the month's last."""
-    year, month = divmod(moment.year * 12 + moment.month - 1 + months, 12)
-    last = calendar.monthrange(year, month + 1)[1]
-    return moment.replace(year=year, month=month + 1, day=min(day, last))
-
-
 def _from_unix(seconds: int) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+    return from_unix(seconds)
 
 
 def _from_unix_or_none(seconds: int | None) -> datetime | None:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from psycopg import AsyncConnection
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, Enum, MetaData, String
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, Enum, MetaData, String, func, select
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -84,6 +84,18 @@ def create_engine(url: str, *, pool_size: int = 10, role: str | None = APP_ROLE)
 
 def create_session_factory(bind: AsyncEngine) -> SessionFactory:
     return async_sessionmaker(bind, expire_on_commit=False)
+
+
+async def advisory_lock(session: AsyncSession, key: int | str | bytes) -> None:
+    """Wait for the one lock of this key, and hold it until the transaction ends.
+
+    A number is a lock of the whole installation, named by a constant of its owner. A text or bytes
+    (a row's id, an address hash) is a lock of that one thing.
+    """
+    if isinstance(key, bytes):
+        key = int.from_bytes(key[:8], signed=True)
+    number = key if isinstance(key, int) else func.hashtextextended(key, 0)
+    await session.execute(select(func.pg_advisory_xact_lock(number)))
 
 
 async def driver_connection(session: AsyncSession) -> AsyncConnection:

@@ -20,13 +20,13 @@ from sqlalchemy import (
     and_,
     delete,
     select,
-    text,
 )
 from sqlalchemy import UniqueConstraint as Unique
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from payments.core.calendar import from_unix
 from payments.infra import alerts, db, stripe_client
 from payments.infra.alerts import AlertKind
 from payments.ledger import hash_chain
@@ -154,8 +154,8 @@ def _as_row(bt: stripe.BalanceTransaction) -> dict[str, Any]:  # column -> value
         "exchange_rate": None if bt.exchange_rate is None else str(bt.exchange_rate),
         "source": stripe_client.id_of(bt.source),
         "charge": _charge_of(bt),
-        "occurred_at": datetime.fromtimestamp(bt.created, UTC),
-        "available_on": datetime.fromtimestamp(bt.available_on, UTC),
+        "occurred_at": from_unix(bt.created),
+        "available_on": from_unix(bt.available_on),
     }
 
 
@@ -285,7 +285,7 @@ async def _post_bank_transfer(
 
 async def lock_chain(session: AsyncSession) -> None:
     """Be the one poster until the transaction ends."""
-    await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CHAIN_LOCK_KEY})
+    await db.advisory_lock(session, CHAIN_LOCK_KEY)
 
 
 async def _append(session: AsyncSession, rows: Sequence[PendingEntry]) -> None:

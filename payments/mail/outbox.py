@@ -6,7 +6,6 @@ text: both are found when the mail is sent. `facts` are words and numbers for th
 anything about a person.
 """
 
-import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -17,6 +16,7 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from payments.core.identifiers import new_row_id
 from payments.infra import db, job_queue
 from payments.mail import muted
 
@@ -92,7 +92,7 @@ async def enqueue(
     made = await session.scalar(
         insert(OutboxMail)
         .values(
-            id=secrets.token_hex(16),
+            id=new_row_id(),
             key=key,
             kind=kind,
             status=MailStatus.PENDING,

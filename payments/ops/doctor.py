@@ -16,6 +16,7 @@ import aiosmtplib
 import stripe
 from sqlalchemy import text
 
+from payments.core.calendar import from_unix
 from payments.core.errors import StripeUnavailable
 from payments.core.settings import Settings
 from payments.infra import db, migrate, stripe_client
@@ -141,7 +142,7 @@ async def _certificate_validity(host: str, port: int) -> timedelta:
     _reader, writer = await asyncio.wait_for(opening, TLS_CONNECT_TIMEOUT_SECONDS)
     certificate = writer.get_extra_info("peercert")
     writer.close()
-    ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(certificate["notAfter"]), UTC)
+    ends = from_unix(ssl.cert_time_to_seconds(certificate["notAfter"]))
     return ends - datetime.now(UTC)  # a certificate goes by the real clock
 
 
@@ -281,7 +282,7 @@ async def _check_radar_rule(ctx: Context) -> list[CheckFinding]:
     if tried is None:
         says = f"none of the last {looked} payments tried one, so nothing proves it. {by_hand}"
         return [CheckFinding("radar", True, f"a card of a protected country: {says}")]
-    day = datetime.fromtimestamp(tried.created, UTC).date()
+    day = from_unix(tried.created).date()
     stopped = tried.outcome is not None and tried.outcome.network_status == "not_sent_to_network"
     if stopped:
         says = f"that of {day} was stopped before its bank was asked"

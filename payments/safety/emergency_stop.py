@@ -12,7 +12,6 @@ that were in quarantine belong to it, whatever their card is now.
 """
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core.errors import PaymentsError, StripeUnavailable
+from payments.core.identifiers import new_row_id
 from payments.core.safety_policy import Policy
 from payments.giving import change_log, subscriptions
 from payments.giving.change_log import Actor, ChangeKind
@@ -109,7 +109,7 @@ async def execute(
 
 async def _create_stop(ctx: Context, group: StopGroup, mode: StopMode) -> BulkStop:
     _policy_for(ctx, group)
-    made = BulkStop(id=secrets.token_hex(16), group=group, mode=mode, decided_at=ctx.now())
+    made = BulkStop(id=new_row_id(), group=group, mode=mode, decided_at=ctx.now())
     async with ctx.sessions.begin() as session:
         fields = {"id": made.id, "group": group, "mode": mode, "decided_at": made.decided_at}
         new = await session.scalar(

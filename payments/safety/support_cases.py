@@ -5,7 +5,6 @@ case is in the audit with its reason, found or not, and nobody opens more than t
 case shows what was given and promised: no address, no card, no article.
 """
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core.errors import NotFound, PaymentsError
+from payments.core.identifiers import new_row_id
 from payments.donors import donors, sign_in
 from payments.giving import change_log, charges, contributions, subscription_changes, subscriptions
 from payments.giving.change_log import Actor, SubscriptionChange
@@ -122,7 +122,7 @@ async def _create_case(
         )
         return None
     case = SupportCase(
-        id=secrets.token_hex(16),
+        id=new_row_id(),
         staff_id=colleague.id,
         donor_id=donor_id,
         expires_at=now + CASE_LIFETIME,

@@ -8,7 +8,7 @@ disputed too. What to do is a person's decision: nothing is stopped or refunded 
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import stripe
@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from payments.core.calendar import from_unix
 from payments.giving.charges import Charge
 from payments.giving.contributions import PaymentIntentLink
 from payments.giving.subscriptions import LIVE_STATUSES, Subscription
@@ -118,7 +119,7 @@ async def _upsert(ctx: Context, session: AsyncSession, fetched: stripe.Dispute) 
             stripe_charge_id=charge,
             currency=fetched.currency,
             reason=fetched.reason[:64],
-            opened_at=datetime.fromtimestamp(fetched.created, UTC),
+            opened_at=from_unix(fetched.created),
             **seen,
         )
         .on_conflict_do_update(index_elements=["stripe_dispute_id"], set_=seen)
@@ -127,7 +128,7 @@ async def _upsert(ctx: Context, session: AsyncSession, fetched: stripe.Dispute) 
 
 
 def _from_unix(seconds: int | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    return None if seconds is None else from_unix(seconds)
 
 
 async def _update_alerts(ctx: Context, session: AsyncSession, row: Dispute) -> None:
@@ -192,7 +193,7 @@ async def sync_fraud_warning(ctx: Context, warning_id: str) -> None:
                 stripe_warning_id=fetched.id,
                 stripe_charge_id=charge,
                 fraud_type=fetched.fraud_type[:64],
-                warned_at=datetime.fromtimestamp(fetched.created, UTC),
+                warned_at=from_unix(fetched.created),
                 **seen,
             )
             .on_conflict_do_update(index_elements=["stripe_warning_id"], set_=seen)

@@ -7,13 +7,14 @@ visible late, loses nothing.
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import stripe
 from sqlalchemy import String, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 
+from payments.core.calendar import from_unix
 from payments.giving import charges
 from payments.infra import db, stripe_client
 from payments.infra.context import Context
@@ -68,7 +69,7 @@ async def _store_listed_since(ctx: Context, since: datetime | None) -> tuple[int
             break
         async with ctx.sessions.begin() as session:
             found += await entries.store_transactions(session, page.data)
-        top = max(datetime.fromtimestamp(bt.created, UTC) for bt in page.data)
+        top = max(from_unix(bt.created) for bt in page.data)
         newest = top if newest is None else max(newest, top)
         if not page.has_more:
             break

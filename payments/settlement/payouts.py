@@ -6,7 +6,7 @@ paid. The list is kept as Stripe gave it, with each transaction's net: a second 
 cent that was paid out, and what `books` compares with our own rows.
 """
 
-from datetime import UTC, date, datetime
+from datetime import date
 from enum import StrEnum
 
 import stripe
@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from payments.core.calendar import from_unix
 from payments.infra import alerts, db, stripe_client
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
@@ -101,7 +102,7 @@ async def _upsert(ctx: Context, session: AsyncSession, fetched: stripe.Payout) -
     status = PayoutStatus(fetched.status)
     row = {
         "status": status,
-        "arrives_on": datetime.fromtimestamp(fetched.arrival_date, UTC).date(),
+        "arrives_on": from_unix(fetched.arrival_date).date(),
         "balance_transaction": stripe_client.id_of(fetched.balance_transaction),
         "method": fetched.method,
         "reconciliation": ReconciliationStatus(fetched.reconciliation_status),
@@ -119,7 +120,7 @@ async def _upsert(ctx: Context, session: AsyncSession, fetched: stripe.Payout) -
             amount=fetched.amount,
             currency=fetched.currency,
             automatic=fetched.automatic,
-            created_at=datetime.fromtimestamp(fetched.created, UTC),
+            created_at=from_unix(fetched.created),
             **row,
         )
         .on_conflict_do_update(index_elements=["stripe_payout_id"], set_=row | {"arrives_on": day})

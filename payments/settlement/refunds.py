@@ -7,9 +7,8 @@ fail days later; then the money is with us again and a person is called. The boo
 from the balance, never from here. Nothing in a row is about the donor.
 """
 
-import secrets
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import stripe
@@ -19,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core import money
+from payments.core.calendar import from_unix
 from payments.core.errors import (
     IdempotencyKeyReused,
     InvalidField,
@@ -26,6 +26,7 @@ from payments.core.errors import (
     PaymentsError,
     StripeUnavailable,
 )
+from payments.core.identifiers import new_row_id
 from payments.core.money import Money
 from payments.giving.charges import Charge, ChargeStatus
 from payments.giving.contributions import PaymentIntentLink
@@ -172,7 +173,7 @@ async def _create_request(
             left=money.format(left),
         )
     row = Refund(
-        id=secrets.token_hex(16),
+        id=new_row_id(),
         stripe_charge_id=charge_id,
         status=RefundStatus.REQUESTED,
         amount=amount,
@@ -314,14 +315,14 @@ async def _upsert(ctx: Context, session: AsyncSession, fetched: stripe.Refund) -
         await session.execute(
             insert(Refund)
             .values(
-                id=secrets.token_hex(16),
+                id=new_row_id(),
                 stripe_refund_id=fetched.id,
                 stripe_charge_id=stripe_client.id_of(fetched.charge),
                 status=RefundStatus(fetched.status or "pending"),
                 amount=fetched.amount,
                 currency=fetched.currency,
                 reason=None if fetched.reason is None else fetched.reason[:64],
-                requested_at=datetime.fromtimestamp(fetched.created, UTC),
+                requested_at=from_unix(fetched.created),
                 synced_at=ctx.now(),
             )
             .on_conflict_do_nothing()

@@ -6,7 +6,6 @@ ended. Whoever paid is forgotten; whoever did not gets one neutral mail the next
 proved the mailbox, so that mail takes the place of a confirmation.
 """
 
-import secrets
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
@@ -15,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from stripe.checkout import Session as CheckoutSession
 
 from payments.core import calendar
+from payments.core.identifiers import new_row_id
 from payments.core.settings import Settings
 from payments.infra import stripe_client
 from payments.infra.context import Context
@@ -33,7 +33,7 @@ async def remind_if_abandoned(
     now: datetime,
 ) -> None:
     """A reader on the way to pay wants to be reminded once if they do not finish."""
-    row_id = secrets.token_hex(16)
+    row_id = new_row_id()
     values = reminders.row_values(settings, row_id, schedule, address, now=now)
     values |= {"state": ReminderState.CHECKOUT_OPEN, "contribution_id": contribution_id}
     known = address_vault.address_hashes(settings, address)

@@ -18,7 +18,6 @@ them.
 
 import contextlib
 import os
-import re
 import secrets
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -38,12 +37,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core.errors import InvalidField, PaymentsError
+from payments.core.identifiers import is_row_id
 from payments.core.settings import Settings
 from payments.donors import donors
 from payments.infra import db, signing
 
 NONCE_BYTES = 12
-ROW_ID_PATTERN = re.compile(r"[0-9a-f]{32}")
 INVISIBLE_CATEGORIES = (
     "Cf",
     "Cc",
@@ -227,17 +226,13 @@ def _key_path(settings: Settings, row_id: str) -> Path:
         raise KeyStoreMissing(
             "This newsroom cannot keep an address safely yet. Nothing was stored."
         )
-    assert ROW_ID_PATTERN.fullmatch(row_id)
+    assert is_row_id(row_id)
     return Path(settings.address_key_dir, row_id[:2], row_id)
 
 
 def _key_paths(settings: Settings) -> Iterator[Path]:
     if has_key_store(settings):
-        yield from (
-            p
-            for p in Path(settings.address_key_dir).glob("??/*")
-            if ROW_ID_PATTERN.fullmatch(p.name)
-        )
+        yield from (p for p in Path(settings.address_key_dir).glob("??/*") if is_row_id(p.name))
 
 
 def _write_atomically(path: Path, content: bytes) -> None:

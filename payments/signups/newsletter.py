@@ -12,18 +12,18 @@ thing is read of the reminders, and kept nowhere: whether an address is suppress
 is how many unproved addresses may be written to in an hour.
 """
 
-import secrets
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 import structlog
-from sqlalchemy import CheckConstraint, Index, String, select, text, update
+from sqlalchemy import CheckConstraint, Index, String, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core import i18n
 from payments.core.errors import InvalidField, LinkInvalid, NotFound
+from payments.core.identifiers import new_row_id
 from payments.core.settings import Settings
 from payments.infra import alerts, db, job_queue, signing
 from payments.infra.alerts import AlertKind
@@ -191,7 +191,7 @@ async def sign_up(
             NewsletterSignup.state == SignupState.UNCONFIRMED,
         )
     )
-    row_id = before or secrets.token_hex(16)
+    row_id = before or new_row_id()
     said = {
         "sealed": address_vault.encrypt(key_settings(settings), _associated_data(row_id), address),
         "privacy_version": settings.privacy_version,
@@ -216,8 +216,7 @@ async def sign_up(
 
 async def _lock_address(session: AsyncSession, address_hash: bytes) -> None:
     """One at a time for an address, until this transaction ends."""
-    number = int.from_bytes(address_hash[:8], signed=True)
-    await session.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": number})
+    await db.advisory_lock(session, address_hash)
 
 
 # --- the links of its mail ------------------------------------------------------------------------

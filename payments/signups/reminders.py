@@ -10,7 +10,6 @@ whom is decided later, by the worker (`reminding`). Signing up never revives a c
 Only the code of a mail does, with the address it was for.
 """
 
-import secrets
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
@@ -21,7 +20,6 @@ from sqlalchemy import (
     Index,
     String,
     select,
-    text,
 )
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -29,6 +27,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core import calendar
 from payments.core.errors import LinkInvalid
+from payments.core.identifiers import new_row_id
 from payments.core.money import Money
 from payments.core.settings import Settings
 from payments.donors.donors import Donor
@@ -171,7 +170,7 @@ async def sign_up(
             Reminder.address_hash.in_(known), Reminder.state == ReminderState.UNCONFIRMED
         )
     )
-    row_id = before or secrets.token_hex(16)
+    row_id = before or new_row_id()
     values = row_values(settings, row_id, schedule, address, now=now) | {"crowded": deprioritised}
     again = {name: values[name] for name in ("sealed", "asked_on", *_SCHEDULE_COLUMNS)}
     await session.execute(
@@ -195,7 +194,7 @@ async def sign_up_verified(
     known = address_vault.address_hashes(settings, address)
     await lock_address(session, known[0])
     await _close_all(session, settings, known, ReminderState.SUPERSEDED, now=now)
-    row_id = secrets.token_hex(16)
+    row_id = new_row_id()
     values = row_values(settings, row_id, schedule, address, now=now)
     values |= {"state": ReminderState.SCHEDULED, "proved": True, "due_on": schedule.first_send_on}
     await session.execute(insert(Reminder).values(**values, address_hash=known[0]))
@@ -243,8 +242,7 @@ def row_values(
 
 async def lock_address(session: AsyncSession, address_hash: bytes) -> None:
     """One at a time for an address, until this transaction ends."""
-    number = int.from_bytes(address_hash[:8], signed=True)
-    await session.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": number})
+    await db.advisory_lock(session, address_hash)
 
 
 # --- what its reader decides ----------------------------------------------------------------------

@@ -10,7 +10,6 @@ in the audit.
 """
 
 import hashlib
-import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core.errors import InvalidField, LinkInvalid, NotFound, PaymentsError, Unauthenticated
+from payments.core.identifiers import is_row_id, new_row_id
 from payments.infra import audit_log, db
 from payments.infra.audit_log import AuditAction
 
@@ -32,7 +32,6 @@ SESSION_LIFETIME = timedelta(hours=8)
 SESSION_IDLE_TIMEOUT = timedelta(minutes=15)
 STEP_UP_LIFETIME = timedelta(minutes=5)
 NAME_MAX_LENGTH = 80
-ID_PATTERN = re.compile(r"[0-9a-f]{32}")
 
 
 class PermissionDenied(PaymentsError):
@@ -124,7 +123,7 @@ async def invite(
     """
     person = await _find_by_name(session, validate_name(name))
     if person is None:
-        person = Staff(id=secrets.token_hex(16), name=name, role=role, created_at=now)
+        person = Staff(id=new_row_id(), name=name, role=role, created_at=now)
         session.add(person)
     elif person.removed_at is not None:
         person.role, person.removed_at = role, None
@@ -174,7 +173,7 @@ async def get_by_name(session: AsyncSession, name: str) -> Staff:
 
 async def get(session: AsyncSession, staff_id: str) -> Staff:
     """A colleague who is here, by id. Raises NotFound."""
-    person = await session.get(Staff, staff_id) if ID_PATTERN.fullmatch(staff_id) else None
+    person = await session.get(Staff, staff_id) if is_row_id(staff_id) else None
     if person is None or person.removed_at is not None:
         raise NotFound("There is no such colleague.")
     return person

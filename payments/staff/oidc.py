@@ -13,7 +13,7 @@ import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from sqlalchemy import ForeignKey, delete, select
@@ -21,6 +21,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from payments.core.calendar import from_unix
 from payments.core.errors import LinkInvalid, Unauthenticated
 from payments.core.settings import Settings
 from payments.infra import db, signing
@@ -123,7 +124,7 @@ def decode_attempt(settings: Settings, cookie: str, *, now: datetime) -> SsoAtte
         ) from error
     assert isinstance(what, list)
     aim, bound, back, begun, seed = what
-    return SsoAttempt(SsoPurpose(aim), bound, back, datetime.fromtimestamp(begun, UTC), seed)
+    return SsoAttempt(SsoPurpose(aim), bound, back, from_unix(begun), seed)
 
 
 async def authorization_url(ctx: Context, oidc_provider: OidcProvider, attempt: SsoAttempt) -> str:

@@ -20,6 +20,7 @@ import structlog
 from joserfc import jwk, jws
 from joserfc.errors import InvalidKeyIdError, JoseError
 
+from payments.core.calendar import from_unix
 from payments.core.errors import PaymentsError
 from payments.core.settings import Settings
 
@@ -178,7 +179,7 @@ class OidcProvider:
         if (why := _claims_error(token, self._settings, nonce, now)) is not None:
             raise _refused(why)
         at = token.auth_time
-        proved_at = None if at is None else min(now, datetime.fromtimestamp(at, UTC))
+        proved_at = None if at is None else min(now, from_unix(at))
         return ExternalAccount(token.sub, proved_at)
 
     def _client_auth(

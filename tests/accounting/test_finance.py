@@ -17,9 +17,9 @@ from stripe.params import RefundCreateParams
 from payments.accounting import daily_totals, mrr_rollforward
 from payments.accounting.mrr_rollforward import MrrMonth
 from payments.accounting.reports import monthly, recurring, transactions, variance
-from payments.accounting.reports.period import next_month
 from payments.accounting.reports.sources import CampaignTotal, group_small
 from payments.accounting.reports.transactions import Filters
+from payments.core.calendar import next_month
 from tests.staff.test_accounts import sees, signs_in
 from tests.support.newsroom import Newsroom, open_newsroom
 from tests.support.page import Page

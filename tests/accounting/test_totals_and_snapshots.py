@@ -28,7 +28,8 @@ from payments.accounting import (
 )
 from payments.accounting.payment_recovery import RecoveryMonth
 from payments.accounting.reports import sources, variance
-from payments.accounting.reports.period import month_period, months_before, next_month
+from payments.accounting.reports.period import month_period
+from payments.core.calendar import months_before, next_month
 from payments.web.app import create_app
 from tests.staff.test_accounts import sees, signs_in
 from tests.support.newsroom import BASE_URL, Newsroom

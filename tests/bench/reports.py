@@ -33,8 +33,9 @@ from payments.accounting.exports import transactions_csv as exports_transactions
 from payments.accounting.reports import monthly, recurring, sources, variance
 from payments.accounting.reports import monthly as reports_monthly
 from payments.accounting.reports import transactions as reports_transactions
-from payments.accounting.reports.period import ALL_TIME, Period, month_period, months_before
+from payments.accounting.reports.period import ALL_TIME, Period, month_period
 from payments.accounting.reports.transactions import Filters
+from payments.core.calendar import months_before
 from payments.core.settings import Settings
 from payments.infra import db, migrate
 from payments.infra.context import Context

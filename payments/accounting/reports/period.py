@@ -7,8 +7,9 @@ that has not begun.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 
+from payments.core.calendar import next_month
 from payments.core.errors import InvalidField
 
 _PERIOD = re.compile(r"(20[0-9]{2})(?:-(0[1-9]|1[0-2]))?", re.ASCII)
@@ -71,16 +72,6 @@ def booked_before(time_column: str, until: str = ":until") -> str:
 
 def month_period(first: date) -> Period:
     return Period(first, next_month(first))
-
-
-def next_month(first: date) -> date:
-    return (first.replace(day=1) + timedelta(days=31)).replace(day=1)
-
-
-def months_before(first: date, count: int) -> date:
-    """The first day of the month that many months earlier, or later when negative."""
-    number = first.year * 12 + first.month - 1 - count
-    return date(number // 12, number % 12 + 1, 1)
 
 
 def parse_month(value: str, *, name: str, today: date) -> date:

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting import mrr_rollforward
 from payments.accounting.mrr_rollforward import MrrMonth
-from payments.accounting.reports.period import months_before
+from payments.core.calendar import months_before
 
 CARD_EXPIRING_DAYS = 45  # days
 

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting import daily_totals
-from payments.accounting.reports.period import next_month
+from payments.core.calendar import next_month
 
 _BALANCE = text(
     f"""

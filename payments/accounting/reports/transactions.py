@@ -23,6 +23,7 @@ from payments.accounting.reports.period import (
     booked_from,
 )
 from payments.core.errors import InvalidField
+from payments.core.identifiers import ROW_ID_PATTERN, SLUG_HELP, SLUG_PATTERN
 from payments.giving.checkout_session import Frequency
 from payments.ledger.posting_rules import LedgerAccount
 
@@ -69,7 +70,6 @@ FROM_SQL = f"""
       LEFT JOIN payment_intent_links i USING (stripe_payment_intent_id)
       LEFT JOIN contributions n ON n.id = e.contribution_id
 """  # noqa: S608 - our own words
-_CAMPAIGN = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _CURRENCY = re.compile(r"[a-z]{3}")
 _ID_CONDITIONS = (  # what an id looks like -> where it is looked for
     (re.compile(r"txn_[A-Za-z0-9_]{1,250}"), "b.id = :id"),
@@ -86,7 +86,7 @@ _ID_CONDITIONS = (  # what an id looks like -> where it is looked for
         ),
     ),
     (
-        re.compile(r"[0-9a-f]{32}"),
+        ROW_ID_PATTERN,
         "b.id IN (SELECT balance_transaction FROM ledger_entries WHERE contribution_id = :id)",
     ),
     (
@@ -185,7 +185,7 @@ FILTER_RULES: Mapping[str, tuple[tuple[str, ...] | re.Pattern[str], str]] = {
     "frequency": ((*Frequency, daily_totals.NO_FREQUENCY), "once, monthly, annual or none"),
     "currency": (_CURRENCY, "three letters, such as usd"),
     "account": (tuple(LedgerAccount), "one of " + ", ".join(LedgerAccount)),
-    "campaign": (_CAMPAIGN, "at most 64 lower-case letters, digits and hyphens"),
+    "campaign": (SLUG_PATTERN, SLUG_HELP),
     "id": (
         re.compile(r"[A-Za-z0-9_]{1,255}"),
         (

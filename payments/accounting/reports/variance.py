@@ -15,12 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting.reports import monthly
 from payments.accounting.reports.monthly import MonthlyTotal
-from payments.accounting.reports.period import (
-    LATE_ENTRIES_JOIN_SQL,
-    booked_before,
-    booked_from,
-    next_month,
-)
+from payments.accounting.reports.period import LATE_ENTRIES_JOIN_SQL, booked_before, booked_from
+from payments.core.calendar import next_month
 
 
 class VarianceCause(StrEnum):

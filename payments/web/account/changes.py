@@ -5,7 +5,6 @@ page carries the dates it showed: when they have moved in the meantime, it is sh
 """
 
 import re
-import secrets
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -16,6 +15,7 @@ from litestar.response import Redirect
 
 from payments.core import amount_input, money
 from payments.core.errors import InvalidField
+from payments.core.identifiers import new_row_id, row_id_or_new
 from payments.core.money import InvalidAmount, Money
 from payments.giving import payment_methods, subscription_changes, subscriptions
 from payments.giving.change_log import Actor
@@ -27,7 +27,6 @@ from payments.web.account import view_models
 from payments.web.account.overview import OwnSubscription
 from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, form_data
 
-FORM_ID_PATTERN = re.compile(r"[0-9a-f]{32}")
 INDEFINITELY = "open"
 FormFields = Mapping[str, str]
 
@@ -271,7 +270,7 @@ def _redirect_done(own_subscription: OwnSubscription, done: str) -> Redirect:
 def _idempotency_key(sent: FormFields) -> str:
     """The random name of one filling-in of a form, so that sending it twice is sending it once."""
     named = sent.get("intent", "")
-    return named if FORM_ID_PATTERN.fullmatch(named) else secrets.token_hex(16)
+    return row_id_or_new(named)
 
 
 def _shown_date(own_subscription: OwnSubscription) -> str:
@@ -307,7 +306,7 @@ def _render(
         template,
         status=200 if error is None else error.status,
         promise=view_models.subscription_view(ctx, own_subscription.subscription),
-        intent=secrets.token_hex(16),
+        intent=new_row_id(),
         shown=_shown_date(own_subscription),
         error="" if error is None else request_locale.error_message(error),
         error_field="" if error is None else error.field or "",

@@ -9,6 +9,7 @@ from litestar.params import FromPath, HeaderParameter, JSONBody
 
 from payments.core import money
 from payments.core.errors import IdempotencyKeyMissing
+from payments.core.identifiers import SLUG_REGEX
 from payments.giving import article_counts, campaigns, contributions
 from payments.giving.checkout_session import ContributionRequest, Frequency
 from payments.giving.contributions import Contribution
@@ -20,7 +21,7 @@ from payments.web.forms import AnyRequest, strict_json
 MAX_BODY_BYTES = 16 * 1024
 # To Python a `$` may stand before a last line break, to other readers of a description it may not.
 PATTERN_END = r"$(?!\n)"
-Slug = Annotated[str, msgspec.Meta(pattern=rf"^[a-z0-9][a-z0-9-]*{PATTERN_END}", max_length=64)]
+Slug = Annotated[str, msgspec.Meta(pattern=rf"^{SLUG_REGEX}{PATTERN_END}", max_length=64)]
 Locale = Annotated[str, msgspec.Meta(pattern=rf"^[a-z]{{2,3}}(-[A-Za-z0-9]{{2,4}})?{PATTERN_END}")]
 
 

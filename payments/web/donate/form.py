@@ -1,7 +1,6 @@
 """The form, without JavaScript: choose how often and how much, then pay on Stripe's page."""
 
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +16,7 @@ from payments.core import amount_input, fee_cover, i18n, money
 from payments.core.campaign_schema import DEFAULT_OPTIONS, FormOptions
 from payments.core.errors import InvalidField, NotFound, PaymentsError, StripeUnavailable
 from payments.core.i18n import gettext_noop
+from payments.core.identifiers import is_slug, row_id_or_new
 from payments.core.money import Money
 from payments.giving import article_counts, campaigns, contributions
 from payments.giving.campaigns import RenderedCampaign
@@ -42,8 +42,6 @@ FREQUENCY_PHRASES = {
     Frequency.MONTHLY: gettext_noop("every month"),
     Frequency.ANNUAL: gettext_noop("every year"),
 }
-SLUG_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-FORM_ID_PATTERN = re.compile(r"[0-9a-f]{32}")
 RETRY_LINK_LIFETIME = timedelta(hours=24)
 TERMS_SENTENCES = (
     gettext_noop("You will pay on Stripe's page, which asks for a card and an e-mail address."),
@@ -163,7 +161,7 @@ async def _render_with_error(
 
 def _form_id(typed: FormData) -> str:
     """The random name of one filling-in of the form, kept until it leads to a payment."""
-    return typed["intent"] if FORM_ID_PATTERN.fullmatch(typed["intent"]) else secrets.token_hex(16)
+    return row_id_or_new(typed["intent"])
 
 
 def _parse_request(
@@ -199,7 +197,7 @@ def _parse_request(
 
 def _slug_or_empty(typed: FormData, name: str) -> str:
     """The campaign or story of a link, if it can be one: no gift is lost over a label."""
-    return typed[name] if SLUG_PATTERN.fullmatch(typed[name]) else ""
+    return typed[name] if is_slug(typed[name]) else ""
 
 
 def read_amount(ctx: Context, typed: FormData, frequency: Frequency) -> Money:

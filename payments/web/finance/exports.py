@@ -22,6 +22,7 @@ from payments.accounting.reports import period
 from payments.accounting.reports import transactions as reports_transactions
 from payments.accounting.reports.period import Period
 from payments.accounting.reports.transactions import Filters
+from payments.core.calendar import months_before
 from payments.core.errors import InvalidField
 from payments.infra.context import Context
 from payments.staff.accounts import Staff
@@ -63,7 +64,7 @@ class ExportPages(Controller):
         asked = dict(request.query_params)
         today = layout.today(ctx)
         if not any(asked.get(name) for name in ("period", "from", "to")):
-            asked["period"] = f"{period.months_before(today, 1):%Y-%m}"
+            asked["period"] = f"{months_before(today, 1):%Y-%m}"
         chosen = period.parse_period(asked, today=today)
         currency = layout.filter_value(asked, "currency")
         async with ctx.sessions() as session:

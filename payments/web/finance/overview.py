@@ -15,6 +15,7 @@ from payments.accounting.reports import monthly, period, variance
 from payments.accounting.reports.monthly import MonthlyTotal
 from payments.accounting.reports.variance import NetVariance, VarianceCause
 from payments.core import money
+from payments.core.calendar import months_before, next_month
 from payments.core.errors import InvalidField
 from payments.core.money import Money
 from payments.infra import charts
@@ -79,13 +80,13 @@ class OverviewPages(Controller):
         newest = today.replace(day=1)
         first = period.parse_month(asked["month"], name="month", today=today) if asked.get(
             "month") else newest  # fmt: skip
-        since = min(period.months_before(first, MONTHS_SHOWN - 1), date(first.year - 1, 1, 1))
+        since = min(months_before(first, MONTHS_SHOWN - 1), date(first.year - 1, 1, 1))
         async with ctx.sessions() as session:
             lines = await monthly.by_month(
                 session,
                 ctx.settings.accounting_zoneinfo,
                 since=since,
-                until=period.next_month(first),
+                until=next_month(first),
             )
             proofs = await integrity.latest_results(session)
         shown = chosen or _main_currency(lines, ctx.settings.default_currency)
@@ -96,7 +97,7 @@ class OverviewPages(Controller):
             colleague,
             title=f"Overview: {layout.format_month(first)}",
             active_url="/finance",
-            until=period.next_month(first),
+            until=next_month(first),
             months=layout.select_options(_month_choices(today), f"{first:%Y-%m}"),
             currencies=layout.currency_options(chosen, every="All, drawn in the largest"),
             cards=[
@@ -106,7 +107,7 @@ class OverviewPages(Controller):
             ],
             lines_url=f"/finance/lines{layout.query_string(period=f'{first:%Y-%m}', currency=chosen)}",
             why_url="/finance/why" + layout.query_string(
-                earlier=f"{period.months_before(first, 1):%Y-%m}",
+                earlier=f"{months_before(first, 1):%Y-%m}",
                 later=f"{first:%Y-%m}", currency=shown),
             pictures=[
                 await _net_by_month_chart(drawn, shown, first), await _two_years_chart(drawn, shown, first)
@@ -126,10 +127,10 @@ class OverviewPages(Controller):
     ) -> Response[str]:
         """Why net differs between two months, to the cent; the last that are over unless asked."""
         today, asked = layout.today(ctx), request.query_params
-        over = period.months_before(today, 1)
+        over = months_before(today, 1)
         later = period.parse_month(asked.get("later") or f"{over:%Y-%m}", name="later", today=today)
         earlier = period.parse_month(
-            asked.get("earlier") or f"{period.months_before(later, 1):%Y-%m}",
+            asked.get("earlier") or f"{months_before(later, 1):%Y-%m}",
             name="earlier",
             today=today,
         )
@@ -152,7 +153,7 @@ class OverviewPages(Controller):
             colleague,
             title="Why did net change?",
             active_url="/finance",
-            until=period.next_month(later),
+            until=next_month(later),
             earlier=layout.select_options(_month_choices(today), f"{earlier:%Y-%m}"),
             later=layout.select_options(_month_choices(today), f"{later:%Y-%m}"),
             currencies=layout.currency_options(currency, every=""),
@@ -171,7 +172,7 @@ def _main_currency(lines: Sequence[MonthlyTotal], default_currency: str) -> str:
 
 
 def _month_choices(today: date) -> list[tuple[str, str]]:
-    firsts = [period.months_before(today, back) for back in range(MONTHS_SHOWN)]
+    firsts = [months_before(today, back) for back in range(MONTHS_SHOWN)]
     return [(f"{first:%Y-%m}", layout.format_month(first)) for first in firsts]
 
 
@@ -201,7 +202,7 @@ async def _net_by_month_chart(
     """Net by month and frequency, in bars and in a table."""
     told = {layout.frequency_label(line.frequency) for line in lines}
     series = [one for one in (*FREQUENCY_LABELS.values(), layout.NOT_A_GIFT) if one in told]
-    months = [period.months_before(last, back) for back in range(MONTHS_SHOWN - 1, -1, -1)]
+    months = [months_before(last, back) for back in range(MONTHS_SHOWN - 1, -1, -1)]
     # A drawing begins with the first month that has anything to draw.
     months = [month for month in months if month >= min(line.month for line in lines)] or [last]
     nets = {(line.month, layout.frequency_label(line.frequency)): line.net for line in lines}

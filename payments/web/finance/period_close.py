@@ -17,8 +17,8 @@ from payments.accounting import close_pack, period_close
 from payments.accounting.close_pack import NoSigningKey
 from payments.accounting.period_close import LateEntryRow, PeriodClosing, PeriodNotReady
 from payments.accounting.reports import period, stripe_balance
-from payments.accounting.reports.period import next_month
 from payments.accounting.reports.stripe_balance import BalanceMonth
+from payments.core.calendar import months_before, next_month
 from payments.core.errors import InvalidField, PaymentsError
 from payments.infra.context import Context
 from payments.staff.accounts import Staff
@@ -172,7 +172,7 @@ def _months_table(
                 *_pack_cells(closing),
             ]
         )
-        month = period.months_before(month, 1)
+        month = months_before(month, 1)
     columns = ["Month", "Status", "Closed", "Manifest, SHA-256", "Pack"]
     return table("months", "Months, the newest first", columns, rows,
                  empty="Nothing moved yet, so there is no month to close.")  # fmt: skip

@@ -15,9 +15,10 @@ from payments.accounting.exports import csv_tables
 from payments.accounting.exports.transactions_csv import export_filename
 from payments.accounting.mrr_rollforward import MrrMonth
 from payments.accounting.payment_recovery import RecoveryMonth
-from payments.accounting.reports import period, recurring
+from payments.accounting.reports import recurring
 from payments.accounting.reports.recurring import AtRiskSubscription
 from payments.core import money
+from payments.core.calendar import months_before
 from payments.core.money import Money
 from payments.infra import charts
 from payments.infra.context import Context
@@ -122,7 +123,7 @@ class RecurringPages(Controller):
 def _months_shown(ctx: Context) -> tuple[date, date]:
     """Thirteen whole months, the last of them over."""
     until = layout.today(ctx).replace(day=1)
-    return period.months_before(until, MONTHS_SHOWN), until
+    return months_before(until, MONTHS_SHOWN), until
 
 
 def _committed_table(committed: Sequence[tuple[str, int, int]]) -> Table:

@@ -5,7 +5,6 @@ sent twice it is one refund.
 """
 
 import re
-import secrets
 from typing import Any
 
 from litestar import Controller, Response, get, post
@@ -15,6 +14,7 @@ from litestar.response import Redirect
 
 from payments.core import amount_input, money
 from payments.core.errors import InvalidField, NotFound, PaymentsError
+from payments.core.identifiers import new_row_id, row_id_or_new
 from payments.core.money import InvalidAmount, Money
 from payments.giving import charges
 from payments.infra.audit_log import AuditAction
@@ -28,7 +28,6 @@ from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, form_data
 from payments.web.staff import auth
 
 CHARGE_ID_PATTERN = re.compile(r"[a-z]{2}_\w{1,200}", re.ASCII)
-FORM_ID_PATTERN = re.compile(r"[0-9a-f]{32}")
 REASON_LABELS = {
     RefundReason.REQUESTED_BY_CUSTOMER: "The donor asked for it",
     RefundReason.DUPLICATE: "It was paid twice",
@@ -94,7 +93,7 @@ async def _request_refund(
     except ValueError:
         raise InvalidField("Choose why. Nothing was refunded.", field="reason") from None
     named = sent.get("intent", "")
-    intent = named if FORM_ID_PATTERN.fullmatch(named) else secrets.token_hex(16)
+    intent = row_id_or_new(named)
     async with ctx.sessions.begin() as session:
         why = f"{money.format(amount)}, {reason}"
         await accounts.record_action(
@@ -155,7 +154,7 @@ async def _render(
         currency=left.currency.upper(),
         amount=sent.get("amount", amount_input.format_for_input(left)),
         reasons=auth.select_options(chosen, sent.get("reason", "")),
-        intent=secrets.token_hex(16),
+        intent=new_row_id(),
         done=done,
         error="" if error is None else error.detail,
         field="" if error is None else error.field or "amount",

@@ -5,8 +5,8 @@ from typing import Any
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
-from payments.accounting.reports import period
 from payments.core import money
+from payments.core.calendar import months_before
 from payments.infra.context import Context
 from payments.signups import reminder_stats
 from payments.signups.reminder_stats import ReminderMonth, ReminderStep
@@ -34,7 +34,7 @@ class ReminderStatsPage(Controller):
         self, ctx: NamedDependency[Context], colleague: NamedDependency[Staff]
     ) -> Response[Any]:
         """The last two years by month, small numbers left out."""
-        since = period.months_before(layout.today(ctx).replace(day=1), MONTHS_SHOWN - 1)
+        since = months_before(layout.today(ctx).replace(day=1), MONTHS_SHOWN - 1)
         async with ctx.sessions() as session:
             found = await reminder_stats.monthly_stats(session, ctx.settings, since=since)
         return await layout.render(

@@ -15,7 +15,7 @@ from payments.accounting.reports.contribution_timeline import ContributionSummar
 from payments.accounting.reports.period import Period
 from payments.accounting.reports.transactions import Filters, Transaction, TransactionTotal
 from payments.core.errors import NotFound
-from payments.giving.contributions import ID_PATTERN
+from payments.core.identifiers import is_row_id
 from payments.infra.context import Context
 from payments.ledger.posting_rules import LedgerAccount
 from payments.staff.accounts import Staff
@@ -104,7 +104,7 @@ class TransactionPages(Controller):
         contribution_id: FromPath[str],
     ) -> Response[str]:
         """What happened to one gift, in order."""
-        if not ID_PATTERN.fullmatch(contribution_id):
+        if not is_row_id(contribution_id):
             raise NotFound("There is no contribution with this id.")
         async with ctx.sessions() as session:
             found, moments = await contribution_timeline.get(session, contribution_id)

@@ -303,7 +303,7 @@ def _suggested_dates(today: date) -> Sequence[tuple[str, date]]:
     return (
         ("week", today + reminder_schedule.SECOND_MAIL_AFTER),
         ("next_month", core_calendar.add_months(today, 1)),
-        ("first", core_calendar.first_of_next_month(today)),
+        ("first", core_calendar.next_month(today)),
     )
 
 

@@ -5,7 +5,6 @@ card or an article, and its own address says nothing of whose it is.
 """
 
 import re
-import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from litestar.params import FromPath
 from litestar.response import Redirect
 
 from payments.core.errors import InvalidField, NotFound, PaymentsError
+from payments.core.identifiers import is_row_id, new_row_id, row_id_or_new
 from payments.giving.subscription_changes import MAX_PAUSE_MONTHS
 from payments.giving.subscriptions import Subscription
 from payments.infra.context import Context
@@ -28,7 +28,6 @@ from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, form_data
 from payments.web.staff import auth
 
 SUPPORT_URL = "/support"
-ID_PATTERN = re.compile(r"[0-9a-f]{32}")
 TICKET_PATTERN = re.compile(r"[A-Za-z0-9#/-]{0,40}")
 INDEFINITELY = "open"
 CONFIRMATIONS = {
@@ -57,7 +56,7 @@ async def current_case(
     ctx: NamedDependency[Context], colleague: NamedDependency[Staff], case_id: FromPath[str]
 ) -> SupportCase:
     """The case that the address names, for whoever opened it. Raises NotFound."""
-    if not ID_PATTERN.fullmatch(case_id):
+    if not is_row_id(case_id):
         raise NotFound("This case is closed. Look for the donor again, with a reason.")
     async with ctx.sessions() as session:
         return await support_cases.get_case(session, colleague, case_id, now=ctx.now())
@@ -70,7 +69,7 @@ async def subscription_of_case(
     contribution_id: FromPath[str],
 ) -> CaseSubscription:
     """The promise that the address names, if it is the case's donor's. Raises NotFound."""
-    if not ID_PATTERN.fullmatch(contribution_id):
+    if not is_row_id(contribution_id):
         raise NotFound("There is no such contribution.")
     async with ctx.sessions() as session:
         return CaseSubscription(
@@ -295,7 +294,7 @@ def _parse_months(text: str) -> int | None:
 def _idempotency_key(sent: dict[str, str]) -> str:
     """The random name of one page, so that pressing its button twice is pressing it once."""
     named = sent.get("intent", "")
-    return named if ID_PATTERN.fullmatch(named) else secrets.token_hex(16)
+    return row_id_or_new(named)
 
 
 # --- pages ----------------------------------------------------------------------------------------
@@ -348,7 +347,7 @@ async def _render_case(
         zone=ctx.settings.accounting_zone,
         done=CONFIRMATIONS.get(done, ""),
         error="" if error is None else error.detail,
-        intent=secrets.token_hex(16),
+        intent=new_row_id(),
         lengths=range(1, MAX_PAUSE_MONTHS + 1),
         promises=[_subscription_view(ctx, one, seen) for one in seen.subscriptions],
         gifts=[
