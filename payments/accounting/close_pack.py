@@ -198,13 +198,13 @@ def _manifest_facts(
         "zone": closing.zone,
         "closing": closing.id,
         "closed_at": closing.closed_at.astimezone(UTC).strftime(TIMESTAMP_FORMAT),
-        "ledger_through": closing.last_seq,
+        "last_seq": closing.last_seq,
         "chain_before": (
             previous.chain_head if previous is not None else hash_chain.GENESIS_HASH
         ).hex(),
         "chain_head": closing.chain_head.hex(),
         "manifest_before": earlier.hex() if earlier is not None else None,
-        "proofs": closing.checklist,
+        "checklist": closing.checklist,
         "public_key": key,
     }
 

@@ -233,8 +233,8 @@ async def run_and_alert(
             await session.execute(proven.on_conflict_do_nothing())
         for finding in findings:
             seen = {
-                "says": finding.description,
-                "rows": list(finding.failures),
+                "description": finding.description,
+                "failures": list(finding.failures),
                 "checked_at": ctx.now(),
             }
             await session.execute(

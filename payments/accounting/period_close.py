@@ -253,7 +253,9 @@ async def close(
             closed_by=by,
             last_seq=newest.seq if newest is not None else 0,
             chain_head=newest.hash if newest is not None else hash_chain.GENESIS_HASH,
-            checklist=[{"says": point.description, "holds": point.passed} for point in points],
+            checklist=[
+                {"description": point.description, "passed": point.passed} for point in points
+            ],
         )
         session.add(closing)
         await audit_log.record(

@@ -150,7 +150,7 @@ def verify_ledger(offline: bool, as_json: bool) -> None:
         click.echo(
             json.dumps(
                 [
-                    {"identity": f.check_name, "holds": f.passed, "rows": list(f.failures)}
+                    {"check_name": f.check_name, "passed": f.passed, "failures": list(f.failures)}
                     for f in findings
                 ]
             )
@@ -320,7 +320,9 @@ def doctor(as_json: bool, bank_line_seen: bool) -> None:
         return
     found = _run_with_context(examiner.run_checks)
     if as_json:
-        click.echo(json.dumps([{"name": f.name, "ok": f.ok, "says": f.description} for f in found]))
+        click.echo(
+            json.dumps([{"name": f.name, "ok": f.ok, "description": f.description} for f in found])
+        )
     else:
         for one in found:
             click.echo(f"{'ok     ' if one.ok else 'PROBLEM'} {one.name}: {one.description}")

@@ -208,11 +208,13 @@ def _column_values(fetched: stripe.Subscription) -> dict[str, Any]:  # column ->
         "stripe_price_id": item.price.id,
         "stripe_payment_method_id": card.id if card is not None else None,
         "card_expires_on": card.expires_on if card is not None else None,
-        "anchored_at": _from_unix(fetched.billing_cycle_anchor),
-        "renews_at": _from_unix(item.current_period_end) if status in _RENEWING_STATUSES else None,
-        "pauses": pause is not None or status is SubscriptionStatus.PAUSED,
+        "billing_anchor_at": _from_unix(fetched.billing_cycle_anchor),
+        "current_period_end": _from_unix(item.current_period_end)
+        if status in _RENEWING_STATUSES
+        else None,
+        "is_paused": pause is not None or status is SubscriptionStatus.PAUSED,
         "resumes_at": _from_unix_or_none(pause.resumes_at) if pause is not None else None,
-        "ends_at": _scheduled_end(fetched, item) if status in LIVE_STATUSES else None,
+        "scheduled_end_at": _scheduled_end(fetched, item) if status in LIVE_STATUSES else None,
         "ended_at": _from_unix_or_none(fetched.ended_at),
     }
 
@@ -301,14 +303,14 @@ async def _record_changes(
         await noted(ChangeKind.FREQUENCY, MailKind.FREQUENCY_CHANGED)
     elif before["amount"] != subscription.amount:
         await noted(ChangeKind.AMOUNT, MailKind.AMOUNT_CHANGED)
-    if (before["pauses"], before["resumes_at"]) != (
+    if (before["is_paused"], before["resumes_at"]) != (
         subscription.is_paused,
         subscription.resumes_at,
     ):
         await _record_pause_change(ctx, session, subscription)
-    if before["ends_at"] is None and subscription.scheduled_end_at is not None:
+    if before["scheduled_end_at"] is None and subscription.scheduled_end_at is not None:
         await noted(ChangeKind.END_SCHEDULED, MailKind.END_SCHEDULED)
-    elif before["ends_at"] is not None and subscription.scheduled_end_at is None:
+    elif before["scheduled_end_at"] is not None and subscription.scheduled_end_at is None:
         await noted(ChangeKind.END_CANCELLED, MailKind.END_CANCELLED)
     if before["stripe_payment_method_id"] != subscription.stripe_payment_method_id:
         has_card = subscription.stripe_payment_method_id is not None

@@ -27,7 +27,7 @@ class MutedSubscription(db.Base):
 async def mute(session: AsyncSession, subscription_ids: Sequence[str], *, now: datetime) -> None:
     """Say nothing about these promises from now on."""
     if subscription_ids:
-        rows = [{"stripe_subscription_id": one, "since": now} for one in subscription_ids]
+        rows = [{"stripe_subscription_id": one, "muted_at": now} for one in subscription_ids]
         await session.execute(insert(MutedSubscription).on_conflict_do_nothing(), rows)
 
 

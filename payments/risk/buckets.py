@@ -79,7 +79,7 @@ async def consume(
     rows = await session.execute(
         asked.on_conflict_do_update(
             index_elements=["key"],
-            set_={"full_at": func.least(later, now + cap), "made_on": now.date()},
+            set_={"full_at": func.least(later, now + cap), "salt_date": now.date()},
         ).returning(Bucket.key, Bucket.full_at)
     )
     return {row.key: row.full_at - now for row in rows}

@@ -178,7 +178,7 @@ STAFF = DataClass(
         "answered_challenges": "digest forget_at",
         "audit_entries": "seq at staff_id name deed about reason",
         "period_closings": "closed_by reopened_by",
-        "refunds": "asked_by",
+        "refunds": "requested_by",
         "staff": "id name role created_at removed_at",
         "staff_accounts": "staff_id subject_hash tied_at used_at",
         "staff_links": "token_sha256 staff_id expires_at",

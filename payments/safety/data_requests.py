@@ -78,16 +78,16 @@ async def _subscription_data(session: AsyncSession, subscription: Subscription) 
         "amount",
         "currency",
         "started_at",
-        "renews_at",
-        "pauses",
+        "current_period_end",
+        "is_paused",
         "resumes_at",
-        "ends_at",
+        "scheduled_end_at",
         "ended_at",
     )
     changes = await change_log.list_done(session, subscription.stripe_subscription_id)
     return {
         **{name: getattr(subscription, name) for name in fields},
-        "history": [{"kind": c.kind, "by": c.actor, "at": c.done_at} for c in changes],
+        "history": [{"kind": c.kind, "actor": c.actor, "at": c.done_at} for c in changes],
     }
 
 

@@ -163,7 +163,12 @@ async def _add_items(ctx: Context, stop: BulkStop) -> int:
     added = 0
     async for some in _subscriptions_in(ctx, stop.group, stop.mode):
         rows = [
-            {"stop_id": stop.id, "stripe_subscription_id": one, "state": "waiting", "tried": 0}
+            {
+                "bulk_stop_id": stop.id,
+                "stripe_subscription_id": one,
+                "state": "pending",
+                "attempts": 0,
+            }
             for one in some
         ]
         async with ctx.sessions.begin() as session:
@@ -179,7 +184,7 @@ async def _add_items(ctx: Context, stop: BulkStop) -> int:
             added += len(ids)
     async with ctx.sessions.begin() as session:
         listed = update(BulkStop).where(BulkStop.id == stop.id, BulkStop.items_listed_at.is_(None))
-        await session.execute(listed.values(listed_at=ctx.now()))
+        await session.execute(listed.values(items_listed_at=ctx.now()))
     return added
 
 
@@ -311,7 +316,7 @@ async def _process_item(ctx: Context, stop: BulkStop, subscription_id: str) -> N
                 now=ctx.now(),
                 idempotency_key=stop.id,
             )
-        await _update_item(session, stop.id, subscription_id, tried=BulkStopItem.attempts + 1)
+        await _update_item(session, stop.id, subscription_id, attempts=BulkStopItem.attempts + 1)
     state = await _apply_at_stripe(ctx, stop, subscription_id)
     async with ctx.sessions.begin() as session:
         await _update_item(session, stop.id, subscription_id, state=state)

@@ -51,7 +51,7 @@ async def process(ctx: Context, charge_id: str) -> None:
     await _refund_if_policy_requires(ctx, charge_id)
     async with ctx.sessions.begin() as session:
         done = update(Quarantine).where(Quarantine.stripe_charge_id == charge_id)
-        await session.execute(done.values(done_at=ctx.now()))
+        await session.execute(done.values(processed_at=ctx.now()))
 
 
 async def resume(ctx: Context) -> int:

@@ -108,8 +108,8 @@ async def _upsert(ctx: Context, session: AsyncSession, fetched: stripe.Dispute) 
         "status": DisputeStatus(fetched.status),
         "amount": fetched.amount,
         "evidence_due_at": _from_unix(details.due_by),
-        "answered": details.submission_count > 0,
-        "refundable": fetched.is_charge_refundable,
+        "evidence_submitted": details.submission_count > 0,
+        "is_charge_refundable": fetched.is_charge_refundable,
         "synced_at": ctx.now(),
     }
     await session.execute(

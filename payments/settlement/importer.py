@@ -99,7 +99,9 @@ async def advance_cursor(ctx: Context, cursor_name: str, reached_at: datetime) -
         await session.execute(
             wanted.on_conflict_do_update(
                 index_elements=["name"],
-                set_={"reached": func.greatest(ImportCursor.reached_at, wanted.excluded.reached)},
+                set_={
+                    "reached_at": func.greatest(ImportCursor.reached_at, wanted.excluded.reached_at)
+                },
             )
         )
 

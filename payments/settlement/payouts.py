@@ -105,7 +105,7 @@ async def _upsert(ctx: Context, session: AsyncSession, fetched: stripe.Payout) -
         "arrives_on": from_unix(fetched.arrival_date).date(),
         "balance_transaction": stripe_client.id_of(fetched.balance_transaction),
         "method": fetched.method,
-        "reconciliation": ReconciliationStatus(fetched.reconciliation_status),
+        "reconciliation_status": ReconciliationStatus(fetched.reconciliation_status),
         "failure_balance_transaction": stripe_client.id_of(fetched.failure_balance_transaction),
         "failure_code": fetched.failure_code,
         "synced_at": ctx.now(),

@@ -299,7 +299,11 @@ async def suppress(
 ) -> None:
     """Never write to this address again, or not for a while. A person's word outlasts a bounce."""
     lasts = SUPPRESSION_LIFETIMES.get(reason)
-    values = {"reason": reason, "since": now, "until": None if lasts is None else now + lasts}
+    values = {
+        "reason": reason,
+        "suppressed_at": now,
+        "expires_at": None if lasts is None else now + lasts,
+    }
     await session.execute(
         insert(SuppressedAddress)
         .values(address_hash=address_hash, **values)

@@ -142,7 +142,7 @@ def decrypt_address(settings: Settings, row: NewsletterSignup) -> str | None:
 
 
 def _associated_data(row_id: str) -> AssociatedData:
-    return AssociatedData("newsletter_signups", "sealed", row_id)
+    return AssociatedData("newsletter_signups", "address_ciphertext", row_id)
 
 
 # --- asking ---------------------------------------------------------------------------------------
@@ -193,10 +193,12 @@ async def sign_up(
     )
     row_id = before or new_row_id()
     said = {
-        "sealed": address_vault.encrypt(key_settings(settings), _associated_data(row_id), address),
+        "address_ciphertext": address_vault.encrypt(
+            key_settings(settings), _associated_data(row_id), address
+        ),
         "privacy_version": settings.privacy_version,
         "language": locale,
-        "agreed_at": now,
+        "consented_at": now,
     }
     await session.execute(
         insert(NewsletterSignup)

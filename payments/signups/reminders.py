@@ -171,8 +171,12 @@ async def sign_up(
         )
     )
     row_id = before or new_row_id()
-    values = row_values(settings, row_id, schedule, address, now=now) | {"crowded": deprioritised}
-    again = {name: values[name] for name in ("sealed", "asked_on", *_SCHEDULE_COLUMNS)}
+    values = row_values(settings, row_id, schedule, address, now=now) | {
+        "deprioritised": deprioritised
+    }
+    again = {
+        name: values[name] for name in ("address_ciphertext", "signed_up_on", *_SCHEDULE_COLUMNS)
+    }
     await session.execute(
         insert(Reminder)
         .values(**values, state=ReminderState.UNCONFIRMED, address_hash=known[0])
@@ -196,7 +200,7 @@ async def sign_up_verified(
     await _close_all(session, settings, known, ReminderState.SUPERSEDED, now=now)
     row_id = new_row_id()
     values = row_values(settings, row_id, schedule, address, now=now)
-    values |= {"state": ReminderState.SCHEDULED, "proved": True, "due_on": schedule.first_send_on}
+    values |= {"state": ReminderState.SCHEDULED, "verified": True, "due_on": schedule.first_send_on}
     await session.execute(insert(Reminder).values(**values, address_hash=known[0]))
     await reminder_stats.record_step(session, settings, ReminderStep.SIGNED_UP, now=now)
     await reminder_stats.record_step(session, settings, ReminderStep.CONFIRMED, now=now)
@@ -204,9 +208,9 @@ async def sign_up_verified(
 
 _SCHEDULE_COLUMNS = (
     "zone",
-    "first_on",
-    "months",
-    "turns",
+    "first_send_on",
+    "interval_months",
+    "slots",
     "frequency",
     "amount",
     "currency",
@@ -219,20 +223,20 @@ def row_values(
 ) -> dict[str, object]:
     return {
         "id": row_id,
-        "sealed": address_vault.encrypt(
-            settings, AssociatedData("reminders", "sealed", row_id), address
+        "address_ciphertext": address_vault.encrypt(
+            settings, AssociatedData("reminders", "address_ciphertext", row_id), address
         ),
-        "proved": False,
-        "crowded": False,
-        "tries": 0,
-        "turn": 0,
-        "mails": 0,
-        "asked_on": schedule.signed_up_on,
-        "asked_at": now,
+        "verified": False,
+        "deprioritised": False,
+        "attempts": 0,
+        "slot": 0,
+        "sent_count": 0,
+        "signed_up_on": schedule.signed_up_on,
+        "signed_up_at": now,
         "zone": schedule.zone,
-        "first_on": schedule.first_send_on,
-        "months": schedule.interval_months,
-        "turns": schedule.slots,
+        "first_send_on": schedule.first_send_on,
+        "interval_months": schedule.interval_months,
+        "slots": schedule.slots,
         "frequency": schedule.frequency,
         "amount": None if schedule.amount is None else schedule.amount.amount,
         "currency": None if schedule.amount is None else schedule.amount.currency,
