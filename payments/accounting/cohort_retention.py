@@ -57,7 +57,7 @@ async def compute(session: AsyncSession, zone: ZoneInfo, since: date, until: dat
     return months
 
 
-SNAPSHOT_KIND = SnapshotKind("cohorts", compute, from_ledger=True)
+SNAPSHOT_KIND = SnapshotKind("cohort_retention", compute, from_ledger=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,8 +38,8 @@ async def import_and_refresh(ctx: Context) -> int:
 class DailyTotal(db.Base):
     """One day's rows of one frequency between two accounts.
 
-    Summed over a whole month, `givers` counts the contributions that paid in it, each once;
-    `newcomers` counts, over any time, those that paid for the first time.
+    Summed over a whole month, `payers` counts the contributions that paid in it, each once;
+    `first_time_payers` counts, over any time, those that paid for the first time.
     """
 
     __tablename__ = "daily_totals"
@@ -78,11 +78,11 @@ DAILY_SUMS_SQL = """
                   AND x.credit LIKE 'income:%' AND x.credit = placed.credit
                   AND x.currency = placed.currency
                   AND date_trunc('month', {earlier}) = date_trunc('month', placed.day)))
-           ) AS int) AS givers,
+           ) AS int) AS payers,
            CAST(count(*) FILTER (WHERE place_ever = 1 AND ({whole} OR NOT EXISTS (
                SELECT FROM ledger_entries x
                 WHERE x.contribution_id = placed.contribution_id AND x.seq < placed.seq
-                  AND x.credit LIKE 'income:%'))) AS int) AS newcomers
+                  AND x.credit LIKE 'income:%'))) AS int) AS first_time_payers
       FROM (
         SELECT *, row_number() OVER (
                    PARTITION BY contribution_id, date_trunc('month', day), credit, currency
@@ -246,7 +246,7 @@ DIFFERENCES_SQL = """
                coalesce(l.booked_on, CAST(e.occurred_at AT TIME ZONE m.zone AS date)) AS day,
                coalesce(i.frequency, 'none') AS frequency
           FROM daily_totals_positions m
-          JOIN ledger_entries e ON e.seq <= m.seq
+          JOIN ledger_entries e ON e.seq <= m.last_seq
           LEFT JOIN late_entries l ON l.seq = e.seq
           JOIN balance_transactions b ON b.id = e.balance_transaction
           LEFT JOIN charges c ON c.stripe_charge_id = b.charge

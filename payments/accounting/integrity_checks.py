@@ -197,7 +197,7 @@ SUSPENSE_SQL = """
 # By month and currency: what the days of the roll-up say moved Stripe's balance, beside what its
 # own transactions say. A late row is booked later than its transaction happened.
 BALANCE_ROLLFORWARD_SQL = f"""
-    WITH mark AS (SELECT seq, zone FROM daily_totals_positions),
+    WITH mark AS (SELECT last_seq AS seq, zone FROM daily_totals_positions),
     moved AS (
         SELECT CAST(date_trunc('month', day) AS date) AS month, currency,
                sum(CASE debit WHEN 'stripe:balance' THEN amount ELSE -amount END) AS moved
@@ -278,20 +278,23 @@ CHECKS = {
         "each payout that is paid is in the bank once, and none is there that is not",
         PAYOUTS_SQL,
     ),
-    "lists": (
+    "payout_composition": (
         "each completed payout is the sum of its transactions, and each of them is here",
         PAYOUT_COMPOSITION_SQL,
     ),
-    "suspense": ("what is in suspense has an open alarm", SUSPENSE_SQL),
-    "rollup": (daily_totals.CHECK_DESCRIPTION, daily_totals.DIFFERENCES_SQL),
-    "cash": (
+    "suspense": ("what is in suspense has an open alert", SUSPENSE_SQL),
+    "daily_totals": (daily_totals.CHECK_DESCRIPTION, daily_totals.DIFFERENCES_SQL),
+    "balance_rollforward": (
         "in each month what Stripe held at first and all that moved is what it held in the end",
         BALANCE_ROLLFORWARD_SQL,
     ),
-    "forward": (
+    "mrr_rollforward": (
         "recurring revenue of a month and all that changed it is what the next month begins with",
         MRR_ROLLFORWARD_SQL,
     ),
-    "audit": ("the audit of the staff can be added to and never changed", AUDIT_APPEND_ONLY_SQL),
+    "audit_append_only": (
+        "the audit of the staff can be added to and never changed",
+        AUDIT_APPEND_ONLY_SQL,
+    ),
 }
 """A name -> what holds, and the query that names what does not."""

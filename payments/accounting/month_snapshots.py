@@ -140,7 +140,7 @@ _FIRST_AFFECTED_MONTH = text(
      WHERE e.seq > :after AND e.seq <= :upto AND {RECURRING_INCOME_SQL}
     """  # noqa: S608 - our own words
 )
-_INVALIDATE = text("SELECT forget_months(:kind, :since, NULL)")
+_INVALIDATE = text("SELECT invalidate_snapshots(:kind, :since, NULL)")
 _TOTALS_POSITION = text("SELECT last_seq FROM daily_totals_positions WHERE zone = :zone")
 _TOTALS_ZONE = text("SELECT zone FROM daily_totals_positions")
 MAX_SEQ = 2**62

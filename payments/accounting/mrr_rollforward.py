@@ -24,7 +24,16 @@ from payments.accounting.month_snapshots import (
     SnapshotRow,
 )
 
-MRR_MOVEMENTS = ("new", "returned", "raised", "lowered", "paused", "stopped", "failed", "fx")
+MRR_MOVEMENTS = (
+    "new",
+    "reactivation",
+    "expansion",
+    "contraction",
+    "paused",
+    "churn_voluntary",
+    "churn_involuntary",
+    "fx",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +96,7 @@ _MRR_ROLLFORWARD = text(
           FULL JOIN carried was
             ON was.contribution_id = now.contribution_id AND was.currency = now.currency
            AND CAST(was.month + interval '1 month' AS date) = now.month),
-    told AS (
+    classified AS (
         SELECT t.*, CASE
                  WHEN absent AND EXISTS (
                      SELECT FROM ledger_entries e LEFT JOIN late_entries late ON late.seq = e.seq
@@ -95,33 +104,33 @@ _MRR_ROLLFORWARD = text(
                         AND {RECURRING_INCOME_SQL}
                         AND e.occurred_at < CAST(t.month AS timestamp) AT TIME ZONE :zone
                         AND {BOOKED_AT_SQL} < CAST(t.month AS timestamp))
-                 THEN 'returned'
+                 THEN 'reactivation'
                  WHEN absent THEN 'new'
                  WHEN gone THEN coalesce((
-                     SELECT CASE WHEN h.kind = 'cancelled' THEN 'cancelled'
+                     SELECT CASE WHEN h.kind = 'cancelled' THEN 'churn_voluntary'
                                  WHEN h.kind IN ('paused', 'skipped') THEN 'paused'
-                                 ELSE 'failed' END
+                                 ELSE 'churn_involuntary' END
                        FROM subscriptions s
                        JOIN subscription_changes h
                          ON h.subscription_id = s.stripe_subscription_id
                       WHERE s.contribution_id = t.contribution_id
                         AND h.kind IN ('cancelled', 'paused', 'skipped', 'lapsed')
                         AND h.done_at < (t.month + interval '1 month') AT TIME ZONE :zone
-                      ORDER BY h.done_at DESC, h.id LIMIT 1), 'failed')
+                      ORDER BY h.done_at DESC, h.id LIMIT 1), 'churn_involuntary')
                  WHEN comparable AND shown_a = shown_b THEN 'fx'
-                 WHEN shown_b > shown_a THEN 'raised' ELSE 'lowered' END AS cause
+                 WHEN shown_b > shown_a THEN 'expansion' ELSE 'contraction' END AS cause
           FROM pairs t
          WHERE t.month >= :since AND t.month < :until),
     parts AS (
         SELECT month, currency, cause,
-               CASE WHEN cause IN ('raised', 'lowered') AND comparable
+               CASE WHEN cause IN ('expansion', 'contraction') AND comparable
                     THEN div(CAST(a AS numeric) * (shown_b - shown_a), shown_a)
                     ELSE b - a END AS amount
-          FROM told
+          FROM classified
          UNION ALL
         SELECT month, currency, 'fx',
                b - a - div(CAST(a AS numeric) * (shown_b - shown_a), shown_a)
-          FROM told WHERE cause IN ('raised', 'lowered') AND comparable),
+          FROM classified WHERE cause IN ('expansion', 'contraction') AND comparable),
     causes AS (
         SELECT month, currency, cause, CAST(sum(amount) AS bigint) AS amount
           FROM parts GROUP BY 1, 2, 3),
@@ -130,9 +139,9 @@ _MRR_ROLLFORWARD = text(
           FROM causes GROUP BY 1, 2),
     sums AS (
         SELECT month, currency, CAST(sum(a) AS bigint) AS opening,
-               CAST(sum(b) AS bigint) AS closing, count(*) FILTER (WHERE NOT gone) AS givers
-          FROM told GROUP BY 1, 2)
-    SELECT month, currency, opening, closing, givers, moved
+               CAST(sum(b) AS bigint) AS closing, count(*) FILTER (WHERE NOT gone) AS payers
+          FROM classified GROUP BY 1, 2)
+    SELECT month, currency, opening, closing, payers, moved
       FROM sums JOIN moved USING (month, currency)
      ORDER BY currency, month DESC
      LIMIT 5000
@@ -151,7 +160,7 @@ async def compute(
             currency=row.currency,
             opening=row.opening,
             closing=row.closing,
-            payers=row.givers,
+            payers=row.payers,
             **{name: int(row.moved.get(name, 0)) for name in MRR_MOVEMENTS},
         )
         for row in await session.execute(_MRR_ROLLFORWARD, params)
@@ -168,7 +177,7 @@ async def _compute_snapshot_rows(
     return months
 
 
-SNAPSHOT_KIND = SnapshotKind("forward", _compute_snapshot_rows, from_ledger=True)
+SNAPSHOT_KIND = SnapshotKind("mrr_rollforward", _compute_snapshot_rows, from_ledger=True)
 
 
 async def by_month(

@@ -77,7 +77,7 @@ async def compute(session: AsyncSession, zone: ZoneInfo, since: date, until: dat
     return months
 
 
-SNAPSHOT_KIND = SnapshotKind("recovery", compute, from_ledger=False)
+SNAPSHOT_KIND = SnapshotKind("payment_recovery", compute, from_ledger=False)
 
 
 async def by_month(

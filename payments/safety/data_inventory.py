@@ -40,32 +40,32 @@ ACCOUNTING_RECORDS = DataClass(
     {
         "balance_transactions": "id type reporting_category balance_type amount fee net currency"
         " fees exchange_rate source charge occurred_at available_on",
-        "chain_heads": "seq hash proven_at",
+        "verified_heads": "seq hash verified_at",
         "charges": "stripe_charge_id stripe_payment_intent_id status amount currency charged_at"
         " balance_transaction synced_at",
-        "contribution_intents": "stripe_payment_intent_id contribution_id frequency",
+        "payment_intent_links": "stripe_payment_intent_id contribution_id frequency",
         "contributions": "id created_at frequency amount currency status origin campaign variant"
-        " settled_at protected",
+        " outcome_known_at protected",
         "disputes": "stripe_dispute_id stripe_charge_id status amount currency reason opened_at"
-        " evidence_due_at answered refundable synced_at",
-        "fraud_warnings": "stripe_warning_id stripe_charge_id kind actionable warned_at synced_at",
-        "late_lines": "seq booked_on",
-        "ledger_days": "day frequency currency debit credit amount entries givers newcomers",
+        " evidence_due_at evidence_submitted is_charge_refundable synced_at",
+        "fraud_warnings": "stripe_warning_id stripe_charge_id fraud_type actionable warned_at synced_at",
+        "late_entries": "seq booked_on",
+        "daily_totals": "day frequency currency debit credit amount entries payers first_time_payers",
         "ledger_entries": "seq debit credit amount currency occurred_at balance_transaction"
         " contribution_id hash",
         "payout_transactions": "stripe_payout_id balance_transaction net currency",
         "payouts": "stripe_payout_id status amount currency automatic created_at arrives_on"
-        " balance_transaction synced_at method reconciliation failure_balance_transaction"
-        " failure_code listed_at",
-        "period_closings": "id month zone closed_at ledger_through chain_head proofs manifest_hash"
-        " pack reopened_at reopened_why",
-        "recurring_months": "kind month figures",
-        "refunds": "id stripe_refund_id stripe_charge_id status amount currency reason intent"
-        " asked_at balance_transaction failure_balance_transaction failure_reason synced_at",
-        "subscription_changes": "id kind by decided_at done_at stripe_setup_intent_id",
+        " balance_transaction synced_at method reconciliation_status failure_balance_transaction"
+        " failure_code transactions_listed_at",
+        "period_closings": "id month zone closed_at last_seq chain_head checklist manifest_hash"
+        " pack reopened_at reopen_reason",
+        "month_snapshots": "kind month figures",
+        "refunds": "id stripe_refund_id stripe_charge_id status amount currency reason idempotency_key"
+        " requested_at balance_transaction failure_balance_transaction failure_reason synced_at",
+        "subscription_changes": "id kind actor decided_at done_at stripe_setup_intent_id",
         "subscriptions": "contribution_id status frequency amount currency stripe_price_id"
-        " started_at anchored_at ends_at renews_at pauses resumes_at ended_at synced_at",
-        "waiting_transactions": "balance_transaction",
+        " started_at billing_anchor_at scheduled_end_at current_period_end is_paused resumes_at ended_at synced_at",
+        "unposted_transactions": "balance_transaction",
     },
 )
 DONOR_IDENTIFIERS = DataClass(
@@ -79,12 +79,12 @@ DONOR_IDENTIFIERS = DataClass(
         "contributions": "donor_id stripe_session_id language",
         "donor_customers": "stripe_customer_id donor_id",
         "donors": "id address_hash created_at",
-        "silences": "stripe_subscription_id since",
-        "stop_steps": "stop_id stripe_subscription_id state tried",
+        "muted_subscriptions": "stripe_subscription_id muted_at",
+        "bulk_stop_items": "bulk_stop_id stripe_subscription_id state attempts",
         "subscription_changes": "subscription_id",
         "subscriptions": "stripe_subscription_id stripe_customer_id stripe_payment_method_id"
         " card_expires_on",
-        "quarantines": "stripe_charge_id found_at done_at",
+        "quarantines": "stripe_charge_id flagged_at processed_at",
     },
 )
 SUBSCRIPTION_MAILS = DataClass(
@@ -93,7 +93,7 @@ SUBSCRIPTION_MAILS = DataClass(
     ),
     gettext_noop("13 months."),
     {
-        "outbox_mails": "id key kind status subscription_id subject facts language created_at"
+        "outbox_mails": "id key kind status subscription_id object_id context language created_at"
         " expires_at sent_at"
     },
 )
@@ -103,9 +103,9 @@ SHORT_LIVED = DataClass(
     ),
     gettext_noop("A day."),
     {
-        "contributions": "request_key request_digest checkout_request checkout_url",
+        "contributions": "idempotency_key_hash request_digest checkout_session_params checkout_url",
         "donor_sessions": "token_hash donor_id expires_at",
-        "sign_ins": "id address_hash browser_hash token_hash code_hash tries asked_at expires_at",
+        "sign_in_links": "id address_hash browser_hash token_hash code_hash code_attempts requested_at expires_at",
         "support_cases": "id staff_id donor_id expires_at",
     },
 )
@@ -125,10 +125,10 @@ REMINDERS = DataClass(
         "The key is destroyed when the last reminder is sent, when you cancel, or after 13 months."
     ),
     {
-        "reminders": "id state address_hash sealed proved crowded tries language zone frequency"
-        " amount currency asked_on first_on months turns turn mails due_on contribution_id"
-        " asked_at invited_at rung_at ended_at",
-        "address_invitations": "address_hash invited_at",
+        "reminders": "id state address_hash address_ciphertext verified deprioritised attempts language zone frequency"
+        " amount currency signed_up_on first_send_on interval_months slots slot sent_count due_on contribution_id"
+        " signed_up_at confirmation_sent_at enqueued_at ended_at",
+        "confirmation_mails": "address_hash sent_at",
     },
 )
 NEWSLETTER = DataClass(
@@ -143,14 +143,14 @@ NEWSLETTER = DataClass(
         "version stay for 30 days, and name nobody."
     ),
     {
-        "newsletter_signups": "id state address_hash sealed privacy_version language crowded tries"
-        " asked_at agreed_at invited_at proved_at trying_since next_at ended_at",
+        "newsletter_signups": "id state address_hash address_ciphertext privacy_version language deprioritised attempts"
+        " signed_up_at consented_at confirmation_sent_at confirmed_at delivery_started_at next_attempt_at ended_at",
     },
 )
 SUPPRESSIONS = DataClass(
     gettext_noop("If you ask us never to write to you again: the hash of your address."),
     gettext_noop("As long as you want it so; after a bounced mail, for a while."),
-    {"suppressed_addresses": "address_hash reason since until"},
+    {"suppressed_addresses": "address_hash reason suppressed_at expires_at"},
 )
 RATE_LIMITS = DataClass(
     gettext_noop(
@@ -159,9 +159,9 @@ RATE_LIMITS = DataClass(
     ),
     gettext_noop("A day."),
     {
-        "shield_buckets": "key full_at made_on",
-        "shield_spent": "digest forget_at",
-        "shield_state": "id paused_until elevated_until judged_from trips",
+        "rate_limit_buckets": "key full_at salt_date",
+        "used_tokens": "digest expires_at",
+        "risk_state": "id restricted_until challenge_until evaluated_since trip_count",
     },
 )
 WEBHOOK_EVENTS = DataClass(
@@ -175,15 +175,15 @@ STAFF = DataClass(
     gettext_noop("Who of the staff may see the books, and what they did there."),
     gettext_noop("As long as they work here, and their deeds as long as the books."),
     {
-        "answered_challenges": "digest forget_at",
-        "audit_entries": "seq at staff_id name deed about reason",
+        "used_challenges": "challenge_sha256 expires_at",
+        "audit_entries": "seq recorded_at staff_id name action object_id reason",
         "period_closings": "closed_by reopened_by",
         "refunds": "requested_by",
         "staff": "id name role created_at removed_at",
-        "staff_accounts": "staff_id subject_hash tied_at used_at",
+        "staff_linked_accounts": "staff_id subject_hash linked_at last_used_at",
         "staff_links": "token_sha256 staff_id expires_at",
-        "staff_passkeys": "credential_id staff_id public_key answers made_at used_at",
-        "staff_sessions": "token_sha256 staff_id expires_at seen_at proved_at",
+        "staff_passkeys": "credential_id staff_id public_key sign_count registered_at last_used_at",
+        "staff_sessions": "token_sha256 staff_id expires_at last_seen_at authenticated_at",
     },
 )
 AGGREGATE_COUNTS = DataClass(
@@ -194,25 +194,25 @@ AGGREGATE_COUNTS = DataClass(
     gettext_noop("25 months."),
     {
         "article_counts": "day article starts",
-        "campaign_counts": "campaign variant day shown",
+        "campaign_impressions": "campaign variant day impressions",
     },
 )
 CAMPAIGNS = DataClass(
     gettext_noop("What the newsroom's campaigns say."),
     gettext_noop("As long as they are needed."),
-    {"campaigns": "id terms version round began_at changed_at"},
+    {"campaigns": "id config version experiment_round round_started_at changed_at"},
 )
 HOUSEKEEPING = DataClass(
     gettext_noop("Counts, marks and alarms that keep the service going. They tell of nobody."),
     gettext_noop("Two years at most, or as long as they are needed."),
     {
-        "alarms": "id kind subject opened_at closed_at",
-        "proofs": "identity says rows checked_at",
+        "alerts": "id kind object_id opened_at closed_at",
+        "integrity_checks": "check_name description failures checked_at",
         "reminder_counts": "month step number",
-        "rollup_marks": "zone seq",
-        "shreddings": "shredded_at",
-        "stops": "id group mode decided_at listed_at ended_at",
-        "watermarks": "name reached",
+        "daily_totals_positions": "zone last_seq",
+        "global_erasures": "erased_at",
+        "bulk_stops": "id group mode decided_at items_listed_at ended_at",
+        "import_cursors": "name reached_at",
     },
 )
 DATA_CLASSES = (

@@ -325,7 +325,7 @@ async def test_a_payment_reported_late_is_read_at_once_and_its_month_snapshotted
     assert said == await the_rows_say(room, since, until)
     async with room.ctx.sessions.begin() as session:
         mark = text(
-            "UPDATE daily_totals_positions SET seq = (SELECT max(seq) - 12 FROM ledger_entries)"
+            "UPDATE daily_totals_positions SET last_seq = (SELECT max(seq) - 12 FROM ledger_entries)"
         )
         await session.execute(mark)  # as if the last rows were not folded yet
     assert await is_read(room, since, until) == said
@@ -352,8 +352,8 @@ async def test_a_renewal_counts_for_the_campaign_that_began_it(newsroom: Newsroo
 
 
 def test_a_small_campaign_does_not_follow_from_the_rest() -> None:
-    def source(campaign: str | None, givers: int) -> CampaignTotal:
-        return CampaignTotal(campaign, "usd", givers, givers, givers * 500, 0, 0, 0)
+    def source(campaign: str | None, payers: int) -> CampaignTotal:
+        return CampaignTotal(campaign, "usd", payers, payers, payers * 500, 0, 0, 0)
 
     told = group_small([source("a", 1), source("b", 9), source("c", 40), source(None, 7)])
     assert [(one.campaign, one.payers) for one in told] == [("c", 40), ("other", 10), (None, 7)]

@@ -352,7 +352,7 @@ async def test_a_gift_is_in_the_report_before_it_is_in_the_roll_up(newsroom: New
     await newsroom.gives(700)
     await newsroom.runs_until_idle()
     ((folded, newest),) = await newsroom.rows(
-        "SELECT (SELECT seq FROM daily_totals_positions), max(seq) FROM ledger_entries"
+        "SELECT (SELECT last_seq FROM daily_totals_positions), max(seq) FROM ledger_entries"
     )
     assert cast("int", folded) < cast("int", newest)
     assert await gross(newsroom, cookie) == Counter({("2026-11", "once", "usd"): 3200})
@@ -386,11 +386,11 @@ async def test_a_contribution_that_pays_twice_in_a_month_is_one_giver(newsroom: 
         await newsroom.runs_until_idle()
     await newsroom.runs_sweeps()
     months = await newsroom.rows(
-        "SELECT to_char(day, 'MM'), sum(entries)::int, sum(givers)::int, sum(newcomers)::int"
+        "SELECT to_char(day, 'MM'), sum(entries)::int, sum(payers)::int, sum(first_time_payers)::int"
         " FROM daily_totals WHERE credit LIKE 'income:%' GROUP BY 1 ORDER BY 1"
     )
     assert months[0] == ("01", 2, 2, 2)
-    assert all(givers == 1 and new == 0 for _, _, givers, new in months[1:])
+    assert all(payers == 1 and new == 0 for _, _, payers, new in months[1:])
 
 
 async def test_daily_totals_that_were_tampered_with_are_named_and_repaired(

@@ -49,7 +49,7 @@ SUMS_SQL = """
       - coalesce(sum(amount) FILTER (WHERE credit = 'refunds'), 0) AS refunds,
     coalesce(sum(amount) FILTER (WHERE debit = 'disputes'), 0)
       - coalesce(sum(amount) FILTER (WHERE credit = 'disputes'), 0) AS disputes,
-    sum(givers) AS givers, sum(newcomers) AS newcomers
+    sum(payers) AS payers, sum(first_time_payers) AS first_time_payers
 """
 _REPORTED_ACCOUNTS_SQL = "LIKE ANY ('{income:%,expense:%,refunds,disputes}')"
 _MONTHLY = text(
@@ -101,15 +101,15 @@ async def by_month(
             fees=int(row.fees),
             refunds=int(row.refunds),
             disputes=int(row.disputes),
-            payers=int(row.givers),
-            first_time_payers=int(row.newcomers),
+            payers=int(row.payers),
+            first_time_payers=int(row.first_time_payers),
         )
         for row in rows
     ]
 
 
 def sum_by_currency(lines: Sequence[MonthlyTotal]) -> dict[str, MonthlyTotal]:
-    """One sum for each currency. Of several months its `givers` counts a contribution in each."""
+    """One sum for each currency. Of several months its `payers` counts a contribution in each."""
     sums: dict[str, MonthlyTotal] = {}
     for line in lines:
         old = sums.get(line.currency)

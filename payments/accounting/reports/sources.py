@@ -66,7 +66,7 @@ _BY_CAMPAIGN_SQL = """
                       AND x.credit LIKE 'income:%')
                   THEN 0 ELSE coalesce(earliest[2], 0) END AS first
           FROM brought)
-    SELECT n.campaign, t.currency, count(*) AS givers, CAST(sum(t.payments) AS bigint) AS payments,
+    SELECT n.campaign, t.currency, count(*) AS payers, CAST(sum(t.payments) AS bigint) AS payments,
            CAST(sum(t.first) AS bigint) AS first, CAST(sum(t.gross - t.first) AS bigint)
              AS renewals,
            CAST(sum(t.fees) AS bigint) AS fees, CAST(sum(t.returned) AS bigint) AS returned

@@ -329,7 +329,7 @@ def _totals_by_entry(filters: Filters, zone: ZoneInfo) -> tuple[str, dict[str, A
         WITH those AS (SELECT b.id {FROM_SQL} WHERE {where})
         SELECT r.currency, {SUMS_SQL}
           FROM (SELECT x.currency, x.debit, x.credit, x.amount, 1 AS entries,
-                       0 AS givers, 0 AS newcomers
+                       0 AS payers, 0 AS first_time_payers
                   FROM those JOIN ledger_entries x ON x.balance_transaction = those.id) AS r
          GROUP BY 1 ORDER BY 1 LIMIT 200
     """  # noqa: S608 - our own words; what was asked is a parameter

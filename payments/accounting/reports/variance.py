@@ -110,7 +110,7 @@ _BY_CONTRIBUTION = text(
          UNION ALL
         SELECT 'fx', NULL, b - a - div(a * (shown_b - shown_a), shown_a)
           FROM told WHERE cause IN ('raised', 'lowered') AND comparable)
-    SELECT cause, CAST(sum(amount) AS bigint) AS amount, count(contribution_id) AS givers
+    SELECT cause, CAST(sum(amount) AS bigint) AS amount, count(contribution_id) AS payers
       FROM parts WHERE amount <> 0 GROUP BY cause
     """  # noqa: S608 - our own words
 )
@@ -139,7 +139,7 @@ async def net_variance(
     )
     found = {
         VarianceCause(row.cause): VarianceComponent(
-            VarianceCause(row.cause), row.amount, row.givers
+            VarianceCause(row.cause), row.amount, row.payers
         )
         for row in rows
     }

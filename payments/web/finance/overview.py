@@ -186,8 +186,8 @@ def _month_card(sums: MonthlyTotal) -> dict[str, str]:
         "disputes": format_deduction(sums.disputes, code),
         "net": format_money(sums.net, code),
         "payments": layout.format_count(sums.payments),
-        "givers": layout.format_count(sums.payers),
-        "newcomers": layout.format_count(sums.first_time_payers),
+        "payers": layout.format_count(sums.payers),
+        "first_time_payers": layout.format_count(sums.first_time_payers),
     }
 
 
