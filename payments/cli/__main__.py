@@ -1,0 +1,5 @@
+"""Runs the command line as `python -m payments.cli`."""
+
+from payments.cli import main
+
+main()
