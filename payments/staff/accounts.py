@@ -321,7 +321,7 @@ async def _touch_session(
     person = None if row is None else await session.get(Staff, row.staff_id)
     if row is None or person is None or person.removed_at is not None:
         raise Unauthenticated("This page is for staff. Sign in to go on.")
-    return AuthenticatedStaff(person, row.proved_at, row.token_sha256.hex())
+    return AuthenticatedStaff(person, row.authenticated_at, row.token_sha256.hex())
 
 
 async def record_step_up(
