@@ -192,11 +192,15 @@ SUGGESTED_AMOUNTS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
 }
 
 
-def validate_gift(amount: int, currency: str, *, max_amount: int | None = None) -> Money:
-    """The gift, when we take it: in one of our currencies, within bounds, in coins that exist."""
-    least, most = _gift_limits(currency)
-    lowest = Money(least, currency)
-    highest = Money(most if max_amount is None else min(max_amount, STRIPE_MAX_AMOUNT), currency)
+def validate_gift(
+    amount: int, currency: str, *, overrides: Mapping[str, int] | None = None
+) -> Money:
+    """Return a contribution's amount, if it may be given at once. Raises InvalidAmount.
+
+    `amount` is in minor units: of one of our currencies, between `min_gift` and `max_gift`, and a
+    multiple of the smallest unit. `Settings.validate_gift` knows the newsroom's own limits.
+    """
+    lowest, highest = min_gift(currency), max_gift(currency, overrides)
     gift = Money(amount, currency)
     if gift < lowest:
         raise AmountTooSmall(lowest)
@@ -208,12 +212,16 @@ def validate_gift(amount: int, currency: str, *, max_amount: int | None = None) 
 
 
 def min_gift(currency: str) -> Money:
-    """The least that may be given."""
+    """Return the least that may be given. Raises UnknownCurrency."""
     return Money(_gift_limits(currency)[0], currency)
 
 
 def max_gift(currency: str, overrides: Mapping[str, int] | None = None) -> Money:
-    """The most that may be given at once, unless the newsroom has set its own."""
+    """Return the most that may be given at once. Raises UnknownCurrency.
+
+    `overrides` are a newsroom's own limits, in minor units by currency; Stripe's always holds.
+    `Settings.max_gift_for` knows them.
+    """
     most = (overrides or {}).get(currency, _gift_limits(currency)[1])
     return Money(min(most, STRIPE_MAX_AMOUNT), currency)
 

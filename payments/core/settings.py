@@ -21,7 +21,8 @@ from pydantic import (
     model_validator,
 )
 
-from payments.core import safety_policy
+from payments.core import money, safety_policy
+from payments.core.money import Money
 from payments.core.safety_policy import Policy
 from payments.core.setting_types import (
     AbsolutePath,
@@ -254,6 +255,14 @@ class Settings(BaseModel):
     def livemode(self) -> bool:
         """Whether the Stripe key moves real money."""
         return "_live_" in self.stripe_api_key.get_secret_value()
+
+    def max_gift_for(self, currency: str) -> Money:
+        """Return the most that may be given at once. Raises UnknownCurrency."""
+        return money.max_gift(currency, self.max_gift)
+
+    def validate_gift(self, amount: int, currency: str) -> Money:
+        """Return an amount of minor units as money, if it may be given. Raises InvalidAmount."""
+        return money.validate_gift(amount, currency, overrides=self.max_gift)
 
     @property
     def safety_policy(self) -> Policy | None:

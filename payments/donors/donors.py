@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from payments.core.email import normalise_email
 from payments.core.errors import InvalidField
 from payments.core.identifiers import new_row_id
 from payments.core.settings import Settings
@@ -58,7 +59,7 @@ class GlobalErasure(db.Base):
 
 def address_hashes(settings: Settings, address: str) -> list[bytes]:
     """The keyed hashes of an address in its normal form, the newest key's first."""
-    return signing.hmac_digests(settings.hmac_keys, HMAC_PURPOSE, signing.normalise_email(address))
+    return signing.hmac_digests(settings.hmac_keys, HMAC_PURPOSE, normalise_email(address))
 
 
 def _address_hashes_lenient(settings: Settings, address: str) -> list[bytes]:

@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from payments.core.calendar import add_months
 from payments.core.errors import InvalidField, NotFound, StripeRejected, StripeUnavailable
-from payments.core.money import Money, max_gift, validate_gift
+from payments.core.money import Money
 from payments.giving import change_log, checkout_session, subscriptions
 from payments.giving.change_log import Actor, ChangeKind, SubscriptionChange
 from payments.giving.checkout_session import Frequency
@@ -51,8 +51,7 @@ async def change_amount(
             f"This contribution is in {promise.currency.upper()}. Nothing was changed.",
             field="currency",
         )
-    highest = max_gift(new_amount.currency, ctx.settings.max_gift)
-    validate_gift(new_amount.amount, new_amount.currency, max_amount=highest.amount)
+    ctx.settings.validate_gift(new_amount.amount, new_amount.currency)
     if new_amount == promise.money:
         return
     wanted = await _price_change_params(ctx, promise, new_amount, promise.frequency)
@@ -78,8 +77,7 @@ async def change_frequency(
     promise = await _require_renewing(ctx, subscription_id)
     if frequency is Frequency.ONCE:
         raise InvalidField("Choose monthly or annual. Nothing was changed.", field="frequency")
-    highest = max_gift(new_amount.currency, ctx.settings.max_gift)
-    validate_gift(new_amount.amount, promise.currency, max_amount=highest.amount)
+    ctx.settings.validate_gift(new_amount.amount, promise.currency)
     if frequency is promise.frequency:
         return
     if promise.current_period_end is None or promise.status is SubscriptionStatus.PAST_DUE:

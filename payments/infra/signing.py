@@ -7,14 +7,12 @@ with the others.
 
 import hashlib
 import hmac
-import unicodedata
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-import idna
 from itsdangerous import BadData, URLSafeSerializer, base64_decode, base64_encode
 
-from payments.core.errors import InvalidField, LinkInvalid
+from payments.core.errors import LinkInvalid
 
 SigningKeys = Sequence[bytes]
 
@@ -22,25 +20,6 @@ SigningKeys = Sequence[bytes]
 def hmac_digests(keys: SigningKeys, purpose: str, text: str) -> list[bytes]:
     """HMAC-SHA256 of the text under each key, the newest key's first."""
     return [hmac.new(key, f"{purpose}\0{text}".encode(), hashlib.sha256).digest() for key in keys]
-
-
-def normalise_email(address: str) -> str:
-    """The normal form of a mailbox, so that one person is found by however they type it.
-
-    NFKC, no surrounding space, no case, the domain in IDNA. Dots and plus signs stay: whether they
-    matter is the provider's business. Raises InvalidField for what is no address.
-    """
-    wrong = InvalidField("Please check the e-mail address.", field="address")
-    text = unicodedata.normalize("NFKC", address).strip().casefold()
-    local, _, domain = text.rpartition("@")
-    if not local or not domain or len(text) > 254 or len(local) > 64:
-        raise wrong
-    if any(unicodedata.category(c) in ("Cc", "Cf", "Zs", "Zl", "Zp") for c in text) or "@" in local:
-        raise wrong
-    try:
-        return f"{local}@{idna.encode(domain, uts46=True).decode()}"
-    except idna.IDNAError:
-        raise wrong from None
 
 
 def sign_token(keys: SigningKeys, purpose: str, payload: object, *, now: datetime) -> str:

@@ -19,7 +19,6 @@ them.
 import contextlib
 import os
 import secrets
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -36,17 +35,14 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from payments.core.email import normalise_email
 from payments.core.errors import InvalidField, PaymentsError
 from payments.core.identifiers import is_row_id
 from payments.core.settings import Settings
 from payments.donors import donors
-from payments.infra import db, signing
+from payments.infra import db
 
 NONCE_BYTES = 12
-INVISIBLE_CATEGORIES = (
-    "Cf",
-    "Cc",
-)  # zero-width letters, soft hyphens, marks of direction, line ends
 ORPHANED_KEY_AGE = timedelta(
     hours=2
 )  # a key older than this whose row is nowhere was left by a crash
@@ -79,13 +75,8 @@ class AssociatedData:
 
 def validated_email(address: str) -> str:
     """The one form of a mailbox, however it is typed. Raises InvalidField, which names no part."""
-    if "\r" in address.strip() or "\n" in address.strip():
-        raise _invalid_address()
-    seen = "".join(
-        c for c in address.strip() if unicodedata.category(c) not in INVISIBLE_CATEGORIES
-    )
     try:
-        form = signing.normalise_email(seen)
+        form = normalise_email(address)
         validate_email(form, check_deliverability=False, allow_smtputf8=False)
     except (InvalidField, EmailNotValidError):
         raise _invalid_address() from None

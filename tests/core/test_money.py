@@ -108,11 +108,13 @@ def test_a_refusal_names_the_limit_and_says_nothing_was_charged() -> None:
 
 
 def test_a_newsroom_may_set_its_own_maximum_but_not_above_stripes() -> None:
-    assert money.validate_gift(2_000_000, "usd", max_amount=5_000_000) == Money(2_000_000, "usd")
+    assert money.validate_gift(2_000_000, "usd", overrides={"usd": 5_000_000}) == Money(
+        2_000_000, "usd"
+    )
     assert money.max_gift("usd", {"usd": 5_000_000}) == Money(5_000_000, "usd")
     assert money.max_gift("eur", {"usd": 5_000_000}) == Money(1_000_000, "eur")
     with pytest.raises(money.AmountTooLarge, match=r"999999\.99 USD"):
-        money.validate_gift(100_000_000, "usd", max_amount=10**12)
+        money.validate_gift(100_000_000, "usd", overrides={"usd": 10**12})
 
 
 def test_there_is_no_coin_for_the_last_fils() -> None:

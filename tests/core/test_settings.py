@@ -55,12 +55,12 @@ def test_everything_an_operator_may_set_is_read() -> None:
     more = {
         "STRIPE_WEBHOOK_SECRETS": f"{HOOK}, {HOOK}2",
         "STRIPE_REQUESTS_PER_SECOND": "25",
-        "PUBLICATION": "Новости",
+        "PUBLICATION_NAME": "Новости",
         "SUPPORT_CONTACT": "mailto:help@example.org",
-        "STATEMENT": "EXAMPLE MEDIA",
+        "STATEMENT_DESCRIPTOR": "EXAMPLE MEDIA",
         "ACCOUNTING_ZONE": "Europe/Amsterdam",
-        "CURRENCY": "eur",
-        "MAXIMUM_GIFTS": "usd=500000, EUR = 450000,",
+        "DEFAULT_CURRENCY": "eur",
+        "MAX_GIFT": "usd=500000, EUR = 450000,",
         "LOG_LEVEL": "warning",
         "BASE_URL": "http://localhost:8000/",
     }
@@ -250,11 +250,11 @@ def test_without_its_keys_nothing_is_served(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("CURRENCY", "xyz"),
-        ("CURRENCY", "USD"),
-        ("MAXIMUM_GIFTS", "xyz=500000"),
-        ("MAXIMUM_GIFTS", "usd=199"),
-        ("MAXIMUM_GIFTS", "kwd=0"),
+        ("DEFAULT_CURRENCY", "xyz"),
+        ("DEFAULT_CURRENCY", "USD"),
+        ("MAX_GIFT", "xyz=500000"),
+        ("MAX_GIFT", "usd=199"),
+        ("MAX_GIFT", "kwd=0"),
     ],
 )
 def test_what_no_reader_could_give_is_not_served(name: str, value: str) -> None:

@@ -104,7 +104,7 @@ def test_without_any_postgresql_the_error_says_what_to_do(
 ) -> None:
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(embedded_postgres, "SYSTEM_INSTALLS", tmp_path)
+    monkeypatch.setattr(embedded_postgres, "SYSTEM_INSTALL_DIR", tmp_path)
     with pytest.raises(embedded_postgres.EmbeddedPostgresFailed, match="set PAYMENTS_DATABASE_URL"):
         start()
 

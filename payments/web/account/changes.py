@@ -323,7 +323,7 @@ def _render_amount(
 ) -> Response[str]:
     now = own_subscription.subscription.money
     lowest = money.min_gift(now.currency)
-    highest = money.max_gift(now.currency, ctx.settings.max_gift)
+    highest = ctx.settings.max_gift_for(now.currency)
     return _render(
         ctx,
         own_subscription,
@@ -352,8 +352,7 @@ def _render_frequency(
     if error is None:
         try:
             gift = amount_input.parse_amount(value, gift.currency, request_locale.current())
-            highest = money.max_gift(gift.currency, ctx.settings.max_gift)
-            money.validate_gift(gift.amount, gift.currency, max_amount=highest.amount)
+            ctx.settings.validate_gift(gift.amount, gift.currency)
         except InvalidAmount as refusal:
             error = refusal
     due = own_subscription.subscription.current_period_end
@@ -379,7 +378,7 @@ def _render_frequency(
 def _equivalent_amount(amount: Money, frequency: Frequency, ctx: Context) -> Money:
     """Twelve times as much in a year, or a twelfth in a month, within what may be given."""
     lowest = money.min_gift(amount.currency).amount
-    highest = money.max_gift(amount.currency, ctx.settings.max_gift).amount
+    highest = ctx.settings.max_gift_for(amount.currency).amount
     step = money.smallest_unit(amount.currency)
     wanted = amount.amount * 12 if frequency is Frequency.ANNUAL else -(-amount.amount // 12)
     return Money(min(max(-(-wanted // step) * step, lowest), highest), amount.currency)

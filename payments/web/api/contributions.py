@@ -7,7 +7,6 @@ from litestar import Controller, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
-from payments.core import money
 from payments.core.errors import IdempotencyKeyMissing
 from payments.core.identifiers import SLUG_REGEX
 from payments.giving import article_counts, campaigns, contributions
@@ -115,8 +114,7 @@ class ContributionsApi(Controller):
     ) -> ContributionOut:
         """Keeps the decision and opens a Checkout Session. Send the reader to `checkout_url`."""
         key = _idempotency_key(request)
-        highest = money.max_gift(data.currency, ctx.settings.max_gift)
-        amount = money.validate_gift(data.amount, data.currency, max_amount=highest.amount)
+        amount = ctx.settings.validate_gift(data.amount, data.currency)
         ask = ContributionRequest(
             money=amount, frequency=data.frequency, campaign=data.campaign, locale=data.locale
         )

@@ -10,7 +10,7 @@ from litestar import Controller, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from payments.core import i18n, money
+from payments.core import i18n
 from payments.core.errors import InvalidField, NotFound
 from payments.giving.checkout_session import Frequency
 from payments.infra.context import Context
@@ -216,8 +216,7 @@ def _parse_schedule(ctx: Context, data: ReminderCreate) -> ReminderSchedule:
             raise InvalidField(
                 "Give frequency, amount and currency together, or none of them.", field="amount"
             )
-        highest = money.max_gift(data.currency, ctx.settings.max_gift)
-        gift = money.validate_gift(data.amount, data.currency, max_amount=highest.amount)
+        gift = ctx.settings.validate_gift(data.amount, data.currency)
     return reminder_schedule.build_schedule(
         ctx.now(),
         data.zone or ctx.settings.accounting_zone,

@@ -212,7 +212,7 @@ def _form_amounts(
     offered = safety.offered_frequencies(settings)
     suggested = {f: options.suggested_amounts(code, f) for f in offered}
     often = safety.initial_frequency(settings, options.default_frequency or "")
-    lowest, highest = money.min_gift(code), money.max_gift(code, settings.max_gift)
+    lowest, highest = money.min_gift(code), settings.max_gift_for(code)
     return {
         "offered": [f.value for f in offered],
         "lowest": lowest.amount,

@@ -202,7 +202,6 @@ def _slug_or_empty(typed: FormData, name: str) -> str:
 
 def read_amount(ctx: Context, typed: FormData, frequency: Frequency) -> Money:
     currency = typed["currency"]
-    highest = money.max_gift(currency, ctx.settings.max_gift)
     chosen, own = typed[f"amount_{frequency}"], typed[f"other_{frequency}"].strip()
     if chosen == own == "":  # nothing was ticked for them, and they ticked nothing
         raise InvalidField("Choose an amount. Nothing was charged.", field="amount")
@@ -219,7 +218,7 @@ def read_amount(ctx: Context, typed: FormData, frequency: Frequency) -> Money:
             raise amount_input.AmountAmbiguous((Money(minor, currency), meant))
     else:
         raise amount_input.AmountNotANumber(currency)
-    return money.validate_gift(minor, currency, max_amount=highest.amount)
+    return ctx.settings.validate_gift(minor, currency)
 
 
 def prefill(ctx: Context, params: FormData, campaign: RenderedCampaign | None = None) -> FormData:
@@ -322,7 +321,7 @@ def _frequency_view(
     )
     own = "other" if typed[f"other_{frequency}"] else "" if ticked is None else str(ticked.amount)
     picked = typed[f"amount_{frequency}"] or own
-    lowest, highest = money.min_gift(currency), money.max_gift(currency, ctx.settings.max_gift)
+    lowest, highest = money.min_gift(currency), ctx.settings.max_gift_for(currency)
     return {
         "value": frequency.value,
         "label": request_locale.translate(FREQUENCY_LABELS[frequency]),
