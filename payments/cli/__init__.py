@@ -124,12 +124,14 @@ def migrate(check: bool) -> None:
     from payments.infra import migrate as schema
 
     url = _load_settings().database_url.get_secret_value()
-    missing = schema.pending_revisions(url)
+    try:
+        revisions = schema.pending_revisions(url) if check else schema.upgrade(url)
+    except schema.MigrationBlocked as error:
+        raise click.ClickException(str(error)) from None
     if check:
-        click.echo("\n".join(missing) if missing else "The schema is up to date.")
-        sys.exit(EXIT_PROBLEMS if missing else 0)
-    schema.upgrade(url)
-    echo_stderr(f"Applied {', '.join(missing)}." if missing else "The schema is up to date.")
+        click.echo("\n".join(revisions) if revisions else "The schema is up to date.")
+        sys.exit(EXIT_PROBLEMS if revisions else 0)
+    echo_stderr(f"Applied {', '.join(revisions)}." if revisions else "The schema is up to date.")
 
 
 @main.command()

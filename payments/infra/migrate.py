@@ -1,5 +1,13 @@
-"""Brings a database to the newest migration, and says whether one is there. Runs as the owner."""
+"""The schema of a database: which revision it is at, and bringing it to another. Runs as the owner.
 
+Each revision runs in a transaction of its own. One process migrates a database at a time. No
+statement waits long for a table: whatever asks for the table after it, a reader's page too, would
+queue behind it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 
@@ -7,54 +15,122 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine
+from psycopg.errors import LockNotAvailable
+from sqlalchemy import Connection, create_engine, func, select
+from sqlalchemy.exc import OperationalError
 
 import migrations
 
+MIGRATION_LOCK = 0x6D696772  # an advisory lock of the whole database: "migr"
+LOCK_TIMEOUT = timedelta(seconds=5)  # for a table that another session holds
+TURN_TIMEOUT = timedelta(minutes=10)  # for another process that is migrating
+
+
+class MigrationBlocked(Exception):
+    """A lock was not free in time. What was not yet committed is undone."""
+
 
 def alembic_config(connection: Connection | None = None) -> Config:
-    """Alembic's configuration, wherever this package is installed."""
-    made = Config()
-    made.set_main_option("script_location", str(Path(migrations.__file__).parent))
-    made.attributes["connection"] = connection
-    return made
+    """Return Alembic's configuration, wherever this package is installed."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.attributes["connection"] = connection
+    return config
 
 
-def upgrade(url: str, revision: str = "head") -> None:
-    """Apply what is missing, each revision in a transaction of its own."""
-    engine = create_engine(url)
-    try:
-        with engine.connect() as connection:
-            command.upgrade(alembic_config(connection), revision)
-    finally:
-        engine.dispose()
+def upgrade(
+    url: str,
+    revision: str = "head",
+    *,
+    lock_timeout: timedelta = LOCK_TIMEOUT,
+    turn_timeout: timedelta = TURN_TIMEOUT,
+) -> list[str]:
+    """Apply the revisions that are missing, up to one. Return them, oldest first.
+
+    Raises MigrationBlocked; the revisions before the one that was blocked stay.
+    """
+    with exclusive_connection(
+        url, lock_timeout=lock_timeout, turn_timeout=turn_timeout
+    ) as connection:
+        missing = _revisions_after(_current_revision(connection), up_to=revision)
+        command.upgrade(alembic_config(connection), revision)
+    return missing
 
 
-def downgrade(url: str, revision: str) -> None:
-    """Undo down to a revision."""
-    engine = create_engine(url)
-    try:
-        with engine.connect() as connection:
-            command.downgrade(alembic_config(connection), revision)
-    finally:
-        engine.dispose()
+def downgrade(url: str, revision: str, *, lock_timeout: timedelta = LOCK_TIMEOUT) -> None:
+    """Undo the revisions after one, or all of them for "base". Raises MigrationBlocked."""
+    with exclusive_connection(url, lock_timeout=lock_timeout) as connection:
+        command.downgrade(alembic_config(connection), revision)
 
 
 @lru_cache
 def head_revision() -> str:
-    """The revision this code expects."""
+    """Return the revision that this code expects."""
     head = ScriptDirectory.from_config(alembic_config()).get_current_head()
     assert head is not None
     return head
 
 
 def pending_revisions(url: str) -> list[str]:
-    """The revisions a database does not have yet, oldest first."""
-    engine = create_engine(url)
+    """Return the revisions that a database does not have yet, oldest first."""
+    with _connect(url, LOCK_TIMEOUT) as connection:
+        return _revisions_after(_current_revision(connection), up_to="head")
+
+
+@contextmanager
+def exclusive_connection(
+    url: str, *, lock_timeout: timedelta = LOCK_TIMEOUT, turn_timeout: timedelta = TURN_TIMEOUT
+) -> Iterator[Connection]:
+    """Yield a connection of the owner, when no other process migrates this database any more.
+
+    Raises MigrationBlocked when another is still migrating after `turn_timeout`, or when a
+    statement in the block waits longer than `lock_timeout` for a table.
+    """
+    # The turn is held by a transaction of its own, since each revision commits.
+    with _connect(url, turn_timeout) as turn:
+        try:
+            turn.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+        except OperationalError as error:
+            if not isinstance(error.orig, LockNotAvailable):
+                raise
+            raise MigrationBlocked(
+                f"Another process has been migrating this database for {_in_words(turn_timeout)}."
+                " Nothing was changed."
+            ) from None
+        with _connect(url, lock_timeout) as connection:
+            yield connection
+
+
+@contextmanager
+def _connect(url: str, lock_timeout: timedelta) -> Iterator[Connection]:
+    milliseconds = lock_timeout // timedelta(milliseconds=1)
+    engine = create_engine(url, connect_args={"options": f"-c lock_timeout={milliseconds}"})
     try:
         with engine.connect() as connection:
-            at = MigrationContext.configure(connection).get_current_revision()
+            yield connection
+    except OperationalError as error:
+        if not isinstance(error.orig, LockNotAvailable):
+            raise
+        raise MigrationBlocked(
+            f"A table was held by another session for {_in_words(lock_timeout)}, so the migration"
+            " stopped; what it had begun is undone. Run it again when that session has ended."
+        ) from None
     finally:
         engine.dispose()
+
+
+def _current_revision(connection: Connection) -> str | None:
+    """Return the revision that a database is at, and leave no transaction open."""
+    with connection.begin():
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def _revisions_after(current: str | None, *, up_to: str) -> list[str]:
     scripts = ScriptDirectory.from_config(alembic_config())
-    return [step.revision for step in scripts.iterate_revisions("head", at or "base")][::-1]
+    steps = scripts.iterate_revisions(up_to, current or "base")
+    return [step.revision for step in steps][::-1]
+
+
+def _in_words(duration: timedelta) -> str:
+    seconds = duration.total_seconds()
+    return f"{seconds / 60:g} minutes" if seconds >= 120 else f"{seconds:g} seconds"

@@ -1,0 +1,116 @@
+"""A database is migrated by one process at a time, and a migration never queues behind a reader."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import psycopg
+import pytest
+from alembic import command
+
+from payments.infra import migrate
+from payments.infra.migrate import MigrationBlocked
+from tests.conftest import copy_database
+
+DEADLINE_SECONDS = 60.0
+SOON = timedelta(milliseconds=200)
+BLOCKED = """
+    SELECT count(*) FROM pg_stat_activity
+     WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0
+"""
+
+
+@pytest.fixture
+def empty(cluster: str) -> Iterator[str]:
+    """The URL of a database with nothing in it."""
+    with copy_database(cluster, "template1") as url:
+        yield url
+
+
+def connect(url: str) -> psycopg.Connection:
+    return psycopg.connect(url.replace("+psycopg", ""))
+
+
+@contextmanager
+def cli_migrate(url: str) -> Iterator[subprocess.Popen[str]]:
+    """`payments migrate` as an operator or a container runs it."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "payments.cli", "migrate"],
+        env={
+            **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
+            "PAYMENTS_DATABASE_URL": url,
+            "PAYMENTS_BASE_URL": "https://give.example.org",
+            "PAYMENTS_STRIPE_API_KEY": "sk_test_" + "k" * 24,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def outcome(process: subprocess.Popen[str]) -> tuple[int, str]:
+    output, _ = process.communicate(timeout=DEADLINE_SECONDS)
+    return process.returncode, output.strip()
+
+
+def wait_until_blocked(url: str, count: int) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    with connect(url) as connection:
+        connection.autocommit = True
+        while connection.execute(BLOCKED).fetchone() != (count,):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def test_whoever_comes_second_waits_and_finds_nothing_to_do(empty: str) -> None:
+    with cli_migrate(empty) as second, cli_migrate(empty) as third:
+        with migrate.exclusive_connection(empty) as first:
+            wait_until_blocked(empty, 2)
+            command.upgrade(migrate.alembic_config(first), "head")
+        expected = (0, "The schema is up to date.")
+        assert [outcome(second), outcome(third)] == [expected, expected]
+    assert migrate.pending_revisions(empty) == []
+
+
+def test_what_was_applied_is_returned(empty: str) -> None:
+    assert migrate.upgrade(empty) == [migrate.head_revision()]
+    assert migrate.upgrade(empty) == []
+
+
+def test_a_migration_that_does_not_end_is_not_waited_for_for_ever(empty: str) -> None:
+    with migrate.exclusive_connection(empty), pytest.raises(MigrationBlocked) as refused:
+        migrate.upgrade(empty, turn_timeout=SOON)
+    assert "Another process has been migrating" in str(refused.value)
+    assert migrate.pending_revisions(empty) == [migrate.head_revision()]
+
+
+def test_a_table_that_a_reader_holds_is_not_queued_for(database: str) -> None:
+    """Behind a lock that waits, every page would wait too."""
+    with connect(database) as reader:
+        reader.execute("SELECT count(*) FROM charges")
+        with pytest.raises(MigrationBlocked) as refused:
+            migrate.downgrade(database, "base", lock_timeout=SOON)
+        assert migrate.pending_revisions(database) == []
+        reader.execute("SELECT count(*) FROM charges")
+    assert "\n" not in str(refused.value)
+    migrate.downgrade(database, "base", lock_timeout=SOON)
+
+
+def test_an_operator_reads_one_line_when_a_table_is_held(empty: str) -> None:
+    with connect(empty) as holder:
+        holder.execute("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)")
+        holder.commit()
+        holder.execute("LOCK TABLE alembic_version")
+        with cli_migrate(empty) as process:
+            code, output = outcome(process)
+    assert code == 1
+    assert output.startswith("Error: A table was held by another session for 5 seconds")
+    assert len(output.splitlines()) == 1
