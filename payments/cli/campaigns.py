@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from payments.cli.common import INPUT_FILE, echo_stderr, json_option, run_with_context
+
 if TYPE_CHECKING:
     from payments.giving.campaigns import Campaign, SaveResult
     from payments.infra.context import Context
-
-INPUT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.group()
@@ -18,22 +18,21 @@ def campaigns() -> None:
     """What readers of a link are told and suggested, and its variants."""
 
 
-@campaigns.command("load")
+@campaigns.command("apply")
 @click.argument("file", type=INPUT_FILE)
 @click.option("--dry-run", is_flag=True, help="Say what would change.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def campaigns_apply(file: Path, *, dry_run: bool, as_json: bool) -> None:
     """Make or change every campaign of FILE (TOML, or JSON by its name), or none of them.
 
     Campaigns the file does not name stay as they are.
     """
-    from payments.cli import echo_stderr, run_with_context
-    from payments.giving import campaigns as nouns
+    from payments.giving import campaigns
 
     data, is_json = file.read_bytes(), file.suffix == ".json"
 
     async def load(ctx: "Context") -> "dict[str, SaveResult]":
-        return await nouns.apply_file(ctx, data, json=is_json, dry_run=dry_run)
+        return await campaigns.apply_file(ctx, data, json=is_json, dry_run=dry_run)
 
     done = run_with_context(load)
     if as_json:
@@ -47,18 +46,17 @@ def campaigns_apply(file: Path, *, dry_run: bool, as_json: bool) -> None:
 
 @campaigns.command("show")
 @click.argument("campaign", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, as `load` takes it.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, as `apply` takes it.")
 def campaigns_show(campaign: str | None, *, as_json: bool) -> None:
     """Print all campaigns, or one."""
-    from payments.cli import run_with_context
     from payments.core import campaign_schema
-    from payments.giving import campaigns as nouns
+    from payments.giving import campaigns
 
     async def read(ctx: "Context") -> "list[Campaign]":
         async with ctx.sessions() as session:
             if campaign is not None:
-                return [await nouns.get(session, campaign)]
-            return await nouns.list_all(session)
+                return [await campaigns.get(session, campaign)]
+            return await campaigns.list_all(session)
 
     found = run_with_context(read)
     if as_json:
@@ -76,12 +74,11 @@ def campaigns_show(campaign: str | None, *, as_json: bool) -> None:
 
 def find_campaign(campaign: str) -> "Campaign | None":
     """A campaign for a snippet; None, with a word of it, where the newsroom has no such."""
-    from payments.cli import echo_stderr, run_with_context
-    from payments.giving import campaigns as nouns
+    from payments.giving import campaigns
 
     async def read(ctx: "Context") -> "Campaign | None":
         async with ctx.sessions() as session:
-            return await session.get(nouns.Campaign, campaign)
+            return await session.get(campaigns.Campaign, campaign)
 
     try:
         found = run_with_context(read)

@@ -4,13 +4,22 @@ The period is the last complete month unless another is named; `all` is everythi
 """
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
+
+from payments.cli.common import (
+    EXIT_PROBLEMS,
+    INPUT_FILE,
+    OUTPUT_FILE,
+    echo_stderr,
+    output_file,
+    progress_of,
+    run_with_context,
+)
 
 if TYPE_CHECKING:
     from payments.accounting.reports.period import Period
@@ -18,16 +27,12 @@ if TYPE_CHECKING:
     from payments.infra.context import Context
 
 JOURNAL_FORMATS = ("xero", "qbo", "beancount", "csv")
-EXIT_PROBLEMS = 4
-PROGRESS_INTERVAL_ROWS = 1000  # rows between two looks at the bar
 
 _period_option = click.option(
     "--period", default="", help="2026-10, 2026, or all; the last month if not."
 )
 _currency_option = click.option("--currency", default="", help="Only this settlement currency.")
-_output_option = click.option(
-    "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file instead of stdout."
-)
+_output_option = click.option("--output", type=OUTPUT_FILE, help="A file instead of stdout.")
 
 
 @click.group()
@@ -42,7 +47,7 @@ def export() -> None:
 @_currency_option
 @click.option("--account", default="", help="One of our accounts, such as income:monthly.")
 @click.option("--campaign", default="", help="Gifts that began with this campaign.")
-@click.option("--format", "kind", type=click.Choice(["csv", "xlsx"]), default="csv")
+@click.option("--format", "output_format", type=click.Choice(["csv", "xlsx"]), default="csv")
 @_output_option
 def export_ledger(period: str, output_format: str, output: Path | None, **filter_text: str) -> None:
     """One row for each movement of the Stripe balance, with no person in it.
@@ -50,7 +55,6 @@ def export_ledger(period: str, output_format: str, output: Path | None, **filter
     A workbook of a million lines takes minutes, and sets some gigabytes aside in TMPDIR.
     """
     from payments.accounting.exports import files
-    from payments.cli import run_with_context
 
     if output_format == "xlsx" and output is None:
         raise click.UsageError("--format xlsx needs --output: a workbook is not for a terminal.")
@@ -60,7 +64,7 @@ def export_ledger(period: str, output_format: str, output: Path | None, **filter
         filters = _parse_filters(ctx, period, filter_text)
         count = await files.count_rows(ctx, filters)
         length = count * (1 + files.XLSX_COST_FACTOR) if output_format == "xlsx" else count
-        with _progress_bar(length, "Ledger lines") as told, output_file(output) as out:
+        with progress_of(length, "Ledger lines") as told, output_file(output) as out:
             if output_format == "xlsx":
                 await files.write_ledger_xlsx(ctx, filters, out, on_progress=told)
             else:
@@ -70,12 +74,12 @@ def export_ledger(period: str, output_format: str, output: Path | None, **filter
 
 
 @export.command("journal")
-@click.option("--format", "kind", type=click.Choice(JOURNAL_FORMATS), required=True)
+@click.option("--format", "output_format", type=click.Choice(JOURNAL_FORMATS), required=True)
 @_period_option
 @_currency_option
 @click.option(
     "--accounts",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=INPUT_FILE,
     help='The accountant\'s names, as lines of TOML: "income:once" = "4000".',
 )
 @click.option("--tax-rate", default="Tax Exempt", help='Xero\'s name for none, such as "No VAT".')
@@ -100,7 +104,6 @@ def export_journal(
         JournalOptions,
         JournalUnbalanced,
     )
-    from payments.cli import echo_stderr, run_with_context
 
     customs = JournalOptions(tax_rate, day_first)
 
@@ -127,7 +130,7 @@ def export_journal(
     if check:
         click.echo(files.totals_as_json(sums))
     if any(debits != given for debits, given in sums.values()):
-        echo_stderr("Debits do not equal credits. Nothing was written. Run payments check.")
+        echo_stderr("Debits do not equal credits. Nothing was written. Run payments verify-ledger.")
         sys.exit(EXIT_PROBLEMS)
 
 
@@ -138,7 +141,6 @@ def export_payouts(currency: str, output: Path | None) -> None:
     """Every payout with the sum of its lines, newest first."""
     from payments.accounting.exports import csv_tables
     from payments.accounting.reports import payouts
-    from payments.cli import run_with_context
 
     async def write(ctx: "Context") -> bytes:
         async with ctx.sessions() as session:
@@ -159,7 +161,6 @@ def export_recurring(months: int, currency: str, output: Path | None) -> None:
     """The roll-forward of monthly recurring revenue, of months that are over."""
     from payments.accounting.exports import csv_tables
     from payments.accounting.reports import recurring
-    from payments.cli import run_with_context
     from payments.core.calendar import months_before
 
     async def write(ctx: "Context") -> bytes:
@@ -213,44 +214,8 @@ def _parse_currency(currency: str) -> str | None:
     return transactions.parse_filters({"currency": currency}, period.ALL_TIME).currency
 
 
-@contextmanager
-def output_file(output: Path | None) -> Iterator[BinaryIO]:
-    """The file, or stdout. What a file had before it keeps until the new one is whole."""
-    if output is None:
-        yield sys.stdout.buffer
-        return
-    if output.exists() and not output.is_file():  # a pipe or a device
-        with output.open("wb") as out:
-            yield out
-        return
-    part = output.with_name(f".{output.name}.part")
-    try:
-        with part.open("wb") as out:
-            yield out
-        part.replace(output)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def _numbered_files(output: Path) -> Callable[[int], BinaryIO]:
     def opened(number: int) -> BinaryIO:
         return output.with_stem(f"{output.stem}-{number}").open("wb")
 
     return opened
-
-
-@contextmanager
-def _progress_bar(length: int, label: str) -> Iterator[Callable[[int], Any]]:
-    """A bar that is told of rows, and looks up now and then."""
-    held = 0
-    with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
-
-        def told(rows: int) -> None:
-            nonlocal held
-            held += rows
-            if held >= PROGRESS_INTERVAL_ROWS:
-                bar.update(held)
-                held = 0
-
-        yield told
-        bar.update(held)

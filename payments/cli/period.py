@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING
 
 import click
 
+from payments.cli.common import (
+    EXIT_PROBLEMS,
+    INPUT_FILE,
+    OUTPUT_FILE,
+    echo_stderr,
+    json_option,
+    output_file,
+    run_with_context,
+)
+
 if TYPE_CHECKING:
     from payments.accounting.period_close import ChecklistItem, PeriodClosing
     from payments.infra.context import Context
-
-EXIT_PROBLEMS = 4
-INPUT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.group()
@@ -22,11 +29,10 @@ def period() -> None:
 
 
 @period.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def period_list(as_json: bool) -> None:
     """Say which months are closed, the newest first."""
     from payments.accounting import period_close as accounting_period_close
-    from payments.cli import run_with_context
 
     async def read(ctx: "Context") -> "list[PeriodClosing]":
         async with ctx.sessions() as session:
@@ -50,12 +56,11 @@ def period_list(as_json: bool) -> None:
         click.echo(f"{one['month']}  closed {one['closed_at']} by {one['closed_by']}{again}")
 
 
-@period.command("check")
+@period.command("checklist")
 @click.argument("month", required=False)
 def period_checklist(month: str | None) -> None:
     """Go through the list before a month is closed: the next, or the one named. Exit 4 if not."""
     from payments.accounting import period_close as accounting_period_close
-    from payments.cli import echo_stderr, run_with_context
 
     async def look(ctx: "Context") -> "list[ChecklistItem]":
         first = (
@@ -79,7 +84,6 @@ def close_period(month: str) -> None:
     """Close a month such as 2026-10, and make its pack."""
     from payments.accounting import close_pack
     from payments.accounting import period_close as accounting_period_close
-    from payments.cli import run_with_context
     from payments.infra import audit_log
 
     async def close(ctx: "Context") -> "PeriodClosing":
@@ -100,7 +104,6 @@ def close_period(month: str) -> None:
 def period_reopen(month: str, reason: str) -> None:
     """Open the last closed month again."""
     from payments.accounting import period_close as accounting_period_close
-    from payments.cli import run_with_context
     from payments.infra import audit_log
 
     run_with_context(
@@ -111,14 +114,12 @@ def period_reopen(month: str, reason: str) -> None:
     click.echo(f"{month} is open again.")
 
 
-@period.command("pack")
+@period.command("export")
 @click.argument("month")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--output", type=OUTPUT_FILE)
 def period_export(month: str, output: Path | None) -> None:
     """Take the pack of a closed month away; it is the same however often that is done."""
     from payments.accounting import close_pack
-    from payments.cli import echo_stderr, run_with_context
-    from payments.cli.export import output_file
 
     async def read(ctx: "Context") -> str:
         with output_file(output) as out:
@@ -154,7 +155,6 @@ def period_verify(pack: Path, key: str | None, previous: Path | None) -> None:
 def period_key() -> None:
     """Print the public key that packs are checked with. The accountant keeps it."""
     from payments.accounting import close_pack
-    from payments.cli import run_with_context
 
     async def read(ctx: "Context") -> str:
         return close_pack.public_key(ctx.settings)

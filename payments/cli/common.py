@@ -1,0 +1,151 @@
+"""What the commands share: an open context, exit codes, options, output files and progress.
+
+Data goes to stdout, words for the operator to stderr. A command exits with 0 when it is done, with
+1 when it failed, with 2 when it was called wrongly, and with `EXIT_PROBLEMS` when what it checked
+is not in order.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from payments.core.settings import Settings
+    from payments.infra.context import Context
+
+Result = TypeVar("Result")
+ReportProgress = Callable[[int, int], None]  # done, total
+
+EXIT_PROBLEMS = 4
+CONNECTION_POOL_SIZE = 4
+REDRAW_INTERVAL_SECONDS = 0.1  # of the bar on a terminal
+LOG_INTERVAL_SECONDS = 10.0  # between two lines where stderr is no terminal
+
+INPUT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+OUTPUT_FILE = click.Path(dir_okay=False, path_type=Path)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+def echo_stderr(text: str = "") -> None:
+    """Writes a line for the operator to stderr."""
+    click.echo(text, err=True)
+
+
+def load_settings() -> "Settings":
+    """Returns the settings of the environment. Raises ClickException where they are not usable."""
+    from payments.core import settings
+
+    try:
+        return settings.load()
+    except settings.SettingsError as error:
+        raise click.ClickException(f"The settings are not usable.\n{error}") from None
+
+
+@contextmanager
+def expected_errors() -> Iterator[None]:
+    """Ends the command with one line and exit code 1 where the block fails as may be expected."""
+    from sqlalchemy.exc import OperationalError
+
+    from payments.core.errors import PaymentsError
+
+    try:
+        yield
+    except PaymentsError as error:
+        raise click.ClickException(error.detail) from None
+    except OperationalError:
+        raise click.ClickException("The database of PAYMENTS_DATABASE_URL is away.") from None
+
+
+def run_with_context(action: Callable[["Context"], Awaitable[Result]]) -> Result:
+    """Opens a context by the settings of the environment, awaits the action and returns its result.
+
+    An expected failure ends the command with one line.
+    """
+    from payments.infra import context, logs
+
+    settings = load_settings()
+    logs.configure("warning")
+
+    async def run() -> Result:
+        async with context.open_context(
+            settings,
+            pool_size=CONNECTION_POOL_SIZE,
+            requests_per_second=settings.stripe_requests_per_second,
+        ) as ctx:
+            return await action(ctx)
+
+    with expected_errors():
+        return asyncio.run(run())
+
+
+@contextmanager
+def output_file(output: Path | None) -> Iterator[BinaryIO]:
+    """Opens the file, or stdout where there is none. An existing file is replaced only by a whole
+    new one.
+    """
+    if output is None:
+        yield sys.stdout.buffer
+        return
+    if output.exists() and not output.is_file():  # a pipe or a device
+        with output.open("wb") as out:
+            yield out
+        return
+    part = output.with_name(f".{output.name}.part")
+    try:
+        with part.open("wb") as out:
+            yield out
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def progress(label: str) -> Iterator[ReportProgress]:
+    """Yields `report(done, total)`, which shows on stderr how far the block is.
+
+    A bar on a terminal; elsewhere the label and, every few seconds, a line.
+    """
+    on_terminal = sys.stderr.isatty()
+    interval = REDRAW_INTERVAL_SECONDS if on_terminal else LOG_INTERVAL_SECONDS
+    last, shown_at = (0, 0), time.monotonic()
+    with click.progressbar(length=1, label=label, file=sys.stderr) as bar:
+
+        def draw(done: int, total: int) -> None:
+            bar.length = max(total, 1)
+            bar.update(done - bar.pos)
+
+        def report(done: int, total: int) -> None:
+            nonlocal last, shown_at
+            last, now = (done, total), time.monotonic()
+            if now - shown_at < interval:
+                return
+            shown_at = now
+            if on_terminal:
+                draw(done, total)
+            else:
+                echo_stderr(f"{done}/{total}")
+
+        yield report
+        if on_terminal:
+            draw(*last)
+
+
+@contextmanager
+def progress_of(total: int, label: str) -> Iterator[Callable[[int], None]]:
+    """Yields `advance(count)`, which shows on stderr that so many more of the total are done."""
+    done = 0
+    with progress(label) as report:
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            report(done, total)
+
+        yield advance

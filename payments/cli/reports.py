@@ -1,0 +1,94 @@
+"""The operator's look at the books: the proof of the ledger, and totals by month."""
+
+import json
+import sys
+from datetime import date
+from typing import TYPE_CHECKING
+
+import click
+
+from payments.cli.common import EXIT_PROBLEMS, echo_stderr, json_option, run_with_context
+
+if TYPE_CHECKING:
+    from payments.accounting.reports.monthly import MonthlyTotal
+    from payments.infra.context import Context
+
+
+@click.command("verify-ledger")
+@click.option("--offline", is_flag=True, help="Do not ask Stripe for its balance.")
+@json_option
+def verify_ledger(offline: bool, as_json: bool) -> None:
+    """Prove the books; exit 4 and name the rows where they do not hold."""
+    from payments.accounting import integrity
+
+    findings = run_with_context(
+        lambda ctx: (
+            integrity.run_checks(ctx, with_stripe=False, replay=True)
+            if offline
+            else integrity.run_and_alert(ctx, replay=True)
+        )
+    )
+    if as_json:
+        click.echo(
+            json.dumps(
+                [
+                    {"check_name": f.check_name, "passed": f.passed, "failures": list(f.failures)}
+                    for f in findings
+                ]
+            )
+        )
+    else:
+        for finding in findings:
+            click.echo(f"{'ok   ' if finding.passed else 'WRONG'} {finding.description}")
+            for failure in finding.failures:
+                click.echo(f"      {failure}")
+    sys.exit(0 if all(f.passed for f in findings) else EXIT_PROBLEMS)
+
+
+@click.group()
+def report() -> None:
+    """Read the books."""
+
+
+@report.command("monthly")
+@click.option("--year", type=click.IntRange(2000, 2099), help="Only this year.")
+@click.option("--currency", help="Only this settlement currency.")
+@click.option(
+    "--format", "output_format", type=click.Choice(["table", "csv", "json"]), default="table"
+)
+def report_monthly(year: int | None, currency: str | None, output_format: str) -> None:
+    """Gross, fees, refunds and net by month, frequency and currency."""
+    from payments.accounting.reports import monthly
+
+    since = date(year, 1, 1) if year else None
+    until = date(year + 1, 1, 1) if year else None
+
+    async def read(ctx: "Context") -> "tuple[list[MonthlyTotal], str]":
+        async with ctx.sessions() as session:
+            totals = await monthly.by_month(
+                session,
+                ctx.settings.accounting_zoneinfo,
+                since=since,
+                until=until,
+                currency=currency,
+            )
+        return totals, ctx.settings.accounting_zone
+
+    totals, zone = run_with_context(read)
+    if output_format == "csv":
+        click.echo(monthly.as_csv(totals), nl=False)
+    elif output_format == "json":
+        click.echo(json.dumps(monthly.as_rows(totals)))
+    else:
+        echo_stderr(f"All months in {zone}. Amounts in the currency that was settled.")
+        click.echo(monthly.as_table(totals))
+
+
+@report.command("rebuild-totals")
+def report_rebuild_totals() -> None:
+    """Count the daily totals again from the rows, should `payments verify-ledger` find them
+    different.
+    """
+    from payments.accounting import daily_totals
+
+    echo_stderr(f"{run_with_context(daily_totals.rebuild)} rows counted.")

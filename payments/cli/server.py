@@ -1,0 +1,107 @@
+"""The commands that run a program or prepare one: serve, work, migrate, sandbox, demo."""
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from payments.cli.common import (
+    EXIT_PROBLEMS,
+    echo_stderr,
+    expected_errors,
+    load_settings,
+    run_with_context,
+)
+
+if TYPE_CHECKING:
+    from payments.infra.context import Context
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8000, show_default=True)
+@click.option("--workers", default=1, show_default=True, help="Processes.")
+def serve(host: str, port: int, workers: int) -> None:
+    """Serve readers, Stripe's webhooks and finance."""
+    from granian.constants import Interfaces
+    from granian.server import Server
+
+    from payments.core import settings
+
+    try:
+        settings.require_serving_settings(load_settings())
+    except settings.SettingsError as error:
+        raise click.ClickException(str(error)) from None
+    echo_stderr(f"Serving on http://{host}:{port}")
+    Server(
+        "payments.web.app:create_worker_app",
+        factory=True,
+        address=host,
+        port=port,
+        interface=Interfaces.ASGI,
+        workers=workers,
+        log_access=False,
+        log_enabled=False,
+    ).serve()
+
+
+@click.command()
+@click.option("--concurrency", type=click.IntRange(min=1), help="Jobs at once; 8 if not given.")
+def work(concurrency: int | None) -> None:
+    """Do the background work: sync objects of Stripe, import the balance, run the schedules."""
+    import signal
+
+    from payments.ops import worker
+
+    async def run(ctx: "Context") -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await worker.run_until_stopped(
+            ctx, stop=stop, concurrency=concurrency or worker.CONCURRENCY
+        )
+
+    echo_stderr("Working. Ctrl-C stops after the jobs in hand.")
+    run_with_context(run)
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Only say what is missing; exit 4 if anything is.")
+def migrate(check: bool) -> None:
+    """Bring the database to the newest schema."""
+    from payments.infra import migrate as schema
+
+    url = load_settings().database_url.get_secret_value()
+    try:
+        with expected_errors():
+            revisions = schema.pending_revisions(url) if check else schema.upgrade(url)
+    except schema.MigrationBlocked as error:
+        raise click.ClickException(str(error)) from None
+    if check:
+        click.echo("\n".join(revisions) if revisions else "The schema is up to date.")
+        sys.exit(EXIT_PROBLEMS if revisions else 0)
+    echo_stderr(f"Applied {', '.join(revisions)}." if revisions else "The schema is up to date.")
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=12111, show_default=True)
+def sandbox(host: str, port: int) -> None:
+    """Run the stand-in for Stripe by itself."""
+    from payments.sandbox.sandbox import run_forever
+
+    echo_stderr(f"A stand-in for Stripe on http://{host}:{port}. No real money moves.")
+    try:
+        asyncio.run(run_forever(host=host, port=port))
+    except KeyboardInterrupt:
+        echo_stderr("Stopped.")
+
+
+@click.command()
+@click.option("--port", default=8000, show_default=True)
+def demo(port: int) -> None:
+    """Everything at once on this machine, with a year of history, to click through."""
+    from payments.ops.demo import runner
+
+    runner.run(port=port)

@@ -1,0 +1,58 @@
+"""What the operator does with Stripe: set it up, import its balance, reconcile with it."""
+
+import json
+import sys
+
+import click
+
+from payments.cli.common import EXIT_PROBLEMS, echo_stderr, json_option, run_with_context
+
+
+@click.group()
+def stripe() -> None:
+    """What this service needs at Stripe."""
+
+
+@stripe.command("setup")
+@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+def stripe_setup(dry_run: bool) -> None:
+    """Make the Products and the webhook endpoint, once; run it again at will."""
+    from payments.ops import stripe_setup as setup
+
+    for line in run_with_context(lambda ctx: setup.setup(ctx, dry_run=dry_run)):
+        click.echo(line)
+
+
+@click.command("import-balance")
+def import_balance() -> None:
+    """Import every balance transaction that is new at Stripe and post it."""
+    from payments.accounting import daily_totals
+
+    click.echo(f"{run_with_context(daily_totals.import_and_refresh)} new balance transactions.")
+
+
+@click.command()
+@click.option("--days", type=click.IntRange(1, 366), default=30, show_default=True)
+@click.option("--repair", is_flag=True, help="Repair what differs, through the normal path.")
+@json_option
+def reconcile(days: int, repair: bool, as_json: bool) -> None:
+    """List what Stripe has and we do not, or have otherwise; exit 4 if anything is left of it."""
+    from dataclasses import asdict
+
+    from payments.ops import reconcile as reconciliation
+
+    result = run_with_context(lambda ctx: reconciliation.run(ctx, days=days, repair=repair))
+    if as_json:
+        click.echo(json.dumps(asdict(result)))
+    else:
+        echo_stderr(
+            f"Of the last {days} days, {len(result.before)} objects are not here as at Stripe."
+        )
+        for difference in result.before:
+            state = "found   "
+            if repair:
+                state = "left    " if difference in result.after else "repaired"
+            click.echo(f"{state} {difference.kind} {difference.id}: {difference.description}")
+        if repair and result.before:
+            echo_stderr(f"After the repair there are {len(result.after)}.")
+    sys.exit(EXIT_PROBLEMS if result.after else 0)
