@@ -3,7 +3,7 @@ month of a million rows is read as quickly as a month of a hundred.
 
 It is folded from the rows of the books in the order of the chain, from a mark that moves in the
 same transaction. Rows after the mark are added when a report is read: what a report says is what
-the rows say, however late the fold is. `payments check` counts the rows again and compares.
+the rows say, however late the fold is. `payments verify-ledger` counts the rows again and compares.
 """
 
 from datetime import date

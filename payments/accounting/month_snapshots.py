@@ -4,7 +4,7 @@ quickly as a year of a hundred.
 Each kind of figures says how months are reckoned from the rows. Whatever is learned of a month
 later forgets it in the transaction that writes it, and the months after it where they follow from
 it: a row of the books when it is folded; a change of a promise, and a charge, by a trigger. What is
-forgotten is reckoned from the rows until it is kept again. `payments check` reckons anew what is
+forgotten is reckoned from the rows until it is kept again. `payments verify-ledger` reckons anew what is
 kept, and compares.
 """
 

@@ -301,7 +301,7 @@ async def _check_descriptor_review(ctx: Context) -> list[CheckFinding]:
     says = (
         f"a bank's real line was looked at: {last or 'never'}. Every 100 days give a little by "
         "each way to pay, wait for the bank's statement, compare it with PAYMENTS_STATEMENT_DESCRIPTOR, file "
-        "it, and write that down: `payments doctor --bank-line-seen`"
+        "it, and write that down: `payments doctor ack-descriptor`"
     )
     return [CheckFinding("bank-line", False, says)]
 

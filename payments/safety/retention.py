@@ -183,8 +183,8 @@ async def erase_everyone(ctx: Context, *, force: bool = False) -> ErasureReport:
         left = await emergency_stop.count_live(session)
     if left and not force:
         raise LiveSubscriptionsRemain(
-            "%(count)s promises are still charged. Run `payments stop --group all --mode cancel` "
-            "first, or add --anyway. Nothing was destroyed.",
+            "%(count)s promises are still charged. Run `payments emergency-stop --group all "
+            "--mode cancel` first, or add --force. Nothing was destroyed.",
             count=left,
         )
     keys = _destroy_keys(ctx.settings)  # first: then nothing opens an address, whatever comes

@@ -7,7 +7,7 @@ before our own note of it, the same message would come again, under the same `we
 receives it keeps the ids of a month.
 
 What is not taken is tried again for three days, later each time. Then a person is called, and the
-address stays sealed for `payments newsletter replay`, until it is thirty days old and is shredded
+address stays sealed for `payments newsletter retry`, until it is thirty days old and is shredded
 and counted as lost.
 """
 

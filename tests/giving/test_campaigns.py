@@ -60,7 +60,7 @@ CANARY = "<script>alert('canary-5f1')</script><img src=x onerror=canary>"
 
 
 async def load(room: Newsroom, toml: str = SPRING, **how: Any) -> dict[str, str]:  # noqa: ANN401
-    """What `payments campaigns load` does."""
+    """What `payments campaigns apply` does."""
     return {
         k: v.value for k, v in (await campaigns.apply_file(room.ctx, toml.encode(), **how)).items()
     }
@@ -628,24 +628,24 @@ async def test_the_operator_loads_a_file_and_gets_the_same_back(
 ) -> None:
     file = tmp_path / "campaigns.toml"
     file.write_text(SPRING + TESTED, encoding="utf-8")
-    code, out, err = await run(newsroom, "campaigns", "load", str(file), "--dry-run")
+    code, out, err = await run(newsroom, "campaigns", "apply", str(file), "--dry-run")
     assert (code, out) == (0, "spring: new\ntested: new\n"), err
     assert "Nothing was changed" in err
     assert await newsroom.count("campaigns") == await newsroom.count("audit_entries") == 0
-    code, out, _ = await run(newsroom, "campaigns", "load", str(file), "--json")
+    code, out, _ = await run(newsroom, "campaigns", "apply", str(file), "--json")
     assert json.loads(out) == {"spring": "new", "tested": "new"}
     code, out, _ = await run(newsroom, "campaigns", "show", "--json")
     again = tmp_path / "again.json"
     again.write_text(out, encoding="utf-8")
     assert {one["id"] for one in json.loads(out)["campaigns"]} == {"spring", "tested"}
-    code, out, _ = await run(newsroom, "campaigns", "load", str(again))
+    code, out, _ = await run(newsroom, "campaigns", "apply", str(again))
     assert (code, sorted(out.split())) == (0, ["same", "same", "spring:", "tested:"])
     code, out, _ = await run(newsroom, "embed", "--campaign", "spring", "--lang", "ru")
     assert "Три репортёра" in out
     assert 'frequency="annual"' in out
     assert 'amount="3000"' in out
     file.write_text(SPRING.replace("[400, 900]", "[4]"), encoding="utf-8")
-    code, out, err = await run(newsroom, "campaigns", "load", str(file))
+    code, out, err = await run(newsroom, "campaigns", "apply", str(file))
     assert (code, out) == (1, "")
     assert (
         "campaigns[0].presets.monthly.eur: 4 (0.04 EUR) is below the smallest gift, 200 (2.00 EUR)"

@@ -762,7 +762,7 @@ def test_payments_check_ends_with_4_and_names_the_row(copy: str) -> None:
 
 
 def run_check(url: str) -> tuple[int, dict[str, list[str]]]:
-    """`payments check --offline --json`, as an operator runs it."""
+    """`payments verify-ledger --offline --json`, as an operator runs it."""
     environ = {name: value for name, value in os.environ.items() if "PAYMENTS_" not in name} | {
         "PAYMENTS_DATABASE_URL": url,
         "PAYMENTS_BASE_URL": "https://give.example.org",
@@ -770,7 +770,7 @@ def run_check(url: str) -> tuple[int, dict[str, list[str]]]:
         "PAYMENTS_SECRET_KEYS": "k" * 40,
     }
     done = subprocess.run(
-        [sys.executable, "-m", "payments.cli", "check", "--offline", "--json"],
+        [sys.executable, "-m", "payments.cli", "verify-ledger", "--offline", "--json"],
         env=environ,
         capture_output=True,
         timeout=60,
@@ -779,7 +779,7 @@ def run_check(url: str) -> tuple[int, dict[str, list[str]]]:
     assert done.returncode in (0, 4), done.stderr
     findings = json.loads(done.stdout)
     assert len(findings) >= 6
-    return done.returncode, {f["identity"]: f["rows"] for f in findings if not f["holds"]}
+    return done.returncode, {f["check_name"]: f["failures"] for f in findings if not f["passed"]}
 
 
 # --- what waits -----------------------------------------------------------------------------------

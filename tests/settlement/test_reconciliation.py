@@ -462,7 +462,7 @@ async def test_payments_reconcile_exits_with_4_until_it_has_repaired(newsroom: N
     kinds = ["checkout.session", "charge", "balance_transaction"]
     assert (code, [found["kind"] for found in told["before"]]) == (4, kinds)
     assert told["after"] == told["before"]
-    code, told = await run_reconcile(newsroom, "--heal")
+    code, told = await run_reconcile(newsroom, "--repair")
     assert (code, len(told["before"]), told["after"]) == (0, 3, [])
     assert (await run_reconcile(newsroom))[0] == 0
 

@@ -893,11 +893,11 @@ async def test_the_operator_invites_links_changes_and_removes(newsroom: Newsroom
     made = (await says("invite", "Ada", "--role", "support")).removeprefix(base)
     async with open_colleague_browser(newsroom, "Ada", Role.SUPPORT) as ada:
         assert (await ada.opens_link(made)).headers["location"] == "/support"
-        await says("role", "Ada", "finance")
+        await says("set-role", "Ada", "finance")
         assert (await ada.web.get("/staff")).status_code == 401
         link = (await says("link", "Ada")).removeprefix(base)
         assert (await ada.opens_link(link)).headers["location"] == "/finance"
-        await says("invite", "Ada", "--replace")
+        await says("invite", "Ada", "--revoke-existing")
         assert (await ada.web.get("/staff")).status_code == 401
         assert await says("list", "--json") == '[{"name": "Ada", "role": "finance"}]'
         await says("invite", "Ada", "--role", "admin", code=1)  # a role is changed by name

@@ -80,13 +80,15 @@ class RandomFaults(Faults):
 
 @dataclass
 class Command:
-    """`payments stop`, run as an operator does."""
+    """`payments emergency-stop`, run as an operator does."""
 
     room: Newsroom
 
+    name: str = "emergency-stop"
+
     async def starts(self, *more: str) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "payments.cli", "stop", "--yes", "--json", *more,
+            sys.executable, "-m", "payments.cli", self.name, "--yes", "--json", *more,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             env={**os.environ, **environ(self.room.settings)},
         )  # fmt: skip
@@ -154,7 +156,7 @@ async def stops_all(room: Newsroom, count: int) -> None:
     command = Command(room)
     assert await command.runs("--group", "all", "--mode", "cancel", "--dry-run") == (
         0,
-        {"promises": count},
+        {"subscriptions": count},
     )
     assert troubled.count == 0
     for turn in range(3):
@@ -280,14 +282,15 @@ async def test_erasing_identities_forgets_everybody_and_the_ledger_verifies(room
     assert stored_keys(room)
     await room.failed_integrity_checks()
     before = await room.rows("SELECT debit, credit, sum(amount) FROM ledger_entries GROUP BY 1, 2")
-    code, refused = await refusal(Command(room), "--shred")
+    code, refused = await refusal(Command(room, "erase-identities"))
     assert code == 1
     assert "1 promises are still charged" in refused
     assert await room.count("donors") == 1
     await emergency_stop.execute(room.ctx, StopGroup.ALL, StopMode.CANCEL)
     await room.runs_until_idle()
-    code, done = await Command(room).runs("--shred")
-    assert (code, done["donors"], done["promises_left"], done["wiped"]) == (0, 1, 0, True)
+    code, done = await Command(room, "erase-identities").runs()
+    assert (code, done["donors"], done["live_subscriptions"]) == (0, 1, 0)
+    assert done["vacuumed"]
     for table in who_is_who():
         assert await room.count(table) == 0, table
     assert stored_keys(room) == []

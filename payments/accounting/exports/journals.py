@@ -166,7 +166,7 @@ def ensure_balanced(journals: Iterable[Journal]) -> None:
         if journal.debits != journal.credits:
             raise JournalUnbalanced(
                 f"{journal.name}: debits {journal.debits}, credits {journal.credits}. "
-                "Nothing was written. Run payments check."
+                "Nothing was written. Run payments verify-ledger."
             )
 
 

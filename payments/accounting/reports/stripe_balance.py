@@ -1,6 +1,6 @@
 """What Stripe held: at the first of a month, all that moved it, and in the end, by currency.
 
-From the daily roll-up; `payments check` compares every month with Stripe's own transactions. Only
+From the daily roll-up; `payments verify-ledger` compares every month with Stripe's own transactions. Only
 the balance that pays out is meant: what Stripe sets aside leaves it, and comes back.
 """
 

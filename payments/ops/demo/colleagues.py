@@ -39,7 +39,7 @@ async def signed_in_browser(
 
 
 async def apply_campaigns(sim: Simulation) -> None:
-    """`payments campaigns load`."""
+    """`payments campaigns apply`."""
     await campaigns.apply_file(sim.ctx, CAMPAIGNS_FILE.read_bytes(), json=False, dry_run=False)
 
 

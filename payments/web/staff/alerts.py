@@ -30,7 +30,8 @@ INSTRUCTIONS = {
     "adds its kind to the posting table; until then it is in suspense and in no report.",
     AlertKind.UNATTRIBUTED: "Look the charge up at Stripe. If it is no gift, nothing more is to be "
     "done; if it is one, an engineer ties it to its contribution.",
-    AlertKind.INTEGRITY_CHECK_FAILED: "Close no month. Run payments check: it names the rows. Call an engineer.",
+    AlertKind.INTEGRITY_CHECK_FAILED: "Close no month. Run payments verify-ledger: "
+    "it names the rows. Call an engineer.",
     AlertKind.RETRIES_EXHAUSTED: "Look whether Stripe, or the mail server, has trouble. If not, call an "
     "engineer: the id says what could not be read or sent.",
     AlertKind.CARD_TESTING: "Nothing at once: the form defends itself. Look at Stripe's list of "
@@ -42,7 +43,7 @@ INSTRUCTIONS = {
     AlertKind.SIGN_IN_LINK_LIMIT_REACHED: "Somebody may be feeding the sign-in form. Donors who ask for a link now "
     "get none until the hour is over.",
     AlertKind.NEWSLETTER_DELIVERY_FAILED: "Mend whatever takes the newsletter's addresses, then run payments "
-    "newsletter replay. Thirty days after they were given they are destroyed.",
+    "newsletter retry. Thirty days after they were given they are destroyed.",
     AlertKind.REFUND_FAILED: "Write to the donor by way of Stripe and ask where to send the money; "
     "then refund again.",
     AlertKind.DISPUTE_OPENED: "Answer it at Stripe before its day, or accept it. A gift that its donor "
@@ -60,9 +61,9 @@ INSTRUCTIONS = {
     "promises. Donations open again when it is.",
     AlertKind.DESCRIPTOR_REVIEW_DUE: "Give a little by each way to pay, wait for the bank's statement, compare "
     "its line with the form's, and file it. An operator writes it down: payments doctor "
-    "--bank-line-seen",
+    "ack-descriptor.",
     AlertKind.PASSKEY_CLONED: "Ask the colleague at once. If it was not them: payments staff "
-    "invite NAME --replace, which ends every session and passkey of theirs.",
+    "invite NAME --revoke-existing, which ends every session and passkey of theirs.",
     AlertKind.DONOR_VIEW_LIMIT_REACHED: "Ask the colleague why. The audit has each look with its reason.",
 }
 

@@ -1,0 +1,129 @@
+"""The command line as an operator finds it: what there is, what each command needs, and one line
+where something is not there.
+"""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from payments import cli
+from payments.cli import main
+
+UNREACHABLE = "postgresql+psycopg://nobody@127.0.0.1:9/none"
+SETTINGS = {
+    "PAYMENTS_DATABASE_URL": UNREACHABLE,
+    "PAYMENTS_BASE_URL": "https://give.example.org",
+    "PAYMENTS_STRIPE_API_KEY": "sk_test_" + "0" * 24,
+    "PAYMENTS_SECRET_KEYS": "k" * 64,
+}
+CLI_ROOT = Path(cli.__file__).parent
+
+
+def run(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """`payments …` in a process of its own, with nothing in its environment but what is named."""
+    environment = {name: value for name, value in os.environ.items() if "PAYMENTS_" not in name}
+    return subprocess.run(
+        [sys.executable, "-m", "payments.cli", *words],
+        env={**environment, **SETTINGS, **more},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def every_command(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    for name, command in group.commands.items():
+        found.append((*path, name))
+        if isinstance(command, click.Group):
+            found += every_command(command, (*path, name))
+    return found
+
+
+@pytest.mark.parametrize("words", every_command(main), ids=" ".join)
+def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(main, [*words, "--help"])
+    assert result.exit_code == 0
+    assert result.output.startswith(f"Usage: main {' '.join(words)}")
+
+
+def test_help_imports_neither_the_web_framework_nor_the_database() -> None:
+    loaded = "import sys, payments.cli; print([m for m in sys.modules if '.' not in m])"
+    process = subprocess.run(
+        [sys.executable, "-c", loaded], capture_output=True, text=True, check=True
+    )
+    modules = set(ast.literal_eval(process.stdout))
+    assert not modules & {"litestar", "sqlalchemy", "stripe", "pydantic", "procrastinate"}
+
+
+def test_no_command_imports_the_package_that_assembles_them() -> None:
+    for file in CLI_ROOT.glob("*.py"):
+        if file.name == "__main__.py":
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "payments.cli":
+                assert file.name == "__init__.py", file.name
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "emergency-stop",
+        "emergency-stop --group all",
+        "emergency-stop --mode pause",
+        "emergency-stop --group everybody --mode pause",
+        "erase-identities --group all --mode pause",
+        "erase-identities --dry-run",
+        "erase-identities --resume",
+        "work --concurrency 0",
+        "reconcile --days 367",
+        "period close",
+        "check",
+        "stop --group all --mode pause",
+        "import",
+        "reconcile --heal",
+        "doctor --bank-line-seen",
+    ],
+)
+def test_a_command_that_is_called_wrongly_does_nothing(words: str) -> None:
+    assert CliRunner().invoke(main, words.split()).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "words", ["emergency-stop --group all --mode cancel", "erase-identities --force"]
+)
+def test_what_cannot_be_undone_is_asked_first(words: str) -> None:
+    result = CliRunner().invoke(main, words.split(), input="n\n")
+    assert result.exit_code == 1
+    assert "Aborted!" in result.output
+
+
+@pytest.mark.parametrize("words", ["migrate", "migrate --check", "verify-ledger", "report monthly"])
+def test_a_database_that_is_away_is_one_line(words: str) -> None:
+    process = run(*words.split())
+    assert process.returncode == 1
+    assert process.stdout == ""
+    assert process.stderr == "Error: The database of PAYMENTS_DATABASE_URL is away.\n"
+
+
+def test_settings_that_are_not_usable_are_named() -> None:
+    process = run("verify-ledger", PAYMENTS_NO_SUCH_SETTING="1")
+    assert process.returncode == 1
+    assert "PAYMENTS_NO_SUCH_SETTING" in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+def test_a_new_key_is_one_the_settings_take() -> None:
+    key = run("keys", "new").stdout.strip()
+    assert len(bytes.fromhex(key)) == 32
+    printed = run("config", PAYMENTS_SECRET_KEYS=key)
+    assert printed.returncode == 0, printed.stderr
+    assert "PAYMENTS_BASE_URL=https://give.example.org" in printed.stdout
+    assert key not in printed.stdout
