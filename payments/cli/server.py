@@ -89,7 +89,7 @@ def migrate(check: bool) -> None:
 @click.option("--port", default=12111, show_default=True)
 def sandbox(host: str, port: int) -> None:
     """Run the stand-in for Stripe by itself."""
-    from payments.sandbox.sandbox import run_forever
+    from payments.sandbox.server import run_forever
 
     echo_stderr(f"A stand-in for Stripe on http://{host}:{port}. No real money moves.")
     try:

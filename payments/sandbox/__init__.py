@@ -29,7 +29,8 @@ from payments.sandbox.hosted_page_client import (
     follow_cancel_link,
     pay,
 )
-from payments.sandbox.sandbox import Sandbox, run_forever
+from payments.sandbox.sandbox import Sandbox
+from payments.sandbox.server import listen, run_forever
 from payments.sandbox.webhook_deliveries import Delivery, DeliveryTransport
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Sandbox",
     "confirm_invoice_payment",
     "follow_cancel_link",
+    "listen",
     "pay",
     "run_forever",
 ]

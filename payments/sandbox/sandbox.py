@@ -5,14 +5,12 @@ does both by itself. Nothing is real: no money, no mail, no network but the webh
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
-from aiohttp import web
 
 from payments.sandbox import (
     account_settings,
@@ -83,28 +81,8 @@ class Sandbox:
 
     # -- on a port ----------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def listen(self, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
-        """Serve until the block ends; port 0 takes a free one."""
-        from payments.sandbox.server import application  # noqa: PLC0415 - the doors know the sandbox
-
-        runner = web.AppRunner(application(self), access_log=None, shutdown_timeout=1)
-        await runner.setup()
-        site = web.TCPSite(runner, host, port)
-        await site.start()
-        self._set_base_url(host, runner.addresses[0][1])
-        ticker = asyncio.create_task(self._tick()) if self.live else None
-        try:
-            yield self.url
-        finally:
-            if ticker is not None:
-                ticker.cancel()
-                with suppress(asyncio.CancelledError):
-                    await ticker
-            self.faults.clear()
-            await runner.cleanup()
-
-    def _set_base_url(self, host: str, port: int) -> None:
+    def set_base_url(self, host: str, port: int) -> None:
+        """Set the address that the URLs in answers start with, those already given too."""
         shown = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host  # noqa: S104 - only compared
         self.account.base_url = f"http://{shown}:{port}"
         for session in self.account.store.of_kind("checkout.session"):
@@ -145,8 +123,8 @@ class Sandbox:
                 if done % _YIELD_EVERY == 0:
                     await asyncio.sleep(0)
 
-    async def _tick(self) -> None:
-        """Live: run what is due and deliver, as soon as there is something to."""
+    async def run_live(self) -> None:
+        """Run what is due and send deliveries, as soon as there are any, until cancelled."""
         sending: set[asyncio.Task[None]] = set()
         gate = asyncio.Semaphore(MAX_CONCURRENT_DELIVERIES)
         try:
@@ -409,16 +387,3 @@ class Sandbox:
             self.api.idempotent_results[key] = IdempotentResult(
                 route, params, until, status, body.encode()
             )
-
-
-async def run_forever(
-    port: int, host: str = "127.0.0.1", ready: Callable[[str], Awaitable[None]] | None = None
-) -> None:
-    """`payments sandbox`: live, until cancelled."""
-    import secrets  # noqa: PLC0415 - only here: ids of two runs must not meet in one database
-
-    sandbox = Sandbox(live=True, seed=secrets.randbits(32))
-    async with sandbox.listen(host, port) as url:
-        if ready is not None:
-            await ready(url)
-        await asyncio.Event().wait()

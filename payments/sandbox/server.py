@@ -4,6 +4,10 @@ Everything here translates: a request into a call, an answer into a response. Fa
 here, since only the door can lose an answer.
 """
 
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from aiohttp import web
@@ -18,6 +22,38 @@ STYLESHEET = (Path(__file__).parent / "templates" / "page.css").read_text()
 _PRIVACY_HEADERS = {"Referrer-Policy": "no-referrer", "Cache-Control": "no-store",
             "X-Content-Type-Options": "nosniff"}  # fmt: skip
 _SANDBOX_KEY: web.AppKey[Sandbox] = web.AppKey("sandbox", Sandbox)
+
+
+@asynccontextmanager
+async def listen(sandbox: Sandbox, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+    """Serve a sandbox until the block ends, and yield its URL; port 0 takes a free one."""
+    runner = web.AppRunner(application(sandbox), access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    site = web.TCPSite(runner, host, port)
+    await site.start()
+    sandbox.set_base_url(host, runner.addresses[0][1])
+    ticker = asyncio.create_task(sandbox.run_live()) if sandbox.live else None
+    try:
+        yield sandbox.url
+    finally:
+        if ticker is not None:
+            ticker.cancel()
+            with suppress(asyncio.CancelledError):
+                await ticker
+        sandbox.faults.clear()
+        await runner.cleanup()
+
+
+async def run_forever(
+    port: int, host: str = "127.0.0.1", ready: Callable[[str], Awaitable[None]] | None = None
+) -> None:
+    """Serve a live sandbox until cancelled, as `payments sandbox` does."""
+    # The ids of two runs must not meet in one database.
+    sandbox = Sandbox(live=True, seed=secrets.randbits(32))
+    async with listen(sandbox, host, port) as url:
+        if ready is not None:
+            await ready(url)
+        await asyncio.Event().wait()
 
 
 def application(sandbox: Sandbox) -> web.Application:

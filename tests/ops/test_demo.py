@@ -13,6 +13,7 @@ from payments.ops.demo import banks, colleagues, runner, seed
 from payments.ops.demo.browser import Browser, open_browser
 from payments.ops.demo.simulation import ManualClock, first_morning
 from payments.sandbox.sandbox import Sandbox
+from payments.sandbox.server import listen
 from payments.staff import accounts
 from payments.staff.accounts import Role
 from payments.web.app import create_app
@@ -58,7 +59,7 @@ async def test_a_colleague_finds_all_that_finance_has(database: str, tmp_path: P
     sandbox = Sandbox(wall=clock, check_contract=True)
     inbox = tmp_path / "inbox"
     with runner.mail_server(inbox) as smtp_url:
-        async with sandbox.listen() as stripe_url:
+        async with listen(sandbox) as stripe_url:
             more = {"smtp_url": smtp_url, "demo_inbox_dir": str(inbox), "environment": "demo"}
             more |= {
                 "address_key_dir": str(tmp_path / "keys"),

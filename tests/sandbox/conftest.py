@@ -9,7 +9,7 @@ import pytest
 import stripe
 
 from payments import sandbox as sandboxes
-from payments.sandbox import Sandbox
+from payments.sandbox import Sandbox, listen
 from payments.sandbox.form_encoding import JsonValue
 
 START = datetime(2026, 11, 3, 12, 0, tzinfo=UTC)
@@ -171,7 +171,7 @@ class Shop:
 
 @asynccontextmanager
 async def open_shop(sandbox: Sandbox, wall: ManualWallClock) -> AsyncIterator[Shop]:
-    async with sandbox.listen() as url:
+    async with listen(sandbox) as url:
         http = stripe.AIOHTTPClient()
         client = stripe.StripeClient(
             "sk_test_sandbox",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from payments.sandbox import Sandbox
+from payments.sandbox import Sandbox, listen
 from tests.sandbox.conftest import ManualWallClock
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,7 @@ pytestmark = [
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
     sandbox = Sandbox(wall=ManualWallClock(), check_contract=True)
-    async with sandbox.listen():
+    async with listen(sandbox):
         yield sandbox
 
 

@@ -39,6 +39,7 @@ from payments.infra.context import open_context as runtime_opened
 from payments.ops import stripe_setup, worker
 from payments.sandbox.hosted_page_client import pay
 from payments.sandbox.sandbox import Sandbox
+from payments.sandbox.server import listen
 from payments.sandbox.webhook_deliveries import Delivery
 from payments.web.app import create_app
 from webhooks import sweeps
@@ -345,7 +346,7 @@ async def open_newsroom(database: str, **more: object) -> AsyncIterator[Newsroom
     with TemporaryDirectory() as keys:
         more = {"smtp_url": post.url, "mail_from": "Support <post@lindenau.example>", **more}
         more = {"address_key_dir": keys, **more}
-        async with contextlib.aclosing(post), sandbox.listen() as stripe_url:
+        async with contextlib.aclosing(post), listen(sandbox) as stripe_url:
             settings = await set_up_stripe(settings_for(database, stripe_url, **more))
             app = create_app(settings, now=clock)
             async with app.lifespan():

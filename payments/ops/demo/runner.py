@@ -28,6 +28,7 @@ from payments.ops import stripe_setup
 from payments.ops.demo import seed
 from payments.ops.demo.simulation import ManualClock
 from payments.sandbox.sandbox import Sandbox
+from payments.sandbox.server import listen
 from payments.staff import accounts
 from payments.staff.accounts import Role
 
@@ -83,7 +84,7 @@ async def _run_demo(url: str, smtp_url: str, folder: Path, port: int, started_at
     settings = await _seed_history(url, mail, state, _free_port(port), stripe_port)
     sandbox = Sandbox(live=True)
     sandbox.load(state)
-    async with sandbox.listen(port=stripe_port):
+    async with listen(sandbox, port=stripe_port):
         with _service_processes(settings, folder):
             await _wait_until_ready(settings.base_url)
             async with _entry_links(settings, sandbox) as links:
@@ -99,7 +100,7 @@ async def _seed_history(
     """Seed through the front door; gives the settings the parts go on with."""
     clock = ManualClock(seed.current_second())
     sandbox = Sandbox(wall=clock)
-    async with sandbox.listen(port=stripe_port) as stripe_url:
+    async with listen(sandbox, port=stripe_port) as stripe_url:
         settings = Settings.model_validate(
             {
                 "database_url": url,
