@@ -522,7 +522,7 @@ async def test_all_new_networks_together_start_so_many_unpaid_gifts(newsroom: Ne
     assert {answer.status_code for answer in first} == {201}
     told = await works(newsroom, "192.0.2.1")
     assert told.status_code == 503
-    assert told.json()["type"].endswith(":few-at-a-time")
+    assert told.json()["type"].endswith(":unpaid-gifts-limited")
     assert told.headers["retry-after"] == "30"
     await newsroom.pays(first[0].json()["checkout_url"])
     await returns(newsroom, first[0], "10.0.0.1")

@@ -207,7 +207,7 @@ async def test_a_proved_address_is_handed_over_once_and_forgotten(
             "confirmed_at": "2026-11-22T12:00:00Z",
         },
     }
-    assert await states(room) == ["handed"]
+    assert await states(room) == ["delivered"]
     assert keys(room) == []
     await passes(room, 30 * DAY)
     assert len(mailing.came) == 1
@@ -268,7 +268,7 @@ async def test_a_file_that_cannot_be_written_loses_nothing(database: str, tmp_pa
     ):
         await is_proved(sits)
         await works(room)
-        assert await states(room) == ["proved"]
+        assert await states(room) == ["confirmed"]
         folder.mkdir()
         await passes(room, HOUR)
         assert READER in (folder / "addresses.jsonl").read_text()
@@ -437,7 +437,7 @@ async def test_whoever_says_never_gets_no_such_mail_and_is_not_handed_over(
     await is_proved(reader)
     link = link_in(reader.room.mails()[0], "/mailbox/never/")
     await reader.opens(link)
-    assert await states(reader.room) == ["proved"]
+    assert await states(reader.room) == ["confirmed"]
     page = await presses(reader, link)
     assert "We will never write to you" in page.text
     assert keys(reader.room) == []
@@ -509,7 +509,7 @@ async def test_many_addresses_share_an_hour_with_the_reminders_and_call_a_person
     for _ in range(5):
         await works(room)
     assert len(room.mails()) == most // 2  # a crowd does not get all of the hour
-    assert await open_alerts(room) == ["many_reminders"]
+    assert await open_alerts(room) == ["confirmation_limit_reached"]
     await signs_up(reader, "honest@example.org")
     await works(room)
     assert room.mails()[-1].to == ["honest@example.org"]
@@ -535,7 +535,7 @@ async def test_a_system_that_was_down_gets_the_address_when_it_is_back(
     await mailing.aclose()
     await is_proved(reader)
     await works(reader.room)
-    assert await states(reader.room) == ["proved"]
+    assert await states(reader.room) == ["confirmed"]
     await mailing.open()
     mailing.status = 503
     await passes(reader.room, timedelta(minutes=2))
@@ -546,7 +546,7 @@ async def test_a_system_that_was_down_gets_the_address_when_it_is_back(
     assert len(set(mailing.ids)) == 1
     (message,) = mailing.verified_messages()
     assert message["data"]["address"] == READER
-    assert await states(reader.room) == ["handed"]
+    assert await states(reader.room) == ["delivered"]
     assert await open_alerts(reader.room) == []
 
 
@@ -556,7 +556,7 @@ async def test_an_address_follows_no_redirect(reader: Donor, mailing: MailingSys
     await is_proved(reader)
     await works(reader.room)
     assert len(mailing.came) == 1
-    assert await states(reader.room) == ["proved"]
+    assert await states(reader.room) == ["confirmed"]
 
 
 async def test_a_system_that_wants_an_address_no_more_is_not_asked_again(
@@ -565,7 +565,7 @@ async def test_a_system_that_wants_an_address_no_more_is_not_asked_again(
     mailing.status = 410
     await is_proved(reader)
     await works(reader.room)
-    assert await states(reader.room) == ["unwanted"]
+    assert await states(reader.room) == ["suppressed"]
     assert keys(reader.room) == []
     mailing.status = 200
     await passes(reader.room, 100 * DAY)
@@ -583,14 +583,14 @@ async def test_after_three_days_a_person_is_called_and_can_replay(
     await is_proved(reader)
     for _ in range(3 * 24 - 1):
         await passes(room, HOUR)
-    assert await states(room) == ["proved"]
+    assert await states(room) == ["confirmed"]
     assert await open_alerts(room) == []
     for _ in range(6):
         await passes(room, HOUR)
     tried = len(mailing.came)
     assert tried < 40  # it is not hammered
     assert await states(room) == ["stuck"]
-    assert await open_alerts(room) == ["newsletter"]
+    assert await open_alerts(room) == ["newsletter_delivery_failed"]
     assert len(keys(room)) == 1
     await passes(room, 10 * DAY)
     assert len(mailing.came) == tried
@@ -601,7 +601,7 @@ async def test_after_three_days_a_person_is_called_and_can_replay(
     assert await newsletter_delivery.retry_stuck(room.ctx) == 1
     await works(room)
     assert len(set(mailing.ids)) == 1
-    assert await states(room) == ["handed"]
+    assert await states(room) == ["delivered"]
     assert await open_alerts(room) == []
     assert await newsletter_delivery.retry_stuck(room.ctx) == 0
     assert keys(room) == []
@@ -620,11 +620,11 @@ async def test_what_nobody_takes_in_thirty_days_has_its_key_destroyed_and_is_cou
     await newsletter_delivery.purge(room.ctx)
     assert keys(room) == []
     assert await open_alerts(room) == []
-    assert (await newsletter_delivery.state_counts(room.ctx))["lost"] == 1
+    assert (await newsletter_delivery.state_counts(room.ctx))["undelivered"] == 1
     assert await newsletter_delivery.retry_stuck(room.ctx) == 0
     await passes(room, 60 * DAY)
     await newsletter_delivery.purge(room.ctx)
-    assert (await newsletter_delivery.state_counts(room.ctx))["lost"] == 1
+    assert (await newsletter_delivery.state_counts(room.ctx))["undelivered"] == 1
 
 
 async def test_a_worker_killed_before_its_note_delivers_again_under_the_same_id(
@@ -639,13 +639,13 @@ async def test_a_worker_killed_before_its_note_delivers_again_under_the_same_id(
     await mailing.silent.wait()
     dying.cancel()
     await asyncio.gather(dying, return_exceptions=True)
-    assert await states(room) == ["proved"]
+    assert await states(room) == ["confirmed"]
     mailing.silent = None
     await works(room)
     assert len(mailing.came) == 2
     assert len(set(mailing.ids)) == 1
     assert len(mailing.verified_messages()) == 1
-    assert await states(room) == ["handed"]
+    assert await states(room) == ["delivered"]
 
 
 # --- what is kept ---------------------------------------------------------------------------------
@@ -661,7 +661,7 @@ async def test_nothing_here_yields_the_address_once_it_is_handed_over(
     ((row_id, sealed),) = await room.rows("SELECT id, address_ciphertext FROM newsletter_signups")
     assert isinstance(sealed, bytes)
     cell, store = (
-        AssociatedData("newsletter_signups", "sealed", str(row_id)),
+        AssociatedData("newsletter_signups", "address_ciphertext", str(row_id)),
         newsletter.key_settings(room.settings),
     )
     assert address_vault.decrypt(store, cell, sealed) == READER  # while it is needed
@@ -699,7 +699,7 @@ async def test_a_key_that_a_crash_left_is_destroyed_and_one_in_use_is_not(reader
     await is_proved(reader)
     store = newsletter.key_settings(room.settings)
     address_vault.encrypt(
-        store, AssociatedData("newsletter_signups", "sealed", "f" * 32), "lost@example.org"
+        store, AssociatedData("newsletter_signups", "address_ciphertext", "f" * 32), "lost@example.org"
     )
     future = datetime.now(UTC).timestamp() + 3 * 3600
     await reminder_sender.purge(room.ctx, file_time=future)
@@ -707,7 +707,7 @@ async def test_a_key_that_a_crash_left_is_destroyed_and_one_in_use_is_not(reader
     await newsletter_delivery.purge(room.ctx, file_time=future)
     assert len(keys(room)) == 1
     await works(room)
-    assert await states(room) == ["handed"]
+    assert await states(room) == ["delivered"]
 
 
 async def test_an_address_whose_key_is_gone_is_counted_as_lost(
@@ -718,7 +718,7 @@ async def test_an_address_whose_key_is_gone_is_counted_as_lost(
         path.unlink()
     await works(reader.room)
     assert mailing.came == []
-    assert (await newsletter_delivery.state_counts(reader.room.ctx))["lost"] == 1
+    assert (await newsletter_delivery.state_counts(reader.room.ctx))["undelivered"] == 1
 
 
 async def dumped(room: Newsroom) -> bytes:

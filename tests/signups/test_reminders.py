@@ -247,7 +247,7 @@ async def test_looking_at_a_link_does_not_confirm_and_does_not_burn_it(reader: D
     link = link_in(reader.room.mails()[0], "/remind/confirm/")
     for _ in range(20):
         await reader.opens(link)
-    assert await states(reader.room) == ["asked"]
+    assert await states(reader.room) == ["unconfirmed"]
     await confirms(reader, reader.room.mails()[0])
     again = await reader.opens(link)
     assert "You have confirmed this already." in again.text
@@ -296,7 +296,7 @@ async def test_whoever_says_never_is_never_written_to_again(reader: Donor) -> No
     await works(reader.room)
     link = link_in(reader.room.mails()[0], "/remind/never/")
     await reader.opens(link)
-    assert await states(reader.room) == ["asked"]
+    assert await states(reader.room) == ["unconfirmed"]
     page = Page((await reader.room.web.post(link)).text)
     assert "We will never write to you" in page.text
     await reader.room.advances_time(100 * DAY)
@@ -314,7 +314,7 @@ async def test_signing_up_again_does_not_revive_what_was_cancelled(reader: Donor
     await passes(reader.room, 7 * DAY)
     stop = link_in(reader.room.mails()[-1], "/remind/stop/")
     await reader.opens(stop)
-    assert await states(reader.room) == ["waiting"]
+    assert await states(reader.room) == ["scheduled"]
     await reader.web.post(stop)
     assert await states(reader.room) == ["cancelled"]
     before = len(reader.room.mails())
@@ -337,7 +337,7 @@ async def test_only_the_mail_and_its_address_take_a_cancellation_back(reader: Do
         answer = await reader.room.web.post("/api/reminders/reactivate", json=body)
         answers.add((answer.status_code, answer.text))
         assert await states(reader.room) == [
-            "waiting" if address == READER else "cancelled",
+            "scheduled" if address == READER else "cancelled",
         ]
     assert len(answers) == 1
     await passes(reader.room, 7 * DAY)
@@ -367,7 +367,7 @@ async def test_whoever_has_given_meanwhile_is_left_in_peace(reader: Donor) -> No
     await reader.gives(500, "once")
     await passes(reader.room, 7 * DAY)
     assert len(reader.room.mails()) == 1
-    assert await states(reader.room) == ["gave"]
+    assert await states(reader.room) == ["donated"]
     assert keys(reader.room) == []
 
 
@@ -393,7 +393,7 @@ async def test_a_mailbox_that_bounced_or_complained_is_left_alone(database: str,
                 "/webhooks/mail", json=body, headers={"authorization": bearer}
             )
             assert answer.status_code == 404
-        assert await states(room) == ["waiting"]
+        assert await states(room) == ["scheduled"]
         answer = await room.web.post(
             "/webhooks/mail", json=body, headers={"authorization": f"Bearer {token}"}
         )
@@ -460,7 +460,7 @@ async def test_after_an_outage_a_reminder_comes_late_but_not_a_week_late(reader:
     assert [mail.to for mail in reader.room.mails()[2:]] == [["later@example.org"]]
     assert await reader.room.rows(
         "SELECT step, number FROM reminder_counts WHERE step = 'missed'"
-    ) == [("late", 1)]
+    ) == [("missed", 1)]
     assert keys(reader.room) == []
 
 
@@ -481,7 +481,7 @@ async def test_a_poisoned_row_stops_nobody_else(reader: Donor) -> None:
     await change(reader.room, "UPDATE reminders SET zone = 'Nowhere/Gone'")
     await passes(reader.room, 7 * DAY)
     assert len(reader.room.mails()) == 5
-    assert sorted(map(str, await states(reader.room))) == ["lost", "sent", "sent"]
+    assert sorted(map(str, await states(reader.room))) == ["key_lost", "sent", "sent"]
 
 
 async def test_it_comes_in_the_morning_where_the_reader_lives(reader: Donor) -> None:
@@ -514,12 +514,12 @@ async def test_neither_the_database_nor_yesterdays_copy_of_it_yields_an_address(
     ((row_id, sealed),) = await room.rows("SELECT id, address_ciphertext FROM reminders")
     assert isinstance(row_id, str)
     assert isinstance(sealed, bytes)
-    cell = AssociatedData("reminders", "sealed", row_id)
+    cell = AssociatedData("reminders", "address_ciphertext", row_id)
     assert address_vault.decrypt(room.settings, cell, sealed) == READER  # while it is needed
     for moved in (
-        AssociatedData("reminders", "sealed", "0" * 32),
+        AssociatedData("reminders", "address_ciphertext", "0" * 32),
         AssociatedData("reminders", "zone", row_id),
-        AssociatedData("letters", "sealed", row_id),
+        AssociatedData("letters", "address_ciphertext", row_id),
     ):
         assert address_vault.decrypt(room.settings, moved, sealed) is None
     await passes(room, 7 * DAY)
@@ -549,7 +549,7 @@ async def test_an_address_survives_a_roll_of_the_secret_keys(reader: Donor) -> N
     room, settings = reader.room, reader.room.settings
     ((row_id, sealed),) = await room.rows("SELECT id, address_ciphertext FROM reminders")
     assert isinstance(sealed, bytes)
-    cell = AssociatedData("reminders", "sealed", str(row_id))
+    cell = AssociatedData("reminders", "address_ciphertext", str(row_id))
     rolled = type(settings).model_validate(
         {**settings.model_dump(), "secret_keys": f"{'n' * 40},{'k' * 40}"}
     )
@@ -567,7 +567,7 @@ async def test_a_key_that_a_crash_left_behind_is_destroyed(reader: Donor) -> Non
     room = reader.room
     await is_reminded_in_a_week(reader)
     address_vault.encrypt(
-        room.settings, AssociatedData("reminders", "sealed", "f" * 32), "lost@example.org"
+        room.settings, AssociatedData("reminders", "address_ciphertext", "f" * 32), "lost@example.org"
     )
     assert len(keys(room)) == 2
     await reminder_sender.purge(room.ctx, file_time=0)
@@ -594,7 +594,7 @@ async def walks_away(reader: Donor, **ticks: str) -> None:
 
 async def test_whoever_ticked_it_is_reminded_once_of_an_abandoned_checkout(reader: Donor) -> None:
     await walks_away(reader, remind="yes", remind_address=READER)
-    assert await states(reader.room) == ["waiting"]
+    assert await states(reader.room) == ["scheduled"]
     await passes(reader.room, DAY)
     (mail,) = reader.room.mails()
     assert "left a page of ours unfinished" in mail.part()
@@ -693,14 +693,14 @@ async def test_bad_input_is_refused_by_field_and_keeps_nothing(
 @pytest.mark.parametrize(
     "change",
     [
-        "months = 0",
-        "months = 13",
-        "first_on = asked_on",
-        "first_on = asked_on - 1",
-        "first_on = asked_on + 367",
-        "turns = 3",
-        "turn = 1, mails = 2",
-        "sealed = NULL",
+        "interval_months = 0",
+        "interval_months = 13",
+        "first_send_on = signed_up_on",
+        "first_send_on = signed_up_on - 1",
+        "first_send_on = signed_up_on + 367",
+        "slots = 3",
+        "slot = 1, sent_count = 2",
+        "address_ciphertext = NULL",
         "amount = -1, currency = 'usd', frequency = 'once'",
         "amount = 1",
     ],
@@ -775,7 +775,7 @@ async def test_a_flood_of_addresses_is_capped_and_honest_readers_are_served(
     assert ["honest@example.org"] in [mail.to for mail in newsroom.mails()[:10]]
     async with newsroom.ctx.sessions() as session:
         open_alarms = [alarm.kind for alarm in await alerts.list_open(session)]
-    assert open_alarms == ["many_reminders"]
+    assert open_alarms == ["confirmation_limit_reached"]
     async with open_donor_browser(newsroom) as reader:
         late = await signs_up(reader, "late@example.org")
         assert "the mail may take some hours" in late.text
@@ -821,7 +821,7 @@ async def test_the_funnel_counts_steps_and_hides_the_few(reader: Donor) -> None:
     ((month, steps, gave, amounts),) = months
     assert month == "2026-11"
     assert steps == {
-        "asked": 7, "confirmed": 6, "sent": 6, "opened": 5, "late": 0, "calendar": 0,
+        "signed_up": 7, "confirmed": 6, "sent": 6, "opened": 5, "missed": 0, "calendar": 0,
     }  # fmt: skip
     assert (gave, amounts) == (5, ["25.00 USD"])
 
@@ -845,6 +845,6 @@ async def funnel_rows(room: Newsroom) -> list[tuple[str, dict[str, int | None], 
 async def test_a_month_with_few_says_nothing_of_them(reader: Donor) -> None:
     await signs_up(reader)
     ((_, steps, gave, amounts),) = await funnel_rows(reader.room)
-    assert steps["asked"] is None
+    assert steps["signed_up"] is None
     assert steps["sent"] == 0
     assert (gave, amounts) == (0, [])

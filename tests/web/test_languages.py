@@ -263,7 +263,7 @@ RENDER = """
 import json, sys
 from types import SimpleNamespace
 from payments.core.money import Money
-from payments.mail.outbox import MessageKind
+from payments.mail.outbox import MailKind
 from payments.mail import render
 from payments.web import rendering, request_locale
 from tests.support.newsroom import settings_for
@@ -282,7 +282,7 @@ for asked in (b"lang=ar", b"lang=en"):
             "amount": request_locale.format_amount(Money(500, "usd")),
         }
 facts = {"minutes": 10, "sign_in_link": "https://x.example/a", "code": "A"}
-told["letter"] = render.render(MessageKind.SIGN_IN, "ar", facts).html
+told["letter"] = render.render(MailKind.SIGN_IN, "ar", facts).html
 json.dump(told, sys.stdout)
 """
 
