@@ -1,24 +1,26 @@
-"""A stateful stand-in for Stripe: API, hosted Checkout page, events, clock, faults.
+"""A stateful stand-in for Stripe: API, hosted pages, events, billing clock and faults.
 
-It knows Stripe and knows nothing of us. What it should be is Stripe at API version
-2026-10-28.endive, as the pinned SDK's own types and Stripe's published behaviour have it.
+It behaves as Stripe does at API version 2026-10-28.endive, according to the pinned SDK's types and
+Stripe's documentation. No money moves, and the only network requests are the webhooks it sends. It
+imports no other room of `payments`; only ops, cli and tests import it.
 
-    sandbox        the whole: on a port, its clock turned, its deliveries sent
-    server         the doors: api (programs), hosted_page, hosted_invoice (donors), control (tests)
-    account        one account's store, clock, agenda, events and billing settings
+    sandbox        the whole: advancing time, sending deliveries, saving
+    simulations    what card holders, banks, networks, the account owner and Stripe do by themselves
+    server         listening on a port: api (programs), hosted pages (payers), control (tests)
+    account        one account's store, clock, scheduled tasks, events and billing settings
     catalog        products and prices
-    customers, payment_methods, cards, debits
-    checkout       sessions; paying completes them, typed reads what donors type
-    payment_intents, setup_intents, charges, refunds; debiting and delayed take days
-    subscriptions  subscribing begins them, amending and pausing change them, renewals carry them on
-    invoices       and their lines; collecting gets them paid, invoice_verbs and invoice_items are
-                   what the API does with them
-    balance        transactions and payouts, in currencies
-    disputes       banks that take money back, and warnings before; movements of Stripe's own
-    events         and webhook endpoints; outbox delivers, versions renders as of old
-    dashboard      what people do at Stripe with no request of ours
-    contract       what the SDK's types say about requests, answers and events
-    reader         a donor without JavaScript, for tests and demonstrations
+    customers      with their payment_methods: cards and sepa_debit bank accounts
+    checkout       sessions; checkout_payment completes them, payment_form parses the page's form
+    payment_intents, setup_intents, charges, refunds
+    sepa_debit_payments, async_payments: payments that take days
+    subscriptions  and subscription_endpoints, subscription_updates, subscription_pauses, renewals
+    invoices       and their lines and items; invoice_collection retries; invoice_endpoints
+    balance        transactions; payouts; balance_adjustments are Stripe's own; currencies
+    disputes       and fraud_warnings
+    events         and webhook endpoints; webhook_deliveries; api_versions renders old versions
+    dashboard      changes made in Stripe's dashboard or customer portal
+    contract       checks requests, responses and events against the SDK's types
+    hosted_page_client   a payer without JavaScript, for tests and demonstrations
 """
 
 from payments.sandbox.account import BillingSettings

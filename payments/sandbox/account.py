@@ -1,7 +1,7 @@
-"""One Stripe account: its objects, its clock, what is due, and the events it tells of.
+"""One Stripe account: its objects, clock, scheduled tasks and events.
 
-Every noun's verbs take the account first. An event is a snapshot: the object is encoded at the
-moment it happens, so later changes never reach it. Events are kept for thirty days.
+Functions of the other modules take the account first. An event is a snapshot: the object is encoded
+when the event is emitted, so later changes never reach it. Events are retained for thirty days.
 """
 
 from collections.abc import Callable
@@ -23,15 +23,15 @@ WEBHOOK_ENDPOINT: Final = "webhook_endpoint"
 TaskHandler = Callable[["StripeAccount", str], None]
 TASK_HANDLERS: dict[str, TaskHandler] = {}
 
-_PRUNE_EVERY = 512
+_PURGE_EVERY_IDS = 512  # how many ids are made between two purges of expired events
 
 
 def when_due(name: str) -> Callable[[TaskHandler], TaskHandler]:
-    """Register what runs when an item of this name falls due."""
+    """Register the decorated function as the handler of the task of this name."""
 
-    def register(verb: TaskHandler) -> TaskHandler:
-        TASK_HANDLERS[name] = verb
-        return verb
+    def register(handler: TaskHandler) -> TaskHandler:
+        TASK_HANDLERS[name] = handler
+        return handler
 
     return register
 
@@ -41,17 +41,20 @@ STATUSES_AFTER_RETRIES: Final = ("canceled", "unpaid", "past_due", "paused")
 
 @dataclass
 class BillingSettings:
-    """How subscriptions are collected: what the account's owner sets in the dashboard."""
+    """How subscriptions are collected, as the account owner sets it in the dashboard.
+
+    Raises ValueError for an unknown `status_after_retries`.
+    """
 
     retry_days: tuple[int, ...] = (1, 2, 4, 6, 8, 10, 12, 14)  # after the first failure
-    status_after_retries: str = "canceled"  # one of END_STATES
-    upcoming_days: int = 7  # how long before a renewal it is announced
+    status_after_retries: str = "canceled"  # one of STATUSES_AFTER_RETRIES
+    upcoming_days: int = 7  # how long before a renewal `invoice.upcoming` is emitted
     waits_for_webhooks: bool = False  # drafts wait for invoice.created to arrive, 72 h at most
 
     def __post_init__(self) -> None:
         self.retry_days = tuple(self.retry_days)  # JSON has no tuples
         if self.status_after_retries not in STATUSES_AFTER_RETRIES:
-            raise ValueError(f"after_retries is one of {', '.join(STATUSES_AFTER_RETRIES)}")
+            raise ValueError(f"status_after_retries is one of {', '.join(STATUSES_AFTER_RETRIES)}")
 
 
 class StripeAccount:
@@ -61,21 +64,21 @@ class StripeAccount:
         self.clock = clock
         self.billing = BillingSettings()
         self.store = Store(seed)
-        self.billing_tasks = TaskQueue()  # on billing time
-        self.wall_tasks = TaskQueue()  # on the wall
+        self.billing_tasks = TaskQueue()  # due on billing time
+        self.wall_tasks = TaskQueue()  # due on the wall clock
         self.capture_delay = capture_delay
         self.base_url = ""
         self.current_request: JsonObject = {"id": None, "idempotency_key": None}
-        self.state: JsonObject = {}
+        self.state: JsonObject = {}  # settings and counts; each key belongs to a module
         self.on_event: Callable[[JsonObject], None] = lambda event: None  # noqa: ARG005 - until someone listens
-        self._pruned = 0
+        self._purged_count = 0  # how many of the oldest event ids have been purged
 
     # -- objects ------------------------------------------------------------------------------
 
     def create_object(
         self, prefix: str, object_name: str, fields: JsonObject, *, id_length: int = 24
     ) -> JsonObject:
-        """A new object of this kind, made now."""
+        """Create and store an object of this kind, created at the present billing time."""
         row: JsonObject = {
             "id": self.store.new_id(prefix, id_length),
             "object": object_name,
@@ -86,13 +89,13 @@ class StripeAccount:
         return self.store.add(row)
 
     def set_fields(self, row: JsonObject, **fields: JsonValue) -> JsonObject:
-        """Set fields and return what was there before, as `previous_attributes` has it."""
+        """Set fields. Returns their previous values in the form of `previous_attributes`."""
         previous = _previous_attributes(row, fields)
         row.update(fields)
         return previous
 
     def update_and_emit(self, row: JsonObject, event_type: str, **fields: JsonValue) -> None:
-        """Set fields and tell of it, if anything changed."""
+        """Set fields, and emit an event if any of them changed."""
         previous = self.set_fields(row, **fields)
         if previous:
             self.emit(event_type, row, previous)
@@ -100,26 +103,32 @@ class StripeAccount:
     # -- time ---------------------------------------------------------------------------------
 
     def schedule_in(self, delay: timedelta, task: str, object_id: str) -> None:
+        """Schedule a task for an object, a delay after the present billing time."""
         self.schedule_at(self.clock.now().timestamp() + delay.total_seconds(), task, object_id)
 
     def schedule_at(self, timestamp: float, task: str, object_id: str) -> None:
-        """Have a verb run at a moment of billing time."""
+        """Schedule a task for an object at a Unix time of billing time."""
         self.billing_tasks.add(timestamp, task, object_id)
 
     def pop_due_task(self, until: float) -> Task | None:
-        """Take the next item due by a moment of billing time, or by the wall as it is now."""
-        closing = self.wall_tasks.next_due_at()
-        if closing is not None and closing <= self.clock.wall_now().timestamp():
-            item = self.wall_tasks.pop()
-            return item._replace(due_at=item.due_at + self.clock.offset.total_seconds())
-        due = self.billing_tasks.next_due_at()
-        return self.billing_tasks.pop() if due is not None and due <= until else None
+        """Pop the next task due by the present wall time, or by `until` in billing time.
 
-    def run_task(self, item: Task) -> None:
-        """Carry out an item as of the moment it was due."""
-        self.clock.freeze_at(item.due_at)
+        Its `due_at` is in billing time. Returns None when nothing is due.
+        """
+        wall_due_at = self.wall_tasks.next_due_at()
+        if wall_due_at is not None and wall_due_at <= self.clock.wall_now().timestamp():
+            task = self.wall_tasks.pop()
+            return task._replace(due_at=task.due_at + self.clock.offset.total_seconds())
+        billing_due_at = self.billing_tasks.next_due_at()
+        if billing_due_at is None or billing_due_at > until:
+            return None
+        return self.billing_tasks.pop()
+
+    def run_task(self, task: Task) -> None:
+        """Run a task with billing time frozen at the moment it was due."""
+        self.clock.freeze_at(task.due_at)
         try:
-            TASK_HANDLERS[item.name](self, item.object_id)
+            TASK_HANDLERS[task.name](self, task.object_id)
         finally:
             self.clock.unfreeze()
 
@@ -128,7 +137,7 @@ class StripeAccount:
     def emit(
         self, event_type: str, row: JsonObject, previous: JsonObject | None = None
     ) -> JsonObject:
-        """Tell of something that happened to an object, as it is now."""
+        """Create and publish an event about an object as it is now. Returns the event."""
         data: JsonObject = {"object": msgspec.Raw(msgspec.json.encode(row))}
         if previous is not None:
             data["previous_attributes"] = previous
@@ -144,54 +153,57 @@ class StripeAccount:
             },
         )
         self.on_event(event)
-        if self.store.minted % _PRUNE_EVERY == 0:
+        if self.store.minted % _PURGE_EVERY_IDS == 0:
             self.purge_expired_events()
         return event
 
     def purge_expired_events(self) -> None:
+        """Remove events older than EVENT_RETENTION."""
         ids = self.store.kinds.get("event", [])
         oldest = self.clock.timestamp() - int(EVENT_RETENTION.total_seconds())
-        while self._pruned < len(ids):
-            event = self.store.objects.get(ids[self._pruned])
+        while self._purged_count < len(ids):
+            event = self.store.objects.get(ids[self._purged_count])
             if event is not None and event["created"] >= oldest:
                 return
             if event is not None:
                 self.store.remove(event["id"])
-            self._pruned += 1
+            self._purged_count += 1
 
     # -- saving -------------------------------------------------------------------------------
 
     def dump(self) -> JsonObject:
+        """Return everything about the account as JSON."""
         return {
             "store": self.store.dump(),
-            "agenda": self.billing_tasks.tasks,
-            "closings": self.wall_tasks.tasks,
-            "offset": self.clock.offset.total_seconds(),
-            "facts": self.state,
+            "billing_tasks": self.billing_tasks.tasks,
+            "wall_tasks": self.wall_tasks.tasks,
+            "offset_seconds": self.clock.offset.total_seconds(),
+            "state": self.state,
             "billing": asdict(self.billing),
-            "pruned": self._pruned,
+            "purged_count": self._purged_count,
         }
 
     def restore(self, saved: JsonObject) -> None:
+        """Replace everything about the account with what `dump` returned."""
         self.store.restore(saved["store"])
-        self.billing_tasks.restore([Task(*item) for item in saved["agenda"]])
-        self.wall_tasks.restore([Task(*item) for item in saved["closings"]])
-        self.clock.offset = timedelta(seconds=saved["offset"])
-        self.state = saved["facts"]
+        self.billing_tasks.restore([Task(*fields) for fields in saved["billing_tasks"]])
+        self.wall_tasks.restore([Task(*fields) for fields in saved["wall_tasks"]])
+        self.clock.offset = timedelta(seconds=saved["offset_seconds"])
+        self.state = saved["state"]
         self.billing = BillingSettings(**saved["billing"])
-        self._pruned = saved["pruned"]
+        self._purged_count = saved["purged_count"]
 
 
 def _previous_attributes(before: JsonObject, after: JsonObject) -> JsonObject:
-    """What was there before: of objects only the parts that differ, of arrays the whole."""
+    """Return the values that change: of an object only the keys that differ, of an array all."""
     previous: JsonObject = {}
     for name, value in after.items():
         old = before.get(name)
         if old == value:
             continue
         if isinstance(old, dict) and isinstance(value, dict):
-            gone = {key: old[key] for key in old.keys() - value.keys()}
-            previous[name] = {**gone, **_previous_attributes(old, value)}
+            removed = {key: old[key] for key in old.keys() - value.keys()}
+            previous[name] = {**removed, **_previous_attributes(old, value)}
         else:
             previous[name] = old
     return previous

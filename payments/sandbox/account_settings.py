@@ -1,4 +1,4 @@
-"""The account itself, as `GET /v1/account` shows it: what its owner set in the dashboard.
+"""The account's own object, `GET /v1/account`, with what its owner set in the dashboard.
 
 Banks print its statement descriptor; pages and receipts show its name and its support address.
 """
@@ -11,17 +11,20 @@ from payments.sandbox.routes import Call, route
 
 ACCOUNT_ID: Final = "acct_1SandboxNewsroom0"
 DEFAULT_STATEMENT_DESCRIPTOR: Final = "EXAMPLE MEDIA"
-STATE_KEY: Final = "owner"  # where the account's own facts keep what was changed
+STATE_KEY: Final = (
+    "account_settings"  # the key of `StripeAccount.state` that holds changed settings
+)
 
 
 @route("GET", "/v1/account")
 def retrieve(call: Call) -> JsonObject:
+    """GET /v1/account."""
     return account_object(call.account)
 
 
 def account_object(account: StripeAccount) -> JsonObject:
-    """The account with what its owner set."""
-    chosen = account.state.get(STATE_KEY, {})
+    """Return the account object: defaults, and over them what the owner set."""
+    settings = account.state.get(STATE_KEY, {})
     return {
         "id": ACCOUNT_ID,
         "object": "account",
@@ -31,14 +34,14 @@ def account_object(account: StripeAccount) -> JsonObject:
             "mcc": None,
             "minority_owned_business_designation": None,
             "monthly_estimated_revenue": None,
-            "name": chosen.get("business_name", "Lindenau Services"),
+            "name": settings.get("business_name", "Lindenau Services"),
             "product_description": None,
             "specified_commercial_transactions_act_url": None,
             "support_address": None,
-            "support_email": chosen.get("support_email"),
+            "support_email": settings.get("support_email"),
             "support_phone": None,
-            "support_url": chosen.get("support_url", "https://help.lindenau.example"),
-            "url": chosen.get("url", "https://lindenau.example"),
+            "support_url": settings.get("support_url", "https://help.lindenau.example"),
+            "url": settings.get("url", "https://lindenau.example"),
         },
         "business_type": "non_profit",
         "capabilities": {"card_payments": "active", "transfers": "active"},
@@ -50,34 +53,34 @@ def account_object(account: StripeAccount) -> JsonObject:
         "email": None,
         "metadata": {},
         "payouts_enabled": True,
-        "settings": _settings(chosen),
+        "settings": _settings_object(settings),
         "type": "standard",
     }
 
 
-def update(account: StripeAccount, **chosen: str) -> None:
-    """What the owner sets in the dashboard, told of as `account.updated`."""
-    account.state[STATE_KEY] = {**account.state.get(STATE_KEY, {}), **chosen}
+def update(account: StripeAccount, **settings: str) -> None:
+    """Change settings as the owner does in the dashboard, and emit `account.updated`."""
+    account.state[STATE_KEY] = {**account.state.get(STATE_KEY, {}), **settings}
     account.emit("account.updated", account_object(account), {})
 
 
-def _settings(chosen: JsonObject) -> JsonObject:
+def _settings_object(settings: JsonObject) -> JsonObject:
     return {
         "bacs_debit_payments": {"display_name": None, "service_user_number": None},
         "branding": {"icon": None, "logo": None, "primary_color": None, "secondary_color": None},
         "card_issuing": {"tos_acceptance": {"date": None, "ip": None}},
         "card_payments": {
             "decline_on": {"avs_failure": False, "cvc_failure": False},
-            "statement_descriptor_prefix": chosen.get("statement_descriptor_prefix", "EXAMPLE"),
+            "statement_descriptor_prefix": settings.get("statement_descriptor_prefix", "EXAMPLE"),
             "statement_descriptor_prefix_kana": None,
             "statement_descriptor_prefix_kanji": None,
         },
         "dashboard": {
-            "display_name": chosen.get("display_name", "Lindenau"),
+            "display_name": settings.get("display_name", "Lindenau"),
             "timezone": "Etc/UTC",
         },
         "payments": {
-            "statement_descriptor": chosen.get(
+            "statement_descriptor": settings.get(
                 "statement_descriptor", DEFAULT_STATEMENT_DESCRIPTOR
             ),
             "statement_descriptor_kana": None,

@@ -1,8 +1,8 @@
-"""The API: one request in, one answer out, nothing awaited in between.
+"""The API: one request in, one response out, nothing awaited in between.
 
-In the order Stripe does it: the key, the version, the parameters, the idempotency key, the route.
-An answer to a POST is kept for a day under its key and given again, unless the request was refused
-before it began.
+Checks run in Stripe's order: the API key, the parameters, the idempotency key, the route, the
+version. The response to a POST is stored for a day under its idempotency key and replayed, unless
+the request was refused before it began.
 """
 
 import base64
@@ -29,6 +29,7 @@ from payments.sandbox import (
     customers,
     disputes,
     events,
+    fraud_warnings,
     invoice_collection,
     invoice_endpoints,
     invoice_items,
@@ -52,12 +53,13 @@ from payments.sandbox.account import API_VERSION, StripeAccount
 from payments.sandbox.errors import ApiError, authentication_error, invalid_request
 from payments.sandbox.form_encoding import JsonObject, decode_form
 
-# Importing a noun registers its routes and what falls due.
+# Importing a module registers its routes and its task handlers.
 RESOURCE_MODULES: Final = (
-    subscription_updates, balance, catalog, charges, checkout, invoice_collection, customers, sepa_debit_payments, async_payments,
-    disputes, events, invoice_items, invoice_endpoints, invoices, balance_adjustments, account_settings, subscription_pauses, checkout_payment,
-    payment_intents, payment_methods, payouts, refunds, renewals, setup_intents, subscription_endpoints,
-    subscriptions,
+    account_settings, async_payments, balance, balance_adjustments, catalog, charges, checkout,
+    checkout_payment, customers, disputes, events, fraud_warnings, invoice_collection,
+    invoice_endpoints, invoice_items, invoices, payment_intents, payment_methods, payouts, refunds,
+    renewals, sepa_debit_payments, setup_intents, subscription_endpoints, subscription_pauses,
+    subscription_updates, subscriptions,
 )  # fmt: skip
 IDEMPOTENCY_TTL_SECONDS: Final = 24 * 60 * 60
 REQUEST_LOG_SIZE: Final = 20_000
@@ -69,7 +71,7 @@ _STATUSES_NOT_REPLAYED: Final = (400, 401, 404, 409, 429)
 
 @dataclass(frozen=True)
 class ApiRequest:
-    """A request to the API, as it came."""
+    """A request to the API, not yet decoded."""
 
     method: str
     path: str
@@ -79,16 +81,18 @@ class ApiRequest:
 
     @property
     def encoded_params(self) -> str:
+        """The form-encoded parameters: the body of a POST, the query of anything else."""
         return self.body if self.method == "POST" else self.query
 
     @property
     def idempotency_key(self) -> str | None:
+        """The idempotency key of a POST; other methods have none."""
         return self.headers.get("Idempotency-Key") if self.method == "POST" else None
 
 
 @dataclass(frozen=True)
 class ApiResponse:
-    """What goes back."""
+    """A response of the API, ready to be sent."""
 
     status: int
     body: bytes
@@ -97,7 +101,7 @@ class ApiResponse:
 
 @dataclass(frozen=True)
 class LoggedRequest:
-    """A request the API served, for whoever counts."""
+    """A request the API has answered; tests count them."""
 
     method: str
     path: str
@@ -108,7 +112,7 @@ class LoggedRequest:
 
 @dataclass
 class IdempotentResult:
-    """An idempotency key, what it was used for, and the answer."""
+    """The response stored under an idempotency key; `expires_at` is a Unix time."""
 
     path: str
     params: JsonObject
@@ -131,7 +135,7 @@ class Api:
         self.in_flight: set[str] = set()
 
     def handle(self, request: ApiRequest) -> ApiResponse:
-        """Serve one request."""
+        """Answer one request. An error of the sandbox itself becomes a 500 and a problem."""
         headers = self._headers(request)
         params: JsonObject = {}
         try:
@@ -140,7 +144,7 @@ class Api:
             status, body = self._dispatch(request, params, headers)
         except ApiError as refusal:
             status, body = refusal.status, msgspec.json.encode(refusal.body)
-        except Exception as error:  # noqa: BLE001 - a fault of ours answers as a fault of Stripe's
+        except Exception as error:  # noqa: BLE001 - answered as Stripe answers an error of its own
             self.problems.append(f"{request.method} {request.path}: {error!r}")
             status, body = 500, msgspec.json.encode({"error": UNKNOWN_API_ERROR})
         if (
@@ -148,21 +152,21 @@ class Api:
             and status not in _STATUSES_NOT_REPLAYED
             and "Idempotent-Replayed" not in headers
         ):
-            until = self.account.clock.wall_timestamp() + IDEMPOTENCY_TTL_SECONDS
+            expires_at = self.account.clock.wall_timestamp() + IDEMPOTENCY_TTL_SECONDS
             self.idempotent_results[request.idempotency_key] = IdempotentResult(
-                request.path, params, until, status, body
+                request.path, params, expires_at, status, body
             )
         self.log_request(request, params, status)
         return ApiResponse(status, body, headers)
 
     def log_request(self, request: ApiRequest, params: JsonObject, status: int) -> None:
-        """Remember that a request was served."""
+        """Record a request and the status it was answered with."""
         self.request_log.append(
             LoggedRequest(request.method, request.path, params, request.idempotency_key, status)
         )
 
     def error_response(self, request: ApiRequest, status: int, error: JsonObject) -> ApiResponse:
-        """An answer that has nothing to do with the request."""
+        """Answer a request with an error, without looking at it."""
         self.log_request(request, decode_form(request.encoded_params), status)
         body = msgspec.json.encode({"error": error})
         return ApiResponse(status, body, self._headers(request))
@@ -173,25 +177,25 @@ class Api:
         self, request: ApiRequest, params: JsonObject, headers: dict[str, str]
     ) -> tuple[int, bytes]:
         if request.idempotency_key is not None:
-            kept = self._find_replay(request, params)
-            if kept is not None:
+            replay = self._find_replay(request, params)
+            if replay is not None:
                 headers["Idempotent-Replayed"] = "true"
-                return kept.status, kept.body
-        found = routes.match(request.method, request.path)
-        if found is None:
+                return replay.status, replay.body
+        matched = routes.match(request.method, request.path)
+        if matched is None:
             message = f"Unrecognized request URL ({request.method}: {request.path})."
             refusal = invalid_request(message)
             refusal.status = 404
             raise refusal
         self._check_request(request)
-        verb, ids = found
+        handler, ids = matched
         call = routes.Call(self.account, request.path, params, ids, _uses_pinned_version(request))
         self.account.current_request = {
             "id": headers["Request-Id"],
             "idempotency_key": request.idempotency_key,
         }
         try:
-            payload = verb(call)
+            payload = handler(call)
         finally:
             self.account.current_request = {"id": None, "idempotency_key": None}
         payload = listing.expand(self.account.store, payload, read.array(params, "expand"))
@@ -208,15 +212,15 @@ class Api:
             self.idempotent_results.popitem(last=False)
         if len(key) > 255:
             raise invalid_request("Idempotency keys can be up to 255 characters.")
-        kept = self.idempotent_results.get(key)
-        if kept is not None and (kept.path, kept.params) != (request.path, params):
+        result = self.idempotent_results.get(key)
+        if result is not None and (result.path, result.params) != (request.path, params):
             message = "Keys for idempotent requests can only be used with the same parameters they "
             message += f"were first used with. Try using a key other than '{key}'."
             raise ApiError(400, {"type": "idempotency_error", "message": message})
-        return kept
+        return result
 
     def conflict_response(self, request: ApiRequest) -> ApiResponse | None:
-        """409 when another request with the same key is still being served."""
+        """Return a 409 while another request with the same idempotency key is being answered."""
         if request.idempotency_key not in self.in_flight:
             return None
         message = "There is currently another in-progress request using this Idempotency Key."
@@ -238,7 +242,7 @@ class Api:
     # -- the contract -------------------------------------------------------------------------
 
     def _check_request(self, request: ApiRequest) -> None:
-        """A request at the pinned version holds nothing that version does not know."""
+        """Refuse a request at the pinned version that the SDK's types do not allow."""
         if not _uses_pinned_version(request) or _UNDOCUMENTED_ROUTES.match(request.path):
             return
         target = f"{request.path}?{request.query}" if request.query else request.path
@@ -251,17 +255,18 @@ class Api:
     def _check_response(self, request: ApiRequest, body: bytes) -> None:
         if self.check_contract and not _UNDOCUMENTED_ROUTES.match(request.path):
             payload = msgspec.json.decode(body)
-            found = contract_checker().check_response(request.method, request.path, payload)
-            self.problems.extend(found)
+            problems = contract_checker().check_response(request.method, request.path, payload)
+            self.problems.extend(problems)
 
     def check_event(self, event: JsonObject) -> None:
+        """Check an event against the SDK's types, and record its problems."""
         if self.check_contract:
             payload = msgspec.json.decode(msgspec.json.encode(event))
             self.problems.extend(contract_checker().check_event(payload))
 
 
 def contract_checker() -> ModuleType:
-    """The contract checker; loaded late, since it reads the whole SDK."""
+    """Import and return the contract module; late, because it reads the whole SDK."""
     return import_module("payments.sandbox.contract")
 
 

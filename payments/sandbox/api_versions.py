@@ -1,6 +1,7 @@
-"""Older API versions: an event as an endpoint that was never moved on still gets it.
+"""Older API versions: events as an endpoint pinned to one receives them.
 
-Only what moved in 2025-03-31.basil, and only the fields a payments service is likely to have read.
+Covers the fields that 2025-03-31.basil moved and that a payments service is likely to read.
+https://docs.stripe.com/changelog/basil
 """
 
 from typing import Final
@@ -15,18 +16,21 @@ BASIL_VERSION: Final = "2025-03-31"
 
 
 def render_event(store: Store, event: JsonObject, version: str) -> JsonObject:
-    """The event at another version."""
+    """Return the event as this API version, such as `2024-06-20`, renders it."""
     if version == API_VERSION:
         return event
-    shown = {**event, "api_version": version}
+    rendered = {**event, "api_version": version}
     if version >= BASIL_VERSION:
-        return shown
+        return rendered
     row: JsonObject = msgspec.json.decode(msgspec.json.encode(event["data"]["object"]))
-    return {**shown, "data": {**event["data"], "object": {**row, **_pre_basil_fields(store, row)}}}
+    return {
+        **rendered,
+        "data": {**event["data"], "object": {**row, **_pre_basil_fields(store, row)}},
+    }
 
 
 def _pre_basil_fields(store: Store, row: JsonObject) -> JsonObject:
-    """The fields that have moved since, where they used to be."""
+    """Return the fields that basil moved, in their former places."""
     if row["object"] == "subscription":
         item = row["items"]["data"][0]
         names = ("current_period_end", "current_period_start", "plan", "quantity")

@@ -1,16 +1,16 @@
-"""What a delayed payment was for: the session or the invoice that waits for it."""
+"""Asynchronous payments: the session or invoice that a debit pays, once its outcome is known."""
 
 from payments.sandbox import checkout, invoice_collection, sepa_debit
 from payments.sandbox.account import TASK_HANDLERS, StripeAccount, when_due
 from payments.sandbox.form_encoding import JsonObject
 
 
-@when_due("debit_arrived")
+@when_due("debit_succeeded")
 def payment_succeeded(account: StripeAccount, intent_id: str) -> None:
-    """The money is here: the session is paid, the invoice too."""
+    """Mark the invoice and the session of a debit's payment intent as paid."""
     private = account.store.private(intent_id)
     if "invoice" in private:
-        TASK_HANDLERS["settle_invoice"](account, private["invoice"])
+        TASK_HANDLERS["mark_invoice_paid"](account, private["invoice"])
     session = _unpaid_session(account, intent_id)
     if session is not None:
         session["payment_status"] = "paid"
@@ -19,7 +19,7 @@ def payment_succeeded(account: StripeAccount, intent_id: str) -> None:
 
 @when_due("debit_failed")
 def payment_failed(account: StripeAccount, intent_id: str) -> None:
-    """The money did not come."""
+    """Schedule the invoice's next attempt and emit the session's failure."""
     private = account.store.private(intent_id)
     if "invoice" in private:
         invoice = account.store.objects[private["invoice"]]
@@ -31,7 +31,7 @@ def payment_failed(account: StripeAccount, intent_id: str) -> None:
 
 
 def _unpaid_session(account: StripeAccount, intent_id: str) -> JsonObject | None:
-    """The session that is complete but for this payment."""
+    """Return the completed session that is still unpaid, or None."""
     session_id = account.store.private(intent_id).get("session")
     session = account.store.get(checkout.OBJECT_NAME, session_id)
     if session is None or session["payment_status"] != "unpaid":

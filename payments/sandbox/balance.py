@@ -1,7 +1,7 @@
-"""The balance: every movement of money, each a balance transaction that never changes its amount.
+"""The balance: one balance transaction for each movement of money; its amount never changes.
 
-A charge's transaction is pending for two days, then available; what is available is paid out. The
-balance is the sum of the transactions and is kept nowhere else.
+A charge's transaction is pending for two days, then available; available funds are paid out. The
+balance is the sum of the transactions and is stored nowhere else.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -30,6 +30,7 @@ add_retrieve_route(_OBJECT_NAME, "/v1/balance_transactions")
 
 @route("GET", "/v1/balance_transactions")
 def list_transactions(call: Call) -> JsonObject:
+    """List balance transactions; with `payout`, those of an automatic payout."""
     store, filters = call.account.store, dict(_FILTERS)
     payout_id = read.text(call.params, "payout")
     if payout_id is not None:
@@ -39,27 +40,28 @@ def list_transactions(call: Call) -> JsonObject:
         if not payout["automatic"]:
             message = "Balance transaction history can only be filtered on automatic transfers."
             raise invalid_request(message, "payout")
-        # The link is the membership; before Stripe has finished its list, some may be missing.
+        # A link says what belongs to a payout. Until it is reconciled, some may be missing.
         is_partial = payout["reconciliation_status"] == "in_progress" and delays_reconciliation(
             call.account
         )
         hidden = store.linked(_OBJECT_NAME, "payout", payout_id)[1::2] if is_partial else []
-        filters["payout"] = lambda row, wanted: row["id"] not in hidden  # noqa: ARG005
+        filters["payout"] = lambda row, value: row["id"] not in hidden  # noqa: ARG005
     return listing.page(store, _OBJECT_NAME, call.path, call.params, filters)
 
 
 def delays_reconciliation(account: StripeAccount) -> bool:
-    """Whether the lists of payouts are finished only some time after they were paid."""
-    return bool(account.state.get("reconciles_after", 0))
+    """Return whether a payout's transactions are complete only some time after it was paid."""
+    return bool(account.state.get("reconciliation_delay_seconds", 0))
 
 
 @route("GET", "/v1/balance")
 def retrieve(call: Call) -> JsonObject:
+    """GET /v1/balance: available and pending amounts by currency, in minor units."""
     account = call.account
     sums: dict[str, dict[str, int]] = {"available": {"usd": 0}, "pending": {"usd": 0}}
     for row in account.store.of_kind(_OBJECT_NAME):
         if row["balance_type"] != BALANCE_TYPE_PAYMENTS:
-            continue  # set aside: Stripe's answer does not count it
+            continue  # reserved funds are not part of Stripe's answer
         for status, by_currency in sums.items():
             by_currency.setdefault(row["currency"], 0)
             by_currency[row["currency"]] += row["net"] if row["status"] == status else 0
@@ -74,7 +76,11 @@ def retrieve(call: Call) -> JsonObject:
 
 
 def create_transaction(account: StripeAccount, fields: JsonObject) -> JsonObject:
-    """A balance transaction: `type`, `amount`, `currency`, and what differs from the usual."""
+    """Create a balance transaction from `type`, `amount`, `currency` and any other field.
+
+    `amount` and `fee` are minor units. Funds become available at once unless `available_on`, a
+    Unix time, says otherwise.
+    """
     now = account.clock.timestamp()
     fee, available_on = fields.pop("fee", 0), fields.pop("available_on", now)
     row = account.create_object(
@@ -104,13 +110,13 @@ def create_transaction(account: StripeAccount, fields: JsonObject) -> JsonObject
 
 
 def not_paid_out(account: StripeAccount, currency: str) -> list[str]:
-    """The transactions not yet paid out, oldest first."""
-    by_currency: dict[str, list[str]] = account.state.setdefault("waiting", {})
+    """Return the ids of transactions not yet paid out, oldest first; callers change the list."""
+    by_currency: dict[str, list[str]] = account.state.setdefault("not_paid_out", {})
     return by_currency.setdefault(currency, [])
 
 
 def available_amount(account: StripeAccount, currency: str) -> int:
-    """What could be paid out now."""
+    """Return what can be paid out now, in minor units."""
     rows = account.store.of_kind(_OBJECT_NAME)
     return sum(
         row["net"]
@@ -121,34 +127,37 @@ def available_amount(account: StripeAccount, currency: str) -> int:
 
 
 def to_settlement(account: StripeAccount, amount: int, currency: str) -> tuple[int, float | None]:
-    """An amount in its settlement currency, by the rates of the moment."""
+    """Convert minor units to the settlement currency at the present rates.
+
+    Returns the amount and the exchange rate; the rate is None when nothing was converted.
+    """
     return currencies.to_settlement(amount, currency, account.state.get("rates"))
 
 
 def midnight_after(moment: datetime) -> datetime:
-    """The first midnight at or after a moment, in UTC."""
+    """Return the first midnight at or after a moment, in UTC."""
     day = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return day if day == moment else day + timedelta(days=1)
 
 
-def schedule_payout_run(account: StripeAccount, moment: int) -> None:
-    """Have the day closed, and its funds paid out, at the midnight a moment leads to."""
-    midnight = int(midnight_after(datetime.fromtimestamp(moment, UTC)).timestamp())
+def schedule_payout_run(account: StripeAccount, timestamp: int) -> None:
+    """Schedule the payouts of the first midnight at or after a Unix time, only once."""
+    midnight = int(midnight_after(datetime.fromtimestamp(timestamp, UTC)).timestamp())
     if midnight <= account.clock.now().timestamp():
         midnight += 86400
-    days: dict[str, bool] = account.state.setdefault("days", {})
-    if str(midnight) not in days:
-        days[str(midnight)] = True
-        account.schedule_at(midnight, "close_day", str(midnight))
+    scheduled: dict[str, bool] = account.state.setdefault("scheduled_payout_runs", {})
+    if str(midnight) not in scheduled:
+        scheduled[str(midnight)] = True
+        account.schedule_at(midnight, "run_payouts", str(midnight))
 
 
 def default_available_on(account: StripeAccount) -> int:
-    """When a charge made now can be paid out."""
+    """Return the Unix time at which a charge made now becomes available."""
     return int((midnight_after(account.clock.now()) + PENDING_PERIOD).timestamp())
 
 
 def add_billing_volume(account: StripeAccount, amount: int, currency: str) -> None:
-    """Count subscription revenue, on which Stripe Billing takes its fee on the first."""
+    """Add to the month's subscription revenue; Stripe Billing takes its fee on the first."""
     volume: dict[str, int] = account.state.setdefault("billing_volume", {})
     if not volume:
         today = account.clock.now().astimezone(UTC)
@@ -159,8 +168,8 @@ def add_billing_volume(account: StripeAccount, amount: int, currency: str) -> No
 
 
 @when_due("charge_billing_fee")
-def charge_billing_fee(account: StripeAccount, _subject: str) -> None:
-    """Stripe Billing's monthly fee: a transaction of its own, with no charge behind it."""
+def charge_billing_fee(account: StripeAccount, _object_id: str) -> None:
+    """Deduct Stripe Billing's monthly fee in a transaction of its own."""
     month = account.clock.now() - timedelta(days=1)
     for currency, amount in account.state.pop("billing_volume", {}).items():
         fee = currencies.billing_fee(amount)

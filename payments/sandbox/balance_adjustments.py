@@ -1,5 +1,5 @@
-"""What Stripe moves by itself, with no charge behind it: fees, taxes, reserves, conversions; and
-money its owner puts in.
+"""Balance transactions with no charge behind them: Stripe's own fees, reserves and conversions, and
+top-ups by the account owner.
 """
 
 from datetime import datetime
@@ -9,7 +9,7 @@ from payments.sandbox import balance, currencies, listing
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount
 from payments.sandbox.catalog import currency_in
-from payments.sandbox.errors import invalid_request, missing_param
+from payments.sandbox.errors import missing_param
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
 
@@ -28,7 +28,10 @@ add_list_and_retrieve_routes("topup", "/v1/topups", {"status": listing.equals("s
 def charge_fee(
     account: StripeAccount, kind: str, amount: int, currency: str, at: datetime | None = None
 ) -> JsonObject:
-    """Stripe takes a fee of its own: one of `FEES`. One of an earlier moment is told late."""
+    """Deduct one of STRIPE_FEE_TYPES, in minor units. `at`, a past moment, backdates it.
+
+    Raises ValueError for an unknown kind.
+    """
     if kind not in STRIPE_FEE_TYPES:
         raise ValueError(f"kind is one of {', '.join(STRIPE_FEE_TYPES)}")
     type_, category, description = STRIPE_FEE_TYPES[kind]
@@ -40,35 +43,35 @@ def charge_fee(
 
 
 def hold_reserve(account: StripeAccount, amount: int, currency: str) -> JsonObject:
-    """Stripe sets money aside for what may come back."""
+    """Move an amount into the risk reserve."""
     return _move_reserve(account, "reserve_hold", -amount, currency)
 
 
 def release_reserve(account: StripeAccount, amount: int, currency: str) -> JsonObject:
-    """Stripe lets go of money it had set aside."""
+    """Move an amount out of the risk reserve."""
     return _move_reserve(account, "reserve_release", amount, currency)
 
 
 def _move_reserve(account: StripeAccount, type_: str, amount: int, currency: str) -> JsonObject:
-    """One transaction in each of two balances."""
+    """Create one transaction in each of the two balances. Returns that of the payments balance."""
     fields = {"type": type_, "currency": currency, "reporting_category": "risk_reserved_funds"}
-    aside = {**fields, "amount": -amount, "balance_type": BALANCE_TYPE_RESERVED}
-    balance.create_transaction(account, aside)
+    reserved = {**fields, "amount": -amount, "balance_type": BALANCE_TYPE_RESERVED}
+    balance.create_transaction(account, reserved)
     return balance.create_transaction(account, {**fields, "amount": amount})
 
 
 def create_adjustment(
     account: StripeAccount, amount: int, currency: str, description: str
 ) -> JsonObject:
-    """Something Stripe puts right, and says in words only what."""
+    """Correct the balance by an amount that only the description explains."""
     fields = {"type": "adjustment", "reporting_category": "other_adjustment"}
-    words = {"description": description, "currency": currency}
-    return balance.create_transaction(account, {**fields, **words, "amount": amount})
+    fields |= {"description": description, "currency": currency}
+    return balance.create_transaction(account, {**fields, "amount": amount})
 
 
 def convert(account: StripeAccount, amount: int, currency: str, target: str) -> list[JsonObject]:
-    """Part of the balance becomes another currency: two transactions."""
-    gained, rate = currencies.convert(amount, currency, target, account.state.get("rates"))
+    """Convert part of the balance to another currency. Returns both transactions."""
+    converted, rate = currencies.convert(amount, currency, target, account.state.get("rates"))
     fields = {
         "type": "adjustment",
         "reporting_category": "other_adjustment",
@@ -77,19 +80,17 @@ def convert(account: StripeAccount, amount: int, currency: str, target: str) -> 
     }
     return [
         balance.create_transaction(account, {**fields, "amount": -amount, "currency": currency}),
-        balance.create_transaction(account, {**fields, "amount": gained, "currency": target}),
+        balance.create_transaction(account, {**fields, "amount": converted, "currency": target}),
     ]
 
 
 @route("POST", "/v1/topups")
 def create_topup(call: Call) -> JsonObject:
-    """The owner's bank sends money; here it is there at once."""
+    """Add money from the owner's bank to the balance; here it arrives at once."""
     account, params = call.account, call.params
-    amount = read.integer(params, "amount")
+    amount = read.positive_integer(params, "amount")
     if amount is None:
         raise missing_param("amount")
-    if amount < 1:
-        raise invalid_request("Invalid positive integer", "amount", "parameter_invalid_integer")
     topup = account.create_object(
         "tu",
         "topup",

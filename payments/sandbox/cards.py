@@ -1,7 +1,6 @@
 """Stripe's test cards: what each number does when it is charged.
 
-A decline is what the bank says; `secure` asks the donor for 3-D Secure; `later` lets the first
-charge, made while the donor is there, succeed and every renewal fail.
+https://docs.stripe.com/testing
 """
 
 from dataclasses import dataclass
@@ -9,12 +8,10 @@ from typing import Final
 
 from payments.sandbox.form_encoding import JsonObject
 
-_TRY_AGAIN = "Try again later, or use another card."
-
 
 @dataclass(frozen=True)
 class Decline:
-    """What the bank, or Radar, says when it refuses."""
+    """Why the bank, or Radar, refuses a charge."""
 
     code: str
     decline_code: str
@@ -24,7 +21,7 @@ class Decline:
 
     @property
     def is_hard(self) -> bool:
-        """Whether trying this card again is pointless, so that Stripe does not."""
+        """Whether Stripe makes no further attempt with this card."""
         return self.decline_code in _HARD_DECLINE_CODES
 
 
@@ -37,20 +34,16 @@ class SandboxCard:
     brand: str = "visa"
     country: str = "US"
     funding: str = "credit"
-    decline: Decline | None = None
-    renewal_decline: Decline | None = None
+    decline: Decline | None = None  # of every charge
+    renewal_decline: Decline | None = None  # of charges made while the customer is absent
     requires_3ds: bool = False
-    decline_after_3ds: Decline | None = None  # what follows a question that was answered
-    reuses_authentication: bool = (
-        False  # asked once, and saved, it is not asked again when the donor is away
-    )
-    bypasses_pending: bool = False
-    dispute_reason: str | None = (
-        None  # why the donor's bank takes the money back, as soon as it came
-    )
-    inquiry_only: bool = False  # it only asks
-    early_fraud_warning: bool = False  # the network warns of fraud
-    refund_outcome: str | None = None  # `pending` for a day, or `fails` days later
+    decline_after_3ds: Decline | None = None  # of a charge that was authenticated
+    reuses_authentication: bool = False  # once saved, off-session charges need no authentication
+    bypasses_pending: bool = False  # funds are available at once
+    dispute_reason: str | None = None  # the bank disputes each charge, as soon as it is captured
+    inquiry_only: bool = False  # the dispute is an inquiry
+    early_fraud_warning: bool = False  # the network warns of each charge
+    refund_outcome: str | None = None  # `pending` for a day, or `fails` two days later
 
 
 # https://docs.stripe.com/billing/revenue-recovery/smart-retries
@@ -103,7 +96,8 @@ _TRANSACTION_NOT_ALLOWED = Decline(
 DECLINES: Final = {
     decline.decline_code: decline
     for decline in (
-        GENERIC_DECLINE, _INSUFFICIENT_FUNDS, _LOST_CARD, _STOLEN_CARD, _EXPIRED_CARD, _INCORRECT_CVC, _PROCESSING_ERROR, _BLOCKED_BY_RADAR, AUTHENTICATION_REQUIRED,
+        GENERIC_DECLINE, _INSUFFICIENT_FUNDS, _LOST_CARD, _STOLEN_CARD, _EXPIRED_CARD,
+        _INCORRECT_CVC, _PROCESSING_ERROR, _BLOCKED_BY_RADAR, AUTHENTICATION_REQUIRED,
         _DO_NOT_HONOR, _TRANSACTION_NOT_ALLOWED,
     )
 }  # fmt: skip
@@ -121,20 +115,25 @@ CARDS: Final = (
     SandboxCard("4000000000000069", "Declined: expired card", decline=_EXPIRED_CARD),
     SandboxCard("4000000000000127", "Declined: incorrect security code", decline=_INCORRECT_CVC),
     SandboxCard("4000000000000119", "Declined: processing error", decline=_PROCESSING_ERROR),
-    SandboxCard("4000002500003155", "Asks for 3-D Secure, then succeeds", country="FR", requires_3ds=True,
-         renewal_decline=AUTHENTICATION_REQUIRED, reuses_authentication=True),
-    SandboxCard("4000002760003184", "Always asks for 3-D Secure", country="DE", requires_3ds=True,
-         renewal_decline=AUTHENTICATION_REQUIRED),
-    SandboxCard("4000000000003220", "Asks for 3-D Secure 2", requires_3ds=True, renewal_decline=AUTHENTICATION_REQUIRED),
-    SandboxCard("4000008260003178", "Asks for 3-D Secure, then insufficient funds", requires_3ds=True,
-         renewal_decline=_INSUFFICIENT_FUNDS, decline_after_3ds=_INSUFFICIENT_FUNDS),
-    SandboxCard("4000000000000341", "First payment succeeds, renewals fail", renewal_decline=GENERIC_DECLINE),
+    SandboxCard("4000002500003155", "Asks for 3-D Secure, then succeeds", country="FR",
+                requires_3ds=True, renewal_decline=AUTHENTICATION_REQUIRED,
+                reuses_authentication=True),
+    SandboxCard("4000002760003184", "Always asks for 3-D Secure", country="DE",
+                requires_3ds=True, renewal_decline=AUTHENTICATION_REQUIRED),
+    SandboxCard("4000000000003220", "Asks for 3-D Secure 2",
+                requires_3ds=True, renewal_decline=AUTHENTICATION_REQUIRED),
+    SandboxCard("4000008260003178", "Asks for 3-D Secure, then insufficient funds",
+                requires_3ds=True, renewal_decline=_INSUFFICIENT_FUNDS,
+                decline_after_3ds=_INSUFFICIENT_FUNDS),
+    SandboxCard("4000000000000341", "First payment succeeds, renewals fail",
+                renewal_decline=GENERIC_DECLINE),
     SandboxCard("4100000000000019", "Blocked by Radar as fraudulent", decline=_BLOCKED_BY_RADAR),
-    SandboxCard("4000000000000259", "Succeeds, then disputed as fraudulent", dispute_reason="fraudulent"),
+    SandboxCard("4000000000000259", "Succeeds, then disputed as fraudulent",
+                dispute_reason="fraudulent"),
     SandboxCard("4000000000002685", "Succeeds, then disputed as not received",
-         dispute_reason="product_not_received"),
-    SandboxCard("4000000000001976", "Succeeds, then the bank inquires", dispute_reason="fraudulent",
-         inquiry_only=True),
+                dispute_reason="product_not_received"),
+    SandboxCard("4000000000001976", "Succeeds, then the bank inquires",
+                dispute_reason="fraudulent", inquiry_only=True),
     SandboxCard("4000000000005423", "Succeeds, then a warning of fraud", early_fraud_warning=True),
     SandboxCard("4000000000007726", "Succeeds; its refund takes a day", refund_outcome="pending"),
     SandboxCard("4000000000005126", "Succeeds; its refund fails later", refund_outcome="fails"),
@@ -163,7 +162,7 @@ _NUMBER_BY_TOKEN: Final = {
 
 
 def card_by_token(name: str) -> SandboxCard | None:
-    """The card behind `tok_visa` or `pm_card_visa`."""
+    """Return the card behind a name such as `tok_visa` or `pm_card_visa`, or None."""
     for prefix in ("pm_card_", "tok_"):
         if name.startswith(prefix):
             return BY_NUMBER.get(_NUMBER_BY_TOKEN.get(name.removeprefix(prefix), ""))
@@ -171,14 +170,14 @@ def card_by_token(name: str) -> SandboxCard | None:
 
 
 def passes_luhn(number: str) -> bool:
-    """Whether the check digit fits."""
+    """Return whether a number of decimal digits has a valid check digit."""
     digits = [int(digit) for digit in reversed(number)]
     total = sum(digits[0::2]) + sum(sum(divmod(2 * digit, 10)) for digit in digits[1::2])
     return total % 10 == 0
 
 
 def error_fields(decline: Decline, charge_id: str) -> JsonObject:
-    """The decline as Stripe words it in errors and in `last_payment_error`."""
+    """Return the decline's fields in API errors and in `last_payment_error`."""
     return {
         "advice_code": decline.advice_code,
         "charge": charge_id,

@@ -1,7 +1,7 @@
-"""Products and prices: what is sold and for how much.
+"""Products and prices.
 
-A price never changes its amount. Checkout and subscriptions may bring a price of their own
-(`price_data`): that makes a price too, one that is not active and so is not offered again.
+A price never changes its amount. Checkout and subscriptions may define a price inline
+(`price_data`): that creates a price too, one that is not active.
 """
 
 from typing import Final
@@ -31,22 +31,24 @@ add_list_and_retrieve_routes(
 
 @route("POST", "/v1/products")
 def create_product(call: Call) -> JsonObject:
+    """Create a product, with `default_price_data` its default price too."""
     product = make_product(call.account, call.params)
-    default = read.nested_object(call.params, "default_price_data")
-    if default:
-        data = {**default, "product": product["id"]}
-        product["default_price"] = make_price(call.account, data)["id"]
+    price_data = read.nested_object(call.params, "default_price_data")
+    if price_data:
+        params = {**price_data, "product": product["id"]}
+        product["default_price"] = make_price(call.account, params)["id"]
     call.account.emit("product.created", product)
     return product
 
 
 def make_product(account: StripeAccount, params: JsonObject) -> JsonObject:
-    """A product, from a product's parameters or from `product_data`."""
-    chosen = read.text(params, "id")
-    if chosen and account.store.get("product", chosen):
-        raise invalid_request(f"Product already exists: {chosen}", "id", "resource_already_exists")
+    """Create a product from a product's parameters or from `product_data`."""
+    requested_id = read.text(params, "id")
+    if requested_id and account.store.get("product", requested_id):
+        message = f"Product already exists: {requested_id}"
+        raise invalid_request(message, "id", "resource_already_exists")
     product: JsonObject = {
-        "id": chosen or account.store.new_id("prod", 14),
+        "id": requested_id or account.store.new_id("prod", 14),
         "object": "product",
         "created": account.clock.timestamp(),
         "livemode": False,
@@ -71,6 +73,7 @@ def make_product(account: StripeAccount, params: JsonObject) -> JsonObject:
 
 @route("POST", "/v1/products/{}")
 def update_product(call: Call) -> JsonObject:
+    """Update a product."""
     product, params = call.get_object("product"), call.params
     changes: JsonObject = {"metadata": read.merge_metadata(product["metadata"], params)}
     for name in ("name", "description", "statement_descriptor", "unit_label", "url"):
@@ -87,6 +90,7 @@ def update_product(call: Call) -> JsonObject:
 
 @route("DELETE", "/v1/products/{}")
 def delete_product(call: Call) -> JsonObject:
+    """Delete a product that has no price."""
     product = call.get_object("product")
     if any(p["product"] == product["id"] for p in call.account.store.of_kind("price")):
         raise invalid_request("This product cannot be deleted because it has one or more prices.")
@@ -97,6 +101,7 @@ def delete_product(call: Call) -> JsonObject:
 
 @route("POST", "/v1/prices")
 def create_price(call: Call) -> JsonObject:
+    """Create a price."""
     price = make_price(call.account, call.params)
     price["active"] = read.flag(call.params, "active", default=True)
     price["nickname"] = read.text(call.params, "nickname")
@@ -107,6 +112,7 @@ def create_price(call: Call) -> JsonObject:
 
 @route("POST", "/v1/prices/{}")
 def update_price(call: Call) -> JsonObject:
+    """Update a price; its amount cannot be changed."""
     price, params = call.get_object("price"), call.params
     changes: JsonObject = {"metadata": read.merge_metadata(price["metadata"], params)}
     for name in ("nickname", "lookup_key"):
@@ -119,7 +125,10 @@ def update_price(call: Call) -> JsonObject:
 
 
 def make_price(account: StripeAccount, params: JsonObject, *, param: str = "") -> JsonObject:
-    """A price, from a price's parameters or from `price_data`; `param` is where it stood."""
+    """Create a price from a price's parameters or from `price_data`.
+
+    `param` is the path of `price_data` in the request; error messages name it.
+    """
     currency = currency_in(params, f"{param}[currency]" if param else "currency")
     amount = read.integer(params, "unit_amount")
     if amount is None:
@@ -150,8 +159,23 @@ def make_price(account: StripeAccount, params: JsonObject, *, param: str = "") -
     )
 
 
+def price_in(account: StripeAccount, params: JsonObject, param: str) -> JsonObject:
+    """Return the price that an item names by id, or create the one its `price_data` defines.
+
+    `param` is the item's path in the request. Raises ApiError when the price does not exist.
+    """
+    price_data = read.nested_object(params, "price_data")
+    if price_data:
+        return make_price(account, price_data, param=f"{param}[price_data]")
+    price_id = read.required(params, "price")
+    price = account.store.get("price", price_id)
+    if price is None:
+        raise not_found("price", price_id, f"{param}[price]")
+    return price
+
+
 def plan_of(price: JsonObject) -> JsonObject:
-    """The price in the older words that subscription items still carry."""
+    """Return a recurring price as the legacy plan object that subscription items still carry."""
     recurring = price["recurring"]
     return {
         "id": price["id"],
@@ -177,7 +201,7 @@ def plan_of(price: JsonObject) -> JsonObject:
 
 
 def currency_in(params: JsonObject, param: str = "currency") -> str:
-    """The three-letter currency a request names, if Stripe knows it."""
+    """Return the lower-case currency that a request names; `param` is named in errors."""
     currency = (read.text(params, "currency") or "").lower()
     if not currency:
         raise missing_param(param)
@@ -187,31 +211,37 @@ def currency_in(params: JsonObject, param: str = "currency") -> str:
 
 
 def validate_charge_amount(amount: int, currency: str, param: str) -> None:
-    """Refuse a charge that is too small, too large, or not in whole units where it must be."""
-    least = currencies.min_charge(currency)
-    if amount < least:
-        message = f"The amount must be greater than or equal to {least} ({currency})."
+    """Refuse minor units that are too few, too many, or not whole where they must be.
+
+    Raises ApiError naming `param`.
+    """
+    min_amount = currencies.min_charge(currency)
+    if amount < min_amount:
+        message = f"The amount must be greater than or equal to {min_amount} ({currency})."
         raise invalid_request(message, param, "amount_too_small")
     if amount > currencies.MAX_CHARGE:
         raise invalid_request(
             "The amount must be no more than 8 digits.", param, "amount_too_large"
         )
-    whole = 100 if currency in currencies.WHOLE_UNITS else 10
-    if (currency in currencies.WHOLE_UNITS or currency in currencies.THREE_DECIMAL) and (
-        amount % whole
-    ):
+    # https://docs.stripe.com/currencies#special-cases
+    multiple_of = 1
+    if currency in currencies.WHOLE_UNITS:
+        multiple_of = 100
+    elif currency in currencies.THREE_DECIMAL:
+        multiple_of = 10
+    if amount % multiple_of:
         raise invalid_request(f"Invalid amount for {currency}.", param, "invalid_charge_amount")
 
 
-def _recurring(given: JsonObject) -> JsonObject | None:
-    if not given:
+def _recurring(params: JsonObject) -> JsonObject | None:
+    if not params:
         return None
-    interval = read.one_of(given, "interval", INTERVALS, None)
+    interval = read.one_of(params, "interval", INTERVALS, None)
     if interval is None:
         raise missing_param("recurring[interval]")
     return {
         "interval": interval,
-        "interval_count": read.integer(given, "interval_count") or 1,
+        "interval_count": read.integer(params, "interval_count") or 1,
         "meter": None,
         "trial_period_days": None,
         "usage_type": "licensed",
@@ -219,9 +249,9 @@ def _recurring(given: JsonObject) -> JsonObject | None:
 
 
 def _product_id_in(account: StripeAccount, params: JsonObject, param: str) -> str:
-    data = read.nested_object(params, "product_data")
-    if data:
-        return str(make_product(account, data)["id"])
+    product_data = read.nested_object(params, "product_data")
+    if product_data:
+        return str(make_product(account, product_data)["id"])
     product_id = read.required(params, "product")
     if account.store.get("product", product_id) is None:
         raise not_found("product", product_id, f"{param}[product]" if param else "product")

@@ -1,7 +1,8 @@
-"""Charges: attempts to take money, each once, successful or not.
+"""Charges: single attempts to take money, successful or not.
 
-The bank answers at once; the money follows. A charge succeeds with no balance transaction; its
-capture, a moment later, brings the transaction, the fee and `charge.updated`.
+A card charge succeeds or fails at once, with no balance transaction yet: as with Stripe's
+asynchronous capture, the transaction, the fee and `charge.updated` follow a moment later.
+https://docs.stripe.com/payments/payment-intents/asynchronous-capture
 """
 
 from datetime import timedelta
@@ -35,6 +36,7 @@ add_list_and_retrieve_routes(
 
 @route("POST", "/v1/charges/{}")
 def update(call: Call) -> JsonObject:
+    """Update a charge's metadata, description or receipt address."""
     charge, params = call.get_object("charge"), call.params
     changes: JsonObject = {"metadata": read.merge_metadata(charge["metadata"], params)}
     for name in ("description", "receipt_email"):
@@ -47,14 +49,16 @@ def update(call: Call) -> JsonObject:
 def charge_card(
     account: StripeAccount, intent: JsonObject, method: JsonObject, decline: Decline | None
 ) -> JsonObject:
-    """Charge a card for a payment intent; the bank's answer is already known."""
-    paid = decline is None
-    charge = make(account, intent, method, decline, status="succeeded" if paid else "failed")
-    account.emit("charge.succeeded" if paid else "charge.failed", charge)
-    if paid and payment_methods.sandbox_card_of(account, method).bypasses_pending:
+    """Charge a card for a payment intent; `decline` is the outcome, None for success."""
+    status = "succeeded" if decline is None else "failed"
+    charge = make(account, intent, method, decline, status=status)
+    account.emit(f"charge.{status}", charge)
+    if decline is not None:
+        return charge
+    if payment_methods.sandbox_card_of(account, method).bypasses_pending:
         capture(account, charge["id"])
-    elif paid:
-        account.schedule_in(account.capture_delay, "capture", charge["id"])
+    else:
+        account.schedule_in(account.capture_delay, "capture_charge", charge["id"])
     return charge
 
 
@@ -66,7 +70,7 @@ def make(
     *,
     status: str,
 ) -> JsonObject:
-    """A charge, not yet told of: `ch_` when it is to a card, `py_` when it is not."""
+    """Create a charge, emitting nothing. Its id begins with `ch_` for cards, else with `py_`."""
     paid, is_card = status == "succeeded", method["type"] == "card"
     details = (
         _card_details(intent, method) if is_card else sepa_debit.charge_details(account, method)
@@ -124,9 +128,9 @@ def make(
     return charge
 
 
-@when_due("capture")
+@when_due("capture_charge")
 def capture(account: StripeAccount, charge_id: str) -> None:
-    """Bring the charge's money into the balance, less the fee."""
+    """Create the charge's balance transaction and emit `charge.updated`; only once."""
     charge = account.store.objects[charge_id]
     if charge["balance_transaction"] is not None:
         return
@@ -152,13 +156,13 @@ def capture(account: StripeAccount, charge_id: str) -> None:
         balance.add_billing_volume(account, amount, currency)
     account.update_and_emit(charge, "charge.updated", balance_transaction=row["id"])
     if card.dispute_reason:
-        account.schedule_in(timedelta(0), "bank_disputes", charge_id)
+        account.schedule_in(timedelta(0), "create_dispute", charge_id)
     if card.early_fraud_warning:
-        account.schedule_in(timedelta(0), "network_warns", charge_id)
+        account.schedule_in(timedelta(0), "create_fraud_warning", charge_id)
 
 
 def payment_error(account: StripeAccount, charge: JsonObject, decline: Decline) -> JsonObject:
-    """What Stripe says of a charge that failed."""
+    """Return the error of a failed charge, as `last_payment_error` holds it."""
     method = account.store.objects[charge["payment_method"]]
     return {
         "type": "card_error" if method["type"] == "card" else "invalid_request_error",
@@ -168,30 +172,32 @@ def payment_error(account: StripeAccount, charge: JsonObject, decline: Decline) 
 
 
 def _outcome(decline: Decline) -> JsonObject:
+    outcome = {**_APPROVED_OUTCOME, "advice_code": decline.advice_code}
+    if decline.blocked_by_radar:
+        return {
+            **outcome,
+            "network_status": "not_sent_to_network",
+            "reason": "highest_risk_level",
+            "risk_level": "highest",
+            "risk_score": 92,
+            "seller_message": "Stripe blocked this payment as too risky.",
+            "type": "blocked",
+        }
     return {
-        **_APPROVED_OUTCOME,
-        "advice_code": decline.advice_code,
-        "network_status": "not_sent_to_network"
-        if decline.blocked_by_radar
-        else "declined_by_network",
-        "reason": "highest_risk_level" if decline.blocked_by_radar else decline.decline_code,
-        "risk_level": "highest" if decline.blocked_by_radar else "normal",
-        "risk_score": 92 if decline.blocked_by_radar else 12,
-        "seller_message": (
-            "Stripe blocked this payment as too risky."
-            if decline.blocked_by_radar
-            else "The bank did not return any further details with this decline."
-        ),
-        "type": "blocked" if decline.blocked_by_radar else "issuer_declined",
+        **outcome,
+        "network_status": "declined_by_network",
+        "reason": decline.decline_code,
+        "seller_message": "The bank did not return any further details with this decline.",
+        "type": "issuer_declined",
     }
 
 
 def _card_details(intent: JsonObject, method: JsonObject) -> JsonObject:
     card = method["card"]
-    shown = ("brand", "checks", "country", "exp_month", "exp_year", "fingerprint", "funding",
+    names = ("brand", "checks", "country", "exp_month", "exp_year", "fingerprint", "funding",
              "last4", "regulated_status", "wallet")  # fmt: skip
     return {
-        **{name: card[name] for name in shown},
+        **{name: card[name] for name in names},
         "amount_authorized": intent["amount"],
         "authorization_code": None,
         "extended_authorization": {"status": "disabled"},

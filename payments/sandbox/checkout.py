@@ -1,8 +1,8 @@
-"""Checkout Sessions: a page, open for a while, where one donor pays, subscribes or saves a card.
+"""Checkout Sessions: hosted pages on which one person pays, subscribes or saves a card.
 
-A session is open, complete or expired, and lives on the wall clock: people are waiting. What it
-will make when it is paid, the intent's and the subscription's own fields, is kept as private facts
-until then. The session's metadata stays on the session.
+A session is open, complete or expired. It expires on the wall clock, because people are waiting.
+The fields of the intent and subscription that it creates when paid are private facts until then.
+The session's metadata stays on the session.
 """
 
 from typing import Final
@@ -19,7 +19,7 @@ from payments.sandbox import (
 )
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount, when_due
-from payments.sandbox.errors import invalid_request, missing_param, not_found
+from payments.sandbox.errors import invalid_request, missing_param, unsupported
 from payments.sandbox.form_encoding import JsonObject, JsonValue
 from payments.sandbox.payment_intents import payment_method_types_error
 from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
@@ -27,6 +27,7 @@ from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
 OBJECT_NAME: Final = "checkout.session"
 MIN_OPEN_SECONDS: Final = 30 * 60
 MAX_OPEN_SECONDS: Final = 24 * 60 * 60
+RECOVERY_SECONDS: Final = 30 * 24 * 60 * 60  # how long a recovery link works
 
 add_list_and_retrieve_routes(
     OBJECT_NAME,
@@ -37,8 +38,8 @@ add_list_and_retrieve_routes(
         "payment_intent": listing.equals("payment_intent"),
         "status": listing.equals("status"),
         "subscription": listing.equals("subscription"),
-        "customer_details": lambda row, wanted: (
-            (row["customer_details"] or {}).get("email") == wanted.get("email")
+        "customer_details": lambda row, details: (
+            (row["customer_details"] or {}).get("email") == details.get("email")
         ),
     },
 )
@@ -46,6 +47,7 @@ add_list_and_retrieve_routes(
 
 @route("POST", "/v1/checkout/sessions")
 def create(call: Call) -> JsonObject:
+    """Create a session; in setup mode, a setup intent too."""
     _check_mode(call)
     return open_session(call.account, call.params)
 
@@ -53,15 +55,18 @@ def create(call: Call) -> JsonObject:
 def open_session(
     account: StripeAccount, params: JsonObject, *, recovered_from: str | None = None
 ) -> JsonObject:
-    """Open a page; the same parameters open another when it has expired."""
+    """Create an open session from the parameters of a request.
+
+    `recovered_from` is the id of the expired session that it replaces.
+    """
     customer = customers.customer_in(account, params)
     if customer and "customer_email" in params:
         raise invalid_request(
             "You may only specify one of these parameters: customer, customer_email."
         )
     items = [
-        _create_line_item(account, given, index)
-        for index, given in enumerate(_line_items_in(params))
+        _create_line_item(account, item_params, index)
+        for index, item_params in enumerate(_line_items_in(params))
     ]
     if items:
         _check_line_items(items, params["mode"])
@@ -96,20 +101,21 @@ def open_session(
 
 
 def recover(account: StripeAccount, session_id: str) -> JsonObject | None:
-    """The page a recovery link leads to: the expired one again; None when it leads nowhere."""
-    old = account.store.get(OBJECT_NAME, session_id)
-    recovery = ((old and old["after_expiration"]) or {}).get("recovery") or {}
-    if old is None or recovery.get("url") is None:
+    """Open a session with the parameters of an expired one. Returns None without a valid link."""
+    expired = account.store.get(OBJECT_NAME, session_id)
+    recovery = ((expired and expired["after_expiration"]) or {}).get("recovery") or {}
+    if expired is None or recovery.get("url") is None:
         return None
     if recovery["expires_at"] <= account.clock.wall_timestamp():
         return None
     params = account.store.private(session_id)["params"]
-    again = {name: value for name, value in params.items() if name != "expires_at"}
-    return open_session(account, again, recovered_from=session_id)
+    params = {name: value for name, value in params.items() if name != "expires_at"}
+    return open_session(account, params, recovered_from=session_id)
 
 
 @route("POST", "/v1/checkout/sessions/{}")
 def update(call: Call) -> JsonObject:
+    """Update a session's metadata."""
     session = call.get_object(OBJECT_NAME)
     session["metadata"] = read.merge_metadata(session["metadata"], call.params)
     return session
@@ -117,6 +123,7 @@ def update(call: Call) -> JsonObject:
 
 @route("POST", "/v1/checkout/sessions/{}/expire")
 def expire_endpoint(call: Call) -> JsonObject:
+    """Expire an open session."""
     session = call.get_object(OBJECT_NAME)
     if session["status"] != "open":
         message = "Only Checkout Sessions with a status in [open] can be expired. This Checkout "
@@ -127,14 +134,15 @@ def expire_endpoint(call: Call) -> JsonObject:
 
 @route("GET", "/v1/checkout/sessions/{}/line_items")
 def list_line_items(call: Call) -> JsonObject:
+    """List a session's line items."""
     params = {**call.params, "session": call.get_object(OBJECT_NAME)["id"]}
-    filters: listing.Filters = {"session": lambda row, wanted: True}  # noqa: ARG005 - linked
+    filters: listing.Filters = {"session": lambda row, value: True}  # noqa: ARG005 - linked
     return listing.page(call.account.store, "item", call.path, params, filters)
 
 
 @when_due("expire_session")
 def expire(account: StripeAccount, session_id: str) -> None:
-    """Close a page that nobody paid on."""
+    """Expire an open session and cancel its intent; do nothing to any other session."""
     session = account.store.objects[session_id]
     if session["status"] != "open":
         return
@@ -142,11 +150,13 @@ def expire(account: StripeAccount, session_id: str) -> None:
     session["url"] = None
     recovery = (session["after_expiration"] or {}).get("recovery")
     if recovery and recovery["enabled"]:
-        month = session["expires_at"] + 30 * 86400
+        recovery_expires_at = session["expires_at"] + RECOVERY_SECONDS
         url = f"{account.base_url}/r/{session_id}"
-        session["after_expiration"] = {"recovery": {**recovery, "expires_at": month, "url": url}}
+        session["after_expiration"] = {
+            "recovery": {**recovery, "expires_at": recovery_expires_at, "url": url}
+        }
     account.emit("checkout.session.expired", session)
-    intent = account.store.objects.get(account.store.private(session_id).get("paid_by", ""))
+    intent = account.store.objects.get(account.store.private(session_id).get("paying_intent", ""))
     if intent is not None:
         payment_intents.cancel(account, intent, "automatic")
     if session["setup_intent"]:
@@ -156,7 +166,7 @@ def expire(account: StripeAccount, session_id: str) -> None:
 def complete(
     account: StripeAccount, session: JsonObject, customer: JsonObject | None, payment_status: str
 ) -> None:
-    """The page has done what it was for; what was owed may still be under way."""
+    """Complete a session and emit the event. While a debit is pending it is `unpaid`."""
     payer = account.store.private(session["id"])["payer"]
     account.set_fields(
         session,
@@ -181,13 +191,13 @@ def complete(
 
 
 def line_items_of(account: StripeAccount, session: JsonObject) -> list[JsonObject]:
-    """What is being paid for."""
+    """Return a session's line items in their order."""
     ids = account.store.linked("item", "session", session["id"])
     return [account.store.objects[i] for i in ids]
 
 
 def url_of(account: StripeAccount, session: JsonObject) -> str:
-    """Where the hosted page is."""
+    """Return the address of a session's hosted page."""
     return f"{account.base_url}/c/pay/{session['id']}"
 
 
@@ -218,9 +228,7 @@ def _refuse_unsupported(params: JsonObject) -> None:
     read.refuse_unsupported(params, *_UNSUPPORTED_PARAMS)
     for name in ("adaptive_pricing", "automatic_tax", "invoice_creation"):
         if read.flag(read.nested_object(params, name), "enabled"):
-            raise invalid_request(
-                f"The sandbox does not do {name} yet.", name, "sandbox_unsupported"
-            )
+            raise unsupported(name)
 
 
 def _line_items_in(params: JsonObject) -> list[JsonValue]:
@@ -230,22 +238,12 @@ def _line_items_in(params: JsonObject) -> list[JsonValue]:
     return lines
 
 
-def _create_line_item(account: StripeAccount, given: JsonObject, index: int) -> JsonObject:
+def _create_line_item(account: StripeAccount, params: JsonObject, index: int) -> JsonObject:
     param = f"line_items[{index}]"
-    quantity = read.integer(given, "quantity")
+    quantity = read.positive_integer(params, "quantity", param=f"{param}[quantity]")
     if quantity is None:
         raise missing_param(f"{param}[quantity]")
-    if quantity < 1:
-        raise invalid_request("Invalid positive integer", f"{param}[quantity]")
-    data = read.nested_object(given, "price_data")
-    if data:
-        price = catalog.make_price(account, data, param=f"{param}[price_data]")
-    else:
-        price_id = read.required(given, "price")
-        found = account.store.get("price", price_id)
-        if found is None:
-            raise not_found("price", price_id, f"{param}[price]")
-        price = found
+    price = catalog.price_in(account, params, param)
     total = price["unit_amount"] * quantity
     return {
         "id": account.store.new_id("li"),
@@ -278,10 +276,10 @@ def _check_line_items(items: list[JsonObject], mode: str) -> None:
     if len({item["currency"] for item in items}) > 1:
         raise invalid_request("All line items must have the same currency.", "line_items")
     total, currency = sum(item["amount_total"] for item in items), items[0]["currency"]
-    if total < currencies.min_charge(currency):
-        least = currencies.min_charge(currency)
+    min_amount = currencies.min_charge(currency)
+    if total < min_amount:
         message = "The Checkout Session's total amount due must add up to at least "
-        raise invalid_request(f"{message}{least} ({currency}).", code="amount_too_small")
+        raise invalid_request(f"{message}{min_amount} ({currency}).", code="amount_too_small")
     catalog.validate_charge_amount(total, currency, "line_items")
 
 
@@ -296,32 +294,35 @@ def _expires_at(params: JsonObject, now: int) -> int:
 
 
 def _payment_method_types(session: JsonObject, currency: str | None) -> list[str]:
-    """How this page can be paid: by card, and in euros by debit, unless the shop says otherwise."""
-    kinds = ["card", "sepa_debit"] if currency == sepa_debit.DEBIT_CURRENCY else ["card"]
+    """Return `card`, and for euros `sepa_debit`, of which the session may allow only some."""
+    types = ["card", "sepa_debit"] if currency == sepa_debit.DEBIT_CURRENCY else ["card"]
     allowed = session["allowed_payment_method_types"]
-    return [kind for kind in kinds if allowed is None or kind in allowed] or ["card"]
+    return [name for name in types if allowed is None or name in allowed] or ["card"]
 
 
 def _create_setup_intent(account: StripeAccount, session: JsonObject) -> None:
-    wanted = account.store.private(session["id"])["setup"]
-    fields = {**wanted, "customer": session["customer"]}
-    intent = setup_intents.make(account, {**fields, "payment_method_types": ["card"]})
+    fields = {
+        **account.store.private(session["id"])["setup"],
+        "customer": session["customer"],
+        "payment_method_types": ["card"],
+    }
+    intent = setup_intents.make(account, fields)
     session["setup_intent"] = intent["id"]
     account.store.private(intent["id"])["session"] = session["id"]
 
 
 def _planned_objects(params: JsonObject) -> JsonObject:
-    """What the session will make once it is paid."""
+    """Return the fields of the objects that the session creates when it is paid."""
     intent = read.nested_object(params, "payment_intent_data")
     subscription = read.nested_object(params, "subscription_data")
     setup = read.nested_object(params, "setup_intent_data")
     read.refuse_unsupported(setup, "on_behalf_of")
     read.refuse_unsupported(subscription, "trial_end", "trial_period_days", "billing_cycle_anchor")
     read.refuse_unsupported(intent, "transfer_data", "application_fee_amount", "on_behalf_of")
-    shown = ("description", "receipt_email", "setup_future_usage", "statement_descriptor_suffix")
+    names = ("description", "receipt_email", "setup_future_usage", "statement_descriptor_suffix")
     return {
         "intent": {
-            **{name: read.text(intent, name) for name in shown},
+            **{name: read.text(intent, name) for name in names},
             "metadata": read.metadata(intent),
         },
         "subscription": {

@@ -1,4 +1,4 @@
-"""What a Checkout Session holds before anybody has paid on it."""
+"""The fields of a new Checkout Session."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ from payments.sandbox.form_encoding import JsonObject
 
 
 def default_fields(params: JsonObject) -> JsonObject:
-    """An open session, of which its lines say what it costs."""
+    """Return the fields of an open session, apart from those that its line items determine."""
     mode = params["mode"]
     creation = read.text(params, "customer_creation")
     return {
@@ -60,13 +60,13 @@ def _after_expiration(params: JsonObject) -> JsonObject | None:
 
 
 def _custom_text(params: JsonObject) -> JsonObject:
-    given = read.nested_object(params, "custom_text")
+    texts = read.nested_object(params, "custom_text")
     places = ("after_submit", "shipping_address", "submit", "terms_of_service_acceptance")
-    return {place: read.nested_object(given, place) or None for place in places}
+    return {place: read.nested_object(texts, place) or None for place in places}
 
 
 def _branding_settings(params: JsonObject) -> JsonObject:
-    plain = {
+    defaults = {
         "background_color": "#ffffff",
         "border_style": "rounded",
         "button_color": "#0074d4",
@@ -75,7 +75,7 @@ def _branding_settings(params: JsonObject) -> JsonObject:
         "icon": None,
         "logo": None,
     }
-    return {**plain, **read.nested_object(params, "branding_settings")}
+    return {**defaults, **read.nested_object(params, "branding_settings")}
 
 
 _ZERO_TOTALS: Final = {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0}

@@ -1,7 +1,8 @@
-"""Paying on the hosted page: from a card, or an account, and a name to a completed session.
+"""Paying a Checkout Session with the card or bank account entered on its page.
 
-The payment comes first. Only when it has succeeded is there a subscription, an invoice or a
-completed session; a decline leaves the session open, its intent waiting for the next card.
+The subscription, its invoice and the completed session are created only when the payment has
+succeeded or, for a debit, is processing. A decline leaves the session open, for the same intent to
+be paid with another card.
 """
 
 from payments.sandbox import (
@@ -26,7 +27,10 @@ from payments.sandbox.routes import Call, route
 def pay(
     account: StripeAccount, session: JsonObject, method: JsonObject, payer: Payer
 ) -> Decline | None:
-    """Pay an open session. It is complete afterwards, or waits for the donor's authentication."""
+    """Pay an open session: complete it, or leave it open awaiting authentication.
+
+    Returns the decline when the bank refuses.
+    """
     customer = _customer(account, session, payer)
     private = account.store.private(session["id"])
     private["payer"] = {"email": payer.email, "name": payer.name}
@@ -42,7 +46,7 @@ def pay(
 
 
 def authenticate(account: StripeAccount, session: JsonObject, *, passed: bool) -> Decline | None:
-    """The donor comes back from the card's own question."""
+    """Continue a payment after 3-D Secure. Returns the decline when it was failed or refused."""
     intent = intent_of(account, session)
     if intent is None or intent["status"] != "requires_action":
         raise invalid_request("This payment is not waiting for authentication.")
@@ -55,22 +59,22 @@ def authenticate(account: StripeAccount, session: JsonObject, *, passed: bool) -
 
 
 def intent_of(account: StripeAccount, session: JsonObject) -> JsonObject | None:
-    """The intent that pays, or has paid, a session; or that saves the card."""
-    paid_by = account.store.private(session["id"]).get("paid_by", "")
-    return account.store.objects.get(session["setup_intent"] or paid_by)
+    """Return the payment or setup intent of a session; None before the first attempt to pay."""
+    intent_id = account.store.private(session["id"]).get("paying_intent", "")
+    return account.store.objects.get(session["setup_intent"] or intent_id)
 
 
 def is_authenticating(account: StripeAccount, session: JsonObject) -> bool:
-    """Whether the donor still has a question to answer."""
+    """Return whether a session awaits 3-D Secure authentication."""
     intent = intent_of(account, session)
     return intent is not None and intent["status"] == "requires_action"
 
 
 def _customer(account: StripeAccount, session: JsonObject, payer: Payer) -> JsonObject | None:
     private = account.store.private(session["id"])
-    known = account.store.get("customer", session["customer"] or private.get("customer"))
-    if known is not None:
-        return known
+    customer = account.store.get("customer", session["customer"] or private.get("customer"))
+    if customer is not None:
+        return customer
     if session["mode"] != "subscription" and session["customer_creation"] != "always":
         return None
     customer = customers.make(account, email=payer.email, name=payer.name)
@@ -86,18 +90,18 @@ def _intent(account: StripeAccount, session: JsonObject, customer: JsonObject | 
             intent["customer"] = customer["id"]
         return intent
     private = account.store.private(session["id"])
-    subscribing = session["mode"] == "subscription"
+    is_subscription = session["mode"] == "subscription"
     fields: JsonObject = (
         {"description": "Subscription creation", "setup_future_usage": "off_session"}
-        if subscribing
+        if is_subscription
         else dict(private["intent"])
     )
     fields["customer"] = customer["id"] if customer else None
     amount, currency = session["amount_total"], session["currency"]
     intent = payment_intents.make(account, amount, currency, fields)
-    private["paid_by"] = intent["id"]
+    private["paying_intent"] = intent["id"]
     account.store.private(intent["id"])["session"] = session["id"]
-    if not subscribing:
+    if not is_subscription:
         session["payment_intent"] = intent["id"]
         account.store.link(checkout.OBJECT_NAME, "payment_intent", intent["id"], session["id"])
     return intent
@@ -115,22 +119,22 @@ def _complete_if_paid(account: StripeAccount, session: JsonObject, intent: JsonO
         payment_methods.attach(account, method, customer)
     if customer is not None and session["mode"] == "subscription":
         _subscribe(account, session, intent, customer)
-    paid = "paid" if intent["status"] == "succeeded" else "unpaid"
-    checkout.complete(account, session, customer, paid)
+    payment_status = "paid" if intent["status"] == "succeeded" else "unpaid"
+    checkout.complete(account, session, customer, payment_status)
 
 
 def _subscribe(
     account: StripeAccount, session: JsonObject, intent: JsonObject, customer: JsonObject
 ) -> None:
-    """Make what the payment was for: the subscription and its first, paid, invoice."""
+    """Create the subscription and its first invoice, which the intent pays."""
     item = checkout.line_items_of(account, session)[0]
     subscription = subscriptions.make(account, customer, item["price"], item["quantity"])
-    wanted = account.store.private(session["id"])["subscription"]
+    fields = account.store.private(session["id"])["subscription"]
     account.set_fields(
         subscription,
         default_payment_method=intent["payment_method"],
-        description=wanted["description"],
-        metadata=dict(wanted["metadata"]),
+        description=fields["description"],
+        metadata=dict(fields["metadata"]),
         status="active",
     )
     account.emit("customer.subscription.created", subscription)
@@ -148,7 +152,7 @@ def _subscribe(
 
 @route("GET", "/v1/payment_pages/{}")
 def retrieve_payment_page(call: Call) -> JsonObject:
-    """Undocumented, for the official command line client: the page as data."""
+    """Return a session's page as data, for the official command line client. Undocumented."""
     session = call.get_object(checkout.OBJECT_NAME)
     return {
         "id": session["id"].replace("cs_test", "ppage"),
@@ -164,7 +168,7 @@ def retrieve_payment_page(call: Call) -> JsonObject:
 
 @route("POST", "/v1/payment_pages/{}/confirm")
 def confirm_payment_page(call: Call) -> JsonObject:
-    """Undocumented, for the official command line client: pay the page."""
+    """Pay a session, for the official command line client. Undocumented."""
     account, session = call.account, call.get_object(checkout.OBJECT_NAME)
     if session["status"] != "open":
         raise invalid_request(

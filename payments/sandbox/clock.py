@@ -1,9 +1,8 @@
-"""Two clocks, and what is due on them.
+"""Wall time, billing time and the tasks scheduled on them.
 
-The wall is what people and signatures go by: webhook timestamps and how long a Checkout page
-stays open. Billing time is the wall plus an offset that a test may turn forward: charges,
-renewals, payouts. Nothing here sleeps. Whatever will happen later is an Item on an Agenda, a verb
-and the id it is about, so that it can be saved, and it runs at the moment it was due.
+Wall time dates webhook signatures and Checkout expiry. Billing time, which dates charges, renewals
+and payouts, is wall time plus an offset that tests increase. Nothing here sleeps: a future action
+is a Task in a TaskQueue, a name and an object id, so that it can be saved as JSON.
 """
 
 import heapq
@@ -15,11 +14,15 @@ WallClock = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
+    """Return the present time, in UTC."""
     return datetime.now(UTC)
 
 
 class Task(NamedTuple):
-    """One thing to do: when, in which order among equals, what, and to whom."""
+    """A scheduled action on an object; tasks due at the same time run in sequence.
+
+    `due_at` is a Unix time.
+    """
 
     due_at: float
     sequence: int
@@ -28,57 +31,65 @@ class Task(NamedTuple):
 
 
 class TaskQueue:
-    """Items in the order they fall due."""
+    """Tasks in the order in which they fall due."""
 
     def __init__(self) -> None:
         self.tasks: list[Task] = []
-        self._number = 0
+        self._last_sequence = 0
 
     def add(self, due_at: float, name: str, object_id: str) -> None:
-        self._number += 1
-        heapq.heappush(self.tasks, Task(due_at, self._number, name, object_id))
+        """Schedule a task at a Unix time."""
+        self._last_sequence += 1
+        heapq.heappush(self.tasks, Task(due_at, self._last_sequence, name, object_id))
 
     def next_due_at(self) -> float | None:
+        """Return when the next task is due, a Unix time, or None when there is none."""
         return self.tasks[0].due_at if self.tasks else None
 
     def pop(self) -> Task:
+        """Remove and return the next task."""
         return heapq.heappop(self.tasks)
 
     def restore(self, tasks: list[Task]) -> None:
+        """Replace all tasks."""
         self.tasks = sorted(tasks)
-        self._number = max((item.sequence for item in tasks), default=0)
+        self._last_sequence = max((task.sequence for task in tasks), default=0)
 
 
 class BillingClock:
-    """Billing time and the wall it is measured from."""
+    """Billing time, and the wall time from which it is measured."""
 
-    def __init__(self, wall: WallClock = utc_now) -> None:
-        self._wall_clock = wall
+    def __init__(self, wall_clock: WallClock = utc_now) -> None:
+        self._wall_clock = wall_clock
         self._frozen_at: float | None = None
         self.offset = timedelta(0)
 
     def wall_now(self) -> datetime:
+        """Return wall time."""
         return self._wall_clock()
 
     def now(self) -> datetime:
-        """Billing time. While a due item runs, the moment it was due."""
+        """Return billing time; while a task runs, the moment it was due."""
         if self._frozen_at is not None:
             return datetime.fromtimestamp(self._frozen_at, UTC)
         return self._wall_clock() + self.offset
 
     def timestamp(self) -> int:
-        """Billing time as Stripe writes it, in whole seconds."""
+        """Return billing time as a Unix time in whole seconds."""
         return int(self.now().timestamp())
 
     def wall_timestamp(self) -> int:
+        """Return wall time as a Unix time in whole seconds."""
         return int(self._wall_clock().timestamp())
 
-    def freeze_at(self, moment: float) -> None:
-        self._frozen_at = moment
+    def freeze_at(self, timestamp: float) -> None:
+        """Hold billing time at a Unix time."""
+        self._frozen_at = timestamp
 
     def unfreeze(self) -> None:
+        """Let billing time run again."""
         self._frozen_at = None
 
     def advance_to(self, moment: datetime) -> None:
-        """Turn billing time forward to a moment; never back."""
+        """Advance billing time to a moment; a moment that has passed changes nothing."""
         self.offset = max(self.offset, moment - self._wall_clock())

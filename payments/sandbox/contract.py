@@ -1,11 +1,11 @@
-"""The contract: would Stripe take this, would Stripe send this? The SDK's own types decide.
+"""The contract: checks requests, responses and events against the types of Stripe's SDK.
 
-Nothing about Stripe is kept here by hand. Routes are read from the SDK's services, what a request
-may carry from its params, what an answer must hold from its resources, what an event is about from
-its thin twin: a new SDK brings a new contract.
+Nothing about Stripe is written here by hand. Endpoints come from the SDK's services, parameters
+from their params classes, responses from the resource classes, the object of an event from the
+SDK's thin event of the same type. A new SDK brings a new contract.
 
-What types cannot say goes unchecked: lengths, limits, fields that exclude each other, and whether
-a field that may be null may also be left out.
+What types cannot express goes unchecked: lengths, limits, fields that exclude each other, and
+whether a nullable field may be absent.
 """
 
 import functools
@@ -22,15 +22,14 @@ from urllib.parse import parse_qsl
 
 import stripe
 
+from payments.sandbox.contract_annotations import TypeExpression, resolve
 from payments.sandbox.contract_types import (
     Check,
     Json,
     Problems,
-    TypeExpression,
     check_by_object_name,
     compile_class,
     compile_type,
-    resolve,
     short_repr,
 )
 
@@ -40,45 +39,45 @@ HTTP_METHODS = frozenset({"get", "post", "delete"})
 
 
 class FormError(ValueError):
-    """The brackets of a form contradict each other, or go deeper than any of Stripe's."""
+    """The brackets of a form contradict each other or are nested deeper than FORM_DEPTH_MAX."""
 
 
-# ------------------------------------------------------------------ what others ask
+# ------------------------------------------------------------------ checks
 
 
 def check_request(method: str, path_and_query: str, body: str = "") -> list[str]:
-    """What Stripe would refuse in a request as it came over the wire; empty when it would take it.
+    """Return the problems of an encoded request; none when Stripe would accept it.
 
-    A route the SDK does not know is one problem, "no such endpoint": the CLI calls some of those.
+    An endpoint the SDK does not know is one problem, "no such endpoint": the CLI calls some.
     """
     path, _, query = path_and_query.partition("?")
-    route = find_endpoint(method, path)
-    if route is None:
+    endpoint = find_endpoint(method, path)
+    if endpoint is None:
         return [_no_such_endpoint(method, path)]
     try:
-        sent = json.loads(body or "{}") if route.takes_json else decode_form(f"{query}&{body}")
+        params = json.loads(body or "{}") if endpoint.takes_json else decode_form(f"{query}&{body}")
     except ValueError as error:
-        return [f"{route} $: {error}"]
-    if route.template.startswith("/v2/"):
-        sent.pop("usage", None)  # the SDK tells v2 so which of its own methods called
-    return [f"{route} ${problem}" for problem in route.check_params(sent)]
+        return [f"{endpoint} $: {error}"]
+    if endpoint.template.startswith("/v2/"):
+        params.pop("usage", None)  # the SDK tells v2 in it which of its own methods called
+    return [f"{endpoint} ${problem}" for problem in endpoint.check_params(params)]
 
 
 def check_response(method: str, path: str, payload: Json) -> list[str]:
-    """What Stripe would never answer to this call when all went well."""
-    route = find_endpoint(method, path.partition("?")[0])
-    if route is None:
+    """Return the problems of a successful response to this call."""
+    endpoint = find_endpoint(method, path.partition("?")[0])
+    if endpoint is None:
         return [_no_such_endpoint(method, path)]
-    return [f"{route} ${problem}" for problem in route.check_response_body(payload)]
+    return [f"{endpoint} ${problem}" for problem in endpoint.check_response_body(payload)]
 
 
 def check_object(payload: Json) -> list[str]:
-    """What is wrong with a Stripe object, judged by the class its own `object` field names."""
+    """Return the problems of a Stripe object, by the class that its `object` field names."""
     return [f"${problem}" for problem in check_by_object_name(payload)]
 
 
 def check_event(event: Json) -> list[str]:
-    """What is wrong with a snapshot event: its envelope, version and object, and how they match."""
+    """Return the problems of a snapshot event: its envelope, API version and object."""
     problems = [f"${problem}" for problem in compile_class(stripe.Event, form_encoded=False)(event)]
     data = event.get("data") if isinstance(event, dict) else None
     if not isinstance(data, dict) or not isinstance(data.get("object"), dict):
@@ -87,33 +86,38 @@ def check_event(event: Json) -> list[str]:
         version = short_repr(event.get("api_version"))
         problems.append(f"$.api_version: {version} is not the SDK's {stripe.api_version!r}")
     problems += [f"$.data.object{problem}" for problem in check_by_object_name(data["object"])]
-    subject = _object_of_event(str(event.get("type")))
-    if subject not in (None, data["object"].get("object")):
-        problems.append(f"$.data.object: {event['type']} is about a {subject}")
-    before = data.get("previous_attributes")
-    gone = sorted(before.keys() - data["object"].keys()) if isinstance(before, dict) else []
-    return problems + [f"$.data.previous_attributes.{name}: not on the object" for name in gone]
+    object_name = _object_name_of_event(str(event.get("type")))
+    if object_name not in (None, data["object"].get("object")):
+        problems.append(f"$.data.object: {event['type']} is about a {object_name}")
+    previous = data.get("previous_attributes")
+    unknown = sorted(previous.keys() - data["object"].keys()) if isinstance(previous, dict) else []
+    return problems + [f"$.data.previous_attributes.{name}: not on the object" for name in unknown]
 
 
 @functools.cache
-def _object_of_event(event_type: str) -> str | None:
-    """The `object` an event of this type is about, as the SDK's class for its thin twin says."""
+def _object_name_of_event(event_type: str) -> str | None:
+    """Return the `object` of events of this type, as the SDK's thin event class annotates it."""
     module = f"stripe.events._v1_{event_type.replace('.', '_')}_event"
     try:
-        twins = vars(importlib.import_module(module)).values()
+        members = vars(importlib.import_module(module)).values()
     except (ModuleNotFoundError, ValueError):  # the type may be anything a peer can write
         return None
-    fetches = [vars(twin).get("fetch_related_object") for twin in twins if isinstance(twin, type)]
+    classes = [member for member in members if isinstance(member, type)]
+    fetches = [vars(cls).get("fetch_related_object") for cls in classes]
     hints = [inspect.get_annotations(fetch) for fetch in fetches if fetch]
-    subject = resolve(hints[0]["return"], module) if hints else None
-    return getattr(subject, "OBJECT_NAME", None)
+    resource = resolve(hints[0]["return"], module) if hints else None
+    return getattr(resource, "OBJECT_NAME", None)
 
 
 # ------------------------------------------------------------------ forms
 
 
 def decode_form(text: str) -> dict[str, Json]:
-    """Stripe's bracket syntax as the object it stands for: `a[0][b]=1` and `a[][b]=1` alike."""
+    """Decode Stripe's bracket syntax; `a[0][b]=1` and `a[][b]=1` are equal. Raises FormError.
+
+    The API decodes forms with `form_encoding.decode_form`. This is a second decoder on purpose, a
+    strict one: what one misreads the other catches.
+    """
     root: dict[str, Json] = {}
     for key, value in parse_qsl(text, keep_blank_values=True, max_num_fields=FORM_FIELDS_MAX):
         head, bracket, rest = key.partition("[")
@@ -133,7 +137,7 @@ def decode_form(text: str) -> dict[str, Json]:
 
 
 def _key(node: Mapping[str, Json], name: str, below: str = "") -> str:
-    """Where `a[]` points: to a new element, unless the last one still lacks the field below."""
+    """Return the index of `a[]`: a new element, unless the last one still lacks the field below."""
     if name:
         return name
     last = node.get(str(len(node) - 1))
@@ -142,7 +146,7 @@ def _key(node: Mapping[str, Json], name: str, below: str = "") -> str:
 
 
 def _with_arrays(node: Json) -> Json:
-    """Objects whose keys count 0, 1, 2, ... are arrays; so `metadata[2026]` stays an object."""
+    """Turn objects whose keys count 0, 1, 2, ... into arrays; `metadata[2026]` stays an object."""
     if not isinstance(node, dict):
         return node
     if node.keys() == {str(index) for index in range(len(node))}:
@@ -150,12 +154,12 @@ def _with_arrays(node: Json) -> Json:
     return {name: _with_arrays(value) for name, value in node.items()}
 
 
-# ------------------------------------------------------------------ routes
+# ------------------------------------------------------------------ endpoints
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One endpoint of Stripe's API: where it is, what it takes, what it answers."""
+    """One endpoint of Stripe's API, with the types of its parameters and its response."""
 
     method: str
     template: str
@@ -168,12 +172,12 @@ class Endpoint:
 
     @property
     def takes_json(self) -> bool:
-        """Whether its body is JSON, which only v2 reads."""
+        """Whether its body is JSON: only v2 takes JSON."""
         return self.method == "POST" and self.template.startswith("/v2/")
 
     @functools.cached_property
     def pattern(self) -> re.Pattern[str]:
-        """Its path, with anything in place of the ids."""
+        """A pattern that matches its paths, whatever their ids."""
         return re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(self.template)))
 
     @functools.cached_property
@@ -185,33 +189,33 @@ class Endpoint:
 
     @functools.cached_property
     def check_response_body(self) -> Check:
-        """The check of what it answers when all is well."""
+        """The check of a successful response."""
         return compile_type(self.returns, self.module, form_encoded=False)
 
 
 @functools.cache
 def endpoints() -> tuple[Endpoint, ...]:
-    """Every endpoint the SDK can call; `/v1/invoices/create_preview` before `/v1/invoices/{id}`."""
-    found = [route for module in _service_modules() for route in _endpoints_in(module)]
-    return tuple(sorted(found, key=lambda route: (route.template.count("{"), route.template)))
+    """Return all the SDK's endpoints; `/v1/invoices/create_preview` before `/v1/invoices/{id}`."""
+    every = [endpoint for module in _service_modules() for endpoint in _endpoints_in(module)]
+    return tuple(sorted(every, key=lambda each: (each.template.count("{"), each.template)))
 
 
 def find_endpoint(method: str, path: str) -> Endpoint | None:
-    """The endpoint behind a path, or None where the SDK knows of none."""
-    near = _endpoints_by_shape().get(_shape(method.upper(), path), ())
-    return next((route for route in near if route.pattern.fullmatch(path)), None)
+    """Return the endpoint of a path, or None where the SDK has none."""
+    candidates = _endpoints_by_shape().get(_shape(method.upper(), path), ())
+    return next((each for each in candidates if each.pattern.fullmatch(path)), None)
 
 
 @functools.cache
 def _endpoints_by_shape() -> dict[tuple[str, int, str], list[Endpoint]]:
     shapes: dict[tuple[str, int, str], list[Endpoint]] = {}
-    for route in endpoints():
-        shapes.setdefault(_shape(route.method, route.template), []).append(route)
+    for endpoint in endpoints():
+        shapes.setdefault(_shape(endpoint.method, endpoint.template), []).append(endpoint)
     return shapes
 
 
 def _shape(method: str, path: str) -> tuple[str, int, str]:
-    """What a path is looked up by: no id comes before its third part, as in `/v1/charges/{id}`."""
+    """Return a key of a path; no id comes before its third part, as in `/v1/charges/{id}`."""
     parts = path.split("/", 3)
     return method, path.count("/"), parts[2] if len(parts) > 2 else ""
 
@@ -231,15 +235,14 @@ def _endpoints_in(module: types.ModuleType) -> Iterator[Endpoint]:
 
 
 def _endpoints_of(method: types.FunctionType) -> Iterator[Endpoint]:
-    """A service method calls one endpoint, whose verb and path are constants in its code."""
-    words = [word for word in method.__code__.co_consts if isinstance(word, str)]
-    verb = next((word for word in words if word in HTTP_METHODS), None)
-    template = next((word for word in words if re.match(r"/v\d+/", word)), None)
-    if verb and template:
+    """A service method calls one endpoint, whose HTTP method and path are constants in its code."""
+    constants = [constant for constant in method.__code__.co_consts if isinstance(constant, str)]
+    http_method = next((text for text in constants if text in HTTP_METHODS), None)
+    template = next((text for text in constants if re.match(r"/v\d+/", text)), None)
+    if http_method and template:
         hints = inspect.get_annotations(method)
-        yield Endpoint(
-            verb.upper(), template, method.__module__, hints.get("params"), hints["return"]
-        )
+        params, returns = hints.get("params"), hints["return"]
+        yield Endpoint(http_method.upper(), template, method.__module__, params, returns)
 
 
 def _check_takes_no_params(value: Json) -> Problems:

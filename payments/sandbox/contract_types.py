@@ -1,20 +1,17 @@
-"""From a type of the stripe SDK to a function that finds what is wrong with a value.
+"""Compiles a type of the stripe SDK to a check: a function that returns the problems of a value.
 
-Each class is compiled once, when its first object comes by; from then on a check only looks things
-up. It returns its problems, each beginning with its path below the value: ".amount: expected ...".
+Each class is compiled once, when its first object is checked. A problem begins with its path below
+the value: ".amount: expected ...".
 
-Since 15.4 the SDK writes its enums open, `Literal[...] | str`. Here they are closed: a typo in a
-status is what we are looking for.
+Since 15.4 the SDK writes its enums open, `Literal[...] | str`. Here they are closed, so that a typo
+in a status is a problem.
 """
 
-import ast
 import functools
-import importlib
 import inspect
 import json
 import re
 import reprlib
-import sys
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -28,10 +25,9 @@ from stripe._request_options import RequestOptions
 from stripe._search_result_object import SearchResultObject
 from stripe._stripe_object import StripeObject, UntypedStripeObject
 
-Json: TypeAlias = Any  # what a peer sent: to find out what it is, is the work of this module
-TypeExpression: TypeAlias = (
-    Any  # a type expression (class, string, Union, ...): Python has no name for that
-)
+from payments.sandbox.contract_annotations import TypeExpression, origin_of, resolve
+
+Json: TypeAlias = Any  # what a peer sent: this module finds out what it is
 Problems: TypeAlias = Sequence[str]
 Check: TypeAlias = Callable[[Json], Problems]
 
@@ -40,9 +36,12 @@ UNION_ORIGINS = (typing.Union, types.UnionType)
 
 
 def compile_type(annotation: TypeExpression, module: str, *, form_encoded: bool) -> Check:
-    """The check for one annotation; on the wire of a form every number and boolean is a string."""
+    """Return the check of one annotation; in a form every number and boolean is a string.
+
+    Raises TypeError for an annotation of an unknown kind.
+    """
     kind = resolve(annotation, module)
-    origin, args = _origin(kind), typing.get_args(kind)
+    origin, args = origin_of(kind), typing.get_args(kind)
     if origin in UNION_ORIGINS:
         return _union(_options(args, module), module, form_encoded=form_encoded)
     if origin is typing.Literal:
@@ -61,7 +60,7 @@ def compile_type(annotation: TypeExpression, module: str, *, form_encoded: bool)
 
 
 def compile_class(cls: type, *, form_encoded: bool) -> Check:
-    """The check of a class. Its fields are read at the first use, for classes name each other."""
+    """Return the check of a class. Its fields are read at first use: classes name each other."""
 
     def check(value: Json) -> Problems:
         if not isinstance(value, dict):
@@ -69,13 +68,13 @@ def compile_class(cls: type, *, form_encoded: bool) -> Check:
         fields = _fields(cls, form_encoded)
         problems = []
         for key, entry in value.items():
-            fits = fields.checks.get(key)
-            if fits is None:
+            check_field = fields.checks.get(key)
+            if check_field is None:
                 problems.append(f".{key}: not in {cls.__qualname__}")
-            elif found := fits(entry):
-                problems += [f".{key}{bad}" for bad in found]
+            elif field_problems := check_field(entry):
+                problems += [f".{key}{problem}" for problem in field_problems]
         required = fields.required
-        if value.get("deleted") is True:  # of what was deleted, its id and kind are told
+        if value.get("deleted") is True:  # a deleted object has only its id and object name
             required &= {"id", "object"}
         missing = sorted(required.difference(value))
         return problems + [f".{key}: missing, {cls.__qualname__} has it" for key in missing]
@@ -84,7 +83,7 @@ def compile_class(cls: type, *, form_encoded: bool) -> Check:
 
 
 def check_by_object_name(value: Json) -> Problems:
-    """Judge an object by the class its own `object` field names; a list by what each entry says."""
+    """Check an object by the class that its `object` field names, a list entry by entry."""
     name = value.get("object") if isinstance(value, dict) else None
     if name == "list":
         return _page(check_by_object_name)(value)
@@ -116,12 +115,12 @@ def _scalar(kind: type | None, *, form_encoded: bool) -> Check:
 
 
 def _literal(allowed: Sequence[Json], *, form_encoded: bool) -> Check:
-    words = {json.dumps(word).strip('"') if form_encoded else word for word in allowed}
-    kinds = {type(word) for word in words}  # so that 1 is not taken for true
-    listed = ", ".join(sorted(map(repr, words)))
+    values = {json.dumps(each).strip('"') if form_encoded else each for each in allowed}
+    types_of_values = {type(each) for each in values}  # so that 1 is not taken for true
+    listed = ", ".join(sorted(map(repr, values)))
 
     def check(value: Json) -> Problems:
-        fits = type(value) in kinds and value in words
+        fits = type(value) in types_of_values and value in values
         return NO_PROBLEMS if fits else [f": {short_repr(value)} is not one of {listed}"]
 
     return check
@@ -162,7 +161,7 @@ def _is_form_number(value: Json) -> bool:
         return False
 
 
-# What it is called, how it looks in JSON, how in a form. Decimals are strings in JSON too.
+# A type's name in problems, its test in JSON and its test in a form. Decimals are strings in both.
 _SCALARS: dict[type | None, tuple[str, Callable[[Json], bool], Callable[[Json], bool]]] = {
     str: ("a string", _is_text, _is_text),
     bool: ("a boolean", _is_boolean, _is_form_boolean),
@@ -180,7 +179,9 @@ def _array(item: Check) -> Check:
     def check(value: Json) -> Problems:
         if not isinstance(value, list):
             return [f": expected an array, got {short_repr(value)}"]
-        return [f"[{index}]{bad}" for index, entry in enumerate(value) for bad in item(entry)]
+        return [
+            f"[{index}]{problem}" for index, entry in enumerate(value) for problem in item(entry)
+        ]
 
     return check
 
@@ -189,22 +190,23 @@ def _map(item: Check) -> Check:
     def check(value: Json) -> Problems:
         if not isinstance(value, dict):
             return [f": expected an object, got {short_repr(value)}"]
-        return [f".{key}{bad}" for key, entry in value.items() for bad in item(entry)]
+        return [f".{key}{problem}" for key, entry in value.items() for problem in item(entry)]
 
     return check
 
 
 def _page(item: Check, name: str = "list", extra: frozenset[str] = frozenset()) -> Check:
     required = frozenset({"object", "data", "has_more", "url"})
-    entries, flag = _array(item), _scalar(bool, form_encoded=False)
+    check_entries, check_flag = _array(item), _scalar(bool, form_encoded=False)
 
     def check(value: Json) -> Problems:
         if not isinstance(value, dict) or value.get("object") != name:
             return [f": expected a {name} object, got {short_repr(value)}"]
         problems = [f".{key}: missing, a {name} has it" for key in sorted(required - set(value))]
         problems += [f".{key}: not in a {name}" for key in value if key not in required | extra]
-        problems += [f".data{bad}" for bad in entries(value.get("data", []))]
-        problems += [f".has_more{bad}" for bad in flag(value.get("has_more", False))]
+        problems += [f".data{problem}" for problem in check_entries(value.get("data", []))]
+        has_more = value.get("has_more", False)
+        problems += [f".has_more{problem}" for problem in check_flag(has_more)]
         # The SDK refuses to follow a list whose url could lead to another host.
         if not re.match(r"/(?!/)", str(value.get("url", "/"))):
             problems.append(f".url: expected a path, got {short_repr(value['url'])}")
@@ -231,7 +233,7 @@ _CONTAINERS: dict[TypeExpression, Callable[[Check], Check]] = {
 
 
 def _union(options: Sequence[TypeExpression], module: str, *, form_encoded: bool) -> Check:
-    """One of several. The value's JSON shape, then its `object` field, choose whom to believe."""
+    """Return the check of a union: the value's `object` field or JSON shape selects a member."""
     nullable = type(None) in options
     by_shape: dict[str, list[Check]] = {}
     by_name: dict[str, Check] = {}
@@ -247,11 +249,11 @@ def _union(options: Sequence[TypeExpression], module: str, *, form_encoded: bool
     def check_any(value: Json) -> Problems:
         if value is None:
             return NO_PROBLEMS if nullable else [": null is not allowed"]
-        if isinstance(value, dict) and (named := by_name.get(str(value.get("object")))):
-            return named(value)
+        if isinstance(value, dict) and (check := by_name.get(str(value.get("object")))):
+            return check(value)
         fewest: Problems | None = None
-        for fits in by_shape.get(_shape_of_value(value), every):
-            problems = fits(value)
+        for check in by_shape.get(_shape_of_value(value), every):
+            problems = check(value)
             if not problems:
                 return NO_PROBLEMS
             fewest = problems if fewest is None else min(fewest, problems, key=len)
@@ -261,19 +263,19 @@ def _union(options: Sequence[TypeExpression], module: str, *, form_encoded: bool
 
 
 def _options(args: Sequence[TypeExpression], module: str) -> list[TypeExpression]:
-    """The members of a union, nested ones unfolded, without the `str` that only opens an enum."""
+    """Return a union's members, nested unions flattened, without the `str` that opens an enum."""
     flat: list[TypeExpression] = []
     for option in (resolve(arg, module) for arg in args):
-        nested = _origin(option) in UNION_ORIGINS
+        nested = origin_of(option) in UNION_ORIGINS
         flat += _options(typing.get_args(option), module) if nested else [option]
-    words = [typing.get_args(kind) for kind in flat if _origin(kind) is typing.Literal]
+    literals = [typing.get_args(kind) for kind in flat if origin_of(kind) is typing.Literal]
     # `Literal[""] | str` is no enum: it is a text that may be unset.
-    is_enum = any(word != ("",) for word in words)
+    is_enum = any(values != ("",) for values in literals)
     return [kind for kind in flat if kind is not str] if is_enum else flat
 
 
 def _shape_of_type(option: TypeExpression) -> str:
-    origin = _origin(option)
+    origin = origin_of(option)
     if origin is list:
         return "array"
     is_object = origin in _CONTAINERS or _is_params(origin) or _is_resource(origin)
@@ -291,7 +293,7 @@ def _shape_of_value(value: Json) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ClassFields:
-    """What a class of the SDK may hold, and what it must."""
+    """The checks of the fields of an SDK class, and which of them are required."""
 
     checks: Mapping[str, Check]
     required: frozenset[str]
@@ -309,7 +311,10 @@ def _fields(cls: type, form_encoded: bool) -> ClassFields:
 
 
 def _params_hints(cls: type) -> dict[str, tuple[TypeExpression, str]]:
-    """A TypedDict repeats what it inherits; the options of a call (api_key, ...) are never sent."""
+    """Return a TypedDict's fields without the options of a call (api_key, ...), which are not sent.
+
+    A TypedDict repeats the fields that it inherits.
+    """
     options: frozenset[str] = frozenset()
     if RequestOptions in getattr(cls, "__orig_bases__", ()):
         options = frozenset(RequestOptions.__annotations__)
@@ -321,13 +326,14 @@ def _resource_hints(cls: type) -> dict[str, tuple[TypeExpression, str]]:
     hints: dict[str, tuple[TypeExpression, str]] = {}
     for base in reversed(cls.__mro__):
         if issubclass(base, StripeObject) and base is not StripeObject:
-            own = inspect.get_annotations(base).items()
-            hints |= {name: (hint, base.__module__) for name, hint in own if _is_field(name, hint)}
+            annotations = inspect.get_annotations(base).items()
+            module = base.__module__
+            hints |= {name: (hint, module) for name, hint in annotations if _is_field(name, hint)}
     return hints
 
 
 def _is_field(name: str, hint: TypeExpression) -> bool:
-    return not name.startswith("_") and _origin(hint) is not typing.ClassVar
+    return not name.startswith("_") and origin_of(hint) is not typing.ClassVar
 
 
 def _is_params(kind: TypeExpression) -> bool:
@@ -338,55 +344,6 @@ def _is_resource(kind: TypeExpression) -> bool:
     return isinstance(kind, type) and issubclass(kind, StripeObject)
 
 
-# ------------------------------------------------------------------ names
-
-
-def resolve(annotation: TypeExpression, module: str) -> TypeExpression:
-    """The type behind strings, forward references and NotRequired."""
-    wrappers = (typing.NotRequired, typing.Required, typing.Annotated)
-    while True:
-        if isinstance(annotation, typing.ForwardRef):
-            annotation = annotation.__forward_arg__
-        if isinstance(annotation, str):
-            names = _DeferredNames(module)
-            annotation = eval(annotation, vars(sys.modules[module]), names)  # noqa: S307 - the SDK's own
-        elif _origin(annotation) in wrappers:
-            annotation = typing.get_args(annotation)[0]
-        else:
-            return annotation
-
-
-def _origin(kind: TypeExpression) -> TypeExpression:
-    """What stands before the brackets of a type, `list` in `list[str]`; the type itself without."""
-    origin: TypeExpression = typing.get_origin(kind)
-    return kind if origin is None else origin
-
-
-class _DeferredNames(dict[str, TypeExpression]):
-    """The names a module imports for type checkers only, each imported when it is asked for."""
-
-    def __init__(self, module: str) -> None:
-        super().__init__()
-        self.imports = _deferred_imports(module)
-
-    def __missing__(self, name: str) -> TypeExpression:
-        module, original = self.imports[name]
-        return getattr(importlib.import_module(module), original)
-
-
-@functools.cache
-def _deferred_imports(module: str) -> dict[str, tuple[str, str]]:
-    tree = ast.parse(inspect.getsource(sys.modules[module]))
-    blocks = [node for node in tree.body if isinstance(node, ast.If)]
-    return {
-        alias.asname or alias.name: (str(node.module), alias.name)
-        for block in blocks
-        for node in block.body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
-
-
 def short_repr(value: Json) -> str:
-    """A value in a few words, whatever its size."""
+    """Return a value's repr, shortened whatever its size."""
     return reprlib.repr(value)

@@ -1,6 +1,7 @@
-"""Currencies as Stripe sees them: exponents, least charges, what they settle in and what it costs.
+"""Currencies: exponents, minimum charges, settlement, exchange rates and fees.
 
-Integers only. The rates are fixed, so that a test can say to the cent what a charge settles at.
+Amounts are integers in minor units. Rates are fixed, so that a test can expect the exact amount at
+which a charge settles. https://docs.stripe.com/currencies
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ _MIN_CHARGE: Final = {
     "gbp": 30, "hkd": 400, "dkk": 250, "nok": 300, "sek": 300, "pln": 200, "ron": 200,
     "aed": 200, "myr": 200, "czk": 1500, "huf": 17500, "mxn": 1000, "thb": 1000,
 }  # fmt: skip
-DISPUTE_FEE: Final = 1500  # in whichever currency it is settled
+DISPUTE_FEE: Final = 1500  # minor units of the settlement currency
 _FIXED_PROCESSING_FEE: Final = {"usd": 30, "eur": 25, "gbp": 20}
 _USD_RATES: Final = {
     "eur": "1.08", "gbp": "1.27", "aud": "0.66", "cad": "0.73", "chf": "1.13", "nzd": "0.60",
@@ -34,31 +35,34 @@ _USD_RATES: Final = {
 
 
 def is_known(currency: str) -> bool:
+    """Return whether the sandbox takes a currency."""
     return currency == "usd" or currency in _USD_RATES
 
 
 def exponent(currency: str) -> int:
-    """How many digits of an amount are minor units."""
+    """Return how many decimal places a currency's minor unit has."""
     if currency in ZERO_DECIMAL:
         return 0
     return 3 if currency in THREE_DECIMAL else 2
 
 
 def min_charge(currency: str) -> int:
-    """The smallest charge Stripe accepts."""
+    """Return the smallest charge Stripe accepts, in minor units."""
     return _MIN_CHARGE.get(currency, 50)
 
 
 def settlement_currency(currency: str) -> str:
+    """Return the currency in which charges in a currency are settled."""
     return currency if currency in SETTLEMENT_CURRENCIES else "usd"
 
 
 def to_settlement(
     amount: int, currency: str, rates: Mapping[str, str] | None = None
 ) -> tuple[int, float | None]:
-    """The amount in the settlement currency, and the rate when it was converted.
+    """Convert minor units to the settlement currency.
 
-    `rates`, of a unit in dollars, stand in for the fixed ones.
+    `rates`, in dollars per unit, override the fixed ones. Returns the amount and the exchange rate;
+    the rate is None when nothing was converted.
     """
     target = settlement_currency(currency)
     if target == currency:
@@ -69,7 +73,7 @@ def to_settlement(
 def convert(
     amount: int, currency: str, target: str, rates: Mapping[str, str] | None = None
 ) -> tuple[int, float]:
-    """An amount in another currency, and the rate."""
+    """Convert minor units to another currency. Returns the amount and the exchange rate."""
     to_usd = {"usd": "1", **_USD_RATES, **(rates or {})}
     rate = Decimal(to_usd[currency]) / Decimal(to_usd[target])
     rate = rate.scaleb(exponent(target) - exponent(currency))
@@ -77,19 +81,19 @@ def convert(
 
 
 def processing_fee(amount: int, currency: str) -> int:
-    """2.9% and a fixed part, of an amount already in its settlement currency."""
+    """Return the fee for an amount in its settlement currency: 2.9% and a fixed part."""
     return min(
         amount, _round_half_up(Decimal(amount) * 29 / 1000) + _FIXED_PROCESSING_FEE[currency]
     )
 
 
 def instant_payout_fee(amount: int) -> int:
-    """1% of a payout that is there in half an hour."""
+    """Return the fee for an instant payout, in minor units: 1%."""
     return _round_half_up(Decimal(amount) / 100)
 
 
 def billing_fee(volume: int) -> int:
-    """What Stripe Billing takes of a month's subscription volume: 0.7%."""
+    """Return Stripe Billing's fee for a month's subscription volume, in minor units: 0.7%."""
     return _round_half_up(Decimal(volume) * 7 / 1000)
 
 

@@ -1,9 +1,9 @@
-"""Customers: who pays, and the card that later charges are made to."""
+"""Customers: who pays, and the default payment method of later charges."""
 
 from payments.sandbox import listing, payment_methods
 from payments.sandbox import request_params as read
-from payments.sandbox.account import StripeAccount
-from payments.sandbox.errors import invalid_request, not_found
+from payments.sandbox.account import TASK_HANDLERS, StripeAccount
+from payments.sandbox.errors import not_found
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
 
@@ -12,7 +12,7 @@ add_list_and_retrieve_routes("customer", "/v1/customers", {"email": listing.equa
 
 @route("GET", "/v1/customers/{}")
 def retrieve(call: Call) -> JsonObject:
-    """A customer, or the word that it was deleted."""
+    """Return a customer; of a deleted one, that it was deleted."""
     row = call.account.store.objects.get(call.id, {"object": None})
     if row["object"] != "customer":
         raise not_found("customer", call.id)
@@ -21,25 +21,26 @@ def retrieve(call: Call) -> JsonObject:
 
 @route("POST", "/v1/customers")
 def create(call: Call) -> JsonObject:
+    """Create a customer, with `payment_method` attach a payment method too."""
     account, params = call.account, call.params
     customer = make(account, email=read.text(params, "email"), name=read.text(params, "name"))
     _apply_params(customer, params)
     account.emit("customer.created", customer)
-    card = read.text(params, "payment_method")
-    if card:
-        method = payment_methods.find_or_create(account, card)
+    method_id = read.text(params, "payment_method")
+    if method_id:
+        method = payment_methods.find_or_create(account, method_id)
         payment_methods.attach(account, method, customer)
         # `pm_card_visa` named twice in one request is one card.
-        params = _with_resolved_default(params, card, method["id"])
-    default = _default_payment_method_in(account, customer, params)
-    if default:
-        settings = {**customer["invoice_settings"], "default_payment_method": default}
+        params = _with_resolved_default(params, method_id, method["id"])
+    default_id = _default_payment_method_in(account, customer, params)
+    if default_id:
+        settings = {**customer["invoice_settings"], "default_payment_method": default_id}
         account.update_and_emit(customer, "customer.updated", invoice_settings=settings)
     return customer
 
 
 def make(account: StripeAccount, *, email: str | None, name: str | None) -> JsonObject:
-    """A new customer, not yet told of."""
+    """Create a customer, emitting nothing."""
     return account.create_object(
         "cus",
         "customer",
@@ -74,19 +75,29 @@ def make(account: StripeAccount, *, email: str | None, name: str | None) -> Json
 
 @route("POST", "/v1/customers/{}")
 def update(call: Call) -> JsonObject:
+    """Update a customer."""
     customer = call.get_object("customer")
     changed = dict(customer)
     _apply_params(changed, call.params)
-    default = _default_payment_method_in(call.account, customer, call.params)
-    if default is not None:
-        settings = {**customer["invoice_settings"], "default_payment_method": default or None}
+    default_id = _default_payment_method_in(call.account, customer, call.params)
+    if default_id is not None:
+        settings = {**customer["invoice_settings"], "default_payment_method": default_id or None}
         changed["invoice_settings"] = settings
     call.account.update_and_emit(customer, "customer.updated", **changed)
     return customer
 
 
+@route("DELETE", "/v1/customers/{}")
+def delete(call: Call) -> JsonObject:
+    """Delete a customer; their subscriptions end."""
+    account, customer = call.account, call.get_object("customer")
+    TASK_HANDLERS["end_customer_subscriptions"](account, customer["id"])
+    account.emit("customer.deleted", customer)
+    return account.store.mark_deleted(customer["id"])
+
+
 def customer_in(account: StripeAccount, params: JsonObject) -> JsonObject | None:
-    """The customer a request's `customer` names."""
+    """Return the customer that a request names, or None. Raises ApiError for an unknown id."""
     customer_id = read.text(params, "customer")
     if customer_id is None:
         return None
@@ -113,23 +124,20 @@ def _apply_params(customer: JsonObject, params: JsonObject) -> None:
 def _default_payment_method_in(
     account: StripeAccount, customer: JsonObject, params: JsonObject
 ) -> str | None:
-    """The default payment method asked for: None when not mentioned, "" to unset."""
+    """Return the id of the requested default payment method: None if absent, "" to unset it."""
     settings = read.nested_object(params, "invoice_settings")
     if "default_payment_method" not in settings:
         return None
-    wanted = read.text(settings, "default_payment_method")
-    if wanted is None:
+    method_id = read.text(settings, "default_payment_method")
+    if method_id is None:
         return ""
     param = "invoice_settings[default_payment_method]"
-    method = payment_methods.find_or_create(account, wanted, param=param)
-    if method["customer"] != customer["id"]:
-        message = "The customer does not have a payment method with the ID " + method["id"]
-        raise invalid_request(message, param, "resource_missing")
+    method = payment_methods.find_of_customer(account, customer["id"], method_id, param=param)
     return str(method["id"])
 
 
-def _with_resolved_default(params: JsonObject, name: str, method_id: str) -> JsonObject:
+def _with_resolved_default(params: JsonObject, token: str, method_id: str) -> JsonObject:
     settings = read.nested_object(params, "invoice_settings")
-    if settings.get("default_payment_method") != name:
+    if settings.get("default_payment_method") != token:
         return params
     return {**params, "invoice_settings": {**settings, "default_payment_method": method_id}}

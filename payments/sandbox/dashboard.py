@@ -1,8 +1,7 @@
-"""By hand: what people do at Stripe with no request of ours, in its dashboard or its portal.
+"""Changes made in Stripe's dashboard or customer portal rather than through the API.
 
-The account's owner clicks in the dashboard, the donor in the customer portal. What happens is what
-the API would do, under the same checks; only the events name no idempotency key, and no request is
-counted as ours.
+They do what the API would do, under the same checks, but their events name no idempotency key and
+they are not in the request log.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,16 +15,19 @@ from payments.sandbox.form_encoding import JsonObject, JsonValue
 def perform(
     account: StripeAccount, method: str, path: str, params: Mapping[str, JsonValue]
 ) -> JsonObject:
-    """Do in the dashboard what a request would do; a Refusal says why not."""
-    found = routes.match(method, path)
-    if found is None:
+    """Do in the dashboard what an API request would do. Returns the response's object.
+
+    Raises ApiError when Stripe would refuse, ValueError for an unknown route.
+    """
+    matched = routes.match(method, path)
+    if matched is None:
         raise ValueError(f"no such route: {method} {path}")
-    verb, ids = found
+    handler, ids = matched
     call = routes.Call(account, path, _as_form_values(params), ids, uses_pinned_version=True)
-    before, account.current_request = account.current_request, {"id": None, "idempotency_key": None}
-    account.current_request["id"] = account.store.new_id("req", 14)
+    before = account.current_request
+    account.current_request = {"id": account.store.new_id("req", 14), "idempotency_key": None}
     try:
-        return verb(call)
+        return handler(call)
     finally:
         account.current_request = before
 
@@ -33,9 +35,9 @@ def perform(
 def set_default_payment_method(
     account: StripeAccount, customer_id: str, method_id: str, *, on_subscriptions: bool = False
 ) -> JsonObject:
-    """The donor chooses a card in the portal: saved, and the customer's default from now on.
+    """Choose a card in the customer portal: it is attached and becomes the customer's default.
 
-    Whether Stripe's portal also sets it on subscriptions is not known; here both can be had.
+    Whether Stripe's portal also sets it on subscriptions is not known, so both can be simulated.
     """
     customer = account.store.get("customer", customer_id)
     if customer is None:
@@ -54,7 +56,7 @@ def set_default_payment_method(
 
 
 def _as_form_values(value: JsonValue) -> JsonValue:
-    """Parameters as a form would have them: every leaf is text."""
+    """Return parameters as a decoded form has them: every leaf is text."""
     if isinstance(value, Mapping):
         return {name: _as_form_values(part) for name, part in value.items() if part is not None}
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -1,15 +1,23 @@
-"""Disputes: a donor's bank takes the money back, or asks about it first; and early fraud warnings.
+"""Disputes: a card holder's bank takes a charge back, or inquires about it first.
 
-A dispute takes its amount and a fee out of the balance at once. It waits for evidence until a day;
-then, or when the bank has read it, it is won and the amount comes back, or lost. An inquiry takes
-nothing and may become a dispute. Evidence that reads `winning_evidence` or `losing_evidence`
-decides at once, as in Stripe's own test mode.
+A dispute withdraws its amount and a fee from the balance at once. Evidence may be submitted until
+its due date. A dispute that is won returns the amount; without evidence it is lost. An inquiry
+withdraws nothing and may escalate to a dispute. The evidence `winning_evidence` or
+`losing_evidence` decides at once, as in Stripe's test mode.
+https://docs.stripe.com/disputes/how-disputes-work
 """
 
 from datetime import UTC, timedelta
 from typing import Final
 
-from payments.sandbox import balance, charges, currencies, listing, payment_methods
+from payments.sandbox import (
+    balance,
+    charges,
+    currencies,
+    fraud_warnings,
+    listing,
+    payment_methods,
+)
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount, when_due
 from payments.sandbox.errors import invalid_request
@@ -29,23 +37,20 @@ _EVIDENCE_FIELDS: Final = (
     "shipping_carrier", "shipping_date", "shipping_documentation", "shipping_tracking_number",
     "uncategorized_file", "uncategorized_text",
 )  # fmt: skip
-_FILTERS: Final = {
-    "charge": listing.equals("charge"),
-    "payment_intent": listing.equals("payment_intent"),
-}
 
-add_list_and_retrieve_routes("dispute", "/v1/disputes", _FILTERS)
 add_list_and_retrieve_routes(
-    "radar.early_fraud_warning", "/v1/radar/early_fraud_warnings", _FILTERS
+    "dispute",
+    "/v1/disputes",
+    {"charge": listing.equals("charge"), "payment_intent": listing.equals("payment_intent")},
 )
 
 
-# --- what the donor's bank does -------------------------------------------------------------------
+# --- by the card holder's bank --------------------------------------------------------------------
 
 
-@when_due("bank_disputes")
+@when_due("create_dispute")
 def create_from_test_card(account: StripeAccount, charge_id: str) -> None:
-    """What the test card's number says."""
+    """Dispute a charge to a test card with a dispute reason."""
     charge = account.store.objects[charge_id]
     card = payment_methods.sandbox_card_of(account, account.store.objects[charge["payment_method"]])
     make(account, charge_id, reason=card.dispute_reason or "general", inquiry=card.inquiry_only)
@@ -59,7 +64,7 @@ def make(
     reason: str = "fraudulent",
     inquiry: bool = False,
 ) -> JsonObject:
-    """The donor's bank disputes a charge, or a part of it."""
+    """Dispute a paid charge, or `amount` of it in minor units; `inquiry` withdraws nothing."""
     charge = account.store.objects[charge_id]
     amount = charge["amount"] if amount is None else amount
     if not charge["paid"] or not 1 <= amount <= charge["amount"]:
@@ -72,17 +77,18 @@ def make(
     account.store.link("dispute", "payment_intent", charge["payment_intent"], dispute["id"])
     charge["disputed"] = True
     account.emit("charge.dispute.created", dispute)
-    account.schedule_at(dispute["evidence_details"]["due_by"], "dispute_is_due", dispute["id"])
+    due_by = dispute["evidence_details"]["due_by"]
+    account.schedule_at(due_by, "expire_evidence_period", dispute["id"])
     if inquiry:
-        account.schedule_in(INQUIRY_PERIOD, "inquiry_ends", dispute["id"])
+        account.schedule_in(INQUIRY_PERIOD, "end_inquiry", dispute["id"])
     else:
         _withdraw_funds(account, dispute)
-    close_fraud_warnings(account, charge_id)
+    fraud_warnings.close(account, charge_id)
     return dispute
 
 
 def escalate(account: StripeAccount, dispute_id: str) -> None:
-    """An inquiry becomes a dispute that takes the money."""
+    """Escalate an open inquiry to a dispute, which withdraws the funds."""
     dispute = account.store.objects[dispute_id]
     if dispute["status"] not in OPEN_INQUIRY_STATUSES:
         raise invalid_request("Only an inquiry that is open can become a dispute.")
@@ -96,26 +102,26 @@ def escalate(account: StripeAccount, dispute_id: str) -> None:
         evidence_details=details,
         payment_method_details={"card": card, "type": "card"},
     )
-    account.schedule_at(details["due_by"], "dispute_is_due", dispute_id)
+    account.schedule_at(details["due_by"], "expire_evidence_period", dispute_id)
     _withdraw_funds(account, dispute)
 
 
 def decide(account: StripeAccount, dispute_id: str, *, won: bool, refund_fee: bool = False) -> None:
-    """The bank has decided. A dispute that was lost can still be won on appeal."""
+    """Close a dispute or inquiry. A dispute that was lost can still be won, on appeal."""
     dispute = account.store.objects[dispute_id]
     is_inquiry = dispute["status"].startswith("warning_")
     if dispute["status"] in ("won", "warning_closed"):
         raise invalid_request("This dispute is closed.")
-    word = "warning_closed" if is_inquiry else "won" if won else "lost"
-    account.set_fields(dispute, status=word)
+    status = "warning_closed" if is_inquiry else "won" if won else "lost"
+    account.set_fields(dispute, status=status)
     account.emit("charge.dispute.closed", dispute)
     if won and not is_inquiry:
         _reinstate_funds(account, dispute, refund_fee=refund_fee)
 
 
-@when_due("dispute_is_due")
+@when_due("expire_evidence_period")
 def expire_evidence_period(account: StripeAccount, dispute_id: str) -> None:
-    """Nobody has answered: it is lost."""
+    """Lose a dispute for which no evidence was submitted by its due date."""
     dispute = account.store.objects[dispute_id]
     details = dispute["evidence_details"]
     is_open = dispute["status"] in ("needs_response", "warning_needs_response")
@@ -127,49 +133,51 @@ def expire_evidence_period(account: StripeAccount, dispute_id: str) -> None:
         decide(account, dispute_id, won=False)
 
 
-@when_due("inquiry_ends")
+@when_due("end_inquiry")
 def end_inquiry(account: StripeAccount, dispute_id: str) -> None:
+    """Close an inquiry that has not escalated."""
     dispute = account.store.objects[dispute_id]
     if dispute["status"] in OPEN_INQUIRY_STATUSES:
         decide(account, dispute_id, won=True)
 
 
-# --- what the account's owner does ----------------------------------------------------------------
+# --- by the account owner -------------------------------------------------------------------------
 
 
 @route("POST", "/v1/disputes/{}")
 def update(call: Call) -> JsonObject:
-    """Evidence, handed in unless `submit=false`; each bank reads what was handed in once."""
+    """Update metadata and evidence; evidence is submitted, once, unless `submit=false`."""
     account, params, dispute = call.account, call.params, call.get_object("dispute")
     changes: JsonObject = {"metadata": read.merge_metadata(dispute["metadata"], params)}
-    given = {
+    evidence = {
         name: text
         for name, text in read.nested_object(params, "evidence").items()
         if name in _EVIDENCE_FIELDS
     }
-    if given:
-        changes["evidence"] = {**dispute["evidence"], **given}
-    hands_in = bool(given) and read.flag(params, "submit", default=True)
-    if hands_in and dispute["status"] not in ("needs_response", "warning_needs_response"):
+    if evidence:
+        changes["evidence"] = {**dispute["evidence"], **evidence}
+    submits = bool(evidence) and read.flag(params, "submit", default=True)
+    if submits and dispute["status"] not in ("needs_response", "warning_needs_response"):
         raise invalid_request("This dispute is no longer open for evidence.", "evidence")
     details = dispute["evidence_details"]
     changes["evidence_details"] = {
         **details,
-        "has_evidence": details["has_evidence"] or bool(given),
-        "submission_count": details["submission_count"] + hands_in,
-        "submission_method": "manual" if hands_in else details["submission_method"],
+        "has_evidence": details["has_evidence"] or bool(evidence),
+        "submission_count": details["submission_count"] + submits,
+        "submission_method": "manual" if submits else details["submission_method"],
     }
-    if hands_in:
+    if submits:
         changes["status"] = dispute["status"].replace("needs_response", "under_review")
     account.update_and_emit(dispute, "charge.dispute.updated", **changes)
-    if hands_in and given.get("uncategorized_text") in ("winning_evidence", "losing_evidence"):
-        decide(account, dispute["id"], won=given["uncategorized_text"] == "winning_evidence")
+    text = evidence.get("uncategorized_text")
+    if submits and text in ("winning_evidence", "losing_evidence"):
+        decide(account, dispute["id"], won=text == "winning_evidence")
     return dispute
 
 
 @route("POST", "/v1/disputes/{}/close")
 def close(call: Call) -> JsonObject:
-    """Give in."""
+    """Accept a dispute: it is lost."""
     dispute = call.get_object("dispute")
     if dispute["status"] not in ("needs_response", "under_review"):
         raise invalid_request("This dispute is already closed.")
@@ -177,46 +185,7 @@ def close(call: Call) -> JsonObject:
     return dispute
 
 
-# --- warnings -------------------------------------------------------------------------------------
-
-
-@when_due("network_warns")
-def warning_from_test_card(account: StripeAccount, charge_id: str) -> None:
-    """What the test card's number says."""
-    create_fraud_warning(account, charge_id, "made_with_stolen_card")
-
-
-def create_fraud_warning(account: StripeAccount, charge_id: str, fraud_type: str) -> JsonObject:
-    """The card network says that a charge may not have been the owner's."""
-    charge = account.store.objects[charge_id]
-    warning = account.create_object(
-        "issfr",
-        "radar.early_fraud_warning",
-        {
-            "actionable": not (charge["refunded"] or charge["disputed"]),
-            "charge": charge_id,
-            "fraud_type": fraud_type,
-            "payment_intent": charge["payment_intent"],
-        },
-    )
-    account.store.link(warning["object"], "charge", charge_id, warning["id"])
-    account.store.link(warning["object"], "payment_intent", charge["payment_intent"], warning["id"])
-    account.emit("radar.early_fraud_warning.created", warning)
-    return warning
-
-
-@when_due("refunded")
-def close_fraud_warnings(account: StripeAccount, charge_id: str) -> None:
-    """A charge was refunded or disputed: there is nothing left to do about a warning."""
-    charge = account.store.objects[charge_id]
-    if not (charge["refunded"] or charge["disputed"]):
-        return
-    for warning_id in account.store.linked("radar.early_fraud_warning", "charge", charge_id):
-        warning = account.store.objects[warning_id]
-        account.update_and_emit(warning, "radar.early_fraud_warning.updated", actionable=False)
-
-
-# --- the money ------------------------------------------------------------------------------------
+# --- funds ----------------------------------------------------------------------------------------
 
 
 def _withdraw_funds(account: StripeAccount, dispute: JsonObject) -> None:

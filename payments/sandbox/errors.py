@@ -1,17 +1,20 @@
-"""What Stripe says when it says no: an HTTP status and one `error` object.
+"""Stripe's API errors: an HTTP status and one `error` object.
 
-Refusal
-  invalid        400  a parameter is wrong, unknown, missing, or not possible now
-  not_found      404  resource_missing
-  unauthorised   401  no key, or not a test key
-  card_refused   402  the bank, or Radar, said no
+    invalid_request       400  a parameter is wrong, unknown, missing, or not possible now
+    missing_param         400
+    unsupported           400  Stripe can do it and the sandbox cannot
+    not_found             404  resource_missing
+    authentication_error  401  no API key, or not a test key
+    card_error            402  declined by the bank or by Radar
+
+https://docs.stripe.com/api/errors
 """
 
 from payments.sandbox.form_encoding import JsonObject
 
 
 class ApiError(Exception):
-    """An answer other than 200, ready to be sent."""
+    """An API error, ready to be sent."""
 
     def __init__(self, status: int, error: JsonObject) -> None:
         super().__init__(error.get("message", ""))
@@ -20,11 +23,12 @@ class ApiError(Exception):
 
     @property
     def body(self) -> JsonObject:
+        """The response body."""
         return {"error": self.error}
 
 
 def invalid_request(message: str, param: str | None = None, code: str | None = None) -> ApiError:
-    """400: the request cannot be carried out as it stands."""
+    """Return a 400: the request cannot be carried out."""
     error: JsonObject = {"type": "invalid_request_error", "message": message}
     if code:
         error |= {"code": code, "doc_url": f"https://stripe.com/docs/error-codes/{code}"}
@@ -34,22 +38,28 @@ def invalid_request(message: str, param: str | None = None, code: str | None = N
 
 
 def missing_param(param: str) -> ApiError:
-    """400: a required parameter is not there."""
+    """Return a 400: a required parameter is missing."""
     return invalid_request(f"Missing required param: {param}.", param, "parameter_missing")
 
 
+def unsupported(param: str) -> ApiError:
+    """Return a 400: Stripe takes this parameter, and the sandbox does not."""
+    message = f"The sandbox does not do {param} yet."
+    return invalid_request(message, param, "sandbox_unsupported")
+
+
 def not_found(kind: str, object_id: str, param: str = "id") -> ApiError:
-    """404, or 400 where the id came as a parameter rather than in the path."""
+    """Return a 404, or a 400 when the id came as a parameter rather than in the path."""
     refusal = invalid_request(f"No such {kind}: '{object_id}'", param, "resource_missing")
     refusal.status = 404 if param == "id" else 400
     return refusal
 
 
 def authentication_error(message: str) -> ApiError:
-    """401: the key is missing or is not one of ours."""
+    """Return a 401: the API key is missing or is not a test key."""
     return ApiError(401, {"type": "invalid_request_error", "message": message})
 
 
 def card_error(error: JsonObject) -> ApiError:
-    """402: the card was not charged."""
+    """Return a 402: the card was not charged."""
     return ApiError(402, {"type": "card_error", **error})

@@ -1,7 +1,7 @@
-"""Events and webhook endpoints: what happened, and who asked to be told.
+"""Events and webhook endpoints.
 
-An event waits for each endpoint that wants it until that endpoint has answered 2xx;
-`delivery_success=false` lists those for which somebody is still waiting, or was never reached.
+An event is unacknowledged by each subscribed endpoint until that endpoint has answered 2xx;
+`delivery_success=false` lists the events that any endpoint has not acknowledged.
 """
 
 from fnmatch import fnmatchcase
@@ -9,7 +9,7 @@ from typing import Final
 
 from payments.sandbox import listing, webhook_deliveries
 from payments.sandbox import request_params as read
-from payments.sandbox.account import WEBHOOK_ENDPOINT, StripeAccount
+from payments.sandbox.account import WEBHOOK_ENDPOINT
 from payments.sandbox.errors import invalid_request, missing_param
 from payments.sandbox.form_encoding import JsonObject, JsonValue
 from payments.sandbox.routes import Call, add_list_and_retrieve_routes, add_retrieve_route, route
@@ -22,27 +22,28 @@ add_retrieve_route("event", "/v1/events")
 
 @route("GET", "/v1/events")
 def list_events(call: Call) -> JsonObject:
+    """List the retained events."""
     account = call.account
     types = read.array(call.params, "types")
     if len(types) > 20:
         raise invalid_request("You may list up to 20 event types.", "types")
     account.purge_expired_events()
 
-    def delivered(event: JsonObject, wanted: JsonValue) -> bool:
-        reached = not webhook_deliveries.unacknowledged_endpoints(account, event["id"])
-        return reached is (wanted == "true")
+    def delivery_success(event: JsonObject, value: JsonValue) -> bool:
+        is_delivered = not webhook_deliveries.unacknowledged_endpoints(account, event["id"])
+        return is_delivered is (value == "true")
 
     filters: listing.Filters = {
-        "delivery_success": delivered,
+        "delivery_success": delivery_success,
         "type": lambda event, pattern: fnmatchcase(event["type"], pattern),
-        "types": lambda event, wanted: event["type"] in wanted,
+        "types": lambda event, types: event["type"] in types,
     }
     return listing.page(account.store, "event", call.path, call.params, filters)
 
 
 @route("POST", "/v1/events/{}/retry")
 def retry_event(call: Call) -> JsonObject:
-    """Undocumented, for `stripe events resend`: deliver it again."""
+    """Queue an event again, for `stripe events resend`. Undocumented."""
     event = call.get_object("event")
     endpoint = read.text(call.params, "webhook_endpoint")
     webhook_deliveries.requeue(call.account, event, endpoint)
@@ -51,9 +52,10 @@ def retry_event(call: Call) -> JsonObject:
 
 @route("POST", "/v1/webhook_endpoints")
 def create_endpoint(call: Call) -> JsonObject:
+    """Create a webhook endpoint; only this response shows its secret."""
     account, params = call.account, call.params
     if sum(1 for _ in account.store.of_kind(WEBHOOK_ENDPOINT)) >= MAX_ENDPOINTS:
-        raise invalid_request("You have reached the maximum of 16 webhook endpoints.")
+        raise invalid_request(f"You have reached the maximum of {MAX_ENDPOINTS} webhook endpoints.")
     url = read.required(params, "url")
     if not url.startswith(("http://", "https://")):
         raise invalid_request(
@@ -82,6 +84,7 @@ def create_endpoint(call: Call) -> JsonObject:
 
 @route("POST", "/v1/webhook_endpoints/{}")
 def update_endpoint(call: Call) -> JsonObject:
+    """Update, enable or disable a webhook endpoint."""
     endpoint, params = call.get_object(WEBHOOK_ENDPOINT), call.params
     endpoint["metadata"] = read.merge_metadata(endpoint["metadata"], params)
     for name in ("url", "description"):
@@ -96,10 +99,7 @@ def update_endpoint(call: Call) -> JsonObject:
 
 @route("DELETE", "/v1/webhook_endpoints/{}")
 def delete_endpoint(call: Call) -> JsonObject:
+    """Delete a webhook endpoint."""
     endpoint = call.get_object(WEBHOOK_ENDPOINT)
     call.account.store.remove(endpoint["id"])
     return {"id": endpoint["id"], "object": WEBHOOK_ENDPOINT, "deleted": True}
-
-
-def account_id(account: StripeAccount) -> str:
-    return f"acct_sandbox{account.store.seed:010d}"

@@ -1,7 +1,6 @@
-"""Faults, put in the way of chosen requests: lost answers, errors, pages that hang.
+"""Fault injection: dropped connections, errors and hanging requests, as real networks have them.
 
-Each is a kind of trouble a real network, or a real Stripe, gives now and then. `before` means that
-nothing was done; `after` means that it was, and the answer never arrived.
+A fault `before` prevents the request from being carried out; a fault `after` loses its response.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ FAULT_KINDS: Final = (
 
 @dataclass
 class Fault:
-    """What befalls the next requests that match."""
+    """A fault of the next `remaining` requests that match."""
 
     method: str
     path: re.Pattern[str]
@@ -29,7 +28,7 @@ class Fault:
 
 
 class Faults:
-    """The faults still to come."""
+    """The pending faults."""
 
     def __init__(self) -> None:
         self.pending: list[Fault] = []
@@ -44,7 +43,11 @@ class Faults:
         remaining: int = 1,
         **options: JsonValue,
     ) -> None:
-        """Have the next requests that match go wrong. `should_retry` belongs to rate_limited."""
+        """Add a fault of the next `remaining` requests whose path the pattern finds.
+
+        `method` may be `*`. The option `should_retry`, of `rate_limited`, sets a response header.
+        Raises ValueError for an unknown kind.
+        """
         if kind not in FAULT_KINDS:
             raise ValueError(f"no such fault: {kind}")
         self.pending.append(Fault(method.upper(), re.compile(path_regex), kind, remaining, options))
@@ -52,7 +55,7 @@ class Faults:
             self._reached, self._released = asyncio.Event(), asyncio.Event()
 
     def take_matching(self, method: str, path: str) -> Fault | None:
-        """The fault that befalls this request, if any."""
+        """Return and count down the first fault that matches a request, or None."""
         for fault in self.pending:
             if fault.method in (method, "*", "ANY") and fault.path.search(path):
                 fault.remaining -= 1
@@ -62,11 +65,12 @@ class Faults:
         return None
 
     def clear(self) -> None:
+        """Remove all faults and release hanging requests."""
         self.pending.clear()
         self.release()
 
     def release(self) -> None:
-        """Let whatever hangs go on."""
+        """Let hanging requests continue."""
         self._released.set()
 
     async def wait_until_hanging(self) -> None:
@@ -74,6 +78,6 @@ class Faults:
         await self._reached.wait()
 
     async def hang(self) -> None:
-        """Hang, until released."""
+        """Wait until released."""
         self._reached.set()
         await self._released.wait()

@@ -1,20 +1,21 @@
-"""Stripe's wire format: forms with brackets come in, JSON goes out."""
+"""Stripe's wire format: requests are forms with brackets in their names, responses are JSON."""
 
 import re
 from typing import Any
 from urllib.parse import parse_qsl
 
-JsonObject = dict[
-    str, Any
-]  # Any: Stripe's JSON objects as they are; contract.py knows their shapes
-
+JsonObject = dict[str, Any]  # Any: JSON as Stripe has it; contract.py checks its shapes
 JsonValue = Any  # a parameter: text, an object or an array
 
 _BRACKETS = re.compile(r"\[([^\]]*)\]")
 
 
 def decode_form(text: str) -> JsonObject:
-    """`a[b]=1&c[0][d]=2&e[]=3` as nested dicts and lists; every leaf is text."""
+    """Decode `a[b]=1&c[0][d]=2&e[]=3` to nested dicts and lists; every leaf is text.
+
+    Lenient: a name that contradicts an earlier one is ignored. `contract.decode_form` is a second,
+    strict decoder on purpose.
+    """
     root: JsonObject = {}
     for name, value in parse_qsl(text, keep_blank_values=True):
         head, bracket, _ = name.partition("[")

@@ -1,6 +1,6 @@
-"""The invoice's own page: where a donor pays what is owed, with another card, or confirms a charge.
+"""The hosted invoice page, on which an invoice is paid with another card or a charge authenticated.
 
-The card typed here pays this invoice. It is not kept, and becomes nobody's default.
+The card entered here pays this invoice only: it is neither attached nor made a default.
 """
 
 from payments.sandbox import (
@@ -9,6 +9,7 @@ from payments.sandbox import (
     invoices,
     payment_form,
     payment_intents,
+    sepa_debit,
 )
 from payments.sandbox.account import MERCHANT, StripeAccount
 from payments.sandbox.form_encoding import JsonObject
@@ -20,21 +21,21 @@ _STATUS_LABELS = {"open": "not paid yet", "void": "no longer owed", "uncollectib
 
 
 def show(account: StripeAccount, token: str) -> PageResponse:
-    """The page of an invoice, whatever has become of it."""
+    """Show an invoice, whatever its status."""
     invoice = _invoice(account, token)
     return _page(account, invoice, {}, {}, 200) if invoice else _not_found_page()
 
 
 def submit(account: StripeAccount, token: str, form: dict[str, str]) -> PageResponse:
-    """Pay with what was typed."""
+    """Pay the invoice with the submitted form."""
     invoice = _invoice(account, token)
     if invoice is None or not _is_payable(account, invoice):
         return show(account, token)
-    debit = invoice["currency"] == "eur"
-    read = payment_form.parse(account, form, invoice["customer_email"], debit=debit)
-    if isinstance(read, dict):
-        return _page(account, invoice, form, read, 422)
-    method = read.create_payment_method(account)
+    takes_debit = invoice["currency"] == sepa_debit.DEBIT_CURRENCY
+    parsed = payment_form.parse(account, form, invoice["customer_email"], takes_debit=takes_debit)
+    if isinstance(parsed, dict):
+        return _page(account, invoice, form, parsed, 422)
+    method = parsed.create_payment_method(account)
     decline = invoices.collect(
         account, invoice, method, counts_attempt=False, presence=CustomerPresence.CHECKOUT
     )
@@ -47,7 +48,7 @@ def submit(account: StripeAccount, token: str, form: dict[str, str]) -> PageResp
 
 
 def show_authentication(account: StripeAccount, token: str) -> PageResponse:
-    """The bank's question: is it you?"""
+    """Show the 3-D Secure page."""
     invoice = _invoice(account, token)
     if invoice is None or not _awaits_authentication(account, invoice):
         return PageResponse(303, location=f"/i/{token}")
@@ -57,7 +58,7 @@ def show_authentication(account: StripeAccount, token: str) -> PageResponse:
 
 
 def submit_authentication(account: StripeAccount, token: str, form: dict[str, str]) -> PageResponse:
-    """The donor has answered the bank."""
+    """Complete or fail 3-D Secure, as the submitted form says."""
     invoice = _invoice(account, token)
     if invoice is None or not _awaits_authentication(account, invoice):
         return PageResponse(303, location=f"/i/{token}")
@@ -78,7 +79,7 @@ def _after_payment(account: StripeAccount, invoice: JsonObject, token: str) -> P
 
 
 def _invoice(account: StripeAccount, token: str) -> JsonObject | None:
-    for invoice_id in account.store.linked("invoice", "page", token):
+    for invoice_id in account.store.linked("invoice", "page_token", token):
         return account.store.get("invoice", invoice_id)
     return None
 
@@ -106,19 +107,19 @@ def _page(
     errors: dict[str, str],
     status: int,
 ) -> PageResponse:
-    path = f"/i/{account.store.private(invoice['id'])['page']}"
-    asked, payable = _awaits_authentication(account, invoice), _is_payable(account, invoice)
+    path = f"/i/{account.store.private(invoice['id'])['page_token']}"
+    awaits_authentication = _awaits_authentication(account, invoice)
     html = hosted_page.get_template("invoice.html").render(
         action=path,
         amount=_amount_text(invoice),
         button=f"Pay {_amount_text(invoice)}",
-        debit=invoice["currency"] == "eur",
+        debit=invoice["currency"] == sepa_debit.DEBIT_CURRENCY,
         lines=invoice["lines"]["data"],
         merchant=MERCHANT,
         note=None,
         number=invoice["number"],
-        payable=payable,
-        question=f"{path}/authenticate" if asked else None,
+        payable=_is_payable(account, invoice),
+        authentication_url=f"{path}/authenticate" if awaits_authentication else None,
         status=_STATUS_LABELS.get(invoice["status"], invoice["status"]),
         **hosted_page.form_context(account, form, errors, invoice["customer_email"]),
     )

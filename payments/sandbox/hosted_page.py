@@ -1,7 +1,7 @@
-"""The hosted page: what the donor sees and sends at a session's address.
+"""The hosted Checkout page: plain HTML that needs no JavaScript and no other host.
 
-Plain HTML that works without JavaScript and asks nothing of any other host. It says plainly that
-no money moves. The card is never shown again; what else was typed is.
+Each page says that no money moves. A refused form is shown again with what was entered, apart from
+the card.
 """
 
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ _TEMPLATES = jinja2.Environment(
 
 @dataclass(frozen=True)
 class PageResponse:
-    """A page to show, or, with a location, a place to go."""
+    """A page, or, with a `location`, a redirect."""
 
     status: int
     html: str = ""
@@ -37,34 +37,35 @@ class PageResponse:
 
 
 def get_template(name: str) -> jinja2.Template:
-    """One of the sandbox's pages."""
+    """Return a template of the sandbox."""
     return _TEMPLATES.get_template(name)
 
 
 def show(account: StripeAccount, session_id: str) -> PageResponse:
-    """The page of a session, whatever has become of it."""
+    """Show a session, whatever its status."""
     session = _session(account, session_id)
     if session is None:
         return message_page("Page not found", "There is no such Checkout page.", 404)
-    closed = _closed_page(account, session)
-    if closed is not None:
-        return closed
+    closed_page = _closed_page(account, session)
+    if closed_page is not None:
+        return closed_page
     if checkout_payment.is_authenticating(account, session):
         return PageResponse(303, location=_authentication_url(session))
     return _payment_page(account, session, {}, {}, 200)
 
 
 def submit(account: StripeAccount, session_id: str, form: dict[str, str]) -> PageResponse:
-    """Pay with what was typed."""
+    """Pay the session with the submitted form."""
     session = _session(account, session_id)
     if session is None or session["status"] != "open":
         return show(account, session_id)
-    debit = "sepa_debit" in session["payment_method_types"]
-    read = payment_form.parse(account, form, _known_email(account, session), debit=debit)
-    if isinstance(read, dict):
-        return _payment_page(account, session, form, read, 422)
-    method = read.create_payment_method(account)
-    decline = checkout_payment.pay(account, session, method, read.payer)
+    takes_debit = "sepa_debit" in session["payment_method_types"]
+    known_email = _known_email(account, session)
+    parsed = payment_form.parse(account, form, known_email, takes_debit=takes_debit)
+    if isinstance(parsed, dict):
+        return _payment_page(account, session, form, parsed, 422)
+    method = parsed.create_payment_method(account)
+    decline = checkout_payment.pay(account, session, method, parsed.payer)
     if decline is not None:
         return _payment_page(account, session, form, payment_form.decline_errors(decline), 402)
     if checkout_payment.is_authenticating(account, session):
@@ -73,27 +74,28 @@ def submit(account: StripeAccount, session_id: str, form: dict[str, str]) -> Pag
 
 
 def show_authentication(account: StripeAccount, session_id: str) -> PageResponse:
-    """The bank's question: is it you?"""
+    """Show the 3-D Secure page."""
     session = _session(account, session_id)
     if session is None or not checkout_payment.is_authenticating(account, session):
         return show(account, session_id)
-    what = (
+    purpose = (
         "that this card may be saved"
         if session["mode"] == "setup"
-        else (f"the payment of {_amount_text(session)}")
+        else f"the payment of {_amount_text(session)}"
     )
-    return authentication_page(what, content_security_policy(session["success_url"]))
+    return authentication_page(purpose, content_security_policy(session["success_url"]))
 
 
-def authentication_page(what: str, headers: dict[str, str]) -> PageResponse:
-    """The page on which the bank asks."""
-    return PageResponse(200, get_template("authenticate.html").render(what=what), headers=headers)
+def authentication_page(purpose: str, headers: dict[str, str]) -> PageResponse:
+    """Return the 3-D Secure page, which asks to confirm `purpose`."""
+    html = get_template("authenticate.html").render(purpose=purpose)
+    return PageResponse(200, html, headers=headers)
 
 
 def submit_authentication(
     account: StripeAccount, session_id: str, form: dict[str, str]
 ) -> PageResponse:
-    """The donor has answered the bank."""
+    """Complete or fail 3-D Secure, as the submitted form says."""
     session = _session(account, session_id)
     if session is None or not checkout_payment.is_authenticating(account, session):
         return show(account, session_id)
@@ -105,7 +107,7 @@ def submit_authentication(
 
 
 def recover(account: StripeAccount, session_id: str) -> PageResponse:
-    """Where a recovery link leads: to a page like the one that expired."""
+    """Follow a recovery link: redirect to a new session like the one that expired."""
     session = checkout.recover(account, session_id)
     if session is None:
         return message_page("This link leads nowhere", "There is no page to recover here.", 404)
@@ -113,7 +115,7 @@ def recover(account: StripeAccount, session_id: str) -> PageResponse:
 
 
 def success_url(session: JsonObject) -> str:
-    """Where the donor goes once the session is complete."""
+    """Return the shop's address to which a completed session leads."""
     return str(session["success_url"]).replace("{CHECKOUT_SESSION_ID}", session["id"])
 
 
@@ -145,8 +147,8 @@ def _payment_page(
     errors: dict[str, str],
     status: int,
 ) -> PageResponse:
-    locked = _known_email(account, session)
-    custom = session["custom_text"]
+    known_email = _known_email(account, session)
+    custom_text = session["custom_text"]
     html = get_template("pay.html").render(
         merchant=session["branding_settings"]["display_name"],
         items=checkout.line_items_of(account, session),
@@ -155,22 +157,22 @@ def _payment_page(
         back=session["cancel_url"],
         button=_button_label(account, session),
         debit="sepa_debit" in session["payment_method_types"],
-        note=(custom["submit"] or {}).get("message"),
-        **form_context(account, form, errors, locked),
+        note=(custom_text["submit"] or {}).get("message"),
+        **form_context(account, form, errors, known_email),
     )
     return PageResponse(status, html, headers=content_security_policy(session["success_url"]))
 
 
 def form_context(
-    account: StripeAccount, form: dict[str, str], errors: dict[str, str], locked: str | None
+    account: StripeAccount, form: dict[str, str], errors: dict[str, str], known_email: str | None
 ) -> JsonObject:
-    """What every page with a card form shows of it."""
+    """Return the template variables of the payment form; a known e-mail address is read-only."""
     return {
-        "typed": {"email": locked or form.get("email", ""), "name": form.get("name", "")},
-        "locked": bool(locked),
+        "values": {"email": known_email or form.get("email", ""), "name": form.get("name", "")},
+        "email_locked": bool(known_email),
         "errors": {name: errors[name] for name in payment_form.FORM_FIELDS if name in errors},
         "cards": cards.CARDS,
-        "debits": sepa_debit.BANK_ACCOUNTS,
+        "bank_accounts": sepa_debit.BANK_ACCOUNTS,
         "year": account.clock.now().year + 8,
     }
 
@@ -182,7 +184,7 @@ def _known_email(account: StripeAccount, session: JsonObject) -> str | None:
 
 
 def amount_and_interval(account: StripeAccount, session: JsonObject) -> str:
-    """The amount and how often: `$5.00`, `$5.00 a month`; for a card to save, that."""
+    """Return the amount and how often: `$5.00`, `$5.00 a month`; in setup mode `Save your card`."""
     if session["mode"] == "setup":
         return "Save your card"
     recurring = checkout.line_items_of(account, session)[0]["price"]["recurring"]
@@ -194,10 +196,10 @@ def amount_and_interval(account: StripeAccount, session: JsonObject) -> str:
 
 
 def _button_label(account: StripeAccount, session: JsonObject) -> str:
-    words = amount_and_interval(account, session)
+    amount = amount_and_interval(account, session)
     if session["mode"] == "setup":
-        return words
-    return f"Subscribe: {words}" if session["mode"] == "subscription" else f"Pay {words}"
+        return amount
+    return f"Subscribe: {amount}" if session["mode"] == "subscription" else f"Pay {amount}"
 
 
 def _amount_text(session: JsonObject) -> str:
@@ -205,9 +207,9 @@ def _amount_text(session: JsonObject) -> str:
 
 
 def format_amount(amount: int, currency: str, locale: str | None = None) -> str:
-    """An amount in the donor's language."""
-    whole = Decimal(amount).scaleb(-currencies.exponent(currency))
-    return str(format_currency(whole, currency.upper(), locale=_locale(locale)))
+    """Format minor units for a locale; English when it is None or unknown."""
+    units = Decimal(amount).scaleb(-currencies.exponent(currency))
+    return str(format_currency(units, currency.upper(), locale=_locale(locale)))
 
 
 def _locale(name: str | None) -> Locale:
@@ -222,18 +224,22 @@ def _authentication_url(session: JsonObject) -> str:
 
 
 def message_page(title: str, text: str, status: int, link: str | None = None) -> PageResponse:
+    """Return a page with a message and, with `link`, a way back to the shop."""
     html = get_template("plain.html").render(title=title, text=text, link=link)
     return PageResponse(status, html, headers=content_security_policy(None))
 
 
 def content_security_policy(shop_url: str | None) -> dict[str, str]:
-    """Nothing from elsewhere; the form may lead on to the shop, which browsers check too."""
-    shop = ""
+    """Return the header that allows own styles only, and forms that may redirect to the shop.
+
+    Browsers apply `form-action` to the redirect that answers a form too.
+    """
+    shop_origin = ""
     if shop_url is not None:
         parts = urlsplit(shop_url)
-        shop = f" {parts.scheme}://{parts.netloc}"
-    allowed = (
+        shop_origin = f" {parts.scheme}://{parts.netloc}"
+    policy = (
         "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
-        f"form-action 'self'{shop}"
+        f"form-action 'self'{shop_origin}"
     )
-    return {"Content-Security-Policy": allowed}
+    return {"Content-Security-Policy": policy}

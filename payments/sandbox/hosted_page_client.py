@@ -1,7 +1,7 @@
-"""A reader at the hosted page, with a browser that runs no JavaScript.
+"""A client of the hosted pages that behaves as a browser without JavaScript.
 
-Fetches the page, fills in its form, presses the button, answers the bank if it asks, and stops at
-the first address outside: it never follows the redirect to the shop.
+It fetches a page, submits its form, completes 3-D Secure if asked, and never follows a redirect to
+another host.
 """
 
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ _MAX_STEPS = 4
 
 @dataclass(frozen=True)
 class PageResult:
-    """Where it ended: sent on to an address, or shown a page, perhaps with an error."""
+    """The last response: a redirect to the shop, or a page, perhaps with an error."""
 
     status: int
     redirect_url: str | None = None
@@ -33,14 +33,13 @@ async def pay(
     complete_3ds: bool = True,
     iban: str = "",
 ) -> PageResult:
-    """Pay on the page, once; a decline comes back as the error the page shows.
+    """Submit a Checkout page or invoice page once; with an IBAN, as a debit instead of a card.
 
-    The page may be a Checkout page, to pay or to save a card, or an invoice's own. With an IBAN
-    it is paid by debit.
+    A decline is returned as `error_text`, the errors that the page shows.
     """
-    typed = {"email": email, "name": name, "iban": iban}
+    values = {"email": email, "name": name, "iban": iban}
     if not iban:
-        typed |= {"card": card, "expiry": "12/49", "cvc": "123"}
+        values |= {"card": card, "expiry": "12/49", "cvc": "123"}
     answer = {"answer": "complete" if complete_3ds else "fail"}
     async with aiohttp.ClientSession(timeout=PAGE_TIMEOUT) as browser:
         page = await _get(browser, checkout_url)
@@ -49,8 +48,8 @@ async def pay(
         for _ in range(_MAX_STEPS):
             if page.form is None or (page.posted and page.errors):
                 break
-            filled = answer if "answer" in page.buttons else page.fill(typed)
-            page = await _post(browser, urljoin(page.url, page.form), filled)
+            form = answer if "answer" in page.buttons else page.fill(values)
+            page = await _post(browser, urljoin(page.url, page.form), form)
             while page.location and _is_same_host(page.location, checkout_url):
                 page = await _get(browser, page.location, posted=page.posted)
             if page.location:
@@ -59,7 +58,7 @@ async def pay(
 
 
 async def confirm_invoice_payment(invoice_url: str, *, complete_3ds: bool = True) -> PageResult:
-    """Answer the bank's question about an invoice that was charged while the donor was away."""
+    """Complete or fail 3-D Secure for an invoice that was charged while the customer was absent."""
     answer = {"answer": "complete" if complete_3ds else "fail"}
     async with aiohttp.ClientSession(timeout=PAGE_TIMEOUT) as browser:
         page = await _get(browser, f"{invoice_url}/authenticate")
@@ -72,7 +71,7 @@ async def confirm_invoice_payment(invoice_url: str, *, complete_3ds: bool = True
 
 
 async def follow_cancel_link(checkout_url: str) -> str | None:
-    """Follow the page's way back without paying; where it leads."""
+    """Return the address of a page's cancel link, or None when it has none."""
     async with aiohttp.ClientSession(timeout=PAGE_TIMEOUT) as browser:
         return (await _get(browser, checkout_url)).cancel_url
 
@@ -94,7 +93,7 @@ class _ParsedPage:
 
 
 class _PageParser(HTMLParser):
-    """Picks the form, its fields, the errors and the way back out of a page."""
+    """Collects a page's form, fields, buttons, errors and cancel link."""
 
     def __init__(self, page: _ParsedPage) -> None:
         super().__init__()
@@ -102,16 +101,16 @@ class _PageParser(HTMLParser):
         self._in_error = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        named = {name: value or "" for name, value in attrs}
+        values = {name: value or "" for name, value in attrs}
         if tag == "form":
-            self.page.form = named.get("action", self.page.url)
+            self.page.form = values.get("action", self.page.url)
         elif tag == "input":
-            self.page.inputs[named["name"]] = named.get("value", "")
-        elif tag == "button" and "name" in named:
-            self.page.buttons.add(named["name"])
-        elif tag == "a" and named.get("class") == "back":
-            self.page.cancel_url = named["href"]
-        elif tag == "p" and named.get("class") == "error":
+            self.page.inputs[values["name"]] = values.get("value", "")
+        elif tag == "button" and "name" in values:
+            self.page.buttons.add(values["name"])
+        elif tag == "a" and values.get("class") == "back":
+            self.page.cancel_url = values["href"]
+        elif tag == "p" and values.get("class") == "error":
             self._in_error = True
 
     def handle_data(self, data: str) -> None:

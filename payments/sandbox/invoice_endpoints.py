@@ -1,4 +1,4 @@
-"""What the API does with an invoice: pay, finalize, void, write off."""
+"""The invoice API: pay, finalize, void and mark uncollectible."""
 
 from payments.sandbox import invoice_collection, invoices, payment_methods, subscription_endpoints
 from payments.sandbox import request_params as read
@@ -10,13 +10,14 @@ from payments.sandbox.routes import Call, route
 
 @route("POST", "/v1/invoices/{}/pay")
 def pay(call: Call) -> JsonObject:
+    """Charge an invoice, with the payment method the request names or its default one."""
     account, invoice = call.account, call.get_object("invoice")
     read.refuse_unsupported(call.params, "paid_out_of_band", "forgive", "source")
     if invoice["status"] == "paid":
         raise invalid_request("Invoice is already paid", code="invoice_already_paid")
     if invoice["status"] == "void":
         raise invalid_request("You cannot pay an invoice that is void.", code="invoice_not_payable")
-    method = _payment_method_in(account, invoice, call.params)
+    method = payment_methods.of_customer_in(account, invoice["customer"], call.params)
     if invoice["status"] == "draft":
         invoices.finalize(account, invoice)
     decline = invoice_collection.pay_on_request(account, invoice, method)
@@ -25,9 +26,9 @@ def pay(call: Call) -> JsonObject:
     return invoice
 
 
-@when_due("settle_invoice")
+@when_due("mark_invoice_paid")
 def settle_from_intent(account: StripeAccount, invoice_id: str) -> None:
-    """Its payment intent has been paid, whoever confirmed it."""
+    """Mark an invoice as paid after its payment intent has succeeded."""
     invoice = account.store.objects[invoice_id]
     if invoice["status"] in ("open", "uncollectible"):
         invoices.mark_paid(account, invoice)
@@ -36,10 +37,11 @@ def settle_from_intent(account: StripeAccount, invoice_id: str) -> None:
 
 @route("POST", "/v1/invoices/{}/finalize")
 def finalize(call: Call) -> JsonObject:
+    """Finalize a draft; an invoice over nothing is paid at once."""
     account, invoice = call.account, call.get_object("invoice")
     if invoice["status"] != "draft":
-        raise invalid_request("This invoice is already finalized, you can't re-finalize it.",
-                      code="invoice_not_editable")  # fmt: skip
+        message = "This invoice is already finalized, you can't re-finalize it."
+        raise invalid_request(message, code="invoice_not_editable")
     invoice["auto_advance"] = read.flag(
         call.params, "auto_advance", default=invoice["auto_advance"]
     )
@@ -53,6 +55,7 @@ def finalize(call: Call) -> JsonObject:
 
 @route("POST", "/v1/invoices/{}/void")
 def void(call: Call) -> JsonObject:
+    """Void an open or uncollectible invoice."""
     account, invoice = call.account, call.get_object("invoice")
     if invoice["status"] not in ("open", "uncollectible"):
         message = f"You can only void open or uncollectible invoices; this is {invoice['status']}."
@@ -66,6 +69,7 @@ def void(call: Call) -> JsonObject:
 
 @route("POST", "/v1/invoices/{}/mark_uncollectible")
 def mark_uncollectible(call: Call) -> JsonObject:
+    """Write off an open invoice."""
     account, invoice = call.account, call.get_object("invoice")
     if invoice["status"] != "open":
         message = f"You can only write off open invoices; this is {invoice['status']}."
@@ -73,17 +77,3 @@ def mark_uncollectible(call: Call) -> JsonObject:
     invoices.write_off(account, invoice, "user_forgiven")
     invoice_collection.record_recovery(account, invoice)
     return invoice
-
-
-def _payment_method_in(
-    account: StripeAccount, invoice: JsonObject, params: JsonObject
-) -> JsonObject | None:
-    """The card a request to pay names; it must be the customer's own."""
-    method_id = read.text(params, "payment_method")
-    if method_id is None:
-        return None
-    method = payment_methods.find_or_create(account, method_id)
-    if method["customer"] != invoice["customer"]:
-        message = f"The customer does not have a payment method with the ID {method_id}."
-        raise invalid_request(message, "payment_method", "resource_missing")
-    return method

@@ -1,10 +1,10 @@
-"""Invoices made by hand: items that wait for one, and the invoice that takes them in."""
+"""Manual invoices: pending invoice items and the invoices that include them."""
 
-from payments.sandbox import customers, invoice_lines, invoices, listing
+from payments.sandbox import customers, invoice_lines, invoices, listing, subscriptions
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount
 from payments.sandbox.catalog import currency_in
-from payments.sandbox.errors import invalid_request, missing_param, not_found
+from payments.sandbox.errors import invalid_request, missing_param
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
 
@@ -17,6 +17,7 @@ add_list_and_retrieve_routes(
 
 @route("POST", "/v1/invoiceitems")
 def create_item(call: Call) -> JsonObject:
+    """Create an invoice item, pending until an invoice includes it."""
     account, params = call.account, call.params
     read.refuse_unsupported(
         params, "price_data", "pricing", "subscription", "quantity", "unit_amount_decimal"
@@ -24,9 +25,7 @@ def create_item(call: Call) -> JsonObject:
     customer = customers.customer_in(account, params)
     if customer is None:
         raise missing_param("customer")
-    amount, now = read.integer(params, "amount"), account.clock.timestamp()
-    if amount is None:
-        raise missing_param("amount")
+    amount, now = read.required_integer(params, "amount"), account.clock.timestamp()
     item = account.create_object(
         "ii",
         "invoiceitem",
@@ -60,6 +59,7 @@ def create_item(call: Call) -> JsonObject:
 
 @route("DELETE", "/v1/invoiceitems/{}")
 def delete_item(call: Call) -> JsonObject:
+    """Delete a pending invoice item."""
     account, item = call.account, call.get_object("invoiceitem")
     if item["invoice"]:
         raise invalid_request("You cannot delete an invoice item that is on an invoice.")
@@ -69,6 +69,7 @@ def delete_item(call: Call) -> JsonObject:
 
 @route("POST", "/v1/invoices")
 def create(call: Call) -> JsonObject:
+    """Create a draft, empty or of the customer's pending items."""
     account, params = call.account, call.params
     read.refuse_unsupported(params, "subscription", "discounts", "lines", "from_invoice")
     customer = customers.customer_in(account, params)
@@ -80,11 +81,13 @@ def create(call: Call) -> JsonObject:
     invoice = invoices.make(account, customer, total, currency, "manual")
     for item in items:
         item["invoice"] = invoice["id"]
-    sends = read.one_of(params, "collection_method", ("charge_automatically", "send_invoice"), None)
+    methods = ("charge_automatically", "send_invoice")
     invoice |= {
         "auto_advance": read.flag(params, "auto_advance"),
-        "collection_method": sends or "charge_automatically",
-        "default_payment_method": _default_payment_method_in(account, customer["id"], params),
+        "collection_method": read.one_of(params, "collection_method", methods, methods[0]),
+        "default_payment_method": subscriptions.default_payment_method_in(
+            account, customer["id"], params
+        ),
         "description": read.text(params, "description"),
         "due_date": _due_date(account, params),
         "lines": invoice_lines.lines_for_items(account, invoice, items),
@@ -98,13 +101,14 @@ def create(call: Call) -> JsonObject:
 
 @route("POST", "/v1/invoices/{}")
 def update(call: Call) -> JsonObject:
+    """Update an invoice; a draft with `auto_advance` is finalized an hour later."""
     account, invoice, params = call.account, call.get_object("invoice"), call.params
     read.refuse_unsupported(params, "discounts", "due_date", "collection_method", "days_until_due")
     changes: JsonObject = {"metadata": read.merge_metadata(invoice["metadata"], params)}
     if "description" in params:
         changes["description"] = read.text(params, "description")
     if "default_payment_method" in params:
-        changes["default_payment_method"] = _default_payment_method_in(
+        changes["default_payment_method"] = subscriptions.default_payment_method_in(
             account, invoice["customer"], params
         )
     if "auto_advance" in params:
@@ -117,6 +121,7 @@ def update(call: Call) -> JsonObject:
 
 @route("DELETE", "/v1/invoices/{}")
 def delete(call: Call) -> JsonObject:
+    """Delete a draft that no subscription created; its items are pending again."""
     account, invoice = call.account, call.get_object("invoice")
     if invoice["status"] != "draft" or invoice["parent"]:
         raise invalid_request(
@@ -131,6 +136,7 @@ def delete(call: Call) -> JsonObject:
 
 @route("POST", "/v1/invoices/{}/send")
 def send(call: Call) -> JsonObject:
+    """Send an open invoice, finalizing a draft first; only the event is emitted."""
     account, invoice = call.account, call.get_object("invoice")
     if invoice["status"] == "draft":
         invoices.finalize(account, invoice)
@@ -144,28 +150,16 @@ def send(call: Call) -> JsonObject:
 def _pending_items(
     account: StripeAccount, customer: JsonObject, params: JsonObject
 ) -> list[JsonObject]:
-    """The items that wait for an invoice, if they are to be on this one."""
+    """Return the customer's pending items, if the request includes them."""
     if params.get("pending_invoice_items_behavior", "exclude") != "include":
         return []
     ids = account.store.linked("invoiceitem", "customer", customer["id"])
-    waiting = [item for item in account.store.existing(ids) if item["invoice"] is None]
-    if len({item["currency"] for item in waiting}) > 1:
+    pending = [item for item in account.store.existing(ids) if item["invoice"] is None]
+    if len({item["currency"] for item in pending}) > 1:
         raise invalid_request("All pending invoice items must have the same currency.")
-    return waiting
+    return pending
 
 
 def _due_date(account: StripeAccount, params: JsonObject) -> int | None:
     days = read.integer(params, "days_until_due")
     return None if days is None else account.clock.timestamp() + days * 86400
-
-
-def _default_payment_method_in(
-    account: StripeAccount, customer_id: str, params: JsonObject
-) -> str | None:
-    method_id = read.text(params, "default_payment_method")
-    if method_id is None:
-        return None
-    method = account.store.get("payment_method", method_id)
-    if method is None or method["customer"] != customer_id:
-        raise not_found("PaymentMethod", method_id, "default_payment_method")
-    return method_id

@@ -1,4 +1,4 @@
-"""What an invoice holds: its lines, and all that is still nothing on a new one."""
+"""The lines of invoices, and the fields of a new one."""
 
 from typing import Final
 
@@ -10,14 +10,14 @@ from payments.sandbox.form_encoding import JsonObject
 def lines_for_period(
     account: StripeAccount, invoice: JsonObject, subscription: JsonObject
 ) -> JsonObject:
-    """The one line of a subscription's invoice: its period, or its trial."""
+    """Return the `lines` of a subscription's invoice: one, for its present period or its trial."""
     item = subscription["items"]["data"][0]
     price = item["price"]
     product = account.store.objects.get(price["product"], {"name": "Subscription"})
-    words = f"{item['quantity']} × {product['name']} (per {price['recurring']['interval']})"  # noqa: RUF001 - as Stripe writes it
+    description = f"{item['quantity']} × {product['name']} (per {price['recurring']['interval']})"  # noqa: RUF001 - as Stripe writes it
     if subscription["status"] == "trialing":
-        words = f"Trial period for {product['name']}"
-    line = _line(account, invoice, invoice["amount_due"], words)
+        description = f"Trial period for {product['name']}"
+    line = _line(account, invoice, invoice["amount_due"], description)
     line |= {
         "metadata": dict(subscription["metadata"]),
         "parent": {
@@ -47,8 +47,8 @@ def lines_for_period(
 def lines_for_items(
     account: StripeAccount, invoice: JsonObject, items: list[JsonObject]
 ) -> JsonObject:
-    """The lines of an invoice made by hand, one for each invoice item."""
-    found = []
+    """Return the `lines` of a manual invoice, one for each invoice item."""
+    lines = []
     for item in items:
         line = _line(account, invoice, item["amount"], item["description"])
         line |= {
@@ -67,8 +67,8 @@ def lines_for_items(
             "quantity": 1,
             "quantity_decimal": "1",
         }
-        found.append(line)
-    return _line_list(invoice, found)
+        lines.append(line)
+    return _line_list(invoice, lines)
 
 
 def _line(
@@ -98,10 +98,9 @@ def _line_list(invoice: JsonObject, lines: list[JsonObject]) -> JsonObject:
 
 
 def default_fields(customer: JsonObject, amount: int, currency: str) -> JsonObject:
-    """A draft for an amount, of which nothing has been paid."""
-    nothing = dict.fromkeys(_NULL_FIELDS)
+    """Return the fields of a draft for an amount in minor units."""
     return {
-        **nothing,
+        **dict.fromkeys(_NULL_FIELDS),
         "account_country": "US",
         "account_name": MERCHANT,
         "amount_due": amount,

@@ -1,7 +1,7 @@
-"""Invoices: what is asked for, and the payments made towards it.
+"""Invoices and their payments.
 
-A draft, then open: with a number, a page of its own and a payment intent, joined to it by an
-invoice payment. In the end it is paid, void, or written off as uncollectible.
+An invoice begins as a draft. Finalized, it is open: it has a number, a hosted page and a payment
+intent, linked by an invoice payment. It ends as paid, void or uncollectible.
 """
 
 from datetime import timedelta
@@ -19,13 +19,13 @@ DRAFT_PERIOD: Final = timedelta(hours=1)
 
 _PAYMENT_FILTERS: Final = {
     "invoice": listing.equals("invoice"),
-    "payment_intent": lambda row, wanted: row["payment"]["payment_intent"] == wanted,
+    "payment_intent": lambda row, intent_id: row["payment"]["payment_intent"] == intent_id,
     "status": listing.equals("status"),
 }
 
 
-def _of_subscription(row: JsonObject, wanted: JsonValue) -> bool:
-    return bool(subscription_id(row) == wanted)
+def _is_of_subscription(row: JsonObject, value: JsonValue) -> bool:
+    return bool(subscription_id(row) == value)
 
 
 add_list_and_retrieve_routes(
@@ -35,7 +35,7 @@ add_list_and_retrieve_routes(
         "collection_method": listing.equals("collection_method"),
         "customer": listing.equals("customer"),
         "status": listing.equals("status"),
-        "subscription": _of_subscription,
+        "subscription": _is_of_subscription,
     },
 )
 
@@ -45,35 +45,37 @@ add_retrieve_route("invoice_payment", "/v1/invoice_payments")
 
 @route("GET", "/v1/invoices/{}/lines")
 def list_lines(call: Call) -> JsonObject:
-    shown: JsonObject = call.get_object("invoice")["lines"]
-    return shown
+    """List an invoice's lines."""
+    lines: JsonObject = call.get_object("invoice")["lines"]
+    return lines
 
 
 @route("GET", "/v1/invoice_payments")
 def list_payments(call: Call) -> JsonObject:
+    """List invoice payments, by `payment[payment_intent]` too."""
     params = dict(call.params)
-    paid_by = read.nested_object(params, "payment")
+    payment = read.nested_object(params, "payment")
     if params.pop("payment", None):
-        params["payment_intent"] = paid_by.get("payment_intent", "")
+        params["payment_intent"] = payment.get("payment_intent", "")
     store = call.account.store
     return listing.page(store, "invoice_payment", call.path, params, _PAYMENT_FILTERS)
 
 
 def subscription_id(invoice: JsonObject) -> str | None:
-    """The id of the subscription an invoice is for; one made by hand is for none."""
+    """Return the id of an invoice's subscription; a manual invoice has none."""
     parent = invoice["parent"]
     return str(parent["subscription_details"]["subscription"]) if parent else None
 
 
 def subscription_of(account: StripeAccount, invoice: JsonObject) -> JsonObject | None:
-    """The subscription an invoice is for."""
+    """Return an invoice's subscription, or None."""
     return account.store.get("subscription", subscription_id(invoice))
 
 
 def make(
     account: StripeAccount, customer: JsonObject, amount: int, currency: str, reason: str
 ) -> JsonObject:
-    """A draft, not yet told of."""
+    """Create a draft over minor units, emitting nothing. `reason` is its `billing_reason`."""
     fields = invoice_lines.default_fields(customer, amount, currency)
     invoice = account.create_object("in", "invoice", fields)
     now = account.clock.timestamp()
@@ -83,7 +85,7 @@ def make(
 
 
 def for_subscription(account: StripeAccount, subscription: JsonObject, reason: str) -> JsonObject:
-    """A draft for a subscription's present period, not yet told of; a trial costs nothing."""
+    """Create a draft for a subscription's present period, emitting nothing; a trial is free."""
     item = subscription["items"]["data"][0]
     customer = account.store.objects[subscription["customer"]]
     amount = item["price"]["unit_amount"] * (item["quantity"] or 1)
@@ -100,7 +102,7 @@ def for_subscription(account: StripeAccount, subscription: JsonObject, reason: s
             },
             "type": "subscription_details",
         },
-        # An invoice looks back: these are the period that just ended; lines hold the new one.
+        # These fields are the period that has just ended; the lines have the new one.
         "period_end": item["current_period_start"],
         "period_start": _period_before(account, subscription),
     }
@@ -109,24 +111,24 @@ def for_subscription(account: StripeAccount, subscription: JsonObject, reason: s
 
 
 def draft(account: StripeAccount, subscription: JsonObject, reason: str) -> JsonObject:
-    """The invoice for a subscription's present period, told of."""
+    """Create a draft for a subscription's present period, and emit `invoice.created`."""
     invoice = for_subscription(account, subscription, reason)
     now = account.clock.timestamp()
     invoice["automatically_finalizes_at"] = now + int(DRAFT_PERIOD.total_seconds())
     invoice["webhooks_delivered_at"] = now
     event = account.emit("invoice.created", invoice)
-    account.store.private(invoice["id"])["told_by"] = event["id"]
+    account.store.private(invoice["id"])["created_event"] = event["id"]
     return invoice
 
 
 def _period_before(account: StripeAccount, subscription: JsonObject) -> int:
-    """When the period before the present one began."""
+    """Return the Unix time at which the period before the present one began."""
     start = subscription["items"]["data"][0]["current_period_start"]
-    return int(account.store.private(subscription["id"]).get("period_before", start))
+    return int(account.store.private(subscription["id"]).get("previous_period_start", start))
 
 
 def finalize(account: StripeAccount, invoice: JsonObject) -> None:
-    """Give the invoice its number: from now on it is owed."""
+    """Finalize a draft: it gets its number and hosted page, and is open."""
     customer = account.store.get("customer", invoice["customer"]) or {}
     sequence = customer.get("next_invoice_sequence", 1)
     if customer:
@@ -145,16 +147,16 @@ def finalize(account: StripeAccount, invoice: JsonObject) -> None:
 
 
 def hosted_url(account: StripeAccount, invoice: JsonObject) -> str:
-    """Where the invoice's own page is: an address nobody can guess."""
+    """Return the address of an invoice's hosted page; nobody can guess its token."""
     private = account.store.private(invoice["id"])
-    if "page" not in private:
-        private["page"] = account.store.new_id("x", 32)[2:]
-        account.store.link("invoice", "page", private["page"], invoice["id"])
-    return f"{account.base_url}/i/{private['page']}"
+    if "page_token" not in private:
+        private["page_token"] = account.store.new_id("x", 32)[2:]
+        account.store.link("invoice", "page_token", private["page_token"], invoice["id"])
+    return f"{account.base_url}/i/{private['page_token']}"
 
 
 def link_intent(account: StripeAccount, invoice: JsonObject, intent: JsonObject) -> JsonObject:
-    """The invoice payment that says which intent is to pay which invoice."""
+    """Create the invoice payment that links an invoice to the intent that pays it."""
     payment = account.create_object(
         "inpay",
         "invoice_payment",
@@ -177,9 +179,9 @@ def link_intent(account: StripeAccount, invoice: JsonObject, intent: JsonObject)
 
 
 def create_intent(account: StripeAccount, invoice: JsonObject) -> JsonObject:
-    """The intent that is to pay an invoice; it carries none of the subscription's metadata."""
-    words = {"subscription_create": "Subscription creation", "manual": "Payment for Invoice"}
-    description = words.get(invoice["billing_reason"], "Subscription update")
+    """Create an invoice's payment intent; it has none of the subscription's metadata."""
+    texts = {"subscription_create": "Subscription creation", "manual": "Payment for Invoice"}
+    description = texts.get(invoice["billing_reason"], "Subscription update")
     fields = {"customer": invoice["customer"], "description": description}
     intent = payment_intents.make(account, invoice["amount_due"], invoice["currency"], fields)
     link_intent(account, invoice, intent)
@@ -194,9 +196,9 @@ def collect(
     counts_attempt: bool = True,
     presence: CustomerPresence = CustomerPresence.OFF_SESSION,
 ) -> Decline | None:
-    """Try to be paid for an open invoice; without a card there is nothing to try.
+    """Charge an open invoice. Returns the decline, NO_PAYMENT_METHOD or ACTION_REQUIRED, if any.
 
-    Whoever asks for it by hand is not counted, but for the first attempt of all.
+    An attempt with `counts_attempt=False` is counted only if it is the first of all.
     """
     if counts_attempt or not invoice["attempted"]:
         invoice["attempt_count"] += 1
@@ -225,7 +227,7 @@ ACTION_REQUIRED: Final = Decline(
 
 
 def intent_of(account: StripeAccount, invoice: JsonObject) -> JsonObject:
-    """The intent that is to pay an invoice, made when it is first needed."""
+    """Return an invoice's payment intent, creating it when it is first needed."""
     payment_id = account.store.private(invoice["id"]).get("payment")
     if payment_id is None:
         return create_intent(account, invoice)
@@ -234,7 +236,7 @@ def intent_of(account: StripeAccount, invoice: JsonObject) -> JsonObject:
 
 
 def mark_paid(account: StripeAccount, invoice: JsonObject) -> None:
-    """The invoice is paid."""
+    """Mark an invoice and its payment as paid."""
     now = account.clock.timestamp()
     payment = account.store.objects.get(account.store.private(invoice["id"]).get("payment", ""))
     if payment is not None:
@@ -260,7 +262,7 @@ def mark_paid(account: StripeAccount, invoice: JsonObject) -> None:
 
 
 def void(account: StripeAccount, invoice: JsonObject) -> None:
-    """It was never owed: nobody will be asked for it again."""
+    """Void an invoice and cancel its payment."""
     _set_final_status(account, invoice, "void", "voided_at")
     payment = account.store.objects.get(account.store.private(invoice["id"]).get("payment", ""))
     if payment is not None:
@@ -275,38 +277,39 @@ def void(account: StripeAccount, invoice: JsonObject) -> None:
 
 
 def write_off(account: StripeAccount, invoice: JsonObject, reason: str) -> None:
-    """It is owed and will hardly be paid; it still may be."""
+    """Mark an invoice as uncollectible; it can still be paid."""
     invoice["status_details"] = {"uncollectible": {"reason": reason}}
     _set_final_status(account, invoice, "uncollectible", "marked_uncollectible_at")
     account.emit("invoice.marked_uncollectible", invoice)
 
 
 def _set_final_status(
-    account: StripeAccount, invoice: JsonObject, status: str, moment: str
+    account: StripeAccount, invoice: JsonObject, status: str, timestamp_field: str
 ) -> None:
+    now = account.clock.timestamp()
     account.set_fields(
         invoice,
         auto_advance=False,
         next_payment_attempt=None,
         status=status,
-        status_transitions={**invoice["status_transitions"], moment: account.clock.timestamp()},
+        status_transitions={**invoice["status_transitions"], timestamp_field: now},
     )
 
 
 def payment_method_for(account: StripeAccount, invoice: JsonObject) -> JsonObject | None:
-    """The card an invoice is charged to: its own, its subscription's, or its customer's."""
+    """Return the default payment method of an invoice, of its subscription or of its customer."""
     subscription = subscription_of(account, invoice) or {}
-    chosen = invoice["default_payment_method"] or subscription.get("default_payment_method")
-    return default_payment_method(account, invoice["customer"], chosen)
+    method_id = invoice["default_payment_method"] or subscription.get("default_payment_method")
+    return default_payment_method(account, invoice["customer"], method_id)
 
 
 def default_payment_method(
-    account: StripeAccount, customer_id: str, chosen: str | None
+    account: StripeAccount, customer_id: str, method_id: str | None
 ) -> JsonObject | None:
-    """The chosen card, or else the customer's default, if it is still attached."""
+    """Return this payment method, or else the customer's default, if it is still attached."""
     customer = account.store.get("customer", customer_id)
     if customer is None:
         return None
-    default = customer["invoice_settings"]["default_payment_method"]
-    method = account.store.get("payment_method", chosen or default)
+    default_id = customer["invoice_settings"]["default_payment_method"]
+    method = account.store.get("payment_method", method_id or default_id)
     return method if method and method["customer"] == customer["id"] else None

@@ -1,7 +1,7 @@
-"""Lists, newest first, a page at a time; and the expansion of ids into objects.
+"""Lists, newest first and paginated, and the expansion of ids into objects.
 
 A list takes `limit`, `starting_after`, `ending_before`, `created` and the filters of its kind.
-Expansion works on copies, so what is kept keeps ids only.
+Expansion works on copies: stored objects refer to each other by id only.
 """
 
 from collections.abc import Callable, Iterable
@@ -29,30 +29,33 @@ _EXPANDABLE_LISTS: Final = {
 
 _COMMON_PARAMS: Final = ("limit", "starting_after", "ending_before", "created", "expand")
 
-# Parameters that find by a link rather than by reading everything
+# Parameters whose objects are found through a link rather than by reading every object
 _LINK_FIELDS: Final = ("customer", "payment_intent", "subscription", "invoice", "charge", "source",
-                  "payout", "session")  # fmt: skip
+                       "payout", "session")  # fmt: skip
 
 
 def equals(field: str) -> Filter:
-    """Keep what holds exactly this value."""
+    """Return a filter of the objects whose field has exactly the value of the parameter."""
 
-    def test(row: JsonObject, wanted: JsonValue) -> bool:
-        value = row.get(field)
-        return bool((str(value).lower() if isinstance(value, bool) else value) == wanted)
+    def matches(row: JsonObject, value: JsonValue) -> bool:
+        actual = row.get(field)
+        return bool((str(actual).lower() if isinstance(actual, bool) else actual) == value)
 
-    return test
+    return matches
 
 
 def list_object(rows: Iterable[JsonObject], url: str, *, has_more: bool = False) -> JsonObject:
-    """A list object."""
+    """Return a list object."""
     return {"object": "list", "data": list(rows), "has_more": has_more, "url": url}
 
 
 def page(
     store: Store, object_name: str, url: str, params: JsonObject, filters: Filters | None = None
 ) -> JsonObject:
-    """One page of a kind of object."""
+    """Return one page of the objects of a name that pass the filters.
+
+    Raises ApiError for a parameter that is no filter.
+    """
     limit = read.integer(params, "limit")
     limit = 10 if limit is None else limit
     if not 1 <= limit <= 100:
@@ -64,12 +67,12 @@ def page(
     ids, backwards = _cursor_window(
         store, _candidates(store, object_name, params, filters or {}), params
     )
-    kept = (row for row in store.existing(ids) if all(test(row) for test in tests))
-    found = list(islice(kept, limit + 1))
-    data = found[:limit]
+    matching = (row for row in store.existing(ids) if all(test(row) for test in tests))
+    rows = list(islice(matching, limit + 1))
+    data = rows[:limit]
     if backwards:
         data.reverse()
-    return list_object(data, url, has_more=len(found) > limit)
+    return list_object(data, url, has_more=len(rows) > limit)
 
 
 def _refuse_unknown(params: JsonObject, filters: Filters) -> None:
@@ -88,7 +91,7 @@ def _candidates(store: Store, kind: str, params: JsonObject, filters: Filters) -
 
 
 def _cursor_window(store: Store, ids: list[str], params: JsonObject) -> tuple[Iterable[str], bool]:
-    """The ids after, or before, a given one: newest first, or oldest first when before."""
+    """Return the ids after or before the cursor, and whether they are oldest first."""
     after, before = read.text(params, "starting_after"), read.text(params, "ending_before")
     if after and before:
         raise invalid_request("You may only specify one of starting_after and ending_before.")
@@ -98,18 +101,17 @@ def _cursor_window(store: Store, ids: list[str], params: JsonObject) -> tuple[It
     param = "starting_after" if after else "ending_before"
     if cursor not in store.positions:
         raise not_found("object", cursor, param)
-    edge = store.positions[cursor]
-    first = _bisect(store, ids, edge)
+    first = _bisect(store, ids, store.positions[cursor])
     if after:
         return reversed(ids[:first]), False
     return (i for i in ids[first:] if i != cursor), True
 
 
-def _bisect(store: Store, ids: list[str], edge: int) -> int:
+def _bisect(store: Store, ids: list[str], position: int) -> int:
     low, high = 0, len(ids)
     while low < high:
         middle = (low + high) // 2
-        if store.positions[ids[middle]] < edge:
+        if store.positions[ids[middle]] < position:
             low = middle + 1
         else:
             high = middle
@@ -121,29 +123,29 @@ def _predicates(params: JsonObject, filters: Filters) -> list[Predicate]:
     return [*tests, *_created_range(params)]
 
 
-def _bind_filter(matches: Filter, wanted: JsonValue) -> Predicate:
-    return lambda row: matches(row, wanted)
+def _bind_filter(matches: Filter, value: JsonValue) -> Predicate:
+    return lambda row: matches(row, value)
 
 
 def _created_range(params: JsonObject) -> list[Predicate]:
-    given = params.get("created")
-    if given is None:
+    created = params.get("created")
+    if created is None:
         return []
-    if isinstance(given, str):
-        moment = read.integer(params, "created")
-        return [lambda row: row["created"] == moment]
-    bounds = {name: read.integer(given, name) for name in given}
+    if isinstance(created, str):
+        timestamp = read.integer(params, "created")
+        return [lambda row: row["created"] == timestamp]
+    bounds = {name: read.integer(created, name) for name in created}
     lowest = max(bounds.get("gte") or 0, (bounds.get("gt") or -1) + 1)
     highest = min(_or_max(bounds.get("lte")), _or_max(bounds.get("lt")) - ("lt" in bounds))
     return [lambda row: lowest <= row["created"] <= highest]
 
 
-def _or_max(moment: int | None) -> int:
-    return 2**62 if moment is None else moment
+def _or_max(timestamp: int | None) -> int:
+    return 2**62 if timestamp is None else timestamp
 
 
 def expand(store: Store, payload: JsonObject, paths: list[JsonValue]) -> JsonObject:
-    """A copy of an answer with the named ids replaced by their objects."""
+    """Return a copy of a response with the ids at these paths replaced by their objects."""
     for path in paths:
         if not isinstance(path, str):
             raise invalid_request("Invalid expand.", "expand")
@@ -163,14 +165,14 @@ def _expanded(store: Store, node: JsonObject, steps: list[str], path: str) -> Js
     if isinstance(value, str):
         value = store.objects.get(value, value)
     if isinstance(value, list):
-        inner: JsonValue = [_expanded(store, item, rest, path) for item in value]
+        expanded: JsonValue = [_expanded(store, item, rest, path) for item in value]
     elif isinstance(value, dict):
-        inner = _expanded(store, value, rest, path)
+        expanded = _expanded(store, value, rest, path)
     elif value is None and name in node:
-        inner = None
+        expanded = None
     else:
         raise invalid_request(f"This property cannot be expanded ({path}).", "expand")
-    return {**node, name: inner}
+    return {**node, name: expanded}
 
 
 def _expandable_list(store: Store, node: JsonObject, name: str) -> JsonObject | None:

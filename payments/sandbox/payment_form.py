@@ -1,7 +1,7 @@
-"""What a donor types on a page: an e-mail address, a name, and a card or a bank account.
+"""The payment form of the hosted pages: an e-mail address, a name, and a card or a bank account.
 
-Only Stripe's test numbers are taken, so that nobody's real card is ever typed to any effect. What
-is wrong is said at its field, in plain words.
+Only Stripe's test numbers are accepted, so that a real card has no effect. Each error belongs to a
+field.
 """
 
 import re
@@ -25,7 +25,7 @@ _FIELD_BY_DECLINE_CODE: Final = {
 
 @dataclass(frozen=True)
 class Payer:
-    """Who the donor says they are."""
+    """The e-mail address and name that were entered."""
 
     email: str | None
     name: str | None
@@ -33,62 +33,62 @@ class Payer:
 
 @dataclass(frozen=True)
 class PaymentForm:
-    """What a form held that can be used."""
+    """A valid form; a bank account has no expiry date."""
 
     payer: Payer
     payment_source: SandboxCard | BankAccount
-    month: int = 0
-    year: int = 0
+    exp_month: int = 0
+    exp_year: int = 0
 
     def create_payment_method(self, account: StripeAccount) -> JsonObject:
-        """The card or account just typed, as a payment method of nobody's."""
+        """Create a payment method, attached to no customer."""
         payer = {"email": self.payer.email, "name": self.payer.name}
         if isinstance(self.payment_source, BankAccount):
             return payment_methods.make_sepa_debit(account, self.payment_source, payer)
         method = payment_methods.make(account, self.payment_source, payer)
-        method["card"] |= {"exp_month": self.month, "exp_year": self.year}
+        method["card"] |= {"exp_month": self.exp_month, "exp_year": self.exp_year}
         return method
 
 
 def parse(
-    account: StripeAccount, form: dict[str, str], known_email: str | None, *, debit: bool
+    account: StripeAccount, form: dict[str, str], known_email: str | None, *, takes_debit: bool
 ) -> PaymentForm | dict[str, str]:
-    """What was typed; or, by field, what is wrong with it."""
+    """Return the valid form, or error messages by field. `known_email` overrides the form's."""
     errors: dict[str, str] = {}
     email = (known_email or form.get("email", "")).strip()
     if not _EMAIL.fullmatch(email):
         errors["email"] = "Enter an e-mail address, such as name@example.com."
     name = form.get("name", "").strip()
-    means: SandboxCard | BankAccount | None
+    source: SandboxCard | BankAccount | None
     month = year = 0
-    if debit and form.get("iban", "").strip():
-        means = _parse_iban(form["iban"], errors)
+    if takes_debit and form.get("iban", "").strip():
+        source = _parse_iban(form["iban"], errors)
     else:
-        means = _parse_card_number(form.get("card", ""), errors)
+        source = _parse_card_number(form.get("card", ""), errors)
         month, year = _parse_expiry(account, form.get("expiry", ""), errors)
         if not re.fullmatch(r"\d{3,4}", form.get("cvc", "").strip()):
             errors["cvc"] = "Enter the security code: the three or four digits on your card."
     if not name:
         errors["name"] = "Enter your name, as the bank has it."
-    if errors or means is None:
+    if errors or source is None:
         return errors
-    return PaymentForm(Payer(email, name), means, month, year)
+    return PaymentForm(Payer(email, name), source, month, year)
 
 
 def decline_errors(decline: Decline) -> dict[str, str]:
-    """Where on the form to say what the bank said."""
+    """Return the message of a decline by the form field that it concerns."""
     message = f"{decline.message} Nothing was charged."
     return {_FIELD_BY_DECLINE_CODE.get(decline.code, "card"): message}
 
 
 def _parse_iban(text: str, errors: dict[str, str]) -> BankAccount | None:
     iban = re.sub(r"[\s-]", "", text).upper()
-    debit = sepa_debit.BY_IBAN.get(iban)
+    bank_account = sepa_debit.BY_IBAN.get(iban)
     if not sepa_debit.is_iban(iban):
         errors["iban"] = "Your account number (IBAN) is not valid. Check the digits."
-    elif debit is None:
+    elif bank_account is None:
         errors["iban"] = "This stand-in takes Stripe's test accounts only. See the list below."
-    return debit
+    return bank_account
 
 
 def _parse_card_number(text: str, errors: dict[str, str]) -> SandboxCard | None:
@@ -104,8 +104,8 @@ def _parse_card_number(text: str, errors: dict[str, str]) -> SandboxCard | None:
 
 
 def _parse_expiry(account: StripeAccount, text: str, errors: dict[str, str]) -> tuple[int, int]:
-    found = re.fullmatch(r"\s*(\d{1,2})\s*/?\s*(\d{2}|\d{4})\s*", text)
-    month, year = (int(found[1]), int(found[2]) % 100 + 2000) if found else (0, 0)
+    match = re.fullmatch(r"\s*(\d{1,2})\s*/?\s*(\d{2}|\d{4})\s*", text)
+    month, year = (int(match[1]), int(match[2]) % 100 + 2000) if match else (0, 0)
     if not 1 <= month <= 12:
         errors["expiry"] = "Enter the expiry date as month and year, such as 08/34."
         return 0, 0

@@ -1,7 +1,8 @@
-"""Payment intents: the will to be paid an amount, through as many charges as it takes.
+"""Payment intents: each collects one amount, through as many charges as it takes.
 
-An intent moves from needing a card, past the donor's authentication where the card asks for it, to
-succeeded. A decline sends it back to needing a card; the same intent then takes the next one.
+A confirmed intent may require 3-D Secure before it succeeds. A decline returns it to
+`requires_payment_method`, and it can be confirmed with another card.
+https://docs.stripe.com/payments/paymentintents/lifecycle
 """
 
 from dataclasses import dataclass
@@ -24,11 +25,16 @@ from payments.sandbox.errors import ApiError, invalid_request, missing_param
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
 
-_CONFIRMABLE_STATUSES: Final = (
+# Of setup intents too: an intent in any other status can be neither confirmed nor cancelled.
+CONFIRMABLE_STATUSES: Final = (
     "requires_payment_method",
     "requires_confirmation",
     "requires_action",
 )
+THREE_DS_ACTION: Final = {
+    "type": "use_stripe_sdk",
+    "use_stripe_sdk": {"type": "three_d_secure_redirect"},
+}
 
 add_list_and_retrieve_routes(
     "payment_intent", "/v1/payment_intents", {"customer": listing.equals("customer")}
@@ -36,16 +42,16 @@ add_list_and_retrieve_routes(
 
 
 class CustomerPresence(StrEnum):
-    """Where the donor is while the card is charged."""
+    """Where the customer is while a card is charged."""
 
-    CHECKOUT = "checkout"  # on the hosted page
-    ON_SESSION = "on_session"  # on a page of ours: the API confirms
-    OFF_SESSION = "off_session"  # nowhere near: a renewal
+    CHECKOUT = "checkout"  # on a hosted page
+    ON_SESSION = "on_session"  # on the shop's page: the API confirms
+    OFF_SESSION = "off_session"  # absent, as at a renewal
 
 
 @dataclass(frozen=True)
 class PaymentAttempt:
-    """A card, or a bank account, and the donor's part in it."""
+    """The payment method to charge, and the customer's presence and authentication."""
 
     method: JsonObject
     presence: CustomerPresence
@@ -53,7 +59,7 @@ class PaymentAttempt:
 
 
 def make(account: StripeAccount, amount: int, currency: str, fields: JsonObject) -> JsonObject:
-    """A payment intent, told of."""
+    """Create a payment intent over minor units, and emit `payment_intent.created`."""
     intent = account.create_object(
         "pi",
         "payment_intent",
@@ -108,7 +114,10 @@ def make(account: StripeAccount, amount: int, currency: str, fields: JsonObject)
 
 
 def confirm(account: StripeAccount, intent: JsonObject, attempt: PaymentAttempt) -> Decline | None:
-    """Try to be paid with a card or a debit; a card's decline is returned, not raised."""
+    """Charge a payment method. A card's decline is returned, not raised.
+
+    Afterwards the intent has succeeded, is processing (a debit), requires action or failed.
+    """
     if attempt.method["type"] != "card":
         sepa_debit_payments.start(account, intent, attempt.method)
         return None
@@ -136,13 +145,13 @@ def confirm(account: StripeAccount, intent: JsonObject, attempt: PaymentAttempt)
 
 
 def authenticate(account: StripeAccount, intent: JsonObject, *, passed: bool) -> Decline | None:
-    """The donor has passed, or failed, the card's own question."""
-    waiting = account.store.private(intent["id"]).pop("authenticating")
-    method = account.store.objects[waiting["method"]]
+    """Complete or fail 3-D Secure. Returns the decline when it was failed or refused."""
+    attempt = account.store.private(intent["id"]).pop("authenticating")
+    method = account.store.objects[attempt["method"]]
     if passed:
-        # An answer is never given from afar: whatever was asked while away, the donor came back.
-        away = waiting["presence"] == CustomerPresence.OFF_SESSION
-        presence = CustomerPresence.CHECKOUT if away else CustomerPresence(waiting["presence"])
+        presence = CustomerPresence(attempt["presence"])
+        if presence is CustomerPresence.OFF_SESSION:  # whoever authenticates is on a hosted page
+            presence = CustomerPresence.CHECKOUT
         if intent["setup_future_usage"]:
             payment_methods.mark_authenticated(account, method)
         return confirm(account, intent, PaymentAttempt(method, presence, authenticated=True))
@@ -170,12 +179,11 @@ AUTHENTICATION_FAILED: Final = Decline(
 
 @route("POST", "/v1/payment_intents")
 def create(call: Call) -> JsonObject:
+    """Create a payment intent, and with `confirm` charge it."""
     account, params = call.account, call.params
     if call.uses_pinned_version and "payment_method_types" in params:
         raise payment_method_types_error()
-    amount = read.integer(params, "amount")
-    if amount is None:
-        raise missing_param("amount")
+    amount = read.required_integer(params, "amount")
     currency = currency_in(params)
     validate_charge_amount(amount, currency, "amount")
     if read.text(params, "capture_method") == "manual":
@@ -188,6 +196,7 @@ def create(call: Call) -> JsonObject:
 
 @route("POST", "/v1/payment_intents/{}")
 def update(call: Call) -> JsonObject:
+    """Update a payment intent's metadata and texts."""
     intent, params = call.get_object("payment_intent"), call.params
     read.refuse_unsupported(params, "amount", "currency", "customer", "payment_method")
     intent["metadata"] = read.merge_metadata(intent["metadata"], params)
@@ -199,18 +208,20 @@ def update(call: Call) -> JsonObject:
 
 @route("POST", "/v1/payment_intents/{}/confirm")
 def confirm_endpoint(call: Call) -> JsonObject:
+    """Confirm a payment intent, with the payment method the request names or its own."""
     intent = call.get_object("payment_intent")
-    if intent["status"] not in _CONFIRMABLE_STATUSES:
+    if intent["status"] not in CONFIRMABLE_STATUSES:
         raise _unexpected_state_error(intent, "confirm")
-    chosen = read.text(call.params, "payment_method") or intent["payment_method"]
-    _confirm_or_raise(call.account, intent, call.params, chosen)
+    method_id = read.text(call.params, "payment_method") or intent["payment_method"]
+    _confirm_or_raise(call.account, intent, call.params, method_id)
     return intent
 
 
 @route("POST", "/v1/payment_intents/{}/cancel")
 def cancel_endpoint(call: Call) -> JsonObject:
+    """Cancel a payment intent that belongs to no Checkout Session."""
     account, intent = call.account, call.get_object("payment_intent")
-    if intent["status"] not in _CONFIRMABLE_STATUSES:
+    if intent["status"] not in CONFIRMABLE_STATUSES:
         raise _unexpected_state_error(intent, "cancel")
     if account.store.private(intent["id"]).get("session"):
         raise invalid_request(
@@ -221,7 +232,7 @@ def cancel_endpoint(call: Call) -> JsonObject:
 
 
 def cancel(account: StripeAccount, intent: JsonObject, reason: str | None) -> None:
-    """Give up on being paid."""
+    """Cancel a payment intent."""
     intent["status"] = "canceled"
     intent["canceled_at"] = account.clock.timestamp()
     intent["cancellation_reason"] = reason
@@ -230,12 +241,12 @@ def cancel(account: StripeAccount, intent: JsonObject, reason: str | None) -> No
 
 
 def payment_error(intent: JsonObject) -> ApiError:
-    """402: what the bank said."""
+    """Return a 402 with the intent's last error."""
     return ApiError(402, {**intent["last_payment_error"], "payment_intent": dict(intent)})
 
 
 def payment_method_types_error() -> ApiError:
-    """The endive versions took `payment_method_types` away."""
+    """Return a 400: the pinned API version no longer takes `payment_method_types`."""
     return invalid_request(
         "payment_method_types is no longer supported; use allowed_payment_method_types.",
         "payment_method_types",
@@ -246,13 +257,13 @@ def payment_method_types_error() -> ApiError:
 def _requires_authentication(
     account: StripeAccount, intent: JsonObject, card: SandboxCard, attempt: PaymentAttempt
 ) -> bool:
-    """Whether the bank wants the donor. An invoice waits for them; other intents just fail."""
+    """Return whether 3-D Secure comes first. Off session only an invoice's intent requires it."""
     if attempt.authenticated or not card.requires_3ds:
         return False
     if attempt.presence is not CustomerPresence.OFF_SESSION:
         return True
-    waits = "invoice" in account.store.private(intent["id"])
-    return waits and card.renewal_decline is cards.AUTHENTICATION_REQUIRED
+    is_for_invoice = "invoice" in account.store.private(intent["id"])
+    return is_for_invoice and card.renewal_decline is cards.AUTHENTICATION_REQUIRED
 
 
 def _decline_for(card: SandboxCard, attempt: PaymentAttempt) -> Decline | None:
@@ -260,9 +271,9 @@ def _decline_for(card: SandboxCard, attempt: PaymentAttempt) -> Decline | None:
         return card.decline
     if attempt.authenticated:
         return card.decline_after_3ds
-    away = attempt.presence is CustomerPresence.OFF_SESSION
-    shop = attempt.presence is CustomerPresence.ON_SESSION and not card.requires_3ds
-    return card.renewal_decline if away or shop else None
+    is_absent = attempt.presence is CustomerPresence.OFF_SESSION
+    is_in_shop = attempt.presence is CustomerPresence.ON_SESSION and not card.requires_3ds
+    return card.renewal_decline if is_absent or is_in_shop else None
 
 
 def _require_authentication(
@@ -274,10 +285,7 @@ def _require_authentication(
     }
     intent["status"] = "requires_action"
     intent["payment_method"] = attempt.method["id"]
-    intent["next_action"] = {
-        "type": "use_stripe_sdk",
-        "use_stripe_sdk": {"type": "three_d_secure_redirect"},
-    }
+    intent["next_action"] = THREE_DS_ACTION
     account.emit("payment_intent.requires_action", intent)
 
 
@@ -298,19 +306,19 @@ def _fields(account: StripeAccount, params: JsonObject) -> JsonObject:
     shipping = read.nested_object(params, "shipping")
     if shipping:
         fields["shipping"] = {**shipping, "address": read.address(shipping)}
-    method = read.text(params, "payment_method")
-    if method:
-        fields["payment_method"] = payment_methods.find_or_create(account, method)["id"]
+    method_id = read.text(params, "payment_method")
+    if method_id:
+        fields["payment_method"] = payment_methods.find_or_create(account, method_id)["id"]
         fields["status"] = "requires_confirmation"
     return fields
 
 
 def _confirm_or_raise(
-    account: StripeAccount, intent: JsonObject, params: JsonObject, chosen: str | None
+    account: StripeAccount, intent: JsonObject, params: JsonObject, method_id: str | None
 ) -> None:
-    if chosen is None:
+    if method_id is None:
         raise missing_param("payment_method")
-    method = payment_methods.find_or_create(account, chosen)
+    method = payment_methods.find_or_create(account, method_id)
     presence = (
         CustomerPresence.OFF_SESSION
         if read.flag(params, "off_session")
@@ -321,11 +329,12 @@ def _confirm_or_raise(
         raise payment_error(intent)
     invoice_id = account.store.private(intent["id"]).get("invoice")
     if invoice_id is not None and intent["status"] == "succeeded":
-        TASK_HANDLERS["settle_invoice"](account, invoice_id)
+        TASK_HANDLERS["mark_invoice_paid"](account, invoice_id)
 
 
-def _unexpected_state_error(intent: JsonObject, verb: str) -> ApiError:
-    message = f"You cannot {verb} this PaymentIntent because it has a status of {intent['status']}."
+def _unexpected_state_error(intent: JsonObject, action: str) -> ApiError:
+    status = intent["status"]
+    message = f"You cannot {action} this PaymentIntent because it has a status of {status}."
     refusal = invalid_request(message, code="payment_intent_unexpected_state")
     refusal.error["payment_intent"] = dict(intent)
     return refusal

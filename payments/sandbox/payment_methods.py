@@ -1,7 +1,7 @@
-"""Payment methods: a card or a bank account, kept as what may be shown of it.
+"""Payment methods: cards and bank accounts.
 
-The number is never shown: which test card it was is a private fact. A payment method belongs
-to one customer once attached, and to none for good once detached.
+The number is a private fact and never shown. Once attached, a payment method belongs to one
+customer; once detached, it can never be attached again.
 """
 
 import hashlib
@@ -25,31 +25,34 @@ add_list_and_retrieve_routes(
 
 @route("POST", "/v1/payment_methods")
 def create(call: Call) -> JsonObject:
+    """Create a card or a SEPA debit, from a test number or a token."""
     account, params = call.account, call.params
-    kind = read.required(params, "type")
+    type_ = read.required(params, "type")
     payer = read.nested_object(params, "billing_details")
-    if kind == "sepa_debit":
-        iban = (
-            read.required(read.nested_object(params, "sepa_debit"), "iban").replace(" ", "").upper()
-        )
+    if type_ == "sepa_debit":
+        debit_params = read.nested_object(params, "sepa_debit")
+        iban = read.required(debit_params, "iban").replace(" ", "").upper()
         method = make_sepa_debit(account, _bank_account_of(iban), payer)
         method["metadata"] = read.metadata(params)
         return method
-    if kind != "card":
-        raise invalid_request(f"The sandbox has no payment method of type {kind}.", "type")
-    given = read.nested_object(params, "card")
-    if "token" in given:
-        method = make(account, _card_of_token(given["token"], "card[token]"), payer)
+    if type_ != "card":
+        raise invalid_request(f"The sandbox has no payment method of type {type_}.", "type")
+    card_params = read.nested_object(params, "card")
+    if "token" in card_params:
+        method = make(account, _card_of_token(card_params["token"], "card[token]"), payer)
     else:
-        method = make(account, _card_of_number(given), payer)
-        method["card"]["exp_month"] = read.integer(given, "exp_month")
-        method["card"]["exp_year"] = read.integer(given, "exp_year")
+        method = make(account, _card_of_number(card_params), payer)
+        method["card"]["exp_month"] = read.integer(card_params, "exp_month")
+        method["card"]["exp_year"] = read.integer(card_params, "exp_year")
     method["metadata"] = read.metadata(params)
     return method
 
 
 def make(account: StripeAccount, card: SandboxCard, payer: JsonObject | None = None) -> JsonObject:
-    """A payment method for a test card, attached to nobody."""
+    """Create a payment method for a test card, attached to no customer.
+
+    `payer` may have `email`, `name`, `phone` and `address`, for the billing details.
+    """
     method = account.create_object(
         "pm",
         "payment_method",
@@ -82,19 +85,19 @@ def make(account: StripeAccount, card: SandboxCard, payer: JsonObject | None = N
 
 
 def make_sepa_debit(
-    account: StripeAccount, debit: BankAccount, payer: JsonObject | None = None
+    account: StripeAccount, bank_account: BankAccount, payer: JsonObject | None = None
 ) -> JsonObject:
-    """A payment method for a test bank account, attached to nobody."""
+    """Create a payment method for a test bank account, attached to no customer."""
     fields = {
         **_unattached_fields("sepa_debit", payer or {}),
-        "sepa_debit": sepa_debit.public_fields(debit.iban),
+        "sepa_debit": sepa_debit.public_fields(bank_account.iban),
     }
     method = account.create_object("pm", "payment_method", fields)
-    account.store.private(method["id"])["number"] = debit.iban
+    account.store.private(method["id"])["number"] = bank_account.iban
     return method
 
 
-def _unattached_fields(kind: str, payer: JsonObject) -> JsonObject:
+def _unattached_fields(type_: str, payer: JsonObject) -> JsonObject:
     return {
         "allow_redisplay": "unspecified",
         "billing_details": {
@@ -107,53 +110,78 @@ def _unattached_fields(kind: str, payer: JsonObject) -> JsonObject:
         "customer": None,
         "customer_account": None,
         "metadata": {},
-        "type": kind,
+        "type": type_,
     }
 
 
 def find_or_create(
     account: StripeAccount, method_id: str, *, param: str = "payment_method"
 ) -> JsonObject:
-    """A payment method by its id, or a new one for a name such as `pm_card_visa`."""
-    found = account.store.get("payment_method", method_id)
-    if found is not None:
-        return found
+    """Return a payment method by its id, or a new one for a token such as `pm_card_visa`.
+
+    Raises ApiError, naming `param`, when there is none such.
+    """
+    method = account.store.get("payment_method", method_id)
+    if method is not None:
+        return method
     if cards.card_by_token(method_id) is None:
         raise not_found("PaymentMethod", method_id, param)
     return make(account, _card_of_token(method_id, param))
 
 
+def find_of_customer(
+    account: StripeAccount, customer_id: str, method_id: str, *, param: str
+) -> JsonObject:
+    """Return a customer's own payment method.
+
+    Raises ApiError, naming `param`, when it does not exist or is not attached to this customer.
+    """
+    method = find_or_create(account, method_id, param=param)
+    if method["customer"] != customer_id:
+        message = f"The customer does not have a payment method with the ID {method['id']}"
+        raise invalid_request(message, param, "resource_missing")
+    return method
+
+
+def of_customer_in(
+    account: StripeAccount, customer_id: str, params: JsonObject, *, param: str = "payment_method"
+) -> JsonObject | None:
+    """Return the customer's own payment method that a request names, or None without one."""
+    method_id = read.text(params, param)
+    if method_id is None:
+        return None
+    return find_of_customer(account, customer_id, method_id, param=param)
+
+
 def sandbox_card_of(account: StripeAccount, method: JsonObject) -> SandboxCard:
-    """Which test card this is, and how it behaves at present."""
+    """Return the test card behind a payment method, as it behaves at present."""
     private = account.store.private(method["id"])
-    card, failing = cards.BY_NUMBER[private["number"]], private.get("failing")
-    if failing == cards.AUTHENTICATION_REQUIRED.decline_code:
+    card, decline_code = cards.BY_NUMBER[private["number"]], private.get("forced_decline")
+    if decline_code == cards.AUTHENTICATION_REQUIRED.decline_code:
         return replace(
             card,
             requires_3ds=True,
             renewal_decline=cards.AUTHENTICATION_REQUIRED,
             reuses_authentication=False,
         )
-    if failing is not None:
-        return replace(card, requires_3ds=False, decline=cards.DECLINES[failing])
-    return (
-        replace(card, renewal_decline=None)
-        if card.reuses_authentication and private.get("set_up")
-        else card
-    )
+    if decline_code is not None:
+        return replace(card, requires_3ds=False, decline=cards.DECLINES[decline_code])
+    if card.reuses_authentication and private.get("authenticated"):
+        return replace(card, renewal_decline=None)
+    return card
 
 
 def set_decline(account: StripeAccount, method_id: str, code: str) -> None:
-    """From now on the bank refuses this card, for this reason."""
+    """Have the bank decline every charge from now on. Raises ValueError for an unknown code."""
     if code not in cards.DECLINES:
         raise ValueError(f"no such decline code: {code}")
-    account.store.private(get(account, method_id)["id"])["failing"] = code
+    account.store.private(get(account, method_id)["id"])["forced_decline"] = code
 
 
 def clear_decline(account: StripeAccount, method_id: str) -> None:
-    """From now on the bank says what it usually says to this test card."""
+    """Let a payment method behave as its test card does again."""
     private = account.store.private(get(account, method_id)["id"])
-    private.pop("failing", None)
+    private.pop("forced_decline", None)
 
 
 def update_by_network(
@@ -164,7 +192,7 @@ def update_by_network(
     exp_year: int,
     last4: str | None = None,
 ) -> JsonObject:
-    """The card network tells of a renewed card: the same payment method, with a new date."""
+    """Update a card as its network does when the bank has issued a new one."""
     method = get(account, method_id)
     card = {**method["card"], "exp_month": exp_month, "exp_year": exp_year}
     card["last4"] = last4 or card["last4"]
@@ -173,12 +201,12 @@ def update_by_network(
 
 
 def mark_authenticated(account: StripeAccount, method: JsonObject) -> None:
-    """The donor has authenticated this card for later payments too."""
-    account.store.private(method["id"])["set_up"] = True
+    """Record that the customer has authenticated a card for later payments."""
+    account.store.private(method["id"])["authenticated"] = True
 
 
 def get(account: StripeAccount, method_id: str) -> JsonObject:
-    """A payment method that must be there."""
+    """Return a payment method. Raises ValueError when there is none such."""
     method = account.store.get("payment_method", method_id)
     if method is None:
         raise ValueError(f"no such payment method: {method_id}")
@@ -187,6 +215,7 @@ def get(account: StripeAccount, method_id: str) -> JsonObject:
 
 @route("POST", "/v1/payment_methods/{}")
 def update(call: Call) -> JsonObject:
+    """Update an attached payment method."""
     method, params = call.get_object("payment_method"), call.params
     if method["customer"] is None:
         raise invalid_request(
@@ -196,11 +225,11 @@ def update(call: Call) -> JsonObject:
     payer = read.nested_object(params, "billing_details")
     if payer:
         changes["billing_details"] = {**method["billing_details"], **payer}
-    card = read.nested_object(params, "card")
-    if card and method["type"] == "card":
-        dates = {name: read.integer(card, name) for name in ("exp_month", "exp_year")}
-        given = {name: value for name, value in dates.items() if value is not None}
-        changes["card"] = {**method["card"], **given}
+    card_params = read.nested_object(params, "card")
+    if card_params and method["type"] == "card":
+        expiry = {name: read.integer(card_params, name) for name in ("exp_month", "exp_year")}
+        expiry = {name: value for name, value in expiry.items() if value is not None}
+        changes["card"] = {**method["card"], **expiry}
     if "allow_redisplay" in params:
         changes["allow_redisplay"] = read.text(params, "allow_redisplay")
     call.account.update_and_emit(method, "payment_method.updated", **changes)
@@ -209,6 +238,7 @@ def update(call: Call) -> JsonObject:
 
 @route("POST", "/v1/payment_methods/{}/attach")
 def attach_endpoint(call: Call) -> JsonObject:
+    """Attach a payment method to a customer, unless the bank declines the card."""
     method = find_or_create(call.account, call.id, param="id")
     customer_id = read.required(call.params, "customer")
     customer = call.account.store.get("customer", customer_id)
@@ -225,7 +255,7 @@ def attach_endpoint(call: Call) -> JsonObject:
 
 
 def attach(account: StripeAccount, method: JsonObject, customer: JsonObject) -> None:
-    """Give the payment method to a customer."""
+    """Attach a payment method to a customer. Raises ApiError when it was attached to another."""
     if method["customer"] == customer["id"]:
         return
     if method["customer"] is not None or account.store.private(method["id"]).get("detached"):
@@ -239,6 +269,7 @@ def attach(account: StripeAccount, method: JsonObject, customer: JsonObject) -> 
 
 @route("POST", "/v1/payment_methods/{}/detach")
 def detach(call: Call) -> JsonObject:
+    """Detach a payment method from its customer, for good."""
     account, method = call.account, call.get_object("payment_method")
     if method["customer"] is None:
         raise invalid_request("The payment method you provided is not attached to a customer.")
@@ -249,6 +280,7 @@ def detach(call: Call) -> JsonObject:
 
 @route("GET", "/v1/customers/{}/payment_methods")
 def list_of_customer(call: Call) -> JsonObject:
+    """List a customer's payment methods."""
     customer = call.get_object("customer")
     params = {**call.params, "customer": customer["id"]}
     filters = {"customer": listing.equals("customer"), "type": listing.equals("type")}
@@ -257,6 +289,7 @@ def list_of_customer(call: Call) -> JsonObject:
 
 @route("GET", "/v1/customers/{}/payment_methods/{}")
 def retrieve_of_customer(call: Call) -> JsonObject:
+    """Return one of a customer's payment methods."""
     customer = call.get_object("customer")
     method = call.account.store.get("payment_method", call.ids[1])
     if method is None or method["customer"] != customer["id"]:
@@ -265,24 +298,24 @@ def retrieve_of_customer(call: Call) -> JsonObject:
 
 
 def _bank_account_of(iban: str) -> BankAccount:
-    debit = sepa_debit.BY_IBAN.get(iban)
-    if debit is None:
+    bank_account = sepa_debit.BY_IBAN.get(iban)
+    if bank_account is None:
         message = f"The IBAN you provided is not valid: {iban[:4]}…"
         raise invalid_request(message, "sepa_debit[iban]", "invalid_bank_account_iban")
-    return debit
+    return bank_account
 
 
-def _card_of_token(name: object, param: str) -> SandboxCard:
-    card = cards.card_by_token(str(name))
+def _card_of_token(token: object, param: str) -> SandboxCard:
+    card = cards.card_by_token(str(token))
     if card is None:
-        raise not_found("token", str(name), param)
+        raise not_found("token", str(token), param)
     return card
 
 
-def _card_of_number(given: JsonObject) -> SandboxCard:
-    number = read.required(given, "number").replace(" ", "")
+def _card_of_number(params: JsonObject) -> SandboxCard:
+    number = read.required(params, "number").replace(" ", "")
     card = cards.BY_NUMBER.get(number)
     if card is None:
-        raise card_error({"code": "incorrect_number", "message": "Your card number is incorrect.",
-                            "param": "number"})  # fmt: skip
+        message = "Your card number is incorrect."
+        raise card_error({"code": "incorrect_number", "message": message, "param": "number"})
     return card

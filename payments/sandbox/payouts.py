@@ -1,9 +1,10 @@
-"""Payouts: what is available goes to the bank, every midnight or once a week, in each currency.
+"""Payouts: available funds go to the bank at midnight, daily or weekly, in each currency.
 
-An automatic payout is the transactions it pays out: their sum is its amount, and each is in one
-payout at most. It arrives two days later; then its list is final, at once or after a while. Made
-by hand, at the usual pace or within half an hour for a fee, it names no transactions. Any payout
-may fail, even after it was paid; one that is pending can be cancelled.
+An automatic payout pays out balance transactions: their sum is its amount, and each belongs to at
+most one payout. It arrives two days later and is reconciled then, at once or after a delay. A
+manual payout, standard or instant, has no such transactions. Any payout may fail, even after it was
+paid; a pending one can be cancelled.
+https://docs.stripe.com/payouts
 """
 
 from datetime import UTC, timedelta
@@ -25,46 +26,51 @@ _MINIMUM_BALANCE_TYPE: Final = "payout_minimum_balance"
 add_list_and_retrieve_routes("payout", "/v1/payouts", {"status": listing.equals("status")})
 
 
-@when_due("close_day")
+@when_due("run_payouts")
 def run_payouts(account: StripeAccount, midnight: str) -> None:
-    """Make due funds available and pay them out."""
-    account.state["days"].pop(midnight, None)
+    """Make due funds available and, on a payout day, pay them out. `midnight` is a Unix time."""
+    account.state["scheduled_payout_runs"].pop(midnight, None)
     now = account.clock.timestamp()
     days = _days_until_payout(account)
     if days:
         balance.schedule_payout_run(account, now + days * 86400)
-    for currency in list(account.state.get("waiting", {})):
-        due = _release_due_funds(account, currency, now)
-        if days:
-            continue
-        amount = sum(row["net"] for row in due)
-        keep = account.state.get("minimum_balance", {}).get(currency, 0)
-        if 0 < amount <= keep:
-            continue
-        if keep and amount > keep:
-            fields = {"currency": currency, "reporting_category": "risk_reserved_funds"}
-            balance.create_transaction(
-                account, {**fields, "type": f"{_MINIMUM_BALANCE_TYPE}_hold", "amount": -keep}
-            )
-            due = _release_due_funds(account, currency, now)
-            balance.create_transaction(
-                account, {**fields, "type": f"{_MINIMUM_BALANCE_TYPE}_release", "amount": keep}
-            )
-            amount -= keep
-        if amount > 0 or (amount < 0 and account.state.get("debits_bank")):
-            _create_automatic(account, due, amount, currency)
+    for currency in list(account.state.get("not_paid_out", {})):
+        rows = _release_due_funds(account, currency, now)
+        if not days:
+            _pay_out(account, currency, rows)
+
+
+def _pay_out(account: StripeAccount, currency: str, rows: list[JsonObject]) -> None:
+    """Pay out due transactions, less the account's minimum balance."""
+    amount = sum(row["net"] for row in rows)
+    minimum = account.state.get("minimum_balance", {}).get(currency, 0)
+    if 0 < amount <= minimum:
+        return
+    if minimum and amount > minimum:
+        # The minimum is held in this payout and released after it.
+        fields = {"currency": currency, "reporting_category": "risk_reserved_funds"}
+        balance.create_transaction(
+            account, {**fields, "type": f"{_MINIMUM_BALANCE_TYPE}_hold", "amount": -minimum}
+        )
+        rows = _release_due_funds(account, currency, account.clock.timestamp())
+        balance.create_transaction(
+            account, {**fields, "type": f"{_MINIMUM_BALANCE_TYPE}_release", "amount": minimum}
+        )
+        amount -= minimum
+    if amount > 0 or (amount < 0 and account.state.get("allows_negative_payouts")):
+        _create_automatic(account, rows, amount, currency)
 
 
 def _days_until_payout(account: StripeAccount) -> int:
-    """How many days until money goes to the bank; none on any day, unless it goes weekly."""
-    weekday: int | None = account.state.get("pays_out_on")
+    """Return the days until the next payout day: 0 unless payouts are weekly."""
+    weekday: int | None = account.state.get("payout_weekday")
     if weekday is None:
         return 0
     return (weekday - account.clock.now().astimezone(UTC).weekday()) % 7
 
 
 def _release_due_funds(account: StripeAccount, currency: str, now: int) -> list[JsonObject]:
-    """What can be paid out now, made available."""
+    """Mark the transactions available by `now`, a Unix time, and return them."""
     rows = [account.store.objects[i] for i in balance.not_paid_out(account, currency)]
     due = [row for row in rows if row["available_on"] <= now]
     for row in due:
@@ -73,14 +79,14 @@ def _release_due_funds(account: StripeAccount, currency: str, now: int) -> list[
 
 
 def _create_automatic(
-    account: StripeAccount, due: list[JsonObject], amount: int, currency: str
+    account: StripeAccount, rows: list[JsonObject], amount: int, currency: str
 ) -> None:
-    """One payout of these transactions; the bank is debited when they are less than nothing."""
-    waiting = balance.not_paid_out(account, currency)
-    gone = {row["id"] for row in due}
-    waiting[:] = [id_ for id_ in waiting if id_ not in gone]
+    """Create the payout of these transactions; a negative amount debits the bank."""
+    not_paid_out = balance.not_paid_out(account, currency)
+    paid_out = {row["id"] for row in rows}
+    not_paid_out[:] = [row_id for row_id in not_paid_out if row_id not in paid_out]
     payout = make(account, amount, currency)
-    for row in due:
+    for row in rows:
         account.store.link("balance_transaction", "payout", payout["id"], row["id"])
 
 
@@ -92,9 +98,9 @@ def make(
     automatic: bool = True,
     instant: bool = False,
 ) -> JsonObject:
-    """Send an amount to the bank, or take it from there when it is negative."""
-    arrives_after = INSTANT_ARRIVAL_DELAY if instant else ARRIVAL_DELAY
-    arrival = account.clock.now() + arrives_after
+    """Create a payout of an amount in minor units; a negative one debits the bank."""
+    delay = INSTANT_ARRIVAL_DELAY if instant else ARRIVAL_DELAY
+    arrival = account.clock.now() + delay
     payout = account.create_object(
         "po",
         "payout",
@@ -126,27 +132,28 @@ def make(
     )
     fields = {"type": "payout", "amount": -amount, "currency": currency, "source": payout["id"]}
     fields["fee"] = currencies.instant_payout_fee(amount) if instant else 0
-    own = balance.create_transaction(account, {**fields, "description": payout["description"]})
-    payout["balance_transaction"] = own["id"]
+    row = balance.create_transaction(account, {**fields, "description": payout["description"]})
+    payout["balance_transaction"] = row["id"]
     if automatic:
-        balance.not_paid_out(account, currency).remove(own["id"])
-        account.store.link("balance_transaction", "payout", payout["id"], own["id"])
+        balance.not_paid_out(account, currency).remove(row["id"])
+        account.store.link("balance_transaction", "payout", payout["id"], row["id"])
     account.emit("payout.created", payout)
-    account.schedule_in(min(IN_TRANSIT_AFTER, arrives_after / 2), "send_payout", payout["id"])
-    account.schedule_in(arrives_after, "pay_payout", payout["id"])
+    account.schedule_in(min(IN_TRANSIT_AFTER, delay / 2), "mark_payout_in_transit", payout["id"])
+    account.schedule_in(delay, "mark_payout_paid", payout["id"])
     return payout
 
 
-@when_due("send_payout")
+@when_due("mark_payout_in_transit")
 def mark_in_transit(account: StripeAccount, payout_id: str) -> None:
+    """Mark a pending payout as in transit."""
     payout = account.store.objects[payout_id]
     if payout["status"] == "pending":
         account.update_and_emit(payout, "payout.updated", status="in_transit")
 
 
-@when_due("pay_payout")
+@when_due("mark_payout_paid")
 def mark_paid(account: StripeAccount, payout_id: str) -> None:
-    """The bank has it, and the list of what it holds is final, or will be in a while."""
+    """Mark a payout as paid, and reconcile it now or after the account's delay."""
     payout = account.store.objects[payout_id]
     if payout["status"] not in ("pending", "in_transit"):
         return
@@ -156,15 +163,16 @@ def mark_paid(account: StripeAccount, payout_id: str) -> None:
 
 
 def _schedule_reconciliation(account: StripeAccount, payout: JsonObject) -> None:
-    pause = account.state.get("reconciles_after", 0)
-    if not pause:
+    delay_seconds = account.state.get("reconciliation_delay_seconds", 0)
+    if not delay_seconds:
         complete_reconciliation(account, payout["id"])
         return
-    account.schedule_in(timedelta(seconds=pause), "finish_list", payout["id"])
+    account.schedule_in(timedelta(seconds=delay_seconds), "complete_reconciliation", payout["id"])
 
 
-@when_due("finish_list")
+@when_due("complete_reconciliation")
 def complete_reconciliation(account: StripeAccount, payout_id: str) -> None:
+    """Mark the list of a payout's transactions as complete."""
     payout = account.store.objects[payout_id]
     if payout["reconciliation_status"] == "in_progress":
         payout["reconciliation_status"] = "completed"
@@ -172,7 +180,7 @@ def complete_reconciliation(account: StripeAccount, payout_id: str) -> None:
 
 
 def fail(account: StripeAccount, payout_id: str, code: str = "account_closed") -> None:
-    """The bank does not take it, or sends it back days after it was paid."""
+    """Fail a payout, paid or not; its amount returns to the balance."""
     payout = account.store.objects[payout_id]
     if payout["status"] in ("failed", "canceled"):
         raise invalid_request(f"This payout is {payout['status']} already.")
@@ -200,13 +208,12 @@ def _reverse(account: StripeAccount, payout: JsonObject, type_: str) -> None:
 
 @route("POST", "/v1/payouts")
 def create(call: Call) -> JsonObject:
+    """Create a manual payout."""
     account, params = call.account, call.params
-    amount = read.integer(params, "amount")
+    amount = read.positive_integer(params, "amount")
     if amount is None:
         raise missing_param("amount")
     currency = currency_in(params)
-    if amount < 1:
-        raise invalid_request("Invalid positive integer", "amount", "parameter_invalid_integer")
     if amount > balance.available_amount(account, currency):
         message = "You have insufficient funds in your Stripe account for this transfer."
         raise invalid_request(message, "amount", "balance_insufficient")
@@ -219,6 +226,7 @@ def create(call: Call) -> JsonObject:
 
 @route("POST", "/v1/payouts/{}")
 def update(call: Call) -> JsonObject:
+    """Update a payout's metadata."""
     payout = call.get_object("payout")
     metadata = read.merge_metadata(payout["metadata"], call.params)
     call.account.update_and_emit(payout, "payout.updated", metadata=metadata)
@@ -227,6 +235,7 @@ def update(call: Call) -> JsonObject:
 
 @route("POST", "/v1/payouts/{}/cancel")
 def cancel(call: Call) -> JsonObject:
+    """Cancel a pending payout; its amount returns to the balance."""
     payout = call.get_object("payout")
     if payout["status"] != "pending":
         raise invalid_request(f"Payouts that are {payout['status']} can't be canceled.")

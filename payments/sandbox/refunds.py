@@ -1,10 +1,10 @@
-"""Refunds: money given back, whole or in part; Stripe keeps its fee. One may fail days later."""
+"""Refunds, full and partial. Stripe's fee is not refunded. A refund may fail days later."""
 
 from datetime import timedelta
 
-from payments.sandbox import balance, charges, listing, payment_methods
+from payments.sandbox import balance, charges, fraud_warnings, listing, payment_methods
 from payments.sandbox import request_params as read
-from payments.sandbox.account import TASK_HANDLERS, StripeAccount, when_due
+from payments.sandbox.account import StripeAccount, when_due
 from payments.sandbox.errors import invalid_request, missing_param, not_found
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
@@ -18,35 +18,38 @@ add_list_and_retrieve_routes("refund", "/v1/refunds", _FILTERS)
 
 @route("GET", "/v1/charges/{}/refunds")
 def list_of_charge(call: Call) -> JsonObject:
+    """List a charge's refunds."""
     params = {**call.params, "charge": call.get_object("charge")["id"]}
     return listing.page(call.account.store, "refund", call.path, params, _FILTERS)
 
 
 @route("POST", "/v1/refunds")
 def create(call: Call) -> JsonObject:
+    """Refund a charge, or `amount` of it."""
     account, params = call.account, call.params
     charge = _charge_in(account, params)
-    left = charge["amount"] - charge["amount_refunded"]
-    amount = read.integer(params, "amount")
-    amount = left if amount is None else amount
+    refundable = charge["amount"] - charge["amount_refunded"]
+    amount = read.positive_integer(params, "amount")
+    amount = refundable if amount is None else amount
     if charge["disputed"] and not _has_only_inquiries(account, charge):
         message = f"Charge {charge['id']} has been charged back; cannot issue a refund."
         raise invalid_request(message, code="charge_disputed")
     if not charge["paid"]:
         raise invalid_request("This charge has not been paid.", code="charge_not_refundable")
-    if left == 0:
+    if refundable == 0:
         message = f"Charge {charge['id']} has already been refunded."
         raise invalid_request(message, code="charge_already_refunded")
-    if amount < 1:
-        raise invalid_request("Invalid positive integer", "amount", "parameter_invalid_integer")
-    if amount > left:
-        message = f"Refund amount ({amount}) is greater than unrefunded amount on charge ({left})"
+    if amount > refundable:
+        message = (
+            f"Refund amount ({amount}) is greater than unrefunded amount on charge ({refundable})"
+        )
         raise invalid_request(message, "amount", "amount_too_large")
     return make(account, charge, amount, params)
 
 
 @route("POST", "/v1/refunds/{}")
 def update(call: Call) -> JsonObject:
+    """Update a refund's metadata."""
     refund = call.get_object("refund")
     metadata = read.merge_metadata(refund["metadata"], call.params)
     call.account.update_and_emit(refund, "refund.updated", metadata=metadata)
@@ -54,11 +57,11 @@ def update(call: Call) -> JsonObject:
 
 
 def make(account: StripeAccount, charge: JsonObject, amount: int, params: JsonObject) -> JsonObject:
-    """Give back part or all of a charge."""
+    """Refund an amount of a charge, in minor units."""
     charges.capture(account, charge["id"])
     is_card = charge["id"].startswith("ch_")
     method = account.store.objects[charge["payment_method"]]
-    behaviour = payment_methods.sandbox_card_of(account, method).refund_outcome if is_card else None
+    outcome = payment_methods.sandbox_card_of(account, method).refund_outcome if is_card else None
     refund = account.create_object(
         "re" if is_card else "pyr",
         "refund",
@@ -76,7 +79,7 @@ def make(account: StripeAccount, charge: JsonObject, amount: int, params: JsonOb
             "reason": read.text(params, "reason"),
             "receipt_number": None,
             "source_transfer_reversal": None,
-            "status": "pending" if behaviour == "pending" else "succeeded",
+            "status": "pending" if outcome == "pending" else "succeeded",
             "transfer_reversal": None,
         },
     )
@@ -89,40 +92,41 @@ def make(account: StripeAccount, charge: JsonObject, amount: int, params: JsonOb
     charge["refunded"] = refunded == charge["amount"]
     account.emit("refund.created", refund)
     account.emit("charge.refunded", charge)
-    if behaviour == "pending":
-        account.schedule_in(timedelta(days=1), "refund_arrives", refund["id"])
-    elif behaviour == "fails":
-        account.schedule_in(timedelta(days=2), "refund_fails", refund["id"])
-    TASK_HANDLERS["refunded"](account, charge["id"])
+    if outcome == "pending":
+        account.schedule_in(timedelta(days=1), "complete_refund", refund["id"])
+    elif outcome == "fails":
+        account.schedule_in(timedelta(days=2), "fail_refund", refund["id"])
+    fraud_warnings.close(account, charge["id"])
     return refund
 
 
-@when_due("refund_arrives")
+@when_due("complete_refund")
 def complete(account: StripeAccount, refund_id: str) -> None:
+    """Complete a pending refund."""
     refund = account.store.objects[refund_id]
     if refund["status"] == "pending":
         account.update_and_emit(refund, "refund.updated", status="succeeded")
 
 
-@when_due("refund_fails")
+@when_due("fail_refund")
 def fail_from_test_card(account: StripeAccount, refund_id: str) -> None:
-    """What the test card's number says."""
+    """Fail a refund to a test card whose refunds fail."""
     fail(account, refund_id, "expired_or_canceled_card")
 
 
 def fail(account: StripeAccount, refund_id: str, reason: str) -> None:
-    """The donor's bank does not take it: the money is back in the balance."""
+    """Fail a refund; its amount returns to the balance. `reason` is `failure_reason`."""
     refund = account.store.objects[refund_id]
     if refund["status"] not in ("pending", "succeeded"):
         raise invalid_request(f"Refund {refund_id} is {refund['status']}; it cannot fail.")
-    took = account.store.objects[refund["balance_transaction"]]
-    back = balance.create_transaction(
+    refund_row = account.store.objects[refund["balance_transaction"]]
+    row = balance.create_transaction(
         account,
         {
             "type": "refund_failure",
-            "amount": -took["amount"],
-            "currency": took["currency"],
-            "exchange_rate": took["exchange_rate"],
+            "amount": -refund_row["amount"],
+            "currency": refund_row["currency"],
+            "exchange_rate": refund_row["exchange_rate"],
             "source": refund_id,
             "description": "REFUND FAILURE",
         },
@@ -130,7 +134,7 @@ def fail(account: StripeAccount, refund_id: str, reason: str) -> None:
     charge = account.store.objects[refund["charge"]]
     charge["amount_refunded"] -= refund["amount"]
     charge["refunded"] = False
-    refund["failure_balance_transaction"] = back["id"]
+    refund["failure_balance_transaction"] = row["id"]
     previous = account.set_fields(refund, status="failed", failure_reason=reason)
     account.emit("refund.failed", refund)
     account.emit("refund.updated", refund, previous)
@@ -145,18 +149,18 @@ def _create_transaction(
     account: StripeAccount, charge: JsonObject, refund: JsonObject
 ) -> JsonObject:
     amount, rate = balance.to_settlement(account, refund["amount"], refund["currency"])
-    paid_in = account.store.objects[charge["balance_transaction"]]
+    charge_row = account.store.objects[charge["balance_transaction"]]
     return balance.create_transaction(
         account,
         {
             "type": "refund" if refund["id"].startswith("re_") else "payment_refund",
             "reporting_category": "refund",
             "amount": -amount,
-            "currency": paid_in["currency"],
+            "currency": charge_row["currency"],
             "exchange_rate": rate,
             "source": refund["id"],
             "description": f"REFUND FOR CHARGE ({charge['description'] or charge['id']})",
-            "available_on": max(paid_in["available_on"], account.clock.timestamp()),
+            "available_on": max(charge_row["available_on"], account.clock.timestamp()),
         },
     )
 

@@ -1,7 +1,8 @@
-"""Renewals: what a period's end leads to.
+"""Renewals: what happens at and before the end of a billing period.
 
-The next period begins, its invoice is drafted and an hour later is final and charged; or a trial
-is over; or the subscription ends. Some days before, the renewal is announced.
+The next period begins with a draft invoice, which is finalized and charged an hour later; or the
+subscription ends. `invoice.upcoming` is emitted some days before.
+https://docs.stripe.com/billing/invoices/subscription
 """
 
 from datetime import timedelta
@@ -18,14 +19,14 @@ from payments.sandbox.account import StripeAccount, when_due
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.subscriptions import item_of
 
-WEBHOOK_WAIT_SECONDS: Final = 72 * 60 * 60  # how long a draft waits for its webhook to be answered
+WEBHOOK_WAIT_SECONDS: Final = 72 * 60 * 60  # how long a draft waits for invoice.created's delivery
 INCOMPLETE_PERIOD: Final = timedelta(hours=23)
 _RENEWABLE_STATUSES: Final = ("active", "past_due", "trialing", "unpaid")
 
 
-@when_due("renew")
+@when_due("renew_subscription")
 def renew(account: StripeAccount, subscription_id: str) -> None:
-    """A period is over: begin the next and invoice it, or stop."""
+    """At the end of a period begin the next one, or end the subscription."""
     subscription = account.store.objects[subscription_id]
     end = item_of(subscription)["current_period_end"]
     if subscription["status"] not in _RENEWABLE_STATUSES or account.clock.timestamp() < end:
@@ -39,15 +40,15 @@ def renew(account: StripeAccount, subscription_id: str) -> None:
 
 
 def begin_period(account: StripeAccount, subscription: JsonObject) -> None:
-    """Begin the next period, and draft what it costs."""
+    """Begin the next period, and draft its invoice."""
     item, private = item_of(subscription), account.store.private(subscription["id"])
-    private["cycle"] += 1
-    private["period_before"] = item["current_period_start"]
+    private["cycle_number"] += 1
+    private["previous_period_start"] = item["current_period_start"]
     anchor, recurring = subscription["billing_cycle_anchor"], item["price"]["recurring"]
     start = item["current_period_end"]
-    stop = billing_periods.period_start(anchor, recurring, private["cycle"] + 1)
+    end = billing_periods.period_start(anchor, recurring, private["cycle_number"] + 1)
     items = subscriptions.items_with(
-        subscription, current_period_start=start, current_period_end=stop
+        subscription, current_period_start=start, current_period_end=end
     )
     status = "active" if subscription["status"] == "trialing" else subscription["status"]
     previous = account.set_fields(subscription, items=items, status=status)
@@ -64,7 +65,10 @@ def begin_period(account: StripeAccount, subscription: JsonObject) -> None:
 def invoice_now(
     account: StripeAccount, subscription: JsonObject, previous: JsonObject
 ) -> JsonObject:
-    """Invoice the present period at once and tell of the change that led to it; not yet charged."""
+    """Invoice the present period, finalized and not yet charged, and emit the update behind it.
+
+    `previous` holds the previous attributes of the update.
+    """
     invoice = invoices.draft(account, subscription, "subscription_update")
     previous |= account.set_fields(subscription, latest_invoice=invoice["id"])
     account.emit("customer.subscription.updated", subscription, previous)
@@ -73,7 +77,10 @@ def invoice_now(
 
 
 def apply_missing_payment_method(account: StripeAccount, subscription: JsonObject) -> bool:
-    """At a trial's end without a card: pause or stop, if that is what was agreed."""
+    """Pause or end a subscription whose trial ends without a payment method, as its settings say.
+
+    Returns whether it did either.
+    """
     behavior = subscription["trial_settings"]["end_behavior"]["missing_payment_method"]
     if behavior == "create_invoice" or _has_payment_method(account, subscription):
         return False
@@ -84,9 +91,9 @@ def apply_missing_payment_method(account: StripeAccount, subscription: JsonObjec
     return True
 
 
-@when_due("cancel_at")
+@when_due("cancel_subscription")
 def cancel_when_due(account: StripeAccount, subscription_id: str) -> None:
-    """The day has come that was agreed as the last."""
+    """End a subscription at its `cancel_at`, unless that has changed since."""
     subscription = account.store.objects[subscription_id]
     if subscription["status"] not in subscriptions.ENDED_STATUSES and _ends_by(
         subscription, account.clock.timestamp()
@@ -96,7 +103,7 @@ def cancel_when_due(account: StripeAccount, subscription_id: str) -> None:
 
 @when_due("finalize_invoice")
 def finalize_invoice(account: StripeAccount, invoice_id: str) -> None:
-    """The draft's hour is over: make it final and charge it."""
+    """Finalize and charge a draft, unless it still waits for its webhook."""
     invoice = account.store.objects[invoice_id]
     if invoice["status"] != "draft" or not invoice["auto_advance"]:
         return
@@ -108,33 +115,36 @@ def finalize_invoice(account: StripeAccount, invoice_id: str) -> None:
     invoice_collection.attempt_payment(account, invoice)
 
 
-@when_due("announce_renewal")
+@when_due("emit_upcoming_invoice")
 def emit_upcoming_invoice(account: StripeAccount, subscription_id: str) -> None:
-    """`invoice.upcoming`: a preview, of an invoice that does not exist yet."""
+    """Emit `invoice.upcoming` with a preview of the next invoice, once for each period."""
     subscription = account.store.objects[subscription_id]
     end, now = item_of(subscription)["current_period_end"], account.clock.timestamp()
-    early = end - account.billing.upcoming_days * 86400
-    is_due = subscription["status"] in ("active", "past_due", "trialing") and now >= early
+    notice_at = end - account.billing.upcoming_days * 86400
+    is_due = subscription["status"] in ("active", "past_due", "trialing") and now >= notice_at
     if not is_due or _ends_by(subscription, end) or subscription["pause_collection"]:
         return
-    if _already_emitted(account, subscription, "announced", end):
+    if _already_emitted(account, subscription, "upcoming_emitted_for", end):
         return
     account.emit("invoice.upcoming", _preview(account, subscription))
 
 
-@when_due("warn_of_trial_end")
+@when_due("emit_trial_will_end")
 def emit_trial_will_end(account: StripeAccount, subscription_id: str) -> None:
-    """Three days before a trial ends, or at once when it is shorter."""
+    """Emit `trial_will_end` three days before a trial ends, or at once when it is shorter."""
     subscription = account.store.objects[subscription_id]
-    warned = (subscription["trial_end"] or 0) - int(subscriptions.TRIAL_END_NOTICE.total_seconds())
-    is_due = subscription["status"] == "trialing" and account.clock.timestamp() >= warned
-    if is_due and not _already_emitted(account, subscription, "warned", subscription["trial_end"]):
+    trial_end = subscription["trial_end"] or 0
+    notice_at = trial_end - int(subscriptions.TRIAL_END_NOTICE.total_seconds())
+    is_due = subscription["status"] == "trialing" and account.clock.timestamp() >= notice_at
+    if is_due and not _already_emitted(
+        account, subscription, "trial_will_end_emitted_for", trial_end
+    ):
         account.emit("customer.subscription.trial_will_end", subscription)
 
 
 @when_due("expire_incomplete")
 def expire_incomplete(account: StripeAccount, subscription_id: str) -> None:
-    """A first payment that was not made within 23 hours: there is no subscription."""
+    """Expire a subscription whose first payment was not made within 23 hours."""
     subscription = account.store.objects[subscription_id]
     if subscription["status"] != "incomplete":
         return
@@ -147,37 +157,41 @@ def expire_incomplete(account: StripeAccount, subscription_id: str) -> None:
 
 
 def _preview(account: StripeAccount, subscription: JsonObject) -> JsonObject:
-    """The invoice of the next period, as it would be if nothing changed, and kept nowhere."""
+    """Return the next period's invoice as it is now; it is not stored."""
     item, store = item_of(subscription), account.store
     start = item["current_period_end"]
     anchor, recurring = subscription["billing_cycle_anchor"], item["price"]["recurring"]
-    stop = billing_periods.period_start(
-        anchor, recurring, store.private(subscription["id"])["cycle"] + 2
+    end = billing_periods.period_start(
+        anchor, recurring, store.private(subscription["id"])["cycle_number"] + 2
     )
     items = subscriptions.items_with(
-        subscription, current_period_start=start, current_period_end=stop
+        subscription, current_period_start=start, current_period_end=end
     )
     status = "active" if subscription["status"] == "trialing" else subscription["status"]
-    next_one = {**subscription, "items": items, "status": status}
-    preview = invoices.for_subscription(account, next_one, "upcoming")
-    shown = {**preview, "id": f"upcoming_{preview['id']}", "created": start}
-    shown |= {"next_payment_attempt": start + int(invoices.DRAFT_PERIOD.total_seconds())}
-    store.remove(preview["id"])
-    return shown
+    renewed = {**subscription, "items": items, "status": status}
+    invoice = invoices.for_subscription(account, renewed, "upcoming")
+    store.remove(invoice["id"])
+    return {
+        **invoice,
+        "id": f"upcoming_{invoice['id']}",
+        "created": start,
+        "next_payment_attempt": start + int(invoices.DRAFT_PERIOD.total_seconds()),
+    }
 
 
 def _already_emitted(
-    account: StripeAccount, subscription: JsonObject, notice: str, moment: int
+    account: StripeAccount, subscription: JsonObject, key: str, timestamp: int
 ) -> bool:
-    """Whether this was told of this moment before; from now on it was."""
+    """Return whether a notice was emitted for this Unix time before, and record that it was."""
     private = account.store.private(subscription["id"])
-    before, private[notice] = private.get(notice), moment
-    return bool(before == moment)
+    before, private[key] = private.get(key), timestamp
+    return bool(before == timestamp)
 
 
-def _ends_by(subscription: JsonObject, moment: int) -> bool:
-    last = subscription["cancel_at"]
-    return bool(subscription["cancel_at_period_end"] or (last is not None and last <= moment))
+def _ends_by(subscription: JsonObject, timestamp: int) -> bool:
+    cancel_at = subscription["cancel_at"]
+    is_due = cancel_at is not None and cancel_at <= timestamp
+    return bool(subscription["cancel_at_period_end"] or is_due)
 
 
 def _has_payment_method(account: StripeAccount, subscription: JsonObject) -> bool:
@@ -187,9 +201,10 @@ def _has_payment_method(account: StripeAccount, subscription: JsonObject) -> boo
 
 
 def _awaits_webhook(account: StripeAccount, invoice: JsonObject) -> bool:
-    """Whether whoever asked for `invoice.created` has not answered yet, and may still."""
-    told_by = account.store.private(invoice["id"]).get("told_by", "")
-    waiting = account.billing.waits_for_webhooks and webhook_deliveries.unacknowledged_endpoints(
-        account, told_by
-    )
-    return bool(waiting and account.clock.timestamp() < invoice["created"] + WEBHOOK_WAIT_SECONDS)
+    """Return whether an endpoint has not acknowledged `invoice.created` and still has time to."""
+    if not account.billing.waits_for_webhooks:
+        return False
+    event_id = account.store.private(invoice["id"]).get("created_event", "")
+    unacknowledged = webhook_deliveries.unacknowledged_endpoints(account, event_id)
+    waits_until = invoice["created"] + WEBHOOK_WAIT_SECONDS
+    return bool(unacknowledged and account.clock.timestamp() < waits_until)

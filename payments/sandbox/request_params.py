@@ -1,14 +1,14 @@
-"""Reading a request's parameters.
+"""Parsing of request parameters.
 
-Everything that arrives is text, so each verb reads its parameters through these, which answer 400
-naming the parameter when the text does not fit.
+Decoded forms hold text only. Each function here parses one parameter and raises an ApiError, a 400
+that names the parameter, when its text is not valid.
 """
 
 import re
 from collections.abc import Iterator
 from typing import Final
 
-from payments.sandbox.errors import invalid_request, missing_param
+from payments.sandbox.errors import invalid_request, missing_param, unsupported
 from payments.sandbox.form_encoding import JsonObject, JsonValue
 
 EMPTY_ADDRESS: Final[JsonObject] = dict.fromkeys(
@@ -17,7 +17,7 @@ EMPTY_ADDRESS: Final[JsonObject] = dict.fromkeys(
 
 
 def text(params: JsonObject, name: str) -> str | None:
-    """A text parameter; None when absent or emptied."""
+    """Return a text parameter; None when it is absent or empty."""
     value = params.get(name)
     if value is None or value == "":
         return None
@@ -27,7 +27,7 @@ def text(params: JsonObject, name: str) -> str | None:
 
 
 def required(params: JsonObject, name: str) -> str:
-    """A text parameter that must be there."""
+    """Return a text parameter, which must not be absent or empty."""
     value = text(params, name)
     if value is None:
         raise missing_param(name)
@@ -35,7 +35,7 @@ def required(params: JsonObject, name: str) -> str:
 
 
 def integer(params: JsonObject, name: str) -> int | None:
-    """A whole number; None when absent."""
+    """Return an integer parameter; None when it is absent."""
     value = text(params, name)
     if value is None:
         return None
@@ -44,8 +44,36 @@ def integer(params: JsonObject, name: str) -> int | None:
     return int(value)
 
 
+def positive_integer(params: JsonObject, name: str, *, param: str | None = None) -> int | None:
+    """Return an integer parameter of at least 1; None when it is absent.
+
+    `param` is its path when it is nested; errors name it.
+    """
+    value = integer(params, name)
+    if value is not None and value < 1:
+        message = "Invalid positive integer"
+        raise invalid_request(message, param or name, "parameter_invalid_integer")
+    return value
+
+
+def required_integer(params: JsonObject, name: str) -> int:
+    """Return an integer parameter, which must not be absent."""
+    value = integer(params, name)
+    if value is None:
+        raise missing_param(name)
+    return value
+
+
+def future_timestamp(params: JsonObject, name: str, now: int, *, param: str | None = None) -> int:
+    """Return a Unix time later than `now`. `param` is its path when it is nested."""
+    value = integer(params, name)
+    if value is None or value <= now:
+        raise invalid_request("Invalid timestamp: must be in the future.", param or name)
+    return value
+
+
 def flag(params: JsonObject, name: str, *, default: bool = False) -> bool:
-    """`true` or `false`."""
+    """Return a parameter that is `true` or `false`, or the default when it is absent."""
     value = text(params, name)
     if value is None:
         return default
@@ -55,7 +83,7 @@ def flag(params: JsonObject, name: str, *, default: bool = False) -> bool:
 
 
 def nested_object(params: JsonObject, name: str) -> JsonObject:
-    """A nested object; empty when absent."""
+    """Return a nested object; an empty one when it is absent."""
     value = params.get(name)
     if value is None or value == "":
         return {}
@@ -65,7 +93,7 @@ def nested_object(params: JsonObject, name: str) -> JsonObject:
 
 
 def array(params: JsonObject, name: str) -> list[JsonValue]:
-    """An array; empty when absent."""
+    """Return an array; an empty one when it is absent."""
     value = params.get(name)
     if value is None or value == "":
         return []
@@ -77,7 +105,7 @@ def array(params: JsonObject, name: str) -> list[JsonValue]:
 def one_of(
     params: JsonObject, name: str, allowed: tuple[str, ...], default: str | None
 ) -> str | None:
-    """One of a few words."""
+    """Return a parameter with one of the allowed values, or the default when it is absent."""
     value = text(params, name)
     if value is None:
         return default
@@ -87,21 +115,19 @@ def one_of(
 
 
 def address(params: JsonObject, name: str = "address") -> JsonObject:
-    """A postal address, with every line it could have."""
+    """Return a postal address with all of its fields."""
     return {**EMPTY_ADDRESS, **nested_object(params, name)}
 
 
 def refuse_unsupported(params: JsonObject, *names: str) -> None:
-    """400 for what Stripe can do and this stand-in cannot: better said than ignored."""
+    """Refuse parameters that Stripe takes and the sandbox does not, rather than ignore them."""
     for name in names:
         if name in params:
-            raise invalid_request(
-                f"The sandbox does not do {name} yet.", name, "sandbox_unsupported"
-            )
+            raise unsupported(name)
 
 
 def merge_metadata(current: dict[str, str], params: JsonObject) -> dict[str, str]:
-    """What `metadata` becomes: keys are added, `""` unsets one key or, alone, all of them."""
+    """Return the updated metadata: keys are added; `""` unsets a key or, alone, all of them."""
     if "metadata" not in params:
         return current
     if params["metadata"] == "":
@@ -118,12 +144,13 @@ def merge_metadata(current: dict[str, str], params: JsonObject) -> dict[str, str
 
 
 def metadata(params: JsonObject) -> dict[str, str]:
-    """The metadata of a new object."""
+    """Return the metadata of a new object."""
     return merge_metadata({}, params)
 
 
-def _checked_metadata(given: JsonObject) -> Iterator[tuple[str, str]]:
-    for key, value in given.items():
+def _checked_metadata(pairs: JsonObject) -> Iterator[tuple[str, str]]:
+    # https://docs.stripe.com/metadata
+    for key, value in pairs.items():
         if not isinstance(value, str):
             raise invalid_request("Metadata values must be strings.", f"metadata[{key}]")
         if len(key) > 40 or len(value) > 500:

@@ -1,7 +1,7 @@
-"""Stripe's routes: which verb answers which method and path.
+"""The API's routes: which handler answers which method and path.
 
-A verb takes a Call and returns the object to show. Resources that are only read need no verb of
-their own: `resource` gives them their list and their retrieve.
+A handler takes a Call and returns the response's object. Resources that are only read need no
+handlers of their own: add_list_and_retrieve_routes adds them.
 """
 
 from collections.abc import Callable
@@ -15,22 +15,21 @@ from payments.sandbox.form_encoding import JsonObject
 
 @dataclass(frozen=True)
 class Call:
-    """One request to the API, decoded."""
+    """A decoded request to the API."""
 
     account: StripeAccount
     path: str
     params: JsonObject
     ids: tuple[str, ...]
-    uses_pinned_version: (
-        bool  # it names the pinned API version, so what that version removed is refused
-    )
+    uses_pinned_version: bool  # parameters that the pinned API version removed are refused
 
     @property
     def id(self) -> str:
+        """The first id in the path."""
         return self.ids[0]
 
     def get_object(self, kind: str) -> JsonObject:
-        """The object the path names."""
+        """Return the object that the path names. Raises ApiError when there is none such."""
         row = self.account.store.get(kind, self.id)
         if row is None:
             raise not_found(kind, self.id)
@@ -43,40 +42,45 @@ _ROUTES: dict[tuple[str, int], list[tuple[list[str], RouteHandler]]] = {}
 
 
 def route(method: str, template: str) -> Callable[[RouteHandler], RouteHandler]:
-    """Answer a method and path, in place of what answered before; `{}` stands for an id."""
+    """Register the handler of a method and path, replacing any other; `{}` stands for an id."""
     parts = template.strip("/").split("/")
 
-    def register(verb: RouteHandler) -> RouteHandler:
+    def register(handler: RouteHandler) -> RouteHandler:
         entries = _ROUTES.setdefault((method, len(parts)), [])
-        entries[:] = [(known, other) for known, other in entries if known != parts]
-        entries.append((parts, verb))
+        entries[:] = [entry for entry in entries if entry[0] != parts]
+        entries.append((parts, handler))
         entries.sort(key=lambda entry: entry[0].count("{}"))
-        return verb
+        return handler
 
     return register
 
 
 def match(method: str, path: str) -> tuple[RouteHandler, tuple[str, ...]] | None:
-    """The verb for a request and the ids in its path."""
-    given = path.strip("/").split("/")
-    for parts, verb in _ROUTES.get((method, len(given)), ()):
-        if all(part in ("{}", word) for part, word in zip(parts, given, strict=True)):
-            ids = (word for part, word in zip(parts, given, strict=True) if part == "{}")
-            return verb, tuple(ids)
-    return None
+    """Return the handler of a request and the ids in its path, or None."""
+    entry = _find_entry(method, path)
+    if entry is None:
+        return None
+    parts, handler = entry
+    segments = zip(parts, path.strip("/").split("/"), strict=True)
+    return handler, tuple(segment for part, segment in segments if part == "{}")
 
 
 def path_template(method: str, path: str) -> str:
-    """The route a path belongs to, its ids left out."""
-    given = path.strip("/").split("/")
-    for parts, _ in _ROUTES.get((method, len(given)), ()):
-        if all(part in ("{}", word) for part, word in zip(parts, given, strict=True)):
-            return "/" + "/".join(parts)
-    return path
+    """Return the template of a request's route, or the path itself when there is no route."""
+    entry = _find_entry(method, path)
+    return path if entry is None else "/" + "/".join(entry[0])
+
+
+def _find_entry(method: str, path: str) -> tuple[list[str], RouteHandler] | None:
+    segments = path.strip("/").split("/")
+    for parts, handler in _ROUTES.get((method, len(segments)), ()):
+        if all(part in ("{}", segment) for part, segment in zip(parts, segments, strict=True)):
+            return parts, handler
+    return None
 
 
 def add_retrieve_route(kind: str, path: str) -> None:
-    """Let a kind of object be retrieved."""
+    """Add `GET {path}/{id}` for the objects of a name."""
 
     def retrieve(call: Call) -> JsonObject:
         return call.get_object(kind)
@@ -87,7 +91,7 @@ def add_retrieve_route(kind: str, path: str) -> None:
 def add_list_and_retrieve_routes(
     kind: str, path: str, filters: listing.Filters | None = None
 ) -> None:
-    """Let a kind of object be listed and retrieved."""
+    """Add `GET {path}` and `GET {path}/{id}` for the objects of a name."""
 
     def list_all(call: Call) -> JsonObject:
         return listing.page(call.account.store, kind, path, call.params, filters)

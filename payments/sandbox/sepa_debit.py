@@ -1,7 +1,7 @@
-"""Bank debits: an account number instead of a card, and days until the bank answers.
+"""SEPA Direct Debit: test bank accounts and mandates.
 
-SEPA Direct Debit, by Stripe's test numbers and one of our own for what Stripe has no number for:
-a debit that succeeds and is returned later. As with cards the number itself is not kept.
+The test numbers are Stripe's, apart from one for a debit that succeeds and is returned later, for
+which Stripe has none. https://docs.stripe.com/payments/sepa-debit
 """
 
 import hashlib
@@ -15,20 +15,20 @@ from payments.sandbox.cards import Decline
 from payments.sandbox.form_encoding import JsonObject
 
 DEBIT_CURRENCY: Final = "eur"
-DEBIT_FEE: Final = 35  # cents, whatever the amount
+DEBIT_FEE: Final = 35  # euro cents, whatever the amount
 
 
 class DebitOutcome(StrEnum):
-    """What becomes of a debit."""
+    """The outcome of a debit."""
 
     SUCCEEDS = "succeeds"
     FAILS = "fails"
-    RETURNS = "returns"  # succeeds, and is taken back later
+    RETURNS = "returns"  # succeeds, and is returned later
 
 
 @dataclass(frozen=True)
 class BankAccount:
-    """A test account and how it behaves."""
+    """A test bank account and how its debits end."""
 
     iban: str
     label: str
@@ -43,7 +43,7 @@ BANK_ACCOUNTS: Final = (
         "AT911904300235473209", "Succeeds, and is returned a week later", DebitOutcome.RETURNS
     ),
 )
-BY_IBAN: Final = {debit.iban: debit for debit in BANK_ACCOUNTS}
+BY_IBAN: Final = {bank_account.iban: bank_account for bank_account in BANK_ACCOUNTS}
 
 DEBIT_FAILED: Final = Decline(
     "payment_intent_payment_attempt_failed",
@@ -53,7 +53,7 @@ DEBIT_FAILED: Final = Decline(
 
 
 def public_fields(iban: str) -> JsonObject:
-    """What may be shown of an account: `sepa_debit` on a payment method."""
+    """Return the `sepa_debit` of a payment method, which does not show the IBAN."""
     return {
         "bank_code": iban[4:9],
         "branch_code": None,
@@ -65,25 +65,25 @@ def public_fields(iban: str) -> JsonObject:
 
 
 def charge_details(account: StripeAccount, method: JsonObject) -> JsonObject:
-    """What a charge says of the account it debits, and of the mandate that allows it."""
+    """Return a charge's details of the debited account and its mandate."""
     names = ("bank_code", "branch_code", "country", "fingerprint", "last4")
-    shown = {name: method["sepa_debit"][name] for name in names}
-    day = account.clock.now()
     return {
-        **shown,
-        "expected_debit_date": f"{day:%Y-%m-%d}",
+        **{name: method["sepa_debit"][name] for name in names},
+        "expected_debit_date": f"{account.clock.now():%Y-%m-%d}",
         "mandate": mandate_of(account, method)["id"],
     }
 
 
 def outcome_of(account: StripeAccount, method: JsonObject) -> DebitOutcome:
-    """What will become of a debit made now."""
+    """Return the outcome of a debit made now."""
     private = account.store.private(method["id"])
-    return DebitOutcome.FAILS if private.get("failing") else BY_IBAN[private["number"]].outcome
+    if private.get("forced_decline"):
+        return DebitOutcome.FAILS
+    return BY_IBAN[private["number"]].outcome
 
 
 def mandate_of(account: StripeAccount, method: JsonObject) -> JsonObject:
-    """The donor's leave to debit the account, given once."""
+    """Return a payment method's mandate, creating it when it is first needed."""
     private = account.store.private(method["id"])
     if "mandate" not in private:
         mandate = account.create_object("mandate", "mandate", _mandate_fields(account, method))
@@ -93,18 +93,18 @@ def mandate_of(account: StripeAccount, method: JsonObject) -> JsonObject:
 
 
 def revoke_mandate(account: StripeAccount, method: JsonObject) -> None:
-    """The donor takes back their leave: what is debited from now on fails."""
-    account.store.private(method["id"])["failing"] = "debit_not_authorized"
+    """Revoke a payment method's mandate: later debits fail."""
+    account.store.private(method["id"])["forced_decline"] = "debit_not_authorized"
     mandate = mandate_of(account, method)
     account.update_and_emit(mandate, "mandate.updated", status="inactive")
 
 
 def is_iban(text: str) -> bool:
-    """Whether the check digits of an account number fit."""
+    """Return whether an IBAN has valid check digits (ISO 13616)."""
     if not re.fullmatch(r"[A-Z]{2}\d{2}[A-Z0-9]{11,30}", text):
         return False
-    turned = text[4:] + text[:4]
-    return int("".join(str(int(letter, 36)) for letter in turned)) % 97 == 1
+    rearranged = text[4:] + text[:4]
+    return int("".join(str(int(character, 36)) for character in rearranged)) % 97 == 1
 
 
 def _mandate_fields(account: StripeAccount, method: JsonObject) -> JsonObject:

@@ -1,4 +1,4 @@
-"""Debiting: a payment that is under way for days, and may come back even after it arrived."""
+"""Debits: payments that are processing for days and may be returned even after they succeeded."""
 
 from datetime import timedelta
 from typing import Final
@@ -16,7 +16,7 @@ add_retrieve_route("mandate", "/v1/mandates")
 
 
 def start(account: StripeAccount, intent: JsonObject, method: JsonObject) -> None:
-    """Ask the donor's bank for the money."""
+    """Start a debit: the intent is processing. Raises ApiError unless it is in euros."""
     if intent["currency"] != sepa_debit.DEBIT_CURRENCY:
         message = f"The currency provided ({intent['currency']}) is invalid for one or more of the "
         raise invalid_request(message + "specified payment method types (sepa_debit).", "currency")
@@ -30,12 +30,12 @@ def start(account: StripeAccount, intent: JsonObject, method: JsonObject) -> Non
     )
     account.emit("charge.pending", charge)
     account.emit("payment_intent.processing", intent)
-    account.schedule_in(PROCESSING_TIME, "debit_answered", charge["id"])
+    account.schedule_in(PROCESSING_TIME, "complete_debit", charge["id"])
 
 
-@when_due("debit_answered")
+@when_due("complete_debit")
 def complete(account: StripeAccount, charge_id: str) -> None:
-    """The bank has answered."""
+    """Succeed or fail a debit, as its test account does."""
     charge = account.store.objects[charge_id]
     method = account.store.objects[charge["payment_method"]]
     outcome = sepa_debit.outcome_of(account, method)
@@ -44,17 +44,17 @@ def complete(account: StripeAccount, charge_id: str) -> None:
         TASK_HANDLERS["debit_failed"](account, charge["payment_intent"])
         return
     _succeed(account, charge)
-    TASK_HANDLERS["debit_arrived"](account, charge["payment_intent"])
+    TASK_HANDLERS["debit_succeeded"](account, charge["payment_intent"])
     if outcome is sepa_debit.DebitOutcome.RETURNS:
-        account.schedule_in(RETURN_DELAY, "debit_returned", charge_id)
+        account.schedule_in(RETURN_DELAY, "return_debit", charge_id)
 
 
-@when_due("debit_returned")
+@when_due("return_debit")
 def return_debit(account: StripeAccount, charge_id: str) -> None:
-    """The donor's bank takes back what it had paid."""
+    """Return a debit that succeeded, unless it was refunded meanwhile."""
     charge = account.store.objects[charge_id]
     if charge["amount_refunded"]:
-        return  # it was given back before
+        return
     row = _create_transaction(account, charge, "payment_failure_refund", -1)
     charge["failure_balance_transaction"] = row["id"]
     _fail(account, charge)
@@ -96,13 +96,13 @@ def _fail(account: StripeAccount, charge: JsonObject) -> None:
 
 
 def _create_transaction(
-    account: StripeAccount, charge: JsonObject, kind: str, sign: int
+    account: StripeAccount, charge: JsonObject, type_: str, sign: int
 ) -> JsonObject:
     amount, rate = currencies.to_settlement(charge["amount"], charge["currency"])
     return balance.create_transaction(
         account,
         {
-            "type": kind,
+            "type": type_,
             "reporting_category": "charge" if sign > 0 else "charge_failure",
             "amount": sign * amount,
             "currency": currencies.settlement_currency(charge["currency"]),

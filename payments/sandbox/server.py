@@ -1,7 +1,6 @@
-"""The doors: the API for programs, the hosted page for donors, the index for the curious.
+"""The sandbox's web application: the API, the hosted pages, the index and the control routes.
 
-Everything here translates: a request into a call, an answer into a response. Faults are played
-here, since only the door can lose an answer.
+Handlers translate requests and responses. Faults are applied here, where a response can be lost.
 """
 
 import asyncio
@@ -13,14 +12,18 @@ from pathlib import Path
 from aiohttp import web
 
 from payments.sandbox import control, hosted_invoice_page, hosted_page
+from payments.sandbox.account import StripeAccount
 from payments.sandbox.api import UNKNOWN_API_ERROR, ApiRequest, ApiResponse
 from payments.sandbox.faults import Fault
 from payments.sandbox.hosted_page import PageResponse
 from payments.sandbox.sandbox import Sandbox
 
 STYLESHEET = (Path(__file__).parent / "templates" / "page.css").read_text()
-_PRIVACY_HEADERS = {"Referrer-Policy": "no-referrer", "Cache-Control": "no-store",
-            "X-Content-Type-Options": "nosniff"}  # fmt: skip
+_PRIVACY_HEADERS = {
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+}
 _SANDBOX_KEY: web.AppKey[Sandbox] = web.AppKey("sandbox", Sandbox)
 
 
@@ -57,7 +60,7 @@ async def run_forever(
 
 
 def application(sandbox: Sandbox) -> web.Application:
-    """The sandbox as a web application."""
+    """Return the web application of a sandbox."""
     app = web.Application()
     app[_SANDBOX_KEY] = sandbox
     app.router.add_route("*", "/v1/{rest:.*}", api)
@@ -76,13 +79,14 @@ def application(sandbox: Sandbox) -> web.Application:
 
 
 async def api(http: web.Request) -> web.StreamResponse:
+    """Answer an API request, with a fault if one is pending for it."""
     sandbox = http.app[_SANDBOX_KEY]
     request = ApiRequest(
         http.method, http.path, http.rel_url.raw_query_string, await http.text(), http.headers
     )
-    busy = sandbox.api.conflict_response(request)
-    if busy is not None:
-        return _response(busy)
+    conflict = sandbox.api.conflict_response(request)
+    if conflict is not None:
+        return _response(conflict)
     if request.idempotency_key:
         sandbox.api.in_flight.add(request.idempotency_key)
     try:
@@ -97,13 +101,12 @@ async def api(http: web.Request) -> web.StreamResponse:
 async def _respond_with_fault(
     sandbox: Sandbox, http: web.Request, request: ApiRequest, fault: Fault
 ) -> web.StreamResponse:
-    """Serve a request that a fault befalls."""
     if fault.kind in ("drop_after", "hang_after"):
-        answer = sandbox.api.handle(request)
+        response = sandbox.api.handle(request)
         if fault.kind == "drop_after":
             return _drop_connection(http)
         await sandbox.faults.hang()
-        return _response(answer)
+        return _response(response)
     if fault.kind == "hang_before":
         await sandbox.faults.hang()
         return _response(sandbox.api.handle(request))
@@ -131,76 +134,83 @@ def _fault_error_response(sandbox: Sandbox, request: ApiRequest, fault: Fault) -
     return _response(sandbox.api.error_response(request, 500, UNKNOWN_API_ERROR))
 
 
-def _response(answer: ApiResponse) -> web.Response:
-    return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+def _response(response: ApiResponse) -> web.Response:
+    return web.Response(status=response.status, body=response.body, headers=response.headers)
 
 
 def _drop_connection(http: web.Request) -> web.Response:
-    """Hang up without a word."""
     if http.transport is not None:
         http.transport.abort()
     return web.Response()
 
 
 async def stylesheet(_http: web.Request) -> web.Response:
+    """Answer the stylesheet of all pages."""
     return web.Response(text=STYLESHEET, content_type="text/css")
 
 
 async def pay_page(http: web.Request) -> web.Response:
-    return _page(hosted_page.show(http.app[_SANDBOX_KEY].account, http.match_info["session"]))
+    """Show a Checkout page."""
+    return _page_response(hosted_page.show(_account(http), http.match_info["session"]))
 
 
 async def pay(http: web.Request) -> web.Response:
+    """Pay on a Checkout page."""
     session_id, form = http.match_info["session"], await _form(http)
-    return _page(hosted_page.submit(http.app[_SANDBOX_KEY].account, session_id, form))
+    return _page_response(hosted_page.submit(_account(http), session_id, form))
 
 
 async def authentication_page(http: web.Request) -> web.Response:
-    return _page(
-        hosted_page.show_authentication(http.app[_SANDBOX_KEY].account, http.match_info["session"])
+    """Show the 3-D Secure page of a Checkout page."""
+    return _page_response(
+        hosted_page.show_authentication(_account(http), http.match_info["session"])
     )
 
 
 async def submit_authentication(http: web.Request) -> web.Response:
+    """Complete or fail 3-D Secure for a Checkout page."""
     session_id, form = http.match_info["session"], await _form(http)
-    return _page(
-        hosted_page.submit_authentication(http.app[_SANDBOX_KEY].account, session_id, form)
-    )
+    return _page_response(hosted_page.submit_authentication(_account(http), session_id, form))
 
 
 async def recover(http: web.Request) -> web.Response:
-    return _page(hosted_page.recover(http.app[_SANDBOX_KEY].account, http.match_info["session"]))
+    """Follow the recovery link of an expired Checkout page."""
+    return _page_response(hosted_page.recover(_account(http), http.match_info["session"]))
 
 
 async def invoice_page(http: web.Request) -> web.Response:
-    return _page(hosted_invoice_page.show(http.app[_SANDBOX_KEY].account, http.match_info["token"]))
+    """Show a hosted invoice page."""
+    return _page_response(hosted_invoice_page.show(_account(http), http.match_info["token"]))
 
 
 async def pay_invoice(http: web.Request) -> web.Response:
+    """Pay on a hosted invoice page."""
     token, form = http.match_info["token"], await _form(http)
-    return _page(hosted_invoice_page.submit(http.app[_SANDBOX_KEY].account, token, form))
+    return _page_response(hosted_invoice_page.submit(_account(http), token, form))
 
 
 async def invoice_authentication_page(http: web.Request) -> web.Response:
-    return _page(
-        hosted_invoice_page.show_authentication(
-            http.app[_SANDBOX_KEY].account, http.match_info["token"]
-        )
+    """Show the 3-D Secure page of an invoice."""
+    return _page_response(
+        hosted_invoice_page.show_authentication(_account(http), http.match_info["token"])
     )
 
 
 async def submit_invoice_authentication(http: web.Request) -> web.Response:
+    """Complete or fail 3-D Secure for an invoice."""
     token, form = http.match_info["token"], await _form(http)
-    return _page(
-        hosted_invoice_page.submit_authentication(http.app[_SANDBOX_KEY].account, token, form)
-    )
+    return _page_response(hosted_invoice_page.submit_authentication(_account(http), token, form))
+
+
+def _account(http: web.Request) -> StripeAccount:
+    return http.app[_SANDBOX_KEY].account
 
 
 async def _form(http: web.Request) -> dict[str, str]:
     return {name: str(value) for name, value in (await http.post()).items()}
 
 
-def _page(page: PageResponse) -> web.Response:
+def _page_response(page: PageResponse) -> web.Response:
     headers = {**_PRIVACY_HEADERS, **page.headers}
     if page.location:
         return web.Response(status=page.status, headers={**headers, "Location": page.location})

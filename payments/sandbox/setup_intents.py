@@ -1,7 +1,8 @@
-"""Setup intents: the will to save a card or an account for later, without charging it.
+"""Setup intents: each saves a card or bank account for later, without charging it.
 
-Authenticated now, where the bank asks for it, so that it need not ask when the donor is away. What
-is saved belongs to the customer afterwards; nothing becomes a default by itself.
+The card is authenticated now, so that later charges need no authentication. The payment method is
+attached to the customer; it does not become a default.
+https://docs.stripe.com/payments/setupintents/lifecycle
 """
 
 from typing import Final
@@ -12,15 +13,15 @@ from payments.sandbox.account import StripeAccount
 from payments.sandbox.cards import Decline
 from payments.sandbox.errors import ApiError, invalid_request, missing_param
 from payments.sandbox.form_encoding import JsonObject
-from payments.sandbox.payment_intents import AUTHENTICATION_FAILED, payment_method_types_error
+from payments.sandbox.payment_intents import (
+    AUTHENTICATION_FAILED,
+    CONFIRMABLE_STATUSES,
+    THREE_DS_ACTION,
+    payment_method_types_error,
+)
 from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
 
 OBJECT_NAME: Final = "setup_intent"
-_CONFIRMABLE_STATUSES: Final = (
-    "requires_payment_method",
-    "requires_confirmation",
-    "requires_action",
-)
 _CANCELLATION_REASONS: Final = ("abandoned", "duplicate", "requested_by_customer")
 
 add_list_and_retrieve_routes(
@@ -37,6 +38,7 @@ add_list_and_retrieve_routes(
 
 @route("POST", "/v1/setup_intents")
 def create(call: Call) -> JsonObject:
+    """Create a setup intent, and with `confirm` confirm it."""
     account, params = call.account, call.params
     if call.uses_pinned_version and "payment_method_types" in params:
         raise payment_method_types_error()
@@ -59,6 +61,7 @@ def create(call: Call) -> JsonObject:
 
 @route("POST", "/v1/setup_intents/{}")
 def update(call: Call) -> JsonObject:
+    """Update a setup intent's metadata and description."""
     intent, params = call.get_object(OBJECT_NAME), call.params
     read.refuse_unsupported(params, "customer", "payment_method")
     intent["metadata"] = read.merge_metadata(intent["metadata"], params)
@@ -69,27 +72,26 @@ def update(call: Call) -> JsonObject:
 
 @route("POST", "/v1/setup_intents/{}/confirm")
 def confirm_endpoint(call: Call) -> JsonObject:
+    """Confirm a setup intent, with the payment method the request names or its own."""
     intent = call.get_object(OBJECT_NAME)
     _check_confirmable(call.account, intent, "confirm")
-    chosen = read.text(call.params, "payment_method") or intent["payment_method"]
-    _confirm_or_raise(call.account, intent, chosen)
+    method_id = read.text(call.params, "payment_method") or intent["payment_method"]
+    _confirm_or_raise(call.account, intent, method_id)
     return intent
 
 
 @route("POST", "/v1/setup_intents/{}/cancel")
 def cancel_endpoint(call: Call) -> JsonObject:
+    """Cancel a setup intent that belongs to no Checkout Session."""
     account, intent = call.account, call.get_object(OBJECT_NAME)
     _check_confirmable(account, intent, "cancel")
-    cancel(
-        account,
-        intent,
-        read.one_of(call.params, "cancellation_reason", _CANCELLATION_REASONS, None),
-    )
+    reason = read.one_of(call.params, "cancellation_reason", _CANCELLATION_REASONS, None)
+    cancel(account, intent, reason)
     return intent
 
 
 def make(account: StripeAccount, fields: JsonObject) -> JsonObject:
-    """A setup intent, told of."""
+    """Create a setup intent, and emit `setup_intent.created`."""
     intent = account.create_object(
         "seti",
         OBJECT_NAME,
@@ -115,7 +117,10 @@ def make(account: StripeAccount, fields: JsonObject) -> JsonObject:
 def confirm(
     account: StripeAccount, intent: JsonObject, method: JsonObject, *, authenticated: bool = False
 ) -> Decline | None:
-    """Try to save a payment method; a decline is returned, not raised."""
+    """Save a payment method. A decline is returned, not raised.
+
+    Afterwards the intent has succeeded, requires action or failed.
+    """
     if method["type"] != "card":
         intent["mandate"] = sepa_debit.mandate_of(account, method)["id"]
         _succeed(account, intent, method)
@@ -134,7 +139,7 @@ def confirm(
 
 
 def authenticate(account: StripeAccount, intent: JsonObject, *, passed: bool) -> Decline | None:
-    """The donor has passed, or failed, the card's own question."""
+    """Complete or fail 3-D Secure. Returns the decline when it was failed or refused."""
     method = account.store.objects[intent["payment_method"]]
     if passed:
         return confirm(account, intent, method, authenticated=True)
@@ -145,16 +150,15 @@ def authenticate(account: StripeAccount, intent: JsonObject, *, passed: bool) ->
 
 
 def cancel(account: StripeAccount, intent: JsonObject, reason: str | None) -> None:
-    """Give up on saving anything."""
+    """Cancel a setup intent."""
     account.set_fields(intent, cancellation_reason=reason, next_action=None, status="canceled")
     account.emit("setup_intent.canceled", intent)
 
 
 def _require_authentication(account: StripeAccount, intent: JsonObject, method: JsonObject) -> None:
-    question = {"type": "three_d_secure_redirect"}
     account.set_fields(
         intent,
-        next_action={"type": "use_stripe_sdk", "use_stripe_sdk": question},
+        next_action=THREE_DS_ACTION,
         payment_method=method["id"],
         status="requires_action",
     )
@@ -199,8 +203,8 @@ def _record_attempt(
     if method["type"] == "card":
         names = ("brand", "checks", "country", "exp_month", "exp_year", "fingerprint", "funding",
                  "last4", "wallet")  # fmt: skip
-        shown = {name: method["card"][name] for name in names}
-        details["card"] = {**shown, "network": method["card"]["brand"], "three_d_secure": None}
+        card = {name: method["card"][name] for name in names}
+        details["card"] = {**card, "network": method["card"]["brand"], "three_d_secure": None}
     attempt = account.create_object(
         "setatt",
         "setup_attempt",
@@ -221,29 +225,28 @@ def _record_attempt(
     intent["latest_attempt"] = attempt["id"]
 
 
-def _confirm_or_raise(account: StripeAccount, intent: JsonObject, chosen: str | None) -> None:
-    if chosen is None:
+def _confirm_or_raise(account: StripeAccount, intent: JsonObject, method_id: str | None) -> None:
+    if method_id is None:
         raise missing_param("payment_method")
-    method = payment_methods.find_or_create(account, chosen)
+    method = payment_methods.find_or_create(account, method_id)
     if confirm(account, intent, method) is not None:
         raise setup_error(intent)
 
 
 def setup_error(intent: JsonObject) -> ApiError:
-    """402: what the bank said."""
+    """Return a 402 with the intent's last error."""
     return ApiError(402, {**intent["last_setup_error"], "setup_intent": dict(intent)})
 
 
-def _check_confirmable(account: StripeAccount, intent: JsonObject, verb: str) -> None:
+def _check_confirmable(account: StripeAccount, intent: JsonObject, action: str) -> None:
     if account.store.private(intent["id"]).get("session"):
         raise invalid_request(
-            f"You cannot {verb} this SetupIntent: it belongs to a Checkout Session."
+            f"You cannot {action} this SetupIntent: it belongs to a Checkout Session."
         )
-    if intent["status"] not in _CONFIRMABLE_STATUSES:
-        message = f"You cannot {verb} this SetupIntent because it has a status of "
-        raise invalid_request(
-            message + f"{intent['status']}.", code="setup_intent_unexpected_state"
-        )
+    if intent["status"] not in CONFIRMABLE_STATUSES:
+        status = intent["status"]
+        message = f"You cannot {action} this SetupIntent because it has a status of {status}."
+        raise invalid_request(message, code="setup_intent_unexpected_state")
 
 
 _NULL_FIELDS: Final = (

@@ -1,4 +1,4 @@
-"""Subscribing through the API, and stopping: what Checkout does in its own way."""
+"""Creating and cancelling subscriptions through the API; Checkout creates them in its own way."""
 
 from payments.sandbox import (
     customers,
@@ -9,29 +9,36 @@ from payments.sandbox import (
     subscriptions,
 )
 from payments.sandbox import request_params as read
-from payments.sandbox.account import StripeAccount
+from payments.sandbox.account import StripeAccount, when_due
 from payments.sandbox.cards import Decline
-from payments.sandbox.errors import ApiError, card_error, invalid_request, missing_param, not_found
+from payments.sandbox.errors import (
+    ApiError,
+    card_error,
+    invalid_request,
+    missing_param,
+    not_found,
+    unsupported,
+)
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.routes import Call, route
 
 
 @route("POST", "/v1/subscriptions")
 def create(call: Call) -> JsonObject:
+    """Create a subscription, and charge its first period unless it begins with a trial."""
     account, params = call.account, call.params
     read.refuse_unsupported(params, "billing_cycle_anchor", "discounts", "add_invoice_items")
     customer = customers.customer_in(account, params)
     if customer is None:
         raise missing_param("customer")
-    given = subscriptions.item_in(params)
-    price = subscriptions.price_in(account, given, "items[0]")
-    default = subscriptions.default_payment_method_in(account, customer["id"], params)
+    item_params = subscriptions.item_in(params)
+    price = subscriptions.price_in(account, item_params, "items[0]")
+    method_id = subscriptions.default_payment_method_in(account, customer["id"], params)
     trial_end = _trial_end(account, params)
-    subscription = subscriptions.make(
-        account, customer, price, read.integer(given, "quantity") or 1
-    )
+    quantity = read.integer(item_params, "quantity") or 1
+    subscription = subscriptions.make(account, customer, price, quantity)
     subscription |= {
-        "default_payment_method": default,
+        "default_payment_method": method_id,
         "description": read.text(params, "description"),
         "metadata": read.metadata(params),
         "trial_settings": _trial_settings(params),
@@ -48,14 +55,13 @@ def create(call: Call) -> JsonObject:
 
 @route("DELETE", "/v1/subscriptions/{}")
 def cancel(call: Call) -> JsonObject:
+    """Cancel a subscription at once."""
     subscription = call.get_object("subscription")
     if subscription["status"] in subscriptions.ENDED_STATUSES:
         raise not_found("subscription", subscription["id"])
     for name in ("invoice_now", "prorate"):
         if read.flag(call.params, name):
-            raise invalid_request(
-                f"The sandbox does not do {name} yet.", name, "sandbox_unsupported"
-            )
+            raise unsupported(name)
     subscription["cancellation_details"] = subscriptions.cancellation_details_in(
         subscription, call.params
     )
@@ -63,20 +69,17 @@ def cancel(call: Call) -> JsonObject:
     return subscription
 
 
-@route("DELETE", "/v1/customers/{}")
-def delete_customer(call: Call) -> JsonObject:
-    """A customer leaves, and what they subscribed to stops."""
-    account, customer = call.account, call.get_object("customer")
-    for subscription_id in account.store.linked("subscription", "customer", customer["id"]):
+@when_due("end_customer_subscriptions")
+def end_customer_subscriptions(account: StripeAccount, customer_id: str) -> None:
+    """End the subscriptions of a customer who is deleted."""
+    for subscription_id in account.store.linked("subscription", "customer", customer_id):
         subscription = account.store.objects[subscription_id]
         if subscription["status"] not in subscriptions.ENDED_STATUSES:
             subscriptions.end(account, subscription, reason="cancellation_requested")
-    account.emit("customer.deleted", customer)
-    return account.store.mark_deleted(customer["id"])
 
 
 def payment_error(account: StripeAccount, invoice: JsonObject, decline: Decline) -> ApiError:
-    """What a request answers when the invoice it wanted paid was not."""
+    """Return the error of a request whose invoice was not paid."""
     if decline is invoices.NO_PAYMENT_METHOD:
         return invalid_request(f"{decline.message} Add one to the customer or the invoice.")
     intent = invoices.intent_of(account, invoice)
@@ -106,7 +109,7 @@ def _start(
 
 
 def _start_trial(account: StripeAccount, subscription: JsonObject, trial_end: int) -> None:
-    """Nothing is owed until the trial ends; an invoice over nothing says so."""
+    """Start a trial, with a paid invoice over nothing."""
     now = account.clock.timestamp()
     items = subscriptions.items_with(subscription, current_period_end=trial_end)
     account.set_fields(
@@ -139,15 +142,12 @@ def _trial_end(account: StripeAccount, params: JsonObject) -> int | None:
         return account.clock.timestamp() + days * 86400
     if params.get("trial_end") in (None, "", "now"):
         return None
-    moment = read.integer(params, "trial_end")
-    if moment is None or moment <= account.clock.timestamp():
-        raise invalid_request("Invalid timestamp: must be in the future.", "trial_end")
-    return moment
+    return read.future_timestamp(params, "trial_end", account.clock.timestamp())
 
 
 def _trial_settings(params: JsonObject) -> JsonObject:
     behavior = read.nested_object(read.nested_object(params, "trial_settings"), "end_behavior")
     read.refuse_unsupported(behavior, "billing_cycle_anchor")
-    missing_card = ("cancel", "create_invoice", "pause")
-    chosen = read.one_of(behavior, "missing_payment_method", missing_card, "create_invoice")
-    return {"end_behavior": {"missing_payment_method": chosen}}
+    allowed = ("cancel", "create_invoice", "pause")
+    value = read.one_of(behavior, "missing_payment_method", allowed, "create_invoice")
+    return {"end_behavior": {"missing_payment_method": value}}

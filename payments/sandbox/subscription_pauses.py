@@ -1,8 +1,9 @@
-"""Pausing, in Stripe's two ways.
+"""Pauses, of which Stripe has two.
 
-Pausing a subscription stops its periods: no invoices, status `paused`, until it is resumed. Pausing
-its collection does not: periods go on, status unchanged, and what they cost is void, kept as a
-draft or written off.
+A paused subscription has no periods and no invoices: its status is `paused` until it is resumed.
+With its collection paused, a subscription keeps its status and its periods, and their invoices are
+voided, left as drafts or marked uncollectible.
+https://docs.stripe.com/billing/subscriptions/pause-payment
 """
 
 from datetime import timedelta
@@ -23,11 +24,12 @@ _PAUSABLE_STATUSES: Final = ("active", "past_due", "trialing", "unpaid")
 
 @route("POST", "/v1/subscriptions/{}/pause")
 def pause(call: Call) -> JsonObject:
+    """Pause a subscription."""
     account, subscription, params = call.account, call.get_object("subscription"), call.params
     if subscription["status"] not in _PAUSABLE_STATUSES:
         raise invalid_request(f"You cannot pause a subscription that is {subscription['status']}.")
-    credited = read.nested_object(read.nested_object(params, "bill_for"), "unused_time_from")
-    if credited.get("type") != "none":
+    credit = read.nested_object(read.nested_object(params, "bill_for"), "unused_time_from")
+    if credit.get("type") != "none":
         message = "Stripe credits the time left unless told not to, and the sandbox does not "
         message += "prorate yet; send bill_for[unused_time_from][type]=none."
         raise invalid_request(message, "bill_for[unused_time_from][type]", "sandbox_unsupported")
@@ -37,13 +39,14 @@ def pause(call: Call) -> JsonObject:
 
 @route("POST", "/v1/subscriptions/{}/resume")
 def resume(call: Call) -> JsonObject:
+    """Resume a paused subscription, with a new period from now or in its old periods."""
     account, subscription, params = call.account, call.get_object("subscription"), call.params
     if subscription["status"] != "paused":
         raise invalid_request("Only a paused subscription can be resumed.")
     anchor = params.get("billing_cycle_anchor") or "now"
     kind = anchor.get("type") if isinstance(anchor, dict) else anchor
-    attempts = ("resume_on_payment_attempt", "resume_on_payment_success")
-    behavior = read.one_of(params, "payment_behavior", attempts, attempts[0])
+    behaviors = ("resume_on_payment_attempt", "resume_on_payment_success")
+    behavior = read.one_of(params, "payment_behavior", behaviors, behaviors[0])
     if kind == "now":
         _resume_with_new_anchor(account, subscription, behavior)
     elif kind != "unchanged":
@@ -59,48 +62,49 @@ def resume(call: Call) -> JsonObject:
 def pause_collection_in(
     account: StripeAccount, subscription: JsonObject, params: JsonObject
 ) -> JsonObject | None:
-    """What a request makes of `pause_collection`; emptied, collection goes on."""
-    given = read.nested_object(params, "pause_collection")
-    if not given:
+    """Return the `pause_collection` that a request sets, and schedule its end; None unsets it."""
+    pause_params = read.nested_object(params, "pause_collection")
+    if not pause_params:
         return None
-    behavior = read.one_of(given, "behavior", PAUSE_COLLECTION_BEHAVIORS, None)
+    behavior = read.one_of(pause_params, "behavior", PAUSE_COLLECTION_BEHAVIORS, None)
     if behavior is None:
         raise missing_param("pause_collection[behavior]")
-    resumes_at = read.integer(given, "resumes_at")
-    if resumes_at is not None:
-        if resumes_at <= account.clock.timestamp():
-            raise invalid_request(
-                "resumes_at must be in the future.", "pause_collection[resumes_at]"
-            )
-        account.schedule_at(resumes_at, "resume_collection", subscription["id"])
+    if read.text(pause_params, "resumes_at") is None:
+        return {"behavior": behavior, "resumes_at": None}
+    now, param = account.clock.timestamp(), "pause_collection[resumes_at]"
+    resumes_at = read.future_timestamp(pause_params, "resumes_at", now, param=param)
+    account.schedule_at(resumes_at, "resume_collection", subscription["id"])
     return {"behavior": behavior, "resumes_at": resumes_at}
 
 
 @when_due("resume_collection")
 def resume_collection(account: StripeAccount, subscription_id: str) -> None:
-    """The day has come from which invoices are collected again."""
+    """Resume collection at its `resumes_at`, unless that has changed since."""
     subscription = account.store.objects[subscription_id]
-    due = (subscription["pause_collection"] or {}).get("resumes_at")
-    if due is not None and due <= account.clock.timestamp():
+    resumes_at = (subscription["pause_collection"] or {}).get("resumes_at")
+    if resumes_at is not None and resumes_at <= account.clock.timestamp():
         account.update_and_emit(
             subscription, "customer.subscription.updated", pause_collection=None
         )
 
 
-@when_due("give_up_resuming")
+@when_due("void_resumption_invoice")
 def void_resumption_invoice(account: StripeAccount, invoice_id: str) -> None:
-    """The resumption invoice found no payment in time: it is void, and the pause goes on."""
+    """Void a resumption invoice that was not paid in time; the subscription stays paused."""
     invoice = account.store.objects[invoice_id]
     subscription = invoices.subscription_of(account, invoice)
     if invoice["status"] == "open" and subscription and subscription["status"] == "paused":
-        account.store.private(subscription["id"]).pop("resuming", None)
+        account.store.private(subscription["id"]).pop("resumption_invoice", None)
         invoices.void(account, invoice)
 
 
 def _resume_with_new_anchor(
     account: StripeAccount, subscription: JsonObject, behavior: str | None
 ) -> None:
-    """A period begins now. Its invoice is final at once, and active is who pays, or tried to."""
+    """Begin a period now, and charge its invoice.
+
+    It is active at once, or with `resume_on_payment_success` when the invoice is paid.
+    """
     now = account.clock.timestamp()
     end = billing_periods.period_start(now, item_of(subscription)["price"]["recurring"], 1)
     subscriptions.reset_cycle_number(account, subscription, cycle_number=0)
@@ -108,26 +112,25 @@ def _resume_with_new_anchor(
     previous = account.set_fields(subscription, items=items, billing_cycle_anchor=now)
     invoice = renewals.invoice_now(account, subscription, previous)
     invoices.create_intent(account, invoice)
-    account.store.private(subscription["id"])["resuming"] = invoice["id"]
+    account.store.private(subscription["id"])["resumption_invoice"] = invoice["id"]
     if behavior == "resume_on_payment_attempt":
         invoice_collection.activate_resumed(account, subscription)
         invoice_collection.attempt_payment(account, invoice)
         return
     invoice_collection.pay_on_request(account, invoice, None)
     if subscription["status"] == "paused":
-        account.schedule_in(RESUMPTION_PERIOD, "give_up_resuming", invoice["id"])
+        account.schedule_in(RESUMPTION_PERIOD, "void_resumption_invoice", invoice["id"])
 
 
 def _resume_with_old_anchor(account: StripeAccount, subscription: JsonObject) -> None:
-    """The period that would run by now goes on, unbilled, and the next is renewed as ever."""
+    """Continue in the period that would be the present one; it is not invoiced."""
     item, private = item_of(subscription), account.store.private(subscription["id"])
-    anchor, recurring, now = (
-        subscription["billing_cycle_anchor"], item["price"]["recurring"], account.clock.timestamp(),
-    )  # fmt: skip
-    while billing_periods.period_start(anchor, recurring, private["cycle"] + 1) <= now:
-        private["cycle"] += 1
-    start = billing_periods.period_start(anchor, recurring, max(private["cycle"], 0))
-    end = billing_periods.period_start(anchor, recurring, private["cycle"] + 1)
+    anchor, recurring = subscription["billing_cycle_anchor"], item["price"]["recurring"]
+    now = account.clock.timestamp()
+    while billing_periods.period_start(anchor, recurring, private["cycle_number"] + 1) <= now:
+        private["cycle_number"] += 1
+    start = billing_periods.period_start(anchor, recurring, max(private["cycle_number"], 0))
+    end = billing_periods.period_start(anchor, recurring, private["cycle_number"] + 1)
     items = subscriptions.items_with(
         subscription, current_period_start=start, current_period_end=end
     )

@@ -1,8 +1,9 @@
-"""Amending: what a subscription's terms become while it runs.
+"""Updates of subscriptions.
 
-A new amount counts from the next renewal. A new interval, or an anchor of now, begins a period at
-once and bills it. A trial puts the next charge off. There are no prorations here: whoever changes
-what has been paid for says `proration_behavior=none`.
+A new amount applies from the next renewal. A new interval, or `billing_cycle_anchor=now`, begins
+and bills a period at once. A trial postpones the next charge. The sandbox does not prorate: a
+request that changes a paid period must say `proration_behavior=none`.
+https://docs.stripe.com/billing/subscriptions/change
 """
 
 from dataclasses import dataclass
@@ -37,40 +38,41 @@ _IMMUTABLE_PARAMS_BY_STATUS: Final = {
     "incomplete": ("items", "trial_end", "billing_cycle_anchor"),
     "paused": ("trial_end", "billing_cycle_anchor"),
 }
-_MAX_PERIODS_AHEAD: Final = 1200  # periods, when asking whether a moment begins one
+_MAX_PERIODS_AHEAD: Final = 1200  # how many periods are searched for one that begins at cancel_at
+_MAX_TRIAL_SECONDS: Final = 2 * 366 * 86400
 
 
 @dataclass
 class _PlannedUpdate:
-    """What a subscription will be."""
+    """The new fields of a subscription and its item, and what the update entails."""
 
     fields: JsonObject
     item: JsonObject
-    cycle_number: int | None = None  # the number of the present period, when they are counted anew
+    cycle_number: int | None = None  # the present period's number, when the anchor moves
     bills_now: bool = False
-    starts_trial: bool = False  # a trial begins
-    needs_proration: bool = False  # so that prorations would be due
+    starts_trial: bool = False
+    needs_proration: bool = False  # Stripe would prorate
 
 
 @route("POST", "/v1/subscriptions/{}")
 def update(call: Call) -> JsonObject:
+    """Update a subscription."""
     account, subscription, params = call.account, call.get_object("subscription"), call.params
     _validate(subscription, params)
-    terms = _PlannedUpdate(
-        _unbilled_changes(account, subscription, params), dict(item_of(subscription))
-    )
+    fields = _unbilled_changes(account, subscription, params)
+    planned = _PlannedUpdate(fields, dict(item_of(subscription)))
     if read.array(params, "items"):
-        _apply_price(account, subscription, params, terms)
+        _apply_price(account, subscription, params, planned)
     if "trial_end" in params:
-        _apply_trial_end(account, subscription, params, terms)
-    elif _resets_anchor(subscription, params, terms.item):
-        _reset_anchor(account, subscription, terms)
-    _apply_cancellation(account, subscription, params, terms)
-    if terms.needs_proration and params.get("proration_behavior") != "none":
+        _apply_trial_end(account, subscription, params, planned)
+    elif _resets_anchor(subscription, params, planned.item):
+        _reset_anchor(account, subscription, planned)
+    _apply_cancellation(account, subscription, params, planned)
+    if planned.needs_proration and params.get("proration_behavior") != "none":
         message = "The sandbox does not prorate yet; send proration_behavior=none."
         raise invalid_request(message, "proration_behavior", "sandbox_unsupported")
     behavior = read.one_of(params, "payment_behavior", _PAYMENT_BEHAVIORS, "allow_incomplete")
-    return _apply(account, subscription, terms, behavior)
+    return _apply(account, subscription, planned, behavior)
 
 
 def _validate(subscription: JsonObject, params: JsonObject) -> None:
@@ -83,10 +85,9 @@ def _validate(subscription: JsonObject, params: JsonObject) -> None:
     if params.get("payment_behavior") == "pending_if_incomplete":
         message = "The sandbox does not do pending_if_incomplete yet."
         raise invalid_request(message, "payment_behavior", "sandbox_unsupported")
-    fixed = _IMMUTABLE_PARAMS_BY_STATUS.get(subscription["status"], ())
-    for name in fixed:
+    status = subscription["status"]
+    for name in _IMMUTABLE_PARAMS_BY_STATUS.get(status, ()):
         if name in params:
-            status = subscription["status"]
             raise invalid_request(
                 f"You cannot change {name} of a subscription that is {status}.", name
             )
@@ -95,7 +96,7 @@ def _validate(subscription: JsonObject, params: JsonObject) -> None:
 def _unbilled_changes(
     account: StripeAccount, subscription: JsonObject, params: JsonObject
 ) -> JsonObject:
-    """What changes without anything being owed for it."""
+    """Return the changed fields that have no effect on billing."""
     fields: JsonObject = {
         "metadata": read.merge_metadata(subscription["metadata"], params),
         "cancellation_details": subscriptions.cancellation_details_in(subscription, params),
@@ -115,39 +116,39 @@ def _unbilled_changes(
 
 
 def _apply_price(
-    account: StripeAccount, subscription: JsonObject, params: JsonObject, terms: _PlannedUpdate
+    account: StripeAccount, subscription: JsonObject, params: JsonObject, planned: _PlannedUpdate
 ) -> None:
-    """A new price for the item, which the request must name: else there would be two."""
-    given, item = subscriptions.item_in(params), item_of(subscription)
-    named = read.text(given, "id")
-    if named is None:
+    """Plan a new price or quantity of the item, which the request must name by its id."""
+    item_params, item = subscriptions.item_in(params), item_of(subscription)
+    item_id = read.text(item_params, "id")
+    if item_id is None:
         message = "Without items[0][id] a second item is added to the subscription, and both are "
         raise invalid_request(message + "charged. The sandbox keeps one.", "items[0][id]")
-    if named != item["id"]:
-        raise not_found("subscription_item", named, "items[0][id]")
-    if read.flag(given, "deleted"):
+    if item_id != item["id"]:
+        raise not_found("subscription_item", item_id, "items[0][id]")
+    if read.flag(item_params, "deleted"):
         message = "A subscription must have at least one active plan. To cancel a subscription, "
         raise invalid_request(message + "please use the cancel API endpoint on the subscription.")
-    price, quantity = item["price"], read.integer(given, "quantity")
-    if "price" in given or "price_data" in given:
-        price = subscriptions.price_in(account, given, "items[0]")
+    price, quantity = item["price"], read.integer(item_params, "quantity")
+    if "price" in item_params or "price_data" in item_params:
+        price = subscriptions.price_in(account, item_params, "items[0]")
         quantity = 1 if quantity is None else quantity
     if price["currency"] != subscription["currency"]:
         message = f"The price specified only supports `{price['currency']}`. This doesn't match "
         raise invalid_request(message + f"the expected currency: `{subscription['currency']}`.")
-    kept = item["quantity"] if quantity is None else quantity
-    terms.item |= subscriptions.price_fields(price, kept)
-    terms.needs_proration = subscription["status"] not in ("trialing", "paused")
+    new_quantity = item["quantity"] if quantity is None else quantity
+    planned.item |= subscriptions.price_fields(price, new_quantity)
+    planned.needs_proration = subscription["status"] not in ("trialing", "paused")
 
 
 def _resets_anchor(subscription: JsonObject, params: JsonObject, item: JsonObject) -> bool:
-    """Whether the request resets the anchor: by asking, or by another interval."""
+    """Return whether the update resets the anchor: on request, or because the interval changes."""
     anchor = params.get("billing_cycle_anchor")
     kind = anchor.get("type") if isinstance(anchor, dict) else anchor
     if kind not in (None, "now", "unchanged"):
         raise invalid_request("Invalid billing_cycle_anchor: must be now or unchanged.")
     before, after = item_of(subscription)["price"]["recurring"], item["price"]["recurring"]
-    if subscription["status"] == "trialing":  # a trial ends when it ends, whatever comes after
+    if subscription["status"] == "trialing":  # a trial's end stays, whatever the next interval
         return False
     if subscription["status"] == "paused" and before != after:
         raise invalid_request(
@@ -156,136 +157,133 @@ def _resets_anchor(subscription: JsonObject, params: JsonObject, item: JsonObjec
     return kind == "now" or before != after
 
 
-def _reset_anchor(account: StripeAccount, subscription: JsonObject, terms: _PlannedUpdate) -> None:
-    """A period begins now, and is billed now."""
+def _reset_anchor(
+    account: StripeAccount, subscription: JsonObject, planned: _PlannedUpdate
+) -> None:
+    """Plan a period that begins and is billed now."""
     now = account.clock.timestamp()
-    end = billing_periods.period_start(now, terms.item["price"]["recurring"], 1)
-    terms.item |= {"current_period_start": now, "current_period_end": end}
-    terms.fields["billing_cycle_anchor"] = now
-    terms.cycle_number, terms.bills_now = 0, True
-    terms.needs_proration = subscription["status"] != "trialing"
+    end = billing_periods.period_start(now, planned.item["price"]["recurring"], 1)
+    planned.item |= {"current_period_start": now, "current_period_end": end}
+    planned.fields["billing_cycle_anchor"] = now
+    planned.cycle_number, planned.bills_now = 0, True
+    planned.needs_proration = subscription["status"] != "trialing"
 
 
 def _apply_trial_end(
-    account: StripeAccount, subscription: JsonObject, params: JsonObject, terms: _PlannedUpdate
+    account: StripeAccount, subscription: JsonObject, params: JsonObject, planned: _PlannedUpdate
 ) -> None:
-    """Charge nothing until a moment; or, when it is `now`, no longer charge nothing."""
+    """Plan a trial until a moment, or with `now` the end of the present trial."""
     now, is_trialing = account.clock.timestamp(), subscription["status"] == "trialing"
     if params["trial_end"] == "now":
         if is_trialing:
-            terms.fields |= {"trial_end": now, "status": "active"}
-            _reset_anchor(account, subscription, terms)
+            planned.fields |= {"trial_end": now, "status": "active"}
+            _reset_anchor(account, subscription, planned)
         return
-    moment = read.integer(params, "trial_end")
-    if moment is None or moment <= now:
-        raise invalid_request("Invalid timestamp: must be in the future.", "trial_end")
-    if moment > now + 2 * 366 * 86400:
+    trial_end = read.future_timestamp(params, "trial_end", now)
+    if trial_end > now + _MAX_TRIAL_SECONDS:
         raise invalid_request(
             "Invalid timestamp: can be no more than two years ahead.", "trial_end"
         )
-    began = subscription["trial_start"] if is_trialing else now
-    terms.fields |= {
-        "billing_cycle_anchor": moment,
+    trial_start = subscription["trial_start"] if is_trialing else now
+    planned.fields |= {
+        "billing_cycle_anchor": trial_end,
         "status": "trialing",
-        "trial_end": moment,
-        "trial_start": began,
+        "trial_end": trial_end,
+        "trial_start": trial_start,
     }
-    terms.item |= {"current_period_start": began, "current_period_end": moment}
-    terms.cycle_number, terms.starts_trial, terms.needs_proration = (
-        -1,
-        not is_trialing,
-        not is_trialing,
-    )
+    planned.item |= {"current_period_start": trial_start, "current_period_end": trial_end}
+    planned.cycle_number = -1
+    planned.starts_trial = planned.needs_proration = not is_trialing
 
 
 def _apply_cancellation(
-    account: StripeAccount, subscription: JsonObject, params: JsonObject, terms: _PlannedUpdate
+    account: StripeAccount, subscription: JsonObject, params: JsonObject, planned: _PlannedUpdate
 ) -> None:
-    """Agree on a last day, or no longer; one at the period's end moves with it."""
-    end, fields = terms.item["current_period_end"], terms.fields
+    """Plan a cancellation, or undo one; at the period's end it moves with the period."""
+    end, fields = planned.item["current_period_end"], planned.fields
     at_end = subscription["cancel_at_period_end"]
     if read.text(params, "cancel_at") and read.flag(params, "cancel_at_period_end"):
         raise invalid_request("You may only specify one of cancel_at and cancel_at_period_end.")
     if "cancel_at_period_end" in params:
         at_end = read.flag(params, "cancel_at_period_end")
         is_new = at_end != subscription["cancel_at_period_end"]
-        _set_cancel_at(account, terms, end if at_end else None, is_new=is_new)
+        _set_cancel_at(account, planned, end if at_end else None, is_new=is_new)
     if "cancel_at" in params:
-        at_end, last = False, _requested_cancel_at(account, params, terms)
-        _set_cancel_at(account, terms, last, is_new=last != subscription["cancel_at"])
-        if last is not None:
-            account.schedule_at(last, "cancel_at", subscription["id"])
+        at_end, cancel_at = False, _requested_cancel_at(account, params, planned)
+        _set_cancel_at(account, planned, cancel_at, is_new=cancel_at != subscription["cancel_at"])
+        if cancel_at is not None:
+            account.schedule_at(cancel_at, "cancel_subscription", subscription["id"])
     fields["cancel_at_period_end"] = at_end
     if at_end:
         fields["cancel_at"] = end
 
 
 def _set_cancel_at(
-    account: StripeAccount, terms: _PlannedUpdate, cancel_at: int | None, *, is_new: bool
+    account: StripeAccount, planned: _PlannedUpdate, cancel_at: int | None, *, is_new: bool
 ) -> None:
     if is_new:
         reason = None if cancel_at is None else "cancellation_requested"
-        terms.fields |= {
+        planned.fields |= {
             "cancel_at": cancel_at,
             "canceled_at": None if cancel_at is None else account.clock.timestamp(),
-            "cancellation_details": {**terms.fields["cancellation_details"], "reason": reason},
+            "cancellation_details": {**planned.fields["cancellation_details"], "reason": reason},
         }
 
 
 def _requested_cancel_at(
-    account: StripeAccount, params: JsonObject, terms: _PlannedUpdate
+    account: StripeAccount, params: JsonObject, planned: _PlannedUpdate
 ) -> int | None:
-    """The moment `cancel_at` names. In the middle of a period, part of it would be given back."""
+    """Return the requested `cancel_at`, a Unix time; in the middle of a period Stripe prorates."""
     if params["cancel_at"] == "":
         return None
-    item, recurring = terms.item, terms.item["price"]["recurring"]
+    item, recurring = planned.item, planned.item["price"]["recurring"]
     if params["cancel_at"] in ("min_period_end", "max_period_end"):
         return int(item["current_period_end"])
-    moment = read.integer(params, "cancel_at")
-    if moment is None or moment <= account.clock.timestamp():
-        raise invalid_request("cancel_at must be a timestamp in the future.", "cancel_at")
+    cancel_at = read.future_timestamp(params, "cancel_at", account.clock.timestamp())
     starts = (
         billing_periods.period_start(item["current_period_end"], recurring, n)
         for n in range(_MAX_PERIODS_AHEAD)
     )
-    terms.needs_proration |= moment not in starts
-    return moment
+    planned.needs_proration |= cancel_at not in starts
+    return cancel_at
 
 
 def _apply(
-    account: StripeAccount, subscription: JsonObject, terms: _PlannedUpdate, behavior: str | None
+    account: StripeAccount, subscription: JsonObject, planned: _PlannedUpdate, behavior: str | None
 ) -> JsonObject:
-    if terms.fields.get("status") == "active" and renewals.apply_missing_payment_method(
+    if planned.fields.get("status") == "active" and renewals.apply_missing_payment_method(
         account, subscription
     ):
         return subscription
     intent = None
-    if terms.bills_now and behavior == "error_if_incomplete":
-        intent = _pay_before_update(account, subscription, terms)
-    if terms.cycle_number is not None:
-        subscriptions.reset_cycle_number(account, subscription, cycle_number=terms.cycle_number)
-    items = subscriptions.items_with(subscription, **terms.item)
-    previous = account.set_fields(subscription, items=items, **terms.fields)
-    if terms.bills_now:
+    if planned.bills_now and behavior == "error_if_incomplete":
+        intent = _pay_before_update(account, subscription, planned)
+    if planned.cycle_number is not None:
+        subscriptions.reset_cycle_number(account, subscription, cycle_number=planned.cycle_number)
+    items = subscriptions.items_with(subscription, **planned.item)
+    previous = account.set_fields(subscription, items=items, **planned.fields)
+    if planned.bills_now:
         invoice = renewals.invoice_now(account, subscription, previous)
         _bill_update(account, subscription, invoice, intent, behavior)
-    elif terms.starts_trial:
+    elif planned.starts_trial:
         invoice = renewals.invoice_now(account, subscription, previous)
         invoices.mark_paid(account, invoice)
     elif previous:
         account.emit("customer.subscription.updated", subscription, previous)
-    if terms.cycle_number is not None:
+    if planned.cycle_number is not None:
         subscriptions.schedule_period_tasks(account, subscription)
     return subscription
 
 
 def _pay_before_update(
-    account: StripeAccount, subscription: JsonObject, terms: _PlannedUpdate
+    account: StripeAccount, subscription: JsonObject, planned: _PlannedUpdate
 ) -> JsonObject:
-    """The payment without which nothing changes."""
-    amount = terms.item["price"]["unit_amount"] * terms.item["quantity"]
-    chosen = terms.fields.get("default_payment_method") or subscription["default_payment_method"]
-    method = invoices.default_payment_method(account, subscription["customer"], chosen)
+    """Charge the planned period before the update. Raises ApiError when it cannot be paid."""
+    amount = planned.item["price"]["unit_amount"] * planned.item["quantity"]
+    method_id = (
+        planned.fields.get("default_payment_method") or subscription["default_payment_method"]
+    )
+    method = invoices.default_payment_method(account, subscription["customer"], method_id)
     if method is None:
         raise invalid_request(invoices.NO_PAYMENT_METHOD.message)
     fields = {"customer": subscription["customer"], "description": "Subscription update"}

@@ -1,9 +1,8 @@
-"""Subscriptions: a price, charged again each period until someone, or the bank, says stop.
+"""Subscriptions: a recurring price, charged each period until the subscription ends.
 
-Periods are counted from the anchor, so a subscription begun on the 31st renews on the last day of
-shorter months and returns to the 31st. Here is what a subscription is, and how it ends; it is begun
-in `subscribing`, carried on in `renewals`, paid for in `collecting`, changed in `amending` and
-`pausing`.
+Periods are counted from the anchor: a subscription begun on the 31st renews on the last day of
+shorter months and returns to the 31st. A subscription here has one item. See also
+subscription_endpoints, subscription_updates, subscription_pauses, renewals and invoice_collection.
 """
 
 from datetime import timedelta
@@ -12,18 +11,18 @@ from typing import Final
 from payments.sandbox import billing_periods, catalog, listing, payment_methods
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount
-from payments.sandbox.errors import invalid_request, missing_param, not_found
+from payments.sandbox.errors import invalid_request, missing_param
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.routes import Call, add_retrieve_route, route
 
 ENDED_STATUSES: Final = ("canceled", "incomplete_expired")
-TRIAL_END_NOTICE: Final = timedelta(days=3)  # how long before a trial's end it is told of
+TRIAL_END_NOTICE: Final = timedelta(days=3)  # how long before a trial's end its event is emitted
 
 
-def _status_matches(row: JsonObject, wanted: object) -> bool:
-    if wanted == "all":
+def _status_matches(row: JsonObject, status: object) -> bool:
+    if status == "all":
         return True
-    return bool(row["status"] in ENDED_STATUSES if wanted == "ended" else row["status"] == wanted)
+    return bool(row["status"] in ENDED_STATUSES if status == "ended" else row["status"] == status)
 
 
 _FILTERS: Final = {"customer": listing.equals("customer"), "status": _status_matches}
@@ -33,17 +32,18 @@ add_retrieve_route("subscription", "/v1/subscriptions")
 
 @route("GET", "/v1/subscriptions")
 def list_all(call: Call) -> JsonObject:
+    """List subscriptions; without `status`, those that have not ended."""
     filters, params = dict(_FILTERS), dict(call.params)
     if "status" not in params:
         params["status"] = "running"
-        filters["status"] = lambda row, wanted: row["status"] not in ENDED_STATUSES  # noqa: ARG005 - Stripe's default
+        filters["status"] = lambda row, status: row["status"] not in ENDED_STATUSES  # noqa: ARG005 - Stripe's default
     return listing.page(call.account.store, "subscription", call.path, params, filters)
 
 
 def make(
     account: StripeAccount, customer: JsonObject, price: JsonObject, quantity: int
 ) -> JsonObject:
-    """A subscription whose first period begins now; not yet paid, not yet told of."""
+    """Create an incomplete subscription whose first period begins now, emitting nothing."""
     now = account.clock.timestamp()
     end = billing_periods.period_start(now, price["recurring"], 1)
     subscription = account.create_object(
@@ -64,53 +64,52 @@ def make(
     }
     url = f"/v1/subscription_items?subscription={subscription['id']}"
     subscription["items"] = listing.list_object([item], url)
-    account.store.private(subscription["id"])["cycle"] = 0
+    account.store.private(subscription["id"])["cycle_number"] = 0
     account.store.link("subscription", "customer", customer["id"], subscription["id"])
     schedule_period_tasks(account, subscription)
     return subscription
 
 
 def price_fields(price: JsonObject, quantity: int) -> JsonObject:
-    """What an item says of its price."""
+    """Return the item fields that hold a price and a quantity."""
     return {"plan": catalog.plan_of(price), "price": dict(price), "quantity": quantity}
 
 
 def item_of(subscription: JsonObject) -> JsonObject:
-    """What is subscribed to; here it is one thing."""
+    """Return a subscription's one item."""
     item: JsonObject = subscription["items"]["data"][0]
     return item
 
 
 def items_with(subscription: JsonObject, /, **fields: object) -> JsonObject:
-    """The `items` of a subscription with its item changed."""
+    """Return a subscription's `items` with fields of its item changed."""
     return {**subscription["items"], "data": [{**item_of(subscription), **fields}]}
 
 
 def reset_cycle_number(
     account: StripeAccount, subscription: JsonObject, *, cycle_number: int
 ) -> None:
-    """Count periods anew from the anchor: the present one is number 0, or -1 when it is a trial."""
+    """Number the present period: 0 when it begins at the anchor, -1 when it is a trial."""
     private = account.store.private(subscription["id"])
-    private["cycle"] = cycle_number
-    private["period_before"] = item_of(subscription)["current_period_start"]
+    private["cycle_number"] = cycle_number
+    private["previous_period_start"] = item_of(subscription)["current_period_start"]
 
 
 def schedule_period_tasks(account: StripeAccount, subscription: JsonObject) -> None:
-    """Put what the present period leads to on the agenda: its announcement and its end."""
+    """Schedule the renewal, the notice before it, and the notice of a trial's end."""
     item = item_of(subscription)
     start, end = item["current_period_start"], item["current_period_end"]
-    early = end - account.billing.upcoming_days * 86400
-    account.schedule_at(max(start, early), "announce_renewal", subscription["id"])
+    notice_at = end - account.billing.upcoming_days * 86400
+    account.schedule_at(max(start, notice_at), "emit_upcoming_invoice", subscription["id"])
     if subscription["trial_end"] == end:
-        warned = end - int(TRIAL_END_NOTICE.total_seconds())
-        account.schedule_at(
-            max(account.clock.timestamp(), warned), "warn_of_trial_end", subscription["id"]
-        )
-    account.schedule_at(end, "renew", subscription["id"])
+        trial_notice_at = end - int(TRIAL_END_NOTICE.total_seconds())
+        due_at = max(account.clock.timestamp(), trial_notice_at)
+        account.schedule_at(due_at, "emit_trial_will_end", subscription["id"])
+    account.schedule_at(end, "renew_subscription", subscription["id"])
 
 
 def end(account: StripeAccount, subscription: JsonObject, *, reason: str) -> None:
-    """Stop for good; open invoices are no longer collected by themselves."""
+    """Cancel a subscription at once; its open invoices are no longer collected automatically."""
     now = account.clock.timestamp()
     account.set_fields(
         subscription,
@@ -124,20 +123,23 @@ def end(account: StripeAccount, subscription: JsonObject, *, reason: str) -> Non
 
 
 def stop_collection(account: StripeAccount, subscription: JsonObject) -> None:
-    """Collect no invoice of this subscription by itself any more."""
+    """Stop automatic collection of a subscription's unpaid invoices."""
     ids = account.store.linked("invoice", "subscription", subscription["id"])
     for invoice in account.store.existing(ids):
         if invoice["status"] in ("draft", "open") and invoice["auto_advance"]:
-            fields = {"auto_advance": False, "next_payment_attempt": None}
-            fields["automatically_finalizes_at"] = None
+            fields = {
+                "auto_advance": False,
+                "automatically_finalizes_at": None,
+                "next_payment_attempt": None,
+            }
             account.update_and_emit(invoice, "invoice.updated", **fields)
 
 
-def pause(account: StripeAccount, subscription: JsonObject, kind: str) -> None:
-    """No more periods and no more invoices until someone resumes it."""
+def pause(account: StripeAccount, subscription: JsonObject, reason: str) -> None:
+    """Pause a subscription: it has no periods and no invoices until it is resumed."""
     details = {
         "paused": {
-            "subscription": {"type": kind},
+            "subscription": {"type": reason},
             "transitioned_at": account.clock.timestamp(),
             "type": "subscription",
         }
@@ -147,15 +149,11 @@ def pause(account: StripeAccount, subscription: JsonObject, kind: str) -> None:
 
 
 def price_in(account: StripeAccount, item: JsonObject, param: str) -> JsonObject:
-    """The recurring price that an item of a request names or brings."""
-    if "price_data" in item:
-        price = catalog.make_price(account, item["price_data"], param=f"{param}[price_data]")
-    else:
-        price_id = read.required(item, "price")
-        found = account.store.get("price", price_id)
-        if found is None:
-            raise not_found("price", price_id, f"{param}[price]")
-        price = found
+    """Return the recurring price that an item of a request names or defines.
+
+    Raises ApiError for a one-time price.
+    """
+    price = catalog.price_in(account, item, param)
     if price["recurring"] is None:
         message = "The price specified is set to `type=one_time` but this field only accepts "
         raise invalid_request(message + "prices with `type=recurring`.", f"{param}[price]")
@@ -163,37 +161,33 @@ def price_in(account: StripeAccount, item: JsonObject, param: str) -> JsonObject
 
 
 def item_in(params: JsonObject) -> JsonObject:
-    """The one item of a request."""
-    given = read.array(params, "items")
-    if len(given) != 1:
-        raise (
-            missing_param("items")
-            if not given
-            else invalid_request("The sandbox sells one thing.", "items")
-        )
-    item: JsonObject = given[0]
+    """Return the one item of a request."""
+    items = read.array(params, "items")
+    if not items:
+        raise missing_param("items")
+    if len(items) > 1:
+        raise invalid_request("The sandbox sells one thing.", "items")
+    item: JsonObject = items[0]
     return item
 
 
 def default_payment_method_in(
     account: StripeAccount, customer_id: str, params: JsonObject
 ) -> str | None:
-    """The `default_payment_method` a request names; it must be the customer's own."""
-    wanted = read.text(params, "default_payment_method")
-    if wanted is None:
-        return None
-    method = payment_methods.find_or_create(account, wanted, param="default_payment_method")
-    if method["customer"] != customer_id:
-        message = "The customer does not have a payment method with the ID " + method["id"]
-        raise invalid_request(message, "default_payment_method", "resource_missing")
-    return str(method["id"])
+    """Return the id of the requested default payment method, which must be the customer's own."""
+    method = payment_methods.of_customer_in(
+        account, customer_id, params, param="default_payment_method"
+    )
+    return str(method["id"]) if method else None
 
 
 def cancellation_details_in(subscription: JsonObject, params: JsonObject) -> JsonObject:
-    """What `cancellation_details` become by what the donor said."""
-    given = read.nested_object(params, "cancellation_details")
-    said = {name: read.text(given, name) for name in ("comment", "feedback") if name in given}
-    return {**subscription["cancellation_details"], **said}
+    """Return the `cancellation_details` with the request's comment and feedback."""
+    details = read.nested_object(params, "cancellation_details")
+    changes = {
+        name: read.text(details, name) for name in ("comment", "feedback") if name in details
+    }
+    return {**subscription["cancellation_details"], **changes}
 
 
 def _default_fields(customer: JsonObject, price: JsonObject, now: int) -> JsonObject:

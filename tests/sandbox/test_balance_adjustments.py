@@ -130,8 +130,8 @@ async def test_movements_are_made_over_http_too_and_nonsense_is_refused(shop: Sh
     right: list[tuple[str, dict[str, object]]] = [
         ("charge_fee", {"kind": "tax", "amount": 5}),
         ("hold_reserve", {"amount": 5}),
-        ("adjust", {"amount": 5, "description": "A gift of Stripe's"}),
-        ("convert", {"amount": 5, "currency": "usd", "target": "eur"}),
+        ("create_adjustment", {"amount": 5, "description": "A gift of Stripe's"}),
+        ("convert_balance", {"amount": 5, "currency": "usd", "target": "eur"}),
         ("dispute", {"charge_id": charge.id, "amount": 5}),
     ]
     wrong: list[tuple[str, dict[str, object]]] = [

@@ -221,25 +221,25 @@ async def test_others_act_over_http_too(shop: Shop) -> None:
         async with aiohttp.ClientSession() as client, client.post(url, json=wanted) as answer:
             return answer.status, await answer.json()
 
-    assert (await do("set_billing", retry_days=[1], after_retries="unpaid"))[0] == 200
+    assert (await do("set_billing", retry_days=[1], status_after_retries="unpaid"))[0] == 200
     assert (await do("fail_card", payment_method_id=card, code="lost_card"))[0] == 200
     assert shop.sandbox.billing == BillingSettings(retry_days=(1,), status_after_retries="unpaid")
     await shop.advance(33)
     assert (await shop.subscription(subscription.id)).status == "unpaid"
     customer = str(subscription.customer)
     chosen = {"customer_id": customer, "payment_method_id": "pm_card_visa"}
-    status, answer = await do("portal_sets_default", **chosen)
+    status, answer = await do("set_default_in_portal", **chosen)
     assert status == 200
     assert str(answer["done"]).startswith("pm_")
     path = f"/v1/subscriptions/{subscription.id}"
-    status, answer = await do("dashboard", method="DELETE", path=path)
+    status, answer = await do("dashboard_request", method="DELETE", path=path)
     assert status == 200
 
     for verb, wanted, refused in (
-        ("dashboard", {"method": "DELETE", "path": path}, 400),
+        ("dashboard_request", {"method": "DELETE", "path": path}, 400),
         ("fail_card", {"payment_method_id": card, "code": "gremlins"}, 400),
         ("fail_card", {}, 400),
-        ("set_billing", {"after_retries": "forgotten"}, 400),
+        ("set_billing", {"status_after_retries": "forgotten"}, 400),
         ("listen", {}, 404),
     ):
         assert (await do(verb, **wanted))[0] == refused
