@@ -26,7 +26,7 @@ from payments.giving.contributions import Contribution, ContributionStatus, Paym
 from payments.infra import alerts, stripe_client
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
-from payments.risk import rate_limit
+from payments.risk import risk_level
 
 SAMPLE_SIZE = 50  # charges, the newest
 SAMPLE_WINDOW, BURST_WINDOW = timedelta(hours=1), timedelta(minutes=5)
@@ -58,14 +58,14 @@ async def evaluate(ctx: Context) -> None:
     """Raise the level if the newest charges say so, and end sessions in which cards are tried."""
     now = ctx.now()
     async with ctx.sessions.begin() as session:
-        state = await session.get(rate_limit.RiskState, 1)
+        state = await session.get(risk_level.RiskState, 1)
         if state is None or now >= state.restricted_until:
             looked = await _take_sample(
                 session, now, since=state.evaluated_since if state else None
             )
             await _apply_risk_level(ctx, session, looked, now)
         hammered = await _sessions_under_attack(session, now)
-        attacked = await rate_limit.current_level(session, now) is not rate_limit.RiskLevel.NORMAL
+        attacked = await risk_level.current_level(session, now) is not risk_level.RiskLevel.NORMAL
         hammered += await _subscription_sessions_under_attack(
             session, now, is_under_attack=attacked
         )
@@ -80,7 +80,7 @@ async def scheduled_check(ctx: Context) -> None:
     async with ctx.sessions.begin() as session:
         if await _is_start_flood(session, now):
             await _challenge(session, now)
-        if await rate_limit.current_level(session, now) is rate_limit.RiskLevel.NORMAL:
+        if await risk_level.current_level(session, now) is risk_level.RiskLevel.NORMAL:
             await alerts.close(session, AlertKind.CARD_TESTING, object_id="shield", now=now)
 
 
@@ -112,7 +112,7 @@ async def _apply_risk_level(
     share = sample.declined / max(sample.charges, 1)
     if sample.declined < max(enough // 4, 1) or share <= 0.3:
         return
-    state = await rate_limit.lock_risk_state(session, now)
+    state = await risk_level.lock_state(session, now)
     if now < state.restricted_until:  # somebody else has judged meanwhile
         return
     wary = state.trip_count > 0 and now < state.challenge_until and share > 0.5
@@ -125,7 +125,7 @@ async def _apply_risk_level(
     await alerts.raise_alert(session, AlertKind.CARD_TESTING, object_id="shield", now=now)
 
 
-def _restrict(state: rate_limit.RiskState, now: datetime) -> None:
+def _restrict(state: risk_level.RiskState, now: datetime) -> None:
     """Take no small gifts for a while, twice as long as the last time."""
     trips = state.trip_count if now < state.challenge_until else 0
     state.trip_count = trips + 1
@@ -137,7 +137,7 @@ def _restrict(state: rate_limit.RiskState, now: datetime) -> None:
 
 
 async def _challenge(session: AsyncSession, now: datetime) -> None:
-    state = await rate_limit.lock_risk_state(session, now)
+    state = await risk_level.lock_state(session, now)
     state.challenge_until = max(state.challenge_until, now + CHALLENGE_PERIOD)
     await alerts.raise_alert(session, AlertKind.CARD_TESTING, object_id="shield", now=now)
 

@@ -29,7 +29,7 @@ from payments.giving.checkout_session import (
 from payments.infra import db, stripe_client
 from payments.infra.context import Context
 from payments.risk import donor_notice, rate_limit
-from payments.risk.rate_limit import RequestContext
+from payments.risk.request_context import RequestContext
 
 STRIPE_KEY_LIFETIME = timedelta(hours=23)  # Stripe keeps an idempotency key for 24 hours at least
 

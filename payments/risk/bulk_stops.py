@@ -1,6 +1,7 @@
-"""Emergency stops that were decided, and how far each has come; `stopping` carries them out.
+"""Bulk stops: emergency stops that were decided, and how far each has come.
 
-While one is under way nobody begins a promise: it would be stopped before its first renewal.
+`safety.emergency_stop` carries them out. While all subscriptions are being stopped nobody starts
+one: it would be stopped before its first renewal.
 """
 
 from enum import StrEnum
@@ -13,24 +14,30 @@ from payments.infra import db
 
 
 class StopGroup(StrEnum):
+    """Whose subscriptions are stopped: those tied to a protected country, or all."""
+
     PROTECTED = "protected"
     ALL = "all"
 
 
 class StopMode(StrEnum):
+    """What is done to each subscription at Stripe."""
+
     PAUSE = "pause"
     CANCEL = "cancel"
 
 
 class BulkStopItemState(StrEnum):
+    """How far the stop of one subscription has come."""
+
     PENDING = "pending"
     DONE = "done"
-    ALREADY_ENDED = "already_ended"  # it had ended at Stripe already
-    REJECTED = "rejected"  # Stripe will not; a person must look
+    ALREADY_ENDED = "already_ended"  # at Stripe, before the stop came to it
+    REJECTED = "rejected"  # by Stripe, for good: a person must look
 
 
 class BulkStop(db.Base):
-    """One decision to stop a group."""
+    """One decision to stop a group. At most one of a group and mode is open."""
 
     __tablename__ = "bulk_stops"
     __table_args__ = (
@@ -43,12 +50,12 @@ class BulkStop(db.Base):
     group: Mapped[StopGroup] = mapped_column(db.enum_column(StopGroup, "group_is_known"))
     mode: Mapped[StopMode] = mapped_column(db.enum_column(StopMode, "mode_is_known"))
     decided_at: Mapped[db.Timestamp]
-    items_listed_at: Mapped[db.Timestamp | None]  # since when every promise of the group is in it
+    items_listed_at: Mapped[db.Timestamp | None]  # every subscription of the group has an item
     ended_at: Mapped[db.Timestamp | None]
 
 
 class BulkStopItem(db.Base):
-    """One promise in a stop."""
+    """One subscription of a bulk stop."""
 
     __tablename__ = "bulk_stop_items"
 
@@ -63,6 +70,6 @@ class BulkStopItem(db.Base):
 
 
 async def is_stopping_all(session: AsyncSession) -> bool:
-    """Whether every promise is being stopped at this moment."""
+    """Whether all subscriptions are being stopped at this moment."""
     query = select(BulkStop.id).where(BulkStop.group == StopGroup.ALL, BulkStop.ended_at.is_(None))
     return await session.scalar(query.limit(1)) is not None

@@ -1,8 +1,8 @@
-"""The notice before the amount, and what must be so before a gift is started while it is shown.
+"""The donor notice: what a safety policy has readers read and declare before they give.
 
-The words are ours unless the policy brings its own for a language. What is ticked is not kept: a
-contribution that exists while a policy is in force was declared, and no list of declarations can be
-taken from us.
+The texts are ours unless the policy brings its own for a language. The declaration is not stored: a
+contribution that was started under a policy was declared, and there is no list of declarations that
+anybody could seize.
 """
 
 from dataclasses import dataclass
@@ -16,9 +16,7 @@ from payments.core.errors import PaymentsError
 from payments.core.i18n import gettext_noop
 from payments.core.safety_policy import Policy, RecurringRule
 from payments.core.settings import Settings
-from payments.infra import alerts
-from payments.infra.alerts import AlertKind
-from payments.risk import bulk_stops
+from payments.risk import bulk_stops, statement_descriptor
 
 DECLARATION_FIELD = "declaration"
 TITLE_TEXT = gettext_noop("Read this before you pay")
@@ -51,7 +49,9 @@ LOCATION_WARNING_TEXT = gettext_noop(
 
 @dataclass(frozen=True, slots=True)
 class DonorNotice:
-    """All there is to read, ready to print. `warning` is for somebody who seems to be there."""
+    """The texts in one language, ready to print. `warning` is empty unless the reader seems to be
+    in a protected country.
+    """
 
     title: str
     who: str
@@ -63,7 +63,7 @@ class DonorNotice:
 
 
 class DeclarationRequired(PaymentsError):
-    """A policy is in force, and nobody said that they may pay."""
+    """A policy is in force, and the declaration was not accepted."""
 
     status = 409
     code = "declaration-required"
@@ -77,7 +77,7 @@ class DeclarationRequired(PaymentsError):
 
 
 class RecurringNotAccepted(PaymentsError):
-    """The policy takes single gifts only: a standing one is one line a month at a bank."""
+    """The policy takes single gifts only: a subscription is a line a month at the donor's bank."""
 
     status = 409
     code = "recurring-not-accepted"
@@ -91,7 +91,7 @@ class RecurringNotAccepted(PaymentsError):
 
 
 class DonationsClosed(PaymentsError):
-    """A bank statement would not show what we promise, or every promise is being stopped."""
+    """The statement descriptor is not what it should be, or all subscriptions are being stopped."""
 
     status = 503
     code = "donations-closed"
@@ -108,42 +108,45 @@ class DonationsClosed(PaymentsError):
 def notice_for(
     policy: Policy | None, language_tag: str, *, in_protected_country: bool = False
 ) -> DonorNotice | None:
-    """The notice in a language; None where no policy is in force."""
+    """Return the notice in a language; None where no policy is in force."""
     if policy is None:
         return None
-    words = i18n.translations(language_tag)
-    facts = {"countries": protected_country_names(policy, language_tag)}
-    warning = words.gettext(LOCATION_WARNING_TEXT) if in_protected_country else ""
+    translations = i18n.translations(language_tag)
+    countries = protected_country_names(policy, language_tag)
+    warning = translations.gettext(LOCATION_WARNING_TEXT) if in_protected_country else ""
     own = policy.texts.get(i18n.language_tag(language_tag)) or policy.texts.get(language_tag)
     if own is not None:
         return DonorNotice(
             own.title, own.who, own.bank, own.later, own.declaration, own.checkout, warning
         )
 
-    def said(text: str) -> str:
-        return words.gettext(text) % facts
+    def translate(text: str) -> str:
+        return translations.gettext(text) % {"countries": countries}
 
     return DonorNotice(
-        said(TITLE_TEXT),
-        said(ELIGIBILITY_TEXT),
-        said(BANK_VISIBILITY_TEXT),
-        said(LONG_TERM_RISK_TEXT),
-        said(DECLARATION_TEXT),
-        said(CHECKOUT_TEXT),
+        translate(TITLE_TEXT),
+        translate(ELIGIBILITY_TEXT),
+        translate(BANK_VISIBILITY_TEXT),
+        translate(LONG_TERM_RISK_TEXT),
+        translate(DECLARATION_TEXT),
+        translate(CHECKOUT_TEXT),
         warning,
     )
 
 
 def protected_country_names(policy: Policy, language_tag: str) -> str:
-    """The protected countries by their names in a language."""
-    locale = Locale.parse(language_tag)
-    return ", ".join(str(locale.territories.get(one, one)) for one in policy.protected_countries)
+    """Return the names of the protected countries in a language, separated by commas."""
+    names = Locale.parse(language_tag).territories
+    return ", ".join(str(names.get(code, code)) for code in policy.protected_countries)
 
 
 async def enforce_policy(
     session: AsyncSession, settings: Settings, *, declaration_accepted: bool, is_recurring: bool
 ) -> None:
-    """Raise what keeps a gift from being started: the policy, or an emergency."""
+    """Let a contribution pass that the policy allows.
+
+    Raises DonationsClosed, RecurringNotAccepted or DeclarationRequired.
+    """
     if is_recurring and await bulk_stops.is_stopping_all(session):
         raise DonationsClosed
     policy = settings.safety_policy
@@ -153,5 +156,5 @@ async def enforce_policy(
         raise RecurringNotAccepted
     if not declaration_accepted:
         raise DeclarationRequired
-    if await alerts.is_open(session, AlertKind.STATEMENT_DESCRIPTOR, object_id="statement"):
+    if await statement_descriptor.is_alert_open(session):
         raise DonationsClosed

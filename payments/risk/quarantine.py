@@ -1,8 +1,8 @@
-"""Quarantine: a payment that came from a protected country in spite of everything.
+"""Quarantine: payments that came from a protected country in spite of Radar.
 
-Radar should have stopped it before the bank was asked. What got through is written down in the
-transaction that writes the charge, with a job that does what must be done (`protection`) and an
-alarm for a person. The country is looked at and forgotten: that there is a row is all we keep.
+Radar should have refused them before the bank was asked. What got through is flagged in the
+transaction that writes the charge, with a job (`safety.quarantine_response`) and an alert. The
+country itself is not stored.
 """
 
 import stripe
@@ -15,11 +15,11 @@ from payments.infra import alerts, db, job_queue
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 
-QUARANTINE_JOB = "quarantine"  # the object type of its bell
+QUARANTINE_JOB = "quarantine"  # the object type of its job
 
 
 class Quarantine(db.Base):
-    """One payment, and when all was done about it."""
+    """One flagged charge, and when the response to it was complete."""
 
     __tablename__ = "quarantines"
 
@@ -29,25 +29,31 @@ class Quarantine(db.Base):
 
 
 def card_country(fetched: stripe.Charge) -> str | None:
-    """The country of what was paid with, as far as its network tells."""
-    details = fetched.payment_method_details
-    kind = None if details is None else getattr(details, details.type, None)
-    country = getattr(kind, "country", None)
+    """Return the country of what a charge was paid with, if Stripe knows it."""
+    return method_country(fetched.payment_method_details)
+
+
+def method_country(
+    method: stripe.PaymentMethod | stripe.Charge.PaymentMethodDetails | None,
+) -> str | None:
+    """Return the country of a payment method, an ISO 3166 code in capitals, if Stripe knows it."""
+    details = None if method is None else getattr(method, method.type, None)
+    country = getattr(details, "country", None)
     return None if country is None else str(country)
 
 
 async def flag_if_protected(ctx: Context, session: AsyncSession, fetched: stripe.Charge) -> None:
-    """Put a charge into quarantine if money came from where nobody must be seen to pay."""
+    """Quarantine a charge that succeeded, or may yet, with a card of a protected country."""
     policy = ctx.settings.safety_policy
     if policy is None or fetched.status == "failed" or not policy.protects(card_country(fetched)):
         return
-    made = await session.scalar(
+    inserted = await session.scalar(
         insert(Quarantine)
         .values(stripe_charge_id=fetched.id, flagged_at=ctx.now())
         .on_conflict_do_nothing()
         .returning(Quarantine.stripe_charge_id)
     )
-    if made is not None:
+    if inserted is not None:
         await job_queue.enqueue_sync(session, QUARANTINE_JOB, fetched.id)
         await alerts.raise_alert(
             session, AlertKind.QUARANTINED, object_id=fetched.id, now=ctx.now()
@@ -55,6 +61,6 @@ async def flag_if_protected(ctx: Context, session: AsyncSession, fetched: stripe
 
 
 async def list_open(session: AsyncSession, *, limit: int = 100) -> list[str]:
-    """Payments about which not all is done yet."""
+    """Return the Stripe ids of charges whose response is not complete, the oldest first."""
     query = select(Quarantine.stripe_charge_id).where(Quarantine.processed_at.is_(None))
     return list(await session.scalars(query.order_by(Quarantine.flagged_at).limit(limit)))

@@ -1,82 +1,73 @@
-"""The shield: keeps card testers and floods away from Stripe, with no third party and no puzzle.
+"""Rate limits: keep card testers and floods away from Stripe, with no third party and no puzzle.
 
-Every new contribution passes it inside the transaction that keeps it, so with the database away
-nothing is created, and what an attempt costs is paid if and only if the contribution exists.
+Each new contribution is checked inside the transaction that stores it: with the database away
+nothing is created, and a limit is used if and only if the contribution exists.
 
-calm      Each network may start so many gifts. Past that a gift costs work; past four times that
-          it is refused. A filled trap costs work, a form sent in a blink costs as much as three.
-elevated  Every gift costs work: a proof that the browser finds by itself in about a second, or,
-          without JavaScript, a short wait in a queue. Past its limit a network is refused.
-paused    The same with more work, and gifts under about $5 are not taken: testers try cards with
-          the least they can, and one failed charge of theirs costs us more than it costs them.
+normal      Each network may start so many contributions. Past its limit each needs a proof of work;
+            past four times the limit they are refused. A filled honeypot needs a proof; a form sent
+            implausibly fast counts as three.
+challenge   Each contribution needs a proof of work, which a browser finds in about a second, or,
+            without JavaScript, a short wait in a queue. Past its limit a network is refused.
+restricted  The same with more work, and amounts under about $5 are refused: testers try cards with
+            the least they can, and a declined charge costs us more than it costs them.
 
-Calm asks for no work because it need not: in the replayed attack (tests/storm/test_card_testing_attack.py) the
-breaker, which counts how many cards are declined, raises the level within a minute, and work asked
-of everybody every day would cost honest readers far more than it costs a rented botnet.
+The normal level asks for no proof because it need not: in the replayed attack
+(tests/storm/test_card_testing_attack.py) `giving.card_testing`, which counts declined cards, raises
+the level within a minute, and work asked of everybody every day would cost honest readers far more
+than it costs a rented botnet.
 
-While it is not calm, work alone lets nobody in. Bots can do it, and bots can wait; what they cannot
-do is pay. So each try of a network is noted, whether it came to anything or not, and a gift that is
-paid takes back its own and one more. The first gift of a network goes straight on: that is nearly
-every reader. All others share a trickle, in which whoever tried less has more room. Bots that do
-everything a reader does, each from a network never seen before, cannot be told from readers: for
-them there is a limit to how many unpaid gifts all new networks together may start.
+Above the normal level a proof alone lets nobody in. Bots can compute and bots can wait; what they
+cannot do is pay. So each attempt of a network is counted, whether it led to anything or not, and a
+contribution that is paid takes back its own attempt and one more. The first attempt of a network
+passes: nearly every reader is one. All others share a small capacity, in which a network with fewer
+attempts has more room. Bots that do everything a reader does, each from a network never seen
+before, cannot be told from readers: for them there is a limit to how many unpaid contributions all
+new networks together may start.
 """
 
 import hashlib
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from math import ceil
 
-from sqlalchemy import CheckConstraint, delete, select
+from sqlalchemy import delete
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from payments.core import money
 from payments.core.errors import PaymentsError
 from payments.core.money import Money
 from payments.infra import db
 from payments.infra.context import Context
-from payments.risk import buckets
+from payments.risk import buckets, risk_level
+from payments.risk.request_context import Clearance, RequestContext
+from payments.risk.risk_level import RiskLevel, RiskState
 
-SOFT_LIMIT_FACTOR = 4  # how many times its limit a network may have while all is calm, for work
-ROUNDING_TOLERANCE = 1e-6  # of rounding to microseconds
-SUSPICIOUS_WEIGHT = 3  # what a form counts that was sent in a blink, or without its time
-TICKET_LIFETIME = timedelta(hours=1)
-FIRST_QUEUE_WAIT, MAX_QUEUE_WAIT = timedelta(seconds=20), timedelta(minutes=15)
-PAID_CREDIT_LIFETIME = timedelta(hours=25)  # longer than its page tells that a gift was paid
-
-# bits of IPv4 and IPv6 that make a network, gifts it may start in a time
+# Contributions that a network may start within a period, for networks of so many bits.
 NETWORK_LIMITS: tuple[tuple[tuple[int, int], int, timedelta], ...] = (
     (buckets.NARROW_PREFIX, 3, timedelta(minutes=10)),
     (buckets.NARROW_PREFIX, 10, timedelta(days=1)),
     (buckets.WIDE_PREFIX, 40, timedelta(hours=1)),
 )
+SOFT_LIMIT_FACTOR = 4  # times its limit that a network may use at the normal level, with proofs
+SUSPICIOUS_WEIGHT = 3  # contributions that one counts as, when its form is suspicious
+ROUNDING_TOLERANCE = 1e-6  # the database rounds to microseconds
 
-
-class RiskLevel(StrEnum):
-    NORMAL = "normal"
-    CHALLENGE = "challenge"
-    RESTRICTED = "restricted"
-
-
-# While it is not calm. A try is forgotten an hour later, but none of those past the eighth counts.
+# Above the normal level. An attempt counts for an hour; a network has eight at most.
 ATTEMPT_LIFETIME, MAX_ATTEMPT_BACKLOG = timedelta(hours=1), timedelta(hours=8)
-WIDE_ATTEMPT_DIVISOR = 20  # of a wide network, that count as one of a narrow one
-FREE_ATTEMPTS = {
-    RiskLevel.CHALLENGE: 2,
-    RiskLevel.RESTRICTED: 1,
-}  # tries of a network that go straight on
-SHARED_REFILL_INTERVAL, SHARED_CAPACITY = timedelta(minutes=3), 8  # gifts for all the others
-NEW_NETWORK_REFILL_INTERVAL, NEW_NETWORK_CAPACITY = (
-    timedelta(seconds=30),
-    60,
-)  # unpaid gifts for all new networks
+WIDE_ATTEMPT_DIVISOR = 20  # attempts of a wide network that count as one of a narrow one
+# Attempts of a network that use the capacity of new networks; later ones use the shared capacity.
+FREE_ATTEMPTS = {RiskLevel.CHALLENGE: 2, RiskLevel.RESTRICTED: 1}
+# Contributions that all the others together may start, and after how long there is room for one.
+SHARED_CAPACITY, SHARED_REFILL_INTERVAL = 8, timedelta(minutes=3)
+# Unpaid contributions that all new networks together may start, and the like.
+NEW_NETWORK_CAPACITY, NEW_NETWORK_REFILL_INTERVAL = 60, timedelta(seconds=30)
+
+FIRST_QUEUE_WAIT, MAX_QUEUE_WAIT = timedelta(seconds=20), timedelta(minutes=15)
+PAID_CREDIT_LIFETIME = timedelta(hours=25)  # outlasts the page that may claim it: web.donate.thanks
 
 
 class UsedToken(db.Base):
-    """A proof or a ticket that has let a gift in, or a try that is noted. It does so only once."""
+    """A proof, a ticket or a credit that was used, or a refused attempt that was counted."""
 
     __tablename__ = "used_tokens"
 
@@ -84,42 +75,8 @@ class UsedToken(db.Base):
     expires_at: Mapped[db.Timestamp]
 
 
-class RiskState(db.Base):
-    """What the breaker has decided: one row, or none while nothing has ever happened."""
-
-    __tablename__ = "risk_state"
-    __table_args__ = (CheckConstraint("id = 1", name="is_single_row"),)
-
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    restricted_until: Mapped[db.Timestamp]
-    challenge_until: Mapped[db.Timestamp]
-    evaluated_since: Mapped[db.Timestamp]  # what the breaker has acted upon does not count twice
-    trip_count: Mapped[int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clearance:
-    """A proof or a ticket, verified but not yet spent."""
-
-    digest: bytes
-    lifetime: timedelta
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestContext:
-    """Who asks, and what they bring. It lives as long as the request."""
-
-    client_ip: str  # of the network; empty where nobody can tell
-    attempt_id: str = ""  # the random name of what they send: sent again, it is the same try
-    is_suspicious: bool = False  # sent in a blink, or without the time the form was made
-    filled_honeypot: bool = False  # a field was filled in that nobody can see
-    clearance: Clearance | None = None
-    declaration_accepted: bool = False  # they say that they may pay: see `notices`
-    origin: str = ""  # the address of ours by which they came
-
-
 class ProofOfWorkRequired(PaymentsError):
-    """This gift costs a proof of work, or a wait."""
+    """The contribution needs a proof of work, or a wait in the queue."""
 
     status = 428
     code = "proof-of-work-required"
@@ -134,7 +91,7 @@ class ProofOfWorkRequired(PaymentsError):
 
 
 class TooManyAttempts(PaymentsError):
-    """A network has started as many gifts as one may."""
+    """A network started as many contributions as it may."""
 
     status = 429
     code = "too-many-attempts"
@@ -146,7 +103,7 @@ class TooManyAttempts(PaymentsError):
 
 
 class UnpaidGiftsLimited(PaymentsError):
-    """While cards are being tested, only so many unpaid gifts are started."""
+    """New networks together started as many unpaid contributions as they may."""
 
     status = 503
     code = "unpaid-gifts-limited"
@@ -161,7 +118,7 @@ class UnpaidGiftsLimited(PaymentsError):
 
 
 class SmallGiftsPaused(PaymentsError):
-    """While cards are being tested, gifts of the smallest kind are not taken."""
+    """The amount is below the minimum of the restricted level."""
 
     status = 503
     code = "small-gifts-paused"
@@ -181,105 +138,108 @@ class SmallGiftsPaused(PaymentsError):
 TEMPORARY_REFUSALS = (TooManyAttempts, UnpaidGiftsLimited, SmallGiftsPaused)
 
 
-# --- the door -------------------------------------------------------------------------------------
-
-
 async def check_gift_allowed(
     ctx: Context, session: AsyncSession, request: RequestContext, amount: Money
 ) -> None:
-    """Let a new contribution in, within its own transaction, or raise why not."""
+    """Check a new contribution, in its own transaction, and use its share of every limit.
+
+    Raises SmallGiftsPaused, TooManyAttempts, ProofOfWorkRequired or UnpaidGiftsLimited.
+    """
     now = ctx.now()
-    at = await current_level(session, now)
-    if at is RiskLevel.RESTRICTED and amount < (least := restricted_minimum(amount.currency)):
-        raise SmallGiftsPaused(least, (await session.get_one(RiskState, 1)).restricted_until - now)
-    used = await _consume_network_limits(
-        ctx, session, request, now, max_factor=SOFT_LIMIT_FACTOR if at is RiskLevel.NORMAL else 1
+    level = await risk_level.current_level(session, now)
+    if level is RiskLevel.RESTRICTED:
+        minimum = risk_level.restricted_minimum(amount.currency)
+        if amount < minimum:
+            state = await session.get_one(RiskState, 1)
+            raise SmallGiftsPaused(minimum, state.restricted_until - now)
+    used_share = await _consume_network_limits(
+        ctx,
+        session,
+        request,
+        now,
+        max_factor=SOFT_LIMIT_FACTOR if level is RiskLevel.NORMAL else 1,
     )
-    tries = await _count_attempts(ctx, session, request, now)
-    if at is RiskLevel.NORMAL and used <= 1 + ROUNDING_TOLERANCE and not request.filled_honeypot:
+    attempts = await _count_attempts(ctx, session, request, now)
+    is_within_limit = used_share <= 1 + ROUNDING_TOLERANCE
+    if level is RiskLevel.NORMAL and is_within_limit and not request.filled_honeypot:
         return
     if request.clearance is None or not await _use_token(session, request.clearance, now):
-        raise ProofOfWorkRequired(at)
-    if at is not RiskLevel.NORMAL:
-        await _require_shared_capacity(ctx, session, tries / FREE_ATTEMPTS[at], now)
+        raise ProofOfWorkRequired(level)
+    if level is not RiskLevel.NORMAL:
+        await _require_capacity(ctx, session, attempts / FREE_ATTEMPTS[level], now)
 
 
 async def record_refused(ctx: Context, request: RequestContext) -> None:
-    """Note a try that came to nothing, once however often the same is sent."""
+    """Count an attempt that was refused, once however often the same is sent."""
     now = ctx.now()
-    noted = Clearance(digest=_attempt_digest(ctx, request, now), lifetime=ATTEMPT_LIFETIME)
+    attempt = Clearance(digest=_attempt_digest(ctx, request, now), lifetime=ATTEMPT_LIFETIME)
     async with ctx.sessions.begin() as session:
-        if await _use_token(session, noted, now):
-            spans, most = (
+        if await _use_token(session, attempt, now):
+            await buckets.consume(
+                session,
+                now,
                 _attempt_costs(ctx, request.client_ip, now),
-                MAX_ATTEMPT_BACKLOG / _limit_factor(ctx),
+                cap=MAX_ATTEMPT_BACKLOG / _limit_factor(ctx),
             )
-            await buckets.consume(session, now, spans, cap=most)
 
 
 async def credit_paid_network(ctx: Context, client_ip: str, contribution_id: str) -> None:
-    """A network whose gift was paid has its try back, and one more for somebody who only looked.
+    """Give the network of a paid contribution its attempt back, and one more. Once for each.
 
-    Whoever paid is back from Stripe's page, so nothing had to be kept of whose network it was. The
-    two transactions have nothing in common by which the rows could be found to belong together.
+    The donor is back from Stripe's page, so their network did not have to be stored meanwhile. The
+    two transactions share nothing by which their rows could be linked.
     """
     now = ctx.now()
     digest = hashlib.sha256(f"paid\0{contribution_id}".encode()).digest()
+    claim = Clearance(digest=digest, lifetime=PAID_CREDIT_LIFETIME)
     async with ctx.sessions.begin() as session:
-        if not await _use_token(
-            session, Clearance(digest=digest, lifetime=PAID_CREDIT_LIFETIME), now
-        ):
+        if not await _use_token(session, claim, now):
             return
-    spans = {
+    costs = {
         **_attempt_costs(ctx, client_ip, now),
         _new_networks_key(ctx, now): NEW_NETWORK_REFILL_INTERVAL / _limit_factor(ctx),
     }
     async with ctx.sessions.begin() as session:
-        await buckets.credit(session, {key: span * 2 for key, span in spans.items()})
+        await buckets.credit(session, {key: cost * 2 for key, cost in costs.items()})
 
 
-async def current_level(session: AsyncSession, now: datetime) -> RiskLevel:
-    """How careful we are at this moment."""
-    state = await session.get(RiskState, 1)
-    if state is None or now >= state.challenge_until:
-        return RiskLevel.NORMAL
-    return RiskLevel.RESTRICTED if now < state.restricted_until else RiskLevel.CHALLENGE
+async def _use_token(session: AsyncSession, token: Clearance, now: datetime) -> bool:
+    """Mark a token as used, in the transaction of what it allows. Returns whether it was unused."""
+    inserted = await session.scalar(
+        insert(UsedToken)
+        .values(digest=token.digest, expires_at=now + token.lifetime)
+        .on_conflict_do_nothing()
+        .returning(UsedToken.digest)
+    )
+    return inserted is not None
 
 
-def restricted_minimum(currency: str) -> Money:
-    """The least that is taken while cards are being tested: $5, and alike in other currencies."""
-    return Money(money.min_gift(currency).amount * 5 // 2, currency)
-
-
-async def _use_token(session: AsyncSession, clearance: Clearance, now: datetime) -> bool:
-    """Spend a proof or a ticket, in the transaction of what it pays for. False if it was before."""
-    kept = insert(UsedToken).values(digest=clearance.digest, expires_at=now + clearance.lifetime)
-    spent = await session.scalar(kept.on_conflict_do_nothing().returning(UsedToken.digest))
-    return spent is not None
-
-
-# --- what a network may ---------------------------------------------------------------------------
+# --- limits by network ----------------------------------------------------------------------------
 
 
 async def _consume_network_limits(
     ctx: Context, session: AsyncSession, request: RequestContext, now: datetime, *, max_factor: int
 ) -> float:
-    """Take a gift's share from each bucket of its network. Gives how full the worst use is: 1 is
-    all that a network may. Raises TooManyTries past so many times that.
+    """Use a contribution's share of each limit of its network.
+
+    Returns the largest share in use; 1 is the whole limit. Raises TooManyAttempts past
+    `max_factor`.
     """
     weight = SUSPICIOUS_WEIGHT if request.is_suspicious else 1
-    spans: dict[bytes, tuple[timedelta, timedelta]] = {}
-    for index, (bits, gifts, period) in enumerate(NETWORK_LIMITS):
-        key = buckets.daily_hash(
-            ctx, now.date(), f"{index} {buckets.network_of(request.client_ip, bits)}"
+    costs: dict[bytes, timedelta] = {}
+    periods: dict[bytes, timedelta] = {}
+    for index, (prefix_lengths, limit, period) in enumerate(NETWORK_LIMITS):
+        network = buckets.network_of(request.client_ip, prefix_lengths)
+        key = buckets.daily_hash(ctx, now.date(), f"{index} {network}")
+        costs[key] = period * weight / (limit * _limit_factor(ctx))
+        periods[key] = period
+    used = await buckets.consume(session, now, costs)
+    used_share = max(used[key] / period for key, period in periods.items())
+    if used_share > max_factor + ROUNDING_TOLERANCE:
+        raise TooManyAttempts(
+            max(used[key] - period * max_factor for key, period in periods.items())
         )
-        spans[key] = (period * weight / (gifts * _limit_factor(ctx)), period)
-    off = await buckets.consume(session, now, {key: span for key, (span, _) in spans.items()})
-    again_in = max(off[key] - period * max_factor for key, (_, period) in spans.items())
-    used = max(off[key] / period for key, (_, period) in spans.items())
-    if used > max_factor + ROUNDING_TOLERANCE:
-        raise TooManyAttempts(again_in)
-    return used
+    return used_share
 
 
 async def is_over_limit(
@@ -291,87 +251,83 @@ async def is_over_limit(
     limit: int,
     period: timedelta,
 ) -> bool:
-    """Count one more use of this kind by a network. Gives whether it is past its most."""
+    """Count one more use for a purpose by a network. Returns whether it is past the limit."""
     now = ctx.now()
-    key = buckets.daily_hash(
-        ctx, now.date(), f"{purpose} {buckets.network_of(client_ip, buckets.NARROW_PREFIX)}"
-    )
-    off = await buckets.consume(session, now, {key: period / limit})
-    return off[key] / period > 1 + ROUNDING_TOLERANCE
+    network = buckets.network_of(client_ip, buckets.NARROW_PREFIX)
+    key = buckets.daily_hash(ctx, now.date(), f"{purpose} {network}")
+    used = await buckets.consume(session, now, {key: period / limit})
+    return used[key] / period > 1 + ROUNDING_TOLERANCE
 
 
 def _limit_factor(ctx: Context) -> float:
-    """How much more the operator lets in than we would."""
+    """Return how many times our own limits the operator allows."""
     return ctx.settings.rate_limit_gifts / NETWORK_LIMITS[0][1]
 
 
-# --- tries ----------------------------------------------------------------------------------------
+# --- attempts -------------------------------------------------------------------------------------
 
 
 def _attempt_costs(ctx: Context, client_ip: str, now: datetime) -> dict[bytes, timedelta]:
-    """What a try takes from the buckets of its network, the narrow one's and the wide one's."""
+    """Return what an attempt uses of the narrow network's bucket, then of the wide one's."""
     narrow, wide = (
-        buckets.network_of(client_ip, bits) for bits in (buckets.NARROW_PREFIX, buckets.WIDE_PREFIX)
+        buckets.network_of(client_ip, prefix_lengths)
+        for prefix_lengths in (buckets.NARROW_PREFIX, buckets.WIDE_PREFIX)
     )
-    lasts = ATTEMPT_LIFETIME / _limit_factor(ctx)
+    cost = ATTEMPT_LIFETIME / _limit_factor(ctx)
     return {
-        buckets.daily_hash(ctx, now.date(), f"try {narrow}"): lasts,
-        buckets.daily_hash(ctx, now.date(), f"try {wide}"): lasts / WIDE_ATTEMPT_DIVISOR,
+        buckets.daily_hash(ctx, now.date(), f"attempt {narrow}"): cost,
+        buckets.daily_hash(ctx, now.date(), f"attempt {wide}"): cost / WIDE_ATTEMPT_DIVISOR,
     }
 
 
 def _attempt_digest(ctx: Context, request: RequestContext, now: datetime) -> bytes:
-    """What stands for one try of one network. Taken to another network it is another try."""
+    """Return what stands for one attempt of one network. From another network it is another."""
     narrow = buckets.network_of(request.client_ip, buckets.NARROW_PREFIX)
-    return buckets.daily_hash(ctx, now.date(), f"try {narrow} {request.attempt_id}")
+    return buckets.daily_hash(ctx, now.date(), f"attempt {narrow} {request.attempt_id}")
 
 
 async def _count_attempts(
     ctx: Context, session: AsyncSession, request: RequestContext, now: datetime
 ) -> float:
-    """How many tries a network made lately, with this one, which counts once."""
-    noted = await session.scalar(
+    """Return how many attempts a network made lately, this one included, which counts once."""
+    already_counted = await session.scalar(
         delete(UsedToken)
         .where(UsedToken.digest == _attempt_digest(ctx, request, now))
         .returning(UsedToken.digest)
     )
-    spans = _attempt_costs(ctx, request.client_ip, now)
-    if noted is not None:
-        spans = dict.fromkeys(spans, timedelta(0))
-    off = await buckets.consume(session, now, spans, cap=MAX_ATTEMPT_BACKLOG / _limit_factor(ctx))
+    costs = _attempt_costs(ctx, request.client_ip, now)
+    if already_counted is not None:
+        costs = dict.fromkeys(costs, timedelta(0))
+    used = await buckets.consume(session, now, costs, cap=MAX_ATTEMPT_BACKLOG / _limit_factor(ctx))
     # Midnight changes the salt. It does not make a new network of one that has just tried.
-    yesterday = _attempt_costs(ctx, request.client_ip, now - timedelta(days=1))
-    before = await buckets.time_until_full(session, now, yesterday)
-    return max(*off.values(), *before.values(), timedelta(0)) / (
-        ATTEMPT_LIFETIME / _limit_factor(ctx)
-    )
+    yesterdays = _attempt_costs(ctx, request.client_ip, now - timedelta(days=1))
+    used_yesterday = await buckets.time_until_full(session, now, yesterdays)
+    most_used = max(*used.values(), *used_yesterday.values(), timedelta(0))
+    return most_used / (ATTEMPT_LIFETIME / _limit_factor(ctx))
 
 
-async def _require_shared_capacity(
+async def _require_capacity(
     ctx: Context, session: AsyncSession, attempts: float, now: datetime
 ) -> None:
-    """Let the first gift of a network in, and of the others as many as there is room for: half the
-    trickle for one more try, a quarter for two, and so on. Raises FewAtATime, TooManyTries.
+    """Use a contribution's share of the capacity for new networks, or of the shared one.
+
+    `attempts` is in multiples of the free ones. Past them, the capacity halves with each further
+    multiple. Raises UnpaidGiftsLimited for a new network, TooManyAttempts for another.
     """
-    if attempts <= 1 + ROUNDING_TOLERANCE:
-        key, every, room = (
-            _new_networks_key(ctx, now),
-            NEW_NETWORK_REFILL_INTERVAL / _limit_factor(ctx),
-            float(NEW_NETWORK_CAPACITY),
-        )
+    is_new = attempts <= 1 + ROUNDING_TOLERANCE
+    if is_new:
+        key = _new_networks_key(ctx, now)
+        interval = NEW_NETWORK_REFILL_INTERVAL / _limit_factor(ctx)
+        capacity = float(NEW_NETWORK_CAPACITY)
     else:
-        key = buckets.daily_hash(ctx, now.date(), "trickle")
-        every = SHARED_REFILL_INTERVAL / _limit_factor(ctx)
-        room = max(SHARED_CAPACITY / 2 ** (attempts - 1), 1)
-    off = (await buckets.consume(session, now, {key: every}))[key]
-    if off / every <= room + ROUNDING_TOLERANCE:
+        key = buckets.daily_hash(ctx, now.date(), "shared")
+        interval = SHARED_REFILL_INTERVAL / _limit_factor(ctx)
+        capacity = max(SHARED_CAPACITY / 2 ** (attempts - 1), 1)
+    used = (await buckets.consume(session, now, {key: interval}))[key]
+    if used / interval <= capacity + ROUNDING_TOLERANCE:
         return
-    again_in = off - every * room
-    raise (
-        UnpaidGiftsLimited(again_in)
-        if attempts <= 1 + ROUNDING_TOLERANCE
-        else TooManyAttempts(again_in)
-    )
+    retry_after = used - interval * capacity
+    raise UnpaidGiftsLimited(retry_after) if is_new else TooManyAttempts(retry_after)
 
 
 def _new_networks_key(ctx: Context, now: datetime) -> bytes:
@@ -379,44 +335,18 @@ def _new_networks_key(ctx: Context, now: datetime) -> bytes:
 
 
 async def queue_wait(ctx: Context, request: RequestContext) -> timedelta:
-    """How long somebody without JavaScript waits: twenty seconds at first, doubled for each try
-    their network made lately.
+    """Return how long somebody without JavaScript waits: 20 seconds, doubled for each attempt
+    their network made lately, 15 minutes at most.
     """
     now = ctx.now()
-    narrow = next(iter(_attempt_costs(ctx, request.client_ip, now)))
+    narrow_key = next(iter(_attempt_costs(ctx, request.client_ip, now)))
     async with ctx.sessions() as session:
-        off = await buckets.time_until_full(session, now, [narrow])
-    before = max(
-        ceil(off.get(narrow, timedelta(0)) / (ATTEMPT_LIFETIME / _limit_factor(ctx))) - 1, 0
-    )
-    return min(FIRST_QUEUE_WAIT * (1 << before), MAX_QUEUE_WAIT)
-
-
-# --- keeping house --------------------------------------------------------------------------------
+        used = await buckets.time_until_full(session, now, [narrow_key])
+    attempts = used.get(narrow_key, timedelta(0)) / (ATTEMPT_LIFETIME / _limit_factor(ctx))
+    return min(FIRST_QUEUE_WAIT * (1 << max(ceil(attempts) - 1, 0)), MAX_QUEUE_WAIT)
 
 
 async def purge_expired(session: AsyncSession, now: datetime) -> None:
-    """Forget what has nothing left to limit, and what can no longer be shown."""
+    """Delete buckets that limit nothing any more, and used tokens that would have expired."""
     await buckets.purge_full(session, now)
     await session.execute(delete(UsedToken).where(UsedToken.expires_at < now))
-
-
-async def lock_risk_state(session: AsyncSession, now: datetime) -> RiskState:
-    """The one row of the breaker, held until the transaction ends."""
-    await session.execute(
-        insert(RiskState)
-        .values(
-            id=1,
-            restricted_until=now,
-            challenge_until=now,
-            evaluated_since=now - timedelta(1),
-            trip_count=0,
-        )
-        .on_conflict_do_nothing()
-    )
-    found = await session.scalar(
-        select(RiskState).where(RiskState.id == 1).with_for_update(),
-        execution_options={"populate_existing": True},
-    )
-    assert found is not None
-    return found

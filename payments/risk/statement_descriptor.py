@@ -1,9 +1,9 @@
-"""What a donor's bank will print, as Stripe's account has it: compared with what we promise, and
-searched for words that must not be there.
+"""The statement descriptor: what a donor's bank prints, as Stripe's account has it.
 
+It is compared with what readers are shown, and searched for the forbidden words of a safety policy.
 A word is found however it is written: in another case, with other spaces, as a part of a domain, in
-Cyrillic or in one of the usual transliterations of it. While a policy is in force and something is
-wrong, donations are closed: an alarm is open, and `notices` refuses.
+Cyrillic or in one of its usual transliterations. While a policy is in force and something is wrong
+an alert is open, and `donor_notice` refuses new contributions.
 """
 
 import re
@@ -12,27 +12,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import stripe
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core.settings import Settings
 from payments.infra import alerts, stripe_client
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 
-ALERT_OBJECT_ID = "statement"
-# The usual ways to write each letter in Latin ones; a sign that is left out is "-".
+ALERT_OBJECT_ID = "statement"  # there is one alert for the account
+# The usual ways to write each letter in Latin ones; "-" where a letter is left out.
 CYRILLIC_LETTERS = "абвгґдеєёжзиіїйклмнопрстуўфхцчшщъыьэюя"
 TRANSLITERATIONS = """
     a b v|w g|h g d e|ye|je ye|ie|je e|yo|jo|io zh|j z i|y i yi|i|ji y|i|j k l m n o p r s t
     u|ou u|w f|ph kh|h|x|ch ts|c|tz ch sh shch|sch|sh - y|i - e yu|iu|ju|u ya|ia|ja
 """
 LATIN_SPELLINGS = dict(
-    zip(CYRILLIC_LETTERS, (w.strip("-").split("|") for w in TRANSLITERATIONS.split()), strict=True)
+    zip(CYRILLIC_LETTERS, (s.strip("-").split("|") for s in TRANSLITERATIONS.split()), strict=True)
 )
 
 
 @dataclass(frozen=True, slots=True)
 class CheckFinding:
-    """One thing that was looked at. `says` is for the operator, and names no secret."""
+    """The result of one check. `description` is for the operator, and names no secret."""
 
     name: str
     ok: bool
@@ -40,15 +41,15 @@ class CheckFinding:
 
 
 def normalise_text(text: str) -> str:
-    """The letters and digits of a text, without case, accents, spaces or signs."""
-    # й and ё are letters of their own and not an accent upon another.
-    whole = unicodedata.normalize("NFC", text.casefold())
-    kept = (c if c in LATIN_SPELLINGS else unicodedata.normalize("NFKD", c) for c in whole)
-    return "".join(c for c in "".join(kept) if c.isalnum())
+    """Return the letters and digits of a text, without case, accents, spaces or signs."""
+    # й and ё are letters of their own, not accented ones.
+    composed = unicodedata.normalize("NFC", text.casefold())
+    parts = (c if c in LATIN_SPELLINGS else unicodedata.normalize("NFKD", c) for c in composed)
+    return "".join(c for c in "".join(parts) if c.isalnum())
 
 
 def word_pattern(word: str) -> re.Pattern[str]:
-    """What finds a word in a plain text, in its own letters or in Latin ones."""
+    """Return what finds a word in a normalised text, in its own letters or in Latin ones."""
     letters = normalise_text(word)
     latin = "".join(
         f"(?:{'|'.join(LATIN_SPELLINGS[c])})" if c in LATIN_SPELLINGS else re.escape(c)
@@ -58,40 +59,41 @@ def word_pattern(word: str) -> re.Pattern[str]:
 
 
 def forbidden_words_in(settings: Settings, text: str | None) -> Iterator[str]:
-    """The words of the policy that a text holds."""
+    """Yield the forbidden words of the policy that a text holds."""
     words = (
         settings.safety_policy.forbidden_descriptor_words
         if settings.safety_policy is not None
         else ()
     )
-    seen = normalise_text(text or "")
-    return (word for word in words if word_pattern(word).search(seen))
+    normalised = normalise_text(text or "")
+    return (word for word in words if word_pattern(word).search(normalised))
 
 
 async def check_descriptors(ctx: Context) -> list[CheckFinding]:
-    """What Stripe's account would have banks and pages show."""
+    """Check what Stripe's account has banks and pages show. Raises StripeUnavailable."""
     with stripe_client.translate_errors():
         account = await ctx.stripe.v1.accounts.retrieve_current_async()
-    shown = _public_account_texts(account)
-    bank = shown["statement_descriptor"]
-    promised = ctx.settings.statement_descriptor
-    same = bool(promised) and bank == promised
-    says = (
-        f"a bank statement shows “{bank or ''}”, and PAYMENTS_STATEMENT_DESCRIPTOR promises “{promised}”"
-        if not same
-        else f"a bank statement shows “{bank}”, as promised"
+    public_texts = _public_account_texts(account)
+    at_stripe = public_texts["statement_descriptor"]
+    in_settings = ctx.settings.statement_descriptor
+    is_same = bool(in_settings) and at_stripe == in_settings
+    description = f"a bank statement shows “{at_stripe or ''}”, " + (
+        "as readers are told"
+        if is_same
+        else f"and PAYMENTS_STATEMENT_DESCRIPTOR is “{in_settings}”"
     )
-    return [CheckFinding("statement", same, says), *_check_forbidden_words(ctx.settings, shown)]
+    finding = CheckFinding("statement", is_same, description)
+    return [finding, *_check_forbidden_words(ctx.settings, public_texts)]
 
 
 def _public_account_texts(account: stripe.Account) -> dict[str, str | None]:
-    """All that others may read, by Stripe's names."""
-    profile, chosen = account.business_profile, account.settings
-    cards = chosen.card_payments if chosen is not None else None
+    """Return all texts of the account that others may read, by Stripe's names."""
+    profile, settings = account.business_profile, account.settings
+    cards = settings.card_payments if settings is not None else None
     return {
-        "statement_descriptor": chosen.payments.statement_descriptor if chosen else None,
+        "statement_descriptor": settings.payments.statement_descriptor if settings else None,
         "statement_descriptor_prefix": cards.statement_descriptor_prefix if cards else None,
-        "display_name": chosen.dashboard.display_name if chosen else None,
+        "display_name": settings.dashboard.display_name if settings else None,
         "business_name": profile.name if profile else None,
         "support_url": profile.support_url if profile else None,
         "support_email": profile.support_email if profile else None,
@@ -102,29 +104,34 @@ def _public_account_texts(account: stripe.Account) -> dict[str, str | None]:
 def _check_forbidden_words(
     settings: Settings, public_texts: dict[str, str | None]
 ) -> Iterator[CheckFinding]:
-    """Whether any of it holds a word that must not be there. The word itself is not repeated."""
+    """Yield whether each text holds a forbidden word. The word itself is not repeated."""
     if settings.safety_policy is None:
         return
     for name, text in public_texts.items():
-        bad = any(forbidden_words_in(settings, text))
-        says = f"{name} at Stripe holds {'a' if bad else 'no'} forbidden word"
-        yield CheckFinding(f"words:{name}", not bad, says)
+        is_bad = any(forbidden_words_in(settings, text))
+        description = f"{name} at Stripe holds {'a' if is_bad else 'no'} forbidden word"
+        yield CheckFinding(f"words:{name}", not is_bad, description)
 
 
 async def check_and_alert(ctx: Context, _account_id: str = "") -> list[CheckFinding]:
-    """Look, and close donations or open them again. Nothing is done where no policy is in force."""
-    found = await check_descriptors(ctx)
+    """Check, and raise or close the alert that closes donations, where a policy is in force."""
+    findings = await check_descriptors(ctx)
     if ctx.settings.safety_policy is None:
-        return found
-    change = alerts.close if all(one.ok for one in found) else alerts.raise_alert
+        return findings
+    update_alert = alerts.close if all(finding.ok for finding in findings) else alerts.raise_alert
     async with ctx.sessions.begin() as session:
-        await change(
+        await update_alert(
             session, AlertKind.STATEMENT_DESCRIPTOR, object_id=ALERT_OBJECT_ID, now=ctx.now()
         )
-    return found
+    return findings
 
 
 async def scheduled_check(ctx: Context) -> None:
-    """The same on a schedule, only where a policy is in force."""
+    """Check on a schedule. Stripe is not asked where no policy is in force."""
     if ctx.settings.safety_policy is not None:
         await check_and_alert(ctx)
+
+
+async def is_alert_open(session: AsyncSession) -> bool:
+    """Whether the last check under a policy found something wrong."""
+    return await alerts.is_open(session, AlertKind.STATEMENT_DESCRIPTOR, object_id=ALERT_OBJECT_ID)

@@ -31,6 +31,7 @@ from payments.giving.subscriptions import LIVE_STATUSES, Subscription
 from payments.infra import job_queue, stripe_client
 from payments.infra.context import Context
 from payments.mail import muted, outbox
+from payments.risk import quarantine
 from payments.risk.bulk_stops import BulkStop, BulkStopItem, BulkStopItemState, StopGroup, StopMode
 
 CONCURRENCY = 8
@@ -256,9 +257,7 @@ def _card_country(fetched: stripe.Subscription) -> str | None:
         method = settings.default_payment_method if settings is not None else None
     if not isinstance(method, stripe.PaymentMethod):
         return None
-    kind = getattr(method, method.type, None)
-    country = getattr(kind, "country", None)
-    return None if country is None else str(country)
+    return quarantine.method_country(method)
 
 
 # --- one by one -----------------------------------------------------------------------------------

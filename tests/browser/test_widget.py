@@ -11,14 +11,14 @@ from playwright.async_api import BrowserContext, Page, Route
 
 from payments.core.settings import Settings
 from payments.giving import campaigns
-from payments.risk.rate_limit import RiskLevel
+from payments.risk.risk_level import RiskLevel
 from payments.web.donate import embed
 from tests.browser.conftest import NARROW, WIDE, Site, axe_violations, overflow
 from tests.browser.test_donor_safety import SHOTS
 from tests.giving.test_campaigns import TESTED
-from tests.risk.test_rate_limit import set_risk_level
 from tests.safety.test_donor_safety import POLICY as POLICY_FILE
 from tests.safety.test_donor_safety import policy_file
+from tests.support.risk import set_risk_level
 
 pytestmark = pytest.mark.anyio
 

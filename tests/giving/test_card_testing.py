@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from payments.risk.rate_limit import RiskLevel
-from tests.risk.test_rate_limit import set_risk_level
+from payments.risk.risk_level import RiskLevel
 from tests.support.newsroom import Newsroom
+from tests.support.risk import set_risk_level
 
 pytestmark = pytest.mark.anyio
 DECLINED = "4000000000000002"

@@ -1,40 +1,35 @@
-"""Who hammers at the door is slowed and then stopped, readers are not, and no address is kept."""
+"""Whoever sends too much is slowed, then stopped; readers are not, and no address is stored."""
 
 import base64
 import json
-import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 from uuid import uuid4
 
-import altcha
 import httpx
 import pytest
 from sqlalchemy.engine import make_url
 
 from payments.giving import card_testing
 from payments.risk import rate_limit
-from payments.risk.rate_limit import RiskLevel
+from payments.risk.risk_level import RiskLevel
 from payments.web.app import create_app
-from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom, respellings
+from tests.support.newsroom import BASE_URL, Newsroom, respellings
 from tests.support.page import Page
+from tests.support.risk import (
+    DECLINED,
+    open_with_limits,
+    seconds_of,
+    set_risk_level,
+    solved,
+    work_of,
+)
 
 pytestmark = pytest.mark.anyio
 
-DECLINED = "4000000000000002"
 HOME = "198.51.100.7"
-
-
-@asynccontextmanager
-async def open_with_limits(database: str, **more: object) -> AsyncIterator[Newsroom]:
-    """A newsroom with the limits of production."""
-    limits = {"rate_limit_gifts": 3, "card_testing_declines": 20, "proof_of_work_cost": 1}
-    async with open_newsroom(database, **{**limits, **more}) as room:
-        yield room
-        assert await room.failed_integrity_checks() == []
 
 
 @pytest.fixture
@@ -67,36 +62,7 @@ async def asks(room: Newsroom, ip: str = HOME, amount: int = 500, **more: object
     return await room.web.post("/api/contributions", json=body, headers=headers)
 
 
-def solved(challenge: dict[str, Any]) -> str:
-    """The work of a challenge, done."""
-    given = altcha.Challenge.from_dict(challenge)
-    solution = altcha.solve_challenge(given)
-    assert solution is not None
-    return altcha.Payload(given, solution).to_base64()
-
-
-def work_of(page: httpx.Response) -> dict[str, Any]:
-    """The challenge of a waiting page."""
-    (found,) = [named for _, named in Page(page.text).attributes if "data-challenge" in named]
-    return dict(json.loads(found["data-challenge"]))
-
-
-def seconds_of(page: httpx.Response) -> int:
-    found = re.search(r"Please wait (\d+) seconds", page.text)
-    assert found is not None, page.text
-    return int(found[1])
-
-
-async def set_risk_level(room: Newsroom, level: RiskLevel) -> None:
-    """The breaker has decided."""
-    now = room.clock()
-    async with room.ctx.sessions.begin() as session:
-        state = await rate_limit.lock_risk_state(session, now)
-        state.challenge_until = now + timedelta(days=30)
-        state.restricted_until = now + timedelta(days=30) if level is RiskLevel.RESTRICTED else now
-
-
-# --- calm -----------------------------------------------------------------------------------------
+# --- the normal level -----------------------------------------------------------------------------
 
 
 async def test_a_reader_of_a_calm_day_meets_nothing(newsroom: Newsroom) -> None:
@@ -108,16 +74,16 @@ async def test_past_its_limit_a_network_works_for_a_gift_and_is_refused_in_the_e
 ) -> None:
     for _ in range(3):
         assert (await asks(newsroom)).status_code == 201
-    told = await asks(newsroom)
-    assert told.status_code == 428
-    assert told.json()["detail"].endswith("Nothing was charged.")
+    refusal = await asks(newsroom)
+    assert refusal.status_code == 428
+    assert refusal.json()["detail"].endswith("Nothing was charged.")
     for _ in range(9):
         challenge = (await newsroom.web.get("/api/challenge")).json()
         assert (await asks(newsroom, proof=solved(challenge))).status_code == 201
     challenge = (await newsroom.web.get("/api/challenge")).json()
-    told = await asks(newsroom, proof=solved(challenge))
-    assert told.status_code == 429
-    assert told.json()["detail"].endswith("Nothing was charged.")
+    refusal = await asks(newsroom, proof=solved(challenge))
+    assert refusal.status_code == 429
+    assert refusal.json()["detail"].endswith("Nothing was charged.")
     assert await newsroom.count("contributions") == 12
 
 
@@ -172,8 +138,8 @@ async def test_a_form_without_its_own_time_counts_as_three(newsroom: Newsroom, m
 
 async def test_what_fills_in_the_trap_has_to_work(newsroom: Newsroom) -> None:
     page = await form(newsroom)
-    told = await sends(newsroom, page, website="https://spam.example")
-    assert told.status_code == 428
+    refusal = await sends(newsroom, page, website="https://spam.example")
+    assert refusal.status_code == 428
     assert await newsroom.count("contributions") == 0
     assert (await gives(newsroom)).status_code == 303
 
@@ -195,20 +161,20 @@ async def test_what_a_client_says_stands_left_of_what_our_proxies_saw(database: 
         assert (await asks(room, "203.0.113.5, [2001:db8::1]:443")).status_code == 201
 
 
-# --- elevated -------------------------------------------------------------------------------------
+# --- the challenge level --------------------------------------------------------------------------
 
 
 async def test_with_a_script_a_reader_works_and_goes_on(newsroom: Newsroom) -> None:
     await set_risk_level(newsroom, RiskLevel.CHALLENGE)
-    told = await gives(newsroom, frequency="once", amount_once="2500")
-    assert told.status_code == 428
+    refusal = await gives(newsroom, frequency="once", amount_once="2500")
+    assert refusal.status_code == 428
     assert (
         "script-src 'self'; require-trusted-types-for 'script'"
-        in told.headers["content-security-policy"]
+        in refusal.headers["content-security-policy"]
     )
-    page = Page(told.text)
+    page = Page(refusal.text)
     assert page.problems == []
-    answer = await sends(newsroom, page, proof=solved(work_of(told)))
+    answer = await sends(newsroom, page, proof=solved(work_of(refusal)))
     assert answer.status_code == 303
     price = newsroom.sandbox.requests[-1].params["line_items"][0]["price_data"]
     assert int(price["unit_amount"]) == 2500
@@ -216,10 +182,10 @@ async def test_with_a_script_a_reader_works_and_goes_on(newsroom: Newsroom) -> N
 
 async def test_without_a_script_a_reader_waits_and_goes_on(newsroom: Newsroom) -> None:
     await set_risk_level(newsroom, RiskLevel.CHALLENGE)
-    told = await gives(newsroom, frequency="monthly", amount_monthly="1000")
-    assert seconds_of(told) == 20
+    refusal = await gives(newsroom, frequency="monthly", amount_monthly="1000")
+    assert seconds_of(refusal) == 20
     newsroom.clock.advance(timedelta(seconds=5))
-    again = await sends(newsroom, Page(told.text))  # too early: the place is kept
+    again = await sends(newsroom, Page(refusal.text))  # too early: the place is kept
     assert again.status_code == 428
     assert seconds_of(again) == 15
     newsroom.clock.advance(timedelta(seconds=15))
@@ -228,17 +194,17 @@ async def test_without_a_script_a_reader_waits_and_goes_on(newsroom: Newsroom) -
 
 async def test_a_proof_and_a_ticket_let_in_one_gift(newsroom: Newsroom) -> None:
     await set_risk_level(newsroom, RiskLevel.CHALLENGE)
-    told = await gives(newsroom)
-    proof = solved(work_of(told))
-    assert (await sends(newsroom, Page(told.text), proof=proof)).status_code == 303
+    refusal = await gives(newsroom)
+    proof = solved(work_of(refusal))
+    assert (await sends(newsroom, Page(refusal.text), proof=proof)).status_code == 303
     more = {"frequency": "once", "amount_once": "5000"}
-    assert (await sends(newsroom, Page(told.text), proof=proof, **more)).status_code == 428
+    assert (await sends(newsroom, Page(refusal.text), proof=proof, **more)).status_code == 428
     newsroom.clock.advance(timedelta(minutes=1))
-    assert (await sends(newsroom, Page(told.text), **more)).status_code == 303
+    assert (await sends(newsroom, Page(refusal.text), **more)).status_code == 303
     more = {"frequency": "once", "amount_once": "2500"}
-    told = await sends(newsroom, Page(told.text), **more)
-    assert told.status_code == 428
-    assert seconds_of(told) > 20
+    refusal = await sends(newsroom, Page(refusal.text), **more)
+    assert refusal.status_code == 428
+    assert seconds_of(refusal) > 20
     assert await newsroom.count("contributions") == 2
 
 
@@ -267,16 +233,16 @@ async def test_each_ticket_of_a_network_waits_twice_as_long(newsroom: Newsroom) 
 @pytest.mark.parametrize("trick", ["expired", "spliced", "another's", "guessed", "words", "future"])
 async def test_a_proof_that_is_none_lets_nobody_in(newsroom: Newsroom, trick: str) -> None:
     await set_risk_level(newsroom, RiskLevel.CHALLENGE)
-    told = await gives(newsroom)
-    challenge = work_of(told)
+    refusal = await gives(newsroom)
+    challenge = work_of(refusal)
     proof = solved(challenge)
     if trick == "expired":
         newsroom.clock.advance(timedelta(minutes=10, seconds=1))
-        told = await gives(newsroom)  # without a ticket whose turn has come
+        refusal = await gives(newsroom)  # without a ticket whose turn has come
     elif trick == "future":
         newsroom.clock.advance(timedelta(minutes=-11))
     elif trick == "another's":
-        told = await gives(newsroom)
+        refusal = await gives(newsroom)
     else:
         whole = json.loads(base64.b64decode(proof))
         if trick == "spliced":
@@ -286,7 +252,7 @@ async def test_a_proof_that_is_none_lets_nobody_in(newsroom: Newsroom, trick: st
         else:
             whole = {"challenge": {"parameters": [], "signature": 7}, "solution": None}
         proof = base64.b64encode(json.dumps(whole).encode()).decode()
-    assert (await sends(newsroom, Page(told.text), proof=proof)).status_code == 428
+    assert (await sends(newsroom, Page(refusal.text), proof=proof)).status_code == 428
     assert await newsroom.count("contributions") == 0
 
 
@@ -300,7 +266,7 @@ async def test_a_program_cannot_use_the_proof_of_a_form(newsroom: Newsroom) -> N
     assert (await asks(newsroom, proof=proof)).status_code == 428
 
 
-# --- the breaker ----------------------------------------------------------------------------------
+# --- card testing ---------------------------------------------------------------------------------
 
 
 async def tries(room: Newsroom, count: int, *, declined: int, first: int = 0) -> None:
@@ -330,10 +296,10 @@ async def test_an_ordinary_share_of_declined_cards_changes_nothing(newsroom: New
 
 async def test_mostly_declined_cards_pause_small_gifts_and_no_others(newsroom: Newsroom) -> None:
     await tries(newsroom, 20, declined=15)
-    told = await asks(newsroom, amount=499)
-    assert told.status_code == 503
-    assert "5.00 USD" in told.json()["detail"]
-    assert told.json()["detail"].endswith("Nothing was charged.")
+    refusal = await asks(newsroom, amount=499)
+    assert refusal.status_code == 503
+    assert "5.00 USD" in refusal.json()["detail"]
+    assert refusal.json()["detail"].endswith("Nothing was charged.")
     page = await gives(newsroom, frequency="monthly", amount_monthly="200")
     assert page.status_code == 503
     assert "Nothing was charged." in page.text
@@ -406,7 +372,7 @@ async def works(room: Newsroom, ip: str = HOME, amount: int = 500) -> httpx.Resp
 
 
 async def returns(room: Newsroom, answer: httpx.Response, ip: str = HOME) -> None:
-    """Back from Stripe's page, where Stripe has told us already what became of the gift."""
+    """Back from Stripe's page, where Stripe has refusal us already what became of the gift."""
     await room.runs_until_idle()
     page = await room.web.get(f"/thanks/{answer.json()['id']}", headers={"x-forwarded-for": ip})
     assert page.status_code == 200
@@ -422,10 +388,10 @@ async def test_in_an_attack_a_network_that_tried_before_has_less_room_each_time(
         assert [(await works(newsroom, f"203.0.{number}.1")).status_code for _ in range(2)] == [
             201
         ] * 2
-    told = await works(newsroom)
-    assert told.status_code == 429
+    refusal = await works(newsroom)
+    assert refusal.status_code == 429
     assert (await works(newsroom, "192.0.2.1")).status_code == 201  # who never tried goes on
-    newsroom.clock.advance(timedelta(seconds=int(told.headers["retry-after"])))
+    newsroom.clock.advance(timedelta(seconds=int(refusal.headers["retry-after"])))
     assert (await works(newsroom, "198.51.100.9")).status_code == 429  # a try more, less room
     newsroom.clock.advance(timedelta(hours=4))
     assert (await works(newsroom)).status_code == 201
@@ -480,12 +446,12 @@ async def test_a_reader_who_gives_more_because_they_are_asked_to_has_tried_once(
     await set_risk_level(newsroom, RiskLevel.RESTRICTED)
     page = await gives(newsroom, frequency="once", amount_once="200")
     assert page.status_code == 503
-    told = await sends(newsroom, Page(page.text), frequency="once", amount_once="500")
-    assert seconds_of(told) == 20
+    refusal = await sends(newsroom, Page(page.text), frequency="once", amount_once="500")
+    assert seconds_of(refusal) == 20
     newsroom.clock.advance(timedelta(seconds=5))
-    assert seconds_of(await sends(newsroom, Page(told.text))) == 15
+    assert seconds_of(await sends(newsroom, Page(refusal.text))) == 15
     newsroom.clock.advance(timedelta(seconds=15))
-    assert (await sends(newsroom, Page(told.text))).status_code == 303
+    assert (await sends(newsroom, Page(refusal.text))).status_code == 303
     assert seconds_of(await gives(newsroom)) == 40
 
 
@@ -520,10 +486,10 @@ async def test_all_new_networks_together_start_so_many_unpaid_gifts(newsroom: Ne
     await set_risk_level(newsroom, RiskLevel.CHALLENGE)
     first = [await works(newsroom, f"10.{n}.0.1") for n in range(60)]
     assert {answer.status_code for answer in first} == {201}
-    told = await works(newsroom, "192.0.2.1")
-    assert told.status_code == 503
-    assert told.json()["type"].endswith(":unpaid-gifts-limited")
-    assert told.headers["retry-after"] == "30"
+    refusal = await works(newsroom, "192.0.2.1")
+    assert refusal.status_code == 503
+    assert refusal.json()["type"].endswith(":unpaid-gifts-limited")
+    assert refusal.headers["retry-after"] == "30"
     await newsroom.pays(first[0].json()["checkout_url"])
     await returns(newsroom, first[0], "10.0.0.1")
     answers = [(await works(newsroom, f"11.{n}.0.1")).status_code for n in range(3)]
@@ -546,9 +512,9 @@ async def test_more_care_asks_for_more_work(newsroom: Newsroom) -> None:
 async def test_a_network_gets_retry_after_for_its_next_contribution(newsroom: Newsroom) -> None:
     for _ in range(12):
         assert (await works(newsroom)).status_code == 201
-    told = await asks(newsroom)
-    assert told.status_code == 429
-    left = int(told.headers["retry-after"])
+    refusal = await asks(newsroom)
+    assert refusal.status_code == 429
+    left = int(refusal.headers["retry-after"])
     assert left == 200  # three in ten minutes
     newsroom.clock.advance(timedelta(seconds=left - 2))
     assert (await works(newsroom)).status_code == 429
@@ -563,8 +529,8 @@ async def test_a_network_gets_retry_after_for_its_next_contribution(newsroom: Ne
 async def test_a_pause_says_when_it_ends(newsroom: Newsroom) -> None:
     await tries(newsroom, 20, declined=20)
     newsroom.clock.advance(timedelta(minutes=5))
-    told = await asks(newsroom, amount=200)
-    assert (told.status_code, told.headers["retry-after"]) == (503, "600")
+    refusal = await asks(newsroom, amount=200)
+    assert (refusal.status_code, refusal.headers["retry-after"]) == (503, "600")
     page = await gives(newsroom, frequency="once", amount_once="200")
     assert (page.status_code, page.headers["retry-after"]) == (503, "590")
     assert "amount_once-wrong" in page.text  # beside the amounts, and the summary leads there
@@ -577,8 +543,8 @@ async def test_a_pause_says_when_it_ends(newsroom: Newsroom) -> None:
 
 async def test_stripe_away_is_a_matter_of_seconds(newsroom: Newsroom) -> None:
     newsroom.sandbox.faults.add("POST", "/v1/checkout/sessions", "status_500", remaining=3)
-    told = await asks(newsroom)
-    assert (told.status_code, told.headers["retry-after"]) == (503, "30")
+    refusal = await asks(newsroom)
+    assert (refusal.status_code, refusal.headers["retry-after"]) == (503, "30")
     newsroom.sandbox.faults.add("POST", "/v1/checkout/sessions", "status_500", remaining=3)
     page = await gives(newsroom)
     assert (page.status_code, page.headers["retry-after"]) == (503, "30")
@@ -625,19 +591,19 @@ async def test_what_time_does_not_mend_is_not_to_be_tried_again(newsroom: Newsro
 
 async def test_the_description_tells_of_the_header(newsroom: Newsroom) -> None:
     described = (await newsroom.web.get("/schema/openapi.json")).json()
-    told = {
+    retry_after_schemas = {
         (path, method, status): answer.get("headers", {}).get("Retry-After", {}).get("schema")
         for path, methods in described["paths"].items()
         for method, operation in methods.items()
         for status, answer in operation["responses"].items()
     }
-    assert told["/api/contributions", "post", "429"] is not None
-    for (*_, status), schema in told.items():
+    assert retry_after_schemas["/api/contributions", "post", "429"] is not None
+    for (*_, status), schema in retry_after_schemas.items():
         expected = {"type": "integer", "minimum": 1} if status in ("429", "503") else None
         assert schema == expected
 
 
-# --- what is kept ---------------------------------------------------------------------------------
+# --- what is stored -------------------------------------------------------------------------------
 
 
 async def test_no_address_is_stored_and_the_hash_of_a_day_says_nothing_the_next(
@@ -692,8 +658,8 @@ async def test_with_the_store_away_nothing_is_created(newsroom: Newsroom) -> Non
         connection = await session.connection()
         await connection.exec_driver_sql("SET LOCAL ROLE NONE")
         await connection.exec_driver_sql("REVOKE ALL ON rate_limit_buckets FROM payments_app")
-    told = await asks(newsroom)
-    assert told.status_code >= 500
-    assert "Nothing was charged." in told.json()["detail"]
+    refusal = await asks(newsroom)
+    assert refusal.status_code >= 500
+    assert "Nothing was charged." in refusal.json()["detail"]
     assert await newsroom.count("contributions") == 0
     assert not any("checkout/sessions" in seen.path for seen in newsroom.sandbox.requests)

@@ -34,19 +34,19 @@ from payments.giving import campaigns
 from payments.infra import logs
 from payments.infra.embedded_postgres import find_bin_dirs, temporary_postgres
 from payments.ops import worker
-from payments.risk.rate_limit import RiskLevel
+from payments.risk.risk_level import RiskLevel
 from payments.safety import retention
 from payments.sandbox.hosted_page_client import pay
 from payments.signups import newsletter, newsletter_delivery, reminder_sender
 from payments.staff.accounts import Role
 from tests.conftest import create_template
-from tests.risk.test_rate_limit import set_risk_level
 from tests.safety.test_donor_safety import BELARUSIAN, protected
 from tests.support.colleague import Colleague, open_colleague_browser
 from tests.support.donor import SAME_ORIGIN_HEADERS, Donor, link_in
 from tests.support.geoip import country_database
 from tests.support.newsroom import BASE_URL, Mail, Newsroom, open_newsroom
 from tests.support.page import Page
+from tests.support.risk import set_risk_level
 
 pytestmark = pytest.mark.anyio
 

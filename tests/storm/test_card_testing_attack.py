@@ -19,9 +19,9 @@ import pytest
 
 from payments.giving import card_testing
 from payments.ops import worker
-from tests.risk.test_rate_limit import DECLINED, open_with_limits, seconds_of, solved, work_of
 from tests.support.newsroom import Newsroom
 from tests.support.page import Page
+from tests.support.risk import DECLINED, open_with_limits, seconds_of, solved, work_of
 
 pytestmark = pytest.mark.anyio
 

@@ -120,7 +120,7 @@ class ContributionsApi(Controller):
         )
         await campaigns.require_known(ctx, data.campaign)
         visit = await risk_check.request_context_of_api(
-            ctx, request, key, data.proof, declared=data.declaration is True
+            ctx, request, key, data.proof, declaration_accepted=data.declaration is True
         )
         gift = await contributions.start(
             ctx, ask, idempotency_key=f"api:{key}", request_context=visit
