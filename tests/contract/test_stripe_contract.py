@@ -1,4 +1,4 @@
-"""What the contract lets pass and what it refuses. Everything here is small and written by hand."""
+"""What the contract accepts and refuses."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -74,7 +74,7 @@ EVENT: Json = {
     "request": {"id": None, "idempotency_key": None},
     "type": "charge.updated",
 }
-GIFT = {
+SESSION = {
     "mode": "payment",
     "ui_mode": "hosted_page",
     "submit_type": "donate",
@@ -89,7 +89,7 @@ GIFT = {
 
 
 def refused(problems: list[str], about: str) -> bool:
-    """Whether one of the problems is about this path."""
+    """Return whether one of the problems contains this text."""
     return any(about in problem for problem in problems)
 
 
@@ -117,9 +117,9 @@ def test_an_expanded_field_may_be_an_id_or_the_whole_object() -> None:
 
 
 @pytest.mark.parametrize(
-    ("verb", "path", "form"),
+    ("method", "path", "form"),
     [
-        ("POST", "/v1/checkout/sessions", GIFT),
+        ("POST", "/v1/checkout/sessions", SESSION),
         ("POST", "/v1/refunds", {"charge": "ch_1", "amount": "200", "expand[0]": "charge"}),
         ("POST", "/v1/subscriptions/sub_1", {"default_payment_method": "pm_1", "metadata[k]": ""}),
         ("POST", "/v1/subscriptions/sub_1", {"billing_cycle_anchor[type]": "now"}),
@@ -132,20 +132,20 @@ def test_an_expanded_field_may_be_an_id_or_the_whole_object() -> None:
         ("GET", "/v2/core/events/evt_1?usage[0]=fetch_event", {}),
     ],
 )
-def test_requests_as_the_sdk_sends_them_pass(verb: str, path: str, form: Json) -> None:
-    assert contract.check_request(verb, path, urlencode(form)) == []
+def test_requests_as_the_sdk_sends_them_pass(method: str, path: str, form: Json) -> None:
+    assert contract.check_request(method, path, urlencode(form)) == []
 
 
 @pytest.mark.parametrize(
-    ("verb", "path", "payload"),
+    ("method", "path", "payload"),
     [
         ("GET", "/v1/refunds?limit=1", REFUNDS),
         ("POST", "/v1/refunds", REFUND),
         ("GET", "/v1/charges/ch_1", CHARGE),
     ],
 )
-def test_answers_as_stripe_gives_them_pass(verb: str, path: str, payload: Json) -> None:
-    assert contract.check_response(verb, path, payload) == []
+def test_answers_as_stripe_gives_them_pass(method: str, path: str, payload: Json) -> None:
+    assert contract.check_response(method, path, payload) == []
 
 
 # ------------------------------------------------------------------ what is refused
@@ -239,7 +239,7 @@ def test_events_stripe_would_not_send_are_refused(change: Json, about: str) -> N
     [
         pytest.param(
             "/v1/checkout/sessions",
-            GIFT | {"payment_method_types[]": "card"},
+            SESSION | {"payment_method_types[]": "card"},
             "$.payment_method_types: not in",
             id="payment_method_types, removed",
         ),
@@ -250,29 +250,32 @@ def test_events_stripe_would_not_send_are_refused(change: Json, about: str) -> N
             id="payment_method_types of an intent, removed",
         ),
         pytest.param(
-            "/v1/checkout/sessions", GIFT | {"ui_mode": "hosted"}, "$.ui_mode", id="ui_mode=hosted"
+            "/v1/checkout/sessions",
+            SESSION | {"ui_mode": "hosted"},
+            "$.ui_mode",
+            id="ui_mode=hosted",
         ),
         pytest.param(
             "/v1/checkout/sessions",
-            GIFT | {"line_items[0][quantity]": "one"},
+            SESSION | {"line_items[0][quantity]": "one"},
             "$.line_items[0].quantity",
             id="a quantity in words",
         ),
         pytest.param(
             "/v1/checkout/sessions",
-            GIFT | {"line_items[0][price_data][unit_amount]": "5.00"},
+            SESSION | {"line_items[0][price_data][unit_amount]": "5.00"},
             "$.line_items[0].price_data.unit_amount",
             id="an amount in major units",
         ),
         pytest.param(
             "/v1/checkout/sessions",
-            GIFT | {"adaptive_pricing[enabled]": "no"},
+            SESSION | {"adaptive_pricing[enabled]": "no"},
             "$.adaptive_pricing.enabled",
             id="a boolean in words",
         ),
         pytest.param(
             "/v1/checkout/sessions",
-            GIFT | {"idempotency_key": "k"},
+            SESSION | {"idempotency_key": "k"},
             "$.idempotency_key",
             id="an option of the call among its parameters",
         ),
@@ -295,9 +298,9 @@ def test_requests_stripe_would_not_take_are_refused(path: str, form: Json, about
     assert refused(contract.check_request("POST", path, urlencode(form)), about)
 
 
-@pytest.mark.parametrize("verb", ["GET", "DELETE"])
-def test_an_answer_of_another_kind_is_refused(verb: str) -> None:
-    assert contract.check_response(verb, "/v1/customers/cus_1", REFUND)
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_an_answer_of_another_kind_is_refused(method: str) -> None:
+    assert contract.check_response(method, "/v1/customers/cus_1", REFUND)
 
 
 def test_an_answer_of_no_route_is_refused() -> None:
@@ -306,9 +309,9 @@ def test_an_answer_of_no_route_is_refused() -> None:
 
 NAMES = st.sampled_from(["object", "id", "data", "type", "previous_attributes", "url", "charge"])
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
-WORDS = st.sampled_from(["event", "list", "charge", "search_result", "charge.updated"])
+KNOWN_VALUES = st.sampled_from(["event", "list", "charge", "search_result", "charge.updated"])
 JUNK = st.recursive(
-    SCALARS | WORDS,
+    SCALARS | KNOWN_VALUES,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=5),
     max_leaves=12,
 )
@@ -328,7 +331,7 @@ def test_a_junk_form_breaks_nothing(body: str) -> None:
     assert isinstance(contract.check_request("POST", "/v1/refunds", body), list)
 
 
-# ------------------------------------------------------------------ routes and forms
+# ------------------------------------------------------------------ endpoints and forms
 
 
 def test_the_sdk_names_more_than_600_routes() -> None:
@@ -336,21 +339,21 @@ def test_the_sdk_names_more_than_600_routes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("verb", "path", "template"),
+    ("method", "path", "template"),
     [
         ("get", "/v1/charges/ch_1", "/v1/charges/{charge}"),
         ("POST", "/v1/invoices/create_preview", "/v1/invoices/create_preview"),
         ("POST", "/v1/subscriptions/sub_1/pause", "/v1/subscriptions/{subscription}/pause"),
     ],
 )
-def test_a_path_finds_its_route(verb: str, path: str, template: str) -> None:
-    route = contract.find_endpoint(verb, path)
-    assert route is not None
-    assert route.template == template
+def test_a_path_finds_its_route(method: str, path: str, template: str) -> None:
+    endpoint = contract.find_endpoint(method, path)
+    assert endpoint is not None
+    assert endpoint.template == template
 
 
 @pytest.mark.parametrize(
-    ("text", "stands_for"),
+    ("text", "decoded"),
     [
         ("", {}),
         ("a=1&b=", {"a": "1", "b": ""}),
@@ -363,8 +366,8 @@ def test_a_path_finds_its_route(verb: str, path: str, template: str) -> None:
         ("a%5Bb%5D=%C3%A9+e", {"a": {"b": "é e"}}),
     ],
 )
-def test_a_form_stands_for_an_object(text: str, stands_for: Json) -> None:
-    assert contract.decode_form(text) == stands_for
+def test_a_form_stands_for_an_object(text: str, decoded: Json) -> None:
+    assert contract.decode_form(text) == decoded
 
 
 @pytest.mark.parametrize("text", ["a=1&a[b]=2", "a[b]=1&a=2", "a" + "[b]" * 99 + "=1"])

@@ -1,10 +1,10 @@
-"""The wire: keys, versions, parameters, idempotency, expansion, lists."""
+"""The API: keys, versions, parameters, idempotency, expansion, lists."""
 
 import aiohttp
 import pytest
 import stripe
 
-from tests.sandbox.conftest import Shop
+from tests.support.shop import Shop
 
 pytestmark = pytest.mark.anyio
 
@@ -15,7 +15,7 @@ UNPINNED = {"Authorization": "Bearer sk_test_x"}
 async def post(
     shop: Shop, path: str, form: dict[str, str], headers: dict[str, str]
 ) -> tuple[int, dict[str, dict[str, str]]]:
-    """A request as a client without the SDK would send it."""
+    """Send a request without the SDK; returns the status and the body."""
     async with (
         aiohttp.ClientSession() as client,
         client.post(shop.sandbox.url + path, data=form, headers=headers) as response,
@@ -177,8 +177,8 @@ async def test_ids_are_expanded_as_deep_as_four(shop: Shop) -> None:
     charge = listed.data[0].latest_charge
     assert isinstance(charge, stripe.Charge)
     assert isinstance(charge.balance_transaction, stripe.BalanceTransaction)
-    kept = await shop.client.v1.checkout.sessions.retrieve_async(session.id)
-    assert kept.customer == expanded.customer.id, "expansion is for the answer only"
+    stored = await shop.client.v1.checkout.sessions.retrieve_async(session.id)
+    assert stored.customer == expanded.customer.id, "expansion is for the response only"
 
 
 @pytest.mark.parametrize("path", ["amount_total", "nothing", "line_items.data.price.product.id"])
@@ -265,7 +265,7 @@ async def test_a_card_is_charged_through_the_api_and_asks_for_authentication(sho
     intent = await service.create_async({"amount": 500, "currency": "eur"})
 
     paid = await service.confirm_async(intent.id, {"payment_method": method.id})
-    asked = await service.create_async(
+    unauthenticated = await service.create_async(
         {
             "amount": 500,
             "currency": "eur",
@@ -275,13 +275,13 @@ async def test_a_card_is_charged_through_the_api_and_asks_for_authentication(sho
     )
 
     assert paid.status == "succeeded"
-    assert asked.status == "requires_action"
-    cancelled = await service.cancel_async(asked.id)
+    assert unauthenticated.status == "requires_action"
+    cancelled = await service.cancel_async(unauthenticated.id)
     assert cancelled.status == "canceled"
     with pytest.raises(stripe.InvalidRequestError, match="status of succeeded"):
         await service.cancel_async(paid.id)
     with pytest.raises(stripe.InvalidRequestError, match="status of canceled"):
-        await service.confirm_async(asked.id)
+        await service.confirm_async(unauthenticated.id)
 
 
 async def test_a_payment_method_belongs_to_one_customer_and_once_detached_to_none(
@@ -310,10 +310,10 @@ async def test_products_and_prices_are_created_updated_and_stored(shop: Shop) ->
     )
 
     renamed = await shop.client.v1.products.update_async(product.id, {"name": "Friendship"})
-    found = await shop.client.v1.prices.list_async({"lookup_keys": ["member"]})
+    listed = await shop.client.v1.prices.list_async({"lookup_keys": ["member"]})
 
     assert renamed.name == "Friendship"
-    assert [p.id for p in found.data] == [price.id]
+    assert [p.id for p in listed.data] == [price.id]
     retired = await shop.client.v1.prices.update_async(price.id, {"active": False})
     assert not retired.active
     assert (await shop.client.v1.prices.list_async({"active": True})).data == []

@@ -1,23 +1,13 @@
-"""The books of the account: every movement, its fee, and the payouts that carry it away."""
+"""The balance: every transaction, its fee, and the payouts that pay it out."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import stripe
 
-from tests.sandbox.conftest import Shop
+from tests.support.shop import Shop, identity_holds
 
 pytestmark = pytest.mark.anyio
-
-
-async def identity_holds(shop: Shop) -> bool:
-    """Balance equals the sum of all transactions, in every currency."""
-    sums: dict[str, int] = {}
-    for row in await shop.transactions():
-        assert row.net == row.amount - row.fee
-        assert row.fee == sum(detail.amount for detail in row.fee_details)
-        sums[row.currency] = sums.get(row.currency, 0) + row.net
-    return {c: amount for c, amount in sums.items() if amount} == await shop.balance()
 
 
 async def pays_in(shop: Shop, amount: int, currency: str) -> stripe.Charge:
@@ -68,11 +58,11 @@ async def test_funds_become_available_and_are_paid_out_and_arrive(shop: Shop) ->
     assert [row.net for row in rows if row.type == "payout"] == [-4278]
     assert {row.status for row in rows} == {"available"}
 
-    told = await shop.latest_event()
+    last_event = await shop.latest_event()
     await shop.advance(3)
     arrived = await shop.client.v1.payouts.retrieve_async(payout.id)
     assert (arrived.status, arrived.reconciliation_status) == ("paid", "completed")
-    assert await shop.events_since(told) == []
+    assert await shop.events_since(last_event) == []
     assert (await shop.events())[-4:] == [
         "payout.created",
         "payout.updated",

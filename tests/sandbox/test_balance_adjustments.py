@@ -1,4 +1,4 @@
-"""What Stripe moves by itself: fees of its own, reserves, conversions, what it puts right."""
+"""Balance transactions of Stripe's own: fees, reserves, conversions and corrections."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,9 +6,7 @@ import aiohttp
 import pytest
 import stripe
 
-from tests.sandbox.conftest import START, Shop
-from tests.sandbox.test_balance import identity_holds
-from tests.sandbox.test_refunds import paid
+from tests.support.shop import START, Shop, identity_holds, paid
 
 pytestmark = pytest.mark.anyio
 
@@ -29,10 +27,10 @@ async def row(shop: Shop, id_: str) -> stripe.BalanceTransaction:
 async def test_a_fee_of_its_own_has_no_charge_behind_it(
     shop: Shop, kind: str, type_: str, category: str
 ) -> None:
-    found = await row(shop, shop.sandbox.charge_fee(kind, 120, "eur"))
+    txn = await row(shop, shop.sandbox.charge_fee(kind, 120, "eur"))
 
-    assert (found.type, found.reporting_category, found.source) == (type_, category, None)
-    assert (found.amount, found.fee, found.net, found.currency) == (-120, 0, -120, "eur")
+    assert (txn.type, txn.reporting_category, txn.source) == (type_, category, None)
+    assert (txn.amount, txn.fee, txn.net, txn.currency) == (-120, 0, -120, "eur")
     assert await shop.balance() == {"eur": -120}
     with pytest.raises(ValueError, match="kind is one of billing, radar, fx, tax"):
         shop.sandbox.charge_fee("parking", 120)
@@ -48,19 +46,19 @@ async def test_a_fee_may_be_reported_late_and_is_never_of_tomorrow(shop: Shop) -
 
     assert late.created == int(evening.timestamp())
     assert early.created == int(START.timestamp())
-    found = await shop.client.v1.balance_transactions.list_async(
+    listed = await shop.client.v1.balance_transactions.list_async(
         {"created": {"lt": int(datetime(2026, 11, 1, tzinfo=UTC).timestamp())}}
     )
-    assert [one.id for one in found.data] == [late.id]
+    assert [one.id for one in listed.data] == [late.id]
 
 
 async def test_a_reserve_is_set_aside_and_let_go_and_never_counted_as_ours(shop: Shop) -> None:
     await paid(shop, 5000)
     whole = await shop.balance()
 
-    held = await row(shop, shop.sandbox.hold_reserve(2000))
+    hold = await row(shop, shop.sandbox.hold_reserve(2000))
 
-    assert (held.type, held.reporting_category) == ("reserve_hold", "risk_reserved_funds")
+    assert (hold.type, hold.reporting_category) == ("reserve_hold", "risk_reserved_funds")
     assert await shop.balance() == {"usd": whole["usd"] - 2000}
     pair = [one for one in await shop.transactions() if one.type == "reserve_hold"]
     assert sorted((one.balance_type, one.amount) for one in pair) == [
@@ -103,17 +101,17 @@ async def test_a_conversion_is_two_movements_at_the_rate_of_the_day(shop: Shop) 
 
 
 async def test_what_is_put_right_is_said_in_words_alone(shop: Shop) -> None:
-    found = await row(shop, shop.sandbox.create_adjustment(77, "usd", "Correction of a fee"))
-    assert (found.type, found.reporting_category) == ("adjustment", "other_adjustment")
-    assert (found.amount, found.description, found.source) == (77, "Correction of a fee", None)
+    txn = await row(shop, shop.sandbox.create_adjustment(77, "usd", "Correction of a fee"))
+    assert (txn.type, txn.reporting_category) == ("adjustment", "other_adjustment")
+    assert (txn.amount, txn.description, txn.source) == (77, "Correction of a fee", None)
 
 
 async def test_a_top_up_is_there_at_once_and_nothing_is_not_one(shop: Shop) -> None:
     service = shop.client.v1.topups
     made = await service.create_async({"amount": 2500, "currency": "usd"})
     assert made.status == "succeeded"
-    found = await row(shop, str(made.balance_transaction))
-    assert (found.type, found.amount, found.source) == ("topup", 2500, made.id)
+    txn = await row(shop, str(made.balance_transaction))
+    assert (txn.type, txn.amount, txn.source) == ("topup", 2500, made.id)
     assert (await shop.events())[-2:] == ["topup.created", "topup.succeeded"]
     with pytest.raises(stripe.InvalidRequestError, match="positive"):
         await service.create_async({"amount": 0, "currency": "usd"})
@@ -121,9 +119,9 @@ async def test_a_top_up_is_there_at_once_and_nothing_is_not_one(shop: Shop) -> N
 
 
 async def test_movements_are_made_over_http_too_and_nonsense_is_refused(shop: Shop) -> None:
-    async def do(verb: str, **wanted: object) -> tuple[int, str]:
-        url = f"{shop.sandbox.url}/_control/do/{verb}"
-        async with aiohttp.ClientSession() as client, client.post(url, json=wanted) as answer:
+    async def do(action: str, **arguments: object) -> tuple[int, str]:
+        url = f"{shop.sandbox.url}/_control/do/{action}"
+        async with aiohttp.ClientSession() as client, client.post(url, json=arguments) as answer:
             return answer.status, await answer.text()
 
     charge = await paid(shop, 1000)
@@ -142,6 +140,6 @@ async def test_movements_are_made_over_http_too_and_nonsense_is_refused(shop: Sh
         ("fail_refund", {"refund_id": "re_none"}),
         ("decide_dispute", {"dispute_id": "dp_none", "won": True}),
     ]
-    for status, asked in ((200, right), (400, wrong)):
-        for verb, wanted in asked:
-            assert (await do(verb, **wanted))[0] == status, (verb, wanted)
+    for status, actions in ((200, right), (400, wrong)):
+        for action, arguments in actions:
+            assert (await do(action, **arguments))[0] == status, (action, arguments)

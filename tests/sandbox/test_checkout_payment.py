@@ -1,4 +1,4 @@
-"""A reader gives once, on the hosted page."""
+"""A customer pays once, on the hosted page."""
 
 from datetime import timedelta
 
@@ -7,14 +7,14 @@ import stripe
 
 from payments import sandbox
 from payments.sandbox.form_encoding import JsonValue
-from tests.sandbox.conftest import Shop
+from tests.support.shop import Shop
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_a_payment_emits_events_in_stripes_order(shop: Shop) -> None:
     session = await shop.checkout(500, customer_creation="always")
-    told = await shop.latest_event()
+    last_event = await shop.latest_event()
 
     result = await shop.pays(session)
 
@@ -22,7 +22,7 @@ async def test_a_payment_emits_events_in_stripes_order(shop: Shop) -> None:
         303,
         f"https://shop.example/thanks?s={session.id}",
     )
-    assert await shop.events_since(told) == [
+    assert await shop.events_since(last_event) == [
         "customer.created",
         "payment_intent.created",
         "charge.succeeded",
@@ -93,13 +93,13 @@ async def test_a_decline_leaves_the_session_open_and_the_same_intent_takes_the_n
     shop: Shop,
 ) -> None:
     session = await shop.checkout(500)
-    told = await shop.latest_event()
+    last_event = await shop.latest_event()
 
     declined = await shop.pays(session, "4000000000000002")
 
     assert declined.redirect_url is None
     assert declined.error_text == "Your card was declined. Nothing was charged."
-    assert await shop.events_since(told) == [
+    assert await shop.events_since(last_event) == [
         "payment_intent.created",
         "charge.failed",
         "payment_intent.payment_failed",
@@ -158,11 +158,11 @@ async def test_a_card_that_asks_for_authentication_is_charged_once_it_is_given(
     shop: Shop, card: str
 ) -> None:
     session = await shop.checkout(500)
-    told = await shop.latest_event()
+    last_event = await shop.latest_event()
 
     assert (await shop.pays(session, card)).redirect_url is not None
 
-    assert await shop.events_since(told) == [
+    assert await shop.events_since(last_event) == [
         "payment_intent.created",
         "payment_intent.requires_action",
         "charge.succeeded",
@@ -229,8 +229,8 @@ async def test_a_card_saved_for_later_is_attached_to_the_customer(shop: Shop) ->
     await shop.pays(session)
 
     paid = await shop.client.v1.checkout.sessions.retrieve_async(session.id)
-    kept = await shop.client.v1.customers.payment_methods.list_async(str(paid.customer))
-    assert len(kept.data) == 1
+    stored = await shop.client.v1.customers.payment_methods.list_async(str(paid.customer))
+    assert len(stored.data) == 1
 
 
 async def test_what_the_sandbox_cannot_do_on_the_page_it_says(shop: Shop) -> None:

@@ -1,4 +1,4 @@
-"""Time, trouble and rest: two clocks, faults, saving and loading, control over HTTP."""
+"""The two clocks, faults, saving and loading, and control over HTTP."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ import pytest
 import stripe
 
 from payments.sandbox import Sandbox
-from tests.sandbox.conftest import START, ManualWallClock, Shop, open_shop
+from tests.support.shop import START, ManualWallClock, Shop, open_shop
 
 pytestmark = pytest.mark.anyio
 
@@ -160,7 +160,7 @@ async def test_a_fault_nobody_knows_is_refused(shop: Shop) -> None:
         shop.sandbox.faults.add("GET", "/", "gremlins")
 
 
-# ------------------------------------------------------------------ rest
+# ------------------------------------------------------------------ saving and loading
 
 
 async def test_a_saved_sandbox_goes_on_where_it_stopped(shop: Shop, tmp_path: Path) -> None:
@@ -186,11 +186,14 @@ async def test_a_saved_sandbox_goes_on_where_it_stopped(shop: Shop, tmp_path: Pa
         assert (await later.pays(reopened)).status == 303
         for sandbox in (shop.sandbox, other):
             await sandbox.advance(timedelta(days=60))
-        kept, again = [
+        original, restored = [
             await each.client.v1.subscriptions.retrieve_async(subscription.id)
             for each in (shop, later)
         ]
-        assert kept["items"].data[0].current_period_end == again["items"].data[0].current_period_end
+        assert (
+            original["items"].data[0].current_period_end
+            == restored["items"].data[0].current_period_end
+        )
         assert (await later.client.v1.webhook_endpoints.retrieve_async(hook.id)).url == hook.url
         assert other.take_deliveries()[0].event_type == "customer.created"
     assert other.problems == []

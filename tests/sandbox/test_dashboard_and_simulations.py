@@ -1,4 +1,4 @@
-"""What goes wrong between Stripe and a shop, and what others do at Stripe behind its back."""
+"""Deliveries that go wrong, and changes made in the dashboard, the portal and by banks."""
 
 from datetime import timedelta
 from typing import Any
@@ -11,7 +11,7 @@ import stripe
 from payments.sandbox import BillingSettings, Delivery
 from payments.sandbox.errors import ApiError
 from payments.sandbox.form_encoding import JsonValue
-from tests.sandbox.conftest import Shop
+from tests.support.shop import Shop
 
 pytestmark = pytest.mark.anyio
 
@@ -32,7 +32,7 @@ async def endpoint(
     return made.id, made.secret
 
 
-def believed(delivery: Delivery, secret: str) -> bool:
+def is_verified(delivery: Delivery, secret: str) -> bool:
     try:
         stripe.Webhook.construct_event(
             delivery.body, delivery.headers["Stripe-Signature"], secret, tolerance=10**9
@@ -43,8 +43,8 @@ def believed(delivery: Delivery, secret: str) -> bool:
 
 
 def body(delivery: Delivery) -> dict[str, Any]:  # Any: an event as it is sent
-    told: dict[str, Any] = msgspec.json.decode(delivery.body)  # Any: the same
-    return told
+    event: dict[str, Any] = msgspec.json.decode(delivery.body)  # Any: the same
+    return event
 
 
 # ------------------------------------------------------------------ deliveries
@@ -56,9 +56,9 @@ async def test_deliveries_come_twice_and_in_another_order(shop: Shop) -> None:
 
     taken = shop.sandbox.take_deliveries(copies=2, seed=1)
 
-    told = [delivery.event_type for delivery in taken]
-    assert sorted(told) == sorted([*EVENTS, *EVENTS])
-    assert list(dict.fromkeys(told)) != list(EVENTS)
+    event_types = [delivery.event_type for delivery in taken]
+    assert sorted(event_types) == sorted([*EVENTS, *EVENTS])
+    assert list(dict.fromkeys(event_types)) != list(EVENTS)
     assert len({delivery.event_id for delivery in taken}) == 3
     for delivery in taken:
         shop.sandbox.acknowledge(delivery)
@@ -73,13 +73,13 @@ async def test_while_a_secret_is_rolled_both_sign_and_afterwards_only_the_new(sh
     await shop.client.v1.customers.create_async({})
     (both,) = shop.sandbox.take_deliveries()
     assert both.headers["Stripe-Signature"].count("v1=") == 2
-    assert believed(both, old)
-    assert believed(both, new)
+    assert is_verified(both, old)
+    assert is_verified(both, new)
     shop.wall.advance(timedelta(hours=25))
     await shop.client.v1.customers.create_async({})
     (later,) = shop.sandbox.take_deliveries()
-    assert believed(later, new)
-    assert not believed(later, old)
+    assert is_verified(later, new)
+    assert not is_verified(later, old)
     with pytest.raises(ApiError, match="No such webhook_endpoint"):
         shop.sandbox.roll_secret("we_other")
 
@@ -92,10 +92,10 @@ async def test_a_delivery_is_signed_at_another_time_or_by_another_hand(shop: Sho
     old = shop.sandbox.sign_again(delivery, at=shop.wall.now - timedelta(minutes=6))
     forged = shop.sandbox.sign_again(delivery, secret="whsec_forged")
 
-    stamp = int((shop.wall.now - timedelta(minutes=6)).timestamp())
-    assert old.headers["Stripe-Signature"].startswith(f"t={stamp},")
-    assert believed(old, secret)
-    assert not believed(forged, secret)
+    timestamp = int((shop.wall.now - timedelta(minutes=6)).timestamp())
+    assert old.headers["Stripe-Signature"].startswith(f"t={timestamp},")
+    assert is_verified(old, secret)
+    assert not is_verified(forged, secret)
     assert forged.body == old.body == delivery.body
 
 
@@ -106,16 +106,16 @@ async def test_an_endpoint_of_an_older_version_gets_the_fields_of_that_version(s
     subscription = await shop.subscribes(500)
     await shop.advance(31)
 
-    told = [body(delivery) for delivery in shop.sandbox.take_deliveries()]
+    events = [body(delivery) for delivery in shop.sandbox.take_deliveries()]
 
-    old = {event["type"]: event for event in told if event["api_version"] == "2024-06-20"}
+    old = {event["type"]: event for event in events if event["api_version"] == "2024-06-20"}
     invoice = old["invoice.paid"]["data"]["object"]
     assert invoice["subscription"] == subscription.id
     assert invoice["payment_intent"].startswith("pi_")
     assert invoice["paid"] is True
     assert "current_period_end" in old["customer.subscription.created"]["data"]["object"]
     assert old["charge.updated"]["data"]["object"]["invoice"] == invoice["id"]
-    new = next(event for event in told if event["api_version"] == "2026-10-28.endive")
+    new = next(event for event in events if event["api_version"] == "2026-10-28.endive")
     assert "subscription" not in new["data"]["object"]
 
     shop.sandbox.set_endpoint_version(hook, "2025-09-30.clover")
@@ -133,9 +133,9 @@ async def test_a_new_event_type_or_value_is_emitted_and_changes_nothing(shop: Sh
     shop.sandbox.emit_event("payment_intent.teleported", intent)
     shop.sandbox.emit_event("payment_intent.succeeded", intent, status="teleporting")
 
-    unknown, word = [body(delivery) for delivery in shop.sandbox.take_deliveries()]
-    assert unknown["type"] == "payment_intent.teleported"
-    assert word["data"]["object"]["status"] == "teleporting"
+    unknown_type, unknown_status = [body(delivery) for delivery in shop.sandbox.take_deliveries()]
+    assert unknown_type["type"] == "payment_intent.teleported"
+    assert unknown_status["data"]["object"]["status"] == "teleporting"
     assert (await shop.client.v1.payment_intents.retrieve_async(intent)).status == "succeeded"
     assert shop.sandbox.problems == []
     with pytest.raises(KeyError):
@@ -152,14 +152,14 @@ async def test_the_fee_of_a_charge_may_be_known_only_much_later(shop: Shop) -> N
     assert "charge.updated" in await shop.events()
 
 
-# ------------------------------------------------------------------ others
+# ------------------------------------------------------------------ dashboard, portal and banks
 
 
 async def test_what_is_done_in_the_dashboard_emits_events_and_is_no_request_of_ours(
     shop: Shop,
 ) -> None:
     subscription = await shop.subscribes(500)
-    asked = len(shop.sandbox.requests)
+    request_count = len(shop.sandbox.requests)
 
     shop.sandbox.dashboard_request(
         "POST", f"/v1/subscriptions/{subscription.id}", {"cancel_at_period_end": True}
@@ -168,7 +168,7 @@ async def test_what_is_done_in_the_dashboard_emits_events_and_is_no_request_of_o
     charge = (await shop.client.v1.charges.list_async()).data[0]
     shop.sandbox.dashboard_request("POST", "/v1/refunds", {"charge": charge.id, "amount": 200})
 
-    assert len(shop.sandbox.requests) == asked + 1, "only the list"
+    assert len(shop.sandbox.requests) == request_count + 1, "only the list"
     ended = await shop.subscription(subscription.id)
     assert ended.status == "canceled"
     (event,) = (
@@ -216,9 +216,9 @@ async def test_others_act_over_http_too(shop: Shop) -> None:
     subscription = await shop.subscribes(500)
     card = str(subscription.default_payment_method)
 
-    async def do(verb: str, **wanted: object) -> tuple[int, dict[str, object]]:
-        url = f"{shop.sandbox.url}/_control/do/{verb}"
-        async with aiohttp.ClientSession() as client, client.post(url, json=wanted) as answer:
+    async def do(action: str, **arguments: object) -> tuple[int, dict[str, object]]:
+        url = f"{shop.sandbox.url}/_control/do/{action}"
+        async with aiohttp.ClientSession() as client, client.post(url, json=arguments) as answer:
             return answer.status, await answer.json()
 
     assert (await do("set_billing", retry_days=[1], status_after_retries="unpaid"))[0] == 200
@@ -235,14 +235,14 @@ async def test_others_act_over_http_too(shop: Shop) -> None:
     status, answer = await do("dashboard_request", method="DELETE", path=path)
     assert status == 200
 
-    for verb, wanted, refused in (
+    for action, arguments, expected in (
         ("dashboard_request", {"method": "DELETE", "path": path}, 400),
         ("fail_card", {"payment_method_id": card, "code": "gremlins"}, 400),
         ("fail_card", {}, 400),
         ("set_billing", {"status_after_retries": "forgotten"}, 400),
         ("listen", {}, 404),
     ):
-        assert (await do(verb, **wanted))[0] == refused
+        assert (await do(action, **arguments))[0] == expected
 
 
 # ------------------------------------------------------------------ pages that expired
@@ -274,14 +274,14 @@ async def test_a_page_that_expired_is_recovered_by_its_link(shop: Shop) -> None:
 async def test_a_page_that_may_not_be_recovered_or_not_any_more_is_not(shop: Shop) -> None:
     plain = await shop.checkout(500)
     await shop.client.v1.checkout.sessions.expire_async(plain.id)
-    kept = await shop.checkout(500, after_expiration={"recovery": {"enabled": True}})
+    recoverable = await shop.checkout(500, after_expiration={"recovery": {"enabled": True}})
 
-    for session in (plain, kept):
+    for session in (plain, recoverable):
         link = f"{shop.sandbox.url}/r/{session.id}"
         assert (await shop.pays(expired_page(link))).status == 404
-    await shop.client.v1.checkout.sessions.expire_async(kept.id)
+    await shop.client.v1.checkout.sessions.expire_async(recoverable.id)
     shop.wall.advance(timedelta(days=40))
-    assert (await shop.pays(expired_page(f"{shop.sandbox.url}/r/{kept.id}"))).status == 404
+    assert (await shop.pays(expired_page(f"{shop.sandbox.url}/r/{recoverable.id}"))).status == 404
 
 
 def expired_page(link: str | None) -> stripe.checkout.Session:

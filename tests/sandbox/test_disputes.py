@@ -1,4 +1,4 @@
-"""Banks take money back, or ask about it first: what moves when, and until when one can answer."""
+"""Disputes and inquiries: which funds move when, and until when evidence is taken."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,9 +6,7 @@ import pytest
 import stripe
 
 from payments.sandbox.errors import ApiError
-from tests.sandbox.conftest import START, Shop
-from tests.sandbox.test_balance import identity_holds
-from tests.sandbox.test_refunds import paid, refunded
+from tests.support.shop import START, Shop, identity_holds, paid, refunded
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +18,7 @@ DUE = datetime(2026, 11, 17, 23, 59, 59, tzinfo=UTC)
 
 
 async def disputed(shop: Shop, card: str = FRAUDULENT) -> stripe.Dispute:
-    """The bank disputes a gift of ten dollars as soon as it was paid."""
+    """A dispute of a charge of ten dollars, as soon as it was captured."""
     await paid(shop, card=card)
     return (await shop.client.v1.disputes.list_async({"limit": 1})).data[0]
 
@@ -39,8 +37,8 @@ def moved(dispute: stripe.Dispute) -> list[tuple[int, int, str]]:
     return [(row.amount, row.fee, row.reporting_category) for row in dispute.balance_transactions]
 
 
-def dispute_events(*words: str) -> list[str]:
-    return [f"charge.dispute.{word}" for word in words]
+def dispute_events(*names: str) -> list[str]:
+    return [f"charge.dispute.{name}" for name in names]
 
 
 # ------------------------------------------------------------------ withdrawn, won, lost
@@ -189,9 +187,9 @@ async def test_a_dispute_in_francs_moves_dollars_at_the_rates_of_its_days(shop: 
     shop.sandbox.set_rate("chf", "1.00")
     shop.sandbox.decide_dispute(dispute, won=True)
 
-    found = await shop.client.v1.disputes.retrieve_async(dispute)
-    assert (found.amount, found.currency) == (1000, "chf")
-    assert [(row.amount, row.currency) for row in found.balance_transactions] == [
+    stored = await shop.client.v1.disputes.retrieve_async(dispute)
+    assert (stored.amount, stored.currency) == (1000, "chf")
+    assert [(row.amount, row.currency) for row in stored.balance_transactions] == [
         (-1130, "usd"),
         (1000, "usd"),
     ]

@@ -5,7 +5,7 @@ import pytest
 import stripe
 
 from payments import sandbox as sandboxes
-from tests.sandbox.conftest import Shop
+from tests.support.shop import Shop
 
 pytestmark = pytest.mark.anyio
 
@@ -49,11 +49,11 @@ async def test_an_open_invoice_is_paid_with_another_card_which_is_not_saved(shop
 async def test_a_renewal_that_needs_the_reader_waits_for_them(shop: Shop) -> None:
     subscription = await shop.subscribes(500, card="4000002760003184")
     await shop.sandbox.advance_to_captures()
-    told = await shop.latest_event()
+    last_event = await shop.latest_event()
 
     await shop.advance(31)
 
-    assert await shop.events_since(told) == [
+    assert await shop.events_since(last_event) == [
         "invoice.upcoming",
         "invoice.created",
         "customer.subscription.updated",

@@ -5,7 +5,7 @@ import re
 import aiohttp
 import pytest
 
-from tests.sandbox.conftest import Shop
+from tests.support.shop import Shop
 
 pytestmark = pytest.mark.anyio
 

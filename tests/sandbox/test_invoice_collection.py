@@ -1,11 +1,11 @@
-"""A renewal that cannot be charged: what is tried, what is told, and how it ends."""
+"""A renewal that cannot be charged: its retries, its events and its end."""
 
 from datetime import timedelta
 
 import pytest
 import stripe
 
-from tests.sandbox.conftest import START, Shop
+from tests.support.shop import START, Shop
 
 pytestmark = pytest.mark.anyio
 
@@ -181,20 +181,20 @@ async def test_an_invoice_is_not_paid_with_a_strangers_card_nor_twice(shop: Shop
     assert await shop.paid_amounts() == [500]
 
 
-@pytest.mark.parametrize("verb", ["void", "mark_uncollectible"])
+@pytest.mark.parametrize("action", ["void", "mark_uncollectible"])
 async def test_what_is_written_off_is_no_longer_tried_and_the_subscription_goes_on(
-    shop: Shop, verb: str
+    shop: Shop, action: str
 ) -> None:
     subscription = await falls_behind(shop)
     invoice = await shop.latest_invoice(subscription.id)
 
     invoices = shop.client.v1.invoices
-    if verb == "void":
+    if action == "void":
         forgiven = await invoices.void_invoice_async(invoice.id)
     else:
         forgiven = await invoices.mark_uncollectible_async(invoice.id)
 
-    assert forgiven.status == {"void": "void", "mark_uncollectible": "uncollectible"}[verb]
+    assert forgiven.status == {"void": "void", "mark_uncollectible": "uncollectible"}[action]
     assert (await shop.subscription(subscription.id)).status == "active"
     await shop.advance(20)
     assert len((await shop.client.v1.charges.list_async()).data) == 2

@@ -1,4 +1,4 @@
-"""Money goes to the bank: by itself or by hand, late, back again, or out of the bank to us."""
+"""Payouts: automatic and manual, late, failed, and negative ones."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,9 +6,7 @@ import pytest
 import stripe
 
 from payments.sandbox.errors import ApiError
-from tests.sandbox.conftest import Shop
-from tests.sandbox.test_balance import identity_holds
-from tests.sandbox.test_refunds import paid, refunded
+from tests.support.shop import Shop, identity_holds, paid, refunded
 
 pytestmark = pytest.mark.anyio
 
@@ -153,16 +151,21 @@ async def test_an_instant_payout_is_there_in_half_an_hour_for_a_fee(shop: Shop) 
 
     assert (payout.method, payout.automatic) == ("instant", False)
     assert payout.reconciliation_status == "not_applicable"
-    own, *_ = await shop.transactions()
-    assert (own.type, own.amount, own.fee, own.net) == ("payout", -5000, 50, -5050)
+    transaction, *_ = await shop.transactions()
+    assert (transaction.type, transaction.amount, transaction.fee, transaction.net) == (
+        "payout",
+        -5000,
+        50,
+        -5050,
+    )
     await shop.sandbox.advance(timedelta(minutes=31))
     assert (await now(shop, payout)).status == "paid"
     with pytest.raises(stripe.InvalidRequestError, match="automatic"):
         await shop.transactions(payout=payout.id)
-    for too_much, word in ((10_000, "balance_insufficient"), (0, "parameter_invalid_integer")):
+    for amount, code in ((10_000, "balance_insufficient"), (0, "parameter_invalid_integer")):
         with pytest.raises(stripe.InvalidRequestError) as refused:
-            await by_hand(shop, too_much, "instant")
-        assert refused.value.code == word
+            await by_hand(shop, amount, "instant")
+        assert refused.value.code == code
     assert await identity_holds(shop)
 
 

@@ -1,33 +1,16 @@
-"""Money goes back: refunds that arrive, come late or do not arrive, and warnings before a bank asks
-for it.
-"""
+"""Refunds that succeed, take a day or fail, and early fraud warnings."""
 
 import pytest
 import stripe
 
 from payments.sandbox.errors import ApiError
-from tests.sandbox.conftest import Shop
-from tests.sandbox.test_balance import identity_holds
+from tests.support.shop import Shop, identity_holds, paid, refunded
 
 pytestmark = pytest.mark.anyio
 
 SLOW = "4000000000007726"
 NOT_TAKEN = "4000000000005126"
 WARNED = "4000000000005423"
-
-
-async def paid(shop: Shop, amount: int = 1000, card: str = "4242424242424242") -> stripe.Charge:
-    """A gift that has settled."""
-    await shop.gives(amount, card=card)
-    await shop.sandbox.advance_to_captures()
-    return (await shop.client.v1.charges.list_async({"limit": 1})).data[0]
-
-
-async def refunded(shop: Shop, charge: stripe.Charge, amount: int | None = None) -> stripe.Refund:
-    asked: stripe.params.RefundCreateParams = {"charge": charge.id}
-    if amount is not None:
-        asked["amount"] = amount
-    return await shop.client.v1.refunds.create_async(asked)
 
 
 async def again(shop: Shop, refund: stripe.Refund) -> stripe.Refund:
@@ -74,9 +57,9 @@ async def test_the_same_key_refunds_once_and_with_another_amount_not_at_all(shop
 
 async def test_what_is_unknown_is_not_refunded_nor_found(shop: Shop) -> None:
     service = shop.client.v1.refunds
-    for asked in ({"charge": "ch_none"}, {"payment_intent": "pi_none"}):
+    for params in ({"charge": "ch_none"}, {"payment_intent": "pi_none"}):
         with pytest.raises(stripe.InvalidRequestError, match="No such") as refused:
-            await service.create_async(asked)  # type: ignore[arg-type]  # one of two keys
+            await service.create_async(params)  # type: ignore[arg-type]  # one of two keys
         assert refused.value.code == "resource_missing"
     with pytest.raises(stripe.InvalidRequestError, match="No such refund"):
         await service.retrieve_async("re_none")

@@ -1,10 +1,10 @@
-"""A reader pays by bank debit: days pass before anyone knows, and it may come back even then."""
+"""SEPA debits: they take days, and may be returned after they succeeded."""
 
 import pytest
 import stripe
 
 from payments import sandbox as sandboxes
-from tests.sandbox.conftest import Shop
+from tests.support.shop import Shop
 
 pytestmark = pytest.mark.anyio
 
@@ -24,8 +24,8 @@ async def gives_by_debit(
 async def test_a_debit_is_under_way_for_three_days_and_then_paid(shop: Shop) -> None:
     session = await gives_by_debit(shop, SUCCEEDS)
     assert (session.status, session.payment_status) == ("complete", "unpaid")
-    told = await shop.events()
-    assert told[-3:] == [
+    events = await shop.events()
+    assert events[-3:] == [
         "charge.pending",
         "payment_intent.processing",
         "checkout.session.completed",

@@ -1,11 +1,11 @@
-"""A reader saves another card, or has one replaced: nothing is charged, nothing else changes."""
+"""Saving and replacing cards: nothing is charged."""
 
 import pytest
 import stripe
 
 from payments import sandbox as sandboxes
 from payments.sandbox.errors import ApiError
-from tests.sandbox.conftest import Shop
+from tests.support.shop import Shop
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +24,7 @@ async def cards_of(shop: Shop, customer: str) -> list[str]:
 
 async def test_a_card_is_saved_on_the_page_without_being_charged(shop: Shop) -> None:
     customer = await reader(shop)
-    told = await shop.latest_event()
+    last_event = await shop.latest_event()
     session = await shop.setup_session(
         customer, setup_intent_data={"metadata": {"subscription_id": "sub_1"}}
     )
@@ -33,7 +33,7 @@ async def test_a_card_is_saved_on_the_page_without_being_charged(shop: Shop) -> 
     saved = await shop.pays(session)
 
     assert saved.redirect_url == "https://shop.example/saved"
-    assert await shop.events_since(told) == [
+    assert await shop.events_since(last_event) == [
         "setup_intent.created",
         "setup_intent.succeeded",
         "payment_method.attached",
@@ -48,9 +48,9 @@ async def test_a_card_is_saved_on_the_page_without_being_charged(shop: Shop) -> 
     assert done.setup_intent.metadata is not None
     assert done.setup_intent.metadata.to_dict() == {"subscription_id": "sub_1"}
     assert await cards_of(shop, customer) == ["4242"]
-    kept = await shop.client.v1.customers.retrieve_async(customer)
-    assert kept.invoice_settings is not None
-    assert kept.invoice_settings.default_payment_method is None, "nothing becomes a default"
+    stored = await shop.client.v1.customers.retrieve_async(customer)
+    assert stored.invoice_settings is not None
+    assert stored.invoice_settings.default_payment_method is None, "nothing becomes a default"
     assert await shop.paid_amounts() == []
 
 
@@ -65,8 +65,8 @@ async def test_the_bank_is_asked_once_when_the_card_is_saved(shop: Shop) -> None
     assert (await shop.pays(session, "4000002500003155")).status == 303
 
     events = await shop.events()
-    for told in ("requires_action", "setup_failed", "succeeded"):
-        assert f"setup_intent.{told}" in events
+    for name in ("requires_action", "setup_failed", "succeeded"):
+        assert f"setup_intent.{name}" in events
     assert events.count("payment_method.attached") == 1
 
 
@@ -184,11 +184,11 @@ async def test_a_renewed_card_is_the_same_payment_method_with_a_new_date(shop: S
     subscription = await shop.subscribes(500)
     card = str(subscription.default_payment_method)
     await shop.sandbox.advance_to_captures()
-    told = await shop.latest_event()
+    last_event = await shop.latest_event()
 
     shop.sandbox.update_card_by_network(card, exp_month=3, exp_year=2040, last4="1111")
 
-    assert await shop.events_since(told) == ["payment_method.automatically_updated"]
+    assert await shop.events_since(last_event) == ["payment_method.automatically_updated"]
     changed = await shop.client.v1.payment_methods.retrieve_async(card)
     assert changed.card is not None
     assert (changed.card.exp_month, changed.card.exp_year, changed.card.last4) == (3, 2040, "1111")
@@ -236,15 +236,15 @@ async def test_the_portal_sets_the_customers_default_and_perhaps_the_subscriptio
     subscription = await shop.subscribes(500)
     customer = str(subscription.customer)
     await shop.sandbox.advance_to_captures()
-    told, asked = await shop.latest_event(), len(shop.sandbox.requests)
+    last_event, request_count = await shop.latest_event(), len(shop.sandbox.requests)
 
     card = shop.sandbox.set_default_in_portal(customer, "pm_card_mastercard")
 
-    assert len(shop.sandbox.requests) == asked
-    assert await shop.events_since(told) == ["payment_method.attached", "customer.updated"]
-    kept = await shop.client.v1.customers.retrieve_async(customer)
-    assert kept.invoice_settings is not None
-    assert kept.invoice_settings.default_payment_method == card
+    assert len(shop.sandbox.requests) == request_count
+    assert await shop.events_since(last_event) == ["payment_method.attached", "customer.updated"]
+    stored = await shop.client.v1.customers.retrieve_async(customer)
+    assert stored.invoice_settings is not None
+    assert stored.invoice_settings.default_payment_method == card
     unchanged = await shop.subscription(subscription.id)
     assert unchanged.default_payment_method == subscription.default_payment_method
 

@@ -1,4 +1,4 @@
-"""Stripe's own command line client, against the sandbox: it knows nothing of us."""
+"""Stripe's own command line client, used with the sandbox."""
 
 import asyncio
 import os
@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from payments.sandbox import Sandbox, listen
-from tests.sandbox.conftest import ManualWallClock
+from tests.support.shop import ManualWallClock
 
 ROOT = Path(__file__).parents[2]
 KEY = "sk_test_" + "0" * 32
 PINNED = ("--api-version", "2026-10-28.endive")
-PATIENCE = 60
+CLI_TIMEOUT_SECONDS = 60
 SUCCEEDED = "Trigger succeeded"
 SUBSCRIPTION_EVENTS = (
     "customer.subscription.",
@@ -51,12 +51,12 @@ async def sandbox() -> AsyncIterator[Sandbox]:
         yield sandbox
 
 
-async def run(sandbox: Sandbox, home: Path, *words: str) -> tuple[int, str]:
+async def run(sandbox: Sandbox, home: Path, *arguments: str) -> tuple[int, str]:
     """Run the client with a home of its own, so that it reads and leaves nothing elsewhere."""
     assert CLIENT is not None
     process = await asyncio.create_subprocess_exec(
         CLIENT,
-        *words,
+        *arguments,
         "--api-base",
         sandbox.url,
         "--api-key",
@@ -65,8 +65,8 @@ async def run(sandbox: Sandbox, home: Path, *words: str) -> tuple[int, str]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    said, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
-    return process.returncode or 0, said.decode()
+    output, _ = await asyncio.wait_for(process.communicate(), CLI_TIMEOUT_SECONDS)
+    return process.returncode or 0, output.decode()
 
 
 def event_types(sandbox: Sandbox) -> list[str]:
@@ -78,9 +78,9 @@ def event_types(sandbox: Sandbox) -> list[str]:
 async def test_the_client_triggers_an_event(
     sandbox: Sandbox, tmp_path: Path, event: str, version: tuple[str, ...]
 ) -> None:
-    code, said = await run(sandbox, tmp_path, "trigger", event, *version)
+    code, output = await run(sandbox, tmp_path, "trigger", event, *version)
 
-    assert "Trigger succeeded" in said
+    assert "Trigger succeeded" in output
     assert code == 0
     assert event in event_types(sandbox)
     assert sandbox.problems == []
@@ -90,21 +90,23 @@ async def test_the_client_triggers_an_event(
 async def test_the_client_triggers_what_its_own_fixtures_can_still_ask_for(
     sandbox: Sandbox, tmp_path: Path, event: str
 ) -> None:
-    _, said = await run(sandbox, tmp_path, "trigger", event)
-    assert "Trigger succeeded" in said
+    _, output = await run(sandbox, tmp_path, "trigger", event)
+    assert "Trigger succeeded" in output
     assert event in event_types(sandbox)
     assert sandbox.problems == []
 
-    _, said = await run(sandbox, tmp_path, "trigger", event, *PINNED)
-    assert "payment_method_types_no_longer_supported" in said, "its fixtures are older than endive"
+    _, output = await run(sandbox, tmp_path, "trigger", event, *PINNED)
+    assert "payment_method_types_no_longer_supported" in output, (
+        "its fixtures are older than endive"
+    )
 
 
 async def test_the_client_triggers_all_it_can_of_subscriptions_invoices_and_cards(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    _, said = await run(sandbox, tmp_path, "trigger", "--help")
+    _, output = await run(sandbox, tmp_path, "trigger", "--help")
     events = [
-        line.strip() for line in said.splitlines() if line.strip().startswith(SUBSCRIPTION_EVENTS)
+        line.strip() for line in output.splitlines() if line.strip().startswith(SUBSCRIPTION_EVENTS)
     ]
     assert len(events) > 20
 
@@ -115,7 +117,9 @@ async def test_the_client_triggers_all_it_can_of_subscriptions_invoices_and_card
     at_once = asyncio.Semaphore(4)
     answers = await asyncio.gather(*(trigger(event) for event in events))
 
-    failed = {e: said for e, said in zip(events, answers, strict=True) if SUCCEEDED not in said}
+    failed = {
+        e: output for e, output in zip(events, answers, strict=True) if SUCCEEDED not in output
+    }
     assert failed == {}
     assert set(events) - set(event_types(sandbox)) == set()
     assert sandbox.problems == []
@@ -125,12 +129,12 @@ async def test_the_client_resends_an_event(sandbox: Sandbox, tmp_path: Path) -> 
     await run(sandbox, tmp_path, "trigger", "customer.created")
     event = next(iter(sandbox.account.store.of_kind("event")))
 
-    code, said = await run(sandbox, tmp_path, "events", "resend", event["id"])
+    code, output = await run(sandbox, tmp_path, "events", "resend", event["id"])
 
     assert code == 0
-    assert event["id"] in said
+    assert event["id"] in output
 
 
 async def test_the_client_is_refused_what_is_not_there(sandbox: Sandbox, tmp_path: Path) -> None:
-    _, said = await run(sandbox, tmp_path, "get", "/v1/charges/ch_nothing")
-    assert "No such charge" in said
+    _, output = await run(sandbox, tmp_path, "get", "/v1/charges/ch_nothing")
+    assert "No such charge" in output

@@ -1,11 +1,11 @@
-"""A reader pauses: the whole promise, or only the paying for it."""
+"""Pausing a subscription, and pausing only its collection."""
 
 from datetime import timedelta
 
 import pytest
 import stripe
 
-from tests.sandbox.conftest import START, Shop
+from tests.support.shop import START, Shop
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +24,7 @@ async def pauses(shop: Shop, subscription: stripe.Subscription) -> stripe.Subscr
 
 async def test_a_paused_subscription_is_not_charged_until_it_is_resumed(shop: Shop) -> None:
     subscription = await shop.subscribes(500)
-    told = await shop.latest_event()
+    last_event = await shop.latest_event()
 
     paused = await pauses(shop, subscription)
 
@@ -33,7 +33,7 @@ async def test_a_paused_subscription_is_not_charged_until_it_is_resumed(shop: Sh
     assert paused.status_details.paused.subscription.type == "pause_requested"
     assert paused.status_details.paused.transitioned_at == after()
     await shop.sandbox.advance_to_captures()
-    assert await shop.events_since(told) == ["customer.subscription.paused", "charge.updated"]
+    assert await shop.events_since(last_event) == ["customer.subscription.paused", "charge.updated"]
     await shop.advance(100)
     assert await shop.paid_amounts() == [500]
 
@@ -133,11 +133,11 @@ async def test_while_collection_is_paused_periods_go_on_and_nothing_is_charged(
     subscription = await shop.subscribes(500)
     resumes_at = after(days=40)
 
-    held = await shop.client.v1.subscriptions.update_async(
+    updated = await shop.client.v1.subscriptions.update_async(
         subscription.id, {"pause_collection": {"behavior": behavior, "resumes_at": resumes_at}}
     )
 
-    assert held.status == "active"
+    assert updated.status == "active"
     assert await shop.latest_previous_attributes() == {"pause_collection": None}
     await shop.advance(39)
     assert await shop.paid_amounts() == [500]

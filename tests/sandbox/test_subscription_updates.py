@@ -1,4 +1,4 @@
-"""What a reader gives, how often and from when, changed while it runs."""
+"""Updates of a subscription's amount, interval, anchor and end."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -8,7 +8,7 @@ import stripe
 from stripe.params import SubscriptionUpdateParams
 
 from payments.sandbox.form_encoding import JsonValue
-from tests.sandbox.conftest import START, Shop
+from tests.support.shop import START, Shop
 
 pytestmark = pytest.mark.anyio
 
@@ -122,7 +122,7 @@ async def test_another_currency_is_refused(shop: Shop) -> None:
 async def test_another_interval_begins_now_and_is_charged_now(shop: Shop) -> None:
     subscription = await shop.subscribes(500)
     await shop.advance(10)
-    told = await shop.latest_event()
+    last_event = await shop.latest_event()
 
     amended = await updates(
         shop,
@@ -140,7 +140,7 @@ async def test_another_interval_begins_now_and_is_charged_now(shop: Shop) -> Non
     assert await shop.paid_amounts() == [500, 5000]
     invoice = await shop.latest_invoice(subscription.id)
     assert (invoice.billing_reason, invoice.status) == ("subscription_update", "paid")
-    assert "customer.subscription.updated" in await shop.events_since(told)
+    assert "customer.subscription.updated" in await shop.events_since(last_event)
     await shop.advance(60)
     assert await shop.paid_amounts() == [500, 5000]
     await shop.advance(310)
@@ -156,9 +156,9 @@ async def test_another_interval_that_cannot_be_paid_leaves_it_as_it_was_or_past_
 
     with pytest.raises(stripe.CardError):
         await updates(shop, subscription, payment_behavior="error_if_incomplete", **change)
-    kept = await shop.subscription(subscription.id)
-    assert kept["items"].data[0].price.unit_amount == 500
-    assert (kept.status, kept.latest_invoice) == ("active", subscription.latest_invoice)
+    unchanged = await shop.subscription(subscription.id)
+    assert unchanged["items"].data[0].price.unit_amount == 500
+    assert (unchanged.status, unchanged.latest_invoice) == ("active", subscription.latest_invoice)
 
     amended = await updates(shop, subscription, **change)
     assert amended.status == "past_due"
@@ -192,8 +192,8 @@ async def test_an_anchor_of_now_begins_a_period_and_charges_it(shop: Shop) -> No
 
     assert day(amended["items"].data[0].current_period_end) == "2026-12-13"
     assert await shop.paid_amounts() == [500, 500]
-    kept = await updates(shop, subscription, billing_cycle_anchor={"type": "unchanged"})
-    assert kept.billing_cycle_anchor == amended.billing_cycle_anchor
+    unchanged = await updates(shop, subscription, billing_cycle_anchor={"type": "unchanged"})
+    assert unchanged.billing_cycle_anchor == amended.billing_cycle_anchor
     await shop.advance(29)
     assert await shop.paid_amounts() == [500, 500]
 
@@ -317,6 +317,8 @@ async def test_what_has_ended_can_no_longer_be_updated(shop: Shop) -> None:
     with pytest.raises(stripe.InvalidRequestError, match="canceled subscription"):
         await updates(shop, subscription, trial_end=after(days=75))
 
-    said = await updates(shop, subscription, cancellation_details={"feedback": "too_expensive"})
-    assert said.cancellation_details is not None
-    assert said.cancellation_details.feedback == "too_expensive"
+    commented = await updates(
+        shop, subscription, cancellation_details={"feedback": "too_expensive"}
+    )
+    assert commented.cancellation_details is not None
+    assert commented.cancellation_details.feedback == "too_expensive"

@@ -1,11 +1,11 @@
-"""A reader gives each month or year: from the first payment to the last."""
+"""Subscriptions from the first payment to the last."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import stripe
 
-from tests.sandbox.conftest import Shop
+from tests.support.shop import Shop
 
 pytestmark = pytest.mark.anyio
 
@@ -22,12 +22,12 @@ async def period(shop: Shop, subscription_id: str) -> tuple[str, str]:
 
 async def test_the_payment_comes_first_and_the_subscription_after(shop: Shop) -> None:
     session = await shop.checkout(500, interval="month")
-    told = await shop.latest_event()
+    last_event = await shop.latest_event()
 
     await shop.pays(session)
     await shop.sandbox.advance_to_captures()
 
-    assert await shop.events_since(told) == [
+    assert await shop.events_since(last_event) == [
         "customer.created",
         "payment_intent.created",
         "charge.succeeded",
@@ -81,15 +81,15 @@ async def test_the_subscriptions_metadata_is_on_its_invoices_and_not_on_its_paym
 async def test_a_renewal_is_drafted_then_charged_an_hour_later(shop: Shop) -> None:
     subscription = await shop.subscribes()
     await shop.sandbox.advance_to_captures()
-    told = await shop.latest_event()
+    last_event = await shop.latest_event()
 
     await shop.sandbox.advance(to=datetime(2026, 12, 3, 12, 30, tzinfo=UTC))
-    renewals = await shop.events_since(told)
-    told = await shop.latest_event()
+    renewals = await shop.events_since(last_event)
+    last_event = await shop.latest_event()
     assert renewals == ["invoice.upcoming", "invoice.created", "customer.subscription.updated"]
 
     await shop.sandbox.advance(timedelta(hours=1))
-    assert await shop.events_since(told) == [
+    assert await shop.events_since(last_event) == [
         "invoice.finalized",
         "payment_intent.created",
         "charge.succeeded",
@@ -148,10 +148,10 @@ async def test_an_annual_gift_begun_on_29_february_renews_on_the_28th_and_return
 async def test_a_failing_renewal_is_tried_eight_times_more_then_cancelled(shop: Shop) -> None:
     subscription = await shop.subscribes(card="4000000000000341")
     await shop.sandbox.advance_to_captures()
-    told = await shop.latest_event()
+    last_event = await shop.latest_event()
 
     await shop.advance(31)
-    failing = await shop.events_since(told)
+    failing = await shop.events_since(last_event)
     assert failing == [
         "invoice.upcoming",
         "invoice.created",

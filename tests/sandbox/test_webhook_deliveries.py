@@ -1,4 +1,4 @@
-"""Webhooks: signed, delivered, tried again, and found by those who missed them."""
+"""Webhook deliveries: signed, sent, retried, and listed while unacknowledged."""
 
 import asyncio
 from datetime import timedelta
@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestServer
 
 from payments.sandbox import Delivery, Sandbox
 from payments.sandbox.form_encoding import JsonValue
-from tests.sandbox.conftest import ManualWallClock, Shop, open_shop
+from tests.support.shop import ManualWallClock, Shop, open_shop
 
 pytestmark = pytest.mark.anyio
 
@@ -18,7 +18,7 @@ URL = "http://shop.example/webhooks"
 
 
 async def endpoint(shop: Shop, *enabled: JsonValue, url: str = URL) -> stripe.WebhookEndpoint:
-    """The shop asks to be told."""
+    """Create a webhook endpoint."""
     return await shop.client.v1.webhook_endpoints.create_async(
         {"url": url, "enabled_events": list(enabled or ("*",)), "api_version": "2026-10-28.endive"}
     )
