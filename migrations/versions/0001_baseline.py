@@ -1,10 +1,7 @@
-"""The schema of the first release: the job engine, the tables by room, triggers, and one role.
-
-Nothing was released before it. From the first tag on a released revision is never edited: a change
-is a new revision after it.
+"""The schema of the first release: tables by room, triggers, the job engine, and a role.
 
 The books and the other records of fact are append-only twice over: a trigger refuses UPDATE, DELETE
-and TRUNCATE to everybody, and the role the service works as was never given them.
+and TRUNCATE to everybody, and the role that the service works as is not granted them.
 """
 
 from collections.abc import Sequence
@@ -19,7 +16,6 @@ down_revision: str | None = None
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
-TIMESTAMP = sa.DateTime(timezone=True)
 ROLE = "payments_app"
 APPEND_ONLY = (
     "audit_entries",
@@ -44,36 +40,29 @@ def upgrade() -> None:
     safety_tables()
     infra_tables()
     webhooks_tables()
-    append_only()
-    late_entries()
-    snapshot_invalidation()
-    job_engine()
-    grants()
+    append_only_triggers()
+    late_entry_trigger()
+    snapshot_triggers()
+    create_job_engine()
+    create_service_role()
 
 
 def downgrade() -> None:
     op.execute(f"DROP OWNED BY {ROLE}")  # its grants in this database; the role itself is shared
     drop_job_engine()
-    for table in reversed(TABLES):
-        op.drop_table(table)
-    for function in FUNCTIONS:
-        op.execute(f"DROP FUNCTION {function}")
+    drop_tables()
+    op.execute("""
+        DROP FUNCTION
+            refuse_change(), mark_late_entry(), invalidate_mrr_snapshots(),
+            invalidate_recovery_snapshots(), invalidate_snapshots(text, date, date)
+    """)
 
 
-# --- rules that the database keeps ----------------------------------------------------------------
+# --- triggers -------------------------------------------------------------------------------------
 
 
-FUNCTIONS = (
-    "refuse_change()",
-    "mark_late_entry()",
-    "invalidate_mrr_snapshots()",
-    "invalidate_recovery_snapshots()",
-    "invalidate_snapshots(text, date, date)",
-)
-
-
-def append_only() -> None:
-    """Refuse UPDATE, DELETE and TRUNCATE to everybody, the owner included."""
+def append_only_triggers() -> None:
+    """Refuse UPDATE, DELETE and TRUNCATE of records of fact to everybody, the owner included."""
     op.execute("""
         CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
@@ -87,20 +76,24 @@ def append_only() -> None:
         """)
 
 
-def late_entries() -> None:
-    """Mark an entry of a closed month, in the transaction that appends it, whoever appends it."""
+def late_entry_trigger() -> None:
+    """Book an entry of a closed month on the first open day, in the transaction that appends it."""
     op.execute("""
         CREATE FUNCTION mark_late_entry() RETURNS trigger LANGUAGE plpgsql AS $$
         DECLARE
-            last period_closings%ROWTYPE;
-            opens date;
+            last_closed period_closings%ROWTYPE;
+            first_open_day date;
         BEGIN
-            SELECT * INTO last FROM period_closings
-             WHERE reopened_at IS NULL ORDER BY month DESC LIMIT 1;
+            SELECT *
+              INTO last_closed
+              FROM period_closings
+             WHERE reopened_at IS NULL
+             ORDER BY month DESC
+             LIMIT 1;
             IF FOUND THEN
-                opens := (last.month + interval '1 month')::date;
-                IF (NEW.occurred_at AT TIME ZONE last.zone)::date < opens THEN
-                    INSERT INTO late_entries (seq, booked_on) VALUES (NEW.seq, opens);
+                first_open_day := (last_closed.month + interval '1 month')::date;
+                IF (NEW.occurred_at AT TIME ZONE last_closed.zone)::date < first_open_day THEN
+                    INSERT INTO late_entries (seq, booked_on) VALUES (NEW.seq, first_open_day);
                 END IF;
             END IF;
             RETURN NULL;
@@ -112,7 +105,7 @@ def late_entries() -> None:
     """)
 
 
-def snapshot_invalidation() -> None:
+def snapshot_triggers() -> None:
     """Delete the snapshots of the months whose figures a new row changes.
 
     Whoever writes such a row waits for whoever computes a snapshot, and deletes it afterwards. No
@@ -144,22 +137,26 @@ def snapshot_invalidation() -> None:
     op.execute("""
         CREATE FUNCTION invalidate_recovery_snapshots() RETURNS trigger LANGUAGE plpgsql AS $$
         DECLARE
-            failed timestamp;
+            failed_at timestamp;
         BEGIN
-            FOR failed IN
-                SELECT c.charged_at AT TIME ZONE 'UTC'
-                  FROM payment_intent_links i
-                  JOIN payment_intent_links j ON j.contribution_id = i.contribution_id
-                  JOIN charges c ON c.stripe_payment_intent_id = j.stripe_payment_intent_id
-                 WHERE i.stripe_payment_intent_id = NEW.stripe_payment_intent_id
-                   AND c.status = 'failed'
-                   AND c.charged_at >= (
-                       SELECT min(x.charged_at) FROM charges x
-                        WHERE x.stripe_payment_intent_id = NEW.stripe_payment_intent_id)
+            FOR failed_at IN
+                SELECT failed.charged_at AT TIME ZONE 'UTC'
+                  FROM payment_intent_links AS own
+                  JOIN payment_intent_links AS other
+                    ON other.contribution_id = own.contribution_id
+                  JOIN charges AS failed
+                    ON failed.stripe_payment_intent_id = other.stripe_payment_intent_id
+                 WHERE own.stripe_payment_intent_id = NEW.stripe_payment_intent_id
+                   AND failed.status = 'failed'
+                   AND failed.charged_at >= (
+                       SELECT min(first.charged_at)
+                         FROM charges AS first
+                        WHERE first.stripe_payment_intent_id = NEW.stripe_payment_intent_id
+                   )
             LOOP
                 PERFORM invalidate_snapshots('payment_recovery',
-                    CAST(date_trunc('month', failed - interval '12 hours') AS date),
-                    CAST(date_trunc('month', failed + interval '14 hours') AS date));
+                    CAST(date_trunc('month', failed_at - interval '12 hours') AS date),
+                    CAST(date_trunc('month', failed_at + interval '14 hours') AS date));
             END LOOP;
             RETURN NULL;
         END $$
@@ -179,20 +176,20 @@ def snapshot_invalidation() -> None:
     """)
 
 
-def grants() -> None:
-    """One role for the service in every database of a cluster; it owns nothing."""
+def create_service_role() -> None:
+    """Create the service's role: one for all databases of a cluster, which owns nothing."""
     op.execute(f"""
         DO $$ BEGIN CREATE ROLE {ROLE} NOLOGIN;
         EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$
     """)
     op.execute(f"GRANT {ROLE} TO CURRENT_USER")
     op.execute(f"GRANT USAGE ON SCHEMA public TO {ROLE}")
-    everything = "SELECT, INSERT, UPDATE, DELETE"
-    op.execute(f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT {everything} ON TABLES TO {ROLE}")
+    rows = "SELECT, INSERT, UPDATE, DELETE"
+    op.execute(f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT {rows} ON TABLES TO {ROLE}")
     op.execute(
         f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT USAGE, SELECT ON SEQUENCES TO {ROLE}"
     )
-    op.execute(f"GRANT {everything} ON ALL TABLES IN SCHEMA public TO {ROLE}")
+    op.execute(f"GRANT {rows} ON ALL TABLES IN SCHEMA public TO {ROLE}")
     op.execute(f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {ROLE}")
     for table in (*APPEND_ONLY, "alembic_version"):
         op.execute(f"REVOKE UPDATE, DELETE, TRUNCATE ON {table} FROM {ROLE}")
@@ -202,20 +199,20 @@ def grants() -> None:
 # --- the job engine -------------------------------------------------------------------------------
 
 
-def job_engine() -> None:
-    """The tables of procrastinate 3.10. A newer engine needs a revision that runs its files."""
+def create_job_engine() -> None:
+    """Create the tables of procrastinate 3.10. A newer engine needs a revision with its changes."""
     op.get_bind().exec_driver_sql(SchemaManager.get_schema().replace("%", "%%"))
 
 
 def drop_job_engine() -> None:
     op.execute("""
-        DO $$ DECLARE thing record; BEGIN
+        DO $$ DECLARE engine_function record; BEGIN
             DROP TABLE procrastinate_events, procrastinate_periodic_defers, procrastinate_jobs,
                        procrastinate_workers CASCADE;
-            FOR thing IN SELECT oid::regprocedure AS name FROM pg_proc
+            FOR engine_function IN SELECT oid::regprocedure AS name FROM pg_proc
                           WHERE pronamespace = 'public'::regnamespace
                             AND proname LIKE 'procrastinate%'
-            LOOP EXECUTE 'DROP FUNCTION ' || thing.name || ' CASCADE'; END LOOP;
+            LOOP EXECUTE 'DROP FUNCTION ' || engine_function.name || ' CASCADE'; END LOOP;
             DROP TYPE procrastinate_job_to_defer_v1, procrastinate_job_status,
                       procrastinate_job_event_type CASCADE;
         END $$
@@ -225,126 +222,97 @@ def drop_job_engine() -> None:
 # --- tables, by the room that owns them -----------------------------------------------------------
 
 
-def words(name: str, length: int, values: str) -> sa.Enum:
-    """A text column that holds one of these words, by a CHECK of this name."""
+def drop_tables() -> None:
+    op.execute("""
+        DROP TABLE
+            donors, erasures, global_erasures, sign_in_links, donor_customers, donor_sessions,
+            staff, used_challenges, staff_linked_accounts, staff_links, staff_passkeys,
+            staff_sessions, article_counts, campaign_impressions, campaigns, charges,
+            subscription_changes, contributions, payment_intent_links, subscriptions,
+            balance_transactions, unposted_transactions, ledger_entries, disputes,
+            fraud_warnings, import_cursors, payouts, payout_transactions, refunds, daily_totals,
+            daily_totals_positions, integrity_checks, month_snapshots, period_closings,
+            verified_heads, late_entries, muted_subscriptions, outbox_mails, bulk_stops,
+            quarantines, rate_limit_buckets, risk_state, used_tokens, bulk_stop_items,
+            confirmation_mails, newsletter_signups, reminder_counts, suppressed_addresses,
+            reminders, support_cases, alerts, audit_entries, stripe_events
+    """)
+
+
+Kind = sa.types.TypeEngine | type[sa.types.TypeEngine]
+ROW_ID = sa.String(32)
+STRIPE_ID = sa.String(255)
+CURRENCY = sa.String(3)
+TIMESTAMP = sa.DateTime(timezone=True)
+
+
+def one_of(check: str, values: str) -> sa.Enum:
+    """Return the type of a text column that a CHECK of this name limits to these words."""
     return sa.Enum(
-        *values.split(), name=name, native_enum=False, create_constraint=True, length=length
+        *values.split(), name=check, native_enum=False, create_constraint=True, length=40
     )
 
 
-TABLES = (
-    "donors",
-    "erasures",
-    "global_erasures",
-    "sign_in_links",
-    "donor_customers",
-    "donor_sessions",
-    "staff",
-    "used_challenges",
-    "staff_linked_accounts",
-    "staff_links",
-    "staff_passkeys",
-    "staff_sessions",
-    "article_counts",
-    "campaign_impressions",
-    "campaigns",
-    "charges",
-    "subscription_changes",
-    "contributions",
-    "payment_intent_links",
-    "subscriptions",
-    "balance_transactions",
-    "unposted_transactions",
-    "ledger_entries",
-    "disputes",
-    "fraud_warnings",
-    "import_cursors",
-    "payouts",
-    "payout_transactions",
-    "refunds",
-    "daily_totals",
-    "daily_totals_positions",
-    "integrity_checks",
-    "month_snapshots",
-    "period_closings",
-    "verified_heads",
-    "late_entries",
-    "muted_subscriptions",
-    "outbox_mails",
-    "bulk_stops",
-    "quarantines",
-    "rate_limit_buckets",
-    "risk_state",
-    "used_tokens",
-    "bulk_stop_items",
-    "confirmation_mails",
-    "newsletter_signups",
-    "reminder_counts",
-    "suppressed_addresses",
-    "reminders",
-    "support_cases",
-    "alerts",
-    "audit_entries",
-    "stripe_events",
-)
+def required(name: str, type_: Kind, *more: sa.Identity, **options: object) -> sa.Column:
+    """Return a column that is never null."""
+    return sa.Column(name, type_, *more, **options, nullable=False)
+
+
+def optional(name: str, type_: Kind) -> sa.Column:
+    """Return a column that may be null."""
+    return sa.Column(name, type_, nullable=True)
 
 
 def donors_tables() -> None:
     op.create_table(
         "donors",
-        sa.Column("id", sa.String(length=32), nullable=False),
-        sa.Column("address_hash", sa.LargeBinary(), nullable=False),
-        sa.Column("created_at", TIMESTAMP, nullable=False),
+        required("id", ROW_ID),
+        required("address_hash", sa.LargeBinary),
+        required("created_at", TIMESTAMP),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_donors")),
         sa.UniqueConstraint("address_hash", name=op.f("uq_donors_address_hash")),
     )
     op.create_table(
         "erasures",
-        sa.Column("address_hash", sa.LargeBinary(), nullable=False),
-        sa.Column("erased_at", TIMESTAMP, nullable=False),
+        required("address_hash", sa.LargeBinary),
+        required("erased_at", TIMESTAMP),
         sa.PrimaryKeyConstraint("address_hash", name=op.f("pk_erasures")),
     )
     op.create_table(
         "global_erasures",
-        sa.Column("erased_at", TIMESTAMP, nullable=False),
+        required("erased_at", TIMESTAMP),
         sa.PrimaryKeyConstraint("erased_at", name=op.f("pk_global_erasures")),
     )
     op.create_table(
         "sign_in_links",
-        sa.Column("id", sa.String(length=32), nullable=False),
-        sa.Column("address_hash", sa.LargeBinary(), nullable=False),
-        sa.Column("browser_hash", sa.LargeBinary(), nullable=False),
-        sa.Column("token_hash", sa.LargeBinary(), nullable=True),
-        sa.Column("code_hash", sa.LargeBinary(), nullable=True),
-        sa.Column("code_attempts", sa.Integer(), nullable=False),
-        sa.Column("requested_at", TIMESTAMP, nullable=False),
-        sa.Column("expires_at", TIMESTAMP, nullable=False),
+        required("id", ROW_ID),
+        required("address_hash", sa.LargeBinary),
+        required("browser_hash", sa.LargeBinary),
+        optional("token_hash", sa.LargeBinary),
+        optional("code_hash", sa.LargeBinary),
+        required("code_attempts", sa.Integer),
+        required("requested_at", TIMESTAMP),
+        required("expires_at", TIMESTAMP),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sign_in_links")),
         sa.UniqueConstraint("token_hash", name=op.f("uq_sign_in_links_token_hash")),
     )
-    op.create_index(
-        op.f("ix_sign_in_links_address_hash"), "sign_in_links", ["address_hash"], unique=False
-    )
-    op.create_index(
-        op.f("ix_sign_in_links_requested_at"), "sign_in_links", ["requested_at"], unique=False
-    )
+    op.create_index(op.f("ix_sign_in_links_address_hash"), "sign_in_links", ["address_hash"])
+    op.create_index(op.f("ix_sign_in_links_requested_at"), "sign_in_links", ["requested_at"])
     op.create_table(
         "donor_customers",
-        sa.Column("stripe_customer_id", sa.String(length=255), nullable=False),
-        sa.Column("donor_id", sa.String(length=32), nullable=False),
+        required("stripe_customer_id", STRIPE_ID),
+        required("donor_id", ROW_ID),
         sa.ForeignKeyConstraint(
             ["donor_id"], ["donors.id"], name=op.f("fk_donor_customers_donor_id_donors")
         ),
         sa.PrimaryKeyConstraint("stripe_customer_id", name=op.f("pk_donor_customers")),
     )
-    op.create_index(
-        op.f("ix_donor_customers_donor_id"), "donor_customers", ["donor_id"], unique=False
-    )
+    op.create_index(op.f("ix_donor_customers_donor_id"), "donor_customers", ["donor_id"])
     op.create_table(
         "donor_sessions",
-        sa.Column("token_hash", sa.LargeBinary(), nullable=False),
-        sa.Column("donor_id", sa.String(length=32), nullable=False),
-        sa.Column("expires_at", TIMESTAMP, nullable=False),
+        required("token_hash", sa.LargeBinary),
+        required("donor_id", ROW_ID),
+        required("expires_at", TIMESTAMP),
         sa.ForeignKeyConstraint(
             ["donor_id"],
             ["donors.id"],
@@ -358,26 +326,26 @@ def donors_tables() -> None:
 def staff_tables() -> None:
     op.create_table(
         "staff",
-        sa.Column("id", sa.String(length=32), nullable=False),
-        sa.Column("name", sa.String(length=80), nullable=False),
-        sa.Column("role", words("role_is_known", 40, "finance support admin"), nullable=False),
-        sa.Column("created_at", TIMESTAMP, nullable=False),
-        sa.Column("removed_at", TIMESTAMP, nullable=True),
+        required("id", ROW_ID),
+        required("name", sa.String(80)),
+        required("role", one_of("role_is_known", "finance support admin")),
+        required("created_at", TIMESTAMP),
+        optional("removed_at", TIMESTAMP),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_staff")),
         sa.UniqueConstraint("name", name=op.f("uq_staff_name")),
     )
     op.create_table(
         "used_challenges",
-        sa.Column("challenge_sha256", sa.LargeBinary(), nullable=False),
-        sa.Column("expires_at", TIMESTAMP, nullable=False),
+        required("challenge_sha256", sa.LargeBinary),
+        required("expires_at", TIMESTAMP),
         sa.PrimaryKeyConstraint("challenge_sha256", name=op.f("pk_used_challenges")),
     )
     op.create_table(
         "staff_linked_accounts",
-        sa.Column("staff_id", sa.String(length=32), nullable=False),
-        sa.Column("subject_hash", sa.LargeBinary(), nullable=False),
-        sa.Column("linked_at", TIMESTAMP, nullable=False),
-        sa.Column("last_used_at", TIMESTAMP, nullable=True),
+        required("staff_id", ROW_ID),
+        required("subject_hash", sa.LargeBinary),
+        required("linked_at", TIMESTAMP),
+        optional("last_used_at", TIMESTAMP),
         sa.ForeignKeyConstraint(
             ["staff_id"],
             ["staff.id"],
@@ -389,9 +357,9 @@ def staff_tables() -> None:
     )
     op.create_table(
         "staff_links",
-        sa.Column("token_sha256", sa.LargeBinary(), nullable=False),
-        sa.Column("staff_id", sa.String(length=32), nullable=False),
-        sa.Column("expires_at", TIMESTAMP, nullable=False),
+        required("token_sha256", sa.LargeBinary),
+        required("staff_id", ROW_ID),
+        required("expires_at", TIMESTAMP),
         sa.ForeignKeyConstraint(
             ["staff_id"],
             ["staff.id"],
@@ -402,12 +370,12 @@ def staff_tables() -> None:
     )
     op.create_table(
         "staff_passkeys",
-        sa.Column("credential_id", sa.LargeBinary(), nullable=False),
-        sa.Column("staff_id", sa.String(length=32), nullable=False),
-        sa.Column("public_key", sa.LargeBinary(), nullable=False),
-        sa.Column("sign_count", sa.BigInteger(), nullable=False),
-        sa.Column("registered_at", TIMESTAMP, nullable=False),
-        sa.Column("last_used_at", TIMESTAMP, nullable=True),
+        required("credential_id", sa.LargeBinary),
+        required("staff_id", ROW_ID),
+        required("public_key", sa.LargeBinary),
+        required("sign_count", sa.BigInteger),
+        required("registered_at", TIMESTAMP),
+        optional("last_used_at", TIMESTAMP),
         sa.ForeignKeyConstraint(
             ["staff_id"],
             ["staff.id"],
@@ -416,16 +384,14 @@ def staff_tables() -> None:
         ),
         sa.PrimaryKeyConstraint("credential_id", name=op.f("pk_staff_passkeys")),
     )
-    op.create_index(
-        op.f("ix_staff_passkeys_staff_id"), "staff_passkeys", ["staff_id"], unique=False
-    )
+    op.create_index(op.f("ix_staff_passkeys_staff_id"), "staff_passkeys", ["staff_id"])
     op.create_table(
         "staff_sessions",
-        sa.Column("token_sha256", sa.LargeBinary(), nullable=False),
-        sa.Column("staff_id", sa.String(length=32), nullable=False),
-        sa.Column("expires_at", TIMESTAMP, nullable=False),
-        sa.Column("last_seen_at", TIMESTAMP, nullable=False),
-        sa.Column("authenticated_at", TIMESTAMP, nullable=False),
+        required("token_sha256", sa.LargeBinary),
+        required("staff_id", ROW_ID),
+        required("expires_at", TIMESTAMP),
+        required("last_seen_at", TIMESTAMP),
+        required("authenticated_at", TIMESTAMP),
         sa.ForeignKeyConstraint(
             ["staff_id"],
             ["staff.id"],
@@ -439,9 +405,9 @@ def staff_tables() -> None:
 def giving_tables() -> None:
     op.create_table(
         "article_counts",
-        sa.Column("day", sa.Date(), nullable=False),
-        sa.Column("article", sa.String(length=64), nullable=False),
-        sa.Column("starts", sa.Integer(), nullable=False),
+        required("day", sa.Date),
+        required("article", sa.String(64)),
+        required("starts", sa.Integer),
         sa.CheckConstraint(
             "starts % 10 = 0 AND starts > 0", name=op.f("ck_article_counts_starts_are_tens")
         ),
@@ -449,10 +415,10 @@ def giving_tables() -> None:
     )
     op.create_table(
         "campaign_impressions",
-        sa.Column("campaign", sa.String(length=64), nullable=False),
-        sa.Column("variant", sa.String(length=32), nullable=False),
-        sa.Column("day", sa.Date(), nullable=False),
-        sa.Column("impressions", sa.Integer(), nullable=False),
+        required("campaign", sa.String(64)),
+        required("variant", sa.String(32)),
+        required("day", sa.Date),
+        required("impressions", sa.Integer),
         sa.CheckConstraint(
             "impressions > 0", name=op.f("ck_campaign_impressions_shown_is_positive")
         ),
@@ -460,12 +426,12 @@ def giving_tables() -> None:
     )
     op.create_table(
         "campaigns",
-        sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("config", JSONB, nullable=False),
-        sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("experiment_round", sa.Integer(), nullable=False),
-        sa.Column("round_started_at", TIMESTAMP, nullable=False),
-        sa.Column("changed_at", TIMESTAMP, nullable=False),
+        required("id", sa.String(64)),
+        required("config", JSONB),
+        required("version", sa.Integer),
+        required("experiment_round", sa.Integer),
+        required("round_started_at", TIMESTAMP),
+        required("changed_at", TIMESTAMP),
         sa.CheckConstraint(
             "experiment_round > 0 AND version > 0", name=op.f("ck_campaigns_counted_from_one")
         ),
@@ -473,85 +439,70 @@ def giving_tables() -> None:
     )
     op.create_table(
         "charges",
-        sa.Column("stripe_charge_id", sa.String(length=255), nullable=False),
-        sa.Column("stripe_payment_intent_id", sa.String(length=255), nullable=True),
-        sa.Column(
-            "status",
-            words("status_is_known", 40, "succeeded pending failed returned"),
-            nullable=False,
-        ),
-        sa.Column("amount", sa.BigInteger(), nullable=False),
-        sa.Column("currency", sa.String(length=3), nullable=False),
-        sa.Column("charged_at", TIMESTAMP, nullable=False),
-        sa.Column("balance_transaction", sa.String(length=255), nullable=True),
-        sa.Column("synced_at", TIMESTAMP, nullable=False),
+        required("stripe_charge_id", STRIPE_ID),
+        optional("stripe_payment_intent_id", STRIPE_ID),
+        required("status", one_of("status_is_known", "succeeded pending failed returned")),
+        required("amount", sa.BigInteger),
+        required("currency", CURRENCY),
+        required("charged_at", TIMESTAMP),
+        optional("balance_transaction", STRIPE_ID),
+        required("synced_at", TIMESTAMP),
         sa.CheckConstraint("currency ~ '^[a-z]{3}$'", name=op.f("ck_charges_currency_is_a_code")),
         sa.CheckConstraint("amount > 0", name=op.f("ck_charges_amount_is_positive")),
         sa.PrimaryKeyConstraint("stripe_charge_id", name=op.f("pk_charges")),
         sa.UniqueConstraint("balance_transaction", name=op.f("uq_charges_balance_transaction")),
     )
-    op.create_index(op.f("ix_charges_charged_at"), "charges", ["charged_at"], unique=False)
+    op.create_index(op.f("ix_charges_charged_at"), "charges", ["charged_at"])
     op.create_index(
-        op.f("ix_charges_stripe_payment_intent_id"),
-        "charges",
-        ["stripe_payment_intent_id"],
-        unique=False,
+        op.f("ix_charges_stripe_payment_intent_id"), "charges", ["stripe_payment_intent_id"]
     )
     op.create_table(
         "subscription_changes",
-        sa.Column("id", sa.String(length=32), nullable=False),
-        sa.Column("subscription_id", sa.String(length=255), nullable=False),
-        sa.Column(
+        required("id", ROW_ID),
+        required("subscription_id", STRIPE_ID),
+        required(
             "kind",
-            words(
+            one_of(
                 "kind_is_known",
-                40,
                 "amount frequency card skipped paused resumed cancelled lapsed "
                 "end_scheduled end_cancelled",
             ),
-            nullable=False,
         ),
-        sa.Column("actor", words("by_is_known", 40, "donor link staff stripe"), nullable=False),
-        sa.Column("decided_at", TIMESTAMP, nullable=False),
-        sa.Column("done_at", TIMESTAMP, nullable=True),
-        sa.Column("stripe_setup_intent_id", sa.String(length=255), nullable=True),
+        required("actor", one_of("by_is_known", "donor link staff stripe")),
+        required("decided_at", TIMESTAMP),
+        optional("done_at", TIMESTAMP),
+        optional("stripe_setup_intent_id", STRIPE_ID),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_subscription_changes")),
         sa.UniqueConstraint(
             "stripe_setup_intent_id", name=op.f("uq_subscription_changes_stripe_setup_intent_id")
         ),
     )
     op.create_index(
-        op.f("ix_subscription_changes_subscription_id"),
-        "subscription_changes",
-        ["subscription_id"],
-        unique=False,
+        op.f("ix_subscription_changes_subscription_id"), "subscription_changes", ["subscription_id"]
     )
     op.create_table(
         "contributions",
-        sa.Column("id", sa.String(length=32), nullable=False),
-        sa.Column("created_at", TIMESTAMP, nullable=False),
-        sa.Column(
-            "frequency", words("frequency_is_known", 40, "once monthly annual"), nullable=False
-        ),
-        sa.Column("amount", sa.BigInteger(), nullable=False),
-        sa.Column("currency", sa.String(length=3), nullable=False),
-        sa.Column(
+        required("id", ROW_ID),
+        required("created_at", TIMESTAMP),
+        required("frequency", one_of("frequency_is_known", "once monthly annual")),
+        required("amount", sa.BigInteger),
+        required("currency", CURRENCY),
+        required(
             "status",
-            words("status_is_known", 40, "started open processing paid failed expired returned"),
-            nullable=False,
+            one_of("status_is_known", "started open processing paid failed expired returned"),
         ),
-        sa.Column("origin", words("origin_is_known", 40, "reader imported"), nullable=False),
-        sa.Column("campaign", sa.String(length=64), nullable=True),
-        sa.Column("variant", sa.String(length=32), nullable=True),
-        sa.Column("language", sa.String(length=8), server_default="en", nullable=False),
-        sa.Column("donor_id", sa.String(length=32), nullable=True),
-        sa.Column("idempotency_key_hash", sa.LargeBinary(), nullable=True),
-        sa.Column("request_digest", sa.LargeBinary(), nullable=True),
-        sa.Column("checkout_session_params", JSONB, nullable=True),
-        sa.Column("checkout_url", sa.String(), nullable=True),
-        sa.Column("stripe_session_id", sa.String(length=255), nullable=True),
-        sa.Column("outcome_known_at", TIMESTAMP, nullable=True),
-        sa.Column("protected", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        required("origin", one_of("origin_is_known", "reader imported")),
+        optional("campaign", sa.String(64)),
+        optional("variant", sa.String(32)),
+        required("language", sa.String(8), server_default="en"),
+        optional("donor_id", ROW_ID),
+        optional("idempotency_key_hash", sa.LargeBinary),
+        optional("request_digest", sa.LargeBinary),
+        optional("checkout_session_params", JSONB),
+        optional("checkout_url", sa.String()),
+        optional("stripe_session_id", STRIPE_ID),
+        optional("outcome_known_at", TIMESTAMP),
+        required("protected", sa.Boolean, server_default=sa.text("false")),
         sa.CheckConstraint(
             "currency ~ '^[a-z]{3}$'", name=op.f("ck_contributions_currency_is_a_code")
         ),
@@ -565,31 +516,25 @@ def giving_tables() -> None:
         ),
         sa.UniqueConstraint("stripe_session_id", name=op.f("uq_contributions_stripe_session_id")),
     )
-    op.create_index(
-        op.f("ix_contributions_created_at"), "contributions", ["created_at"], unique=False
-    )
-    op.create_index(op.f("ix_contributions_donor_id"), "contributions", ["donor_id"], unique=False)
+    op.create_index(op.f("ix_contributions_created_at"), "contributions", ["created_at"])
+    op.create_index(op.f("ix_contributions_donor_id"), "contributions", ["donor_id"])
     op.create_index(
         "ix_contributions_started",
         "contributions",
         ["created_at"],
-        unique=False,
         postgresql_where="status = 'started'",
     )
     op.create_index(
         "ix_contributions_variant",
         "contributions",
         ["campaign", "created_at"],
-        unique=False,
         postgresql_where="variant IS NOT NULL",
     )
     op.create_table(
         "payment_intent_links",
-        sa.Column("stripe_payment_intent_id", sa.String(length=255), nullable=False),
-        sa.Column("contribution_id", sa.String(length=32), nullable=False),
-        sa.Column(
-            "frequency", words("frequency_is_known", 40, "once monthly annual"), nullable=False
-        ),
+        required("stripe_payment_intent_id", STRIPE_ID),
+        required("contribution_id", ROW_ID),
+        required("frequency", one_of("frequency_is_known", "once monthly annual")),
         sa.ForeignKeyConstraint(
             ["contribution_id"],
             ["contributions.id"],
@@ -598,41 +543,34 @@ def giving_tables() -> None:
         sa.PrimaryKeyConstraint("stripe_payment_intent_id", name=op.f("pk_payment_intent_links")),
     )
     op.create_index(
-        op.f("ix_payment_intent_links_contribution_id"),
-        "payment_intent_links",
-        ["contribution_id"],
-        unique=False,
+        op.f("ix_payment_intent_links_contribution_id"), "payment_intent_links", ["contribution_id"]
     )
     op.create_table(
         "subscriptions",
-        sa.Column("stripe_subscription_id", sa.String(length=255), nullable=False),
-        sa.Column("contribution_id", sa.String(length=32), nullable=False),
-        sa.Column("stripe_customer_id", sa.String(length=255), nullable=False),
-        sa.Column(
+        required("stripe_subscription_id", STRIPE_ID),
+        required("contribution_id", ROW_ID),
+        required("stripe_customer_id", STRIPE_ID),
+        required(
             "status",
-            words(
+            one_of(
                 "status_is_known",
-                40,
                 "active past_due unpaid canceled incomplete incomplete_expired trialing paused",
             ),
-            nullable=False,
         ),
-        sa.Column(
-            "frequency", words("frequency_is_known", 40, "once monthly annual"), nullable=False
-        ),
-        sa.Column("amount", sa.BigInteger(), nullable=False),
-        sa.Column("currency", sa.String(length=3), nullable=False),
-        sa.Column("stripe_price_id", sa.String(length=255), nullable=False),
-        sa.Column("stripe_payment_method_id", sa.String(length=255), nullable=True),
-        sa.Column("card_expires_on", sa.Date(), nullable=True),
-        sa.Column("started_at", TIMESTAMP, nullable=False),
-        sa.Column("billing_anchor_at", TIMESTAMP, nullable=False),
-        sa.Column("scheduled_end_at", TIMESTAMP, nullable=True),
-        sa.Column("current_period_end", TIMESTAMP, nullable=True),
-        sa.Column("is_paused", sa.Boolean(), nullable=False),
-        sa.Column("resumes_at", TIMESTAMP, nullable=True),
-        sa.Column("ended_at", TIMESTAMP, nullable=True),
-        sa.Column("synced_at", TIMESTAMP, nullable=False),
+        required("frequency", one_of("frequency_is_known", "once monthly annual")),
+        required("amount", sa.BigInteger),
+        required("currency", CURRENCY),
+        required("stripe_price_id", STRIPE_ID),
+        optional("stripe_payment_method_id", STRIPE_ID),
+        optional("card_expires_on", sa.Date),
+        required("started_at", TIMESTAMP),
+        required("billing_anchor_at", TIMESTAMP),
+        optional("scheduled_end_at", TIMESTAMP),
+        optional("current_period_end", TIMESTAMP),
+        required("is_paused", sa.Boolean),
+        optional("resumes_at", TIMESTAMP),
+        optional("ended_at", TIMESTAMP),
+        required("synced_at", TIMESTAMP),
         sa.CheckConstraint(
             "currency ~ '^[a-z]{3}$'", name=op.f("ck_subscriptions_currency_is_a_code")
         ),
@@ -644,46 +582,37 @@ def giving_tables() -> None:
         ),
         sa.PrimaryKeyConstraint("stripe_subscription_id", name=op.f("pk_subscriptions")),
     )
+    op.create_index(op.f("ix_subscriptions_contribution_id"), "subscriptions", ["contribution_id"])
     op.create_index(
-        op.f("ix_subscriptions_contribution_id"), "subscriptions", ["contribution_id"], unique=False
+        op.f("ix_subscriptions_current_period_end"), "subscriptions", ["current_period_end"]
     )
     op.create_index(
-        op.f("ix_subscriptions_current_period_end"),
-        "subscriptions",
-        ["current_period_end"],
-        unique=False,
-    )
-    op.create_index(
-        op.f("ix_subscriptions_stripe_customer_id"),
-        "subscriptions",
-        ["stripe_customer_id"],
-        unique=False,
+        op.f("ix_subscriptions_stripe_customer_id"), "subscriptions", ["stripe_customer_id"]
     )
     op.create_index(
         op.f("ix_subscriptions_stripe_payment_method_id"),
         "subscriptions",
         ["stripe_payment_method_id"],
-        unique=False,
     )
 
 
 def ledger_tables() -> None:
     op.create_table(
         "balance_transactions",
-        sa.Column("id", sa.String(length=255), nullable=False),
-        sa.Column("type", sa.String(length=64), nullable=False),
-        sa.Column("reporting_category", sa.String(length=64), nullable=False),
-        sa.Column("balance_type", sa.String(length=64), nullable=True),
-        sa.Column("amount", sa.BigInteger(), nullable=False),
-        sa.Column("fee", sa.BigInteger(), nullable=False),
-        sa.Column("net", sa.BigInteger(), nullable=False),
-        sa.Column("currency", sa.String(length=3), nullable=False),
-        sa.Column("fees", JSONB, nullable=False),
-        sa.Column("exchange_rate", sa.String(length=40), nullable=True),
-        sa.Column("source", sa.String(length=255), nullable=True),
-        sa.Column("charge", sa.String(length=255), nullable=True),
-        sa.Column("occurred_at", TIMESTAMP, nullable=False),
-        sa.Column("available_on", TIMESTAMP, nullable=False),
+        required("id", STRIPE_ID),
+        required("type", sa.String(64)),
+        required("reporting_category", sa.String(64)),
+        optional("balance_type", sa.String(64)),
+        required("amount", sa.BigInteger),
+        required("fee", sa.BigInteger),
+        required("net", sa.BigInteger),
+        required("currency", CURRENCY),
+        required("fees", JSONB),
+        optional("exchange_rate", sa.String(40)),
+        optional("source", STRIPE_ID),
+        optional("charge", STRIPE_ID),
+        required("occurred_at", TIMESTAMP),
+        required("available_on", TIMESTAMP),
         sa.CheckConstraint(
             "currency ~ '^[a-z]{3}$'", name=op.f("ck_balance_transactions_currency_is_a_code")
         ),
@@ -692,21 +621,14 @@ def ledger_tables() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_balance_transactions")),
     )
+    op.create_index(op.f("ix_balance_transactions_charge"), "balance_transactions", ["charge"])
     op.create_index(
-        op.f("ix_balance_transactions_charge"), "balance_transactions", ["charge"], unique=False
+        op.f("ix_balance_transactions_occurred_at"), "balance_transactions", ["occurred_at"]
     )
-    op.create_index(
-        op.f("ix_balance_transactions_occurred_at"),
-        "balance_transactions",
-        ["occurred_at"],
-        unique=False,
-    )
-    op.create_index(
-        op.f("ix_balance_transactions_source"), "balance_transactions", ["source"], unique=False
-    )
+    op.create_index(op.f("ix_balance_transactions_source"), "balance_transactions", ["source"])
     op.create_table(
         "unposted_transactions",
-        sa.Column("balance_transaction", sa.String(length=255), nullable=False),
+        required("balance_transaction", STRIPE_ID),
         sa.ForeignKeyConstraint(
             ["balance_transaction"],
             ["balance_transactions.id"],
@@ -716,37 +638,33 @@ def ledger_tables() -> None:
     )
     op.create_table(
         "ledger_entries",
-        sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column(
+        required("seq", sa.BigInteger, autoincrement=False),
+        required(
             "debit",
-            words(
+            one_of(
                 "debit_is_an_account",
-                40,
                 "stripe:balance stripe:reserved stripe:prefunding stripe:issuing "
                 "stripe:held in-transit bank income:once income:monthly income:annual "
                 "refunds disputes expense:processing expense:disputes expense:billing "
                 "expense:tax expense:fx clearing:fx suspense",
             ),
-            nullable=False,
         ),
-        sa.Column(
+        required(
             "credit",
-            words(
+            one_of(
                 "credit_is_an_account",
-                40,
                 "stripe:balance stripe:reserved stripe:prefunding stripe:issuing "
                 "stripe:held in-transit bank income:once income:monthly income:annual "
                 "refunds disputes expense:processing expense:disputes expense:billing "
                 "expense:tax expense:fx clearing:fx suspense",
             ),
-            nullable=False,
         ),
-        sa.Column("amount", sa.BigInteger(), nullable=False),
-        sa.Column("currency", sa.String(length=3), nullable=False),
-        sa.Column("occurred_at", TIMESTAMP, nullable=False),
-        sa.Column("balance_transaction", sa.String(length=255), nullable=False),
-        sa.Column("contribution_id", sa.String(length=32), nullable=True),
-        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        required("amount", sa.BigInteger),
+        required("currency", CURRENCY),
+        required("occurred_at", TIMESTAMP),
+        required("balance_transaction", STRIPE_ID),
+        optional("contribution_id", ROW_ID),
+        required("hash", sa.LargeBinary),
         sa.CheckConstraint(
             "currency ~ '^[a-z]{3}$'", name=op.f("ck_ledger_entries_currency_is_a_code")
         ),
@@ -774,19 +692,13 @@ def ledger_tables() -> None:
         ),
     )
     op.create_index(
-        op.f("ix_ledger_entries_contribution_id"),
-        "ledger_entries",
-        ["contribution_id"],
-        unique=False,
+        op.f("ix_ledger_entries_contribution_id"), "ledger_entries", ["contribution_id"]
     )
-    op.create_index(
-        op.f("ix_ledger_entries_occurred_at"), "ledger_entries", ["occurred_at"], unique=False
-    )
+    op.create_index(op.f("ix_ledger_entries_occurred_at"), "ledger_entries", ["occurred_at"])
     op.create_index(
         "ix_ledger_entries_paid",
         "ledger_entries",
         ["contribution_id", "occurred_at"],
-        unique=False,
         postgresql_where="credit LIKE 'income:%'",
     )
 
@@ -794,95 +706,80 @@ def ledger_tables() -> None:
 def settlement_tables() -> None:
     op.create_table(
         "disputes",
-        sa.Column("stripe_dispute_id", sa.String(length=255), nullable=False),
-        sa.Column("stripe_charge_id", sa.String(length=255), nullable=False),
-        sa.Column(
+        required("stripe_dispute_id", STRIPE_ID),
+        required("stripe_charge_id", STRIPE_ID),
+        required(
             "status",
-            words(
+            one_of(
                 "status_is_known",
-                40,
-                "warning_needs_response warning_under_review warning_closed "
-                "needs_response under_review appeal_needs_response appeal_under_review "
-                "prevented won lost",
+                "warning_needs_response warning_under_review warning_closed needs_response "
+                "under_review appeal_needs_response appeal_under_review prevented won lost",
             ),
-            nullable=False,
         ),
-        sa.Column("amount", sa.BigInteger(), nullable=False),
-        sa.Column("currency", sa.String(length=3), nullable=False),
-        sa.Column("reason", sa.String(length=64), nullable=False),
-        sa.Column("opened_at", TIMESTAMP, nullable=False),
-        sa.Column("evidence_due_at", TIMESTAMP, nullable=True),
-        sa.Column("evidence_submitted", sa.Boolean(), nullable=False),
-        sa.Column("is_charge_refundable", sa.Boolean(), nullable=False),
-        sa.Column("synced_at", TIMESTAMP, nullable=False),
+        required("amount", sa.BigInteger),
+        required("currency", CURRENCY),
+        required("reason", sa.String(64)),
+        required("opened_at", TIMESTAMP),
+        optional("evidence_due_at", TIMESTAMP),
+        required("evidence_submitted", sa.Boolean),
+        required("is_charge_refundable", sa.Boolean),
+        required("synced_at", TIMESTAMP),
         sa.CheckConstraint("currency ~ '^[a-z]{3}$'", name=op.f("ck_disputes_currency_is_a_code")),
         sa.CheckConstraint("amount > 0", name=op.f("ck_disputes_amount_is_positive")),
         sa.PrimaryKeyConstraint("stripe_dispute_id", name=op.f("pk_disputes")),
     )
-    op.create_index(op.f("ix_disputes_opened_at"), "disputes", ["opened_at"], unique=False)
-    op.create_index(
-        op.f("ix_disputes_stripe_charge_id"), "disputes", ["stripe_charge_id"], unique=False
-    )
+    op.create_index(op.f("ix_disputes_opened_at"), "disputes", ["opened_at"])
+    op.create_index(op.f("ix_disputes_stripe_charge_id"), "disputes", ["stripe_charge_id"])
     op.create_table(
         "fraud_warnings",
-        sa.Column("stripe_warning_id", sa.String(length=255), nullable=False),
-        sa.Column("stripe_charge_id", sa.String(length=255), nullable=False),
-        sa.Column("fraud_type", sa.String(length=64), nullable=False),
-        sa.Column("actionable", sa.Boolean(), nullable=False),
-        sa.Column("warned_at", TIMESTAMP, nullable=False),
-        sa.Column("synced_at", TIMESTAMP, nullable=False),
+        required("stripe_warning_id", STRIPE_ID),
+        required("stripe_charge_id", STRIPE_ID),
+        required("fraud_type", sa.String(64)),
+        required("actionable", sa.Boolean),
+        required("warned_at", TIMESTAMP),
+        required("synced_at", TIMESTAMP),
         sa.PrimaryKeyConstraint("stripe_warning_id", name=op.f("pk_fraud_warnings")),
     )
     op.create_index(
-        op.f("ix_fraud_warnings_stripe_charge_id"),
-        "fraud_warnings",
-        ["stripe_charge_id"],
-        unique=False,
+        op.f("ix_fraud_warnings_stripe_charge_id"), "fraud_warnings", ["stripe_charge_id"]
     )
-    op.create_index(
-        op.f("ix_fraud_warnings_warned_at"), "fraud_warnings", ["warned_at"], unique=False
-    )
+    op.create_index(op.f("ix_fraud_warnings_warned_at"), "fraud_warnings", ["warned_at"])
     op.create_table(
         "import_cursors",
-        sa.Column("name", sa.String(length=64), nullable=False),
-        sa.Column("reached_at", TIMESTAMP, nullable=False),
+        required("name", sa.String(64)),
+        required("reached_at", TIMESTAMP),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_import_cursors")),
     )
     op.create_table(
         "payouts",
-        sa.Column("stripe_payout_id", sa.String(length=255), nullable=False),
-        sa.Column(
-            "status",
-            words("status_is_known", 40, "pending in_transit paid failed canceled"),
-            nullable=False,
-        ),
-        sa.Column("amount", sa.BigInteger(), nullable=False),
-        sa.Column("currency", sa.String(length=3), nullable=False),
-        sa.Column("automatic", sa.Boolean(), nullable=False),
-        sa.Column("created_at", TIMESTAMP, nullable=False),
-        sa.Column("arrives_on", sa.Date(), nullable=False),
-        sa.Column("balance_transaction", sa.String(length=255), nullable=True),
-        sa.Column("synced_at", TIMESTAMP, nullable=False),
-        sa.Column("method", sa.String(length=40), server_default="standard", nullable=False),
-        sa.Column(
+        required("stripe_payout_id", STRIPE_ID),
+        required("status", one_of("status_is_known", "pending in_transit paid failed canceled")),
+        required("amount", sa.BigInteger),
+        required("currency", CURRENCY),
+        required("automatic", sa.Boolean),
+        required("created_at", TIMESTAMP),
+        required("arrives_on", sa.Date),
+        optional("balance_transaction", STRIPE_ID),
+        required("synced_at", TIMESTAMP),
+        required("method", sa.String(40), server_default="standard"),
+        required(
             "reconciliation_status",
-            words("reconciliation_is_known", 40, "in_progress completed not_applicable"),
+            one_of("reconciliation_is_known", "in_progress completed not_applicable"),
             server_default="in_progress",
-            nullable=False,
         ),
-        sa.Column("failure_balance_transaction", sa.String(length=255), nullable=True),
-        sa.Column("failure_code", sa.String(length=64), nullable=True),
-        sa.Column("transactions_listed_at", TIMESTAMP, nullable=True),
+        optional("failure_balance_transaction", STRIPE_ID),
+        optional("failure_code", sa.String(64)),
+        optional("transactions_listed_at", TIMESTAMP),
         sa.CheckConstraint("currency ~ '^[a-z]{3}$'", name=op.f("ck_payouts_currency_is_a_code")),
         sa.PrimaryKeyConstraint("stripe_payout_id", name=op.f("pk_payouts")),
     )
-    op.create_index(op.f("ix_payouts_created_at"), "payouts", ["created_at"], unique=False)
+    op.create_index(op.f("ix_payouts_created_at"), "payouts", ["created_at"])
     op.create_table(
         "payout_transactions",
-        sa.Column("stripe_payout_id", sa.String(length=255), nullable=False),
-        sa.Column("balance_transaction", sa.String(length=255), nullable=False),
-        sa.Column("net", sa.BigInteger(), nullable=False),
-        sa.Column("currency", sa.String(length=3), nullable=False),
+        required("stripe_payout_id", STRIPE_ID),
+        required("balance_transaction", STRIPE_ID),
+        required("net", sa.BigInteger),
+        required("currency", CURRENCY),
         sa.ForeignKeyConstraint(
             ["stripe_payout_id"],
             ["payouts.stripe_payout_id"],
@@ -896,32 +793,29 @@ def settlement_tables() -> None:
         op.f("ix_payout_transactions_balance_transaction"),
         "payout_transactions",
         ["balance_transaction"],
-        unique=False,
     )
     op.create_table(
         "refunds",
-        sa.Column("id", sa.String(length=32), nullable=False),
-        sa.Column("stripe_refund_id", sa.String(length=255), nullable=True),
-        sa.Column("stripe_charge_id", sa.String(length=255), nullable=True),
-        sa.Column(
+        required("id", ROW_ID),
+        optional("stripe_refund_id", STRIPE_ID),
+        optional("stripe_charge_id", STRIPE_ID),
+        required(
             "status",
-            words(
+            one_of(
                 "status_is_known",
-                40,
                 "requested rejected requires_action pending succeeded failed canceled",
             ),
-            nullable=False,
         ),
-        sa.Column("amount", sa.BigInteger(), nullable=False),
-        sa.Column("currency", sa.String(length=3), nullable=False),
-        sa.Column("reason", sa.String(length=64), nullable=True),
-        sa.Column("requested_by", sa.String(length=32), nullable=True),
-        sa.Column("idempotency_key", sa.String(length=64), nullable=True),
-        sa.Column("requested_at", TIMESTAMP, nullable=False),
-        sa.Column("balance_transaction", sa.String(length=255), nullable=True),
-        sa.Column("failure_balance_transaction", sa.String(length=255), nullable=True),
-        sa.Column("failure_reason", sa.String(length=64), nullable=True),
-        sa.Column("synced_at", TIMESTAMP, nullable=False),
+        required("amount", sa.BigInteger),
+        required("currency", CURRENCY),
+        optional("reason", sa.String(64)),
+        optional("requested_by", sa.String(32)),
+        optional("idempotency_key", sa.String(64)),
+        required("requested_at", TIMESTAMP),
+        optional("balance_transaction", STRIPE_ID),
+        optional("failure_balance_transaction", STRIPE_ID),
+        optional("failure_reason", sa.String(64)),
+        required("synced_at", TIMESTAMP),
         sa.CheckConstraint("currency ~ '^[a-z]{3}$'", name=op.f("ck_refunds_currency_is_a_code")),
         sa.CheckConstraint("amount > 0", name=op.f("ck_refunds_amount_is_positive")),
         sa.ForeignKeyConstraint(
@@ -931,24 +825,22 @@ def settlement_tables() -> None:
         sa.UniqueConstraint("idempotency_key", name=op.f("uq_refunds_idempotency_key")),
         sa.UniqueConstraint("stripe_refund_id", name=op.f("uq_refunds_stripe_refund_id")),
     )
-    op.create_index(op.f("ix_refunds_requested_at"), "refunds", ["requested_at"], unique=False)
-    op.create_index(
-        op.f("ix_refunds_stripe_charge_id"), "refunds", ["stripe_charge_id"], unique=False
-    )
+    op.create_index(op.f("ix_refunds_requested_at"), "refunds", ["requested_at"])
+    op.create_index(op.f("ix_refunds_stripe_charge_id"), "refunds", ["stripe_charge_id"])
 
 
 def accounting_tables() -> None:
     op.create_table(
         "daily_totals",
-        sa.Column("day", sa.Date(), nullable=False),
-        sa.Column("frequency", sa.String(length=40), nullable=False),
-        sa.Column("currency", sa.String(length=3), nullable=False),
-        sa.Column("debit", sa.String(length=40), nullable=False),
-        sa.Column("credit", sa.String(length=40), nullable=False),
-        sa.Column("amount", sa.BigInteger(), nullable=False),
-        sa.Column("entries", sa.Integer(), nullable=False),
-        sa.Column("payers", sa.Integer(), nullable=False),
-        sa.Column("first_time_payers", sa.Integer(), nullable=False),
+        required("day", sa.Date),
+        required("frequency", sa.String(40)),
+        required("currency", CURRENCY),
+        required("debit", sa.String(40)),
+        required("credit", sa.String(40)),
+        required("amount", sa.BigInteger),
+        required("entries", sa.Integer),
+        required("payers", sa.Integer),
+        required("first_time_payers", sa.Integer),
         sa.CheckConstraint(
             "currency ~ '^[a-z]{3}$'", name=op.f("ck_daily_totals_currency_is_a_code")
         ),
@@ -959,42 +851,43 @@ def accounting_tables() -> None:
     )
     op.create_table(
         "daily_totals_positions",
-        sa.Column("zone", sa.String(length=64), nullable=False),
-        sa.Column("last_seq", sa.BigInteger(), nullable=False),
+        required("zone", sa.String(64)),
+        required("last_seq", sa.BigInteger),
         sa.PrimaryKeyConstraint("zone", name=op.f("pk_daily_totals_positions")),
     )
     op.create_table(
         "integrity_checks",
-        sa.Column("check_name", sa.String(length=40), nullable=False),
-        sa.Column("description", sa.String(), nullable=False),
-        sa.Column("failures", JSONB, nullable=False),
-        sa.Column("checked_at", TIMESTAMP, nullable=False),
+        required("check_name", sa.String(40)),
+        required("description", sa.String()),
+        required("failures", JSONB),
+        required("checked_at", TIMESTAMP),
         sa.PrimaryKeyConstraint("check_name", name=op.f("pk_integrity_checks")),
     )
     op.create_table(
         "month_snapshots",
-        sa.Column("kind", sa.String(length=20), nullable=False),
-        sa.Column("month", sa.Date(), nullable=False),
-        sa.Column("figures", JSONB, nullable=False),
+        required("kind", sa.String(20)),
+        required("month", sa.Date),
+        required("figures", JSONB),
         sa.PrimaryKeyConstraint("kind", "month", name=op.f("pk_month_snapshots")),
     )
     op.create_table(
         "period_closings",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("month", sa.Date(), nullable=False),
-        sa.Column("zone", sa.String(length=64), nullable=False),
-        sa.Column("closed_at", TIMESTAMP, nullable=False),
-        sa.Column("closed_by", sa.String(length=80), nullable=False),
-        sa.Column("last_seq", sa.BigInteger(), nullable=False),
-        sa.Column("chain_head", sa.LargeBinary(), nullable=False),
-        sa.Column("checklist", JSONB, nullable=False),
-        sa.Column("manifest_hash", sa.LargeBinary(), nullable=True),
-        sa.Column("pack", sa.LargeBinary(), nullable=True),
-        sa.Column("reopened_at", TIMESTAMP, nullable=True),
-        sa.Column("reopened_by", sa.String(length=80), nullable=True),
-        sa.Column("reopen_reason", sa.String(length=200), nullable=True),
+        required("id", sa.Integer),
+        required("month", sa.Date),
+        required("zone", sa.String(64)),
+        required("closed_at", TIMESTAMP),
+        required("closed_by", sa.String(80)),
+        required("last_seq", sa.BigInteger),
+        required("chain_head", sa.LargeBinary),
+        required("checklist", JSONB),
+        optional("manifest_hash", sa.LargeBinary),
+        optional("pack", sa.LargeBinary),
+        optional("reopened_at", TIMESTAMP),
+        optional("reopened_by", sa.String(80)),
+        optional("reopen_reason", sa.String(200)),
         sa.CheckConstraint(
-            "(reopened_at IS NULL) = (reopened_by IS NULL) AND (reopened_at IS NULL) = (reopen_reason IS NULL)",
+            "(reopened_at IS NULL) = (reopened_by IS NULL) AND (reopened_at IS NULL) "
+            "= (reopen_reason IS NULL)",
             name=op.f("ck_period_closings_reopened_with_reason"),
         ),
         sa.CheckConstraint(
@@ -1011,73 +904,67 @@ def accounting_tables() -> None:
     )
     op.create_table(
         "verified_heads",
-        sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("hash", sa.LargeBinary(), nullable=False),
-        sa.Column("verified_at", TIMESTAMP, nullable=False),
+        required("seq", sa.BigInteger, autoincrement=False),
+        required("hash", sa.LargeBinary),
+        required("verified_at", TIMESTAMP),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_verified_heads")),
     )
     op.create_table(
         "late_entries",
-        sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("booked_on", sa.Date(), nullable=False),
+        required("seq", sa.BigInteger, autoincrement=False),
+        required("booked_on", sa.Date),
         sa.ForeignKeyConstraint(
             ["seq"], ["ledger_entries.seq"], name=op.f("fk_late_entries_seq_ledger_entries")
         ),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_late_entries")),
     )
-    op.create_index(op.f("ix_late_entries_booked_on"), "late_entries", ["booked_on"], unique=False)
+    op.create_index(op.f("ix_late_entries_booked_on"), "late_entries", ["booked_on"])
 
 
 def mail_tables() -> None:
     op.create_table(
         "muted_subscriptions",
-        sa.Column("stripe_subscription_id", sa.String(length=255), nullable=False),
-        sa.Column("muted_at", TIMESTAMP, nullable=False),
+        required("stripe_subscription_id", STRIPE_ID),
+        required("muted_at", TIMESTAMP),
         sa.PrimaryKeyConstraint("stripe_subscription_id", name=op.f("pk_muted_subscriptions")),
     )
     op.create_table(
         "outbox_mails",
-        sa.Column("id", sa.String(length=32), nullable=False),
-        sa.Column("key", sa.String(length=255), nullable=False),
-        sa.Column(
+        required("id", ROW_ID),
+        required("key", sa.String(255)),
+        required(
             "kind",
-            words(
+            one_of(
                 "kind_is_known",
-                40,
                 "sign_in payment_failed action_needed lapsed needs_card card_changed "
-                "card_expiring renews_soon amount_changed frequency_changed skipped "
-                "paused resumed cancelled end_scheduled end_cancelled",
+                "card_expiring renews_soon amount_changed frequency_changed skipped paused "
+                "resumed cancelled end_scheduled end_cancelled",
             ),
-            nullable=False,
         ),
-        sa.Column("status", words("status_is_known", 40, "pending sent dropped"), nullable=False),
-        sa.Column("subscription_id", sa.String(length=255), nullable=True),
-        sa.Column("object_id", sa.String(length=255), nullable=True),
-        sa.Column("context", JSONB, nullable=False),
-        sa.Column("language", sa.String(length=8), nullable=False),
-        sa.Column("created_at", TIMESTAMP, nullable=False),
-        sa.Column("expires_at", TIMESTAMP, nullable=False),
-        sa.Column("sent_at", TIMESTAMP, nullable=True),
+        required("status", one_of("status_is_known", "pending sent dropped")),
+        optional("subscription_id", STRIPE_ID),
+        optional("object_id", sa.String(255)),
+        required("context", JSONB),
+        required("language", sa.String(8)),
+        required("created_at", TIMESTAMP),
+        required("expires_at", TIMESTAMP),
+        optional("sent_at", TIMESTAMP),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox_mails")),
         sa.UniqueConstraint("key", name=op.f("uq_outbox_mails_key")),
     )
-    op.create_index(
-        op.f("ix_outbox_mails_created_at"), "outbox_mails", ["created_at"], unique=False
-    )
-    op.create_index(
-        op.f("ix_outbox_mails_subscription_id"), "outbox_mails", ["subscription_id"], unique=False
-    )
+    op.create_index(op.f("ix_outbox_mails_created_at"), "outbox_mails", ["created_at"])
+    op.create_index(op.f("ix_outbox_mails_subscription_id"), "outbox_mails", ["subscription_id"])
 
 
 def risk_tables() -> None:
     op.create_table(
         "bulk_stops",
-        sa.Column("id", sa.String(length=32), nullable=False),
-        sa.Column("group", words("group_is_known", 40, "protected all"), nullable=False),
-        sa.Column("mode", words("mode_is_known", 40, "pause cancel"), nullable=False),
-        sa.Column("decided_at", TIMESTAMP, nullable=False),
-        sa.Column("items_listed_at", TIMESTAMP, nullable=True),
-        sa.Column("ended_at", TIMESTAMP, nullable=True),
+        required("id", ROW_ID),
+        required("group", one_of("group_is_known", "protected all")),
+        required("mode", one_of("mode_is_known", "pause cancel")),
+        required("decided_at", TIMESTAMP),
+        optional("items_listed_at", TIMESTAMP),
+        optional("ended_at", TIMESTAMP),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_bulk_stops")),
     )
     op.create_index(
@@ -1089,45 +976,41 @@ def risk_tables() -> None:
     )
     op.create_table(
         "quarantines",
-        sa.Column("stripe_charge_id", sa.String(length=255), nullable=False),
-        sa.Column("flagged_at", TIMESTAMP, nullable=False),
-        sa.Column("processed_at", TIMESTAMP, nullable=True),
+        required("stripe_charge_id", STRIPE_ID),
+        required("flagged_at", TIMESTAMP),
+        optional("processed_at", TIMESTAMP),
         sa.PrimaryKeyConstraint("stripe_charge_id", name=op.f("pk_quarantines")),
     )
     op.create_table(
         "rate_limit_buckets",
-        sa.Column("key", sa.LargeBinary(), nullable=False),
-        sa.Column("full_at", TIMESTAMP, nullable=False),
-        sa.Column("salt_date", sa.Date(), nullable=False),
+        required("key", sa.LargeBinary),
+        required("full_at", TIMESTAMP),
+        required("salt_date", sa.Date),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_rate_limit_buckets")),
         prefixes=["UNLOGGED"],
     )
     op.create_table(
         "risk_state",
-        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("restricted_until", TIMESTAMP, nullable=False),
-        sa.Column("challenge_until", TIMESTAMP, nullable=False),
-        sa.Column("evaluated_since", TIMESTAMP, nullable=False),
-        sa.Column("trip_count", sa.Integer(), nullable=False),
+        required("id", sa.Integer, autoincrement=False),
+        required("restricted_until", TIMESTAMP),
+        required("challenge_until", TIMESTAMP),
+        required("evaluated_since", TIMESTAMP),
+        required("trip_count", sa.Integer),
         sa.CheckConstraint("id = 1", name=op.f("ck_risk_state_is_single_row")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_risk_state")),
     )
     op.create_table(
         "used_tokens",
-        sa.Column("digest", sa.LargeBinary(), nullable=False),
-        sa.Column("expires_at", TIMESTAMP, nullable=False),
+        required("digest", sa.LargeBinary),
+        required("expires_at", TIMESTAMP),
         sa.PrimaryKeyConstraint("digest", name=op.f("pk_used_tokens")),
     )
     op.create_table(
         "bulk_stop_items",
-        sa.Column("bulk_stop_id", sa.String(length=32), nullable=False),
-        sa.Column("stripe_subscription_id", sa.String(length=255), nullable=False),
-        sa.Column(
-            "state",
-            words("state_is_known", 40, "pending done already_ended rejected"),
-            nullable=False,
-        ),
-        sa.Column("attempts", sa.Integer(), nullable=False),
+        required("bulk_stop_id", ROW_ID),
+        required("stripe_subscription_id", STRIPE_ID),
+        required("state", one_of("state_is_known", "pending done already_ended rejected")),
+        required("attempts", sa.Integer),
         sa.ForeignKeyConstraint(
             ["bulk_stop_id"],
             ["bulk_stops.id"],
@@ -1143,36 +1026,33 @@ def risk_tables() -> None:
 def signups_tables() -> None:
     op.create_table(
         "confirmation_mails",
-        sa.Column("address_hash", sa.LargeBinary(), nullable=False),
-        sa.Column("sent_at", TIMESTAMP, nullable=False),
+        required("address_hash", sa.LargeBinary),
+        required("sent_at", TIMESTAMP),
         sa.PrimaryKeyConstraint("address_hash", name=op.f("pk_confirmation_mails")),
     )
-    op.create_index(
-        op.f("ix_confirmation_mails_sent_at"), "confirmation_mails", ["sent_at"], unique=False
-    )
+    op.create_index(op.f("ix_confirmation_mails_sent_at"), "confirmation_mails", ["sent_at"])
     op.create_table(
         "newsletter_signups",
-        sa.Column("id", sa.String(length=32), nullable=False),
-        sa.Column(
+        required("id", ROW_ID),
+        required(
             "state",
-            words(
-                "state_is_known", 40, "unconfirmed confirmed stuck delivered suppressed undelivered"
+            one_of(
+                "state_is_known", "unconfirmed confirmed stuck delivered suppressed undelivered"
             ),
-            nullable=False,
         ),
-        sa.Column("address_hash", sa.LargeBinary(), nullable=True),
-        sa.Column("address_ciphertext", sa.LargeBinary(), nullable=True),
-        sa.Column("privacy_version", sa.String(length=64), nullable=False),
-        sa.Column("language", sa.String(length=8), nullable=False),
-        sa.Column("deprioritised", sa.Boolean(), nullable=False),
-        sa.Column("attempts", sa.Integer(), nullable=False),
-        sa.Column("signed_up_at", TIMESTAMP, nullable=False),
-        sa.Column("consented_at", TIMESTAMP, nullable=False),
-        sa.Column("confirmation_sent_at", TIMESTAMP, nullable=True),
-        sa.Column("confirmed_at", TIMESTAMP, nullable=True),
-        sa.Column("delivery_started_at", TIMESTAMP, nullable=True),
-        sa.Column("next_attempt_at", TIMESTAMP, nullable=True),
-        sa.Column("ended_at", TIMESTAMP, nullable=True),
+        optional("address_hash", sa.LargeBinary),
+        optional("address_ciphertext", sa.LargeBinary),
+        required("privacy_version", sa.String(64)),
+        required("language", sa.String(8)),
+        required("deprioritised", sa.Boolean),
+        required("attempts", sa.Integer),
+        required("signed_up_at", TIMESTAMP),
+        required("consented_at", TIMESTAMP),
+        optional("confirmation_sent_at", TIMESTAMP),
+        optional("confirmed_at", TIMESTAMP),
+        optional("delivery_started_at", TIMESTAMP),
+        optional("next_attempt_at", TIMESTAMP),
+        optional("ended_at", TIMESTAMP),
         sa.CheckConstraint(
             "(state = 'confirmed') = (next_attempt_at IS NOT NULL)",
             name=op.f("ck_newsletter_signups_next_attempt_while_confirmed"),
@@ -1196,23 +1076,16 @@ def signups_tables() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_newsletter_signups")),
     )
     op.create_index(
-        op.f("ix_newsletter_signups_address_hash"),
-        "newsletter_signups",
-        ["address_hash"],
-        unique=False,
+        op.f("ix_newsletter_signups_address_hash"), "newsletter_signups", ["address_hash"]
     )
     op.create_index(
         "ix_newsletter_signups_next_attempt_at",
         "newsletter_signups",
         ["next_attempt_at"],
-        unique=False,
         postgresql_where="state = 'confirmed'",
     )
     op.create_index(
-        op.f("ix_newsletter_signups_signed_up_at"),
-        "newsletter_signups",
-        ["signed_up_at"],
-        unique=False,
+        op.f("ix_newsletter_signups_signed_up_at"), "newsletter_signups", ["signed_up_at"]
     )
     op.create_index(
         "uq_newsletter_signups_unconfirmed",
@@ -1223,71 +1096,62 @@ def signups_tables() -> None:
     )
     op.create_table(
         "reminder_counts",
-        sa.Column("month", sa.Date(), nullable=False),
-        sa.Column(
-            "step",
-            words("step_is_known", 40, "signed_up confirmed sent opened missed calendar"),
-            nullable=False,
+        required("month", sa.Date),
+        required(
+            "step", one_of("step_is_known", "signed_up confirmed sent opened missed calendar")
         ),
-        sa.Column("number", sa.Integer(), nullable=False),
+        required("number", sa.Integer),
         sa.CheckConstraint("number > 0", name=op.f("ck_reminder_counts_number_is_positive")),
         sa.PrimaryKeyConstraint("month", "step", name=op.f("pk_reminder_counts")),
     )
     op.create_table(
         "suppressed_addresses",
-        sa.Column("address_hash", sa.LargeBinary(), nullable=False),
-        sa.Column(
-            "reason",
-            words("reason_is_known", 40, "unsubscribed complained bounced"),
-            nullable=False,
-        ),
-        sa.Column("suppressed_at", TIMESTAMP, nullable=False),
-        sa.Column("expires_at", TIMESTAMP, nullable=True),
+        required("address_hash", sa.LargeBinary),
+        required("reason", one_of("reason_is_known", "unsubscribed complained bounced")),
+        required("suppressed_at", TIMESTAMP),
+        optional("expires_at", TIMESTAMP),
         sa.PrimaryKeyConstraint("address_hash", name=op.f("pk_suppressed_addresses")),
     )
     op.create_table(
         "reminders",
-        sa.Column("id", sa.String(length=32), nullable=False),
-        sa.Column(
+        required("id", ROW_ID),
+        required(
             "state",
-            words(
+            one_of(
                 "state_is_known",
-                40,
                 "unconfirmed checkout_open scheduled sent cancelled donated missed "
                 "suppressed superseded key_lost",
             ),
-            nullable=False,
         ),
-        sa.Column("address_hash", sa.LargeBinary(), nullable=True),
-        sa.Column("address_ciphertext", sa.LargeBinary(), nullable=True),
-        sa.Column("verified", sa.Boolean(), nullable=False),
-        sa.Column("deprioritised", sa.Boolean(), nullable=False),
-        sa.Column("attempts", sa.Integer(), nullable=False),
-        sa.Column("language", sa.String(length=8), nullable=False),
-        sa.Column("zone", sa.String(length=64), nullable=False),
-        sa.Column(
-            "frequency", words("frequency_is_known", 40, "once monthly annual"), nullable=True
-        ),
-        sa.Column("amount", sa.BigInteger(), nullable=True),
-        sa.Column("currency", sa.String(length=3), nullable=True),
-        sa.Column("signed_up_on", sa.Date(), nullable=False),
-        sa.Column("first_send_on", sa.Date(), nullable=False),
-        sa.Column("interval_months", sa.Integer(), nullable=True),
-        sa.Column("slots", sa.Integer(), nullable=False),
-        sa.Column("slot", sa.Integer(), nullable=False),
-        sa.Column("sent_count", sa.Integer(), nullable=False),
-        sa.Column("due_on", sa.Date(), nullable=True),
-        sa.Column("contribution_id", sa.String(length=32), nullable=True),
-        sa.Column("signed_up_at", TIMESTAMP, nullable=False),
-        sa.Column("confirmation_sent_at", TIMESTAMP, nullable=True),
-        sa.Column("enqueued_at", TIMESTAMP, nullable=True),
-        sa.Column("ended_at", TIMESTAMP, nullable=True),
+        optional("address_hash", sa.LargeBinary),
+        optional("address_ciphertext", sa.LargeBinary),
+        required("verified", sa.Boolean),
+        required("deprioritised", sa.Boolean),
+        required("attempts", sa.Integer),
+        required("language", sa.String(8)),
+        required("zone", sa.String(64)),
+        optional("frequency", one_of("frequency_is_known", "once monthly annual")),
+        optional("amount", sa.BigInteger),
+        optional("currency", CURRENCY),
+        required("signed_up_on", sa.Date),
+        required("first_send_on", sa.Date),
+        optional("interval_months", sa.Integer),
+        required("slots", sa.Integer),
+        required("slot", sa.Integer),
+        required("sent_count", sa.Integer),
+        optional("due_on", sa.Date),
+        optional("contribution_id", ROW_ID),
+        required("signed_up_at", TIMESTAMP),
+        optional("confirmation_sent_at", TIMESTAMP),
+        optional("enqueued_at", TIMESTAMP),
+        optional("ended_at", TIMESTAMP),
         sa.CheckConstraint(
             "(state = 'scheduled') = (due_on IS NOT NULL)",
             name=op.f("ck_reminders_due_if_scheduled"),
         ),
         sa.CheckConstraint(
-            "(state IN ('unconfirmed', 'checkout_open', 'scheduled')) = (address_ciphertext IS NOT NULL)",
+            "(state IN ('unconfirmed', 'checkout_open', 'scheduled')) "
+            "= (address_ciphertext IS NOT NULL)",
             name=op.f("ck_reminders_ciphertext_while_active"),
         ),
         sa.CheckConstraint("currency ~ '^[a-z]{3}$'", name=op.f("ck_reminders_currency_is_a_code")),
@@ -1316,15 +1180,11 @@ def signups_tables() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_reminders")),
         sa.UniqueConstraint("contribution_id", name=op.f("uq_reminders_contribution_id")),
     )
-    op.create_index(op.f("ix_reminders_address_hash"), "reminders", ["address_hash"], unique=False)
+    op.create_index(op.f("ix_reminders_address_hash"), "reminders", ["address_hash"])
     op.create_index(
-        "ix_reminders_due",
-        "reminders",
-        ["due_on", "id"],
-        unique=False,
-        postgresql_where="state = 'scheduled'",
+        "ix_reminders_due", "reminders", ["due_on", "id"], postgresql_where="state = 'scheduled'"
     )
-    op.create_index(op.f("ix_reminders_signed_up_at"), "reminders", ["signed_up_at"], unique=False)
+    op.create_index(op.f("ix_reminders_signed_up_at"), "reminders", ["signed_up_at"])
     op.create_index(
         "uq_reminders_scheduled",
         "reminders",
@@ -1344,10 +1204,10 @@ def signups_tables() -> None:
 def safety_tables() -> None:
     op.create_table(
         "support_cases",
-        sa.Column("id", sa.String(length=32), nullable=False),
-        sa.Column("staff_id", sa.String(length=32), nullable=False),
-        sa.Column("donor_id", sa.String(length=32), nullable=False),
-        sa.Column("expires_at", TIMESTAMP, nullable=False),
+        required("id", ROW_ID),
+        required("staff_id", ROW_ID),
+        required("donor_id", ROW_ID),
+        required("expires_at", TIMESTAMP),
         sa.ForeignKeyConstraint(
             ["donor_id"],
             ["donors.id"],
@@ -1362,18 +1222,17 @@ def safety_tables() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_support_cases")),
     )
-    op.create_index(op.f("ix_support_cases_donor_id"), "support_cases", ["donor_id"], unique=False)
+    op.create_index(op.f("ix_support_cases_donor_id"), "support_cases", ["donor_id"])
 
 
 def infra_tables() -> None:
     op.create_table(
         "alerts",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column(
+        required("id", sa.Integer),
+        required(
             "kind",
-            words(
+            one_of(
                 "kind_is_known",
-                40,
                 "imported suspense unattributed integrity_check_failed retries_exhausted "
                 "card_testing charged_after_cancellation confirmation_limit_reached "
                 "sign_in_link_limit_reached newsletter_delivery_failed refund_failed "
@@ -1381,11 +1240,10 @@ def infra_tables() -> None:
                 "webhook_endpoint_drift quarantined statement_descriptor passkey_cloned "
                 "donor_view_limit_reached descriptor_review_due",
             ),
-            nullable=False,
         ),
-        sa.Column("object_id", sa.String(length=255), nullable=False),
-        sa.Column("opened_at", TIMESTAMP, nullable=False),
-        sa.Column("closed_at", TIMESTAMP, nullable=True),
+        required("object_id", sa.String(255)),
+        required("opened_at", TIMESTAMP),
+        optional("closed_at", TIMESTAMP),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_alerts")),
     )
     op.create_index(
@@ -1397,33 +1255,31 @@ def infra_tables() -> None:
     )
     op.create_table(
         "audit_entries",
-        sa.Column("seq", sa.BigInteger(), sa.Identity(always=True), nullable=False),
-        sa.Column("recorded_at", TIMESTAMP, nullable=False),
-        sa.Column("staff_id", sa.String(length=32), nullable=True),
-        sa.Column("name", sa.String(length=80), nullable=False),
-        sa.Column("action", sa.String(length=40), nullable=False),
-        sa.Column("object_id", sa.String(length=255), nullable=False),
-        sa.Column("reason", sa.String(length=200), nullable=False),
+        required("seq", sa.BigInteger, sa.Identity(always=True)),
+        required("recorded_at", TIMESTAMP),
+        optional("staff_id", ROW_ID),
+        required("name", sa.String(80)),
+        required("action", sa.String(40)),
+        required("object_id", sa.String(255)),
+        required("reason", sa.String(200)),
         sa.CheckConstraint("action ~ '^[a-z_]+$'", name=op.f("ck_audit_entries_action_is_a_word")),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_audit_entries")),
     )
-    op.create_index("ix_audit_entries_action", "audit_entries", ["action", "seq"], unique=False)
-    op.create_index("ix_audit_entries_name", "audit_entries", ["name", "seq"], unique=False)
-    op.create_index("ix_audit_entries_recorded_at", "audit_entries", ["recorded_at"], unique=False)
+    op.create_index("ix_audit_entries_action", "audit_entries", ["action", "seq"])
+    op.create_index("ix_audit_entries_name", "audit_entries", ["name", "seq"])
+    op.create_index("ix_audit_entries_recorded_at", "audit_entries", ["recorded_at"])
 
 
 def webhooks_tables() -> None:
     op.create_table(
         "stripe_events",
-        sa.Column("id", sa.String(length=255), nullable=False),
-        sa.Column("type", sa.String(length=255), nullable=False),
-        sa.Column("object_type", sa.String(length=255), nullable=False),
-        sa.Column("object_id", sa.String(length=255), nullable=True),
-        sa.Column("api_version", sa.String(length=255), nullable=True),
-        sa.Column("created", TIMESTAMP, nullable=False),
-        sa.Column("received_at", TIMESTAMP, nullable=False),
+        required("id", STRIPE_ID),
+        required("type", sa.String(255)),
+        required("object_type", sa.String(255)),
+        optional("object_id", sa.String(255)),
+        optional("api_version", sa.String(255)),
+        required("created", TIMESTAMP),
+        required("received_at", TIMESTAMP),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_stripe_events")),
     )
-    op.create_index(
-        op.f("ix_stripe_events_object_id"), "stripe_events", ["object_id"], unique=False
-    )
+    op.create_index(op.f("ix_stripe_events_object_id"), "stripe_events", ["object_id"])

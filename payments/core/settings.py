@@ -1,15 +1,15 @@
 """The settings: read once from the environment, checked, frozen.
 
-Every name starts with `PAYMENTS_`. A name that is not in the table below is an error, so a
-misspelt setting never passes in silence. Each secret may come from a file instead:
-`PAYMENTS_STRIPE_API_KEY_FILE` holds the path of a file whose text is the value.
+Every name starts with `PAYMENTS_`. A name that is no setting is an error, so that a misspelt one is
+noticed. A secret may come from a file instead: `PAYMENTS_STRIPE_API_KEY_FILE` is the path of a file
+whose text is the value. Amounts are in minor units.
 """
 
 import os
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Self, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -49,18 +49,6 @@ from payments.core.setting_types import (
 
 STRIPE_API = "https://api.stripe.com"
 ENV_PREFIX = "PAYMENTS_"
-SECRET_SETTINGS = (
-    "database_url",
-    "close_pack_signing_key",
-    "stripe_api_key",
-    "stripe_webhook_secrets",
-    "secret_keys",
-    "metrics_token",
-    "mail_events_token",
-    "smtp_url",
-    "newsletter_webhook_secret",
-    "oidc_client_secret",
-)
 
 
 class SettingsError(Exception):
@@ -68,7 +56,10 @@ class SettingsError(Exception):
 
 
 class Settings(BaseModel):
-    """What an operator decides. `payments config` prints it with the secrets masked."""
+    """What an operator decides. `payments config` prints it with the secrets masked.
+
+    docs/settings.md lists the fields with their descriptions; a test compares.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -88,19 +79,24 @@ class Settings(BaseModel):
         description="keys for links and for finding donors, newest first, 32 characters or more",
     )
     smtp_url: SmtpUrl | None = Field(
-        None, description="where mails are handed over: smtp://user:password@host:587"
+        None, description="the server that takes outgoing mail: smtp://user:password@host:587"
     )
     mail_from: MailSender = Field(
         "", max_length=200, description="the sender of mails, neutral: Support <post@example.org>"
     )
     renewal_notice_days: int = Field(
-        14, ge=1, le=60, description="how long before an annual charge its donor is told"
+        14,
+        ge=1,
+        le=60,
+        description="how many days before an annual charge its donor gets a notice",
     )
     stripe_api_base: Origin = Field(STRIPE_API, description="another address of Stripe's API")
     stripe_requests_per_second: int = Field(
-        15, ge=1, le=100, description="the budget of one worker for reads from Stripe"
+        15, ge=1, le=100, description="how many reads from Stripe one worker may make in a second"
     )
-    publication_name: str = Field("The newsroom", min_length=1, max_length=80)
+    publication_name: str = Field(
+        "The newsroom", min_length=1, max_length=80, description="the name that readers know"
+    )
     support_contact: str = Field(
         "", max_length=200, description="an address or page where a reader finds help"
     )
@@ -116,24 +112,28 @@ class Settings(BaseModel):
     )
     stripe_fees: FeeByCurrency = Field(
         default={},
-        description="what Stripe keeps of a gift, in hundredths of a percent and minor units: "
-        "usd=290+30,eur=150+25. Where it is known a reader may add it",
+        description="Stripe's fee for a gift, in hundredths of a percent and minor units: "
+        "usd=290+30,eur=150+25. In a currency listed here a reader may add it",
     )
     rate_limit_gifts: int = Field(
         3,
         ge=1,
         le=1_000_000,
-        description="the gifts that one network may start in ten minutes; a day's follow from it",
+        description="how many gifts one network may start in ten minutes; the limit of a day "
+        "follows from it",
     )
     card_testing_declines: int = Field(
-        20, ge=4, le=1_000_000, description="the declined cards that may be an attack"
+        20,
+        ge=4,
+        le=1_000_000,
+        description="how many declined cards are treated as a card testing attack",
     )
     proof_of_work_cost: int = Field(
         5_000,
         ge=1,
         le=100_000,
-        description="the rounds of each try at a proof: of 5000, a browser finds it in about a "
-        "second. Four times as many while small gifts are paused",
+        description="the rounds of each try at a proof of work: with 5000, a browser finds it in "
+        "about a second. Four times as many while small gifts are paused",
     )
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], CommaSeparated] = Field(
         (IPv4Network("127.0.0.1"), IPv6Network("::1")),
@@ -150,18 +150,18 @@ class Settings(BaseModel):
         "PAYMENTS_BASE_URL: neutral, and reachable where readers are",
     )
     donor_safety_policy: PolicyFile = Field(
-        "", description="the policy that protects donors who may be prosecuted, as TOML"
+        "", description="the policy that protects donors who may be prosecuted, a TOML file"
     )
     geoip_database: GeoipFile = Field(
         "", description="a MaxMind database of countries, to choose how strong a notice is"
     )
     metrics_token: SecretStr | None = Field(
-        None, description="what the operator's Prometheus sends to read /metrics"
+        None, description="the bearer token with which Prometheus reads /metrics"
     )
     mail_events_token: SecretStr | None = Field(
         None,
         min_length=32,
-        description="what the mail server's hook sends to tell of bounces and complaints",
+        description="the bearer token with which the mail server reports bounces and complaints",
     )
     close_pack_signing_key: SigningKey | None = Field(
         None, description="signs the packs of closed months; `payments keys new --signing`"
@@ -169,7 +169,7 @@ class Settings(BaseModel):
     address_key_dir: str = Field(
         "",
         description="a folder that all processes share and no backup holds: one file for each "
-        "address kept, destroyed with it. Without it no reminder is sent by mail",
+        "stored address, deleted with it. Without it no reminder is sent by mail",
     )
     newsletter_webhook_url: HttpUrl = Field(
         "",
@@ -187,20 +187,28 @@ class Settings(BaseModel):
         "", description="the privacy policy that is agreed to with an address"
     )
     privacy_version: str = Field(
-        "", max_length=64, description="its version, kept with each consent: 2026-05-01"
+        "", max_length=64, description="its version, stored with each consent: 2026-05-01"
     )
     oidc_issuer: OidcIssuerUrl = Field(
         "",
-        description="where colleagues may sign in by OpenID Connect, besides their passkeys; "
-        "without it there is no such door. It sends them back to /staff/sign-on/back",
+        description="where colleagues may sign in by OpenID Connect, besides their passkeys. Its "
+        "redirect URI is /staff/sign-on/back",
     )
-    oidc_client_id: OidcClientId = Field("", description="what this service is called there")
+    oidc_client_id: OidcClientId = Field("", description="the client id of this service there")
     oidc_client_secret: SecretStr | None = Field(
-        None, description="what this service proves itself with there"
+        None, description="the client secret of this service there"
     )
     demo_inbox_dir: str = Field("", description="the folder that `payments demo` delivers mails to")
-    environment: str = Field("production", pattern="^(production|demo|test)$")
-    log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
+    environment: str = Field(
+        "production",
+        pattern="^(production|demo|test)$",
+        description="production, demo or test; the demo serves its inbox and a sample article",
+    )
+    log_level: str = Field(
+        "info",
+        pattern="^(debug|info|warning|error)$",
+        description="debug, info, warning or error",
+    )
 
     @model_validator(mode="after")
     def _require_stripe_api_in_livemode(self) -> Self:
@@ -215,7 +223,8 @@ class Settings(BaseModel):
             *self.alternate_origins,
         ):
             raise ValueError(
-                "PAYMENTS_MAIL_LINK_ORIGIN must be PAYMENTS_BASE_URL or of PAYMENTS_ALTERNATE_ORIGINS"
+                "PAYMENTS_MAIL_LINK_ORIGIN must be PAYMENTS_BASE_URL or one of"
+                " PAYMENTS_ALTERNATE_ORIGINS"
             )
         return self
 
@@ -266,39 +275,57 @@ class Settings(BaseModel):
 
     @property
     def safety_policy(self) -> Policy | None:
-        """What protects donors, or None while the switch is off."""
+        """The donor safety policy; None where there is none."""
         return safety_policy.load(self.donor_safety_policy) if self.donor_safety_policy else None
 
     @property
     def mail_links_base_url(self) -> str:
-        """Where links in mails lead, for everybody: which address a reader came by is not kept."""
+        """Where links in mails lead, for everybody: which origin a reader used is not stored."""
         return self.mail_link_origin or self.base_url
 
     @property
     def onion_origin(self) -> str | None:
-        """The address of the onion service, where there is one."""
-        return next((one for one in self.alternate_origins if one.endswith(".onion")), None)
+        """The origin of the onion service, if there is one."""
+        onions = (origin for origin in self.alternate_origins if origin.endswith(".onion"))
+        return next(onions, None)
 
     @property
     def accounting_zoneinfo(self) -> ZoneInfo:
+        """The zone in which finance counts days and months."""
         return ZoneInfo(self.accounting_zone)
 
     @property
     def uses_https(self) -> bool:
-        """Whether readers reach us by https, so that cookies can say so."""
+        """Whether readers reach this service by https, so that cookies are marked secure."""
         return self.base_url.startswith("https://")
 
     @property
     def hmac_keys(self) -> tuple[bytes, ...]:
+        """The secret keys as bytes, newest first."""
         return tuple(key.get_secret_value().encode() for key in self.secret_keys)
 
     @property
     def webhook_signing_keys(self) -> tuple[bytes, ...]:
+        """The signing secrets of the webhook endpoint as bytes, newest first."""
         return tuple(s.get_secret_value().encode() for s in self.stripe_webhook_secrets)
 
 
+def _is_secret(annotation: object) -> bool:
+    """Whether a field's type has a SecretStr anywhere in it."""
+    return annotation is SecretStr or any(map(_is_secret, get_args(annotation)))
+
+
+SECRET_SETTINGS = tuple(
+    name for name, field in Settings.model_fields.items() if _is_secret(field.annotation)
+)
+"""The settings that may come from a file and are never printed."""
+
+
 def require_serving_settings(settings: Settings) -> Settings:
-    """The settings, if they can take webhooks; `payments stripe setup` runs before that."""
+    """Return the settings, if they are enough to serve. Raises SettingsError.
+
+    `payments stripe setup`, which prints the webhook secret, runs before they are.
+    """
     if not settings.stripe_webhook_secrets:
         raise SettingsError(
             "PAYMENTS_STRIPE_WEBHOOK_SECRETS: needed to serve; `payments stripe setup` prints one"
@@ -309,33 +336,46 @@ def require_serving_settings(settings: Settings) -> Settings:
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings, or raise SettingsError naming every setting that is wrong."""
+    """Read the settings from the environment. Raises SettingsError, naming every wrong one."""
     environ = os.environ if environ is None else environ
-    given = {k: v for k, v in environ.items() if k.startswith(ENV_PREFIX)}
-    problems: list[str] = []
-    for name in SECRET_SETTINGS:
-        key = f"{ENV_PREFIX}{name.upper()}_FILE"
-        if (path := given.pop(key, None)) is not None:
-            if key.removesuffix("_FILE") in given:
-                problems.append(f"{key}: set it or {key.removesuffix('_FILE')}, not both")
-            try:
-                given[f"{ENV_PREFIX}{name.upper()}"] = (
-                    Path(path).read_text(encoding="utf-8").strip()
-                )
-            except (OSError, UnicodeDecodeError) as error:
-                problems.append(f"{key}: {type(error).__name__}: cannot read {path}")
-    values = {k.removeprefix(ENV_PREFIX).lower(): v for k, v in given.items()}
+    given = {name: value for name, value in environ.items() if name.startswith(ENV_PREFIX)}
+    problems = _read_secret_files(given)
+    values = {name.removeprefix(ENV_PREFIX).lower(): value for name, value in given.items()}
     for name in sorted(set(values) - set(Settings.model_fields)):
         problems.append(f"{ENV_PREFIX}{name.upper()}: there is no such setting")
         del values[name]
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        for item in error.errors(include_input=False, include_url=False):
-            name = ".".join(str(part) for part in item["loc"][:1]).upper()
-            words = item["msg"].removeprefix("Value error, ")
-            problems.append(f"{ENV_PREFIX}{name}: {words}" if name else words)
+        problems += _describe(error)
         raise SettingsError("\n".join(problems)) from None
     if problems:
         raise SettingsError("\n".join(problems))
     return settings
+
+
+def _read_secret_files(given: dict[str, str]) -> list[str]:
+    """Replace each `…_FILE` of a secret by the text of its file. Return what was wrong."""
+    problems = []
+    for name in SECRET_SETTINGS:
+        variable = f"{ENV_PREFIX}{name.upper()}"
+        path = given.pop(f"{variable}_FILE", None)
+        if path is None:
+            continue
+        if variable in given:
+            problems.append(f"{variable}_FILE: set it or {variable}, not both")
+        try:
+            given[variable] = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(f"{variable}_FILE: {type(error).__name__}: cannot read {path}")
+    return problems
+
+
+def _describe(error: ValidationError) -> list[str]:
+    """Return a line for each setting that is wrong, without its value."""
+    lines = []
+    for item in error.errors(include_input=False, include_url=False):
+        name = ".".join(str(part) for part in item["loc"][:1]).upper()
+        message = item["msg"].removeprefix("Value error, ")
+        lines.append(f"{ENV_PREFIX}{name}: {message}" if name else message)
+    return lines

@@ -1,13 +1,16 @@
 """An operator who sets something wrong is told which name and why, and no secret is told at all."""
 
+import re
 from pathlib import Path
 
 import pytest
+from pydantic.fields import FieldInfo
 
 from payments.core import settings
 from payments.core.settings import Settings, SettingsError
 from payments.web.app import create_app
 
+ROOT = Path(__file__).parents[2]
 KEY, HOOK, PASSWORD = "sk_test_" + "k" * 24, "whsec_" + "h" * 32, "pass-word-of-ours"
 MASTER, TOKEN = "m" * 40, "t" * 40
 SIGNS = "whsec_" + "bmV3c2xldHRlcnMtYXJlLXNpZ25lZC1zby10aGVyZQ=="
@@ -219,7 +222,42 @@ def test_the_secret_in_a_file_is_held_to_the_same_rules(tmp_path: Path) -> None:
     assert "z" * 24 not in str(refusal.value)
 
 
-# --- what is told ---------------------------------------------------------------------------------
+# --- the reference --------------------------------------------------------------------------------
+
+
+def reference_row(name: str, field: FieldInfo) -> str:
+    """A setting's line of the table in docs/settings.md."""
+    secret = " *secret*" if name in settings.SECRET_SETTINGS else ""
+    value = field.default
+    if isinstance(value, tuple | list):
+        value = ", ".join(map(str, value))
+    default = "required" if field.is_required() else f"`{value}`" if value else "none"
+    return f"| `PAYMENTS_{name.upper()}`{secret} | {default} | {field.description} |"
+
+
+def test_every_setting_has_a_description_and_its_line_in_the_reference() -> None:
+    assert all(field.description for field in Settings.model_fields.values())
+    expected = [reference_row(name, field) for name, field in Settings.model_fields.items()]
+    rows = (ROOT / "docs" / "settings.md").read_text().splitlines()
+    assert [row for row in rows if row.startswith("| `PAYMENTS_")] == expected
+
+
+@pytest.mark.parametrize("path", [".env.example", "README.md", "docs/*.md", "docs/*/*.md"])
+def test_no_document_names_a_setting_there_is_not(path: str) -> None:
+    known = {f"PAYMENTS_{name.upper()}" for name in Settings.model_fields}
+    known |= {f"PAYMENTS_{name.upper()}_FILE" for name in settings.SECRET_SETTINGS}
+    for document in ROOT.glob(path):
+        named = set(re.findall(r"PAYMENTS_[A-Z_]*[A-Z]", document.read_text()))
+        assert named <= known | {"PAYMENTS_OIDC"}, document
+
+
+def test_a_secret_is_what_the_type_says_and_nothing_else() -> None:
+    made = settings.load(RIGHT | {"PAYMENTS_SMTP_URL": "smtp://localhost"})
+    masked = {name for name, value in made if "**" in str(value)}
+    assert masked == set(settings.SECRET_SETTINGS)
+
+
+# --- what is printed ------------------------------------------------------------------------------
 
 
 def test_no_secret_is_in_the_settings_as_text() -> None:

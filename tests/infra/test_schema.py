@@ -2,8 +2,11 @@
 
 import hashlib
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from alembic import command
@@ -54,7 +57,7 @@ LOOK = """
 
 @pytest.fixture
 def empty(cluster: str) -> Iterator[str]:
-    """A database with nothing in it. Gives its URL."""
+    """The URL of a database with nothing in it."""
     with copy_database(cluster, "template1") as url:
         yield url
 
@@ -116,6 +119,23 @@ def test_a_database_that_holds_money_keeps_it_when_it_is_upgraded_again(database
     migrate.upgrade(database)
     with connected(database) as owner:
         assert owner.scalars(text("SELECT id FROM stripe_events")).all() == ["evt_1"]
+
+
+def test_every_table_of_the_source_is_compared() -> None:
+    """In a process that imports nothing else: here the tests have imported what they need."""
+    written = {
+        name
+        for package in ("payments", "webhooks")
+        for path in Path(db.__file__).parents[2].joinpath(package).rglob("*.py")
+        for name in re.findall(r"__tablename__ = \"(\w+)\"", path.read_text())
+    }
+    script = (
+        "from migrations import models; models.load_all();"
+        "from payments.infra.db import Base; print(*Base.metadata.tables)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert set(loaded.stdout.decode().split()) == written
+    assert len(written) > 50
 
 
 def test_the_code_and_the_migrations_say_the_same(database: str) -> None:
