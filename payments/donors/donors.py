@@ -1,7 +1,7 @@
-"""Donors: who may see and change a promise, found without keeping an address.
+"""Donors: who may see and change a subscription, found without storing an address.
 
-A donor is a keyed hash of the normal form of an address and the ids Stripe gave them. The address
-itself stays at Stripe and is asked for when a mail is due.
+A donor is a keyed hash of the normal form of an address, and the ids of their customers at Stripe.
+The address itself stays at Stripe and is fetched when a mail is due.
 """
 
 from datetime import datetime, timedelta
@@ -17,12 +17,12 @@ from payments.core.identifiers import new_row_id
 from payments.core.settings import Settings
 from payments.infra import db, signing
 
-HMAC_PURPOSE = "donor"  # the purpose of the keyed hash
-ERASURE_MEMORY = timedelta(days=30)  # how long Stripe may still tell of what an erased donor gave
+HMAC_PURPOSE = "donor"
+ERASURE_RETENTION = timedelta(days=30)  # Stripe may send events of an erased donor for so long
 
 
 class Donor(db.Base):
-    """Somebody who gave. `address_hash` is all we know of their mailbox."""
+    """Somebody who gave. `address_hash` is all that is stored of their address."""
 
     __tablename__ = "donors"
 
@@ -32,7 +32,7 @@ class Donor(db.Base):
 
 
 class DonorCustomer(db.Base):
-    """One of Stripe's customers that is this donor. Stripe makes one for each Checkout."""
+    """A customer at Stripe that is this donor. Stripe creates one for each Checkout."""
 
     __tablename__ = "donor_customers"
 
@@ -41,7 +41,7 @@ class DonorCustomer(db.Base):
 
 
 class Erasure(db.Base):
-    """A donor who was erased a little while ago: Stripe's late word must not bring them back."""
+    """A donor erased lately. Late events of Stripe must not create them anew."""
 
     __tablename__ = "erasures"
 
@@ -50,7 +50,7 @@ class Erasure(db.Base):
 
 
 class GlobalErasure(db.Base):
-    """Everybody who gave before was forgotten at once, and stays so."""
+    """All donors were erased at once. Nobody who gave before this is created anew."""
 
     __tablename__ = "global_erasures"
 
@@ -58,12 +58,12 @@ class GlobalErasure(db.Base):
 
 
 def address_hashes(settings: Settings, address: str) -> list[bytes]:
-    """The keyed hashes of an address in its normal form, the newest key's first."""
+    """Return the keyed hashes of an address, the newest key's first. Raises InvalidField."""
     return signing.hmac_digests(settings.hmac_keys, HMAC_PURPOSE, normalise_email(address))
 
 
 def _address_hashes_lenient(settings: Settings, address: str) -> list[bytes]:
-    """The same for an address that Stripe holds, however odd: a gift is never lost over it."""
+    """Return the hashes of an address of Stripe's, valid or not: no gift is lost over it."""
     try:
         return address_hashes(settings, address)
     except InvalidField:
@@ -79,36 +79,36 @@ async def find_or_create(
     contributed_at: datetime,
     now: datetime,
 ) -> str | None:
-    """Remember who gave, by the hash of an address that is then forgotten. Gives the donor's id.
+    """Return the id of the donor with an address, created if they are new, with this customer.
 
-    None for a donor who was erased after what they gave `since`: they stay forgotten.
+    None for a donor who was erased after `contributed_at`: they stay erased.
     """
-    known = _address_hashes_lenient(settings, address)
-    # the lock that an erasure waits for, and that waits for an erasure
+    hashes = _address_hashes_lenient(settings, address)
+    # This lock and the one that an erasure takes wait for each other.
     donor = await session.scalar(
         select(Donor)
-        .where(Donor.address_hash.in_(known))
+        .where(Donor.address_hash.in_(hashes))
         .limit(1)
         .with_for_update(read=True, key_share=True)
     )
     erased = select(Erasure.erased_at).where(
-        Erasure.address_hash.in_(known), Erasure.erased_at > contributed_at
+        Erasure.address_hash.in_(hashes), Erasure.erased_at > contributed_at
     )
     if await session.scalar(erased.limit(1)) is not None:
         return None
-    shredded = select(GlobalErasure.erased_at).where(GlobalErasure.erased_at > contributed_at)
-    if await session.scalar(shredded.limit(1)) is not None:
+    all_erased = select(GlobalErasure.erased_at).where(GlobalErasure.erased_at > contributed_at)
+    if await session.scalar(all_erased.limit(1)) is not None:
         return None
-    if donor is not None and donor.address_hash != known[0]:
-        donor.address_hash = known[0]  # the keys were rotated
+    if donor is not None and donor.address_hash != hashes[0]:
+        donor.address_hash = hashes[0]  # the keys were rotated
     donor_id = donor.id if donor is not None else None
     if donor_id is None:
         await session.execute(
             insert(Donor)
-            .values(id=new_row_id(), address_hash=known[0], created_at=now)
+            .values(id=new_row_id(), address_hash=hashes[0], created_at=now)
             .on_conflict_do_nothing(index_elements=["address_hash"])
         )
-        donor_id = await session.scalar(select(Donor.id).where(Donor.address_hash == known[0]))
+        donor_id = await session.scalar(select(Donor.id).where(Donor.address_hash == hashes[0]))
     assert donor_id is not None
     if stripe_customer_id is not None:
         await session.execute(
@@ -120,24 +120,24 @@ async def find_or_create(
 
 
 async def customers_of(session: AsyncSession, donor_id: str) -> list[str]:
-    """The donor's customers at Stripe."""
+    """Return the ids of the donor's customers at Stripe."""
     query = select(DonorCustomer.stripe_customer_id).where(DonorCustomer.donor_id == donor_id)
     return list(await session.scalars(query.order_by(DonorCustomer.stripe_customer_id)))
 
 
 async def find_by_address(session: AsyncSession, settings: Settings, *, address: str) -> str | None:
-    """The id of the donor who gave with an address. Raises InvalidField for what is no address."""
-    known = address_hashes(settings, address)
-    found: str | None = await session.scalar(
-        select(Donor.id).where(Donor.address_hash.in_(known)).order_by(Donor.created_at).limit(1)
+    """Return the id of the donor with an address, if there is one. Raises InvalidField."""
+    hashes = address_hashes(settings, address)
+    donor_id: str | None = await session.scalar(
+        select(Donor.id).where(Donor.address_hash.in_(hashes)).order_by(Donor.created_at).limit(1)
     )
-    return found
+    return donor_id
 
 
 async def current_hash(session: AsyncSession, settings: Settings, address: str) -> bytes:
-    """The hash of an address by the newest key. A donor known by an older one is known by it now.
+    """Return the hash of an address under the newest key, and store it where an older one stands.
 
-    The same work is done for every address.
+    The same work is done for every address, a donor's or not. Raises InvalidField.
     """
     newest, *older = address_hashes(settings, address)
     if older:
@@ -153,18 +153,17 @@ async def current_hash(session: AsyncSession, settings: Settings, address: str) 
 
 
 async def lock(session: AsyncSession, donor_id: str) -> None:
-    """Wait for whoever is writing down a gift of this donor; whoever comes later finds nobody."""
+    """Lock a donor who is about to be erased, once no contribution of theirs is being recorded."""
     await session.get(Donor, donor_id, with_for_update=True)
 
 
 async def erase(session: AsyncSession, donor_id: str, *, now: datetime) -> None:
-    """Forget a donor: the hash of their address and their customers.
+    """Delete a donor with the ids of their customers and their sessions.
 
-    For as long as Stripe may tell of what they gave before, the hash alone says who stays
-    forgotten.
+    The hash alone is stored for `ERASURE_RETENTION`, so that late events do not create them anew.
     """
-    known = select(Donor.address_hash).where(Donor.id == donor_id).scalar_subquery()
-    address_hash = await session.scalar(select(known))
+    own_hash = select(Donor.address_hash).where(Donor.id == donor_id).scalar_subquery()
+    address_hash = await session.scalar(select(own_hash))
     if address_hash is not None:
         await session.execute(
             insert(Erasure)
@@ -175,11 +174,11 @@ async def erase(session: AsyncSession, donor_id: str, *, now: datetime) -> None:
 
 
 async def delete_donor(session: AsyncSession, donor_id: str) -> None:
-    """The same, and not even a hash says that they were here."""
+    """Delete a donor and leave no hash."""
     await session.execute(delete(DonorCustomer).where(DonorCustomer.donor_id == donor_id))
-    await session.execute(delete(Donor).where(Donor.id == donor_id))  # and with it their sessions
+    await session.execute(delete(Donor).where(Donor.id == donor_id))  # sessions cascade
 
 
 async def purge_erasures(session: AsyncSession, now: datetime) -> None:
-    """Forget who was erased, once Stripe tells nothing more of what they gave."""
-    await session.execute(delete(Erasure).where(Erasure.erased_at < now - ERASURE_MEMORY))
+    """Delete the hashes of erasures that are older than their retention."""
+    await session.execute(delete(Erasure).where(Erasure.erased_at < now - ERASURE_RETENTION))

@@ -1,7 +1,8 @@
-"""A donor signs in by a link that their mailbox receives.
+"""Sign-in of donors: a link by mail, without a password.
 
-Asked for in a browser, good for ten minutes, once, in that browser; in another, the code from the
-mail is typed. Links are made for known and unknown addresses alike, and mailed only to donors.
+A link is requested in a browser and works once, for ten minutes, in that browser; in another the
+code of the mail is typed. Requests are stored for known and unknown addresses alike, and mailed
+only to donors, so that nobody learns who gives. Of a token or code only a hash is stored.
 """
 
 import base64
@@ -24,24 +25,24 @@ from payments.infra.alerts import AlertKind
 
 LINK_LIFETIME = timedelta(minutes=10)
 SESSION_LIFETIME = timedelta(minutes=30)
-CODE_ALPHABET = "ABCDEFGHJKMNPQRSTVWXYZ23456789"
+CODE_ALPHABET = "ABCDEFGHJKMNPQRSTVWXYZ23456789"  # no letter that looks like a digit
 CODE_LENGTH = 10
 MAX_CODE_ATTEMPTS = 5
-# how many links within how long, to one mailbox and altogether
+# How many links may be sent within a period, to one address and in all.
 LINK_LIMITS_PER_ADDRESS = ((3, timedelta(hours=1)), (10, timedelta(days=1)))
 LINK_LIMIT_TOTAL = (300, timedelta(hours=1))
-LINK_COUNT_LOCK_KEY = 0x6C696E6B73  # "links": counted by one at a time
+LINK_COUNT_LOCK_KEY = 0x6C696E6B73  # "links" in ASCII
 
 
 class SignInLink(db.Base):
-    """A link that was asked for. Made for known and unknown addresses alike."""
+    """A request for a link, of a known or an unknown address."""
 
     __tablename__ = "sign_in_links"
 
     id: Mapped[db.Id] = mapped_column(primary_key=True)
     address_hash: Mapped[bytes] = mapped_column(index=True)
     browser_hash: Mapped[bytes]
-    token_hash: Mapped[bytes | None] = mapped_column(unique=True)  # set when the mail is made
+    token_hash: Mapped[bytes | None] = mapped_column(unique=True)  # set when the mail is composed
     code_hash: Mapped[bytes | None]
     code_attempts: Mapped[int]
     requested_at: Mapped[db.Timestamp] = mapped_column(index=True)
@@ -49,7 +50,7 @@ class SignInLink(db.Base):
 
 
 class DonorSession(db.Base):
-    """A donor who is signed in."""
+    """A donor who is signed in, in one browser."""
 
     __tablename__ = "donor_sessions"
 
@@ -60,7 +61,7 @@ class DonorSession(db.Base):
 
 @dataclass(frozen=True, slots=True)
 class SignInCredentials:
-    """The two ways in of one mail: a link's token for the asking browser, a code for another."""
+    """The two credentials of one mail: a token for the requesting browser, a code for another."""
 
     token: str
     code: str
@@ -69,9 +70,9 @@ class SignInCredentials:
 async def request_link(
     session: AsyncSession, settings: Settings, *, address: str, browser_secret: str, now: datetime
 ) -> str:
-    """Note that a link was asked for, whoever's address it is. Gives the id of the request.
+    """Store a request for a link, a donor's or not. Returns its id. Raises InvalidField.
 
-    The same work is done for every address, so that nobody learns who gives.
+    The same work is done for every address, so that timing does not tell who gives.
     """
     row = SignInLink(
         id=new_row_id(),
@@ -88,8 +89,9 @@ async def request_link(
 async def request_link_for_donor(
     session: AsyncSession, donor_id: str, *, now: datetime
 ) -> str | None:
-    """The same for a donor who asked us in person: no browser is known, so the code of the mail is
-    typed in whichever they have. None once they are erased.
+    """Store a request that staff makes for a donor. Returns its id; None if they were erased.
+
+    No browser is known, so the code of the mail is typed in any.
     """
     address_hash = await session.scalar(select(Donor.address_hash).where(Donor.id == donor_id))
     if address_hash is None:
@@ -109,52 +111,55 @@ async def request_link_for_donor(
 async def issue_credentials(
     session: AsyncSession, settings: Settings, link_id: str, *, now: datetime
 ) -> SignInCredentials | None:
-    """The two ways in for the mail of a request, or None: no mail. Asked again, the same two.
+    """Return the credentials for the mail of a request, the same each time; None if none is sent.
 
-    None for an address nobody gave with, and when too many were asked for: by this address, or by
-    everybody together, of which a person is told.
+    None is sent to an address nobody gave with, nor over the limit of links to one address or in
+    all; the latter raises an alert.
     """
     row = await session.get(SignInLink, link_id, with_for_update=True)
     if row is None or row.expires_at <= now:
         return None
     if row.token_hash is not None:
-        made = [_derive_credentials(key, row.id) for key in settings.hmac_keys]
-        return next((ways for ways in made if _sha256(ways.token) == row.token_hash), None)
+        derived = [_derive_credentials(key, row.id) for key in settings.hmac_keys]
+        return next((one for one in derived if _sha256(one.token) == row.token_hash), None)
     donor = await session.scalar(select(Donor).where(Donor.address_hash == row.address_hash))
     if donor is None or await _is_over_link_limit(session, row.address_hash, now=now):
         return None
-    ways = _derive_credentials(settings.hmac_keys[0], row.id)
-    row.token_hash, row.code_hash = _sha256(ways.token), _sha256(f"{row.id}:{ways.code}")
-    return ways
+    credentials = _derive_credentials(settings.hmac_keys[0], row.id)
+    row.token_hash = _sha256(credentials.token)
+    row.code_hash = _sha256(f"{row.id}:{credentials.code}")
+    return credentials
 
 
 def _derive_credentials(key: bytes, link_id: str) -> SignInCredentials:
-    """They follow from the request, so a mail that is sent again is the same mail; and from a key
-    of ours, so nobody makes them from what is in the database.
+    """Derive the credentials of a request from its id and a secret key.
+
+    So a mail that is composed again is the same mail, and the database alone yields none.
     """
     (token,) = signing.hmac_digests([key], "sign-in link", link_id)
-    (code,) = signing.hmac_digests([key], "sign-in code", link_id)
-    number, letters = int.from_bytes(code, "big"), ""
+    (digest,) = signing.hmac_digests([key], "sign-in code", link_id)
+    number, code = int.from_bytes(digest, "big"), ""
     for _ in range(CODE_LENGTH):
-        number, letter = divmod(number, len(CODE_ALPHABET))
-        letters += CODE_ALPHABET[letter]
-    return SignInCredentials(base64.urlsafe_b64encode(token).rstrip(b"=").decode(), letters)
+        number, index = divmod(number, len(CODE_ALPHABET))
+        code += CODE_ALPHABET[index]
+    return SignInCredentials(base64.urlsafe_b64encode(token).rstrip(b"=").decode(), code)
 
 
 async def _is_over_link_limit(session: AsyncSession, address_hash: bytes, *, now: datetime) -> bool:
-    """Whether no more links are sent: to this mailbox, or at all.
+    """Whether no more links are sent, to this address or to any.
 
-    Whoever floods us from one network is the shield's business; here nothing is known of that.
+    Requests from one network are limited elsewhere (`risk.rate_limit`).
     """
     await db.advisory_lock(session, LINK_COUNT_LOCK_KEY)
-    sent = [SignInLink.token_hash.is_not(None), SignInLink.address_hash == address_hash]
-    for most, within in LINK_LIMITS_PER_ADDRESS:
-        query = select(func.count()).where(*sent, SignInLink.requested_at > now - within)
-        if (await session.scalar(query) or 0) >= most:
+    sent = select(func.count()).where(SignInLink.token_hash.is_not(None))
+    for limit, period in LINK_LIMITS_PER_ADDRESS:
+        to_address = sent.where(
+            SignInLink.address_hash == address_hash, SignInLink.requested_at > now - period
+        )
+        if (await session.scalar(to_address) or 0) >= limit:
             return True
-    most, within = LINK_LIMIT_TOTAL
-    query = select(func.count()).where(sent[0], SignInLink.requested_at > now - within)
-    if (await session.scalar(query) or 0) < most:
+    limit, period = LINK_LIMIT_TOTAL
+    if (await session.scalar(sent.where(SignInLink.requested_at > now - period)) or 0) < limit:
         return False
     await alerts.raise_alert(
         session, AlertKind.SIGN_IN_LINK_LIMIT_REACHED, object_id=f"{now:%Y-%m-%dT%H}", now=now
@@ -163,7 +168,7 @@ async def _is_over_link_limit(session: AsyncSession, address_hash: bytes, *, now
 
 
 async def require_valid_link(session: AsyncSession, token: str, *, now: datetime) -> None:
-    """Raise LinkSpent for a link that opens nothing any more. Looking does not spend it."""
+    """Raise LinkInvalid for a link that was used or has expired. Looking does not use it up."""
     await _get_valid_link(session, token, now=now)
 
 
@@ -187,9 +192,9 @@ async def _get_valid_link(session: AsyncSession, token: str, *, now: datetime) -
 async def redeem_link(
     session: AsyncSession, *, token: str, browser_secret: str, now: datetime
 ) -> str | None:
-    """Spend a link in the browser that asked for it. Gives a session's token.
+    """Use a link in the browser that requested it. Returns the token of a new session.
 
-    None in another browser: the code is asked for there. Raises LinkSpent.
+    None in another browser, where the code is needed. Raises LinkInvalid.
     """
     row = await _get_valid_link(session, token, now=now)
     if row.browser_hash != _sha256(browser_secret):
@@ -198,26 +203,26 @@ async def redeem_link(
 
 
 async def redeem_code(session: AsyncSession, *, token: str, code: str, now: datetime) -> str | None:
-    """Spend a link in another browser, with the code of the same mail. Gives a session's token.
+    """Use a link in any browser, with the code of its mail. Returns the token of a new session.
 
-    None for a wrong code; after five of them the link is spent. Raises LinkSpent.
+    None for a wrong code; after `MAX_CODE_ATTEMPTS` the link is invalid. Raises LinkInvalid.
     """
     row = await _get_valid_link(session, token, now=now)
-    typed = "".join(code.upper().split()).replace("-", "")
-    if row.code_hash != _sha256(f"{row.id}:{typed}"):
+    typed_code = "".join(code.upper().split()).replace("-", "")
+    if row.code_hash != _sha256(f"{row.id}:{typed_code}"):
         row.code_attempts += 1
         return None
     return await _start_session(session, row, now=now)
 
 
 async def _start_session(session: AsyncSession, row: SignInLink, *, now: datetime) -> str:
-    """Begin a session and spend the link."""
+    """Start a session and use the link up."""
     donor_id = await session.scalar(select(Donor.id).where(Donor.address_hash == row.address_hash))
     if donor_id is None:
         raise LinkInvalid(
             "It was used, has expired, or is not complete. You can ask for a new one."
         )
-    row.expires_at = now  # spent; it is still counted for a day
+    row.expires_at = now  # the row stays for a day, for the limit
     token = secrets.token_urlsafe(32)
     session.add(
         DonorSession(
@@ -228,7 +233,7 @@ async def _start_session(session: AsyncSession, row: SignInLink, *, now: datetim
 
 
 async def current_donor(session: AsyncSession, token: str | None, *, now: datetime) -> str:
-    """The id of the donor who holds this session. Raises NotSignedIn."""
+    """Return the id of the donor whose session this is. Raises Unauthenticated."""
     donor_id = await session.scalar(
         select(DonorSession.donor_id).where(
             DonorSession.token_hash == _sha256(token or ""), DonorSession.expires_at > now
@@ -240,19 +245,19 @@ async def current_donor(session: AsyncSession, token: str | None, *, now: dateti
 
 
 async def sign_out(session: AsyncSession, token: str) -> None:
-    """End a session."""
+    """End a session, if there is one of this token."""
     await session.execute(delete(DonorSession).where(DonorSession.token_hash == _sha256(token)))
 
 
 async def delete_links(session: AsyncSession, donor_id: str) -> None:
-    """Remove every link that a donor asked for. Their sessions go with the donor."""
-    known = select(Donor.address_hash).where(Donor.id == donor_id).scalar_subquery()
-    await session.execute(delete(SignInLink).where(SignInLink.address_hash == known))
+    """Delete every link that a donor requested. Their sessions are deleted with the donor."""
+    own_hash = select(Donor.address_hash).where(Donor.id == donor_id).scalar_subquery()
+    await session.execute(delete(SignInLink).where(SignInLink.address_hash == own_hash))
 
 
 async def purge_expired(session: AsyncSession, now: datetime) -> None:
-    """Remove links and sessions that no longer open anything."""
-    longest = max(within for _, within in LINK_LIMITS_PER_ADDRESS)
+    """Delete expired sessions, and links that neither work nor count towards a limit."""
+    longest = max(period for _, period in LINK_LIMITS_PER_ADDRESS)
     never_sent = SignInLink.token_hash.is_(None) & (
         SignInLink.expires_at < now - timedelta(hours=1)
     )
