@@ -1,5 +1,4 @@
-"""The way in for Stripe's events: verify, keep, ring. Nothing is applied and nothing personal is
-read.
+"""Intake of Stripe's events: verify, store, enqueue. Nothing is applied, nothing personal is read.
 
 The signature is checked over the raw bytes; five fields are decoded; the event and the job for its
 object are written in one statement, and the answer is 200 only after its commit. Events that
@@ -27,14 +26,15 @@ from payments.infra import db, job_queue
 
 MAX_BODY_BYTES = 256 * 1024
 MAX_HEADER_CHARS = 1024
-TIMESTAMP_TOLERANCE_SECONDS = 300  # seconds, to either side
-MAX_BATCH = 256
+MAX_SIGNATURES = 4  # while secrets are rolled Stripe signs with each of them
+TIMESTAMP_TOLERANCE_SECONDS = 300  # to either side
+MAX_BATCH = 256  # events in one statement
 
 SafeString = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_.\-]+\Z", max_length=255)]
 
 
 class StripeEvent(db.Base):
-    """An event Stripe told us of. Kept for ever by its id; the body is never kept."""
+    """An event that Stripe delivered. Its id is retained for ever; its body is never stored."""
 
     __tablename__ = "stripe_events"
 
@@ -55,6 +55,8 @@ class EventObject(msgspec.Struct, frozen=True):
 
 
 class EventData(msgspec.Struct, frozen=True):
+    """The `data` of an event."""
+
     object: EventObject
 
 
@@ -76,45 +78,45 @@ _SIGNATURE_PATTERN = re.compile(r"[0-9a-f]{64}")
 
 
 def verify_signature(body: bytes, header: str, *, keys: Sequence[bytes], now: datetime) -> None:
-    """Check Stripe's signature, or raise BadWebhook.
+    """Verifies Stripe's signature with any of the keys. Raises BadWebhook.
 
-    The header is `t=<seconds>,v1=<hex>` with up to four v1 parts; other schemes are passed over.
+    The header is `t=<seconds>,v1=<hex>` with up to four v1 parts; other schemes are ignored.
     https://docs.stripe.com/webhooks#verify-manually
     """
     if len(header) > MAX_HEADER_CHARS or not header.isascii():
         raise BadWebhook("The signature header is malformed.")
     parts = [part.partition("=")[::2] for part in header.split(",")]
-    moments = [value for scheme, value in parts if scheme == "t"]
-    digests = [value for scheme, value in parts if scheme == "v1"]
-    if len(moments) != 1 or not _TIMESTAMP_PATTERN.fullmatch(moments[0]):
+    timestamps = [value for scheme, value in parts if scheme == "t"]
+    signatures = [value for scheme, value in parts if scheme == "v1"]
+    if len(timestamps) != 1 or not _TIMESTAMP_PATTERN.fullmatch(timestamps[0]):
         raise BadWebhook("The signature header has no single timestamp.")
-    if not 1 <= len(digests) <= 4 or not all(
-        _SIGNATURE_PATTERN.fullmatch(digest) for digest in digests
+    if not 1 <= len(signatures) <= MAX_SIGNATURES or not all(
+        _SIGNATURE_PATTERN.fullmatch(signature) for signature in signatures
     ):
         raise BadWebhook("The signature header has no valid v1 signature.")
-    if abs(now.timestamp() - int(moments[0])) > TIMESTAMP_TOLERANCE_SECONDS:
+    if abs(now.timestamp() - int(timestamps[0])) > TIMESTAMP_TOLERANCE_SECONDS:
         raise BadWebhook("The signature is too old or from the future.")
-    signed = moments[0].encode() + b"." + body
+    signed = timestamps[0].encode() + b"." + body
     for key in keys:
         expected = hmac.digest(key, signed, "sha256").hex()
-        if any(hmac.compare_digest(expected, digest) for digest in digests):
+        if any(hmac.compare_digest(expected, signature) for signature in signatures):
             return
     raise BadWebhook("The signature does not match the body.")
 
 
 def decode(body: bytes, *, livemode: bool) -> EventEnvelope:
-    """Read the five fields of an event for this account and mode, or raise BadWebhook."""
+    """Decodes the envelope of an event of this account and mode. Raises BadWebhook."""
     try:
-        str(body, "utf-8")  # msgspec looks only at the fields it keeps
-        bell = _decoder.decode(body)
+        str(body, "utf-8")  # msgspec checks only the fields it decodes
+        event = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadWebhook("The body is not a Stripe event.") from error
-    if bell.livemode is not livemode:
+    if event.livemode is not livemode:
         mode = "live" if livemode else "test"
         raise BadWebhook(f"This service is in {mode} mode and the event is not.")
-    if bell.account is not None:
+    if event.account is not None:
         raise BadWebhook("The event is about another account.")
-    return bell
+    return event
 
 
 _STORE_AND_ENQUEUE_SQL = f"""
@@ -122,24 +124,27 @@ _STORE_AND_ENQUEUE_SQL = f"""
         SELECT * FROM unnest(
             %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[],
             %s::bool[]
-        ) AS d(id, type, object_type, object_id, api_version, created, rings)
+        ) AS event(id, type, object_type, object_id, api_version, created, is_synced)
     ), stored AS (
         INSERT INTO stripe_events
                (id, type, object_type, object_id, api_version, created, received_at)
         SELECT DISTINCT ON (id) id, type, object_type, object_id, api_version, created, %s
-          FROM delivered ORDER BY id
+          FROM delivered
+         ORDER BY id
             ON CONFLICT DO NOTHING
         RETURNING id
-    ), bells AS (
+    ), sync_requests AS (
         SELECT object_type, object_id, 1 AS attempt, NULL::timestamptz AS run_at
-          FROM delivered JOIN stored USING (id) WHERE rings
-    ), rung AS ({job_queue.ENQUEUE_SQL} RETURNING 1)
+          FROM delivered
+          JOIN stored USING (id)
+         WHERE is_synced
+    ), enqueued AS ({job_queue.ENQUEUE_SQL} RETURNING 1)
     SELECT id FROM stored
 """  # noqa: S608 - one constant of ours
 
 
 class Inbox:
-    """Keeps events, several in a statement when several come at once."""
+    """Stores events, several in a statement when several come at once."""
 
     def __init__(self, engine: AsyncEngine, *, synced_types: frozenset[str]) -> None:
         self._engine = engine
@@ -148,13 +153,14 @@ class Inbox:
         self._flushing: asyncio.Task[None] | None = None
 
     def enqueues(self, event: EventEnvelope) -> bool:
-        """Whether anything is fetched because of this event."""
+        """Whether a sync is enqueued because of this event."""
         return event.data.object.id is not None and event.data.object.object in self._synced_types
 
     async def store(self, event: EventEnvelope, *, now: datetime) -> bool:
-        """Store the event and ring for its object. Gives whether it was new, once it is committed.
+        """Stores the event and enqueues a sync of its object, in one transaction.
 
-        Raises DatabaseUnavailable when it could not be stored; Stripe will then send it again.
+        Returns whether the event was new, after the commit. Raises DatabaseUnavailable when it
+        could not be stored; Stripe then sends it again.
         """
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._pending.append((event, now, done))
@@ -166,28 +172,29 @@ class Inbox:
         while self._pending:
             batch, self._pending = self._pending[:MAX_BATCH], self._pending[MAX_BATCH:]
             try:
-                new = await self._store_batch([bell for bell, _, _ in batch], now=batch[0][1])
-            except Exception as error:  # noqa: BLE001 - whatever it was, each caller must hear of it
+                new = await self._store_batch([event for event, _, _ in batch], now=batch[0][1])
+            except Exception as error:  # noqa: BLE001 - each caller gets it, whatever it is
                 for _, _, done in batch:
                     if not done.cancelled():
                         done.set_exception(_as_unavailable(error))
                 continue
-            for bell, _, done in batch:
+            for event, _, done in batch:
                 if not done.cancelled():
-                    done.set_result(bell.id in new)
-                    new.discard(bell.id)
+                    done.set_result(event.id in new)
+                    new.discard(event.id)  # a second delivery in the same batch is not new
 
     async def _store_batch(self, events: Sequence[EventEnvelope], *, now: datetime) -> set[str]:
-        """One statement, which is one transaction. Gives the ids that were new."""
-        named = [bell.data.object for bell in events]
+        """Stores the events in one statement, which is one transaction. Returns the ids that were
+        new.
+        """
         params = (
-            [bell.id for bell in events],
-            [bell.type for bell in events],
-            [thing.object for thing in named],
-            [thing.id for thing in named],
-            [bell.api_version for bell in events],
-            [from_unix(bell.created) for bell in events],
-            [self.enqueues(bell) for bell in events],
+            [event.id for event in events],
+            [event.type for event in events],
+            [event.data.object.object for event in events],
+            [event.data.object.id for event in events],
+            [event.api_version for event in events],
+            [from_unix(event.created) for event in events],
+            [self.enqueues(event) for event in events],
             now,
         )
         async with self._engine.connect() as connection:
@@ -199,9 +206,11 @@ class Inbox:
 
 
 def _as_unavailable(error: Exception) -> Exception:
-    """A lost database is expected and says so; anything else is a bug and stays one."""
+    """Returns DatabaseUnavailable for a lost database, which is expected; any other error is a bug
+    and is returned as it is.
+    """
     if not isinstance(error, SQLAlchemyError | psycopg.Error | OSError):
         return error
-    away = DatabaseUnavailable("The event was not stored. Please send it again.")
-    away.__cause__ = error
-    return away
+    unavailable = DatabaseUnavailable("The event was not stored. Please send it again.")
+    unavailable.__cause__ = error
+    return unavailable

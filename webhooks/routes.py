@@ -1,8 +1,8 @@
-"""POST /webhooks/stripe: 200 once the event is kept, 400 for what is not Stripe's, 503 to be tried
-again.
+"""POST /webhooks/stripe: 200 once the event is stored, 400 for what is not Stripe's, 503 where
+Stripe should send it again.
 
-The busiest address of all. What it needs is taken from the application and not injected: two
-dependencies are two tasks for each request, which cost more than checking the signature.
+The busiest address of all. What it needs is taken from the application's state and not injected:
+two dependencies are two tasks for each request, which cost more than checking the signature.
 """
 
 from typing import Any
@@ -14,22 +14,20 @@ from litestar.types import ASGIApp
 from payments.core.errors import BadWebhook, DatabaseUnavailable, PaymentsError
 from payments.infra.context import Context
 from payments.infra.metrics import WEBHOOKS
-from webhooks import intake
+from webhooks import endpoint, intake
 from webhooks.intake import Inbox
 
-OK_RESPONSE = ASGIResponse(
-    body=b"null", status_code=200
-)  # nothing in it differs, so it is made once
+OK_RESPONSE = ASGIResponse(body=b"null", status_code=200)  # the same for every event
 
 
 @post(
-    "/webhooks/stripe",
+    endpoint.PATH,
     include_in_schema=False,
     status_code=200,
     request_max_body_size=intake.MAX_BODY_BYTES,
 )
 async def receive_event(request: Request[Any, Any, Any]) -> ASGIApp:
-    """Verify, keep, ring."""
+    """Verifies the signature, stores the event and enqueues a sync of its object."""
     ctx: Context = request.app.state.ctx
     inbox: Inbox = request.app.state.inbox
     body, now = await request.body(), ctx.now()
@@ -38,16 +36,18 @@ async def receive_event(request: Request[Any, Any, Any]) -> ASGIApp:
         if len(headers) != 1:
             raise BadWebhook("There must be one Stripe-Signature header.")
         intake.verify_signature(body, headers[0], keys=ctx.settings.webhook_signing_keys, now=now)
-        bell = intake.decode(body, livemode=ctx.settings.livemode)
-        new = await inbox.store(bell, now=now)
+        event = intake.decode(body, livemode=ctx.settings.livemode)
+        new = await inbox.store(event, now=now)
     except PaymentsError as error:
-        WEBHOOKS.labels("away" if isinstance(error, DatabaseUnavailable) else "refused").inc()
+        WEBHOOKS.labels(
+            "unavailable" if isinstance(error, DatabaseUnavailable) else "refused"
+        ).inc()
         raise
-    WEBHOOKS.labels(_outcome(inbox, bell, new=new)).inc()
+    WEBHOOKS.labels(_outcome(inbox, event, new=new)).inc()
     return OK_RESPONSE
 
 
 def _outcome(inbox: Inbox, event: intake.EventEnvelope, *, new: bool) -> str:
     if not new:
         return "duplicate"
-    return "rung" if inbox.enqueues(event) else "unknown"
+    return "enqueued" if inbox.enqueues(event) else "unknown"

@@ -1,10 +1,9 @@
-"""Sweeps: webhooks are for speed, these are for truth. They ring the same bells, so nothing has a
-second path.
+"""Sweeps: webhooks are for speed, these are for truth. They enqueue the same jobs as a webhook, so
+nothing has a second path.
 
-The balance has its own importer (`payments.settlement.importer`). Here are the others: events
-Stripe could not deliver; contributions, subscriptions, refunds, disputes and payouts that should
-have moved on by now without a word of it; refunds and disputes that are new at Stripe; and the webhook endpoint itself, which a
-click in the dashboard can change without anybody here hearing of it.
+The balance has its own importer (`payments.settlement.importer`). Here are the others: events that
+Stripe could not deliver; contributions, charges, subscriptions, refunds, disputes and payouts that
+should have changed by now; refunds and disputes that are new at Stripe.
 """
 
 from datetime import datetime, timedelta
@@ -21,34 +20,31 @@ from payments.giving.contributions import (
     PaymentIntentLink,
 )
 from payments.giving.subscriptions import LIVE_STATUSES, Subscription
-from payments.infra import alerts, job_queue, stripe_client
-from payments.infra.alerts import AlertKind
+from payments.infra import job_queue, stripe_client
 from payments.infra.context import Context
 from payments.settlement import importer
 from payments.settlement.disputes import CLOSED_STATUSES, Dispute
 from payments.settlement.importer import IMPORT_OVERLAP, ImportCursor
 from payments.settlement.payouts import Payout, PayoutStatus, ReconciliationStatus
 from payments.settlement.refunds import IN_PROGRESS_STATUSES, Refund
-from webhooks import EVENT_TYPES, SYNC_HANDLERS
+from webhooks.registry import EVENT_TYPES, SYNC_HANDLERS
 
 IdQuery = Select[str] | Select[str | None]
 EVENT_RETENTION = timedelta(days=30)  # Stripe lists events for 30 days
 OVERDUE_GRACE = timedelta(minutes=5)
-SUBSCRIPTION_RESYNC_INTERVAL = timedelta(
-    days=7
-)  # at every living promise, whatever was heard of it
-PENDING_RESYNC_INTERVAL = timedelta(
-    days=1
-)  # at every open dispute, and at debits and refunds under way
+SUBSCRIPTION_RESYNC_INTERVAL = timedelta(days=7)  # of every live one, whatever Stripe sent of it
+PENDING_RESYNC_INTERVAL = timedelta(days=1)  # of debits and refunds under way, and open disputes
+PAYOUT_UNDER_WAY = (PayoutStatus.PENDING, PayoutStatus.IN_TRANSIT)
 MAX_TYPES_PER_REQUEST = 20  # Stripe's limit for `types`
-ENDPOINT_OBJECT = "webhook_endpoint"
-NO_ENDPOINT_MESSAGE = "there is no webhook endpoint"
 
 
 async def sync_undelivered(ctx: Context) -> int:
-    """Ring for every object of an event that Stripe could not deliver. Gives how many bells."""
+    """Enqueues a sync of the object of every event that Stripe could not deliver.
+
+    Returns how many.
+    """
     since = int((ctx.now() - EVENT_RETENTION).timestamp())
-    named: dict[tuple[str, str], None] = {}
+    objects: dict[tuple[str, str], None] = {}  # (type, id), each once, in Stripe's order
     for start in range(0, len(EVENT_TYPES), MAX_TYPES_PER_REQUEST):
         with stripe_client.translate_errors():
             page = await ctx.stripe.v1.events.list_async(
@@ -60,14 +56,17 @@ async def sync_undelivered(ctx: Context) -> int:
                 }
             )
             async for event in page.auto_paging_iter():
-                about = event.data.object
-                if about["object"] in SYNC_HANDLERS and "id" in about:
-                    named[(about["object"], about["id"])] = None
-    return await _enqueue(ctx, list(named))
+                changed = event.data.object
+                if changed["object"] in SYNC_HANDLERS and "id" in changed:
+                    objects[changed["object"], changed["id"]] = None
+    return await _enqueue(ctx, list(objects))
 
 
 async def sync_overdue(ctx: Context, *, limit: int = 500) -> int:
-    """Ring for what should have changed by now and did not say so. Gives how many bells."""
+    """Enqueues a sync of what should have changed by now without an event, at most `limit` a query.
+
+    Returns how many.
+    """
     now = ctx.now()
     queries = (
         ("checkout.session", _checkouts_without_outcome(now)),
@@ -78,23 +77,23 @@ async def sync_overdue(ctx: Context, *, limit: int = 500) -> int:
         ("refund", _pending_refunds(now)),
         ("dispute", _open_disputes(now)),
     )
-    named = []
+    objects = []
     async with ctx.sessions() as session:
         for object_type, query in queries:
             ids = await session.scalars(query.limit(limit))
-            named += [(object_type, id_) for id_ in ids if id_ is not None]
-    return await _enqueue(ctx, named)
+            objects += [(object_type, id_) for id_ in ids if id_ is not None]
+    return await _enqueue(ctx, objects)
 
 
 def _checkouts_without_outcome(now: datetime) -> IdQuery:
-    """Pages that have ended by now, and nobody said how."""
+    """Checkout Sessions that have ended by now, with an outcome we do not know."""
     return (
         select(Contribution.stripe_session_id)
         .where(
             Contribution.status.in_(OUTCOME_PENDING),
             Contribution.stripe_session_id.is_not(None),
             Contribution.created_at < now - CHECKOUT_LIFETIME - OVERDUE_GRACE,
-            # A bank may take a fortnight: it is asked about once a day, by its charge.
+            # A bank may take a fortnight: its charge is synced once a day instead.
             ~_has_pending_charge(since=now - PENDING_RESYNC_INTERVAL),
         )
         .order_by(Contribution.created_at)
@@ -102,7 +101,7 @@ def _checkouts_without_outcome(now: datetime) -> IdQuery:
 
 
 def _paid_without_subscription(now: datetime) -> IdQuery:
-    """Standing gifts that were paid, and whose promise is not known."""
+    """Recurring contributions that were paid, whose subscription is not known."""
     return (
         select(Contribution.stripe_session_id)
         .outerjoin(Subscription, Subscription.contribution_id == Contribution.id)
@@ -129,7 +128,7 @@ def _pending_charges(now: datetime) -> IdQuery:
 
 
 def _stale_subscriptions(now: datetime) -> IdQuery:
-    """Promises that should have been charged, and each one once a week."""
+    """Live subscriptions that should have been charged, and each one once a week."""
     return (
         select(Subscription.stripe_subscription_id)
         .where(
@@ -144,7 +143,7 @@ def _stale_subscriptions(now: datetime) -> IdQuery:
 
 
 def _incomplete_payouts(now: datetime) -> IdQuery:
-    """Payouts that should be in the bank, or whose list should be complete."""
+    """Payouts that should be in the bank, or whose transactions should be listed."""
     return (
         select(Payout.stripe_payout_id)
         .where(_is_past_arrival(now) | _lacks_transactions(now))
@@ -177,16 +176,15 @@ def _open_disputes(now: datetime) -> IdQuery:
 
 
 def _is_past_arrival(now: datetime) -> ColumnElement[bool]:
-    under_way = (PayoutStatus.PENDING, PayoutStatus.IN_TRANSIT)
-    return and_(Payout.status.in_(under_way), Payout.arrives_on <= now.date())
+    return and_(Payout.status.in_(PAYOUT_UNDER_WAY), Payout.arrives_on <= now.date())
 
 
 def _lacks_transactions(now: datetime) -> ColumnElement[bool]:
-    """Paid some time ago, and Stripe has not yet told what was in it; it is asked each day."""
+    """Whether a payout has left the balance and what was in it is not listed here; once a day."""
     return and_(
         Payout.automatic,
         Payout.transactions_listed_at.is_(None),
-        Payout.status.not_in((PayoutStatus.PENDING, PayoutStatus.IN_TRANSIT)),
+        Payout.status.not_in(PAYOUT_UNDER_WAY),
         Payout.reconciliation_status != ReconciliationStatus.NOT_APPLICABLE,
         or_(
             Payout.synced_at < now - PENDING_RESYNC_INTERVAL,
@@ -196,15 +194,18 @@ def _lacks_transactions(now: datetime) -> ColumnElement[bool]:
 
 
 async def sync_new(ctx: Context) -> int:
-    """Ring for refunds and disputes that are new at Stripe, whoever made them. Gives how many."""
-    since = {walk: await _list_since(ctx, walk) for walk in ("refund", "dispute")}
-    start = ctx.now()
-    named = [("refund", found.id) for found in await refunds_since(ctx, since["refund"])]
-    named += [("dispute", found.id) for found in await disputes_since(ctx, since["dispute"])]
-    rung = await _enqueue(ctx, named)
-    for walk in since:
-        await importer.advance_cursor(ctx, walk, start)
-    return rung
+    """Enqueues a sync of refunds and disputes that are new at Stripe, whoever made them.
+
+    Returns how many.
+    """
+    since = {cursor: await _list_since(ctx, cursor) for cursor in ("refund", "dispute")}
+    started_at = ctx.now()
+    objects = [("refund", refund.id) for refund in await refunds_since(ctx, since["refund"])]
+    objects += [("dispute", dispute.id) for dispute in await disputes_since(ctx, since["dispute"])]
+    count = await _enqueue(ctx, objects)
+    for cursor in since:
+        await importer.advance_cursor(ctx, cursor, started_at)
+    return count
 
 
 async def _list_since(ctx: Context, cursor_name: str) -> datetime:
@@ -216,59 +217,25 @@ async def _list_since(ctx: Context, cursor_name: str) -> datetime:
 
 
 async def refunds_since(ctx: Context, since: datetime) -> list[stripe.Refund]:
-    """Every refund Stripe made since a moment."""
+    """Returns every refund created at Stripe since a moment."""
     with stripe_client.translate_errors():
         page = await ctx.stripe.v1.refunds.list_async(
             {"created": {"gte": int(since.timestamp())}, "limit": 100}
         )
-        return [found async for found in page.auto_paging_iter()]
+        return [refund async for refund in page.auto_paging_iter()]
 
 
 async def disputes_since(ctx: Context, since: datetime) -> list[stripe.Dispute]:
-    """Every dispute opened since a moment."""
+    """Returns every dispute opened at Stripe since a moment."""
     with stripe_client.translate_errors():
         page = await ctx.stripe.v1.disputes.list_async(
             {"created": {"gte": int(since.timestamp())}, "limit": 100}
         )
-        return [found async for found in page.auto_paging_iter()]
-
-
-async def endpoint_drift(ctx: Context) -> list[str]:
-    """How the webhook endpoint at Stripe differs from what this service needs."""
-    url = f"{ctx.settings.base_url}/webhooks/stripe"
-    with stripe_client.translate_errors():
-        page = await ctx.stripe.v1.webhook_endpoints.list_async({"limit": 100})
-        found = [end async for end in page.auto_paging_iter() if end.url == url]
-    if not found:
-        return [f"{NO_ENDPOINT_MESSAGE} for {url}; `payments stripe setup` makes one"]
-    return [f"{end.id} {drift}" for end in found for drift in _endpoint_drift(end)]
-
-
-def _endpoint_drift(endpoint: stripe.WebhookEndpoint) -> list[str]:
-    asked, wanted = set(endpoint.enabled_events), set(EVENT_TYPES)
-    drifts = []
-    if endpoint.status != "enabled":
-        drifts.append("is disabled")
-    if endpoint.api_version != stripe_client.API_VERSION:
-        drifts.append(f"renders {endpoint.api_version}, not {stripe_client.API_VERSION}")
-    if wanted - asked and "*" not in asked:
-        drifts.append(f"does not send {', '.join(sorted(wanted - asked))}")
-    return drifts
-
-
-async def refresh_endpoint_alert(ctx: Context) -> list[str]:
-    """Call a person when webhooks do not come as they should. Gives what is wrong."""
-    drifts = await endpoint_drift(ctx)
-    change = alerts.raise_alert if drifts else alerts.close
-    async with ctx.sessions.begin() as session:
-        await change(
-            session, AlertKind.WEBHOOK_ENDPOINT_DRIFT, object_id=ENDPOINT_OBJECT, now=ctx.now()
-        )
-    return drifts
+        return [dispute async for dispute in page.auto_paging_iter()]
 
 
 def _has_pending_charge(*, since: datetime) -> ColumnElement[bool]:
-    """Whether a charge of a contribution was seen under way since then."""
+    """Whether a charge of the contribution was pending when it was synced since then."""
     return (
         select(Charge.stripe_charge_id)
         .join(

@@ -24,7 +24,7 @@ MAX_ATTEMPTS = 12
 MAX_BACKOFF = timedelta(hours=1)
 MAX_JOB_DURATION = timedelta(minutes=30)
 
-# One row of `bells(object_type, object_id, attempt, run_at)` is one job.
+# One row of `sync_requests(object_type, object_id, attempt, run_at)` is one job.
 ENQUEUE_SQL = f"""
     INSERT INTO procrastinate_jobs (queue_name, task_name, lock, queueing_lock, args, scheduled_at)
     SELECT DISTINCT ON (object_type, object_id)
@@ -32,7 +32,7 @@ ENQUEUE_SQL = f"""
            jsonb_build_object(
                'object_type', object_type, 'object_id', object_id, 'attempt', attempt),
            run_at
-      FROM bells
+      FROM sync_requests
      ORDER BY object_type, object_id
         ON CONFLICT (queueing_lock) WHERE status = 'todo'
         DO UPDATE SET scheduled_at = NULL
@@ -40,7 +40,7 @@ ENQUEUE_SQL = f"""
 """  # noqa: S608 - two constants of this module
 _ENQUEUE_ONE_SQL = text(
     """
-    WITH bells AS (
+    WITH sync_requests AS (
         SELECT CAST(:object_type AS text) AS object_type, CAST(:object_id AS text) AS object_id,
                CAST(:attempt AS int) AS attempt,
                CASE WHEN CAST(:wait AS float8) > 0

@@ -1,9 +1,8 @@
-"""Reconciliation: what Stripe has and we do not, or have otherwise; repaired by the same verbs that
-a webhook rings for.
+"""Reconciliation with Stripe: objects that are missing here or differ, and their repair.
 
-Stripe is asked for all it made in a window of days, and each thing is compared with our row. What
-cannot be repaired so, such as a transaction whose amount was changed here, stays on the list: then
-somebody has touched the books.
+Stripe lists all it created in a window of days, and each object is compared with our row. A repair
+runs the handlers that webhooks run. What it cannot repair, such as a balance transaction whose
+amount was changed here, stays on the list: then somebody has changed the books.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -17,16 +16,18 @@ from payments.infra import stripe_client
 from payments.infra.context import Context
 from payments.ops import stripe_setup
 from payments.settlement import importer
-from webhooks import SYNC_HANDLERS, sweeps
+from webhooks import endpoint
+from webhooks.registry import SYNC_HANDLERS
 
 SYNC_GRACE = timedelta(minutes=5)  # what is newer may still be on its way here
 BALANCE_TRANSACTION = "balance_transaction"
-ComparedValues = tuple[object, ...]
+PAGE_SIZE = 100  # the most that Stripe lists at once
+ComparedValues = tuple[object, ...]  # of one object, in the order of its comparison
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is not here as it is at Stripe."""
+    """One object that is not here as it is at Stripe."""
 
     kind: str
     id: str
@@ -35,14 +36,14 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class ReconcileResult:
-    """What differed, and what still does; the same when nothing was healed."""
+    """What differed, and what still does; the same when nothing was repaired."""
 
     before: tuple[Difference, ...]
     after: tuple[Difference, ...]
 
 
 async def run(ctx: Context, *, days: int = 30, repair: bool = False) -> ReconcileResult:
-    """Compare all that Stripe made in the last days, and repair it if asked to."""
+    """Compares all that Stripe created in the last `days`, and with `repair` repairs it."""
     until = ctx.now() - SYNC_GRACE
     since = until - timedelta(days=days)
     before = await find_differences(ctx, since, until)
@@ -55,36 +56,36 @@ async def run(ctx: Context, *, days: int = 30, repair: bool = False) -> Reconcil
 async def find_differences(
     ctx: Context, since: datetime, until: datetime
 ) -> tuple[Difference, ...]:
-    """All that differs, the money last."""
-    found = [
-        Difference(sweeps.ENDPOINT_OBJECT, sweeps.ENDPOINT_OBJECT, drift)
-        for drift in await sweeps.endpoint_drift(ctx)
+    """Returns all that differs, of objects created in the window; balance transactions last."""
+    differences = [
+        Difference(endpoint.OBJECT_TYPE, endpoint.OBJECT_TYPE, problem)
+        for problem in await endpoint.list_problems(ctx)
     ]
     window = {"created": {"gte": int(since.timestamp()), "lte": int(until.timestamp())}}
     for kind, comparison in COMPARISONS.items():
-        async for page in _list_at_stripe(ctx, comparison, window):
-            ours = await _stored_values(ctx, comparison, list(page))
-            found += [
-                Difference(kind, id_, _describe(ours.get(id_), theirs))
-                for id_, theirs in page.items()
-                if ours.get(id_) != theirs
+        async for at_stripe in _list_at_stripe(ctx, comparison, window):
+            stored = await _stored_values(ctx, comparison, list(at_stripe))
+            differences += [
+                Difference(kind, id_, _describe(stored.get(id_), values))
+                for id_, values in at_stripe.items()
+                if stored.get(id_) != values
             ]
-    return tuple(found)
+    return tuple(differences)
 
 
-def _describe(ours: ComparedValues | None, theirs: ComparedValues) -> str:
-    told = ", ".join(map(str, theirs))
-    if ours is None:
-        return f"is missing here; at Stripe it is {told}"
-    return f"is {', '.join(map(str, ours))} here; at Stripe it is {told}"
+def _describe(stored: ComparedValues | None, at_stripe: ComparedValues) -> str:
+    there = f"at Stripe it is {', '.join(map(str, at_stripe))}"
+    if stored is None:
+        return f"is missing here; {there}"
+    return f"is {', '.join(map(str, stored))} here; {there}"
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How one kind of Stripe's things is listed, and what of it must be as in our row."""
+    """How one type of object is listed at Stripe, and what of it our row must equal."""
 
     list_service: Callable[[Context], Any]  # the SDK's services share no type
-    stripe_values: Callable[[Any], ComparedValues | None]  # None: nothing that we would keep
+    stripe_values: Callable[[Any], ComparedValues | None]  # None for what we would not store
     table: str
     id_column: str
     columns_sql: str
@@ -157,26 +158,27 @@ COMPARISONS = {
 async def _list_at_stripe(
     ctx: Context, comparison: Comparison, window: Mapping[str, object]
 ) -> AsyncIterator[dict[str, ComparedValues]]:
-    """All of a kind in the window that we would keep, by id, a page at a time."""
-    params = {"limit": 100, **window, **comparison.list_params}
-    after = None
+    """Yields, a page at a time, the values by id of all in the window that we would store."""
+    params: dict[str, object] = {"limit": PAGE_SIZE, **window, **comparison.list_params}
     while True:
-        more: dict[str, str] = {} if after is None else {"starting_after": after}
         with stripe_client.translate_errors():
-            page = await comparison.list_service(ctx).list_async({**params, **more})
-        seen = {thing.id: comparison.stripe_values(thing) for thing in page.data}
-        yield {id_: theirs for id_, theirs in seen.items() if theirs is not None}
+            page = await comparison.list_service(ctx).list_async(params)
+        values_by_id = {listed.id: comparison.stripe_values(listed) for listed in page.data}
+        yield {id_: values for id_, values in values_by_id.items() if values is not None}
         if not page.data or not page.has_more:
             return
-        after = page.data[-1].id
+        params["starting_after"] = page.data[-1].id
 
 
 async def _stored_values(
     ctx: Context, comparison: Comparison, ids: list[str]
 ) -> dict[str, ComparedValues]:
     query = text(
-        f"SELECT {comparison.id_column}, {comparison.columns_sql} FROM {comparison.table}"  # noqa: S608 - ours
-        f" WHERE {comparison.id_column} = ANY(:ids)"
+        f"""
+        SELECT {comparison.id_column}, {comparison.columns_sql}
+          FROM {comparison.table}
+         WHERE {comparison.id_column} = ANY(:ids)
+        """  # noqa: S608 - constants of this module
     )
     async with ctx.sessions() as session:
         rows = await session.execute(query, {"ids": ids})
@@ -184,14 +186,12 @@ async def _stored_values(
 
 
 async def _repair(ctx: Context, differences: Sequence[Difference], since: datetime) -> None:
-    """What a webhook would have rung for, and the importer for what moved."""
+    """Syncs what differs as its webhook would have, and imports the balance of the window."""
     kinds = {difference.kind for difference in differences}
-    # A new endpoint has a new secret, which only the one who runs `stripe setup` gets to see.
-    if sweeps.ENDPOINT_OBJECT in kinds and not any(
-        sweeps.NO_ENDPOINT_MESSAGE in d.description for d in differences
-    ):
+    # A new endpoint has a new secret, which only whoever runs `stripe setup` gets to see.
+    if endpoint.OBJECT_TYPE in kinds and await endpoint.list_at_stripe(ctx):
         await stripe_setup.setup(ctx)
-        await sweeps.refresh_endpoint_alert(ctx)
+        await endpoint.refresh_alert(ctx)
     for difference in differences:
         if difference.kind in SYNC_HANDLERS:
             await SYNC_HANDLERS[difference.kind](ctx, difference.id)

@@ -1,5 +1,6 @@
-"""What this service needs at Stripe: a Product for each frequency and a webhook endpoint. Safe to
-repeat.
+"""What this service needs at Stripe: a Product for each frequency, and a webhook endpoint.
+
+Setting up is safe to repeat: it creates what is missing and repairs what differs.
 """
 
 from typing import Any
@@ -9,7 +10,8 @@ import stripe
 from payments.giving.checkout_session import Frequency, product_id
 from payments.infra import stripe_client
 from payments.infra.context import Context
-from webhooks import EVENT_TYPES
+from webhooks import endpoint
+from webhooks.registry import EVENT_TYPES
 
 # Readers see these on Stripe's page and in their receipts; they name no newsroom.
 PRODUCT_NAMES = {
@@ -21,61 +23,61 @@ ENABLED_EVENTS: list[Any] = list(EVENT_TYPES)  # the SDK wants each of its 275 l
 
 
 async def setup(ctx: Context, *, dry_run: bool = False) -> list[str]:
-    """Make what is missing, mend what differs. Gives a line for each thing."""
+    """Creates what is missing and repairs what differs; with `dry_run` changes nothing.
+
+    Returns a line for each object, and `PAYMENTS_STRIPE_WEBHOOK_SECRETS=…` of a new endpoint.
+    """
     lines = [await _ensure_product(ctx, frequency, dry_run=dry_run) for frequency in Frequency]
     return [*lines, *await _ensure_webhook_endpoint(ctx, dry_run=dry_run)]
 
 
 async def _ensure_product(ctx: Context, frequency: Frequency, *, dry_run: bool) -> str:
-    wanted = product_id(frequency)
+    product = product_id(frequency)
     try:
         with stripe_client.translate_errors():
-            await ctx.stripe.v1.products.retrieve_async(wanted)
+            await ctx.stripe.v1.products.retrieve_async(product)
     except stripe.InvalidRequestError as error:
         if error.code != "resource_missing":
             raise
     else:
-        return f"product {wanted}: there"
+        return f"product {product}: exists"
     if dry_run:
-        return f"product {wanted}: would be made"
+        return f"product {product}: would be created"
     with stripe_client.translate_errors():
         await ctx.stripe.v1.products.create_async(
-            {"id": wanted, "name": PRODUCT_NAMES[frequency]},
-            {"idempotency_key": f"product-{wanted}"},
+            {"id": product, "name": PRODUCT_NAMES[frequency]},
+            {"idempotency_key": f"product-{product}"},
         )
-    return f"product {wanted}: made"
+    return f"product {product}: created"
 
 
 async def _ensure_webhook_endpoint(ctx: Context, *, dry_run: bool) -> list[str]:
-    url = f"{ctx.settings.base_url}/webhooks/stripe"
-    with stripe_client.translate_errors():
-        page = await ctx.stripe.v1.webhook_endpoints.list_async({"limit": 100})
-        found = [end async for end in page.auto_paging_iter() if end.url == url]
-    if not found:
-        return await _create_webhook_endpoint(ctx, url, dry_run=dry_run)
+    endpoints = await endpoint.list_at_stripe(ctx)
+    if not endpoints:
+        return await _create_webhook_endpoint(ctx, dry_run=dry_run)
     lines = []
-    for end in found:
-        if end.api_version != stripe_client.API_VERSION:
+    for ours in endpoints:
+        if not endpoint.is_current_version(ours):
             lines.append(
-                f"webhook endpoint {end.id}: renders {end.api_version}; "
-                f"make a new one at {stripe_client.API_VERSION} and remove this"
+                f"webhook endpoint {ours.id}: renders {ours.api_version}; "
+                f"create a new one at {stripe_client.API_VERSION} and remove this"
             )
-        if set(end.enabled_events) != set(EVENT_TYPES) or end.status != "enabled":
+        if not endpoint.is_subscribed(ours):
             if not dry_run:
                 with stripe_client.translate_errors():
                     await ctx.stripe.v1.webhook_endpoints.update_async(
-                        end.id,
-                        {"enabled_events": ENABLED_EVENTS, "disabled": False},
+                        ours.id, {"enabled_events": ENABLED_EVENTS, "disabled": False}
                     )
-            lines.append(f"webhook endpoint {end.id}: {'would be ' if dry_run else ''}mended")
-    return lines or [f"webhook endpoint {found[0].id}: there"]
+            lines.append(f"webhook endpoint {ours.id}: {'would be ' if dry_run else ''}repaired")
+    return lines or [f"webhook endpoint {endpoints[0].id}: exists"]
 
 
-async def _create_webhook_endpoint(ctx: Context, url: str, *, dry_run: bool) -> list[str]:
+async def _create_webhook_endpoint(ctx: Context, *, dry_run: bool) -> list[str]:
+    url = endpoint.url(ctx.settings)
     if dry_run:
-        return [f"webhook endpoint {url}: would be made"]
+        return [f"webhook endpoint {url}: would be created"]
     with stripe_client.translate_errors():
-        made = await ctx.stripe.v1.webhook_endpoints.create_async(
+        created = await ctx.stripe.v1.webhook_endpoints.create_async(
             {
                 "url": url,
                 "enabled_events": ENABLED_EVENTS,
@@ -83,7 +85,7 @@ async def _create_webhook_endpoint(ctx: Context, url: str, *, dry_run: bool) -> 
             }
         )
     return [
-        f"webhook endpoint {made.id}: made",
-        f"PAYMENTS_STRIPE_WEBHOOK_SECRETS={made.secret}",
-        "Keep that secret now: Stripe shows it only once.",
+        f"webhook endpoint {created.id}: created",
+        f"PAYMENTS_STRIPE_WEBHOOK_SECRETS={created.secret}",
+        "Store that secret now: Stripe shows it only once.",
     ]

@@ -82,7 +82,7 @@ async def check_descriptors(ctx: Context) -> list[CheckFinding]:
         if is_same
         else f"and PAYMENTS_STATEMENT_DESCRIPTOR is “{in_settings}”"
     )
-    finding = CheckFinding("statement", is_same, description)
+    finding = CheckFinding("descriptor", is_same, description)
     return [finding, *_check_forbidden_words(ctx.settings, public_texts)]
 
 

@@ -13,7 +13,7 @@ from payments.infra.context import Context
 from payments.settlement.importer import ImportCursor
 
 REVIEW_INTERVAL = timedelta(days=100)
-REVIEW_CURSOR = "bank_line_seen"
+REVIEW_CURSOR = "descriptor_review"
 
 
 async def record_review(ctx: Context) -> None:

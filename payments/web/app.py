@@ -41,8 +41,9 @@ from payments.web.newsletter import pages as newsletter_pages
 from payments.web.reminders import pages as reminder_pages
 from payments.web.staff import accounts, alerts, audit_log, auth, campaigns, sign_in, sso
 from payments.web.support import pages as support_pages
-from webhooks import SYNC_HANDLERS, routes
+from webhooks import routes
 from webhooks.intake import Inbox
+from webhooks.registry import SYNC_HANDLERS
 
 
 def create_app(given_settings: Settings | None = None, *, now: Now = db.utc_now) -> Litestar:

@@ -127,7 +127,7 @@ async def test_a_job_that_fails_says_which_kind_and_not_whose(
     newsroom.sandbox.faults.add("GET", "/v1/checkout/sessions", "rate_limited", remaining=3)
     await newsroom.runs_until_idle()
     found = lines(capfd)
-    assert [line["event"] for line in found] == ["sync_failed"]
+    assert [line["event"] for line in found] == ["job_failed"]
     assert found[0]["object_type"] == "checkout.session"
     assert found[0]["error"] == "StripeUnavailable"
     assert gift.id not in str(found)
@@ -221,7 +221,7 @@ async def test_what_stripe_says_is_not_quoted(
             {"id": SECRET},
         )
     await worker.run_due_jobs(newsroom.ctx)
-    assert [line["event"] for line in lines(capfd)] == ["refused", "object_is_gone"]
+    assert [line["event"] for line in lines(capfd)] == ["refused", "stripe_object_missing"]
 
 
 # --- by construction ------------------------------------------------------------------------------

@@ -14,11 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from payments.infra import db, job_queue
 from payments.infra.context import Context
-from payments.ops import worker
+from payments.ops import schedules, worker
 from payments.sandbox import webhook_deliveries
 from payments.sandbox.webhook_deliveries import Delivery
 from tests.support.newsroom import REAL_TIMEOUT_SECONDS, Newsroom
-from webhooks import SYNC_HANDLERS, intake
+from webhooks import intake
+from webhooks.registry import SYNC_HANDLERS
 
 pytestmark = pytest.mark.anyio
 
@@ -306,7 +307,7 @@ async def abandoned_job(room: Newsroom, *, silent: timedelta = timedelta()) -> s
 
 async def requeue_abandoned(room: Newsroom) -> None:
     """What the schedule does every minute."""
-    await worker.requeue_abandoned(room.ctx)
+    await schedules.requeue_abandoned(room.ctx)
 
 
 async def test_the_job_of_a_worker_that_died_is_given_back_and_done(newsroom: Newsroom) -> None:

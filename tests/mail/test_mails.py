@@ -602,7 +602,7 @@ async def test_no_address_is_stored_or_logged(
     await asks_for_link(newsroom, canary)
     assert [told.to for told in newsroom.mails()] == [[canary]] * 3
     said = "".join(capfd.readouterr())
-    assert "sync_failed" in said
+    assert "job_failed" in said
     kept = "\n".join([row async for row in every_row(newsroom)])
     assert "payment_failed" in kept
     for trace in ("canary", "Canary", "post.example"):

@@ -17,7 +17,7 @@ from babel.messages.pofile import read_po
 from payments.core import i18n
 from payments.core.settings import Settings
 from payments.infra import db
-from payments.ops import doctor, worker
+from payments.ops import doctor, schedules
 from payments.risk import donor_notice, statement_descriptor
 from payments.risk.statement_descriptor import CheckFinding
 from payments.safety import data_inventory, descriptor_review, retention
@@ -61,7 +61,7 @@ async def test_a_service_that_is_well_has_no_problem(room: Newsroom) -> None:
 @pytest.mark.parametrize(
     ("chosen", "name"),
     [
-        ({"statement_descriptor": "SOMETHING ELSE"}, "statement"),
+        ({"statement_descriptor": "SOMETHING ELSE"}, "descriptor"),
         ({"business_name": "Novaya Gazeta Europe"}, "words:business_name"),
         ({"support_url": "https://novayagazeta.example"}, "words:support_url"),
         ({"statement_descriptor_prefix": "NOVAIAGAZ*ETA"}, "words:statement_descriptor_prefix"),
@@ -92,7 +92,7 @@ async def test_a_mail_server_and_a_stripe_that_are_away_are_reported_and_end_not
     assert list(await problems(room)) == ["mail"]
     room.sandbox.faults.add("GET", "/v1/account", "status_500", remaining=9)
     room.sandbox.faults.add("GET", "/v1/webhook_endpoints", "status_500", remaining=9)
-    assert {"mail", "statement", "webhook"} <= set(await problems(room))
+    assert {"mail", "descriptor", "webhook"} <= set(await problems(room))
 
 
 @pytest.mark.anyio
@@ -112,6 +112,14 @@ async def test_an_endpoint_that_lacks_events_and_books_that_can_be_changed_are_p
 
 
 @pytest.mark.anyio
+async def test_the_doctor_looks_at_every_table_that_refuses_changes(room: Newsroom) -> None:
+    guarded = await room.rows(
+        "SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname = 'append_only' ORDER BY 1"
+    )
+    assert [table for (table,) in guarded] == sorted(doctor.APPEND_ONLY_TABLES)
+
+
+@pytest.mark.anyio
 async def test_a_banks_real_line_is_asked_for_every_hundred_days(room: Newsroom) -> None:
     await room.advances_time(timedelta(days=100))
     await descriptor_review.alert_if_due(room.ctx)
@@ -120,18 +128,18 @@ async def test_a_banks_real_line_is_asked_for_every_hundred_days(room: Newsroom)
     await room.advances_time(timedelta(days=1))
     for _ in range(2):  # the schedule calls a person, once
         await descriptor_review.alert_if_due(room.ctx)
-    told = "SELECT kind, closed_at IS NULL FROM alerts"
-    assert await room.rows(told) == [("bank_line", True)]
+    alert = "SELECT kind, closed_at IS NULL FROM alerts"
+    assert await room.rows(alert) == [("descriptor_review_due", True)]
     wrong = await problems(room)
-    assert list(wrong) == ["bank-line"]
-    assert "2026-11-22" in wrong["bank-line"]
-    assert "ack-descriptor" in wrong["bank-line"]
+    assert list(wrong) == ["descriptor-review"]
+    assert "2026-11-22" in wrong["descriptor-review"]
+    assert "ack-descriptor" in wrong["descriptor-review"]
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "payments.cli", "doctor", "ack-descriptor",
         env={**os.environ, **environ(room.settings)},
     )  # fmt: skip
     assert await process.wait() == 0
-    assert await room.rows(told) == [("bank_line", False)]
+    assert await room.rows(alert) == [("descriptor_review_due", False)]
     ((seen,),) = await room.rows(
         "SELECT reached_at FROM import_cursors WHERE name = 'descriptor_review'"
     )
@@ -144,9 +152,9 @@ async def test_without_a_word_of_it_the_bank_line_is_a_problem(
 ) -> None:
     more = {"donor_safety_policy": policy_file(tmp_path), "secret_keys": "k" * 64}
     async with open_newsroom(database, **more) as made:
-        assert "never" in (await problems(made))["bank-line"]
+        assert "never" in (await problems(made))["descriptor-review"]
     async with open_newsroom(database) as made:  # no policy, nobody to protect
-        assert not {"bank-line", "radar"} & set(await problems(made))
+        assert not {"descriptor-review", "radar"} & set(await problems(made))
 
 
 async def said(room: Newsroom, name: str) -> CheckFinding:
@@ -226,7 +234,7 @@ async def test_the_command_prints_a_line_for_each_and_its_code_tells(room: Newsr
     wrong = [one["name"] for one in json.loads(out) if not one["ok"]]
     assert process.returncode == 4
     assert "mail" in wrong  # that environment names no mail server
-    assert "statement" in wrong
+    assert "descriptor" in wrong
     assert "database:role" not in wrong
 
 
@@ -246,7 +254,9 @@ async def test_a_forbidden_word_closes_donations_until_it_is_gone(room: Newsroom
     closed = await room.web.post("/donate", data=sent)
     assert closed.status_code == 503
     assert "We have closed donations" in closed.text
-    assert await room.rows("SELECT kind FROM alerts WHERE closed_at IS NULL") == [("statement",)]
+    assert await room.rows("SELECT kind FROM alerts WHERE closed_at IS NULL") == [
+        ("statement_descriptor",)
+    ]
     room.sandbox.update_account(business_name="Lindenau")
     await room.runs_until_idle()
     assert (await room.requests_contribution(500, declaration=True)).status_code == 201
@@ -304,7 +314,7 @@ def test_the_notice_is_in_every_catalogue() -> None:
 
 
 async def night(room: Newsroom) -> None:
-    await worker._purge_expired(room.ctx)
+    await schedules.purge_expired(room.ctx)
 
 
 @pytest.mark.anyio
@@ -369,7 +379,8 @@ async def test_eight_years_leave_the_books_and_nobody(room: Newsroom) -> None:
     ):
         assert await room.count(table) == 0, table
     kept = await room.rows(
-        "SELECT donor_id, stripe_session_id, checkout_url, idempotency_key_hash, language FROM contributions"
+        "SELECT donor_id, stripe_session_id, checkout_url, idempotency_key_hash, language"
+        "  FROM contributions"
     )
     assert kept == [(None, None, None, None, "en")] * 2
     rows = await room.rows("SELECT stripe_subscription_id, stripe_customer_id FROM subscriptions")

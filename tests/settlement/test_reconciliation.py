@@ -21,7 +21,7 @@ from tests.conftest import copy_database
 from tests.ledger.test_posting import rehash_chain, tampering, wrong
 from tests.support.busy_year import play
 from tests.support.newsroom import Newsroom, open_newsroom
-from webhooks import sweeps
+from webhooks import endpoint
 
 pytestmark = pytest.mark.anyio
 
@@ -493,13 +493,13 @@ async def run_reconcile(
 # --- the endpoint ---------------------------------------------------------------------------------
 
 
-async def endpoint(room: Newsroom) -> str:
+async def endpoint_id(room: Newsroom) -> str:
     [found] = (await room.ctx.stripe.v1.webhook_endpoints.list_async()).data
     return found.id
 
 
 async def test_an_endpoint_as_it_should_be_opens_no_alert(newsroom: Newsroom) -> None:
-    assert await sweeps.refresh_endpoint_alert(newsroom.ctx) == []
+    assert await endpoint.refresh_alert(newsroom.ctx) == []
     assert await newsroom.count("alerts") == 0
 
 
@@ -514,11 +514,13 @@ async def test_an_endpoint_that_was_changed_opens_an_alert_and_is_repaired(
     newsroom: Newsroom, change: dict[str, object], says: str
 ) -> None:
     newsroom.sandbox.dashboard_request(
-        "POST", f"/v1/webhook_endpoints/{await endpoint(newsroom)}", change
+        "POST", f"/v1/webhook_endpoints/{await endpoint_id(newsroom)}", change
     )
-    [drift] = await sweeps.refresh_endpoint_alert(newsroom.ctx)
+    [drift] = await endpoint.refresh_alert(newsroom.ctx)
     assert says in drift
-    assert await newsroom.rows("SELECT kind FROM alerts WHERE closed_at IS NULL") == [("endpoint",)]
+    assert await newsroom.rows("SELECT kind FROM alerts WHERE closed_at IS NULL") == [
+        ("webhook_endpoint_drift",)
+    ]
     outcome = await reconcile.run(newsroom.ctx, repair=True)
     assert [f.kind for f in outcome.before] == ["webhook_endpoint"]
     assert outcome.after == ()
@@ -528,9 +530,9 @@ async def test_an_endpoint_that_was_changed_opens_an_alert_and_is_repaired(
 async def test_an_endpoint_of_an_old_version_or_none_is_reported_and_needs_a_person(
     newsroom: Newsroom,
 ) -> None:
-    ours = await endpoint(newsroom)
+    ours = await endpoint_id(newsroom)
     newsroom.sandbox.set_endpoint_version(ours, "2024-06-20")
-    [drift] = await sweeps.refresh_endpoint_alert(newsroom.ctx)
+    [drift] = await endpoint.refresh_alert(newsroom.ctx)
     assert "renders 2024-06-20" in drift
     await newsroom.ctx.stripe.v1.webhook_endpoints.delete_async(ours)
     outcome = await reconcile.run(newsroom.ctx, repair=True)

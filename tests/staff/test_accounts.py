@@ -171,7 +171,7 @@ async def test_what_no_longer_opens_anything_is_removed_at_night(newsroom: Newsr
     newsroom.clock.advance(timedelta(hours=9))
     cookie = await signs_in(newsroom)
     async with worker.open_engine(newsroom.ctx) as engine:
-        await engine.tasks["tidy"].defer_async(timestamp=0)
+        await engine.tasks["purge_expired"].defer_async(timestamp=0)
         await engine.run_worker_async(
             queues=["schedule"],
             wait=False,

@@ -552,7 +552,7 @@ async def test_while_the_service_is_away_there_are_words_and_other_ways(
 async def test_the_doctor_asks_after_the_service(house: Newsroom, service: OidcProvider) -> None:
     async def told() -> tuple[bool, str]:
         found = await doctor.run_checks(house.ctx)
-        ((ok, says),) = ((one.ok, one.description) for one in found if one.name == "sign-in")
+        ((ok, says),) = ((one.ok, one.description) for one in found if one.name == "oidc")
         return ok, says
 
     assert (await told())[0]

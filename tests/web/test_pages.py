@@ -501,13 +501,13 @@ async def test_metrics_count_and_name_nobody(newsroom: Newsroom) -> None:
     answer = await newsroom.web.get("/metrics", headers={"authorization": f"Bearer {TOKEN}"})
     assert answer.headers["content-type"].startswith("text/plain")
     lines = [line for line in answer.text.splitlines() if not line.startswith("#")]
-    outcomes = {"rung", "unknown", "duplicate", "refused", "away"}
+    outcomes = {"enqueued", "unknown", "duplicate", "refused", "unavailable"}
     closed = {"outcome": outcomes, "generation": {"0", "1", "2"}}
     for line in lines:
         for name, value in re.findall(r'(\w+)="([^"]*)"', line):
             if not line.startswith("python_info"):
                 assert value in closed[name], line
-    assert any('payments_webhooks_total{outcome="rung"}' in line for line in lines)
+    assert any('payments_webhooks_total{outcome="enqueued"}' in line for line in lines)
     assert gift.id not in answer.text
     assert "a-secret" not in answer.text
 

@@ -1,0 +1,141 @@
+"""The schedules: what runs at which times, and its name in the job queue.
+
+A schedule may run late, twice or not at all, and two workers may start it: whichever happens, the
+result is the same. One that was missed while no worker ran runs once when a worker is back.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from payments.accounting import daily_totals, integrity
+from payments.donors import donors, sign_in
+from payments.giving import (
+    card_testing,
+    contributions,
+    payment_methods,
+    subscription_changes,
+    subscription_mail,
+)
+from payments.infra import alerts, job_queue
+from payments.infra.alerts import AlertKind
+from payments.infra.context import Context
+from payments.mail import outbox
+from payments.risk import rate_limit, statement_descriptor
+from payments.safety import descriptor_review, quarantine_response, retention, support_cases
+from payments.settlement import disputes, refunds
+from payments.signups import newsletter, newsletter_delivery, reminder_sender
+from payments.staff import accounts
+from webhooks import endpoint, sweeps
+
+EVERY_MINUTE = "* * * * *"
+EVERY_5_MINUTES = "*/5 * * * *"
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """One task and its times, as a cron expression in UTC.
+
+    An exclusive one runs one at a time, however many workers there are.
+    """
+
+    name: str
+    cron: str
+    task: Callable[[Context], Awaitable[object]]
+    exclusive: bool = True
+
+
+async def requeue_abandoned(ctx: Context) -> None:
+    """Enqueues again what dead workers left, and raises an alert for what has no attempt left."""
+    async with ctx.sessions.begin() as session:
+        for object_id in await job_queue.requeue_abandoned(session):
+            await alerts.raise_alert(
+                session, AlertKind.RETRIES_EXHAUSTED, object_id=object_id, now=ctx.now()
+            )
+
+
+async def check_integrity(ctx: Context) -> None:
+    """Checks what has changed since the last check."""
+    await integrity.run_and_alert(ctx, full=False)
+
+
+async def check_integrity_full(ctx: Context) -> None:
+    """Checks everything, and posts the whole ledger again to compare."""
+    await integrity.run_and_alert(ctx, replay=True)
+
+
+async def notify_renewals_and_expiring_cards(ctx: Context) -> None:
+    """Queues the mails about annual charges to come and cards that expire before them."""
+    await payment_methods.notify_upcoming_renewals(ctx)
+    await payment_methods.notify_expiring_cards(ctx)
+
+
+async def send_reminders(ctx: Context) -> None:
+    """Enqueues the reminders that are due, and sends confirmations to new addresses."""
+    await reminder_sender.enqueue_due(ctx)
+    await reminder_sender.send_confirmations(ctx)
+
+
+async def purge_reminders(ctx: Context) -> None:
+    """Erases the addresses of reminders that are over."""
+    await reminder_sender.purge(ctx, file_time=time.time())
+
+
+async def deliver_newsletter_signups(ctx: Context) -> None:
+    """Sends confirmations to new addresses, and enqueues the delivery of confirmed ones."""
+    await newsletter.send_confirmations(ctx)
+    await newsletter_delivery.enqueue_due(ctx)
+
+
+async def check_statement_descriptor(ctx: Context) -> None:
+    """Compares the descriptor at Stripe with ours, and asks for a look at a real statement."""
+    await statement_descriptor.scheduled_check(ctx)
+    await descriptor_review.alert_if_due(ctx)
+
+
+async def purge_expired(ctx: Context) -> None:
+    """Removes what has outlived its retention."""
+    async with ctx.sessions.begin() as session:
+        await contributions.purge_idempotency_keys(session, ctx.now())
+        await rate_limit.purge_expired(session, ctx.now())
+        await accounts.purge_expired(session, ctx.now())
+        await support_cases.purge_expired(session, ctx.now())
+        await donors.purge_erasures(session, ctx.now())
+        await sign_in.purge_expired(session, ctx.now())
+        await outbox.purge(session, ctx.now())
+        await job_queue.prune(session)
+    await retention.purge_expired(ctx)
+
+
+SCHEDULES = (
+    # What was begun and not finished
+    Schedule("resume_started_contributions", EVERY_MINUTE, contributions.resume_started),
+    Schedule("resume_quarantine_responses", EVERY_MINUTE, quarantine_response.resume),
+    Schedule("resume_cancellations", EVERY_5_MINUTES, subscription_changes.resume_cancellations),
+    Schedule("resume_refunds", EVERY_MINUTE, refunds.resume_requested),
+    # With a lock, one that died with its worker would keep every later one from requeueing it.
+    Schedule("requeue_abandoned", EVERY_MINUTE, requeue_abandoned, exclusive=False),
+    # What Stripe did
+    Schedule("import_balance", EVERY_5_MINUTES, daily_totals.import_and_refresh),
+    Schedule("sync_undelivered", "*/15 * * * *", sweeps.sync_undelivered),
+    Schedule("sync_overdue", "*/10 * * * *", sweeps.sync_overdue),
+    Schedule("sync_new", "*/30 * * * *", sweeps.sync_new),
+    # Mails
+    Schedule("send_reminders", EVERY_MINUTE, send_reminders),
+    Schedule("deliver_newsletter_signups", EVERY_MINUTE, deliver_newsletter_signups),
+    Schedule("resend_waiting_mails", "41 * * * *", subscription_mail.resend_waiting),
+    Schedule(
+        "notify_renewals_and_expiring_cards", "11 * * * *", notify_renewals_and_expiring_cards
+    ),
+    # What a person should look at
+    Schedule("check_card_testing", EVERY_5_MINUTES, card_testing.scheduled_check),
+    Schedule("check_integrity", "7 * * * *", check_integrity),
+    Schedule("check_integrity_full", "53 3 * * *", check_integrity_full),
+    Schedule("check_webhook_endpoint", "19 * * * *", endpoint.refresh_alert),
+    Schedule("check_statement_descriptor", "17 * * * *", check_statement_descriptor),
+    Schedule("refresh_dispute_alerts", "29 * * * *", disputes.refresh_alerts),
+    # What has outlived its retention
+    Schedule("purge_newsletter_signups", "37 * * * *", newsletter_delivery.purge),
+    Schedule("purge_reminders", "33 * * * *", purge_reminders),
+    Schedule("purge_expired", "23 3 * * *", purge_expired),
+)
