@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 import stripe
 from sqlalchemy import ColumnElement, Select, and_, or_, select
 
+from payments.core.frequency import Frequency
 from payments.giving.charges import Charge, ChargeStatus
-from payments.giving.checkout_session import CHECKOUT_LIFETIME, Frequency
+from payments.giving.checkout_session import CHECKOUT_LIFETIME
 from payments.giving.contributions import (
     OUTCOME_PENDING,
     Contribution,

@@ -7,7 +7,7 @@
     starts_on = 2026-03-01           # the days are of the accounting zone, the last included
     ends_on = 2026-03-31
     default_frequency = "monthly"
-    judged_after = 30                # days after which a variant is judged by what was kept; or 90
+    evaluate_after_days = 30         # days after which a variant is judged by what was kept; or 90
 
     [campaigns.message]              # plain text: whatever looks like HTML is shown as it stands
     en = "Three reporters, one year, one story."
@@ -43,13 +43,14 @@ from msgspec import Meta
 
 from payments.core import i18n, money
 from payments.core.errors import InvalidField
+from payments.core.frequency import Frequency
 from payments.core.identifiers import SLUG_REGEX
 from payments.core.money import Money
 
 MAX_MESSAGE_LENGTH = 600  # characters in one language
 MAX_PRESETS = 6
 MIN_VARIANTS, MAX_VARIANTS = 2, 4
-FREQUENCIES = tuple(money.SUGGESTED_AMOUNTS)
+FREQUENCIES = tuple(Frequency)
 # "reminder" is what a gift by a reminder's link says; "new" is a page of the staff.
 RESERVED_IDS = frozenset({"new", "reminder"})
 BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -58,7 +59,7 @@ FIELD_HELP = {
     "id": "is 1 to 64 lower-case letters, digits and hyphens",
     "name": "is 1 to 16 lower-case letters and digits",
     "default_frequency": "is once, monthly or annual",
-    "judged_after": "is 30 or 90",
+    "evaluate_after_days": "is 30 or 90",
     "preselect": "is true or false",
     "message": "is a table of languages and texts",
     "presets": "is, for once, monthly or annual and a currency, a list of whole minor units",
@@ -70,7 +71,6 @@ FIELD_HELP = {
 
 CampaignId = Annotated[str, Meta(pattern=rf"\A{SLUG_REGEX}\Z", max_length=64)]
 VariantName = Annotated[str, Meta(pattern=r"\A[a-z0-9]{1,16}\Z")]
-FrequencyName = Literal["once", "monthly", "annual"]
 FieldPath = tuple[str | int, ...]
 
 
@@ -91,9 +91,9 @@ class FormOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """What a reader is told and suggested. What is empty is as without a campaign."""
 
     message: dict[str, str] = {}
-    presets: dict[FrequencyName, dict[str, tuple[int, ...]]] = {}
-    defaults: dict[FrequencyName, dict[str, int]] = {}
-    default_frequency: FrequencyName | None = None
+    presets: dict[Frequency, dict[str, tuple[int, ...]]] = {}
+    defaults: dict[Frequency, dict[str, int]] = {}
+    default_frequency: Frequency | None = None
     preselect: bool | None = None  # false: no amount is ticked
 
     def message_for(self, locale: str) -> tuple[str, str] | None:
@@ -105,19 +105,19 @@ class FormOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
                 return self.message[one], one
         return None
 
-    def suggested_amounts(self, currency: str, frequency: str) -> tuple[Money, ...]:
+    def suggested_amounts(self, currency: str, frequency: Frequency) -> tuple[Money, ...]:
         """What is suggested."""
-        own = self.presets.get(frequency, {}).get(currency)  # type: ignore[call-overload]  # a word
+        own = self.presets.get(frequency, {}).get(currency)
         if own is None:
             return money.suggested_amounts(currency, frequency)
         return tuple(Money(amount, currency) for amount in own)
 
-    def preselected_amount(self, currency: str, frequency: str) -> Money | None:
+    def preselected_amount(self, currency: str, frequency: Frequency) -> Money | None:
         """Which of them is ticked at first, if one is."""
         if self.preselect is False:
             return None
         amounts = self.suggested_amounts(currency, frequency)
-        own = self.defaults.get(frequency, {}).get(currency)  # type: ignore[call-overload]  # a word
+        own = self.defaults.get(frequency, {}).get(currency)
         return amounts[min(1, len(amounts) - 1)] if own is None else Money(own, currency)
 
 
@@ -245,7 +245,9 @@ def _validate_options(
             raise InvalidCampaign(where, f"{amount} is not one of the amounts suggested")
 
 
-def _flatten(table: Mapping[Any, Mapping[str, Any]]) -> Iterator[tuple[str, str, Any]]:
+def _flatten(
+    table: Mapping[Frequency, Mapping[str, Any]],
+) -> Iterator[tuple[Frequency, str, Any]]:
     for frequency, by_currency in table.items():
         for currency, value in by_currency.items():
             yield frequency, currency, value

@@ -59,7 +59,7 @@ class EditConflict(PaymentsError):
     """A colleague changed the campaign while another was editing it."""
 
     status = 409
-    code = "changed-meanwhile"
+    code = "edit-conflict"
     title = "Somebody else was faster"
 
 

@@ -20,14 +20,16 @@ import stripe
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from payments.core.frequency import Frequency
 from payments.giving.charges import Charge, ChargeStatus
-from payments.giving.checkout_session import CHECKOUT_LIFETIME, Frequency
+from payments.giving.checkout_session import CHECKOUT_LIFETIME
 from payments.giving.contributions import Contribution, ContributionStatus, PaymentIntentLink
 from payments.infra import alerts, stripe_client
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.risk import risk_level
 
+ALERT_OBJECT_ID = "risk_state"  # the one row an alert of this is about
 SAMPLE_SIZE = 50  # charges, the newest
 SAMPLE_WINDOW, BURST_WINDOW = timedelta(hours=1), timedelta(minutes=5)
 FIRST_PAYMENT_WITHIN = timedelta(
@@ -81,7 +83,7 @@ async def scheduled_check(ctx: Context) -> None:
         if await _is_start_flood(session, now):
             await _challenge(session, now)
         if await risk_level.current_level(session, now) is risk_level.RiskLevel.NORMAL:
-            await alerts.close(session, AlertKind.CARD_TESTING, object_id="shield", now=now)
+            await alerts.close(session, AlertKind.CARD_TESTING, object_id=ALERT_OBJECT_ID, now=now)
 
 
 async def _take_sample(session: AsyncSession, now: datetime, *, since: datetime | None) -> Sample:
@@ -122,7 +124,7 @@ async def _apply_risk_level(
         state.challenge_until = max(state.challenge_until, now + CHALLENGE_PERIOD)
     else:
         return
-    await alerts.raise_alert(session, AlertKind.CARD_TESTING, object_id="shield", now=now)
+    await alerts.raise_alert(session, AlertKind.CARD_TESTING, object_id=ALERT_OBJECT_ID, now=now)
 
 
 def _restrict(state: risk_level.RiskState, now: datetime) -> None:
@@ -139,7 +141,7 @@ def _restrict(state: risk_level.RiskState, now: datetime) -> None:
 async def _challenge(session: AsyncSession, now: datetime) -> None:
     state = await risk_level.lock_state(session, now)
     state.challenge_until = max(state.challenge_until, now + CHALLENGE_PERIOD)
-    await alerts.raise_alert(session, AlertKind.CARD_TESTING, object_id="shield", now=now)
+    await alerts.raise_alert(session, AlertKind.CARD_TESTING, object_id=ALERT_OBJECT_ID, now=now)
 
 
 async def _is_start_flood(session: AsyncSession, now: datetime) -> bool:

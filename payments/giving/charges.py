@@ -20,9 +20,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core.calendar import from_unix
 from payments.core.errors import NotFound
+from payments.core.frequency import Frequency
 from payments.core.money import Money
 from payments.giving import contributions, import_unknown, invoices
-from payments.giving.checkout_session import Frequency
 from payments.giving.contributions import Contribution, PaymentIntentLink
 from payments.infra import alerts, db, stripe_client
 from payments.infra.alerts import AlertKind

@@ -12,10 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from stripe.checkout import Session as CheckoutSession
 
 from payments.core.calendar import from_unix
+from payments.core.frequency import Frequency
 from payments.core.money import Money
 from payments.donors import donors
 from payments.giving import charges, contributions, import_unknown
-from payments.giving.checkout_session import Frequency
 from payments.giving.contributions import OUTCOME_PENDING, Contribution, ContributionStatus
 from payments.infra import stripe_client
 from payments.infra.context import Context

@@ -6,30 +6,19 @@ Stripe follows from them alone, so that a repeated call is the same call.
 
 import hashlib
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
 
 from payments.core import i18n
+from payments.core.frequency import Frequency
 from payments.core.money import Money
 from payments.infra import stripe_client
 from payments.infra.context import Context
 from payments.risk import donor_notice
 
 CHECKOUT_LIFETIME = timedelta(minutes=60)
-
-
-class Frequency(StrEnum):
-    ONCE = "once"
-    MONTHLY = "monthly"
-    ANNUAL = "annual"
-
-    @property
-    def interval(self) -> str | None:
-        """Stripe's word for the time between two charges."""
-        return {"monthly": "month", "annual": "year"}.get(self.value)
 
 
 class ContributionRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,12 +18,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core import i18n
 from payments.core.errors import IdempotencyKeyReused, NotFound, StripeRejected, StripeUnavailable
+from payments.core.frequency import Frequency
 from payments.core.identifiers import is_row_id, new_row_id
 from payments.core.money import Money
 from payments.giving.checkout_session import (
     CHECKOUT_LIFETIME,
     ContributionRequest,
-    Frequency,
     checkout_session_params,
 )
 from payments.infra import db, stripe_client

@@ -10,9 +10,9 @@ from datetime import datetime
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from payments.core.frequency import Frequency
 from payments.core.identifiers import is_row_id
 from payments.core.money import Money
-from payments.giving.checkout_session import Frequency
 from payments.giving.contributions import (
     OUTCOME_PENDING,
     Contribution,

@@ -12,8 +12,8 @@ import stripe
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core.calendar import from_unix
+from payments.core.frequency import Frequency
 from payments.giving import contributions, subscriptions
-from payments.giving.checkout_session import Frequency
 from payments.giving.subscriptions import Subscription
 from payments.infra import alerts, stripe_client
 from payments.infra.alerts import AlertKind

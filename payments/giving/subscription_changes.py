@@ -17,10 +17,10 @@ from sqlalchemy import select
 
 from payments.core.calendar import add_months
 from payments.core.errors import InvalidField, NotFound, StripeRejected, StripeUnavailable
+from payments.core.frequency import Frequency
 from payments.core.money import Money
 from payments.giving import change_log, checkout_session, subscriptions
 from payments.giving.change_log import Actor, ChangeKind, SubscriptionChange
-from payments.giving.checkout_session import Frequency
 from payments.giving.subscriptions import Subscription, SubscriptionStatus
 from payments.infra import job_queue, stripe_client
 from payments.infra.context import Context
@@ -32,7 +32,7 @@ class SubscriptionEnded(NotFound):
     """The donor has stopped this promise, or it lapsed."""
 
     status = 409
-    code = "promise-has-ended"
+    code = "subscription-ended"
     title = "This contribution has already ended"
 
 

@@ -16,12 +16,12 @@ from sqlalchemy import select, update
 from payments.core import i18n, money
 from payments.core.calendar import from_unix
 from payments.core.errors import InvalidField
+from payments.core.frequency import Frequency
 from payments.core.money import Money
 from payments.donors import donors, sign_in
 from payments.donors.donors import Donor
 from payments.donors.sign_in import SignInLink
 from payments.giving import change_log, subscriptions
-from payments.giving.checkout_session import Frequency
 from payments.giving.contributions import Contribution
 from payments.giving.payment_methods import CARD_EXPIRY_NOTICE
 from payments.giving.subscriptions import Subscription
@@ -181,7 +181,7 @@ def _template_context(
     return {
         "annual": annual,
         "amount": money.format(amount, locale),
-        "pledge": render.amount_phrase(
+        "amount_phrase": render.amount_phrase(
             money.format(subscription.money, locale), locale, annual=annual
         ),
         "next_charge": day(subscriptions.next_charge_at(subscription)),
@@ -189,11 +189,11 @@ def _template_context(
         "resumes_on": day(subscription.resumes_at),
         "ends_on": day(subscription.scheduled_end_at),
         "ended_on": day(subscription.ended_at),
-        "card_ends": None if ends is None else i18n.format_day(ends, locale),
+        "card_expires_on": None if ends is None else i18n.format_day(ends, locale),
         "retry_on": day(retry_at),
         "confirm_link": confirm_link,
-        "fix_link": here(links.card_update_link(ctx, subscription.contribution_id)),
-        "stop_link": here(links.cancel_link(ctx, subscription.contribution_id)),
+        "card_update_link": here(links.card_update_link(ctx, subscription.contribution_id)),
+        "cancel_link": here(links.cancel_link(ctx, subscription.contribution_id)),
         "manage_link": here(links.manage_link(ctx)),
         "reference": subscription.contribution_id[:8].upper(),  # as on the page after paying
     }

@@ -16,18 +16,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core.calendar import add_months, from_unix
+from payments.core.frequency import Frequency
 from payments.core.money import Money
 from payments.donors import donors
 from payments.giving import change_log, contributions, current_card, import_unknown
 from payments.giving.change_log import Actor, ChangeKind
-from payments.giving.checkout_session import Frequency
 from payments.giving.contributions import Contribution
 from payments.infra import db, job_queue, stripe_client
 from payments.infra.context import Context
 from payments.mail import muted, outbox
 from payments.mail.outbox import MailKind
 
-CANCEL_JOB = "stop"  # the object type of the bell for a stop that is owed
+CANCEL_JOB = "cancel_subscription"  # a job kind: cancel at Stripe what was decided
 RESYNC_DELAY = timedelta(seconds=3)
 SUBSCRIPTION_EXPAND = ["default_payment_method", "customer.invoice_settings.default_payment_method"]
 

@@ -10,11 +10,8 @@ from payments.core.errors import LinkInvalid
 from payments.infra import signing
 from payments.infra.context import Context
 
-CARD_UPDATE_PURPOSE, CARD_UPDATE_LIFETIME = (
-    "fix",
-    timedelta(days=14),
-)  # put another card in place of this one
-CANCEL_PURPOSE, CANCEL_LIFETIME = "stop", timedelta(days=30)  # stop the promise
+CARD_UPDATE_PURPOSE, CARD_UPDATE_LIFETIME = "card-update", timedelta(days=14)
+CANCEL_PURPOSE, CANCEL_LIFETIME = "cancel-subscription", timedelta(days=30)
 
 
 def card_update_link(ctx: Context, contribution_id: str) -> str:

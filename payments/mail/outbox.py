@@ -20,7 +20,7 @@ from payments.core.identifiers import new_row_id
 from payments.infra import db, job_queue
 from payments.mail import muted
 
-MAIL_JOB = "message"  # the object type of a mail's bell
+MAIL_JOB = "outbox_mail"  # a job kind: send one mail
 
 
 class MailKind(StrEnum):

@@ -7,7 +7,8 @@ from typing import Any
 
 import stripe
 
-from payments.giving.checkout_session import Frequency, product_id
+from payments.core.frequency import Frequency
+from payments.giving.checkout_session import product_id
 from payments.infra import stripe_client
 from payments.infra.context import Context
 from webhooks import endpoint

@@ -12,12 +12,12 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core.errors import StripeUnavailable
+from payments.core.frequency import Frequency
 from payments.core.safety_policy import RefundRule
 from payments.donors import donors, sign_in
 from payments.giving import charges, contributions, invoices, subscription_changes, subscriptions
 from payments.giving.change_log import Actor
 from payments.giving.charges import Charge
-from payments.giving.checkout_session import Frequency
 from payments.giving.contributions import Contribution, PaymentIntentLink
 from payments.giving.subscriptions import Subscription
 from payments.infra import job_queue, stripe_client

@@ -435,5 +435,5 @@ def _confirmation_context(ctx: Context, row: NewsletterSignup, address: str) -> 
     return {
         "until": i18n.format_day(until.date(), row.language),
         "confirm_link": confirm_link(ctx, row.id),
-        "never_link": unsubscribe_link(ctx, address_hashes(ctx.settings, address)[0]),
+        "unsubscribe_link": unsubscribe_link(ctx, address_hashes(ctx.settings, address)[0]),
     }

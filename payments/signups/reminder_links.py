@@ -12,9 +12,9 @@ from datetime import timedelta
 
 from payments.core import i18n, money
 from payments.core.errors import LinkInvalid
+from payments.core.frequency import Frequency
 from payments.core.money import Money
 from payments.core.settings import Settings
-from payments.giving.checkout_session import Frequency
 from payments.infra import signing
 from payments.infra.context import Context
 

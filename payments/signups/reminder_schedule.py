@@ -9,8 +9,8 @@ from datetime import date, datetime, timedelta
 
 from payments.core import calendar
 from payments.core.errors import InvalidField
+from payments.core.frequency import Frequency
 from payments.core.money import Money
-from payments.giving.checkout_session import Frequency
 
 MAX_MONTHS = 12  # an address, at the very most
 A_DAY = timedelta(days=1)

@@ -170,7 +170,7 @@ def _confirmation_context(ctx: Context, row: Reminder, address: str) -> dict[str
     return {
         "until": i18n.format_day(until.date(), row.language),
         "confirm_link": reminder_links.confirm_link(ctx, row.id),
-        "never_link": reminder_links.unsubscribe_link(ctx, _address_hash(ctx, address)),
+        "unsubscribe_link": reminder_links.unsubscribe_link(ctx, _address_hash(ctx, address)),
     }
 
 
@@ -367,15 +367,15 @@ def _template_context(ctx: Context, row: Reminder, address: str) -> dict[str, ob
     code = reminder_links.sign_code(ctx, row.id, owner)
     last = row.slot + 1 >= row.slots
     return {
-        "asked_on": i18n.format_day(row.signed_up_on, row.language),
+        "signed_up_on": i18n.format_day(row.signed_up_on, row.language),
         "next_on": None if last else i18n.format_day(row.send_date(row.slot + 1), row.language),
-        "proved": row.verified,
-        "back_link": reminder_links.return_link(
+        "verified": row.verified,
+        "return_link": reminder_links.return_link(
             ctx.settings, row.intended_contribution, row.language
         ),
-        "again_link": reminder_links.reschedule_link(ctx, code),
-        "stop_link": reminder_links.cancel_link(ctx, code),
-        "never_link": reminder_links.unsubscribe_link(ctx, owner),
+        "reschedule_link": reminder_links.reschedule_link(ctx, code),
+        "cancel_link": reminder_links.cancel_link(ctx, code),
+        "unsubscribe_link": reminder_links.unsubscribe_link(ctx, owner),
     }
 
 

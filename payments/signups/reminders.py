@@ -27,11 +27,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core import calendar
 from payments.core.errors import LinkInvalid
+from payments.core.frequency import Frequency
 from payments.core.identifiers import new_row_id
 from payments.core.money import Money
 from payments.core.settings import Settings
 from payments.donors.donors import Donor
-from payments.giving.checkout_session import Frequency
 from payments.infra import db, job_queue
 from payments.infra.context import Context
 from payments.signups import address_vault, reminder_schedule, reminder_stats

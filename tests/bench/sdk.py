@@ -7,10 +7,11 @@ import time
 
 import msgspec
 
+from payments.core.frequency import Frequency
 from payments.core.money import Money
 from payments.core.settings import Settings
 from payments.giving import checkout_session
-from payments.giving.checkout_session import ContributionRequest, Frequency
+from payments.giving.checkout_session import ContributionRequest
 from payments.infra import context
 from payments.infra.context import Context
 from tests.bench import servers

@@ -508,7 +508,7 @@ async def test_what_the_widget_drew_is_judged_apart_by_what_came(newsroom: Newsr
         ("id = 'x'\ncolour = 'red'", "campaigns[0]", "colour"),
         ("id = 'x'\ncurrency = 'xyz'", "campaigns[0].currency", "one of usd"),
         ("id = 'x'\nenabled = 'yes'", "campaigns[0].enabled", "true or false"),
-        ("id = 'x'\njudged_after = 7", "campaigns[0].judged_after", "30 or 90"),
+        ("id = 'x'\njudged_after = 7", "campaigns[0].evaluate_after_days", "30 or 90"),
         (
             "id = 'x'\ndefault_frequency = 'weekly'",
             "campaigns[0].default_frequency",
@@ -732,7 +732,7 @@ async def test_a_colleague_makes_sees_and_changes_a_campaign(newsroom: Newsroom)
         ("amounts_once", "usd: only *6", "not one of the amounts suggested"),
         ("starts_on", "yesterday", "2026-03-01"),
         ("currency", "xyz", "is not one of usd"),
-        ("judged_after", "7", "30 or 90"),
+        ("evaluate_after_days", "7", "30 or 90"),
         ("v1_name", "a", "2 to 4; here 1"),
         ("v3_message_ru", "Привет", "1 to 16"),
     ],
@@ -753,7 +753,10 @@ async def test_what_is_refused_is_named_and_nothing_typed_is_lost(
     assert says.lower() in " ".join(page.alerts).lower(), page.alerts
     assert "Nothing was changed." in page.text
     held = page.form(CAMPAIGNS_URL).submission()
-    if field not in ("currency", "judged_after"):  # a choice cannot hold what it does not offer
+    if field not in (
+        "currency",
+        "evaluate_after_days",
+    ):  # a choice cannot hold what it does not offer
         assert held[field] == value
     assert held["message_ru"] == "Трудная зима."
     assert await newsroom.count("campaigns") == 0

@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
+from payments.core.frequency import Frequency
 from payments.giving import checkout_session, contributions, payment_methods, subscription_changes
 from payments.giving.change_log import Actor
 from payments.giving.contributions import ContributionStatus
@@ -222,7 +223,7 @@ async def foreign(room: Newsroom, claimed: str | None, interval: str | None = No
     price: dict[str, Any] = {
         "currency": "eur",
         "unit_amount": 4200,
-        "product": checkout_session.product_id(checkout_session.Frequency.ONCE),
+        "product": checkout_session.product_id(Frequency.ONCE),
     }
     wanted: dict[str, Any] = {
         "mode": "subscription" if interval else "payment",
@@ -255,11 +256,11 @@ async def test_a_payment_without_a_row_of_ours_is_taken_in_and_a_person_called(
     await newsroom.advances_time(timedelta(hours=2))
     await newsroom.runs_sweeps()
     rows = await newsroom.rows("SELECT id, status, origin, amount, frequency FROM contributions")
-    ((adopted, *rest),) = rows
-    assert rest == ["paid", "adopted", 4200, frequency]
-    assert await newsroom.rows("SELECT kind, object_id FROM alerts") == [("adopted", adopted)]
-    assert await charged(newsroom, str(adopted)) == [(f"income:{frequency}", 4200, "eur")]
-    await says(newsroom, str(adopted), PAID)
+    ((imported_id, *rest),) = rows
+    assert rest == ["paid", "imported", 4200, frequency]
+    assert await newsroom.rows("SELECT kind, object_id FROM alerts") == [("imported", imported_id)]
+    assert await charged(newsroom, str(imported_id)) == [(f"income:{frequency}", 4200, "eur")]
+    await says(newsroom, str(imported_id), PAID)
 
 
 async def test_nobody_marks_the_gift_of_another_as_paid(newsroom: Newsroom) -> None:
@@ -269,7 +270,7 @@ async def test_nobody_marks_the_gift_of_another_as_paid(newsroom: Newsroom) -> N
     await says(newsroom, gift, CONFIRMING)
     assert await charged(newsroom, gift) == []
     rows = await newsroom.rows("SELECT origin, amount, status FROM contributions ORDER BY amount")
-    assert rows == [("adopted", 4200, "paid"), ("reader", 500_000, "open")]
+    assert rows == [("imported", 4200, "paid"), ("reader", 500_000, "open")]
     assert await newsroom.pays(checkout) == f"{BASE_URL}/thanks/{gift}"
     await newsroom.runs_until_idle()
     await says(newsroom, gift, PAID)
@@ -294,7 +295,7 @@ async def test_after_a_restore_from_an_old_backup_the_gift_comes_back(newsroom: 
     await newsroom.pays(checkout)
     await newsroom.runs_until_idle()
     row = await newsroom.contribution(gift)
-    assert (row.origin, row.status, row.amount) == ("adopted", ContributionStatus.PAID, 3100)
+    assert (row.origin, row.status, row.amount) == ("imported", ContributionStatus.PAID, 3100)
     await says(newsroom, gift, PAID)
     await newsroom.advances_time(timedelta(days=31))
     await newsroom.runs_until_idle()
@@ -488,7 +489,7 @@ async def test_an_invoice_of_a_subscription_that_has_ended_opens_an_alert(
     await stripe.invoices.pay_async(invoice["id"], {"payment_method": str(method)})
     await newsroom.runs_until_idle()
     assert await newsroom.rows("SELECT kind, object_id FROM alerts") == [
-        ("after_cancel", invoice["id"])
+        ("charged_after_cancellation", invoice["id"])
     ]
     assert len(await charged(newsroom, gift.id)) == 2
     async with newsroom.ctx.sessions.begin() as session:

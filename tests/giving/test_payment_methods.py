@@ -54,7 +54,7 @@ async def mail_kinds(newsroom: Newsroom, subscription: Subscription) -> list[tup
 
 async def history(newsroom: Newsroom, subscription: Subscription) -> list[tuple[object, ...]]:
     return await newsroom.rows(
-        'SELECT kind, "by" FROM subscription_changes WHERE subscription_id = :id'
+        "SELECT kind, actor FROM subscription_changes WHERE subscription_id = :id"
         " AND done_at IS NOT NULL ORDER BY done_at, kind",
         id=subscription.stripe_subscription_id,
     )
@@ -183,8 +183,8 @@ async def test_a_cancelled_subscription_is_notified_once_and_never_charged_again
     await newsroom.advances_time(timedelta(days=90))
     after = await again(newsroom, promise)
     assert after.status == "canceled"
-    assert await mail_kinds(newsroom, promise) == [("stopped",)]
-    assert await history(newsroom, promise) == [("stopped", "donor")]
+    assert await mail_kinds(newsroom, promise) == [("cancelled",)]
+    assert await history(newsroom, promise) == [("cancelled", "donor")]
     assert await newsroom.rows(
         "SELECT count(*) FROM ledger_entries WHERE credit = 'income:monthly'"
     ) == [(1,)]

@@ -12,12 +12,12 @@ import httpx
 import pytest
 
 from payments.core.errors import InvalidField
+from payments.core.frequency import Frequency
 from payments.core.money import Money
 from payments.core.settings import Settings
 from payments.donors import donors
 from payments.giving import payment_methods, subscription_changes, subscriptions
 from payments.giving.change_log import Actor
-from payments.giving.checkout_session import Frequency
 from payments.giving.contributions import Contribution
 from payments.mail import links
 from payments.sandbox.hosted_page_client import follow_cancel_link, pay
@@ -654,8 +654,8 @@ async def test_the_stop_link_of_a_mail_stops_without_signing_in(donor: Donor) ->
     assert again.text == page.text
     assert len(asked_of(donor.room, "DELETE")) == 1
     await donor.opens("/manage/contributions", status=401)
-    assert await donor.room.rows('SELECT kind, "by" FROM subscription_changes') == [
-        ("stopped", "link")
+    assert await donor.room.rows("SELECT kind, actor FROM subscription_changes") == [
+        ("cancelled", "link")
     ]
 
 
@@ -951,7 +951,7 @@ async def test_an_end_that_is_not_taken_back_ends_it_and_nothing_more_is_charged
     kinds = await donor.room.rows(
         "SELECT kind FROM outbox_mails WHERE kind <> 'sign_in' ORDER BY 1"
     )
-    assert kinds == [("ending",), ("stopped",)]
+    assert kinds == [("cancelled",), ("end_scheduled",)]
 
 
 async def test_what_is_set_to_end_can_be_stopped_at_once(donor: Donor) -> None:
@@ -998,7 +998,7 @@ async def test_a_cancellation_that_does_not_reach_stripe_is_stored_and_performed
     assert "This contribution is stopped" in page.text
     assert page.text.count("Stopped by you") == 1
     kinds = await donor.room.rows("SELECT kind FROM outbox_mails WHERE kind <> 'sign_in'")
-    assert kinds == [("stopped",)]
+    assert kinds == [("cancelled",)]
     await until(donor.room, 2)
     assert await charged(donor.room) == [("2026-11-22", 500)]
 
@@ -1035,8 +1035,8 @@ async def test_by_a_mails_link_a_cancellation_is_stored_too_and_nothing_else_is_
     await subscription_changes.resume_cancellations(donor.room.ctx)
     await donor.room.runs_until_idle()
     assert [mail.subject for mail in donor.room.mails()] == ["Your annual payment has stopped"]
-    assert await donor.room.rows('SELECT kind, "by" FROM subscription_changes') == [
-        ("stopped", "link")
+    assert await donor.room.rows("SELECT kind, actor FROM subscription_changes") == [
+        ("cancelled", "link")
     ]
 
 

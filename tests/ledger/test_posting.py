@@ -24,8 +24,8 @@ from sqlalchemy.engine import make_url
 
 from payments.accounting import daily_totals, integrity, integrity_checks
 from payments.core.errors import StripeUnavailable
+from payments.core.frequency import Frequency
 from payments.giving import charges
-from payments.giving.checkout_session import Frequency
 from payments.infra import db
 from payments.infra.context import Context
 from payments.infra.context import open_context as runtime_opened

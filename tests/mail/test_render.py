@@ -59,17 +59,17 @@ def facts(locale: str, *, annual: bool, bare: bool) -> Mapping[str, object]:
     return {
         "annual": annual,
         "amount": amount,
-        "pledge": render.amount_phrase(amount, locale, annual=annual),
+        "amount_phrase": render.amount_phrase(amount, locale, annual=annual),
         "next_charge": None if bare else day(1),
         "skipped_on": day(2),
         "resumes_on": None if bare else day(3),
         "ends_on": day(7),
         "ended_on": day(4),
-        "card_ends": day(5),
+        "card_expires_on": day(5),
         "retry_on": None if bare else day(6),
         "confirm_link": None if bare else "https://invoice.stripe.com/i/acct_1/test_" + signed,
-        "fix_link": f"https://pay.lindenau.example/fix/{signed}",
-        "stop_link": f"https://pay.lindenau.example/stop/{signed}",
+        "card_update_link": f"https://pay.lindenau.example/fix/{signed}",
+        "cancel_link": f"https://pay.lindenau.example/stop/{signed}",
         "manage_link": "https://pay.lindenau.example/manage",
         "reference": "AB12CD34",
         "minutes": 10,
@@ -254,7 +254,7 @@ ENGLISH_FILES |= {"campaigns.py", "cli_campaigns.py", "cli_export.py", "cli_peri
 ENGLISH_FILES |= {"packs.py", "periods.py"}
 ENGLISH_FOLDERS = {"demo", "exports", "finance", "reports", "sandbox"}
 ENGLISH_CODES = {
-    "changed-meanwhile",
+    "edit-conflict",
     "invalid-campaign",
     "no-signing-key",
     "not-a-pack",

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from payments.core.frequency import Frequency
 from payments.core.money import Money
 from payments.giving import payment_methods, subscription_changes
 from payments.giving.change_log import Actor
-from payments.giving.checkout_session import Frequency
 from tests.support.newsroom import Newsroom
 
 Subscription = dict[str, Any]

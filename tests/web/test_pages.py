@@ -14,8 +14,8 @@ from litestar import Litestar
 from pydantic import SecretStr
 
 from payments.core import amount_input, money
+from payments.core.frequency import Frequency
 from payments.core.money import Money
-from payments.giving.checkout_session import Frequency
 from payments.sandbox.hosted_page_client import follow_cancel_link
 from payments.web.app import create_app
 from tests import conftest

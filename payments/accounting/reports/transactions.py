@@ -23,8 +23,8 @@ from payments.accounting.reports.period import (
     booked_from,
 )
 from payments.core.errors import InvalidField
+from payments.core.frequency import Frequency
 from payments.core.identifiers import ROW_ID_PATTERN, SLUG_HELP, SLUG_PATTERN
-from payments.giving.checkout_session import Frequency
 from payments.ledger.posting_rules import LedgerAccount
 
 PAGE_SIZE = 50

@@ -4,8 +4,8 @@ Each at a browser of their own. What they change they change behind a link from 
 """
 
 from payments.core import money
+from payments.core.frequency import Frequency
 from payments.core.money import Money
-from payments.giving.checkout_session import Frequency
 from payments.ops.demo.browser import Browser, Page
 from payments.ops.demo.simulation import Simulation
 from payments.ops.demo.supporters import ARTICLES, CARD_DECLINED, CARD_SUCCEEDS, MONTHLY, Supporter

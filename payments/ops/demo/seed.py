@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
+from payments.core.frequency import Frequency
 from payments.core.settings import Settings
-from payments.giving.checkout_session import Frequency
 from payments.ops.demo import banks, colleagues, readers
 from payments.ops.demo.simulation import ManualClock, Simulation, first_morning, open_simulation
 from payments.ops.demo.supporters import (

@@ -14,8 +14,8 @@ import httpx
 from litestar import Litestar
 
 from payments.accounting import daily_totals
+from payments.core.frequency import Frequency
 from payments.core.settings import Settings
-from payments.giving.checkout_session import Frequency
 from payments.infra.context import Context
 from payments.ops import worker
 from payments.ops.demo import browser

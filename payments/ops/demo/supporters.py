@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 
 from payments.core import money
-from payments.giving.checkout_session import Frequency
+from payments.core.frequency import Frequency
 
 SUPPORTER_COUNT, HISTORY_DAYS = 64, 395
 FUND_CAMPAIGN, COURT_CAMPAIGN = "newsroom-fund", "court-file"  # campaigns

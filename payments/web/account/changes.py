@@ -15,11 +15,11 @@ from litestar.response import Redirect
 
 from payments.core import amount_input, money
 from payments.core.errors import InvalidField
+from payments.core.frequency import Frequency
 from payments.core.identifiers import new_row_id, row_id_or_new
 from payments.core.money import InvalidAmount, Money
 from payments.giving import payment_methods, subscription_changes, subscriptions
 from payments.giving.change_log import Actor
-from payments.giving.checkout_session import Frequency
 from payments.giving.subscription_changes import MAX_PAUSE_MONTHS, SubscriptionEnded
 from payments.infra.context import Context
 from payments.web import origins, rendering, request_locale

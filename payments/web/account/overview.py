@@ -7,9 +7,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from payments.core.errors import NotFound
+from payments.core.frequency import Frequency
 from payments.giving import change_log, charges, contributions, subscriptions
 from payments.giving.change_log import ChangeKind, SubscriptionChange
-from payments.giving.checkout_session import Frequency
 from payments.giving.contributions import Contribution, ContributionStatus
 from payments.giving.subscriptions import Subscription
 from payments.infra.context import Context

@@ -8,9 +8,10 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
 from payments.core.errors import IdempotencyKeyMissing
+from payments.core.frequency import Frequency
 from payments.core.identifiers import SLUG_REGEX
 from payments.giving import article_counts, campaigns, contributions
-from payments.giving.checkout_session import ContributionRequest, Frequency
+from payments.giving.checkout_session import ContributionRequest
 from payments.giving.contributions import Contribution
 from payments.infra.context import Context
 from payments.web.donate import risk_check

@@ -12,7 +12,7 @@ from litestar.params import JSONBody
 
 from payments.core import i18n
 from payments.core.errors import InvalidField, NotFound
-from payments.giving.checkout_session import Frequency
+from payments.core.frequency import Frequency
 from payments.infra.context import Context
 from payments.signups import address_vault, reminder_links, reminder_schedule, reminders
 from payments.signups.address_vault import SuppressionReason

@@ -32,11 +32,11 @@ from markupsafe import Markup
 
 from payments.core import i18n, money
 from payments.core.campaign_schema import DEFAULT_OPTIONS, FormOptions
+from payments.core.frequency import Frequency
 from payments.core.i18n import gettext_noop
 from payments.core.settings import Settings
 from payments.giving import checkout_session
 from payments.giving.campaigns import EmbeddedCampaign
-from payments.giving.checkout_session import Frequency
 from payments.infra.context import Context
 from payments.risk import donor_notice
 from payments.web import rendering, request_locale, security_headers

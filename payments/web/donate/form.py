@@ -15,12 +15,13 @@ from litestar.response import Redirect
 from payments.core import amount_input, fee_cover, i18n, money
 from payments.core.campaign_schema import DEFAULT_OPTIONS, FormOptions
 from payments.core.errors import InvalidField, NotFound, PaymentsError, StripeUnavailable
+from payments.core.frequency import Frequency
 from payments.core.i18n import gettext_noop
 from payments.core.identifiers import is_slug, row_id_or_new
 from payments.core.money import Money
 from payments.giving import article_counts, campaigns, contributions
 from payments.giving.campaigns import RenderedCampaign
-from payments.giving.checkout_session import ContributionRequest, Frequency
+from payments.giving.checkout_session import ContributionRequest
 from payments.giving.contributions import Contribution
 from payments.infra.context import Context
 from payments.risk import donor_notice

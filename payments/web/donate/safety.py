@@ -8,9 +8,9 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 
 from payments.core import geoip
+from payments.core.frequency import Frequency
 from payments.core.safety_policy import RecurringRule
 from payments.core.settings import Settings
-from payments.giving.checkout_session import Frequency
 from payments.infra.context import Context
 from payments.risk import donor_notice
 from payments.risk.donor_notice import (

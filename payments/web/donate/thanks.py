@@ -14,8 +14,8 @@ from litestar.params import FromPath
 
 from payments.core import money
 from payments.core.errors import NotFound
+from payments.core.frequency import Frequency
 from payments.giving import checkout_session, contributions, subscriptions
-from payments.giving.checkout_session import Frequency
 from payments.giving.contributions import Contribution, ContributionStatus
 from payments.giving.subscriptions import Subscription
 from payments.infra import job_queue

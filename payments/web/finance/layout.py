@@ -19,8 +19,8 @@ from payments.accounting.reports.freshness import Freshness
 from payments.accounting.reports.transactions import FILTER_RULES
 from payments.core import i18n, money
 from payments.core.errors import InvalidField
+from payments.core.frequency import Frequency
 from payments.core.money import Money
-from payments.giving.checkout_session import Frequency
 from payments.infra import alerts
 from payments.infra.context import Context
 from payments.staff.accounts import Staff

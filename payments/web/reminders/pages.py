@@ -17,9 +17,9 @@ from litestar.params import FromPath
 from payments.core import calendar as core_calendar
 from payments.core import i18n, ics, money
 from payments.core.errors import InvalidField, LinkInvalid, PaymentsError, Unauthenticated
+from payments.core.frequency import Frequency
 from payments.core.money import Money
 from payments.giving import campaigns
-from payments.giving.checkout_session import Frequency
 from payments.infra.context import Context
 from payments.mail import smtp
 from payments.risk import rate_limit as crowds

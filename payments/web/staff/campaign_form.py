@@ -29,7 +29,16 @@ FormFields = Mapping[str, str]
 
 def field_names() -> frozenset[str]:
     """Every field of the form."""
-    own = {"id", "version", "enabled", "currency", "starts_on", "ends_on", "judged_after", "then"}
+    own = {
+        "id",
+        "version",
+        "enabled",
+        "currency",
+        "starts_on",
+        "ends_on",
+        "evaluate_after_days",
+        "then",
+    }
     parts = {"default_frequency", "preselect"}
     parts |= {f"message_{spoken}" for spoken in i18n.SUPPORTED_LOCALES}
     parts |= {f"amounts_{frequency}" for frequency in FREQUENCIES}
@@ -47,7 +56,7 @@ def fields_of_config(config: CampaignConfig, *, version: int) -> dict[str, str]:
         "currency": config.currency or "",
         "starts_on": "" if config.starts_on is None else config.starts_on.isoformat(),
         "ends_on": "" if config.ends_on is None else config.ends_on.isoformat(),
-        "judged_after": str(config.evaluate_after_days),
+        "evaluate_after_days": str(config.evaluate_after_days),
         **_fields_of_options("", config),
     }
     for at, variant in zip(VARIANT_PREFIXES, config.variants, strict=False):
@@ -90,14 +99,14 @@ def parse_config(typed: FormFields, *, maximums: Mapping[str, int]) -> CampaignC
     """What was typed, as terms. Raises InvalidCampaign."""
     if unknown := sorted(set(typed) - field_names()):
         raise InvalidCampaign((), f"the form has no field “{unknown[0][:40]}”")
-    judged = typed.get("judged_after", EVALUATION_DAYS[0])
+    judged = typed.get("evaluate_after_days", EVALUATION_DAYS[0])
     shape = {
         "id": typed.get("id", "").strip(),
         "enabled": typed.get("enabled") == "yes",
         "currency": typed.get("currency") or None,
         "starts_on": _parse_date(typed, "starts_on"),
         "ends_on": _parse_date(typed, "ends_on"),
-        "judged_after": int(judged) if judged in EVALUATION_DAYS else judged,
+        "evaluate_after_days": int(judged) if judged in EVALUATION_DAYS else judged,
         "variants": [
             {"name": typed.get(f"{at}name", "").strip(), **_parse_options(typed, at)}
             for at in VARIANT_PREFIXES

@@ -12,10 +12,10 @@ from litestar.response import Redirect
 
 from payments.core import i18n, money
 from payments.core.campaign_schema import FREQUENCIES, CampaignConfig, FormOptions, InvalidCampaign
+from payments.core.frequency import Frequency
 from payments.core.money import Money
 from payments.giving import campaigns, experiments
 from payments.giving.campaigns import Campaign, EditConflict
-from payments.giving.checkout_session import Frequency
 from payments.giving.experiments import Comparison, ExperimentResult, VariantResult, Verdict
 from payments.infra.context import Context
 from payments.staff.accounts import Staff
