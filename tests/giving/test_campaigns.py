@@ -412,7 +412,7 @@ async def test_a_variant_that_no_widget_draws_now_is_shown_what_the_campaign_say
 async def test_a_change_of_what_is_compared_begins_anew(newsroom: Newsroom) -> None:
     await load(newsroom, TESTED)
     old = await opens(newsroom, "/donate?campaign=tested")
-    assert await load(newsroom, TESTED) == {"tested": "same"}
+    assert await load(newsroom, TESTED) == {"tested": "unchanged"}
     off = TESTED.replace('id = "tested"', 'id = "tested"\nends_on = 2027-01-01')
     assert await load(newsroom, off) == {"tested": "changed"}
     lot = (await opens(newsroom, "/donate?campaign=tested")).form("/donate").submission()["variant"]
@@ -508,7 +508,7 @@ async def test_what_the_widget_drew_is_judged_apart_by_what_came(newsroom: Newsr
         ("id = 'x'\ncolour = 'red'", "campaigns[0]", "colour"),
         ("id = 'x'\ncurrency = 'xyz'", "campaigns[0].currency", "one of usd"),
         ("id = 'x'\nenabled = 'yes'", "campaigns[0].enabled", "true or false"),
-        ("id = 'x'\njudged_after = 7", "campaigns[0].evaluate_after_days", "30 or 90"),
+        ("id = 'x'\nevaluate_after_days = 7", "campaigns[0].evaluate_after_days", "30 or 90"),
         (
             "id = 'x'\ndefault_frequency = 'weekly'",
             "campaigns[0].default_frequency",
@@ -639,7 +639,7 @@ async def test_the_operator_loads_a_file_and_gets_the_same_back(
     again.write_text(out, encoding="utf-8")
     assert {one["id"] for one in json.loads(out)["campaigns"]} == {"spring", "tested"}
     code, out, _ = await run(newsroom, "campaigns", "apply", str(again))
-    assert (code, sorted(out.split())) == (0, ["same", "same", "spring:", "tested:"])
+    assert (code, sorted(out.split())) == (0, ["spring:", "tested:", "unchanged", "unchanged"])
     code, out, _ = await run(newsroom, "embed", "--campaign", "spring", "--lang", "ru")
     assert "Три репортёра" in out
     assert 'frequency="annual"' in out
@@ -653,8 +653,8 @@ async def test_the_operator_loads_a_file_and_gets_the_same_back(
     )
     deeds = await newsroom.rows("SELECT name, action, object_id FROM audit_entries ORDER BY seq")
     assert deeds == [
-        ("the command line", "campaign_made", "spring on"),
-        ("the command line", "campaign_made", "tested on"),
+        ("the command line", "campaign_created", "spring on"),
+        ("the command line", "campaign_created", "tested on"),
     ]
 
 
@@ -709,7 +709,7 @@ async def test_a_colleague_makes_sees_and_changes_a_campaign(newsroom: Newsroom)
         assert again.form(f"{CAMPAIGNS_URL}/winter").submission()["message_en"] == "Mine is older."
         assert "winter" in (await ada.opens(CAMPAIGNS_URL)).text
         assert [deed[:2] for deed in await ada.audit_actions()][-2:] == [
-            ("campaign_made", "winter on"), ("campaign_changed", "winter on"),
+            ("campaign_created", "winter on"), ("campaign_changed", "winter on"),
         ]  # fmt: skip
     asked = await opens(newsroom, "/donate?campaign=winter&currency=eur&frequency=monthly")
     assert asked.form("/donate").submission()["frequency"] == "monthly"
