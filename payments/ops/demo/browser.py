@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 import httpx
 from litestar import Litestar
 
-# What a browser says when a page of ours, which says no-referrer, sends its form.
+# What a browser sends with a form of our pages, whose policy is no-referrer.
 SAME_ORIGIN_HEADERS = {"origin": "null", "sec-fetch-site": "same-origin"}
 
 
 @dataclass
 class Page(HTMLParser):
-    """A page as it was opened: the forms it sends, filled in as they came, and its links."""
+    """A page as it was opened: its forms by action, with the fields as they came, and its links."""
 
     html: str
     url: str
@@ -36,24 +36,24 @@ class Page(HTMLParser):
         self.feed(self.html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        named = {name: value or "" for name, value in attrs}
-        name = named.get("name", "")
+        attributes = {name: value or "" for name, value in attrs}
+        name = attributes.get("name", "")
         if tag == "form":
             self._form = {}
-            if named.get("method") == "post":
-                self.forms[urlsplit(named.get("action") or self.url).path] = self._form
+            if attributes.get("method") == "post":
+                self.forms[urlsplit(attributes.get("action") or self.url).path] = self._form
         elif tag == "a":
-            self.links.append(named.get("href", ""))
+            self.links.append(attributes.get("href", ""))
         elif tag == "select":
             self._select = name
-        elif tag == "option" and (self._select not in self._form or "selected" in named):
-            self._form[self._select] = named.get("value", "")
-        elif tag == "input" and name and _is_submitted(named):
-            self._form[name] = named.get("value", "")
+        elif tag == "option" and (self._select not in self._form or "selected" in attributes):
+            self._form[self._select] = attributes.get("value", "")
+        elif tag == "input" and name and _is_submitted(attributes):
+            self._form[name] = attributes.get("value", "")
 
     def first_link(self, prefix: str) -> str:
-        """The first of its links that begins so."""
-        return next(one for one in self.links if one.startswith(prefix))
+        """Returns the first link that begins with the prefix."""
+        return next(link for link in self.links if link.startswith(prefix))
 
 
 def _is_submitted(attributes: dict[str, str]) -> bool:
@@ -62,35 +62,36 @@ def _is_submitted(attributes: dict[str, str]) -> bool:
 
 @dataclass
 class Browser:
-    """One person at a browser of their own, with the mailbox they can look into."""
+    """One person's browser, with its own cookies and the folder their mails arrive in."""
 
     client: httpx.AsyncClient
     inbox: str
 
     async def get(self, url: str) -> Page:
-        answer = await self.client.get(url)
-        assert answer.status_code == 200, (url, answer.status_code)
-        return Page(answer.text, url)
+        """Opens a page, which must be there."""
+        response = await self.client.get(url)
+        assert response.status_code == 200, (url, response.status_code)
+        return Page(response.text, url)
 
     async def submit(self, page: Page, action: str, **fields: str) -> httpx.Response:
-        """Fill in a form of a page and press its button."""
-        sent = {**page.forms[action], **fields}
-        answer = await self.client.post(action, data=sent, headers=SAME_ORIGIN_HEADERS)
-        assert answer.status_code in (200, 303), (action, answer.status_code)
-        return answer
+        """Submits a form of the page with these fields changed. Redirects are not followed."""
+        data = {**page.forms[action], **fields}
+        response = await self.client.post(action, data=data, headers=SAME_ORIGIN_HEADERS)
+        assert response.status_code in (200, 303), (action, response.status_code)
+        return response
 
     def find_mail_link(self, email: str, path: str) -> str:
-        """The link to a path of ours in the newest mail to an address that has one."""
-        box = mailbox.Maildir(self.inbox)
-        found = []
-        for key in box.keys():  # noqa: SIM118 - no mapping
-            raw = box.get_bytes(key)
+        """Returns the path of the newest link below `path` in the mails to an address."""
+        maildir = mailbox.Maildir(self.inbox)
+        links = []
+        for key in maildir.keys():  # noqa: SIM118 - no mapping
+            raw = maildir.get_bytes(key)
             if email.encode() not in raw:
                 continue
             mail = BytesParser(policy=policy.default).parsebytes(raw)
             if link := _link_in_mail(mail, path):
-                found.append((parsedate_to_datetime(mail["Date"]), link))
-        return max(found)[1]
+                links.append((parsedate_to_datetime(mail["Date"]), link))
+        return max(links)[1]
 
 
 def _link_in_mail(mail: EmailMessage, path: str) -> str:
@@ -101,9 +102,16 @@ def _link_in_mail(mail: EmailMessage, path: str) -> str:
 
 
 @asynccontextmanager
-async def open_browser(app: Litestar, base_url: str, inbox: str) -> AsyncIterator[Browser]:
-    """Somebody sits down at a browser that has no cookies of ours."""
+async def asgi_client(app: Litestar, base_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Yields an HTTP client of the application in this process, with no cookies."""
     asgi = cast("Any", app)  # litestar and httpx type the same protocol differently
     transport = httpx.ASGITransport(app=asgi)
-    async with httpx.AsyncClient(transport=transport, base_url=base_url, trust_env=False) as web:
-        yield Browser(web, inbox)
+    async with httpx.AsyncClient(transport=transport, base_url=base_url, trust_env=False) as client:
+        yield client
+
+
+@asynccontextmanager
+async def open_browser(app: Litestar, base_url: str, inbox: str) -> AsyncIterator[Browser]:
+    """Yields a browser with no cookies, whose mails arrive in a folder."""
+    async with asgi_client(app, base_url) as client:
+        yield Browser(client, inbox)

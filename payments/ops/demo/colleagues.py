@@ -1,7 +1,7 @@
-"""What colleagues do in the demo, on their own pages: run campaigns, refund, look at alarms, close
+"""What colleagues do in the demo, on their own pages: run campaigns, refund, close alerts and
 months.
 
-Each comes in by a one-time link, as the operator prints it.
+Each signs in by a one-time link, as the operator prints it.
 """
 
 import re
@@ -29,7 +29,7 @@ CAMPAIGNS_FILE = Path(__file__).with_name("campaigns.toml")
 async def signed_in_browser(
     sim: Simulation, name: str = FINANCE_COLLEAGUE
 ) -> AsyncIterator[Browser]:
-    """A colleague follows a new link and is in."""
+    """Yields a browser in which a colleague of finance has signed in by a new link."""
     async with sim.ctx.sessions.begin() as session:
         token = await accounts.invite(session, name, role=Role.FINANCE, now=sim.ctx.now())
     async with sim.browser() as browser:
@@ -39,37 +39,37 @@ async def signed_in_browser(
 
 
 async def apply_campaigns(sim: Simulation) -> None:
-    """`payments campaigns apply`."""
+    """Applies the demo's campaigns, as `payments campaigns apply` does."""
     await campaigns.apply_file(sim.ctx, CAMPAIGNS_FILE.read_bytes(), json=False, dry_run=False)
 
 
 async def refund_contribution(sim: Simulation, currency: str, amount: str) -> None:
-    """Somebody gave more than they meant; give it back, or a part of it."""
+    """Refunds a new contribution of 25.00, or a part of it. The amount is as typed in the form."""
     await banks.donate_once(sim, CARD_SUCCEEDS, currency)
     await sim.import_balance()
-    async with signed_in_browser(sim) as desk:
-        lines = await desk.get("/finance/lines?type=charge")
-        gift = await desk.get(
-            next(link for link in lines.links if CONTRIBUTION_PATH.fullmatch(link))
+    async with signed_in_browser(sim) as browser:
+        transactions = await browser.get("/finance/lines?type=charge")
+        contribution = await browser.get(
+            next(link for link in transactions.links if CONTRIBUTION_PATH.fullmatch(link))
         )
-        refund = next(link for link in gift.links if REFUND_PATH.fullmatch(link))
-        asked = {"amount": amount, "reason": "requested_by_customer"}
-        await desk.submit(await desk.get(refund), refund, **asked)
+        refund = next(link for link in contribution.links if REFUND_PATH.fullmatch(link))
+        fields = {"amount": amount, "reason": "requested_by_customer"}
+        await browser.submit(await browser.get(refund), refund, **fields)
 
 
 async def close_alerts(sim: Simulation) -> None:
-    """Look at each, and say what was found."""
+    """Closes every open alert that can be closed, with what was found."""
     await sim.import_balance()
-    async with signed_in_browser(sim) as desk:
-        alarms = await desk.get("/staff/alarms")
-        for action in filter(ALERT_PATH.fullmatch, alarms.forms):
-            await desk.submit(alarms, action, reason="Looked into at Stripe, and settled")
+    async with signed_in_browser(sim) as browser:
+        alerts = await browser.get("/staff/alarms")
+        for action in filter(ALERT_PATH.fullmatch, alerts.forms):
+            await browser.submit(alerts, action, reason="Looked into at Stripe, and settled")
 
 
 async def close_month(sim: Simulation, morning_after: datetime) -> None:
-    """On the first morning of a month close the one before it, and have its pack made."""
+    """Closes the month before the morning, which builds its pack."""
     await sim.import_balance()
     month = morning_after - timedelta(days=1)
-    async with signed_in_browser(sim) as desk:
-        here = f"/finance/periods/{month:%Y-%m}"
-        await desk.submit(await desk.get(here), f"{here}/close")
+    async with signed_in_browser(sim) as browser:
+        period = f"/finance/periods/{month:%Y-%m}"
+        await browser.submit(await browser.get(period), f"{period}/close")

@@ -1,6 +1,6 @@
-"""What readers do in the demo: give, change their minds, ask to be reminded.
+"""What readers do in the demo: give, change their subscriptions, ask to be reminded.
 
-Each at a browser of their own. What they change they change behind a link from a mail.
+Each has a browser of their own, and signs in by a link in a mail to change anything.
 """
 
 from payments.core import money
@@ -13,7 +13,7 @@ from payments.sandbox.hosted_page_client import pay
 
 
 async def donate(sim: Simulation, supporter: Supporter) -> None:
-    """Fill in the form of a link and pay, or think better of it on Stripe's page."""
+    """Opens the supporter's link, submits the form and pays on Stripe's page, or leaves it."""
     link = (
         f"/donate?lang={supporter.lang}&campaign={supporter.campaign}&article={supporter.article}"
     )
@@ -29,81 +29,88 @@ async def donate(sim: Simulation, supporter: Supporter) -> None:
 
 
 async def _submit_donation(browser: Browser, page: Page, frequency: Frequency, amount: int) -> str:
-    """Choose in the form to give; gives the address of Stripe's page."""
-    chosen = {"frequency": frequency, f"amount_{frequency}": str(amount)}
-    answer = await browser.submit(page, "/donate", **chosen)
-    return answer.headers["location"]
+    """Submits the form with an amount in minor units. Returns the URL of Stripe's page."""
+    fields = {"frequency": frequency, f"amount_{frequency}": str(amount)}
+    response = await browser.submit(page, "/donate", **fields)
+    return response.headers["location"]
 
 
 async def view_campaign(sim: Simulation, campaign: str) -> None:
-    """Open a campaign's form, and give nothing."""
+    """Opens a campaign's form and gives nothing."""
     async with sim.browser() as browser:
         await browser.get(f"/donate?campaign={campaign}&article={ARTICLES[0]}")
 
 
-# --- a promise is changed -------------------------------------------------------------------------
+# --- changes of a subscription --------------------------------------------------------------------
 
 
 async def _change_subscription(
     sim: Simulation, supporter: Supporter, change: str, **fields: str
 ) -> str:
-    """Sign in by a link, open the page of a change and press its button. Gives where it led."""
+    """Signs in by a link, opens the page of a change and submits it. Returns the redirect's URL."""
     sim.used_supporters.add(supporter.number)
     async with sim.browser() as browser:
         await browser.submit(await browser.get("/manage"), "/manage", address=supporter.email)
         await sim.run_worker()
         link = browser.find_mail_link(supporter.email, "/manage/enter/")
-        answer = await browser.submit(await browser.get(link), link)
-        page = await browser.get(answer.headers["location"])
+        response = await browser.submit(await browser.get(link), link)
+        page = await browser.get(response.headers["location"])
         action = f"{page.first_link('/manage/contributions/')}/{change}"
-        answer = await browser.submit(await browser.get(action), action, **fields)
-        assert answer.status_code == 303, (change, answer.text)
-    return answer.headers["location"]
+        response = await browser.submit(await browser.get(action), action, **fields)
+        assert response.status_code == 303, (change, response.text)
+    return response.headers["location"]
 
 
 async def increase_amount(sim: Simulation) -> None:
-    person = sim.pick_supporter(MONTHLY)
-    doubled = money.to_decimal_string(Money(person.amount * 2, person.currency))
-    await _change_subscription(sim, person, "amount", amount=doubled)
+    """A monthly supporter doubles the amount."""
+    supporter = sim.pick_supporter(MONTHLY)
+    doubled = money.to_decimal_string(Money(supporter.amount * 2, supporter.currency))
+    await _change_subscription(sim, supporter, "amount", amount=doubled)
 
 
 async def decrease_amount(sim: Simulation) -> None:
-    person = sim.pick_supporter(MONTHLY, min_amount=999)
-    halved = money.to_decimal_string(Money(person.amount // 2, person.currency))
-    await _change_subscription(sim, person, "amount", amount=halved)
+    """A monthly supporter of at least 10.00 halves the amount."""
+    supporter = sim.pick_supporter(MONTHLY, min_amount=999)
+    halved = money.to_decimal_string(Money(supporter.amount // 2, supporter.currency))
+    await _change_subscription(sim, supporter, "amount", amount=halved)
 
 
 async def pause(sim: Simulation) -> None:
+    """A monthly supporter pauses for two months."""
     await _change_subscription(sim, sim.pick_supporter(MONTHLY), "pause", months="2")
 
 
 async def skip(sim: Simulation) -> None:
+    """A monthly supporter skips the next charge."""
     await _change_subscription(sim, sim.pick_supporter(MONTHLY), "skip")
 
 
 async def switch_to_annual(sim: Simulation) -> None:
+    """A monthly supporter switches to annual."""
     await _change_subscription(sim, sim.pick_supporter(MONTHLY), "frequency")
 
 
 async def replace_card(sim: Simulation) -> None:
+    """A monthly supporter replaces the card on Stripe's page."""
     page = await _change_subscription(sim, sim.pick_supporter(MONTHLY), "card")
     await pay(page, card="5555555555554444")
 
 
 async def cancel(sim: Simulation) -> None:
+    """A monthly supporter of forty days or more cancels."""
     await _change_subscription(sim, sim.pick_supporter(MONTHLY, min_days=40), "stop")
 
 
 async def fix_failed_renewal(sim: Simulation, supporter: Supporter) -> None:
-    """A renewal failed; the link of the mail about it leads to another card."""
+    """Follows the link in the mail about a failed renewal, and pays with another card."""
     await sim.run_worker()
     async with sim.browser() as browser:
         link = browser.find_mail_link(supporter.email, "/fix/")
-        answer = await browser.submit(await browser.get(link), link)
-    await pay(answer.headers["location"], card=CARD_SUCCEEDS, email=supporter.email)
+        response = await browser.submit(await browser.get(link), link)
+    await pay(response.headers["location"], card=CARD_SUCCEEDS, email=supporter.email)
 
 
-# --- a reminder -----------------------------------------------------------------------------------
+# --- reminders ------------------------------------------------------------------------------------
 
 
 def _reminder_email(number: int) -> str:
@@ -111,21 +118,22 @@ def _reminder_email(number: int) -> str:
 
 
 async def request_reminder(sim: Simulation, number: int, **fields: str) -> None:
-    """Not ready today: ask to be written to."""
+    """Asks for a reminder in a week, of a one-time contribution of 10.00 EUR."""
     async with sim.browser() as browser:
         page = await browser.get("/remind?frequency=once&amount=1000&currency=eur")
-        wanted = {"when": "week", "address": _reminder_email(number), **fields}
-        await browser.submit(page, "/remind", **wanted)
+        form = {"when": "week", "address": _reminder_email(number), **fields}
+        await browser.submit(page, "/remind", **form)
 
 
 async def confirm_reminder(sim: Simulation, number: int) -> None:
+    """Confirms the address by the link in the mail."""
     async with sim.browser() as browser:
         link = browser.find_mail_link(_reminder_email(number), "/remind/confirm/")
         await browser.submit(await browser.get(link), link)
 
 
 async def donate_from_reminder(sim: Simulation, number: int) -> None:
-    """The mail leads back to the form as it was left."""
+    """Gives 10.00 by the link in the reminder."""
     async with sim.browser() as browser:
         page = await browser.get(browser.find_mail_link(_reminder_email(number), "/back/"))
         checkout = await _submit_donation(browser, page, Frequency.ONCE, 1000)

@@ -1,4 +1,4 @@
-"""The running demo: starts the parts, seeds the year, prints the links, ends it all."""
+"""The running demo: starts everything, seeds the history, prints the links, and ends it all."""
 
 import asyncio
 import contextlib
@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -32,24 +33,24 @@ from payments.sandbox.server import listen
 from payments.staff import accounts
 from payments.staff.accounts import Role
 
-STARTUP_TIMEOUT_SECONDS = 60.0  # seconds for the service to answer
+STARTUP_TIMEOUT_SECONDS = 60.0
+TERMINATE_TIMEOUT_SECONDS = 10
+READY_POLL_SECONDS = 0.1
 DEMO_STRIPE_KEY = "sk_test_" + "demo" * 6
-STRIPE_REQUESTS_PER_SECOND = 100  # requests a second: nobody else uses this Stripe
+STRIPE_REQUESTS_PER_SECOND = 100  # nobody else uses this Stripe
 
-
-def echo_stderr(text: str) -> None:
-    click.echo(text, err=True)
+echo_stderr = partial(click.echo, err=True)
 
 
 def run(*, port: int) -> None:
-    """Everything, until Ctrl-C."""
-    begun = time.monotonic()
+    """Runs the demo until Ctrl-C. The service takes the port, or any free one."""
+    started_at = time.monotonic()
     try:
         with temporary_postgres(fsync=False) as url, tempfile.TemporaryDirectory() as folder:
             echo_stderr("PostgreSQL is running.")
             migrate.upgrade(url)
             with mail_server(Path(folder) / "inbox") as smtp_url:
-                asyncio.run(_run_demo(url, smtp_url, Path(folder), port, begun))
+                asyncio.run(_run_demo(url, smtp_url, Path(folder), port, started_at))
     except EmbeddedPostgresFailed as error:
         raise click.ClickException(str(error)) from None
     except KeyboardInterrupt:
@@ -59,7 +60,7 @@ def run(*, port: int) -> None:
 
 @contextmanager
 def mail_server(inbox: Path) -> Iterator[str]:
-    """A mail server that delivers everything to one folder. Gives its URL."""
+    """Runs a mail server that delivers every mail to one folder. Yields its URL."""
     port = _free_port(0)
     server = Controller(Mailbox(inbox), hostname="127.0.0.1", port=port)
     server.start()
@@ -97,7 +98,7 @@ async def _run_demo(url: str, smtp_url: str, folder: Path, port: int, started_at
 async def _seed_history(
     url: str, mail: Mapping[str, str], state: Path, port: int, stripe_port: int
 ) -> Settings:
-    """Seed through the front door; gives the settings the parts go on with."""
+    """Seeds the history and saves the sandbox. Returns the settings the service goes on with."""
     clock = ManualClock(seed.current_second())
     sandbox = Sandbox(wall=clock)
     async with listen(sandbox, port=stripe_port) as stripe_url:
@@ -115,7 +116,7 @@ async def _seed_history(
                 "accounting_zone": "Europe/Berlin",
                 "environment": "demo",
                 "stripe_fees": "eur=150+25,usd=290+30",
-                "rate_limit_gifts": 1_000_000,  # one address lives a year of all donors
+                "rate_limit_gifts": 1_000_000,  # one address plays all donors
                 "card_testing_declines": 1_000_000,
                 "log_level": "error",
                 **mail,
@@ -123,15 +124,15 @@ async def _seed_history(
         )
         async with context.open_context(settings) as ctx:
             lines = await stripe_setup.setup(ctx)
-        printed = next(line for line in lines if "SECRETS=" in line).partition("=")[2]
-        settings = settings.model_copy(update={"stripe_webhook_secrets": (SecretStr(printed),)})
+        secret = SecretStr(next(line for line in lines if "SECRETS=" in line).partition("=")[2])
+        settings = settings.model_copy(update={"stripe_webhook_secrets": (secret,)})
         with click.progressbar(
             length=seed.day_count(clock.current),
             label="A year of supporters, through the front door",
             file=sys.stderr,
         ) as bar:
             await seed.seed_history(
-                settings, sandbox, clock, on_day=lambda _day, _of: bar.update(1)
+                settings, sandbox, clock, on_day=lambda _day, _days: bar.update(1)
             )
         sandbox.save(state)
     return settings
@@ -139,12 +140,11 @@ async def _seed_history(
 
 @contextmanager
 def _service_processes(settings: Settings, folder: Path) -> Iterator[None]:
-    """The service and its worker, as an operator would run them."""
+    """Runs the service and its worker in processes of their own, as an operator would."""
     environment = {**os.environ, **settings_to_environment(settings)}
     port = settings.base_url.rpartition(":")[2]
     commands = (["serve", "--port", port], ["work"])
-    log = (folder / "parts.log").open("wb")
-    with log, contextlib.ExitStack() as stack:
+    with (folder / "service.log").open("wb") as log, contextlib.ExitStack() as stack:
         for command in commands:
             process = subprocess.Popen(  # noqa: S603 - our own commands
                 [sys.executable, "-m", "payments.cli", *command],
@@ -158,7 +158,7 @@ def _service_processes(settings: Settings, folder: Path) -> Iterator[None]:
 
 
 def settings_to_environment(settings: Settings) -> dict[str, str]:
-    """The settings as the environment of another process."""
+    """Returns the settings as environment variables for another process."""
     values = {
         "database_url": settings.database_url.get_secret_value(),
         "stripe_api_key": settings.stripe_api_key.get_secret_value(),
@@ -181,33 +181,33 @@ def settings_to_environment(settings: Settings) -> dict[str, str]:
 def _terminate(process: "subprocess.Popen[bytes]") -> None:
     process.terminate()
     try:
-        process.wait(10)
+        process.wait(TERMINATE_TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
 
 
 async def _wait_until_ready(base_url: str) -> None:
-    """Wait until the service is ready, or say that it is not."""
+    """Waits until the service is ready. Raises ClickException when it is not in time."""
     deadline = time.monotonic() + STARTUP_TIMEOUT_SECONDS
     async with aiohttp.ClientSession() as web:
         while time.monotonic() < deadline:
             with contextlib.suppress(aiohttp.ClientError):
-                async with web.get(f"{base_url}/health/ready") as answer:
-                    if answer.status == 200:
+                async with web.get(f"{base_url}/health/ready") as response:
+                    if response.status == 200:
                         return
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(READY_POLL_SECONDS)
     raise click.ClickException("The service did not start.")
 
 
 @asynccontextmanager
 async def _entry_links(settings: Settings, sandbox: Sandbox) -> AsyncIterator[str]:
-    """What to open, with one-time links for colleagues."""
+    """Yields the links to open, with one-time links for colleagues."""
     async with context.open_context(settings) as ctx:
         await integrity.run_and_alert(ctx)
         async with ctx.sessions.begin() as session:
-            finance = await accounts.invite(session, "Demo", role=Role.FINANCE, now=ctx.now())
-            help_desk = await accounts.invite(
+            finance_token = await accounts.invite(session, "Demo", role=Role.FINANCE, now=ctx.now())
+            support_token = await accounts.invite(
                 session, "Help desk", role=Role.SUPPORT, now=ctx.now()
             )
         base = settings.base_url
@@ -216,8 +216,8 @@ async def _entry_links(settings: Settings, sandbox: Sandbox) -> AsyncIterator[st
                 f"  Sample article      {base}/article",
                 f"  Donate              {base}/donate",
                 f"  Change a gift       {base}/manage   (as one of the addresses in the mails)",
-                f"  Finance (one time)  {base}/staff/enter/{finance}",
-                f"  Support (one time)  {base}/staff/enter/{help_desk}",
+                f"  Finance (one time)  {base}/staff/enter/{finance_token}",
+                f"  Support (one time)  {base}/staff/enter/{support_token}",
                 f"  Mails sent          {base}/dev/inbox",
                 f"  Stripe's stand-in   {sandbox.url}/",
                 "",
@@ -235,11 +235,11 @@ async def _wait_for_signal() -> None:
 
 
 def _free_port(preferred: int) -> int:
-    """The wanted port on this machine, or any other that is free."""
+    """Returns the preferred port of this machine, or any other that is free."""
     for port in (preferred, 0):
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
-            found: int = probe.getsockname()[1]
-            return found
+            free_port: int = probe.getsockname()[1]
+            return free_port
     raise click.ClickException("There is no free port on this machine.")

@@ -1,9 +1,9 @@
 """A year of history for the demo, through the front door: the form, Stripe's page, webhooks, the
 clock.
 
-Nothing is written to a table. Supporters come to `/donate`, pay on the stand-in's page, and
-Stripe's webhooks bring what follows, while the clock is turned a day at a time. On some days, told
-in days before the present, something happens that finance should see.
+Nothing is written to a table. Supporters open `/donate` and pay on the stand-in's page, and
+Stripe's webhooks bring what follows, while the clock is turned a day at a time. On some days,
+counted in days before the present, something happens that finance should see.
 """
 
 import random
@@ -25,16 +25,16 @@ from payments.ops.demo.supporters import (
 )
 from payments.sandbox.sandbox import Sandbox
 
-WORKER_RUN_INTERVAL_DAYS, CAMPAIGN_VIEW_INTERVAL_DAYS = 9, 6  # days
-CLOSED_MONTHS = 3  # months
-REMINDER_READERS = range(8)  # readers who ask for a reminder; one less confirms, and six give
+WORKER_RUN_INTERVAL_DAYS = 9
+CAMPAIGN_VIEW_INTERVAL_DAYS = 6
+CLOSED_MONTHS = 3
+REMINDER_READERS = range(8)  # the numbers of those who ask for a reminder
 CONFIRMED_READERS, DONATED_READERS = REMINDER_READERS[:7], REMINDER_READERS[:6]
+RNG_SEED = 20261122
 RECOVERED_SUPPORTER = Supporter(200, 304, Frequency.MONTHLY, "eur", 1000, CARD_FAILS_ON_RENEWAL)
 LATE_RECOVERED_SUPPORTER = Supporter(201, 76, Frequency.MONTHLY, "usd", 1500, CARD_FAILS_ON_RENEWAL)
-PAST_DUE_SUPPORTER = Supporter(
-    202, 34, Frequency.MONTHLY, "eur", 700, CARD_FAILS_ON_RENEWAL
-)  # tried again as we speak
-DayCallback = Callable[[int, int], None]
+PAST_DUE_SUPPORTER = Supporter(202, 34, Frequency.MONTHLY, "eur", 700, CARD_FAILS_ON_RENEWAL)
+DayCallback = Callable[[int, int], None]  # the day that passed, of so many
 Step = Callable[[Simulation], Awaitable[None]]
 
 STEPS_BY_DAYS_AGO: Mapping[int, tuple[Step, ...]] = {
@@ -94,59 +94,62 @@ STEPS_BY_DAYS_AGO: Mapping[int, tuple[Step, ...]] = {
 async def seed_history(
     settings: Settings, sandbox: Sandbox, clock: ManualClock, *, on_day: DayCallback
 ) -> None:
-    """Live through the months up to the clock's present. `told` hears of each day that passed."""
-    chance = random.Random(20261122)  # noqa: S311 - a story, not a secret
-    days, acts = day_count(clock.current), plan_steps(clock.current)
-    coming = defaultdict(list)
-    for person in generate_supporters(chance):
-        coming[person.days_ago].append(person)
-    async with open_simulation(settings, sandbox, clock) as year:
+    """Simulates the months up to the clock's present. `on_day` is called after each day."""
+    rng = random.Random(RNG_SEED)  # noqa: S311 - no secret
+    days, steps = day_count(clock.current), plan_steps(clock.current)
+    supporters_by_days_ago = defaultdict(list)
+    for supporter in generate_supporters(rng):
+        supporters_by_days_ago[supporter.days_ago].append(supporter)
+    async with open_simulation(settings, sandbox, clock) as sim:
         sandbox.set_weekly_payouts(0)
-        await colleagues.apply_campaigns(year)
-        while clock.current < year.end:
-            await year.deliver_webhooks()
-            for person in coming[year.days_ago]:
-                await readers.donate(year, person)
-            for act in acts[clock.current.date()]:
-                await act(year)
-            await year.deliver_webhooks()
-            if year.days_ago % WORKER_RUN_INTERVAL_DAYS == 0:
-                await year.run_worker()
-            on_day(days - year.days_ago, days)
-            clock.current = min(clock.current + timedelta(days=1), year.end)
-        await year.import_balance()
+        await colleagues.apply_campaigns(sim)
+        while clock.current < sim.end:
+            await sim.deliver_webhooks()
+            for supporter in supporters_by_days_ago[sim.days_ago]:
+                await readers.donate(sim, supporter)
+            for step in steps[clock.current.date()]:
+                await step(sim)
+            await sim.deliver_webhooks()
+            if sim.days_ago % WORKER_RUN_INTERVAL_DAYS == 0:
+                await sim.run_worker()
+            on_day(days - sim.days_ago, days)
+            clock.current = min(clock.current + timedelta(days=1), sim.end)
+        await sim.import_balance()
 
 
 def day_count(end: datetime) -> int:
-    """How many days the story has."""
+    """Returns how many days the history before `end` has."""
     return (end.date() - first_morning(end).date()).days
 
 
 def plan_steps(end: datetime) -> dict[date, list[Step]]:
-    """Who does what on which day; by the calendar months are closed, and readers reminded."""
-    days: dict[date, list[Step]] = defaultdict(list)
-    for ago, acts in STEPS_BY_DAYS_AGO.items():
-        days[end.date() - timedelta(days=ago)] += acts
-    for ago in range(2, COURT_CAMPAIGN_STARTS_DAYS_AGO, CAMPAIGN_VIEW_INTERVAL_DAYS):
-        days[end.date() - timedelta(days=ago)].append(
+    """Returns the steps of each day. Months are closed, and readers reminded, by the calendar."""
+    steps: dict[date, list[Step]] = defaultdict(list)
+    for days_ago, day_steps in STEPS_BY_DAYS_AGO.items():
+        steps[end.date() - timedelta(days=days_ago)] += day_steps
+    for days_ago in range(2, COURT_CAMPAIGN_STARTS_DAYS_AGO, CAMPAIGN_VIEW_INTERVAL_DAYS):
+        steps[end.date() - timedelta(days=days_ago)].append(
             partial(readers.view_campaign, campaign=COURT_CAMPAIGN)
         )
-    mornings = [first_morning(end, months_before=back) for back in range(CLOSED_MONTHS, -1, -1)]
+    mornings = [first_morning(end, months_before=count) for count in range(CLOSED_MONTHS, -1, -1)]
     mornings = [morning for morning in mornings if morning < end][-CLOSED_MONTHS:]
     for morning in mornings:
-        days[morning.date()].append(partial(colleagues.close_month, morning_after=morning))
-    days[mornings[-1].date()].append(banks.post_late_fee)
-    # All of it within one month, so that its numbers are large enough to be told.
-    for after, act, numbers in (
+        steps[morning.date()].append(partial(colleagues.close_month, morning_after=morning))
+    steps[mornings[-1].date()].append(banks.post_late_fee)
+    # All within one month, so that its numbers are large enough to be shown.
+    for days_later, step, numbers in (
         (3, readers.request_reminder, REMINDER_READERS),
         (4, readers.confirm_reminder, CONFIRMED_READERS),
         (12, readers.donate_from_reminder, DONATED_READERS),
     ):
-        day = mornings[-2].date() + timedelta(days=after)
-        days[day] += [Simulation.run_worker, *(partial(act, number=number) for number in numbers)]
-    return days
+        day = mornings[-2].date() + timedelta(days=days_later)
+        steps[day] += [
+            Simulation.run_worker,
+            *(partial(step, number=number) for number in numbers),
+        ]
+    return steps
 
 
 def current_second() -> datetime:
-    """The present, in whole seconds as Stripe counts."""
+    """Returns the present in UTC, in whole seconds as Stripe counts."""
     return datetime.now(UTC).replace(microsecond=0)

@@ -1,38 +1,37 @@
-"""The demo's past: a clock that stands until it is turned, a Stripe, and the service by both.
+"""The service in this process, with a sandbox for Stripe, both on a clock that is turned by hand.
 
-Whoever does something in it comes in by a door: a browser, Stripe's dashboard, a bank, a webhook.
+Whatever happens in it comes through a door: a browser, Stripe's dashboard, a bank, a webhook.
 """
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any, cast
+from datetime import datetime
 from urllib.parse import urlsplit
 
 import httpx
 from litestar import Litestar
 
 from payments.accounting import daily_totals
+from payments.core.calendar import add_months
 from payments.core.frequency import Frequency
 from payments.core.settings import Settings
 from payments.infra.context import Context
 from payments.ops import worker
-from payments.ops.demo import browser
-from payments.ops.demo.browser import Browser
+from payments.ops.demo.browser import Browser, asgi_client, open_browser
 from payments.ops.demo.supporters import CARD_SUCCEEDS, Supporter
 from payments.sandbox.sandbox import Sandbox
 from payments.sandbox.webhook_deliveries import Delivery
 from payments.signups import reminder_sender
 from payments.web.app import create_app
 
-HISTORY_MONTHS = 13  # whole ones, before the present one
-DAY_START_HOUR = 8  # o'clock, UTC
+HISTORY_MONTHS = 13  # whole ones, before the present month
+DAY_START_HOUR = 8  # UTC
 
 
 @dataclass
 class ManualClock:
-    """Stands still until it is turned."""
+    """A clock that stands still until `current` is set."""
 
     current: datetime
 
@@ -42,7 +41,7 @@ class ManualClock:
 
 @dataclass
 class Simulation:
-    """All that the story may touch. `given` are those who gave, by what they do next."""
+    """All that the steps of the history may use."""
 
     ctx: Context
     app: Litestar
@@ -50,44 +49,45 @@ class Simulation:
     sandbox: Sandbox
     clock: ManualClock
     end: datetime
-    supporters: list[Supporter] = field(default_factory=list)
-    used_supporters: set[int] = field(default_factory=set)  # who has had a part in the story
+    supporters: list[Supporter] = field(default_factory=list)  # who has given, earliest first
+    used_supporters: set[int] = field(default_factory=set)  # numbers of those who changed something
 
     @property
     def days_ago(self) -> int:
-        """How many days before the present it is."""
+        """How many days before the end of the history it is."""
         return (self.end.date() - self.clock.current.date()).days
 
     @asynccontextmanager
     async def browser(self) -> AsyncIterator[Browser]:
+        """Yields a new browser with no cookies."""
         settings = self.ctx.settings
-        async with browser.open_browser(
-            self.app, settings.base_url, settings.demo_inbox_dir
-        ) as one:
-            yield one
+        async with open_browser(self.app, settings.base_url, settings.demo_inbox_dir) as browser:
+            yield browser
 
     def pick_supporter(
         self, frequency: Frequency, *, min_days: int = 20, min_amount: int = 0
     ) -> Supporter:
-        """The first who has promised more for so many days, and had no part in the story yet."""
+        """Returns the first who has given that often for so many days, gives more than `min_amount`
+        (minor units) and has changed nothing yet.
+        """
         return next(
-            one
-            for one in self.supporters
-            if (one.frequency, one.card) == (frequency, CARD_SUCCEEDS)
-            and one.days_ago - self.days_ago >= min_days
-            and one.amount > min_amount
-            and one.number not in self.used_supporters
+            supporter
+            for supporter in self.supporters
+            if (supporter.frequency, supporter.card) == (frequency, CARD_SUCCEEDS)
+            and supporter.days_ago - self.days_ago >= min_days
+            and supporter.amount > min_amount
+            and supporter.number not in self.used_supporters
         )
 
     async def deliver_webhooks(self) -> None:
-        """What Stripe does by now, and tells."""
+        """Lets Stripe do what is due by now, and delivers its webhooks until there are no more."""
         await self.sandbox.run_due()
-        while waiting := self.sandbox.take_deliveries():
-            for delivery in waiting:
+        while deliveries := self.sandbox.take_deliveries():
+            for delivery in deliveries:
                 self.sandbox.acknowledge(delivery, await self._post_webhook(delivery))
 
     async def run_worker(self) -> None:
-        """What the worker does by now."""
+        """Does what the worker does: sends reminders that are due, and runs the jobs."""
         await self.sandbox.advance_to_captures()
         await self.deliver_webhooks()
         await reminder_sender.enqueue_due(self.ctx)
@@ -95,33 +95,31 @@ class Simulation:
         await worker.run_due_jobs(self.ctx)
 
     async def import_balance(self) -> None:
-        """What the worker fetches by itself every five minutes."""
+        """Runs the worker and imports the balance, as a schedule does every few minutes."""
         await self.run_worker()
         await daily_totals.import_and_refresh(self.ctx)
 
     async def _post_webhook(self, delivery: Delivery) -> int:
         path = urlsplit(delivery.url).path
-        answer = await self.client.post(path, content=delivery.body, headers=delivery.headers)
-        return answer.status_code
+        response = await self.client.post(path, content=delivery.body, headers=delivery.headers)
+        return response.status_code
 
 
 def first_morning(end: datetime, *, months_before: int = HISTORY_MONTHS) -> datetime:
-    """The morning of the first day of a month, so many months before the one of the present."""
+    """Returns the morning of the first day of the month so many months before that of `end`."""
     first = end.replace(day=1, hour=DAY_START_HOUR, minute=0, second=0)
-    for _ in range(months_before):
-        first = (first - timedelta(days=1)).replace(day=1)
-    return first
+    return add_months(first, -months_before)
 
 
 @asynccontextmanager
 async def open_simulation(
     settings: Settings, sandbox: Sandbox, clock: ManualClock
 ) -> AsyncIterator[Simulation]:
-    """The service, in this process and by this clock, from the first day on."""
+    """Yields the service in this process, from the first morning of the history on.
+
+    The clock is turned back; where it stood is the end of the history.
+    """
     end, clock.current = clock.current, first_morning(clock.current)
     app = create_app(settings, now=clock)
-    async with app.lifespan():
-        asgi = cast("Any", app)  # litestar and httpx type the same protocol differently
-        transport = httpx.ASGITransport(app=asgi)
-        async with httpx.AsyncClient(transport=transport, base_url=settings.base_url) as web:
-            yield Simulation(app.state.ctx, app, web, sandbox, clock, end)
+    async with app.lifespan(), asgi_client(app, settings.base_url) as client:
+        yield Simulation(app.state.ctx, app, client, sandbox, clock, end)

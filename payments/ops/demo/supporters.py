@@ -1,4 +1,4 @@
-"""Who gives in the demo: the same readers every time, each with a day, a promise and a card."""
+"""Who gives in the demo: the same readers every time, each with a day, an amount and a card."""
 
 import random
 from dataclasses import dataclass
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from payments.core import money
 from payments.core.frequency import Frequency
 
-SUPPORTER_COUNT, HISTORY_DAYS = 64, 395
-FUND_CAMPAIGN, COURT_CAMPAIGN = "newsroom-fund", "court-file"  # campaigns
+SUPPORTER_COUNT = 64
+HISTORY_DAYS = 395
+FUND_CAMPAIGN, COURT_CAMPAIGN = "newsroom-fund", "court-file"
 COURT_CAMPAIGN_STARTS_DAYS_AGO = 210  # days before the present
 ARTICLES = ("the-quiet-ferry", "who-owns-the-river", "letters-from-a-cell")
 CARD_SUCCEEDS = "4242424242424242"
@@ -18,7 +19,10 @@ ONCE, MONTHLY, ANNUAL = Frequency.ONCE, Frequency.MONTHLY, Frequency.ANNUAL
 
 @dataclass(frozen=True, slots=True)
 class Supporter:
-    """Who comes so many days before the present, by what link, and how they give."""
+    """One reader who gives: on which day before the present, by which link, and how.
+
+    `amount` is in minor units of `currency`.
+    """
 
     number: int
     days_ago: int
@@ -29,8 +33,8 @@ class Supporter:
     campaign: str = ""
     article: str = ""
     lang: str = "en"
-    abandons_checkout: bool = False  # leaves Stripe's page again
-    first_card_declined: bool = False  # the first card is declined
+    abandons_checkout: bool = False  # leaves Stripe's page without paying
+    first_card_declined: bool = False
 
     @property
     def email(self) -> str:
@@ -38,22 +42,22 @@ class Supporter:
 
 
 def generate_supporters(rng: random.Random) -> list[Supporter]:
-    """All of them, the first first; the same on whatever day the story is told."""
-    people = []
+    """Returns all supporters, earliest first. They depend on nothing but `rng`."""
+    supporters = []
     for number in range(SUPPORTER_COUNT):
-        ago = rng.randrange(1, HISTORY_DAYS)
+        days_ago = rng.randrange(1, HISTORY_DAYS)
         frequency = rng.choices(list(Frequency), weights=(42, 44, 14))[0]
         # Francs are settled in dollars, so they bring an exchange rate with them.
         currency = rng.choices(("usd", "eur", "gbp", "chf"), weights=(46, 32, 16, 6))[0]
         campaigns = (
             ("", FUND_CAMPAIGN, COURT_CAMPAIGN, COURT_CAMPAIGN)
-            if ago < COURT_CAMPAIGN_STARTS_DAYS_AGO
+            if days_ago < COURT_CAMPAIGN_STARTS_DAYS_AGO
             else ("", FUND_CAMPAIGN)
         )
-        people.append(
+        supporters.append(
             Supporter(
                 number=number,
-                days_ago=ago,
+                days_ago=days_ago,
                 frequency=frequency,
                 currency=currency,
                 amount=rng.choice(money.suggested_amounts(currency, frequency)).amount,
@@ -65,4 +69,4 @@ def generate_supporters(rng: random.Random) -> list[Supporter]:
                 first_card_declined=rng.random() < 0.08,
             )
         )
-    return sorted(people, key=lambda person: -person.days_ago)
+    return sorted(supporters, key=lambda supporter: -supporter.days_ago)
