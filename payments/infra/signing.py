@@ -9,12 +9,15 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import TypeVar
 
+import msgspec
 from itsdangerous import BadData, URLSafeSerializer, base64_decode, base64_encode
 
 from payments.core.errors import LinkInvalid
 
 SigningKeys = Sequence[bytes]
+Payload = TypeVar("Payload")
 
 
 def hmac_digests(keys: SigningKeys, purpose: str, text: str) -> list[bytes]:
@@ -30,19 +33,32 @@ def sign_token(keys: SigningKeys, purpose: str, payload: object, *, now: datetim
 
 
 def verify_token(
-    keys: SigningKeys, purpose: str, token: str, *, now: datetime, max_age: timedelta
-) -> object:
-    """What a link is about. Raises LinkSpent for one that is not ours or is too old."""
-    spent = LinkInvalid("This link has expired or is not complete. Nothing was changed.")
+    keys: SigningKeys,
+    purpose: str,
+    token: str,
+    payload_type: type[Payload],
+    *,
+    now: datetime,
+    max_age: timedelta,
+) -> Payload:
+    """Return the payload of a token, as the type it was signed with, such as `tuple[str, int]`.
+
+    Raises LinkInvalid for a token that is forged, was signed for another purpose, is too old, or
+    carries something else.
+    """
+    invalid = LinkInvalid("This link has expired or is not complete. Nothing was changed.")
     try:
-        made_at, what = _serializer(keys, purpose).loads(token)
+        signed_at, payload = _serializer(keys, purpose).loads(token)
     except BadData:
-        raise spent from None
+        raise invalid from None
     if not _has_canonical_signature(token):
-        raise spent
-    if not -60 <= now.timestamp() - made_at <= max_age.total_seconds():
-        raise spent
-    return what
+        raise invalid
+    if not -60 <= now.timestamp() - signed_at <= max_age.total_seconds():
+        raise invalid
+    try:
+        return msgspec.convert(payload, payload_type)
+    except msgspec.ValidationError:
+        raise invalid from None
 
 
 def _has_canonical_signature(token: str) -> bool:

@@ -82,16 +82,17 @@ def ticket_wait(ctx: Context, ticket: str, binding: str) -> timedelta | None:
     None for a ticket that is forged, expired or bound to another form.
     """
     try:
-        payload = signing.verify_token(
-            ctx.settings.hmac_keys, TICKET_PURPOSE, ticket, now=ctx.now(), max_age=TICKET_LIFETIME
+        bound_to, ready_at = signing.verify_token(
+            ctx.settings.hmac_keys,
+            TICKET_PURPOSE,
+            ticket,
+            tuple[str, int],
+            now=ctx.now(),
+            max_age=TICKET_LIFETIME,
         )
     except LinkInvalid:
         return None
-    match payload:
-        case [str(bound_to), int(ready_at)] if bound_to == binding:
-            return timedelta(seconds=ready_at - ctx.now().timestamp())
-        case _:
-            return None
+    return timedelta(seconds=ready_at - ctx.now().timestamp()) if bound_to == binding else None
 
 
 def clearance_of_ticket(ticket: str) -> Clearance:

@@ -11,7 +11,6 @@ import re
 from datetime import timedelta
 
 from payments.core import i18n, money
-from payments.core.errors import LinkInvalid
 from payments.core.frequency import Frequency
 from payments.core.money import Money
 from payments.core.settings import Settings
@@ -55,38 +54,45 @@ def unsubscribe_link(ctx: Context, address_hash: bytes) -> str:
     return f"{ctx.settings.mail_links_base_url}/remind/never/{signed}"
 
 
-def parse_confirm_link(ctx: Context, signed: str) -> str:
-    """The reminder whose mailbox a link proves. Raises LinkSpent."""
-    match _verify(ctx, CONFIRM_PURPOSE, signed, lifetime=CONFIRM_LIFETIME):
-        case str(reminder_id):
-            return reminder_id
-    raise _invalid_link()
-
-
-def parse_code(ctx: Context, signed: str) -> tuple[str, bytes]:
-    """The reminder of a code, and the hash of the address it went to. Raises LinkSpent."""
-    match _verify(ctx, CODE_PURPOSE, signed, lifetime=CODE_LIFETIME):
-        case [str(reminder_id), str(owner)]:
-            return reminder_id, bytes.fromhex(owner)
-    raise _invalid_link()
-
-
-def parse_unsubscribe_link(ctx: Context, signed: str) -> bytes:
-    """The hash of the address that is never to be written to again. Raises LinkSpent."""
-    match _verify(ctx, UNSUBSCRIBE_PURPOSE, signed, lifetime=UNSUBSCRIBE_LIFETIME):
-        case str(owner):
-            return bytes.fromhex(owner)
-    raise _invalid_link()
-
-
-def _verify(ctx: Context, purpose: str, signed: str, *, lifetime: timedelta) -> object:
+def parse_confirm_link(ctx: Context, token: str) -> str:
+    """Return the id of the reminder that a link confirms. Raises LinkInvalid."""
     return signing.verify_token(
-        ctx.settings.hmac_keys, purpose, signed, now=ctx.now(), max_age=lifetime
+        ctx.settings.hmac_keys,
+        CONFIRM_PURPOSE,
+        token,
+        str,
+        now=ctx.now(),
+        max_age=CONFIRM_LIFETIME,
     )
 
 
-def _invalid_link() -> LinkInvalid:
-    return LinkInvalid("This link has expired or is not complete. Nothing was changed.")
+def parse_code(ctx: Context, code: str) -> tuple[str, bytes]:
+    """Return the id of a code's reminder, and the hash of the address it went to.
+
+    Raises LinkInvalid.
+    """
+    reminder_id, address_hash = signing.verify_token(
+        ctx.settings.hmac_keys,
+        CODE_PURPOSE,
+        code,
+        tuple[str, str],
+        now=ctx.now(),
+        max_age=CODE_LIFETIME,
+    )
+    return reminder_id, bytes.fromhex(address_hash)
+
+
+def parse_unsubscribe_link(ctx: Context, token: str) -> bytes:
+    """Return the hash of the address that a link suppresses. Raises LinkInvalid."""
+    address_hash = signing.verify_token(
+        ctx.settings.hmac_keys,
+        UNSUBSCRIBE_PURPOSE,
+        token,
+        str,
+        now=ctx.now(),
+        max_age=UNSUBSCRIBE_LIFETIME,
+    )
+    return bytes.fromhex(address_hash)
 
 
 # --- back to the form -----------------------------------------------------------------------------

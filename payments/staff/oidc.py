@@ -114,17 +114,20 @@ def encode_attempt(settings: Settings, attempt: SsoAttempt) -> str:
 def decode_attempt(settings: Settings, cookie: str, *, now: datetime) -> SsoAttempt:
     """The attempt of a cookie. Raises SignOnRefused for one that is not ours, or is too old."""
     try:
-        what = signing.verify_token(
-            settings.hmac_keys, ATTEMPT_COOKIE_PURPOSE, cookie, now=now, max_age=ATTEMPT_LIFETIME
+        purpose, bound_to, return_path, started_at, seed = signing.verify_token(
+            settings.hmac_keys,
+            ATTEMPT_COOKIE_PURPOSE,
+            cookie,
+            tuple[SsoPurpose, str, str, int, str],
+            now=now,
+            max_age=ATTEMPT_LIFETIME,
         )
     except LinkInvalid as error:
         raise SsoRefused(
             "This sign-in was not begun in this browser, or too long ago. Please begin again.",
             "no-attempt",
         ) from error
-    assert isinstance(what, list)
-    aim, bound, back, begun, seed = what
-    return SsoAttempt(SsoPurpose(aim), bound, back, from_unix(begun), seed)
+    return SsoAttempt(purpose, bound_to, return_path, from_unix(started_at), seed)
 
 
 async def authorization_url(ctx: Context, oidc_provider: OidcProvider, attempt: SsoAttempt) -> str:

@@ -115,21 +115,18 @@ async def credit_paid_network(ctx: Context, request: AnyRequest, contribution_id
 
 def _is_suspicious(ctx: Context, token: str, form_id: str) -> bool:
     try:
-        payload = signing.verify_token(
+        rendered_id, rendered_at = signing.verify_token(
             ctx.settings.hmac_keys,
             FORM_TIMESTAMP_PURPOSE,
             token,
+            tuple[str, int],
             now=ctx.now(),
             max_age=FORM_LIFETIME,
         )
     except LinkInvalid:
         return True
-    match payload:
-        case [str(rendered_id), int(rendered_at)]:
-            is_too_fast = ctx.now().timestamp() - rendered_at < MIN_FILL_SECONDS
-            return rendered_id != form_id or is_too_fast
-        case _:
-            return True
+    is_too_fast = ctx.now().timestamp() - rendered_at < MIN_FILL_SECONDS
+    return rendered_id != form_id or is_too_fast
 
 
 async def render_challenge(
