@@ -19,8 +19,8 @@ from payments.core.settings import SettingsError
 from payments.ops import worker
 from payments.signups import address_vault, newsletter, newsletter_delivery, reminder_sender
 from payments.signups.address_vault import AssociatedData
-from tests.mail.test_render import TELLTALE
 from tests.support.donor import Donor, link_in, open_donor_browser
+from tests.support.mail import TELLTALE
 from tests.support.newsroom import (
     Mail,
     Newsroom,

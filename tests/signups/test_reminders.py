@@ -14,8 +14,8 @@ from payments.ops import worker
 from payments.sandbox.hosted_page_client import pay
 from payments.signups import address_vault, reminder_sender, reminder_stats
 from payments.signups.address_vault import AssociatedData
-from tests.mail.test_render import TELLTALE
 from tests.support.donor import Donor, link_in, open_donor_browser
+from tests.support.mail import TELLTALE
 from tests.support.newsroom import BASE_URL, Mail, Newsroom, open_newsroom, without_tokens
 from tests.support.page import Page
 

@@ -1,0 +1,174 @@
+"""The catalogues: every text that a reader may see is translated, whole and with its places."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from babel.messages.catalog import Catalog
+from babel.messages.extract import extract
+from babel.messages.pofile import read_po
+
+import payments.web.app  # which loads every class of errors
+from payments.core import i18n
+from payments.core.errors import PaymentsError
+from payments.mail import render
+
+PACKAGE = Path(payments.__file__).parent
+PAGES = PACKAGE / "web" / "templates"
+TRANSLATED_LOCALES = [name for name in i18n.SUPPORTED_LOCALES if name != i18n.DEFAULT_LOCALE]
+# The newsroom's own pages are in its English.
+STAFF_PAGES = ("finance_", "_finance", "staff_", "_staff", "support", "demo_inbox")
+READERS_PAGES = [
+    path.stem for path in sorted(PAGES.glob("*.html")) if not path.stem.startswith(STAFF_PAGES)
+]
+# What only programs, staff and the operator read stays English: rooms and files below the package.
+ENGLISH = (
+    "accounting",
+    "cli",
+    "ops",
+    "sandbox",
+    "settlement",
+    "staff",
+    "web/finance",
+    "web/staff",
+    "web/support",
+    "core/campaign_schema.py",
+    "giving/campaigns.py",
+    "infra/audit_log.py",
+    "safety/emergency_stop.py",
+    "safety/quarantine_response.py",
+    "safety/retention.py",
+    "safety/support_cases.py",
+)
+ENGLISH_CODES = {
+    *("bad-webhook", "idempotency-key-missing", "idempotency-key-reused"),
+    *("edit-conflict", "invalid-campaign"),
+    *("journal-unbalanced", "no-signing-key", "not-a-pack", "period-not-ready"),
+    *("live-subscriptions-remain", "no-protected-group", "nothing-to-resume", "stop-in-progress"),
+    *("passkey-refused", "permission-denied", "step-up-required", "too-many-searches"),
+    *("provider-unavailable", "sso-refused"),
+    *("refund-not-possible", "refund-too-much"),
+}
+# An amount's errors write their sentences where they call their parent.
+AMOUNT_ERRORS = {"money.py", "amount_input.py"}
+
+
+def test_there_are_pages_to_look_at() -> None:
+    assert len(READERS_PAGES) > 50
+    assert {"donate", "account_overview", "remind", "newsletter"} <= set(READERS_PAGES)
+
+
+def template_strings(*templates: Path) -> Iterator[tuple[str, ...]]:
+    """Yield what templates ask to be translated: each text with its plural, if it has one."""
+    keywords = {"_": None, "gettext": None, "ngettext": (1, 2)}
+    for template in templates:
+        with template.open("rb") as file:
+            for _line, message, _comments, _context in extract("jinja2", file, keywords):
+                yield (message,) if isinstance(message, str) else tuple(message)
+
+
+def errors(parent: type[PaymentsError] = PaymentsError) -> Iterator[type[PaymentsError]]:
+    yield parent
+    for child in parent.__subclasses__():
+        yield from errors(child)
+
+
+def readers_errors() -> list[type[PaymentsError]]:
+    return [error for error in errors() if error.code not in ENGLISH_CODES]
+
+
+def code_strings() -> Iterator[tuple[str, ...]]:
+    """Yield what the sources say to readers: marked for later, translated at once, or raised."""
+    keywords = dict.fromkeys(
+        {"gettext_noop", "translate", *(error.__name__ for error in readers_errors())}
+    )
+    for source in sorted(PACKAGE.rglob("*.py")):
+        place = source.relative_to(PACKAGE)
+        if any(place.is_relative_to(name) for name in ENGLISH):
+            continue
+        amount = {"__init__": None} if source.name in AMOUNT_ERRORS else {}
+        with source.open("rb") as file:
+            for _line, message, _comments, _context in extract("python", file, keywords | amount):
+                yield (message,) if isinstance(message, str) else tuple(message)
+
+
+def catalogue(locale: str) -> Catalog:
+    with (i18n.LOCALES_DIR / locale / i18n.CATALOGUE).open("rb") as file:
+        return read_po(file, locale=locale)
+
+
+def untranslated(locale: str, messages: Iterable[tuple[str, ...]]) -> list[str]:
+    """Return the messages that a catalogue lacks, leaves empty or marks as doubtful."""
+    known = catalogue(locale)
+    entries = {message[0]: known.get(message[0]) for message in messages}
+    return [
+        text
+        for text, entry in entries.items()
+        if entry is None or entry.fuzzy or not all(forms(entry.string))
+    ]
+
+
+def forms(text: str | Sequence[str] | None) -> list[str]:
+    """Return a text, or each of its plural forms."""
+    return [text or ""] if text is None or isinstance(text, str) else list(text)
+
+
+def places(text: str) -> list[str]:
+    return sorted(re.findall(r"%\(\w+\)[sd]", text))
+
+
+@pytest.mark.parametrize("locale", TRANSLATED_LOCALES)
+def test_every_mail_is_translated(locale: str) -> None:
+    messages = list(template_strings(*sorted(render.TEMPLATE_DIR.glob("*.txt"))))
+    assert len(messages) > 50
+    assert untranslated(locale, messages) == []
+    phrases = [("d MMMM y",), ("%(amount)s a month",), ("%(amount)s a year",)]
+    assert untranslated(locale, phrases) == []
+
+
+@pytest.mark.parametrize("locale", TRANSLATED_LOCALES)
+@pytest.mark.parametrize("page", READERS_PAGES)
+def test_every_page_of_a_reader_is_translated(locale: str, page: str) -> None:
+    assert untranslated(locale, template_strings(PAGES / f"{page}.html")) == []
+
+
+@pytest.mark.parametrize("page", READERS_PAGES)
+def test_a_page_leads_on_in_the_language_it_is_read_in(page: str) -> None:
+    links = r'(?:href|action)="(?!\#|\{\{ base_path \}\}/static/)([^"]*)'
+    source = (PAGES / f"{page}.html").read_text()
+    bare = [link for link in re.findall(links, source) if link.startswith("/")]
+    # A form that is sent by GET drops its address's query and carries the language in a field.
+    assert [link for link in bare if f'action="{link}"' not in source] == []
+
+
+@pytest.mark.parametrize("locale", TRANSLATED_LOCALES)
+def test_every_text_of_the_code_is_translated(locale: str) -> None:
+    messages = list(code_strings())
+    assert len(messages) > 100
+    assert untranslated(locale, messages) == []
+    assert untranslated(locale, sorted({(error.title,) for error in readers_errors()})) == []
+    assert ("The smallest amount is %(limit)s. Nothing was charged.",) in messages
+
+
+@pytest.mark.parametrize("locale", TRANSLATED_LOCALES)
+def test_a_translation_keeps_what_is_put_in(locale: str) -> None:
+    for entry in catalogue(locale):
+        if not entry.id:
+            continue
+        ids = forms(entry.id)
+        for text in forms(entry.string):
+            assert places(text) in [places(one) for one in ids], text
+            assert re.findall(r"</?\w+", text) == re.findall(r"</?\w+", ids[-1]), text
+
+
+def test_a_language_is_chosen_by_whoever_asks_first() -> None:
+    assert i18n.negotiate_locale() == "en"
+    assert i18n.negotiate_locale("ru") == "ru"
+    assert i18n.negotiate_locale("ru_RU") == "ru"
+    assert i18n.negotiate_locale(None, "", "de", "RU-ru") == "ru"
+    assert i18n.negotiate_locale("en", "ru") == "en"
+    assert i18n.negotiate_locale("de-DE,de;q=0.9,ru;q=0.4,en;q=0.3") == "ru"
+    assert i18n.negotiate_locale("ru;q=0.2, en-GB;q=0.8") == "en"
+    assert i18n.negotiate_locale("ru;q=0, *") == "en"
+    assert i18n.negotiate_locale("../../etc", "x" * 9000, ";;q=,,") == "en"
