@@ -28,13 +28,13 @@ def staff() -> None:
 )
 def staff_invite(name: str, role: str, revoke_existing: bool) -> None:
     """Print a one-time link for a colleague, good for an hour. On its page a passkey is made."""
-    from payments.staff import accounts, passkeys
+    from payments.staff import accounts, administration
 
     async def invite(ctx: "Context") -> str:
         async with ctx.sessions.begin() as session:
             if revoke_existing:
                 colleague = await accounts.get_by_name(session, name)
-                await passkeys.revoke_all(session, colleague, now=ctx.now())
+                await administration.revoke_credentials(session, colleague, now=ctx.now())
             token = await accounts.invite(session, name, role=accounts.Role(role), now=ctx.now())
         return f"{ctx.settings.base_url}/staff/enter/{token}"
 
@@ -60,12 +60,12 @@ def staff_link(name: str) -> None:
 @click.argument("role", type=ROLE_CHOICE)
 def staff_set_role(name: str, role: str) -> None:
     """Give a colleague another role, and sign them out."""
-    from payments.staff import accounts
+    from payments.staff import accounts, administration
 
     async def change(ctx: "Context") -> None:
         async with ctx.sessions.begin() as session:
             colleague = await accounts.get_by_name(session, name)
-            await accounts.change_role(session, colleague, accounts.Role(role), now=ctx.now())
+            await administration.change_role(session, colleague, accounts.Role(role), now=ctx.now())
 
     run_with_context(change)
     echo_stderr(f"{name} has the role {role}.")
@@ -75,13 +75,13 @@ def staff_set_role(name: str, role: str) -> None:
 @click.argument("name")
 def staff_remove(name: str) -> None:
     """Let a colleague in no more: ends their sessions, links and passkeys."""
-    from payments.staff import accounts, passkeys
+    from payments.staff import accounts, administration
 
     async def remove(ctx: "Context") -> None:
         async with ctx.sessions.begin() as session:
             colleague = await accounts.get_by_name(session, name)
-            await passkeys.revoke_all(session, colleague, now=ctx.now())
-            await accounts.remove(session, colleague, now=ctx.now())
+            await administration.revoke_credentials(session, colleague, now=ctx.now())
+            await administration.remove(session, colleague, now=ctx.now())
 
     run_with_context(remove)
     echo_stderr(f"{name} is removed. What they did stays in the audit.")

@@ -25,7 +25,7 @@ from payments.risk import rate_limit, statement_descriptor
 from payments.safety import descriptor_review, quarantine_response, retention, support_cases
 from payments.settlement import disputes, refunds
 from payments.signups import newsletter, newsletter_delivery, reminder_sender
-from payments.staff import accounts
+from payments.staff import sessions
 from webhooks import endpoint, sweeps
 
 EVERY_MINUTE = "* * * * *"
@@ -98,7 +98,7 @@ async def purge_expired(ctx: Context) -> None:
     async with ctx.sessions.begin() as session:
         await contributions.purge_idempotency_keys(session, ctx.now())
         await rate_limit.purge_expired(session, ctx.now())
-        await accounts.purge_expired(session, ctx.now())
+        await sessions.purge_expired(session, ctx.now())
         await support_cases.purge_expired(session, ctx.now())
         await donors.purge_erasures(session, ctx.now())
         await sign_in.purge_expired(session, ctx.now())

@@ -1,10 +1,11 @@
-"""The second door of colleagues: an account at the newsroom's own sign-in service, if one is set.
+"""Single sign-on of colleagues: an account at the newsroom's own OpenID Connect provider, if set.
 
-An account opens it only after its colleague tied it to themselves on the way in by a one-time link:
-nobody becomes a colleague by having one, and what they may see stays ours to say. Of the account a
-keyed hash is kept. An attempt lives in a cookie of the browser that began it, and all that it asks
-back follows from one random number in there, so no other browser can finish it; it is spent when it
-comes back, before anybody is asked. A page that begins one stores nothing.
+An account signs in only the colleague who linked it to themselves by a one-time link; having an
+account makes nobody a colleague, and roles stay ours. Of the account a keyed hash is stored.
+
+An attempt lives in a signed cookie of the browser that started it: its state, nonce and PKCE
+verifier are derived from one random seed in there, so no other browser can finish it and starting
+one stores nothing. Its state is used up when it comes back, before the provider is asked.
 """
 
 import hashlib
@@ -27,25 +28,26 @@ from payments.core.settings import Settings
 from payments.infra import db, signing
 from payments.infra.audit_log import AuditAction
 from payments.infra.context import Context
-from payments.staff import accounts, oidc_provider
-from payments.staff.accounts import SESSION_LIFETIME, STEP_UP_LIFETIME, AuthenticatedStaff, Staff
+from payments.staff import accounts, oidc_provider, sessions
+from payments.staff.accounts import Staff
 from payments.staff.oidc_provider import CLOCK_LEEWAY, ExternalAccount, OidcProvider, SsoRefused
+from payments.staff.sessions import SESSION_LIFETIME, STEP_UP_LIFETIME, AuthenticatedStaff
 
 ATTEMPT_LIFETIME = timedelta(minutes=10)
-ATTEMPT_COOKIE_PURPOSE = "oidc attempt"
-CALLBACK_PATH = "/staff/sign-on/back"  # what the operator tells the issuer, after our address
+ATTEMPT_COOKIE_PURPOSE = "sso attempt"
+CALLBACK_PATH = "/staff/sign-on/back"  # registered with the provider, after our base URL
 
 
 class SsoPurpose(StrEnum):
-    """What an account is asked for. An answer to one is none to another."""
+    """What an attempt is for. An account that signed in for one purpose is not used for another."""
 
     SIGN_IN = "sign in"
     STEP_UP = "step up"
     LINK = "link"
 
 
-# A working day may pass before somebody who is signed in there is asked again; a fresh proof, and
-# a tie that lasts, are given there and then.
+# Whoever signed in at the provider within a working day is not asked again; a step-up and a link
+# that lasts ask for a new sign-in there.
 AUTHORIZATION_PARAMS = {
     SsoPurpose.SIGN_IN: {"max_age": str(int(SESSION_LIFETIME.total_seconds()))},
     SsoPurpose.STEP_UP: {"prompt": "login", "max_age": "0"},
@@ -54,7 +56,7 @@ AUTHORIZATION_PARAMS = {
 
 
 class StaffLinkedAccount(db.Base):
-    """The account elsewhere that opens the door for a colleague."""
+    """The account at the provider that signs a colleague in. One account, one colleague."""
 
     __tablename__ = "staff_linked_accounts"
 
@@ -68,7 +70,10 @@ class StaffLinkedAccount(db.Base):
 
 @dataclass(frozen=True, slots=True)
 class SsoAttempt:
-    """One visit to the issuer, as the cookie has it. `bound` is the link or session it is for."""
+    """One visit to the provider, as the cookie holds it.
+
+    `bound_to` is the token of the link or the id of the session that it is for.
+    """
 
     purpose: SsoPurpose
     bound_to: str
@@ -78,41 +83,44 @@ class SsoAttempt:
 
     @property
     def state(self) -> str:
+        """The `state` parameter, which the callback must repeat."""
         return self._derive("state")
 
     @property
     def nonce(self) -> str:
+        """The `nonce` claim that the ID token must hold."""
         return self._derive("nonce")
 
     @property
     def code_verifier(self) -> str:
+        """The PKCE code verifier (RFC 7636)."""
         return self._derive("verifier")
 
     def _derive(self, label: str) -> str:
         return _base64url(hmac.digest(self.seed.encode(), label.encode(), hashlib.sha256))
 
 
-# --- going there and coming back ------------------------------------------------------------------
+# --- attempts -------------------------------------------------------------------------------------
 
 
 def start_attempt(
     purpose: SsoPurpose, *, bound_to: str = "", return_path: str = "", now: datetime
 ) -> SsoAttempt:
-    """A new attempt."""
+    """Return a new attempt with a random seed."""
     return SsoAttempt(purpose, bound_to, return_path, now, secrets.token_urlsafe(32))
 
 
 def encode_attempt(settings: Settings, attempt: SsoAttempt) -> str:
-    """An attempt as the text of a cookie, which only we can write."""
-    begun = int(attempt.started_at.timestamp())
-    what = [attempt.purpose, attempt.bound_to, attempt.return_path, begun, attempt.seed]
+    """Return an attempt as the signed text of a cookie."""
+    started_at = int(attempt.started_at.timestamp())
+    payload = [attempt.purpose, attempt.bound_to, attempt.return_path, started_at, attempt.seed]
     return signing.sign_token(
-        settings.hmac_keys, ATTEMPT_COOKIE_PURPOSE, what, now=attempt.started_at
+        settings.hmac_keys, ATTEMPT_COOKIE_PURPOSE, payload, now=attempt.started_at
     )
 
 
 def decode_attempt(settings: Settings, cookie: str, *, now: datetime) -> SsoAttempt:
-    """The attempt of a cookie. Raises SignOnRefused for one that is not ours, or is too old."""
+    """Return the attempt of a cookie. Raises SsoRefused for one that is not ours or is too old."""
     try:
         purpose, bound_to, return_path, started_at, seed = signing.verify_token(
             settings.hmac_keys,
@@ -131,8 +139,8 @@ def decode_attempt(settings: Settings, cookie: str, *, now: datetime) -> SsoAtte
 
 
 async def authorization_url(ctx: Context, oidc_provider: OidcProvider, attempt: SsoAttempt) -> str:
-    """Where the browser goes to sign in. Raises IssuerAway."""
-    asked = {
+    """Return where the browser goes to sign in. Raises ProviderUnavailable."""
+    params = {
         "redirect_uri": ctx.settings.base_url + CALLBACK_PATH,
         "state": attempt.state,
         "nonce": attempt.nonce,
@@ -140,7 +148,7 @@ async def authorization_url(ctx: Context, oidc_provider: OidcProvider, attempt: 
         "code_challenge_method": "S256",
         **AUTHORIZATION_PARAMS[attempt.purpose],
     }
-    return await oidc_provider.authorization_url(asked, now=ctx.now())
+    return await oidc_provider.authorization_url(params, now=ctx.now())
 
 
 async def redeem_callback(
@@ -149,23 +157,29 @@ async def redeem_callback(
     attempt: SsoAttempt,
     callback_query: Mapping[str, str],
 ) -> ExternalAccount:
-    """Whose account answered an attempt, which is spent by it. Raises SignOnRefused, IssuerAway."""
+    """Return the account that an attempt was answered with, and use the attempt up.
+
+    Raises SsoRefused, ProviderUnavailable.
+    """
     if not hmac.compare_digest(callback_query.get("state", "").encode(), attempt.state.encode()):
         raise SsoRefused(
             "This is not the answer to the sign-in that was begun here last. Please begin again.",
-            "another-state",
+            "state-mismatch",
         )
     async with ctx.sessions.begin() as session:
-        forget_at = attempt.started_at + 2 * ATTEMPT_LIFETIME
-        if not await accounts.consume_challenge(
-            session, attempt.state.encode(), expires_at=forget_at
+        expires_at = attempt.started_at + 2 * ATTEMPT_LIFETIME
+        if not await sessions.consume_challenge(
+            session, attempt.state.encode(), expires_at=expires_at
         ):
-            raise SsoRefused("This was answered before. Please begin again.", "again")
+            raise SsoRefused("This was answered before. Please begin again.", "state-reused")
     if callback_query.get("iss", ctx.settings.oidc_issuer) != ctx.settings.oidc_issuer:
-        raise SsoRefused("This is the answer of another service. Nothing was done.", "mixed-up")
+        raise SsoRefused(
+            "This is the answer of another service. Nothing was done.", "callback-issuer-mismatch"
+        )
     if not callback_query.get("code"):
         raise SsoRefused(
-            "The sign-in service let nobody in, or you went back. Nothing was done.", "not-let-in"
+            "The sign-in service let nobody in, or you went back. Nothing was done.",
+            "access-denied",
         )
     return await oidc_provider.exchange_code(
         callback_query["code"],
@@ -179,37 +193,39 @@ async def redeem_callback(
 async def colleague_of_attempt(
     session: AsyncSession, attempt: SsoAttempt | None, *, now: datetime
 ) -> Staff | None:
-    """Whose link or session an attempt is for, if it is still somebody's."""
+    """Return whose link or session an attempt is for, or None if it is nobody's any more."""
     try:
         match attempt:
             case SsoAttempt(purpose=SsoPurpose.LINK):
                 return await accounts.get_by_link(session, attempt.bound_to, now=now)
             case SsoAttempt(purpose=SsoPurpose.STEP_UP):
-                return (await accounts.resume_session(session, attempt.bound_to, now=now)).colleague
+                return (await sessions.resume(session, attempt.bound_to, now=now)).colleague
     except (LinkInvalid, Unauthenticated):
         pass
     return None
 
 
-# --- what an account opens ------------------------------------------------------------------------
+# --- linked accounts ------------------------------------------------------------------------------
 
 
 async def sign_in(
     session: AsyncSession, settings: Settings, external_account: ExternalAccount, *, now: datetime
 ) -> tuple[Staff, str]:
-    """Begin a session for the colleague of an account: as fresh a proof as was given there, and
-    none where nothing is said of when. Raises SignOnRefused.
+    """Start a session for the colleague of an account. Returns both, the session by its token.
+
+    It counts as a proof of the time at which they signed in at the provider, and as none if the
+    provider does not say when. Raises SsoRefused.
     """
-    person = await _colleague_of_account(session, settings, external_account, now=now)
-    proved_at = external_account.authenticated_at or now - STEP_UP_LIFETIME
-    if now - proved_at > SESSION_LIFETIME + CLOCK_LEEWAY:
+    colleague = await _colleague_of_account(session, settings, external_account, now=now)
+    authenticated_at = external_account.authenticated_at or now - STEP_UP_LIFETIME
+    if now - authenticated_at > SESSION_LIFETIME + CLOCK_LEEWAY:
         raise SsoRefused(
             "You signed in at the sign-in service too long ago. Sign out there, and begin again.",
-            "long-ago",
+            "authentication-too-old",
         )
-    how = f"by {oidc_provider.provider_name(settings)}"
-    return person, await accounts.start_session(
-        session, person, method=how, authenticated_at=proved_at, now=now
+    method = f"by {oidc_provider.provider_name(settings)}"
+    return colleague, await sessions.start(
+        session, colleague, method=method, authenticated_at=authenticated_at, now=now
     )
 
 
@@ -221,11 +237,11 @@ async def step_up(
     *,
     now: datetime,
 ) -> AuthenticatedStaff:
-    """Take an account as a fresh proof of who asks. Raises SignOnRefused, NotSignedIn."""
-    asking = await accounts.resume_session(session, attempt.bound_to, now=now)
-    person = await _colleague_of_account(session, settings, external_account, now=now)
-    if person.id != asking.colleague.id:
-        raise SsoRefused("This is a colleague's account. Nothing was done.", "a-colleagues")
+    """Take an account as a recent proof of who is signed in. Raises SsoRefused, Unauthenticated."""
+    staff_session = await sessions.resume(session, attempt.bound_to, now=now)
+    colleague = await _colleague_of_account(session, settings, external_account, now=now)
+    if colleague.id != staff_session.colleague.id:
+        raise SsoRefused("This is a colleague's account. Nothing was done.", "account-of-another")
     if external_account.authenticated_at is None:
         raise SsoRefused(
             "The sign-in service does not say when you proved who you are, so it cannot stand for "
@@ -236,12 +252,12 @@ async def step_up(
         raise SsoRefused(
             "The sign-in service did not ask you again who you are. Use a passkey or a one-time "
             "link. Nothing was done.",
-            "not-asked-again",
+            "not-reauthenticated",
         )
-    await accounts.record_step_up(
-        session, asking, authenticated_at=external_account.authenticated_at, now=now
+    await sessions.record_step_up(
+        session, staff_session, authenticated_at=external_account.authenticated_at, now=now
     )
-    return asking
+    return staff_session
 
 
 async def link_account(
@@ -252,18 +268,18 @@ async def link_account(
     *,
     now: datetime,
 ) -> None:
-    """Let this account, and no other, open the door for a colleague. Raises SignOnRefused."""
+    """Link this account to a colleague, in place of any other. Raises SsoRefused."""
     hashes = _subject_hashes(settings, external_account)
     await delete_linked_account(session, colleague)
-    older = select(StaffLinkedAccount).where(StaffLinkedAccount.subject_hash.in_(hashes[1:]))
-    tied = await session.scalar(
+    by_older_key = select(StaffLinkedAccount).where(StaffLinkedAccount.subject_hash.in_(hashes[1:]))
+    linked_id = await session.scalar(
         insert(StaffLinkedAccount)
         .values(staff_id=colleague.id, subject_hash=hashes[0], linked_at=now)
         .on_conflict_do_nothing()
         .returning(StaffLinkedAccount.staff_id)
     )
-    if tied is None or await session.scalar(older) is not None:
-        raise SsoRefused("This is a colleague's account. Nothing was done.", "a-colleagues")
+    if linked_id is None or await session.scalar(by_older_key) is not None:
+        raise SsoRefused("This is a colleague's account. Nothing was done.", "account-of-another")
     await accounts.record_action(
         session,
         AuditAction.ACCOUNT_LINKED,
@@ -282,42 +298,45 @@ async def _colleague_of_account(
         .where(StaffLinkedAccount.subject_hash.in_(hashes))
         .with_for_update()
     )
-    person = None if row is None else await session.get(Staff, row.staff_id)
-    if row is None or person is None or person.removed_at is not None:
+    colleague = None if row is None else await session.get(Staff, row.staff_id)
+    if row is None or colleague is None or colleague.removed_at is not None:
         raise SsoRefused(
             "This account opens nothing here. A colleague is invited first, and chooses the "
             "account on the page of their link.",
             "unknown-account",
         )
     row.subject_hash, row.last_used_at = hashes[0], now  # by the newest key from now on
-    return person
+    return colleague
 
 
 def _subject_hashes(settings: Settings, external_account: ExternalAccount) -> list[bytes]:
-    """Under which an account may be known. A subject says something only beside its issuer."""
-    whole = f"{settings.oidc_issuer}\n{external_account.subject}"
-    return signing.hmac_digests(settings.hmac_keys, "staff account", whole)
+    """Return the hashes by which an account may be stored, the newest key's first.
+
+    A subject is unique only together with its issuer.
+    """
+    issuer_and_subject = f"{settings.oidc_issuer}\n{external_account.subject}"
+    return signing.hmac_digests(settings.hmac_keys, "staff linked account", issuer_and_subject)
 
 
 def _base64url(raw: bytes) -> str:
     return urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-# --- those that are there -------------------------------------------------------------------------
-
-
 async def get_linked_account(session: AsyncSession, staff_id: str) -> StaffLinkedAccount | None:
-    """The account of a colleague, if they tied one."""
+    """Return a colleague's linked account, if there is one."""
     return await session.get(StaffLinkedAccount, staff_id)
 
 
 async def unlink_account(session: AsyncSession, colleague: Staff, *, now: datetime) -> None:
-    """Let a colleague's account open nothing any more, by themselves."""
+    """Remove a colleague's own linked account, if there is one."""
     if await delete_linked_account(session, colleague):
         await accounts.record_action(session, AuditAction.ACCOUNT_UNLINKED, colleague, now=now)
 
 
 async def delete_linked_account(session: AsyncSession, colleague: Staff) -> bool:
-    """The same, as a part of something that is written down itself. Gives whether there was one."""
-    gone = delete(StaffLinkedAccount).where(StaffLinkedAccount.staff_id == colleague.id)
-    return await session.scalar(gone.returning(StaffLinkedAccount.staff_id)) is not None
+    """Delete a linked account without an entry of its own in the audit log.
+
+    Returns whether there was one.
+    """
+    statement = delete(StaffLinkedAccount).where(StaffLinkedAccount.staff_id == colleague.id)
+    return await session.scalar(statement.returning(StaffLinkedAccount.staff_id)) is not None

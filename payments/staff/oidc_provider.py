@@ -1,10 +1,10 @@
-"""The newsroom's own sign-in service, spoken to by OpenID Connect: where it lets people in, and
-whom it let in.
+"""The OpenID Connect client: the newsroom's own provider, and whom it signed in.
 
-It is believed only where it names itself as the operator did. An ID token is believed only if one
-of its keys signed it, by an algorithm of ours, for us alone, for this attempt, just now. It is
-asked for a person's number there and for nothing about them. Each call is short, follows no
-redirect and reads no more than it must; what does not change by the day is asked once an hour.
+The provider's metadata must name the issuer that the operator set. An ID token counts only if one
+of the provider's keys signed it with an algorithm of ours, for us alone, for this attempt, and just
+now (https://openid.net/specs/openid-connect-core-1_0.html#IDTokenValidation). The only scope is
+`openid`: the subject, and nothing about a person. A call has a timeout, follows no redirect and
+reads at most `MAX_RESPONSE_BYTES`; metadata and keys are cached for an hour.
 """
 
 import hmac
@@ -26,15 +26,15 @@ from payments.core.settings import Settings
 
 log = structlog.get_logger("payments.staff.oidc_provider")
 HTTP_TIMEOUT = aiohttp.ClientTimeout(total=10, connect=5)
-MAX_RESPONSE_BYTES = 256 * 1024  # bytes of an answer
+MAX_RESPONSE_BYTES = 256 * 1024
 DISCOVERY_CACHE_TTL = timedelta(hours=1)
 CLOCK_LEEWAY = timedelta(minutes=1)  # between its clock and ours
-MAX_TOKEN_AGE = timedelta(minutes=10)  # how old a token may be
-# Nothing unsigned, and nothing that is signed by a secret which we hold as well.
+MAX_TOKEN_AGE = timedelta(minutes=10)  # since it was issued
+# No unsigned token, and none signed with a secret that we hold as well.
 SIGNATURE_ALGORITHMS = jws.JWSRegistry(
     algorithms=("RS256", "PS256", "ES256"), strict_check_header=False
 )
-MIN_RSA_MODULUS_CHARS = 340  # characters of an RSA key of 2048 bits
+MIN_RSA_MODULUS_CHARS = 340  # of base64url: a modulus of 2048 bits
 DISCOVERY_PATH = "/.well-known/openid-configuration"
 
 Response = TypeVar("Response")
@@ -43,7 +43,7 @@ ShortString = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 
 
 class SsoFailed(PaymentsError):
-    """Nobody came in by an account elsewhere. `why` is a word for the log and the audit."""
+    """A sign-in at the provider failed. `outcome` is a word for the log and the audit log."""
 
     def __init__(self, message: str, outcome: str) -> None:
         super().__init__(message)
@@ -51,7 +51,7 @@ class SsoFailed(PaymentsError):
 
 
 class SsoRefused(SsoFailed):
-    """What came back opens nothing."""
+    """What the provider sent back is not accepted."""
 
     status = 403
     code = "sso-refused"
@@ -59,7 +59,7 @@ class SsoRefused(SsoFailed):
 
 
 class ProviderUnavailable(SsoFailed):
-    """The sign-in service does not answer, or not as it should."""
+    """The provider does not answer, or not as it should."""
 
     status = 503
     code = "provider-unavailable"
@@ -74,7 +74,7 @@ class ProviderUnavailable(SsoFailed):
 
 
 class ProviderMetadata(msgspec.Struct, frozen=True):
-    """What it says of itself."""
+    """The provider's metadata (OpenID Connect Discovery)."""
 
     issuer: str
     authorization_endpoint: str
@@ -84,7 +84,7 @@ class ProviderMetadata(msgspec.Struct, frozen=True):
 
 
 class JsonWebKey(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The public half of a key. What a secret one would hold is not even read."""
+    """The public half of a key (RFC 7517). Private fields are not read."""
 
     kty: str
     kid: str = ""
@@ -98,23 +98,26 @@ class JsonWebKey(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def is_usable(self) -> bool:
+        """Whether the key may verify signatures and is long enough."""
         if self.use not in ("", "sig"):
             return False
         return self.kty == "EC" or (self.kty == "RSA" and len(self.n) >= MIN_RSA_MODULUS_CHARS)
 
 
 class JsonWebKeySet(msgspec.Struct, frozen=True):
+    """The provider's keys."""
+
     keys: tuple[JsonWebKey, ...]
 
 
 class TokenResponse(msgspec.Struct, frozen=True):
-    """What it gives for a code."""
+    """What the token endpoint returns for a code."""
 
     id_token: str
 
 
 class IdTokenClaims(msgspec.Struct, frozen=True):
-    """What it signs. Whatever else a token says is not looked at."""
+    """The claims of an ID token that we check. Others are not read."""
 
     iss: str
     sub: ShortString
@@ -128,19 +131,19 @@ class IdTokenClaims(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ExternalAccount:
-    """Who signed in there, and when, where that was said."""
+    """Who signed in at the provider, and when, if it says so."""
 
     subject: str
     authenticated_at: datetime | None
 
 
 def provider_name(settings: Settings) -> str:
-    """What colleagues know it by: its host; nothing if there is none."""
+    """Return the provider's host, by which colleagues know it; empty if none is set."""
     return urlsplit(settings.oidc_issuer).hostname or ""
 
 
 class OidcProvider:
-    """The one issuer of this process, and what it said in the last hour."""
+    """The provider that the settings name, with its metadata and keys of the last hour."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -149,8 +152,8 @@ class OidcProvider:
         self._discovered_at = datetime.min.replace(tzinfo=UTC)
 
     async def authorization_url(self, params: dict[str, str], *, now: datetime) -> str:
-        """Where a browser goes to sign in there. Raises IssuerAway."""
-        found = await self._discover(now)
+        """Return where a browser goes to sign in. Raises ProviderUnavailable."""
+        metadata = await self._discover(now)
         query = urlencode(
             {
                 "response_type": "code",
@@ -159,101 +162,106 @@ class OidcProvider:
                 **params,
             }
         )
-        joint = "&" if urlsplit(found.authorization_endpoint).query else "?"
-        return f"{found.authorization_endpoint}{joint}{query}"
+        separator = "&" if urlsplit(metadata.authorization_endpoint).query else "?"
+        return f"{metadata.authorization_endpoint}{separator}{query}"
 
     async def exchange_code(
         self, code: str, *, code_verifier: str, nonce: str, redirect_uri: str, now: datetime
     ) -> ExternalAccount:
-        """Whom a code is for. Raises SignOnRefused, IssuerAway."""
-        found = await self._discover(now)
+        """Return the account that a code is for. Raises SsoRefused, ProviderUnavailable."""
+        metadata = await self._discover(now)
         form = {
             "grant_type": "authorization_code",
             "code": code,
             "redirect_uri": redirect_uri,
             "code_verifier": code_verifier,
         }
-        form, headers = self._client_auth(found, form)
-        answer = await _fetch(found.token_endpoint, TokenResponse, form=form, headers=headers)
-        token = _decode_claims(IdTokenClaims, await self._verified_payload(answer.id_token, now))
-        if (why := _claims_error(token, self._settings, nonce, now)) is not None:
-            raise _refused(why)
-        at = token.auth_time
-        proved_at = None if at is None else min(now, from_unix(at))
-        return ExternalAccount(token.sub, proved_at)
+        form, headers = self._client_auth(metadata, form)
+        response = await _fetch(metadata.token_endpoint, TokenResponse, form=form, headers=headers)
+        claims = _decode_claims(IdTokenClaims, await self._verified_payload(response.id_token, now))
+        if (outcome := _claims_error(claims, self._settings, nonce, now)) is not None:
+            raise _refused(outcome)
+        auth_time = claims.auth_time
+        authenticated_at = None if auth_time is None else min(now, from_unix(auth_time))
+        return ExternalAccount(claims.sub, authenticated_at)
 
     def _client_auth(
         self, metadata: ProviderMetadata, form: StringMap
     ) -> tuple[StringMap, StringMap]:
-        """A form and its headers, with our own proof in whichever place the issuer reads it."""
+        """Return a form and its headers with our client secret where the provider reads it."""
         secret = self._settings.oidc_client_secret
         assert secret is not None
-        us, ours = self._settings.oidc_client_id, secret.get_secret_value()
-        ways = metadata.token_endpoint_auth_methods_supported
-        if "client_secret_post" in ways and "client_secret_basic" not in ways:
-            return {**form, "client_id": us, "client_secret": ours}, {}
-        pair = b64encode(f"{quote_plus(us)}:{quote_plus(ours)}".encode()).decode()
-        return form, {"authorization": f"Basic {pair}"}
+        client_id, client_secret = self._settings.oidc_client_id, secret.get_secret_value()
+        methods = metadata.token_endpoint_auth_methods_supported
+        if "client_secret_post" in methods and "client_secret_basic" not in methods:
+            return {**form, "client_id": client_id, "client_secret": client_secret}, {}
+        credentials = f"{quote_plus(client_id)}:{quote_plus(client_secret)}"
+        return form, {"authorization": f"Basic {b64encode(credentials.encode()).decode()}"}
 
     async def _discover(self, now: datetime) -> ProviderMetadata:
         if self._metadata is None or now - self._discovered_at >= DISCOVERY_CACHE_TTL:
             issuer = self._settings.oidc_issuer
-            found = await _fetch(issuer.removesuffix("/") + DISCOVERY_PATH, ProviderMetadata)
-            ends = (found.authorization_endpoint, found.token_endpoint, found.jwks_uri)
-            if found.issuer != issuer:
-                raise _unavailable("another-issuer")
-            if issuer.startswith("https:") and not all(end.startswith("https://") for end in ends):
+            metadata = await _fetch(issuer.removesuffix("/") + DISCOVERY_PATH, ProviderMetadata)
+            urls = (metadata.authorization_endpoint, metadata.token_endpoint, metadata.jwks_uri)
+            if metadata.issuer != issuer:
+                raise _unavailable("issuer-mismatch")
+            if issuer.startswith("https:") and not all(url.startswith("https://") for url in urls):
                 raise _unavailable("not-https")
-            self._key_set = await _fetch_key_set(found)
-            self._metadata, self._discovered_at = found, now
+            self._key_set = await _fetch_key_set(metadata)
+            self._metadata, self._discovered_at = metadata, now
         return self._metadata
 
     async def _verified_payload(self, token: str, now: datetime) -> bytes:
-        """What a token holds, if it is signed. A key we do not know may be a new one: once."""
-        found = await self._discover(now)
-        for again in (True, False):
+        """Return the payload of a signed token. For an unknown key the keys are fetched once more.
+
+        Raises SsoRefused, ProviderUnavailable.
+        """
+        metadata = await self._discover(now)
+        for may_refetch in (True, False):
             try:
                 return jws.deserialize_compact(
                     token, self._key_set, registry=SIGNATURE_ALGORITHMS
                 ).payload
             except InvalidKeyIdError:
-                if again:
-                    self._key_set = await _fetch_key_set(found)
+                if may_refetch:
+                    self._key_set = await _fetch_key_set(metadata)
             except (JoseError, ValueError, TypeError) as error:
-                raise _refused("not-signed") from error
+                raise _refused("bad-signature") from error
         raise _refused("unknown-key")
 
 
 def _claims_error(
     claims: IdTokenClaims, settings: Settings, nonce: str, now: datetime
 ) -> str | None:
-    """Why a token that is signed opens nothing all the same."""
+    """Return the word for the first claim of a signed token that is wrong, or None."""
     at, leeway = now.timestamp(), CLOCK_LEEWAY.total_seconds()
-    us = settings.oidc_client_id
+    client_id = settings.oidc_client_id
     audience = (claims.aud,) if isinstance(claims.aud, str) else claims.aud
-    wrong = {
-        "another-issuer": claims.iss != settings.oidc_issuer,
-        "another-audience": us not in audience or (len(audience) > 1 and claims.azp != us),
-        "another-party": claims.azp not in (None, us),
-        "another-nonce": not hmac.compare_digest(claims.nonce.encode(), nonce.encode()),
+    is_for_others = len(audience) > 1 and claims.azp != client_id
+    failures = {
+        "issuer-mismatch": claims.iss != settings.oidc_issuer,
+        "audience-mismatch": client_id not in audience or is_for_others,
+        "azp-mismatch": claims.azp not in (None, client_id),
+        "nonce-mismatch": not hmac.compare_digest(claims.nonce.encode(), nonce.encode()),
         "expired": claims.exp + leeway <= at,
-        "not-fresh": not -leeway <= at - claims.iat <= MAX_TOKEN_AGE.total_seconds(),
-        "ahead": claims.auth_time is not None and not 0 < claims.auth_time <= at + leeway,
+        "issued-at-out-of-range": not -leeway <= at - claims.iat <= MAX_TOKEN_AGE.total_seconds(),
+        "auth-time-out-of-range": claims.auth_time is not None
+        and not 0 < claims.auth_time <= at + leeway,
     }
-    return next((why for why, so in wrong.items() if so), None)
+    return next((outcome for outcome, is_wrong in failures.items() if is_wrong), None)
 
 
 async def _fetch_key_set(metadata: ProviderMetadata) -> jwk.KeySet:
-    """Its keys that can verify one of our algorithms. One that is odd spoils no other."""
-    kept = []
-    for one in (await _fetch(metadata.jwks_uri, JsonWebKeySet)).keys:
-        if not one.is_usable:
+    """Return the provider's usable keys. A key that cannot be read is skipped."""
+    keys = []
+    for key in (await _fetch(metadata.jwks_uri, JsonWebKeySet)).keys:
+        if not key.is_usable:
             continue
         try:
-            kept.append(jwk.import_key(msgspec.to_builtins(one)))
+            keys.append(jwk.import_key(msgspec.to_builtins(key)))
         except (JoseError, ValueError, TypeError, KeyError):
-            log.warning("key_not_read")
-    return jwk.KeySet(kept)
+            log.warning("jwk_unusable")
+    return jwk.KeySet(keys)
 
 
 async def _fetch(
@@ -263,7 +271,10 @@ async def _fetch(
     form: StringMap | None = None,
     headers: StringMap | None = None,
 ) -> Response:
-    """What it answers, as it should be. A form is posted."""
+    """Return the provider's JSON response, by POST if there is a form, else by GET.
+
+    Raises SsoRefused if a form is refused, else ProviderUnavailable.
+    """
     body = bytearray()
     try:
         async with (
@@ -276,33 +287,33 @@ async def _fetch(
                 data=form,
                 headers=headers,
                 allow_redirects=False,
-            ) as answer,
+            ) as response,
         ):
-            async for part in answer.content.iter_chunked(MAX_RESPONSE_BYTES):
-                body += part
+            async for chunk in response.content.iter_chunked(MAX_RESPONSE_BYTES):
+                body += chunk
                 if len(body) > MAX_RESPONSE_BYTES:
-                    raise _unavailable("too-long")
+                    raise _unavailable("response-too-large")
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise _unavailable("no-answer") from error
-    if form and answer.status in (400, 401, 403):
-        raise _refused(f"code-not-taken-{answer.status}")
-    if answer.status != 200:
-        raise _unavailable(f"answered-{answer.status}")
+        raise _unavailable("no-response") from error
+    if form and response.status in (400, 401, 403):
+        raise _refused(f"code-rejected-{response.status}")
+    if response.status != 200:
+        raise _unavailable(f"http-{response.status}")
     try:
         return msgspec.json.decode(body, type=response_type)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise _unavailable("not-understood") from error
+        raise _unavailable("malformed-response") from error
 
 
 def _decode_claims(claims_type: type[Response], payload: bytes) -> Response:
     try:
         return msgspec.json.decode(payload, type=claims_type)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise _refused("not-understood") from error
+        raise _refused("malformed-token") from error
 
 
 def _unavailable(outcome: str) -> ProviderUnavailable:
-    log.warning("issuer_away", outcome=outcome)
+    log.warning("provider_unavailable", outcome=outcome)
     return ProviderUnavailable(outcome)
 
 

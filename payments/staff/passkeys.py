@@ -1,9 +1,10 @@
-"""Passkeys of colleagues: a key that never leaves its device, opened by a finger, a face or a PIN.
+"""Passkeys of colleagues: WebAuthn credentials, with user verification required.
 
-A passkey is made for our host alone, so a page that only looks like ours gets nothing from it. A
-challenge is ours by its seal, good for ten minutes, for one purpose and one person, and answered
-once; a page that shows one stores nothing. A device that counts its answers must count on: a count
-that stands still or goes back means a copy, and opens nothing.
+A passkey is bound to our host, so a page of another host gets nothing from it. A challenge carries
+its time and a MAC over its purpose and whom it is for, so showing one stores nothing; it is valid
+for ten minutes and answered once. An authenticator that counts its signatures must count upwards
+(https://www.w3.org/TR/webauthn-3/#sctn-sign-counter): otherwise the passkey may have been cloned,
+and is refused.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 
 import webauthn
-from sqlalchemy import BigInteger, ForeignKey, delete, select
+from sqlalchemy import BigInteger, ForeignKey, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -36,18 +37,20 @@ from webauthn.helpers.structs import (
 
 from payments.core.errors import PaymentsError
 from payments.core.settings import Settings
-from payments.infra import audit_log, db, signing
+from payments.infra import db, signing
 from payments.infra.audit_log import AuditAction
-from payments.staff import accounts, oidc
+from payments.staff import accounts, sessions
 from payments.staff.accounts import Staff
 
 CHALLENGE_LIFETIME = timedelta(minutes=10)
-NONCE_BYTES = 24  # bytes of a challenge before its seal: eight of the time, the rest chance
-MAX_PASSKEYS = 10  # passkeys of one colleague
+CLOCK_SKEW = timedelta(minutes=1)  # between our own processes
+TIMESTAMP_BYTES = 8
+NONCE_BYTES = 24  # of a challenge before its MAC: the timestamp, the rest random
+MAX_PASSKEYS = 10  # of one colleague
 
 
 class PasskeyRefused(PaymentsError):
-    """An answer of a passkey that does not open anything. `staff_id` says whose key it was."""
+    """A passkey's response that is not accepted. `staff_id` is whose passkey it is, if known."""
 
     status = 403
     code = "passkey-refused"
@@ -59,11 +62,11 @@ class PasskeyRefused(PaymentsError):
 
 
 class PasskeyCloned(PasskeyRefused):
-    """A passkey whose count went back: it may have been copied."""
+    """A passkey whose signature count did not go up: it may have been cloned."""
 
 
 class ChallengePurpose(StrEnum):
-    """What a challenge is for. An answer to one is none to another."""
+    """What a challenge is for. A response to one purpose is not accepted for another."""
 
     REGISTER = "register"
     SIGN_IN = "sign in"
@@ -78,25 +81,25 @@ class StaffPasskey(db.Base):
     credential_id: Mapped[bytes] = mapped_column(primary_key=True)
     staff_id: Mapped[db.Id] = mapped_column(ForeignKey("staff.id", ondelete="CASCADE"), index=True)
     public_key: Mapped[bytes]
-    sign_count: Mapped[int] = mapped_column(BigInteger)  # as its device counts them; many do not
+    sign_count: Mapped[int] = mapped_column(BigInteger)  # zero for authenticators without one
     registered_at: Mapped[db.Timestamp]
     last_used_at: Mapped[db.Timestamp | None]
 
     @property
     def fingerprint(self) -> str:
-        """A name for a page and the audit, from which the key's id cannot be told."""
+        """A short name for pages and the audit log, which does not reveal the credential's id."""
         return hashlib.sha256(self.credential_id).hexdigest()[:16]
 
 
 def relying_party_id(settings: Settings) -> str:
-    """What a passkey is bound to."""
-    name = urlsplit(settings.base_url).hostname
-    assert name is not None
-    return name
+    """Return the host that passkeys are bound to."""
+    host = urlsplit(settings.base_url).hostname
+    assert host is not None
+    return host
 
 
 def is_supported(settings: Settings) -> bool:
-    """Browsers bind a passkey to a name, never to a bare IP."""
+    """Whether passkeys work on this host. A browser binds one to a name, never to an IP address."""
     try:
         ipaddress.ip_address(relying_party_id(settings))
     except ValueError:
@@ -104,7 +107,7 @@ def is_supported(settings: Settings) -> bool:
     return False
 
 
-# --- questions ------------------------------------------------------------------------------------
+# --- challenges -----------------------------------------------------------------------------------
 
 
 def registration_options(
@@ -115,8 +118,9 @@ def registration_options(
     bound_to: str,
     now: datetime,
 ) -> str:
-    """What a page hands to its browser, as JSON, to have a passkey made. `bound` is the link or the
-    session that may make it.
+    """Return the options for navigator.credentials.create(), as JSON.
+
+    `bound_to` names the link or the session that may register the passkey.
     """
     options = webauthn.generate_registration_options(
         rp_id=relying_party_id(settings),
@@ -141,7 +145,10 @@ def authentication_options(
     existing: Sequence[StaffPasskey] = (),
     now: datetime,
 ) -> str:
-    """The same, to have one answer. Without `known` a person picks among theirs."""
+    """Return the options for navigator.credentials.get(), as JSON.
+
+    Only the `existing` passkeys may answer; without any, the person picks among those of this host.
+    """
     options = webauthn.generate_authentication_options(
         rp_id=relying_party_id(settings),
         challenge=_new_challenge(settings, purpose, bound_to, now),
@@ -152,14 +159,15 @@ def authentication_options(
 
 
 def _descriptors(existing: Sequence[StaffPasskey]) -> list[PublicKeyCredentialDescriptor]:
-    return [PublicKeyCredentialDescriptor(id=key.credential_id) for key in existing]
+    return [PublicKeyCredentialDescriptor(id=passkey.credential_id) for passkey in existing]
 
 
 def _new_challenge(
     settings: Settings, purpose: ChallengePurpose, bound_to: str, now: datetime
 ) -> bytes:
-    made = int(now.timestamp()).to_bytes(8, "big") + secrets.token_bytes(NONCE_BYTES - 8)
-    return made + _challenge_macs(settings, purpose, bound_to, made)[0]
+    timestamp = int(now.timestamp()).to_bytes(TIMESTAMP_BYTES, "big")
+    nonce = timestamp + secrets.token_bytes(NONCE_BYTES - TIMESTAMP_BYTES)
+    return nonce + _challenge_macs(settings, purpose, bound_to, nonce)[0]
 
 
 def _challenge_macs(
@@ -170,7 +178,7 @@ def _challenge_macs(
     )
 
 
-# --- answers --------------------------------------------------------------------------------------
+# --- responses ------------------------------------------------------------------------------------
 
 
 async def register(
@@ -182,13 +190,13 @@ async def register(
     bound_to: str,
     now: datetime,
 ) -> StaffPasskey:
-    """Keep a passkey that was made for a colleague. Raises PasskeyRefused."""
+    """Verify and store a new passkey of a colleague. Raises PasskeyRefused."""
     with _refusing_malformed(colleague.id):
         credential = parse_registration_credential_json(_parse_json(credential_json))
         challenge = _verify_challenge(
             settings, ChallengePurpose.REGISTER, bound_to, credential.response.client_data_json, now
         )
-        made = webauthn.verify_registration_response(
+        verified = webauthn.verify_registration_response(
             credential=credential,
             expected_challenge=challenge,
             expected_rp_id=relying_party_id(settings),
@@ -198,24 +206,24 @@ async def register(
     await _consume_challenge(session, challenge, now=now)
     if len(await list_for(session, colleague.id)) >= MAX_PASSKEYS:
         raise PasskeyRefused("Ten passkeys are the most. Remove one first.", staff_id=colleague.id)
-    kept: StaffPasskey | None = await session.scalar(
+    passkey: StaffPasskey | None = await session.scalar(
         insert(StaffPasskey)
         .values(
-            credential_id=made.credential_id,
+            credential_id=verified.credential_id,
             staff_id=colleague.id,
-            public_key=made.credential_public_key,
-            sign_count=made.sign_count,
+            public_key=verified.credential_public_key,
+            sign_count=verified.sign_count,
             registered_at=now,
         )
         .on_conflict_do_nothing()
         .returning(StaffPasskey)
     )
-    if kept is None:
+    if passkey is None:
         raise PasskeyRefused("This passkey is known already.", staff_id=colleague.id)
     await accounts.record_action(
-        session, AuditAction.PASSKEY_ADDED, colleague, object_id=kept.fingerprint, now=now
+        session, AuditAction.PASSKEY_ADDED, colleague, object_id=passkey.fingerprint, now=now
     )
-    return kept
+    return passkey
 
 
 async def authenticate(
@@ -227,42 +235,43 @@ async def authenticate(
     bound_to: str = "",
     now: datetime,
 ) -> Staff:
-    """Whose passkey answered. Raises PasskeyRefused."""
+    """Return whose passkey signed the challenge, and count the signature. Raises PasskeyRefused."""
     with _refusing_malformed(None):
         credential = parse_authentication_credential_json(_parse_json(credential_json))
         challenge = _verify_challenge(
             settings, purpose, bound_to, credential.response.client_data_json, now
         )
-    key = await session.get(StaffPasskey, credential.raw_id, with_for_update=True)
-    person = None if key is None else await session.get(Staff, key.staff_id)
-    if key is None or person is None or person.removed_at is not None:
+    passkey = await session.get(StaffPasskey, credential.raw_id, with_for_update=True)
+    colleague = None if passkey is None else await session.get(Staff, passkey.staff_id)
+    if passkey is None or colleague is None or colleague.removed_at is not None:
         raise PasskeyRefused("This passkey is not known here, or was removed.")
-    with _refusing_malformed(person.id):
-        # The library tells a count that went back in the words of any other failure, so it is
-        # asked about all the rest, and the count is looked at here.
+    with _refusing_malformed(colleague.id):
+        # The library raises the same error for a count that went back as for any other failure, so
+        # it is given a count of zero, and the count is compared below.
         verified = webauthn.verify_authentication_response(
             credential=credential,
             expected_challenge=challenge,
             expected_rp_id=relying_party_id(settings),
             expected_origin=settings.base_url,
-            credential_public_key=key.public_key,
+            credential_public_key=passkey.public_key,
             credential_current_sign_count=0,
             require_user_verification=True,
         )
-    if (key.sign_count or verified.new_sign_count) and verified.new_sign_count <= key.sign_count:
+    new_count = verified.new_sign_count
+    if (passkey.sign_count or new_count) and new_count <= passkey.sign_count:
         raise PasskeyCloned(
             "This passkey counts backwards, so it may have been copied. It opens nothing. "
             "Ask an administrator for a new invitation.",
-            staff_id=key.staff_id,
+            staff_id=passkey.staff_id,
         )
     await _consume_challenge(session, challenge, now=now)
-    key.sign_count, key.last_used_at = verified.new_sign_count, now
-    return person
+    passkey.sign_count, passkey.last_used_at = new_count, now
+    return colleague
 
 
 @contextmanager
 def _refusing_malformed(staff_id: str | None) -> Iterator[None]:
-    """Whatever is odd about an answer is one refusal: its parsers stumble in many ways."""
+    """Turn whatever the parsers raise for a malformed response into one PasskeyRefused."""
     try:
         yield
     except PasskeyRefused:
@@ -275,41 +284,45 @@ def _refusing_malformed(staff_id: str | None) -> Iterator[None]:
 
 
 def _parse_json(credential_json: str) -> dict[str, object]:
-    found = json.loads(credential_json)
-    if not isinstance(found, dict):
-        raise TypeError("an answer is an object")
-    return found
+    credential = json.loads(credential_json)
+    if not isinstance(credential, dict):
+        raise TypeError("a credential is an object")
+    return credential
 
 
 def _verify_challenge(
     settings: Settings, purpose: ChallengePurpose, bound_to: str, client_data: bytes, now: datetime
 ) -> bytes:
-    """The challenge that was answered, if we made it, for this, not long ago."""
+    """Return the challenge that was signed, if it is ours, for this, and recent.
+
+    Raises PasskeyRefused.
+    """
     challenge = parse_client_data_json(client_data).challenge
-    made, seal = challenge[:NONCE_BYTES], challenge[NONCE_BYTES:]
+    nonce, mac = challenge[:NONCE_BYTES], challenge[NONCE_BYTES:]
     if not any(
-        hmac.compare_digest(seal, ours)
-        for ours in _challenge_macs(settings, purpose, bound_to, made)
+        hmac.compare_digest(mac, expected)
+        for expected in _challenge_macs(settings, purpose, bound_to, nonce)
     ):
         raise PasskeyRefused("This was not asked by us, or for something else. Please try again.")
-    age = now.timestamp() - int.from_bytes(made[:8], "big")
-    if not -60 <= age <= CHALLENGE_LIFETIME.total_seconds():
+    made_at = int.from_bytes(nonce[:TIMESTAMP_BYTES], "big")
+    age = timedelta(seconds=now.timestamp() - made_at)
+    if not -CLOCK_SKEW <= age <= CHALLENGE_LIFETIME:
         raise PasskeyRefused("The page was open for too long. Please try again.")
     return challenge
 
 
 async def _consume_challenge(session: AsyncSession, challenge: bytes, *, now: datetime) -> None:
-    if not await accounts.consume_challenge(
+    if not await sessions.consume_challenge(
         session, challenge, expires_at=now + 2 * CHALLENGE_LIFETIME
     ):
         raise PasskeyRefused("This was answered before. Please try again.")
 
 
-# --- those that are there -------------------------------------------------------------------------
+# --- a colleague's own ----------------------------------------------------------------------------
 
 
 async def list_for(session: AsyncSession, staff_id: str) -> Sequence[StaffPasskey]:
-    """A colleague's passkeys, the oldest first."""
+    """Return a colleague's passkeys, the oldest first."""
     query = select(StaffPasskey).where(StaffPasskey.staff_id == staff_id)
     query = query.order_by(StaffPasskey.registered_at, StaffPasskey.credential_id).limit(
         MAX_PASSKEYS + 1
@@ -320,28 +333,10 @@ async def list_for(session: AsyncSession, staff_id: str) -> Sequence[StaffPasske
 async def remove(
     session: AsyncSession, colleague: Staff, fingerprint: str, *, now: datetime
 ) -> None:
-    """Remove one of a colleague's own, if it is there."""
-    for key in await list_for(session, colleague.id):
-        if key.fingerprint == fingerprint:
-            await session.delete(key)
+    """Delete one of a colleague's passkeys, if it is there."""
+    for passkey in await list_for(session, colleague.id):
+        if passkey.fingerprint == fingerprint:
+            await session.delete(passkey)
             await accounts.record_action(
                 session, AuditAction.PASSKEY_REMOVED, colleague, object_id=fingerprint, now=now
             )
-
-
-async def revoke_all(
-    session: AsyncSession, colleague: Staff, *, by: Staff | None = None, now: datetime
-) -> None:
-    """A device is lost: its passkeys and an account elsewhere that it may be signed in to open
-    nothing any more, and nobody is signed in by them.
-    """
-    await oidc.delete_linked_account(session, colleague)
-    await session.execute(delete(StaffPasskey).where(StaffPasskey.staff_id == colleague.id))
-    await accounts.revoke_access(session, colleague)
-    about = f"all of {colleague.name}"
-    if by is None:
-        await audit_log.record(session, AuditAction.PASSKEY_REMOVED, object_id=about, now=now)
-    else:
-        await accounts.record_action(
-            session, AuditAction.PASSKEY_REMOVED, by, object_id=about, now=now
-        )

@@ -1,15 +1,19 @@
-"""The readers' and staff's door. Handlers translate and call a verb; they hold no rule and no SQL.
+"""The web: pages for readers, donors and staff, and the API for programs.
 
-pages       templates, and what every page is given
-tongue      which language an answer speaks, and how a choice of it is kept
-headers     what every answer says to a browser
-errors      failures as problem+json for programs and as a page for people
-donate      the form, and the way to Checkout
-thanks      what became of a gift
-manage      a donor's own door: what they give, and every change of it
-api         the same for programs
-auth        staff, signing in by a one-time link
-campaigns   the campaigns' pages; campaign_form is what their form holds
-finance     the books, for finance
-ops         health and metrics
+A handler translates a request, calls a verb of a room and prints the result; it holds no rule and
+no SQL. Imports every room; only `ops` and `cli` import it.
+
+app               the application: routes, dependencies, error pages
+rendering         templates
+request_locale    the language of a response
+security_headers  headers of every response
+csrf              forms of other sites are refused
+cookies, origins, forms, errors, health
+account           a donor's account
+api               the API for programs
+donate            the donation form and the way to Stripe Checkout
+finance           the books, for finance
+newsletter, reminders
+staff             signing in of colleagues, and who may open which page
+support           one donor at a time, for support
 """

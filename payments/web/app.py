@@ -1,4 +1,8 @@
-"""The web application: routes, dependencies, error pages, and what it holds open while it lives."""
+"""The web application: its routes, dependencies and error pages, and what it holds open.
+
+`create_app` refuses to start with a route that changes something and is not guarded against forms
+of other sites, or a staff route that does not say who may open it.
+"""
 
 import ctypes
 import gc
@@ -21,10 +25,11 @@ from payments.core.settings import Settings
 from payments.giving.article_counts import ArticleCounter
 from payments.infra import context, db, logs
 from payments.infra.context import Context, Now
-from payments.staff.accounts import StepUpRequired
 from payments.staff.oidc_provider import OidcProvider
+from payments.staff.sessions import StepUpRequired
 from payments.web import (
     account,
+    csrf,
     demo_inbox,
     errors,
     finance,
@@ -34,12 +39,12 @@ from payments.web import (
     request_locale,
     security_headers,
 )
+from payments.web.api import campaigns as campaigns_api
 from payments.web.api import contributions, reminders
 from payments.web.donate import embed, form, risk_check, safety, thanks
-from payments.web.finance import refund_form
 from payments.web.newsletter import pages as newsletter_pages
 from payments.web.reminders import pages as reminder_pages
-from payments.web.staff import accounts, alerts, audit_log, auth, campaigns, sign_in, sso
+from payments.web.staff import accounts, alerts, audit_log, auth, campaigns, guards, sign_in, sso
 from payments.web.support import pages as support_pages
 from webhooks import routes
 from webhooks.intake import Inbox
@@ -47,26 +52,29 @@ from webhooks.registry import SYNC_HANDLERS
 
 
 def create_app(given_settings: Settings | None = None, *, now: Now = db.utc_now) -> Litestar:
-    """The application, from the environment unless settings are given. `now` is its clock."""
-    chosen = settings.require_serving_settings(
+    """Return the application, from the environment unless settings are given. `now` is its clock.
+
+    Raises SettingsError.
+    """
+    app_settings = settings.require_serving_settings(
         given_settings if given_settings is not None else settings.load()
     )
-    _check_currencies(chosen)
-    logs.configure(chosen.log_level)
+    _check_currencies(app_settings)
+    logs.configure(app_settings.log_level)
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        async with context.open_context(chosen, now=now) as ctx:
+        async with context.open_context(app_settings, now=now) as ctx:
             app.state.ctx = ctx
             app.state.articles = ArticleCounter()
             app.state.inbox = Inbox(ctx.engine, synced_types=frozenset(SYNC_HANDLERS))
-            app.state.issuer = OidcProvider(chosen)
+            app.state.oidc_provider = OidcProvider(app_settings)
             yield
 
     handlers: list[ControllerRouterHandler] = [
         home,
         contributions.ContributionsApi,
-        campaigns.get_campaign,
+        campaigns_api.get_campaign,
         risk_check.get_challenge,
         embed.serve_widget,
         reminder_pages.ReminderPages,
@@ -87,7 +95,6 @@ def create_app(given_settings: Settings | None = None, *, now: Now = db.utc_now)
         campaigns.CampaignPages,
         audit_log.AuditLogPage,
         support_pages.SupportPages,
-        refund_form.RefundPages,
         *finance.routes(),
         health.live,
         health.ready,
@@ -97,20 +104,21 @@ def create_app(given_settings: Settings | None = None, *, now: Now = db.utc_now)
             "/static", [rendering.WEB_DIR / "static"], cache_control=None, include_in_schema=False
         ),
     ]
-    if chosen.oidc_issuer:
+    if app_settings.oidc_issuer:
         handlers.append(sso.StaffSsoPages)
-    if chosen.environment == "demo":
+    if app_settings.environment == "demo":
         handlers.append(embed.sample_article)
-        if chosen.demo_inbox_dir:
+        if app_settings.demo_inbox_dir:
             handlers.append(demo_inbox.list_mails)
-    return Litestar(
+    app = Litestar(
         route_handlers=handlers,
         lifespan=[lifespan],
         dependencies={
             "ctx": Provide(_provide_context, sync_to_thread=False),
             "oidc_provider": Provide(_provide_oidc_provider, sync_to_thread=False),
-            "staff_session": Provide(auth.current_session),
-            "colleague": Provide(auth.current_colleague),
+            "staff_session": Provide(guards.current_session, sync_to_thread=False),
+            "colleague": Provide(guards.current_colleague, sync_to_thread=False),
+            "export_grant": Provide(guards.current_export_grant, sync_to_thread=False),
         },
         exception_handlers={
             **errors.EXCEPTION_HANDLERS,
@@ -118,9 +126,9 @@ def create_app(given_settings: Settings | None = None, *, now: Now = db.utc_now)
             StepUpRequired: auth.on_step_up_required,
         },
         middleware=[request_locale.locale_middleware],
-        before_send=[security_headers.header_hook(chosen)],
-        # A prober asks by whatever address it has.
-        allowed_hosts=AllowedHostsConfig(origins.allowed_hosts(chosen), exclude=r"^/health/"),
+        before_send=[security_headers.header_hook(app_settings)],
+        # A health probe asks by whatever address it has.
+        allowed_hosts=AllowedHostsConfig(origins.allowed_hosts(app_settings), exclude=r"^/health/"),
         openapi_config=OpenAPIConfig(
             title="reader-payments",
             version="1.0.0",
@@ -130,26 +138,30 @@ def create_app(given_settings: Settings | None = None, *, now: Now = db.utc_now)
         request_max_body_size=64 * 1024,
         logging_config=None,
     )
+    csrf.check_routes(app)
+    guards.check_routes(app)
+    return app
 
 
 def create_worker_app() -> Litestar:
-    """The application in a worker process, which does not outlive a killed `payments serve`."""
+    """Return the application of a worker process, which ends when `payments serve` is killed."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
     app = create_app()
-    gc.freeze()  # what lives as long as the process is never looked through for garbage
+    gc.freeze()  # what lives as long as the process need not be scanned for garbage
     return app
 
 
 def _check_currencies(app_settings: Settings) -> None:
+    """Raise SettingsError for a currency that is not supported, or a maximum below the minimum."""
     unknown = ({app_settings.default_currency} | set(app_settings.max_gift)) - set(
         money.GIFT_LIMITS
     )
     if unknown:
         raise settings.SettingsError(
-            f"PAYMENTS_DEFAULT_CURRENCY, PAYMENTS_MAX_GIFT: {', '.join(sorted(unknown))} is not one of"
-            f" {', '.join(money.GIFT_LIMITS)}"
+            f"PAYMENTS_DEFAULT_CURRENCY, PAYMENTS_MAX_GIFT: {', '.join(sorted(unknown))} is not one"
+            f" of {', '.join(money.GIFT_LIMITS)}"
         )
     for code, limit in app_settings.max_gift.items():
         if limit < (least := money.min_gift(code)).amount:
@@ -164,11 +176,11 @@ def _provide_context(state: State) -> Context:
 
 
 def _provide_oidc_provider(state: State) -> OidcProvider:
-    there: OidcProvider = state.issuer
-    return there
+    oidc_provider: OidcProvider = state.oidc_provider
+    return oidc_provider
 
 
 @get("/", include_in_schema=False)
 async def home(ctx: NamedDependency[Context]) -> Response[str]:
-    """Where to go from here."""
+    """The start page: links to what readers and staff do here."""
     return rendering.render(ctx, "home.html", demo=ctx.settings.environment == "demo")

@@ -1,4 +1,4 @@
-"""The demo's letter box: every mail the service sent, as its donor would read it."""
+"""The demo's inbox: every mail the service sent, as its donor would read it."""
 
 import mailbox
 import re
@@ -23,8 +23,8 @@ LINK_PATTERN = re.compile(r"https?://\S+")
 @get("/dev/inbox", include_in_schema=False, sync_to_thread=True)
 def list_mails(ctx: NamedDependency[Context]) -> Response[str]:
     """The mails, newest first."""
-    box = mailbox.Maildir(ctx.settings.demo_inbox_dir)
-    mails = [_parse_mail(box.get_bytes(key)) for key in box.keys()]  # noqa: SIM118 - no mapping
+    inbox = mailbox.Maildir(ctx.settings.demo_inbox_dir)
+    mails = [_parse_mail(inbox.get_bytes(key)) for key in inbox.keys()]  # noqa: SIM118 - no mapping
     mails.sort(key=_sent_at, reverse=True)
     return rendering.render(
         ctx, "demo_inbox.html", mails=[_mail_view(mail) for mail in mails[:MAX_MAILS]]
@@ -55,10 +55,10 @@ def _mail_view(mail: EmailMessage) -> Mapping[str, Any]:  # what the template pr
 
 
 def _paragraphs(text: str) -> list[list[Mapping[str, Any]]]:
-    """The lines of each paragraph. A link has a line to itself."""
+    """Return the lines of each paragraph. A link has a line to itself."""
     return [
         [
-            {"words": line, "is_link": LINK_PATTERN.fullmatch(line) is not None}
+            {"text": line, "is_link": LINK_PATTERN.fullmatch(line) is not None}
             for line in part.splitlines()
         ]
         for part in text.split("\n\n")

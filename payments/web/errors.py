@@ -1,6 +1,6 @@
-"""Failures told to whoever asked: problem+json (RFC 9457) to programs, a page to people.
+"""Error responses: problem+json (RFC 9457) for programs, a page for people.
 
-A sentence never carries what was sent: an answer may be logged or shared.
+A message never holds what was sent, because a response may be logged or shared.
 """
 
 import http
@@ -71,7 +71,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def problem_responses(*statuses: int) -> dict[int, ResponseSpec]:
-    """How an operation's refusals are described to programs."""
+    """Return the OpenAPI description of an operation's error responses."""
     return {
         status: ResponseSpec(
             Problem,
@@ -84,42 +84,42 @@ def problem_responses(*statuses: int) -> dict[int, ResponseSpec]:
 
 
 def on_payments_error(request: AnyRequest, error: PaymentsError) -> Response[Any]:
-    """One of our own refusals."""
-    faults: tuple[FieldError, ...] = ()
+    """Return the response for one of our own errors, which names the field if there is one."""
+    field_errors: tuple[FieldError, ...] = ()
     if error.field is not None:
         pointer = "/" + error.field.replace("~", "~0").replace("/", "~1")
-        faults = (FieldError(pointer, error.code, error.detail),)
+        field_errors = (FieldError(pointer, error.code, error.detail),)
     return _error_response(
-        request, error, error.status, code=error.code, title=error.title, field_errors=faults
+        request, error, error.status, code=error.code, title=error.title, field_errors=field_errors
     )
 
 
 def on_http_error(request: AnyRequest, error: HTTPException) -> Response[Any]:
-    """A refusal of the framework: no such page, wrong method, unreadable JSON."""
+    """Return the response for an error of the framework: no such page, wrong method, bad JSON."""
     phrase = http.HTTPStatus(error.status_code).phrase
-    title, sentence = HTTP_ERROR_TEXTS.get(error.status_code, (phrase, phrase))
-    answer = _error_response(
+    title, message = HTTP_ERROR_TEXTS.get(error.status_code, (phrase, phrase))
+    response = _error_response(
         request,
-        PaymentsError(sentence),
+        PaymentsError(message),
         error.status_code,
         code=phrase.lower().replace(" ", "-"),
         title=title,
     )
     for name, value in (error.headers or {}).items():
-        answer.headers[name] = value
-    return answer
+        response.headers[name] = value
+    return response
 
 
 def on_database_unavailable(request: AnyRequest, error: Exception) -> Response[Any]:
-    """The database did not answer, or has no connection to spare."""
-    log.error("database_away", exc_info=error, request_id=request_id(request.scope))
+    """Return the response when the database does not answer or has no free connection."""
+    log.error("database_unavailable", exc_info=error, request_id=request_id(request.scope))
     return on_payments_error(
         request, DatabaseUnavailable("Our records cannot be reached right now.")
     )
 
 
 def on_unexpected_error(request: AnyRequest, error: Exception) -> Response[Any]:
-    """A bug. The log gets its class and place, never its words."""
+    """Return the response for a bug. The log gets its class and place, never its message."""
     log.error("unexpected_error", exc_info=error, request_id=request_id(request.scope))
     return _error_response(
         request,
@@ -140,7 +140,7 @@ def _error_response(
     field_errors: tuple[FieldError, ...] = (),
 ) -> Response[Any]:
     path = request.scope["path"]
-    silent = (
+    must_say_not_charged = (
         path.startswith(GIVING_PREFIXES)
         and request.method != "GET"
         and NOT_CHARGED not in error.detail
@@ -151,48 +151,49 @@ def _error_response(
             type=f"urn:reader-payments:problem:{code}",
             title=title,
             status=status,
-            detail=f"{error.detail} {NOT_CHARGED}" if silent else error.detail,
+            detail=f"{error.detail} {NOT_CHARGED}" if must_say_not_charged else error.detail,
             instance=f"urn:request:{request_id(request.scope)}",
             errors=field_errors,
         )
-        answer = Response[Any](
+        response = Response[Any](
             msgspec.json.encode(problem), status_code=status, media_type="application/problem+json"
         )
-        return with_retry_after(answer, error)
-    # An address that does not exist is refused before the language is settled.
+        return with_retry_after(response, error)
+    # A path that does not exist is refused before the middleware negotiates the language.
     with request_locale.use_locale(request.scope):
-        answer = rendering.render(
+        page = rendering.render(
             ctx,
             "error.html",
             status=status,
             title=request_locale.translate(title),
             detail=request_locale.error_message(error),
-            money=request_locale.translate(NOT_CHARGED) if silent else "",
+            money=request_locale.translate(NOT_CHARGED) if must_say_not_charged else "",
             when=request_locale.retry_message(error.retry_after) if error.retry_after else "",
             request_id=request_id(request.scope),
         )
-        return with_retry_after(answer, error)
+        return with_retry_after(page, error)
 
 
 def message_with_retry(error: PaymentsError) -> str:
-    """The sentence of a refusal, and when to try again if that is known."""
-    says = request_locale.error_message(error)
-    return (
-        f"{says} {request_locale.retry_message(error.retry_after)}" if error.retry_after else says
-    )
+    """Return the message of an error, and when to try again if that is known."""
+    message = request_locale.error_message(error)
+    if not error.retry_after:
+        return message
+    return f"{message} {request_locale.retry_message(error.retry_after)}"
 
 
 def with_retry_after(response: Response[Any], error: PaymentsError) -> Response[Any]:
-    """The answer to a refusal, with the time after which the same may be asked again."""
+    """Add to an error response when the same may be asked again, if the error says so."""
     if error.retry_after is not None:
         response.headers["retry-after"] = str(max(ceil(error.retry_after.total_seconds()), 1))
     return response
 
 
 class OpenApiRenderer(JsonRenderPlugin):
-    """The OpenAPI description, which the framework cannot tell of the headers of a refusal."""
+    """Renders the OpenAPI description, with the Retry-After header of error responses added."""
 
     def render(self, request: AnyRequest, openapi_schema: dict[str, Any]) -> bytes:
+        """Return the description as JSON."""
         for methods in openapi_schema["paths"].values():
             for operation in methods.values():
                 for status in RETRYABLE_STATUSES & operation["responses"].keys():
@@ -200,7 +201,7 @@ class OpenApiRenderer(JsonRenderPlugin):
         return super().render(request, openapi_schema)
 
 
-EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {  # litestar's own type is this loose
+EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {  # litestar's own type is no stricter
     PaymentsError: on_payments_error,
     HTTPException: on_http_error,
     OperationalError: on_database_unavailable,

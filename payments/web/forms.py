@@ -1,31 +1,65 @@
-"""Bodies that are sent to us: forms as text, and JSON of programs to the letter.
+"""Forms and request bodies: forms of pages as text, and JSON of programs, decoded strictly.
 
-What is refused is named by its field. The framework would read JSON more kindly: "500" and 500.0
-for 500, and a field that does not exist.
+A refusal names its field. The framework alone would read JSON leniently: "500" and 500.0 for 500,
+and fields that do not exist.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 from litestar import Request
 from litestar.exceptions import ClientException, HTTPException
 
 from payments.core.errors import InvalidField
+from payments.core.identifiers import row_id_or_new
 
 AnyRequest = Request[Any, Any, Any]  # no user, no auth, litestar's own state
 SMALL_FORM_BYTES = 4096  # bytes of a form without long texts
-# How msgspec names a field. What it found stands before the end, and may be anything that was sent.
+UNTIL_RESUMED = "open"  # the length of a pause without an end
+# How msgspec names a field. What it found comes first, and may be anything that was sent.
 UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*?)`(?: - at `[^`]*`)?", re.DOTALL)
 MISSING_FIELD = re.compile(r"Object missing required field `(\w+)`")
 INVALID_FIELD = re.compile(r".*\.(\w+)[^`.]*`", re.DOTALL)
 
 
 async def form_data(request: AnyRequest) -> dict[str, str]:
-    """What a form holds, as text."""
-    sent = await request.form()
-    return {name: value for name, value in sent.items() if isinstance(value, str)}
+    """Return the fields of a form. Files are left out; of a repeated field the last one counts."""
+    fields = await request.form()
+    return {name: value for name, value in fields.items() if isinstance(value, str)}
+
+
+def idempotency_key(fields: Mapping[str, str]) -> str:
+    """Return the random id of one rendering of a form, so that sending it twice is sending it once.
+
+    A new id where the form carries none.
+    """
+    return row_id_or_new(fields.get("intent", ""))
+
+
+def pause_months(fields: Mapping[str, str]) -> int | None:
+    """Return the months of a pause, None for one until the donor resumes. Raises InvalidField."""
+    text = fields.get("months", "")
+    if text == UNTIL_RESUMED:
+        return None
+    if not re.fullmatch(r"[0-9]{1,2}", text):
+        raise InvalidField("Choose how long. Nothing was changed.", field="months")
+    return int(text)
+
+
+def select_options(choices: Sequence[tuple[str, str]], chosen: str) -> list[dict[str, object]]:
+    """Return the options of a select, given as pairs of value and label."""
+    return [
+        {"value": value, "label": label, "selected": value == chosen} for value, label in choices
+    ]
+
+
+def query_string(**filters: object) -> str:
+    """Return the query of a URL from the filters that are set, with its `?`; empty for none."""
+    query = urlencode({name: value for name, value in filters.items() if value})
+    return f"?{query}" if query else ""
 
 
 def strict_json(
@@ -35,10 +69,10 @@ def strict_json(
     no_effect_message: str,
     precondition: Callable[[AnyRequest], object] | None = None,
 ) -> Callable[[AnyRequest], Awaitable[None]]:
-    """Refuse what is not of this kind before the handler is called.
+    """Return a `before_request` hook that refuses a body that is not of this struct.
 
-    `wanted` says what each field should be, `nothing` what did not happen. What `first` refuses is
-    refused before the body is read.
+    `field_help` says what each field must be, `no_effect_message` what did not happen. What
+    `precondition` raises is raised before the body is read.
     """
     decoder = msgspec.json.Decoder(kind)
 
@@ -60,12 +94,12 @@ def strict_json(
 def _validation_error(
     message: str, field_help: Mapping[str, str], no_effect_message: str
 ) -> InvalidField:
-    """Names the field at fault, and says what it should be rather than what it was."""
-    if (alien := UNKNOWN_FIELD.fullmatch(message)) is not None:
-        return InvalidField(f"There is no such field. {no_effect_message}", field=alien[1][:64])
-    named = MISSING_FIELD.match(message) or INVALID_FIELD.fullmatch(message)
-    if named is None or named[1] not in field_help:
+    """Return the error that names the field at fault and says what it must be, not what it was."""
+    if (unknown := UNKNOWN_FIELD.fullmatch(message)) is not None:
+        return InvalidField(f"There is no such field. {no_effect_message}", field=unknown[1][:64])
+    known = MISSING_FIELD.match(message) or INVALID_FIELD.fullmatch(message)
+    if known is None or known[1] not in field_help:
         return InvalidField(f"The body must be a JSON object. {no_effect_message}")
     return InvalidField(
-        f"{named[1]} must be {field_help[named[1]]}. {no_effect_message}", field=named[1]
+        f"{known[1]} must be {field_help[known[1]]}. {no_effect_message}", field=known[1]
     )

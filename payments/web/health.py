@@ -1,6 +1,4 @@
-"""Health and metrics, for the operator's tools. Labels come from closed sets; nothing is about a
-person.
-"""
+"""Health checks and metrics, for the operator's tools. Nothing is about a person."""
 
 import hmac
 from typing import Any
@@ -19,32 +17,34 @@ from payments.web.forms import AnyRequest
 
 @get("/health/live", include_in_schema=False)
 async def live() -> dict[str, str]:
-    """The process answers."""
+    """Liveness: the process answers."""
     return {"status": "ok"}
 
 
 @get("/health/ready", include_in_schema=False)
 async def ready(ctx: NamedDependency[Context]) -> Response[dict[str, Any]]:
-    """The database answers and has the schema this code expects."""
+    """Readiness: the database answers and has the schema this code expects."""
     try:
         async with ctx.sessions() as session:
-            at = await session.scalar(text("SELECT version_num FROM alembic_version"))
-            waiting = await job_queue.job_counts(session)
+            revision = await session.scalar(text("SELECT version_num FROM alembic_version"))
+            job_counts = await job_queue.job_counts(session)
     except ProgrammingError:  # a table is not there
-        at = None
+        revision = None
     except (SQLAlchemyError, OSError):
         return Response({"status": "no database"}, status_code=503)
-    if at != migrate.head_revision():
+    if revision != migrate.head_revision():
         return Response({"status": "migrations missing"}, status_code=503)
-    return Response({"status": "ok", "jobs": dict(waiting)})
+    return Response({"status": "ok", "jobs": dict(job_counts)})
 
 
 @get("/metrics", include_in_schema=False)
 async def metrics(ctx: NamedDependency[Context], request: AnyRequest) -> Response[bytes]:
-    """Prometheus text, for whoever holds PAYMENTS_METRICS_TOKEN; without one, no such page."""
+    """Prometheus text, for the bearer of PAYMENTS_METRICS_TOKEN. Not found without one."""
     token = ctx.settings.metrics_token
-    given = request.headers.get("authorization", "").removeprefix("Bearer ")
-    if token is None or not hmac.compare_digest(given.encode(), token.get_secret_value().encode()):
+    sent_token = request.headers.get("authorization", "").removeprefix("Bearer ")
+    if token is None or not hmac.compare_digest(
+        sent_token.encode(), token.get_secret_value().encode()
+    ):
         raise NotFound("There is nothing at this address.")
     return Response(
         prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST

@@ -1,6 +1,6 @@
-"""Mirrors: other names of this service, for readers whose network blocks the first.
+"""Origins: the base URL of this service and its alternates, for readers whose network blocks one.
 
-A reader stays with the name they came by: Stripe's page leads back to it, and no page names
+A reader stays on the origin they came by: Stripe's page leads back to it, and no page names
 another.
 """
 
@@ -13,13 +13,13 @@ from payments.core.settings import Settings
 
 
 def request_origin(settings: Settings, request: ASGIConnection[Any, Any, Any, Any]) -> str:
-    """The address of ours that a request came by; the first one if its Host is none of ours."""
+    """Return the origin that a request came to; the base URL if its Host is none of ours."""
     host = request.headers.get("host", "").casefold()
-    known = {urlsplit(one).netloc.casefold(): one for one in settings.alternate_origins}
-    return known.get(host, settings.base_url)
+    by_host = {urlsplit(origin).netloc.casefold(): origin for origin in settings.alternate_origins}
+    return by_host.get(host, settings.base_url)
 
 
 def allowed_hosts(settings: Settings) -> list[str]:
-    """The names this service answers to: another Host header is somebody's trick."""
-    named = [urlsplit(one) for one in (settings.base_url, *settings.alternate_origins)]
-    return sorted({name for parts in named for name in (parts.netloc, parts.hostname or "")})
+    """Return the hosts this service answers to, with and without their port."""
+    urls = [urlsplit(origin) for origin in (settings.base_url, *settings.alternate_origins)]
+    return sorted({host for url in urls for host in (url.netloc, url.hostname or "")})

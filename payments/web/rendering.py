@@ -1,4 +1,4 @@
-"""Templates, and what every page is given. Templates show; they do not decide."""
+"""Rendering of pages: a Jinja template in the language of the request. Templates do not decide."""
 
 import functools
 from pathlib import Path
@@ -18,28 +18,30 @@ WEB_DIR = Path(__file__).parent
 
 @functools.cache
 def _jinja_environment(locale: str) -> Environment:
-    """Jinja in one language, with escaping on and every name required."""
-    made = Environment(
+    """Return Jinja in one language, with escaping on; an undefined name is an error."""
+    environment = Environment(
         loader=FileSystemLoader(WEB_DIR / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         extensions=["jinja2.ext.i18n"],
         trim_blocks=False,
     )
-    words = i18n.translations(locale)
-    made.install_gettext_translations(words, newstyle=True)  # type: ignore[attr-defined]  # from the i18n extension
-    made.filters |= {"here": _localised_url_filter, "bdi": _bidi_isolate}
-    return made
+    catalogue = i18n.translations(locale)
+    environment.install_gettext_translations(  # type: ignore[attr-defined]  # the i18n extension's
+        catalogue, newstyle=True
+    )
+    environment.filters |= {"localised_url": _localised_url_filter, "bdi": _bidi_isolate}
+    return environment
 
 
-@pass_context  # or Jinja would work it out once, when it compiles the template
+@pass_context  # or Jinja would evaluate a constant URL once, when it compiles the template
 def _localised_url_filter(_context: TemplateContext, address: str) -> str:
-    """An address of ours, in the language of this request."""
+    """Return a URL of ours in the language of the request."""
     return request_locale.localised_url(address)
 
 
 def _bidi_isolate(text: str) -> Markup:
-    """An amount within a sentence, whatever way the sentence runs."""
+    """Return a text isolated from the direction of the sentence around it."""
     return Markup("<bdi>{}</bdi>").format(text)
 
 
@@ -50,16 +52,16 @@ def render(
     status: int = 200,
     **context: object,
 ) -> Response[str]:
-    """A page as HTML, in the language of the request it answers."""
-    spoken = request_locale.current()
-    text = (
-        _jinja_environment(spoken)
+    """Return a page as HTML, in the language of the request. `context` is what it prints."""
+    locale = request_locale.current()
+    html = (
+        _jinja_environment(locale)
         .get_template(template)
         .render(
             lang=request_locale.language_tag(),
-            dir=i18n.text_direction(spoken),
+            dir=i18n.text_direction(locale),
             chosen_lang=request_locale.chosen_tag(),
-            tongues=request_locale.language_links(status=status),
+            language_links=request_locale.language_links(status=status),
             publication=ctx.settings.publication_name,
             base_path="",
             help_url=ctx.settings.support_contact,
@@ -68,4 +70,4 @@ def render(
         )
     )
     headers = {"content-language": request_locale.language_tag(), "vary": "Accept-Language"}
-    return Response(text, status_code=status, media_type=MediaType.HTML, headers=headers)
+    return Response(html, status_code=status, media_type=MediaType.HTML, headers=headers)

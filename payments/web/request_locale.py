@@ -1,8 +1,8 @@
-"""The language an answer speaks, settled once at the edge and good until the answer has left.
+"""The language of a response, negotiated once by a middleware.
 
-An address decides (`?lang=ru`), then the browser's Accept-Language, then English. A reader who
-chose keeps the choice without a cookie: `here` carries it from address to address, and every link,
-form and redirect of ours goes through it. Staff pages speak the newsroom's English.
+`?lang=ru` decides, then the browser's Accept-Language, then English. A choice needs no cookie:
+`localised_url` carries it along, and every link, form and redirect of ours goes through it. Staff
+pages are in English.
 """
 
 import re
@@ -23,45 +23,41 @@ from payments.core import i18n, money
 from payments.core.errors import PaymentsError
 from payments.core.money import Money
 
-QUERY_NAMES = ("lang", "locale")  # `locale` is the name that the API and its snippets use
+QUERY_NAMES = ("lang", "locale")  # `locale` is the name in the API and in its snippets
 STAFF_PREFIXES = ("/finance", "/staff", "/support", "/dev/")
-MACHINE_PREFIXES = (
-    "/webhooks/",
-    "/health/",
-    "/metrics",
-)  # nobody reads their answers: not a word is asked
+MACHINE_PREFIXES = ("/webhooks/", "/health/", "/metrics")  # their responses have no language
 MAX_QUERY_FIELDS = 20
-REPEATABLE_QUERY = re.compile(r"[\w.,-]{0,64}", re.ASCII)  # what of a query may stand in a page
+REPEATABLE_QUERY = re.compile(r"[\w.,-]{0,64}", re.ASCII)  # names and values links may repeat
 
 
 @dataclass(frozen=True, slots=True)
 class RequestLocale:
-    """A language and, for a page that can be asked for again, what its address asked."""
+    """The language of a request and, for a GET, the query that links to other languages repeat."""
 
     language: str = i18n.DEFAULT_LOCALE
-    chosen: bool = False  # by the address, so ours repeat it
+    chosen: bool = False  # by the URL, so our links carry it along
     query: tuple[tuple[str, str], ...] | None = None
 
 
-_active: ContextVar[RequestLocale | None] = ContextVar("tongue", default=None)
+_active: ContextVar[RequestLocale | None] = ContextVar("request_locale", default=None)
 
 
 def locale_middleware(app: ASGIApp) -> ASGIApp:
-    """A middleware under which everything that is said to a request is in its language."""
+    """Middleware: negotiate the language of each request that has one."""
 
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+    async def respond(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP and scope["path"].startswith(MACHINE_PREFIXES):
             await app(scope, receive, send)
             return
         with use_locale(scope):
             await app(scope, receive, send)
 
-    return answer
+    return respond
 
 
 @contextmanager
 def use_locale(scope: Scope) -> Iterator[None]:
-    """Speak as this request asks, unless that is settled, until the end of the block."""
+    """Negotiate the language of a request, unless that is done, for the block."""
     before = _active.set(_active.get() or _negotiate(scope))
     try:
         yield
@@ -73,19 +69,19 @@ def _negotiate(scope: Scope) -> RequestLocale:
     if scope["type"] != ScopeType.HTTP:
         return RequestLocale()
     query = scope["query_string"].decode("latin-1")
-    asked = (
+    params = (
         parse_qsl(query, max_num_fields=MAX_QUERY_FIELDS)
         if query.count("&") < MAX_QUERY_FIELDS
         else []
     )
-    # Asked for again with GET, the answer to a form would be another page.
-    repeatable = tuple(asked) if scope["method"] in ("GET", "HEAD") else None
+    # The response to a form cannot be asked for again with GET.
+    repeatable = tuple(params) if scope["method"] in ("GET", "HEAD") else None
     if scope["path"].startswith(STAFF_PREFIXES):
         return RequestLocale()
-    named = dict(asked)
+    values = dict(params)
     for name in QUERY_NAMES:
-        if (wanted := i18n.find_locale(named.get(name, ""))) is not None:
-            return RequestLocale(wanted, chosen=True, query=repeatable)
+        if (locale := i18n.find_locale(values.get(name, ""))) is not None:
+            return RequestLocale(locale, chosen=True, query=repeatable)
     accepted = Headers.from_scope(scope).get("accept-language")
     return RequestLocale(i18n.negotiate_locale(accepted), query=repeatable)
 
@@ -95,39 +91,39 @@ def _current() -> RequestLocale:
 
 
 def current() -> str:
-    """The language of this answer, by the name of its catalogue."""
+    """Return the language of the response, by the name of its catalogue."""
     return _current().language
 
 
 def language_tag() -> str:
-    """The same by the name that Stripe and browsers know."""
+    """Return the language of the response as a BCP 47 tag, as Stripe and browsers know it."""
     return i18n.language_tag(current())
 
 
 def chosen_tag() -> str:
-    """What a form that is sent by GET carries on: the tag of a chosen language, or nothing."""
+    """Return the tag of a language chosen by the URL, or an empty text. GET forms carry it on."""
     return language_tag() if _current().chosen else ""
 
 
 def override(wanted: str) -> None:
-    """Speak the language that a form names, if it is one of ours, for the rest of this request."""
-    if (found := i18n.find_locale(wanted)) is not None:
-        _active.set(RequestLocale(found, chosen=_current().chosen))
+    """Use the language that a form names, if it is one of ours, for the rest of the request."""
+    if (locale := i18n.find_locale(wanted)) is not None:
+        _active.set(RequestLocale(locale, chosen=_current().chosen))
 
 
 def localised_url(url: str) -> str:
-    """An address of ours that goes on in the language that was chosen."""
+    """Return a URL of ours that keeps the language that was chosen."""
     return i18n.with_lang(url, chosen_tag() or None)
 
 
 def language_links(*, status: int) -> list[dict[str, str]]:
-    """The same page in each other language. An address that was refused is not repeated."""
-    tongue = _current()
-    if tongue.query is None:
+    """Return links to the same page in each other language. A refused query is not repeated."""
+    active = _current()
+    if active.query is None:
         return []
-    kept = [
+    repeated = [
         (name, value)
-        for name, value in (tongue.query if status < 400 else ())
+        for name, value in (active.query if status < 400 else ())
         if name not in QUERY_NAMES
         and REPEATABLE_QUERY.fullmatch(name)
         and REPEATABLE_QUERY.fullmatch(value)
@@ -137,29 +133,31 @@ def language_links(*, status: int) -> list[dict[str, str]]:
             "lang": i18n.language_tag(other),
             "name": i18n.native_name(other),
             "dir": i18n.text_direction(other),
-            "url": "?" + urlencode([*kept, ("lang", i18n.language_tag(other))]),
+            "url": "?" + urlencode([*repeated, ("lang", i18n.language_tag(other))]),
         }
         for other in i18n.SUPPORTED_LOCALES
-        if other != tongue.language
+        if other != active.language
     ]
 
 
-# --- what is said ---------------------------------------------------------------------------------
+# --- texts ----------------------------------------------------------------------------------------
 
 
-def translate(text: str, **facts: object) -> str:
-    """Words of ours in the language of this answer, with what belongs into their places."""
-    words = i18n.translations(current()).gettext(text)
-    return words % {name: _format_fact(fact) for name, fact in facts.items()} if facts else words
+def translate(text: str, **params: object) -> str:
+    """Return a text of ours in the language of the response, with its placeholders filled in."""
+    translated = i18n.translations(current()).gettext(text)
+    if not params:
+        return translated
+    return translated % {name: _format_param(param) for name, param in params.items()}
 
 
 def error_message(error: PaymentsError) -> str:
-    """The sentence of a refusal, for a page."""
+    """Return the message of an error, for a page."""
     return translate(error.message, **error.message_params)
 
 
 def retry_message(delay: timedelta) -> str:
-    """When to try again, in whole minutes and rather too late than too early."""
+    """Return when to try again, in whole minutes, rounded up."""
     minutes = timedelta(minutes=max(ceil(delay / timedelta(minutes=1)), 1))
     when = format_timedelta(
         minutes, granularity="minute", threshold=1.5, add_direction=True, locale=current()
@@ -168,13 +166,12 @@ def retry_message(delay: timedelta) -> str:
 
 
 def format_amount(value: Money) -> str:
+    """Return an amount in the language of the response."""
     return money.format(value, current())
 
 
-def _format_fact(fact: object) -> str:
-    # An English page says what the API says, word for word, with the code of the currency.
-    return (
-        format_amount(fact)
-        if isinstance(fact, Money) and current() != i18n.DEFAULT_LOCALE
-        else str(fact)
-    )
+def _format_param(param: object) -> str:
+    # An English page says exactly what the API says, with the code of the currency.
+    if isinstance(param, Money) and current() != i18n.DEFAULT_LOCALE:
+        return format_amount(param)
+    return str(param)

@@ -1,4 +1,10 @@
-"""What every answer says to a browser: keep nothing, tell nobody, load nothing from elsewhere."""
+"""Security headers of every response: no caching, no referrer to other sites, nothing loaded from
+elsewhere.
+
+The Referrer-Policy is `same-origin` and not `no-referrer`, under which browsers send `Origin: null`
+with our own forms: those without Sec-Fetch-Site could not be told from forms of other sites
+(https://fetch.spec.whatwg.org/#append-a-request-origin-header).
+"""
 
 import secrets
 from collections.abc import Awaitable, Callable
@@ -9,13 +15,13 @@ from litestar.types import Message, Scope
 from payments.core.settings import STRIPE_API, Settings
 
 STRIPE_CHECKOUT = "https://checkout.stripe.com"
-# Where Tor Browser may go over to the onion service: nothing is begun there that would be lost.
+# Where Tor Browser may switch to the onion service: pages that hold no unfinished form.
 ONION_PATHS = ("/", "/donate", "/remind", "/safety")
-DEFAULT_RETRY_AFTER = {429: b"3600", 503: b"60"}  # seconds, where an answer does not know better
+DEFAULT_RETRY_AFTER = {429: b"3600", 503: b"60"}  # seconds, where a response sets none
 
 
 def content_security_policy(settings: Settings) -> str:
-    """The content security policy: our own styles, our own forms, and Stripe's page to pay on."""
+    """Return the policy of a page: our own styles and forms, and Stripe's page to pay on."""
     checkout = STRIPE_CHECKOUT
     if settings.stripe_api_base != STRIPE_API:
         parts = urlsplit(settings.stripe_api_base)
@@ -27,23 +33,22 @@ def content_security_policy(settings: Settings) -> str:
 
 
 def policy_with_script(settings: Settings) -> str:
-    """The policy of a page that runs a script of ours, from a file of ours, and builds no markup
-    from text.
-    """
-    return f"{content_security_policy(settings)}; script-src 'self'; require-trusted-types-for 'script'"
+    """Return the policy of a page that runs our own script, which builds no markup from text."""
+    policy = content_security_policy(settings)
+    return f"{policy}; script-src 'self'; require-trusted-types-for 'script'"
 
 
 def request_id(scope: Scope) -> str:
-    """A random name for one request, for the person who asks about it and the log that knows it."""
-    made: str = scope["state"].setdefault("request_id", secrets.token_hex(8))
-    return made
+    """Return the random id of a request, which its error page and its log lines name."""
+    request_id_: str = scope["state"].setdefault("request_id", secrets.token_hex(8))
+    return request_id_
 
 
 def header_hook(settings: Settings) -> Callable[[Message, Scope], Awaitable[None]]:
-    """A hook that adds the headers to every answer, errors included."""
+    """Return a hook that adds the headers to every response, errors included."""
     fixed = {
         "content-security-policy": content_security_policy(settings),
-        "referrer-policy": "no-referrer",
+        "referrer-policy": "same-origin",
         "x-content-type-options": "nosniff",
         "cross-origin-opener-policy": "same-origin",
         "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=()",
@@ -57,14 +62,14 @@ def header_hook(settings: Settings) -> Callable[[Message, Scope], Awaitable[None
         if message["type"] != "http.response.start":
             return
         headers = list(message.get("headers", []))
-        own = {name.lower() for name, _ in headers}
-        headers += [pair for pair in always if pair[0] not in own]
+        present = {name.lower() for name, _ in headers}
+        headers += [pair for pair in always if pair[0] not in present]
         headers.append((b"x-request-id", request_id(scope).encode()))
-        if message["status"] in DEFAULT_RETRY_AFTER and b"retry-after" not in own:
+        if message["status"] in DEFAULT_RETRY_AFTER and b"retry-after" not in present:
             headers.append((b"retry-after", DEFAULT_RETRY_AFTER[message["status"]]))
         if onion and scope["path"] in ONION_PATHS and message["status"] == 200:
             headers.append((b"onion-location", onion.encode() + _request_target(scope)))
-        if b"cache-control" not in own:
+        if b"cache-control" not in present:
             headers.append((b"cache-control", b"no-store"))
         message["headers"] = headers
 
@@ -72,6 +77,6 @@ def header_hook(settings: Settings) -> Callable[[Message, Scope], Awaitable[None
 
 
 def _request_target(scope: Scope) -> bytes:
-    """The path and the query of a request, as they came."""
+    """Return the path and the query of a request."""
     query: bytes = scope["query_string"]
     return scope["path"].encode() + (b"?" + query if query else b"")

@@ -30,7 +30,7 @@ from payments.accounting import exports
 from payments.accounting.exports import journals, transactions_csv, xlsx
 from payments.accounting.exports.journals import Journal, JournalFormat, JournalUnbalanced
 from payments.accounting.reports import period
-from tests.staff.test_accounts import sees, signs_in
+from tests.support.colleague import sees, signs_in
 from tests.support.newsroom import Newsroom, open_newsroom
 
 pytestmark = pytest.mark.anyio

@@ -20,7 +20,7 @@ from payments.accounting.reports import monthly, recurring, transactions, varian
 from payments.accounting.reports.sources import CampaignTotal, group_small
 from payments.accounting.reports.transactions import Filters
 from payments.core.calendar import next_month
-from tests.staff.test_accounts import sees, signs_in
+from tests.support.colleague import sees, signs_in
 from tests.support.newsroom import Newsroom, open_newsroom
 from tests.support.page import Page
 

@@ -31,7 +31,7 @@ from payments.accounting.reports import sources, variance
 from payments.accounting.reports.period import month_period
 from payments.core.calendar import months_before, next_month
 from payments.web.app import create_app
-from tests.staff.test_accounts import sees, signs_in
+from tests.support.colleague import sees, signs_in
 from tests.support.newsroom import BASE_URL, Newsroom
 
 pytestmark = pytest.mark.anyio

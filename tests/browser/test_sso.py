@@ -50,8 +50,8 @@ async def test_there_and_back_and_in(site: Site, service: OidcProvider, shows: b
         assert await page.get_by_role("link", name=THERE).is_visible()
         await goes("/finance")
         await presses(page, "Sign out")
-        await page.goto(f"{site.url}/staff/alarms")
-        await goes("/staff/alarms")
+        await page.goto(f"{site.url}/staff/alerts")
+        await goes("/staff/alerts")
         site.room.clock.advance(timedelta(minutes=6))
         await page.goto(f"{site.url}/staff/colleagues")
         assert "/staff/confirm" in page.url

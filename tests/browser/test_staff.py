@@ -71,10 +71,10 @@ async def test_a_passkey_is_made_signs_in_and_confirms(site: Site) -> None:
         await page.get_by_role("button", name="Add a passkey").click()
         await page.get_by_text("has a passkey for here already").wait_for()
         await presses(page, "Sign out")
-        await page.goto(f"{site.url}/staff/alarms")
+        await page.goto(f"{site.url}/staff/alerts")
         await is_sound(page)
         await presses(page, "Sign in with a passkey")
-        assert page.url == f"{site.url}/staff/alarms"
+        assert page.url == f"{site.url}/staff/alerts"
         site.room.clock.advance(timedelta(minutes=6))
         await page.goto(f"{site.url}/staff/colleagues")
         assert "/staff/confirm" in page.url
@@ -137,7 +137,7 @@ async def test_every_page_of_the_staff_passes_axe_and_fits(
         await page.goto(await link(site))
         await look(page, f"enter-{scheme}")
         await presses(page, "Make a passkey and sign in")
-        for path in ("/staff", "/staff/alarms", "/staff/colleagues", "/finance/audit", "/support"):
+        for path in ("/staff", "/staff/alerts", "/staff/colleagues", "/finance/audit", "/support"):
             await page.goto(site.url + path)
             await look(page, f"{path.strip('/').replace('/', '_')}-{scheme}")
         await page.get_by_label("E-mail address").fill(READER_EMAIL)

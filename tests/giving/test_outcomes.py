@@ -17,6 +17,7 @@ from payments.sandbox import invoices
 from payments.sandbox.hosted_page_client import PageResult, pay
 from payments.staff import accounts
 from payments.staff.accounts import Role
+from tests.support.donor import SAME_ORIGIN_HEADERS
 from tests.support.newsroom import BASE_URL, Newsroom
 from tests.support.page import Page
 from webhooks import sweeps
@@ -494,7 +495,7 @@ async def test_an_invoice_of_a_subscription_that_has_ended_opens_an_alert(
     assert len(await charged(newsroom, gift.id)) == 2
     async with newsroom.ctx.sessions.begin() as session:
         token = await accounts.invite(session, "Ada", role=Role.ADMIN, now=newsroom.ctx.now())
-    await newsroom.web.post(f"/staff/enter/{token}")
+    await newsroom.web.post(f"/staff/enter/{token}", headers=SAME_ORIGIN_HEADERS)
     assert "A promise that had ended was charged again" in (await newsroom.web.get("/finance")).text
 
 

@@ -22,6 +22,7 @@ from payments.ops import worker
 from payments.staff import accounts
 from payments.staff.accounts import Role
 from payments.web.app import create_app
+from tests.support.donor import SAME_ORIGIN_HEADERS
 from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom
 
 pytestmark = pytest.mark.anyio
@@ -107,7 +108,7 @@ async def test_a_whole_journey_leaves_nobody_in_the_log(
     async with newsroom.ctx.sessions.begin() as session:
         now = newsroom.clock()
         token = await accounts.invite(session, NAME, role=Role.FINANCE, now=now)
-    await newsroom.web.post(f"/staff/enter/{token}")
+    await newsroom.web.post(f"/staff/enter/{token}", headers=SAME_ORIGIN_HEADERS)
     await newsroom.web.get("/finance")
     for frequency in ("once", "monthly"):
         gift = await newsroom.gives(98765, frequency)

@@ -97,4 +97,4 @@ async def _looks_through(browser: Browser, ctx: Context) -> None:
     assert any("belongs to October 2026 by its time" in row for row in months)
     recurring = await reads(browser, "/finance/recurring")
     assert "A payment failed and is tried again" in recurring.text
-    assert len(re.findall("What you found", (await reads(browser, "/staff/alarms")).text)) == 1
+    assert len(re.findall("What you found", (await reads(browser, "/staff/alerts")).text)) == 1

@@ -445,7 +445,7 @@ async def taken_away(ada: Colleague) -> AsyncIterator[tuple[str, bytes]]:
         "/finance/recurring.csv", "/finance/journal?format=csv", "/finance/journal?format=qbo",
         "/finance/journal?format=xero", "/finance/journal?format=beancount",
         f"{place}/pack", "/finance", "/finance/lines", "/finance/funnel", "/finance/audit",
-        "/finance/sources", "/staff/alarms", "/finance/refunds",
+        "/finance/sources", "/staff/alerts", "/finance/refunds",
     ):  # fmt: skip
         answer = await ada.web.get(address)
         assert answer.status_code == 200, (address, answer.text[-300:])

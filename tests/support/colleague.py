@@ -1,8 +1,7 @@
-"""A colleague at a browser, and the device that holds their passkeys: a P-256 key for each, a
-count, and a person who proves with a finger that they are there.
+"""A colleague at a browser, and the authenticator that holds their passkeys.
 
-It answers the questions that our pages hand to a browser, as a browser would, and can be told to
-lie in each way that must be refused.
+The authenticator answers the options that our pages hand to a browser, as a browser would, and can
+be set to lie in each way that must be refused.
 """
 
 import base64
@@ -60,24 +59,26 @@ class Device:
         attested = bytes(16) + len(self.id).to_bytes(2, "big") + self.id + public
         data = self._authenticator_data(NEW_KEY) + attested
         attestation = encode_cbor({"fmt": "none", "attStmt": {}, "authData": data})
-        told = self._client_data("webauthn.create", options, **overrides)
-        return self._credential_json(clientDataJSON=told, attestationObject=attestation)
+        client_data = self._client_data("webauthn.create", options, **overrides)
+        return self._credential_json(clientDataJSON=client_data, attestationObject=attestation)
 
     def get_assertion(self, options: dict[str, Any], **overrides: Any) -> str:  # noqa: ANN401
         """Answer navigator.credentials.get()."""
         self.count += self.increments_count
         data = self._authenticator_data(0)
-        told = self._client_data("webauthn.get", options, **overrides)
-        signed = self.key.sign(data + hashlib.sha256(told).digest(), ec.ECDSA(SHA256()))
-        return self._credential_json(clientDataJSON=told, authenticatorData=data, signature=signed)
+        client_data = self._client_data("webauthn.get", options, **overrides)
+        signed = self.key.sign(data + hashlib.sha256(client_data).digest(), ec.ECDSA(SHA256()))
+        return self._credential_json(
+            clientDataJSON=client_data, authenticatorData=data, signature=signed
+        )
 
     def _authenticator_data(self, more: int) -> bytes:
         flags = bytes([self.flags | more])
         return hashlib.sha256(self.host.encode()).digest() + flags + self.count.to_bytes(4, "big")
 
     def _client_data(self, kind: str, options: dict[str, Any], **overrides: Any) -> bytes:  # noqa: ANN401
-        told = {"type": kind, "challenge": options["challenge"], "origin": self.origin, **overrides}
-        return json.dumps(told).encode()
+        fields = {"type": kind, "challenge": options["challenge"], "origin": self.origin}
+        return json.dumps({**fields, **overrides}).encode()
 
     def _credential_json(self, **parts: bytes) -> str:
         response = {name: b64url(part) for name, part in parts.items()}
@@ -149,7 +150,7 @@ class Colleague:
         return await self.web.post(address, data=fields, headers=SAME_ORIGIN_HEADERS)
 
     async def audit_actions(self) -> list[tuple[object, ...]]:
-        """What of theirs is in the audit, the oldest first: the deed, about what, and why."""
+        """Their entries in the audit log, oldest first: the action, the object, and the reason."""
         query = "SELECT action, object_id, reason FROM audit_entries WHERE name = :who ORDER BY seq"
         return await self.room.rows(query, who=self.name)
 
@@ -161,6 +162,32 @@ async def open_colleague_browser(room: Newsroom, name: str, role: Role) -> Async
     async with httpx.AsyncClient(transport=room.web._transport, base_url=base) as web:
         device = Device(origin=base, host=passkeys.relying_party_id(room.settings))
         yield Colleague(room, web, name, role, device)
+
+
+async def invitation_path(room: Newsroom, name: str = "Ada") -> str:
+    """What `payments staff invite` does, for finance. Returns the path of the link."""
+    async with room.ctx.sessions.begin() as session:
+        token = await accounts.invite(session, name, role=Role.FINANCE, now=room.clock())
+    return f"/staff/enter/{token}"
+
+
+async def redeems_link(room: Newsroom, link: str) -> httpx.Response:
+    """Press the button of a link in a browser without a name."""
+    return await room.web.post(link, headers=SAME_ORIGIN_HEADERS)
+
+
+async def signs_in(room: Newsroom, base_url: str = "") -> str:
+    """A colleague of finance follows a new link and presses its button. Returns their cookie."""
+    answer = await redeems_link(room, base_url + await invitation_path(room))
+    assert (answer.status_code, answer.headers["location"]) == (303, "/finance")
+    room.web.cookies.clear()
+    cookie: str = answer.headers["set-cookie"].partition(";")[0]
+    return cookie
+
+
+async def sees(room: Newsroom, cookie: str, address: str = "/finance") -> httpx.Response:
+    """Open a page with a cookie."""
+    return await room.web.get(address, headers={"cookie": cookie})
 
 
 def passkey_options_of(page: Page, action: str) -> dict[str, Any]:

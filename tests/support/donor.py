@@ -14,8 +14,8 @@ from tests.support.page import Page
 
 READER_EMAIL = "reader@example.org"
 OTHER_EMAIL = "other@example.org"
-# What a browser says when a page of ours, which says no-referrer, sends its form.
-SAME_ORIGIN_HEADERS = {"origin": "null", "sec-fetch-site": "same-origin"}
+# What a browser sends with a form of one of our own pages.
+SAME_ORIGIN_HEADERS = {"sec-fetch-site": "same-origin"}
 
 
 @dataclass

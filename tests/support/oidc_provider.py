@@ -1,8 +1,7 @@
-"""A sign-in service of the newsroom's own, at a port of this machine: OpenID Connect as others see
-it, with somebody who is signed in there.
+"""An OpenID Connect provider at a port of this machine, with somebody who is signed in there.
 
-It gives a code once, for the verifier it was asked with, and signs what it says. It can be told to
-lie in each way that must be refused.
+It issues a code once, for the PKCE verifier it was asked with, and signs its ID tokens. It can be
+set to lie in each way that must be refused.
 """
 
 import asyncio
@@ -36,7 +35,7 @@ def b64url_json(what: object) -> str:
 
 @dataclass
 class OidcProvider:
-    """Who it would say they are, when they signed in there, and the lies it tells."""
+    """Whom it says signed in and when, and the lies it is set to."""
 
     port: int = 0
     now: Callable[[], datetime] = lambda: NOON

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 TOKEN = "a" * 32
 EVERY_PAGE = {
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",
     "x-content-type-options": "nosniff",
     "cross-origin-opener-policy": "same-origin",
 }

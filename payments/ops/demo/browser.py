@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import httpx
 from litestar import Litestar
 
-# What a browser sends with a form of our pages, whose policy is no-referrer.
-SAME_ORIGIN_HEADERS = {"origin": "null", "sec-fetch-site": "same-origin"}
+# What a browser sends with a form of one of our own pages.
+SAME_ORIGIN_HEADERS = {"sec-fetch-site": "same-origin"}
 
 
 @dataclass

@@ -21,7 +21,7 @@ from payments.staff.accounts import Role
 FINANCE_COLLEAGUE = "Noor"
 REFUND_PATH = re.compile(r"/finance/refund/\w+")
 CONTRIBUTION_PATH = re.compile(r"/finance/gifts/\w+")
-ALERT_PATH = re.compile(r"/staff/alarms/\d+")
+ALERT_PATH = re.compile(r"/staff/alerts/\d+")
 CAMPAIGNS_FILE = Path(__file__).with_name("campaigns.toml")
 
 
@@ -61,7 +61,7 @@ async def close_alerts(sim: Simulation) -> None:
     """Closes every open alert that can be closed, with what was found."""
     await sim.import_balance()
     async with signed_in_browser(sim) as browser:
-        alerts = await browser.get("/staff/alarms")
+        alerts = await browser.get("/staff/alerts")
         for action in filter(ALERT_PATH.fullmatch, alerts.forms):
             await browser.submit(alerts, action, reason="Looked into at Stripe, and settled")
 

@@ -1,12 +1,12 @@
-"""A donor's own door: what they give, and every change of it, without a password or a script.
+"""A donor's account: what they give, and each change of it, without a password or a script.
 
-door        signing in by a link from a mail, and out again
-words       what is true of a promise, ready to print
-overview    all that a donor gives, and one promise at a time
-changes     one page for each change: amount, frequency, skip, pause, resume, card, stop
-receipts    what a donor paid, to print
-by_mail     the signed links of mails: stop one promise, replace one card, without signing in
-own_data    what we hold, as a file, and its erasure
+sign_in        signing in by a link from a mail, and out again
+overview       all that a donor gives, and one subscription at a time
+changes        a page for each change: amount, frequency, skip, pause, resume, card, cancel
+receipts       what a donor paid, to print
+data_requests  what we hold of a donor, as a file, and its erasure
+mail_links     the signed links of mails: cancel a subscription or replace a card without signing in
+view_models    what these pages and support's print
 """
 
 from litestar import Router
@@ -14,12 +14,13 @@ from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 
 from payments.core.errors import PaymentsError, Unauthenticated
+from payments.web import csrf
 from payments.web.account import changes, data_requests, mail_links, overview, receipts, sign_in
 
 
 def routes() -> list[ControllerRouterHandler]:
-    """What the application serves of this door. Everything under /manage is behind its guard."""
-    behind = Router(
+    """Return the handlers of a donor's account. All of `/manage` refuses forms of other sites."""
+    account = Router(
         path="/manage",
         route_handlers=[
             sign_in.DonorSignInPages,
@@ -28,7 +29,7 @@ def routes() -> list[ControllerRouterHandler]:
             receipts.ReceiptPages,
             data_requests.DataRequestPages,
         ],
-        guards=[sign_in.require_same_origin],
+        guards=[csrf.require_same_origin],
         dependencies={
             "donor": Provide(sign_in.current_donor),
             "own_subscription": Provide(overview.own_subscription),
@@ -39,4 +40,4 @@ def routes() -> list[ControllerRouterHandler]:
         },
         include_in_schema=False,
     )
-    return [behind, mail_links.CancelLinkPages, mail_links.CardLinkPages]
+    return [account, mail_links.CancelLinkPages, mail_links.CardLinkPages]

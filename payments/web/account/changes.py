@@ -1,10 +1,9 @@
-"""The changes of a promise: each has a page that says what will happen, and a button.
+"""The changes of a subscription: each has a page that says what will happen, and a button.
 
-After a button the browser is sent back to the promise, whose page says what is true by then. A
-page carries the dates it showed: when they have moved in the meantime, it is shown again.
+After a change the browser is sent back to the subscription, whose page confirms what is true by
+then. A form carries the date its page showed: if that has moved meanwhile, the page is shown again.
 """
 
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -16,18 +15,23 @@ from litestar.response import Redirect
 from payments.core import amount_input, money
 from payments.core.errors import InvalidField
 from payments.core.frequency import Frequency
-from payments.core.identifiers import new_row_id, row_id_or_new
+from payments.core.identifiers import new_row_id
 from payments.core.money import InvalidAmount, Money
 from payments.giving import payment_methods, subscription_changes, subscriptions
-from payments.giving.change_log import Actor
+from payments.giving.change_log import Actor, ChangeKind
 from payments.giving.subscription_changes import MAX_PAUSE_MONTHS, SubscriptionEnded
 from payments.infra.context import Context
 from payments.web import origins, rendering, request_locale
 from payments.web.account import view_models
 from payments.web.account.overview import OwnSubscription
-from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, form_data
+from payments.web.forms import (
+    SMALL_FORM_BYTES,
+    AnyRequest,
+    form_data,
+    idempotency_key,
+    pause_months,
+)
 
-INDEFINITELY = "open"
 FormFields = Mapping[str, str]
 
 
@@ -38,7 +42,7 @@ class ChangePages(Controller):
     async def amount_form(
         self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
     ) -> Response[str]:
-        """Another amount, from the next charge on."""
+        """The form for another amount, from the next charge on."""
         return _render_amount(ctx, own_subscription)
 
     @post("/amount", request_max_body_size=SMALL_FORM_BYTES)
@@ -48,23 +52,19 @@ class ChangePages(Controller):
         own_subscription: NamedDependency[OwnSubscription],
         request: AnyRequest,
     ) -> Response[Any]:
-        sent = await form_data(request)
+        fields = await form_data(request)
         try:
-            gift = amount_input.parse_amount(
-                sent.get("amount", ""),
-                own_subscription.subscription.currency,
-                request_locale.current(),
-            )
+            amount = _parse_amount(own_subscription, fields)
             await subscription_changes.change_amount(
                 ctx,
                 own_subscription.subscription_id,
-                gift,
+                amount,
                 actor=Actor.DONOR,
-                idempotency_key=_idempotency_key(sent),
+                idempotency_key=idempotency_key(fields),
             )
         except (InvalidAmount, InvalidField) as error:
-            return _render_amount(ctx, own_subscription, sent, error=error)
-        return _redirect_done(own_subscription, "amount")
+            return _render_amount(ctx, own_subscription, fields, error=error)
+        return _redirect_done(own_subscription, ChangeKind.AMOUNT)
 
     @get("/frequency")
     async def frequency_form(
@@ -73,7 +73,7 @@ class ChangePages(Controller):
         own_subscription: NamedDependency[OwnSubscription],
         request: AnyRequest,
     ) -> Response[str]:
-        """The other frequency: shows the very next charge before anything is decided."""
+        """The form for the other frequency, with the next charge it leads to."""
         return _render_frequency(ctx, own_subscription, dict(request.query_params.items()))
 
     @post("/frequency", request_max_body_size=SMALL_FORM_BYTES)
@@ -83,32 +83,28 @@ class ChangePages(Controller):
         own_subscription: NamedDependency[OwnSubscription],
         request: AnyRequest,
     ) -> Response[Any]:
-        sent = await form_data(request)
+        fields = await form_data(request)
         try:
-            _require_unmoved_dates(own_subscription, sent)
-            gift = amount_input.parse_amount(
-                sent.get("amount", ""),
-                own_subscription.subscription.currency,
-                request_locale.current(),
-            )
-            other = _parse_frequency(sent.get("frequency", ""))
+            _require_unmoved_dates(own_subscription, fields)
+            amount = _parse_amount(own_subscription, fields)
+            other = _parse_frequency(fields.get("frequency", ""))
             await subscription_changes.change_frequency(
                 ctx,
                 own_subscription.subscription_id,
                 other,
-                gift,
+                amount,
                 actor=Actor.DONOR,
-                idempotency_key=_idempotency_key(sent),
+                idempotency_key=idempotency_key(fields),
             )
         except (InvalidAmount, InvalidField) as error:
-            return _render_frequency(ctx, own_subscription, sent, error=error)
-        return _redirect_done(own_subscription, "frequency")
+            return _render_frequency(ctx, own_subscription, fields, error=error)
+        return _redirect_done(own_subscription, ChangeKind.FREQUENCY)
 
     @get("/skip")
     async def skip_form(
         self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
     ) -> Response[str]:
-        """The charge that would be left out, and the one after it."""
+        """The charge that would be skipped, and the one after it."""
         return _render_skip(ctx, own_subscription)
 
     @post("/skip", request_max_body_size=SMALL_FORM_BYTES)
@@ -118,24 +114,24 @@ class ChangePages(Controller):
         own_subscription: NamedDependency[OwnSubscription],
         request: AnyRequest,
     ) -> Response[Any]:
-        sent = await form_data(request)
+        fields = await form_data(request)
         try:
-            _require_unmoved_dates(own_subscription, sent)
+            _require_unmoved_dates(own_subscription, fields)
             await subscription_changes.skip(
                 ctx,
                 own_subscription.subscription_id,
                 actor=Actor.DONOR,
-                idempotency_key=_idempotency_key(sent),
+                idempotency_key=idempotency_key(fields),
             )
         except InvalidField as error:
             return _render_skip(ctx, own_subscription, error=error)
-        return _redirect_done(own_subscription, "skipped")
+        return _redirect_done(own_subscription, ChangeKind.SKIPPED)
 
     @get("/pause")
     async def pause_form(
         self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
     ) -> Response[str]:
-        """How long, each with the charge that would come after."""
+        """The lengths of a pause, each with the first charge after it."""
         return _render_pause(ctx, own_subscription)
 
     @post("/pause", request_max_body_size=SMALL_FORM_BYTES)
@@ -145,26 +141,26 @@ class ChangePages(Controller):
         own_subscription: NamedDependency[OwnSubscription],
         request: AnyRequest,
     ) -> Response[Any]:
-        sent = await form_data(request)
+        fields = await form_data(request)
         try:
-            _require_unmoved_dates(own_subscription, sent)
-            months = _parse_months(sent.get("months", ""))
+            _require_unmoved_dates(own_subscription, fields)
+            months = pause_months(fields)
             await subscription_changes.pause(
                 ctx,
                 own_subscription.subscription_id,
                 months,
                 actor=Actor.DONOR,
-                idempotency_key=_idempotency_key(sent),
+                idempotency_key=idempotency_key(fields),
             )
         except InvalidField as error:
             return _render_pause(ctx, own_subscription, error=error)
-        return _redirect_done(own_subscription, "paused")
+        return _redirect_done(own_subscription, ChangeKind.PAUSED)
 
     @get("/resume")
     async def resume_form(
         self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
     ) -> Response[str]:
-        """When the next charge would be."""
+        """The form that ends a pause, with the next charge."""
         return _render(
             ctx,
             own_subscription,
@@ -185,15 +181,15 @@ class ChangePages(Controller):
             ctx,
             own_subscription.subscription_id,
             actor=Actor.DONOR,
-            idempotency_key=_idempotency_key(await form_data(request)),
+            idempotency_key=idempotency_key(await form_data(request)),
         )
-        return _redirect_done(own_subscription, "resumed")
+        return _redirect_done(own_subscription, ChangeKind.RESUMED)
 
     @get("/keep")
     async def undo_end_form(
         self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
     ) -> Response[str]:
-        """What comes if the last day that was set is taken back."""
+        """The form that takes a scheduled end back, with the next charge."""
         return _render(
             ctx,
             own_subscription,
@@ -214,9 +210,9 @@ class ChangePages(Controller):
             ctx,
             own_subscription.subscription_id,
             actor=Actor.DONOR,
-            idempotency_key=_idempotency_key(await form_data(request)),
+            idempotency_key=idempotency_key(await form_data(request)),
         )
-        return _redirect_done(own_subscription, "kept")
+        return _redirect_done(own_subscription, ChangeKind.END_CANCELLED)
 
     @get("/card")
     async def card_form(
@@ -247,9 +243,9 @@ class ChangePages(Controller):
     async def cancel_form(
         self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
     ) -> Response[Any]:
-        """One page, one button."""
+        """The form that cancels at once. A subscription that has ended leads back to its page."""
         if not own_subscription.subscription.is_live:
-            return _redirect_done(own_subscription, "stopped")
+            return _redirect_done(own_subscription, ChangeKind.CANCELLED)
         return _render(ctx, own_subscription, "account_cancel.html")
 
     @post("/stop", request_max_body_size=SMALL_FORM_BYTES)
@@ -257,33 +253,24 @@ class ChangePages(Controller):
         self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
     ) -> Response[Any]:
         await subscription_changes.cancel(ctx, own_subscription.subscription_id, actor=Actor.DONOR)
-        return _redirect_done(own_subscription, "stopped")
+        return _redirect_done(own_subscription, ChangeKind.CANCELLED)
 
 
-def _redirect_done(own_subscription: OwnSubscription, done: str) -> Redirect:
-    """To the promise, which confirms what its history confirms."""
+def _redirect_done(own_subscription: OwnSubscription, done: ChangeKind) -> Redirect:
+    """Redirect to the subscription, whose page confirms the change if its history holds it."""
     return Redirect(
         request_locale.localised_url(f"{own_subscription.url}?done={done}"), status_code=303
     )
 
 
-def _idempotency_key(sent: FormFields) -> str:
-    """The random name of one filling-in of a form, so that sending it twice is sending it once."""
-    named = sent.get("intent", "")
-    return row_id_or_new(named)
-
-
 def _shown_date(own_subscription: OwnSubscription) -> str:
-    """The day a page reckons with, to be sent back with its form."""
-    return (
-        ""
-        if own_subscription.subscription.current_period_end is None
-        else own_subscription.subscription.current_period_end.date().isoformat()
-    )
+    """Return the day on which a page bases its dates. Its form sends it back."""
+    period_end = own_subscription.subscription.current_period_end
+    return "" if period_end is None else period_end.date().isoformat()
 
 
-def _require_unmoved_dates(own_subscription: OwnSubscription, sent: FormFields) -> None:
-    if sent.get("shown", "") != _shown_date(own_subscription):
+def _require_unmoved_dates(own_subscription: OwnSubscription, fields: FormFields) -> None:
+    if fields.get("shown", "") != _shown_date(own_subscription):
         raise InvalidField(
             "A payment was due while this page was open, so its dates have moved. Please look "
             "again. Nothing was changed."
@@ -296,41 +283,41 @@ def _render(
     template: str,
     *,
     error: InvalidField | InvalidAmount | None = None,
-    **more: object,
+    **context: object,
 ) -> Response[str]:
-    """A page about one promise that still runs."""
+    """Return a page about a subscription that is live. Raises SubscriptionEnded."""
     if not own_subscription.subscription.is_live:
         raise SubscriptionEnded("It was stopped or has lapsed. Nothing more is charged.")
     return rendering.render(
         ctx,
         template,
         status=200 if error is None else error.status,
-        promise=view_models.subscription_view(ctx, own_subscription.subscription),
+        subscription=view_models.subscription_view(ctx, own_subscription.subscription),
         intent=new_row_id(),
         shown=_shown_date(own_subscription),
         error="" if error is None else request_locale.error_message(error),
         error_field="" if error is None else error.field or "",
-        **more,
+        **context,
     )
 
 
 def _render_amount(
     ctx: Context,
     own_subscription: OwnSubscription,
-    sent: FormFields | None = None,
+    fields: FormFields | None = None,
     *,
     error: InvalidField | InvalidAmount | None = None,
 ) -> Response[str]:
-    now = own_subscription.subscription.money
-    lowest = money.min_gift(now.currency)
-    highest = ctx.settings.max_gift_for(now.currency)
+    current = own_subscription.subscription.money
+    lowest = money.min_gift(current.currency)
+    highest = ctx.settings.max_gift_for(current.currency)
     return _render(
         ctx,
         own_subscription,
         "account_amount.html",
         error=error,
-        value=(sent or {}).get(
-            "amount", amount_input.format_for_input(now, request_locale.current())
+        value=(fields or {}).get(
+            "amount", amount_input.format_for_input(current, request_locale.current())
         ),
         lowest=request_locale.format_amount(lowest),
         highest=request_locale.format_amount(highest),
@@ -340,27 +327,22 @@ def _render_amount(
 def _render_frequency(
     ctx: Context,
     own_subscription: OwnSubscription,
-    sent: FormFields,
+    fields: FormFields,
     *,
     error: InvalidField | InvalidAmount | None = None,
 ) -> Response[str]:
-    """The other frequency with the amount that was typed, or with what comes to the same."""
-    monthly = own_subscription.subscription.frequency is Frequency.MONTHLY
-    other = Frequency.ANNUAL if monthly else Frequency.MONTHLY
-    gift = _equivalent_amount(own_subscription.subscription.money, other, ctx)
-    value = sent.get("amount", amount_input.format_for_input(gift, request_locale.current()))
+    """Return the page of the other frequency, with the amount typed or the one that equals it."""
+    subscription = own_subscription.subscription
+    is_monthly = subscription.frequency is Frequency.MONTHLY
+    other = Frequency.ANNUAL if is_monthly else Frequency.MONTHLY
+    amount = _equivalent_amount(subscription.money, other, ctx)
+    value = fields.get("amount", amount_input.format_for_input(amount, request_locale.current()))
     if error is None:
         try:
-            gift = amount_input.parse_amount(value, gift.currency, request_locale.current())
-            ctx.settings.validate_gift(gift.amount, gift.currency)
+            amount = amount_input.parse_amount(value, amount.currency, request_locale.current())
+            ctx.settings.validate_gift(amount.amount, amount.currency)
         except InvalidAmount as refusal:
             error = refusal
-    due = own_subscription.subscription.current_period_end
-    then = (
-        subscriptions.first_charge_after(own_subscription.subscription, due + timedelta(days=1))
-        if due
-        else None
-    )
     return _render(
         ctx,
         own_subscription,
@@ -368,20 +350,43 @@ def _render_frequency(
         error=error,
         other=other.value,
         value=value,
-        typed=amount_input.format_for_input(gift, request_locale.current()),
-        gift=request_locale.format_amount(gift),
-        due=view_models.format_date_or_empty(ctx, due),
-        then=view_models.format_date_or_empty(ctx, then),
+        accepted_value=amount_input.format_for_input(amount, request_locale.current()),
+        amount=request_locale.format_amount(amount),
+        **_next_two_charges(ctx, own_subscription),
     )
 
 
 def _equivalent_amount(amount: Money, frequency: Frequency, ctx: Context) -> Money:
-    """Twelve times as much in a year, or a twelfth in a month, within what may be given."""
+    """Return twelve times an amount for annual or a twelfth for monthly, within the limits."""
     lowest = money.min_gift(amount.currency).amount
     highest = ctx.settings.max_gift_for(amount.currency).amount
     step = money.smallest_unit(amount.currency)
-    wanted = amount.amount * 12 if frequency is Frequency.ANNUAL else -(-amount.amount // 12)
-    return Money(min(max(-(-wanted // step) * step, lowest), highest), amount.currency)
+    exact = amount.amount * 12 if frequency is Frequency.ANNUAL else -(-amount.amount // 12)
+    return Money(min(max(-(-exact // step) * step, lowest), highest), amount.currency)
+
+
+def _next_two_charges(ctx: Context, own_subscription: OwnSubscription) -> dict[str, str]:
+    """Return the days of the next charge and of the one after it, empty where there is none."""
+    subscription = own_subscription.subscription
+    due = subscription.current_period_end
+    then = (
+        None
+        if due is None
+        else subscriptions.first_charge_after(subscription, due + timedelta(days=1))
+    )
+    return {
+        "due": view_models.format_date_or_empty(ctx, due),
+        "then": view_models.format_date_or_empty(ctx, then),
+    }
+
+
+def _parse_amount(own_subscription: OwnSubscription, fields: FormFields) -> Money:
+    """Return the amount typed, in the subscription's currency. Raises InvalidAmount."""
+    return amount_input.parse_amount(
+        fields.get("amount", ""),
+        own_subscription.subscription.currency,
+        request_locale.current(),
+    )
 
 
 def _parse_frequency(text: str) -> Frequency:
@@ -394,47 +399,32 @@ def _parse_frequency(text: str) -> Frequency:
 def _render_skip(
     ctx: Context, own_subscription: OwnSubscription, *, error: InvalidField | None = None
 ) -> Response[str]:
-    due = own_subscription.subscription.current_period_end
-    then = (
-        subscriptions.first_charge_after(own_subscription.subscription, due + timedelta(days=1))
-        if due
-        else None
-    )
-    possible = due is not None and not own_subscription.subscription.is_paused
+    subscription = own_subscription.subscription
     return _render(
         ctx,
         own_subscription,
         "account_skip.html",
         error=error,
-        possible=possible,
-        due=view_models.format_date_or_empty(ctx, due),
-        then=view_models.format_date_or_empty(ctx, then),
+        can_skip=subscription.current_period_end is not None and not subscription.is_paused,
+        **_next_two_charges(ctx, own_subscription),
     )
 
 
 def _render_pause(
     ctx: Context, own_subscription: OwnSubscription, *, error: InvalidField | None = None
 ) -> Response[str]:
-    """A year's pause is the same for one month as for twelve, so an annual promise has one."""
-    lengths = (
-        [MAX_PAUSE_MONTHS]
-        if own_subscription.subscription.frequency is Frequency.ANNUAL
-        else range(1, 13)
-    )
+    """An annual subscription has one length of pause: one month and twelve skip the same charge."""
+    subscription = own_subscription.subscription
+    is_annual = subscription.frequency is Frequency.ANNUAL
     choices = []
-    for months in lengths:
-        ends = subscription_changes.pause_end(own_subscription.subscription, months, now=ctx.now())
-        then = subscriptions.first_charge_after(own_subscription.subscription, ends) or ends
+    for months in [MAX_PAUSE_MONTHS] if is_annual else range(1, 13):
+        ends_at = subscription_changes.pause_end(subscription, months, now=ctx.now())
+        charged_at = subscriptions.first_charge_after(subscription, ends_at) or ends_at
         choices.append(
-            {"value": str(months), "months": months, "then": view_models.format_date(ctx, then)}
+            {
+                "value": str(months),
+                "months": months,
+                "next_charge": view_models.format_date(ctx, charged_at),
+            }
         )
     return _render(ctx, own_subscription, "account_pause.html", error=error, choices=choices)
-
-
-def _parse_months(text: str) -> int | None:
-    """The months of a pause; None for one until the donor resumes."""
-    if text == INDEFINITELY:
-        return None
-    if not re.fullmatch(r"[0-9]{1,2}", text):
-        raise InvalidField("Choose how long. Nothing was changed.", field="months")
-    return int(text)

@@ -1,4 +1,4 @@
-"""What we hold about a donor: as a file, and its erasure."""
+"""What we hold of a donor: as a file, and its erasure."""
 
 from typing import Any
 
@@ -23,18 +23,18 @@ class DataRequestPages(Controller):
         self, ctx: NamedDependency[Context], donor: NamedDependency[CurrentDonor]
     ) -> Response[str]:
         """What is held, what is not, and what can be done about it."""
-        assert donor.donor_id
+        assert donor.donor_id  # the page is for donors, though it prints nothing of theirs
         return rendering.render(ctx, "account_data.html")
 
     @get("/file.json")
     async def download(
         self, ctx: NamedDependency[Context], donor: NamedDependency[CurrentDonor]
     ) -> Response[bytes]:
-        """Everything we hold about the donor who asks."""
+        """Everything we hold of the donor, as JSON."""
         async with ctx.sessions() as session:
-            held = await data_requests.export_data(session, donor.donor_id)
+            data = await data_requests.export_data(session, donor.donor_id)
         return Response(
-            msgspec.json.format(msgspec.json.encode(held), indent=2),
+            msgspec.json.format(msgspec.json.encode(data), indent=2),
             media_type="application/json",
             headers={"content-disposition": 'attachment; filename="data.json"'},
         )
@@ -45,20 +45,22 @@ class DataRequestPages(Controller):
     ) -> Response[str]:
         """What erasing does and what it does not."""
         async with ctx.sessions() as session:
-            theirs = await subscriptions.list_for_donor(session, donor.donor_id)
+            own_subscriptions = await subscriptions.list_for_donor(session, donor.donor_id)
         live = [
-            view_models.subscription_view(ctx, promise) for promise in theirs if promise.is_live
+            view_models.subscription_view(ctx, subscription)
+            for subscription in own_subscriptions
+            if subscription.is_live
         ]
-        return rendering.render(ctx, "account_erase.html", promises=live)
+        return rendering.render(ctx, "account_erase.html", subscriptions=live)
 
     @post("/erase", request_max_body_size=SMALL_FORM_BYTES)
     async def erase(
         self, ctx: NamedDependency[Context], donor: NamedDependency[CurrentDonor]
     ) -> Response[Any]:
-        """Stop what runs, forget who it was, and sign out."""
+        """Cancel the live subscriptions, erase the donor, and sign out."""
         erased_at = await data_requests.erase(ctx, donor.donor_id)
-        answer = rendering.render(
+        response = rendering.render(
             ctx, "account_erased.html", erased_at=view_models.format_minute(ctx, erased_at)
         )
-        answer.set_cookie(expired_session_cookie(ctx.settings))
-        return answer
+        response.set_cookie(expired_session_cookie(ctx.settings))
+        return response

@@ -1,7 +1,7 @@
-"""The signed links of mails. Each opens one page about one promise and works without signing in.
+"""The signed links of mails: each opens a page about one subscription, without signing in.
 
-Opening one changes nothing; the button does. What is wrong with a link that does not open is not
-told: it may be old, cut short or made up.
+Opening a link changes nothing; its button does. The page for a link that does not open is the same
+whether it is old, cut short or made up.
 """
 
 from collections.abc import Callable
@@ -40,21 +40,29 @@ class CancelLinkPages(MailLinkPages):
 
     @get()
     async def show(self, ctx: NamedDependency[Context], signed: FromPath[str]) -> Response[str]:
-        """What would be stopped, or when it was."""
-        promise = await _subscription_of_link(ctx, signed, links.contribution_for_cancel_link)
+        """What would be cancelled, or when it was."""
+        subscription = await _subscription_of_link(ctx, signed, links.contribution_for_cancel_link)
         async with ctx.sessions() as session:
-            changes = await change_log.list_done(session, promise.stripe_subscription_id)
-            stopping = await change_log.pending_cancellations(
-                session, [promise.stripe_subscription_id]
+            changes = await change_log.list_done(session, subscription.stripe_subscription_id)
+            pending = await change_log.pending_cancellations(
+                session, [subscription.stripe_subscription_id]
             )
-        facts = view_models.subscription_view(ctx, promise, changes, pending_cancellations=stopping)
-        return rendering.render(ctx, "cancel_link.html", promise=facts, signed=signed)
+        return rendering.render(
+            ctx,
+            "cancel_link.html",
+            subscription=view_models.subscription_view(
+                ctx, subscription, changes, pending_cancellations=pending
+            ),
+            signed=signed,
+        )
 
     @post(request_max_body_size=SMALL_FORM_BYTES)
     async def cancel(self, ctx: NamedDependency[Context], signed: FromPath[str]) -> Response[Any]:
-        """Stop it, and show that it is."""
-        promise = await _subscription_of_link(ctx, signed, links.contribution_for_cancel_link)
-        await subscription_changes.cancel(ctx, promise.stripe_subscription_id, actor=Actor.LINK)
+        """Cancel it, and show that it is."""
+        subscription = await _subscription_of_link(ctx, signed, links.contribution_for_cancel_link)
+        await subscription_changes.cancel(
+            ctx, subscription.stripe_subscription_id, actor=Actor.LINK
+        )
         return Redirect(request_locale.localised_url(f"/stop/{signed}"), status_code=303)
 
 
@@ -66,18 +74,17 @@ class CardLinkPages(MailLinkPages):
         self, ctx: NamedDependency[Context], request: AnyRequest, signed: FromPath[str]
     ) -> Response[str]:
         """Why another card is needed, or what became of it."""
-        promise = await _subscription_of_link(ctx, signed, links.contribution_for_card_link)
+        subscription = await _subscription_of_link(ctx, signed, links.contribution_for_card_link)
         async with ctx.sessions() as session:
             decision = await change_log.newest_decision(
-                session, promise.stripe_subscription_id, ChangeKind.CARD
+                session, subscription.stripe_subscription_id, ChangeKind.CARD
             )
-        asked = request.query_params.get("card")
         return rendering.render(
             ctx,
             "card_link.html",
-            promise=view_models.subscription_view(ctx, promise),
+            subscription=view_models.subscription_view(ctx, subscription),
             signed=signed,
-            card=view_models.card_update_state(asked, decision),
+            card=view_models.card_update_state(request.query_params.get("card"), decision),
             card_url=f"/fix/{signed}?card=back",
         )
 
@@ -86,10 +93,10 @@ class CardLinkPages(MailLinkPages):
         self, ctx: NamedDependency[Context], request: AnyRequest, signed: FromPath[str]
     ) -> Response[Any]:
         """To Stripe's page, which takes the card."""
-        promise = await _subscription_of_link(ctx, signed, links.contribution_for_card_link)
+        subscription = await _subscription_of_link(ctx, signed, links.contribution_for_card_link)
         page = await payment_methods.start_card_update(
             ctx,
-            promise.stripe_subscription_id,
+            subscription.stripe_subscription_id,
             actor=Actor.LINK,
             return_path=request_locale.localised_url(f"/fix/{signed}?card=back"),
             origin=origins.request_origin(ctx.settings, request),
@@ -99,9 +106,9 @@ class CardLinkPages(MailLinkPages):
 
 
 async def _subscription_of_link(ctx: Context, signed: str, read_link: LinkReader) -> Subscription:
-    """The promise that a link is about."""
+    """Return the subscription that a link is about. Raises LinkInvalid."""
     async with ctx.sessions() as session:
-        promise = await subscriptions.get_for_contribution(session, read_link(ctx, signed))
-    if promise is None:
+        subscription = await subscriptions.get_for_contribution(session, read_link(ctx, signed))
+    if subscription is None:
         raise LinkInvalid("This link has expired or is not complete. Nothing was changed.")
-    return promise
+    return subscription

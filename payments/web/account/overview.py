@@ -1,4 +1,7 @@
-"""All that a donor gives, and one promise at a time. Whose it is, is asked before anything else."""
+"""All that a donor gives, and one subscription at a time.
+
+A subscription of somebody else is answered like one that never was.
+"""
 
 from dataclasses import dataclass
 
@@ -27,7 +30,7 @@ DONATED_STATUSES = (
 
 @dataclass(frozen=True, slots=True)
 class OwnSubscription:
-    """A promise, and the contribution it began with, of the donor who asks."""
+    """A subscription of the donor who asks, and the contribution it began with."""
 
     contribution: Contribution
     subscription: Subscription
@@ -46,13 +49,13 @@ async def own_subscription(
     donor: NamedDependency[CurrentDonor],
     contribution_id: FromPath[str],
 ) -> OwnSubscription:
-    """The promise of an address, if it is this donor's. A dependency of each of its pages."""
+    """Return the subscription that the path names, if it is this donor's. Raises NotFound."""
     async with ctx.sessions() as session:
-        gift = await contributions.get_owned(session, donor.donor_id, contribution_id)
-        promise = await subscriptions.get_for_contribution(session, gift.id)
-    if promise is None:
+        contribution = await contributions.get_owned(session, donor.donor_id, contribution_id)
+        subscription = await subscriptions.get_for_contribution(session, contribution.id)
+    if subscription is None:
         raise NotFound("There is no such contribution.")
-    return OwnSubscription(gift, promise)
+    return OwnSubscription(contribution, subscription)
 
 
 class OverviewPages(Controller):
@@ -62,21 +65,25 @@ class OverviewPages(Controller):
     async def list_contributions(
         self, ctx: NamedDependency[Context], donor: NamedDependency[CurrentDonor]
     ) -> Response[str]:
-        """Standing gifts first, then those made once."""
+        """Subscriptions first, then contributions that were made once."""
         async with ctx.sessions() as session:
-            promises = await subscriptions.list_for_donor(session, donor.donor_id)
-            gifts = await contributions.list_for_donor(session, donor.donor_id)
-            ids = [promise.stripe_subscription_id for promise in promises]
-            stopping = await change_log.pending_cancellations(session, ids)
-        once = [g for g in gifts if g.frequency is Frequency.ONCE and g.status in DONATED_STATUSES]
+            own_subscriptions = await subscriptions.list_for_donor(session, donor.donor_id)
+            own_contributions = await contributions.list_for_donor(session, donor.donor_id)
+            ids = [subscription.stripe_subscription_id for subscription in own_subscriptions]
+            pending = await change_log.pending_cancellations(session, ids)
         return rendering.render(
             ctx,
             "account_overview.html",
-            promises=[
-                view_models.subscription_view(ctx, promise, pending_cancellations=stopping)
-                for promise in promises
+            subscriptions=[
+                view_models.subscription_view(ctx, subscription, pending_cancellations=pending)
+                for subscription in own_subscriptions
             ],
-            gifts=[view_models.contribution_view(ctx, gift) for gift in once],
+            contributions=[
+                view_models.contribution_view(ctx, contribution)
+                for contribution in own_contributions
+                if contribution.frequency is Frequency.ONCE
+                and contribution.status in DONATED_STATUSES
+            ],
         )
 
     @get("/{contribution_id:str}")
@@ -86,39 +93,38 @@ class OverviewPages(Controller):
         request: AnyRequest,
         own_subscription: NamedDependency[OwnSubscription],
     ) -> Response[str]:
-        """What is promised, what can be changed, and what happened."""
+        """What the donor gives, what they can change, and the history."""
         async with ctx.sessions() as session:
             changes = await change_log.list_done(session, own_subscription.subscription_id)
-            stopping = await change_log.pending_cancellations(
+            pending = await change_log.pending_cancellations(
                 session, [own_subscription.subscription_id]
             )
-            card = await change_log.newest_decision(
+            card_decision = await change_log.newest_decision(
                 session, own_subscription.subscription_id, ChangeKind.CARD
             )
-            paid = await charges.list_payments_of_donor(
+            payments = await charges.list_payments_of_donor(
                 session,
                 own_subscription.contribution.donor_id or "",
                 contribution_id=own_subscription.contribution.id,
             )
-        facts = view_models.subscription_view(
-            ctx, own_subscription.subscription, changes, pending_cancellations=stopping
-        )
         return rendering.render(
             ctx,
             "account_subscription.html",
-            promise=facts,
+            subscription=view_models.subscription_view(
+                ctx, own_subscription.subscription, changes, pending_cancellations=pending
+            ),
             changes=[view_models.change_view(ctx, change) for change in changes],
-            payments=[view_models.payment_view(ctx, payment) for payment in paid],
+            payments=[view_models.payment_view(ctx, payment) for payment in payments],
             last_payment=view_models.payment_crossing_cancellation(
-                own_subscription.subscription, paid
+                own_subscription.subscription, payments
             ),
             done=_confirmed_change(request.query_params.get("done"), changes),
-            card=view_models.card_update_state(request.query_params.get("card"), card),
+            card=view_models.card_update_state(request.query_params.get("card"), card_decision),
             card_url=f"{own_subscription.url}?card=back",
         )
 
 
 def _confirmed_change(requested: str | None, changes: list[SubscriptionChange]) -> str:
-    """What to confirm: only what the history confirms."""
+    """Return the kind of change that the page asks to confirm, if the newest changes hold it."""
     newest = [change.kind.value for change in changes if change.done_at == changes[0].done_at]
     return requested if requested in newest else ""

@@ -1,6 +1,7 @@
 """What a donor paid: a list, a receipt for each payment, and a statement for each year.
 
-A receipt has no name on it, for we hold none: there is a line to write it on.
+A receipt has no name on it, because we hold none; it has a line to write one on. Days and years are
+those of the accounting time zone.
 """
 
 from collections.abc import Sequence
@@ -30,12 +31,12 @@ class ReceiptPages(Controller):
     ) -> Response[str]:
         """Every payment, by year."""
         async with ctx.sessions() as session:
-            paid = await charges.list_payments_of_donor(session, donor.donor_id)
+            payments = await charges.list_payments_of_donor(session, donor.donor_id)
         by_year: dict[int, list[dict[str, str]]] = {}
-        for payment in paid:
+        for payment in payments:
             year = payment.paid_at.astimezone(ctx.settings.accounting_zoneinfo).year
             by_year.setdefault(year, []).append(view_models.payment_view(ctx, payment))
-        years = [{"year": str(year), "payments": lines} for year, lines in by_year.items()]
+        years = [{"year": str(year), "payments": views} for year, views in by_year.items()]
         return rendering.render(ctx, "account_payments.html", years=years)
 
     @get("/receipts/{reference:str}")
@@ -65,17 +66,17 @@ class ReceiptPages(Controller):
         """The payments of a year and their sum, to print."""
         since, until = _year_bounds(ctx, year)
         async with ctx.sessions() as session:
-            paid = await charges.list_payments_of_donor(
+            payments = await charges.list_payments_of_donor(
                 session, donor.donor_id, since=since, until=until
             )
-        if not paid:
+        if not payments:
             raise NotFound("There are no payments in this year.")
         return rendering.render(
             ctx,
             "yearly_statement.html",
             year=str(since.year),
-            payments=[view_models.payment_view(ctx, payment) for payment in reversed(paid)],
-            totals=_totals_by_currency(paid),
+            payments=[view_models.payment_view(ctx, payment) for payment in reversed(payments)],
+            totals=_totals_by_currency(payments),
             zone=ctx.settings.accounting_zone,
             printed=_today_text(ctx),
         )
@@ -86,20 +87,20 @@ def _today_text(ctx: Context) -> str:
 
 
 def _year_bounds(ctx: Context, text: str) -> tuple[datetime, datetime]:
-    """From when until when a year is, as finance counts it."""
+    """Return the first instant of a year and of the next, as finance counts it. Raises NotFound."""
     if text not in {str(year) for year in VALID_YEARS}:
         raise NotFound("There are no payments in this year.")
     zone = ctx.settings.accounting_zoneinfo
     return datetime(int(text), 1, 1, tzinfo=zone), datetime(int(text) + 1, 1, 1, tzinfo=zone)
 
 
-def _totals_by_currency(paid: Sequence[DonorPayment]) -> list[dict[str, Any]]:
-    """The sum in each currency: two currencies are never added."""
-    sums: dict[str, Money] = {}
-    for payment in paid:
-        before = sums.get(payment.money.currency, Money(0, payment.money.currency))
-        sums[payment.money.currency] = before + payment.money
+def _totals_by_currency(payments: Sequence[DonorPayment]) -> list[dict[str, Any]]:
+    """Return the sum in each currency. Two currencies are never added."""
+    totals: dict[str, Money] = {}
+    for payment in payments:
+        before = totals.get(payment.money.currency, Money(0, payment.money.currency))
+        totals[payment.money.currency] = before + payment.money
     return [
         {"currency": code.upper(), "amount": request_locale.format_amount(total)}
-        for code, total in sums.items()
+        for code, total in totals.items()
     ]

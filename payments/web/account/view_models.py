@@ -1,4 +1,8 @@
-"""What is true of a promise, ready to print. The sentences themselves are in the templates."""
+"""What pages print of a subscription, a contribution, a payment and a change.
+
+Amounts and times are text in the language of the request, days and minutes in the accounting time
+zone. The sentences around them are in the templates.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -9,27 +13,28 @@ from payments.giving import subscriptions
 from payments.giving.change_log import ChangeKind, SubscriptionChange
 from payments.giving.charges import DonorPayment
 from payments.giving.contributions import Contribution
+from payments.giving.payment_methods import CARD_EXPIRY_NOTICE
 from payments.giving.subscriptions import Subscription, SubscriptionStatus
 from payments.infra.context import Context
 from payments.web import request_locale
 
-CARD_EXPIRY_WARNING = timedelta(days=30)  # a card that ends before this is said to end soon
-CANCELLATION_OVERLAP = timedelta(hours=2)  # a charge this near a stop crossed it on the way
+CANCELLATION_OVERLAP = timedelta(hours=2)  # a charge this near a cancellation crossed it
 
 
 def format_date(ctx: Context, at: datetime) -> str:
-    """A day, as the newsroom counts days."""
+    """Return the day of a timestamp in the accounting zone, in the language of the request."""
     return i18n.format_day(
         at.astimezone(ctx.settings.accounting_zoneinfo).date(), request_locale.current()
     )
 
 
 def format_date_or_empty(ctx: Context, at: datetime | None) -> str:
+    """Return the day of a timestamp, or an empty text where there is none."""
     return "" if at is None else format_date(ctx, at)
 
 
 def format_minute(ctx: Context, at: datetime) -> str:
-    """A moment to the minute, with its zone."""
+    """Return a timestamp to the minute, with its time zone."""
     local = at.astimezone(ctx.settings.accounting_zoneinfo)
     return f"{format_date(ctx, at)}, {local:%H:%M} {local.tzname()}"
 
@@ -37,12 +42,16 @@ def format_minute(ctx: Context, at: datetime) -> str:
 def subscription_state(
     subscription: Subscription, changes: Sequence[SubscriptionChange] = ()
 ) -> str:
-    """One word for what a donor should know first."""
+    """Return the one word for what a donor should know first.
+
+    One of incomplete, lapsed, ended, needs_card, past_due, ending, paused, skipping and active.
+    `changes` tells a lapsed subscription from a cancelled one.
+    """
     if subscription.status is SubscriptionStatus.INCOMPLETE:
         return "incomplete"
     if not subscription.is_live:
-        lapsed = any(change.kind is ChangeKind.LAPSED for change in changes)
-        return "lapsed" if lapsed else "ended"
+        has_lapsed = any(change.kind is ChangeKind.LAPSED for change in changes)
+        return "lapsed" if has_lapsed else "ended"
     if subscription.needs_card:
         return "needs_card"
     return _live_state(subscription)
@@ -68,60 +77,70 @@ def subscription_view(
     *,
     pending_cancellations: Mapping[str, datetime] | None = None,
 ) -> dict[str, Any]:
-    """One promise, for the list and for its own pages. `stopping` are the stops that Stripe has not
-    confirmed.
+    """Return a subscription as the lists and its own pages print it.
+
+    `pending_cancellations` holds, by subscription id, when a cancellation was asked for that Stripe
+    has not confirmed; such a subscription has the state `cancelling` and no next charge.
     """
-    ended = subscription.ended_at
-    decided = (
-        (pending_cancellations or {}).get(subscription.stripe_subscription_id)
-        if subscription.is_live
-        else None
+    pending = pending_cancellations or {}
+    cancel_requested_at = (
+        pending.get(subscription.stripe_subscription_id) if subscription.is_live else None
     )
-    due = subscriptions.next_charge_at(subscription) if decided is None else None
+    is_cancelling = cancel_requested_at is not None
+    next_charge_at = None if is_cancelling else subscriptions.next_charge_at(subscription)
     return {
         "url": f"/manage/contributions/{subscription.contribution_id}",
         "amount": request_locale.format_amount(subscription.money),
         "currency": subscription.currency,
         "frequency": subscription.frequency.value,
-        "state": subscription_state(subscription, changes) if decided is None else "stopping",
-        "stopping": "" if decided is None else format_minute(ctx, decided),
-        "ends": format_date_or_empty(ctx, subscription.scheduled_end_at),
-        "live": subscription.is_live,
-        "pauses": subscription.is_paused,
-        "since": format_date(ctx, subscription.started_at),
-        "next": format_date_or_empty(ctx, due),
-        "ended": "" if ended is None else format_minute(ctx, ended),
-        "card_ends_soon": subscription.is_live and _card_expires_soon(ctx, subscription),
+        "state": "cancelling" if is_cancelling else subscription_state(subscription, changes),
+        "cancel_requested": _format_minute_or_empty(ctx, cancel_requested_at),
+        "scheduled_end": format_date_or_empty(ctx, subscription.scheduled_end_at),
+        "is_live": subscription.is_live,
+        "is_paused": subscription.is_paused,
+        "started": format_date(ctx, subscription.started_at),
+        "next_charge": format_date_or_empty(ctx, next_charge_at),
+        "ended": _format_minute_or_empty(ctx, subscription.ended_at),
+        "card_expires_soon": subscription.is_live and _card_expires_soon(ctx, subscription),
     }
 
 
+def _format_minute_or_empty(ctx: Context, at: datetime | None) -> str:
+    return "" if at is None else format_minute(ctx, at)
+
+
 def _card_expires_soon(ctx: Context, subscription: Subscription) -> bool:
-    """Whether the card will not last until after the next charge, or not a month."""
+    """Whether the card expires before the next charge or within the notice period."""
     if subscription.card_expires_on is None:
         return False
-    due = subscriptions.next_charge_at(subscription) or ctx.now()
-    return subscription.card_expires_on <= max(due, ctx.now() + CARD_EXPIRY_WARNING).date()
+    next_charge_at = subscriptions.next_charge_at(subscription) or ctx.now()
+    return (
+        subscription.card_expires_on <= max(next_charge_at, ctx.now() + CARD_EXPIRY_NOTICE).date()
+    )
 
 
 def change_view(ctx: Context, change: SubscriptionChange) -> dict[str, str]:
-    """One line of a history."""
+    """Return one line of a subscription's history. The change must be done."""
     assert change.done_at is not None
     return {
         "kind": change.kind.value,
-        "by": change.actor.value,
+        "actor": change.actor.value,
         "at": format_minute(ctx, change.done_at),
     }
 
 
 def card_update_state(return_flag: str | None, decision: SubscriptionChange | None) -> str:
-    """What to say to a donor who comes back from the page where a card is given."""
+    """Return what to say to a donor who comes back from Stripe's card page.
+
+    `waiting` until Stripe has confirmed the card, then `replaced`; empty for anybody else.
+    """
     if return_flag != "back" or decision is None:
         return ""
     return "waiting" if decision.done_at is None else "replaced"
 
 
 def contribution_view(ctx: Context, contribution: Contribution) -> dict[str, str]:
-    """A gift that was made once."""
+    """Return a contribution that was made once, for a list."""
     return {
         "amount": request_locale.format_amount(contribution.money),
         "at": format_date(ctx, contribution.created_at),
@@ -130,7 +149,7 @@ def contribution_view(ctx: Context, contribution: Contribution) -> dict[str, str
 
 
 def payment_view(ctx: Context, payment: DonorPayment) -> dict[str, str]:
-    """One payment, for a list and for its receipt."""
+    """Return one payment, for a list and for its receipt."""
     return {
         "amount": request_locale.format_amount(payment.money),
         "currency": payment.money.currency.upper(),
@@ -143,17 +162,20 @@ def payment_view(ctx: Context, payment: DonorPayment) -> dict[str, str]:
 
 
 def group_in_fours(reference: str) -> str:
-    """A reference as it is read aloud: in fours."""
+    """Return a reference in groups of four, as it is read aloud."""
     return " ".join(reference[i : i + 4] for i in range(0, len(reference), 4)).upper()
 
 
 def payment_crossing_cancellation(
     subscription: Subscription, payments: Sequence[DonorPayment]
 ) -> str:
-    """The amount of a payment that was under way when the promise was stopped, or nothing."""
+    """Return the amount of a payment that was under way when the subscription was cancelled.
+
+    Empty where there is none. The first payment of a subscription is never one.
+    """
     if subscription.ended_at is None or not payments:
         return ""
     newest = max(payments, key=lambda payment: payment.paid_at)
     crossed = newest.paid_at > subscription.ended_at - CANCELLATION_OVERLAP
-    begun = newest.paid_at < subscription.started_at + CANCELLATION_OVERLAP
-    return request_locale.format_amount(newest.money) if crossed and not begun else ""
+    is_first = newest.paid_at < subscription.started_at + CANCELLATION_OVERLAP
+    return request_locale.format_amount(newest.money) if crossed and not is_first else ""

@@ -29,11 +29,12 @@ from payments.staff.accounts import Staff
 from payments.web.finance import layout
 from payments.web.finance.layout import Table, format_money, table
 from payments.web.forms import AnyRequest
+from payments.web.staff.downloads import stream_file
+from payments.web.staff.guards import EXPORT, ExportGrant
 
 MAX_SHEET_LINES = (
     100_000  # lines of a sheet asked for from a page; the command line makes larger ones
 )
-CHUNK_BYTES = 64 * 1024
 ZIP_TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the zip format's own beginning: the bytes must not change
 XLSX_MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 JOURNAL_FORMATS = {
@@ -95,15 +96,14 @@ class ExportPages(Controller):
             xlsx_url=f"/finance/lines.xlsx{layout.query_string(**kept, currency=currency)}",
         )  # fmt: skip
 
-    @get("/lines.csv")
+    @get("/lines.csv", guards=[EXPORT])
     async def transactions_csv(
         self,
         ctx: NamedDependency[Context],
         request: AnyRequest,
-        colleague: NamedDependency[Staff],
+        export_grant: NamedDependency[ExportGrant],
     ) -> Stream:
         """The lines of the filters, oldest first."""
-        assert colleague.role
         filters = _parse_filters(ctx, request.query_params)
         async with ctx.sessions() as session:
             file = await _spool(
@@ -112,17 +112,16 @@ class ExportPages(Controller):
         name = exports_transactions.export_filename(
             "ledger", filters.describe(), ctx.settings.accounting_zoneinfo, ".csv"
         )
-        return stream_file(file, name, "text/csv; charset=utf-8")
+        return await stream_file(export_grant, file, name, "text/csv; charset=utf-8")
 
-    @get("/lines.xlsx")
+    @get("/lines.xlsx", guards=[EXPORT])
     async def transactions_xlsx(
         self,
         ctx: NamedDependency[Context],
         request: AnyRequest,
-        colleague: NamedDependency[Staff],
+        export_grant: NamedDependency[ExportGrant],
     ) -> Stream:
         """The same as a workbook, whose last sheet says what it is of."""
-        assert colleague.role
         filters, zone = _parse_filters(ctx, request.query_params), ctx.settings.accounting_zoneinfo
         async with ctx.sessions() as session:
             count = await exports_transactions.count_rows(session, zone, filters)
@@ -135,17 +134,16 @@ class ExportPages(Controller):
         with spooled_file() as file:
             await files.write_ledger_xlsx(ctx, filters, file)
         name = exports_transactions.export_filename("ledger", filters.describe(), zone, ".xlsx")
-        return stream_file(file, name, XLSX_MEDIA_TYPE)
+        return await stream_file(export_grant, file, name, XLSX_MEDIA_TYPE)
 
-    @get("/journal")
+    @get("/journal", guards=[EXPORT])
     async def journal(
         self,
         ctx: NamedDependency[Context],
         request: AnyRequest,
-        colleague: NamedDependency[Staff],
+        export_grant: NamedDependency[ExportGrant],
     ) -> Stream:
         """The books of a period for an accountant's program."""
-        assert colleague.role
         asked = request.query_params
         if asked.get("format") not in tuple(JournalFormat):
             raise InvalidField(f"format: one of {', '.join(JournalFormat)}.", field="format")
@@ -158,9 +156,8 @@ class ExportPages(Controller):
         name = exports_transactions.export_filename(
             f"journal-{kind}", words, ctx.settings.accounting_zoneinfo, suffix
         )
-        return stream_file(
-            file, name, "application/zip" if count > 1 else "text/plain; charset=utf-8"
-        )
+        media_type = "application/zip" if count > 1 else "text/plain; charset=utf-8"
+        return await stream_file(export_grant, file, name, media_type)
 
 
 def _journal_links(
@@ -234,23 +231,6 @@ def spooled_file() -> Iterator[IO[bytes]]:
     except BaseException:
         file.close()
         raise
-
-
-def stream_file(file: IO[bytes], name: str, media_type: str) -> Stream:
-    """A file to be kept, in pieces, and closed when it has been sent."""
-
-    async def read() -> AsyncIterator[bytes]:
-        with file:
-            while chunk := file.read(CHUNK_BYTES):
-                yield chunk
-
-    size = file.seek(0, io.SEEK_END)
-    file.seek(0)
-    headers = {
-        "content-disposition": f'attachment; filename="{name}"',
-        "content-length": str(size),
-    }
-    return Stream(read(), media_type=media_type, headers=headers)
 
 
 def _journal_totals_table(sums: Mapping[str, tuple[int, int]]) -> Table:

@@ -44,7 +44,7 @@ NAVIGATION = (
     ("/finance/periods", "Periods"),
     ("/finance/audit", "Audit"),
     ("/staff/campaigns", "Campaigns"),
-    ("/staff/alarms", "Alarms"),
+    ("/staff/alerts", "Alarms"),
     ("/staff", "You"),
 )
 

@@ -17,6 +17,8 @@ from payments.staff.accounts import Staff
 from payments.web.finance import layout
 from payments.web.finance.layout import format_deduction, format_money
 from payments.web.forms import AnyRequest
+from payments.web.staff.downloads import attachment
+from payments.web.staff.guards import EXPORT, ExportGrant
 
 FILTER_NAMES = ("year", "currency", "frequency")
 
@@ -48,25 +50,25 @@ class MonthPages(Controller):
             export_url="/finance/monthly.csv?" + _filter_query(request.query_params),
         )
 
-    @get("/monthly.csv")
+    @get("/monthly.csv", guards=[EXPORT])
     async def monthly_csv(
         self,
         ctx: NamedDependency[Context],
         request: AnyRequest,
-        colleague: NamedDependency[Staff],
+        export_grant: NamedDependency[ExportGrant],
     ) -> Response[bytes]:
         """The same lines as a file."""
-        assert colleague.role
         chosen = _parse_filters(request.query_params)
         async with ctx.sessions() as session:
             lines = await monthly.by_month(session, ctx.settings.accounting_zoneinfo, **chosen)
         zone = ctx.settings.accounting_zone.replace("/", "-")
         said = "".join(f"_{request.query_params[name]}" for name in FILTER_NAMES
                        if request.query_params.get(name))  # fmt: skip
-        return Response(
+        return await attachment(
+            export_grant,
             monthly.as_csv(lines).encode(),
+            f"monthly{said}_{zone}.csv",
             media_type="text/csv",
-            headers={"content-disposition": f'attachment; filename="monthly{said}_{zone}.csv"'},
         )
 
 

@@ -16,6 +16,8 @@ from payments.web.finance import layout
 from payments.web.finance.layout import Cell, Table, format_deduction, format_money, table
 from payments.web.finance.transactions import TYPE_LABELS
 from payments.web.forms import AnyRequest
+from payments.web.staff.downloads import attachment
+from payments.web.staff.guards import EXPORT, ExportGrant
 
 RECONCILIATION_LABELS = {
     "proved": ("Equals its lines", "good"),
@@ -84,24 +86,24 @@ class PayoutPages(Controller):
             table=_items_table(ctx, paid, parts),
         )
 
-    @get("/payouts.csv")
+    @get("/payouts.csv", guards=[EXPORT])
     async def payouts_csv(
         self,
         ctx: NamedDependency[Context],
         request: AnyRequest,
-        colleague: NamedDependency[Staff],
+        export_grant: NamedDependency[ExportGrant],
     ) -> Response[bytes]:
         """Every payout as a file, newest first."""
-        assert colleague.role
         currency = layout.filter_value(request.query_params, "currency")
         async with ctx.sessions() as session:
             found = await payouts.list_all(session, currency=currency)
         words = f"period=all{f' currency={currency}' if currency else ''}"
         name = export_filename("payouts", words, ctx.settings.accounting_zoneinfo, ".csv")
-        return Response(
+        return await attachment(
+            export_grant,
             csv_tables.payouts_csv(found, exported_in=f"payouts {words}"),
+            name,
             media_type="text/csv",
-            headers={"content-disposition": f'attachment; filename="{name}"'},
         )
 
 

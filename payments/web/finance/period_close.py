@@ -23,7 +23,7 @@ from payments.core.errors import InvalidField, PaymentsError
 from payments.infra.context import Context
 from payments.staff.accounts import Staff
 from payments.web.finance import layout
-from payments.web.finance.exports import spooled_file, stream_file
+from payments.web.finance.exports import spooled_file
 from payments.web.finance.layout import (
     Cell,
     Table,
@@ -33,8 +33,11 @@ from payments.web.finance.layout import (
     table,
 )
 from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, form_data
+from payments.web.staff.downloads import stream_file
+from payments.web.staff.guards import EXPORT, ExportGrant, StepUp
 
 PERIODS_URL = "/finance/periods"
+MONTH_STEP_UP = StepUp(form_url=f"{PERIODS_URL}/{{month}}")
 MONTHS_SHOWN = 120  # months of the list
 HASH_DIGITS_SHOWN = 16  # digits of a hash, where the whole stands elsewhere
 BALANCE_LABELS = {
@@ -90,7 +93,7 @@ class PeriodClosePages(Controller):
             ctx, colleague, first, confirmation=request.query_params.get("said", "")
         )
 
-    @post("/{month:str}/close", request_max_body_size=SMALL_FORM_BYTES)
+    @post("/{month:str}/close", request_max_body_size=SMALL_FORM_BYTES, guards=[MONTH_STEP_UP])
     async def close(
         self,
         ctx: NamedDependency[Context],
@@ -107,7 +110,7 @@ class PeriodClosePages(Controller):
             return await _render_month(ctx, colleague, first, error=error)
         return Redirect(f"{_month_url(first)}?said=closed", status_code=303)
 
-    @post("/{month:str}/reopen", request_max_body_size=SMALL_FORM_BYTES)
+    @post("/{month:str}/reopen", request_max_body_size=SMALL_FORM_BYTES, guards=[MONTH_STEP_UP])
     async def reopen(
         self,
         ctx: NamedDependency[Context],
@@ -125,18 +128,17 @@ class PeriodClosePages(Controller):
             return await _render_month(ctx, colleague, first, error=error, entered_reason=why)
         return Redirect(f"{_month_url(first)}?said=open", status_code=303)
 
-    @get("/{month:str}/pack")
+    @get("/{month:str}/pack", guards=[EXPORT])
     async def download_pack(
         self,
         ctx: NamedDependency[Context],
-        colleague: NamedDependency[Staff],
+        export_grant: NamedDependency[ExportGrant],
         month: FromPath[str],
     ) -> Stream:
         """The pack, the same bytes however often it is taken away."""
-        assert colleague.role
         with spooled_file() as file:
             name = await close_pack.download(ctx, month, file)
-        return stream_file(file, name, "application/zip")
+        return await stream_file(export_grant, file, name, "application/zip")
 
 
 def _parse_month(ctx: Context, month: str) -> date:

@@ -26,6 +26,8 @@ from payments.staff.accounts import Staff
 from payments.web.finance import layout
 from payments.web.finance.layout import Cell, Table, format_money, table
 from payments.web.forms import AnyRequest
+from payments.web.staff.downloads import attachment
+from payments.web.staff.guards import EXPORT, ExportGrant
 
 MONTHS_SHOWN = 13
 COHORT_AGES = 12
@@ -91,15 +93,14 @@ class RecurringPages(Controller):
             export_url=f"/finance/recurring.csv{layout.query_string(currency=currency)}",
         )
 
-    @get("/recurring.csv")
+    @get("/recurring.csv", guards=[EXPORT])
     async def recurring_csv(
         self,
         ctx: NamedDependency[Context],
         request: AnyRequest,
-        colleague: NamedDependency[Staff],
+        export_grant: NamedDependency[ExportGrant],
     ) -> Response[bytes]:
         """The roll-forward as a file."""
-        assert colleague.role
         currency = layout.filter_value(request.query_params, "currency")
         since, until = _months_shown(ctx)
         async with ctx.sessions() as session:
@@ -113,10 +114,11 @@ class RecurringPages(Controller):
         words = f"period={since}..{until}" + (f" currency={currency}" if currency else "")
         name = export_filename("recurring", words, ctx.settings.accounting_zoneinfo, ".csv")
         about = f"recurring {words} zone={ctx.settings.accounting_zone}"
-        return Response(
+        return await attachment(
+            export_grant,
             csv_tables.recurring_csv(forward, exported_in=about),
+            name,
             media_type="text/csv",
-            headers={"content-disposition": f'attachment; filename="{name}"'},
         )
 
 

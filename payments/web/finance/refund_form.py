@@ -14,7 +14,7 @@ from litestar.response import Redirect
 
 from payments.core import amount_input, money
 from payments.core.errors import InvalidField, NotFound, PaymentsError
-from payments.core.identifiers import new_row_id, row_id_or_new
+from payments.core.identifiers import new_row_id
 from payments.core.money import InvalidAmount, Money
 from payments.giving import charges
 from payments.infra.audit_log import AuditAction
@@ -24,8 +24,15 @@ from payments.settlement.refunds import Refund, RefundReason
 from payments.staff import accounts
 from payments.staff.accounts import Staff
 from payments.web.account import view_models
-from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, form_data
-from payments.web.staff import auth
+from payments.web.forms import (
+    SMALL_FORM_BYTES,
+    AnyRequest,
+    form_data,
+    idempotency_key,
+    select_options,
+)
+from payments.web.staff import layout
+from payments.web.staff.guards import StepUp
 
 CHARGE_ID_PATTERN = re.compile(r"[a-z]{2}_\w{1,200}", re.ASCII)
 REASON_LABELS = {
@@ -47,6 +54,7 @@ REFUND_STATUS_LABELS = {
 class RefundPages(Controller):
     path = "/finance/refund/{charge_id:str}"
     include_in_schema = False
+    guards = [StepUp()]  # noqa: RUF012 - litestar's own
 
     @get()
     async def refund_form(
@@ -92,8 +100,6 @@ async def _request_refund(
         reason = RefundReason(sent.get("reason", ""))
     except ValueError:
         raise InvalidField("Choose why. Nothing was refunded.", field="reason") from None
-    named = sent.get("intent", "")
-    intent = row_id_or_new(named)
     async with ctx.sessions.begin() as session:
         why = f"{money.format(amount)}, {reason}"
         await accounts.record_action(
@@ -110,7 +116,7 @@ async def _request_refund(
         amount=amount.amount,
         reason=reason,
         staff_id=colleague.id,
-        idempotency_key=intent,
+        idempotency_key=idempotency_key(sent),
     )
 
 
@@ -140,7 +146,7 @@ async def _render(
         given = await refunds.list_for_charge(session, charge_id)
     sent = sent or {}
     chosen = [("", "Choose"), *((one.value, label) for one, label in REASON_LABELS.items())]
-    return auth.render(
+    return layout.render(
         ctx,
         "finance_refund_form.html",
         colleague,
@@ -153,7 +159,7 @@ async def _render(
         possible=left.amount > 0 and paid.status is charges.ChargeStatus.SUCCEEDED,
         currency=left.currency.upper(),
         amount=sent.get("amount", amount_input.format_for_input(left)),
-        reasons=auth.select_options(chosen, sent.get("reason", "")),
+        reasons=select_options(chosen, sent.get("reason", "")),
         intent=new_row_id(),
         done=done,
         error="" if error is None else error.detail,

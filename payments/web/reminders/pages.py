@@ -33,7 +33,7 @@ from payments.signups import (
 )
 from payments.signups.reminder_schedule import ReminderSchedule
 from payments.signups.reminder_stats import ReminderStep
-from payments.web import forms, rendering, request_locale
+from payments.web import csrf, forms, rendering, request_locale
 from payments.web.account import sign_in
 from payments.web.donate import form as donate_form
 from payments.web.donate import risk_check
@@ -265,6 +265,8 @@ async def _is_verified_owner(ctx: Context, request: AnyRequest, code: str, addre
             return reminder_links.parse_code(ctx, code)[1] in known
         except LinkInvalid:
             return False
+    if not csrf.is_same_origin(request):  # its form has no guard: most readers have no session
+        return False
     try:
         donor = await sign_in.current_donor(ctx, request)
     except Unauthenticated:

@@ -1,4 +1,4 @@
-"""A colleague's own page, and the page on which an administrator says who else may come in."""
+"""A colleague's own page, and the page on which an administrator manages accounts."""
 
 from datetime import datetime
 from typing import Any
@@ -12,12 +12,16 @@ from payments.core.errors import InvalidField
 from payments.infra import audit_log
 from payments.infra.audit_log import AuditAction
 from payments.infra.context import Context
-from payments.staff import accounts, oidc, oidc_provider, passkeys
-from payments.staff.accounts import AuthenticatedStaff, PermissionDenied, Role, Staff
-from payments.staff.passkeys import PasskeyRefused
+from payments.staff import accounts, administration, oidc, oidc_provider, passkeys
+from payments.staff.accounts import PermissionDenied, Role, Staff
+from payments.staff.oidc import StaffLinkedAccount
+from payments.staff.passkeys import PasskeyRefused, StaffPasskey
+from payments.staff.sessions import AuthenticatedStaff
 from payments.web.account import view_models
-from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, form_data
-from payments.web.staff import auth
+from payments.web.csrf import require_same_origin
+from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, form_data, select_options
+from payments.web.staff import layout
+from payments.web.staff.guards import ADMIN_ROLES, ALL_ROLES, StaffOnly, StepUp
 from payments.web.staff.sign_in import PASSKEY_FORM_BYTES
 
 ROLE_LABELS = {
@@ -26,39 +30,43 @@ ROLE_LABELS = {
     Role.ADMIN: "Administrator: both, and says who else may come in",
 }
 OWN_ACCOUNT_URL = "/staff"
-RECENT_SIGN_INS = 6  # how many of the last are shown
+RECENT_SIGN_INS = 6  # shown on a colleague's own page
 ACCOUNTS_URL = "/staff/colleagues"
 
 
 class OwnAccountPage(Controller):
     path = OWN_ACCOUNT_URL
     include_in_schema = False
+    guards = [require_same_origin, StaffOnly(ALL_ROLES)]  # noqa: RUF012 - litestar's own
 
     @get()
     async def show(
         self, ctx: NamedDependency[Context], staff_session: NamedDependency[AuthenticatedStaff]
     ) -> Response[str]:
-        """Who they are here, their passkeys, and the way out."""
+        """A colleague's role, passkeys, linked account and last sign-ins."""
         return await _render_own_account(ctx, staff_session)
 
-    @post("/passkeys", request_max_body_size=PASSKEY_FORM_BYTES)
+    @post(
+        "/passkeys",
+        request_max_body_size=PASSKEY_FORM_BYTES,
+        guards=[StepUp(form_url=OWN_ACCOUNT_URL)],
+    )
     async def add_passkey(
         self,
         ctx: NamedDependency[Context],
         request: AnyRequest,
         staff_session: NamedDependency[AuthenticatedStaff],
     ) -> Response[Any]:
-        """Keep a passkey that was made on this page."""
-        answer = (await form_data(request)).get("answer", "")
-        bound = f"session {staff_session.session_id}"
+        """Register a passkey that was made on this page."""
+        credential = (await form_data(request)).get("answer", "")
         try:
             async with ctx.sessions.begin() as session:
                 await passkeys.register(
                     session,
                     ctx.settings,
                     staff_session.colleague,
-                    answer,
-                    bound_to=bound,
+                    credential,
+                    bound_to=_registration_binding(staff_session),
                     now=ctx.now(),
                 )
         except PasskeyRefused as error:
@@ -67,25 +75,37 @@ class OwnAccountPage(Controller):
             )
         return Redirect(OWN_ACCOUNT_URL, status_code=303)
 
-    @post("/passkeys/{name:str}/remove", request_max_body_size=SMALL_FORM_BYTES)
+    @post(
+        "/passkeys/{fingerprint:str}/remove",
+        request_max_body_size=SMALL_FORM_BYTES,
+        guards=[StepUp(form_url=OWN_ACCOUNT_URL)],
+    )
     async def remove_passkey(
-        self, ctx: NamedDependency[Context], colleague: NamedDependency[Staff], name: FromPath[str]
+        self,
+        ctx: NamedDependency[Context],
+        colleague: NamedDependency[Staff],
+        fingerprint: FromPath[str],
     ) -> Response[Any]:
         """Remove a passkey of one's own."""
         async with ctx.sessions.begin() as session:
-            await passkeys.remove(session, colleague, name, now=ctx.now())
+            await passkeys.remove(session, colleague, fingerprint, now=ctx.now())
         return Redirect(OWN_ACCOUNT_URL, status_code=303)
 
 
 class StaffAccountPages(Controller):
     path = ACCOUNTS_URL
     include_in_schema = False
+    guards = [  # noqa: RUF012 - litestar's own
+        require_same_origin,
+        StaffOnly(ADMIN_ROLES),
+        StepUp(form_url=ACCOUNTS_URL),
+    ]
 
     @get()
     async def list_accounts(
         self, ctx: NamedDependency[Context], colleague: NamedDependency[Staff]
     ) -> Response[str]:
-        """All who may come in, and the form that invites another."""
+        """The colleagues, and the form that invites another."""
         return await _render_accounts(ctx, colleague)
 
     @post(request_max_body_size=SMALL_FORM_BYTES)
@@ -95,11 +115,11 @@ class StaffAccountPages(Controller):
         request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
-        """Show a new link, once: it is kept nowhere."""
-        sent = await form_data(request)
-        name = sent.get("name", "").strip()
+        """Create an invitation link and show it, once: only its hash is stored."""
+        fields = await form_data(request)
+        name = fields.get("name", "").strip()
         try:
-            token = await _create_invitation(ctx, colleague, name, sent)
+            token = await _create_invitation(ctx, colleague, name, fields)
         except InvalidField as error:
             return await _render_accounts(ctx, colleague, name=name, error=error)
         link = f"{ctx.settings.base_url}/staff/enter/{token}"
@@ -113,11 +133,11 @@ class StaffAccountPages(Controller):
         colleague: NamedDependency[Staff],
         staff_id: FromPath[str],
     ) -> Response[Any]:
-        """Give a colleague another role, which signs them out."""
+        """Give a colleague another role, which signs them out everywhere."""
         role = _parse_role(await form_data(request))
         async with ctx.sessions.begin() as session:
-            person = _require_other_person(colleague, await accounts.get(session, staff_id))
-            await accounts.change_role(session, person, role, now=ctx.now(), by=colleague)
+            other = _require_other_person(colleague, await accounts.get(session, staff_id))
+            await administration.change_role(session, other, role, now=ctx.now(), by=colleague)
         return Redirect(ACCOUNTS_URL, status_code=303)
 
     @post("/{staff_id:str}/remove", request_max_body_size=SMALL_FORM_BYTES)
@@ -127,87 +147,99 @@ class StaffAccountPages(Controller):
         colleague: NamedDependency[Staff],
         staff_id: FromPath[str],
     ) -> Response[Any]:
-        """Let a colleague in no more."""
+        """Remove a colleague and their credentials."""
         async with ctx.sessions.begin() as session:
-            person = _require_other_person(colleague, await accounts.get(session, staff_id))
-            await passkeys.revoke_all(session, person, by=colleague, now=ctx.now())
-            await accounts.remove(session, person, now=ctx.now(), by=colleague)
+            other = _require_other_person(colleague, await accounts.get(session, staff_id))
+            await administration.revoke_credentials(session, other, by=colleague, now=ctx.now())
+            await administration.remove(session, other, now=ctx.now(), by=colleague)
         return Redirect(ACCOUNTS_URL, status_code=303)
 
 
-async def _create_invitation(ctx: Context, by: Staff, name: str, sent: dict[str, str]) -> str:
-    role = _parse_role(sent)
+def _registration_binding(staff_session: AuthenticatedStaff) -> str:
+    """Return what the challenge of a new passkey on this page is bound to."""
+    return f"session {staff_session.session_id}"
+
+
+async def _create_invitation(ctx: Context, by: Staff, name: str, fields: dict[str, str]) -> str:
+    role = _parse_role(fields)
     async with ctx.sessions.begin() as session:
-        if sent.get("replace") == "yes":
-            person = _require_other_person(by, await accounts.get_by_name(session, name))
-            await passkeys.revoke_all(session, person, by=by, now=ctx.now())
+        if fields.get("replace") == "yes":
+            other = _require_other_person(by, await accounts.get_by_name(session, name))
+            await administration.revoke_credentials(session, other, by=by, now=ctx.now())
         return await accounts.invite(session, name, role=role, now=ctx.now(), by=by)
 
 
-def _parse_role(sent: dict[str, str]) -> Role:
+def _parse_role(fields: dict[str, str]) -> Role:
     try:
-        return Role(sent.get("role", ""))
+        return Role(fields.get("role", ""))
     except ValueError:
         raise InvalidField("Choose one of the roles. Nothing was changed.", field="role") from None
 
 
-def _require_other_person(by: Staff, person: Staff) -> Staff:
-    """Nobody does this to themselves: somebody else, or the command line, has to."""
-    if person.id == by.id:
+def _require_other_person(by: Staff, colleague: Staff) -> Staff:
+    """Return the colleague, unless it is whoever acts. Raises PermissionDenied."""
+    if colleague.id == by.id:
         raise PermissionDenied("Somebody else has to do this for you. Nothing was changed.")
-    return person
+    return colleague
 
 
 async def _render_own_account(
     ctx: Context, staff_session: AuthenticatedStaff, *, status: int = 200, error: str = ""
 ) -> Response[str]:
-    who = staff_session.colleague
+    colleague = staff_session.colleague
     async with ctx.sessions() as session:
-        known = await passkeys.list_for(session, who.id)
-        account = await oidc.get_linked_account(session, who.id)
-        ways_in = await audit_log.list_entries(
-            session, name=who.name, action=AuditAction.SIGNED_IN, limit=RECENT_SIGN_INS
+        existing = await passkeys.list_for(session, colleague.id)
+        account = await oidc.get_linked_account(session, colleague.id)
+        sign_ins = await audit_log.list_entries(
+            session, name=colleague.name, action=AuditAction.SIGNED_IN, limit=RECENT_SIGN_INS
         )
-    possible, fresh = (
-        passkeys.is_supported(ctx.settings),
-        staff_session.is_recently_authenticated(ctx.now()),
-    )
+    is_supported = passkeys.is_supported(ctx.settings)
+    is_recent = staff_session.is_recently_authenticated(ctx.now())
     options = ""
-    if possible and fresh:
-        bound = f"session {staff_session.session_id}"
+    if is_supported and is_recent:
         options = passkeys.registration_options(
-            ctx.settings, who, known, bound_to=bound, now=ctx.now()
+            ctx.settings,
+            colleague,
+            existing,
+            bound_to=_registration_binding(staff_session),
+            now=ctx.now(),
         )
-    made = auth.render(
+    page = layout.render(
         ctx,
         "staff_own_account.html",
-        who,
+        colleague,
         active_url=OWN_ACCOUNT_URL,
         status=status,
-        role=ROLE_LABELS[who.role],
-        possible=possible,
-        fresh=fresh,
+        role=ROLE_LABELS[colleague.role],
+        passkeys_supported=is_supported,
+        recently_authenticated=is_recent,
         options=options,
         error=error,
         issuer=oidc_provider.provider_name(ctx.settings),
-        account=None
-        if account is None
-        else _credential_view(ctx, account.linked_at, account.last_used_at),
-        ways_in=[
-            {"at": view_models.format_minute(ctx, one.recorded_at), "how": one.reason}
-            for one in ways_in
+        account=None if account is None else _account_view(ctx, account),
+        sign_ins=[
+            {"at": view_models.format_minute(ctx, entry.recorded_at), "method": entry.reason}
+            for entry in sign_ins
         ],
-        passkeys=[
-            {"name": key.fingerprint, **_credential_view(ctx, key.registered_at, key.last_used_at)}
-            for key in known
-        ],
+        passkeys=[_passkey_view(ctx, passkey) for passkey in existing],
     )
-    return auth.allow_script(ctx, made)
+    return layout.allow_script(ctx, page)
 
 
-def _credential_view(ctx: Context, made_at: datetime, used_at: datetime | None) -> dict[str, str]:
+def _passkey_view(ctx: Context, passkey: StaffPasskey) -> dict[str, str]:
+    return {
+        "fingerprint": passkey.fingerprint,
+        **_dates_view(ctx, passkey.registered_at, passkey.last_used_at),
+    }
+
+
+def _account_view(ctx: Context, account: StaffLinkedAccount) -> dict[str, str]:
+    return _dates_view(ctx, account.linked_at, account.last_used_at)
+
+
+def _dates_view(ctx: Context, added_at: datetime, used_at: datetime | None) -> dict[str, str]:
     used = "" if used_at is None else view_models.format_minute(ctx, used_at)
-    return {"made": view_models.format_minute(ctx, made_at), "used": used}
+    return {"added": view_models.format_minute(ctx, added_at), "used": used}
 
 
 async def _render_accounts(
@@ -220,15 +252,17 @@ async def _render_accounts(
     error: InvalidField | None = None,
 ) -> Response[str]:
     async with ctx.sessions() as session:
-        people = [
-            (
+        views = [
+            _colleague_view(
+                ctx,
                 one,
-                await passkeys.list_for(session, one.id),
-                await oidc.get_linked_account(session, one.id),
+                passkey_count=len(await passkeys.list_for(session, one.id)),
+                has_account=await oidc.get_linked_account(session, one.id) is not None,
+                is_self=one.id == colleague.id,
             )
             for one in await accounts.list_active(session)
         ]
-    return auth.render(
+    return layout.render(
         ctx,
         "staff_accounts.html",
         colleague,
@@ -238,21 +272,26 @@ async def _render_accounts(
         invited=invited,
         name=name,
         error="" if error is None else error.detail,
-        roles=auth.select_options([(role.value, label) for role, label in ROLE_LABELS.items()], ""),
-        people=[
-            {
-                "id": one.id,
-                "name": one.name,
-                "since": view_models.format_date(ctx, one.created_at),
-                "passkeys": len(keys),
-                "issuer": oidc_provider.provider_name(ctx.settings) if account is not None else "",
-                "you": one.id == colleague.id,
-                "role": ROLE_LABELS[one.role].partition(":")[0],
-                "roles": auth.select_options(
-                    [(role.value, label.partition(":")[0]) for role, label in ROLE_LABELS.items()],
-                    one.role.value,
-                ),
-            }
-            for one, keys, account in people
-        ],
+        roles=select_options([(role.value, label) for role, label in ROLE_LABELS.items()], ""),
+        colleagues=views,
     )
+
+
+def _colleague_view(
+    ctx: Context, colleague: Staff, *, passkey_count: int, has_account: bool, is_self: bool
+) -> dict[str, object]:
+    short_labels = [(role.value, _short_label(role)) for role in ROLE_LABELS]
+    return {
+        "id": colleague.id,
+        "name": colleague.name,
+        "since": view_models.format_date(ctx, colleague.created_at),
+        "passkeys": passkey_count,
+        "issuer": oidc_provider.provider_name(ctx.settings) if has_account else "",
+        "is_self": is_self,
+        "role": _short_label(colleague.role),
+        "roles": select_options(short_labels, colleague.role.value),
+    }
+
+
+def _short_label(role: Role) -> str:
+    return ROLE_LABELS[role].partition(":")[0]

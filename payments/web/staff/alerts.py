@@ -1,6 +1,6 @@
-"""What a person must look at: each open alarm, what it means, what to do, and a reason to close it.
+"""The open alerts: what each means and what to do, and closing one with a reason.
 
-Closing says that somebody looked. An alarm whose cause is still there opens again by itself.
+Closing an alert says that somebody looked. If its cause is still there, it is raised again.
 """
 
 from typing import Any
@@ -18,72 +18,107 @@ from payments.infra.context import Context
 from payments.staff import accounts
 from payments.staff.accounts import Staff
 from payments.web.account import view_models
+from payments.web.csrf import require_same_origin
 from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, form_data
-from payments.web.staff import auth
+from payments.web.staff import layout
+from payments.web.staff.guards import FINANCE_ROLES, StaffOnly
 
-ALERTS_URL = "/staff/alarms"
+ALERTS_URL = "/staff/alerts"
+MAX_ALERT_ID = 2**31 - 1  # of the column
 ALERTS_PER_PAGE = 50
 INSTRUCTIONS = {
-    AlertKind.IMPORTED: "Look at it at Stripe: who made it there, and should they have? It is in "
-    "the books either way.",
-    AlertKind.SUSPENSE: "Find the movement at Stripe by its id and say what it was. An engineer "
-    "adds its kind to the posting table; until then it is in suspense and in no report.",
-    AlertKind.UNATTRIBUTED: "Look the charge up at Stripe. If it is no gift, nothing more is to be "
-    "done; if it is one, an engineer ties it to its contribution.",
-    AlertKind.INTEGRITY_CHECK_FAILED: "Close no month. Run payments verify-ledger: "
-    "it names the rows. Call an engineer.",
-    AlertKind.RETRIES_EXHAUSTED: "Look whether Stripe, or the mail server, has trouble. If not, call an "
-    "engineer: the id says what could not be read or sent.",
-    AlertKind.CARD_TESTING: "Nothing at once: the form defends itself. Look at Stripe's list of "
-    "payments for small ones that succeeded, and refund those nobody made.",
-    AlertKind.CHARGED_AFTER_CANCELLATION: "The donor had stopped. Refund the charge, and end the subscription at "
-    "Stripe if it still runs.",
-    AlertKind.CONFIRMATION_LIMIT_REACHED: "Somebody may be feeding the form other people's addresses. The "
-    "confirmations wait by themselves; look again in an hour.",
-    AlertKind.SIGN_IN_LINK_LIMIT_REACHED: "Somebody may be feeding the sign-in form. Donors who ask for a link now "
-    "get none until the hour is over.",
-    AlertKind.NEWSLETTER_DELIVERY_FAILED: "Mend whatever takes the newsletter's addresses, then run payments "
-    "newsletter retry. Thirty days after they were given they are destroyed.",
-    AlertKind.REFUND_FAILED: "Write to the donor by way of Stripe and ask where to send the money; "
-    "then refund again.",
-    AlertKind.DISPUTE_OPENED: "Answer it at Stripe before its day, or accept it. A gift that its donor "
-    "forgot is best accepted.",
+    AlertKind.IMPORTED: (
+        "Look at it at Stripe: who made it there, and should they have? It is in the books "
+        "either way."
+    ),
+    AlertKind.SUSPENSE: (
+        "Find the movement at Stripe by its id and say what it was. An engineer adds its kind to "
+        "the posting table; until then it is in suspense and in no report."
+    ),
+    AlertKind.UNATTRIBUTED: (
+        "Look the charge up at Stripe. If it is no gift, nothing more is to be done; if it is "
+        "one, an engineer ties it to its contribution."
+    ),
+    AlertKind.INTEGRITY_CHECK_FAILED: (
+        "Close no month. Run payments verify-ledger: it names the rows. Call an engineer."
+    ),
+    AlertKind.RETRIES_EXHAUSTED: (
+        "Look whether Stripe, or the mail server, has trouble. If not, call an engineer: the id "
+        "says what could not be read or sent."
+    ),
+    AlertKind.CARD_TESTING: (
+        "Nothing at once: the form defends itself. Look at Stripe's list of payments for small "
+        "ones that succeeded, and refund those nobody made."
+    ),
+    AlertKind.CHARGED_AFTER_CANCELLATION: (
+        "The donor had stopped. Refund the charge, and end the subscription at Stripe if it "
+        "still runs."
+    ),
+    AlertKind.CONFIRMATION_LIMIT_REACHED: (
+        "Somebody may be feeding the form other people's addresses. The confirmations wait by "
+        "themselves; look again in an hour."
+    ),
+    AlertKind.SIGN_IN_LINK_LIMIT_REACHED: (
+        "Somebody may be feeding the sign-in form. Donors who ask for a link now get none until "
+        "the hour is over."
+    ),
+    AlertKind.NEWSLETTER_DELIVERY_FAILED: (
+        "Mend whatever takes the newsletter's addresses, then run payments newsletter retry. "
+        "Thirty days after they were given they are destroyed."
+    ),
+    AlertKind.REFUND_FAILED: (
+        "Write to the donor by way of Stripe and ask where to send the money; then refund again."
+    ),
+    AlertKind.DISPUTE_OPENED: (
+        "Answer it at Stripe before its day, or accept it. A gift that its donor forgot is best "
+        "accepted."
+    ),
     AlertKind.EVIDENCE_DUE: "Answer at Stripe today, or accept that it is lost.",
     AlertKind.DISPUTE_LOST: "The donor's next charge may be disputed too. Stop the promise.",
-    AlertKind.FRAUD_WARNING: "A dispute costs a fee, a refund does not. Refund unless you know "
-    "the donor.",
+    AlertKind.FRAUD_WARNING: (
+        "A dispute costs a fee, a refund does not. Refund unless you know the donor."
+    ),
     AlertKind.PAYOUT_FAILED: "Check the bank account at Stripe. The money is still in the balance.",
-    AlertKind.WEBHOOK_ENDPOINT_DRIFT: "Run payments stripe setup. Until then we learn of payments late, by "
-    "looking.",
-    AlertKind.QUARANTINED: "Nothing is to be written to this donor. What it means is in the "
-    "newsroom's own plan for protected countries.",
-    AlertKind.STATEMENT_DESCRIPTOR: "Set the account's statement descriptor at Stripe back to what the form "
-    "promises. Donations open again when it is.",
-    AlertKind.DESCRIPTOR_REVIEW_DUE: "Give a little by each way to pay, wait for the bank's statement, compare "
-    "its line with the form's, and file it. An operator writes it down: payments doctor "
-    "ack-descriptor.",
-    AlertKind.PASSKEY_CLONED: "Ask the colleague at once. If it was not them: payments staff "
-    "invite NAME --revoke-existing, which ends every session and passkey of theirs.",
-    AlertKind.DONOR_VIEW_LIMIT_REACHED: "Ask the colleague why. The audit has each look with its reason.",
+    AlertKind.WEBHOOK_ENDPOINT_DRIFT: (
+        "Run payments stripe setup. Until then we learn of payments late, by looking."
+    ),
+    AlertKind.QUARANTINED: (
+        "Nothing is to be written to this donor. What it means is in the newsroom's own plan for "
+        "protected countries."
+    ),
+    AlertKind.STATEMENT_DESCRIPTOR: (
+        "Set the account's statement descriptor at Stripe back to what the form promises. "
+        "Donations open again when it is."
+    ),
+    AlertKind.DESCRIPTOR_REVIEW_DUE: (
+        "Give a little by each way to pay, wait for the bank's statement, compare its line with "
+        "the form's, and file it. An operator writes it down: payments doctor ack-descriptor."
+    ),
+    AlertKind.PASSKEY_CLONED: (
+        "Ask the colleague at once. If it was not them: payments staff invite NAME "
+        "--revoke-existing, which ends every session and passkey of theirs."
+    ),
+    AlertKind.DONOR_VIEW_LIMIT_REACHED: (
+        "Ask the colleague why. The audit has each look with its reason."
+    ),
 }
-
-
-# The books must be able to point to these for as long as their rows are there.
+# Reports refer to these for as long as their rows are there.
 NOT_CLOSABLE = (AlertKind.SUSPENSE,)
 
 
 class AlertPages(Controller):
     path = ALERTS_URL
     include_in_schema = False
+    guards = [require_same_origin, StaffOnly(FINANCE_ROLES)]  # noqa: RUF012 - litestar's own
 
     @get()
     async def list_open(
         self, ctx: NamedDependency[Context], colleague: NamedDependency[Staff]
     ) -> Response[str]:
-        """The open alarms, oldest first."""
+        """The open alerts, oldest first."""
         return await _render_alerts(ctx, colleague)
 
-    @post("/{alarm_id:int}", request_max_body_size=SMALL_FORM_BYTES)
+    @post("/{alert_id:int}", request_max_body_size=SMALL_FORM_BYTES)
     async def acknowledge(
         self,
         ctx: NamedDependency[Context],
@@ -91,33 +126,32 @@ class AlertPages(Controller):
         colleague: NamedDependency[Staff],
         alert_id: FromPath[int],
     ) -> Response[Any]:
-        """Close one, with what was found."""
-        written = (await form_data(request)).get("reason", "")
+        """Close an alert, with what was found."""
+        entered_reason = (await form_data(request)).get("reason", "")
         try:
-            reason = audit_log.validate_reason(written)
+            reason = audit_log.validate_reason(entered_reason)
             await _acknowledge(ctx, colleague, alert_id, reason)
         except InvalidField as error:
             return await _render_alerts(
-                ctx, colleague, failed_id=alert_id, entered_reason=written, error=error
+                ctx, colleague, failed_id=alert_id, entered_reason=entered_reason, error=error
             )
         return Redirect(ALERTS_URL, status_code=303)
 
 
 async def _acknowledge(ctx: Context, colleague: Staff, alert_id: int, reason: str) -> None:
-    """Closing what is closed changes nothing and is nobody's deed."""
+    """Close an alert and record who did. Does nothing for one that is closed already."""
     async with ctx.sessions.begin() as session:
-        closed = await alerts.acknowledge(session, min(alert_id, 2**31 - 1), now=ctx.now())
+        closed = await alerts.acknowledge(session, min(alert_id, MAX_ALERT_ID), now=ctx.now())
         if closed is not None and closed.kind in NOT_CLOSABLE:
             raise InvalidField(
                 "This one stays open for as long as the money is in suspense.", field="reason"
             )
         if closed is not None:
-            about = f"{closed.kind}: {closed.object_id}"
             await accounts.record_action(
                 session,
                 AuditAction.ALERT_CLOSED,
                 colleague,
-                object_id=about,
+                object_id=f"{closed.kind}: {closed.object_id}",
                 reason=reason,
                 now=ctx.now(),
             )
@@ -132,17 +166,17 @@ async def _render_alerts(
     error: InvalidField | None = None,
 ) -> Response[str]:
     async with ctx.sessions() as session:
-        found = await alerts.list_open(session, limit=ALERTS_PER_PAGE + 1)
-    return auth.render(
+        open_alerts = await alerts.list_open(session, limit=ALERTS_PER_PAGE + 1)
+    return layout.render(
         ctx,
         "staff_alerts.html",
         colleague,
         active_url=ALERTS_URL,
         status=200 if error is None else error.status,
-        alarms=[_alert_view(ctx, alarm) for alarm in found[:ALERTS_PER_PAGE]],
-        more=len(found) > ALERTS_PER_PAGE,
-        at=failed_id,
-        written=entered_reason,
+        alerts=[_alert_view(ctx, alert) for alert in open_alerts[:ALERTS_PER_PAGE]],
+        has_more=len(open_alerts) > ALERTS_PER_PAGE,
+        failed_id=failed_id,
+        entered_reason=entered_reason,
         error="" if error is None else error.detail,
     )
 
@@ -150,9 +184,9 @@ async def _render_alerts(
 def _alert_view(ctx: Context, alert: Alert) -> dict[str, Any]:
     return {
         "id": alert.id,
-        "says": alerts.MESSAGES[alert.kind],
-        "do": INSTRUCTIONS.get(alert.kind, ""),
-        "subject": alert.object_id,
+        "message": alerts.MESSAGES[alert.kind],
+        "instruction": INSTRUCTIONS.get(alert.kind, ""),
+        "object_id": alert.object_id,
         "since": view_models.format_minute(ctx, alert.opened_at),
-        "closable": alert.kind not in NOT_CLOSABLE,
+        "can_close": alert.kind not in NOT_CLOSABLE,
     }

@@ -1,4 +1,4 @@
-"""The audit, to read: who did what, about which id, why and when. The address is the state."""
+"""The audit log, to read: who did what, to which id, why and when. Filters are in the URL."""
 
 import re
 from collections.abc import Sequence
@@ -12,8 +12,10 @@ from payments.infra.audit_log import AuditAction, AuditEntry
 from payments.infra.context import Context
 from payments.staff import accounts
 from payments.staff.accounts import Staff
-from payments.web.forms import AnyRequest
-from payments.web.staff import auth
+from payments.web.csrf import require_same_origin
+from payments.web.forms import AnyRequest, query_string, select_options
+from payments.web.staff import layout
+from payments.web.staff.guards import FINANCE_ROLES, StaffOnly
 
 AUDIT_LOG_URL = "/finance/audit"
 ENTRIES_PER_PAGE = 100
@@ -23,6 +25,7 @@ SEQ_PATTERN = re.compile(r"[1-9][0-9]{0,17}")
 class AuditLogPage(Controller):
     path = AUDIT_LOG_URL
     include_in_schema = False
+    guards = [require_same_origin, StaffOnly(FINANCE_ROLES)]  # noqa: RUF012 - litestar's own
 
     @get()
     async def list_entries(
@@ -31,58 +34,57 @@ class AuditLogPage(Controller):
         request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
-        """Entries, the newest first, of everybody or of one, of all deeds or of one kind."""
-        asked = request.query_params
-        name, deed = asked.get("who", ""), asked.get("what", "")
-        before = asked.get("before", "")
+        """Entries, the newest first, by who did it and by what was done."""
+        params = request.query_params
+        name, action = params.get("who", ""), params.get("what", "")
+        before = params.get("before", "")
         if before and not SEQ_PATTERN.fullmatch(before):
             raise InvalidField("before: the number of an entry.", field="before")
         if name and not name.isprintable():
             raise InvalidField("who: a name.", field="who")
-        if deed and deed not in tuple(AuditAction):
+        if action and action not in tuple(AuditAction):
             raise InvalidField("what: one of the deeds of the list.", field="what")
         async with ctx.sessions() as session:
-            found = await audit_log.list_entries(
+            entries = await audit_log.list_entries(
                 session,
                 name=name[:80] or None,
-                action=deed or None,
+                action=action or None,
                 before_seq=int(before) if before else None,
                 limit=ENTRIES_PER_PAGE + 1,
             )
-            people = [one.name for one in await accounts.list_active(session)]
-            sound = await audit_log.is_append_only(session)
-        return auth.render(
+            names = [one.name for one in await accounts.list_active(session)]
+            is_append_only = await audit_log.is_append_only(session)
+        return layout.render(
             ctx,
             "staff_audit_log.html",
             colleague,
             active_url=AUDIT_LOG_URL,
-            entries=[_entry_view(ctx, entry) for entry in found[:ENTRIES_PER_PAGE]],
-            older=_older_url(found, name, deed),
-            newest=bool(before),
-            who=_actor_options(people, name),
-            what=auth.select_options(
+            entries=[_entry_view(ctx, entry) for entry in entries[:ENTRIES_PER_PAGE]],
+            older_url=_older_url(entries, name, action),
+            is_first_page=not before,
+            who=_actor_options(names, name),
+            what=select_options(
                 [("", "Everything"), *((one.value, _action_label(one)) for one in AuditAction)],
-                deed,
+                action,
             ),
             zone=ctx.settings.accounting_zone,
-            sound=sound,
+            is_append_only=is_append_only,
         )
 
 
-def _older_url(found: Sequence[AuditEntry], name: str, action: str) -> str:
-    if len(found) <= ENTRIES_PER_PAGE:
+def _older_url(entries: Sequence[AuditEntry], name: str, action: str) -> str:
+    """Return the query of the next page, or an empty text on the last one."""
+    if len(entries) <= ENTRIES_PER_PAGE:
         return ""
-    return (
-        f"?{auth.query_string(who=name, what=action, before=str(found[ENTRIES_PER_PAGE - 1].seq))}"
-    )
+    return query_string(who=name, what=action, before=entries[ENTRIES_PER_PAGE - 1].seq)
 
 
-def _actor_options(people: list[str], chosen: str) -> list[dict[str, object]]:
-    """Everybody who is here, and whoever the address names."""
-    named = [*people, audit_log.CLI_ACTOR, audit_log.ANONYMOUS_ACTOR]
-    if chosen and chosen not in named:
-        named.append(chosen)
-    return auth.select_options([("", "Everybody"), *((one, one) for one in named)], chosen)
+def _actor_options(names: list[str], chosen: str) -> list[dict[str, object]]:
+    """Return the options for who acted: the colleagues, and whoever the URL names."""
+    actors = [*names, audit_log.CLI_ACTOR, audit_log.ANONYMOUS_ACTOR]
+    if chosen and chosen not in actors:
+        actors.append(chosen)
+    return select_options([("", "Everybody"), *((actor, actor) for actor in actors)], chosen)
 
 
 def _action_label(action: str) -> str:
@@ -90,12 +92,11 @@ def _action_label(action: str) -> str:
 
 
 def _entry_view(ctx: Context, entry: AuditEntry) -> dict[str, str]:
+    local = entry.recorded_at.astimezone(ctx.settings.accounting_zoneinfo)
     return {
-        "at": entry.recorded_at.astimezone(ctx.settings.accounting_zoneinfo).strftime(
-            "%Y-%m-%d %H:%M:%S"
-        ),
+        "at": f"{local:%Y-%m-%d %H:%M:%S}",
         "name": entry.name,
-        "deed": _action_label(entry.action),
-        "about": entry.object_id,
+        "action": _action_label(entry.action),
+        "object_id": entry.object_id,
         "reason": entry.reason,
     }

@@ -1,27 +1,25 @@
-"""A colleague's way in by an account at the newsroom's own sign-in service, where one is set.
+"""How colleagues sign in by their account at the newsroom's own OpenID Connect provider, if set.
 
-There by a link, never by a form: no other site has to be allowed as the target of our forms. Back
-by a redirect of another site, on which a browser sends no cookie that is `strict`: so the attempt
-has a cookie of its own, `lax` and short, and what became of it is a page of ours from which the
-browser goes on by itself. Whatever did not open the door is in the audit.
+The way there is a link, not a form, so our form-action policy need not allow another site. The way
+back is another site's redirect, on which a browser sends no `strict` cookie: so an attempt has a
+`lax` cookie of its own, and the callback answers with a page of ours from which the browser goes on
+by itself. A refused attempt is in the audit log.
 """
 
 from typing import Any
 
 import structlog
 from litestar import Controller, Response, get, post
-from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Redirect
 
 from payments.core.errors import LinkInvalid, PaymentsError, Unauthenticated
-from payments.core.settings import Settings
 from payments.infra import audit_log
 from payments.infra.audit_log import AuditAction
 from payments.infra.context import Context
-from payments.staff import accounts, oidc, oidc_provider
-from payments.staff.accounts import AuthenticatedStaff, Staff
+from payments.staff import accounts, oidc, oidc_provider, sessions
+from payments.staff.accounts import Staff
 from payments.staff.oidc import SsoAttempt, SsoPurpose
 from payments.staff.oidc_provider import (
     ExternalAccount,
@@ -29,21 +27,20 @@ from payments.staff.oidc_provider import (
     ProviderUnavailable,
     SsoFailed,
 )
+from payments.staff.sessions import AuthenticatedStaff
 from payments.web import rendering
-from payments.web.forms import SMALL_FORM_BYTES, AnyRequest
-from payments.web.staff import auth
+from payments.web.csrf import may_start_navigation, require_same_origin
+from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, query_string
+from payments.web.staff import auth, cookies, layout
+from payments.web.staff.guards import ALL_ROLES, StaffOnly, StepUp
 
-log = structlog.get_logger("payments.sign_on")
-OWN_FETCH_SITES = (
-    None,
-    "same-origin",
-    "none",
-)  # who may send a browser off: our own page, or a bookmark
+log = structlog.get_logger("payments.staff.sso")
 
 
 class StaffSsoPages(Controller):
     path = "/staff"
     include_in_schema = False
+    guards = [require_same_origin]  # noqa: RUF012 - litestar's own
 
     @get("/sign-on")
     async def start_sign_in(
@@ -52,15 +49,12 @@ class StaffSsoPages(Controller):
         oidc_provider: NamedDependency[OidcProvider],
         request: AnyRequest,
     ) -> Response[Any]:
-        """Off to the issuer, to sign in."""
-        back = auth.safe_return_url(request.query_params.get("back", ""))
-        if request.headers.get("sec-fetch-site") not in OWN_FETCH_SITES:
-            return auth.render_sign_in(ctx, back)
-        return await _redirect_to_provider(
-            ctx,
-            oidc_provider,
-            oidc.start_attempt(SsoPurpose.SIGN_IN, return_path=back, now=ctx.now()),
-        )
+        """Redirect to the provider to sign in. Another site's link gets the sign-in page."""
+        return_url = auth.safe_return_url(request.query_params.get("back", ""))
+        if not may_start_navigation(request):
+            return auth.render_sign_in(ctx, return_url)
+        attempt = oidc.start_attempt(SsoPurpose.SIGN_IN, return_path=return_url, now=ctx.now())
+        return await _redirect_to_provider(ctx, oidc_provider, attempt)
 
     @get("/enter/{token:str}/sign-on")
     async def start_linking(
@@ -70,19 +64,18 @@ class StaffSsoPages(Controller):
         request: AnyRequest,
         token: FromPath[str],
     ) -> Response[Any]:
-        """The same, to tie an account to whom a link is for. The link is spent on the way back."""
-        if request.headers.get("sec-fetch-site") not in OWN_FETCH_SITES:
+        """Redirect to the provider to link an account. The callback redeems the one-time link."""
+        if not may_start_navigation(request):
             return Redirect(f"/staff/enter/{token}", status_code=303)
         try:
             async with ctx.sessions() as session:
                 await accounts.get_by_link(session, token, now=ctx.now())
         except LinkInvalid as error:
             return _render_failed(ctx, None, error)
-        return await _redirect_to_provider(
-            ctx, oidc_provider, oidc.start_attempt(SsoPurpose.LINK, bound_to=token, now=ctx.now())
-        )
+        attempt = oidc.start_attempt(SsoPurpose.LINK, bound_to=token, now=ctx.now())
+        return await _redirect_to_provider(ctx, oidc_provider, attempt)
 
-    @get("/confirm/sign-on")
+    @get("/confirm/sign-on", guards=[StaffOnly(ALL_ROLES)])
     async def start_step_up(
         self,
         ctx: NamedDependency[Context],
@@ -90,10 +83,12 @@ class StaffSsoPages(Controller):
         request: AnyRequest,
         staff_session: NamedDependency[AuthenticatedStaff],
     ) -> Response[Any]:
-        """The same, for a fresh proof of whoever is signed in."""
-        back = auth.safe_return_url(request.query_params.get("back", ""))
+        """Redirect to the provider for a recent proof of whoever is signed in."""
         attempt = oidc.start_attempt(
-            SsoPurpose.STEP_UP, bound_to=staff_session.session_id, return_path=back, now=ctx.now()
+            SsoPurpose.STEP_UP,
+            bound_to=staff_session.session_id,
+            return_path=auth.safe_return_url(request.query_params.get("back", "")),
+            now=ctx.now(),
         )
         return await _redirect_to_provider(ctx, oidc_provider, attempt)
 
@@ -104,24 +99,29 @@ class StaffSsoPages(Controller):
         oidc_provider: NamedDependency[OidcProvider],
         request: AnyRequest,
     ) -> Response[Any]:
-        """What the issuer sends a browser back with: a code for whoever signed in, or nothing."""
-        cookie = request.cookies.get(_attempt_cookie_name(ctx.settings), "")
+        """Complete the attempt that the provider sent the browser back for."""
+        cookie = request.cookies.get(cookies.attempt_cookie_name(ctx.settings), "")
         attempt = None
         try:
             attempt = oidc.decode_attempt(ctx.settings, cookie, now=ctx.now())
-            found = await oidc.redeem_callback(ctx, oidc_provider, attempt, request.query_params)
-            made = await _complete(ctx, attempt, found)
+            account = await oidc.redeem_callback(ctx, oidc_provider, attempt, request.query_params)
+            response = await _complete(ctx, attempt, account)
         except (SsoFailed, LinkInvalid, Unauthenticated) as error:
             await _record_refusal(ctx, attempt, error)
-            made = _render_failed(ctx, attempt, error)
-        made.cookies.append(_attempt_cookie(ctx.settings, "", max_age=-1))
-        return made
+            response = _render_failed(ctx, attempt, error)
+        expired = cookies.attempt_cookie(ctx.settings, "", max_age=cookies.EXPIRED)
+        response.cookies.append(expired)
+        return response
 
-    @post("/sign-on/remove", request_max_body_size=SMALL_FORM_BYTES)
+    @post(
+        "/sign-on/remove",
+        request_max_body_size=SMALL_FORM_BYTES,
+        guards=[StaffOnly(ALL_ROLES), StepUp(form_url="/staff")],
+    )
     async def unlink(
         self, ctx: NamedDependency[Context], colleague: NamedDependency[Staff]
     ) -> Response[Any]:
-        """Let one's own account open the door no more."""
+        """Unlink one's own account."""
         async with ctx.sessions.begin() as session:
             await oidc.unlink_account(session, colleague, now=ctx.now())
         return Redirect("/staff", status_code=303)
@@ -131,111 +131,85 @@ async def _redirect_to_provider(
     ctx: Context, oidc_provider: OidcProvider, attempt: SsoAttempt
 ) -> Response[Any]:
     try:
-        address = await oidc.authorization_url(ctx, oidc_provider, attempt)
+        url = await oidc.authorization_url(ctx, oidc_provider, attempt)
     except ProviderUnavailable as error:
         return _render_failed(ctx, attempt, error)
-    cookie = _attempt_cookie(ctx.settings, oidc.encode_attempt(ctx.settings, attempt))
-    return Redirect(address, status_code=303, cookies=[cookie])
+    cookie = cookies.attempt_cookie(ctx.settings, oidc.encode_attempt(ctx.settings, attempt))
+    return Redirect(url, status_code=303, cookies=[cookie])
 
 
-async def _complete(ctx: Context, attempt: SsoAttempt, found: ExternalAccount) -> Response[Any]:
-    """What an account opens, for what it was asked, in one transaction."""
+async def _complete(ctx: Context, attempt: SsoAttempt, account: ExternalAccount) -> Response[Any]:
+    """Do what the attempt was for, in one transaction."""
     settings, now = ctx.settings, ctx.now()
     async with ctx.sessions.begin() as session:
         if attempt.purpose is SsoPurpose.STEP_UP:
-            asking = await oidc.step_up(session, settings, attempt, found, now=now)
-            return _render_continue(
-                ctx,
-                "Confirmed",
-                attempt.return_path or auth.HOME_URL_OF_ROLE[asking.colleague.role],
-            )
+            staff_session = await oidc.step_up(session, settings, attempt, account, now=now)
+            return _render_continue(ctx, "Confirmed", attempt, staff_session.colleague)
         if attempt.purpose is SsoPurpose.LINK:
-            person = await accounts.redeem_link(session, attempt.bound_to, now=now)
-            await oidc.link_account(session, settings, person, found, now=now)
-            key = await accounts.start_session(
-                session, person, method="by a one-time link", now=now
-            )
+            colleague = await accounts.redeem_link(session, attempt.bound_to, now=now)
+            await oidc.link_account(session, settings, colleague, account, now=now)
+            token = await sessions.start(session, colleague, method="by a one-time link", now=now)
         else:
-            person, key = await oidc.sign_in(session, settings, found, now=now)
-    made = _render_continue(
-        ctx, "Signed in", attempt.return_path or auth.HOME_URL_OF_ROLE[person.role]
-    )
-    made.cookies.append(auth.session_cookie(settings, key))
-    return made
+            colleague, token = await oidc.sign_in(session, settings, account, now=now)
+    response = _render_continue(ctx, "Signed in", attempt, colleague)
+    response.cookies.append(cookies.session_cookie(settings, token))
+    return response
 
 
 async def _record_refusal(ctx: Context, attempt: SsoAttempt | None, error: PaymentsError) -> None:
-    """Write down what was not let in, under the name of whose session or link it was."""
-    why = error.outcome if isinstance(error, SsoFailed) else error.code
-    log.warning("sign_on_refused", outcome=why)
-    confirming = attempt is not None and attempt.purpose is SsoPurpose.STEP_UP
-    deed = AuditAction.REAUTHENTICATION_FAILED if confirming else AuditAction.SIGN_IN_FAILED
-    about = f"{oidc_provider.provider_name(ctx.settings)}: {why}"
+    """Record a refused attempt under the name of whose session or link it was, if anybody's."""
+    outcome = error.outcome if isinstance(error, SsoFailed) else error.code
+    log.warning("sso_refused", outcome=outcome)
+    is_step_up = attempt is not None and attempt.purpose is SsoPurpose.STEP_UP
+    action = AuditAction.REAUTHENTICATION_FAILED if is_step_up else AuditAction.SIGN_IN_FAILED
+    object_id = f"{oidc_provider.provider_name(ctx.settings)}: {outcome}"
     async with ctx.sessions.begin() as session:
-        person = await oidc.colleague_of_attempt(session, attempt, now=ctx.now())
-        if person is None:
-            await audit_log.record_anonymous(session, deed, object_id=about, now=ctx.now())
+        colleague = await oidc.colleague_of_attempt(session, attempt, now=ctx.now())
+        if colleague is None:
+            await audit_log.record_anonymous(session, action, object_id=object_id, now=ctx.now())
         else:
-            await accounts.record_action(session, deed, person, object_id=about, now=ctx.now())
+            await accounts.record_action(
+                session, action, colleague, object_id=object_id, now=ctx.now()
+            )
 
 
-def _render_continue(ctx: Context, title: str, next_url: str) -> Response[str]:
-    """A page of ours, from which a browser sends its `strict` cookies again."""
+def _render_continue(
+    ctx: Context, title: str, attempt: SsoAttempt, colleague: Staff
+) -> Response[str]:
+    """Return a page of ours, from which a browser sends its `strict` cookies again."""
     return rendering.render(
         ctx,
         "staff_sso_result.html",
         title=title,
         detail="",
-        onward=next_url,
+        next_url=attempt.return_path or layout.HOME_URLS[colleague.role],
         label="Go on",
-        by_itself=True,
+        auto_continue=True,
     )
 
 
 def _render_failed(ctx: Context, attempt: SsoAttempt | None, error: PaymentsError) -> Response[str]:
-    """What went wrong, and where to begin again."""
-    onward, label = "/staff/sign-in", "To the sign-in page"
-    if (
-        attempt is not None
-        and attempt.purpose is SsoPurpose.LINK
-        and not isinstance(error, LinkInvalid)
-    ):
-        onward, label = f"/staff/enter/{attempt.bound_to}", "The link is still good: open it again"
-    elif (
-        attempt is not None
-        and attempt.purpose is SsoPurpose.STEP_UP
-        and not isinstance(error, Unauthenticated)
-    ):
-        onward, label = (
-            f"/staff/confirm?{auth.query_string(back=attempt.return_path)}",
-            "Try another way",
-        )
-    elif attempt is not None:
-        onward = f"/staff/sign-in?{auth.query_string(back=attempt.return_path)}"
+    """Return the page that says what went wrong, with a link to where to begin again."""
+    next_url, label = _retry_link(attempt, error)
     return rendering.render(
         ctx,
         "staff_sso_result.html",
         status=error.status,
         title=error.title,
         detail=error.detail,
-        onward=onward,
+        next_url=next_url,
         label=label,
-        by_itself=False,
+        auto_continue=False,
     )
 
 
-def _attempt_cookie_name(settings: Settings) -> str:
-    return "__Host-sign-on" if settings.uses_https else "sign-on"
-
-
-def _attempt_cookie(settings: Settings, value: str, *, max_age: int | None = None) -> Cookie:
-    """It has to come along on the way back, from another site: `lax`, and for minutes."""
-    return Cookie(
-        key=_attempt_cookie_name(settings),
-        value=value,
-        path="/",
-        httponly=True,
-        secure=settings.uses_https,
-        samesite="lax",
-        max_age=int(oidc.ATTEMPT_LIFETIME.total_seconds()) if max_age is None else max_age,
-    )
+def _retry_link(attempt: SsoAttempt | None, error: PaymentsError) -> tuple[str, str]:
+    """Return the URL and the label of the way to try again."""
+    if attempt is None:
+        return "/staff/sign-in", "To the sign-in page"
+    query = query_string(back=attempt.return_path)
+    if attempt.purpose is SsoPurpose.LINK and not isinstance(error, LinkInvalid):
+        return f"/staff/enter/{attempt.bound_to}", "The link is still good: open it again"
+    if attempt.purpose is SsoPurpose.STEP_UP and not isinstance(error, Unauthenticated):
+        return f"/staff/confirm{query}", "Try another way"
+    return f"/staff/sign-in{query}", "To the sign-in page"

@@ -1,7 +1,7 @@
-"""Support's pages: find one donor by the address they wrote from, say why, and help them.
+"""Support's pages: find one donor by the address they wrote from, with a reason, and help them.
 
-A case is open for half an hour, to the colleague who opened it. No page of it holds an address, a
-card or an article, and its own address says nothing of whose it is.
+A case is open for half an hour to the colleague who opened it, and to nobody else. Its pages show
+no address, card or article, and its URL says nothing about the donor.
 """
 
 import re
@@ -15,37 +15,54 @@ from litestar.params import FromPath
 from litestar.response import Redirect
 
 from payments.core.errors import InvalidField, NotFound, PaymentsError
-from payments.core.identifiers import is_row_id, new_row_id, row_id_or_new
+from payments.core.identifiers import is_row_id, new_row_id
+from payments.giving.change_log import ChangeKind
 from payments.giving.subscription_changes import MAX_PAUSE_MONTHS
 from payments.giving.subscriptions import Subscription
 from payments.infra.context import Context
-from payments.mail.outbox import OutboxMail
+from payments.mail.outbox import MailStatus, OutboxMail
 from payments.safety import support_cases
 from payments.safety.support_cases import CaseReason, CaseView, SubscriptionWithChanges, SupportCase
 from payments.staff.accounts import Staff
 from payments.web.account import view_models
-from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, form_data
-from payments.web.staff import auth
+from payments.web.csrf import require_same_origin
+from payments.web.forms import (
+    SMALL_FORM_BYTES,
+    AnyRequest,
+    form_data,
+    idempotency_key,
+    pause_months,
+    select_options,
+)
+from payments.web.staff import layout
+from payments.web.staff.guards import SUPPORT_ROLES, StaffOnly, StepUp
 
 SUPPORT_URL = "/support"
 TICKET_PATTERN = re.compile(r"[A-Za-z0-9#/-]{0,40}")
-INDEFINITELY = "open"
-CONFIRMATIONS = {
-    "stopped": "The contribution is stopped. Nothing more is charged.",
-    "stopping": "The decision to stop is kept. Stripe could not be reached and is asked until it "
-    "confirms.",
-    "paused": "The contribution is paused.",
-    "skipped": "The next charge is skipped.",
-    "resumed": "The contribution goes on.",
-    "sent": "A sign-in mail is on its way to the donor. It is good for ten minutes, and its code "
-    "opens their pages in any browser. More than three in an hour are not sent.",
+CANCEL_PENDING, LINK_SENT = "cancel_pending", "link_sent"
+CONFIRMATIONS = {  # by the `done` of a case's URL
+    ChangeKind.CANCELLED: "The contribution is stopped. Nothing more is charged.",
+    CANCEL_PENDING: (
+        "The decision to stop is kept. Stripe could not be reached and is asked until it confirms."
+    ),
+    ChangeKind.PAUSED: "The contribution is paused.",
+    ChangeKind.SKIPPED: "The next charge is skipped.",
+    ChangeKind.RESUMED: "The contribution goes on.",
+    LINK_SENT: (
+        "A sign-in mail is on its way to the donor. It is good for ten minutes, and its code "
+        "opens their pages in any browser. More than three in an hour are not sent."
+    ),
 }
-MAIL_STATUS_LABELS = {"waiting": "waits", "sent": "sent", "dropped": "not sent"}
+MAIL_STATUS_LABELS = {
+    MailStatus.PENDING: "waits",
+    MailStatus.SENT: "sent",
+    MailStatus.DROPPED: "not sent",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class CaseSubscription:
-    """One promise of the case's donor, asked about by the colleague whose case it is."""
+    """A subscription of the case's donor, and the colleague whose case it is."""
 
     case: SupportCase
     subscription: Subscription
@@ -55,7 +72,7 @@ class CaseSubscription:
 async def current_case(
     ctx: NamedDependency[Context], colleague: NamedDependency[Staff], case_id: FromPath[str]
 ) -> SupportCase:
-    """The case that the address names, for whoever opened it. Raises NotFound."""
+    """Return the case that the path names, for the colleague who opened it. Raises NotFound."""
     if not is_row_id(case_id):
         raise NotFound("This case is closed. Look for the donor again, with a reason.")
     async with ctx.sessions() as session:
@@ -68,7 +85,7 @@ async def subscription_of_case(
     case: NamedDependency[SupportCase],
     contribution_id: FromPath[str],
 ) -> CaseSubscription:
-    """The promise that the address names, if it is the case's donor's. Raises NotFound."""
+    """Return the subscription that the path names, if it is the donor's. Raises NotFound."""
     if not is_row_id(contribution_id):
         raise NotFound("There is no such contribution.")
     async with ctx.sessions() as session:
@@ -80,6 +97,7 @@ async def subscription_of_case(
 class SupportPages(Controller):
     path = SUPPORT_URL
     include_in_schema = False
+    guards = [require_same_origin, StaffOnly(SUPPORT_ROLES)]  # noqa: RUF012 - litestar's own
     dependencies = {  # noqa: RUF012 - litestar's own
         "case": Provide(current_case),
         "case_subscription": Provide(subscription_of_case),
@@ -89,7 +107,7 @@ class SupportPages(Controller):
     async def search_form(
         self, ctx: NamedDependency[Context], colleague: NamedDependency[Staff]
     ) -> Response[str]:
-        """Who wrote, and why we look."""
+        """The form that asks for the donor's address and the reason."""
         return _render_search(ctx, colleague)
 
     @post(request_max_body_size=SMALL_FORM_BYTES)
@@ -100,16 +118,16 @@ class SupportPages(Controller):
         colleague: NamedDependency[Staff],
     ) -> Response[Any]:
         """Open a case, or say that nobody gave with this address."""
-        sent = await form_data(request)
+        fields = await form_data(request)
         try:
-            reason, ticket = _parse_reason(sent), _parse_ticket(sent)
+            reason, ticket = _parse_reason(fields), _parse_ticket(fields)
             case = await support_cases.open_case(
-                ctx, colleague, address=sent.get("address", ""), reason=reason, ticket=ticket
+                ctx, colleague, address=fields.get("address", ""), reason=reason, ticket=ticket
             )
         except PaymentsError as error:
-            return _render_search(ctx, colleague, sent, error=error)
+            return _render_search(ctx, colleague, fields, error=error)
         if case is None:
-            return _render_search(ctx, colleague, sent, not_found=True)
+            return _render_search(ctx, colleague, fields, not_found=True)
         return Redirect(f"{SUPPORT_URL}/{case.id}", status_code=303)
 
     @get("/{case_id:str}")
@@ -120,7 +138,7 @@ class SupportPages(Controller):
         colleague: NamedDependency[Staff],
         case: NamedDependency[SupportCase],
     ) -> Response[str]:
-        """What the donor promised, gave and was written."""
+        """The donor's subscriptions, payments and mails."""
         return await _render_case(ctx, colleague, case, done=request.query_params.get("done", ""))
 
     @post("/{case_id:str}/link", request_max_body_size=SMALL_FORM_BYTES)
@@ -130,18 +148,21 @@ class SupportPages(Controller):
         colleague: NamedDependency[Staff],
         case: NamedDependency[SupportCase],
     ) -> Response[Any]:
-        """Mail the donor a way to their own pages."""
+        """Mail the donor a link to their own account."""
         await support_cases.send_sign_in_link(ctx, colleague, case)
-        return _redirect_done(case, "sent")
+        return _redirect_done(case, LINK_SENT)
 
     @post("/{case_id:str}/{contribution_id:str}/stop", request_max_body_size=SMALL_FORM_BYTES)
     async def cancel(
         self, ctx: NamedDependency[Context], case_subscription: NamedDependency[CaseSubscription]
     ) -> Response[Any]:
-        confirmed = await support_cases.cancel(
+        """Cancel at once. If Stripe does not answer, it is asked until it confirms."""
+        is_confirmed = await support_cases.cancel(
             ctx, case_subscription.colleague, case_subscription.subscription
         )
-        return _redirect_done(case_subscription.case, "stopped" if confirmed else "stopping")
+        return _redirect_done(
+            case_subscription.case, ChangeKind.CANCELLED if is_confirmed else CANCEL_PENDING
+        )
 
     @post("/{case_id:str}/{contribution_id:str}/skip", request_max_body_size=SMALL_FORM_BYTES)
     async def skip(
@@ -150,17 +171,18 @@ class SupportPages(Controller):
         request: AnyRequest,
         case_subscription: NamedDependency[CaseSubscription],
     ) -> Response[Any]:
+        """Skip the next charge."""
         return await _apply_change(
             ctx,
             request,
             case_subscription,
-            lambda sent: support_cases.skip(
+            lambda fields: support_cases.skip(
                 ctx,
                 case_subscription.colleague,
                 case_subscription.subscription,
-                idempotency_key=_idempotency_key(sent),
+                idempotency_key=idempotency_key(fields),
             ),
-            done="skipped",
+            done=ChangeKind.SKIPPED,
         )
 
     @post("/{case_id:str}/{contribution_id:str}/pause", request_max_body_size=SMALL_FORM_BYTES)
@@ -170,17 +192,20 @@ class SupportPages(Controller):
         request: AnyRequest,
         case_subscription: NamedDependency[CaseSubscription],
     ) -> Response[Any]:
-        async def pause(sent: dict[str, str]) -> None:
-            months = _parse_months(sent.get("months", ""))
+        """Pause for some months, or until the donor resumes."""
+
+        async def pause_as_asked(fields: dict[str, str]) -> None:
             await support_cases.pause(
                 ctx,
                 case_subscription.colleague,
                 case_subscription.subscription,
-                months,
-                idempotency_key=_idempotency_key(sent),
+                pause_months(fields),
+                idempotency_key=idempotency_key(fields),
             )
 
-        return await _apply_change(ctx, request, case_subscription, pause, done="paused")
+        return await _apply_change(
+            ctx, request, case_subscription, pause_as_asked, done=ChangeKind.PAUSED
+        )
 
     @post("/{case_id:str}/{contribution_id:str}/resume", request_max_body_size=SMALL_FORM_BYTES)
     async def resume(
@@ -189,20 +214,21 @@ class SupportPages(Controller):
         request: AnyRequest,
         case_subscription: NamedDependency[CaseSubscription],
     ) -> Response[Any]:
+        """End a pause."""
         return await _apply_change(
             ctx,
             request,
             case_subscription,
-            lambda sent: support_cases.resume(
+            lambda fields: support_cases.resume(
                 ctx,
                 case_subscription.colleague,
                 case_subscription.subscription,
-                idempotency_key=_idempotency_key(sent),
+                idempotency_key=idempotency_key(fields),
             ),
-            done="resumed",
+            done=ChangeKind.RESUMED,
         )
 
-    @get("/{case_id:str}/erase")
+    @get("/{case_id:str}/erase", guards=[StepUp()])
     async def erase_form(
         self,
         ctx: NamedDependency[Context],
@@ -211,31 +237,31 @@ class SupportPages(Controller):
     ) -> Response[str]:
         """What erasing does, and that nobody can undo it."""
         async with ctx.sessions() as session:
-            seen = await support_cases.view_case(session, case)
+            case_view = await support_cases.view_case(session, case)
         live = [
-            _subscription_view(ctx, one, seen)
-            for one in seen.subscriptions
-            if one.subscription.is_live
+            _subscription_view(ctx, entry, case_view)
+            for entry in case_view.subscriptions
+            if entry.subscription.is_live
         ]
-        return auth.render(
+        return layout.render(
             ctx,
             "support_erase.html",
             colleague,
             active_url=SUPPORT_URL,
             case=case.id,
-            promises=live,
+            subscriptions=live,
         )
 
-    @post("/{case_id:str}/erase", request_max_body_size=SMALL_FORM_BYTES)
+    @post("/{case_id:str}/erase", request_max_body_size=SMALL_FORM_BYTES, guards=[StepUp()])
     async def erase(
         self,
         ctx: NamedDependency[Context],
         colleague: NamedDependency[Staff],
         case: NamedDependency[SupportCase],
     ) -> Response[str]:
-        """Stop what runs, and forget who it was."""
+        """Cancel the live subscriptions and erase the donor."""
         erased_at = view_models.format_minute(ctx, await support_cases.erase(ctx, colleague, case))
-        return auth.render(
+        return layout.render(
             ctx, "support_erased.html", colleague, active_url=SUPPORT_URL, erased_at=erased_at
         )
 
@@ -248,7 +274,7 @@ async def _apply_change(
     *,
     done: str,
 ) -> Response[Any]:
-    """Do what a form asks, or show the case with what is wrong."""
+    """Apply the change that a form asks for, or show the case with what is wrong."""
     try:
         await change(await form_data(request))
     except PaymentsError as error:
@@ -262,18 +288,18 @@ def _redirect_done(case: SupportCase, done: str) -> Redirect:
     return Redirect(f"{SUPPORT_URL}/{case.id}?done={done}", status_code=303)
 
 
-# --- what was typed -------------------------------------------------------------------------------
+# --- forms ----------------------------------------------------------------------------------------
 
 
-def _parse_reason(sent: dict[str, str]) -> CaseReason:
+def _parse_reason(fields: dict[str, str]) -> CaseReason:
     try:
-        return CaseReason[sent.get("reason", "")]
+        return CaseReason[fields.get("reason", "")]
     except KeyError:
         raise InvalidField("Choose why you look. Nothing was looked up.", field="reason") from None
 
 
-def _parse_ticket(sent: dict[str, str]) -> str:
-    ticket = sent.get("ticket", "").strip()
+def _parse_ticket(fields: dict[str, str]) -> str:
+    ticket = fields.get("ticket", "").strip()
     if not TICKET_PATTERN.fullmatch(ticket):
         raise InvalidField(
             "The number of a letter has letters, digits, # / and -, at most 40. It is kept for "
@@ -283,42 +309,28 @@ def _parse_ticket(sent: dict[str, str]) -> str:
     return ticket
 
 
-def _parse_months(text: str) -> int | None:
-    if text == INDEFINITELY:
-        return None
-    if not re.fullmatch(r"[0-9]{1,2}", text):
-        raise InvalidField("Choose how long. Nothing was changed.", field="months")
-    return int(text)
-
-
-def _idempotency_key(sent: dict[str, str]) -> str:
-    """The random name of one page, so that pressing its button twice is pressing it once."""
-    named = sent.get("intent", "")
-    return row_id_or_new(named)
-
-
 # --- pages ----------------------------------------------------------------------------------------
 
 
 def _render_search(
     ctx: Context,
     colleague: Staff,
-    sent: dict[str, str] | None = None,
+    fields: dict[str, str] | None = None,
     *,
     error: PaymentsError | None = None,
     not_found: bool = False,
 ) -> Response[str]:
-    sent = sent or {}
+    fields = fields or {}
     chosen = [("", "Choose"), *((one.name, str(one).capitalize()) for one in CaseReason)]
-    return auth.render(
+    return layout.render(
         ctx,
         "support.html",
         colleague,
         active_url=SUPPORT_URL,
         status=200 if error is None else error.status,
-        address=sent.get("address", ""),
-        ticket=sent.get("ticket", ""),
-        reasons=auth.select_options(chosen, sent.get("reason", "")),
+        address=fields.get("address", ""),
+        ticket=fields.get("ticket", ""),
+        reasons=select_options(chosen, fields.get("reason", "")),
         error="" if error is None else error.detail,
         field="" if error is None else error.field or "",
         nobody=not_found,
@@ -335,8 +347,8 @@ async def _render_case(
     error: PaymentsError | None = None,
 ) -> Response[str]:
     async with ctx.sessions() as session:
-        seen = await support_cases.view_case(session, case)
-    return auth.render(
+        case_view = await support_cases.view_case(session, case)
+    return layout.render(
         ctx,
         "support_case.html",
         colleague,
@@ -349,36 +361,33 @@ async def _render_case(
         error="" if error is None else error.detail,
         intent=new_row_id(),
         lengths=range(1, MAX_PAUSE_MONTHS + 1),
-        promises=[_subscription_view(ctx, one, seen) for one in seen.subscriptions],
-        gifts=[
-            view_models.contribution_view(ctx, gift)
-            for gift in seen.contributions
-            if gift.frequency == "once"
+        subscriptions=[
+            _subscription_view(ctx, entry, case_view) for entry in case_view.subscriptions
         ],
-        payments=[view_models.payment_view(ctx, one) for one in seen.payments],
-        mails=[_mail_view(ctx, one) for one in seen.mails],
+        payments=[view_models.payment_view(ctx, payment) for payment in case_view.payments],
+        mails=[_mail_view(ctx, mail) for mail in case_view.mails],
     )
 
 
 def _subscription_view(
-    ctx: Context, one: SubscriptionWithChanges, case_view: CaseView
+    ctx: Context, entry: SubscriptionWithChanges, case_view: CaseView
 ) -> dict[str, Any]:
-    facts = view_models.subscription_view(
-        ctx, one.subscription, one.changes, pending_cancellations=case_view.pending_cancellations
+    subscription = entry.subscription
+    view = view_models.subscription_view(
+        ctx, subscription, entry.changes, pending_cancellations=case_view.pending_cancellations
     )
     return {
-        **facts,
-        "url": one.subscription.contribution_id,
-        "changeable": one.subscription.is_live and not facts["stopping"],
-        "skippable": one.subscription.current_period_end is not None
-        and not one.subscription.is_paused,
-        "changes": [view_models.change_view(ctx, change) for change in one.changes],
+        **view,
+        "url": subscription.contribution_id,
+        "can_change": subscription.is_live and not view["cancel_requested"],
+        "can_skip": subscription.current_period_end is not None and not subscription.is_paused,
+        "changes": [view_models.change_view(ctx, change) for change in entry.changes],
     }
 
 
 def _mail_view(ctx: Context, mail: OutboxMail) -> dict[str, str]:
     return {
         "kind": mail.kind.value.replace("_", " ").capitalize(),
-        "status": MAIL_STATUS_LABELS.get(mail.status.value, mail.status.value),
+        "status": MAIL_STATUS_LABELS[mail.status],
         "at": view_models.format_minute(ctx, mail.sent_at or mail.created_at),
     }

@@ -1,0 +1,57 @@
+"""What an administrator, or the command line, does to a colleague's account.
+
+Each of these signs the colleague out everywhere in the same transaction. `by` is the administrator,
+None on the command line.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import delete
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from payments.infra import audit_log
+from payments.infra.audit_log import AuditAction
+from payments.staff import accounts, oidc, sessions
+from payments.staff.accounts import Role, Staff
+from payments.staff.passkeys import StaffPasskey
+
+
+async def change_role(
+    session: AsyncSession, colleague: Staff, role: Role, *, now: datetime, by: Staff | None = None
+) -> None:
+    """Give a colleague another role, which they have from their next sign-in on."""
+    if colleague.role is role:
+        return
+    change = f"{colleague.role} to {role}"
+    colleague.role = role
+    await sessions.revoke_access(session, colleague)
+    await accounts.record_action_on(
+        session, AuditAction.ROLE_CHANGED, colleague, by=by, reason=change, now=now
+    )
+
+
+async def remove(
+    session: AsyncSession, colleague: Staff, *, now: datetime, by: Staff | None = None
+) -> None:
+    """Remove a colleague. Their row and their entries in the audit log stay."""
+    colleague.removed_at = now
+    await sessions.revoke_access(session, colleague)
+    await accounts.record_action_on(
+        session, AuditAction.COLLEAGUE_REMOVED, colleague, by=by, now=now
+    )
+
+
+async def revoke_credentials(
+    session: AsyncSession, colleague: Staff, *, by: Staff | None = None, now: datetime
+) -> None:
+    """Delete a colleague's passkeys and linked account: a device is lost that may open both."""
+    await oidc.delete_linked_account(session, colleague)
+    await session.execute(delete(StaffPasskey).where(StaffPasskey.staff_id == colleague.id))
+    await sessions.revoke_access(session, colleague)
+    object_id = f"all of {colleague.name}"
+    if by is None:
+        await audit_log.record(session, AuditAction.PASSKEY_REMOVED, object_id=object_id, now=now)
+    else:
+        await accounts.record_action(
+            session, AuditAction.PASSKEY_REMOVED, by, object_id=object_id, now=now
+        )

@@ -1,0 +1,56 @@
+"""The operator invites colleagues, prints links, changes roles and removes, all of it audited."""
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE
+from datetime import UTC, datetime
+
+import pytest
+
+from payments.staff.accounts import Role
+from tests.support.colleague import open_colleague_browser
+from tests.support.newsroom import Newsroom
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_the_operator_invites_links_changes_and_removes(newsroom: Newsroom) -> None:
+    async def runs(*arguments: str, code: int = 0) -> str:
+        environment = {
+            "PAYMENTS_DATABASE_URL": newsroom.settings.database_url.get_secret_value(),
+            "PAYMENTS_STRIPE_API_KEY": newsroom.settings.stripe_api_key.get_secret_value(),
+            "PAYMENTS_STRIPE_API_BASE": newsroom.settings.stripe_api_base,
+            "PAYMENTS_BASE_URL": newsroom.settings.base_url,
+        }
+        command = [sys.executable, "-m", "payments.cli", "staff", *arguments]
+        run = await asyncio.create_subprocess_exec(
+            *command, env={**os.environ, **environment}, stdout=PIPE, stderr=PIPE
+        )
+        out, err = await run.communicate()
+        assert run.returncode == code, err
+        return out.decode().strip()
+
+    newsroom.clock.current = datetime.now(UTC)  # the command line goes by the real clock
+    base = newsroom.settings.base_url
+    link_printed = (await runs("invite", "Ada", "--role", "support")).removeprefix(base)
+    async with open_colleague_browser(newsroom, "Ada", Role.SUPPORT) as ada:
+        assert (await ada.opens_link(link_printed)).headers["location"] == "/support"
+        await runs("set-role", "Ada", "finance")
+        assert (await ada.web.get("/staff")).status_code == 401
+        link = (await runs("link", "Ada")).removeprefix(base)
+        assert (await ada.opens_link(link)).headers["location"] == "/finance"
+        await runs("invite", "Ada", "--revoke-existing")
+        assert (await ada.web.get("/staff")).status_code == 401
+        assert await runs("list", "--json") == '[{"name": "Ada", "role": "finance"}]'
+        await runs("invite", "Ada", "--role", "admin", code=1)  # a role is changed by name
+        await runs("remove", "Ada")
+        await runs("link", "Ada", code=1)
+        assert await runs("list", "--json") == "[]"
+    rows = await newsroom.rows(
+        "SELECT action FROM audit_entries WHERE name = 'the command line' ORDER BY seq"
+    )
+    assert [action for (action,) in rows] == [
+        "colleague_invited", "role_changed", "staff_link_created", "passkey_removed",
+        "colleague_invited", "passkey_removed", "colleague_removed",
+    ]  # fmt: skip

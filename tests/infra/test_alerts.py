@@ -1,0 +1,59 @@
+"""Alerts on their page: each says what to do, and is closed once, with a reason."""
+
+import pytest
+
+from payments.infra import alerts
+from payments.infra.alerts import AlertKind
+from payments.staff.accounts import Role
+from payments.web.staff.alerts import INSTRUCTIONS
+from tests.support.colleague import open_colleague_browser
+from tests.support.newsroom import Newsroom
+from tests.support.page import Page
+
+pytestmark = pytest.mark.anyio
+
+
+def test_each_alert_says_what_to_do() -> None:
+    assert set(INSTRUCTIONS) == set(alerts.MESSAGES) == set(AlertKind)
+
+
+async def test_an_alert_is_acknowledged_with_a_reason_once(newsroom: Newsroom) -> None:
+    async def raises_alert() -> None:
+        async with newsroom.ctx.sessions.begin() as session:
+            await alerts.raise_alert(
+                session, AlertKind.RETRIES_EXHAUSTED, object_id="ch_1", now=newsroom.clock()
+            )
+
+    await raises_alert()
+    async with open_colleague_browser(newsroom, "Ada", Role.FINANCE) as ada:
+        await ada.opens_link()
+        page = await ada.opens("/staff/alerts")
+        assert "was not read" in page.text
+        (action,) = (form.action for form in page.forms if "/alerts/" in form.action)
+        for wrong in ("", " ", "x" * 201, "reader@example.org asked", "card 4242 4242 4242 4242"):
+            answer = await ada.sends(action, reason=wrong)
+            assert answer.status_code == 422, wrong
+            assert Page(answer.text).problems == []
+        for reason in ("Stripe was away", "twice"):
+            assert (await ada.sends(action, reason=reason)).status_code == 303
+        assert "Nothing needs attention" in (await ada.opens("/staff/alerts")).text
+        closed = [entry for entry in await ada.audit_actions() if entry[0] == "alert_closed"]
+        assert closed == [("alert_closed", "retries_exhausted: ch_1", "Stripe was away")]
+        await raises_alert()  # its cause is still there
+        assert "was not read" in (await ada.opens("/staff/alerts")).text
+        assert (await ada.sends("/staff/alerts/" + "9" * 30, reason="x")).status_code == 303
+
+
+async def test_what_the_books_point_to_is_not_closed(newsroom: Newsroom) -> None:
+    async with newsroom.ctx.sessions.begin() as session:
+        await alerts.raise_alert(
+            session, AlertKind.SUSPENSE, object_id="txn_1", now=newsroom.clock()
+        )
+    async with open_colleague_browser(newsroom, "Ada", Role.FINANCE) as ada:
+        await ada.opens_link()
+        page = await ada.opens("/staff/alerts")
+        assert [form for form in page.forms if "/alerts/" in form.action] == []
+        ((number,),) = await newsroom.rows("SELECT id FROM alerts")
+        answer = await ada.sends(f"/staff/alerts/{number}", reason="seen")
+        assert answer.status_code == 422
+        assert "txn_1" in (await ada.opens("/staff/alerts")).text
