@@ -1,7 +1,6 @@
 """Whatever readers decide and however workers die, nobody is reminded twice, or after a no."""
 
 import itertools
-import os
 import random
 import subprocess
 import sys
@@ -16,9 +15,9 @@ import pytest
 
 from payments.infra import job_queue
 from payments.ops import worker
-from payments.ops.demo.runner import settings_to_environment
 from payments.sandbox.hosted_page_client import pay
 from payments.signups import reminder_sender
+from tests.support.command_line import environment
 from tests.support.newsroom import BASE_URL, Mail, Newsroom
 
 pytestmark = pytest.mark.anyio
@@ -134,7 +133,7 @@ class Storm:
         self.processes.append(
             subprocess.Popen(
                 [sys.executable, "-m", "tests.storm.reminder_worker", str(self.clock)],
-                env={**os.environ, **settings_to_environment(self.room.settings)},
+                env=environment(self.room.settings),
                 stderr=subprocess.DEVNULL,
             )
         )

@@ -19,7 +19,6 @@ import aiohttp
 import click
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Mailbox
-from pydantic import SecretStr
 
 from payments.accounting import integrity
 from payments.core.settings import Settings
@@ -39,6 +38,7 @@ READY_POLL_SECONDS = 0.1
 DEMO_STRIPE_KEY = "sk_test_" + "demo" * 6
 STRIPE_REQUESTS_PER_SECOND = 100  # nobody else uses this Stripe
 
+SettingValues = Mapping[str, str]  # by the names of the settings' fields
 echo_stderr = partial(click.echo, err=True)
 
 
@@ -70,23 +70,18 @@ def mail_server(inbox: Path) -> Iterator[str]:
         server.stop()
 
 
-async def _run_demo(url: str, smtp_url: str, folder: Path, port: int, started_at: float) -> None:
+async def _run_demo(
+    database_url: str, smtp_url: str, folder: Path, port: int, started_at: float
+) -> None:
     stripe_port = _free_port(port + 1)
-    state = folder / "stripe.json"
-    mail = {
-        "smtp_url": smtp_url,
-        "mail_from": "Support <post@lindenau.example>",
-        "demo_inbox_dir": str(folder / "inbox"),
-        "address_key_dir": str(folder / "keys"),
-        "newsletter_file": str(folder / "newsletter.jsonl"),
-        "privacy_url": "https://example.org/privacy",
-        "privacy_version": "2026-05-01",
-    }
-    settings = await _seed_history(url, mail, state, _free_port(port), stripe_port)
+    sandbox_file = folder / "stripe.json"
+    values = _setting_values(database_url, smtp_url, folder, _free_port(port))
+    values = await _seed_history(values, sandbox_file, stripe_port)
+    settings = Settings.model_validate(values)
     sandbox = Sandbox(live=True)
-    sandbox.load(state)
+    sandbox.load(sandbox_file)
     async with listen(sandbox, port=stripe_port):
-        with _service_processes(settings, folder):
+        with _service_processes(values, folder):
             await _wait_until_ready(settings.base_url)
             async with _entry_links(settings, sandbox) as links:
                 echo_stderr(f"Ready after {time.monotonic() - started_at:.0f} s.\n")
@@ -95,87 +90,77 @@ async def _run_demo(url: str, smtp_url: str, folder: Path, port: int, started_at
                 await _wait_for_signal()
 
 
+def _setting_values(database_url: str, smtp_url: str, folder: Path, port: int) -> SettingValues:
+    """Returns all settings of the demo but those of its Stripe."""
+    return {
+        "database_url": database_url,
+        "base_url": f"http://127.0.0.1:{port}",
+        "stripe_api_key": DEMO_STRIPE_KEY,
+        "stripe_requests_per_second": str(STRIPE_REQUESTS_PER_SECOND),
+        "stripe_fees": "eur=150+25,usd=290+30",
+        "secret_keys": secrets.token_hex(32),
+        "close_pack_signing_key": secrets.token_hex(32),
+        "publication_name": "The Lindenau Lamp",
+        "statement_descriptor": "LINDENAU MEDIA",
+        "accounting_zone": "Europe/Berlin",
+        "smtp_url": smtp_url,
+        "mail_from": "Support <post@lindenau.example>",
+        "demo_inbox_dir": str(folder / "inbox"),
+        "address_key_dir": str(folder / "keys"),
+        "newsletter_file": str(folder / "newsletter.jsonl"),
+        "privacy_url": "https://example.org/privacy",
+        "privacy_version": "2026-05-01",
+        "rate_limit_gifts": "1000000",  # one address plays all donors
+        "card_testing_declines": "1000000",
+        "environment": "demo",
+        "log_level": "error",
+    }
+
+
 async def _seed_history(
-    url: str, mail: Mapping[str, str], state: Path, port: int, stripe_port: int
-) -> Settings:
-    """Seeds the history and saves the sandbox. Returns the settings the service goes on with."""
+    values: SettingValues, sandbox_file: Path, stripe_port: int
+) -> SettingValues:
+    """Seeds the history and saves the sandbox. Returns the settings with those of its Stripe."""
     clock = ManualClock(seed.current_second())
     sandbox = Sandbox(wall=clock)
     async with listen(sandbox, port=stripe_port) as stripe_url:
-        settings = Settings.model_validate(
-            {
-                "database_url": url,
-                "base_url": f"http://127.0.0.1:{port}",
-                "stripe_api_key": DEMO_STRIPE_KEY,
-                "stripe_api_base": stripe_url,
-                "stripe_requests_per_second": STRIPE_REQUESTS_PER_SECOND,
-                "secret_keys": secrets.token_hex(32),
-                "close_pack_signing_key": secrets.token_hex(32),
-                "publication_name": "The Lindenau Lamp",
-                "statement_descriptor": "LINDENAU MEDIA",
-                "accounting_zone": "Europe/Berlin",
-                "environment": "demo",
-                "stripe_fees": "eur=150+25,usd=290+30",
-                "rate_limit_gifts": 1_000_000,  # one address plays all donors
-                "card_testing_declines": 1_000_000,
-                "log_level": "error",
-                **mail,
-            }
-        )
-        async with context.open_context(settings) as ctx:
+        values = {**values, "stripe_api_base": stripe_url}
+        async with context.open_context(Settings.model_validate(values)) as ctx:
             lines = await stripe_setup.setup(ctx)
-        secret = SecretStr(next(line for line in lines if "SECRETS=" in line).partition("=")[2])
-        settings = settings.model_copy(update={"stripe_webhook_secrets": (secret,)})
+        secret = next(line for line in lines if "SECRETS=" in line).partition("=")[2]
+        values = {**values, "stripe_webhook_secrets": secret}
         with click.progressbar(
             length=seed.day_count(clock.current),
             label="A year of supporters, through the front door",
             file=sys.stderr,
         ) as bar:
             await seed.seed_history(
-                settings, sandbox, clock, on_day=lambda _day, _days: bar.update(1)
+                Settings.model_validate(values),
+                sandbox,
+                clock,
+                on_day=lambda _day, _days: bar.update(1),
             )
-        sandbox.save(state)
-    return settings
+        sandbox.save(sandbox_file)
+    return values
 
 
 @contextmanager
-def _service_processes(settings: Settings, folder: Path) -> Iterator[None]:
+def _service_processes(values: SettingValues, folder: Path) -> Iterator[None]:
     """Runs the service and its worker in processes of their own, as an operator would."""
-    environment = {**os.environ, **settings_to_environment(settings)}
-    port = settings.base_url.rpartition(":")[2]
+    settings = {f"PAYMENTS_{name.upper()}": value for name, value in values.items()}
+    port = values["base_url"].rpartition(":")[2]
     commands = (["serve", "--port", port], ["work"])
     with (folder / "service.log").open("wb") as log, contextlib.ExitStack() as stack:
         for command in commands:
             process = subprocess.Popen(  # noqa: S603 - our own commands
                 [sys.executable, "-m", "payments.cli", *command],
-                env=environment,
+                env={**os.environ, **settings},
                 stdout=log,
                 stderr=log,
                 start_new_session=False,
             )
             stack.callback(_terminate, process)
         yield
-
-
-def settings_to_environment(settings: Settings) -> dict[str, str]:
-    """Returns the settings as environment variables for another process."""
-    values = {
-        "database_url": settings.database_url.get_secret_value(),
-        "stripe_api_key": settings.stripe_api_key.get_secret_value(),
-        "stripe_webhook_secrets": ",".join(
-            secret.get_secret_value() for secret in settings.stripe_webhook_secrets
-        ),
-        "secret_keys": ",".join(key.get_secret_value() for key in settings.secret_keys),
-    }
-    if settings.close_pack_signing_key is not None:
-        values["close_pack_signing_key"] = settings.close_pack_signing_key.get_secret_value()
-    if settings.smtp_url is not None:
-        values["smtp_url"] = settings.smtp_url.get_secret_value()
-    for name in Settings.model_fields:
-        value = getattr(settings, name)
-        if name not in values and isinstance(value, str | int):
-            values[name] = str(value)
-    return {f"PAYMENTS_{name.upper()}": value for name, value in values.items()}
 
 
 def _terminate(process: "subprocess.Popen[bytes]") -> None:
