@@ -1,7 +1,7 @@
-"""Amounts as readers type them.
+"""Amounts as readers type them, parsed by the rules of their locale.
 
-What a reader typed is read as their locale writes it. Where that leaves two readings, as in
-"1.250", we ask: to take one comma for the other costs the reader a hundredfold.
+Where a text can be read in two ways, as "1.250" can, the reader is asked: the wrong guess would
+charge them a thousand times too much.
 """
 
 import functools
@@ -19,7 +19,7 @@ MAX_INPUT_DIGITS = 12
 
 
 class AmountNotANumber(InvalidAmount):
-    """What was typed is not an amount in this currency."""
+    """The text is not an amount in this currency."""
 
     code = "amount-not-a-number"
 
@@ -31,7 +31,7 @@ class AmountNotANumber(InvalidAmount):
 
 
 class AmountAmbiguous(InvalidAmount):
-    """What was typed can be read in more than one way; the reader has to say which is meant."""
+    """The text can be read as two amounts, `candidates`; the reader has to choose one."""
 
     code = "amount-ambiguous"
 
@@ -43,7 +43,7 @@ class AmountAmbiguous(InvalidAmount):
         self.candidates = candidates
 
 
-# What keyboards and CLDR have for the separators; marks of direction go, as they say nothing.
+# The separators that keyboards and CLDR have, and marks of direction, which are dropped.
 NORMALISED_CHARACTERS: Mapping[str, str] = {
     **dict.fromkeys("`\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}", "'"),
     **dict.fromkeys("\N{ARABIC COMMA}\N{REVERSED COMMA}", ","),
@@ -75,11 +75,15 @@ GROUPED_DIGITS = re.compile(
 
 
 def parse_amount(text: str, currency: str, locale: str = "en") -> Money:
-    """The amount a reader typed in major units; refused where it is none, or could be two."""
+    """Returns the amount that a reader typed in major units.
+
+    Raises UnknownCurrency, AmountNotANumber, AmountAmbiguous, AmountTooPrecise, AmountTooSmall for
+    zero, or AmountTooLarge. The limits of a gift are not checked here.
+    """
     if currency not in money.GIFT_LIMITS:
         raise money.UnknownCurrency
     typed = _normalise_input(text, currency, locale)
-    mark = next((sign for sign in reversed(typed) if sign in ".,"), "")
+    mark = next((character for character in reversed(typed) if character in ".,"), "")
     head, _, tail = typed.rpartition(mark) if mark else ("", "", "")
     grouped = GROUPED_DIGITS.fullmatch(typed) is not None
     fractional = (
@@ -98,7 +102,7 @@ def parse_amount(text: str, currency: str, locale: str = "en") -> Money:
 
 
 def format_for_input(gift: Money, locale: str = "en") -> str:
-    """The amount as a reader of this locale would type it: `parse` reads it back."""
+    """Returns an amount as a reader of this locale would type it; `parse_amount` reverses it."""
     return money.to_decimal_string(gift).replace(
         ".", get_decimal_symbol(money.babel_locale(locale))
     )
@@ -124,7 +128,7 @@ def _to_money(whole: str, fraction: str, currency: str) -> Money:
 
 
 def _normalise_input(text: str, currency: str, locale: str) -> str:
-    """What was typed, in ASCII digits and separators, without the currency before or after it."""
+    """Returns the text in ASCII digits and separators, without the currency beside it."""
     # NFKC would turn a superscript or a circled two into a digit like any other: "5²" is not 52.
     numerals = any(unicodedata.category(character) in ("No", "Nl") for character in text)
     if numerals or len(text) > MAX_INPUT_LENGTH:
@@ -151,15 +155,15 @@ def _normalise_character(character: str) -> str:
 
 @functools.lru_cache
 def _separators(locale: str) -> tuple[str, str]:
-    """The decimal point and the group separator of a locale, folded as what is typed is."""
-    whose = money.babel_locale(locale)
-    point, separator = get_decimal_symbol(whose), get_group_symbol(whose)
+    """Returns the decimal point and the group separator of a locale, normalised like input."""
+    babel = money.babel_locale(locale)
+    point, separator = get_decimal_symbol(babel), get_group_symbol(babel)
     return _normalise_characters(point), _normalise_characters(separator)
 
 
 @functools.lru_cache
 def _spellings_of_currency(currency: str, locale: str) -> tuple[str, ...]:
-    """How a currency may be written beside an amount, the longest first."""
+    """Returns how a currency may be written beside an amount, longest first."""
     code = currency.upper()
     names = {
         code,

@@ -1,23 +1,22 @@
-"""Expected failures, each a class with a sentence and a status. Anything else is a bug and answers
-500.
+"""Expected failures: each is a class with a message, a status and a code. Anything else is a bug.
 
 PaymentsError
-├── money.*                  what a reader typed as an amount (declared in money.py)
-├── InvalidField             a field of a request is not what it should be
-├── IdempotencyKeyMissing    a call that moves money came without its key
-├── IdempotencyKeyReused     the same key, for something else
+├── money.InvalidAmount      the amount cannot be given (with its kinds in money.py)
+├── InvalidField             a field of a request is missing, unknown or out of its range
+├── IdempotencyKeyMissing    a call that can move money came without its key
+├── IdempotencyKeyReused     the key was used before for something else
 ├── NotFound                 nothing here, or nothing that may be shown
-├── NotSignedIn              a page for staff, asked for by somebody else
-├── LinkSpent                a one-time link that was used, has expired or never was
-├── BodyTooLarge             more bytes than a request may have
+├── Unauthenticated          a page for staff, requested without a staff session
+├── LinkInvalid              a one-time link that was used, has expired or never existed
 ├── BadWebhook               a webhook that is not Stripe's, or not for this account
 ├── StripeUnavailable        Stripe did not answer in time
-├── StripeRefused            Stripe answered that it will not do this
-└── DatabaseUnavailable      the database is away; nothing was stored
+├── StripeRejected           Stripe answered that it will not do this
+└── DatabaseUnavailable      the database does not answer; nothing was stored
 
-A `detail` is written for the person who reads it and says what happened to their money. It never
-holds anything personal: it is logged. Its sentence stands as a whole where it is raised, with
-`%(named)s` places for the facts: that is what a translator finds, and a page looks up.
+The rooms declare their own beside their rules. A message is written for the person who reads it and
+says what happened to their money. It holds nothing personal, because it is logged. It is a whole
+sentence where it is raised, with `%(named)s` parameters: translators find it there, and a page
+looks up its translation.
 """
 
 from datetime import timedelta
@@ -25,8 +24,11 @@ from typing import ClassVar
 
 
 class PaymentsError(Exception):
-    """An expected failure. `field` names the request field at fault, where there is one, and
-    `again_in` says when the same may be asked for again, where time is all that it takes.
+    """An expected failure.
+
+    `message` with its `message_params` is for the reader, and `detail` is both put together in
+    English. `field` names the request field at fault, if there is one. `retry_after` says when the
+    same request may succeed, if waiting is all that it takes.
     """
 
     status: ClassVar[int] = 400
@@ -51,7 +53,7 @@ class InvalidField(PaymentsError):
 
 
 class IdempotencyKeyMissing(PaymentsError):
-    """A call that can move money must carry an Idempotency-Key."""
+    """A call that can move money came without an Idempotency-Key."""
 
     status = 400
     code = "idempotency-key-missing"
@@ -75,7 +77,7 @@ class NotFound(PaymentsError):
 
 
 class Unauthenticated(PaymentsError):
-    """A page for staff, asked for without a staff session."""
+    """A page for staff was requested without a staff session."""
 
     status = 401
     code = "unauthenticated"
@@ -83,19 +85,11 @@ class Unauthenticated(PaymentsError):
 
 
 class LinkInvalid(PaymentsError):
-    """A one-time link that was used, has expired, or never was: the three are not told apart."""
+    """A one-time link was used, has expired, or never existed; which of them is not disclosed."""
 
     status = 410
     code = "link-invalid"
     title = "This link no longer works"
-
-
-class BodyTooLarge(PaymentsError):
-    """The request is larger than it may be."""
-
-    status = 413
-    code = "body-too-large"
-    title = "The request is too large"
 
 
 class BadWebhook(PaymentsError):
@@ -116,7 +110,7 @@ class StripeUnavailable(PaymentsError):
 
 
 class StripeRejected(PaymentsError):
-    """Stripe will not do what we asked: our mistake, or `payments stripe setup` was not run."""
+    """Stripe refused a request: a mistake of ours, or `payments stripe setup` was not run."""
 
     status = 502
     code = "stripe-rejected"
@@ -124,7 +118,7 @@ class StripeRejected(PaymentsError):
 
 
 class DatabaseUnavailable(PaymentsError):
-    """The database is away. Nothing was stored, so the caller should try again."""
+    """The database does not answer. Nothing was stored, so the caller should try again."""
 
     status = 503
     code = "database-unavailable"

@@ -1,7 +1,7 @@
-"""Where a request seems to come from: a hint, from a file on this machine, good for one page.
+"""The country of an IP address, from a MaxMind database on this machine.
 
-It only chooses whether a stronger notice is shown. It is never a reason to refuse, is wrong behind
-a VPN, and leaves nothing: no row, no line in a log, no label of a metric.
+A hint for one page: it chooses whether a stronger notice is shown, and never refuses anybody, since
+it is wrong behind a VPN. It is not stored, logged or counted.
 """
 
 import functools
@@ -15,7 +15,7 @@ class GeoipError(ValueError):
 
 @functools.cache
 def open_database(path: str) -> maxminddb.Reader:
-    """The database in a file, kept open. Raises GeoError."""
+    """Returns the database in a file, opened once per process. Raises GeoipError."""
     try:
         return maxminddb.open_database(path)
     except (OSError, maxminddb.InvalidDatabaseError) as error:
@@ -23,14 +23,14 @@ def open_database(path: str) -> maxminddb.Reader:
 
 
 def country_code(path: str, address: str) -> str | None:
-    """The country of an address, by its code; None where there is no file or no answer."""
+    """Returns the ISO code of an address's country; None where there is no file or no answer."""
     if not path or not address:
         return None
     try:
-        found = open_database(path).get(address)
-    except (ValueError, maxminddb.InvalidDatabaseError):  # no address at all, or a broken file
+        record = open_database(path).get(address)
+    except (ValueError, maxminddb.InvalidDatabaseError):  # not an address, or a broken file
         return None
-    match found:
+    match record:
         case {"country": {"iso_code": str(code)}}:
             return code
         case _:

@@ -1,7 +1,7 @@
-"""Languages: what pages and mails are written in.
+"""Locales: the languages of pages and mails, their catalogues, and how they write a date.
 
 The source of every text is English. Another language is one catalogue in `web/locales` and nothing
-else: it is found by its folder, read once as a translator wrote it, and never compiled to a file.
+else: it is found by its folder, read as the translator wrote it, and not compiled to a file.
 """
 
 import functools
@@ -22,11 +22,11 @@ SUPPORTED_LOCALES = (
     DEFAULT_LOCALE,
     *sorted(path.parts[-3] for path in LOCALES_DIR.glob(f"*/{CATALOGUE}")),
 )
-"""The names of the folders: `ru`, or `pt_BR` where the country matters."""
+"""English, and the names of the folders: `ru`, or `pt_BR` where the country matters."""
 
 
 def translations(locale: str) -> NullTranslations:
-    """The words of a language; English for one we do not have."""
+    """Returns the catalogue of a locale; the English one for a locale without a catalogue."""
     return _load_catalogue(locale if locale in SUPPORTED_LOCALES else DEFAULT_LOCALE)
 
 
@@ -42,36 +42,35 @@ def _load_catalogue(locale: str) -> NullTranslations:
 
 
 def negotiate_locale(*candidates: str | None) -> str:
-    """The first of our languages that somebody asks for, English if none does.
+    """Returns the locale of the first candidate that names a supported one; English if none does.
 
-    A candidate is a tag, `ru` or `ru-RU`, or a whole Accept-Language header. The first that names
-    a language of ours decides.
+    A candidate is a tag, `ru` or `ru-RU`, or a whole Accept-Language header.
     """
     for candidate in candidates:
-        for wanted in _accepted_tags(candidate or ""):
-            if (found := find_locale(wanted)) is not None:
-                return found
+        for tag in _accepted_tags(candidate or ""):
+            if (locale := find_locale(tag)) is not None:
+                return locale
     return DEFAULT_LOCALE
 
 
-def find_locale(wanted: str) -> str | None:
-    """The language of ours that a tag such as `ru` or `ru-RU` names."""
-    ours = {language_tag(name).casefold(): name for name in SUPPORTED_LOCALES}
-    whole = language_tag(wanted).casefold()
-    return ours.get(whole) or ours.get(whole.partition("-")[0])
+def find_locale(tag: str) -> str | None:
+    """Returns the supported locale that a tag such as `ru` or `ru-RU` names; None if none does."""
+    supported = {language_tag(name).casefold(): name for name in SUPPORTED_LOCALES}
+    folded = language_tag(tag).casefold()
+    return supported.get(folded) or supported.get(folded.partition("-")[0])
 
 
 def _accepted_tags(header: str) -> list[str]:
-    """The tags of an Accept-Language header, the most wanted first."""
-    wanted = []
+    """Returns the tags of an Accept-Language header by quality, highest first."""
+    tags = []
     for part in header.replace("_", "-").casefold().split(","):
         tag, _, weight = part.partition(";")
-        wanted.append((_quality(weight), tag.strip()))
-    return [tag for weight, tag in sorted(wanted, key=lambda one: -one[0]) if weight > 0]
+        tags.append((_quality(weight), tag.strip()))
+    return [tag for quality, tag in sorted(tags, key=lambda pair: -pair[0]) if quality > 0]
 
 
 def _quality(text: str) -> float:
-    """The `q=0.8` of a header; 1 where there is none, 0 where it makes no sense."""
+    """Returns the number of a `q=0.8`; 1 where there is none, 0 where it is malformed."""
     value = text.strip().removeprefix("q=")
     if not value:
         return 1.0
@@ -79,7 +78,10 @@ def _quality(text: str) -> float:
 
 
 def with_lang(url: str, locale: str | None) -> str:
-    """An address of ours whose page speaks this language, whatever the browser prefers."""
+    """Returns a URL of ours with a `lang` parameter, which overrides the browser's preference.
+
+    Unchanged where `locale` is None.
+    """
     if locale is None:
         return url
     rest, mark, fragment = url.partition("#")
@@ -87,34 +89,34 @@ def with_lang(url: str, locale: str | None) -> str:
 
 
 def gettext_noop(text: str) -> str:
-    """Marks words of the code for the translators. Whoever prints them looks them up."""
+    """Marks a text for extraction and returns it. Whoever prints it looks up the translation."""
     return text
 
 
 def language_tag(locale: str) -> str:
-    """A language's name as addresses, HTML and Stripe write it: `pt-BR`."""
+    """Returns a locale as URLs, HTML and Stripe write it: `pt-BR`."""
     return locale.replace("_", "-")
 
 
 def native_name(locale: str) -> str:
-    """A language's name for itself, as a reader looks for it: `Русский`."""
+    """Returns a language's name in that language: `Русский`."""
     name = str(Locale.parse(locale).get_display_name(locale))
     return name[:1].upper() + name[1:]
 
 
 def text_direction(locale: str) -> str:
-    """`ltr` or `rtl`, for the `dir` of a page."""
+    """Returns `ltr` or `rtl`, for the `dir` attribute of a page."""
     return str(Locale.parse(locale).text_direction)
 
 
 def html_lang_attrs(locale: str) -> dict[str, str]:
-    """What HTML has to know of a text in a language other than its page's."""
+    """Returns the HTML attributes of a text in a language other than its page's."""
     return {"lang": language_tag(locale), "dir": text_direction(locale)}
 
 
 def format_day(on: date, locale: str) -> str:
-    """A date as it stands within a sentence, by the pattern in the language's catalogue."""
-    # Babel's own long form ends in an abbreviation in Russian, and no sentence can end with that.
+    """Returns a date as it stands within a sentence, by the pattern in the locale's catalogue."""
+    # Babel's own long form ends in an abbreviation in Russian, which no sentence can end with.
     pattern = translations(locale).gettext("d MMMM y")
     return format_date(
         on, pattern, locale=locale if locale in SUPPORTED_LOCALES else DEFAULT_LOCALE

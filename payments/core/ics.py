@@ -1,7 +1,7 @@
-"""Calendar files: a reminder without an address. Served and forgotten; nothing is kept here.
+"""Calendar files (iCalendar): a reminder without an address. A file is served and not stored.
 
-The entry rings at nine by the clock of the device it is on, wherever that is. Its title and words
-are neutral, for a calendar is often shared.
+The entry is at nine by the clock of the device it is on. Its title and text are neutral, because a
+calendar is often shared.
 """
 
 from datetime import UTC, date, datetime, timedelta
@@ -19,35 +19,38 @@ EVENT_DURATION = timedelta(minutes=15)
 
 
 def reminder_ics(on: date, *, months: int | None, link: str, locale: str, now: datetime) -> bytes:
-    """One entry, once or every so many months, with a link back."""
-    say = i18n.translations(locale).gettext
-    begins = datetime.combine(on, SEND_AT_LOCAL_TIME)  # of no zone: nine where the calendar is
+    """Returns a calendar file with one entry that links to a page.
+
+    The entry is on one day or, where `months` is given, recurs at that interval.
+    """
+    gettext = i18n.translations(locale).gettext
+    starts_at = datetime.combine(on, SEND_AT_LOCAL_TIME)  # without a zone: the device's local time
     event = Event()
     event.add("uid", new_row_id())
     event.add("dtstamp", now.astimezone(UTC))
-    event.add("summary", say(EVENT_TITLE))
-    event.add("description", f"{say(EVENT_DESCRIPTION)}\n{link}")
+    event.add("summary", gettext(EVENT_TITLE))
+    event.add("description", f"{gettext(EVENT_DESCRIPTION)}\n{link}")
     event.add("url", link)
-    event.add("dtstart", begins)
-    event.add("dtend", begins + EVENT_DURATION)
+    event.add("dtstart", starts_at)
+    event.add("dtend", starts_at + EVENT_DURATION)
     event.add("transp", "TRANSPARENT")
     event.add("class", "PRIVATE")
     if months is not None:
         event.add("rrule", _recurrence_rule(months, on))
-    bell = Alarm()
-    bell.add("action", "DISPLAY")
-    bell.add("trigger", timedelta())
-    bell.add("description", say(EVENT_TITLE))
-    event.add_component(bell)
-    made = Calendar()
-    made.add("version", "2.0")
-    made.add("prodid", "-//calendar//EN")
-    made.add_component(event)
-    return bytes(made.to_ical())
+    display_alarm = Alarm()
+    display_alarm.add("action", "DISPLAY")
+    display_alarm.add("trigger", timedelta())
+    display_alarm.add("description", gettext(EVENT_TITLE))
+    event.add_component(display_alarm)
+    calendar_file = Calendar()
+    calendar_file.add("version", "2.0")
+    calendar_file.add("prodid", "-//calendar//EN")
+    calendar_file.add_component(event)
+    return bytes(calendar_file.to_ical())
 
 
 def _recurrence_rule(months: int, on: date) -> vRecur:
-    """The same day each time or, in a shorter month, its last."""
+    """Returns a rule for the same day of each month or, in a shorter month, its last day."""
     rule: dict[str, object] = {"FREQ": "MONTHLY", "INTERVAL": months}
     if on.day > 28:
         rule |= {"BYMONTHDAY": list(range(28, on.day + 1)), "BYSETPOS": -1}

@@ -1,8 +1,8 @@
-"""Money: a whole number of minor units and its currency, and how readers see it.
+"""Money: a whole number of minor units with its currency, the limits of a gift, and formatting.
 
-An amount is never a float and never without its currency. Minor units are Stripe's, which are not
-everywhere those of ISO 4217 (https://docs.stripe.com/currencies): ISK and UGX count hundredths but
-come in whole units only, and three-decimal currencies come in steps of ten.
+An amount is never a float and never without its currency. Minor units are Stripe's, which differ
+from ISO 4217 (https://docs.stripe.com/currencies): ISK and UGX have two decimals but must be whole,
+and amounts of three-decimal currencies must be multiples of ten.
 """
 
 import functools
@@ -22,13 +22,18 @@ ZERO_DECIMAL = frozenset(
 THREE_DECIMAL = frozenset({"bhd", "jod", "kwd", "omr", "tnd"})
 WHOLE_UNITS_ONLY = frozenset({"isk", "ugx"})
 
-STRIPE_MAX_AMOUNT = 99_999_999
+CURRENCY_REGEX = "[a-z]{3}"  # Stripe writes ISO 4217 codes in lower case
+STRIPE_MAX_AMOUNT = 99_999_999  # minor units of any currency: eight digits
 
 
 @functools.total_ordering
 @dataclass(frozen=True, slots=True)
 class Money:
-    """So many minor units of one currency. Two currencies are never added or compared."""
+    """An amount in minor units of one currency. Two currencies are never added or compared.
+
+    Raises TypeError for an amount that is no int, UnknownCurrency for a code that is not three
+    lower-case letters, and CurrencyMismatch where two currencies meet.
+    """
 
     amount: int
     currency: str
@@ -36,7 +41,7 @@ class Money:
     def __post_init__(self) -> None:
         if type(self.amount) is not int:  # to Python a bool is an int
             raise TypeError(f"an amount is an int of minor units, not {self.amount!r}")
-        if not re.fullmatch("[a-z]{3}", self.currency):
+        if not re.fullmatch(CURRENCY_REGEX, self.currency):
             raise UnknownCurrency
 
     def __add__(self, other: "Money") -> "Money":
@@ -62,11 +67,11 @@ class Money:
             raise CurrencyMismatch(self, other)
 
 
-# ------------------------------------------------------------------ what is refused
+# --- errors ---------------------------------------------------------------------------------------
 
 
 class InvalidAmount(PaymentsError):
-    """What was asked for is not an amount of money that can be given."""
+    """The amount cannot be given. Its kinds say why."""
 
     status = 422
     code = "invalid-amount"
@@ -79,7 +84,7 @@ class InvalidAmount(PaymentsError):
 
 
 class AmountTooPrecise(InvalidAmount):
-    """There is no coin for the last digits of this amount."""
+    """The amount is no multiple of the currency's smallest unit."""
 
     code = "amount-too-precise"
 
@@ -112,22 +117,21 @@ class AmountTooLarge(InvalidAmount):
 
 
 class UnknownCurrency(InvalidAmount):
-    """No gift can be made in this currency."""
+    """The currency is not one of those in GIFT_LIMITS."""
 
     code = "unknown-currency"
     title = "The currency is not one of ours"
 
     def __init__(self) -> None:
-        ours = ", ".join(GIFT_LIMITS).upper()
         super().__init__(
             "The currency must be one of %(ours)s. Nothing was charged.",
             field="currency",
-            ours=ours,
+            ours=", ".join(GIFT_LIMITS).upper(),
         )
 
 
 class CurrencyMismatch(InvalidAmount):
-    """Two amounts that are not in the same currency cannot be added or compared."""
+    """Two amounts in different currencies cannot be added or compared."""
 
     code = "currency-mismatch"
     title = "The currencies differ"
@@ -141,10 +145,10 @@ class CurrencyMismatch(InvalidAmount):
         )
 
 
-# ------------------------------------------------------------------ what a gift may be
+# --- limits and suggestions -----------------------------------------------------------------------
 
 
-# The least is about $2, well above Stripe's own; the most is about $10,000.
+# Minimum and maximum in minor units: about $2, well above Stripe's own minimum, and about $10,000.
 GIFT_LIMITS: Mapping[str, tuple[int, int]] = {
     "usd": (200, 1_000_000),
     "eur": (200, 1_000_000),
@@ -165,7 +169,7 @@ TWO_DECIMAL_MAJORS, NORDIC_CURRENCIES = (
     ("sek", "nok", "dkk"),
 )
 
-# What is suggested, by frequency and currency.
+# Minor units, by frequency and currency.
 SUGGESTED_AMOUNTS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     "once": {
         **dict.fromkeys(TWO_DECIMAL_MAJORS, (500, 1000, 2500, 5000)),
@@ -195,10 +199,10 @@ SUGGESTED_AMOUNTS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
 def validate_gift(
     amount: int, currency: str, *, overrides: Mapping[str, int] | None = None
 ) -> Money:
-    """Return a contribution's amount, if it may be given at once. Raises InvalidAmount.
+    """Returns an amount in minor units as money, if it may be given at once. Raises InvalidAmount.
 
-    `amount` is in minor units: of one of our currencies, between `min_gift` and `max_gift`, and a
-    multiple of the smallest unit. `Settings.validate_gift` knows the newsroom's own limits.
+    It must be in a currency of GIFT_LIMITS, between `min_gift` and `max_gift`, and a multiple of
+    the smallest unit. `Settings.validate_gift` passes the newsroom's own limits as `overrides`.
     """
     lowest, highest = min_gift(currency), max_gift(currency, overrides)
     gift = Money(amount, currency)
@@ -212,35 +216,35 @@ def validate_gift(
 
 
 def min_gift(currency: str) -> Money:
-    """Return the least that may be given. Raises UnknownCurrency."""
+    """Returns the least that may be given. Raises UnknownCurrency."""
     return Money(_gift_limits(currency)[0], currency)
 
 
 def max_gift(currency: str, overrides: Mapping[str, int] | None = None) -> Money:
-    """Return the most that may be given at once. Raises UnknownCurrency.
+    """Returns the most that may be given at once. Raises UnknownCurrency.
 
-    `overrides` are a newsroom's own limits, in minor units by currency; Stripe's always holds.
-    `Settings.max_gift_for` knows them.
+    `overrides` are a newsroom's own limits, in minor units by currency; Stripe's maximum always
+    holds. `Settings.max_gift_for` passes them.
     """
     most = (overrides or {}).get(currency, _gift_limits(currency)[1])
     return Money(min(most, STRIPE_MAX_AMOUNT), currency)
 
 
 def suggested_amounts(currency: str, frequency: str) -> tuple[Money, ...]:
-    """The amounts suggested to a reader who gives once, monthly or annually."""
+    """Returns the suggested amounts of a frequency, ascending. Raises UnknownCurrency."""
     _gift_limits(currency)
     return tuple(Money(amount, currency) for amount in SUGGESTED_AMOUNTS[frequency][currency])
 
 
 def exponent(currency: str) -> int:
-    """How many decimals Stripe's minor unit has."""
+    """Returns how many decimals of the major unit Stripe's minor unit is."""
     if currency in THREE_DECIMAL:
         return 3
     return 0 if currency in ZERO_DECIMAL else 2
 
 
 def smallest_unit(currency: str) -> int:
-    """The smallest difference between two amounts, in minor units."""
+    """Returns the smallest step between two amounts, in minor units."""
     if currency in THREE_DECIMAL:
         return 10
     return 100 if currency in WHOLE_UNITS_ONLY else 1
@@ -252,33 +256,33 @@ def _gift_limits(currency: str) -> tuple[int, int]:
     return GIFT_LIMITS[currency]
 
 
-# ------------------------------------------------------------------ how it is written
+# --- formatting -----------------------------------------------------------------------------------
 
 
 def to_decimal_string(money: Money) -> str:
-    """The amount in major units for files and form values, as "1250.00" in every locale."""
-    digits = exponent(money.currency)
-    written = f"{abs(money.amount):0{digits + 1}}"
+    """Returns the amount in major units for files and form values: "1250.00" in every locale."""
+    decimals = exponent(money.currency)
+    digits = f"{abs(money.amount):0{decimals + 1}}"
     sign = "-" if money.amount < 0 else ""
-    return f"{sign}{written[:-digits]}.{written[-digits:]}" if digits else sign + written
+    return f"{sign}{digits[:-decimals]}.{digits[-decimals:]}" if decimals else sign + digits
 
 
-def format(money: Money, locale: str = "en") -> str:  # noqa: A001 - said as money.format(...)
-    """The amount as readers of this locale write it, with all its decimals."""
-    code, whose = money.currency.upper(), babel_locale(locale)
-    symbol = get_currency_symbol(code, whose)
-    pattern = str(whose.currency_formats["standard"].pattern)
+def format(money: Money, locale: str = "en") -> str:  # noqa: A001 - called as money.format(...)
+    """Returns the amount as readers of this locale write it, with all its decimals."""
+    code, babel = money.currency.upper(), babel_locale(locale)
+    symbol = get_currency_symbol(code, babel)
+    pattern = str(babel.currency_formats["standard"].pattern)
     # Babel goes by ISO's decimals, not Stripe's, and leaves out the space CLDR wants in "CHF 5".
     pattern = re.sub(r"0(\.0+)?(?![0#.,])", "0" + _decimal_pattern(money), pattern)
     if symbol[-1].isalpha():
         pattern = re.sub(r"¤(?=[#0])", "¤\N{NO-BREAK SPACE}", pattern)
     if symbol[0].isalpha():
         pattern = re.sub(r"(?<=0)¤", "\N{NO-BREAK SPACE}¤", pattern)
-    return format_currency(to_decimal_string(money), code, pattern, whose, currency_digits=False)
+    return format_currency(to_decimal_string(money), code, pattern, babel, currency_digits=False)
 
 
 def _decimal_pattern(money: Money) -> str:
-    """How the decimals look in a pattern; those of a currency in whole units need not be shown."""
+    """Returns the decimals of a CLDR number pattern; none where they are always zero."""
     if money.currency in WHOLE_UNITS_ONLY and money.amount % 100 == 0:
         return ""
     return "." + "0" * exponent(money.currency) if exponent(money.currency) else ""
@@ -286,4 +290,5 @@ def _decimal_pattern(money: Money) -> str:
 
 @functools.lru_cache
 def babel_locale(name: str) -> Locale:
+    """Returns Babel's locale of a name such as `ru`, `pt-BR` or `pt_BR`."""
     return Locale.parse(name.replace("-", "_"))

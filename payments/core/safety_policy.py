@@ -1,4 +1,4 @@
-"""The policy of a newsroom whose donors may be prosecuted: a file a person signs off, not code.
+"""The donor safety policy of a newsroom whose donors may be prosecuted: a TOML file.
 
     protected_countries = ["RU", "BY"]
     recurring = "refused"            # or "allowed": whether monthly and annual gifts are taken
@@ -13,8 +13,8 @@
     declaration = "…"               # what is ticked
     checkout = "…"                  # the same in short, on Stripe's page
 
-It is read strictly: a country, a word or a key that makes no sense stops the service at its start,
-for a switch that is quietly off is worse than none.
+It is read strictly: an unknown country, word or key stops the service at its start, because a
+protection that is silently off is worse than none.
 """
 
 import functools
@@ -29,25 +29,29 @@ from msgspec import Meta
 CountryCode = Annotated[str, Meta(pattern=r"\A[A-Z]{2}\Z")]
 DescriptorWord = Annotated[str, Meta(min_length=3, max_length=80)]
 NoticeText = Annotated[str, Meta(min_length=10, max_length=900)]
-STRIPE_CUSTOM_TEXT_MAX = 1200  # Stripe's, of a custom text
+STRIPE_CUSTOM_TEXT_MAX = 1200  # characters of a custom text at Checkout
 
 
 class PolicyError(ValueError):
-    """The file is not a policy. Its words name the file and what is wrong with it."""
+    """The file is not a policy. The message names the file and what is wrong with it."""
 
 
 class RecurringRule(StrEnum):
+    """Whether monthly and annual contributions are taken."""
+
     ALLOWED = "allowed"
     REFUSED = "refused"
 
 
 class RefundRule(StrEnum):
+    """What is done with a payment from a protected country."""
+
     NONE = "none"  # a person decides
-    AUTO = "auto"
+    AUTO = "auto"  # it is refunded
 
 
 class NoticeTexts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is read before the amount, in one language."""
+    """What is shown before the amount, in one language."""
 
     title: NoticeText
     who: NoticeText
@@ -58,7 +62,7 @@ class NoticeTexts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Who is protected, and how."""
+    """Who is protected, and how. Countries are ISO 3166 codes in upper case."""
 
     protected_countries: Annotated[tuple[CountryCode, ...], Meta(min_length=1, max_length=60)]
     recurring: RecurringRule = RecurringRule.REFUSED
@@ -67,13 +71,13 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     texts: dict[str, NoticeTexts] = {}
 
     def protects(self, country: str | None) -> bool:
-        """Whether somebody from there must not be seen to pay."""
+        """Whether a country is one whose residents must not be seen to pay. None is not."""
         return country in self.protected_countries
 
 
 @functools.cache
 def load(path: str) -> Policy:
-    """The policy in a file. Raises PolicyError."""
+    """Returns the policy in a file, read once per process. Raises PolicyError."""
     try:
         policy = msgspec.toml.decode(Path(path).read_bytes(), type=Policy)
     except OSError as error:
@@ -82,9 +86,9 @@ def load(path: str) -> Policy:
         raise PolicyError(f"{path}: {error}") from None
     except (msgspec.DecodeError, ValueError):
         raise PolicyError(f"{path}: is not TOML") from None
-    known = Locale("en").territories
+    countries = Locale("en").territories
     for country in policy.protected_countries:
-        if country not in known:
+        if country not in countries:
             raise PolicyError(f"{path}: protected_countries: {country} is not a country's code")
     for language in policy.texts:
         try:

@@ -1,6 +1,6 @@
-"""The kinds of value that a setting may have, as an operator writes them, and what is refused.
+"""The types of settings: how an operator writes each kind of value, and what is refused.
 
-A refusal says what the value must be and never repeats what it was: it may be a secret.
+An error says what the value must be and never repeats what it was: it may be a secret.
 """
 
 import base64
@@ -9,11 +9,15 @@ from email.utils import parseaddr
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
-from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
-from payments.core import geoip, safety_policy
+from payments.core import calendar, geoip, safety_policy
+from payments.core.fee_cover import Fee
+from payments.core.money import CURRENCY_REGEX
+
+FEE_PATTERN = re.compile(rf"({CURRENCY_REGEX})=([0-9]{{1,4}})\+([0-9]{{1,6}})")
+ONION_URL_PATTERN = re.compile(r"http://[a-z2-7]{56}\.onion/?")
 
 # --- several in one line --------------------------------------------------------------------------
 
@@ -36,18 +40,16 @@ def _parse_amounts(value: object) -> object:
 def _parse_fees(value: object) -> object:
     if isinstance(value, str):
         parts = [part.strip() for part in value.lower().split(",") if part.strip()]
-        found = [re.fullmatch(r"([a-z]{3})=([0-9]{1,4})\+([0-9]{1,6})", part) for part in parts]
-        if not all(found):
+        matches = [FEE_PATTERN.fullmatch(part) for part in parts]
+        if not all(matches):
             raise ValueError("must be hundredths of a percent and minor units: usd=290+30")
-        return {one[1]: (int(one[2]), int(one[3])) for one in found if one}
+        return {match[1]: (int(match[2]), int(match[3])) for match in matches if match}
     return value
 
 
 CommaSeparated = BeforeValidator(_split_commas)
 AmountByCurrency = Annotated[dict[str, int], BeforeValidator(_parse_amounts)]
-FeeByCurrency = Annotated[dict[str, tuple[int, int]], BeforeValidator(_parse_fees)]
-
-ONION_URL = re.compile(r"http://[a-z2-7]{56}\.onion/?")
+FeeByCurrency = Annotated[dict[str, Fee], BeforeValidator(_parse_fees)]
 
 # --- addresses ------------------------------------------------------------------------------------
 
@@ -66,8 +68,8 @@ def _validate_origin(value: str) -> str:
 
 
 def _validate_alternate_origin(value: str) -> str:
-    # Tor itself encrypts the way to an onion service, and proves who answers by its name.
-    return value.rstrip("/") if ONION_URL.fullmatch(value) else _validate_origin(value)
+    # Tor encrypts the connection to an onion service and authenticates it by its name.
+    return value.rstrip("/") if ONION_URL_PATTERN.fullmatch(value) else _validate_origin(value)
 
 
 def _validate_http_url(value: str) -> str:
@@ -192,7 +194,7 @@ def _validate_absolute_path(value: str) -> str:
 
 
 def _validate_time_zone(value: str) -> str:
-    if value not in available_timezones():
+    if not calendar.is_known_zone(value):
         raise ValueError("must be an IANA zone such as Europe/Amsterdam")
     return value
 

@@ -1,7 +1,7 @@
-"""Alarms: what a person must look at. Nothing odd is dropped, guessed or only logged.
+"""Alerts: what a person must look at. Nothing odd is dropped, guessed or only logged.
 
-An alarm is open or closed, and there is at most one open alarm of a kind about one thing.
-`subject` is the id of a Stripe object or a row of ours, never anything about a person.
+An alert is open or closed, and at most one of a kind is open about one object. `object_id` is the
+id of a Stripe object or a row, or the name of a check; it is never anything about a person.
 """
 
 from datetime import datetime
@@ -16,6 +16,8 @@ from payments.infra import db
 
 
 class AlertKind(StrEnum):
+    """What an alert is about. MESSAGES says what each means."""
+
     IMPORTED = "imported"
     SUSPENSE = "suspense"
     UNATTRIBUTED = "unattributed"
@@ -50,7 +52,9 @@ MESSAGES = {
     AlertKind.CONFIRMATION_LIMIT_REACHED: (
         "So many unknown addresses asked to be written to in an hour that the others wait."
     ),
-    AlertKind.SIGN_IN_LINK_LIMIT_REACHED: "So many sign-in links were asked for in an hour that no more are sent.",
+    AlertKind.SIGN_IN_LINK_LIMIT_REACHED: (
+        "So many sign-in links were asked for in an hour that no more are sent."
+    ),
     AlertKind.NEWSLETTER_DELIVERY_FAILED: (
         "For three days nobody took the addresses of readers who want the newsletter; they wait."
     ),
@@ -60,7 +64,9 @@ MESSAGES = {
     AlertKind.DISPUTE_LOST: "A bank took a gift back for good, and its promise is still charged.",
     AlertKind.FRAUD_WARNING: "A bank warns of fraud; a refund now may prevent a dispute.",
     AlertKind.PAYOUT_FAILED: "A payout did not reach the bank, or came back from it.",
-    AlertKind.WEBHOOK_ENDPOINT_DRIFT: "Stripe does not send its webhooks as this service needs them.",
+    AlertKind.WEBHOOK_ENDPOINT_DRIFT: (
+        "Stripe does not send its webhooks as this service needs them."
+    ),
     AlertKind.QUARANTINED: (
         "A payment came from a protected country; its promise ends and nobody is written to."
     ),
@@ -71,13 +77,17 @@ MESSAGES = {
         "For a hundred days nobody has compared a bank's real statement with what we promise."
     ),
     AlertKind.PASSKEY_CLONED: "A colleague's passkey counted backwards; it may have been copied.",
-    AlertKind.DONOR_VIEW_LIMIT_REACHED: "A colleague looked at so many donors in an hour that no more are shown.",
-    AlertKind.RETRIES_EXHAUSTED: "Something at Stripe was not read, or a mail not sent, after many attempts.",
+    AlertKind.DONOR_VIEW_LIMIT_REACHED: (
+        "A colleague looked at so many donors in an hour that no more are shown."
+    ),
+    AlertKind.RETRIES_EXHAUSTED: (
+        "Something at Stripe was not read, or a mail not sent, after many attempts."
+    ),
 }
 
 
 class Alert(db.Base):
-    """One thing to look at."""
+    """One alert. Open until `closed_at` is set."""
 
     __tablename__ = "alerts"
     __table_args__ = (
@@ -100,14 +110,14 @@ class Alert(db.Base):
 async def raise_alert(
     session: AsyncSession, kind: AlertKind, *, object_id: str, now: datetime
 ) -> None:
-    """Open an alarm, unless one of this kind is already open about the subject."""
+    """Opens an alert, unless one of this kind is already open about the object."""
     await session.execute(
         insert(Alert).values(kind=kind, object_id=object_id, opened_at=now).on_conflict_do_nothing()
     )
 
 
 async def close(session: AsyncSession, kind: AlertKind, *, object_id: str, now: datetime) -> None:
-    """Close the open alarm about the subject, if there is one."""
+    """Closes the open alert about the object, if there is one."""
     await session.execute(
         update(Alert)
         .where(Alert.kind == kind, Alert.object_id == object_id, Alert.closed_at.is_(None))
@@ -116,7 +126,7 @@ async def close(session: AsyncSession, kind: AlertKind, *, object_id: str, now: 
 
 
 async def is_open(session: AsyncSession, kind: AlertKind, *, object_id: str) -> bool:
-    """Whether there is an open alarm of this kind about the subject."""
+    """Whether an alert of this kind is open about the object."""
     query = select(Alert.id).where(
         Alert.kind == kind, Alert.object_id == object_id, Alert.closed_at.is_(None)
     )
@@ -124,7 +134,7 @@ async def is_open(session: AsyncSession, kind: AlertKind, *, object_id: str) -> 
 
 
 async def acknowledge(session: AsyncSession, alert_id: int, *, now: datetime) -> Alert | None:
-    """Close an open alarm a person has looked at. None if it is not open any more."""
+    """Closes an alert that a person has looked at, and returns it. None if it is not open."""
     closed: Alert | None = await session.scalar(
         update(Alert)
         .where(Alert.id == alert_id, Alert.closed_at.is_(None))
@@ -135,6 +145,6 @@ async def acknowledge(session: AsyncSession, alert_id: int, *, now: datetime) ->
 
 
 async def list_open(session: AsyncSession, *, limit: int = 50) -> list[Alert]:
-    """The open alarms, oldest first."""
+    """Returns the open alerts, oldest first."""
     query = select(Alert).where(Alert.closed_at.is_(None)).order_by(Alert.id).limit(limit)
     return list(await session.scalars(query))

@@ -1,9 +1,9 @@
-"""The audit: which colleague did or saw what, about which id, why, and when. Rows never change.
+"""The audit log: which colleague did or saw what, about which id, why, and when.
 
-Appended to in the same transaction as the deed, or before Stripe is asked for it, so no deed is
-there without its entry. A trigger refuses every change, and the service's role was given none.
-Nothing here is about a donor but an id of ours, which leads to nobody once the donor is erased;
-nowhere is an address or an IP.
+An entry is appended in the transaction of its action, or before Stripe is asked for it, so that no
+action is without its entry. Rows never change: a trigger refuses it, and the service's role may
+only append and read. Of a donor it holds nothing but a row id, which leads to nobody once the donor
+is erased. It holds no address and no IP address.
 """
 
 import re
@@ -19,21 +19,22 @@ from sqlalchemy.orm import Mapped, mapped_column
 from payments.core.errors import InvalidField
 from payments.infra import db
 
-CLI_ACTOR = "the command line"  # who has a shell needs no name here
-ANONYMOUS_ACTOR = "somebody"  # who was not let in
-MAX_REASON_LENGTH = 200
-MAX_ANONYMOUS_PER_HOUR = (
-    60  # failures of strangers that are kept of one hour: no flood fills the disk
-)
+CLI_ACTOR = "the command line"  # whoever has a shell has no name here
+ANONYMOUS_ACTOR = "somebody"  # whoever is not signed in
+MAX_REASON_LENGTH = 200  # characters
+MAX_ANONYMOUS_PER_HOUR = 60  # entries: a flood of failed sign-ins does not fill the disk
+CARD_NUMBER_PATTERN = re.compile(r"\d(?:[ -]?\d){11}")  # twelve digits: the shortest card number
 
 
 class AuditAction(StrEnum):
+    """What a colleague did. A room may record actions of its own enum."""
+
     SIGNED_IN = "signed_in"
     SIGN_IN_FAILED = "sign_in_failed"
     SIGNED_OUT = "signed_out"
-    REAUTHENTICATED = "reauthenticated"  # who they are, once more
+    REAUTHENTICATED = "reauthenticated"  # again, before a sensitive action
     REAUTHENTICATION_FAILED = "reauthentication_failed"
-    ACCESS_DENIED = "access_denied"  # their role does not open it
+    ACCESS_DENIED = "access_denied"  # to a page that is not of their role
     COLLEAGUE_INVITED = "colleague_invited"
     STAFF_LINK_CREATED = "staff_link_created"
     PASSKEY_ADDED = "passkey_added"
@@ -60,7 +61,7 @@ class AuditAction(StrEnum):
 
 
 class AuditEntry(db.Base):
-    """One deed. `name` is what the colleague was called then."""
+    """One action. `name` is the colleague's name at that time."""
 
     __tablename__ = "audit_entries"
     __table_args__ = (
@@ -72,7 +73,7 @@ class AuditEntry(db.Base):
 
     seq: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     recorded_at: Mapped[db.Timestamp]
-    staff_id: Mapped[db.Id | None]  # null: the command line, or somebody
+    staff_id: Mapped[db.Id | None]  # null: the command line, or somebody who is not signed in
     name: Mapped[str] = mapped_column(String(80))
     action: Mapped[str] = mapped_column(String(40))
     object_id: Mapped[str] = mapped_column(String(255))
@@ -89,7 +90,10 @@ async def record(
     reason: str = "",
     now: datetime,
 ) -> None:
-    """Append one deed. A noun of its own may bring words of its own."""
+    """Appends an entry. `action` is an AuditAction or a value of a room's own enum.
+
+    `object_id` is cut to 255 characters; `reason` must have passed `validate_reason`.
+    """
     session.add(
         AuditEntry(
             recorded_at=now,
@@ -106,7 +110,7 @@ async def record(
 async def record_anonymous(
     session: AsyncSession, action: AuditAction, *, object_id: str, now: datetime
 ) -> None:
-    """Append what somebody tried who is no colleague, unless it happens all the time."""
+    """Appends what somebody tried who is not signed in, up to MAX_ANONYMOUS_PER_HOUR."""
     query = select(func.count()).where(
         AuditEntry.name == ANONYMOUS_ACTOR, AuditEntry.recorded_at > now - timedelta(hours=1)
     )
@@ -115,24 +119,25 @@ async def record_anonymous(
 
 
 def validate_reason(value: str) -> str:
-    """A reason as it is kept. Raises InvalidField for none, a long one, or one that names a donor.
+    """Returns a reason as it is stored, with single blanks.
 
-    What is written here can never be taken back.
+    Raises InvalidField for none, for a long one, and for one that holds an e-mail address or a card
+    number: what is written here can never be deleted.
     """
-    words = " ".join(value.split())
-    if not words:
+    reason = " ".join(value.split())
+    if not reason:
         raise InvalidField("Say why, in a few words. Nothing was done.", field="reason")
-    if len(words) > MAX_REASON_LENGTH or not words.isprintable():
+    if len(reason) > MAX_REASON_LENGTH or not reason.isprintable():
         raise InvalidField(
             "A reason has at most 200 characters on one line. Nothing was done.", field="reason"
         )
-    if "@" in unicodedata.normalize("NFKC", words) or re.search(r"\d(?:[ -]?\d){11}", words):
+    if "@" in unicodedata.normalize("NFKC", reason) or CARD_NUMBER_PATTERN.search(reason):
         raise InvalidField(
             "A reason is kept for good, so it may hold no address and no card number. "
             "Nothing was done.",
             field="reason",
         )
-    return words
+    return reason
 
 
 async def list_entries(
@@ -143,7 +148,7 @@ async def list_entries(
     before_seq: int | None = None,
     limit: int = 100,
 ) -> Sequence[AuditEntry]:
-    """Entries, the newest first; `before` is the last of the page that was read."""
+    """Returns entries, newest first; `before_seq` is the last one of the page before."""
     query = select(AuditEntry).order_by(AuditEntry.seq.desc()).limit(limit)
     if name is not None:
         query = query.where(AuditEntry.name == name)
@@ -157,7 +162,7 @@ async def list_entries(
 async def count_actions(
     session: AsyncSession, actions: Sequence[AuditAction], *, staff_id: str, since: datetime
 ) -> int:
-    """How often a colleague did any of these since then."""
+    """Returns how often a colleague did any of these actions since a time."""
     query = select(func.count()).where(
         AuditEntry.staff_id == staff_id,
         AuditEntry.action.in_(actions),
@@ -166,14 +171,18 @@ async def count_actions(
     return await session.scalar(query) or 0
 
 
+_IS_APPEND_ONLY_SQL = text("""
+    SELECT NOT has_table_privilege(:role, 'audit_entries', 'UPDATE, DELETE, TRUNCATE')
+       AND EXISTS (
+           SELECT
+             FROM pg_trigger
+            WHERE tgname = 'append_only'
+              AND tgrelid = 'audit_entries'::regclass
+              AND tgenabled IN ('O', 'A')
+       )
+""")
+
+
 async def is_append_only(session: AsyncSession) -> bool:
-    """Whether the trigger stands, and the service's role may only read and append."""
-    found = await session.scalar(
-        text(
-            "SELECT NOT has_table_privilege(:role, 'audit_entries', 'UPDATE, DELETE, TRUNCATE')"
-            "   AND EXISTS (SELECT FROM pg_trigger WHERE tgname = 'append_only'"
-            "        AND tgrelid = 'audit_entries'::regclass AND tgenabled IN ('O', 'A'))"
-        ),
-        {"role": db.APP_ROLE},
-    )
-    return bool(found)
+    """Whether the trigger is active, and the service's role may only read and append."""
+    return bool(await session.scalar(_IS_APPEND_ONLY_SQL, {"role": db.APP_ROLE}))

@@ -1,4 +1,4 @@
-"""What a process holds open: settings, database, Stripe, and the clock it goes by."""
+"""The context of a process: settings, database, Stripe client and clock, opened and closed once."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,7 +16,7 @@ Now = Callable[[], datetime]
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Handed to every verb that reaches beyond one transaction. `now` is aware, in UTC."""
+    """What a function takes that reaches beyond one transaction. `now` returns aware UTC time."""
 
     settings: Settings
     engine: AsyncEngine
@@ -33,7 +33,7 @@ async def open_context(
     pool_size: int = 10,
     requests_per_second: int | None = None,
 ) -> AsyncIterator[Context]:
-    """Open everything, and close it at the end. Nothing is connected to before it is first used."""
+    """Opens a context and closes it at the end. A connection is made when it is first used."""
     engine = db.create_engine(settings.database_url.get_secret_value(), pool_size=pool_size)
     try:
         async with stripe_client.connect(

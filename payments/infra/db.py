@@ -1,9 +1,9 @@
 """The database: one PostgreSQL, one declarative base, two roles.
 
-Times are aware and in UTC. Money is whole minor units in a bigint beside its currency. The service
-works as the role `payments_app`, which may not change or remove a row of the books; only
-migrations run as the owner. A transaction is opened at a door or around one unit of work, and
-never held across a network call.
+Times are aware and in UTC. Money is minor units in a bigint beside its currency. The service works
+as the role `payments_app`, which may not change or delete a row of an append-only table; only
+migrations run as the owner. A transaction is opened at a door or around one unit of work, and is
+never open across a network call.
 """
 
 from datetime import UTC, datetime
@@ -20,7 +20,12 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
+from payments.core.money import CURRENCY_REGEX
+
 APP_ROLE = "payments_app"
+STATEMENT_TIMEOUT = "60s"
+IDLE_IN_TRANSACTION_TIMEOUT = "60s"
+POOL_TIMEOUT_SECONDS = 10  # for a free connection
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -31,7 +36,7 @@ NAMING_CONVENTION = {
 
 SessionFactory = async_sessionmaker[AsyncSession]
 
-# Column kinds. A Stripe id is at most 255 characters; ours are 32 hexadecimal digits.
+# Column types. A Stripe id is at most 255 characters; a row id of ours is 32 hexadecimal digits.
 StripeId = Annotated[str, mapped_column(String(255))]
 Id = Annotated[str, mapped_column(String(32))]
 Currency = Annotated[str, mapped_column(String(3))]
@@ -40,11 +45,13 @@ Timestamp = Annotated[datetime, mapped_column(DateTime(timezone=True))]
 
 
 class Base(DeclarativeBase):
+    """What every mapped class inherits from."""
+
     metadata = MetaData(naming_convention=NAMING_CONVENTION)
 
 
 def enum_column(enum_class: type[StrEnum], name: str) -> Enum:
-    """A column that holds one of the words of `kind`, kept by a CHECK of that name."""
+    """Returns the type of a text column that a CHECK of this name limits to an enum's values."""
     return Enum(
         enum_class,
         native_enum=False,
@@ -56,40 +63,45 @@ def enum_column(enum_class: type[StrEnum], name: str) -> Enum:
 
 
 def currency_check(column: str = "currency") -> CheckConstraint:
-    return CheckConstraint(f"{column} ~ '^[a-z]{{3}}$'", name=f"{column}_is_a_code")
+    """Returns a CHECK that a column holds a currency code as Stripe writes it."""
+    return CheckConstraint(f"{column} ~ '^{CURRENCY_REGEX}$'", name=f"{column}_is_a_code")
 
 
 def utc_now() -> datetime:
+    """Returns the time, aware and in UTC."""
     return datetime.now(UTC)
 
 
 def create_engine(url: str, *, pool_size: int = 10, role: str | None = APP_ROLE) -> AsyncEngine:
-    """An engine whose connections work as `role` and speak UTC.
+    """Returns an engine whose connections work as `role`, or as the owner for None, and in UTC.
 
-    Each is asked whether it still lives before it is used: a database that restarted costs no
-    request.
+    A connection is tested before it is used, so that no request fails after the database restarted.
     """
-    options = "-c timezone=UTC -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
+    options = (
+        f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT}"
+        f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT}"
+    )
     if role is not None:
         options += f" -c role={role}"
     return create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=10,
+        pool_timeout=POOL_TIMEOUT_SECONDS,
         pool_pre_ping=True,
         connect_args={"options": options},
     )
 
 
-def create_session_factory(bind: AsyncEngine) -> SessionFactory:
-    return async_sessionmaker(bind, expire_on_commit=False)
+def create_session_factory(engine: AsyncEngine) -> SessionFactory:
+    """Returns a factory of sessions whose objects stay readable after the commit."""
+    return async_sessionmaker(engine, expire_on_commit=False)
 
 
 async def advisory_lock(session: AsyncSession, key: int | str | bytes) -> None:
-    """Wait for the one lock of this key, and hold it until the transaction ends.
+    """Waits for the lock of a key and holds it until the transaction ends.
 
-    A number is a lock of the whole installation, named by a constant of its owner. A text or bytes
+    A number is a lock of the whole installation, named by a constant of its owner. Text or bytes
     (a row's id, an address hash) is a lock of that one thing.
     """
     if isinstance(key, bytes):
@@ -99,7 +111,7 @@ async def advisory_lock(session: AsyncSession, key: int | str | bytes) -> None:
 
 
 async def driver_connection(session: AsyncSession) -> AsyncConnection:
-    """The driver's own connection, in the session's transaction: for procrastinate and for COPY."""
+    """Returns psycopg's connection, in the session's transaction: for procrastinate and COPY."""
     connection = await session.connection()
     driver = (await connection.get_raw_connection()).driver_connection
     assert isinstance(driver, AsyncConnection)

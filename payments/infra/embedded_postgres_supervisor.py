@@ -1,8 +1,8 @@
-"""The keeper of an embedded PostgreSQL: one server, for as long as one parent process lives.
+"""The supervisor of an embedded PostgreSQL: one server, for as long as one parent process lives.
 
 `embedded_postgres` runs this file as a script, in a session of its own, so that neither Ctrl-C nor
-`kill -9` of the parent leaves a server or a directory behind. Its standard input is the lifeline:
-when that ends, so does the server. It needs nothing but the standard library, and starts at once.
+`kill -9` of the parent leaves a server or a directory behind. When its standard input ends, it ends
+the server. It imports only the standard library, so that it starts quickly.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ UNPRIVILEGED_USERS = ("postgres", "nobody", "daemon")
 
 
 class ServerSpec(TypedDict):
-    """What the parent asks for."""
+    """What the parent passes: directories as paths, and settings for the command line."""
 
     home: str
     parent_pid: int
@@ -34,12 +34,12 @@ class ServerSpec(TypedDict):
 
 
 class CannotStart(Exception):
-    """This machine does not let us run a PostgreSQL, and why."""
+    """PostgreSQL cannot be run on this machine; the message says why."""
 
 
 @dataclass(frozen=True)
 class RunAs:
-    """Whom the server runs as: ourselves, or, since PostgreSQL refuses root, somebody lesser."""
+    """The user that the server runs as: ours or, since PostgreSQL refuses root, another one."""
 
     uid: int | None = None
     gid: int | None = None
@@ -49,14 +49,14 @@ class RunAs:
 
 @dataclass(frozen=True)
 class PostgresInstall:
-    """Where a PostgreSQL's programs are, and its major version."""
+    """The directory of a PostgreSQL's programs, and its major version."""
 
     bin: Path
     version: int
 
 
 def main(spec: ServerSpec) -> int:
-    """Create a database, serve it until the parent is gone, and leave nothing behind."""
+    """Serves a new database until the parent is gone, then removes it. Returns the exit code."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _exit_on_signal)
     home = Path(spec["home"])
@@ -79,12 +79,15 @@ def main(spec: ServerSpec) -> int:
 
 
 def choose_run_as() -> RunAs:
-    """Ourselves if PostgreSQL accepts us, else an existing unprivileged user."""
+    """Returns the current user if PostgreSQL accepts it, else an existing unprivileged user.
+
+    Raises CannotStart.
+    """
     if os.geteuid() != 0:
         try:
             pwd.getpwuid(os.geteuid())
         except KeyError:
-            # initdb asks for the name of its user, the server does not.
+            # initdb needs its user to have a name, the server does not.
             return RunAs(initdb_prefix=_user_namespace_prefix())
         return RunAs()
     user = _unprivileged_user()
@@ -97,23 +100,26 @@ def choose_run_as() -> RunAs:
 
 
 def find_install(spec: ServerSpec, run_as: RunAs) -> PostgresInstall:
-    """The first PostgreSQL that this account can run, copied where it can reach it if need be."""
-    refusals = []
+    """Returns the first PostgreSQL that the user can run, copied to where it can if need be.
+
+    Raises CannotStart, naming each that was tried.
+    """
+    errors = []
     for folder in map(Path, spec["bins"]):
         try:
             return _require_usable(folder, run_as, spec)
         except (OSError, subprocess.SubprocessError, CannotStart) as error:
-            refusals.append(f"{folder}: {error}")
+            errors.append(f"{folder}: {error}")
         if any(folder.is_relative_to(part) for part in spec["bundle"]):
             try:
                 return _require_usable(_copy_bundle(folder, run_as, spec), run_as, spec)
             except (OSError, subprocess.SubprocessError, CannotStart) as error:
-                refusals.append(f"a copy of it: {error}")
-    raise CannotStart("\n".join(["no PostgreSQL here can be run", *refusals]))
+                errors.append(f"a copy of it: {error}")
+    raise CannotStart("\n".join(["no PostgreSQL here can be run", *errors]))
 
 
 def create_database(install: PostgresInstall, run_as: RunAs, home: Path, log: IO[bytes]) -> None:
-    """Run initdb: UTF-8, the same collation everywhere, and no password behind a closed door."""
+    """Runs initdb: UTF-8, the same collation everywhere, and no password in a private directory."""
     options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
     if install.version >= 17:
         options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
@@ -128,7 +134,7 @@ def create_database(install: PostgresInstall, run_as: RunAs, home: Path, log: IO
 
 
 def run_server(install: PostgresInstall, run_as: RunAs, spec: ServerSpec, log: IO[bytes]) -> None:
-    """Run the server until the parent lets go, or the server ends by itself."""
+    """Runs the server until the parent releases it. Raises CannotStart if it ends by itself."""
     home = Path(spec["home"])
     settings = {**spec["settings"], "unix_socket_directories": str(home)}
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
@@ -145,22 +151,22 @@ def run_server(install: PostgresInstall, run_as: RunAs, spec: ServerSpec, log: I
 
 
 def wait_until_released(server: subprocess.Popen[bytes], parent_pid: int) -> None:
-    """Return when the server has ended, or the parent has let go of the lifeline or is gone."""
+    """Returns when the server has ended, the parent has closed our input, or the parent is gone."""
     while server.poll() is None:
-        # A forked child of the parent may hold the lifeline open, hence the look at the parent.
-        let_go = select.select([sys.stdin], [], [], 0.5)[0]
-        if let_go or os.getppid() != parent_pid:
+        # A forked child of the parent may hold the pipe open, so the parent is checked as well.
+        input_ended = select.select([sys.stdin], [], [], 0.5)[0]
+        if input_ended or os.getppid() != parent_pid:
             return
 
 
 def stop_server(server: subprocess.Popen[bytes]) -> None:
-    """Ask for a fast shutdown, then for an immediate one, then do not ask."""
-    for number, patience in ((signal.SIGINT, 10), (signal.SIGQUIT, 5), (signal.SIGKILL, 5)):
+    """Requests a fast shutdown, then an immediate one, then kills the server."""
+    for number, seconds in ((signal.SIGINT, 10), (signal.SIGQUIT, 5), (signal.SIGKILL, 5)):
         if server.poll() is not None:
             return
         server.send_signal(number)
         try:
-            server.wait(timeout=patience)
+            server.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             continue
 
@@ -181,17 +187,17 @@ def _unprivileged_user() -> pwd.struct_passwd:
 
 
 def _user_namespace_prefix() -> tuple[str, ...]:
-    """A prefix that gives a command a user name, in a user namespace of its own."""
+    """Returns a prefix that runs a command under a user with a name, in a new user namespace."""
     unshare = shutil.which("unshare") or "unshare"
     prefix = (unshare, "--user", f"--map-user={_unprivileged_user().pw_uid}", "--")
     try:
         subprocess.run([*prefix, "true"], check=True, capture_output=True)  # noqa: S603 - our own command
     except (OSError, subprocess.SubprocessError) as error:
         if os.geteuid() == 0:
-            words = "PostgreSQL does not run as root, and root may not change its user here"
+            reason = "PostgreSQL does not run as root, and root may not change its user here"
         else:
-            words = f"the user id {os.geteuid()} has no name here, and initdb wants one that has"
-        raise CannotStart(words) from error
+            reason = f"the user id {os.geteuid()} has no name here, and initdb wants one that has"
+        raise CannotStart(reason) from error
     return prefix
 
 
@@ -214,13 +220,13 @@ def _spawn(
 
 
 def _environment() -> dict[str, str]:
-    # Neither our secrets, which another user could read, nor PG* variables, which would steer it.
-    ours = {
+    # Without our secrets, which another user could read, and PG* variables, which configure it.
+    passed_on = {
         name: value
         for name, value in os.environ.items()
         if name == "PATH" or name.startswith(("LD_", "DYLD_", "NSS_WRAPPER_"))
     }
-    return {**ours, "LC_ALL": "C", "TZ": "UTC"}
+    return {**passed_on, "LC_ALL": "C", "TZ": "UTC"}
 
 
 def _set_parent_death_signal() -> None:
@@ -230,7 +236,7 @@ def _set_parent_death_signal() -> None:
 
 
 def _free_shared_memory(pid_file: Path) -> None:
-    """Free the few bytes of shared memory that a killed server could not."""
+    """Frees the few bytes of shared memory that a killed server left."""
     # The seventh line is "key id": https://www.postgresql.org/docs/current/storage-file-layout.html
     lines = pid_file.read_text().splitlines() if pid_file.exists() else []
     if len(lines) > 6 and lines[6].strip():
@@ -239,7 +245,7 @@ def _free_shared_memory(pid_file: Path) -> None:
 
 
 def _require_usable(folder: Path, run_as: RunAs, spec: ServerSpec) -> PostgresInstall:
-    said = subprocess.run(  # noqa: S603 - a PostgreSQL found by the parent
+    version_text = subprocess.run(  # noqa: S603 - a PostgreSQL found by the parent
         [folder / "postgres", "--version"],
         cwd=spec["home"],
         env=_environment(),
@@ -251,17 +257,17 @@ def _require_usable(folder: Path, run_as: RunAs, spec: ServerSpec) -> PostgresIn
         text=True,
         timeout=10,
     ).stdout
-    found = re.search(r"\d+", said)
-    version = int(found[0]) if found else 0
+    match = re.search(r"\d+", version_text)
+    version = int(match[0]) if match else 0
     if version < MIN_VERSION:
-        raise CannotStart(f"{said.strip()} is too old, {MIN_VERSION} is the oldest we take")
+        raise CannotStart(f"{version_text.strip()} is too old, {MIN_VERSION} is the oldest we take")
     if not (folder / "initdb").exists():
         raise CannotStart("there is no initdb")
     return PostgresInstall(folder, version)
 
 
 def _copy_bundle(folder: Path, run_as: RunAs, spec: ServerSpec) -> Path:
-    """The wheel's programs once more, as they lie next to each other, owned by the account."""
+    """Copies the wheel's programs, with what lies beside them, for the user. Returns the copy."""
     copy = Path(spec["home"]) / "bundle"
     parts = [Path(part) for part in spec["bundle"] if Path(part).exists()]
 
@@ -289,7 +295,7 @@ def _report_to_parent(text: str) -> None:
     try:
         print(text, flush=True)  # noqa: T201 - the parent reads it
     except BrokenPipeError:
-        # Nobody is left to be told; the interpreter must not try again at exit.
+        # The parent is gone; the interpreter must not try to write again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,8 +1,7 @@
-"""Logs as JSON lines on stderr, safe by construction: fixed event names and an allow-list of
-fields.
+"""Logs: JSON lines on stderr with fixed event names and an allow-list of fields.
 
-An error leaves its class and its place, never its words, for those may quote what a reader sent.
-Lines of other libraries keep their logger and level only, and only from a warning up.
+An error is logged by its class and place, never by its message, which may quote what a reader sent.
+Of other libraries' records only logger, level and error class are logged, from warnings up.
 """
 
 import logging
@@ -24,7 +23,7 @@ EventDict = MutableMapping[str, Any]  # structlog's own type
 
 
 def _replace_exception(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Replace an exception by its class and the place it came from."""
+    """Replaces an exception by its class and the place where it was raised."""
     error = event.pop("exc_info", None)
     if error is True:
         error = sys.exc_info()[1]
@@ -37,17 +36,20 @@ def _replace_exception(_logger: object, _method: str, event: EventDict) -> Event
 
 
 def _drop_unlisted_fields(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Fields of ours, each a number or a word: a sentence, an address or an amount is dropped."""
-    kept = {
+    """Drops every field that is not allowed, or whose value is neither a number nor a word.
+
+    A sentence, an e-mail address or an amount is no word.
+    """
+    allowed = {
         name: value
         for name, value in event.items()
         if name in ALLOWED_FIELDS and (isinstance(value, int) or SAFE_VALUE.fullmatch(str(value)))
     }
-    return {"event": "unnamed", **kept}
+    return {"event": "unnamed", **allowed}
 
 
 class _LibraryHandler(logging.Handler):
-    """What another library has to say: where from, how bad, which error."""
+    """Logs the records of other libraries without their messages."""
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
@@ -56,7 +58,7 @@ class _LibraryHandler(logging.Handler):
 
 
 def configure(level: str = "info") -> None:
-    """Set up the logs of a process. Safe to call again."""
+    """Sets up the logs of a process. May be called again, with another level."""
     structlog.configure(
         processors=[
             structlog.stdlib.add_log_level,
@@ -70,5 +72,5 @@ def configure(level: str = "info") -> None:
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[_LibraryHandler()], level=logging.WARNING, force=True)
-    # The job engine's messages carry the arguments of jobs; ours say what went wrong.
+    # procrastinate's messages quote the arguments of jobs; the worker logs failures itself.
     logging.getLogger("procrastinate").setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""Metrics of this process, for Prometheus. Labels come from closed sets; none is about a person."""
+"""Metrics of this process, for Prometheus. Labels come from closed sets and name no person."""
 
 from prometheus_client import Counter
 

@@ -1,8 +1,8 @@
-"""Secrets of ours: keyed hashes to find a person by without keeping the address, and signed links.
+"""Signing with the operator's secret keys: HMACs, by which a person is found, and signed tokens.
 
-Every use has a purpose of its own, so that a value made for one opens nothing else. Keys are the
-operator's, newest first: new values are made with the newest, old ones are still found and opened
-with the others.
+Every use has its own purpose, so that a value made for one is not valid for another. Keys come
+newest first: new values are made with the newest, and old values are still found and verified with
+the others.
 """
 
 import hashlib
@@ -18,18 +18,19 @@ from payments.core.errors import LinkInvalid
 
 SigningKeys = Sequence[bytes]
 Payload = TypeVar("Payload")
+MAX_CLOCK_SKEW_SECONDS = 60  # by which another process's clock may be ahead
 
 
 def hmac_digests(keys: SigningKeys, purpose: str, text: str) -> list[bytes]:
-    """HMAC-SHA256 of the text under each key, the newest key's first."""
+    """Returns the HMAC-SHA256 of a text under each key, the newest key's first."""
     return [hmac.new(key, f"{purpose}\0{text}".encode(), hashlib.sha256).digest() for key in keys]
 
 
 def sign_token(keys: SigningKeys, purpose: str, payload: object, *, now: datetime) -> str:
-    """A text for a link: what it is about and when it was made, signed with the newest key."""
-    signed = _serializer(keys, purpose).dumps([int(now.timestamp()), payload])
-    assert isinstance(signed, str)
-    return signed
+    """Returns a token for a link: a JSON payload and the time, signed with the newest key."""
+    token = _serializer(keys, purpose).dumps([int(now.timestamp()), payload])
+    assert isinstance(token, str)
+    return token
 
 
 def verify_token(
@@ -41,7 +42,7 @@ def verify_token(
     now: datetime,
     max_age: timedelta,
 ) -> Payload:
-    """Return the payload of a token, as the type it was signed with, such as `tuple[str, int]`.
+    """Returns the payload of a token, as the type it was signed with, such as `tuple[str, int]`.
 
     Raises LinkInvalid for a token that is forged, was signed for another purpose, is too old, or
     carries something else.
@@ -53,7 +54,8 @@ def verify_token(
         raise invalid from None
     if not _has_canonical_signature(token):
         raise invalid
-    if not -60 <= now.timestamp() - signed_at <= max_age.total_seconds():
+    age = now.timestamp() - signed_at
+    if not -MAX_CLOCK_SKEW_SECONDS <= age <= max_age.total_seconds():
         raise invalid
     try:
         return msgspec.convert(payload, payload_type)
@@ -62,16 +64,17 @@ def verify_token(
 
 
 def _has_canonical_signature(token: str) -> bool:
-    """Whether the signature is as we write it: decoding passes over spare bits and odd characters.
+    """Whether the signature is written as `sign_token` writes it.
 
-    What is spent once is known by its text, so another text of the same signature is none of ours.
+    Base64 decoding ignores spare bits and foreign characters, so one signature has several texts. A
+    token that is good once is remembered by its text, so only one text may be valid.
     """
     signature = token.rpartition(".")[2]
     return base64_encode(base64_decode(signature)).decode() == signature
 
 
 def _serializer(keys: SigningKeys, purpose: str) -> URLSafeSerializer:
-    """It signs with the last of its keys and opens with any."""
+    """Returns a serializer that signs with the newest key and verifies with any."""
     return URLSafeSerializer(
         list(reversed(keys)), salt=purpose, signer_kwargs={"digest_method": hashlib.sha256}
     )

@@ -1,9 +1,8 @@
-"""The one place that speaks to Stripe: version pinned, calls timed out, retried and kept to a
-budget.
+"""The Stripe client: API version pinned, with timeouts, retries and a rate limit.
 
-Stripe's own limit is 100 requests a second for an account and 25 for one endpoint. A worker stays
-at `stripe_requests_per_second`, so a backlog of a hundred thousand events drains without a storm,
-and readers who are giving right now always find room.
+Stripe allows an account 100 requests a second, and 25 for one endpoint
+(https://docs.stripe.com/rate-limits). A worker stays at `stripe_requests_per_second`, so that a
+backlog of events leaves room for readers who are giving.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -19,9 +18,9 @@ from payments.core.errors import StripeUnavailable
 from payments.core.i18n import gettext_noop
 from payments.core.settings import Settings
 
-HTTP_TIMEOUT = aiohttp.ClientTimeout(total=20, connect=5)
+HTTP_TIMEOUT = aiohttp.ClientTimeout(total=20, connect=5)  # seconds, for each attempt
 MAX_NETWORK_RETRIES = 2
-# The languages Checkout's page speaks; `tests/contract` compares with the SDK's own list.
+# The locales of Checkout's page; `tests/contract` compares them with the SDK's own list.
 # fmt: off
 CHECKOUT_LOCALES = frozenset((
     "bg", "cs", "da", "de", "el", "en", "en-GB", "es", "es-419", "et", "fi", "fil", "fr", "fr-CA",
@@ -34,7 +33,7 @@ API_VERSION: Final = "2026-10-28.endive"
 
 
 class RateLimitedClient(stripe.AIOHTTPClient):
-    """Stripe's aiohttp client, which waits for its turn before each attempt."""
+    """Stripe's aiohttp client with a rate limit. None is no limit."""
 
     def __init__(self, requests_per_second: int | None) -> None:
         super().__init__(timeout=HTTP_TIMEOUT)
@@ -47,6 +46,7 @@ class RateLimitedClient(stripe.AIOHTTPClient):
         headers: Mapping[str, str],
         post_data: object = None,  # an encoded form
     ) -> tuple[bytes, int, Mapping[str, str]]:
+        """Sends one attempt of a request, when the rate limit allows it."""
         if self._limiter is not None:
             await self._limiter.acquire()
         return await super().request_async(method, url, headers, post_data)
@@ -56,7 +56,7 @@ class RateLimitedClient(stripe.AIOHTTPClient):
 async def connect(
     settings: Settings, *, requests_per_second: int | None = None
 ) -> AsyncIterator[StripeClient]:
-    """A client for the life of a process. It belongs to the event loop that opens it."""
+    """Yields a client for the life of a process. It belongs to the event loop that opens it."""
     stripe.enable_telemetry = False
     http = RateLimitedClient(requests_per_second)
     base = settings.stripe_api_base
@@ -74,14 +74,16 @@ async def connect(
 
 
 def checkout_locale(locale: str | None) -> str:
-    """The language of a page of Stripe's; the browser's for one it does not speak."""
+    """Returns the locale of a page of Stripe's; "auto", the browser's, for one it does not have."""
     return locale if locale in CHECKOUT_LOCALES else "auto"
 
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Turn "Stripe did not answer" into StripeUnavailable; let Stripe's refusals through as they
-    are.
+    """Turns what means that Stripe did not answer into StripeUnavailable.
+
+    Stripe's refusals pass unchanged. 409 is an idempotency key in use: the first attempt is not
+    over.
     """
     try:
         yield
@@ -94,14 +96,14 @@ def translate_errors() -> Iterator[None]:
 
 
 def id_of(value: str | stripe.StripeObject | None) -> str | None:
-    """The id of a field that Stripe gives as an id or, when expanded, as the object."""
+    """Returns the id of a field that holds an id or, when expanded, the object."""
     if value is None or isinstance(value, str):
         return value
     return str(value["id"])
 
 
 def metadata_value(holder: stripe.StripeObject | None, key: str) -> str | None:
-    """One value of an object's metadata."""
+    """Returns one value of an object's metadata; None where there is none."""
     metadata = getattr(holder, "metadata", None)
     if metadata is None or key not in metadata:
         return None

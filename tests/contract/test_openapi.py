@@ -1,6 +1,4 @@
-"""What programs are told of our API holds: whatever fits the description, and much that does not,
-is answered as described, and nothing breaks.
-"""
+"""The OpenAPI description is true: what fits it, and much that does not, is answered as it says."""
 
 import asyncio
 import contextlib
@@ -25,15 +23,15 @@ from tests.support.serving import serve_newsroom
 pytestmark = pytest.mark.anyio
 
 
-def needless(status: int) -> list[CheckFunction]:
-    """The checks that would ask too much of an answer."""
+def excluded_checks(status: int) -> list[CheckFunction]:
+    """Returns the checks that an answer of this status cannot pass."""
     # What is enough depends on the currency, which a description cannot say; and what is too large
     # is refused before it is read.
     return [positive_data_acceptance, *([negative_data_rejection] if status == 413 else [])]
 
 
-def attacks(url: str, cases: int) -> int:
-    """Send so many made-up requests to every operation. Gives how many were answered."""
+def send_generated_requests(url: str, cases: int) -> int:
+    """Sends `cases` generated requests to every operation. Returns how many were answered."""
     schema = schemathesis.openapi.from_url(f"{url}/schema/openapi.json")
     answered = 0
     for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
@@ -49,14 +47,16 @@ def attacks(url: str, cases: int) -> int:
                 suppress_health_check=list(HealthCheck),
             )
             @given(case=operation.as_strategy(generation_mode=mode))
-            def sends(case: schemathesis.Case[Any]) -> None:
+            def send(case: schemathesis.Case[Any]) -> None:
                 nonlocal answered
                 response = case.call()
                 answered += 1
-                case.validate_response(response, excluded_checks=needless(response.status_code))
+                case.validate_response(
+                    response, excluded_checks=excluded_checks(response.status_code)
+                )
 
             with contextlib.suppress(Unsatisfiable):  # there is no wrong text for a path
-                sends()
+                send()
     return answered
 
 
@@ -64,7 +64,7 @@ async def drive(database: str, cases: int) -> int:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     async with open_newsroom(database, base_url=url) as room, serve_newsroom(room, port):
-        return await asyncio.to_thread(attacks, url, cases)
+        return await asyncio.to_thread(send_generated_requests, url, cases)
 
 
 async def test_a_thousand_made_up_requests_are_answered_as_described(database: str) -> None:

@@ -1,4 +1,4 @@
-"""An operator who sets something wrong is told which name and why, and no secret is told at all."""
+"""An operator who sets something wrong reads which name and why, and never a secret."""
 
 import re
 from pathlib import Path
@@ -33,15 +33,15 @@ RIGHT = {
 SECRET = (KEY, HOOK, PASSWORD, MASTER, TOKEN, SIGNS, SEAL, CLIENT)
 
 
-def complaint(**wrong: str) -> str:
-    """What an operator is told about these settings."""
+def error_message(**wrong: str) -> str:
+    """The error message about these settings."""
     changed = {f"PAYMENTS_{name.upper()}": value for name, value in wrong.items()}
     with pytest.raises(SettingsError) as refusal:
         settings.load({**RIGHT, **changed})
-    said = str(refusal.value)
+    message = str(refusal.value)
     assert refusal.value.__cause__ is None
-    assert not any(secret in said for secret in SECRET)
-    return said
+    assert not any(secret in message for secret in SECRET)
+    return message
 
 
 def test_the_least_that_is_needed_is_enough() -> None:
@@ -130,9 +130,9 @@ def test_everything_an_operator_may_set_is_read() -> None:
     ],
 )
 def test_a_wrong_setting_is_refused_by_its_name(name: str, value: str) -> None:
-    said = complaint(**{name: value})
-    assert said.startswith(f"PAYMENTS_{name.upper()}: ")
-    assert len(said.splitlines()) == 1
+    message = error_message(**{name: value})
+    assert message.startswith(f"PAYMENTS_{name.upper()}: ")
+    assert len(message.splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", ["DATABASE_URL", "BASE_URL", "STRIPE_API_KEY"])
@@ -142,20 +142,22 @@ def test_a_setting_that_is_missing_is_named(name: str) -> None:
 
 
 def test_everything_wrong_is_reported_at_once() -> None:
-    said = complaint(base_url="x", log_level="x", currrency="usd", stripe_api_key="x").splitlines()
-    names = sorted(line.partition(":")[0].removeprefix("PAYMENTS_") for line in said)
+    message = error_message(
+        base_url="x", log_level="x", currrency="usd", stripe_api_key="x"
+    ).splitlines()
+    names = sorted(line.partition(":")[0].removeprefix("PAYMENTS_") for line in message)
     assert names == ["BASE_URL", "CURRRENCY", "LOG_LEVEL", "STRIPE_API_KEY"]
 
 
 @pytest.mark.parametrize("name", ["STRIPE_KEY", "BASE_URL_FILE", "DATABASE", "", "SECRETS"])
 def test_a_name_there_is_not_is_an_error(name: str) -> None:
-    assert complaint(**{name: "x"}) == f"PAYMENTS_{name}: there is no such setting"
+    assert error_message(**{name: "x"}) == f"PAYMENTS_{name}: there is no such setting"
 
 
 def test_a_live_key_is_never_sent_to_another_address() -> None:
     live = "sk_live_" + "k" * 24
-    said = complaint(stripe_api_key=live, stripe_api_base="https://stripe.example.org")
-    assert said == "PAYMENTS_STRIPE_API_BASE may not be changed with a live key"
+    message = error_message(stripe_api_key=live, stripe_api_base="https://stripe.example.org")
+    assert message == "PAYMENTS_STRIPE_API_BASE may not be changed with a live key"
     assert settings.load({**RIGHT, "PAYMENTS_STRIPE_API_KEY": live}).livemode
     restricted = settings.load({**RIGHT, "PAYMENTS_STRIPE_API_KEY": "rk" + live[2:]})
     assert restricted.livemode
@@ -163,12 +165,12 @@ def test_a_live_key_is_never_sent_to_another_address() -> None:
 
 def test_a_sign_in_service_is_set_whole_or_not_at_all() -> None:
     names = ("OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET")
-    said = "PAYMENTS_%s: needed to sign in by OpenID Connect"
+    message = "PAYMENTS_%s: needed to sign in by OpenID Connect"
     for one in names:
-        assert complaint(**{one: ""}) == said % one
+        assert error_message(**{one: ""}) == message % one
         others = [f"PAYMENTS_{other}" for other in names if other != one]
-        alone = complaint(**{name.removeprefix("PAYMENTS_"): "" for name in others})
-        assert alone == said.replace("PAYMENTS_%s", ", ".join(others))
+        alone = error_message(**{name.removeprefix("PAYMENTS_"): "" for name in others})
+        assert alone == message.replace("PAYMENTS_%s", ", ".join(others))
     none = {key: value for key, value in RIGHT.items() if "OIDC" not in key}
     assert settings.load(none).oidc_issuer == ""
     here = settings.load({**RIGHT, "PAYMENTS_OIDC_ISSUER": "http://localhost:9000/"})
@@ -182,15 +184,15 @@ def test_a_sign_in_service_is_set_whole_or_not_at_all() -> None:
 def test_a_secret_may_come_from_a_file(name: str, tmp_path: Path) -> None:
     smtp = f"smtp://payments:{PASSWORD}@mail.example.org:587"
     key, value = f"PAYMENTS_{name.upper()}", {**RIGHT, "PAYMENTS_SMTP_URL": smtp}
-    held = tmp_path / "secret"
-    held.write_text(f"{value[key]}\n")
-    there = {other: text for other, text in RIGHT.items() if other != key}
-    made = settings.load({**there, f"{key}_FILE": str(held)})
-    assert made == settings.load({**there, key: value[key]})
+    secret_file = tmp_path / "secret"
+    secret_file.write_text(f"{value[key]}\n")
+    others = {other: text for other, text in RIGHT.items() if other != key}
+    made = settings.load({**others, f"{key}_FILE": str(secret_file)})
+    assert made == settings.load({**others, key: value[key]})
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    there = {key: value for key, value in RIGHT.items() if key != "PAYMENTS_STRIPE_API_KEY"}
+    others = {key: value for key, value in RIGHT.items() if key != "PAYMENTS_STRIPE_API_KEY"}
     binary = tmp_path / "binary"
     binary.write_bytes(b"\xff" + KEY.encode())
     for path, why in (
@@ -199,26 +201,26 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         (binary, "UnicodeDecodeError"),
     ):
         with pytest.raises(SettingsError) as refusal:
-            settings.load({**there, "PAYMENTS_STRIPE_API_KEY_FILE": str(path)})
+            settings.load({**others, "PAYMENTS_STRIPE_API_KEY_FILE": str(path)})
         first = str(refusal.value).splitlines()[0]
         assert first == f"PAYMENTS_STRIPE_API_KEY_FILE: {why}: cannot read {path}"
         assert KEY not in str(refusal.value)
 
 
 def test_a_secret_given_twice_is_refused(tmp_path: Path) -> None:
-    held = tmp_path / "secret"
-    held.write_text("sk_test_" + "z" * 24)
-    said = complaint(stripe_api_key_file=str(held))
-    assert said.startswith("PAYMENTS_STRIPE_API_KEY_FILE: ")
-    assert "z" * 24 not in said
+    secret_file = tmp_path / "secret"
+    secret_file.write_text("sk_test_" + "z" * 24)
+    message = error_message(stripe_api_key_file=str(secret_file))
+    assert message.startswith("PAYMENTS_STRIPE_API_KEY_FILE: ")
+    assert "z" * 24 not in message
 
 
 def test_the_secret_in_a_file_is_held_to_the_same_rules(tmp_path: Path) -> None:
-    held = tmp_path / "secret"
-    held.write_text("pk_test_" + "z" * 24)
-    there = {key: value for key, value in RIGHT.items() if key != "PAYMENTS_STRIPE_API_KEY"}
+    secret_file = tmp_path / "secret"
+    secret_file.write_text("pk_test_" + "z" * 24)
+    others = {key: value for key, value in RIGHT.items() if key != "PAYMENTS_STRIPE_API_KEY"}
     with pytest.raises(SettingsError, match=r"^PAYMENTS_STRIPE_API_KEY: must be") as refusal:
-        settings.load({**there, "PAYMENTS_STRIPE_API_KEY_FILE": str(held)})
+        settings.load({**others, "PAYMENTS_STRIPE_API_KEY_FILE": str(secret_file)})
     assert "z" * 24 not in str(refusal.value)
 
 
@@ -262,9 +264,9 @@ def test_a_secret_is_what_the_type_says_and_nothing_else() -> None:
 
 def test_no_secret_is_in_the_settings_as_text() -> None:
     made = settings.load(RIGHT)
-    for told in (repr(made), str(made), str(made.model_dump()), str(list(made)), f"{made!r:>9}"):
-        assert not any(secret in told for secret in SECRET)
-        assert "give.example.org" in told
+    for printed in (repr(made), str(made), str(made.model_dump()), str(list(made)), f"{made!r:>9}"):
+        assert not any(secret in printed for secret in SECRET)
+        assert "give.example.org" in printed
 
 
 def test_settings_do_not_change_while_a_process_lives() -> None:

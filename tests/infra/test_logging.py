@@ -231,13 +231,13 @@ async def test_what_stripe_says_is_not_quoted(
 def test_a_field_that_is_not_ours_is_dropped(capfd: pytest.CaptureFixture[str]) -> None:
     app_logging.configure("debug")
     log = structlog.get_logger("payments.test").bind(address=ADDRESS)
-    log.info("gift_begun", count=3, outcome="kept", name=NAME, amount=AMOUNT, ip="203.0.113.77")
+    log.info("gift_started", count=3, outcome="stored", name=NAME, amount=AMOUNT, ip="203.0.113.77")
     (line,) = lines(capfd)
     assert {name: line[name] for name in set(line) - {"timestamp"}} == {
-        "event": "gift_begun",
+        "event": "gift_started",
         "level": "info",
         "count": 3,
-        "outcome": "kept",
+        "outcome": "stored",
     }
 
 

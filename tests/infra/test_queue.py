@@ -1,4 +1,4 @@
-"""Work that was promised is done: however many bells ring at once, whatever fails, whoever dies."""
+"""Every enqueued job is done: however many webhooks come at once, whatever fails, whoever dies."""
 
 import asyncio
 import json
@@ -57,7 +57,7 @@ async def waiting(room: Newsroom) -> list[tuple[object, ...]]:
 
 
 async def charged(room: Newsroom, frequency: str = "once") -> str:
-    """A gift whose charge we have not been told of yet. Gives the charge's id."""
+    """A gift whose charge has had no webhook yet. Returns the charge's id."""
     before = {row["id"] for row in room.sandbox.account.store.of_kind("charge")}
     await room.gives(500, frequency)
     [charge] = [
@@ -86,15 +86,15 @@ async def open_alerts(room: Newsroom) -> list[tuple[object, ...]]:
     return await room.rows("SELECT kind, object_id FROM alerts WHERE closed_at IS NULL ORDER BY id")
 
 
-# --- bells ----------------------------------------------------------------------------------------
+# --- webhooks -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("objects", [1, 20])
 async def test_of_four_hundred_webhooks_at_once_each_is_stored_and_each_object_has_one_job(
     newsroom: Newsroom, objects: int
 ) -> None:
-    bells = [webhook_event(newsroom, "charge", f"ch_{n % objects}") for n in range(400)]
-    answers = await at_once(newsroom, bells)
+    deliveries = [webhook_event(newsroom, "charge", f"ch_{n % objects}") for n in range(400)]
+    answers = await at_once(newsroom, deliveries)
     assert answers.count(200) == 400 == await newsroom.count("stripe_events")
     assert await waiting(newsroom) == sorted((f"ch_{n}", "todo", 1, True) for n in range(objects))
 
@@ -104,13 +104,13 @@ async def test_it_is_the_same_when_ten_servers_hear_them(newsroom: Newsroom, obj
     servers = [
         intake.Inbox(newsroom.ctx.engine, synced_types=frozenset(SYNC_HANDLERS)) for _ in range(10)
     ]
-    bells = [
+    events = [
         intake.decode(webhook_event(newsroom, "charge", f"ch_{n % objects}").body, livemode=False)
         for n in range(400)
     ]
     new = await asyncio.gather(
-        *(servers[n % 10].store(one, now=newsroom.clock()) for n, one in enumerate(bells)),
-        *(servers[n % 9].store(one, now=newsroom.clock()) for n, one in enumerate(bells)),
+        *(servers[n % 10].store(one, now=newsroom.clock()) for n, one in enumerate(events)),
+        *(servers[n % 9].store(one, now=newsroom.clock()) for n, one in enumerate(events)),
     )
     assert new.count(True) == 400 == await newsroom.count("stripe_events")
     assert await waiting(newsroom) == sorted((f"ch_{n}", "todo", 1, True) for n in range(objects))
@@ -120,13 +120,13 @@ async def test_four_hundred_webhooks_while_the_worker_works_lead_to_few_fetches(
     newsroom: Newsroom,
 ) -> None:
     charges = [await charged(newsroom) for _ in range(20)]
-    bells = [webhook_event(newsroom, "charge", charges[n % 20]) for n in range(400)]
+    deliveries = [webhook_event(newsroom, "charge", charges[n % 20]) for n in range(400)]
     before, answers = newsroom.stripe_get_count(), []
     for start in range(0, 400, 100):
-        heard, _ = await asyncio.gather(
-            at_once(newsroom, bells[start : start + 100]), worker.run_due_jobs(newsroom.ctx)
+        answered, _ = await asyncio.gather(
+            at_once(newsroom, deliveries[start : start + 100]), worker.run_due_jobs(newsroom.ctx)
         )
-        answers += heard
+        answers += answered
     await worker.run_due_jobs(newsroom.ctx)
     assert answers.count(200) == 400 == await newsroom.count("stripe_events")
     assert await waiting(newsroom) == []
@@ -215,7 +215,7 @@ async def test_an_object_that_fails_is_tried_again_ever_later_and_in_the_end_a_p
         await the_pause_is_over(newsroom)
     await worker.run_due_jobs(newsroom.ctx)
     assert await waiting(newsroom) == [(poison, "failed", job_queue.MAX_ATTEMPTS, True)]
-    assert await open_alerts(newsroom) == [("stuck", poison)]
+    assert await open_alerts(newsroom) == [("retries_exhausted", poison)]
     newsroom.sandbox.faults.clear()
     await newsroom.deliver([webhook_event(newsroom, "charge", poison)])
     await worker.run_due_jobs(newsroom.ctx)
@@ -286,7 +286,7 @@ async def test_a_retry_that_could_not_be_scheduled_is_scheduled_when_the_databas
 
 
 async def abandoned_job(room: Newsroom, *, silent: timedelta = timedelta()) -> str:
-    """A worker that took a job and was last heard of so long ago. Gives the job's charge."""
+    """A worker that took a job and was last heard of so long ago. Returns the job's charge."""
     charge = await charged(room)
     await room.deliver([webhook_event(room, "charge", charge)])
     async with room.ctx.sessions.begin() as session:
@@ -425,7 +425,7 @@ async def test_an_object_that_kills_every_worker_is_given_up_with_an_alert(
     )
     await requeue_abandoned(newsroom)
     assert await waiting(newsroom) == [(charge, "failed", job_queue.MAX_ATTEMPTS, True)]
-    assert await open_alerts(newsroom) == [("stuck", charge)]
+    assert await open_alerts(newsroom) == [("retries_exhausted", charge)]
     await requeue_abandoned(newsroom)
     assert await waiting(newsroom) == [(charge, "failed", job_queue.MAX_ATTEMPTS, True)]
 

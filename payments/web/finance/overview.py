@@ -331,8 +331,8 @@ async def _waterfall_chart(
                 "label": label,
                 "low": _chart_value(low, currency),
                 "high": _chart_value(high, currency),
-                "top": _chart_value(max(low, high), currency),
-                "said": format_money(high, currency)
+                "text_at": _chart_value(max(low, high), currency),
+                "amount_text": format_money(high, currency)
                 if whole
                 else layout.format_signed(high - low, currency),
                 "series": series,
