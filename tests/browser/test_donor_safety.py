@@ -2,48 +2,39 @@
 JavaScript, in every language; and the page behind it.
 """
 
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import async_playwright
 
 from payments.core import i18n
-from tests.browser.conftest import CHROMIUM, CHROMIUM_FLAGS, NARROW, WIDE, Site, axe_violations
 from tests.safety.test_donor_safety import ONION, POLICY, policy_file
+from tests.support.browser import (
+    NARROW,
+    WIDE,
+    Site,
+    axe_violations,
+    open_site,
+    overflow,
+    screenshot,
+)
 from tests.support.geoip import country_database
-from tests.support.newsroom import free_port, open_newsroom
-from tests.support.serving import serve_newsroom
 
 pytestmark = pytest.mark.anyio
-SHOTS = os.environ.get("PAYMENTS_TEST_SHOTS")  # a folder to look at afterwards
 
 
 @pytest.fixture
 async def guarded(database: str, tmp_path: Path) -> AsyncIterator[Site]:
-    """A newsroom whose switch is on, in a country that is protected."""
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not here (apt-get install chromium): no browser was driven")
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    geo = tmp_path / "geo.mmdb"
-    geo.write_bytes(country_database({"127.0.0.0/8": "RU"}))
-    more = {
+    """A newsroom with a donor safety policy, visited from a country that the policy protects."""
+    geoip_database = tmp_path / "geo.mmdb"
+    geoip_database.write_bytes(country_database({"127.0.0.0/8": "RU"}))
+    settings = {
         "donor_safety_policy": policy_file(tmp_path, POLICY),
-        "geoip_database": str(geo),
+        "geoip_database": str(geoip_database),
         "alternate_origins": ONION,
     }
-    async with (
-        open_newsroom(database, base_url=url, **more) as room,
-        serve_newsroom(room, port),
-        async_playwright() as api,
-    ):
-        browser = await api.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_FLAGS))
-        made = Site(room, url, browser)
-        yield made
-        await browser.close()
-        assert made.page_errors == []
+    async with open_site(database, **settings) as site:
+        yield site
 
 
 @pytest.mark.parametrize("lang", i18n.SUPPORTED_LOCALES)
@@ -55,12 +46,9 @@ async def test_nobody_can_miss_the_notice(guarded: Site, lang: str, view: dict[s
             page = await visitor.new_page()
             for path in ("donate", "safety"):
                 await page.goto(f"{guarded.url}/{path}?lang={lang}")
-                wide = await page.evaluate("document.documentElement.scrollWidth")
-                assert wide <= view["width"], (path, wide)
+                assert await overflow(page) <= 0, path
                 assert await axe_violations(page) == []
-                if SHOTS:
-                    name = f"{path}-{lang}-{view['width']}-{scheme}.png"
-                    await page.screenshot(path=Path(SHOTS) / name, full_page=True)
+                await screenshot(page, f"{path}-{lang}-{view['width']}-{scheme}")
             await page.goto(f"{guarded.url}/donate?lang={lang}")
             notice = await page.locator(".notice").bounding_box()
             amounts = await page.locator("fieldset.amounts, .amounts.once").first.bounding_box()

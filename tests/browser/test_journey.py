@@ -1,6 +1,6 @@
-"""From the end of a story to a row in the books: the widget, the form, Stripe's page, the thanks,
-and a colleague who sees it. With a keyboard and nothing else, with scripts and without, in each
-language, on a small telephone and a wide screen, by day and by night, and read from the right.
+"""From the end of a story to finance's list: the widget, the form, Stripe's page, the thanks, and a
+colleague who finds the contribution. With the keyboard alone, with scripts and without, in each
+language, on a small telephone and a wide screen, light and dark, and from right to left.
 """
 
 from typing import Any
@@ -12,8 +12,8 @@ from playwright.async_api import Page
 from payments.core import i18n
 from payments.staff import accounts
 from payments.staff.accounts import Role
-from tests.browser.conftest import NARROW, WIDE, Site, axe_violations, overflow
-from tests.browser.test_reader import ON_STRIPES_PAGE, is_sound, presses, reaches
+from tests.support import keyboard
+from tests.support.browser import NARROW, WIDE, Site, axe_violations, is_sound, overflow
 
 pytestmark = pytest.mark.anyio
 CASES = [
@@ -30,8 +30,8 @@ def more() -> dict[str, object]:
     return {"environment": "demo"}  # which has a story
 
 
-async def looks(page: Page, locale: str, *, scripts: bool) -> None:
-    """A page on the way: whole, and whole as well for somebody who reads from the right."""
+async def checks(page: Page, locale: str, *, scripts: bool) -> None:
+    """A page is sound, and from right to left as well."""
     if not scripts:  # axe is a script
         assert await page.get_attribute("html", "lang") == locale
         assert await overflow(page) <= 0, page.url
@@ -61,55 +61,53 @@ async def gives(site: Site, page: Page, locale: str, *, scripts: bool) -> None:
     """Once, twenty dollars, from the story."""
     say = i18n.translations(locale).gettext
     await page.goto(f"{site.url}/article")
-    await looks(page, locale, scripts=scripts)
-    await reaches(page, say("Monthly"))
+    await checks(page, locale, scripts=scripts)
+    await keyboard.reaches(page, say("Monthly"))
     await page.keyboard.press("ArrowLeft")
-    await presses(page, say("Continue"))
+    await keyboard.presses(page, say("Continue"))
     assert urlsplit(page.url).path == "/donate"
-    asked = parse_qs(urlsplit(page.url).query)
-    assert (asked["frequency"], asked["article"]) == (["once"], ["town-clock"])
-    await looks(page, locale, scripts=scripts)
+    query = parse_qs(urlsplit(page.url).query)
+    assert (query["frequency"], query["article"]) == (["once"], ["town-clock"])
+    await checks(page, locale, scripts=scripts)
     assert await page.locator("input[name=frequency][value=once]").is_checked()
-    await reaches(page, "$")  # the suggestion that is ticked
+    await keyboard.reaches(page, "$")  # the suggestion that is ticked
     await page.keyboard.press("ArrowRight")
     ticked = page.locator("input[name=amount_once]:checked")
     amount = await ticked.get_attribute("value")
     assert amount is not None
     assert amount.isdecimal()
-    await presses(page, say("Continue to secure payment"))
+    await keyboard.presses(page, say("Continue to secure payment"))
     assert page.url.startswith(site.room.sandbox.url)
-    for name, typed in ON_STRIPES_PAGE.items():
-        await reaches(page, name)
-        await page.keyboard.type(typed)
-    await page.keyboard.press("Enter")
-    await page.wait_for_url(f"{site.url}/thanks/**")
-    await looks(page, locale, scripts=scripts)
+    await keyboard.pays_at_stripe(page, site)
+    await checks(page, locale, scripts=scripts)
     await site.room.runs_until_idle()
     await page.reload()
     assert await page.inner_text("h1") == say("Thank you")
-    await looks(page, locale, scripts=scripts)
+    await checks(page, locale, scripts=scripts)
     assert await site.room.rows("SELECT amount, frequency FROM contributions") == [
         (int(amount), "once")
     ]
 
 
 async def sees_the_row(site: Site, page: Page, *, scripts: bool) -> None:
-    """A colleague comes in by a link from the operator and finds the gift."""
+    """A colleague signs in by a link from the operator and finds the contribution."""
     room = site.room
     await room.runs_sweeps()
     async with room.ctx.sessions.begin() as session:
         token = await accounts.invite(session, "Ada", role=Role.FINANCE, now=room.clock())
     await page.goto(f"{site.url}/staff/enter/{token}")
-    await looks(page, "en", scripts=scripts)
-    await presses(page, "Sign in")
+    await checks(page, "en", scripts=scripts)
+    await keyboard.presses(page, "Sign in")
     assert page.url == f"{site.url}/finance"
-    await looks(page, "en", scripts=scripts)
-    ((gift, minor),) = await room.rows("SELECT id, amount FROM contributions")
-    assert isinstance(minor, int)
+    await checks(page, "en", scripts=scripts)
+    ((contribution_id, amount),) = await room.rows("SELECT id, amount FROM contributions")
+    assert isinstance(amount, int)
     await page.goto(f"{site.url}/finance/lines")
-    await looks(page, "en", scripts=scripts)
-    row = page.locator("main tbody tr", has=page.locator(f'a[href="/finance/gifts/{gift}"]'))
+    await checks(page, "en", scripts=scripts)
+    row = page.locator(
+        "main tbody tr", has=page.locator(f'a[href="/finance/gifts/{contribution_id}"]')
+    )
     assert await row.count() == 1
-    assert f"${minor / 100:.2f}" in await row.inner_text()
-    await page.goto(f"{site.url}/finance/gifts/{gift}")
-    await looks(page, "en", scripts=scripts)
+    assert f"${amount / 100:.2f}" in await row.inner_text()
+    await page.goto(f"{site.url}/finance/gifts/{contribution_id}")
+    await checks(page, "en", scripts=scripts)

@@ -1,8 +1,7 @@
-"""Remind me later in a real browser: asked from the form with a keyboard, confirmed by a button,
-written to on the day, back at the form as it was left, and stopped; or a calendar file instead.
+"""Reminders in a real browser: requested from the form with the keyboard, confirmed, sent on their
+day, leading back to the form as it was left, and cancelled; or a calendar file instead.
 """
 
-import os
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -15,13 +14,12 @@ from playwright.async_api import Page
 from payments.core import i18n
 from payments.ops import worker
 from payments.signups import reminder_sender
-from tests.browser.conftest import NARROW, WIDE, Site, overflow
-from tests.browser.test_reader import is_sound, presses, reaches, signs_in_with_a_keyboard
 from tests.signups.test_reminders import DAY, READER, keys
+from tests.support import keyboard
+from tests.support.browser import NARROW, WIDE, Site, is_sound, overflow, screenshot
 
 pytestmark = pytest.mark.anyio
-SHOTS = os.environ.get("PAYMENTS_TEST_SHOTS")  # a folder to look at afterwards
-DAY_TYPED, THE_DAY = "12122026", "2026-12-12"  # the same in every order of day and month
+TYPED_DATE, DATE = "12122026", "2026-12-12"  # the same in every order of day and month
 CASES = [
     pytest.param(True, "en", WIDE, "light", id="scripts-en"),
     pytest.param(True, "ru", NARROW, "dark", id="scripts-ru"),
@@ -31,39 +29,37 @@ CASES = [
 
 
 async def works(site: Site) -> None:
-    """What the worker does in a minute."""
+    """Run what the worker runs each minute."""
     await reminder_sender.enqueue_due(site.room.ctx)
     await reminder_sender.send_confirmations(site.room.ctx)
     await worker.run_due_jobs(site.room.ctx)
 
 
 def link(site: Site, path: str) -> str:
-    """The one link of the newest mail that begins with a path of ours."""
+    """The one link of the newest mail whose path begins so."""
     mail = site.room.mails()[-1]
     assert mail.to == [READER]
-    (found,) = set(re.findall(rf"{re.escape(site.url + path)}[\w.?=&-]+", mail.part()))
-    return str(found)
+    (address,) = set(re.findall(rf"{re.escape(site.url + path)}[\w.?=&-]+", mail.part()))
+    return str(address)
 
 
-async def looks(page: Page, locale: str, name: str, *, scripts: bool) -> None:
+async def checks(page: Page, locale: str, name: str, *, scripts: bool) -> None:
+    """A page is sound; without scripts, as far as can be seen without axe."""
     if scripts:
         await is_sound(page, locale)
     assert await page.get_attribute("html", "lang") == locale
     assert await overflow(page) <= 0, page.url
-    if SHOTS:
-        plain = "" if scripts else "-plain"
-        path = Path(SHOTS) / f"{name}-{locale}{plain}.png"
-        await page.screenshot(path=path, full_page=True)
+    await screenshot(page, f"{name}-{locale}{'' if scripts else '-plain'}")
 
 
 async def asks(site: Site, page: Page, locale: str, *, scripts: bool) -> None:
     """From the form: every month, and not today."""
     say = i18n.translations(locale).gettext
     await page.goto(f"{site.url}/donate?frequency=monthly&amount=1000")
-    await reaches(page, say("Remind me later"))
+    await keyboard.reaches(page, say("Remind me later"))
     async with page.expect_navigation():
         await page.keyboard.press("Enter")
-    await looks(page, locale, "remind", scripts=scripts)
+    await checks(page, locale, "remind", scripts=scripts)
     assert "10" in await page.inner_text("main .lede")
 
 
@@ -76,26 +72,26 @@ async def test_a_reader_asks_confirms_is_reminded_comes_back_and_stops(
     async with site.visitor(java_script_enabled=scripts, **options) as visitor:
         page = await visitor.new_page()
         await asks(site, page, locale, scripts=scripts)
-        await reaches(page, say("On the 1st: %(day)s").partition("%")[0])
+        await keyboard.reaches(page, say("On the 1st: %(day)s").partition("%")[0])
         for _ in range(2):
             await page.keyboard.press("ArrowDown")
-        await reaches(page, say("The day"))
-        await page.keyboard.type(DAY_TYPED)
-        assert await page.input_value("#on") == THE_DAY
-        await reaches(page, say("E-mail address"))
+        await keyboard.reaches(page, say("The day"))
+        await page.keyboard.type(TYPED_DATE)
+        assert await page.input_value("#on") == DATE
+        await keyboard.reaches(page, say("E-mail address"))
         await page.keyboard.type(READER)
-        await reaches(page, say("Once more a week later, if I have not given by then"))
+        await keyboard.reaches(page, say("Once more a week later, if I have not given by then"))
         await page.keyboard.press("Space")
-        await presses(page, say("Remind me by mail"))
+        await keyboard.presses(page, say("Remind me by mail"))
         assert await page.inner_text("h1") == say("Please look into your mailbox")
-        await looks(page, locale, "remind-asked", scripts=scripts)
+        await checks(page, locale, "remind-asked", scripts=scripts)
         await works(site)
         await page.goto(link(site, "/remind/confirm/"))
-        await looks(page, locale, "remind-confirm", scripts=scripts)
+        await checks(page, locale, "remind-confirm", scripts=scripts)
         assert await site.room.rows("SELECT state FROM reminders") == [("asked",)]
-        await presses(page, say("Yes, remind me"))
+        await keyboard.presses(page, say("Yes, remind me"))
         assert await page.inner_text("h1") == say("We will remind you")
-        await looks(page, locale, "remind-set", scripts=scripts)
+        await checks(page, locale, "remind-set", scripts=scripts)
         await site.room.advances_time(20 * DAY)
         await works(site)
         await comes_back(site, page, locale, scripts=scripts)
@@ -104,23 +100,23 @@ async def test_a_reader_asks_confirms_is_reminded_comes_back_and_stops(
 
 
 async def comes_back(site: Site, page: Page, locale: str, *, scripts: bool) -> None:
-    """The link of the reminder leads to the form, with what they had in mind."""
+    """The link of the reminder leads to the form as it was left."""
     assert len(site.room.mails()) == 2
     await page.goto(link(site, "/back/"))
-    await looks(page, locale, "back", scripts=scripts)
+    await checks(page, locale, "back", scripts=scripts)
     assert await page.locator("input[name=frequency][value=monthly]").is_checked()
     assert await page.locator("input[name=amount_monthly][value='1000']").is_checked()
-    await presses(page, i18n.translations(locale).gettext("Continue to secure payment"))
+    await keyboard.presses(page, i18n.translations(locale).gettext("Continue to secure payment"))
     assert page.url.startswith(site.room.sandbox.url)
 
 
 async def stops(site: Site, page: Page, locale: str, *, scripts: bool) -> None:
     say = i18n.translations(locale).gettext
     await page.goto(link(site, "/remind/stop/"))
-    await looks(page, locale, "remind-stop", scripts=scripts)
-    await presses(page, say("End it now"))
+    await checks(page, locale, "remind-stop", scripts=scripts)
+    await keyboard.presses(page, say("End it now"))
     assert await page.inner_text("h1") == say("No more reminders")
-    await looks(page, locale, "remind-stopped", scripts=scripts)
+    await checks(page, locale, "remind-stopped", scripts=scripts)
     await site.room.advances_time(8 * DAY)
     await works(site)
     assert len(site.room.mails()) == 2
@@ -140,18 +136,18 @@ async def test_a_calendar_file_leads_back_and_tells_nothing(
     async with site.visitor(java_script_enabled=scripts, viewport=NARROW, locale=locale) as visitor:
         page = await visitor.new_page()
         await asks(site, page, locale, scripts=scripts)
-        await reaches(page, say("Get a calendar entry"))
-        async with page.expect_download() as coming:
+        await keyboard.reaches(page, say("Get a calendar entry"))
+        async with page.expect_download() as download:
             await page.keyboard.press("Enter")
-        file = await coming.value
+        file = await download.value
         assert file.suggested_filename == "note.ics"
-        made = icalendar.Calendar.from_ical(read(await file.path()))
-        (event,) = made.walk("VEVENT")
+        calendar = icalendar.Calendar.from_ical(read(await file.path()))
+        (event,) = calendar.walk("VEVENT")
         assert str(event["summary"]) == say("A note to myself")
         assert str(event.decoded("dtstart"))[:10] == "2026-12-01"
-        assert site.room.settings.publication_name not in str(made.to_ical())
+        assert site.room.settings.publication_name not in str(calendar.to_ical())
         await page.goto(str(event["url"]))
-        await looks(page, locale, "back-from-calendar", scripts=scripts)
+        await checks(page, locale, "back-from-calendar", scripts=scripts)
         assert await page.locator("input[name=amount_monthly][value='1000']").is_checked()
         assert await site.room.count("reminders") == 0
 
@@ -168,9 +164,9 @@ async def test_what_cannot_be_is_said_beside_the_field_and_nothing_is_lost(
         await page.evaluate("document.querySelector('#on').removeAttribute('max')")
         await page.locator("#on").fill("2031-01-01")
         await page.locator("#address").fill(READER)
-        await page.get_by_role("button", name=say("Remind me by mail")).click()
-        await page.wait_for_load_state()
-        await looks(page, locale, "remind-refused", scripts=True)
+        async with page.expect_navigation():
+            await page.get_by_role("button", name=say("Remind me by mail")).click()
+        await checks(page, locale, "remind-refused", scripts=True)
         assert await page.locator("#on").get_attribute("aria-invalid") == "true"
         assert await page.input_value("#on") == "2031-01-01"
         assert await page.input_value("#address") == READER
@@ -184,20 +180,20 @@ async def test_it_is_offered_wherever_somebody_is_not_ready(site: Site) -> None:
         once = await room.gives(2000, "once")
         await room.runs_until_idle()
         await page.goto(f"{site.url}/thanks/{once.id}")
-        await presses(page, "Or be reminded another time")
+        await keyboard.presses(page, "Or be reminded another time")
         assert "$20.00 once" in await page.inner_text("main .lede")
-        left = (await room.requests_contribution(1234, "annual")).json()["id"]
+        abandoned_id = (await room.requests_contribution(1234, "annual")).json()["id"]
         await room.advances_time(timedelta(minutes=66))
         await room.runs_until_idle()
-        await page.goto(f"{site.url}/thanks/{left}")
-        await presses(page, "Remind me later")
+        await page.goto(f"{site.url}/thanks/{abandoned_id}")
+        await keyboard.presses(page, "Remind me later")
         assert "$12.34 every year" in await page.inner_text("main .lede")
         await room.gives(500, "monthly")
         await room.runs_until_idle()
-        await signs_in_with_a_keyboard(site, page)
-        await presses(page, "every month")
-        await presses(page, "Stop this contribution")
-        await presses(page, "Stop it now")
-        await presses(page, "Remind me later")
+        await keyboard.signs_in(site, page)
+        await keyboard.presses(page, "every month")
+        await keyboard.presses(page, "Stop this contribution")
+        await keyboard.presses(page, "Stop it now")
+        await keyboard.presses(page, "Remind me later")
         await is_sound(page, "en")
         assert await page.inner_text("h1") == "Remind me later"

@@ -1,5 +1,5 @@
-"""A colleague with a real browser, without JavaScript, at the newsroom's own sign-in service: there
-and back between two sites, by cookies that a browser keeps to itself when another site sends it.
+"""Single sign-on in a real browser, without JavaScript: to the newsroom's OpenID Connect provider
+and back, between two sites, with cookies that are not sent when another site leads here.
 """
 
 from collections.abc import AsyncIterator
@@ -7,77 +7,79 @@ from datetime import timedelta
 
 import pytest
 
-from tests.browser.conftest import NARROW, Site
-from tests.browser.test_staff import is_sound, link, presses
+from tests.support.browser import NARROW, Site, is_sound
+from tests.support.colleague_pages import clicks, invitation_link
 from tests.support.oidc_provider import OidcProvider, running_provider
 
 pytestmark = pytest.mark.anyio
-THERE, ITS_PAGE = "Sign in with 127.0.0.1", "It is me"
+SIGN_IN, CONSENT = "Sign in with 127.0.0.1", "It is me"
 
 
 @pytest.fixture
 def host() -> str:
-    """Another site than that of the service."""
+    """Another site than the provider's."""
     return "localhost"
 
 
 @pytest.fixture
-async def service() -> AsyncIterator[OidcProvider]:
-    async with running_provider() as one:
-        yield one
+async def provider() -> AsyncIterator[OidcProvider]:
+    async with running_provider() as running:
+        yield running
 
 
 @pytest.fixture
-def more(service: OidcProvider) -> dict[str, object]:
-    return service.settings
+def more(provider: OidcProvider) -> dict[str, object]:
+    return provider.settings
 
 
 @pytest.mark.parametrize("shows", [True, False], ids=["a page there", "at once"])
-async def test_there_and_back_and_in(site: Site, service: OidcProvider, shows: bool) -> None:
-    service.now = site.room.clock
+async def test_there_and_back_and_in(site: Site, provider: OidcProvider, shows: bool) -> None:
+    provider.now = site.room.clock
 
     async with site.visitor(viewport=NARROW, java_script_enabled=False) as visitor:
         page = await visitor.new_page()
 
-        async def goes(address: str) -> None:
-            service.shows_page = shows
-            await page.get_by_role("link", name=THERE).click()
+        async def signs_in(path: str) -> None:
+            """Go to the provider, and come back to a path."""
+            provider.shows_page = shows
+            await page.get_by_role("link", name=SIGN_IN).click()
             if shows:
-                await page.get_by_role("link", name=ITS_PAGE).click()
-            await page.wait_for_url(site.url + address)
+                await page.get_by_role("link", name=CONSENT).click()
+            await page.wait_for_url(site.url + path)
 
-        await page.goto(await link(site))
-        assert await page.get_by_role("link", name=THERE).is_visible()
-        await goes("/finance")
-        await presses(page, "Sign out")
+        await page.goto(await invitation_link(site))
+        assert await page.get_by_role("link", name=SIGN_IN).is_visible()
+        await signs_in("/finance")
+        await clicks(page, "Sign out")
         await page.goto(f"{site.url}/staff/alerts")
-        await goes("/staff/alerts")
+        await signs_in("/staff/alerts")
         site.room.clock.advance(timedelta(minutes=6))
         await page.goto(f"{site.url}/staff/colleagues")
         assert "/staff/confirm" in page.url
-        await goes("/staff/colleagues")
+        await signs_in("/staff/colleagues")
         assert await page.get_by_text("no passkey · 127.0.0.1").is_visible()
-    deeds = await site.room.rows("SELECT action FROM audit_entries WHERE name = 'Ada' ORDER BY seq")
-    assert [deed for (deed,) in deeds] == [
+    rows = await site.room.rows("SELECT action FROM audit_entries WHERE name = 'Ada' ORDER BY seq")
+    assert [action for (action,) in rows] == [
         "account_tied", "signed_in", "signed_out", "signed_in", "confirmed",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_its_pages_pass_axe_and_fit(site: Site, service: OidcProvider, scheme: str) -> None:
-    service.now = site.room.clock
+async def test_its_pages_pass_axe_and_fit(site: Site, provider: OidcProvider, scheme: str) -> None:
+    provider.now = site.room.clock
     async with site.visitor(viewport=NARROW, color_scheme=scheme) as visitor:
         page = await visitor.new_page()
-        address = await link(site)
-        await page.goto(address)
+        await page.goto(await invitation_link(site))
         await is_sound(page)
-        service.subject = None
-        await page.get_by_role("link", name=THERE).click()
+        provider.subject = None
+        async with page.expect_navigation():
+            await page.get_by_role("link", name=SIGN_IN).click()
         await page.get_by_text("let nobody in").wait_for()
         await is_sound(page)
-        service.subject = "4711"
-        await page.get_by_role("link", name="open it again").click()
-        await page.get_by_role("link", name=THERE).click()
+        provider.subject = "4711"
+        async with page.expect_navigation():
+            await page.get_by_role("link", name="open it again").click()
+        await page.get_by_role("link", name=SIGN_IN).click()
         await page.wait_for_url(f"{site.url}/finance")
         for path in ("/staff", "/staff/colleagues", "/staff/confirm"):
             await page.goto(site.url + path)

@@ -1,4 +1,4 @@
-"""<donate-form> on a page of somebody else's, under the strictest policy a page can have."""
+"""<donate-form> on another site's page, under the strictest content security policy."""
 
 # ruff: noqa: RUF001 - digits of another script look like what they are not
 
@@ -13,11 +13,10 @@ from payments.core.settings import Settings
 from payments.giving import campaigns
 from payments.risk.risk_level import RiskLevel
 from payments.web.donate import embed
-from tests.browser.conftest import NARROW, WIDE, Site, axe_violations, overflow
-from tests.browser.test_donor_safety import SHOTS
 from tests.giving.test_campaigns import TESTED
 from tests.safety.test_donor_safety import POLICY as POLICY_FILE
 from tests.safety.test_donor_safety import policy_file
+from tests.support.browser import NARROW, WIDE, Site, axe_violations, overflow, screenshot
 from tests.support.risk import set_risk_level
 
 pytestmark = pytest.mark.anyio
@@ -62,21 +61,24 @@ async def story(
     site: Site,
     visitor: BrowserContext,
     *,
-    spoken: str = "en",
-    locale: tuple[str, str] | None = None,
-    more: str = "",
+    ui_locale: str = "en",
+    page_language: tuple[str, str] | None = None,
+    attributes: str = "",
     settings: Settings | None = None,
-    **asked: Any,  # noqa: ANN401 - what a snippet may be told
+    **options: Any,  # noqa: ANN401 - those of embed_snippet
 ) -> Page:
-    """An article with the snippet at its end, opened."""
-    chosen = settings or site.room.settings
-    snippet = embed.embed_snippet(chosen, locale=spoken, article="a-story", **asked)
-    lang, way = locale or (spoken, "ltr")
-    ours = f'lang="{spoken}" dir="ltr"'
-    assert ours in snippet
-    snippet = snippet.replace(ours, f'lang="{lang}" dir="{way}" {more}', 1)
+    """Open an article with the snippet at its end.
+
+    `page_language` is the language and direction of an article that differs from the widget's.
+    """
+    settings = settings or site.room.settings
+    snippet = embed.embed_snippet(settings, locale=ui_locale, article="a-story", **options)
+    lang, direction = page_language or (ui_locale, "ltr")
+    original = f'lang="{ui_locale}" dir="ltr"'
+    assert original in snippet
+    snippet = snippet.replace(original, f'lang="{lang}" dir="{direction}" {attributes}', 1)
     html = (
-        f'<!doctype html><html lang="{lang}" dir="{way}"><head><meta charset="utf-8">'
+        f'<!doctype html><html lang="{lang}" dir="{direction}"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width"><meta name="color-scheme" '
         'content="light dark"><title>A story</title></head><body><main><h1>A story</h1>'
         f"{snippet}</main></body></html>"
@@ -92,17 +94,12 @@ async def story(
     return page
 
 
-async def shot(page: Page, name: str) -> None:
-    if SHOTS:
-        await page.screenshot(path=Path(SHOTS) / name, full_page=True)
-
-
 def query(page: Page) -> dict[str, str]:
     return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
 
 
-async def button(page: Page) -> str:
-    """What the button says, without the marks that keep an amount apart."""
+async def button_text(page: Page) -> str:
+    """The button's text, without the marks that isolate an amount's direction."""
     text = await page.locator("donate-form [part=button]").inner_text()
     return text.translate(dict.fromkeys((0x2068, 0x2069, 0x200E)))
 
@@ -111,16 +108,17 @@ async def test_it_can_be_read_and_used_in_any_light_width_and_direction(site: Si
     for size in (NARROW, WIDE):
         for light in ("light", "dark"):
             async with site.visitor(viewport=size, color_scheme=light) as visitor:
-                for spoken, tongue in (("en", None), ("ru", None), ("en", ARABIC)):
-                    page = await story(site, visitor, spoken=spoken, locale=tongue)
+                for ui_locale, language in (("en", None), ("ru", None), ("en", ARABIC)):
+                    page = await story(site, visitor, ui_locale=ui_locale, page_language=language)
                     await page.locator("donate-form").get_by_role("radio").last.check()
-                    await page.locator("donate-form [part=button]").click()  # it complains
-                    where = (size, light, spoken, tongue)
-                    assert await overflow(page) <= 0, where
-                    assert await axe_violations(page) == [], where
-                    seen = await page.evaluate(CONTRAST)
-                    assert len(seen) > 18, where
-                    assert [one for one in seen if one[0] < 4.5] == [], where
+                    await page.locator("donate-form [part=button]").click()
+                    await page.locator("donate-form [role=alert]").wait_for()
+                    case = (size, light, ui_locale, language)
+                    assert await overflow(page) <= 0, case
+                    assert await axe_violations(page) == [], case
+                    contrasts = await page.evaluate(CONTRAST)
+                    assert len(contrasts) > 18, case
+                    assert [one for one in contrasts if one[0] < 4.5] == [], case
                     await page.close()
 
 
@@ -140,16 +138,16 @@ async def test_its_choices_are_large_enough_for_a_finger(site: Site) -> None:
 async def test_with_the_keyboard_alone_a_reader_gets_to_the_form_filled_in(site: Site) -> None:
     async with site.visitor() as visitor:
         page = await story(site, visitor)
-        assert await button(page) == "Continue with $5 a month"
+        assert await button_text(page) == "Continue with $5 a month"
         await page.keyboard.press("Tab")
         await page.keyboard.press("ArrowRight")
-        assert await button(page) == "Continue with $50 a year"
+        assert await button_text(page) == "Continue with $50 a year"
         await page.keyboard.press("Tab")
         for _ in range(3):  # past the last suggestion to an amount of one's own
             await page.keyboard.press("ArrowRight")
         await page.keyboard.press("Tab")
         await page.keyboard.type("33,50")
-        assert await button(page) == "Continue with $33.50 a year"
+        assert await button_text(page) == "Continue with $33.50 a year"
         await page.keyboard.press("Enter")
         await page.wait_for_url("**/donate?*")
         assert query(page) == {
@@ -165,15 +163,15 @@ async def test_an_amount_that_can_be_read_twice_is_asked_about(site: Site) -> No
         await page.get_by_label("Other amount", exact=True).check()
         own = page.locator("donate-form #own")
         await own.fill("1.250")
-        assert await button(page) == "Continue"
+        assert await button_text(page) == "Continue"
         await page.locator("donate-form [part=button]").click()
-        said = await page.locator("donate-form [role=alert]").inner_text()
-        assert "1,250" in said
-        assert "1.25" in said
+        question = await page.locator("donate-form [role=alert]").inner_text()
+        assert "1,250" in question
+        assert "1.25" in question
         assert await own.get_attribute("aria-invalid") == "true"
         assert urlsplit(page.url).path == "/story"
         await page.locator("donate-form [role=alert] button").first.click()
-        assert await button(page) == "Continue with $1,250 a month"
+        assert await button_text(page) == "Continue with $1,250 a month"
         await own.fill("1,50")
         await page.locator("donate-form [part=button]").click()
         assert "From" in await page.locator("donate-form [role=alert]").inner_text()
@@ -181,8 +179,8 @@ async def test_an_amount_that_can_be_read_twice_is_asked_about(site: Site) -> No
 
 async def test_digits_of_another_script_are_digits(site: Site) -> None:
     async with site.visitor(viewport=NARROW) as visitor:
-        page = await story(site, visitor, locale=ARABIC)
-        assert "٥" in await button(page)
+        page = await story(site, visitor, page_language=ARABIC)
+        assert "٥" in await button_text(page)
         await page.get_by_label("Other amount", exact=True).check()
         await page.locator("donate-form #own").fill("١٢٫٥٠")
         await page.locator("donate-form [part=button]").click()
@@ -208,7 +206,7 @@ async def test_whoever_says_not_now_is_not_asked_again_and_nothing_else_is_store
 
 async def test_a_supporter_the_page_knows_of_is_not_asked(site: Site) -> None:
     async with site.visitor() as visitor:
-        page = await story(site, visitor, more="supporter")
+        page = await story(site, visitor, attributes="supporter")
         assert not await page.locator("donate-form").is_visible()
 
 
@@ -236,34 +234,34 @@ async def test_the_page_hears_of_it_and_may_step_in(site: Site) -> None:
         assert urlsplit(page.url).path == "/story"
 
 
-@pytest.mark.parametrize(("dice", "lot"), [("0.1", "a-1w"), ("0.9", "b-1w")])
+@pytest.mark.parametrize(("draw", "variant"), [("0.1", "a-1w"), ("0.9", "b-1w")])
 async def test_a_variant_is_drawn_in_the_browser_and_nothing_of_it_is_stored_there(
-    site: Site, dice: str, lot: str
+    site: Site, draw: str, variant: str
 ) -> None:
     await campaigns.apply_file(site.room.ctx, TESTED.encode())
     async with site.room.ctx.sessions() as session:
-        says = (await campaigns.get(session, "tested")).as_embedded()
+        embedded = (await campaigns.get(session, "tested")).as_embedded()
     async with site.visitor(viewport=NARROW) as visitor:
-        await visitor.add_init_script(f"Math.random = () => {dice}")
-        page = await story(site, visitor, campaign="tested", says=says)
-        own = "As always." if lot == "a-1w" else "A new word."
-        said = page.locator("donate-form [slot=message]").filter(visible=True)
-        assert await said.all_inner_texts() == [own]
+        await visitor.add_init_script(f"Math.random = () => {draw}")
+        page = await story(site, visitor, campaign="tested", embedded=embedded)
+        message = "As always." if variant == "a-1w" else "A new word."
+        visible = page.locator("donate-form [slot=message]").filter(visible=True)
+        assert await visible.all_inner_texts() == [message]
         assert await axe_violations(page) == []
         assert await overflow(page) <= 0
-        if lot == "b-1w":  # nothing is ticked: the browser itself asks
-            assert await button(page) == "Continue"
+        if variant == "b-1w":  # nothing is ticked: the browser itself asks
+            assert await button_text(page) == "Continue"
             await page.locator("donate-form [part=button]").click()
             assert urlsplit(page.url).path == "/story"
             missing = "donate-form [name=much]:invalid"
             assert await page.locator(missing).count() == 3
             await page.locator("donate-form [name=much][value='1400']").check()
-        await shot(page, f"widget-{lot}.png")
+        await screenshot(page, f"widget-{variant}")
         assert await page.evaluate("Object.keys(localStorage)") == []
         await page.locator("donate-form [part=button]").click()
         await page.wait_for_url("**/donate?*")
-        assert query(page)["variant"] == lot
-        assert await page.get_by_text(own).is_visible()
+        assert query(page)["variant"] == variant
+        assert await page.get_by_text(message).is_visible()
         assert await visitor.cookies() == []
     assert await site.room.count("campaign_impressions") == 0
 
@@ -276,9 +274,9 @@ async def test_where_donors_may_be_prosecuted_it_warns_before_the_amount_and_off
     guarded = site.room.settings.model_copy(update={"donor_safety_policy": file})
     for size in (NARROW, WIDE):
         async with site.visitor(viewport=size, color_scheme=light) as visitor:
-            for spoken, warns in (("en", "Do not pay if you are"), ("ru", "Беларусь")):
-                page = await story(site, visitor, spoken=spoken, settings=guarded)
-                warning = await page.locator("donate-form").get_by_text(warns).bounding_box()
+            for ui_locale, text in (("en", "Do not pay if you are"), ("ru", "Беларусь")):
+                page = await story(site, visitor, ui_locale=ui_locale, settings=guarded)
+                warning = await page.locator("donate-form").get_by_text(text).bounding_box()
                 amounts = await page.locator("donate-form [part=amount]").bounding_box()
                 assert warning is not None
                 assert amounts is not None
@@ -287,15 +285,15 @@ async def test_where_donors_may_be_prosecuted_it_warns_before_the_amount_and_off
                 assert [await one.input_value() for one in await often.all()] == ["once"]
                 assert await axe_violations(page) == []
                 assert await overflow(page) <= 0
-                seen = await page.evaluate(CONTRAST)
-                assert [one for one in seen if one[0] < 4.5] == []
-                await shot(page, f"widget-guarded-{spoken}-{size['width']}-{light}.png")
+                contrasts = await page.evaluate(CONTRAST)
+                assert [one for one in contrasts if one[0] < 4.5] == []
+                await screenshot(page, f"widget-guarded-{ui_locale}-{size['width']}-{light}")
                 await page.close()
 
 
 async def test_without_scripts_its_form_does_the_same(site: Site) -> None:
     async with site.visitor(java_script_enabled=False) as visitor:
-        page = await story(site, visitor, spoken="ru")
+        page = await story(site, visitor, ui_locale="ru")
         await page.get_by_label("Один раз").check()
         await page.locator("#donate-own").fill("12,50")
         await page.get_by_role("button", name="Продолжить").click()

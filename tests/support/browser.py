@@ -1,0 +1,159 @@
+"""A real browser at a real port, in front of the same newsroom that every other test has.
+
+Chromium comes from the system and is never downloaded. Where there is none, tests of pages are
+skipped. What a page does wrong is recorded and fails its test: an error on its console (a breach of
+its content security policy among them), an uncaught exception, a request to another host, a
+response of 5xx.
+"""
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Request as BrowserRequest
+from playwright.async_api import Response as BrowserResponse
+
+from payments.core import i18n
+from tests.support.newsroom import REAL_TIMEOUT_SECONDS, Newsroom, free_port, open_newsroom
+from tests.support.serving import serve_newsroom
+
+CHROMIUM = os.environ.get("PAYMENTS_TEST_CHROMIUM") or next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+CHROMIUM_FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--no-first-run",
+)  # fmt: skip
+NARROW, WIDE = {"width": 320, "height": 640}, {"width": 1200, "height": 800}
+SCREENSHOT_DIR = os.environ.get("PAYMENTS_TEST_SHOTS")  # a folder for screenshots; none without it
+
+# Waits until nothing changes how the page looks: stylesheets, fonts, transitions and animations,
+# in shadow roots too.
+_SETTLE = """async () => {
+  const under = (root) => [root, ...[...root.querySelectorAll("*")]
+    .flatMap((node) => node.shadowRoot ? under(node.shadowRoot) : [])];
+  const roots = under(document);
+  const pending = roots.flatMap((root) => [...root.querySelectorAll("link[rel~=stylesheet]")])
+    .filter((link) => !link.sheet && !link.disabled);
+  await Promise.all(pending.map((link) => new Promise((loaded) => {
+    link.addEventListener("load", loaded);
+    link.addEventListener("error", loaded);
+  })));
+  await document.fonts.ready;
+  const moving = roots.flatMap((root) => root.getAnimations())
+    .filter((animation) => Number.isFinite(animation.effect.getComputedTiming().endTime));
+  await Promise.all(moving.map((animation) => animation.finished.catch(() => null)));
+}"""
+
+
+@dataclass
+class Site:
+    """A newsroom that listens, and a browser to visit it with."""
+
+    room: Newsroom
+    url: str
+    browser: Browser
+    page_errors: list[str] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def visitor(self, **options: Any) -> AsyncIterator[BrowserContext]:  # noqa: ANN401
+        """A person with a browser profile of their own and Playwright's options of new_context."""
+        context = await self.browser.new_context(**{"reduced_motion": "reduce", **options})
+        context.set_default_timeout(REAL_TIMEOUT_SECONDS * 1000)
+        context.on("console", self._on_console)
+        context.on("request", self._on_request)
+        context.on("response", self._on_response)
+        context.on("weberror", lambda error: self.page_errors.append(f"error: {error.error}"))
+        try:
+            yield context
+        finally:
+            await context.close()
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        # Chromium logs a response of 4xx as an error; to the page it is none.
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            self.page_errors.append(f"console: {message.text}")
+
+    def _on_request(self, request: BrowserRequest) -> None:
+        if urlsplit(request.url).hostname not in ("127.0.0.1", "localhost", None):
+            self.page_errors.append(f"request to {urlsplit(request.url).hostname}")
+
+    def _on_response(self, response: BrowserResponse) -> None:
+        if response.status >= 500:
+            self.page_errors.append(f"{response.status}: {urlsplit(response.url).path}")
+
+
+@asynccontextmanager
+async def open_site(
+    database: str, *, host: str = "127.0.0.1", **settings: object
+) -> AsyncIterator[Site]:
+    """Open a newsroom at a port, and a browser; afterwards no page may have done wrong."""
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not here (apt-get install chromium): no browser was driven")
+    port = free_port()
+    url = f"http://{host}:{port}"
+    async with (
+        open_newsroom(database, base_url=url, **settings) as room,
+        serve_newsroom(room, port),
+        async_playwright() as api,
+    ):
+        browser = await api.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_FLAGS))
+        site = Site(room, url, browser)
+        try:
+            yield site
+        finally:
+            await browser.close()
+        assert site.page_errors == []
+        await room.runs_until_idle()
+        assert await room.failed_integrity_checks() == []
+
+
+async def settle(page: Page) -> None:
+    """Wait until a page is loaded and nothing changes how it looks any more."""
+    await page.wait_for_load_state()
+    await page.evaluate(_SETTLE)
+
+
+async def axe_violations(page: Page) -> list[str]:
+    """What axe finds wrong with a settled page: the rule, and where."""
+    await settle(page)
+    results = await Axe().run(page)
+    return [
+        f"{violation['id']}: {node['html'][:120]}"
+        for violation in results.response["violations"]
+        for node in violation["nodes"]
+    ]
+
+
+async def overflow(page: Page) -> int:
+    """By how many pixels a page is wider than its window."""
+    await page.wait_for_load_state()
+    pixels: int = await page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    return pixels
+
+
+async def is_sound(page: Page, locale: str = "en") -> None:
+    """A page has its language, one heading, no violation that axe finds, and fits its window."""
+    path = urlsplit(page.url).path
+    assert await page.get_attribute("html", "lang") == locale, path
+    assert await page.get_attribute("html", "dir") == i18n.text_direction(locale), path
+    assert await page.locator("h1").count() == 1, path
+    assert await axe_violations(page) == [], path
+    assert await overflow(page) <= 0, path
+
+
+async def screenshot(page: Page, name: str) -> None:
+    """Save a screenshot of a settled page, if there is a folder for them."""
+    if SCREENSHOT_DIR:
+        await page.wait_for_load_state()
+        await page.screenshot(path=Path(SCREENSHOT_DIR) / f"{name}.png", full_page=True)
