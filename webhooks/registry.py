@@ -19,7 +19,7 @@ from payments.giving import (
 from payments.infra import job_queue, stripe_client
 from payments.infra.context import Context
 from payments.risk import statement_descriptor
-from payments.settlement import disputes, payouts, refunds
+from payments.settlement import disputes, fraud_warnings, payouts, refunds
 from payments.signups import abandoned_checkout
 
 SyncHandler = Callable[[Context, str], Awaitable[object]]  # the second is the object's id
@@ -150,7 +150,7 @@ SYNCED_TYPES: Mapping[str, SyncedType] = {
         ),
     ),
     "radar.early_fraud_warning": SyncedType(
-        disputes.sync_fraud_warning,
+        fraud_warnings.sync,
         (
             "radar.early_fraud_warning.created",
             "radar.early_fraud_warning.updated",

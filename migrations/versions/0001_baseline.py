@@ -669,7 +669,7 @@ def ledger_tables() -> None:
             "currency ~ '^[a-z]{3}$'", name=op.f("ck_ledger_entries_currency_is_a_code")
         ),
         sa.CheckConstraint("amount > 0", name=op.f("ck_ledger_entries_amount_is_positive")),
-        sa.CheckConstraint("debit <> credit", name=op.f("ck_ledger_entries_ends_differ")),
+        sa.CheckConstraint("debit <> credit", name=op.f("ck_ledger_entries_accounts_differ")),
         sa.CheckConstraint(
             "octet_length(hash) = 32", name=op.f("ck_ledger_entries_hash_is_sha256")
         ),
@@ -764,7 +764,7 @@ def settlement_tables() -> None:
         required("method", sa.String(40), server_default="standard"),
         required(
             "reconciliation_status",
-            one_of("reconciliation_is_known", "in_progress completed not_applicable"),
+            one_of("reconciliation_status_is_known", "in_progress completed not_applicable"),
             server_default="in_progress",
         ),
         optional("failure_balance_transaction", STRIPE_ID),

@@ -1,6 +1,14 @@
-"""What finance asks: daily totals, reports, exports, closed months, and the checks of the books.
+"""Accounting: what finance reads, takes away and closes, computed from the ledger and never stored
+as a truth of its own.
 
-Every figure is in minor units of one currency and can be computed again from the ledger. A closed
-month never changes. Nothing here says who gave. It imports settlement, signups, giving and the
-rooms below them.
+Daily totals and month snapshots are caches that the integrity checks compute again; reports,
+exports and closed periods read them and the ledger entries. Every amount is in minor units of one
+currency, and two currencies are never added. A closed month never changes. Nothing here says who
+gave. This room imports settlement, signups, giving and the rooms below them.
+
+SQL: a report, a check or a statement about a set of rows is text, because it reads as the question
+finance asks: one clause a line, and each CTE is named after the rows it holds. Reading or writing
+rows as objects is `select()`, `insert()` and `update()`, so that mypy sees the columns. A rule that
+several texts need (`booking_day`, `daily_totals`) is a named fragment, put into them once and never
+into each other; what a person typed is always a parameter.
 """

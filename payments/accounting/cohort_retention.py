@@ -1,7 +1,8 @@
-"""Cohorts: of the monthly promises that first paid in a month, how many paid so many months later.
+"""Cohort retention: of the monthly contributions that first paid in a month, how many paid so many
+months later.
 
-A promise counts once in each month it paid in, in the currency its last payment of that month was
-settled in; so the currencies add up to all. A payment is of the month it is booked in.
+A contribution counts once in each month it paid in, in the currency its last payment of that month
+was settled in; so the currencies add up to all. A payment is of the month it is booked in.
 """
 
 from collections.abc import Sequence
@@ -12,48 +13,58 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.accounting import month_snapshots
-from payments.accounting.month_snapshots import (
-    BOOKED_AT_SQL,
-    BOOKED_SINCE_SQL,
-    RowsByMonth,
-    SnapshotKind,
-    SnapshotRow,
-)
+from payments.accounting import booking_day, month_snapshots
+from payments.accounting.month_snapshots import RowsByMonth, SnapshotKind, SnapshotRow
 
+# The LIKE names the partial index.
 _MONTHLY_INCOME_SQL = "e.credit LIKE 'income:%' AND e.credit = 'income:monthly'"
+_BOOKED_AT_SQL = booking_day.booked_at()
 _PAYERS_BY_COHORT = text(
     f"""
-    WITH paid AS (
-        SELECT DISTINCT ON (e.contribution_id, month) e.contribution_id, e.currency,
-               CAST(date_trunc('month', {BOOKED_AT_SQL}) AS date) AS month
-          FROM ledger_entries e LEFT JOIN late_entries late ON late.seq = e.seq
+    WITH paying_months AS (
+        SELECT DISTINCT ON (e.contribution_id, month)
+               e.contribution_id,
+               e.currency,
+               CAST(date_trunc('month', {_BOOKED_AT_SQL}) AS date) AS month
+          FROM ledger_entries e
+          {booking_day.LATE_ENTRIES_JOIN_SQL}
          WHERE {_MONTHLY_INCOME_SQL}
-           AND {BOOKED_SINCE_SQL.format(day="CAST(:since AS timestamp)")}
+           AND {booking_day.may_be_booked_from("CAST(:since AS timestamp)")}
            AND e.occurred_at < CAST(:until AS timestamp) AT TIME ZONE :zone
-           AND {BOOKED_AT_SQL} >= CAST(:since AS timestamp) AND {BOOKED_AT_SQL} < CAST(:until AS timestamp)
-         ORDER BY e.contribution_id, month, e.seq DESC),
-    born AS MATERIALIZED (
-        SELECT p.contribution_id, (
-                   SELECT CAST(date_trunc('month', min({BOOKED_AT_SQL})) AS date)
-                     FROM ledger_entries e LEFT JOIN late_entries late ON late.seq = e.seq
-                    WHERE e.contribution_id = p.contribution_id AND {_MONTHLY_INCOME_SQL}) AS born
-          FROM (SELECT DISTINCT contribution_id FROM paid) p)
-    SELECT month, born, currency, count(*) AS paid
-      FROM paid JOIN born USING (contribution_id)
-     GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+           AND {_BOOKED_AT_SQL} >= CAST(:since AS timestamp)
+           AND {_BOOKED_AT_SQL} < CAST(:until AS timestamp)
+         ORDER BY e.contribution_id, month, e.seq DESC
+    ),
+    cohorts AS MATERIALIZED (
+        SELECT contribution_id,
+               (SELECT CAST(date_trunc('month', min({_BOOKED_AT_SQL})) AS date)
+                  FROM ledger_entries e
+                  {booking_day.LATE_ENTRIES_JOIN_SQL}
+                 WHERE e.contribution_id = payer.contribution_id
+                   AND {_MONTHLY_INCOME_SQL}) AS first_paid_month
+          FROM (SELECT DISTINCT contribution_id FROM paying_months) payer
+    )
+    SELECT month, first_paid_month, currency, count(*) AS payers
+      FROM paying_months
+      JOIN cohorts USING (contribution_id)
+     GROUP BY month, first_paid_month, currency
+     ORDER BY month, first_paid_month, currency
      LIMIT 100000
     """  # noqa: S608 - our own words
 )
 
 
 async def compute(session: AsyncSession, zone: ZoneInfo, since: date, until: date) -> RowsByMonth:
-    """The promises that paid in each month from `since` up to `until`, by when they first did."""
+    """Count who paid in each month from `since` up to `until`, by the month they first paid in."""
     params = {"zone": zone.key, "since": since, "until": until}
     months: dict[date, list[SnapshotRow]] = {}
     for row in await session.execute(_PAYERS_BY_COHORT, params):
-        line = {"born": row.born.isoformat(), "currency": row.currency, "paid": int(row.paid)}
-        months.setdefault(row.month, []).append(line)
+        figures = {
+            "first_paid_month": row.first_paid_month.isoformat(),
+            "currency": row.currency,
+            "payers": int(row.payers),
+        }
+        months.setdefault(row.month, []).append(figures)
     return months
 
 
@@ -62,7 +73,7 @@ SNAPSHOT_KIND = SnapshotKind("cohort_retention", compute, from_ledger=True)
 
 @dataclass(frozen=True, slots=True)
 class Cohort:
-    """The monthly promises that first paid in a month, and how many paid so many months later."""
+    """The monthly contributions that first paid in a month, and how many paid later on."""
 
     first_paid_month: date
     payers_by_age: Sequence[int]  # by age in months; the first is the size of the cohort
@@ -71,18 +82,24 @@ class Cohort:
 async def list_cohorts(
     session: AsyncSession, zone: ZoneInfo, *, since: date, until: date, currency: str | None = None
 ) -> list[Cohort]:
-    """Those born since a month, newest first; nought for a month in which none of a cohort paid."""
+    """Return the cohorts since a month, newest first.
+
+    A month in which nobody of a cohort paid counts zero.
+    """
     months = await month_snapshots.load_or_compute(
         session, zone, SNAPSHOT_KIND, since=since, until=until
     )
-    sums: dict[date, dict[date, int]] = {}
-    for month, lines in months.items():
-        for line in lines:
-            born = date.fromisoformat(line["born"])
-            if born >= since and currency in (None, line["currency"]):
-                paid = sums.setdefault(born, {})
-                paid[month] = paid.get(month, 0) + line["paid"]
+    payers_by_cohort: dict[date, dict[date, int]] = {}
+    for month, rows in months.items():
+        for figures in rows:
+            first_month = date.fromisoformat(figures["first_paid_month"])
+            if first_month >= since and currency in (None, figures["currency"]):
+                payers = payers_by_cohort.setdefault(first_month, {})
+                payers[month] = payers.get(month, 0) + figures["payers"]
     return [
-        Cohort(born, [paid.get(month, 0) for month in sorted(months) if month >= born])
-        for born, paid in sorted(sums.items(), reverse=True)
+        Cohort(
+            first_month,
+            [payers.get(month, 0) for month in sorted(months) if month >= first_month],
+        )
+        for first_month, payers in sorted(payers_by_cohort.items(), reverse=True)
     ]

@@ -1,260 +1,388 @@
-"""What must hold in the books, each as one question to the database that names the rows that break
-it. No tolerance, and no arithmetic between two currencies.
+"""The rules of the ledger as SQL: each check is one query that names the rows that break it.
+
+No tolerance, and no arithmetic between two currencies. A query returns one column, a sentence for
+each row that breaks the rule, and is given a LIMIT by its caller.
 """
 
 from payments.accounting import daily_totals, mrr_rollforward
 from payments.ledger import entries
+from payments.settlement.refunds import UNSUCCESSFUL_STATUSES
 
-# One of Stripe's balances -> the account that is it. `ledger.chart` says the same; a test compares.
+# The account that a transaction moves, by which of Stripe's balances it is of. `posting_rules` has
+# the same table; a test compares them.
 CASH_ACCOUNT_SQL = """CASE coalesce(bt.balance_type, 'payments')
-              WHEN 'payments' THEN 'stripe:balance' WHEN 'risk_reserved' THEN 'stripe:reserved'
-              WHEN 'refund_and_dispute_prefunding' THEN 'stripe:prefunding'
-              WHEN 'issuing' THEN 'stripe:issuing' ELSE 'stripe:held' END"""
+        WHEN 'payments' THEN 'stripe:balance'
+        WHEN 'risk_reserved' THEN 'stripe:reserved'
+        WHEN 'refund_and_dispute_prefunding' THEN 'stripe:prefunding'
+        WHEN 'issuing' THEN 'stripe:issuing'
+        ELSE 'stripe:held' END"""
 
-# The frozen form of `ledger.chain`, in the database's own words.
+# The byte form of `ledger.hash_chain`, written in SQL so that one does not prove itself. Takes
+# :after_seq and :after_hash, the entry to begin after, and :whole_chain.
 CHAIN_SQL = """
-    WITH linked AS (
-        SELECT seq, hash, balance_transaction, occurred_at,
-               coalesce(lag(seq) OVER by_seq, :before_seq) + 1 AS expected,
-               coalesce(lag(hash) OVER by_seq, :before) AS previous,
+    WITH linked_entries AS (
+        SELECT seq,
+               hash,
+               balance_transaction,
+               occurred_at,
+               coalesce(lag(seq) OVER by_seq, :after_seq) + 1 AS expected_seq,
+               coalesce(lag(hash) OVER by_seq, :after_hash) AS previous_hash,
                convert_to(concat_ws('|', 'v1', seq, debit, credit, amount, currency,
                    to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
-                   balance_transaction, coalesce(contribution_id, '')), 'UTF8') AS frozen
+                   balance_transaction, coalesce(contribution_id, '')), 'UTF8') AS row_bytes
           FROM ledger_entries
-         WHERE seq > :before_seq OR CAST(:whole AS boolean)
+         WHERE seq > :after_seq OR CAST(:whole_chain AS boolean)
         WINDOW by_seq AS (ORDER BY seq)
     )
-    SELECT CASE WHEN seq <> expected THEN 'row ' || expected || ' is missing'
+    SELECT CASE WHEN seq <> expected_seq THEN 'row ' || expected_seq || ' is missing'
                 ELSE 'row ' || seq || ' (' || balance_transaction || ') was changed' END
-      FROM linked
-     WHERE seq <> expected OR hash <> sha256(previous || frozen)
+      FROM linked_entries
+     WHERE seq <> expected_seq
+        OR hash <> sha256(previous_hash || row_bytes)
         OR occurred_at <> date_trunc('second', occurred_at)
      ORDER BY seq
 """
-# What was proven once must still be there: it tells when the end of the chain was cut off.
+# What was verified once must still be there: this is how a chain cut off at its end is found.
 VERIFIED_HEADS_SQL = """
     SELECT 'row ' || h.seq || ', proven on ' || CAST(h.verified_at AS date) || ', '
            || CASE WHEN e.seq IS NULL THEN 'is gone' ELSE 'was changed' END
-      FROM verified_heads h LEFT JOIN ledger_entries e USING (seq)
+      FROM verified_heads h
+      LEFT JOIN ledger_entries e USING (seq)
      WHERE e.hash IS DISTINCT FROM h.hash
      ORDER BY h.seq
 """
 
-# The rows in their order, each with the transaction it came from and whose gift that is. A payout's
-# arrival is of the day it reached the bank, as `ledger.confirm_payout` has it.
+# Every entry in its order, with the transaction it came from and the contribution that is for. A
+# payout's arrival occurs on the day it reached the bank, as `entries.post_payout_arrival` has it.
 REPLAY_SQL = f"""
-    SELECT e.seq, e.debit, e.credit, e.hash, e.balance_transaction, e.contribution_id AS whose,
-           bt.type, bt.reporting_category, bt.balance_type, bt.amount, bt.fee, bt.net, bt.fees,
-           bt.currency, bt.exchange_rate, i.contribution_id, i.frequency,
+    SELECT e.seq,
+           e.debit,
+           e.credit,
+           e.hash,
+           e.balance_transaction,
+           e.contribution_id AS posted_contribution_id,
+           bt.type,
+           bt.reporting_category,
+           bt.balance_type,
+           bt.amount,
+           bt.fee,
+           bt.net,
+           bt.fees,
+           bt.currency,
+           bt.exchange_rate,
+           link.contribution_id,
+           link.frequency,
            CASE WHEN e.debit IN ('bank', 'in-transit') AND e.credit IN ('bank', 'in-transit')
                 THEN greatest(bt.occurred_at,
-                              (p.arrives_on + time '{entries.PAYOUT_ARRIVAL_TIME}') AT TIME ZONE 'UTC')
+                              (p.arrives_on + time '{entries.PAYOUT_ARRIVAL_TIME}')
+                                  AT TIME ZONE 'UTC')
                 ELSE bt.occurred_at END AS occurred_at
       FROM ledger_entries e
       LEFT JOIN balance_transactions bt ON bt.id = e.balance_transaction
       LEFT JOIN payouts p ON p.balance_transaction = e.balance_transaction
       LEFT JOIN charges c ON c.stripe_charge_id = bt.charge
-      LEFT JOIN payment_intent_links i USING (stripe_payment_intent_id)
+      LEFT JOIN payment_intent_links link USING (stripe_payment_intent_id)
      ORDER BY e.seq
 """  # noqa: S608 - our own constant
 
 POSTED_SQL = f"""
-    SELECT bt.id || ': net ' || bt.net || ', posted ' || coalesce(sum(CASE
-               WHEN e.debit = {CASH_ACCOUNT_SQL} THEN e.amount
-               WHEN e.credit = {CASH_ACCOUNT_SQL} THEN -e.amount END), 0)
-      FROM balance_transactions bt
-      LEFT JOIN ledger_entries e
-        ON e.balance_transaction = bt.id AND e.currency = bt.currency
-      LEFT JOIN unposted_transactions w ON w.balance_transaction = bt.id
-     GROUP BY bt.id, bt.net, w.balance_transaction
-    HAVING CASE WHEN w.balance_transaction IS NULL THEN bt.net ELSE 0 END
-           <> coalesce(sum(CASE WHEN e.debit = {CASH_ACCOUNT_SQL} THEN e.amount
-                                WHEN e.credit = {CASH_ACCOUNT_SQL} THEN -e.amount END), 0)
-     ORDER BY bt.id
+    WITH posted_amounts AS (
+        SELECT bt.id,
+               bt.net,
+               coalesce(sum(CASE
+                   WHEN e.debit = {CASH_ACCOUNT_SQL} THEN e.amount
+                   WHEN e.credit = {CASH_ACCOUNT_SQL} THEN -e.amount END), 0) AS posted
+          FROM balance_transactions bt
+          LEFT JOIN ledger_entries e
+            ON e.balance_transaction = bt.id AND e.currency = bt.currency
+         GROUP BY bt.id, bt.net
+    )
+    SELECT id || ': net ' || net || ', posted ' || posted
+      FROM posted_amounts
+      LEFT JOIN unposted_transactions unposted ON unposted.balance_transaction = id
+     WHERE posted <> CASE WHEN unposted.balance_transaction IS NULL THEN net ELSE 0 END
+     ORDER BY id
 """  # noqa: S608 - our own constant
 RECORDED_SQL = """
     SELECT DISTINCT e.balance_transaction || ': in the books, and not among what moved at Stripe'
-      FROM ledger_entries e LEFT JOIN balance_transactions bt ON bt.id = e.balance_transaction
+      FROM ledger_entries e
+      LEFT JOIN balance_transactions bt ON bt.id = e.balance_transaction
      WHERE bt.id IS NULL
      ORDER BY 1
 """
 FEES_SQL = """
     SELECT bt.id || ': fee ' || bt.fee
       FROM balance_transactions bt
-     WHERE bt.fee <> (SELECT coalesce(sum((part ->> 1)::bigint), 0)
+     WHERE bt.fee <> (SELECT coalesce(sum(CAST(part ->> 1 AS bigint)), 0)
                         FROM jsonb_array_elements(bt.fees) AS part)
         OR bt.net <> bt.amount - bt.fee
      ORDER BY bt.id
 """
 INCOME_SQL = """
-    SELECT coalesce(c.stripe_charge_id, e.balance_transaction) || ': charged '
-           || coalesce(c.amount::text, 'nothing') || ', income '
-           || coalesce(e.amount::text, 'nothing')
-      FROM (SELECT ch.stripe_charge_id, ch.balance_transaction, ch.amount, ch.currency,
-                   i.contribution_id, i.frequency
-              FROM charges ch
-              LEFT JOIN payment_intent_links i USING (stripe_payment_intent_id)
-             WHERE ch.status IN ('succeeded', 'returned') AND ch.balance_transaction IS NOT NULL
-               AND NOT EXISTS (SELECT 1 FROM unposted_transactions w
-                                WHERE w.balance_transaction = ch.balance_transaction)) c
-      FULL JOIN (SELECT * FROM ledger_entries WHERE credit LIKE 'income:%') e
-        ON e.balance_transaction = c.balance_transaction
+    WITH posted_charges AS (
+        SELECT c.stripe_charge_id,
+               c.balance_transaction,
+               c.amount,
+               c.currency,
+               link.contribution_id,
+               link.frequency
+          FROM charges c
+          LEFT JOIN payment_intent_links link USING (stripe_payment_intent_id)
+         WHERE c.status IN ('succeeded', 'returned')
+           AND c.balance_transaction IS NOT NULL
+           AND NOT EXISTS (SELECT FROM unposted_transactions unposted
+                            WHERE unposted.balance_transaction = c.balance_transaction)
+    ),
+    income_entries AS (
+        SELECT * FROM ledger_entries WHERE credit LIKE 'income:%'
+    )
+    SELECT coalesce(c.stripe_charge_id, e.balance_transaction)
+           || ': charged ' || coalesce(CAST(c.amount AS text), 'nothing')
+           || ', income ' || coalesce(CAST(e.amount AS text), 'nothing')
+      FROM posted_charges c
+      FULL JOIN income_entries e ON e.balance_transaction = c.balance_transaction
       LEFT JOIN balance_transactions bt ON bt.id = e.balance_transaction
-     WHERE e.seq IS NULL OR c.stripe_charge_id IS NULL
-        OR (e.currency = c.currency AND e.amount <> c.amount) OR e.amount <> bt.amount
+     WHERE e.seq IS NULL
+        OR c.stripe_charge_id IS NULL
+        OR (e.currency = c.currency AND e.amount <> c.amount)
+        OR e.amount <> bt.amount
         OR e.contribution_id IS DISTINCT FROM c.contribution_id
         OR e.credit <> 'income:' || c.frequency
      ORDER BY 1
 """
-REFUNDS_SQL = """
-    SELECT coalesce(r.stripe_refund_id, e.balance_transaction) || ': refunded '
-           || coalesce(r.amount::text, 'nothing') || ', booked '
-           || coalesce(e.amount::text, 'nothing')
-      FROM (SELECT m.*
-              FROM (SELECT stripe_refund_id, amount, currency, balance_transaction AS moved
-                      FROM refunds WHERE balance_transaction IS NOT NULL
-                     UNION ALL
-                    SELECT stripe_refund_id, amount, currency, failure_balance_transaction
-                      FROM refunds WHERE failure_balance_transaction IS NOT NULL) m
-              JOIN balance_transactions bt ON bt.id = m.moved
-              LEFT JOIN unposted_transactions w ON w.balance_transaction = m.moved
-             WHERE w.balance_transaction IS NULL) r
-      FULL JOIN (SELECT e.* FROM ledger_entries e
-                   JOIN balance_transactions bt ON bt.id = e.balance_transaction
-                  WHERE 'refunds' IN (e.debit, e.credit) AND bt.source ~ '^(re|pyr)_') e
-        ON e.balance_transaction = r.moved
-     WHERE e.seq IS NULL OR r.moved IS NULL OR (e.currency = r.currency AND e.amount <> r.amount)
+_UNSUCCESSFUL_REFUNDS_SQL = ", ".join(f"'{status}'" for status in UNSUCCESSFUL_STATUSES)
+REFUNDS_SQL = f"""
+    WITH refund_transactions AS (
+        SELECT stripe_refund_id, amount, currency, balance_transaction
+          FROM refunds
+         WHERE balance_transaction IS NOT NULL
+         UNION ALL
+        SELECT stripe_refund_id, amount, currency, failure_balance_transaction
+          FROM refunds
+         WHERE failure_balance_transaction IS NOT NULL
+    ),
+    posted_refunds AS (
+        SELECT r.*
+          FROM refund_transactions r
+          JOIN balance_transactions bt ON bt.id = r.balance_transaction
+          LEFT JOIN unposted_transactions unposted USING (balance_transaction)
+         WHERE unposted.balance_transaction IS NULL
+    ),
+    refund_entries AS (
+        SELECT e.*
+          FROM ledger_entries e
+          JOIN balance_transactions bt ON bt.id = e.balance_transaction
+         WHERE 'refunds' IN (e.debit, e.credit)
+           AND bt.source ~ '^(re|pyr)_'
+    )
+    SELECT coalesce(r.stripe_refund_id, e.balance_transaction)
+           || ': refunded ' || coalesce(CAST(r.amount AS text), 'nothing')
+           || ', booked ' || coalesce(CAST(e.amount AS text), 'nothing')
+      FROM posted_refunds r
+      FULL JOIN refund_entries e USING (balance_transaction)
+     WHERE e.seq IS NULL
+        OR r.balance_transaction IS NULL
+        OR (e.currency = r.currency AND e.amount <> r.amount)
      UNION ALL
     SELECT c.stripe_charge_id || ': refunded ' || sum(r.amount) || ' of ' || c.amount
-      FROM charges c JOIN refunds r USING (stripe_charge_id)
-     WHERE r.status NOT IN ('rejected', 'failed', 'canceled')
-     GROUP BY c.stripe_charge_id, c.amount HAVING sum(r.amount) > c.amount
+      FROM charges c
+      JOIN refunds r USING (stripe_charge_id)
+     WHERE r.status NOT IN ({_UNSUCCESSFUL_REFUNDS_SQL})
+     GROUP BY c.stripe_charge_id, c.amount
+    HAVING sum(r.amount) > c.amount
      ORDER BY 1
-"""
+"""  # noqa: S608 - our own words
 DISPUTES_SQL = """
     SELECT e.balance_transaction || ': of no dispute that is known'
       FROM ledger_entries e
       JOIN balance_transactions bt ON bt.id = e.balance_transaction
       LEFT JOIN disputes d
         ON d.stripe_dispute_id = bt.source AND d.stripe_charge_id = bt.charge
-     WHERE 'disputes' IN (e.debit, e.credit) AND d.stripe_dispute_id IS NULL
+     WHERE 'disputes' IN (e.debit, e.credit)
+       AND d.stripe_dispute_id IS NULL
      ORDER BY e.seq
 """
+# A payout that arrived counts 1 for its arrival, and -1 for its return.
 PAYOUTS_SQL = """
-    SELECT coalesce(p.stripe_payout_id, bt.source) || ': ' || coalesce(max(p.status), 'unknown')
-           || ', in the bank ' || coalesce(sum(coalesce(p.way, 1)) FILTER (WHERE e.seq > 0), 0)
-      FROM (SELECT stripe_payout_id, status, balance_transaction AS moved, 1 AS way FROM payouts
-             UNION ALL
-            SELECT stripe_payout_id, status, failure_balance_transaction, -1 FROM payouts
-             WHERE failure_balance_transaction IS NOT NULL) p
-      FULL JOIN (SELECT * FROM ledger_entries WHERE debit IN ('bank', 'in-transit')
-                    AND credit IN ('bank', 'in-transit')) e ON e.balance_transaction = p.moved
-      LEFT JOIN balance_transactions bt ON bt.id = e.balance_transaction
-     GROUP BY coalesce(p.stripe_payout_id, bt.source), bt.source IS NULL AND p.moved IS NULL
-    HAVING (max(p.status) = 'paid') IS DISTINCT FROM
-           (coalesce(sum(coalesce(p.way, 1)) FILTER (WHERE e.seq > 0), 0) = 1)
+    WITH payout_movements AS (
+        SELECT stripe_payout_id, status, balance_transaction, 1 AS arrivals
+          FROM payouts
+         UNION ALL
+        SELECT stripe_payout_id, status, failure_balance_transaction, -1
+          FROM payouts
+         WHERE failure_balance_transaction IS NOT NULL
+    ),
+    bank_entries AS (
+        SELECT *
+          FROM ledger_entries
+         WHERE debit IN ('bank', 'in-transit')
+           AND credit IN ('bank', 'in-transit')
+    ),
+    payouts_in_bank AS (
+        SELECT coalesce(p.stripe_payout_id, bt.source) AS payout_id,
+               max(p.status) AS status,
+               coalesce(sum(coalesce(p.arrivals, 1)) FILTER (WHERE e.seq IS NOT NULL), 0) AS in_bank
+          FROM payout_movements p
+          FULL JOIN bank_entries e USING (balance_transaction)
+          LEFT JOIN balance_transactions bt ON bt.id = e.balance_transaction
+         GROUP BY 1
+    )
+    SELECT payout_id || ': ' || coalesce(status, 'unknown') || ', in the bank ' || in_bank
+      FROM payouts_in_bank
+     WHERE (status = 'paid') IS DISTINCT FROM (in_bank = 1)
      ORDER BY 1
 """
 PAYOUT_COMPOSITION_SQL = """
     SELECT t.stripe_payout_id || ': ' || t.balance_transaction || CASE
                WHEN bt.id IS NULL THEN ' is missing'
                WHEN bt.net <> t.net THEN ' is ' || bt.net || ', paid out as ' || t.net
-               WHEN t.currency <> p.currency OR bt.currency <> p.currency THEN
-                    ' is foreign: ' || bt.currency
+               WHEN t.currency <> p.currency OR bt.currency <> p.currency
+               THEN ' is foreign: ' || bt.currency
                ELSE ' is foreign: in another payout too' END
       FROM payout_transactions t
       JOIN payouts p USING (stripe_payout_id)
       LEFT JOIN balance_transactions bt ON bt.id = t.balance_transaction
-     WHERE bt.id IS NULL OR bt.net <> t.net
-        OR t.currency <> p.currency OR bt.currency <> p.currency
-        OR EXISTS (SELECT 1 FROM payout_transactions o
-                    WHERE o.balance_transaction = t.balance_transaction
-                      AND o.stripe_payout_id <> t.stripe_payout_id)
+     WHERE bt.id IS NULL
+        OR bt.net <> t.net
+        OR t.currency <> p.currency
+        OR bt.currency <> p.currency
+        OR EXISTS (SELECT FROM payout_transactions other
+                    WHERE other.balance_transaction = t.balance_transaction
+                      AND other.stripe_payout_id <> t.stripe_payout_id)
      UNION ALL
     SELECT p.stripe_payout_id || ': its transactions are ' || coalesce(sum(t.net), 0)
            || ', paid out ' || p.amount
       FROM payouts p
-      LEFT JOIN payout_transactions t ON t.stripe_payout_id = p.stripe_payout_id
-                                     AND t.balance_transaction <> p.balance_transaction
+      LEFT JOIN payout_transactions t
+        ON t.stripe_payout_id = p.stripe_payout_id
+       AND t.balance_transaction <> p.balance_transaction
      WHERE p.transactions_listed_at IS NOT NULL
-     GROUP BY p.stripe_payout_id, p.amount HAVING coalesce(sum(t.net), 0) <> p.amount
+     GROUP BY p.stripe_payout_id, p.amount
+    HAVING coalesce(sum(t.net), 0) <> p.amount
      UNION ALL
-    SELECT p.stripe_payout_id || ': ' || bt.id || ' took ' || -bt.amount || ', paid out '
-           || p.amount
-      FROM payouts p JOIN balance_transactions bt ON bt.id = p.balance_transaction
-     WHERE bt.amount <> -p.amount OR bt.currency <> p.currency
+    SELECT p.stripe_payout_id || ': ' || bt.id || ' took ' || -bt.amount
+           || ', paid out ' || p.amount
+      FROM payouts p
+      JOIN balance_transactions bt ON bt.id = p.balance_transaction
+     WHERE bt.amount <> -p.amount
+        OR bt.currency <> p.currency
      ORDER BY 1
 """
 SUSPENSE_SQL = """
     SELECT e.balance_transaction || ': ' || e.amount || ' ' || e.currency || ', no open alarm'
       FROM ledger_entries e
      WHERE 'suspense' IN (e.debit, e.credit)
-       AND NOT EXISTS (SELECT 1 FROM alerts a
-                        WHERE a.kind = 'suspense' AND a.object_id = e.balance_transaction
+       AND NOT EXISTS (SELECT FROM alerts a
+                        WHERE a.kind = 'suspense'
+                          AND a.object_id = e.balance_transaction
                           AND a.closed_at IS NULL)
      ORDER BY e.seq
 """
-# By month and currency: what the days of the roll-up say moved Stripe's balance, beside what its
-# own transactions say. A late row is booked later than its transaction happened.
+# By month and currency: what the daily totals say moved Stripe's balance, beside what Stripe's own
+# transactions say. A late entry is booked later than its transaction occurred.
 BALANCE_ROLLFORWARD_SQL = f"""
-    WITH mark AS (SELECT last_seq AS seq, zone FROM daily_totals_positions),
-    moved AS (
-        SELECT CAST(date_trunc('month', day) AS date) AS month, currency,
-               sum(CASE debit WHEN 'stripe:balance' THEN amount ELSE -amount END) AS moved
-          FROM daily_totals WHERE 'stripe:balance' IN (debit, credit) GROUP BY 1, 2),
-    late AS (
-        SELECT DISTINCT e.balance_transaction AS id, l.booked_on
-          FROM late_entries l JOIN ledger_entries e USING (seq)
-         WHERE 'stripe:balance' IN (e.debit, e.credit)),
-    came AS (
-        SELECT CAST(date_trunc('month', coalesce(CAST(late.booked_on AS timestamp),
-                   bt.occurred_at AT TIME ZONE mark.zone)) AS date) AS month, bt.currency,
-               sum(bt.net) AS came
-          FROM mark CROSS JOIN balance_transactions bt LEFT JOIN late USING (id)
+    WITH totals_position AS (
+        SELECT last_seq, zone FROM daily_totals_positions
+    ),
+    ledger_months AS (
+        SELECT CAST(date_trunc('month', day) AS date) AS month,
+               currency,
+               sum(CASE debit WHEN 'stripe:balance' THEN amount ELSE -amount END) AS net
+          FROM daily_totals
+         WHERE 'stripe:balance' IN (debit, credit)
+         GROUP BY 1, 2
+    ),
+    late_transactions AS (
+        SELECT DISTINCT e.balance_transaction AS id, late.booked_on
+          FROM late_entries late
+          JOIN ledger_entries e USING (seq)
+         WHERE 'stripe:balance' IN (e.debit, e.credit)
+    ),
+    later_transactions AS (
+        SELECT e.balance_transaction AS id
+          FROM ledger_entries e
+         WHERE e.seq > (SELECT last_seq FROM totals_position)
+           AND 'stripe:balance' IN (e.debit, e.credit)
+    ),
+    stripe_months AS (
+        SELECT CAST(date_trunc('month', coalesce(
+                   CAST(late.booked_on AS timestamp),
+                   bt.occurred_at AT TIME ZONE totals_position.zone)) AS date) AS month,
+               bt.currency,
+               sum(bt.net) AS net
+          FROM totals_position
+         CROSS JOIN balance_transactions bt
+          LEFT JOIN late_transactions late USING (id)
          WHERE {CASH_ACCOUNT_SQL} = 'stripe:balance'
-           AND NOT EXISTS (SELECT FROM unposted_transactions w WHERE w.balance_transaction = bt.id)
-           AND bt.id NOT IN (SELECT e.balance_transaction FROM ledger_entries e
-                              WHERE e.seq > (SELECT seq FROM mark)
-                                AND 'stripe:balance' IN (e.debit, e.credit))
-         GROUP BY 1, 2),
+           AND NOT EXISTS (SELECT FROM unposted_transactions unposted
+                            WHERE unposted.balance_transaction = bt.id)
+           AND bt.id NOT IN (SELECT id FROM later_transactions)
+         GROUP BY 1, 2
+    ),
     months AS (
-        SELECT month, currency, coalesce(moved, 0) AS moved, coalesce(came, 0) AS came,
-               sum(coalesce(came, 0)) OVER (PARTITION BY currency ORDER BY month) AS closing
-          FROM moved FULL JOIN came USING (month, currency))
-    SELECT to_char(month, 'YYYY-MM ') || currency || ': opening ' || closing - came || ', moved '
-           || moved || ', closing ' || closing
-      FROM months WHERE moved <> came AND EXISTS (SELECT FROM mark)
+        SELECT month,
+               currency,
+               coalesce(ledger_months.net, 0) AS ledger_net,
+               coalesce(stripe_months.net, 0) AS stripe_net,
+               sum(coalesce(stripe_months.net, 0))
+                   OVER (PARTITION BY currency ORDER BY month) AS closing
+          FROM ledger_months
+          FULL JOIN stripe_months USING (month, currency)
+    )
+    SELECT to_char(month, 'YYYY-MM ') || currency || ': opening ' || closing - stripe_net
+           || ', moved ' || ledger_net || ', closing ' || closing
+      FROM months
+     WHERE ledger_net <> stripe_net
+       AND EXISTS (SELECT FROM totals_position)
      ORDER BY 1
 """  # noqa: S608 - our own constant
-# Only what is kept: whether that is what the rows say is `kept.differences`.
+
+_MRR_COLUMNS_SQL = ", ".join(f"{name} bigint" for name in mrr_rollforward.MRR_MOVEMENTS)
+_MRR_SUM_SQL = " + ".join(mrr_rollforward.MRR_MOVEMENTS)
+# Of the stored snapshots alone; `month_snapshots.find_differences` compares them with the ledger.
 MRR_ROLLFORWARD_SQL = f"""
-    WITH months AS (
-        SELECT m.month, f.*,
-               {" + ".join(f"f.{name}" for name in mrr_rollforward.MRR_MOVEMENTS)} AS moved
-          FROM month_snapshots m, jsonb_to_recordset(m.figures) AS f(
-               currency text, opening bigint, closing bigint,
-               {", ".join(f"{name} bigint" for name in mrr_rollforward.MRR_MOVEMENTS)})
-         WHERE m.kind = '{mrr_rollforward.SNAPSHOT_KIND.name}')
-    SELECT to_char(month, 'YYYY-MM ') || currency || ': opening ' || opening || ', moved ' || moved
-           || ', closing ' || closing
-      FROM months WHERE opening + moved <> closing
+    WITH snapshots AS (
+        SELECT month, figures
+          FROM month_snapshots
+         WHERE kind = '{mrr_rollforward.SNAPSHOT_KIND.name}'
+    ),
+    mrr_months AS (
+        SELECT month, currency, opening, closing, {_MRR_SUM_SQL} AS net_movement
+          FROM snapshots
+         CROSS JOIN jsonb_to_recordset(figures) AS figure(
+               currency text, opening bigint, closing bigint, {_MRR_COLUMNS_SQL})
+    ),
+    currencies AS (
+        SELECT DISTINCT currency FROM mrr_months
+    ),
+    consecutive_months AS (
+        SELECT later.month, earlier.month AS month_before
+          FROM snapshots later
+          JOIN snapshots earlier ON earlier.month = later.month - interval '1 month'
+    )
+    SELECT to_char(month, 'YYYY-MM ') || currency || ': opening ' || opening
+           || ', moved ' || net_movement || ', closing ' || closing
+      FROM mrr_months
+     WHERE opening + net_movement <> closing
      UNION ALL
-    SELECT to_char(k.month, 'YYYY-MM ') || c.currency || ': opening ' || coalesce(now.opening, 0)
-           || ', the month before closed with ' || coalesce(was.closing, 0)
-      FROM month_snapshots k
-      JOIN month_snapshots b ON b.kind = k.kind AND b.month = k.month - interval '1 month'
-     CROSS JOIN (SELECT DISTINCT currency FROM months) c
-      LEFT JOIN months now ON now.month = k.month AND now.currency = c.currency
-      LEFT JOIN months was ON was.month = b.month AND was.currency = c.currency
-     WHERE k.kind = '{mrr_rollforward.SNAPSHOT_KIND.name}'
-       AND coalesce(now.opening, 0) <> coalesce(was.closing, 0)
+    SELECT to_char(pair.month, 'YYYY-MM ') || currencies.currency
+           || ': opening ' || coalesce(later.opening, 0)
+           || ', the month before closed with ' || coalesce(earlier.closing, 0)
+      FROM consecutive_months pair
+     CROSS JOIN currencies
+      LEFT JOIN mrr_months later
+        ON later.month = pair.month AND later.currency = currencies.currency
+      LEFT JOIN mrr_months earlier
+        ON earlier.month = pair.month_before AND earlier.currency = currencies.currency
+     WHERE coalesce(later.opening, 0) <> coalesce(earlier.closing, 0)
      ORDER BY 1
 """  # noqa: S608 - our own words
 AUDIT_APPEND_ONLY_SQL = """
     SELECT 'audit_entries has lost its trigger, or somebody was granted more'
      WHERE has_table_privilege('payments_app', 'audit_entries', 'UPDATE, DELETE, TRUNCATE')
         OR NOT EXISTS (SELECT FROM pg_trigger
-                        WHERE tgname = 'append_only' AND tgrelid = 'audit_entries'::regclass
+                        WHERE tgname = 'append_only'
+                          AND tgrelid = 'audit_entries'::regclass
                           AND tgenabled IN ('O', 'A'))
 """
 
@@ -297,4 +425,4 @@ CHECKS = {
         AUDIT_APPEND_ONLY_SQL,
     ),
 }
-"""A name -> what holds, and the query that names what does not."""
+"""The name of a check -> its description, and the query that names what breaks its rule."""

@@ -1,10 +1,9 @@
-"""The roll-forward of monthly recurring revenue: what comes in again each month without anybody
-asking, and how that changed, by month and currency.
+"""The MRR roll-forward: monthly recurring revenue by month and currency, and what changed it.
 
-It is reckoned from payments, not from promises: a monthly promise counts with its last payment in
-the month, an annual one with a twelfth of its payment in the twelve months that begin with it.
-Opening and movements add up to closing exactly, because each contribution moves in one way. A
-payment is of the month it is booked in.
+It is computed from payments, not from subscriptions: a monthly contribution counts with its last
+payment in the month, an annual one with a twelfth of its payment in the twelve months that begin
+with it. Opening and movements add up to closing exactly, because each contribution moves in one way
+in a month. A payment is of the month it is booked in.
 """
 
 from dataclasses import asdict, dataclass
@@ -14,10 +13,8 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.accounting import month_snapshots
+from payments.accounting import booking_day, month_snapshots
 from payments.accounting.month_snapshots import (
-    BOOKED_AT_SQL,
-    BOOKED_SINCE_SQL,
     RECURRING_INCOME_SQL,
     RowsByMonth,
     SnapshotKind,
@@ -38,7 +35,10 @@ MRR_MOVEMENTS = (
 
 @dataclass(frozen=True, slots=True)
 class MrrMonth:
-    """One month of one currency: closing = opening + every movement. Losses are below zero."""
+    """One month of one currency, in minor units: closing = opening + every movement.
+
+    A movement that loses revenue is below zero.
+    """
 
     month: date
     currency: str
@@ -55,94 +55,132 @@ class MrrMonth:
     payers: int  # contributions that closing is made of
 
 
-_CARRIED_SQL = f"""
-    paid AS (
-        SELECT e.contribution_id, e.currency, e.credit, e.amount, e.seq, e.occurred_at,
-               c.amount AS shown, c.currency AS shown_in,
-               date_trunc('month', {BOOKED_AT_SQL}) AS month
-          FROM ledger_entries e
-          LEFT JOIN late_entries late ON late.seq = e.seq
-          LEFT JOIN charges c ON c.balance_transaction = e.balance_transaction
-         WHERE {RECURRING_INCOME_SQL}
-           AND {BOOKED_SINCE_SQL.format(day="CAST(:since AS timestamp) - interval '12 months'")}
-           AND e.occurred_at < CAST(:until AS timestamp) AT TIME ZONE :zone
-           AND {BOOKED_AT_SQL} >= CAST(:since AS timestamp) - CASE e.credit
-                   WHEN 'income:annual' THEN interval '12 months' ELSE interval '1 month' END
-           AND {BOOKED_AT_SQL} < CAST(:until AS timestamp)),
-    carried AS (
-        SELECT DISTINCT ON (contribution_id, currency, m) contribution_id, currency, shown_in,
-               CAST(m AS date) AS month, credit,
-               CASE credit WHEN 'income:annual' THEN amount / 12 ELSE amount END AS mrr,
-               CASE credit WHEN 'income:annual' THEN shown / 12 ELSE shown END AS shown
-          FROM paid, LATERAL generate_series(month,
-                   month + CASE credit WHEN 'income:annual' THEN interval '11 months'
-                                       ELSE interval '0' END, interval '1 month') AS m
-         WHERE m >= CAST(:since AS timestamp) - interval '1 month'
-           AND m < CAST(:until AS timestamp)
-         ORDER BY contribution_id, currency, m, occurred_at DESC, seq DESC)
-"""  # noqa: S608 - our own words
+# Takes :zone, :since and :until. A contribution that moved between two months is paired with itself
+# in the month before; a change of the amount that was charged in another currency than it settled
+# in is an expansion or contraction at the earlier rate, and the rest is fx.
+_BOOKED_AT_SQL = booking_day.booked_at()
 _MRR_ROLLFORWARD = text(
     f"""
-    WITH {_CARRIED_SQL},
-    pairs AS (
-        SELECT coalesce(now.month, CAST(was.month + interval '1 month' AS date)) AS month,
-               coalesce(now.currency, was.currency) AS currency,
-               coalesce(now.contribution_id, was.contribution_id) AS contribution_id,
-               coalesce(was.mrr, 0) AS a, coalesce(now.mrr, 0) AS b,
-               was.mrr IS NULL AS absent, now.mrr IS NULL AS gone,
-               was.shown AS shown_a, now.shown AS shown_b,
-               was.shown_in IS NOT DISTINCT FROM now.shown_in AND was.shown > 0 AS comparable
-          FROM carried now
-          FULL JOIN carried was
-            ON was.contribution_id = now.contribution_id AND was.currency = now.currency
-           AND CAST(was.month + interval '1 month' AS date) = now.month),
-    classified AS (
-        SELECT t.*, CASE
-                 WHEN absent AND EXISTS (
-                     SELECT FROM ledger_entries e LEFT JOIN late_entries late ON late.seq = e.seq
-                      WHERE e.contribution_id = t.contribution_id AND e.currency = t.currency
-                        AND {RECURRING_INCOME_SQL}
-                        AND e.occurred_at < CAST(t.month AS timestamp) AT TIME ZONE :zone
-                        AND {BOOKED_AT_SQL} < CAST(t.month AS timestamp))
-                 THEN 'reactivation'
-                 WHEN absent THEN 'new'
-                 WHEN gone THEN coalesce((
-                     SELECT CASE WHEN h.kind = 'cancelled' THEN 'churn_voluntary'
-                                 WHEN h.kind IN ('paused', 'skipped') THEN 'paused'
-                                 ELSE 'churn_involuntary' END
-                       FROM subscriptions s
-                       JOIN subscription_changes h
-                         ON h.subscription_id = s.stripe_subscription_id
-                      WHERE s.contribution_id = t.contribution_id
-                        AND h.kind IN ('cancelled', 'paused', 'skipped', 'lapsed')
-                        AND h.done_at < (t.month + interval '1 month') AT TIME ZONE :zone
-                      ORDER BY h.done_at DESC, h.id LIMIT 1), 'churn_involuntary')
-                 WHEN comparable AND shown_a = shown_b THEN 'fx'
-                 WHEN shown_b > shown_a THEN 'expansion' ELSE 'contraction' END AS cause
-          FROM pairs t
-         WHERE t.month >= :since AND t.month < :until),
-    parts AS (
-        SELECT month, currency, cause,
-               CASE WHEN cause IN ('expansion', 'contraction') AND comparable
-                    THEN div(CAST(a AS numeric) * (shown_b - shown_a), shown_a)
-                    ELSE b - a END AS amount
-          FROM classified
+    WITH payments AS (
+        SELECT e.contribution_id, e.currency, e.credit, e.amount, e.seq, e.occurred_at,
+               c.amount AS charged,
+               c.currency AS charged_in,
+               date_trunc('month', {_BOOKED_AT_SQL}) AS month
+          FROM ledger_entries e
+          {booking_day.LATE_ENTRIES_JOIN_SQL}
+          LEFT JOIN charges c ON c.balance_transaction = e.balance_transaction
+         WHERE {RECURRING_INCOME_SQL}
+           AND {booking_day.may_be_booked_from("CAST(:since AS timestamp) - interval '12 months'")}
+           AND e.occurred_at < CAST(:until AS timestamp) AT TIME ZONE :zone
+           AND {_BOOKED_AT_SQL} >= CAST(:since AS timestamp) - CASE e.credit
+                   WHEN 'income:annual' THEN interval '12 months' ELSE interval '1 month' END
+           AND {_BOOKED_AT_SQL} < CAST(:until AS timestamp)
+    ),
+    monthly_revenue AS (
+        SELECT DISTINCT ON (contribution_id, currency, covered_month)
+               contribution_id,
+               currency,
+               charged_in,
+               CAST(covered_month AS date) AS month,
+               CASE credit WHEN 'income:annual' THEN amount / 12 ELSE amount END AS mrr,
+               CASE credit WHEN 'income:annual' THEN charged / 12 ELSE charged END AS charged
+          FROM payments
+         CROSS JOIN LATERAL generate_series(
+               month,
+               month + CASE credit WHEN 'income:annual' THEN interval '11 months'
+                                   ELSE interval '0' END,
+               interval '1 month') AS covered_month
+         WHERE covered_month >= CAST(:since AS timestamp) - interval '1 month'
+           AND covered_month < CAST(:until AS timestamp)
+         ORDER BY contribution_id, currency, covered_month, occurred_at DESC, seq DESC
+    ),
+    month_pairs AS (
+        SELECT coalesce(later.month, CAST(earlier.month + interval '1 month' AS date)) AS month,
+               coalesce(later.currency, earlier.currency) AS currency,
+               coalesce(later.contribution_id, earlier.contribution_id) AS contribution_id,
+               coalesce(earlier.mrr, 0) AS mrr_before,
+               coalesce(later.mrr, 0) AS mrr_after,
+               earlier.mrr IS NULL AS begins,
+               later.mrr IS NULL AS ends,
+               earlier.charged AS charged_before,
+               later.charged AS charged_after,
+               earlier.charged_in IS NOT DISTINCT FROM later.charged_in AND earlier.charged > 0
+                   AS is_comparable
+          FROM monthly_revenue later
+          FULL JOIN monthly_revenue earlier
+            ON earlier.contribution_id = later.contribution_id
+           AND earlier.currency = later.currency
+           AND CAST(earlier.month + interval '1 month' AS date) = later.month
+    ),
+    movements AS (
+        SELECT pair.*,
+               CASE
+               WHEN begins AND EXISTS (
+                   SELECT
+                     FROM ledger_entries e
+                     {booking_day.LATE_ENTRIES_JOIN_SQL}
+                    WHERE e.contribution_id = pair.contribution_id
+                      AND e.currency = pair.currency
+                      AND {RECURRING_INCOME_SQL}
+                      AND e.occurred_at < CAST(pair.month AS timestamp) AT TIME ZONE :zone
+                      AND {_BOOKED_AT_SQL} < CAST(pair.month AS timestamp))
+               THEN 'reactivation'
+               WHEN begins THEN 'new'
+               WHEN ends THEN coalesce((
+                   SELECT CASE WHEN change.kind = 'cancelled' THEN 'churn_voluntary'
+                               WHEN change.kind IN ('paused', 'skipped') THEN 'paused'
+                               ELSE 'churn_involuntary' END
+                     FROM subscriptions s
+                     JOIN subscription_changes change
+                       ON change.subscription_id = s.stripe_subscription_id
+                    WHERE s.contribution_id = pair.contribution_id
+                      AND change.kind IN ('cancelled', 'paused', 'skipped', 'lapsed')
+                      AND change.done_at < (pair.month + interval '1 month') AT TIME ZONE :zone
+                    ORDER BY change.done_at DESC, change.id
+                    LIMIT 1), 'churn_involuntary')
+               WHEN is_comparable AND charged_before = charged_after THEN 'fx'
+               WHEN charged_after > charged_before THEN 'expansion'
+               ELSE 'contraction' END AS movement
+          FROM month_pairs pair
+         WHERE pair.month >= :since
+           AND pair.month < :until
+    ),
+    movement_parts AS (
+        SELECT month, currency, movement,
+               CASE WHEN movement IN ('expansion', 'contraction') AND is_comparable
+                    THEN div(CAST(mrr_before AS numeric) * (charged_after - charged_before),
+                             charged_before)
+                    ELSE mrr_after - mrr_before END AS amount
+          FROM movements
          UNION ALL
         SELECT month, currency, 'fx',
-               b - a - div(CAST(a AS numeric) * (shown_b - shown_a), shown_a)
-          FROM classified WHERE cause IN ('expansion', 'contraction') AND comparable),
-    causes AS (
-        SELECT month, currency, cause, CAST(sum(amount) AS bigint) AS amount
-          FROM parts GROUP BY 1, 2, 3),
-    moved AS (
-        SELECT month, currency, jsonb_object_agg(cause, amount) AS moved
-          FROM causes GROUP BY 1, 2),
-    sums AS (
-        SELECT month, currency, CAST(sum(a) AS bigint) AS opening,
-               CAST(sum(b) AS bigint) AS closing, count(*) FILTER (WHERE NOT gone) AS payers
-          FROM classified GROUP BY 1, 2)
-    SELECT month, currency, opening, closing, payers, moved
-      FROM sums JOIN moved USING (month, currency)
+               mrr_after - mrr_before
+               - div(CAST(mrr_before AS numeric) * (charged_after - charged_before),
+                     charged_before)
+          FROM movements
+         WHERE movement IN ('expansion', 'contraction') AND is_comparable
+    ),
+    movement_sums AS (
+        SELECT month, currency, movement, CAST(sum(amount) AS bigint) AS amount
+          FROM movement_parts
+         GROUP BY month, currency, movement
+    ),
+    movements_by_month AS (
+        SELECT month, currency, jsonb_object_agg(movement, amount) AS amounts
+          FROM movement_sums
+         GROUP BY month, currency
+    ),
+    balances AS (
+        SELECT month, currency,
+               CAST(sum(mrr_before) AS bigint) AS opening,
+               CAST(sum(mrr_after) AS bigint) AS closing,
+               count(*) FILTER (WHERE NOT ends) AS payers
+          FROM movements
+         GROUP BY month, currency
+    )
+    SELECT month, currency, opening, closing, payers, amounts
+      FROM balances
+      JOIN movements_by_month USING (month, currency)
      ORDER BY currency, month DESC
      LIMIT 5000
     """  # noqa: S608 - our own words
@@ -152,7 +190,7 @@ _MRR_ROLLFORWARD = text(
 async def compute(
     session: AsyncSession, zone: ZoneInfo, *, since: date, until: date
 ) -> list[MrrMonth]:
-    """Each month from `since` up to `until`, from the rows."""
+    """Compute each month from `since` up to `until` from the ledger, newest first by currency."""
     params = {"zone": zone.key, "since": since, "until": until}
     return [
         MrrMonth(
@@ -161,7 +199,7 @@ async def compute(
             opening=row.opening,
             closing=row.closing,
             payers=row.payers,
-            **{name: int(row.moved.get(name, 0)) for name in MRR_MOVEMENTS},
+            **{name: int(row.amounts.get(name, 0)) for name in MRR_MOVEMENTS},
         )
         for row in await session.execute(_MRR_ROLLFORWARD, params)
     ]
@@ -171,9 +209,9 @@ async def _compute_snapshot_rows(
     session: AsyncSession, zone: ZoneInfo, since: date, until: date
 ) -> RowsByMonth:
     months: dict[date, list[SnapshotRow]] = {}
-    for one in await compute(session, zone, since=since, until=until):
-        line = asdict(one)
-        months.setdefault(line.pop("month"), []).append(line)
+    for mrr_month in await compute(session, zone, since=since, until=until):
+        figures = asdict(mrr_month)
+        months.setdefault(figures.pop("month"), []).append(figures)
     return months
 
 
@@ -183,11 +221,14 @@ SNAPSHOT_KIND = SnapshotKind("mrr_rollforward", _compute_snapshot_rows, from_led
 async def by_month(
     session: AsyncSession, zone: ZoneInfo, *, since: date, until: date
 ) -> list[MrrMonth]:
-    """Each month from `since` up to `until`, newest first by currency: what is kept, and the rest
-    from the rows.
+    """Return each month from `since` up to `until`, newest first by currency.
+
+    Read from the snapshots where there are any, computed otherwise.
     """
     months = await month_snapshots.load_or_compute(
         session, zone, SNAPSHOT_KIND, since=since, until=until
     )
-    found = [MrrMonth(month=month, **line) for month, lines in months.items() for line in lines]
-    return sorted(found, key=lambda one: (one.currency, -one.month.toordinal()))
+    mrr_months = [
+        MrrMonth(month=month, **figures) for month, rows in months.items() for figures in rows
+    ]
+    return sorted(mrr_months, key=lambda one: (one.currency, -one.month.toordinal()))

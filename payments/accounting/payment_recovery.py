@@ -1,7 +1,7 @@
-"""Recovery: renewals that failed, and those of them that were paid after all.
+"""Payment recovery: renewals that failed, and those of them that were paid after all.
 
-A renewal is of the month in which it failed first, in the currency the donor was shown. It is
-reckoned from charges alone, so that what changes it is a charge, or to whom one belongs.
+A renewal counts in the month in which it first failed, in the currency the donor was charged in. It
+is computed from charges alone, so that only a charge, or its link to a contribution, changes it.
 """
 
 from dataclasses import dataclass
@@ -14,36 +14,46 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from payments.accounting import month_snapshots
 from payments.accounting.month_snapshots import RowsByMonth, SnapshotKind, SnapshotRow
 
-# What failed before anything was paid is no renewal.
+# A payment that failed before its contribution had paid anything is no renewal.
 _FAILED_RENEWALS = text(
     """
-    WITH failed AS (
-        SELECT DISTINCT ON (c.stripe_payment_intent_id) c.stripe_payment_intent_id, c.charged_at,
-               c.amount, c.currency, EXISTS (
-                   SELECT FROM charges x
-                    WHERE x.stripe_payment_intent_id = c.stripe_payment_intent_id
-                      AND x.status = 'succeeded') AS recovered
+    WITH failed_renewals AS (
+        SELECT DISTINCT ON (c.stripe_payment_intent_id)
+               c.charged_at,
+               c.amount,
+               c.currency,
+               EXISTS (SELECT FROM charges retry
+                        WHERE retry.stripe_payment_intent_id = c.stripe_payment_intent_id
+                          AND retry.status = 'succeeded') AS is_recovered
           FROM charges c
-          JOIN payment_intent_links i USING (stripe_payment_intent_id)
-         WHERE c.status = 'failed' AND i.frequency <> 'once'
+          JOIN payment_intent_links link USING (stripe_payment_intent_id)
+         WHERE c.status = 'failed'
+           AND link.frequency <> 'once'
            AND c.charged_at >= CAST(:since AS timestamp) AT TIME ZONE :zone
            AND c.charged_at < CAST(:until AS timestamp) AT TIME ZONE :zone
            AND NOT EXISTS (
-               SELECT FROM charges x
-                WHERE x.stripe_payment_intent_id = c.stripe_payment_intent_id
-                  AND x.status = 'failed' AND x.charged_at < c.charged_at)
+               SELECT FROM charges earlier
+                WHERE earlier.stripe_payment_intent_id = c.stripe_payment_intent_id
+                  AND earlier.status = 'failed'
+                  AND earlier.charged_at < c.charged_at)
            AND EXISTS (
-               SELECT FROM payment_intent_links j
-                 JOIN charges x USING (stripe_payment_intent_id)
-                WHERE j.contribution_id = i.contribution_id AND x.charged_at < c.charged_at
-                  AND x.status IN ('succeeded', 'returned'))
-         ORDER BY c.stripe_payment_intent_id, c.stripe_charge_id)
-    SELECT CAST(date_trunc('month', charged_at AT TIME ZONE :zone) AS date) AS month, currency,
-           count(*) AS failed, count(*) FILTER (WHERE recovered) AS recovered,
+               SELECT
+                 FROM payment_intent_links earlier_link
+                 JOIN charges earlier USING (stripe_payment_intent_id)
+                WHERE earlier_link.contribution_id = link.contribution_id
+                  AND earlier.charged_at < c.charged_at
+                  AND earlier.status IN ('succeeded', 'returned'))
+         ORDER BY c.stripe_payment_intent_id, c.stripe_charge_id
+    )
+    SELECT CAST(date_trunc('month', charged_at AT TIME ZONE :zone) AS date) AS month,
+           currency,
+           count(*) AS failed,
+           count(*) FILTER (WHERE is_recovered) AS recovered,
            CAST(sum(amount) AS bigint) AS amount,
-           CAST(coalesce(sum(amount) FILTER (WHERE recovered), 0) AS bigint) AS recovered_amount
-      FROM failed
-     GROUP BY 1, 2 ORDER BY 1, 2
+           CAST(coalesce(sum(amount) FILTER (WHERE is_recovered), 0) AS bigint) AS recovered_amount
+      FROM failed_renewals
+     GROUP BY 1, currency
+     ORDER BY 1, currency
      LIMIT 10000
     """
 )
@@ -51,10 +61,13 @@ _FAILED_RENEWALS = text(
 
 @dataclass(frozen=True, slots=True)
 class RecoveryMonth:
-    """Renewals whose first try failed in a month, and those that were paid after all."""
+    """The renewals that first failed in a month, and those that were paid after all.
+
+    Amounts are in minor units.
+    """
 
     month: date
-    currency: str  # that the donor was shown
+    currency: str  # that the donor was charged in
     failed: int
     recovered: int
     amount: int
@@ -62,18 +75,18 @@ class RecoveryMonth:
 
 
 async def compute(session: AsyncSession, zone: ZoneInfo, since: date, until: date) -> RowsByMonth:
-    """The renewals that first failed in each month from `since` up to `until`."""
+    """Count the renewals that first failed in each month from `since` up to `until`."""
     params = {"zone": zone.key, "since": since, "until": until}
     months: dict[date, list[SnapshotRow]] = {}
     for row in await session.execute(_FAILED_RENEWALS, params):
-        line = {
+        figures = {
             "currency": row.currency,
             "failed": row.failed,
             "recovered": row.recovered,
             "amount": row.amount,
             "recovered_amount": row.recovered_amount,
         }
-        months.setdefault(row.month, []).append(line)
+        months.setdefault(row.month, []).append(figures)
     return months
 
 
@@ -83,13 +96,13 @@ SNAPSHOT_KIND = SnapshotKind("payment_recovery", compute, from_ledger=False)
 async def by_month(
     session: AsyncSession, zone: ZoneInfo, *, since: date, until: date, currency: str | None = None
 ) -> list[RecoveryMonth]:
-    """Of the months from `since` up to `until`, newest first."""
+    """Return the months from `since` up to `until`, newest first."""
     months = await month_snapshots.load_or_compute(
         session, zone, SNAPSHOT_KIND, since=since, until=until
     )
     return [
-        RecoveryMonth(month, **line)
-        for month, lines in sorted(months.items(), reverse=True)
-        for line in lines
-        if currency in (None, line["currency"])
+        RecoveryMonth(month, **figures)
+        for month, rows in sorted(months.items(), reverse=True)
+        for figures in rows
+        if currency in (None, figures["currency"])
     ]

@@ -1,28 +1,23 @@
-"""Periods: the months that finance has closed. A closed month never changes.
+"""Period close: the months that finance has closed. A closed month never changes.
 
-A month is closed in order, by the accounting zone, after every proof of the books has passed. From
-then on its figures and its pack stay as they are: what Stripe tells later of that time is booked on
-the first day of the month after, marked as late, and points back by the time at which it happened.
-The database marks it, in the transaction that appends the row, whoever appends it. The last closed
-month can be opened again, with a reason that is kept; closing it anew makes another pack, and the
-first is kept too.
+Months are closed in order, by the accounting zone, once every item of the checklist has passed, the
+integrity checks among them. From then on a month's figures and its pack stay as they are: an entry
+that Stripe reports later is a late entry of the month after (`late_entries`). The last closed month
+can be reopened, with a reason that is stored; closing it again makes another pack, and the first
+one stays.
 """
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
-    Date,
-    ForeignKey,
     Index,
     LargeBinary,
-    Select,
     String,
-    delete,
     func,
     select,
     update,
@@ -31,10 +26,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, deferred, mapped_column
 
-from payments.accounting import daily_totals, integrity
+from payments.accounting import daily_totals, integrity, late_entries
 from payments.accounting.reports import freshness
 from payments.accounting.reports.period import parse_month
-from payments.core.calendar import next_month
+from payments.core.calendar import first_of_month, next_month
 from payments.core.errors import InvalidField, NotFound, PaymentsError
 from payments.infra import audit_log, db
 from payments.infra.audit_log import AuditAction
@@ -42,8 +37,7 @@ from payments.infra.context import Context
 from payments.ledger import entries, hash_chain
 from payments.ledger.entries import LedgerEntry
 
-ALL_ENTRIES = select(LedgerEntry.seq)
-MAX_LATE_ENTRIES = 200  # rows told of at once
+MAX_CLOSINGS = 1200  # a hundred years
 
 
 class PeriodNotReady(PaymentsError):
@@ -55,7 +49,7 @@ class PeriodNotReady(PaymentsError):
 
 
 class PeriodClosing(db.Base):
-    """A month that was closed, and perhaps opened again. `ledger_through` is the last row then."""
+    """A month that was closed, and perhaps reopened."""
 
     __tablename__ = "period_closings"
     __table_args__ = (
@@ -78,9 +72,9 @@ class PeriodClosing(db.Base):
     zone: Mapped[str] = mapped_column(String(64))
     closed_at: Mapped[db.Timestamp]
     closed_by: Mapped[str] = mapped_column(String(80))
-    last_seq: Mapped[int] = mapped_column(BigInteger)
+    last_seq: Mapped[int] = mapped_column(BigInteger)  # the last ledger entry at that time
     chain_head: Mapped[bytes]
-    checklist: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)  # identity, says, holds
+    checklist: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)  # description, passed
     manifest_hash: Mapped[bytes | None]  # SHA-256; null until the pack is made
     pack: Mapped[bytes | None] = deferred(mapped_column(LargeBinary))
     reopened_at: Mapped[db.Timestamp | None]
@@ -88,20 +82,9 @@ class PeriodClosing(db.Base):
     reopen_reason: Mapped[str | None] = mapped_column(String(audit_log.MAX_REASON_LENGTH))
 
 
-class LateEntry(db.Base):
-    """A row of the books that was appended after its month was closed."""
-
-    __tablename__ = "late_entries"
-
-    seq: Mapped[int] = mapped_column(
-        BigInteger, ForeignKey("ledger_entries.seq"), primary_key=True, autoincrement=False
-    )
-    booked_on: Mapped[date] = mapped_column(Date, index=True)
-
-
 @dataclass(frozen=True, slots=True)
 class ChecklistItem:
-    """One line of the list that is gone through before a month is closed."""
+    """One condition of closing a month, and whether it is met. `detail` says what is not."""
 
     description: str
     passed: bool
@@ -109,76 +92,48 @@ class ChecklistItem:
 
 
 async def list_closings(session: AsyncSession) -> list[PeriodClosing]:
-    """Every closing, the newest first; those that were undone are among them."""
-    query = select(PeriodClosing).order_by(PeriodClosing.id.desc()).limit(1200)
+    """Return every closing, newest first, the reopened ones among them."""
+    query = select(PeriodClosing).order_by(PeriodClosing.id.desc()).limit(MAX_CLOSINGS)
     return list(await session.scalars(query))
 
 
 async def first_ledger_month(session: AsyncSession, zone: ZoneInfo) -> date | None:
-    """The month of the first row of the books."""
-    first = await session.scalar(select(func.min(LedgerEntry.occurred_at)))
-    return None if first is None else first.astimezone(zone).date().replace(day=1)
-
-
-@dataclass(frozen=True, slots=True)
-class LateEntryRow:
-    """A row that came too late for its month, and where it is booked instead."""
-
-    balance_transaction: str
-    occurred_at: datetime
-    booked_on: date
-    debit: str
-    credit: str
-    amount: int
-    currency: str
-
-
-async def list_late_entries(session: AsyncSession) -> list[LateEntryRow]:
-    """The late rows, the newest first."""
-    row = LedgerEntry
-    query = (
-        select(
-            row.balance_transaction, row.occurred_at, LateEntry.booked_on,
-            row.debit, row.credit, row.amount, row.currency,
-        )
-        .join(LateEntry, LateEntry.seq == row.seq)
-        .order_by(row.seq.desc())
-        .limit(MAX_LATE_ENTRIES)
-    )  # fmt: skip
-    return [LateEntryRow(*found) for found in await session.execute(query)]
+    """Return the first day of the month of the first ledger entry."""
+    earliest = await session.scalar(select(func.min(LedgerEntry.occurred_at)))
+    return None if earliest is None else first_of_month(earliest.astimezone(zone).date())
 
 
 async def last_closed(session: AsyncSession) -> PeriodClosing | None:
-    """The closing of the last month that is closed."""
-    found: PeriodClosing | None = await session.scalar(
+    """Return the closing of the last month that is closed."""
+    closing: PeriodClosing | None = await session.scalar(
         select(PeriodClosing)
         .where(PeriodClosing.reopened_at.is_(None))
         .order_by(PeriodClosing.month.desc())
         .limit(1)
     )
-    return found
+    return closing
 
 
 async def next_to_close(ctx: Context) -> date | None:
-    """The first day of the month whose turn it is: after the last closed one, or the first with a
-    row. None while there is nothing that is over.
+    """Return the first day of the month to close next; None while that month is not over.
+
+    It is the month after the last closed one, or the month of the first ledger entry.
     """
     async with ctx.sessions() as session:
-        before = await last_closed(session)
-        turn = (
-            await first_ledger_month(session, ctx.settings.accounting_zoneinfo)
-            if before is None
-            else next_month(before.month)
-        )
-    return None if turn is None or next_month(turn) > _today(ctx) else turn
+        last = await last_closed(session)
+        if last is None:
+            month = await first_ledger_month(session, ctx.settings.accounting_zoneinfo)
+        else:
+            month = next_month(last.month)
+    return None if month is None or next_month(month) > _today(ctx) else month
 
 
 async def checklist(ctx: Context, first: date) -> list[ChecklistItem]:
-    """What must be so before a month is closed."""
+    """Run the checks of the month that begins with `first`, and return every condition."""
     async with ctx.sessions() as session:
         fresh = await freshness.get(session, ctx.now())
-        before = await last_closed(session)
-    findings = await integrity.run_checks(ctx)
+        last = await last_closed(session)
+    results = await integrity.run_checks(ctx)
     until = next_month(first)
     return [
         ChecklistItem(
@@ -186,14 +141,14 @@ async def checklist(ctx: Context, first: date) -> list[ChecklistItem]:
         ),
         ChecklistItem(
             "The months before it are closed",
-            before is None or next_month(before.month) == first,
+            last is None or next_month(last.month) == first,
             "It is the first to be closed; all that lies before it is closed with it."
-            if before is None
-            else f"The last that is closed is {before.month:%Y-%m}.",
+            if last is None
+            else f"The last that is closed is {last.month:%Y-%m}.",
         ),
         ChecklistItem(
             "The accounting zone is the one of the months before",
-            before is None or before.zone == ctx.settings.accounting_zone,
+            last is None or last.zone == ctx.settings.accounting_zone,
             ctx.settings.accounting_zone,
         ),
         ChecklistItem(
@@ -215,11 +170,11 @@ async def checklist(ctx: Context, first: date) -> list[ChecklistItem]:
         ChecklistItem("Nothing is in suspense", fresh.suspense == 0, _count_detail(fresh.suspense)),
         *(
             ChecklistItem(
-                found.description[:1].upper() + found.description[1:],
-                found.passed,
-                "; ".join(found.failures),
+                result.description[:1].upper() + result.description[1:],
+                result.passed,
+                "; ".join(result.failures),
             )
-            for found in findings
+            for result in results
         ),
     ]
 
@@ -231,20 +186,21 @@ def _count_detail(number: int) -> str:
 async def close(
     ctx: Context, first: date, *, by: str, staff_id: str | None = None
 ) -> PeriodClosing:
-    """Close a month. Its pack is made by `packs.keep`. Raises PeriodNotReady."""
+    """Close the month that begins with `first`. Raises PeriodNotReady.
+
+    `by` is the name that is stored, `staff_id` the colleague of the audit log. The pack is built
+    afterwards (`close_pack.build`).
+    """
     async with ctx.sessions() as session:
         _ensure_not_closed(await last_closed(session), first)
-    points = await checklist(ctx, first)
-    missing = [
-        f"{point.description}: {point.detail or 'no'}" for point in points if not point.passed
-    ]
-    if missing:
-        raise PeriodNotReady(f"{'. '.join(missing)}. Nothing was closed.")
+    items = await checklist(ctx, first)
+    unmet = [f"{item.description}: {item.detail or 'no'}" for item in items if not item.passed]
+    if unmet:
+        raise PeriodNotReady(f"{'. '.join(unmet)}. Nothing was closed.")
     async with ctx.sessions.begin() as session:
-        # No poster is under way: a row is either in the month or late.
+        # Nobody appends meanwhile: an entry is either in the month or late.
         await entries.lock_chain(session)
-        before = await last_closed(session)
-        _ensure_not_closed(before, first)
+        _ensure_not_closed(await last_closed(session), first)
         newest = await session.scalar(select(LedgerEntry).order_by(LedgerEntry.seq.desc()).limit(1))
         closing = PeriodClosing(
             month=first,
@@ -253,14 +209,12 @@ async def close(
             closed_by=by,
             last_seq=newest.seq if newest is not None else 0,
             chain_head=newest.hash if newest is not None else hash_chain.GENESIS_HASH,
-            checklist=[
-                {"description": point.description, "passed": point.passed} for point in points
-            ],
+            checklist=[{"description": item.description, "passed": item.passed} for item in items],
         )
         session.add(closing)
         await audit_log.record(
-            session, AuditAction.PERIOD_CLOSED, staff_id=staff_id, name=by, object_id=f"{first:%Y-%m}",
-            now=ctx.now(),
+            session, AuditAction.PERIOD_CLOSED, staff_id=staff_id, name=by,
+            object_id=f"{first:%Y-%m}", now=ctx.now(),
         )  # fmt: skip
     return closing
 
@@ -273,7 +227,10 @@ def _ensure_not_closed(previous_closing: PeriodClosing | None, first: date) -> N
 async def reopen(
     ctx: Context, first: date, *, reason: str, by: str, staff_id: str | None = None
 ) -> None:
-    """Open the last closed month again. Lines that were late for it are back in it."""
+    """Reopen the last closed month; entries that were late for it are booked in it again.
+
+    Raises InvalidField for another month, or without a reason.
+    """
     reason = audit_log.validate_reason(reason)
     async with ctx.sessions.begin() as session:
         await entries.lock_chain(session)
@@ -290,51 +247,43 @@ async def reopen(
             .where(PeriodClosing.id == closing.id)
             .values(reopened_at=ctx.now(), reopened_by=by, reopen_reason=reason)
         )
-        still = await last_closed(session)
-        await session.execute(
-            delete(LateEntry).where(
-                LateEntry.booked_on == next_month(first),
-                LateEntry.seq.in_(
-                    _entries_since(next_month(still.month), still.zone) if still else ALL_ENTRIES
-                ),
-            )
+        last = await last_closed(session)
+        await late_entries.release(
+            session,
+            next_month(first),
+            occurred_since=None if last is None else next_month(last.month),
+            zone=closing.zone if last is None else last.zone,
         )
         await daily_totals.recompute_since(session, ctx.settings.accounting_zone, since=first)
         await audit_log.record(
-            session, AuditAction.PERIOD_REOPENED, staff_id=staff_id, name=by, object_id=f"{first:%Y-%m}",
-            reason=reason, now=ctx.now(),
+            session, AuditAction.PERIOD_REOPENED, staff_id=staff_id, name=by,
+            object_id=f"{first:%Y-%m}", reason=reason, now=ctx.now(),
         )  # fmt: skip
     await daily_totals.refresh(ctx)
 
 
 async def get(session: AsyncSession, value: str, *, today: date) -> PeriodClosing:
-    """The closing of a month such as 2026-10. Raises InvalidField, or NotFound if it is open."""
+    """Return the closing of a month such as 2026-10. Raises InvalidField or NotFound."""
     first = parse_month(value, name="period", today=today)
-    found: PeriodClosing | None = await session.scalar(
+    closing: PeriodClosing | None = await session.scalar(
         select(PeriodClosing).where(
             PeriodClosing.month == first, PeriodClosing.reopened_at.is_(None)
         )
     )
-    if found is None:
+    if closing is None:
         raise NotFound(f"{value} is not closed.")
-    return found
+    return closing
 
 
 async def previous(session: AsyncSession, closing: PeriodClosing) -> PeriodClosing | None:
-    """The closing that was made before this one, undone or not: its pack is named in this one's."""
-    found: PeriodClosing | None = await session.scalar(
+    """Return the closing made before this one, reopened or not: this one's pack names its pack."""
+    earlier: PeriodClosing | None = await session.scalar(
         select(PeriodClosing)
         .where(PeriodClosing.id < closing.id)
         .order_by(PeriodClosing.id.desc())
         .limit(1)
     )
-    return found
-
-
-def _entries_since(day: date, zone: str) -> Select[int]:
-    """The rows of what happened on a day or later."""
-    happened = func.timezone(zone, LedgerEntry.occurred_at)
-    return select(LedgerEntry.seq).where(happened >= day)
+    return earlier
 
 
 def _today(ctx: Context) -> date:

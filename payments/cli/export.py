@@ -23,7 +23,7 @@ from payments.cli.common import (
 
 if TYPE_CHECKING:
     from payments.accounting.reports.period import Period
-    from payments.accounting.reports.transactions import Filters
+    from payments.accounting.reports.transaction_filters import Filters
     from payments.infra.context import Context
 
 JOURNAL_FORMATS = ("xero", "qbo", "beancount", "csv")
@@ -203,15 +203,15 @@ def _parse_period(ctx: "Context", period_text: str) -> "Period":
 
 
 def _parse_filters(ctx: "Context", period_text: str, filter_text: dict[str, str]) -> "Filters":
-    from payments.accounting.reports import transactions
+    from payments.accounting.reports import transaction_filters
 
-    return transactions.parse_filters(filter_text, _parse_period(ctx, period_text))
+    return transaction_filters.parse_filters(filter_text, _parse_period(ctx, period_text))
 
 
 def _parse_currency(currency: str) -> str | None:
-    from payments.accounting.reports import period, transactions
+    from payments.accounting.reports import period, transaction_filters
 
-    return transactions.parse_filters({"currency": currency}, period.ALL_TIME).currency
+    return transaction_filters.parse_filters({"currency": currency}, period.ALL_TIME).currency
 
 
 def _numbered_files(output: Path) -> Callable[[int], BinaryIO]:

@@ -136,12 +136,12 @@ def period_export(month: str, output: Path | None) -> None:
 @click.option("--previous", type=INPUT_FILE, help="The pack of the closing before.")
 def period_verify(pack: Path, key: str | None, previous: Path | None) -> None:
     """Check a pack offline. Exit 4 if anything in it is not as it was signed."""
-    from payments.accounting import close_pack
+    from payments.accounting import pack_verification
     from payments.core.errors import PaymentsError
 
     earlier = previous.read_bytes() if previous is not None else None
     try:
-        checks = close_pack.verify(pack.read_bytes(), key=key, previous_pack=earlier)
+        checks = pack_verification.verify(pack.read_bytes(), key=key, previous_pack=earlier)
     except PaymentsError as error:
         raise click.ClickException(error.detail) from None
     for check in checks:

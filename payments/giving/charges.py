@@ -27,7 +27,7 @@ from payments.giving.contributions import Contribution, PaymentIntentLink
 from payments.infra import alerts, db, stripe_client
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
-from payments.ledger import entries, posting_rules
+from payments.ledger import balance_transactions, entries, posting_rules
 from payments.risk import quarantine
 
 REFERENCE_PATTERN = re.compile("[0-9a-f]{16}")
@@ -162,7 +162,7 @@ async def upsert(ctx: Context, fetched: stripe.Charge, *, lookup: bool = False) 
         await update_contribution(session, intent, now=ctx.now())
         await quarantine.flag_if_protected(ctx, session, fetched)
         found = [bt for bt in moved if isinstance(bt, stripe.BalanceTransaction)]
-        await entries.store_transactions(session, found)
+        await balance_transactions.store_transactions(session, found)
         await post_unposted(session, now=ctx.now())
 
 
@@ -295,7 +295,7 @@ async def post_unposted(session: AsyncSession, *, now: datetime) -> int:
 
     A charge waits until its contribution is known, because that decides which income it is.
     """
-    waiting = await entries.unposted(session)
+    waiting = await balance_transactions.unposted(session)
     if not waiting:
         return 0
     about = [bt.charge for bt in waiting if bt.charge is not None]
@@ -324,7 +324,7 @@ async def attribute_unposted(ctx: Context, *, limit: int = 1000) -> int:
     This is how money arrives whole when no webhook does, and how an orphan is adopted in the end.
     """
     async with ctx.sessions() as session:
-        rows = await entries.unposted(session)
+        rows = await balance_transactions.unposted(session)
     lacking = list(dict.fromkeys(bt.charge for bt in rows if bt.charge is not None))[:limit]
     for charge_id in lacking:
         # What Stripe will not show must not keep the others waiting: it is told of below.
@@ -337,7 +337,7 @@ async def attribute_unposted(ctx: Context, *, limit: int = 1000) -> int:
 async def _alert_unattributed(ctx: Context, looked_up: Collection[str | None]) -> None:
     """Call a person for money that still waits although its charge was asked about."""
     async with ctx.sessions.begin() as session:
-        for bt in await entries.unposted(session):
+        for bt in await balance_transactions.unposted(session):
             if bt.charge in looked_up and ctx.now() - bt.occurred_at > ATTRIBUTION_GRACE:
                 kind = AlertKind.UNATTRIBUTED
                 await alerts.raise_alert(session, kind, object_id=bt.id, now=ctx.now())

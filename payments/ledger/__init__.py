@@ -1,5 +1,6 @@
-"""The books: one row for each movement of money between two accounts, chained by hashes.
+"""Double-entry bookkeeping of the Stripe balance: posting rules, entries and their hash chain.
 
-Rows are only appended. Each comes from a balance transaction of Stripe, so every sum can be checked
-against Stripe's. Only settlement posts. It imports infra and core.
+Every entry moves an amount from one account to another and comes from one of Stripe's balance
+transactions. Entries are appended, never changed: a trigger refuses it, and the service's database
+role was never granted it. This room imports core and infra only.
 """

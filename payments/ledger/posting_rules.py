@@ -1,15 +1,16 @@
-"""The chart of accounts and the posting table: what each of Stripe's movements means, from one
-account to another. Pure: no database, no clock, no arithmetic but + and -.
+"""Posting rules: the chart of accounts, and the entries that each type of Stripe's balance
+transactions makes. Pure functions: no database, no clock, no arithmetic but + and -.
 
-Whatever the other end is, the Stripe end of the rows of one balance transaction adds up to its
-`net`, so the stripe accounts are Stripe's balances by construction. What is not in the table, or
-is named in `UNKNOWN`, goes to suspense, never guessed. `tests/ledger/test_posting.py` compares both with
-the SDK's own list of types, so that an upgrade that adds one waits for somebody to decide.
+Whatever the contra accounts are, the entries of one balance transaction move the Stripe account by
+exactly its `net`, so the stripe accounts equal Stripe's balances by construction. A type that is
+not in the table, or is in `SUSPENSE_TYPES`, goes to suspense and is never guessed.
+`tests/ledger/test_posting.py` compares both with the SDK's own list of types, so that an upgrade
+that adds a type fails until somebody decides what it means.
 
-Money that Stripe sets aside stays ours: it is `held` on its way between two of Stripe's balances,
-which is nothing once both of its transactions are here. A conversion of the balance comes as two
-adjustments with an exchange rate, one in each currency, and passes through `clearing:fx`: what is
-left there in one currency is what was paid for the other.
+Money that Stripe reserves stays ours: it is in `stripe:held` on its way between two of Stripe's
+balances, and that account is empty once both transactions are posted. A conversion of the balance
+comes as two adjustments with an exchange rate, one in each currency, and passes through
+`clearing:fx`: what is left there in one currency is what was paid for the other.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from enum import StrEnum
 
 
 class LedgerAccount(StrEnum):
+    """The chart of accounts."""
+
     STRIPE = "stripe:balance"
     RESERVED = "stripe:reserved"
     PREFUNDING = "stripe:prefunding"
@@ -46,7 +49,7 @@ INCOME_ACCOUNTS = {
 }
 CHARGE_TYPES = ("charge", "payment")
 REFUND_TYPES = ("refund", "payment_refund", "refund_failure", "payment_failure_refund")
-# A type of Stripe's balance transactions -> the account at the other end of the Stripe balance.
+# A type of Stripe's balance transactions -> the contra account of the Stripe account.
 CONTRA_ACCOUNTS = {
     "refund": LedgerAccount.REFUNDS,
     "payment_refund": LedgerAccount.REFUNDS,
@@ -79,7 +82,7 @@ ADJUSTMENT_ACCOUNTS = {
     "fee": LedgerAccount.BILLING,
 }
 CONVERSION_CATEGORY = "other_adjustment"
-# What a newsroom's account may never see. Each goes to suspense and calls a person.
+# What a newsroom's account may never see. Each goes to suspense and raises an alert.
 SUSPENSE_TYPES = frozenset({
     "advance", "advance_funding", "anticipation_repayment", "application_fee",
     "application_fee_refund", "climate_order_purchase", "climate_order_refund",
@@ -92,7 +95,7 @@ SUSPENSE_TYPES = frozenset({
     "stripe_balance_payment_debit_reversal", "tax_fund", "transfer", "transfer_cancel",
     "transfer_failure", "transfer_refund",
 })  # fmt: skip
-# Which of Stripe's balances a transaction moves; another one's word is only held.
+# `balance_type` of a transaction -> the account it moves; an unknown one moves `stripe:held`.
 BALANCE_ACCOUNTS = {
     "payments": LedgerAccount.STRIPE,
     "risk_reserved": LedgerAccount.RESERVED,
@@ -104,7 +107,7 @@ FEE_ACCOUNTS = {"stripe_fee": LedgerAccount.PROCESSING, "tax": LedgerAccount.TAX
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """The contribution that a charge, or its return, is for."""
+    """The contribution that a charge, or its refund or dispute, belongs to."""
 
     contribution_id: str
     frequency: str
@@ -112,13 +115,13 @@ class Attribution:
 
 @dataclass(frozen=True, slots=True)
 class TransactionFacts:
-    """One balance transaction as the table needs it. Minor units of the settlement currency."""
+    """What the rules need of a balance transaction. Minor units of the settlement currency."""
 
     type: str
     amount: int
     fee: int
     net: int
-    fees: Sequence[tuple[str, int]]
+    fees: Sequence[tuple[str, int]]  # type and amount of each part of `fee`
     reporting_category: str = ""
     balance_type: str = "payments"
     is_converted: bool = False
@@ -126,37 +129,44 @@ class TransactionFacts:
 
 @dataclass(frozen=True, slots=True)
 class Posting:
-    """One row of the books before it is written. `amount` is above zero."""
+    """`amount` minor units, above zero, from the credited account to the debited one."""
 
     debit: LedgerAccount
     credit: LedgerAccount
     amount: int
 
 
-def needs_contribution(type_: str, category: str = "") -> bool:
-    """Whether this movement waits until its contribution is known."""
+def needs_contribution(type_: str, reporting_category: str = "") -> bool:
+    """Whether a transaction is posted only once its contribution is known."""
     if type_ == ADJUSTMENT_TYPE:
-        return ADJUSTMENT_ACCOUNTS.get(category) in (LedgerAccount.DISPUTES, LedgerAccount.REFUNDS)
+        return ADJUSTMENT_ACCOUNTS.get(reporting_category) in (
+            LedgerAccount.DISPUTES,
+            LedgerAccount.REFUNDS,
+        )
     return type_ in CHARGE_TYPES or type_ in REFUND_TYPES
 
 
 def postings(facts: TransactionFacts, attribution: Attribution | None) -> list[Posting]:
-    """The rows of one balance transaction. The owner decides which income a charge is."""
+    """Return the postings of one balance transaction.
+
+    The attribution's frequency decides which income account a charge is credited to; a charge
+    without one goes to suspense.
+    """
     assert facts.net == facts.amount - facts.fee
     assert sum(amount for _, amount in facts.fees) == facts.fee
-    at_stripe = BALANCE_ACCOUNTS.get(facts.balance_type, LedgerAccount.HELD)
-    other = _contra_account(facts, attribution)
-    if other is at_stripe:
-        other = LedgerAccount.SUSPENSE
-    flows = {other: facts.amount}
-    for kind, amount in facts.fees:
-        account = FEE_ACCOUNTS.get(kind, LedgerAccount.SUSPENSE)
-        if other is LedgerAccount.DISPUTES and account is LedgerAccount.PROCESSING:
+    stripe_account = BALANCE_ACCOUNTS.get(facts.balance_type, LedgerAccount.HELD)
+    contra_account = _contra_account(facts, attribution)
+    if contra_account is stripe_account:
+        contra_account = LedgerAccount.SUSPENSE
+    amounts = {contra_account: facts.amount}
+    for fee_type, amount in facts.fees:
+        account = FEE_ACCOUNTS.get(fee_type, LedgerAccount.SUSPENSE)
+        if contra_account is LedgerAccount.DISPUTES and account is LedgerAccount.PROCESSING:
             account = LedgerAccount.DISPUTE_FEES
-        flows[account] = flows.get(account, 0) - amount
+        amounts[account] = amounts.get(account, 0) - amount
     return [
-        _signed_posting(at_stripe, account, amount)
-        for account, amount in flows.items()
+        _signed_posting(stripe_account, account, amount)
+        for account, amount in amounts.items()
         if amount != 0
     ]
 
@@ -174,7 +184,7 @@ def _contra_account(facts: TransactionFacts, attribution: Attribution | None) ->
 def _signed_posting(
     stripe_account: LedgerAccount, contra_account: LedgerAccount, amount: int
 ) -> Posting:
-    """Money that comes to Stripe's balance from an account, or goes there when negative."""
+    """Return the posting of money that enters the Stripe account, or leaves it when negative."""
     if amount > 0:
         return Posting(stripe_account, contra_account, amount)
     return Posting(contra_account, stripe_account, -amount)

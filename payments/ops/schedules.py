@@ -23,7 +23,7 @@ from payments.infra.context import Context
 from payments.mail import outbox
 from payments.risk import rate_limit, statement_descriptor
 from payments.safety import descriptor_review, quarantine_response, retention, support_cases
-from payments.settlement import disputes, refunds
+from payments.settlement import disputes, refund_requests
 from payments.signups import newsletter, newsletter_delivery, reminder_sender
 from payments.staff import sessions
 from webhooks import endpoint, sweeps
@@ -112,7 +112,7 @@ SCHEDULES = (
     Schedule("resume_started_contributions", EVERY_MINUTE, contributions.resume_started),
     Schedule("resume_quarantine_responses", EVERY_MINUTE, quarantine_response.resume),
     Schedule("resume_cancellations", EVERY_5_MINUTES, subscription_changes.resume_cancellations),
-    Schedule("resume_refunds", EVERY_MINUTE, refunds.resume_requested),
+    Schedule("resume_refunds", EVERY_MINUTE, refund_requests.resume_requested),
     # With a lock, one that died with its worker would keep every later one from requeueing it.
     Schedule("requeue_abandoned", EVERY_MINUTE, requeue_abandoned, exclusive=False),
     # What Stripe did

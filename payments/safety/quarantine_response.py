@@ -25,8 +25,9 @@ from payments.infra.context import Context
 from payments.mail import muted, outbox
 from payments.risk import quarantine
 from payments.risk.quarantine import Quarantine
-from payments.settlement import refunds
-from payments.settlement.refunds import RefundNotPossible, RefundReason
+from payments.settlement import refund_requests
+from payments.settlement.refund_requests import RefundNotPossible
+from payments.settlement.refunds import RefundReason
 from payments.signups import reminders
 
 
@@ -170,7 +171,7 @@ async def _refund_if_policy_requires(ctx: Context, charge_id: str) -> None:
     if charge.status is charges.ChargeStatus.PENDING:
         raise NotYetAttributed("A bank has yet to pay this, so it cannot be given back yet.")
     try:
-        await refunds.request(
+        await refund_requests.request(
             ctx,
             charge_id,
             reason=RefundReason.REQUESTED_BY_CUSTOMER,

@@ -1,5 +1,6 @@
-"""How money reaches the bank: balance transactions, payouts, refunds and disputes.
+"""Settlement: what Stripe does with the money after a charge, imported and kept in step.
 
-The importer posts every balance transaction of Stripe to the ledger exactly once, whether or not a
-webhook came. It imports giving and the rooms below it.
+Balance transactions, payouts, refunds and disputes. Every row mirrors an object of Stripe's as last
+fetched; the ledger takes its amounts from the imported balance transactions alone, each posted
+exactly once. This room imports giving and the rooms below it.
 """

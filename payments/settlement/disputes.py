@@ -1,14 +1,13 @@
-"""Disputes: a donor's bank takes a payment back, or asks about it; and the warnings that precede.
+"""Disputes: a donor's bank takes a payment back, or inquires about it (`warning_…` statuses).
 
-A row is Stripe's dispute as last fetched. The money that moves, the fee and what is given back
-after a dispute is won come to the books from the balance, never from here. An inquiry (`warning_…`)
-moves nothing. A dispute that waits for an answer is an alarm, and another one when only three days
-are left; a lost one whose promise is still charged is a third, because the next charge may be
-disputed too. What to do is a person's decision: nothing is stopped or refunded here.
+A row is Stripe's dispute as last fetched. The amounts that move reach the ledger from the balance
+transactions, never from here; an inquiry moves nothing. There are three alerts: a dispute needs a
+response; it is due within three days; it was lost and its subscription is still charged, so that
+the next charge may be disputed too. What to do is a person's decision: nothing is cancelled or
+refunded here.
 """
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 
 import stripe
@@ -29,6 +28,8 @@ EVIDENCE_DUE_SOON = timedelta(days=3)  # before the evidence is due
 
 
 class DisputeStatus(StrEnum):
+    """Stripe's words. https://docs.stripe.com/api/disputes/object#dispute_object-status"""
+
     WARNING_NEEDS_RESPONSE = "warning_needs_response"
     WARNING_UNDER_REVIEW = "warning_under_review"
     WARNING_CLOSED = "warning_closed"
@@ -60,7 +61,7 @@ CLOSED_STATUSES = (
 
 
 class Dispute(db.Base):
-    """Stripe's dispute as last fetched. `amount` is in minor units of what the reader was shown."""
+    """Stripe's dispute as last fetched. `amount` is in minor units of what the donor paid."""
 
     __tablename__ = "disputes"
     __table_args__ = (CheckConstraint("amount > 0", name="amount_is_positive"), db.currency_check())
@@ -73,41 +74,28 @@ class Dispute(db.Base):
     reason: Mapped[str] = mapped_column(String(64))  # Stripe's word
     opened_at: Mapped[db.Timestamp] = mapped_column(index=True)
     evidence_due_at: Mapped[db.Timestamp | None]
-    evidence_submitted: Mapped[bool]  # evidence was submitted
+    evidence_submitted: Mapped[bool]
     is_charge_refundable: Mapped[bool]  # an inquiry ends when the payment is refunded
     synced_at: Mapped[db.Timestamp]
 
 
-class FraudWarning(db.Base):
-    """A card network's early warning that a payment was not its owner's."""
-
-    __tablename__ = "fraud_warnings"
-
-    stripe_warning_id: Mapped[db.StripeId] = mapped_column(primary_key=True)
-    stripe_charge_id: Mapped[db.StripeId] = mapped_column(index=True)
-    fraud_type: Mapped[str] = mapped_column(String(64))  # Stripe's word
-    actionable: Mapped[bool]  # neither refunded nor disputed yet
-    warned_at: Mapped[db.Timestamp] = mapped_column(index=True)
-    synced_at: Mapped[db.Timestamp]
-
-
 async def sync(ctx: Context, dispute_id: str) -> None:
-    """Fetch a dispute as it is now, write it down, and call a person where one is needed."""
+    """Fetch a dispute as it is now, store it, and open or close its alerts."""
     with stripe_client.translate_errors():
         fetched = await ctx.stripe.v1.disputes.retrieve_async(dispute_id)
     async with ctx.sessions.begin() as session:
-        row = await _upsert(ctx, session, fetched)
-        await _update_alerts(ctx, session, row)
+        dispute = await _upsert(ctx, session, fetched)
+        await _update_alerts(ctx, session, dispute)
 
 
 async def _upsert(ctx: Context, session: AsyncSession, fetched: stripe.Dispute) -> Dispute:
     details = fetched.evidence_details
-    charge = stripe_client.id_of(fetched.charge)
-    assert charge is not None
-    seen = {
+    charge_id = stripe_client.id_of(fetched.charge)
+    assert charge_id is not None
+    changing = {
         "status": DisputeStatus(fetched.status),
         "amount": fetched.amount,
-        "evidence_due_at": _from_unix(details.due_by),
+        "evidence_due_at": None if details.due_by is None else from_unix(details.due_by),
         "evidence_submitted": details.submission_count > 0,
         "is_charge_refundable": fetched.is_charge_refundable,
         "synced_at": ctx.now(),
@@ -116,55 +104,51 @@ async def _upsert(ctx: Context, session: AsyncSession, fetched: stripe.Dispute) 
         insert(Dispute)
         .values(
             stripe_dispute_id=fetched.id,
-            stripe_charge_id=charge,
+            stripe_charge_id=charge_id,
             currency=fetched.currency,
             reason=fetched.reason[:64],
             opened_at=from_unix(fetched.created),
-            **seen,
+            **changing,
         )
-        .on_conflict_do_update(index_elements=["stripe_dispute_id"], set_=seen)
+        .on_conflict_do_update(index_elements=["stripe_dispute_id"], set_=changing)
     )
     return await session.get_one(Dispute, fetched.id, populate_existing=True)
 
 
-def _from_unix(seconds: int | None) -> datetime | None:
-    return None if seconds is None else from_unix(seconds)
-
-
-async def _update_alerts(ctx: Context, session: AsyncSession, row: Dispute) -> None:
-    """Open the alarms that fit what is known of a dispute, close those that do not."""
-    due, now = row.evidence_due_at, ctx.now()
-    waits = row.status in NEEDS_RESPONSE_STATUSES
-    is_urgent = waits and due is not None and due - now <= EVIDENCE_DUE_SOON
-    is_charged_on = row.status is DisputeStatus.LOST and await _has_live_subscription(session, row)
-    for kind, is_so in (
-        (AlertKind.DISPUTE_OPENED, waits),
-        (AlertKind.EVIDENCE_DUE, is_urgent),
-        (AlertKind.DISPUTE_LOST, is_charged_on),
+async def _update_alerts(ctx: Context, session: AsyncSession, dispute: Dispute) -> None:
+    """Open the alerts that apply to a dispute, and close those that do not."""
+    due_at, now = dispute.evidence_due_at, ctx.now()
+    needs_response = dispute.status in NEEDS_RESPONSE_STATUSES
+    is_due_soon = needs_response and due_at is not None and due_at - now <= EVIDENCE_DUE_SOON
+    is_lost = dispute.status is DisputeStatus.LOST
+    for kind, applies in (
+        (AlertKind.DISPUTE_OPENED, needs_response),
+        (AlertKind.EVIDENCE_DUE, is_due_soon),
+        (AlertKind.DISPUTE_LOST, is_lost and await _has_live_subscription(session, dispute)),
     ):
-        change = alerts.raise_alert if is_so else alerts.close
-        await change(session, kind, object_id=row.stripe_dispute_id, now=now)
+        change = alerts.raise_alert if applies else alerts.close
+        await change(session, kind, object_id=dispute.stripe_dispute_id, now=now)
 
 
-async def _has_live_subscription(session: AsyncSession, row: Dispute) -> bool:
-    """Whether the disputed payment belongs to a promise that is still charged."""
-    found = await session.scalar(
+async def _has_live_subscription(session: AsyncSession, dispute: Dispute) -> bool:
+    """Whether the disputed payment belongs to a subscription that is still charged."""
+    subscription_id = await session.scalar(
         select(Subscription.stripe_subscription_id)
         .join(PaymentIntentLink, PaymentIntentLink.contribution_id == Subscription.contribution_id)
         .join(Charge, Charge.stripe_payment_intent_id == PaymentIntentLink.stripe_payment_intent_id)
         .where(
-            Charge.stripe_charge_id == row.stripe_charge_id,
+            Charge.stripe_charge_id == dispute.stripe_charge_id,
             Subscription.status.in_(LIVE_STATUSES),
         )
         .limit(1)
     )
-    return found is not None
+    return subscription_id is not None
 
 
 async def refresh_alerts(ctx: Context, *, limit: int = 1000) -> int:
-    """Look at the alarms of all disputes again: time has passed, promises have ended.
+    """Update the alerts of open and lost disputes: time has passed, subscriptions have ended.
 
-    Gives how many wait for an answer.
+    Returns how many disputes need a response.
     """
     query = (
         select(Dispute)
@@ -173,37 +157,14 @@ async def refresh_alerts(ctx: Context, *, limit: int = 1000) -> int:
         .limit(limit)
     )
     async with ctx.sessions.begin() as session:
-        rows = list(await session.scalars(query))
-        for row in rows:
-            await _update_alerts(ctx, session, row)
-    return sum(row.status in NEEDS_RESPONSE_STATUSES for row in rows)
-
-
-async def sync_fraud_warning(ctx: Context, warning_id: str) -> None:
-    """Fetch an early fraud warning as it is now; while something can be done it is an alarm."""
-    with stripe_client.translate_errors():
-        fetched = await ctx.stripe.v1.radar.early_fraud_warnings.retrieve_async(warning_id)
-    charge = stripe_client.id_of(fetched.charge)
-    assert charge is not None
-    seen = {"actionable": fetched.actionable, "synced_at": ctx.now()}
-    async with ctx.sessions.begin() as session:
-        await session.execute(
-            insert(FraudWarning)
-            .values(
-                stripe_warning_id=fetched.id,
-                stripe_charge_id=charge,
-                fraud_type=fetched.fraud_type[:64],
-                warned_at=from_unix(fetched.created),
-                **seen,
-            )
-            .on_conflict_do_update(index_elements=["stripe_warning_id"], set_=seen)
-        )
-        change = alerts.raise_alert if fetched.actionable else alerts.close
-        await change(session, AlertKind.FRAUD_WARNING, object_id=fetched.id, now=ctx.now())
+        disputes = list(await session.scalars(query))
+        for dispute in disputes:
+            await _update_alerts(ctx, session, dispute)
+    return sum(dispute.status in NEEDS_RESPONSE_STATUSES for dispute in disputes)
 
 
 async def active_dispute(session: AsyncSession, charge_id: str) -> Dispute | None:
-    """The dispute that took, or may take, this payment's money, if there is one."""
+    """Return the newest dispute that took, or may take, the money of a payment, if there is one."""
     query = (
         select(Dispute)
         .where(
@@ -213,26 +174,5 @@ async def active_dispute(session: AsyncSession, charge_id: str) -> Dispute | Non
         .order_by(Dispute.opened_at.desc())
         .limit(1)
     )
-    found: Dispute | None = await session.scalar(query)
-    return found
-
-
-async def list_needing_response(session: AsyncSession, *, limit: int = 100) -> Sequence[Dispute]:
-    """Disputes that wait for an answer, the most urgent first."""
-    query = (
-        select(Dispute)
-        .where(Dispute.status.in_(NEEDS_RESPONSE_STATUSES))
-        .order_by(Dispute.evidence_due_at.nulls_last(), Dispute.stripe_dispute_id)
-        .limit(limit)
-    )
-    return list(await session.scalars(query))
-
-
-async def list_recent(
-    session: AsyncSession, *, before: datetime | None = None, limit: int = 100
-) -> Sequence[Dispute]:
-    """Disputes, the newest first; `before` goes on from a page."""
-    query = select(Dispute).order_by(Dispute.opened_at.desc(), Dispute.stripe_dispute_id)
-    if before is not None:
-        query = query.where(Dispute.opened_at < before)
-    return list(await session.scalars(query.limit(limit)))
+    dispute: Dispute | None = await session.scalar(query)
+    return dispute

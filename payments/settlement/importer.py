@@ -1,8 +1,8 @@
-"""The importer: every movement of the Stripe balance, fetched, whether or not a webhook came.
+"""The importer: fetches every movement of the Stripe balance, whether or not a webhook came.
 
-It walks Stripe's list from a day before the newest transaction it has seen, and moves that mark
-only when a walk has reached its end. A walk that stops half way, or a transaction that becomes
-visible late, loses nothing.
+It lists from a day before the newest transaction it has seen, and moves that cursor only after the
+whole list was read. A run that stops half way, or a transaction that becomes visible late, loses
+nothing.
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ from payments.core.calendar import from_unix
 from payments.giving import charges
 from payments.infra import db, stripe_client
 from payments.infra.context import Context
-from payments.ledger import entries
+from payments.ledger import balance_transactions
 from payments.ledger.entries import LedgerEntry
 from payments.ledger.posting_rules import LedgerAccount
 from payments.settlement import disputes, payouts, refunds
@@ -27,11 +27,11 @@ SyncHandler = Callable[[Context, str], Awaitable[None]]
 IMPORT_OVERLAP = timedelta(hours=24)
 PAGE_SIZE = 100
 TRANSACTIONS_CURSOR = "balance_transactions"
-IMPORT_COMPLETED = "imported"  # not how far a walk came, but when one last reached its end
+IMPORT_COMPLETED = "import_completed"  # when an import last read the whole list, not how far it is
 
 
 class ImportCursor(db.Base):
-    """How far a walk through one of Stripe's lists has come."""
+    """How far the import of one of Stripe's lists has come."""
 
     __tablename__ = "import_cursors"
 
@@ -40,41 +40,42 @@ class ImportCursor(db.Base):
 
 
 async def import_new(ctx: Context) -> int:
-    """Record and post every balance transaction since the watermark. Gives how many were new."""
+    """Store and post every balance transaction since the cursor. Returns how many were new."""
     async with ctx.sessions() as session:
-        mark = await session.scalar(
+        cursor = await session.scalar(
             select(ImportCursor.reached_at).where(ImportCursor.name == TRANSACTIONS_CURSOR)
         )
-    found, newest = await _store_listed_since(ctx, None if mark is None else mark - IMPORT_OVERLAP)
-    if newest is not None and (mark is None or newest > mark):
+    since = None if cursor is None else cursor - IMPORT_OVERLAP
+    new_count, newest = await _store_listed_since(ctx, since)
+    if newest is not None and (cursor is None or newest > cursor):
         await advance_cursor(ctx, TRANSACTIONS_CURSOR, newest)
     await post_imported(ctx)
     await advance_cursor(ctx, IMPORT_COMPLETED, ctx.now())
-    return found
+    return new_count
 
 
 async def import_since(ctx: Context, since: datetime) -> int:
-    """Record and post what has been missed since a moment, however long ago. Gives how many."""
-    found, _ = await _store_listed_since(ctx, since)
+    """Store and post what was missed since a moment. Returns how many transactions were new."""
+    new_count, _ = await _store_listed_since(ctx, since)
     await post_imported(ctx)
-    return found
+    return new_count
 
 
 async def _store_listed_since(ctx: Context, since: datetime | None) -> tuple[int, datetime | None]:
-    """Record all that Stripe lists. Gives how many were new, and the moment of the newest."""
-    found, newest, after = 0, None, None
+    """Store all that Stripe lists. Returns how many were new, and the time of the newest."""
+    new_count, newest, last_id = 0, None, None
     while True:
-        page = await _list_page(ctx, since, after)
+        page = await _list_page(ctx, since, last_id)
         if not page.data:
             break
         async with ctx.sessions.begin() as session:
-            found += await entries.store_transactions(session, page.data)
-        top = max(from_unix(bt.created) for bt in page.data)
-        newest = top if newest is None else max(newest, top)
+            new_count += await balance_transactions.store_transactions(session, page.data)
+        newest_of_page = max(from_unix(transaction.created) for transaction in page.data)
+        newest = newest_of_page if newest is None else max(newest, newest_of_page)
         if not page.has_more:
             break
-        after = page.data[-1].id
-    return found, newest
+        last_id = page.data[-1].id
+    return new_count, newest
 
 
 async def _list_page(
@@ -93,21 +94,17 @@ async def _list_page(
 
 
 async def advance_cursor(ctx: Context, cursor_name: str, reached_at: datetime) -> None:
-    """Move a walk's mark forward, never back."""
+    """Move a cursor forward, never back."""
     async with ctx.sessions.begin() as session:
-        wanted = insert(ImportCursor).values(name=cursor_name, reached_at=reached_at)
+        row = insert(ImportCursor).values(name=cursor_name, reached_at=reached_at)
+        furthest = func.greatest(ImportCursor.reached_at, row.excluded.reached_at)
         await session.execute(
-            wanted.on_conflict_do_update(
-                index_elements=["name"],
-                set_={
-                    "reached_at": func.greatest(ImportCursor.reached_at, wanted.excluded.reached_at)
-                },
-            )
+            row.on_conflict_do_update(index_elements=["name"], set_={"reached_at": furthest})
         )
 
 
 async def post_imported(ctx: Context) -> None:
-    """Post what is recorded, fetching what is needed to explain it."""
+    """Post what is stored, fetching the charges, payouts, refunds and disputes that explain it."""
     async with ctx.sessions.begin() as session:
         await charges.post_unposted(session, now=ctx.now())
     await charges.attribute_unposted(ctx)
@@ -115,67 +112,79 @@ async def post_imported(ctx: Context) -> None:
         payout_ids = await payouts.unsynced_ids(session)
         refund_ids = await session.scalars(text(UNSYNCED_REFUNDS_SQL))
         dispute_ids = await session.scalars(text(UNSYNCED_DISPUTES_SQL))
-        unmet: list[tuple[SyncHandler, str]] = [(payouts.sync, id_) for id_ in payout_ids]
-        unmet += [(refunds.sync, str(id_)) for id_ in refund_ids]
-        unmet += [(disputes.sync, str(id_)) for id_ in dispute_ids]
-    for sync, id_ in unmet:
-        # What Stripe will not show must not keep the others waiting; the books tell of it.
+        unsynced: list[tuple[SyncHandler, str]] = [(payouts.sync, id_) for id_ in payout_ids]
+        unsynced += [(refunds.sync, str(id_)) for id_ in refund_ids]
+        unsynced += [(disputes.sync, str(id_)) for id_ in dispute_ids]
+    for sync, object_id in unsynced:
+        # One object that Stripe will not show must not stop the others; the integrity checks
+        # report it.
         with suppress(stripe.InvalidRequestError):
-            await sync(ctx, id_)
+            await sync(ctx, object_id)
 
 
-# Refunds and disputes that our transactions tell of and that we have not seen so yet.
+# Refunds and disputes that a balance transaction names and whose row does not have it yet.
 UNSYNCED_REFUNDS_SQL = """
     SELECT bt.source
-      FROM balance_transactions bt LEFT JOIN refunds r ON r.stripe_refund_id = bt.source
-     WHERE bt.reporting_category IN ('refund', 'refund_failure') AND bt.source ~ '^(re|pyr)_'
+      FROM balance_transactions bt
+      LEFT JOIN refunds r ON r.stripe_refund_id = bt.source
+     WHERE bt.reporting_category IN ('refund', 'refund_failure')
+       AND bt.source ~ '^(re|pyr)_'
        AND (bt.id <> ALL (ARRAY[r.balance_transaction, r.failure_balance_transaction]))
            IS NOT FALSE
-     GROUP BY bt.source ORDER BY min(bt.occurred_at), bt.source LIMIT 200
+     GROUP BY bt.source
+     ORDER BY min(bt.occurred_at), bt.source
+     LIMIT 200
 """
 UNSYNCED_DISPUTES_SQL = """
     SELECT bt.source
-      FROM balance_transactions bt LEFT JOIN disputes d ON d.stripe_dispute_id = bt.source
-     WHERE bt.reporting_category IN ('dispute', 'dispute_reversal') AND bt.source IS NOT NULL
+      FROM balance_transactions bt
+      LEFT JOIN disputes d ON d.stripe_dispute_id = bt.source
+     WHERE bt.reporting_category IN ('dispute', 'dispute_reversal')
+       AND bt.source IS NOT NULL
        AND d.stripe_dispute_id IS NULL
-     GROUP BY bt.source ORDER BY min(bt.occurred_at), bt.source LIMIT 200
+     GROUP BY bt.source
+     ORDER BY min(bt.occurred_at), bt.source
+     LIMIT 200
 """
 
 
 async def stripe_balance(ctx: Context) -> dict[str, int]:
-    """Stripe's own balance by currency: available and pending together, in minor units."""
+    """Fetch Stripe's own balance: minor units by currency, available and pending together."""
     with stripe_client.translate_errors():
         balance = await ctx.stripe.v1.balance.retrieve_async()
-    held: dict[str, int] = {}
-    parts = [(part.currency, part.amount) for part in balance.available]
-    parts += [(part.currency, part.amount) for part in balance.pending]
-    for currency, amount in parts:
-        held[currency] = held.get(currency, 0) + amount
-    return {currency: amount for currency, amount in held.items() if amount != 0}
+    amounts = [(part.currency, part.amount) for part in balance.available]
+    amounts += [(part.currency, part.amount) for part in balance.pending]
+    return _sum_by_currency(amounts)
 
 
 async def ledger_balance(ctx: Context) -> dict[str, int]:
-    """The same by our books: the stripe account and what is recorded but not posted.
+    """Compute the same from our rows: the stripe account, and what is stored but not posted.
 
-    What Stripe keeps in reserve is in neither.
+    What Stripe holds in reserve is in neither.
     """
-    into = (
+    debited = (
         select(LedgerEntry.currency, func.sum(LedgerEntry.amount))
         .where(LedgerEntry.debit == LedgerAccount.STRIPE)
         .group_by(LedgerEntry.currency)
     )
-    out = (
+    credited = (
         select(LedgerEntry.currency, -func.sum(LedgerEntry.amount))
         .where(LedgerEntry.credit == LedgerAccount.STRIPE)
         .group_by(LedgerEntry.currency)
     )
-    held: dict[str, int] = {}
+    amounts: list[tuple[str, int]] = []
     async with ctx.sessions() as session:
-        for query in (into, out):
-            for currency, amount in await session.execute(query):
-                held[currency] = held.get(currency, 0) + int(amount)
-        for bt in await entries.unposted(session, limit=100_000):
-            if bt.balance_type not in (None, "payments"):
-                continue
-            held[bt.currency] = held.get(bt.currency, 0) + bt.net
-    return {currency: amount for currency, amount in held.items() if amount != 0}
+        for query in (debited, credited):
+            amounts += [(currency, int(sum_)) for currency, sum_ in await session.execute(query)]
+        for transaction in await balance_transactions.unposted(session, limit=100_000):
+            if transaction.balance_type in (None, "payments"):
+                amounts.append((transaction.currency, transaction.net))
+    return _sum_by_currency(amounts)
+
+
+def _sum_by_currency(amounts: list[tuple[str, int]]) -> dict[str, int]:
+    """Sum minor units by currency; a currency whose sum is zero is left out."""
+    sums: dict[str, int] = {}
+    for currency, amount in amounts:
+        sums[currency] = sums.get(currency, 0) + amount
+    return {currency: amount for currency, amount in sums.items() if amount != 0}

@@ -1,9 +1,9 @@
-"""Payouts: money that left the Stripe balance for the bank. In transit until Stripe says it has
-arrived; a payout may still come back after that.
+"""Payouts: money on its way from the Stripe balance to the bank, and payout reconciliation.
 
-An automatic payout is a list of transactions that Stripe calls complete some time after it was
-paid. The list is kept as Stripe gave it, with each transaction's net: a second witness of every
-cent that was paid out, and what `books` compares with our own rows.
+A payout is in transit until Stripe says it has arrived, and may fail and come back even after that.
+An automatic payout is the sum of a list of transactions that Stripe completes some time after it
+was paid. That list is stored once, with each transaction's net: the integrity checks compare it
+with our own balance transactions.
 """
 
 from datetime import date
@@ -19,13 +19,15 @@ from payments.core.calendar import from_unix
 from payments.infra import alerts, db, stripe_client
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
-from payments.ledger import entries
-from payments.ledger.entries import BalanceTransaction
+from payments.ledger import balance_transactions, entries
+from payments.ledger.balance_transactions import BalanceTransaction
 
 PAGE_SIZE = 100
 
 
 class PayoutStatus(StrEnum):
+    """Stripe's words. https://docs.stripe.com/api/payouts/object#payout_object-status"""
+
     PENDING = "pending"
     IN_TRANSIT = "in_transit"
     PAID = "paid"
@@ -34,13 +36,15 @@ class PayoutStatus(StrEnum):
 
 
 class ReconciliationStatus(StrEnum):
+    """Whether Stripe's list of what is in a payout is complete."""
+
     IN_PROGRESS = "in_progress"
     COMPLETED = "completed"
     NOT_APPLICABLE = "not_applicable"  # manual and instant: Stripe does not say what is in them
 
 
 class Payout(db.Base):
-    """Stripe's payout as last fetched. `amount` is negative when the bank is debited."""
+    """Stripe's payout as last fetched. `amount`, in minor units, is negative when the bank pays."""
 
     __tablename__ = "payouts"
     __table_args__ = (db.currency_check(),)
@@ -56,12 +60,12 @@ class Payout(db.Base):
     synced_at: Mapped[db.Timestamp]
     method: Mapped[str] = mapped_column(String(40), server_default="standard")  # or instant
     reconciliation_status: Mapped[ReconciliationStatus] = mapped_column(
-        db.enum_column(ReconciliationStatus, "reconciliation_is_known"),
+        db.enum_column(ReconciliationStatus, "reconciliation_status_is_known"),
         server_default="in_progress",
     )
     failure_balance_transaction: Mapped[db.StripeId | None]
     failure_code: Mapped[str | None] = mapped_column(String(64))
-    transactions_listed_at: Mapped[db.Timestamp | None]  # when its complete list was kept
+    transactions_listed_at: Mapped[db.Timestamp | None]  # when its complete list was stored
 
 
 class PayoutTransaction(db.Base):
@@ -78,22 +82,21 @@ class PayoutTransaction(db.Base):
 
 
 async def sync(ctx: Context, payout_id: str) -> None:
-    """Fetch a payout as it is now, post what it took and its arrival, and keep its list when it is
-    complete.
-    """
+    """Fetch a payout as it is now; post its transactions and its arrival; store a complete list."""
     with stripe_client.translate_errors():
         fetched = await ctx.stripe.v1.payouts.retrieve_async(
             payout_id, {"expand": ["balance_transaction", "failure_balance_transaction"]}
         )
-    moved = [
-        bt
-        for bt in (fetched.balance_transaction, fetched.failure_balance_transaction)
-        if isinstance(bt, stripe.BalanceTransaction)
+    transactions = [
+        transaction
+        for transaction in (fetched.balance_transaction, fetched.failure_balance_transaction)
+        if isinstance(transaction, stripe.BalanceTransaction)
     ]
     async with ctx.sessions.begin() as session:
         await _upsert(ctx, session, fetched)
-        await entries.store_transactions(session, moved)
-        await entries.post(session, await entries.unposted(session), attributions={}, now=ctx.now())
+        await balance_transactions.store_transactions(session, transactions)
+        unposted = await balance_transactions.unposted(session)
+        await entries.post(session, unposted, attributions={}, now=ctx.now())
         await post_arrival(session, payout_id)
     await _store_transaction_list(ctx, payout_id)
 
@@ -110,9 +113,9 @@ async def _upsert(ctx: Context, session: AsyncSession, fetched: stripe.Payout) -
         "failure_code": fetched.failure_code,
         "synced_at": ctx.now(),
     }
-    # Once it is in the books the day stays: the books are made anew from it.
-    is_booked = Payout.status.not_in((PayoutStatus.PENDING, PayoutStatus.IN_TRANSIT))
-    day = case((is_booked, Payout.arrives_on), else_=row["arrives_on"])
+    # Once its arrival is posted the day stays: the replay check computes the entry from it.
+    is_posted = Payout.status.not_in((PayoutStatus.PENDING, PayoutStatus.IN_TRANSIT))
+    arrives_on = case((is_posted, Payout.arrives_on), else_=row["arrives_on"])
     await session.execute(
         insert(Payout)
         .values(
@@ -123,7 +126,9 @@ async def _upsert(ctx: Context, session: AsyncSession, fetched: stripe.Payout) -
             created_at=from_unix(fetched.created),
             **row,
         )
-        .on_conflict_do_update(index_elements=["stripe_payout_id"], set_=row | {"arrives_on": day})
+        .on_conflict_do_update(
+            index_elements=["stripe_payout_id"], set_=row | {"arrives_on": arrives_on}
+        )
     )
     if status is PayoutStatus.FAILED:
         await alerts.raise_alert(
@@ -132,16 +137,16 @@ async def _upsert(ctx: Context, session: AsyncSession, fetched: stripe.Payout) -
 
 
 async def post_arrival(session: AsyncSession, payout_id: str) -> None:
-    """Post the arrival of a payout that is paid, or the return of one that came back after all."""
+    """Post the arrival of a payout that is paid, or the return of one that came back later."""
     payout = await session.get_one(Payout, payout_id, populate_existing=True)
-    took = await _find_transaction(session, payout.balance_transaction)
-    if took is None:
+    transaction = await _find_transaction(session, payout.balance_transaction)
+    if transaction is None:
         return
     if payout.status is PayoutStatus.PAID:
-        await entries.post_payout_arrival(session, took, payout.arrives_on)
-    gave_back = await _find_transaction(session, payout.failure_balance_transaction)
-    if gave_back is not None and payout.status in (PayoutStatus.FAILED, PayoutStatus.CANCELED):
-        await entries.post_payout_return(session, took, gave_back)
+        await entries.post_payout_arrival(session, transaction, payout.arrives_on)
+    failure = await _find_transaction(session, payout.failure_balance_transaction)
+    if failure is not None and payout.status in (PayoutStatus.FAILED, PayoutStatus.CANCELED):
+        await entries.post_payout_return(session, transaction, failure)
 
 
 async def _find_transaction(
@@ -151,7 +156,7 @@ async def _find_transaction(
 
 
 async def _store_transaction_list(ctx: Context, payout_id: str) -> None:
-    """Keep Stripe's list of what is in an automatic payout, once it is complete and only once."""
+    """Store Stripe's list of what is in an automatic payout, once, when it is complete."""
     async with ctx.sessions() as session:
         payout = await session.get_one(Payout, payout_id)
     if (
@@ -159,37 +164,43 @@ async def _store_transaction_list(ctx: Context, payout_id: str) -> None:
         or payout.reconciliation_status is not ReconciliationStatus.COMPLETED
     ):
         return
-    found, after = [], None
+    transactions = await _list_transactions(ctx, payout_id)
+    async with ctx.sessions.begin() as session:
+        if transactions:
+            await session.execute(insert(PayoutTransaction).on_conflict_do_nothing(), transactions)
+        payout = await session.get_one(Payout, payout_id, with_for_update=True)
+        payout.transactions_listed_at = ctx.now()
+
+
+async def _list_transactions(ctx: Context, payout_id: str) -> list[dict[str, object]]:
+    """Fetch what is in a payout, as rows of `payout_transactions`."""
+    rows: list[dict[str, object]] = []
+    last_id: str | None = None
     while True:
         params: stripe.params.BalanceTransactionListParams = {
             "limit": PAGE_SIZE,
             "payout": payout_id,
         }
-        if after is not None:
-            params["starting_after"] = after
+        if last_id is not None:
+            params["starting_after"] = last_id
         with stripe_client.translate_errors():
             page = await ctx.stripe.v1.balance_transactions.list_async(params)
-        found += [
+        rows += [
             {
                 "stripe_payout_id": payout_id,
-                "balance_transaction": bt.id,
-                "net": bt.net,
-                "currency": bt.currency,
+                "balance_transaction": transaction.id,
+                "net": transaction.net,
+                "currency": transaction.currency,
             }
-            for bt in page.data
+            for transaction in page.data
         ]
         if not page.data or not page.has_more:
-            break
-        after = page.data[-1].id
-    async with ctx.sessions.begin() as session:
-        if found:
-            await session.execute(insert(PayoutTransaction).on_conflict_do_nothing(), found)
-        row = await session.get_one(Payout, payout_id, with_for_update=True)
-        row.transactions_listed_at = ctx.now()
+            return rows
+        last_id = page.data[-1].id
 
 
 async def unsynced_ids(session: AsyncSession, *, limit: int = 200) -> list[str]:
-    """Payouts that our transactions tell of and that we have not seen so yet, the oldest first."""
+    """Return the payouts that a transaction names and whose row does not show it, oldest first."""
     query = (
         select(BalanceTransaction.source)
         .outerjoin(Payout, Payout.stripe_payout_id == BalanceTransaction.source)

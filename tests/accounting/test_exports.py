@@ -26,8 +26,7 @@ from openpyxl.worksheet.worksheet import Worksheet
 from sqlalchemy import text
 from stripe.params import RefundCreateParams
 
-from payments.accounting import exports
-from payments.accounting.exports import journals, transactions_csv, xlsx
+from payments.accounting.exports import csv_cells, journals, transactions_csv, xlsx
 from payments.accounting.exports.journals import Journal, JournalFormat, JournalUnbalanced
 from payments.accounting.reports import period
 from tests.support.colleague import sees, signs_in
@@ -340,18 +339,18 @@ async def test_the_same_question_gives_the_same_bytes(room: Newsroom) -> None:
 # --- what a spreadsheet would run -----------------------------------------------------------------
 
 
-@given(st.text(st.sampled_from(exports.FORMULA_PREFIXES + "a1' ,;"), max_size=6))
+@given(st.text(st.sampled_from(csv_cells.FORMULA_PREFIXES + "a1' ,;"), max_size=6))
 def test_no_cell_begins_a_formula(cell: str) -> None:
-    assert exports.escape_formula(cell)[:1] not in tuple(exports.FORMULA_PREFIXES)
-    assert exports.escape_formula(cell).removeprefix("'") == cell.removeprefix("'")
+    assert csv_cells.escape_formula(cell)[:1] not in tuple(csv_cells.FORMULA_PREFIXES)
+    assert csv_cells.escape_formula(cell).removeprefix("'") == cell.removeprefix("'")
 
 
 async def test_the_database_makes_the_same_cells_safe(newsroom: Newsroom) -> None:
-    cells = [f"{first}1+1" for first in (*exports.FORMULA_PREFIXES, "a", "'", "1")]
+    cells = [f"{first}1+1" for first in (*csv_cells.FORMULA_PREFIXES, "a", "'", "1")]
     async with newsroom.ctx.sessions() as session:
         for cell in cells:
-            query = text(f"SELECT {transactions_csv.escape_formula_sql('CAST(:cell AS text)')}")
-            assert await session.scalar(query, {"cell": cell}) == exports.escape_formula(cell)
+            query = text(f"SELECT {csv_cells.escape_formula_sql('CAST(:cell AS text)')}")
+            assert await session.scalar(query, {"cell": cell}) == csv_cells.escape_formula(cell)
 
 
 # --- journals -------------------------------------------------------------------------------------

@@ -16,9 +16,15 @@ from stripe.params import RefundCreateParams
 
 from payments.accounting import daily_totals, mrr_rollforward
 from payments.accounting.mrr_rollforward import MrrMonth
-from payments.accounting.reports import monthly, recurring, transactions, variance
+from payments.accounting.reports import (
+    monthly,
+    recurring,
+    transaction_filters,
+    transactions,
+    variance,
+)
 from payments.accounting.reports.sources import CampaignTotal, group_small
-from payments.accounting.reports.transactions import Filters
+from payments.accounting.reports.transaction_filters import Filters
 from payments.core.calendar import next_month
 from tests.support.colleague import sees, signs_in
 from tests.support.newsroom import Newsroom, open_newsroom
@@ -28,7 +34,7 @@ pytestmark = pytest.mark.anyio
 
 PAGES = (
     *("", "/months", "/why", "/lines", "/recurring", "/payouts", "/refunds", "/sources"),
-    *("/exports", "/periods", "/periods/2026-06", "/funnel"),
+    *("/exports", "/periods", "/periods/2026-06", "/reminders"),
 )
 
 
@@ -72,7 +78,7 @@ async def test_every_page_is_whole_and_names_nobody(room: Newsroom) -> None:
     cookie = await signs_in(room)
     ((gift,),) = await room.rows("SELECT id FROM contributions LIMIT 1")
     ((payout,),) = await room.rows("SELECT stripe_payout_id FROM payouts LIMIT 1")
-    for place in (*PAGES, f"/gifts/{gift}", f"/payouts/{payout}"):
+    for place in (*PAGES, f"/contributions/{gift}", f"/payouts/{payout}"):
         answer = await sees(room, cookie, f"/finance{place}")
         assert answer.status_code == 200, place
         page = Page(answer.text)
@@ -173,7 +179,7 @@ async def test_totals_are_the_same_by_day_and_by_row(room: Newsroom) -> None:
         whole = await transactions.totals(session, zone, Filters())
         types = [
             await transactions.totals(session, zone, Filters(type=word))
-            for word in transactions.TRANSACTION_TYPES
+            for word in transaction_filters.TRANSACTION_TYPES
         ]
     gross = {total.currency: total.gross for total in by_day}
     assert gross == {total.currency: total.gross for total in charges}
@@ -188,14 +194,14 @@ async def test_the_timeline_of_a_contribution_is_in_order(room: Newsroom) -> Non
     ((gift,),) = await room.rows(
         "SELECT contribution_id FROM subscriptions WHERE ended_at IS NOT NULL LIMIT 1"
     )
-    page = Page((await sees(room, cookie, f"/finance/gifts/{gift}")).text)
+    page = Page((await sees(room, cookie, f"/finance/contributions/{gift}")).text)
     told = [row for row in page.cells if len(row) == 5 and row[1] != "Kind"]
     assert told == sorted(told, key=lambda row: row[0])
     kinds = {row[1] for row in told}
     assert {"Decision", "Charge", "Posting", "Webhook", "Mail"} <= kinds
-    assert "stopped, by stripe" in page.text
+    assert "cancelled, by stripe" in page.text
     for other in ("0" * 32, "x", str(gift).upper() + "0"):
-        assert (await sees(room, cookie, f"/finance/gifts/{other}")).status_code == 404
+        assert (await sees(room, cookie, f"/finance/contributions/{other}")).status_code == 404
 
 
 async def test_a_payout_is_proved_line_by_line_and_a_wrong_cent_is_seen(room: Newsroom) -> None:
@@ -300,7 +306,7 @@ async def test_a_change_that_is_seen_late_is_in_its_month(room: Newsroom) -> Non
         await session.execute(
             text(
                 "UPDATE subscription_changes SET kind = 'paused'"
-                " WHERE subscription_id = :promise AND kind = 'stopped'"
+                " WHERE subscription_id = :promise AND kind = 'cancelled'"
             ),
             {"promise": promise},
         )
@@ -325,7 +331,8 @@ async def test_a_payment_reported_late_is_read_at_once_and_its_month_snapshotted
     assert said == await the_rows_say(room, since, until)
     async with room.ctx.sessions.begin() as session:
         mark = text(
-            "UPDATE daily_totals_positions SET last_seq = (SELECT max(seq) - 12 FROM ledger_entries)"
+            "UPDATE daily_totals_positions"
+            " SET last_seq = (SELECT max(seq) - 12 FROM ledger_entries)"
         )
         await session.execute(mark)  # as if the last rows were not folded yet
     assert await is_read(room, since, until) == said

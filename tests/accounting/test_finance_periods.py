@@ -12,12 +12,13 @@ from http import HTTPStatus
 import httpx
 import pytest
 
-from payments.accounting import close_pack, daily_totals
+from payments.accounting import close_pack, daily_totals, pack_verification
 from payments.infra import alerts
 from payments.infra.alerts import AlertKind
 from payments.settlement import importer
 from payments.staff.accounts import Role
-from payments.web.finance import layout
+from payments.web.finance.formats import MINUS
+from payments.web.finance.tables import EMPTY_CELL
 from tests.support.colleague import Colleague, open_colleague_browser
 from tests.support.donor import SAME_ORIGIN_HEADERS
 from tests.support.newsroom import Newsroom
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.anyio
 
 LIST = "/finance/periods"
 NOVEMBER = f"{LIST}/2026-11"
-NOTHING = (layout.EMPTY_CELL,) * 3
+NOTHING = (EMPTY_CELL,) * 3
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ async def presses(one: Colleague, action: str, **typed: str) -> httpx.Response:
 
 async def closes(one: Colleague) -> Page:
     answer = await presses(one, f"{NOVEMBER}/close")
-    assert (answer.status_code, answer.headers["location"]) == (303, f"{NOVEMBER}?said=closed")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{NOVEMBER}?done=closed")
     return await one.opens(answer.headers["location"])
 
 
@@ -70,7 +71,7 @@ async def held(one: Colleague, month: str) -> dict[str, int]:
     """What a month's page says Stripe held, and what moved it, in cents."""
     rows = [row for row in (await one.opens(f"{LIST}/{month}")).cells if len(row) == 2]
     return {
-        words: int(re.sub(r"[$.,+]", "", figure).replace(layout.MINUS, "-"))
+        words: int(re.sub(r"[$.,+]", "", figure).replace(MINUS, "-"))
         for words, figure in rows
         if "$" in figure
     }
@@ -105,7 +106,7 @@ async def test_a_month_is_closed_and_its_pack_taken_away(room: Newsroom, ada: Co
     assert taken.headers["content-type"] == "application/zip"
     name = taken.headers["content-disposition"]
     assert name.startswith('attachment; filename="payments-2026-11-')
-    assert close_pack.verify(taken.content, key=close_pack.public_key(room.settings))
+    assert pack_verification.verify(taken.content, key=close_pack.public_key(room.settings))
     with zipfile.ZipFile(io.BytesIO(taken.content)) as pack:
         manifest = pack.read("manifest.json")
     assert json.loads(manifest)["month"] == "2026-11"
@@ -118,9 +119,9 @@ async def test_a_month_is_closed_and_its_pack_taken_away(room: Newsroom, ada: Co
     await room.gives(900)
     await room.runs_until_idle()
     assert (await ada.web.get(f"{NOVEMBER}/pack")).content == taken.content
-    deeds = [(deed, about) for deed, about, _ in await ada.audit_actions()]
-    assert ("period_closed", "2026-11") in deeds
-    assert deeds.count(("exported", f"{NOVEMBER}/pack")) == 2
+    actions = [(action, object_id) for action, object_id, _ in await ada.audit_actions()]
+    assert ("period_closed", "2026-11") in actions
+    assert actions.count(("exported", f"{NOVEMBER}/pack")) == 2
 
 
 async def test_a_month_is_not_closed_twice(room: Newsroom, ada: Colleague) -> None:
@@ -194,7 +195,7 @@ async def test_the_last_closed_month_is_opened_again_for_a_reason(
     assert "only the last closed month can be opened again" in Page(twice.text).text
     await closes(ada)
     again = (await ada.web.get(f"{NOVEMBER}/pack")).content
-    assert not [c for c in close_pack.verify(again, previous_pack=first) if c.problem]
+    assert not [c for c in pack_verification.verify(again, previous_pack=first) if c.problem]
 
 
 async def test_what_comes_late_is_listed_with_the_month_it_belongs_to(
@@ -244,8 +245,10 @@ async def test_support_and_strangers_close_nothing(room: Newsroom) -> None:
 
 async def test_a_form_of_another_site_closes_nothing(room: Newsroom, ada: Colleague) -> None:
     for foreign in ({"sec-fetch-site": "cross-site"}, {"origin": "https://evil.example"}):
-        for deed in ("close", "reopen"):
-            answer = await ada.web.post(f"{NOVEMBER}/{deed}", data={"reason": "x"}, headers=foreign)
+        for action in ("close", "reopen"):
+            answer = await ada.web.post(
+                f"{NOVEMBER}/{action}", data={"reason": "x"}, headers=foreign
+            )
             assert answer.status_code == HTTPStatus.FORBIDDEN
             assert "Nothing was done." in answer.text
     assert await room.count("period_closings") == 0

@@ -288,39 +288,49 @@ async def test_a_closing_that_was_tampered_with_is_named_and_what_follows_from_i
 ) -> None:
     set_ = "UPDATE month_snapshots SET figures = jsonb_set(figures, '{0,%s}', '701')"
     found = await wrong_after(
-        over, set_ % "closing" + " WHERE kind = 'forward' AND month = '2026-11-01'"
+        over, set_ % "closing" + " WHERE kind = 'mrr_rollforward' AND month = '2026-11-01'"
     )
-    assert found["forward"] == (
+    assert found["mrr_rollforward"] == (
         "2026-11 usd: opening 0, moved 700, closing 701",
         "2026-12 usd: opening 700, the month before closed with 701",
     )
-    kept, rows = found["recurring"]
-    assert kept.startswith("forward 2026-11: kept closing 701, currency usd, failed 0, fx 0, ")
-    assert rows.startswith("forward 2026-11: the rows say closing 700, currency usd, failed 0, ")
-    assert found.keys() == {"forward", "recurring"}
-    of_december = " WHERE kind = 'forward' AND month = '2026-12-01'"
+    kept, rows = found["month_snapshots"]
+    assert kept.startswith(
+        "mrr_rollforward 2026-11: kept churn_involuntary 0, churn_voluntary 0, closing 701, "
+    )
+    assert rows.startswith(
+        "mrr_rollforward 2026-11: the rows say churn_involuntary 0, churn_voluntary 0,"
+        " closing 700, "
+    )
+    assert found.keys() == {"mrr_rollforward", "month_snapshots"}
+    of_december = " WHERE kind = 'mrr_rollforward' AND month = '2026-12-01'"
     found = await wrong_after(over, set_ % "fx" + of_december)
-    assert found["forward"] == ("2026-12 usd: opening 700, moved 701, closing 700",)
+    assert found["mrr_rollforward"] == ("2026-12 usd: opening 700, moved 701, closing 700",)
 
 
 async def test_a_month_that_was_emptied_or_a_cohort_that_grew_is_named(over: Newsroom) -> None:
     empty = "UPDATE month_snapshots SET figures = '[]' WHERE kind = 'mrr_rollforward'"
     found = await wrong_after(over, f"{empty} AND month = '2026-11-01'")
-    assert found["forward"] == ("2026-12 usd: opening 700, the month before closed with 0",)
-    grown = "UPDATE month_snapshots SET figures = jsonb_set(figures, '{0,paid}', '2')"
-    found = await wrong_after(over, f"{grown} WHERE kind = 'cohorts' AND month = '2026-12-01'")
+    assert found["mrr_rollforward"] == ("2026-12 usd: opening 700, the month before closed with 0",)
+    grown = "UPDATE month_snapshots SET figures = jsonb_set(figures, '{0,payers}', '2')"
+    found = await wrong_after(
+        over, f"{grown} WHERE kind = 'cohort_retention' AND month = '2026-12-01'"
+    )
     assert found == {
-        "recurring": (
-            "cohorts 2026-12: kept born 2026-11-01, currency usd, paid 2",
-            "cohorts 2026-12: the rows say born 2026-11-01, currency usd, paid 1",
+        "month_snapshots": (
+            "cohort_retention 2026-12: kept currency usd, first_paid_month 2026-11-01, payers 2",
+            (
+                "cohort_retention 2026-12:"
+                " the rows say currency usd, first_paid_month 2026-11-01, payers 1"
+            ),
         )
     }
     found = await wrong_after(
         over,
         'UPDATE month_snapshots SET figures = \'[{"currency": "usd", "failed": 1}]\''
-        " WHERE kind = 'recovery' AND month = '2026-12-01'",
+        " WHERE kind = 'payment_recovery' AND month = '2026-12-01'",
     )
-    assert found == {"recurring": ("recovery 2026-12: kept currency usd, failed 1",)}
+    assert found == {"month_snapshots": ("payment_recovery 2026-12: kept currency usd, failed 1",)}
 
 
 async def test_a_cent_moved_from_one_month_to_another_is_named(over: Newsroom) -> None:
@@ -329,11 +339,11 @@ async def test_a_cent_moved_from_one_month_to_another_is_named(over: Newsroom) -
         "UPDATE daily_totals SET day = day + 31 WHERE credit = 'income:monthly'"
         " AND day < '2026-12-01'",
     )
-    assert found["cash"] == (
+    assert found["balance_rollforward"] == (
         "2026-11 usd: opening 0, moved -700, closing 0",  # it was paid out
         "2026-12 usd: opening 0, moved 700, closing 0",
     )
-    assert "rollup" in found
+    assert "daily_totals" in found
 
 
 # --- the fold -------------------------------------------------------------------------------------
@@ -386,7 +396,8 @@ async def test_a_contribution_that_pays_twice_in_a_month_is_one_giver(newsroom: 
         await newsroom.runs_until_idle()
     await newsroom.runs_sweeps()
     months = await newsroom.rows(
-        "SELECT to_char(day, 'MM'), sum(entries)::int, sum(payers)::int, sum(first_time_payers)::int"
+        "SELECT to_char(day, 'MM'), sum(entries)::int, sum(payers)::int,"
+        " sum(first_time_payers)::int"
         " FROM daily_totals WHERE credit LIKE 'income:%' GROUP BY 1 ORDER BY 1"
     )
     assert months[0] == ("01", 2, 2, 2)
@@ -404,10 +415,10 @@ async def test_daily_totals_that_were_tampered_with_are_named_and_repaired(
         owner.execute("UPDATE daily_totals SET amount = amount + 1 WHERE credit = 'income:once'")
     wrong = [f for f in await integrity.run_checks(newsroom.ctx) if not f.passed]
     assert {f.check_name: f.failures for f in wrong} == {
-        "rollup": (
+        "daily_totals": (
             "2026-11-22 once usd stripe:balance income:once: rolled up 2501 in 1, rows 2500 in 1",
         ),
-        "cash": ("2026-11 usd: opening 0, moved 2398, closing 2397",),
+        "balance_rollforward": ("2026-11 usd: opening 0, moved 2398, closing 2397",),
     }
     assert await daily_totals.rebuild(newsroom.ctx) == 2
     assert all(f.passed for f in await integrity.run_checks(newsroom.ctx))

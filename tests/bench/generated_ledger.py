@@ -151,8 +151,8 @@ _INSERT_STEPS = (
     """
     INSERT INTO subscriptions (stripe_subscription_id, contribution_id, stripe_customer_id, status,
                                frequency, amount, currency, stripe_price_id,
-                               stripe_payment_method_id, card_expires_on, started_at, current_period_end,
-                               is_paused, ended_at, billing_anchor_at,
+                               stripe_payment_method_id, card_expires_on, started_at,
+                               current_period_end, is_paused, ended_at, billing_anchor_at,
                                synced_at)
     SELECT 'sub_' || left(owner, 20), owner, 'cus_' || left(owner, 20),
            CASE WHEN alive AND substr(owner, 9, 2) < '05' THEN 'past_due' WHEN alive THEN 'active'

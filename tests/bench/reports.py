@@ -28,13 +28,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from payments.accounting import cohort_retention, daily_totals, payment_recovery
-from payments.accounting.exports import files
-from payments.accounting.exports import transactions_csv as exports_transactions
-from payments.accounting.reports import monthly, recurring, sources, variance
-from payments.accounting.reports import monthly as reports_monthly
-from payments.accounting.reports import transactions as reports_transactions
+from payments.accounting.exports import files, transactions_csv
+from payments.accounting.reports import monthly, recurring, sources, transactions, variance
 from payments.accounting.reports.period import ALL_TIME, Period, month_period
-from payments.accounting.reports.transactions import Filters
+from payments.accounting.reports.transaction_filters import Filters
 from payments.core.calendar import months_before
 from payments.core.settings import Settings
 from payments.infra import db, migrate
@@ -126,10 +123,8 @@ async def _ask(url: str) -> dict[str, float]:
     of_monthly = Filters(month_period(MONTH), frequency="monthly", currency="eur")
 
     async def deep(session: AsyncSession) -> object:
-        place = reports_transactions.parse_cursor(
-            f"{1735700000}.txn_1", UTC
-        )  # the first month of two years
-        return await reports_transactions.list_page(session, ZONE, Filters(), before=place)
+        place = transactions.parse_cursor("1735700000.txn_1")  # the first month of two years
+        return await transactions.list_page(session, ZONE, Filters(), before=place)
 
     since, until = date(2025, 10, 1), date(2026, 11, 1)
 
@@ -148,10 +143,10 @@ async def _ask(url: str) -> dict[str, float]:
         "overview, bare": lambda s: _bare_months(s, first, date(2027, 1, 1)),
         "one month": lambda s: monthly.by_month(s, ZONE, since=MONTH, until=date(2026, 11, 1)),
         "one month, bare": lambda s: _bare_months(s, MONTH, date(2026, 11, 1)),
-        "newest lines": lambda s: reports_transactions.list_page(s, ZONE, Filters()),
-        "filtered lines": lambda s: reports_transactions.list_page(s, ZONE, of_monthly),
+        "newest lines": lambda s: transactions.list_page(s, ZONE, Filters()),
+        "filtered lines": lambda s: transactions.list_page(s, ZONE, of_monthly),
         "earliest lines": deep,
-        "their totals": lambda s: reports_transactions.totals(s, ZONE, october),
+        "their totals": lambda s: transactions.totals(s, ZONE, october),
         "recurring page": recurring_page,
         "roll-forward": lambda s: recurring.mrr_by_month(s, ZONE, since=since, until=until),
         "sources, a month": lambda s: sources.by_campaign(s, ZONE, month_period(MONTH)),
@@ -179,7 +174,7 @@ async def _ask(url: str) -> dict[str, float]:
 async def _bare_months(session: AsyncSession, since: date, until: date) -> object:
     """The months of the roll-up alone, as PostgreSQL adds them up."""
     query = f"""
-        SELECT date_trunc('month', day) AS month, frequency, currency, {reports_monthly.SUMS_SQL}
+        SELECT date_trunc('month', day) AS month, frequency, currency, {monthly.SUMS_SQL}
           FROM daily_totals WHERE day >= :since AND day < :until GROUP BY 1, 2, 3 ORDER BY 1 DESC
     """  # noqa: S608 - our own words
     return list(await session.execute(text(query), {"since": since, "until": until}))
@@ -226,11 +221,12 @@ def _bare(url: str) -> int:
         b.exchange_rate, b.available_on, p.stripe_payout_id, p.arrives_on, e.contribution_id,
         n.donor_id, b.charge, b.id, e.debit, e.credit
     """
-    rows, params = exports_transactions.build_query(Filters(FILE_PERIOD), UTC)
+    rows, params = transactions_csv.build_query(Filters(FILE_PERIOD), UTC)
     rest = rows[rows.index("      FROM balance_transactions b") :]
     for name, value in params.items():
         rest = rest.replace(f":{name}", f"'{value}'")
-    query = f"COPY (SELECT {columns}, {exports_transactions.COSTLY_COLUMNS_SQL} {rest}) TO STDOUT (FORMAT csv)"
+    columns += f", {transactions_csv.COSTLY_COLUMNS_SQL}"
+    query = f"COPY (SELECT {columns} {rest}) TO STDOUT (FORMAT csv)"
     count = 0
     with (
         psycopg.connect(_plain(url)) as connection,
@@ -245,7 +241,7 @@ def _bare(url: str) -> int:
 async def _csv(url: str) -> int:
     engine, count = db.create_engine(url, pool_size=1), 0
     async with db.create_session_factory(engine)() as session:
-        async for chunk in exports_transactions.stream_csv(session, ZONE, Filters(FILE_PERIOD)):
+        async for chunk in transactions_csv.stream_csv(session, ZONE, Filters(FILE_PERIOD)):
             count += chunk.count(b"\n")
     await engine.dispose()
     return count - 1

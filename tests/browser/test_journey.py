@@ -105,9 +105,9 @@ async def sees_the_row(site: Site, page: Page, *, scripts: bool) -> None:
     await page.goto(f"{site.url}/finance/lines")
     await checks(page, "en", scripts=scripts)
     row = page.locator(
-        "main tbody tr", has=page.locator(f'a[href="/finance/gifts/{contribution_id}"]')
+        "main tbody tr", has=page.locator(f'a[href="/finance/contributions/{contribution_id}"]')
     )
     assert await row.count() == 1
     assert f"${amount / 100:.2f}" in await row.inner_text()
-    await page.goto(f"{site.url}/finance/gifts/{contribution_id}")
+    await page.goto(f"{site.url}/finance/contributions/{contribution_id}")
     await checks(page, "en", scripts=scripts)

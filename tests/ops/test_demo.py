@@ -88,7 +88,7 @@ async def _looks_through(browser: Browser, ctx: Context) -> None:
     words = (await reads(browser, "/finance/payouts")).text
     assert "Failed" in words
     assert "Does not equal" not in words
-    funnel = (await reads(browser, "/finance/funnel")).cells
+    funnel = (await reads(browser, "/finance/reminders")).cells
     assert ["October 2026", "8", "7", "7", "6", "0", "0", "6", "€60.00"] in funnel
     sources = {row[0] for row in (await reads(browser, "/finance/sources")).cells if row}
     assert {"newsroom-fund", "court-file"} <= sources

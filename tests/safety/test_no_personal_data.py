@@ -64,7 +64,7 @@ enabled = true
 en = "Three reporters, one year, one story."
 """
 FORMS = ("/remind", "/newsletter", "/manage", "/support")
-PLACES = ("", "/thanks", "/manage/enter", "/remind/stop", "/mailbox/confirm", "/finance/gifts")
+PLACES = ("", "/thanks", "/manage/enter", "/remind/stop", "/mailbox/confirm", "/finance/contributions")
 POLICY = {"privacy_url": "https://lindenau.example/privacy", "privacy_version": "2026-05-01"}
 
 
@@ -444,7 +444,7 @@ async def taken_away(ada: Colleague) -> AsyncIterator[tuple[str, bytes]]:
         "/finance/lines.csv", "/finance/lines.xlsx", "/finance/monthly.csv", "/finance/payouts.csv",
         "/finance/recurring.csv", "/finance/journal?format=csv", "/finance/journal?format=qbo",
         "/finance/journal?format=xero", "/finance/journal?format=beancount",
-        f"{place}/pack", "/finance", "/finance/lines", "/finance/funnel", "/finance/audit",
+        f"{place}/pack", "/finance", "/finance/lines", "/finance/reminders", "/finance/audit",
         "/finance/sources", "/staff/alerts", "/finance/refunds",
     ):  # fmt: skip
         answer = await ada.web.get(address)

@@ -1,6 +1,6 @@
 """Disputes: what a bank asks, takes and gives back; deadlines; and warnings before."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -55,7 +55,7 @@ async def test_a_dispute_takes_the_payment_and_a_fee_and_an_inquiry_takes_nothin
     assert await status(newsroom) == [expected]
     assert await balance_of(newsroom, "disputes") == taken
     assert await balance_of(newsroom, "expense:disputes") == fee
-    assert await open_alerts(newsroom) == ["disputed"]
+    assert await open_alerts(newsroom) == ["dispute_opened"]
 
 
 @pytest.mark.parametrize(
@@ -106,17 +106,17 @@ async def test_evidence_that_is_due_calls_a_person_in_time_and_once_it_is_late_i
     await newsroom.runs_until_idle()
     await newsroom.advances_time(timedelta(days=10))
     await disputes.refresh_alerts(newsroom.ctx)
-    assert await open_alerts(newsroom) == ["disputed"]
+    assert await open_alerts(newsroom) == ["dispute_opened"]
     await newsroom.advances_time(timedelta(days=2))
     assert await disputes.refresh_alerts(newsroom.ctx) == 1
-    assert await open_alerts(newsroom) == ["disputed", "evidence_due"]
-    async with newsroom.ctx.sessions() as session:
-        [waits] = await disputes.list_needing_response(session)
-        due = waits.evidence_due_at
-    assert due is not None
-    assert (due - newsroom.clock()).days == 2
+    assert await open_alerts(newsroom) == ["dispute_opened", "evidence_due"]
+    [[due_at]] = await newsroom.rows(
+        "SELECT evidence_due_at FROM disputes WHERE status = 'needs_response'"
+    )
+    assert isinstance(due_at, datetime)
+    assert (due_at - newsroom.clock()).days == 2
     await newsroom.advances_time(timedelta(days=3))
-    newsroom.sandbox.take_deliveries()  # and nobody has told us
+    newsroom.sandbox.take_deliveries()  # and no webhook arrives
     await newsroom.runs_sweeps()
     assert await status(newsroom) == ["lost"]
     assert await open_alerts(newsroom) == []
@@ -162,8 +162,8 @@ async def test_a_lost_dispute_of_a_subscription_that_is_still_charged_opens_an_a
     newsroom.sandbox.decide_dispute(dispute, won=False)
     await newsroom.runs_until_idle()
     assert await open_alerts(newsroom) == ["dispute_lost"]
-    [[promise]] = await newsroom.rows("SELECT stripe_subscription_id FROM subscriptions")
-    newsroom.sandbox.dashboard_request("DELETE", f"/v1/subscriptions/{promise}")
+    [[subscription]] = await newsroom.rows("SELECT stripe_subscription_id FROM subscriptions")
+    newsroom.sandbox.dashboard_request("DELETE", f"/v1/subscriptions/{subscription}")
     await newsroom.runs_until_idle()
     await disputes.refresh_alerts(newsroom.ctx)
     assert await open_alerts(newsroom) == []

@@ -1,4 +1,4 @@
-"""Reconciliation: payouts to the cent, the books made anew, and what Stripe has and we do not."""
+"""Reconciliation: payouts to the cent, the replayed ledger, and what Stripe has and we do not."""
 
 import asyncio
 import json
@@ -18,8 +18,8 @@ from payments.ledger import hash_chain
 from payments.ledger.posting_rules import LedgerAccount
 from payments.ops import reconcile
 from tests.conftest import copy_database
-from tests.ledger.test_posting import rehash_chain, tampering, wrong
 from tests.support.busy_year import play
+from tests.support.ledger import failed_checks, loses_webhooks, rehash_chain, tampering
 from tests.support.newsroom import Newsroom, open_newsroom
 from webhooks import endpoint
 
@@ -70,8 +70,8 @@ def trials(url: str) -> Iterator[Connection]:
 
 
 def findings(connection: Connection, *names: str) -> list[str]:
-    """What the identities name; the chain, too."""
-    links = {"whole": True, "before_seq": 0, "before": hash_chain.GENESIS_HASH}
+    """What the named checks and the check of the chain report."""
+    links = {"whole_chain": True, "after_seq": 0, "after_hash": hash_chain.GENESIS_HASH}
     found = list(connection.scalars(text(f"{integrity_checks.CHAIN_SQL} LIMIT 5"), links))
     found += connection.scalars(text(f"{integrity_checks.VERIFIED_HEADS_SQL} LIMIT 5"))
     for name in names:
@@ -87,7 +87,7 @@ def moved(connection: Connection) -> list[str]:
 
 
 async def test_money_moved_in_every_way_and_every_identity_holds(year: str) -> None:
-    assert await wrong(year) == {}
+    assert await failed_checks(year) == {}
     with trials(year) as connection:
         types = set(connection.scalars(text("SELECT DISTINCT type FROM balance_transactions")))
         pairs = connection.execute(text("SELECT DISTINCT debit, credit FROM ledger_entries"))
@@ -136,17 +136,18 @@ def test_it_was_a_year_with_two_currencies_converted_and_every_month_snapshotted
         )
         pairs = {tuple(row) for row in converted}
         rows = connection.execute(text("SELECT kind, count(*) FROM month_snapshots GROUP BY 1"))
-        kept = {tuple(row) for row in rows}
+        snapshots = {tuple(row) for row in rows}
         second = one("SELECT count(*) FROM disputes GROUP BY stripe_charge_id"
                      " ORDER BY 1 DESC LIMIT 1")  # fmt: skip
-        mended = one("SELECT count(DISTINCT f.stripe_payment_intent_id) FROM charges f"
+        recovered = one("SELECT count(DISTINCT f.stripe_payment_intent_id) FROM charges f"
                      "  JOIN charges p USING (stripe_payment_intent_id)"
                      " WHERE f.status = 'failed' AND p.status = 'succeeded'")  # fmt: skip
     assert isinstance(days, int)
     assert days > 365
     assert pairs == {("jpy", "usd"), ("cad", "usd")}
-    assert kept == {("forward", 13), ("cohorts", 13), ("recovery", 13)}
-    assert (second, mended) == (2, 1)
+    kinds = ("mrr_rollforward", "cohort_retention", "payment_recovery")
+    assert snapshots == {(kind, 13) for kind in kinds}
+    assert (second, recovered) == (2, 1)
 
 
 async def test_every_completed_payout_has_its_list_and_no_transaction_is_in_two(year: str) -> None:
@@ -154,7 +155,7 @@ async def test_every_completed_payout_has_its_list_and_no_transaction_is_in_two(
         rows = connection.execute(
             text(
                 "SELECT count(*), count(transactions_listed_at) FROM payouts"
-                " WHERE automatic AND reconciliation = 'completed'"
+                " WHERE automatic AND reconciliation_status = 'completed'"
             )
         ).one()
         twice = connection.scalar(
@@ -187,7 +188,7 @@ def test_one_cent_of_any_transaction_is_missed_and_the_transaction_is_named(
             id_, by, statement = chance.choice(ids), chance.choice([1, -1]), chance.choice(ONE_CENT)
             connection.execute(text("SET LOCAL session_replication_role = replica"))
             connection.execute(text(statement), {"id": id_, "by": by})
-            found = findings(connection, "posted", "fees", "lists")
+            found = findings(connection, "posted", "fees", "payout_composition")
             assert any(id_ in row for row in found), (id_, by)
             connection.rollback()
 
@@ -210,7 +211,7 @@ def test_any_transaction_that_is_removed_is_missed_and_named(
                 delete = "DELETE FROM ledger_entries WHERE balance_transaction = :id"
                 connection.execute(text(delete), {"id": id_})
             connection.execute(text("DELETE FROM balance_transactions WHERE id = :id"), {"id": id_})
-            found = findings(connection, "recorded", "lists", "payouts", "income")
+            found = findings(connection, "recorded", "payout_composition", "payouts", "income")
             last = connection.scalar(text("SELECT max(seq) FROM ledger_entries")) or 0
             names = [id_, *(f"row {seq} is missing" for seq in rows if seq < last)]
             names += [f"row {seq}, proven on" for seq in rows]  # the end of the chain
@@ -279,10 +280,10 @@ async def test_books_that_were_forged_with_a_good_chain_are_not_what_is_made_ane
         rehash_chain(owner)
     async with open_newsroom(own) as room:
         found = await integrity.run_checks(room.ctx, with_stripe=False, replay=True)
-    wrongs = {f.check_name: f.failures for f in found if not f.passed}
-    assert "rebuilt" in wrongs
-    assert "chain" in wrongs  # an earlier proof knew how it ended
-    assert "proven on" in wrongs["chain"][0]
+    failures = {f.check_name: f.failures for f in found if not f.passed}
+    assert "replay" in failures
+    assert "chain" in failures  # an earlier check stored how it ended
+    assert "proven on" in failures["chain"][0]
 
 
 async def test_the_end_of_the_books_cut_off_is_missed(own: str) -> None:
@@ -290,7 +291,7 @@ async def test_the_end_of_the_books_cut_off_is_missed(own: str) -> None:
         owner.execute(
             "DELETE FROM ledger_entries WHERE seq > (SELECT max(seq) - 3 FROM ledger_entries)"
         )
-    assert "is gone" in (await wrong(own))["chain"][0]
+    assert "is gone" in (await failed_checks(own))["chain"][0]
 
 
 # --- what Stripe has and we do not ----------------------------------------------------------------
@@ -338,7 +339,7 @@ async def test_a_payout_that_is_no_sum_names_what_is_missing_and_what_is_foreign
                 {"payout": payout, "id": id_, "net": net, "currency": currency},
             )
     [said] = await newsroom.failed_integrity_checks()
-    assert said.startswith("lists: ")
+    assert said.startswith("payout_composition: ")
     assert f"{payout}: txn_lost is missing" in said
     assert f"{payout}: {foreign} is foreign: eur" in said
     assert f"{payout}: its transactions are 1200, paid out 1105" in said
@@ -362,7 +363,7 @@ async def test_a_payout_is_in_the_bank_on_the_day_of_the_bank_statement(newsroom
     assert isinstance(on_its_way, int)
     assert on_its_way > 0
     assert off == 0
-    # Whatever Stripe says of the day afterwards, the books stay and can be made anew.
+    # Whatever Stripe says of the day afterwards, the ledger stays and can be replayed.
     said = newsroom.sandbox.account.store.objects[str(payout)]
     newsroom.sandbox.account.update_and_emit(
         said, "payout.updated", arrival_date=said["arrival_date"] + 3 * 86_400
@@ -393,12 +394,7 @@ async def test_a_payout_that_comes_back_leaves_the_bank_again(newsroom: Newsroom
 async def test_all_that_was_lost_is_listed_repaired_and_gone_from_the_list(cluster: str) -> None:
     with copy_database(cluster) as url:
         async with open_newsroom(url) as room:
-
-            async def nobody_hears() -> None:
-                await room.sandbox.advance_to_captures()
-                room.sandbox.take_deliveries()
-
-            await play(room, nobody_hears)
+            await play(room, lambda: loses_webhooks(room))
             assert await room.count("charges") == await room.count("refunds") == 0
             outcome = await reconcile.run(room.ctx, days=400, repair=True)
             kinds = {found.kind for found in outcome.before}
@@ -431,9 +427,9 @@ async def test_a_movement_removed_without_a_trace_is_named_and_brought_back(
     await newsroom.advances_time(timedelta(hours=1))
     outcome = await reconcile.run(newsroom.ctx)
     assert [(f.kind, f.id) for f in outcome.before] == [("balance_transaction", gone[0])]
-    healed = await reconcile.run(newsroom.ctx, repair=True)
-    assert healed.before == outcome.before
-    assert healed.after == ()
+    repaired = await reconcile.run(newsroom.ctx, repair=True)
+    assert repaired.before == outcome.before
+    assert repaired.after == ()
 
 
 async def test_an_amount_that_was_changed_here_cannot_be_repaired_and_stays(
@@ -458,12 +454,12 @@ async def test_payments_reconcile_exits_with_4_until_it_has_repaired(newsroom: N
     await newsroom.gives(500)
     await newsroom.sandbox.advance_to_captures()
     newsroom.sandbox.take_deliveries()
-    code, told = await run_reconcile(newsroom)
+    code, outcome = await run_reconcile(newsroom)
     kinds = ["checkout.session", "charge", "balance_transaction"]
-    assert (code, [found["kind"] for found in told["before"]]) == (4, kinds)
-    assert told["after"] == told["before"]
-    code, told = await run_reconcile(newsroom, "--repair")
-    assert (code, len(told["before"]), told["after"]) == (0, 3, [])
+    assert (code, [found["kind"] for found in outcome["before"]]) == (4, kinds)
+    assert outcome["after"] == outcome["before"]
+    code, outcome = await run_reconcile(newsroom, "--repair")
+    assert (code, len(outcome["before"]), outcome["after"]) == (0, 3, [])
     assert (await run_reconcile(newsroom))[0] == 0
 
 

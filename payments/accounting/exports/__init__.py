@@ -1,20 +1,18 @@
 """Exports: what finance takes away, as files with the filters of the screen and no person in them.
 
-    ledger      one row for each movement, as CSV that PostgreSQL itself writes
-    sheets      that file once more as XLSX, typed, with its totals
-    tables      payouts and recurring revenue as CSV
-    journals    for Xero, QuickBooks Online and beancount, a journal a day
-    entries     for any other program, each row of the books
-    files       each of them whole, with a word for every row that is written
+    transactions_csv   one row for each balance transaction, as CSV that PostgreSQL itself writes
+    xlsx               that file once more as a workbook, typed, with its totals
+    ledger_totals      what the rows of that file add up to
+    csv_tables         payouts and recurring revenue as CSV
+    journals           for Xero, QuickBooks Online and beancount, a journal a day
+    ledger_entries     for any other program, each ledger entry
+    files              each of them whole, reporting its progress
+    csv_cells          cells that no spreadsheet takes for a formula, and amounts in major units
+    csv_stream         CSV as PostgreSQL writes it, in chunks
 
-Every file says what it is of, and the same question over the same books gives the same bytes. No
-cell begins what a spreadsheet would run: text that could is led by an apostrophe.
+Every file says what it is of, and the same question over the same ledger gives the same bytes.
 """
 
-# What a spreadsheet may take for the beginning of a formula, the full-width forms included.
-FORMULA_PREFIXES = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
+from collections.abc import Callable
 
-
-def escape_formula(cell: str) -> str:
-    """A text cell that no spreadsheet runs."""
-    return f"'{cell}" if cell[:1] and cell[0] in FORMULA_PREFIXES else cell
+ProgressCallback = Callable[[int], object]  # is called with how many more rows are written

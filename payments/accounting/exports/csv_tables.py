@@ -1,4 +1,4 @@
-"""Small tables as CSV: payouts with their proof, recurring revenue with its movements.
+"""Small tables as CSV: payouts with their reconciliation, MRR with its movements.
 
 Every file begins with its columns; the last column of every row says what the file is of.
 """
@@ -7,7 +7,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 
-from payments.accounting.exports import escape_formula
+from payments.accounting.exports.csv_cells import escape_formula
 from payments.accounting.mrr_rollforward import MRR_MOVEMENTS, MrrMonth
 from payments.accounting.reports.payouts import PayoutSummary
 from payments.core import money
@@ -15,13 +15,16 @@ from payments.core.money import Money
 
 
 def to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> bytes:
-    """RFC 4180 in UTF-8. Text is made safe; numbers are ours."""
+    """Return rows as RFC 4180 in UTF-8. Text is escaped for spreadsheets; numbers are ours."""
     out = io.StringIO()
-    write = csv.DictWriter(out, columns)
-    write.writeheader()
+    writer = csv.DictWriter(out, columns)
+    writer.writeheader()
     for row in rows:
-        write.writerow(
-            {name: escape_formula(v) if isinstance(v, str) else v for name, v in row.items()}
+        writer.writerow(
+            {
+                name: escape_formula(cell) if isinstance(cell, str) else cell
+                for name, cell in row.items()
+            }
         )
     return out.getvalue().encode()
 
@@ -34,10 +37,10 @@ def _major_and_minor(name: str, minor: int, currency: str) -> dict[str, object]:
 
 
 class _PreformattedNumber:
-    """A number that is already written, so that its minus is left alone."""
+    """A number that is already text, so that its minus is not taken for a formula."""
 
-    def __init__(self, written: str) -> None:
-        self.text = written
+    def __init__(self, text: str) -> None:
+        self.text = text
 
     def __str__(self) -> str:
         return self.text
@@ -45,12 +48,13 @@ class _PreformattedNumber:
 
 PAYOUT_COLUMNS = (
     *("payout_id", "status", "method", "automatic", "created_at", "arrives_on", "currency"),
-    *("amount", "amount_minor", "lines", "lines_net", "lines_net_minor", "proof", "exported_in"),
+    *("amount", "amount_minor", "lines", "lines_net", "lines_net_minor", "match_status"),
+    "exported_in",
 )
 
 
 def payouts_csv(payouts: Iterable[PayoutSummary], *, exported_in: str) -> bytes:
-    """One row for each payout, with the sum of its lines."""
+    """Return one row for each payout, with the sum of its items."""
     return to_csv(
         PAYOUT_COLUMNS,
         (
@@ -64,13 +68,13 @@ def payouts_csv(payouts: Iterable[PayoutSummary], *, exported_in: str) -> bytes:
                 "currency": one.currency,
                 **_major_and_minor("amount", one.amount, one.currency),
                 "lines": one.item_count,
-                # a payout without a list has no sum either
+                # A payout without a list has no sum either.
                 **(
                     _major_and_minor("lines_net", one.listed_net, one.currency)
                     if one.item_count
                     else {}
                 ),
-                "proof": one.match_status,
+                "match_status": one.match_status,
                 "exported_in": exported_in,
             }
             for one in payouts
@@ -78,20 +82,20 @@ def payouts_csv(payouts: Iterable[PayoutSummary], *, exported_in: str) -> bytes:
     )
 
 
-_RECURRING = ("opening", *MRR_MOVEMENTS, "closing")
+_MRR_AMOUNTS = ("opening", *MRR_MOVEMENTS, "closing")
 RECURRING_COLUMNS = (
     *("month", "currency"),
-    *(name for part in _RECURRING for name in (part, f"{part}_minor")),
+    *(name for amount in _MRR_AMOUNTS for name in (amount, f"{amount}_minor")),
     *("contributions", "exported_in"),
 )
 
 
 def recurring_csv(months: Iterable[MrrMonth], *, exported_in: str) -> bytes:
-    """One row for each month and currency. closing = opening + every movement."""
+    """Return one row for each month and currency: closing = opening + every movement."""
     rows = []
     for one in months:
         row: dict[str, object] = {"month": f"{one.month:%Y-%m}", "currency": one.currency}
-        for name in _RECURRING:
+        for name in _MRR_AMOUNTS:
             row |= _major_and_minor(name, getattr(one, name), one.currency)
         rows.append(row | {"contributions": one.payers, "exported_in": exported_in})
     return to_csv(RECURRING_COLUMNS, rows)

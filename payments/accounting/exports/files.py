@@ -1,29 +1,46 @@
-"""Whole files, for a page or the command line: with a word for every row that is written.
+"""Whole files, for a page or the command line, with progress as they are written.
 
 What a page sends and what a command writes are the same bytes.
 """
 
 import asyncio
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import IO, BinaryIO
+from zoneinfo import ZoneInfo
 
-from payments.accounting.exports import journals, ledger_entries, transactions_csv, xlsx
+from payments.accounting.exports import (
+    ProgressCallback,
+    journals,
+    ledger_entries,
+    transactions_csv,
+    xlsx,
+)
 from payments.accounting.exports.journals import JournalFormat, JournalOptions
 from payments.accounting.reports.period import Period
-from payments.accounting.reports.transactions import Filters
+from payments.accounting.reports.transaction_filters import Filters
 from payments.core.errors import InvalidField
 from payments.infra.context import Context
 
-ProgressCallback = Callable[[int], object]  # how many rows more there are in the file
-XLSX_COST_FACTOR = 4  # times as long as the CSV file, and is made from one
+XLSX_COST_FACTOR = 4  # a workbook takes so many times as long as the CSV file it is made from
+
+
+def export_filename(kind: str, description: str, zone: ZoneInfo, suffix: str) -> str:
+    """Return a name that says what is in a file: payments-ledger_2026-10_usd_Europe-Berlin.csv.
+
+    `description` holds filters such as `period=2026-10 currency=usd`.
+    """
+    values = [part.partition("=")[2] for part in description.split()]
+    parts = [f"payments-{kind}", *values, zone.key]
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", "_".join(parts)) + suffix
 
 
 async def count_rows(ctx: Context, filters: Filters) -> int:
-    """How many rows a ledger file will have."""
+    """Return how many rows a transactions file will have."""
     async with ctx.sessions() as session:
         return await transactions_csv.count_rows(session, ctx.settings.accounting_zoneinfo, filters)
 
@@ -31,6 +48,7 @@ async def count_rows(ctx: Context, filters: Filters) -> int:
 async def write_ledger_csv(
     ctx: Context, filters: Filters, out: IO[bytes], *, on_progress: ProgressCallback
 ) -> None:
+    """Write the transactions as CSV."""
     async with ctx.sessions() as session:
         async for chunk in transactions_csv.stream_csv(
             session, ctx.settings.accounting_zoneinfo, filters
@@ -46,20 +64,20 @@ async def write_ledger_xlsx(
     *,
     on_progress: ProgressCallback = lambda _: None,
 ) -> None:
-    """The same file as a workbook. What is set aside lies in the system's temporary folder."""
+    """Write the same file as a workbook. Its working files are in the temporary folder."""
     with TemporaryDirectory() as folder, NamedTemporaryFile(dir=folder) as source:
         await write_ledger_csv(ctx, filters, source, on_progress=on_progress)
         source.flush()
-        made = Path(folder, "lines.xlsx")
+        workbook = Path(folder, "lines.xlsx")
         await xlsx.write_in_subprocess(
-            made,
+            workbook,
             Path(source.name),
             [(column.name, column.kind) for column in transactions_csv.COLUMNS],
             about=transactions_csv.about_sheet(filters, ctx.settings.accounting_zoneinfo),
             on_progress=lambda rows: on_progress(rows * XLSX_COST_FACTOR),
         )
-        with await asyncio.to_thread(made.open, "rb") as whole:
-            await asyncio.to_thread(shutil.copyfileobj, whole, out)
+        with await asyncio.to_thread(workbook.open, "rb") as file:
+            await asyncio.to_thread(shutil.copyfileobj, file, out)
 
 
 async def journal_totals(
@@ -70,17 +88,17 @@ async def journal_totals(
     currency: str | None,
     accounts_file: Path | None,
 ) -> dict[str, tuple[int, int]]:
-    """Debits and credits of a journal by currency. Raises JournalUnbalanced."""
+    """Return debits and credits of a journal by currency. Raises JournalUnbalanced."""
     async with ctx.sessions() as session:
         if journal_format is JournalFormat.CSV:
             return await ledger_entries.sum_by_currency(
                 session, ctx.settings.accounting_zoneinfo, period, currency=currency
             )
         names = journals.account_names(accounts_file)
-        made = await journals.build(
+        built = await journals.build(
             session, ctx.settings.accounting_zoneinfo, period, currency=currency, accounts=names
         )
-    return journals.sum_by_currency(made)
+    return journals.sum_by_currency(built)
 
 
 async def write_journal(
@@ -94,25 +112,29 @@ async def write_journal(
     options: JournalOptions = journals.DEFAULT_OPTIONS,
     open_next_file: Callable[[int], BinaryIO] | None = None,
 ) -> int:
-    """Write a journal; `more` opens the second file and those after it. Gives how many there are.
+    """Write a journal, and return of how many files it is.
 
-    Raises InvalidField when there would be several and there is no place for them.
+    `open_next_file` opens the second file and those after it, by number. Raises InvalidField when
+    there would be several and it is not given, and JournalUnbalanced.
     """
     zone = ctx.settings.accounting_zoneinfo
-    about = f"journal {Filters(period, currency=currency).describe()} zone={zone.key}"
+    description = f"journal {Filters(period, currency=currency).describe()} zone={zone.key}"
     async with ctx.sessions() as session:
         if journal_format is JournalFormat.CSV:
             rows = ledger_entries.stream_csv(
-                session, zone, period, currency=currency, exported_in=about
+                session, zone, period, currency=currency, exported_in=description
             )
             async for chunk in rows:
                 out.write(chunk)
             return 1
         names = journals.account_names(accounts_file)
-        made = await journals.build(session, zone, period, currency=currency, accounts=names)
-    whole = period.since is None
+        built = await journals.build(session, zone, period, currency=currency, accounts=names)
     files = journals.render(
-        journal_format, made, description=about, is_complete=whole, options=options
+        journal_format,
+        built,
+        description=description,
+        is_complete=period.since is None,
+        options=options,
     )
     if len(files) > 1 and open_next_file is None:
         raise InvalidField(
@@ -123,12 +145,16 @@ async def write_journal(
     out.write(files[0])
     for number, data in enumerate(files[1:], 2):
         assert open_next_file is not None
-        with open_next_file(number) as other:
-            other.write(data)
+        with open_next_file(number) as file:
+            file.write(data)
     return len(files)
 
 
 def totals_as_json(totals: dict[str, tuple[int, int]]) -> str:
+    """Return debits and credits by currency as JSON."""
     return json.dumps(
-        {code: {"debits": debits, "credits": given} for code, (debits, given) in totals.items()}
+        {
+            currency: {"debits": debits, "credits": credits_}
+            for currency, (debits, credits_) in totals.items()
+        }
     )

@@ -1,8 +1,8 @@
-"""Journals: the books in the words of an accountant's program, a journal for each day and currency.
+"""Journals: the ledger in the format of an accountant's program, one journal a day and currency.
 
 Debits equal credits in every journal, and that is checked before a byte is written. The daily sums
-come from the roll-up, so a year is as quick as a month; the generic form has one pair of lines for
-each row of the books instead.
+come from the daily totals, so that a year is as quick as a month; the generic format has one pair
+of lines for each ledger entry instead (`ledger_entries`).
 """
 
 import csv
@@ -20,17 +20,19 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting import daily_totals
-from payments.accounting.exports import escape_formula
+from payments.accounting.exports.csv_cells import escape_formula
 from payments.accounting.reports.period import Period
 from payments.core import money
 from payments.core.errors import InvalidField, PaymentsError
 from payments.core.money import Money
 from payments.ledger.posting_rules import LedgerAccount
 
-XERO_MAX_LINES = 300  # in one file, says Xero's help
+XERO_MAX_LINES = 300  # in one file, by Xero's help
 
 
 class JournalFormat(StrEnum):
+    """The programs a journal is made for."""
+
     XERO = "xero"
     QBO = "qbo"
     BEANCOUNT = "beancount"
@@ -71,7 +73,7 @@ DEFAULT_ACCOUNT_NAMES: Mapping[LedgerAccount, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """One day of one currency: what each account gains (above zero) or gives (below)."""
+    """One day of one currency: each account's sum in minor units, a debit above zero."""
 
     day: date
     currency: str
@@ -79,20 +81,23 @@ class Journal:
 
     @property
     def name(self) -> str:
+        """The journal's number in the accountant's program."""
         return f"RP-{self.day:%Y%m%d}-{self.currency.upper()}"
 
     @property
     def debits(self) -> int:
+        """The sum of its debits, in minor units."""
         return sum(amount for _, amount in self.lines if amount > 0)
 
     @property
     def credits(self) -> int:
+        """The sum of its credits, in minor units."""
         return -sum(amount for _, amount in self.lines if amount < 0)
 
 
 @dataclass(frozen=True, slots=True)
 class JournalOptions:
-    """How the accountant's program is set: by its country."""
+    """How the accountant's program is set up, which depends on its country."""
 
     tax_rate: str = "Tax Exempt"  # Xero's full name for none: "No VAT", "BAS Excluded"
     day_first: bool = False  # QuickBooks reads dates as its company writes them
@@ -101,39 +106,41 @@ class JournalOptions:
 DEFAULT_OPTIONS = JournalOptions()
 _DAILY_ACCOUNT_SUMS = text(
     f"""
-    SELECT day, currency, account, CAST(sum(amount) AS bigint) AS amount
-      FROM (SELECT day, currency, debit AS account, amount FROM ({daily_totals.DAILY_TOTALS_SQL}) AS d
-             UNION ALL
-            SELECT day, currency, credit, -amount FROM ({daily_totals.DAILY_TOTALS_SQL}) AS c) AS ends
+    SELECT day, currency, side.account, CAST(sum(side.amount) AS bigint) AS amount
+      FROM ({daily_totals.DAILY_TOTALS_SQL}) AS days
+     CROSS JOIN LATERAL (VALUES (debit, days.amount), (credit, -days.amount))
+             AS side(account, amount)
      WHERE (CAST(:since AS date) IS NULL OR day >= :since)
        AND (CAST(:until AS date) IS NULL OR day < :until)
        AND (CAST(:currency AS text) IS NULL OR currency = :currency)
-     GROUP BY 1, 2, 3
-    HAVING sum(amount) <> 0
-     ORDER BY 1, 2, 3
+     GROUP BY day, currency, side.account
+    HAVING sum(side.amount) <> 0
+     ORDER BY day, currency, side.account
     """  # noqa: S608 - our own words
 )
 
 
 def account_names(file: Path | None) -> Mapping[str, str]:
-    """Our accounts by the accountant's names: a TOML file of `"income:once" = "4000"` lines, where
-    anything that is not said keeps its name. Raises InvalidField.
+    """Return the accountant's names of our accounts.
+
+    `file` is TOML with lines such as `"income:once" = "4000"`; an account it leaves out has its
+    default name. Raises InvalidField.
     """
     known = {str(account): name for account, name in DEFAULT_ACCOUNT_NAMES.items()}
     if file is None:
         return known
     try:
-        given = tomllib.loads(file.read_text(encoding="utf-8"))
+        named = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InvalidField(f"accounts: {file} cannot be read: {error}.", field="accounts") from None
-    for ours, theirs in given.items():
+    for ours, theirs in named.items():
         if ours not in known or not isinstance(theirs, str) or not theirs.strip():
             raise InvalidField(
                 f'accounts: "{ours}" is not an account with a name. The accounts are '
                 f"{', '.join(known)}.",
                 field="accounts",
             )
-    return {**known, **given}
+    return {**known, **named}
 
 
 async def build(
@@ -144,24 +151,25 @@ async def build(
     currency: str | None = None,
     accounts: Mapping[str, str],
 ) -> list[Journal]:
-    """The journals of a period, oldest first. Raises JournalUnbalanced."""
+    """Return the journals of a period, oldest first. Raises JournalUnbalanced."""
     rows = await session.execute(
         _DAILY_ACCOUNT_SUMS,
         {"zone": zone.key, "since": period.since, "until": period.until, "currency": currency},
     )
-    made = []
+    built = []
     for (day, code), group in itertools.groupby(rows, key=lambda row: (row.day, row.currency)):
         sums: dict[str, int] = {}
         for row in group:
             name = accounts[row.account]
             sums[name] = sums.get(name, 0) + row.amount
-        made.append(Journal(day, code, [(name, n) for name, n in sums.items() if n]))
-    ensure_balanced(made)
-    return made
+        lines = [(name, amount) for name, amount in sums.items() if amount]
+        built.append(Journal(day, code, lines))
+    ensure_balanced(built)
+    return built
 
 
 def ensure_balanced(journals: Iterable[Journal]) -> None:
-    """Raises JournalUnbalanced for the first whose debits are not its credits."""
+    """Raise JournalUnbalanced for the first journal whose debits are not its credits."""
     for journal in journals:
         if journal.debits != journal.credits:
             raise JournalUnbalanced(
@@ -171,11 +179,11 @@ def ensure_balanced(journals: Iterable[Journal]) -> None:
 
 
 def sum_by_currency(journals: Iterable[Journal]) -> dict[str, tuple[int, int]]:
-    """Debits and credits by currency, in minor units."""
+    """Return debits and credits by currency, in minor units."""
     sums: dict[str, tuple[int, int]] = {}
     for journal in journals:
-        had = sums.get(journal.currency, (0, 0))
-        sums[journal.currency] = (had[0] + journal.debits, had[1] + journal.credits)
+        debits, credits_ = sums.get(journal.currency, (0, 0))
+        sums[journal.currency] = (debits + journal.debits, credits_ + journal.credits)
     return dict(sorted(sums.items()))
 
 
@@ -187,17 +195,20 @@ def render(
     is_complete: bool = False,
     options: JournalOptions = DEFAULT_OPTIONS,
 ) -> list[bytes]:
-    """The journals in the form of a program: one file, or several where it takes only so many
-    lines. `about` says what they are of; `whole` that nothing lies before them.
+    """Return the journals in a program's format: one file, or several where it takes few lines.
+
+    `description` says what they are of; `is_complete` that nothing lies before them. Raises
+    InvalidField for several currencies where a program takes one, and JournalUnbalanced.
     """
     ensure_balanced(journals)
     if journal_format is JournalFormat.BEANCOUNT:
         return [_beancount(journals, description=description, is_complete=is_complete)]
     codes = {journal.currency for journal in journals}
     if len(codes) > 1:
+        program = "Xero" if journal_format is JournalFormat.XERO else "QuickBooks"
         raise InvalidField(
-            f"currency: {'Xero' if journal_format is JournalFormat.XERO else 'QuickBooks'} takes journals of one "
-            f"currency. Choose one of {', '.join(sorted(codes))}.",
+            f"currency: {program} takes journals of one currency. "
+            f"Choose one of {', '.join(sorted(codes))}.",
             field="currency",
         )
     if journal_format is JournalFormat.QBO:
@@ -213,11 +224,11 @@ def _major_units(minor: int, currency: str) -> str:
 
 
 def _split_for_xero(journals: Sequence[Journal]) -> list[list[Journal]]:
-    """Whole journals, as many to a file as Xero takes."""
+    """Split into files of whole journals, as many lines to a file as Xero takes."""
     parts: list[list[Journal]] = [[]]
     for journal in journals:
-        held = sum(len(one.lines) for one in parts[-1])
-        if parts[-1] and held + len(journal.lines) > XERO_MAX_LINES:
+        lines = sum(len(one.lines) for one in parts[-1])
+        if parts[-1] and lines + len(journal.lines) > XERO_MAX_LINES:
             parts.append([])
         parts[-1].append(journal)
     return parts
@@ -225,33 +236,33 @@ def _split_for_xero(journals: Sequence[Journal]) -> list[list[Journal]]:
 
 def _xero(journals: Sequence[Journal], *, description: str, options: JournalOptions) -> bytes:
     out = io.StringIO()
-    write = csv.writer(out)
-    write.writerow(["*Narration", "*Date", "Description", "*AccountCode", "*TaxRate", "*Amount",
+    writer = csv.writer(out)
+    writer.writerow(["*Narration", "*Date", "Description", "*AccountCode", "*TaxRate", "*Amount",
                     "TrackingName1", "TrackingOption1", "TrackingName2",
                     "TrackingOption2"])  # fmt: skip
     for journal in journals:
         for account, amount in journal.lines:
-            write.writerow([
+            writer.writerow([
                 f"{journal.name} donations through Stripe", f"{journal.day:%d/%m/%Y}", description,
-                escape_formula(account), escape_formula(options.tax_rate), _major_units(amount, journal.currency),
-                "", "", "", "",
+                escape_formula(account), escape_formula(options.tax_rate),
+                _major_units(amount, journal.currency), "", "", "", "",
             ])  # fmt: skip
     return out.getvalue().encode()
 
 
 def _qbo(journals: Sequence[Journal], *, description: str, options: JournalOptions) -> bytes:
     out = io.StringIO()
-    write = csv.writer(out)
-    write.writerow(
+    writer = csv.writer(out)
+    writer.writerow(
         ["Journal No.", "Journal Date", "Account Name", "Description", "Debits", "Credits"]
     )
     dates = "%d/%m/%Y" if options.day_first else "%m/%d/%Y"
     for journal in journals:
         for account, amount in journal.lines:
-            written = _major_units(abs(amount), journal.currency)
-            write.writerow([
+            major_units = _major_units(abs(amount), journal.currency)
+            writer.writerow([
                 journal.name, journal.day.strftime(dates), escape_formula(account), description,
-                written if amount > 0 else "", written if amount < 0 else "",
+                major_units if amount > 0 else "", major_units if amount < 0 else "",
             ])  # fmt: skip
     return out.getvalue().encode()
 
@@ -269,12 +280,12 @@ def _beancount(journals: Sequence[Journal], *, description: str, is_complete: bo
                 for account, amount in journal.lines
             ]
             out.append("")
-        # What went before a period is not in the file, so only a whole book asserts its balances.
+        # What is before the period is not in the file: only a complete file asserts its balances.
         mark = "" if is_complete else "; "
         for (account, currency), amount in sorted(_closing_balances(journals).items()):
             if account.startswith("Assets:"):
-                written = _major_units(amount, currency)
-                out.append(f"{mark}{last} balance {account}  {written} {currency.upper()}")
+                major_units = _major_units(amount, currency)
+                out.append(f"{mark}{last} balance {account}  {major_units} {currency.upper()}")
     return ("\n".join(out) + "\n").encode()
 
 

@@ -1,6 +1,7 @@
-"""What the lines of a ledger file add up to, by currency and type, in minor units.
+"""Ledger totals: what the rows of a transactions file add up to, by currency and type.
 
-A workbook's totals, a pack's manifest and whoever checks that pack years later all add up here.
+In minor units. A workbook's totals, a pack's manifest and whoever verifies that pack years later
+all add up here.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,17 +11,17 @@ LedgerTotals = dict[str, dict[str, dict[str, int]]]  # currency -> type -> lines
 
 
 def accumulate(rows: Iterable[Sequence[str]], totals: LedgerTotals) -> Iterator[Sequence[str]]:
-    """The same rows, added up as they pass. The first one names the columns."""
-    following = iter(rows)
-    names = list(next(following, []))
+    """Yield the same rows, and add each to `totals` as it passes. The first names the columns."""
+    remaining = iter(rows)
+    names = list(next(remaining, []))
     yield names
     currency, type_ = names.index("settlement_currency"), names.index("type")
     places = [(name, names.index(f"{name}_minor")) for name in SUMMED_COLUMNS]
-    for row in following:
-        of = totals.setdefault(row[currency], {}).setdefault(
+    for row in remaining:
+        sums = totals.setdefault(row[currency], {}).setdefault(
             row[type_], dict.fromkeys(("lines", *SUMMED_COLUMNS), 0)
         )
-        of["lines"] += 1
+        sums["lines"] += 1
         for name, place in places:
-            of[name] += int(row[place])
+            sums[name] += int(row[place])
         yield row

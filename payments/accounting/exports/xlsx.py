@@ -1,9 +1,9 @@
-"""Workbooks: the ledger's CSV file once more, typed, with its totals and what it is of.
+"""Workbooks: the transactions file once more as XLSX, typed, with its totals and what it is of.
 
-The sheet is made from the file that PostgreSQL wrote, so the two cannot differ. XlsxWriter writes
-it row by row, and what it sets aside lies beside the file, never in memory. It is busy for a second
-or two with ten thousand lines, so it has a process of its own and pages are served meanwhile. Text
-is always text, never a formula or a link. The same rows make the same bytes.
+The sheet is made from the file that PostgreSQL wrote, so that the two cannot differ. XlsxWriter
+writes it row by row, with its working files beside it and nothing held in memory. Ten thousand rows
+take a second or two, so it runs in a process of its own and pages are served meanwhile. Text is
+always text, never a formula or a link. The same rows make the same bytes.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from payments.accounting.exports import ledger_totals
+from payments.accounting.exports import ProgressCallback, ledger_totals
 from payments.accounting.exports.ledger_totals import SUMMED_COLUMNS, LedgerTotals
 from payments.core import money
 from payments.core.money import Money
@@ -27,15 +27,16 @@ if TYPE_CHECKING:
     from xlsxwriter.workbook import Workbook
     from xlsxwriter.worksheet import Worksheet
 
-ROWS_MAX = 500_000  # of one sheet: Excel takes twice as many, and a part of a zip has its limit too
+# Of one sheet: Excel takes twice as many, and a part of a zip has its limit too.
+ROWS_MAX = 500_000
 WORKBOOK_TIMEOUT = 30 * 60.0  # seconds, for a whole workbook
-PROGRESS_EVERY_ROWS = 1000  # rows between two words of how far it is
+PROGRESS_EVERY_ROWS = 1000
 NICENESS = 5  # of 19: pages come first
-FIXED_CREATED_AT = datetime(2000, 1, 1)  # noqa: DTZ001 - a workbook says when it was made: the bytes must not change
-RICH_TEXT_PREFIX = "<r>"  # XlsxWriter would take it for its own, and write it as it stands
+# A workbook says when it was created; the bytes must not change.
+FIXED_CREATED_AT = datetime(2000, 1, 1)  # noqa: DTZ001 - XlsxWriter takes no zone
+RICH_TEXT_PREFIX = "<r>"  # XlsxWriter would take it for markup of its own
 FILTER_BUTTON_WIDTH = 4  # characters: a filter's button covers the end of a head
 SPREADSHEET_EPOCH = date(1899, 12, 30).toordinal()  # a spreadsheet counts its days from here
-ProgressCallback = Callable[[int], object]  # how many rows more there are
 
 
 def _parse_text(cell: str) -> str:
@@ -71,8 +72,12 @@ async def write_in_subprocess(
     about: Sequence[tuple[str, str]],
     on_progress: ProgressCallback = lambda _: None,
 ) -> None:
-    """Write a workbook from a CSV file, in another process. `columns` are names and kinds."""
-    asked = {"path": str(path), "source": str(source), "columns": columns, "about": about}
+    """Write a workbook from a CSV file, in another process.
+
+    `columns` are names and kinds, `about` the lines of the last sheet. Raises RuntimeError or
+    TimeoutError.
+    """
+    request = {"path": str(path), "source": str(source), "columns": columns, "about": about}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", __name__), stdin=PIPE, stdout=PIPE
     )
@@ -80,17 +85,17 @@ async def write_in_subprocess(
     assert process.stdout is not None
     try:
         async with asyncio.timeout(WORKBOOK_TIMEOUT):
-            process.stdin.write(json.dumps(asked).encode())
+            process.stdin.write(json.dumps(request).encode())
             process.stdin.close()
             async for line in process.stdout:
                 on_progress(int(line))
-            code = await process.wait()
+            exit_code = await process.wait()
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    if code:
-        raise RuntimeError(f"the process that writes sheets ended with {code}")
+    if exit_code:
+        raise RuntimeError(f"the process that writes sheets ended with {exit_code}")
 
 
 def write_workbook(
@@ -102,10 +107,13 @@ def write_workbook(
     rows_max: int = ROWS_MAX,
     on_progress: ProgressCallback = lambda _: None,
 ) -> int:
-    """The same, here and now. Gives how many rows; more than `rows_max` go on to the next sheet."""
+    """Write a workbook from a CSV file, in this process. Returns how many rows it has.
+
+    Rows after the first `rows_max` go on to the next sheet.
+    """
     import xlsxwriter  # noqa: PLC0415 - only the process that writes needs it
 
-    book = xlsxwriter.Workbook(
+    workbook = xlsxwriter.Workbook(
         path,
         {
             "constant_memory": True,
@@ -115,40 +123,42 @@ def write_workbook(
             "strings_to_urls": False,
         },
     )
-    book.set_properties({"created": FIXED_CREATED_AT})
-    found: LedgerTotals = {}
+    workbook.set_properties({"created": FIXED_CREATED_AT})
+    totals: LedgerTotals = {}
     with source.open(encoding="utf-8", newline="") as file:
-        count = _write_rows(
-            book, ledger_totals.accumulate(csv.reader(file), found), columns, rows_max, on_progress
-        )
-    _write_totals(book, found)
-    _write_about(book, [*about, ("rows", str(count))])
-    book.close()
+        rows = ledger_totals.accumulate(csv.reader(file), totals)
+        count = _write_rows(workbook, rows, columns, rows_max, on_progress)
+    _write_totals(workbook, totals)
+    _write_about(workbook, [*about, ("rows", str(count))])
+    workbook.close()
     return count
 
 
 def _write_rows(
-    book: "Workbook",
+    workbook: "Workbook",
     rows: Iterator[Sequence[str]],
     columns: Sequence[tuple[str, str]],
     rows_max: int,
     on_progress: ProgressCallback,
 ) -> int:
-    """Every sheet of lines. Gives how many there are."""
+    """Write every sheet of rows. Returns how many rows there are."""
     assert list(next(rows)) == [name for name, _ in columns]
-    shown = {name: book.add_format(dict(kind.cell_format)) for name, kind in CELL_KINDS.items()}
-    sheet, number, line, count = _add_sheet(book, 1, columns, shown), 1, 0, 0
-    cells = _column_writers(sheet, columns)
+    formats = {
+        name: workbook.add_format(dict(kind.cell_format)) for name, kind in CELL_KINDS.items()
+    }
+    sheet_number, line, count = 1, 0, 0
+    sheet = _add_sheet(workbook, sheet_number, columns, formats)
+    writers = _column_writers(sheet, columns)
     for count, row in enumerate(rows, 1):
         if line == rows_max:
             sheet.autofilter(0, 0, line, len(columns) - 1)
-            number, line = number + 1, 0
-            sheet = _add_sheet(book, number, columns, shown)
-            cells = _column_writers(sheet, columns)
+            sheet_number, line = sheet_number + 1, 0
+            sheet = _add_sheet(workbook, sheet_number, columns, formats)
+            writers = _column_writers(sheet, columns)
         line += 1
-        for (place, put, read), cell in zip(cells, row, strict=True):
+        for (column, write, parse), cell in zip(writers, row, strict=True):
             if cell:
-                put(line, place, read(cell))
+                write(line, column, parse(cell))
         if count % PROGRESS_EVERY_ROWS == 0:
             on_progress(PROGRESS_EVERY_ROWS)
     sheet.autofilter(0, 0, line, len(columns) - 1)
@@ -157,18 +167,18 @@ def _write_rows(
 
 
 def _add_sheet(
-    book: "Workbook",
+    workbook: "Workbook",
     number: int,
     columns: Sequence[tuple[str, str]],
     formats: Mapping[str, "Format"],
 ) -> "Worksheet":
-    """The next sheet, with its heads: a filter on each, and none scrolls away."""
-    sheet = book.add_worksheet(f"Ledger {number}" if number > 1 else "Ledger")
+    """Add a sheet with its heads: a filter on each, and none scrolls away."""
+    sheet = workbook.add_worksheet(f"Ledger {number}" if number > 1 else "Ledger")
     sheet.freeze_panes(1, 1)
-    for place, (name, kind) in enumerate(columns):
-        wide = max(CELL_KINDS[kind].min_width, len(name) + FILTER_BUTTON_WIDTH)
-        sheet.set_column(place, place, wide, formats[kind])
-        sheet.write_string(0, place, name, formats["head"])
+    for column, (name, kind) in enumerate(columns):
+        width = max(CELL_KINDS[kind].min_width, len(name) + FILTER_BUTTON_WIDTH)
+        sheet.set_column(column, column, width, formats[kind])
+        sheet.write_string(0, column, name, formats["head"])
     return sheet
 
 
@@ -178,66 +188,62 @@ CellWriter = Callable[[int, int, Any], object]  # Any: a number, or text
 def _column_writers(
     sheet: "Worksheet", columns: Sequence[tuple[str, str]]
 ) -> list[tuple[int, CellWriter, Callable[[str], object]]]:
-    """For each column: its place, how a cell is put there, and how it is read."""
+    """For each column: its number, how a cell is written there, and how its text is parsed."""
     return [
         (
-            place,
+            column,
             sheet.write_string if kind == "text" else sheet.write_number,
             CELL_KINDS[kind].parse,
         )
-        for place, (_, kind) in enumerate(columns)
+        for column, (_, kind) in enumerate(columns)
     ]
 
 
-def _write_totals(book: "Workbook", ledger_totals: LedgerTotals) -> None:
-    """What all lines add up to, by currency and type, and each currency as a whole."""
-    sheet, head = (
-        book.add_worksheet("Totals"),
-        book.add_format(dict(CELL_KINDS["head"].cell_format)),
-    )
+def _write_totals(workbook: "Workbook", totals: LedgerTotals) -> None:
+    """Write what all rows add up to, by currency and type, and each currency as a whole."""
+    sheet = workbook.add_worksheet("Totals")
+    head = workbook.add_format(dict(CELL_KINDS["head"].cell_format))
+    amount = workbook.add_format(dict(CELL_KINDS["amount"].cell_format))
     sheet.freeze_panes(1, 0)
     sheet.set_column(0, 1, 18)
     sheet.set_column(2, 2, 10)
-    sheet.set_column(
-        3, 2 + len(SUMMED_COLUMNS), 16, book.add_format(dict(CELL_KINDS["amount"].cell_format))
-    )
-    for place, name in enumerate(("settlement_currency", "type", "lines", *SUMMED_COLUMNS)):
-        sheet.write_string(0, place, name, head)
+    sheet.set_column(3, 2 + len(SUMMED_COLUMNS), 16, amount)
+    for column, name in enumerate(("settlement_currency", "type", "lines", *SUMMED_COLUMNS)):
+        sheet.write_string(0, column, name, head)
     line = 0
-    for currency, types in sorted(ledger_totals.items()):
+    for currency, types in sorted(totals.items()):
         whole = {
-            name: sum(of[name] for of in types.values()) for name in ("lines", *SUMMED_COLUMNS)
+            name: sum(sums[name] for sums in types.values()) for name in ("lines", *SUMMED_COLUMNS)
         }
-        for type_, of in [*sorted(types.items()), ("all", whole)]:
+        for type_, sums in [*sorted(types.items()), ("all", whole)]:
             line += 1
             sheet.write_string(line, 0, currency)
             sheet.write_string(line, 1, type_)
-            sheet.write_number(line, 2, of["lines"])
-            for place, name in enumerate(SUMMED_COLUMNS, 3):
-                sheet.write_number(
-                    line, place, float(money.to_decimal_string(Money(of[name], currency)))
-                )
+            sheet.write_number(line, 2, sums["lines"])
+            for column, name in enumerate(SUMMED_COLUMNS, 3):
+                major_units = money.to_decimal_string(Money(sums[name], currency))
+                sheet.write_number(line, column, float(major_units))
 
 
-def _write_about(book: "Workbook", about: Sequence[tuple[str, str]]) -> None:
-    sheet = book.add_worksheet("About")
-    sheet.set_column(0, 0, 24, book.add_format(dict(CELL_KINDS["head"].cell_format)))
+def _write_about(workbook: "Workbook", about: Sequence[tuple[str, str]]) -> None:
+    sheet = workbook.add_worksheet("About")
+    sheet.set_column(0, 0, 24, workbook.add_format(dict(CELL_KINDS["head"].cell_format)))
     sheet.set_column(1, 1, 80)
-    for line, (name, says) in enumerate(about):
+    for line, (name, value) in enumerate(about):
         sheet.write_string(line, 0, name)
-        sheet.write_string(line, 1, says)
+        sheet.write_string(line, 1, value)
 
 
 def _main() -> None:
-    """The other process: what is asked for on its input, how far it is on its output."""
+    """The other process: it reads its request from stdin, and prints its progress to stdout."""
     os.nice(NICENESS)
-    asked = json.load(sys.stdin)
+    request = json.load(sys.stdin)
     write_workbook(
-        Path(asked["path"]),
-        Path(asked["source"]),
-        asked["columns"],
-        about=asked["about"],
-        on_progress=lambda rows: print(rows, flush=True),  # noqa: T201 - for the process that waits
+        Path(request["path"]),
+        Path(request["source"]),
+        request["columns"],
+        about=request["about"],
+        on_progress=lambda rows: print(rows, flush=True),  # noqa: T201 - for the parent process
     )
 
 

@@ -1,5 +1,6 @@
-"""The story of one gift: what was decided, what Stripe told, what was posted and what was mailed,
-in the order it happened. Nothing in it says who gave.
+"""The contribution timeline: what was decided, charged, posted, received from Stripe and mailed.
+
+In the order it happened. Nothing in it says who gave.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ MAX_EVENTS = 500
 
 @dataclass(frozen=True, slots=True)
 class ContributionSummary:
-    """What a contribution is, without its donor."""
+    """What a contribution is, without its donor. `amount` is in minor units."""
 
     id: str
     created_at: datetime
@@ -26,7 +27,7 @@ class ContributionSummary:
     status: str
     campaign: str | None
     stripe_subscription_id: str | None
-    subscription_status: str | None  # the promise's status
+    subscription_status: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,66 +37,90 @@ class TimelineEvent:
     at: datetime
     kind: str
     description: str
-    detail: str  # an id or two accounts
+    detail: str  # an id, or nothing
     amount: int | None
     currency: str | None
 
 
 _CONTRIBUTION = text(
     """
-    SELECT n.id, n.created_at, n.frequency, n.amount, n.currency, n.status, n.campaign,
+    SELECT contribution.id, contribution.created_at, contribution.frequency, contribution.amount,
+           contribution.currency, contribution.status, contribution.campaign,
            s.stripe_subscription_id, s.status
-      FROM contributions n
-      LEFT JOIN subscriptions s ON s.contribution_id = n.id
-     WHERE n.id = :id
+      FROM contributions contribution
+      LEFT JOIN subscriptions s ON s.contribution_id = contribution.id
+     WHERE contribution.id = :id
      ORDER BY s.ended_at DESC NULLS FIRST, s.started_at DESC
      LIMIT 1
     """
 )
+# `place` orders what happened at the same moment.
 _TIMELINE = text(
-    """
-    WITH promises AS (
-        SELECT stripe_subscription_id AS id FROM subscriptions WHERE contribution_id = :id),
-    intents AS (
-        SELECT stripe_payment_intent_id AS id FROM payment_intent_links
-         WHERE contribution_id = :id),
-    paid AS (SELECT c.* FROM charges c JOIN intents ON intents.id = c.stripe_payment_intent_id),
-    objects AS (
-        SELECT id FROM promises UNION SELECT id FROM intents
-         UNION SELECT stripe_charge_id FROM paid
-         UNION SELECT stripe_session_id FROM contributions WHERE id = :id),
-    story AS (
-        SELECT created_at AS at, 1 AS place, 'decision' AS kind, 'started' AS what, '' AS detail,
-               amount, currency FROM contributions WHERE id = :id
+    f"""
+    WITH its_subscriptions AS (
+        SELECT stripe_subscription_id AS id FROM subscriptions WHERE contribution_id = :id
+    ),
+    its_payment_intents AS (
+        SELECT stripe_payment_intent_id AS id
+          FROM payment_intent_links
+         WHERE contribution_id = :id
+    ),
+    its_charges AS (
+        SELECT charges.*
+          FROM charges
+          JOIN its_payment_intents ON its_payment_intents.id = charges.stripe_payment_intent_id
+    ),
+    its_stripe_objects AS (
+        SELECT id FROM its_subscriptions
+         UNION
+        SELECT id FROM its_payment_intents
+         UNION
+        SELECT stripe_charge_id FROM its_charges
+         UNION
+        SELECT stripe_session_id FROM contributions WHERE id = :id
+    ),
+    timeline AS (
+        SELECT created_at AS at, 1 AS place, 'decision' AS kind, 'started' AS description,
+               '' AS detail, amount, currency
+          FROM contributions
+         WHERE id = :id
          UNION ALL
         SELECT coalesce(done_at, decided_at), 2, 'decision',
-               kind || ', actor ' || "by" || CASE WHEN done_at IS NULL THEN ', not done' ELSE '' END,
+               kind || ', by ' || actor || CASE WHEN done_at IS NULL THEN ', not done' ELSE '' END,
                subscription_id, NULL, NULL
-          FROM subscription_changes JOIN promises ON promises.id = subscription_id
+          FROM subscription_changes
+          JOIN its_subscriptions ON its_subscriptions.id = subscription_id
          UNION ALL
-        SELECT charged_at, 3, 'charge', status, stripe_charge_id, amount, currency FROM paid
+        SELECT charged_at, 3, 'charge', status, stripe_charge_id, amount, currency
+          FROM its_charges
          UNION ALL
-        SELECT occurred_at, 4, 'posting', credit || ' → ' || debit, balance_transaction, amount,
-               currency FROM ledger_entries WHERE contribution_id = :id
+        SELECT occurred_at, 4, 'posting', credit || ' → ' || debit, balance_transaction,
+               amount, currency
+          FROM ledger_entries
+         WHERE contribution_id = :id
          UNION ALL
-        SELECT created, 5, 'event', type, v.id, NULL, NULL
-          FROM stripe_events v JOIN objects ON objects.id = v.object_id
+        SELECT created, 5, 'event', type, stripe_events.id, NULL, NULL
+          FROM stripe_events
+          JOIN its_stripe_objects ON its_stripe_objects.id = object_id
          UNION ALL
         SELECT coalesce(sent_at, created_at), 6, 'mail', kind || ', ' || status, '', NULL, NULL
-          FROM outbox_mails JOIN promises ON promises.id = subscription_id)
-    SELECT at, kind, what, detail, amount, currency FROM story
-     ORDER BY at, place, detail, what
-     LIMIT 501
-    """
+          FROM outbox_mails
+          JOIN its_subscriptions ON its_subscriptions.id = subscription_id
+    )
+    SELECT at, kind, description, detail, amount, currency
+      FROM timeline
+     ORDER BY at, place, detail, description
+     LIMIT {MAX_EVENTS + 1}
+    """  # noqa: S608 - our own constant
 )
 
 
 async def get(
     session: AsyncSession, contribution_id: str
 ) -> tuple[ContributionSummary, Sequence[TimelineEvent]]:
-    """A gift and what happened to it, oldest first. Raises NotFound."""
+    """Return a contribution and what happened to it, oldest first, at most 501. Raises NotFound."""
     row = (await session.execute(_CONTRIBUTION, {"id": contribution_id})).one_or_none()
     if row is None:
         raise NotFound("There is no contribution with this id.")
-    story = await session.execute(_TIMELINE, {"id": contribution_id})
-    return ContributionSummary(*row), [TimelineEvent(*moment) for moment in story]
+    events = await session.execute(_TIMELINE, {"id": contribution_id})
+    return ContributionSummary(*row), [TimelineEvent(*event) for event in events]

@@ -1,6 +1,6 @@
-"""The months: gross, fees, refunds and net by frequency and currency, read from the roll-up.
+"""Monthly totals: gross, fees, refunds and net by month, frequency and currency.
 
-Every figure is in minor units. Currencies are never added together.
+Read from the daily totals. Every figure is in minor units; currencies are never added together.
 """
 
 import csv
@@ -25,7 +25,7 @@ class MonthlyTotal:
     month: date
     frequency: str
     currency: str
-    payments: int
+    payments: int  # how many
     gross: int
     fees: int
     refunds: int
@@ -35,12 +35,13 @@ class MonthlyTotal:
 
     @property
     def net(self) -> int:
+        """gross - fees - refunds - disputes."""
         return self.gross - self.fees - self.refunds - self.disputes
 
 
-# Takes :zone, and is given the conditions on a day's row.
+# The sums of a table with the columns of DAILY_TOTALS_SQL.
 SUMS_SQL = """
-    coalesce(sum(entries) FILTER (WHERE credit LIKE 'income:%'), 0) AS gifts,
+    coalesce(sum(entries) FILTER (WHERE credit LIKE 'income:%'), 0) AS payments,
     coalesce(sum(amount) FILTER (WHERE credit LIKE 'income:%'), 0)
       - coalesce(sum(amount) FILTER (WHERE debit LIKE 'income:%'), 0) AS gross,
     coalesce(sum(amount) FILTER (WHERE debit LIKE 'expense:%'), 0)
@@ -49,7 +50,8 @@ SUMS_SQL = """
       - coalesce(sum(amount) FILTER (WHERE credit = 'refunds'), 0) AS refunds,
     coalesce(sum(amount) FILTER (WHERE debit = 'disputes'), 0)
       - coalesce(sum(amount) FILTER (WHERE credit = 'disputes'), 0) AS disputes,
-    sum(payers) AS payers, sum(first_time_payers) AS first_time_payers
+    sum(payers) AS payers,
+    sum(first_time_payers) AS first_time_payers
 """
 _REPORTED_ACCOUNTS_SQL = "LIKE ANY ('{income:%,expense:%,refunds,disputes}')"
 _MONTHLY = text(
@@ -61,8 +63,8 @@ _MONTHLY = text(
        AND (CAST(:currency AS text) IS NULL OR currency = :currency)
        AND (CAST(:frequency AS text) IS NULL OR frequency = :frequency)
        AND (debit {_REPORTED_ACCOUNTS_SQL} OR credit {_REPORTED_ACCOUNTS_SQL})
-     GROUP BY 1, 2, 3
-     ORDER BY 1 DESC, 3, 2
+     GROUP BY month, frequency, currency
+     ORDER BY month DESC, currency, frequency
      LIMIT 5000
     """  # noqa: S608 - our own words
 )
@@ -77,7 +79,7 @@ async def by_month(
     currency: str | None = None,
     frequency: str | None = None,
 ) -> list[MonthlyTotal]:
-    """Gross, fees, refunds and net by month, frequency and currency; newest month first.
+    """Return the totals by month, frequency and currency, newest month first.
 
     `since` is the first day and `until` the day after the last, both first days of a month.
     """
@@ -96,7 +98,7 @@ async def by_month(
             month=row.month,
             frequency=row.frequency,
             currency=row.currency,
-            payments=int(row.gifts),
+            payments=int(row.payments),
             gross=int(row.gross),
             fees=int(row.fees),
             refunds=int(row.refunds),
@@ -109,7 +111,7 @@ async def by_month(
 
 
 def sum_by_currency(lines: Sequence[MonthlyTotal]) -> dict[str, MonthlyTotal]:
-    """One sum for each currency. Of several months its `payers` counts a contribution in each."""
+    """Add up the lines of each currency. `payers` counts a contribution once in every month."""
     sums: dict[str, MonthlyTotal] = {}
     for line in lines:
         old = sums.get(line.currency)
@@ -132,8 +134,10 @@ AMOUNT_FIELDS = ("gross", "fees", "refunds", "disputes", "net")
 
 
 def as_rows(lines: Sequence[MonthlyTotal]) -> list[dict[str, str | int]]:
-    """The lines for a file: amounts in major units and in minor. Only our own words and numbers,
-    so no cell can begin a formula."""
+    """Return the lines for a file, with amounts in major units and in minor.
+
+    They hold only our own words and numbers, so that no cell can begin a formula.
+    """
     rows = []
     for line in lines:
         minor = {name: int(getattr(line, name)) for name in AMOUNT_FIELDS}
@@ -153,17 +157,17 @@ def as_rows(lines: Sequence[MonthlyTotal]) -> list[dict[str, str | int]]:
 
 
 def as_csv(lines: Sequence[MonthlyTotal]) -> str:
-    """The lines as RFC 4180."""
+    """Return the lines as RFC 4180."""
     out = io.StringIO()
     names = ["month", "frequency", "currency", "payments", *AMOUNT_FIELDS]
-    write = csv.DictWriter(out, [*names, *(f"{name}_minor" for name in AMOUNT_FIELDS)])
-    write.writeheader()
-    write.writerows(as_rows(lines))
+    writer = csv.DictWriter(out, [*names, *(f"{name}_minor" for name in AMOUNT_FIELDS)])
+    writer.writeheader()
+    writer.writerows(as_rows(lines))
     return out.getvalue()
 
 
 def as_table(lines: Sequence[MonthlyTotal]) -> str:
-    """The lines for a terminal."""
+    """Return the lines as a table for a terminal."""
     names = ["month", "frequency", "currency", "payments", *AMOUNT_FIELDS]
     cells = [names] + [[str(row[name]) for name in names] for row in as_rows(lines)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(names))]

@@ -1,7 +1,7 @@
-"""The time a report is about: half-open days of the accounting zone, from an address or a command.
+"""Period: the time a report is about, as half-open days of the accounting zone.
 
-What makes no sense is refused in words: two periods at once, an end before its beginning, a month
-that has not begun.
+It comes from an address or a command. What makes no sense is refused with a sentence: two periods
+at once, an end before its beginning, a month that has not begun.
 """
 
 import re
@@ -39,7 +39,7 @@ class Period:
         return f"{first}..{self.until.isoformat() if self.until else ''}"
 
     def contains(self, day: date) -> bool:
-        """Whether a day is in it."""
+        """Whether a day is in the period."""
         return (self.since is None or day >= self.since) and (
             self.until is None or day < self.until
         )
@@ -47,39 +47,18 @@ class Period:
 
 ALL_TIME = Period()
 
-# A line that came too late for a month that was closed is booked later than it happened. No line
-# is booked before it happened, so the index on the time still finds the rows.
-LATE_ENTRIES_JOIN_SQL = "LEFT JOIN late_entries AS late ON late.seq = e.seq"
-
-
-def booked_from(time_column: str, since: str = ":since") -> str:
-    """The condition that a line is booked on a day or later; `at` is the column of its time."""
-    begins = f"CAST({since} AS timestamp) AT TIME ZONE :zone"
-    return f"""{time_column} >= LEAST({begins}, (
-            SELECT min(x.occurred_at) FROM late_entries y JOIN ledger_entries x ON x.seq = y.seq
-             WHERE y.booked_on >= {since}))
-        AND CASE WHEN late.booked_on IS NULL THEN {time_column} >= {begins}
-                 ELSE late.booked_on >= {since} END"""  # noqa: S608 - our own words
-
-
-def booked_before(time_column: str, until: str = ":until") -> str:
-    """The condition that a line is booked before a day."""
-    return (
-        f"{time_column} < CAST({until} AS timestamp) AT TIME ZONE :zone"
-        f" AND (late.booked_on IS NULL OR late.booked_on < {until})"
-    )
-
 
 def month_period(first: date) -> Period:
+    """Return the month that begins with a day."""
     return Period(first, next_month(first))
 
 
 def parse_month(value: str, *, name: str, today: date) -> date:
-    """The first day of a month such as 2026-10. Raises InvalidField."""
-    found = _PERIOD.fullmatch(value)
-    if found is None or found[2] is None:
+    """Return the first day of a month such as 2026-10. Raises InvalidField; `name` is the field."""
+    match = _PERIOD.fullmatch(value)
+    if match is None or match[2] is None:
         raise InvalidField(f"{name}: a month such as 2026-10.", field=name)
-    first = date(int(found[1]), int(found[2]), 1)
+    first = date(int(match[1]), int(match[2]), 1)
     if first > today:
         raise InvalidField(f"{name}: {value} has not begun. Choose {today:%Y-%m} or an earlier "
                            "month.", field=name)  # fmt: skip
@@ -87,7 +66,10 @@ def parse_month(value: str, *, name: str, today: date) -> date:
 
 
 def parse_period(query: Mapping[str, str], *, today: date) -> Period:
-    """The period of an address: `period` is a month or a year, or `from` and `to` are days."""
+    """Read the period of an address: `period` is a month or a year, or `from` and `to` are days.
+
+    Raises InvalidField.
+    """
     whole, first, last = (query.get(name, "") for name in ("period", "from", "to"))
     if whole and (first or last):
         raise InvalidField(
@@ -107,14 +89,14 @@ def parse_period(query: Mapping[str, str], *, today: date) -> Period:
 
 
 def _parse_month_or_year(value: str, today: date) -> Period:
-    found = _PERIOD.fullmatch(value)
-    if found is None:
+    match = _PERIOD.fullmatch(value)
+    if match is None:
         raise InvalidField(
             "period: a month such as 2026-10, or a year from 2000 to 2099.", field="period"
         )
-    if found[2] is not None:
+    if match[2] is not None:
         return month_period(parse_month(value, name="period", today=today))
-    year = int(found[1])
+    year = int(match[1])
     if year > today.year:
         raise InvalidField(f"period: {year} has not begun.", field="period")
     return Period(date(year, 1, 1), date(year + 1, 1, 1))

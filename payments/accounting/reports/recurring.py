@@ -1,8 +1,7 @@
-"""Recurring: what comes in again each month without anybody asking, how it changes, and what of it
-is in danger.
+"""Recurring revenue: MRR by month, what subscriptions commit to, and what of it is at risk.
 
-Amounts are gross, in the currency that was settled, and only of months that are over. How a month
-is reckoned is told in `rollforward`, `cohorts` and `recovery`.
+Amounts are gross. MRR is in the currency that was settled and only of months that are over
+(`mrr_rollforward`); what subscriptions commit to is in the currency donors are charged in.
 """
 
 from collections.abc import Sequence
@@ -13,86 +12,102 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.accounting import mrr_rollforward
+from payments.accounting import mrr_rollforward, sql_text
 from payments.accounting.mrr_rollforward import MrrMonth
 from payments.core.calendar import months_before
+from payments.giving.subscriptions import LIVE_STATUSES, SubscriptionStatus
 
-CARD_EXPIRING_DAYS = 45  # days
+CARD_EXPIRING_DAYS = 45
+MAX_AT_RISK = 100  # listed on a page
+# Committed is what a charge is attempted for: neither given up as unpaid nor paused by Stripe.
+COMMITTED_STATUSES = tuple(
+    status
+    for status in LIVE_STATUSES
+    if status not in (SubscriptionStatus.UNPAID, SubscriptionStatus.PAUSED)
+)
 
 
 async def mrr_by_month(
     session: AsyncSession, zone: ZoneInfo, *, since: date, until: date, currency: str | None = None
 ) -> list[MrrMonth]:
-    """The roll-forward of each month from `since` up to `until`, newest first."""
-    found = await mrr_rollforward.by_month(session, zone, since=since, until=until)
-    chosen = [one for one in found if currency in (None, one.currency)]
-    return [one for code in _currencies(chosen) for one in _fill_gaps(chosen, code, until)]
+    """Return the roll-forward of each month from `since` up to `until`, newest first by currency.
+
+    From the first month of a currency on, a month without revenue is there with zeroes.
+    """
+    months = await mrr_rollforward.by_month(session, zone, since=since, until=until)
+    currencies = {month.currency for month in months if currency in (None, month.currency)}
+    return [month for code in sorted(currencies) for month in _fill_gaps(months, code, until)]
 
 
-def _currencies(found: Sequence[MrrMonth]) -> list[str]:
-    return sorted({one.currency for one in found})
-
-
-def _fill_gaps(found: Sequence[MrrMonth], currency: str, until: date) -> list[MrrMonth]:
-    """From the first month of a currency on, months in which nothing was carried are nought."""
-    known = {one.month: one for one in found if one.currency == currency}
-    month, told = months_before(until, 1), []
-    while month >= min(known):
-        told.append(known.get(month) or MrrMonth(month, currency, *(0,) * 11))
+def _fill_gaps(months: Sequence[MrrMonth], currency: str, until: date) -> list[MrrMonth]:
+    by_month = {one.month: one for one in months if one.currency == currency}
+    filled, month = [], months_before(until, 1)
+    while month >= min(by_month):
+        filled.append(by_month.get(month) or MrrMonth(month, currency, *(0,) * 11))
         month = months_before(month, 1)
-    return told
+    return filled
 
 
 _AT_RISK = text(
-    """
+    f"""
     SELECT contribution_id, frequency, amount, currency, current_period_end,
-           CASE WHEN status = 'unpaid' OR status = 'past_due' THEN 'past_due'
+           CASE WHEN status IN ('past_due', 'unpaid') THEN 'past_due'
                 WHEN stripe_payment_method_id IS NULL THEN 'needs_card'
                 ELSE 'card_expires' END AS reason,
            card_expires_on
       FROM subscriptions
-     WHERE ended_at IS NULL AND status IN ('active', 'trialing', 'past_due', 'unpaid', 'paused')
-       AND (status IN ('past_due', 'unpaid') OR stripe_payment_method_id IS NULL
-            OR card_expires_on < CAST(:soon AS date))
-     ORDER BY 6 DESC, current_period_end NULLS LAST, contribution_id
-     LIMIT 101
-    """
+     WHERE ended_at IS NULL
+       AND status IN {sql_text.in_list(LIVE_STATUSES)}
+       AND (status IN ('past_due', 'unpaid')
+            OR stripe_payment_method_id IS NULL
+            OR card_expires_on < CAST(:expiring_before AS date))
+     ORDER BY reason DESC, current_period_end NULLS LAST, contribution_id
+     LIMIT {MAX_AT_RISK + 1}
+    """  # noqa: S608 - our own words
 )
 
 
 @dataclass(frozen=True, slots=True)
 class AtRiskSubscription:
-    """A promise that lives and may not pay again."""
+    """A live subscription that may not pay again; `amount` is in minor units."""
 
     contribution_id: str
     frequency: str
     amount: int
     currency: str
     current_period_end: datetime | None
-    reason: str
+    reason: str  # past_due, needs_card or card_expires
     card_expires_on: date | None
 
 
 async def at_risk(session: AsyncSession, *, expiring_before: date) -> list[AtRiskSubscription]:
-    """At most 101 of them, so that a page can say there are more than it shows."""
+    """Return the subscriptions at risk, one more than a page lists if there are more."""
     return [
         AtRiskSubscription(*row)
-        for row in await session.execute(_AT_RISK, {"soon": expiring_before})
+        for row in await session.execute(_AT_RISK, {"expiring_before": expiring_before})
     ]
 
 
 _COMMITTED_MRR = text(
-    """
-    SELECT currency, count(*) AS promises, CAST(sum(CASE frequency WHEN 'annual' THEN amount / 12
-                                                  ELSE amount END) AS bigint) AS amount
+    f"""
+    SELECT currency,
+           count(*) AS subscriptions,
+           CAST(sum(CASE frequency WHEN 'annual' THEN amount / 12 ELSE amount END) AS bigint)
+               AS amount
       FROM subscriptions
-     WHERE ended_at IS NULL AND status IN ('active', 'trialing', 'past_due') AND NOT is_paused
-     GROUP BY 1 ORDER BY 1 LIMIT 200
-    """
+     WHERE ended_at IS NULL
+       AND status IN {sql_text.in_list(COMMITTED_STATUSES)}
+       AND NOT is_paused
+     GROUP BY currency
+     ORDER BY currency
+     LIMIT 200
+    """  # noqa: S608 - our own words
 )
 
 
 async def committed_mrr(session: AsyncSession) -> list[tuple[str, int, int]]:
-    """What living promises are worth each month: currency shown to donors, how many, how much."""
-    return [(row.currency, int(row.promises), row.amount)
-            for row in await session.execute(_COMMITTED_MRR)]  # fmt: skip
+    """Return what live subscriptions are worth a month: currency, how many, minor units."""
+    return [
+        (row.currency, int(row.subscriptions), row.amount)
+        for row in await session.execute(_COMMITTED_MRR)
+    ]

@@ -1,4 +1,4 @@
-"""Refunds and disputes: what was given back or taken back, and what must be answered by when."""
+"""Refunds and disputes: what was given back or taken back, and what needs a response by when."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,15 +7,17 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from payments.accounting import sql_text
 from payments.core.errors import InvalidField
+from payments.core.identifiers import is_row_id
+from payments.settlement.disputes import NEEDS_RESPONSE_STATUSES
 
 PAGE_SIZE = 50
-NEEDS_RESPONSE_STATUSES = ("needs_response", "warning_needs_response", "appeal_needs_response")
 
 
 @dataclass(frozen=True, slots=True)
 class RefundRow:
-    """In minor units of what the donor was shown."""
+    """A refund, in minor units of the currency the donor was charged in."""
 
     id: str
     requested_at: datetime
@@ -29,37 +31,45 @@ class RefundRow:
     contribution_id: str | None
 
 
-_REFUNDS = """
-    SELECT r.id, r.requested_at, r.status, r.amount, r.currency, r.reason, s.name,
-           r.stripe_refund_id, r.failure_reason, i.contribution_id
-      FROM refunds r
-      LEFT JOIN staff s ON s.id = r.requested_by
-      LEFT JOIN charges c ON c.stripe_charge_id = r.stripe_charge_id
-      LEFT JOIN payment_intent_links i USING (stripe_payment_intent_id)
-     WHERE {place}
-     ORDER BY r.requested_at DESC, r.id DESC
-     LIMIT {limit}
-"""
-
-
 async def list_refunds(
     session: AsyncSession, *, before: str | None = None
 ) -> tuple[Sequence[RefundRow], str | None]:
-    """The newest, or those before one, and where the next page begins."""
-    place, params = "true", {}
-    if before is not None:
-        if len(before) != 32 or not before.isalnum():
-            raise InvalidField("before: follow the link of a page.", field="before")
-        place = "(r.requested_at, r.id) < (SELECT requested_at, id FROM refunds WHERE id = :before)"
-        params = {"before": before}
-    query = text(_REFUNDS.format(place=place, limit=PAGE_SIZE + 1))
-    rows = [RefundRow(*row) for row in await session.execute(query, params)]
-    return rows[:PAGE_SIZE], rows[PAGE_SIZE - 1].id if len(rows) > PAGE_SIZE else None
+    """Return the newest refunds, or those before one, and the id that the next page begins before.
+
+    Raises InvalidField for a `before` that is no row's id.
+    """
+    if before is not None and not is_row_id(before):
+        raise InvalidField("before: follow the link of a page.", field="before")
+    conditions, params = sql_text.where(
+        [
+            (
+                "before",
+                """(r.requested_at, r.id) < (
+           SELECT requested_at, id FROM refunds WHERE id = :before)""",
+                before,
+            )
+        ],
+        {},
+    )
+    query = f"""
+    SELECT r.id, r.requested_at, r.status, r.amount, r.currency, r.reason, staff.name,
+           r.stripe_refund_id, r.failure_reason, link.contribution_id
+      FROM refunds r
+      LEFT JOIN staff ON staff.id = r.requested_by
+      LEFT JOIN charges c ON c.stripe_charge_id = r.stripe_charge_id
+      LEFT JOIN payment_intent_links link USING (stripe_payment_intent_id)
+     WHERE {conditions}
+     ORDER BY r.requested_at DESC, r.id DESC
+     LIMIT {PAGE_SIZE + 1}
+    """  # noqa: S608 - our own words
+    refunds = [RefundRow(*row) for row in await session.execute(text(query), params)]
+    more = refunds[PAGE_SIZE - 1].id if len(refunds) > PAGE_SIZE else None
+    return refunds[:PAGE_SIZE], more
 
 
 @dataclass(frozen=True, slots=True)
 class DisputeRow:
-    """In minor units of what the donor was shown."""
+    """A dispute, in minor units of the currency the donor was charged in."""
 
     id: str
     opened_at: datetime
@@ -73,24 +83,27 @@ class DisputeRow:
 
     @property
     def is_open(self) -> bool:
+        """Whether it needs a response."""
         return self.status in NEEDS_RESPONSE_STATUSES
 
 
+_NEEDS_RESPONSE_SQL = f"d.status IN {sql_text.in_list(NEEDS_RESPONSE_STATUSES)}"
 _DISPUTES = text(
     f"""
     SELECT d.stripe_dispute_id, d.opened_at, d.status, d.amount, d.currency, d.reason,
-           d.evidence_due_at, d.evidence_submitted, i.contribution_id
+           d.evidence_due_at, d.evidence_submitted, link.contribution_id
       FROM disputes d
       LEFT JOIN charges c ON c.stripe_charge_id = d.stripe_charge_id
-      LEFT JOIN payment_intent_links i USING (stripe_payment_intent_id)
-     ORDER BY d.status IN {NEEDS_RESPONSE_STATUSES} DESC,
-              CASE WHEN d.status IN {NEEDS_RESPONSE_STATUSES} THEN d.evidence_due_at END NULLS LAST,
-              d.opened_at DESC, 1
+      LEFT JOIN payment_intent_links link USING (stripe_payment_intent_id)
+     ORDER BY {_NEEDS_RESPONSE_SQL} DESC,
+              CASE WHEN {_NEEDS_RESPONSE_SQL} THEN d.evidence_due_at END NULLS LAST,
+              d.opened_at DESC,
+              d.stripe_dispute_id
      LIMIT 200
     """  # noqa: S608 - our own words
 )
 
 
 async def list_disputes(session: AsyncSession) -> Sequence[DisputeRow]:
-    """Those that wait for an answer first, the most urgent at the top; then the newest."""
+    """Return the disputes that need a response, most urgent first, then the newest others."""
     return [DisputeRow(*row) for row in await session.execute(_DISPUTES)]

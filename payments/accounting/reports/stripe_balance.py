@@ -1,7 +1,7 @@
-"""What Stripe held: at the first of a month, all that moved it, and in the end, by currency.
+"""Stripe's balance by month and currency: opening, what moved it, and closing.
 
-From the daily roll-up; `payments verify-ledger` compares every month with Stripe's own transactions. Only
-the balance that pays out is meant: what Stripe sets aside leaves it, and comes back.
+Read from the daily totals; the check `balance_rollforward` compares every month with Stripe's own
+transactions. Only the balance that is paid out: what Stripe reserves leaves it, and comes back.
 """
 
 from dataclasses import dataclass
@@ -16,32 +16,43 @@ from payments.core.calendar import next_month
 
 _BALANCE = text(
     f"""
-    WITH moved AS (
-        SELECT day, currency, CASE debit WHEN 'stripe:balance' THEN credit ELSE debit END AS other,
+    WITH balance_changes AS (
+        SELECT day,
+               currency,
+               CASE debit WHEN 'stripe:balance' THEN credit ELSE debit END AS contra_account,
                CASE debit WHEN 'stripe:balance' THEN amount ELSE -amount END AS amount
           FROM ({daily_totals.DAILY_TOTALS_SQL}) AS days
-         WHERE 'stripe:balance' IN (debit, credit) AND day < :until),
-    told AS (
-        SELECT currency, amount, CASE
-                   WHEN day < :since THEN 'opening'
-                   WHEN other LIKE 'income:%' THEN 'gross'
-                   WHEN other LIKE 'expense:%' THEN 'fees'
-                   WHEN other LIKE 'stripe:%' THEN 'set_aside'
-                   WHEN other IN ('bank', 'in-transit') THEN 'bank'
-                   WHEN other = 'clearing:fx' THEN 'fx'
-                   ELSE other END AS part
-          FROM moved)
-    SELECT currency, part, CAST(sum(amount) AS bigint) AS amount
-      FROM told GROUP BY 1, 2 ORDER BY 1, 2
+         WHERE 'stripe:balance' IN (debit, credit)
+           AND day < :until
+    ),
+    movements AS (
+        SELECT currency,
+               amount,
+               CASE WHEN day < :since THEN 'opening'
+                    WHEN contra_account LIKE 'income:%' THEN 'gross'
+                    WHEN contra_account LIKE 'expense:%' THEN 'fees'
+                    WHEN contra_account LIKE 'stripe:%' THEN 'reserved'
+                    WHEN contra_account IN ('bank', 'in-transit') THEN 'bank'
+                    WHEN contra_account = 'clearing:fx' THEN 'fx'
+                    ELSE contra_account END AS movement
+          FROM balance_changes
+    )
+    SELECT currency, movement, CAST(sum(amount) AS bigint) AS amount
+      FROM movements
+     GROUP BY currency, movement
+     ORDER BY currency, movement
      LIMIT 2000
     """  # noqa: S608 - our own words
 )
-BALANCE_MOVEMENTS = ("gross", "fees", "refunds", "disputes", "fx", "set_aside", "bank", "suspense")
+BALANCE_MOVEMENTS = ("gross", "fees", "refunds", "disputes", "fx", "reserved", "bank", "suspense")
 
 
 @dataclass(frozen=True, slots=True)
 class BalanceMonth:
-    """One month of one currency: closing = opening + every movement. What left is below zero."""
+    """One month of one currency, in minor units: closing = opening + every movement.
+
+    What left the balance is below zero.
+    """
 
     currency: str
     opening: int = 0
@@ -56,14 +67,15 @@ class BalanceMonth:
 
     @property
     def closing(self) -> int:
-        moved: list[int] = [getattr(self, name) for name in BALANCE_MOVEMENTS]
-        return self.opening + sum(moved)
+        """The balance at the end of the month, or now."""
+        movements: list[int] = [getattr(self, name) for name in BALANCE_MOVEMENTS]
+        return self.opening + sum(movements)
 
 
 async def for_month(session: AsyncSession, zone: ZoneInfo, first: date) -> list[BalanceMonth]:
-    """Every currency that Stripe held at the first of the month or that moved in it."""
+    """Return every currency with an opening balance or a movement in the month."""
     params = {"zone": zone.key, "since": first, "until": next_month(first)}
-    found: dict[str, dict[str, int]] = {}
+    amounts: dict[str, dict[str, int]] = {}
     for row in await session.execute(_BALANCE, params):
-        found.setdefault(row.currency, {})[row.part] = row.amount
-    return [BalanceMonth(currency, **parts) for currency, parts in found.items()]
+        amounts.setdefault(row.currency, {})[row.movement] = row.amount
+    return [BalanceMonth(currency, **movements) for currency, movements in amounts.items()]

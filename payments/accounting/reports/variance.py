@@ -1,7 +1,7 @@
-"""Why net differs between two months: by what each contribution did, and what was taken off.
+"""Variance: why net differs between two months, by cause.
 
-Each contribution that paid in either month falls into one kind, so the kinds add up to the
-difference of gross to the cent, whatever they are; fees, refunds and disputes are the rest.
+Each contribution that paid in either month falls under one cause, so the causes add up to the
+difference of gross to the cent; fees, refunds and disputes are the rest.
 """
 
 from collections.abc import Sequence
@@ -13,27 +13,25 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from payments.accounting import booking_day
 from payments.accounting.reports import monthly
 from payments.accounting.reports.monthly import MonthlyTotal
-from payments.accounting.reports.period import LATE_ENTRIES_JOIN_SQL, booked_before, booked_from
 from payments.core.calendar import next_month
 
 
 class VarianceCause(StrEnum):
-    """In the order they are told."""
+    """The causes, in the order they are shown."""
 
-    NEW = "new"  # a monthly or annual promise paid for the first time
-    REACTIVATION = "reactivation"  # a monthly promise that had not paid in the month before
+    NEW = "new"  # a monthly or annual contribution paid for the first time
+    REACTIVATION = "reactivation"  # a monthly one that had not paid in the earlier month
     EXPANSION = "expansion"
     CONTRACTION = "contraction"
-    CHURN = "churn"  # did not pay again; its promise has ended
-    MISSED_PAYMENT = (
-        "missed_payment"  # did not pay again; its promise goes on: failed, paused or skipped
-    )
-    TIMING = "timing"  # more or fewer payments of the same promise fell into the month
-    ANNUAL = "annual"  # renewals of annual promises, which fall due in different months
+    CHURN = "churn"  # did not pay again; its subscription has ended
+    MISSED_PAYMENT = "missed_payment"  # did not pay again: failed, paused or skipped
+    TIMING = "timing"  # more or fewer payments of the same contribution in the month
+    ANNUAL = "annual"  # renewals of annual ones, which fall due in different months
     ONCE = "once"
-    FX = "fx"  # the donor gave the same; the exchange rate differed
+    FX = "fx"  # the donor paid the same; the exchange rate differed
     FEES = "fees"
     REFUNDS = "refunds"
     DISPUTES = "disputes"
@@ -42,7 +40,7 @@ class VarianceCause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VarianceComponent:
-    """One cause: by how much it changed net, and how many contributions it is about."""
+    """By how much one cause changed net, in minor units, and of how many contributions."""
 
     cause: VarianceCause
     amount: int
@@ -51,67 +49,90 @@ class VarianceComponent:
 
 @dataclass(frozen=True, slots=True)
 class NetVariance:
-    """`after - before` is the sum of the components, exactly."""
+    """Net of two months, in minor units: after - before is the sum of the components, exactly."""
 
     before: int
     after: int
     components: Sequence[VarianceComponent]
 
 
-# A raised gift at another rate is both: what it would have been at the earlier month's rate is
-# raised, the rest is FX.
+_IS_IN_EARLIER_SQL = f"""{booking_day.booked_from("e.occurred_at", ":earlier")}
+           AND {booking_day.booked_before("e.occurred_at", ":earlier_ends")}"""
+_IS_IN_LATER_SQL = f"""{booking_day.booked_from("e.occurred_at", ":later")}
+           AND {booking_day.booked_before("e.occurred_at", ":later_ends")}"""
+# A changed amount that settled at another rate is both: what it would have been at the earlier
+# month's rate is an expansion or contraction, the rest is fx.
 _BY_CONTRIBUTION = text(
     f"""
-    WITH paid AS (
-        SELECT e.contribution_id, e.credit, e.amount, c.amount AS shown, c.currency AS shown_in,
-               {booked_from("e.occurred_at", ":later")} AS is_later
-          FROM ledger_entries e {LATE_ENTRIES_JOIN_SQL}
+    WITH payments AS (
+        SELECT e.contribution_id, e.credit, e.amount,
+               c.amount AS charged,
+               c.currency AS charged_in,
+               {booking_day.booked_from("e.occurred_at", ":later")} AS is_later
+          FROM ledger_entries e
+          {booking_day.LATE_ENTRIES_JOIN_SQL}
           LEFT JOIN charges c ON c.balance_transaction = e.balance_transaction
-         WHERE e.credit LIKE 'income:%' AND e.currency = :currency
-           AND (({booked_from("e.occurred_at", ":earlier")}
-                 AND {booked_before("e.occurred_at", ":earlier_ends")})
-             OR ({booked_from("e.occurred_at", ":later")}
-                 AND {booked_before("e.occurred_at", ":later_ends")}))),
-    pairs AS (
-        SELECT contribution_id, max(credit) AS credit,
-               coalesce(sum(amount) FILTER (WHERE NOT is_later), 0) AS a,
-               coalesce(sum(amount) FILTER (WHERE is_later), 0) AS b,
-               coalesce(sum(shown) FILTER (WHERE NOT is_later), 0) AS shown_a,
-               coalesce(sum(shown) FILTER (WHERE is_later), 0) AS shown_b,
-               count(*) FILTER (WHERE NOT is_later) AS times_a,
-               count(*) FILTER (WHERE is_later) AS times_b,
-               count(DISTINCT shown_in) = 1 AS comparable
-          FROM paid GROUP BY contribution_id),
-    told AS (
-        SELECT p.*,
-               CASE WHEN credit = 'income:once' THEN 'once'
-                    WHEN b > 0 AND NOT EXISTS (
-                        SELECT FROM ledger_entries e {LATE_ENTRIES_JOIN_SQL}
-                         WHERE e.contribution_id = p.contribution_id AND e.credit LIKE 'income:%'
-                           AND {booked_before("e.occurred_at", ":later")})
-                    THEN 'new'
-                    WHEN credit = 'income:annual' AND (a = 0 OR b = 0) THEN 'annual'
-                    WHEN a = 0 THEN 'returned'
-                    WHEN b = 0 AND EXISTS (
-                        SELECT FROM subscriptions s
-                         WHERE s.contribution_id = p.contribution_id
-                           AND s.ended_at < CAST(:later_ends AS timestamp) AT TIME ZONE :zone)
-                    THEN 'stopped'
-                    WHEN b = 0 THEN 'missed'
-                    WHEN times_a <> times_b THEN 'timing'
-                    WHEN comparable AND shown_a = shown_b THEN 'fx'
-                    WHEN shown_b > shown_a THEN 'raised' ELSE 'lowered' END AS cause
-          FROM pairs p),
-    parts AS (
+         WHERE e.credit LIKE 'income:%'
+           AND e.currency = :currency
+           AND (({_IS_IN_EARLIER_SQL}) OR ({_IS_IN_LATER_SQL}))
+    ),
+    contributions_of_both AS (
+        SELECT contribution_id,
+               max(credit) AS credit,
+               coalesce(sum(amount) FILTER (WHERE NOT is_later), 0) AS paid_before,
+               coalesce(sum(amount) FILTER (WHERE is_later), 0) AS paid_after,
+               coalesce(sum(charged) FILTER (WHERE NOT is_later), 0) AS charged_before,
+               coalesce(sum(charged) FILTER (WHERE is_later), 0) AS charged_after,
+               count(*) FILTER (WHERE NOT is_later) AS payments_before,
+               count(*) FILTER (WHERE is_later) AS payments_after,
+               count(DISTINCT charged_in) = 1 AS is_comparable
+          FROM payments
+         GROUP BY contribution_id
+    ),
+    causes AS (
+        SELECT contribution.*,
+               CASE
+               WHEN credit = 'income:once' THEN 'once'
+               WHEN paid_after > 0 AND NOT EXISTS (
+                   SELECT
+                     FROM ledger_entries e
+                     {booking_day.LATE_ENTRIES_JOIN_SQL}
+                    WHERE e.contribution_id = contribution.contribution_id
+                      AND e.credit LIKE 'income:%'
+                      AND {booking_day.booked_before("e.occurred_at", ":later")})
+               THEN 'new'
+               WHEN credit = 'income:annual' AND (paid_before = 0 OR paid_after = 0) THEN 'annual'
+               WHEN paid_before = 0 THEN 'reactivation'
+               WHEN paid_after = 0 AND EXISTS (
+                   SELECT
+                     FROM subscriptions s
+                    WHERE s.contribution_id = contribution.contribution_id
+                      AND s.ended_at < CAST(:later_ends AS timestamp) AT TIME ZONE :zone)
+               THEN 'churn'
+               WHEN paid_after = 0 THEN 'missed_payment'
+               WHEN payments_before <> payments_after THEN 'timing'
+               WHEN is_comparable AND charged_before = charged_after THEN 'fx'
+               WHEN charged_after > charged_before THEN 'expansion'
+               ELSE 'contraction' END AS cause
+          FROM contributions_of_both contribution
+    ),
+    components AS (
         SELECT cause, contribution_id,
-               CASE WHEN cause IN ('raised', 'lowered') AND comparable
-                    THEN div(a * (shown_b - shown_a), shown_a) ELSE b - a END AS amount
-          FROM told
+               CASE WHEN cause IN ('expansion', 'contraction') AND is_comparable
+                    THEN div(paid_before * (charged_after - charged_before), charged_before)
+                    ELSE paid_after - paid_before END AS amount
+          FROM causes
          UNION ALL
-        SELECT 'fx', NULL, b - a - div(a * (shown_b - shown_a), shown_a)
-          FROM told WHERE cause IN ('raised', 'lowered') AND comparable)
-    SELECT cause, CAST(sum(amount) AS bigint) AS amount, count(contribution_id) AS payers
-      FROM parts WHERE amount <> 0 GROUP BY cause
+        SELECT 'fx', NULL,
+               paid_after - paid_before
+               - div(paid_before * (charged_after - charged_before), charged_before)
+          FROM causes
+         WHERE cause IN ('expansion', 'contraction') AND is_comparable
+    )
+    SELECT cause, CAST(sum(amount) AS bigint) AS amount, count(contribution_id) AS contributions
+      FROM components
+     WHERE amount <> 0
+     GROUP BY cause
     """  # noqa: S608 - our own words
 )
 
@@ -119,13 +140,13 @@ _BY_CONTRIBUTION = text(
 async def net_variance(
     session: AsyncSession, zone: ZoneInfo, *, currency: str, earlier: date, later: date
 ) -> NetVariance:
-    """What made net in `later` differ from `earlier`; both are the first day of a month."""
+    """Return what made net of `later` differ from net of `earlier`, two first days of a month."""
     assert earlier < later
-    sums = {
+    totals = {
         month: await _month_total(session, zone, month, currency=currency)
         for month in (earlier, later)
     }
-    a, b = sums[earlier], sums[later]
+    before, after = totals[earlier], totals[later]
     rows = await session.execute(
         _BY_CONTRIBUTION,
         {
@@ -137,22 +158,22 @@ async def net_variance(
             "later_ends": next_month(later),
         },
     )
-    found = {
+    components = {
         VarianceCause(row.cause): VarianceComponent(
-            VarianceCause(row.cause), row.amount, row.payers
+            VarianceCause(row.cause), row.amount, row.contributions
         )
         for row in rows
     }
     for cause, amount in (
-        (VarianceCause.FEES, a.fees - b.fees),
-        (VarianceCause.REFUNDS, a.refunds - b.refunds),
-        (VarianceCause.DISPUTES, a.disputes - b.disputes),
+        (VarianceCause.FEES, before.fees - after.fees),
+        (VarianceCause.REFUNDS, before.refunds - after.refunds),
+        (VarianceCause.DISPUTES, before.disputes - after.disputes),
     ):
-        found[cause] = VarianceComponent(cause, amount)
-    rest = b.net - a.net - sum(part.amount for part in found.values())
-    found[VarianceCause.OTHER] = VarianceComponent(VarianceCause.OTHER, rest)
-    told = [found[cause] for cause in VarianceCause if cause in found]
-    return NetVariance(a.net, b.net, [part for part in told if part.amount])
+        components[cause] = VarianceComponent(cause, amount)
+    rest = after.net - before.net - sum(one.amount for one in components.values())
+    components[VarianceCause.OTHER] = VarianceComponent(VarianceCause.OTHER, rest)
+    in_order = [components[cause] for cause in VarianceCause if cause in components]
+    return NetVariance(before.net, after.net, [one for one in in_order if one.amount])
 
 
 async def _month_total(

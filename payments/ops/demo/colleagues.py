@@ -20,7 +20,7 @@ from payments.staff.accounts import Role
 
 FINANCE_COLLEAGUE = "Noor"
 REFUND_PATH = re.compile(r"/finance/refund/\w+")
-CONTRIBUTION_PATH = re.compile(r"/finance/gifts/\w+")
+CONTRIBUTION_PATH = re.compile(r"/finance/contributions/\w+")
 ALERT_PATH = re.compile(r"/staff/alerts/\d+")
 CAMPAIGNS_FILE = Path(__file__).with_name("campaigns.toml")
 

@@ -1,5 +1,6 @@
-"""The books, for finance: figures from the roll-up and the rows, their proof, and the files that
-hold what the screen shows. Nothing here is about a person.
+"""The pages of finance: figures from the ledger, the integrity checks, and files of the same.
+
+Nothing on them is about a person.
 """
 
 from litestar import Router
@@ -17,13 +18,15 @@ from payments.web.finance.refunds_and_disputes import RefundAndDisputePages
 from payments.web.finance.reminder_stats import ReminderStatsPage
 from payments.web.finance.sources import SourcePages
 from payments.web.finance.transactions import TransactionPages
+from payments.web.finance.variance import VariancePages
 from payments.web.staff.guards import FINANCE_ROLES, StaffOnly
 
 
 def routes() -> list[ControllerRouterHandler]:
-    """Return the handlers of the books, open to finance and administrators."""
+    """Return the handlers of finance, open to finance and administrators."""
     pages = [
         OverviewPages,
+        VariancePages,
         MonthPages,
         TransactionPages,
         RecurringPages,

@@ -1,7 +1,7 @@
-"""Periods: which months are closed, what stands in the way of the next, and the packs.
+"""Period close: which months are closed, what keeps the next from it, and the packs.
 
-The list is quick; the checklist proves the books anew, so it has a page of its own for each month,
-with the button that closes it and, for the last closed month, the form that opens it again.
+The list is quick. The checklist runs every integrity check, so that each month has a page of its
+own, with the button that closes it and, for the last closed month, the form that reopens it.
 """
 
 from collections.abc import Sequence
@@ -13,46 +13,50 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Redirect, Stream
 
-from payments.accounting import close_pack, period_close
+from payments.accounting import close_pack, late_entries, period_close
 from payments.accounting.close_pack import NoSigningKey
-from payments.accounting.period_close import LateEntryRow, PeriodClosing, PeriodNotReady
+from payments.accounting.late_entries import LateEntryRow
+from payments.accounting.period_close import PeriodClosing, PeriodNotReady
 from payments.accounting.reports import period, stripe_balance
 from payments.accounting.reports.stripe_balance import BalanceMonth
-from payments.core.calendar import months_before, next_month
+from payments.core.calendar import first_of_month, months_before, next_month
 from payments.core.errors import InvalidField, PaymentsError
 from payments.infra.context import Context
 from payments.staff.accounts import Staff
-from payments.web.finance import layout
+from payments.web.finance import filters, layout
 from payments.web.finance.exports import spooled_file
-from payments.web.finance.layout import (
-    Cell,
-    Table,
+from payments.web.finance.formats import (
+    format_count,
     format_datetime,
     format_minute,
     format_money,
-    table,
+    format_month,
+    format_signed,
 )
+from payments.web.finance.tables import EMPTY_CELL, Cell, Table, table, transactions_cell
 from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, form_data
 from payments.web.staff.downloads import stream_file
 from payments.web.staff.guards import EXPORT, ExportGrant, StepUp
 
 PERIODS_URL = "/finance/periods"
+MONTHS_SHOWN = 120
 MONTH_STEP_UP = StepUp(form_url=f"{PERIODS_URL}/{{month}}")
-MONTHS_SHOWN = 120  # months of the list
-HASH_DIGITS_SHOWN = 16  # digits of a hash, where the whole stands elsewhere
+HASH_DIGITS_SHOWN = 16  # in the list; the month's own page has them all
 BALANCE_LABELS = {
     "gross": "Gifts",
     "fees": "Fees",
     "refunds": "Refunds",
     "disputes": "Disputes",
     "fx": "Converted from and to other currencies",
-    "set_aside": "Set aside by Stripe, and released",
+    "reserved": "Set aside by Stripe, and released",
     "bank": "To the bank and from it",
     "suspense": "In suspense",
 }
 
 
 class PeriodClosePages(Controller):
+    """The list of months, the page of one, and its pack."""
+
     path = PERIODS_URL
     include_in_schema = False
 
@@ -60,23 +64,26 @@ class PeriodClosePages(Controller):
     async def list_months(
         self, ctx: NamedDependency[Context], colleague: NamedDependency[Staff]
     ) -> Response[str]:
-        """The months, the newest first, and what came too late for those that are closed."""
-        turn = await period_close.next_to_close(ctx)
+        """The months, newest first, and the late entries of those that are closed."""
+        next_month_to_close = await period_close.next_to_close(ctx)
         async with ctx.sessions() as session:
             first = await period_close.first_ledger_month(session, ctx.settings.accounting_zoneinfo)
             closings = await period_close.list_closings(session)
-            late = await period_close.list_late_entries(session)
+            late = await late_entries.list_late_entries(session)
         return await layout.render(
             ctx,
             "finance_periods.html",
             colleague,
             title="Periods",
             active_url=PERIODS_URL,
-            table=_months_table(ctx, first, turn, closings),
-            late=_late_entries_table(ctx, late),
-            turn=None
-            if turn is None
-            else {"url": _month_url(turn), "month": layout.format_month(turn)},
+            months=_months_table(ctx, first, next_month_to_close, closings),
+            late_entries=_late_entries_table(ctx, late),
+            next_to_close=None
+            if next_month_to_close is None
+            else {
+                "url": _month_url(next_month_to_close),
+                "month": format_month(next_month_to_close),
+            },
         )
 
     @get("/{month:str}")
@@ -89,9 +96,7 @@ class PeriodClosePages(Controller):
     ) -> Response[str]:
         """A month: the checklist before it is closed, or its closing and its pack."""
         first = _parse_month(ctx, month)
-        return await _render_month(
-            ctx, colleague, first, confirmation=request.query_params.get("said", "")
-        )
+        return await _render_month(ctx, colleague, first, done=request.query_params.get("done", ""))
 
     @post("/{month:str}/close", request_max_body_size=SMALL_FORM_BYTES, guards=[MONTH_STEP_UP])
     async def close(
@@ -100,7 +105,7 @@ class PeriodClosePages(Controller):
         colleague: NamedDependency[Staff],
         month: FromPath[str],
     ) -> Response[Any]:
-        """Close it and make its pack."""
+        """Close the month and build its pack."""
         first = _parse_month(ctx, month)
         try:
             close_pack.signing_key(ctx.settings)
@@ -108,7 +113,7 @@ class PeriodClosePages(Controller):
             await close_pack.build(ctx, closing)
         except (PeriodNotReady, NoSigningKey) as error:
             return await _render_month(ctx, colleague, first, error=error)
-        return Redirect(f"{_month_url(first)}?said=closed", status_code=303)
+        return Redirect(f"{_month_url(first)}?done=closed", status_code=303)
 
     @post("/{month:str}/reopen", request_max_body_size=SMALL_FORM_BYTES, guards=[MONTH_STEP_UP])
     async def reopen(
@@ -118,15 +123,16 @@ class PeriodClosePages(Controller):
         colleague: NamedDependency[Staff],
         month: FromPath[str],
     ) -> Response[Any]:
-        """Open the last closed month again."""
-        first, why = _parse_month(ctx, month), (await form_data(request)).get("reason", "")
+        """Reopen the last closed month."""
+        first = _parse_month(ctx, month)
+        reason = (await form_data(request)).get("reason", "")
         try:
             await period_close.reopen(
-                ctx, first, reason=why, by=colleague.name, staff_id=colleague.id
+                ctx, first, reason=reason, by=colleague.name, staff_id=colleague.id
             )
         except InvalidField as error:
-            return await _render_month(ctx, colleague, first, error=error, entered_reason=why)
-        return Redirect(f"{_month_url(first)}?said=open", status_code=303)
+            return await _render_month(ctx, colleague, first, error=error, entered_reason=reason)
+        return Redirect(f"{_month_url(first)}?done=reopened", status_code=303)
 
     @get("/{month:str}/pack", guards=[EXPORT])
     async def download_pack(
@@ -135,14 +141,14 @@ class PeriodClosePages(Controller):
         export_grant: NamedDependency[ExportGrant],
         month: FromPath[str],
     ) -> Stream:
-        """The pack, the same bytes however often it is taken away."""
+        """The pack, the same bytes however often it is downloaded."""
         with spooled_file() as file:
             name = await close_pack.download(ctx, month, file)
         return await stream_file(export_grant, file, name, "application/zip")
 
 
 def _parse_month(ctx: Context, month: str) -> date:
-    return period.parse_month(month, name="month", today=layout.today(ctx))
+    return period.parse_month(month, name="month", today=filters.today(ctx))
 
 
 def _month_url(first: date) -> str:
@@ -155,25 +161,20 @@ def _month_url(first: date) -> str:
 def _months_table(
     ctx: Context, first: date | None, next_to_close: date | None, closings: list[PeriodClosing]
 ) -> Table:
-    of = {one.month: one for one in closings if one.reopened_at is None}
-    undone = {one.month for one in closings if one.reopened_at is not None}
-    earliest, month = min(of, default=None), layout.today(ctx).replace(day=1)
+    closed = {closing.month: closing for closing in closings if closing.reopened_at is None}
+    reopened = {closing.month for closing in closings if closing.reopened_at is not None}
+    earliest, month = min(closed, default=None), first_of_month(filters.today(ctx))
     rows: list[Sequence[str | Cell]] = []
     while first is not None and month >= first and len(rows) < MONTHS_SHOWN:
-        closing = of.get(month)
+        closing = closed.get(month)
         if closing is not None:
-            status, when = "Closed", f"{format_minute(ctx, closing.closed_at)}, {closing.closed_by}"
+            status = "Closed"
+            closed_at = f"{format_minute(ctx, closing.closed_at)}, {closing.closed_by}"
         else:
-            when = layout.EMPTY_CELL
-            status = _open_status(ctx, month, next_to_close, earliest, reopened=month in undone)
-        rows.append(
-            [
-                Cell(layout.format_month(month), _month_url(month)),
-                status,
-                when,
-                *_pack_cells(closing),
-            ]
-        )
+            status = _open_status(ctx, month, next_to_close, earliest, reopened=month in reopened)
+            closed_at = EMPTY_CELL
+        month_cell = Cell(format_month(month), _month_url(month))
+        rows.append([month_cell, status, closed_at, *_pack_cells(closing)])
         month = months_before(month, 1)
     columns = ["Month", "Status", "Closed", "Manifest, SHA-256", "Pack"]
     return table("months", "Months, the newest first", columns, rows,
@@ -184,16 +185,16 @@ def _open_status(
     ctx: Context, month: date, next_to_close: date | None, earliest: date | None, *, reopened: bool
 ) -> str:
     if earliest is not None and month < earliest:
-        return f"Closed with {layout.format_month(earliest)}"
-    if next_month(month) > layout.today(ctx):
+        return f"Closed with {format_month(earliest)}"
+    if next_month(month) > filters.today(ctx):
         return "Open, not over"
-    words = "Open again" if reopened else "Open"
-    return f"{words}, next to close" if month == next_to_close else words
+    label = "Open again" if reopened else "Open"
+    return f"{label}, next to close" if month == next_to_close else label
 
 
 def _pack_cells(closing: PeriodClosing | None) -> tuple[Cell, Cell]:
     if closing is None:
-        return Cell(layout.EMPTY_CELL), Cell(layout.EMPTY_CELL)
+        return Cell(EMPTY_CELL), Cell(EMPTY_CELL)
     url = f"{_month_url(closing.month)}/pack"
     if closing.manifest_hash is None:
         return Cell("not made yet"), Cell("Make and download", url)
@@ -202,18 +203,17 @@ def _pack_cells(closing: PeriodClosing | None) -> tuple[Cell, Cell]:
 
 
 def _late_entries_table(ctx: Context, entries: list[LateEntryRow]) -> Table:
+    zone = ctx.settings.accounting_zoneinfo
     rows: list[Sequence[str | Cell]] = [
         [
-            Cell(
-                one.balance_transaction, f"/finance/lines?id={one.balance_transaction}", code=True
-            ),
-            format_minute(ctx, one.occurred_at),
-            f"belongs to {layout.format_month(one.occurred_at.astimezone(ctx.settings.accounting_zoneinfo))} by its time",
-            layout.format_month(one.booked_on),
-            f"{one.debit} from {one.credit}",
-            format_money(one.amount, one.currency),
+            transactions_cell(entry.balance_transaction),
+            format_minute(ctx, entry.occurred_at),
+            f"belongs to {format_month(entry.occurred_at.astimezone(zone))} by its time",
+            format_month(entry.booked_on),
+            f"{entry.debit} from {entry.credit}",
+            format_money(entry.amount, entry.currency),
         ]
-        for one in entries
+        for entry in entries
     ]
     columns = ["Movement", "Happened", "Belongs", "Booked in", "Accounts", "#Amount"]
     return table("late", "Late lines: told by Stripe after their month was closed", columns, rows,
@@ -222,45 +222,50 @@ def _late_entries_table(ctx: Context, entries: list[LateEntryRow]) -> Table:
 
 # --- a month --------------------------------------------------------------------------------------
 
-CONFIRMATIONS = {"closed": "It is closed.", "open": "It is open again."}
+CONFIRMATIONS = {"closed": "It is closed.", "reopened": "It is open again."}
 
 
 async def _render_month(
     ctx: Context,
-    person: Staff,
+    colleague: Staff,
     first: date,
     *,
-    confirmation: str = "",
+    done: str = "",
     error: PaymentsError | None = None,
     entered_reason: str = "",
 ) -> Response[str]:
     async with ctx.sessions() as session:
         closings = [one for one in await period_close.list_closings(session) if one.month == first]
         last = await period_close.last_closed(session)
-        at_stripe = await stripe_balance.for_month(session, ctx.settings.accounting_zoneinfo, first)
+        balances = await stripe_balance.for_month(session, ctx.settings.accounting_zoneinfo, first)
     closing = next((one for one in closings if one.reopened_at is None), None)
-    points = [] if closing else await period_close.checklist(ctx, first)
-    made = await layout.render(
+    checklist = [] if closing else await period_close.checklist(ctx, first)
+    is_reason_error = isinstance(error, InvalidField) and closing is not None
+    response = await layout.render(
         ctx,
         "finance_period.html",
-        person,
-        title=f"{layout.format_month(first)}: {'closed' if closing else 'open'}",
+        colleague,
+        title=f"{format_month(first)}: {'closed' if closing else 'open'}",
         active_url=PERIODS_URL,
         url=_month_url(first),
-        month=layout.format_month(first),
-        said=CONFIRMATIONS.get(confirmation, ""),
-        points=points,
-        ready=bool(points) and all(point.passed for point in points),
-        facts_of=_closing_facts(ctx, closing) if closing else [],
-        held=_stripe_balance_table(at_stripe, is_over=next_month(first) <= layout.today(ctx)),
+        month=format_month(first),
+        confirmation=CONFIRMATIONS.get(done, ""),
+        checklist=checklist,
+        is_ready=bool(checklist) and all(item.passed for item in checklist),
+        closing_facts=_closing_facts(ctx, closing) if closing else [],
+        stripe_balance=_stripe_balance_table(
+            balances, is_over=next_month(first) <= filters.today(ctx)
+        ),
         is_last=closing is not None and last is not None and last.id == closing.id,
-        undone=[_reopening_sentence(ctx, one) for one in closings if one.reopened_at is not None],
+        reopenings=[
+            _reopening_sentence(ctx, one) for one in closings if one.reopened_at is not None
+        ],
         error="" if error is None else error.detail,
-        field="reason" if isinstance(error, InvalidField) and closing else "",
-        why=entered_reason,
+        error_field="reason" if is_reason_error else "",
+        entered_reason=entered_reason,
     )
-    made.status_code = 200 if error is None else error.status
-    return made
+    response.status_code = 200 if error is None else error.status
+    return response
 
 
 def _closing_facts(ctx: Context, closing: PeriodClosing) -> list[tuple[str, str]]:
@@ -268,43 +273,38 @@ def _closing_facts(ctx: Context, closing: PeriodClosing) -> list[tuple[str, str]
     return [
         ("Closed", f"{format_datetime(ctx, closing.closed_at)}, by {closing.closed_by}"),
         ("Accounting zone", closing.zone),
-        ("Last row of the books", layout.format_count(closing.last_seq)),
+        ("Last row of the books", format_count(closing.last_seq)),
         ("Hash of that row", closing.chain_head.hex()),
         ("SHA-256 of the pack's manifest", manifest.hex() if manifest else "not made yet"),
         ("What was proved", f"{len(closing.checklist)} points, each held"),
     ]
 
 
-def _stripe_balance_table(found: Sequence[BalanceMonth], *, is_over: bool) -> Table:
+def _stripe_balance_table(balances: Sequence[BalanceMonth], *, is_over: bool) -> Table:
     """The opening balance, all that moved it, and the closing one; a column for each currency."""
     caption = "What Stripe held for us"
-    if not found:
-        return table("held", caption, [], [], empty="Stripe held nothing.")
-    moved = [
-        [words, *(layout.format_signed(getattr(one, name), one.currency) for one in found)]
-        for name, words in BALANCE_LABELS.items()
-        if any(getattr(one, name) for one in found)
+    if not balances:
+        return table("stripe-balance", caption, [], [], empty="Stripe held nothing.")
+    opening = [format_money(one.opening, one.currency) for one in balances]
+    movements = [
+        [label, *(format_signed(getattr(one, name), one.currency) for one in balances)]
+        for name, label in BALANCE_LABELS.items()
+        if any(getattr(one, name) for one in balances)
     ]
+    closing = [format_money(one.closing, one.currency) for one in balances]
     return table(
-        "held",
+        "stripe-balance",
         caption,
-        ["Stripe's balance", *(f"#{one.currency.upper()}" for one in found)],
-        [
-            ["When the month began", *(format_money(one.opening, one.currency) for one in found)],
-            *moved,
-        ],
-        footer=[
-            [
-                "When it ended" if is_over else "Now",
-                *(format_money(one.closing, one.currency) for one in found),
-            ]
-        ],
+        ["Stripe's balance", *(f"#{one.currency.upper()}" for one in balances)],
+        [["When the month began", *opening], *movements],
+        footer=[["When it ended" if is_over else "Now", *closing]],
     )
 
 
 def _reopening_sentence(ctx: Context, closing: PeriodClosing) -> str:
     assert closing.reopened_at is not None
     return (
-        f"Closed on {format_datetime(ctx, closing.closed_at)} by {closing.closed_by}, opened again on "
-        f"{format_datetime(ctx, closing.reopened_at)} by {closing.reopened_by}: {closing.reopen_reason}"
+        f"Closed on {format_datetime(ctx, closing.closed_at)} by {closing.closed_by},"
+        f" opened again on {format_datetime(ctx, closing.reopened_at)}"
+        f" by {closing.reopened_by}: {closing.reopen_reason}"
     )

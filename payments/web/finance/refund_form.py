@@ -1,10 +1,9 @@
-"""A refund, asked for by a colleague of finance who proved a moment ago who they are.
+"""The refund form of one payment, for a colleague of finance with a recent proof of identity.
 
-The page shows what can still be given back, and what was. Its form has a random name of its own:
-sent twice it is one refund.
+It shows what can still be refunded, and what was. Each rendered form has an idempotency key: sent
+twice, it is one refund.
 """
 
-import re
 from typing import Any
 
 from litestar import Controller, Response, get, post
@@ -12,6 +11,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Redirect
 
+from payments.accounting.reports.transaction_filters import stripe_id_pattern
 from payments.core import amount_input, money
 from payments.core.errors import InvalidField, NotFound, PaymentsError
 from payments.core.identifiers import new_row_id
@@ -19,7 +19,7 @@ from payments.core.money import InvalidAmount, Money
 from payments.giving import charges
 from payments.infra.audit_log import AuditAction
 from payments.infra.context import Context
-from payments.settlement import refunds
+from payments.settlement import refund_requests, refunds
 from payments.settlement.refunds import Refund, RefundReason
 from payments.staff import accounts
 from payments.staff.accounts import Staff
@@ -34,15 +34,15 @@ from payments.web.forms import (
 from payments.web.staff import layout
 from payments.web.staff.guards import StepUp
 
-CHARGE_ID_PATTERN = re.compile(r"[a-z]{2}_\w{1,200}", re.ASCII)
+CHARGE_ID_PATTERN = stripe_id_pattern("ch", "py")
 REASON_LABELS = {
     RefundReason.REQUESTED_BY_CUSTOMER: "The donor asked for it",
     RefundReason.DUPLICATE: "It was paid twice",
     RefundReason.FRAUDULENT: "The card was not the payer's",
 }
 REFUND_STATUS_LABELS = {
-    "asked": "Stripe has not answered yet",
-    "refused": "Stripe would not",
+    "requested": "Stripe has not answered yet",
+    "rejected": "Stripe would not",
     "requires_action": "the donor has to do something",
     "pending": "on its way",
     "succeeded": "sent",
@@ -52,6 +52,8 @@ REFUND_STATUS_LABELS = {
 
 
 class RefundPages(Controller):
+    """The form of one payment."""
+
     path = "/finance/refund/{charge_id:str}"
     include_in_schema = False
     guards = [StepUp()]  # noqa: RUF012 - litestar's own
@@ -77,57 +79,56 @@ class RefundPages(Controller):
         colleague: NamedDependency[Staff],
         charge_id: FromPath[str],
     ) -> Response[Any]:
-        """Have Stripe give the money back."""
-        sent = await form_data(request)
+        """Refund the amount of the form."""
+        fields = await form_data(request)
         try:
-            await _request_refund(ctx, colleague, charge_id, sent)
-        except (InvalidAmount, InvalidField, refunds.RefundTooMuch) as error:
-            return await _render(ctx, colleague, charge_id, sent, error=error)
+            await _request_refund(ctx, colleague, charge_id, fields)
+        except (InvalidAmount, InvalidField, refund_requests.RefundTooMuch) as error:
+            return await _render(ctx, colleague, charge_id, fields, error=error)
         return Redirect(f"/finance/refund/{charge_id}?done=yes", status_code=303)
 
 
 async def _request_refund(
-    ctx: Context, colleague: Staff, charge_id: str, sent: dict[str, str]
+    ctx: Context, colleague: Staff, charge_id: str, fields: dict[str, str]
 ) -> None:
     left = await _refundable(ctx, charge_id)
     try:
-        amount = amount_input.parse_amount(sent.get("amount", ""), left.currency)
+        amount = amount_input.parse_amount(fields.get("amount", ""), left.currency)
     except InvalidAmount:
         raise InvalidField(
             "Type an amount such as 12.50. Nothing was refunded.", field="amount"
         ) from None
     try:
-        reason = RefundReason(sent.get("reason", ""))
+        reason = RefundReason(fields.get("reason", ""))
     except ValueError:
         raise InvalidField("Choose why. Nothing was refunded.", field="reason") from None
     async with ctx.sessions.begin() as session:
-        why = f"{money.format(amount)}, {reason}"
         await accounts.record_action(
             session,
             AuditAction.REFUND_REQUESTED,
             colleague,
             object_id=charge_id,
-            reason=why,
+            reason=f"{money.format(amount)}, {reason}",
             now=ctx.now(),
         )
-    await refunds.request(
+    await refund_requests.request(
         ctx,
         charge_id,
         amount=amount.amount,
         reason=reason,
         staff_id=colleague.id,
-        idempotency_key=idempotency_key(sent),
+        idempotency_key=idempotency_key(fields),
     )
 
 
 async def _refundable(ctx: Context, charge_id: str) -> Money:
-    """What of a payment can still be given back. Raises NotFound."""
-    nothing = NotFound("There is no such payment.")
+    """How much of a payment can still be refunded. Raises NotFound."""
+    not_found = NotFound("There is no such payment.")
     if not CHARGE_ID_PATTERN.fullmatch(charge_id):
-        raise nothing
+        raise not_found
     async with ctx.sessions() as session:
         if await session.get(charges.Charge, charge_id) is None:
-            raise nothing
+            raise not_found
         return await refunds.refundable_amount(session, charge_id)
 
 
@@ -135,36 +136,36 @@ async def _render(
     ctx: Context,
     colleague: Staff,
     charge_id: str,
-    sent: dict[str, str] | None = None,
+    fields: dict[str, str] | None = None,
     *,
     done: bool = False,
     error: PaymentsError | None = None,
 ) -> Response[str]:
     left = await _refundable(ctx, charge_id)
     async with ctx.sessions() as session:
-        paid = await session.get_one(charges.Charge, charge_id)
-        given = await refunds.list_for_charge(session, charge_id)
-    sent = sent or {}
-    chosen = [("", "Choose"), *((one.value, label) for one, label in REASON_LABELS.items())]
+        charge = await session.get_one(charges.Charge, charge_id)
+        earlier_refunds = await refunds.list_for_charge(session, charge_id)
+    fields = fields or {}
+    reasons = [("", "Choose"), *((reason.value, text) for reason, text in REASON_LABELS.items())]
     return layout.render(
         ctx,
         "finance_refund_form.html",
         colleague,
         active_url="/finance",
         status=200 if error is None else error.status,
-        charge=charge_id,
-        paid=money.format(Money(paid.amount, paid.currency)),
-        paid_at=view_models.format_minute(ctx, paid.charged_at),
+        charge_id=charge_id,
+        paid=money.format(Money(charge.amount, charge.currency)),
+        paid_at=view_models.format_minute(ctx, charge.charged_at),
         left=money.format(left),
-        possible=left.amount > 0 and paid.status is charges.ChargeStatus.SUCCEEDED,
+        is_refundable=left.amount > 0 and charge.status is charges.ChargeStatus.SUCCEEDED,
         currency=left.currency.upper(),
-        amount=sent.get("amount", amount_input.format_for_input(left)),
-        reasons=select_options(chosen, sent.get("reason", "")),
-        intent=new_row_id(),
+        amount=fields.get("amount", amount_input.format_for_input(left)),
+        reasons=select_options(reasons, fields.get("reason", "")),
+        idempotency_key=new_row_id(),
         done=done,
         error="" if error is None else error.detail,
-        field="" if error is None else error.field or "amount",
-        given=[_refund_view(ctx, one) for one in given],
+        error_field="" if error is None else error.field or "amount",
+        earlier_refunds=[_refund_view(ctx, refund) for refund in earlier_refunds],
     )
 
 

@@ -1,4 +1,4 @@
-"""Refunds and disputes: what went back, and what waits for an answer until when."""
+"""Refunds and disputes: what went back, and what needs a response by when."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,22 @@ from payments.accounting.reports.refunds_and_disputes import DisputeRow, RefundR
 from payments.infra.context import Context
 from payments.staff.accounts import Staff
 from payments.web.finance import layout
-from payments.web.finance.layout import Cell, Table, format_money, table
+from payments.web.finance.formats import format_minute, format_money
 from payments.web.finance.refund_form import REASON_LABELS
-from payments.web.forms import AnyRequest
+from payments.web.finance.tables import (
+    EMPTY_CELL,
+    Cell,
+    Table,
+    contribution_cell,
+    table,
+    transactions_cell,
+)
+from payments.web.forms import AnyRequest, query_string
 
-LABEL_BY_REASON = {str(reason): words for reason, words in REASON_LABELS.items()}
+LABEL_BY_REASON = {str(reason): label for reason, label in REASON_LABELS.items()}
 REFUND_STATUS_LABELS = {
-    "asked": "Stripe has not answered",
-    "refused": "Stripe would not",
+    "requested": "Stripe has not answered",
+    "rejected": "Stripe would not",
     "requires_action": "The donor must act",
     "pending": "On its way",
     "succeeded": "Sent",
@@ -39,6 +47,8 @@ DISPUTE_STATUS_LABELS = {
 
 
 class RefundAndDisputePages(Controller):
+    """The page of refunds and disputes."""
+
     path = "/finance"
     include_in_schema = False
 
@@ -49,10 +59,10 @@ class RefundAndDisputePages(Controller):
         request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
-        """Disputes with their deadlines, then refunds."""
+        """Disputes with their deadlines, then a page of refunds."""
         async with ctx.sessions() as session:
-            disputed = await refunds_and_disputes.list_disputes(session)
-            found, more = await refunds_and_disputes.list_refunds(
+            disputes = await refunds_and_disputes.list_disputes(session)
+            refunds, more = await refunds_and_disputes.list_refunds(
                 session, before=request.query_params.get("before") or None
             )
         return await layout.render(
@@ -61,69 +71,71 @@ class RefundAndDisputePages(Controller):
             colleague,
             title="Refunds and disputes",
             active_url="/finance/refunds",
-            disputes=_disputes_table(ctx, disputed),
-            refunds=_refunds_table(ctx, found),
-            next_url=f"/finance/refunds{layout.query_string(before=more)}" if more else "",
+            disputes=_disputes_table(ctx, disputes),
+            refunds=_refunds_table(ctx, refunds),
+            next_url=f"/finance/refunds{query_string(before=more)}" if more else "",
         )
 
 
-def _contribution_cell(contribution_id: str | None) -> str | Cell:
-    if contribution_id is None:
-        return layout.EMPTY_CELL
-    return Cell(contribution_id[:8], f"/finance/gifts/{contribution_id}", code=True)
-
-
-def _disputes_table(ctx: Context, found: Sequence[DisputeRow]) -> Table:
+def _disputes_table(ctx: Context, disputes: Sequence[DisputeRow]) -> Table:
     rows = [
         [
-            layout.format_minute(ctx, one.opened_at),
-            _contribution_cell(one.contribution_id),
-            Cell(one.id, f"/finance/lines?id={one.id}", code=True),
-            one.reason.replace("_", " ").capitalize(),
-            Cell(DISPUTE_STATUS_LABELS[one.status], tone="bad" if one.is_open else ""),
-            _evidence_deadline(ctx, one),
-            one.currency.upper(),
-            format_money(one.amount, one.currency),
+            format_minute(ctx, dispute.opened_at),
+            contribution_cell(dispute.contribution_id),
+            transactions_cell(dispute.id),
+            dispute.reason.replace("_", " ").capitalize(),
+            Cell(DISPUTE_STATUS_LABELS[dispute.status], tone="bad" if dispute.is_open else ""),
+            _evidence_deadline(ctx, dispute),
+            dispute.currency.upper(),
+            format_money(dispute.amount, dispute.currency),
         ]
-        for one in found
+        for dispute in disputes
     ]
     columns = ["Opened", "Gift", "Dispute", "Reason", "Status", "Answer by", "Currency", "#Amount"]
     return table("disputes", "Disputes, the most urgent first", columns, rows,
                  empty="No payment is disputed.")  # fmt: skip
 
 
-def _evidence_deadline(ctx: Context, one: DisputeRow) -> str | Cell:
-    if one.evidence_due_at is None or not one.is_open:
-        return "Answered" if one.evidence_submitted else layout.EMPTY_CELL
-    left = (one.evidence_due_at - ctx.now()).days
-    when = layout.format_minute(ctx, one.evidence_due_at)
-    if left < 0:
-        return Cell(f"{when}, too late", tone="bad")
-    days = ("less than a day", "1 day")[left] if left < 2 else f"{left} days"
-    return Cell(f"{when}, {days} left", tone="bad" if left < 3 else "")
+def _evidence_deadline(ctx: Context, dispute: DisputeRow) -> str | Cell:
+    if dispute.evidence_due_at is None or not dispute.is_open:
+        return "Answered" if dispute.evidence_submitted else EMPTY_CELL
+    days_left = (dispute.evidence_due_at - ctx.now()).days
+    due_at = format_minute(ctx, dispute.evidence_due_at)
+    if days_left < 0:
+        return Cell(f"{due_at}, too late", tone="bad")
+    days = ("less than a day", "1 day")[days_left] if days_left < 2 else f"{days_left} days"
+    return Cell(f"{due_at}, {days} left", tone="bad" if days_left < 3 else "")
 
 
-def _refunds_table(ctx: Context, found: Sequence[RefundRow]) -> Table:
-    rows = []
-    for one in found:
-        reason = one.reason or layout.EMPTY_CELL
-        status = REFUND_STATUS_LABELS[one.status]
-        if one.failure_reason:
-            status += f": {one.failure_reason.replace('_', ' ')}"
-        stripes: str | Cell = layout.EMPTY_CELL
-        if one.stripe_refund_id is not None:
-            stripes = Cell(one.stripe_refund_id, f"/finance/lines?id={one.stripe_refund_id}",
-                           code=True)  # fmt: skip
-        rows.append([
-            layout.format_minute(ctx, one.requested_at),
-            _contribution_cell(one.contribution_id),
-            stripes,
-            LABEL_BY_REASON.get(reason, reason.replace("_", " ").capitalize()),
-            one.requested_by or "At Stripe",
-            Cell(status, tone="bad" if one.status in ("failed", "refused") else ""),
-            one.currency.upper(),
-            format_money(one.amount, one.currency),
-        ])  # fmt: skip
+def _refunds_table(ctx: Context, refunds: Sequence[RefundRow]) -> Table:
+    rows = [
+        [
+            format_minute(ctx, refund.requested_at),
+            contribution_cell(refund.contribution_id),
+            EMPTY_CELL
+            if refund.stripe_refund_id is None
+            else transactions_cell(refund.stripe_refund_id),
+            _reason_label(refund.reason),
+            refund.requested_by or "At Stripe",
+            _refund_status_cell(refund),
+            refund.currency.upper(),
+            format_money(refund.amount, refund.currency),
+        ]
+        for refund in refunds
+    ]
     columns = ["Asked", "Gift", "Refund", "Reason", "By", "Status", "Currency", "#Amount"]
     return table("refunds", "Refunds, newest first", columns, rows,
                  empty="Nothing has been refunded.")  # fmt: skip
+
+
+def _reason_label(reason: str | None) -> str:
+    if reason is None:
+        return EMPTY_CELL
+    return LABEL_BY_REASON.get(reason, reason.replace("_", " ").capitalize())
+
+
+def _refund_status_cell(refund: RefundRow) -> Cell:
+    label = REFUND_STATUS_LABELS[refund.status]
+    if refund.failure_reason:
+        label += f": {refund.failure_reason.replace('_', ' ')}"
+    return Cell(label, tone="bad" if refund.status in ("failed", "rejected") else "")

@@ -1,4 +1,4 @@
-"""Reminders: how many were asked for, sent and opened, and how many gave. Nobody is known."""
+"""Reminder statistics: how many were asked for, sent and opened, and how many then gave."""
 
 from typing import Any
 
@@ -11,8 +11,9 @@ from payments.infra.context import Context
 from payments.signups import reminder_stats
 from payments.signups.reminder_stats import ReminderMonth, ReminderStep
 from payments.staff.accounts import Staff
-from payments.web.finance import layout
-from payments.web.finance.layout import Table, table
+from payments.web.finance import filters, layout
+from payments.web.finance.formats import format_count, format_month
+from payments.web.finance.tables import EMPTY_CELL, Table, table
 
 MONTHS_SHOWN = 24
 STEP_COLUMNS = {
@@ -26,7 +27,9 @@ STEP_COLUMNS = {
 
 
 class ReminderStatsPage(Controller):
-    path = "/finance/funnel"
+    """The page of reminder statistics."""
+
+    path = "/finance/reminders"
     include_in_schema = False
 
     @get()
@@ -34,44 +37,42 @@ class ReminderStatsPage(Controller):
         self, ctx: NamedDependency[Context], colleague: NamedDependency[Staff]
     ) -> Response[Any]:
         """The last two years by month, small numbers left out."""
-        since = months_before(layout.today(ctx).replace(day=1), MONTHS_SHOWN - 1)
+        since = months_before(filters.today(ctx), MONTHS_SHOWN - 1)
         async with ctx.sessions() as session:
-            found = await reminder_stats.monthly_stats(session, ctx.settings, since=since)
+            months = await reminder_stats.monthly_stats(session, ctx.settings, since=since)
         return await layout.render(
             ctx,
             "finance_reminder_stats.html",
             colleague,
             title="Reminders",
-            active_url="/finance/funnel",
-            table=_stats_table(found),
-            fewest=reminder_stats.MIN_GROUP_SIZE,
+            active_url="/finance/reminders",
+            table=_stats_table(months),
+            min_group_size=reminder_stats.MIN_GROUP_SIZE,
         )
 
 
-def _stats_table(found: list[ReminderMonth]) -> Table:
+def _stats_table(months: list[ReminderMonth]) -> Table:
     rows = [
         [
-            layout.format_month(one.month),
-            *(_count_or_few(one.steps[step]) for step in STEP_COLUMNS),
-            _count_or_few(one.donated),
-            _amounts(one),
+            format_month(month.month),
+            *(_count_or_few(month.steps[step]) for step in STEP_COLUMNS),
+            _count_or_few(month.donated),
+            _amounts(month),
         ]
-        for one in found
+        for month in months
     ]
     columns = ["Month", *STEP_COLUMNS.values(), "#Gave", "#Given"]
-    return table("funnel", "Reminders by month, the newest first", columns, rows,
+    return table("reminders", "Reminders by month, the newest first", columns, rows,
                  empty="Nobody has asked to be reminded yet.")  # fmt: skip
 
 
-def _count_or_few(number: int | None) -> str:
-    return (
-        f"under {reminder_stats.MIN_GROUP_SIZE}" if number is None else layout.format_count(number)
-    )
+def _count_or_few(count: int | None) -> str:
+    return f"under {reminder_stats.MIN_GROUP_SIZE}" if count is None else format_count(count)
 
 
-def _amounts(row: ReminderMonth) -> str:
-    if row.donated == 0:
-        return layout.EMPTY_CELL
-    if not row.amounts:
+def _amounts(month: ReminderMonth) -> str:
+    if month.donated == 0:
+        return EMPTY_CELL
+    if not month.amounts:
         return "too few to tell"
-    return ", ".join(money.format(amount) for amount in row.amounts)
+    return ", ".join(money.format(amount) for amount in month.amounts)

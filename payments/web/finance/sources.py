@@ -1,21 +1,25 @@
-"""Sources: net by campaign, renewals included. What fewer than five gave for is not told apart."""
+"""Sources: net by campaign, renewals included. Campaigns of fewer than five are shown together."""
 
 from collections.abc import Sequence
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
-from payments.accounting.reports import period, sources
+from payments.accounting.reports import sources
 from payments.accounting.reports.sources import CampaignTotal
 from payments.giving import article_counts
 from payments.infra.context import Context
+from payments.signups.reminder_stats import MIN_GROUP_SIZE
 from payments.staff.accounts import Staff
-from payments.web.finance import layout
-from payments.web.finance.layout import Cell, Table, format_deduction, format_money, table
-from payments.web.forms import AnyRequest
+from payments.web.finance import filters, layout
+from payments.web.finance.formats import format_count, format_deduction, format_money
+from payments.web.finance.tables import Cell, Table, table
+from payments.web.forms import AnyRequest, query_string
 
 
 class SourcePages(Controller):
+    """The page of sources."""
+
     path = "/finance"
     include_in_schema = False
 
@@ -26,63 +30,64 @@ class SourcePages(Controller):
         request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
-        """Of a period, this year unless another is asked for."""
-        asked, today = dict(request.query_params), layout.today(ctx)
-        if not any(asked.get(name) for name in ("period", "from", "to")):
-            asked["period"] = str(today.year)
-        chosen = period.parse_period(asked, today=today)
-        currency = layout.filter_value(asked, "currency")
+        """Campaigns and articles of a period, this year unless another is asked for."""
+        params, period = filters.period_or_default(
+            ctx, request.query_params, str(filters.today(ctx).year)
+        )
+        currency = filters.filter_value(request.query_params, "currency")
         async with ctx.sessions() as session:
-            found = await sources.by_campaign(
-                session, ctx.settings.accounting_zoneinfo, chosen, currency=currency
+            totals = await sources.by_campaign(
+                session, ctx.settings.accounting_zoneinfo, period, currency=currency
             )
-            stories = await article_counts.top_articles(
-                session, since=chosen.since, until=chosen.until
+            articles = await article_counts.top_articles(
+                session, since=period.since, until=period.until
             )
         return await layout.render(
             ctx,
             "finance_sources.html",
             colleague,
-            title=f"Sources, {chosen.label}",
+            title=f"Sources, {period.label}",
             active_url="/finance/sources",
-            until=chosen.until,
-            asked={name: asked.get(name, "") for name in ("period", "from", "to")},
-            currencies=layout.currency_options(currency),
-            table=_campaigns_table(found, asked.get("period", "")),
-            smallest=sources.MIN_GROUP_SIZE,
-            stories=_articles_table(stories),
+            until=period.until,
+            params=params,
+            currencies=filters.currency_options(currency),
+            campaigns=_campaigns_table(totals, params["period"]),
+            min_group_size=MIN_GROUP_SIZE,
+            articles=_articles_table(articles),
         )
 
 
-def _articles_table(found: Sequence[tuple[str, int]]) -> Table:
-    rows = [[article, layout.format_count(starts)] for article, starts in found]
+def _articles_table(articles: Sequence[tuple[str, int]]) -> Table:
+    rows = [[article, format_count(starts)] for article, starts in articles]
     columns = ["Article", "#Gifts begun, at least"]
     caption = "Stories that led to gifts"
     return table("stories", caption, columns, rows, empty="No story led to ten gifts in this time.")
 
 
-def _campaigns_table(found: Sequence[CampaignTotal], period_param: str) -> Table:
-    rows = []
-    for one in found:
-        name: str | Cell = "No campaign"
-        if one.is_other:
-            name = f"Other: each under {sources.MIN_GROUP_SIZE} contributions"
-        elif one.campaign is not None:
-            url = "/finance/lines" + layout.query_string(
-                period=period_param, campaign=one.campaign, currency=one.currency
-            )
-            name = Cell(one.campaign, url)
-        rows.append([
-            name,
-            one.currency.upper(),
-            layout.format_count(one.payers),
-            layout.format_count(one.payments),
-            format_money(one.first_payments, one.currency),
-            format_money(one.renewals, one.currency),
-            format_deduction(one.fees, one.currency),
-            format_deduction(one.reversals, one.currency),
-            format_money(one.net, one.currency),
-        ])  # fmt: skip
+def _campaigns_table(totals: Sequence[CampaignTotal], period_param: str) -> Table:
+    rows: list[list[str | Cell]] = [
+        [
+            _campaign_cell(total, period_param),
+            total.currency.upper(),
+            format_count(total.payers),
+            format_count(total.payments),
+            format_money(total.first_payments, total.currency),
+            format_money(total.renewals, total.currency),
+            format_deduction(total.fees, total.currency),
+            format_deduction(total.reversals, total.currency),
+            format_money(total.net, total.currency),
+        ]
+        for total in totals
+    ]
     columns = ["Campaign", "Currency", "#Contributions", "#Payments", "#First payments",
                "#Renewals", "#Fees", "#Returned", "#Net"]  # fmt: skip
     return table("sources", "Net by campaign", columns, rows, empty="No gift in this time.")
+
+
+def _campaign_cell(total: CampaignTotal, period_param: str) -> Cell:
+    if total.is_other:
+        return Cell(f"Other: each under {MIN_GROUP_SIZE} contributions")
+    if total.campaign is None:
+        return Cell("No campaign")
+    query = query_string(period=period_param, campaign=total.campaign, currency=total.currency)
+    return Cell(total.campaign, f"/finance/lines{query}")

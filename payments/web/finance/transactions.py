@@ -1,34 +1,52 @@
-"""Ledger lines: looked for by anything that is in them, fifty to a page; and the story of one gift.
-There is no person in either.
+"""Transactions, found by anything that is in them, and the timeline of one contribution.
+
+Neither names a person.
 """
 
 from collections.abc import Sequence
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from payments.accounting.reports import contribution_timeline, period, transactions
+from payments.accounting.reports import (
+    contribution_timeline,
+    period,
+    transaction_filters,
+    transactions,
+)
 from payments.accounting.reports.contribution_timeline import ContributionSummary, TimelineEvent
 from payments.accounting.reports.period import Period
-from payments.accounting.reports.transactions import Filters, Transaction, TransactionTotal
+from payments.accounting.reports.transaction_filters import Filters
+from payments.accounting.reports.transactions import Transaction, TransactionTotal
 from payments.core.errors import NotFound
 from payments.core.identifiers import is_row_id
 from payments.infra.context import Context
 from payments.ledger.posting_rules import LedgerAccount
 from payments.staff.accounts import Staff
-from payments.web.finance import layout
-from payments.web.finance.layout import Cell, Table, format_deduction, format_money, table
-from payments.web.forms import AnyRequest
+from payments.web.finance import filters, layout
+from payments.web.finance.formats import (
+    format_count,
+    format_datetime,
+    format_deduction,
+    format_minute,
+    format_money,
+    frequency_label,
+)
+from payments.web.finance.tables import (
+    EMPTY_CELL,
+    Cell,
+    Table,
+    contribution_cell,
+    table,
+    transactions_cell,
+)
+from payments.web.forms import AnyRequest, query_string
 
-UTC = ZoneInfo("UTC")
 ID_LENGTH_SHOWN = 10  # characters of an id in a table of figures
 FILTER_NAMES = (
-    "period",
-    "from",
-    "to",
+    *filters.PERIOD_NAMES,
     "type",
     "frequency",
     "currency",
@@ -58,6 +76,8 @@ EVENT_LABELS = {
 
 
 class TransactionPages(Controller):
+    """The list of transactions, and a contribution's timeline."""
+
     path = "/finance"
     include_in_schema = False
 
@@ -68,114 +88,106 @@ class TransactionPages(Controller):
         request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
-        """The newest lines of the filters, or those before a place."""
-        asked = request.query_params
-        filters = transactions.parse_filters(
-            asked, period.parse_period(asked, today=layout.today(ctx))
+        """The newest transactions of the filters, or those before a cursor."""
+        query, zone = request.query_params, ctx.settings.accounting_zoneinfo
+        chosen = transaction_filters.parse_filters(
+            query, period.parse_period(query, today=filters.today(ctx))
         )
-        before = transactions.parse_cursor(asked["before"], UTC) if asked.get("before") else None
+        before = transactions.parse_cursor(query["before"]) if query.get("before") else None
         async with ctx.sessions() as session:
-            found, more = await transactions.list_page(
-                session, ctx.settings.accounting_zoneinfo, filters, before=before
-            )
-            sums = await transactions.totals(session, ctx.settings.accounting_zoneinfo, filters)
-        kept = {name: asked.get(name, "") for name in FILTER_NAMES}
+            page, more = await transactions.list_page(session, zone, chosen, before=before)
+            totals = await transactions.totals(session, zone, chosen)
+        params = filters.pick(query, FILTER_NAMES)
+        address = query_string(**params)
+        next_address = query_string(**params, before=more)
         return await layout.render(
             ctx,
             "finance_transactions.html",
             colleague,
             title="Ledger lines",
             active_url="/finance/lines",
-            asked=kept,
-            choices=_filter_options(filters),
-            totals=_totals_table(sums, filters.period),
-            table=_transactions_table(ctx, found),
-            first_url=f"/finance/lines{layout.query_string(**kept)}" if before else "",
-            next_url=f"/finance/lines{layout.query_string(**kept, before=more)}" if more else "",
-            csv_url=f"/finance/lines.csv{layout.query_string(**kept)}",
-            xlsx_url=f"/finance/lines.xlsx{layout.query_string(**kept)}",
+            params=params,
+            choices=_filter_options(chosen),
+            totals=_totals_table(totals, chosen.period),
+            table=_transactions_table(ctx, page),
+            first_url=f"/finance/lines{address}" if before else "",
+            next_url=f"/finance/lines{next_address}" if more else "",
+            csv_url=f"/finance/lines.csv{address}",
+            xlsx_url=f"/finance/lines.xlsx{address}",
         )
 
-    @get("/gifts/{contribution_id:str}")
+    @get("/contributions/{contribution_id:str}")
     async def contribution_timeline(
         self,
         ctx: NamedDependency[Context],
         colleague: NamedDependency[Staff],
         contribution_id: FromPath[str],
     ) -> Response[str]:
-        """What happened to one gift, in order."""
+        """What happened to one contribution, in order."""
         if not is_row_id(contribution_id):
             raise NotFound("There is no contribution with this id.")
         async with ctx.sessions() as session:
-            found, moments = await contribution_timeline.get(session, contribution_id)
+            contribution, events = await contribution_timeline.get(session, contribution_id)
         return await layout.render(
             ctx,
             "finance_contribution.html",
             colleague,
             title="The story of a gift",
             active_url="/finance/lines",
-            facts_of=_contribution_facts(ctx, found),
-            table=_timeline_table(ctx, moments),
-            cut=len(moments) > contribution_timeline.MAX_EVENTS,
-            lines_url=f"/finance/lines?id={found.id}",
+            contribution_facts=_contribution_facts(ctx, contribution),
+            table=_timeline_table(ctx, events),
+            is_cut=len(events) > contribution_timeline.MAX_EVENTS,
+            lines_url=f"/finance/lines?id={contribution.id}",
         )
 
 
-def _filter_options(filters: Filters) -> dict[str, list[dict[str, Any]]]:
+def _filter_options(chosen: Filters) -> dict[str, list[dict[str, Any]]]:
+    accounts = [(str(account), str(account)) for account in LedgerAccount]
     return {
-        "type": layout.select_options([("", "All"), *TYPE_LABELS.items()], filters.type or ""),
-        "frequency": layout.frequency_options(filters.frequency),
-        "currency": layout.currency_options(filters.currency),
-        "account": layout.select_options(
-            [("", "All"), *((str(account), str(account)) for account in LedgerAccount)],
-            filters.account or "",
-        ),
+        "type": filters.select_options([("", "All"), *TYPE_LABELS.items()], chosen.type or ""),
+        "frequency": filters.frequency_options(chosen.frequency),
+        "currency": filters.currency_options(chosen.currency),
+        "account": filters.select_options([("", "All"), *accounts], chosen.account or ""),
     }
 
 
 def _totals_table(totals: Sequence[TransactionTotal], of_period: Period) -> Table:
     rows = [
         [
-            one.currency.upper(),
-            layout.format_count(one.payments),
-            format_money(one.gross, one.currency),
-            format_deduction(one.fees, one.currency),
-            format_deduction(one.refunds, one.currency),
-            format_deduction(one.disputes, one.currency),
-            format_money(one.net, one.currency),
+            total.currency.upper(),
+            format_count(total.payments),
+            format_money(total.gross, total.currency),
+            format_deduction(total.fees, total.currency),
+            format_deduction(total.refunds, total.currency),
+            format_deduction(total.disputes, total.currency),
+            format_money(total.net, total.currency),
         ]
-        for one in totals
+        for total in totals
     ]
     columns = ["Currency", "#Payments", "#Gross", "#Fees", "#Refunds", "#Disputes", "#Net"]
-    caption = "Totals of these filters" + (
-        "" if of_period == period.ALL_TIME else f", {of_period.label}"
-    )
+    caption = "Totals of these filters"
+    if of_period != period.ALL_TIME:
+        caption += f", {of_period.label}"
     return table("totals", caption, columns, rows, empty="No line matches these filters.")
 
 
-def _transactions_table(ctx: Context, found: Sequence[Transaction]) -> Table:
-    rows = []
-    for line in found:
-        amounts: list[str | Cell] = [
-            format_money(line.gross, line.currency),
-            format_deduction(line.fee, line.currency),
-            format_money(line.net, line.currency),
+def _transactions_table(ctx: Context, page: Sequence[Transaction]) -> Table:
+    rows: list[list[str | Cell]] = [
+        [
+            format_minute(ctx, one.occurred_at),
+            TYPE_LABELS[one.type],
+            frequency_label(one.frequency) if one.contribution_id else EMPTY_CELL,
+            one.campaign or EMPTY_CELL,
+            contribution_cell(one.contribution_id),
+            Cell(_contra_account(one), code=True),
+            transactions_cell(one.id, _shorten_id(one.id)),
+            one.currency.upper(),
+            format_money(one.gross, one.currency),
+            format_deduction(one.fee, one.currency),
+            format_money(one.net, one.currency),
         ]
-        gift: str | Cell = layout.EMPTY_CELL
-        if line.contribution_id is not None:
-            gift = Cell(line.contribution_id[:8], f"/finance/gifts/{line.contribution_id}",
-                        code=True)  # fmt: skip
-        rows.append([
-            layout.format_minute(ctx, line.occurred_at),
-            TYPE_LABELS[line.type],
-            layout.frequency_label(line.frequency) if line.contribution_id else layout.EMPTY_CELL,
-            line.campaign or layout.EMPTY_CELL,
-            gift,
-            Cell(_contra_account(line), code=True),
-            Cell(_shorten_id(line.id), f"/finance/lines?id={line.id}", code=True),
-            line.currency.upper(),
-            *amounts,
-        ])  # fmt: skip
+        for one in page
+    ]
     columns = ["When", "Type", "Frequency", "Campaign", "Gift", "Account", "Transaction",
                "Currency", "#Gross", "#Fee", "#Net"]  # fmt: skip
     empty = "No line matches. Choose another period, or fewer filters."
@@ -183,48 +195,52 @@ def _transactions_table(ctx: Context, found: Sequence[Transaction]) -> Table:
 
 
 def _shorten_id(id_: str) -> str:
-    """The end of an id tells it from others, and leaves room for the figures."""
-    return (
-        id_ if len(id_) <= ID_LENGTH_SHOWN else f"\N{HORIZONTAL ELLIPSIS}{id_[-ID_LENGTH_SHOWN:]}"
-    )
+    """The end of an id, which differs from others' and leaves room for the figures."""
+    if len(id_) <= ID_LENGTH_SHOWN:
+        return id_
+    return f"\N{HORIZONTAL ELLIPSIS}{id_[-ID_LENGTH_SHOWN:]}"
 
 
-def _contra_account(line: Transaction) -> str:
+def _contra_account(transaction: Transaction) -> str:
     """The account at the other end of Stripe's balance."""
-    return line.credit if line.debit.startswith("stripe:") else line.debit
+    is_into_stripe = transaction.debit.startswith("stripe:")
+    return transaction.credit if is_into_stripe else transaction.debit
 
 
 def _contribution_facts(ctx: Context, contribution: ContributionSummary) -> list[tuple[str, str]]:
+    amount = format_money(contribution.amount, contribution.currency)
+    frequency = frequency_label(contribution.frequency).lower()
     facts = [
         ("Contribution", contribution.id),
-        ("Given", (f"{format_money(contribution.amount, contribution.currency)} {contribution.currency.upper()}, "
-                  f"{layout.frequency_label(contribution.frequency).lower()}")),
+        ("Given", f"{amount} {contribution.currency.upper()}, {frequency}"),
         ("Status", contribution.status),
-        ("Started", layout.format_datetime(ctx, contribution.created_at)),
-        ("Campaign", contribution.campaign or layout.EMPTY_CELL),
-    ]  # fmt: skip
+        ("Started", format_datetime(ctx, contribution.created_at)),
+        ("Campaign", contribution.campaign or EMPTY_CELL),
+    ]
     if contribution.stripe_subscription_id is not None:
-        facts.append(
-            (
-                "Promise",
-                f"{contribution.stripe_subscription_id}, {contribution.subscription_status}",
-            )
-        )
+        subscription = f"{contribution.stripe_subscription_id}, {contribution.subscription_status}"
+        facts.append(("Promise", subscription))
     return facts
 
 
 def _timeline_table(ctx: Context, events: Sequence[TimelineEvent]) -> Table:
-    rows: list[list[str | Cell]] = [
-        [
-            f"{one.at.astimezone(ctx.settings.accounting_zoneinfo):%Y-%m-%d %H:%M:%S}",
-            Cell(EVENT_LABELS[one.kind], tone=f"kind-{one.kind}"),
-            one.description.replace("_", " ") if one.kind in ("decision", "mail") else one.description,
-            Cell(one.detail, f"/finance/refund/{one.detail}" if one.kind == "charge" else "",
-                 code=True),
-            "" if one.amount is None or one.currency is None
-            else f"{format_money(one.amount, one.currency)} {one.currency.upper()}",
-        ]
-        for one in events[: contribution_timeline.MAX_EVENTS]
-    ]  # fmt: skip
+    rows = [_timeline_row(ctx, event) for event in events[: contribution_timeline.MAX_EVENTS]]
     columns = ["When", "Kind", "What", "Id", "#Amount"]
-    return table("story", "What happened, oldest first", columns, rows)
+    return table("timeline", "What happened, oldest first", columns, rows)
+
+
+def _timeline_row(ctx: Context, event: TimelineEvent) -> list[str | Cell]:
+    description = event.description
+    if event.kind in ("decision", "mail"):
+        description = description.replace("_", " ")
+    amount = ""
+    if event.amount is not None and event.currency is not None:
+        amount = f"{format_money(event.amount, event.currency)} {event.currency.upper()}"
+    refund_url = f"/finance/refund/{event.detail}" if event.kind == "charge" else ""
+    return [
+        f"{event.at.astimezone(ctx.settings.accounting_zoneinfo):%Y-%m-%d %H:%M:%S}",
+        Cell(EVENT_LABELS[event.kind], tone=f"kind-{event.kind}"),
+        description,
+        Cell(event.detail, refund_url, code=True),
+        amount,
+    ]

@@ -1,0 +1,71 @@
+"""Late entries: ledger entries of a month that was already closed when they were appended.
+
+A late entry is booked on the first day of the month after the last closed one. A trigger marks it,
+in the transaction that appends the entry, whoever appends it.
+"""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from sqlalchemy import BigInteger, Date, ForeignKey, delete, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from payments.infra import db
+from payments.ledger.entries import LedgerEntry
+
+MAX_LATE_ENTRIES = 200  # entries listed on a page
+
+
+class LateEntry(db.Base):
+    """The booking day of a ledger entry that was appended after its month was closed."""
+
+    __tablename__ = "late_entries"
+
+    seq: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("ledger_entries.seq"), primary_key=True, autoincrement=False
+    )
+    booked_on: Mapped[date] = mapped_column(Date, index=True)
+
+
+@dataclass(frozen=True, slots=True)
+class LateEntryRow:
+    """A late entry with what it moved, in minor units."""
+
+    balance_transaction: str
+    occurred_at: datetime
+    booked_on: date
+    debit: str
+    credit: str
+    amount: int
+    currency: str
+
+
+async def list_late_entries(session: AsyncSession) -> list[LateEntryRow]:
+    """Return the late entries, newest first, at most 200."""
+    entry = LedgerEntry
+    query = (
+        select(
+            entry.balance_transaction, entry.occurred_at, LateEntry.booked_on,
+            entry.debit, entry.credit, entry.amount, entry.currency,
+        )
+        .join(LateEntry, LateEntry.seq == entry.seq)
+        .order_by(entry.seq.desc())
+        .limit(MAX_LATE_ENTRIES)
+    )  # fmt: skip
+    return [LateEntryRow(*row) for row in await session.execute(query)]
+
+
+async def release(
+    session: AsyncSession, booked_on: date, *, occurred_since: date | None, zone: str
+) -> None:
+    """Book entries by their own time again: those that are booked late on a day.
+
+    `occurred_since` leaves out those that occurred before a day of the zone; None takes them all.
+    """
+    entries = select(LedgerEntry.seq)
+    if occurred_since is not None:
+        entries = entries.where(func.timezone(zone, LedgerEntry.occurred_at) >= occurred_since)
+    await session.execute(
+        delete(LateEntry).where(LateEntry.booked_on == booked_on, LateEntry.seq.in_(entries))
+    )

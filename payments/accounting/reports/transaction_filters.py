@@ -1,0 +1,209 @@
+"""Transaction filters: which balance transactions a page, a sum or a file is about.
+
+The filters come from an address or a command. Every one that is set must hold; one that makes no
+sense, or contradicts another, is refused with a sentence.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from payments.accounting import booking_day, daily_totals, sql_text
+from payments.accounting.reports.period import ALL_TIME, Period
+from payments.core.errors import InvalidField
+from payments.core.frequency import Frequency
+from payments.core.identifiers import ROW_ID_PATTERN, SLUG_HELP, SLUG_PATTERN
+from payments.giving import charges
+from payments.ledger.posting_rules import CHARGE_TYPES, LedgerAccount
+
+TRANSACTION_TYPES = (
+    "charge",
+    "refund",
+    "refund_failure",
+    "dispute",
+    "dispute_reversal",
+    "fee",
+    "adjustment",
+    "payout",
+    "payout_reversal",
+    "fx",
+)
+
+# --- what a transaction is, in SQL: it is `bt`, its first entry `e`, its charge `c` ---------------
+
+IS_CHARGE_SQL = f"bt.type IN {sql_text.in_list(CHARGE_TYPES)}"
+TYPE_SQL = f"""
+    CASE WHEN {IS_CHARGE_SQL} THEN 'charge'
+         WHEN bt.type IN ('refund', 'payment_refund') THEN 'refund'
+         WHEN bt.type = 'refund_failure' THEN 'refund_failure'
+         WHEN bt.type IN ('stripe_fee', 'stripe_fx_fee', 'tax_fee') THEN 'fee'
+         WHEN bt.type = 'payout' THEN 'payout'
+         WHEN bt.type IN ('payout_failure', 'payout_cancel') THEN 'payout_reversal'
+         WHEN bt.type <> 'adjustment' THEN 'adjustment'
+         WHEN bt.reporting_category IN ('refund_failure', 'dispute', 'dispute_reversal', 'fee')
+         THEN bt.reporting_category
+         WHEN bt.exchange_rate IS NOT NULL THEN 'fx'
+         ELSE 'adjustment' END
+"""
+# The commonest types by themselves, so that the planner knows how many there are of each.
+_TYPE_CONDITIONS = {
+    "charge": IS_CHARGE_SQL,
+    "refund": "bt.type IN ('refund', 'payment_refund')",
+    "payout": "bt.type = 'payout'",
+}
+# The first entry of a transaction tells what it is; what it is about follows from its charge.
+FROM_SQL = f"""
+      FROM balance_transactions bt
+      JOIN LATERAL (
+          SELECT seq, debit, credit, contribution_id
+            FROM ledger_entries
+           WHERE balance_transaction = bt.id
+           ORDER BY seq
+           LIMIT 1) e ON true
+      {booking_day.LATE_ENTRIES_JOIN_SQL}
+      LEFT JOIN charges c ON c.stripe_charge_id = bt.charge
+      LEFT JOIN payment_intent_links link USING (stripe_payment_intent_id)
+      LEFT JOIN contributions contribution ON contribution.id = e.contribution_id
+"""  # noqa: S608 - our own words
+
+
+def receipt_number_sql(charge_id_column: str) -> str:
+    """The number on a donor's receipt, from the charge's id. `giving.charges` has the same rule."""
+    return f"left(encode(sha256(convert_to({charge_id_column}, 'UTF8')), 'hex'), 16)"
+
+
+# --- the filters ----------------------------------------------------------------------------------
+
+
+def stripe_id_pattern(*prefixes: str) -> re.Pattern[str]:
+    """The form of Stripe's ids with one of these prefixes."""
+    return re.compile(rf"({'|'.join(prefixes)})_[A-Za-z0-9_]{{1,250}}", re.ASCII)
+
+
+_ID_CONDITIONS = (  # what an id looks like -> the transactions that are about it
+    (stripe_id_pattern("txn"), "bt.id = :id"),
+    (stripe_id_pattern("ch", "py"), "bt.charge = :id"),
+    (
+        stripe_id_pattern("pi"),
+        """bt.charge IN (
+           SELECT stripe_charge_id FROM charges WHERE stripe_payment_intent_id = :id)""",
+    ),
+    (
+        stripe_id_pattern("sub"),
+        """bt.id IN (
+           SELECT balance_transaction
+             FROM ledger_entries
+             JOIN subscriptions USING (contribution_id)
+            WHERE stripe_subscription_id = :id)""",
+    ),
+    (
+        ROW_ID_PATTERN,
+        "bt.id IN (SELECT balance_transaction FROM ledger_entries WHERE contribution_id = :id)",
+    ),
+    (
+        charges.REFERENCE_PATTERN,
+        f"""bt.charge IN (
+           SELECT stripe_charge_id
+             FROM charges
+            WHERE {receipt_number_sql("stripe_charge_id")} = :id)""",  # noqa: S608 - our own words
+    ),
+    (stripe_id_pattern("po", "re", "pyr", "dp", "du", "trr", "fee"), "bt.source = :id"),
+)
+_CURRENCY_PATTERN = re.compile(r"[a-z]{3}")
+# The name of a filter -> what it may be, and that in words.
+FILTER_RULES: Mapping[str, tuple[tuple[str, ...] | re.Pattern[str], str]] = {
+    "type": (TRANSACTION_TYPES, "one of " + ", ".join(TRANSACTION_TYPES)),
+    "frequency": ((*Frequency, daily_totals.NO_FREQUENCY), "once, monthly, annual or none"),
+    "currency": (_CURRENCY_PATTERN, "three letters, such as usd"),
+    "account": (tuple(LedgerAccount), "one of " + ", ".join(LedgerAccount)),
+    "campaign": (SLUG_PATTERN, SLUG_HELP),
+    "id": (
+        re.compile(r"[A-Za-z0-9_]{1,255}"),
+        (
+            "a whole id: of a contribution, a transaction (txn_…), a charge (ch_…), a payment"
+            " intent (pi_…), a promise (sub_…), a refund (re_…), a dispute (dp_…), a payout"
+            " (po_…), or a receipt's number"
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which transactions. Everything that is set must hold."""
+
+    period: Period = ALL_TIME
+    type: str | None = None
+    frequency: str | None = None
+    currency: str | None = None
+    account: str | None = None
+    campaign: str | None = None
+    id: str | None = None
+
+    def describe(self) -> str:
+        """The filters in one line, such as `period=2026-10 currency=usd`."""
+        filters = {name: getattr(self, name) for name in FILTER_RULES}
+        return " ".join([
+            f"period={self.period.label}",
+            *(f"{name}={value}" for name, value in filters.items() if value is not None),
+        ])  # fmt: skip
+
+    def conditions(self, zone: ZoneInfo) -> tuple[str, dict[str, object]]:
+        """The conditions on a row of FROM_SQL, and their parameters."""
+        frequency = "link.frequency = :frequency"
+        if self.frequency == daily_totals.NO_FREQUENCY:
+            frequency = "link.frequency IS NULL"
+        account = """EXISTS (
+           SELECT FROM ledger_entries its_entry
+            WHERE its_entry.balance_transaction = bt.id
+              AND :account IN (its_entry.debit, its_entry.credit))"""
+        return sql_text.where(
+            [
+                ("since", booking_day.booked_from("bt.occurred_at"), self.period.since),
+                ("until", booking_day.booked_before("bt.occurred_at"), self.period.until),
+                ("type", _TYPE_CONDITIONS.get(self.type or "", f"{TYPE_SQL} = :type"), self.type),
+                ("frequency", frequency, self.frequency),
+                ("currency", "bt.currency = :currency", self.currency),
+                ("campaign", "contribution.campaign = :campaign", self.campaign),
+                ("account", account, self.account),
+                ("id", _id_condition(self.id or "") or "false", self.id),
+            ],
+            {"zone": zone.key},
+        )
+
+
+def _id_condition(object_id: str) -> str | None:
+    return next(
+        (condition for form, condition in _ID_CONDITIONS if form.fullmatch(object_id)), None
+    )
+
+
+def check_filter(name: str, value: str) -> None:
+    """Raise InvalidField for a value that a filter cannot have."""
+    allowed, help_text = FILTER_RULES[name]
+    if isinstance(allowed, tuple):
+        is_allowed = value in allowed
+    else:
+        is_allowed = allowed.fullmatch(value) is not None
+    if name == "id":
+        is_allowed = is_allowed and _id_condition(value) is not None
+    if not is_allowed:
+        raise InvalidField(f"{name}: {help_text}.", field=name)
+
+
+def parse_filters(query: Mapping[str, str], period: Period) -> Filters:
+    """Read the filters of an address. Raises InvalidField for nonsense or a contradiction."""
+    values = {name: query[name] for name in FILTER_RULES if query.get(name)}
+    for name, value in values.items():
+        check_filter(name, value)
+    income = values.get("account", "").partition("income:")[2]
+    if income and values.get("frequency", income) != income:
+        raise InvalidField(
+            f"account: income:{income} has no line that is {values['frequency']}.", field="account"
+        )
+    if values.get("frequency") == daily_totals.NO_FREQUENCY and "campaign" in values:
+        raise InvalidField(
+            "campaign: what belongs to no contribution has no campaign.", field="campaign"
+        )
+    return Filters(period, **values)

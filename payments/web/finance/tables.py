@@ -1,0 +1,72 @@
+"""Tables of the finance pages, ready to print: every figure is text already."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+EMPTY_CELL = "\N{EN DASH}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell. `tone` is a class of the stylesheet, `code` marks an id."""
+
+    text: str
+    url: str = ""
+    tone: str = ""
+    code: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A heading; a numeric column is set to the right."""
+
+    label: str
+    numeric: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table; the first cell of a row is its heading. `empty` stands in place of no rows."""
+
+    id: str
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    footer: Sequence[Sequence[Cell]] = ()
+    empty: str = "Nothing to show."
+
+
+def table(
+    id_: str,
+    caption: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str | Cell]],
+    *,
+    footer: Sequence[Sequence[str | Cell]] = (),
+    empty: str = "Nothing to show.",
+) -> Table:
+    """Return a table of texts and cells; a column whose heading begins with # is numeric."""
+
+    def cells(row: Sequence[str | Cell]) -> list[Cell]:
+        return [cell if isinstance(cell, Cell) else Cell(cell) for cell in row]
+
+    return Table(
+        id_,
+        caption,
+        [Column(label.removeprefix("#"), label.startswith("#")) for label in columns],
+        [cells(row) for row in rows],
+        [cells(row) for row in footer],
+        empty,
+    )
+
+
+def contribution_cell(contribution_id: str | None) -> Cell:
+    """Return a link to a contribution's timeline, or an empty cell."""
+    if contribution_id is None:
+        return Cell(EMPTY_CELL)
+    return Cell(contribution_id[:8], f"/finance/contributions/{contribution_id}", code=True)
+
+
+def transactions_cell(object_id: str, label: str | None = None) -> Cell:
+    """Return a link to the transactions that are about an object of Stripe's."""
+    return Cell(label or object_id, f"/finance/lines?id={object_id}", code=True)

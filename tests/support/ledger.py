@@ -1,0 +1,108 @@
+"""Helpers for tests of the ledger: the database's owner, tampering, and the integrity checks."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import psycopg
+from sqlalchemy.engine import make_url
+
+from payments.accounting import integrity
+from payments.infra.context import Context, open_context
+from payments.ledger import hash_chain
+from tests.support.newsroom import Newsroom, settings_for
+
+Connection = psycopg.Connection[tuple[object, ...]]
+NOWHERE = "http://127.0.0.1:9"
+CONTRIBUTIONS = [
+    (2500, "once", "usd"),
+    (500, "monthly", "usd"),
+    (200, "annual", "usd"),
+    (900, "once", "eur"),
+    (1500, "once", "jpy"),  # settles in dollars
+]
+UNKNOWN_MOVEMENT = {"type": "tax_fund", "amount": -77, "currency": "usd"}
+BALANCES_SQL = """
+    SELECT account, currency, sum(amount)
+      FROM (SELECT debit AS account, currency, amount FROM ledger_entries
+             UNION ALL
+            SELECT credit, currency, -amount FROM ledger_entries) AS sides
+     GROUP BY 1, 2
+     ORDER BY 1, 2
+"""
+# The checks of what reports read from: they fail, too, where a ledger entry was changed.
+DERIVED_CHECKS = {"daily_totals", "balance_rollforward", "month_snapshots"}
+
+
+def driver_url(url: str) -> str:
+    """A database URL as psycopg takes it."""
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def every_row_of(table: str) -> str:
+    return f"SELECT * FROM {table} ORDER BY 1"  # noqa: S608 - a table of ours
+
+
+@contextmanager
+def as_owner(url: str) -> Iterator[Connection]:
+    """A connection of the owner's, each statement at once."""
+    with psycopg.connect(driver_url(url), autocommit=True) as connection:
+        yield connection
+
+
+@contextmanager
+def tampering(url: str) -> Iterator[Connection]:
+    """The owner, with triggers and foreign keys switched off."""
+    with as_owner(url) as owner:
+        owner.execute("SET session_replication_role = replica")
+        yield owner
+
+
+@asynccontextmanager
+async def without_stripe(url: str) -> AsyncIterator[Context]:
+    """A context on this database whose Stripe cannot be reached."""
+    async with open_context(settings_for(url, NOWHERE)) as ctx:
+        yield ctx
+
+
+async def failed_checks(url: str) -> dict[str, list[str]]:
+    """The integrity checks that fail, and the rows they name."""
+    async with without_stripe(url) as ctx:
+        results = await integrity.run_checks(ctx, with_stripe=False)
+    return {result.check_name: list(result.failures) for result in results if not result.passed}
+
+
+async def failed_checks_now(room: Newsroom) -> list[str]:
+    """What the integrity checks report as things are, with no import before."""
+    results = await integrity.run_checks(room.ctx)
+    return [f"{result.check_name}: {result.failures}" for result in results if not result.passed]
+
+
+def rehash_chain(owner: Connection) -> None:
+    """Number and hash every entry anew, as if nothing had been done."""
+    head = hash_chain.GENESIS_HASH
+    rows = owner.execute(
+        "SELECT seq, debit, credit, amount, currency, occurred_at, balance_transaction,"
+        "       contribution_id FROM ledger_entries ORDER BY 1"
+    )
+    for seq, (old, *rest) in enumerate(rows.fetchall(), 1):
+        entry = hash_chain.row_bytes(seq, *rest)  # type: ignore[arg-type]  # as the columns are
+        head = hash_chain.next_hash(head, entry)
+        owner.execute(
+            "UPDATE ledger_entries SET seq = %s, hash = %s WHERE seq = %s", [seq, head, old]
+        )
+
+
+async def loses_webhooks(room: Newsroom) -> None:
+    """Captures happen at Stripe, and no webhook about them arrives."""
+    await room.sandbox.advance_to_captures()
+    room.sandbox.take_deliveries()
+
+
+async def refunds_at_stripe(room: Newsroom, contribution_id: str, amount: int) -> None:
+    """Finance refunds a part of a contribution, in Stripe's dashboard."""
+    [charge] = [
+        row["id"]
+        for row in room.sandbox.account.store.of_kind("charge")
+        if row["metadata"].get("contribution_id") == contribution_id
+    ]
+    await room.ctx.stripe.v1.refunds.create_async({"charge": charge, "amount": amount})
