@@ -31,8 +31,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from payments.core import campaign_schema
-from payments.core.campaign_schema import CampaignConfig, FormOptions, InvalidCampaign
+from payments.core import campaign_parser, campaign_schema
+from payments.core.campaign_parser import InvalidCampaign
+from payments.core.campaign_schema import CampaignConfig, FormOptions
 from payments.core.errors import InvalidField, NotFound, PaymentsError
 from payments.infra import audit_log, db
 from payments.infra.audit_log import AuditAction
@@ -327,7 +328,7 @@ async def apply_file(
     Raises InvalidCampaign.
     """
     maximums: Mapping[str, int] = ctx.settings.max_gift
-    found = campaign_schema.parse_file(data, json=json, max_gift=maximums)
+    found = campaign_parser.parse_file(data, json=json, max_gift=maximums)
     async with ctx.sessions() as session:
         done = {terms.id: await save(session, terms, now=ctx.now()) for terms in found}
         await (session.rollback() if dry_run else session.commit())

@@ -13,7 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 from payments import cli
-from payments.cli import main
+from payments.accounting.exports.journals import JournalFormat
+from payments.cli import export, main, staff
+from payments.risk.bulk_stops import StopGroup, StopMode
+from payments.staff.accounts import Role
 
 UNREACHABLE = "postgresql+psycopg://nobody@127.0.0.1:9/none"
 SETTINGS = {
@@ -70,6 +73,18 @@ def test_no_command_imports_the_package_that_assembles_them() -> None:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module == "payments.cli":
                 assert file.name == "__init__.py", file.name
+
+
+def test_choices_are_the_words_of_their_enums() -> None:
+    stop = {option.name: option.type for option in main.commands["emergency-stop"].params}
+    for choice, enum_class in (
+        (staff.ROLE_CHOICE, Role),
+        (stop["group"], StopGroup),
+        (stop["mode"], StopMode),
+        (click.Choice(export.JOURNAL_FORMATS), JournalFormat),
+    ):
+        assert isinstance(choice, click.Choice)
+        assert sorted(choice.choices) == sorted(enum_class)
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,11 @@
 """The operator invites colleagues, prints links, changes roles and removes, all of it audited."""
 
-import asyncio
-import os
-import sys
-from asyncio.subprocess import PIPE
 from datetime import UTC, datetime
 
 import pytest
 
 from payments.staff.accounts import Role
+from tests.support import command_line
 from tests.support.colleague import open_colleague_browser
 from tests.support.newsroom import Newsroom
 
@@ -17,19 +14,9 @@ pytestmark = pytest.mark.anyio
 
 async def test_the_operator_invites_links_changes_and_removes(newsroom: Newsroom) -> None:
     async def runs(*arguments: str, code: int = 0) -> str:
-        environment = {
-            "PAYMENTS_DATABASE_URL": newsroom.settings.database_url.get_secret_value(),
-            "PAYMENTS_STRIPE_API_KEY": newsroom.settings.stripe_api_key.get_secret_value(),
-            "PAYMENTS_STRIPE_API_BASE": newsroom.settings.stripe_api_base,
-            "PAYMENTS_BASE_URL": newsroom.settings.base_url,
-        }
-        command = [sys.executable, "-m", "payments.cli", "staff", *arguments]
-        run = await asyncio.create_subprocess_exec(
-            *command, env={**os.environ, **environment}, stdout=PIPE, stderr=PIPE
-        )
-        out, err = await run.communicate()
-        assert run.returncode == code, err
-        return out.decode().strip()
+        result = await command_line.run(newsroom.settings, "staff", *arguments)
+        assert result.exit_code == code, result.stderr
+        return result.stdout.decode().strip()
 
     newsroom.clock.current = datetime.now(UTC)  # the command line goes by the real clock
     base = newsroom.settings.base_url

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from payments.core.campaign_schema import InvalidCampaign
+from payments.core.campaign_parser import InvalidCampaign
 from payments.giving import campaigns
 from payments.giving.article_counts import COUNT_STEP
 from payments.safety import retention

@@ -242,7 +242,7 @@ def test_a_field_that_is_not_ours_is_dropped(capfd: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         f"{NAME} gave",
         ADDRESS,
@@ -253,11 +253,11 @@ def test_a_field_that_is_not_ours_is_dropped(capfd: pytest.CaptureFixture[str]) 
     ],
 )
 def test_free_text_has_no_place_even_in_a_field_of_ours(
-    capfd: pytest.CaptureFixture[str], said: str
+    capfd: pytest.CaptureFixture[str], message: str
 ) -> None:
     app_logging.configure("debug")
     log = structlog.get_logger("payments.test")
-    log.warning(said, outcome=said, object_type=said, count=said, request_id={"canary": said})
+    log.warning(message, outcome=message, object_type=message, count=message, request_id={"canary": message})
     (line,) = lines(capfd)
     assert set(line) == {"event", "level", "timestamp"}
     assert line["event"] == "unnamed"

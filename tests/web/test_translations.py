@@ -33,7 +33,7 @@ ENGLISH = (
     "web/finance",
     "web/staff",
     "web/support",
-    "core/campaign_schema.py",
+    "core/campaign_parser.py",
     "giving/campaigns.py",
     "infra/audit_log.py",
     "safety/emergency_stop.py",

@@ -9,15 +9,9 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from payments.core import amount_input, campaign_schema, i18n, money
-from payments.core.campaign_schema import (
-    FREQUENCIES,
-    MAX_VARIANTS,
-    CampaignConfig,
-    FieldPath,
-    FormOptions,
-    InvalidCampaign,
-)
+from payments.core import amount_input, campaign_parser, i18n, money
+from payments.core.campaign_parser import MAX_VARIANTS, FieldPath, InvalidCampaign
+from payments.core.campaign_schema import FREQUENCIES, CampaignConfig, FormOptions
 from payments.core.money import Money
 
 VARIANT_PREFIXES = tuple(f"v{number}_" for number in range(1, MAX_VARIANTS + 1))
@@ -114,7 +108,7 @@ def parse_config(typed: FormFields, *, maximums: Mapping[str, int]) -> CampaignC
         ],
         **_parse_options(typed, ""),
     }
-    return campaign_schema.from_form(shape, max_gift=maximums)
+    return campaign_parser.from_form(shape, max_gift=maximums)
 
 
 def field_of_error(error: InvalidCampaign, typed: FormFields) -> str:

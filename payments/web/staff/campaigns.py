@@ -11,7 +11,8 @@ from litestar.params import FromPath
 from litestar.response import Redirect
 
 from payments.core import i18n, money
-from payments.core.campaign_schema import FREQUENCIES, CampaignConfig, FormOptions, InvalidCampaign
+from payments.core.campaign_parser import InvalidCampaign
+from payments.core.campaign_schema import FREQUENCIES, CampaignConfig, FormOptions
 from payments.core.frequency import Frequency
 from payments.giving import campaigns, experiments
 from payments.giving.campaigns import Campaign, EditConflict

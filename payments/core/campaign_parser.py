@@ -1,0 +1,208 @@
+"""Reads campaigns from TOML, JSON or a form, and validates them.
+
+An error names the field and its limit. Nothing is guessed, and a file is taken whole or not at all.
+"""
+
+import itertools
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from payments.core import i18n, money
+from payments.core.campaign_schema import CampaignConfig, FormOptions, merge_variant
+from payments.core.errors import InvalidField
+from payments.core.frequency import Frequency
+from payments.core.money import Money
+
+MAX_MESSAGE_LENGTH = 600  # characters in one language
+MAX_PRESETS = 6
+MIN_VARIANTS, MAX_VARIANTS = 2, 4
+# "reminder" marks the contributions that come from a reminder; "new" is a page of the staff.
+RESERVED_IDS = frozenset({"new", "reminder"})
+BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+FIELD_HELP = {
+    "id": "is 1 to 64 lower-case letters, digits and hyphens",
+    "name": "is 1 to 16 lower-case letters and digits",
+    "default_frequency": "is once, monthly or annual",
+    "evaluate_after_days": "is 30 or 90",
+    "preselect": "is true or false",
+    "message": "is a table of languages and texts",
+    "presets": "is, for once, monthly or annual and a currency, a list of whole minor units",
+    "defaults": "is, for once, monthly or annual and a currency, whole minor units",
+    "enabled": "is true or false",
+    "starts_on": "is a day such as 2026-03-01",
+    "ends_on": "is a day such as 2026-03-31",
+}
+
+FieldPath = tuple[str | int, ...]
+
+
+class InvalidCampaign(InvalidField):
+    """A campaign is not valid. `path` leads to the field, and `problem` says what is wrong."""
+
+    code = "invalid-campaign"
+    title = "The campaign is not valid"
+
+    def __init__(self, path: FieldPath, problem: str) -> None:
+        field = _dotted_path(path)
+        super().__init__(f"{field}: {problem}. Nothing was changed.", field=field)
+        self.path = path
+        self.problem = problem
+
+
+class _CampaignFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    campaigns: tuple[CampaignConfig, ...]
+
+
+def parse_file(
+    data: bytes, *, json: bool, max_gift: Mapping[str, int]
+) -> tuple[CampaignConfig, ...]:
+    """Returns the campaigns of a TOML or JSON file. Raises InvalidCampaign.
+
+    `max_gift` are the newsroom's own limits, in minor units by currency.
+    """
+    try:
+        decode = msgspec.json.decode if json else msgspec.toml.decode
+        file = decode(data, type=_CampaignFile)
+    except msgspec.ValidationError as error:
+        raise _from_decoder(str(error)) from None
+    except (msgspec.DecodeError, ValueError):
+        raise InvalidCampaign((), f"the file is not {'JSON' if json else 'TOML'}") from None
+    ids: set[str] = set()
+    for index, config in enumerate(file.campaigns):
+        if config.id in ids:
+            raise InvalidCampaign(("campaigns", index, "id"), f"{config.id} is there twice")
+        ids.add(config.id)
+        validate(config, max_gift=max_gift, path=("campaigns", index))
+    return file.campaigns
+
+
+def from_form(form: object, *, max_gift: Mapping[str, int]) -> CampaignConfig:
+    """Returns a campaign from the fields of a form. Raises InvalidCampaign."""
+    try:
+        config = msgspec.convert(form, CampaignConfig)
+    except msgspec.ValidationError as error:
+        raise _from_decoder(str(error)) from None
+    validate(config, max_gift=max_gift)
+    return config
+
+
+# --- validation -----------------------------------------------------------------------------------
+
+
+def validate(config: CampaignConfig, *, max_gift: Mapping[str, int], path: FieldPath = ()) -> None:
+    """Raises InvalidCampaign for what no form can show or no reader can give."""
+    if config.id in RESERVED_IDS:
+        raise InvalidCampaign((*path, "id"), f"{config.id} is a name we use ourselves")
+    if config.currency is not None:
+        _validate_currency((*path, "currency"), config.currency)
+    if config.starts_on and config.ends_on and config.ends_on < config.starts_on:
+        raise InvalidCampaign((*path, "ends_on"), f"is before starts_on, {config.starts_on}")
+    _validate_options(config, config, max_gift=max_gift, path=path)
+    names = [variant.name for variant in config.variants]
+    if names and not MIN_VARIANTS <= len(names) <= MAX_VARIANTS:
+        problem = f"is none, or {MIN_VARIANTS} to {MAX_VARIANTS}; here {len(names)}"
+        raise InvalidCampaign((*path, "variants"), problem)
+    for index, variant in enumerate(config.variants):
+        variant_path = (*path, "variants", index)
+        if variant.name in names[:index]:
+            raise InvalidCampaign((*variant_path, "name"), f"{variant.name} is there twice")
+        _validate_options(
+            variant, merge_variant(config, variant), max_gift=max_gift, path=variant_path
+        )
+
+
+def _validate_options(
+    options: FormOptions, effective: FormOptions, *, max_gift: Mapping[str, int], path: FieldPath
+) -> None:
+    """Validates what a campaign or variant gives, and its defaults against what is suggested.
+
+    `effective` are the options with what a variant takes from its campaign.
+    """
+    for locale, text in options.message.items():
+        _validate_message((*path, "message", locale), locale, text)
+    for frequency, currency, amounts in _flatten(options.presets):
+        presets_path = (*path, "presets", frequency, currency)
+        _validate_currency(presets_path, currency)
+        _validate_presets(presets_path, amounts, currency, max_gift)
+    for frequency, currency, _ in _flatten(options.defaults):
+        _validate_currency((*path, "defaults", frequency, currency), currency)
+    for frequency, currency, amount in _flatten(effective.defaults):
+        if Money(amount, currency) not in effective.suggested_amounts(currency, frequency):
+            problem = f"{amount} is not one of the amounts suggested"
+            raise InvalidCampaign((*path, "defaults", frequency, currency), problem)
+
+
+def _flatten(
+    table: Mapping[Frequency, Mapping[str, Any]],
+) -> Iterator[tuple[Frequency, str, Any]]:
+    for frequency, by_currency in table.items():
+        for currency, value in by_currency.items():
+            yield frequency, currency, value
+
+
+def _validate_message(path: FieldPath, locale: str, text: str) -> None:
+    if locale not in i18n.SUPPORTED_LOCALES:
+        raise InvalidCampaign(path, f"is not one of {', '.join(i18n.SUPPORTED_LOCALES)}")
+    if not 1 <= len(text.strip()) <= len(text) <= MAX_MESSAGE_LENGTH:
+        raise InvalidCampaign(path, f"has 1 to {MAX_MESSAGE_LENGTH} characters; here {len(text)}")
+    for character in text:
+        category = unicodedata.category(character)
+        if category in ("Cc", "Cn", "Co", "Cs", "Zl", "Zp") or character in BIDI_CONTROLS:
+            problem = f"is plain text on one line; it has U+{ord(character):04X}"
+            raise InvalidCampaign(path, problem)
+
+
+def _validate_currency(path: FieldPath, code: str) -> None:
+    if code not in money.GIFT_LIMITS:
+        raise InvalidCampaign(path, f"is not one of {', '.join(money.GIFT_LIMITS)}")
+
+
+def _validate_presets(
+    path: FieldPath, amounts: tuple[int, ...], currency: str, max_gift: Mapping[str, int]
+) -> None:
+    if not 1 <= len(amounts) <= MAX_PRESETS:
+        raise InvalidCampaign(path, f"has 1 to {MAX_PRESETS} amounts; here {len(amounts)}")
+    lowest, highest = money.min_gift(currency), money.max_gift(currency, max_gift)
+    step = money.smallest_unit(currency)
+    for amount in amounts:
+        described = _describe_amount(amount, currency)
+        if amount < lowest.amount:
+            limit = _describe_amount(lowest.amount, currency)
+            raise InvalidCampaign(path, f"{described} is below the smallest gift, {limit}")
+        if amount > highest.amount:
+            limit = _describe_amount(highest.amount, currency)
+            raise InvalidCampaign(path, f"{described} is above the largest gift, {limit}")
+        if amount % step:
+            raise InvalidCampaign(path, f"{amount} is no multiple of {step}")
+    for before, after in itertools.pairwise(amounts):
+        if after <= before:
+            raise InvalidCampaign(path, f"each is more than the one before; {after} is not")
+
+
+def _describe_amount(amount: int, currency: str) -> str:
+    """Returns the minor units that a file has with the major units that a form has."""
+    return f"{amount} ({Money(amount, currency)})"
+
+
+# --- error messages -------------------------------------------------------------------------------
+
+
+def _from_decoder(message: str) -> InvalidCampaign:
+    """Returns the error of msgspec's message, in our words where FIELD_HELP has the field."""
+    problem, _, location = message.partition(" - at ")
+    # msgspec does not name the key of a table, so the path ends before it.
+    location = location.partition("$")[2].partition("[...]")[0]
+    path = tuple(int(part) if part.isdigit() else part for part in re.findall(r"\w+", location))
+    help_text = FIELD_HELP.get(str(path[-1])) if path else None
+    return InvalidCampaign(path, help_text or problem[:1].lower() + problem[1:])
+
+
+def _dotted_path(path: FieldPath) -> str:
+    """Returns a path as `campaigns[0].variants[1].name`."""
+    dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return dotted.removeprefix(".") or "file"
