@@ -1,4 +1,4 @@
-"""The schema: what the migrations make is what the code says, and can be undone and made again."""
+"""The schema: the migrations create what the mapped classes say, and can be undone."""
 
 import hashlib
 import re
@@ -22,11 +22,11 @@ from tests.conftest import copy_database
 models.load_all()
 APPEND_ONLY = {"balance_transactions", "ledger_entries", "stripe_events"}
 APPEND_ONLY |= {"payout_transactions", "verified_heads", "audit_entries"}
-ENGINES = {"procrastinate_jobs", "procrastinate_events", "procrastinate_workers"}
-ENGINES |= {"procrastinate_periodic_defers"}
+ENGINE_TABLES = {"procrastinate_jobs", "procrastinate_events", "procrastinate_workers"}
+ENGINE_TABLES |= {"procrastinate_periodic_defers"}
 
-# Everything of ours in a database, one line each, in any order.
-LOOK = """
+# Every object in the schema `public` and every default privilege, in any order.
+SCHEMA_SQL = """
     SELECT 'table ' || c.relname || ' ' || c.relkind::text || ' ' || coalesce(c.relacl::text, '-')
       FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace
      UNION ALL
@@ -64,7 +64,7 @@ def empty(cluster: str) -> Iterator[str]:
 
 @contextmanager
 def connected(url: str) -> Iterator[Connection]:
-    """The owner, each statement at once."""
+    """A connection as the owner; each statement is committed."""
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
     try:
         with engine.connect() as connection:
@@ -73,11 +73,11 @@ def connected(url: str) -> Iterator[Connection]:
         engine.dispose()
 
 
-def seen(url: str) -> set[str]:
-    """All there is, except what alembic keeps for itself."""
+def schema_of(url: str) -> set[str]:
+    """Every object of a database in one line each, without Alembic's own table."""
     with connected(url) as owner:
-        found = {str(line) for line in owner.scalars(text(LOOK))}
-    return {line for line in found if "alembic_version" not in line}
+        lines = {str(line) for line in owner.scalars(text(SCHEMA_SQL))}
+    return {line for line in lines if "alembic_version" not in line}
 
 
 def revisions() -> list[str]:
@@ -87,25 +87,25 @@ def revisions() -> list[str]:
 
 
 def test_what_is_upgraded_can_be_undone_and_made_again(empty: str) -> None:
-    nothing = seen(empty)
+    before = schema_of(empty)
     migrate.upgrade(empty)
-    made = seen(empty)
-    assert len(made) > 200
+    upgraded = schema_of(empty)
+    assert len(upgraded) > 200
     migrate.downgrade(empty, "base")
-    assert seen(empty) == nothing
+    assert schema_of(empty) == before
     migrate.upgrade(empty)
-    assert seen(empty) == made
+    assert schema_of(empty) == upgraded
 
 
 def test_each_step_can_be_undone_by_itself(empty: str) -> None:
-    before = [seen(empty)]
+    before = [schema_of(empty)]
     for revision in revisions():
         migrate.upgrade(empty, revision)
-        before.append(seen(empty))
+        before.append(schema_of(empty))
     for revision in revisions()[::-1]:
-        assert seen(empty) == before.pop(), revision
+        assert schema_of(empty) == before.pop(), revision
         migrate.downgrade(empty, "-1")
-    assert seen(empty) == before.pop()
+    assert schema_of(empty) == before.pop()
 
 
 def test_a_database_that_holds_money_keeps_it_when_it_is_upgraded_again(database: str) -> None:
@@ -138,7 +138,7 @@ def test_every_table_of_the_source_is_compared() -> None:
     assert len(written) > 50
 
 
-def test_the_code_and_the_migrations_say_the_same(database: str) -> None:
+def test_the_code_and_the_migrations_agree(database: str) -> None:
     with connected(database) as owner:
         command.check(migrate.alembic_config(owner))
 
@@ -169,11 +169,11 @@ def test_every_constraint_the_code_names_is_in_the_database(empty: str, database
 
     def ours(url: str) -> set[str]:
         kinds = ("column ", "constraint ", "index ")
-        found = {line for line in seen(url) if line.startswith(kinds)}
-        return {in_any_order(line) for line in found if "procrastinate" not in line}
+        lines = {line for line in schema_of(url) if line.startswith(kinds)}
+        return {in_any_order(line) for line in lines if "procrastinate" not in line}
 
     def in_any_order(line: str) -> str:
-        """The words a CHECK allows, sorted: revisions add theirs at the end."""
+        """The values that a CHECK allows, sorted: a revision adds its own at the end."""
         return re.sub(r"ARRAY\[(.*?)\]", lambda m: str(sorted(m[1].split(", "))), line)
 
     assert ours(database) == ours(empty)
@@ -181,10 +181,12 @@ def test_every_constraint_the_code_names_is_in_the_database(empty: str, database
 
 def test_the_engines_schema_is_the_one_a_revision_was_written_for() -> None:
     schema = hashlib.sha256(SchemaManager.get_schema().encode()).hexdigest()
-    assert schema == ENGINES_SCHEMA, "a new engine: write a revision that runs its own migrations"
+    assert schema == ENGINE_SCHEMA_SHA256, (
+        "a new engine: write a revision that runs its own migrations"
+    )
 
 
-ENGINES_SCHEMA = "c70ec4b400a60ad9592787653aae5ae77ae41bf801d56b5bd2712751a07f2009"
+ENGINE_SCHEMA_SHA256 = "c70ec4b400a60ad9592787653aae5ae77ae41bf801d56b5bd2712751a07f2009"
 
 
 PRIVILEGES = "SELECT INSERT UPDATE DELETE TRUNCATE REFERENCES TRIGGER"
@@ -201,17 +203,17 @@ def test_the_service_may_do_its_work_and_nothing_to_the_books(database: str) -> 
             ),
             {"role": db.APP_ROLE, "all": PRIVILEGES.split()},
         )
-        held: dict[str, set[str]] = {}
+        granted: dict[str, set[str]] = {}
         for table, privilege in rows:
-            held.setdefault(table, set()).add(privilege)
+            granted.setdefault(table, set()).add(privilege)
     ordinary = {"SELECT", "INSERT", "UPDATE", "DELETE"}
     tables = set(db.Base.metadata.tables)
     assert tables > APPEND_ONLY
     expected = {
         table: {"SELECT", "INSERT"} if table in APPEND_ONLY else ordinary
-        for table in tables | ENGINES
+        for table in tables | ENGINE_TABLES
     }
-    assert held == expected | {"alembic_version": {"SELECT"}}
+    assert granted == expected | {"alembic_version": {"SELECT"}}
 
 
 def test_the_service_owns_nothing_and_cannot_sign_in(database: str) -> None:
