@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def campaigns() -> None:
-    """What readers of a link are told and suggested, and its variants."""
+    """Texts, amounts and variants of the form that a campaign's links lead to."""
 
 
 @campaigns.command("apply")
@@ -31,15 +31,15 @@ def campaigns_apply(file: Path, *, dry_run: bool, as_json: bool) -> None:
 
     data, is_json = file.read_bytes(), file.suffix == ".json"
 
-    async def load(ctx: "Context") -> "dict[str, SaveResult]":
+    async def apply(ctx: "Context") -> "dict[str, SaveResult]":
         return await campaigns.apply_file(ctx, data, json=is_json, dry_run=dry_run)
 
-    done = run_with_context(load)
+    results = run_with_context(apply)
     if as_json:
-        click.echo(json.dumps(done))
+        click.echo(json.dumps(results))
     else:
-        for name, change in done.items():
-            click.echo(f"{name}: {change}")
+        for campaign_id, result in results.items():
+            click.echo(f"{campaign_id}: {result}")
     if dry_run:
         echo_stderr("Nothing was changed: this was a dry run.")
 
@@ -58,22 +58,20 @@ def campaigns_show(campaign: str | None, *, as_json: bool) -> None:
                 return [await campaigns.get(session, campaign)]
             return await campaigns.list_all(session)
 
-    found = run_with_context(read)
+    configs = [found.parsed_config() for found in run_with_context(read)]
     if as_json:
-        shapes: list[dict[str, Any]] = [
-            campaign_schema.to_dict(one.parsed_config()) for one in found
-        ]
-        click.echo(json.dumps({"campaigns": shapes}, ensure_ascii=False, indent=2))
+        file: dict[str, Any] = {"campaigns": [campaign_schema.to_dict(one) for one in configs]}
+        click.echo(json.dumps(file, ensure_ascii=False, indent=2))
         return
-    for one in found:
-        terms = one.parsed_config()
-        names = f"  variants {', '.join(v.name for v in terms.variants)}" if terms.variants else ""
-        days = f"{terms.starts_on or ''}..{terms.ends_on or ''}"
-        click.echo(f"{one.id}  {'on' if terms.enabled else 'off'}  {days}{names}")
+    for config in configs:
+        names = ", ".join(variant.name for variant in config.variants)
+        variants = f"  variants {names}" if names else ""
+        days = f"{config.starts_on or ''}..{config.ends_on or ''}"
+        click.echo(f"{config.id}  {'on' if config.enabled else 'off'}  {days}{variants}")
 
 
 def find_campaign(campaign: str) -> "Campaign | None":
-    """A campaign for a snippet; None, with a word of it, where the newsroom has no such."""
+    """Returns a campaign, or None, with a line to stderr, where it or the database is not there."""
     from payments.giving import campaigns
 
     async def read(ctx: "Context") -> "Campaign | None":

@@ -1,8 +1,9 @@
-"""In whatever order the events of a gift arrive, however often, and whatever has been done in
-between: what we know in the end is the same.
+"""In whatever order the events of a contribution arrive, however often, and whatever has been done
+in between: what we know in the end is the same.
 
-Many gifts share one newsroom. All their events are shuffled together, some of them doubled, and the
-worker works at random moments of it, so that each gift has an order, and interruptions, of its own.
+Many contributions share one newsroom. All their events are shuffled together, some of them doubled,
+and the worker runs at random moments, so that each contribution has an order and interruptions of
+its own.
 """
 
 import asyncio
@@ -23,9 +24,9 @@ ORDERS = 200
 PAUSES = 5
 AT_ONCE = 12
 
-# All that is known of a gift, without its ids and without the moments at which we looked. The place
-# of a row in the books, and so its hash, follows from which gift was posted first: that may differ,
-# what was posted may not.
+# All that is known of a contribution, without its ids and without the times at which we looked. The
+# place of a row in the books, and so its hash, follows from which contribution was posted first:
+# that may differ, what was posted may not.
 KNOWN = """
     SELECT c.frequency, c.amount, c.currency, c.status, c.origin, c.campaign, c.checkout_url,
            c.checkout_session_params, c.stripe_session_id IS NOT NULL,
@@ -52,17 +53,17 @@ MADE, TAKEN, NEXT = "2026-11-22T12:00:00+00:00", "2026-11-22T12:00:01+00:00", "2
 
 
 def whole(frequency: str) -> tuple[object, ...]:
-    """All there is to know of a gift made at noon."""
-    promise = {"status": "active", "started": MADE, "renews": f"{NEXT}+00:00", "ended": None}
+    """All there is to know of a contribution made at noon."""
+    subscription = {"status": "active", "started": MADE, "renews": f"{NEXT}+00:00", "ended": None}
     shown: dict[str, object] = {"amount": 500, "currency": "usd"}
     charge = {"frequency": frequency, "status": "succeeded", "at": MADE, "moved": True}
     fee = {"debit": "expense:processing", "credit": "stripe:balance", "amount": 45}
     income = {"debit": "stripe:balance", "credit": f"income:{frequency}", "amount": 500}
     entries = [entry | {"currency": "usd", "at": TAKEN} for entry in (fee, income)]
-    promises = [promise | shown] if frequency != "once" else None
+    subscriptions = [subscription | shown] if frequency != "once" else None
     request = (None, None, None)  # no campaign; the request and the page are forgotten
-    about = (frequency, 500, "usd", "paid", "reader", *request, True)
-    return *about, in_words(promises), in_words([charge | shown]), in_words(entries)
+    columns = (frequency, 500, "usd", "paid", "reader", *request, True)
+    return *columns, in_words(subscriptions), in_words([charge | shown]), in_words(entries)
 
 
 def in_words(value: object) -> object:
@@ -71,7 +72,7 @@ def in_words(value: object) -> object:
 
 
 async def events_of(room: Newsroom, frequency: str, number: int) -> list[Delivery]:
-    """Every event, of whatever type, of so many gifts made at one moment."""
+    """Every event, of whatever type, of so many contributions made at one moment."""
     room.sandbox.api.check_contract = False  # others look after that; here there are thousands
     [endpoint] = room.sandbox.account.store.of_kind("webhook_endpoint")
     await room.ctx.stripe.v1.webhook_endpoints.update_async(
@@ -84,7 +85,7 @@ async def events_of(room: Newsroom, frequency: str, number: int) -> list[Deliver
 
 
 async def known(room: Newsroom) -> Counter[tuple[object, ...]]:
-    """What is known of each gift, and of how many the same is known."""
+    """What is known of each contribution, and of how many the same is known."""
     for table in OPERATIONAL:
         assert await room.count(table) == 0, table
     rows = await room.rows(KNOWN)

@@ -1,8 +1,8 @@
-"""What comes in at POST /webhooks/stripe: kept and rung for if it is Stripe's, refused if it is
+"""What comes in at POST /webhooks/stripe: stored and enqueued if it is Stripe's, refused if it is
 not, and never answered 200 before it is stored.
 
-The door is knocked at as an ASGI application, so that the bytes of a header arrive as they are: no
-client tidies them up on the way.
+The application is called as ASGI, so that the bytes of a header arrive as they are: no client
+tidies them up on the way.
 """
 
 import asyncio
@@ -43,23 +43,23 @@ _numbers = count(1)
 
 @dataclass
 class Door:
-    """The address Stripe knows, and what stands behind it."""
+    """The address that Stripe posts to, and the application behind it."""
 
     app: typing.Any  # an ASGI application: litestar's own type for its scope is stricter than ASGI
     ctx: Context
     clock: ManualClock
 
     async def hears(self, body: bytes, *signatures: bytes, length: int | None = -1) -> int:
-        """A delivery with these Stripe-Signature headers. Gives the status of the answer."""
+        """A delivery with these Stripe-Signature headers. Returns the status of the response."""
         pieces = [body[:100_000], body[100_000:]]
-        answers: list[dict[str, typing.Any]] = []
+        messages: list[dict[str, typing.Any]] = []
 
         async def receive() -> dict[str, object]:
             piece = pieces.pop(0) if pieces else b""
             return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
 
         async def send(message: dict[str, typing.Any]) -> None:
-            answers.append(message)
+            messages.append(message)
 
         headers = [(b"host", b"127.0.0.1:8000"), (b"content-type", b"application/json")]
         if length is not None:
@@ -80,12 +80,12 @@ class Door:
             "server": ("127.0.0.1", 8000),
         }
         await self.app(scope, receive, send)
-        return int(answers[0]["status"])
+        return int(messages[0]["status"])
 
     def sign(self, body: bytes, *, secret: str = SECRET, ago: int = 0) -> bytes:
-        """The header Stripe sends, by the sandbox's own reckoning and not by ours."""
-        moment = int(self.clock().timestamp()) - ago
-        return webhook_deliveries.signature(body, secret, moment).encode()
+        """The header Stripe sends, as the sandbox signs and not as we verify."""
+        timestamp = int(self.clock().timestamp()) - ago
+        return webhook_deliveries.signature(body, secret, timestamp).encode()
 
     async def hears_signed(self, body: bytes) -> int:
         return await self.hears(body, self.sign(body))
@@ -95,7 +95,7 @@ class Door:
             return [tuple(row) for row in await session.execute(text(query))]
 
     async def stored(self) -> int:
-        """How many events are kept; each of their jobs is one of theirs."""
+        """How many events are stored. Without an event there is no job."""
         [(events, jobs)] = await self.rows(
             "SELECT (SELECT count(*) FROM stripe_events), (SELECT count(*) FROM procrastinate_jobs)"
         )
@@ -175,9 +175,9 @@ async def test_an_event_is_stored_by_its_id_and_enqueues_a_sync_of_its_object(do
 
 async def test_nothing_personal_of_an_event_is_stored(door: Door) -> None:
     assert await door.hears_signed(event()) == 200
-    kept = await door.rows("SELECT e::text, j::text FROM stripe_events e, procrastinate_jobs j")
-    assert len(kept) == 1
-    assert "reader@example.org" not in str(kept)
+    stored = await door.rows("SELECT e::text, j::text FROM stripe_events e, procrastinate_jobs j")
+    assert len(stored) == 1
+    assert "reader@example.org" not in str(stored)
 
 
 @pytest.mark.parametrize("ago", [300, 299, 0, -299, -300])
@@ -262,14 +262,14 @@ async def test_every_type_stripe_has_and_a_thousand_it_has_not_are_stored(door: 
     bodies = [event(about, f"obj_{n}", type=name) for n, (about, name) in enumerate(named)]
     assert set(await asyncio.gather(*map(door.hears_signed, bodies))) == {200}
     assert await door.stored() == len(named)
-    rung = sorted(
+    synced = sorted(
         f"{about}:obj_{n}" for n, (about, _) in enumerate(named) if about in SYNC_HANDLERS
     )
-    assert rung
+    assert synced
     jobs = await door.rows('SELECT lock FROM procrastinate_jobs ORDER BY lock COLLATE "C"')
-    assert [lock for (lock,) in jobs] == rung
-    assert outcome_count("unknown") == before[0] + len(named) - len(rung)
-    assert outcome_count("enqueued") == before[1] + len(rung)
+    assert [lock for (lock,) in jobs] == synced
+    assert outcome_count("unknown") == before[0] + len(named) - len(synced)
+    assert outcome_count("enqueued") == before[1] + len(synced)
 
 
 async def test_an_event_about_what_has_no_id_yet_is_stored_and_enqueues_nothing(door: Door) -> None:
@@ -441,14 +441,18 @@ UNREADABLE: dict[str, bytes] = {
     "a form": b"id=evt_1&type=charge.updated",
     "UTF-16": event().decode().encode("utf-16"),
     "a byte order mark": b"\xef\xbb\xbf" + event(),
-    "invalid UTF-8 in a field that is kept": event(type="caf\u00e9").replace(b"\\u00e9", b"\xe9"),
-    "invalid UTF-8 in a field that is not kept": event(x="\u00e9").replace(b"\\u00e9", b"\xff\xfe"),
+    "invalid UTF-8 in a field that is decoded": event(type="caf\u00e9").replace(
+        b"\\u00e9", b"\xe9"
+    ),
+    "invalid UTF-8 in a field that is not decoded": event(x="\u00e9").replace(
+        b"\\u00e9", b"\xff\xfe"
+    ),
     "a surrogate in UTF-8": event(x="X").replace(b'"X"', b'"\xed\xa0\x80"'),
     "a lone surrogate": event(id="evt_\ud800"),
     "a raw NUL": event().replace(b"evt_", b"evt\0_"),
     "a list as deep as the sea": b"[" * 200_000,
     "an object as deep": b'{"a":' * 50_000,
-    "a deep field that is not kept": event(x="X").replace(b'"X"', b"[" * 100_000),
+    "a deep field that is not decoded": event(x="X").replace(b'"X"', b"[" * 100_000),
     "a deep field, closed": event(x="X").replace(b'"X"', b"[" * 100_000 + b"]" * 100_000),
     "deep data": event(data="X").replace(b'"X"', b'{"object":' * 20_000 + b"1" + b"}" * 20_000),
 }
@@ -625,8 +629,8 @@ async def test_a_database_that_restarted_costs_no_delivery(
 
 async def test_a_caller_who_hangs_up_takes_no_other_event_along(door: Door) -> None:
     inbox = intake.Inbox(door.ctx.engine, synced_types=frozenset(SYNC_HANDLERS))
-    bells = [intake.decode(event(), livemode=False) for _ in range(3)]
-    gone, *others = [asyncio.create_task(inbox.store(bell, now=door.clock())) for bell in bells]
+    events = [intake.decode(event(), livemode=False) for _ in range(3)]
+    gone, *others = [asyncio.create_task(inbox.store(one, now=door.clock())) for one in events]
     await asyncio.sleep(0)
     gone.cancel()
     assert await asyncio.gather(*others) == [True, True]
