@@ -55,7 +55,7 @@ def run(*, port: int) -> None:
         raise click.ClickException(str(error)) from None
     except KeyboardInterrupt:
         pass
-    echo_stderr("Everything has ended. Nothing was kept.")
+    echo_stderr("Everything has ended. Nothing is left of it.")
 
 
 @contextmanager
