@@ -80,10 +80,15 @@ async def enqueue_sync(
     )
 
 
-def backoff(attempt: int) -> timedelta:
-    """Returns how long to wait before an attempt: doubling, capped, with jitter."""
-    longest = min(timedelta(seconds=2**attempt), MAX_BACKOFF)
-    return longest * random.uniform(0.5, 1)  # noqa: S311 - spreads load, hides nothing
+def backoff(
+    attempt: int,
+    *,
+    first: timedelta = timedelta(seconds=2),
+    longest: timedelta = MAX_BACKOFF,
+) -> timedelta:
+    """Returns the wait before an attempt: `first`, doubled each time, capped, with jitter."""
+    wait = min(first * float(1 << min(attempt - 1, 30)), longest)
+    return wait * random.uniform(0.5, 1)  # noqa: S311 - spreads load, hides nothing
 
 
 async def retry_later(

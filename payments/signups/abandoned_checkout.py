@@ -1,9 +1,8 @@
-"""Unfinished gifts: a reader on the way to pay ticked that they want to be told once if they do not
-finish.
+"""Abandoned Checkouts: one reminder to a reader who asked for it and did not finish paying.
 
-The address they typed waits, sealed, beside the contribution until Stripe says how the Checkout
-ended. Whoever paid is forgotten; whoever did not gets one neutral mail the next morning. Nobody has
-proved the mailbox, so that mail takes the place of a confirmation.
+The address is stored encrypted, with the contribution's id, until Stripe says how the Checkout
+ended. A paid one closes the reminder; an abandoned one schedules it for the next morning. Nobody
+has confirmed the address, so that mail counts as its confirmation.
 """
 
 from datetime import datetime, timedelta
@@ -16,7 +15,7 @@ from stripe.checkout import Session as CheckoutSession
 from payments.core import calendar
 from payments.core.identifiers import new_row_id
 from payments.core.settings import Settings
-from payments.infra import stripe_client
+from payments.infra import db, stripe_client
 from payments.infra.context import Context
 from payments.signups import address_vault, reminders
 from payments.signups.reminder_schedule import ReminderSchedule
@@ -32,23 +31,26 @@ async def remind_if_abandoned(
     contribution_id: str,
     now: datetime,
 ) -> None:
-    """A reader on the way to pay wants to be reminded once if they do not finish."""
+    """Store a reminder that is scheduled if a contribution's Checkout is abandoned.
+
+    A second one of a contribution changes nothing. Raises InvalidField, KeyStoreMissing.
+    """
     row_id = new_row_id()
     values = reminders.row_values(settings, row_id, schedule, address, now=now)
     values |= {"state": ReminderState.CHECKOUT_OPEN, "contribution_id": contribution_id}
-    known = address_vault.address_hashes(settings, address)
-    made = await session.scalar(
+    hashes = address_vault.address_hashes(settings, address)
+    inserted = await session.scalar(
         insert(Reminder)
-        .values(**values, address_hash=known[0])
+        .values(**values, address_hash=hashes[0])
         .on_conflict_do_nothing(index_elements=["contribution_id"])
         .returning(Reminder.id)
     )
-    if made is None:  # pressed twice
+    if inserted is None:  # the form was sent twice
         address_vault.destroy_key(settings, row_id)
 
 
 async def on_checkout_ended(ctx: Context, fetched: CheckoutSession) -> None:
-    """Whoever did not finish is told once, tomorrow morning; of whoever did, nothing is kept."""
+    """Close the reminder of a paid Checkout; schedule that of an abandoned one for tomorrow."""
     contribution_id = stripe_client.metadata_value(fetched, "contribution_id")
     if fetched.status == "open" or contribution_id is None:
         return
@@ -60,11 +62,11 @@ async def on_checkout_ended(ctx: Context, fetched: CheckoutSession) -> None:
         if fetched.status == "complete":
             reminders.close(ctx.settings, row, ReminderState.DONATED, now=ctx.now())
             return
-        await reminders.lock_address(session, row.address_hash)
-        others = select(Reminder.id).where(
+        await db.advisory_lock(session, row.address_hash)
+        scheduled = select(Reminder.id).where(
             Reminder.address_hash == row.address_hash, Reminder.state == ReminderState.SCHEDULED
         )
-        if await session.scalar(others) is not None:
+        if await session.scalar(scheduled) is not None:
             reminders.close(ctx.settings, row, ReminderState.SUPERSEDED, now=ctx.now())
             return
         today = calendar.local_date(ctx.now(), row.zone)

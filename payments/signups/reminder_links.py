@@ -1,9 +1,10 @@
-"""The links of reminders: signed, for one purpose, and good without signing in.
+"""The links of reminders: signed for one purpose each, and valid without signing in.
 
-A reminder's code carries its id and the keyed hash of the address it was sent to: with the address
-itself it proves the mailbox, whatever has become of the row. Opening a link changes nothing, for
-mail programs open links to look at them; only the button of the page behind it does. The link back
-to the form is the same for all who had the same in mind, is counted, and names nobody.
+Opening a link changes nothing, for mail programs open links to look at them; only the button of its
+page does. A reminder's code carries its id and the keyed hash of the address it was sent to:
+together with the address it shows that the mailbox is somebody's, whatever became of the row. The
+link back to the form is the same for everybody with the same frequency and amount, and names
+nobody.
 """
 
 import base64
@@ -16,38 +17,39 @@ from payments.core.money import Money
 from payments.core.settings import Settings
 from payments.infra import signing
 from payments.infra.context import Context
+from payments.signups.signup import CONFIRMATION_LIFETIME, UNSUBSCRIBE_LINK_LIFETIME
 
-CONFIRM_PURPOSE, CONFIRM_LIFETIME = "reminder-confirm", timedelta(hours=48)  # the mailbox is mine
-CODE_PURPOSE, CODE_LIFETIME = "reminder", timedelta(days=400)  # stop this reminder, or ask again
-UNSUBSCRIBE_PURPOSE, UNSUBSCRIBE_LIFETIME = (
-    "reminder-never",
-    timedelta(days=400),
-)  # no mail of this kind ever again
-EMPTY_PREFILL = "-"  # a link back to the form of somebody who had no amount in mind
+CONFIRM_PURPOSE = "reminder-confirm"
+CODE_PURPOSE, CODE_LIFETIME = "reminder", timedelta(days=400)
+UNSUBSCRIBE_PURPOSE = "reminder-unsubscribe"
+EMPTY_PREFILL = "-"  # the last part of a link back to the form that fills in nothing
 
 
 def confirm_link(ctx: Context, reminder_id: str) -> str:
-    """Where a mailbox is proved."""
+    """Return the link that confirms a reminder."""
     signed = signing.sign_token(ctx.settings.hmac_keys, CONFIRM_PURPOSE, reminder_id, now=ctx.now())
     return f"{ctx.settings.mail_links_base_url}/remind/confirm/{signed}"
 
 
 def sign_code(ctx: Context, reminder_id: str, address_hash: bytes) -> str:
-    """What a reader holds of one reminder."""
+    """Return the code that a mail carries: it cancels, reschedules or reactivates its reminder."""
     return signing.sign_token(
         ctx.settings.hmac_keys, CODE_PURPOSE, [reminder_id, address_hash.hex()], now=ctx.now()
     )
 
 
 def cancel_link(ctx: Context, code: str) -> str:
+    """Return the link that cancels the reminder of a code."""
     return f"{ctx.settings.mail_links_base_url}/remind/stop/{code}"
 
 
 def reschedule_link(ctx: Context, code: str) -> str:
+    """Return the link to the form to choose another day."""
     return f"{ctx.settings.mail_links_base_url}/remind/again/{code}"
 
 
 def unsubscribe_link(ctx: Context, address_hash: bytes) -> str:
+    """Return the link that suppresses an address."""
     signed = signing.sign_token(
         ctx.settings.hmac_keys, UNSUBSCRIBE_PURPOSE, address_hash.hex(), now=ctx.now()
     )
@@ -62,7 +64,7 @@ def parse_confirm_link(ctx: Context, token: str) -> str:
         token,
         str,
         now=ctx.now(),
-        max_age=CONFIRM_LIFETIME,
+        max_age=CONFIRMATION_LIFETIME,
     )
 
 
@@ -90,7 +92,7 @@ def parse_unsubscribe_link(ctx: Context, token: str) -> bytes:
         token,
         str,
         now=ctx.now(),
-        max_age=UNSUBSCRIBE_LIFETIME,
+        max_age=UNSUBSCRIBE_LINK_LIFETIME,
     )
     return bytes.fromhex(address_hash)
 
@@ -101,24 +103,24 @@ def parse_unsubscribe_link(ctx: Context, token: str) -> bytes:
 def return_link(
     settings: Settings, contribution: tuple[Frequency, Money] | None, locale: str
 ) -> str:
-    """The form, filled in, behind words that say not with what."""
-    said = (
-        ""
-        if contribution is None
-        else f"{contribution[0][0]}{contribution[1].amount}{contribution[1].currency}"
-    )
-    packed = base64.urlsafe_b64encode(said.encode()).decode().rstrip("=")
-    return f"{settings.mail_links_base_url}/back/{packed or EMPTY_PREFILL}?lang={i18n.language_tag(locale)}"
+    """Return the link to the form, filled in, encoded so that it does not say with what."""
+    prefill = ""
+    if contribution is not None:
+        frequency, gift = contribution
+        prefill = f"{frequency[0]}{gift.amount}{gift.currency}"
+    encoded = base64.urlsafe_b64encode(prefill.encode()).decode().rstrip("=") or EMPTY_PREFILL
+    language = i18n.language_tag(locale)
+    return f"{settings.mail_links_base_url}/back/{encoded}?lang={language}"
 
 
-def parse_prefill(prefill: str) -> tuple[Frequency, Money] | None:
-    """What such a link was made of; None for nothing, or for nonsense."""
+def parse_prefill(encoded: str) -> tuple[Frequency, Money] | None:
+    """Return what such a link fills in; None for nothing, or for what makes no sense."""
     try:
-        said = base64.urlsafe_b64decode(prefill + "=" * (-len(prefill) % 4)).decode("ascii")
+        prefill = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode("ascii")
     except ValueError:
         return None
-    found = re.fullmatch(r"([oma])([1-9][0-9]{0,8})([a-z]{3})", said)
-    if found is None or found[3] not in money.GIFT_LIMITS:
+    match = re.fullmatch(r"([oma])([1-9][0-9]{0,8})([a-z]{3})", prefill)
+    if match is None or match[3] not in money.GIFT_LIMITS:
         return None
-    frequency = next(one for one in Frequency if one.startswith(found[1]))
-    return frequency, Money(int(found[2]), found[3])
+    frequency = next(one for one in Frequency if one.startswith(match[1]))
+    return frequency, Money(int(match[2]), match[3])

@@ -1,8 +1,8 @@
-"""The funnel of reminders: how many were asked for, confirmed, sent, opened, and led to a gift.
+"""Reminder statistics: how many sign-ups, confirmations, mails, clicks and contributions a month.
 
-It counts and knows nobody: one number for each step and month. A gift that follows is known by the
-word its link carries into the form, `reminder`, which is the same for everybody. A month in which
-fewer than five people took a step does not say how many.
+One number is stored for each step and month, and nothing about a person. A contribution after a
+reminder is known by its campaign, which the link carries into the form and which is the same for
+everybody. A number below `MIN_GROUP_SIZE` is not reported: it might be somebody.
 """
 
 from collections import defaultdict
@@ -15,26 +15,29 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from payments.core import calendar
 from payments.core.money import Money
 from payments.core.settings import Settings
 from payments.giving import campaigns
 from payments.giving.contributions import Contribution, ContributionStatus
 from payments.infra import db
 
-MIN_GROUP_SIZE = 5  # a smaller number might be somebody
+MIN_GROUP_SIZE = 5  # of people or contributions, in any report that could tell of one of them
 
 
 class ReminderStep(StrEnum):
+    """What is counted, in the order of the funnel."""
+
     SIGNED_UP = "signed_up"
     CONFIRMED = "confirmed"
     SENT = "sent"
     OPENED = "opened"
-    MISSED = "missed"  # dropped: more than a week too late
-    CALENDAR = "calendar"  # a calendar file, with no address at all
+    MISSED = "missed"  # dropped, being a week late
+    CALENDAR = "calendar"  # a calendar file was downloaded, without an address
 
 
 class ReminderCount(db.Base):
-    """How often a step was taken in a month."""
+    """How often a step was taken in a month of the accounting zone."""
 
     __tablename__ = "reminder_counts"
     __table_args__ = (CheckConstraint("number > 0", name="number_is_positive"),)
@@ -48,19 +51,19 @@ class ReminderCount(db.Base):
 
 @dataclass(frozen=True, slots=True)
 class ReminderMonth:
-    """One month. None stands for "fewer than five"; 0 is told."""
+    """One month. None is a number from 1 to below `MIN_GROUP_SIZE`."""
 
     month: date
     steps: dict[ReminderStep, int | None]
     donated: int | None
-    amounts: tuple[Money, ...]  # of those who gave, in each currency that enough gave in
+    amounts: tuple[Money, ...]  # contributed in each currency; empty unless each has enough
 
 
 async def record_step(
     session: AsyncSession, settings: Settings, step: ReminderStep, *, now: datetime
 ) -> None:
-    """One more took this step."""
-    month = now.astimezone(settings.accounting_zoneinfo).date().replace(day=1)
+    """Count a step, in the month of `now`."""
+    month = calendar.first_of_month(now.astimezone(settings.accounting_zoneinfo).date())
     await session.execute(
         insert(ReminderCount)
         .values(month=month, step=step, number=1)
@@ -73,28 +76,40 @@ async def record_step(
 async def monthly_stats(
     session: AsyncSession, settings: Settings, *, since: date
 ) -> list[ReminderMonth]:
-    """The months from `since`, the newest first, with small numbers left out."""
-    counted: dict[date, dict[ReminderStep, int]] = defaultdict(dict)
-    query = select(ReminderCount).where(ReminderCount.month >= since.replace(day=1))
-    for one in await session.scalars(query.order_by(ReminderCount.month).limit(1200)):
-        counted[one.month][one.step] = one.number
-    given = await _contributions_by_month(session, settings, since=since.replace(day=1))
-    made = []
-    for month in sorted({*counted, *given}, reverse=True):
-        steps = {step: suppress_small(counted[month].get(step, 0)) for step in ReminderStep}
-        gifts = given.get(month, {})
-        gave = suppress_small(sum(number for number, _ in gifts.values()))
-        # A currency of few would give them away, and so would the rest, taken from the whole.
-        told = gave is not None and all(number >= MIN_GROUP_SIZE for number, _ in gifts.values())
-        amounts = tuple(Money(total, code) for code, (_, total) in sorted(gifts.items()))
-        made.append(ReminderMonth(month, steps, gave, amounts if told else ()))
-    return made
+    """Return the months from that of `since` on, the newest first, small numbers suppressed."""
+    first_month = calendar.first_of_month(since)
+    counts: dict[date, dict[ReminderStep, int]] = defaultdict(dict)
+    query = select(ReminderCount).where(ReminderCount.month >= first_month)
+    for row in await session.scalars(query.order_by(ReminderCount.month).limit(1200)):
+        counts[row.month][row.step] = row.number
+    contributions = await _contributions_by_month(session, settings, since=first_month)
+    return [
+        _report_month(month, counts[month], contributions.get(month, {}))
+        for month in sorted({*counts, *contributions}, reverse=True)
+    ]
+
+
+def _report_month(
+    month: date, counts: dict[ReminderStep, int], contributions: dict[str, tuple[int, int]]
+) -> ReminderMonth:
+    donated = suppress_small(sum(number for number, _ in contributions.values()))
+    # An amount of few would give them away, and so would the others, subtracted from the whole.
+    is_reportable = donated is not None and all(
+        number >= MIN_GROUP_SIZE for number, _ in contributions.values()
+    )
+    amounts = tuple(Money(total, code) for code, (_, total) in sorted(contributions.items()))
+    return ReminderMonth(
+        month,
+        {step: suppress_small(counts.get(step, 0)) for step in ReminderStep},
+        donated,
+        amounts if is_reportable else (),
+    )
 
 
 async def _contributions_by_month(
     session: AsyncSession, settings: Settings, *, since: date
 ) -> dict[date, dict[str, tuple[int, int]]]:
-    """For each month and currency how many gave after a reminder, and how much."""
+    """Return, by month and currency, how many contributed after a reminder, and how much."""
     local = func.timezone(settings.accounting_zone, Contribution.created_at)
     month = func.date(func.date_trunc("month", local))
     query = (
@@ -108,12 +123,12 @@ async def _contributions_by_month(
         .order_by(month, Contribution.currency)
         .limit(2000)
     )
-    found: dict[date, dict[str, tuple[int, int]]] = defaultdict(dict)
-    for when, currency, number, total in await session.execute(query):
-        found[when][currency] = (number, int(total))
-    return found
+    contributions: dict[date, dict[str, tuple[int, int]]] = defaultdict(dict)
+    for first_day, currency, number, total in await session.execute(query):
+        contributions[first_day][currency] = (number, int(total))
+    return contributions
 
 
 def suppress_small(number: int) -> int | None:
-    """A number that may be told; None for one so small that it might be somebody."""
+    """Return a number that may be reported; None for one from 1 to below `MIN_GROUP_SIZE`."""
     return None if 0 < number < MIN_GROUP_SIZE else number

@@ -1,32 +1,26 @@
-"""Reminders: somebody is not ready to give today and asks to be written to, at most twice.
+"""Reminders: a reader is not ready to give today and asks to be written to, at most twice.
 
-A reminder is a row with a day and a zone. It is asked for; proved, by a button behind a link that
-only the mailbox has, or by a session its owner is in; sent; and over. The address is sealed under a
-key of its own, and the key is destroyed with the last mail, when it is cancelled, or when two days
-pass without proof. An address has at most one reminder that will be sent.
+A reminder is a row with a day and a time zone. It is signed up for; confirmed, by a button behind a
+link that only the mailbox has, or because its owner is signed in; sent; and closed. Its address is
+encrypted under a key of its own, which is destroyed with the last mail, when the reminder is
+cancelled, or when it is not confirmed in time. An address has at most one reminder that will be
+sent.
 
-Signing up does the same work and gives the same answer for every address; what may be sent to
-whom is decided later, by the worker (`reminding`). Signing up never revives a cancelled reminder.
-Only the code of a mail does, with the address it was for.
+Signing up does the same work and gives the same answer for every address; the worker decides later
+what may be sent to whom (`reminder_sender`). Signing up never reactivates a cancelled reminder:
+only the code of a mail does, with the address the mail went to.
 """
 
-from datetime import date, datetime, timedelta
+from collections.abc import Sequence
+from datetime import date, datetime
 from enum import StrEnum
 
-from sqlalchemy import (
-    BigInteger,
-    CheckConstraint,
-    ForeignKey,
-    Index,
-    String,
-    select,
-)
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core import calendar
-from payments.core.errors import LinkInvalid
 from payments.core.frequency import Frequency
 from payments.core.identifiers import new_row_id
 from payments.core.money import Money
@@ -34,34 +28,36 @@ from payments.core.settings import Settings
 from payments.donors.donors import Donor
 from payments.infra import db, job_queue
 from payments.infra.context import Context
-from payments.signups import address_vault, reminder_schedule, reminder_stats
-from payments.signups.address_vault import AssociatedData, SuppressionReason
+from payments.signups import address_vault, reminder_schedule, reminder_stats, signup, suppression
 from payments.signups.reminder_schedule import ReminderSchedule
 from payments.signups.reminder_stats import ReminderStep
+from payments.signups.signup import CONFIRMATION_LIFETIME, Signup
+from payments.signups.suppression import SuppressionReason
 
-CONFIRMATION_LIFETIME = timedelta(hours=48)  # from the moment it was asked for
-CONFIRMATIONS_JOB = ("reminders", "asked")  # the bell for those who wait for their confirmation
-REMINDER_JOB = "reminder"  # the object type of one reminder's bell
+CONFIRMATIONS_JOB, ALL_CONFIRMATIONS = "reminder_confirmations", "all"  # one job sends them all
+REMINDER_JOB = "reminder"  # the object type of one reminder's job
 
 
 class ReminderState(StrEnum):
-    UNCONFIRMED = "unconfirmed"  # nobody has proved that the mailbox is theirs
-    CHECKOUT_OPEN = "checkout_open"  # of a reader at Checkout, in case they do not finish
+    """How far a reminder has come."""
+
+    UNCONFIRMED = "unconfirmed"
+    CHECKOUT_OPEN = "checkout_open"  # scheduled if its donor does not finish at Stripe
     SCHEDULED = "scheduled"  # it will be sent
     SENT = "sent"
     CANCELLED = "cancelled"
     DONATED = "donated"
     MISSED = "missed"
-    SUPPRESSED = "suppressed"  # the mailbox bounced, complained, or said never
-    SUPERSEDED = "superseded"  # by another of the same reader
-    KEY_LOST = "key_lost"  # its key is gone
+    SUPPRESSED = "suppressed"
+    SUPERSEDED = "superseded"  # by another of the same address
+    KEY_LOST = "key_lost"
 
 
 ACTIVE_STATES = (ReminderState.UNCONFIRMED, ReminderState.CHECKOUT_OPEN, ReminderState.SCHEDULED)
 
 
-class Reminder(db.Base):
-    """One sign-up. The `turn` is how many of its days are behind it, sent or not."""
+class Reminder(Signup):
+    """One reminder. `slot` is how many of its `slots` days are over, sent or not."""
 
     __tablename__ = "reminders"
     __table_args__ = (
@@ -76,7 +72,8 @@ class Reminder(db.Base):
         ),
         CheckConstraint("(state = 'scheduled') = (due_on IS NOT NULL)", name="due_if_scheduled"),
         CheckConstraint(
-            "(state IN ('unconfirmed', 'checkout_open', 'scheduled')) = (address_ciphertext IS NOT NULL)",
+            "(state IN ('unconfirmed', 'checkout_open', 'scheduled'))"
+            " = (address_ciphertext IS NOT NULL)",
             name="ciphertext_while_active",
         ),
         CheckConstraint(
@@ -99,25 +96,17 @@ class Reminder(db.Base):
         ),
     )
 
-    id: Mapped[db.Id] = mapped_column(primary_key=True)
     state: Mapped[ReminderState] = mapped_column(db.enum_column(ReminderState, "state_is_known"))
-    address_hash: Mapped[bytes | None] = mapped_column(index=True)  # null once it is over
-    address_ciphertext: Mapped[bytes | None]
-    verified: Mapped[bool]
-    deprioritised: Mapped[bool]  # its network asked for many: it waits behind the others
-    attempts: Mapped[int]
-    language: Mapped[str] = mapped_column(String(8))
+    verified: Mapped[bool]  # somebody has shown that the mailbox is theirs
     zone: Mapped[str] = mapped_column(String(64))
     frequency: Mapped[Frequency | None] = mapped_column(
         db.enum_column(Frequency, "frequency_is_known")
     )
     amount: Mapped[int | None] = mapped_column(BigInteger)
     currency: Mapped[str | None] = mapped_column(String(3))
-    signed_up_on: Mapped[date]  # the day it was there
+    signed_up_on: Mapped[date]  # in its time zone
     first_send_on: Mapped[date]
-    interval_months: Mapped[
-        int | None
-    ]  # every so many; null for one day, and a week later if `turns` is 2
+    interval_months: Mapped[int | None]  # null for one day, and a second a week later if 2 slots
     slots: Mapped[int]
     slot: Mapped[int]
     sent_count: Mapped[int]
@@ -125,29 +114,23 @@ class Reminder(db.Base):
     contribution_id: Mapped[db.Id | None] = mapped_column(
         ForeignKey("contributions.id"), unique=True
     )
-    signed_up_at: Mapped[db.Timestamp] = mapped_column(index=True)
-    confirmation_sent_at: Mapped[db.Timestamp | None]
     enqueued_at: Mapped[db.Timestamp | None]
-    ended_at: Mapped[db.Timestamp | None]
-
-    @property
-    def associated_data(self) -> AssociatedData:
-        return AssociatedData("reminders", "address_ciphertext", self.id)
 
     def send_date(self, slot: int) -> date:
+        """Return the day of a slot."""
         return reminder_schedule.send_date(
             self.signed_up_on, self.first_send_on, self.interval_months, slot
         )
 
     @property
     def intended_contribution(self) -> tuple[Frequency, Money] | None:
-        """What the reader had in mind."""
+        """The frequency and amount the reader had in mind, if any."""
         if self.frequency is None or self.amount is None or self.currency is None:
             return None
         return self.frequency, Money(self.amount, self.currency)
 
 
-# --- asking ---------------------------------------------------------------------------------------
+# --- signing up -----------------------------------------------------------------------------------
 
 
 async def sign_up(
@@ -159,31 +142,32 @@ async def sign_up(
     deprioritised: bool = False,
     now: datetime,
 ) -> None:
-    """Note a wish whose mailbox is to be proved. The same work for every address.
+    """Store a reminder whose address is to be confirmed. The same work for every address.
 
-    Of several for one address that nobody has proved, the last wish counts.
+    Of several of one address that nobody has confirmed, the last is stored. Raises InvalidField,
+    KeyStoreMissing.
     """
-    known = address_vault.address_hashes(settings, address)
-    await lock_address(session, known[0])
-    before = await session.scalar(
+    hashes = address_vault.address_hashes(settings, address)
+    await db.advisory_lock(session, hashes[0])
+    unconfirmed_id = await session.scalar(
         select(Reminder.id).where(
-            Reminder.address_hash.in_(known), Reminder.state == ReminderState.UNCONFIRMED
+            Reminder.address_hash.in_(hashes), Reminder.state == ReminderState.UNCONFIRMED
         )
     )
-    row_id = before or new_row_id()
-    values = row_values(settings, row_id, schedule, address, now=now) | {
-        "deprioritised": deprioritised
-    }
-    again = {
-        name: values[name] for name in ("address_ciphertext", "signed_up_on", *_SCHEDULE_COLUMNS)
-    }
+    row_id = unconfirmed_id or new_row_id()
+    values = row_values(settings, row_id, schedule, address, now=now)
+    updated = ("address_ciphertext", "signed_up_on", *_SCHEDULE_COLUMNS)
     await session.execute(
         insert(Reminder)
-        .values(**values, state=ReminderState.UNCONFIRMED, address_hash=known[0])
-        .on_conflict_do_update(index_elements=["id"], set_=again)
+        .values(
+            **values | {"deprioritised": deprioritised},
+            state=ReminderState.UNCONFIRMED,
+            address_hash=hashes[0],
+        )
+        .on_conflict_do_update(index_elements=["id"], set_={name: values[name] for name in updated})
     )
     await reminder_stats.record_step(session, settings, ReminderStep.SIGNED_UP, now=now)
-    await job_queue.enqueue_sync(session, *CONFIRMATIONS_JOB)
+    await job_queue.enqueue_sync(session, CONFIRMATIONS_JOB, ALL_CONFIRMATIONS)
 
 
 async def sign_up_verified(
@@ -194,14 +178,16 @@ async def sign_up_verified(
     address: str,
     now: datetime,
 ) -> None:
-    """A wish of somebody who has just proved that the mailbox is theirs: it needs nothing more."""
-    known = address_vault.address_hashes(settings, address)
-    await lock_address(session, known[0])
-    await _close_all(session, settings, known, ReminderState.SUPERSEDED, now=now)
-    row_id = new_row_id()
-    values = row_values(settings, row_id, schedule, address, now=now)
+    """Schedule a reminder of somebody who has just shown that the mailbox is theirs.
+
+    It supersedes every other of the address. Raises InvalidField, KeyStoreMissing.
+    """
+    hashes = address_vault.address_hashes(settings, address)
+    await db.advisory_lock(session, hashes[0])
+    await _close_all(session, settings, hashes, ReminderState.SUPERSEDED, now=now)
+    values = row_values(settings, new_row_id(), schedule, address, now=now)
     values |= {"state": ReminderState.SCHEDULED, "verified": True, "due_on": schedule.first_send_on}
-    await session.execute(insert(Reminder).values(**values, address_hash=known[0]))
+    await session.execute(insert(Reminder).values(**values, address_hash=hashes[0]))
     await reminder_stats.record_step(session, settings, ReminderStep.SIGNED_UP, now=now)
     await reminder_stats.record_step(session, settings, ReminderStep.CONFIRMED, now=now)
 
@@ -221,10 +207,11 @@ _SCHEDULE_COLUMNS = (
 def row_values(
     settings: Settings, row_id: str, schedule: ReminderSchedule, address: str, *, now: datetime
 ) -> dict[str, object]:
+    """Return the columns of a new row, and encrypt its address. Raises KeyStoreMissing."""
     return {
         "id": row_id,
         "address_ciphertext": address_vault.encrypt(
-            settings, AssociatedData("reminders", "address_ciphertext", row_id), address
+            settings, signup.associated_data(Reminder, row_id), address
         ),
         "verified": False,
         "deprioritised": False,
@@ -244,46 +231,45 @@ def row_values(
     }
 
 
-async def lock_address(session: AsyncSession, address_hash: bytes) -> None:
-    """One at a time for an address, until this transaction ends."""
-    await db.advisory_lock(session, address_hash)
-
-
-# --- what its reader decides ----------------------------------------------------------------------
+# --- what its owner decides -----------------------------------------------------------------------
 
 
 async def get(session: AsyncSession, reminder_id: str) -> Reminder | None:
+    """Return a reminder, in whatever state."""
     return await session.get(Reminder, reminder_id)
 
 
 async def get_confirmable(session: AsyncSession, reminder_id: str, *, now: datetime) -> Reminder:
-    """A reminder whose proof is awaited, or was given. Raises LinkSpent for any other."""
+    """Return a reminder that can be confirmed, or that was. Raises LinkInvalid for any other."""
     row = await get(session, reminder_id)
-    waits = (
+    is_waiting = (
         row is not None
         and row.state is ReminderState.UNCONFIRMED
         and now - row.signed_up_at <= CONFIRMATION_LIFETIME
     )
-    if row is None or not (waits or (row.verified and row.state is ReminderState.SCHEDULED)):
-        raise LinkInvalid("It has expired, or is not complete. You can ask again.")
+    if row is None or not (is_waiting or (row.verified and row.state is ReminderState.SCHEDULED)):
+        raise signup.confirmation_link_invalid()
     return row
 
 
 async def confirm(ctx: Context, reminder_id: str) -> Reminder:
-    """Its reader has proved the mailbox. It takes the place of an earlier one. Raises LinkSpent."""
+    """Schedule a reminder whose owner has opened its link. Twice is once.
+
+    It supersedes every other of the address. Raises LinkInvalid.
+    """
     async with ctx.sessions.begin() as session:
         row = await get_confirmable(session, reminder_id, now=ctx.now())
         if row.state is ReminderState.SCHEDULED or row.address_hash is None:
             return row
-        known = [row.address_hash]
-        await lock_address(session, row.address_hash)
-        held = await session.get(
+        hashes = [row.address_hash]
+        await db.advisory_lock(session, row.address_hash)
+        locked = await session.get(
             Reminder, reminder_id, with_for_update=True, populate_existing=True
         )
-        if held is None or held.state is not ReminderState.UNCONFIRMED:  # ended while we waited
-            raise LinkInvalid("It has expired, or is not complete. You can ask again.")
+        if locked is None or locked.state is not ReminderState.UNCONFIRMED:  # it ended meanwhile
+            raise signup.confirmation_link_invalid()
         await _close_all(
-            session, ctx.settings, known, ReminderState.SUPERSEDED, now=ctx.now(), except_id=row.id
+            session, ctx.settings, hashes, ReminderState.SUPERSEDED, now=ctx.now(), except_id=row.id
         )
         row.state, row.verified, row.due_on = ReminderState.SCHEDULED, True, row.first_send_on
         await reminder_stats.record_step(
@@ -295,7 +281,7 @@ async def confirm(ctx: Context, reminder_id: str) -> Reminder:
 async def cancel(
     session: AsyncSession, settings: Settings, reminder_id: str, *, now: datetime
 ) -> None:
-    """Send nothing more, and destroy the address. One that is over stays as it is."""
+    """Cancel a reminder and destroy its address. One that is over stays as it is."""
     row = await session.get(Reminder, reminder_id, with_for_update=True)
     if row is not None and row.state in ACTIVE_STATES:
         close(settings, row, ReminderState.CANCELLED, now=now)
@@ -310,76 +296,75 @@ async def reactivate(
     address: str,
     now: datetime,
 ) -> bool:
-    """Take a cancellation back. `owner` is the hash that the code of a mail carries.
+    """Schedule a cancelled reminder again. `address_hash` is the one in the code of its mail.
 
-    Gives whether it is on again: the address must be the one it was for, the reminder cancelled,
-    and a day of it still ahead.
+    Returns whether it was: the address must be the one the mail went to, the reminder cancelled,
+    and one of its days still to come. Raises InvalidField.
     """
-    known = address_vault.address_hashes(settings, address)
-    await lock_address(session, known[0])
+    hashes = address_vault.address_hashes(settings, address)
+    await db.advisory_lock(session, hashes[0])
     row = await session.get(Reminder, reminder_id, with_for_update=True)
-    if address_hash not in known or row is None or row.state is not ReminderState.CANCELLED:
+    if address_hash not in hashes or row is None or row.state is not ReminderState.CANCELLED:
         return False
     today = calendar.local_date(now, row.zone)
     while row.slot < row.slots:
-        if (due := row.send_date(row.slot)) > today:
+        if (due_on := row.send_date(row.slot)) > today:
             break
         row.slot += 1
     else:
         return False
-    await _close_all(session, settings, known, ReminderState.SUPERSEDED, now=now)
+    await _close_all(session, settings, hashes, ReminderState.SUPERSEDED, now=now)
     row.address_ciphertext = address_vault.encrypt(settings, row.associated_data, address)
-    row.address_hash, row.verified, row.ended_at = known[0], True, None
-    row.state, row.due_on = ReminderState.SCHEDULED, due
+    row.address_hash, row.verified, row.ended_at = hashes[0], True, None
+    row.state, row.due_on = ReminderState.SCHEDULED, due_on
     return True
-
-
-async def unsubscribe_all(
-    session: AsyncSession, settings: Settings, address_hash: bytes, *, now: datetime
-) -> None:
-    """Its owner wants no mail of this kind again, whatever anybody types."""
-    await suppress_address(
-        session, settings, [address_hash], SuppressionReason.UNSUBSCRIBED, now=now
-    )
 
 
 async def suppress_address(
     session: AsyncSession,
     settings: Settings,
-    hashes: list[bytes],
+    hashes: Sequence[bytes],
     reason: SuppressionReason,
     *,
     now: datetime,
 ) -> None:
-    """Suppress an address and end what waits for it."""
-    await address_vault.suppress(session, hashes[0], reason, now=now)
+    """Suppress an address, and close every reminder of it."""
+    await suppression.suppress(session, hashes[0], reason, now=now)
     await _close_all(session, settings, hashes, ReminderState.SUPPRESSED, now=now)
+
+
+# --- donors ---------------------------------------------------------------------------------------
 
 
 async def cancel_for_donor(
     session: AsyncSession, settings: Settings, donor_id: str, *, now: datetime
 ) -> None:
-    """A donor is erased, and with them what they asked for."""
+    """Cancel every reminder of a donor's address, before they are erased."""
     donor = await session.get(Donor, donor_id)
     if donor is not None:
         await _close_all(session, settings, [donor.address_hash], ReminderState.CANCELLED, now=now)
 
 
-async def is_address_of_donor(session: AsyncSession, hashes: list[bytes], donor_id: str) -> bool:
+async def is_address_of_donor(
+    session: AsyncSession, hashes: Sequence[bytes], donor_id: str
+) -> bool:
     """Whether an address is a donor's own."""
     query = select(Donor.id).where(Donor.id == donor_id, Donor.address_hash.in_(hashes))
     return await session.scalar(query) is not None
 
 
 async def list_for_donor(session: AsyncSession, donor_id: str) -> list[Reminder]:
-    """What is held of a donor's reminders, the newest first."""
+    """Return the active reminders of a donor's address, the newest first, ten at most."""
     query = select(Reminder).join(Donor, Donor.address_hash == Reminder.address_hash)
     query = query.where(Donor.id == donor_id).order_by(Reminder.signed_up_at.desc()).limit(10)
     return list(await session.scalars(query))
 
 
+# --- closing --------------------------------------------------------------------------------------
+
+
 def close(settings: Settings, row: Reminder, state: ReminderState, *, now: datetime) -> None:
-    """It is over: first the key is destroyed, then the row forgets whose it was."""
+    """End a reminder: destroy its key first, then remove all that could lead to its owner."""
     address_vault.destroy_key(settings, row.id)
     row.state, row.address_ciphertext, row.address_hash = state, None, None
     row.due_on, row.contribution_id, row.ended_at = None, None, now
@@ -388,7 +373,7 @@ def close(settings: Settings, row: Reminder, state: ReminderState, *, now: datet
 async def _close_all(
     session: AsyncSession,
     settings: Settings,
-    hashes: list[bytes],
+    hashes: Sequence[bytes],
     state: ReminderState,
     *,
     now: datetime,
@@ -397,4 +382,4 @@ async def _close_all(
     query = select(Reminder).where(Reminder.address_hash.in_(hashes), Reminder.id != except_id)
     for row in await session.scalars(query.order_by(Reminder.id).with_for_update()):
         close(settings, row, state, now=now)
-    await session.flush()  # before another takes its place
+    await session.flush()  # a unique index allows one scheduled reminder of an address

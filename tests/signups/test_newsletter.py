@@ -17,7 +17,13 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from payments.core import settings
 from payments.core.settings import SettingsError
 from payments.ops import worker
-from payments.signups import address_vault, newsletter, newsletter_delivery, reminder_sender
+from payments.signups import (
+    address_vault,
+    confirmation,
+    newsletter,
+    newsletter_delivery,
+    reminder_sender,
+)
 from payments.signups.address_vault import AssociatedData
 from tests.support.donor import Donor, link_in, open_donor_browser
 from tests.support.mail import TELLTALE
@@ -495,7 +501,7 @@ async def test_many_addresses_share_an_hour_with_the_reminders_and_call_a_person
     reader: Donor,
 ) -> None:
     room = reader.room
-    most = reminder_sender.CONFIRMATIONS_PER_HOUR
+    most = confirmation.CONFIRMATIONS_PER_HOUR
     async with room.ctx.sessions.begin() as session:
         for number in range(500):  # more than two hours' worth, behind one network
             await newsletter.sign_up(
@@ -699,7 +705,9 @@ async def test_a_key_that_a_crash_left_is_destroyed_and_one_in_use_is_not(reader
     await is_proved(reader)
     store = newsletter.key_settings(room.settings)
     address_vault.encrypt(
-        store, AssociatedData("newsletter_signups", "address_ciphertext", "f" * 32), "lost@example.org"
+        store,
+        AssociatedData("newsletter_signups", "address_ciphertext", "f" * 32),
+        "lost@example.org",
     )
     future = datetime.now(UTC).timestamp() + 3 * 3600
     await reminder_sender.purge(room.ctx, file_time=future)

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from payments.infra import alerts
 from payments.ops import worker
 from payments.sandbox.hosted_page_client import pay
-from payments.signups import address_vault, reminder_sender, reminder_stats
+from payments.signups import address_vault, confirmation, reminder_sender, reminder_stats
 from payments.signups.address_vault import AssociatedData
 from tests.support.donor import Donor, link_in, open_donor_browser
 from tests.support.mail import TELLTALE
@@ -567,7 +567,9 @@ async def test_a_key_that_a_crash_left_behind_is_destroyed(reader: Donor) -> Non
     room = reader.room
     await is_reminded_in_a_week(reader)
     address_vault.encrypt(
-        room.settings, AssociatedData("reminders", "address_ciphertext", "f" * 32), "lost@example.org"
+        room.settings,
+        AssociatedData("reminders", "address_ciphertext", "f" * 32),
+        "lost@example.org",
     )
     assert len(keys(room)) == 2
     await reminder_sender.purge(room.ctx, file_time=0)
@@ -760,7 +762,7 @@ async def test_one_mailbox_however_it_is_typed_and_two_where_nobody_can_know(
 async def test_a_flood_of_addresses_is_capped_and_honest_readers_are_served(
     newsroom: Newsroom,
 ) -> None:
-    flood = reminder_sender.CONFIRMATIONS_PER_HOUR + 40
+    flood = confirmation.CONFIRMATIONS_PER_HOUR + 40
     attacker = {"x-forwarded-for": "203.0.113.7"}
     for number in range(flood):
         body = {"address": f"victim{number}@example.org", "on": "2026-12-24"}
@@ -771,7 +773,7 @@ async def test_a_flood_of_addresses_is_capped_and_honest_readers_are_served(
         "/api/reminders", json=honest, headers={"x-forwarded-for": "198.51.100.9"}
     )
     await works(newsroom)
-    assert len(newsroom.mails()) == reminder_sender.CONFIRMATIONS_PER_HOUR
+    assert len(newsroom.mails()) == confirmation.CONFIRMATIONS_PER_HOUR
     assert ["honest@example.org"] in [mail.to for mail in newsroom.mails()[:10]]
     async with newsroom.ctx.sessions() as session:
         open_alarms = [alarm.kind for alarm in await alerts.list_open(session)]

@@ -15,8 +15,8 @@ from payments.core.errors import InvalidField, NotFound
 from payments.core.frequency import Frequency
 from payments.infra.context import Context
 from payments.signups import address_vault, reminder_links, reminder_schedule, reminders
-from payments.signups.address_vault import SuppressionReason
 from payments.signups.reminder_schedule import ReminderSchedule
+from payments.signups.suppression import SuppressionReason
 from payments.web.api.contributions import PATTERN_END, Locale
 from payments.web.errors import problem_responses
 from payments.web.forms import AnyRequest, strict_json

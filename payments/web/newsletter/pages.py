@@ -6,6 +6,7 @@ behind it does.
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -16,8 +17,9 @@ from litestar.params import FromPath, JSONBody
 from payments.core import i18n
 from payments.core.errors import LinkInvalid, PaymentsError
 from payments.infra.context import Context
-from payments.risk import rate_limit as crowds
-from payments.signups import address_vault, newsletter, reminder_sender
+from payments.risk import rate_limit
+from payments.signups import address_vault, confirmation, newsletter
+from payments.signups.suppression import SuppressionReason
 from payments.web import forms, rendering
 from payments.web import request_locale as web_locale
 from payments.web.api.contributions import Locale
@@ -27,7 +29,7 @@ from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, strict_json
 
 SIGNUPS_PER_NETWORK, SIGNUP_WINDOW = (
     3,
-    reminder_sender.AN_HOUR,
+    timedelta(hours=1),
 )  # sign-ups, before it waits behind the others
 FIELD_OF_ERROR = {
     "privacy_version": "consent"
@@ -134,7 +136,15 @@ class ConfirmPages(Controller):
         self, ctx: NamedDependency[Context], signed: FromPath[str]
     ) -> Response[str]:
         """Never again, whoever types the address."""
-        await newsletter.unsubscribe(ctx, newsletter.parse_unsubscribe_link(ctx, signed))
+        address_hash = newsletter.parse_unsubscribe_link(ctx, signed)
+        async with ctx.sessions.begin() as session:
+            await newsletter.suppress_address(
+                session,
+                ctx.settings,
+                [address_hash],
+                SuppressionReason.UNSUBSCRIBED,
+                now=ctx.now(),
+            )
         return rendering.render(ctx, "newsletter_unsubscribe.html", signed=signed, done=True)
 
 
@@ -152,7 +162,7 @@ async def _sign_up(
     newsletter.require_consent(ctx.settings, agreed=consented, privacy_version=version)
     network = risk_check.client_address(ctx.settings, request)
     async with ctx.sessions.begin() as session:
-        crowded = await crowds.is_over_limit(
+        crowded = await rate_limit.is_over_limit(
             ctx, session, network, "remind", limit=SIGNUPS_PER_NETWORK, period=SIGNUP_WINDOW
         )
         await newsletter.sign_up(
@@ -163,7 +173,7 @@ async def _sign_up(
             now=ctx.now(),
             locale=locale,
         )
-        return await reminder_sender.are_confirmations_delayed(session, ctx.now())
+        return await confirmation.is_delayed(session, ctx.now())
 
 
 # --- for programs ---------------------------------------------------------------------------------

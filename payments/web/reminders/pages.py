@@ -7,7 +7,7 @@ leaving works with one POST from a mail program, without signing in (RFC 8058).
 import contextlib
 import re
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from litestar import Controller, Response, get, post
@@ -22,17 +22,18 @@ from payments.core.money import Money
 from payments.giving import campaigns
 from payments.infra.context import Context
 from payments.mail import smtp
-from payments.risk import rate_limit as crowds
+from payments.risk import rate_limit
 from payments.signups import (
     address_vault,
+    confirmation,
     reminder_links,
     reminder_schedule,
-    reminder_sender,
     reminder_stats,
     reminders,
 )
 from payments.signups.reminder_schedule import ReminderSchedule
 from payments.signups.reminder_stats import ReminderStep
+from payments.signups.suppression import SuppressionReason
 from payments.web import csrf, forms, rendering, request_locale
 from payments.web.account import sign_in
 from payments.web.donate import form as donate_form
@@ -43,7 +44,7 @@ from payments.web.forms import SMALL_FORM_BYTES, AnyRequest
 SCHEDULE_CHOICES = ("week", "next_month", "first", "on", "every_months")
 SIGNUPS_PER_NETWORK, SIGNUP_WINDOW = (
     3,
-    reminder_sender.AN_HOUR,
+    timedelta(hours=1),
 )  # sign-ups, before it waits behind the others
 
 
@@ -216,9 +217,15 @@ class ReminderPages(Controller):
         self, ctx: NamedDependency[Context], signed: FromPath[str]
     ) -> Response[str]:
         """Never again, whoever types the address."""
-        owner = reminder_links.parse_unsubscribe_link(ctx, signed)
+        address_hash = reminder_links.parse_unsubscribe_link(ctx, signed)
         async with ctx.sessions.begin() as session:
-            await reminders.unsubscribe_all(session, ctx.settings, owner, now=ctx.now())
+            await reminders.suppress_address(
+                session,
+                ctx.settings,
+                [address_hash],
+                SuppressionReason.UNSUBSCRIBED,
+                now=ctx.now(),
+            )
         return rendering.render(ctx, "remind_unsubscribe.html", signed=signed, done=True)
 
 
@@ -248,13 +255,13 @@ async def sign_up(
     """Keep a wish whose mailbox is to be proved. Gives whether the proof will take a while."""
     network = risk_check.client_address(ctx.settings, request)
     async with ctx.sessions.begin() as session:
-        crowded = await crowds.is_over_limit(
+        crowded = await rate_limit.is_over_limit(
             ctx, session, network, "remind", limit=SIGNUPS_PER_NETWORK, period=SIGNUP_WINDOW
         )
         await reminders.sign_up(
             session, ctx.settings, schedule, address=address, deprioritised=crowded, now=ctx.now()
         )
-        return await reminder_sender.are_confirmations_delayed(session, ctx.now())
+        return await confirmation.is_delayed(session, ctx.now())
 
 
 async def _is_verified_owner(ctx: Context, request: AnyRequest, code: str, address: str) -> bool:
@@ -303,7 +310,7 @@ def parse_schedule(ctx: Context, typed: FormData) -> ReminderSchedule:
 
 def _suggested_dates(today: date) -> Sequence[tuple[str, date]]:
     return (
-        ("week", today + reminder_schedule.SECOND_MAIL_AFTER),
+        ("week", today + timedelta(weeks=1)),
         ("next_month", core_calendar.add_months(today, 1)),
         ("first", core_calendar.next_month(today)),
     )
@@ -365,17 +372,18 @@ def form_context(ctx: Context, typed: FormData, *, errors: Mapping[str, str]) ->
         else ctx.settings.accounting_zone
     )
     today = core_calendar.local_date(ctx.now(), zone)
-    gift, spoken = _prefilled_contribution(typed), request_locale.current()
+    first, last = reminder_schedule.date_range(today)
+    gift, locale = _prefilled_contribution(typed), request_locale.current()
     return {
         "errors": [{"field_id": name or "main", "message": says} for name, says in errors.items()],
         "field_errors": dict(errors),
         "by_mail": address_vault.has_key_store(ctx.settings) and smtp.is_configured(ctx.settings),
         "address": typed["address"],
         "when": typed["when"] if typed["when"] in SCHEDULE_CHOICES else "first",
-        "days": {name: i18n.format_day(day, spoken) for name, day in _suggested_dates(today)},
+        "days": {name: i18n.format_day(day, locale) for name, day in _suggested_dates(today)},
         "on": typed["on"],
-        "first": (today + reminder_schedule.A_DAY).isoformat(),
-        "last": core_calendar.add_months(today, reminder_schedule.MAX_MONTHS).isoformat(),
+        "first": first.isoformat(),
+        "last": last.isoformat(),
         "every_months": typed["every_months"]
         if typed["every_months"] in _interval_choices()
         else "3",

@@ -1,0 +1,273 @@
+"""Confirmation mails: the one mail that an address nobody has confirmed may get.
+
+It goes to an address once in 90 days, and to no more than a few hundred addresses an hour in all:
+past that an alert is raised and the others wait, those of a network that signed up many behind
+everybody else. Reminders and newsletter sign-ups share both limits. A mail is sent at most once:
+its row is marked after the mail server has accepted the recipient and before it is given the text.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Generic, Literal, Protocol, TypeVar
+
+import structlog
+from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from payments.core import calendar, i18n
+from payments.core.settings import Settings
+from payments.infra import alerts, db
+from payments.infra.alerts import AlertKind
+from payments.infra.context import Context
+from payments.mail import render, smtp
+from payments.mail.smtp import Envelope, SendResult
+from payments.signups import address_vault, suppression
+from payments.signups.signup import CONFIRMATION_LIFETIME, Signup
+from payments.signups.suppression import SuppressionReason
+
+log = structlog.get_logger("payments.signups.confirmation")
+CONFIRMATION_INTERVAL = timedelta(days=90)  # to one address
+CONFIRMATIONS_PER_HOUR = 200  # to all addresses
+BATCH_SIZE = 100
+ALERT_OBJECT_ID = "confirmations"  # there is one alert for all kinds
+Row = TypeVar("Row", bound=Signup)
+
+
+class ConfirmationMail(db.Base):
+    """That an address nobody had confirmed was written to, by its keyed hash."""
+
+    __tablename__ = "confirmation_mails"
+
+    address_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    sent_at: Mapped[db.Timestamp] = mapped_column(index=True)
+
+
+class SuppressAddress(Protocol):
+    """Suppresses an address and ends the sign-ups of a kind that wait for it."""
+
+    async def __call__(
+        self,
+        session: AsyncSession,
+        settings: Settings,
+        hashes: Sequence[bytes],
+        reason: SuppressionReason,
+        *,
+        now: datetime,
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignupKind(Generic[Row]):
+    """What differs between the kinds of sign-ups that are confirmed by mail."""
+
+    table: type[Row]
+    is_unconfirmed: ColumnElement[bool]
+    template: Literal["reminder_confirm", "newsletter_confirm"]
+    key_settings: Callable[[Settings], Settings]  # with the key directory of the table
+    address_hashes: Callable[[Settings, str], list[bytes]]
+    suppression_hashes: Callable[[Settings, str], list[bytes]]  # by which suppression is looked up
+    suppress_address: SuppressAddress
+    confirm_link: Callable[[Context, str], str]  # of a row's id
+    unsubscribe_link: Callable[[Context, bytes], str]  # of an address hash
+    zone: Callable[[Context, Row], str]  # in which the mail names the day the link expires
+    deprioritised_divisor: int = 1  # of the hourly limit, for deprioritised rows
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+async def may_send(session: AsyncSession, hashes: Sequence[bytes], *, now: datetime) -> bool:
+    """Whether an unconfirmed address was not written to for long enough."""
+    count = await session.scalar(
+        select(func.count())
+        .select_from(ConfirmationMail)
+        .where(
+            ConfirmationMail.address_hash.in_(hashes),
+            ConfirmationMail.sent_at > now - CONFIRMATION_INTERVAL,
+        )
+    )
+    return not count
+
+
+async def claim(session: AsyncSession, hashes: Sequence[bytes], *, now: datetime) -> bool:
+    """Claim the one mail that an unconfirmed address may get. Returns whether it was to be had."""
+    if not await may_send(session, hashes, now=now):
+        return False
+    claimed = await session.scalar(
+        insert(ConfirmationMail)
+        .values(address_hash=hashes[0], sent_at=now)
+        .on_conflict_do_update(
+            index_elements=["address_hash"],
+            set_={"sent_at": now},
+            where=ConfirmationMail.sent_at <= now - CONFIRMATION_INTERVAL,
+        )
+        .returning(ConfirmationMail.address_hash)
+    )
+    return claimed is not None
+
+
+async def is_delayed(session: AsyncSession, now: datetime, *, divisor: int = 1) -> bool:
+    """Whether the hourly limit, divided by `divisor`, is reached: further mails wait."""
+    sent = await session.scalar(
+        select(func.count())
+        .select_from(ConfirmationMail)
+        .where(ConfirmationMail.sent_at > now - timedelta(hours=1))
+    )
+    return (sent or 0) >= CONFIRMATIONS_PER_HOUR // divisor
+
+
+async def alert_if_delayed(ctx: Context, *, divisor: int = 1) -> bool:
+    """Return whether the hourly limit is reached, and raise an alert if it is."""
+    async with ctx.sessions.begin() as session:
+        if not await is_delayed(session, ctx.now(), divisor=divisor):
+            return False
+        await alerts.raise_alert(
+            session, AlertKind.CONFIRMATION_LIMIT_REACHED, object_id=ALERT_OBJECT_ID, now=ctx.now()
+        )
+    return True
+
+
+async def purge_expired(session: AsyncSession, *, now: datetime) -> None:
+    """Delete what no longer limits anything, and close the alert once mails are sent again."""
+    await session.execute(
+        delete(ConfirmationMail).where(ConfirmationMail.sent_at <= now - CONFIRMATION_INTERVAL)
+    )
+    if not await is_delayed(session, now):
+        await alerts.close(
+            session, AlertKind.CONFIRMATION_LIMIT_REACHED, object_id=ALERT_OBJECT_ID, now=now
+        )
+
+
+# --- sending --------------------------------------------------------------------------------------
+
+
+async def send_confirmations(ctx: Context, kind: SignupKind[Row]) -> int:
+    """Send the confirmations of a kind that wait, as far as the limits allow. Returns how many."""
+    if not smtp.is_configured(ctx.settings):
+        return 0
+    sent = 0
+    while batch := await _next_unconfirmed(ctx, kind):
+        sent_before = sent
+        for row_id, deprioritised in batch:
+            divisor = kind.deprioritised_divisor if deprioritised else 1
+            if await alert_if_delayed(ctx, divisor=divisor):
+                return sent
+            sent += await _try_send(ctx, kind, row_id)
+        if sent == sent_before:  # nothing but rows that fail, or may not be written to
+            break
+    return sent
+
+
+async def _next_unconfirmed(ctx: Context, kind: SignupKind[Row]) -> list[tuple[str, bool]]:
+    """Return ids, and whether each is deprioritised: those come last, and failed ones before."""
+    table = kind.table
+    query = (
+        select(table.id, table.deprioritised)
+        .where(kind.is_unconfirmed, table.confirmation_sent_at.is_(None))
+        .order_by(table.deprioritised, table.attempts, table.signed_up_at, table.id)
+        .limit(BATCH_SIZE)
+    )
+    async with ctx.sessions() as session:
+        return [(row_id, deprioritised) for row_id, deprioritised in await session.execute(query)]
+
+
+async def _try_send(ctx: Context, kind: SignupKind[Row], row_id: str) -> bool:
+    """Send one confirmation. Returns whether it was sent; an error does not stop the others."""
+    try:
+        return await _send(ctx, kind, row_id)
+    except Exception:  # whatever is wrong with one row, the next is somebody else's
+        log.warning("confirmation_failed", exc_info=True)
+    table = kind.table
+    async with ctx.sessions.begin() as session:
+        await session.execute(
+            update(table).where(table.id == row_id).values(attempts=table.attempts + 1)
+        )
+    return False
+
+
+async def _send(ctx: Context, kind: SignupKind[Row], row_id: str) -> bool:
+    async with ctx.sessions.begin() as session:
+        row = await _lock_unconfirmed(session, kind, row_id)
+        if row is None:
+            return False
+        key_settings = kind.key_settings(ctx.settings)
+        address = address_vault.decrypt(key_settings, row.associated_data, row.address_ciphertext)
+        if address is None or not await _may_write_to(ctx, session, kind, address):
+            address_vault.destroy_key(key_settings, row.id)
+            await session.delete(row)  # it cannot be confirmed, so nothing of it is stored
+            return False
+    hashes = kind.address_hashes(ctx.settings, address)
+    mail = render.render(
+        kind.template, row.language, _template_context(ctx, kind, row, address_hash=hashes[0])
+    )
+    envelope = Envelope(f"{row_id}.0", address, row.language, written_at=ctx.now())
+
+    async def mark_sent() -> bool:
+        return await _mark_sent(ctx, kind, row_id, hashes)
+
+    async with smtp.connection(ctx.settings) as server:
+        result = await smtp.send_at_most_once(server, ctx.settings, mail, envelope, mark_sent)
+    if result is SendResult.NO_SUCH_MAILBOX:
+        async with ctx.sessions.begin() as session:
+            await kind.suppress_address(
+                session, ctx.settings, hashes, SuppressionReason.BOUNCED, now=ctx.now()
+            )
+    return result is SendResult.ACCEPTED
+
+
+async def _lock_unconfirmed(
+    session: AsyncSession, kind: SignupKind[Row], row_id: str
+) -> Row | None:
+    """Return a row, with its address locked; None if it was confirmed or is over by now."""
+    seen = await session.get(kind.table, row_id)
+    if seen is None or seen.address_hash is None:
+        return None
+    await db.advisory_lock(session, seen.address_hash)
+    row: Row | None = await session.scalar(
+        select(kind.table)
+        .where(kind.table.id == row_id, kind.is_unconfirmed)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    return row
+
+
+async def _may_write_to(
+    ctx: Context, session: AsyncSession, kind: SignupKind[Row], address: str
+) -> bool:
+    """Whether an address is not suppressed, and was not written to lately."""
+    now = ctx.now()
+    if await suppression.is_suppressed(
+        session, kind.suppression_hashes(ctx.settings, address), now=now
+    ):
+        return False
+    return await may_send(session, kind.address_hashes(ctx.settings, address), now=now)
+
+
+async def _mark_sent(
+    ctx: Context, kind: SignupKind[Row], row_id: str, hashes: Sequence[bytes]
+) -> bool:
+    """Mark a row and its address as written to. Returns whether nobody else did."""
+    table = kind.table
+    async with ctx.sessions.begin() as session:
+        marked = await session.scalar(
+            update(table)
+            .where(table.id == row_id, kind.is_unconfirmed, table.confirmation_sent_at.is_(None))
+            .values(confirmation_sent_at=ctx.now())
+            .returning(table.id)
+        )
+        return marked is not None and await claim(session, hashes, now=ctx.now())
+
+
+def _template_context(
+    ctx: Context, kind: SignupKind[Row], row: Row, *, address_hash: bytes
+) -> dict[str, object]:
+    expires_on = calendar.local_date(row.signed_up_at + CONFIRMATION_LIFETIME, kind.zone(ctx, row))
+    return {
+        "until": i18n.format_day(expires_on, row.language),
+        "confirm_link": kind.confirm_link(ctx, row.id),
+        "unsubscribe_link": kind.unsubscribe_link(ctx, address_hash),
+    }

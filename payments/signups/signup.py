@@ -1,0 +1,71 @@
+"""What every sign-up has: an address, encrypted under a key of its own, that is to be confirmed.
+
+Reminders and newsletter sign-ups are tables of their own with these columns. A sign-up that is over
+holds nothing by which anybody could be known: its key is destroyed, its ciphertext and hash are
+null.
+"""
+
+from datetime import timedelta
+
+from sqlalchemy import String, select
+from sqlalchemy.orm import Mapped, mapped_column
+
+from payments.core.errors import LinkInvalid
+from payments.core.settings import Settings
+from payments.infra import db
+from payments.infra.context import Context
+from payments.signups import address_vault
+from payments.signups.address_vault import AssociatedData
+
+CONFIRMATION_LIFETIME = timedelta(hours=48)  # from the sign-up: of the row, and of its link
+UNSUBSCRIBE_LINK_LIFETIME = timedelta(days=400)
+KEY_BATCH_SIZE = 1000
+
+
+class Signup(db.Base):
+    """One sign-up. Its table is its subclass's."""
+
+    __abstract__ = True
+
+    id: Mapped[db.Id] = mapped_column(primary_key=True)
+    address_hash: Mapped[bytes | None] = mapped_column(index=True)
+    address_ciphertext: Mapped[bytes | None]
+    language: Mapped[str] = mapped_column(String(8))
+    deprioritised: Mapped[bool]  # its network signed up many: it waits behind the others
+    attempts: Mapped[int]  # that failed
+    signed_up_at: Mapped[db.Timestamp] = mapped_column(index=True)
+    confirmation_sent_at: Mapped[db.Timestamp | None]
+    ended_at: Mapped[db.Timestamp | None]
+
+    @property
+    def associated_data(self) -> AssociatedData:
+        """What its ciphertext is bound to."""
+        return associated_data(type(self), self.id)
+
+
+def associated_data(table: type[Signup], row_id: str) -> AssociatedData:
+    """Return what the ciphertext of a row is bound to."""
+    return AssociatedData(table.__tablename__, "address_ciphertext", row_id)
+
+
+def confirmation_link_invalid() -> LinkInvalid:
+    """Return the error of a confirmation link whose sign-up can no longer be confirmed."""
+    return LinkInvalid("It has expired, or is not complete. You can ask again.")
+
+
+async def destroy_orphaned_keys(
+    ctx: Context, table: type[Signup], key_settings: Settings, *, file_time: float
+) -> None:
+    """Destroy keys that a crash left without a row that needs them.
+
+    `key_settings` name the key directory of the table; `file_time` is now, by the clock of its file
+    system.
+    """
+    old_keys = address_vault.old_keys(key_settings, now=file_time)
+    for start in range(0, len(old_keys), KEY_BATCH_SIZE):
+        batch = old_keys[start : start + KEY_BATCH_SIZE]
+        query = select(table.id).where(table.id.in_(batch), table.address_ciphertext.is_not(None))
+        async with ctx.sessions() as session:
+            needed = set(await session.scalars(query))
+        for row_id in set(batch) - needed:
+            address_vault.destroy_key(key_settings, row_id)
