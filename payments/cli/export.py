@@ -1,11 +1,12 @@
-"""The operator's exports. Data on stdout or in a file, a progress bar on stderr.
+"""`payments export`: transactions, payouts, recurring revenue and journals as files.
 
-The period is the last complete month unless another is named; `all` is everything.
+Data goes to stdout or a file, progress to stderr. The period is the last complete month unless
+another is named; `all` is everything.
 """
 
 import sys
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -64,11 +65,11 @@ def export_ledger(period: str, output_format: str, output: Path | None, **filter
         filters = _parse_filters(ctx, period, filter_text)
         count = await files.count_rows(ctx, filters)
         length = count * (1 + files.XLSX_COST_FACTOR) if output_format == "xlsx" else count
-        with progress_of(length, "Ledger lines") as told, output_file(output) as out:
+        with progress_of(length, "Ledger lines") as on_progress, output_file(output) as out:
             if output_format == "xlsx":
-                await files.write_ledger_xlsx(ctx, filters, out, on_progress=told)
+                await files.write_ledger_xlsx(ctx, filters, out, on_progress=on_progress)
             else:
-                await files.write_ledger_csv(ctx, filters, out, on_progress=told)
+                await files.write_ledger_csv(ctx, filters, out, on_progress=on_progress)
 
     run_with_context(write)
 
@@ -105,31 +106,38 @@ def export_journal(
         JournalUnbalanced,
     )
 
-    customs = JournalOptions(tax_rate, day_first)
+    journal_format = JournalFormat(output_format)
+    options = JournalOptions(tax_rate, day_first)
 
     async def write(ctx: "Context") -> dict[str, tuple[int, int]]:
-        of = _parse_period(ctx, period)
-        code, form = _parse_currency(currency), JournalFormat(output_format)
+        chosen, code = _parse_period(ctx, period), _parse_currency(currency)
         try:
-            sums = await files.journal_totals(ctx, form, of, currency=code, accounts_file=accounts)
+            totals = await files.journal_totals(
+                ctx, journal_format, chosen, currency=code, accounts_file=accounts
+            )
         except JournalUnbalanced as error:
             echo_stderr(error.detail)
             sys.exit(EXIT_PROBLEMS)
-        if not check and all(debits == given for debits, given in sums.values()):
+        if not check and _is_balanced(totals):
             with output_file(output) as out:
-                more = None if output is None else _numbered_files(output)
                 count = await files.write_journal(
-                    ctx, form, of, out,
-                    currency=code, accounts_file=accounts, options=customs, open_next_file=more,
-                )  # fmt: skip
+                    ctx,
+                    journal_format,
+                    chosen,
+                    out,
+                    currency=code,
+                    accounts_file=accounts,
+                    options=options,
+                    open_next_file=None if output is None else _open_numbered_file(output),
+                )
             if count > 1:
                 echo_stderr(f"{count} files, as Xero takes so many lines in each.")
-        return sums
+        return totals
 
-    sums = run_with_context(write)
+    totals = run_with_context(write)
     if check:
-        click.echo(files.totals_as_json(sums))
-    if any(debits != given for debits, given in sums.values()):
+        click.echo(files.totals_as_json(totals))
+    if not _is_balanced(totals):
         echo_stderr("Debits do not equal credits. Nothing was written. Run payments verify-ledger.")
         sys.exit(EXIT_PROBLEMS)
 
@@ -144,9 +152,9 @@ def export_payouts(currency: str, output: Path | None) -> None:
 
     async def write(ctx: "Context") -> bytes:
         async with ctx.sessions() as session:
-            found = await payouts.list_all(session, currency=_parse_currency(currency))
-        words = f"payouts period=all{f' currency={currency}' if currency else ''}"
-        return csv_tables.payouts_csv(found, exported_in=words)
+            all_payouts = await payouts.list_all(session, currency=_parse_currency(currency))
+        exported_in = f"payouts period=all{f' currency={currency}' if currency else ''}"
+        return csv_tables.payouts_csv(all_payouts, exported_in=exported_in)
 
     data = run_with_context(write)
     with output_file(output) as out:
@@ -161,41 +169,44 @@ def export_recurring(months: int, currency: str, output: Path | None) -> None:
     """The roll-forward of monthly recurring revenue, of months that are over."""
     from payments.accounting.exports import csv_tables
     from payments.accounting.reports import recurring
-    from payments.core.calendar import months_before
+    from payments.core.calendar import first_of_month, months_before
 
     async def write(ctx: "Context") -> bytes:
-        until = _today(ctx).date().replace(day=1)
+        until = first_of_month(_today(ctx))
         since = months_before(until, months)
         async with ctx.sessions() as session:
-            found = await recurring.mrr_by_month(
+            mrr_months = await recurring.mrr_by_month(
                 session,
                 ctx.settings.accounting_zoneinfo,
                 since=since,
                 until=until,
                 currency=_parse_currency(currency),
             )
-        words = f"recurring period={since}..{until}" + (f" currency={currency}" if currency else "")
-        return csv_tables.recurring_csv(
-            found, exported_in=f"{words} zone={ctx.settings.accounting_zone}"
-        )
+        description = f"period={since}..{until}" + (f" currency={currency}" if currency else "")
+        exported_in = f"recurring {description} zone={ctx.settings.accounting_zone}"
+        return csv_tables.recurring_csv(mrr_months, exported_in=exported_in)
 
     data = run_with_context(write)
     with output_file(output) as out:
         out.write(data)
 
 
-# --- what they share ------------------------------------------------------------------------------
+# --- shared by the commands -----------------------------------------------------------------------
 
 
-def _today(ctx: "Context") -> datetime:
-    return ctx.now().astimezone(ctx.settings.accounting_zoneinfo)
+def _today(ctx: "Context") -> date:
+    return ctx.now().astimezone(ctx.settings.accounting_zoneinfo).date()
+
+
+def _is_balanced(totals: dict[str, tuple[int, int]]) -> bool:
+    return all(debits == credits_ for debits, credits_ in totals.values())
 
 
 def _parse_period(ctx: "Context", period_text: str) -> "Period":
     from payments.accounting.reports import period
     from payments.core.calendar import months_before
 
-    today = _today(ctx).date()
+    today = _today(ctx)
     if period_text == "all":
         return period.ALL_TIME
     period_text = period_text or f"{months_before(today, 1):%Y-%m}"
@@ -214,8 +225,10 @@ def _parse_currency(currency: str) -> str | None:
     return transaction_filters.parse_filters({"currency": currency}, period.ALL_TIME).currency
 
 
-def _numbered_files(output: Path) -> Callable[[int], BinaryIO]:
-    def opened(number: int) -> BinaryIO:
+def _open_numbered_file(output: Path) -> Callable[[int], BinaryIO]:
+    """A function that opens the file beside `output` with a number at the end of its name."""
+
+    def open_file(number: int) -> BinaryIO:
         return output.with_stem(f"{output.stem}-{number}").open("wb")
 
-    return opened
+    return open_file

@@ -1,4 +1,4 @@
-"""The operator's months: close one, take its pack away, check a pack with nothing but itself."""
+"""`payments period`: close a month, reopen it, download its pack, and verify a pack offline."""
 
 import json
 import sys
@@ -32,65 +32,63 @@ def period() -> None:
 @json_option
 def period_list(as_json: bool) -> None:
     """Say which months are closed, the newest first."""
-    from payments.accounting import period_close as accounting_period_close
+    from payments.accounting import period_close as months
 
     async def read(ctx: "Context") -> "list[PeriodClosing]":
         async with ctx.sessions() as session:
-            return await accounting_period_close.list_closings(session)
+            return await months.list_closings(session)
 
-    said = [
+    closings = [
         {
-            "month": f"{one.month:%Y-%m}",
-            "closed_at": f"{one.closed_at:%Y-%m-%dT%H:%M:%SZ}",
-            "closed_by": one.closed_by,
-            "manifest": one.manifest_hash.hex() if one.manifest_hash else None,
-            "reopened": one.reopen_reason,
+            "month": f"{closing.month:%Y-%m}",
+            "closed_at": f"{closing.closed_at:%Y-%m-%dT%H:%M:%SZ}",
+            "closed_by": closing.closed_by,
+            "manifest": closing.manifest_hash.hex() if closing.manifest_hash else None,
+            "reopened": closing.reopen_reason,
         }
-        for one in run_with_context(read)
+        for closing in run_with_context(read)
     ]
     if as_json:
-        click.echo(json.dumps(said))
+        click.echo(json.dumps(closings))
         return
-    for one in said:
-        again = f"  opened again: {one['reopened']}" if one["reopened"] else ""
-        click.echo(f"{one['month']}  closed {one['closed_at']} by {one['closed_by']}{again}")
+    for closing in closings:
+        reopened = f"  opened again: {closing['reopened']}" if closing["reopened"] else ""
+        click.echo(
+            f"{closing['month']}  closed {closing['closed_at']} by {closing['closed_by']}{reopened}"
+        )
 
 
 @period.command("checklist")
 @click.argument("month", required=False)
 def period_checklist(month: str | None) -> None:
     """Go through the list before a month is closed: the next, or the one named. Exit 4 if not."""
-    from payments.accounting import period_close as accounting_period_close
+    from payments.accounting import period_close as months
 
-    async def look(ctx: "Context") -> "list[ChecklistItem]":
-        first = (
-            _first_day(ctx, month) if month else await accounting_period_close.next_to_close(ctx)
-        )
-        return [] if first is None else await accounting_period_close.checklist(ctx, first)
+    async def read(ctx: "Context") -> "list[ChecklistItem]":
+        first = _first_day(ctx, month) if month else await months.next_to_close(ctx)
+        return [] if first is None else await months.checklist(ctx, first)
 
-    points = run_with_context(look)
-    if not points:
+    items = run_with_context(read)
+    if not items:
         echo_stderr("No month is over that could be closed.")
-    for point in points:
-        mark = "ok      " if point.passed else "PROBLEM "
-        click.echo(f"{mark} {point.description}" + (f": {point.detail}" if point.detail else ""))
-    if any(not point.passed for point in points):
+    for item in items:
+        mark = "ok      " if item.passed else "PROBLEM "
+        click.echo(f"{mark} {item.description}" + (f": {item.detail}" if item.detail else ""))
+    if any(not item.passed for item in items):
         sys.exit(EXIT_PROBLEMS)
 
 
 @period.command("close")
 @click.argument("month")
-def close_period(month: str) -> None:
+def period_close(month: str) -> None:
     """Close a month such as 2026-10, and make its pack."""
     from payments.accounting import close_pack
-    from payments.accounting import period_close as accounting_period_close
+    from payments.accounting import period_close as months
     from payments.infra import audit_log
 
     async def close(ctx: "Context") -> "PeriodClosing":
         close_pack.signing_key(ctx.settings)
-        closing = await accounting_period_close.close(
-            ctx, _first_day(ctx, month), by=audit_log.CLI_ACTOR
-        )
+        closing = await months.close(ctx, _first_day(ctx, month), by=audit_log.CLI_ACTOR)
         await close_pack.build(ctx, closing)
         return closing
 
@@ -103,11 +101,11 @@ def close_period(month: str) -> None:
 @click.option("--reason", required=True, help="Kept for good; names no donor.")
 def period_reopen(month: str, reason: str) -> None:
     """Open the last closed month again."""
-    from payments.accounting import period_close as accounting_period_close
+    from payments.accounting import period_close as months
     from payments.infra import audit_log
 
     run_with_context(
-        lambda ctx: accounting_period_close.reopen(
+        lambda ctx: months.reopen(
             ctx, _first_day(ctx, month), reason=reason, by=audit_log.CLI_ACTOR
         )
     )
@@ -139,14 +137,14 @@ def period_verify(pack: Path, key: str | None, previous: Path | None) -> None:
     from payments.accounting import pack_verification
     from payments.core.errors import PaymentsError
 
-    earlier = previous.read_bytes() if previous is not None else None
+    previous_pack = previous.read_bytes() if previous is not None else None
     try:
-        checks = pack_verification.verify(pack.read_bytes(), key=key, previous_pack=earlier)
+        checks = pack_verification.verify(pack.read_bytes(), key=key, previous_pack=previous_pack)
     except PaymentsError as error:
         raise click.ClickException(error.detail) from None
     for check in checks:
-        click.echo(f"{'PROBLEM' if check.problem else 'ok     '}  {check.description}"
-                   + (f": {check.problem}" if check.problem else ""))  # fmt: skip
+        mark = "PROBLEM" if check.problem else "ok     "
+        click.echo(f"{mark}  {check.description}" + (f": {check.problem}" if check.problem else ""))
     if any(check.problem for check in checks):
         sys.exit(EXIT_PROBLEMS)
 
@@ -163,7 +161,7 @@ def period_key() -> None:
 
 
 def _first_day(ctx: "Context", month: str) -> date:
-    from payments.accounting.reports.period import parse_month as parsed
+    from payments.accounting.reports.period import parse_month
 
     today = ctx.now().astimezone(ctx.settings.accounting_zoneinfo).date()
-    return parsed(month, name="month", today=today)
+    return parse_month(month, name="month", today=today)

@@ -122,9 +122,9 @@ async def test_a_line_tells_what_a_donor_got_back_and_where_money_went(newsroom:
     await newsroom.runs_until_idle()
     await newsroom.runs_sweeps()
     rows = rows_of(await sees(newsroom, await signs_in(newsroom), "/finance/lines.csv"))
-    told = ("presentment_currency", "presentment_amount_minor", "settlement_currency", "gross",
+    columns = ("presentment_currency", "presentment_amount_minor", "settlement_currency", "gross",
             "ledger_account")  # fmt: skip
-    assert sorted(tuple(row[name] for name in told) for row in rows) == [
+    assert sorted(tuple(row[name] for name in columns) for row in rows) == [
         ("", "", "usd", "-2.00", "stripe:held"),
         ("", "", "usd", "2.00", "stripe:held"),
         ("jpy", "-500", "usd", "-3.30", "refunds"),
@@ -148,8 +148,10 @@ async def test_what_the_screen_filters_the_file_filters_and_says(room: Newsroom)
     answer = await sees(room, cookie, f"/finance/lines.csv?{query}")
     rows = rows_of(answer)
     assert [row["gross"] for row in rows] == ["7.00"]
-    said = "ledger period=2026-11 type=charge frequency=monthly currency=eur zone=Europe/Amsterdam"
-    assert rows[0]["exported_in"] == said
+    exported_in = (
+        "ledger period=2026-11 type=charge frequency=monthly currency=eur zone=Europe/Amsterdam"
+    )
+    assert rows[0]["exported_in"] == exported_in
     name = "payments-ledger_2026-11_charge_monthly_eur_Europe-Amsterdam.csv"
     assert name in answer.headers["content-disposition"]
 
@@ -235,8 +237,8 @@ async def test_libreoffice_shows_the_same_values_in_both_files(
             stdout=PIPE,
             stderr=PIPE,
         )
-        said = await asyncio.wait_for(office.communicate(), timeout=120)
-        assert office.returncode == 0, said
+        output = await asyncio.wait_for(office.communicate(), timeout=120)
+        assert office.returncode == 0, output
         with (tmp_path / "out" / f"{kind}.csv").open(encoding="utf-8", newline="") as shown:
             tables.append(list(csv.reader(shown)))
     from_csv, from_xlsx = tables
@@ -454,9 +456,9 @@ async def says(room: Newsroom, *words: str, code: int = 0) -> tuple[bytes, str]:
         stdout=PIPE,
         stderr=PIPE,
     )
-    out, told = await run.communicate()
-    assert run.returncode == code, told.decode()
-    return out, told.decode()
+    stdout, stderr = await run.communicate()
+    assert run.returncode == code, stderr.decode()
+    return stdout, stderr.decode()
 
 
 def names_in(folder: Path) -> list[str]:
@@ -466,9 +468,9 @@ def names_in(folder: Path) -> list[str]:
 async def test_the_operator_takes_away_what_the_page_gives(room: Newsroom, tmp_path: Path) -> None:
     cookie = await signs_in(room)
     page = await sees(room, cookie, "/finance/lines.csv")
-    out, told = await says(room, "ledger", "--period", "all")
-    assert out == page.content
-    assert "Ledger lines" in told
+    stdout, stderr = await says(room, "ledger", "--period", "all")
+    assert stdout == page.content
+    assert "Ledger lines" in stderr
     file = tmp_path / "ledger.csv"
     await says(room, "ledger", "--period", "all", "--output", str(file))
     assert file.read_bytes() == page.content
@@ -535,20 +537,20 @@ async def test_what_the_operator_asks_wrongly_writes_no_file(
     room: Newsroom, tmp_path: Path
 ) -> None:
     file = tmp_path / "none"
-    for words, code, said in (
+    for words, code, message in (
         (("ledger", "--period", "2031-01"), 1, "has not begun"),
         (("ledger", "--type", "gift"), 1, "one of charge"),
         (("ledger", "--format", "pdf"), 2, "is not one of"),
         (("journal", "--format", "xero", "--period", "all"), 1, "Choose one of eur, gbp, usd"),
         (("payouts", "--currency", "dollars"), 1, "three letters"),
     ):
-        _, told = await says(room, *words, "--output", str(file), code=code)
-        assert said in told, words
+        _, stderr = await says(room, *words, "--output", str(file), code=code)
+        assert message in stderr, words
         assert names_in(tmp_path) == [], words
-    kept = tmp_path / "journal.csv"
-    kept.write_text("what was there")
-    asked = ("journal", "--format", "xero", "--period", "2031-01", "--output", str(kept))
-    await says(room, *asked, code=1)
-    assert (names_in(tmp_path), kept.read_text()) == (["journal.csv"], "what was there")
-    _, told = await says(room, "ledger", "--format", "xlsx", code=2)
-    assert "needs --output" in told
+    existing = tmp_path / "journal.csv"
+    existing.write_text("what was there")
+    command = ("journal", "--format", "xero", "--period", "2031-01", "--output", str(existing))
+    await says(room, *command, code=1)
+    assert (names_in(tmp_path), existing.read_text()) == (["journal.csv"], "what was there")
+    _, stderr = await says(room, "ledger", "--format", "xlsx", code=2)
+    assert "needs --output" in stderr

@@ -1,4 +1,4 @@
-"""Finance reads the books: every figure is the ledger's, sums are exact, and nobody is named."""
+"""Finance reads the ledger: every figure is the ledger's, sums are exact, and nobody is named."""
 
 import csv
 import io
@@ -40,7 +40,7 @@ PAGES = (
 
 @pytest.fixture
 async def room(database: str) -> AsyncIterator[Newsroom]:
-    """Half a year: promises that renew, one that stops, one-off gifts, a refund, payouts."""
+    """Half a year: subscriptions, one of them cancelled, one-off gifts, a refund, payouts."""
     async with open_newsroom(database, accounting_zone="Europe/Berlin") as room:
         chance = random.Random(7)
         room.clock.current = datetime(2026, 5, 20, 12, tzinfo=UTC)
@@ -66,11 +66,11 @@ async def room(database: str) -> AsyncIterator[Newsroom]:
 
 
 async def stops_one(room: Newsroom) -> None:
-    ((promise,),) = await room.rows(
+    ((subscription_id,),) = await room.rows(
         "SELECT stripe_subscription_id FROM subscriptions WHERE frequency = 'monthly'"
         " ORDER BY started_at LIMIT 1"
     )
-    await room.ctx.stripe.v1.subscriptions.cancel_async(str(promise))
+    await room.ctx.stripe.v1.subscriptions.cancel_async(str(subscription_id))
     await room.runs_until_idle()
 
 
@@ -95,9 +95,9 @@ async def test_a_drawing_says_in_words_what_it_shows(room: Newsroom) -> None:
     text_ = (await sees(room, cookie, "/finance?month=2026-10")).text
     drawings = re.findall(r'<svg role="img" aria-labelledby="(\S+) (\S+)"', text_)
     assert len(drawings) == 2
-    for title, told in drawings:
+    for title, description in drawings:
         assert re.search(rf'<title id="{title}">Net [^<]+</title>', text_)
-        assert re.search(rf'<desc id="{told}">[^<]+\d[^<]+</desc>', text_)
+        assert re.search(rf'<desc id="{description}">[^<]+\d[^<]+</desc>', text_)
     assert text_.count("The same in figures") == 2
 
 
@@ -115,10 +115,10 @@ async def test_the_causes_of_a_change_add_up_to_the_cent(room: Newsroom) -> None
                     assert sum(parts.values()) == found.after - found.before
                     assert variance.VarianceCause.OTHER not in parts
                     for month, net in ((first, found.before), (second, found.after)):
-                        told = await monthly.by_month(
+                        totals = await monthly.by_month(
                             session, zone, since=month, until=next_month(month), currency=currency
                         )
-                        assert net == sum(line.net for line in told)
+                        assert net == sum(line.net for line in totals)
     cookie = await signs_in(room)
     page = Page(
         (await sees(room, cookie, "/finance/why?earlier=2026-08&later=2026-09&currency=usd")).text
@@ -195,9 +195,9 @@ async def test_the_timeline_of_a_contribution_is_in_order(room: Newsroom) -> Non
         "SELECT contribution_id FROM subscriptions WHERE ended_at IS NOT NULL LIMIT 1"
     )
     page = Page((await sees(room, cookie, f"/finance/contributions/{gift}")).text)
-    told = [row for row in page.cells if len(row) == 5 and row[1] != "Kind"]
-    assert told == sorted(told, key=lambda row: row[0])
-    kinds = {row[1] for row in told}
+    events = [row for row in page.cells if len(row) == 5 and row[1] != "Kind"]
+    assert events == sorted(events, key=lambda row: row[0])
+    kinds = {row[1] for row in events}
     assert {"Decision", "Charge", "Posting", "Webhook", "Mail"} <= kinds
     assert "cancelled, by stripe" in page.text
     for other in ("0" * 32, "x", str(gift).upper() + "0"):
@@ -285,35 +285,35 @@ async def snapshot_months(room: Newsroom) -> list[object]:
 
 async def test_month_snapshots_equal_what_the_rows_say(room: Newsroom) -> None:
     since, until = date(2026, 4, 1), date(2026, 11, 1)
-    said = await the_rows_say(room, since, until)
-    assert len(said) > 6
+    expected = await the_rows_say(room, since, until)
+    assert len(expected) > 6
     assert await snapshot_months(room) == [date(2026, month, 1) for month in range(5, 11)]
-    assert await is_read(room, since, until) == said
+    assert await is_read(room, since, until) == expected
     async with room.ctx.sessions.begin() as session:
         await session.execute(text("UPDATE month_snapshots SET figures = '[]'"))
-    assert await is_read(room, since, until) == []  # it is read, and not reckoned
+    assert await is_read(room, since, until) == []  # it is read, and not computed
     await daily_totals.rebuild(room.ctx)
-    assert await is_read(room, since, until) == said
+    assert await is_read(room, since, until) == expected
 
 
 async def test_a_change_that_is_seen_late_is_in_its_month(room: Newsroom) -> None:
-    ((promise,),) = await room.rows(
+    ((subscription_id,),) = await room.rows(
         "SELECT h.subscription_id FROM subscription_changes h WHERE h.kind = 'cancelled'"
     )
-    said = await is_read(room, date(2026, 6, 1), date(2026, 11, 1))
-    assert sum(one.churn_voluntary for one in said) < 0
+    expected = await is_read(room, date(2026, 6, 1), date(2026, 11, 1))
+    assert sum(one.churn_voluntary for one in expected) < 0
     async with room.ctx.sessions.begin() as session:
         await session.execute(
             text(
                 "UPDATE subscription_changes SET kind = 'paused'"
-                " WHERE subscription_id = :promise AND kind = 'cancelled'"
+                " WHERE subscription_id = :subscription_id AND kind = 'cancelled'"
             ),
-            {"promise": promise},
+            {"subscription_id": subscription_id},
         )
     assert len(await snapshot_months(room)) < 6
     again = await is_read(room, date(2026, 6, 1), date(2026, 11, 1))
     assert sum(one.churn_voluntary for one in again) == 0
-    assert sum(one.paused for one in again) == sum(one.churn_voluntary for one in said)
+    assert sum(one.paused for one in again) == sum(one.churn_voluntary for one in expected)
     assert again == await the_rows_say(room, date(2026, 6, 1), date(2026, 11, 1))
 
 
@@ -324,18 +324,18 @@ async def test_a_payment_reported_late_is_read_at_once_and_its_month_snapshotted
     await room.advances_time(datetime(2026, 12, 3, 12, tzinfo=UTC) - room.clock())
     await room.runs_until_idle()
     assert await is_read(room, since, until) == await the_rows_say(room, since, until)
-    assert len(await snapshot_months(room)) == 6  # November is folded with the next import
+    assert len(await snapshot_months(room)) == 6  # November is added with the next import
     await daily_totals.import_and_refresh(room.ctx)
     assert await snapshot_months(room) == [date(2026, month, 1) for month in range(5, 12)]
-    said = await is_read(room, since, until)
-    assert said == await the_rows_say(room, since, until)
+    expected = await is_read(room, since, until)
+    assert expected == await the_rows_say(room, since, until)
     async with room.ctx.sessions.begin() as session:
         mark = text(
             "UPDATE daily_totals_positions"
             " SET last_seq = (SELECT max(seq) - 12 FROM ledger_entries)"
         )
-        await session.execute(mark)  # as if the last rows were not folded yet
-    assert await is_read(room, since, until) == said
+        await session.execute(mark)  # as if the last entries were not added yet
+    assert await is_read(room, since, until) == expected
 
 
 async def test_a_renewal_counts_for_the_campaign_that_began_it(newsroom: Newsroom) -> None:
@@ -362,7 +362,7 @@ def test_a_small_campaign_does_not_follow_from_the_rest() -> None:
     def source(campaign: str | None, payers: int) -> CampaignTotal:
         return CampaignTotal(campaign, "usd", payers, payers, payers * 500, 0, 0, 0)
 
-    told = group_small([source("a", 1), source("b", 9), source("c", 40), source(None, 7)])
-    assert [(one.campaign, one.payers) for one in told] == [("c", 40), ("other", 10), (None, 7)]
-    told = group_small([source("a", 3), source("b", 2), source("c", 40)])
-    assert [(one.campaign, one.payers) for one in told] == [("c", 40), ("other", 5)]
+    shown = group_small([source("a", 1), source("b", 9), source("c", 40), source(None, 7)])
+    assert [(one.campaign, one.payers) for one in shown] == [("c", 40), ("other", 10), (None, 7)]
+    shown = group_small([source("a", 3), source("b", 2), source("c", 40)])
+    assert [(one.campaign, one.payers) for one in shown] == [("c", 40), ("other", 5)]

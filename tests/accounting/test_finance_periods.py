@@ -33,7 +33,7 @@ NOTHING = (EMPTY_CELL,) * 3
 
 @pytest.fixture
 async def room(newsroom: Newsroom) -> Newsroom:
-    """November is over: gifts, a promise, and everything imported."""
+    """November is over: gifts, a subscription, and everything imported."""
     await newsroom.gives(2500)
     await newsroom.gives(500, "monthly")
     await newsroom.runs_until_idle()
@@ -110,18 +110,18 @@ async def test_a_month_is_closed_and_its_pack_taken_away(room: Newsroom, ada: Co
     with zipfile.ZipFile(io.BytesIO(taken.content)) as pack:
         manifest = pack.read("manifest.json")
     assert json.loads(manifest)["month"] == "2026-11"
-    told = hashlib.sha256(manifest).hexdigest()
-    assert told in closed.text
+    digest = hashlib.sha256(manifest).hexdigest()
+    assert digest in closed.text
     row = next(row for row in (await ada.opens(LIST)).cells if row[0] == "November 2026")
     assert row[1] == "Closed"
     assert row[2].endswith("Ada")
-    assert told.startswith(row[3].rstrip("…"))
+    assert digest.startswith(row[3].rstrip("…"))
     await room.gives(900)
     await room.runs_until_idle()
     assert (await ada.web.get(f"{NOVEMBER}/pack")).content == taken.content
     actions = [(action, object_id) for action, object_id, _ in await ada.audit_actions()]
     assert ("period_closed", "2026-11") in actions
-    assert actions.count(("exported", f"{NOVEMBER}/pack")) == 2
+    assert actions.count(("data_exported", f"{NOVEMBER}/pack")) == 2
 
 
 async def test_a_month_is_not_closed_twice(room: Newsroom, ada: Colleague) -> None:
@@ -203,12 +203,12 @@ async def test_what_comes_late_is_listed_with_the_month_it_belongs_to(
 ) -> None:
     assert "No line came too late" in (await ada.opens(LIST)).text
     await closes(ada)
-    told = room.sandbox.charge_fee("billing", 150)
-    fee = room.sandbox.account.store.get("balance_transaction", told)
+    fee_id = room.sandbox.charge_fee("billing", 150)
+    fee = room.sandbox.account.store.get("balance_transaction", fee_id)
     assert fee is not None
     fee["created"] = int(datetime(2026, 11, 30, 23, 50, tzinfo=UTC).timestamp())
     await daily_totals.import_and_refresh(room.ctx)
-    (row,) = (row for row in (await ada.opens(LIST)).cells if row[0] == told)
+    (row,) = (row for row in (await ada.opens(LIST)).cells if row[0] == fee_id)
     assert row[1:4] == ["2026-11-30 23:50", "belongs to November 2026 by its time", "December 2026"]
     assert row[5] == "$1.50"
 
@@ -250,7 +250,7 @@ async def test_a_form_of_another_site_closes_nothing(room: Newsroom, ada: Collea
                 f"{NOVEMBER}/{action}", data={"reason": "x"}, headers=foreign
             )
             assert answer.status_code == HTTPStatus.FORBIDDEN
-            assert "Nothing was done." in answer.text
+            assert "Nothing was changed." in answer.text
     assert await room.count("period_closings") == 0
 
 

@@ -153,9 +153,9 @@ async def test_a_pack_signed_by_somebody_else_is_not_ours(newsroom: Newsroom) ->
 def test_what_is_no_pack_is_said_to_be_none(tmp_path: Path) -> None:
     file = tmp_path / "letter.zip"
     file.write_bytes(b"Dear reader")
-    said = CliRunner().invoke(main, ["period", "verify", str(file)])
-    assert said.exit_code == 1
-    assert "not a whole zip file" in said.output
+    result = CliRunner().invoke(main, ["period", "verify", str(file)])
+    assert result.exit_code == 1
+    assert "not a whole zip file" in result.output
 
 
 async def test_what_stripe_tells_late_is_booked_in_the_month_that_is_open(
@@ -164,20 +164,20 @@ async def test_what_stripe_tells_late_is_booked_in_the_month_that_is_open(
     await a_november(newsroom)
     await closes(newsroom, NOVEMBER)
     before = await exported(newsroom, "2026-11")
-    told = newsroom.sandbox.charge_fee("billing", 150)
-    fee = newsroom.sandbox.account.store.get("balance_transaction", told)
+    fee_id = newsroom.sandbox.charge_fee("billing", 150)
+    fee = newsroom.sandbox.account.store.get("balance_transaction", fee_id)
     assert fee is not None
     fee["created"] = int(datetime(2026, 11, 30, 23, 50, tzinfo=UTC).timestamp())
     await daily_totals.import_and_refresh(newsroom.ctx)
     assert await newsroom.rows("SELECT booked_on FROM late_entries") == [(DECEMBER,)]
     assert await exported(newsroom, "2026-11") == before
-    late = [line for line in await exported(newsroom, "2026-12") if told in line]
+    late = [line for line in await exported(newsroom, "2026-12") if fee_id in line]
     assert len(late) == 1
     assert "2026-11-30T23:50:00" in late[0]  # it points back
     assert late[0].split(",")[1] == "2026-12"
     assert "late for a closed month" in late[0]
     booked = await exported(newsroom, "2026-12", ledger_entries)
-    assert {line.partition(",")[0] for line in booked if told in line} == {"2026-12-01"}
+    assert {line.partition(",")[0] for line in booked if fee_id in line} == {"2026-12-01"}
 
 
 async def test_a_late_line_is_back_in_its_month_when_that_is_opened_again(
@@ -186,8 +186,8 @@ async def test_a_late_line_is_back_in_its_month_when_that_is_opened_again(
     await a_november(newsroom)
     await closes(newsroom, NOVEMBER)
     before = await exported(newsroom, "2026-11")
-    told = newsroom.sandbox.charge_fee("billing", 150)
-    fee = newsroom.sandbox.account.store.get("balance_transaction", told)
+    fee_id = newsroom.sandbox.charge_fee("billing", 150)
+    fee = newsroom.sandbox.account.store.get("balance_transaction", fee_id)
     assert fee is not None
     fee["created"] = int(datetime(2026, 11, 30, 23, 50, tzinfo=UTC).timestamp())
     await daily_totals.import_and_refresh(newsroom.ctx)
@@ -240,8 +240,8 @@ async def test_the_last_closed_month_can_be_opened_again_with_a_reason(
         await taken(newsroom, "2026-11")
     again = await closes(newsroom, NOVEMBER)
     assert problems(again, previous_pack=first) == []
-    told = await newsroom.rows("SELECT action, name, reason FROM audit_entries ORDER BY seq")
-    assert told == [
+    actions = await newsroom.rows("SELECT action, name, reason FROM audit_entries ORDER BY seq")
+    assert actions == [
         ("period_closed", "Ada", ""),
         ("period_reopened", "Ada", "A refund was missing"),
         ("period_closed", "Ada", ""),

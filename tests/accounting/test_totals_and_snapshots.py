@@ -1,5 +1,5 @@
-"""The roll-up is the rows: whatever was folded, whenever, and by the days of whichever zone. So are
-the months of recurring revenue that are kept.
+"""Daily totals and month snapshots equal the ledger: whatever was added, whenever, and by the days
+of whichever zone.
 """
 
 import csv
@@ -42,7 +42,7 @@ Sums = Counter[tuple[str, str, str]]  # (month, frequency, currency) -> gross in
 
 @asynccontextmanager
 async def counting_in(room: Newsroom, zone: str) -> AsyncIterator[httpx.AsyncClient]:
-    """The same books, served by the days of another zone."""
+    """The same ledger, served by the days of another zone."""
     app = create_app(room.settings.model_copy(update={"accounting_zone": zone}), now=room.clock)
     async with app.lifespan():
         transport = httpx.ASGITransport(app=cast("Any", app))
@@ -64,8 +64,8 @@ async def by_ledger(room: Newsroom, zone: ZoneInfo) -> Sums:
 
 
 async def by_charges(room: Newsroom, zone: ZoneInfo, late: Mapping[str, date]) -> Sums:
-    """What donors were charged, on the day that Stripe moved it or, where it was told too late, on
-    the day it is known to be booked; with no look at the books.
+    """What donors were charged, on the day that Stripe moved it or, where it was reported too late,
+    on the day it is known to be booked; with no look at the ledger.
     """
     sums: Sums = Counter()
     for frequency, currency, amount, at, moved in await room.rows(
@@ -194,7 +194,7 @@ async def recurring_agrees(room: Newsroom, zone: ZoneInfo, since: date, until: d
 async def by_hand(
     room: Newsroom, zone: ZoneInfo, until: date
 ) -> tuple[Counter[tuple[date, str]], dict[str, set[date]]]:
-    """What recurring revenue each month closed with, and in which months each promise paid."""
+    """What recurring revenue each month closed with, and in which months each contribution paid."""
     carried: dict[tuple[date, str], dict[str, int]] = defaultdict(dict)
     paid: dict[str, set[date]] = defaultdict(set)
     for account, owner, currency, amount, at, late in await room.rows(
@@ -243,17 +243,17 @@ async def test_a_renewal_that_is_paid_a_month_later_is_recovered_in_the_month_it
                              - newsroom.clock())  # fmt: skip
         await newsroom.runs_until_idle()
     await newsroom.runs_sweeps()
-    kept = (
+    snapshots = (
         "SELECT kind, figures FROM month_snapshots WHERE kind = 'payment_recovery' AND month = '{}'"
     )
-    december = kept.format("2026-12-01")
+    december = snapshots.format("2026-12-01")
     assert await recovered(newsroom) == [RecoveryMonth(date(2026, 12, 1), "usd", 1, 0, 700, 0)]
     assert await newsroom.rows(december) != []
     newsroom.sandbox.restore_card(str(card))
     await newsroom.advances_time(timedelta(days=3))
     await newsroom.runs_until_idle()
     assert await newsroom.rows(december) == []  # it is forgotten, and read from the rows
-    assert await newsroom.rows(kept.format("2026-11-01")) != []
+    assert await newsroom.rows(snapshots.format("2026-11-01")) != []
     assert await recovered(newsroom) == [RecoveryMonth(date(2026, 12, 1), "usd", 1, 1, 700, 700)]
     await newsroom.runs_sweeps()
     assert await newsroom.rows(december) != []
@@ -261,7 +261,7 @@ async def test_a_renewal_that_is_paid_a_month_later_is_recovered_in_the_month_it
 
 
 async def wrong_after(room: Newsroom, statement: str) -> dict[str, tuple[str, ...]]:
-    """What the proof names when somebody has changed what is kept. It is put right again."""
+    """What the checks report when somebody has changed what is stored. It is rebuilt after."""
     plain = make_url(room.settings.database_url.get_secret_value()).set(drivername="postgresql")
     with psycopg.connect(plain.render_as_string(hide_password=False)) as owner:
         owner.execute(statement.encode())
@@ -294,11 +294,11 @@ async def test_a_closing_that_was_tampered_with_is_named_and_what_follows_from_i
         "2026-11 usd: opening 0, moved 700, closing 701",
         "2026-12 usd: opening 700, the month before closed with 701",
     )
-    kept, rows = found["month_snapshots"]
-    assert kept.startswith(
+    stored, computed = found["month_snapshots"]
+    assert stored.startswith(
         "mrr_rollforward 2026-11: kept churn_involuntary 0, churn_voluntary 0, closing 701, "
     )
-    assert rows.startswith(
+    assert computed.startswith(
         "mrr_rollforward 2026-11: the rows say churn_involuntary 0, churn_voluntary 0,"
         " closing 700, "
     )
@@ -346,7 +346,7 @@ async def test_a_cent_moved_from_one_month_to_another_is_named(over: Newsroom) -
     assert "daily_totals" in found
 
 
-# --- the fold -------------------------------------------------------------------------------------
+# --- refreshing -----------------------------------------------------------------------------------
 
 
 async def gross(room: Newsroom, cookie: str) -> Sums:
@@ -361,12 +361,12 @@ async def test_a_gift_is_in_the_report_before_it_is_in_the_roll_up(newsroom: New
     assert await newsroom.count("daily_totals") == 2
     await newsroom.gives(700)
     await newsroom.runs_until_idle()
-    ((folded, newest),) = await newsroom.rows(
+    ((last_seq, newest),) = await newsroom.rows(
         "SELECT (SELECT last_seq FROM daily_totals_positions), max(seq) FROM ledger_entries"
     )
-    assert cast("int", folded) < cast("int", newest)
+    assert cast("int", last_seq) < cast("int", newest)
     assert await gross(newsroom, cookie) == Counter({("2026-11", "once", "usd"): 3200})
-    assert await daily_totals.refresh(newsroom.ctx) == cast("int", newest) - cast("int", folded)
+    assert await daily_totals.refresh(newsroom.ctx) == cast("int", newest) - cast("int", last_seq)
     assert await daily_totals.refresh(newsroom.ctx) == 0
     assert await gross(newsroom, cookie) == Counter({("2026-11", "once", "usd"): 3200})
 

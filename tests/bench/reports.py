@@ -1,7 +1,7 @@
-"""Reports and exports: does a page stay as quick when the books grow tenfold, what does it cost
-beside the bare roll-up, and how much of PostgreSQL's own rate does a file reach?
+"""Reports and exports: does a page stay as quick when the ledger grows tenfold, what does it cost
+beside the bare daily totals, and how much of PostgreSQL's own rate does a file reach?
 
-The larger books are a million gifts, or five with `PAYMENTS_BENCH_GIFTS=5000000`. Memory is the
+The larger ledger has a million payments, or five with `PAYMENTS_BENCH_GIFTS=5000000`. Memory is the
 peak of a process that does nothing but one export.
 """
 
@@ -37,16 +37,17 @@ from payments.core.settings import Settings
 from payments.infra import db, migrate
 from payments.infra.context import Context
 from tests.bench import generated_ledger
+from tests.support.ledger import driver_url
 
 LARGE = int(os.environ.get("PAYMENTS_BENCH_GIFTS", "1000000"))
 SMALL = LARGE // 10
-SHEET_PERIOD = Period(date(2026, 8, 1), date(2026, 10, 11))  # 100,000 lines of the larger books
+SHEET_PERIOD = Period(date(2026, 8, 1), date(2026, 10, 11))  # 100,000 lines of the larger ledger
 # A file of a million lines, or of all where there are fewer: so many months of two years.
 FILE_PERIOD = (
     Period(months_before(date(2026, 12, 1), -(-24_000_000 // LARGE))) if LARGE > 10**6 else ALL_TIME
 )
 ROUNDS, FILE_ROUNDS = 7, 3
-NOT_FROM_ROLLUP = ("sources, a month", "sources, the year", "why net changed")  # not of a roll-up
+NOT_FROM_TOTALS = ("sources, a month", "sources, the year", "why net changed")
 ZONE = ZoneInfo("Europe/Berlin")
 MONTH = date(2026, 10, 1)
 UTC = ZoneInfo("UTC")
@@ -54,7 +55,7 @@ Question = Callable[[AsyncSession], Awaitable[object]]
 
 
 def report(database: str) -> Iterator[str]:
-    """Ask both books the same, then take the larger away."""
+    """Ask both ledgers the same questions, then export the larger. Yields lines to print."""
     with (
         _generated_database(database, SMALL) as small,
         _generated_database(database, LARGE) as large,
@@ -66,13 +67,13 @@ def report(database: str) -> Iterator[str]:
             yield f"{name:<18}{a:10.1f}{b:12.1f}{b / a:15.2f}"
         for name in ("overview", "one month"):
             beside = [times[url][name] / times[url][f"{name}, bare"] for url in (small, large)]
-            yield f"{name} beside the bare roll-up: {beside[0]:.2f} and {beside[1]:.2f}"
+            yield f"{name} beside the bare daily totals: {beside[0]:.2f} and {beside[1]:.2f}"
         yield from _files(large)
 
 
 @contextmanager
 def _generated_database(cluster: str, gifts: int) -> Iterator[str]:
-    """A database with that many gifts, folded. Gives its URL."""
+    """A database with that many payments and their daily totals. Yields its URL."""
     name = f"bench_{uuid4().hex}"
     _run(cluster, f"CREATE DATABASE {name}")
     url = make_url(cluster).set(database=name).render_as_string(hide_password=False)
@@ -80,11 +81,12 @@ def _generated_database(cluster: str, gifts: int) -> Iterator[str]:
         migrate.upgrade(url)
         begun = time.perf_counter()
         generated_ledger.generate(url, gifts)
-        made = time.perf_counter()
-        folded = asyncio.run(_refresh_totals(url))
-        took = time.perf_counter() - made
+        generated = time.perf_counter()
+        added = asyncio.run(_refresh_totals(url))
+        took = time.perf_counter() - generated
         print(  # noqa: T201 - minutes pass
-            f"{gifts:,} gifts made in {made - begun:.0f} s, {folded:,} rows folded in {took:.0f} s",
+            f"{gifts:,} payments generated in {generated - begun:.0f} s,"
+            f" {added:,} entries added to the totals in {took:.0f} s",
             file=sys.stderr,
         )
         _run(url, "VACUUM ANALYZE")
@@ -94,12 +96,8 @@ def _generated_database(cluster: str, gifts: int) -> Iterator[str]:
 
 
 def _run(url: str, statement: str) -> None:
-    with psycopg.connect(_plain(url), autocommit=True) as connection:
+    with psycopg.connect(driver_url(url), autocommit=True) as connection:
         connection.execute(statement.encode())
-
-
-def _plain(url: str) -> str:
-    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 async def _refresh_totals(url: str) -> int:
@@ -160,7 +158,7 @@ async def _ask(url: str) -> dict[str, float]:
     try:
         for name, question in questions.items():
             took = []
-            for _ in range(2 if name in NOT_FROM_ROLLUP else ROUNDS):
+            for _ in range(2 if name in NOT_FROM_TOTALS else ROUNDS):
                 async with db.create_session_factory(engine)() as session:
                     begun = time.perf_counter()
                     await question(session)
@@ -172,7 +170,7 @@ async def _ask(url: str) -> dict[str, float]:
 
 
 async def _bare_months(session: AsyncSession, since: date, until: date) -> object:
-    """The months of the roll-up alone, as PostgreSQL adds them up."""
+    """The months of the stored totals alone, as PostgreSQL adds them up."""
     query = f"""
         SELECT date_trunc('month', day) AS month, frequency, currency, {monthly.SUMS_SQL}
           FROM daily_totals WHERE day >= :since AND day < :until GROUP BY 1, 2, 3 ORDER BY 1 DESC
@@ -186,8 +184,8 @@ async def _bare_months(session: AsyncSession, since: date, until: date) -> objec
 def _files(url: str) -> Iterator[str]:
     runs: dict[str, list[dict[str, float]]] = {"bare": [], "csv": []}
     for _ in range(FILE_ROUNDS):
-        for kind, done in runs.items():
-            done.append(_run_in_subprocess(kind, url))
+        for kind, results in runs.items():
+            results.append(_run_in_subprocess(kind, url))
     bare, ours = runs["bare"], runs["csv"]
     ratio = median(a["rate"] / b["rate"] for a, b in zip(ours, bare, strict=True))
     yield (
@@ -204,11 +202,11 @@ def _files(url: str) -> Iterator[str]:
 
 def _run_in_subprocess(kind: str, url: str) -> dict[str, float]:
     """One export in a process of its own."""
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", __name__, kind, url], check=True, stdout=subprocess.PIPE, text=True
     )
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    result: dict[str, float] = json.loads(completed.stdout)
+    return result
 
 
 def _bare(url: str) -> int:
@@ -216,20 +214,21 @@ def _bare(url: str) -> int:
     is formatted and none is made safe.
     """
     columns = """
-        e.seq, b.occurred_at, b.type, b.reporting_category, i.frequency, n.campaign,
-        c.currency AS shown_in, c.amount AS shown, b.currency, b.amount, b.fee, b.net, b.fees,
-        b.exchange_rate, b.available_on, p.stripe_payout_id, p.arrives_on, e.contribution_id,
-        n.donor_id, b.charge, b.id, e.debit, e.credit
+        e.seq, bt.occurred_at, bt.type, bt.reporting_category, link.frequency,
+        contribution.campaign, c.currency AS charged_in, c.amount AS charged, bt.currency,
+        bt.amount, bt.fee, bt.net, bt.fees, bt.exchange_rate, bt.available_on,
+        payout.stripe_payout_id, payout.arrives_on, e.contribution_id, contribution.donor_id,
+        bt.charge, bt.id, e.debit, e.credit
     """
     rows, params = transactions_csv.build_query(Filters(FILE_PERIOD), UTC)
-    rest = rows[rows.index("      FROM balance_transactions b") :]
+    rest = rows[rows.index("      FROM balance_transactions bt") :]
     for name, value in params.items():
         rest = rest.replace(f":{name}", f"'{value}'")
     columns += f", {transactions_csv.COSTLY_COLUMNS_SQL}"
     query = f"COPY (SELECT {columns} {rest}) TO STDOUT (FORMAT csv)"
     count = 0
     with (
-        psycopg.connect(_plain(url)) as connection,
+        psycopg.connect(driver_url(url)) as connection,
         connection.cursor() as cursor,
         cursor.copy(query.encode()) as copy,
     ):
@@ -251,12 +250,12 @@ async def _xlsx(url: str, filters: Filters) -> tuple[int, int]:
     """Rows, and the peak of the process that wrote the sheet, in KiB."""
     engine, count, peak = db.create_engine(url, pool_size=1), 0, 0
 
-    def told(rows: int) -> None:
+    def on_progress(rows: int) -> None:
         nonlocal count, peak
         count, peak = count + rows, max(peak, _child_peak_kib())
 
     with tempfile.TemporaryFile() as out:
-        await files.write_ledger_xlsx(_runtime(url, engine), filters, out, on_progress=told)
+        await files.write_ledger_xlsx(_runtime(url, engine), filters, out, on_progress=on_progress)
     await engine.dispose()
     return count // (1 + files.XLSX_COST_FACTOR), peak
 
@@ -265,12 +264,12 @@ def _child_peak_kib() -> int:
     """The peak of the process under this one. The system's own sum would count what that one held
     while it was still a copy of this.
     """
-    found = 0
+    peak = 0
     for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
         with suppress(OSError):
             status = Path(f"/proc/{pid}/status").read_text()
-            found += int(status.partition("VmHWM:")[2].split(maxsplit=1)[0])
-    return found
+            peak += int(status.partition("VmHWM:")[2].split(maxsplit=1)[0])
+    return peak
 
 
 def _main(kind: str, url: str) -> None:
@@ -284,8 +283,8 @@ def _main(kind: str, url: str) -> None:
         rows, beside = asyncio.run(_xlsx(url, filters))
     took = time.perf_counter() - begun
     peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + beside) / 1024
-    told = {"rows": rows, "seconds": took, "rate": rows / took, "peak": peak}
-    print(json.dumps(told))  # noqa: T201 - for the process that waits
+    result = {"rows": rows, "seconds": took, "rate": rows / took, "peak": peak}
+    print(json.dumps(result))  # noqa: T201 - for the parent process
 
 
 if __name__ == "__main__":

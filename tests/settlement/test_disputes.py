@@ -20,7 +20,7 @@ async def paid(room: Newsroom, amount: int = 2500, card: str = "4242424242424242
 
 
 async def balance_of(room: Newsroom, account: str) -> int:
-    """What an account of the books holds, its debits less its credits."""
+    """The balance of a ledger account, its debits less its credits."""
     [[held]] = await room.rows(
         "SELECT CAST(coalesce(sum(CASE WHEN debit = :a THEN amount ELSE -amount END), 0) AS bigint)"
         "  FROM ledger_entries WHERE :a IN (debit, credit)",
@@ -138,14 +138,14 @@ async def test_a_dispute_that_was_answered_waits_for_the_bank(newsroom: Newsroom
 
 async def test_an_inquiry_may_become_a_dispute_or_end(newsroom: Newsroom) -> None:
     first, second = await paid(newsroom), await paid(newsroom, 700)
-    asked = newsroom.sandbox.dispute(first, inquiry=True)
+    inquiry = newsroom.sandbox.dispute(first, inquiry=True)
     newsroom.sandbox.dispute(second, inquiry=True)
     await newsroom.runs_until_idle()
     assert await balance_of(newsroom, "disputes") == 0
-    newsroom.sandbox.escalate_dispute(asked)
+    newsroom.sandbox.escalate_dispute(inquiry)
     await newsroom.runs_until_idle()
     assert await balance_of(newsroom, "disputes") == 2500
-    newsroom.sandbox.decide_dispute(asked, won=True)
+    newsroom.sandbox.decide_dispute(inquiry, won=True)
     await newsroom.advances_time(timedelta(days=121))
     await newsroom.runs_until_idle()
     assert sorted(map(str, await status(newsroom))) == ["warning_closed", "won"]

@@ -328,8 +328,7 @@ async def test_a_payout_that_is_no_sum_names_what_is_missing_and_what_is_foreign
     for _ in range(5):
         await newsroom.advances_time(timedelta(days=1))
         await newsroom.runs_until_idle()
-    box = newsroom.sandbox
-    foreign = box.charge_fee("billing", 5, "eur")
+    foreign = newsroom.sandbox.charge_fee("billing", 5, "eur")
     await daily_totals.import_and_refresh(newsroom.ctx)
     [[payout]] = await newsroom.rows("SELECT stripe_payout_id FROM payouts")
     async with newsroom.ctx.sessions.begin() as session:
@@ -338,11 +337,11 @@ async def test_a_payout_that_is_no_sum_names_what_is_missing_and_what_is_foreign
                 text("INSERT INTO payout_transactions VALUES (:payout, :id, :net, :currency)"),
                 {"payout": payout, "id": id_, "net": net, "currency": currency},
             )
-    [said] = await newsroom.failed_integrity_checks()
-    assert said.startswith("payout_composition: ")
-    assert f"{payout}: txn_lost is missing" in said
-    assert f"{payout}: {foreign} is foreign: eur" in said
-    assert f"{payout}: its transactions are 1200, paid out 1105" in said
+    [failure] = await newsroom.failed_integrity_checks()
+    assert failure.startswith("payout_composition: ")
+    assert f"{payout}: txn_lost is missing" in failure
+    assert f"{payout}: {foreign} is foreign: eur" in failure
+    assert f"{payout}: its transactions are 1200, paid out 1105" in failure
     with tampering(newsroom.settings.database_url.get_secret_value()) as owner:
         owner.execute("DELETE FROM payout_transactions WHERE balance_transaction = 'txn_lost'")
         owner.execute("DELETE FROM payout_transactions WHERE currency = 'eur'")
@@ -364,9 +363,9 @@ async def test_a_payout_is_in_the_bank_on_the_day_of_the_bank_statement(newsroom
     assert on_its_way > 0
     assert off == 0
     # Whatever Stripe says of the day afterwards, the ledger stays and can be replayed.
-    said = newsroom.sandbox.account.store.objects[str(payout)]
+    stripes = newsroom.sandbox.account.store.objects[str(payout)]
     newsroom.sandbox.account.update_and_emit(
-        said, "payout.updated", arrival_date=said["arrival_date"] + 3 * 86_400
+        stripes, "payout.updated", arrival_date=stripes["arrival_date"] + 3 * 86_400
     )
     await newsroom.runs_until_idle()
     assert await newsroom.rows(days) == [(on_its_way, 0, payout)]

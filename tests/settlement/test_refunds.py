@@ -1,4 +1,4 @@
-"""Refunds: whole and in part, asked for here or made at Stripe, and what can go wrong with them."""
+"""Refunds: whole and in part, requested here or made at Stripe, and what can go wrong with them."""
 
 import asyncio
 from datetime import timedelta
@@ -48,7 +48,7 @@ async def ask(
 
 
 async def booked(room: Newsroom) -> int:
-    """What the books say was given back."""
+    """What the ledger says was refunded."""
     [[given]] = await room.rows(
         "SELECT CAST(coalesce(sum(CASE WHEN debit = 'refunds' THEN amount ELSE -amount END), 0)"
         " AS bigint) FROM ledger_entries WHERE 'refunds' IN (debit, credit)"

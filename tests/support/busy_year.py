@@ -33,43 +33,43 @@ PROBLEM_CARDS = [
 
 
 async def play(room: Newsroom, sync: Callable[[], Awaitable[None]] | None = None) -> None:
-    """All of it; `then` is how news of it comes."""
-    arrives = sync or room.runs_until_idle
-    box = room.sandbox
+    """Play the whole year; `sync` is how we learn of what happened, by default from webhooks."""
+    sync = sync or room.runs_until_idle
+    sandbox = room.sandbox
     for amount, frequency, currency in CONTRIBUTIONS:
         await room.gives(amount, frequency, currency)
     for card in PROBLEM_CARDS:
-        asked = await room.requests_contribution(3100)
-        await room.pays(asked.json()["checkout_url"], card)
-    await arrives()
+        response = await room.requests_contribution(3100)
+        await room.pays(response.json()["checkout_url"], card)
+    await sync()
     await _refund_some(room)
-    await arrives()
-    box.charge_fee("radar", 120)
-    box.charge_fee("tax", 21)
-    box.charge_fee("fx", 9, "eur")
-    box.charge_fee("billing", 70, "gbp")
-    box.hold_reserve(800)
+    await sync()
+    sandbox.charge_fee("radar", 120)
+    sandbox.charge_fee("tax", 21)
+    sandbox.charge_fee("fx", 9, "eur")
+    sandbox.charge_fee("billing", 70, "gbp")
+    sandbox.hold_reserve(800)
     await _dispute_some(room)
     for day in range(9):
         await room.advances_time(timedelta(days=5))
         if day == 2:
-            box.delay_reconciliation(3600 * 30)
-        await arrives()
+            sandbox.delay_reconciliation(3600 * 30)
+        await sync()
     await _create_manual_payouts(room)
-    await arrives()
-    box.convert_balance(400, "gbp", "usd")
-    box.set_rate("cad", "0.80")
-    box.release_reserve(800)
-    box.set_minimum_balance(1000)
+    await sync()
+    sandbox.convert_balance(400, "gbp", "usd")
+    sandbox.set_rate("cad", "0.80")
+    sandbox.release_reserve(800)
+    sandbox.set_minimum_balance(1000)
     for _ in range(15):
         await room.advances_time(timedelta(days=5))
-        await arrives()
-    await _play_second_half(room, arrives)
+        await sync()
+    await _play_second_half(room, sync)
     await _fail_latest_payout(room)
     await _make_balance_negative(room)
     for _ in range(6):
         await room.advances_time(timedelta(days=2))
-        await arrives()
+        await sync()
 
 
 async def _refund_some(room: Newsroom) -> None:
@@ -110,30 +110,30 @@ async def _create_manual_payouts(room: Newsroom) -> None:
 
 
 async def _play_second_half(room: Newsroom, sync: Callable[[], Awaitable[None]]) -> None:
-    """Promises go on, at other rates. One renewal is mended and another given back in part; banks
-    are debited, and disputes come a second time or grow from a question.
+    """Subscriptions renew, at other rates. One failed renewal is recovered and another refunded in
+    part; banks are debited, and disputes come a second time or grow from an inquiry.
     """
-    box = room.sandbox
+    sandbox = room.sandbox
     for account in SEPA_ACCOUNTS:
-        asked = await room.requests_contribution(1100, "once", "eur")
-        await pay(asked.json()["checkout_url"], iban=account, email="reader@example.org")
-    first, *_, renewal = [c for c in box.account.store.of_kind("charge") if c["amount"] == 500]
+        response = await room.requests_contribution(1100, "once", "eur")
+        await pay(response.json()["checkout_url"], iban=account, email="reader@example.org")
+    first, *_, renewal = [c for c in sandbox.account.store.of_kind("charge") if c["amount"] == 500]
     await _refund(room, renewal["id"], 200)
-    won, asked_about = (
-        next(c for c in box.account.store.of_kind("charge") if c["amount"] == amount)
+    won, inquired_about = (
+        next(c for c in sandbox.account.store.of_kind("charge") if c["amount"] == amount)
         for amount in (2500, 1200)
     )
-    box.dispute(won["id"])
-    box.escalate_dispute(box.dispute(asked_about["id"], inquiry=True))
-    box.set_rate("jpy", "0.0070")
-    box.convert_balance(500, "usd", "eur")
-    box.fail_card(first["payment_method"])
+    sandbox.dispute(won["id"])
+    sandbox.escalate_dispute(sandbox.dispute(inquired_about["id"], inquiry=True))
+    sandbox.set_rate("jpy", "0.0070")
+    sandbox.convert_balance(500, "usd", "eur")
+    sandbox.fail_card(first["payment_method"])
     for _ in range(7):
         await room.advances_time(timedelta(days=5))
         await sync()
-        if any(c["status"] == "failed" for c in box.account.store.of_kind("charge")):
-            box.restore_card(first["payment_method"])  # while it is still tried again
-    box.set_rate("cad", "0.77")
+        if any(c["status"] == "failed" for c in sandbox.account.store.of_kind("charge")):
+            sandbox.restore_card(first["payment_method"])  # while it is still tried again
+    sandbox.set_rate("cad", "0.77")
     for _ in range(7):
         await room.advances_time(timedelta(days=30))
         await sync()
