@@ -60,7 +60,7 @@ async def test_there_and_back_and_in(site: Site, provider: OidcProvider, shows: 
         assert await page.get_by_text("no passkey · 127.0.0.1").is_visible()
     rows = await site.room.rows("SELECT action FROM audit_entries WHERE name = 'Ada' ORDER BY seq")
     assert [action for (action,) in rows] == [
-        "account_tied", "signed_in", "signed_out", "signed_in", "confirmed",
+        "account_linked", "signed_in", "signed_out", "signed_in", "reauthenticated",
     ]  # fmt: skip
 
 

@@ -66,7 +66,7 @@ async def test_a_passkey_is_made_signs_in_and_confirms(site: Site) -> None:
         assert page.url == f"{site.url}/staff/colleagues"
     rows = await site.room.rows("SELECT action FROM audit_entries WHERE name = 'Ada' ORDER BY seq")
     assert [action for (action,) in rows] == [
-        "passkey_added", "signed_in", "signed_out", "signed_in", "confirmed",
+        "passkey_added", "signed_in", "signed_out", "signed_in", "reauthenticated",
     ]  # fmt: skip
 
 
