@@ -1,7 +1,7 @@
-"""What may happen in the life of a promise: by its donor here, in the dashboard, at the bank.
+"""What may happen to a subscription: through its donor, in Stripe's dashboard, at the bank.
 
-Each doing takes a living subscription as Stripe has it and says what was done, or None where it
-could not be done to this one.
+Each event takes a live subscription as Stripe has it and returns its name, or None where it cannot
+happen to this one.
 """
 
 import random
@@ -21,35 +21,35 @@ RandomEvent = Callable[[Subscription], Awaitable[str | None]]
 
 @dataclass
 class RandomEvents:
-    """What may happen, in one newsroom, by chance."""
+    """The events of one newsroom's subscriptions, in random order, none left out."""
 
     room: Newsroom
-    chance: random.Random
+    random: random.Random
     deck: list[RandomEvent] = field(default_factory=list)
 
-    async def next_event(self, alive: list[Subscription]) -> str | None:
-        """The next of all the doings, to whomever it can be done. Gives what was done."""
+    async def next_event(self, live: list[Subscription]) -> str | None:
+        """Let the next event happen to a subscription to which it can. Returns its name."""
         if not self.deck:
             self.deck = self._shuffled()
-        way = self.deck.pop()
-        for promise in self.chance.sample(alive, len(alive)):
-            done = await way(promise)
-            if done is not None:
-                return done
+        event = self.deck.pop()
+        for subscription in self.random.sample(live, len(live)):
+            name = await event(subscription)
+            if name is not None:
+                return name
         return None
 
     def _shuffled(self) -> list[RandomEvent]:
-        ways: list[RandomEvent] = [
+        events: list[RandomEvent] = [
             self._attaches, self._card_is_updated, self._is_reissued, self._detaches,
             self._changes_the_default, self._default_is_set_on_subscription, self._replaces,
             self._raises, self._turns_annual, self._skips, self._pauses, self._resumes,
             self._stops, self._is_stopped, self._is_ending, self._end_is_undone,
             self._begins_to_fail, self._begins_to_fail, self._card_works_again,
         ]  # fmt: skip
-        self.chance.shuffle(ways)
-        return ways
+        self.random.shuffle(events)
+        return events
 
-    # the seven ways of a card
+    # cards
 
     async def _attaches(self, subscription: Subscription) -> str | None:
         self._new_card(subscription)
@@ -59,15 +59,15 @@ class RandomEvents:
         card = self._card_of(subscription)
         if card is None:
             return None
-        changed = {"card": {"exp_month": 1 + self.chance.randrange(12), "exp_year": 2040}}
-        self._by_hand("POST", f"/v1/payment_methods/{card}", changed)
+        params = {"card": {"exp_month": 1 + self.random.randrange(12), "exp_year": 2040}}
+        self._in_dashboard("POST", f"/v1/payment_methods/{card}", params)
         return "card updated"
 
     async def _is_reissued(self, subscription: Subscription) -> str | None:
         card = self._card_of(subscription)
         if card is None:
             return None
-        month = 1 + self.chance.randrange(12)
+        month = 1 + self.random.randrange(12)
         self.room.sandbox.update_card_by_network(card, exp_month=month, exp_year=2041)
         return "card updated by the network"
 
@@ -75,34 +75,35 @@ class RandomEvents:
         card = self._card_of(subscription)
         if card is None:
             return None
-        self._by_hand("POST", f"/v1/payment_methods/{card}/detach")
+        self._in_dashboard("POST", f"/v1/payment_methods/{card}/detach")
         return "card detached"
 
     async def _changes_the_default(self, subscription: Subscription) -> str | None:
         card = self._new_card(subscription)
-        default = {"invoice_settings": {"default_payment_method": card}}
-        self._by_hand("POST", f"/v1/customers/{subscription['customer']}", default)
+        params = {"invoice_settings": {"default_payment_method": card}}
+        self._in_dashboard("POST", f"/v1/customers/{subscription['customer']}", params)
         return "customer's default changed"
 
     async def _default_is_set_on_subscription(self, subscription: Subscription) -> str | None:
         card = self._new_card(subscription)
-        self._by_hand("POST", self._path(subscription), {"default_payment_method": card})
+        self._in_dashboard("POST", self._path(subscription), {"default_payment_method": card})
         return "subscription's default changed"
 
     async def _replaces(self, subscription: Subscription) -> str | None:
-        page = await payment_methods.start_card_update(
+        page_url = await payment_methods.start_card_update(
             self.room.ctx, subscription["id"], actor=Actor.LINK, return_path="/manage"
         )
-        await self.room.pays(page)
+        await self.room.pays(page_url)
         return "card replaced by its donor"
 
-    # what a donor decides
+    # through the donor
 
     async def _raises(self, subscription: Subscription) -> str | None:
         price = subscription["items"]["data"][0]["price"]
-        gift = Money(int(price["unit_amount"]) + 100 * self.chance.randint(1, 5), price["currency"])
+        amount = int(price["unit_amount"]) + 100 * self.random.randint(1, 5)
+        money = Money(amount, price["currency"])
         await subscription_changes.change_amount(
-            self.room.ctx, subscription["id"], gift, actor=Actor.DONOR
+            self.room.ctx, subscription["id"], money, actor=Actor.DONOR
         )
         return "amount changed"
 
@@ -110,9 +111,9 @@ class RandomEvents:
         price = subscription["items"]["data"][0]["price"]
         if price["recurring"]["interval"] == "year":
             return None
-        gift = Money(int(price["unit_amount"]) * 10, price["currency"])
+        money = Money(int(price["unit_amount"]) * 10, price["currency"])
         await subscription_changes.change_frequency(
-            self.room.ctx, subscription["id"], Frequency.ANNUAL, gift, actor=Actor.DONOR
+            self.room.ctx, subscription["id"], Frequency.ANNUAL, money, actor=Actor.DONOR
         )
         return "frequency changed"
 
@@ -121,7 +122,7 @@ class RandomEvents:
         return "skipped"
 
     async def _pauses(self, subscription: Subscription) -> str | None:
-        months = self.chance.choice((1, 2, 3, None))
+        months = self.random.choice((1, 2, 3, None))
         await subscription_changes.pause(
             self.room.ctx, subscription["id"], months, actor=Actor.DONOR
         )
@@ -137,20 +138,20 @@ class RandomEvents:
         await subscription_changes.cancel(self.room.ctx, subscription["id"], actor=Actor.DONOR)
         return "stopped by its donor"
 
-    # what happens elsewhere
+    # in the dashboard and at the bank
 
     async def _is_stopped(self, subscription: Subscription) -> str | None:
-        self._by_hand("DELETE", self._path(subscription))
+        self._in_dashboard("DELETE", self._path(subscription))
         return "stopped in the dashboard"
 
     async def _is_ending(self, subscription: Subscription) -> str | None:
-        self._by_hand("POST", self._path(subscription), {"cancel_at_period_end": True})
+        self._in_dashboard("POST", self._path(subscription), {"cancel_at_period_end": True})
         return "to end with its period"
 
     async def _end_is_undone(self, subscription: Subscription) -> str | None:
         if not subscription["cancel_at_period_end"]:
             return None
-        self._by_hand("POST", self._path(subscription), {"cancel_at_period_end": False})
+        self._in_dashboard("POST", self._path(subscription), {"cancel_at_period_end": False})
         return "not to end after all"
 
     async def _begins_to_fail(self, subscription: Subscription) -> str | None:
@@ -158,7 +159,7 @@ class RandomEvents:
         if card is None:
             return None
         codes = ("insufficient_funds", "generic_decline", "authentication_required")
-        self.room.sandbox.fail_card(card, self.chance.choice(codes))
+        self.room.sandbox.fail_card(card, self.random.choice(codes))
         return "card begins to fail"
 
     async def _card_works_again(self, subscription: Subscription) -> str | None:
@@ -168,18 +169,18 @@ class RandomEvents:
         self.room.sandbox.restore_card(card)
         return "card works again"
 
-    # by hand
+    # helpers
 
-    def _by_hand(self, method: str, path: str, params: dict[str, Any] | None = None) -> Any:  # noqa: ANN401 - as the sandbox has it
+    def _in_dashboard(self, method: str, path: str, params: dict[str, Any] | None = None) -> Any:  # noqa: ANN401 - as the sandbox has it
         return self.room.sandbox.dashboard_request(method, path, params)
 
     def _new_card(self, subscription: Subscription) -> str:
-        made = self._by_hand(
+        method = self._in_dashboard(
             "POST", "/v1/payment_methods", {"type": "card", "card": {"token": "tok_visa"}}
         )
-        to = {"customer": subscription["customer"]}
-        self._by_hand("POST", f"/v1/payment_methods/{made['id']}/attach", to)
-        return str(made["id"])
+        params = {"customer": subscription["customer"]}
+        self._in_dashboard("POST", f"/v1/payment_methods/{method['id']}/attach", params)
+        return str(method["id"])
 
     def _path(self, subscription: Subscription) -> str:
         return f"/v1/subscriptions/{subscription['id']}"

@@ -1,4 +1,4 @@
-"""A worker of its own, by a clock in a file: started, killed and started again by the storm."""
+"""A worker in a process of its own, with a clock in a file; test_reminder_sender kills it."""
 
 import asyncio
 import sys
@@ -11,12 +11,14 @@ from payments.ops import worker
 from payments.signups import reminder_sender
 
 
-async def run(clock: Path) -> None:
+async def run(clock_file: Path) -> None:
+    """Send reminders until the process is killed."""
+
     def now() -> datetime:
-        return datetime.fromisoformat(clock.read_text())
+        return datetime.fromisoformat(clock_file.read_text())
 
     async with context.open_context(settings.load(), now=now, pool_size=6) as ctx:
-        while True:  # until it is killed
+        while True:
             await reminder_sender.enqueue_due(ctx)
             await reminder_sender.send_confirmations(ctx)
             await worker.run_due_jobs(ctx, concurrency=3)

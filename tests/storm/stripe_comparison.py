@@ -1,4 +1,4 @@
-"""Whether our records are what Stripe has, and what it took to know."""
+"""Comparison of our records with Stripe's, and of how often Stripe was asked."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -9,11 +9,11 @@ import stripe
 
 from tests.support.newsroom import Newsroom
 
-ENDED = ("canceled", "incomplete_expired")
+ENDED_STATUSES = ("canceled", "incomplete_expired")
 
 
 async def differences_from_stripe(room: Newsroom) -> list[str]:
-    """Where our records are not what Stripe has."""
+    """Every difference between our records and Stripe's, and failed integrity checks."""
     return [
         *await _subscriptions(room),
         *await _charges(room),
@@ -26,7 +26,7 @@ async def _subscriptions(room: Newsroom) -> list[str]:
     ours = {
         row[0]: row[1:]
         for row in await room.rows(
-            "SELECT stripe_subscription_id, status, frequency, amount, currency, pauses,"
+            "SELECT stripe_subscription_id, status, frequency, amount, currency, is_paused,"
             " resumes_at, ended_at, stripe_payment_method_id FROM subscriptions"
         )
     }
@@ -36,7 +36,7 @@ async def _subscriptions(room: Newsroom) -> list[str]:
     )
     async for one in page.auto_paging_iter():
         theirs[one.id] = _subscription_row(one)
-        if one.status in ENDED:  # what it would have been charged to no longer matters
+        if one.status in ENDED_STATUSES:  # what it would have been charged to no longer matters
             ours[one.id] = (*ours[one.id][:-1], theirs[one.id][-1])
     return _compare("subscription", ours, theirs)
 
@@ -104,30 +104,33 @@ def _status(session: stripe.checkout.Session) -> str:
 
 
 def _compare(
-    what: str,
+    noun: str,
     ours: Mapping[Any, tuple[object, ...]],
     theirs: Mapping[Any, tuple[object, ...]],
 ) -> list[str]:
     return [
-        f"{what} {id_}: we have {ours.get(id_)}, Stripe has {theirs.get(id_)}"
+        f"{noun} {id_}: we have {ours.get(id_)}, Stripe has {theirs.get(id_)}"
         for id_ in sorted(ours.keys() | theirs.keys(), key=str)
         if ours.get(id_) != theirs.get(id_)
     ]
 
 
 async def mails_sent_twice(room: Newsroom) -> list[str]:
-    """Mails a donor found twice, and mails found that were not owed."""
-    owed = {
+    """Mails that arrived twice, that are not in the outbox as sent, or that did not arrive."""
+    sent = {
         str(row[0]) for row in await room.rows("SELECT id FROM outbox_mails WHERE status = 'sent'")
     }
-    found = Counter(str(mail.parsed["Message-ID"]) for mail in room.mails())
-    twice = [f"{name}: {times} times" for name, times in found.items() if times > 1]
-    unknown = [name for name in found if name.partition("@")[0].lstrip("<") not in owed]
-    return [*twice, *unknown, *(f"{len(owed)} owed" for _ in [0] if len(owed) != len(found))]
+    counts = Counter(str(mail.parsed["Message-ID"]) for mail in room.mails())
+    arrived = {name.partition("@")[0].lstrip("<") for name in counts}
+    return [
+        *(f"{name}: {count} times" for name, count in counts.items() if count > 1),
+        *(f"{name} is not in the outbox" for name in arrived - sent),
+        *(f"{name} did not arrive" for name in sent - arrived),
+    ]
 
 
 def stripe_request_counts(room: Newsroom) -> tuple[int, int]:
-    """How often we asked Stripe for or of one object, and for how many pages of a list."""
-    seen = [one for one in room.sandbox.requests if one.path.startswith("/v1/")]
-    pages = sum(1 for one in seen if one.method == "GET" and "_" not in one.path.split("/")[-1])
-    return len(seen) - pages, pages
+    """How many requests to Stripe were about one object, and how many for a page of a list."""
+    requests = [one for one in room.sandbox.requests if one.path.startswith("/v1/")]
+    pages = sum(1 for one in requests if one.method == "GET" and "_" not in one.path.split("/")[-1])
+    return len(requests) - pages, pages
