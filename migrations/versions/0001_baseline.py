@@ -420,7 +420,7 @@ def giving_tables() -> None:
         required("day", sa.Date),
         required("impressions", sa.Integer),
         sa.CheckConstraint(
-            "impressions > 0", name=op.f("ck_campaign_impressions_shown_is_positive")
+            "impressions > 0", name=op.f("ck_campaign_impressions_impressions_are_positive")
         ),
         sa.PrimaryKeyConstraint("campaign", "variant", "day", name=op.f("pk_campaign_impressions")),
     )
@@ -468,7 +468,7 @@ def giving_tables() -> None:
                 "end_scheduled end_cancelled",
             ),
         ),
-        required("actor", one_of("by_is_known", "donor link staff stripe")),
+        required("actor", one_of("actor_is_known", "donor link staff stripe")),
         required("decided_at", TIMESTAMP),
         optional("done_at", TIMESTAMP),
         optional("stripe_setup_intent_id", STRIPE_ID),
@@ -944,7 +944,6 @@ def mail_tables() -> None:
         required("status", one_of("status_is_known", "pending sent dropped")),
         optional("subscription_id", STRIPE_ID),
         optional("object_id", sa.String(255)),
-        required("context", JSONB),
         required("language", sa.String(8)),
         required("created_at", TIMESTAMP),
         required("expires_at", TIMESTAMP),

@@ -1,12 +1,12 @@
-"""Articles: how often a story led to a gift, by day, in steps of ten, and nothing else.
+"""Article counts: how many contributions were started from an article, by day, in steps of ten.
 
-Which story a donor read is theirs alone. So a story's name never reaches the disk with a gift, nor
-beside one: each process holds its count in memory, and writes it down only when ten came together,
-as ten. A number in the table is never smaller, no row of it was written because of one person, and
-what a process held when it ended is lost. The day is that of the tenth.
+Which article a donor read is never stored with a contribution, nor beside one. Each process counts
+in memory and writes only when ten have come together, as ten. So no number in the table is smaller,
+no row was written because of one person, and what a process counted when it ended is lost. The day
+is that of the tenth.
 
-Unlike campaigns, stories are on no list: a newsroom has new ones every hour, and a name that ten
-gifts do not share is never written, whatever an address says.
+Unlike campaigns, articles are on no list: a newsroom has new ones every hour, and a slug that ten
+contributions do not share is never written.
 """
 
 from collections import Counter
@@ -19,17 +19,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from payments.core import calendar
 from payments.infra import db
 from payments.infra.context import Context
 
 COUNT_STEP = 10
-MAX_PENDING_ARTICLES = (
-    5000  # stories a process counts at once: names made up by a flood do not fill it
-)
+MAX_PENDING_ARTICLES = 5000  # that a process counts at once: a flood of made-up slugs is bounded
 
 
 class ArticleCount(db.Base):
-    """How many gifts were begun from a story."""
+    """How many contributions were started from an article on a day."""
 
     __tablename__ = "article_counts"
     __table_args__ = (CheckConstraint("starts % 10 = 0 AND starts > 0", name="starts_are_tens"),)
@@ -41,13 +40,16 @@ class ArticleCount(db.Base):
 
 @dataclass(frozen=True, slots=True)
 class ArticleCounter:
-    """What one process has counted and not written down."""
+    """What one process has counted and not written yet."""
 
     pending: Counter[str] = field(default_factory=Counter)
 
 
 async def record_start(ctx: Context, counter: ArticleCounter, article: str | None) -> None:
-    """One more gift was begun from this story."""
+    """Count one contribution started from an article; every tenth is written.
+
+    Without an article, or when too many are pending, nothing is counted.
+    """
     if not article or (
         article not in counter.pending and len(counter.pending) >= MAX_PENDING_ARTICLES
     ):
@@ -60,11 +62,11 @@ async def record_start(ctx: Context, counter: ArticleCounter, article: str | Non
         async with ctx.sessions.begin() as session:
             await _add_step(session, ctx, article, now=ctx.now())
     except SQLAlchemyError:
-        return  # the gift is begun, and its reader must not hear of a count
+        return  # the contribution has started: its reader must not fail over a count
 
 
 async def _add_step(session: AsyncSession, ctx: Context, article: str, *, now: datetime) -> None:
-    day = now.astimezone(ctx.settings.accounting_zoneinfo).date()
+    day = calendar.local_date(now, ctx.settings.accounting_zone)
     await session.execute(
         insert(ArticleCount)
         .values(day=day, article=article, starts=COUNT_STEP)
@@ -77,7 +79,10 @@ async def _add_step(session: AsyncSession, ctx: Context, article: str, *, now: d
 async def top_articles(
     session: AsyncSession, *, since: date | None, until: date | None, limit: int = 50
 ) -> list[tuple[str, int]]:
-    """The stories that led to most gifts from one day up to another, and to at least how many."""
+    """Return the articles that led to most contributions, and to at least how many.
+
+    From `since`, up to and without `until`.
+    """
     query = (
         select(ArticleCount.article, func.sum(ArticleCount.starts).label("starts"))
         .group_by(ArticleCount.article)

@@ -1,19 +1,18 @@
-"""Campaigns: what readers of a link are told and suggested, and which gifts it led to.
+"""Campaigns: what readers of a link see and are suggested, and which contributions it led to.
 
-A campaign is its terms (see `campaign_terms`), kept whole and changed whole, by colleagues or from
-a file. Its id is kept with each gift it leads to, so that renewals count for it as well; it names
-nobody, for only ids that a colleague made are ever kept: whatever else an address says there may be
-somebody's name. A gift is never lost over a label: a form with an id that is none of ours is taken
-and attributed to nothing; one of a campaign that is over or off still is that campaign's. Programs
-are told, by 422.
+A campaign's config (see `campaign_schema`) is stored and changed as a whole, by colleagues or from
+a file. Its id is stored with each contribution it leads to, so renewals count for it too. Only ids
+that a colleague made are ever stored: whatever else an address says there may be somebody's name.
+No contribution is lost over a label: a form with an unknown id is accepted and attributed to
+nothing; one of a campaign that has ended or is disabled still counts for it. Programs get a 422.
 
-Which variant a page shows is drawn by lot for each showing, goes into the form as a hidden field,
-and is kept with the gift alone: no cookie, nothing in the browser, nothing about who asked. A
-reader who opens the form twice is two showings, which blurs a difference and makes none. The lot is
-named `b-3`: variant b of the third round. A new round begins when what is compared is changed, so
-no figure mixes two texts. The widget draws for itself, in the reader's browser, and tells nobody
-until the reader goes on to the form: its lots are named `b-3w`, their showings are counted nowhere,
-and they are judged apart.
+Which variant a page shows is drawn at random for each impression, goes into the form as a hidden
+field, and is stored with the contribution alone: no cookie, nothing in the browser, nothing about
+who asked. A reader who opens the form twice is two impressions, which blurs a difference and makes
+none. The variant key is `b-3`: variant b of the third round. A new round starts when what is
+compared changes, so no figure mixes two texts. The widget draws for itself, in the reader's
+browser, and reports nothing until the reader goes on to the form: its keys are `b-3w`, their
+impressions are not counted, and they are evaluated apart (`experiments`).
 """
 
 import secrets
@@ -31,7 +30,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from payments.core import campaign_parser, campaign_schema
+from payments.core import calendar, campaign_parser, campaign_schema
 from payments.core.campaign_parser import InvalidCampaign
 from payments.core.campaign_schema import CampaignConfig, FormOptions
 from payments.core.errors import InvalidField, NotFound, PaymentsError
@@ -41,16 +40,14 @@ from payments.infra.context import Context
 
 REMINDER = "reminder"  # the campaign of contributions that came by a reminder's link
 MAX_ENABLED_CAMPAIGNS = 50
-WIDGET_KEY_SUFFIX = "w"  # how a lot ends that was drawn in an article
+WIDGET_KEY_SUFFIX = "w"  # of variant keys that the widget draws
 LIST_LIMIT = 500
-DATABASE_UNAVAILABLE_ERRORS = (
-    OperationalError,
-    InterfaceError,
-    PoolTimeout,
-)  # what a database is that does not answer
+DATABASE_UNAVAILABLE_ERRORS = (OperationalError, InterfaceError, PoolTimeout)
 
 
 class SaveResult(StrEnum):
+    """What saving a campaign changed."""
+
     NEW = "new"
     CHANGED = "changed"
     UNCHANGED = "unchanged"
@@ -65,7 +62,7 @@ class EditConflict(PaymentsError):
 
 
 class Campaign(db.Base):
-    """One campaign. `round` numbers what its variants were."""
+    """One campaign. `experiment_round` counts the changes of what its variants compare."""
 
     __tablename__ = "campaigns"
     __table_args__ = (
@@ -73,36 +70,37 @@ class Campaign(db.Base):
     )
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    config: Mapped[dict[str, Any]] = mapped_column(JSONB)  # the shape of `Terms`
+    config: Mapped[dict[str, Any]] = mapped_column(JSONB)  # a CampaignConfig
     version: Mapped[int]
     experiment_round: Mapped[int]
-    round_started_at: Mapped[db.Timestamp]  # this round
+    round_started_at: Mapped[db.Timestamp]
     changed_at: Mapped[db.Timestamp]
 
     def parsed_config(self) -> CampaignConfig:
+        """Return the config as its type."""
         return msgspec.convert(self.config, CampaignConfig)
 
     def variant_keys(self) -> list[str]:
-        """The names of the variants of this round."""
+        """Return the keys of the variants of this round; none without variants."""
         return [
             f"{variant.name}-{self.experiment_round}" for variant in self.parsed_config().variants
         ]
 
     def as_embedded(self) -> "EmbeddedCampaign":
-        """What a snippet carries of it."""
-        terms = self.parsed_config()
-        lots = {
-            f"{lot}{WIDGET_KEY_SUFFIX}": terms.options_for_variant(_variant_name(lot))
-            for lot in self.variant_keys()
+        """Return what the snippet of a widget contains."""
+        config = self.parsed_config()
+        options = {
+            f"{key}{WIDGET_KEY_SUFFIX}": config.options_for_variant(variant_name(key))
+            for key in self.variant_keys()
         }
-        return EmbeddedCampaign(terms, lots)
+        return EmbeddedCampaign(config, options)
 
 
 class CampaignImpressions(db.Base):
-    """How often the form was shown with a variant on a day."""
+    """How often the form was shown with a variant key on a day."""
 
     __tablename__ = "campaign_impressions"
-    __table_args__ = (CheckConstraint("impressions > 0", name="shown_is_positive"),)
+    __table_args__ = (CheckConstraint("impressions > 0", name="impressions_are_positive"),)
 
     campaign: Mapped[str] = mapped_column(String(64), primary_key=True)
     variant: Mapped[str] = mapped_column(String(32), primary_key=True)
@@ -112,7 +110,7 @@ class CampaignImpressions(db.Base):
 
 @dataclass(frozen=True, slots=True)
 class RenderedCampaign:
-    """A campaign as one page shows it. `variant` is the lot that was drawn."""
+    """A campaign as one page shows it. `variant` is the variant key that was drawn, or empty."""
 
     campaign: str
     variant: str
@@ -122,8 +120,8 @@ class RenderedCampaign:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedCampaign:
-    """A campaign as a snippet carries it: what it says and, for each lot that the widget may draw,
-    what it says instead.
+    """A campaign as a widget's snippet contains it: its options and, by variant key, those that
+    each variant the widget may draw shows instead.
     """
 
     options: FormOptions
@@ -136,77 +134,79 @@ class EmbeddedCampaign:
 async def display(
     ctx: Context, campaign_id: str, *, widget_variant_key: str = ""
 ) -> RenderedCampaign | None:
-    """Draw a variant for one showing, and count it; or show the one that the widget has `drawn`.
-    None if readers are shown no such campaign.
+    """Draw a variant for one impression and count it, or show the one that the widget has drawn.
+
+    None if no such campaign is running, or the database is away: the form needs none to be shown.
     """
     if not campaign_id:
         return None
     try:
         async with ctx.sessions.begin() as session:
-            found = await _get_running(session, ctx, campaign_id)
-            if found is None:
+            campaign = await _get_running(session, ctx, campaign_id)
+            if campaign is None:
                 return None
             if widget_variant_key:
+                widget_keys = campaign.as_embedded().options_by_variant_key
                 return _render(
-                    found,
-                    widget_variant_key
-                    if widget_variant_key in found.as_embedded().options_by_variant_key
-                    else "",
+                    campaign, widget_variant_key if widget_variant_key in widget_keys else ""
                 )
-            lot = secrets.choice(found.variant_keys() or [""])
-            if lot:
-                await _count_impression(session, campaign_id, lot, day=_today(ctx))
+            variant_key = secrets.choice(campaign.variant_keys() or [""])
+            if variant_key:
+                await _count_impression(session, campaign_id, variant_key, day=_today(ctx))
     except DATABASE_UNAVAILABLE_ERRORS:
-        return None  # the form needs no database to be shown
-    return _render(found, lot)
+        return None
+    return _render(campaign, variant_key)
 
 
 async def redisplay(ctx: Context, campaign_id: str, variant_key: str) -> RenderedCampaign | None:
-    """The same once more: a page that is shown again says what it said."""
+    """Show the same variant again without counting it: a page shown again stays as it was.
+
+    None if no such campaign is running, or the database is away.
+    """
     if not campaign_id:
         return None
     try:
         async with ctx.sessions() as session:
-            found = await _get_running(session, ctx, campaign_id)
+            campaign = await _get_running(session, ctx, campaign_id)
     except DATABASE_UNAVAILABLE_ERRORS:
         return None
-    return (
-        None
-        if found is None
-        else _render(found, variant_key if _has_variant_key(found, variant_key) else "")
-    )
+    if campaign is None:
+        return None
+    return _render(campaign, variant_key if _has_variant_key(campaign, variant_key) else "")
 
 
 async def running_config(ctx: Context, campaign_id: str) -> CampaignConfig:
-    """The terms of a campaign that readers are shown today. Raises NotFound."""
+    """Return the config of a campaign that is running today. Raises NotFound."""
     async with ctx.sessions() as session:
-        found = await _get_running(session, ctx, campaign_id)
-    if found is None:
+        campaign = await _get_running(session, ctx, campaign_id)
+    if campaign is None:
         raise NotFound("There is no such campaign, or it is not running.")
-    return found.parsed_config()
+    return campaign.parsed_config()
 
 
-def _render(found: Campaign, variant_key: str) -> RenderedCampaign:
-    terms = found.parsed_config()
-    return RenderedCampaign(
-        found.id, variant_key, terms.options_for_variant(_variant_name(variant_key)), terms.currency
-    )
+def _render(campaign: Campaign, variant_key: str) -> RenderedCampaign:
+    config = campaign.parsed_config()
+    options = config.options_for_variant(variant_name(variant_key))
+    return RenderedCampaign(campaign.id, variant_key, options, config.currency)
 
 
-def _variant_name(variant_key: str) -> str:
+def variant_name(variant_key: str) -> str:
+    """Return the name of the variant that a key is of: `b` of `b-3` and of `b-3w`."""
     return variant_key.rpartition("-")[0]
 
 
-def _has_variant_key(found: Campaign, variant_key: str) -> bool:
+def _has_variant_key(campaign: Campaign, variant_key: str) -> bool:
     return (
-        variant_key in found.variant_keys()
-        or variant_key in found.as_embedded().options_by_variant_key
+        variant_key in campaign.variant_keys()
+        or variant_key in campaign.as_embedded().options_by_variant_key
     )
 
 
 async def _get_running(session: AsyncSession, ctx: Context, campaign_id: str) -> Campaign | None:
-    found = await session.get(Campaign, campaign_id) if _is_valid_id(campaign_id) else None
-    return found if found is not None and found.parsed_config().is_running(_today(ctx)) else None
+    campaign = await session.get(Campaign, campaign_id) if _is_valid_id(campaign_id) else None
+    if campaign is None or not campaign.parsed_config().is_running(_today(ctx)):
+        return None
+    return campaign
 
 
 def _is_valid_id(campaign_id: str) -> bool:
@@ -214,7 +214,7 @@ def _is_valid_id(campaign_id: str) -> bool:
 
 
 def _today(ctx: Context) -> date:
-    return ctx.now().astimezone(ctx.settings.accounting_zoneinfo).date()
+    return calendar.local_date(ctx.now(), ctx.settings.accounting_zone)
 
 
 async def _count_impression(
@@ -230,24 +230,23 @@ async def _count_impression(
     )
 
 
-# --- what a gift is attributed to -----------------------------------------------------------------
+# --- attribution ----------------------------------------------------------------------------------
 
 
 async def attribution(
     ctx: Context, campaign_id: str | None, variant_key: str
 ) -> tuple[str | None, str]:
-    """The campaign and the lot that a gift by a form is kept with, if they are ours."""
+    """Return the campaign and the variant key to store with a contribution, each if it is known."""
     async with ctx.sessions() as session:
         if campaign_id is None or not await _is_known(session, campaign_id):
             return None, ""
-        found = await session.get(Campaign, campaign_id)
-        return campaign_id, variant_key if found is not None and _has_variant_key(
-            found, variant_key
-        ) else ""
+        campaign = await session.get(Campaign, campaign_id)
+        is_known = campaign is not None and _has_variant_key(campaign, variant_key)
+        return campaign_id, variant_key if is_known else ""
 
 
 async def require_known(ctx: Context, campaign_id: str | None) -> None:
-    """Raise InvalidField for a campaign that a program made up."""
+    """Raise InvalidField for a campaign that does not exist; None is valid."""
     if campaign_id is None:
         return
     async with ctx.sessions() as session:
@@ -262,7 +261,7 @@ async def _is_known(session: AsyncSession, campaign_id: str) -> bool:
     return campaign_id == REMINDER or await session.get(Campaign, campaign_id) is not None
 
 
-# --- making and changing --------------------------------------------------------------------------
+# --- save -----------------------------------------------------------------------------------------
 
 
 async def save(
@@ -274,11 +273,12 @@ async def save(
     actor_name: str = audit_log.CLI_ACTOR,
     version: int | None = None,
 ) -> SaveResult:
-    """Keep the terms of a campaign. `version` is what an editor saw, 0 for none.
+    """Store the config of a campaign. `version` is the one an editor saw, 0 for none.
 
-    Raises ChangedMeanwhile, and InvalidCampaign when too many would be enabled.
+    Raises EditConflict when there is another version by now, and InvalidCampaign when too many
+    campaigns would be enabled.
     """
-    kept = campaign_schema.to_dict(config)
+    stored_config = campaign_schema.to_dict(config)
     row = await session.get(Campaign, config.id, with_for_update=True)
     if version is not None and version != (0 if row is None else row.version):
         raise EditConflict(
@@ -287,11 +287,11 @@ async def save(
         )
     if row is not None and row.parsed_config() == config:
         return SaveResult.UNCHANGED
-    change = SaveResult.NEW if row is None else SaveResult.CHANGED
+    result = SaveResult.NEW if row is None else SaveResult.CHANGED
     if row is None:
         row = Campaign(
             id=config.id,
-            config=kept,
+            config=stored_config,
             version=1,
             experiment_round=1,
             round_started_at=now,
@@ -301,17 +301,19 @@ async def save(
     else:
         if row.parsed_config().experiment_config() != config.experiment_config():
             row.experiment_round, row.round_started_at = row.experiment_round + 1, now
-        row.config, row.version, row.changed_at = kept, row.version + 1, now
+        row.config, row.version, row.changed_at = stored_config, row.version + 1, now
     await session.flush()
     await _check_enabled_limit(session)
-    deed = (
-        AuditAction.CAMPAIGN_CREATED if change is SaveResult.NEW else AuditAction.CAMPAIGN_CHANGED
-    )
-    about = f"{config.id} {'on' if config.enabled else 'off'}"
+    is_new = result is SaveResult.NEW
     await audit_log.record(
-        session, deed, staff_id=staff_id, name=actor_name, object_id=about, now=now
+        session,
+        AuditAction.CAMPAIGN_CREATED if is_new else AuditAction.CAMPAIGN_CHANGED,
+        staff_id=staff_id,
+        name=actor_name,
+        object_id=f"{config.id} {'on' if config.enabled else 'off'}",
+        now=now,
     )
-    return change
+    return result
 
 
 async def _check_enabled_limit(session: AsyncSession) -> None:
@@ -323,20 +325,20 @@ async def _check_enabled_limit(session: AsyncSession) -> None:
 async def apply_file(
     ctx: Context, data: bytes, *, json: bool = False, dry_run: bool = False
 ) -> dict[str, SaveResult]:
-    """Keep every campaign of a file, or none; those it does not name stay as they are.
+    """Save every campaign of a file, or none; campaigns it does not name stay as they are.
 
-    Raises InvalidCampaign.
+    Returns what changed, by id. Raises InvalidCampaign.
     """
     maximums: Mapping[str, int] = ctx.settings.max_gift
-    found = campaign_parser.parse_file(data, json=json, max_gift=maximums)
+    configs = campaign_parser.parse_file(data, json=json, max_gift=maximums)
     async with ctx.sessions() as session:
-        done = {terms.id: await save(session, terms, now=ctx.now()) for terms in found}
+        results = {one.id: await save(session, one, now=ctx.now()) for one in configs}
         await (session.rollback() if dry_run else session.commit())
-    return done
+    return results
 
 
 async def get(session: AsyncSession, campaign_id: str) -> Campaign:
-    """The campaign with this id, or NotFound."""
+    """Return the campaign with this id. Raises NotFound."""
     row = await session.get(Campaign, campaign_id) if _is_valid_id(campaign_id) else None
     if row is None:
         raise NotFound("There is no such campaign.")
@@ -344,6 +346,6 @@ async def get(session: AsyncSession, campaign_id: str) -> Campaign:
 
 
 async def list_all(session: AsyncSession) -> list[Campaign]:
-    """All of them, the last changed first."""
+    """Return all campaigns, the last changed first."""
     query = select(Campaign).order_by(Campaign.changed_at.desc(), Campaign.id)
     return list(await session.scalars(query.limit(LIST_LIMIT)))

@@ -1,16 +1,16 @@
-"""The breaker: notices that cards are being tested, from counts alone, and raises the shield.
+"""Card testing: noticed from counts of declined charges, answered by raising the risk level.
 
-It looks at first payments only: the renewals of a month are declined in their dozens, and that is
-no attack. It goes by shares as well as by numbers, so that a great day is not taken for one. A
-pause lasts a quarter of an hour and twice as long each time it has to come again, and until a
-quiet night has passed after it a handful of declined cards is enough.
+Only first payments are sampled: the renewals of a month are declined in their dozens, and that is
+no attack. Shares count as well as numbers, so that a good day is not taken for one. A restriction
+lasts a quarter of an hour, twice as long each time it follows another; for twelve hours after one a
+few declines are enough for the next.
 
-A session in which one card after the other is declined is ended. Where one gives once, Stripe's
-charge says which session it was made in. Where a promise begins it does not: the charge has no
-metadata of ours, the session has no payment intent, and there is neither invoice nor subscription
-before one is paid. So it is found by amount, currency and hour: ended is the only session that it
-can be and, in an attack, every one that it can be. An honest reader among those is told that
-nothing was charged, and may begin again.
+A session in which one card after another is declined is expired. A single contribution's charge
+says which session it was made in. The first charge of a subscription does not: it has no metadata
+of ours, its session has no payment intent, and there is neither invoice nor subscription before one
+is paid. So its session is found by amount, currency and time: expired is the only one it can be or,
+under attack, every one it can be. An honest reader among those is told that nothing was charged,
+and may start again.
 """
 
 from dataclasses import dataclass
@@ -29,27 +29,24 @@ from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.risk import risk_level
 
-ALERT_OBJECT_ID = "risk_state"  # the one row an alert of this is about
-SAMPLE_SIZE = 50  # charges, the newest
+ALERT_OBJECT_ID = "risk_state"  # the one row that an alert is about
+SAMPLE_SIZE = 50  # the newest charges
 SAMPLE_WINDOW, BURST_WINDOW = timedelta(hours=1), timedelta(minutes=5)
-FIRST_PAYMENT_WITHIN = timedelta(
-    hours=2
-)  # a charge so soon after the decision to give is no renewal
-INVOICE_LINK_DELAY = timedelta(minutes=1)
-MAX_DECLINES_PER_SESSION = 4  # declined cards in one session; the next ends it
+FIRST_PAYMENT_WITHIN = timedelta(hours=2)  # of the contribution's start: later is a renewal
+INVOICE_LINK_DELAY = timedelta(minutes=1)  # a renewal is linked by its invoice by then
+MAX_DECLINES_PER_SESSION = 4  # one more expires the session
 CHALLENGE_PERIOD = timedelta(hours=1)
 RESTRICTION_PERIOD, MAX_RESTRICTION_PERIOD = timedelta(minutes=15), timedelta(hours=4)
-WATCH_PERIOD = timedelta(hours=12)  # after a pause
-FLOOD_MIN_STARTS, FLOOD_FACTOR, FLOOD_BASELINE_DAYS = (
-    60,
-    5,
-    14,
-)  # starts in an hour, against those of the same hour before
+WATCH_PERIOD = timedelta(hours=12)  # after a restriction
+# A flood has more starts in an hour than the minimum, and than so many times the median of the same
+# hour on the days before.
+FLOOD_MIN_STARTS, FLOOD_FACTOR, FLOOD_BASELINE_DAYS = 60, 5, 14
+FLOOD_STARTS_PER_PAYMENT = 5  # with fewer starts for each payment it is no flood
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What there is to judge by: charges, those declined, those declined in the last minutes."""
+    """Counts of charges: all, those declined, and those declined in the last minutes."""
 
     charges: int
     declined: int
@@ -57,26 +54,27 @@ class Sample:
 
 
 async def evaluate(ctx: Context) -> None:
-    """Raise the level if the newest charges say so, and end sessions in which cards are tried."""
+    """Raise the risk level if the newest charges call for it, and expire sessions under attack."""
     now = ctx.now()
     async with ctx.sessions.begin() as session:
         state = await session.get(risk_level.RiskState, 1)
         if state is None or now >= state.restricted_until:
-            looked = await _take_sample(
-                session, now, since=state.evaluated_since if state else None
-            )
-            await _apply_risk_level(ctx, session, looked, now)
-        hammered = await _sessions_under_attack(session, now)
-        attacked = await risk_level.current_level(session, now) is not risk_level.RiskLevel.NORMAL
-        hammered += await _subscription_sessions_under_attack(
-            session, now, is_under_attack=attacked
+            since = state.evaluated_since if state else None
+            sample = await _take_sample(session, now, since=since)
+            await _apply_risk_level(ctx, session, sample, now)
+        session_ids = await _sessions_under_attack(session, now)
+        is_under_attack = (
+            await risk_level.current_level(session, now) is not risk_level.RiskLevel.NORMAL
         )
-    for session_id in hammered:
+        session_ids += await _subscription_sessions_under_attack(
+            session, now, is_under_attack=is_under_attack
+        )
+    for session_id in session_ids:
         await _expire_session(ctx, session_id)
 
 
 async def scheduled_check(ctx: Context) -> None:
-    """Judge by the clock too: a flood of gifts that nobody pays, and the end of an attack."""
+    """Evaluate by schedule too: for a flood of unpaid starts, and for the end of an attack."""
     await evaluate(ctx)
     now = ctx.now()
     async with ctx.sessions.begin() as session:
@@ -88,9 +86,9 @@ async def scheduled_check(ctx: Context) -> None:
 
 async def _take_sample(session: AsyncSession, now: datetime, *, since: datetime | None) -> Sample:
     start = max(now - SAMPLE_WINDOW, since or now - SAMPLE_WINDOW)
-    soon = Contribution.created_at + FIRST_PAYMENT_WITHIN
-    # Nothing explains the declined first charge of a promise; a renewal's invoice soon does.
-    is_unexplained = and_(Contribution.id.is_(None), Charge.charged_at < now - INVOICE_LINK_DELAY)
+    is_first = Charge.charged_at < Contribution.created_at + FIRST_PAYMENT_WITHIN
+    # The declined first charge of a subscription has no link; a renewal's invoice soon makes one.
+    is_unlinked = and_(Contribution.id.is_(None), Charge.charged_at < now - INVOICE_LINK_DELAY)
     newest = (
         select(Charge.status, Charge.charged_at)
         .outerjoin(
@@ -98,29 +96,30 @@ async def _take_sample(session: AsyncSession, now: datetime, *, since: datetime 
             PaymentIntentLink.stripe_payment_intent_id == Charge.stripe_payment_intent_id,
         )
         .outerjoin(Contribution, Contribution.id == PaymentIntentLink.contribution_id)
-        .where(Charge.charged_at >= start, or_(is_unexplained, Charge.charged_at < soon))
+        .where(Charge.charged_at >= start, or_(is_unlinked, is_first))
         .order_by(Charge.charged_at.desc())
         .limit(SAMPLE_SIZE)
     )
-    rows = [(status, at) for status, at in await session.execute(newest)]
-    declined = [at for status, at in rows if status is ChargeStatus.FAILED]
+    rows = [(status, charged_at) for status, charged_at in await session.execute(newest)]
+    declined = [charged_at for status, charged_at in rows if status is ChargeStatus.FAILED]
     return Sample(len(rows), len(declined), sum(1 for at in declined if at > now - BURST_WINDOW))
 
 
 async def _apply_risk_level(
     ctx: Context, session: AsyncSession, sample: Sample, now: datetime
 ) -> None:
-    enough = ctx.settings.card_testing_declines
+    threshold = ctx.settings.card_testing_declines
     share = sample.declined / max(sample.charges, 1)
-    if sample.declined < max(enough // 4, 1) or share <= 0.3:
+    if sample.declined < max(threshold // 4, 1) or share <= 0.3:
         return
     state = await risk_level.lock_state(session, now)
-    if now < state.restricted_until:  # somebody else has judged meanwhile
+    if now < state.restricted_until:  # another process has evaluated meanwhile
         return
-    wary = state.trip_count > 0 and now < state.challenge_until and share > 0.5
-    if wary or sample.declined_in_burst > enough or (sample.charges >= enough and share > 0.6):
+    is_again = state.trip_count > 0 and now < state.challenge_until and share > 0.5
+    is_burst = sample.declined_in_burst > threshold
+    if is_again or is_burst or (sample.charges >= threshold and share > 0.6):
         _restrict(state, now)
-    elif sample.charges >= enough:
+    elif sample.charges >= threshold:
         state.challenge_until = max(state.challenge_until, now + CHALLENGE_PERIOD)
     else:
         return
@@ -128,7 +127,7 @@ async def _apply_risk_level(
 
 
 def _restrict(state: risk_level.RiskState, now: datetime) -> None:
-    """Take no small gifts for a while, twice as long as the last time."""
+    """Refuse small contributions for a while, twice as long as the last time."""
     trips = state.trip_count if now < state.challenge_until else 0
     state.trip_count = trips + 1
     state.restricted_until = now + min(
@@ -145,36 +144,34 @@ async def _challenge(session: AsyncSession, now: datetime) -> None:
 
 
 async def _is_start_flood(session: AsyncSession, now: datetime) -> bool:
-    """Whether far more gifts were started in an hour than at this time of other days, and hardly
-    any was paid.
+    """Whether far more contributions were started in an hour than at this time of other days, and
+    hardly any was paid.
     """
     started, paid = await _count_started(session, now - SAMPLE_WINDOW, now)
-    if started <= FLOOD_MIN_STARTS or paid * 5 > started:
+    if started <= FLOOD_MIN_STARTS or paid * FLOOD_STARTS_PER_PAYMENT > started:
         return False
-    before = sorted(
-        [
-            (await _count_started(session, at - SAMPLE_WINDOW, at))[0]
-            for at in (now - timedelta(days=day) for day in range(1, FLOOD_BASELINE_DAYS + 1))
-        ]
-    )
-    return started > FLOOD_FACTOR * before[FLOOD_BASELINE_DAYS // 2]
+    baseline = []
+    for day in range(1, FLOOD_BASELINE_DAYS + 1):
+        until = now - timedelta(days=day)
+        baseline.append((await _count_started(session, until - SAMPLE_WINDOW, until))[0])
+    return started > FLOOD_FACTOR * sorted(baseline)[FLOOD_BASELINE_DAYS // 2]
 
 
 async def _count_started(
     session: AsyncSession, since: datetime, until: datetime
 ) -> tuple[int, int]:
-    """How many gifts were started in a time, and how many of them are paid."""
-    found = await session.execute(
+    """Return how many contributions were started in a time, and how many of them are paid."""
+    counts = await session.execute(
         select(
             func.count(), func.count().filter(Contribution.status == ContributionStatus.PAID)
         ).where(Contribution.created_at > since, Contribution.created_at <= until)
     )
-    started, paid = found.one()
+    started, paid = counts.one()
     return started, paid
 
 
 async def _sessions_under_attack(session: AsyncSession, now: datetime) -> list[str]:
-    """The open sessions in which one card after the other was declined."""
+    """Return the open sessions in which too many cards were declined."""
     query = (
         select(Contribution.stripe_session_id)
         .join(PaymentIntentLink, PaymentIntentLink.contribution_id == Contribution.id)
@@ -190,13 +187,13 @@ async def _sessions_under_attack(session: AsyncSession, now: datetime) -> list[s
         .order_by(Contribution.id)
         .limit(20)
     )
-    return [found for found in await session.scalars(query) if found is not None]
+    return [id_ for id_ in await session.scalars(query) if id_ is not None]
 
 
 async def _subscription_sessions_under_attack(
     session: AsyncSession, now: datetime, *, is_under_attack: bool
 ) -> list[str]:
-    """The same where a promise is begun: those that the declined cards can have been tried in."""
+    """Return the open sessions of subscriptions that the declined charges may belong to."""
     declined = await session.execute(
         select(Charge.amount, Charge.currency, func.min(Charge.charged_at))
         .outerjoin(
@@ -213,31 +210,31 @@ async def _subscription_sessions_under_attack(
         .order_by(func.min(Charge.charged_at))
         .limit(20)
     )
-    found: list[str] = []
-    for amount, currency, first in declined.all():
-        may_be = await session.scalars(
+    session_ids: list[str] = []
+    for amount, currency, first_at in declined.all():
+        possible = await session.scalars(
             select(Contribution.stripe_session_id)
             .where(
                 Contribution.frequency != Frequency.ONCE,
                 Contribution.status == ContributionStatus.OPEN,
                 Contribution.amount == amount,
                 Contribution.currency == currency,
-                Contribution.created_at > first - CHECKOUT_LIFETIME,
-                Contribution.created_at < first + timedelta(minutes=1),  # two clocks
+                Contribution.created_at > first_at - CHECKOUT_LIFETIME,
+                Contribution.created_at < first_at + timedelta(minutes=1),  # two clocks
                 Contribution.stripe_session_id.is_not(None),
             )
             .order_by(Contribution.created_at, Contribution.id)
             .limit(20)
         )
-        sessions = [one for one in may_be if one is not None]
-        found += sessions if is_under_attack or len(sessions) == 1 else []
-    return list(dict.fromkeys(found))
+        candidates = [id_ for id_ in possible if id_ is not None]
+        session_ids += candidates if is_under_attack or len(candidates) == 1 else []
+    return list(dict.fromkeys(session_ids))
 
 
 async def _expire_session(ctx: Context, session_id: str) -> None:
-    """End a session; Stripe tells of it like of any other that ends."""
+    """Expire a session at Stripe; its webhook writes the outcome, as for any other."""
     try:
         with stripe_client.translate_errors():
             await ctx.stripe.v1.checkout.sessions.expire_async(session_id)
     except stripe.InvalidRequestError:
-        return  # paid or over meanwhile
+        return  # paid or expired meanwhile

@@ -1,8 +1,8 @@
-"""The history of a promise: what was changed, when, and by whom. Nothing in it is about a person.
+"""The change log: what was changed about a subscription, when, and by what kind of actor.
 
-A donor's decision is written before Stripe is asked, and its id is the key of that call. When the
-change is seen at Stripe the decision is marked done; a change nobody here decided was made at
-Stripe.
+A decision is a row before Stripe is called, and its id is the idempotency key of that call. When
+the change is observed at Stripe its decision is marked done; without a decision it was made at
+Stripe. Nothing in the log identifies a person.
 """
 
 import hashlib
@@ -18,12 +18,13 @@ from sqlalchemy.orm import Mapped, mapped_column
 from payments.core.identifiers import new_row_id
 from payments.infra import db
 
-DECISION_MATCH_WINDOW = timedelta(
-    hours=24
-)  # a decision older than this did not cause what is seen now
+DECISION_MATCH_WINDOW = timedelta(hours=24)  # an older decision did not cause what is seen now
+CANCELLATION_KEY = "cancel"  # one decision for each subscription, whatever form sent it
 
 
 class ChangeKind(StrEnum):
+    """What changed. The kinds from SKIPPED on share their values with `outbox.MailKind`."""
+
     AMOUNT = "amount"
     FREQUENCY = "frequency"
     CARD = "card"
@@ -32,29 +33,31 @@ class ChangeKind(StrEnum):
     RESUMED = "resumed"
     CANCELLED = "cancelled"
     LAPSED = "lapsed"
-    END_SCHEDULED = "end_scheduled"  # it will end on a day that was set
-    END_CANCELLED = "end_cancelled"  # and that day was taken back
+    END_SCHEDULED = "end_scheduled"  # it will end on a day set in advance
+    END_CANCELLED = "end_cancelled"  # that day was taken back
 
 
 class Actor(StrEnum):
+    """Who decided a change."""
+
     DONOR = "donor"  # signed in
-    LINK = "link"  # by a signed link of a mail
+    LINK = "link"  # by a signed link in a mail
     STAFF = "staff"
     STRIPE = "stripe"  # seen at Stripe: the dashboard, the network, a failure
 
 
 class SubscriptionChange(db.Base):
-    """One change of a promise, decided here or seen at Stripe."""
+    """One change of a subscription, decided here or observed at Stripe."""
 
     __tablename__ = "subscription_changes"
 
     id: Mapped[db.Id] = mapped_column(primary_key=True)
     subscription_id: Mapped[db.StripeId] = mapped_column(index=True)
     kind: Mapped[ChangeKind] = mapped_column(db.enum_column(ChangeKind, "kind_is_known"))
-    actor: Mapped[Actor] = mapped_column(db.enum_column(Actor, "by_is_known"))
+    actor: Mapped[Actor] = mapped_column(db.enum_column(Actor, "actor_is_known"))
     decided_at: Mapped[db.Timestamp]
     done_at: Mapped[db.Timestamp | None]
-    # of a card that was asked for on Stripe's page, and put to use
+    # of the card taken on Stripe's page, once it is the default
     stripe_setup_intent_id: Mapped[db.StripeId | None] = mapped_column(unique=True)
 
 
@@ -67,9 +70,9 @@ async def record_decision(
     now: datetime,
     idempotency_key: str | None = None,
 ) -> SubscriptionChange:
-    """Write a decision down before Stripe is asked. Its id is the key of that call.
+    """Store a decision before Stripe is called with its id as the idempotency key. Returns it.
 
-    `intent` names one filled-in form and what it asks for: sent twice, it is one decision.
+    `idempotency_key` names one filled-in form and what it asks for: sent twice, it is one decision.
     """
     change_id = new_row_id()
     if idempotency_key is not None:
@@ -87,7 +90,7 @@ async def record_decision(
 async def was_done(
     session: AsyncSession, subscription_id: str, kind: ChangeKind, *, idempotency_key: str | None
 ) -> bool:
-    """Whether what this form asked for was seen at Stripe."""
+    """Whether the change that a form decided was observed at Stripe."""
     if idempotency_key is None:
         return False
     change = await session.get(
@@ -108,10 +111,10 @@ async def record_observed(
     now: datetime,
     equivalent_kinds: Sequence[ChangeKind] = (),
 ) -> SubscriptionChange:
-    """A change was seen at Stripe: mark its decision done, or note that it was made there.
+    """Mark the decision behind a change observed at Stripe as done, or log it as made at Stripe.
 
-    `also` are kinds of decision that look the same at Stripe. Gives the change it was; its id is
-    one for each time something happened.
+    `equivalent_kinds` of decision look the same at Stripe. Returns the change, with one id for each
+    time something happened.
     """
     change = await session.scalar(
         select(SubscriptionChange)
@@ -119,7 +122,7 @@ async def record_observed(
             SubscriptionChange.subscription_id == subscription_id,
             SubscriptionChange.kind.in_((kind, *equivalent_kinds)),
             SubscriptionChange.done_at.is_(None),
-            # a stop is kept to until it is done, however long Stripe was away
+            # a cancellation stands until it is done, however long Stripe was away
             or_(
                 SubscriptionChange.decided_at > now - DECISION_MATCH_WINDOW,
                 SubscriptionChange.kind == ChangeKind.CANCELLED,
@@ -145,26 +148,31 @@ async def record_observed(
 async def record_cancellation(
     session: AsyncSession, subscription_id: str, *, actor: Actor, now: datetime
 ) -> SubscriptionChange:
-    """A promise is stopped once in its life, so however often that is decided it is one row."""
+    """Store the decision to cancel: one row, however often it is decided."""
     return await record_decision(
-        session, subscription_id, ChangeKind.CANCELLED, actor=actor, now=now, idempotency_key="stop"
+        session,
+        subscription_id,
+        ChangeKind.CANCELLED,
+        actor=actor,
+        now=now,
+        idempotency_key=CANCELLATION_KEY,
     )
 
 
 async def pending_cancellations(
     session: AsyncSession, subscription_ids: Sequence[str]
 ) -> dict[str, datetime]:
-    """Which of these promises were decided to be stopped and are not seen stopped yet, and when."""
+    """Return when each pending cancellation of these subscriptions was decided."""
     query = select(SubscriptionChange).where(
         SubscriptionChange.subscription_id.in_(subscription_ids),
         SubscriptionChange.kind == ChangeKind.CANCELLED,
         SubscriptionChange.done_at.is_(None),
     )
-    return {stop.subscription_id: stop.decided_at for stop in await session.scalars(query)}
+    return {one.subscription_id: one.decided_at for one in await session.scalars(query)}
 
 
 async def setup_intent_used(session: AsyncSession, setup_intent_id: str) -> bool:
-    """Whether the card of a setup intent was put to use before."""
+    """Whether the card of a setup intent was made the default before."""
     query = select(SubscriptionChange.id).where(
         SubscriptionChange.stripe_setup_intent_id == setup_intent_id
     )
@@ -174,7 +182,7 @@ async def setup_intent_used(session: AsyncSession, setup_intent_id: str) -> bool
 async def mark_setup_intent_used(
     session: AsyncSession, decision_id: str | None, setup_intent_id: str
 ) -> None:
-    """The card that a decision asked for was put to use: its setup intent is spent."""
+    """Note that the card of a setup intent, asked for by a decision, was made the default."""
     await session.execute(
         update(SubscriptionChange)
         .where(SubscriptionChange.id == decision_id)
@@ -185,20 +193,20 @@ async def mark_setup_intent_used(
 async def newest_decision(
     session: AsyncSession, subscription_id: str, kind: ChangeKind
 ) -> SubscriptionChange | None:
-    """The last decision of a kind, whether or not anything has come of it yet."""
+    """Return the last change of a kind, done or not."""
     query = select(SubscriptionChange).where(
         SubscriptionChange.subscription_id == subscription_id, SubscriptionChange.kind == kind
     )
-    found: SubscriptionChange | None = await session.scalar(
+    change: SubscriptionChange | None = await session.scalar(
         query.order_by(SubscriptionChange.decided_at.desc()).limit(1)
     )
-    return found
+    return change
 
 
 async def list_done(
     session: AsyncSession, subscription_id: str, *, limit: int = 100
 ) -> list[SubscriptionChange]:
-    """What happened to a promise, newest first; decisions that came to nothing left out."""
+    """Return what happened to a subscription, newest first, without decisions that are not done."""
     query = (
         select(SubscriptionChange)
         .where(

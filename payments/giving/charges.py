@@ -1,8 +1,8 @@
 """Charges: each time Stripe took, or tried to take, money for a contribution.
 
-A row is Stripe's charge as last fetched. A charge that succeeded has one balance transaction,
-which may come later than the charge; when it is there it goes straight to the ledger. To whom a
-charge belongs follows from its payment intent.
+A row is Stripe's charge as last fetched. A charge that succeeded has one balance transaction, which
+may come later; when it is there it is posted to the ledger. Which contribution a charge belongs to
+follows from its payment intent (`PaymentIntentLink`).
 """
 
 import re
@@ -32,25 +32,25 @@ from payments.risk import quarantine
 
 REFERENCE_PATTERN = re.compile("[0-9a-f]{16}")
 BALANCE_TRANSACTION_FIELDS = ["balance_transaction", "failure_balance_transaction"]
-ATTRIBUTION_GRACE = timedelta(
-    hours=1
-)  # how long a charge may wait for the invoice that explains it
+ATTRIBUTION_GRACE = timedelta(hours=1)  # a charge may wait so long for its invoice
 
 
 class ChargeStatus(StrEnum):
+    """Stripe's statuses, and one for money that went back."""
+
     SUCCEEDED = "succeeded"
     PENDING = "pending"
     FAILED = "failed"
-    RETURNED = "returned"  # arrived, and was taken back by the donor's bank later
+    RETURNED = "returned"  # succeeded or pending, then taken back by the donor's bank
 
     def supersedes(self, other: "ChargeStatus") -> bool:
-        """Whether a charge that is this can have been the other before, and never again."""
+        """Whether a charge in this status may have been in the other before, but not after."""
         order = {ChargeStatus.PENDING: 0, ChargeStatus.RETURNED: 2}
         return order.get(self, 1) > order.get(other, 1)
 
 
 class Charge(db.Base):
-    """One attempt to move money. `amount` is in minor units of what the reader was shown."""
+    """One attempt to charge. `amount` is in minor units of the currency the reader saw."""
 
     __tablename__ = "charges"
     __table_args__ = (CheckConstraint("amount > 0", name="amount_is_positive"), db.currency_check())
@@ -67,7 +67,7 @@ class Charge(db.Base):
 
 @dataclass(frozen=True, slots=True)
 class DonorPayment:
-    """One payment of a donor. `reference` names it on a receipt without Stripe's id."""
+    """One payment of a donor. `reference` identifies it on a receipt without Stripe's id."""
 
     reference: str
     contribution_id: str
@@ -77,7 +77,7 @@ class DonorPayment:
 
 
 def _reference_sql() -> ColumnElement[str]:
-    """Not keyed: it is printed, and must be the same when the keys have changed."""
+    """Not keyed, because it is printed and must survive a change of keys."""
     digest = func.sha256(func.convert_to(Charge.stripe_charge_id, "UTF8"))
     return func.left(func.encode(digest, "hex"), 16)
 
@@ -92,9 +92,9 @@ async def list_payments_of_donor(
     contribution_id: str | None = None,
     limit: int = 1000,
 ) -> Sequence[DonorPayment]:
-    """What a donor paid, the newest first: all of it, or what was paid in a time, or one payment.
+    """Return a donor's payments, the newest first. Refunds are not subtracted.
 
-    Refunds are not taken off.
+    `since` is included, `until` is not; `reference` selects one payment.
     """
     query = (
         select(
@@ -122,26 +122,28 @@ async def list_payments_of_donor(
         query = query.where(_reference_sql() == reference)
     if contribution_id is not None:
         query = query.where(Contribution.id == contribution_id)
+    rows = await session.execute(query)
     return [
-        DonorPayment(name, owner, frequency, Money(amount, currency), paid_at)
-        for name, owner, frequency, amount, currency, paid_at in await session.execute(query)
+        DonorPayment(name, contribution_id, frequency, Money(amount, currency), paid_at)
+        for name, contribution_id, frequency, amount, currency, paid_at in rows
     ]
 
 
 async def get_owned_payment(session: AsyncSession, donor_id: str, reference: str) -> DonorPayment:
-    """A donor's own payment. Another's is NotFound, just as one that never was."""
-    known = REFERENCE_PATTERN.fullmatch(reference) is not None
-    paid = await list_payments_of_donor(session, donor_id, reference=reference) if known else []
-    if not paid:
+    """Return a donor's own payment. Raises NotFound, for another's too."""
+    payments: Sequence[DonorPayment] = ()
+    if REFERENCE_PATTERN.fullmatch(reference):
+        payments = await list_payments_of_donor(session, donor_id, reference=reference)
+    if not payments:
         raise NotFound("There is no such payment.")
-    return paid[0]
+    return payments[0]
 
 
 async def sync(ctx: Context, charge_id: str, *, lookup: bool = False) -> None:
-    """Fetch a charge as it is now, write it down, and post its balance transactions, if any.
+    """Fetch a charge, store it, and post its balance transactions, if it has any.
 
-    What a charge is for is told by its own metadata, or by its invoice in its own time: then the
-    money that was waiting is posted. `looks_it_up` asks Stripe whose it is.
+    Its contribution is known from its metadata, or later from its invoice: then what was unposted
+    is posted. `lookup` asks Stripe for the invoice.
     """
     with stripe_client.translate_errors():
         fetched = await ctx.stripe.v1.charges.retrieve_async(
@@ -151,18 +153,18 @@ async def sync(ctx: Context, charge_id: str, *, lookup: bool = False) -> None:
 
 
 async def upsert(ctx: Context, fetched: stripe.Charge, *, lookup: bool = False) -> None:
-    """Write down a charge just fetched. Its balance transactions must be expanded or null."""
-    # A charge that was made without an intent stands for itself.
-    intent = stripe_client.id_of(fetched.payment_intent) or fetched.id
-    if not await _is_linked(ctx, intent):
-        await _attribute(ctx, fetched, intent, lookup=lookup)
-    moved = [getattr(fetched, name) for name in BALANCE_TRANSACTION_FIELDS]
+    """Store a charge just fetched. Its balance transactions must be expanded or null."""
+    # A charge without an intent is linked by its own id.
+    intent_id = stripe_client.id_of(fetched.payment_intent) or fetched.id
+    if not await _is_linked(ctx, intent_id):
+        await _attribute(ctx, fetched, intent_id, lookup=lookup)
+    expanded = [getattr(fetched, name) for name in BALANCE_TRANSACTION_FIELDS]
+    transactions = [bt for bt in expanded if isinstance(bt, stripe.BalanceTransaction)]
     async with ctx.sessions.begin() as session:
-        await _upsert_row(ctx, session, fetched, intent)
-        await update_contribution(session, intent, now=ctx.now())
+        await _upsert_row(ctx, session, fetched, intent_id)
+        await update_contribution(session, intent_id, now=ctx.now())
         await quarantine.flag_if_protected(ctx, session, fetched)
-        found = [bt for bt in moved if isinstance(bt, stripe.BalanceTransaction)]
-        await balance_transactions.store_transactions(session, found)
+        await balance_transactions.store_transactions(session, transactions)
         await post_unposted(session, now=ctx.now())
 
 
@@ -174,46 +176,48 @@ async def _is_linked(ctx: Context, payment_intent_id: str) -> bool:
 async def _attribute(
     ctx: Context, fetched: stripe.Charge, payment_intent_id: str, *, lookup: bool
 ) -> None:
-    """Tie the charge's payment intent to a contribution, if anything tells which."""
-    claimed = stripe_client.metadata_value(fetched, "contribution_id")
+    """Link the charge's payment intent to a contribution, if it is known by now."""
+    claimed_id = stripe_client.metadata_value(fetched, "contribution_id")
     async with ctx.sessions() as session:
-        owner = claimed if await contributions.exists(session, claimed) else None
+        contribution_id = claimed_id if await contributions.exists(session, claimed_id) else None
     frequency, invoice = Frequency.ONCE, None
-    if lookup and owner is None and fetched.payment_intent:
+    if lookup and contribution_id is None and fetched.payment_intent:
         invoice = await _invoice_of(ctx, payment_intent_id)
     if invoice is not None:
-        owner = await invoices.contribution_of(ctx, invoice)
+        contribution_id = await invoices.contribution_of(ctx, invoice)
         frequency = invoices.frequency_of(invoice)
     async with ctx.sessions.begin() as session:
-        was_asked = lookup or claimed is not None
-        if owner is None and was_asked and _is_unattributable(ctx, fetched, claimed):
-            owner = await import_unknown.import_from_stripe(
+        is_searched = lookup or claimed_id is not None
+        if contribution_id is None and is_searched and _is_unattributable(ctx, fetched, claimed_id):
+            contribution_id = await import_unknown.import_from_stripe(
                 session,
                 payment_intent_id,
-                claimed_id=claimed,
+                claimed_id=claimed_id,
                 money=Money(fetched.amount, fetched.currency),
                 frequency=frequency,
                 now=ctx.now(),
             )
-        if owner is not None:
-            await contributions.link_payment_intent(session, payment_intent_id, owner, frequency)
+        if contribution_id is not None:
+            await contributions.link_payment_intent(
+                session, payment_intent_id, contribution_id, frequency
+            )
 
 
 async def _invoice_of(ctx: Context, payment_intent_id: str) -> stripe.Invoice | None:
-    """The invoice a payment intent pays. A first payment is made before its invoice exists."""
+    """Return the invoice a payment intent pays. A first payment may be made before its invoice."""
     with stripe_client.translate_errors():
-        found = await ctx.stripe.v1.invoice_payments.list_async(
+        invoice_payments = await ctx.stripe.v1.invoice_payments.list_async(
             {
                 "payment": {"type": "payment_intent", "payment_intent": payment_intent_id},
                 "expand": ["data.invoice"],
             }
         )
-    invoice = found.data[0].invoice if found.data else None
+    invoice = invoice_payments.data[0].invoice if invoice_payments.data else None
     return invoice if isinstance(invoice, stripe.Invoice) else None
 
 
 def _is_unattributable(ctx: Context, fetched: stripe.Charge, claimed_id: str | None) -> bool:
-    """Whether money was taken for a contribution we lost, or that nothing came to explain."""
+    """Whether money was taken for a contribution without a row, or no invoice came in time."""
     if fetched.status != "succeeded":
         return False
     waited = ctx.now() - from_unix(fetched.created)
@@ -223,10 +227,11 @@ def _is_unattributable(ctx: Context, fetched: stripe.Charge, claimed_id: str | N
 async def _upsert_row(
     ctx: Context, session: AsyncSession, fetched: stripe.Charge, payment_intent_id: str
 ) -> None:
-    """Insert the row, then bring it up to date.
+    """Insert the row, then update it.
 
-    A job and the importer may do so at once: then either unique key may be there first, and the
-    one who asked Stripe earlier may come later. Money that has moved stays moved.
+    A job and the importer may do so at once: then either unique key may be there first, and what
+    was fetched earlier may be written later. So a status never goes back, and a balance
+    transaction is never removed.
     """
     status = _status_of(fetched)
     await session.execute(
@@ -242,19 +247,19 @@ async def _upsert_row(
         )
         .on_conflict_do_nothing()
     )
-    moved = stripe_client.id_of(fetched.balance_transaction)
+    transaction_id = stripe_client.id_of(fetched.balance_transaction)
     await session.execute(
         update(Charge)
         .where(Charge.stripe_charge_id == fetched.id)
         .values(
             status=case(
                 (
-                    Charge.status.in_([word for word in ChargeStatus if word.supersedes(status)]),
+                    Charge.status.in_([one for one in ChargeStatus if one.supersedes(status)]),
                     Charge.status,
                 ),
                 else_=status,
             ),
-            balance_transaction=func.coalesce(moved, Charge.balance_transaction),
+            balance_transaction=func.coalesce(transaction_id, Charge.balance_transaction),
             synced_at=ctx.now(),
         )
     )
@@ -269,36 +274,39 @@ def _status_of(fetched: stripe.Charge) -> ChargeStatus:
 async def update_contribution(
     session: AsyncSession, payment_intent_id: str, *, now: datetime
 ) -> None:
-    """What a bank says days later decides what became of a contribution, too."""
-    owner = await session.scalar(
+    """Write the outcome that a contribution has by all its charges so far."""
+    contribution_id = await session.scalar(
         select(PaymentIntentLink.contribution_id).where(
             PaymentIntentLink.stripe_payment_intent_id == payment_intent_id
         )
     )
-    words = await session.scalars(
+    statuses = await session.scalars(
         select(Charge.status)
         .join(
             PaymentIntentLink,
             PaymentIntentLink.stripe_payment_intent_id == Charge.stripe_payment_intent_id,
         )
-        .where(PaymentIntentLink.contribution_id == owner)
+        .where(PaymentIntentLink.contribution_id == contribution_id)
         .distinct()
     )
-    seen = set(words)
-    if owner is not None and seen & {ChargeStatus.SUCCEEDED, ChargeStatus.RETURNED}:
-        kept = ChargeStatus.SUCCEEDED in seen  # a promise whose one payment came back goes on
-        await contributions.apply_charge_outcome(session, owner, still_paid=kept, now=now)
+    seen = set(statuses)
+    if contribution_id is not None and seen & {ChargeStatus.SUCCEEDED, ChargeStatus.RETURNED}:
+        # of a subscription one payment may be returned and others stay
+        still_paid = ChargeStatus.SUCCEEDED in seen
+        await contributions.apply_charge_outcome(
+            session, contribution_id, still_paid=still_paid, now=now
+        )
 
 
 async def post_unposted(session: AsyncSession, *, now: datetime) -> int:
-    """Post what waits for the books and can be explained by now. Gives how many were posted.
+    """Post the unposted balance transactions that can be attributed. Returns how many.
 
-    A charge waits until its contribution is known, because that decides which income it is.
+    A charge stays unposted until its contribution is known, which decides which income it is.
     """
-    waiting = await balance_transactions.unposted(session)
-    if not waiting:
+    unposted = await balance_transactions.unposted(session)
+    if not unposted:
         return 0
-    about = [bt.charge for bt in waiting if bt.charge is not None]
+    charge_ids = [bt.charge for bt in unposted if bt.charge is not None]
     rows = await session.execute(
         select(
             Charge.stripe_charge_id,
@@ -309,33 +317,34 @@ async def post_unposted(session: AsyncSession, *, now: datetime) -> int:
             PaymentIntentLink,
             PaymentIntentLink.stripe_payment_intent_id == Charge.stripe_payment_intent_id,
         )
-        .where(Charge.stripe_charge_id.in_(about))
+        .where(Charge.stripe_charge_id.in_(charge_ids))
     )
-    owners = {
-        charge: posting_rules.Attribution(owner, str(frequency))
-        for charge, owner, frequency in rows
+    attributions = {
+        charge_id: posting_rules.Attribution(contribution_id, str(frequency))
+        for charge_id, contribution_id, frequency in rows
     }
-    return await entries.post(session, waiting, attributions=owners, now=now)
+    return await entries.post(session, unposted, attributions=attributions, now=now)
 
 
 async def attribute_unposted(ctx: Context, *, limit: int = 1000) -> int:
-    """Fetch the charges that recorded money waits for. Gives how many were fetched.
+    """Fetch the charges of unposted balance transactions. Returns how many.
 
-    This is how money arrives whole when no webhook does, and how an orphan is adopted in the end.
+    This is how everything is posted when no webhook comes, and how a payment without a row is
+    imported in the end. What is still unposted after its grace raises an alert.
     """
     async with ctx.sessions() as session:
-        rows = await balance_transactions.unposted(session)
-    lacking = list(dict.fromkeys(bt.charge for bt in rows if bt.charge is not None))[:limit]
-    for charge_id in lacking:
-        # What Stripe will not show must not keep the others waiting: it is told of below.
+        unposted = await balance_transactions.unposted(session)
+    charge_ids = list(dict.fromkeys(bt.charge for bt in unposted if bt.charge is not None))[:limit]
+    for charge_id in charge_ids:
+        # What Stripe refuses to show must not hold up the others; its alert is raised below.
         with suppress(stripe.InvalidRequestError):
             await sync(ctx, charge_id, lookup=True)
-    await _alert_unattributed(ctx, {None, *lacking})
-    return len(lacking)
+    await _alert_unattributed(ctx, {None, *charge_ids})
+    return len(charge_ids)
 
 
 async def _alert_unattributed(ctx: Context, looked_up: Collection[str | None]) -> None:
-    """Call a person for money that still waits although its charge was asked about."""
+    """Raise an alert for what is still unposted although its charge was looked up."""
     async with ctx.sessions.begin() as session:
         for bt in await balance_transactions.unposted(session):
             if bt.charge in looked_up and ctx.now() - bt.occurred_at > ATTRIBUTION_GRACE:

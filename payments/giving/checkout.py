@@ -1,7 +1,7 @@
-"""Checkout: what Stripe's payment page says became of a contribution.
+"""Checkout: the outcome of a contribution, as Stripe's payment page has it.
 
-A Checkout Session is fetched, never believed from a return address. Its word counts until money
-moves; from then on the bank's does (`charges`), for a bank debit is paid, refused or taken back
+A Checkout Session is fetched, never believed from a return address. Its status counts until money
+moves; from then on the charges' does (`charges`), because a bank debit is paid, refused or returned
 days after its reader has left the page.
 """
 
@@ -15,12 +15,12 @@ from payments.core.calendar import from_unix
 from payments.core.frequency import Frequency
 from payments.core.money import Money
 from payments.donors import donors
-from payments.giving import charges, contributions, import_unknown
+from payments.giving import charges, contributions, donor_attribution, import_unknown, subscriptions
 from payments.giving.contributions import OUTCOME_PENDING, Contribution, ContributionStatus
 from payments.infra import stripe_client
 from payments.infra.context import Context
 
-# Stripe's words for a delayed payment that came to nothing
+# Stripe's statuses of a delayed payment that failed
 FAILED_INTENT_STATUSES = ("requires_payment_method", "canceled")
 FAILED_SUBSCRIPTION_STATUSES = (
     "past_due",
@@ -32,10 +32,10 @@ FAILED_SUBSCRIPTION_STATUSES = (
 
 
 def contribution_status(session: CheckoutSession) -> ContributionStatus:
-    """Our word for the state of a Checkout Session.
+    """Return the status of the contribution that a Checkout Session is for.
 
-    `payment_intent` and `subscription` must be expanded or null: a delayed payment that failed is
-    told by them alone.
+    `payment_intent` and `subscription` must be expanded or null: only they show that a delayed
+    payment has failed.
     """
     if session.status == "open":
         return ContributionStatus.OPEN
@@ -43,17 +43,17 @@ def contribution_status(session: CheckoutSession) -> ContributionStatus:
         return ContributionStatus.EXPIRED
     if session.payment_status in ("paid", "no_payment_required"):
         return ContributionStatus.PAID
-    intent, promise = session.payment_intent, session.subscription
+    intent, subscription = session.payment_intent, session.subscription
     failed = isinstance(intent, stripe.PaymentIntent) and intent.status in FAILED_INTENT_STATUSES
-    if isinstance(promise, stripe.Subscription):
-        failed = promise.status in FAILED_SUBSCRIPTION_STATUSES
+    if isinstance(subscription, stripe.Subscription):
+        failed = subscription.status in FAILED_SUBSCRIPTION_STATUSES
     return ContributionStatus.FAILED if failed else ContributionStatus.PROCESSING
 
 
 async def sync_session(ctx: Context, session_id: str) -> CheckoutSession:
-    """Fetch a Checkout Session as it is now and write what follows. Gives it as fetched.
+    """Fetch a Checkout Session, write the outcome of its contribution, and return it as fetched.
 
-    One that only sets up a card is no contribution: nothing is written here.
+    One that only sets up a card belongs to no contribution: nothing is written.
     """
     with stripe_client.translate_errors():
         fetched = await ctx.stripe.v1.checkout.sessions.retrieve_async(
@@ -70,15 +70,15 @@ async def _write_outcome(ctx: Context, session: AsyncSession, fetched: CheckoutS
     if contribution_id is None:
         return
     donor_id = None
-    if await contributions.lock_and_check_protected(session, contribution_id):
+    if await donor_attribution.lock_and_check_protected(session, contribution_id):
         await _apply_anonymised(session, contribution_id, fetched, now=ctx.now())
         return
     if await _is_first_outcome(session, contribution_id):
-        # before the contribution is locked: everybody takes the donor first
+        # before the contribution is locked: the donor is always locked first
         donor_id = await _find_or_create_donor(ctx, session, fetched)
     await _apply_session(session, contribution_id, fetched, now=ctx.now())
     if donor_id is not None:
-        await contributions.attach_donor(session, contribution_id, donor_id)
+        await donor_attribution.attach_donor(session, contribution_id, donor_id)
     if (intent := stripe_client.id_of(fetched.payment_intent)) is not None:
         await contributions.link_payment_intent(session, intent, contribution_id, Frequency.ONCE)
         await charges.update_contribution(session, intent, now=ctx.now())
@@ -87,7 +87,7 @@ async def _write_outcome(ctx: Context, session: AsyncSession, fetched: CheckoutS
 async def _apply_anonymised(
     session: AsyncSession, contribution_id: str, fetched: CheckoutSession, *, now: datetime
 ) -> None:
-    """Of a protected gift only what the books need is written: what became of it."""
+    """Write the outcome of a protected contribution and its payment intent, and nothing else."""
     row = await session.get_one(Contribution, contribution_id)
     if row.status in OUTCOME_PENDING:
         await contributions.set_status(
@@ -99,21 +99,22 @@ async def _apply_anonymised(
 
 
 async def _is_first_outcome(session: AsyncSession, contribution_id: str) -> bool:
-    """Whether this is the first we hear of a session's end.
+    """Whether the end of the session has not been written before.
 
-    Told of again later, a donor who was erased in between must not come back.
+    Fetched once more later, it must not bring back a donor who was erased in between.
     """
     row = await session.get_one(Contribution, contribution_id)
-    is_known = row.stripe_session_id is not None and row.checkout_url is None
-    return row.status in OUTCOME_PENDING or not is_known
+    end_is_known = row.stripe_session_id is not None and row.checkout_url is None
+    return row.status in OUTCOME_PENDING or not end_is_known
 
 
 async def _apply_session(
     session: AsyncSession, contribution_id: str, fetched: CheckoutSession, *, now: datetime
 ) -> None:
-    """Write what a Checkout Session has become.
+    """Write the state of a Checkout Session.
 
-    Once paid, only the bank's word changes anything: the session stays paid whatever comes back.
+    Once the contribution is paid only charges change its status: a session stays paid even when
+    the money is returned.
     """
     row = await session.get_one(
         Contribution,
@@ -137,7 +138,7 @@ async def _apply_session(
 async def _find_or_create_donor(
     ctx: Context, session: AsyncSession, fetched: CheckoutSession
 ) -> str | None:
-    """Remember who gave, by a keyed hash, so that they can find their gifts again."""
+    """Return the donor of a completed session; None without an address, or for an erased one."""
     details = fetched.customer_details
     if fetched.status != "complete" or details is None or details.email is None:
         return None
@@ -152,11 +153,11 @@ async def _find_or_create_donor(
 
 
 def _completed_at(fetched: CheckoutSession) -> datetime:
-    """When the reader pressed the button, as near as Stripe tells."""
-    intent, promise = fetched.payment_intent, fetched.subscription
+    """Return when the reader pressed the button, as near as Stripe says."""
+    intent, subscription = fetched.payment_intent, fetched.subscription
     seconds = fetched.created
-    if isinstance(promise, stripe.Subscription):
-        seconds = promise.start_date
+    if isinstance(subscription, stripe.Subscription):
+        seconds = subscription.start_date
     elif isinstance(intent, stripe.PaymentIntent):
         seconds = intent.created
     return from_unix(seconds)
@@ -165,22 +166,23 @@ def _completed_at(fetched: CheckoutSession) -> datetime:
 async def _contribution_of(
     ctx: Context, session: AsyncSession, fetched: CheckoutSession
 ) -> str | None:
-    """The contribution of a session: ours, or adopted if something came of it."""
+    """Return the contribution of a session, imported if it has no row; None if nothing was paid."""
     # Not client_reference_id: whoever opens a Payment Link chooses that, and could claim a row.
-    ours = stripe_client.metadata_value(fetched, "contribution_id")
-    if ours is not None and await session.get(Contribution, ours) is not None:
-        return ours
-    root = stripe_client.id_of(fetched.subscription) or stripe_client.id_of(fetched.payment_intent)
-    if root is None or fetched.status != "complete":
-        return None  # somebody else's, and nothing came of it
+    claimed_id = stripe_client.metadata_value(fetched, "contribution_id")
+    if await contributions.exists(session, claimed_id):
+        return claimed_id
+    root_id = stripe_client.id_of(fetched.subscription)
+    root_id = root_id or stripe_client.id_of(fetched.payment_intent)
+    if root_id is None or fetched.status != "complete":
+        return None
     assert fetched.amount_total is not None
     assert fetched.currency is not None
     return await import_unknown.import_from_stripe(
         session,
-        root,
-        claimed_id=ours,
+        root_id,
+        claimed_id=claimed_id,
         money=Money(fetched.amount_total, fetched.currency),
-        frequency=contributions.frequency_of(fetched.subscription),
+        frequency=subscriptions.frequency_of(fetched.subscription),
         status=contribution_status(fetched),
         now=ctx.now(),
     )

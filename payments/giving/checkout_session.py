@@ -1,7 +1,7 @@
-"""Asks: what a reader asks for, and how Stripe is asked for it.
+"""Checkout Sessions: what a reader asks for, and the Stripe session that is asked for it.
 
-Nothing here is kept and nothing is decided: a `Frequency` and an `Ask` are words, and a request to
-Stripe follows from them alone, so that a repeated call is the same call.
+Nothing here is stored or decided: the parameters of a session follow from a request alone, so that
+a repeated call is the same call.
 """
 
 import hashlib
@@ -18,11 +18,11 @@ from payments.infra import stripe_client
 from payments.infra.context import Context
 from payments.risk import donor_notice
 
-CHECKOUT_LIFETIME = timedelta(minutes=60)
+CHECKOUT_LIFETIME = timedelta(minutes=60)  # of each page we open at Stripe
 
 
 class ContributionRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a reader asks for. Two asks are the same if every field is."""
+    """What a reader asks for. Two requests are the same if every field is."""
 
     money: Money
     frequency: Frequency
@@ -30,76 +30,68 @@ class ContributionRequest(msgspec.Struct, frozen=True, kw_only=True):
     locale: str | None = None
 
     def digest(self) -> bytes:
+        """Return the SHA-256 of every field."""
         return hashlib.sha256(msgspec.json.encode(self)).digest()
 
 
 def product_id(frequency: Frequency) -> str:
-    """The Stripe Product of a frequency: fixed, so that an amount can be changed later."""
+    """Return the id of the Stripe Product of a frequency: fixed, so that an amount can change."""
     return f"reader_payments_{frequency}"
 
 
-def checkout_session_params(
+def build_params(
     ctx: Context,
     contribution_request: ContributionRequest,
     contribution_id: str,
     now: datetime,
     *,
     origin: str = "",
-) -> dict[str, Any]:  # stripe's SessionCreateParams, kept as JSON
-    """The Checkout Session to ask for. Only opaque ids go to Stripe: no name, no article.
+) -> dict[str, Any]:  # stripe's SessionCreateParams, stored as JSON
+    """Return the parameters of the session to create. Only opaque ids go to Stripe: no name, no
+    article.
 
     `origin` is the address of ours that the reader came by, and comes back to.
     """
-    base, ours = origin or ctx.settings.base_url, {"contribution_id": contribution_id}
-    spoken = i18n.find_locale(contribution_request.locale or "")
+    money, frequency = contribution_request.money, contribution_request.frequency
+    base, metadata = origin or ctx.settings.base_url, {"contribution_id": contribution_id}
+    locale = i18n.find_locale(contribution_request.locale or "")
+    form_url = base + prefilled_form_url(frequency, money, contribution_id=contribution_id)
     price: dict[str, Any] = {  # SessionCreateParams' price_data
-        "currency": contribution_request.money.currency,
-        "unit_amount": contribution_request.money.amount,
-        "product": product_id(contribution_request.frequency),
+        "currency": money.currency,
+        "unit_amount": money.amount,
+        "product": product_id(frequency),
     }
-    request: dict[str, Any] = {
+    if frequency.interval is not None:
+        price["recurring"] = {"interval": frequency.interval}
+    params: dict[str, Any] = {
         "ui_mode": "hosted_page",
         "client_reference_id": contribution_id,
-        "metadata": ours,
+        "metadata": metadata,
         "line_items": [{"quantity": 1, "price_data": price}],
         "adaptive_pricing": {"enabled": False},
         "wallet_options": {"link": {"display": "never"}},
-        "locale": contribution_request.locale
-        if contribution_request.locale in stripe_client.CHECKOUT_LOCALES
-        else "auto",
+        "locale": stripe_client.checkout_locale(contribution_request.locale),
         "expires_at": int((now + CHECKOUT_LIFETIME).timestamp()),
-        "success_url": i18n.with_lang(f"{base}/thanks/{contribution_id}", spoken),
-        "cancel_url": i18n.with_lang(
-            base
-            + prefilled_form_url(
-                contribution_request.frequency,
-                contribution_request.money,
-                contribution_id=contribution_id,
-            ),
-            spoken,
-        ),
+        "success_url": i18n.with_lang(f"{base}/thanks/{contribution_id}", locale),
+        "cancel_url": i18n.with_lang(form_url, locale),
     }
-    if (
-        notice := donor_notice.notice_for(ctx.settings.safety_policy, spoken or i18n.DEFAULT_LOCALE)
-    ) is not None:
-        request["custom_text"] = {"submit": {"message": notice.checkout}}
-    if contribution_request.frequency.interval is None:
-        request |= {
+    notice = donor_notice.notice_for(ctx.settings.safety_policy, locale or i18n.DEFAULT_LOCALE)
+    if notice is not None:
+        params["custom_text"] = {"submit": {"message": notice.checkout}}
+    if frequency.interval is None:
+        return params | {
             "mode": "payment",
             "submit_type": "donate",
-            "payment_intent_data": {"metadata": ours},
+            "payment_intent_data": {"metadata": metadata},
         }
-    else:
-        price["recurring"] = {"interval": contribution_request.frequency.interval}
-        request |= {"mode": "subscription", "subscription_data": {"metadata": ours}}
-    return request
+    return params | {"mode": "subscription", "subscription_data": {"metadata": metadata}}
 
 
 def prefilled_form_url(frequency: Frequency, money: Money, *, contribution_id: str = "") -> str:
-    """Our form, filled in as before: where a reader who walked away comes back to.
+    """Return the path of our form, filled in as before, for a reader who left Stripe's page.
 
-    What else is known of the gift they walked away from is found by its id, for Stripe reads this
-    address. Its story is not: it has been counted.
+    Stripe reads this address, so the rest of the request is found by the contribution's id. The
+    article is not: it has been counted.
     """
-    filled = {"frequency": frequency.value, "amount": money.amount, "currency": money.currency}
-    return f"/donate?{urlencode(filled | ({'again': contribution_id} if contribution_id else {}))}"
+    query = {"frequency": frequency.value, "amount": money.amount, "currency": money.currency}
+    return f"/donate?{urlencode(query | ({'again': contribution_id} if contribution_id else {}))}"

@@ -1,8 +1,9 @@
-"""Contributions: what a reader decided to give, once or as a standing promise.
+"""Contributions: what a reader decided to give, once or every month or year.
 
-A contribution is a row first and a Stripe Checkout Session second: the row's id is the key of the
-call to Stripe, so however often the call is made there is one session. What became of it is told by
-that session (`checkout`) and, where a bank takes days, by its charges; never by a return address.
+A contribution is a row first and a Stripe Checkout Session second: the row's id is the idempotency
+key of the call to Stripe, so there is one session however often the call is made. Its outcome comes
+from that session (`checkout`) and, where a bank takes days, from its charges (`charges`); never
+from a return address. Whose it is stands in `donor_attribution`.
 """
 
 import hashlib
@@ -21,20 +22,20 @@ from payments.core.errors import IdempotencyKeyReused, NotFound, StripeRejected,
 from payments.core.frequency import Frequency
 from payments.core.identifiers import is_row_id, new_row_id
 from payments.core.money import Money
-from payments.giving.checkout_session import (
-    CHECKOUT_LIFETIME,
-    ContributionRequest,
-    checkout_session_params,
-)
+from payments.giving import checkout_session
+from payments.giving.checkout_session import ContributionRequest
 from payments.infra import db, stripe_client
 from payments.infra.context import Context
 from payments.risk import donor_notice, rate_limit
 from payments.risk.request_context import RequestContext
 
-STRIPE_KEY_LIFETIME = timedelta(hours=23)  # Stripe keeps an idempotency key for 24 hours at least
+REQUEST_KEY_LIFETIME = timedelta(hours=24)  # of the Idempotency-Keys that callers send us
+RESUME_AFTER = timedelta(minutes=1)  # before the schedule takes up what a request did not finish
 
 
 class ContributionStatus(StrEnum):
+    """What became of a contribution."""
+
     STARTED = "started"  # our row exists; Stripe may not know it yet
     OPEN = "open"  # the reader is at Checkout
     PROCESSING = "processing"  # a bank has yet to confirm
@@ -45,8 +46,10 @@ class ContributionStatus(StrEnum):
 
 
 class ContributionOrigin(StrEnum):
+    """Where a contribution's row comes from."""
+
     READER = "reader"
-    IMPORTED = "imported"  # found at Stripe, with no row of ours
+    IMPORTED = "imported"  # found at Stripe, without a row here
 
 
 OUTCOME_PENDING = (
@@ -57,7 +60,7 @@ OUTCOME_PENDING = (
 
 
 class Contribution(db.Base):
-    """One decision to give. `amount` is what the reader was shown, in minor units of `currency`."""
+    """One decision to give. `amount` is what the reader saw, in minor units of `currency`."""
 
     __tablename__ = "contributions"
     __table_args__ = (
@@ -84,20 +87,18 @@ class Contribution(db.Base):
         db.enum_column(ContributionOrigin, "origin_is_known")
     )
     campaign: Mapped[str | None] = mapped_column(String(64))
-    variant: Mapped[str | None] = mapped_column(String(32))  # of the campaign, drawn by lot
-    language: Mapped[str] = mapped_column(String(8), server_default="en")  # of our mails
+    variant: Mapped[str | None] = mapped_column(String(32))  # of the campaign, drawn at random
+    language: Mapped[str] = mapped_column(String(8), server_default=i18n.DEFAULT_LOCALE)  # of mails
     donor_id: Mapped[db.Id | None] = mapped_column(ForeignKey("donors.id"), index=True)
     # SHA-256 of the caller's Idempotency-Key and of what it asked for
     idempotency_key_hash: Mapped[bytes | None] = mapped_column(unique=True)
     request_digest: Mapped[bytes | None]
-    # what we ask of Stripe, word for word, so that a repeated call is the same call
-    checkout_session_params: Mapped[dict[str, Any] | None] = mapped_column(
-        JSONB
-    )  # Stripe's own shape
+    # stored until Stripe has answered, so that a repeated call is the same call
+    checkout_session_params: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     checkout_url: Mapped[str | None]
     stripe_session_id: Mapped[db.StripeId | None] = mapped_column(unique=True)
-    outcome_known_at: Mapped[db.Timestamp | None]  # since when it is known what became of it
-    # paid from a protected country: whose it was is not kept, and no mail is written
+    outcome_known_at: Mapped[db.Timestamp | None]  # since when the outcome is known
+    # paid from a protected country: no donor is stored, and no mail is sent
     protected: Mapped[bool] = mapped_column(server_default=text("false"))
 
     @property
@@ -106,15 +107,13 @@ class Contribution(db.Base):
 
 
 class PaymentIntentLink(db.Base):
-    """Which contribution a Stripe PaymentIntent pays: the first payment's, and one for each
-    renewal.
-    """
+    """Which contribution a Stripe PaymentIntent pays: the first payment's, and each renewal's."""
 
     __tablename__ = "payment_intent_links"
 
     stripe_payment_intent_id: Mapped[db.StripeId] = mapped_column(primary_key=True)
     contribution_id: Mapped[db.Id] = mapped_column(ForeignKey("contributions.id"), index=True)
-    # of this payment: a promise may later go from monthly to annual
+    # of this payment: a subscription may later go from monthly to annual
     frequency: Mapped[Frequency] = mapped_column(db.enum_column(Frequency, "frequency_is_known"))
 
 
@@ -129,11 +128,12 @@ async def start(
     request_context: RequestContext,
     variant: str | None = None,
 ) -> Contribution:
-    """Keep the reader's decision, then open a Checkout Session for it.
+    """Store the reader's decision, then open a Checkout Session for it.
 
-    The same `key` with the same ask gives the same contribution. Raises IdempotencyKeyReused for
-    another ask, what `notices` and the shield raise for a visit they do not let in,
-    StripeUnavailable when Stripe does not answer; the row then stays and is taken up again.
+    The same `idempotency_key` with the same request returns the same contribution. Raises
+    IdempotencyKeyReused for another request; what `donor_notice` and `rate_limit` raise for a
+    request they refuse; StripeUnavailable when Stripe does not answer: the row then stays, and
+    `resume_started` opens its session.
     """
     try:
         row = await _insert_or_get(
@@ -159,14 +159,12 @@ async def _insert_or_get(
     request_context: RequestContext,
     variant: str | None,
 ) -> Contribution:
-    """Insert the row if the shield lets it in, or find the one that this key made."""
-    request_key, digest = (
-        hashlib.sha256(idempotency_key.encode()).digest(),
-        contribution_request.digest(),
-    )
+    """Insert the row if the rate limits allow it, or return the one this key created."""
+    key_hash = hashlib.sha256(idempotency_key.encode()).digest()
+    digest = contribution_request.digest()
     contribution_id, now = new_row_id(), ctx.now()
     async with ctx.sessions.begin() as session:
-        is_new = await session.scalar(
+        inserted_id = await session.scalar(
             insert(Contribution)
             .values(
                 id=contribution_id,
@@ -179,16 +177,16 @@ async def _insert_or_get(
                 campaign=contribution_request.campaign,
                 variant=variant,
                 language=i18n.negotiate_locale(contribution_request.locale),
-                idempotency_key_hash=request_key,
+                idempotency_key_hash=key_hash,
                 request_digest=digest,
-                checkout_session_params=checkout_session_params(
+                checkout_session_params=checkout_session.build_params(
                     ctx, contribution_request, contribution_id, now, origin=request_context.origin
                 ),
             )
             .on_conflict_do_nothing(index_elements=["idempotency_key_hash"])
             .returning(Contribution.id)
         )
-        if is_new is not None:
+        if inserted_id is not None:
             await donor_notice.enforce_policy(
                 session,
                 ctx.settings,
@@ -199,7 +197,7 @@ async def _insert_or_get(
                 ctx, session, request_context, contribution_request.money
             )
         row = await session.scalar(
-            select(Contribution).where(Contribution.idempotency_key_hash == request_key)
+            select(Contribution).where(Contribution.idempotency_key_hash == key_hash)
         )
     assert row is not None
     if row.request_digest != digest:
@@ -211,7 +209,10 @@ async def _insert_or_get(
 
 
 async def open_checkout(ctx: Context, contribution_id: str) -> Contribution:
-    """Make the session of a started contribution, or find the one an earlier call made."""
+    """Create the session of a started contribution, or return what an earlier call created.
+
+    Raises StripeRejected and StripeUnavailable.
+    """
     async with ctx.sessions() as session:
         row = await session.get_one(Contribution, contribution_id)
     if row.status is not ContributionStatus.STARTED or row.checkout_session_params is None:
@@ -219,15 +220,15 @@ async def open_checkout(ctx: Context, contribution_id: str) -> Contribution:
     try:
         with stripe_client.translate_errors():
             made = await ctx.stripe.v1.checkout.sessions.create_async(
-                row.checkout_session_params,  # type: ignore[arg-type]  # kept as JSON
+                row.checkout_session_params,  # type: ignore[arg-type]  # stored as JSON
                 {"idempotency_key": contribution_id},
             )
     except stripe.InvalidRequestError as error:
-        if ctx.now() - row.created_at < CHECKOUT_LIFETIME / 2:
+        if ctx.now() - row.created_at < checkout_session.CHECKOUT_LIFETIME / 2:
             raise StripeRejected(
                 "Our payment provider did not accept this payment. Nothing was charged."
             ) from error
-        # Too late for a first session, so Stripe never had one: this gift was never possible.
+        # Too late for a first session, so Stripe never had one: nothing can have been paid.
         return await _record_checkout(ctx, contribution_id, status=ContributionStatus.EXPIRED)
     return await _record_checkout(
         ctx, contribution_id, status=ContributionStatus.OPEN, session_id=made.id, url=made.url
@@ -242,7 +243,7 @@ async def _record_checkout(
     session_id: str | None = None,
     url: str | None = None,
 ) -> Contribution:
-    """Leave `started`, unless a webhook was faster and has told us more."""
+    """Leave `started`, unless a webhook was faster and has written more."""
     async with ctx.sessions.begin() as session:
         await session.execute(
             update(Contribution)
@@ -262,14 +263,14 @@ async def _record_checkout(
 
 
 async def resume_started(ctx: Context, *, limit: int = 50) -> int:
-    """Finish what a crash cut short between our row and Stripe's answer. Gives how many."""
-    now, done = ctx.now(), 0
+    """Open the sessions of contributions that a crash left without one. Returns how many."""
+    now, opened = ctx.now(), 0
     async with ctx.sessions.begin() as session:
         await session.execute(
             update(Contribution)
             .where(
                 Contribution.status == ContributionStatus.STARTED,
-                Contribution.created_at < now - STRIPE_KEY_LIFETIME,
+                Contribution.created_at < now - stripe_client.IDEMPOTENCY_KEY_LIFETIME,
             )
             .values(
                 status=ContributionStatus.EXPIRED,
@@ -277,46 +278,47 @@ async def resume_started(ctx: Context, *, limit: int = 50) -> int:
                 checkout_session_params=None,
             )
         )
-        left = await session.scalars(
+        ids = await session.scalars(
             select(Contribution.id)
             .where(
                 Contribution.status == ContributionStatus.STARTED,
-                Contribution.created_at < now - timedelta(minutes=1),
+                Contribution.created_at < now - RESUME_AFTER,
             )
             .order_by(Contribution.created_at)
             .limit(limit)
         )
-    for contribution_id in left:
+    for contribution_id in ids:
         try:
             await open_checkout(ctx, contribution_id)
         except StripeRejected:
-            continue  # its reader was told; it ends when it is too late for it
+            continue  # its reader saw the error; it expires when it is too late for a session
         except StripeUnavailable:
             break
-        done += 1
-    return done
+        opened += 1
+    return opened
 
 
 async def purge_idempotency_keys(session: AsyncSession, now: datetime) -> None:
-    """An Idempotency-Key is good for a day."""
+    """Delete the hashes of Idempotency-Keys that are a day old."""
     await session.execute(
         update(Contribution)
         .where(
             Contribution.idempotency_key_hash.is_not(None),
-            Contribution.created_at < now - timedelta(hours=24),
+            Contribution.created_at < now - REQUEST_KEY_LIFETIME,
         )
         .values(idempotency_key_hash=None, request_digest=None)
     )
 
 
-# --- what Stripe says -----------------------------------------------------------------------------
+# --- outcome --------------------------------------------------------------------------------------
 
 
 async def apply_charge_outcome(
     session: AsyncSession, contribution_id: str, *, still_paid: bool, now: datetime
 ) -> None:
-    """A bank has paid after days, or has taken back what it had paid. `kept` tells whether any
-    payment stays.
+    """Write the outcome that charges give: paid, after days, or returned by the donor's bank.
+
+    `still_paid` is whether any payment of the contribution has not been returned.
     """
     if not still_paid:
         await set_status(session, contribution_id, ContributionStatus.RETURNED, now=now)
@@ -333,26 +335,19 @@ async def apply_charge_outcome(
 async def set_status(
     session: AsyncSession, contribution_id: str, status: ContributionStatus, *, now: datetime
 ) -> None:
-    settled_at = None if status in OUTCOME_PENDING else now
+    """Write a status, and since when the outcome is known; the same status changes nothing."""
+    outcome_known_at = None if status in OUTCOME_PENDING else now
     await session.execute(
         update(Contribution)
         .where(Contribution.id == contribution_id, Contribution.status != status)
-        .values(status=status, outcome_known_at=settled_at)
+        .values(status=status, outcome_known_at=outcome_known_at)
     )
-
-
-def frequency_of(subscription: str | stripe.Subscription | None) -> Frequency:
-    """The frequency of an expanded subscription, or of there being none."""
-    if not isinstance(subscription, stripe.Subscription):
-        return Frequency.ONCE
-    recurring = subscription["items"].data[0].price.recurring
-    return Frequency.ANNUAL if recurring.interval == "year" else Frequency.MONTHLY
 
 
 async def link_payment_intent(
     session: AsyncSession, payment_intent_id: str, contribution_id: str, frequency: Frequency
 ) -> None:
-    """Remember which contribution a payment intent pays. The first word stands."""
+    """Store which contribution a payment intent pays. The first link stands."""
     await session.execute(
         insert(PaymentIntentLink)
         .values(
@@ -364,49 +359,13 @@ async def link_payment_intent(
     )
 
 
-async def attach_donor(session: AsyncSession, contribution_id: str, donor_id: str) -> None:
-    """Note whose contribution it is, if nobody's yet: one found at Stripe has no page of ours."""
-    await session.execute(
-        update(Contribution)
-        .where(
-            Contribution.id == contribution_id,
-            Contribution.donor_id.is_(None),
-            Contribution.protected.is_(False),
-        )
-        .values(donor_id=donor_id)
-    )
-
-
-async def anonymise(session: AsyncSession, contribution_id: str) -> None:
-    """Cut a contribution from whoever gave it, for good. What is left is what the books need."""
-    row = await session.get_one(
-        Contribution, contribution_id, with_for_update=True, populate_existing=True
-    )
-    row.protected, row.donor_id, row.language = True, None, i18n.DEFAULT_LOCALE
-    row.campaign, row.variant = None, None
-    row.idempotency_key_hash, row.request_digest, row.checkout_session_params = None, None, None
-    row.checkout_url, row.stripe_session_id = None, None
-    await session.flush()
-
-
-async def lock(session: AsyncSession, contribution_id: str) -> None:
-    """Until this transaction ends, nobody else ties a donor to a contribution or cuts one off."""
-    await db.advisory_lock(session, contribution_id)
-
-
-async def lock_and_check_protected(session: AsyncSession, contribution_id: str) -> bool:
-    """Whether nobody may be tied to this contribution. The answer holds until the transaction ends:
-    a cut that is under way is waited for, and none comes between.
-    """
-    await lock(session, contribution_id)
-    query = select(Contribution.protected).where(Contribution.id == contribution_id)
-    return bool(await session.scalar(query))
+# --- read -----------------------------------------------------------------------------------------
 
 
 async def list_for_donor(
     session: AsyncSession, donor_id: str, *, limit: int = 500
 ) -> list[Contribution]:
-    """What a donor gave or promised, the newest first."""
+    """Return a donor's contributions, the newest first."""
     query = (
         select(Contribution)
         .where(Contribution.donor_id == donor_id)
@@ -417,29 +376,22 @@ async def list_for_donor(
 
 
 async def get_owned(session: AsyncSession, donor_id: str, contribution_id: str) -> Contribution:
-    """A donor's own contribution. Another's is NotFound, just as one that never was."""
+    """Return a donor's own contribution. Raises NotFound, for another's too."""
     row = await get(session, contribution_id)
     if row.donor_id is None or row.donor_id != donor_id:
         raise NotFound("There is no such contribution.")
     return row
 
 
-async def detach_donor(session: AsyncSession, donor_id: str) -> None:
-    """Cut what a donor gave from who they are. The amounts stay."""
-    await session.execute(
-        update(Contribution).where(Contribution.donor_id == donor_id).values(donor_id=None)
-    )
-
-
 async def exists(session: AsyncSession, contribution_id: str | None) -> bool:
-    """Whether this is the id of a contribution we hold."""
+    """Whether this is the id of a contribution."""
     return (
         contribution_id is not None and await session.get(Contribution, contribution_id) is not None
     )
 
 
 async def get(session: AsyncSession, contribution_id: str) -> Contribution:
-    """The contribution with this id, or NotFound."""
+    """Return the contribution with this id. Raises NotFound."""
     row = await session.get(Contribution, contribution_id) if is_row_id(contribution_id) else None
     if row is None:
         raise NotFound("There is no such contribution.")

@@ -1,23 +1,25 @@
-"""Cards: what the next charge of a promise is made to, as Stripe tells it; no number, no brand."""
+"""The current card: what the next charge of a subscription is made to, as Stripe has it."""
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import stripe
 
 from payments.core.calendar import last_of_month
 
+CARD_EXPIRY_NOTICE = timedelta(days=30)  # a card that expires within this expires soon
+
 
 @dataclass(frozen=True, slots=True)
 class CurrentCard:
-    """The payment method the next charge is made to. No number, no brand."""
+    """A payment method's id and the last day it is valid, if it is a card. No number, no brand."""
 
     id: str
     expires_on: date | None
 
 
-def current_card(fetched: stripe.Subscription) -> CurrentCard | None:
-    """What the next charge is made to: the subscription's own method, else the customer's.
+def from_subscription(fetched: stripe.Subscription) -> CurrentCard | None:
+    """Return the subscription's own payment method, else its customer's default.
 
     Both must be expanded. https://docs.stripe.com/billing/subscriptions/payment-methods-setting
     """
@@ -28,8 +30,6 @@ def current_card(fetched: stripe.Subscription) -> CurrentCard | None:
     if not isinstance(method, stripe.PaymentMethod) or method.customer is None:
         return None
     card = getattr(method, "card", None)  # a bank account has no such field
-    return CurrentCard(method.id, _expiry_date(card) if card is not None else None)
-
-
-def _expiry_date(card: stripe.PaymentMethod.Card) -> date:
-    return last_of_month(date(card.exp_year, card.exp_month, 1))
+    if card is None:
+        return CurrentCard(method.id, None)
+    return CurrentCard(method.id, last_of_month(date(card.exp_year, card.exp_month, 1)))

@@ -1,7 +1,7 @@
-"""Adoption: what Stripe has and we hold no row for is taken in, and a person is called.
+"""Imports: a payment at Stripe without a row here becomes a contribution, and an alert is raised.
 
-A payment link, the dashboard or a restored backup can do that. Nothing paid is ever dropped: it
-becomes a contribution like any other, and says that it was adopted.
+A payment link, the dashboard or a restored backup can cause that. Nothing paid is ever dropped: it
+is a contribution like any other, with origin `imported`.
 """
 
 import hashlib
@@ -33,22 +33,21 @@ async def import_from_stripe(
     now: datetime,
     status: ContributionStatus = ContributionStatus.PAID,
 ) -> str:
-    """Take in what Stripe has and we have no row for, and call a person. Gives the contribution's
-    id.
+    """Insert a contribution for a payment without one, and raise an alert. Returns its id.
 
-    `root` is the subscription or, for a single gift, the payment intent. The id is the one Stripe
-    was once given by us, or follows from the root, so whichever object comes first the same row is
-    made.
+    `root_object_id` is the subscription or, for a single contribution, the payment intent.
+    `claimed_id` is the contribution's id in Stripe's metadata, if any. The new id is the claimed
+    one, or follows from the root, so the same row is made whichever object is fetched first.
     """
-    adopted_id = (
+    contribution_id = (
         claimed_id
         if claimed_id is not None and is_row_id(claimed_id)
         else hashlib.sha256(root_object_id.encode()).hexdigest()[:32]
     )
-    made = await session.scalar(
+    inserted_id = await session.scalar(
         insert(Contribution)
         .values(
-            id=adopted_id,
+            id=contribution_id,
             created_at=now,
             frequency=frequency,
             amount=money.amount,
@@ -60,6 +59,6 @@ async def import_from_stripe(
         .on_conflict_do_nothing()
         .returning(Contribution.id)
     )
-    if made is not None:
-        await alerts.raise_alert(session, AlertKind.IMPORTED, object_id=adopted_id, now=now)
-    return adopted_id
+    if inserted_id is not None:
+        await alerts.raise_alert(session, AlertKind.IMPORTED, object_id=contribution_id, now=now)
+    return contribution_id

@@ -1,8 +1,8 @@
-"""Invoices: what Stripe asks of a donor for one period of a promise.
+"""Invoices: what Stripe charges for one period of a subscription.
 
-An invoice is not kept. It tells which payment intents belong to which contribution, so that every
-renewal counts for the one that began it; that a payment failed, which its donor is told once; and
-that a promise was charged after it had ended, which a person is told.
+An invoice is not stored. It links payment intents to a contribution, so that every renewal counts
+for the one that started it. A failed payment is mailed to the donor once; a charge for a
+subscription that had ended raises an alert.
 """
 
 from collections.abc import Sequence
@@ -20,18 +20,18 @@ from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.mail.outbox import MailKind
 
-MIN_ANNUAL_PERIOD = timedelta(days=180)  # a period longer than this is a year's
+MIN_ANNUAL_PERIOD = timedelta(days=180)  # a longer period is a year's
 INVOICE_EXPAND = ["payments.data.payment.payment_intent"]
 
 
 async def sync(ctx: Context, invoice_id: str) -> None:
-    """Fetch an invoice: tie its payments to the contribution, and tell the donor of a failure."""
+    """Fetch an invoice, link its payments to the contribution, and mail the donor of a failure."""
     with stripe_client.translate_errors():
         invoice = await ctx.stripe.v1.invoices.retrieve_async(
             invoice_id, {"expand": INVOICE_EXPAND}
         )
-    owner = await contribution_of(ctx, invoice)
-    if owner is None or invoice.payments is None:
+    contribution_id = await contribution_of(ctx, invoice)
+    if contribution_id is None or invoice.payments is None:
         return
     if invoice.status != "paid":
         await _ensure_subscription(ctx, invoice)
@@ -45,7 +45,7 @@ async def sync(ctx: Context, invoice_id: str) -> None:
             intent_id = stripe_client.id_of(intent)
             assert intent_id is not None
             await contributions.link_payment_intent(
-                session, intent_id, owner, frequency_of(invoice)
+                session, intent_id, contribution_id, frequency_of(invoice)
             )
         await _notify_payment_failure(ctx, session, invoice, intents)
 
@@ -56,69 +56,74 @@ async def _notify_payment_failure(
     invoice: stripe.Invoice,
     intents: Sequence[str | stripe.PaymentIntent],
 ) -> None:
-    """One mail for an invoice that could not be paid; none for a promise that has ended."""
-    promise = await session.get(Subscription, subscription_of(invoice))
-    if promise is None:
+    """Enqueue one mail for an invoice that could not be paid, none for an ended subscription.
+
+    One made after the end raises an alert.
+    """
+    subscription = await session.get(Subscription, subscription_of(invoice))
+    if subscription is None:
         return
     made_at = from_unix(invoice.created)
-    if promise.ended_at is not None and made_at > promise.ended_at:
+    if subscription.ended_at is not None and made_at > subscription.ended_at:
         if invoice.amount_due > 0:
             await alerts.raise_alert(
                 session, AlertKind.CHARGED_AFTER_CANCELLATION, object_id=invoice.id, now=ctx.now()
             )
         return
-    tried = [intent for intent in intents if isinstance(intent, stripe.PaymentIntent)]
+    attempts = [intent for intent in intents if isinstance(intent, stripe.PaymentIntent)]
     # a first payment counts as no attempt, and fails days later when it is a bank debit
-    has_failed = invoice.attempt_count > 0 or any(one.last_payment_error for one in tried)
-    if invoice.status != "open" or not has_failed or not promise.is_live:
+    has_failed = invoice.attempt_count > 0 or any(one.last_payment_error for one in attempts)
+    if invoice.status != "open" or not has_failed or not subscription.is_live:
         return
-    states = {intent.status for intent in tried}
-    if "processing" in states:
-        return  # a bank was asked and has days to answer: nothing has failed
+    statuses = {intent.status for intent in attempts}
+    if "processing" in statuses:
+        return  # the bank has days to answer: nothing has failed
     kind = MailKind.PAYMENT_FAILED
-    if "requires_action" in states:
+    if "requires_action" in statuses:
         kind = MailKind.ACTION_NEEDED
     key = f"failed:{invoice.id}"
-    await subscriptions.notify(ctx, session, promise, kind, key=key, object_id=invoice.id)
+    await subscriptions.notify(ctx, session, subscription, kind, key=key, object_id=invoice.id)
 
 
 def subscription_of(invoice: stripe.Invoice) -> str | None:
-    """The subscription that made an invoice, if one did."""
+    """Return the id of the subscription that made an invoice, if one did."""
     details = invoice.parent.subscription_details if invoice.parent is not None else None
     return stripe_client.id_of(details.subscription) if details is not None else None
 
 
 def frequency_of(invoice: stripe.Invoice) -> Frequency:
-    """The frequency of the payment an invoice asks for, by the length of the period it pays."""
+    """Return the frequency of an invoice's payment, by the length of the period it pays."""
     longest = max(line.period.end - line.period.start for line in invoice.lines.data)
     return Frequency.ANNUAL if longest > MIN_ANNUAL_PERIOD.total_seconds() else Frequency.MONTHLY
 
 
 async def contribution_of(ctx: Context, invoice: stripe.Invoice) -> str | None:
-    """The contribution an invoice is for; None for an invoice that no subscription made.
+    """Return the contribution of an invoice; None for one that no subscription made.
 
-    It carries our own id with it. Where it does not, its subscription is fetched, if we never met
-    it.
+    It is found by the subscription's row or by our own id in the invoice's metadata; else the
+    subscription is fetched.
     """
     subscription_id = subscription_of(invoice)
     if subscription_id is None:
         return None
     assert invoice.parent is not None
-    ours = stripe_client.metadata_value(invoice.parent.subscription_details, "contribution_id")
+    claimed_id = stripe_client.metadata_value(
+        invoice.parent.subscription_details, "contribution_id"
+    )
     async with ctx.sessions() as session:
-        known = await session.get(Subscription, subscription_id)
-        if known is None and await contributions.exists(session, ours):
-            return ours
-    if known is not None:
-        return known.contribution_id
+        subscription = await session.get(Subscription, subscription_id)
+        if subscription is None and await contributions.exists(session, claimed_id):
+            return claimed_id
+    if subscription is not None:
+        return subscription.contribution_id
     return await subscriptions.sync(ctx, subscription_id)
 
 
 async def _ensure_subscription(ctx: Context, invoice: stripe.Invoice) -> None:
-    """An invoice that is not paid matters to a promise: fetch it, if its own word is late."""
+    """Fetch the subscription of an unpaid invoice, if its own event is late."""
     subscription_id = subscription_of(invoice)
     assert subscription_id is not None
     async with ctx.sessions() as session:
-        known = await session.get(Subscription, subscription_id)
-    if known is None:
+        subscription = await session.get(Subscription, subscription_id)
+    if subscription is None:
         await subscriptions.sync(ctx, subscription_id)

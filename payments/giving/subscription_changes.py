@@ -1,10 +1,11 @@
-"""Promises: what a donor decides about a standing gift.
+"""Subscription changes: what a donor decides about a monthly or annual contribution.
 
-Each decision is a row first, then one call to Stripe keyed by that row, then a fetch: what the
-fetch finds is written, told and kept in the history by `subscriptions`, just as if it had been made
-in Stripe's dashboard. Nothing is charged by a change; every change counts from the next charge on.
+Each decision is a row first (`change_log`), then one call to Stripe with the row's id as the
+idempotency key, then a fetch: `subscriptions` stores, logs and mails what it finds, just as for a
+change in Stripe's dashboard. No change charges anything; each applies from the next charge on.
 
-A verb may be given an `intent`, the random name of one filled-in form: sent twice, it is done once.
+`idempotency_key` is the random name of one filled-in form: sent twice, it is done once. Every
+change raises NotFound, SubscriptionEnded, InvalidField, StripeRejected or StripeUnavailable.
 """
 
 import json
@@ -25,11 +26,11 @@ from payments.giving.subscriptions import Subscription, SubscriptionStatus
 from payments.infra import job_queue, stripe_client
 from payments.infra.context import Context
 
-MAX_PAUSE_MONTHS = 12  # months
+MAX_PAUSE_MONTHS = 12
 
 
 class SubscriptionEnded(NotFound):
-    """The donor has stopped this promise, or it lapsed."""
+    """The donor has cancelled this subscription, or it lapsed."""
 
     status = 409
     code = "subscription-ended"
@@ -44,19 +45,19 @@ async def change_amount(
     actor: Actor,
     idempotency_key: str | None = None,
 ) -> None:
-    """Give another amount from the next charge on. Raises the amount's own errors."""
-    promise = await _require_renewing(ctx, subscription_id)
-    if new_amount.currency != promise.currency:
+    """Charge another amount from the next charge on. Raises the amount's own errors too."""
+    subscription = await _require_renewing(ctx, subscription_id)
+    if new_amount.currency != subscription.currency:
         raise InvalidField(
-            f"This contribution is in {promise.currency.upper()}. Nothing was changed.",
+            f"This contribution is in {subscription.currency.upper()}. Nothing was changed.",
             field="currency",
         )
     ctx.settings.validate_gift(new_amount.amount, new_amount.currency)
-    if new_amount == promise.money:
+    if new_amount == subscription.money:
         return
-    wanted = await _price_change_params(ctx, promise, new_amount, promise.frequency)
+    params = await _price_change_params(ctx, subscription, new_amount, subscription.frequency)
     await _update_at_stripe(
-        ctx, promise, ChangeKind.AMOUNT, wanted, actor=actor, idempotency_key=idempotency_key
+        ctx, subscription, ChangeKind.AMOUNT, params, actor=actor, idempotency_key=idempotency_key
     )
 
 
@@ -69,30 +70,38 @@ async def change_frequency(
     actor: Actor,
     idempotency_key: str | None = None,
 ) -> None:
-    """Give monthly instead of annually, or the other way round, from the next charge on.
+    """Charge monthly instead of annually, or the other way round, from the next charge on.
 
-    Stripe bills a new interval at once, unless the subscription waits until then: so it waits until
-    the charge that was due anyway. https://docs.stripe.com/billing/subscriptions/change-price
+    Stripe bills a new interval at once unless a trial ends later: so one ends when the next charge
+    was due anyway. https://docs.stripe.com/billing/subscriptions/change-price
     """
-    promise = await _require_renewing(ctx, subscription_id)
+    subscription = await _require_renewing(ctx, subscription_id)
     if frequency is Frequency.ONCE:
         raise InvalidField("Choose monthly or annual. Nothing was changed.", field="frequency")
-    ctx.settings.validate_gift(new_amount.amount, promise.currency)
-    if frequency is promise.frequency:
+    ctx.settings.validate_gift(new_amount.amount, subscription.currency)
+    if frequency is subscription.frequency:
         return
-    if promise.current_period_end is None or promise.status is SubscriptionStatus.PAST_DUE:
+    if (
+        subscription.current_period_end is None
+        or subscription.status is SubscriptionStatus.PAST_DUE
+    ):
         raise InvalidField("A payment is still open: replace the card first. Nothing was changed.")
-    wanted = await _price_change_params(ctx, promise, new_amount, frequency)
-    wanted["trial_end"] = int(promise.current_period_end.timestamp())
+    params = await _price_change_params(ctx, subscription, new_amount, frequency)
+    params["trial_end"] = int(subscription.current_period_end.timestamp())
     await _update_at_stripe(
-        ctx, promise, ChangeKind.FREQUENCY, wanted, actor=actor, idempotency_key=idempotency_key
+        ctx,
+        subscription,
+        ChangeKind.FREQUENCY,
+        params,
+        actor=actor,
+        idempotency_key=idempotency_key,
     )
 
 
 async def _price_change_params(
     ctx: Context, subscription: Subscription, new_amount: Money, frequency: Frequency
 ) -> dict[str, Any]:  # SubscriptionUpdateParams
-    """The one item of the subscription, at another price."""
+    """Return the parameters that put the one item of the subscription at another price."""
     with stripe_client.translate_errors():
         fetched = await ctx.stripe.v1.subscriptions.retrieve_async(
             subscription.stripe_subscription_id
@@ -113,17 +122,17 @@ async def skip(
     ctx: Context, subscription_id: str, *, actor: Actor, idempotency_key: str | None = None
 ) -> None:
     """Skip the next charge, and only that."""
-    promise = await _require_renewing(ctx, subscription_id)
-    nothing = InvalidField("Nothing is due that could be skipped. Nothing was changed.")
-    if promise.current_period_end is None:
-        raise nothing
-    wanted = _pause_params(promise.current_period_end + timedelta(days=1))
-    if promise.is_paused and not await _was_already_done(
-        ctx, promise, ChangeKind.SKIPPED, wanted, idempotency_key
+    subscription = await _require_renewing(ctx, subscription_id)
+    nothing_due = InvalidField("Nothing is due that could be skipped. Nothing was changed.")
+    if subscription.current_period_end is None:
+        raise nothing_due
+    params = _pause_params(subscription.current_period_end + timedelta(days=1))
+    if subscription.is_paused and not await _was_already_done(
+        ctx, subscription, ChangeKind.SKIPPED, params, idempotency_key
     ):
-        raise nothing
+        raise nothing_due
     await _update_at_stripe(
-        ctx, promise, ChangeKind.SKIPPED, wanted, actor=actor, idempotency_key=idempotency_key
+        ctx, subscription, ChangeKind.SKIPPED, params, actor=actor, idempotency_key=idempotency_key
     )
 
 
@@ -135,14 +144,14 @@ async def pause(
     actor: Actor,
     idempotency_key: str | None = None,
 ) -> None:
-    """Pause for 1 to 12 months, or, with None, until the donor resumes."""
+    """Pause for 1 to 12 months or, with None, until the donor resumes."""
     if months is not None and not 1 <= months <= MAX_PAUSE_MONTHS:
         raise InvalidField("Pause for 1 to 12 months. Nothing was changed.", field="months")
-    promise = await _require_renewing(ctx, subscription_id)
-    until = None if months is None else pause_end(promise, months, now=ctx.now())
+    subscription = await _require_renewing(ctx, subscription_id)
+    until = None if months is None else pause_end(subscription, months, now=ctx.now())
     await _update_at_stripe(
         ctx,
-        promise,
+        subscription,
         ChangeKind.PAUSED,
         _pause_params(until),
         actor=actor,
@@ -151,10 +160,9 @@ async def pause(
 
 
 def pause_end(subscription: Subscription, months: int, *, now: datetime) -> datetime:
-    """When a pause of so many months ends: counted from the charge that is due, a day before
-    another.
+    """Return when a pause of so many months ends: a day before a charge, counted from the one due.
 
-    Counted from today, a pause of a month could end before anything was left out.
+    Counted from today, a pause of a month could end before any charge was skipped.
     """
     due = subscription.current_period_end or now
     day = min(subscription.billing_anchor_at.day, 28)
@@ -164,45 +172,56 @@ def pause_end(subscription: Subscription, months: int, *, now: datetime) -> date
 async def resume(
     ctx: Context, subscription_id: str, *, actor: Actor, idempotency_key: str | None = None
 ) -> None:
-    """Go on with the next charge that comes."""
-    promise = await _require_live(ctx, subscription_id)
-    if promise.is_paused:
-        wanted = {"pause_collection": ""}
+    """End a pause: the next charge is made as scheduled."""
+    subscription = await _require_live(ctx, subscription_id)
+    if subscription.is_paused:
+        params = {"pause_collection": ""}
         await _update_at_stripe(
-            ctx, promise, ChangeKind.RESUMED, wanted, actor=actor, idempotency_key=idempotency_key
+            ctx,
+            subscription,
+            ChangeKind.RESUMED,
+            params,
+            actor=actor,
+            idempotency_key=idempotency_key,
         )
 
 
 async def undo_scheduled_end(
     ctx: Context, subscription_id: str, *, actor: Actor, idempotency_key: str | None = None
 ) -> None:
-    """Take back the last day that was set, and go on as before."""
-    promise = await _require_live(ctx, subscription_id)
-    if promise.scheduled_end_at is None:
+    """Remove the end that was set in advance."""
+    subscription = await _require_live(ctx, subscription_id)
+    if subscription.scheduled_end_at is None:
         return
     with stripe_client.translate_errors():
         fetched = await ctx.stripe.v1.subscriptions.retrieve_async(subscription_id)
     # Stripe takes one of the two: the end of a period, or a day of its own
-    wanted: dict[str, Any] = {"cancel_at": ""}
+    params: dict[str, Any] = {"cancel_at": ""}
     if fetched.cancel_at_period_end:
-        wanted = {"cancel_at_period_end": False}
+        params = {"cancel_at_period_end": False}
     await _update_at_stripe(
-        ctx, promise, ChangeKind.END_CANCELLED, wanted, actor=actor, idempotency_key=idempotency_key
+        ctx,
+        subscription,
+        ChangeKind.END_CANCELLED,
+        params,
+        actor=actor,
+        idempotency_key=idempotency_key,
     )
 
 
 async def cancel(ctx: Context, subscription_id: str, *, actor: Actor) -> bool:
-    """End the promise at once. Stopping twice is stopping once. Gives whether Stripe confirmed it.
+    """Cancel a subscription at once, or do nothing if it has ended. Returns whether Stripe
+    confirmed it.
 
-    At once and not at the end of the paid period: a gift buys nothing that would run on till then,
-    so both cost the donor the same, and at once also ends the attempts for a payment that failed
-    and leaves nothing that could begin again. A last day that was set elsewhere is shown and can be
-    taken back (`keep`).
+    At once and not at the end of the paid period: a contribution buys nothing that would run on
+    until then, so both cost the donor the same, and at once also ends the attempts for a payment
+    that failed and leaves nothing that could begin again. An end that was set elsewhere is shown
+    and can be taken back (`undo_scheduled_end`).
 
-    The decision is kept whether or not Stripe can be reached; a job asks until it is done.
+    The decision is stored whether or not Stripe can be reached; a job retries until it is done.
     """
-    promise = await _require_known(ctx, subscription_id)
-    if not promise.is_live:
+    subscription = await _require_known(ctx, subscription_id)
+    if not subscription.is_live:
         return True
     async with ctx.sessions.begin() as session:
         await change_log.record_cancellation(session, subscription_id, actor=actor, now=ctx.now())
@@ -216,23 +235,23 @@ async def cancel(ctx: Context, subscription_id: str, *, actor: Actor) -> bool:
 
 
 async def perform_cancellation(ctx: Context, subscription_id: str) -> None:
-    """Ask Stripe for a stop that was decided, unless it is done."""
-    promise = await _require_known(ctx, subscription_id)
+    """Cancel at Stripe what was decided to be cancelled, unless it is done."""
+    subscription = await _require_known(ctx, subscription_id)
     async with ctx.sessions() as session:
-        owed = await change_log.pending_cancellations(session, [subscription_id])
-    if not promise.is_live or not owed:
+        pending = await change_log.pending_cancellations(session, [subscription_id])
+    if not subscription.is_live or not pending:
         return
     try:
         with stripe_client.translate_errors():
             await ctx.stripe.v1.subscriptions.cancel_async(subscription_id)
     except stripe.InvalidRequestError as error:
-        if error.code != "resource_missing":  # it ended at Stripe a moment ago
+        if error.code != "resource_missing":  # ended at Stripe a moment ago
             raise StripeRejected("Our payment provider did not stop it.") from error
     await subscriptions.sync(ctx, subscription_id)
 
 
 async def resume_cancellations(ctx: Context, *, limit: int = 500) -> int:
-    """Ring again for stops that were decided and are not done. Gives how many."""
+    """Enqueue the cancellations that were decided and are not done. Returns how many."""
     query = (
         select(Subscription.stripe_subscription_id)
         .join(
@@ -248,10 +267,10 @@ async def resume_cancellations(ctx: Context, *, limit: int = 500) -> int:
         .limit(limit)
     )
     async with ctx.sessions.begin() as session:
-        owed = list(await session.scalars(query))
-        for subscription_id in owed:
+        pending = list(await session.scalars(query))
+        for subscription_id in pending:
             await job_queue.enqueue_sync(session, subscriptions.CANCEL_JOB, subscription_id)
-    return len(owed)
+    return len(pending)
 
 
 async def _update_at_stripe(
@@ -263,7 +282,7 @@ async def _update_at_stripe(
     actor: Actor,
     idempotency_key: str | None,
 ) -> None:
-    """Write the decision down, ask Stripe by its id, fetch what came of it."""
+    """Store the decision, update the subscription with its id as the key, and fetch the result."""
     subscription_id = subscription.stripe_subscription_id
     async with ctx.sessions.begin() as session:
         decision = await change_log.record_decision(
@@ -298,7 +317,7 @@ async def _was_already_done(
     params: Mapping[str, Any],
     idempotency_key: str | None,
 ) -> bool:
-    """Whether the same form was sent before and did what it asked for."""
+    """Whether the same form was sent before and its change is done."""
     async with ctx.sessions() as session:
         return await change_log.was_done(
             session,
@@ -309,49 +328,49 @@ async def _was_already_done(
 
 
 def _scoped_key(idempotency_key: str | None, params: Mapping[str, Any]) -> str | None:
-    """A form that was filled in anew asks for something else, under the same name."""
-    return (
-        None
-        if idempotency_key is None
-        else f"{idempotency_key}:{json.dumps(params, sort_keys=True)}"
-    )
+    """Return a key that differs when the same form is filled in differently and sent again."""
+    if idempotency_key is None:
+        return None
+    return f"{idempotency_key}:{json.dumps(params, sort_keys=True)}"
 
 
 def _pause_params(until: datetime | None) -> dict[str, Any]:
-    """Invoices of the time between are voided: nothing is owed for them."""
-    wanted: dict[str, Any] = {"behavior": "void"}
+    """Return the parameters of a pause. Invoices during it are voided: nothing is owed for them."""
+    pause_collection: dict[str, Any] = {"behavior": "void"}
     if until is not None:
-        wanted["resumes_at"] = int(until.timestamp())
-    return {"pause_collection": wanted}
+        pause_collection["resumes_at"] = int(until.timestamp())
+    return {"pause_collection": pause_collection}
 
 
 async def _require_known(ctx: Context, subscription_id: str) -> Subscription:
     async with ctx.sessions() as session:
-        promise = await subscriptions.get_or_none(session, subscription_id)
-    if promise is None:
+        subscription = await subscriptions.get_or_none(session, subscription_id)
+    if subscription is None:
         raise NotFound("There is no such contribution.")
-    return promise
+    return subscription
 
 
 async def _require_live(ctx: Context, subscription_id: str) -> Subscription:
-    """A promise that can be changed: not one that has ended, or that its donor decided to end."""
-    promise = await _require_known(ctx, subscription_id)
-    if not promise.is_live:
+    """Return a subscription that can be changed: neither ended nor decided to be cancelled."""
+    subscription = await _require_known(ctx, subscription_id)
+    if not subscription.is_live:
         raise SubscriptionEnded("This contribution has already ended. Nothing more is charged.")
     async with ctx.sessions() as session:
-        owed = await change_log.pending_cancellations(session, [subscription_id])
-    if owed:
+        pending = await change_log.pending_cancellations(session, [subscription_id])
+    if pending:
         raise SubscriptionEnded("You have stopped this contribution. Nothing else was changed.")
-    return promise
+    return subscription
 
 
 async def _require_renewing(ctx: Context, subscription_id: str) -> Subscription:
-    """A promise with a charge to come, or one that is paused."""
-    promise = await _require_live(ctx, subscription_id)
-    due = promise.current_period_end
-    if promise.scheduled_end_at is not None and (due is None or due >= promise.scheduled_end_at):
+    """Return a subscription with a charge to come, or a paused one."""
+    subscription = await _require_live(ctx, subscription_id)
+    due = subscription.current_period_end
+    if subscription.scheduled_end_at is not None and (
+        due is None or due >= subscription.scheduled_end_at
+    ):
         raise InvalidField(
             "This contribution is set to end, and nothing more is charged. To change it, keep "
             "giving first. Nothing was changed."
         )
-    return promise
+    return subscription

@@ -7,6 +7,7 @@ backlog of events leaves room for readers who are giving.
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from typing import Final
 
 import aiohttp
@@ -20,6 +21,8 @@ from payments.core.settings import Settings
 
 HTTP_TIMEOUT = aiohttp.ClientTimeout(total=20, connect=5)  # seconds, for each attempt
 MAX_NETWORK_RETRIES = 2
+# Stripe may forget an idempotency key after a day. https://docs.stripe.com/api/idempotent_requests
+IDEMPOTENCY_KEY_LIFETIME = timedelta(hours=23)
 # The locales of Checkout's page; `tests/contract` compares them with the SDK's own list.
 # fmt: off
 CHECKOUT_LOCALES = frozenset((

@@ -1,11 +1,12 @@
-"""Links in mails: signed, for one purpose and one promise, good for days and without signing in.
+"""Links in mails: signed for one purpose and one contribution, valid for days, without signing in.
 
-Whoever holds one can do that one thing and see nothing. Opening it changes nothing, for mail
-programs open links to look at them; only the button of the page behind it does.
+Whoever has a link can do that one thing and see nothing else. Opening it changes nothing, because
+mail programs open links to check them; the button of the page behind it does.
 """
 
 from datetime import timedelta
 
+from payments.core import i18n
 from payments.infra import signing
 from payments.infra.context import Context
 
@@ -14,34 +15,42 @@ CANCEL_PURPOSE, CANCEL_LIFETIME = "cancel-subscription", timedelta(days=30)
 
 
 def card_update_link(ctx: Context, contribution_id: str) -> str:
-    """Where the card of one promise is replaced."""
-    return (
-        f"{ctx.settings.mail_links_base_url}/fix/{_sign(ctx, CARD_UPDATE_PURPOSE, contribution_id)}"
-    )
+    """Return the address at which the card of one contribution is replaced."""
+    signed = _sign(ctx, CARD_UPDATE_PURPOSE, contribution_id)
+    return f"{ctx.settings.mail_links_base_url}/fix/{signed}"
 
 
 def cancel_link(ctx: Context, contribution_id: str) -> str:
-    """Where one promise is stopped."""
-    return f"{ctx.settings.mail_links_base_url}/stop/{_sign(ctx, CANCEL_PURPOSE, contribution_id)}"
+    """Return the address at which one contribution's subscription is cancelled."""
+    signed = _sign(ctx, CANCEL_PURPOSE, contribution_id)
+    return f"{ctx.settings.mail_links_base_url}/stop/{signed}"
 
 
 def manage_link(ctx: Context) -> str:
-    """Where a donor asks to be let in."""
+    """Return the address at which a donor requests a sign-in link."""
     return f"{ctx.settings.mail_links_base_url}/manage"
 
 
 def sign_in_link(ctx: Context, token: str) -> str:
-    """Where a donor is let in."""
+    """Return the address at which a donor signs in."""
     return f"{ctx.settings.mail_links_base_url}/manage/enter/{token}"
 
 
+def localised(link: str, locale: str) -> str:
+    """Return a link to a page in the language of its mail.
+
+    A mail in the default language may be to somebody who chose none, so its links choose none.
+    """
+    return i18n.with_lang(link, None if locale == i18n.DEFAULT_LOCALE else locale)
+
+
 def contribution_for_card_link(ctx: Context, signed: str) -> str:
-    """The contribution whose card a link replaces. Raises LinkSpent."""
+    """Return the contribution whose card a link replaces. Raises LinkInvalid."""
     return _verify(ctx, CARD_UPDATE_PURPOSE, signed, lifetime=CARD_UPDATE_LIFETIME)
 
 
 def contribution_for_cancel_link(ctx: Context, signed: str) -> str:
-    """The contribution that a link stops. Raises LinkSpent."""
+    """Return the contribution whose subscription a link cancels. Raises LinkInvalid."""
     return _verify(ctx, CANCEL_PURPOSE, signed, lifetime=CANCEL_LIFETIME)
 
 

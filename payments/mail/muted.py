@@ -1,7 +1,7 @@
-"""Silence: promises about which their donor is told nothing any more, by any mail.
+"""Muted subscriptions: those about which no mail is ever sent again.
 
-Where a mail itself is a danger, or where ten thousand would go out at once, the decision not to
-write stands before the reason to write, and for good. A donor who asks for a link still gets it.
+A subscription is muted where a mail itself is a danger, or where ten thousand would go out at once.
+It stays muted for good. A donor who requests a sign-in link still gets it.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from payments.infra import db
 
 
 class MutedSubscription(db.Base):
-    """A promise about which nothing is said."""
+    """A subscription about which no mail is sent."""
 
     __tablename__ = "muted_subscriptions"
 
@@ -25,14 +25,14 @@ class MutedSubscription(db.Base):
 
 
 async def mute(session: AsyncSession, subscription_ids: Sequence[str], *, now: datetime) -> None:
-    """Say nothing about these promises from now on."""
+    """Send no mail about these subscriptions from now on."""
     if subscription_ids:
-        rows = [{"stripe_subscription_id": one, "muted_at": now} for one in subscription_ids]
+        rows = [{"stripe_subscription_id": id_, "muted_at": now} for id_ in subscription_ids]
         await session.execute(insert(MutedSubscription).on_conflict_do_nothing(), rows)
 
 
 async def is_muted(session: AsyncSession, subscription_id: str | None) -> bool:
-    """Whether nothing is said about this promise."""
+    """Whether a subscription is muted; without an id none is."""
     query = select(MutedSubscription).where(
         MutedSubscription.stripe_subscription_id == subscription_id
     )

@@ -1,21 +1,19 @@
-"""The outbox: mails that are owed, each a row with a key that is its meaning, and a job in the same
-transaction.
+"""The outbox: mails to send, each a row with a key for its cause, and a job in one transaction.
 
-`failed:in_123` is one mail however often Stripe tells of the failure. A row holds no address and no
-text: both are found when the mail is sent. `facts` are words and numbers for the text, never
-anything about a person.
+`failed:in_123` is one mail however many events report the failure. A row holds no address and no
+text: both are looked up when the mail is sent. Nothing in a row identifies a person.
 """
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
 from sqlalchemy import String, delete, select, update
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from payments.core import i18n
 from payments.core.identifiers import new_row_id
 from payments.infra import db, job_queue
 from payments.mail import muted
@@ -24,6 +22,8 @@ MAIL_JOB = "outbox_mail"  # a job kind: send one mail
 
 
 class MailKind(StrEnum):
+    """What a mail is about. The value is the name of its template."""
+
     SIGN_IN = "sign_in"
     PAYMENT_FAILED = "payment_failed"
     ACTION_NEEDED = "action_needed"
@@ -38,24 +38,26 @@ class MailKind(StrEnum):
     PAUSED = "paused"
     RESUMED = "resumed"
     CANCELLED = "cancelled"
-    END_SCHEDULED = "end_scheduled"  # the last day was set elsewhere: Stripe's dashboard or portal
-    END_CANCELLED = "end_cancelled"  # and taken back
+    END_SCHEDULED = "end_scheduled"  # in advance, in Stripe's dashboard or portal
+    END_CANCELLED = "end_cancelled"  # the scheduled end was taken back
 
 
-# How long a mail is worth sending; a link for ten minutes is worth nothing after them.
+# After these a mail is dropped: a link that works for ten minutes is useless later.
 EXPIRES_AFTER = {MailKind.SIGN_IN: timedelta(minutes=9)}
 DEFAULT_EXPIRES_AFTER = timedelta(days=7)
-MAIL_RETENTION = timedelta(days=395)
+MAIL_RETENTION = timedelta(days=395)  # of mails that were sent or dropped
 
 
 class MailStatus(StrEnum):
+    """Whether a mail has left."""
+
     PENDING = "pending"
     SENT = "sent"
-    DROPPED = "dropped"  # no longer true, no longer wanted, or too late
+    DROPPED = "dropped"  # it no longer applied, was cancelled, or expired
 
 
 class OutboxMail(db.Base):
-    """One mail that is owed, was sent, or was dropped."""
+    """One mail that is pending, was sent, or was dropped."""
 
     __tablename__ = "outbox_mails"
 
@@ -65,7 +67,6 @@ class OutboxMail(db.Base):
     status: Mapped[MailStatus] = mapped_column(db.enum_column(MailStatus, "status_is_known"))
     subscription_id: Mapped[db.StripeId | None] = mapped_column(index=True)
     object_id: Mapped[str | None] = mapped_column(String(255))  # the id the mail is about
-    context: Mapped[dict[str, Any]] = mapped_column(JSONB)  # words and numbers for the text
     language: Mapped[str] = mapped_column(String(8))
     created_at: Mapped[db.Timestamp] = mapped_column(index=True)
     expires_at: Mapped[db.Timestamp]
@@ -80,16 +81,15 @@ async def enqueue(
     now: datetime,
     subscription_id: str | None = None,
     object_id: str | None = None,
-    context: dict[str, Any] | None = None,
-    language: str = "en",
+    language: str = i18n.DEFAULT_LOCALE,
 ) -> bool:
-    """Owe a mail, once for each key, if this transaction commits. Gives whether it is new.
+    """Enqueue a mail, once for each key, if this transaction commits. Returns whether it is new.
 
-    Nothing is owed about a promise that silence is kept about.
+    None is enqueued about a muted subscription.
     """
     if await muted.is_muted(session, subscription_id):
         return False
-    made = await session.scalar(
+    mail_id = await session.scalar(
         insert(OutboxMail)
         .values(
             id=new_row_id(),
@@ -98,7 +98,6 @@ async def enqueue(
             status=MailStatus.PENDING,
             subscription_id=subscription_id,
             object_id=object_id,
-            context=context or {},
             language=language,
             created_at=now,
             expires_at=now + EXPIRES_AFTER.get(kind, DEFAULT_EXPIRES_AFTER),
@@ -106,13 +105,13 @@ async def enqueue(
         .on_conflict_do_nothing(index_elements=["key"])
         .returning(OutboxMail.id)
     )
-    if made is not None:
-        await job_queue.enqueue_sync(session, MAIL_JOB, made)
-    return made is not None
+    if mail_id is not None:
+        await job_queue.enqueue_sync(session, MAIL_JOB, mail_id)
+    return mail_id is not None
 
 
 async def purge(session: AsyncSession, now: datetime) -> None:
-    """Mails that were sent or dropped a year ago are nobody's business."""
+    """Delete mails that were sent or dropped and are past their retention."""
     await session.execute(
         delete(OutboxMail).where(
             OutboxMail.status != MailStatus.PENDING, OutboxMail.created_at < now - MAIL_RETENTION
@@ -121,7 +120,7 @@ async def purge(session: AsyncSession, now: datetime) -> None:
 
 
 async def cancel_for(session: AsyncSession, subscription_ids: Sequence[str]) -> None:
-    """What is still owed about these promises is wanted no longer."""
+    """Drop the pending mails about these subscriptions."""
     await session.execute(
         update(OutboxMail)
         .where(
@@ -135,7 +134,7 @@ async def cancel_for(session: AsyncSession, subscription_ids: Sequence[str]) -> 
 async def list_for(
     session: AsyncSession, subscription_ids: Sequence[str], *, limit: int = 500
 ) -> list[OutboxMail]:
-    """The mails about these promises, the newest first."""
+    """Return the mails about these subscriptions, the newest first."""
     query = (
         select(OutboxMail)
         .where(OutboxMail.subscription_id.in_(subscription_ids))

@@ -1,8 +1,8 @@
-"""The letters: one file for each kind of mail, written once, in paragraphs.
+"""Rendering: each kind of mail is one template, a subject and paragraphs of plain text.
 
-Both parts of a mail are made of the same paragraphs. One that ends in a line with an address is a
-link, and the lines above it are its label. The words are neutral: no letter says what a payment is
-for or who receives it, because a mailbox may be read by somebody its owner has to fear.
+Both parts of a mail, text and HTML, are made of the same paragraphs. One that ends in a line with
+an address is a link, and the lines above it are its label. The texts are neutral: no mail says what
+a payment is for or who receives it, because somebody its owner has to fear may read the mailbox.
 """
 
 import functools
@@ -22,13 +22,13 @@ TEMPLATE_DIR = Path(__file__).parent / "templates"
 PARAGRAPH_BREAK = re.compile(r"\n\s*\n")
 
 
-# These are owed by no outbox.
+# Mails that are sent without the outbox.
 DirectMailKind = Literal["reminder", "reminder_confirm", "newsletter_confirm"]
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedMail:
-    """A mail before it has an envelope."""
+    """A mail without its envelope."""
 
     subject: str
     text: str
@@ -36,8 +36,16 @@ class RenderedMail:
 
 
 @dataclass(frozen=True, slots=True)
+class AddressedMail:
+    """A mail and where it goes. The address is in no row and no log."""
+
+    address: str
+    rendered: RenderedMail
+
+
+@dataclass(frozen=True, slots=True)
 class Paragraph:
-    """Some words or, with an address, a link."""
+    """A text or, with an address, a link and its label."""
 
     text: str
     url: str | None
@@ -46,7 +54,10 @@ class Paragraph:
 def render(
     kind: MailKind | DirectMailKind, locale: str, variables: Mapping[str, object]
 ) -> RenderedMail:
-    """The letter of this kind in this language. Amounts and dates in `facts` are ready to print."""
+    """Return the mail of a kind in a language. Amounts and dates in `variables` are ready to print.
+
+    Raises UndefinedError for a variable that is missing.
+    """
     template = _environment(locale).get_template(f"{kind}.txt")
     context = template.new_context(dict(variables))
     subject = " ".join("".join(template.blocks["subject"](context)).split())
@@ -58,23 +69,24 @@ def render(
 
 
 def amount_phrase(amount: str, locale: str, *, annual: bool) -> str:
-    """An amount and how often, as it stands within a sentence."""
-    words = i18n.translations(locale)
-    each = words.gettext("%(amount)s a year") if annual else words.gettext("%(amount)s a month")
-    return each % {"amount": amount}
+    """Return a formatted amount and how often it is charged, as it stands within a sentence."""
+    catalogue = i18n.translations(locale)
+    phrase = "%(amount)s a year" if annual else "%(amount)s a month"
+    return catalogue.gettext(phrase) % {"amount": amount}
 
 
 @functools.cache
 def _environment(locale: str) -> Environment:
-    made = Environment(
+    environment = Environment(
         loader=FileSystemLoader(TEMPLATE_DIR),
         autoescape=False,  # noqa: S701 - the templates are plain text; _as_html escapes all of it
         undefined=StrictUndefined,
         extensions=["jinja2.ext.i18n"],
     )
-    words = i18n.translations(locale)
-    made.install_gettext_translations(words, newstyle=True)  # type: ignore[attr-defined]  # from the i18n extension
-    return made
+    environment.install_gettext_translations(  # type: ignore[attr-defined]  # the i18n extension's
+        i18n.translations(locale), newstyle=True
+    )
+    return environment
 
 
 def _parse_paragraph(source: str) -> Paragraph:
@@ -99,7 +111,7 @@ def _render_html(subject: str, paragraphs: list[Paragraph], locale: str) -> str:
 
 
 def _render_paragraph(paragraph: Paragraph) -> str:
-    words = html.escape(paragraph.text)
+    label = html.escape(paragraph.text)
     if paragraph.url is None:
-        return f"<p>{words}</p>"
-    return f'<p><a href="{html.escape(paragraph.url)}">{words.rstrip(":")}</a></p>'
+        return f"<p>{label}</p>"
+    return f'<p><a href="{html.escape(paragraph.url)}">{label.rstrip(":")}</a></p>'

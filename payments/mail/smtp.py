@@ -1,7 +1,7 @@
-"""The mail server: one connection, one mail, put in an envelope that says as little as it can.
+"""SMTP: one connection and one mail, in an envelope that says as little as it can.
 
-The sender is the one neutral name of the settings, and there is nothing to fetch. Words about
-somebody's own payments are no list to leave; a reminder is, and its envelope says how.
+The sender is the one neutral name of the settings, and a mail loads nothing from anywhere. A mail
+about somebody's own payments has no unsubscribe header; a reminder has one.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,7 +24,7 @@ from payments.mail.render import RenderedMail
 
 log = structlog.get_logger("payments.mail.smtp")
 SmtpClient = aiosmtplib.SMTP
-RESPONSE_TIMEOUT = 20.0  # seconds for each answer
+RESPONSE_TIMEOUT = 20.0  # seconds, for each response
 DEFAULT_PORTS = {"smtp": 587, "smtps": 465}
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 MESSAGE_POLICY = policy.SMTP.clone(cte_type="7bit")  # any server can carry it
@@ -32,7 +32,7 @@ MESSAGE_POLICY = policy.SMTP.clone(cte_type="7bit")  # any server can carry it
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What is written outside a letter. The same id is the same mail."""
+    """What stands outside a mail. The same id is the same mail."""
 
     id: str
     address: str
@@ -46,19 +46,19 @@ class SendResult(Enum):
 
     ACCEPTED = "accepted"
     NO_SUCH_MAILBOX = "no such mailbox"
-    NOT_CLAIMED = "not claimed"  # nothing was sent: it is not wanted any more, or another sends it
+    NOT_CLAIMED = "not claimed"  # nothing was sent: no longer wanted, or another process sends it
 
 
 def is_configured(settings: Settings) -> bool:
-    """Whether there is a server to hand mails to and a sender to name."""
+    """Whether there is a mail server and a sender in the settings."""
     return settings.smtp_url is not None and settings.mail_from != ""
 
 
 @asynccontextmanager
 async def connection(settings: Settings) -> AsyncIterator[SmtpClient]:
-    """A mail server that is ready to take a mail, over TLS where it offers it.
+    """Open a connection to the mail server, over TLS where it offers it.
 
-    A password is never sent to another machine without TLS.
+    A password is never sent to another machine without TLS. Raises aiosmtplib's errors and OSError.
     """
     assert settings.smtp_url is not None
     parts = urlsplit(settings.smtp_url.get_secret_value())
@@ -79,7 +79,7 @@ async def connection(settings: Settings) -> AsyncIterator[SmtpClient]:
 async def send(
     server: SmtpClient, settings: Settings, rendered: RenderedMail, envelope: Envelope
 ) -> bool:
-    """Hand one mail over. Gives False for a mailbox that does not exist; raises if not taken."""
+    """Send one mail. Returns False for a mailbox that does not exist; raises if not accepted."""
     mail = build_message(settings, rendered, envelope)
     if mail is None:
         return False
@@ -91,7 +91,7 @@ async def send(
     except aiosmtplib.SMTPRecipientsRefused as error:
         if any(answer.code < 500 for answer in error.recipients):
             raise
-        log.info("mail_refused")
+        log.info("recipient_rejected")
         return False
     return True
 
@@ -103,8 +103,8 @@ async def send_at_most_once(
     envelope: Envelope,
     claim: Callable[[], Awaitable[bool]],
 ) -> SendResult:
-    """Hand one mail over at most once: it is claimed when the server has accepted its recipient,
-    and only then does the server get to see it. Raises if it was not taken; a claim then stays.
+    """Send one mail at most once: it is claimed after the server has accepted its recipient and
+    before the server gets its content. Raises if it is not accepted; a claim then stays.
     """
     mail = build_message(settings, rendered, envelope)
     if mail is None:
@@ -116,7 +116,7 @@ async def send_at_most_once(
     except aiosmtplib.SMTPRecipientRefused as error:
         if error.code < 500:
             raise
-        log.info("mail_refused")
+        log.info("recipient_rejected")
         return SendResult.NO_SUCH_MAILBOX
     if not await claim():
         return SendResult.NOT_CLAIMED
@@ -127,34 +127,34 @@ async def send_at_most_once(
 def build_message(
     settings: Settings, rendered: RenderedMail, envelope: Envelope
 ) -> EmailMessage | None:
-    """The mail as it goes out; None if its address is none that could be written to."""
+    """Return the mail as it is sent; None if its address cannot be one."""
     mailbox = _parse_mailbox(envelope.address)
     if mailbox is None:
         return None
-    made = EmailMessage(policy=MESSAGE_POLICY)
-    made["Subject"] = rendered.subject
-    made["From"] = sender_address(settings)
-    made["To"] = mailbox
-    made["Date"] = envelope.written_at
-    made["Message-ID"] = f"<{envelope.id}@{sender_address(settings).domain}>"
-    made["Auto-Submitted"] = "auto-generated"
+    message = EmailMessage(policy=MESSAGE_POLICY)
+    message["Subject"] = rendered.subject
+    message["From"] = sender_address(settings)
+    message["To"] = mailbox
+    message["Date"] = envelope.written_at
+    message["Message-ID"] = f"<{envelope.id}@{sender_address(settings).domain}>"
+    message["Auto-Submitted"] = "auto-generated"
     if envelope.unsubscribe_url is not None:
-        made["List-Unsubscribe"] = f"<{envelope.unsubscribe_url}>"
-        made["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-    made.set_content(rendered.text)
-    made.add_alternative(rendered.html, subtype="html")
-    made["Content-Language"] = envelope.language  # last: a new content takes its own headers along
-    return made
+        message["List-Unsubscribe"] = f"<{envelope.unsubscribe_url}>"
+        message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    message.set_content(rendered.text)
+    message.add_alternative(rendered.html, subtype="html")
+    message["Content-Language"] = envelope.language  # last: setting the content resets it
+    return message
 
 
 def sender_address(settings: Settings) -> Address:
-    """Who mails are from."""
+    """Return the address that mails are from."""
     name, address = parseaddr(settings.mail_from)
     return Address(display_name=name, addr_spec=address)
 
 
 def _parse_mailbox(address: str) -> Address | None:
-    """An address that may be written on an envelope; None for anything else."""
+    """Return an address that can be sent to; None for anything else."""
     local, _, domain = address.strip().rpartition("@")
     if not (local and local.isascii() and local.isprintable()):
         return None

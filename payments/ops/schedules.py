@@ -13,9 +13,9 @@ from payments.donors import donors, sign_in
 from payments.giving import (
     card_testing,
     contributions,
-    payment_methods,
+    notices_due,
+    outbox_sender,
     subscription_changes,
-    subscription_mail,
 )
 from payments.infra import alerts, job_queue
 from payments.infra.alerts import AlertKind
@@ -66,8 +66,8 @@ async def check_integrity_full(ctx: Context) -> None:
 
 async def notify_renewals_and_expiring_cards(ctx: Context) -> None:
     """Queues the mails about annual charges to come and cards that expire before them."""
-    await payment_methods.notify_upcoming_renewals(ctx)
-    await payment_methods.notify_expiring_cards(ctx)
+    await notices_due.notify_upcoming_renewals(ctx)
+    await notices_due.notify_expiring_cards(ctx)
 
 
 async def send_reminders(ctx: Context) -> None:
@@ -123,7 +123,7 @@ SCHEDULES = (
     # Mails
     Schedule("send_reminders", EVERY_MINUTE, send_reminders),
     Schedule("deliver_newsletter_signups", EVERY_MINUTE, deliver_newsletter_signups),
-    Schedule("resend_waiting_mails", "41 * * * *", subscription_mail.resend_waiting),
+    Schedule("resend_pending_mails", "41 * * * *", outbox_sender.resend_pending),
     Schedule(
         "notify_renewals_and_expiring_cards", "11 * * * *", notify_renewals_and_expiring_cards
     ),

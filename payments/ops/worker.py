@@ -20,7 +20,7 @@ from psycopg_pool import AsyncConnectionPool
 from sqlalchemy.engine import make_url
 from stripe import InvalidRequestError
 
-from payments.giving import subscription_changes, subscription_mail, subscriptions
+from payments.giving import outbox_sender, subscription_changes, subscriptions
 from payments.infra import alerts, db, job_queue
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
@@ -43,7 +43,7 @@ SCHEDULE_QUEUE = "schedule"
 
 JOB_HANDLERS: Mapping[str, JobHandler] = {
     **SYNC_HANDLERS,
-    outbox.MAIL_JOB: subscription_mail.send,
+    outbox.MAIL_JOB: outbox_sender.send,
     reminders.REMINDER_JOB: reminder_sender.send,
     reminders.CONFIRMATIONS_JOB: reminder_sender.send_confirmations,
     newsletter.CONFIRMATIONS_JOB: newsletter.send_confirmations,

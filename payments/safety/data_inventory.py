@@ -93,7 +93,7 @@ SUBSCRIPTION_MAILS = DataClass(
     ),
     gettext_noop("13 months."),
     {
-        "outbox_mails": "id key kind status subscription_id object_id context language created_at"
+        "outbox_mails": "id key kind status subscription_id object_id language created_at"
         " expires_at sent_at"
     },
 )

@@ -11,7 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core.errors import StripeUnavailable
 from payments.donors import donors, sign_in
-from payments.giving import change_log, charges, contributions, subscription_changes, subscriptions
+from payments.giving import (
+    change_log,
+    charges,
+    contributions,
+    donor_attribution,
+    subscription_changes,
+    subscriptions,
+)
 from payments.giving.change_log import Actor
 from payments.giving.subscriptions import Subscription
 from payments.infra.context import Context
@@ -110,7 +117,7 @@ async def erase(ctx: Context, donor_id: str, *, by: Actor = Actor.DONOR) -> date
     async with ctx.sessions.begin() as session:
         await donors.lock(session, donor_id)
         await outbox.cancel_for(session, [promise.stripe_subscription_id for promise in theirs])
-        await contributions.detach_donor(session, donor_id)
+        await donor_attribution.detach_donor(session, donor_id)
         await reminders.cancel_for_donor(session, ctx.settings, donor_id, now=ctx.now())
         await sign_in.delete_links(session, donor_id)
         await donors.erase(session, donor_id, now=ctx.now())

@@ -15,7 +15,13 @@ from payments.core.errors import StripeUnavailable
 from payments.core.frequency import Frequency
 from payments.core.safety_policy import RefundRule
 from payments.donors import donors, sign_in
-from payments.giving import charges, contributions, invoices, subscription_changes, subscriptions
+from payments.giving import (
+    charges,
+    donor_attribution,
+    invoices,
+    subscription_changes,
+    subscriptions,
+)
 from payments.giving.change_log import Actor
 from payments.giving.charges import Charge
 from payments.giving.contributions import Contribution, PaymentIntentLink
@@ -87,12 +93,12 @@ async def _anonymise(ctx: Context, contribution_id: str) -> None:
     The donor is locked before the contribution, as everywhere.
     """
     async with ctx.sessions.begin() as session:
-        await contributions.lock(session, contribution_id)
+        await donor_attribution.lock(session, contribution_id)
         row = await session.get_one(Contribution, contribution_id)
         donor_id = row.donor_id
         if donor_id is not None:
             await donors.lock(session, donor_id)
-        await contributions.anonymise(session, contribution_id)
+        await donor_attribution.anonymise(session, contribution_id)
         theirs = await _subscriptions_of(session, contribution_id)
         ids = [promise.stripe_subscription_id for promise in theirs]
         await muted.mute(session, ids, now=ctx.now())

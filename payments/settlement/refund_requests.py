@@ -28,8 +28,6 @@ from payments.settlement import disputes, refunds
 from payments.settlement.refunds import Refund, RefundReason, RefundStatus
 
 RESUME_AFTER = timedelta(minutes=1)  # before a job takes up what a web request did not finish
-# Stripe forgets an idempotency key after 24 hours. https://docs.stripe.com/api/idempotent_requests
-IDEMPOTENCY_KEY_LIFETIME = timedelta(hours=23)
 
 
 class RefundTooMuch(PaymentsError):
@@ -181,7 +179,7 @@ async def resume_requested(ctx: Context, *, limit: int = 50) -> int:
     finished = 0
     for refund in unfinished:
         try:
-            if ctx.now() - refund.requested_at > IDEMPOTENCY_KEY_LIFETIME:
+            if ctx.now() - refund.requested_at > stripe_client.IDEMPOTENCY_KEY_LIFETIME:
                 await _resolve_expired(ctx, refund)
             else:
                 await submit(ctx, refund.id)

@@ -42,7 +42,7 @@ async def run(plan: LoadPlan) -> LoadResult:
 
 async def _call(ctx: Context) -> None:
     contribution_id = secrets.token_hex(16)
-    request = checkout_session.checkout_session_params(ctx, REQUEST, contribution_id, ctx.now())
+    request = checkout_session.build_params(ctx, REQUEST, contribution_id, ctx.now())
     await ctx.stripe.v1.checkout.sessions.create_async(
         request,  # type: ignore[arg-type]  # plain JSON, as the service keeps it
         {"idempotency_key": contribution_id},

@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from payments.giving import payment_methods, subscription_changes
+from payments.giving import notices_due, payment_methods, subscription_changes
 from payments.giving.change_log import Actor
 from payments.giving.subscriptions import Subscription
 from tests.support.newsroom import Newsroom
@@ -207,7 +207,7 @@ async def test_an_expiring_card_is_notified_once_unless_the_network_renews_it(
     await newsroom.advances_time(timedelta(days=20))
     await newsroom.runs_until_idle()
     for _ in range(2):
-        await payment_methods.notify_expiring_cards(newsroom.ctx)
+        await notices_due.notify_expiring_cards(newsroom.ctx)
     assert await mail_kinds(newsroom, expiring) == [("card_expiring",)]
     assert await mail_kinds(newsroom, renewed) == []
 
@@ -221,11 +221,11 @@ async def test_an_annual_charge_is_announced_once_and_a_monthly_one_is_not(
     )
     await newsroom.advances_time(timedelta(days=340))
     await newsroom.runs_until_idle()
-    assert await payment_methods.notify_upcoming_renewals(newsroom.ctx) == 0
+    assert await notices_due.notify_upcoming_renewals(newsroom.ctx) == 0
     await newsroom.advances_time(timedelta(days=15))
     await newsroom.runs_until_idle()
-    assert await payment_methods.notify_upcoming_renewals(newsroom.ctx) == 1
-    assert await payment_methods.notify_upcoming_renewals(newsroom.ctx) == 0
+    assert await notices_due.notify_upcoming_renewals(newsroom.ctx) == 1
+    assert await notices_due.notify_upcoming_renewals(newsroom.ctx) == 0
     assert await mail_kinds(newsroom, annual) == [("renews_soon",)]
     assert ("renews_soon",) not in await mail_kinds(newsroom, monthly)
 

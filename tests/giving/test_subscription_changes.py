@@ -16,7 +16,7 @@ from payments.core.frequency import Frequency
 from payments.core.money import Money
 from payments.core.settings import Settings
 from payments.donors import donors
-from payments.giving import payment_methods, subscription_changes, subscriptions
+from payments.giving import notices_due, subscription_changes, subscriptions
 from payments.giving.change_log import Actor
 from payments.giving.contributions import Contribution
 from payments.mail import links
@@ -1029,7 +1029,7 @@ async def test_by_a_mails_link_a_cancellation_is_stored_too_and_nothing_else_is_
     page = await donor.follows_redirect(await donor.submits_without_session(asks, link))
     assert "We have your decision to stop" in page.text
     await donor.room.advances_time(timedelta(days=355))
-    await payment_methods.notify_upcoming_renewals(donor.room.ctx)
+    await notices_due.notify_upcoming_renewals(donor.room.ctx)
     await donor.room.runs_due_jobs()
     assert donor.room.mails() == []
     donor.room.sandbox.faults.clear()

@@ -12,7 +12,12 @@ from sqlalchemy import text
 from payments.core.frequency import Frequency
 from payments.core.money import Money
 from payments.donors import sign_in
-from payments.giving import payment_methods, subscription_changes, subscription_mail, subscriptions
+from payments.giving import (
+    notices_due,
+    outbox_sender,
+    subscription_changes,
+    subscriptions,
+)
 from payments.giving.change_log import Actor
 from payments.giving.contributions import Contribution
 from payments.infra import logs
@@ -221,7 +226,7 @@ async def test_an_annual_charge_is_announced_once(newsroom: Newsroom) -> None:
     await newsroom.runs_until_idle()
     await newsroom.advances_time(timedelta(days=360))
     for _ in range(2):
-        await payment_methods.notify_upcoming_renewals(newsroom.ctx)
+        await notices_due.notify_upcoming_renewals(newsroom.ctx)
         await newsroom.runs_until_idle()
     (told,) = newsroom.mails()
     assert told.subject == "Your annual payment is due on 22 November 2027"
@@ -233,12 +238,12 @@ async def test_a_card_that_expires_is_notified_once_and_not_after_it_was_replace
 ) -> None:
     promise = await subscription_id_of(newsroom, await subscribes_monthly(newsroom, card=GOOD))
     await change(newsroom, "UPDATE subscriptions SET card_expires_on = '2026-12-20'")
-    await payment_methods.notify_expiring_cards(newsroom.ctx)
+    await notices_due.notify_expiring_cards(newsroom.ctx)
     await subscriptions.sync(newsroom.ctx, promise)  # the network has renewed it
     await worker.run_due_jobs(newsroom.ctx)
     assert newsroom.mails() == []
     await change(newsroom, "UPDATE subscriptions SET card_expires_on = '2026-12-19'")
-    await payment_methods.notify_expiring_cards(newsroom.ctx)
+    await notices_due.notify_expiring_cards(newsroom.ctx)
     await worker.run_due_jobs(newsroom.ctx)
     (told,) = newsroom.mails()
     assert "is valid until 19 December 2026." in told.part()
@@ -351,10 +356,10 @@ async def test_a_mail_outlives_its_last_attempt(newsroom: Newsroom) -> None:
     await change(newsroom, "DELETE FROM procrastinate_jobs")
     await newsroom.mail_server.open()
     await newsroom.advances_time(timedelta(hours=1))
-    assert await subscription_mail.resend_waiting(newsroom.ctx) == 1
+    assert await outbox_sender.resend_pending(newsroom.ctx) == 1
     await worker.run_due_jobs(newsroom.ctx)
     assert len(newsroom.mails()) == 1
-    assert await subscription_mail.resend_waiting(newsroom.ctx) == 0
+    assert await outbox_sender.resend_pending(newsroom.ctx) == 0
 
 
 async def test_a_lost_answer_sends_the_same_mail_again(newsroom: Newsroom) -> None:
@@ -390,7 +395,7 @@ async def test_without_a_mail_server_mails_wait(silent: Newsroom) -> None:
     await a_month_passes(silent)
     assert await statuses(silent) == {"payment_failed": "pending"}
     assert await silent.rows("SELECT 1 FROM procrastinate_jobs WHERE status = 'todo'") == []
-    assert await subscription_mail.resend_waiting(silent.ctx) == 0
+    assert await outbox_sender.resend_pending(silent.ctx) == 0
 
 
 # --- signing in -----------------------------------------------------------------------------------

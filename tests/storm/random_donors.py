@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from payments.core.errors import PaymentsError
-from payments.giving import payment_methods
+from payments.giving import notices_due
 from payments.sandbox.errors import ApiError
 from payments.sandbox.webhook_deliveries import Delivery
 from tests.storm.random_events import RandomEvents
@@ -100,8 +100,8 @@ class RandomDonors:
                 delivered += [delivery] * copies
         assert set(await self.room.deliver(delivered)) <= {200}
         await self.room.runs_due_jobs()
-        await payment_methods.notify_upcoming_renewals(self.room.ctx)
-        await payment_methods.notify_expiring_cards(self.room.ctx)
+        await notices_due.notify_upcoming_renewals(self.room.ctx)
+        await notices_due.notify_expiring_cards(self.room.ctx)
         await self.room.runs_due_jobs()
 
     def _count(self, event: str) -> None:

@@ -17,7 +17,7 @@ from payments.core.errors import InvalidField
 from payments.core.frequency import Frequency
 from payments.core.identifiers import new_row_id
 from payments.core.money import InvalidAmount, Money
-from payments.giving import payment_methods, subscription_changes, subscriptions
+from payments.giving import billing_dates, payment_methods, subscription_changes
 from payments.giving.change_log import Actor, ChangeKind
 from payments.giving.subscription_changes import MAX_PAUSE_MONTHS, SubscriptionEnded
 from payments.infra.context import Context
@@ -372,7 +372,7 @@ def _next_two_charges(ctx: Context, own_subscription: OwnSubscription) -> dict[s
     then = (
         None
         if due is None
-        else subscriptions.first_charge_after(subscription, due + timedelta(days=1))
+        else billing_dates.first_charge_after(subscription, due + timedelta(days=1))
     )
     return {
         "due": view_models.format_date_or_empty(ctx, due),
@@ -419,7 +419,7 @@ def _render_pause(
     choices = []
     for months in [MAX_PAUSE_MONTHS] if is_annual else range(1, 13):
         ends_at = subscription_changes.pause_end(subscription, months, now=ctx.now())
-        charged_at = subscriptions.first_charge_after(subscription, ends_at) or ends_at
+        charged_at = billing_dates.first_charge_after(subscription, ends_at) or ends_at
         choices.append(
             {
                 "value": str(months),

@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from payments.core import i18n
-from payments.giving import subscriptions
+from payments.giving import billing_dates
 from payments.giving.change_log import ChangeKind, SubscriptionChange
 from payments.giving.charges import DonorPayment
 from payments.giving.contributions import Contribution
-from payments.giving.payment_methods import CARD_EXPIRY_NOTICE
+from payments.giving.current_card import CARD_EXPIRY_NOTICE
 from payments.giving.subscriptions import Subscription, SubscriptionStatus
 from payments.infra.context import Context
 from payments.web import request_locale
@@ -62,7 +62,7 @@ def _live_state(subscription: Subscription) -> str:
         return "past_due"
     if (
         subscription.scheduled_end_at is not None
-        and subscriptions.next_charge_at(subscription) is None
+        and billing_dates.next_charge_at(subscription) is None
     ):
         return "ending"
     if subscription.is_paused:
@@ -87,7 +87,7 @@ def subscription_view(
         pending.get(subscription.stripe_subscription_id) if subscription.is_live else None
     )
     is_cancelling = cancel_requested_at is not None
-    next_charge_at = None if is_cancelling else subscriptions.next_charge_at(subscription)
+    next_charge_at = None if is_cancelling else billing_dates.next_charge_at(subscription)
     return {
         "url": f"/manage/contributions/{subscription.contribution_id}",
         "amount": request_locale.format_amount(subscription.money),
@@ -113,7 +113,7 @@ def _card_expires_soon(ctx: Context, subscription: Subscription) -> bool:
     """Whether the card expires before the next charge or within the notice period."""
     if subscription.card_expires_on is None:
         return False
-    next_charge_at = subscriptions.next_charge_at(subscription) or ctx.now()
+    next_charge_at = billing_dates.next_charge_at(subscription) or ctx.now()
     return (
         subscription.card_expires_on <= max(next_charge_at, ctx.now() + CARD_EXPIRY_NOTICE).date()
     )

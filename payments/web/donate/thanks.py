@@ -15,7 +15,7 @@ from litestar.params import FromPath
 from payments.core import money
 from payments.core.errors import NotFound
 from payments.core.frequency import Frequency
-from payments.giving import checkout_session, contributions, subscriptions
+from payments.giving import billing_dates, checkout_session, contributions, subscriptions
 from payments.giving.contributions import Contribution, ContributionStatus
 from payments.giving.subscriptions import Subscription
 from payments.infra import job_queue
@@ -124,7 +124,7 @@ def _poll_number(text: str) -> int:
 
 
 def _next_charge(ctx: Context, subscription: Subscription | None) -> str | None:
-    due = None if subscription is None else subscriptions.next_charge_at(subscription)
+    due = None if subscription is None else billing_dates.next_charge_at(subscription)
     return None if due is None else view_models.format_date(ctx, due)
 
 

@@ -1,0 +1,102 @@
+"""The outbox sender: each mail is composed, addressed and handed to SMTP at least once.
+
+A mail is marked sent once the mail server has accepted it. When the server's answer is lost, the
+mail goes out again under the same Message-ID.
+"""
+
+import functools
+from datetime import timedelta
+
+import structlog
+from sqlalchemy import select, update
+
+from payments.core import i18n
+from payments.giving import sign_in_mail, subscription_mail
+from payments.infra import alerts, job_queue
+from payments.infra.alerts import AlertKind
+from payments.infra.context import Context
+from payments.mail import outbox, smtp
+from payments.mail.outbox import MailKind, MailStatus, OutboxMail
+from payments.mail.render import AddressedMail
+
+log = structlog.get_logger("payments.giving.outbox_sender")
+RESEND_AFTER = timedelta(minutes=10)  # before a pending mail's job is enqueued again
+
+
+async def send(ctx: Context, mail_id: str) -> None:
+    """Send one mail of the outbox, or drop it. Raises when the mail server does not accept it.
+
+    A mail that is not pending is ignored; without a mail server it stays pending.
+    """
+    mail = await _get_pending(ctx, mail_id)
+    if mail is None:
+        return
+    if mail.expires_at <= ctx.now():
+        await _record_outcome(ctx, mail, MailStatus.DROPPED)
+        return
+    if not smtp.is_configured(ctx.settings):
+        _warn_not_configured()
+        return
+    if mail.kind is MailKind.SIGN_IN:
+        addressed = await sign_in_mail.compose(ctx, mail)
+    else:
+        addressed = await subscription_mail.compose(ctx, mail)
+    outcome = MailStatus.DROPPED if addressed is None else await _deliver(ctx, mail, addressed)
+    await _record_outcome(ctx, mail, outcome)
+
+
+async def resend_pending(ctx: Context, *, limit: int = 500) -> int:
+    """Enqueue the mails that are still pending, after an outage or once mail is configured.
+
+    Returns how many.
+    """
+    if not smtp.is_configured(ctx.settings):
+        return 0
+    async with ctx.sessions.begin() as session:
+        pending = await session.scalars(
+            select(OutboxMail.id)
+            .where(
+                OutboxMail.status == MailStatus.PENDING,
+                OutboxMail.created_at < ctx.now() - RESEND_AFTER,
+            )
+            .order_by(OutboxMail.created_at)
+            .limit(limit)
+        )
+        ids = list(pending)
+        for mail_id in ids:
+            await job_queue.enqueue_sync(session, outbox.MAIL_JOB, mail_id)
+    return len(ids)
+
+
+@functools.cache
+def _warn_not_configured() -> None:
+    """Log it once for each process."""
+    log.warning("mail_not_configured")
+
+
+async def _get_pending(ctx: Context, mail_id: str) -> OutboxMail | None:
+    async with ctx.sessions() as session:
+        return await session.scalar(
+            select(OutboxMail).where(
+                OutboxMail.id == mail_id, OutboxMail.status == MailStatus.PENDING
+            )
+        )
+
+
+async def _deliver(ctx: Context, mail: OutboxMail, addressed: AddressedMail) -> MailStatus:
+    locale = i18n.negotiate_locale(mail.language)
+    envelope = smtp.Envelope(mail.id, addressed.address, language=locale, written_at=ctx.now())
+    async with smtp.connection(ctx.settings) as server:
+        accepted = await smtp.send(server, ctx.settings, addressed.rendered, envelope)
+    return MailStatus.SENT if accepted else MailStatus.DROPPED
+
+
+async def _record_outcome(ctx: Context, mail: OutboxMail, outcome: MailStatus) -> None:
+    sent_at = ctx.now() if outcome is MailStatus.SENT else None
+    async with ctx.sessions.begin() as session:
+        await session.execute(
+            update(OutboxMail)
+            .where(OutboxMail.id == mail.id, OutboxMail.status == MailStatus.PENDING)
+            .values(status=outcome, sent_at=sent_at)
+        )
+        await alerts.close(session, AlertKind.RETRIES_EXHAUSTED, object_id=mail.id, now=ctx.now())

@@ -1,0 +1,44 @@
+"""The sign-in mail: a link and a code for a donor who requested them."""
+
+from sqlalchemy import select
+
+from payments.core import i18n
+from payments.donors import sign_in
+from payments.donors.donors import Donor
+from payments.donors.sign_in import SignInLink
+from payments.giving import donor_address
+from payments.infra.context import Context
+from payments.mail import links, render
+from payments.mail.outbox import OutboxMail
+from payments.mail.render import AddressedMail
+
+CODE_GROUP_LENGTH = sign_in.CODE_LENGTH // 2
+
+
+async def compose(ctx: Context, mail: OutboxMail) -> AddressedMail | None:
+    """Return the mail and its address; None for an address nobody gave with, or an unusable link.
+
+    The link and its code are created here, so that they are stored nowhere but in the mail.
+    """
+    async with ctx.sessions() as session:
+        donor = await session.scalar(
+            select(Donor)
+            .join(SignInLink, SignInLink.address_hash == Donor.address_hash)
+            .where(SignInLink.id == mail.object_id)
+        )
+    address = None if donor is None else await donor_address.of_donor(ctx, donor)
+    if address is None:
+        return None
+    async with ctx.sessions.begin() as session:
+        credentials = await sign_in.issue_credentials(
+            session, ctx.settings, mail.object_id or "", now=ctx.now()
+        )
+    if credentials is None:
+        return None
+    locale, code = i18n.negotiate_locale(mail.language), credentials.code
+    variables = {
+        "minutes": int(sign_in.LINK_LIFETIME.total_seconds()) // 60,
+        "sign_in_link": links.localised(links.sign_in_link(ctx, credentials.token), locale),
+        "code": f"{code[:CODE_GROUP_LENGTH]}-{code[CODE_GROUP_LENGTH:]}",
+    }
+    return AddressedMail(address, render.render(mail.kind, locale, variables))
