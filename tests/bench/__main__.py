@@ -1,4 +1,4 @@
-"""`make bench`: every bench on one embedded PostgreSQL that syncs each commit to disk; minutes."""
+"""Runs the benchmarks on one embedded PostgreSQL that syncs each commit to disk; takes minutes."""
 
 import signal
 import sys
@@ -9,18 +9,18 @@ from payments.infra import migrate
 from payments.infra.embedded_postgres import temporary_postgres
 from tests.bench import creation, intake, reports
 
-BENCHES = {"intake": intake.report, "creation": creation.report, "reports": reports.report}
+BENCHMARKS = {"intake": intake.report, "creation": creation.report, "reports": reports.report}
 
 
 @click.command()
-@click.argument("names", nargs=-1, type=click.Choice(list(BENCHES)))
+@click.argument("names", nargs=-1, type=click.Choice(list(BENCHMARKS)))
 def main(names: tuple[str, ...]) -> None:
-    """Run the benches named, or all. Medians; a ratio is the median of each round's own."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every block ends its server
+    """Run the named benchmarks, or all. Prints medians, of ratios the median of the rounds."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that each server is ended
     with temporary_postgres(fsync=True) as database:
         migrate.upgrade(database)
-        for name in names or BENCHES:
-            for line in BENCHES[name](database):
+        for name in names or BENCHMARKS:
+            for line in BENCHMARKS[name](database):
                 click.echo(line)
 
 

@@ -1,4 +1,4 @@
-"""The least a webhook endpoint can do: check the signature, keep nothing."""
+"""The least a webhook endpoint can do: verify the signature and store nothing."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +13,7 @@ KEYS = (SECRET.encode(),)
 
 @post("/webhooks/stripe", status_code=200)
 async def stripe(request: Request[Any, Any, Any]) -> None:
-    """Verify."""
+    """Verify the signature."""
     body = await request.body()
     intake.verify_signature(
         body, request.headers["stripe-signature"], keys=KEYS, now=datetime.now(UTC)
@@ -21,4 +21,5 @@ async def stripe(request: Request[Any, Any, Any]) -> None:
 
 
 def create_app() -> Litestar:
+    """Return the application."""
     return Litestar([stripe], openapi_config=None, logging_config=None)

@@ -1,4 +1,4 @@
-"""Creation: contributions a second with a Stripe that takes no time, beside the SDK's bare call."""
+"""Contributions created each second, with a Stripe that takes no time, beside the bare SDK call."""
 
 from collections.abc import Iterator
 from statistics import median
@@ -8,21 +8,21 @@ from tests.bench.load import LoadPlan, LoadResult
 
 CONNECTIONS = (1, 64)
 ROUNDS = 5
-SECONDS = 2.0
+SECONDS = 2.0  # of each run
 
 
 def report(database: str) -> Iterator[str]:
-    """Run the rounds, then give the table's lines."""
+    """Run the rounds, and yield the lines of the table."""
     with servers.stripe() as stub, servers.ours(database, stripe_port=stub.port) as ours:
         sides = {"tests.bench.load": ours.port, "tests.bench.sdk": stub.port}
         runs: dict[tuple[int, str], list[LoadResult]] = {}
         for number in range(-1, ROUNDS):
             for connections in CONNECTIONS:
                 for module in sorted(sides, reverse=number % 2 == 1):
-                    plan = LoadPlan("asks", sides[module], connections, SECONDS)
-                    seen = servers.run(module, plan)
-                    if number >= 0:  # the first round only warms
-                        runs.setdefault((connections, module), []).append(seen)
+                    plan = LoadPlan("contribution_requests", sides[module], connections, SECONDS)
+                    result = servers.run(module, plan)
+                    if number >= 0:  # the first round only warms up
+                        runs.setdefault((connections, module), []).append(result)
         yield "creation   ours/s     SDK/s  ratio   p50 ms: ours     SDK   added    refused"
         for connections in CONNECTIONS:
             yield _line(connections, *(runs[connections, module] for module in sides))
@@ -30,9 +30,10 @@ def report(database: str) -> Iterator[str]:
 
 def _line(connections: int, ours: list[LoadResult], sdk: list[LoadResult]) -> str:
     ratio = median(a.rate / b.rate for a, b in zip(ours, sdk, strict=True))
-    mine, its = (median(seen.p50 for seen in side) * 1000 for side in (ours, sdk))
+    our_ms, sdk_ms = (median(result.p50 for result in side) * 1000 for side in (ours, sdk))
     return (
-        f"c={connections:<5}{median(seen.rate for seen in ours):10.0f}"
-        f"{median(seen.rate for seen in sdk):10.0f}{ratio:7.2f}"
-        f"{mine:15.1f}{its:8.1f}{mine - its:8.1f}{sum(seen.refused for seen in ours):11}"
+        f"c={connections:<5}{median(result.rate for result in ours):10.0f}"
+        f"{median(result.rate for result in sdk):10.0f}{ratio:7.2f}"
+        f"{our_ms:15.1f}{sdk_ms:8.1f}{our_ms - sdk_ms:8.1f}"
+        f"{sum(result.refused for result in ours):11}"
     )

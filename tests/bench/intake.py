@@ -1,4 +1,4 @@
-"""Intake: events a second, kept and rung for, beside an endpoint that only checks signatures."""
+"""Webhook events taken each second, beside an endpoint that only verifies their signatures."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,32 +13,33 @@ from tests.bench.servers import Server
 
 CONNECTIONS = (1, 16, 64)
 ROUNDS = 5
-SECONDS = 2.0
+SECONDS = 2.0  # of each run
 
 
 @dataclass(frozen=True)
 class IntakeRun:
-    """One side's turn: what was seen, CPU in all, and what the database has that is new."""
+    """One run against one side: its result, CPU seconds, and the events that were stored."""
 
-    seen: LoadResult
-    cpu: float
-    database_cpu: float
+    result: LoadResult
+    cpu_seconds: float
+    database_cpu_seconds: float
     stored: int
 
     @property
     def lost(self) -> int:
-        return self.seen.done - self.stored
+        """How many events were answered and not stored."""
+        return self.result.done - self.stored
 
 
 def report(database: str) -> Iterator[str]:
-    """Run the rounds, then give the table's lines."""
+    """Run the rounds, and yield the lines of the table."""
     with servers.ours(database) as ours, servers.bare() as bare:
         runs: dict[tuple[int, int], list[IntakeRun]] = {}
         for number in range(-1, ROUNDS):
             for connections in CONNECTIONS:
                 for server in (ours, bare) if number % 2 else (bare, ours):
                     run = _run(server, connections, database)
-                    if number >= 0:  # the first round only warms
+                    if number >= 0:  # the first round only warms up
                         runs.setdefault((connections, server.pid), []).append(run)
         yield "intake     ours/s    bare/s  ratio  CPU ms/event ours  database  bare  refused  lost"
         for connections in CONNECTIONS:
@@ -48,11 +49,12 @@ def report(database: str) -> Iterator[str]:
 def _run(server: Server, connections: int, database: str) -> IntakeRun:
     postgres = servers.postmaster(database)
     before = (servers.cpu_seconds(server.pid), servers.cpu_seconds(postgres), _stored(database))
-    seen = servers.run("tests.bench.load", LoadPlan("events", server.port, connections, SECONDS))
+    plan = LoadPlan("webhook_requests", server.port, connections, SECONDS)
+    result = servers.run("tests.bench.load", plan)
     return IntakeRun(
-        seen,
-        cpu=servers.cpu_seconds(server.pid) - before[0],
-        database_cpu=servers.cpu_seconds(postgres) - before[1],
+        result,
+        cpu_seconds=servers.cpu_seconds(server.pid) - before[0],
+        database_cpu_seconds=servers.cpu_seconds(postgres) - before[1],
         stored=_stored(database) - before[2],
     )
 
@@ -66,13 +68,13 @@ def _stored(database: str) -> int:
 
 
 def _line(connections: int, ours: list[IntakeRun], bare: list[IntakeRun]) -> str:
-    ratio = median(a.seen.rate / b.seen.rate for a, b in zip(ours, bare, strict=True))
-    cpu = median(run.cpu / run.seen.done for run in ours) * 1000
-    database_cpu = median(run.database_cpu / run.seen.done for run in ours) * 1000
-    bare_cpu = median(run.cpu / run.seen.done for run in bare) * 1000
+    ratio = median(a.result.rate / b.result.rate for a, b in zip(ours, bare, strict=True))
+    cpu_ms = median(run.cpu_seconds / run.result.done for run in ours) * 1000
+    database_cpu_ms = median(run.database_cpu_seconds / run.result.done for run in ours) * 1000
+    bare_cpu_ms = median(run.cpu_seconds / run.result.done for run in bare) * 1000
     return (
-        f"c={connections:<5}{median(run.seen.rate for run in ours):10.0f}"
-        f"{median(run.seen.rate for run in bare):10.0f}{ratio:7.2f}"
-        f"{cpu:19.2f}{database_cpu:10.2f}{bare_cpu:6.2f}"
-        f"{sum(run.seen.refused for run in (*ours, *bare)):9}{sum(run.lost for run in ours):6}"
+        f"c={connections:<5}{median(run.result.rate for run in ours):10.0f}"
+        f"{median(run.result.rate for run in bare):10.0f}{ratio:7.2f}"
+        f"{cpu_ms:19.2f}{database_cpu_ms:10.2f}{bare_cpu_ms:6.2f}"
+        f"{sum(run.result.refused for run in (*ours, *bare)):9}{sum(run.lost for run in ours):6}"
     )

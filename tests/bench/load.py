@@ -1,8 +1,8 @@
-"""Load: so many connections, each of which asks again as soon as it is answered.
+"""Load: connections that each send the next request as soon as the last one is answered.
 
-A process of its own, told its plan on standard input and telling on standard output what it saw.
-Requests are built and signed before the clock starts, and answers are read only as far as their
-status and length, so that what is measured is the server.
+Runs in a process of its own, which reads its plan from standard input and writes its result to
+standard output. Requests are built and signed before the clock starts, and responses are read only
+as far as their status and length, so that the server is what is measured.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 
 
 class LoadPlan(msgspec.Struct, frozen=True):
-    """What to do: `of` names the requests."""
+    """What to send, and for how long; `request_kind` is a key of REQUESTS."""
 
     request_kind: str
     port: int
@@ -34,20 +34,21 @@ class LoadPlan(msgspec.Struct, frozen=True):
 
 
 class LoadResult(msgspec.Struct, frozen=True):
-    """What came of it. Every request was answered one way or the other."""
+    """The requests that were answered 200 or 201 and those that were not, and how fast."""
 
     done: int
     refused: int
     seconds: float
-    p50: float
+    p50: float  # seconds
 
     @property
     def rate(self) -> float:
+        """Answered requests each second."""
         return self.done / self.seconds
 
 
 def webhook_requests(port: int, how_many: int) -> Iterator[bytes]:
-    """Signed events of 5.4 KB, each with an id and an object of its own."""
+    """Yield signed events of 5.4 KB, each with an id and an object of its own."""
     parts, run = EVENT.read_bytes().split(b"{n}"), uuid4().hex[:16].encode()
     for number in range(how_many):
         body, now = (run + b"%08d" % number).join(parts), b"%d" % time.time()
@@ -57,14 +58,17 @@ def webhook_requests(port: int, how_many: int) -> Iterator[bytes]:
 
 
 def contribution_requests(port: int, how_many: int) -> Iterator[bytes]:
-    """Gifts, each with a key of its own."""
+    """Yield requests for contributions, each with an idempotency key of its own."""
     body, run = b'{"amount":500,"currency":"usd","frequency":"once"}', uuid4().hex
     for number in range(how_many):
         key = f"idempotency-key: {run}-{number}\r\n".encode()
         yield _post("/api/contributions", body, port=port, header=key)
 
 
-REQUESTS = {"events": webhook_requests, "asks": contribution_requests}
+REQUESTS = {
+    "webhook_requests": webhook_requests,
+    "contribution_requests": contribution_requests,
+}
 
 
 def _post(path: str, body: bytes, *, port: int, header: bytes) -> bytes:
@@ -76,43 +80,44 @@ def _post(path: str, body: bytes, *, port: int, header: bytes) -> bytes:
 
 
 class KeepAliveConnection(asyncio.Protocol):
-    """One keep-alive connection."""
+    """One keep-alive connection, which sends the requests of an iterator that others share."""
 
     def __init__(self, requests: Iterator[bytes]) -> None:
         self.refused = 0
         self.response_times: list[float] = []
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._requests = requests
-        self._answer = b""
+        self._response = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def begin(self, until: float) -> None:
+        """Send requests until a time of `time.perf_counter`."""
         self._until = until
-        self._ask()
+        self._send_next()
 
-    def _ask(self) -> None:
-        self._asked_at = time.perf_counter()
-        request = next(self._requests, None) if self._asked_at < self._until else None
+    def _send_next(self) -> None:
+        self._sent_at = time.perf_counter()
+        request = next(self._requests, None) if self._sent_at < self._until else None
         if request is None:
             self._transport.close()
         else:
             self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        self._answer += data
-        head, ended, body = self._answer.partition(b"\r\n\r\n")
+        self._response += data
+        head, ended, body = self._response.partition(b"\r\n\r\n")
         length = LENGTH.search(head)
         if not ended or (length is not None and len(body) < int(length[1])):
             return
-        if self._answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 201")):
-            self.response_times.append(time.perf_counter() - self._asked_at)
+        if self._response.startswith((b"HTTP/1.1 200", b"HTTP/1.1 201")):
+            self.response_times.append(time.perf_counter() - self._sent_at)
         else:
             self.refused += 1
-        self._answer = b""
-        self._ask()
+        self._response = b""
+        self._send_next()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.ended.done():
@@ -121,30 +126,33 @@ class KeepAliveConnection(asyncio.Protocol):
 
 
 async def run(plan: LoadPlan) -> LoadResult:
-    """Carry the plan out."""
+    """Carry out a plan."""
     requests = list(
         REQUESTS[plan.request_kind](plan.port, int(MAX_REQUESTS_PER_SECOND * plan.seconds))
     )
-    left, loop = iter(requests), asyncio.get_running_loop()
-    callers = [
-        (await loop.create_connection(lambda: KeepAliveConnection(left), "127.0.0.1", plan.port))[1]
-        for _ in range(plan.connections)
-    ]
+    shared, loop = iter(requests), asyncio.get_running_loop()
+    connections = []
+    for _ in range(plan.connections):
+        _, connection = await loop.create_connection(
+            lambda: KeepAliveConnection(shared), "127.0.0.1", plan.port
+        )
+        connections.append(connection)
     began = time.perf_counter()
-    for caller in callers:
-        caller.begin(began + plan.seconds)
+    for connection in connections:
+        connection.begin(began + plan.seconds)
     async with asyncio.timeout(plan.seconds + 20):
-        await asyncio.gather(*(caller.ended for caller in callers))
+        await asyncio.gather(*(connection.ended for connection in connections))
     return load_result(
-        [took for caller in callers for took in caller.response_times],
-        refused=sum(caller.refused for caller in callers),
+        [seconds for connection in connections for seconds in connection.response_times],
+        refused=sum(connection.refused for connection in connections),
         seconds=time.perf_counter() - began,
     )
 
 
-def load_result(took: list[float], *, refused: int, seconds: float) -> LoadResult:
-    """What a run came to."""
-    return LoadResult(len(took), refused, seconds, p50=median(took) if took else 0.0)
+def load_result(response_times: list[float], *, refused: int, seconds: float) -> LoadResult:
+    """Return the result of a run from its response times in seconds."""
+    p50 = median(response_times) if response_times else 0.0
+    return LoadResult(len(response_times), refused, seconds, p50=p50)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The bare call: the SDK makes the Checkout Sessions that our service would, and that is all."""
+"""The bare call: Stripe's SDK creates the Checkout Sessions that the service would, and no more."""
 
 import asyncio
 import secrets
@@ -9,7 +9,7 @@ import msgspec
 
 from payments.core.frequency import Frequency
 from payments.core.money import Money
-from payments.core.settings import Settings
+from payments.core.settings import load
 from payments.giving import checkout_session
 from payments.giving.checkout_session import ContributionRequest
 from payments.infra import context
@@ -21,30 +21,28 @@ REQUEST = ContributionRequest(money=Money(500, "usd"), frequency=Frequency.ONCE)
 
 
 async def run(plan: LoadPlan) -> LoadResult:
-    """Carry the plan out with as many coroutines as it has connections."""
-    named = servers.environment("postgresql+psycopg://nobody@/nothing", stripe_port=plan.port)
-    settings = Settings.model_validate(
-        {name.removeprefix("PAYMENTS_").lower(): value for name, value in named.items()}
-    )
-    took: list[float] = []
+    """Carry out a plan, with as many coroutines as it has connections."""
+    database = "postgresql+psycopg://nobody@/nothing"
+    settings = load(servers.environment(database, stripe_port=plan.port))
+    response_times: list[float] = []
     async with context.open_context(settings) as ctx:
         await asyncio.gather(*(_call(ctx) for _ in range(plan.connections)))
         began = time.perf_counter()
 
         async def caller() -> None:
-            while (asked_at := time.perf_counter()) < began + plan.seconds:
+            while (sent_at := time.perf_counter()) < began + plan.seconds:
                 await _call(ctx)
-                took.append(time.perf_counter() - asked_at)
+                response_times.append(time.perf_counter() - sent_at)
 
         await asyncio.gather(*(caller() for _ in range(plan.connections)))
-        return load_result(took, refused=0, seconds=time.perf_counter() - began)
+        return load_result(response_times, refused=0, seconds=time.perf_counter() - began)
 
 
 async def _call(ctx: Context) -> None:
     contribution_id = secrets.token_hex(16)
-    request = checkout_session.build_params(ctx, REQUEST, contribution_id, ctx.now())
+    params = checkout_session.build_params(ctx, REQUEST, contribution_id, ctx.now())
     await ctx.stripe.v1.checkout.sessions.create_async(
-        request,  # type: ignore[arg-type]  # plain JSON, as the service keeps it
+        params,  # type: ignore[arg-type]  # plain JSON, as the service stores it
         {"idempotency_key": contribution_id},
     )
 

@@ -1,9 +1,8 @@
-"""Processes: servers that live for a block, and runs that end by themselves; all on loopback."""
+"""Processes of the benchmarks: servers that run for a block, and runs of load; all on loopback."""
 
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,27 +15,22 @@ import msgspec
 from sqlalchemy.engine import make_url
 
 from tests.bench.load import SECRET, LoadPlan, LoadResult
+from tests.support.newsroom import free_port
 
-START_DEADLINE = 60.0
+START_TIMEOUT_SECONDS = 60.0
 PROC = Path("/proc")
 
 
 @dataclass(frozen=True)
 class Server:
-    """Something that answers HTTP."""
+    """A process that answers HTTP."""
 
     port: int
     pid: int
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
-
-
 def environment(database: str, *, stripe_port: int, port: int = 8000) -> dict[str, str]:
-    """The settings of our application. Nothing else of the bench's own environment reaches it."""
+    """Return the application's settings as environment variables."""
     return {
         "PAYMENTS_DATABASE_URL": database,
         "PAYMENTS_BASE_URL": f"http://127.0.0.1:{port}",
@@ -44,13 +38,13 @@ def environment(database: str, *, stripe_port: int, port: int = 8000) -> dict[st
         "PAYMENTS_STRIPE_WEBHOOK_SECRETS": SECRET,
         "PAYMENTS_SECRET_KEYS": "k" * 40,
         "PAYMENTS_STRIPE_API_BASE": f"http://127.0.0.1:{stripe_port}",
-        "PAYMENTS_RATE_LIMIT_GIFTS": "1000000",  # one address asks for all of them
+        "PAYMENTS_RATE_LIMIT_GIFTS": "1000000",  # all requests come from one address
     }
 
 
 @contextmanager
 def ours(database: str, *, stripe_port: int = 9) -> Iterator[Server]:
-    """The real application. By default its Stripe is the discard port: nobody answers there."""
+    """Run the application. By default its Stripe is the discard port, where nothing answers."""
     port = free_port()
     settings = environment(database, stripe_port=stripe_port, port=port)
     with _granian("payments.web.app:create_worker_app", port, settings) as server:
@@ -59,14 +53,14 @@ def ours(database: str, *, stripe_port: int = 9) -> Iterator[Server]:
 
 @contextmanager
 def bare() -> Iterator[Server]:
-    """The endpoint that only verifies, served in the same way."""
+    """Run the endpoint that only verifies signatures, in the same way."""
     with _granian("tests.bench.bare:create_app", free_port(), {}) as server:
         yield server
 
 
 @contextmanager
 def stripe() -> Iterator[Server]:
-    """The stand-in that takes no time."""
+    """Run the Stripe that takes no time."""
     port = free_port()
     with _running([sys.executable, "-m", "tests.bench.stripe_stub", str(port)], port, {}) as server:
         yield server
@@ -74,7 +68,7 @@ def stripe() -> Iterator[Server]:
 
 @contextmanager
 def _granian(target: str, port: int, settings: dict[str, str]) -> Iterator[Server]:
-    """One worker, as `payments serve` runs it."""
+    """Run an application in one worker, as `payments serve` does."""
     command = [sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "--no-log"]
     with _running([*command, "--port", str(port), target], port, settings) as server:
         yield server
@@ -82,10 +76,10 @@ def _granian(target: str, port: int, settings: dict[str, str]) -> Iterator[Serve
 
 @contextmanager
 def _running(command: list[str], port: int, settings: dict[str, str]) -> Iterator[Server]:
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("PAYMENTS_")}
+    others = {name: value for name, value in os.environ.items() if not name.startswith("PAYMENTS_")}
     child = subprocess.Popen(
         command,
-        env=plain | settings,
+        env=others | settings,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         start_new_session=True,
@@ -103,41 +97,41 @@ def _running(command: list[str], port: int, settings: dict[str, str]) -> Iterato
 
 
 def _wait_until_ready(child: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + START_DEADLINE
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while child.poll() is None and time.monotonic() < deadline:
         try:
-            asking = http.client.HTTPConnection("127.0.0.1", port, timeout=START_DEADLINE)
-            asking.request("GET", "/health/live")
-            asking.getresponse().read()
+            client = http.client.HTTPConnection("127.0.0.1", port, timeout=START_TIMEOUT_SECONDS)
+            client.request("GET", "/health/live")
+            client.getresponse().read()
         except OSError:
             time.sleep(0.05)
         else:
-            asking.close()
+            client.close()
             return
-    raise RuntimeError(f"{child.args!r} did not begin to answer")
+    raise RuntimeError(f"{child.args!r} did not answer in time")
 
 
 def run(module: str, plan: LoadPlan) -> LoadResult:
-    """Have a process of its own carry a plan out."""
-    ended = subprocess.run(
+    """Carry out a plan in a process of its own, which runs a module."""
+    completed = subprocess.run(
         [sys.executable, "-m", module],
         input=msgspec.json.encode(plan),
         stdout=subprocess.PIPE,
         check=True,
         timeout=plan.seconds + 60,
     )
-    return msgspec.json.decode(ended.stdout, type=LoadResult)
+    return msgspec.json.decode(completed.stdout, type=LoadResult)
 
 
 def postmaster(database: str) -> int:
-    """The process id of an embedded PostgreSQL."""
-    home = make_url(database).query["host"]
-    assert isinstance(home, str)
-    return int((Path(home) / "data" / "postmaster.pid").read_text().split()[0])
+    """Return the process id of an embedded PostgreSQL."""
+    directory = make_url(database).query["host"]
+    assert isinstance(directory, str)
+    return int((Path(directory) / "data" / "postmaster.pid").read_text().split()[0])
 
 
 def cpu_seconds(root: int) -> float:
-    """What a process and all below it have used so far; not a number where there is no /proc."""
+    """Return the CPU seconds of a process and its descendants; NaN where there is no /proc."""
     used: dict[int, float] = {}
     parents: dict[int, int] = {}
     for stat in PROC.glob("[0-9]*/stat"):
@@ -150,7 +144,7 @@ def cpu_seconds(root: int) -> float:
         used[pid] = sum(map(int, rest[11:15])) / os.sysconf("SC_CLK_TCK")
     if root not in used:
         return float("nan")
-    family = {root}
-    while below := {pid for pid, parent in parents.items() if parent in family} - family:
-        family |= below
-    return sum(used[pid] for pid in family)
+    tree = {root}
+    while children := {pid for pid, parent in parents.items() if parent in tree} - tree:
+        tree |= children
+    return sum(used[pid] for pid in tree)

@@ -1,4 +1,4 @@
-"""A Stripe that takes no time: every POST makes an open Checkout Session."""
+"""A Stripe that takes no time: every POST creates an open Checkout Session."""
 
 import sys
 from pathlib import Path
@@ -10,6 +10,7 @@ SESSION = Path(__file__).with_name("checkout_session.json").read_text()
 
 
 async def create(request: web.Request) -> web.Response:
+    """Answer with an open session of a new id."""
     await request.read()
     text = SESSION.replace("{n}", uuid4().hex)
     return web.Response(text=text, content_type="application/json")
