@@ -40,7 +40,8 @@ from payments.web import (
     security_headers,
 )
 from payments.web.api import campaigns as campaigns_api
-from payments.web.api import contributions, reminders
+from payments.web.api import contributions, mail_events, reminders
+from payments.web.api import newsletter as newsletter_api
 from payments.web.donate import embed, form, risk_check, safety, thanks
 from payments.web.newsletter import pages as newsletter_pages
 from payments.web.reminders import pages as reminder_pages
@@ -80,10 +81,10 @@ def create_app(given_settings: Settings | None = None, *, now: Now = db.utc_now)
         reminder_pages.ReminderPages,
         reminder_pages.return_from_mail,
         reminders.RemindersApi,
-        reminders.bounces,
+        mail_events.report_mail_events,
         newsletter_pages.NewsletterPage,
         newsletter_pages.ConfirmPages,
-        newsletter_pages.sign_up,
+        newsletter_api.create_signup,
         form.DonatePage,
         thanks.thanks_page,
         safety.safety_page,

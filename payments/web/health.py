@@ -1,6 +1,5 @@
 """Health checks and metrics, for the operator's tools. Nothing is about a person."""
 
-import hmac
 from typing import Any
 
 import prometheus_client
@@ -9,9 +8,9 @@ from litestar.di import NamedDependency
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
-from payments.core.errors import NotFound
 from payments.infra import job_queue, migrate
 from payments.infra.context import Context
+from payments.web.bearer_token import require_bearer_token
 from payments.web.forms import AnyRequest
 
 
@@ -40,12 +39,7 @@ async def ready(ctx: NamedDependency[Context]) -> Response[dict[str, Any]]:
 @get("/metrics", include_in_schema=False)
 async def metrics(ctx: NamedDependency[Context], request: AnyRequest) -> Response[bytes]:
     """Prometheus text, for the bearer of PAYMENTS_METRICS_TOKEN. Not found without one."""
-    token = ctx.settings.metrics_token
-    sent_token = request.headers.get("authorization", "").removeprefix("Bearer ")
-    if token is None or not hmac.compare_digest(
-        sent_token.encode(), token.get_secret_value().encode()
-    ):
-        raise NotFound("There is nothing at this address.")
+    require_bearer_token(request, ctx.settings.metrics_token)
     return Response(
         prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST
     )

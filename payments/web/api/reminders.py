@@ -1,6 +1,5 @@
-"""Reminders for programs, and what a mail server tells of its bounces."""
+"""Reminders for programs."""
 
-import hmac
 from datetime import date
 from functools import partial
 from typing import Annotated, Literal
@@ -11,19 +10,17 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from payments.core import i18n
-from payments.core.errors import InvalidField, NotFound
+from payments.core.errors import InvalidField
 from payments.core.frequency import Frequency
 from payments.infra.context import Context
 from payments.signups import address_vault, reminder_links, reminder_schedule, reminders
 from payments.signups.reminder_schedule import ReminderSchedule
-from payments.signups.suppression import SuppressionReason
 from payments.web.api.contributions import PATTERN_END, Locale
 from payments.web.errors import problem_responses
 from payments.web.forms import AnyRequest, strict_json
-from payments.web.reminders import pages
+from payments.web.reminders import sign_up
 
 MAX_BODY_BYTES = 4 * 1024
-MAX_EVENTS_BYTES = 64 * 1024
 EmailText = Annotated[str, msgspec.Meta(max_length=320)]
 Code = Annotated[str, msgspec.Meta(max_length=500)]
 Month = Annotated[str, msgspec.Meta(pattern=rf"^2[0-9]{{3}}-(0[1-9]|1[0-2]){PATTERN_END}")]
@@ -70,17 +67,6 @@ class ReminderAccepted(msgspec.Struct, frozen=True):
     status: Literal["noted", "cancelled"]
 
 
-class MailEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What became of a mail. `bounce` is a mailbox that is not there; not one that is full."""
-
-    kind: Literal["bounce", "complaint"]
-    address: EmailText
-
-
-class MailEvents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    events: Annotated[list[MailEvent], msgspec.Meta(max_length=200)]
-
-
 FIELD_HELP = {
     "address": "an e-mail address of at most 320 characters",
     "on": "a day, such as 2027-01-31",
@@ -93,15 +79,9 @@ FIELD_HELP = {
     "zone": "an IANA time zone, such as Europe/Berlin",
     "locale": "a language, such as en or pt-BR",
     "code": "the last part of the link to stop, from the mail",
-    "events": "a list of at most 200 of {kind: bounce or complaint, address}",
-    "kind": "bounce or complaint",
 }
 _strict_json = partial(strict_json, field_help=FIELD_HELP, no_effect_message="Nothing was noted.")
 ERROR_RESPONSES = problem_responses(400, 404, 409, 410, 413, 415, 422, 429, 503)
-SUPPRESSION_REASONS = {
-    "bounce": SuppressionReason.BOUNCED,
-    "complaint": SuppressionReason.COMPLAINED,
-}
 
 
 class RemindersApi(Controller):
@@ -116,14 +96,15 @@ class RemindersApi(Controller):
         status_code=202,
         responses=ERROR_RESPONSES,
     )
-    async def sign_up(
+    async def create(
         self, ctx: NamedDependency[Context], request: AnyRequest, data: JSONBody[ReminderCreate]
     ) -> ReminderAccepted:
         """Whoever owns the mailbox gets one mail to confirm it, and nothing before they do. The
         answer does not tell whether the address is known, has a reminder, or wants none.
         """
-        wanted = _parse_schedule(ctx, data)
-        await pages.sign_up(ctx, request, wanted, address_vault.validated_email(data.address))
+        schedule = _parse_schedule(ctx, data)
+        address = address_vault.validated_email(data.address)
+        await sign_up.sign_up(ctx, request, schedule, address)
         return ReminderAccepted("noted")
 
     @post(
@@ -139,7 +120,7 @@ class RemindersApi(Controller):
         self, ctx: NamedDependency[Context], data: JSONBody[ReminderCancel]
     ) -> ReminderAccepted:
         """Nothing more is sent, and the address is erased."""
-        reminder_id, _owner = reminder_links.parse_code(ctx, data.code)
+        reminder_id, _address_hash = reminder_links.parse_code(ctx, data.code)
         async with ctx.sessions.begin() as session:
             await reminders.cancel(session, ctx.settings, reminder_id, now=ctx.now())
         return ReminderAccepted("cancelled")
@@ -157,55 +138,21 @@ class RemindersApi(Controller):
         self, ctx: NamedDependency[Context], data: JSONBody[ReminderReactivate]
     ) -> ReminderAccepted:
         """Nobody but the holder of a mail can, and only with the address it went to."""
-        reminder_id, owner = reminder_links.parse_code(ctx, data.code)
+        reminder_id, address_hash = reminder_links.parse_code(ctx, data.code)
         async with ctx.sessions.begin() as session:
             await reminders.reactivate(
                 session,
                 ctx.settings,
                 reminder_id,
-                address_hash=owner,
+                address_hash=address_hash,
                 address=data.address,
                 now=ctx.now(),
             )
         return ReminderAccepted("noted")
 
 
-@post(
-    "/webhooks/mail",
-    operation_id="tellOfMail",
-    summary="Tell of bounces and complaints",
-    tags=["Mail"],
-    before_request=_strict_json(MailEvents),
-    request_max_body_size=MAX_EVENTS_BYTES,
-    status_code=200,
-    responses=problem_responses(400, 404, 413, 415, 422, 503),
-)
-async def bounces(
-    ctx: NamedDependency[Context], request: AnyRequest, data: JSONBody[MailEvents]
-) -> dict[str, int]:
-    """Send `Authorization: Bearer` with PAYMENTS_MAIL_EVENTS_TOKEN. Kept is a keyed hash: a bounce
-    for half a year, a complaint for good. What is no address is passed over.
-    """
-    token = ctx.settings.mail_events_token
-    given = request.headers.get("authorization", "").removeprefix("Bearer ")
-    if token is None or not hmac.compare_digest(given.encode(), token.get_secret_value().encode()):
-        raise NotFound("There is nothing at this address.")
-    taken = 0
-    for event in data.events:
-        try:
-            known = address_vault.address_hashes(ctx.settings, event.address)
-        except InvalidField:
-            continue
-        async with ctx.sessions.begin() as session:
-            await reminders.suppress_address(
-                session, ctx.settings, known, SUPPRESSION_REASONS[event.kind], now=ctx.now()
-            )
-        taken += 1
-    return {"taken": taken}
-
-
 def _parse_schedule(ctx: Context, data: ReminderCreate) -> ReminderSchedule:
-    """Checked. Raises InvalidField naming the field and the limit."""
+    """Return the schedule that a program asks for. Raises InvalidField."""
     if [data.on, data.month, data.every_months].count(None) != 2:
         raise InvalidField(
             "Give exactly one of on, month and every_months. Nothing was noted.", field="on"

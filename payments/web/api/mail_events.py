@@ -1,0 +1,71 @@
+"""What a mail server reports of the mails it delivered: bounces and complaints."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from litestar import post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
+
+from payments.core.errors import InvalidField
+from payments.infra.context import Context
+from payments.signups import address_vault, reminders
+from payments.signups.suppression import SuppressionReason
+from payments.web.bearer_token import require_bearer_token
+from payments.web.errors import problem_responses
+from payments.web.forms import AnyRequest, strict_json
+
+MAX_BODY_BYTES = 64 * 1024
+FIELD_HELP = {
+    "events": "a list of at most 200 of {kind: bounce or complaint, address}",
+    "kind": "bounce or complaint",
+    "address": "an e-mail address of at most 320 characters",
+}
+SUPPRESSION_REASONS = {
+    "bounce": SuppressionReason.BOUNCED,
+    "complaint": SuppressionReason.COMPLAINED,
+}
+
+
+class MailEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What became of a mail. `bounce` is a mailbox that is not there; not one that is full."""
+
+    kind: Literal["bounce", "complaint"]
+    address: Annotated[str, msgspec.Meta(max_length=320)]
+
+
+class MailEvents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The events of one report."""
+
+    events: Annotated[list[MailEvent], msgspec.Meta(max_length=200)]
+
+
+@post(
+    "/webhooks/mail",
+    operation_id="reportMailEvents",
+    summary="Report bounces and complaints",
+    tags=["Mail"],
+    before_request=strict_json(MailEvents, FIELD_HELP, no_effect_message="Nothing was noted."),
+    request_max_body_size=MAX_BODY_BYTES,
+    status_code=200,
+    responses=problem_responses(400, 404, 413, 415, 422, 503),
+)
+async def report_mail_events(
+    ctx: NamedDependency[Context], request: AnyRequest, data: JSONBody[MailEvents]
+) -> dict[str, int]:
+    """Send `Authorization: Bearer` with PAYMENTS_MAIL_EVENTS_TOKEN. Stored is a keyed hash: of a
+    bounce for half a year, of a complaint for good. What is no address is passed over.
+    """
+    require_bearer_token(request, ctx.settings.mail_events_token)
+    taken = 0
+    for event in data.events:
+        try:
+            hashes = address_vault.address_hashes(ctx.settings, event.address)
+        except InvalidField:
+            continue
+        async with ctx.sessions.begin() as session:
+            await reminders.suppress_address(
+                session, ctx.settings, hashes, SUPPRESSION_REASONS[event.kind], now=ctx.now()
+            )
+        taken += 1
+    return {"taken": taken}
