@@ -150,9 +150,9 @@ async def test_markup_in_a_message_is_text_wherever_it_is_shown(newsroom: Newsro
         assert "canary-5f1" in html
         assert CANARY not in html
         assert "<img" not in html
-    told = await newsroom.web.get("/api/campaigns/x")
-    assert told.headers["content-type"] == "application/json"
-    assert told.json()["message"]["en"] == CANARY
+    response = await newsroom.web.get("/api/campaigns/x")
+    assert response.headers["content-type"] == "application/json"
+    assert response.json()["message"]["en"] == CANARY
 
 
 @pytest.mark.parametrize(
@@ -249,11 +249,13 @@ async def test_a_gift_that_nobody_remembers_leads_to_the_plain_form(newsroom: Ne
 
 async def test_programs_read_a_campaign_from_any_page_and_may_keep_it(newsroom: Newsroom) -> None:
     await load(newsroom)
-    told = await newsroom.web.get("/api/campaigns/spring", headers={"origin": "https://a.example"})
-    assert told.headers["access-control-allow-origin"] == "*"
-    assert told.headers["cache-control"] == "public, max-age=300"
-    assert "set-cookie" not in told.headers
-    found = told.json()
+    response = await newsroom.web.get(
+        "/api/campaigns/spring", headers={"origin": "https://a.example"}
+    )
+    assert response.headers["access-control-allow-origin"] == "*"
+    assert response.headers["cache-control"] == "public, max-age=300"
+    assert "set-cookie" not in response.headers
+    found = response.json()
     assert (found["id"], found["currency"], found["default_frequency"]) == (
         "spring", "eur", "annual",
     )  # fmt: skip
@@ -651,8 +653,8 @@ async def test_the_operator_loads_a_file_and_gets_the_same_back(
         "campaigns[0].presets.monthly.eur: 4 (0.04 EUR) is below the smallest gift, 200 (2.00 EUR)"
         in err
     )
-    deeds = await newsroom.rows("SELECT name, action, object_id FROM audit_entries ORDER BY seq")
-    assert deeds == [
+    actions = await newsroom.rows("SELECT name, action, object_id FROM audit_entries ORDER BY seq")
+    assert actions == [
         ("the command line", "campaign_created", "spring on"),
         ("the command line", "campaign_created", "tested on"),
     ]
@@ -708,7 +710,7 @@ async def test_a_colleague_makes_sees_and_changes_a_campaign(newsroom: Newsroom)
         assert "Nothing was changed" in again.alerts[0]
         assert again.form(f"{CAMPAIGNS_URL}/winter").submission()["message_en"] == "Mine is older."
         assert "winter" in (await ada.opens(CAMPAIGNS_URL)).text
-        assert [deed[:2] for deed in await ada.audit_actions()][-2:] == [
+        assert [action[:2] for action in await ada.audit_actions()][-2:] == [
             ("campaign_created", "winter on"), ("campaign_changed", "winter on"),
         ]  # fmt: skip
     asked = await opens(newsroom, "/donate?campaign=winter&currency=eur&frequency=monthly")

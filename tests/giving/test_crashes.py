@@ -385,7 +385,7 @@ async def is_killed_under_load(
     server: Process, settings: Settings, after: int
 ) -> tuple[set[str], int]:
     """Send events until the server is killed. Gives what it said yes to, and how many it left."""
-    kept: set[str] = set()
+    stored: set[str] = set()
     unanswered = 0
 
     async def send(web: httpx.AsyncClient) -> None:
@@ -398,14 +398,14 @@ async def is_killed_under_load(
                 unanswered += 1
                 return
             assert answer.status_code == 200
-            kept.add(id_)
-            if len(kept) == after:
+            stored.add(id_)
+            if len(stored) == after:
                 server.kill()
 
     async with at_the_door(server) as web:
         await asyncio.wait_for(asyncio.gather(*(send(web) for _ in range(SENDERS))), PATIENCE)
     await gone(server)
-    return kept, unanswered
+    return stored, unanswered
 
 
 async def sends_secrets(server: Process) -> None:
@@ -436,7 +436,7 @@ def wrote_nobody_down(server: Process) -> None:
 async def test_every_event_a_killed_server_said_yes_to_is_there(database: str) -> None:
     moments = random.Random(11)  # to be repeatable
     async with open_newsroom(database) as room:
-        kept: set[str] = set()
+        stored: set[str] = set()
         cut_off = 0
         for _ in range(ROUNDS // AT_ONCE):
             with servers(room.settings, AT_ONCE) as some:
@@ -448,17 +448,17 @@ async def test_every_event_a_killed_server_said_yes_to_is_there(database: str) -
                 for server in some:
                     wrote_nobody_down(server)
             for answered, unanswered in rounds:
-                kept |= answered
+                stored |= answered
                 cut_off += unanswered
         there = {str(id_) for (id_,) in await room.rows("SELECT id FROM stripe_events")}
-        rung = await room.rows(
+        enqueued = await room.rows(
             "SELECT e.id FROM stripe_events e JOIN procrastinate_jobs j"
             " ON j.queueing_lock = e.object_type || ':' || e.object_id AND j.status = 'todo'"
         )
-        assert len(kept) > ROUNDS * 5
+        assert len(stored) > ROUNDS * 5
         assert cut_off >= ROUNDS
-        assert kept <= there
-        assert {str(id_) for (id_,) in rung} == there
+        assert stored <= there
+        assert {str(id_) for (id_,) in enqueued} == there
 
 
 @contextmanager

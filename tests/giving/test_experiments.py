@@ -24,9 +24,9 @@ def shows(
     """The form is shown so often; a few give, most of them little, some take it back for a fee."""
     gifts, total, squares, place = arm.contributions, arm.net_total, arm.sum_of_squares, 0
     while (place := place + 1 + int(math.log(1 - rng.random()) / math.log(1 - share))) <= times:
-        kept = min(1_000_000, max(200, round(rng.lognormvariate(math.log(1000), 1.2) * larger)))
-        kept = -1500 if rng.random() < 0.02 else kept * 95 // 100
-        gifts, total, squares = gifts + 1, total + kept, squares + kept * kept
+        stored = min(1_000_000, max(200, round(rng.lognormvariate(math.log(1000), 1.2) * larger)))
+        stored = -1500 if rng.random() < 0.02 else stored * 95 // 100
+        gifts, total, squares = gifts + 1, total + stored, squares + stored * stored
     return VariantResult(arm.name, arm.impressions + times, gifts, total, squares)
 
 

@@ -77,114 +77,114 @@ async def test_a_donor_replaces_the_card_and_only_that_subscription_changes(
 
 
 async def test_a_card_that_is_only_attached_is_not_in_use(newsroom: Newsroom) -> None:
-    promise = await start_subscription(newsroom)
-    await attach_card(newsroom, promise)
-    after = await again(newsroom, promise)
-    assert after.stripe_payment_method_id == promise.stripe_payment_method_id
-    assert await mail_kinds(newsroom, promise) == []
+    subscription = await start_subscription(newsroom)
+    await attach_card(newsroom, subscription)
+    after = await again(newsroom, subscription)
+    assert after.stripe_payment_method_id == subscription.stripe_payment_method_id
+    assert await mail_kinds(newsroom, subscription) == []
 
 
 async def test_the_dashboard_sets_another_card_on_the_subscription(newsroom: Newsroom) -> None:
-    promise = await start_subscription(newsroom)
-    method = await attach_card(newsroom, promise)
+    subscription = await start_subscription(newsroom)
+    method = await attach_card(newsroom, subscription)
     await newsroom.ctx.stripe.v1.subscriptions.update_async(
-        promise.stripe_subscription_id, {"default_payment_method": method}
+        subscription.stripe_subscription_id, {"default_payment_method": method}
     )
-    after = await again(newsroom, promise)
+    after = await again(newsroom, subscription)
     assert after.stripe_payment_method_id == method
-    assert await history(newsroom, promise) == [("card", "stripe")]
-    assert await mail_kinds(newsroom, promise) == [("card_changed",)]
+    assert await history(newsroom, subscription) == [("card", "stripe")]
+    assert await mail_kinds(newsroom, subscription) == [("card_changed",)]
 
 
 async def test_the_customers_default_counts_where_the_subscription_has_none(
     newsroom: Newsroom,
 ) -> None:
-    promise = await start_subscription(newsroom)
+    subscription = await start_subscription(newsroom)
     stripe = newsroom.ctx.stripe.v1
     await stripe.subscriptions.update_async(
-        promise.stripe_subscription_id, {"default_payment_method": ""}
+        subscription.stripe_subscription_id, {"default_payment_method": ""}
     )
-    method = await attach_card(newsroom, promise)
+    method = await attach_card(newsroom, subscription)
     await stripe.customers.update_async(
-        promise.stripe_customer_id, {"invoice_settings": {"default_payment_method": method}}
+        subscription.stripe_customer_id, {"invoice_settings": {"default_payment_method": method}}
     )
-    after = await again(newsroom, promise)
+    after = await again(newsroom, subscription)
     assert after.stripe_payment_method_id == method
 
 
 async def test_a_card_the_network_renewed_is_taken_over_in_silence(newsroom: Newsroom) -> None:
-    promise = await start_subscription(newsroom)
-    assert promise.stripe_payment_method_id is not None
+    subscription = await start_subscription(newsroom)
+    assert subscription.stripe_payment_method_id is not None
     newsroom.sandbox.update_card_by_network(
-        promise.stripe_payment_method_id, exp_month=2, exp_year=2044
+        subscription.stripe_payment_method_id, exp_month=2, exp_year=2044
     )
-    after = await again(newsroom, promise)
+    after = await again(newsroom, subscription)
     assert after.card_expires_on == date(2044, 2, 29)
-    assert await mail_kinds(newsroom, promise) == []
-    assert await history(newsroom, promise) == []
+    assert await mail_kinds(newsroom, subscription) == []
+    assert await history(newsroom, subscription) == []
 
 
 async def test_a_detached_card_leaves_a_subscription_that_needs_one(newsroom: Newsroom) -> None:
-    promise = await start_subscription(newsroom)
-    assert promise.stripe_payment_method_id is not None
-    await newsroom.ctx.stripe.v1.payment_methods.detach_async(promise.stripe_payment_method_id)
-    after = await again(newsroom, promise)
+    subscription = await start_subscription(newsroom)
+    assert subscription.stripe_payment_method_id is not None
+    await newsroom.ctx.stripe.v1.payment_methods.detach_async(subscription.stripe_payment_method_id)
+    after = await again(newsroom, subscription)
     assert after.needs_card
-    assert await mail_kinds(newsroom, promise) == [("needs_card",)]
+    assert await mail_kinds(newsroom, subscription) == [("needs_card",)]
 
 
 async def test_a_failed_renewal_is_notified_once_fixed_by_a_new_card_and_paid_once(
     newsroom: Newsroom,
 ) -> None:
-    promise = await start_subscription(newsroom)
-    assert promise.stripe_payment_method_id is not None
-    newsroom.sandbox.fail_card(promise.stripe_payment_method_id, "insufficient_funds")
+    subscription = await start_subscription(newsroom)
+    assert subscription.stripe_payment_method_id is not None
+    newsroom.sandbox.fail_card(subscription.stripe_payment_method_id, "insufficient_funds")
     await newsroom.advances_time(timedelta(days=31))
-    behind = await again(newsroom, promise)
+    behind = await again(newsroom, subscription)
     assert behind.status == "past_due"
-    assert await mail_kinds(newsroom, promise) == [("payment_failed",)]
+    assert await mail_kinds(newsroom, subscription) == [("payment_failed",)]
     page = await payment_methods.start_card_update(
-        newsroom.ctx, promise.stripe_subscription_id, actor=Actor.LINK, return_path="/manage"
+        newsroom.ctx, subscription.stripe_subscription_id, actor=Actor.LINK, return_path="/manage"
     )
     await newsroom.pays(page)
-    mended = await again(newsroom, promise)
+    mended = await again(newsroom, subscription)
     assert mended.status == "active"
     assert await newsroom.rows(
         "SELECT count(*), sum(amount) FROM ledger_entries WHERE credit = 'income:monthly'"
     ) == [(2, 1000)]
-    assert await mail_kinds(newsroom, promise) == [("card_changed",), ("payment_failed",)]
+    assert await mail_kinds(newsroom, subscription) == [("card_changed",), ("payment_failed",)]
 
 
 async def test_a_renewal_that_never_succeeds_lapses_and_nothing_is_owed(
     newsroom: Newsroom,
 ) -> None:
-    promise = await start_subscription(newsroom)
-    assert promise.stripe_payment_method_id is not None
-    newsroom.sandbox.fail_card(promise.stripe_payment_method_id, "insufficient_funds")
+    subscription = await start_subscription(newsroom)
+    assert subscription.stripe_payment_method_id is not None
+    newsroom.sandbox.fail_card(subscription.stripe_payment_method_id, "insufficient_funds")
     for _ in range(8):
         await newsroom.advances_time(timedelta(days=7))
         await newsroom.runs_until_idle()
-    after = await again(newsroom, promise)
+    after = await again(newsroom, subscription)
     assert after.status == "canceled"
-    assert await mail_kinds(newsroom, promise) == [("lapsed",), ("payment_failed",)]
-    assert await history(newsroom, promise) == [("lapsed", "stripe")]
+    assert await mail_kinds(newsroom, subscription) == [("lapsed",), ("payment_failed",)]
+    assert await history(newsroom, subscription) == [("lapsed", "stripe")]
 
 
 async def test_a_cancelled_subscription_is_notified_once_and_never_charged_again(
     newsroom: Newsroom,
 ) -> None:
-    promise = await start_subscription(newsroom)
+    subscription = await start_subscription(newsroom)
     await subscription_changes.cancel(
-        newsroom.ctx, promise.stripe_subscription_id, actor=Actor.DONOR
+        newsroom.ctx, subscription.stripe_subscription_id, actor=Actor.DONOR
     )
     await subscription_changes.cancel(
-        newsroom.ctx, promise.stripe_subscription_id, actor=Actor.DONOR
+        newsroom.ctx, subscription.stripe_subscription_id, actor=Actor.DONOR
     )
     await newsroom.advances_time(timedelta(days=90))
-    after = await again(newsroom, promise)
+    after = await again(newsroom, subscription)
     assert after.status == "canceled"
-    assert await mail_kinds(newsroom, promise) == [("cancelled",)]
-    assert await history(newsroom, promise) == [("cancelled", "donor")]
+    assert await mail_kinds(newsroom, subscription) == [("cancelled",)]
+    assert await history(newsroom, subscription) == [("cancelled", "donor")]
     assert await newsroom.rows(
         "SELECT count(*) FROM ledger_entries WHERE credit = 'income:monthly'"
     ) == [(1,)]
@@ -194,10 +194,10 @@ async def test_an_expiring_card_is_notified_once_unless_the_network_renews_it(
     newsroom: Newsroom,
 ) -> None:
     expiring, renewed = await start_subscription(newsroom), await start_subscription(newsroom)
-    for promise in (expiring, renewed):
-        assert promise.stripe_payment_method_id is not None
+    for subscription in (expiring, renewed):
+        assert subscription.stripe_payment_method_id is not None
         newsroom.sandbox.update_card_by_network(
-            promise.stripe_payment_method_id, exp_month=12, exp_year=2026
+            subscription.stripe_payment_method_id, exp_month=12, exp_year=2026
         )
     await newsroom.runs_until_idle()
     assert renewed.stripe_payment_method_id is not None
@@ -233,36 +233,36 @@ async def test_an_annual_charge_is_announced_once_and_a_monthly_one_is_not(
 async def test_word_of_an_old_card_that_comes_a_month_late_brings_it_not_back(
     newsroom: Newsroom,
 ) -> None:
-    promise = await start_subscription(newsroom)
+    subscription = await start_subscription(newsroom)
     page = await payment_methods.start_card_update(
-        newsroom.ctx, promise.stripe_subscription_id, actor=Actor.DONOR, return_path="/manage"
+        newsroom.ctx, subscription.stripe_subscription_id, actor=Actor.DONOR, return_path="/manage"
     )
     await newsroom.pays(page)
     await newsroom.runs_until_idle()
-    newer = await attach_card(newsroom, promise)
+    newer = await attach_card(newsroom, subscription)
     await newsroom.ctx.stripe.v1.subscriptions.update_async(
-        promise.stripe_subscription_id, {"default_payment_method": newer}
+        subscription.stripe_subscription_id, {"default_payment_method": newer}
     )
     await newsroom.runs_until_idle()
     await newsroom.advances_time(timedelta(days=2))
     intents = newsroom.sandbox.dashboard_request("GET", "/v1/setup_intents")
     await payment_methods.sync_setup_intent(newsroom.ctx, intents["data"][0]["id"])
-    after = await again(newsroom, promise)
+    after = await again(newsroom, subscription)
     assert after.stripe_payment_method_id == newer
 
 
 async def test_a_card_for_a_subscription_that_has_ended_meanwhile_opens_no_alert(
     newsroom: Newsroom,
 ) -> None:
-    promise = await start_subscription(newsroom)
+    subscription = await start_subscription(newsroom)
     page = await payment_methods.start_card_update(
-        newsroom.ctx, promise.stripe_subscription_id, actor=Actor.DONOR, return_path="/manage"
+        newsroom.ctx, subscription.stripe_subscription_id, actor=Actor.DONOR, return_path="/manage"
     )
     await newsroom.pays(page)
     newsroom.sandbox.dashboard_request(
-        "DELETE", f"/v1/subscriptions/{promise.stripe_subscription_id}"
+        "DELETE", f"/v1/subscriptions/{subscription.stripe_subscription_id}"
     )
     await newsroom.runs_until_idle()
-    after = await again(newsroom, promise)
+    after = await again(newsroom, subscription)
     assert after.status == "canceled"
     assert await newsroom.count("alerts") == 0

@@ -479,9 +479,9 @@ async def test_a_change_whose_answer_is_lost_is_made_once(donor: Donor) -> None:
 async def test_while_a_payment_is_open_the_frequency_stays(donor: Donor) -> None:
     gift = await donor.gives(500)
     async with donor.room.ctx.sessions() as session:
-        promise = await subscriptions.get_for_contribution(session, gift.id)
-    assert promise is not None
-    method = promise.stripe_payment_method_id
+        subscription = await subscriptions.get_for_contribution(session, gift.id)
+    assert subscription is not None
+    method = subscription.stripe_payment_method_id
     assert method is not None
     donor.room.sandbox.fail_card(method, "insufficient_funds")
     await until(donor.room, 1)
@@ -492,7 +492,7 @@ async def test_while_a_payment_is_open_the_frequency_stays(donor: Donor) -> None
     assert "Please replace the card first" in asks.text
     with pytest.raises(InvalidField, match="replace the card"):
         await subscription_changes.change_frequency(
-            donor.room.ctx, promise.stripe_subscription_id, Frequency.ANNUAL,
+            donor.room.ctx, subscription.stripe_subscription_id, Frequency.ANNUAL,
             Money(6000, "usd"), actor=Actor.DONOR,
         )  # fmt: skip
     donor.room.sandbox.restore_card(method)

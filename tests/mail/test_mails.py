@@ -81,14 +81,14 @@ async def test_a_failed_renewal_is_notified_once_with_a_way_to_fix_it(newsroom: 
     gift = await subscribes_monthly(newsroom)
     assert newsroom.mails() == []
     await a_month_passes(newsroom)
-    (told,) = newsroom.mails()
-    assert told.to == [ADDRESS]
-    assert told.subject == "Your monthly payment needs attention"
-    assert "We could not take your payment of $5.00. Nothing was charged." in told.part()
-    assert gift.id[:8].upper() in told.part()
-    signed = told.link("/fix/").removeprefix("/fix/")
+    (mail,) = newsroom.mails()
+    assert mail.to == [ADDRESS]
+    assert mail.subject == "Your monthly payment needs attention"
+    assert "We could not take your payment of $5.00. Nothing was charged." in mail.part()
+    assert gift.id[:8].upper() in mail.part()
+    signed = mail.link("/fix/").removeprefix("/fix/")
     assert links.contribution_for_card_link(newsroom.ctx, signed) == gift.id
-    signed = told.link("/stop/").removeprefix("/stop/")
+    signed = mail.link("/stop/").removeprefix("/stop/")
     assert links.contribution_for_cancel_link(newsroom.ctx, signed) == gift.id
 
 
@@ -106,9 +106,9 @@ async def test_the_same_failure_reported_again_by_stripe_is_no_second_mail(
 async def test_each_mail_says_who_made_it_and_nothing_more(newsroom: Newsroom) -> None:
     await subscribes_monthly(newsroom)
     await a_month_passes(newsroom)
-    (told,) = newsroom.mails()
+    (mail,) = newsroom.mails()
     ((message_id,),) = await newsroom.rows("SELECT id FROM outbox_mails")
-    heads = told.parsed
+    heads = mail.parsed
     assert sorted(heads) == sorted(
         [
             *("Subject", "From", "To", "Date", "Message-ID", "Auto-Submitted"),
@@ -132,7 +132,7 @@ async def test_a_failure_is_not_notified_when_the_subscription_was_cancelled_fir
     )
     await newsroom.mail_server.open()
     await the_pause_is_over(newsroom)
-    assert [told.subject for told in newsroom.mails()] == ["Your monthly payment has stopped"]
+    assert [mail.subject for mail in newsroom.mails()] == ["Your monthly payment has stopped"]
     assert await statuses(newsroom) == {"payment_failed": "dropped", "cancelled": "sent"}
 
 
@@ -141,11 +141,13 @@ async def test_a_failure_is_not_notified_once_it_was_paid(newsroom: Newsroom) ->
     await newsroom.mail_server.aclose()
     await a_month_passes(newsroom)
     stripe = newsroom.ctx.stripe.v1
-    promise = await stripe.subscriptions.retrieve_async(await subscription_id_of(newsroom, gift))
-    card = await stripe.payment_methods.attach_async(
-        "pm_card_visa", {"customer": str(promise.customer)}
+    subscription = await stripe.subscriptions.retrieve_async(
+        await subscription_id_of(newsroom, gift)
     )
-    await stripe.invoices.pay_async(str(promise.latest_invoice), {"payment_method": card.id})
+    card = await stripe.payment_methods.attach_async(
+        "pm_card_visa", {"customer": str(subscription.customer)}
+    )
+    await stripe.invoices.pay_async(str(subscription.latest_invoice), {"payment_method": card.id})
     await newsroom.runs_until_idle()
     await newsroom.mail_server.open()
     await the_pause_is_over(newsroom)
@@ -157,7 +159,7 @@ async def test_a_subscription_that_lapses_says_that_nothing_is_owed(newsroom: Ne
     await subscribes_monthly(newsroom)
     for _ in range(2):
         await a_month_passes(newsroom)
-    assert [told.subject for told in newsroom.mails()] == [
+    assert [mail.subject for mail in newsroom.mails()] == [
         "Your monthly payment needs attention",
         "Your monthly payment has ended",
     ]
@@ -167,14 +169,14 @@ async def test_a_subscription_that_lapses_says_that_nothing_is_owed(newsroom: Ne
 async def test_a_russian_gift_is_answered_in_russian(newsroom: Newsroom) -> None:
     await subscribes_monthly(newsroom, locale="ru")
     await a_month_passes(newsroom)
-    (told,) = newsroom.mails()
-    assert told.subject == "Ежемесячный платёж требует вашего внимания"
-    assert "Деньги не списаны." in told.part()
-    assert "5,00\N{NO-BREAK SPACE}$" in told.part()
-    assert "2026 года" in told.part()
-    assert told.parsed["Content-Language"] == "ru"
-    assert b"\r\n\r\n" in told.raw
-    assert told.raw.isascii()
+    (mail,) = newsroom.mails()
+    assert mail.subject == "Ежемесячный платёж требует вашего внимания"
+    assert "Деньги не списаны." in mail.part()
+    assert "5,00\N{NO-BREAK SPACE}$" in mail.part()
+    assert "2026 года" in mail.part()
+    assert mail.parsed["Content-Language"] == "ru"
+    assert b"\r\n\r\n" in mail.raw
+    assert mail.raw.isascii()
 
 
 # --- a word for each change -----------------------------------------------------------------------
@@ -182,23 +184,23 @@ async def test_a_russian_gift_is_answered_in_russian(newsroom: Newsroom) -> None
 
 async def test_every_change_is_confirmed_once_with_what_is_true_now(newsroom: Newsroom) -> None:
     ctx, by = newsroom.ctx, Actor.DONOR
-    promise = await subscription_id_of(newsroom, await subscribes_monthly(newsroom, card=GOOD))
+    subscription = await subscription_id_of(newsroom, await subscribes_monthly(newsroom, card=GOOD))
     for decision in (
-        subscription_changes.change_amount(ctx, promise, Money(700, "usd"), actor=by),
-        subscription_changes.skip(ctx, promise, actor=by),
-        subscription_changes.resume(ctx, promise, actor=by),
-        subscription_changes.pause(ctx, promise, 3, actor=by),
-        subscription_changes.resume(ctx, promise, actor=by),
+        subscription_changes.change_amount(ctx, subscription, Money(700, "usd"), actor=by),
+        subscription_changes.skip(ctx, subscription, actor=by),
+        subscription_changes.resume(ctx, subscription, actor=by),
+        subscription_changes.pause(ctx, subscription, 3, actor=by),
+        subscription_changes.resume(ctx, subscription, actor=by),
         subscription_changes.change_frequency(
-            ctx, promise, Frequency.ANNUAL, Money(7000, "usd"), actor=by
+            ctx, subscription, Frequency.ANNUAL, Money(7000, "usd"), actor=by
         ),
-        subscription_changes.cancel(ctx, promise, actor=by),
+        subscription_changes.cancel(ctx, subscription, actor=by),
     ):
         await newsroom.advances_time(timedelta(minutes=1))
         await decision
         await newsroom.runs_until_idle()
-    told = newsroom.mails()
-    assert [mail.subject for mail in told] == [
+    mail = newsroom.mails()
+    assert [mail.subject for mail in mail] == [
         "The amount of your monthly payment has changed",
         "Your next monthly payment is skipped",
         "Your monthly payment goes on",
@@ -207,7 +209,7 @@ async def test_every_change_is_confirmed_once_with_what_is_true_now(newsroom: Ne
         "Your payment is now annual",
         "Your annual payment has stopped",
     ]
-    amount, skipped, _, paused, resumed, frequency, stopped = (mail.part() for mail in told)
+    amount, skipped, _, paused, resumed, frequency, stopped = (mail.part() for mail in mail)
     assert "Your payment is now $7.00 a month." in amount
     assert "The next payment, $7.00, is due on 22 December 2026." in amount
     assert "The payment of 22 December 2026 is skipped." in skipped
@@ -228,34 +230,34 @@ async def test_an_annual_charge_is_announced_once(newsroom: Newsroom) -> None:
     for _ in range(2):
         await notices_due.notify_upcoming_renewals(newsroom.ctx)
         await newsroom.runs_until_idle()
-    (told,) = newsroom.mails()
-    assert told.subject == "Your annual payment is due on 22 November 2027"
-    assert "On 22 November 2027 we will take $50.00 from your card." in told.part()
+    (mail,) = newsroom.mails()
+    assert mail.subject == "Your annual payment is due on 22 November 2027"
+    assert "On 22 November 2027 we will take $50.00 from your card." in mail.part()
 
 
 async def test_a_card_that_expires_is_notified_once_and_not_after_it_was_replaced(
     newsroom: Newsroom,
 ) -> None:
-    promise = await subscription_id_of(newsroom, await subscribes_monthly(newsroom, card=GOOD))
+    subscription = await subscription_id_of(newsroom, await subscribes_monthly(newsroom, card=GOOD))
     await change(newsroom, "UPDATE subscriptions SET card_expires_on = '2026-12-20'")
     await notices_due.notify_expiring_cards(newsroom.ctx)
-    await subscriptions.sync(newsroom.ctx, promise)  # the network has renewed it
+    await subscriptions.sync(newsroom.ctx, subscription)  # the network has renewed it
     await worker.run_due_jobs(newsroom.ctx)
     assert newsroom.mails() == []
     await change(newsroom, "UPDATE subscriptions SET card_expires_on = '2026-12-19'")
     await notices_due.notify_expiring_cards(newsroom.ctx)
     await worker.run_due_jobs(newsroom.ctx)
-    (told,) = newsroom.mails()
-    assert "is valid until 19 December 2026." in told.part()
+    (mail,) = newsroom.mails()
+    assert "is valid until 19 December 2026." in mail.part()
 
 
 async def test_a_bank_that_asks_is_answered_on_stripes_page(newsroom: Newsroom) -> None:
     await subscribes_monthly(newsroom, card="4000002760003184")
     await a_month_passes(newsroom)
-    (told,) = newsroom.mails()
-    assert told.subject == "Your bank asks you to confirm a payment"
-    assert f"\n{newsroom.sandbox.url}/" in told.part()
-    assert told.link("/stop/")
+    (mail,) = newsroom.mails()
+    assert mail.subject == "Your bank asks you to confirm a payment"
+    assert f"\n{newsroom.sandbox.url}/" in mail.part()
+    assert mail.link("/stop/")
 
 
 # --- whom to --------------------------------------------------------------------------------------
@@ -266,19 +268,23 @@ async def test_the_address_is_the_one_stripe_holds_when_the_mail_leaves(
 ) -> None:
     gift = await subscribes_monthly(newsroom)
     stripe = newsroom.ctx.stripe.v1
-    promise = await stripe.subscriptions.retrieve_async(await subscription_id_of(newsroom, gift))
-    await stripe.customers.update_async(str(promise.customer), {"email": "moved@example.org"})
+    subscription = await stripe.subscriptions.retrieve_async(
+        await subscription_id_of(newsroom, gift)
+    )
+    await stripe.customers.update_async(str(subscription.customer), {"email": "moved@example.org"})
     await a_month_passes(newsroom)
-    assert [told.to for told in newsroom.mails()] == [["moved@example.org"]]
+    assert [mail.to for mail in newsroom.mails()] == [["moved@example.org"]]
 
 
 async def test_a_customer_who_is_gone_gets_no_mail(newsroom: Newsroom) -> None:
     gift = await subscribes_monthly(newsroom)
     stripe = newsroom.ctx.stripe.v1
-    promise = await stripe.subscriptions.retrieve_async(await subscription_id_of(newsroom, gift))
+    subscription = await stripe.subscriptions.retrieve_async(
+        await subscription_id_of(newsroom, gift)
+    )
     await newsroom.mail_server.aclose()
     await a_month_passes(newsroom)
-    await stripe.customers.delete_async(str(promise.customer))
+    await stripe.customers.delete_async(str(subscription.customer))
     await newsroom.mail_server.open()
     await the_pause_is_over(newsroom)
     assert await statuses(newsroom) == {"payment_failed": "dropped"}
@@ -299,8 +305,10 @@ async def test_a_customer_who_is_gone_gets_no_mail(newsroom: Newsroom) -> None:
 async def test_an_address_cannot_write_a_header(newsroom: Newsroom, address: str) -> None:
     gift = await subscribes_monthly(newsroom)
     stripe = newsroom.ctx.stripe.v1
-    promise = await stripe.subscriptions.retrieve_async(await subscription_id_of(newsroom, gift))
-    newsroom.sandbox.account.store.objects[str(promise.customer)]["email"] = address
+    subscription = await stripe.subscriptions.retrieve_async(
+        await subscription_id_of(newsroom, gift)
+    )
+    newsroom.sandbox.account.store.objects[str(subscription.customer)]["email"] = address
     await a_month_passes(newsroom)
     assert newsroom.mails() == []
     assert await statuses(newsroom) == {"payment_failed": "dropped"}
@@ -309,11 +317,11 @@ async def test_an_address_cannot_write_a_header(newsroom: Newsroom, address: str
 async def test_a_name_is_in_no_mail_whatever_it_tries(newsroom: Newsroom) -> None:
     await subscribes_monthly(newsroom, name="Eve\r\nBcc: everyone@example.org\r\n\r\nBuy this")
     await a_month_passes(newsroom)
-    (told,) = newsroom.mails()
-    assert told.to == [ADDRESS]
-    assert "Bcc" not in told.parsed
-    assert b"Eve" not in told.raw
-    assert "Buy this" not in told.part()
+    (mail,) = newsroom.mails()
+    assert mail.to == [ADDRESS]
+    assert "Bcc" not in mail.parsed
+    assert b"Eve" not in mail.raw
+    assert "Buy this" not in mail.part()
 
 
 async def test_a_mailbox_that_does_not_exist_is_not_tried_for_hours(newsroom: Newsroom) -> None:
@@ -412,11 +420,11 @@ async def asks_for_link(room: Newsroom, address: str) -> None:
 async def test_a_donor_gets_a_link_and_a_code_that_open_the_door(newsroom: Newsroom) -> None:
     await subscribes_monthly(newsroom, email="Reader@Example.org")
     await asks_for_link(newsroom, " reader@EXAMPLE.org ")
-    (told,) = newsroom.mails()
-    assert told.to == ["Reader@example.org"]
-    assert told.subject == "Your sign-in link"
-    assert re.search(r"code: [A-Z2-9]{5}-[A-Z2-9]{5}$", told.part(), re.MULTILINE)
-    page = await newsroom.web.get(told.link("/manage/enter/"))
+    (mail,) = newsroom.mails()
+    assert mail.to == ["Reader@example.org"]
+    assert mail.subject == "Your sign-in link"
+    assert re.search(r"code: [A-Z2-9]{5}-[A-Z2-9]{5}$", mail.part(), re.MULTILINE)
+    page = await newsroom.web.get(mail.link("/manage/enter/"))
     assert page.status_code == 200
 
 
@@ -424,7 +432,7 @@ async def test_a_guest_who_gave_once_gets_a_link_too(newsroom: Newsroom) -> None
     await newsroom.gives(2500)
     await newsroom.runs_until_idle()
     await asks_for_link(newsroom, ADDRESS)
-    assert [told.to for told in newsroom.mails()] == [[ADDRESS]]
+    assert [mail.to for mail in newsroom.mails()] == [[ADDRESS]]
 
 
 async def test_an_address_nobody_gave_with_gets_nothing(newsroom: Newsroom) -> None:
@@ -437,10 +445,14 @@ async def test_an_address_nobody_gave_with_gets_nothing(newsroom: Newsroom) -> N
 async def test_a_link_goes_to_no_other_address_than_the_donors(newsroom: Newsroom) -> None:
     gift = await subscribes_monthly(newsroom)
     stripe = newsroom.ctx.stripe.v1
-    promise = await stripe.subscriptions.retrieve_async(await subscription_id_of(newsroom, gift))
-    newsroom.sandbox.account.store.objects[str(promise.customer)]["email"] = "other@example.org"
+    subscription = await stripe.subscriptions.retrieve_async(
+        await subscription_id_of(newsroom, gift)
+    )
+    newsroom.sandbox.account.store.objects[str(subscription.customer)]["email"] = (
+        "other@example.org"
+    )
     await asks_for_link(newsroom, ADDRESS)
-    assert [told.to for told in newsroom.mails()] == [[ADDRESS]]  # by the page they paid on
+    assert [mail.to for mail in newsroom.mails()] == [[ADDRESS]]  # by the page they paid on
 
 
 async def test_a_link_waits_for_the_mail_server_but_not_for_long(newsroom: Newsroom) -> None:
@@ -478,15 +490,15 @@ async def test_each_link_is_another_and_follows_from_nothing_that_is_stored(
     await subscribes_monthly(newsroom)
     for _ in range(2):
         await asks_for_link(newsroom, ADDRESS)
-    one, other = (told.part() for told in newsroom.mails())
+    one, other = (mail.part() for mail in newsroom.mails())
     tokens = [re.findall(r"/manage/enter/([\w-]{43})$", text, re.M)[0] for text in (one, other)]
     codes = [re.findall(r"code: (\S+)$", text, re.M)[0].replace("-", "") for text in (one, other)]
     assert len({*tokens, *codes}) == 4
-    kept = str(
+    stored = str(
         [await newsroom.rows(f"SELECT * FROM {t}") for t in ("sign_in_links", "outbox_mails")]
     )
     for secret in (*tokens, *codes):
-        assert secret not in kept
+        assert secret not in stored
 
 
 async def test_a_mailbox_gets_ten_links_in_a_day_however_they_are_used(
@@ -542,7 +554,7 @@ async def test_an_end_that_was_set_and_undone_is_notified_once_each_time(
         await stripe.subscriptions.update_async(id_, {"cancel_at_period_end": False})
         await newsroom.runs_until_idle()
         await subscriptions.sync(newsroom.ctx, id_)
-    assert [told.subject for told in newsroom.mails()] == [
+    assert [mail.subject for mail in newsroom.mails()] == [
         "Your monthly payment is set to end", "Your monthly payment goes on",
     ] * 2  # fmt: skip
     assert "ends on 22 December 2026" in newsroom.mails()[0].part()
@@ -575,11 +587,11 @@ async def test_the_demo_shows_what_was_sent(database: str, tmp_path: Path) -> No
         assert "No mail yet." in (await room.web.get("/dev/inbox")).text
         await subscribes_monthly(room, locale="ru")
         await a_month_passes(room)
-        (told,) = room.mails()
-        mailbox.Maildir(folder).add(told.raw)
+        (mail,) = room.mails()
+        mailbox.Maildir(folder).add(mail.raw)
         page = (await room.web.get("/dev/inbox")).text
         assert "Ежемесячный платёж требует вашего внимания" in page
-        assert f'<a href="http://127.0.0.1:8000{told.link("/fix/")}">' in page
+        assert f'<a href="http://127.0.0.1:8000{mail.link("/fix/")}">' in page
         assert "&lt;!doctype html&gt;" in page
 
 
@@ -605,14 +617,14 @@ async def test_no_address_is_stored_or_logged(
     await the_pause_is_over(newsroom)
     newsroom.mail_server.rejections[canary] = "550 no such mailbox"
     await asks_for_link(newsroom, canary)
-    assert [told.to for told in newsroom.mails()] == [[canary]] * 3
+    assert [mail.to for mail in newsroom.mails()] == [[canary]] * 3
     said = "".join(capfd.readouterr())
     assert "job_failed" in said
-    kept = "\n".join([row async for row in every_row(newsroom)])
-    assert "payment_failed" in kept
+    stored = "\n".join([row async for row in every_row(newsroom)])
+    assert "payment_failed" in stored
     for trace in ("canary", "Canary", "post.example"):
         assert trace not in said
-        assert trace not in kept
+        assert trace not in stored
 
 
 async def every_row(room: Newsroom) -> AsyncIterator[str]:

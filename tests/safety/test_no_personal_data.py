@@ -64,7 +64,14 @@ enabled = true
 en = "Three reporters, one year, one story."
 """
 FORMS = ("/remind", "/newsletter", "/manage", "/support")
-PLACES = ("", "/thanks", "/manage/enter", "/remind/stop", "/mailbox/confirm", "/finance/contributions")
+PLACES = (
+    "",
+    "/thanks",
+    "/manage/enter",
+    "/remind/stop",
+    "/mailbox/confirm",
+    "/finance/contributions",
+)
 POLICY = {"privacy_url": "https://lindenau.example/privacy", "privacy_version": "2026-05-01"}
 
 

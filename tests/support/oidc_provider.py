@@ -99,8 +99,8 @@ class OidcProvider:
             case "/token":
                 return self._exchange_code(request, dict(await request.post()))  # type: ignore[arg-type]  # no files
             case "/keys":
-                kept = [key.as_dict(private=False) for key in self.keys]
-                return web.json_response({"keys": [{"kty": "oct", "k": "c2VjcmV0"}, *kept]})
+                stored = [key.as_dict(private=False) for key in self.keys]
+                return web.json_response({"keys": [{"kty": "oct", "k": "c2VjcmV0"}, *stored]})
         return web.Response(status=404)
 
     def _discovery(self) -> Claims:
