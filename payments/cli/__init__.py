@@ -1,8 +1,8 @@
 """The operator's commands, put together. Each module is one command or one group of them.
 
 A command imports what it needs when it runs: the web framework alone takes seconds, and
-`payments --help` should not. `common` has what the commands share; no command imports another
-room's private names, and none imports this module.
+`payments --help` should not. `common` has what the commands share, and none of them imports this
+module. Every room and door may be imported.
 """
 
 import click

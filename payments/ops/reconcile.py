@@ -74,10 +74,10 @@ async def find_differences(
 
 
 def _describe(stored: ComparedValues | None, at_stripe: ComparedValues) -> str:
-    there = f"at Stripe it is {', '.join(map(str, at_stripe))}"
+    stripe_part = f"at Stripe it is {', '.join(map(str, at_stripe))}"
     if stored is None:
-        return f"is missing here; {there}"
-    return f"is {', '.join(map(str, stored))} here; {there}"
+        return f"is missing here; {stripe_part}"
+    return f"is {', '.join(map(str, stored))} here; {stripe_part}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,8 +150,8 @@ async def test_the_newest_card_of_a_protected_country_tells_whether_radar_stops_
         assert "nothing proves it" in unproven.description
         assert ":card_country: = 'US' or :card_country: = 'BY'" in unproven.description
         for card, stopped in (("4100000000000019", True), ("4000001120000005", False)):
-            asked = (await room.requests_contribution(500, declaration=True)).json()
-            await room.pays(asked["checkout_url"], card)
+            contribution = (await room.requests_contribution(500, declaration=True)).json()
+            await room.pays(contribution["checkout_url"], card)
             await room.advances_time(timedelta(minutes=1))
             found = await finding_of(room, "radar")
             assert found.ok is stopped, found.description
