@@ -18,12 +18,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core.errors import PaymentsError
 from payments.core.settings import Settings
+from payments.giving.subscriptions import LIVE_STATUSES
 from payments.infra import db
 from payments.infra.context import Context
 from payments.safety import emergency_stop
 from payments.safety.data_inventory import ALERT_RETENTION, COUNT_RETENTION, DONOR_LINK_RETENTION
 
-LIVE_STATUSES_SQL = "('active', 'trialing', 'past_due', 'unpaid', 'paused')"
+LIVE_STATUSES_SQL = "('" + "', '".join(LIVE_STATUSES) + "')"
 # A contribution is over when nothing of it can be charged, and was not for so long.
 CONTRIBUTION_IS_OVER_SQL = f"""
     c.created_at < :before

@@ -131,7 +131,7 @@ async def _ask(url: str) -> dict[str, float]:
             await recurring.mrr_by_month(session, ZONE, since=since, until=until),
             await cohort_retention.list_cohorts(session, ZONE, since=since, until=until),
             await payment_recovery.by_month(session, ZONE, since=since, until=until),
-            await recurring.at_risk(session, expiring_before=date(2026, 12, 15)),
+            await recurring.at_risk(session, today=date(2026, 10, 31)),
             await recurring.committed_mrr(session),
         )
 

@@ -15,16 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from payments.accounting import mrr_rollforward, sql_text
 from payments.accounting.mrr_rollforward import MrrMonth
 from payments.core.calendar import months_before
-from payments.giving.subscriptions import LIVE_STATUSES, SubscriptionStatus
+from payments.giving.current_card import CARD_EXPIRY_NOTICE
+from payments.giving.subscriptions import LIVE_STATUSES, RENEWING_STATUSES
 
-CARD_EXPIRING_DAYS = 45
 MAX_AT_RISK = 100  # listed on a page
-# Committed is what a charge is attempted for: neither given up as unpaid nor paused by Stripe.
-COMMITTED_STATUSES = tuple(
-    status
-    for status in LIVE_STATUSES
-    if status not in (SubscriptionStatus.UNPAID, SubscriptionStatus.PAUSED)
-)
 
 
 async def mrr_by_month(
@@ -60,7 +54,7 @@ _AT_RISK = text(
        AND status IN {sql_text.in_list(LIVE_STATUSES)}
        AND (status IN ('past_due', 'unpaid')
             OR stripe_payment_method_id IS NULL
-            OR card_expires_on < CAST(:expiring_before AS date))
+            OR card_expires_on <= CAST(:expiring_until AS date))
      ORDER BY reason DESC, current_period_end NULLS LAST, contribution_id
      LIMIT {MAX_AT_RISK + 1}
     """  # noqa: S608 - our own words
@@ -80,12 +74,10 @@ class AtRiskSubscription:
     card_expires_on: date | None
 
 
-async def at_risk(session: AsyncSession, *, expiring_before: date) -> list[AtRiskSubscription]:
+async def at_risk(session: AsyncSession, *, today: date) -> list[AtRiskSubscription]:
     """Return the subscriptions at risk, one more than a page lists if there are more."""
-    return [
-        AtRiskSubscription(*row)
-        for row in await session.execute(_AT_RISK, {"expiring_before": expiring_before})
-    ]
+    rows = await session.execute(_AT_RISK, {"expiring_until": today + CARD_EXPIRY_NOTICE})
+    return [AtRiskSubscription(*row) for row in rows]
 
 
 _COMMITTED_MRR = text(
@@ -96,7 +88,7 @@ _COMMITTED_MRR = text(
                AS amount
       FROM subscriptions
      WHERE ended_at IS NULL
-       AND status IN {sql_text.in_list(COMMITTED_STATUSES)}
+       AND status IN {sql_text.in_list(RENEWING_STATUSES)}
        AND NOT is_paused
      GROUP BY currency
      ORDER BY currency

@@ -4,7 +4,7 @@ Ids only.
 """
 
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 from litestar import Controller, Response, get
@@ -73,7 +73,6 @@ class RecurringPages(Controller):
         """The last thirteen months that are over."""
         currency = filters.filter_value(request.query_params, "currency")
         zone, (since, until) = ctx.settings.accounting_zoneinfo, _months_shown(ctx)
-        expiring_before = filters.today(ctx) + timedelta(days=recurring.CARD_EXPIRING_DAYS)
         async with ctx.sessions() as session:
             mrr_months = await recurring.mrr_by_month(
                 session, zone, since=since, until=until, currency=currency
@@ -82,7 +81,7 @@ class RecurringPages(Controller):
                 session, zone, since=since, until=until, currency=currency
             )
             recoveries = await payment_recovery.by_month(session, zone, since=since, until=until)
-            at_risk = await recurring.at_risk(session, expiring_before=expiring_before)
+            at_risk = await recurring.at_risk(session, today=filters.today(ctx))
             committed = await recurring.committed_mrr(session)
         currencies = sorted({month.currency for month in mrr_months})
         return await layout.render(
