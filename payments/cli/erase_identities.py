@@ -13,11 +13,11 @@ from payments.cli.common import echo_stderr, json_option, run_with_context, yes_
 @json_option
 def erase_identities(*, force: bool, yes: bool, as_json: bool) -> None:
     """Erase who every donor and reader is, for ever; the books stay whole."""
-    from payments.safety import retention
+    from payments.safety import global_erasure
 
     if not yes:
         click.confirm("Erase who everybody is, for ever?", abort=True, err=True)
-    report = run_with_context(lambda ctx: retention.erase_everyone(ctx, force=force))
+    report = run_with_context(lambda ctx: global_erasure.erase_everyone(ctx, force=force))
     if as_json:
         click.echo(
             json.dumps(

@@ -4,6 +4,7 @@ A donor is a keyed hash of the normal form of an address, and the ids of their c
 The address itself stays at Stripe and is fetched when a mail is due.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import ForeignKey, delete, select, update
@@ -157,10 +158,10 @@ async def lock(session: AsyncSession, donor_id: str) -> None:
     await session.get(Donor, donor_id, with_for_update=True)
 
 
-async def erase(session: AsyncSession, donor_id: str, *, now: datetime) -> None:
-    """Delete a donor with the ids of their customers and their sessions.
+async def record_erasure(session: AsyncSession, donor_id: str, *, now: datetime) -> None:
+    """Store the hash of a donor who is about to be deleted.
 
-    The hash alone is stored for `ERASURE_RETENTION`, so that late events do not create them anew.
+    It stays for `ERASURE_RETENTION`, so that late events do not create them anew.
     """
     own_hash = select(Donor.address_hash).where(Donor.id == donor_id).scalar_subquery()
     address_hash = await session.scalar(select(own_hash))
@@ -170,13 +171,12 @@ async def erase(session: AsyncSession, donor_id: str, *, now: datetime) -> None:
             .values(address_hash=address_hash, erased_at=now)
             .on_conflict_do_update(index_elements=["address_hash"], set_={"erased_at": now})
         )
-    await delete_donor(session, donor_id)
 
 
-async def delete_donor(session: AsyncSession, donor_id: str) -> None:
-    """Delete a donor and leave no hash."""
-    await session.execute(delete(DonorCustomer).where(DonorCustomer.donor_id == donor_id))
-    await session.execute(delete(Donor).where(Donor.id == donor_id))  # sessions cascade
+async def delete_donors(session: AsyncSession, donor_ids: Sequence[str]) -> None:
+    """Delete donors with the ids of their customers and, by cascade, their sessions."""
+    await session.execute(delete(DonorCustomer).where(DonorCustomer.donor_id.in_(donor_ids)))
+    await session.execute(delete(Donor).where(Donor.id.in_(donor_ids)))
 
 
 async def purge_erasures(session: AsyncSession, now: datetime) -> None:

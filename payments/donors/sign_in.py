@@ -8,6 +8,7 @@ only to donors, so that nobody learns who gives. Of a token or code only a hash 
 import base64
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -249,10 +250,10 @@ async def sign_out(session: AsyncSession, token: str) -> None:
     await session.execute(delete(DonorSession).where(DonorSession.token_hash == _sha256(token)))
 
 
-async def delete_links(session: AsyncSession, donor_id: str) -> None:
-    """Delete every link that a donor requested. Their sessions are deleted with the donor."""
-    own_hash = select(Donor.address_hash).where(Donor.id == donor_id).scalar_subquery()
-    await session.execute(delete(SignInLink).where(SignInLink.address_hash == own_hash))
+async def delete_links(session: AsyncSession, donor_ids: Sequence[str]) -> None:
+    """Delete every link that donors requested. Their sessions are deleted with the donors."""
+    own_hashes = select(Donor.address_hash).where(Donor.id.in_(donor_ids))
+    await session.execute(delete(SignInLink).where(SignInLink.address_hash.in_(own_hashes)))
 
 
 async def purge_expired(session: AsyncSession, now: datetime) -> None:

@@ -182,7 +182,7 @@ async def _attribute(
         contribution_id = claimed_id if await contributions.exists(session, claimed_id) else None
     frequency, invoice = Frequency.ONCE, None
     if lookup and contribution_id is None and fetched.payment_intent:
-        invoice = await _invoice_of(ctx, payment_intent_id)
+        invoice = await fetch_invoice(ctx, payment_intent_id)
     if invoice is not None:
         contribution_id = await invoices.contribution_of(ctx, invoice)
         frequency = invoices.frequency_of(invoice)
@@ -203,7 +203,7 @@ async def _attribute(
             )
 
 
-async def _invoice_of(ctx: Context, payment_intent_id: str) -> stripe.Invoice | None:
+async def fetch_invoice(ctx: Context, payment_intent_id: str) -> stripe.Invoice | None:
     """Return the invoice a payment intent pays. A first payment may be made before its invoice."""
     with stripe_client.translate_errors():
         invoice_payments = await ctx.stripe.v1.invoice_payments.list_async(

@@ -4,6 +4,8 @@ Attaching a donor and anonymising a contribution exclude each other by one advis
 contribution. A protected contribution never has a donor again.
 """
 
+from collections.abc import Sequence
+
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -41,10 +43,10 @@ async def attach_donor(session: AsyncSession, contribution_id: str, donor_id: st
     )
 
 
-async def detach_donor(session: AsyncSession, donor_id: str) -> None:
-    """Cut every contribution of a donor from them. The amounts stay."""
+async def detach_donors(session: AsyncSession, donor_ids: Sequence[str]) -> None:
+    """Detach donors from every contribution of theirs. The contributions stay."""
     await session.execute(
-        update(Contribution).where(Contribution.donor_id == donor_id).values(donor_id=None)
+        update(Contribution).where(Contribution.donor_id.in_(donor_ids)).values(donor_id=None)
     )
 
 

@@ -159,6 +159,14 @@ async def get_for_contribution(session: AsyncSession, contribution_id: str) -> S
     return subscription
 
 
+async def list_for_contribution(
+    session: AsyncSession, contribution_id: str
+) -> list[Subscription]:
+    """Return every subscription that a contribution began: one, unless Stripe holds several."""
+    query = select(Subscription).where(Subscription.contribution_id == contribution_id)
+    return list(await session.scalars(query.order_by(Subscription.stripe_subscription_id)))
+
+
 async def list_for_donor(
     session: AsyncSession, donor_id: str, *, limit: int = 200
 ) -> list[Subscription]:

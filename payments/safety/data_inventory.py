@@ -1,8 +1,8 @@
-"""What we hold, cell by cell, and until when: one table, from which the page `/safety` is written.
+"""The data inventory: what is stored, column by column, and until when.
 
-Every column of the schema stands in exactly one class here; a test compares, so whoever adds a
-column has to say what it tells about whom, and the page says it from then on. `retention` makes the
-dates true.
+Every column of the schema stands in exactly one class, which a test compares, so whoever adds a
+column has to say what it tells about whom. The page `/safety` is written from this, and `retention`
+keeps the dates.
 """
 
 from collections.abc import Iterator
@@ -11,18 +11,19 @@ from datetime import timedelta
 
 from payments.core.i18n import gettext_noop
 
-DONOR_LINK_RETENTION = timedelta(
-    days=395
-)  # thirteen months: a donor of last December is known this December
+# Thirteen months, so that a donor of last December is known this December.
+DONOR_LINK_RETENTION = timedelta(days=395)
 ALERT_RETENTION = timedelta(days=730)
-COUNT_RETENTION = timedelta(days=761)  # twenty-five months: a campaign is compared with last year's
+# Twenty-five months, so that a campaign can be compared with last year's.
+COUNT_RETENTION = timedelta(days=761)
 
 
 @dataclass(frozen=True, slots=True)
 class DataClass:
-    """Cells that tell the same kind of thing and go at the same time. `cells` is table -> columns.
+    """Columns that tell the same kind of thing and are deleted at the same time.
 
-    `what` and `until` are whole sentences for a reader.
+    `description` and `retention` are sentences for a reader; `columns` maps a table to the names of
+    its columns, separated by spaces.
     """
 
     description: str
@@ -48,9 +49,11 @@ ACCOUNTING_RECORDS = DataClass(
         " outcome_known_at protected",
         "disputes": "stripe_dispute_id stripe_charge_id status amount currency reason opened_at"
         " evidence_due_at evidence_submitted is_charge_refundable synced_at",
-        "fraud_warnings": "stripe_warning_id stripe_charge_id fraud_type actionable warned_at synced_at",
+        "fraud_warnings": "stripe_warning_id stripe_charge_id fraud_type actionable warned_at"
+        " synced_at",
         "late_entries": "seq booked_on",
-        "daily_totals": "day frequency currency debit credit amount entries payers first_time_payers",
+        "daily_totals": "day frequency currency debit credit amount entries payers"
+        " first_time_payers",
         "ledger_entries": "seq debit credit amount currency occurred_at balance_transaction"
         " contribution_id hash",
         "payout_transactions": "stripe_payout_id balance_transaction net currency",
@@ -60,11 +63,13 @@ ACCOUNTING_RECORDS = DataClass(
         "period_closings": "id month zone closed_at last_seq chain_head checklist manifest_hash"
         " pack reopened_at reopen_reason",
         "month_snapshots": "kind month figures",
-        "refunds": "id stripe_refund_id stripe_charge_id status amount currency reason idempotency_key"
-        " requested_at balance_transaction failure_balance_transaction failure_reason synced_at",
+        "refunds": "id stripe_refund_id stripe_charge_id status amount currency reason"
+        " idempotency_key requested_at balance_transaction failure_balance_transaction"
+        " failure_reason synced_at",
         "subscription_changes": "id kind actor decided_at done_at stripe_setup_intent_id",
         "subscriptions": "contribution_id status frequency amount currency stripe_price_id"
-        " started_at billing_anchor_at scheduled_end_at current_period_end is_paused resumes_at ended_at synced_at",
+        " started_at billing_anchor_at scheduled_end_at current_period_end is_paused resumes_at"
+        " ended_at synced_at",
         "unposted_transactions": "balance_transaction",
     },
 )
@@ -94,7 +99,7 @@ SUBSCRIPTION_MAILS = DataClass(
     gettext_noop("13 months."),
     {
         "outbox_mails": "id key kind status subscription_id object_id language created_at"
-        " expires_at sent_at"
+        " expires_at sent_at",
     },
 )
 SHORT_LIVED = DataClass(
@@ -105,7 +110,8 @@ SHORT_LIVED = DataClass(
     {
         "contributions": "idempotency_key_hash request_digest checkout_session_params checkout_url",
         "donor_sessions": "token_hash donor_id expires_at",
-        "sign_in_links": "id address_hash browser_hash token_hash code_hash code_attempts requested_at expires_at",
+        "sign_in_links": "id address_hash browser_hash token_hash code_hash code_attempts"
+        " requested_at expires_at",
         "support_cases": "id staff_id donor_id expires_at",
     },
 )
@@ -125,9 +131,10 @@ REMINDERS = DataClass(
         "The key is destroyed when the last reminder is sent, when you cancel, or after 13 months."
     ),
     {
-        "reminders": "id state address_hash address_ciphertext verified deprioritised attempts language zone frequency"
-        " amount currency signed_up_on first_send_on interval_months slots slot sent_count due_on contribution_id"
-        " signed_up_at confirmation_sent_at enqueued_at ended_at",
+        "reminders": "id state address_hash address_ciphertext verified deprioritised attempts"
+        " language zone frequency amount currency signed_up_on first_send_on interval_months slots"
+        " slot sent_count due_on contribution_id signed_up_at confirmation_sent_at enqueued_at"
+        " ended_at",
         "confirmation_mails": "address_hash sent_at",
     },
 )
@@ -143,8 +150,9 @@ NEWSLETTER = DataClass(
         "version stay for 30 days, and name nobody."
     ),
     {
-        "newsletter_signups": "id state address_hash address_ciphertext privacy_version language deprioritised attempts"
-        " signed_up_at consented_at confirmation_sent_at confirmed_at delivery_started_at next_attempt_at ended_at",
+        "newsletter_signups": "id state address_hash address_ciphertext privacy_version language"
+        " deprioritised attempts signed_up_at consented_at confirmation_sent_at confirmed_at"
+        " delivery_started_at next_attempt_at ended_at",
     },
 )
 SUPPRESSIONS = DataClass(
@@ -216,8 +224,9 @@ HOUSEKEEPING = DataClass(
     },
 )
 DATA_CLASSES = (
-    ACCOUNTING_RECORDS, DONOR_IDENTIFIERS, SUBSCRIPTION_MAILS, SHORT_LIVED, ERASURES, REMINDERS, NEWSLETTER, SUPPRESSIONS, RATE_LIMITS, WEBHOOK_EVENTS,
-    STAFF, AGGREGATE_COUNTS, CAMPAIGNS, HOUSEKEEPING,
+    ACCOUNTING_RECORDS, DONOR_IDENTIFIERS, SUBSCRIPTION_MAILS, SHORT_LIVED, ERASURES, REMINDERS,
+    NEWSLETTER, SUPPRESSIONS, RATE_LIMITS, WEBHOOK_EVENTS, STAFF, AGGREGATE_COUNTS, CAMPAIGNS,
+    HOUSEKEEPING,
 )  # fmt: skip
 NEVER_STORED = (
     gettext_noop("Your name, your e-mail address in clear, your phone, your postal address."),
@@ -229,8 +238,8 @@ NEVER_STORED = (
 
 
 def all_columns() -> Iterator[tuple[str, str]]:
-    """Every classified cell as (table, column)."""
-    for one in DATA_CLASSES:
-        for table, columns in one.columns.items():
+    """Yield every classified column as (table, column)."""
+    for data_class in DATA_CLASSES:
+        for table, columns in data_class.columns.items():
             for column in columns.split():
                 yield table, column

@@ -1,7 +1,7 @@
-"""What we hold about one donor: told in full, and erased.
+"""What a donor may ask of us: all that we hold of them, and its erasure.
 
-Erasing ends what still runs, cuts every row that says who gave from what was given, and leaves the
-books as they are. What Stripe holds of the donor is Stripe's, and the page says so.
+Erasing cancels what is still charged, removes whatever says who gave, and leaves the books as they
+are. What Stripe holds of the donor is Stripe's, and the page says so.
 """
 
 from datetime import datetime
@@ -10,46 +10,40 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core.errors import StripeUnavailable
-from payments.donors import donors, sign_in
-from payments.giving import (
-    change_log,
-    charges,
-    contributions,
-    donor_attribution,
-    subscription_changes,
-    subscriptions,
-)
+from payments.donors import donors
+from payments.giving import change_log, charges, contributions, subscription_changes, subscriptions
 from payments.giving.change_log import Actor
 from payments.giving.subscriptions import Subscription
 from payments.infra.context import Context
 from payments.mail import outbox
+from payments.safety import erasure
 from payments.signups import reminders
 
 
-async def export_data(
-    session: AsyncSession, donor_id: str
-) -> dict[str, Any]:  # to be written as JSON
-    """Everything we hold about a donor. The address is not in it: we have only its keyed hash."""
-    live = await subscriptions.list_for_donor(session, donor_id)
-    mails = await outbox.list_for(session, [promise.stripe_subscription_id for promise in live])
+async def export_data(session: AsyncSession, donor_id: str) -> dict[str, Any]:  # a JSON object
+    """Return everything we hold of a donor. The address is not in it: we have only its hash."""
+    own_subscriptions = await subscriptions.list_for_donor(session, donor_id)
+    ids = [subscription.stripe_subscription_id for subscription in own_subscriptions]
     return {
         "donor": donor_id,
         "address": "kept only as a keyed hash, from which it cannot be read",
         "stripe_customers": await donors.customers_of(session, donor_id),
         "contributions": [
             {
-                "id": gift.id,
-                "at": gift.created_at,
-                "frequency": gift.frequency,
-                "amount": gift.amount,
-                "currency": gift.currency,
-                "status": gift.status,
-                "campaign": gift.campaign,
-                "language": gift.language,
+                "id": contribution.id,
+                "at": contribution.created_at,
+                "frequency": contribution.frequency,
+                "amount": contribution.amount,
+                "currency": contribution.currency,
+                "status": contribution.status,
+                "campaign": contribution.campaign,
+                "language": contribution.language,
             }
-            for gift in await contributions.list_for_donor(session, donor_id)
+            for contribution in await contributions.list_for_donor(session, donor_id)
         ],
-        "standing": [await _subscription_data(session, promise) for promise in live],
+        "subscriptions": [
+            await _subscription_data(session, subscription) for subscription in own_subscriptions
+        ],
         "payments": [
             {
                 "reference": payment.reference,
@@ -63,62 +57,68 @@ async def export_data(
         ],
         "mails": [
             {"kind": mail.kind, "status": mail.status, "at": mail.created_at, "sent": mail.sent_at}
-            for mail in mails
+            for mail in await outbox.list_for(session, ids)
         ],
         "reminders": [
-            {"state": row.state, "asked": row.signed_up_at, "due": row.due_on, "zone": row.zone}
-            for row in await reminders.list_for_donor(session, donor_id)
+            {
+                "state": reminder.state,
+                "signed_up": reminder.signed_up_at,
+                "due": reminder.due_on,
+                "zone": reminder.zone,
+            }
+            for reminder in await reminders.list_for_donor(session, donor_id)
         ],
     }
 
 
 async def _subscription_data(session: AsyncSession, subscription: Subscription) -> dict[str, Any]:
-    """One promise and its history."""
-    fields: tuple[str, ...] = (
-        "contribution_id",
-        "stripe_subscription_id",
-        "stripe_customer_id",
-        "stripe_payment_method_id",
-        "card_expires_on",
-        "status",
-        "frequency",
-        "amount",
-        "currency",
-        "started_at",
-        "current_period_end",
-        "is_paused",
-        "resumes_at",
-        "scheduled_end_at",
-        "ended_at",
-    )
+    """Return a subscription and its history."""
     changes = await change_log.list_done(session, subscription.stripe_subscription_id)
     return {
-        **{name: getattr(subscription, name) for name in fields},
-        "history": [{"kind": c.kind, "actor": c.actor, "at": c.done_at} for c in changes],
+        "contribution_id": subscription.contribution_id,
+        "stripe_subscription_id": subscription.stripe_subscription_id,
+        "stripe_customer_id": subscription.stripe_customer_id,
+        "stripe_payment_method_id": subscription.stripe_payment_method_id,
+        "card_expires_on": subscription.card_expires_on,
+        "status": subscription.status,
+        "frequency": subscription.frequency,
+        "amount": subscription.amount,
+        "currency": subscription.currency,
+        "started_at": subscription.started_at,
+        "current_period_end": subscription.current_period_end,
+        "is_paused": subscription.is_paused,
+        "resumes_at": subscription.resumes_at,
+        "scheduled_end_at": subscription.scheduled_end_at,
+        "ended_at": subscription.ended_at,
+        "history": [
+            {"kind": change.kind, "actor": change.actor, "at": change.done_at} for change in changes
+        ],
     }
 
 
 async def erase(ctx: Context, donor_id: str, *, by: Actor = Actor.DONOR) -> datetime:
-    """End every promise, then forget the donor. Raises StripeUnavailable before anything is
-    forgotten when a promise could not be stopped yet. Gives the moment.
+    """Cancel a donor's live subscriptions, then erase the donor. Returns when that was done.
+
+    Raises StripeUnavailable, before anything is erased, when Stripe has not confirmed every
+    cancellation yet; the cancellations are decided all the same.
     """
     async with ctx.sessions() as session:
-        theirs = await subscriptions.list_for_donor(session, donor_id)
-    stopped = [
-        await subscription_changes.cancel(ctx, promise.stripe_subscription_id, actor=by)
-        for promise in theirs
-        if promise.is_live
+        own_subscriptions = await subscriptions.list_for_donor(session, donor_id)
+    are_confirmed = [
+        await subscription_changes.cancel(ctx, subscription.stripe_subscription_id, actor=by)
+        for subscription in own_subscriptions
+        if subscription.is_live
     ]
-    if not all(stopped):
+    if not all(are_confirmed):
         raise StripeUnavailable(
             "We have your decision to stop, and our payment provider has not confirmed it yet. "
             "Nothing was erased. Please try again later."
         )
+    ids = [subscription.stripe_subscription_id for subscription in own_subscriptions]
     async with ctx.sessions.begin() as session:
         await donors.lock(session, donor_id)
-        await outbox.cancel_for(session, [promise.stripe_subscription_id for promise in theirs])
-        await donor_attribution.detach_donor(session, donor_id)
-        await reminders.cancel_for_donor(session, ctx.settings, donor_id, now=ctx.now())
-        await sign_in.delete_links(session, donor_id)
-        await donors.erase(session, donor_id, now=ctx.now())
+        await outbox.cancel_for(session, ids)
+        await erasure.erase_with_reminders(
+            session, ctx.settings, donor_id, now=ctx.now(), keep_hash=True
+        )
     return ctx.now()

@@ -1,8 +1,9 @@
-"""The bank line: what a donor's bank really prints, which only a person can look at.
+"""Review of the statement descriptor as banks print it, which only a person can see.
 
-What Stripe's account says is compared every hour (`statements`); what a bank makes of it is on
-paper. So every hundred days, while donors are protected, somebody gives a little by each way to
-pay, waits for the statement, compares it with what we promise and files it. Here stands only when.
+`risk.statement_descriptor` compares every hour what Stripe's account says; what a bank makes of it
+is on paper. So every hundred days, while a safety policy is in force, somebody gives a little by
+each payment method, waits for the statement, compares it with the form's notice, and files it.
+Stored is only when the last review was.
 """
 
 from datetime import date, datetime, timedelta
@@ -17,7 +18,7 @@ REVIEW_CURSOR = "descriptor_review"
 
 
 async def record_review(ctx: Context) -> None:
-    """Somebody has looked at real lines today, and they are right."""
+    """Record that somebody compared real statements today and found them right."""
     async with ctx.sessions.begin() as session:
         await session.merge(ImportCursor(name=REVIEW_CURSOR, reached_at=ctx.now()))
         await alerts.close(
@@ -26,19 +27,19 @@ async def record_review(ctx: Context) -> None:
 
 
 async def last_review_date(ctx: Context) -> date | None:
-    """When somebody looked."""
-    moment = await _last_review_at(ctx)
-    return None if moment is None else moment.date()
+    """Return the day of the last review, in UTC, if there was one."""
+    reviewed_at = await _last_review_at(ctx)
+    return None if reviewed_at is None else reviewed_at.date()
 
 
 async def is_due(ctx: Context) -> bool:
-    """Whether nobody has looked for too long."""
-    moment = await _last_review_at(ctx)
-    return moment is None or ctx.now() - moment > REVIEW_INTERVAL
+    """Whether the last review is longer ago than the interval, or there was none."""
+    reviewed_at = await _last_review_at(ctx)
+    return reviewed_at is None or ctx.now() - reviewed_at > REVIEW_INTERVAL
 
 
 async def alert_if_due(ctx: Context) -> None:
-    """Call a person when it is due, where a policy is in force."""
+    """Raise an alert when a review is due and a safety policy is in force."""
     if ctx.settings.safety_policy is None or not await is_due(ctx):
         return
     async with ctx.sessions.begin() as session:
@@ -49,5 +50,5 @@ async def alert_if_due(ctx: Context) -> None:
 
 async def _last_review_at(ctx: Context) -> datetime | None:
     async with ctx.sessions() as session:
-        mark = await session.get(ImportCursor, REVIEW_CURSOR)
-    return None if mark is None else mark.reached_at
+        cursor = await session.get(ImportCursor, REVIEW_CURSOR)
+    return None if cursor is None else cursor.reached_at

@@ -1,14 +1,13 @@
-"""The emergency stop: end or pause every promise of a group, mailing nobody, whatever gets in the
-way.
+"""The emergency stop: cancel or pause every subscription of a group, without a mail to anybody.
 
-A stop is a row, and each promise in it is a row with its state, so a killed command goes on where
-it was (`--resume`). Stripe is asked once for each promise: a promise that Stripe has ended already
-is done, and a pause is asked for by the same key however often. Before anything is asked the group
-is silenced (`quiet`), so that what Stripe then tells of it is written down and told to nobody.
+A stop is a row, and so is each of its subscriptions with its state: a command that was killed goes
+on where it was (`--resume`). Each step may be repeated: cancelling what has ended is done, and a
+pause has the same idempotency key however often it is sent. The group is muted before Stripe is
+asked, so that the events that follow are recorded and nobody is written to.
 
-Group `protected` is decided by the card that a promise would be charged to now, as Stripe tells its
-country in its lists, a hundred promises a call: we keep no country ourselves. Promises of gifts
-that were in quarantine belong to it, whatever their card is now.
+The group `protected` is decided by the card that a subscription would be charged to now: Stripe
+lists its country, a hundred subscriptions a call, and we store none. Subscriptions of contributions
+that were in quarantine belong to it whatever their card is now.
 """
 
 import asyncio
@@ -35,17 +34,17 @@ from payments.risk import quarantine
 from payments.risk.bulk_stops import BulkStop, BulkStopItem, BulkStopItemState, StopGroup, StopMode
 
 CONCURRENCY = 8
-MAX_PASSES = 5  # over what Stripe did not answer
-PAGE_SIZE = 500
+MAX_PASSES = 5  # over subscriptions for which Stripe did not answer
+PAGE_SIZE = 500  # subscriptions read from the database at once
 PAYMENT_METHOD_EXPAND = [
     "data.default_payment_method",
     "data.customer.invoice_settings.default_payment_method",
 ]
-ProgressCallback = Callable[[int, int], None]  # done, of so many
+ProgressCallback = Callable[[int, int], None]  # subscriptions done, and in all
 
 
 class StopInProgress(PaymentsError):
-    """A stop of this group was begun and is not finished."""
+    """A stop of this group was started and is not finished."""
 
     status = 409
     code = "stop-in-progress"
@@ -53,7 +52,7 @@ class StopInProgress(PaymentsError):
 
 
 class NothingToResume(PaymentsError):
-    """No stop of this group waits to be finished."""
+    """No stop of this group is unfinished."""
 
     status = 404
     code = "nothing-to-resume"
@@ -61,7 +60,7 @@ class NothingToResume(PaymentsError):
 
 
 class NoProtectedGroup(PaymentsError):
-    """The group `protected` is empty by definition while no policy says who is in it."""
+    """The group `protected` was asked for without a safety policy, which says who is in it."""
 
     status = 409
     code = "no-protected-group"
@@ -70,7 +69,7 @@ class NoProtectedGroup(PaymentsError):
 
 @dataclass(frozen=True, slots=True)
 class StopReport:
-    """What came of a stop. `left` are the promises a person must see to."""
+    """The result of a stop. `unfinished` are the subscriptions a person must look at."""
 
     subscriptions: int
     done: int
@@ -79,10 +78,13 @@ class StopReport:
 
 
 async def preview(ctx: Context, group: StopGroup, mode: StopMode) -> int:
-    """How many promises a stop would touch. Nothing is written, here or at Stripe."""
+    """Return how many subscriptions a stop would touch, and change nothing.
+
+    Raises NoProtectedGroup.
+    """
     count = 0
-    async for some in _subscriptions_in(ctx, group, mode):
-        count += len(some)
+    async for page in _subscriptions_in(ctx, group, mode):
+        count += len(page)
     return count
 
 
@@ -94,31 +96,34 @@ async def execute(
     resume: bool = False,
     progress: ProgressCallback = lambda _done, _all: None,
 ) -> StopReport:
-    """Stop a group, or finish a stop that was cut short. Raises StopUnderWay, NothingToResume."""
+    """Stop a group, or with `resume` finish a stop that was interrupted.
+
+    Raises StopInProgress, NothingToResume, NoProtectedGroup.
+    """
     stop = (
         await _get_open_stop(ctx, group, mode) if resume else await _create_stop(ctx, group, mode)
     )
     for _ in range(MAX_PASSES):
-        # a promise that began meanwhile belongs to it too
+        # subscriptions that started meanwhile belong to the group too
         added = await _add_items(ctx, stop)
-        await _process_waiting(ctx, stop, progress)
-        waiting = len(await _items_in(ctx, stop.id, BulkStopItemState.PENDING))
-        if not added and not waiting:
+        await _process_pending(ctx, stop, progress)
+        pending = len(await _items_in(ctx, stop.id, BulkStopItemState.PENDING))
+        if not added and not pending:
             break
     return await _close_stop(ctx, stop)
 
 
 async def _create_stop(ctx: Context, group: StopGroup, mode: StopMode) -> BulkStop:
     _policy_for(ctx, group)
-    made = BulkStop(id=new_row_id(), group=group, mode=mode, decided_at=ctx.now())
+    stop = BulkStop(id=new_row_id(), group=group, mode=mode, decided_at=ctx.now())
     async with ctx.sessions.begin() as session:
-        fields = {"id": made.id, "group": group, "mode": mode, "decided_at": made.decided_at}
-        new = await session.scalar(
+        fields = {"id": stop.id, "group": group, "mode": mode, "decided_at": stop.decided_at}
+        inserted_id = await session.scalar(
             insert(BulkStop).values(fields).on_conflict_do_nothing().returning(BulkStop.id)
         )
-    if new is None:
+    if inserted_id is None:
         raise StopInProgress("A stop of this group was begun and is not finished. Use --resume.")
-    return made
+    return stop
 
 
 async def _get_open_stop(ctx: Context, group: StopGroup, mode: StopMode) -> BulkStop:
@@ -126,88 +131,97 @@ async def _get_open_stop(ctx: Context, group: StopGroup, mode: StopMode) -> Bulk
         BulkStop.group == group, BulkStop.mode == mode, BulkStop.ended_at.is_(None)
     )
     async with ctx.sessions() as session:
-        found = await session.scalar(query)
-    if found is None:
+        stop = await session.scalar(query)
+    if stop is None:
         raise NothingToResume("No stop of this group waits to be finished.")
-    return found
+    return stop
 
 
 async def _close_stop(ctx: Context, stop: BulkStop) -> StopReport:
-    """Close the stop if nothing waits. What Stripe refused is for a person, not for a repeat."""
+    """Close the stop if nothing is pending. What Stripe rejected is left to a person."""
     counts = select(BulkStopItem.state, func.count()).where(BulkStopItem.bulk_stop_id == stop.id)
     async with ctx.sessions.begin() as session:
         rows = await session.execute(counts.group_by(BulkStopItem.state))
-        number = {BulkStopItemState(state): int(count) for state, count in rows}
-        if not number.get(BulkStopItemState.PENDING):
-            done = update(BulkStop).where(BulkStop.id == stop.id)
-            await session.execute(done.values(ended_at=ctx.now()))
-    left = [
-        one
+        count_of = {BulkStopItemState(state): int(count) for state, count in rows}
+        if not count_of.get(BulkStopItemState.PENDING):
+            statement = update(BulkStop).where(BulkStop.id == stop.id)
+            await session.execute(statement.values(ended_at=ctx.now()))
+    unfinished = [
+        subscription_id
         for state in (BulkStopItemState.PENDING, BulkStopItemState.REJECTED)
-        for one in await _items_in(ctx, stop.id, state)
+        for subscription_id in await _items_in(ctx, stop.id, state)
     ]
     return StopReport(
-        sum(number.values()),
-        number.get(BulkStopItemState.DONE, 0),
-        number.get(BulkStopItemState.ALREADY_ENDED, 0),
-        tuple(left),
+        sum(count_of.values()),
+        count_of.get(BulkStopItemState.DONE, 0),
+        count_of.get(BulkStopItemState.ALREADY_ENDED, 0),
+        tuple(unfinished),
     )
 
 
-# --- who is in it ---------------------------------------------------------------------------------
+# --- the subscriptions of a group -----------------------------------------------------------------
 
 
 async def _add_items(ctx: Context, stop: BulkStop) -> int:
-    """Write down every promise of the group, hushed before anything is asked. Gives how many are
-    new.
-    """
+    """Store every subscription of the group and mute it. Returns how many are new."""
     added = 0
-    async for some in _subscriptions_in(ctx, stop.group, stop.mode):
+    async for page in _subscriptions_in(ctx, stop.group, stop.mode):
         rows = [
             {
                 "bulk_stop_id": stop.id,
-                "stripe_subscription_id": one,
-                "state": "pending",
+                "stripe_subscription_id": subscription_id,
+                "state": BulkStopItemState.PENDING,
                 "attempts": 0,
             }
-            for one in some
+            for subscription_id in page
         ]
         async with ctx.sessions.begin() as session:
-            new = await session.scalars(
+            inserted = await session.scalars(
                 insert(BulkStopItem)
                 .values(rows)
                 .on_conflict_do_nothing()
                 .returning(BulkStopItem.stripe_subscription_id)
             )
-            ids = list(new)
+            ids = list(inserted)
             await muted.mute(session, ids, now=ctx.now())
             await outbox.cancel_for(session, ids)
             added += len(ids)
+    first_listed = update(BulkStop).where(
+        BulkStop.id == stop.id, BulkStop.items_listed_at.is_(None)
+    )
     async with ctx.sessions.begin() as session:
-        listed = update(BulkStop).where(BulkStop.id == stop.id, BulkStop.items_listed_at.is_(None))
-        await session.execute(listed.values(items_listed_at=ctx.now()))
+        await session.execute(first_listed.values(items_listed_at=ctx.now()))
     return added
 
 
 async def _subscriptions_in(
     ctx: Context, group: StopGroup, mode: StopMode
 ) -> AsyncIterator[Sequence[str]]:
-    """The promises of a group that would still be charged, some at a time."""
-    policy, after = _policy_for(ctx, group), ""
-    listed = set() if policy is None else await _subscriptions_on_protected_cards(ctx, policy)
+    """Yield the ids of a group's subscriptions that would still be charged, a page at a time."""
+    policy, after_id = _policy_for(ctx, group), ""
+    on_protected_cards: set[str] = set()
+    if policy is not None:
+        on_protected_cards = await _subscriptions_on_protected_cards(ctx, policy)
     while True:
         async with ctx.sessions() as session:
-            some = await _page_of_live(session, mode, after)
-        if not some:
+            page = await _page_of_live(session, mode, after_id)
+        if not page:
             return
-        after = some[-1][0]
-        chosen = [one for one, flag in some if policy is None or flag or one in listed]
-        if chosen:
-            yield chosen
+        after_id = page[-1][0]
+        in_group = [
+            subscription_id
+            for subscription_id, is_protected in page
+            if policy is None or is_protected or subscription_id in on_protected_cards
+        ]
+        if in_group:
+            yield in_group
 
 
 def _policy_for(ctx: Context, group: StopGroup) -> Policy | None:
-    """Who is protected, where the group depends on it."""
+    """Return the policy that decides the group, None for the group of all.
+
+    Raises NoProtectedGroup.
+    """
     if group is StopGroup.ALL:
         return None
     if ctx.settings.safety_policy is None:
@@ -220,7 +234,10 @@ def _policy_for(ctx: Context, group: StopGroup) -> Policy | None:
 async def _page_of_live(
     session: AsyncSession, mode: StopMode, after_id: str
 ) -> list[tuple[str, bool]]:
-    """Promises that live and, for a pause, are not paused for good already."""
+    """Return ids of live subscriptions, and whether their contribution is protected.
+
+    For a pause, without those that are already paused until resumed.
+    """
     query = (
         select(Subscription.stripe_subscription_id, Contribution.protected)
         .join(Contribution, Contribution.id == Subscription.contribution_id)
@@ -234,20 +251,21 @@ async def _page_of_live(
         query = query.where(
             Subscription.is_paused.is_(False) | Subscription.resumes_at.is_not(None)
         )
-    return [(one, bool(flag)) for one, flag in await session.execute(query)]
+    rows = await session.execute(query)
+    return [(subscription_id, bool(protected)) for subscription_id, protected in rows]
 
 
 async def _subscriptions_on_protected_cards(ctx: Context, policy: Policy) -> set[str]:
-    """The promises at Stripe whose card is of a protected country."""
-    found = set()
+    """Return the ids of Stripe's subscriptions whose card is of a protected country."""
+    ids = set()
     with stripe_client.translate_errors():
         page = await ctx.stripe.v1.subscriptions.list_async(
             {"limit": 100, "expand": PAYMENT_METHOD_EXPAND}
         )
         async for fetched in page.auto_paging_iter():
             if policy.protects(_card_country(fetched)):
-                found.add(fetched.id)
-    return found
+                ids.add(fetched.id)
+    return ids
 
 
 def _card_country(fetched: stripe.Subscription) -> str | None:
@@ -260,33 +278,33 @@ def _card_country(fetched: stripe.Subscription) -> str | None:
     return quarantine.method_country(method)
 
 
-# --- one by one -----------------------------------------------------------------------------------
+# --- one subscription at a time -------------------------------------------------------------------
 
 
-async def _process_waiting(ctx: Context, stop: BulkStop, progress: ProgressCallback) -> None:
-    """Ask Stripe for every promise that waits, a few at once within the budget."""
-    waiting = iter(await _items_in(ctx, stop.id, BulkStopItemState.PENDING))
+async def _process_pending(ctx: Context, stop: BulkStop, progress: ProgressCallback) -> None:
+    """Process every pending subscription, a few at once within Stripe's rate limit."""
+    pending = iter(await _items_in(ctx, stop.id, BulkStopItemState.PENDING))
     async with ctx.sessions() as session:
         total = await session.scalar(
             select(func.count()).where(BulkStopItem.bulk_stop_id == stop.id)
         )
-        past = await session.scalar(
+        processed = await session.scalar(
             select(func.count()).where(
                 BulkStopItem.bulk_stop_id == stop.id,
                 BulkStopItem.state != BulkStopItemState.PENDING,
             )
         )
-    count = int(past or 0)
+    done = int(processed or 0)
 
     async def work() -> None:
-        nonlocal count
-        for subscription_id in waiting:
-            with suppress(StripeUnavailable):  # it waits for the next round
+        nonlocal done
+        for subscription_id in pending:
+            with suppress(StripeUnavailable):  # it stays pending until the next pass
                 await _process_item(ctx, stop, subscription_id)
-                count += 1
-                progress(count, int(total or 0))
+                done += 1
+                progress(done, int(total or 0))
 
-    progress(count, int(total or 0))
+    progress(done, int(total or 0))
     await asyncio.gather(*(work() for _ in range(CONCURRENCY)))
 
 
@@ -299,7 +317,7 @@ async def _items_in(ctx: Context, bulk_stop_id: str, state: BulkStopItemState) -
 
 
 async def _process_item(ctx: Context, stop: BulkStop, subscription_id: str) -> None:
-    """Write the decision down, ask Stripe, write down what it said."""
+    """Record the decision, ask Stripe, and record its answer. Raises StripeUnavailable."""
     kind = ChangeKind.CANCELLED if stop.mode is StopMode.CANCEL else ChangeKind.PAUSED
     async with ctx.sessions.begin() as session:
         if kind is ChangeKind.CANCELLED:
@@ -319,23 +337,21 @@ async def _process_item(ctx: Context, stop: BulkStop, subscription_id: str) -> N
     state = await _apply_at_stripe(ctx, stop, subscription_id)
     async with ctx.sessions.begin() as session:
         await _update_item(session, stop.id, subscription_id, state=state)
-        await job_queue.enqueue_sync(
-            session, "subscription", subscription_id
-        )  # writes what became of it
+        await job_queue.enqueue_sync(session, "subscription", subscription_id)
 
 
 async def _update_item(
     session: AsyncSession, bulk_stop_id: str, subscription_id: str, **values: object
 ) -> None:
-    step = update(BulkStopItem).where(
+    statement = update(BulkStopItem).where(
         BulkStopItem.bulk_stop_id == bulk_stop_id,
         BulkStopItem.stripe_subscription_id == subscription_id,
     )
-    await session.execute(step.values(values))
+    await session.execute(statement.values(values))
 
 
 async def _apply_at_stripe(ctx: Context, stop: BulkStop, subscription_id: str) -> BulkStopItemState:
-    """Ask Stripe. It answers the same to a repeat, or that nothing is there any more."""
+    """Cancel or pause at Stripe, and return the state that follows. Raises StripeUnavailable."""
     try:
         with stripe_client.translate_errors():
             if stop.mode is StopMode.CANCEL:
@@ -347,25 +363,22 @@ async def _apply_at_stripe(ctx: Context, stop: BulkStop, subscription_id: str) -
                     {"idempotency_key": f"stop-{stop.id}-{subscription_id}"[:255]},
                 )
     except stripe.InvalidRequestError as error:
-        return (
-            BulkStopItemState.ALREADY_ENDED
-            if error.code == "resource_missing"
-            else BulkStopItemState.REJECTED
-        )
+        has_ended = error.code == "resource_missing"
+        return BulkStopItemState.ALREADY_ENDED if has_ended else BulkStopItemState.REJECTED
     return BulkStopItemState.DONE
 
 
 def to_json(report: StopReport) -> Mapping[str, object]:
-    """A report as JSON."""
+    """Return a report as a JSON object."""
     return {
-        "promises": report.subscriptions,
+        "subscriptions": report.subscriptions,
         "done": report.done,
-        "ended_before": report.already_ended,
-        "left": list(report.unfinished),
+        "already_ended": report.already_ended,
+        "unfinished": list(report.unfinished),
     }
 
 
 async def count_live(session: AsyncSession) -> int:
-    """How many promises would still be charged."""
+    """Return how many subscriptions are live."""
     query = select(func.count()).where(Subscription.status.in_(subscriptions.LIVE_STATUSES))
     return int(await session.scalar(query) or 0)

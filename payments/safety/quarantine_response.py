@@ -1,20 +1,20 @@
-"""Protection: what is done about a payment that came from a protected country in spite of all.
+"""The response to a payment in quarantine, which came from a protected country in spite of Radar.
 
-Within a minute of Stripe's word: its promise is ended, its donor is never written to, whose it was
-is cut from it, and a person knows. Money goes back only where the policy says so, for a refund is a
-second line at the bank that may be asked. What is left is what the books need: ids, amounts, days.
+Within a minute of Stripe's event its subscription is cancelled, its donor is never written to, the
+contribution is anonymised, and a person has an alert. Money is refunded only where the policy says
+so, because a refund is a second line at a bank that may be asked. What is left is what the books
+need: ids, amounts and dates.
 
-Every step may be done twice, so a crash or a Stripe that is away costs time and nothing else.
+Every step may be repeated, so a crash or an outage of Stripe costs time and nothing else.
 """
 
-import stripe
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core.errors import StripeUnavailable
 from payments.core.frequency import Frequency
 from payments.core.safety_policy import RefundRule
-from payments.donors import donors, sign_in
+from payments.donors import donors
 from payments.giving import (
     charges,
     donor_attribution,
@@ -25,53 +25,52 @@ from payments.giving import (
 from payments.giving.change_log import Actor
 from payments.giving.charges import Charge
 from payments.giving.contributions import Contribution, PaymentIntentLink
-from payments.giving.subscriptions import Subscription
-from payments.infra import job_queue, stripe_client
+from payments.infra import job_queue
 from payments.infra.context import Context
 from payments.mail import muted, outbox
 from payments.risk import quarantine
 from payments.risk.quarantine import Quarantine
+from payments.safety import erasure
 from payments.settlement import refund_requests
 from payments.settlement.refund_requests import RefundNotPossible
 from payments.settlement.refunds import RefundReason
-from payments.signups import reminders
 
 
 class NotYetAttributed(StripeUnavailable):
-    """Stripe does not say yet what this payment was for. Its job comes again in seconds."""
+    """Stripe does not say yet what this payment was for. Its job is retried within seconds."""
 
 
 async def process(ctx: Context, charge_id: str) -> None:
-    """Do all that is due about a payment in quarantine. Raises to be called again."""
+    """Do all that is due about a payment in quarantine. Raises to be retried."""
     async with ctx.sessions() as session:
         row = await session.get(Quarantine, charge_id)
     if row is None or row.processed_at is not None:
         return
-    owner = await _contribution_of(ctx, charge_id)
-    if owner is None:
+    contribution_id = await _contribution_of(ctx, charge_id)
+    if contribution_id is None:
         await charges.sync(ctx, charge_id, lookup=True)
-        owner = await _contribution_of(ctx, charge_id)
-    if owner is None:
+        contribution_id = await _contribution_of(ctx, charge_id)
+    if contribution_id is None:
         raise NotYetAttributed("Stripe does not say yet what this payment was for.")
-    await _anonymise(ctx, owner)
-    await _cancel_subscriptions(ctx, charge_id, owner)
+    await _anonymise(ctx, contribution_id)
+    await _cancel_subscriptions(ctx, charge_id, contribution_id)
     await _refund_if_policy_requires(ctx, charge_id)
     async with ctx.sessions.begin() as session:
-        done = update(Quarantine).where(Quarantine.stripe_charge_id == charge_id)
-        await session.execute(done.values(processed_at=ctx.now()))
+        statement = update(Quarantine).where(Quarantine.stripe_charge_id == charge_id)
+        await session.execute(statement.values(processed_at=ctx.now()))
 
 
 async def resume(ctx: Context) -> int:
-    """Ring again for what is not done, however its job was lost. Gives how many."""
+    """Enqueue every open response again, however its job was lost. Returns how many there are."""
     async with ctx.sessions.begin() as session:
-        left = await quarantine.list_open(session)
-        for charge_id in left:
+        charge_ids = await quarantine.list_open(session)
+        for charge_id in charge_ids:
             await job_queue.enqueue_sync(session, quarantine.QUARANTINE_JOB, charge_id)
-    return len(left)
+    return len(charge_ids)
 
 
 async def _contribution_of(ctx: Context, charge_id: str) -> str | None:
-    """The contribution that a charge pays, as far as we know."""
+    """Return the id of the contribution that a charge pays, as far as it is known."""
     query = (
         select(PaymentIntentLink.contribution_id)
         .join(
@@ -84,91 +83,71 @@ async def _contribution_of(ctx: Context, charge_id: str) -> str | None:
         return await session.scalar(query)
 
 
-# --- whose it was ---------------------------------------------------------------------------------
+# --- the donor ------------------------------------------------------------------------------------
 
 
 async def _anonymise(ctx: Context, contribution_id: str) -> None:
-    """Cut a contribution from its donor, and forget them if it was all they gave.
+    """Anonymise a contribution, and erase its donor if it was all they gave.
 
-    The donor is locked before the contribution, as everywhere.
+    The lock of the contribution is taken first, then the donor's row, then the contribution's, as
+    everywhere.
     """
     async with ctx.sessions.begin() as session:
         await donor_attribution.lock(session, contribution_id)
-        row = await session.get_one(Contribution, contribution_id)
-        donor_id = row.donor_id
+        contribution = await session.get_one(Contribution, contribution_id)
+        donor_id = contribution.donor_id
         if donor_id is not None:
             await donors.lock(session, donor_id)
         await donor_attribution.anonymise(session, contribution_id)
-        theirs = await _subscriptions_of(session, contribution_id)
-        ids = [promise.stripe_subscription_id for promise in theirs]
+        begun = await subscriptions.list_for_contribution(session, contribution_id)
+        ids = [subscription.stripe_subscription_id for subscription in begun]
         await muted.mute(session, ids, now=ctx.now())
         await outbox.cancel_for(session, ids)
-        if donor_id is not None:
-            await _delete_donor_without_contributions(ctx, session, donor_id)
-
-
-async def _delete_donor_without_contributions(
-    ctx: Context, session: AsyncSession, donor_id: str
-) -> None:
-    """Forget a donor who gave nothing else, and the reminder they may wait for."""
-    others = select(func.count()).where(Contribution.donor_id == donor_id)
-    if await session.scalar(others):
-        return
-    await reminders.cancel_for_donor(session, ctx.settings, donor_id, now=ctx.now())
-    await sign_in.delete_links(session, donor_id)
-    await donors.delete_donor(session, donor_id)
-
-
-# --- its promise ----------------------------------------------------------------------------------
-
-
-async def _cancel_subscriptions(ctx: Context, charge_id: str, contribution_id: str) -> None:
-    """End whatever would charge again. A promise we never met is met first."""
-    async with ctx.sessions() as session:
-        row = await session.get_one(Contribution, contribution_id)
-        known = await _subscriptions_of(session, contribution_id)
-    if row.frequency is not Frequency.ONCE and not known:
-        await _sync_unknown_subscription(
-            ctx, charge_id
-        )  # it is hushed and ended as it is written down
-        return
-    for promise in known:
-        if promise.is_live:
-            await subscription_changes.cancel(
-                ctx, promise.stripe_subscription_id, actor=Actor.STAFF
+        if donor_id is not None and not await _has_contributions(session, donor_id):
+            await erasure.erase_with_reminders(
+                session, ctx.settings, donor_id, now=ctx.now(), keep_hash=False
             )
 
 
-async def _subscriptions_of(session: AsyncSession, contribution_id: str) -> list[Subscription]:
-    query = select(Subscription).where(Subscription.contribution_id == contribution_id)
-    return list(await session.scalars(query.order_by(Subscription.stripe_subscription_id)))
+async def _has_contributions(session: AsyncSession, donor_id: str) -> bool:
+    query = select(func.count()).where(Contribution.donor_id == donor_id)
+    return bool(await session.scalar(query))
+
+
+# --- the subscription -----------------------------------------------------------------------------
+
+
+async def _cancel_subscriptions(ctx: Context, charge_id: str, contribution_id: str) -> None:
+    """Cancel whatever would charge again. A subscription that is not stored yet is synced first."""
+    async with ctx.sessions() as session:
+        contribution = await session.get_one(Contribution, contribution_id)
+        begun = await subscriptions.list_for_contribution(session, contribution_id)
+    if contribution.frequency is not Frequency.ONCE and not begun:
+        # its sync mutes and cancels it, because the contribution is protected
+        await _sync_unknown_subscription(ctx, charge_id)
+        return
+    for subscription in begun:
+        if subscription.is_live:
+            await subscription_changes.cancel(
+                ctx, subscription.stripe_subscription_id, actor=Actor.STAFF
+            )
 
 
 async def _sync_unknown_subscription(ctx: Context, charge_id: str) -> None:
     async with ctx.sessions() as session:
         charge = await session.get_one(Charge, charge_id)
-    with stripe_client.translate_errors():
-        found = await ctx.stripe.v1.invoice_payments.list_async(
-            {
-                "payment": {
-                    "type": "payment_intent",
-                    "payment_intent": charge.stripe_payment_intent_id or "",
-                },
-                "expand": ["data.invoice"],
-            }
-        )
-    invoice = found.data[0].invoice if found.data else None
-    promise = invoices.subscription_of(invoice) if isinstance(invoice, stripe.Invoice) else None
-    if promise is None:
+    invoice = await charges.fetch_invoice(ctx, charge.stripe_payment_intent_id or "")
+    subscription_id = None if invoice is None else invoices.subscription_of(invoice)
+    if subscription_id is None:
         raise NotYetAttributed("Stripe does not say yet which promise this payment began.")
-    await subscriptions.sync(ctx, promise)
+    await subscriptions.sync(ctx, subscription_id)
 
 
 # --- the money ------------------------------------------------------------------------------------
 
 
 async def _refund_if_policy_requires(ctx: Context, charge_id: str) -> None:
-    """Refund it, if the policy of today says so."""
+    """Refund the charge if the policy of today says so. Raises NotYetAttributed while pending."""
     policy = ctx.settings.safety_policy
     if policy is None or policy.refunds is not RefundRule.AUTO:
         return
@@ -185,4 +164,4 @@ async def _refund_if_policy_requires(ctx: Context, charge_id: str) -> None:
             idempotency_key=f"quarantine:{charge_id}"[:64],
         )
     except RefundNotPossible:
-        return  # given back or disputed already: the alarm is open, and a person looks
+        return  # refunded or disputed already: the alert is open, and a person looks

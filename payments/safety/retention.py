@@ -1,237 +1,149 @@
-"""What time takes away, and what one command takes away at once.
+"""Retention: every night, what has outlived its date in the data inventory is deleted.
 
-Every night whatever has outlived its date in `classified` is removed: a donor's hash, and what ties
-them to Stripe and to their gifts. The books stay whole and tell of nobody. `shred` does all of that
-for everybody in one transaction, for the hour when the machine may be taken away: it asks nobody,
-not even Stripe, and the books still verify after it.
+A donor goes when nothing of what they gave can be charged and nothing was for the retention period;
+then their subscriptions lose Stripe's ids. The books stay whole and say nothing about anybody.
 """
 
-import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
+from datetime import datetime, timedelta
 
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.core.errors import PaymentsError
-from payments.core.settings import Settings
 from payments.giving.subscriptions import LIVE_STATUSES
-from payments.infra import db
 from payments.infra.context import Context
-from payments.safety import emergency_stop
+from payments.safety import erasure
 from payments.safety.data_inventory import ALERT_RETENTION, COUNT_RETENTION, DONOR_LINK_RETENTION
 
-LIVE_STATUSES_SQL = "('" + "', '".join(LIVE_STATUSES) + "')"
-# A contribution is over when nothing of it can be charged, and was not for so long.
-CONTRIBUTION_IS_OVER_SQL = f"""
+# Binds: `before` is the end of the retention period, `live` the live statuses of a subscription.
+CONTRIBUTION_IS_OVER_SQL = """
     c.created_at < :before
-    AND NOT EXISTS (SELECT 1 FROM subscriptions s WHERE s.contribution_id = c.id
-                       AND (s.status IN {LIVE_STATUSES_SQL} OR coalesce(s.ended_at, s.synced_at) >= :before))
-    AND NOT EXISTS (SELECT 1 FROM payment_intent_links i
-                      JOIN charges h USING (stripe_payment_intent_id)
-                     WHERE i.contribution_id = c.id AND h.charged_at >= :before)
-"""  # noqa: S608 - words of ours
-# Whoever gave something that is not over stays known by all they gave.
+    AND NOT EXISTS (
+        SELECT 1
+          FROM subscriptions s
+         WHERE s.contribution_id = c.id
+           AND (s.status = ANY(:live) OR coalesce(s.ended_at, s.synced_at) >= :before)
+    )
+    AND NOT EXISTS (
+        SELECT 1
+          FROM payment_intent_links i
+          JOIN charges h USING (stripe_payment_intent_id)
+         WHERE i.contribution_id = c.id
+           AND h.charged_at >= :before
+    )
+"""
+# A donor of whom one contribution is not over stays, with all they gave.
 EXPIRED_DONORS_SQL = f"""
-    SELECT d.id FROM donors d
-     WHERE d.created_at < :now - interval '1 day'
-       AND NOT EXISTS (SELECT 1 FROM contributions c WHERE c.donor_id = d.id AND NOT ({CONTRIBUTION_IS_OVER_SQL}))
-     ORDER BY d.id LIMIT 5000
-"""  # noqa: S608 - words of ours
-DELETE_DONORS_SQL = (
-    "UPDATE contributions SET donor_id = NULL WHERE donor_id = ANY(:ids)",
-    """DELETE FROM sign_in_links s USING donors d
-        WHERE d.address_hash = s.address_hash AND d.id = ANY(:ids)
-    """,
-    "DELETE FROM donor_customers WHERE donor_id = ANY(:ids)",
-    "DELETE FROM donors WHERE id = ANY(:ids)",
-)
+    SELECT d.id
+      FROM donors d
+     WHERE d.created_at < :yesterday
+       AND NOT EXISTS (
+           SELECT 1
+             FROM contributions c
+            WHERE c.donor_id = d.id
+              AND NOT ({CONTRIBUTION_IS_OVER_SQL})
+       )
+     ORDER BY d.id
+     LIMIT 5000
+"""  # noqa: S608 - a fragment of ours
 ANONYMISE_CONTRIBUTIONS_SQL = f"""
-    UPDATE contributions c SET stripe_session_id = NULL, checkout_url = NULL, language = 'en'
-     WHERE c.donor_id IS NULL AND {CONTRIBUTION_IS_OVER_SQL}
+    UPDATE contributions c
+       SET stripe_session_id = NULL,
+           checkout_url = NULL,
+           language = 'en'
+     WHERE c.donor_id IS NULL
        AND (c.stripe_session_id IS NOT NULL OR c.checkout_url IS NOT NULL OR c.language <> 'en')
-"""  # noqa: S608 - words of ours
-# The number by which Stripe knows a promise leads to whoever made it. In its place stands one that
-# leads nowhere, so that its history still is one history.
-EXPIRED_SUBSCRIPTIONS_SQL = f"""
-    SELECT s.stripe_subscription_id FROM subscriptions s
+       AND {CONTRIBUTION_IS_OVER_SQL}
+"""  # noqa: S608 - a fragment of ours
+EXPIRED_SUBSCRIPTIONS_SQL = """
+    SELECT s.stripe_subscription_id
+      FROM subscriptions s
       JOIN contributions c ON c.id = s.contribution_id
-     WHERE s.status NOT IN {LIVE_STATUSES_SQL} AND coalesce(s.ended_at, s.synced_at) < :before
-       AND c.donor_id IS NULL AND s.stripe_customer_id <> 'forgotten'
-     ORDER BY s.stripe_subscription_id LIMIT 5000
-"""  # noqa: S608 - words of ours
+     WHERE s.status <> ALL(:live)
+       AND coalesce(s.ended_at, s.synced_at) < :before
+       AND c.donor_id IS NULL
+       AND s.stripe_customer_id <> 'anonymised'
+     ORDER BY s.stripe_subscription_id
+     LIMIT 5000
+"""
+# Stripe's id of a subscription leads to its donor. A random one takes its place everywhere, so that
+# a subscription still has one history.
 ANONYMISE_SUBSCRIPTIONS_SQL = """
-    WITH names AS (
-        SELECT id, 'forgotten_' || replace(CAST(gen_random_uuid() AS text), '-', '') AS other
+    WITH renamed AS (
+        SELECT id AS old_id,
+               'anonymised_' || replace(CAST(gen_random_uuid() AS text), '-', '') AS new_id
           FROM unnest(CAST(:ids AS text[])) AS id
-    ), changed AS (
-        UPDATE subscription_changes h SET subscription_id = n.other
-          FROM names n WHERE h.subscription_id = n.id
-    ), mails AS (
-        DELETE FROM outbox_mails m USING names n WHERE m.subscription_id = n.id
-    ), muted_subscriptions AS (
-        DELETE FROM muted_subscriptions q USING names n WHERE q.stripe_subscription_id = n.id
-    ), steps AS (
-        DELETE FROM bulk_stop_items t USING names n WHERE t.stripe_subscription_id = n.id
+    ),
+    renamed_changes AS (
+        UPDATE subscription_changes h
+           SET subscription_id = r.new_id
+          FROM renamed r
+         WHERE h.subscription_id = r.old_id
+    ),
+    deleted_mails AS (
+        DELETE FROM outbox_mails m
+         USING renamed r
+         WHERE m.subscription_id = r.old_id
+    ),
+    deleted_muted AS (
+        DELETE FROM muted_subscriptions q
+         USING renamed r
+         WHERE q.stripe_subscription_id = r.old_id
+    ),
+    deleted_stop_items AS (
+        DELETE FROM bulk_stop_items t
+         USING renamed r
+         WHERE t.stripe_subscription_id = r.old_id
     )
     UPDATE subscriptions s
-       SET stripe_subscription_id = n.other, stripe_customer_id = 'forgotten',
-           stripe_payment_method_id = NULL, card_expires_on = NULL
-      FROM names n WHERE s.stripe_subscription_id = n.id
+       SET stripe_subscription_id = r.new_id,
+           stripe_customer_id = 'anonymised',
+           stripe_payment_method_id = NULL,
+           card_expires_on = NULL
+      FROM renamed r
+     WHERE s.stripe_subscription_id = r.old_id
 """
-PURGE_EXPIRED_SQL = (
-    "DELETE FROM quarantines WHERE processed_at < :before",
-    "DELETE FROM alerts WHERE closed_at < :alarms_before",
-    "DELETE FROM bulk_stops WHERE ended_at < :alarms_before",
-    "DELETE FROM article_counts WHERE day < CAST(:counts_before AS date)",
-    "DELETE FROM campaign_impressions WHERE day < CAST(:counts_before AS date)",
+PURGES = (
+    ("DELETE FROM quarantines WHERE processed_at < :before", DONOR_LINK_RETENTION),
+    ("DELETE FROM alerts WHERE closed_at < :before", ALERT_RETENTION),
+    ("DELETE FROM bulk_stops WHERE ended_at < :before", ALERT_RETENTION),
+    ("DELETE FROM article_counts WHERE day < CAST(:before AS date)", COUNT_RETENTION),
+    ("DELETE FROM campaign_impressions WHERE day < CAST(:before AS date)", COUNT_RETENTION),
 )
 
 
 async def purge_expired(ctx: Context) -> None:
-    """Remove what has outlived its date. It may run late, twice, or half."""
+    """Delete what has outlived its retention. It may run late or twice."""
     now = ctx.now()
     async with ctx.sessions.begin() as session:
         await _anonymise_expired(session, before=now - DONOR_LINK_RETENTION, now=now)
-        for statement in PURGE_EXPIRED_SQL:
-            wanted = {
-                "before": now - DONOR_LINK_RETENTION,
-                "alarms_before": now - ALERT_RETENTION,
-                "counts_before": now - COUNT_RETENTION,
-            }
-            names = {name: moment for name, moment in wanted.items() if f":{name}" in statement}
-            await session.execute(text(statement), names)
+        for statement, retention in PURGES:
+            await session.execute(text(statement), {"before": now - retention})
 
 
 async def _anonymise_expired(session: AsyncSession, *, before: datetime, now: datetime) -> None:
-    """Forget donors whose gifts are over, and cut those gifts and promises from Stripe's people."""
-    donors = await _select_ids(session, EXPIRED_DONORS_SQL, before=before, now=now)
-    for statement in DELETE_DONORS_SQL:
-        await session.execute(text(statement), {"ids": donors})
-    await session.execute(text(ANONYMISE_CONTRIBUTIONS_SQL), {"before": before})
-    ended = await _select_ids(session, EXPIRED_SUBSCRIPTIONS_SQL, before=before)
-    await session.execute(text(ANONYMISE_SUBSCRIPTIONS_SQL), {"ids": ended})
+    """Erase donors whose contributions are over, and anonymise those and their subscriptions."""
+    period = {"before": before, "live": live_statuses()}
+    # a donor who was created today may be about to get their first contribution
+    yesterday = now - timedelta(days=1)
+    donor_ids = await select_ids(session, EXPIRED_DONORS_SQL, **period, yesterday=yesterday)
+    await erasure.erase_donors(session, donor_ids)
+    await session.execute(text(ANONYMISE_CONTRIBUTIONS_SQL), period)
+    await anonymise_subscriptions(
+        session, await select_ids(session, EXPIRED_SUBSCRIPTIONS_SQL, **period)
+    )
 
 
-async def _select_ids(session: AsyncSession, query: str, **params: datetime) -> Sequence[str]:
-    return [str(one) for one in await session.scalars(text(query), params)]
+async def anonymise_subscriptions(session: AsyncSession, subscription_ids: Sequence[str]) -> None:
+    """Replace Stripe's ids of these subscriptions, and delete the mails about them."""
+    await session.execute(text(ANONYMISE_SUBSCRIPTIONS_SQL), {"ids": subscription_ids})
 
 
-# --- all at once ----------------------------------------------------------------------------------
-
-ERASE_EVERYONE_SQL = (
-    """UPDATE contributions SET donor_id = NULL, stripe_session_id = NULL, checkout_url = NULL,
-              checkout_session_params = NULL, idempotency_key_hash = NULL, request_digest = NULL, language = 'en'
-    """,
-    "UPDATE subscriptions SET stripe_payment_method_id = NULL, card_expires_on = NULL",
-    "DELETE FROM donor_customers",
-    "DELETE FROM donor_sessions",
-    "DELETE FROM support_cases",
-    "DELETE FROM sign_in_links",
-    "DELETE FROM erasures",
-    "DELETE FROM donors",
-    "DELETE FROM reminders",
-    "DELETE FROM newsletter_signups",
-    "DELETE FROM confirmation_mails",
-    "DELETE FROM suppressed_addresses",
-    "DELETE FROM outbox_mails",
-    "DELETE FROM rate_limit_buckets",
-)
-MUTE_LIVE_SQL = f"""
-    INSERT INTO muted_subscriptions (stripe_subscription_id, muted_at)
-    SELECT stripe_subscription_id, :now FROM subscriptions WHERE status IN {LIVE_STATUSES_SQL}
-        ON CONFLICT DO NOTHING
-"""  # noqa: S608 - words of ours
-ENDED_SUBSCRIPTIONS_SQL = f"""
-    SELECT stripe_subscription_id FROM subscriptions
-     WHERE status NOT IN {LIVE_STATUSES_SQL} AND stripe_customer_id <> 'forgotten'
-"""  # noqa: S608 - words of ours
-# Where rows were, until the database writes over it.
-TABLES_TO_VACUUM = (
-    "contributions", "donor_customers", "donor_sessions", "donors", "erasures", "outbox_mails",
-    "newsletter_signups", "reminders", "sign_in_links", "subscriptions", "suppressed_addresses",
-    "support_cases",
-)  # fmt: skip
+def live_statuses() -> list[str]:
+    """Return the statuses of a subscription that may be charged, as SQL binds them."""
+    return [status.value for status in LIVE_STATUSES]
 
 
-class LiveSubscriptionsRemain(PaymentsError):
-    """Shredding would leave promises that nobody could stop by themselves."""
-
-    status = 409
-    code = "live-subscriptions-remain"
-    title = "There are promises that still live"
-
-
-@dataclass(frozen=True, slots=True)
-class ErasureReport:
-    """What was destroyed, and whether the space it stood in was written over as well."""
-
-    donors: int
-    reminders: int
-    keys: int
-    live_subscriptions: int
-    vacuumed: bool
-
-
-async def erase_everyone(ctx: Context, *, force: bool = False) -> ErasureReport:
-    """Destroy every identity. Raises PromisesLive unless `anyway`: then a promise that lives is
-    ended when Stripe next tells of it, and only its own number is left to find it by.
-    """
-    async with ctx.sessions() as session:
-        left = await emergency_stop.count_live(session)
-    if left and not force:
-        raise LiveSubscriptionsRemain(
-            "%(count)s promises are still charged. Run `payments emergency-stop --group all "
-            "--mode cancel` first, or add --force. Nothing was destroyed.",
-            count=left,
-        )
-    keys = _destroy_keys(ctx.settings)  # first: then nothing opens an address, whatever comes
-    async with ctx.sessions.begin() as session:
-        people = await session.scalar(text("SELECT count(*) FROM donors"))
-        asked = await session.scalar(text("SELECT count(*) FROM reminders"))
-        for statement in ERASE_EVERYONE_SQL:
-            await session.execute(text(statement))
-        await session.execute(text(MUTE_LIVE_SQL), {"now": ctx.now()})
-        await session.execute(
-            text("INSERT INTO global_erasures VALUES (:now) ON CONFLICT DO NOTHING"),
-            {"now": ctx.now()},
-        )
-        ended = await _select_ids(session, ENDED_SUBSCRIPTIONS_SQL)
-        await session.execute(text(ANONYMISE_SUBSCRIPTIONS_SQL), {"ids": ended})
-    wiped = await _vacuum(ctx)
-    return ErasureReport(int(people or 0), int(asked or 0), keys, left, wiped)
-
-
-def _destroy_keys(settings: Settings) -> int:
-    """Unlink every key of the store. Gives how many there were."""
-    if not settings.address_key_dir or not Path(settings.address_key_dir).is_dir():
-        return 0
-    found = [path for path in Path(settings.address_key_dir).iterdir() if not path.is_symlink()]
-    for path in found:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    return len(found)
-
-
-async def _vacuum(ctx: Context) -> bool:
-    """Have the database write the tables anew, as whoever may. Gives whether it could.
-
-    Its write-ahead log keeps what was for a while longer; the checkpoint makes that while short.
-    """
-    engine = db.create_engine(ctx.settings.database_url.get_secret_value(), pool_size=1, role=None)
-    try:
-        async with engine.connect() as connection:
-            plain = await connection.execution_options(isolation_level="AUTOCOMMIT")
-            for table in TABLES_TO_VACUUM:
-                await plain.execute(text(f"VACUUM FULL {table}"))
-            await plain.execute(text("CHECKPOINT"))
-    except DBAPIError:
-        return False
-    finally:
-        await engine.dispose()
-    return True
+async def select_ids(session: AsyncSession, query: str, **params: object) -> list[str]:
+    """Return the ids that a query of one column selects."""
+    return [str(id_) for id_ in await session.scalars(text(query), params)]

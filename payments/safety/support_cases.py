@@ -1,8 +1,8 @@
-"""Support: one donor at a time, for a colleague who says why, and for half an hour.
+"""Support cases: one donor, opened by one colleague, with a reason, for half an hour.
 
-A donor is found by the address they wrote from, which is hashed and forgotten. Each opening of a
-case is in the audit with its reason, found or not, and nobody opens more than twenty in an hour. A
-case shows what was given and promised: no address, no card, no article.
+A donor is found by the address they wrote from, which is hashed and not stored. Every search is in
+the audit log with its reason, whether it found a donor or not, and a colleague has twenty an hour.
+A case shows subscriptions, payments and mails: no address, no card, no article.
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from sqlalchemy import ForeignKey, delete
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from payments.core import i18n
 from payments.core.errors import NotFound, PaymentsError
 from payments.core.identifiers import new_row_id
 from payments.donors import donors, sign_in
 from payments.giving import change_log, charges, contributions, subscription_changes, subscriptions
 from payments.giving.change_log import Actor, SubscriptionChange
 from payments.giving.charges import DonorPayment
-from payments.giving.contributions import Contribution
 from payments.giving.subscriptions import Subscription
 from payments.infra import alerts, audit_log, db
 from payments.infra.alerts import AlertKind
@@ -33,12 +33,12 @@ from payments.staff import accounts
 from payments.staff.accounts import Staff
 
 CASE_LIFETIME = timedelta(minutes=30)
-MAX_SEARCHES_PER_HOUR = 20  # donors that one colleague looks for in an hour
+MAX_SEARCHES_PER_HOUR = 20  # of one colleague
 RATE_LIMITED_ACTIONS = (AuditAction.DONOR_VIEWED, AuditAction.DONOR_SEARCHED)
 
 
 class TooManySearches(PaymentsError):
-    """A colleague who looks at one donor after the other."""
+    """A colleague has searched for too many donors in an hour."""
 
     status = 429
     code = "too-many-searches"
@@ -46,7 +46,7 @@ class TooManySearches(PaymentsError):
 
 
 class CaseReason(StrEnum):
-    """Why somebody looks. Chosen and not typed: what the audit holds can never be taken back."""
+    """Why a case is opened. Chosen and not typed, because the audit log cannot be changed."""
 
     DONOR_WROTE = "the donor wrote to us"
     DONOR_CALLED = "the donor called"
@@ -56,7 +56,7 @@ class CaseReason(StrEnum):
 
 
 class SupportCase(db.Base):
-    """One donor, opened by one colleague for a while."""
+    """A donor, opened by a colleague until it expires."""
 
     __tablename__ = "support_cases"
 
@@ -68,7 +68,7 @@ class SupportCase(db.Base):
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionWithChanges:
-    """One promise and what became of it."""
+    """A subscription and its history."""
 
     subscription: Subscription
     changes: Sequence[SubscriptionChange]
@@ -76,10 +76,9 @@ class SubscriptionWithChanges:
 
 @dataclass(frozen=True, slots=True)
 class CaseView:
-    """All that a case shows."""
+    """All that a case shows. `pending_cancellations` is by Stripe's subscription id."""
 
     subscriptions: Sequence[SubscriptionWithChanges]
-    contributions: Sequence[Contribution]
     payments: Sequence[DonorPayment]
     mails: Sequence[OutboxMail]
     pending_cancellations: dict[str, datetime]
@@ -88,20 +87,23 @@ class CaseView:
 async def open_case(
     ctx: Context, colleague: Staff, *, address: str, reason: CaseReason, ticket: str
 ) -> SupportCase | None:
-    """Look for a donor. None if nobody gave with this address. Raises TooManyCases, InvalidField.
+    """Open a case for the donor with an address. Returns None if nobody gave with it.
 
-    `ticket` names the letter, as the newsroom counts them.
+    `ticket` is the newsroom's own number of the letter, or empty. Raises TooManySearches,
+    InvalidField.
     """
-    why = f"{reason}, {ticket}" if ticket else reason.value
+    recorded_reason = f"{reason}, {ticket}" if ticket else reason.value
     async with ctx.sessions.begin() as session:
         donor_id = await donors.find_by_address(session, ctx.settings, address=address)
-        await session.get(Staff, colleague.id, with_for_update=True)  # counted by one at a time
-        hour = ctx.now() - timedelta(hours=1)
-        seen = await audit_log.count_actions(
-            session, RATE_LIMITED_ACTIONS, staff_id=colleague.id, since=hour
+        await session.get(Staff, colleague.id, with_for_update=True)  # counts one at a time
+        hour_ago = ctx.now() - timedelta(hours=1)
+        search_count = await audit_log.count_actions(
+            session, RATE_LIMITED_ACTIONS, staff_id=colleague.id, since=hour_ago
         )
-        if seen < MAX_SEARCHES_PER_HOUR:
-            return await _create_case(session, colleague, donor_id, reason=why, now=ctx.now())
+        if search_count < MAX_SEARCHES_PER_HOUR:
+            return await _create_case(
+                session, colleague, donor_id, reason=recorded_reason, now=ctx.now()
+            )
         await alerts.raise_alert(
             session, AlertKind.DONOR_VIEW_LIMIT_REACHED, object_id=colleague.id, now=ctx.now()
         )
@@ -137,7 +139,7 @@ async def _create_case(
 async def get_case(
     session: AsyncSession, colleague: Staff, case_id: str, *, now: datetime
 ) -> SupportCase:
-    """A case of the colleague who asks, while it is open. Raises NotFound."""
+    """Return a case of a colleague that has not expired. Raises NotFound."""
     case = await session.get(SupportCase, case_id)
     if case is None or case.staff_id != colleague.id or case.expires_at <= now:
         raise NotFound("This case is closed. Look for the donor again, with a reason.")
@@ -145,17 +147,17 @@ async def get_case(
 
 
 async def view_case(session: AsyncSession, case: SupportCase) -> CaseView:
-    """What there is to know about the donor of a case."""
-    theirs = await subscriptions.list_for_donor(session, case.donor_id)
-    ids = [promise.stripe_subscription_id for promise in theirs]
+    """Return what a case shows of its donor."""
+    own_subscriptions = await subscriptions.list_for_donor(session, case.donor_id)
+    ids = [subscription.stripe_subscription_id for subscription in own_subscriptions]
     return CaseView(
         [
             SubscriptionWithChanges(
-                one, await change_log.list_done(session, one.stripe_subscription_id)
+                subscription,
+                await change_log.list_done(session, subscription.stripe_subscription_id),
             )
-            for one in theirs
+            for subscription in own_subscriptions
         ],
-        await contributions.list_for_donor(session, case.donor_id),
         await charges.list_payments_of_donor(session, case.donor_id, limit=100),
         await outbox.list_for(session, ids, limit=50),
         await change_log.pending_cancellations(session, ids),
@@ -165,19 +167,19 @@ async def view_case(session: AsyncSession, case: SupportCase) -> CaseView:
 async def get_subscription(
     session: AsyncSession, case: SupportCase, contribution_id: str
 ) -> Subscription:
-    """A promise of the donor of a case, and of nobody else. Raises NotFound."""
+    """Return a subscription of the donor of a case. Raises NotFound for anybody else's."""
     await contributions.get_owned(session, case.donor_id, contribution_id)
-    promise = await subscriptions.get_for_contribution(session, contribution_id)
-    if promise is None:
+    subscription = await subscriptions.get_for_contribution(session, contribution_id)
+    if subscription is None:
         raise NotFound("There is no such contribution.")
-    return promise
+    return subscription
 
 
-# --- acting ---------------------------------------------------------------------------------------
+# --- acting for the donor, each recorded before Stripe is asked -----------------------------------
 
 
 async def cancel(ctx: Context, colleague: Staff, subscription: Subscription) -> bool:
-    """Stop a promise because its donor asked for it. Gives whether Stripe confirmed it."""
+    """Cancel a subscription at its donor's request. Returns whether Stripe confirmed it yet."""
     await _record_action(
         ctx, AuditAction.CANCELLATION_REQUESTED, colleague, subscription.contribution_id
     )
@@ -194,7 +196,7 @@ async def pause(
     *,
     idempotency_key: str,
 ) -> None:
-    """Pause a promise for so many months, or until its donor resumes."""
+    """Pause a subscription for so many months, or with None until its donor resumes."""
     await _record_action(ctx, AuditAction.PAUSE_REQUESTED, colleague, subscription.contribution_id)
     await subscription_changes.pause(
         ctx,
@@ -208,7 +210,7 @@ async def pause(
 async def skip(
     ctx: Context, colleague: Staff, subscription: Subscription, *, idempotency_key: str
 ) -> None:
-    """Leave the next charge of a promise out."""
+    """Skip the next charge of a subscription."""
     await _record_action(ctx, AuditAction.SKIP_REQUESTED, colleague, subscription.contribution_id)
     await subscription_changes.skip(
         ctx, subscription.stripe_subscription_id, actor=Actor.STAFF, idempotency_key=idempotency_key
@@ -218,7 +220,7 @@ async def skip(
 async def resume(
     ctx: Context, colleague: Staff, subscription: Subscription, *, idempotency_key: str
 ) -> None:
-    """Go on with a promise that was paused."""
+    """Resume a paused subscription."""
     await _record_action(ctx, AuditAction.RESUME_REQUESTED, colleague, subscription.contribution_id)
     await subscription_changes.resume(
         ctx, subscription.stripe_subscription_id, actor=Actor.STAFF, idempotency_key=idempotency_key
@@ -226,19 +228,19 @@ async def resume(
 
 
 async def send_sign_in_link(ctx: Context, colleague: Staff, case: SupportCase) -> None:
-    """Have the donor mailed a way to their own pages. Their address stays unknown to us."""
+    """Have a sign-in link mailed to the donor, at the address Stripe holds. Raises NotFound."""
     async with ctx.sessions.begin() as session:
-        asked = await sign_in.request_link_for_donor(session, case.donor_id, now=ctx.now())
-        if asked is None:
+        link_id = await sign_in.request_link_for_donor(session, case.donor_id, now=ctx.now())
+        if link_id is None:
             raise NotFound("This donor was erased. Nothing was sent.")
-        gifts = await contributions.list_for_donor(session, case.donor_id, limit=1)
+        newest = await contributions.list_for_donor(session, case.donor_id, limit=1)
         await outbox.enqueue(
             session,
             MailKind.SIGN_IN,
-            key=f"sign-in:{asked}",
+            key=f"sign-in:{link_id}",
             now=ctx.now(),
-            object_id=asked,
-            language=gifts[0].language if gifts else "en",
+            object_id=link_id,
+            language=newest[0].language if newest else i18n.DEFAULT_LOCALE,
         )
         await accounts.record_action(
             session, AuditAction.DONOR_LINK_SENT, colleague, object_id=case.donor_id, now=ctx.now()
@@ -246,7 +248,7 @@ async def send_sign_in_link(ctx: Context, colleague: Staff, case: SupportCase) -
 
 
 async def erase(ctx: Context, colleague: Staff, case: SupportCase) -> datetime:
-    """Stop what runs and forget the donor, who asked for it. Raises StripeUnavailable."""
+    """Erase the donor at their request. Returns when that was done. Raises StripeUnavailable."""
     await _record_action(ctx, AuditAction.ERASURE_REQUESTED, colleague, case.donor_id)
     return await data_requests.erase(ctx, case.donor_id, by=Actor.STAFF)
 
@@ -259,5 +261,5 @@ async def _record_action(
 
 
 async def purge_expired(session: AsyncSession, now: datetime) -> None:
-    """Remove cases that show nothing any more."""
+    """Delete expired cases."""
     await session.execute(delete(SupportCase).where(SupportCase.expires_at <= now))

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from payments.core import i18n
-from tests.safety.test_donor_safety import ONION, POLICY, policy_file
 from tests.support.browser import (
     NARROW,
     WIDE,
@@ -19,6 +18,7 @@ from tests.support.browser import (
     screenshot,
 )
 from tests.support.geoip import country_database
+from tests.support.safety_policy import ONION, POLICY, policy_file
 
 pytestmark = pytest.mark.anyio
 

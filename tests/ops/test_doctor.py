@@ -13,9 +13,9 @@ from payments.infra import db
 from payments.ops import doctor
 from payments.risk.statement_descriptor import CheckFinding
 from payments.safety import descriptor_review
-from tests.safety.test_donor_safety import POLICY, policy_file
 from tests.support import command_line
 from tests.support.newsroom import Newsroom, open_newsroom
+from tests.support.safety_policy import POLICY, policy_file
 
 pytestmark = pytest.mark.anyio
 

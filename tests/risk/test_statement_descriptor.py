@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from payments.risk import statement_descriptor
-from tests.safety.test_donor_safety import POLICY, policy_file
 from tests.support.donor import well_formed_page
 from tests.support.newsroom import Newsroom, open_newsroom
+from tests.support.safety_policy import POLICY, policy_file
 
 pytestmark = pytest.mark.anyio
 

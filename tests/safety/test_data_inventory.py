@@ -13,9 +13,9 @@ from payments.infra import db
 from payments.risk import donor_notice
 from payments.safety import data_inventory
 from payments.web import app
-from tests.safety.test_donor_safety import POLICY, policy_file
 from tests.support.donor import well_formed_page
 from tests.support.newsroom import Newsroom, open_newsroom
+from tests.support.safety_policy import POLICY, policy_file
 
 assert app  # it imports every noun, so that each table is known
 

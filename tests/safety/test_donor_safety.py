@@ -1,10 +1,9 @@
-"""Donor safety: what a reader is told before the amount, what is refused, what is never sent or
-kept, and what happens when a card of a protected country still gets through.
+"""Donor safety: the notice before the amount, what is refused, what is never sent or stored, and
+what happens when a card of a protected country still gets through.
 """
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,37 +18,19 @@ from payments.mail import links
 from payments.web.donate import embed
 from tests.support.donor import well_formed_page
 from tests.support.geoip import country_database
-from tests.support.newsroom import BASE_URL, NOON, Newsroom, open_newsroom, settings_for
+from tests.support.newsroom import BASE_URL, NOON, Newsroom, settings_for
 from tests.support.page import Page
+from tests.support.safety_policy import (
+    BELARUSIAN,
+    MIRROR,
+    ONION,
+    POLICY,
+    RUSSIAN,
+    policy_file,
+    protected,
+)
 
 pytestmark = pytest.mark.anyio
-RUSSIAN, BELARUSIAN = "4000006430000009", "4000001120000005"
-MIRROR = "https://mirror.example"
-ONION = f"http://{'abcdefgh23456777' * 3}lindenau.onion"
-POLICY = """
-protected_countries = ["RU", "BY"]
-recurring = "allowed"
-forbidden_descriptor_words = ["The Example", "Пример"]
-"""
-
-
-def policy_file(folder: Path, text: str = POLICY) -> str:
-    path = folder / "protection.toml"
-    path.write_text(text, encoding="utf-8")
-    return str(path)
-
-
-@asynccontextmanager
-async def protected(
-    database: str, folder: Path, policy: str = POLICY, **more: object
-) -> AsyncIterator[Newsroom]:
-    """A newsroom with its switch on."""
-    file = policy_file(folder, policy)
-    async with open_newsroom(database, donor_safety_policy=file, **more) as room:
-        yield room
-        await room.runs_until_idle()
-        assert room.sandbox.problems == []
-        assert await room.failed_integrity_checks() == []
 
 
 @pytest.fixture
@@ -238,7 +219,7 @@ async def test_no_request_asks_stripe_to_write_to_a_donor_or_to_tell_their_bank_
             sessions += 1
             assert seen.params["wallet_options"] == {"link": {"display": "never"}}
             assert seen.params["adaptive_pricing"] == {"enabled": "false"}
-            assert "phone_number_collection" not in seen.params  # Stripe asks only if told to
+            assert "phone_number_collection" not in seen.params  # without it Stripe does not ask
             assert int(seen.params["expires_at"]) <= (NOON + timedelta(minutes=60)).timestamp()
             assert "consent_collection" not in seen.params
     assert sessions == 4
@@ -264,16 +245,16 @@ async def test_the_hint_chooses_a_sentence_and_leaves_nothing(
                 headers=headers | {"idempotency-key": f"k-{country}"},
             )
             assert answer.status_code == 201
-            kept = await room.rows(
+            stored = await room.rows(
                 "SELECT frequency, amount, currency, status, origin, campaign, language, donor_id,"
-                " protected, settled_at, length(checkout_url), length(request_digest)"
+                " protected, outcome_known_at, length(checkout_url), length(request_digest)"
                 " FROM contributions WHERE id = :id",
                 id=answer.json()["id"],
             )
             metrics = (await room.web.get("/metrics")).text
             labels = sorted(set(re.findall(r"^(\w+(?:\{[^}]*\})?) ", metrics, re.MULTILINE)))
             logs = capsys.readouterr().err
-            seen[country] = (kept, labels, re.sub(r'"(timestamp|request_id)": "[^"]*"', "", logs))
+            seen[country] = (stored, labels, re.sub(r'"(timestamp|request_id)": "[^"]*"', "", logs))
             assert ("It looks as if you were" in page.text) is (country == "RU")
             assert "set-cookie" not in page.headers
         assert seen["RU"] == seen["NL"]
@@ -320,7 +301,7 @@ def by(room: Newsroom, origin: str) -> httpx.AsyncClient:
 
 
 def asked_of_checkout(room: Newsroom) -> dict[str, Any]:
-    """What Stripe was last told of a page."""
+    """What Stripe was last asked for a page."""
     seen = [s.params for s in room.sandbox.requests if s.path == "/v1/checkout/sessions"]
     last: dict[str, Any] = seen[-1]
     return last
@@ -342,9 +323,9 @@ async def test_whoever_replaces_a_card_comes_back_to_the_mirror_they_came_by(
             assert answer.status_code == 400
             return
         assert answer.status_code == 303, answer.text
-        told = asked_of_checkout(room)
-        assert told["mode"] == "setup"
-        for address in (told["success_url"], told["cancel_url"]):
+        params = asked_of_checkout(room)
+        assert params["mode"] == "setup"
+        for address in (params["success_url"], params["cancel_url"]):
             assert address.startswith(f"{back}/fix/")
 
 
@@ -419,9 +400,9 @@ async def test_tor_browser_gets_onion_location_where_nothing_is_lost_by_going(
             sent = page.form("/donate").submission(declaration="yes")
             answer = await web.post("/donate", data=sent)
         assert answer.status_code == 303, answer.text
-        told = asked_of_checkout(room)
-        assert told["success_url"].startswith(f"{ONION}/thanks/")
-        assert told["cancel_url"].startswith(f"{ONION}/donate?")
+        params = asked_of_checkout(room)
+        assert params["success_url"].startswith(f"{ONION}/thanks/")
+        assert params["cancel_url"].startswith(f"{ONION}/donate?")
         assert ONION in (await room.web.get("/safety")).text
 
 
@@ -430,7 +411,7 @@ async def test_of_an_onion_service_each_circuit_has_its_own_limit(
 ) -> None:
     async with protected(database, tmp_path, alternate_origins=ONION, rate_limit_gifts=1) as room:
         body = {"amount": 500, "currency": "usd", "frequency": "once", "declaration": True}
-        told = []
+        statuses = []
         for number, circuit in enumerate(("::1:1", "::1:2", "::1:1")):
             headers = {
                 "x-forwarded-for": f"fc00:dead:beef:4dad{circuit}",
@@ -438,8 +419,8 @@ async def test_of_an_onion_service_each_circuit_has_its_own_limit(
             }
             async with by(room, ONION) as web:
                 answer = await web.post("/api/contributions", json=body, headers=headers)
-            told.append(answer.status_code)
-        assert told == [201, 201, 428]
+            statuses.append(answer.status_code)
+        assert statuses == [201, 201, 428]
 
 
 async def test_without_an_onion_service_there_is_no_onion_location(room: Newsroom) -> None:
@@ -571,10 +552,13 @@ async def test_a_card_from_elsewhere_is_left_alone(room: Newsroom) -> None:
         ('protected_countries = ["RU"', "is not TOML"),
         ('protected_countries = ["Russia"]', "protected_countries"),
         ('protected_countries = ["QQ"]', "QQ is not a country"),
-        ('protected_countries = ["RU"]\npromises = "maybe"', "recurring"),
+        ('protected_countries = ["RU"]\nrecurring = "maybe"', "recurring"),
         ('protected_countries = ["RU"]\nrefund = "auto"', "refund"),
         ('protected_countries = ["RU"]\n[texts.en]\ntitle = "Read this now"', "who"),
-        ('protected_countries = ["RU"]\nforbidden_words = ["x"]', "forbidden_descriptor_words"),
+        (
+            'protected_countries = ["RU"]\nforbidden_descriptor_words = ["x"]',
+            "forbidden_descriptor_words",
+        ),
     ],
 )
 def test_a_policy_that_makes_no_sense_stops_the_service(

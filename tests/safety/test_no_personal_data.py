@@ -40,13 +40,13 @@ from payments.sandbox.hosted_page_client import pay
 from payments.signups import newsletter, newsletter_delivery, reminder_sender
 from payments.staff.accounts import Role
 from tests.conftest import create_template
-from tests.safety.test_donor_safety import BELARUSIAN, protected
 from tests.support.colleague import Colleague, open_colleague_browser
 from tests.support.donor import SAME_ORIGIN_HEADERS, Donor, link_in
 from tests.support.geoip import country_database
 from tests.support.newsroom import BASE_URL, Mail, Newsroom, open_newsroom
 from tests.support.page import Page
 from tests.support.risk import set_risk_level
+from tests.support.safety_policy import BELARUSIAN, protected
 
 pytestmark = pytest.mark.anyio
 
@@ -307,14 +307,14 @@ async def comes_back(room: Newsroom, person: Person, last: str) -> None:
         link = link_in(newest(room, person), "/manage/enter/")
         await donor.follows_redirect(await donor.opens_and_submits(link))
         page = await donor.opens("/manage/contributions")
-        (promise,) = set(re.findall(r"/manage/contributions/[0-9a-f]{32}", page.html))
+        (own_page,) = set(re.findall(r"/manage/contributions/[0-9a-f]{32}", page.html))
         for address in ("/manage/payments", "/manage/data", "/manage/statements/2026"):
             await donor.opens(address)
         assert (await donor.web.get("/manage/data/file.json")).status_code == 200
-        paused = await donor.opens_and_submits(f"{promise}/pause", months="1")
-        resumed = await donor.opens_and_submits(f"{promise}/resume")
+        paused = await donor.opens_and_submits(f"{own_page}/pause", months="1")
+        resumed = await donor.opens_and_submits(f"{own_page}/resume")
         assert (paused.status_code, resumed.status_code) == (303, 303)
-        last = f"{promise}/stop" if last == "stop" else "/manage/data/erase"
+        last = f"{own_page}/stop" if last == "stop" else "/manage/data/erase"
         answer = await donor.opens_and_submits(last)
         assert answer.status_code in (200, 303), answer.text
         await room.runs_until_idle()
@@ -324,7 +324,9 @@ async def is_helped(room: Newsroom, person: Person) -> None:
     """Wrote to support, whose colleague looks, and sends a link."""
     async with open_colleague_browser(room, "Samo", Role.SUPPORT) as sam:
         await sam.opens_link()
-        answer = await sam.sends("/support", address=person.typed, reason="WROTE", ticket="L-17")
+        answer = await sam.sends(
+            "/support", address=person.typed, reason="DONOR_WROTE", ticket="L-17"
+        )
         assert answer.status_code == 303, answer.text
         case = answer.headers["location"]
         page = await sam.opens(case)
@@ -337,8 +339,15 @@ async def is_helped(room: Newsroom, person: Person) -> None:
 async def is_misunderstood(room: Newsroom, person: Person) -> None:
     """Puts everything into every field it does not belong in, and tries to be Stripe."""
     async with sits_down(room, person) as reader:
-        told = (person.typed, person.name, person.network, person.story, CARD, "\x00" + person.name)
-        for word in told:
+        traces = (
+            person.typed,
+            person.name,
+            person.network,
+            person.story,
+            CARD,
+            "\x00" + person.name,
+        )
+        for word in traces:
             for field in ("currency", "frequency", "campaign", "other_once", "locale", word):
                 page = await reader.opens("/donate")
                 sent = {**page.form("/donate").submission(), "amount_once": "other", field: word}
@@ -407,7 +416,7 @@ async def gets_it_back(room: Newsroom, ada: Colleague) -> None:
 
 
 async def all_happens(room: Newsroom, ada: Colleague) -> None:
-    # While there are campaigns, what a form calls one and is none is not kept.
+    # While there are campaigns, what a form calls one and is none is not stored.
     await campaigns.apply_file(room.ctx, CAMPAIGN)
     await gives(room, PEOPLE[0], "once")
     await gives(room, PEOPLE[1], "monthly")
@@ -495,10 +504,10 @@ async def has_happened(room: Newsroom) -> None:
     for query, wanted in (
         ("SELECT DISTINCT status FROM charges", {"succeeded", "failed"}),
         ("SELECT DISTINCT status FROM contributions", {"paid", "expired"}),
-        ("SELECT DISTINCT state FROM reminders", {"asked", "waiting", "cancelled"}),
-        ("SELECT DISTINCT state FROM newsletter_signups", {"handed"}),
-        ("SELECT DISTINCT kind FROM subscription_changes", {"paused", "resumed", "stopped"}),
-        ("SELECT DISTINCT action FROM audit_entries", {"donor_viewed", "refund_asked"}),
+        ("SELECT DISTINCT state FROM reminders", {"unconfirmed", "scheduled", "cancelled"}),
+        ("SELECT DISTINCT state FROM newsletter_signups", {"delivered"}),
+        ("SELECT DISTINCT kind FROM subscription_changes", {"paused", "resumed", "cancelled"}),
+        ("SELECT DISTINCT action FROM audit_entries", {"donor_viewed", "refund_requested"}),
         ("SELECT DISTINCT reason FROM suppressed_addresses", {"bounced"}),
     ):
         assert {word for (word,) in await room.rows(query)} >= wanted, query
@@ -582,8 +591,8 @@ def nobody_reads_of_another(room: Newsroom) -> None:
         (to,) = mail.to
         whole = mail.raw.lower().replace(to.lower().encode(), b"")
         parts = [part for part in mail.parsed.walk() if part.get_content_maintype() == "text"]
-        told = whole + "".join(str(part.get_content()) for part in parts).encode()
-        assert seen_in(told) == set(), mail.subject
+        everything = whole + "".join(str(part.get_content()) for part in parts).encode()
+        assert seen_in(everything) == set(), mail.subject
 
 
 # --- the search finds -----------------------------------------------------------------------------

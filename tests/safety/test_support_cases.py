@@ -36,7 +36,7 @@ async def gives(room: Newsroom, address: str = READER_EMAIL, amount: int = 500) 
 
 async def opens_case(sam: Colleague, address: str = READER_EMAIL, ticket: str = "L-17") -> str:
     """Look for a donor. Gives the address of the case."""
-    answer = await sam.sends("/support", address=address, reason="WROTE", ticket=ticket)
+    answer = await sam.sends("/support", address=address, reason="DONOR_WROTE", ticket=ticket)
     assert answer.status_code == 303, answer.text
     return str(answer.headers["location"])
 
@@ -59,12 +59,12 @@ async def test_a_donor_is_found_by_however_they_type_their_address(
     page = await sam.opens(case)
     assert "$5.00 every month" in page.text
     assert "$9.00" not in page.text
-    for told in ("reader@", "visa", "A Reader", "cus_", "sub_", "pm_"):
-        assert told not in page.html, told
+    for private in ("reader@", "visa", "A Reader", "cus_", "sub_", "pm_"):
+        assert private not in page.html, private
     assert "4242" not in without_tokens(page.html)
     assert re.fullmatch(r"/support/[0-9a-f]{32}", case)
     assert ("donor_viewed", "the donor wrote to us, L-17") in [
-        (deed, why) for deed, _, why in await sam.audit_actions()
+        (action, reason) for action, _, reason in await sam.audit_actions()
     ]
 
 
@@ -72,9 +72,9 @@ async def test_who_never_gave_is_not_found_and_the_search_is_audited(
     newsroom: Newsroom, sam: Colleague
 ) -> None:
     await gives(newsroom)
-    answer = await sam.sends("/support", address=OTHER_EMAIL, reason="BANK", ticket="")
+    answer = await sam.sends("/support", address=OTHER_EMAIL, reason="BANK_INQUIRY", ticket="")
     assert (answer.status_code, "Nobody gave with this" in Page(answer.text).text) == (200, True)
-    assert (await sam.audit_actions())[-1] == ("donor_sought", "nobody", "a question of a bank")
+    assert (await sam.audit_actions())[-1] == ("donor_searched", "nobody", "a question of a bank")
     assert OTHER_EMAIL not in str(await newsroom.rows("SELECT a::text FROM audit_entries AS a"))
 
 
@@ -86,11 +86,11 @@ async def test_without_a_reason_or_an_address_nobody_is_looked_up(
     for fields in (
         {"address": READER_EMAIL, "reason": "", "ticket": ""},
         {"address": READER_EMAIL, "reason": "curious", "ticket": ""},
-        {"address": READER_EMAIL, "reason": "WROTE", "ticket": "of reader@example.org"},
-        {"address": READER_EMAIL, "reason": "WROTE", "ticket": "x" * 41},
-        {"address": "", "reason": "WROTE", "ticket": ""},
-        {"address": "reader", "reason": "WROTE", "ticket": ""},
-        {"address": "a@b@c\x00", "reason": "WROTE", "ticket": ""},
+        {"address": READER_EMAIL, "reason": "DONOR_WROTE", "ticket": "of reader@example.org"},
+        {"address": READER_EMAIL, "reason": "DONOR_WROTE", "ticket": "x" * 41},
+        {"address": "", "reason": "DONOR_WROTE", "ticket": ""},
+        {"address": "reader", "reason": "DONOR_WROTE", "ticket": ""},
+        {"address": "a@b@c\x00", "reason": "DONOR_WROTE", "ticket": ""},
     ):
         answer = await sam.sends("/support", **fields)
         assert answer.status_code == 422, fields
@@ -107,8 +107,8 @@ async def test_a_case_closes_and_is_its_openers_alone(newsroom: Newsroom, sam: C
         await tea.opens_link()
         for address in (case, f"{case}/erase", "/support/" + "0" * 32, "/support/%00"):
             await tea.opens(address, status=404)
-        for deed in ("link", f"{gift.id}/stop", f"{gift.id}/pause", "erase"):
-            assert (await tea.sends(f"{case}/{deed}")).status_code == 404
+        for change in ("link", f"{gift.id}/stop", f"{gift.id}/pause", "erase"):
+            assert (await tea.sends(f"{case}/{change}")).status_code == 404
     newsroom.clock.advance(timedelta(minutes=14))
     await sam.opens(case)
     newsroom.clock.advance(timedelta(minutes=14))
@@ -127,9 +127,9 @@ async def test_a_case_leads_to_no_other_donors_subscription(
     case = await opens_case(sam)
     asked = len(newsroom.sandbox.requests)
     for id_ in (other.id, "0" * 32, "x", "%00"):
-        for deed in ("stop", "skip", "pause", "resume"):
-            answer = await sam.sends(f"{case}/{id_}/{deed}", months="1")
-            assert answer.status_code == 404, (id_, deed)
+        for change in ("stop", "skip", "pause", "resume"):
+            answer = await sam.sends(f"{case}/{id_}/{change}", months="1")
+            assert answer.status_code == 404, (id_, change)
     assert len(newsroom.sandbox.requests) == asked
 
 
@@ -153,11 +153,16 @@ async def test_support_skips_pauses_resumes_and_stops(newsroom: Newsroom, sam: C
     assert (await sam.sends(f"{case}/{gift.id}/skip")).status_code == 409
     await newsroom.runs_until_idle()
     assert await newsroom.rows("SELECT status FROM subscriptions") == [("canceled",)]
-    deeds = [(deed, about) for deed, about, _ in await sam.audit_actions() if "_asked" in str(deed)]
-    assert deeds == [
-        (f"{deed}_asked", gift.id)
-        for deed in ("skip", "resume", "pause", "resume", "pause", "stop", "stop", "skip")
+    requests = [
+        (action, object_id)
+        for action, object_id, _ in await sam.audit_actions()
+        if str(action).endswith("_requested")
     ]
+    assert requests == [
+        (f"{change}_requested", gift.id)
+        for change in ("skip", "resume", "pause", "resume", "pause", "cancellation",
+                       "cancellation", "skip")
+    ]  # fmt: skip
 
 
 async def test_a_button_pressed_twice_is_pressed_once(newsroom: Newsroom, sam: Colleague) -> None:
@@ -218,7 +223,7 @@ async def test_erasing_stops_and_forgets_after_a_fresh_proof(
         "SELECT object_id FROM audit_entries WHERE action = 'erasure_requested'"
     )
     assert donor_id != gift.id
-    again = await sam.sends("/support", address=READER_EMAIL, reason="WROTE", ticket="")
+    again = await sam.sends("/support", address=READER_EMAIL, reason="DONOR_WROTE", ticket="")
     assert "Nobody gave with this" in Page(again.text).text
 
 
@@ -230,11 +235,11 @@ async def test_nobody_looks_at_more_than_twenty_donors_in_an_hour(
         answer = await sam.sends(
             "/support",
             address=READER_EMAIL if number % 2 else OTHER_EMAIL,
-            reason="WROTE",
+            reason="DONOR_WROTE",
             ticket="",
         )
         assert answer.status_code in (200, 303)
-    refused = await sam.sends("/support", address=READER_EMAIL, reason="WROTE", ticket="")
+    refused = await sam.sends("/support", address=READER_EMAIL, reason="DONOR_WROTE", ticket="")
     assert refused.status_code == 429
     assert "An administrator was told" in Page(refused.text).text
     async with newsroom.ctx.sessions() as session:

@@ -282,7 +282,7 @@ async def test_erasing_identities_forgets_everybody_and_the_ledger_verifies(room
         assert await room.count(table) == 0, table
     assert stored_keys(room) == []
     assert await room.rows("SELECT DISTINCT stripe_customer_id FROM subscriptions") == [
-        ("forgotten",)
+        ("anonymised",)
     ]
     assert all(finding.passed for finding in await integrity.run_checks(room.ctx))
     after = await room.rows("SELECT debit, credit, sum(amount) FROM ledger_entries GROUP BY 1, 2")

@@ -37,8 +37,8 @@ ENGLISH = (
     "giving/campaigns.py",
     "infra/audit_log.py",
     "safety/emergency_stop.py",
+    "safety/global_erasure.py",
     "safety/quarantine_response.py",
-    "safety/retention.py",
     "safety/support_cases.py",
 )
 ENGLISH_CODES = {

@@ -1,0 +1,145 @@
+"""Global erasure: every identity is destroyed at once, for when the machine may be taken away.
+
+One transaction after the keys are gone. It asks nobody, not even Stripe, and the books still verify
+after it. A subscription that is live stays chargeable by its id alone, and is cancelled when Stripe
+next sends an event about it.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from payments.core.errors import PaymentsError
+from payments.core.settings import Settings
+from payments.infra import db
+from payments.infra.context import Context
+from payments.safety import emergency_stop, retention
+
+ERASE_EVERYONE_SQL = (
+    """
+    UPDATE contributions
+       SET donor_id = NULL,
+           stripe_session_id = NULL,
+           checkout_url = NULL,
+           checkout_session_params = NULL,
+           idempotency_key_hash = NULL,
+           request_digest = NULL,
+           language = 'en'
+    """,
+    """
+    UPDATE subscriptions
+       SET stripe_payment_method_id = NULL,
+           card_expires_on = NULL
+    """,
+    "DELETE FROM donor_customers",
+    "DELETE FROM donor_sessions",
+    "DELETE FROM support_cases",
+    "DELETE FROM sign_in_links",
+    "DELETE FROM erasures",
+    "DELETE FROM donors",
+    "DELETE FROM reminders",
+    "DELETE FROM newsletter_signups",
+    "DELETE FROM confirmation_mails",
+    "DELETE FROM suppressed_addresses",
+    "DELETE FROM outbox_mails",
+    "DELETE FROM rate_limit_buckets",
+)
+MUTE_LIVE_SQL = """
+    INSERT INTO muted_subscriptions (stripe_subscription_id, muted_at)
+    SELECT stripe_subscription_id, :now
+      FROM subscriptions
+     WHERE status = ANY(:live)
+    ON CONFLICT DO NOTHING
+"""
+ENDED_SUBSCRIPTIONS_SQL = """
+    SELECT stripe_subscription_id
+      FROM subscriptions
+     WHERE status <> ALL(:live)
+       AND stripe_customer_id <> 'anonymised'
+"""
+RECORD_SQL = "INSERT INTO global_erasures (erased_at) VALUES (:now) ON CONFLICT DO NOTHING"
+# Deleted rows stay on disk until the table is written anew.
+TABLES_TO_VACUUM = (
+    "contributions", "donor_customers", "donor_sessions", "donors", "erasures", "outbox_mails",
+    "newsletter_signups", "reminders", "sign_in_links", "subscriptions", "suppressed_addresses",
+    "support_cases",
+)  # fmt: skip
+
+
+class LiveSubscriptionsRemain(PaymentsError):
+    """Erasure would leave subscriptions that their donors could not cancel any more."""
+
+    status = 409
+    code = "live-subscriptions-remain"
+    title = "There are promises that still live"
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureReport:
+    """How much was destroyed. `vacuumed`: the tables were written anew as well."""
+
+    donors: int
+    reminders: int
+    keys: int
+    live_subscriptions: int
+    vacuumed: bool
+
+
+async def erase_everyone(ctx: Context, *, force: bool = False) -> ErasureReport:
+    """Destroy every identity. Raises LiveSubscriptionsRemain unless `force`."""
+    async with ctx.sessions() as session:
+        live_count = await emergency_stop.count_live(session)
+    if live_count and not force:
+        raise LiveSubscriptionsRemain(
+            "%(count)s promises are still charged. Run `payments emergency-stop --group all "
+            "--mode cancel` first, or add --force. Nothing was destroyed.",
+            count=live_count,
+        )
+    keys = _destroy_keys(ctx.settings)  # first: from then on nothing opens an address
+    binds = {"now": ctx.now(), "live": retention.live_statuses()}
+    async with ctx.sessions.begin() as session:
+        donors = await session.scalar(text("SELECT count(*) FROM donors"))
+        reminders = await session.scalar(text("SELECT count(*) FROM reminders"))
+        for statement in ERASE_EVERYONE_SQL:
+            await session.execute(text(statement))
+        await session.execute(text(MUTE_LIVE_SQL), binds)
+        await session.execute(text(RECORD_SQL), {"now": binds["now"]})
+        ended_ids = await retention.select_ids(session, ENDED_SUBSCRIPTIONS_SQL, live=binds["live"])
+        await retention.anonymise_subscriptions(session, ended_ids)
+    vacuumed = await _vacuum(ctx)
+    return ErasureReport(int(donors or 0), int(reminders or 0), keys, live_count, vacuumed)
+
+
+def _destroy_keys(settings: Settings) -> int:
+    """Delete every key of the address vault. Returns how many there were."""
+    if not settings.address_key_dir or not Path(settings.address_key_dir).is_dir():
+        return 0
+    paths = [path for path in Path(settings.address_key_dir).iterdir() if not path.is_symlink()]
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    return len(paths)
+
+
+async def _vacuum(ctx: Context) -> bool:
+    """Have the database write the tables anew, if its user may. Returns whether it did.
+
+    Its write-ahead log holds the old rows a while longer; the checkpoint makes that while short.
+    """
+    engine = db.create_engine(ctx.settings.database_url.get_secret_value(), pool_size=1, role=None)
+    try:
+        async with engine.connect() as connection:
+            autocommit = await connection.execution_options(isolation_level="AUTOCOMMIT")
+            for table in TABLES_TO_VACUUM:
+                await autocommit.execute(text(f"VACUUM FULL {table}"))
+            await autocommit.execute(text("CHECKPOINT"))
+    except DBAPIError:
+        return False
+    finally:
+        await engine.dispose()
+    return True
