@@ -88,7 +88,7 @@ async def test_a_reader_asks_confirms_is_reminded_comes_back_and_stops(
         await works(site)
         await page.goto(link(site, "/remind/confirm/"))
         await checks(page, locale, "remind-confirm", scripts=scripts)
-        assert await site.room.rows("SELECT state FROM reminders") == [("asked",)]
+        assert await site.room.rows("SELECT state FROM reminders") == [("unconfirmed",)]
         await keyboard.presses(page, say("Yes, remind me"))
         assert await page.inner_text("h1") == say("We will remind you")
         await checks(page, locale, "remind-set", scripts=scripts)
