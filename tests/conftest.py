@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 
 from payments.infra import migrate
 from payments.infra.embedded_postgres import temporary_postgres
+from tests.support.donor import Donor, open_donor_browser
 from tests.support.newsroom import Newsroom, open_newsroom
 
 TEMPLATE_DATABASE = "reader_payments_template"
@@ -77,3 +78,10 @@ async def newsroom(database: str) -> AsyncIterator[Newsroom]:
         await room.runs_until_idle()
         assert room.sandbox.problems == []
         assert await room.failed_integrity_checks() == []
+
+
+@pytest.fixture
+async def donor(newsroom: Newsroom) -> AsyncIterator[Donor]:
+    """A donor at a browser without cookies, in the newsroom of the same test."""
+    async with open_donor_browser(newsroom) as browser:
+        yield browser

@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import httpx
 
@@ -102,3 +103,51 @@ async def open_donor_browser(room: Newsroom, address: str = READER_EMAIL) -> Asy
     # the application of the newsroom, and a jar of its own
     async with httpx.AsyncClient(transport=room.web._transport, base_url=BASE_URL) as web:
         yield Donor(room, web, address)
+
+
+def account_page(contribution: Contribution) -> str:
+    """Return the path of the page on which a donor changes a contribution."""
+    return f"/manage/contributions/{contribution.id}"
+
+
+async def subscription_id_of(room: Newsroom, contribution: Contribution | None = None) -> str:
+    """Return the Stripe id of a contribution's subscription, or of the only one there is."""
+    ((id_,),) = await room.rows(
+        "SELECT stripe_subscription_id FROM subscriptions"
+        " WHERE contribution_id = CAST(:id AS text) OR CAST(:id AS text) IS NULL",
+        id=None if contribution is None else contribution.id,
+    )
+    return str(id_)
+
+
+def subscription_requests(room: Newsroom, method: str = "POST") -> list[str]:
+    """Return the paths of the requests that changed subscriptions at Stripe."""
+    return [
+        request.path
+        for request in room.sandbox.requests
+        if request.method == method and request.path.startswith("/v1/subscriptions/")
+    ]
+
+
+async def successful_charges(room: Newsroom) -> list[tuple[object, ...]]:
+    """Return the day and the amount of every successful charge, the first payments included."""
+    return await room.rows(
+        "SELECT to_char(charged_at, 'YYYY-MM-DD'), amount FROM charges"
+        " WHERE status = 'succeeded' ORDER BY charged_at"
+    )
+
+
+async def months_pass(room: Newsroom, count: int) -> None:
+    """Let months pass, and everything due in them happen."""
+    for _ in range(count):
+        await room.advances_time(timedelta(days=31))
+        await room.runs_until_idle()
+
+
+async def payment_fails(donor: Donor) -> tuple[Contribution, str]:
+    """Give monthly, and let the next charge fail. Returns the card update link of its mail too."""
+    contribution = await donor.gives(500)
+    ((method,),) = await donor.room.rows("SELECT stripe_payment_method_id FROM subscriptions")
+    donor.room.sandbox.fail_card(str(method), "insufficient_funds")
+    await months_pass(donor.room, 1)
+    return contribution, link_in(donor.room.mails()[-1], "/fix/")

@@ -1,0 +1,260 @@
+"""A donor cancels a contribution; an end that was set elsewhere is shown and can be taken back."""
+
+import itertools
+from datetime import timedelta
+
+import pytest
+
+from payments.giving import subscription_changes, subscriptions
+from tests.support.donor import (
+    SAME_ORIGIN_HEADERS,
+    Donor,
+    account_page,
+    months_pass,
+    subscription_id_of,
+    successful_charges,
+    well_formed_page,
+)
+
+pytestmark = pytest.mark.anyio
+
+CHANGES: dict[str, dict[str, str]] = {
+    "amount": {"amount": "9"},
+    "frequency": {},
+    "skip": {},
+    "pause": {"months": "3"},
+}
+
+
+async def test_a_contribution_is_stopped_by_two_clicks_and_it_is_acknowledged(
+    donor: Donor,
+) -> None:
+    gift = await donor.gives(500)
+    page = await donor.signs_in()
+    page = await donor.opens(account_page(gift))
+    form_page = await donor.opens(page.links["Stop this contribution"])
+    assert [form.method for form in form_page.forms] == [
+        "post",
+        "post",
+    ]  # this one, and signing out
+    page = await donor.follows_redirect(
+        await donor.submits(form_page, f"{account_page(gift)}/stop")
+    )
+    assert "This contribution is stopped" in page.text
+    assert "Since 22 November 2026, 12:00 UTC. Nothing more will be charged." in page.text
+    assert "Stop this contribution" not in page.links
+    await donor.room.runs_until_idle()
+    assert sum("stop" in mail.part().casefold() for mail in donor.room.mails()[1:]) == 1
+    await months_pass(donor.room, 3)
+    assert await successful_charges(donor.room) == [("2026-11-22", 500)]
+
+
+async def test_stopping_offers_less_but_not_in_the_way(donor: Donor) -> None:
+    gift = await donor.gives(500)
+    await donor.signs_in()
+    form_page = await donor.opens(f"{account_page(gift)}/stop")
+    button = form_page.text.index("Stop it now")
+    for instead in ("skip the next charge", "pause for a while", "give another amount"):
+        assert form_page.text.index(instead) > button
+        await donor.opens(form_page.links[instead])
+
+
+STEPS = ("period", "charge", "stop", "webhooks")
+
+
+ORDERS = [
+    order
+    for order in itertools.permutations(STEPS)
+    if order.index("period") < order.index("charge")
+]
+
+
+@pytest.mark.parametrize("order", ORDERS, ids="-".join)
+async def test_a_stop_and_a_renewal_in_the_same_moment(
+    donor: Donor, order: tuple[str, ...]
+) -> None:
+    """The period begins, Stripe charges for it, the donor cancels, the webhooks arrive."""
+    gift = await donor.gives(500)
+    await donor.room.advances_time(timedelta(days=29, hours=23, minutes=59, seconds=59))
+    await donor.signs_in()
+    form_page = await donor.opens(f"{account_page(gift)}/stop")
+
+    async def stop() -> None:
+        page = await donor.follows_redirect(
+            await donor.submits(form_page, f"{account_page(gift)}/stop")
+        )
+        assert "Nothing more will be charged" in page.text
+
+    async def period() -> None:
+        await donor.room.advances_time(timedelta(seconds=2))
+
+    async def charge() -> None:
+        await donor.room.advances_time(timedelta(minutes=70))
+        await donor.room.sandbox.advance_to_captures()
+        await donor.signs_in()
+
+    steps = {
+        "period": period,
+        "charge": charge,
+        "stop": stop,
+        "webhooks": donor.room.runs_until_idle,
+    }
+    for step in order:
+        await steps[step]()
+    await donor.room.runs_until_idle()
+    was_charged = order.index("charge") < order.index("stop")
+    assert len(await successful_charges(donor.room)) == 1 + was_charged
+    assert await donor.room.rows("SELECT status FROM subscriptions") == [("canceled",)]
+    await donor.signs_in()
+    page = await donor.opens(account_page(gift))
+    assert ("One last payment of $5.00" in page.text) is was_charged
+    await months_pass(donor.room, 2)
+    assert len(await successful_charges(donor.room)) == 1 + was_charged
+    assert await donor.room.rows("SELECT kind FROM alerts") == []
+
+
+# --- Stripe is away -------------------------------------------------------------------------------
+
+
+async def test_a_cancellation_that_does_not_reach_stripe_is_stored_and_performed(
+    donor: Donor,
+) -> None:
+    gift = await donor.gives(500)
+    await donor.signs_in()
+    form_page = await donor.opens(f"{account_page(gift)}/stop")
+    donor.room.sandbox.faults.add("DELETE", "/v1/subscriptions/", "status_500", remaining=9)
+    page = await donor.follows_redirect(
+        await donor.submits(form_page, f"{account_page(gift)}/stop")
+    )
+    assert "We have your decision to stop" in page.text
+    assert "we cannot rule out one more payment" in page.text
+    assert "Nothing more will be charged" not in page.text
+    assert "Change the amount" not in page.links
+    assert "Being stopped" in (await donor.opens("/manage/contributions")).text
+    again = await donor.follows_redirect(
+        await donor.submits(form_page, f"{account_page(gift)}/stop")
+    )
+    assert "We have your decision to stop" in again.text
+    for change in ("amount", "pause", "keep"):
+        answer = await donor.web.post(
+            f"{account_page(gift)}/{change}", headers=SAME_ORIGIN_HEADERS,
+            data={"amount": "9", "months": "1", "shown": "2026-12-22"},
+        )  # fmt: skip
+        assert answer.status_code == 409, change
+    await donor.room.runs_due_jobs()
+    assert await donor.room.rows("SELECT status FROM subscriptions") == [("active",)]
+    donor.room.sandbox.faults.clear()
+    donor.room.clock.advance(timedelta(days=2))  # and Stripe was away for long
+    assert await subscription_changes.resume_cancellations(donor.room.ctx) == 1
+    await donor.room.runs_due_jobs()
+    await donor.room.runs_until_idle()
+    assert await subscription_changes.resume_cancellations(donor.room.ctx) == 0
+    await donor.signs_in()
+    page = await donor.opens(account_page(gift))
+    assert "This contribution is stopped" in page.text
+    assert page.text.count("Stopped by you") == 1
+    kinds = await donor.room.rows("SELECT kind FROM outbox_mails WHERE kind <> 'sign_in'")
+    assert kinds == [("cancelled",)]
+    await months_pass(donor.room, 2)
+    assert await successful_charges(donor.room) == [("2026-11-22", 500)]
+
+
+async def test_a_stop_whose_answer_is_lost_is_one_stop(donor: Donor) -> None:
+    gift = await donor.gives(500)
+    await donor.signs_in()
+    donor.room.sandbox.faults.add("DELETE", "/v1/subscriptions/", "drop_after", remaining=3)
+    page = await donor.follows_redirect(await donor.opens_and_submits(f"{account_page(gift)}/stop"))
+    assert "stop" in page.text
+    await donor.room.runs_due_jobs()
+    await donor.room.runs_until_idle()
+    page = await donor.opens(account_page(gift))
+    assert page.text.count("Stopped by you") == 1
+    assert await donor.room.rows("SELECT count(*) FROM outbox_mails WHERE kind = 'cancelled'") == [
+        (1,)
+    ]
+
+
+async def test_a_customer_who_was_deleted_at_stripe_leaves_a_subscription_that_ended(
+    donor: Donor,
+) -> None:
+    room = donor.room
+    await donor.gives(500)
+    id_ = await subscription_id_of(donor.room)
+    ((customer,),) = await room.rows("SELECT stripe_customer_id FROM subscriptions")
+    await room.ctx.stripe.v1.subscriptions.update_async(id_, {"default_payment_method": ""})
+    await room.ctx.stripe.v1.customers.delete_async(str(customer))
+    await room.runs_until_idle()
+    await subscriptions.sync(room.ctx, id_)
+    assert await room.rows("SELECT status FROM subscriptions") == [("canceled",)]
+    assert await room.rows("SELECT kind FROM alerts") == []
+
+
+# --- an end set in advance ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["cancel_at_period_end", "cancel_at"])
+async def test_an_end_set_in_the_dashboard_is_shown_and_can_be_taken_back(
+    donor: Donor, how: str
+) -> None:
+    gift = await donor.gives(500)
+    id_, stripe = await subscription_id_of(donor.room), donor.room.ctx.stripe.v1
+    period_end = 1797940800  # 22 December 2026, 12:00 UTC
+    value = {"cancel_at_period_end": True} if how == "cancel_at_period_end" else {
+        "cancel_at": period_end, "proration_behavior": "none"
+    }  # fmt: skip
+    await stripe.subscriptions.update_async(id_, value)  # type: ignore[arg-type]  # either
+    await donor.room.runs_until_idle()
+    page = await donor.signs_in()
+    assert "Ends on 22 December 2026" in page.text
+    assert "next charge" not in page.text
+    page = await donor.opens(account_page(gift))
+    assert "This contribution ends on 22 December 2026" in page.text
+    assert "Next charge None is planned" in page.text
+    assert "Set to end as our payment provider told us" in page.text
+    assert "Skip the next charge" not in page.links
+    form_page = await donor.opens(page.links["Keep giving"])
+    assert "Next charge $5.00 , 22 December 2026" in form_page.text
+    for _ in range(2):
+        page = await donor.follows_redirect(
+            await donor.submits(form_page, f"{account_page(gift)}/keep")
+        )
+    assert "Your contribution goes on" in page.text
+    assert "Next charge 22 December 2026" in page.text
+    assert page.text.count("Set to go on by you") == 1
+    await months_pass(donor.room, 2)
+    assert len(await successful_charges(donor.room)) == 3
+
+
+async def test_an_end_that_is_not_taken_back_ends_it_and_nothing_more_is_charged(
+    donor: Donor,
+) -> None:
+    gift = await donor.gives(500)
+    id_ = await subscription_id_of(donor.room)
+    await donor.room.ctx.stripe.v1.subscriptions.update_async(id_, {"cancel_at_period_end": True})
+    await donor.room.runs_until_idle()
+    await donor.signs_in()
+    for change in ("amount", "frequency", "skip", "pause"):
+        answer = await donor.opens_and_submits(f"{account_page(gift)}/{change}", **CHANGES[change])
+        assert answer.status_code == 422, change
+        assert "set to end" in well_formed_page(answer).text
+    await months_pass(donor.room, 2)
+    await donor.signs_in()
+    page = await donor.opens(account_page(gift))
+    assert "This contribution is stopped" in page.text
+    assert await successful_charges(donor.room) == [("2026-11-22", 500)]
+    answer = await donor.web.post(f"{account_page(gift)}/keep", headers=SAME_ORIGIN_HEADERS)
+    assert answer.status_code == 409
+    kinds = await donor.room.rows(
+        "SELECT kind FROM outbox_mails WHERE kind <> 'sign_in' ORDER BY 1"
+    )
+    assert kinds == [("cancelled",), ("end_scheduled",)]
+
+
+async def test_what_is_set_to_end_can_be_stopped_at_once(donor: Donor) -> None:
+    gift = await donor.gives(500)
+    id_ = await subscription_id_of(donor.room)
+    await donor.room.ctx.stripe.v1.subscriptions.update_async(id_, {"cancel_at_period_end": True})
+    await donor.room.runs_until_idle()
+    await donor.signs_in()
+    page = await donor.follows_redirect(await donor.opens_and_submits(f"{account_page(gift)}/stop"))
+    assert "This contribution is stopped" in page.text
