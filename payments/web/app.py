@@ -8,8 +8,9 @@ import ctypes
 import gc
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 
 from litestar import Litestar, Response, get
 from litestar.config.allowed_hosts import AllowedHostsConfig
@@ -51,27 +52,68 @@ from webhooks import routes
 from webhooks.intake import Inbox
 from webhooks.registry import SYNC_HANDLERS
 
+Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
+
 
 def create_app(given_settings: Settings | None = None, *, now: Now = db.utc_now) -> Litestar:
     """Return the application, from the environment unless settings are given. `now` is its clock.
 
     Raises SettingsError.
     """
-    app_settings = settings.require_serving_settings(
-        given_settings if given_settings is not None else settings.load()
-    )
-    _check_currencies(app_settings)
+    app_settings = given_settings if given_settings is not None else settings.load()
+    check_settings(app_settings)
     logs.configure(app_settings.log_level)
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         async with context.open_context(app_settings, now=now) as ctx:
-            app.state.ctx = ctx
-            app.state.articles = ArticleCounter()
-            app.state.inbox = Inbox(ctx.engine, synced_types=frozenset(SYNC_HANDLERS))
-            app.state.oidc_provider = OidcProvider(app_settings)
+            attach(app, ctx)
             yield
 
+    return build(AppOptions.of(app_settings), lifespan=[lifespan])
+
+
+def check_settings(app_settings: Settings) -> None:
+    """Raise SettingsError for settings that cannot serve."""
+    settings.require_serving_settings(app_settings)
+    _check_currencies(app_settings)
+
+
+def attach(app: Litestar, ctx: Context) -> None:
+    """Make an application answer from this context, whose settings gave the app its options."""
+    app.before_send = [security_headers.header_hook(ctx.settings)]
+    app.state = State(
+        {
+            "ctx": ctx,
+            "articles": ArticleCounter(),
+            "inbox": Inbox(ctx.engine, synced_types=frozenset(SYNC_HANDLERS)),
+            "oidc_provider": OidcProvider(ctx.settings),
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AppOptions:
+    """What of the settings decides how an application is built."""
+
+    allowed_hosts: tuple[str, ...]
+    has_sso: bool
+    has_sample_article: bool
+    has_demo_inbox: bool
+
+    @classmethod
+    def of(cls, app_settings: Settings) -> "AppOptions":
+        is_demo = app_settings.environment == "demo"
+        return cls(
+            allowed_hosts=tuple(origins.allowed_hosts(app_settings)),
+            has_sso=bool(app_settings.oidc_issuer),
+            has_sample_article=is_demo,
+            has_demo_inbox=is_demo and bool(app_settings.demo_inbox_dir),
+        )
+
+
+def build(options: AppOptions, *, lifespan: Sequence[Lifespan] = ()) -> Litestar:
+    """Return an application with every route. It answers once a context is attached to it."""
     handlers: list[ControllerRouterHandler] = [
         home,
         contributions.ContributionsApi,
@@ -105,15 +147,15 @@ def create_app(given_settings: Settings | None = None, *, now: Now = db.utc_now)
             "/static", [rendering.WEB_DIR / "static"], cache_control=None, include_in_schema=False
         ),
     ]
-    if app_settings.oidc_issuer:
+    if options.has_sso:
         handlers.append(sso.StaffSsoPages)
-    if app_settings.environment == "demo":
+    if options.has_sample_article:
         handlers.append(embed.sample_article)
-        if app_settings.demo_inbox_dir:
-            handlers.append(demo_inbox.list_mails)
+    if options.has_demo_inbox:
+        handlers.append(demo_inbox.list_mails)
     app = Litestar(
         route_handlers=handlers,
-        lifespan=[lifespan],
+        lifespan=[*lifespan],
         dependencies={
             "ctx": Provide(_provide_context, sync_to_thread=False),
             "oidc_provider": Provide(_provide_oidc_provider, sync_to_thread=False),
@@ -127,9 +169,8 @@ def create_app(given_settings: Settings | None = None, *, now: Now = db.utc_now)
             StepUpRequired: auth.on_step_up_required,
         },
         middleware=[request_locale.locale_middleware],
-        before_send=[security_headers.header_hook(app_settings)],
         # A health probe asks by whatever address it has.
-        allowed_hosts=AllowedHostsConfig(origins.allowed_hosts(app_settings), exclude=r"^/health/"),
+        allowed_hosts=AllowedHostsConfig([*options.allowed_hosts], exclude=r"^/health/"),
         openapi_config=OpenAPIConfig(
             title="reader-payments",
             version="1.0.0",

@@ -14,7 +14,7 @@ from alembic import command
 
 from payments.infra import migrate
 from payments.infra.migrate import MigrationBlocked
-from tests.conftest import copy_database
+from tests.support.database import copy_database
 
 DEADLINE_SECONDS = 60.0
 SOON = timedelta(milliseconds=200)

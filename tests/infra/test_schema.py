@@ -17,7 +17,7 @@ from sqlalchemy import Connection, create_engine, text
 
 from migrations import models
 from payments.infra import db, migrate
-from tests.conftest import copy_database
+from tests.support.database import copy_database
 
 models.load_all()
 APPEND_ONLY = {"balance_transactions", "ledger_entries", "stripe_events"}

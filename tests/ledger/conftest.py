@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from payments.sandbox import balance as sandbox_balance
-from tests.conftest import copy_database
+from tests.support.database import copy_database
 from tests.support.ledger import (
     CONTRIBUTIONS,
     UNKNOWN_MOVEMENT,

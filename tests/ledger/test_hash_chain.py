@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from payments.ledger import hash_chain
-from tests.conftest import copy_database
+from tests.support.database import copy_database
 from tests.support.ledger import (
     DERIVED_CHECKS,
     as_owner,

@@ -39,8 +39,8 @@ from payments.safety import retention
 from payments.sandbox.hosted_page_client import pay
 from payments.signups import newsletter, newsletter_delivery, reminder_sender
 from payments.staff.accounts import Role
-from tests.conftest import create_template
 from tests.support.colleague import Colleague, open_colleague_browser
+from tests.support.database import migrated_cluster
 from tests.support.donor import SAME_ORIGIN_HEADERS, Donor, link_in
 from tests.support.geoip import country_database
 from tests.support.newsroom import BASE_URL, Mail, Newsroom, open_newsroom
@@ -179,8 +179,8 @@ def on_disk(home: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     """A server that holds nothing but these tests, so that all of its disk can be searched."""
-    with temporary_postgres(fsync=False) as url:
-        yield from create_template(url)
+    with temporary_postgres(fsync=False) as url, migrated_cluster(url):
+        yield url
 
 
 @pytest.fixture

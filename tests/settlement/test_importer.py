@@ -10,7 +10,7 @@ from payments.accounting import daily_totals, integrity
 from payments.core.errors import StripeUnavailable
 from payments.giving import charges
 from payments.sandbox import balance as sandbox_balance
-from tests.conftest import copy_database
+from tests.support.database import copy_database
 from tests.support.ledger import (
     BALANCES_SQL,
     CONTRIBUTIONS,

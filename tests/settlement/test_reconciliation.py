@@ -17,8 +17,8 @@ from payments.accounting import daily_totals, integrity, integrity_checks
 from payments.ledger import hash_chain
 from payments.ledger.posting_rules import LedgerAccount
 from payments.ops import reconcile
-from tests.conftest import copy_database
 from tests.support.busy_year import play
+from tests.support.database import copy_database
 from tests.support.ledger import failed_checks, loses_webhooks, rehash_chain, tampering
 from tests.support.newsroom import Newsroom, open_newsroom
 from webhooks import endpoint

@@ -34,6 +34,7 @@ from payments.accounting import daily_totals, integrity
 from payments.core.settings import Settings
 from payments.giving import campaigns
 from payments.giving.contributions import Contribution
+from payments.infra import db, stripe_client
 from payments.infra.context import Context
 from payments.infra.context import open_context as runtime_opened
 from payments.ops import stripe_setup, worker
@@ -41,7 +42,8 @@ from payments.sandbox.hosted_page_client import pay
 from payments.sandbox.sandbox import Sandbox
 from payments.sandbox.server import listen
 from payments.sandbox.webhook_deliveries import Delivery
-from payments.web.app import create_app
+from tests.support.app_pool import lend_app
+from tests.support.database import lend_engine
 from webhooks import sweeps
 
 BASE_URL = "http://127.0.0.1:8000"
@@ -348,11 +350,21 @@ async def open_newsroom(database: str, **more: object) -> AsyncIterator[Newsroom
         more = {"address_key_dir": keys, **more}
         async with contextlib.aclosing(post), listen(sandbox) as stripe_url:
             settings = await set_up_stripe(settings_for(database, stripe_url, **more))
-            app = create_app(settings, now=clock)
-            async with app.lifespan():
-                asgi = cast("Any", app)  # litestar and httpx type the same protocol differently
-                transport = httpx.ASGITransport(app=asgi, raise_app_exceptions=False)
-                async with httpx.AsyncClient(
-                    transport=transport, base_url=settings.base_url
-                ) as web:
-                    yield Newsroom(clock, sandbox, app.state.ctx, web, settings, post)
+            async with open_test_context(settings, clock) as ctx:
+                with lend_app(ctx) as app:
+                    asgi = cast("Any", app)  # litestar and httpx type the same protocol differently
+                    transport = httpx.ASGITransport(app=asgi, raise_app_exceptions=False)
+                    async with httpx.AsyncClient(
+                        transport=transport, base_url=settings.base_url
+                    ) as web:
+                        yield Newsroom(clock, sandbox, ctx, web, settings, post)
+
+
+@asynccontextmanager
+async def open_test_context(settings: Settings, clock: ManualClock) -> AsyncIterator[Context]:
+    """A context of this clock. What its engine compiles is of use to later tests."""
+    async with (
+        lend_engine(settings.database_url.get_secret_value()) as engine,
+        stripe_client.connect(settings) as stripe,
+    ):
+        yield Context(settings, engine, db.create_session_factory(engine), stripe, clock)

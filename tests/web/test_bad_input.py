@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 from payments.core import money
 from payments.core.money import Money
 from payments.web.app import create_app
-from tests import conftest
+from tests.support.database import copy_database
 from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom
 from tests.support.page import Page
 
@@ -37,7 +37,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 def database(cluster: str) -> Iterator[str]:
-    with conftest.copy_database(cluster) as url:
+    with copy_database(cluster) as url:
         yield url
 
 

@@ -20,7 +20,7 @@ from payments.staff import accounts
 from payments.staff.accounts import Role
 from payments.web.app import create_app
 from payments.web.staff import guards
-from tests import conftest
+from tests.support.database import copy_database
 from tests.support.donor import OTHER_EMAIL, SAME_ORIGIN_HEADERS, Donor, open_donor_browser
 from tests.support.http import app_of, routes_of
 from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom
@@ -128,7 +128,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 def database(cluster: str) -> Iterator[str]:
-    with conftest.copy_database(cluster) as url:
+    with copy_database(cluster) as url:
         yield url
 
 

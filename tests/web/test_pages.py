@@ -18,7 +18,7 @@ from payments.core.frequency import Frequency
 from payments.core.money import Money
 from payments.sandbox.hosted_page_client import follow_cancel_link
 from payments.web.app import create_app
-from tests import conftest
+from tests.support.database import copy_database
 from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom
 from tests.support.page import Page
 
@@ -44,7 +44,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 def database(cluster: str) -> Iterator[str]:
-    with conftest.copy_database(cluster) as url:
+    with copy_database(cluster) as url:
         yield url
 
 
@@ -469,7 +469,7 @@ async def test_health_tells_what_is_missing(newsroom: Newsroom, cluster: str) ->
     assert (await newsroom.web.get("/health/live")).json() == {"status": "ok"}
     ready = await newsroom.web.get("/health/ready")
     assert (ready.status_code, ready.json()["status"]) == (200, "ok")
-    with conftest.copy_database(cluster, "template1") as empty:
+    with copy_database(cluster, "template1") as empty:
         assert await readiness(newsroom, empty) == (503, "migrations missing")
     assert await readiness(newsroom, empty) == (503, "no database")
 
