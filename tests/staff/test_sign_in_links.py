@@ -18,6 +18,7 @@ from tests.support.colleague import (
     sees,
     signs_in,
 )
+from tests.support.donor import SAME_ORIGIN_HEADERS
 from tests.support.newsroom import Newsroom, open_newsroom
 from tests.support.page import Page
 
@@ -36,7 +37,7 @@ async def test_a_link_is_opened_often_and_used_once(newsroom: Newsroom) -> None:
         assert page.problems == []
         assert "Hello, Ada <Lovelace>" in page.text
     form = page.form("")
-    entered = await newsroom.web.post(link, data=form.submission())
+    entered = await newsroom.web.post(link, data=form.submission(), headers=SAME_ORIGIN_HEADERS)
     assert entered.status_code == 303
     cookie = entered.headers["set-cookie"].partition(";")[0]
     assert (await sees(newsroom, cookie)).status_code == 200
@@ -158,7 +159,7 @@ async def test_the_database_holds_no_key_to_anything(newsroom: Newsroom) -> None
 
 
 async def test_the_cookie_is_for_the_browser_and_this_place_only(newsroom: Newsroom) -> None:
-    answer = await newsroom.web.post(await invitation_path(newsroom))
+    answer = await redeems_link(newsroom, await invitation_path(newsroom))
     assert cookie_of(answer) == (
         "staff",
         {"httponly", "path=/", "samesite=strict", "max-age=28800"},
@@ -173,7 +174,7 @@ def cookie_of(answer: httpx.Response) -> tuple[str, set[str]]:
 
 async def test_over_https_the_cookie_never_leaves_it(database: str) -> None:
     async with open_newsroom(database, base_url=HTTPS) as room:
-        answer = await room.web.post(HTTPS + await invitation_path(room))
+        answer = await redeems_link(room, HTTPS + await invitation_path(room))
         assert cookie_of(answer) == (
             "__Host-staff",
             {"httponly", "path=/", "samesite=strict", "max-age=28800", "secure"},

@@ -65,7 +65,7 @@ class StaffOnly:
         self.roles = roles
 
     async def __call__(self, connection: AnyConnection, _handler: BaseRouteHandler) -> None:
-        if connection.scope.get("method") == "OPTIONS":  # names the methods and nothing else
+        if _asks_for_methods(connection):
             return
         ctx: Context = connection.app.state.ctx
         token = connection.cookies.get(cookies.session_cookie_name(ctx.settings))
@@ -90,6 +90,8 @@ class StepUp:
         self.form_url = form_url
 
     async def __call__(self, connection: AnyConnection, _handler: BaseRouteHandler) -> None:
+        if _asks_for_methods(connection):
+            return
         ctx: Context = connection.app.state.ctx
         if not _session_of(connection).is_recently_authenticated(ctx.now()):
             raise StepUpRequired("Nothing was done. Confirm that it is you, and try again.")
@@ -100,6 +102,8 @@ class Export(StepUp):
 
     async def __call__(self, connection: AnyConnection, handler: BaseRouteHandler) -> None:
         await super().__call__(connection, handler)
+        if _asks_for_methods(connection):
+            return
         ctx: Context = connection.app.state.ctx
         query = connection.scope["query_string"].decode("latin-1")
         url = connection.scope["path"] + (f"?{query}" if query else "")
@@ -121,6 +125,11 @@ class ExportGrant:
     async def record(self) -> None:
         """Append the export to the audit log, just before its file is sent."""
         await _record(self.ctx, self.colleague, AuditAction.DATA_EXPORTED, self.url)
+
+
+def _asks_for_methods(connection: AnyConnection) -> bool:
+    """Whether a request gets the list of methods of a path and nothing else."""
+    return connection.scope.get("method") == "OPTIONS"
 
 
 async def _record(ctx: Context, colleague: Staff, action: AuditAction, object_id: str) -> None:
