@@ -13,8 +13,8 @@ from payments.core.settings import Settings
 from payments.giving import campaigns
 from payments.risk.risk_level import RiskLevel
 from payments.web.donate import embed
-from tests.giving.test_campaigns import TESTED
 from tests.support.browser import NARROW, WIDE, Site, axe_violations, overflow, screenshot
+from tests.support.campaigns import TESTED
 from tests.support.risk import set_risk_level
 from tests.support.safety_policy import POLICY as POLICY_FILE
 from tests.support.safety_policy import policy_file
