@@ -8,10 +8,8 @@ from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
-import psycopg
 import pytest
 from sqlalchemy import text
-from sqlalchemy.engine import make_url
 from stripe.params import RefundCreateParams
 
 from payments.accounting import daily_totals, mrr_rollforward
@@ -27,6 +25,7 @@ from payments.accounting.reports.sources import CampaignTotal, group_small
 from payments.accounting.reports.transaction_filters import Filters
 from payments.core.calendar import next_month
 from tests.support.colleague import sees, signs_in
+from tests.support.database_owner import tampering
 from tests.support.newsroom import Newsroom, open_newsroom
 from tests.support.page import Page
 
@@ -211,9 +210,7 @@ async def test_a_payout_is_proved_line_by_line_and_a_wrong_cent_is_seen(room: Ne
     )
     page = Page((await sees(room, cookie, f"/finance/payouts/{payout}")).text)
     assert "Equals its lines" in page.text
-    plain = make_url(room.settings.database_url.get_secret_value()).set(drivername="postgresql")
-    with psycopg.connect(plain.render_as_string(hide_password=False)) as owner:
-        owner.execute("SET session_replication_role = replica")
+    with tampering(room.settings.database_url.get_secret_value()) as owner:
         owner.execute(
             "UPDATE payout_transactions SET net = net + 1 WHERE (stripe_payout_id,"
             " balance_transaction) = (SELECT t.stripe_payout_id, t.balance_transaction"

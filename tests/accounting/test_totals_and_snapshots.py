@@ -13,9 +13,7 @@ from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import httpx
-import psycopg
 import pytest
-from sqlalchemy.engine import make_url
 from stripe.params import RefundCreateParams
 
 from payments.accounting import (
@@ -32,6 +30,7 @@ from payments.accounting.reports.period import month_period
 from payments.core.calendar import months_before, next_month
 from payments.web.app import create_app
 from tests.support.colleague import sees, signs_in
+from tests.support.database_owner import as_owner
 from tests.support.newsroom import BASE_URL, Newsroom
 
 pytestmark = pytest.mark.anyio
@@ -262,8 +261,7 @@ async def test_a_renewal_that_is_paid_a_month_later_is_recovered_in_the_month_it
 
 async def wrong_after(room: Newsroom, statement: str) -> dict[str, tuple[str, ...]]:
     """What the checks report when somebody has changed what is stored. It is rebuilt after."""
-    plain = make_url(room.settings.database_url.get_secret_value()).set(drivername="postgresql")
-    with psycopg.connect(plain.render_as_string(hide_password=False)) as owner:
+    with as_owner(room.settings.database_url.get_secret_value()) as owner:
         owner.execute(statement.encode())
     found = {f.check_name: f.failures for f in await integrity.run_checks(room.ctx) if not f.passed}
     await daily_totals.rebuild(room.ctx)
@@ -410,8 +408,7 @@ async def test_daily_totals_that_were_tampered_with_are_named_and_repaired(
     await newsroom.gives(2500)
     await newsroom.runs_until_idle()
     await newsroom.runs_sweeps()
-    plain = make_url(newsroom.settings.database_url.get_secret_value()).set(drivername="postgresql")
-    with psycopg.connect(plain.render_as_string(hide_password=False)) as owner:
+    with as_owner(newsroom.settings.database_url.get_secret_value()) as owner:
         owner.execute("UPDATE daily_totals SET amount = amount + 1 WHERE credit = 'income:once'")
     wrong = [f for f in await integrity.run_checks(newsroom.ctx) if not f.passed]
     assert {f.check_name: f.failures for f in wrong} == {

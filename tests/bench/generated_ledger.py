@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import psycopg
 
-from tests.support.ledger import driver_url
+from tests.support.database_owner import driver_url
 
 MONTHS = 24
 # One row for each payment. A subscription pays every month, for three to twenty-two months.

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from statistics import median
 
 import psycopg
-from sqlalchemy.engine import make_url
 
 from tests.bench import servers
 from tests.bench.load import LoadPlan, LoadResult
 from tests.bench.servers import Server
+from tests.support.database_owner import driver_url
 
 CONNECTIONS = (1, 16, 64)
 ROUNDS = 5
@@ -60,8 +60,7 @@ def _run(server: Server, connections: int, database: str) -> IntakeRun:
 
 
 def _stored(database: str) -> int:
-    plain = make_url(database).set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(plain) as connection:
+    with psycopg.connect(driver_url(database)) as connection:
         row = connection.execute("SELECT count(*) FROM stripe_events").fetchone()
     assert row is not None
     return int(row[0])

@@ -37,7 +37,7 @@ from payments.core.settings import Settings
 from payments.infra import db, migrate
 from payments.infra.context import Context
 from tests.bench import generated_ledger
-from tests.support.ledger import driver_url
+from tests.support.database_owner import driver_url
 
 LARGE = int(os.environ.get("PAYMENTS_BENCH_GIFTS", "1000000"))
 SMALL = LARGE // 10

@@ -10,13 +10,8 @@ from sqlalchemy.engine import make_url
 
 from payments.sandbox import balance as sandbox_balance
 from tests.support.database import copy_database
-from tests.support.ledger import (
-    CONTRIBUTIONS,
-    UNKNOWN_MOVEMENT,
-    Connection,
-    driver_url,
-    refunds_at_stripe,
-)
+from tests.support.database_owner import Connection, driver_url
+from tests.support.ledger import CONTRIBUTIONS, UNKNOWN_MOVEMENT, refunds_at_stripe
 from tests.support.newsroom import open_newsroom
 
 

@@ -6,7 +6,8 @@ import pytest
 from psycopg import errors
 
 from payments.infra import db
-from tests.support.ledger import Connection, every_row_of
+from tests.support.database_owner import Connection
+from tests.support.ledger import every_row_of
 
 APPEND_ONLY = {
     "balance_transactions": ("id", "amount"),

@@ -11,14 +11,8 @@ import pytest
 
 from payments.ledger import hash_chain
 from tests.support.database import copy_database
-from tests.support.ledger import (
-    DERIVED_CHECKS,
-    as_owner,
-    failed_checks,
-    failed_checks_now,
-    rehash_chain,
-    tampering,
-)
+from tests.support.database_owner import as_owner, tampering
+from tests.support.ledger import DERIVED_CHECKS, failed_checks, failed_checks_now, rehash_chain
 from tests.support.newsroom import open_newsroom
 
 pytestmark = pytest.mark.anyio

@@ -16,7 +16,8 @@ from payments.infra import db
 from payments.ledger import balance_transactions, entries, posting_rules
 from payments.ledger.posting_rules import Attribution, LedgerAccount, TransactionFacts
 from payments.settlement import payouts
-from tests.support.ledger import BALANCES_SQL, as_owner, failed_checks, tampering
+from tests.support.database_owner import as_owner, tampering
+from tests.support.ledger import BALANCES_SQL, failed_checks
 
 pytestmark = pytest.mark.anyio
 

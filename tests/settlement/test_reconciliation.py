@@ -19,7 +19,8 @@ from payments.ledger.posting_rules import LedgerAccount
 from payments.ops import reconcile
 from tests.support.busy_year import play
 from tests.support.database import copy_database
-from tests.support.ledger import failed_checks, loses_webhooks, rehash_chain, tampering
+from tests.support.database_owner import tampering
+from tests.support.ledger import failed_checks, loses_webhooks, rehash_chain
 from tests.support.newsroom import Newsroom, open_newsroom
 from webhooks import endpoint
 

@@ -1,17 +1,14 @@
-"""Helpers for tests of the ledger: the database's owner, tampering, and the integrity checks."""
+"""Helpers for tests of the ledger: its failed checks, a forger's hashes, and lost webhooks."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-
-import psycopg
-from sqlalchemy.engine import make_url
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from payments.accounting import integrity
 from payments.infra.context import Context, open_context
 from payments.ledger import hash_chain
+from tests.support.database_owner import Connection
 from tests.support.newsroom import Newsroom, settings_for
 
-Connection = psycopg.Connection[tuple[object, ...]]
 NOWHERE = "http://127.0.0.1:9"
 CONTRIBUTIONS = [
     (2500, "once", "usd"),
@@ -33,28 +30,8 @@ BALANCES_SQL = """
 DERIVED_CHECKS = {"daily_totals", "balance_rollforward", "month_snapshots"}
 
 
-def driver_url(url: str) -> str:
-    """A database URL as psycopg takes it."""
-    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-
-
 def every_row_of(table: str) -> str:
     return f"SELECT * FROM {table} ORDER BY 1"  # noqa: S608 - a table of ours
-
-
-@contextmanager
-def as_owner(url: str) -> Iterator[Connection]:
-    """A connection of the owner's, each statement at once."""
-    with psycopg.connect(driver_url(url), autocommit=True) as connection:
-        yield connection
-
-
-@contextmanager
-def tampering(url: str) -> Iterator[Connection]:
-    """The owner, with triggers and foreign keys switched off."""
-    with as_owner(url) as owner:
-        owner.execute("SET session_replication_role = replica")
-        yield owner
 
 
 @asynccontextmanager

@@ -28,6 +28,7 @@ from sqlalchemy.engine import make_url
 from payments.infra.context import Context
 from payments.sandbox import webhook_deliveries
 from payments.web.app import create_app
+from tests.support.database_owner import driver_url
 from tests.support.newsroom import REAL_TIMEOUT_SECONDS, ManualClock, settings_for
 from webhooks import intake
 from webhooks.registry import SYNC_HANDLERS
@@ -553,8 +554,7 @@ def _name(database: str) -> str:
 
 
 def _connected(url: str) -> psycopg.Connection[tuple[object, ...]]:
-    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-    return psycopg.connect(plain, autocommit=True)
+    return psycopg.connect(driver_url(url), autocommit=True)
 
 
 def _cut(owner: psycopg.Connection[tuple[object, ...]], database: str, *, but: int = 0) -> None:
