@@ -1,17 +1,14 @@
 """What donors find in their mailboxes, and what is never sent."""
 
 import mailbox
-import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 
 from payments.core.frequency import Frequency
 from payments.core.money import Money
-from payments.donors import sign_in
 from payments.giving import (
     notices_due,
     outbox_sender,
@@ -19,68 +16,31 @@ from payments.giving import (
     subscriptions,
 )
 from payments.giving.change_log import Actor
-from payments.giving.contributions import Contribution
 from payments.infra import logs
 from payments.mail import links
 from payments.ops import worker
+from tests.support.donor import months_pass, subscription_id_of
+from tests.support.mail import (
+    ADDRESS,
+    GOOD_CARD,
+    execute,
+    mail_statuses,
+    request_sign_in_link,
+    run_scheduled_jobs,
+    subscribe_monthly,
+)
 from tests.support.newsroom import Newsroom, open_newsroom
 
 pytestmark = pytest.mark.anyio
-GOOD = "4242424242424242"
-FAILS_LATER = "4000000000000341"
-MONTH = timedelta(days=31)
-ADDRESS = "reader@example.org"
-
-
-async def subscribes_monthly(
-    room: Newsroom,
-    *,
-    card: str = FAILS_LATER,
-    locale: str = "en",
-    email: str = ADDRESS,
-    name: str = "A Reader",
-) -> Contribution:
-    """A reader promises five dollars a month."""
-    asked = await room.requests_contribution(500, "monthly", locale=locale)
-    await room.pays(asked.json()["checkout_url"], card, email=email, name=name)
-    await room.runs_until_idle()
-    return await room.contribution(asked.json()["id"])
-
-
-async def subscription_id_of(room: Newsroom, gift: Contribution) -> str:
-    ((subscription_id,),) = await room.rows(
-        "SELECT stripe_subscription_id FROM subscriptions WHERE contribution_id = :id", id=gift.id
-    )
-    return str(subscription_id)
-
-
-async def a_month_passes(room: Newsroom) -> None:
-    await room.advances_time(MONTH)
-    await room.runs_until_idle()
-
-
-async def change(room: Newsroom, statement: str) -> None:
-    async with room.ctx.sessions.begin() as session:
-        await session.execute(text(statement))
-
-
-async def the_pause_is_over(room: Newsroom) -> None:
-    """The engine goes by the database's clock, which no test turns."""
-    await change(room, "UPDATE procrastinate_jobs SET scheduled_at = now() WHERE status = 'todo'")
-    await worker.run_due_jobs(room.ctx)
-
-
-async def statuses(room: Newsroom) -> dict[str, str]:
-    return {str(k): str(v) for k, v in await room.rows("SELECT kind, status FROM outbox_mails")}
 
 
 # --- a payment that failed ------------------------------------------------------------------------
 
 
 async def test_a_failed_renewal_is_notified_once_with_a_way_to_fix_it(newsroom: Newsroom) -> None:
-    gift = await subscribes_monthly(newsroom)
+    gift = await subscribe_monthly(newsroom)
     assert newsroom.mails() == []
-    await a_month_passes(newsroom)
+    await months_pass(newsroom, 1)
     (mail,) = newsroom.mails()
     assert mail.to == [ADDRESS]
     assert mail.subject == "Your monthly payment needs attention"
@@ -95,8 +55,8 @@ async def test_a_failed_renewal_is_notified_once_with_a_way_to_fix_it(newsroom: 
 async def test_the_same_failure_reported_again_by_stripe_is_no_second_mail(
     newsroom: Newsroom,
 ) -> None:
-    await subscribes_monthly(newsroom)
-    await a_month_passes(newsroom)
+    await subscribe_monthly(newsroom)
+    await months_pass(newsroom, 1)
     for _ in range(2):
         await newsroom.deliver(list(newsroom.delivered))
         await newsroom.runs_until_idle()
@@ -104,42 +64,42 @@ async def test_the_same_failure_reported_again_by_stripe_is_no_second_mail(
 
 
 async def test_each_mail_says_who_made_it_and_nothing_more(newsroom: Newsroom) -> None:
-    await subscribes_monthly(newsroom)
-    await a_month_passes(newsroom)
+    await subscribe_monthly(newsroom)
+    await months_pass(newsroom, 1)
     (mail,) = newsroom.mails()
-    ((message_id,),) = await newsroom.rows("SELECT id FROM outbox_mails")
-    heads = mail.parsed
-    assert sorted(heads) == sorted(
+    ((mail_id,),) = await newsroom.rows("SELECT id FROM outbox_mails")
+    headers = mail.parsed
+    assert sorted(headers) == sorted(
         [
             *("Subject", "From", "To", "Date", "Message-ID", "Auto-Submitted"),
             *("Content-Language", "MIME-Version", "Content-Type"),
         ]
     )
-    assert heads["From"] == "Support <post@lindenau.example>"
-    assert heads["Message-ID"] == f"<{message_id}@lindenau.example>"
-    assert heads["Auto-Submitted"] == "auto-generated"
-    assert heads["Date"].datetime == newsroom.clock()
+    assert headers["From"] == "Support <post@lindenau.example>"
+    assert headers["Message-ID"] == f"<{mail_id}@lindenau.example>"
+    assert headers["Auto-Submitted"] == "auto-generated"
+    assert headers["Date"].datetime == newsroom.clock()
 
 
 async def test_a_failure_is_not_notified_when_the_subscription_was_cancelled_first(
     newsroom: Newsroom,
 ) -> None:
-    gift = await subscribes_monthly(newsroom)
+    gift = await subscribe_monthly(newsroom)
     await newsroom.mail_server.aclose()
-    await a_month_passes(newsroom)
+    await months_pass(newsroom, 1)
     await subscription_changes.cancel(
         newsroom.ctx, await subscription_id_of(newsroom, gift), actor=Actor.DONOR
     )
     await newsroom.mail_server.open()
-    await the_pause_is_over(newsroom)
+    await run_scheduled_jobs(newsroom)
     assert [mail.subject for mail in newsroom.mails()] == ["Your monthly payment has stopped"]
-    assert await statuses(newsroom) == {"payment_failed": "dropped", "cancelled": "sent"}
+    assert await mail_statuses(newsroom) == {"payment_failed": "dropped", "cancelled": "sent"}
 
 
 async def test_a_failure_is_not_notified_once_it_was_paid(newsroom: Newsroom) -> None:
-    gift = await subscribes_monthly(newsroom)
+    gift = await subscribe_monthly(newsroom)
     await newsroom.mail_server.aclose()
-    await a_month_passes(newsroom)
+    await months_pass(newsroom, 1)
     stripe = newsroom.ctx.stripe.v1
     subscription = await stripe.subscriptions.retrieve_async(
         await subscription_id_of(newsroom, gift)
@@ -150,15 +110,15 @@ async def test_a_failure_is_not_notified_once_it_was_paid(newsroom: Newsroom) ->
     await stripe.invoices.pay_async(str(subscription.latest_invoice), {"payment_method": card.id})
     await newsroom.runs_until_idle()
     await newsroom.mail_server.open()
-    await the_pause_is_over(newsroom)
-    assert await statuses(newsroom) == {"payment_failed": "dropped"}
+    await run_scheduled_jobs(newsroom)
+    assert await mail_statuses(newsroom) == {"payment_failed": "dropped"}
     assert newsroom.mails() == []
 
 
 async def test_a_subscription_that_lapses_says_that_nothing_is_owed(newsroom: Newsroom) -> None:
-    await subscribes_monthly(newsroom)
+    await subscribe_monthly(newsroom)
     for _ in range(2):
-        await a_month_passes(newsroom)
+        await months_pass(newsroom, 1)
     assert [mail.subject for mail in newsroom.mails()] == [
         "Your monthly payment needs attention",
         "Your monthly payment has ended",
@@ -167,8 +127,8 @@ async def test_a_subscription_that_lapses_says_that_nothing_is_owed(newsroom: Ne
 
 
 async def test_a_russian_gift_is_answered_in_russian(newsroom: Newsroom) -> None:
-    await subscribes_monthly(newsroom, locale="ru")
-    await a_month_passes(newsroom)
+    await subscribe_monthly(newsroom, locale="ru")
+    await months_pass(newsroom, 1)
     (mail,) = newsroom.mails()
     assert mail.subject == "Ежемесячный платёж требует вашего внимания"
     assert "Деньги не списаны." in mail.part()
@@ -179,28 +139,30 @@ async def test_a_russian_gift_is_answered_in_russian(newsroom: Newsroom) -> None
     assert mail.raw.isascii()
 
 
-# --- a word for each change -----------------------------------------------------------------------
+# --- a mail for each change -----------------------------------------------------------------------
 
 
 async def test_every_change_is_confirmed_once_with_what_is_true_now(newsroom: Newsroom) -> None:
-    ctx, by = newsroom.ctx, Actor.DONOR
-    subscription = await subscription_id_of(newsroom, await subscribes_monthly(newsroom, card=GOOD))
+    ctx, actor = newsroom.ctx, Actor.DONOR
+    subscription = await subscription_id_of(
+        newsroom, await subscribe_monthly(newsroom, card=GOOD_CARD)
+    )
     for decision in (
-        subscription_changes.change_amount(ctx, subscription, Money(700, "usd"), actor=by),
-        subscription_changes.skip(ctx, subscription, actor=by),
-        subscription_changes.resume(ctx, subscription, actor=by),
-        subscription_changes.pause(ctx, subscription, 3, actor=by),
-        subscription_changes.resume(ctx, subscription, actor=by),
+        subscription_changes.change_amount(ctx, subscription, Money(700, "usd"), actor=actor),
+        subscription_changes.skip(ctx, subscription, actor=actor),
+        subscription_changes.resume(ctx, subscription, actor=actor),
+        subscription_changes.pause(ctx, subscription, 3, actor=actor),
+        subscription_changes.resume(ctx, subscription, actor=actor),
         subscription_changes.change_frequency(
-            ctx, subscription, Frequency.ANNUAL, Money(7000, "usd"), actor=by
+            ctx, subscription, Frequency.ANNUAL, Money(7000, "usd"), actor=actor
         ),
-        subscription_changes.cancel(ctx, subscription, actor=by),
+        subscription_changes.cancel(ctx, subscription, actor=actor),
     ):
         await newsroom.advances_time(timedelta(minutes=1))
         await decision
         await newsroom.runs_until_idle()
-    mail = newsroom.mails()
-    assert [mail.subject for mail in mail] == [
+    mails = newsroom.mails()
+    assert [mail.subject for mail in mails] == [
         "The amount of your monthly payment has changed",
         "Your next monthly payment is skipped",
         "Your monthly payment goes on",
@@ -209,7 +171,7 @@ async def test_every_change_is_confirmed_once_with_what_is_true_now(newsroom: Ne
         "Your payment is now annual",
         "Your annual payment has stopped",
     ]
-    amount, skipped, _, paused, resumed, frequency, stopped = (mail.part() for mail in mail)
+    amount, skipped, _, paused, resumed, frequency, cancelled = (mail.part() for mail in mails)
     assert "Your payment is now $7.00 a month." in amount
     assert "The next payment, $7.00, is due on 22 December 2026." in amount
     assert "The payment of 22 December 2026 is skipped." in skipped
@@ -219,12 +181,12 @@ async def test_every_change_is_confirmed_once_with_what_is_true_now(newsroom: Ne
     assert "due on 22 December 2026." in resumed
     assert "Your payment is now $70.00 a year." in frequency
     assert "The next payment, $70.00, is due on 22 December 2026." in frequency
-    assert "$70.00 a year was stopped on 22 November 2026." in stopped
+    assert "$70.00 a year was stopped on 22 November 2026." in cancelled
 
 
 async def test_an_annual_charge_is_announced_once(newsroom: Newsroom) -> None:
-    asked = await newsroom.requests_contribution(5000, "annual")
-    await newsroom.pays(asked.json()["checkout_url"])
+    started = await newsroom.requests_contribution(5000, "annual")
+    await newsroom.pays(started.json()["checkout_url"])
     await newsroom.runs_until_idle()
     await newsroom.advances_time(timedelta(days=360))
     for _ in range(2):
@@ -238,13 +200,15 @@ async def test_an_annual_charge_is_announced_once(newsroom: Newsroom) -> None:
 async def test_a_card_that_expires_is_notified_once_and_not_after_it_was_replaced(
     newsroom: Newsroom,
 ) -> None:
-    subscription = await subscription_id_of(newsroom, await subscribes_monthly(newsroom, card=GOOD))
-    await change(newsroom, "UPDATE subscriptions SET card_expires_on = '2026-12-20'")
+    subscription = await subscription_id_of(
+        newsroom, await subscribe_monthly(newsroom, card=GOOD_CARD)
+    )
+    await execute(newsroom, "UPDATE subscriptions SET card_expires_on = '2026-12-20'")
     await notices_due.notify_expiring_cards(newsroom.ctx)
     await subscriptions.sync(newsroom.ctx, subscription)  # the network has renewed it
     await worker.run_due_jobs(newsroom.ctx)
     assert newsroom.mails() == []
-    await change(newsroom, "UPDATE subscriptions SET card_expires_on = '2026-12-19'")
+    await execute(newsroom, "UPDATE subscriptions SET card_expires_on = '2026-12-19'")
     await notices_due.notify_expiring_cards(newsroom.ctx)
     await worker.run_due_jobs(newsroom.ctx)
     (mail,) = newsroom.mails()
@@ -252,42 +216,42 @@ async def test_a_card_that_expires_is_notified_once_and_not_after_it_was_replace
 
 
 async def test_a_bank_that_asks_is_answered_on_stripes_page(newsroom: Newsroom) -> None:
-    await subscribes_monthly(newsroom, card="4000002760003184")
-    await a_month_passes(newsroom)
+    await subscribe_monthly(newsroom, card="4000002760003184")
+    await months_pass(newsroom, 1)
     (mail,) = newsroom.mails()
     assert mail.subject == "Your bank asks you to confirm a payment"
     assert f"\n{newsroom.sandbox.url}/" in mail.part()
     assert mail.link("/stop/")
 
 
-# --- whom to --------------------------------------------------------------------------------------
+# --- the address ----------------------------------------------------------------------------------
 
 
-async def test_the_address_is_the_one_stripe_holds_when_the_mail_leaves(
+async def test_the_address_is_the_one_stripe_has_when_the_mail_leaves(
     newsroom: Newsroom,
 ) -> None:
-    gift = await subscribes_monthly(newsroom)
+    gift = await subscribe_monthly(newsroom)
     stripe = newsroom.ctx.stripe.v1
     subscription = await stripe.subscriptions.retrieve_async(
         await subscription_id_of(newsroom, gift)
     )
     await stripe.customers.update_async(str(subscription.customer), {"email": "moved@example.org"})
-    await a_month_passes(newsroom)
+    await months_pass(newsroom, 1)
     assert [mail.to for mail in newsroom.mails()] == [["moved@example.org"]]
 
 
 async def test_a_customer_who_is_gone_gets_no_mail(newsroom: Newsroom) -> None:
-    gift = await subscribes_monthly(newsroom)
+    gift = await subscribe_monthly(newsroom)
     stripe = newsroom.ctx.stripe.v1
     subscription = await stripe.subscriptions.retrieve_async(
         await subscription_id_of(newsroom, gift)
     )
     await newsroom.mail_server.aclose()
-    await a_month_passes(newsroom)
+    await months_pass(newsroom, 1)
     await stripe.customers.delete_async(str(subscription.customer))
     await newsroom.mail_server.open()
-    await the_pause_is_over(newsroom)
-    assert await statuses(newsroom) == {"payment_failed": "dropped"}
+    await run_scheduled_jobs(newsroom)
+    assert await mail_statuses(newsroom) == {"payment_failed": "dropped"}
     assert newsroom.mails() == []
 
 
@@ -303,20 +267,20 @@ async def test_a_customer_who_is_gone_gets_no_mail(newsroom: Newsroom) -> None:
     ],
 )
 async def test_an_address_cannot_write_a_header(newsroom: Newsroom, address: str) -> None:
-    gift = await subscribes_monthly(newsroom)
+    gift = await subscribe_monthly(newsroom)
     stripe = newsroom.ctx.stripe.v1
     subscription = await stripe.subscriptions.retrieve_async(
         await subscription_id_of(newsroom, gift)
     )
     newsroom.sandbox.account.store.objects[str(subscription.customer)]["email"] = address
-    await a_month_passes(newsroom)
+    await months_pass(newsroom, 1)
     assert newsroom.mails() == []
-    assert await statuses(newsroom) == {"payment_failed": "dropped"}
+    assert await mail_statuses(newsroom) == {"payment_failed": "dropped"}
 
 
 async def test_a_name_is_in_no_mail_whatever_it_tries(newsroom: Newsroom) -> None:
-    await subscribes_monthly(newsroom, name="Eve\r\nBcc: everyone@example.org\r\n\r\nBuy this")
-    await a_month_passes(newsroom)
+    await subscribe_monthly(newsroom, name="Eve\r\nBcc: everyone@example.org\r\n\r\nBuy this")
+    await months_pass(newsroom, 1)
     (mail,) = newsroom.mails()
     assert mail.to == [ADDRESS]
     assert "Bcc" not in mail.parsed
@@ -326,18 +290,18 @@ async def test_a_name_is_in_no_mail_whatever_it_tries(newsroom: Newsroom) -> Non
 
 async def test_a_mailbox_that_does_not_exist_is_not_tried_for_hours(newsroom: Newsroom) -> None:
     newsroom.mail_server.rejections[ADDRESS] = "550 no such mailbox"
-    await subscribes_monthly(newsroom)
-    await a_month_passes(newsroom)
-    assert await statuses(newsroom) == {"payment_failed": "dropped"}
+    await subscribe_monthly(newsroom)
+    await months_pass(newsroom, 1)
+    assert await mail_statuses(newsroom) == {"payment_failed": "dropped"}
 
 
 async def test_a_mailbox_that_is_full_for_now_is_tried_again(newsroom: Newsroom) -> None:
     newsroom.mail_server.rejections[ADDRESS] = "452 mailbox full"
-    await subscribes_monthly(newsroom)
-    await a_month_passes(newsroom)
-    assert await statuses(newsroom) == {"payment_failed": "pending"}
+    await subscribe_monthly(newsroom)
+    await months_pass(newsroom, 1)
+    assert await mail_statuses(newsroom) == {"payment_failed": "pending"}
     newsroom.mail_server.rejections.clear()
-    await the_pause_is_over(newsroom)
+    await run_scheduled_jobs(newsroom)
     assert len(newsroom.mails()) == 1
 
 
@@ -346,22 +310,22 @@ async def test_a_mailbox_that_is_full_for_now_is_tried_again(newsroom: Newsroom)
 
 async def test_a_mail_waits_for_the_mail_server_and_is_sent_once(newsroom: Newsroom) -> None:
     await newsroom.mail_server.aclose()
-    await subscribes_monthly(newsroom)
-    await a_month_passes(newsroom)
-    await the_pause_is_over(newsroom)
-    assert await statuses(newsroom) == {"payment_failed": "pending"}
+    await subscribe_monthly(newsroom)
+    await months_pass(newsroom, 1)
+    await run_scheduled_jobs(newsroom)
+    assert await mail_statuses(newsroom) == {"payment_failed": "pending"}
     await newsroom.mail_server.open()
     for _ in range(3):
-        await the_pause_is_over(newsroom)
+        await run_scheduled_jobs(newsroom)
     assert len(newsroom.mails()) == 1
-    assert await statuses(newsroom) == {"payment_failed": "sent"}
+    assert await mail_statuses(newsroom) == {"payment_failed": "sent"}
 
 
 async def test_a_mail_outlives_its_last_attempt(newsroom: Newsroom) -> None:
     await newsroom.mail_server.aclose()
-    await subscribes_monthly(newsroom)
-    await a_month_passes(newsroom)
-    await change(newsroom, "DELETE FROM procrastinate_jobs")
+    await subscribe_monthly(newsroom)
+    await months_pass(newsroom, 1)
+    await execute(newsroom, "DELETE FROM procrastinate_jobs")
     await newsroom.mail_server.open()
     await newsroom.advances_time(timedelta(hours=1))
     assert await outbox_sender.resend_pending(newsroom.ctx) == 1
@@ -372,23 +336,23 @@ async def test_a_mail_outlives_its_last_attempt(newsroom: Newsroom) -> None:
 
 async def test_a_lost_answer_sends_the_same_mail_again(newsroom: Newsroom) -> None:
     newsroom.mail_server.lost_responses = 1
-    await subscribes_monthly(newsroom)
-    await a_month_passes(newsroom)
-    await the_pause_is_over(newsroom)
+    await subscribe_monthly(newsroom)
+    await months_pass(newsroom, 1)
+    await run_scheduled_jobs(newsroom)
     first, second = newsroom.mails()
     assert first.parsed["Message-ID"] == second.parsed["Message-ID"]
-    assert await statuses(newsroom) == {"payment_failed": "sent"}
+    assert await mail_statuses(newsroom) == {"payment_failed": "sent"}
 
 
 async def test_a_mail_that_is_too_late_is_dropped(newsroom: Newsroom) -> None:
     await newsroom.mail_server.aclose()
-    await subscribes_monthly(newsroom)
-    await a_month_passes(newsroom)
+    await subscribe_monthly(newsroom)
+    await months_pass(newsroom, 1)
     newsroom.clock.advance(timedelta(days=8))
     await newsroom.mail_server.open()
-    await the_pause_is_over(newsroom)
+    await run_scheduled_jobs(newsroom)
     assert newsroom.mails() == []
-    assert await statuses(newsroom) == {"payment_failed": "dropped"}
+    assert await mail_statuses(newsroom) == {"payment_failed": "dropped"}
 
 
 @pytest.fixture
@@ -399,144 +363,11 @@ async def silent(database: str) -> AsyncIterator[Newsroom]:
 
 
 async def test_without_a_mail_server_mails_wait(silent: Newsroom) -> None:
-    await subscribes_monthly(silent)
-    await a_month_passes(silent)
-    assert await statuses(silent) == {"payment_failed": "pending"}
+    await subscribe_monthly(silent)
+    await months_pass(silent, 1)
+    assert await mail_statuses(silent) == {"payment_failed": "pending"}
     assert await silent.rows("SELECT 1 FROM procrastinate_jobs WHERE status = 'todo'") == []
     assert await outbox_sender.resend_pending(silent.ctx) == 0
-
-
-# --- signing in -----------------------------------------------------------------------------------
-
-
-async def asks_for_link(room: Newsroom, address: str) -> None:
-    answer = await room.web.post(
-        "/manage", data={"address": address}, headers={"Sec-Fetch-Site": "same-origin"}
-    )
-    assert answer.status_code == 200, answer.text
-    await worker.run_due_jobs(room.ctx)
-
-
-async def test_a_donor_gets_a_link_and_a_code_that_open_the_door(newsroom: Newsroom) -> None:
-    await subscribes_monthly(newsroom, email="Reader@Example.org")
-    await asks_for_link(newsroom, " reader@EXAMPLE.org ")
-    (mail,) = newsroom.mails()
-    assert mail.to == ["Reader@example.org"]
-    assert mail.subject == "Your sign-in link"
-    assert re.search(r"code: [A-Z2-9]{5}-[A-Z2-9]{5}$", mail.part(), re.MULTILINE)
-    page = await newsroom.web.get(mail.link("/manage/enter/"))
-    assert page.status_code == 200
-
-
-async def test_a_guest_who_gave_once_gets_a_link_too(newsroom: Newsroom) -> None:
-    await newsroom.gives(2500)
-    await newsroom.runs_until_idle()
-    await asks_for_link(newsroom, ADDRESS)
-    assert [mail.to for mail in newsroom.mails()] == [[ADDRESS]]
-
-
-async def test_an_address_nobody_gave_with_gets_nothing(newsroom: Newsroom) -> None:
-    await subscribes_monthly(newsroom)
-    await asks_for_link(newsroom, "stranger@example.org")
-    assert newsroom.mails() == []
-    assert await statuses(newsroom) == {"sign_in": "dropped"}
-
-
-async def test_a_link_goes_to_no_other_address_than_the_donors(newsroom: Newsroom) -> None:
-    gift = await subscribes_monthly(newsroom)
-    stripe = newsroom.ctx.stripe.v1
-    subscription = await stripe.subscriptions.retrieve_async(
-        await subscription_id_of(newsroom, gift)
-    )
-    newsroom.sandbox.account.store.objects[str(subscription.customer)]["email"] = (
-        "other@example.org"
-    )
-    await asks_for_link(newsroom, ADDRESS)
-    assert [mail.to for mail in newsroom.mails()] == [[ADDRESS]]  # by the page they paid on
-
-
-async def test_a_link_waits_for_the_mail_server_but_not_for_long(newsroom: Newsroom) -> None:
-    await subscribes_monthly(newsroom)
-    await newsroom.mail_server.aclose()
-    await asks_for_link(newsroom, ADDRESS)
-    await newsroom.mail_server.open()
-    await the_pause_is_over(newsroom)
-    assert len(newsroom.mails()) == 1
-    await newsroom.mail_server.aclose()
-    await asks_for_link(newsroom, ADDRESS)
-    newsroom.clock.advance(timedelta(minutes=9, seconds=1))
-    await newsroom.mail_server.open()
-    await the_pause_is_over(newsroom)
-    assert len(newsroom.mails()) == 1
-
-
-async def test_a_link_whose_answer_is_lost_is_sent_again_and_is_the_same(
-    newsroom: Newsroom,
-) -> None:
-    await subscribes_monthly(newsroom)
-    newsroom.mail_server.lost_responses = 1
-    await asks_for_link(newsroom, ADDRESS)
-    await the_pause_is_over(newsroom)
-    first, second = newsroom.mails()
-    assert first.parsed["Message-ID"] == second.parsed["Message-ID"]
-    assert first.part() == second.part()
-    assert await statuses(newsroom) == {"sign_in": "sent"}
-    assert (await newsroom.web.get(second.link("/manage/enter/"))).status_code == 200
-
-
-async def test_each_link_is_another_and_follows_from_nothing_that_is_stored(
-    newsroom: Newsroom,
-) -> None:
-    await subscribes_monthly(newsroom)
-    for _ in range(2):
-        await asks_for_link(newsroom, ADDRESS)
-    one, other = (mail.part() for mail in newsroom.mails())
-    tokens = [re.findall(r"/manage/enter/([\w-]{43})$", text, re.M)[0] for text in (one, other)]
-    codes = [re.findall(r"code: (\S+)$", text, re.M)[0].replace("-", "") for text in (one, other)]
-    assert len({*tokens, *codes}) == 4
-    stored = str(
-        [await newsroom.rows(f"SELECT * FROM {t}") for t in ("sign_in_links", "outbox_mails")]
-    )
-    for secret in (*tokens, *codes):
-        assert secret not in stored
-
-
-async def test_a_mailbox_gets_ten_links_in_a_day_however_they_are_used(
-    newsroom: Newsroom,
-) -> None:
-    await subscribes_monthly(newsroom)
-    for _ in range(6):
-        for _ in range(3):
-            await asks_for_link(newsroom, ADDRESS)
-            link = newsroom.mails()[-1].link("/manage/enter/")
-            await newsroom.web.post(link, headers={"Sec-Fetch-Site": "same-origin"})
-        newsroom.clock.advance(timedelta(hours=1, seconds=1))
-        async with newsroom.ctx.sessions.begin() as session:
-            await sign_in.purge_expired(session, newsroom.ctx.now())
-    assert len(newsroom.mails()) == 10
-    newsroom.clock.advance(timedelta(hours=18))
-    await asks_for_link(newsroom, ADDRESS)
-    assert len(newsroom.mails()) == 11
-
-
-async def test_nobody_gets_a_link_any_more_when_hundreds_were_sent_and_a_person_is_called(
-    newsroom: Newsroom,
-) -> None:
-    await subscribes_monthly(newsroom)
-    before = (
-        "INSERT INTO sign_in_links (id, address_hash, browser_hash, token_hash, code_attempts, requested_at,"
-        " expires_at) SELECT md5(n::text), sha256(n::text::bytea), '\\x00',"
-        " sha256(n::text::bytea), 0, :now, :now FROM generate_series(1, 299) n"
-    )
-    async with newsroom.ctx.sessions.begin() as session:
-        await session.execute(text(before), {"now": newsroom.clock()})
-    for _ in range(2):
-        await asks_for_link(newsroom, ADDRESS)
-    assert len(newsroom.mails()) == 1
-    assert await newsroom.rows("SELECT kind FROM alerts") == [("sign_in_link_limit_reached",)]
-    newsroom.clock.advance(timedelta(hours=1, seconds=1))
-    await asks_for_link(newsroom, ADDRESS)
-    assert len(newsroom.mails()) == 2
 
 
 # --- a last day that was set elsewhere ------------------------------------------------------------
@@ -545,7 +376,7 @@ async def test_nobody_gets_a_link_any_more_when_hundreds_were_sent_and_a_person_
 async def test_an_end_that_was_set_and_undone_is_notified_once_each_time(
     newsroom: Newsroom,
 ) -> None:
-    gift = await subscribes_monthly(newsroom, card=GOOD)
+    gift = await subscribe_monthly(newsroom, card=GOOD_CARD)
     id_, stripe = await subscription_id_of(newsroom, gift), newsroom.ctx.stripe.v1
     for _ in range(2):
         await stripe.subscriptions.update_async(id_, {"cancel_at_period_end": True})
@@ -563,7 +394,7 @@ async def test_an_end_that_was_set_and_undone_is_notified_once_each_time(
 
 
 async def test_each_pause_is_notified_once_at_the_same_moment_too(newsroom: Newsroom) -> None:
-    gift = await subscribes_monthly(newsroom, card=GOOD)
+    gift = await subscribe_monthly(newsroom, card=GOOD_CARD)
     id_ = await subscription_id_of(newsroom, gift)
     for _ in range(2):
         await subscription_changes.pause(newsroom.ctx, id_, None, actor=Actor.DONOR)
@@ -578,15 +409,15 @@ async def test_each_pause_is_notified_once_at_the_same_moment_too(newsroom: News
     assert keys == changes
 
 
-# --- the demo's letter box ------------------------------------------------------------------------
+# --- the demo's mailbox ---------------------------------------------------------------------------
 
 
 async def test_the_demo_shows_what_was_sent(database: str, tmp_path: Path) -> None:
     folder = tmp_path / "inbox"
     async with open_newsroom(database, environment="demo", demo_inbox_dir=str(folder)) as room:
         assert "No mail yet." in (await room.web.get("/dev/inbox")).text
-        await subscribes_monthly(room, locale="ru")
-        await a_month_passes(room)
+        await subscribe_monthly(room, locale="ru")
+        await months_pass(room, 1)
         (mail,) = room.mails()
         mailbox.Maildir(folder).add(mail.raw)
         page = (await room.web.get("/dev/inbox")).text
@@ -595,11 +426,11 @@ async def test_the_demo_shows_what_was_sent(database: str, tmp_path: Path) -> No
         assert "&lt;!doctype html&gt;" in page
 
 
-async def test_only_the_demo_has_a_letter_box(newsroom: Newsroom) -> None:
+async def test_only_the_demo_has_a_mailbox(newsroom: Newsroom) -> None:
     assert (await newsroom.web.get("/dev/inbox")).status_code == 404
 
 
-# --- what we know afterwards ----------------------------------------------------------------------
+# --- what is stored afterwards --------------------------------------------------------------------
 
 
 async def test_no_address_is_stored_or_logged(
@@ -607,23 +438,23 @@ async def test_no_address_is_stored_or_logged(
 ) -> None:
     logs.configure("debug")
     canary = "canary-9f3@post.example"
-    await subscribes_monthly(newsroom, email=canary, name="Canary Nine")
-    await a_month_passes(newsroom)
-    await asks_for_link(newsroom, canary)
+    await subscribe_monthly(newsroom, email=canary, name="Canary Nine")
+    await months_pass(newsroom, 1)
+    await request_sign_in_link(newsroom, canary)
     await newsroom.mail_server.aclose()
-    await asks_for_link(newsroom, canary)
+    await request_sign_in_link(newsroom, canary)
     await newsroom.mail_server.open()
     newsroom.mail_server.lost_responses = 1
-    await the_pause_is_over(newsroom)
+    await run_scheduled_jobs(newsroom)
     newsroom.mail_server.rejections[canary] = "550 no such mailbox"
-    await asks_for_link(newsroom, canary)
+    await request_sign_in_link(newsroom, canary)
     assert [mail.to for mail in newsroom.mails()] == [[canary]] * 3
-    said = "".join(capfd.readouterr())
-    assert "job_failed" in said
+    log = "".join(capfd.readouterr())
+    assert "job_failed" in log
     stored = "\n".join([row async for row in every_row(newsroom)])
     assert "payment_failed" in stored
     for trace in ("canary", "Canary", "post.example"):
-        assert trace not in said
+        assert trace not in log
         assert trace not in stored
 
 

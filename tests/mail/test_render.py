@@ -10,6 +10,7 @@ import pytest
 
 from payments.core import i18n, money
 from payments.core.money import Money
+from payments.giving.change_log import ChangeKind
 from payments.mail import render, smtp
 from payments.mail.outbox import MailKind
 from payments.mail.render import RenderedMail
@@ -165,3 +166,12 @@ def test_a_mail_says_what_happens_to_the_money(kind: MailKind, locale: str) -> N
     rendered = render.render(kind, locale, template_variables(locale, annual=False, bare=False))
     phrases = {"en": r"[Nn]othing (is|was|will be|more)|we will take", "ru": r"списан|списыва|спиш"}
     assert re.search(phrases[locale], rendered.text)
+
+
+def test_every_kind_has_a_template_and_each_observed_change_a_kind() -> None:
+    templates = {path.stem for path in render.TEMPLATE_DIR.glob("[!_]*.txt")}
+    assert templates - set(MailKind) == {"reminder", "reminder_confirm", "newsletter_confirm"}
+    assert set(MailKind) <= templates
+    # these are mailed by their value; the others have kinds of their own
+    by_value = set(ChangeKind) - {ChangeKind.AMOUNT, ChangeKind.FREQUENCY, ChangeKind.CARD}
+    assert by_value <= set(MailKind)

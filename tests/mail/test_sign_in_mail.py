@@ -1,0 +1,145 @@
+"""The mail with a link and a code to sign in: who gets it, and how often."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+
+from payments.donors import sign_in
+from tests.support.donor import subscription_id_of
+from tests.support.mail import (
+    ADDRESS,
+    mail_statuses,
+    request_sign_in_link,
+    run_scheduled_jobs,
+    subscribe_monthly,
+)
+from tests.support.newsroom import Newsroom
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_donor_gets_a_link_and_a_code_that_open_the_door(newsroom: Newsroom) -> None:
+    await subscribe_monthly(newsroom, email="Reader@Example.org")
+    await request_sign_in_link(newsroom, " reader@EXAMPLE.org ")
+    (mail,) = newsroom.mails()
+    assert mail.to == ["Reader@example.org"]
+    assert mail.subject == "Your sign-in link"
+    assert re.search(r"code: [A-Z2-9]{5}-[A-Z2-9]{5}$", mail.part(), re.MULTILINE)
+    page = await newsroom.web.get(mail.link("/manage/enter/"))
+    assert page.status_code == 200
+
+
+async def test_a_guest_who_gave_once_gets_a_link_too(newsroom: Newsroom) -> None:
+    await newsroom.gives(2500)
+    await newsroom.runs_until_idle()
+    await request_sign_in_link(newsroom, ADDRESS)
+    assert [mail.to for mail in newsroom.mails()] == [[ADDRESS]]
+
+
+async def test_an_address_nobody_gave_with_gets_nothing(newsroom: Newsroom) -> None:
+    await subscribe_monthly(newsroom)
+    await request_sign_in_link(newsroom, "stranger@example.org")
+    assert newsroom.mails() == []
+    assert await mail_statuses(newsroom) == {"sign_in": "dropped"}
+
+
+async def test_a_link_goes_to_no_other_address_than_the_donors(newsroom: Newsroom) -> None:
+    gift = await subscribe_monthly(newsroom)
+    stripe = newsroom.ctx.stripe.v1
+    subscription = await stripe.subscriptions.retrieve_async(
+        await subscription_id_of(newsroom, gift)
+    )
+    newsroom.sandbox.account.store.objects[str(subscription.customer)]["email"] = (
+        "other@example.org"
+    )
+    await request_sign_in_link(newsroom, ADDRESS)
+    assert [mail.to for mail in newsroom.mails()] == [[ADDRESS]]  # by the page they paid on
+
+
+async def test_a_link_waits_for_the_mail_server_but_not_for_long(newsroom: Newsroom) -> None:
+    await subscribe_monthly(newsroom)
+    await newsroom.mail_server.aclose()
+    await request_sign_in_link(newsroom, ADDRESS)
+    await newsroom.mail_server.open()
+    await run_scheduled_jobs(newsroom)
+    assert len(newsroom.mails()) == 1
+    await newsroom.mail_server.aclose()
+    await request_sign_in_link(newsroom, ADDRESS)
+    newsroom.clock.advance(timedelta(minutes=9, seconds=1))
+    await newsroom.mail_server.open()
+    await run_scheduled_jobs(newsroom)
+    assert len(newsroom.mails()) == 1
+
+
+async def test_a_link_whose_answer_is_lost_is_sent_again_and_is_the_same(
+    newsroom: Newsroom,
+) -> None:
+    await subscribe_monthly(newsroom)
+    newsroom.mail_server.lost_responses = 1
+    await request_sign_in_link(newsroom, ADDRESS)
+    await run_scheduled_jobs(newsroom)
+    first, second = newsroom.mails()
+    assert first.parsed["Message-ID"] == second.parsed["Message-ID"]
+    assert first.part() == second.part()
+    assert await mail_statuses(newsroom) == {"sign_in": "sent"}
+    assert (await newsroom.web.get(second.link("/manage/enter/"))).status_code == 200
+
+
+async def test_each_link_is_another_and_follows_from_nothing_that_is_stored(
+    newsroom: Newsroom,
+) -> None:
+    await subscribe_monthly(newsroom)
+    for _ in range(2):
+        await request_sign_in_link(newsroom, ADDRESS)
+    one, other = (mail.part() for mail in newsroom.mails())
+    tokens = [re.findall(r"/manage/enter/([\w-]{43})$", text, re.M)[0] for text in (one, other)]
+    codes = [re.findall(r"code: (\S+)$", text, re.M)[0].replace("-", "") for text in (one, other)]
+    assert len({*tokens, *codes}) == 4
+    stored = str(
+        [
+            *await newsroom.rows("SELECT * FROM sign_in_links"),
+            *await newsroom.rows("SELECT * FROM outbox_mails"),
+        ]
+    )
+    for secret in (*tokens, *codes):
+        assert secret not in stored
+
+
+async def test_a_mailbox_gets_ten_links_in_a_day_however_they_are_used(
+    newsroom: Newsroom,
+) -> None:
+    await subscribe_monthly(newsroom)
+    for _ in range(6):
+        for _ in range(3):
+            await request_sign_in_link(newsroom, ADDRESS)
+            link = newsroom.mails()[-1].link("/manage/enter/")
+            await newsroom.web.post(link, headers={"Sec-Fetch-Site": "same-origin"})
+        newsroom.clock.advance(timedelta(hours=1, seconds=1))
+        async with newsroom.ctx.sessions.begin() as session:
+            await sign_in.purge_expired(session, newsroom.ctx.now())
+    assert len(newsroom.mails()) == 10
+    newsroom.clock.advance(timedelta(hours=18))
+    await request_sign_in_link(newsroom, ADDRESS)
+    assert len(newsroom.mails()) == 11
+
+
+async def test_nobody_gets_a_link_any_more_when_hundreds_were_sent_and_an_alert_is_raised(
+    newsroom: Newsroom,
+) -> None:
+    await subscribe_monthly(newsroom)
+    sent_links = (
+        "INSERT INTO sign_in_links (id, address_hash, browser_hash, token_hash, code_attempts,"
+        " requested_at, expires_at) SELECT md5(n::text), sha256(n::text::bytea), '\\x00',"
+        " sha256(n::text::bytea), 0, :now, :now FROM generate_series(1, 299) n"
+    )
+    async with newsroom.ctx.sessions.begin() as session:
+        await session.execute(text(sent_links), {"now": newsroom.clock()})
+    for _ in range(2):
+        await request_sign_in_link(newsroom, ADDRESS)
+    assert len(newsroom.mails()) == 1
+    assert await newsroom.rows("SELECT kind FROM alerts") == [("sign_in_link_limit_reached",)]
+    newsroom.clock.advance(timedelta(hours=1, seconds=1))
+    await request_sign_in_link(newsroom, ADDRESS)
+    assert len(newsroom.mails()) == 2
