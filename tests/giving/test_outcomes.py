@@ -82,7 +82,7 @@ async def test_the_page_looks_by_itself_a_while_and_then_leaves_it_to_the_reader
     assert "Check again now" in page.links
     assert "checks again by itself" not in page.text
     for nonsense in ("-1", "x", "9" * 30, "", "1.5"):
-        answer = await newsroom.web.get(f"/thanks/{gift}?looked={nonsense}")
+        answer = await newsroom.web.get(f"/thanks/{gift}?poll={nonsense}")
         assert answer.status_code == 200
         assert "refresh" not in answer.headers
 

@@ -38,7 +38,7 @@ SENT = {
     "frequency": "canary",
     "currency": "canary",
     "intent": "canary",
-    "looked": "canary",
+    "poll": "canary",
     "year": "canary",
 }
 HEADERS = {

@@ -127,11 +127,13 @@ async def test_a_form_sent_in_a_blink_counts_as_three(newsroom: Newsroom) -> Non
     assert (await gives(newsroom)).status_code == 428
 
 
-@pytest.mark.parametrize("made", ["", "x", "another's"])
-async def test_a_form_without_its_own_time_counts_as_three(newsroom: Newsroom, made: str) -> None:
-    other = (await form(newsroom)).form("/donate").submission()["made"]
+@pytest.mark.parametrize("rendered_at", ["", "x", "another's"])
+async def test_a_form_without_its_own_time_counts_as_three(
+    newsroom: Newsroom, rendered_at: str
+) -> None:
+    other = (await form(newsroom)).form("/donate").submission()["rendered_at"]
     page = await form(newsroom)
-    changes = {"made": other if made == "another's" else made}
+    changes = {"rendered_at": other if rendered_at == "another's" else rendered_at}
     assert (await sends(newsroom, page, **changes)).status_code == 303
     assert (await gives(newsroom)).status_code == 428
 

@@ -151,7 +151,7 @@ async def test_a_reader_gives_and_changes_in_russian_from_the_first_page_to_the_
     assert back is not None
     assert re.fullmatch(rf"{BASE_URL}/thanks/[0-9a-f]{{32}}\?lang=ru", back)
     waiting, _ = await opens(newsroom, back)
-    assert waiting.headers["refresh"].endswith("?looked=1&lang=ru")
+    assert waiting.headers["refresh"].endswith("?poll=1&lang=ru")
     await newsroom.runs_until_idle()
     _, thanks = await opens(newsroom, back)
     assert "5,00 $ каждый месяц" in thanks.text

@@ -198,7 +198,7 @@ async def test_a_link_that_makes_no_sense_shows_the_plain_form(
 ) -> None:
     plain = (await open_(newsroom, "/donate")).form("/donate").submission()
     page = await open_(newsroom, f"/donate?{query}")
-    anew = {"intent": "", "made": ""}  # of each page
+    anew = {"intent": "", "rendered_at": ""}  # of each page
     assert {**page.form("/donate").submission(), **anew} == {**plain, **anew}
     assert "evil.example" not in page.html
 
@@ -389,7 +389,7 @@ async def test_every_page_is_whole(newsroom: Newsroom) -> None:
             "/donate",
             "/donate?currency=kwd&amount=1&frequency=once&campaign=spring&article=story",
             f"/thanks/{gift.id}",
-            f"/thanks/{gift.id}?looked=11",
+            f"/thanks/{gift.id}?poll=11",
             "/thanks/x",
             "/nothing",
             "/finance",
@@ -497,7 +497,7 @@ async def test_metrics_count_and_name_nobody(newsroom: Newsroom) -> None:
     gift = await newsroom.gives(2800)
     await newsroom.runs_until_idle()
     await newsroom.web.post("/webhooks/stripe", content=b"{}")
-    await newsroom.web.get(f"/thanks/{gift.id}?looked=a-secret")
+    await newsroom.web.get(f"/thanks/{gift.id}?poll=a-secret")
     answer = await newsroom.web.get("/metrics", headers={"authorization": f"Bearer {TOKEN}"})
     assert answer.headers["content-type"].startswith("text/plain")
     lines = [line for line in answer.text.splitlines() if not line.startswith("#")]

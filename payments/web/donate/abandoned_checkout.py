@@ -1,4 +1,7 @@
-"""The tick on the form: "If I do not finish, remind me once". It is never ticked for a reader."""
+"""The checkbox of the donation form for one reminder if the reader does not finish paying.
+
+It is never ticked for a reader.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,20 +23,24 @@ REMINDER_FIELDS = frozenset({CHECKBOX_FIELD, ADDRESS_FIELD})
 
 @dataclass(frozen=True, slots=True)
 class AbandonedCheckoutReminder:
-    """What would be sent to whom."""
+    """The reminder that a reader asked for."""
 
     schedule: ReminderSchedule
     address: str
 
 
 def is_offered(settings: Settings) -> bool:
+    """Whether addresses can be stored, and mails be sent."""
     return address_vault.has_key_store(settings) and smtp.is_configured(settings)
 
 
 def requested_reminder(
     ctx: Context, typed: Mapping[str, str], contribution_request: ContributionRequest
 ) -> AbandonedCheckoutReminder | None:
-    """What a reader ticked. An address without the tick is not looked at. Raises InvalidField."""
+    """Return the reminder that a form asks for, if its box is ticked. Raises InvalidField.
+
+    An address without the tick is not read.
+    """
     if not typed.get(CHECKBOX_FIELD) or not is_offered(ctx.settings):
         return None
     try:
@@ -55,10 +62,10 @@ def requested_reminder(
     )
 
 
-async def remember(
+async def store_reminder(
     ctx: Context, contribution_id: str, reminder: AbandonedCheckoutReminder | None
 ) -> None:
-    """Keep it until it is known whether the reader finished."""
+    """Store a reminder, if there is one, until it is known whether the reader finished."""
     if reminder is None:
         return
     async with ctx.sessions.begin() as session:

@@ -1,19 +1,18 @@
-"""The widget for other people's pages: one file, the snippet that calls it, and plain HTML for
+"""The widget for a newsroom's own pages: a script, the snippet that loads it, and plain HTML for
 where no script runs.
 
-The snippet is a form that works by itself; the script makes more of it. Both lead to /donate with
-the choice filled in, by GET: that page shows what the bank will show and whatever a donor must
-read before paying, it is where the shield stands, and nothing is created by an address that can be
-shared, bookmarked or opened twice. All the words of the snippet come from the catalogues, so a new
-language is a catalogue here too.
+The snippet is a form that works without the script, which enhances it. Both lead to /donate by GET,
+with the choice filled in: that page shows what the bank will show and the donor notice, it is where
+requests are limited, and nothing is created by a URL that can be shared, bookmarked or opened
+twice. All texts of the snippet come from the catalogues.
 
-What the newsroom decided is in the snippet and nowhere else, because the widget asks nobody: which
-frequencies the policy leaves, what must be read before paying, and the variants of a campaign with
-their lots, one of which the widget draws. So a snippet is copied anew when any of that changes; an
-old one loses no gift and gets around nothing, for /donate goes by what is so now.
+The script makes no request, so what it has to know is in the snippet: the frequencies the policy
+allows, the donor notice, and the variants of a campaign, one of which it draws at random. A snippet
+is copied anew when any of that changes. An old one loses no contribution and circumvents nothing,
+for /donate applies the current rules.
 
-The file is served without its comments and spare spaces. Its hash is in the snippet: a page that
-carries an old snippet beside a new file is left with the plain form, never with code nobody chose.
+The script is served without comments and superfluous spaces. The snippet carries its hash
+(Subresource Integrity): a page with an old snippet and a new script falls back to the plain form.
 """
 
 import base64
@@ -34,6 +33,7 @@ from payments.core import i18n, money
 from payments.core.campaign_schema import DEFAULT_OPTIONS, FormOptions
 from payments.core.frequency import Frequency
 from payments.core.i18n import gettext_noop
+from payments.core.money import Money
 from payments.core.settings import Settings
 from payments.giving import checkout_session
 from payments.giving.campaigns import EmbeddedCampaign
@@ -43,17 +43,17 @@ from payments.web import rendering, request_locale, security_headers
 from payments.web.donate import safety
 
 WIDGET_SOURCE = rendering.WEB_DIR / "static" / "donate-form.js"
-# What may lose its spaces: no text of the file has any of these.
+# Parts of the script that can lose their spaces, because none of its texts contains them.
 REMOVABLE_SPACES = (
     *(" => ", " = ", " == ", " ?? ", " || ", " && ", " ? ", " : ", " + ", " - ", " < ", " > "),
     *("{ ", " }", ": ", ") {", "if (", "for (", " >= ", " <= ", " != ", "; "),
 )
 CROSS_ORIGIN_HEADERS = {
-    "access-control-allow-origin": "*",  # a script with a hash is asked for across origins
+    "access-control-allow-origin": "*",  # a script with a hash is fetched across origins
     "cross-origin-resource-policy": "cross-origin",
     "cache-control": "public, max-age=3600",
 }
-# As in donate-form.js, which holds them in English; a test compares.
+# The same in English as in donate-form.js; a test compares.
 WIDGET_TEXTS = {
     "title": gettext_noop("Support {publication}"),
     "often": gettext_noop("How often?"),
@@ -84,39 +84,40 @@ DEFAULT_MESSAGE = gettext_noop("Gifts from readers help keep this reporting goin
 
 @functools.cache
 def widget_script() -> bytes:
-    """The widget as it is served."""
+    """Return the script as it is served."""
     lines = [line.strip() for line in WIDGET_SOURCE.read_text(encoding="utf-8").splitlines()]
     text = "\n".join(line for line in lines if line and not line.startswith("//"))
     text = re.sub(r" ?/\*.*?\*/ ?", "", text)
-    for spaced in REMOVABLE_SPACES:
-        text = text.replace(spaced, spaced.replace(" ", ""))
-    text = re.sub(r", (?!for )", ",", text)  # a sentence of ours goes on so, no code does
+    for part in REMOVABLE_SPACES:
+        text = text.replace(part, part.replace(" ", ""))
+    text = re.sub(r", (?!for )", ",", text)  # only a sentence continues with "for"
     return re.sub(r"(?<=[;,{}(])\n|\n(?=[})])", "", text).encode()
 
 
 def script_integrity() -> str:
-    """The hash by which a browser knows the file."""
+    """Return the hash of the script, as its `integrity` attribute has it."""
     return f"sha384-{base64.b64encode(hashlib.sha384(widget_script()).digest()).decode()}"
 
 
 @get("/embed.js", include_in_schema=False)
 async def serve_widget() -> Response[bytes]:
-    """The widget."""
+    """The script."""
     return Response(widget_script(), media_type="text/javascript", headers=CROSS_ORIGIN_HEADERS)
 
 
 @get("/article", include_in_schema=False)
 async def sample_article(ctx: NamedDependency[Context]) -> Response[str]:
-    """A story with the widget at its end, for the demo."""
-    embed = embed_snippet(
+    """An article with the widget at its end, for the demo."""
+    snippet = embed_snippet(
         ctx.settings, base="", locale=request_locale.current(), article="town-clock"
     )
-    answer = rendering.render(ctx, "demo_article.html", embed=Markup(embed))  # noqa: S704 - escaped by its template
-    answer.headers["content-security-policy"] = security_headers.policy_with_script(ctx.settings)
-    return answer
+    trusted = Markup(snippet)  # noqa: S704 - escaped by its template
+    response = rendering.render(ctx, "demo_article.html", embed=trusted)
+    response.headers["content-security-policy"] = security_headers.policy_with_script(ctx.settings)
+    return response
 
 
-# --- what a newsroom puts on its pages ------------------------------------------------------------
+# --- the snippet ----------------------------------------------------------------------------------
 
 
 def embed_snippet(
@@ -130,15 +131,16 @@ def embed_snippet(
     plain: bool = False,
     embedded: EmbeddedCampaign = NO_CAMPAIGN,
 ) -> str:
-    """HTML to copy: the widget with its form inside, or only links for mails and AMP.
+    """Return HTML to copy: the widget with its form inside or, if `plain`, only links.
 
-    `says` is a campaign's. The widget draws one of its lots; without scripts its own offer is
-    shown, and a variant drawn where the reader comes to the form.
+    Links are for mails and AMP. Of a campaign's variants the script draws one. Without a script the
+    campaign's own options are shown, and /donate draws a variant.
     """
-    offer, lots = embedded.options, embedded.options_by_variant_key
-    code = currency or settings.default_currency
-    words = i18n.translations(locale)
-    said = {name: words.gettext(text) for name, text in WIDGET_TEXTS.items()}
+    options, variants = embedded.options, embedded.options_by_variant_key
+    currency = currency or settings.default_currency
+    translations = i18n.translations(locale)
+    texts = {name: translations.gettext(text) for name, text in WIDGET_TEXTS.items()}
+    title = texts["title"].replace("{publication}", settings.publication_name)
     notice = donor_notice.notice_for(settings.safety_policy, locale)
     return (
         _embed_environment()
@@ -148,89 +150,96 @@ def embed_snippet(
             integrity=script_integrity(),
             lang=i18n.language_tag(locale),
             dir=i18n.text_direction(locale),
-            currency=code,
+            currency=currency,
             campaign=campaign,
             article=article,
             publication=settings.publication_name,
-            messages=_messages_of_variants(offer, lots, locale),
+            messages=_messages_of_variants(options, variants, locale),
             notice=notice and notice.checkout,
-            say={
-                **said,
-                "title": said["title"].replace("{publication}", settings.publication_name),
-            },
-            words="" if locale == i18n.DEFAULT_LOCALE else json.dumps(said, ensure_ascii=False),
-            variants=json.dumps(
-                [
-                    {"variant": lot, **_widget_attributes(settings, code, one)}
-                    for lot, one in lots.items()
-                ]
-            )
-            if lots
-            else "",
-            **_widget_attributes(settings, code, offer),
-            **_form_amounts(settings, code, locale, offer),
+            texts={**texts, "title": title},
+            words="" if locale == i18n.DEFAULT_LOCALE else json.dumps(texts, ensure_ascii=False),
+            variants=_variants_attribute(settings, currency, variants),
+            **_widget_attributes(settings, currency, options),
+            **_form_context(settings, currency, locale, options),
         )
     )
+
+
+def _variants_attribute(
+    settings: Settings, currency: str, variants: Mapping[str, FormOptions]
+) -> str:
+    """Return the attributes that each variant sets on the widget, as JSON; empty without any."""
+    attributes = [
+        {"variant": key, **_widget_attributes(settings, currency, options)}
+        for key, options in variants.items()
+    ]
+    return json.dumps(attributes) if attributes else ""
 
 
 def _messages_of_variants(
     options: FormOptions, variants: Mapping[str, FormOptions], locale: str
 ) -> list[dict[str, Any]]:
-    """What is said without scripts and, if they do not all say the same, with each lot."""
-    said = [
-        one.message_for(locale) or (i18n.translations(locale).gettext(DEFAULT_MESSAGE), locale)
-        for one in (options, *variants.values())
-    ]
-    if len(set(said)) == 1:
-        del said[1:]
+    """Return the campaign's own message and, unless all are the same, each variant's."""
+    default = (i18n.translations(locale).gettext(DEFAULT_MESSAGE), locale)
+    messages = [one.message_for(locale) or default for one in (options, *variants.values())]
+    if len(set(messages)) == 1:
+        del messages[1:]
     return [
-        {"text": text, "marks": {} if tongue == locale else i18n.html_lang_attrs(tongue)}
-        for text, tongue in said
+        {
+            "text": text,
+            "lang_attrs": {} if language == locale else i18n.html_lang_attrs(language),
+        }
+        for text, language in messages
     ]
 
 
-def _widget_attributes(settings: Settings, code: str, options: FormOptions) -> dict[str, str]:
-    """What is suggested, as attributes of the widget."""
-    often = safety.initial_frequency(settings, options.default_frequency or "")
-    ticked = options.preselected_amount(code, often)
+def _widget_attributes(settings: Settings, currency: str, options: FormOptions) -> dict[str, str]:
+    """Return what is suggested and preselected, as attributes of the widget."""
+    frequency = safety.initial_frequency(settings, options.default_frequency or "")
+    preselected = options.preselected_amount(currency, frequency)
     suggested = {
-        f: options.suggested_amounts(code, f) for f in safety.offered_frequencies(settings)
+        one: options.suggested_amounts(currency, one)
+        for one in safety.offered_frequencies(settings)
     }
     return {
-        "frequency": often.value,
-        "amount": "none" if ticked is None else str(ticked.amount),
+        "frequency": frequency.value,
+        "amount": "none" if preselected is None else str(preselected.amount),
         "presets": ";".join(
-            f"{f}:{','.join(str(gift.amount) for gift in gifts)}" for f, gifts in suggested.items()
+            f"{one}:{','.join(str(amount.amount) for amount in amounts)}"
+            for one, amounts in suggested.items()
         ),
     }
 
 
-def _form_amounts(
-    settings: Settings, code: str, locale: str, options: FormOptions
+def _form_context(
+    settings: Settings, currency: str, locale: str, options: FormOptions
 ) -> dict[str, Any]:
-    """What is suggested, for the form and for links."""
+    """Return what the form and the links print. Limits and values are in minor units."""
     offered = safety.offered_frequencies(settings)
-    suggested = {f: options.suggested_amounts(code, f) for f in offered}
-    often = safety.initial_frequency(settings, options.default_frequency or "")
-    lowest, highest = money.min_gift(code), settings.max_gift_for(code)
+    suggested = {one: options.suggested_amounts(currency, one) for one in offered}
+    frequency = safety.initial_frequency(settings, options.default_frequency or "")
     return {
-        "offered": [f.value for f in offered],
-        "lowest": lowest.amount,
-        "highest": highest.amount,
-        "choices": [(gift.amount, money.format(gift, locale)) for gift in suggested[often]],
+        "offered": [one.value for one in offered],
+        "lowest": money.min_gift(currency).amount,
+        "highest": settings.max_gift_for(currency).amount,
+        "choices": [
+            (amount.amount, money.format(amount, locale)) for amount in suggested[frequency]
+        ],
         "links": [
-            (
-                f"{checkout_session.prefilled_form_url(frequency, gift)}",
-                continue_label(frequency, money.format(gift, locale), locale),
-            )
-            for frequency in sorted(offered, key=LINK_ORDER.index)
-            for gift in (options.preselected_amount(code, frequency) or suggested[frequency][0],)
+            _link(one, options.preselected_amount(currency, one) or suggested[one][0], locale)
+            for one in sorted(offered, key=LINK_ORDER.index)
         ],
     }
 
 
+def _link(frequency: Frequency, amount: Money, locale: str) -> tuple[str, str]:
+    """Return the path and the text of a link to the form, filled in."""
+    path = checkout_session.prefilled_form_url(frequency, amount)
+    return path, continue_label(frequency, money.format(amount, locale), locale)
+
+
 def continue_label(frequency: Frequency, amount: str, locale: str) -> str:
-    """What a button says that leads on with an amount."""
+    """Return the text of a button that goes on with an amount, which is ready to print."""
     text = i18n.translations(locale).gettext(WIDGET_TEXTS[f"go_{frequency}"])
     return text.replace("{amount}", amount)
 

@@ -28,7 +28,7 @@ from payments.web.forms import AnyRequest
 FORM_TIMESTAMP_PURPOSE, FORM_LIFETIME = "form", timedelta(hours=24)
 MIN_FILL_SECONDS = 2  # nobody reads a form and sends it so fast
 HONEYPOT = "website"  # a field that no person sees, and that a program fills in
-RISK_FIELDS = frozenset({"made", "proof", "ticket", HONEYPOT})
+RISK_FIELDS = frozenset({"rendered_at", "proof", "ticket", HONEYPOT})
 
 
 def client_address(settings: Settings, request: AnyRequest) -> str:
@@ -79,7 +79,7 @@ async def request_context_of_form(
     return RequestContext(
         client_ip=client_address(ctx.settings, request),
         attempt_id=form_id,
-        is_suspicious=_is_suspicious(ctx, typed.get("made", ""), form_id),
+        is_suspicious=_is_suspicious(ctx, typed.get("rendered_at", ""), form_id),
         filled_honeypot=bool(typed.get(HONEYPOT)),
         clearance=clearance,
         declaration_accepted=bool(typed.get(donor_notice.DECLARATION_FIELD)),

@@ -1,7 +1,7 @@
-"""Donor safety, shown: the notice before the amount, and the page that says what we keep.
+"""Donor safety on pages: the donor notice, what a policy offers, and the page of what is stored.
 
-The page promises only what is true: what is kept is read from the table in `classified`, which a
-test compares with the schema, and how long from the rules that `retention` carries out.
+The page is rendered from `safety.data_inventory`, which a test compares with the schema, and from
+the retention that `safety.retention` enforces.
 """
 
 from litestar import Response, get
@@ -28,9 +28,9 @@ POLICY_ERRORS = (DeclarationRequired, DonationsClosed, RecurringNotAccepted)
 
 
 def notice_for(ctx: Context, request: AnyRequest) -> DonorNotice | None:
-    """What is read before the amount, as strong as it should be for whoever asks.
+    """Return the notice to show before the amount; None where no policy is in force.
 
-    Where they seem to be decides about one sentence, and is gone with this answer.
+    The country of the client decides whether it carries a warning, and is not stored.
     """
     policy = ctx.settings.safety_policy
     if policy is None:
@@ -44,7 +44,7 @@ def notice_for(ctx: Context, request: AnyRequest) -> DonorNotice | None:
 
 
 def offered_frequencies(settings: Settings) -> tuple[Frequency, ...]:
-    """How often one may give here."""
+    """Return the frequencies that the policy allows."""
     policy = settings.safety_policy
     if policy is not None and policy.recurring is RecurringRule.REFUSED:
         return (Frequency.ONCE,)
@@ -52,7 +52,10 @@ def offered_frequencies(settings: Settings) -> tuple[Frequency, ...]:
 
 
 def initial_frequency(settings: Settings, requested: str) -> Frequency:
-    """What is ticked at first: what was asked for or, where a policy is in force, once."""
+    """Return the frequency to preselect: the requested one if offered, else a default.
+
+    The default is monthly, or once where a policy is in force.
+    """
     if requested in offered_frequencies(settings):
         return Frequency(requested)
     return Frequency.MONTHLY if settings.safety_policy is None else Frequency.ONCE
@@ -60,20 +63,20 @@ def initial_frequency(settings: Settings, requested: str) -> Frequency:
 
 @get("/safety", include_in_schema=False)
 async def safety_page(ctx: NamedDependency[Context]) -> Response[str]:
-    """What we keep, until when, and what we cannot protect anybody from."""
+    """What is stored and until when, and what the service cannot protect anybody from."""
     return rendering.render(
         ctx,
         "safety.html",
         notice=donor_notice.notice_for(ctx.settings.safety_policy, request_locale.current()),
         statement=ctx.settings.statement_descriptor,
-        classes=[
+        data_classes=[
             {
-                "what": request_locale.translate(one.description),
-                "until": request_locale.translate(one.retention),
-                "cells": [f"{table}: {columns}" for table, columns in sorted(one.columns.items())],
+                "description": request_locale.translate(one.description),
+                "retention": request_locale.translate(one.retention),
+                "columns": [f"{table}: {names}" for table, names in sorted(one.columns.items())],
             }
             for one in data_inventory.DATA_CLASSES
         ],
-        never=[request_locale.translate(line) for line in data_inventory.NEVER_STORED],
-        mirrors=[ctx.settings.base_url, *ctx.settings.alternate_origins],
+        never_stored=[request_locale.translate(line) for line in data_inventory.NEVER_STORED],
+        origins=[ctx.settings.base_url, *ctx.settings.alternate_origins],
     )

@@ -1,11 +1,11 @@
-"""What became of a gift, told from our own records. The return address proves nothing.
+"""The thank-you page: what became of a contribution, by our own records.
 
-While we wait for Stripe's word the page asks again by itself, and rings for the session, so a
-webhook that is late or lost does not leave a reader in doubt. A day after its end is
-known the address tells nothing.
+Coming back to it from Stripe proves nothing. Until the outcome is known the page reloads by itself,
+and each load enqueues a sync of the Checkout Session, so that a late or lost webhook does not leave
+a reader in doubt. A day after the outcome is known the page says nothing any more.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from litestar import Response, get
@@ -23,12 +23,11 @@ from payments.infra.context import Context
 from payments.web import rendering, request_locale
 from payments.web.account import view_models
 from payments.web.donate import risk_check
-from payments.web.donate.form import FREQUENCY_PHRASES
+from payments.web.donate.form import FREQUENCY_PHRASES, THANKS_PAGE_LIFETIME
 from payments.web.forms import AnyRequest
-from payments.web.newsletter import pages
+from payments.web.newsletter import pages as newsletter_pages
 
-POLL_DELAYS = (2, 2, 2, 3, 3, 5, 5, 8, 8, 13, 13)  # seconds before each look; then we stop looking
-PAGE_LIFETIME = timedelta(hours=24)  # then whoever finds the address learns nothing from it
+POLL_DELAYS = (2, 2, 2, 3, 3, 5, 5, 8, 8, 13, 13)  # seconds before each reload; then it stops
 STATE_OF_STATUS = {
     ContributionStatus.STARTED: "confirming",
     ContributionStatus.OPEN: "confirming",
@@ -38,77 +37,75 @@ STATE_OF_STATUS = {
     ContributionStatus.EXPIRED: "expired",
     ContributionStatus.RETURNED: "returned",
 }
-STATES_WITH_NEXT_CHARGE = (
-    "confirming",
-    "processing",
-    "paid",
-)  # states in which another charge may be announced
+STATES_WITH_NEXT_CHARGE = ("confirming", "processing", "paid")
 
 
 @get("/thanks/{contribution_id:str}", include_in_schema=False)
 async def thanks_page(
     ctx: NamedDependency[Context], request: AnyRequest, contribution_id: FromPath[str]
 ) -> Response[str]:
-    """Confirming, with the bank, paid, failed, expired or returned; the same answer for a gift that
-    never was.
-    """
+    """The state of a contribution. An unknown, an expired and a malformed id get one answer."""
     async with ctx.sessions.begin() as session:
         try:
-            gift = await contributions.get(session, contribution_id)
-            if not _is_shown(gift, now=ctx.now()):
+            contribution = await contributions.get(session, contribution_id)
+            if not _is_shown(contribution, now=ctx.now()):
                 raise NotFound("This page has said what it had to say.")
         except NotFound:
             return rendering.render(ctx, "thanks.html", status=404, **_unknown_context())
-        if gift.status is ContributionStatus.OPEN and gift.stripe_session_id is not None:
-            await job_queue.enqueue_sync(session, "checkout.session", gift.stripe_session_id)
-        promise = await subscriptions.get_for_contribution(session, gift.id)
-    if gift.status is ContributionStatus.PAID:
-        await risk_check.credit_paid_network(ctx, request, gift.id)
-    state = STATE_OF_STATUS[gift.status]
-    looked = _poll_number(request.query_params.get("looked", "0"))
-    waits = state == "confirming" and looked < len(POLL_DELAYS)
-    answer = rendering.render(
+        session_id = contribution.stripe_session_id
+        if contribution.status is ContributionStatus.OPEN and session_id is not None:
+            await job_queue.enqueue_sync(session, "checkout.session", session_id)
+        subscription = await subscriptions.get_for_contribution(session, contribution.id)
+    if contribution.status is ContributionStatus.PAID:
+        await risk_check.credit_paid_network(ctx, request, contribution.id)
+    state = STATE_OF_STATUS[contribution.status]
+    poll = _poll_number(request.query_params.get("poll", "0"))
+    is_polling = state == "confirming" and poll < len(POLL_DELAYS)
+    is_one_time = contribution.frequency is Frequency.ONCE
+    frequency, amount = contribution.frequency, contribution.money
+    response = rendering.render(
         ctx,
         "thanks.html",
         state=state,
-        amount=request_locale.format_amount(gift.money),
-        frequency_label=request_locale.translate(FREQUENCY_PHRASES[gift.frequency]),
-        next_charge=_next_charge(ctx, promise) if state in STATES_WITH_NEXT_CHARGE else None,
-        goes_on=promise is not None and promise.is_live,
+        amount=request_locale.format_amount(amount),
+        frequency_label=request_locale.translate(FREQUENCY_PHRASES[frequency]),
+        next_charge=_next_charge(ctx, subscription) if state in STATES_WITH_NEXT_CHARGE else None,
+        is_subscription_live=subscription is not None and subscription.is_live,
         retry_url=checkout_session.prefilled_form_url(
-            gift.frequency, gift.money, contribution_id=gift.id
+            frequency, amount, contribution_id=contribution.id
         ),
-        remind_url=checkout_session.prefilled_form_url(gift.frequency, gift.money),
-        monthly=_monthly_suggestion(gift)
-        if state == "paid" and gift.frequency is Frequency.ONCE
-        else None,
-        refresh_seconds=POLL_DELAYS[looked] if waits else None,
-        stop_refresh_url=f"/thanks/{gift.id}?looked={len(POLL_DELAYS)}",
-        reference=gift.id[:8].upper(),
-        newsletter=pages.signup_box(ctx) if state == "paid" else None,
+        remind_url=checkout_session.prefilled_form_url(frequency, amount),
+        monthly=_monthly_suggestion(contribution) if state == "paid" and is_one_time else None,
+        refresh_seconds=POLL_DELAYS[poll] if is_polling else None,
+        stop_refresh_url=f"/thanks/{contribution.id}?poll={len(POLL_DELAYS)}",
+        reference=contribution.id[:8].upper(),
+        newsletter=newsletter_pages.signup_box(ctx) if state == "paid" else None,
     )
-    if waits:
-        again = request_locale.localised_url(f"/thanks/{gift.id}?looked={looked + 1}")
-        answer.headers["refresh"] = f"{POLL_DELAYS[looked]}; url={again}"
-    return answer
+    if is_polling:
+        next_url = request_locale.localised_url(f"/thanks/{contribution.id}?poll={poll + 1}")
+        response.headers["refresh"] = f"{POLL_DELAYS[poll]}; url={next_url}"
+    return response
 
 
 def _is_shown(contribution: Contribution, *, now: datetime) -> bool:
-    """A day from when it was known what became of a gift; a bank may take a fortnight to say."""
+    """Whether a page is within its lifetime, which begins with the outcome.
+
+    One whose bank has not answered, which may take two weeks, is always shown.
+    """
     if contribution.outcome_known_at is None:
         return (
             contribution.status is ContributionStatus.PROCESSING
-            or now - contribution.created_at <= PAGE_LIFETIME
+            or now - contribution.created_at <= THANKS_PAGE_LIFETIME
         )
-    return now - contribution.outcome_known_at <= PAGE_LIFETIME
+    return now - contribution.outcome_known_at <= THANKS_PAGE_LIFETIME
 
 
 def _monthly_suggestion(contribution: Contribution) -> dict[str, str]:
-    """What somebody who gave once may be asked, once and quietly: a suggested amount a month, no
-    more than they have just given.
+    """Return a monthly amount to suggest to somebody who gave once: no more than they just gave,
+    unless even the smallest suggestion is.
     """
-    offered = money.suggested_amounts(contribution.currency, Frequency.MONTHLY)[:2]
-    amount = max((one for one in offered if one <= contribution.money), default=offered[0])
+    suggested = money.suggested_amounts(contribution.currency, Frequency.MONTHLY)[:2]
+    amount = max((one for one in suggested if one <= contribution.money), default=suggested[0])
     url = checkout_session.prefilled_form_url(
         Frequency.MONTHLY, amount, contribution_id=contribution.id
     )
@@ -119,13 +116,13 @@ def _monthly_suggestion(contribution: Contribution) -> dict[str, str]:
 
 
 def _poll_number(text: str) -> int:
-    """How often the page has looked by itself. What makes no sense counts as enough."""
+    """Return how often the page has reloaded by itself. What makes no sense counts as enough."""
     return int(text) if text.isdecimal() and text.isascii() and len(text) < 4 else len(POLL_DELAYS)
 
 
 def _next_charge(ctx: Context, subscription: Subscription | None) -> str | None:
-    due = None if subscription is None else billing_dates.next_charge_at(subscription)
-    return None if due is None else view_models.format_date(ctx, due)
+    charge_at = None if subscription is None else billing_dates.next_charge_at(subscription)
+    return None if charge_at is None else view_models.format_date(ctx, charge_at)
 
 
 def _unknown_context() -> dict[str, Any]:
@@ -134,7 +131,7 @@ def _unknown_context() -> dict[str, Any]:
         "amount": "",
         "frequency_label": "",
         "next_charge": None,
-        "goes_on": False,
+        "is_subscription_live": False,
         "retry_url": "/donate",
         "remind_url": "/donate",
         "monthly": None,

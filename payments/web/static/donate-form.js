@@ -1,11 +1,11 @@
-// <donate-form>: asks for support at the end of an article, and sends the reader to the form.
+// <donate-form>: asks for support at the end of an article, and leads to the form at /donate.
 // Attributes: base, currency, presets, min, max, frequency, amount, offered, campaign, article,
-// publication, lang, words, snooze, supporter; variants, of which one is drawn by lot and kept by
-// nobody. Events: donate-form:choose, error, submit, remind, snooze;
-// submit and remind may be prevented. Parts: form heading frequency amount choice other
-// button icons remind. Properties: --donate-accent, -on-accent, -paper, -ink, -radius, -font;
-// and color-scheme, to have it light or dark always.
-// It asks no server anything, and remembers only what a reader told it: not to ask for a while.
+// publication, lang, words, snooze, supporter; variants, one of which is drawn at random and
+// stored nowhere. Events: donate-form:choose, error, submit, remind, snooze; submit and remind can
+// be prevented. Parts: form heading frequency amount choice other button icons remind.
+// Properties: --donate-accent, -on-accent, -paper, -ink, -radius, -font; and color-scheme, to have
+// it light or dark always.
+// It makes no request, and stores only that a reader dismissed it, and for how long.
 const WORDS = {
   title: "Support {publication}",
   often: "How often?",
@@ -35,7 +35,7 @@ const ICONS = {
   wallet: "M3 6h16v14H3zM3 6l12-3v3M15 11h6v4h-6z",
 };
 
-// --- amounts: read as payments/money.py reads them ---
+// --- amounts: parsed as payments/core/amount_input.py parses them ---
 const DECIMALS = (code) => ({ jpy: 0, kwd: 3 })[code] ?? 2;
 const SYMBOLS = {
   usd: "$ US$", eur: "€", gbp: "£", cad: "$ CA$ C$", aud: "$ AU$ A$", chf: "Fr Fr. SFr.",
@@ -126,15 +126,15 @@ form{margin-block-end:.8rem}
 svg{inline-size:1.3em;margin-inline-end:.35em;vertical-align:middle;fill:none;stroke:currentColor;stroke-width:1.6}
 @media(forced-colors:active){.choice :checked+span{forced-color-adjust:none;background:Highlight;color:HighlightText}}`);
 
-function make(tag, given, ...inside) {
+function make(tag, attributes, ...children) {
   const space = /svg|path/.test(tag) ? "2000/svg" : "1999/xhtml";
-  const made = document.createElementNS(`http://www.w3.org/${space}`, tag);
-  for (const [name, value] of Object.entries(given)) {
-    if (/^on/.test(name)) made[name] = value;
-    else if (value != null) made.setAttribute(name, value);
+  const element = document.createElementNS(`http://www.w3.org/${space}`, tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (/^on/.test(name)) element[name] = value;
+    else if (value != null) element.setAttribute(name, value);
   }
-  made.append(...inside);
-  return made;
+  element.append(...children);
+  return element;
 }
 
 class DonateForm extends HTMLElement {
@@ -144,9 +144,9 @@ class DonateForm extends HTMLElement {
 
   connectedCallback() {
     this.#root.adoptedStyleSheets = [STYLE];
-    const lots = JSON.parse(this.#given("variants") || "[]"), drawn = Math.floor(Math.random() * lots.length);
-    for (const [name, value] of Object.entries(lots[drawn] ?? {})) this.setAttribute(name, value);
-    this.querySelectorAll("[data-lot]").forEach((one, i) => { one.hidden = i != drawn + 1; });
+    const variants = JSON.parse(this.#attr("variants") || "[]"), drawn = Math.floor(Math.random() * variants.length);
+    for (const [name, value] of Object.entries(variants[drawn] ?? {})) this.setAttribute(name, value);
+    this.querySelectorAll("[data-variant]").forEach((one, i) => { one.hidden = i != drawn + 1; });
     this.#draw();
   }
 
@@ -154,9 +154,9 @@ class DonateForm extends HTMLElement {
     if (this.isConnected) this.#draw();
   }
 
-  get #currency() { return this.#given("currency").toLowerCase(); }
+  get #currency() { return this.#attr("currency").toLowerCase(); }
   get #language() { return this.closest("[lang]")?.lang || "en"; }
-  #given(name) { return this.getAttribute(name) ?? ""; }
+  #attr(name) { return this.getAttribute(name) ?? ""; }
   #find(what) { return this.#root.querySelector(what); }
   #picked(name) { return this.#find(`[name=${name}]:checked`)?.value; }
 
@@ -165,9 +165,9 @@ class DonateForm extends HTMLElement {
     return this.dispatchEvent(new CustomEvent(`donate-form:${name}`, options));
   }
 
-  #say(name, facts) {
-    const known = { publication: this.#given("publication"), ...facts };
-    const words = { ...WORDS, ...JSON.parse(this.#given("words") || "{}") };
+  #text(name, facts) {
+    const known = { publication: this.#attr("publication"), ...facts };
+    const words = { ...WORDS, ...JSON.parse(this.#attr("words") || "{}") };
     return words[name].replace(/\{(\w+)\}/g, (_, fact) => `\u2068${known[fact]}\u2069`);
   }
 
@@ -190,50 +190,50 @@ class DonateForm extends HTMLElement {
 
   #link(name, onclick, href) {
     const tag = href ? "a" : "button", type = href ? null : "button";
-    return make(tag, { class: "link", type, href, onclick }, this.#say(name));
+    return make(tag, { class: "link", type, href, onclick }, this.#text(name));
   }
 
   #draw() {
     let until = 0;
     try { until = localStorage.getItem("donate-form"); } catch { /* not allowed here */ }
     this.hidden = this.hasAttribute("supporter") || Date.now() < until;
-    const offered = (this.#given("offered") || "once monthly annual").split(" ");
-    const first = offered.find((f) => f == this.#given("frequency")) ?? offered[1] ?? offered[0];
+    const offered = (this.#attr("offered") || "once monthly annual").split(" ");
+    const first = offered.find((f) => f == this.#attr("frequency")) ?? offered[1] ?? offered[0];
     const code = ` (${this.#currency.toUpperCase()})`;
     this.#root.replaceChildren(make("section", { part: "form", "aria-labelledby": "title" },
-      make("h2", { part: "heading", id: "title" }, this.#say("title")),
+      make("h2", { part: "heading", id: "title" }, this.#text("title")),
       make("slot", { name: "message" }),
       make("form", {
-        action: `${this.#given("base")}/donate`,
+        action: `${this.#attr("base")}/donate`,
         oninput: (event) => this.#chosen(event.target),
         onsubmit: (event) => this.#submit(event),
         onformdata: ({ formData }) => this.#fill(formData),
       },
-      make("fieldset", { part: "frequency" }, make("legend", {}, this.#say("often")),
-        make("div", { class: "grid" }, ...offered.map((f) => this.#choice("often", f, this.#say(f), f == first)))),
-      make("fieldset", { part: "amount" }, make("legend", {}, this.#say("much") + code), make("div", { id: "much", class: "grid" })),
+      make("fieldset", { part: "frequency" }, make("legend", {}, this.#text("often")),
+        make("div", { class: "grid" }, ...offered.map((f) => this.#choice("often", f, this.#text(f), f == first)))),
+      make("fieldset", { part: "amount" }, make("legend", {}, this.#text("much") + code), make("div", { id: "much", class: "grid" })),
       make("fieldset", { id: "other", part: "other" },
-        make("label", { for: "own" }, this.#say("other") + code),
-        make("div", { id: "hint", class: "quiet" }, this.#say("range", this.#facts())),
+        make("label", { for: "own" }, this.#text("other") + code),
+        make("div", { id: "hint", class: "quiet" }, this.#text("range", this.#facts())),
         make("div", { id: "wrong", role: "alert" }),
         make("input", { id: "own", inputmode: "decimal", autocomplete: "off", "aria-describedby": "hint wrong" })),
       make("button", { part: "button" })),
       make("p", { part: "icons", class: "row quiet" }, ...Object.keys(ICONS).map((name) =>
-        make("span", {}, make("svg", { viewBox: "0 0 24 24", "aria-hidden": true }, make("path", { d: ICONS[name] })), this.#say(name)))),
-      make("p", { class: "quiet" }, this.#say("pay")),
+        make("span", {}, make("svg", { viewBox: "0 0 24 24", "aria-hidden": true }, make("path", { d: ICONS[name] })), this.#text(name)))),
+      make("p", { class: "quiet" }, this.#text("pay")),
       make("p", { part: "remind", class: "row" },
         this.#link("remind", (event) => this.#remind(event), "#"),
-        this.#link("snooze", () => this.#hide(this.#given("snooze") || 7)),
+        this.#link("snooze", () => this.#hide(this.#attr("snooze") || 7)),
         this.#link("giving", () => this.#hide(180)))));
-    this.#amounts(this.#given("amount"));
+    this.#amounts(this.#attr("amount"));
   }
 
-  #amounts(wanted) {
-    const given = this.#given("presets");
-    const own = RegExp(`(?:${this.#picked("often")}:|^)([\\d,]+)`).exec(given)?.[1].split(",") ?? [];
-    const all = [...own, "other"], picked = [...all, "none"].find((a) => a == wanted) ?? own[1] ?? all[0];
+  #amounts(chosen) {
+    const presets = this.#attr("presets");
+    const own = RegExp(`(?:${this.#picked("often")}:|^)([\\d,]+)`).exec(presets)?.[1].split(",") ?? [];
+    const all = [...own, "other"], picked = [...all, "none"].find((a) => a == chosen) ?? own[1] ?? all[0];
     this.#find("#much").replaceChildren(...all.map((a) =>
-      this.#choice("much", a, a == "other" ? this.#say(a) : this.#money(a), a == picked)));
+      this.#choice("much", a, a == "other" ? this.#text(a) : this.#money(a), a == picked)));
     this.#echo();
   }
 
@@ -241,12 +241,12 @@ class DonateForm extends HTMLElement {
   #read() {
     const much = this.#picked("much");
     const amount = much == "other" ? parse(this.#find("#own").value, this.#currency, this.#language) : +much;
-    if (!(amount >= this.#given("min") && amount <= (this.#given("max") || Infinity))) refuse("range");
+    if (!(amount >= this.#attr("min") && amount <= (this.#attr("max") || Infinity))) refuse("range");
     return { frequency: this.#picked("often"), amount, currency: this.#currency };
   }
 
   #facts() {
-    const [min, max] = ["min", "max"].map((name) => this.#money(this.#given(name)));
+    const [min, max] = ["min", "max"].map((name) => this.#money(this.#attr(name)));
     return { min, max, example: this.#money(1250, "decimal") };
   }
 
@@ -259,19 +259,19 @@ class DonateForm extends HTMLElement {
   #echo() {
     this.#find("#other").hidden = this.#picked("much") != "other";
     this.#wrong();
-    let said = this.#say("go");
+    let label = this.#text("go");
     try {
       const { frequency, amount } = this.#read();
-      said = this.#say(`go_${frequency}`, { amount: this.#money(amount) });
+      label = this.#text(`go_${frequency}`, { amount: this.#money(amount) });
     } catch { /* no amount yet */ }
-    this.#find("form>button").textContent = said;
+    this.#find("form>button").textContent = label;
   }
 
   #wrong(error) {
     const own = this.#find("#own");
     own.ariaInvalid = !!error;
     const candidates = error?.candidates ?? [], [one, two] = candidates.map((a) => this.#money(a));
-    this.#find("#wrong").replaceChildren(error ? this.#say(error.code, { ...this.#facts(), one, two }) : "",
+    this.#find("#wrong").replaceChildren(error ? this.#text(error.code, { ...this.#facts(), one, two }) : "",
       ...candidates.map((a) => make("button", { type: "button", class: "link choice", onclick: () => {
         own.value = this.#money(a, "decimal");
         this.#echo();
@@ -291,7 +291,7 @@ class DonateForm extends HTMLElement {
   }
 
   #query() {
-    const more = ["campaign", "variant", "article", "lang"].map((name) => [name, this.#given(name)]);
+    const more = ["campaign", "variant", "article", "lang"].map((name) => [name, this.#attr(name)]);
     return [...Object.entries(this.#read()), ...more].filter(([, value]) => value);
   }
 
@@ -304,7 +304,7 @@ class DonateForm extends HTMLElement {
   #remind(event) {
     let query = [];
     try { query = this.#query(); } catch { /* no amount yet */ }
-    event.target.href = `${this.#given("base")}/remind?${new URLSearchParams(query)}`;
+    event.target.href = `${this.#attr("base")}/remind?${new URLSearchParams(query)}`;
     if (!this.#emit("remind")) event.preventDefault();
   }
 

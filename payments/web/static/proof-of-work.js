@@ -1,4 +1,4 @@
-// The work of proof.py's challenge, done by the reader's browser while they wait a moment.
+// Solves the challenge of payments/risk/proof_of_work.py in the browser, then sends the form.
 const form = document.querySelector("form[data-challenge]");
 const bytes = (hex) => Uint8Array.from(hex.match(/../g), (pair) => parseInt(pair, 16));
 const hex = (buffer) => Array.from(new Uint8Array(buffer), (b) => b.toString(16).padStart(2, "0")).join("");
