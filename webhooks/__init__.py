@@ -1,4 +1,4 @@
-"""Stripe's door: what Stripe sends, and what we ask for where it did not send.
+"""Webhooks: the events that Stripe sends, and the sweeps that find what it did not send.
 
 A webhook is never applied. It names an object; the object is fetched as it is now and synced by
 the handler that `registry` names for its type. So order, duplicates, gaps and API versions of

@@ -25,10 +25,10 @@ def url(settings: Settings) -> str:
 
 async def list_at_stripe(ctx: Context) -> list[stripe.WebhookEndpoint]:
     """Returns the account's endpoints with our address; there should be one."""
-    ours = url(ctx.settings)
+    our_url = url(ctx.settings)
     with stripe_client.translate_errors():
         page = await ctx.stripe.v1.webhook_endpoints.list_async({"limit": 100})
-        return [endpoint async for endpoint in page.auto_paging_iter() if endpoint.url == ours]
+        return [endpoint async for endpoint in page.auto_paging_iter() if endpoint.url == our_url]
 
 
 def is_subscribed(endpoint: stripe.WebhookEndpoint) -> bool:
@@ -42,8 +42,8 @@ def is_current_version(endpoint: stripe.WebhookEndpoint) -> bool:
 
 
 def _missing_event_types(endpoint: stripe.WebhookEndpoint) -> list[str]:
-    sent = set(endpoint.enabled_events)
-    return [] if ALL_EVENTS in sent else sorted(set(EVENT_TYPES) - sent)
+    enabled = set(endpoint.enabled_events)
+    return [] if ALL_EVENTS in enabled else sorted(set(EVENT_TYPES) - enabled)
 
 
 def _problems_of(endpoint: stripe.WebhookEndpoint) -> list[str]:

@@ -2,7 +2,8 @@
 months later.
 
 A contribution counts once in each month it paid in, in the currency its last payment of that month
-was settled in; so the currencies add up to all. A payment is of the month it is booked in.
+was settled in; so the counts by currency add up to the count of all. A payment counts in the month
+it is booked in.
 """
 
 from collections.abc import Sequence

@@ -92,7 +92,7 @@ def _daily_sums_sql(
     `entries_where` says which entries `e`; `is_complete` is an SQL condition that is true when none
     is left out. The frequency of income is in its account; of a fee or refund, in the payment
     intent's link. An entry is its contribution's first, ever or of a month, if no entry before it
-    in the chain is: among the entries summed the rank tells, and the others are looked up.
+    in the chain is: the rank says so among the entries summed, and the others are looked up.
     """
     return f"""
         WITH income AS (

@@ -1,5 +1,5 @@
-"""Month snapshots: figures of months that are over, computed once and stored, so that a year of a
-million payments is read as quickly as a year of a hundred.
+"""Month snapshots, the month cache: figures of months that are over, computed once and stored, so
+that a year of a million payments is read as quickly as a year of a hundred.
 
 Each kind of figures says how a month is computed from the rows. Whatever changes a month later
 deletes its snapshot in the same transaction, and the snapshots after it where those follow from it:

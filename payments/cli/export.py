@@ -64,8 +64,8 @@ def export_ledger(period: str, output_format: str, output: Path | None, **filter
     async def write(ctx: "Context") -> None:
         filters = _parse_filters(ctx, period, filter_text)
         count = await files.count_rows(ctx, filters)
-        length = count * (1 + files.XLSX_COST_FACTOR) if output_format == "xlsx" else count
-        with progress_of(length, "Ledger lines") as on_progress, output_file(output) as out:
+        steps = count * (1 + files.XLSX_COST_FACTOR) if output_format == "xlsx" else count
+        with progress_of(steps, "Ledger lines") as on_progress, output_file(output) as out:
             if output_format == "xlsx":
                 await files.write_ledger_xlsx(ctx, filters, out, on_progress=on_progress)
             else:
@@ -110,10 +110,14 @@ def export_journal(
     options = JournalOptions(tax_rate, day_first)
 
     async def write(ctx: "Context") -> dict[str, tuple[int, int]]:
-        chosen, code = _parse_period(ctx, period), _parse_currency(currency)
+        export_period, currency_code = _parse_period(ctx, period), _parse_currency(currency)
         try:
             totals = await files.journal_totals(
-                ctx, journal_format, chosen, currency=code, accounts_file=accounts
+                ctx,
+                journal_format,
+                export_period,
+                currency=currency_code,
+                accounts_file=accounts,
             )
         except JournalUnbalanced as error:
             echo_stderr(error.detail)
@@ -123,9 +127,9 @@ def export_journal(
                 count = await files.write_journal(
                     ctx,
                     journal_format,
-                    chosen,
+                    export_period,
                     out,
-                    currency=code,
+                    currency=currency_code,
                     accounts_file=accounts,
                     options=options,
                     open_next_file=None if output is None else _open_numbered_file(output),
@@ -226,7 +230,7 @@ def _parse_currency(currency: str) -> str | None:
 
 
 def _open_numbered_file(output: Path) -> Callable[[int], BinaryIO]:
-    """A function that opens the file beside `output` with a number at the end of its name."""
+    """Return a function that opens the file beside `output` whose name ends with a number."""
 
     def open_file(number: int) -> BinaryIO:
         return output.with_stem(f"{output.stem}-{number}").open("wb")

@@ -119,7 +119,8 @@ def validate(config: CampaignConfig, *, max_gift: Mapping[str, int], path: Field
 def _validate_options(
     options: FormOptions, effective: FormOptions, *, max_gift: Mapping[str, int], path: FieldPath
 ) -> None:
-    """Validates what a campaign or variant gives, and its defaults against what is suggested.
+    """Validates the options that a campaign or variant sets, and its defaults against what is
+    suggested.
 
     `effective` are the options with what a variant takes from its campaign.
     """

@@ -120,7 +120,7 @@ DEFAULT_OPTIONS = FormOptions()
 
 
 def merge_variant(config: CampaignConfig, variant: VariantConfig) -> FormOptions:
-    """Returns a campaign's options, overridden by those that a variant gives."""
+    """Returns a campaign's options, overridden by those that a variant sets."""
     return FormOptions(
         message={**config.message, **variant.message},
         presets=_merge_by_frequency(config.presets, variant.presets),

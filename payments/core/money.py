@@ -97,7 +97,7 @@ class AmountTooPrecise(InvalidAmount):
 
 
 class AmountTooSmall(InvalidAmount):
-    """The amount is below the least that may be given."""
+    """The amount is below the minimum amount of a gift."""
 
     code = "amount-too-small"
 
@@ -107,7 +107,7 @@ class AmountTooSmall(InvalidAmount):
 
 
 class AmountTooLarge(InvalidAmount):
-    """The amount is above the most that may be given at once."""
+    """The amount is above the maximum amount of one gift."""
 
     code = "amount-too-large"
 
@@ -148,7 +148,8 @@ class CurrencyMismatch(InvalidAmount):
 # --- limits and suggestions -----------------------------------------------------------------------
 
 
-# Minimum and maximum in minor units: about $2, well above Stripe's own minimum, and about $10,000.
+# Minimum amount and maximum amount of a gift, in minor units: about $2, well above Stripe's own
+# minimum, and about $10,000.
 GIFT_LIMITS: Mapping[str, tuple[int, int]] = {
     "usd": (200, 1_000_000),
     "eur": (200, 1_000_000),
@@ -216,12 +217,12 @@ def validate_gift(
 
 
 def min_gift(currency: str) -> Money:
-    """Returns the least that may be given. Raises UnknownCurrency."""
+    """Returns the minimum amount of a gift. Raises UnknownCurrency."""
     return Money(_gift_limits(currency)[0], currency)
 
 
 def max_gift(currency: str, overrides: Mapping[str, int] | None = None) -> Money:
-    """Returns the most that may be given at once. Raises UnknownCurrency.
+    """Returns the maximum amount of one gift. Raises UnknownCurrency.
 
     `overrides` are a newsroom's own limits, in minor units by currency; Stripe's maximum always
     holds. `Settings.max_gift_for` passes them.

@@ -1,4 +1,4 @@
-"""Notices due by the calendar: a card that expires soon, an annual charge that is near.
+"""Mails due by the calendar: an expiring card, and an annual charge that is near.
 
 Each is mailed once for each card and each charge. Nothing is sent about a subscription that is not
 charged again.
@@ -19,7 +19,7 @@ from payments.mail.outbox import MailKind
 
 
 async def notify_expiring_cards(ctx: Context) -> int:
-    """Enqueue a mail for each card that expires soon. Returns how many are new.
+    """Enqueue a mail for each expiring card: one that expires soon. Returns how many are new.
 
     A card that the network renews in time has a later date by then.
     """

@@ -1,4 +1,4 @@
-"""Rate limits: keep card testers and floods away from Stripe, with no third party and no puzzle.
+"""Rate limits of gifts: keep card testers and floods away from Stripe, without a third party.
 
 Each new contribution is checked inside the transaction that stores it: with the database away
 nothing is created, and a limit is used if and only if the contribution exists.

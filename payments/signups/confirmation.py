@@ -111,12 +111,12 @@ async def claim(session: AsyncSession, hashes: Sequence[bytes], *, now: datetime
 
 async def is_delayed(session: AsyncSession, now: datetime, *, divisor: int = 1) -> bool:
     """Whether the hourly limit, divided by `divisor`, is reached: further mails wait."""
-    sent = await session.scalar(
+    sent_last_hour = await session.scalar(
         select(func.count())
         .select_from(ConfirmationMail)
         .where(ConfirmationMail.sent_at > now - timedelta(hours=1))
     )
-    return (sent or 0) >= CONFIRMATIONS_PER_HOUR // divisor
+    return (sent_last_hour or 0) >= CONFIRMATIONS_PER_HOUR // divisor
 
 
 async def alert_if_delayed(ctx: Context, *, divisor: int = 1) -> bool:
@@ -222,10 +222,10 @@ async def _lock_unconfirmed(
     session: AsyncSession, kind: SignupKind[Row], row_id: str
 ) -> Row | None:
     """Return a row, with its address locked; None if it was confirmed or is over by now."""
-    seen = await session.get(kind.table, row_id)
-    if seen is None or seen.address_hash is None:
+    row_before = await session.get(kind.table, row_id)
+    if row_before is None or row_before.address_hash is None:
         return None
-    await db.advisory_lock(session, seen.address_hash)
+    await db.advisory_lock(session, row_before.address_hash)
     row: Row | None = await session.scalar(
         select(kind.table)
         .where(kind.table.id == row_id, kind.is_unconfirmed)

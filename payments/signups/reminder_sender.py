@@ -1,8 +1,8 @@
 """The reminder sender: what the worker sends to readers who asked, each mail at most once.
 
-A reminder is sent in the morning of its day, or up to a week late; later it is dropped and counted.
-It is never sent to somebody who cancelled, bounced, complained, unsubscribed, or gave since they
-signed up. Addresses that nobody has confirmed get a confirmation first (`confirmation`).
+A reminder goes out in the morning of its day, or up to a week late; later it is dropped and
+counted. It is never sent to somebody who cancelled, bounced, complained, unsubscribed, or gave
+since they signed up. Addresses that nobody has confirmed get a confirmation first (`confirmation`).
 
 At most once, where every other mail of this service is sent at least once: the row is marked after
 the mail server has accepted the recipient and before it is given the text. A crash in between loses

@@ -105,9 +105,9 @@ def chosen_tag() -> str:
     return language_tag() if _current().chosen else ""
 
 
-def override(wanted: str) -> None:
+def override(requested: str) -> None:
     """Use the language that a form names, if it is one of ours, for the rest of the request."""
-    if (locale := i18n.find_locale(wanted)) is not None:
+    if (locale := i18n.find_locale(requested)) is not None:
         _active.set(RequestLocale(locale, chosen=_current().chosen))
 
 

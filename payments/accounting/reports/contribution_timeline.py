@@ -37,7 +37,7 @@ class TimelineEvent:
     at: datetime
     kind: str
     description: str
-    detail: str  # an id, or nothing
+    detail: str  # an id, or empty
     amount: int | None
     currency: str | None
 
@@ -54,7 +54,7 @@ _CONTRIBUTION = text(
      LIMIT 1
     """
 )
-# `place` orders what happened at the same moment.
+# `place` is the order of events that happened at the same moment.
 _TIMELINE = text(
     f"""
     WITH its_subscriptions AS (
@@ -111,7 +111,7 @@ _TIMELINE = text(
       FROM timeline
      ORDER BY at, place, detail, description
      LIMIT {MAX_EVENTS + 1}
-    """  # noqa: S608 - our own constant
+    """  # noqa: S608 - a constant
 )
 
 

@@ -52,7 +52,7 @@ _TYPE_CONDITIONS = {
     "refund": "bt.type IN ('refund', 'payment_refund')",
     "payout": "bt.type = 'payout'",
 }
-# The first entry of a transaction tells what it is; what it is about follows from its charge.
+# The type of a transaction follows from its first entry; its contribution, from its charge.
 FROM_SQL = f"""
       FROM balance_transactions bt
       JOIN LATERAL (

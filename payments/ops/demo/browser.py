@@ -22,7 +22,7 @@ SAME_ORIGIN_HEADERS = {"sec-fetch-site": "same-origin"}
 
 @dataclass
 class Page(HTMLParser):
-    """A page as it was opened: its forms by action, with the fields as they came, and its links."""
+    """An opened page: its forms by action, each with the values of its fields, and its links."""
 
     html: str
     url: str
@@ -68,7 +68,7 @@ class Browser:
     inbox: str
 
     async def get(self, url: str) -> Page:
-        """Opens a page, which must be there."""
+        """Opens a page, which must be answered with 200."""
         response = await self.client.get(url)
         assert response.status_code == 200, (url, response.status_code)
         return Page(response.text, url)
@@ -84,7 +84,7 @@ class Browser:
         """Returns the path of the newest link below `path` in the mails to an address."""
         maildir = mailbox.Maildir(self.inbox)
         links = []
-        for key in maildir.keys():  # noqa: SIM118 - no mapping
+        for key in maildir.keys():  # noqa: SIM118 - a Maildir iterates over messages
             raw = maildir.get_bytes(key)
             if email.encode() not in raw:
                 continue

@@ -67,8 +67,8 @@ class Simulation:
     def pick_supporter(
         self, frequency: Frequency, *, min_days: int = 20, min_amount: int = 0
     ) -> Supporter:
-        """Returns the first who has given that often for so many days, gives more than `min_amount`
-        (minor units) and has changed nothing yet.
+        """Returns the first supporter with this frequency who began at least `min_days` ago, gives
+        more than `min_amount` (minor units) and has changed nothing yet.
         """
         return next(
             supporter

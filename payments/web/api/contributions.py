@@ -68,8 +68,8 @@ class ContributionOut(msgspec.Struct, frozen=True):
 
 def _idempotency_key(request: AnyRequest) -> str:
     """The one key of the request, with or without the quotes of a structured field."""
-    sent = request.headers.getall("idempotency-key", [])
-    key = sent[0].strip() if len(sent) == 1 else ""
+    values = request.headers.getall("idempotency-key", [])
+    key = values[0].strip() if len(values) == 1 else ""
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
     if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():

@@ -54,7 +54,7 @@ async def report_mail_events(
     ctx: NamedDependency[Context], request: AnyRequest, data: JSONBody[MailEvents]
 ) -> dict[str, int]:
     """Send `Authorization: Bearer` with PAYMENTS_MAIL_EVENTS_TOKEN. Stored is a keyed hash: of a
-    bounce for half a year, of a complaint for good. What is no address is passed over.
+    bounce for half a year, of a complaint for good. A value that is no address is skipped.
     """
     require_bearer_token(request, ctx.settings.mail_events_token)
     taken = 0

@@ -1,7 +1,7 @@
-"""The form of a campaign: every field a piece of text, there and back.
+"""The form of a campaign: its fields, all text, from a campaign and parsed into one.
 
 Amounts are written as people write them, a line for each currency, with a star before the one that
-is ticked: `usd: 5 *10 25`. What is refused is told beside its field, and nothing typed is lost.
+is ticked: `usd: 5 *10 25`. An error is shown beside its field, and nothing typed is lost.
 """
 
 import re
@@ -34,15 +34,17 @@ def field_names() -> frozenset[str]:
         "then",
     }
     parts = {"default_frequency", "preselect"}
-    parts |= {f"message_{spoken}" for spoken in i18n.SUPPORTED_LOCALES}
+    parts |= {f"message_{locale}" for locale in i18n.SUPPORTED_LOCALES}
     parts |= {f"amounts_{frequency}" for frequency in FREQUENCIES}
     return frozenset(
-        own | parts | {f"{at}{part}" for at in VARIANT_PREFIXES for part in parts | {"name"}}
+        own
+        | parts
+        | {f"{prefix}{part}" for prefix in VARIANT_PREFIXES for part in parts | {"name"}}
     )
 
 
 def fields_of_config(config: CampaignConfig, *, version: int) -> dict[str, str]:
-    """What the form holds when nothing was typed yet."""
+    """Return the values of the form before anybody typed."""
     typed = {
         "id": config.id,
         "version": str(version),
@@ -53,18 +55,21 @@ def fields_of_config(config: CampaignConfig, *, version: int) -> dict[str, str]:
         "evaluate_after_days": str(config.evaluate_after_days),
         **_fields_of_options("", config),
     }
-    for at, variant in zip(VARIANT_PREFIXES, config.variants, strict=False):
-        typed |= {f"{at}name": variant.name, **_fields_of_options(at, variant)}
+    for prefix, variant in zip(VARIANT_PREFIXES, config.variants, strict=False):
+        typed |= {f"{prefix}name": variant.name, **_fields_of_options(prefix, variant)}
     return typed
 
 
 def _fields_of_options(prefix: str, options: FormOptions) -> dict[str, str]:
-    words = {value: word for word, value in PRESELECT_CHOICES.items()}
+    choice_of_value = {value: choice for choice, value in PRESELECT_CHOICES.items()}
     return {
         f"{prefix}default_frequency": options.default_frequency or "",
-        f"{prefix}preselect": words[options.preselect],
-        **{f"{prefix}message_{spoken}": text for spoken, text in options.message.items()},
-        **{f"{prefix}amounts_{often}": _amount_lines(options, often) for often in FREQUENCIES},
+        f"{prefix}preselect": choice_of_value[options.preselect],
+        **{f"{prefix}message_{locale}": text for locale, text in options.message.items()},
+        **{
+            f"{prefix}amounts_{frequency}": _amount_lines(options, frequency)
+            for frequency in FREQUENCIES
+        },
     }
 
 
@@ -77,8 +82,10 @@ def _amount_lines(options: FormOptions, frequency: str) -> str:
         ticked = defaults.get(code)
         offered = presets.get(code, () if ticked is None else (ticked,))
         only = "" if code in presets else "only "
-        said = " ".join(("*" if one == ticked else "") + _major_units(one, code) for one in offered)
-        lines.append(f"{code}: {only}{said}")
+        amounts = " ".join(
+            ("*" if one == ticked else "") + _major_units(one, code) for one in offered
+        )
+        lines.append(f"{code}: {only}{amounts}")
     return "\n".join(lines)
 
 
@@ -90,43 +97,43 @@ def _major_units(amount: int, code: str) -> str:
 
 
 def parse_config(typed: FormFields, *, maximums: Mapping[str, int]) -> CampaignConfig:
-    """What was typed, as terms. Raises InvalidCampaign."""
+    """Return the campaign that the form describes. Raises InvalidCampaign."""
     if unknown := sorted(set(typed) - field_names()):
         raise InvalidCampaign((), f"the form has no field “{unknown[0][:40]}”")
-    judged = typed.get("evaluate_after_days", EVALUATION_DAYS[0])
-    shape = {
+    days = typed.get("evaluate_after_days", EVALUATION_DAYS[0])
+    document = {
         "id": typed.get("id", "").strip(),
         "enabled": typed.get("enabled") == "yes",
         "currency": typed.get("currency") or None,
         "starts_on": _parse_date(typed, "starts_on"),
         "ends_on": _parse_date(typed, "ends_on"),
-        "evaluate_after_days": int(judged) if judged in EVALUATION_DAYS else judged,
+        "evaluate_after_days": int(days) if days in EVALUATION_DAYS else days,
         "variants": [
-            {"name": typed.get(f"{at}name", "").strip(), **_parse_options(typed, at)}
-            for at in VARIANT_PREFIXES
-            if _is_filled_in(typed, at)
+            {"name": typed.get(f"{prefix}name", "").strip(), **_parse_options(typed, prefix)}
+            for prefix in VARIANT_PREFIXES
+            if _is_filled_in(typed, prefix)
         ],
         **_parse_options(typed, ""),
     }
-    return campaign_parser.from_form(shape, max_gift=maximums)
+    return campaign_parser.from_form(document, max_gift=maximums)
 
 
 def field_of_error(error: InvalidCampaign, typed: FormFields) -> str:
-    """Which field of the form is at fault."""
-    where: FieldPath = error.path
-    at = ""
-    if where[:1] == ("variants",):
-        used = [at for at in VARIANT_PREFIXES if _is_filled_in(typed, at)]
-        if len(where) == 1 or not isinstance(where[1], int):
+    """Return the name of the field that an error is about; `main` for the form as a whole."""
+    path: FieldPath = error.path
+    prefix = ""
+    if path[:1] == ("variants",):
+        filled = [one for one in VARIANT_PREFIXES if _is_filled_in(typed, one)]
+        if len(path) == 1 or not isinstance(path[1], int):
             return f"{VARIANT_PREFIXES[0]}name"
-        at, where = used[where[1]], where[2:]
-    match where:
-        case ("message", str(spoken), *_):
-            return f"{at}message_{spoken}"
-        case ("presets" | "defaults", str(often), *_):
-            return f"{at}amounts_{often}"
+        prefix, path = filled[path[1]], path[2:]
+    match path:
+        case ("message", str(locale), *_):
+            return f"{prefix}message_{locale}"
+        case ("presets" | "defaults", str(frequency), *_):
+            return f"{prefix}amounts_{frequency}"
         case (str(name), *_):
-            return f"{at}{name}"
+            return f"{prefix}{name}"
         case _:
             return "main"
 
@@ -135,31 +142,32 @@ def _is_filled_in(typed: FormFields, prefix: str) -> bool:
     return any(value.strip() for name, value in typed.items() if name.startswith(prefix))
 
 
-def _parse_options(typed: FormFields, prefix: str) -> dict[str, Any]:  # the shape of an Offer
-    said = {
-        spoken: _message_text(typed, f"{prefix}message_{spoken}")
-        for spoken in i18n.SUPPORTED_LOCALES
+def _parse_options(typed: FormFields, prefix: str) -> dict[str, Any]:
+    """Return the fields of FormOptions, not yet validated. Raises InvalidCampaign."""
+    messages = {
+        locale: _message_text(typed, f"{prefix}message_{locale}")
+        for locale in i18n.SUPPORTED_LOCALES
     }
-    place: FieldPath = ()
+    parent_path: FieldPath = ()
     if prefix:
-        used = [one for one in VARIANT_PREFIXES if _is_filled_in(typed, one)]
-        place = ("variants", used.index(prefix))
+        filled = [one for one in VARIANT_PREFIXES if _is_filled_in(typed, one)]
+        parent_path = ("variants", filled.index(prefix))
     presets: dict[str, dict[str, list[int]]] = {}
     defaults: dict[str, dict[str, int]] = {}
-    for often in FREQUENCIES:
-        for line in typed.get(f"{prefix}amounts_{often}", "")[:AMOUNTS_MAX_LENGTH].splitlines():
+    for frequency in FREQUENCIES:
+        for line in typed.get(f"{prefix}amounts_{frequency}", "")[:AMOUNTS_MAX_LENGTH].splitlines():
             if line.strip():
-                where = (*place, "presets", often)
-                code, offered, ticked, only = _parse_amount_line(line, where)
-                if code in presets.get(often, {}) or code in defaults.get(often, {}):
-                    raise InvalidCampaign(where, f"{code} is there twice")
+                path = (*parent_path, "presets", frequency)
+                code, offered, ticked, only = _parse_amount_line(line, path)
+                if code in presets.get(frequency, {}) or code in defaults.get(frequency, {}):
+                    raise InvalidCampaign(path, f"{code} is there twice")
                 if not only:
-                    presets.setdefault(often, {})[code] = offered
+                    presets.setdefault(frequency, {})[code] = offered
                 if ticked is not None:
-                    defaults.setdefault(often, {})[code] = ticked
+                    defaults.setdefault(frequency, {})[code] = ticked
     preselect = typed.get(f"{prefix}preselect", "")
     return {
-        "message": {spoken: text for spoken, text in said.items() if text},
+        "message": {locale: text for locale, text in messages.items() if text},
         "presets": presets,
         "defaults": defaults,
         "default_frequency": typed.get(f"{prefix}default_frequency") or None,
@@ -168,20 +176,20 @@ def _parse_options(typed: FormFields, prefix: str) -> dict[str, Any]:  # the sha
 
 
 def _message_text(typed: FormFields, name: str) -> str:
-    """A message; a line break that a browser or a person put into it is a space."""
+    """Return a message on one line: a line break, whoever put it in, is a space."""
     return re.sub(r"[\r\n\t ]+", " ", typed.get(name, "")).strip()
 
 
-def _parse_amount_line(line: str, where: FieldPath) -> tuple[str, list[int], int | None, bool]:
-    """A currency, its amounts, the one with a star, and whether the star alone is meant."""
+def _parse_amount_line(line: str, path: FieldPath) -> tuple[str, list[int], int | None, bool]:
+    """Return a currency, its amounts, the one with a star, and whether only the star counts."""
     code, colon, rest = line.partition(":")
     code = code.strip().lower()
     words = rest.split()
     only = words[:1] == ["only"]
     if not colon or not words[int(only) :]:
-        raise InvalidCampaign(where, "write a line for each currency, such as “usd: 5 *10 25”")
+        raise InvalidCampaign(path, "write a line for each currency, such as “usd: 5 *10 25”")
     if code not in money.GIFT_LIMITS:
-        raise InvalidCampaign(where, f"{code[:10]} is not one of {', '.join(money.GIFT_LIMITS)}")
+        raise InvalidCampaign(path, f"{code[:10]} is not one of {', '.join(money.GIFT_LIMITS)}")
     offered: list[int] = []
     ticked = None
     for word in words[int(only) :]:
@@ -189,11 +197,11 @@ def _parse_amount_line(line: str, where: FieldPath) -> tuple[str, list[int], int
             amount = amount_input.parse_amount(word.lstrip("*").rstrip(","), code).amount
         except money.InvalidAmount as error:
             raise InvalidCampaign(
-                where, f"“{word[:20]}”: {error.detail.removesuffix(' Nothing was charged.')}"
+                path, f"“{word[:20]}”: {error.detail.removesuffix(' Nothing was charged.')}"
             ) from None
         if word.startswith("*"):
             if ticked is not None:
-                raise InvalidCampaign(where, f"{code} has two stars; one amount is ticked")
+                raise InvalidCampaign(path, f"{code} has two stars; one amount is ticked")
             ticked = amount
         offered.append(amount)
     return code, offered, ticked, only
