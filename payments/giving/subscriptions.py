@@ -159,9 +159,7 @@ async def get_for_contribution(session: AsyncSession, contribution_id: str) -> S
     return subscription
 
 
-async def list_for_contribution(
-    session: AsyncSession, contribution_id: str
-) -> list[Subscription]:
+async def list_for_contribution(session: AsyncSession, contribution_id: str) -> list[Subscription]:
     """Return every subscription that a contribution began: one, unless Stripe holds several."""
     query = select(Subscription).where(Subscription.contribution_id == contribution_id)
     return list(await session.scalars(query.order_by(Subscription.stripe_subscription_id)))
