@@ -19,12 +19,12 @@ ALL_EVENTS = "*"
 
 
 def url(settings: Settings) -> str:
-    """Returns the address that Stripe is to post events to."""
+    """Return the address that Stripe is to post events to."""
     return f"{settings.base_url}{PATH}"
 
 
 async def list_at_stripe(ctx: Context) -> list[stripe.WebhookEndpoint]:
-    """Returns the account's endpoints with our address; there should be one."""
+    """Return the account's endpoints with our address; there should be one."""
     our_url = url(ctx.settings)
     with stripe_client.translate_errors():
         page = await ctx.stripe.v1.webhook_endpoints.list_async({"limit": 100})
@@ -58,7 +58,7 @@ def _problems_of(endpoint: stripe.WebhookEndpoint) -> list[str]:
 
 
 async def list_problems(ctx: Context) -> list[str]:
-    """Returns how the endpoint at Stripe differs from what this service needs, for the operator."""
+    """Return how the endpoint at Stripe differs from what this service needs, for the operator."""
     endpoints = await list_at_stripe(ctx)
     if not endpoints:
         missing = f"there is no webhook endpoint for {url(ctx.settings)}"
@@ -69,7 +69,7 @@ async def list_problems(ctx: Context) -> list[str]:
 
 
 async def refresh_alert(ctx: Context) -> list[str]:
-    """Raises the alert about the endpoint or closes it. Returns the problems."""
+    """Raise the alert about the endpoint or close it. Returns the problems."""
     problems = await list_problems(ctx)
     change = alerts.raise_alert if problems else alerts.close
     async with ctx.sessions.begin() as session:

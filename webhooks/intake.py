@@ -78,7 +78,7 @@ _SIGNATURE_PATTERN = re.compile(r"[0-9a-f]{64}")
 
 
 def verify_signature(body: bytes, header: str, *, keys: Sequence[bytes], now: datetime) -> None:
-    """Verifies Stripe's signature with any of the keys. Raises BadWebhook.
+    """Verify Stripe's signature with any of the keys. Raises BadWebhook.
 
     The header is `t=<seconds>,v1=<hex>` with up to four v1 parts; other schemes are ignored.
     https://docs.stripe.com/webhooks#verify-manually
@@ -105,7 +105,7 @@ def verify_signature(body: bytes, header: str, *, keys: Sequence[bytes], now: da
 
 
 def decode(body: bytes, *, livemode: bool) -> EventEnvelope:
-    """Decodes the envelope of an event of this account and mode. Raises BadWebhook."""
+    """Decode the envelope of an event of this account and mode. Raises BadWebhook."""
     try:
         str(body, "utf-8")  # msgspec checks only the fields it decodes
         event = _decoder.decode(body)
@@ -157,7 +157,7 @@ class Inbox:
         return event.data.object.id is not None and event.data.object.object in self._synced_types
 
     async def store(self, event: EventEnvelope, *, now: datetime) -> bool:
-        """Stores the event and enqueues a sync of its object, in one transaction.
+        """Store the event and enqueue a sync of its object, in one transaction.
 
         Returns whether the event was new, after the commit. Raises DatabaseUnavailable when it
         could not be stored; Stripe then sends it again.
@@ -184,7 +184,7 @@ class Inbox:
                     new.discard(event.id)  # a second delivery in the same batch is not new
 
     async def _store_batch(self, events: Sequence[EventEnvelope], *, now: datetime) -> set[str]:
-        """Stores the events in one statement, which is one transaction. Returns the ids that were
+        """Store the events in one statement, which is one transaction. Returns the ids that were
         new.
         """
         params = (
@@ -206,7 +206,7 @@ class Inbox:
 
 
 def _as_unavailable(error: Exception) -> Exception:
-    """Returns DatabaseUnavailable for a lost database, which is expected; any other error is a bug
+    """Return DatabaseUnavailable for a lost database, which is expected; any other error is a bug
     and is returned as it is.
     """
     if not isinstance(error, SQLAlchemyError | psycopg.Error | OSError):

@@ -34,7 +34,7 @@ class SyncedType:
 
 
 def _with_balance_import(handler: SyncHandler) -> SyncHandler:
-    """Returns the handler, followed by an import of the balance: the importer finds what a refund
+    """Return the handler, followed by an import of the balance: the importer finds what a refund
     or a dispute moved, with the payment it is about.
     """
 
@@ -46,7 +46,7 @@ def _with_balance_import(handler: SyncHandler) -> SyncHandler:
 
 
 async def _sync_checkout_session(ctx: Context, session_id: str) -> None:
-    """Syncs the contribution of a Checkout Session or, in setup mode, the payment method."""
+    """Sync the contribution of a Checkout Session or, in setup mode, the payment method."""
     checkout_session = await checkout.sync_session(ctx, session_id)
     await payment_methods.apply_setup_session(ctx, checkout_session)
     subscription_id = stripe_client.id_of(checkout_session.subscription)
@@ -59,13 +59,13 @@ async def _sync_checkout_session(ctx: Context, session_id: str) -> None:
 
 
 async def _sync_charge(ctx: Context, charge_id: str) -> None:
-    """Syncs a charge, and looks whether it is one declined card too many."""
+    """Sync a charge, and look whether it is one declined card too many."""
     await charges.sync(ctx, charge_id)
     await card_testing.evaluate(ctx)
 
 
 async def _sync_invoice(ctx: Context, invoice_id: str) -> None:
-    """Syncs an invoice, and posts charges that waited to know what they are for."""
+    """Sync an invoice, and post charges that waited to know what they are for."""
     await invoices.sync(ctx, invoice_id)
     async with ctx.sessions.begin() as session:
         await charges.post_unposted(session, now=ctx.now())

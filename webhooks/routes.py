@@ -27,7 +27,7 @@ OK_RESPONSE = ASGIResponse(body=b"null", status_code=200)  # the same for every 
     request_max_body_size=intake.MAX_BODY_BYTES,
 )
 async def receive_event(request: Request[Any, Any, Any]) -> ASGIApp:
-    """Verifies the signature, stores the event and enqueues a sync of its object."""
+    """Verify the signature, store the event and enqueue a sync of its object."""
     ctx: Context = request.app.state.ctx
     inbox: Inbox = request.app.state.inbox
     body, now = await request.body(), ctx.now()

@@ -40,7 +40,7 @@ MAX_TYPES_PER_REQUEST = 20  # Stripe's limit for `types`
 
 
 async def sync_undelivered(ctx: Context) -> int:
-    """Enqueues a sync of the object of every event that Stripe could not deliver.
+    """Enqueue a sync of the object of every event that Stripe could not deliver.
 
     Returns how many.
     """
@@ -64,7 +64,7 @@ async def sync_undelivered(ctx: Context) -> int:
 
 
 async def sync_overdue(ctx: Context, *, limit: int = 500) -> int:
-    """Enqueues a sync of what should have changed by now without an event, at most `limit` a query.
+    """Enqueue a sync of what should have changed by now without an event, at most `limit` a query.
 
     Returns how many.
     """
@@ -195,7 +195,7 @@ def _lacks_transactions(now: datetime) -> ColumnElement[bool]:
 
 
 async def sync_new(ctx: Context) -> int:
-    """Enqueues a sync of refunds and disputes that are new at Stripe, whoever made them.
+    """Enqueue a sync of refunds and disputes that are new at Stripe, whoever made them.
 
     Returns how many.
     """
@@ -218,7 +218,7 @@ async def _list_since(ctx: Context, cursor_name: str) -> datetime:
 
 
 async def refunds_since(ctx: Context, since: datetime) -> list[stripe.Refund]:
-    """Returns every refund created at Stripe since a moment."""
+    """Return every refund created at Stripe since a moment."""
     with stripe_client.translate_errors():
         page = await ctx.stripe.v1.refunds.list_async(
             {"created": {"gte": int(since.timestamp())}, "limit": 100}
@@ -227,7 +227,7 @@ async def refunds_since(ctx: Context, since: datetime) -> list[stripe.Refund]:
 
 
 async def disputes_since(ctx: Context, since: datetime) -> list[stripe.Dispute]:
-    """Returns every dispute opened at Stripe since a moment."""
+    """Return every dispute opened at Stripe since a moment."""
     with stripe_client.translate_errors():
         page = await ctx.stripe.v1.disputes.list_async(
             {"created": {"gte": int(since.timestamp())}, "limit": 100}

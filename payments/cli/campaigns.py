@@ -71,7 +71,7 @@ def campaigns_show(campaign: str | None, *, as_json: bool) -> None:
 
 
 def find_campaign(campaign: str) -> "Campaign | None":
-    """Returns a campaign, or None, with a line to stderr, where it or the database is not there."""
+    """Return a campaign, or None, with a line to stderr, where it or the database is not there."""
     from payments.giving import campaigns
 
     async def read(ctx: "Context") -> "Campaign | None":

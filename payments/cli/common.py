@@ -34,12 +34,12 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
 def echo_stderr(text: str = "") -> None:
-    """Writes a line for the operator to stderr."""
+    """Write a line for the operator to stderr."""
     click.echo(text, err=True)
 
 
 def load_settings() -> "Settings":
-    """Returns the settings of the environment. Raises ClickException where they are not usable."""
+    """Return the settings of the environment. Raises ClickException where they are not usable."""
     from payments.core import settings
 
     try:
@@ -50,7 +50,7 @@ def load_settings() -> "Settings":
 
 @contextmanager
 def expected_errors() -> Iterator[None]:
-    """Ends the command with one line and exit code 1 where the block fails as may be expected."""
+    """End the command with one line and exit code 1 where the block fails as may be expected."""
     from sqlalchemy.exc import OperationalError
 
     from payments.core.errors import PaymentsError
@@ -64,7 +64,7 @@ def expected_errors() -> Iterator[None]:
 
 
 def run_with_context(action: Callable[["Context"], Awaitable[Result]]) -> Result:
-    """Opens a context by the settings of the environment, awaits the action and returns its result.
+    """Open a context by the settings of the environment, await the action and return its result.
 
     An expected failure ends the command with one line.
     """
@@ -87,7 +87,7 @@ def run_with_context(action: Callable[["Context"], Awaitable[Result]]) -> Result
 
 @contextmanager
 def output_file(output: Path | None) -> Iterator[BinaryIO]:
-    """Opens the file, or stdout where there is none. An existing file is replaced only by a whole
+    """Open the file, or stdout where there is none. An existing file is replaced only by a whole
     new one.
     """
     if output is None:
@@ -108,7 +108,7 @@ def output_file(output: Path | None) -> Iterator[BinaryIO]:
 
 @contextmanager
 def progress(label: str) -> Iterator[ReportProgress]:
-    """Yields `report(done, total)`, which shows on stderr how far the block is.
+    """Yield `report(done, total)`, which shows on stderr how far the block is.
 
     A bar on a terminal; elsewhere the label and, every few seconds, a line.
     """
@@ -139,7 +139,7 @@ def progress(label: str) -> Iterator[ReportProgress]:
 
 @contextmanager
 def progress_of(total: int, label: str) -> Iterator[Callable[[int], None]]:
-    """Yields `advance(count)`, which shows on stderr that so many more of the total are done."""
+    """Yield `advance(count)`, which shows on stderr that so many more of the total are done."""
     done = 0
     with progress(label) as report:
 

@@ -43,7 +43,7 @@ def emergency_stop(
 
 
 def preview(group: str, mode: str, *, as_json: bool) -> None:
-    """Prints how many subscriptions a stop would touch."""
+    """Print how many subscriptions a stop would touch."""
     from payments.risk.bulk_stops import StopGroup, StopMode
     from payments.safety import emergency_stop
 
@@ -56,7 +56,7 @@ def preview(group: str, mode: str, *, as_json: bool) -> None:
 
 
 def execute(group: str, mode: str, *, resume: bool, as_json: bool) -> bool:
-    """Stops a group and prints the report. Returns whether nothing is left."""
+    """Stop a group and print the report. Returns whether nothing is left."""
     from payments.risk.bulk_stops import StopGroup, StopMode
     from payments.safety import emergency_stop
 

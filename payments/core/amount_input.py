@@ -75,7 +75,7 @@ GROUPED_DIGITS = re.compile(
 
 
 def parse_amount(text: str, currency: str, locale: str = "en") -> Money:
-    """Returns the amount that a reader typed in major units.
+    """Return the amount that a reader typed in major units.
 
     Raises UnknownCurrency, AmountNotANumber, AmountAmbiguous, AmountTooPrecise, AmountTooSmall for
     zero, or AmountTooLarge. The limits of a gift are not checked here.
@@ -102,7 +102,7 @@ def parse_amount(text: str, currency: str, locale: str = "en") -> Money:
 
 
 def format_for_input(gift: Money, locale: str = "en") -> str:
-    """Returns an amount as a reader of this locale would type it; `parse_amount` reverses it."""
+    """Return an amount as a reader of this locale would type it; `parse_amount` reverses it."""
     return money.to_decimal_string(gift).replace(
         ".", get_decimal_symbol(money.babel_locale(locale))
     )
@@ -128,7 +128,7 @@ def _to_money(whole: str, fraction: str, currency: str) -> Money:
 
 
 def _normalise_input(text: str, currency: str, locale: str) -> str:
-    """Returns the text in ASCII digits and separators, without the currency beside it."""
+    """Return the text in ASCII digits and separators, without the currency beside it."""
     # NFKC would turn a superscript or a circled two into a digit like any other: "5²" is not 52.
     numerals = any(unicodedata.category(character) in ("No", "Nl") for character in text)
     if numerals or len(text) > MAX_INPUT_LENGTH:
@@ -155,7 +155,7 @@ def _normalise_character(character: str) -> str:
 
 @functools.lru_cache
 def _separators(locale: str) -> tuple[str, str]:
-    """Returns the decimal point and the group separator of a locale, normalised like input."""
+    """Return the decimal point and the group separator of a locale, normalised like input."""
     babel = money.babel_locale(locale)
     point, separator = get_decimal_symbol(babel), get_group_symbol(babel)
     return _normalise_characters(point), _normalise_characters(separator)
@@ -163,7 +163,7 @@ def _separators(locale: str) -> tuple[str, str]:
 
 @functools.lru_cache
 def _spellings_of_currency(currency: str, locale: str) -> tuple[str, ...]:
-    """Returns how a currency may be written beside an amount, longest first."""
+    """Return how a currency may be written beside an amount, longest first."""
     code = currency.upper()
     names = {
         code,

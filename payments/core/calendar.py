@@ -21,12 +21,12 @@ Day = TypeVar("Day", date, datetime)
 
 
 def from_unix(seconds: float) -> datetime:
-    """Returns a Unix timestamp, as Stripe writes every time, as an aware datetime in UTC."""
+    """Return a Unix timestamp, as Stripe writes every time, as an aware datetime in UTC."""
     return datetime.fromtimestamp(seconds, UTC)
 
 
 def add_months(day: Day, months: int, *, day_of_month: int | None = None) -> Day:
-    """Returns the same day of a later month, or that month's last day.
+    """Return the same day of a later month, or that month's last day.
 
     `months` may be negative. `day_of_month` is the day to aim at where the given day is itself the
     end of a shorter month: from 28 February with 31 it leads to 31 March. A time of day stays.
@@ -39,27 +39,27 @@ def add_months(day: Day, months: int, *, day_of_month: int | None = None) -> Day
 
 
 def first_of_month(day: date) -> date:
-    """Returns the first day of the month a day is in."""
+    """Return the first day of the month a day is in."""
     return date(day.year, day.month, 1)
 
 
 def next_month(day: date) -> date:
-    """Returns the first day of the month after the one a day is in."""
+    """Return the first day of the month after the one a day is in."""
     return add_months(first_of_month(day), 1)
 
 
 def months_before(first: date, count: int) -> date:
-    """Returns the first day of the month so many months earlier, or later when negative."""
+    """Return the first day of the month so many months earlier, or later when negative."""
     return add_months(first_of_month(first), -count)
 
 
 def last_of_month(day: date) -> date:
-    """Returns the last day of the month a day is in."""
+    """Return the last day of the month a day is in."""
     return next_month(day) - timedelta(days=1)
 
 
 def months_between(since: date, until: date) -> Iterator[date]:
-    """Yields the first day of each month from `since`, itself a first day, up to `until`."""
+    """Yield the first day of each month from `since`, itself a first day, up to `until`."""
     month = since
     while month < until:
         yield month
@@ -67,12 +67,12 @@ def months_between(since: date, until: date) -> Iterator[date]:
 
 
 def local_date(now: datetime, zone: str) -> date:
-    """Returns the date in a zone at an instant."""
+    """Return the date in a zone at an instant."""
     return now.astimezone(zone_or_utc(zone)).date()
 
 
 def send_time(day: date, zone: str, at: time = SEND_AT_LOCAL_TIME) -> datetime:
-    """Returns the instant, in UTC, at which it is `at` on a day in a zone."""
+    """Return the instant, in UTC, at which it is `at` on a day in a zone."""
     zone_info = zone_or_utc(zone)
     local = datetime.combine(day, at, zone_info)
     instant = local.astimezone(UTC)
@@ -82,7 +82,7 @@ def send_time(day: date, zone: str, at: time = SEND_AT_LOCAL_TIME) -> datetime:
 
 
 def _end_of_gap(local: datetime) -> datetime:
-    """Returns the first instant after the gap in which a local time does not exist."""
+    """Return the first instant after the gap in which a local time does not exist."""
     # PEP 495: fold 1 reads a skipped time by the offset after the gap, which is an earlier instant;
     # fold 0 by the offset before it.
     before, after = local.replace(fold=1).astimezone(UTC), local.astimezone(UTC)
@@ -105,7 +105,7 @@ def is_known_zone(name: str) -> bool:
 
 
 def zone_or_utc(name: str) -> ZoneInfo:
-    """Returns a zone by its name; UTC for one that is no longer known, so that nothing is lost."""
+    """Return a zone by its name; UTC for one that is no longer known, so that nothing is lost."""
     return ZoneInfo(name if is_known_zone(name) else "UTC")
 
 
@@ -116,7 +116,7 @@ def _known_zones() -> frozenset[str]:
 
 @functools.cache
 def zones_for_select() -> Sequence[str]:
-    """Returns the zones that a form offers, sorted: those of tzdata's zone.tab, and UTC."""
+    """Return the zones that a form offers, sorted: those of tzdata's zone.tab, and UTC."""
     table = files("tzdata.zoneinfo").joinpath("zone.tab").read_text(encoding="utf-8")
     lines = (line for line in table.splitlines() if line and not line.startswith("#"))
     return sorted({line.split("\t")[2] for line in lines} & _known_zones() | {"UTC"})

@@ -61,7 +61,7 @@ class _CampaignFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def parse_file(
     data: bytes, *, json: bool, max_gift: Mapping[str, int]
 ) -> tuple[CampaignConfig, ...]:
-    """Returns the campaigns of a TOML or JSON file. Raises InvalidCampaign.
+    """Return the campaigns of a TOML or JSON file. Raises InvalidCampaign.
 
     `max_gift` are the newsroom's own limits, in minor units by currency.
     """
@@ -82,7 +82,7 @@ def parse_file(
 
 
 def from_form(form: object, *, max_gift: Mapping[str, int]) -> CampaignConfig:
-    """Returns a campaign from the fields of a form. Raises InvalidCampaign."""
+    """Return a campaign from the fields of a form. Raises InvalidCampaign."""
     try:
         config = msgspec.convert(form, CampaignConfig)
     except msgspec.ValidationError as error:
@@ -95,7 +95,7 @@ def from_form(form: object, *, max_gift: Mapping[str, int]) -> CampaignConfig:
 
 
 def validate(config: CampaignConfig, *, max_gift: Mapping[str, int], path: FieldPath = ()) -> None:
-    """Raises InvalidCampaign for what no form can show or no reader can give."""
+    """Raise InvalidCampaign for what no form can show or no reader can give."""
     if config.id in RESERVED_IDS:
         raise InvalidCampaign((*path, "id"), f"{config.id} is a name we use ourselves")
     if config.currency is not None:
@@ -119,7 +119,7 @@ def validate(config: CampaignConfig, *, max_gift: Mapping[str, int], path: Field
 def _validate_options(
     options: FormOptions, effective: FormOptions, *, max_gift: Mapping[str, int], path: FieldPath
 ) -> None:
-    """Validates the options that a campaign or variant sets, and its defaults against what is
+    """Validate the options that a campaign or variant sets, and its defaults against what is
     suggested.
 
     `effective` are the options with what a variant takes from its campaign.
@@ -186,7 +186,7 @@ def _validate_presets(
 
 
 def _describe_amount(amount: int, currency: str) -> str:
-    """Returns the minor units that a file has with the major units that a form has."""
+    """Return the minor units that a file has with the major units that a form has."""
     return f"{amount} ({Money(amount, currency)})"
 
 
@@ -194,7 +194,7 @@ def _describe_amount(amount: int, currency: str) -> str:
 
 
 def _from_decoder(message: str) -> InvalidCampaign:
-    """Returns the error of msgspec's message, in our words where FIELD_HELP has the field."""
+    """Return the error of msgspec's message, in our words where FIELD_HELP has the field."""
     problem, _, location = message.partition(" - at ")
     # msgspec does not name the key of a table, so the path ends before it.
     location = location.partition("$")[2].partition("[...]")[0]
@@ -204,6 +204,6 @@ def _from_decoder(message: str) -> InvalidCampaign:
 
 
 def _dotted_path(path: FieldPath) -> str:
-    """Returns a path as `campaigns[0].variants[1].name`."""
+    """Return a path as `campaigns[0].variants[1].name`."""
     dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return dotted.removeprefix(".") or "file"

@@ -58,21 +58,21 @@ class FormOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     preselect: bool | None = None  # false: no amount is preselected
 
     def message_for(self, locale: str) -> tuple[str, str] | None:
-        """Returns the message in a locale and that locale, or the English one; None without one."""
+        """Return the message in a locale and that locale, or the English one; None without one."""
         for candidate in (locale, i18n.DEFAULT_LOCALE):
             if candidate in self.message:
                 return self.message[candidate], candidate
         return None
 
     def suggested_amounts(self, currency: str, frequency: Frequency) -> tuple[Money, ...]:
-        """Returns the suggested amounts, ascending. Raises UnknownCurrency."""
+        """Return the suggested amounts, ascending. Raises UnknownCurrency."""
         amounts = self.presets.get(frequency, {}).get(currency)
         if amounts is None:
             return money.suggested_amounts(currency, frequency)
         return tuple(Money(amount, currency) for amount in amounts)
 
     def preselected_amount(self, currency: str, frequency: Frequency) -> Money | None:
-        """Returns the suggested amount that is preselected; None where none is."""
+        """Return the suggested amount that is preselected; None where none is."""
         if self.preselect is False:
             return None
         amount = self.defaults.get(frequency, {}).get(currency)
@@ -105,14 +105,14 @@ class CampaignConfig(FormOptions, frozen=True, forbid_unknown_fields=True, kw_on
         return self.enabled and has_started and (self.ends_on is None or today <= self.ends_on)
 
     def options_for_variant(self, name: str | None) -> FormOptions:
-        """Returns what readers of a variant see; the campaign's own options for an unknown one."""
+        """Return what readers of a variant see; the campaign's own options for an unknown one."""
         for variant in self.variants:
             if variant.name == name:
                 return merge_variant(self, variant)
         return self
 
     def experiment_config(self) -> "CampaignConfig":
-        """Returns the part on which the results of the variants depend."""
+        """Return the part on which the results of the variants depend."""
         return msgspec.structs.replace(self, enabled=True, starts_on=None, ends_on=None)
 
 
@@ -120,7 +120,7 @@ DEFAULT_OPTIONS = FormOptions()
 
 
 def merge_variant(config: CampaignConfig, variant: VariantConfig) -> FormOptions:
-    """Returns a campaign's options, overridden by those that a variant sets."""
+    """Return a campaign's options, overridden by those that a variant sets."""
     return FormOptions(
         message={**config.message, **variant.message},
         presets=_merge_by_frequency(config.presets, variant.presets),
@@ -131,7 +131,7 @@ def merge_variant(config: CampaignConfig, variant: VariantConfig) -> FormOptions
 
 
 def _merge_by_frequency(base: Mapping[Any, Any], overrides: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Merges two tables by frequency and currency."""
+    """Merge two tables by frequency and currency."""
     return {
         frequency: {**base.get(frequency, {}), **overrides.get(frequency, {})}
         for frequency in FREQUENCIES
@@ -140,7 +140,7 @@ def _merge_by_frequency(base: Mapping[Any, Any], overrides: Mapping[Any, Any]) -
 
 
 def to_dict(config: CampaignConfig) -> dict[str, Any]:  # JSON's own types
-    """Returns a campaign as it is stored and shown, without empty fields."""
+    """Return a campaign as it is stored and shown, without empty fields."""
     return _drop_empty(msgspec.to_builtins(config))
 
 

@@ -17,7 +17,7 @@ BLANK_CATEGORIES = frozenset({"Zs", "Zl", "Zp"})
 
 
 def normalise_email(address: str) -> str:
-    """Returns the normal form of an address.
+    """Return the normal form of an address.
 
     No surrounding blanks and no invisible characters, NFKC, case folded, the domain in IDNA
     (UTS 46). Raises InvalidField, whose message repeats no part of it, for what is no address. The
@@ -34,7 +34,7 @@ def normalise_email(address: str) -> str:
 
 
 def _fold(address: str) -> str:
-    """Returns the address without what is not seen, in one spelling of each letter."""
+    """Return the address without what is not seen, in one spelling of each letter."""
     trimmed = address.strip()
     if "\r" in trimmed or "\n" in trimmed:  # a second line is somebody's header, never a slip
         raise _invalid_address()

@@ -16,7 +16,7 @@ FeeSchedule = Mapping[str, Fee]  # by currency
 
 
 def fee_to_add(gift: Money, fees: FeeSchedule) -> Money | None:
-    """Returns what to add to a gift so that it is whole after the fee.
+    """Return what to add to a gift so that it is whole after the fee.
 
     None where the currency's fee is not known. Rounded up to the currency's smallest unit.
     """

@@ -15,7 +15,7 @@ class GeoipError(ValueError):
 
 @functools.cache
 def open_database(path: str) -> maxminddb.Reader:
-    """Returns the database in a file, opened once per process. Raises GeoipError."""
+    """Return the database in a file, opened once per process. Raises GeoipError."""
     try:
         return maxminddb.open_database(path)
     except (OSError, maxminddb.InvalidDatabaseError) as error:
@@ -23,7 +23,7 @@ def open_database(path: str) -> maxminddb.Reader:
 
 
 def country_code(path: str, address: str) -> str | None:
-    """Returns the ISO code of an address's country; None where there is no file or no answer."""
+    """Return the ISO code of an address's country; None where there is no file or no answer."""
     if not path or not address:
         return None
     try:

@@ -26,7 +26,7 @@ SUPPORTED_LOCALES = (
 
 
 def translations(locale: str) -> NullTranslations:
-    """Returns the catalogue of a locale; the English one for a locale without a catalogue."""
+    """Return the catalogue of a locale; the English one for a locale without a catalogue."""
     return _load_catalogue(locale if locale in SUPPORTED_LOCALES else DEFAULT_LOCALE)
 
 
@@ -42,7 +42,7 @@ def _load_catalogue(locale: str) -> NullTranslations:
 
 
 def negotiate_locale(*candidates: str | None) -> str:
-    """Returns the locale of the first candidate that names a supported one; English if none does.
+    """Return the locale of the first candidate that names a supported one; English if none does.
 
     A candidate is a tag, `ru` or `ru-RU`, or a whole Accept-Language header.
     """
@@ -54,14 +54,14 @@ def negotiate_locale(*candidates: str | None) -> str:
 
 
 def find_locale(tag: str) -> str | None:
-    """Returns the supported locale that a tag such as `ru` or `ru-RU` names; None if none does."""
+    """Return the supported locale that a tag such as `ru` or `ru-RU` names; None if none does."""
     supported = {language_tag(name).casefold(): name for name in SUPPORTED_LOCALES}
     folded = language_tag(tag).casefold()
     return supported.get(folded) or supported.get(folded.partition("-")[0])
 
 
 def _accepted_tags(header: str) -> list[str]:
-    """Returns the tags of an Accept-Language header by quality, highest first."""
+    """Return the tags of an Accept-Language header by quality, highest first."""
     tags = []
     for part in header.replace("_", "-").casefold().split(","):
         tag, _, weight = part.partition(";")
@@ -70,7 +70,7 @@ def _accepted_tags(header: str) -> list[str]:
 
 
 def _quality(text: str) -> float:
-    """Returns the number of a `q=0.8`; 1 where there is none, 0 where it is malformed."""
+    """Return the number of a `q=0.8`; 1 where there is none, 0 where it is malformed."""
     value = text.strip().removeprefix("q=")
     if not value:
         return 1.0
@@ -78,7 +78,7 @@ def _quality(text: str) -> float:
 
 
 def with_lang(url: str, locale: str | None) -> str:
-    """Returns a URL of ours with a `lang` parameter, which overrides the browser's preference.
+    """Return a URL of ours with a `lang` parameter, which overrides the browser's preference.
 
     Unchanged where `locale` is None.
     """
@@ -89,33 +89,33 @@ def with_lang(url: str, locale: str | None) -> str:
 
 
 def gettext_noop(text: str) -> str:
-    """Marks a text for extraction and returns it. Whoever prints it looks up the translation."""
+    """Mark a text for extraction and return it. Whoever prints it looks up the translation."""
     return text
 
 
 def language_tag(locale: str) -> str:
-    """Returns a locale as URLs, HTML and Stripe write it: `pt-BR`."""
+    """Return a locale as URLs, HTML and Stripe write it: `pt-BR`."""
     return locale.replace("_", "-")
 
 
 def native_name(locale: str) -> str:
-    """Returns a language's name in that language: `Русский`."""
+    """Return a language's name in that language: `Русский`."""
     name = str(Locale.parse(locale).get_display_name(locale))
     return name[:1].upper() + name[1:]
 
 
 def text_direction(locale: str) -> str:
-    """Returns `ltr` or `rtl`, for the `dir` attribute of a page."""
+    """Return `ltr` or `rtl`, for the `dir` attribute of a page."""
     return str(Locale.parse(locale).text_direction)
 
 
 def html_lang_attrs(locale: str) -> dict[str, str]:
-    """Returns the HTML attributes of a text in a language other than its page's."""
+    """Return the HTML attributes of a text in a language other than its page's."""
     return {"lang": language_tag(locale), "dir": text_direction(locale)}
 
 
 def format_day(on: date, locale: str) -> str:
-    """Returns a date as it stands within a sentence, by the pattern in the locale's catalogue."""
+    """Return a date as it stands within a sentence, by the pattern in the locale's catalogue."""
     # Babel's own long form ends in an abbreviation in Russian, which no sentence can end with.
     pattern = translations(locale).gettext("d MMMM y")
     return format_date(

@@ -19,7 +19,7 @@ EVENT_DURATION = timedelta(minutes=15)
 
 
 def reminder_ics(on: date, *, months: int | None, link: str, locale: str, now: datetime) -> bytes:
-    """Returns a calendar file with one entry that links to a page.
+    """Return a calendar file with one entry that links to a page.
 
     The entry is on one day or, where `months` is given, recurs at that interval.
     """
@@ -50,7 +50,7 @@ def reminder_ics(on: date, *, months: int | None, link: str, locale: str, now: d
 
 
 def _recurrence_rule(months: int, on: date) -> vRecur:
-    """Returns a rule for the same day of each month or, in a shorter month, its last day."""
+    """Return a rule for the same day of each month or, in a shorter month, its last day."""
     rule: dict[str, object] = {"FREQ": "MONTHLY", "INTERVAL": months}
     if on.day > 28:
         rule |= {"BYMONTHDAY": list(range(28, on.day + 1)), "BYSETPOS": -1}

@@ -14,7 +14,7 @@ SLUG_HELP = "at most 64 lower-case letters, digits and hyphens"
 
 
 def new_row_id() -> str:
-    """Returns a new row id: 128 random bits, so that nobody guesses another's."""
+    """Return a new row id: 128 random bits, so that nobody guesses another's."""
     return secrets.token_hex(16)
 
 
@@ -24,7 +24,7 @@ def is_row_id(text: str) -> bool:
 
 
 def row_id_or_new(text: str) -> str:
-    """Returns the row id that a form carried, or a new one where it carried none or nonsense."""
+    """Return the row id that a form carried, or a new one where it carried none or nonsense."""
     return text if is_row_id(text) else new_row_id()
 
 

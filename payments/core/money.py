@@ -200,7 +200,7 @@ SUGGESTED_AMOUNTS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
 def validate_gift(
     amount: int, currency: str, *, overrides: Mapping[str, int] | None = None
 ) -> Money:
-    """Returns an amount in minor units as money, if it may be given at once. Raises InvalidAmount.
+    """Return an amount in minor units as money, if it may be given at once. Raises InvalidAmount.
 
     It must be in a currency of GIFT_LIMITS, between `min_gift` and `max_gift`, and a multiple of
     the smallest unit. `Settings.validate_gift` passes the newsroom's own limits as `overrides`.
@@ -217,12 +217,12 @@ def validate_gift(
 
 
 def min_gift(currency: str) -> Money:
-    """Returns the minimum amount of a gift. Raises UnknownCurrency."""
+    """Return the minimum amount of a gift. Raises UnknownCurrency."""
     return Money(_gift_limits(currency)[0], currency)
 
 
 def max_gift(currency: str, overrides: Mapping[str, int] | None = None) -> Money:
-    """Returns the maximum amount of one gift. Raises UnknownCurrency.
+    """Return the maximum amount of one gift. Raises UnknownCurrency.
 
     `overrides` are a newsroom's own limits, in minor units by currency; Stripe's maximum always
     holds. `Settings.max_gift_for` passes them.
@@ -232,20 +232,20 @@ def max_gift(currency: str, overrides: Mapping[str, int] | None = None) -> Money
 
 
 def suggested_amounts(currency: str, frequency: str) -> tuple[Money, ...]:
-    """Returns the suggested amounts of a frequency, ascending. Raises UnknownCurrency."""
+    """Return the suggested amounts of a frequency, ascending. Raises UnknownCurrency."""
     _gift_limits(currency)
     return tuple(Money(amount, currency) for amount in SUGGESTED_AMOUNTS[frequency][currency])
 
 
 def exponent(currency: str) -> int:
-    """Returns how many decimals of the major unit Stripe's minor unit is."""
+    """Return how many decimals of the major unit Stripe's minor unit is."""
     if currency in THREE_DECIMAL:
         return 3
     return 0 if currency in ZERO_DECIMAL else 2
 
 
 def smallest_unit(currency: str) -> int:
-    """Returns the smallest step between two amounts, in minor units."""
+    """Return the smallest step between two amounts, in minor units."""
     if currency in THREE_DECIMAL:
         return 10
     return 100 if currency in WHOLE_UNITS_ONLY else 1
@@ -261,7 +261,7 @@ def _gift_limits(currency: str) -> tuple[int, int]:
 
 
 def to_decimal_string(money: Money) -> str:
-    """Returns the amount in major units for files and form values: "1250.00" in every locale."""
+    """Return the amount in major units for files and form values: "1250.00" in every locale."""
     decimals = exponent(money.currency)
     digits = f"{abs(money.amount):0{decimals + 1}}"
     sign = "-" if money.amount < 0 else ""
@@ -269,7 +269,7 @@ def to_decimal_string(money: Money) -> str:
 
 
 def format(money: Money, locale: str = "en") -> str:  # noqa: A001 - called as money.format(...)
-    """Returns the amount as readers of this locale write it, with all its decimals."""
+    """Return the amount as readers of this locale write it, with all its decimals."""
     code, babel = money.currency.upper(), babel_locale(locale)
     symbol = get_currency_symbol(code, babel)
     pattern = str(babel.currency_formats["standard"].pattern)
@@ -283,7 +283,7 @@ def format(money: Money, locale: str = "en") -> str:  # noqa: A001 - called as m
 
 
 def _decimal_pattern(money: Money) -> str:
-    """Returns the decimals of a CLDR number pattern; none where they are always zero."""
+    """Return the decimals of a CLDR number pattern; none where they are always zero."""
     if money.currency in WHOLE_UNITS_ONLY and money.amount % 100 == 0:
         return ""
     return "." + "0" * exponent(money.currency) if exponent(money.currency) else ""
@@ -291,5 +291,5 @@ def _decimal_pattern(money: Money) -> str:
 
 @functools.lru_cache
 def babel_locale(name: str) -> Locale:
-    """Returns Babel's locale of a name such as `ru`, `pt-BR` or `pt_BR`."""
+    """Return Babel's locale of a name such as `ru`, `pt-BR` or `pt_BR`."""
     return Locale.parse(name.replace("-", "_"))

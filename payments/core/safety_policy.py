@@ -77,7 +77,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 @functools.cache
 def load(path: str) -> Policy:
-    """Returns the policy in a file, read once per process. Raises PolicyError."""
+    """Return the policy in a file, read once per process. Raises PolicyError."""
     try:
         policy = msgspec.toml.decode(Path(path).read_bytes(), type=Policy)
     except OSError as error:

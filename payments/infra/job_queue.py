@@ -64,7 +64,7 @@ async def enqueue_sync(
     attempt: int = 1,
     delay: timedelta = timedelta(),
 ) -> None:
-    """Enqueues a sync of one object, at once or after a delay, if the transaction commits.
+    """Enqueue a sync of one object, at once or after a delay, if the transaction commits.
 
     `object_type` is Stripe's (`charge`, `checkout.session`) or a kind of our own jobs. A sync that
     waits for its time is brought forward by one without a delay, never put back.
@@ -86,7 +86,7 @@ def backoff(
     first: timedelta = timedelta(seconds=2),
     longest: timedelta = MAX_BACKOFF,
 ) -> timedelta:
-    """Returns the wait before an attempt: `first`, doubled each time, capped, with jitter."""
+    """Return the wait before an attempt: `first`, doubled each time, capped, with jitter."""
     wait = min(first * float(1 << min(attempt - 1, 30)), longest)
     return wait * random.uniform(0.5, 1)  # noqa: S311 - spreads load, hides nothing
 
@@ -94,7 +94,7 @@ def backoff(
 async def retry_later(
     session: AsyncSession, object_type: str, object_id: str, *, attempt: int
 ) -> bool:
-    """Enqueues the attempt after this one with backoff. Returns False when none is left."""
+    """Enqueue the attempt after this one with backoff. Returns False when none is left."""
     if attempt >= MAX_ATTEMPTS:
         return False
     delay = backoff(attempt + 1)
@@ -146,7 +146,7 @@ _CLAIM_SQL = text("""
 async def requeue_abandoned(
     session: AsyncSession, *, heartbeat_timeout: timedelta = timedelta(seconds=30)
 ) -> list[str]:
-    """Enqueues the syncs of dead workers again. Returns the ids of objects with no attempt left.
+    """Enqueue the syncs of dead workers again. Returns the ids of objects with no attempt left.
 
     At most 100 jobs at once. A job of another queue only ends: its schedule starts the next one.
     """
@@ -180,14 +180,14 @@ _PRUNE_SQL = text("""
 
 
 async def prune(session: AsyncSession, *, retention: timedelta = timedelta(days=7)) -> None:
-    """Deletes jobs that ended before the retention, except failed syncs, which are for a person."""
+    """Delete jobs that ended before the retention, except failed syncs, which are for a person."""
     await session.execute(
         _PRUNE_SQL, {"retention": retention.total_seconds(), "sync_queue": SYNC_QUEUE}
     )
 
 
 async def job_counts(session: AsyncSession) -> Mapping[str, int]:
-    """Returns how many jobs are in each status."""
+    """Return how many jobs are in each status."""
     rows = await session.execute(
         text("""
             SELECT CAST(status AS text), count(*)

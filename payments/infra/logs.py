@@ -23,7 +23,7 @@ EventDict = MutableMapping[str, Any]  # structlog's own type
 
 
 def _replace_exception(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Replaces an exception by its class and the place where it was raised."""
+    """Replace an exception by its class and the place where it was raised."""
     error = event.pop("exc_info", None)
     if error is True:
         error = sys.exc_info()[1]
@@ -36,7 +36,7 @@ def _replace_exception(_logger: object, _method: str, event: EventDict) -> Event
 
 
 def _drop_unlisted_fields(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Drops every field that is not allowed, or whose value is neither a number nor a word.
+    """Drop every field that is not allowed, or whose value is neither a number nor a word.
 
     A sentence, an e-mail address or an amount is no word.
     """
@@ -58,7 +58,7 @@ class _LibraryHandler(logging.Handler):
 
 
 def configure(level: str = "info") -> None:
-    """Sets up the logs of a process. May be called again, with another level."""
+    """Set up the logs of a process. May be called again, with another level."""
     structlog.configure(
         processors=[
             structlog.stdlib.add_log_level,

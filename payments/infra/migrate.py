@@ -31,7 +31,7 @@ class MigrationBlocked(Exception):
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
-    """Returns Alembic's configuration, wherever this package is installed."""
+    """Return Alembic's configuration, wherever this package is installed."""
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))
     config.attributes["connection"] = connection
@@ -45,7 +45,7 @@ def upgrade(
     lock_timeout: timedelta = LOCK_TIMEOUT,
     turn_timeout: timedelta = TURN_TIMEOUT,
 ) -> list[str]:
-    """Applies the missing revisions, up to one. Returns them, oldest first.
+    """Apply the missing revisions, up to one. Returns them, oldest first.
 
     Raises MigrationBlocked; the revisions before the one that was blocked stay.
     """
@@ -58,21 +58,21 @@ def upgrade(
 
 
 def downgrade(url: str, revision: str, *, lock_timeout: timedelta = LOCK_TIMEOUT) -> None:
-    """Undoes the revisions after one, or all of them for "base". Raises MigrationBlocked."""
+    """Undo the revisions after one, or all of them for "base". Raises MigrationBlocked."""
     with exclusive_connection(url, lock_timeout=lock_timeout) as connection:
         command.downgrade(alembic_config(connection), revision)
 
 
 @lru_cache
 def head_revision() -> str:
-    """Returns the revision that this code expects."""
+    """Return the revision that this code expects."""
     head = ScriptDirectory.from_config(alembic_config()).get_current_head()
     assert head is not None
     return head
 
 
 def pending_revisions(url: str) -> list[str]:
-    """Returns the revisions that a database does not have yet, oldest first."""
+    """Return the revisions that a database does not have yet, oldest first."""
     with _connect(url, LOCK_TIMEOUT) as connection:
         return _revisions_after(_current_revision(connection), up_to="head")
 
@@ -81,7 +81,7 @@ def pending_revisions(url: str) -> list[str]:
 def exclusive_connection(
     url: str, *, lock_timeout: timedelta = LOCK_TIMEOUT, turn_timeout: timedelta = TURN_TIMEOUT
 ) -> Iterator[Connection]:
-    """Yields a connection of the owner, when no other process migrates this database any more.
+    """Yield a connection of the owner, when no other process migrates this database any more.
 
     Raises MigrationBlocked when another is still migrating after `turn_timeout`, or when a
     statement in the block waits longer than `lock_timeout` for a table.
@@ -120,7 +120,7 @@ def _connect(url: str, lock_timeout: timedelta) -> Iterator[Connection]:
 
 
 def _current_revision(connection: Connection) -> str | None:
-    """Returns the revision that a database is at, and leaves no transaction open."""
+    """Return the revision that a database is at, and leave no transaction open."""
     with connection.begin():
         return MigrationContext.configure(connection).get_current_revision()
 

@@ -22,12 +22,12 @@ MAX_CLOCK_SKEW_SECONDS = 60  # by which another process's clock may be ahead
 
 
 def hmac_digests(keys: SigningKeys, purpose: str, text: str) -> list[bytes]:
-    """Returns the HMAC-SHA256 of a text under each key, the newest key's first."""
+    """Return the HMAC-SHA256 of a text under each key, the newest key's first."""
     return [hmac.new(key, f"{purpose}\0{text}".encode(), hashlib.sha256).digest() for key in keys]
 
 
 def sign_token(keys: SigningKeys, purpose: str, payload: object, *, now: datetime) -> str:
-    """Returns a token for a link: a JSON payload and the time, signed with the newest key."""
+    """Return a token for a link: a JSON payload and the time, signed with the newest key."""
     token = _serializer(keys, purpose).dumps([int(now.timestamp()), payload])
     assert isinstance(token, str)
     return token
@@ -42,7 +42,7 @@ def verify_token(
     now: datetime,
     max_age: timedelta,
 ) -> Payload:
-    """Returns the payload of a token, as the type it was signed with, such as `tuple[str, int]`.
+    """Return the payload of a token, as the type it was signed with, such as `tuple[str, int]`.
 
     Raises LinkInvalid for a token that is forged, was signed for another purpose, is too old, or
     carries something else.
@@ -74,7 +74,7 @@ def _has_canonical_signature(token: str) -> bool:
 
 
 def _serializer(keys: SigningKeys, purpose: str) -> URLSafeSerializer:
-    """Returns a serializer that signs with the newest key and verifies with any."""
+    """Return a serializer that signs with the newest key and verifies with any."""
     return URLSafeSerializer(
         list(reversed(keys)), salt=purpose, signer_kwargs={"digest_method": hashlib.sha256}
     )

@@ -49,7 +49,7 @@ class RateLimitedClient(stripe.AIOHTTPClient):
         headers: Mapping[str, str],
         post_data: object = None,  # an encoded form
     ) -> tuple[bytes, int, Mapping[str, str]]:
-        """Sends one attempt of a request, when the rate limit allows it."""
+        """Send one attempt of a request, when the rate limit allows it."""
         if self._limiter is not None:
             await self._limiter.acquire()
         return await super().request_async(method, url, headers, post_data)
@@ -59,7 +59,7 @@ class RateLimitedClient(stripe.AIOHTTPClient):
 async def connect(
     settings: Settings, *, requests_per_second: int | None = None
 ) -> AsyncIterator[StripeClient]:
-    """Yields a client for the life of a process. It belongs to the event loop that opens it."""
+    """Yield a client for the life of a process. It belongs to the event loop that opens it."""
     stripe.enable_telemetry = False
     http = RateLimitedClient(requests_per_second)
     base = settings.stripe_api_base
@@ -77,13 +77,13 @@ async def connect(
 
 
 def checkout_locale(locale: str | None) -> str:
-    """Returns the locale of a page of Stripe's; "auto", the browser's, for one it does not have."""
+    """Return the locale of a page of Stripe's; "auto", the browser's, for one it does not have."""
     return locale if locale in CHECKOUT_LOCALES else "auto"
 
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Turns what means that Stripe did not answer into StripeUnavailable.
+    """Turn what means that Stripe did not answer into StripeUnavailable.
 
     Stripe's refusals pass unchanged. 409 is an idempotency key in use: the first attempt is not
     over.
@@ -99,14 +99,14 @@ def translate_errors() -> Iterator[None]:
 
 
 def id_of(value: str | stripe.StripeObject | None) -> str | None:
-    """Returns the id of a field that holds an id or, when expanded, the object."""
+    """Return the id of a field that holds an id or, when expanded, the object."""
     if value is None or isinstance(value, str):
         return value
     return str(value["id"])
 
 
 def metadata_value(holder: stripe.StripeObject | None, key: str) -> str | None:
-    """Returns one value of an object's metadata; None where there is none."""
+    """Return one value of an object's metadata; None where there is none."""
     metadata = getattr(holder, "metadata", None)
     if metadata is None or key not in metadata:
         return None

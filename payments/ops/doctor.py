@@ -53,7 +53,7 @@ EXPECTED_ERRORS = (
 
 
 async def run_checks(ctx: Context) -> list[CheckFinding]:
-    """Runs every check and returns what they found, in the order of `CHECKS`."""
+    """Run every check and return what they found, in the order of `CHECKS`."""
     findings: list[CheckFinding] = []
     for name, check in CHECKS.items():
         try:
@@ -128,7 +128,7 @@ async def _check_proxies(ctx: Context) -> list[CheckFinding]:
 
 
 async def _certificate_validity(host: str, port: int) -> timedelta:
-    """Returns how long a host's certificate is still valid. Raises SSLError if it is not now."""
+    """Return how long a host's certificate is still valid. Raises SSLError if it is not now."""
     connect = asyncio.open_connection(host, port, ssl=ssl.create_default_context())
     _reader, writer = await asyncio.wait_for(connect, TLS_CONNECT_TIMEOUT_SECONDS)
     certificate = writer.get_extra_info("peercert")
@@ -297,7 +297,7 @@ async def _check_radar_rule(ctx: Context) -> list[CheckFinding]:
 async def _newest_protected_charge(
     ctx: Context, policy: Policy
 ) -> tuple[stripe.Charge | None, int]:
-    """Returns the newest charge of a protected country's card, and how many charges were read."""
+    """Return the newest charge of a protected country's card, and how many charges were read."""
     since = int((ctx.now() - RADAR_LOOKBACK).timestamp())
     count = 0
     with stripe_client.translate_errors():

@@ -43,7 +43,7 @@ class ReconcileResult:
 
 
 async def run(ctx: Context, *, days: int = 30, repair: bool = False) -> ReconcileResult:
-    """Compares all that Stripe created in the last `days`, and with `repair` repairs it."""
+    """Compare all that Stripe created in the last `days`, and with `repair` repairs it."""
     until = ctx.now() - SYNC_GRACE
     since = until - timedelta(days=days)
     before = await find_differences(ctx, since, until)
@@ -56,7 +56,7 @@ async def run(ctx: Context, *, days: int = 30, repair: bool = False) -> Reconcil
 async def find_differences(
     ctx: Context, since: datetime, until: datetime
 ) -> tuple[Difference, ...]:
-    """Returns all that differs, of objects created in the window; balance transactions last."""
+    """Return all that differs, of objects created in the window; balance transactions last."""
     differences = [
         Difference(endpoint.OBJECT_TYPE, endpoint.OBJECT_TYPE, problem)
         for problem in await endpoint.list_problems(ctx)
@@ -186,7 +186,7 @@ async def _stored_values(
 
 
 async def _repair(ctx: Context, differences: Sequence[Difference], since: datetime) -> None:
-    """Syncs what differs as its webhook would have, and imports the balance of the window."""
+    """Sync what differs as its webhook would have, and import the balance of the window."""
     kinds = {difference.kind for difference in differences}
     # A new endpoint has a new secret, which only whoever runs `stripe setup` gets to see.
     if endpoint.OBJECT_TYPE in kinds and await endpoint.list_at_stripe(ctx):

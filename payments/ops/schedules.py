@@ -46,7 +46,7 @@ class Schedule:
 
 
 async def requeue_abandoned(ctx: Context) -> None:
-    """Enqueues again what dead workers left, and raises an alert for what has no attempt left."""
+    """Enqueue again what dead workers left, and raise an alert for what has no attempt left."""
     async with ctx.sessions.begin() as session:
         for object_id in await job_queue.requeue_abandoned(session):
             await alerts.raise_alert(
@@ -55,46 +55,46 @@ async def requeue_abandoned(ctx: Context) -> None:
 
 
 async def check_integrity(ctx: Context) -> None:
-    """Checks what has changed since the last check."""
+    """Check what has changed since the last check."""
     await integrity.run_and_alert(ctx, full=False)
 
 
 async def check_integrity_full(ctx: Context) -> None:
-    """Checks everything, and posts the whole ledger again to compare."""
+    """Check everything, and post the whole ledger again to compare."""
     await integrity.run_and_alert(ctx, replay=True)
 
 
 async def notify_renewals_and_expiring_cards(ctx: Context) -> None:
-    """Queues the mails about annual charges to come and cards that expire before them."""
+    """Queue the mails about annual charges to come and cards that expire before them."""
     await notices_due.notify_upcoming_renewals(ctx)
     await notices_due.notify_expiring_cards(ctx)
 
 
 async def send_reminders(ctx: Context) -> None:
-    """Enqueues the reminders that are due, and sends confirmations to new addresses."""
+    """Enqueue the reminders that are due, and send confirmations to new addresses."""
     await reminder_sender.enqueue_due(ctx)
     await reminder_sender.send_confirmations(ctx)
 
 
 async def purge_reminders(ctx: Context) -> None:
-    """Erases the addresses of reminders that are over."""
+    """Erase the addresses of reminders that are over."""
     await reminder_sender.purge(ctx, file_time=time.time())
 
 
 async def deliver_newsletter_signups(ctx: Context) -> None:
-    """Sends confirmations to new addresses, and enqueues the delivery of confirmed ones."""
+    """Send confirmations to new addresses, and enqueue the delivery of confirmed ones."""
     await newsletter.send_confirmations(ctx)
     await newsletter_delivery.enqueue_due(ctx)
 
 
 async def check_statement_descriptor(ctx: Context) -> None:
-    """Compares the descriptor at Stripe with ours, and asks for a look at a real statement."""
+    """Compare the descriptor at Stripe with ours, and ask for a look at a real statement."""
     await statement_descriptor.scheduled_check(ctx)
     await descriptor_review.alert_if_due(ctx)
 
 
 async def purge_expired(ctx: Context) -> None:
-    """Removes what has outlived its retention."""
+    """Remove what has outlived its retention."""
     async with ctx.sessions.begin() as session:
         await contributions.purge_idempotency_keys(session, ctx.now())
         await rate_limit.purge_expired(session, ctx.now())

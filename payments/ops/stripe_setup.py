@@ -24,7 +24,7 @@ ENABLED_EVENTS: list[Any] = list(EVENT_TYPES)  # the SDK wants each of its 275 l
 
 
 async def setup(ctx: Context, *, dry_run: bool = False) -> list[str]:
-    """Creates what is missing and repairs what differs; with `dry_run` changes nothing.
+    """Create what is missing and repair what differs; with `dry_run` change nothing.
 
     Returns a line for each object, and `PAYMENTS_STRIPE_WEBHOOK_SECRETS=…` of a new endpoint.
     """

@@ -59,7 +59,7 @@ queue_app = procrastinate.App(
 
 @queue_app.task(name=job_queue.SYNC_TASK, queue=job_queue.SYNC_QUEUE, pass_context=True)
 async def run_job(context: JobContext, object_type: str, object_id: str, attempt: int) -> None:
-    """Runs the handler of the type. On failure enqueues the next attempt, or raises an alert."""
+    """Run the handler of the type. Enqueues the next attempt, or raises an alert."""
     ctx = _context(context)
     try:
         await JOB_HANDLERS[object_type](ctx, object_id)
@@ -105,7 +105,7 @@ def _context(job_context: JobContext) -> Context:
 
 
 def _connection_pool(**options: Any) -> AsyncConnectionPool:  # noqa: ANN401 - the engine's options
-    """Returns the engine's pool of connections. When one is found dead, all idle ones are replaced.
+    """Return the engine's pool of connections. When one is found dead, all idle ones are replaced.
 
     The pool by itself finds dead ones one by one and waits twice as long after each: after a
     restart of the database, a worker that had been busy started no job for half a minute.
@@ -135,14 +135,14 @@ def _connector(ctx: Context) -> procrastinate.PsycopgConnector:
 
 @asynccontextmanager
 async def open_engine(ctx: Context) -> AsyncIterator[procrastinate.App]:
-    """Yields the queue's engine, connected to the database of the context."""
+    """Yield the queue's engine, connected to the database of the context."""
     with queue_app.replace_connector(_connector(ctx)) as connected:
         async with connected.open_async():
             yield connected
 
 
 async def run_due_jobs(ctx: Context, *, concurrency: int = CONCURRENCY) -> None:
-    """Runs every job that is due now, and returns. The schedules do not run."""
+    """Run every job that is due now, and return. The schedules do not run."""
     async with open_engine(ctx) as connected:
         schedules = connected.periodic_registry
         connected.periodic_registry = PeriodicRegistry()  # type: ignore[no-untyped-call]  # theirs
@@ -163,7 +163,7 @@ async def run_due_jobs(ctx: Context, *, concurrency: int = CONCURRENCY) -> None:
 async def run_until_stopped(
     ctx: Context, *, stop: asyncio.Event, concurrency: int = CONCURRENCY
 ) -> None:
-    """Runs jobs and schedules until `stop` is set, then finishes the jobs in hand.
+    """Run jobs and schedules until `stop` is set, then finish the jobs in hand.
 
     The engine's worker returns, without an error, when it loses its database: it is started again.
     """

@@ -21,7 +21,7 @@ SAME_ORIGIN_HEADERS = {"sec-fetch-site": "same-origin"}
 
 @dataclass
 class Donor:
-    """One browser, and the mailbox of whoever sits at it."""
+    """One donor: their browser, and the mailbox of their address."""
 
     room: Newsroom
     web: httpx.AsyncClient
@@ -30,7 +30,7 @@ class Donor:
     async def gives(
         self, amount: int = 500, frequency: str = "monthly", currency: str = "usd"
     ) -> Contribution:
-        """Gives, pays with the address, and Stripe's word of it has come."""
+        """Give, pay with the address, and let Stripe's webhooks arrive."""
         asked = await self.room.requests_contribution(amount, frequency, currency)
         paid = await pay(asked.json()["checkout_url"], email=self.address)
         assert paid.redirect_url is not None
@@ -57,13 +57,13 @@ class Donor:
         return await self.submits(await self.opens(action), action, **changes)
 
     async def follows_redirect(self, answer: httpx.Response) -> Page:
-        """Where a button leads."""
+        """Follow the redirect that answers a form."""
         assert answer.status_code == 303, (answer.status_code, answer.text)
         return await self.opens(answer.headers["location"])
 
     async def requests_sign_in_link(self) -> Mail:
         """Ask for a link, and find it in the mailbox."""
-        self.web.cookies.pop("donor", None)  # whoever is in is not asked
+        self.web.cookies.pop("donor", None)  # somebody signed in sees no form
         answer = await self.opens_and_submits("/manage", address=self.address)
         assert answer.status_code == 200
         await self.room.runs_due_jobs()
@@ -72,7 +72,7 @@ class Donor:
         return mail
 
     async def signs_in(self) -> Page:
-        """The whole way in, to the first page behind the door."""
+        """Sign in by a mailed link. Returns the first page of the account."""
         link = link_in(await self.requests_sign_in_link(), "/manage/enter/")
         return await self.follows_redirect(await self.opens_and_submits(link))
 
@@ -99,7 +99,7 @@ def well_formed_page(answer: httpx.Response) -> Page:
 
 @asynccontextmanager
 async def open_donor_browser(room: Newsroom, address: str = READER_EMAIL) -> AsyncIterator[Donor]:
-    """Somebody sits down at a browser that has no cookies of ours."""
+    """Open a browser of a donor, without cookies of ours."""
     # the application of the newsroom, and a jar of its own
     async with httpx.AsyncClient(transport=room.web._transport, base_url=BASE_URL) as web:
         yield Donor(room, web, address)

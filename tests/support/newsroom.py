@@ -25,8 +25,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
-from aiosmtpd.smtp import SMTP
-from aiosmtpd.smtp import Envelope as Taken
+from aiosmtpd.smtp import SMTP, Envelope
 from pydantic import SecretStr
 from sqlalchemy import text
 
@@ -35,8 +34,7 @@ from payments.core.settings import Settings
 from payments.giving import campaigns
 from payments.giving.contributions import Contribution
 from payments.infra import db, stripe_client
-from payments.infra.context import Context
-from payments.infra.context import open_context as runtime_opened
+from payments.infra.context import Context, open_context
 from payments.ops import stripe_setup, worker
 from payments.sandbox.hosted_page_client import pay
 from payments.sandbox.sandbox import Sandbox
@@ -97,12 +95,12 @@ class Mail:
 
 @dataclass
 class MailServer:
-    """A mail server on this machine that takes whatever it is handed, unless it is told not to."""
+    """A mail server on this machine that accepts every mail, unless a test says otherwise."""
 
     port: int = 0
     mails: list[Mail] = field(default_factory=list)
-    rejections: dict[str, str] = field(default_factory=dict)  # mailbox -> what it is told
-    lost_responses: int = 0  # how many mails are taken without a word of it
+    rejections: dict[str, str] = field(default_factory=dict)  # by mailbox: the reply to RCPT
+    lost_responses: int = 0  # how many mails are accepted without a reply
     tls: ssl.SSLContext | None = None  # of a server that speaks TLS from the first byte
     options: dict[str, Any] = field(default_factory=dict)  # aiosmtpd's own
     _server: asyncio.Server | None = None
@@ -112,7 +110,7 @@ class MailServer:
         return f"smtp://127.0.0.1:{self.port}"
 
     async def open(self) -> None:
-        """Be there, at the same port as before."""
+        """Listen, at the same port as before."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
             lambda: SMTP(self, hostname="post.example", loop=loop, **self.options),
@@ -123,25 +121,25 @@ class MailServer:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def aclose(self) -> None:
-        """Be away: nobody can connect."""
+        """Stop listening: nobody can connect."""
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
             self._server = None
 
     async def handle_RCPT(  # noqa: N802 - the library's name
-        self, _server: SMTP, _session: object, taken: Taken, address: str, _options: list[str]
+        self, _server: SMTP, _session: object, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
         if address in self.rejections:
             return self.rejections[address]
-        taken.rcpt_tos.append(address)
+        envelope.rcpt_tos.append(address)
         return "250 OK"
 
     async def handle_DATA(  # noqa: N802 - the library's name
-        self, server: SMTP, _session: object, taken: Taken
+        self, server: SMTP, _session: object, envelope: Envelope
     ) -> str:
-        assert isinstance(taken.content, bytes)
-        self.mails.append(Mail(list(taken.rcpt_tos), taken.content))
+        assert isinstance(envelope.content, bytes)
+        self.mails.append(Mail(list(envelope.rcpt_tos), envelope.content))
         if self.lost_responses:
             self.lost_responses -= 1
             assert isinstance(server.transport, asyncio.WriteTransport)
@@ -150,7 +148,7 @@ class MailServer:
 
 
 def free_port() -> int:
-    """A port that nobody has, below those that a system gives to whoever names none."""
+    """Return a port that is free, below those that the system assigns by itself."""
     for _ in range(100):
         port = random.randrange(20_000, 32_000)
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
@@ -171,7 +169,7 @@ def forgeries(signed: str) -> list[str]:
 
 
 def respellings(signed: str) -> list[str]:
-    """The same signature in other letters: its last has bits to spare, and `~` is passed over."""
+    """The same signature in other letters: its last has bits to spare, and `~` is skipped."""
     letters = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
     last = letters[letters.index(signed[-1]) ^ 1]
     return [signed[:-1] + last, f"{signed[:-20]}~{signed[-20:]}", f"{signed}="]
@@ -208,7 +206,7 @@ class Newsroom:
     async def gives(
         self, amount: int = 500, frequency: str = "once", currency: str = "usd"
     ) -> Contribution:
-        """A reader gives and pays; Stripe's word of it is still under way."""
+        """A reader gives and pays; Stripe's webhooks are not delivered yet."""
         asked = await self.requests_contribution(amount, frequency, currency)
         assert asked.status_code == 201, asked.text
         await self.pays(asked.json()["checkout_url"])
@@ -222,7 +220,7 @@ class Newsroom:
         email: str = "reader@example.org",
         name: str = "A Reader",
     ) -> str | None:
-        """A reader pays on Stripe's page. Gives where the page sends them, if it does."""
+        """A reader pays on Stripe's page. Returns where the page redirects to, if it does."""
         return (await pay(checkout_url, card=card, email=email, name=name)).redirect_url
 
     async def thanks(self, contribution_id: str) -> str:
@@ -274,7 +272,7 @@ class Newsroom:
         await sweeps.sync_undelivered(self.ctx)
         await sweeps.sync_overdue(self.ctx)
         await sweeps.sync_new(self.ctx)
-        for _ in range(2):  # what is rung for may ring for more
+        for _ in range(2):  # a sync may enqueue further syncs
             await worker.run_due_jobs(self.ctx)
         await daily_totals.import_and_refresh(self.ctx)
 
@@ -295,12 +293,12 @@ class Newsroom:
             return [tuple(row) for row in await session.execute(text(query), params)]
 
     async def count(self, table: str) -> int:
-        found = await self.rows(f"SELECT count(*) FROM {table}")  # noqa: S608 - a test's own word
+        found = await self.rows(f"SELECT count(*) FROM {table}")  # noqa: S608 - a name from a test
         assert isinstance(found[0][0], int)
         return found[0][0]
 
     async def failed_integrity_checks(self) -> list[str]:
-        """What the proof of the books finds wrong, after an import."""
+        """Import, run the integrity checks, and return those that fail."""
         await daily_totals.import_and_refresh(self.ctx)
         findings = await integrity.run_checks(self.ctx)
         return [f"{f.check_name}: {'; '.join(f.failures)}" for f in findings if not f.passed]
@@ -322,7 +320,7 @@ def settings_for(database: str, stripe_url: str, **more: object) -> Settings:
         "publication_name": "The Example",
         "statement_descriptor": "EXAMPLE MEDIA",
         "environment": "test",
-        # One address plays all readers; what the shield does is told in tests of its own.
+        # All readers of the tests share one IP address; tests/risk lowers these limits.
         "rate_limit_gifts": 1_000_000,
         "card_testing_declines": 1_000_000,
         **more,
@@ -331,8 +329,8 @@ def settings_for(database: str, stripe_url: str, **more: object) -> Settings:
 
 
 async def set_up_stripe(settings: Settings) -> Settings:
-    """`payments stripe setup`: gives the settings with the secret it printed."""
-    async with runtime_opened(settings) as ctx:
+    """Run `payments stripe setup`. Returns the settings with the secret that it printed."""
+    async with open_context(settings) as ctx:
         lines = await stripe_setup.setup(ctx)
     printed = next(line for line in lines if line.startswith("PAYMENTS_STRIPE_WEBHOOK_SECRETS="))
     secret = SecretStr(printed.partition("=")[2])
@@ -362,7 +360,7 @@ async def open_newsroom(database: str, **more: object) -> AsyncIterator[Newsroom
 
 @asynccontextmanager
 async def open_test_context(settings: Settings, clock: ManualClock) -> AsyncIterator[Context]:
-    """A context of this clock. What its engine compiles is of use to later tests."""
+    """Open a context of this clock, on an engine whose compiled statements later tests reuse."""
     async with (
         lend_engine(settings.database_url.get_secret_value()) as engine,
         stripe_client.connect(settings) as stripe,

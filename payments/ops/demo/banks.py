@@ -17,7 +17,7 @@ CARD_AVAILABLE_AT_ONCE = "4000000000000077"  # its money can be paid out at once
 
 
 async def donate_once(sim: Simulation, card: str, currency: str = "eur") -> str:
-    """Gives 25.00 once, with a card that decides what follows. Returns the charge's id."""
+    """Give 25.00 once, with a card that decides what follows. Returns the charge's id."""
     async with sim.browser() as browser:
         page = await browser.get(f"/donate?currency={currency}")
         response = await browser.submit(page, "/donate", frequency="once", amount_once="2500")
@@ -58,7 +58,7 @@ async def win_dispute(sim: Simulation) -> None:
 
 
 async def _submit_evidence(sim: Simulation, evidence: str) -> None:
-    """Submits evidence to the newest dispute at Stripe; some texts make the bank decide at once."""
+    """Submit evidence to the newest dispute at Stripe; some texts make the bank decide at once."""
     (newest,) = (await sim.ctx.stripe.v1.disputes.list_async({"limit": 1})).data
     params = {"evidence": {"uncategorized_text": evidence}}
     sim.sandbox.dashboard_request("POST", f"/v1/disputes/{newest.id}", params)

@@ -52,7 +52,7 @@ class Page(HTMLParser):
             self._form[name] = attributes.get("value", "")
 
     def first_link(self, prefix: str) -> str:
-        """Returns the first link that begins with the prefix."""
+        """Return the first link that begins with the prefix."""
         return next(link for link in self.links if link.startswith(prefix))
 
 
@@ -68,20 +68,20 @@ class Browser:
     inbox: str
 
     async def get(self, url: str) -> Page:
-        """Opens a page, which must be answered with 200."""
+        """Open a page, which must be answered with 200."""
         response = await self.client.get(url)
         assert response.status_code == 200, (url, response.status_code)
         return Page(response.text, url)
 
     async def submit(self, page: Page, action: str, **fields: str) -> httpx.Response:
-        """Submits a form of the page with these fields changed. Redirects are not followed."""
+        """Submit a form of the page with these fields changed. Redirects are not followed."""
         data = {**page.forms[action], **fields}
         response = await self.client.post(action, data=data, headers=SAME_ORIGIN_HEADERS)
         assert response.status_code in (200, 303), (action, response.status_code)
         return response
 
     def find_mail_link(self, email: str, path: str) -> str:
-        """Returns the path of the newest link below `path` in the mails to an address."""
+        """Return the path of the newest link below `path` in the mails to an address."""
         maildir = mailbox.Maildir(self.inbox)
         links = []
         for key in maildir.keys():  # noqa: SIM118 - a Maildir iterates over messages
@@ -103,7 +103,7 @@ def _link_in_mail(mail: EmailMessage, path: str) -> str:
 
 @asynccontextmanager
 async def asgi_client(app: Litestar, base_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Yields an HTTP client of the application in this process, with no cookies."""
+    """Yield an HTTP client of the application in this process, with no cookies."""
     asgi = cast("Any", app)  # litestar and httpx type the same protocol differently
     transport = httpx.ASGITransport(app=asgi)
     async with httpx.AsyncClient(transport=transport, base_url=base_url, trust_env=False) as client:
@@ -112,6 +112,6 @@ async def asgi_client(app: Litestar, base_url: str) -> AsyncIterator[httpx.Async
 
 @asynccontextmanager
 async def open_browser(app: Litestar, base_url: str, inbox: str) -> AsyncIterator[Browser]:
-    """Yields a browser with no cookies, whose mails arrive in a folder."""
+    """Yield a browser with no cookies, whose mails arrive in a folder."""
     async with asgi_client(app, base_url) as client:
         yield Browser(client, inbox)

@@ -29,7 +29,7 @@ CAMPAIGNS_FILE = Path(__file__).with_name("campaigns.toml")
 async def signed_in_browser(
     sim: Simulation, name: str = FINANCE_COLLEAGUE
 ) -> AsyncIterator[Browser]:
-    """Yields a browser in which a colleague of finance has signed in by a new link."""
+    """Yield a browser in which a colleague of finance has signed in by a new link."""
     async with sim.ctx.sessions.begin() as session:
         token = await accounts.invite(session, name, role=Role.FINANCE, now=sim.ctx.now())
     async with sim.browser() as browser:
@@ -39,12 +39,12 @@ async def signed_in_browser(
 
 
 async def apply_campaigns(sim: Simulation) -> None:
-    """Applies the demo's campaigns, as `payments campaigns apply` does."""
+    """Apply the demo's campaigns, as `payments campaigns apply` does."""
     await campaigns.apply_file(sim.ctx, CAMPAIGNS_FILE.read_bytes(), json=False, dry_run=False)
 
 
 async def refund_contribution(sim: Simulation, currency: str, amount: str) -> None:
-    """Refunds a new contribution of 25.00, or a part of it. The amount is as typed in the form."""
+    """Refund a new contribution of 25.00, or a part of it. The amount is as typed in the form."""
     await banks.donate_once(sim, CARD_SUCCEEDS, currency)
     await sim.import_balance()
     async with signed_in_browser(sim) as browser:
@@ -58,7 +58,7 @@ async def refund_contribution(sim: Simulation, currency: str, amount: str) -> No
 
 
 async def close_alerts(sim: Simulation) -> None:
-    """Closes every open alert that can be closed, with what was found."""
+    """Close every open alert that can be closed, with what was found."""
     await sim.import_balance()
     async with signed_in_browser(sim) as browser:
         alerts = await browser.get("/staff/alerts")
@@ -67,7 +67,7 @@ async def close_alerts(sim: Simulation) -> None:
 
 
 async def close_month(sim: Simulation, morning_after: datetime) -> None:
-    """Closes the month before the morning, which builds its pack."""
+    """Close the month before the morning, which builds its pack."""
     await sim.import_balance()
     month = morning_after - timedelta(days=1)
     async with signed_in_browser(sim) as browser:

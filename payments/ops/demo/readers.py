@@ -13,7 +13,7 @@ from payments.sandbox.hosted_page_client import pay
 
 
 async def donate(sim: Simulation, supporter: Supporter) -> None:
-    """Opens the supporter's link, submits the form and pays on Stripe's page, or leaves it."""
+    """Open the supporter's link, submit the form and pay on Stripe's page, or leave it."""
     link = (
         f"/donate?lang={supporter.lang}&campaign={supporter.campaign}&article={supporter.article}"
     )
@@ -29,14 +29,14 @@ async def donate(sim: Simulation, supporter: Supporter) -> None:
 
 
 async def _submit_donation(browser: Browser, page: Page, frequency: Frequency, amount: int) -> str:
-    """Submits the form with an amount in minor units. Returns the URL of Stripe's page."""
+    """Submit the form with an amount in minor units. Returns the URL of Stripe's page."""
     fields = {"frequency": frequency, f"amount_{frequency}": str(amount)}
     response = await browser.submit(page, "/donate", **fields)
     return response.headers["location"]
 
 
 async def view_campaign(sim: Simulation, campaign: str) -> None:
-    """Opens a campaign's form and gives nothing."""
+    """Open a campaign's form and give nothing."""
     async with sim.browser() as browser:
         await browser.get(f"/donate?campaign={campaign}&article={ARTICLES[0]}")
 
@@ -47,7 +47,7 @@ async def view_campaign(sim: Simulation, campaign: str) -> None:
 async def _change_subscription(
     sim: Simulation, supporter: Supporter, change: str, **fields: str
 ) -> str:
-    """Signs in by a link, opens the page of a change and submits it. Returns the redirect's URL."""
+    """Sign in by a link, open the page of a change and submit it. Returns the redirect's URL."""
     sim.used_supporters.add(supporter.number)
     async with sim.browser() as browser:
         await browser.submit(await browser.get("/manage"), "/manage", address=supporter.email)
@@ -102,7 +102,7 @@ async def cancel(sim: Simulation) -> None:
 
 
 async def fix_failed_renewal(sim: Simulation, supporter: Supporter) -> None:
-    """Follows the link in the mail about a failed renewal, and pays with another card."""
+    """Follow the link in the mail about a failed renewal, and pay with another card."""
     await sim.run_worker()
     async with sim.browser() as browser:
         link = browser.find_mail_link(supporter.email, "/fix/")
@@ -118,7 +118,7 @@ def _reminder_email(number: int) -> str:
 
 
 async def request_reminder(sim: Simulation, number: int, **fields: str) -> None:
-    """Asks for a reminder in a week, of a one-time contribution of 10.00 EUR."""
+    """Ask for a reminder in a week, of a one-time contribution of 10.00 EUR."""
     async with sim.browser() as browser:
         page = await browser.get("/remind?frequency=once&amount=1000&currency=eur")
         form = {"when": "week", "address": _reminder_email(number), **fields}
@@ -126,14 +126,14 @@ async def request_reminder(sim: Simulation, number: int, **fields: str) -> None:
 
 
 async def confirm_reminder(sim: Simulation, number: int) -> None:
-    """Confirms the address by the link in the mail."""
+    """Confirm the address by the link in the mail."""
     async with sim.browser() as browser:
         link = browser.find_mail_link(_reminder_email(number), "/remind/confirm/")
         await browser.submit(await browser.get(link), link)
 
 
 async def donate_from_reminder(sim: Simulation, number: int) -> None:
-    """Gives 10.00 by the link in the reminder."""
+    """Give 10.00 by the link in the reminder."""
     async with sim.browser() as browser:
         page = await browser.get(browser.find_mail_link(_reminder_email(number), "/back/"))
         checkout = await _submit_donation(browser, page, Frequency.ONCE, 1000)

@@ -43,7 +43,7 @@ echo_stderr = partial(click.echo, err=True)
 
 
 def run(*, port: int) -> None:
-    """Runs the demo until Ctrl-C. The service takes the port, or any free one."""
+    """Run the demo until Ctrl-C. The service takes the port, or any free one."""
     started_at = time.monotonic()
     try:
         with temporary_postgres(fsync=False) as url, tempfile.TemporaryDirectory() as folder:
@@ -60,7 +60,7 @@ def run(*, port: int) -> None:
 
 @contextmanager
 def mail_server(inbox: Path) -> Iterator[str]:
-    """Runs a mail server that delivers every mail to one folder. Yields its URL."""
+    """Run a mail server that delivers every mail to one folder. Yields its URL."""
     port = _free_port(0)
     server = Controller(Mailbox(inbox), hostname="127.0.0.1", port=port)
     server.start()
@@ -91,7 +91,7 @@ async def _run_demo(
 
 
 def _setting_values(database_url: str, smtp_url: str, folder: Path, port: int) -> SettingValues:
-    """Returns all settings of the demo but those of its Stripe."""
+    """Return all settings of the demo but those of its Stripe."""
     return {
         "database_url": database_url,
         "base_url": f"http://127.0.0.1:{port}",
@@ -120,7 +120,7 @@ def _setting_values(database_url: str, smtp_url: str, folder: Path, port: int) -
 async def _seed_history(
     values: SettingValues, sandbox_file: Path, stripe_port: int
 ) -> SettingValues:
-    """Seeds the history and saves the sandbox. Returns the settings with those of its Stripe."""
+    """Seed the history and save the sandbox. Returns the settings with those of its Stripe."""
     clock = ManualClock(seed.current_second())
     sandbox = Sandbox(wall=clock)
     async with listen(sandbox, port=stripe_port) as stripe_url:
@@ -146,7 +146,7 @@ async def _seed_history(
 
 @contextmanager
 def _service_processes(values: SettingValues, folder: Path) -> Iterator[None]:
-    """Runs the service and its worker in processes of their own, as an operator would."""
+    """Run the service and its worker in processes of their own, as an operator would."""
     settings = {f"PAYMENTS_{name.upper()}": value for name, value in values.items()}
     port = values["base_url"].rpartition(":")[2]
     commands = (["serve", "--port", port], ["work"])
@@ -173,7 +173,7 @@ def _terminate(process: "subprocess.Popen[bytes]") -> None:
 
 
 async def _wait_until_ready(base_url: str) -> None:
-    """Waits until the service is ready. Raises ClickException when it is not in time."""
+    """Wait until the service is ready. Raises ClickException when it is not in time."""
     deadline = time.monotonic() + STARTUP_TIMEOUT_SECONDS
     async with aiohttp.ClientSession() as web:
         while time.monotonic() < deadline:
@@ -187,7 +187,7 @@ async def _wait_until_ready(base_url: str) -> None:
 
 @asynccontextmanager
 async def _entry_links(settings: Settings, sandbox: Sandbox) -> AsyncIterator[str]:
-    """Yields the links to open, with one-time links for colleagues."""
+    """Yield the links to open, with one-time links for colleagues."""
     async with context.open_context(settings) as ctx:
         await integrity.run_and_alert(ctx)
         async with ctx.sessions.begin() as session:
@@ -220,7 +220,7 @@ async def _wait_for_signal() -> None:
 
 
 def _free_port(preferred: int) -> int:
-    """Returns the preferred port of this machine, or any other that is free."""
+    """Return the preferred port of this machine, or any other that is free."""
     for port in (preferred, 0):
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

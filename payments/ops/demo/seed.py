@@ -94,7 +94,7 @@ STEPS_BY_DAYS_AGO: Mapping[int, tuple[Step, ...]] = {
 async def seed_history(
     settings: Settings, sandbox: Sandbox, clock: ManualClock, *, on_day: DayCallback
 ) -> None:
-    """Simulates the months up to the clock's present. `on_day` is called after each day."""
+    """Simulate the months up to the clock's present. `on_day` is called after each day."""
     rng = random.Random(RNG_SEED)  # noqa: S311 - no secret
     days, steps = day_count(clock.current), plan_steps(clock.current)
     supporters_by_days_ago = defaultdict(list)
@@ -118,12 +118,12 @@ async def seed_history(
 
 
 def day_count(end: datetime) -> int:
-    """Returns how many days the history before `end` has."""
+    """Return how many days the history before `end` has."""
     return (end.date() - first_morning(end).date()).days
 
 
 def plan_steps(end: datetime) -> dict[date, list[Step]]:
-    """Returns the steps of each day. Months are closed, and readers reminded, by the calendar."""
+    """Return the steps of each day. Months are closed, and readers reminded, by the calendar."""
     steps: dict[date, list[Step]] = defaultdict(list)
     for days_ago, day_steps in STEPS_BY_DAYS_AGO.items():
         steps[end.date() - timedelta(days=days_ago)] += day_steps
@@ -151,5 +151,5 @@ def plan_steps(end: datetime) -> dict[date, list[Step]]:
 
 
 def current_second() -> datetime:
-    """Returns the present in UTC, in whole seconds as Stripe counts."""
+    """Return the present in UTC, in whole seconds as Stripe counts."""
     return datetime.now(UTC).replace(microsecond=0)

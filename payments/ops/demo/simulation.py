@@ -59,7 +59,7 @@ class Simulation:
 
     @asynccontextmanager
     async def browser(self) -> AsyncIterator[Browser]:
-        """Yields a new browser with no cookies."""
+        """Yield a new browser with no cookies."""
         settings = self.ctx.settings
         async with open_browser(self.app, settings.base_url, settings.demo_inbox_dir) as browser:
             yield browser
@@ -67,7 +67,7 @@ class Simulation:
     def pick_supporter(
         self, frequency: Frequency, *, min_days: int = 20, min_amount: int = 0
     ) -> Supporter:
-        """Returns the first supporter with this frequency who began at least `min_days` ago, gives
+        """Return the first supporter with this frequency who began at least `min_days` ago, gives
         more than `min_amount` (minor units) and has changed nothing yet.
         """
         return next(
@@ -80,14 +80,14 @@ class Simulation:
         )
 
     async def deliver_webhooks(self) -> None:
-        """Lets Stripe do what is due by now, and delivers its webhooks until there are no more."""
+        """Let Stripe do what is due by now, and deliver its webhooks until there are no more."""
         await self.sandbox.run_due()
         while deliveries := self.sandbox.take_deliveries():
             for delivery in deliveries:
                 self.sandbox.acknowledge(delivery, await self._post_webhook(delivery))
 
     async def run_worker(self) -> None:
-        """Does what the worker does: sends reminders that are due, and runs the jobs."""
+        """Do what the worker does: send reminders that are due, and run the jobs."""
         await self.sandbox.advance_to_captures()
         await self.deliver_webhooks()
         await reminder_sender.enqueue_due(self.ctx)
@@ -95,7 +95,7 @@ class Simulation:
         await worker.run_due_jobs(self.ctx)
 
     async def import_balance(self) -> None:
-        """Runs the worker and imports the balance, as a schedule does every few minutes."""
+        """Run the worker and import the balance, as a schedule does every few minutes."""
         await self.run_worker()
         await daily_totals.import_and_refresh(self.ctx)
 
@@ -106,7 +106,7 @@ class Simulation:
 
 
 def first_morning(end: datetime, *, months_before: int = HISTORY_MONTHS) -> datetime:
-    """Returns the morning of the first day of the month so many months before that of `end`."""
+    """Return the morning of the first day of the month so many months before that of `end`."""
     first = end.replace(day=1, hour=DAY_START_HOUR, minute=0, second=0)
     return add_months(first, -months_before)
 
@@ -115,7 +115,7 @@ def first_morning(end: datetime, *, months_before: int = HISTORY_MONTHS) -> date
 async def open_simulation(
     settings: Settings, sandbox: Sandbox, clock: ManualClock
 ) -> AsyncIterator[Simulation]:
-    """Yields the service in this process, from the first morning of the history on.
+    """Yield the service in this process, from the first morning of the history on.
 
     The clock is turned back; where it stood is the end of the history.
     """

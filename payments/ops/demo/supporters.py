@@ -42,7 +42,7 @@ class Supporter:
 
 
 def generate_supporters(rng: random.Random) -> list[Supporter]:
-    """Returns all supporters, earliest first. They depend on nothing but `rng`."""
+    """Return all supporters, earliest first. They depend on nothing but `rng`."""
     supporters = []
     for number in range(SUPPORTER_COUNT):
         days_ago = rng.randrange(1, HISTORY_DAYS)
