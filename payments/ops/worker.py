@@ -59,7 +59,7 @@ queue_app = procrastinate.App(
 
 @queue_app.task(name=job_queue.SYNC_TASK, queue=job_queue.SYNC_QUEUE, pass_context=True)
 async def run_job(context: JobContext, object_type: str, object_id: str, attempt: int) -> None:
-    """Run the handler of the type. Enqueues the next attempt, or raises an alert."""
+    """Run the handler of the type. If it fails, enqueue the next attempt or raise an alert."""
     ctx = _context(context)
     try:
         await JOB_HANDLERS[object_type](ctx, object_id)
