@@ -14,9 +14,9 @@ from playwright.async_api import Page
 from payments.core import i18n
 from payments.ops import worker
 from payments.signups import reminder_sender
-from tests.signups.test_reminders import DAY, READER, keys
 from tests.support import keyboard
 from tests.support.browser import NARROW, WIDE, Site, is_sound, overflow, screenshot
+from tests.support.reminders import DAY, READER, keys
 
 pytestmark = pytest.mark.anyio
 TYPED_DATE, DATE = "12122026", "2026-12-12"  # the same in every order of day and month

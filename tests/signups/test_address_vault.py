@@ -1,0 +1,159 @@
+"""Once its key is destroyed, nothing yields an address: no row, no copy, no secret key."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from payments.signups import (
+    address_vault,
+    newsletter,
+    newsletter_delivery,
+    reminder_sender,
+)
+from payments.signups.address_vault import AssociatedData
+from tests.support import newsletter as newsletter_support
+from tests.support.donor import Donor
+from tests.support.dumps import dumped
+from tests.support.newsletter import MailingSystem, is_confirmed
+from tests.support.reminders import (
+    DAY,
+    READER,
+    is_reminded_in_a_week,
+    keys,
+    passes,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_neither_the_database_nor_yesterdays_copy_of_it_yields_an_address(
+    reader: Donor,
+) -> None:
+    room = reader.room
+    await is_reminded_in_a_week(reader)
+    yesterday = await dumped(room)
+    ((row_id, ciphertext),) = await room.rows("SELECT id, address_ciphertext FROM reminders")
+    assert isinstance(row_id, str)
+    assert isinstance(ciphertext, bytes)
+    bound_to = AssociatedData("reminders", "address_ciphertext", row_id)
+    assert address_vault.decrypt(room.settings, bound_to, ciphertext) == READER
+    for moved in (
+        AssociatedData("reminders", "address_ciphertext", "0" * 32),
+        AssociatedData("reminders", "zone", row_id),
+        AssociatedData("letters", "address_ciphertext", row_id),
+    ):
+        assert address_vault.decrypt(room.settings, moved, ciphertext) is None
+    await passes(room, 7 * DAY)
+    today = await dumped(room)
+    for dump in (yesterday, today):
+        assert READER.encode() not in dump
+        assert b"reader" not in dump
+    # with the secret keys, yesterday's row and today's key store
+    assert address_vault.decrypt(room.settings, bound_to, ciphertext) is None
+    assert keys(room) == []
+
+
+async def test_an_address_survives_a_roll_of_the_secret_keys(reader: Donor) -> None:
+    await is_reminded_in_a_week(reader)
+    room, settings = reader.room, reader.room.settings
+    ((row_id, ciphertext),) = await room.rows("SELECT id, address_ciphertext FROM reminders")
+    assert isinstance(ciphertext, bytes)
+    bound_to = AssociatedData("reminders", "address_ciphertext", str(row_id))
+    rolled = type(settings).model_validate(
+        {**settings.model_dump(), "secret_keys": f"{'n' * 40},{'k' * 40}"}
+    )
+    newest = type(settings).model_validate({**settings.model_dump(), "secret_keys": "n" * 40})
+    assert address_vault.decrypt(rolled, bound_to, ciphertext) == READER
+    assert address_vault.decrypt(newest, bound_to, ciphertext) is None
+    assert (address_vault.rewrap_keys(rolled), address_vault.rewrap_keys(rolled)) == (1, 0)
+    assert address_vault.decrypt(newest, bound_to, ciphertext) == READER
+    address_vault.destroy_key(settings, str(row_id))
+    assert address_vault.rewrap_keys(rolled) == 0
+    assert keys(room) == []
+
+
+async def test_a_key_that_a_crash_left_behind_is_destroyed(reader: Donor) -> None:
+    room = reader.room
+    await is_reminded_in_a_week(reader)
+    address_vault.encrypt(
+        room.settings,
+        AssociatedData("reminders", "address_ciphertext", "f" * 32),
+        "lost@example.org",
+    )
+    assert len(keys(room)) == 2
+    await reminder_sender.purge(room.ctx, file_time=0)
+    assert len(keys(room)) == 2
+    future = datetime.now(UTC).timestamp() + 3 * 3600
+    await reminder_sender.purge(room.ctx, file_time=future)
+    assert len(keys(room)) == 1
+    await passes(room, 7 * DAY)
+    assert len(room.mails()) == 2
+
+
+# --- newsletter -----------------------------------------------------------------------------------
+
+
+async def test_nothing_here_yields_the_address_once_it_is_handed_over(
+    subscriber: Donor, mailing: MailingSystem
+) -> None:
+    room = subscriber.room
+    await subscriber.gives(500, "once")
+    await is_confirmed(subscriber)
+    yesterday = await dumped(room)
+    ((row_id, ciphertext),) = await room.rows(
+        "SELECT id, address_ciphertext FROM newsletter_signups"
+    )
+    assert isinstance(ciphertext, bytes)
+    bound_to, store = (
+        AssociatedData("newsletter_signups", "address_ciphertext", str(row_id)),
+        newsletter.key_settings(room.settings),
+    )
+    assert address_vault.decrypt(store, bound_to, ciphertext) == READER  # while it is needed
+    # not with a reminder's keys
+    assert address_vault.decrypt(room.settings, bound_to, ciphertext) is None
+    await newsletter_support.works(room)
+    assert len(mailing.verified_messages()) == 1
+    today = await dumped(room)
+    assert address_vault.decrypt(store, bound_to, ciphertext) is None
+    for dump in (yesterday, today):
+        assert b"reader@" not in dump
+    assert newsletter_support.keys(room) == []
+
+
+async def test_a_sign_up_leads_to_no_gift_and_to_no_reminder(subscriber: Donor) -> None:
+    room = subscriber.room
+    await subscriber.gives(500, "once")
+    page = await subscriber.opens("/remind")
+    await subscriber.submits(page, "/remind", when="week", address=READER)
+    await is_confirmed(subscriber)
+    ((mine,),) = await room.rows("SELECT address_hash FROM newsletter_signups")
+    others = await room.rows(
+        "SELECT address_hash FROM donors UNION ALL SELECT address_hash FROM reminders"
+    )
+    assert len(others) == 2
+    assert (mine,) not in others
+    links = await room.rows(
+        "SELECT conname FROM pg_constraint WHERE contype = 'f'"
+        " AND 'newsletter_signups'::regclass IN (conrelid, confrelid)"
+    )
+    assert links == []
+
+
+async def test_a_key_that_a_crash_left_is_destroyed_and_one_in_use_is_not(
+    subscriber: Donor,
+) -> None:
+    room = subscriber.room
+    await is_confirmed(subscriber)
+    store = newsletter.key_settings(room.settings)
+    address_vault.encrypt(
+        store,
+        AssociatedData("newsletter_signups", "address_ciphertext", "f" * 32),
+        "lost@example.org",
+    )
+    future = datetime.now(UTC).timestamp() + 3 * 3600
+    await reminder_sender.purge(room.ctx, file_time=future)
+    assert len(newsletter_support.keys(room)) == 2
+    await newsletter_delivery.purge(room.ctx, file_time=future)
+    assert len(newsletter_support.keys(room)) == 1
+    await newsletter_support.works(room)
+    assert await newsletter_support.states(room) == ["delivered"]
