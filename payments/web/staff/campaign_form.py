@@ -1,7 +1,8 @@
-"""The form of a campaign: its fields, all text, from a campaign and parsed into one.
+"""The form of a campaign: a config as fields of text, and fields as a config.
 
-Amounts are written as people write them, a line for each currency, with a star before the one that
-is ticked: `usd: 5 *10 25`. An error is shown beside its field, and nothing typed is lost.
+Amounts are typed in major units, a line for each currency, with a star before the one that is
+preselected: `usd: 5 *10 25`. A line `usd: only *10` preselects one of the usual amounts and changes
+none. An error names its field, and nothing typed is lost.
 """
 
 import re
@@ -17,12 +18,12 @@ from payments.core.money import Money
 VARIANT_PREFIXES = tuple(f"v{number}_" for number in range(1, MAX_VARIANTS + 1))
 PRESELECT_CHOICES = {"": None, "yes": True, "no": False}
 EVALUATION_DAYS = ("30", "90")
-AMOUNTS_MAX_LENGTH = 4000  # characters of a field with amounts
+AMOUNTS_MAX_LENGTH = 4000  # characters
 FormFields = Mapping[str, str]
 
 
 def field_names() -> frozenset[str]:
-    """Every field of the form."""
+    """Return the name of every field of the form."""
     own = {
         "id",
         "version",
@@ -33,19 +34,16 @@ def field_names() -> frozenset[str]:
         "evaluate_after_days",
         "then",
     }
-    parts = {"default_frequency", "preselect"}
-    parts |= {f"message_{locale}" for locale in i18n.SUPPORTED_LOCALES}
-    parts |= {f"amounts_{frequency}" for frequency in FREQUENCIES}
-    return frozenset(
-        own
-        | parts
-        | {f"{prefix}{part}" for prefix in VARIANT_PREFIXES for part in parts | {"name"}}
-    )
+    options = {"default_frequency", "preselect"}
+    options |= {f"message_{locale}" for locale in i18n.SUPPORTED_LOCALES}
+    options |= {f"amounts_{frequency}" for frequency in FREQUENCIES}
+    of_variants = {f"{prefix}{name}" for prefix in VARIANT_PREFIXES for name in options | {"name"}}
+    return frozenset(own | options | of_variants)
 
 
 def fields_of_config(config: CampaignConfig, *, version: int) -> dict[str, str]:
-    """Return the values of the form before anybody typed."""
-    typed = {
+    """Return the fields of a stored campaign. `version` detects another's change in between."""
+    fields = {
         "id": config.id,
         "version": str(version),
         "enabled": "yes" if config.enabled else "",
@@ -56,15 +54,15 @@ def fields_of_config(config: CampaignConfig, *, version: int) -> dict[str, str]:
         **_fields_of_options("", config),
     }
     for prefix, variant in zip(VARIANT_PREFIXES, config.variants, strict=False):
-        typed |= {f"{prefix}name": variant.name, **_fields_of_options(prefix, variant)}
-    return typed
+        fields |= {f"{prefix}name": variant.name, **_fields_of_options(prefix, variant)}
+    return fields
 
 
 def _fields_of_options(prefix: str, options: FormOptions) -> dict[str, str]:
-    choice_of_value = {value: choice for choice, value in PRESELECT_CHOICES.items()}
+    preselect_values = {choice: value for value, choice in PRESELECT_CHOICES.items()}
     return {
         f"{prefix}default_frequency": options.default_frequency or "",
-        f"{prefix}preselect": choice_of_value[options.preselect],
+        f"{prefix}preselect": preselect_values[options.preselect],
         **{f"{prefix}message_{locale}": text for locale, text in options.message.items()},
         **{
             f"{prefix}amounts_{frequency}": _amount_lines(options, frequency)
@@ -74,18 +72,19 @@ def _fields_of_options(prefix: str, options: FormOptions) -> dict[str, str]:
 
 
 def _amount_lines(options: FormOptions, frequency: str) -> str:
-    """The amounts of one frequency as they are typed. A default alone is a line with a star."""
+    """Return the amounts of one frequency as they are typed, a line for each currency."""
     presets: Mapping[str, tuple[int, ...]] = dict(options.presets).get(frequency, {})  # type: ignore[call-overload]  # a word
     defaults: Mapping[str, int] = dict(options.defaults).get(frequency, {})  # type: ignore[call-overload]  # a word
     lines = []
     for code in [*presets, *(code for code in defaults if code not in presets)]:
-        ticked = defaults.get(code)
-        offered = presets.get(code, () if ticked is None else (ticked,))
+        preselected = defaults.get(code)
+        amounts = presets.get(code, () if preselected is None else (preselected,))
         only = "" if code in presets else "only "
-        amounts = " ".join(
-            ("*" if one == ticked else "") + _major_units(one, code) for one in offered
+        typed_amounts = (
+            ("*" if amount == preselected else "") + _major_units(amount, code)
+            for amount in amounts
         )
-        lines.append(f"{code}: {only}{amounts}")
+        lines.append(f"{code}: {only}{' '.join(typed_amounts)}")
     return "\n".join(lines)
 
 
@@ -93,15 +92,18 @@ def _major_units(amount: int, code: str) -> str:
     return re.sub(r"\.0+$", "", money.to_decimal_string(Money(amount, code)))
 
 
-# --- reading --------------------------------------------------------------------------------------
+# --- from fields to a config ----------------------------------------------------------------------
 
 
 def parse_config(typed: FormFields, *, maximums: Mapping[str, int]) -> CampaignConfig:
-    """Return the campaign that the form describes. Raises InvalidCampaign."""
+    """Return the config that was typed. `maximums` are the largest amounts, by currency.
+
+    Raises InvalidCampaign.
+    """
     if unknown := sorted(set(typed) - field_names()):
         raise InvalidCampaign((), f"the form has no field “{unknown[0][:40]}”")
     days = typed.get("evaluate_after_days", EVALUATION_DAYS[0])
-    document = {
+    fields = {
         "id": typed.get("id", "").strip(),
         "enabled": typed.get("enabled") == "yes",
         "currency": typed.get("currency") or None,
@@ -110,23 +112,21 @@ def parse_config(typed: FormFields, *, maximums: Mapping[str, int]) -> CampaignC
         "evaluate_after_days": int(days) if days in EVALUATION_DAYS else days,
         "variants": [
             {"name": typed.get(f"{prefix}name", "").strip(), **_parse_options(typed, prefix)}
-            for prefix in VARIANT_PREFIXES
-            if _is_filled_in(typed, prefix)
+            for prefix in _used_prefixes(typed)
         ],
         **_parse_options(typed, ""),
     }
-    return campaign_parser.from_form(document, max_gift=maximums)
+    return campaign_parser.from_form(fields, max_gift=maximums)
 
 
 def field_of_error(error: InvalidCampaign, typed: FormFields) -> str:
-    """Return the name of the field that an error is about; `main` for the form as a whole."""
+    """Return the name of the field that an error is about, `main` if it is about none."""
     path: FieldPath = error.path
     prefix = ""
     if path[:1] == ("variants",):
-        filled = [one for one in VARIANT_PREFIXES if _is_filled_in(typed, one)]
         if len(path) == 1 or not isinstance(path[1], int):
             return f"{VARIANT_PREFIXES[0]}name"
-        prefix, path = filled[path[1]], path[2:]
+        prefix, path = _used_prefixes(typed)[path[1]], path[2:]
     match path:
         case ("message", str(locale), *_):
             return f"{prefix}message_{locale}"
@@ -138,33 +138,34 @@ def field_of_error(error: InvalidCampaign, typed: FormFields) -> str:
             return "main"
 
 
+def _used_prefixes(typed: FormFields) -> list[str]:
+    """Return the prefixes of the variants that are filled in, in the order of the config."""
+    return [prefix for prefix in VARIANT_PREFIXES if _is_filled_in(typed, prefix)]
+
+
 def _is_filled_in(typed: FormFields, prefix: str) -> bool:
     return any(value.strip() for name, value in typed.items() if name.startswith(prefix))
 
 
-def _parse_options(typed: FormFields, prefix: str) -> dict[str, Any]:
-    """Return the fields of FormOptions, not yet validated. Raises InvalidCampaign."""
+def _parse_options(typed: FormFields, prefix: str) -> dict[str, Any]:  # the shape of FormOptions
     messages = {
         locale: _message_text(typed, f"{prefix}message_{locale}")
         for locale in i18n.SUPPORTED_LOCALES
     }
-    parent_path: FieldPath = ()
-    if prefix:
-        filled = [one for one in VARIANT_PREFIXES if _is_filled_in(typed, one)]
-        parent_path = ("variants", filled.index(prefix))
+    parent: FieldPath = ("variants", _used_prefixes(typed).index(prefix)) if prefix else ()
     presets: dict[str, dict[str, list[int]]] = {}
     defaults: dict[str, dict[str, int]] = {}
     for frequency in FREQUENCIES:
-        for line in typed.get(f"{prefix}amounts_{frequency}", "")[:AMOUNTS_MAX_LENGTH].splitlines():
-            if line.strip():
-                path = (*parent_path, "presets", frequency)
-                code, offered, ticked, only = _parse_amount_line(line, path)
-                if code in presets.get(frequency, {}) or code in defaults.get(frequency, {}):
-                    raise InvalidCampaign(path, f"{code} is there twice")
-                if not only:
-                    presets.setdefault(frequency, {})[code] = offered
-                if ticked is not None:
-                    defaults.setdefault(frequency, {})[code] = ticked
+        text = typed.get(f"{prefix}amounts_{frequency}", "")[:AMOUNTS_MAX_LENGTH]
+        path = (*parent, "presets", frequency)
+        for line in filter(str.strip, text.splitlines()):
+            code, amounts, preselected, only = _parse_amount_line(line, path)
+            if code in presets.get(frequency, {}) or code in defaults.get(frequency, {}):
+                raise InvalidCampaign(path, f"{code} is there twice")
+            if not only:
+                presets.setdefault(frequency, {})[code] = amounts
+            if preselected is not None:
+                defaults.setdefault(frequency, {})[code] = preselected
     preselect = typed.get(f"{prefix}preselect", "")
     return {
         "message": {locale: text for locale, text in messages.items() if text},
@@ -176,12 +177,14 @@ def _parse_options(typed: FormFields, prefix: str) -> dict[str, Any]:
 
 
 def _message_text(typed: FormFields, name: str) -> str:
-    """Return a message on one line: a line break, whoever put it in, is a space."""
+    """Return a message on one line."""
     return re.sub(r"[\r\n\t ]+", " ", typed.get(name, "")).strip()
 
 
 def _parse_amount_line(line: str, path: FieldPath) -> tuple[str, list[int], int | None, bool]:
-    """Return a currency, its amounts, the one with a star, and whether only the star counts."""
+    """Return a currency, its amounts in minor units, the one with a star, and whether only the star
+    counts. Raises InvalidCampaign, naming `path`.
+    """
     code, colon, rest = line.partition(":")
     code = code.strip().lower()
     words = rest.split()
@@ -190,8 +193,8 @@ def _parse_amount_line(line: str, path: FieldPath) -> tuple[str, list[int], int 
         raise InvalidCampaign(path, "write a line for each currency, such as “usd: 5 *10 25”")
     if code not in money.GIFT_LIMITS:
         raise InvalidCampaign(path, f"{code[:10]} is not one of {', '.join(money.GIFT_LIMITS)}")
-    offered: list[int] = []
-    ticked = None
+    amounts: list[int] = []
+    preselected = None
     for word in words[int(only) :]:
         try:
             amount = amount_input.parse_amount(word.lstrip("*").rstrip(","), code).amount
@@ -200,11 +203,11 @@ def _parse_amount_line(line: str, path: FieldPath) -> tuple[str, list[int], int 
                 path, f"“{word[:20]}”: {error.detail.removesuffix(' Nothing was charged.')}"
             ) from None
         if word.startswith("*"):
-            if ticked is not None:
+            if preselected is not None:
                 raise InvalidCampaign(path, f"{code} has two stars; one amount is ticked")
-            ticked = amount
-        offered.append(amount)
-    return code, offered, ticked, only
+            preselected = amount
+        amounts.append(amount)
+    return code, amounts, preselected, only
 
 
 def _parse_date(typed: FormFields, name: str) -> date | None:

@@ -1,25 +1,28 @@
-// A form that asks the browser for a passkey and sends what it answers. Without this file, or in a
-// browser without passkeys, the form stays hidden and a link from the command line is the way in.
-const bytes = (text) =>
+// Passkeys (WebAuthn): a form with data-passkey asks the browser for one and sends its response.
+// Without this script, or in a browser without passkeys, the form stays hidden, and a link from the
+// command line is the way in.
+const fromBase64Url = (text) =>
   Uint8Array.from(atob(text.replace(/-/g, "+").replace(/_/g, "/")), (character) => character.charCodeAt(0));
-const text = (buffer) =>
+const toBase64Url = (buffer) =>
   btoa(String.fromCharCode(...new Uint8Array(buffer))).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
-const named = (keys) => (keys ?? []).map((key) => ({ ...key, id: bytes(key.id) }));
+const descriptors = (credentials) => (credentials ?? []).map((one) => ({ ...one, id: fromBase64Url(one.id) }));
 
-function asked({ user, ...options }) {
+// The options of our server, with bytes where the browser wants bytes.
+function decodeOptions({ user, ...options }) {
   return {
     ...options,
-    challenge: bytes(options.challenge),
-    ...(user && { user: { ...user, id: bytes(user.id) } }),
-    excludeCredentials: named(options.excludeCredentials),
-    allowCredentials: named(options.allowCredentials),
+    challenge: fromBase64Url(options.challenge),
+    ...(user && { user: { ...user, id: fromBase64Url(user.id) } }),
+    excludeCredentials: descriptors(options.excludeCredentials),
+    allowCredentials: descriptors(options.allowCredentials),
   };
 }
 
-function answered({ id, rawId, type, response }) {
-  const parts = ["clientDataJSON", "attestationObject", "authenticatorData", "signature", "userHandle"];
-  const given = parts.filter((part) => response[part]).map((part) => [part, text(response[part])]);
-  return JSON.stringify({ id, rawId: text(rawId), type, response: Object.fromEntries(given) });
+// The browser's response as the JSON that our server reads.
+function encodeCredential({ id, rawId, type, response }) {
+  const names = ["clientDataJSON", "attestationObject", "authenticatorData", "signature", "userHandle"];
+  const parts = names.filter((name) => response[name]).map((name) => [name, toBase64Url(response[name])]);
+  return JSON.stringify({ id, rawId: toBase64Url(rawId), type, response: Object.fromEntries(parts) });
 }
 
 async function send(form) {
@@ -28,8 +31,9 @@ async function send(form) {
   status.textContent = status.dataset.waiting;
   button.disabled = true;
   try {
-    const publicKey = asked(JSON.parse(form.dataset.options));
-    form.elements.answer.value = answered(await navigator.credentials[form.dataset.passkey]({ publicKey }));
+    const publicKey = decodeOptions(JSON.parse(form.dataset.options));
+    const credential = await navigator.credentials[form.dataset.passkey]({ publicKey });
+    form.elements.answer.value = encodeCredential(credential);
     form.submit();
   } catch (error) {
     status.textContent = error.name == "InvalidStateError" ? status.dataset.known : status.dataset.failed;
