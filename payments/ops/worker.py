@@ -134,16 +134,39 @@ def _connector(ctx: Context) -> procrastinate.PsycopgConnector:
 
 
 @asynccontextmanager
+async def open_connector(ctx: Context) -> AsyncIterator[procrastinate.PsycopgConnector]:
+    """Yield connections of the queue's engine to the database of the context."""
+    connector = _connector(ctx)
+    await connector.open_async()
+    try:
+        yield connector
+    finally:
+        await connector.close_async()
+
+
+@asynccontextmanager
 async def open_engine(ctx: Context) -> AsyncIterator[procrastinate.App]:
     """Yield the queue's engine, connected to the database of the context."""
-    with queue_app.replace_connector(_connector(ctx)) as connected:
-        async with connected.open_async():
+    async with open_connector(ctx) as connector:
+        with queue_app.replace_connector(connector) as connected:
             yield connected
 
 
-async def run_due_jobs(ctx: Context, *, concurrency: int = CONCURRENCY) -> None:
-    """Run every job that is due now, and return. The schedules do not run."""
-    async with open_engine(ctx) as connected:
+async def run_due_jobs(
+    ctx: Context,
+    *,
+    concurrency: int = CONCURRENCY,
+    connector: procrastinate.PsycopgConnector | None = None,
+) -> None:
+    """Run every job that is due now, and return. The schedules do not run.
+
+    Connect for this run only, unless connections are given.
+    """
+    if connector is None:
+        async with open_connector(ctx) as opened:
+            await run_due_jobs(ctx, concurrency=concurrency, connector=opened)
+        return
+    with queue_app.replace_connector(connector) as connected:
         schedules = connected.periodic_registry
         connected.periodic_registry = PeriodicRegistry()  # type: ignore[no-untyped-call]  # theirs
         try:

@@ -66,6 +66,7 @@ class IdleDatabase:
 
 _idle_databases: dict[str, list[IdleDatabase]] = {}  # by the URL of their cluster
 _idle_engines: dict[str, list[AsyncEngine]] = {}  # by the URL of their database
+_free_names: list[str] = []  # of databases that were dropped; their engines are used again
 
 
 @contextmanager
@@ -162,16 +163,16 @@ def _state(connection: Connection, written_by_migrations: tuple[str, ...]) -> st
 
 
 def _create(cluster: str, template: str) -> str:
-    name = f"test_{uuid4().hex}"
+    name = _free_names.pop() if _free_names else f"test_{uuid4().hex}"
     with _connect(cluster) as connection:
         _execute(connection, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     return name
 
 
 def _drop(cluster: str, name: str) -> None:
-    _idle_engines.pop(_url(cluster, name), None)
     with _connect(cluster) as connection:
         _execute(connection, f"DROP DATABASE {name} WITH (FORCE)")
+    _free_names.append(name)
 
 
 def _url(cluster: str, database: str) -> str:

@@ -26,6 +26,7 @@ from uuid import uuid4
 
 import httpx
 from aiosmtpd.smtp import SMTP, Envelope
+from procrastinate import PsycopgConnector
 from pydantic import SecretStr
 from sqlalchemy import text
 
@@ -42,6 +43,7 @@ from payments.sandbox.server import listen
 from payments.sandbox.webhook_deliveries import Delivery
 from tests.support.app_pool import lend_app
 from tests.support.database import lend_engine
+from tests.support.stripe_state import StripeState
 from webhooks import sweeps
 
 BASE_URL = "http://127.0.0.1:8000"
@@ -185,6 +187,7 @@ class Newsroom:
     web: httpx.AsyncClient
     settings: Settings
     mail_server: MailServer
+    worker_connector: PsycopgConnector
     delivered: list[Delivery] = field(default_factory=list)
 
     # readers
@@ -253,14 +256,14 @@ class Newsroom:
             await self.sandbox.advance_to_captures()
             waiting = self.sandbox.take_deliveries()
             await self.deliver(waiting)
-            await worker.run_due_jobs(self.ctx)
+            await self.runs_due_jobs()
             if not waiting:
                 return
         raise AssertionError("it never became quiet")
 
     async def runs_due_jobs(self) -> None:
         """The worker does every job that is due."""
-        await worker.run_due_jobs(self.ctx)
+        await worker.run_due_jobs(self.ctx, connector=self.worker_connector)
 
     async def advances_time(self, by: timedelta) -> None:
         """Time passes, for us and for Stripe."""
@@ -273,7 +276,7 @@ class Newsroom:
         await sweeps.sync_overdue(self.ctx)
         await sweeps.sync_new(self.ctx)
         for _ in range(2):  # a sync may enqueue further syncs
-            await worker.run_due_jobs(self.ctx)
+            await self.runs_due_jobs()
         await daily_totals.import_and_refresh(self.ctx)
 
     # mail
@@ -339,30 +342,65 @@ async def set_up_stripe(settings: Settings) -> Settings:
 
 @asynccontextmanager
 async def open_newsroom(database: str, **more: object) -> AsyncIterator[Newsroom]:
+    """Open a newsroom with everything running, at noon, whose Stripe account is set up."""
     clock = ManualClock()
     sandbox = Sandbox(wall=clock, check_contract=True)
-    post = MailServer()
-    await post.open()
-    with TemporaryDirectory() as keys:
-        more = {"smtp_url": post.url, "mail_from": "Support <post@lindenau.example>", **more}
-        more = {"address_key_dir": keys, **more}
-        async with contextlib.aclosing(post), listen(sandbox) as stripe_url:
-            settings = await set_up_stripe(settings_for(database, stripe_url, **more))
-            async with open_test_context(settings, clock) as ctx:
-                with lend_app(ctx) as app:
-                    asgi = cast("Any", app)  # litestar and httpx type the same protocol differently
-                    transport = httpx.ASGITransport(app=asgi, raise_app_exceptions=False)
-                    async with httpx.AsyncClient(
-                        transport=transport, base_url=settings.base_url
-                    ) as web:
-                        yield Newsroom(clock, sandbox, ctx, web, settings, post)
+    async with open_services(sandbox, database, more) as (given, mail_server):
+        settings = await _set_up_stripe_or_repeat(given, sandbox)
+        async with serve_settings(settings, clock, sandbox, mail_server) as room:
+            yield room
 
 
 @asynccontextmanager
-async def open_test_context(settings: Settings, clock: ManualClock) -> AsyncIterator[Context]:
-    """Open a context of this clock, on an engine whose compiled statements later tests reuse."""
+async def open_services(
+    sandbox: Sandbox, database: str, more: dict[str, object]
+) -> AsyncIterator[tuple[Settings, MailServer]]:
+    """Open Stripe and a mail server at ports of this machine. Yield settings that name them."""
+    mail_server = MailServer()
+    await mail_server.open()
+    with TemporaryDirectory() as keys:
+        async with contextlib.aclosing(mail_server), listen(sandbox) as stripe_url:
+            given = {
+                "smtp_url": mail_server.url,
+                "mail_from": "Support <post@lindenau.example>",
+                "address_key_dir": keys,
+                **more,
+            }
+            yield settings_for(database, stripe_url, **given), mail_server
+
+
+@asynccontextmanager
+async def serve_settings(
+    settings: Settings, clock: ManualClock, sandbox: Sandbox, mail_server: MailServer
+) -> AsyncIterator[Newsroom]:
+    """Open the application and its worker, on services that are open."""
     async with (
         lend_engine(settings.database_url.get_secret_value()) as engine,
         stripe_client.connect(settings) as stripe,
     ):
-        yield Context(settings, engine, db.create_session_factory(engine), stripe, clock)
+        ctx = Context(settings, engine, db.create_session_factory(engine), stripe, clock)
+        with lend_app(ctx) as app:
+            asgi = cast("Any", app)  # litestar and httpx type the same protocol differently
+            transport = httpx.ASGITransport(app=asgi, raise_app_exceptions=False)
+            async with (
+                worker.open_connector(ctx) as connector,
+                httpx.AsyncClient(transport=transport, base_url=settings.base_url) as web,
+            ):
+                yield Newsroom(clock, sandbox, ctx, web, settings, mail_server, connector)
+
+
+# What `payments stripe setup` did, by the settings it was done with.
+_stripe_setups: dict[str, tuple[StripeState, tuple[SecretStr, ...]]] = {}
+PLACES = ("database_url", "stripe_api_base", "smtp_url", "address_key_dir")
+
+
+async def _set_up_stripe_or_repeat(settings: Settings, sandbox: Sandbox) -> Settings:
+    """Do as `set_up_stripe`. In a new account its outcome is always the same: it is done once."""
+    key = repr(sorted((name, repr(value)) for name, value in settings if name not in PLACES))
+    if key not in _stripe_setups:
+        settings = await set_up_stripe(settings)
+        _stripe_setups[key] = StripeState.of(sandbox), settings.stripe_webhook_secrets
+        return settings
+    state, secrets = _stripe_setups[key]
+    state.restore(sandbox)
+    return settings.model_copy(update={"stripe_webhook_secrets": secrets})

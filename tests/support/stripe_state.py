@@ -1,0 +1,30 @@
+"""What a sandbox holds at a moment, to be put into another."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from payments.sandbox.api import LoggedRequest
+from payments.sandbox.sandbox import Sandbox
+
+
+@dataclass(frozen=True)
+class StripeState:
+    saved: bytes
+    requests: tuple[LoggedRequest, ...]
+
+    @classmethod
+    def of(cls, sandbox: Sandbox) -> "StripeState":
+        with TemporaryDirectory() as folder:
+            file = Path(folder, "stripe.json")
+            sandbox.save(file)
+            return cls(file.read_bytes(), tuple(sandbox.requests))
+
+    def restore(self, sandbox: Sandbox) -> None:
+        """Make a sandbox hold the same; it does not when it has requests of its own."""
+        assert sandbox.requests == []
+        with TemporaryDirectory() as folder:
+            file = Path(folder, "stripe.json")
+            file.write_bytes(self.saved)
+            sandbox.load(file)
+        sandbox.api.request_log.extend(self.requests)
