@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -30,7 +30,8 @@ from payments.accounting.exports import csv_cells, journals, transactions_csv, x
 from payments.accounting.exports.journals import Journal, JournalFormat, JournalUnbalanced
 from payments.accounting.reports import period
 from tests.support.colleague import sees, signs_in
-from tests.support.newsroom import Newsroom, open_newsroom
+from tests.support.newsroom import Newsroom
+from tests.support.snapshot import Snapshot, restore_newsroom, take_snapshot
 
 pytestmark = pytest.mark.anyio
 
@@ -47,32 +48,41 @@ COLUMNS = re.findall(
 )
 
 
+@pytest.fixture(scope="module")
+def two_months(cluster: str) -> Iterator[Snapshot]:
+    with take_snapshot(cluster, gives_for_two_months, accounting_zone="Europe/Amsterdam") as taken:
+        yield taken
+
+
 @pytest.fixture
-async def room(database: str) -> AsyncIterator[Newsroom]:
+async def room(cluster: str, two_months: Snapshot) -> AsyncIterator[Newsroom]:
     """Gifts of three frequencies and currencies, one refunded in part, and a payout."""
-    async with open_newsroom(database, accounting_zone="Europe/Amsterdam") as room:
-        for amount, frequency, currency in (
-            (2500, "once", "usd"),
-            (700, "monthly", "eur"),
-            (5000, "annual", "gbp"),
-        ):
-            await room.requests_contribution(amount, frequency, currency)
-            await room.gives(amount, frequency, currency)
-        await room.creates_campaigns("war-diary")
-        asked = await room.requests_contribution(1234, campaign="war-diary")
-        await room.pays(asked.json()["checkout_url"])
-        await room.runs_until_idle()
-        ((intent,),) = await room.rows(
-            "SELECT stripe_payment_intent_id FROM charges WHERE amount = 2500"
-        )
-        refund: RefundCreateParams = {"payment_intent": str(intent), "amount": 333}
-        await room.ctx.stripe.v1.refunds.create_async(refund)
-        for _ in range(2):
-            await room.advances_time(timedelta(days=32))
-            await room.runs_until_idle()
-        await room.runs_sweeps()
+    async with restore_newsroom(cluster, two_months) as room:
         yield room
         assert await room.failed_integrity_checks() == []
+
+
+async def gives_for_two_months(room: Newsroom) -> None:
+    for amount, frequency, currency in (
+        (2500, "once", "usd"),
+        (700, "monthly", "eur"),
+        (5000, "annual", "gbp"),
+    ):
+        await room.requests_contribution(amount, frequency, currency)
+        await room.gives(amount, frequency, currency)
+    await room.creates_campaigns("war-diary")
+    asked = await room.requests_contribution(1234, campaign="war-diary")
+    await room.pays(asked.json()["checkout_url"])
+    await room.runs_until_idle()
+    ((intent,),) = await room.rows(
+        "SELECT stripe_payment_intent_id FROM charges WHERE amount = 2500"
+    )
+    refund: RefundCreateParams = {"payment_intent": str(intent), "amount": 333}
+    await room.ctx.stripe.v1.refunds.create_async(refund)
+    for _ in range(2):
+        await room.advances_time(timedelta(days=32))
+        await room.runs_until_idle()
+    await room.runs_sweeps()
 
 
 def rows_of(answer: httpx.Response) -> list[dict[str, str]]:

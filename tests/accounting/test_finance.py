@@ -4,7 +4,7 @@ import csv
 import io
 import random
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -26,8 +26,9 @@ from payments.accounting.reports.transaction_filters import Filters
 from payments.core.calendar import next_month
 from tests.support.colleague import sees, signs_in
 from tests.support.database_owner import tampering
-from tests.support.newsroom import Newsroom, open_newsroom
+from tests.support.newsroom import Newsroom
 from tests.support.page import Page
+from tests.support.snapshot import Snapshot, restore_newsroom, take_snapshot
 
 pytestmark = pytest.mark.anyio
 
@@ -37,31 +38,40 @@ PAGES = (
 )
 
 
+@pytest.fixture(scope="module")
+def half_a_year(cluster: str) -> Iterator[Snapshot]:
+    with take_snapshot(cluster, gives_half_a_year, accounting_zone="Europe/Berlin") as snapshot:
+        yield snapshot
+
+
 @pytest.fixture
-async def room(database: str) -> AsyncIterator[Newsroom]:
+async def room(cluster: str, half_a_year: Snapshot) -> AsyncIterator[Newsroom]:
     """Half a year: subscriptions, one of them cancelled, one-off gifts, a refund, payouts."""
-    async with open_newsroom(database, accounting_zone="Europe/Berlin") as room:
-        chance = random.Random(7)
-        room.clock.current = datetime(2026, 5, 20, 12, tzinfo=UTC)
-        await room.advances_time(timedelta(0))
-        for number in range(6):
-            for frequency in ("once", "monthly", "annual"):
-                if frequency != "annual" or number % 3 == 0:
-                    currency = chance.choice(("usd", "usd", "eur"))
-                    await room.gives(chance.randrange(500, 9000), frequency, currency)
-            await room.runs_until_idle()
-            if number == 3:
-                await stops_one(room)
-            await room.advances_time(timedelta(days=31))
-            await room.runs_until_idle()
-        ((intent,),) = await room.rows(
-            "SELECT stripe_payment_intent_id FROM charges ORDER BY charged_at LIMIT 1"
-        )
-        refund: RefundCreateParams = {"payment_intent": str(intent), "amount": 123}
-        await room.ctx.stripe.v1.refunds.create_async(refund)
-        await room.runs_until_idle()
-        await room.runs_sweeps()
+    async with restore_newsroom(cluster, half_a_year) as room:
         yield room
+
+
+async def gives_half_a_year(room: Newsroom) -> None:
+    chance = random.Random(7)
+    room.clock.current = datetime(2026, 5, 20, 12, tzinfo=UTC)
+    await room.advances_time(timedelta(0))
+    for number in range(6):
+        for frequency in ("once", "monthly", "annual"):
+            if frequency != "annual" or number % 3 == 0:
+                currency = chance.choice(("usd", "usd", "eur"))
+                await room.gives(chance.randrange(500, 9000), frequency, currency)
+        await room.runs_until_idle()
+        if number == 3:
+            await stops_one(room)
+        await room.advances_time(timedelta(days=31))
+        await room.runs_until_idle()
+    ((intent,),) = await room.rows(
+        "SELECT stripe_payment_intent_id FROM charges ORDER BY charged_at LIMIT 1"
+    )
+    refund: RefundCreateParams = {"payment_intent": str(intent), "amount": 123}
+    await room.ctx.stripe.v1.refunds.create_async(refund)
+    await room.runs_until_idle()
+    await room.runs_sweeps()
 
 
 async def stops_one(room: Newsroom) -> None:

@@ -5,7 +5,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 
@@ -23,6 +23,7 @@ from tests.support.colleague import Colleague, open_colleague_browser
 from tests.support.donor import SAME_ORIGIN_HEADERS
 from tests.support.newsroom import Newsroom
 from tests.support.page import Page
+from tests.support.snapshot import Snapshot, restore_newsroom, take_snapshot
 
 pytestmark = pytest.mark.anyio
 
@@ -31,14 +32,25 @@ NOVEMBER = f"{LIST}/2026-11"
 NOTHING = (EMPTY_CELL,) * 3
 
 
+@pytest.fixture(scope="module")
+def november(cluster: str) -> Iterator[Snapshot]:
+    with take_snapshot(cluster, gives_in_november) as snapshot:
+        yield snapshot
+
+
 @pytest.fixture
-async def room(newsroom: Newsroom) -> Newsroom:
+async def room(cluster: str, november: Snapshot) -> AsyncIterator[Newsroom]:
     """November is over: gifts, a subscription, and everything imported."""
-    await newsroom.gives(2500)
-    await newsroom.gives(500, "monthly")
-    await newsroom.runs_until_idle()
-    await passes(newsroom, datetime(2026, 12, 1, 8, tzinfo=UTC))
-    return newsroom
+    async with restore_newsroom(cluster, november) as room:
+        yield room
+        await room.proves_itself()
+
+
+async def gives_in_november(room: Newsroom) -> None:
+    await room.gives(2500)
+    await room.gives(500, "monthly")
+    await room.runs_until_idle()
+    await passes(room, datetime(2026, 12, 1, 8, tzinfo=UTC))
 
 
 @pytest.fixture

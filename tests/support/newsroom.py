@@ -306,6 +306,12 @@ class Newsroom:
         findings = await integrity.run_checks(self.ctx)
         return [f"{f.check_name}: {'; '.join(f.failures)}" for f in findings if not f.passed]
 
+    async def proves_itself(self) -> None:
+        """After a test the books hold, and all that was sent to Stripe kept to its contract."""
+        await self.runs_until_idle()
+        assert self.sandbox.problems == []
+        assert await self.failed_integrity_checks() == []
+
     def stripe_get_count(self) -> int:
         """How many times Stripe was asked for an object."""
         return sum(1 for seen in self.sandbox.requests if seen.method == "GET")
