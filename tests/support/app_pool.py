@@ -18,7 +18,7 @@ _idle_apps: list[tuple[AppOptions, Litestar]] = []
 
 @contextmanager
 def lend_app(ctx: Context) -> Iterator[Litestar]:
-    """An application that answers from this context. A route that a test adds is its own."""
+    """Lend an application that answers from this context. One that gets a route is not lent again."""
     web_app.check_settings(ctx.settings)
     logs.configure(ctx.settings.log_level)
     options = AppOptions.of(ctx.settings)

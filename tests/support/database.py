@@ -71,7 +71,7 @@ _free_names: list[str] = []  # of databases that were dropped; their engines are
 
 @contextmanager
 def migrated_cluster(url: str) -> Iterator[str]:
-    """Prepare a cluster for `copy_database`. Yields its URL."""
+    """Prepare a cluster for `copy_database`. Yield its URL."""
     with _connect(url) as connection:
         _execute(connection, f"DROP DATABASE IF EXISTS {TEMPLATE_DATABASE}")
         _execute(connection, f"CREATE DATABASE {TEMPLATE_DATABASE}")
@@ -85,7 +85,7 @@ def migrated_cluster(url: str) -> Iterator[str]:
 
 @contextmanager
 def copy_database(cluster: str, template: str = TEMPLATE_DATABASE) -> Iterator[str]:
-    """A database of one's own: a fresh, migrated one, or as another is now. Yields its URL."""
+    """Make a database like a fresh, migrated one, or as another is now. Yield its URL."""
     if template == TEMPLATE_DATABASE:
         yield from _lend_database(cluster)
         return
@@ -98,7 +98,7 @@ def copy_database(cluster: str, template: str = TEMPLATE_DATABASE) -> Iterator[s
 
 @asynccontextmanager
 async def lend_engine(url: str) -> AsyncIterator[AsyncEngine]:
-    """An engine of one's own, with no connection. It may know statements that others compiled."""
+    """Lend an engine without connections. It may know statements that earlier tests compiled."""
     idle = _idle_engines.setdefault(url, [])
     engine = idle.pop() if idle else db.create_engine(url)
     try:
@@ -129,7 +129,7 @@ def _new_database(cluster: str) -> IdleDatabase:
 
 
 def _emptied(cluster: str, lent: IdleDatabase) -> IdleDatabase | None:
-    """Remove every row and restart every sequence; None if that does not make it new again."""
+    """Remove every row and restart every sequence. Return None if it is not new by that."""
     with _connect(cluster, lent.name) as connection:
         connection.execute(_DISCONNECT_OTHERS_SQL, [EXIT_TIMEOUT_MS])
         if _state(connection, lent.written_by_migrations) != lent.state:
@@ -148,12 +148,12 @@ def _emptied(cluster: str, lent: IdleDatabase) -> IdleDatabase | None:
 
 
 def _sizes(connection: Connection) -> dict[str, int]:
-    """The tables that have or had rows, and the sizes of their files in bytes."""
+    """Return the tables that have or had rows, and the sizes of their files in bytes."""
     return {str(table): int(size) for table, size in connection.execute(_TABLES_SQL)}
 
 
 def _state(connection: Connection, written_by_migrations: tuple[str, ...]) -> str:
-    """What must be as it was in a database that is to be used again."""
+    """Return what must be as it was in a database that is to be used again."""
     rows = [
         f"(SELECT string_agg(CAST(t AS text), ' ' ORDER BY CAST(t AS text)) FROM {table} t)"  # noqa: S608 - from the catalogue
         for table in written_by_migrations

@@ -65,7 +65,7 @@ def take_snapshot(cluster: str, play: Play, **settings: object) -> Iterator[Snap
 
 @asynccontextmanager
 async def restore_newsroom(cluster: str, snapshot: Snapshot) -> AsyncIterator[Newsroom]:
-    """A newsroom of one's own in which everything is as it was when the snapshot was taken."""
+    """Open a newsroom in which everything is as it was when the snapshot was taken."""
     clock = ManualClock(snapshot.now)
     sandbox = Sandbox(wall=clock, check_contract=True)
     snapshot.stripe.restore(sandbox)

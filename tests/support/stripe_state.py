@@ -10,18 +10,21 @@ from payments.sandbox.sandbox import Sandbox
 
 @dataclass(frozen=True)
 class StripeState:
+    """Everything of an account, and the requests it has answered."""
+
     saved: bytes
     requests: tuple[LoggedRequest, ...]
 
     @classmethod
     def of(cls, sandbox: Sandbox) -> "StripeState":
+        """Return what a sandbox holds now."""
         with TemporaryDirectory() as folder:
             file = Path(folder, "stripe.json")
             sandbox.save(file)
             return cls(file.read_bytes(), tuple(sandbox.requests))
 
     def restore(self, sandbox: Sandbox) -> None:
-        """Make a sandbox hold the same; it does not when it has requests of its own."""
+        """Make a new sandbox hold the same."""
         assert sandbox.requests == []
         with TemporaryDirectory() as folder:
             file = Path(folder, "stripe.json")
