@@ -32,7 +32,7 @@ async def test_a_donor_downloads_all_that_is_held(donor: Donor) -> None:
     assert answer.headers["cache-control"] == "no-store"
     data = json.loads(answer.text)
     assert [one["id"] for one in data["contributions"]] == [gift.id]
-    assert [one["kind"] for one in data["standing"][0]["history"]] == ["skipped"]
+    assert [one["kind"] for one in data["subscriptions"][0]["history"]] == ["skipped"]
     assert [one["amount"] for one in data["payments"]] == [500]
     assert READER_EMAIL not in answer.text
 
