@@ -1,6 +1,5 @@
-"""A page of Stripe's on which one card after the other is declined is ended, where one gives once
-and where a promise begins, though Stripe does not say where the declined cards of a promise were
-tried.
+"""A Checkout session in which one card after another is declined is expired: of a single
+contribution, and of a subscription, though Stripe does not say where its declined cards were tried.
 """
 
 from typing import Any
@@ -20,19 +19,19 @@ async def opens_checkout(
 ) -> dict[str, Any]:
     answer = await room.requests_contribution(amount, frequency)
     assert answer.status_code == 201, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+    started: dict[str, Any] = answer.json()
+    return started
 
 
-async def declines_repeatedly(room: Newsroom, asked: dict[str, Any], times: int = 5) -> None:
-    """Somebody tries one card after the other on one page."""
+async def declines_repeatedly(room: Newsroom, started: dict[str, Any], times: int = 5) -> None:
+    """Try one declined card after another on one page."""
     for _ in range(times):
-        await room.pays(asked["checkout_url"], DECLINED)
+        await room.pays(started["checkout_url"], DECLINED)
     await room.runs_until_idle()
 
 
-async def status(room: Newsroom, asked: dict[str, Any]) -> str:
-    return (await room.contribution(asked["id"])).status.value
+async def status(room: Newsroom, started: dict[str, Any]) -> str:
+    return (await room.contribution(started["id"])).status.value
 
 
 @pytest.mark.parametrize("frequency", ["once", "monthly", "annual"])
@@ -43,21 +42,21 @@ async def test_a_page_on_which_card_after_card_is_tried_ends(
         await opens_checkout(newsroom, 700, frequency),
         await opens_checkout(newsroom, 500, "once"),
     ]
-    asked = await opens_checkout(newsroom, 500, frequency)
-    await declines_repeatedly(newsroom, asked, 4)
-    assert await status(newsroom, asked) == "open"  # four may be somebody with four cards
-    await declines_repeatedly(newsroom, asked, 1)
-    assert await status(newsroom, asked) == "expired"
-    assert "Nothing was charged" in await newsroom.thanks(asked["id"])
+    started = await opens_checkout(newsroom, 500, frequency)
+    await declines_repeatedly(newsroom, started, 4)
+    assert await status(newsroom, started) == "open"  # four may be somebody with four cards
+    await declines_repeatedly(newsroom, started, 1)
+    assert await status(newsroom, started) == "expired"
+    assert "Nothing was charged" in await newsroom.thanks(started["id"])
     assert [await status(newsroom, other) for other in others] == ["open", "open"]
 
 
 async def test_stripe_does_not_say_on_whose_page_the_cards_of_a_subscription_are_declined(
     newsroom: Newsroom,
 ) -> None:
-    """Why it has to be found by what is left. Should Stripe say it one day, this fails."""
-    asked = await opens_checkout(newsroom)
-    await newsroom.pays(asked["checkout_url"], DECLINED)
+    """Why it is found by amount and time. Should Stripe say it one day, this fails."""
+    started = await opens_checkout(newsroom)
+    await newsroom.pays(started["checkout_url"], DECLINED)
     (charge,) = (await newsroom.ctx.stripe.v1.charges.list_async()).data
     intent = await newsroom.ctx.stripe.v1.payment_intents.retrieve_async(str(charge.payment_intent))
     page = (await newsroom.ctx.stripe.v1.checkout.sessions.list_async()).data[0]
@@ -66,10 +65,10 @@ async def test_stripe_does_not_say_on_whose_page_the_cards_of_a_subscription_are
     assert intent.metadata is not None
     assert "contribution_id" not in charge.metadata
     assert "contribution_id" not in intent.metadata
-    found = await newsroom.ctx.stripe.v1.invoice_payments.list_async(
+    payments = await newsroom.ctx.stripe.v1.invoice_payments.list_async(
         {"payment": {"type": "payment_intent", "payment_intent": intent.id}}
     )
-    assert found.data == []
+    assert payments.data == []
 
 
 async def test_where_it_may_be_either_of_two_readers_neither_is_ended_until_it_is_an_attack(

@@ -1,4 +1,4 @@
-"""`kill -9` at the worst moment costs nobody anything: a gift is begun, taken and booked once.
+"""`kill -9` at the worst moment costs nobody anything: a gift is started, paid and posted once.
 
 The processes are the real ones, `payments serve` and `payments work`; only Stripe stands in.
 """
@@ -23,7 +23,6 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from pydantic import SecretStr
 
 from payments.accounting import daily_totals
 from payments.core.settings import Settings
@@ -31,12 +30,13 @@ from payments.giving import contributions
 from payments.giving.contributions import ContributionStatus
 from payments.infra import job_queue, logs
 from payments.ops import worker
+from tests.support import command_line
 from tests.support.newsroom import BASE_URL, Newsroom, free_port, open_newsroom
 
 pytestmark = pytest.mark.anyio
 
 HERE = Path(__file__).parents[2]
-PATIENCE = 90.0
+WAIT_TIMEOUT = 90.0  # seconds
 SESSIONS = "/v1/checkout/sessions"
 
 
@@ -49,13 +49,13 @@ class Process:
     port: int
 
     def kill(self) -> None:
-        """`kill -9` of the process the operator sees; on Linux, those it made go with it."""
+        """`kill -9` the process the operator sees; on Linux, those it started end with it."""
         end = os.kill if sys.platform == "linux" else os.killpg
         end(self.child.pid, signal.SIGKILL)
         self.child.wait()
 
     def is_alive(self) -> bool:
-        """Whether anything of its group still runs; a process nobody has buried does not."""
+        """Whether anything of its group still runs, zombies aside."""
         for stat in Path("/proc").glob("[0-9]*/stat"):
             with suppress(OSError):
                 state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
@@ -63,7 +63,8 @@ class Process:
                     return True
         return False
 
-    def words(self) -> str:
+    def log_text(self) -> str:
+        """Return what it wrote to stderr so far."""
         self.stderr.seek(0)
         return self.stderr.read().decode()
 
@@ -77,7 +78,7 @@ def payments(command: str, settings: Settings, **more: str) -> Iterator[Process]
         child = subprocess.Popen(
             [sys.executable, "-m", "payments.cli", command, *options],
             cwd=HERE,
-            env={**plain_environment(), **as_environment(settings), **more},
+            env=command_line.environment(settings, **more),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
@@ -91,46 +92,29 @@ def payments(command: str, settings: Settings, **more: str) -> Iterator[Process]
             child.wait()
 
 
-def plain_environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("PAYMENTS_")}
-
-
-def as_environment(settings: Settings) -> dict[str, str]:
-    """The settings as an operator writes them."""
-
-    def words(value: object) -> str:
-        if isinstance(value, SecretStr):
-            return value.get_secret_value()
-        if isinstance(value, tuple):
-            return ",".join(map(words, value))
-        return str(value)
-
-    return {f"PAYMENTS_{name.upper()}": words(value) for name, value in settings if value}
-
-
 async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
-    """Wait for something to come true, and not for ever."""
-    deadline = time.monotonic() + PATIENCE
+    """Wait for a condition, with a deadline."""
+    deadline = time.monotonic() + WAIT_TIMEOUT
     while not await condition():
         assert time.monotonic() < deadline, f"{what} did not come true in time"
         await asyncio.sleep(0.05)
 
 
-def at_the_door(process: Process) -> httpx.AsyncClient:
-    """A client of this very process, asking for it by the name all of them go by."""
+def client_of(process: Process) -> httpx.AsyncClient:
+    """Return a client of one process, with the host name that all of them have."""
     return httpx.AsyncClient(
         base_url=f"http://127.0.0.1:{process.port}",
         headers={"host": BASE_URL.removeprefix("http://")},
-        timeout=PATIENCE,
+        timeout=WAIT_TIMEOUT,
     )
 
 
-async def serving(process: Process) -> None:
+async def wait_until_serving(process: Process) -> None:
     """Wait until a server answers."""
-    async with at_the_door(process) as web:
+    async with client_of(process) as web:
 
         async def answers() -> bool:
-            assert process.child.poll() is None, process.words()
+            assert process.child.poll() is None, process.log_text()
             with suppress(httpx.HTTPError):
                 return (await web.get("/health/live")).status_code == 200
             return False
@@ -138,8 +122,8 @@ async def serving(process: Process) -> None:
         await until(answers, "the server's first answer")
 
 
-async def gone(process: Process) -> None:
-    """Wait until every process of the group is."""
+async def wait_until_gone(process: Process) -> None:
+    """Wait until every process of the group has ended."""
 
     async def is_gone() -> bool:
         return not process.is_alive()
@@ -149,7 +133,7 @@ async def gone(process: Process) -> None:
 
 @pytest.fixture
 async def newsroom(database: str) -> AsyncIterator[Newsroom]:
-    """A newsroom that lives by the real clock, as the processes beside it do."""
+    """A newsroom with the real clock, as the processes beside it have."""
     async with open_newsroom(database) as room:
         room.clock.current = datetime.now(UTC)
         yield room
@@ -159,30 +143,30 @@ async def newsroom(database: str) -> AsyncIterator[Newsroom]:
         assert await room.failed_integrity_checks() == []
 
 
-def at_stripe(room: Newsroom) -> list[dict[str, Any]]:
+def sessions_at_stripe(room: Newsroom) -> list[dict[str, Any]]:
     return list(room.sandbox.account.store.of_kind("checkout.session"))
 
 
-async def begins(web: httpx.AsyncClient, key: str) -> httpx.Response | None:
-    """A reader begins a gift. Gives None when the server goes away over it."""
+async def starts(web: httpx.AsyncClient, key: str) -> httpx.Response | None:
+    """Start a contribution. Returns None when the server goes away over it."""
     body = {"amount": 2300, "currency": "usd", "frequency": "monthly"}
     with suppress(httpx.TransportError):
         return await web.post("/api/contributions", json=body, headers={"idempotency-key": key})
     return None
 
 
-async def the_one(room: Newsroom) -> str:
-    """The id of the one gift there is, which Stripe knows as one session or not at all."""
+async def the_only_contribution(room: Newsroom) -> str:
+    """Return the id of the only contribution, which has one session at Stripe or none."""
     ((gift, frequency, amount),) = await room.rows(
         "SELECT id, frequency, amount FROM contributions"
     )
     assert (frequency, amount) == ("monthly", 2300)
-    assert [session["client_reference_id"] for session in at_stripe(room)] in ([], [gift])
+    assert [session["client_reference_id"] for session in sessions_at_stripe(room)] in ([], [gift])
     return str(gift)
 
 
-async def is_booked_once(room: Newsroom, gift: str) -> None:
-    """Check that the gift is paid, and that the books took it in once."""
+async def is_posted_once(room: Newsroom, gift: str) -> None:
+    """Check that the contribution is paid, and its income posted once."""
     assert (await room.contribution(gift)).status is ContributionStatus.PAID
     assert await room.count("contributions") == 1
     assert await room.rows(
@@ -191,61 +175,61 @@ async def is_booked_once(room: Newsroom, gift: str) -> None:
     assert await room.rows("SELECT status FROM charges") == [("succeeded",)]
 
 
-# --- a server that dies over a gift ---------------------------------------------------------------
+# --- a server that is killed over a contribution --------------------------------------------------
 
 
 @dataclass
 class BlackHole:
-    """A network that takes requests to Stripe and never brings them there."""
+    """A network that accepts requests to Stripe and never delivers them."""
 
-    taken: asyncio.Event = field(default_factory=asyncio.Event)
+    accepted: asyncio.Event = field(default_factory=asyncio.Event)
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[str]:
-        server = await asyncio.start_server(self._take, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         async with server:
             port = server.sockets[0].getsockname()[1]
             yield f"http://127.0.0.1:{port}"
 
-    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert (await reader.readline()).startswith(b"POST /v1/checkout/sessions")
-        self.taken.set()
+        self.accepted.set()
         await reader.read()
         writer.close()
 
 
-async def test_killed_before_stripe_heard_of_it_a_gift_is_taken_up_again(
+async def test_a_gift_killed_before_stripe_got_it_is_resumed(
     newsroom: Newsroom,
 ) -> None:
     network, key = BlackHole(), uuid4().hex
     async with network.listen() as nowhere:
         with payments("serve", newsroom.settings, PAYMENTS_STRIPE_API_BASE=nowhere) as server:
-            await serving(server)
-            async with at_the_door(server) as web:
-                asking = asyncio.create_task(begins(web, key))
-                await asyncio.wait_for(network.taken.wait(), PATIENCE)
+            await wait_until_serving(server)
+            async with client_of(server) as web:
+                starting = asyncio.create_task(starts(web, key))
+                await asyncio.wait_for(network.accepted.wait(), WAIT_TIMEOUT)
                 server.kill()
-                assert await asking is None
-            await gone(server)
-    gift = await the_one(newsroom)
+                assert await starting is None
+            await wait_until_gone(server)
+    gift = await the_only_contribution(newsroom)
     assert (await newsroom.contribution(gift)).status is ContributionStatus.STARTED
-    assert at_stripe(newsroom) == []
-    assert await contributions.resume_started(newsroom.ctx) == 0  # a minute is given to its server
+    assert sessions_at_stripe(newsroom) == []
+    assert await contributions.resume_started(newsroom.ctx) == 0  # its server has a minute
     newsroom.clock.advance(timedelta(minutes=2))
     assert await contributions.resume_started(newsroom.ctx) == 1
     assert await contributions.resume_started(newsroom.ctx) == 0
-    gift_again = await the_one(newsroom)
-    assert (gift_again, len(at_stripe(newsroom))) == (gift, 1)
-    answer = await begins(newsroom.web, key)
+    gift_again = await the_only_contribution(newsroom)
+    assert (gift_again, len(sessions_at_stripe(newsroom))) == (gift, 1)
+    answer = await starts(newsroom.web, key)
     assert answer is not None
     assert answer.json() == {
         "id": gift,
         "status": "open",
-        "checkout_url": at_stripe(newsroom)[0]["url"],
+        "checkout_url": sessions_at_stripe(newsroom)[0]["url"],
     }
     await newsroom.pays(answer.json()["checkout_url"])
     await newsroom.runs_until_idle()
-    await is_booked_once(newsroom, gift)
+    await is_posted_once(newsroom, gift)
 
 
 async def test_killed_after_stripes_answer_a_gift_is_still_one_gift(newsroom: Newsroom) -> None:
@@ -253,93 +237,95 @@ async def test_killed_after_stripes_answer_a_gift_is_still_one_gift(newsroom: Ne
     keys = {name: uuid4().hex for name in ("asks again", "waits", "pays at once")}
 
     async def all_are_there() -> bool:
-        return len(at_stripe(newsroom)) == len(keys)
+        return len(sessions_at_stripe(newsroom)) == len(keys)
 
     with payments("serve", newsroom.settings) as server:
-        await serving(server)
-        async with at_the_door(server) as web:
-            asking = [asyncio.create_task(begins(web, key)) for key in keys.values()]
+        await wait_until_serving(server)
+        async with client_of(server) as web:
+            starting = [asyncio.create_task(starts(web, key)) for key in keys.values()]
             await until(all_are_there, "three sessions at Stripe")
             server.kill()
-            assert await asyncio.gather(*asking) == [None] * 3
-        await gone(server)
+            assert await asyncio.gather(*starting) == [None] * 3
+        await wait_until_gone(server)
     newsroom.sandbox.faults.clear()
     newsroom.clock.advance(timedelta(minutes=2))
     states = "SELECT status, count(*) FROM contributions GROUP BY 1 ORDER BY 1"
     assert await newsroom.rows(states) == [("started", 3)]
-    orphans = {session["client_reference_id"]: session["url"] for session in at_stripe(newsroom)}
+    orphans = {
+        session["client_reference_id"]: session["url"] for session in sessions_at_stripe(newsroom)
+    }
 
-    answer = await begins(newsroom.web, keys["asks again"])
+    answer = await starts(newsroom.web, keys["asks again"])
     assert answer is not None
     assert answer.json()["checkout_url"] == orphans[answer.json()["id"]]
-    early = next(gift for gift in orphans if gift != answer.json()["id"])
-    await newsroom.pays(orphans[early])
+    paid_early = next(gift for gift in orphans if gift != answer.json()["id"])
+    await newsroom.pays(orphans[paid_early])
     await newsroom.runs_until_idle()
     assert await newsroom.rows(states) == [("open", 1), ("paid", 1), ("started", 1)]
     assert await contributions.resume_started(newsroom.ctx) == 1
     assert await newsroom.rows(states) == [("open", 2), ("paid", 1)]
-    for gift in orphans.keys() - {early}:
+    for gift in orphans.keys() - {paid_early}:
         assert (await newsroom.contribution(gift)).checkout_url == orphans[gift]
         await newsroom.pays(orphans[gift])
     await newsroom.runs_until_idle()
 
     assert await newsroom.rows(states) == [("paid", 3)]
-    assert len(at_stripe(newsroom)) == 3
-    booked = await newsroom.rows(
+    assert len(sessions_at_stripe(newsroom)) == 3
+    posted = await newsroom.rows(
         "SELECT contribution_id, credit, amount FROM ledger_entries WHERE credit LIKE 'income:%'"
     )
-    assert sorted(map(str, booked)) == sorted(
+    assert sorted(map(str, posted)) == sorted(
         str((gift, "income:monthly", 2300)) for gift in orphans
     )
     assert await newsroom.count("alerts") == 0
 
 
-# --- a worker that dies over a job ----------------------------------------------------------------
+# --- a worker that is killed over a job -----------------------------------------------------------
 
 
-async def killed_while_asking(room: Newsroom, path: str) -> None:
-    """Run a worker until it asks Stripe for this, and kill it then."""
+async def kill_worker_during(room: Newsroom, path: str) -> None:
+    """Run a worker until it sends this request to Stripe, and kill it then."""
     room.sandbox.faults.add("GET", path, "hang_before")
     with payments("work", room.settings) as working:
-        await asyncio.wait_for(room.sandbox.faults.wait_until_hanging(), PATIENCE)
+        await asyncio.wait_for(room.sandbox.faults.wait_until_hanging(), WAIT_TIMEOUT)
         working.kill()
-        await gone(working)
+        await wait_until_gone(working)
     room.sandbox.faults.clear()
 
 
-async def is_given_back(room: Newsroom) -> None:
-    """What the schedule does after half a minute of silence, without the half minute."""
-    held = "SELECT count(*) FROM procrastinate_jobs WHERE status = 'doing'"
-    assert await room.rows(held) != [(0,)]
+async def job_is_requeued(room: Newsroom) -> None:
+    """Requeue as the schedule does after half a minute without a heartbeat, and check it."""
+    running = "SELECT count(*) FROM procrastinate_jobs WHERE status = 'doing'"
+    assert await room.rows(running) != [(0,)]
     async with room.ctx.sessions.begin() as session:
         await job_queue.requeue_abandoned(session, heartbeat_timeout=timedelta(0))
-    assert await room.rows(held) == [(0,)]
+    assert await room.rows(running) == [(0,)]
 
 
 async def pays_in_full(room: Newsroom) -> str:
-    """A reader gives and pays. Gives the gift's id."""
-    asked = await begins(room.web, uuid4().hex)
-    assert asked is not None
-    await room.pays(asked.json()["checkout_url"])
+    """Give and pay. Returns the contribution's id."""
+    started = await starts(room.web, uuid4().hex)
+    assert started is not None
+    await room.pays(started.json()["checkout_url"])
     await room.sandbox.advance_to_captures()
-    return str(asked.json()["id"])
+    return str(started.json()["id"])
 
 
 async def test_a_worker_killed_over_a_job_leaves_it_to_the_next(newsroom: Newsroom) -> None:
     gift = await pays_in_full(newsroom)
     await newsroom.deliver(newsroom.sandbox.take_deliveries())
-    await killed_while_asking(newsroom, "/v1/charges/")
+    await kill_worker_during(newsroom, "/v1/charges/")
     assert await newsroom.count("ledger_entries") == 0
-    await is_given_back(newsroom)
-    with payments("work", newsroom.settings) as next_one:
+    await job_is_requeued(newsroom)
+    with payments("work", newsroom.settings) as next_worker:
 
         async def all_is_done() -> bool:
-            assert next_one.child.poll() is None, next_one.words()
-            left = "SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing')"
-            return await newsroom.rows(left) == [(0,)]
+            assert next_worker.child.poll() is None, next_worker.log_text()
+            unfinished = "SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing')"
+            return await newsroom.rows(unfinished) == [(0,)]
 
         await until(all_is_done, "the work of the next worker")
-    await is_booked_once(newsroom, gift)
+    await is_posted_once(newsroom, gift)
 
 
 @pytest.mark.parametrize("path", ["/v1/balance_transactions", "/v1/charges/"])
@@ -348,16 +334,16 @@ async def test_a_worker_killed_in_an_import_leaves_no_half_of_it(
 ) -> None:
     gift = await pays_in_full(newsroom)
     assert newsroom.sandbox.take_deliveries() != []  # taken, and never delivered
-    await killed_while_asking(newsroom, path)
+    await kill_worker_during(newsroom, path)
     assert await newsroom.count("ledger_entries") == 0
-    await is_given_back(newsroom)
+    await job_is_requeued(newsroom)
     await asyncio.gather(*(daily_totals.import_and_refresh(newsroom.ctx) for _ in range(3)))
     await newsroom.web.get(f"/thanks/{gift}")
     await worker.run_due_jobs(newsroom.ctx)
-    await is_booked_once(newsroom, gift)
+    await is_posted_once(newsroom, gift)
 
 
-# --- a server that dies under webhooks ------------------------------------------------------------
+# --- a server that is killed under webhooks -------------------------------------------------------
 
 ROUNDS, AT_ONCE, SENDERS = 10, 5, 6
 
@@ -381,11 +367,9 @@ def event(settings: Settings, number: int) -> tuple[str, bytes, dict[str, str]]:
     return str(body["id"]), raw, {"stripe-signature": f"t={now},v1={signature}"}
 
 
-async def is_killed_under_load(
-    server: Process, settings: Settings, after: int
-) -> tuple[set[str], int]:
-    """Send events until the server is killed. Gives what it said yes to, and how many it left."""
-    stored: set[str] = set()
+async def kill_under_load(server: Process, settings: Settings, after: int) -> tuple[set[str], int]:
+    """Send events until the server is killed. Returns those it accepted, and how many it left."""
+    accepted: set[str] = set()
     unanswered = 0
 
     async def send(web: httpx.AsyncClient) -> None:
@@ -398,21 +382,21 @@ async def is_killed_under_load(
                 unanswered += 1
                 return
             assert answer.status_code == 200
-            stored.add(id_)
-            if len(stored) == after:
+            accepted.add(id_)
+            if len(accepted) == after:
                 server.kill()
 
-    async with at_the_door(server) as web:
-        await asyncio.wait_for(asyncio.gather(*(send(web) for _ in range(SENDERS))), PATIENCE)
-    await gone(server)
-    return stored, unanswered
+    async with client_of(server) as web:
+        await asyncio.wait_for(asyncio.gather(*(send(web) for _ in range(SENDERS))), WAIT_TIMEOUT)
+    await wait_until_gone(server)
+    return accepted, unanswered
 
 
 async def sends_secrets(server: Process) -> None:
-    """Send what nobody may ever read in a log."""
+    """Send what must be in no log."""
     headers = {"idempotency-key": "canary", "cookie": "staff=canary", "user-agent": "canary"}
     gift = {"amount": 987654, "currency": "usd", "frequency": "once", "canary": "x"}
-    async with at_the_door(server) as web:
+    async with client_of(server) as web:
         for _ in range(2):
             await web.post("/api/contributions", json=gift, headers=headers)
             await web.get("/thanks/canary?canary=1", headers=headers)
@@ -421,49 +405,49 @@ async def sends_secrets(server: Process) -> None:
             await web.post("/donate", content=b"canary=987654")
 
 
-def wrote_nobody_down(server: Process) -> None:
+def check_log(server: Process) -> None:
     """Check what the server wrote: one line for the operator, then lines of our log."""
-    words = server.words()
-    first, *lines = words.splitlines()
+    text = server.log_text()
+    first, *lines = text.splitlines()
     assert first == f"Serving on http://127.0.0.1:{server.port}"
-    assert "canary" not in words
+    assert "canary" not in text
     for line in map(json.loads, lines):
         assert set(line) <= logs.ALLOWED_FIELDS
         del line["timestamp"]  # its fractions of a second may be any figure
         assert "987654" not in str(line)
 
 
-async def test_every_event_a_killed_server_said_yes_to_is_there(database: str) -> None:
-    moments = random.Random(11)  # to be repeatable
+async def test_every_event_a_killed_server_accepted_is_stored(database: str) -> None:
+    rng = random.Random(11)  # repeatable
     async with open_newsroom(database) as room:
-        stored: set[str] = set()
+        accepted: set[str] = set()
         cut_off = 0
         for _ in range(ROUNDS // AT_ONCE):
-            with servers(room.settings, AT_ONCE) as some:
-                await asyncio.gather(*map(serving, some))
-                await sends_secrets(some[0])
+            with servers(room.settings, AT_ONCE) as processes:
+                await asyncio.gather(*map(wait_until_serving, processes))
+                await sends_secrets(processes[0])
                 rounds = await asyncio.gather(
-                    *(is_killed_under_load(s, room.settings, moments.randint(5, 80)) for s in some)
+                    *(kill_under_load(s, room.settings, rng.randint(5, 80)) for s in processes)
                 )
-                for server in some:
-                    wrote_nobody_down(server)
+                for server in processes:
+                    check_log(server)
             for answered, unanswered in rounds:
-                stored |= answered
+                accepted |= answered
                 cut_off += unanswered
-        there = {str(id_) for (id_,) in await room.rows("SELECT id FROM stripe_events")}
+        stored = {str(id_) for (id_,) in await room.rows("SELECT id FROM stripe_events")}
         enqueued = await room.rows(
             "SELECT e.id FROM stripe_events e JOIN procrastinate_jobs j"
             " ON j.queueing_lock = e.object_type || ':' || e.object_id AND j.status = 'todo'"
         )
-        assert len(stored) > ROUNDS * 5
+        assert len(accepted) > ROUNDS * 5
         assert cut_off >= ROUNDS
-        assert stored <= there
-        assert {str(id_) for (id_,) in enqueued} == there
+        assert accepted <= stored
+        assert {str(id_) for (id_,) in enqueued} == stored
 
 
 @contextmanager
 def servers(settings: Settings, count: int) -> Iterator[list[Process]]:
-    """Some servers beside each other, on ports of their own."""
+    """Run servers beside each other, each on a port of its own."""
     if count == 0:
         yield []
         return

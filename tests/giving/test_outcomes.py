@@ -1,4 +1,4 @@
-"""The thank-you page tells the truth: it says paid when Stripe says so, and never before."""
+"""The thank-you page is true: it says paid when Stripe says so, and never before."""
 
 import asyncio
 from datetime import timedelta
@@ -17,7 +17,7 @@ from payments.sandbox import invoices
 from payments.sandbox.hosted_page_client import PageResult, pay
 from payments.staff import accounts
 from payments.staff.accounts import Role
-from tests.support.donor import SAME_ORIGIN_HEADERS
+from tests.support.donor import SAME_ORIGIN_HEADERS, subscription_id_of
 from tests.support.newsroom import BASE_URL, Newsroom
 from tests.support.page import Page
 from webhooks import sweeps
@@ -29,14 +29,14 @@ DECLINED, SECURE = "4000000000000002", "4000002500003155"
 
 
 async def asks(room: Newsroom, amount: int = 500, frequency: str = "once") -> tuple[str, str]:
-    """A reader comes as far as Stripe's page. Gives the gift's id and the page's address."""
-    asked = await room.requests_contribution(amount, frequency)
-    assert asked.status_code == 201, asked.text
-    return asked.json()["id"], asked.json()["checkout_url"]
+    """Go as far as Stripe's page. Returns the contribution's id and the page's address."""
+    started = await room.requests_contribution(amount, frequency)
+    assert started.status_code == 201, started.text
+    return started.json()["id"], started.json()["checkout_url"]
 
 
 async def says(room: Newsroom, gift: str, state: str) -> Page:
-    """Check that the thank-you page is in this state and in no other, and hold it to its word."""
+    """Check that the thank-you page is in this state and in no other, and return it."""
     answer = await room.web.get(f"/thanks/{gift}")
     page = Page(answer.text)
     assert answer.status_code == 200
@@ -47,7 +47,7 @@ async def says(room: Newsroom, gift: str, state: str) -> Page:
 
 
 async def charged(room: Newsroom, gift: str) -> list[tuple[object, ...]]:
-    """What the books took in for a gift."""
+    """Return the income that the ledger has for a contribution."""
     return await room.rows(
         "SELECT credit, amount, currency FROM ledger_entries"
         " WHERE credit LIKE 'income:%' AND contribution_id = :id",
@@ -55,7 +55,7 @@ async def charged(room: Newsroom, gift: str) -> list[tuple[object, ...]]:
     )
 
 
-# --- before Stripe has spoken ---------------------------------------------------------------------
+# --- before Stripe's events -----------------------------------------------------------------------
 
 
 async def test_a_visit_without_a_payment_never_says_paid(newsroom: Newsroom) -> None:
@@ -123,9 +123,9 @@ async def test_a_page_requested_often_enqueues_one_sync(newsroom: Newsroom) -> N
     await newsroom.pays(checkout)
     await asyncio.gather(*(newsroom.web.get(f"/thanks/{gift}") for _ in range(30)))
     assert await newsroom.count("procrastinate_jobs") == 1
-    asked = newsroom.stripe_get_count()
+    requests_before = newsroom.stripe_get_count()
     await worker.run_due_jobs(newsroom.ctx)
-    assert newsroom.stripe_get_count() == asked + 1
+    assert newsroom.stripe_get_count() == requests_before + 1
     await says(newsroom, gift, PAID)
 
 
@@ -141,8 +141,8 @@ async def test_an_hour_after_it_began_an_unpaid_gift_has_expired(newsroom: Newsr
     await newsroom.runs_until_idle()
     page = await says(newsroom, gift, NOTHING)
     again = Page((await newsroom.web.get(page.links["Try again with $12.34 every month"])).text)
-    stored = again.form("/donate").submission()
-    assert (stored["frequency"], stored["other_monthly"]) == ("monthly", "12.34")
+    fields = again.form("/donate").submission()
+    assert (fields["frequency"], fields["other_monthly"]) == ("monthly", "12.34")
     late = await pay(checkout)
     assert (late.status, late.redirect_url) == (410, None)
     await newsroom.runs_until_idle()
@@ -216,17 +216,17 @@ async def test_a_bank_that_is_not_answered_takes_nothing(newsroom: Newsroom) -> 
     assert await newsroom.count("ledger_entries") == 0
 
 
-# --- what Stripe has and we have not --------------------------------------------------------------
+# --- payments without a row -----------------------------------------------------------------------
 
 
 async def foreign(room: Newsroom, claimed: str | None, interval: str | None = None) -> str:
-    """A session made at Stripe behind our back. Gives its address."""
+    """Create a session at Stripe without a row here. Returns its address."""
     price: dict[str, Any] = {
         "currency": "eur",
         "unit_amount": 4200,
         "product": checkout_session.product_id(Frequency.ONCE),
     }
-    wanted: dict[str, Any] = {
+    params: dict[str, Any] = {
         "mode": "subscription" if interval else "payment",
         "success_url": f"{BASE_URL}/",
         "line_items": [{"quantity": 1, "price_data": price}],
@@ -234,10 +234,10 @@ async def foreign(room: Newsroom, claimed: str | None, interval: str | None = No
     if interval is not None:
         price["recurring"] = {"interval": interval}
     if claimed is not None:
-        wanted["client_reference_id"] = claimed
-    made = await room.ctx.stripe.v1.checkout.sessions.create_async(wanted)  # type: ignore[arg-type]  # built as JSON
-    assert made.url is not None
-    return made.url
+        params["client_reference_id"] = claimed
+    checkout = await room.ctx.stripe.v1.checkout.sessions.create_async(params)  # type: ignore[arg-type]  # built as JSON
+    assert checkout.url is not None
+    return checkout.url
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ async def foreign(room: Newsroom, claimed: str | None, interval: str | None = No
         (None, None, "once"),
     ],
 )
-async def test_a_payment_without_a_row_of_ours_is_taken_in_and_a_person_called(
+async def test_a_payment_without_a_row_is_imported_and_an_alert_raised(
     newsroom: Newsroom, claimed: str | None, interval: str | None, frequency: str
 ) -> None:
     assert await newsroom.pays(await foreign(newsroom, claimed, interval)) == f"{BASE_URL}/"
@@ -334,16 +334,16 @@ DAYS = timedelta(days=1)
 
 
 async def gives_by_bank(room: Newsroom, iban: str, frequency: str = "once") -> str:
-    """A reader gives five euros from a bank account, and Stripe's word of it has come."""
-    asked = await room.requests_contribution(500, frequency, "eur")
-    paid = await pay(asked.json()["checkout_url"], iban=iban, email="reader@example.org")
+    """Give five euros from a bank account, and let Stripe's events come."""
+    started = await room.requests_contribution(500, frequency, "eur")
+    paid = await pay(started.json()["checkout_url"], iban=iban, email="reader@example.org")
     assert paid.redirect_url is not None
     await room.runs_until_idle()
-    return str(asked.json()["id"])
+    return str(started.json()["id"])
 
 
 async def shows(room: Newsroom, gift: str, heading: str, status: str) -> Page:
-    """What the thank-you page and the API say, and nothing more."""
+    """Check what the thank-you page and the API say, and return the page."""
     answer = await room.web.get(f"/thanks/{gift}")
     page = Page(answer.text)
     assert page.problems == []
@@ -408,11 +408,6 @@ async def test_a_subscription_whose_first_debit_fails_is_notified_once_and_paid_
     assert await charged(newsroom, gift) == [("income:monthly", 500, "eur")]
 
 
-async def subscription_id_of(room: Newsroom) -> str:
-    ((id_,),) = await room.rows("SELECT stripe_subscription_id FROM subscriptions")
-    return str(id_)
-
-
 async def test_a_debit_that_comes_back_is_shown_as_returned_and_nothing_of_it_stays(
     newsroom: Newsroom,
 ) -> None:
@@ -456,12 +451,12 @@ async def test_one_returned_payment_of_a_subscription_leaves_the_others(
 
 
 @pytest.mark.parametrize("iban", [ANSWERS, REFUSES, TAKES_BACK])
-async def test_a_debit_of_which_every_word_is_lost_ends_the_same(
+async def test_a_debit_of_which_every_event_is_lost_ends_the_same(
     newsroom: Newsroom, iban: str
 ) -> None:
-    asked = await newsroom.requests_contribution(500, "once", "eur")
-    gift = str(asked.json()["id"])
-    await pay(asked.json()["checkout_url"], iban=iban, email="reader@example.org")
+    started = await newsroom.requests_contribution(500, "once", "eur")
+    gift = str(started.json()["id"])
+    await pay(started.json()["checkout_url"], iban=iban, email="reader@example.org")
     for _ in range(14):
         await newsroom.advances_time(DAYS)
         newsroom.sandbox.take_deliveries()  # taken, and never delivered
@@ -471,7 +466,7 @@ async def test_a_debit_of_which_every_word_is_lost_ends_the_same(
     assert await newsroom.failed_integrity_checks() == []
 
 
-# --- a promise that has ended ---------------------------------------------------------------------
+# --- a subscription that has ended ----------------------------------------------------------------
 
 
 async def test_an_invoice_of_a_subscription_that_has_ended_opens_an_alert(
@@ -499,10 +494,10 @@ async def test_an_invoice_of_a_subscription_that_has_ended_opens_an_alert(
     assert "A promise that had ended was charged again" in (await newsroom.web.get("/finance")).text
 
 
-# --- what it costs to know ------------------------------------------------------------------------
+# --- the number of requests -----------------------------------------------------------------------
 
 
-async def test_a_gift_is_known_for_few_questions_to_stripe(newsroom: Newsroom) -> None:
+async def test_a_gift_takes_few_requests_to_stripe(newsroom: Newsroom) -> None:
     before = newsroom.stripe_get_count()
     await newsroom.gives(500, "monthly")
     await newsroom.runs_until_idle()
@@ -514,7 +509,7 @@ async def test_a_gift_is_known_for_few_questions_to_stripe(newsroom: Newsroom) -
     assert newsroom.stripe_get_count() - before <= 5
 
 
-async def test_a_card_that_nothing_is_charged_to_costs_no_question(newsroom: Newsroom) -> None:
+async def test_a_card_that_nothing_is_charged_to_takes_no_request(newsroom: Newsroom) -> None:
     await newsroom.gives(500, "monthly")
     await newsroom.runs_until_idle()
     stripe = newsroom.ctx.stripe.v1

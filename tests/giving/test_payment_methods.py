@@ -1,4 +1,4 @@
-"""What a promise is charged to may change in seven ways: each is seen, told once and kept."""
+"""What a subscription is charged to changes in seven ways: each is logged and mailed once."""
 
 from datetime import date, timedelta
 
@@ -7,33 +7,29 @@ import pytest
 from payments.giving import notices_due, payment_methods, subscription_changes
 from payments.giving.change_log import Actor
 from payments.giving.subscriptions import Subscription
+from tests.support.donor import subscription_id_of
 from tests.support.newsroom import Newsroom
 
 pytestmark = pytest.mark.anyio
 
 
-async def subscription_of(newsroom: Newsroom, contribution_id: str) -> Subscription:
-    rows = await newsroom.rows(
-        "SELECT stripe_subscription_id FROM subscriptions WHERE contribution_id = :id",
-        id=contribution_id,
-    )
-    async with newsroom.ctx.sessions() as session:
-        return await session.get_one(Subscription, rows[0][0])
-
-
 async def start_subscription(newsroom: Newsroom, frequency: str = "monthly") -> Subscription:
-    gift = await newsroom.gives(500, frequency)
+    contribution = await newsroom.gives(500, frequency)
     await newsroom.runs_until_idle()
-    return await subscription_of(newsroom, gift.id)
+    id_ = await subscription_id_of(newsroom, contribution)
+    async with newsroom.ctx.sessions() as session:
+        return await session.get_one(Subscription, id_)
 
 
-async def again(newsroom: Newsroom, subscription: Subscription) -> Subscription:
+async def reload(newsroom: Newsroom, subscription: Subscription) -> Subscription:
+    """Let everything happen, and return the subscription as it is then."""
     await newsroom.runs_until_idle()
-    return await subscription_of(newsroom, subscription.contribution_id)
+    async with newsroom.ctx.sessions() as session:
+        return await session.get_one(Subscription, subscription.stripe_subscription_id)
 
 
 async def attach_card(newsroom: Newsroom, subscription: Subscription) -> str:
-    """Another card of the same customer, as the dashboard or another program would attach it."""
+    """Attach another card of the same customer, as the dashboard or another program would."""
     stripe = newsroom.ctx.stripe.v1
     method = await stripe.payment_methods.create_async(
         {"type": "card", "card": {"token": "tok_visa"}}
@@ -45,7 +41,7 @@ async def attach_card(newsroom: Newsroom, subscription: Subscription) -> str:
 
 
 async def mail_kinds(newsroom: Newsroom, subscription: Subscription) -> list[tuple[object, ...]]:
-    """The mails owed about a promise, by kind."""
+    """Return the mails about a subscription, by kind."""
     return await newsroom.rows(
         "SELECT kind FROM outbox_mails WHERE subscription_id = :id ORDER BY kind",
         id=subscription.stripe_subscription_id,
@@ -68,7 +64,7 @@ async def test_a_donor_replaces_the_card_and_only_that_subscription_changes(
         newsroom.ctx, one.stripe_subscription_id, actor=Actor.DONOR, return_path="/manage"
     )
     assert await newsroom.pays(page) == "http://127.0.0.1:8000/manage"
-    after, untouched = await again(newsroom, one), await again(newsroom, other)
+    after, untouched = await reload(newsroom, one), await reload(newsroom, other)
     assert after.stripe_payment_method_id != one.stripe_payment_method_id
     assert untouched.stripe_payment_method_id == other.stripe_payment_method_id
     assert await mail_kinds(newsroom, one) == [("card_changed",)]
@@ -79,7 +75,7 @@ async def test_a_donor_replaces_the_card_and_only_that_subscription_changes(
 async def test_a_card_that_is_only_attached_is_not_in_use(newsroom: Newsroom) -> None:
     subscription = await start_subscription(newsroom)
     await attach_card(newsroom, subscription)
-    after = await again(newsroom, subscription)
+    after = await reload(newsroom, subscription)
     assert after.stripe_payment_method_id == subscription.stripe_payment_method_id
     assert await mail_kinds(newsroom, subscription) == []
 
@@ -90,7 +86,7 @@ async def test_the_dashboard_sets_another_card_on_the_subscription(newsroom: New
     await newsroom.ctx.stripe.v1.subscriptions.update_async(
         subscription.stripe_subscription_id, {"default_payment_method": method}
     )
-    after = await again(newsroom, subscription)
+    after = await reload(newsroom, subscription)
     assert after.stripe_payment_method_id == method
     assert await history(newsroom, subscription) == [("card", "stripe")]
     assert await mail_kinds(newsroom, subscription) == [("card_changed",)]
@@ -108,17 +104,17 @@ async def test_the_customers_default_counts_where_the_subscription_has_none(
     await stripe.customers.update_async(
         subscription.stripe_customer_id, {"invoice_settings": {"default_payment_method": method}}
     )
-    after = await again(newsroom, subscription)
+    after = await reload(newsroom, subscription)
     assert after.stripe_payment_method_id == method
 
 
-async def test_a_card_the_network_renewed_is_taken_over_in_silence(newsroom: Newsroom) -> None:
+async def test_a_card_the_network_renewed_is_stored_without_a_mail(newsroom: Newsroom) -> None:
     subscription = await start_subscription(newsroom)
     assert subscription.stripe_payment_method_id is not None
     newsroom.sandbox.update_card_by_network(
         subscription.stripe_payment_method_id, exp_month=2, exp_year=2044
     )
-    after = await again(newsroom, subscription)
+    after = await reload(newsroom, subscription)
     assert after.card_expires_on == date(2044, 2, 29)
     assert await mail_kinds(newsroom, subscription) == []
     assert await history(newsroom, subscription) == []
@@ -128,7 +124,7 @@ async def test_a_detached_card_leaves_a_subscription_that_needs_one(newsroom: Ne
     subscription = await start_subscription(newsroom)
     assert subscription.stripe_payment_method_id is not None
     await newsroom.ctx.stripe.v1.payment_methods.detach_async(subscription.stripe_payment_method_id)
-    after = await again(newsroom, subscription)
+    after = await reload(newsroom, subscription)
     assert after.needs_card
     assert await mail_kinds(newsroom, subscription) == [("needs_card",)]
 
@@ -140,15 +136,15 @@ async def test_a_failed_renewal_is_notified_once_fixed_by_a_new_card_and_paid_on
     assert subscription.stripe_payment_method_id is not None
     newsroom.sandbox.fail_card(subscription.stripe_payment_method_id, "insufficient_funds")
     await newsroom.advances_time(timedelta(days=31))
-    behind = await again(newsroom, subscription)
-    assert behind.status == "past_due"
+    past_due = await reload(newsroom, subscription)
+    assert past_due.status == "past_due"
     assert await mail_kinds(newsroom, subscription) == [("payment_failed",)]
     page = await payment_methods.start_card_update(
         newsroom.ctx, subscription.stripe_subscription_id, actor=Actor.LINK, return_path="/manage"
     )
     await newsroom.pays(page)
-    mended = await again(newsroom, subscription)
-    assert mended.status == "active"
+    recovered = await reload(newsroom, subscription)
+    assert recovered.status == "active"
     assert await newsroom.rows(
         "SELECT count(*), sum(amount) FROM ledger_entries WHERE credit = 'income:monthly'"
     ) == [(2, 1000)]
@@ -164,7 +160,7 @@ async def test_a_renewal_that_never_succeeds_lapses_and_nothing_is_owed(
     for _ in range(8):
         await newsroom.advances_time(timedelta(days=7))
         await newsroom.runs_until_idle()
-    after = await again(newsroom, subscription)
+    after = await reload(newsroom, subscription)
     assert after.status == "canceled"
     assert await mail_kinds(newsroom, subscription) == [("lapsed",), ("payment_failed",)]
     assert await history(newsroom, subscription) == [("lapsed", "stripe")]
@@ -181,7 +177,7 @@ async def test_a_cancelled_subscription_is_notified_once_and_never_charged_again
         newsroom.ctx, subscription.stripe_subscription_id, actor=Actor.DONOR
     )
     await newsroom.advances_time(timedelta(days=90))
-    after = await again(newsroom, subscription)
+    after = await reload(newsroom, subscription)
     assert after.status == "canceled"
     assert await mail_kinds(newsroom, subscription) == [("cancelled",)]
     assert await history(newsroom, subscription) == [("cancelled", "donor")]
@@ -230,7 +226,7 @@ async def test_an_annual_charge_is_announced_once_and_a_monthly_one_is_not(
     assert ("renews_soon",) not in await mail_kinds(newsroom, monthly)
 
 
-async def test_word_of_an_old_card_that_comes_a_month_late_brings_it_not_back(
+async def test_an_event_of_an_old_card_that_comes_late_does_not_bring_it_back(
     newsroom: Newsroom,
 ) -> None:
     subscription = await start_subscription(newsroom)
@@ -247,7 +243,7 @@ async def test_word_of_an_old_card_that_comes_a_month_late_brings_it_not_back(
     await newsroom.advances_time(timedelta(days=2))
     intents = newsroom.sandbox.dashboard_request("GET", "/v1/setup_intents")
     await payment_methods.sync_setup_intent(newsroom.ctx, intents["data"][0]["id"])
-    after = await again(newsroom, subscription)
+    after = await reload(newsroom, subscription)
     assert after.stripe_payment_method_id == newer
 
 
@@ -263,6 +259,6 @@ async def test_a_card_for_a_subscription_that_has_ended_meanwhile_opens_no_alert
         "DELETE", f"/v1/subscriptions/{subscription.stripe_subscription_id}"
     )
     await newsroom.runs_until_idle()
-    after = await again(newsroom, subscription)
+    after = await reload(newsroom, subscription)
     assert after.status == "canceled"
     assert await newsroom.count("alerts") == 0

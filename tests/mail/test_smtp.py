@@ -1,4 +1,4 @@
-"""How a mail is handed over: by TLS where there is any, and never to a stranger."""
+"""A mail is sent over TLS where there is any, and a password to no other machine in the clear."""
 
 import contextlib
 import ssl
@@ -20,7 +20,7 @@ from tests.support.newsroom import MailServer, settings_for
 
 pytestmark = pytest.mark.anyio
 CERTIFICATE = Path(__file__).parents[1] / "support" / "localhost.pem"
-LETTER = RenderedMail("A subject", "Words.\n", "<p>Words.</p>\n")
+MAIL = RenderedMail("A subject", "Words.\n", "<p>Words.</p>\n")
 NOWHERE = "postgresql+psycopg://nobody@localhost/none"
 
 
@@ -41,31 +41,41 @@ async def listening(
 
 
 def settings_with(url: str) -> Settings:
-    made = settings_for(NOWHERE, "http://127.0.0.1:1", mail_from="Support <post@lindenau.example>")
-    return made.model_copy(update={"smtp_url": SecretStr(url)})
+    settings = settings_for(
+        NOWHERE, "http://127.0.0.1:1", mail_from="Support <post@lindenau.example>"
+    )
+    return settings.model_copy(update={"smtp_url": SecretStr(url)})
 
 
 async def sends(url: str, address: str = "someone@example.org") -> bool:
     settings = settings_with(url)
     envelope = Envelope("0" * 32, address, "en", datetime(2026, 11, 22, tzinfo=UTC))
     async with smtp.connection(settings) as server:
-        return await smtp.send(server, settings, LETTER, envelope)
+        return await smtp.send(server, settings, MAIL, envelope)
 
 
 @dataclass
-class Doorman:
-    """A server's check of who logs in, and who tried."""
+class Authenticator:
+    """The server's check of who logs in, and what was tried."""
 
     name: str
     password: str
-    heard: list[object] = field(default_factory=list)
+    attempts: list[object] = field(default_factory=list)
 
     def __call__(
-        self, _server: object, _session: object, _envelope: object, _method: str, given: object
+        self,
+        _server: object,
+        _session: object,
+        _envelope: object,
+        _method: str,
+        credentials: object,
     ) -> AuthResult:
-        self.heard.append(given)
-        assert isinstance(given, LoginPassword)
-        right = (given.login, given.password) == (self.name.encode(), self.password.encode())
+        self.attempts.append(credentials)
+        assert isinstance(credentials, LoginPassword)
+        right = (credentials.login, credentials.password) == (
+            self.name.encode(),
+            self.password.encode(),
+        )
         return AuthResult(success=right, handled=False)
 
 
@@ -99,8 +109,10 @@ async def test_a_server_nobody_vouches_for_gets_no_mail() -> None:
 @pytest.mark.filterwarnings("ignore:Session.login_data:DeprecationWarning")
 @pytest.mark.usefixtures("known_certificate")
 async def test_a_name_and_a_password_may_have_any_letters() -> None:
-    doorman = Doorman("me@here", "p:ä/ss")
-    async with listening(tls_context=own_tls(), auth_required=True, authenticator=doorman) as post:
+    authenticator = Authenticator("me@here", "p:ä/ss")
+    async with listening(
+        tls_context=own_tls(), auth_required=True, authenticator=authenticator
+    ) as post:
         assert await sends(f"smtp://me%40here:p%3A%C3%A4%2Fss@localhost:{post.port}")
         with pytest.raises(aiosmtplib.SMTPAuthenticationError):
             await sends(f"smtp://me%40here:wrong@localhost:{post.port}")
@@ -108,12 +120,12 @@ async def test_a_name_and_a_password_may_have_any_letters() -> None:
 
 
 async def test_a_password_is_never_sent_to_another_machine_in_the_clear() -> None:
-    doorman = Doorman("me", "secret")
-    async with listening(auth_require_tls=False, authenticator=doorman) as post:
+    authenticator = Authenticator("me", "secret")
+    async with listening(auth_require_tls=False, authenticator=authenticator) as post:
         # To the service, any name but the loopback's is another machine's.
         with pytest.raises(aiosmtplib.SMTPException):
             await sends(f"smtp://me:secret@0.0.0.0:{post.port}")
-        assert doorman.heard == []
+        assert authenticator.attempts == []
         assert post.mails == []
 
 
