@@ -6,16 +6,15 @@ the ledger is replayed from Stripe's transactions alone: the last hash must be t
 """
 
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import BigInteger, Row, String, select, text
+from sqlalchemy import String, select, text
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.accounting import (
+    chain_verification,
     daily_totals,
-    integrity_checks,
     month_snapshots,
     statement_timeout,
 )
@@ -23,33 +22,14 @@ from payments.accounting.integrity_checks import CHECKS
 from payments.infra import alerts, db
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
-from payments.ledger import balance_transactions, entries, hash_chain
-from payments.ledger.posting_rules import (
-    Attribution,
-    LedgerAccount,
-    Posting,
-    needs_contribution,
-    postings,
-)
 from payments.settlement import importer
 
-MAX_FAILURES = 20  # rows named by one check
 BALANCE_ATTEMPTS = 3  # comparisons with Stripe: money may move between our look and theirs
 RECENT_MONTHS = 2  # snapshots that are computed again when the chain is not verified in full
 CHAIN_DESCRIPTION = "every row follows the one before it, and none was changed"
 REPLAY_DESCRIPTION = "the books made anew from Stripe's transactions are the same to the last hash"
 BALANCE_DESCRIPTION = "the stripe account equals Stripe's own balance"
 NON_SQL_CHECKS = ("month_snapshots", "stripe_balance", "replay")
-
-
-class VerifiedHead(db.Base):
-    """A ledger entry up to which the chain was verified. Never changed."""
-
-    __tablename__ = "verified_heads"
-
-    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    hash: Mapped[bytes]
-    verified_at: Mapped[db.Timestamp]
 
 
 class IntegrityCheck(db.Base):
@@ -89,10 +69,12 @@ async def run_checks(
     results = []
     async with ctx.sessions() as session:
         await statement_timeout.extend(session)
-        broken_links = await _broken_links(session, full=full)
+        broken_links = await chain_verification.broken_links(session, full=full)
         results.append(CheckResult("chain", CHAIN_DESCRIPTION, broken_links))
         for check_name, (description, query) in CHECKS.items():
-            failures = await session.scalars(text(f"{query} LIMIT {MAX_FAILURES}"))
+            failures = await session.scalars(
+                text(f"{query} LIMIT {chain_verification.MAX_FAILURES}")
+            )
             results.append(
                 CheckResult(check_name, description, tuple(str(failure) for failure in failures))
             )
@@ -103,7 +85,9 @@ async def run_checks(
     if with_stripe:
         results.append(await _check_stripe_balance(ctx))
     if replay:
-        results.append(CheckResult("replay", REPLAY_DESCRIPTION, await _replay_failures(ctx)))
+        results.append(
+            CheckResult("replay", REPLAY_DESCRIPTION, await chain_verification.replay_failures(ctx))
+        )
     return results
 
 
@@ -113,14 +97,11 @@ async def run_and_alert(
     """Import, run every check, store the results, and open or close an alert for each check."""
     await daily_totals.import_and_refresh(ctx)
     async with ctx.sessions() as session:
-        last_entry = await _last_entry(session)
+        last_entry = await chain_verification.last_entry(session)
     results = await run_checks(ctx, full=full, replay=replay)
     async with ctx.sessions.begin() as session:
         if last_entry is not None and all(r.passed for r in results if r.check_name == "chain"):
-            head = insert(VerifiedHead).values(
-                seq=last_entry.seq, hash=last_entry.hash, verified_at=ctx.now()
-            )
-            await session.execute(head.on_conflict_do_nothing())
+            await chain_verification.store_verified_head(session, last_entry, ctx)
         for result in results:
             changing = {
                 "description": result.description,
@@ -148,33 +129,6 @@ async def latest_results(session: AsyncSession) -> list[IntegrityCheck]:
     return [by_name[name] for name in ("chain", *CHECKS, *NON_SQL_CHECKS) if name in by_name]
 
 
-# --- the chain ------------------------------------------------------------------------------------
-
-
-async def _broken_links(session: AsyncSession, *, full: bool) -> tuple[str, ...]:
-    """The entries that do not follow from the one before, and verified ones that are gone."""
-    head = None
-    if not full:
-        head = await session.scalar(select(VerifiedHead).order_by(VerifiedHead.seq.desc()).limit(1))
-    params = {
-        "whole_chain": head is None,
-        "after_seq": 0 if head is None else head.seq,
-        "after_hash": hash_chain.GENESIS_HASH if head is None else head.hash,
-    }
-    broken = list(
-        await session.scalars(text(f"{integrity_checks.CHAIN_SQL} LIMIT {MAX_FAILURES}"), params)
-    )
-    broken += await session.scalars(
-        text(f"{integrity_checks.VERIFIED_HEADS_SQL} LIMIT {MAX_FAILURES}")
-    )
-    return tuple(str(row) for row in broken[:MAX_FAILURES])
-
-
-async def _last_entry(session: AsyncSession) -> Row[Any] | None:
-    query = text("SELECT seq, hash FROM ledger_entries ORDER BY seq DESC LIMIT 1")
-    return (await session.execute(query)).one_or_none()
-
-
 # --- the snapshots --------------------------------------------------------------------------------
 
 
@@ -185,64 +139,7 @@ async def _snapshot_failures(session: AsyncSession, *, full: bool) -> tuple[str,
         differences += await month_snapshots.find_differences(
             session, kind, newest_months=None if full else RECENT_MONTHS
         )
-    return tuple(differences[:MAX_FAILURES])
-
-
-# --- the replay -----------------------------------------------------------------------------------
-
-
-async def _replay_failures(ctx: Context) -> tuple[str, ...]:
-    """Compute the ledger in the order it was written; return the first entry that differs.
-
-    An entry depends on nothing but its transaction and the contribution that was paid.
-    """
-    head, expected = hash_chain.GENESIS_HASH, list[Posting]()
-    async with ctx.sessions() as session:
-        await statement_timeout.extend(session)
-        rows = await session.stream(
-            text(integrity_checks.REPLAY_SQL), execution_options={"yield_per": 1000}
-        )
-        row, failure = None, ""
-        async for row in rows:
-            if row.type is None:
-                failure = f"row {row.seq}: {row.balance_transaction} is not Stripe's"
-                break
-            expected = expected or _expected_postings(row)
-            head = (
-                hash_chain.next_hash(head, _entry_bytes(row, expected.pop(0))) if expected else b""
-            )
-            if head != row.hash:
-                failure = f"row {row.seq} ({row.balance_transaction}) would be another"
-                break
-        await rows.close()
-    if failure:
-        return (failure,)
-    return (f"{row.balance_transaction} would have more rows",) if row and expected else ()
-
-
-def _expected_postings(row: Row[Any]) -> list[Posting]:
-    """The postings that begin at this entry: of a transaction, or of a payout's arrival."""
-    if {row.debit, row.credit} == {LedgerAccount.BANK, LedgerAccount.IN_TRANSIT}:
-        return [entries.payout_arrival_posting(row.amount)]
-    facts = balance_transactions.transaction_facts(row)
-    if facts.net != facts.amount - facts.fee or sum(amount for _, amount in facts.fees) != row.fee:
-        return []
-    attribution = None if row.frequency is None else Attribution(row.contribution_id, row.frequency)
-    return postings(facts, attribution)
-
-
-def _entry_bytes(row: Row[Any], posting: Posting) -> bytes:
-    is_attributed = needs_contribution(row.type, row.reporting_category)
-    return hash_chain.row_bytes(
-        row.seq,
-        posting.debit,
-        posting.credit,
-        posting.amount,
-        row.currency,
-        row.occurred_at,
-        row.balance_transaction,
-        row.contribution_id if is_attributed else row.posted_contribution_id,
-    )
+    return tuple(differences[: chain_verification.MAX_FAILURES])
 
 
 # --- Stripe's balance -----------------------------------------------------------------------------

@@ -5,7 +5,6 @@ each row that breaks the rule, and is given a LIMIT by its caller.
 """
 
 from payments.accounting import daily_totals, mrr_rollforward
-from payments.ledger import entries
 from payments.settlement.refunds import UNSUCCESSFUL_STATUSES
 
 # The account that a transaction moves, by which of Stripe's balances it is of. `posting_rules` has
@@ -16,74 +15,6 @@ CASH_ACCOUNT_SQL = """CASE coalesce(bt.balance_type, 'payments')
         WHEN 'refund_and_dispute_prefunding' THEN 'stripe:prefunding'
         WHEN 'issuing' THEN 'stripe:issuing'
         ELSE 'stripe:held' END"""
-
-# The byte form of `ledger.hash_chain`, written in SQL so that one does not prove itself. Takes
-# :after_seq and :after_hash, the entry to begin after, and :whole_chain.
-CHAIN_SQL = """
-    WITH linked_entries AS (
-        SELECT seq,
-               hash,
-               balance_transaction,
-               occurred_at,
-               coalesce(lag(seq) OVER by_seq, :after_seq) + 1 AS expected_seq,
-               coalesce(lag(hash) OVER by_seq, :after_hash) AS previous_hash,
-               convert_to(concat_ws('|', 'v1', seq, debit, credit, amount, currency,
-                   to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
-                   balance_transaction, coalesce(contribution_id, '')), 'UTF8') AS row_bytes
-          FROM ledger_entries
-         WHERE seq > :after_seq OR CAST(:whole_chain AS boolean)
-        WINDOW by_seq AS (ORDER BY seq)
-    )
-    SELECT CASE WHEN seq <> expected_seq THEN 'row ' || expected_seq || ' is missing'
-                ELSE 'row ' || seq || ' (' || balance_transaction || ') was changed' END
-      FROM linked_entries
-     WHERE seq <> expected_seq
-        OR hash <> sha256(previous_hash || row_bytes)
-        OR occurred_at <> date_trunc('second', occurred_at)
-     ORDER BY seq
-"""
-# What was verified once must still be there: this is how a chain cut off at its end is found.
-VERIFIED_HEADS_SQL = """
-    SELECT 'row ' || h.seq || ', proven on ' || CAST(h.verified_at AS date) || ', '
-           || CASE WHEN e.seq IS NULL THEN 'is gone' ELSE 'was changed' END
-      FROM verified_heads h
-      LEFT JOIN ledger_entries e USING (seq)
-     WHERE e.hash IS DISTINCT FROM h.hash
-     ORDER BY h.seq
-"""
-
-# Every entry in its order, with the transaction it came from and the contribution that is for. A
-# payout's arrival occurs on the day it reached the bank, as `entries.post_payout_arrival` has it.
-REPLAY_SQL = f"""
-    SELECT e.seq,
-           e.debit,
-           e.credit,
-           e.hash,
-           e.balance_transaction,
-           e.contribution_id AS posted_contribution_id,
-           bt.type,
-           bt.reporting_category,
-           bt.balance_type,
-           bt.amount,
-           bt.fee,
-           bt.net,
-           bt.fees,
-           bt.currency,
-           bt.exchange_rate,
-           link.contribution_id,
-           link.frequency,
-           CASE WHEN e.debit IN ('bank', 'in-transit') AND e.credit IN ('bank', 'in-transit')
-                THEN greatest(bt.occurred_at,
-                              (p.arrives_on + time '{entries.PAYOUT_ARRIVAL_TIME}')
-                                  AT TIME ZONE 'UTC')
-                ELSE bt.occurred_at END AS occurred_at
-      FROM ledger_entries e
-      LEFT JOIN balance_transactions bt ON bt.id = e.balance_transaction
-      LEFT JOIN payouts p ON p.balance_transaction = e.balance_transaction
-      LEFT JOIN charges c ON c.stripe_charge_id = bt.charge
-      LEFT JOIN payment_intent_links link USING (stripe_payment_intent_id)
-     ORDER BY e.seq
-"""  # noqa: S608 - our own constant
 
 POSTED_SQL = f"""
     WITH posted_amounts AS (

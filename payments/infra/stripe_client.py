@@ -21,6 +21,7 @@ from payments.core.settings import Settings
 
 HTTP_TIMEOUT = aiohttp.ClientTimeout(total=20, connect=5)  # seconds, for each attempt
 MAX_NETWORK_RETRIES = 2
+MAX_PAGE_SIZE = 100  # the most objects that Stripe lists at once
 # Stripe may forget an idempotency key after a day. https://docs.stripe.com/api/idempotent_requests
 IDEMPOTENCY_KEY_LIFETIME = timedelta(hours=23)
 # The locales of Checkout's page; `tests/contract` compares them with the SDK's own list.

@@ -25,7 +25,6 @@ from payments.settlement import disputes, payouts, refunds
 
 SyncHandler = Callable[[Context, str], Awaitable[None]]
 IMPORT_OVERLAP = timedelta(hours=24)
-PAGE_SIZE = 100
 TRANSACTIONS_CURSOR = "balance_transactions"
 IMPORT_COMPLETED = "import_completed"  # when an import last read the whole list, not how far it is
 
@@ -82,7 +81,7 @@ async def _list_page(
     ctx: Context, since: datetime | None, starting_after: str | None
 ) -> stripe.ListObject[stripe.BalanceTransaction]:
     params: stripe.params.BalanceTransactionListParams = {
-        "limit": PAGE_SIZE,
+        "limit": stripe_client.MAX_PAGE_SIZE,
         "expand": ["data.source"],
     }
     if since is not None:

@@ -22,8 +22,6 @@ from payments.infra.context import Context
 from payments.ledger import balance_transactions, entries
 from payments.ledger.balance_transactions import BalanceTransaction
 
-PAGE_SIZE = 100
-
 
 class PayoutStatus(StrEnum):
     """Stripe's words. https://docs.stripe.com/api/payouts/object#payout_object-status"""
@@ -178,7 +176,7 @@ async def _list_transactions(ctx: Context, payout_id: str) -> list[dict[str, obj
     last_id: str | None = None
     while True:
         params: stripe.params.BalanceTransactionListParams = {
-            "limit": PAGE_SIZE,
+            "limit": stripe_client.MAX_PAGE_SIZE,
             "payout": payout_id,
         }
         if last_id is not None:

@@ -198,7 +198,7 @@ async def _resolve_expired(ctx: Context, refund: Refund) -> None:
     """
     with stripe_client.translate_errors():
         listed = await ctx.stripe.v1.refunds.list_async(
-            {"charge": refund.stripe_charge_id or "", "limit": 100}
+            {"charge": refund.stripe_charge_id or "", "limit": stripe_client.MAX_PAGE_SIZE}
         )
     async with ctx.sessions.begin() as session:
         for fetched in listed.data:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Connection, create_engine, text
 
-from payments.accounting import daily_totals, integrity, integrity_checks
+from payments.accounting import chain_verification, daily_totals, integrity, integrity_checks
 from payments.ledger import hash_chain
 from payments.ledger.posting_rules import LedgerAccount
 from payments.ops import reconcile
@@ -73,8 +73,8 @@ def trials(url: str) -> Iterator[Connection]:
 def findings(connection: Connection, *names: str) -> list[str]:
     """What the named checks and the check of the chain report."""
     links = {"whole_chain": True, "after_seq": 0, "after_hash": hash_chain.GENESIS_HASH}
-    found = list(connection.scalars(text(f"{integrity_checks.CHAIN_SQL} LIMIT 5"), links))
-    found += connection.scalars(text(f"{integrity_checks.VERIFIED_HEADS_SQL} LIMIT 5"))
+    found = list(connection.scalars(text(f"{chain_verification.CHAIN_SQL} LIMIT 5"), links))
+    found += connection.scalars(text(f"{chain_verification.VERIFIED_HEADS_SQL} LIMIT 5"))
     for name in names:
         found += connection.scalars(text(f"{integrity_checks.CHECKS[name][1]} LIMIT 5"))
     return [str(row) for row in found]

@@ -16,3 +16,5 @@ row says who gave.
 
 A month is a half-open month of the accounting zone. Currencies are never added together.
 """
+
+PAGE_SIZE = 50  # rows of a list on a page

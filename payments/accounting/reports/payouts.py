@@ -13,11 +13,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting import sql_text
+from payments.accounting.reports import PAGE_SIZE
 from payments.accounting.reports.transaction_filters import TYPE_SQL, stripe_id_pattern
 from payments.core.errors import InvalidField, NotFound
 from payments.settlement.payouts import ReconciliationStatus
 
-PAGE_SIZE = 50
 MAX_PAYOUTS = 10_000
 MAX_ITEMS = 2000  # shown of one payout; its sums are of all
 _PAYOUT_ID = stripe_id_pattern("po")

@@ -8,11 +8,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting import sql_text
+from payments.accounting.reports import PAGE_SIZE
 from payments.core.errors import InvalidField
 from payments.core.identifiers import is_row_id
 from payments.settlement.disputes import NEEDS_RESPONSE_STATUSES
-
-PAGE_SIZE = 50
 
 
 @dataclass(frozen=True, slots=True)

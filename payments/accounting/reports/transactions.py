@@ -13,12 +13,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting import daily_totals, sql_text
+from payments.accounting.reports import PAGE_SIZE
 from payments.accounting.reports.monthly import SUMS_SQL
 from payments.accounting.reports.transaction_filters import FROM_SQL, TYPE_SQL, Filters
 from payments.core.calendar import from_unix
 from payments.core.errors import InvalidField
-
-PAGE_SIZE = 50
 
 
 @dataclass(frozen=True, slots=True)
