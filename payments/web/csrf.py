@@ -28,8 +28,8 @@ SIGNED_LINK = "whoever holds the link may send it, and the cookies of the browse
 PROGRAM = "called by programs, which hold a token or a signature"
 EXEMPT_ROUTES = {
     "/donate": NO_SESSION,
-    "/remind": NO_SESSION,
-    "/remind/with": "reads the donor's session only to save them a confirmation, if same-origin",
+    "/remind": "reads the donor's session, which saves a confirmation, only if `is_same_origin`",
+    "/remind/with": NO_SESSION,
     "/remind/calendar": NO_SESSION,
     "/remind/confirm/{signed}": SIGNED_LINK,
     "/remind/stop/{code}": SIGNED_LINK,

@@ -182,13 +182,13 @@ async def test_a_snippet_from_before_the_policy_gets_around_nothing(
             .form(f"{BASE_URL}/donate", "get")
             .submission(frequency="monthly", amount="500")
         )
-        held = (
+        fields = (
             well_formed_page(await room.web.get("/donate", params=sent))
             .form("/donate")
             .submission()
         )
-        assert held["frequency"] == "once"
-        refused = await room.web.post("/donate", data=held)
+        assert fields["frequency"] == "once"
+        refused = await room.web.post("/donate", data=fields)
         assert refused.status_code == 409  # nobody ticked the declaration for the reader
 
 

@@ -156,15 +156,15 @@ def needles() -> dict[bytes, str]:
 NEEDLES = needles()
 
 
-def seen_in(blob: bytes, wanted: dict[bytes, str] = NEEDLES) -> set[str]:
+def seen_in(blob: bytes, needles: dict[bytes, str] = NEEDLES) -> set[str]:
     """Whom and what of theirs the bytes tell."""
     blob = re.sub(rb"\x00{64,}", b"\x00", blob)  # what a file keeps free
     lower = blob.lower()
-    return {what for needle, what in wanted.items() if needle in lower or needle in blob}
+    return {what for needle, what in needles.items() if needle in lower or needle in blob}
 
 
 def on_disk(home: Path) -> dict[str, bytes]:
-    """Every file of the server: tables, indexes, the log that precedes them, and what it said."""
+    """Every file of the server: tables, indexes, the log that precedes them, and its output."""
     read = {}
     for path in sorted(home.rglob("*")):
         with contextlib.suppress(FileNotFoundError):
@@ -272,8 +272,8 @@ async def asks_by_program(room: Newsroom, person: Person) -> None:
 async def is_reminded(room: Newsroom, person: Person, *, stops: bool = False) -> None:
     async with sits_down(room, person) as reader:
         page = await reader.opens("/remind?frequency=monthly&amount=500&currency=usd")
-        wanted = {"when": "week", "address": person.typed, "once_more": "yes"}
-        answer = await reader.submits(page, "/remind", **wanted)
+        fields = {"when": "week", "address": person.typed, "once_more": "yes"}
+        answer = await reader.submits(page, "/remind", **fields)
         assert answer.status_code == 200, answer.text
         await works(room)
         link = link_in(newest(room, person), "/remind/confirm/")
@@ -501,7 +501,7 @@ async def has_happened(room: Newsroom) -> None:
     """Check that they went where they were sent: else nothing was there to be found."""
     for table, number in (("disputes", 1), ("refunds", 1), ("erasures", 1)):
         assert await room.count(table) == number, table
-    for query, wanted in (
+    for query, expected in (
         ("SELECT DISTINCT status FROM charges", {"succeeded", "failed"}),
         ("SELECT DISTINCT status FROM contributions", {"paid", "expired"}),
         ("SELECT DISTINCT state FROM reminders", {"unconfirmed", "scheduled", "cancelled"}),
@@ -510,8 +510,8 @@ async def has_happened(room: Newsroom) -> None:
         ("SELECT DISTINCT action FROM audit_entries", {"donor_viewed", "refund_requested"}),
         ("SELECT DISTINCT reason FROM suppressed_addresses", {"bounced"}),
     ):
-        assert {word for (word,) in await room.rows(query)} >= wanted, query
-    # an address is held, sealed: that is what must not be found
+        assert {word for (word,) in await room.rows(query)} >= expected, query
+    # an address is stored, encrypted: that is what must not be found
     assert await room.rows(
         "SELECT count(*) > 0 FROM reminders WHERE address_ciphertext IS NOT NULL"
     ) == [(True,)]
@@ -542,9 +542,9 @@ async def test_people_who_went_every_way_are_found_nowhere(
     assert store != {}
     assert {path: seen for path, data in store.items() if (seen := seen_in(data))} == {}
 
-    said = capfd.readouterr()
-    assert seen_in(said.out.encode() + said.err.encode()) == set()
-    assert '"unexpected_error"' in said.err
+    output = capfd.readouterr()
+    assert seen_in(output.out.encode() + output.err.encode()) == set()
+    assert '"unexpected_error"' in output.err
     asked = repr([(one.path, one.params, one.idempotency_key) for one in room.sandbox.requests])
     assert seen_in(asked.encode()) == set()
     nobody_reads_of_another(room)
@@ -564,8 +564,8 @@ async def test_a_donor_who_may_be_prosecuted_is_found_nowhere(
         await set_risk_level(room, RiskLevel.CHALLENGE)
         async with sits_down(room, person) as reader:
             page = await reader.opens(f"/donate?article={person.story}&frequency=monthly")
-            wanted = {"amount_monthly": "1000", "declaration": "yes"}
-            waits = await reader.submits(page, "/donate", **wanted)
+            fields = {"amount_monthly": "1000", "declaration": "yes"}
+            waits = await reader.submits(page, "/donate", **fields)
             assert waits.status_code == 428
             room.clock.advance(timedelta(minutes=20))
             answer = await reader.submits(Page(waits.text), "/donate")
@@ -579,8 +579,8 @@ async def test_a_donor_who_may_be_prosecuted_is_found_nowhere(
         assert room.mails() == []
         assert seen_in(dump(room)) == set()
         assert {path: seen for path, data in on_disk(home).items() if (seen := seen_in(data))} == {}
-        said = capfd.readouterr()
-        assert seen_in(said.out.encode() + said.err.encode()) == set()
+        output = capfd.readouterr()
+        assert seen_in(output.out.encode() + output.err.encode()) == set()
 
 
 def nobody_reads_of_another(room: Newsroom) -> None:

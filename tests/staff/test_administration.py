@@ -57,8 +57,8 @@ async def test_nobody_does_it_to_themselves(newsroom: Newsroom) -> None:
     async with open_colleague_browser(newsroom, "Ada", Role.ADMIN) as ada:
         await ada.opens_link()
         ((own,),) = await newsroom.rows("SELECT id FROM staff")
-        for deed in ("role", "remove"):
-            answer = await ada.sends(f"/staff/colleagues/{own}/{deed}", role="finance")
+        for action in ("role", "remove"):
+            answer = await ada.sends(f"/staff/colleagues/{own}/{action}", role="finance")
             assert answer.status_code == 403
         again = await ada.sends("/staff/colleagues", name="Ada", role="admin", replace="yes")
         assert again.status_code == 403

@@ -145,7 +145,7 @@ async def test_a_new_key_of_the_service_is_fetched_once(
         assert (await signs_on(ada)).status_code == 200
         assert provider.request_count("/keys") == 2
         provider.keys = [RSA]
-        sso_house.clock.advance(timedelta(hours=1))  # what it said of itself is asked for anew
+        sso_house.clock.advance(timedelta(hours=1))  # its metadata and keys are fetched anew
         assert (await signs_on(ada)).status_code == 403
         assert provider.request_count("/keys") == 4
         assert provider.request_count("/.well-known/openid-configuration") == 2

@@ -57,7 +57,7 @@ async def test_a_passkey_that_lies_opens_nothing(house: Newsroom) -> None:
             Device(honest.id, honest.key, 5, flags=0x01),  # present, not verified
             Device(honest.id, honest.key, 5, flags=0x04),  # verified, not present
             Device(honest.id, ec.generate_private_key(ec.SECP256R1()), 5),  # another key
-            Device(key=honest.key, count=5),  # an id that was never kept
+            Device(key=honest.key, count=5),  # an id that was never stored
         ]
         for liar in lies:
             ada.device = liar
@@ -142,8 +142,8 @@ async def test_a_copied_passkey_is_refused_and_opens_an_alert(house: Newsroom) -
             assert answer.status_code == 403
             assert "may have been copied" in Page(answer.text).text
         async with house.ctx.sessions() as session:
-            (alarm,) = await alerts.list_open(session)
-        assert alarm.kind is AlertKind.PASSKEY_CLONED
+            (alert,) = await alerts.list_open(session)
+        assert alert.kind is AlertKind.PASSKEY_CLONED
         ada.device = honest
         assert (await ada.signs_in()).status_code == 303
 

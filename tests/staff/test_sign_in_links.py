@@ -77,13 +77,13 @@ async def test_a_guessed_link_opens_nothing_and_learns_nothing(newsroom: Newsroo
         spent,
     ]
     guesses += [f"/staff/enter/{word}" for word in ("x", "%00", "%ff", "a" * 5000, "%F0%9F%94%91")]
-    told = set()
+    bodies = set()
     for guess in guesses:
         for answer in (await newsroom.web.get(guess), await redeems_link(newsroom, guess)):
             assert answer.status_code == 410, guess
             assert "set-cookie" not in answer.headers
-            told.add(answer.text)
-    assert len(told) == 1
+            bodies.add(answer.text)
+    assert len(bodies) == 1
     assert (await redeems_link(newsroom, link)).status_code == 303
 
 

@@ -40,9 +40,11 @@ class OidcProvider:
     port: int = 0
     now: Callable[[], datetime] = lambda: NOON
     subject: str | None = "4711"  # nobody: it lets nobody in
-    signed_in_at: datetime | None = None  # there, before they were sent; None: whenever asked
+    signed_in_at: datetime | None = (
+        None  # there, before they were sent; None: whenever they are asked
+    )
     sends_auth_time: bool = True
-    honours_prompt: bool = True  # asks again who they are, when it is told to
+    honours_prompt: bool = True  # asks again who they are, when `prompt=login` says so
     shows_page: bool = False  # a page with a link, as to a person; not at once on
     keys: list[Any] = field(default_factory=lambda: [RSA])
     signing_key: Any = field(default_factory=lambda: RSA)
@@ -116,15 +118,15 @@ class OidcProvider:
             **self.discovery_overrides,
         }
 
-    def _authorize(self, asked: dict[str, str]) -> web.StreamResponse:
-        state = {"state": asked["state"]}
+    def _authorize(self, authorize_params: dict[str, str]) -> web.StreamResponse:
+        state = {"state": authorize_params["state"]}
         if self.subject is None:
-            said = {"error": "access_denied", **state}
+            params = {"error": "access_denied", **state}
         else:
             code = secrets.token_urlsafe(16)
-            self.codes[code] = asked
-            said = {"code": code, **state}
-        back = f"{asked['redirect_uri']}?{urlencode(said)}"
+            self.codes[code] = authorize_params
+            params = {"code": code, **state}
+        back = f"{authorize_params['redirect_uri']}?{urlencode(params)}"
         if self.shows_page:
             link = f"<a href='{back.replace('&', '&amp;')}'>It is me</a>"
             page = f"<!doctype html><html lang='en'><title>Sign in</title>{link}</html>"
@@ -138,22 +140,22 @@ class OidcProvider:
         posted = (form.get("client_id"), form.get("client_secret")) == (CLIENT, SECRET)
         if request.headers.get("authorization") != proof and not posted:
             return web.json_response({"error": "invalid_client"}, status=401)
-        asked = self.codes.pop(form.get("code", ""), None)
+        authorize_params = self.codes.pop(form.get("code", ""), None)
         digest = hashlib.sha256(form["code_verifier"].encode()).digest()
         challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
         if (
-            asked is None
-            or asked["code_challenge"] != challenge
-            or asked["redirect_uri"] != form["redirect_uri"]
+            authorize_params is None
+            or authorize_params["code_challenge"] != challenge
+            or authorize_params["redirect_uri"] != form["redirect_uri"]
         ):
             return web.json_response({"error": "invalid_grant"}, status=400)
-        token = self._id_token(asked)
+        token = self._id_token(authorize_params)
         return web.json_response({"access_token": "x", "token_type": "Bearer", "id_token": token})
 
-    def _id_token(self, asked: dict[str, str]) -> str:
+    def _id_token(self, authorize_params: dict[str, str]) -> str:
         now = self.now()
         again = self.honours_prompt and (
-            "login" in asked.get("prompt", "") or self.signed_in_at is None
+            "login" in authorize_params.get("prompt", "") or self.signed_in_at is None
         )
         at = now if again else self.signed_in_at or now
         claims: Claims = {
@@ -162,7 +164,7 @@ class OidcProvider:
             "aud": CLIENT,
             "iat": int(now.timestamp()),
             "exp": int(now.timestamp()) + 300,
-            "nonce": asked["nonce"],
+            "nonce": authorize_params["nonce"],
             "email": "ada@newsroom.example",
             **({"auth_time": int(at.timestamp())} if self.sends_auth_time else {}),
             **self.claim_overrides,

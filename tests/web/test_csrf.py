@@ -3,6 +3,7 @@ that changes something.
 """
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,24 @@ async def test_a_form_of_another_site_changes_nothing_and_is_in_no_log(room: New
                 assert "did not come from our own page" in answer.text
         assert await room.count("audit_entries") == before + 1  # the invitation
         assert (await ada.web.get("/staff")).status_code == 200
+
+
+async def test_another_site_signs_no_donor_up_for_a_reminder_without_confirmation(
+    newsroom: Newsroom,
+) -> None:
+    """The form has no guard, and reads the session only for a request of our own pages."""
+    async with open_donor_browser(newsroom) as donor:
+        await donor.gives(500, "once")
+        await donor.signs_in()
+        form = (await donor.opens("/remind")).form("/remind").submission(address=donor.address)
+        for headers, state in ((REFUSED[9], "unconfirmed"), (ACCEPTED[0], "scheduled")):
+            answer = await donor.web.post("/remind", data=form, headers=headers)
+            assert answer.status_code == 200
+            (newest,) = await newsroom.rows(
+                "SELECT state FROM reminders ORDER BY signed_up_at DESC, state LIMIT 1"
+            )
+            assert newest == (state,)
+            newsroom.clock.advance(timedelta(minutes=1))
 
 
 async def test_every_route_that_changes_something_is_guarded_or_exempt(
