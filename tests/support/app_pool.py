@@ -18,7 +18,7 @@ _idle_apps: list[tuple[AppOptions, Litestar]] = []
 
 @contextmanager
 def lend_app(ctx: Context) -> Iterator[Litestar]:
-    """Lend an application that answers from this context. One that gets a route is not lent again."""
+    """Lend an application that answers from this context; one given a route is not lent again."""
     web_app.check_settings(ctx.settings)
     logs.configure(ctx.settings.log_level)
     options = AppOptions.of(ctx.settings)
