@@ -39,10 +39,10 @@ async def test_a_donor_signs_in_by_a_link_and_sees_what_they_give(donor: Donor) 
 
 async def test_the_cookies_are_for_this_browser_and_no_script(donor: Donor) -> None:
     await donor.gives()
-    asked = await donor.opens_and_submits("/manage", address=READER_EMAIL)
+    requested = await donor.opens_and_submits("/manage", address=READER_EMAIL)
     await donor.room.runs_due_jobs()
     entered = await donor.opens_and_submits(link_in(donor.room.mails()[-1], "/manage/enter/"))
-    for answer, name, max_age in ((asked, "asked", 600), (entered, "donor", 1800)):
+    for answer, name, max_age in ((requested, "asked", 600), (entered, "donor", 1800)):
         (cookie,) = answer.headers.get_list("set-cookie")
         value, *attributes = cookie.split("; ")
         assert re.fullmatch(rf"{name}=[\w-]{{43}}", value)

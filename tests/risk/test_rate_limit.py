@@ -187,7 +187,7 @@ async def test_without_a_script_a_reader_waits_and_goes_on(newsroom: Newsroom) -
     refusal = await gives(newsroom, frequency="monthly", amount_monthly="1000")
     assert seconds_of(refusal) == 20
     newsroom.clock.advance(timedelta(seconds=5))
-    again = await sends(newsroom, Page(refusal.text))  # too early: the place is kept
+    again = await sends(newsroom, Page(refusal.text))  # too early: its place in the queue stays
     assert again.status_code == 428
     assert seconds_of(again) == 15
     newsroom.clock.advance(timedelta(seconds=15))
@@ -274,10 +274,10 @@ async def test_a_program_cannot_use_the_proof_of_a_form(newsroom: Newsroom) -> N
 async def tries(room: Newsroom, count: int, *, declined: int, first: int = 0) -> None:
     """So many readers pay with a card, and so many of the cards are declined."""
     for number in range(count):
-        asked = await asks(room, f"10.{first}.{number}.1", amount=2000)
-        assert asked.status_code == 201, asked.text
+        answer = await asks(room, f"10.{first}.{number}.1", amount=2000)
+        assert answer.status_code == 201, answer.text
         card = DECLINED if number < declined else "4242424242424242"
-        await room.pays(asked.json()["checkout_url"], card)
+        await room.pays(answer.json()["checkout_url"], card)
     await room.runs_until_idle()
 
 
@@ -317,8 +317,8 @@ async def test_the_next_pause_takes_less_and_lasts_longer(newsroom: Newsroom) ->
     await newsroom.advances_time(timedelta(minutes=16))
     for number in range(5):
         proof = solved((await newsroom.web.get("/api/challenge")).json())
-        asked = await asks(newsroom, f"10.9.{number}.1", amount=200, proof=proof)
-        await newsroom.pays(asked.json()["checkout_url"], DECLINED)
+        answer = await asks(newsroom, f"10.9.{number}.1", amount=200, proof=proof)
+        await newsroom.pays(answer.json()["checkout_url"], DECLINED)
     await newsroom.runs_until_idle()
     await newsroom.advances_time(timedelta(minutes=29))
     assert (await asks(newsroom, amount=200)).status_code == 503
@@ -328,8 +328,8 @@ async def test_the_next_pause_takes_less_and_lasts_longer(newsroom: Newsroom) ->
 
 async def test_declined_renewals_are_no_attack(newsroom: Newsroom) -> None:
     for number in range(22):
-        asked = await asks(newsroom, f"10.0.{number}.1", amount=500, frequency="monthly")
-        await newsroom.pays(asked.json()["checkout_url"], "4000000000000341")
+        answer = await asks(newsroom, f"10.0.{number}.1", amount=500, frequency="monthly")
+        await newsroom.pays(answer.json()["checkout_url"], "4000000000000341")
     await newsroom.runs_until_idle()
     await newsroom.advances_time(timedelta(days=31, hours=2))
     await newsroom.runs_until_idle()
@@ -339,22 +339,22 @@ async def test_declined_renewals_are_no_attack(newsroom: Newsroom) -> None:
 
 
 async def test_a_session_in_which_card_after_card_is_tried_ends(newsroom: Newsroom) -> None:
-    asked = (await asks(newsroom)).json()
+    contribution = (await asks(newsroom)).json()
     for _ in range(5):
-        await newsroom.pays(asked["checkout_url"], DECLINED)
+        await newsroom.pays(contribution["checkout_url"], DECLINED)
     await newsroom.runs_until_idle()
-    assert (await newsroom.contribution(asked["id"])).status == "expired"
-    assert "Nothing was charged" in await newsroom.thanks(asked["id"])
+    assert (await newsroom.contribution(contribution["id"])).status == "expired"
+    assert "Nothing was charged" in await newsroom.thanks(contribution["id"])
 
 
 async def test_a_donor_who_finds_the_right_card_is_left_alone(newsroom: Newsroom) -> None:
-    asked = (await asks(newsroom)).json()
+    contribution = (await asks(newsroom)).json()
     for _ in range(4):
-        await newsroom.pays(asked["checkout_url"], DECLINED)
+        await newsroom.pays(contribution["checkout_url"], DECLINED)
     await newsroom.runs_until_idle()
-    await newsroom.pays(asked["checkout_url"])
+    await newsroom.pays(contribution["checkout_url"])
     await newsroom.runs_until_idle()
-    assert (await newsroom.contribution(asked["id"])).status == "paid"
+    assert (await newsroom.contribution(contribution["id"])).status == "paid"
 
 
 async def test_a_flood_that_nobody_pays_raises_the_level(newsroom: Newsroom) -> None:
@@ -501,11 +501,11 @@ async def test_all_new_networks_together_start_so_many_unpaid_gifts(newsroom: Ne
 
 
 async def test_more_care_asks_for_more_work(newsroom: Newsroom) -> None:
-    asked = {}
+    costs = {}
     for at in (RiskLevel.CHALLENGE, RiskLevel.RESTRICTED):
         await set_risk_level(newsroom, at)
-        asked[at] = (await newsroom.web.get("/api/challenge")).json()["parameters"]["cost"]
-    assert asked == {RiskLevel.CHALLENGE: 1, RiskLevel.RESTRICTED: 4}
+        costs[at] = (await newsroom.web.get("/api/challenge")).json()["parameters"]["cost"]
+    assert costs == {RiskLevel.CHALLENGE: 1, RiskLevel.RESTRICTED: 4}
 
 
 # --- when to try again ----------------------------------------------------------------------------

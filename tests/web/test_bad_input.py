@@ -78,21 +78,21 @@ def problem(answer: httpx.Response, status: int, pointer: str | None = None) -> 
     """Check that the answer is a whole RFC 9457 problem about this field. Gives its detail."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
-    told: dict[str, Any] = answer.json()
-    assert told.keys() <= {"type", "title", "status", "detail", "instance", "errors"}
-    assert told["type"].startswith("urn:reader-payments:problem:")
-    assert told["status"] == status
-    assert told["title"]
-    assert told["instance"] == f"urn:request:{answer.headers['x-request-id']}"
-    assert [one["pointer"] for one in told.get("errors", [])] == ([pointer] if pointer else [])
-    assert all(one["code"] and one["message"] for one in told.get("errors", []))
-    detail: str = told["detail"]
+    body: dict[str, Any] = answer.json()
+    assert body.keys() <= {"type", "title", "status", "detail", "instance", "errors"}
+    assert body["type"].startswith("urn:reader-payments:problem:")
+    assert body["status"] == status
+    assert body["title"]
+    assert body["instance"] == f"urn:request:{answer.headers['x-request-id']}"
+    assert [one["pointer"] for one in body.get("errors", [])] == ([pointer] if pointer else [])
+    assert all(one["code"] and one["message"] for one in body.get("errors", []))
+    detail: str = body["detail"]
     assert "Nothing was charged." in detail
     return detail
 
 
 async def send(room: Newsroom, body: str | bytes, **headers: str) -> httpx.Response:
-    """A body as it is, with a new key and a JSON content type unless told otherwise."""
+    """A body as it is, with a new key and a JSON content type unless `headers` say otherwise."""
     sent = {"content-type": "application/json", "idempotency-key": uuid4().hex}
     sent |= {name.replace("_", "-"): value for name, value in headers.items()}
     return await room.web.post(API, content=body, headers=sent)
@@ -433,9 +433,9 @@ async def test_the_form_says_the_limit_and_keeps_what_was_typed(
             other_annual=text,
         )
         assert words in complaint(answer, "other_annual")
-        kept = Page(answer.text).form("/donate").submission()
-        assert (kept["frequency"], kept["currency"]) == ("annual", currency)
-        assert (kept["amount_annual"], kept["other_annual"]) == ("other", text)
+        fields = Page(answer.text).form("/donate").submission()
+        assert (fields["frequency"], fields["currency"]) == ("annual", currency)
+        assert (fields["amount_annual"], fields["other_annual"]) == ("other", text)
 
 
 @refused
@@ -617,7 +617,7 @@ async def test_when_the_database_is_away_it_is_said_and_stripe_is_not_asked(
 ) -> None:
     url = make_url(newsroom.settings.database_url.get_secret_value())
     nowhere = url.set(database="nowhere").render_as_string(hide_password=False)
-    asked = posts(newsroom)
+    posts_before = posts(newsroom)
     values = {**newsroom.settings.model_dump(), "database_url": nowhere}
     app = create_app(type(newsroom.settings).model_validate(values), now=newsroom.clock)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)  # type: ignore[arg-type]  # one protocol, typed differently
@@ -631,7 +631,7 @@ async def test_when_the_database_is_away_it_is_said_and_stripe_is_not_asked(
         assert (await web.get("/health/live")).status_code == 200
         assert (await web.get("/health/ready")).status_code == 503
         assert (await web.get("/finance")).status_code == 503
-    assert posts(newsroom) == asked
+    assert posts(newsroom) == posts_before
 
 
 # --- anything at all ------------------------------------------------------------------------------

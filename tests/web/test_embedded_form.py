@@ -44,18 +44,18 @@ async def test_the_file_is_the_one_whose_hash_the_snippet_carries(newsroom: News
     assert 'campaign="spring"' in snippet
 
 
-@pytest.mark.parametrize("spoken", ["en", "ru"])
-async def test_the_snippet_is_a_form_that_works_by_itself(newsroom: Newsroom, spoken: str) -> None:
-    page = Page(embed.embed_snippet(newsroom.settings, locale=spoken, article="a-story"))
+@pytest.mark.parametrize("locale", ["en", "ru"])
+async def test_the_snippet_is_a_form_that_works_by_itself(newsroom: Newsroom, locale: str) -> None:
+    page = Page(embed.embed_snippet(newsroom.settings, locale=locale, article="a-story"))
     assert page.problems == []
     sent = page.form(f"{BASE_URL}/donate", "get").submission(frequency="once", other="33,10")
-    kept = filled((await newsroom.web.get("/donate", params=sent)).text)
-    assert (kept["frequency"], kept["amount_once"], kept["other_once"]) == (
+    fields = filled((await newsroom.web.get("/donate", params=sent)).text)
+    assert (fields["frequency"], fields["amount_once"], fields["other_once"]) == (
         "once",
         "other",
         "33,10",
     )
-    assert kept["article"] == "a-story"
+    assert fields["article"] == "a-story"
 
 
 async def test_the_links_for_mails_and_amp_lead_to_the_form_filled_in(newsroom: Newsroom) -> None:
@@ -64,9 +64,9 @@ async def test_the_links_for_mails_and_amp_lead_to_the_form_filled_in(newsroom: 
     links = [link for link in plain.links.values() if "/donate?" in link]
     assert len(links) == 3
     for link in links:
-        kept = filled((await newsroom.web.get(link)).text)
-        assert kept["campaign"] == "spring"
-        assert f"frequency={kept['frequency']}&" in link
+        fields = filled((await newsroom.web.get(link)).text)
+        assert fields["campaign"] == "spring"
+        assert f"frequency={fields['frequency']}&" in link
 
 
 async def test_a_story_cannot_break_out_of_the_snippet(newsroom: Newsroom) -> None:
@@ -114,8 +114,8 @@ async def test_who_gave_once_is_asked_once_and_quietly(newsroom: Newsroom) -> No
     await newsroom.runs_until_idle()
     page = Page((await newsroom.web.get(f"/thanks/{gift.id}")).text)
     link = page.links["Give $5.00 every month from now on"]
-    kept = filled((await newsroom.web.get(link)).text)
-    assert (kept["frequency"], kept["amount_monthly"]) == ("monthly", "500")
+    fields = filled((await newsroom.web.get(link)).text)
+    assert (fields["frequency"], fields["amount_monthly"]) == ("monthly", "500")
 
 
 async def test_who_gives_every_month_is_not_asked(newsroom: Newsroom) -> None:

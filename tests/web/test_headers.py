@@ -1,5 +1,5 @@
 """What every answer says to a browser, on the good days and on the worst: no address of another
-site, no cookie before somebody signs in, nothing kept, and no label that counts a person.
+site, no cookie before somebody signs in, nothing cached, and no label that counts a person.
 """
 
 import re
@@ -16,9 +16,9 @@ from payments.staff.accounts import Role
 from payments.web.app import create_app
 from tests.support.colleague import open_colleague_browser
 from tests.support.donor import open_donor_browser
+from tests.support.http import browser, safe
 from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom
 from tests.support.page import Page
-from tests.web.test_pages import browser, safe
 
 pytestmark = pytest.mark.anyio
 TOKEN = "m" * 32
@@ -58,12 +58,12 @@ async def test_no_reader_gets_a_cookie_or_is_sent_to_another_site(newsroom: News
             answer = await newsroom.web.request(method, path, data={"address": "x", "when": "week"})
             keeps_to_itself(answer)
             if (method, path) not in SIGNS_IN:
-                held = [
+                cookies = [
                     cookie
                     for cookie in answer.headers.get_list("set-cookie")
                     if signs.search(cookie) is None or "max-age=-" not in cookie.lower()
                 ]
-                assert held == [], (method, path)
+                assert cookies == [], (method, path)
     assert not dict(newsroom.web.cookies)
 
 

@@ -42,13 +42,13 @@ async def opens(room: Newsroom, address: str, **headers: str) -> tuple[httpx.Res
     return answer, well_formed_page(answer)
 
 
-def spoken(page: Page) -> tuple[str, str]:
+def language_and_direction(page: Page) -> tuple[str, str]:
     (html,) = (named for tag, named in page.attributes if tag == "html")
     return html["lang"], html["dir"]
 
 
 def in_english(page: Page) -> str | None:
-    """A word that a page says in English, names apart."""
+    """A word that a page has in English, names apart."""
     words = re.sub(r"The Example|EXAMPLE MEDIA|Apple Pay|Google Pay|English", "", page.text)
     found = LEFT_OVER.search(words)
     return None if found is None else words[max(found.start() - 40, 0) : found.end() + 40]
@@ -64,7 +64,7 @@ def form_of(page: Page, path: str) -> tuple[str, dict[str, str]]:
 
 
 async def test_the_browser_asks_and_an_address_decides(newsroom: Newsroom) -> None:
-    for address, headers, tongue in (
+    for address, headers, language in (
         ("/donate", {}, "en"),
         ("/donate", RUSSIAN, "ru"),
         ("/donate?lang=ru", {}, "ru"),
@@ -76,8 +76,8 @@ async def test_the_browser_asks_and_an_address_decides(newsroom: Newsroom) -> No
         ("/manage/contributions", RUSSIAN, "ru"),
     ):
         answer = await newsroom.web.get(address, headers=headers)
-        assert spoken(well_formed_page(answer)) == (tongue, "ltr"), address
-        assert answer.headers["content-language"] == tongue
+        assert language_and_direction(well_formed_page(answer)) == (language, "ltr"), address
+        assert answer.headers["content-language"] == language
         assert answer.headers["vary"] == "Accept-Language"
         assert "set-cookie" not in answer.headers
 
@@ -99,7 +99,7 @@ async def test_the_browser_asks_and_an_address_decides(newsroom: Newsroom) -> No
 async def test_a_language_nobody_has_is_quietly_left_out(newsroom: Newsroom, wanted: str) -> None:
     answer, page = await opens(newsroom, f"/donate?lang={wanted}")
     assert answer.status_code == 200
-    assert spoken(page) == ("en", "ltr")
+    assert language_and_direction(page) == ("en", "ltr")
     assert answer.headers["content-language"] == "en"
     assert "set-cookie" not in answer.headers
     for reflected in ("passwd", "x=1", "r" * 40, "<b>"):
@@ -114,7 +114,7 @@ async def test_a_page_leads_to_itself_in_the_other_language(newsroom: Newsroom) 
     (link,) = (named for tag, named in page.attributes if named.get("hreflang"))
     assert (link["lang"], link["hreflang"]) == ("ru", "ru")
     _, russian = await opens(newsroom, "/donate" + other)
-    assert spoken(russian) == ("ru", "ltr")
+    assert language_and_direction(russian) == ("ru", "ltr")
     assert russian.form("/donate?lang=ru").submission()["amount_annual"] == "other"
     assert russian.form("/donate?lang=ru").submission()["other_annual"] == "15,00"
     assert russian.links["English"] == "?amount=1500&frequency=annual&lang=en"
@@ -123,13 +123,13 @@ async def test_a_page_leads_to_itself_in_the_other_language(newsroom: Newsroom) 
 
 async def test_staff_pages_and_programs_are_answered_in_english(newsroom: Newsroom) -> None:
     page = await newsroom.web.get("/finance?lang=ru", headers=RUSSIAN)
-    assert spoken(Page(page.text)) == ("en", "ltr")
-    asked = await newsroom.web.post(
+    assert language_and_direction(Page(page.text)) == ("en", "ltr")
+    answer = await newsroom.web.post(
         "/api/contributions",
         json={"amount": 1, "currency": "usd", "frequency": "once", "locale": "ru"},
         headers={**RUSSIAN, "Idempotency-Key": "k"},
     )
-    assert asked.json()["detail"] == "The smallest amount is 2.00 USD. Nothing was charged."
+    assert answer.json()["detail"] == "The smallest amount is 2.00 USD. Nothing was charged."
 
 
 # --- the way of a gift ----------------------------------------------------------------------------
@@ -145,8 +145,8 @@ async def test_a_reader_gives_and_changes_in_russian_from_the_first_page_to_the_
     assert (action, fields["locale"]) == ("/donate?lang=ru", "ru")
     sent = await newsroom.web.post(action, data=fields)
     assert sent.status_code == 303, sent.text
-    asked = newsroom.sandbox.requests[-1].params
-    assert asked["locale"] == "ru"
+    params = newsroom.sandbox.requests[-1].params
+    assert params["locale"] == "ru"
     back = await newsroom.pays(sent.headers["location"])
     assert back is not None
     assert re.fullmatch(rf"{BASE_URL}/thanks/[0-9a-f]{{32}}\?lang=ru", back)
@@ -166,12 +166,12 @@ async def test_a_reader_gives_and_changes_in_russian_from_the_first_page_to_the_
 
 async def changes_what_they_give(newsroom: Newsroom, manage: str) -> None:
     async with open_donor_browser(newsroom) as donor:
-        door = await donor.opens(manage)
-        action, fields = form_of(door, "/manage")
+        sign_in_page = await donor.opens(manage)
+        action, fields = form_of(sign_in_page, "/manage")
         answer = await donor.web.post(
             action, data={**fields, "address": READER_EMAIL}, headers=SAME_ORIGIN_HEADERS
         )
-        assert spoken(well_formed_page(answer)) == ("ru", "ltr")
+        assert language_and_direction(well_formed_page(answer)) == ("ru", "ltr")
         await newsroom.runs_due_jobs()
         mail = newsroom.mails()[-1]
         assert mail.parsed["Content-Language"] == "ru"
@@ -183,9 +183,9 @@ async def changes_what_they_give(newsroom: Newsroom, manage: str) -> None:
         overview = await donor.follows_redirect(answer)
         assert "следующее списание 22 декабря 2026" in overview.text
         gift = next(link for words, link in overview.links.items() if "5,00" in words)
-        promise = await donor.opens(gift)
-        await every_page_is_russian(donor, promise)
-        amount = await donor.opens(promise.links["Изменить сумму"])
+        subscription_page = await donor.opens(gift)
+        await every_page_is_russian(donor, subscription_page)
+        amount = await donor.opens(subscription_page.links["Изменить сумму"])
         action, fields = form_of(amount, action_path(amount))
         assert fields["amount"] == "5,00"
         refused = await donor.web.post(
@@ -210,7 +210,7 @@ def action_path(page: Page) -> str:
 
 
 async def every_page_is_russian(donor: object, start: Page) -> None:
-    """Follow each link of ours once: the language is kept, and nothing is left in English."""
+    """Follow each link of ours once: the language stays, and nothing is left in English."""
     seen: set[str] = set()
     waiting = list(start.links.values())
     while waiting:
@@ -220,7 +220,7 @@ async def every_page_is_russian(donor: object, start: Page) -> None:
         seen.add(address)
         assert "lang=ru" in address, address
         page = await donor.opens(address)  # type: ignore[attr-defined]  # a Donor
-        assert spoken(page) == ("ru", "ltr")
+        assert language_and_direction(page) == ("ru", "ltr")
         assert in_english(page) is None, address
         waiting += page.links.values()
     assert len(seen) > 8
@@ -229,7 +229,7 @@ async def every_page_is_russian(donor: object, start: Page) -> None:
 async def test_what_is_refused_is_refused_in_the_language_of_the_form(newsroom: Newsroom) -> None:
     _, page = await opens(newsroom, "/donate")
     fields = {**page.form("/donate").submission(), "locale": "ru", "frequency": "once"}
-    for typed, says in (
+    for typed, message in (
         ("1", "Наименьшая сумма — 2,00 $. Деньги не списаны."),
         ("1.250", "Вы имели в виду 1\N{NO-BREAK SPACE}250,00 $ или 1,25 $? Деньги не списаны."),
         ("пять", "Укажите, пожалуйста, сумму в USD цифрами. Деньги не списаны."),
@@ -237,19 +237,19 @@ async def test_what_is_refused_is_refused_in_the_language_of_the_form(newsroom: 
         sent = {**fields, "amount_once": "other", "other_once": typed}
         answer = await newsroom.web.post("/donate", data=sent)
         assert answer.status_code == 422
-        told = well_formed_page(answer)
-        assert spoken(told) == ("ru", "ltr")
-        flat = says.replace("\N{NO-BREAK SPACE}", " ")
-        assert flat in told.text.replace("\N{NO-BREAK SPACE}", " ")
-        assert "Русский" not in told.links  # and to switch would lose what was typed
-        assert "English" not in told.links
+        refusal = well_formed_page(answer)
+        assert language_and_direction(refusal) == ("ru", "ltr")
+        flat = message.replace("\N{NO-BREAK SPACE}", " ")
+        assert flat in refusal.text.replace("\N{NO-BREAK SPACE}", " ")
+        assert "Русский" not in refusal.links  # and to switch would lose what was typed
+        assert "English" not in refusal.links
 
 
 async def test_a_program_asks_for_a_gift_in_russian(newsroom: Newsroom) -> None:
-    asked = await newsroom.requests_contribution(500, "monthly", locale="ru")
+    answer = await newsroom.requests_contribution(500, "monthly", locale="ru")
     assert newsroom.sandbox.requests[-1].params["locale"] == "ru"
     assert newsroom.sandbox.requests[-1].params["success_url"].endswith("?lang=ru")
-    gift = await newsroom.contribution(asked.json()["id"])
+    gift = await newsroom.contribution(answer.json()["id"])
     assert gift.language == "ru"
     other = await newsroom.requests_contribution(500, "monthly", locale="pt-BR")
     assert newsroom.sandbox.requests[-1].params["locale"] == "pt-BR"
@@ -269,21 +269,21 @@ from payments.web import rendering, request_locale
 from tests.support.newsroom import settings_for
 
 ctx = SimpleNamespace(settings=settings_for("postgresql+psycopg://x@127.0.0.1/x", "http://127.0.0.1"))
-told = {}
-for asked in (b"lang=ar", b"lang=en"):
-    scope = dict(type="http", method="GET", path="/x", query_string=asked, headers=[])
+rendered = {}
+for query in (b"lang=ar", b"lang=en"):
+    scope = dict(type="http", method="GET", path="/x", query_string=query, headers=[])
     with request_locale.use_locale(scope):
-        says = request_locale.translate("There is nothing at this address.")
+        message = request_locale.translate("There is nothing at this address.")
         rest = dict(money="", when="", request_id="")
-        page = rendering.render(ctx, "error.html", title="x", detail=says, **rest)
-        told[asked.decode()] = {
+        page = rendering.render(ctx, "error.html", title="x", detail=message, **rest)
+        rendered[query.decode()] = {
             "page": page.content,
             "language": page.headers["content-language"],
             "amount": request_locale.format_amount(Money(500, "usd")),
         }
 facts = {"minutes": 10, "sign_in_link": "https://x.example/a", "code": "A"}
-told["letter"] = render.render(MailKind.SIGN_IN, "ar", facts).html
-json.dump(told, sys.stdout)
+rendered["mail"] = render.render(MailKind.SIGN_IN, "ar", facts).html
+json.dump(rendered, sys.stdout)
 """
 
 
@@ -310,14 +310,15 @@ def test_a_third_language_is_a_catalogue_and_not_code(tmp_path: Path) -> None:
         [sys.executable, "-c", RENDER], cwd=tmp_path, capture_output=True, check=False
     )
     assert ran.returncode == 0, ran.stderr.decode()
-    told = json.loads(ran.stdout)
-    arabic, english = Page(told["lang=ar"]["page"]), Page(told["lang=en"]["page"])
-    assert (spoken(arabic), spoken(english)) == (("ar", "rtl"), ("en", "ltr"))
+    rendered = json.loads(ran.stdout)
+    arabic, english = Page(rendered["lang=ar"]["page"]), Page(rendered["lang=en"]["page"])
+    assert language_and_direction(arabic) == ("ar", "rtl")
+    assert language_and_direction(english) == ("en", "ltr")
     assert arabic.problems == []
     assert "[There is nothing at this address.]" in arabic.text
     assert "[" not in english.text
-    assert told["lang=ar"]["language"] == "ar"
-    assert "US$" in told["lang=ar"]["amount"]
+    assert rendered["lang=ar"]["language"] == "ar"
+    assert "US$" in rendered["lang=ar"]["amount"]
     assert set(english.links) >= {"العربية", "Русский"}
-    assert 'lang="ar" dir="rtl"' in told["letter"]
-    assert "[Sign in" in told["letter"]
+    assert 'lang="ar" dir="rtl"' in rendered["mail"]
+    assert "[Sign in" in rendered["mail"]

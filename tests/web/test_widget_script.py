@@ -49,9 +49,9 @@ globalThis.CSSStyleSheet = class { replaceSync() {} };
 let made;
 globalThis.customElements = { define(name, kind) { made = kind; } };
 await import("data:text/javascript;base64," + process.argv[1]);
-let asked = "";
-for await (const piece of process.stdin) asked += piece;
-const answers = JSON.parse(asked).map(([text, code, locale]) => {
+let input = "";
+for await (const piece of process.stdin) input += piece;
+const answers = JSON.parse(input).map(([text, code, locale]) => {
   try { return { amount: made.parse(text, code, locale) }; }
   catch (error) {
     if (!error.code) throw error;
@@ -95,20 +95,20 @@ def test_the_widget_reads_every_amount_as_the_server_does() -> None:
     node = shutil.which("node")
     if node is None:
         pytest.skip("node is not here: the widget's reading of amounts was not compared")
-    asked = corpus()
+    amounts = corpus()
     script = base64.b64encode(embed.widget_script()).decode()
-    told = subprocess.run(
+    finished = subprocess.run(
         [node, "--input-type=module", "-e", RUN, script],
-        input=json.dumps(asked), capture_output=True, text=True, check=True, timeout=60,
+        input=json.dumps(amounts), capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
-    answers = json.loads(told.stdout)
+    answers = json.loads(finished.stdout)
     wrong = [
-        (one, says, meant)
-        for one, says in zip(asked, answers, strict=True)
-        if says != (meant := read(*one))
+        (one, answer, expected)
+        for one, answer in zip(amounts, answers, strict=True)
+        if answer != (expected := read(*one))
     ]
-    assert wrong == [], f"{len(wrong)} of {len(asked)}: {wrong[:12]}"
-    assert sum("amount" in says for says in answers) > len(answers) / 10
+    assert wrong == [], f"{len(wrong)} of {len(amounts)}: {wrong[:12]}"
+    assert sum("amount" in answer for answer in answers) > len(answers) / 10
 
 
 def test_it_is_five_kilobytes_at_most() -> None:
@@ -127,8 +127,8 @@ def test_what_is_served_lost_spaces_and_no_word() -> None:
 
 
 def test_every_language_has_all_its_words() -> None:
-    for spoken in i18n.SUPPORTED_LOCALES[1:]:
-        words = i18n.translations(spoken)
+    for locale in i18n.SUPPORTED_LOCALES[1:]:
+        words = i18n.translations(locale)
         assert [text for text in embed.WIDGET_TEXTS.values() if words.gettext(text) == text] == []
         for text in embed.WIDGET_TEXTS.values():
             places = re.findall(r"\{\w+\}", text)

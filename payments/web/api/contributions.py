@@ -1,4 +1,4 @@
-"""Giving, for programs: JSON in and out, and an Idempotency-Key on what can move money."""
+"""Contributions for programs: JSON in and out, with an Idempotency-Key where money can move."""
 
 from typing import Annotated
 
@@ -19,7 +19,7 @@ from payments.web.errors import problem_responses
 from payments.web.forms import AnyRequest, strict_json
 
 MAX_BODY_BYTES = 16 * 1024
-# To Python a `$` may stand before a last line break, to other readers of a description it may not.
+# In Python `$` also matches before a final line break; other readers of the schema differ.
 PATTERN_END = r"$(?!\n)"
 Slug = Annotated[str, msgspec.Meta(pattern=rf"^{SLUG_REGEX}{PATTERN_END}", max_length=64)]
 Locale = Annotated[str, msgspec.Meta(pattern=rf"^[a-z]{{2,3}}(-[A-Za-z0-9]{{2,4}})?{PATTERN_END}")]
@@ -29,11 +29,11 @@ class ContributionCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """What a reader gives. `amount` is in minor units: 500 with `usd` is $5.00, 500 with `jpy`
     ¥500.
 
-    `campaign` is one of the newsroom's: another is refused. `article` names the story the reader
-    came from. It is counted with nine others and kept with no gift: which story a donor read is
-    theirs alone. `proof` is needed after an answer of 428: see `getChallenge`.
-    `declaration` is needed after an answer of 409 that names it: show the notice of `/donate` and
-    send true once the reader has ticked it.
+    `campaign` is one of the newsroom's; another is refused. `article` names the article the reader
+    came from. It is counted in tens and stored with no contribution: what a donor read is theirs
+    alone. `proof` is needed after an answer of 428: see `getChallenge`. `declaration` is needed
+    after an answer of 409 that names it: show the notice of `/donate`, and send true once the
+    reader has ticked it.
     """
 
     amount: int
@@ -67,7 +67,10 @@ class ContributionOut(msgspec.Struct, frozen=True):
 
 
 def _idempotency_key(request: AnyRequest) -> str:
-    """The one key of the request, with or without the quotes of a structured field."""
+    """Return the key of a request, with or without the quotes of a structured field.
+
+    Raises IdempotencyKeyMissing, also for a malformed key or for several.
+    """
     values = request.headers.getall("idempotency-key", [])
     key = values[0].strip() if len(values) == 1 else ""
     if len(key) >= 2 and key[0] == key[-1] == '"':
@@ -103,7 +106,7 @@ class ContributionsApi(Controller):
         ctx: NamedDependency[Context],
         request: AnyRequest,
         data: JSONBody[ContributionCreate],
-        idempotency_key: Annotated[  # noqa: ARG002 - declared for the description, read by _key
+        idempotency_key: Annotated[  # noqa: ARG002 - declared for the description, read by _idempotency_key
             str,
             HeaderParameter(
                 name="Idempotency-Key",
@@ -113,21 +116,21 @@ class ContributionsApi(Controller):
             ),
         ],
     ) -> ContributionOut:
-        """Keeps the decision and opens a Checkout Session. Send the reader to `checkout_url`."""
+        """Starts a contribution and opens a Checkout Session: send the reader to `checkout_url`."""
         key = _idempotency_key(request)
         amount = ctx.settings.validate_gift(data.amount, data.currency)
-        ask = ContributionRequest(
+        asked = ContributionRequest(
             money=amount, frequency=data.frequency, campaign=data.campaign, locale=data.locale
         )
         await campaigns.require_known(ctx, data.campaign)
         visit = await risk_check.request_context_of_api(
             ctx, request, key, data.proof, declaration_accepted=data.declaration is True
         )
-        gift = await contributions.start(
-            ctx, ask, idempotency_key=f"api:{key}", request_context=visit
+        contribution = await contributions.start(
+            ctx, asked, idempotency_key=f"api:{key}", request_context=visit
         )
         await article_counts.record_start(ctx, request.app.state.articles, data.article)
-        return _contribution_out(gift)
+        return _contribution_out(contribution)
 
     @get(
         "/{contribution_id:str}",
