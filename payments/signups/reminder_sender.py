@@ -157,7 +157,7 @@ async def _deliver(ctx: Context, row: Reminder, address: str) -> None:
 
 
 async def _mark_sent(ctx: Context, reminder: Reminder, address: str) -> bool:
-    """Mark a slot as sent. Returns False if it was sent, or speaks against it, by now."""
+    """Mark a slot as sent. Returns False if it was, or if something speaks against it by now."""
     async with ctx.sessions.begin() as session:
         row = await session.get(Reminder, reminder.id, with_for_update=True)
         if row is None or row.state is not ReminderState.SCHEDULED or row.slot != reminder.slot:

@@ -85,6 +85,8 @@ def _idempotency_key(request: AnyRequest) -> str:
 
 
 class ContributionsApi(Controller):
+    """Starts contributions, and says what became of them."""
+
     path = "/api/contributions"
     tags = ("Contributions",)
 
@@ -119,15 +121,15 @@ class ContributionsApi(Controller):
         """Starts a contribution and opens a Checkout Session: send the reader to `checkout_url`."""
         key = _idempotency_key(request)
         amount = ctx.settings.validate_gift(data.amount, data.currency)
-        asked = ContributionRequest(
+        contribution_request = ContributionRequest(
             money=amount, frequency=data.frequency, campaign=data.campaign, locale=data.locale
         )
         await campaigns.require_known(ctx, data.campaign)
-        visit = await risk_check.request_context_of_api(
+        request_context = await risk_check.request_context_of_api(
             ctx, request, key, data.proof, declaration_accepted=data.declaration is True
         )
         contribution = await contributions.start(
-            ctx, asked, idempotency_key=f"api:{key}", request_context=visit
+            ctx, contribution_request, idempotency_key=f"api:{key}", request_context=request_context
         )
         await article_counts.record_start(ctx, request.app.state.articles, data.article)
         return _contribution_out(contribution)

@@ -85,6 +85,8 @@ ERROR_RESPONSES = problem_responses(400, 404, 409, 410, 413, 415, 422, 429, 503)
 
 
 class RemindersApi(Controller):
+    """Signs up for reminders, and cancels and reactivates them."""
+
     path = "/api/reminders"
     tags = ("Reminders",)
 

@@ -29,6 +29,7 @@ from payments.risk.rate_limit import TEMPORARY_REFUSALS, ProofOfWorkRequired
 from payments.web import errors as web_errors
 from payments.web import forms, rendering, request_locale
 from payments.web.donate import abandoned_checkout, risk_check, safety
+from payments.web.donate.abandoned_checkout import AbandonedCheckoutReminder
 from payments.web.forms import AnyRequest
 from payments.web.newsletter import pages as newsletter_pages
 
@@ -95,33 +96,61 @@ class DonatePage(Controller):
         typed = FormData({name: value for name, value in fields.items() if isinstance(value, str)})
         request_locale.override(typed["locale"])
         try:
-            asked = _parse_request(ctx, typed, field_names=frozenset(fields))
-            reminder = abandoned_checkout.requested_reminder(ctx, typed.values, asked)
-            campaign, variant = await campaigns.attribution(ctx, asked.campaign, typed["variant"])
-            asked = msgspec.structs.replace(asked, campaign=campaign)
+            submission = await _parse_submission(ctx, typed, field_names=frozenset(fields))
         except PaymentsError as error:
             return await _render_with_error(ctx, request, typed, error, status=422)
+        contribution_request = submission.contribution_request
         form_id = forms.idempotency_key(typed.values)
-        visit = await risk_check.request_context_of_form(ctx, request, typed.values, form_id)
-        # The same form sent twice is one contribution; with another amount it is another.
-        key = f"form:{form_id}:{asked.digest().hex()}"
+        request_context = await risk_check.request_context_of_form(
+            ctx, request, typed.values, form_id
+        )
         try:
             contribution = await contributions.start(
-                ctx, asked, idempotency_key=key, request_context=visit, variant=variant or None
+                ctx,
+                contribution_request,
+                # The same form sent twice is one contribution; with another amount it is another.
+                idempotency_key=f"form:{form_id}:{contribution_request.digest().hex()}",
+                request_context=request_context,
+                variant=submission.variant,
             )
         except ProofOfWorkRequired as error:
-            return await risk_check.render_challenge(ctx, visit, typed.values, form_id, error)
+            return await risk_check.render_challenge(
+                ctx, request_context, typed.values, form_id, error
+            )
         except (StripeUnavailable, *TEMPORARY_REFUSALS, *safety.POLICY_ERRORS) as error:
             if error.field == "amount":
-                error.field = f"amount_{asked.frequency}"
+                error.field = f"amount_{contribution_request.frequency}"
             typed = FormData({**typed.values, "intent": form_id})
             return await _render_with_error(ctx, request, typed, error, status=error.status)
         await article_counts.record_start(
             ctx, request.app.state.articles, _slug_or_empty(typed, "article")
         )
-        await abandoned_checkout.store_reminder(ctx, contribution.id, reminder)
+        await abandoned_checkout.store_reminder(ctx, contribution.id, submission.reminder)
         thanks_url = request_locale.localised_url(f"/thanks/{contribution.id}")
         return Redirect(contribution.checkout_url or thanks_url, status_code=303)
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a form asks for, checked."""
+
+    contribution_request: ContributionRequest
+    variant: str | None
+    reminder: AbandonedCheckoutReminder | None
+
+
+async def _parse_submission(
+    ctx: Context, typed: FormData, *, field_names: frozenset[str]
+) -> Submission:
+    """Return what a form asks for. Raises a PaymentsError whose field is the form's."""
+    contribution_request = _parse_request(ctx, typed, field_names=field_names)
+    reminder = abandoned_checkout.requested_reminder(ctx, typed.values, contribution_request)
+    campaign, variant = await campaigns.attribution(
+        ctx, contribution_request.campaign, typed["variant"]
+    )
+    return Submission(
+        msgspec.structs.replace(contribution_request, campaign=campaign), variant or None, reminder
+    )
 
 
 async def _abandoned_contribution(ctx: Context, contribution_id: str) -> Contribution | None:
@@ -165,7 +194,7 @@ async def _render_with_error(
 def _parse_request(
     ctx: Context, typed: FormData, *, field_names: frozenset[str]
 ) -> ContributionRequest:
-    """Return what a form asks for. Raises a PaymentsError whose field is the form's."""
+    """Return the contribution that a form asks for. Raises a PaymentsError of the form's field."""
     if unknown := sorted(field_names - FORM_FIELDS):
         raise InvalidField(
             "The form has no field “%(name)s”. Nothing was charged.", name=unknown[0][:40]
