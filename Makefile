@@ -18,8 +18,8 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## Run everything on this machine, with a year of history to click through
 	@$(BIN)/payments demo
 
-test: $(READY) node_modules/.bin/stripe ## Run the tests
-	$(BIN)/pytest -n auto --dist loadscope
+test: $(READY) node_modules/.bin/stripe ## Run the tests, in an order of chance whose seed is printed
+	$(BIN)/pytest -n auto --dist worksteal --durations 15
 
 check: $(READY) ## Lint, format, types, who may import whom: seconds, once mypy has its cache
 	$(BIN)/ruff check

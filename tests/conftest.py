@@ -21,6 +21,15 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print the seed of the order in which the tests ran."""
+    seed = config.getoption("randomly_seed", None)
+    if seed is not None:
+        terminalreporter.write_line(f"order: --randomly-seed={seed}")
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
