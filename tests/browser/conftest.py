@@ -3,8 +3,22 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from playwright.async_api import Browser
 
-from tests.support.browser import Site, open_site
+from tests.support.browser import Site, open_browser, open_site
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """The event loop that a file's tests share, since they share a browser."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """Chromium, for all tests of a file: to start it costs more than most of them."""
+    async with open_browser() as browser:
+        yield browser
 
 
 @pytest.fixture
@@ -20,7 +34,9 @@ def more() -> dict[str, object]:
 
 
 @pytest.fixture
-async def site(database: str, host: str, more: dict[str, object]) -> AsyncIterator[Site]:
+async def site(
+    database: str, browser: Browser, host: str, more: dict[str, object]
+) -> AsyncIterator[Site]:
     """A newsroom at a port, with a browser. Nothing may have gone wrong on any page."""
-    async with open_site(database, host=host, **more) as site:
+    async with open_site(database, browser, host=host, **more) as site:
         yield site

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from playwright.async_api import Browser
 
 from payments.core import i18n
 from tests.support.browser import (
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def guarded(database: str, tmp_path: Path) -> AsyncIterator[Site]:
+async def guarded(database: str, browser: Browser, tmp_path: Path) -> AsyncIterator[Site]:
     """A newsroom with a donor safety policy, visited from a country that the policy protects."""
     geoip_database = tmp_path / "geo.mmdb"
     geoip_database.write_bytes(country_database({"127.0.0.0/8": "RU"}))
@@ -33,7 +34,7 @@ async def guarded(database: str, tmp_path: Path) -> AsyncIterator[Site]:
         "geoip_database": str(geoip_database),
         "alternate_origins": ONION,
     }
-    async with open_site(database, **settings) as site:
+    async with open_site(database, browser, **settings) as site:
         yield site
 
 

@@ -92,25 +92,32 @@ class Site:
 
 
 @asynccontextmanager
-async def open_site(
-    database: str, *, host: str = "127.0.0.1", **settings: object
-) -> AsyncIterator[Site]:
-    """Open a newsroom at a port, and a browser; afterwards no page may have done wrong."""
+async def open_browser() -> AsyncIterator[Browser]:
+    """Open Chromium. What visitors leave in it is forgotten with each of them."""
     if CHROMIUM is None:
         pytest.skip("Chromium is not here (apt-get install chromium): no browser was driven")
+    async with async_playwright() as api:
+        browser = await api.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_FLAGS))
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+@asynccontextmanager
+async def open_site(
+    database: str, browser: Browser, *, host: str = "127.0.0.1", **settings: object
+) -> AsyncIterator[Site]:
+    """Open a newsroom at a port for a browser; afterwards no page may have done wrong."""
     port = free_port()
     url = f"http://{host}:{port}"
     async with (
         open_newsroom(database, base_url=url, **settings) as room,
         serve_newsroom(room, port),
-        async_playwright() as api,
     ):
-        browser = await api.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_FLAGS))
         site = Site(room, url, browser)
-        try:
-            yield site
-        finally:
-            await browser.close()
+        yield site
+        assert browser.contexts == [], "somebody is still there"
         assert site.page_errors == []
         await room.runs_until_idle()
         assert await room.failed_integrity_checks() == []
