@@ -1,4 +1,4 @@
-"""What an application serves, and with which headers."""
+"""What an application serves, read from itself, and what each of its answers has to say."""
 
 import re
 from typing import Any, cast
@@ -35,14 +35,14 @@ def app_of(room: Newsroom) -> Litestar:
 
 
 def browser(app: Litestar, base_url: str) -> httpx.AsyncClient:
-    """A browser on another application than the newsroom's own."""
+    """Open a browser on another application than the newsroom's own."""
     asgi = cast("Any", app)  # litestar and httpx type the same protocol differently
     transport = httpx.ASGITransport(app=asgi, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url=base_url)
 
 
 def safe(answer: httpx.Response, room: Newsroom) -> None:
-    """Check the headers of an answer."""
+    """Assert that an answer's headers protect whoever reads it."""
     headers = answer.headers
     assert {name: headers.get(name) for name in EVERY_PAGE} == EVERY_PAGE
     policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
