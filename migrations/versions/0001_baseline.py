@@ -465,7 +465,7 @@ def giving_tables() -> None:
             one_of(
                 "kind_is_known",
                 "amount frequency card skipped paused resumed cancelled lapsed "
-                "end_scheduled end_cancelled",
+                "end_scheduled end_moved end_cancelled",
             ),
         ),
         required("actor", one_of("actor_is_known", "donor link staff stripe")),
@@ -938,7 +938,7 @@ def mail_tables() -> None:
                 "kind_is_known",
                 "sign_in payment_failed action_needed lapsed needs_card card_changed "
                 "card_expiring renews_soon amount_changed frequency_changed skipped paused "
-                "resumed cancelled end_scheduled end_cancelled",
+                "resumed cancelled end_scheduled end_moved end_cancelled",
             ),
         ),
         required("status", one_of("status_is_known", "pending sent dropped")),

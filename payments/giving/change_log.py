@@ -34,6 +34,7 @@ class ChangeKind(StrEnum):
     CANCELLED = "cancelled"
     LAPSED = "lapsed"
     END_SCHEDULED = "end_scheduled"  # it will end on a day set in advance
+    END_MOVED = "end_moved"  # to another day
     END_CANCELLED = "end_cancelled"  # that day was taken back
 
 

@@ -58,6 +58,7 @@ def _still_applies(kind: MailKind, subscription: Subscription, *, now: datetime)
         MailKind.PAUSED: subscription.is_paused,
         MailKind.RESUMED: not subscription.is_paused,
         MailKind.END_SCHEDULED: subscription.scheduled_end_at is not None,
+        MailKind.END_MOVED: subscription.scheduled_end_at is not None,
         MailKind.END_CANCELLED: subscription.scheduled_end_at is None,
     }
     return subscription.is_live is not (kind in END_KINDS) and conditions.get(kind, True)

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core import i18n
-from payments.core.calendar import from_unix
+from payments.core.calendar import from_unix, local_date
 from payments.core.frequency import Frequency
 from payments.core.money import Money
 from payments.donors import donors
@@ -340,14 +340,29 @@ async def _record_changes(
         subscription.resumes_at,
     ):
         await _record_pause_change(ctx, session, subscription)
-    if before["scheduled_end_at"] is None and subscription.scheduled_end_at is not None:
-        await record(ChangeKind.END_SCHEDULED, MailKind.END_SCHEDULED)
-    elif before["scheduled_end_at"] is not None and subscription.scheduled_end_at is None:
-        await record(ChangeKind.END_CANCELLED, MailKind.END_CANCELLED)
+    if (end_change := _end_change(ctx, before["scheduled_end_at"], subscription)) is not None:
+        await record(end_change, MailKind(end_change.value))
     if before["stripe_payment_method_id"] != subscription.stripe_payment_method_id:
         has_card = subscription.stripe_payment_method_id is not None
         mail_kind = MailKind.CARD_CHANGED if has_card else MailKind.NEEDS_CARD
         await record(ChangeKind.CARD, mail_kind)
+
+
+def _end_change(
+    ctx: Context, end_before: datetime | None, subscription: Subscription
+) -> ChangeKind | None:
+    """Return what became of the scheduled end: set, moved to another day, taken back; else None.
+
+    A day is the accounting zone's, as the donor was told it.
+    """
+    end = subscription.scheduled_end_at
+    if end is None:
+        return None if end_before is None else ChangeKind.END_CANCELLED
+    if end_before is None:
+        return ChangeKind.END_SCHEDULED
+    zone = ctx.settings.accounting_zone
+    is_same_day = local_date(end, zone) == local_date(end_before, zone)
+    return None if is_same_day else ChangeKind.END_MOVED
 
 
 async def _record_pause_change(

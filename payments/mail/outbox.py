@@ -39,6 +39,7 @@ class MailKind(StrEnum):
     RESUMED = "resumed"
     CANCELLED = "cancelled"
     END_SCHEDULED = "end_scheduled"  # in advance, in Stripe's dashboard or portal
+    END_MOVED = "end_moved"  # the scheduled end is another day now
     END_CANCELLED = "end_cancelled"  # the scheduled end was taken back
 
 

@@ -1,7 +1,7 @@
 """A donor cancels a contribution; an end that was set elsewhere is shown and can be taken back."""
 
 import itertools
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -248,6 +248,27 @@ async def test_an_end_that_is_not_taken_back_ends_it_and_nothing_more_is_charged
         "SELECT kind FROM outbox_mails WHERE kind <> 'sign_in' ORDER BY 1"
     )
     assert kinds == [("cancelled",), ("end_scheduled",)]
+
+
+async def test_the_donor_is_told_once_of_a_last_day_that_is_moved(donor: Donor) -> None:
+    gift = await donor.gives(500)
+    id_ = await subscription_id_of(donor.room)
+    noon = int(datetime(2026, 12, 12, 12, tzinfo=UTC).timestamp())
+    days = timedelta(days=180).total_seconds()
+    for cancel_at in (noon, noon + 60, noon + int(days), noon + int(days) + 60):
+        await donor.room.ctx.stripe.v1.subscriptions.update_async(
+            id_, {"cancel_at": cancel_at, "proration_behavior": "none"}
+        )
+        await donor.room.runs_until_idle()
+    first, second = donor.room.mails()
+    assert first.subject == "Your monthly payment is set to end"
+    assert "ends on 12 December 2026" in first.part()
+    assert second.subject == "Your monthly payment ends on another day"
+    assert "it is charged until 10 June 2027" in second.part()
+    assert "The next payment, $5.00, is due on 22 December 2026." in second.part()
+    await donor.signs_in()
+    page = await donor.opens(account_page(gift))
+    assert page.text.count("Last day moved as our payment provider told us") == 1
 
 
 async def test_what_is_set_to_end_can_be_stopped_at_once(donor: Donor) -> None:

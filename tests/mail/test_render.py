@@ -150,7 +150,7 @@ CHARGES = {
     *(MailKind.RENEWS_SOON, MailKind.RESUMED, MailKind.AMOUNT_CHANGED),
     *(MailKind.FREQUENCY_CHANGED, MailKind.SKIPPED, MailKind.PAUSED),
     *(MailKind.PAYMENT_FAILED, MailKind.ACTION_NEEDED, MailKind.CARD_EXPIRING),
-    *(MailKind.NEEDS_CARD, MailKind.END_SCHEDULED, MailKind.END_CANCELLED),
+    *(MailKind.NEEDS_CARD, MailKind.END_SCHEDULED, MailKind.END_MOVED, MailKind.END_CANCELLED),
 }
 
 
