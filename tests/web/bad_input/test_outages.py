@@ -1,0 +1,93 @@
+"""When Stripe or the database is away, it is said, and the gift can be finished later."""
+
+import asyncio
+from uuid import uuid4
+
+import httpx
+import pytest
+from sqlalchemy.engine import make_url
+
+from payments.web.app import create_app
+from tests.support.newsroom import BASE_URL, Newsroom
+from tests.support.page import Page
+from tests.support.refusals import API, GIFT, posts, problem, sessions, typed
+
+pytestmark = pytest.mark.anyio
+
+
+TROUBLE = ("status_500", "html_500", "drop_before", "drop_after", "conflict_409", "rate_limited")
+
+
+@pytest.mark.parametrize("kind", TROUBLE)
+async def test_when_stripe_is_away_the_same_key_finishes_the_gift_later(
+    newsroom: Newsroom, kind: str
+) -> None:
+    there, key = sessions(newsroom), uuid4().hex
+    newsroom.sandbox.faults.add("POST", "/v1/checkout/sessions", kind, remaining=3)
+    answer = await newsroom.requests_contribution(key=key)
+    newsroom.sandbox.faults.clear()
+    problem(answer, 503)
+    (row,) = await newsroom.rows("SELECT id FROM contributions WHERE status = 'started'")
+    again = await newsroom.requests_contribution(key=key)
+    assert again.status_code == 201
+    assert (again.json()["id"], again.json()["status"]) == (row[0], "open")
+    assert len(sessions(newsroom) - there) == 1
+
+
+async def test_when_stripe_is_away_the_form_stays_filled_and_can_be_sent_again(
+    newsroom: Newsroom,
+) -> None:
+    there, rows = sessions(newsroom), await newsroom.count("contributions")
+    newsroom.sandbox.faults.add("POST", "/v1/checkout/sessions", "drop_after", remaining=3)
+    changes = {"frequency": "annual", "amount_annual": "other", "other_annual": "77.70"}
+    answer = await typed(newsroom, **changes)
+    newsroom.sandbox.faults.clear()
+    assert answer.status_code == 503
+    page = Page(answer.text)
+    assert page.problems == []
+    assert "Nothing was charged." in page.alerts[0]
+    again = page.form("/donate").submission()
+    assert again.items() >= changes.items()
+    answer = await newsroom.web.post("/donate", data=again)
+    assert answer.status_code == 303
+    assert await newsroom.count("contributions") == rows + 1
+    assert len(sessions(newsroom) - there) == 1
+
+
+async def test_fifty_at_once_while_stripe_is_slow_are_one_gift(newsroom: Newsroom) -> None:
+    rows, there, key = await newsroom.count("contributions"), sessions(newsroom), uuid4().hex
+    newsroom.sandbox.faults.add("POST", "/v1/checkout/sessions", "hang_after")
+    first = asyncio.create_task(newsroom.requests_contribution(900, key=key))
+    await newsroom.sandbox.faults.wait_until_hanging()
+    others = await asyncio.gather(
+        *(newsroom.requests_contribution(900, key=key) for _ in range(10))
+    )
+    for other in others:
+        problem(other, 503)
+    newsroom.sandbox.faults.release()
+    assert (await first).status_code == 201
+    assert (await newsroom.requests_contribution(900, key=key)).json() == (await first).json()
+    assert await newsroom.count("contributions") == rows + 1
+    assert len(sessions(newsroom) - there) == 1
+
+
+async def test_when_the_database_is_away_it_is_said_and_stripe_is_not_asked(
+    newsroom: Newsroom,
+) -> None:
+    url = make_url(newsroom.settings.database_url.get_secret_value())
+    nowhere = url.set(database="nowhere").render_as_string(hide_password=False)
+    posts_before = posts(newsroom)
+    values = {**newsroom.settings.model_dump(), "database_url": nowhere}
+    app = create_app(type(newsroom.settings).model_validate(values), now=newsroom.clock)
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)  # type: ignore[arg-type]  # one protocol, typed differently
+    async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url=BASE_URL) as web:
+        answer = await web.post(API, json=GIFT, headers={"idempotency-key": uuid4().hex})
+        problem(answer, 503)
+        form = Page((await web.get("/donate")).text).form("/donate")
+        page = await web.post("/donate", data=form.submission())
+        assert page.status_code == 503
+        assert "Nothing was charged." in Page(page.text).text
+        assert (await web.get("/health/live")).status_code == 200
+        assert (await web.get("/health/ready")).status_code == 503
+        assert (await web.get("/finance")).status_code == 503
+    assert posts(newsroom) == posts_before
