@@ -7,7 +7,6 @@ not an error.
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from payments.accounting import daily_totals
 from payments.giving import (
     card_testing,
     charges,
@@ -19,7 +18,7 @@ from payments.giving import (
 from payments.infra import job_queue, stripe_client
 from payments.infra.context import Context
 from payments.risk import statement_descriptor
-from payments.settlement import disputes, fraud_warnings, payouts, refunds
+from payments.settlement import disputes, fraud_warnings, importer, payouts, refunds
 from payments.signups import abandoned_checkout
 
 SyncHandler = Callable[[Context, str], Awaitable[object]]  # the second is the object's id
@@ -35,12 +34,13 @@ class SyncedType:
 
 def _with_balance_import(handler: SyncHandler) -> SyncHandler:
     """Return the handler, followed by an import of the balance: the importer finds what a refund
-    or a dispute moved, with the payment it is about.
+    or a dispute moved, with the payment it is about. One import is enough for many objects.
     """
 
     async def sync(ctx: Context, object_id: str) -> None:
         await handler(ctx, object_id)
-        await daily_totals.import_and_refresh(ctx)
+        async with ctx.sessions.begin() as session:
+            await importer.enqueue_import(session)
 
     return sync
 

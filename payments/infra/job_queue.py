@@ -24,13 +24,16 @@ SYNC_TASK = "sync"
 MAX_ATTEMPTS = 12
 MAX_BACKOFF = timedelta(hours=1)
 MAX_JOB_DURATION = timedelta(minutes=30)
+AFTER_OTHERS_PREFIX = "after_others."  # of kinds of jobs that wait until no other job is waiting
 
 # One row of `sync_requests(object_type, object_id, attempt, run_at)` is one job.
 ENQUEUE_SQL = f"""
-    INSERT INTO procrastinate_jobs (queue_name, task_name, lock, queueing_lock, args, scheduled_at)
+    INSERT INTO procrastinate_jobs
+           (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)
     SELECT DISTINCT ON (object_type, object_id)
            '{SYNC_QUEUE}',
            '{SYNC_TASK}',
+           CASE WHEN starts_with(object_type, '{AFTER_OTHERS_PREFIX}') THEN -1 ELSE 0 END,
            object_type || ':' || object_id,
            object_type || ':' || object_id,
            jsonb_build_object(
@@ -42,7 +45,7 @@ ENQUEUE_SQL = f"""
         DO UPDATE SET scheduled_at = NULL
          WHERE procrastinate_jobs.scheduled_at IS NOT NULL
            AND EXCLUDED.scheduled_at IS NULL
-"""  # noqa: S608 - two constants of this module
+"""  # noqa: S608 - constants of this module
 _ENQUEUE_ONE_SQL = text(f"""
     WITH sync_requests AS (
         SELECT CAST(:object_type AS text) AS object_type,
@@ -67,7 +70,9 @@ async def enqueue_sync(
     """Enqueue a sync of one object, at once or after a delay, if the transaction commits.
 
     `object_type` is Stripe's (`charge`, `checkout.session`) or a kind of our own jobs. A sync that
-    waits for its time is brought forward by one without a delay, never put back.
+    waits for its time is brought forward by one without a delay, never put back. A type that begins
+    with `AFTER_OTHERS_PREFIX` runs when no other job that is due is waiting: what many objects
+    cause is then done once for all of them.
     """
     await session.execute(
         _ENQUEUE_ONE_SQL,

@@ -20,6 +20,7 @@ from psycopg_pool import AsyncConnectionPool
 from sqlalchemy.engine import make_url
 from stripe import InvalidRequestError
 
+from payments.accounting import daily_totals
 from payments.giving import outbox_sender, subscription_changes, subscriptions
 from payments.infra import alerts, db, job_queue
 from payments.infra.alerts import AlertKind
@@ -28,6 +29,7 @@ from payments.mail import outbox
 from payments.ops.schedules import SCHEDULES, Schedule
 from payments.risk import quarantine
 from payments.safety import quarantine_response
+from payments.settlement import importer
 from payments.signups import newsletter, newsletter_delivery, reminder_sender, reminders
 from webhooks.registry import SYNC_HANDLERS
 
@@ -41,8 +43,15 @@ RESTART_DELAY_SECONDS = 2.0
 MAX_SCHEDULE_DELAY_SECONDS = 365 * 24 * 3600  # however late, a missed schedule still runs once
 SCHEDULE_QUEUE = "schedule"
 
+
+async def _import_balance(ctx: Context, _object_id: str) -> None:
+    """Import the balance and refresh the totals, after refunds and disputes of any number."""
+    await daily_totals.import_and_refresh(ctx)
+
+
 JOB_HANDLERS: Mapping[str, JobHandler] = {
     **SYNC_HANDLERS,
+    importer.IMPORT_JOB: _import_balance,
     outbox.MAIL_JOB: outbox_sender.send,
     reminders.REMINDER_JOB: reminder_sender.send,
     reminders.CONFIRMATIONS_JOB: reminder_sender.send_confirmations,

@@ -12,11 +12,12 @@ from datetime import datetime, timedelta
 import stripe
 from sqlalchemy import String, func, select, text
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core.calendar import from_unix
 from payments.giving import charges
-from payments.infra import db, stripe_client
+from payments.infra import db, job_queue, stripe_client
 from payments.infra.context import Context
 from payments.ledger import balance_transactions
 from payments.ledger.entries import LedgerEntry
@@ -24,6 +25,8 @@ from payments.ledger.posting_rules import LedgerAccount
 from payments.settlement import disputes, payouts, refunds
 
 SyncHandler = Callable[[Context, str], Awaitable[None]]
+# A job kind: import the balance, once, after the objects whose events have come.
+IMPORT_JOB = f"{job_queue.AFTER_OTHERS_PREFIX}balance_import"
 IMPORT_OVERLAP = timedelta(hours=24)
 TRANSACTIONS_CURSOR = "balance_transactions"
 IMPORT_COMPLETED = "import_completed"  # when an import last read the whole list, not how far it is
@@ -36,6 +39,11 @@ class ImportCursor(db.Base):
 
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     reached_at: Mapped[db.Timestamp]
+
+
+async def enqueue_import(session: AsyncSession) -> None:
+    """Enqueue an import of the balance; those that wait already are the same one."""
+    await job_queue.enqueue_sync(session, IMPORT_JOB, TRANSACTIONS_CURSOR)
 
 
 async def import_new(ctx: Context) -> int:
