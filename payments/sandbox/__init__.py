@@ -20,6 +20,7 @@ imports no other room of `payments`; only ops, cli and tests import it.
     events         and webhook endpoints; webhook_deliveries; api_versions renders old versions
     dashboard      changes made in Stripe's dashboard or customer portal
     contract       checks requests, responses and events against the SDK's types
+    expansion      replaces ids by objects where a request asks; what it may ask follows from types
     hosted_page_client   a payer without JavaScript, for tests and demonstrations
 """
 

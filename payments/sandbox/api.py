@@ -34,7 +34,6 @@ from payments.sandbox import (
     invoice_endpoints,
     invoice_items,
     invoices,
-    listing,
     payment_intents,
     payment_methods,
     payouts,
@@ -51,6 +50,7 @@ from payments.sandbox import (
 from payments.sandbox import request_params as read
 from payments.sandbox.account import API_VERSION, StripeAccount
 from payments.sandbox.errors import ApiError, authentication_error, invalid_request
+from payments.sandbox.expansion import check_paths, expand
 from payments.sandbox.form_encoding import JsonObject, decode_form
 
 # Importing a module registers its routes and its task handlers.
@@ -188,6 +188,8 @@ class Api:
             refusal.status = 404
             raise refusal
         self._check_request(request)
+        paths = read.array(params, "expand")
+        check_paths(request.method, request.path, paths)
         handler, ids = matched
         call = routes.Call(self.account, request.path, params, ids, _uses_pinned_version(request))
         self.account.current_request = {
@@ -198,7 +200,7 @@ class Api:
             payload = handler(call)
         finally:
             self.account.current_request = {"id": None, "idempotency_key": None}
-        payload = listing.expand(self.account.store, payload, read.array(params, "expand"))
+        payload = expand(self.account.store, payload, paths)
         body = msgspec.json.encode(payload)
         self._check_response(request, body)
         return 200, body

@@ -52,7 +52,7 @@ def compile_type(annotation: TypeExpression, module: str, *, form_encoded: bool)
         return _CONTAINERS[origin](
             compile_type(args[-1] if args else Any, module, form_encoded=form_encoded)
         )
-    if _is_params(origin) or _is_resource(origin):
+    if _is_params(origin) or is_resource(origin):
         return compile_class(origin, form_encoded=form_encoded)
     if kind is Any or isinstance(kind, typing.TypeVar):
         return _accept_any
@@ -242,7 +242,7 @@ def _union(options: Sequence[TypeExpression], module: str, *, form_encoded: bool
             continue
         check = compile_type(option, module, form_encoded=form_encoded)
         by_shape.setdefault(_shape_of_type(option), []).append(check)
-        if _is_resource(option):
+        if is_resource(option):
             by_name[getattr(option, "OBJECT_NAME", "")] = check
     every = [check for checks in by_shape.values() for check in checks]
 
@@ -278,7 +278,7 @@ def _shape_of_type(option: TypeExpression) -> str:
     origin = origin_of(option)
     if origin is list:
         return "array"
-    is_object = origin in _CONTAINERS or _is_params(origin) or _is_resource(origin)
+    is_object = origin in _CONTAINERS or _is_params(origin) or is_resource(origin)
     return "object" if is_object else "value"
 
 
@@ -301,7 +301,7 @@ class ClassFields:
 
 @functools.cache
 def _fields(cls: type, form_encoded: bool) -> ClassFields:
-    hints = _params_hints(cls) if _is_params(cls) else _resource_hints(cls)
+    hints = _params_hints(cls) if _is_params(cls) else resource_hints(cls)
     kinds = {name: (resolve(hint, module), module) for name, (hint, module) in hints.items()}
     required = getattr(cls, "__required_keys__", None)
     if required is None:  # a resource says what may be missing by allowing null
@@ -322,7 +322,9 @@ def _params_hints(cls: type) -> dict[str, tuple[TypeExpression, str]]:
     return {name: (hint, cls.__module__) for name, hint in hints if name not in options}
 
 
-def _resource_hints(cls: type) -> dict[str, tuple[TypeExpression, str]]:
+@functools.cache
+def resource_hints(cls: type) -> dict[str, tuple[TypeExpression, str]]:
+    """Return the type of each field of a resource, with the module that wrote it."""
     hints: dict[str, tuple[TypeExpression, str]] = {}
     for base in reversed(cls.__mro__):
         if issubclass(base, StripeObject) and base is not StripeObject:
@@ -340,7 +342,8 @@ def _is_params(kind: TypeExpression) -> bool:
     return hasattr(kind, "__required_keys__")  # a TypedDict, typing's or typing_extensions'
 
 
-def _is_resource(kind: TypeExpression) -> bool:
+def is_resource(kind: TypeExpression) -> bool:
+    """Return whether a type is one of the SDK's classes of what is in responses."""
     return isinstance(kind, type) and issubclass(kind, StripeObject)
 
 

@@ -1,7 +1,6 @@
-"""Lists, newest first and paginated, and the expansion of ids into objects.
+"""Lists, newest first and paginated.
 
 A list takes `limit`, `starting_after`, `ending_before`, `created` and the filters of its kind.
-Expansion works on copies: stored objects refer to each other by id only.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,16 +15,6 @@ from payments.sandbox.store import Store
 Predicate = Callable[[JsonObject], bool]
 Filter = Callable[[JsonObject, JsonValue], bool]
 Filters = dict[str, Filter]
-
-MAX_EXPAND_DEPTH: Final = 4
-
-# Lists that an object shows only when asked to: (kind, field) -> (kind listed, linking field, url)
-_EXPANDABLE_LISTS: Final = {
-    ("checkout.session", "line_items"): ("item", "session", "/v1/checkout/sessions/{}/line_items"),
-    ("invoice", "payments"): ("invoice_payment", "invoice", "/v1/invoice_payments?invoice={}"),
-    ("charge", "refunds"): ("refund", "charge", "/v1/charges/{}/refunds"),
-    ("customer", "subscriptions"): ("subscription", "customer", "/v1/customers/{}/subscriptions"),
-}
 
 _COMMON_PARAMS: Final = ("limit", "starting_after", "ending_before", "created", "expand")
 
@@ -142,46 +131,3 @@ def _created_range(params: JsonObject) -> list[Predicate]:
 
 def _or_max(timestamp: int | None) -> int:
     return 2**62 if timestamp is None else timestamp
-
-
-def expand(store: Store, payload: JsonObject, paths: list[JsonValue]) -> JsonObject:
-    """Return a copy of a response with the ids at these paths replaced by their objects."""
-    for path in paths:
-        if not isinstance(path, str):
-            raise invalid_request("Invalid expand.", "expand")
-        steps = path.split(".")
-        if len(steps) > MAX_EXPAND_DEPTH:  # `data` counts, in a list and on the way
-            message = f"You cannot expand more than {MAX_EXPAND_DEPTH} levels of a property."
-            raise invalid_request(message, "expand", "property_expansion_max_depth")
-        payload = _expanded(store, payload, steps, path)
-    return payload
-
-
-def _expanded(store: Store, node: JsonObject, steps: list[str], path: str) -> JsonObject:
-    if not steps:
-        return node
-    name, rest = steps[0], steps[1:]
-    value = node[name] if name in node else _expandable_list(store, node, name)
-    if isinstance(value, str):
-        value = store.objects.get(value, value)
-    if isinstance(value, list):
-        expanded: JsonValue = [_expanded(store, item, rest, path) for item in value]
-    elif isinstance(value, dict):
-        expanded = _expanded(store, value, rest, path)
-    elif value is None and name in node:
-        expanded = None
-    else:
-        raise invalid_request(f"This property cannot be expanded ({path}).", "expand")
-    return {**node, name: expanded}
-
-
-def _expandable_list(store: Store, node: JsonObject, name: str) -> JsonObject | None:
-    entry = _EXPANDABLE_LISTS.get((node.get("object", ""), name))
-    if entry is None:
-        return None
-    kind, field, url = entry
-    ids = store.linked(kind, field, node["id"])
-    rows = list(store.existing(ids))
-    if kind != "item":
-        rows.reverse()
-    return list_object(rows[:10], url.format(node["id"]), has_more=len(rows) > 10)

@@ -152,42 +152,6 @@ async def test_a_key_is_forgotten_after_a_day(shop: Shop) -> None:
     assert second.id != first.id
 
 
-async def test_ids_are_expanded_as_deep_as_four(shop: Shop) -> None:
-    session = await shop.gives(500, "month")
-    await shop.sandbox.advance_to_captures()
-
-    expanded = await shop.client.v1.checkout.sessions.retrieve_async(
-        session.id, {"expand": ["invoice.payments", "customer", "subscription.latest_invoice"]}
-    )
-    assert isinstance(expanded.customer, stripe.Customer)
-    assert isinstance(expanded.invoice, stripe.Invoice)
-    assert expanded.invoice.payments is not None
-    assert isinstance(expanded.subscription, stripe.Subscription)
-    assert isinstance(expanded.subscription.latest_invoice, stripe.Invoice)
-    payments = await shop.client.v1.invoice_payments.list_async(
-        {"expand": ["data.payment.payment_intent.latest_charge"]}
-    )
-    intent = payments.data[0].payment.payment_intent
-    assert isinstance(intent, stripe.PaymentIntent)
-    assert isinstance(intent.latest_charge, stripe.Charge)
-
-    listed = await shop.client.v1.payment_intents.list_async(
-        {"expand": ["data.latest_charge.balance_transaction"]}
-    )
-    charge = listed.data[0].latest_charge
-    assert isinstance(charge, stripe.Charge)
-    assert isinstance(charge.balance_transaction, stripe.BalanceTransaction)
-    stored = await shop.client.v1.checkout.sessions.retrieve_async(session.id)
-    assert stored.customer == expanded.customer.id, "expansion is for the response only"
-
-
-@pytest.mark.parametrize("path", ["amount_total", "nothing", "line_items.data.price.product.id"])
-async def test_what_cannot_be_expanded_is_refused(shop: Shop, path: str) -> None:
-    session = await shop.checkout(500)
-    with pytest.raises(stripe.InvalidRequestError, match="expand"):
-        await shop.client.v1.checkout.sessions.retrieve_async(session.id, {"expand": [path]})
-
-
 async def test_lists_are_paged_newest_first_in_both_directions(shop: Shop) -> None:
     made = [(await shop.client.v1.customers.create_async({})).id for _ in range(25)]
     newest_first = made[::-1]
