@@ -8,6 +8,7 @@ rendering         templates
 request_locale    the language of a response
 security_headers  headers of every response
 csrf              forms of other sites are refused
+risk_check        who asks: program or person, and the page where they prove or wait
 cookies, origins, forms, errors, health
 account           a donor's account
 api               the API for programs

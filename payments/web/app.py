@@ -38,12 +38,13 @@ from payments.web import (
     origins,
     rendering,
     request_locale,
+    risk_check,
     security_headers,
 )
 from payments.web.api import campaigns as campaigns_api
 from payments.web.api import contributions, mail_events, reminders
 from payments.web.api import newsletter as newsletter_api
-from payments.web.donate import embed, form, risk_check, safety, thanks
+from payments.web.donate import embed, form, safety, thanks
 from payments.web.newsletter import pages as newsletter_pages
 from payments.web.reminders import pages as reminder_pages
 from payments.web.staff import accounts, alerts, audit_log, auth, campaigns, guards, sign_in, sso

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.infra.context import Context
 from payments.risk import rate_limit
-from payments.web.donate import risk_check
+from payments.web import risk_check
 from payments.web.forms import AnyRequest
 
 SIGNUPS_PER_NETWORK, PERIOD = 3, timedelta(hours=1)

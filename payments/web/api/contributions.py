@@ -14,7 +14,7 @@ from payments.giving import article_counts, campaigns, contributions
 from payments.giving.checkout_session import ContributionRequest
 from payments.giving.contributions import Contribution
 from payments.infra.context import Context
-from payments.web.donate import risk_check
+from payments.web import risk_check
 from payments.web.errors import problem_responses
 from payments.web.forms import AnyRequest, strict_json
 

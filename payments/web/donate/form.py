@@ -27,8 +27,8 @@ from payments.infra.context import Context
 from payments.risk import donor_notice
 from payments.risk.rate_limit import TEMPORARY_REFUSALS, ProofOfWorkRequired
 from payments.web import errors as web_errors
-from payments.web import forms, rendering, request_locale
-from payments.web.donate import abandoned_checkout, risk_check, safety
+from payments.web import forms, rendering, request_locale, risk_check
+from payments.web.donate import abandoned_checkout, safety
 from payments.web.donate.abandoned_checkout import AbandonedCheckoutReminder
 from payments.web.forms import AnyRequest
 from payments.web.newsletter import pages as newsletter_pages

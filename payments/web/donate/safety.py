@@ -20,8 +20,7 @@ from payments.risk.donor_notice import (
     RecurringNotAccepted,
 )
 from payments.safety import data_inventory
-from payments.web import rendering, request_locale
-from payments.web.donate import risk_check
+from payments.web import rendering, request_locale, risk_check
 from payments.web.forms import AnyRequest
 
 POLICY_ERRORS = (DeclarationRequired, DonationsClosed, RecurringNotAccepted)

@@ -20,9 +20,8 @@ from payments.giving.contributions import Contribution, ContributionStatus
 from payments.giving.subscriptions import Subscription
 from payments.infra import job_queue
 from payments.infra.context import Context
-from payments.web import rendering, request_locale
+from payments.web import rendering, request_locale, risk_check
 from payments.web.account import view_models
-from payments.web.donate import risk_check
 from payments.web.donate.form import FREQUENCY_PHRASES, THANKS_PAGE_LIFETIME
 from payments.web.forms import AnyRequest
 from payments.web.newsletter import pages as newsletter_pages
