@@ -84,16 +84,35 @@ def migrate(check: bool) -> None:
     echo_stderr(f"Applied {', '.join(revisions)}." if revisions else "The schema is up to date.")
 
 
+def _check_keys(
+    _context: click.Context, _option: click.Parameter, keys: tuple[str, ...]
+) -> tuple[str, ...]:
+    from payments.sandbox import Sandbox
+    from payments.sandbox.api_keys import add_from_option
+
+    account = Sandbox().account
+    for key in keys:
+        try:
+            add_from_option(account, key)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+    return keys
+
+
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=12111, show_default=True)
-def sandbox(host: str, port: int) -> None:
+@click.option(
+    "--key", "keys", multiple=True, metavar="SECRET[:PERMISSION,…]", callback=_check_keys,
+    help="Take only these API keys: sk_test_… or rk_test_…:charge_read,invoice_write.",
+)  # fmt: skip
+def sandbox(host: str, port: int, keys: tuple[str, ...]) -> None:
     """Run the stand-in for Stripe by itself."""
     from payments.sandbox.server import run_forever
 
     echo_stderr(f"A stand-in for Stripe on http://{host}:{port}. No real money moves.")
     try:
-        asyncio.run(run_forever(host=host, port=port))
+        asyncio.run(run_forever(host=host, port=port, keys=keys))
     except KeyboardInterrupt:
         echo_stderr("Stopped.")
 

@@ -7,6 +7,7 @@ imports no other room of `payments`; only ops, cli and tests import it.
     sandbox        the whole: advancing time, sending deliveries, saving
     simulations    what card holders, banks, networks, the account owner and Stripe do by themselves
     server         listening on a port: api (programs), hosted pages (payers), control (tests)
+    api_keys       and the permissions of restricted ones
     account        one account's store, clock, scheduled tasks, events and billing settings
     catalog        products and prices
     customers      with their payment_methods: cards and sepa_debit bank accounts
@@ -26,6 +27,7 @@ imports no other room of `payments`; only ops, cli and tests import it.
 
 from payments.sandbox.account import BillingSettings
 from payments.sandbox.api import LoggedRequest
+from payments.sandbox.api_keys import ApiKey
 from payments.sandbox.hosted_page_client import (
     PageResult,
     confirm_invoice_payment,
@@ -37,6 +39,7 @@ from payments.sandbox.server import listen, run_forever
 from payments.sandbox.webhook_deliveries import Delivery, DeliveryTransport
 
 __all__ = [
+    "ApiKey",
     "BillingSettings",
     "Delivery",
     "DeliveryTransport",

@@ -1,11 +1,10 @@
 """The API: one request in, one response out, nothing awaited in between.
 
-Checks run in Stripe's order: the API key, the parameters, the idempotency key, the route, the
-version. The response to a POST is stored for a day under its idempotency key and replayed, unless
-the request was refused before it began.
+Checks run in this order: the API key, the parameters, the idempotency key, the route, the key's
+permissions, the version. The response to a POST is stored for a day under its idempotency key and
+replayed, unless the request was refused before it began.
 """
 
-import base64
 import re
 from collections import OrderedDict, deque
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ import msgspec
 
 from payments.sandbox import (
     account_settings,
+    api_keys,
     async_payments,
     balance,
     balance_adjustments,
@@ -37,6 +37,7 @@ from payments.sandbox import (
     payment_intents,
     payment_methods,
     payouts,
+    permissions,
     refunds,
     renewals,
     routes,
@@ -49,7 +50,7 @@ from payments.sandbox import (
 )
 from payments.sandbox import request_params as read
 from payments.sandbox.account import API_VERSION, StripeAccount
-from payments.sandbox.errors import ApiError, authentication_error, invalid_request
+from payments.sandbox.errors import ApiError, invalid_request
 from payments.sandbox.expansion import check_paths, expand
 from payments.sandbox.form_encoding import JsonObject, decode_form
 
@@ -66,7 +67,7 @@ REQUEST_LOG_SIZE: Final = 20_000
 
 _UNDOCUMENTED_ROUTES: Final = re.compile(r"^/v1/(payment_pages/|stripecli/|events/[^/]+/retry$)")
 UNKNOWN_API_ERROR: Final = {"type": "api_error", "message": "An unknown error occurred."}
-_STATUSES_NOT_REPLAYED: Final = (400, 401, 404, 409, 429)
+_STATUSES_NOT_REPLAYED: Final = (400, 401, 403, 404, 409, 429)
 
 
 @dataclass(frozen=True)
@@ -101,13 +102,30 @@ class ApiResponse:
 
 @dataclass(frozen=True)
 class LoggedRequest:
-    """A request the API has answered; tests count them."""
+    """A request the API has answered; tests count them.
+
+    `key` is masked. `permission` is what the route needs of a restricted key, such as
+    `charge_read`, and `expand_permissions` what the expanded objects need; both are recorded of
+    any key, and empty when the request was not authenticated or has no route.
+    """
 
     method: str
     path: str
     params: JsonObject
     idempotency_key: str | None
     status: int
+    key: str = ""
+    permission: str = ""
+    expand_permissions: tuple[str, ...] = ()
+
+
+@dataclass
+class _Access:
+    """Who asks, and what for: filled in while a request is checked."""
+
+    key: api_keys.ApiKey | None = None
+    permission: str = ""
+    expand_permissions: tuple[str, ...] = ()
 
 
 @dataclass
@@ -138,10 +156,12 @@ class Api:
         """Answer one request. An error of the sandbox itself becomes a 500 and a problem."""
         headers = self._headers(request)
         params: JsonObject = {}
+        access = _Access()
         try:
-            _check_api_key(request)
+            authorization = request.headers.get("Authorization", "")
+            access.key = api_keys.authenticate(self.account, authorization)
             params = decode_form(request.encoded_params)
-            status, body = self._dispatch(request, params, headers)
+            status, body = self._dispatch(request, params, headers, access)
         except ApiError as refusal:
             status, body = refusal.status, msgspec.json.encode(refusal.body)
         except Exception as error:  # noqa: BLE001 - answered as Stripe answers an error of its own
@@ -156,13 +176,26 @@ class Api:
             self.idempotent_results[request.idempotency_key] = IdempotentResult(
                 request.path, params, expires_at, status, body
             )
-        self.log_request(request, params, status)
+        self.log_request(request, params, status, access)
         return ApiResponse(status, body, headers)
 
-    def log_request(self, request: ApiRequest, params: JsonObject, status: int) -> None:
+    def log_request(
+        self, request: ApiRequest, params: JsonObject, status: int, access: _Access | None = None
+    ) -> None:
         """Record a request and the status it was answered with."""
+        access = access or _Access()
+        key = access.key.masked if access.key else ""
         self.request_log.append(
-            LoggedRequest(request.method, request.path, params, request.idempotency_key, status)
+            LoggedRequest(
+                request.method,
+                request.path,
+                params,
+                request.idempotency_key,
+                status,
+                key,
+                access.permission,
+                access.expand_permissions,
+            )
         )
 
     def error_response(self, request: ApiRequest, status: int, error: JsonObject) -> ApiResponse:
@@ -174,7 +207,7 @@ class Api:
     # -- steps --------------------------------------------------------------------------------
 
     def _dispatch(
-        self, request: ApiRequest, params: JsonObject, headers: dict[str, str]
+        self, request: ApiRequest, params: JsonObject, headers: dict[str, str], access: _Access
     ) -> tuple[int, bytes]:
         if request.idempotency_key is not None:
             replay = self._find_replay(request, params)
@@ -187,6 +220,7 @@ class Api:
             refusal = invalid_request(message)
             refusal.status = 404
             raise refusal
+        _authorize(request, params, access)
         self._check_request(request)
         paths = read.array(params, "expand")
         check_paths(request.method, request.path, paths)
@@ -292,15 +326,12 @@ def _uses_pinned_version(request: ApiRequest) -> bool:
     return request.headers.get("Stripe-Version") == API_VERSION
 
 
-def _check_api_key(request: ApiRequest) -> None:
-    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
-    key = value
-    if scheme.lower() == "basic":
-        try:
-            key = base64.b64decode(value).decode().partition(":")[0]
-        except ValueError:
-            key = ""
-    if not key:
-        raise authentication_error("You did not provide an API key.")
-    if not key.startswith(("sk_test_", "rk_test_")):
-        raise authentication_error(f"Invalid API Key provided: {key[:8]}****")
+def _authorize(request: ApiRequest, params: JsonObject, access: _Access) -> None:
+    """Note what a request needs of a key, and refuse a key that lacks it."""
+    template = routes.path_template(request.method, request.path)
+    access.permission = permissions.of_route(request.method, template)
+    paths = read.array(params, "expand")
+    if paths:
+        access.expand_permissions = permissions.of_expansions(request.method, template, paths)
+    if access.key is not None:
+        api_keys.authorize(access.key, (access.permission, *access.expand_permissions))

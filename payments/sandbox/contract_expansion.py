@@ -8,7 +8,7 @@ show them; the API reference does.
 import functools
 import typing
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from stripe._list_object import ListObject
 from stripe._search_result_object import SearchResultObject
@@ -24,6 +24,18 @@ HIDDEN_PROPERTIES: Final = {
     "plan": ("tiers",),
     "price": ("currency_options", "tiers"),
 }
+
+
+class ExpandedField(NamedTuple):
+    """A property whose objects a response shows only when asked to.
+
+    `owner` and `kinds` are `object` names; `owner` is empty in an object without one.
+    """
+
+    owner: str
+    name: str
+    kinds: tuple[str, ...]
+
 
 _PAGES = (ListObject, SearchResultObject)
 _ARRAYS = (list, typing.Sequence)
@@ -41,6 +53,35 @@ def can_expand(kind: TypeExpression, module: str, steps: tuple[str, ...]) -> boo
     if steps == ("data",):  # what is in a list is there anyway
         return False
     return any(_can_expand_in(member, of, steps) for member, of in members)
+
+
+def expanded_fields(
+    kind: TypeExpression, module: str, steps: tuple[str, ...]
+) -> Iterator[ExpandedField]:
+    """Yield the properties that a response of this type shows because these steps are expanded."""
+    for member, of in _members(kind, module) if steps else ():
+        origin, name = origin_of(member), steps[0]
+        if origin in _PAGES:
+            if name == "data":
+                yield from expanded_fields(typing.get_args(member)[0], of, steps[1:])
+            continue
+        hint = resource_hints(origin).get(name) if is_resource(origin) else None
+        if hint is not None:
+            kinds = _hidden_kinds(*hint)
+            if kinds:
+                yield ExpandedField(_object_name(origin), name, kinds)
+            yield from expanded_fields(*hint, steps[1:])
+
+
+def _hidden_kinds(kind: TypeExpression, module: str) -> tuple[str, ...]:
+    """Return the objects that a property of this type shows when expanded, and not otherwise."""
+    members = list(_members(kind, module))
+    types = {member for member, _ in members}
+    objects = {_object_name(m) for m in types if is_resource(m)} if str in types else set()
+    if type(None) in types:  # a list that may be absent
+        pages = [(typing.get_args(m)[0], of) for m, of in members if origin_of(m) in _PAGES]
+        objects |= {_object_name(resolve(*page)) for page in pages}
+    return tuple(sorted(objects - {""}))
 
 
 def _can_expand_in(member: TypeExpression, module: str, steps: tuple[str, ...]) -> bool:

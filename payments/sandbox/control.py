@@ -4,11 +4,12 @@ None of this is Stripe's. It answers JSON under `/_control/`; `/` is a page with
 """
 
 from collections import Counter
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 
-from payments.sandbox import webhook_deliveries
+from payments.sandbox import api_keys, webhook_deliveries
 from payments.sandbox.errors import ApiError
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.hosted_page import amount_and_interval, get_template
@@ -37,6 +38,7 @@ def add_routes(app: web.Application, sandbox: Sandbox) -> None:
     app.router.add_get("/_control/deliveries", control.deliveries)
     app.router.add_post("/_control/deliveries/flush", control.flush)
     app.router.add_post("/_control/deliveries/redeliver", control.redeliver)
+    app.router.add_get("/_control/keys", control.keys)
     app.router.add_get("/_control/requests", control.requests)
     app.router.add_post("/_control/save", control.save)
     app.router.add_post("/_control/do/{action}", control.perform)
@@ -113,11 +115,21 @@ class ControlHandlers:
         return await self.deliveries(http)
 
     async def requests(self, _http: web.Request) -> web.Response:
-        """Answer how often each endpoint was called."""
+        """Answer how often each endpoint was called, and which permissions that needed."""
         counts = Counter(
             f"{r.method} {path_template(r.method, r.path)}" for r in self.sandbox.requests
         )
-        return web.json_response({"requests": dict(counts.most_common())})
+        needed = {p for r in self.sandbox.requests for p in (r.permission, *r.expand_permissions)}
+        return web.json_response(
+            {"requests": dict(counts.most_common()), "permissions": sorted(needed - {""})}
+        )
+
+    async def keys(self, _http: web.Request) -> web.Response:
+        """Answer the API keys, masked, with their scopes; a key without scopes may do all."""
+        listed = api_keys.listed(self.sandbox.account)
+        return web.json_response(
+            {"keys": [{**asdict(key), "secret": key.masked} for key in listed]}
+        )
 
     async def save(self, http: web.Request) -> web.Response:
         """Save the sandbox to a file: `{"path": "…"}`."""

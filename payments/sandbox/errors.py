@@ -4,7 +4,7 @@
     missing_param         400
     unsupported           400  Stripe can do it and the sandbox cannot
     not_found             404  resource_missing
-    authentication_error  401  no API key, or not a test key
+    authentication_error  401  no API key, or one that is not taken
     card_error            402  declined by the bank or by Radar
 
 https://docs.stripe.com/api/errors
@@ -55,9 +55,11 @@ def not_found(kind: str, object_id: str, param: str = "id") -> ApiError:
     return refusal
 
 
-def authentication_error(message: str) -> ApiError:
-    """Return a 401: the API key is missing or is not a test key."""
-    return ApiError(401, {"type": "invalid_request_error", "message": message})
+def authentication_error(message: str, code: str | None = None) -> ApiError:
+    """Return a 401: the API key is missing, unknown, expired or of the wrong kind."""
+    refusal = invalid_request(message, code=code)
+    refusal.status = 401
+    return refusal
 
 
 def card_error(error: JsonObject) -> ApiError:

@@ -71,6 +71,16 @@ def path_template(method: str, path: str) -> str:
     return path if entry is None else "/" + "/".join(entry[0])
 
 
+def templates() -> list[tuple[str, str]]:
+    """Return the method and template of every route, sorted by template."""
+    every = [
+        (method, "/" + "/".join(parts))
+        for (method, _), entries in _ROUTES.items()
+        for parts, _ in entries
+    ]
+    return sorted(every, key=lambda each: (each[1], each[0]))
+
+
 def _find_entry(method: str, path: str) -> tuple[list[str], RouteHandler] | None:
     segments = path.strip("/").split("/")
     for parts, handler in _ROUTES.get((method, len(segments)), ()):

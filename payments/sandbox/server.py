@@ -5,13 +5,13 @@ Handlers translate requests and responses. Faults are applied here, where a resp
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from aiohttp import web
 
-from payments.sandbox import control, hosted_invoice_page, hosted_page
+from payments.sandbox import api_keys, control, hosted_invoice_page, hosted_page
 from payments.sandbox.account import StripeAccount
 from payments.sandbox.api import UNKNOWN_API_ERROR, ApiRequest, ApiResponse
 from payments.sandbox.faults import Fault
@@ -48,11 +48,19 @@ async def listen(sandbox: Sandbox, host: str = "127.0.0.1", port: int = 0) -> As
 
 
 async def run_forever(
-    port: int, host: str = "127.0.0.1", ready: Callable[[str], Awaitable[None]] | None = None
+    port: int,
+    host: str = "127.0.0.1",
+    ready: Callable[[str], Awaitable[None]] | None = None,
+    keys: Sequence[str] = (),
 ) -> None:
-    """Serve a live sandbox until cancelled, as `payments sandbox` does."""
+    """Serve a live sandbox until cancelled, as `payments sandbox` does.
+
+    `keys`, as `api_keys.add_from_option` reads them, are then the only ones that are taken.
+    """
     # The ids of two runs must not meet in one database.
     sandbox = Sandbox(live=True, seed=secrets.randbits(32))
+    for option in keys:
+        api_keys.add_from_option(sandbox.account, option)
     async with listen(sandbox, host, port) as url:
         if ready is not None:
             await ready(url)

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from payments.sandbox import (
     account_settings,
+    api_keys,
     balance_adjustments,
     dashboard,
     disputes,
@@ -180,3 +181,37 @@ class SimulatedActions:
     def delay_captures(self, seconds: float) -> None:
         """Have charges captured, with their fee and `charge.updated`, so many seconds later."""
         self.account.capture_delay = timedelta(seconds=seconds)
+
+    # -- API keys -----------------------------------------------------------------------------
+
+    def add_key(
+        self,
+        secret: str | None = None,
+        *,
+        scopes: dict[str, str] | None = None,
+        kind: str | None = None,
+        expires_at: datetime | float | None = None,
+    ) -> str:
+        """Add an API key, with scopes a restricted one: `{"charge": "read"}`. Returns its secret.
+
+        Without a secret it gets a new one. `expires_at` is a time of the wall clock.
+        """
+        moment = _timestamp(expires_at)
+        key = api_keys.add(self.account, secret, scopes=scopes, kind=kind, expires_at=moment)
+        return key.secret
+
+    def expire_key(self, secret: str, at: datetime | float | None = None) -> None:
+        """Let an API key expire, at once or at a time of the wall clock."""
+        api_keys.expire(self.account, secret, _timestamp(at))
+
+    def roll_key(self, secret: str, old_expires_at: datetime | float | None = None) -> str:
+        """Replace an API key; the old one expires at once or then. Returns the new secret."""
+        return api_keys.roll(self.account, secret, _timestamp(old_expires_at)).secret
+
+    def require_known_keys(self) -> None:
+        """Refuse every API key that was not added, from now on."""
+        api_keys.require_known_keys(self.account)
+
+
+def _timestamp(moment: datetime | float | None) -> float | None:
+    return moment.timestamp() if isinstance(moment, datetime) else moment
