@@ -72,6 +72,10 @@ class EventEnvelope(msgspec.Struct, frozen=True):
     account: SafeString | None = None
 
 
+class ForeignEvent(Exception):
+    """An event that Stripe signed for us, about another mode or a connected account."""
+
+
 _decoder = msgspec.json.Decoder(EventEnvelope)
 _TIMESTAMP_PATTERN = re.compile(r"[0-9]{1,12}")
 _SIGNATURE_PATTERN = re.compile(r"[0-9a-f]{64}")
@@ -105,17 +109,17 @@ def verify_signature(body: bytes, header: str, *, keys: Sequence[bytes], now: da
 
 
 def decode(body: bytes, *, livemode: bool) -> EventEnvelope:
-    """Decode the envelope of an event of this account and mode. Raises BadWebhook."""
+    """Decode the envelope of an event of this account and mode.
+
+    Raises BadWebhook for what is no event, and ForeignEvent.
+    """
     try:
         str(body, "utf-8")  # msgspec checks only the fields it decodes
         event = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadWebhook("The body is not a Stripe event.") from error
-    if event.livemode is not livemode:
-        mode = "live" if livemode else "test"
-        raise BadWebhook(f"This service is in {mode} mode and the event is not.")
-    if event.account is not None:
-        raise BadWebhook("The event is about another account.")
+    if event.livemode is not livemode or event.account is not None:
+        raise ForeignEvent
     return event
 
 

@@ -1,5 +1,5 @@
-"""POST /webhooks/stripe: 200 once the event is stored, 400 for what is not Stripe's, 503 where
-Stripe should send it again.
+"""POST /webhooks/stripe: 200 once the event is stored, or is not for us; 400 for what is not
+Stripe's; 503 where Stripe should send it again.
 
 The busiest address of all. What it needs is taken from the application's state and not injected:
 two dependencies are two tasks for each request, which cost more than checking the signature.
@@ -38,6 +38,9 @@ async def receive_event(request: Request[Any, Any, Any]) -> ASGIApp:
         intake.verify_signature(body, headers[0], keys=ctx.settings.webhook_signing_keys, now=now)
         event = intake.decode(body, livemode=ctx.settings.livemode)
         new = await inbox.store(event, now=now)
+    except intake.ForeignEvent:  # it is Stripe's: sent again, it would be no more ours
+        WEBHOOKS.labels("foreign").inc()
+        return OK_RESPONSE
     except PaymentsError as error:
         WEBHOOKS.labels(
             "unavailable" if isinstance(error, DatabaseUnavailable) else "refused"

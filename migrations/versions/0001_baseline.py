@@ -235,7 +235,7 @@ def drop_tables() -> None:
             verified_heads, late_entries, muted_subscriptions, outbox_mails, bulk_stops,
             quarantines, rate_limit_buckets, risk_state, used_tokens, bulk_stop_items,
             confirmation_mails, newsletter_signups, reminder_counts, suppressed_addresses,
-            reminders, support_cases, alerts, audit_entries, stripe_events
+            reminders, support_cases, alerts, audit_entries, stripe_accounts, stripe_events
     """)
 
 
@@ -1032,25 +1032,25 @@ def signups_tables() -> None:
     op.create_index(op.f("ix_confirmation_mails_sent_at"), "confirmation_mails", ["sent_at"])
     op.create_table(
         "newsletter_signups",
-        required("id", ROW_ID),
         required(
             "state",
             one_of(
                 "state_is_known", "unconfirmed confirmed stuck delivered suppressed undelivered"
             ),
         ),
+        required("privacy_version", sa.String(64)),
+        required("consented_at", TIMESTAMP),
+        optional("confirmed_at", TIMESTAMP),
+        optional("delivery_started_at", TIMESTAMP),
+        optional("next_attempt_at", TIMESTAMP),
+        required("id", ROW_ID),
         optional("address_hash", sa.LargeBinary),
         optional("address_ciphertext", sa.LargeBinary),
-        required("privacy_version", sa.String(64)),
         required("language", sa.String(8)),
         required("deprioritised", sa.Boolean),
         required("attempts", sa.Integer),
         required("signed_up_at", TIMESTAMP),
-        required("consented_at", TIMESTAMP),
         optional("confirmation_sent_at", TIMESTAMP),
-        optional("confirmed_at", TIMESTAMP),
-        optional("delivery_started_at", TIMESTAMP),
-        optional("next_attempt_at", TIMESTAMP),
         optional("ended_at", TIMESTAMP),
         sa.CheckConstraint(
             "(state = 'confirmed') = (next_attempt_at IS NOT NULL)",
@@ -1113,7 +1113,6 @@ def signups_tables() -> None:
     )
     op.create_table(
         "reminders",
-        required("id", ROW_ID),
         required(
             "state",
             one_of(
@@ -1122,12 +1121,7 @@ def signups_tables() -> None:
                 "suppressed superseded key_lost",
             ),
         ),
-        optional("address_hash", sa.LargeBinary),
-        optional("address_ciphertext", sa.LargeBinary),
         required("verified", sa.Boolean),
-        required("deprioritised", sa.Boolean),
-        required("attempts", sa.Integer),
-        required("language", sa.String(8)),
         required("zone", sa.String(64)),
         optional("frequency", one_of("frequency_is_known", "once monthly annual")),
         optional("amount", sa.BigInteger),
@@ -1140,9 +1134,15 @@ def signups_tables() -> None:
         required("sent_count", sa.Integer),
         optional("due_on", sa.Date),
         optional("contribution_id", ROW_ID),
+        optional("enqueued_at", TIMESTAMP),
+        required("id", ROW_ID),
+        optional("address_hash", sa.LargeBinary),
+        optional("address_ciphertext", sa.LargeBinary),
+        required("language", sa.String(8)),
+        required("deprioritised", sa.Boolean),
+        required("attempts", sa.Integer),
         required("signed_up_at", TIMESTAMP),
         optional("confirmation_sent_at", TIMESTAMP),
-        optional("enqueued_at", TIMESTAMP),
         optional("ended_at", TIMESTAMP),
         sa.CheckConstraint(
             "(state = 'scheduled') = (due_on IS NOT NULL)",
@@ -1267,6 +1267,15 @@ def infra_tables() -> None:
     op.create_index("ix_audit_entries_action", "audit_entries", ["action", "seq"])
     op.create_index("ix_audit_entries_name", "audit_entries", ["name", "seq"])
     op.create_index("ix_audit_entries_recorded_at", "audit_entries", ["recorded_at"])
+    op.create_table(
+        "stripe_accounts",
+        required("is_bound", sa.Boolean),
+        required("account_id", sa.String(255)),
+        required("livemode", sa.Boolean),
+        required("bound_at", TIMESTAMP),
+        sa.CheckConstraint("is_bound", name=op.f("ck_stripe_accounts_there_is_one")),
+        sa.PrimaryKeyConstraint("is_bound", name=op.f("pk_stripe_accounts")),
+    )
 
 
 def webhooks_tables() -> None:

@@ -24,6 +24,7 @@ ReportProgress = Callable[[int, int], None]  # done, total
 
 EXIT_PROBLEMS = 4
 CONNECTION_POOL_SIZE = 4
+ACCOUNT_TIMEOUT_SECONDS = 5.0  # a command does not wait longer to learn whose its key is
 REDRAW_INTERVAL_SECONDS = 0.1  # of the bar on a terminal
 LOG_INTERVAL_SECONDS = 10.0  # between two lines where stderr is no terminal
 
@@ -63,10 +64,13 @@ def expected_errors() -> Iterator[None]:
         raise click.ClickException("The database of PAYMENTS_DATABASE_URL is away.") from None
 
 
-def run_with_context(action: Callable[["Context"], Awaitable[Result]]) -> Result:
+def run_with_context(
+    action: Callable[["Context"], Awaitable[Result]], *, asks_stripe: bool = False
+) -> Result:
     """Open a context by the settings of the environment, await the action and return its result.
 
-    An expected failure ends the command with one line.
+    An action that asks Stripe is refused with a key of another account than the database's. An
+    expected failure ends the command with one line.
     """
     from payments.infra import context, logs
 
@@ -79,10 +83,30 @@ def run_with_context(action: Callable[["Context"], Awaitable[Result]]) -> Result
             pool_size=CONNECTION_POOL_SIZE,
             requests_per_second=settings.stripe_requests_per_second,
         ) as ctx:
+            if asks_stripe:
+                await refuse_other_account(ctx)
             return await action(ctx)
 
     with expected_errors():
         return asyncio.run(run())
+
+
+async def refuse_other_account(ctx: "Context") -> None:
+    """Raise WrongStripeAccount for a key of another account than the database's.
+
+    Where Stripe or the database does not answer, nothing is refused: what follows says so itself.
+    """
+    from contextlib import suppress
+
+    from sqlalchemy.exc import SQLAlchemyError
+    from stripe import StripeError
+
+    from payments.core.errors import StripeUnavailable
+    from payments.infra import stripe_account
+
+    with suppress(StripeUnavailable, StripeError, SQLAlchemyError, TimeoutError):
+        async with asyncio.timeout(ACCOUNT_TIMEOUT_SECONDS):
+            await stripe_account.ensure_bound(ctx)
 
 
 @contextmanager

@@ -64,7 +64,8 @@ def execute(group: str, mode: str, *, resume: bool, as_json: bool) -> bool:
         report = run_with_context(
             lambda ctx: emergency_stop.execute(
                 ctx, StopGroup(group), StopMode(mode), resume=resume, progress=report_progress
-            )
+            ),
+            asks_stripe=True,
         )
     if as_json:
         click.echo(json.dumps(emergency_stop.to_json(report)))

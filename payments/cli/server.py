@@ -11,6 +11,7 @@ from payments.cli.common import (
     echo_stderr,
     expected_errors,
     load_settings,
+    refuse_other_account,
     run_with_context,
 )
 
@@ -33,6 +34,7 @@ def serve(host: str, port: int, workers: int) -> None:
         settings.require_serving_settings(load_settings())
     except settings.SettingsError as error:
         raise click.ClickException(str(error)) from None
+    run_with_context(refuse_other_account)
     echo_stderr(f"Serving on http://{host}:{port}")
     Server(
         "payments.web.app:create_worker_app",
@@ -63,7 +65,7 @@ def work(concurrency: int | None) -> None:
         )
 
     echo_stderr("Working. Ctrl-C stops after the jobs in hand.")
-    run_with_context(run)
+    run_with_context(run, asks_stripe=True)
 
 
 @click.command()

@@ -19,8 +19,19 @@ def stripe_setup(dry_run: bool) -> None:
     """Make the Products and the webhook endpoint, once; run it again at will."""
     from payments.ops import stripe_setup as setup
 
-    for line in run_with_context(lambda ctx: setup.setup(ctx, dry_run=dry_run)):
+    for line in run_with_context(
+        lambda ctx: setup.setup(ctx, dry_run=dry_run), asks_stripe=not dry_run
+    ):
         click.echo(line)
+
+
+@stripe.command("bind")
+@click.option("--account", "account_id", required=True, help="The account of the key: acct_…")
+def stripe_bind(account_id: str) -> None:
+    """Say that this database belongs to the key's account from now on, whatever it was before."""
+    from payments.infra import stripe_account
+
+    click.echo(run_with_context(lambda ctx: stripe_account.bind(ctx, account_id)))
 
 
 @click.command("import-balance")
@@ -28,7 +39,8 @@ def import_balance() -> None:
     """Import every balance transaction that is new at Stripe and post it."""
     from payments.accounting import daily_totals
 
-    click.echo(f"{run_with_context(daily_totals.import_and_refresh)} new balance transactions.")
+    new_count = run_with_context(daily_totals.import_and_refresh, asks_stripe=True)
+    click.echo(f"{new_count} new balance transactions.")
 
 
 @click.command()

@@ -58,6 +58,7 @@ class AuditAction(StrEnum):
     ERASURE_REQUESTED = "erasure_requested"
     CAMPAIGN_CREATED = "campaign_created"
     CAMPAIGN_CHANGED = "campaign_changed"
+    STRIPE_ACCOUNT_BOUND = "stripe_account_bound"
 
 
 class AuditEntry(db.Base):

@@ -20,7 +20,7 @@ from payments.core.calendar import from_unix
 from payments.core.errors import StripeUnavailable
 from payments.core.safety_policy import Policy
 from payments.core.settings import Settings
-from payments.infra import db, migrate, stripe_client
+from payments.infra import db, migrate, stripe_account, stripe_client
 from payments.infra.context import Context
 from payments.mail import smtp
 from payments.risk import quarantine, statement_descriptor
@@ -72,6 +72,14 @@ async def _check_webhook_endpoint(ctx: Context) -> list[CheckFinding]:
     problems = await endpoint.list_problems(ctx)
     description = "; ".join(problems) or "the endpoint at Stripe is as it should be"
     return [CheckFinding("webhook", not problems, description)]
+
+
+async def _check_account(ctx: Context) -> list[CheckFinding]:
+    """Whether the key is of the account and mode that this database belongs to."""
+    problem = await stripe_account.find_problem(ctx)
+    return [
+        CheckFinding("account", problem is None, problem or "the key is of this database's account")
+    ]
 
 
 async def _check_clock(ctx: Context) -> list[CheckFinding]:
@@ -330,6 +338,7 @@ async def _check_descriptor_review(ctx: Context) -> list[CheckFinding]:
 Check = Callable[[Context], Awaitable[list[CheckFinding]]]
 CHECKS: dict[str, Check] = {
     "descriptor": statement_descriptor.check_and_alert,
+    "account": _check_account,
     "webhook": _check_webhook_endpoint,
     "clock": _check_clock,
     "tls": _check_tls,

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from payments.infra import stripe_client
+from payments.infra import stripe_account, stripe_client
 from payments.infra.context import Context
 from payments.ops import stripe_setup
 from payments.settlement import importer
@@ -44,6 +44,7 @@ class ReconcileResult:
 
 async def run(ctx: Context, *, days: int = 30, repair: bool = False) -> ReconcileResult:
     """Compare all that Stripe created in the last `days`, and with `repair` repairs it."""
+    await stripe_account.ensure_bound(ctx)
     until = ctx.now() - SYNC_GRACE
     since = until - timedelta(days=days)
     before = await find_differences(ctx, since, until)

@@ -22,7 +22,7 @@ from stripe import InvalidRequestError
 
 from payments.accounting import daily_totals
 from payments.giving import outbox_sender, subscription_changes, subscriptions
-from payments.infra import alerts, db, job_queue
+from payments.infra import alerts, db, job_queue, stripe_account
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.mail import outbox
@@ -71,6 +71,8 @@ async def run_job(context: JobContext, object_type: str, object_id: str, attempt
     """Run the handler of the type. If it fails, enqueue the next attempt or raise an alert."""
     ctx = _context(context)
     try:
+        if object_type in SYNC_HANDLERS:
+            await stripe_account.ensure_bound(ctx)
         await JOB_HANDLERS[object_type](ctx, object_id)
     except (Exception, asyncio.CancelledError) as error:  # cancelled: this worker has to stop
         if isinstance(error, InvalidRequestError) and error.code == "resource_missing":

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core.calendar import from_unix
 from payments.giving import charges
-from payments.infra import db, job_queue, stripe_client
+from payments.infra import db, job_queue, stripe_account, stripe_client
 from payments.infra.context import Context
 from payments.ledger import balance_transactions
 from payments.ledger.entries import LedgerEntry
@@ -70,6 +70,7 @@ async def import_since(ctx: Context, since: datetime) -> int:
 
 async def _store_listed_since(ctx: Context, since: datetime | None) -> tuple[int, datetime | None]:
     """Store all that Stripe lists. Returns how many were new, and the time of the newest."""
+    await stripe_account.ensure_bound(ctx)
     new_count, newest, last_id = 0, None, None
     while True:
         page = await _list_page(ctx, since, last_id)

@@ -34,7 +34,7 @@ from payments.accounting import daily_totals, integrity
 from payments.core.settings import Settings
 from payments.giving import campaigns
 from payments.giving.contributions import Contribution
-from payments.infra import db, stripe_client
+from payments.infra import db, stripe_account, stripe_client
 from payments.infra.context import Context, open_context
 from payments.ops import stripe_setup, worker
 from payments.sandbox.hosted_page_client import pay
@@ -354,6 +354,7 @@ async def open_newsroom(database: str, **more: object) -> AsyncIterator[Newsroom
     async with open_services(sandbox, database, more) as (given, mail_server):
         settings = await _set_up_stripe_or_repeat(given, sandbox)
         async with serve_settings(settings, clock, sandbox, mail_server) as room:
+            await stripe_account.ensure_bound(room.ctx)
             yield room
 
 

@@ -26,6 +26,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from payments.infra.context import Context
+from payments.infra.metrics import WEBHOOKS
 from payments.sandbox import webhook_deliveries
 from payments.web.app import create_app
 from tests.support.database_owner import driver_url
@@ -518,18 +519,26 @@ async def test_a_body_of_256_kib_is_taken_and_a_byte_more_is_not(door: Door) -> 
     [event(livemode=True), event(account="acct_1"), event(account="acct_1", livemode=True)],
     ids=["live", "another account", "both"],
 )
-async def test_an_event_of_another_mode_or_account_is_refused(door: Door, body: bytes) -> None:
-    assert await door.hears_signed(body) == 400
+async def test_an_event_of_another_mode_or_account_is_counted_apart_and_not_stored(
+    door: Door, body: bytes
+) -> None:
+    counted = WEBHOOKS.labels("foreign")._value
+    before = counted.get()
+    assert await door.hears_signed(body) == 200
+    assert counted.get() == before + 1
     assert await door.stored() == 0
+    assert await door.hears(body, door.sign(body, secret="whsec_" + "1" * 32)) == 400
+    assert counted.get() == before + 1  # only Stripe can say so
 
 
-async def test_a_live_service_refuses_test_events(database: str) -> None:
+async def test_a_live_service_does_not_take_test_events(database: str) -> None:
     async with opened(
         database, stripe_api_key="sk_live_" + "0" * 24, stripe_api_base="https://api.stripe.com"
     ) as live:
-        assert await live.hears_signed(event()) == 400
+        assert await live.hears_signed(event()) == 200
         assert await live.stored() == 0
         assert await live.hears_signed(event(livemode=True)) == 200
+        assert await live.stored() == 1
 
 
 # --- when the database is away --------------------------------------------------------------------

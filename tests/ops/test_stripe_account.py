@@ -1,0 +1,138 @@
+"""A database belongs to one Stripe account and mode, and takes in nothing of another."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+
+from payments.accounting import daily_totals
+from payments.core.errors import StripeUnavailable
+from payments.infra import stripe_account
+from payments.infra.context import Context, open_context
+from payments.infra.stripe_account import StripeAccount, WrongStripeAccount
+from payments.ops import doctor, reconcile, worker
+from tests.support import command_line
+from tests.support.newsroom import Newsroom
+
+pytestmark = pytest.mark.anyio
+
+SANDBOX_ACCOUNT = "acct_1SandboxNewsroom0"
+OTHER_ACCOUNT = "acct_1OtherNewsroom000"
+
+
+async def belongs_to(room: Newsroom, account_id: str, *, livemode: bool = False) -> None:
+    """The database was bound to this account, with another key."""
+    async with room.ctx.sessions.begin() as session:
+        await session.execute(
+            update(StripeAccount).values(account_id=account_id, livemode=livemode)
+        )
+
+
+@asynccontextmanager
+async def new_process(room: Newsroom, **changed: object) -> AsyncIterator[Context]:
+    """Another process of the same installation."""
+    settings = room.settings.model_copy(update=changed)
+    async with open_context(settings, now=room.clock) as ctx:
+        yield ctx
+
+
+async def bound(room: Newsroom) -> list[tuple[object, ...]]:
+    return await room.rows("SELECT account_id, livemode, bound_at FROM stripe_accounts")
+
+
+async def test_a_new_database_is_bound_once_to_the_account_of_its_key(newsroom: Newsroom) -> None:
+    first = [(SANDBOX_ACCOUNT, False, newsroom.clock.current)]
+    assert await bound(newsroom) == first
+    newsroom.clock.advance(timedelta(days=1))
+    async with new_process(newsroom) as ctx:
+        asked = len(newsroom.sandbox.requests)
+        await stripe_account.ensure_bound(ctx)
+        await stripe_account.ensure_bound(ctx)
+        assert len(newsroom.sandbox.requests) == asked + 1  # once for each process
+    assert await bound(newsroom) == first
+    assert "account" not in {
+        one.name for one in await doctor.run_checks(newsroom.ctx) if not one.ok
+    }
+
+
+@pytest.mark.parametrize(
+    "takes_in",
+    [daily_totals.import_and_refresh, lambda ctx: reconcile.run(ctx, repair=True)],
+    ids=["import", "reconcile"],
+)
+async def test_the_money_of_another_account_is_not_taken_in(
+    newsroom: Newsroom, takes_in: Callable[[Context], Awaitable[object]]
+) -> None:
+    await newsroom.gives(500)
+    await newsroom.sandbox.advance_to_captures()
+    await belongs_to(newsroom, OTHER_ACCOUNT)
+    async with new_process(newsroom) as ctx:
+        with pytest.raises(WrongStripeAccount, match=rf"{OTHER_ACCOUNT}.*{SANDBOX_ACCOUNT}"):
+            await takes_in(ctx)
+        problems = {one.name: one.description for one in await doctor.run_checks(ctx) if not one.ok}
+    assert f"payments stripe bind --account {SANDBOX_ACCOUNT}" in problems["account"]
+    for table in ("balance_transactions", "charges", "ledger_entries"):
+        assert await newsroom.count(table) == 0
+    await belongs_to(newsroom, SANDBOX_ACCOUNT)
+
+
+async def test_a_job_does_not_fetch_from_another_account(newsroom: Newsroom) -> None:
+    await newsroom.gives(500)
+    await belongs_to(newsroom, OTHER_ACCOUNT)
+    await newsroom.sandbox.advance_to_captures()
+    await newsroom.deliver(newsroom.sandbox.take_deliveries())
+    async with new_process(newsroom) as ctx:
+        await worker.run_due_jobs(ctx)
+    assert await newsroom.count("charges") == 0
+    await belongs_to(newsroom, SANDBOX_ACCOUNT)
+    async with new_process(newsroom) as ctx:
+        await daily_totals.import_and_refresh(ctx)
+    assert await newsroom.count("charges") == 1
+
+
+async def test_the_same_account_in_another_mode_is_another(newsroom: Newsroom) -> None:
+    await belongs_to(newsroom, SANDBOX_ACCOUNT, livemode=True)
+    async with new_process(newsroom) as ctx:
+        with pytest.raises(WrongStripeAccount, match=r"live mode.*test mode"):
+            await stripe_account.ensure_bound(ctx)
+    await belongs_to(newsroom, SANDBOX_ACCOUNT)
+
+
+async def test_whose_key_it_is_is_asked_again_where_stripe_did_not_answer(
+    newsroom: Newsroom,
+) -> None:
+    await belongs_to(newsroom, OTHER_ACCOUNT)
+    async with new_process(newsroom) as ctx:
+        newsroom.sandbox.faults.add("GET", "^/v1/account$", "status_500", remaining=3)
+        with pytest.raises(StripeUnavailable):
+            await stripe_account.ensure_bound(ctx)
+        with pytest.raises(WrongStripeAccount):
+            await stripe_account.ensure_bound(ctx)
+    await belongs_to(newsroom, SANDBOX_ACCOUNT)
+
+
+@pytest.mark.parametrize("words", [("serve",), ("work",), ("import-balance",), ("reconcile",)])
+async def test_a_command_refuses_another_account(
+    newsroom: Newsroom, words: tuple[str, ...]
+) -> None:
+    await belongs_to(newsroom, OTHER_ACCOUNT)
+    ended = await command_line.run(newsroom.settings, *words)
+    assert ended.exit_code == 1
+    assert f"belongs to Stripe account {OTHER_ACCOUNT} in test mode" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    await belongs_to(newsroom, SANDBOX_ACCOUNT)
+
+
+async def test_a_database_is_given_to_another_account_only_on_purpose(newsroom: Newsroom) -> None:
+    await belongs_to(newsroom, OTHER_ACCOUNT)
+    newsroom.clock.advance(timedelta(days=1))
+    async with new_process(newsroom) as ctx:
+        with pytest.raises(WrongStripeAccount, match="Nothing was changed"):
+            await stripe_account.bind(ctx, OTHER_ACCOUNT)
+        assert SANDBOX_ACCOUNT in await stripe_account.bind(ctx, SANDBOX_ACCOUNT)
+        await stripe_account.ensure_bound(ctx)
+    assert await bound(newsroom) == [(SANDBOX_ACCOUNT, False, newsroom.clock.current)]
+    entries = await newsroom.rows("SELECT action, object_id FROM audit_entries")
+    assert entries == [("stripe_account_bound", SANDBOX_ACCOUNT)]
