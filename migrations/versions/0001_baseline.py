@@ -1237,10 +1237,13 @@ def infra_tables() -> None:
                 "sign_in_link_limit_reached newsletter_delivery_failed refund_failed "
                 "dispute_opened evidence_due dispute_lost fraud_warning payout_failed "
                 "webhook_endpoint_drift quarantined statement_descriptor passkey_cloned "
-                "donor_view_limit_reached descriptor_review_due",
+                "donor_view_limit_reached descriptor_review_due stripe_unavailable "
+                "stripe_key_refused stripe_permission_missing stripe_value_unknown object_failed "
+                "schedule_failed import_stalled webhooks_missing",
             ),
         ),
         required("object_id", sa.String(255)),
+        optional("job", sa.String(64)),
         required("opened_at", TIMESTAMP),
         optional("closed_at", TIMESTAMP),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_alerts")),

@@ -53,13 +53,17 @@ def load_settings() -> "Settings":
 def expected_errors() -> Iterator[None]:
     """End the command with one line and exit code 1 where the block fails as may be expected."""
     from sqlalchemy.exc import OperationalError
+    from stripe import StripeError
 
-    from payments.core.errors import PaymentsError
+    from payments.core.errors import PaymentsError, StripeUnavailable
+    from payments.infra import stripe_client
 
     try:
         yield
-    except PaymentsError as error:
-        raise click.ClickException(error.detail) from None
+    except (PaymentsError, StripeError) as error:
+        ours = stripe_client.as_payments_error(error) if isinstance(error, StripeError) else error
+        detail = ours.operator_detail if isinstance(ours, StripeUnavailable) else None
+        raise click.ClickException(detail or ours.detail) from None
     except OperationalError:
         raise click.ClickException("The database of PAYMENTS_DATABASE_URL is away.") from None
 

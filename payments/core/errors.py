@@ -9,8 +9,12 @@ PaymentsError
 ├── Unauthenticated          a page for staff, requested without a staff session
 ├── LinkInvalid              a one-time link that was used, has expired or never existed
 ├── BadWebhook               a webhook that is not Stripe's, or not for this account
-├── StripeUnavailable        Stripe did not answer in time
+├── StripeUnavailable        Stripe did not answer in time, or not to us
+│   ├── StripeBusy               it takes fewer requests than we send
+│   ├── StripeKeyRefused         it does not know our API key, or not any more
+│   └── StripePermissionMissing  our API key may not do this
 ├── StripeRejected           Stripe answered that it will not do this
+├── CardDeclined             a bank declined a charge that we asked for
 └── DatabaseUnavailable      the database does not answer; nothing was stored
 
 The rooms declare their own beside their rules. A message is written for the person who reads it and
@@ -101,20 +105,75 @@ class BadWebhook(PaymentsError):
 
 
 class StripeUnavailable(PaymentsError):
-    """Stripe did not answer, or answered with an error of its own."""
+    """Stripe did not answer, or answered with an error of its own.
+
+    What was asked is neither right nor wrong: the same may be asked again later. `operator_detail`
+    says what it means to whoever runs the service; None where the message says it all.
+    """
 
     status = 503
     code = "stripe-unavailable"
     title = "Our payment provider could not be reached"
     retry_after = timedelta(seconds=30)
+    operator_detail: str | None = None
+
+
+class StripeBusy(StripeUnavailable):
+    """Stripe refused one request too many. It did nothing."""
+
+    code = "stripe-busy"
+    title = "Our payment provider is busy"
+
+
+class StripeKeyRefused(StripeUnavailable):
+    """Stripe does not accept our API key: it is wrong, expired or revoked. A person must act."""
+
+    code = "stripe-key-refused"
+    title = "Our payment provider does not take requests from us"
+    retry_after = timedelta(minutes=15)
+    operator_detail = (
+        "Stripe does not accept the API key: it is wrong, expired or revoked. Make a new one and "
+        "set PAYMENTS_STRIPE_API_KEY."
+    )
+
+
+class StripePermissionMissing(StripeUnavailable):
+    """Our API key may not do this. A person must give it the permission, which is named."""
+
+    code = "stripe-permission-missing"
+    title = "Our payment provider does not take this request from us"
+    retry_after = timedelta(minutes=15)
+
+    def __init__(self, message: str, *, permission: str) -> None:
+        super().__init__(message)
+        self.permission = permission
+        self.operator_detail = (
+            f"The API key lacks a permission: {permission}. Add it at Stripe; `payments stripe "
+            "permissions` lists all that it needs."
+        )
 
 
 class StripeRejected(PaymentsError):
-    """Stripe refused a request: a mistake of ours, or `payments stripe setup` was not run."""
+    """Stripe refused a request: a mistake of ours, or `payments stripe setup` was not run.
+
+    `stripe_code` is Stripe's word for why, where it has one.
+    """
 
     status = 502
     code = "stripe-rejected"
     title = "Our payment provider refused"
+
+    def __init__(self, message: str, *, stripe_code: str | None = None) -> None:
+        super().__init__(message)
+        self.stripe_code = stripe_code
+
+
+class CardDeclined(PaymentsError):
+    """A bank declined a charge that we asked Stripe for."""
+
+    status = 402
+    code = "card-declined"
+    title = "The card was declined"
 
 
 class DatabaseUnavailable(PaymentsError):

@@ -4,6 +4,7 @@ An alert is open or closed, and at most one of a kind is open about one object. 
 id of a Stripe object or a row, or the name of a check; it is never anything about a person.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -40,6 +41,14 @@ class AlertKind(StrEnum):
     PASSKEY_CLONED = "passkey_cloned"
     DONOR_VIEW_LIMIT_REACHED = "donor_view_limit_reached"
     DESCRIPTOR_REVIEW_DUE = "descriptor_review_due"
+    STRIPE_UNAVAILABLE = "stripe_unavailable"
+    STRIPE_KEY_REFUSED = "stripe_key_refused"
+    STRIPE_PERMISSION_MISSING = "stripe_permission_missing"
+    STRIPE_VALUE_UNKNOWN = "stripe_value_unknown"
+    OBJECT_FAILED = "object_failed"
+    SCHEDULE_FAILED = "schedule_failed"
+    IMPORT_STALLED = "import_stalled"
+    WEBHOOKS_MISSING = "webhooks_missing"
 
 
 MESSAGES = {
@@ -80,6 +89,26 @@ MESSAGES = {
     AlertKind.DONOR_VIEW_LIMIT_REACHED: (
         "A colleague looked at so many donors in an hour that no more are shown."
     ),
+    AlertKind.STRIPE_UNAVAILABLE: (
+        "Stripe does not answer. The work waits, nothing is lost, and it goes on by itself."
+    ),
+    AlertKind.STRIPE_KEY_REFUSED: (
+        "Stripe does not accept our API key: nobody can give, and no donor can change anything."
+    ),
+    AlertKind.STRIPE_PERMISSION_MISSING: (
+        "Our API key lacks a permission at Stripe. What needs it waits."
+    ),
+    AlertKind.STRIPE_VALUE_UNKNOWN: (
+        "Stripe says something of an object that this version does not know."
+    ),
+    AlertKind.OBJECT_FAILED: "One object could not be processed. The others were.",
+    AlertKind.SCHEDULE_FAILED: "Something that runs by schedule failed twice in a row.",
+    AlertKind.IMPORT_STALLED: (
+        "The balance was not imported for an hour; reports and books are behind."
+    ),
+    AlertKind.WEBHOOKS_MISSING: (
+        "For an hour none of Stripe's webhooks was accepted. We learn of payments by looking."
+    ),
     AlertKind.RETRIES_EXHAUSTED: (
         "Something at Stripe was not read, or a mail not sent, after many attempts."
     ),
@@ -87,7 +116,11 @@ MESSAGES = {
 
 
 class Alert(db.Base):
-    """One alert. Open until `closed_at` is set."""
+    """One alert. Open until `closed_at` is set.
+
+    `job` is the kind of job, or the schedule, that does once more what failed; null where nothing
+    can be done again.
+    """
 
     __tablename__ = "alerts"
     __table_args__ = (
@@ -103,24 +136,39 @@ class Alert(db.Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     kind: Mapped[AlertKind] = mapped_column(db.enum_column(AlertKind, "kind_is_known"))
     object_id: Mapped[str] = mapped_column(String(255))
+    job: Mapped[str | None] = mapped_column(String(64))
     opened_at: Mapped[db.Timestamp]
     closed_at: Mapped[db.Timestamp | None]
 
 
 async def raise_alert(
-    session: AsyncSession, kind: AlertKind, *, object_id: str, now: datetime
+    session: AsyncSession,
+    kind: AlertKind,
+    *,
+    object_id: str,
+    now: datetime,
+    job: str | None = None,
 ) -> None:
     """Open an alert, unless one of this kind is already open about the object."""
     await session.execute(
-        insert(Alert).values(kind=kind, object_id=object_id, opened_at=now).on_conflict_do_nothing()
+        insert(Alert)
+        .values(kind=kind, object_id=object_id, job=job, opened_at=now)
+        .on_conflict_do_nothing()
     )
 
 
 async def close(session: AsyncSession, kind: AlertKind, *, object_id: str, now: datetime) -> None:
     """Close the open alert about the object, if there is one."""
+    await close_all(session, kind, object_ids=[object_id], now=now)
+
+
+async def close_all(
+    session: AsyncSession, *kinds: AlertKind, object_ids: Sequence[str], now: datetime
+) -> None:
+    """Close every open alert of these kinds about these objects."""
     await session.execute(
         update(Alert)
-        .where(Alert.kind == kind, Alert.object_id == object_id, Alert.closed_at.is_(None))
+        .where(Alert.kind.in_(kinds), Alert.object_id.in_(object_ids), Alert.closed_at.is_(None))
         .values(closed_at=now)
     )
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from stripe import StripeClient
 
 from payments.core.settings import Settings
-from payments.infra import db, stripe_client
+from payments.infra import db, stripe_client, stripe_refusals
 
 Now = Callable[[], datetime]
 
@@ -36,9 +36,27 @@ async def open_context(
     """Open a context and close it at the end. A connection is made when it is first used."""
     engine = db.create_engine(settings.database_url.get_secret_value(), pool_size=pool_size)
     try:
-        async with stripe_client.connect(
-            settings, requests_per_second=requests_per_second
-        ) as stripe:
-            yield Context(settings, engine, db.create_session_factory(engine), stripe, now)
+        async with context_on(
+            engine, settings, now=now, requests_per_second=requests_per_second
+        ) as ctx:
+            yield ctx
     finally:
         await engine.dispose()
+
+
+@asynccontextmanager
+async def context_on(
+    engine: AsyncEngine,
+    settings: Settings,
+    *,
+    now: Now = db.utc_now,
+    requests_per_second: int | None = None,
+) -> AsyncIterator[Context]:
+    """Open a context on an engine of the caller's, which stays open."""
+    sessions = db.create_session_factory(engine)
+    async with stripe_client.connect(
+        settings,
+        requests_per_second=requests_per_second,
+        on_refusal=stripe_refusals.alert_on_refusal(sessions, now),
+    ) as stripe:
+        yield Context(settings, engine, sessions, stripe, now)

@@ -5,7 +5,8 @@ Stripe allows an account 100 requests a second, and 25 for one endpoint
 backlog of events leaves room for readers who are giving.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Final
@@ -15,7 +16,15 @@ import stripe
 from aiolimiter import AsyncLimiter
 from stripe import StripeClient
 
-from payments.core.errors import StripeUnavailable
+from payments.core.errors import (
+    CardDeclined,
+    PaymentsError,
+    StripeBusy,
+    StripeKeyRefused,
+    StripePermissionMissing,
+    StripeRejected,
+    StripeUnavailable,
+)
 from payments.core.i18n import gettext_noop
 from payments.core.settings import Settings
 
@@ -33,14 +42,26 @@ CHECKOUT_LOCALES = frozenset((
 ))
 # fmt: on
 UNAVAILABLE_MESSAGE = gettext_noop("Our payment provider did not answer. Nothing was charged.")
+BUSY_MESSAGE = gettext_noop("Our payment provider is busy. Nothing was charged.")
+REFUSED_MESSAGE = gettext_noop(
+    "Our payment provider does not take this from us right now. We know, and nothing was charged."
+)
+REJECTED_MESSAGE = gettext_noop("Our payment provider did not accept this. Nothing was charged.")
+DECLINED_MESSAGE = gettext_noop("The bank declined this card. Nothing was charged.")
+# As Stripe names it: "Having the 'rak_charge_read' permission would allow this request".
+PERMISSION_PATTERN = re.compile(r"\brak_[a-z0-9_]{1,64}")
+UNNAMED_PERMISSION = "rak_unnamed"
 API_VERSION: Final = "2026-10-28.endive"
+HTTP_UNAUTHORIZED, HTTP_FORBIDDEN = 401, 403
+OnRefusal = Callable[[int, bytes], Awaitable[None]]  # status and body
 
 
 class RateLimitedClient(stripe.AIOHTTPClient):
-    """Stripe's aiohttp client with a rate limit. None is no limit."""
+    """Stripe's aiohttp client with a rate limit, that tells of refusals. None is no limit."""
 
-    def __init__(self, requests_per_second: int | None) -> None:
+    def __init__(self, requests_per_second: int | None, on_refusal: OnRefusal | None) -> None:
         super().__init__(timeout=HTTP_TIMEOUT)
+        self._on_refusal = on_refusal
         self._limiter = AsyncLimiter(requests_per_second, 1) if requests_per_second else None
 
     async def request_async(
@@ -53,16 +74,27 @@ class RateLimitedClient(stripe.AIOHTTPClient):
         """Send one attempt of a request, when the rate limit allows it."""
         if self._limiter is not None:
             await self._limiter.acquire()
-        return await super().request_async(method, url, headers, post_data)
+        answer: tuple[bytes, int, Mapping[str, str]]
+        answer = await super().request_async(method, url, headers, post_data)
+        body, status, _headers = answer
+        if self._on_refusal is not None and status in (HTTP_UNAUTHORIZED, HTTP_FORBIDDEN):
+            await self._on_refusal(status, body)
+        return answer
 
 
 @asynccontextmanager
 async def connect(
-    settings: Settings, *, requests_per_second: int | None = None
+    settings: Settings,
+    *,
+    requests_per_second: int | None = None,
+    on_refusal: OnRefusal | None = None,
 ) -> AsyncIterator[StripeClient]:
-    """Yield a client for the life of a process. It belongs to the event loop that opens it."""
+    """Yield a client for the life of a process. It belongs to the event loop that opens it.
+
+    `on_refusal` is awaited with the status and the body of each 401 and 403.
+    """
     stripe.enable_telemetry = False
-    http = RateLimitedClient(requests_per_second)
+    http = RateLimitedClient(requests_per_second, on_refusal)
     base = settings.stripe_api_base
     client = StripeClient(
         settings.stripe_api_key.get_secret_value(),
@@ -84,19 +116,46 @@ def checkout_locale(locale: str | None) -> str:
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Turn what means that Stripe did not answer into StripeUnavailable.
+    """Turn the SDK's errors into ours, except those that a caller knows what to do with.
 
-    Stripe's refusals pass unchanged. 409 is an idempotency key in use: the first attempt is not
-    over.
+    Unchanged are InvalidRequestError, Stripe's refusal of what was asked, and CardError.
     """
     try:
         yield
-    except (stripe.APIConnectionError, stripe.RateLimitError) as error:
-        raise StripeUnavailable(UNAVAILABLE_MESSAGE) from error
-    except stripe.APIError as error:
-        if error.http_status is None or error.http_status >= 500 or error.http_status == 409:
-            raise StripeUnavailable(UNAVAILABLE_MESSAGE) from error
+    except (stripe.InvalidRequestError, stripe.CardError):
         raise
+    except stripe.StripeError as error:
+        raise as_payments_error(error) from error
+
+
+def as_payments_error(error: stripe.StripeError) -> PaymentsError:
+    """Return our error for one of the SDK's.
+
+    A server error, and a 409, which is an idempotency key in use, are of Stripe's own making, as is
+    an answer that is not JSON: the same may be asked again. Every class that is not named here is a
+    refusal.
+    """
+    match error:
+        case stripe.PermissionError():
+            return StripePermissionMissing(
+                REFUSED_MESSAGE, permission=missing_permission(error.user_message)
+            )
+        case stripe.AuthenticationError():
+            return StripeKeyRefused(REFUSED_MESSAGE)
+        case stripe.RateLimitError():
+            return StripeBusy(BUSY_MESSAGE)
+        case stripe.APIError() | stripe.APIConnectionError():
+            return StripeUnavailable(UNAVAILABLE_MESSAGE)
+        case stripe.CardError():
+            return CardDeclined(DECLINED_MESSAGE)
+        case _:
+            return StripeRejected(REJECTED_MESSAGE, stripe_code=error.code)
+
+
+def missing_permission(stripe_message: str | None) -> str:
+    """Return the permission that Stripe's refusal names. Nothing else of its text is used."""
+    named = PERMISSION_PATTERN.search(stripe_message or "")
+    return named[0] if named is not None else UNNAMED_PERMISSION
 
 
 def id_of(value: str | stripe.StripeObject | None) -> str | None:

@@ -214,7 +214,7 @@ HOUSEKEEPING = DataClass(
     gettext_noop("Counts, marks and alarms that keep the service going. They tell of nobody."),
     gettext_noop("Two years at most, or as long as they are needed."),
     {
-        "alerts": "id kind object_id opened_at closed_at",
+        "alerts": "id kind object_id job opened_at closed_at",
         "integrity_checks": "check_name description failures checked_at",
         "reminder_counts": "month step number",
         "daily_totals_positions": "zone last_seq",

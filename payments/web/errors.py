@@ -8,6 +8,7 @@ from math import ceil
 from typing import Any
 
 import msgspec
+import stripe
 import structlog
 from litestar import Response
 from litestar.exceptions import HTTPException
@@ -18,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from payments.core.errors import DatabaseUnavailable, PaymentsError
 from payments.core.i18n import gettext_noop
+from payments.infra import stripe_client
 from payments.infra.context import Context
 from payments.web import rendering, request_locale
 from payments.web.forms import AnyRequest
@@ -92,6 +94,13 @@ def on_payments_error(request: AnyRequest, error: PaymentsError) -> Response[Any
     return _error_response(
         request, error, error.status, code=error.code, title=error.title, field_errors=field_errors
     )
+
+
+def on_stripe_error(request: AnyRequest, error: stripe.StripeError) -> Response[Any]:
+    """Return the response for an error of Stripe's SDK that no room had an answer to."""
+    ours = stripe_client.as_payments_error(error)
+    log.warning("stripe_error", exc_info=error, request_id=request_id(request.scope))
+    return on_payments_error(request, ours)
 
 
 def on_http_error(request: AnyRequest, error: HTTPException) -> Response[Any]:
@@ -203,6 +212,7 @@ class OpenApiRenderer(JsonRenderPlugin):
 
 EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {  # litestar's own type is no stricter
     PaymentsError: on_payments_error,
+    stripe.StripeError: on_stripe_error,
     HTTPException: on_http_error,
     OperationalError: on_database_unavailable,
     InterfaceError: on_database_unavailable,

@@ -130,7 +130,7 @@ async def test_a_job_that_fails_says_which_kind_and_not_whose(
     found = lines(capfd)
     assert [line["event"] for line in found] == ["job_failed"]
     assert found[0]["object_type"] == "checkout.session"
-    assert found[0]["error"] == "StripeUnavailable"
+    assert found[0]["error"] == "StripeBusy"
     assert gift.id not in str(found)
     assert str(gift.stripe_session_id) not in str(found)
 

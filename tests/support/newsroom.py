@@ -34,8 +34,8 @@ from payments.accounting import daily_totals, integrity
 from payments.core.settings import Settings
 from payments.giving import campaigns
 from payments.giving.contributions import Contribution
-from payments.infra import db, stripe_account, stripe_client
-from payments.infra.context import Context, open_context
+from payments.infra import stripe_account
+from payments.infra.context import Context, context_on, open_context
 from payments.ops import stripe_setup, worker
 from payments.sandbox.hosted_page_client import pay
 from payments.sandbox.sandbox import Sandbox
@@ -383,9 +383,8 @@ async def serve_settings(
     """Open the application and its worker, on services that are open."""
     async with (
         lend_engine(settings.database_url.get_secret_value()) as engine,
-        stripe_client.connect(settings) as stripe,
+        context_on(engine, settings, now=clock) as ctx,
     ):
-        ctx = Context(settings, engine, db.create_session_factory(engine), stripe, clock)
         with lend_app(ctx) as app:
             asgi = cast("Any", app)  # litestar and httpx type the same protocol differently
             transport = httpx.ASGITransport(app=asgi, raise_app_exceptions=False)

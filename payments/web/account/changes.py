@@ -13,7 +13,7 @@ from litestar.di import NamedDependency
 from litestar.response import Redirect
 
 from payments.core import amount_input, money
-from payments.core.errors import InvalidField
+from payments.core.errors import InvalidField, PaymentsError, StripeRejected, StripeUnavailable
 from payments.core.frequency import Frequency
 from payments.core.identifiers import new_row_id
 from payments.core.money import InvalidAmount, Money
@@ -33,6 +33,8 @@ from payments.web.forms import (
 )
 
 FormFields = Mapping[str, str]
+# After these the form is shown again as it was sent.
+FORM_ERRORS = (InvalidAmount, InvalidField, StripeUnavailable, StripeRejected)
 
 
 class ChangePages(Controller):
@@ -62,7 +64,7 @@ class ChangePages(Controller):
                 actor=Actor.DONOR,
                 idempotency_key=idempotency_key(fields),
             )
-        except (InvalidAmount, InvalidField) as error:
+        except FORM_ERRORS as error:
             return _render_amount(ctx, own_subscription, fields, error=error)
         return _redirect_done(own_subscription, ChangeKind.AMOUNT)
 
@@ -96,7 +98,7 @@ class ChangePages(Controller):
                 actor=Actor.DONOR,
                 idempotency_key=idempotency_key(fields),
             )
-        except (InvalidAmount, InvalidField) as error:
+        except FORM_ERRORS as error:
             return _render_frequency(ctx, own_subscription, fields, error=error)
         return _redirect_done(own_subscription, ChangeKind.FREQUENCY)
 
@@ -123,7 +125,7 @@ class ChangePages(Controller):
                 actor=Actor.DONOR,
                 idempotency_key=idempotency_key(fields),
             )
-        except InvalidField as error:
+        except FORM_ERRORS as error:
             return _render_skip(ctx, own_subscription, error=error)
         return _redirect_done(own_subscription, ChangeKind.SKIPPED)
 
@@ -152,7 +154,7 @@ class ChangePages(Controller):
                 actor=Actor.DONOR,
                 idempotency_key=idempotency_key(fields),
             )
-        except InvalidField as error:
+        except FORM_ERRORS as error:
             return _render_pause(ctx, own_subscription, error=error)
         return _redirect_done(own_subscription, ChangeKind.PAUSED)
 
@@ -282,7 +284,7 @@ def _render(
     own_subscription: OwnSubscription,
     template: str,
     *,
-    error: InvalidField | InvalidAmount | None = None,
+    error: PaymentsError | None = None,
     **context: object,
 ) -> Response[str]:
     """Return a page about a subscription that is live. Raises SubscriptionEnded."""
@@ -306,7 +308,7 @@ def _render_amount(
     own_subscription: OwnSubscription,
     fields: FormFields | None = None,
     *,
-    error: InvalidField | InvalidAmount | None = None,
+    error: PaymentsError | None = None,
 ) -> Response[str]:
     current = own_subscription.subscription.money
     lowest = money.min_gift(current.currency)
@@ -329,7 +331,7 @@ def _render_frequency(
     own_subscription: OwnSubscription,
     fields: FormFields,
     *,
-    error: InvalidField | InvalidAmount | None = None,
+    error: PaymentsError | None = None,
 ) -> Response[str]:
     """Return the page of the other frequency, with the amount typed or the one that equals it."""
     subscription = own_subscription.subscription
@@ -397,7 +399,7 @@ def _parse_frequency(text: str) -> Frequency:
 
 
 def _render_skip(
-    ctx: Context, own_subscription: OwnSubscription, *, error: InvalidField | None = None
+    ctx: Context, own_subscription: OwnSubscription, *, error: PaymentsError | None = None
 ) -> Response[str]:
     subscription = own_subscription.subscription
     return _render(
@@ -411,7 +413,7 @@ def _render_skip(
 
 
 def _render_pause(
-    ctx: Context, own_subscription: OwnSubscription, *, error: InvalidField | None = None
+    ctx: Context, own_subscription: OwnSubscription, *, error: PaymentsError | None = None
 ) -> Response[str]:
     """An annual subscription has one length of pause: one month and twelve skip the same charge."""
     subscription = own_subscription.subscription

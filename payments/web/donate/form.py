@@ -14,7 +14,13 @@ from litestar.response import Redirect
 
 from payments.core import amount_input, fee_cover, i18n, money
 from payments.core.campaign_schema import DEFAULT_OPTIONS, FormOptions
-from payments.core.errors import InvalidField, NotFound, PaymentsError, StripeUnavailable
+from payments.core.errors import (
+    InvalidField,
+    NotFound,
+    PaymentsError,
+    StripeRejected,
+    StripeUnavailable,
+)
 from payments.core.frequency import Frequency
 from payments.core.i18n import gettext_noop
 from payments.core.identifiers import is_slug
@@ -117,7 +123,9 @@ class DonatePage(Controller):
             return await risk_check.render_challenge(
                 ctx, request_context, typed.values, form_id, error
             )
-        except (StripeUnavailable, *TEMPORARY_REFUSALS, *safety.POLICY_ERRORS) as error:
+        except (
+            StripeUnavailable, StripeRejected, *TEMPORARY_REFUSALS, *safety.POLICY_ERRORS
+        ) as error:  # fmt: skip
             if error.field == "amount":
                 error.field = f"amount_{contribution_request.frequency}"
             typed = FormData({**typed.values, "intent": form_id})

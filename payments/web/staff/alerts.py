@@ -46,6 +46,38 @@ INSTRUCTIONS = {
         "Look whether Stripe, or the mail server, has trouble. If not, call an engineer: the id "
         "says what could not be read or sent."
     ),
+    AlertKind.STRIPE_UNAVAILABLE: (
+        "Look at Stripe's status page. If it says that all is well, ask an engineer whether this "
+        "service reaches it. The alert closes by itself."
+    ),
+    AlertKind.STRIPE_KEY_REFUSED: (
+        "An operator makes a new key at Stripe and sets PAYMENTS_STRIPE_API_KEY, today. What "
+        "waited goes on by itself, and the alert closes."
+    ),
+    AlertKind.STRIPE_PERMISSION_MISSING: (
+        "An operator gives the key the permission that is named here; payments stripe permissions "
+        "lists all that it needs. What waited goes on by itself, and the alert closes."
+    ),
+    AlertKind.STRIPE_VALUE_UNKNOWN: (
+        "Look the object up at Stripe: what it is there is true, and here it is shown as unknown. "
+        "An engineer teaches this service the new word."
+    ),
+    AlertKind.OBJECT_FAILED: (
+        "Look the object up at Stripe by its id. Try again; if it fails once more, call an "
+        "engineer."
+    ),
+    AlertKind.SCHEDULE_FAILED: (
+        "Try again. If it fails once more, call an engineer: the log has the reason, and the name "
+        "says what stands still. The alert closes by itself."
+    ),
+    AlertKind.IMPORT_STALLED: (
+        "Close no month. If no other alert says why, call an engineer: a worker may hang, or none "
+        "may run. The alert closes by itself."
+    ),
+    AlertKind.WEBHOOKS_MISSING: (
+        "Run payments doctor. Often the signing secret was rolled (PAYMENTS_STRIPE_WEBHOOK_SECRETS"
+        "), or this server's clock is off. The alert closes by itself."
+    ),
     AlertKind.CARD_TESTING: (
         "Nothing at once: the form defends itself. Look at Stripe's list of payments for small "
         "ones that succeeded, and refund those nobody made."
