@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from payments.core.errors import PaymentsError
+from payments.core.errors import PaymentsError, StripePermissionMissing
 from payments.infra import audit_log, db, stripe_client
 from payments.infra.audit_log import AuditAction
 from payments.infra.context import Context
@@ -67,7 +67,7 @@ async def ensure_bound(ctx: Context) -> None:
         return
     try:
         account_id = await _account_of_key(ctx)
-    except stripe.PermissionError:
+    except StripePermissionMissing:
         log.warning("stripe_account_not_readable")
         return
     async with ctx.sessions.begin() as session:
