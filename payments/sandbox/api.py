@@ -8,7 +8,7 @@ replayed, unless the request was refused before it began.
 import re
 from collections import OrderedDict, deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import format_datetime
 from importlib import import_module
 from types import ModuleType
@@ -52,6 +52,7 @@ from payments.sandbox import request_params as read
 from payments.sandbox.account import API_VERSION, StripeAccount
 from payments.sandbox.errors import ApiError, invalid_request
 from payments.sandbox.expansion import check_paths, expand
+from payments.sandbox.faults import ERRORS, SERVER_ERROR, Fault
 from payments.sandbox.form_encoding import JsonObject, decode_form
 
 # Importing a module registers its routes and its task handlers.
@@ -66,7 +67,6 @@ IDEMPOTENCY_TTL_SECONDS: Final = 24 * 60 * 60
 REQUEST_LOG_SIZE: Final = 20_000
 
 _UNDOCUMENTED_ROUTES: Final = re.compile(r"^/v1/(payment_pages/|stripecli/|events/[^/]+/retry$)")
-UNKNOWN_API_ERROR: Final = {"type": "api_error", "message": "An unknown error occurred."}
 _STATUSES_NOT_REPLAYED: Final = (400, 401, 403, 404, 409, 429)
 
 
@@ -166,24 +166,25 @@ class Api:
             status, body = refusal.status, msgspec.json.encode(refusal.body)
         except Exception as error:  # noqa: BLE001 - answered as Stripe answers an error of its own
             self.problems.append(f"{request.method} {request.path}: {error!r}")
-            status, body = 500, msgspec.json.encode({"error": UNKNOWN_API_ERROR})
+            status, body = 500, msgspec.json.encode({"error": SERVER_ERROR})
         if (
             request.idempotency_key
             and status not in _STATUSES_NOT_REPLAYED
             and "Idempotent-Replayed" not in headers
         ):
-            expires_at = self.account.clock.wall_timestamp() + IDEMPOTENCY_TTL_SECONDS
-            self.idempotent_results[request.idempotency_key] = IdempotentResult(
-                request.path, params, expires_at, status, body
-            )
-        self.log_request(request, params, status, access)
+            self._store_result(request.idempotency_key, request.path, params, status, body)
+        self._log_request(request, params, status, access)
         return ApiResponse(status, body, headers)
 
-    def log_request(
-        self, request: ApiRequest, params: JsonObject, status: int, access: _Access | None = None
+    def _store_result(
+        self, key: str, path: str, params: JsonObject, status: int, body: bytes
     ) -> None:
-        """Record a request and the status it was answered with."""
-        access = access or _Access()
+        expires_at = self.account.clock.wall_timestamp() + IDEMPOTENCY_TTL_SECONDS
+        self.idempotent_results[key] = IdempotentResult(path, params, expires_at, status, body)
+
+    def _log_request(
+        self, request: ApiRequest, params: JsonObject, status: int, access: _Access
+    ) -> None:
         key = access.key.masked if access.key else ""
         self.request_log.append(
             LoggedRequest(
@@ -199,10 +200,42 @@ class Api:
         )
 
     def error_response(self, request: ApiRequest, status: int, error: JsonObject) -> ApiResponse:
-        """Answer a request with an error, without looking at it."""
-        self.log_request(request, decode_form(request.encoded_params), status)
+        """Answer a request with an error, without carrying it out."""
+        params, access = decode_form(request.encoded_params), _Access()
+        if routes.match(request.method, request.path) is not None:
+            _note_needs(request, params, access)
+        self._log_request(request, params, status, access)
         body = msgspec.json.encode({"error": error})
         return ApiResponse(status, body, self._headers(request))
+
+    def fault_response(self, request: ApiRequest, fault: Fault) -> ApiResponse:
+        """Answer a request with the error of a fault, and store that where the fault keeps it."""
+        status, error = self._fault_error(request, fault)
+        body = msgspec.json.encode({"error": error})
+        if fault.takes_effect:
+            response = replace(self.handle(request), status=status, body=body)
+            self.request_log[-1] = replace(self.request_log[-1], status=status)
+        else:
+            response = self.error_response(request, status, error)
+        if fault.keep and request.idempotency_key:
+            params = decode_form(request.encoded_params)
+            self._store_result(request.idempotency_key, request.path, params, status, body)
+        if fault.should_retry is not None:
+            response.headers["Stripe-Should-Retry"] = str(fault.should_retry).lower()
+        return response
+
+    def _fault_error(self, request: ApiRequest, fault: Fault) -> tuple[int, JsonObject]:
+        if fault.kind in ERRORS:
+            return ERRORS[fault.kind]
+        authorization = request.headers.get("Authorization", "")
+        secret = api_keys.secret_of(authorization)
+        if fault.kind == "unauthorized":
+            refusal = api_keys.expired_error(secret)
+        else:
+            template = routes.path_template(request.method, request.path)
+            permission = permissions.of_route(request.method, template)
+            refusal = api_keys.permission_error(secret, permission)
+        return refusal.status, refusal.error
 
     # -- steps --------------------------------------------------------------------------------
 
@@ -220,7 +253,9 @@ class Api:
             refusal = invalid_request(message)
             refusal.status = 404
             raise refusal
-        _authorize(request, params, access)
+        _note_needs(request, params, access)
+        if access.key is not None:
+            api_keys.authorize(access.key, (access.permission, *access.expand_permissions))
         self._check_request(request)
         paths = read.array(params, "expand")
         check_paths(request.method, request.path, paths)
@@ -326,12 +361,9 @@ def _uses_pinned_version(request: ApiRequest) -> bool:
     return request.headers.get("Stripe-Version") == API_VERSION
 
 
-def _authorize(request: ApiRequest, params: JsonObject, access: _Access) -> None:
-    """Note what a request needs of a key, and refuse a key that lacks it."""
+def _note_needs(request: ApiRequest, params: JsonObject, access: _Access) -> None:
     template = routes.path_template(request.method, request.path)
     access.permission = permissions.of_route(request.method, template)
     paths = read.array(params, "expand")
     if paths:
         access.expand_permissions = permissions.of_expansions(request.method, template, paths)
-    if access.key is not None:
-        api_keys.authorize(access.key, (access.permission, *access.expand_permissions))

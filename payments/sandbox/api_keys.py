@@ -142,7 +142,7 @@ def add_from_option(account: StripeAccount, option: str) -> ApiKey:
 
 def authenticate(account: StripeAccount, authorization: str) -> ApiKey:
     """Return the key of an `Authorization` header. Raises ApiError, a 401."""
-    secret = _secret_of(authorization)
+    secret = secret_of(authorization)
     if not secret:
         raise authentication_error("You did not provide an API key.")
     if secret.startswith("pk_"):
@@ -156,7 +156,7 @@ def authenticate(account: StripeAccount, authorization: str) -> ApiKey:
     key = ApiKey(**keys[secret])
     now = account.clock.wall_now().timestamp()
     if key.expires_at is not None and now >= key.expires_at:
-        raise authentication_error(f"Expired API Key provided: {key.masked}", "api_key_expired")
+        raise expired_error(secret)
     return key
 
 
@@ -167,12 +167,22 @@ def authorize(key: ApiKey, needed: Sequence[str]) -> None:
     """
     for permission in needed:
         if not key.allows(permission):
-            message = (
-                f"The provided key '{key.masked}' does not have the required permissions for this "
-                f"endpoint on account '{ACCOUNT_ID}'. Having the 'rak_{permission}' permission "
-                "would allow this request to continue."
-            )
-            raise ApiError(403, {"type": "invalid_request_error", "message": message})
+            raise permission_error(key.secret, permission)
+
+
+def permission_error(secret: str, permission: str) -> ApiError:
+    """Return a 403: a key lacks this permission."""
+    message = (
+        f"The provided key '{mask(secret)}' does not have the required permissions for this "
+        f"endpoint on account '{ACCOUNT_ID}'. Having the 'rak_{permission}' permission would "
+        "allow this request to continue."
+    )
+    return ApiError(403, {"type": "invalid_request_error", "message": message})
+
+
+def expired_error(secret: str) -> ApiError:
+    """Return a 401: a key has expired."""
+    return authentication_error(f"Expired API Key provided: {mask(secret)}", "api_key_expired")
 
 
 def mask(secret: str) -> str:
@@ -183,7 +193,8 @@ def mask(secret: str) -> str:
     return f"{prefix}{'*' * max(len(hidden) - len(shown), 4)}{shown}"
 
 
-def _secret_of(authorization: str) -> str:
+def secret_of(authorization: str) -> str:
+    """Return the key of an `Authorization` header, bearer or basic; empty when there is none."""
     scheme, _, value = authorization.partition(" ")
     if scheme.lower() != "basic":
         return value.strip()

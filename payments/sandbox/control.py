@@ -76,20 +76,23 @@ class ControlHandlers:
         return await self.clock(http)
 
     async def faults(self, _http: web.Request) -> web.Response:
-        """Answer the pending faults."""
+        """Answer the pending faults; those without `times` last until they end or are cleared."""
         pending = [{"method": f.method, "path": f.path.pattern, "kind": f.kind,
                     "times": f.remaining} for f in self.sandbox.faults.pending]  # fmt: skip
         return web.json_response({"faults": pending})
 
     async def add_fault(self, http: web.Request) -> web.Response:
-        """Add a fault: `{"method", "path", "kind", "times", …}`, as `Faults.add` takes it."""
+        """Add a fault: `{"method", "path", "kind", "times", "until", …}`, as `Faults.add` says."""
         body = await http.json()
         try:
+            for name in ("since", "until"):
+                if name in body:
+                    body[name] = datetime.fromisoformat(body[name])
             self.sandbox.faults.add(
                 body.pop("method", "*"), body.pop("path"), body.pop("kind"),
-                body.pop("times", 1), **body,
+                body.pop("times", None), **body,
             )  # fmt: skip
-        except (KeyError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             return web.json_response({"error": str(error)}, status=400)
         return await self.faults(http)
 

@@ -1,72 +1,165 @@
 """Fault injection: dropped connections, errors and hanging requests, as real networks have them.
 
-A fault `before` prevents the request from being carried out; a fault `after` loses its response.
+A fault of the next requests is counted; an outage lasts until a time of the wall clock, or until
+it is cleared. Kinds that end in `_before` prevent the request from being carried out; with
+`_after` it is carried out and its response is lost.
 """
 
 import asyncio
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
-from payments.sandbox.form_encoding import JsonObject, JsonValue
+from payments.sandbox.clock import BillingClock
+from payments.sandbox.form_encoding import JsonObject
 
-FAULT_KINDS: Final = (
-    "drop_before", "drop_after", "status_500", "html_500", "rate_limited", "conflict_409",
-    "hang_before", "hang_after",
-)  # fmt: skip
+CONNECTION_FAULTS: Final = ("drop_before", "drop_after", "hang_before", "hang_after")
+HTML_STATUSES: Final = {"html_500": 500, "html_503": 503}
+SERVER_ERROR: Final = {"type": "api_error", "message": "An unknown error occurred."}
+# Errors by kind; `unauthorized` and `forbidden` depend on the request.
+ERRORS: Final[dict[str, tuple[int, JsonObject]]] = {
+    "status_500": (500, SERVER_ERROR),
+    "status_503": (503, {"type": "api_error", "message": "Stripe is temporarily unavailable."}),
+    "rate_limited": (429, {"type": "invalid_request_error", "code": "rate_limit",
+                           "message": "Request rate limit exceeded."}),
+    "lock_timeout": (429, {"type": "invalid_request_error", "code": "lock_timeout",
+                           "message": "This object cannot be accessed right now because another "
+                           "API request or Stripe process is currently accessing it."}),
+    "conflict_409": (409, {"type": "invalid_request_error", "code": "lock_timeout",
+                           "message": "This object cannot be accessed right now."}),
+}  # fmt: skip
+KEY_FAULTS: Final = ("unauthorized", "forbidden")
+FAULT_KINDS: Final = (*CONNECTION_FAULTS, *HTML_STATUSES, *ERRORS, *KEY_FAULTS)
+METHOD_CLASSES: Final = {
+    "*": ("GET", "POST", "DELETE"),
+    "ANY": ("GET", "POST", "DELETE"),
+    "READS": ("GET",),
+    "WRITES": ("POST", "DELETE"),
+}
 
 
 @dataclass
 class Fault:
-    """A fault of the next `remaining` requests that match."""
+    """A fault of requests that match; the fields are as `Faults.add` takes them."""
 
     method: str
     path: re.Pattern[str]
     kind: str
-    remaining: int
-    options: JsonObject = field(default_factory=dict)
+    remaining: int | None
+    since: datetime | None = None
+    until: datetime | None = None
+    share: float = 1.0
+    should_retry: bool | None = None
+    keep: bool = False
+    takes_effect: bool = False
+    seconds: float | None = None
+    _debt: float = 0.0  # what `share` owes: from 1 on, the next request has the fault
+
+    def matches(self, method: str, path: str, now: datetime) -> bool:
+        """Return whether the fault is of this request, apart from its share."""
+        if self.since is not None and now < self.since:
+            return False
+        methods = METHOD_CLASSES.get(self.method, (self.method,))
+        return method in methods and self.path.search(path) is not None
+
+    def take(self) -> bool:
+        """Count a matching request. Returns whether it has the fault: of a half, every other."""
+        self._debt += self.share
+        if self._debt < 1:
+            return False
+        self._debt -= 1
+        if self.remaining is not None:
+            self.remaining -= 1
+        return True
+
+    def is_over(self, now: datetime) -> bool:
+        """Return whether the fault can happen no more."""
+        ended = self.until is not None and now >= self.until
+        return ended or (self.remaining is not None and self.remaining < 1)
 
 
 class Faults:
-    """The pending faults."""
+    """The pending faults of one sandbox."""
 
-    def __init__(self) -> None:
-        self.pending: list[Fault] = []
+    def __init__(self, clock: BillingClock) -> None:
+        self._clock = clock
+        self._pending: list[Fault] = []
         self._reached = asyncio.Event()
         self._released = asyncio.Event()
+
+    @property
+    def pending(self) -> list[Fault]:
+        """The faults that may still happen, oldest first."""
+        now = self._clock.wall_now()
+        self._pending = [fault for fault in self._pending if not fault.is_over(now)]
+        return self._pending
 
     def add(
         self,
         method: str,
         path_regex: str,
         kind: str,
-        remaining: int = 1,
-        **options: JsonValue,
+        remaining: int | None = None,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        share: float = 1.0,
+        should_retry: bool | None = None,
+        keep: bool = False,
+        takes_effect: bool = False,
+        seconds: float | None = None,
     ) -> None:
         """Add a fault of the next `remaining` requests whose path the pattern finds.
 
-        `method` may be `*`. The option `should_retry`, of `rate_limited`, sets a response header.
-        Raises ValueError for an unknown kind.
+        Without a count it is the next one; or every one between `since` and `until`, times of the
+        wall clock. `method` is one of HTTP's, `reads`, `writes`, or `*` for all. Of the requests
+        that match only a `share` has the fault, evenly spread. An error says in a header whether it
+        `should_retry`; with `keep` it is stored under the request's idempotency key and replayed;
+        one that `takes_effect` answers a request that was carried out. A hanging request goes on
+        after so many `seconds`, or when released. Raises ValueError, which names the argument.
         """
         if kind not in FAULT_KINDS:
-            raise ValueError(f"no such fault: {kind}")
-        self.pending.append(Fault(method.upper(), re.compile(path_regex), kind, remaining, options))
+            raise ValueError(f"kind: no such fault: {kind}; one of {', '.join(FAULT_KINDS)}")
+        if not 0 < share <= 1:
+            raise ValueError("share: more than 0, 1 at most")
+        if remaining is not None and remaining < 1:
+            raise ValueError("remaining: 1 or more")
+        if (keep or takes_effect or should_retry is not None) and kind not in ERRORS:
+            raise ValueError("keep, takes_effect and should_retry belong to an error's kind")
+        try:
+            pattern = re.compile(path_regex)
+        except re.error as error:
+            raise ValueError(f"path: {error}") from None
+        if remaining is None and until is None:
+            remaining = 1
+        self._pending.append(
+            Fault(
+                method.upper(),
+                pattern,
+                kind,
+                remaining,
+                since,
+                until,
+                share,
+                should_retry,
+                keep,
+                takes_effect,
+                seconds,
+            )
+        )
         if kind.startswith("hang"):
             self._reached, self._released = asyncio.Event(), asyncio.Event()
 
     def take_matching(self, method: str, path: str) -> Fault | None:
-        """Return and count down the first fault that matches a request, or None."""
-        for fault in self.pending:
-            if fault.method in (method, "*", "ANY") and fault.path.search(path):
-                fault.remaining -= 1
-                if fault.remaining < 1:
-                    self.pending.remove(fault)
-                return fault
-        return None
+        """Return and count down the first fault of a request, or None."""
+        now = self._clock.wall_now()
+        matching = (fault for fault in self.pending if fault.matches(method, path, now))
+        return next((fault for fault in matching if fault.take()), None)
 
     def clear(self) -> None:
         """Remove all faults and release hanging requests."""
-        self.pending.clear()
+        self._pending.clear()
         self.release()
 
     def release(self) -> None:
@@ -77,7 +170,10 @@ class Faults:
         """Wait until a request hangs."""
         await self._reached.wait()
 
-    async def hang(self) -> None:
-        """Wait until released."""
+    async def hang(self, seconds: float | None = None) -> None:
+        """Wait until released, or for so many seconds."""
         self._reached.set()
-        await self._released.wait()
+        try:
+            await asyncio.wait_for(self._released.wait(), seconds)
+        except TimeoutError:
+            return

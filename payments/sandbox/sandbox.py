@@ -52,7 +52,7 @@ class Sandbox(SimulatedActions):
         self.account.on_event = self._on_event
         self.problems: list[str] = []
         self.api = Api(self.account, check_contract=check_contract, problems=self.problems)
-        self.faults = Faults()
+        self.faults = Faults(self.clock)
         self.live = live
         self._deliver = deliver or webhook_deliveries.send
         self._unacknowledged: dict[str, JsonObject] = {}

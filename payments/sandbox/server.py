@@ -13,8 +13,8 @@ from aiohttp import web
 
 from payments.sandbox import api_keys, control, hosted_invoice_page, hosted_page
 from payments.sandbox.account import StripeAccount
-from payments.sandbox.api import UNKNOWN_API_ERROR, ApiRequest, ApiResponse
-from payments.sandbox.faults import Fault
+from payments.sandbox.api import ApiRequest, ApiResponse
+from payments.sandbox.faults import HTML_STATUSES, Fault
 from payments.sandbox.hosted_page import PageResponse
 from payments.sandbox.sandbox import Sandbox
 
@@ -113,33 +113,19 @@ async def _respond_with_fault(
         response = sandbox.api.handle(request)
         if fault.kind == "drop_after":
             return _drop_connection(http)
-        await sandbox.faults.hang()
+        await sandbox.faults.hang(fault.seconds)
         return _response(response)
     if fault.kind == "hang_before":
-        await sandbox.faults.hang()
+        await sandbox.faults.hang(fault.seconds)
         return _response(sandbox.api.handle(request))
     if fault.kind == "drop_before":
         sandbox.api.error_response(request, 0, {})
         return _drop_connection(http)
-    if fault.kind == "html_500":
-        sandbox.api.error_response(request, 500, {})
-        return web.Response(status=500, text="<h1>Bad gateway</h1>", content_type="text/html")
-    return _fault_error_response(sandbox, request, fault)
-
-
-def _fault_error_response(sandbox: Sandbox, request: ApiRequest, fault: Fault) -> web.Response:
-    if fault.kind == "rate_limited":
-        error = {"type": "invalid_request_error", "code": "rate_limit",
-                 "message": "Request rate limit exceeded."}  # fmt: skip
-        response = _response(sandbox.api.error_response(request, 429, error))
-        if "should_retry" in fault.options:
-            response.headers["Stripe-Should-Retry"] = str(fault.options["should_retry"]).lower()
-        return response
-    if fault.kind == "conflict_409":
-        error = {"type": "invalid_request_error", "code": "lock_timeout",
-                 "message": "This object cannot be accessed right now."}  # fmt: skip
-        return _response(sandbox.api.error_response(request, 409, error))
-    return _response(sandbox.api.error_response(request, 500, UNKNOWN_API_ERROR))
+    if fault.kind in HTML_STATUSES:
+        status = HTML_STATUSES[fault.kind]
+        sandbox.api.error_response(request, status, {})
+        return web.Response(status=status, text="<h1>Bad gateway</h1>", content_type="text/html")
+    return _response(sandbox.api.fault_response(request, fault))
 
 
 def _response(response: ApiResponse) -> web.Response:

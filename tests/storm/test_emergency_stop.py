@@ -23,6 +23,7 @@ from payments.infra import db
 from payments.infra.context import Context
 from payments.risk.bulk_stops import StopGroup, StopMode
 from payments.safety import emergency_stop
+from payments.sandbox.clock import BillingClock
 from payments.sandbox.faults import Fault, Faults
 from tests.support import command_line
 from tests.support.command_line import Finished
@@ -62,8 +63,8 @@ COPIED_SUBSCRIPTIONS = """
 class RandomFaults(Faults):
     """Faults of one change to a subscription in twenty; a test can wait for the n-th change."""
 
-    def __init__(self, seed: int) -> None:
-        super().__init__()
+    def __init__(self, clock: BillingClock, seed: int) -> None:
+        super().__init__(clock)
         self.random = random.Random(seed)
         self.count = self.awaited_count = 0
         self.reached = asyncio.Event()
@@ -145,7 +146,7 @@ async def room(database: str) -> AsyncIterator[Newsroom]:
 async def stops_all(room: Newsroom, count: int) -> None:
     """Stop so many subscriptions, through faults and three kills."""
     await add_subscriptions(room, count)
-    faults = room.sandbox.faults = RandomFaults(seed=count)
+    faults = room.sandbox.faults = RandomFaults(room.sandbox.clock, seed=count)
     assert await run_stop(room, "--dry-run") == (0, {"subscriptions": count})
     assert faults.count == 0
     for turn in range(3):
