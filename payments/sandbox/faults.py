@@ -9,7 +9,7 @@ import asyncio
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, TypedDict, Unpack
 
 from payments.sandbox.clock import BillingClock
 from payments.sandbox.form_encoding import JsonObject
@@ -39,9 +39,21 @@ METHOD_CLASSES: Final = {
 }
 
 
+class FaultOptions(TypedDict, total=False):
+    """When a fault happens, and what is special about it."""
+
+    since: datetime | None  # of the wall clock, as `until`
+    until: datetime | None
+    share: float  # of the requests that match, the part that has the fault, evenly spread
+    should_retry: bool | None  # what an error says in Stripe-Should-Retry
+    keep: bool  # an error is stored under the request's idempotency key, and replayed
+    takes_effect: bool  # an error answers a request that was carried out
+    seconds: float | None  # a hanging request goes on by itself after so many
+
+
 @dataclass
 class Fault:
-    """A fault of requests that match; the fields are as `Faults.add` takes them."""
+    """A fault of requests that match. Raises ValueError, which names the field."""
 
     method: str
     path: re.Pattern[str]
@@ -55,6 +67,15 @@ class Fault:
     takes_effect: bool = False
     seconds: float | None = None
     _debt: float = 0.0  # what `share` owes: from 1 on, the next request has the fault
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise ValueError("share: more than 0, 1 at most")
+        if self.remaining is not None and self.remaining < 1:
+            raise ValueError("remaining: 1 or more")
+        of_errors = self.keep or self.takes_effect or self.should_retry is not None
+        if of_errors and self.kind not in ERRORS:
+            raise ValueError("keep, takes_effect, should_retry: of an error only")
 
     def matches(self, method: str, path: str, now: datetime) -> bool:
         """Return whether the fault is of this request, apart from its share."""
@@ -101,53 +122,22 @@ class Faults:
         path_regex: str,
         kind: str,
         remaining: int | None = None,
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        share: float = 1.0,
-        should_retry: bool | None = None,
-        keep: bool = False,
-        takes_effect: bool = False,
-        seconds: float | None = None,
+        **options: Unpack[FaultOptions],
     ) -> None:
         """Add a fault of the next `remaining` requests whose path the pattern finds.
 
-        Without a count it is the next one; or every one between `since` and `until`, times of the
-        wall clock. `method` is one of HTTP's, `reads`, `writes`, or `*` for all. Of the requests
-        that match only a `share` has the fault, evenly spread. An error says in a header whether it
-        `should_retry`; with `keep` it is stored under the request's idempotency key and replayed;
-        one that `takes_effect` answers a request that was carried out. A hanging request goes on
-        after so many `seconds`, or when released. Raises ValueError, which names the argument.
+        `method` is one of HTTP's, `reads`, `writes`, or `*` for all. Without a count it is the next
+        request, or all until the end. Raises ValueError, which names the argument.
         """
         if kind not in FAULT_KINDS:
             raise ValueError(f"kind: no such fault: {kind}; one of {', '.join(FAULT_KINDS)}")
-        if not 0 < share <= 1:
-            raise ValueError("share: more than 0, 1 at most")
-        if remaining is not None and remaining < 1:
-            raise ValueError("remaining: 1 or more")
-        if (keep or takes_effect or should_retry is not None) and kind not in ERRORS:
-            raise ValueError("keep, takes_effect and should_retry belong to an error's kind")
+        if remaining is None and options.get("until") is None:
+            remaining = 1
         try:
             pattern = re.compile(path_regex)
         except re.error as error:
             raise ValueError(f"path: {error}") from None
-        if remaining is None and until is None:
-            remaining = 1
-        self._pending.append(
-            Fault(
-                method.upper(),
-                pattern,
-                kind,
-                remaining,
-                since,
-                until,
-                share,
-                should_retry,
-                keep,
-                takes_effect,
-                seconds,
-            )
-        )
+        self._pending.append(Fault(method.upper(), pattern, kind, remaining, **options))
         if kind.startswith("hang"):
             self._reached, self._released = asyncio.Event(), asyncio.Event()
 
