@@ -471,6 +471,7 @@ def giving_tables() -> None:
         required("actor", one_of("actor_is_known", "donor link staff stripe")),
         required("decided_at", TIMESTAMP),
         optional("done_at", TIMESTAMP),
+        optional("failed_at", TIMESTAMP),
         optional("stripe_setup_intent_id", STRIPE_ID),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_subscription_changes")),
         sa.UniqueConstraint(
@@ -1233,7 +1234,8 @@ def infra_tables() -> None:
             one_of(
                 "kind_is_known",
                 "imported suspense unattributed integrity_check_failed retries_exhausted "
-                "card_testing charged_after_cancellation confirmation_limit_reached "
+                "card_testing charged_after_cancellation change_not_made "
+                "confirmation_limit_reached "
                 "sign_in_link_limit_reached newsletter_delivery_failed refund_failed "
                 "dispute_opened evidence_due dispute_lost fraud_warning payout_failed "
                 "webhook_endpoint_drift quarantined statement_descriptor passkey_cloned "

@@ -2,7 +2,8 @@
 
 A decision is a row before Stripe is called, and its id is the idempotency key of that call. When
 the change is observed at Stripe its decision is marked done; without a decision it was made at
-Stripe. Nothing in the log identifies a person.
+Stripe. A decision that did not come about is marked failed, and is not taken for the cause of what
+is seen later. Nothing in the log identifies a person.
 """
 
 import hashlib
@@ -58,6 +59,7 @@ class SubscriptionChange(db.Base):
     actor: Mapped[Actor] = mapped_column(db.enum_column(Actor, "actor_is_known"))
     decided_at: Mapped[db.Timestamp]
     done_at: Mapped[db.Timestamp | None]
+    failed_at: Mapped[db.Timestamp | None]  # Stripe refused it, or took it and did not make it
     # of the card taken on Stripe's page, once it is the default
     stripe_setup_intent_id: Mapped[db.StripeId | None] = mapped_column(unique=True)
 
@@ -85,7 +87,18 @@ async def record_decision(
         )
         .on_conflict_do_nothing(index_elements=["id"])
     )
-    return await session.get_one(SubscriptionChange, change_id)
+    change = await session.get_one(SubscriptionChange, change_id)
+    change.failed_at = None  # a form that is sent again is another attempt
+    return change
+
+
+async def mark_failed(session: AsyncSession, change_id: str, *, now: datetime) -> None:
+    """Note that a decision did not come about, unless it was seen to."""
+    await session.execute(
+        update(SubscriptionChange)
+        .where(SubscriptionChange.id == change_id, SubscriptionChange.done_at.is_(None))
+        .values(failed_at=now)
+    )
 
 
 async def was_done(
@@ -123,6 +136,7 @@ async def record_observed(
             SubscriptionChange.subscription_id == subscription_id,
             SubscriptionChange.kind.in_((kind, *equivalent_kinds)),
             SubscriptionChange.done_at.is_(None),
+            SubscriptionChange.failed_at.is_(None),
             # a cancellation stands until it is done, however long Stripe was away
             or_(
                 SubscriptionChange.decided_at > now - DECISION_MATCH_WINDOW,

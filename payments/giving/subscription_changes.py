@@ -1,15 +1,15 @@
 """Subscription changes: what a donor decides about a monthly or annual contribution.
 
 Each decision is a row first (`change_log`), then one call to Stripe with the row's id as the
-idempotency key, then a fetch: `subscriptions` stores, logs and mails what it finds, just as for a
-change in Stripe's dashboard. No change charges anything; each applies from the next charge on.
+idempotency key, then a fetch (`change_requests`): `subscriptions` stores, logs and mails what it
+finds, as for a change in Stripe's dashboard. No change charges; each applies from the next charge.
 
 `idempotency_key` is the random name of one filled-in form: sent twice, it is done once. Every
-change raises NotFound, SubscriptionEnded, InvalidField, StripeRejected or StripeUnavailable.
+change raises NotFound, SubscriptionEnded, InvalidField, StripeRejected, ChangeNotMade or
+StripeUnavailable.
 """
 
 import json
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,8 +20,9 @@ from payments.core.calendar import add_months
 from payments.core.errors import InvalidField, NotFound, StripeRejected, StripeUnavailable
 from payments.core.frequency import Frequency
 from payments.core.money import Money
-from payments.giving import change_log, checkout_session, subscriptions
+from payments.giving import change_log, change_requests, checkout_session, subscriptions
 from payments.giving.change_log import Actor, ChangeKind, SubscriptionChange
+from payments.giving.change_requests import Call, ChangeNotMade
 from payments.giving.subscriptions import Subscription, SubscriptionStatus
 from payments.infra import job_queue, stripe_client
 from payments.infra.context import Context
@@ -172,17 +173,27 @@ def pause_end(subscription: Subscription, months: int, *, now: datetime) -> date
 async def resume(
     ctx: Context, subscription_id: str, *, actor: Actor, idempotency_key: str | None = None
 ) -> None:
-    """End a pause: the next charge is made as scheduled."""
+    """End every kind of pause: the next charge is made as scheduled, and nothing before it.
+
+    Stripe has two: of the collection (`skip`, `pause`), and of the subscription (in its portal).
+    """
     subscription = await _require_live(ctx, subscription_id)
-    if subscription.is_paused:
-        params = {"pause_collection": ""}
-        await _update_at_stripe(
-            ctx,
-            subscription,
-            ChangeKind.RESUMED,
-            params,
-            actor=actor,
-            idempotency_key=idempotency_key,
+    requested_at = ctx.now()
+    fetched = await subscriptions.fetch(ctx, subscription_id)
+    if not change_requests.is_paused(fetched):
+        await subscriptions.store(ctx, fetched, requested_at=requested_at)
+        return
+    calls: list[Call] = []
+    if fetched.pause_collection is not None:
+        calls.append(change_requests.update_call(ctx, subscription_id, {"pause_collection": ""}))
+    if fetched.status == SubscriptionStatus.PAUSED:
+        calls.append(change_requests.resume_call(ctx, subscription_id))
+    decision = await _decide(
+        ctx, subscription, ChangeKind.RESUMED, {}, actor=actor, idempotency_key=idempotency_key
+    )
+    if decision.done_at is None:
+        await change_requests.carry_out(
+            ctx, decision, calls, lambda after: not change_requests.is_paused(after)
         )
 
 
@@ -227,7 +238,7 @@ async def cancel(ctx: Context, subscription_id: str, *, actor: Actor) -> bool:
         await change_log.record_cancellation(session, subscription_id, actor=actor, now=ctx.now())
     try:
         await perform_cancellation(ctx, subscription_id)
-    except (StripeUnavailable, StripeRejected):
+    except (StripeUnavailable, StripeRejected):  # ChangeNotMade is one
         async with ctx.sessions.begin() as session:
             await job_queue.enqueue_sync(session, subscriptions.CANCEL_JOB, subscription_id)
         return False
@@ -248,6 +259,8 @@ async def perform_cancellation(ctx: Context, subscription_id: str) -> None:
         if error.code != "resource_missing":  # ended at Stripe a moment ago
             raise StripeRejected("Our payment provider did not stop it.") from error
     await subscriptions.sync(ctx, subscription_id)
+    if (await _require_known(ctx, subscription_id)).is_live:
+        raise ChangeNotMade("Our payment provider did not stop it.")
 
 
 async def resume_cancellations(ctx: Context, *, limit: int = 500) -> int:
@@ -277,44 +290,54 @@ async def _update_at_stripe(
     ctx: Context,
     subscription: Subscription,
     kind: ChangeKind,
-    params: Mapping[str, Any],
+    params: change_requests.Params,
     *,
     actor: Actor,
     idempotency_key: str | None,
 ) -> None:
-    """Store the decision, update the subscription with its id as the key, and fetch the result."""
+    """Store the decision, update the subscription, and see that it came about.
+
+    What Stripe itself has paused goes on with it: its own pause knows no end.
+    """
     subscription_id = subscription.stripe_subscription_id
+    decision = await _decide(
+        ctx, subscription, kind, params, actor=actor, idempotency_key=idempotency_key
+    )
+    if decision.done_at is not None:
+        return
+    calls = [change_requests.update_call(ctx, subscription_id, params)]
+    if subscription.status is SubscriptionStatus.PAUSED and "pause_collection" in params:
+        calls.append(change_requests.resume_call(ctx, subscription_id))
+    await change_requests.carry_out(
+        ctx, decision, calls, lambda after: change_requests.has_come_about(params, after)
+    )
+
+
+async def _decide(
+    ctx: Context,
+    subscription: Subscription,
+    kind: ChangeKind,
+    params: change_requests.Params,
+    *,
+    actor: Actor,
+    idempotency_key: str | None,
+) -> SubscriptionChange:
     async with ctx.sessions.begin() as session:
-        decision = await change_log.record_decision(
+        return await change_log.record_decision(
             session,
-            subscription_id,
+            subscription.stripe_subscription_id,
             kind,
             actor=actor,
             now=ctx.now(),
             idempotency_key=_scoped_key(idempotency_key, params),
         )
-    if decision.done_at is not None:
-        return
-    try:
-        with stripe_client.translate_errors():
-            await ctx.stripe.v1.subscriptions.update_async(
-                subscription_id,
-                params,  # type: ignore[arg-type]  # SubscriptionUpdateParams
-                {"idempotency_key": decision.id},
-            )
-    except stripe.InvalidRequestError as error:
-        await subscriptions.sync(ctx, subscription_id)
-        raise StripeRejected(
-            "Our payment provider did not accept the change. Nothing was changed or charged."
-        ) from error
-    await subscriptions.sync(ctx, subscription_id)
 
 
 async def _was_already_done(
     ctx: Context,
     subscription: Subscription,
     kind: ChangeKind,
-    params: Mapping[str, Any],
+    params: change_requests.Params,
     idempotency_key: str | None,
 ) -> bool:
     """Whether the same form was sent before and its change is done."""
@@ -327,7 +350,7 @@ async def _was_already_done(
         )
 
 
-def _scoped_key(idempotency_key: str | None, params: Mapping[str, Any]) -> str | None:
+def _scoped_key(idempotency_key: str | None, params: change_requests.Params) -> str | None:
     """Return a key that differs when the same form is filled in differently and sent again."""
     if idempotency_key is None:
         return None
@@ -351,7 +374,7 @@ async def _require_known(ctx: Context, subscription_id: str) -> Subscription:
 
 
 async def _require_live(ctx: Context, subscription_id: str) -> Subscription:
-    """Return a subscription that can be changed: neither ended nor decided to be cancelled."""
+    """Return a subscription that neither has ended nor was decided to be cancelled."""
     subscription = await _require_known(ctx, subscription_id)
     if not subscription.is_live:
         raise SubscriptionEnded("This contribution has already ended. Nothing more is charged.")

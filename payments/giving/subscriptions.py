@@ -113,6 +113,11 @@ async def sync(ctx: Context, subscription_id: str) -> str:
     """Fetch a subscription and store it. Returns the id of its contribution."""
     requested_at = ctx.now()
     fetched = await fetch(ctx, subscription_id)
+    return await store(ctx, fetched, requested_at=requested_at)
+
+
+async def store(ctx: Context, fetched: stripe.Subscription, *, requested_at: datetime) -> str:
+    """Store a subscription that was asked for at a moment. Returns the id of its contribution."""
     async with ctx.sessions.begin() as session:
         return await _upsert(ctx, session, fetched, requested_at=requested_at)
 

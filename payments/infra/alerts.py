@@ -26,6 +26,7 @@ class AlertKind(StrEnum):
     RETRIES_EXHAUSTED = "retries_exhausted"
     CARD_TESTING = "card_testing"
     CHARGED_AFTER_CANCELLATION = "charged_after_cancellation"
+    CHANGE_NOT_MADE = "change_not_made"
     CONFIRMATION_LIMIT_REACHED = "confirmation_limit_reached"
     SIGN_IN_LINK_LIMIT_REACHED = "sign_in_link_limit_reached"
     NEWSLETTER_DELIVERY_FAILED = "newsletter_delivery_failed"
@@ -58,6 +59,9 @@ MESSAGES = {
     AlertKind.UNATTRIBUTED: "A charge could not be tied to a contribution.",
     AlertKind.INTEGRITY_CHECK_FAILED: "A check of the books failed.",
     AlertKind.CHARGED_AFTER_CANCELLATION: "A promise that had ended was charged again.",
+    AlertKind.CHANGE_NOT_MADE: (
+        "Stripe took a change and did not make it; whoever asked was told. Look at it at Stripe."
+    ),
     AlertKind.CONFIRMATION_LIMIT_REACHED: (
         "So many unknown addresses asked to be written to in an hour that the others wait."
     ),

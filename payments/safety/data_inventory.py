@@ -66,7 +66,7 @@ ACCOUNTING_RECORDS = DataClass(
         "refunds": "id stripe_refund_id stripe_charge_id status amount currency reason"
         " idempotency_key requested_at balance_transaction failure_balance_transaction"
         " failure_reason synced_at",
-        "subscription_changes": "id kind actor decided_at done_at stripe_setup_intent_id",
+        "subscription_changes": "id kind actor decided_at done_at failed_at stripe_setup_intent_id",
         "subscriptions": "contribution_id status frequency amount currency stripe_price_id"
         " started_at billing_anchor_at scheduled_end_at current_period_end is_paused resumes_at"
         " ended_at synced_at",

@@ -2,7 +2,8 @@
 
 A fault of the next requests is counted; an outage lasts until a time of the wall clock, or until
 it is cleared. Kinds that end in `_before` prevent the request from being carried out; with
-`_after` it is carried out and its response is lost.
+`_after` it is carried out and its response is lost. `without_effect` confirms a change of an object
+that nobody makes, or that another takes back at once.
 """
 
 import asyncio
@@ -30,7 +31,8 @@ ERRORS: Final[dict[str, tuple[int, JsonObject]]] = {
                            "message": "This object cannot be accessed right now."}),
 }  # fmt: skip
 KEY_FAULTS: Final = ("unauthorized", "forbidden")
-FAULT_KINDS: Final = (*CONNECTION_FAULTS, *HTML_STATUSES, *ERRORS, *KEY_FAULTS)
+WITHOUT_EFFECT: Final = "without_effect"
+FAULT_KINDS: Final = (*CONNECTION_FAULTS, *HTML_STATUSES, *ERRORS, *KEY_FAULTS, WITHOUT_EFFECT)
 METHOD_CLASSES: Final = {
     "*": ("GET", "POST", "DELETE"),
     "ANY": ("GET", "POST", "DELETE"),

@@ -4,6 +4,7 @@ Handlers translate requests and responses. Faults are applied here, where a resp
 """
 
 import asyncio
+import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -14,7 +15,7 @@ from aiohttp import web
 from payments.sandbox import api_keys, control, hosted_invoice_page, hosted_page
 from payments.sandbox.account import StripeAccount
 from payments.sandbox.api import ApiRequest, ApiResponse
-from payments.sandbox.faults import HTML_STATUSES, Fault
+from payments.sandbox.faults import HTML_STATUSES, WITHOUT_EFFECT, Fault
 from payments.sandbox.hosted_page import PageResponse
 from payments.sandbox.sandbox import Sandbox
 
@@ -115,8 +116,11 @@ async def _respond_with_fault(
             return _drop_connection(http)
         await sandbox.faults.hang(fault.seconds)
         return _response(response)
-    if fault.kind == "hang_before":
-        await sandbox.faults.hang(fault.seconds)
+    if fault.kind in ("hang_before", WITHOUT_EFFECT):
+        if fault.kind == WITHOUT_EFFECT:
+            request = _read_instead(request)
+        else:
+            await sandbox.faults.hang(fault.seconds)
         return _response(sandbox.api.handle(request))
     if fault.kind == "drop_before":
         sandbox.api.error_response(request, 0, {})
@@ -126,6 +130,14 @@ async def _respond_with_fault(
         sandbox.api.error_response(request, status, {})
         return web.Response(status=status, text="<h1>Bad gateway</h1>", content_type="text/html")
     return _response(sandbox.api.fault_response(request, fault))
+
+
+def _read_instead(request: ApiRequest) -> ApiRequest:
+    """Return the request that reads the object which a request would change."""
+    changed = re.match(r"/v1/(?:checkout/)?\w+/\w+", request.path)
+    if changed is None:
+        raise ValueError(f"{request.path} changes no object")
+    return ApiRequest("GET", changed.group(), "", "", request.headers)
 
 
 def _response(response: ApiResponse) -> web.Response:

@@ -42,6 +42,10 @@ INSTRUCTIONS = {
     AlertKind.INTEGRITY_CHECK_FAILED: (
         "Close no month. Run payments verify-ledger: it names the rows. Call an engineer."
     ),
+    AlertKind.CHANGE_NOT_MADE: (
+        "Compare the subscription at Stripe with its page here. A schedule or another program "
+        "may hold it; make the change at Stripe, or tell the donor that it cannot be made."
+    ),
     AlertKind.RETRIES_EXHAUSTED: (
         "Look whether Stripe, or the mail server, has trouble. If not, call an engineer: the id "
         "says what could not be read or sent."
