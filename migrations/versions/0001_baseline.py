@@ -253,7 +253,9 @@ def one_of(check: str, values: str) -> sa.Enum:
     )
 
 
-def required(name: str, type_: Kind, *more: sa.Identity, **options: object) -> sa.Column:
+def required(
+    name: str, type_: Kind, *more: sa.Identity | sa.Computed, **options: object
+) -> sa.Column:
     """Return a column that is never null."""
     return sa.Column(name, type_, *more, **options, nullable=False)
 
@@ -942,7 +944,7 @@ def mail_tables() -> None:
                 "resumed cancelled end_scheduled end_moved end_cancelled",
             ),
         ),
-        required("status", one_of("status_is_known", "pending sent dropped")),
+        required("status", one_of("status_is_known", "pending sent dropped undeliverable")),
         optional("subscription_id", STRIPE_ID),
         optional("object_id", sa.String(255)),
         required("language", sa.String(8)),
@@ -1234,13 +1236,13 @@ def infra_tables() -> None:
             one_of(
                 "kind_is_known",
                 "imported suspense unattributed integrity_check_failed retries_exhausted "
-                "card_testing charged_after_cancellation change_not_made "
-                "confirmation_limit_reached "
-                "sign_in_link_limit_reached newsletter_delivery_failed refund_failed "
-                "dispute_opened evidence_due dispute_lost fraud_warning payout_failed "
-                "webhook_endpoint_drift quarantined statement_descriptor passkey_cloned "
-                "donor_view_limit_reached descriptor_review_due stripe_unavailable "
-                "stripe_key_refused stripe_permission_missing stripe_value_unknown object_failed "
+                "mail_undeliverable card_testing charged_after_cancellation change_not_made "
+                "confirmation_limit_reached sign_in_link_limit_reached "
+                "newsletter_delivery_failed refund_failed dispute_opened evidence_due "
+                "dispute_lost fraud_warning payout_failed webhook_endpoint_drift "
+                "quarantined statement_descriptor passkey_cloned donor_view_limit_reached "
+                "descriptor_review_due stripe_unavailable stripe_key_refused "
+                "stripe_permission_missing stripe_value_unknown object_failed "
                 "schedule_failed import_stalled webhooks_missing",
             ),
         ),

@@ -129,6 +129,25 @@ async def list_payments_of_donor(
     ]
 
 
+async def was_charged_since(session: AsyncSession, donor_id: str, since: datetime) -> bool:
+    """Whether a charge of a donor since then has succeeded, or waits for a bank to answer."""
+    query = (
+        select(Charge.stripe_charge_id)
+        .join(
+            PaymentIntentLink,
+            PaymentIntentLink.stripe_payment_intent_id == Charge.stripe_payment_intent_id,
+        )
+        .join(Contribution, Contribution.id == PaymentIntentLink.contribution_id)
+        .where(
+            Contribution.donor_id == donor_id,
+            Charge.status.in_((ChargeStatus.SUCCEEDED, ChargeStatus.PENDING)),
+            Charge.charged_at >= since,
+        )
+        .limit(1)
+    )
+    return await session.scalar(query) is not None
+
+
 async def get_owned_payment(session: AsyncSession, donor_id: str, reference: str) -> DonorPayment:
     """Return a donor's own payment. Raises NotFound, for another's too."""
     payments: Sequence[DonorPayment] = ()
@@ -176,7 +195,11 @@ async def _is_linked(ctx: Context, payment_intent_id: str) -> bool:
 async def _attribute(
     ctx: Context, fetched: stripe.Charge, payment_intent_id: str, *, lookup: bool
 ) -> None:
-    """Link the charge's payment intent to a contribution, if it is known by now."""
+    """Link the charge's payment intent to a contribution, if it is known by now.
+
+    The invoice of a charge that waits for a bank has no event for days, so it is looked up.
+    """
+    lookup = lookup or fetched.status == "pending"
     claimed_id = stripe_client.metadata_value(fetched, "contribution_id")
     async with ctx.sessions() as session:
         contribution_id = claimed_id if await contributions.exists(session, claimed_id) else None

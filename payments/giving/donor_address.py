@@ -12,7 +12,13 @@ from payments.infra.context import Context
 
 
 async def of_customer(ctx: Context, customer_id: str) -> str | None:
-    """Return the address of a customer at Stripe; None for one who was deleted."""
+    """Return the address of a customer at Stripe; None for one who has none or was deleted."""
+    customer = await fetch_customer(ctx, customer_id)
+    return None if customer is None else customer.email
+
+
+async def fetch_customer(ctx: Context, customer_id: str) -> stripe.Customer | None:
+    """Return a customer as they are at Stripe; None for one who was deleted."""
     try:
         with stripe_client.translate_errors():
             customer = await ctx.stripe.v1.customers.retrieve_async(customer_id)
@@ -20,7 +26,7 @@ async def of_customer(ctx: Context, customer_id: str) -> str | None:
         if error.code != "resource_missing":
             raise
         return None
-    return getattr(customer, "email", None)  # a deleted customer has no such field
+    return None if getattr(customer, "deleted", False) else customer
 
 
 async def of_donor(ctx: Context, donor: Donor) -> str | None:

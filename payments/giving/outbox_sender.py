@@ -1,7 +1,9 @@
 """The outbox sender: each mail is composed, addressed and handed to SMTP at least once.
 
 A mail is marked sent once the mail server has accepted it. When the server's answer is lost, the
-mail goes out again under the same Message-ID.
+mail goes out again under the same Message-ID. A mail that is not true any more is dropped. One that
+is, and has no address, is refused by its mailbox or finds no mail server for a week, is
+undeliverable: a person is told that a donor does not know.
 """
 
 import functools
@@ -9,14 +11,15 @@ from datetime import timedelta
 
 import structlog
 from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core import i18n
-from payments.giving import sign_in_mail, subscription_mail
+from payments.giving import sign_in_mail, subscription_mail, subscriptions
 from payments.infra import alerts, job_queue
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.mail import outbox, smtp
-from payments.mail.outbox import MailKind, MailStatus, OutboxMail
+from payments.mail.outbox import MailKind, MailStatus, OutboxMail, Undeliverable
 from payments.mail.render import AddressedMail
 
 log = structlog.get_logger("payments.giving.outbox_sender")
@@ -24,25 +27,32 @@ RESEND_AFTER = timedelta(minutes=10)  # before a pending mail's job is enqueued 
 
 
 async def send(ctx: Context, mail_id: str) -> None:
-    """Send one mail of the outbox, or drop it. Raises when the mail server does not accept it.
+    """Send one mail of the outbox, drop it, or find it undeliverable. Raises when the mail server
+    does not accept it.
 
     A mail that is not pending is ignored; without a mail server it stays pending.
     """
     mail = await _get_pending(ctx, mail_id)
     if mail is None:
         return
-    if mail.expires_at <= ctx.now():
-        await _record_outcome(ctx, mail, MailStatus.DROPPED)
-        return
     if not smtp.is_configured(ctx.settings):
         _warn_not_configured()
         return
+    await _record_outcome(ctx, mail, await _try_to_deliver(ctx, mail))
+
+
+async def _try_to_deliver(ctx: Context, mail: OutboxMail) -> MailStatus:
+    has_expired = mail.expires_at <= ctx.now()
     if mail.kind is MailKind.SIGN_IN:
-        addressed = await sign_in_mail.compose(ctx, mail)
+        addressed = None if has_expired else await sign_in_mail.compose(ctx, mail)
     else:
-        addressed = await subscription_mail.compose(ctx, mail)
-    outcome = MailStatus.DROPPED if addressed is None else await _deliver(ctx, mail, addressed)
-    await _record_outcome(ctx, mail, outcome)
+        try:
+            addressed = await subscription_mail.compose(ctx, mail)
+        except Undeliverable:
+            return MailStatus.UNDELIVERABLE
+    if addressed is None:
+        return MailStatus.DROPPED
+    return MailStatus.UNDELIVERABLE if has_expired else await _deliver(ctx, mail, addressed)
 
 
 async def resend_pending(ctx: Context, *, limit: int = 500) -> int:
@@ -88,7 +98,7 @@ async def _deliver(ctx: Context, mail: OutboxMail, addressed: AddressedMail) -> 
     envelope = smtp.Envelope(mail.id, addressed.address, language=locale, written_at=ctx.now())
     async with smtp.connection(ctx.settings) as server:
         accepted = await smtp.send(server, ctx.settings, addressed.rendered, envelope)
-    return MailStatus.SENT if accepted else MailStatus.DROPPED
+    return MailStatus.SENT if accepted else MailStatus.UNDELIVERABLE
 
 
 async def _record_outcome(ctx: Context, mail: OutboxMail, outcome: MailStatus) -> None:
@@ -100,3 +110,24 @@ async def _record_outcome(ctx: Context, mail: OutboxMail, outcome: MailStatus) -
             .values(status=outcome, sent_at=sent_at)
         )
         await alerts.close(session, AlertKind.RETRIES_EXHAUSTED, object_id=mail.id, now=ctx.now())
+        await _update_alert(ctx, session, mail, outcome)
+
+
+async def _update_alert(
+    ctx: Context, session: AsyncSession, mail: OutboxMail, outcome: MailStatus
+) -> None:
+    """Raise an alert about a donor who could not be told, and close it when the next mail arrives.
+
+    Whoever waits for a sign-in link can ask for another: it has none.
+    """
+    if mail.subscription_id is None or outcome is MailStatus.DROPPED:
+        return
+    subscription = await subscriptions.get_or_none(session, mail.subscription_id)
+    if subscription is not None:
+        change = alerts.close if outcome is MailStatus.SENT else alerts.raise_alert
+        await change(
+            session,
+            AlertKind.MAIL_UNDELIVERABLE,
+            object_id=subscription.contribution_id,
+            now=ctx.now(),
+        )

@@ -14,7 +14,7 @@ from payments.giving.subscriptions import Subscription
 from payments.infra import stripe_client
 from payments.infra.context import Context
 from payments.mail import links, render
-from payments.mail.outbox import MailKind, OutboxMail
+from payments.mail.outbox import MailKind, OutboxMail, Undeliverable
 from payments.mail.render import AddressedMail
 
 INVOICE_KINDS = (MailKind.PAYMENT_FAILED, MailKind.ACTION_NEEDED)
@@ -22,7 +22,10 @@ END_KINDS = (MailKind.LAPSED, MailKind.CANCELLED)
 
 
 async def compose(ctx: Context, mail: OutboxMail) -> AddressedMail | None:
-    """Return the mail and its address; None when it no longer applies or has no address."""
+    """Return the mail and its address; None when it no longer applies, or its customer was deleted.
+
+    Raises Undeliverable when it applies and has no address.
+    """
     subscription_id = mail.subscription_id or ""
     async with ctx.sessions() as session:
         subscription = await subscriptions.get_or_none(session, subscription_id)
@@ -36,12 +39,14 @@ async def compose(ctx: Context, mail: OutboxMail) -> AddressedMail | None:
         invoice = await _open_invoice(ctx, mail.object_id or "")
         if invoice is None:
             return None
-    address = await donor_address.of_customer(ctx, subscription.stripe_customer_id)
-    if address is None:
+    customer = await donor_address.fetch_customer(ctx, subscription.stripe_customer_id)
+    if customer is None:
         return None
+    if customer.email is None:
+        raise Undeliverable
     locale = i18n.negotiate_locale(mail.language)
     variables = _template_variables(ctx, subscription, invoice, locale)
-    return AddressedMail(address, render.render(mail.kind, locale, variables))
+    return AddressedMail(customer.email, render.render(mail.kind, locale, variables))
 
 
 def _still_applies(kind: MailKind, subscription: Subscription, *, now: datetime) -> bool:

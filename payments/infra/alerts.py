@@ -24,6 +24,7 @@ class AlertKind(StrEnum):
     UNATTRIBUTED = "unattributed"
     INTEGRITY_CHECK_FAILED = "integrity_check_failed"
     RETRIES_EXHAUSTED = "retries_exhausted"
+    MAIL_UNDELIVERABLE = "mail_undeliverable"
     CARD_TESTING = "card_testing"
     CHARGED_AFTER_CANCELLATION = "charged_after_cancellation"
     CHANGE_NOT_MADE = "change_not_made"
@@ -112,6 +113,9 @@ MESSAGES = {
     ),
     AlertKind.WEBHOOKS_MISSING: (
         "For an hour none of Stripe's webhooks was accepted. We learn of payments by looking."
+    ),
+    AlertKind.MAIL_UNDELIVERABLE: (
+        "A donor was owed a mail about their gift, and it could not be delivered."
     ),
     AlertKind.RETRIES_EXHAUSTED: (
         "Something at Stripe was not read, or a mail not sent, after many attempts."

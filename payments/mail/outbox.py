@@ -46,7 +46,7 @@ class MailKind(StrEnum):
 # After these a mail is dropped: a link that works for ten minutes is useless later.
 EXPIRES_AFTER = {MailKind.SIGN_IN: timedelta(minutes=9)}
 DEFAULT_EXPIRES_AFTER = timedelta(days=7)
-MAIL_RETENTION = timedelta(days=395)  # of mails that were sent or dropped
+MAIL_RETENTION = timedelta(days=395)  # of mails that are not pending any more
 
 
 class MailStatus(StrEnum):
@@ -54,11 +54,16 @@ class MailStatus(StrEnum):
 
     PENDING = "pending"
     SENT = "sent"
-    DROPPED = "dropped"  # it no longer applied, was cancelled, or expired
+    DROPPED = "dropped"  # it no longer applied, or was cancelled
+    UNDELIVERABLE = "undeliverable"  # it applied, and nobody could be reached with it
+
+
+class Undeliverable(Exception):
+    """A mail that applies has no address it could go to."""
 
 
 class OutboxMail(db.Base):
-    """One mail that is pending, was sent, or was dropped."""
+    """One mail that is pending, was sent, was dropped, or could not be delivered."""
 
     __tablename__ = "outbox_mails"
 
@@ -112,7 +117,7 @@ async def enqueue(
 
 
 async def purge(session: AsyncSession, now: datetime) -> None:
-    """Delete mails that were sent or dropped and are past their retention."""
+    """Delete mails that are not pending any more and are past their retention."""
     await session.execute(
         delete(OutboxMail).where(
             OutboxMail.status != MailStatus.PENDING, OutboxMail.created_at < now - MAIL_RETENTION

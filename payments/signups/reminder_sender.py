@@ -224,7 +224,9 @@ async def _closing_state(
 async def _has_contributed(
     session: AsyncSession, hashes: Sequence[bytes], *, since: datetime
 ) -> bool:
-    """Whether the owner of an address gave since then, or was charged for a subscription."""
+    """Whether the owner of an address gave since then, or was charged for a subscription: also by a
+    bank that has yet to answer.
+    """
     donor_id = await session.scalar(select(Donor.id).where(Donor.address_hash.in_(hashes)).limit(1))
     if donor_id is None:
         return False
@@ -237,9 +239,7 @@ async def _has_contributed(
         )
         .limit(1)
     )
-    return contributed is not None or bool(
-        await charges.list_payments_of_donor(session, donor_id, since=since, limit=1)
-    )
+    return contributed is not None or await charges.was_charged_since(session, donor_id, since)
 
 
 def _address_hash(ctx: Context, address: str) -> bytes:

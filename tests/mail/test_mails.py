@@ -34,6 +34,14 @@ from tests.support.newsroom import Newsroom, open_newsroom
 pytestmark = pytest.mark.anyio
 
 
+async def donors_not_told(room: Newsroom) -> list[object]:
+    """The contributions whose donors could not be reached, by the open alerts."""
+    rows = await room.rows(
+        "SELECT object_id FROM alerts WHERE kind = 'mail_undeliverable' AND closed_at IS NULL"
+    )
+    return [row[0] for row in rows]
+
+
 # --- a payment that failed ------------------------------------------------------------------------
 
 
@@ -275,7 +283,7 @@ async def test_an_address_cannot_write_a_header(newsroom: Newsroom, address: str
     newsroom.sandbox.account.store.objects[str(subscription.customer)]["email"] = address
     await months_pass(newsroom, 1)
     assert newsroom.mails() == []
-    assert await mail_statuses(newsroom) == {"payment_failed": "dropped"}
+    assert await mail_statuses(newsroom) == {"payment_failed": "undeliverable"}
 
 
 async def test_a_name_is_in_no_mail_whatever_it_tries(newsroom: Newsroom) -> None:
@@ -290,9 +298,30 @@ async def test_a_name_is_in_no_mail_whatever_it_tries(newsroom: Newsroom) -> Non
 
 async def test_a_mailbox_that_does_not_exist_is_not_tried_for_hours(newsroom: Newsroom) -> None:
     newsroom.mail_server.rejections[ADDRESS] = "550 no such mailbox"
-    await subscribe_monthly(newsroom)
+    gift = await subscribe_monthly(newsroom)
     await months_pass(newsroom, 1)
-    assert await mail_statuses(newsroom) == {"payment_failed": "dropped"}
+    assert await mail_statuses(newsroom) == {"payment_failed": "undeliverable"}
+    assert await donors_not_told(newsroom) == [gift.id]
+    del newsroom.mail_server.rejections[ADDRESS]
+    await months_pass(newsroom, 1)  # the next mail arrives
+    assert (await mail_statuses(newsroom))["lapsed"] == "sent"
+    assert await donors_not_told(newsroom) == []
+
+
+async def test_a_donor_without_an_address_is_not_forgotten(newsroom: Newsroom) -> None:
+    gift = await subscribe_monthly(newsroom)
+    stripe = newsroom.ctx.stripe.v1
+    subscription = await stripe.subscriptions.retrieve_async(
+        await subscription_id_of(newsroom, gift)
+    )
+    await stripe.customers.update_async(str(subscription.customer), {"email": ""})
+    await months_pass(newsroom, 2)
+    assert newsroom.mails() == []
+    assert await mail_statuses(newsroom) == {
+        "payment_failed": "undeliverable",
+        "lapsed": "undeliverable",
+    }
+    assert await donors_not_told(newsroom) == [gift.id]  # once
 
 
 async def test_a_mailbox_that_is_full_for_now_is_tried_again(newsroom: Newsroom) -> None:
@@ -344,15 +373,16 @@ async def test_a_lost_answer_sends_the_same_mail_again(newsroom: Newsroom) -> No
     assert await mail_statuses(newsroom) == {"payment_failed": "sent"}
 
 
-async def test_a_mail_that_is_too_late_is_dropped(newsroom: Newsroom) -> None:
+async def test_a_mail_that_is_too_late_is_not_sent_and_a_person_knows(newsroom: Newsroom) -> None:
     await newsroom.mail_server.aclose()
-    await subscribe_monthly(newsroom)
+    gift = await subscribe_monthly(newsroom)
     await months_pass(newsroom, 1)
     newsroom.clock.advance(timedelta(days=8))
     await newsroom.mail_server.open()
     await run_scheduled_jobs(newsroom)
     assert newsroom.mails() == []
-    assert await mail_statuses(newsroom) == {"payment_failed": "dropped"}
+    assert await mail_statuses(newsroom) == {"payment_failed": "undeliverable"}
+    assert await donors_not_told(newsroom) == [gift.id]
 
 
 @pytest.fixture

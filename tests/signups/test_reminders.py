@@ -23,6 +23,7 @@ from tests.support.reminders import (
     works,
 )
 
+PAYING_BANK, REFUSING_BANK = "AT611904300234573201", "AT861904300235473202"
 pytestmark = pytest.mark.anyio
 
 
@@ -246,6 +247,37 @@ async def test_whoever_has_given_meanwhile_is_left_in_peace(reader: Donor) -> No
     assert len(reader.room.mails()) == 1
     assert await states(reader.room) == ["donated"]
     assert keys(reader.room) == []
+
+
+@pytest.mark.parametrize(("iban", "state"), [(PAYING_BANK, "donated"), (REFUSING_BANK, "sent")])
+async def test_whoever_gave_from_a_bank_is_left_in_peace_unless_the_bank_refused(
+    reader: Donor, iban: str, state: str
+) -> None:
+    await is_reminded_in_a_week(reader)
+    await reader.room.advances_time(2 * DAY)
+    await reader.gives(500, "once", "eur", iban=iban)
+    if state == "sent":
+        await reader.room.advances_time(4 * DAY)
+        await reader.room.runs_until_idle()  # the bank has answered
+    await passes(reader.room, 5 * DAY)
+    assert await states(reader.room) == [state]
+
+
+async def test_whoever_is_charged_again_by_a_bank_is_left_in_peace_while_it_works(
+    reader: Donor,
+) -> None:
+    await reader.gives(500, "monthly", "eur", iban=PAYING_BANK)
+    for days in (5, 19):
+        await reader.room.advances_time(days * DAY)
+        await reader.room.runs_until_idle()
+    await is_reminded_in_a_week(reader)
+    mails = len(reader.room.mails())
+    await reader.room.advances_time(6 * DAY + timedelta(hours=3))
+    await reader.room.runs_until_idle()
+    assert ("pending",) in await reader.room.rows("SELECT status FROM charges")
+    await passes(reader.room, DAY)
+    assert len(reader.room.mails()) == mails
+    assert await states(reader.room) == ["donated"]
 
 
 async def test_whoever_gave_before_asking_is_reminded(reader: Donor) -> None:

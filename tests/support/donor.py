@@ -28,11 +28,16 @@ class Donor:
     address: str = READER_EMAIL
 
     async def gives(
-        self, amount: int = 500, frequency: str = "monthly", currency: str = "usd"
+        self,
+        amount: int = 500,
+        frequency: str = "monthly",
+        currency: str = "usd",
+        *,
+        iban: str = "",
     ) -> Contribution:
         """Give, pay with the address, and let Stripe's webhooks arrive."""
         asked = await self.room.requests_contribution(amount, frequency, currency)
-        paid = await pay(asked.json()["checkout_url"], email=self.address)
+        paid = await pay(asked.json()["checkout_url"], email=self.address, iban=iban)
         assert paid.redirect_url is not None
         await self.room.runs_until_idle()
         return await self.room.contribution(asked.json()["id"])

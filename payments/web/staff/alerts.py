@@ -82,6 +82,10 @@ INSTRUCTIONS = {
         "Run payments doctor. Often the signing secret was rolled (PAYMENTS_STRIPE_WEBHOOK_SECRETS"
         "), or this server's clock is off. The alert closes by itself."
     ),
+    AlertKind.MAIL_UNDELIVERABLE: (
+        "Look the gift up at Stripe: its customer has no address, or one that takes no mail. If "
+        "you have another way to reach the donor, use it. The next mail that arrives closes this."
+    ),
     AlertKind.CARD_TESTING: (
         "Nothing at once: the form defends itself. Look at Stripe's list of payments for small "
         "ones that succeeded, and refund those nobody made."

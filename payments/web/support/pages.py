@@ -57,6 +57,7 @@ MAIL_STATUS_LABELS = {
     MailStatus.PENDING: "waits",
     MailStatus.SENT: "sent",
     MailStatus.DROPPED: "not sent",
+    MailStatus.UNDELIVERABLE: "could not be delivered",
 }
 
 
