@@ -6,14 +6,14 @@ A price never changes its amount. Checkout and subscriptions may define a price 
 
 from typing import Final
 
-from payments.sandbox import currencies, listing
+from payments.sandbox import currencies, listing, pricing
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount
 from payments.sandbox.errors import invalid_request, missing_param, not_found
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
 
-INTERVALS: Final = ("day", "week", "month", "year")
+INTERVALS: Final = {"day": 1095, "week": 156, "month": 36, "year": 3}  # at most three years
 
 add_list_and_retrieve_routes("product", "/v1/products", {"active": listing.equals("active")})
 add_list_and_retrieve_routes(
@@ -130,18 +130,16 @@ def make_price(account: StripeAccount, params: JsonObject, *, param: str = "") -
     `param` is the path of `price_data` in the request; error messages name it.
     """
     currency = currency_in(params, f"{param}[currency]" if param else "currency")
-    amount = read.integer(params, "unit_amount")
-    if amount is None:
-        raise missing_param(f"{param}[unit_amount]" if param else "unit_amount")
-    if amount < 0:
-        raise invalid_request("Invalid non-negative integer", f"{param}[unit_amount]")
+    amounts = pricing.amount_fields(params, param)
+    is_tiered = amounts["billing_scheme"] == "tiered"
+    tiers = pricing.tiers(params, param) if is_tiered else None
     recurring = _recurring(read.nested_object(params, "recurring"))
-    return account.create_object(
+    price = account.create_object(
         "price",
         "price",
         {
             "active": False,
-            "billing_scheme": "per_unit",
+            **amounts,
             "currency": currency,
             "custom_unit_amount": None,
             "lookup_key": None,
@@ -150,13 +148,12 @@ def make_price(account: StripeAccount, params: JsonObject, *, param: str = "") -
             "product": _product_id_in(account, params, param),
             "recurring": recurring,
             "tax_behavior": read.text(params, "tax_behavior") or "unspecified",
-            "tiers_mode": None,
-            "transform_quantity": None,
             "type": "recurring" if recurring else "one_time",
-            "unit_amount": amount,
-            "unit_amount_decimal": str(amount),
         },
     )
+    if tiers is not None:
+        account.store.private(price["id"])["tiers"] = tiers
+    return price
 
 
 def price_in(account: StripeAccount, params: JsonObject, param: str) -> JsonObject:
@@ -193,8 +190,8 @@ def plan_of(price: JsonObject) -> JsonObject:
         "meter": None,
         "nickname": price["nickname"],
         "product": price["product"],
-        "tiers_mode": None,
-        "transform_usage": None,
+        "tiers_mode": price["tiers_mode"],
+        "transform_usage": price["transform_quantity"],
         "trial_period_days": None,
         "usage_type": "licensed",
     }
@@ -236,12 +233,16 @@ def validate_charge_amount(amount: int, currency: str, param: str) -> None:
 def _recurring(params: JsonObject) -> JsonObject | None:
     if not params:
         return None
-    interval = read.one_of(params, "interval", INTERVALS, None)
+    interval = read.one_of(params, "interval", tuple(INTERVALS), None)
     if interval is None:
         raise missing_param("recurring[interval]")
+    count = read.positive_integer(params, "interval_count") or 1
+    if count > INTERVALS[interval]:
+        message = "The price's interval can be three years at most."
+        raise invalid_request(message, "recurring[interval_count]")
     return {
         "interval": interval,
-        "interval_count": read.integer(params, "interval_count") or 1,
+        "interval_count": count,
         "meter": None,
         "trial_period_days": None,
         "usage_type": "licensed",

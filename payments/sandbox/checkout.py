@@ -14,8 +14,10 @@ from payments.sandbox import (
     customers,
     listing,
     payment_intents,
+    pricing,
     sepa_debit,
     setup_intents,
+    subscriptions,
 )
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount, when_due
@@ -244,7 +246,7 @@ def _create_line_item(account: StripeAccount, params: JsonObject, index: int) ->
     if quantity is None:
         raise missing_param(f"{param}[quantity]")
     price = catalog.price_in(account, params, param)
-    total = price["unit_amount"] * quantity
+    total = pricing.amount(account, price, quantity)
     return {
         "id": account.store.new_id("li"),
         "object": "item",
@@ -268,11 +270,14 @@ def _check_line_items(items: list[JsonObject], mode: str) -> None:
         raise invalid_request(
             message + " Either switch to `subscription` mode or use only one-time prices."
         )
-    if mode == "subscription" and len(recurring) != 1:
-        message = "You must provide one recurring price in `subscription` mode."
+    if mode == "subscription" and not recurring:
+        message = "You must provide at least one recurring price in `subscription` mode."
         raise invalid_request(message, "line_items[0][price_data][recurring]")
-    if len(items) > 1 and mode == "subscription":
-        raise invalid_request("The sandbox subscribes to one thing at a time.", "line_items")
+    if mode == "subscription" and len(recurring) < len(items):
+        message = "The sandbox does not sell one-time prices with a subscription yet."
+        raise invalid_request(message, "line_items", "sandbox_unsupported")
+    if recurring:
+        subscriptions.check_sold_together([item["price"] for item in recurring])
     if len({item["currency"] for item in items}) > 1:
         raise invalid_request("All line items must have the same currency.", "line_items")
     total, currency = sum(item["amount_total"] for item in items), items[0]["currency"]

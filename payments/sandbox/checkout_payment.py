@@ -127,8 +127,9 @@ def _subscribe(
     account: StripeAccount, session: JsonObject, intent: JsonObject, customer: JsonObject
 ) -> None:
     """Create the subscription and its first invoice, which the intent pays."""
-    item = checkout.line_items_of(account, session)[0]
-    subscription = subscriptions.make(account, customer, item["price"], item["quantity"])
+    items = checkout.line_items_of(account, session)
+    sold = [(item["price"], item["quantity"]) for item in items if item["price"]["recurring"]]
+    subscription = subscriptions.make(account, customer, sold)
     fields = account.store.private(session["id"])["subscription"]
     account.set_fields(
         subscription,

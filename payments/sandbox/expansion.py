@@ -28,14 +28,19 @@ EMBEDDED_LISTS: Final = {
 }
 
 
-def _currency_options(price: JsonObject) -> JsonObject:
+def _currency_options(_store: Store, price: JsonObject) -> JsonObject:
     names = ("custom_unit_amount", "tax_behavior", "unit_amount", "unit_amount_decimal")
     return {price["currency"]: {name: price[name] for name in names}}
 
 
+def _tiers(store: Store, price: JsonObject) -> JsonValue:
+    return store.facts.get(price["id"], {}).get("tiers")
+
+
 # Other properties that an object shows only when asked to.
-_HIDDEN_PROPERTIES: Final[dict[tuple[str, str], Callable[[JsonObject], JsonValue]]] = {
+_HIDDEN_PROPERTIES: Final[dict[tuple[str, str], Callable[[Store, JsonObject], JsonValue]]] = {
     ("price", "currency_options"): _currency_options,
+    ("price", "tiers"): _tiers,
 }
 
 
@@ -113,7 +118,7 @@ def _hidden(store: Store, node: JsonObject, name: str) -> JsonValue:
     """Return a property that an object shows only when asked to, or None when there is none."""
     key = (node.get("object", ""), name)
     if key in _HIDDEN_PROPERTIES:
-        return _HIDDEN_PROPERTIES[key](node)
+        return _HIDDEN_PROPERTIES[key](store, node)
     entry = EMBEDDED_LISTS.get(key)
     if entry is None:
         return None

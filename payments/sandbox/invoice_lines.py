@@ -2,23 +2,39 @@
 
 from typing import Final
 
-from payments.sandbox import listing
+from payments.sandbox import listing, pricing
 from payments.sandbox.account import MERCHANT, StripeAccount
 from payments.sandbox.form_encoding import JsonObject
 
 
 def lines_for_period(
-    account: StripeAccount, invoice: JsonObject, subscription: JsonObject
+    account: StripeAccount,
+    invoice: JsonObject,
+    subscription: JsonObject,
+    pending: list[JsonObject],
 ) -> JsonObject:
-    """Return the `lines` of a subscription's invoice: one, for its present period or its trial."""
-    item = subscription["items"]["data"][0]
-    price = item["price"]
+    """Return the `lines` of a subscription's invoice.
+
+    There is one for each of its items, for the present period or the trial, and one for each
+    pending invoice item.
+    """
+    lines = [
+        _period_line(account, invoice, subscription, item) for item in subscription["items"]["data"]
+    ]
+    lines += [_item_line(account, invoice, item) for item in pending]
+    return _line_list(invoice, lines)
+
+
+def _period_line(
+    account: StripeAccount, invoice: JsonObject, subscription: JsonObject, item: JsonObject
+) -> JsonObject:
+    price, is_trial = item["price"], subscription["status"] == "trialing"
+    amount = 0 if is_trial else pricing.amount(account, price, item["quantity"])
     product = account.store.objects.get(price["product"], {"name": "Subscription"})
     description = f"{item['quantity']} × {product['name']} (per {price['recurring']['interval']})"  # noqa: RUF001 - as Stripe writes it
-    if subscription["status"] == "trialing":
+    if is_trial:
         description = f"Trial period for {product['name']}"
-    line = _line(account, invoice, invoice["amount_due"], description)
-    line |= {
+    return _line(account, invoice, amount, description) | {
         "metadata": dict(subscription["metadata"]),
         "parent": {
             "invoice_item_details": None,
@@ -35,40 +51,38 @@ def lines_for_period(
         "pricing": {
             "price_details": {"price": price["id"], "product": price["product"]},
             "type": "price_details",
-            "unit_amount_decimal": str(price["unit_amount"]),
+            "unit_amount_decimal": price["unit_amount_decimal"],
         },
         "quantity": item["quantity"],
         "quantity_decimal": str(item["quantity"]),
         "subscription": subscription["id"],
     }
-    return _line_list(invoice, [line])
 
 
 def lines_for_items(
     account: StripeAccount, invoice: JsonObject, items: list[JsonObject]
 ) -> JsonObject:
     """Return the `lines` of a manual invoice, one for each invoice item."""
-    lines = []
-    for item in items:
-        line = _line(account, invoice, item["amount"], item["description"])
-        line |= {
-            "metadata": dict(item["metadata"]),
-            "parent": {
-                "invoice_item_details": {
-                    "invoice_item": item["id"],
-                    "proration": False,
-                    "proration_details": None,
-                    "subscription": None,
-                },
-                "subscription_item_details": None,
-                "type": "invoice_item_details",
+    return _line_list(invoice, [_item_line(account, invoice, item) for item in items])
+
+
+def _item_line(account: StripeAccount, invoice: JsonObject, item: JsonObject) -> JsonObject:
+    return _line(account, invoice, item["amount"], item["description"]) | {
+        "metadata": dict(item["metadata"]),
+        "parent": {
+            "invoice_item_details": {
+                "invoice_item": item["id"],
+                "proration": False,
+                "proration_details": None,
+                "subscription": None,
             },
-            "period": dict(item["period"]),
-            "quantity": 1,
-            "quantity_decimal": "1",
-        }
-        lines.append(line)
-    return _line_list(invoice, lines)
+            "subscription_item_details": None,
+            "type": "invoice_item_details",
+        },
+        "period": dict(item["period"]),
+        "quantity": 1,
+        "quantity_decimal": "1",
+    }
 
 
 def _line(

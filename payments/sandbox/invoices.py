@@ -7,7 +7,7 @@ intent, linked by an invoice payment. It ends as paid, void or uncollectible.
 from datetime import timedelta
 from typing import Final
 
-from payments.sandbox import invoice_lines, listing, payment_intents
+from payments.sandbox import invoice_lines, listing, payment_intents, pricing
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount
 from payments.sandbox.cards import Decline
@@ -86,14 +86,15 @@ def make(
 
 def for_subscription(account: StripeAccount, subscription: JsonObject, reason: str) -> JsonObject:
     """Create a draft for a subscription's present period, emitting nothing; a trial is free."""
-    item = subscription["items"]["data"][0]
-    customer = account.store.objects[subscription["customer"]]
-    amount = item["price"]["unit_amount"] * (item["quantity"] or 1)
-    if subscription["status"] == "trialing":
-        amount = 0
-    invoice = make(account, customer, amount, subscription["currency"], reason)
+    items = subscription["items"]["data"]
+    customer, currency = account.store.objects[subscription["customer"]], subscription["currency"]
+    is_free = subscription["status"] == "trialing"
+    pending = [] if is_free else pending_items(account, customer["id"], currency)
+    amount = 0 if is_free else pricing.items_amount(account, items)
+    amount += sum(item["amount"] for item in pending)
+    invoice = make(account, customer, amount, currency, reason)
     invoice |= {
-        "lines": invoice_lines.lines_for_period(account, invoice, subscription),
+        "lines": invoice_lines.lines_for_period(account, invoice, subscription, pending),
         "parent": {
             "quote_details": None,
             "subscription_details": {
@@ -103,16 +104,27 @@ def for_subscription(account: StripeAccount, subscription: JsonObject, reason: s
             "type": "subscription_details",
         },
         # These fields are the period that has just ended; the lines have the new one.
-        "period_end": item["current_period_start"],
+        "period_end": items[0]["current_period_start"],
         "period_start": _period_before(account, subscription),
     }
     account.store.link("invoice", "subscription", subscription["id"], invoice["id"])
     return invoice
 
 
+def pending_items(account: StripeAccount, customer_id: str, currency: str) -> list[JsonObject]:
+    """Return a customer's invoice items in a currency that no invoice includes yet."""
+    ids = account.store.linked("invoiceitem", "customer", customer_id)
+    items = [item for item in account.store.existing(ids) if item["invoice"] is None]
+    return [item for item in items if item["currency"] == currency]
+
+
 def draft(account: StripeAccount, subscription: JsonObject, reason: str) -> JsonObject:
     """Create a draft for a subscription's present period, and emit `invoice.created`."""
     invoice = for_subscription(account, subscription, reason)
+    for line in invoice["lines"]["data"]:
+        details = line["parent"]["invoice_item_details"]
+        if details is not None:
+            account.store.objects[details["invoice_item"]]["invoice"] = invoice["id"]
     now = account.clock.timestamp()
     invoice["automatically_finalizes_at"] = now + int(DRAFT_PERIOD.total_seconds())
     invoice["webhooks_delivered_at"] = now

@@ -18,6 +18,7 @@ from payments.sandbox import (
     payouts,
     refunds,
     sepa_debit,
+    unknown_values,
     webhook_deliveries,
 )
 from payments.sandbox.account import StripeAccount
@@ -42,6 +43,15 @@ class SimulatedActions:
         Raises ApiError when Stripe would refuse.
         """
         return dashboard.perform(self.account, method, path, params or {})
+
+    def set_unknown_values(
+        self, object_id: str, fields: JsonObject, event_type: str | None = None
+    ) -> None:
+        """Give fields of an object values that no SDK knows: `{"status": "hibernating"}`.
+
+        With an event type an event about the object is emitted.
+        """
+        unknown_values.set_fields(self.account, object_id, fields, event_type)
 
     def set_default_in_portal(
         self, customer_id: str, payment_method_id: str, *, on_subscriptions: bool = False

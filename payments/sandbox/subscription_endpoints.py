@@ -31,12 +31,10 @@ def create(call: Call) -> JsonObject:
     customer = customers.customer_in(account, params)
     if customer is None:
         raise missing_param("customer")
-    item_params = subscriptions.item_in(params)
-    price = subscriptions.price_in(account, item_params, "items[0]")
+    sold = subscriptions.sold_in(account, params)
     method_id = subscriptions.default_payment_method_in(account, customer["id"], params)
     trial_end = _trial_end(account, params)
-    quantity = read.integer(item_params, "quantity") or 1
-    subscription = subscriptions.make(account, customer, price, quantity)
+    subscription = subscriptions.make(account, customer, sold)
     subscription |= {
         "default_payment_method": method_id,
         "description": read.text(params, "description"),

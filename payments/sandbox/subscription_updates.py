@@ -14,6 +14,7 @@ from payments.sandbox import (
     invoice_collection,
     invoices,
     payment_intents,
+    pricing,
     renewals,
     subscription_pauses,
     subscriptions,
@@ -44,14 +45,25 @@ _MAX_TRIAL_SECONDS: Final = 2 * 366 * 86400
 
 @dataclass
 class _PlannedUpdate:
-    """The new fields of a subscription and its item, and what the update entails."""
+    """The new fields of a subscription, its new items, and what the update entails."""
 
     fields: JsonObject
-    item: JsonObject
+    items: list[JsonObject]
     cycle_number: int | None = None  # the present period's number, when the anchor moves
     bills_now: bool = False
     starts_trial: bool = False
     needs_proration: bool = False  # Stripe would prorate
+
+    @property
+    def recurring(self) -> JsonObject:
+        """The interval that all items have."""
+        recurring: JsonObject = self.items[0]["price"]["recurring"]
+        return recurring
+
+    def set_period(self, start: int, end: int) -> None:
+        """Plan the period of all items, between two Unix times."""
+        for item in self.items:
+            item |= {"current_period_start": start, "current_period_end": end}
 
 
 @route("POST", "/v1/subscriptions/{}")
@@ -60,12 +72,12 @@ def update(call: Call) -> JsonObject:
     account, subscription, params = call.account, call.get_object("subscription"), call.params
     _validate(subscription, params)
     fields = _unbilled_changes(account, subscription, params)
-    planned = _PlannedUpdate(fields, dict(item_of(subscription)))
+    planned = _PlannedUpdate(fields, [dict(item) for item in subscription["items"]["data"]])
     if read.array(params, "items"):
-        _apply_price(account, subscription, params, planned)
+        _apply_items(account, subscription, params, planned)
     if "trial_end" in params:
         _apply_trial_end(account, subscription, params, planned)
-    elif _resets_anchor(subscription, params, planned.item):
+    elif _resets_anchor(subscription, params, planned):
         _reset_anchor(account, subscription, planned)
     _apply_cancellation(account, subscription, params, planned)
     if planned.needs_proration and params.get("proration_behavior") != "none":
@@ -115,39 +127,60 @@ def _unbilled_changes(
     return fields
 
 
-def _apply_price(
+def _apply_items(
     account: StripeAccount, subscription: JsonObject, params: JsonObject, planned: _PlannedUpdate
 ) -> None:
-    """Plan a new price or quantity of the item, which the request must name by its id."""
-    item_params, item = subscriptions.item_in(params), item_of(subscription)
-    item_id = read.text(item_params, "id")
-    if item_id is None:
-        message = "Without items[0][id] a second item is added to the subscription, and both are "
-        raise invalid_request(message + "charged. The sandbox keeps one.", "items[0][id]")
-    if item_id != item["id"]:
-        raise not_found("subscription_item", item_id, "items[0][id]")
-    if read.flag(item_params, "deleted"):
+    """Plan changed, deleted and, where the request names no item, added items."""
+    for index, item_params in enumerate(read.array(params, "items")):
+        _apply_item(account, subscription, item_params, f"items[{index}]", planned)
+    if not planned.items:
         message = "A subscription must have at least one active plan. To cancel a subscription, "
         raise invalid_request(message + "please use the cancel API endpoint on the subscription.")
-    price, quantity = item["price"], read.integer(item_params, "quantity")
-    if "price" in item_params or "price_data" in item_params:
-        price = subscriptions.price_in(account, item_params, "items[0]")
-        quantity = 1 if quantity is None else quantity
-    if price["currency"] != subscription["currency"]:
-        message = f"The price specified only supports `{price['currency']}`. This doesn't match "
-        raise invalid_request(message + f"the expected currency: `{subscription['currency']}`.")
-    new_quantity = item["quantity"] if quantity is None else quantity
-    planned.item |= subscriptions.price_fields(price, new_quantity)
+    subscriptions.check_sold_together([item["price"] for item in planned.items])
+    currency, expected = planned.items[0]["price"]["currency"], subscription["currency"]
+    if currency != expected:
+        message = f"The price specified only supports `{currency}`. This doesn't match the "
+        raise invalid_request(message + f"expected currency: `{expected}`.")
     planned.needs_proration = subscription["status"] not in ("trialing", "paused")
 
 
-def _resets_anchor(subscription: JsonObject, params: JsonObject, item: JsonObject) -> bool:
+def _apply_item(
+    account: StripeAccount,
+    subscription: JsonObject,
+    params: JsonObject,
+    param: str,
+    planned: _PlannedUpdate,
+) -> None:
+    item_id, quantity = read.text(params, "id"), read.integer(params, "quantity")
+    if item_id is None:
+        price = subscriptions.price_in(account, params, param)
+        first = planned.items[0]
+        start, end = first["current_period_start"], first["current_period_end"]
+        count = 1 if quantity is None else quantity
+        planned.items.append(
+            subscriptions.new_item(account, subscription, start, end, price, count)
+        )
+        return
+    item = next((each for each in planned.items if each["id"] == item_id), None)
+    if item is None:
+        raise not_found("subscription_item", item_id, f"{param}[id]")
+    if read.flag(params, "deleted"):
+        planned.items.remove(item)
+        return
+    price = item["price"]
+    if "price" in params or "price_data" in params:
+        price = subscriptions.price_in(account, params, param)
+        quantity = 1 if quantity is None else quantity
+    item |= subscriptions.price_fields(price, item["quantity"] if quantity is None else quantity)
+
+
+def _resets_anchor(subscription: JsonObject, params: JsonObject, planned: _PlannedUpdate) -> bool:
     """Return whether the update resets the anchor: on request, or because the interval changes."""
     anchor = params.get("billing_cycle_anchor")
     kind = anchor.get("type") if isinstance(anchor, dict) else anchor
     if kind not in (None, "now", "unchanged"):
         raise invalid_request("Invalid billing_cycle_anchor: must be now or unchanged.")
-    before, after = item_of(subscription)["price"]["recurring"], item["price"]["recurring"]
+    before, after = item_of(subscription)["price"]["recurring"], planned.recurring
     if subscription["status"] == "trialing":  # a trial's end stays, whatever the next interval
         return False
     if subscription["status"] == "paused" and before != after:
@@ -162,8 +195,7 @@ def _reset_anchor(
 ) -> None:
     """Plan a period that begins and is billed now."""
     now = account.clock.timestamp()
-    end = billing_periods.period_start(now, planned.item["price"]["recurring"], 1)
-    planned.item |= {"current_period_start": now, "current_period_end": end}
+    planned.set_period(now, billing_periods.period_start(now, planned.recurring, 1))
     planned.fields["billing_cycle_anchor"] = now
     planned.cycle_number, planned.bills_now = 0, True
     planned.needs_proration = subscription["status"] != "trialing"
@@ -191,7 +223,7 @@ def _apply_trial_end(
         "trial_end": trial_end,
         "trial_start": trial_start,
     }
-    planned.item |= {"current_period_start": trial_start, "current_period_end": trial_end}
+    planned.set_period(trial_start, trial_end)
     planned.cycle_number = -1
     planned.starts_trial = planned.needs_proration = not is_trialing
 
@@ -200,7 +232,7 @@ def _apply_cancellation(
     account: StripeAccount, subscription: JsonObject, params: JsonObject, planned: _PlannedUpdate
 ) -> None:
     """Plan a cancellation, or undo one; at the period's end it moves with the period."""
-    end, fields = planned.item["current_period_end"], planned.fields
+    end, fields = planned.items[0]["current_period_end"], planned.fields
     at_end = subscription["cancel_at_period_end"]
     if read.text(params, "cancel_at") and read.flag(params, "cancel_at_period_end"):
         raise invalid_request("You may only specify one of cancel_at and cancel_at_period_end.")
@@ -236,13 +268,12 @@ def _requested_cancel_at(
     """Return the requested `cancel_at`, a Unix time; in the middle of a period Stripe prorates."""
     if params["cancel_at"] == "":
         return None
-    item, recurring = planned.item, planned.item["price"]["recurring"]
+    end = planned.items[0]["current_period_end"]
     if params["cancel_at"] in ("min_period_end", "max_period_end"):
-        return int(item["current_period_end"])
+        return int(end)
     cancel_at = read.future_timestamp(params, "cancel_at", account.clock.timestamp())
     starts = (
-        billing_periods.period_start(item["current_period_end"], recurring, n)
-        for n in range(_MAX_PERIODS_AHEAD)
+        billing_periods.period_start(end, planned.recurring, n) for n in range(_MAX_PERIODS_AHEAD)
     )
     planned.needs_proration |= cancel_at not in starts
     return cancel_at
@@ -260,7 +291,7 @@ def _apply(
         intent = _pay_before_update(account, subscription, planned)
     if planned.cycle_number is not None:
         subscriptions.reset_cycle_number(account, subscription, cycle_number=planned.cycle_number)
-    items = subscriptions.items_with(subscription, **planned.item)
+    items = {**subscription["items"], "data": planned.items}
     previous = account.set_fields(subscription, items=items, **planned.fields)
     if planned.bills_now:
         invoice = renewals.invoice_now(account, subscription, previous)
@@ -279,15 +310,18 @@ def _pay_before_update(
     account: StripeAccount, subscription: JsonObject, planned: _PlannedUpdate
 ) -> JsonObject:
     """Charge the planned period before the update. Raises ApiError when it cannot be paid."""
-    amount = planned.item["price"]["unit_amount"] * planned.item["quantity"]
+    customer_id, currency = subscription["customer"], subscription["currency"]
+    amount = pricing.items_amount(account, planned.items) + sum(
+        item["amount"] for item in invoices.pending_items(account, customer_id, currency)
+    )
     method_id = (
         planned.fields.get("default_payment_method") or subscription["default_payment_method"]
     )
-    method = invoices.default_payment_method(account, subscription["customer"], method_id)
+    method = invoices.default_payment_method(account, customer_id, method_id)
     if method is None:
         raise invalid_request(invoices.NO_PAYMENT_METHOD.message)
-    fields = {"customer": subscription["customer"], "description": "Subscription update"}
-    intent = payment_intents.make(account, amount, subscription["currency"], fields)
+    fields = {"customer": customer_id, "description": "Subscription update"}
+    intent = payment_intents.make(account, amount, currency, fields)
     decline = payment_intents.confirm(
         account, intent, PaymentAttempt(method, CustomerPresence.OFF_SESSION)
     )

@@ -1,7 +1,7 @@
 """Subscriptions: a recurring price, charged each period until the subscription ends.
 
 Periods are counted from the anchor: a subscription begun on the 31st renews on the last day of
-shorter months and returns to the 31st. A subscription here has one item. See also
+shorter months and returns to the 31st. All items of a subscription have one interval. See also
 subscription_endpoints, subscription_updates, subscription_pauses, renewals and invoice_collection.
 """
 
@@ -15,6 +15,7 @@ from payments.sandbox.errors import invalid_request, missing_param
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.routes import Call, add_retrieve_route, route
 
+MAX_ITEMS: Final = 20
 ENDED_STATUSES: Final = ("canceled", "incomplete_expired")
 TRIAL_END_NOTICE: Final = timedelta(days=3)  # how long before a trial's end its event is emitted
 
@@ -41,33 +42,48 @@ def list_all(call: Call) -> JsonObject:
 
 
 def make(
-    account: StripeAccount, customer: JsonObject, price: JsonObject, quantity: int
+    account: StripeAccount, customer: JsonObject, sold: list[tuple[JsonObject, int]]
 ) -> JsonObject:
-    """Create an incomplete subscription whose first period begins now, emitting nothing."""
-    now = account.clock.timestamp()
+    """Create an incomplete subscription whose first period begins now, emitting nothing.
+
+    `sold` are prices and their quantities; the first price gives currency and interval.
+    """
+    now, (price, _) = account.clock.timestamp(), sold[0]
     end = billing_periods.period_start(now, price["recurring"], 1)
     subscription = account.create_object(
         "sub", "subscription", _default_fields(customer, price, now)
     )
-    item: JsonObject = {
+    items = [new_item(account, subscription, now, end, each, count) for each, count in sold]
+    url = f"/v1/subscription_items?subscription={subscription['id']}"
+    subscription["items"] = listing.list_object(items, url)
+    account.store.private(subscription["id"])["cycle_number"] = 0
+    account.store.link("subscription", "customer", customer["id"], subscription["id"])
+    schedule_period_tasks(account, subscription)
+    return subscription
+
+
+def new_item(
+    account: StripeAccount,
+    subscription: JsonObject,
+    start: int,
+    end: int,
+    price: JsonObject,
+    quantity: int,
+) -> JsonObject:
+    """Return a new item of a subscription, for a period between two Unix times."""
+    return {
         "id": account.store.new_id("si", 14),
         "object": "subscription_item",
         "billing_thresholds": None,
-        "created": now,
+        "created": account.clock.timestamp(),
         "current_period_end": end,
-        "current_period_start": now,
+        "current_period_start": start,
         "discounts": [],
         "metadata": {},
         **price_fields(price, quantity),
         "subscription": subscription["id"],
         "tax_rates": [],
     }
-    url = f"/v1/subscription_items?subscription={subscription['id']}"
-    subscription["items"] = listing.list_object([item], url)
-    account.store.private(subscription["id"])["cycle_number"] = 0
-    account.store.link("subscription", "customer", customer["id"], subscription["id"])
-    schedule_period_tasks(account, subscription)
-    return subscription
 
 
 def price_fields(price: JsonObject, quantity: int) -> JsonObject:
@@ -76,14 +92,15 @@ def price_fields(price: JsonObject, quantity: int) -> JsonObject:
 
 
 def item_of(subscription: JsonObject) -> JsonObject:
-    """Return a subscription's one item."""
+    """Return a subscription's first item; the others have the same period."""
     item: JsonObject = subscription["items"]["data"][0]
     return item
 
 
 def items_with(subscription: JsonObject, /, **fields: object) -> JsonObject:
-    """Return a subscription's `items` with fields of its item changed."""
-    return {**subscription["items"], "data": [{**item_of(subscription), **fields}]}
+    """Return a subscription's `items` with fields of all of them changed."""
+    items = subscription["items"]
+    return {**items, "data": [{**item, **fields} for item in items["data"]]}
 
 
 def reset_cycle_number(
@@ -160,15 +177,34 @@ def price_in(account: StripeAccount, item: JsonObject, param: str) -> JsonObject
     return price
 
 
-def item_in(params: JsonObject) -> JsonObject:
-    """Return the one item of a request."""
+def sold_in(account: StripeAccount, params: JsonObject) -> list[tuple[JsonObject, int]]:
+    """Return the prices and quantities that a request subscribes to."""
     items = read.array(params, "items")
     if not items:
         raise missing_param("items")
-    if len(items) > 1:
-        raise invalid_request("The sandbox sells one thing.", "items")
-    item: JsonObject = items[0]
-    return item
+    if len(items) > MAX_ITEMS:
+        raise invalid_request(f"A subscription has at most {MAX_ITEMS} items.", "items")
+    sold = []
+    for index, item in enumerate(items):
+        quantity = read.integer(item, "quantity")
+        price = price_in(account, item, f"items[{index}]")
+        sold.append((price, 1 if quantity is None else quantity))
+    check_sold_together([price for price, _ in sold])
+    return sold
+
+
+def check_sold_together(prices: list[JsonObject]) -> None:
+    """Refuse prices that one subscription cannot have. Raises ApiError."""
+    ids = [price["id"] for price in prices]
+    if len(set(ids)) < len(ids):
+        message = "Cannot add multiple subscription items with the same plan: "
+        raise invalid_request(message + max(ids, key=ids.count), "items")
+    if len({price["currency"] for price in prices}) > 1:
+        raise invalid_request("All prices on a subscription must have one currency.", "items")
+    intervals = {(p["recurring"]["interval"], p["recurring"]["interval_count"]) for p in prices}
+    if len(intervals) > 1:
+        message = "The sandbox does not do items with different intervals yet."
+        raise invalid_request(message, "items", "sandbox_unsupported")
 
 
 def default_payment_method_in(
