@@ -9,12 +9,14 @@ imports no other room of `payments`; only ops, cli and tests import it.
     server         listening on a port: api (programs), hosted pages (payers), control (tests)
     api_keys       and the permissions of restricted ones
     account        one account's store, clock, scheduled tasks, events and billing settings
-    catalog        products and prices
+    external_accounts    the bank accounts that payouts go to
+    empty_collections    lists that are asked for and have nothing; reference_data never changes
+    catalog        products and prices; plans are what prices were called before
     customers      with their payment_methods: cards and sepa_debit bank accounts
     checkout       sessions; checkout_payment completes them, payment_form parses the page's form
     payment_intents, setup_intents, charges, refunds
     sepa_debit_payments, async_payments: payments that take days
-    subscriptions  and subscription_endpoints, subscription_updates, subscription_pauses, renewals
+    subscriptions  and subscription_items, _endpoints, _updates, _pauses, renewals
     invoices       and their lines and items; invoice_collection retries; invoice_endpoints
     balance        transactions; payouts; balance_adjustments are Stripe's own; currencies
     disputes       and fraud_warnings
@@ -22,6 +24,7 @@ imports no other room of `payments`; only ops, cli and tests import it.
     dashboard      changes made in Stripe's dashboard or customer portal
     contract       checks requests, responses and events against the SDK's types
     expansion      replaces ids by objects where a request asks; what it may ask follows from types
+    documents      receipts, mandates and invoices (pdf) that links lead to
     hosted_page_client   a payer without JavaScript, for tests and demonstrations
 """
 

@@ -179,6 +179,7 @@ class StripeAccount:
             "wall_tasks": self.wall_tasks.tasks,
             "offset_seconds": self.clock.offset.total_seconds(),
             "state": self.state,
+            "base_url": self.base_url,
             "billing": asdict(self.billing),
             "purged_count": self._purged_count,
         }
@@ -190,6 +191,7 @@ class StripeAccount:
         self.wall_tasks.restore([Task(*fields) for fields in saved["wall_tasks"]])
         self.clock.offset = timedelta(seconds=saved["offset_seconds"])
         self.state = saved["state"]
+        self.base_url = saved["base_url"]
         self.billing = BillingSettings(**saved["billing"])
         self._purged_count = saved["purged_count"]
 

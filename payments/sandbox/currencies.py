@@ -39,6 +39,11 @@ def is_known(currency: str) -> bool:
     return currency == "usd" or currency in _USD_RATES
 
 
+def known() -> frozenset[str]:
+    """Return the currencies that the sandbox takes."""
+    return frozenset({"usd", *_USD_RATES})
+
+
 def exponent(currency: str) -> int:
     """Return how many decimal places a currency's minor unit has."""
     if currency in ZERO_DECIMAL:

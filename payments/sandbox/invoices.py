@@ -47,7 +47,7 @@ add_retrieve_route("invoice_payment", "/v1/invoice_payments")
 def list_lines(call: Call) -> JsonObject:
     """List an invoice's lines."""
     lines: JsonObject = call.get_object("invoice")["lines"]
-    return lines
+    return listing.page_of_rows(lines["data"], call.path, call.params)
 
 
 @route("GET", "/v1/invoice_payments")
@@ -151,6 +151,7 @@ def finalize(account: StripeAccount, invoice: JsonObject) -> None:
         automatically_finalizes_at=None,
         effective_at=now,
         hosted_invoice_url=hosted_url(account, invoice),
+        invoice_pdf=f"{hosted_url(account, invoice)}/pdf",
         number=f"{customer.get('invoice_prefix', 'SANDBOX')}-{sequence:04d}",
         status="open",
         status_transitions={**invoice["status_transitions"], "finalized_at": now},

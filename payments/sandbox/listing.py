@@ -33,6 +33,11 @@ def equals(field: str) -> Filter:
     return matches
 
 
+def matches_nothing(_row: JsonObject, _value: JsonValue) -> bool:
+    """Filter the objects of a collection that is empty."""
+    return False
+
+
 def list_object(rows: Iterable[JsonObject], url: str, *, has_more: bool = False) -> JsonObject:
     """Return a list object."""
     return {"object": "list", "data": list(rows), "has_more": has_more, "url": url}
@@ -45,12 +50,7 @@ def page(
 
     Raises ApiError for a parameter that is no filter.
     """
-    limit = read.integer(params, "limit")
-    limit = 10 if limit is None else limit
-    if not 1 <= limit <= 100:
-        raise invalid_request(
-            "Limit must be between 1 and 100.", "limit", "parameter_invalid_integer"
-        )
+    limit = _limit(params)
     _refuse_unknown(params, filters or {})
     tests = _predicates(params, filters or {})
     ids, backwards = _cursor_window(
@@ -62,6 +62,31 @@ def page(
     if backwards:
         data.reverse()
     return list_object(data, url, has_more=len(rows) > limit)
+
+
+def page_of_rows(rows: list[JsonObject], url: str, params: JsonObject) -> JsonObject:
+    """Return one page of rows that an object holds, in their own order."""
+    limit, ids = _limit(params), [row["id"] for row in rows]
+    after, before = read.text(params, "starting_after"), read.text(params, "ending_before")
+    for name, cursor in (("starting_after", after), ("ending_before", before)):
+        if cursor is not None and cursor not in ids:
+            raise not_found(rows[0]["object"] if rows else "object", cursor, name)
+    if after is not None:
+        rows = rows[ids.index(after) + 1 :]
+    if before is not None:
+        rows = rows[: ids.index(before)]
+        return list_object(rows[-limit:], url, has_more=len(rows) > limit)
+    return list_object(rows[:limit], url, has_more=len(rows) > limit)
+
+
+def _limit(params: JsonObject) -> int:
+    limit = read.integer(params, "limit")
+    limit = 10 if limit is None else limit
+    if not 1 <= limit <= 100:
+        raise invalid_request(
+            "Limit must be between 1 and 100.", "limit", "parameter_invalid_integer"
+        )
+    return limit
 
 
 def _refuse_unknown(params: JsonObject, filters: Filters) -> None:

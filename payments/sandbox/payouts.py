@@ -10,7 +10,7 @@ https://docs.stripe.com/payouts
 from datetime import UTC, timedelta
 from typing import Final
 
-from payments.sandbox import balance, currencies, listing
+from payments.sandbox import balance, currencies, external_accounts, listing
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount, when_due
 from payments.sandbox.catalog import currency_in
@@ -113,7 +113,7 @@ def make(
             "balance_transaction": None,
             "currency": currency,
             "description": "STRIPE PAYOUT",
-            "destination": "ba_" + "0" * 24,
+            "destination": external_accounts.bank_account_of(account, currency)["id"],
             "failure_balance_transaction": None,
             "failure_code": None,
             "failure_message": None,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from payments.sandbox import invoices, webhook_deliveries
+from payments.sandbox import webhook_deliveries
 from payments.sandbox.account import BillingSettings, StripeAccount
 from payments.sandbox.api import Api, IdempotentResult, LoggedRequest
 from payments.sandbox.clock import BillingClock, WallClock, utc_now
@@ -22,6 +22,7 @@ from payments.sandbox.simulations import SimulatedActions
 from payments.sandbox.webhook_deliveries import Delivery, DeliveryTransport
 
 TICK_SECONDS = 0.2
+PAGES = ("c", "i", "mandates", "r", "receipts")  # where the paths of the sandbox's pages begin
 MAX_CONCURRENT_DELIVERIES = 8
 _YIELD_EVERY_TASKS = 64  # how many tasks run before other coroutines get their turn
 
@@ -82,13 +83,24 @@ class Sandbox(SimulatedActions):
         """Set the address with which the URLs of objects begin, of those already created too."""
         if host in ("", "0.0.0.0", "::"):  # noqa: S104 - only compared
             host = "127.0.0.1"
-        self.account.base_url = f"http://{host}:{port}"
-        for session in self.account.store.of_kind("checkout.session"):
-            if session["status"] == "open":
-                session["url"] = f"{self.url}/c/pay/{session['id']}"
-        for invoice in self.account.store.of_kind("invoice"):
-            if invoice["hosted_invoice_url"]:
-                invoice["hosted_invoice_url"] = invoices.hosted_url(self.account, invoice)
+        self._move_urls(f"http://{host}:{port}")
+
+    def _move_urls(self, base_url: str) -> None:
+        """Let every URL of a page of the sandbox begin with this address, except in past events."""
+        old = tuple(f"{self.account.base_url}/{page}/" for page in PAGES)
+        length, objects = len(self.account.base_url), self.account.store.objects
+
+        def moved(value: JsonValue) -> JsonValue:
+            if isinstance(value, str):
+                return base_url + value[length:] if value.startswith(old) else value
+            if isinstance(value, dict):
+                return {name: moved(each) for name, each in value.items()}
+            return [moved(each) for each in value] if isinstance(value, list) else value
+
+        for row in objects.values() if base_url != self.account.base_url else ():
+            if row["object"] != "event":
+                row.update(moved(row))
+        self.account.base_url = base_url
 
     # -- time ---------------------------------------------------------------------------------
 
@@ -231,7 +243,9 @@ class Sandbox(SimulatedActions):
     def load(self, path: str | Path) -> None:
         """Replace everything with what `save` wrote."""
         saved = msgspec.json.decode(Path(path).read_bytes())
+        base_url = self.url
         self.account.restore(saved["account"])
+        self._move_urls(base_url)
         webhook_deliveries.queued(self.account).extend(saved["sending"])
         self.api.idempotent_results.clear()
         for key, result in saved["idempotent_results"].items():

@@ -88,6 +88,8 @@ def mandate_of(account: StripeAccount, method: JsonObject) -> JsonObject:
     if "mandate" not in private:
         mandate = account.create_object("mandate", "mandate", _mandate_fields(account, method))
         del mandate["created"]
+        reference = mandate["payment_method_details"]["sepa_debit"]["reference"]
+        account.store.link("mandate", "reference", reference, mandate["id"])
         private["mandate"] = mandate["id"]
     return account.store.objects[private["mandate"]]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from payments.sandbox import api_keys, control, hosted_invoice_page, hosted_page
+from payments.sandbox import api_keys, control, documents, hosted_invoice_page, hosted_page
 from payments.sandbox.account import StripeAccount
 from payments.sandbox.api import ApiRequest, ApiResponse
 from payments.sandbox.faults import HTML_STATUSES, WITHOUT_EFFECT, Fault
@@ -81,8 +81,11 @@ def application(sandbox: Sandbox) -> web.Application:
     app.router.add_get("/r/{session}", recover)
     app.router.add_get("/i/{token}", invoice_page)
     app.router.add_post("/i/{token}", pay_invoice)
+    app.router.add_get("/i/{token}/pdf", invoice_pdf)
     app.router.add_get("/i/{token}/authenticate", invoice_authentication_page)
     app.router.add_post("/i/{token}/authenticate", submit_invoice_authentication)
+    app.router.add_get("/receipts/{charge}", receipt)
+    app.router.add_get("/mandates/{reference}", mandate)
     control.add_routes(app, sandbox)
     return app
 
@@ -206,6 +209,24 @@ async def submit_invoice_authentication(http: web.Request) -> web.Response:
     """Complete or fail 3-D Secure for an invoice."""
     token, form = http.match_info["token"], await _form(http)
     return _page_response(hosted_invoice_page.submit_authentication(_account(http), token, form))
+
+
+async def invoice_pdf(http: web.Request) -> web.Response:
+    """Answer an invoice as PDF."""
+    pdf = documents.invoice_pdf(_account(http), http.match_info["token"])
+    if pdf is None:
+        raise web.HTTPNotFound
+    return web.Response(body=pdf, content_type="application/pdf", headers=_PRIVACY_HEADERS)
+
+
+async def receipt(http: web.Request) -> web.Response:
+    """Show the receipt of a charge."""
+    return _page_response(documents.show_receipt(_account(http), http.match_info["charge"]))
+
+
+async def mandate(http: web.Request) -> web.Response:
+    """Show a mandate."""
+    return _page_response(documents.show_mandate(_account(http), http.match_info["reference"]))
 
 
 def _account(http: web.Request) -> StripeAccount:

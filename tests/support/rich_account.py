@@ -1,0 +1,193 @@
+"""An account with one of everything that the sandbox makes, and a crawler of all its links."""
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+
+import aiohttp
+from stripe._list_object import ListObject
+
+from payments import sandbox as sandboxes
+from payments.sandbox import contract, routes
+from payments.sandbox.contract_annotations import origin_of, resolve
+from payments.sandbox.form_encoding import JsonObject, JsonValue
+from tests.support.shop import Shop
+
+IBAN = "AT611904300234573201"
+DISPUTED_CARD, DECLINED_CARD = "4000000000000259", "4000000000000341"
+_ID = re.compile(r"(?=[a-z_]+_.*[A-Z0-9])[a-z]+(?:_test)?_[A-Za-z0-9]{8,}")
+# What is the caller's own, what happened once, and what is no object: requests and secrets.
+_NOT_FOLLOWED = ("metadata", "request", "data.object", "fingerprint", "secret", "client_secret")
+
+
+async def fill(shop: Shop) -> None:
+    """Let about two months pass in which everything happens once."""
+    sandbox, client = shop.sandbox, shop.client.v1
+    await client.webhook_endpoints.create_async(
+        {"url": "https://shop.example/hook", "enabled_events": ["*"]}
+    )
+    await shop.gives(2500)
+    await shop.gives(900, card=DISPUTED_CARD)
+    await shop.pays(await shop.checkout(700, "gbp"))
+    subscription = await shop.subscribes(500, "month")
+    customer = str(subscription.customer)
+    debit = await shop.checkout(1200, "eur", "month")
+    assert debit.url
+    await sandboxes.pay(debit.url, iban=IBAN)
+    await shop.pays(await shop.setup_session(customer))
+    expiring = await shop.checkout(300, after_expiration={"recovery": {"enabled": True}})
+    await client.checkout.sessions.expire_async(expiring.id)
+    await shop.checkout(400)  # stays open
+    await client.invoice_items.create_async(
+        {"customer": customer, "amount": 250, "currency": "usd", "description": "A book"}
+    )
+    invoice = await client.invoices.create_async(
+        {"customer": customer, "pending_invoice_items_behavior": "include"}
+    )
+    await client.invoices.finalize_invoice_async(str(invoice.id))
+    await shop.subscribes(600, "month", card=DECLINED_CARD)
+    await sandbox.advance(timedelta(days=10))
+    charges = await client.charges.list_async({"limit": 100})
+    refundable = next(each for each in charges.data if each.amount == 2500)
+    await client.refunds.create_async({"charge": refundable.id, "amount": 500})
+    sandbox.create_fraud_warning(refundable.id)
+    sandbox.charge_fee("radar", 12)
+    sandbox.hold_reserve(100)
+    await client.topups.create_async({"amount": 5000, "currency": "usd", "description": "Start"})
+    await sandbox.advance(timedelta(days=25))
+    disputes = await client.disputes.list_async()
+    sandbox.decide_dispute(disputes.data[0].id, won=True)
+    await client.payouts.create_async({"amount": 100, "currency": "usd", "method": "instant"})
+    await sandbox.advance(timedelta(days=10))
+    payouts = await client.payouts.list_async()
+    sandbox.fail_payout(payouts.data[0].id)
+    await sandbox.advance(timedelta(days=3))
+
+
+class Crawler:
+    """Lists everything in an account, over HTTP, and follows whatever it names."""
+
+    def __init__(self, http: aiohttp.ClientSession, base_url: str) -> None:
+        self.http = http
+        self.base_url = base_url
+        self.objects: dict[tuple[str, str], JsonObject] = {}  # by `object` and id
+        self.names: set[str] = set()  # ids that an object gives for another
+        self.urls: set[str] = set()
+        self.dead: dict[str, str] = {}
+
+    async def get(self, path: str) -> JsonObject:
+        """Return an answer of the API; one that is no 200 is noted as a dead link."""
+        async with self.http.get(
+            self.base_url + path, headers={"Authorization": "Bearer sk_test_crawl"}
+        ) as response:
+            answer: JsonObject = await response.json()
+            if response.status != 200:
+                self.dead[path] = answer["error"]["message"]
+            return answer
+
+    async def list_all(self) -> None:
+        """Collect every object of every list, page by page."""
+        for endpoint in contract.endpoints():
+            if _is_list_of_all(endpoint) and routes.match("GET", endpoint.template):
+                await self._list(endpoint.template)
+        account = await self.get("/v1/account")
+        self.collect(account)
+        await self._list(f"/v1/accounts/{account['id']}/external_accounts")
+        for intent in [row for row in self.objects.values() if row["object"] == "setup_intent"]:
+            await self._list("/v1/setup_attempts", f"&setup_intent={intent['id']}")
+
+    async def _list(self, path: str, query: str = "") -> None:
+        answer = await self.get(f"{path}?limit=100{query}")
+        while answer.get("object") == "list":
+            for row in answer["data"]:
+                self.collect(row)
+            if not answer["has_more"]:
+                return
+            after = answer["data"][-1]["id"]
+            answer = await self.get(f"{path}?limit=100{query}&starting_after={after}")
+
+    def collect(self, value: JsonValue, path: str = "") -> None:
+        """Take down the objects, ids and URLs in a part of an answer."""
+        if path.endswith(_NOT_FOLLOWED):
+            return
+        if isinstance(value, dict):
+            self._collect_object(value)
+            for name, each in value.items():
+                self.collect(each, f"{path}.{name}")
+        elif isinstance(value, list):
+            for each in value:
+                self.collect(each, path)
+        elif isinstance(value, str) and value.startswith(self.base_url):
+            self.urls.add(value)
+        elif isinstance(value, str) and _ID.fullmatch(value):
+            self.names.add(value)
+
+    def _collect_object(self, value: JsonObject) -> None:
+        if "id" in value and "object" in value:
+            self.objects[value["object"], value["id"]] = value
+        if value.get("object") == "list":
+            self.urls.add(value["url"])
+
+    async def follow(self) -> None:
+        """Retrieve every object and every id, and open every URL, and what these name too."""
+        kinds = {"mandate": "mandate"}  # which no list has
+        kinds |= {object_id.partition("_")[0]: kind for kind, object_id in self.objects}
+        opened: set[tuple[str | None, str]] = set()
+        while to_open := self._named(kinds) - opened:
+            for kind, name in to_open:
+                await self._open(kind, name)
+            opened |= to_open
+
+    def _named(self, kinds: Mapping[str, str]) -> set[tuple[str | None, str]]:
+        """Return the `object` and id of all that was named, and "url" and the URLs."""
+        listed = {object_id for _, object_id in self.objects}
+        named = {(kinds.get(each.partition("_")[0]), each) for each in self.names - listed}
+        return {*self.objects, *named, *(("url", url) for url in self.urls)}
+
+    async def _open(self, kind: str | None, name: str) -> None:
+        if kind is None:
+            self.dead[name] = "nothing listed has such ids"
+        elif kind != "url":
+            await self._retrieve(kind, name)
+        elif not name.startswith("/"):
+            async with self.http.get(name) as response:
+                if response.status != 200:
+                    self.dead[name] = str(response.status)
+        elif (await self.get(name)).get("object") != "list":
+            self.dead.setdefault(name, "is no list")
+
+    async def _retrieve(self, kind: str, object_id: str) -> None:
+        path = retrieve_path(kind, object_id)
+        if path is None:
+            return
+        found = await self.get(path)
+        if path not in self.dead and found["id"] != object_id:
+            self.dead[path] = f"is {found['id']}"
+        self.collect(found)
+
+
+def _is_list_of_all(endpoint: contract.Endpoint) -> bool:
+    """Whether it lists objects and needs to be told nothing."""
+    if endpoint.method != "GET" or "{" in endpoint.template:
+        return False
+    returned = resolve(endpoint.returns, endpoint.module)
+    params = resolve(endpoint.params, endpoint.module)
+    return origin_of(returned) is ListObject and not getattr(params, "__required_keys__", ())
+
+
+def retrieve_path(kind: str, object_id: str) -> str | None:
+    """Return where the SDK retrieves an object, or None where it can only be listed."""
+    if kind == "account":
+        return f"/v1/accounts/{object_id}"
+    if kind == "bank_account":
+        return f"/v1/accounts/acct_1SandboxNewsroom0/external_accounts/{object_id}"
+    return next((each.format(object_id) for each in _retrieve_templates(kind)), None)
+
+
+def _retrieve_templates(kind: str) -> Iterator[str]:
+    for endpoint in contract.endpoints():
+        template = re.sub(r"\{\w+\}", "{}", endpoint.template)
+        if endpoint.method == "GET" and template.endswith("{}") and template.count("{}") == 1:
+            returned = resolve(endpoint.returns, endpoint.module)
+            if getattr(returned, "OBJECT_NAME", None) == kind:
+                yield template
