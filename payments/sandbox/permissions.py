@@ -22,44 +22,55 @@ ROUTE_RESOURCES: Final = {
     "/v1/application_fees": "application_fee",
     "/v1/balance": "balance",
     "/v1/balance_transactions": "balance_transaction_source",
+    "/v1/billing": "billing",  # unverified
     "/v1/billing_portal": "customer_portal",
     "/v1/charges": "charge",
     "/v1/charges/{}/refunds": "refund",
     "/v1/checkout/sessions": "checkout_session",
+    "/v1/country_specs": "accounts_kyc_basic",  # unverified: the same for all
     "/v1/coupons": "coupon",
     "/v1/credit_notes": "credit_note",
     "/v1/customers": "customer",
     "/v1/customers/{}/payment_methods": "payment_method",
     "/v1/customers/{}/subscriptions": "subscription",
     "/v1/disputes": "dispute",
+    "/v1/entitlements": "entitlement",  # unverified
     "/v1/events": "event",
     "/v1/file_links": "file",
     "/v1/files": "file",
+    "/v1/identity": "identity_product",  # unverified
     "/v1/invoice_payments": "invoice",
+    "/v1/invoice_rendering_templates": "invoice",  # unverified
     "/v1/invoiceitems": "invoice",
     "/v1/invoices": "invoice",
+    "/v1/issuing": "issuing",  # unverified: one for each kind of object there
     "/v1/mandates": "mandate",
     "/v1/payment_intents": "payment_intent",
     "/v1/payment_links": "payment_links",
     "/v1/payment_method_configurations": "payment_method_configuration",  # unverified
+    "/v1/payment_method_domains": "payment_method_domain",  # unverified
     "/v1/payment_methods": "payment_method",
     "/v1/payment_pages": "checkout_session",  # undocumented, as the next and `events/{}/retry`
-    "/v1/stripecli": "stripecli_session",
     "/v1/payouts": "payout",
     "/v1/plans": "plan",
     "/v1/prices": "plan",
     "/v1/products": "product",
     "/v1/promotion_codes": "promotion_code",
+    "/v1/quotes": "quote",
     "/v1/radar/early_fraud_warnings": "charge",  # unverified
     "/v1/refunds": "refund",
+    "/v1/reporting": "report_runs_and_report_types",  # unverified
     "/v1/reviews": "review",
     "/v1/setup_attempts": "setup_intent",
     "/v1/setup_intents": "setup_intent",
     "/v1/shipping_rates": "shipping_rate",
+    "/v1/sigma": "scheduled_query_run",  # unverified
     "/v1/sources": "source",
+    "/v1/stripecli": "stripecli_session",
     "/v1/subscription_items": "subscription",
     "/v1/subscription_schedules": "subscription",
     "/v1/subscriptions": "subscription",
+    "/v1/tax_codes": "product",  # unverified: the same for all
     "/v1/tax_ids": "customer",  # unverified
     "/v1/tax_rates": "tax_rate",
     "/v1/test_helpers": "billing_clock",
