@@ -12,7 +12,7 @@ imports no other room of `payments`; only ops, cli and tests import it.
     external_accounts    the bank accounts that payouts go to
     empty_collections    lists that are asked for and have nothing; reference_data never changes
     catalog        products and prices; plans are what prices were called before
-    customers      with their payment_methods: cards and sepa_debit bank accounts
+    customers      with their payment_methods: cards, sepa_debit bank accounts, legacy_sources
     checkout       sessions; checkout_payment completes them, payment_form parses the page's form
     payment_intents, setup_intents, charges, refunds
     sepa_debit_payments, async_payments: payments that take days

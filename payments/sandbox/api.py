@@ -36,6 +36,7 @@ from payments.sandbox import (
     invoice_endpoints,
     invoice_items,
     invoices,
+    legacy_sources,
     payment_intents,
     payment_methods,
     payouts,
@@ -65,10 +66,10 @@ from payments.sandbox.form_encoding import JsonObject, decode_form
 RESOURCE_MODULES: Final = (
     account_settings, async_payments, balance, balance_adjustments, catalog, charges, checkout,
     checkout_payment, customers, disputes, empty_collections, events, external_accounts,
-    fraud_warnings, invoice_collection, invoice_endpoints, invoice_items, invoices, payment_intents,
-    payment_methods, payouts, plans, reference_data, refunds, renewals, sepa_debit_payments,
-    setup_intents, subscription_endpoints, subscription_items, subscription_pauses,
-    subscription_updates, subscriptions,
+    fraud_warnings, invoice_collection, invoice_endpoints, invoice_items, invoices, legacy_sources,
+    payment_intents, payment_methods, payouts, plans, reference_data, refunds, renewals,
+    sepa_debit_payments, setup_intents, subscription_endpoints, subscription_items,
+    subscription_pauses, subscription_updates, subscriptions,
 )  # fmt: skip
 IDEMPOTENCY_TTL_SECONDS: Final = 24 * 60 * 60
 REQUEST_LOG_SIZE: Final = 20_000

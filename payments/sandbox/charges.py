@@ -8,7 +8,15 @@ https://docs.stripe.com/payments/payment-intents/asynchronous-capture
 from datetime import timedelta
 from typing import Final
 
-from payments.sandbox import balance, cards, currencies, listing, payment_methods, sepa_debit
+from payments.sandbox import (
+    balance,
+    cards,
+    currencies,
+    legacy_sources,
+    listing,
+    payment_methods,
+    sepa_debit,
+)
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount, when_due
 from payments.sandbox.cards import Decline
@@ -111,7 +119,7 @@ def make(
             "refunded": False,
             "review": None,
             "shipping": intent["shipping"],
-            "source": None,
+            "source": legacy_sources.charged_source(account, method),
             "source_transfer": None,
             "statement_descriptor": None,
             "statement_descriptor_suffix": intent["statement_descriptor_suffix"],

@@ -1,6 +1,6 @@
 """Customers: who pays, and the default payment method of later charges."""
 
-from payments.sandbox import listing, payment_methods
+from payments.sandbox import legacy_sources, listing, payment_methods
 from payments.sandbox import request_params as read
 from payments.sandbox.account import TASK_HANDLERS, StripeAccount
 from payments.sandbox.errors import not_found
@@ -83,6 +83,9 @@ def update(call: Call) -> JsonObject:
     if default_id is not None:
         settings = {**customer["invoice_settings"], "default_payment_method": default_id or None}
         changed["invoice_settings"] = settings
+    changed["default_source"] = legacy_sources.default_source_in(
+        call.account, customer["id"], call.params, customer["default_source"]
+    )
     call.account.update_and_emit(customer, "customer.updated", **changed)
     return customer
 

@@ -60,7 +60,6 @@ COLLECTIONS: Final = (
     Collection("customer_balance_transaction", "/v1/customers/{}/balance_transactions", "customer"),
     Collection("customer_cash_balance_transaction", "/v1/customers/{}/cash_balance_transactions",
                "customer"),
-    Collection("source", "/v1/customers/{}/sources", "customer", ("object",)),
     Collection("tax_id", "/v1/customers/{}/tax_ids", "customer"),
     Collection("item", "/v1/payment_links/{}/line_items", "payment_link"),
     Collection("product_feature", "/v1/products/{}/features", "product"),

@@ -11,6 +11,7 @@ from typing import Final
 
 from payments.sandbox.errors import ApiError, invalid_request
 from payments.sandbox.form_encoding import JsonObject, JsonValue
+from payments.sandbox.legacy_sources import source_object, sources_of
 from payments.sandbox.listing import list_object
 from payments.sandbox.store import Store
 
@@ -21,7 +22,6 @@ EMBEDDED_LIST_LIMIT: Final = 10
 EMBEDDED_LISTS: Final = {
     ("charge", "refunds"): ("refund", "charge", "/v1/charges/{}/refunds"),
     ("checkout.session", "line_items"): ("item", "session", "/v1/checkout/sessions/{}/line_items"),
-    ("customer", "sources"): ("source", "customer", "/v1/customers/{}/sources"),
     ("customer", "subscriptions"): ("subscription", "customer", "/v1/customers/{}/subscriptions"),
     ("customer", "tax_ids"): ("tax_id", "customer", "/v1/customers/{}/tax_ids"),
     ("invoice", "payments"): ("invoice_payment", "invoice", "/v1/invoice_payments?invoice={}"),
@@ -39,6 +39,7 @@ def _tiers(store: Store, price: JsonObject) -> JsonValue:
 
 # Other properties that an object shows only when asked to.
 _HIDDEN_PROPERTIES: Final[dict[tuple[str, str], Callable[[Store, JsonObject], JsonValue]]] = {
+    ("customer", "sources"): sources_of,
     ("price", "currency_options"): _currency_options,
     ("price", "tiers"): _tiers,
 }
@@ -97,6 +98,8 @@ def _expanded(store: Store, node: JsonObject, steps: list[str], property_path: s
     if node.get("deleted"):
         raise _cannot_be_expanded(property_path)
     value = node[name] if name in node else _hidden(store, node, name)
+    if name == "default_source" and isinstance(value, str):
+        value = source_object(store, value)
     if value is None and name not in node:
         return node  # another kind of object in this place has it
     return {**node, name: _expanded_value(store, value, rest, property_path)}

@@ -312,7 +312,9 @@ def _set_final_status(
 def payment_method_for(account: StripeAccount, invoice: JsonObject) -> JsonObject | None:
     """Return the default payment method of an invoice, of its subscription or of its customer."""
     subscription = subscription_of(account, invoice) or {}
-    method_id = invoice["default_payment_method"] or subscription.get("default_payment_method")
+    names = ("default_payment_method", "default_source")
+    ids = [row.get(name) for row in (invoice, subscription) for name in names]
+    method_id = next(filter(None, ids), None)
     return default_payment_method(account, invoice["customer"], method_id)
 
 
@@ -323,6 +325,6 @@ def default_payment_method(
     customer = account.store.get("customer", customer_id)
     if customer is None:
         return None
-    default_id = customer["invoice_settings"]["default_payment_method"]
-    method = account.store.get("payment_method", method_id or default_id)
+    method_id = method_id or customer["invoice_settings"]["default_payment_method"]
+    method = account.store.get("payment_method", method_id or customer["default_source"])
     return method if method and method["customer"] == customer["id"] else None

@@ -48,13 +48,20 @@ def create(call: Call) -> JsonObject:
     return method
 
 
-def make(account: StripeAccount, card: SandboxCard, payer: JsonObject | None = None) -> JsonObject:
+def make(
+    account: StripeAccount,
+    card: SandboxCard,
+    payer: JsonObject | None = None,
+    *,
+    prefix: str = "pm",
+) -> JsonObject:
     """Create a payment method for a test card, attached to no customer.
 
-    `payer` may have `email`, `name`, `phone` and `address`, for the billing details.
+    `payer` may have `email`, `name`, `phone` and `address`, for the billing details. `prefix` is
+    that of its id: legacy sources have others.
     """
     method = account.create_object(
-        "pm",
+        prefix,
         "payment_method",
         {
             **_unattached_fields("card", payer or {}),

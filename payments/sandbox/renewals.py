@@ -195,9 +195,8 @@ def _ends_by(subscription: JsonObject, timestamp: int) -> bool:
 
 
 def _has_payment_method(account: StripeAccount, subscription: JsonObject) -> bool:
-    customer = account.store.get("customer", subscription["customer"])
-    settings = (customer or {}).get("invoice_settings", {})
-    return bool(subscription["default_payment_method"] or settings.get("default_payment_method"))
+    method_id = subscription["default_payment_method"] or subscription["default_source"]
+    return invoices.default_payment_method(account, subscription["customer"], method_id) is not None
 
 
 def _awaits_webhook(account: StripeAccount, invoice: JsonObject) -> bool:

@@ -14,6 +14,7 @@ from payments.sandbox import (
     dashboard,
     disputes,
     fraud_warnings,
+    legacy_sources,
     payment_methods,
     payouts,
     refunds,
@@ -60,6 +61,16 @@ class SimulatedActions:
         method = dashboard.set_default_payment_method(
             self.account, customer_id, payment_method_id, on_subscriptions=on_subscriptions
         )
+        return str(method["id"])
+
+    def save_legacy_card(
+        self, customer_id: str, card: str = "tok_visa", prefix: str = "card"
+    ) -> str:
+        """Save a card, by its token, as before there were payment methods. Returns its id.
+
+        `prefix` is `card` or `src`. The first one is the customer's `default_source`.
+        """
+        method = legacy_sources.add_card(self.account, customer_id, card, prefix)
         return str(method["id"])
 
     def fail_card(self, payment_method_id: str, code: str = "generic_decline") -> None:

@@ -4,6 +4,7 @@ from payments.sandbox import (
     customers,
     invoice_collection,
     invoices,
+    legacy_sources,
     payment_intents,
     renewals,
     subscriptions,
@@ -37,6 +38,7 @@ def create(call: Call) -> JsonObject:
     subscription = subscriptions.make(account, customer, sold)
     subscription |= {
         "default_payment_method": method_id,
+        "default_source": legacy_sources.default_source_in(account, customer["id"], params, None),
         "description": read.text(params, "description"),
         "metadata": read.metadata(params),
         "trial_settings": _trial_settings(params),

@@ -13,6 +13,7 @@ from payments.sandbox import (
     billing_periods,
     invoice_collection,
     invoices,
+    legacy_sources,
     payment_intents,
     pricing,
     renewals,
@@ -30,7 +31,7 @@ from payments.sandbox.subscriptions import ENDED_STATUSES, item_of
 _PAYMENT_BEHAVIORS: Final = ("allow_incomplete", "default_incomplete", "error_if_incomplete")
 _UNSUPPORTED_PARAMS: Final = (
     "add_invoice_items", "application_fee_percent", "automatic_tax", "billing_schedules",
-    "billing_thresholds", "days_until_due", "default_source", "default_tax_rates", "discounts",
+    "billing_thresholds", "days_until_due", "default_tax_rates", "discounts",
     "invoice_settings", "on_behalf_of", "payment_settings", "pending_invoice_item_interval",
     "proration_date", "transfer_data", "trial_from_plan", "trial_settings",
 )  # fmt: skip
@@ -120,6 +121,9 @@ def _unbilled_changes(
         fields["default_payment_method"] = subscriptions.default_payment_method_in(
             account, customer_id, params
         )
+    fields["default_source"] = legacy_sources.default_source_in(
+        account, subscription["customer"], params, subscription["default_source"]
+    )
     if "pause_collection" in params:
         fields["pause_collection"] = subscription_pauses.pause_collection_in(
             account, subscription, params
@@ -315,7 +319,9 @@ def _pay_before_update(
         item["amount"] for item in invoices.pending_items(account, customer_id, currency)
     )
     method_id = (
-        planned.fields.get("default_payment_method") or subscription["default_payment_method"]
+        planned.fields.get("default_payment_method")
+        or subscription["default_payment_method"]
+        or planned.fields["default_source"]
     )
     method = invoices.default_payment_method(account, customer_id, method_id)
     if method is None:
