@@ -13,7 +13,8 @@ imports no other room of `payments`; only ops, cli and tests import it.
     empty_collections    lists that are asked for and have nothing; reference_data never changes
     catalog        products and prices; plans are what prices were called before
     customers      with their payment_methods: cards, sepa_debit bank accounts, legacy_sources
-    checkout       sessions; checkout_payment completes them, payment_form parses the page's form
+    checkout       sessions; checkout_payment completes them, payment_form parses the page's form;
+                   payment_links open them
     payment_intents, setup_intents, charges, refunds
     sepa_debit_payments, async_payments: payments that take days
     subscriptions  and subscription_items, _endpoints, _updates, _pauses, renewals

@@ -20,7 +20,7 @@ from payments.sandbox import (
     subscriptions,
 )
 from payments.sandbox import request_params as read
-from payments.sandbox.account import StripeAccount, when_due
+from payments.sandbox.account import TASK_HANDLERS, StripeAccount, when_due
 from payments.sandbox.errors import invalid_request, missing_param, unsupported
 from payments.sandbox.form_encoding import JsonObject, JsonValue
 from payments.sandbox.payment_intents import payment_method_types_error
@@ -38,6 +38,7 @@ add_list_and_retrieve_routes(
         "customer": listing.equals("customer"),
         "setup_intent": listing.equals("setup_intent"),
         "payment_intent": listing.equals("payment_intent"),
+        "payment_link": listing.equals("payment_link"),
         "status": listing.equals("status"),
         "subscription": listing.equals("subscription"),
         "customer_details": lambda row, details: (
@@ -71,7 +72,7 @@ def open_session(
         for index, item_params in enumerate(_line_items_in(params))
     ]
     if items:
-        _check_line_items(items, params["mode"])
+        check_line_items(items, params["mode"])
     now = account.clock.wall_timestamp()
     expires_at = _expires_at(params, now)
     session = account.create_object(
@@ -190,6 +191,8 @@ def complete(
     if customer:
         account.store.link(OBJECT_NAME, "customer", customer["id"], session["id"])
     account.emit("checkout.session.completed", session)
+    if session["payment_link"]:
+        TASK_HANDLERS["count_completed_session"](account, session["payment_link"])
 
 
 def line_items_of(account: StripeAccount, session: JsonObject) -> list[JsonObject]:
@@ -245,7 +248,11 @@ def _create_line_item(account: StripeAccount, params: JsonObject, index: int) ->
     quantity = read.positive_integer(params, "quantity", param=f"{param}[quantity]")
     if quantity is None:
         raise missing_param(f"{param}[quantity]")
-    price = catalog.price_in(account, params, param)
+    return line_item(account, catalog.price_in(account, params, param), quantity)
+
+
+def line_item(account: StripeAccount, price: JsonObject, quantity: int) -> JsonObject:
+    """Return a line item for a quantity of a price, not stored yet."""
     total = pricing.amount(account, price, quantity)
     return {
         "id": account.store.new_id("li"),
@@ -263,7 +270,8 @@ def _create_line_item(account: StripeAccount, params: JsonObject, index: int) ->
     }
 
 
-def _check_line_items(items: list[JsonObject], mode: str) -> None:
+def check_line_items(items: list[JsonObject], mode: str) -> None:
+    """Refuse line items that cannot be sold together in a mode. Raises ApiError."""
     recurring = [item for item in items if item["price"]["recurring"]]
     if mode == "payment" and recurring:
         message = "You specified `payment` mode but passed a recurring price."

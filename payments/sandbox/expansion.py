@@ -24,6 +24,7 @@ EMBEDDED_LISTS: Final = {
     ("checkout.session", "line_items"): ("item", "session", "/v1/checkout/sessions/{}/line_items"),
     ("customer", "subscriptions"): ("subscription", "customer", "/v1/customers/{}/subscriptions"),
     ("customer", "tax_ids"): ("tax_id", "customer", "/v1/customers/{}/tax_ids"),
+    ("payment_link", "line_items"): ("item", "payment_link", "/v1/payment_links/{}/line_items"),
     ("invoice", "payments"): ("invoice_payment", "invoice", "/v1/invoice_payments?invoice={}"),
 }
 

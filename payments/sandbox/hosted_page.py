@@ -4,6 +4,7 @@ Each page says that no money moves. A refused form is shown again with what was 
 the card.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +14,15 @@ import jinja2
 from babel import Locale, UnknownLocaleError
 from babel.numbers import format_currency
 
-from payments.sandbox import cards, checkout, checkout_payment, currencies, payment_form, sepa_debit
+from payments.sandbox import (
+    cards,
+    checkout,
+    checkout_payment,
+    currencies,
+    payment_form,
+    payment_links,
+    sepa_debit,
+)
 from payments.sandbox.account import StripeAccount
 from payments.sandbox.form_encoding import JsonObject
 
@@ -114,8 +123,22 @@ def recover(account: StripeAccount, session_id: str) -> PageResponse:
     return PageResponse(303, location=str(session["url"]))
 
 
+def open_link(account: StripeAccount, link_id: str, query: Mapping[str, str]) -> PageResponse:
+    """Open a payment link: redirect to a new session, unless the link is not active."""
+    link = account.store.get(payment_links.OBJECT_NAME, link_id)
+    if link is None:
+        return message_page("Page not found", "There is no such payment link.", 404)
+    if not link["active"]:
+        text = link["inactive_message"] or payment_links.INACTIVE_TEXT
+        return message_page("This link has been deactivated", text, 410)
+    session = payment_links.open_session(account, link, query)
+    return PageResponse(303, location=str(session["url"]))
+
+
 def success_url(session: JsonObject) -> str:
-    """Return the shop's address to which a completed session leads."""
+    """Return the address to which a completed session leads: the shop's, or its own page."""
+    if session["success_url"] is None:
+        return f"/c/pay/{session['id']}"
     return str(session["success_url"]).replace("{CHECKOUT_SESSION_ID}", session["id"])
 
 
@@ -133,7 +156,8 @@ def _closed_page(account: StripeAccount, session: JsonObject) -> PageResponse | 
     if session["status"] == "complete":
         amount = amount_and_interval(account, session)
         text = f"Your payment of {amount} has been made. There is nothing more to pay here."
-        return message_page("This payment is complete", text, 200, success_url(session))
+        link = session["success_url"] and success_url(session)
+        return message_page("This payment is complete", text, 200, link)
     if session["status"] == "expired":
         text = "This Checkout page has expired. Nothing was charged."
         return message_page("This page has expired", text, 410, session["cancel_url"])

@@ -22,7 +22,7 @@ from payments.sandbox.simulations import SimulatedActions
 from payments.sandbox.webhook_deliveries import Delivery, DeliveryTransport
 
 TICK_SECONDS = 0.2
-PAGES = ("c", "i", "mandates", "r", "receipts")  # where the paths of the sandbox's pages begin
+PAGES = ("c", "i", "l", "mandates", "r", "receipts")  # where the paths of the sandbox's pages begin
 MAX_CONCURRENT_DELIVERIES = 8
 _YIELD_EVERY_TASKS = 64  # how many tasks run before other coroutines get their turn
 

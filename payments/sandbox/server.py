@@ -78,6 +78,7 @@ def application(sandbox: Sandbox) -> web.Application:
     app.router.add_post("/c/pay/{session}", pay)
     app.router.add_get("/c/authenticate/{session}", authentication_page)
     app.router.add_post("/c/authenticate/{session}", submit_authentication)
+    app.router.add_get("/l/{link}", payment_link)
     app.router.add_get("/r/{session}", recover)
     app.router.add_get("/i/{token}", invoice_page)
     app.router.add_post("/i/{token}", pay_invoice)
@@ -185,6 +186,12 @@ async def submit_authentication(http: web.Request) -> web.Response:
 async def recover(http: web.Request) -> web.Response:
     """Follow the recovery link of an expired Checkout page."""
     return _page_response(hosted_page.recover(_account(http), http.match_info["session"]))
+
+
+async def payment_link(http: web.Request) -> web.Response:
+    """Open a payment link."""
+    link_id = http.match_info["link"]
+    return _page_response(hosted_page.open_link(_account(http), link_id, http.query))
 
 
 async def invoice_page(http: web.Request) -> web.Response:
