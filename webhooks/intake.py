@@ -10,7 +10,7 @@ import asyncio
 import hmac
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import msgspec
@@ -29,6 +29,9 @@ MAX_HEADER_CHARS = 1024
 MAX_SIGNATURES = 4  # while secrets are rolled Stripe signs with each of them
 TIMESTAMP_TOLERANCE_SECONDS = 300  # to either side
 MAX_BATCH = 256  # events in one statement
+# An event that comes again so long after it was stored is sent again on purpose: its object is
+# synced once more. Sooner, it is one of the copies that every webhook may have.
+RESENT_AFTER = timedelta(minutes=1)
 
 SafeString = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_.\-]+\Z", max_length=255)]
 
@@ -138,10 +141,13 @@ _STORE_AND_ENQUEUE_SQL = f"""
             ON CONFLICT DO NOTHING
         RETURNING id
     ), sync_requests AS (
-        SELECT object_type, object_id, 1 AS attempt, NULL::timestamptz AS run_at
+        SELECT delivered.object_type, delivered.object_id, 1 AS attempt,
+               NULL::timestamptz AS run_at
           FROM delivered
-          JOIN stored USING (id)
+          LEFT JOIN stored USING (id)
+          LEFT JOIN stripe_events AS earlier USING (id)
          WHERE is_synced
+           AND (stored.id IS NOT NULL OR earlier.received_at < %s)
     ), enqueued AS ({job_queue.ENQUEUE_SQL} RETURNING 1)
     SELECT id FROM stored
 """  # noqa: S608 - one constant of ours
@@ -200,6 +206,7 @@ class Inbox:
             [from_unix(event.created) for event in events],
             [self.enqueues(event) for event in events],
             now,
+            now - RESENT_AFTER,
         )
         async with self._engine.connect() as connection:
             await connection.execution_options(isolation_level="AUTOCOMMIT")

@@ -235,7 +235,8 @@ def drop_tables() -> None:
             verified_heads, late_entries, muted_subscriptions, outbox_mails, bulk_stops,
             quarantines, rate_limit_buckets, risk_state, used_tokens, bulk_stop_items,
             confirmation_mails, newsletter_signups, reminder_counts, suppressed_addresses,
-            reminders, support_cases, alerts, audit_entries, stripe_accounts, stripe_events
+            reminders, support_cases, alerts, audit_entries, schedule_failures, stripe_accounts,
+            stripe_events
     """)
 
 
@@ -1258,6 +1259,13 @@ def infra_tables() -> None:
         ["kind", "object_id"],
         unique=True,
         postgresql_where="closed_at IS NULL",
+    )
+    op.create_table(
+        "schedule_failures",
+        required("name", sa.String(64)),
+        required("failures", sa.Integer),
+        required("failed_since", TIMESTAMP),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_schedule_failures")),
     )
     op.create_table(
         "audit_entries",

@@ -181,6 +181,13 @@ async def close_all(
     )
 
 
+async def close_kind(session: AsyncSession, kind: AlertKind, *, now: datetime) -> None:
+    """Close every open alert of a kind."""
+    await session.execute(
+        update(Alert).where(Alert.kind == kind, Alert.closed_at.is_(None)).values(closed_at=now)
+    )
+
+
 async def is_open(session: AsyncSession, kind: AlertKind, *, object_id: str) -> bool:
     """Whether an alert of this kind is open about the object."""
     query = select(Alert.id).where(
@@ -204,3 +211,20 @@ async def list_open(session: AsyncSession, *, limit: int = 50) -> list[Alert]:
     """Return the open alerts, oldest first."""
     query = select(Alert).where(Alert.closed_at.is_(None)).order_by(Alert.id).limit(limit)
     return list(await session.scalars(query))
+
+
+async def list_about(session: AsyncSession, object_ids: Sequence[str]) -> list[Alert]:
+    """Return the open alerts about these objects, oldest first."""
+    query = (
+        select(Alert)
+        .where(Alert.object_id.in_(object_ids), Alert.closed_at.is_(None))
+        .order_by(Alert.id)
+    )
+    return list(await session.scalars(query))
+
+
+async def get_open(session: AsyncSession, alert_id: int) -> Alert | None:
+    """Return an alert, if it is open."""
+    query = select(Alert).where(Alert.id == alert_id, Alert.closed_at.is_(None))
+    alert: Alert | None = await session.scalar(query)
+    return alert

@@ -45,6 +45,7 @@ class AuditAction(StrEnum):
     COLLEAGUE_REMOVED = "colleague_removed"
     DATA_EXPORTED = "data_exported"
     ALERT_CLOSED = "alert_closed"
+    ALERT_RETRIED = "alert_retried"
     PERIOD_CLOSED = "period_closed"
     PERIOD_REOPENED = "period_reopened"
     REFUND_REQUESTED = "refund_requested"

@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 SYNC_QUEUE = "sync"
 SYNC_TASK = "sync"
+SCHEDULE_QUEUE = "schedule"
 MAX_ATTEMPTS = 12
 MAX_BACKOFF = timedelta(hours=1)
 MAX_JOB_DURATION = timedelta(minutes=30)
@@ -105,6 +106,78 @@ async def retry_later(
     delay = backoff(attempt + 1)
     await enqueue_sync(session, object_type, object_id, attempt=attempt + 1, delay=delay)
     return True
+
+
+async def bring_forward(session: AsyncSession) -> None:
+    """Make every sync that waits for its time due now."""
+    await session.execute(
+        text("""
+            UPDATE procrastinate_jobs
+               SET scheduled_at = NULL
+             WHERE queue_name = :sync_queue AND status = 'todo' AND scheduled_at IS NOT NULL
+        """),
+        {"sync_queue": SYNC_QUEUE},
+    )
+
+
+async def enqueue_schedule(session: AsyncSession, name: str) -> None:
+    """Enqueue one run of a schedule besides its times; one that waits already is the same."""
+    await session.execute(
+        text("""
+            INSERT INTO procrastinate_jobs (queue_name, task_name, lock, queueing_lock, args)
+            VALUES (:queue, CAST(:name AS text), CAST(:name AS text), CAST(:name AS text),
+                    jsonb_build_object('timestamp', CAST(extract(epoch FROM now()) AS bigint)))
+                ON CONFLICT (queueing_lock) WHERE status = 'todo' DO NOTHING
+        """),
+        {"queue": SCHEDULE_QUEUE, "name": name},
+    )
+
+
+_SET_FAILED_ASIDE_SQL = text("""
+    UPDATE procrastinate_jobs
+       SET status = 'aborted'
+     WHERE queue_name = :sync_queue AND status = 'failed' AND args ->> 'object_id' = :object_id
+ RETURNING args ->> 'object_type'
+""")
+
+
+async def set_failed_aside(session: AsyncSession, object_id: str) -> set[str]:
+    """Take the failed syncs of an object off the list of what failed. Returns their types."""
+    failed = await session.scalars(
+        _SET_FAILED_ASIDE_SQL, {"sync_queue": SYNC_QUEUE, "object_id": object_id}
+    )
+    return {str(object_type) for object_type in failed}
+
+
+async def retry_failed(
+    session: AsyncSession, object_id: str, *, object_type: str | None = None
+) -> int:
+    """Enqueue anew, with all attempts, the failed syncs of an object. Returns how many.
+
+    `object_type` is enqueued even where no sync of it has failed.
+    """
+    types = await set_failed_aside(session, object_id)
+    if object_type is not None:
+        types.add(object_type)
+    for one in sorted(types):
+        await enqueue_sync(session, one, object_id)
+    return len(types)
+
+
+async def list_failed(session: AsyncSession, *, limit: int = 1000) -> list[tuple[str, str]]:
+    """Return type and object id of the syncs that have no attempt left, oldest first."""
+    rows = await session.execute(
+        text("""
+            SELECT args ->> 'object_type', args ->> 'object_id'
+              FROM procrastinate_jobs
+             WHERE queue_name = :sync_queue AND status = 'failed'
+               AND CAST(args ->> 'attempt' AS int) >= :max_attempts
+             ORDER BY id
+             LIMIT :limit
+        """),
+        {"sync_queue": SYNC_QUEUE, "max_attempts": MAX_ATTEMPTS, "limit": limit},
+    )
+    return list(dict.fromkeys((str(type_), str(id_)) for type_, id_ in rows))
 
 
 # The jobs of workers that went silent; those that a living worker could not finish, because it lost

@@ -33,6 +33,10 @@ def alert_on_refusal(sessions: db.SessionFactory, now: Callable[[], datetime]) -
         log.warning(kind.value, object_id=object_id)
         try:
             async with sessions.begin() as session:
+                if kind is AlertKind.STRIPE_PERMISSION_MISSING and await alerts.is_open(
+                    session, AlertKind.STRIPE_KEY_REFUSED, object_id=KEY_OBJECT_ID
+                ):
+                    return  # a key that may do nothing is one alert
                 await alerts.raise_alert(session, kind, object_id=object_id, now=now())
         except (SQLAlchemyError, OSError):
             log.warning("alert_not_stored", exc_info=True)

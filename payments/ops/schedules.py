@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from payments.accounting import daily_totals, integrity
+from payments.core.errors import StripeUnavailable
 from payments.donors import donors, sign_in
 from payments.giving import (
     card_testing,
@@ -17,7 +18,7 @@ from payments.giving import (
     outbox_sender,
     subscription_changes,
 )
-from payments.infra import alerts, job_queue
+from payments.infra import alerts, job_queue, schedule_failures, stripe_health
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.mail import outbox
@@ -43,6 +44,29 @@ class Schedule:
     cron: str
     task: Callable[[Context], Awaitable[object]]
     exclusive: bool = True
+
+
+async def run(ctx: Context, schedule: Schedule) -> None:
+    """Run a schedule once. The second failure in a row raises an alert, a success closes it.
+
+    What fails because Stripe answers nobody is no failure of the schedule. Raises what it raised.
+    """
+    try:
+        await schedule.task(ctx)
+    except Exception as error:
+        unavailable = _outage_in(error)
+        if unavailable is None or await stripe_health.pause_after(ctx, unavailable) is None:
+            await schedule_failures.record_failure(ctx, schedule.name)
+        raise
+    await schedule_failures.record_success(ctx, schedule.name)
+
+
+def _outage_in(error: BaseException) -> StripeUnavailable | None:
+    """Return the error that says Stripe did not answer, if that is all that went wrong."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error if isinstance(error, StripeUnavailable) else None
+    found = [_outage_in(one) for one in error.exceptions]
+    return None if None in found else found[0]
 
 
 async def requeue_abandoned(ctx: Context) -> None:
@@ -116,6 +140,7 @@ SCHEDULES = (
     # With a lock, one that died with its worker would keep every later one from requeueing it.
     Schedule("requeue_abandoned", EVERY_MINUTE, requeue_abandoned, exclusive=False),
     # What Stripe did
+    Schedule("resume_after_outage", EVERY_MINUTE, stripe_health.resume_if_well),
     Schedule("import_balance", EVERY_5_MINUTES, daily_totals.import_and_refresh),
     Schedule("sync_undelivered", "*/15 * * * *", sweeps.sync_undelivered),
     Schedule("sync_overdue", "*/10 * * * *", sweeps.sync_overdue),

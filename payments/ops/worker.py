@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import procrastinate
@@ -21,11 +22,13 @@ from sqlalchemy.engine import make_url
 from stripe import InvalidRequestError
 
 from payments.accounting import daily_totals
+from payments.core.errors import StripeUnavailable
 from payments.giving import outbox_sender, subscription_changes, subscriptions
-from payments.infra import alerts, db, job_queue, stripe_account
+from payments.infra import alerts, db, job_queue, stripe_account, stripe_health
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.mail import outbox
+from payments.ops import schedules
 from payments.ops.schedules import SCHEDULES, Schedule
 from payments.risk import quarantine
 from payments.safety import quarantine_response
@@ -41,7 +44,6 @@ POLLING_INTERVAL_SECONDS = 1.0
 SHUTDOWN_TIMEOUT_SECONDS = 20  # for the jobs in hand
 RESTART_DELAY_SECONDS = 2.0
 MAX_SCHEDULE_DELAY_SECONDS = 365 * 24 * 3600  # however late, a missed schedule still runs once
-SCHEDULE_QUEUE = "schedule"
 
 
 async def _import_balance(ctx: Context, _object_id: str) -> None:
@@ -60,6 +62,8 @@ JOB_HANDLERS: Mapping[str, JobHandler] = {
     subscriptions.CANCEL_JOB: subscription_changes.perform_cancellation,
     quarantine.QUARANTINE_JOB: quarantine_response.process,
 }
+# What does nothing without Stripe. The others may fail for want of it, and then wait as well.
+STRIPE_JOBS = frozenset({*SYNC_HANDLERS, subscriptions.CANCEL_JOB, quarantine.QUARANTINE_JOB})
 queue_app = procrastinate.App(
     connector=InMemoryConnector(),  # replaced by `open_engine`
     periodic_defaults={"max_delay": MAX_SCHEDULE_DELAY_SECONDS},
@@ -68,9 +72,17 @@ queue_app = procrastinate.App(
 
 @queue_app.task(name=job_queue.SYNC_TASK, queue=job_queue.SYNC_QUEUE, pass_context=True)
 async def run_job(context: JobContext, object_type: str, object_id: str, attempt: int) -> None:
-    """Run the handler of the type. If it fails, enqueue the next attempt or raise an alert."""
+    """Run the handler of the type. If it fails, enqueue the next attempt or raise an alert.
+
+    While Stripe does not answer anybody, or not us, what needs it waits and spends no attempt.
+    """
     ctx = _context(context)
     try:
+        async with ctx.sessions() as session:
+            is_outage, has_failed = await stripe_health.open_alerts_for_job(session, object_id)
+        if is_outage and object_type in STRIPE_JOBS:
+            await _postpone(ctx, object_type, object_id, attempt, stripe_health.PAUSE)
+            return
         if object_type in SYNC_HANDLERS:
             await stripe_account.ensure_bound(ctx)
         await JOB_HANDLERS[object_type](ctx, object_id)
@@ -78,26 +90,51 @@ async def run_job(context: JobContext, object_type: str, object_id: str, attempt
         if isinstance(error, InvalidRequestError) and error.code == "resource_missing":
             log.warning("stripe_object_missing", object_type=object_type)
             return
+        if isinstance(error, StripeUnavailable):
+            pause = await stripe_health.pause_after(ctx, error)
+            if pause is not None:
+                await _postpone(ctx, object_type, object_id, attempt, pause)
+                return
         async with ctx.sessions.begin() as session:
             will_retry = await job_queue.retry_later(
                 session, object_type, object_id, attempt=attempt
             )
             if not will_retry:
                 await alerts.raise_alert(
-                    session, AlertKind.RETRIES_EXHAUSTED, object_id=object_id, now=ctx.now()
+                    session,
+                    AlertKind.RETRIES_EXHAUSTED,
+                    object_id=object_id,
+                    job=object_type,
+                    now=ctx.now(),
                 )
         log.warning("job_failed", object_type=object_type, attempt=attempt, exc_info=True)
         if not will_retry or isinstance(error, asyncio.CancelledError):
             raise
+        return
+    if has_failed:
+        async with ctx.sessions.begin() as session:
+            await job_queue.set_failed_aside(session, object_id)
+            await alerts.close_all(
+                session, *stripe_health.FAILURES, object_ids=[object_id], now=ctx.now()
+            )
+
+
+async def _postpone(
+    ctx: Context, object_type: str, object_id: str, attempt: int, pause: timedelta
+) -> None:
+    """Enqueue the same attempt for later."""
+    log.info("job_postponed", object_type=object_type, attempt=attempt)
+    async with ctx.sessions.begin() as session:
+        await job_queue.enqueue_sync(session, object_type, object_id, attempt=attempt, delay=pause)
 
 
 def _register(schedule: Schedule) -> None:
     async def run_schedule(context: JobContext, timestamp: int) -> None:  # noqa: ARG001 - the engine's
-        await schedule.task(_context(context))
+        await schedules.run(_context(context), schedule)
 
     task = queue_app.task(
         name=schedule.name,
-        queue=SCHEDULE_QUEUE,
+        queue=job_queue.SCHEDULE_QUEUE,
         lock=schedule.name if schedule.exclusive else None,
         queueing_lock=schedule.name,
         pass_context=True,
@@ -178,11 +215,11 @@ async def run_due_jobs(
             await run_due_jobs(ctx, concurrency=concurrency, connector=opened)
         return
     with queue_app.replace_connector(connector) as connected:
-        schedules = connected.periodic_registry
+        periodic = connected.periodic_registry
         connected.periodic_registry = PeriodicRegistry()  # type: ignore[no-untyped-call]  # theirs
         try:
             await connected.run_worker_async(
-                queues=[job_queue.SYNC_QUEUE],
+                queues=[job_queue.SYNC_QUEUE, job_queue.SCHEDULE_QUEUE],
                 wait=False,
                 concurrency=concurrency,
                 listen_notify=False,
@@ -191,7 +228,7 @@ async def run_due_jobs(
                 additional_context={"ctx": ctx},
             )
         finally:
-            connected.periodic_registry = schedules
+            connected.periodic_registry = periodic
 
 
 async def run_until_stopped(

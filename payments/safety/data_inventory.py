@@ -221,6 +221,7 @@ HOUSEKEEPING = DataClass(
         "global_erasures": "erased_at",
         "bulk_stops": "id group mode decided_at items_listed_at ended_at",
         "import_cursors": "name reached_at",
+        "schedule_failures": "name failures failed_since",
         "stripe_accounts": "is_bound account_id livemode bound_at",
     },
 )

@@ -29,7 +29,11 @@ async def test_an_alert_is_acknowledged_with_a_reason_once(newsroom: Newsroom) -
         await ada.opens_link()
         page = await ada.opens("/staff/alerts")
         assert "was not read" in page.text
-        (action,) = (form.action for form in page.forms if "/alerts/" in form.action)
+        (action,) = (
+            form.action
+            for form in page.forms
+            if "/alerts/" in form.action and not form.action.endswith("/retry")
+        )
         for wrong in ("", " ", "x" * 201, "reader@example.org asked", "card 4242 4242 4242 4242"):
             answer = await ada.sends(action, reason=wrong)
             assert answer.status_code == 422, wrong

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from procrastinate.tasks import Task
 
+from payments.infra import job_queue
 from payments.ops import worker
 from payments.ops.schedules import SCHEDULES, Schedule
 from tests.support.newsroom import Newsroom
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.anyio
 def test_every_schedule_is_registered_once_with_its_times(schedule: Schedule) -> None:
     task = worker.queue_app.tasks[schedule.name]
     assert isinstance(task, Task)
-    assert (task.queue, task.queueing_lock) == (worker.SCHEDULE_QUEUE, schedule.name)
+    assert (task.queue, task.queueing_lock) == (job_queue.SCHEDULE_QUEUE, schedule.name)
     assert task.lock == (schedule.name if schedule.exclusive else None)
     registered = worker.queue_app.periodic_registry.periodic_tasks.values()
     assert [entry.cron for entry in registered if entry.task is task] == [schedule.cron]

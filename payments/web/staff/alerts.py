@@ -11,7 +11,7 @@ from litestar.params import FromPath
 from litestar.response import Redirect
 
 from payments.core.errors import InvalidField
-from payments.infra import alerts, audit_log
+from payments.infra import alerts, audit_log, retries
 from payments.infra.alerts import Alert, AlertKind
 from payments.infra.audit_log import AuditAction
 from payments.infra.context import Context
@@ -153,10 +153,25 @@ class AlertPages(Controller):
 
     @get()
     async def list_open(
-        self, ctx: NamedDependency[Context], colleague: NamedDependency[Staff]
+        self,
+        ctx: NamedDependency[Context],
+        request: AnyRequest,
+        colleague: NamedDependency[Staff],
     ) -> Response[str]:
         """The open alerts, oldest first."""
-        return await _render_alerts(ctx, colleague)
+        retried = request.query_params.get("retried") == "yes"
+        return await _render_alerts(ctx, colleague, retried=retried)
+
+    @post("/{alert_id:int}/retry", request_max_body_size=SMALL_FORM_BYTES)
+    async def retry(
+        self,
+        ctx: NamedDependency[Context],
+        colleague: NamedDependency[Staff],
+        alert_id: FromPath[int],
+    ) -> Response[Any]:
+        """Have what failed done once more. The alert closes by itself when it has succeeded."""
+        await _retry(ctx, colleague, alert_id)
+        return Redirect(f"{ALERTS_URL}?retried=yes", status_code=303)
 
     @post("/{alert_id:int}", request_max_body_size=SMALL_FORM_BYTES)
     async def acknowledge(
@@ -197,10 +212,26 @@ async def _acknowledge(ctx: Context, colleague: Staff, alert_id: int, reason: st
             )
 
 
+async def _retry(ctx: Context, colleague: Staff, alert_id: int) -> None:
+    """Enqueue what an alert is about, and record who asked. Nothing for one that is closed."""
+    async with ctx.sessions.begin() as session:
+        alert = await alerts.get_open(session, min(alert_id, MAX_ALERT_ID))
+        if alert is None or not await retries.retry_alert(session, alert):
+            return
+        await accounts.record_action(
+            session,
+            AuditAction.ALERT_RETRIED,
+            colleague,
+            object_id=f"{alert.kind}: {alert.object_id}",
+            now=ctx.now(),
+        )
+
+
 async def _render_alerts(
     ctx: Context,
     colleague: Staff,
     *,
+    retried: bool = False,
     failed_id: int = 0,
     entered_reason: str = "",
     error: InvalidField | None = None,
@@ -214,6 +245,7 @@ async def _render_alerts(
         active_url=ALERTS_URL,
         status=200 if error is None else error.status,
         alerts=[_alert_view(ctx, alert) for alert in open_alerts[:ALERTS_PER_PAGE]],
+        retried=retried,
         has_more=len(open_alerts) > ALERTS_PER_PAGE,
         failed_id=failed_id,
         entered_reason=entered_reason,
@@ -228,5 +260,6 @@ def _alert_view(ctx: Context, alert: Alert) -> dict[str, Any]:
         "instruction": INSTRUCTIONS.get(alert.kind, ""),
         "object_id": alert.object_id,
         "since": view_models.format_minute(ctx, alert.opened_at),
+        "can_retry": alert.kind in retries.KINDS,
         "can_close": alert.kind not in NOT_CLOSABLE,
     }

@@ -1,0 +1,107 @@
+"""Whether Stripe answers us: the difference between its trouble and that of one object.
+
+What fails for one object may be the fault of that object. Only when a probe fails too is it taken
+for an outage: an alert is open for as long as that lasts, every worker pauses by it, and the first
+probe that succeeds closes it. A wrong or expired key is an outage without a probe. Where the key
+lacks a permission, only what needs it waits.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from sqlalchemy import or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from payments.core.errors import StripeKeyRefused, StripePermissionMissing, StripeUnavailable
+from payments.infra import alerts, job_queue, stripe_client
+from payments.infra.alerts import Alert, AlertKind
+from payments.infra.context import Context
+from payments.infra.stripe_refusals import KEY_OBJECT_ID
+
+OUTAGE_OBJECT_ID = "stripe"  # the alert's object: there is one Stripe
+OUTAGES = (AlertKind.STRIPE_UNAVAILABLE, AlertKind.STRIPE_KEY_REFUSED)
+FAILURES = (AlertKind.RETRIES_EXHAUSTED, AlertKind.OBJECT_FAILED)  # of one object
+OUTAGE_OBJECT_IDS = (OUTAGE_OBJECT_ID, KEY_OBJECT_ID)
+PAUSE = timedelta(minutes=10)  # before a job tries by itself; the end of an outage comes first
+# Reads that the service needs anyway. One that a key may not do says that Stripe answers.
+PROBES: tuple[Callable[[Context], Awaitable[object]], ...] = (
+    lambda ctx: ctx.stripe.v1.balance.retrieve_async(None, {"max_network_retries": 0}),
+    lambda ctx: ctx.stripe.v1.events.list_async({"limit": 1}, {"max_network_retries": 0}),
+)
+
+
+async def is_paused(session: AsyncSession) -> bool:
+    """Whether there is an outage, by the last that was seen of it."""
+    query = select(Alert.id).where(Alert.kind.in_(OUTAGES), Alert.closed_at.is_(None)).limit(1)
+    return await session.scalar(query) is not None
+
+
+async def probe(ctx: Context) -> StripeUnavailable | None:
+    """Ask Stripe for something small. Returns what speaks against an answer; None if it answers."""
+    refusal: StripeUnavailable | None = None
+    for call in PROBES:
+        try:
+            with stripe_client.translate_errors():
+                await call(ctx)
+        except StripePermissionMissing as error:
+            refusal = error
+        except StripeUnavailable as error:
+            return error
+        else:
+            return None
+    return refusal
+
+
+async def pause_after(ctx: Context, error: StripeUnavailable) -> timedelta | None:
+    """Return how long what failed is to wait before it is tried as if it had not been.
+
+    None where it is the object's own trouble. An outage raises its alert.
+    """
+    if isinstance(error, StripeKeyRefused):
+        await _open_outage(ctx, error)
+        return PAUSE
+    seen = await probe(ctx)
+    if seen is not None:
+        await _open_outage(ctx, seen)
+        return PAUSE
+    return PAUSE if isinstance(error, StripePermissionMissing) else None
+
+
+async def _open_outage(ctx: Context, error: StripeUnavailable) -> None:
+    async with ctx.sessions.begin() as session:
+        if isinstance(error, StripeKeyRefused | StripePermissionMissing):
+            kind, object_id = AlertKind.STRIPE_KEY_REFUSED, KEY_OBJECT_ID
+            # A key that may do nothing is one alert and not one for each permission.
+            await alerts.close_kind(session, AlertKind.STRIPE_PERMISSION_MISSING, now=ctx.now())
+        else:
+            kind, object_id = AlertKind.STRIPE_UNAVAILABLE, OUTAGE_OBJECT_ID
+        await alerts.raise_alert(session, kind, object_id=object_id, now=ctx.now())
+
+
+async def resume_if_well(ctx: Context) -> bool:
+    """End an outage if Stripe answers again, and let what waited go on. Returns whether it did."""
+    async with ctx.sessions() as session:
+        if not await is_paused(session):
+            return False
+    if await probe(ctx) is not None:
+        return False
+    async with ctx.sessions.begin() as session:
+        await alerts.close_all(session, *OUTAGES, object_ids=OUTAGE_OBJECT_IDS, now=ctx.now())
+        await job_queue.bring_forward(session)
+    return True
+
+
+async def open_alerts_for_job(session: AsyncSession, object_id: str) -> tuple[bool, bool]:
+    """Return whether there is an outage, and whether an alert says that this object failed."""
+    kinds = set(
+        await session.scalars(
+            select(Alert.kind).where(
+                Alert.closed_at.is_(None),
+                or_(
+                    Alert.kind.in_(OUTAGES),
+                    Alert.kind.in_(FAILURES) & (Alert.object_id == object_id),
+                ),
+            )
+        )
+    )
+    return bool(kinds & set(OUTAGES)), bool(kinds & set(FAILURES))

@@ -1,0 +1,201 @@
+"""While Stripe answers nobody, or not us, work waits and spends no attempt; then it goes on."""
+
+import contextlib
+from dataclasses import asdict
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+
+from payments.giving import payment_methods
+from payments.giving.change_log import Actor
+from payments.infra import job_queue, retries, stripe_health
+from payments.infra.context import Context
+from payments.ops import schedules
+from payments.ops.schedules import SCHEDULES
+from payments.sandbox.api_keys import ApiKey
+from payments.sandbox.webhook_deliveries import Delivery
+from payments.staff.accounts import Role
+from tests.support.colleague import open_colleague_browser
+from tests.support.donor import subscription_id_of
+from tests.support.newsroom import Newsroom
+
+pytestmark = pytest.mark.anyio
+EVERYTHING, FOR_EVER = "^/v1/", 10_000
+
+
+async def open_alerts(room: Newsroom) -> list[tuple[object, ...]]:
+    return await room.rows("SELECT kind, object_id FROM alerts WHERE closed_at IS NULL ORDER BY id")
+
+
+async def jobs(room: Newsroom) -> list[tuple[object, ...]]:
+    return await room.rows(
+        "SELECT args ->> 'object_type', CAST(status AS text), CAST(args ->> 'attempt' AS int)"
+        "  FROM procrastinate_jobs WHERE queue_name = 'sync' ORDER BY id"
+    )
+
+
+async def hours_pass_for_jobs(room: Newsroom, attempts: int = 12) -> None:
+    """Each job is tried as often as it would be in hours: the engine has the database's clock."""
+    for _ in range(attempts):
+        async with room.ctx.sessions.begin() as session:
+            await session.execute(text("UPDATE procrastinate_jobs SET scheduled_at = NULL"))
+        await room.runs_due_jobs()
+
+
+async def runs_schedule(room: Newsroom, name: str) -> None:
+    (schedule,) = (one for one in SCHEDULES if one.name == name)
+    await schedules.run(room.ctx, schedule)
+
+
+async def fails_by_schedule(room: Newsroom, name: str) -> None:
+    with pytest.raises(Exception):  # noqa: B017, PT011 - whatever it is
+        await runs_schedule(room, name)
+
+
+def breaks(room: Newsroom, how: str) -> None:
+    """From now on nothing is answered: by the key, by Stripe, or by the network."""
+    key = room.settings.stripe_api_key.get_secret_value()
+    if how == "expired":
+        room.sandbox.add_key(key)
+        room.sandbox.expire_key(key)
+    elif how == "no_permissions":
+        room.sandbox.account.state["api_keys"] = {key: asdict(ApiKey(key, "restricted", {}))}
+    else:
+        room.sandbox.faults.add("*", EVERYTHING, how, FOR_EVER)
+
+
+def mends(room: Newsroom) -> None:
+    room.sandbox.faults.clear()
+    room.sandbox.account.state.pop("api_keys", None)
+
+
+@pytest.mark.parametrize(
+    ("how", "alert"),
+    [
+        ("expired", ("stripe_key_refused", "stripe_api_key")),
+        ("no_permissions", ("stripe_key_refused", "stripe_api_key")),
+        ("rate_limited", ("stripe_unavailable", "stripe")),
+        ("status_500", ("stripe_unavailable", "stripe")),
+        ("drop_before", ("stripe_unavailable", "stripe")),
+    ],
+)
+async def test_a_card_replaced_while_nothing_is_answered_is_in_use_afterwards(
+    newsroom: Newsroom, how: str, alert: tuple[str, str]
+) -> None:
+    await newsroom.gives(500, "monthly")
+    await newsroom.runs_until_idle()
+    subscription_id = await subscription_id_of(newsroom)
+    ((before,),) = await newsroom.rows("SELECT stripe_payment_method_id FROM subscriptions")
+    page = await payment_methods.start_card_update(
+        newsroom.ctx, subscription_id, actor=Actor.DONOR, return_path="/manage"
+    )
+    await newsroom.pays(page)
+    deliveries = newsroom.sandbox.take_deliveries()
+    breaks(newsroom, how)
+    assert set(await newsroom.deliver(deliveries)) == {200}
+    await newsroom.runs_due_jobs()
+    assert await open_alerts(newsroom) == [alert]
+    asked = len(newsroom.sandbox.requests)
+    await hours_pass_for_jobs(newsroom)
+    waiting = await jobs(newsroom)
+    assert waiting
+    assert {job[1:] for job in waiting} == {("todo", 1)}
+    assert len(newsroom.sandbox.requests) == asked  # nobody knocks while the queue is paused
+    for _ in range(2):
+        await fails_by_schedule(newsroom, "import_balance")
+        await runs_schedule(newsroom, "resume_after_outage")
+    assert await open_alerts(newsroom) == [alert]
+
+    mends(newsroom)
+    await runs_schedule(newsroom, "resume_after_outage")
+    await newsroom.runs_until_idle()
+    assert await open_alerts(newsroom) == []
+    assert {job[0] for job in await jobs(newsroom)} <= {"outbox_mail"}  # it waits for its time
+    ((after,),) = await newsroom.rows("SELECT stripe_payment_method_id FROM subscriptions")
+    assert after != before
+
+
+async def test_what_fails_for_one_object_alone_spends_its_attempts_and_can_be_retried(
+    newsroom: Newsroom,
+) -> None:
+    poison = await newsroom.gives(500)
+    await newsroom.sandbox.advance_to_captures()
+    (charge,) = newsroom.sandbox.account.store.of_kind("charge")
+    newsroom.sandbox.faults.add("GET", f"/v1/charges/{charge['id']}", "status_500", FOR_EVER)
+    deliveries = newsroom.sandbox.take_deliveries()
+    await newsroom.deliver(deliveries)
+    await hours_pass_for_jobs(newsroom)
+    assert await jobs(newsroom) == [("charge", "failed", job_queue.MAX_ATTEMPTS)]
+    assert await open_alerts(newsroom) == [("retries_exhausted", charge["id"])]
+    assert not await stripe_health.resume_if_well(newsroom.ctx)  # there was no outage
+
+    # by a colleague, while it still fails: the alert stays open
+    async with open_colleague_browser(newsroom, "Ada", Role.FINANCE) as ada:
+        await ada.opens_link()
+        page = await ada.opens("/staff/alerts")
+        (action,) = (form.action for form in page.forms if form.action.endswith("/retry"))
+        answer = await ada.sends(action)
+        assert answer.status_code == 303
+        assert "being tried again" in (await ada.opens(answer.headers["location"])).text
+        assert ("alert_retried", f"retries_exhausted: {charge['id']}", "") in (
+            await ada.audit_actions()
+        )
+        assert (await ada.sends("/staff/alerts/" + "9" * 30 + "/retry")).status_code == 303
+    await newsroom.runs_due_jobs()
+    assert await jobs(newsroom) == [
+        ("charge", "aborted", job_queue.MAX_ATTEMPTS),
+        ("charge", "todo", 2),
+    ]
+    await hours_pass_for_jobs(newsroom)
+    assert await open_alerts(newsroom) == [("retries_exhausted", charge["id"])]
+
+    # and once more, when it is mended, by Stripe's “resend”
+    newsroom.sandbox.faults.clear()
+    (event,) = (one for one in deliveries if b'"charge.updated"' in one.body)
+    assert await sent_again(newsroom, event) == [200]
+    assert await newsroom.count("charges") == 0  # at once it is a copy, which any webhook may have
+    newsroom.clock.advance(timedelta(minutes=2))
+    assert await sent_again(newsroom, event) == [200]
+    assert await newsroom.count("charges") == 1
+    assert await open_alerts(newsroom) == []
+    assert (await newsroom.contribution(poison.id)).status == "paid"
+    assert "failed" not in str(await jobs(newsroom))
+
+
+async def sent_again(room: Newsroom, event: Delivery) -> list[int]:
+    room.sandbox.redeliver(event.event_id)
+    answers = await room.deliver(room.sandbox.take_deliveries())
+    await room.runs_due_jobs()
+    return answers
+
+
+async def test_a_schedule_that_fails_twice_in_a_row_is_told_and_told_to_be_well_again(
+    newsroom: Newsroom,
+) -> None:
+    outcomes = [ValueError, None, ValueError, ValueError, ValueError, None]
+
+    async def task(_ctx: Context) -> None:
+        outcome = outcomes.pop(0)
+        if outcome is not None:
+            raise outcome
+
+    schedule = schedules.Schedule("import_balance", schedules.EVERY_MINUTE, task)
+    seen = []
+    while outcomes:
+        with contextlib.suppress(ValueError):
+            await schedules.run(newsroom.ctx, schedule)
+        seen.append(len(await open_alerts(newsroom)))
+        if outcomes == [None]:
+            assert await open_alerts(newsroom) == [("schedule_failed", "import_balance")]
+            # whatever failed can be retried: here the real one runs
+            async with newsroom.ctx.sessions.begin() as session:
+                counts = await retries.retry_objects(session, ["import_balance", "other"])
+            assert counts == {"import_balance": 1, "other": 0}
+            await newsroom.runs_due_jobs()
+            assert await open_alerts(newsroom) == []
+    assert seen == [0, 0, 0, 1, 1, 0]
+
+
+def test_whatever_is_looked_at_once_more_names_a_schedule_that_exists() -> None:
+    assert set(retries.SCHEDULE_OF_KIND.values()) <= {one.name for one in SCHEDULES}
