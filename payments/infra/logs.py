@@ -57,6 +57,11 @@ class _LibraryHandler(logging.Handler):
         log.log(record.levelno, "library_message", logger=record.name, exc_info=error)
 
 
+def _stderr_logger(*_arguments: object) -> structlog.PrintLogger:
+    """Return a logger to the stderr of now: the one at start-up may be closed by the time."""
+    return structlog.PrintLogger(sys.stderr)
+
+
 def configure(level: str = "info") -> None:
     """Set up the logs of a process. May be called again, with another level."""
     structlog.configure(
@@ -68,7 +73,7 @@ def configure(level: str = "info") -> None:
             structlog.processors.JSONRenderer(sort_keys=True),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_stderr_logger,
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[_LibraryHandler()], level=logging.WARNING, force=True)

@@ -30,7 +30,7 @@ from payments.accounting.exports import csv_cells, journals, transactions_csv, x
 from payments.accounting.exports.journals import Journal, JournalFormat, JournalUnbalanced
 from payments.accounting.reports import period
 from tests.support.colleague import sees, signs_in
-from tests.support.newsroom import Newsroom
+from tests.support.newsroom import REAL_TIMEOUT_SECONDS, Newsroom
 from tests.support.snapshot import Snapshot, restore_newsroom, take_snapshot
 
 pytestmark = pytest.mark.anyio
@@ -247,7 +247,7 @@ async def test_libreoffice_shows_the_same_values_in_both_files(
             stdout=PIPE,
             stderr=PIPE,
         )
-        output = await asyncio.wait_for(office.communicate(), timeout=120)
+        output = await asyncio.wait_for(office.communicate(), timeout=REAL_TIMEOUT_SECONDS)
         assert office.returncode == 0, output
         with (tmp_path / "out" / f"{kind}.csv").open(encoding="utf-8", newline="") as shown:
             tables.append(list(csv.reader(shown)))

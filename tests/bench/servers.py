@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy.engine import make_url
 
 from tests.bench.load import SECRET, LoadPlan, LoadResult
-from tests.support.newsroom import free_port
+from tests.support.ports import reserve_port
 
 START_TIMEOUT_SECONDS = 60.0
 PROC = Path("/proc")
@@ -45,25 +45,26 @@ def environment(database: str, *, stripe_port: int, port: int = 8000) -> dict[st
 @contextmanager
 def ours(database: str, *, stripe_port: int = 9) -> Iterator[Server]:
     """Run the application. By default its Stripe is the discard port, where nothing answers."""
-    port = free_port()
-    settings = environment(database, stripe_port=stripe_port, port=port)
-    with _granian("payments.web.app:create_worker_app", port, settings) as server:
-        yield server
+    with reserve_port() as port:
+        settings = environment(database, stripe_port=stripe_port, port=port)
+        with _granian("payments.web.app:create_worker_app", port, settings) as server:
+            yield server
 
 
 @contextmanager
 def bare() -> Iterator[Server]:
     """Run the endpoint that only verifies signatures, in the same way."""
-    with _granian("tests.bench.bare:create_app", free_port(), {}) as server:
+    with reserve_port() as port, _granian("tests.bench.bare:create_app", port, {}) as server:
         yield server
 
 
 @contextmanager
 def stripe() -> Iterator[Server]:
     """Run the Stripe that takes no time."""
-    port = free_port()
-    with _running([sys.executable, "-m", "tests.bench.stripe_stub", str(port)], port, {}) as server:
-        yield server
+    with reserve_port() as port:
+        command = [sys.executable, "-m", "tests.bench.stripe_stub", str(port)]
+        with _running(command, port, {}) as server:
+            yield server
 
 
 @contextmanager

@@ -309,4 +309,4 @@ async def test_in_an_attack_the_browser_works_and_the_reader_only_waits(site: Si
         await page.locator("donate-form [part=button]").click()
         await page.wait_for_url("**/donate?*")
         await page.get_by_role("button", name="Continue").click()
-        await page.wait_for_url(f"{site.room.sandbox.url}/**", timeout=60_000)
+        await page.wait_for_url(f"{site.room.sandbox.url}/**")

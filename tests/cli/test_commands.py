@@ -17,6 +17,7 @@ from payments.accounting.exports.journals import JournalFormat
 from payments.cli import export, main, staff
 from payments.risk.bulk_stops import StopGroup, StopMode
 from payments.staff.accounts import Role
+from tests.support.newsroom import REAL_TIMEOUT_SECONDS
 
 UNREACHABLE = "postgresql+psycopg://nobody@127.0.0.1:9/none"
 SETTINGS = {
@@ -36,7 +37,7 @@ def run(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
         env={**environment, **SETTINGS, **more},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=REAL_TIMEOUT_SECONDS,
         check=False,
     )
 

@@ -17,7 +17,8 @@ from schemathesis.specs.openapi.checks import (
     positive_data_acceptance,
 )
 
-from tests.support.newsroom import free_port, open_newsroom
+from tests.support.newsroom import open_newsroom
+from tests.support.ports import reserve_port
 from tests.support.serving import serve_newsroom
 
 pytestmark = pytest.mark.anyio
@@ -61,10 +62,10 @@ def send_generated_requests(url: str, cases: int) -> int:
 
 
 async def drive(database: str, cases: int) -> int:
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    async with open_newsroom(database, base_url=url) as room, serve_newsroom(room, port):
-        return await asyncio.to_thread(send_generated_requests, url, cases)
+    with reserve_port() as port:
+        url = f"http://127.0.0.1:{port}"
+        async with open_newsroom(database, base_url=url) as room, serve_newsroom(room, port):
+            return await asyncio.to_thread(send_generated_requests, url, cases)
 
 
 async def test_a_thousand_made_up_requests_are_answered_as_described(database: str) -> None:

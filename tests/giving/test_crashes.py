@@ -31,12 +31,12 @@ from payments.giving.contributions import ContributionStatus
 from payments.infra import job_queue, logs
 from payments.ops import worker
 from tests.support import command_line
-from tests.support.newsroom import BASE_URL, Newsroom, free_port, open_newsroom
+from tests.support.newsroom import BASE_URL, REAL_TIMEOUT_SECONDS, Newsroom, open_newsroom
+from tests.support.ports import reserve_port
 
 pytestmark = pytest.mark.anyio
 
 HERE = Path(__file__).parents[2]
-WAIT_TIMEOUT = 90.0  # seconds
 SESSIONS = "/v1/checkout/sessions"
 
 
@@ -72,9 +72,8 @@ class Process:
 @contextmanager
 def payments(command: str, settings: Settings, **more: str) -> Iterator[Process]:
     """Run a command until the block ends, whatever happens in it."""
-    port = free_port()
-    options = ["--port", str(port)] if command == "serve" else []
-    with tempfile.TemporaryFile() as stderr:
+    with reserve_port() as port, tempfile.TemporaryFile() as stderr:
+        options = ["--port", str(port)] if command == "serve" else []
         child = subprocess.Popen(
             [sys.executable, "-m", "payments.cli", command, *options],
             cwd=HERE,
@@ -94,7 +93,7 @@ def payments(command: str, settings: Settings, **more: str) -> Iterator[Process]
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
     """Wait for a condition, with a deadline."""
-    deadline = time.monotonic() + WAIT_TIMEOUT
+    deadline = time.monotonic() + REAL_TIMEOUT_SECONDS
     while not await condition():
         assert time.monotonic() < deadline, f"{what} did not come true in time"
         await asyncio.sleep(0.05)
@@ -105,7 +104,7 @@ def client_of(process: Process) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         base_url=f"http://127.0.0.1:{process.port}",
         headers={"host": BASE_URL.removeprefix("http://")},
-        timeout=WAIT_TIMEOUT,
+        timeout=REAL_TIMEOUT_SECONDS,
     )
 
 
@@ -211,7 +210,7 @@ async def test_a_gift_killed_before_stripe_got_it_is_resumed(
             await wait_until_serving(server)
             async with client_of(server) as web:
                 starting = asyncio.create_task(starts(web, key))
-                await asyncio.wait_for(network.accepted.wait(), WAIT_TIMEOUT)
+                await asyncio.wait_for(network.accepted.wait(), REAL_TIMEOUT_SECONDS)
                 server.kill()
                 assert await starting is None
             await wait_until_gone(server)
@@ -291,7 +290,7 @@ async def kill_worker_during(room: Newsroom, path: str) -> None:
     """Run a worker until it sends this request to Stripe, and kill it then."""
     room.sandbox.faults.add("GET", path, "hang_before")
     with payments("work", room.settings) as working:
-        await asyncio.wait_for(room.sandbox.faults.wait_until_hanging(), WAIT_TIMEOUT)
+        await asyncio.wait_for(room.sandbox.faults.wait_until_hanging(), REAL_TIMEOUT_SECONDS)
         working.kill()
         await wait_until_gone(working)
     room.sandbox.faults.clear()
@@ -391,7 +390,8 @@ async def kill_under_load(server: Process, settings: Settings, after: int) -> tu
                 server.kill()
 
     async with client_of(server) as web:
-        await asyncio.wait_for(asyncio.gather(*(send(web) for _ in range(SENDERS))), WAIT_TIMEOUT)
+        sending = asyncio.gather(*(send(web) for _ in range(SENDERS)))
+        await asyncio.wait_for(sending, REAL_TIMEOUT_SECONDS)
     await wait_until_gone(server)
     return accepted, unanswered
 

@@ -15,8 +15,7 @@ import psycopg
 import pytest
 
 from payments.infra import embedded_postgres
-
-DEADLINE = 60.0
+from tests.support.newsroom import REAL_TIMEOUT_SECONDS
 
 HOLD_ON = """
 import sys
@@ -179,7 +178,7 @@ def alive(pid: int) -> bool:
 
 
 def eventually(happened: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + DEADLINE
+    deadline = time.monotonic() + REAL_TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         if happened():
             return True

@@ -1,11 +1,13 @@
 """Whatever a reader sends, and wherever it breaks, the log says what went wrong and never who."""
 
 import asyncio
+import contextlib
+import io
 import json
 import logging
 import re
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
 
 import httpx
@@ -54,6 +56,14 @@ HEADERS = {
 CANARY = re.compile(r"canary|zsófia|98765|203\.0\.113", re.IGNORECASE)
 # Their figures are those of the moment and of chance.
 OF_THE_LOG_ITSELF = re.compile(r'"(timestamp|request_id)": "[0-9a-fTZ:.-]+"')
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """Put back how much is logged, which these tests change for the whole process."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture
@@ -223,6 +233,17 @@ async def test_what_stripe_says_is_not_quoted(
         )
     await worker.run_due_jobs(newsroom.ctx)
     assert [line["event"] for line in lines(capfd)] == ["refused", "stripe_object_missing"]
+
+
+def test_a_line_is_written_though_the_stderr_of_the_start_is_closed(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with contextlib.redirect_stderr(io.StringIO()) as first:
+        app_logging.configure("info")
+    first.close()
+    structlog.get_logger("payments.test").info("gift_started")
+    logging.getLogger("mail.log").warning("a library's words")
+    assert [line["event"] for line in lines(capfd)] == ["gift_started", "library_message"]
 
 
 # --- by construction ------------------------------------------------------------------------------

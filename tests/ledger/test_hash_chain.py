@@ -13,7 +13,7 @@ from payments.ledger import hash_chain
 from tests.support.database import copy_database
 from tests.support.database_owner import as_owner, tampering
 from tests.support.ledger import DERIVED_CHECKS, failed_checks, failed_checks_now, rehash_chain
-from tests.support.newsroom import open_newsroom
+from tests.support.newsroom import REAL_TIMEOUT_SECONDS, open_newsroom
 
 pytestmark = pytest.mark.anyio
 
@@ -341,7 +341,7 @@ def run_check(url: str) -> tuple[int, dict[str, list[str]]]:
         [sys.executable, "-m", "payments.cli", "verify-ledger", "--offline", "--json"],
         env=environ,
         capture_output=True,
-        timeout=60,
+        timeout=REAL_TIMEOUT_SECONDS,
         check=False,
     )
     assert done.returncode in (0, 4), done.stderr

@@ -10,6 +10,7 @@ import pytest
 import stripe
 
 from payments.sandbox import Sandbox
+from tests.support.newsroom import REAL_TIMEOUT_SECONDS
 from tests.support.shop import START, ManualWallClock, Shop, open_shop
 
 pytestmark = pytest.mark.anyio
@@ -144,7 +145,7 @@ async def test_a_request_that_hangs_holds_its_key_until_released(shop: Shop) -> 
     shop.sandbox.faults.add("POST", "/v1/customers$", "hang_after")
     options: stripe.RequestOptions = {"idempotency_key": "k"}
     hanging = asyncio.create_task(shop.client.v1.customers.create_async({}, options))
-    await asyncio.wait_for(shop.sandbox.faults.wait_until_hanging(), 60)
+    await asyncio.wait_for(shop.sandbox.faults.wait_until_hanging(), REAL_TIMEOUT_SECONDS)
 
     assert len((await shop.client.v1.customers.list_async()).data) == 1, "it was done"
     with pytest.raises(stripe.APIError) as refused:

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from payments.sandbox import Sandbox, listen
+from tests.support.newsroom import REAL_TIMEOUT_SECONDS
 from tests.support.shop import ManualWallClock
 
 ROOT = Path(__file__).parents[2]
 KEY = "sk_test_" + "0" * 32
 PINNED = ("--api-version", "2026-10-28.endive")
-CLI_TIMEOUT_SECONDS = 60
 SUCCEEDED = "Trigger succeeded"
 SUBSCRIPTION_EVENTS = (
     "customer.subscription.",
@@ -65,7 +65,7 @@ async def run(sandbox: Sandbox, home: Path, *arguments: str) -> tuple[int, str]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    output, _ = await asyncio.wait_for(process.communicate(), CLI_TIMEOUT_SECONDS)
+    output, _ = await asyncio.wait_for(process.communicate(), REAL_TIMEOUT_SECONDS)
     return process.returncode or 0, output.decode()
 
 

@@ -10,6 +10,7 @@ from aiohttp.test_utils import TestServer
 
 from payments.sandbox import Delivery, Sandbox
 from payments.sandbox.form_encoding import JsonValue
+from tests.support.newsroom import REAL_TIMEOUT_SECONDS
 from tests.support.shop import ManualWallClock, Shop, open_shop
 
 pytestmark = pytest.mark.anyio
@@ -200,7 +201,7 @@ async def test_live_the_sandbox_delivers_by_itself_over_http() -> None:
         async with open_shop(sandbox, ManualWallClock()) as shop:
             await endpoint(shop, url=str(server.make_url("/hooks")))
             await shop.gives(500)
-            await asyncio.wait_for(done.wait(), 60)
+            await asyncio.wait_for(done.wait(), REAL_TIMEOUT_SECONDS)
     assert sorted(got) == sorted(
         [
             "product.created",

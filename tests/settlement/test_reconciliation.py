@@ -21,7 +21,7 @@ from tests.support.busy_year import play
 from tests.support.database import copy_database
 from tests.support.database_owner import tampering
 from tests.support.ledger import failed_checks, loses_webhooks, rehash_chain
-from tests.support.newsroom import Newsroom, open_newsroom
+from tests.support.newsroom import REAL_TIMEOUT_SECONDS, Newsroom, open_newsroom
 from webhooks import endpoint
 
 pytestmark = pytest.mark.anyio
@@ -479,7 +479,7 @@ async def run_reconcile(
         [sys.executable, "-m", "payments.cli", "reconcile", "--json", "--days=366", *options],
         env=environ,
         capture_output=True,
-        timeout=60,
+        timeout=REAL_TIMEOUT_SECONDS,
         check=False,
     )
     assert done.returncode in (0, 4), done.stderr

@@ -6,9 +6,8 @@ import pytest
 
 from tests.support.donor import Donor, open_donor_browser
 from tests.support.newsletter import MailingSystem, reading
-from tests.support.newsroom import (
-    Newsroom,
-)
+from tests.support.newsroom import Newsroom
+from tests.support.ports import reserve_port
 
 
 @pytest.fixture
@@ -19,10 +18,11 @@ async def reader(newsroom: Newsroom) -> AsyncIterator[Donor]:
 
 @pytest.fixture
 async def mailing() -> AsyncIterator[MailingSystem]:
-    system = MailingSystem()
-    await system.open()
-    yield system
-    await system.aclose()
+    with reserve_port() as port:
+        system = MailingSystem(port)
+        await system.open()
+        yield system
+        await system.aclose()
 
 
 @pytest.fixture

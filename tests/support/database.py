@@ -5,6 +5,7 @@ like: whoever changed its catalogue (a table, a trigger, a grant, statistics) or
 migrations wrote leaves a database that is dropped.
 """
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
@@ -19,8 +20,11 @@ from payments.infra import db, migrate
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
-TEMPLATE_DATABASE = "reader_payments_template"
-EXIT_TIMEOUT_MS = 5_000  # how long a connection that was left open may take to go
+NAME_PREFIX = "test_"
+# Workers of one run may share a server that the tests were given.
+TEMPLATE_DATABASE = f"reader_payments_template_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+MIGRATION_LOCK = 7_150_001
+EXIT_TIMEOUT_MS = 300_000  # how long a connection that was left open may take to go
 # Above this a table's file is cut rather than left with dead rows, in bytes.
 MAX_TABLE_SIZE = 64 * 1024
 
@@ -47,9 +51,9 @@ _TABLES_SQL = """
      WHERE relnamespace = CAST('public' AS regnamespace) AND relkind = 'r'
        AND pg_relation_size(oid) > 0
      ORDER BY relname"""
-_DISCONNECT_OTHERS_SQL = """
+_DISCONNECT_SQL = """
     SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity
-     WHERE datname = current_database() AND pid <> pg_backend_pid()"""
+     WHERE datname = %s AND pid <> pg_backend_pid()"""
 _RESTART_SEQUENCES_SQL = """
     SELECT setval(CAST(format('%I.%I', schemaname, sequencename) AS regclass), start_value, false)
       FROM pg_sequences WHERE last_value IS NOT NULL"""
@@ -75,12 +79,16 @@ def migrated_cluster(url: str) -> Iterator[str]:
     with _connect(url) as connection:
         _execute(connection, f"DROP DATABASE IF EXISTS {TEMPLATE_DATABASE}")
         _execute(connection, f"CREATE DATABASE {TEMPLATE_DATABASE}")
-    migrate.upgrade(_url(url, TEMPLATE_DATABASE))
+        # One at a time: the service's role belongs to the whole server.
+        _execute(connection, f"SELECT pg_advisory_lock({MIGRATION_LOCK})")
+        migrate.upgrade(_url(url, TEMPLATE_DATABASE))
     try:
         yield url
     finally:
         for idle in _idle_databases.pop(url, []):
             _drop(url, idle.name)
+        with _connect(url) as connection:
+            _execute(connection, f"DROP DATABASE {TEMPLATE_DATABASE} WITH (FORCE)")
 
 
 @contextmanager
@@ -131,7 +139,7 @@ def _new_database(cluster: str) -> IdleDatabase:
 def _emptied(cluster: str, lent: IdleDatabase) -> IdleDatabase | None:
     """Remove every row and restart every sequence. Return None if it is not new by that."""
     with _connect(cluster, lent.name) as connection:
-        connection.execute(_DISCONNECT_OTHERS_SQL, [EXIT_TIMEOUT_MS])
+        connection.execute(_DISCONNECT_SQL, [EXIT_TIMEOUT_MS, lent.name])
         if _state(connection, lent.written_by_migrations) != lent.state:
             return None
         connection.execute("SET session_replication_role = replica")  # no trigger, no foreign key
@@ -163,8 +171,10 @@ def _state(connection: Connection, written_by_migrations: tuple[str, ...]) -> st
 
 
 def _create(cluster: str, template: str) -> str:
-    name = _free_names.pop() if _free_names else f"test_{uuid4().hex}"
+    name = _free_names.pop() if _free_names else f"{NAME_PREFIX}{uuid4().hex}"
     with _connect(cluster) as connection:
+        if template.startswith(NAME_PREFIX):  # nobody uses it, and some may still be going
+            connection.execute(_DISCONNECT_SQL, [EXIT_TIMEOUT_MS, template])
         _execute(connection, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     return name
 

@@ -8,9 +8,7 @@ clock is turned and the jobs are drained.
 
 import asyncio
 import contextlib
-import random
 import re
-import socket
 import ssl
 import string
 from collections.abc import AsyncIterator, Sequence
@@ -43,11 +41,12 @@ from payments.sandbox.server import listen
 from payments.sandbox.webhook_deliveries import Delivery
 from tests.support.app_pool import lend_app
 from tests.support.database import lend_engine
+from tests.support.ports import reserve_port
 from tests.support.stripe_state import StripeState
 from webhooks import sweeps
 
 BASE_URL = "http://127.0.0.1:8000"
-REAL_TIMEOUT_SECONDS = 60  # seconds of real time, for what only real time brings
+REAL_TIMEOUT_SECONDS = 300  # of real time: longer than any load delays what does not hang
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PLACEHOLDER_SECRET = "whsec_" + "0" * 32
 
@@ -147,15 +146,6 @@ class MailServer:
             assert isinstance(server.transport, asyncio.WriteTransport)
             server.transport.abort()
         return "250 OK"
-
-
-def free_port() -> int:
-    """Return a port that is free, below those that the system assigns by itself."""
-    for _ in range(100):
-        port = random.randrange(20_000, 32_000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
-    raise AssertionError("there is no free port")
 
 
 def without_tokens(text: str) -> str:
@@ -363,9 +353,9 @@ async def open_services(
     sandbox: Sandbox, database: str, more: dict[str, object]
 ) -> AsyncIterator[tuple[Settings, MailServer]]:
     """Open Stripe and a mail server at ports of this machine. Yield settings that name them."""
-    mail_server = MailServer()
-    await mail_server.open()
-    with TemporaryDirectory() as keys:
+    with reserve_port() as mail_port, TemporaryDirectory() as keys:
+        mail_server = MailServer(mail_port)
+        await mail_server.open()
         async with contextlib.aclosing(mail_server), listen(sandbox) as stripe_url:
             given = {
                 "smtp_url": mail_server.url,

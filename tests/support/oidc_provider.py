@@ -21,6 +21,7 @@ from joserfc import jwk, jwt
 from joserfc.jws import JWSRegistry
 
 from tests.support.newsroom import NOON
+from tests.support.ports import reserve_port
 
 CLIENT, SECRET = "reader-payments", "a secret that the operator was given, over 32 bytes"
 RSA = jwk.RSAKey.generate_key(2048, {"kid": "first", "use": "sig"})
@@ -179,9 +180,10 @@ class OidcProvider:
 
 @asynccontextmanager
 async def running_provider() -> AsyncIterator[OidcProvider]:
-    service = OidcProvider()
-    await service.open()
-    try:
-        yield service
-    finally:
-        await asyncio.shield(service.aclose())
+    with reserve_port() as port:
+        service = OidcProvider(port=port)
+        await service.open()
+        try:
+            yield service
+        finally:
+            await asyncio.shield(service.aclose())
