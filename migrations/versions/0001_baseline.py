@@ -1237,6 +1237,7 @@ def infra_tables() -> None:
             one_of(
                 "kind_is_known",
                 "imported suspense unattributed integrity_check_failed retries_exhausted "
+                "debt_left "
                 "mail_undeliverable card_testing charged_after_cancellation change_not_made "
                 "confirmation_limit_reached sign_in_link_limit_reached "
                 "newsletter_delivery_failed refund_failed dispute_opened evidence_due "

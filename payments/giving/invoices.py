@@ -78,10 +78,9 @@ async def _notify_payment_failure(
     statuses = {intent.status for intent in attempts}
     if "processing" in statuses:
         return  # the bank has days to answer: nothing has failed
-    kind = MailKind.PAYMENT_FAILED
-    if "requires_action" in statuses:
-        kind = MailKind.ACTION_NEEDED
-    key = f"failed:{invoice.id}"
+    kind, key = MailKind.PAYMENT_FAILED, f"failed:{invoice.id}"
+    if "requires_action" in statuses:  # by a new card too, after a mail about the old one
+        kind, key = MailKind.ACTION_NEEDED, f"action:{invoice.id}"
     await subscriptions.notify(ctx, session, subscription, kind, key=key, object_id=invoice.id)
 
 

@@ -3,20 +3,19 @@
 A method changes in seven ways: by its donor, by the card network, at Stripe. Each event enqueues a
 sync of the subscriptions it can touch; what the next charge goes to is read from Stripe and stored
 by `subscriptions`. A donor's new card is set where the failing one is, on the subscription before
-the customer, and checked by fetching; an invoice left open is then paid, once.
+the customer, and checked by fetching; then the debt its donor was shown is settled (`debts`), once.
 """
-
-import contextlib
 
 import stripe
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from stripe.checkout import Session as CheckoutSession
 
-from payments.core.errors import StripeRejected
-from payments.giving import change_log, current_card, subscriptions
+from payments.core.errors import InvalidField, StripeRejected
+from payments.giving import change_log, current_card, debts, subscriptions
 from payments.giving.change_log import Actor, ChangeKind
 from payments.giving.checkout_session import CHECKOUT_LIFETIME
+from payments.giving.debts import CardUpdatePlan
 from payments.giving.subscription_changes import SubscriptionEnded
 from payments.giving.subscriptions import LIVE_STATUSES, Subscription
 from payments.infra import job_queue, stripe_client
@@ -29,23 +28,35 @@ async def start_card_update(
     *,
     actor: Actor,
     return_path: str,
+    shown: str | None = None,
     origin: str = "",
     locale: str | None = None,
 ) -> str:
     """Open a Checkout page that takes another card and charges nothing. Returns its address.
 
-    `origin` is the address of ours that the donor came by, and comes back to. Raises
-    SubscriptionEnded, StripeRejected and StripeUnavailable.
+    `shown` is the fingerprint of the plan that the donor saw: what it charges is charged once the
+    card is in use. None is for who saw none, and nothing is charged. `origin` is the address of
+    ours that the donor came by, and comes back to. Raises SubscriptionEnded, InvalidField when the
+    plan is another by now, StripeRejected and StripeUnavailable.
     """
-    async with ctx.sessions.begin() as session:
+    async with ctx.sessions() as session:
         subscription = await subscriptions.get_or_none(session, subscription_id)
-        if subscription is None or not subscription.is_live:
-            raise SubscriptionEnded("This contribution has already ended. Nothing more is charged.")
+    if subscription is None or not subscription.can_take_card:
+        raise SubscriptionEnded("This contribution has already ended. Nothing more is charged.")
+    plan = CardUpdatePlan() if shown is None else await debts.plan_for(ctx, subscription_id)
+    if plan.fingerprint != (shown or ""):
+        raise InvalidField(
+            "What is owed has changed while this page was open. Please look again. Nothing was "
+            "changed or charged."
+        )
+    async with ctx.sessions.begin() as session:
         decision = await change_log.record_decision(
             session, subscription_id, ChangeKind.CARD, actor=actor, now=ctx.now()
         )
     address = f"{origin or ctx.settings.base_url}{return_path}"
     metadata = {"subscription_id": subscription_id, "decision": decision.id}
+    if plan.invoice_id is not None:
+        metadata["invoice"] = plan.invoice_id
     try:
         with stripe_client.translate_errors():
             checkout = await ctx.stripe.v1.checkout.sessions.create_async(
@@ -81,7 +92,7 @@ async def apply_setup_session(ctx: Context, fetched: CheckoutSession) -> None:
 
 async def sync_setup_intent(ctx: Context, setup_intent_id: str) -> None:
     """Fetch a setup intent, make its card the default of the subscription it was taken for, and
-    pay an open invoice with it. Raises StripeRejected when another card is still in use.
+    settle the debt its donor was shown. Raises StripeRejected when another card is still in use.
     """
     with stripe_client.translate_errors():
         fetched = await ctx.stripe.v1.setup_intents.retrieve_async(setup_intent_id)
@@ -91,30 +102,39 @@ async def sync_setup_intent(ctx: Context, setup_intent_id: str) -> None:
         return
     async with ctx.sessions() as session:
         subscription = await subscriptions.get_or_none(session, subscription_id)
-    if subscription is None or not subscription.is_live:
+    if subscription is None or not subscription.can_take_card:
         return
     if subscription.stripe_customer_id != stripe_client.id_of(fetched.customer):
         return  # a card of one customer, for another's subscription
     async with ctx.sessions() as session:
         was_used = await change_log.setup_intent_used(session, setup_intent_id)
     if not was_used:  # an event that comes a month later must not bring an older card back
-        await _make_default(
+        decision_id = stripe_client.metadata_value(fetched, "decision")
+        is_accepted = await _make_default(
             ctx, subscription_id, payment_method_id, idempotency_key=setup_intent_id
         )
         async with ctx.sessions.begin() as session:
-            await change_log.mark_setup_intent_used(
-                session, stripe_client.metadata_value(fetched, "decision"), setup_intent_id
-            )
+            await change_log.mark_setup_intent_used(session, decision_id, setup_intent_id)
+            if not is_accepted and decision_id is not None:
+                await change_log.mark_failed(session, decision_id, now=ctx.now())
     async with ctx.sessions() as session:
         subscription = await subscriptions.get_or_none(session, subscription_id)
     if subscription is not None and subscription.stripe_payment_method_id == payment_method_id:
-        await pay_open_invoice(ctx, subscription_id, payment_method_id)
+        await debts.settle(
+            ctx,
+            subscription_id,
+            payment_method_id,
+            shown_invoice_id=stripe_client.metadata_value(fetched, "invoice"),
+        )
 
 
 async def _make_default(
     ctx: Context, subscription_id: str, payment_method_id: str, *, idempotency_key: str
-) -> None:
-    """Set the method where the failing one is, and check by fetching that it is in use."""
+) -> bool:
+    """Set the method where the failing one is, and check by fetching that it is in use.
+
+    Returns False when Stripe refuses. Raises StripeRejected when it agrees and uses another.
+    """
     was_refused = False
     with stripe_client.translate_errors():
         before = await subscriptions.fetch(ctx, subscription_id)
@@ -129,10 +149,11 @@ async def _make_default(
     await subscriptions.sync(ctx, subscription_id)
     async with ctx.sessions() as session:
         after = await subscriptions.get_or_none(session, subscription_id)
-    if was_refused or after is None or not after.is_live:
-        return
+    if was_refused or after is None or not after.can_take_card:
+        return not was_refused
     if after.stripe_payment_method_id != payment_method_id:
         raise StripeRejected("The new card is not the one in use at our payment provider.")
+    return True
 
 
 async def _set_default_at_stripe(
@@ -166,27 +187,6 @@ async def _is_only_live_subscription(ctx: Context, fetched: stripe.Subscription)
             )
         )
     return others.first() is None
-
-
-async def pay_open_invoice(ctx: Context, subscription_id: str, payment_method_id: str) -> None:
-    """Pay the latest invoice with the new card, if it is open: once, however often this is called.
-
-    A decline is not raised: the invoice's own events follow it up.
-    """
-    with stripe_client.translate_errors():
-        fetched = await ctx.stripe.v1.subscriptions.retrieve_async(
-            subscription_id, {"expand": ["latest_invoice"]}
-        )
-        invoice = fetched.latest_invoice
-        if not isinstance(invoice, stripe.Invoice) or invoice.status != "open":
-            return
-        with contextlib.suppress(stripe.CardError, stripe.InvalidRequestError):
-            await ctx.stripe.v1.invoices.pay_async(
-                invoice.id,
-                {"payment_method": payment_method_id},
-                {"idempotency_key": f"pay-{invoice.id}-{payment_method_id}"},
-            )
-    await subscriptions.sync(ctx, subscription_id)
 
 
 # --- events of Stripe -----------------------------------------------------------------------------

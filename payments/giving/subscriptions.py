@@ -105,6 +105,11 @@ class Subscription(db.Base):
         return self.status in LIVE_STATUSES
 
     @property
+    def can_take_card(self) -> bool:
+        """Whether another card has a use: also where the first payment was not completed yet."""
+        return self.is_live or self.status is SubscriptionStatus.INCOMPLETE
+
+    @property
     def needs_card(self) -> bool:
         return self.is_live and self.stripe_payment_method_id is None
 

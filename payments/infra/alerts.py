@@ -28,6 +28,7 @@ class AlertKind(StrEnum):
     CARD_TESTING = "card_testing"
     CHARGED_AFTER_CANCELLATION = "charged_after_cancellation"
     CHANGE_NOT_MADE = "change_not_made"
+    DEBT_LEFT = "debt_left"
     CONFIRMATION_LIMIT_REACHED = "confirmation_limit_reached"
     SIGN_IN_LINK_LIMIT_REACHED = "sign_in_link_limit_reached"
     NEWSLETTER_DELIVERY_FAILED = "newsletter_delivery_failed"
@@ -62,6 +63,9 @@ MESSAGES = {
     AlertKind.CHARGED_AFTER_CANCELLATION: "A promise that had ended was charged again.",
     AlertKind.CHANGE_NOT_MADE: (
         "Stripe took a change and did not make it; whoever asked was told. Look at it at Stripe."
+    ),
+    AlertKind.DEBT_LEFT: (
+        "A donor replaced the card, and Stripe still does not charge the contribution by itself."
     ),
     AlertKind.CONFIRMATION_LIMIT_REACHED: (
         "So many unknown addresses asked to be written to in an hour that the others wait."

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from payments.core.frequency import Frequency
-from payments.giving import checkout_session, contributions, payment_methods, subscription_changes
+from payments.giving import checkout_session, contributions, subscription_changes
 from payments.giving.change_log import Actor
 from payments.giving.contributions import ContributionStatus
 from payments.ops import worker
@@ -17,7 +17,7 @@ from payments.sandbox import invoices
 from payments.sandbox.hosted_page_client import PageResult, pay
 from payments.staff import accounts
 from payments.staff.accounts import Role
-from tests.support.donor import SAME_ORIGIN_HEADERS, subscription_id_of
+from tests.support.donor import SAME_ORIGIN_HEADERS, card_page_of, subscription_id_of
 from tests.support.newsroom import BASE_URL, Newsroom
 from tests.support.page import Page
 from webhooks import sweeps
@@ -399,9 +399,7 @@ async def test_a_subscription_whose_first_debit_fails_is_notified_once_and_paid_
     assert not [link for link in page.links if link.startswith("Try again")]
     assert await newsroom.count("ledger_entries") == 0
     assert await newsroom.rows("SELECT kind FROM outbox_mails") == [("payment_failed",)]
-    page_address = await payment_methods.start_card_update(
-        newsroom.ctx, await subscription_id_of(newsroom), actor=Actor.LINK, return_path="/manage"
-    )
+    page_address = await card_page_of(newsroom, await subscription_id_of(newsroom))
     await newsroom.pays(page_address)
     await newsroom.runs_until_idle()
     await shows(newsroom, gift, PAID, "paid")

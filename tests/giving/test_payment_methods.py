@@ -7,7 +7,7 @@ import pytest
 from payments.giving import notices_due, payment_methods, subscription_changes
 from payments.giving.change_log import Actor
 from payments.giving.subscriptions import Subscription
-from tests.support.donor import subscription_id_of
+from tests.support.donor import card_page_of, subscription_id_of
 from tests.support.newsroom import Newsroom
 
 pytestmark = pytest.mark.anyio
@@ -60,9 +60,7 @@ async def test_a_donor_replaces_the_card_and_only_that_subscription_changes(
     newsroom: Newsroom,
 ) -> None:
     one, other = await start_subscription(newsroom), await start_subscription(newsroom)
-    page = await payment_methods.start_card_update(
-        newsroom.ctx, one.stripe_subscription_id, actor=Actor.DONOR, return_path="/manage"
-    )
+    page = await card_page_of(newsroom, one.stripe_subscription_id, actor=Actor.DONOR)
     assert await newsroom.pays(page) == "http://127.0.0.1:8000/manage"
     after, untouched = await reload(newsroom, one), await reload(newsroom, other)
     assert after.stripe_payment_method_id != one.stripe_payment_method_id
@@ -139,9 +137,7 @@ async def test_a_failed_renewal_is_notified_once_fixed_by_a_new_card_and_paid_on
     past_due = await reload(newsroom, subscription)
     assert past_due.status == "past_due"
     assert await mail_kinds(newsroom, subscription) == [("payment_failed",)]
-    page = await payment_methods.start_card_update(
-        newsroom.ctx, subscription.stripe_subscription_id, actor=Actor.LINK, return_path="/manage"
-    )
+    page = await card_page_of(newsroom, subscription.stripe_subscription_id, actor=Actor.LINK)
     await newsroom.pays(page)
     recovered = await reload(newsroom, subscription)
     assert recovered.status == "active"
@@ -230,9 +226,7 @@ async def test_an_event_of_an_old_card_that_comes_late_does_not_bring_it_back(
     newsroom: Newsroom,
 ) -> None:
     subscription = await start_subscription(newsroom)
-    page = await payment_methods.start_card_update(
-        newsroom.ctx, subscription.stripe_subscription_id, actor=Actor.DONOR, return_path="/manage"
-    )
+    page = await card_page_of(newsroom, subscription.stripe_subscription_id, actor=Actor.DONOR)
     await newsroom.pays(page)
     await newsroom.runs_until_idle()
     newer = await attach_card(newsroom, subscription)
@@ -251,9 +245,7 @@ async def test_a_card_for_a_subscription_that_has_ended_meanwhile_opens_no_alert
     newsroom: Newsroom,
 ) -> None:
     subscription = await start_subscription(newsroom)
-    page = await payment_methods.start_card_update(
-        newsroom.ctx, subscription.stripe_subscription_id, actor=Actor.DONOR, return_path="/manage"
-    )
+    page = await card_page_of(newsroom, subscription.stripe_subscription_id, actor=Actor.DONOR)
     await newsroom.pays(page)
     newsroom.sandbox.dashboard_request(
         "DELETE", f"/v1/subscriptions/{subscription.stripe_subscription_id}"

@@ -49,7 +49,7 @@ async def test_the_stop_link_of_a_mail_stops_without_signing_in(donor: Donor) ->
 async def test_the_fix_link_of_a_mail_replaces_the_card_without_signing_in(donor: Donor) -> None:
     _, link = await payment_fails(donor)
     form_page = await donor.opens(link)
-    assert "The last payment did not go through" in form_page.text
+    assert "The payment of $5.00 of 22 December 2026, which did not go through" in form_page.text
     sent = await donor.submits_without_session(form_page, link)
     assert sent.status_code == 303
     paid = await pay(sent.headers["location"], card="5555555555554444", email=READER_EMAIL)

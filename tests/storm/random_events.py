@@ -11,8 +11,9 @@ from typing import Any
 
 from payments.core.frequency import Frequency
 from payments.core.money import Money
-from payments.giving import payment_methods, subscription_changes
+from payments.giving import subscription_changes
 from payments.giving.change_log import Actor
+from tests.support.donor import card_page_of
 from tests.support.newsroom import Newsroom
 
 Subscription = dict[str, Any]
@@ -90,9 +91,7 @@ class RandomEvents:
         return "subscription's default changed"
 
     async def _replaces(self, subscription: Subscription) -> str | None:
-        page_url = await payment_methods.start_card_update(
-            self.room.ctx, subscription["id"], actor=Actor.LINK, return_path="/manage"
-        )
+        page_url = await card_page_of(self.room, subscription["id"])
         await self.room.pays(page_url)
         return "card replaced by its donor"
 

@@ -8,6 +8,8 @@ from datetime import timedelta
 
 import httpx
 
+from payments.giving import debts, payment_methods
+from payments.giving.change_log import Actor
 from payments.giving.contributions import Contribution
 from payments.sandbox.hosted_page_client import pay
 from tests.support.newsroom import BASE_URL, Mail, Newsroom
@@ -123,6 +125,16 @@ async def subscription_id_of(room: Newsroom, contribution: Contribution | None =
         id=None if contribution is None else contribution.id,
     )
     return str(id_)
+
+
+async def card_page_of(room: Newsroom, subscription_id: str, *, actor: Actor = Actor.LINK) -> str:
+    """Open Stripe's page for another card, having seen what it will be charged. Returns its
+    address.
+    """
+    plan = await debts.plan_for(room.ctx, subscription_id)
+    return await payment_methods.start_card_update(
+        room.ctx, subscription_id, actor=actor, return_path="/manage", shown=plan.fingerprint
+    )
 
 
 def subscription_requests(room: Newsroom, method: str = "POST") -> list[str]:

@@ -2,10 +2,11 @@
 
 sign_in        signing in by a link from a mail, and out again
 overview       all that a donor gives, and one subscription at a time
-changes        a page for each change: amount, frequency, skip, pause, resume, card, cancel
+changes        a page for each change: amount, frequency, skip, pause, resume, cancel
+card_pages     replacing the card, signed in or by a mail's link
 receipts       what a donor paid, to print
 data_requests  what we hold of a donor, as a file, and its erasure
-mail_links     the signed links of mails: cancel a subscription or replace a card without signing in
+mail_links     the signed links of mails: cancel a subscription without signing in
 view_models    what these pages and support's print
 """
 
@@ -15,7 +16,15 @@ from litestar.types import ControllerRouterHandler
 
 from payments.core.errors import PaymentsError, Unauthenticated
 from payments.web import csrf
-from payments.web.account import changes, data_requests, mail_links, overview, receipts, sign_in
+from payments.web.account import (
+    card_pages,
+    changes,
+    data_requests,
+    mail_links,
+    overview,
+    receipts,
+    sign_in,
+)
 
 
 def routes() -> list[ControllerRouterHandler]:
@@ -26,6 +35,7 @@ def routes() -> list[ControllerRouterHandler]:
             sign_in.DonorSignInPages,
             overview.OverviewPages,
             changes.ChangePages,
+            card_pages.CardPages,
             receipts.ReceiptPages,
             data_requests.DataRequestPages,
         ],
@@ -40,4 +50,4 @@ def routes() -> list[ControllerRouterHandler]:
         },
         include_in_schema=False,
     )
-    return [account, mail_links.CancelLinkPages, mail_links.CardLinkPages]
+    return [account, mail_links.CancelLinkPages, card_pages.CardLinkPages]

@@ -17,11 +17,11 @@ from payments.core.errors import InvalidField, PaymentsError, StripeRejected, St
 from payments.core.frequency import Frequency
 from payments.core.identifiers import new_row_id
 from payments.core.money import InvalidAmount, Money
-from payments.giving import billing_dates, payment_methods, subscription_changes
+from payments.giving import billing_dates, subscription_changes
 from payments.giving.change_log import Actor, ChangeKind
 from payments.giving.subscription_changes import MAX_PAUSE_MONTHS, SubscriptionEnded
 from payments.infra.context import Context
-from payments.web import origins, rendering, request_locale
+from payments.web import rendering, request_locale
 from payments.web.account import view_models
 from payments.web.account.overview import OwnSubscription
 from payments.web.forms import (
@@ -215,31 +215,6 @@ class ChangePages(Controller):
             idempotency_key=idempotency_key(await form_data(request)),
         )
         return _redirect_done(own_subscription, ChangeKind.END_CANCELLED)
-
-    @get("/card")
-    async def card_form(
-        self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
-    ) -> Response[str]:
-        """What replacing the card does."""
-        return _render(ctx, own_subscription, "account_card.html")
-
-    @post("/card", request_max_body_size=SMALL_FORM_BYTES)
-    async def start_card_update(
-        self,
-        ctx: NamedDependency[Context],
-        request: AnyRequest,
-        own_subscription: NamedDependency[OwnSubscription],
-    ) -> Response[Any]:
-        """To Stripe's page, which takes the card and charges nothing."""
-        page = await payment_methods.start_card_update(
-            ctx,
-            own_subscription.subscription_id,
-            actor=Actor.DONOR,
-            return_path=request_locale.localised_url(f"{own_subscription.url}?card=back"),
-            origin=origins.request_origin(ctx.settings, request),
-            locale=request_locale.language_tag(),
-        )
-        return Redirect(page, status_code=303)
 
     @get("/stop")
     async def cancel_form(

@@ -13,12 +13,12 @@ from litestar.params import FromPath
 from litestar.response import Redirect
 
 from payments.core.errors import LinkInvalid, PaymentsError
-from payments.giving import change_log, payment_methods, subscription_changes, subscriptions
-from payments.giving.change_log import Actor, ChangeKind
+from payments.giving import change_log, subscription_changes, subscriptions
+from payments.giving.change_log import Actor
 from payments.giving.subscriptions import Subscription
 from payments.infra.context import Context
 from payments.mail import links
-from payments.web import origins, rendering, request_locale
+from payments.web import rendering, request_locale
 from payments.web.account import view_models
 from payments.web.account.sign_in import on_payments_error, render_link_invalid
 from payments.web.forms import SMALL_FORM_BYTES, AnyRequest
@@ -41,7 +41,7 @@ class CancelLinkPages(MailLinkPages):
     @get()
     async def show(self, ctx: NamedDependency[Context], signed: FromPath[str]) -> Response[str]:
         """What would be cancelled, or when it was."""
-        subscription = await _subscription_of_link(ctx, signed, links.contribution_for_cancel_link)
+        subscription = await subscription_of_link(ctx, signed, links.contribution_for_cancel_link)
         async with ctx.sessions() as session:
             changes = await change_log.list_done(session, subscription.stripe_subscription_id)
             pending = await change_log.pending_cancellations(
@@ -59,53 +59,14 @@ class CancelLinkPages(MailLinkPages):
     @post(request_max_body_size=SMALL_FORM_BYTES)
     async def cancel(self, ctx: NamedDependency[Context], signed: FromPath[str]) -> Response[Any]:
         """Cancel it, and show that it is."""
-        subscription = await _subscription_of_link(ctx, signed, links.contribution_for_cancel_link)
+        subscription = await subscription_of_link(ctx, signed, links.contribution_for_cancel_link)
         await subscription_changes.cancel(
             ctx, subscription.stripe_subscription_id, actor=Actor.LINK
         )
         return Redirect(request_locale.localised_url(f"/stop/{signed}"), status_code=303)
 
 
-class CardLinkPages(MailLinkPages):
-    path = "/fix/{signed:str}"
-
-    @get()
-    async def show(
-        self, ctx: NamedDependency[Context], request: AnyRequest, signed: FromPath[str]
-    ) -> Response[str]:
-        """Why another card is needed, or what became of it."""
-        subscription = await _subscription_of_link(ctx, signed, links.contribution_for_card_link)
-        async with ctx.sessions() as session:
-            decision = await change_log.newest_decision(
-                session, subscription.stripe_subscription_id, ChangeKind.CARD
-            )
-        return rendering.render(
-            ctx,
-            "card_link.html",
-            subscription=view_models.subscription_view(ctx, subscription),
-            signed=signed,
-            card=view_models.card_update_state(request.query_params.get("card"), decision),
-            card_url=f"/fix/{signed}?card=back",
-        )
-
-    @post(request_max_body_size=SMALL_FORM_BYTES)
-    async def start_card_update(
-        self, ctx: NamedDependency[Context], request: AnyRequest, signed: FromPath[str]
-    ) -> Response[Any]:
-        """To Stripe's page, which takes the card."""
-        subscription = await _subscription_of_link(ctx, signed, links.contribution_for_card_link)
-        page = await payment_methods.start_card_update(
-            ctx,
-            subscription.stripe_subscription_id,
-            actor=Actor.LINK,
-            return_path=request_locale.localised_url(f"/fix/{signed}?card=back"),
-            origin=origins.request_origin(ctx.settings, request),
-            locale=request_locale.language_tag(),
-        )
-        return Redirect(page, status_code=303)
-
-
-async def _subscription_of_link(ctx: Context, signed: str, read_link: LinkReader) -> Subscription:
+async def subscription_of_link(ctx: Context, signed: str, read_link: LinkReader) -> Subscription:
     """Return the subscription that a link is about. Raises LinkInvalid."""
     async with ctx.sessions() as session:
         subscription = await subscriptions.get_for_contribution(session, read_link(ctx, signed))

@@ -14,6 +14,7 @@ from payments.giving.change_log import ChangeKind, SubscriptionChange
 from payments.giving.charges import DonorPayment
 from payments.giving.contributions import Contribution
 from payments.giving.current_card import CARD_EXPIRY_NOTICE
+from payments.giving.debts import CardUpdatePlan
 from payments.giving.subscriptions import Subscription, SubscriptionStatus
 from payments.infra.context import Context
 from payments.web import request_locale
@@ -97,6 +98,7 @@ def subscription_view(
         "cancel_requested": _format_minute_or_empty(ctx, cancel_requested_at),
         "scheduled_end": format_date_or_empty(ctx, subscription.scheduled_end_at),
         "is_live": subscription.is_live,
+        "can_take_card": subscription.can_take_card,
         "is_paused": subscription.is_paused,
         "started": format_date(ctx, subscription.started_at),
         "next_charge": format_date_or_empty(ctx, next_charge_at),
@@ -129,13 +131,27 @@ def change_view(ctx: Context, change: SubscriptionChange) -> dict[str, str]:
     }
 
 
+def card_plan_view(ctx: Context, plan: CardUpdatePlan) -> dict[str, Any]:
+    """Return what a new card is charged, for the pages that ask for one."""
+    return {
+        "amount": "" if plan.amount is None else request_locale.format_amount(plan.amount),
+        "due": format_date_or_empty(ctx, plan.due_at),
+        "forgives": plan.forgives,
+        "resumes": plan.resumes,
+        "fingerprint": plan.fingerprint,
+    }
+
+
 def card_update_state(return_flag: str | None, decision: SubscriptionChange | None) -> str:
     """Return what to say to a donor who comes back from Stripe's card page.
 
-    `waiting` until Stripe has confirmed the card, then `replaced`; empty for anybody else.
+    `waiting` until Stripe has confirmed the card, then `replaced`, or `refused` if it does not take
+    it; empty for anybody else.
     """
     if return_flag != "back" or decision is None:
         return ""
+    if decision.failed_at is not None:
+        return "refused"
     return "waiting" if decision.done_at is None else "replaced"
 
 

@@ -42,6 +42,10 @@ INSTRUCTIONS = {
     AlertKind.INTEGRITY_CHECK_FAILED: (
         "Close no month. Run payments verify-ledger: it names the rows. Call an engineer."
     ),
+    AlertKind.DEBT_LEFT: (
+        "Open the subscription at Stripe: an invoice that is neither open nor a draft keeps it "
+        "back. Begin a new billing period there, or ask the donor to give anew."
+    ),
     AlertKind.CHANGE_NOT_MADE: (
         "Compare the subscription at Stripe with its page here. A schedule or another program "
         "may hold it; make the change at Stripe, or tell the donor that it cannot be made."

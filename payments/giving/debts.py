@@ -1,0 +1,221 @@
+"""Debts: the invoices of a subscription that nobody paid, and what becomes of them with a new card.
+
+A donor who replaces the card pays one gift, the newest that was not paid, and is told so before:
+its amount and its day. Older ones are forgiven, because nobody asked for several gifts at once:
+they are voided, so that Stripe charges none of them later. An invoice is a debt when it is
+
+* open: its attempts failed, or none was made;
+* a draft of a subscription that is `unpaid`: Stripe finalizes none of those;
+* uncollectible and the newest of a subscription that is owed for still.
+
+A void one is no debt, nor is the draft of a pause, nor one that a bank is working on. What Stripe
+has paused because a payment failed, or for want of a card, goes on when the debt is paid.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import stripe
+
+from payments.core.calendar import from_unix
+from payments.core.money import Money
+from payments.giving import change_requests, invoices, subscriptions
+from payments.giving.subscriptions import SubscriptionStatus
+from payments.infra import alerts, stripe_client
+from payments.infra.alerts import AlertKind
+from payments.infra.context import Context
+
+OWING_STATUSES = (
+    SubscriptionStatus.PAST_DUE,
+    SubscriptionStatus.UNPAID,
+    SubscriptionStatus.INCOMPLETE,
+)
+# Of Stripe's pauses, those that end with another card: nobody asked for them.
+PAUSES_FOR_WANT_OF_PAYMENT = (
+    "first_payment_failure",
+    "final_payment_failure",
+    "trial_end_without_payment_method",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CardUpdatePlan:
+    """What a new card is charged, and whether a pause ends with it. Shown before, done after."""
+
+    invoice_id: str | None = None
+    amount: Money | None = None
+    due_at: datetime | None = None
+    forgives: bool = False  # there are older debts
+    resumes: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """A word for what the plan charges, for a form: another invoice or amount is another."""
+        if self.invoice_id is None:
+            return ""
+        return hashlib.sha256(f"{self.invoice_id}:{self.amount}".encode()).hexdigest()[:16]
+
+
+async def plan_for(ctx: Context, subscription_id: str) -> CardUpdatePlan:
+    """Return what replacing the card would do, as Stripe has it now. Raises StripeUnavailable."""
+    with stripe_client.translate_errors():
+        fetched = await subscriptions.fetch(ctx, subscription_id)
+        debts = await _debts_of(ctx, fetched)
+        resumes = _is_paused_for_want_of_payment(fetched)
+        if not debts or await _is_with_the_bank(ctx, debts[0].id):
+            return CardUpdatePlan(resumes=resumes)
+    newest = debts[0]
+    return CardUpdatePlan(
+        newest.id,
+        Money(newest.amount_remaining, newest.currency),
+        from_unix(newest.created),
+        forgives=len(debts) > 1,
+        resumes=resumes,
+    )
+
+
+async def settle(
+    ctx: Context, subscription_id: str, payment_method_id: str, *, shown_invoice_id: str | None
+) -> None:
+    """Do with a new card what its donor was shown: once, however often this is called.
+
+    Nothing but the invoice they were shown is charged. A decline is not raised: the invoice's own
+    events follow it up. Raises StripeUnavailable.
+    """
+    requested_at, is_settled = ctx.now(), True
+    fetched = await subscriptions.fetch(ctx, subscription_id)
+    with stripe_client.translate_errors():
+        if shown_invoice_id is not None:
+            is_settled = await _settle_debts(ctx, fetched, shown_invoice_id, payment_method_id)
+        is_paused = _is_paused_for_want_of_payment(fetched)
+        if is_paused and is_settled:
+            await _resume(ctx, fetched)
+    if shown_invoice_id is not None or is_paused:
+        requested_at = ctx.now()
+        fetched = await subscriptions.fetch(ctx, subscription_id)
+    await subscriptions.store(ctx, fetched, requested_at=requested_at)
+    if is_settled and _is_never_charged(fetched):
+        await _alert(ctx, AlertKind.DEBT_LEFT, subscription_id)
+
+
+async def _settle_debts(
+    ctx: Context, fetched: stripe.Subscription, shown_invoice_id: str, payment_method_id: str
+) -> bool:
+    """Pay the debt that was shown and forgive the older. Returns False when it was not paid."""
+    debts = await _debts_of(ctx, fetched)
+    ids = [debt.id for debt in debts]
+    if shown_invoice_id not in ids:
+        return True  # it was paid meanwhile, or somebody voided it
+    position = ids.index(shown_invoice_id)
+    for older in debts[position + 1 :]:
+        await _forgive(ctx, older)
+    return await _pay(ctx, debts[position], payment_method_id)
+
+
+async def _debts_of(ctx: Context, fetched: stripe.Subscription) -> list[stripe.Invoice]:
+    """Return the invoices of a subscription that are debts, the newest first."""
+    found: list[stripe.Invoice] = []
+    is_unpaid = fetched.status == SubscriptionStatus.UNPAID
+    for status in ("open", "draft") if is_unpaid else ("open",):
+        page = await ctx.stripe.v1.invoices.list_async(
+            {
+                "subscription": fetched.id,
+                "status": status,
+                "limit": stripe_client.MAX_PAGE_SIZE,
+            }
+        )
+        found += [invoice async for invoice in page.auto_paging_iter()]
+    latest_id = stripe_client.id_of(fetched.latest_invoice)
+    if latest_id is not None and fetched.status in OWING_STATUSES and latest_id not in _ids(found):
+        latest = await ctx.stripe.v1.invoices.retrieve_async(latest_id)
+        if latest.status == "uncollectible":
+            found.append(latest)
+    owed = [invoice for invoice in found if invoice.amount_remaining > 0]
+    return sorted(owed, key=lambda invoice: (invoice.created, invoice.id), reverse=True)
+
+
+def _ids(found: Sequence[stripe.Invoice]) -> set[str]:
+    return {invoice.id for invoice in found}
+
+
+async def _is_with_the_bank(ctx: Context, invoice_id: str) -> bool:
+    """Whether a payment of an invoice is under way: a bank debit takes days."""
+    invoice = await ctx.stripe.v1.invoices.retrieve_async(
+        invoice_id, {"expand": invoices.INVOICE_EXPAND}
+    )
+    intents = (
+        [one.payment.payment_intent for one in invoice.payments.data] if invoice.payments else []
+    )
+    return any(
+        isinstance(intent, stripe.PaymentIntent) and intent.status == "processing"
+        for intent in intents
+    )
+
+
+async def _pay(ctx: Context, debt: stripe.Invoice, payment_method_id: str) -> bool:
+    """Pay a debt with a card. Returns whether that is done or under way."""
+    try:
+        await _finalize_draft(ctx, debt)
+        answer = await ctx.stripe.v1.invoices.pay_async(
+            debt.id,
+            {"payment_method": payment_method_id},
+            {"idempotency_key": f"pay-{debt.id}-{payment_method_id}"},
+        )
+    except (stripe.CardError, stripe.InvalidRequestError):
+        return False  # or it was paid meanwhile, which its own events say
+    if answer.status != "paid" and not await _is_with_the_bank(ctx, debt.id):
+        await _alert(ctx, AlertKind.CHANGE_NOT_MADE, debt.id)
+        return False
+    return True
+
+
+async def _forgive(ctx: Context, debt: stripe.Invoice) -> None:
+    """Void a debt, so that it is never charged. One that Stripe will not void raises an alert."""
+    try:
+        await _finalize_draft(ctx, debt)
+        answer = await ctx.stripe.v1.invoices.void_invoice_async(
+            debt.id, {}, {"idempotency_key": f"void-{debt.id}"}
+        )
+        is_void = answer.status == "void"
+    except stripe.InvalidRequestError:
+        is_void = False
+    if not is_void:
+        await _alert(ctx, AlertKind.CHANGE_NOT_MADE, debt.id)
+
+
+async def _finalize_draft(ctx: Context, debt: stripe.Invoice) -> None:
+    """Finalize an invoice that is a draft: Stripe neither pays nor voids one."""
+    if debt.status == "draft":
+        await ctx.stripe.v1.invoices.finalize_invoice_async(
+            debt.id, {"auto_advance": False}, {"idempotency_key": f"finalize-{debt.id}"}
+        )
+
+
+# --- the subscription -----------------------------------------------------------------------------
+
+
+def _is_paused_for_want_of_payment(fetched: stripe.Subscription) -> bool:
+    paused = getattr(getattr(fetched, "status_details", None), "paused", None)
+    reason = getattr(getattr(paused, "subscription", None), "type", None)
+    return fetched.status == "paused" and reason in PAUSES_FOR_WANT_OF_PAYMENT
+
+
+async def _resume(ctx: Context, paused: stripe.Subscription) -> None:
+    """Resume what Stripe has paused because nothing could be charged. A refusal is not raised."""
+    call = change_requests.resume_call(ctx, paused.id)
+    with contextlib.suppress(stripe.InvalidRequestError):  # resumed meanwhile
+        await call(f"resume-{paused.id}-{stripe_client.id_of(paused.latest_invoice)}")
+
+
+def _is_never_charged(fetched: stripe.Subscription) -> bool:
+    """Whether Stripe would not charge a subscription by itself, whatever its card is."""
+    is_given_up = fetched.status in (SubscriptionStatus.UNPAID, SubscriptionStatus.INCOMPLETE)
+    return is_given_up or _is_paused_for_want_of_payment(fetched)
+
+
+async def _alert(ctx: Context, kind: AlertKind, object_id: str) -> None:
+    async with ctx.sessions.begin() as session:
+        await alerts.raise_alert(session, kind, object_id=object_id, now=ctx.now())

@@ -1,0 +1,255 @@
+"""A donor who replaces the card pays one gift at most, and sees beforehand which."""
+
+from datetime import timedelta
+
+import pytest
+
+from payments.giving import debts, payment_methods
+from payments.giving.contributions import Contribution
+from payments.sandbox.form_encoding import JsonObject
+from payments.sandbox.hosted_page_client import pay
+from tests.support.donor import (
+    READER_EMAIL,
+    Donor,
+    account_page,
+    card_page_of,
+    months_pass,
+    payment_fails,
+    subscription_id_of,
+    successful_charges,
+    well_formed_page,
+)
+from tests.support.newsroom import Newsroom
+
+pytestmark = pytest.mark.anyio
+
+GOOD_CARD, DECLINED_CARD, CONFIRMED_CARD = (
+    "5555555555554444",
+    "4000000000000341",  # it is taken, and declined when it is charged
+    "4000002760003184",  # its bank asks for each payment
+)
+OPEN_ALERTS = "SELECT kind, object_id FROM alerts WHERE closed_at IS NULL ORDER BY id"
+
+
+def invoices_at_stripe(room: Newsroom) -> list[JsonObject]:
+    return list(room.sandbox.account.store.of_kind("invoice"))
+
+
+def invoices(room: Newsroom) -> list[tuple[str, int]]:
+    """Return the status and the amount of each invoice at Stripe, oldest first."""
+    return [(invoice["status"], invoice["amount_due"]) for invoice in invoices_at_stripe(room)]
+
+
+def at_stripe(room: Newsroom, subscription_id: str) -> str:
+    return str(room.sandbox.account.store.objects[subscription_id]["status"])
+
+
+async def goes_unpaid(donor: Donor, months: int = 3) -> tuple[Contribution, str]:
+    """Give monthly, and let the card fail for so many months. Stripe gives up after a week."""
+    donor.room.sandbox.set_billing(status_after_retries="unpaid", retry_days=[3, 7])
+    gift = await donor.gives(500)
+    ((method,),) = await donor.room.rows("SELECT stripe_payment_method_id FROM subscriptions")
+    donor.room.sandbox.fail_card(str(method), "insufficient_funds")
+    await months_pass(donor.room, months)
+    return gift, await subscription_id_of(donor.room)
+
+
+async def replaces_card(donor: Donor, gift: Contribution, card: str = GOOD_CARD) -> str:
+    """Replace the card on Stripe's page. Returns what our page said it would charge."""
+    action = f"{account_page(gift)}/card"
+    form = await donor.opens(action)
+    answer = await donor.submits(form, action)
+    assert answer.status_code == 303, answer.text
+    await pay(answer.headers["location"], card=card, email=READER_EMAIL)
+    await donor.room.runs_until_idle()
+    return form.text
+
+
+async def test_an_unpaid_contribution_goes_on_for_one_gift_that_the_donor_saw(
+    donor: Donor,
+) -> None:
+    room = donor.room
+    gift, id_ = await goes_unpaid(donor)
+    assert at_stripe(room, id_) == "unpaid"
+    assert [status for status, _ in invoices(room)] == ["paid", "open", "draft", "draft"]
+    await donor.signs_in()
+    said = await replaces_card(donor, gift)
+    assert "The payment of $5.00 of 22 February 2027, which did not go through" in said
+    assert "Earlier ones are not made up for" in said
+    assert [status for status, _ in invoices(room)] == ["paid", "void", "void", "paid"]
+    assert at_stripe(room, id_) == "active"
+    assert "Active" in (await donor.opens(account_page(gift))).text
+    assert [amount for _, amount in await successful_charges(room)] == [500, 500]
+    assert await room.rows(OPEN_ALERTS) == []
+    for intent in room.sandbox.dashboard_request("GET", "/v1/setup_intents")["data"]:
+        await payment_methods.sync_setup_intent(room.ctx, intent["id"])  # Stripe says it again
+    await months_pass(room, 1)
+    assert [amount for _, amount in await successful_charges(room)] == [500, 500, 500]
+
+
+async def test_of_two_open_payments_the_newer_is_made_and_the_older_never(donor: Donor) -> None:
+    room = donor.room
+    room.sandbox.set_billing(retry_days=[10, 20, 30, 40, 50, 60])
+    gift = await donor.gives(500)
+    id_ = await subscription_id_of(room)
+    ((method,),) = await room.rows("SELECT stripe_payment_method_id FROM subscriptions")
+    room.sandbox.fail_card(str(method), "insufficient_funds")
+    await months_pass(room, 2)
+    assert [status for status, _ in invoices(room)] == ["paid", "open", "open"]
+    await donor.signs_in()
+    assert "of 22 January 2027" in await replaces_card(donor, gift)
+    assert [status for status, _ in invoices(room)] == ["paid", "void", "paid"]
+    assert at_stripe(room, id_) == "active"
+    await room.advances_time(timedelta(days=20))  # no attempt for the older is left
+    await room.runs_until_idle()
+    assert [amount for _, amount in await successful_charges(room)] == [500, 500]
+
+
+@pytest.mark.parametrize(
+    ("act", "said", "charges"),
+    [
+        ("void", "Nothing is charged now", 1),
+        ("mark_uncollectible", "Nothing is charged now", 1),
+        ("written off, and still unpaid", "The payment of $5.00", 2),
+    ],
+)
+async def test_what_was_voided_or_written_off_is_charged_only_where_it_keeps_the_gift_back(
+    donor: Donor, act: str, said: str, charges: int
+) -> None:
+    room = donor.room
+    gift, id_ = await goes_unpaid(donor, months=1)
+    newest = room.sandbox.account.store.objects[id_]["latest_invoice"]
+    verb = "mark_uncollectible" if " " in act else act
+    room.sandbox.dashboard_request("POST", f"/v1/invoices/{newest}/{verb}")
+    if " " in act:  # as an account sets it: the invoice is written off, the subscription unpaid
+        room.sandbox.account.store.objects[id_]["status"] = "unpaid"
+    await room.runs_until_idle()
+    await donor.signs_in()
+    assert said in await replaces_card(donor, gift)
+    assert at_stripe(room, id_) == "active"
+    assert len(await successful_charges(room)) == charges
+
+
+@pytest.mark.parametrize("reason", ["a payment failed", "the trial ended without a card"])
+async def test_a_pause_for_want_of_payment_ends_with_another_card(
+    donor: Donor, reason: str
+) -> None:
+    room = donor.room
+    if reason == "a payment failed":
+        room.sandbox.set_billing(status_after_retries="paused", retry_days=[3])
+        gift, _ = await payment_fails(donor)
+        await months_pass(room, 1)
+        said = "The payment of $5.00 of 22 December 2026"
+    else:
+        gift = await donor.gives(500)
+        said = "Nothing is charged now. With it your contribution goes on."
+        subscription = room.sandbox.account.store.objects[await subscription_id_of(room)]
+        subscription["status"] = "paused"
+        subscription["status_details"] = {
+            "paused": {
+                "subscription": {"type": "trial_end_without_payment_method"},
+                "transitioned_at": int(room.clock().timestamp()),
+                "type": "subscription",
+            }
+        }
+    id_ = await subscription_id_of(room)
+    assert at_stripe(room, id_) == "paused"
+    await donor.signs_in()
+    assert said in await replaces_card(donor, gift)
+    assert at_stripe(room, id_) == "active"
+    assert "Active" in (await donor.opens(account_page(gift))).text
+
+
+async def test_a_pause_that_somebody_asked_for_does_not_end_with_another_card(
+    donor: Donor,
+) -> None:
+    room, gift = donor.room, await donor.gives(500)
+    id_ = await subscription_id_of(room)
+    asked = {"type": "subscription", "bill_for": {"unused_time_from": {"type": "none"}}}
+    room.sandbox.dashboard_request("POST", f"/v1/subscriptions/{id_}/pause", asked)
+    await room.runs_until_idle()
+    await donor.signs_in()
+    assert "goes on" not in await replaces_card(donor, gift)
+    assert at_stripe(room, id_) == "paused"
+
+
+async def test_a_first_payment_that_was_not_completed_is_made_with_another_card(
+    donor: Donor,
+) -> None:
+    """Our Checkout begins no such subscription; another program of the same account may."""
+    room, gift = donor.room, await donor.gives(500)
+    id_ = await subscription_id_of(room)
+    store = room.sandbox.account.store
+    subscription, invoice = store.objects[id_], store.objects[store.objects[id_]["latest_invoice"]]
+    stripe = room.ctx.stripe.v1
+    made = await stripe.subscriptions.create_async(
+        {
+            "customer": subscription["customer"],
+            "items": [{"price": subscription["items"]["data"][0]["price"]["id"]}],
+            "payment_behavior": "default_incomplete",
+            "metadata": {"contribution_id": gift.id},
+        }
+    )
+    assert invoice["status"] == "paid"
+    await stripe.subscriptions.cancel_async(id_)
+    await room.runs_until_idle()
+    plan = await debts.plan_for(room.ctx, made.id)
+    assert plan.amount is not None
+    await pay(await card_page_of(room, made.id), card=GOOD_CARD, email=READER_EMAIL)
+    await room.runs_until_idle()
+    assert at_stripe(room, made.id) == "active"
+
+
+async def test_a_card_that_is_declined_leaves_the_payment_open_and_says_so(donor: Donor) -> None:
+    gift, _ = await payment_fails(donor)
+    await donor.signs_in()
+    await replaces_card(donor, gift, DECLINED_CARD)
+    assert [status for status, _ in invoices(donor.room)] == ["paid", "open"]
+    assert "The last payment did not go through" in (await donor.opens(account_page(gift))).text
+    assert len(await successful_charges(donor.room)) == 1
+    await replaces_card(donor, gift, GOOD_CARD)
+    assert [status for status, _ in invoices(donor.room)] == ["paid", "paid"]
+
+
+async def test_a_card_whose_bank_asks_each_time_has_its_donor_asked(donor: Donor) -> None:
+    gift, _ = await payment_fails(donor)
+    await donor.signs_in()
+    await replaces_card(donor, gift, CONFIRMED_CARD)
+    assert [status for status, _ in invoices(donor.room)] == ["paid", "open"]
+    kinds = await donor.room.rows("SELECT kind FROM outbox_mails WHERE kind <> 'sign_in'")
+    assert ("action_needed",) in kinds
+
+
+async def test_another_debt_than_the_one_that_was_shown_is_not_paid(donor: Donor) -> None:
+    gift, link = await payment_fails(donor)
+    await donor.signs_in()
+    action = f"{account_page(gift)}/card"
+    forms = {action: await donor.opens(action), link: await donor.opens(link)}
+    assert "The payment of $5.00 of 22 December 2026" in forms[link].text
+    newest = invoices_at_stripe(donor.room)[-1]
+    donor.room.sandbox.dashboard_request("POST", f"/v1/invoices/{newest['id']}/void")
+    for address, form in forms.items():
+        answer = await donor.submits(form, address)
+        assert answer.status_code == 422
+        page = well_formed_page(answer)
+        assert "What is owed has changed" in page.text
+        assert "Nothing is charged now" in page.text
+        assert (await donor.submits(page, address)).status_code == 303
+
+
+async def test_a_payment_that_stripe_confirms_and_does_not_make_calls_a_person(
+    donor: Donor,
+) -> None:
+    room = donor.room
+    gift, id_ = await goes_unpaid(donor, months=2)
+    await donor.signs_in()
+    room.sandbox.faults.add("POST", "/v1/invoices/.*/void", "without_effect", remaining=9)
+    room.sandbox.faults.add("POST", "/v1/invoices/.*/pay", "without_effect", remaining=9)
+    await replaces_card(donor, gift)
+    unpaid = {invoice["id"] for invoice in invoices_at_stripe(room) if invoice["status"] == "open"}
+    assert len(unpaid) == 2
+    rows = await room.rows(OPEN_ALERTS)
+    assert {object_id for kind, object_id in rows if kind == "change_not_made"} == unpaid
+    assert at_stripe(room, id_) == "unpaid"
+    page = await donor.opens(account_page(gift))
+    assert "The last payment did not go through" in page.text
