@@ -5,13 +5,11 @@ permissions, the version. The response to a POST is stored for a day under its i
 replayed, unless the request was refused before it began.
 """
 
-import re
 from collections import OrderedDict, deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from email.utils import format_datetime
-from importlib import import_module
-from types import ModuleType
 from typing import Final
 
 import msgspec
@@ -19,6 +17,7 @@ import msgspec
 from payments.sandbox import (
     account_settings,
     api_keys,
+    api_versions,
     async_payments,
     balance,
     balance_adjustments,
@@ -46,6 +45,7 @@ from payments.sandbox import (
     reference_data,
     refunds,
     renewals,
+    request_checks,
     routes,
     sepa_debit_payments,
     setup_intents,
@@ -61,7 +61,8 @@ from payments.sandbox.account import API_VERSION, StripeAccount
 from payments.sandbox.errors import ApiError, invalid_request
 from payments.sandbox.expansion import check_paths, expand
 from payments.sandbox.faults import ERRORS, SERVER_ERROR, Fault
-from payments.sandbox.form_encoding import JsonObject, decode_form
+from payments.sandbox.form_encoding import FormError, JsonObject, decode_form
+from payments.sandbox.recorded_params import RecordedParams, unread
 
 # Importing a module registers its routes and its task handlers.
 RESOURCE_MODULES: Final = (
@@ -75,7 +76,6 @@ RESOURCE_MODULES: Final = (
 IDEMPOTENCY_TTL_SECONDS: Final = 24 * 60 * 60
 REQUEST_LOG_SIZE: Final = 20_000
 
-_UNDOCUMENTED_ROUTES: Final = re.compile(r"^/v1/(payment_pages/|stripecli/|events/[^/]+/retry$)")
 _STATUSES_NOT_REPLAYED: Final = (400, 401, 403, 404, 409, 429)
 
 
@@ -91,8 +91,8 @@ class ApiRequest:
 
     @property
     def encoded_params(self) -> str:
-        """The form-encoded parameters: the body of a POST, the query of anything else."""
-        return self.body if self.method == "POST" else self.query
+        """The form-encoded parameters, of the query and the body together."""
+        return "&".join(filter(None, (self.query, self.body)))
 
     @property
     def idempotency_key(self) -> str | None:
@@ -171,6 +171,8 @@ class Api:
             access.key = api_keys.authenticate(self.account, authorization)
             params = decode_form(request.encoded_params)
             status, body = self._dispatch(request, params, headers, access)
+        except FormError as error:
+            status, body = 400, msgspec.json.encode(invalid_request(str(error)).body)
         except ApiError as refusal:
             status, body = refusal.status, msgspec.json.encode(refusal.body)
         except Exception as error:  # noqa: BLE001 - answered as Stripe answers an error of its own
@@ -210,8 +212,11 @@ class Api:
 
     def error_response(self, request: ApiRequest, status: int, error: JsonObject) -> ApiResponse:
         """Answer a request with an error, without carrying it out."""
-        params, access = decode_form(request.encoded_params), _Access()
-        if routes.match(request.method, request.path) is not None:
+        params: JsonObject = {}
+        access = _Access()
+        with suppress(FormError):
+            params = decode_form(request.encoded_params)
+        if routes.find(request.method, request.path) is not None:
             _note_needs(request, params, access)
         self._log_request(request, params, status, access)
         body = msgspec.json.encode({"error": error})
@@ -256,32 +261,31 @@ class Api:
             if replay is not None:
                 headers["Idempotent-Replayed"] = "true"
                 return replay.status, replay.body
-        matched = routes.match(request.method, request.path)
-        if matched is None:
-            message = f"Unrecognized request URL ({request.method}: {request.path})."
-            refusal = invalid_request(message)
-            refusal.status = 404
-            raise refusal
+        route = request_checks.find_route(request.method, request.path)
         _note_needs(request, params, access)
         if access.key is not None:
             api_keys.authorize(access.key, (access.permission, *access.expand_permissions))
-        self._check_request(request)
-        paths = read.array(params, "expand")
+        version = api_versions.request_version(request.headers.get("Stripe-Version"))
+        self._check_params(route, request, params, version)
+        recorded = RecordedParams(params) if self.check_contract else params
+        paths = read.array(recorded, "expand")
         check_paths(request.method, request.path, paths)
-        handler, ids = matched
-        call = routes.Call(self.account, request.path, params, ids, _uses_pinned_version(request))
+        call = routes.Call(self.account, request.path, recorded, route.ids_in(request.path))
         self.account.current_request = {
             "id": headers["Request-Id"],
             "idempotency_key": request.idempotency_key,
         }
         try:
-            payload = handler(call)
+            payload = route.handler(call)
         finally:
             self.account.current_request = {"id": None, "idempotency_key": None}
         payload = expand(self.account.store, payload, paths)
-        body = msgspec.json.encode(payload)
-        self._check_response(request, body)
-        return 200, body
+        if isinstance(recorded, RecordedParams):
+            dropped = unread(params, recorded)
+            self.problems.extend(f"{request.method} {request.path} dropped {n}" for n in dropped)
+        self._check_response(request, msgspec.json.encode(payload))
+        rendered = api_versions.render(self.account.store, payload, version.name)
+        return 200, msgspec.json.encode(rendered)
 
     def _find_replay(self, request: ApiRequest, params: JsonObject) -> IdempotentResult | None:
         key, now = request.idempotency_key or "", self.account.clock.wall_timestamp()
@@ -321,54 +325,32 @@ class Api:
 
     # -- the contract -------------------------------------------------------------------------
 
-    def _check_request(self, request: ApiRequest) -> None:
-        """Refuse a request at the pinned version that the SDK's types do not allow."""
-        if not _uses_pinned_version(request) or _UNDOCUMENTED_ROUTES.match(request.path):
-            return
-        target = f"{request.path}?{request.query}" if request.query else request.path
-        problems = contract_checker().check_request(request.method, target, request.body)
-        if problems:
-            if self.check_contract:
-                self.problems.extend(problems)
-            raise _contract_error(problems[0])
+    def _check_params(
+        self,
+        route: routes.Route,
+        request: ApiRequest,
+        params: JsonObject,
+        version: api_versions.RequestVersion,
+    ) -> None:
+        try:
+            request_checks.check_params(route, request.path, params, version)
+        except request_checks.ContractError as error:
+            if self.check_contract and version.is_pinned:
+                self.problems.extend(error.problems)
+            raise error.refusal from error
 
     def _check_response(self, request: ApiRequest, body: bytes) -> None:
-        if self.check_contract and not _UNDOCUMENTED_ROUTES.match(request.path):
+        if self.check_contract and not request_checks.is_undocumented(request.path):
             payload = unknown_values.with_known_values(self.account, msgspec.json.decode(body))
-            problems = contract_checker().check_response(request.method, request.path, payload)
-            self.problems.extend(problems)
+            checker = request_checks.contract_checker()
+            self.problems.extend(checker.check_response(request.method, request.path, payload))
 
     def check_event(self, event: JsonObject) -> None:
         """Check an event against the SDK's types, and record its problems."""
         if self.check_contract:
             payload = msgspec.json.decode(msgspec.json.encode(event))
             payload = unknown_values.with_known_values(self.account, payload)
-            self.problems.extend(contract_checker().check_event(payload))
-
-
-def contract_checker() -> ModuleType:
-    """Import and return the contract module; late, because it reads the whole SDK."""
-    return import_module("payments.sandbox.contract")
-
-
-def _contract_error(problem: str) -> ApiError:
-    named = re.search(r"\$\.([\w.\[\]]+)", problem)
-    if named is None:
-        return invalid_request(problem)
-    head, *rest = re.sub(r"\[(\d+)\]", r".\1", named.group(1)).rstrip(".").split(".")
-    param = head + "".join(f"[{step}]" for step in rest)
-    if "missing" in problem:
-        return invalid_request(f"Missing required param: {param}.", param, "parameter_missing")
-    if "payment_method_types" in param:
-        code = "payment_method_types_no_longer_supported"
-        return invalid_request(f"{param} is no longer supported.", param, code)
-    if " not in " in problem or "unknown" in problem:
-        return invalid_request(f"Received unknown parameter: {param}", param, "parameter_unknown")
-    return invalid_request(f"Invalid {param}: {problem}", param)
-
-
-def _uses_pinned_version(request: ApiRequest) -> bool:
-    return request.headers.get("Stripe-Version") == API_VERSION
+            self.problems.extend(request_checks.contract_checker().check_event(payload))
 
 
 def _note_needs(request: ApiRequest, params: JsonObject, access: _Access) -> None:

@@ -28,7 +28,7 @@ _OBJECT_NAME: Final = "balance_transaction"
 add_retrieve_route(_OBJECT_NAME, "/v1/balance_transactions")
 
 
-@route("GET", "/v1/balance_transactions")
+@route("GET", "/v1/balance_transactions", reads=(*listing.reads(_FILTERS), "payout"))
 def list_transactions(call: Call) -> JsonObject:
     """List balance transactions; with `payout`, those of an automatic payout."""
     store, filters = call.account.store, dict(_FILTERS)

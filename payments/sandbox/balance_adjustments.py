@@ -84,7 +84,7 @@ def convert(account: StripeAccount, amount: int, currency: str, target: str) -> 
     ]
 
 
-@route("POST", "/v1/topups")
+@route("POST", "/v1/topups", reads=("amount", "currency", "description", "metadata"))
 def create_topup(call: Call) -> JsonObject:
     """Add money from the owner's bank to the balance; here it arrives at once."""
     account, params = call.account, call.params

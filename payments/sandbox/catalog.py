@@ -9,11 +9,22 @@ from typing import Final
 from payments.sandbox import currencies, listing, pricing
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount
+from payments.sandbox.declared_params import within
 from payments.sandbox.errors import invalid_request, missing_param, not_found
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
 
 INTERVALS: Final = {"day": 1095, "week": 156, "month": 36, "year": 3}  # at most three years
+
+_RECURRING: Final = ("recurring.interval", "recurring.interval_count")
+_AMOUNT: Final = ("currency", "tax_behavior", "unit_amount", "unit_amount_decimal", *_RECURRING)
+_PRODUCT_TEXTS: Final = ("name", "description", "statement_descriptor", "unit_label", "url")
+# What an item's `price_data` may define: Checkout's also a product.
+PRICE_DATA: Final = (*_AMOUNT, "product")
+CHECKOUT_PRICE_DATA: Final = (
+    *PRICE_DATA,
+    *within("product_data", names=("description", "images[]", "metadata", "name", "unit_label")),
+)
 
 add_list_and_retrieve_routes("product", "/v1/products", {"active": listing.equals("active")})
 add_list_and_retrieve_routes(
@@ -24,18 +35,25 @@ add_list_and_retrieve_routes(
         "currency": listing.equals("currency"),
         "product": listing.equals("product"),
         "type": listing.equals("type"),
-        "lookup_keys": lambda row, keys: row["lookup_key"] in keys,
+        "lookup_keys[]": lambda row, keys: row["lookup_key"] in keys,
     },
 )
 
 
-@route("POST", "/v1/products")
+@route(
+    "POST",
+    "/v1/products",
+    reads=(
+        *_PRODUCT_TEXTS, "active", "id", "images[]", "metadata",
+        *within("default_price_data", names=(*_AMOUNT, "metadata")),
+    ),
+)  # fmt: skip
 def create_product(call: Call) -> JsonObject:
     """Create a product, with `default_price_data` its default price too."""
     product = make_product(call.account, call.params)
     price_data = read.nested_object(call.params, "default_price_data")
     if price_data:
-        params = {**price_data, "product": product["id"]}
+        params = price_data | {"product": product["id"]}
         product["default_price"] = make_price(call.account, params)["id"]
     call.account.emit("product.created", product)
     return product
@@ -71,14 +89,20 @@ def make_product(account: StripeAccount, params: JsonObject) -> JsonObject:
     return account.store.add(product)
 
 
-@route("POST", "/v1/products/{}")
+@route(
+    "POST",
+    "/v1/products/{}",
+    reads=(*_PRODUCT_TEXTS, "active", "default_price", "images[]", "metadata"),
+)
 def update_product(call: Call) -> JsonObject:
     """Update a product."""
     product, params = call.get_object("product"), call.params
     changes: JsonObject = {"metadata": read.merge_metadata(product["metadata"], params)}
-    for name in ("name", "description", "statement_descriptor", "unit_label", "url"):
+    for name in _PRODUCT_TEXTS:
         if name in params:
             changes[name] = read.text(params, name)
+    if "images" in params:
+        changes["images"] = read.array(params, "images")
     if "active" in params:
         changes["active"] = read.flag(params, "active")
     if "default_price" in params:
@@ -99,7 +123,16 @@ def delete_product(call: Call) -> JsonObject:
     return {"id": product["id"], "object": "product", "deleted": True}
 
 
-@route("POST", "/v1/prices")
+@route(
+    "POST",
+    "/v1/prices",
+    reads=(
+        *PRICE_DATA, *pricing.PARAMS, "active", "lookup_key", "metadata", "nickname",
+        *within("product_data", names=(
+            "active", "id", "metadata", "name", "statement_descriptor", "unit_label",
+        )),
+    ),
+)  # fmt: skip
 def create_price(call: Call) -> JsonObject:
     """Create a price."""
     price = make_price(call.account, call.params)
@@ -110,7 +143,7 @@ def create_price(call: Call) -> JsonObject:
     return price
 
 
-@route("POST", "/v1/prices/{}")
+@route("POST", "/v1/prices/{}", reads=("active", "lookup_key", "metadata", "nickname"))
 def update_price(call: Call) -> JsonObject:
     """Update a price; its amount cannot be changed."""
     price, params = call.get_object("price"), call.params

@@ -42,7 +42,7 @@ add_list_and_retrieve_routes(
 )
 
 
-@route("POST", "/v1/charges/{}")
+@route("POST", "/v1/charges/{}", reads=("description", "metadata", "receipt_email"))
 def update(call: Call) -> JsonObject:
     """Update a charge's metadata, description or receipt address."""
     charge, params = call.get_object("charge"), call.params

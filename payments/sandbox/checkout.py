@@ -14,6 +14,7 @@ from payments.sandbox import (
     customers,
     listing,
     payment_intents,
+    payment_methods,
     pricing,
     sepa_debit,
     setup_intents,
@@ -21,14 +22,17 @@ from payments.sandbox import (
 )
 from payments.sandbox import request_params as read
 from payments.sandbox.account import TASK_HANDLERS, StripeAccount, when_due
+from payments.sandbox.declared_params import PAGE, within
 from payments.sandbox.errors import invalid_request, missing_param, unsupported
 from payments.sandbox.form_encoding import JsonObject, JsonValue
-from payments.sandbox.payment_intents import payment_method_types_error
 from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
 
 OBJECT_NAME: Final = "checkout.session"
 MIN_OPEN_SECONDS: Final = 30 * 60
 MAX_OPEN_SECONDS: Final = 24 * 60 * 60
+_INTENT_TEXTS: Final = (
+    "description", "receipt_email", "setup_future_usage", "statement_descriptor_suffix"
+)  # fmt: skip
 RECOVERY_SECONDS: Final = 30 * 24 * 60 * 60  # how long a recovery link works
 
 add_list_and_retrieve_routes(
@@ -36,19 +40,33 @@ add_list_and_retrieve_routes(
     "/v1/checkout/sessions",
     {
         "customer": listing.equals("customer"),
-        "setup_intent": listing.equals("setup_intent"),
         "payment_intent": listing.equals("payment_intent"),
         "payment_link": listing.equals("payment_link"),
         "status": listing.equals("status"),
         "subscription": listing.equals("subscription"),
-        "customer_details": lambda row, details: (
-            (row["customer_details"] or {}).get("email") == details.get("email")
+        "customer_details.email": lambda row, email: (
+            (row["customer_details"] or {}).get("email") == email
         ),
     },
 )
 
 
-@route("POST", "/v1/checkout/sessions")
+@route(
+    "POST",
+    "/v1/checkout/sessions",
+    reads=(
+        *checkout_defaults.PARAMS, "adaptive_pricing.enabled", "automatic_tax.enabled",
+        "currency", "customer", "expires_at", "invoice_creation.enabled", "mode",
+        "payment_method_types[]",
+        *within("line_items[]", names=(
+            "price", "quantity", *within("price_data", names=catalog.CHECKOUT_PRICE_DATA),
+        )),
+        *within("payment_intent_data", names=(
+            *_INTENT_TEXTS, "metadata", *payment_intents.SHIPPING,
+        )),
+        *within("setup_intent_data", "subscription_data", names=("description", "metadata")),
+    ),
+)  # fmt: skip
 def create(call: Call) -> JsonObject:
     """Create a session; in setup mode, a setup intent too."""
     _check_mode(call)
@@ -87,7 +105,7 @@ def open_session(
         "currency": currency,
         "customer": customer["id"] if customer else None,
         "expires_at": expires_at,
-        "payment_method_types": _payment_method_types(session, currency),
+        "payment_method_types": _payment_method_types(params, session, currency),
         "recovered_from": recovered_from,
         "url": url_of(account, session),
     }
@@ -116,7 +134,7 @@ def recover(account: StripeAccount, session_id: str) -> JsonObject | None:
     return open_session(account, params, recovered_from=session_id)
 
 
-@route("POST", "/v1/checkout/sessions/{}")
+@route("POST", "/v1/checkout/sessions/{}", reads=("metadata",))
 def update(call: Call) -> JsonObject:
     """Update a session's metadata."""
     session = call.get_object(OBJECT_NAME)
@@ -135,12 +153,11 @@ def expire_endpoint(call: Call) -> JsonObject:
     return session
 
 
-@route("GET", "/v1/checkout/sessions/{}/line_items")
+@route("GET", "/v1/checkout/sessions/{}/line_items", reads=PAGE)
 def list_line_items(call: Call) -> JsonObject:
     """List a session's line items."""
-    params = {**call.params, "session": call.get_object(OBJECT_NAME)["id"]}
-    filters: listing.Filters = {"session": lambda row, value: True}  # noqa: ARG005 - linked
-    return listing.page(call.account.store, "item", call.path, params, filters)
+    rows = line_items_of(call.account, call.get_object(OBJECT_NAME))
+    return listing.page_of_rows(rows, call.path, call.params)
 
 
 @when_due("expire_session")
@@ -213,10 +230,7 @@ def _check_mode(call: Call) -> None:
         raise missing_param("mode")
     if mode == "setup" and not params.keys() & {"currency", "allowed_payment_method_types"}:
         raise missing_param("currency")
-    if call.uses_pinned_version and "payment_method_types" in params:
-        raise payment_method_types_error()
-    if call.uses_pinned_version and params.get("ui_mode", "hosted_page") != "hosted_page":
-        raise invalid_request("The sandbox only does ui_mode=hosted_page.", "ui_mode")
+    read.supported(params, "ui_mode", ("hosted_page", "hosted"))  # `hosted` before dahlia
     if not read.text(params, "success_url"):
         raise missing_param("success_url")
     _refuse_unsupported(params)
@@ -230,10 +244,9 @@ def _check_mode(call: Call) -> None:
 
 
 def _refuse_unsupported(params: JsonObject) -> None:
-    read.refuse_unsupported(params, *_UNSUPPORTED_PARAMS)
     for name in ("adaptive_pricing", "automatic_tax", "invoice_creation"):
         if read.flag(read.nested_object(params, name), "enabled"):
-            raise unsupported(name)
+            raise unsupported(f"{name}[enabled]=true")
 
 
 def _line_items_in(params: JsonObject) -> list[JsonValue]:
@@ -306,8 +319,12 @@ def _expires_at(params: JsonObject, now: int) -> int:
     return expires_at
 
 
-def _payment_method_types(session: JsonObject, currency: str | None) -> list[str]:
+def _payment_method_types(
+    params: JsonObject, session: JsonObject, currency: str | None
+) -> list[str]:
     """Return `card`, and for euros `sepa_debit`, of which the session may allow only some."""
+    if "payment_method_types" in params:
+        return payment_methods.types_in(params)
     types = ["card", "sepa_debit"] if currency == sepa_debit.DEBIT_CURRENCY else ["card"]
     allowed = session["allowed_payment_method_types"]
     return [name for name in types if allowed is None or name in allowed] or ["card"]
@@ -329,14 +346,11 @@ def _planned_objects(params: JsonObject) -> JsonObject:
     intent = read.nested_object(params, "payment_intent_data")
     subscription = read.nested_object(params, "subscription_data")
     setup = read.nested_object(params, "setup_intent_data")
-    read.refuse_unsupported(setup, "on_behalf_of")
-    read.refuse_unsupported(subscription, "trial_end", "trial_period_days", "billing_cycle_anchor")
-    read.refuse_unsupported(intent, "transfer_data", "application_fee_amount", "on_behalf_of")
-    names = ("description", "receipt_email", "setup_future_usage", "statement_descriptor_suffix")
     return {
         "intent": {
-            **{name: read.text(intent, name) for name in names},
+            **{name: read.text(intent, name) for name in _INTENT_TEXTS},
             "metadata": read.metadata(intent),
+            "shipping": payment_intents.shipping_in(intent),
         },
         "subscription": {
             "description": read.text(subscription, "description"),
@@ -356,8 +370,3 @@ _PARAMS_OF_OTHER_MODES: Final = {
         "payment_intent_data", "customer_creation", "invoice_creation", "setup_intent_data",
     ),
 }  # fmt: skip
-_UNSUPPORTED_PARAMS: Final = (
-    "billing_address_collection", "consent_collection", "custom_fields", "discounts",
-    "name_collection", "optional_items", "phone_number_collection", "shipping_address_collection",
-    "shipping_options", "tax_id_collection",
-)  # fmt: skip

@@ -4,7 +4,22 @@ from typing import Final
 
 from payments.sandbox import request_params as read
 from payments.sandbox.account import MERCHANT
+from payments.sandbox.declared_params import within
 from payments.sandbox.form_encoding import JsonObject
+
+_BRANDING: Final = (
+    "background_color", "border_style", "button_color", "display_name", "font_family",
+    "icon.file", "icon.type", "icon.url", "logo.file", "logo.type", "logo.url",
+)  # fmt: skip
+_TEXT_PLACES: Final = ("after_submit", "shipping_address", "submit", "terms_of_service_acceptance")
+PARAMS: Final = (
+    *within("after_expiration.recovery", names=("allow_promotion_codes", "enabled")),
+    *within("branding_settings", names=_BRANDING),
+    *within("custom_text", names=(*_TEXT_PLACES, *(f"{name}.message" for name in _TEXT_PLACES))),
+    "allowed_payment_method_types[]", "cancel_url", "client_reference_id", "customer_creation",
+    "customer_email", "integration_identifier", "locale", "metadata", "origin_context",
+    "submit_type", "success_url", "ui_mode", "wallet_options.link.display",
+)  # fmt: skip
 
 
 def default_fields(params: JsonObject) -> JsonObject:
@@ -41,7 +56,7 @@ def default_fields(params: JsonObject) -> JsonObject:
         "success_url": read.text(params, "success_url"),
         "total_details": None if mode == "setup" else dict(_ZERO_TOTALS),
         "ui_mode": "hosted_page",
-        "wallet_options": read.nested_object(params, "wallet_options") or None,
+        "wallet_options": _wallet_options(params),
     }
 
 
@@ -59,10 +74,14 @@ def _after_expiration(params: JsonObject) -> JsonObject | None:
     }
 
 
+def _wallet_options(params: JsonObject) -> JsonObject | None:
+    link = read.nested_object(read.nested_object(params, "wallet_options"), "link")
+    return {"link": dict(link)} if link else None
+
+
 def _custom_text(params: JsonObject) -> JsonObject:
     texts = read.nested_object(params, "custom_text")
-    places = ("after_submit", "shipping_address", "submit", "terms_of_service_acceptance")
-    return {place: read.nested_object(texts, place) or None for place in places}
+    return {place: dict(read.nested_object(texts, place)) or None for place in _TEXT_PLACES}
 
 
 def _branding_settings(params: JsonObject) -> JsonObject:
@@ -75,7 +94,13 @@ def _branding_settings(params: JsonObject) -> JsonObject:
         "icon": None,
         "logo": None,
     }
-    return {**defaults, **read.nested_object(params, "branding_settings")}
+    settings = read.nested_object(params, "branding_settings")
+    return {**defaults, **settings, **{name: _image(settings, name) for name in ("icon", "logo")}}
+
+
+def _image(settings: JsonObject, name: str) -> JsonObject | None:
+    image = read.nested_object(settings, name)
+    return {"file": None, "url": None, **image} if image else None
 
 
 _ZERO_TOTALS: Final = {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0}

@@ -167,7 +167,7 @@ def retrieve_payment_page(call: Call) -> JsonObject:
     }
 
 
-@route("POST", "/v1/payment_pages/{}/confirm")
+@route("POST", "/v1/payment_pages/{}/confirm", reads=("expected_amount", "payment_method"))
 def confirm_payment_page(call: Call) -> JsonObject:
     """Pay a session, for the official command line client. Undocumented."""
     account, session = call.account, call.get_object(checkout.OBJECT_NAME)

@@ -11,14 +11,12 @@ whether a nullable field may be absent.
 import functools
 import importlib
 import inspect
-import itertools
 import json
 import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl
 
 import stripe
 
@@ -32,14 +30,9 @@ from payments.sandbox.contract_types import (
     compile_type,
     short_repr,
 )
+from payments.sandbox.form_encoding import decode_form
 
-FORM_DEPTH_MAX = 20
-FORM_FIELDS_MAX = 2000
 HTTP_METHODS = frozenset({"get", "post", "delete"})
-
-
-class FormError(ValueError):
-    """The brackets of a form contradict each other or are nested deeper than FORM_DEPTH_MAX."""
 
 
 # ------------------------------------------------------------------ checks
@@ -107,51 +100,6 @@ def _object_name_of_event(event_type: str) -> str | None:
     hints = [inspect.get_annotations(fetch) for fetch in fetches if fetch]
     resource = resolve(hints[0]["return"], module) if hints else None
     return getattr(resource, "OBJECT_NAME", None)
-
-
-# ------------------------------------------------------------------ forms
-
-
-def decode_form(text: str) -> dict[str, Json]:
-    """Decode Stripe's bracket syntax; `a[0][b]=1` and `a[][b]=1` are equal. Raises FormError.
-
-    The API decodes forms with `form_encoding.decode_form`. This is a second decoder on purpose, a
-    strict one: what one misreads the other catches.
-    """
-    root: dict[str, Json] = {}
-    for key, value in parse_qsl(text, keep_blank_values=True, max_num_fields=FORM_FIELDS_MAX):
-        head, bracket, rest = key.partition("[")
-        names = [head, *rest.removesuffix("]").split("][")] if bracket else [head]
-        if len(names) > FORM_DEPTH_MAX:
-            raise FormError(f"{head} is nested too deeply")
-        node = root
-        for name, below in itertools.pairwise(names):
-            node = node.setdefault(_key(node, name, below), {})
-            if not isinstance(node, dict):
-                raise FormError(f"{head} is both a value and an object")
-        last = _key(node, names[-1])
-        if isinstance(node.get(last), dict):
-            raise FormError(f"{head} is both a value and an object")
-        node[last] = value
-    return {name: _with_arrays(value) for name, value in root.items()}
-
-
-def _key(node: Mapping[str, Json], name: str, below: str = "") -> str:
-    """Return the index of `a[]`: a new element, unless the last one still lacks the field below."""
-    if name:
-        return name
-    last = node.get(str(len(node) - 1))
-    is_open = below and isinstance(last, dict) and below not in last
-    return str(len(node) - 1) if is_open else str(len(node))
-
-
-def _with_arrays(node: Json) -> Json:
-    """Turn objects whose keys count 0, 1, 2, ... into arrays; `metadata[2026]` stays an object."""
-    if not isinstance(node, dict):
-        return node
-    if node.keys() == {str(index) for index in range(len(node))}:
-        return [_with_arrays(node[str(index)]) for index in range(len(node))]
-    return {name: _with_arrays(value) for name, value in node.items()}
 
 
 # ------------------------------------------------------------------ endpoints

@@ -1,11 +1,19 @@
 """Customers: who pays, and the default payment method of later charges."""
 
+from typing import Final
+
 from payments.sandbox import legacy_sources, listing, payment_methods
 from payments.sandbox import request_params as read
 from payments.sandbox.account import TASK_HANDLERS, StripeAccount
+from payments.sandbox.declared_params import address, shipping
 from payments.sandbox.errors import not_found
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
+
+_PARAMS: Final = (
+    *address(), "description", "email", "invoice_settings.default_payment_method", "metadata",
+    "name", "phone", "preferred_locales[]", "shipping", *shipping("shipping", "name", "phone"),
+)  # fmt: skip
 
 add_list_and_retrieve_routes("customer", "/v1/customers", {"email": listing.equals("email")})
 
@@ -19,7 +27,7 @@ def retrieve(call: Call) -> JsonObject:
     return row
 
 
-@route("POST", "/v1/customers")
+@route("POST", "/v1/customers", reads=(*_PARAMS, "payment_method"))
 def create(call: Call) -> JsonObject:
     """Create a customer, with `payment_method` attach a payment method too."""
     account, params = call.account, call.params
@@ -73,7 +81,7 @@ def make(account: StripeAccount, *, email: str | None, name: str | None) -> Json
     )
 
 
-@route("POST", "/v1/customers/{}")
+@route("POST", "/v1/customers/{}", reads=(*_PARAMS, "default_source"))
 def update(call: Call) -> JsonObject:
     """Update a customer."""
     customer = call.get_object("customer")
@@ -143,4 +151,4 @@ def _with_resolved_default(params: JsonObject, token: str, method_id: str) -> Js
     settings = read.nested_object(params, "invoice_settings")
     if settings.get("default_payment_method") != token:
         return params
-    return {**params, "invoice_settings": {**settings, "default_payment_method": method_id}}
+    return params | {"invoice_settings": settings | {"default_payment_method": method_id}}

@@ -6,8 +6,9 @@ they are not in the request log.
 
 from collections.abc import Mapping, Sequence
 
-from payments.sandbox import payment_methods, routes
-from payments.sandbox.account import StripeAccount
+from payments.sandbox import payment_methods, request_checks, routes
+from payments.sandbox.account import API_VERSION, StripeAccount
+from payments.sandbox.api_versions import RequestVersion
 from payments.sandbox.errors import not_found
 from payments.sandbox.form_encoding import JsonObject, JsonValue
 
@@ -19,15 +20,19 @@ def perform(
 
     Raises ApiError when Stripe would refuse, ValueError for an unknown route.
     """
-    matched = routes.match(method, path)
-    if matched is None:
+    route = routes.find(method, path)
+    if route is None:
         raise ValueError(f"no such route: {method} {path}")
-    handler, ids = matched
-    call = routes.Call(account, path, _as_form_values(params), ids, uses_pinned_version=True)
+    form = _as_form_values(params)
+    try:
+        request_checks.check_params(route, path, form, RequestVersion(API_VERSION))
+    except request_checks.ContractError as error:
+        raise error.refusal from error
+    call = routes.Call(account, path, form, route.ids_in(path))
     before = account.current_request
     account.current_request = {"id": account.store.new_id("req", 14), "idempotency_key": None}
     try:
-        return handler(call)
+        return route.handler(call)
     finally:
         account.current_request = before
 

@@ -20,6 +20,7 @@ from payments.sandbox import (
 )
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount, when_due
+from payments.sandbox.declared_params import within
 from payments.sandbox.errors import invalid_request
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
@@ -144,25 +145,26 @@ def end_inquiry(account: StripeAccount, dispute_id: str) -> None:
 # --- by the account owner -------------------------------------------------------------------------
 
 
-@route("POST", "/v1/disputes/{}")
+@route(
+    "POST",
+    "/v1/disputes/{}",
+    reads=(*within("evidence", names=_EVIDENCE_FIELDS), "metadata", "submit"),
+)
 def update(call: Call) -> JsonObject:
     """Update metadata and evidence; evidence is submitted, once, unless `submit=false`."""
     account, params, dispute = call.account, call.params, call.get_object("dispute")
     changes: JsonObject = {"metadata": read.merge_metadata(dispute["metadata"], params)}
-    evidence = {
-        name: text
-        for name, text in read.nested_object(params, "evidence").items()
-        if name in _EVIDENCE_FIELDS
-    }
+    evidence = dict(read.nested_object(params, "evidence"))
     if evidence:
         changes["evidence"] = {**dispute["evidence"], **evidence}
-    submits = bool(evidence) and read.flag(params, "submit", default=True)
+    has_evidence = bool(evidence) or dispute["evidence_details"]["has_evidence"]
+    submits = read.flag(params, "submit", default=bool(evidence)) and has_evidence
     if submits and dispute["status"] not in ("needs_response", "warning_needs_response"):
         raise invalid_request("This dispute is no longer open for evidence.", "evidence")
     details = dispute["evidence_details"]
     changes["evidence_details"] = {
         **details,
-        "has_evidence": details["has_evidence"] or bool(evidence),
+        "has_evidence": has_evidence,
         "submission_count": details["submission_count"] + submits,
         "submission_method": "manual" if submits else details["submission_method"],
     }

@@ -43,9 +43,11 @@ def missing_param(param: str) -> ApiError:
 
 
 def unsupported(param: str) -> ApiError:
-    """Return a 400: Stripe takes this parameter, and the sandbox does not."""
-    message = f"The sandbox does not do {param} yet."
-    return invalid_request(message, param, "sandbox_unsupported")
+    """Return a 400: Stripe takes this parameter, or `name=value`, and the sandbox does not."""
+    message = f"The sandbox does not do `{param}` yet."
+    refusal = invalid_request(message, param.partition("=")[0], "sandbox_unsupported")
+    del refusal.error["doc_url"]  # the code is the sandbox's own
+    return refusal
 
 
 def not_found(kind: str, object_id: str, param: str = "id") -> ApiError:

@@ -16,11 +16,13 @@ from payments.sandbox.routes import Call, add_list_and_retrieve_routes, add_retr
 
 MAX_ENDPOINTS: Final = 16
 
-add_list_and_retrieve_routes(WEBHOOK_ENDPOINT, "/v1/webhook_endpoints")
+_ENDPOINT_PARAMS: Final = ("description", "enabled_events[]", "metadata", "url")
+
+add_list_and_retrieve_routes(WEBHOOK_ENDPOINT, "/v1/webhook_endpoints", by_created=False)
 add_retrieve_route("event", "/v1/events")
 
 
-@route("GET", "/v1/events")
+@route("GET", "/v1/events", reads=(*listing.reads(), "delivery_success", "type", "types[]"))
 def list_events(call: Call) -> JsonObject:
     """List the retained events."""
     account = call.account
@@ -36,21 +38,22 @@ def list_events(call: Call) -> JsonObject:
     filters: listing.Filters = {
         "delivery_success": delivery_success,
         "type": lambda event, pattern: fnmatchcase(event["type"], pattern),
-        "types": lambda event, types: event["type"] in types,
+        "types[]": lambda event, types: event["type"] in types,
     }
     return listing.page(account.store, "event", call.path, call.params, filters)
 
 
-@route("POST", "/v1/events/{}/retry")
+@route("POST", "/v1/events/{}/retry", reads=("for_stripecli", "webhook_endpoint"))
 def retry_event(call: Call) -> JsonObject:
     """Queue an event again, for `stripe events resend`. Undocumented."""
     event = call.get_object("event")
     endpoint = read.text(call.params, "webhook_endpoint")
+    read.flag(call.params, "for_stripecli")  # who asks; the endpoint alone says where to
     webhook_deliveries.requeue(call.account, event, endpoint)
     return event
 
 
-@route("POST", "/v1/webhook_endpoints")
+@route("POST", "/v1/webhook_endpoints", reads=(*_ENDPOINT_PARAMS, "api_version"))
 def create_endpoint(call: Call) -> JsonObject:
     """Create a webhook endpoint; only this response shows its secret."""
     account, params = call.account, call.params
@@ -82,7 +85,7 @@ def create_endpoint(call: Call) -> JsonObject:
     return {**endpoint, "secret": secret}
 
 
-@route("POST", "/v1/webhook_endpoints/{}")
+@route("POST", "/v1/webhook_endpoints/{}", reads=(*_ENDPOINT_PARAMS, "disabled"))
 def update_endpoint(call: Call) -> JsonObject:
     """Update, enable or disable a webhook endpoint."""
     endpoint, params = call.get_object(WEBHOOK_ENDPOINT), call.params

@@ -8,6 +8,7 @@ from typing import Final
 from payments.sandbox import listing
 from payments.sandbox.account import MERCHANT, StripeAccount
 from payments.sandbox.account_settings import ACCOUNT_ID, account_object
+from payments.sandbox.declared_params import PAGE
 from payments.sandbox.errors import not_found
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.routes import Call, route
@@ -52,7 +53,7 @@ def retrieve_account(call: Call) -> JsonObject:
     return account_object(call.account)
 
 
-@route("GET", "/v1/accounts/{}/external_accounts")
+@route("GET", "/v1/accounts/{}/external_accounts", reads=(*PAGE, "object"))
 def list_external_accounts(call: Call) -> JsonObject:
     """List the account's bank accounts; it has no debit cards."""
     retrieve_account(call)

@@ -11,6 +11,7 @@ from payments.sandbox import invoices, subscriptions
 from payments.sandbox.account import StripeAccount, when_due
 from payments.sandbox.cards import Decline
 from payments.sandbox.form_encoding import JsonObject
+from payments.sandbox.payment_intents import CustomerPresence
 
 _DELINQUENT_STATUSES: Final = ("past_due", "incomplete", "unpaid")
 _ATTEMPT_FIELDS: Final = ("attempt_count", "attempted", "next_payment_attempt")
@@ -42,11 +43,14 @@ def retry_invoice(account: StripeAccount, invoice_id: str) -> None:
 
 
 def pay_on_request(
-    account: StripeAccount, invoice: JsonObject, method: JsonObject | None
+    account: StripeAccount,
+    invoice: JsonObject,
+    method: JsonObject | None,
+    presence: CustomerPresence = CustomerPresence.OFF_SESSION,
 ) -> Decline | None:
     """Charge an invoice on request; scheduled retries continue. Returns the decline, if any."""
     method = method or invoices.payment_method_for(account, invoice)
-    decline = invoices.collect(account, invoice, method, counts_attempt=False)
+    decline = invoices.collect(account, invoice, method, counts_attempt=False, presence=presence)
     if invoice["status"] == "paid":
         record_recovery(account, invoice)
     elif decline is not None:

@@ -5,14 +5,16 @@ from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount, when_due
 from payments.sandbox.errors import invalid_request
 from payments.sandbox.form_encoding import JsonObject
+from payments.sandbox.payment_intents import CustomerPresence
 from payments.sandbox.routes import Call, route
 
 
-@route("POST", "/v1/invoices/{}/pay")
+@route("POST", "/v1/invoices/{}/pay", reads=("off_session", "payment_method"))
 def pay(call: Call) -> JsonObject:
     """Charge an invoice, with the payment method the request names or its default one."""
     account, invoice = call.account, call.get_object("invoice")
-    read.refuse_unsupported(call.params, "paid_out_of_band", "forgive", "source")
+    is_absent = read.flag(call.params, "off_session", default=True)
+    presence = CustomerPresence.OFF_SESSION if is_absent else CustomerPresence.ON_SESSION
     if invoice["status"] == "paid":
         raise invalid_request("Invoice is already paid", code="invoice_already_paid")
     if invoice["status"] == "void":
@@ -20,7 +22,7 @@ def pay(call: Call) -> JsonObject:
     method = payment_methods.of_customer_in(account, invoice["customer"], call.params)
     if invoice["status"] == "draft":
         invoices.finalize(account, invoice)
-    decline = invoice_collection.pay_on_request(account, invoice, method)
+    decline = invoice_collection.pay_on_request(account, invoice, method, presence)
     if decline is not None:
         raise subscription_endpoints.payment_error(account, invoice, decline)
     return invoice
@@ -35,7 +37,7 @@ def settle_from_intent(account: StripeAccount, invoice_id: str) -> None:
         invoice_collection.record_recovery(account, invoice)
 
 
-@route("POST", "/v1/invoices/{}/finalize")
+@route("POST", "/v1/invoices/{}/finalize", reads=("auto_advance",))
 def finalize(call: Call) -> JsonObject:
     """Finalize a draft; an invoice over nothing is paid at once."""
     account, invoice = call.account, call.get_object("invoice")

@@ -15,13 +15,14 @@ add_list_and_retrieve_routes(
 )
 
 
-@route("POST", "/v1/invoiceitems")
+@route(
+    "POST",
+    "/v1/invoiceitems",
+    reads=("amount", "currency", "customer", "description", "metadata"),
+)
 def create_item(call: Call) -> JsonObject:
     """Create an invoice item, pending until an invoice includes it."""
     account, params = call.account, call.params
-    read.refuse_unsupported(
-        params, "price_data", "pricing", "subscription", "quantity", "unit_amount_decimal"
-    )
     customer = customers.customer_in(account, params)
     if customer is None:
         raise missing_param("customer")
@@ -67,11 +68,17 @@ def delete_item(call: Call) -> JsonObject:
     return account.store.mark_deleted(item["id"])
 
 
-@route("POST", "/v1/invoices")
+@route(
+    "POST",
+    "/v1/invoices",
+    reads=(
+        "auto_advance", "collection_method", "currency", "customer", "days_until_due",
+        "default_payment_method", "description", "metadata", "pending_invoice_items_behavior",
+    ),
+)  # fmt: skip
 def create(call: Call) -> JsonObject:
     """Create a draft, empty or of the customer's pending items."""
     account, params = call.account, call.params
-    read.refuse_unsupported(params, "subscription", "discounts", "lines", "from_invoice")
     customer = customers.customer_in(account, params)
     if customer is None:
         raise missing_param("customer")
@@ -99,11 +106,14 @@ def create(call: Call) -> JsonObject:
     return invoice
 
 
-@route("POST", "/v1/invoices/{}")
+@route(
+    "POST",
+    "/v1/invoices/{}",
+    reads=("auto_advance", "default_payment_method", "description", "metadata"),
+)
 def update(call: Call) -> JsonObject:
     """Update an invoice; a draft with `auto_advance` is finalized an hour later."""
     account, invoice, params = call.account, call.get_object("invoice"), call.params
-    read.refuse_unsupported(params, "discounts", "due_date", "collection_method", "days_until_due")
     changes: JsonObject = {"metadata": read.merge_metadata(invoice["metadata"], params)}
     if "description" in params:
         changes["description"] = read.text(params, "description")

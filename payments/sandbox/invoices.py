@@ -11,15 +11,17 @@ from payments.sandbox import invoice_lines, listing, payment_intents, pricing
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount
 from payments.sandbox.cards import Decline
+from payments.sandbox.declared_params import PAGE
 from payments.sandbox.form_encoding import JsonObject, JsonValue
 from payments.sandbox.payment_intents import CustomerPresence, PaymentAttempt
 from payments.sandbox.routes import Call, add_list_and_retrieve_routes, add_retrieve_route, route
 
 DRAFT_PERIOD: Final = timedelta(hours=1)
 
-_PAYMENT_FILTERS: Final = {
+_PAYMENT_FILTERS: Final[listing.Filters] = {
     "invoice": listing.equals("invoice"),
-    "payment_intent": lambda row, intent_id: row["payment"]["payment_intent"] == intent_id,
+    "payment.payment_intent": lambda row, intent_id: row["payment"]["payment_intent"] == intent_id,
+    "payment.type": lambda row, type_: row["payment"]["type"] == type_,
     "status": listing.equals("status"),
 }
 
@@ -43,22 +45,22 @@ add_list_and_retrieve_routes(
 add_retrieve_route("invoice_payment", "/v1/invoice_payments")
 
 
-@route("GET", "/v1/invoices/{}/lines")
+@route("GET", "/v1/invoices/{}/lines", reads=PAGE)
 def list_lines(call: Call) -> JsonObject:
     """List an invoice's lines."""
-    lines: JsonObject = call.get_object("invoice")["lines"]
-    return listing.page_of_rows(lines["data"], call.path, call.params)
+    rows = call.get_object("invoice")["lines"]["data"]
+    return listing.page_of_rows(rows, call.path, call.params)
 
 
-@route("GET", "/v1/invoice_payments")
+@route("GET", "/v1/invoice_payments", reads=listing.reads(_PAYMENT_FILTERS))
 def list_payments(call: Call) -> JsonObject:
     """List invoice payments, by `payment[payment_intent]` too."""
-    params = dict(call.params)
-    payment = read.nested_object(params, "payment")
-    if params.pop("payment", None):
-        params["payment_intent"] = payment.get("payment_intent", "")
-    store = call.account.store
-    return listing.page(store, "invoice_payment", call.path, params, _PAYMENT_FILTERS)
+    store, params, filters = call.account.store, call.params, dict(_PAYMENT_FILTERS)
+    intent_id = read.text(read.nested_object(params, "payment"), "payment_intent")
+    if intent_id is not None:
+        params = params | {"payment_intent": intent_id}
+        filters["payment_intent"] = lambda row, value: True  # noqa: ARG005 - linked
+    return listing.page(store, "invoice_payment", call.path, params, filters)
 
 
 def subscription_id(invoice: JsonObject) -> str | None:

@@ -10,6 +10,7 @@ from typing import Final
 from payments.sandbox import cards, listing, payment_methods
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount
+from payments.sandbox.declared_params import PAGE
 from payments.sandbox.errors import not_found
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.routes import Call, route
@@ -118,7 +119,7 @@ def default_source_in(
     return source_id
 
 
-@route("POST", "/v1/customers/{}/sources")
+@route("POST", "/v1/customers/{}/sources", reads=("source",))
 def create(call: Call) -> JsonObject:
     """Save a card token such as `tok_visa` on a customer."""
     customer, token = call.get_object("customer"), read.required(call.params, "source")
@@ -126,13 +127,13 @@ def create(call: Call) -> JsonObject:
     return source_object(call.account.store, method["id"])
 
 
-@route("GET", "/v1/customers/{}/sources")
+@route("GET", "/v1/customers/{}/sources", reads=(*PAGE, "object"))
 def list_of_customer(call: Call) -> JsonObject:
-    """List a customer's legacy sources, all on one page; `object` may be `card` or `source`."""
+    """List a customer's legacy sources; `object` may be `card` or `source`."""
     listed = sources_of(call.account.store, call.get_object("customer"))
     wanted = read.text(call.params, "object")
     data = [row for row in listed["data"] if wanted in (None, row["object"])]
-    return {**listed, "data": data}
+    return listing.page_of_rows(data, listed["url"], call.params)
 
 
 @route("GET", "/v1/customers/{}/sources/{}")

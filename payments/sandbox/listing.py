@@ -1,6 +1,7 @@
 """Lists, newest first and paginated.
 
-A list takes `limit`, `starting_after`, `ending_before`, `created` and the filters of its kind.
+A list takes `limit`, `starting_after`, `ending_before`, of most kinds `created`, and the filters of
+its kind, which are named by the leaf parameters they read: `lookup_keys[]`.
 """
 
 from collections.abc import Callable, Iterable
@@ -8,6 +9,7 @@ from itertools import islice
 from typing import Final
 
 from payments.sandbox import request_params as read
+from payments.sandbox.declared_params import CREATED, PAGE
 from payments.sandbox.errors import invalid_request, not_found
 from payments.sandbox.form_encoding import JsonObject, JsonValue
 from payments.sandbox.store import Store
@@ -16,7 +18,6 @@ Predicate = Callable[[JsonObject], bool]
 Filter = Callable[[JsonObject, JsonValue], bool]
 Filters = dict[str, Filter]
 
-_COMMON_PARAMS: Final = ("limit", "starting_after", "ending_before", "created", "expand")
 
 # Parameters whose objects are found through a link rather than by reading every object
 _LINK_FIELDS: Final = ("customer", "payment_intent", "subscription", "invoice", "charge", "source",
@@ -38,6 +39,11 @@ def matches_nothing(_row: JsonObject, _value: JsonValue) -> bool:
     return False
 
 
+def reads(filters: Filters | None = None, *, by_created: bool = True) -> tuple[str, ...]:
+    """Return the leaf parameters that a list with these filters reads."""
+    return (*PAGE, *(CREATED if by_created else ()), *(filters or {}))
+
+
 def list_object(rows: Iterable[JsonObject], url: str, *, has_more: bool = False) -> JsonObject:
     """Return a list object."""
     return {"object": "list", "data": list(rows), "has_more": has_more, "url": url}
@@ -46,16 +52,10 @@ def list_object(rows: Iterable[JsonObject], url: str, *, has_more: bool = False)
 def page(
     store: Store, object_name: str, url: str, params: JsonObject, filters: Filters | None = None
 ) -> JsonObject:
-    """Return one page of the objects of a name that pass the filters.
-
-    Raises ApiError for a parameter that is no filter.
-    """
-    limit = _limit(params)
-    _refuse_unknown(params, filters or {})
-    tests = _predicates(params, filters or {})
-    ids, backwards = _cursor_window(
-        store, _candidates(store, object_name, params, filters or {}), params
-    )
+    """Return one page of the objects of a name that pass the filters."""
+    limit, tests = _limit(params), _predicates(params, filters or {})
+    candidates = _candidates(store, object_name, params, filters or {})
+    ids, backwards = _cursor_window(store, object_name, candidates, params)
     matching = (row for row in store.existing(ids) if all(test(row) for test in tests))
     rows = list(islice(matching, limit + 1))
     data = rows[:limit]
@@ -89,13 +89,6 @@ def _limit(params: JsonObject) -> int:
     return limit
 
 
-def _refuse_unknown(params: JsonObject, filters: Filters) -> None:
-    for name in params:
-        if name not in filters and name not in _COMMON_PARAMS:
-            message = f"The sandbox does not list by {name} yet."
-            raise invalid_request(message, name, "sandbox_unsupported")
-
-
 def _candidates(store: Store, kind: str, params: JsonObject, filters: Filters) -> list[str]:
     for name in _LINK_FIELDS:
         value = params.get(name)
@@ -104,7 +97,9 @@ def _candidates(store: Store, kind: str, params: JsonObject, filters: Filters) -
     return store.kinds.get(kind, [])
 
 
-def _cursor_window(store: Store, ids: list[str], params: JsonObject) -> tuple[Iterable[str], bool]:
+def _cursor_window(
+    store: Store, kind: str, ids: list[str], params: JsonObject
+) -> tuple[Iterable[str], bool]:
     """Return the ids after or before the cursor, and whether they are oldest first."""
     after, before = read.text(params, "starting_after"), read.text(params, "ending_before")
     if after and before:
@@ -113,8 +108,8 @@ def _cursor_window(store: Store, ids: list[str], params: JsonObject) -> tuple[It
     if cursor is None:
         return reversed(ids), False
     param = "starting_after" if after else "ending_before"
-    if cursor not in store.positions:
-        raise not_found("object", cursor, param)
+    if store.objects.get(cursor, {}).get("object") != kind:
+        raise not_found(kind, cursor, param)
     first = _bisect(store, ids, store.positions[cursor])
     if after:
         return reversed(ids[:first]), False
@@ -133,8 +128,18 @@ def _bisect(store: Store, ids: list[str], position: int) -> int:
 
 
 def _predicates(params: JsonObject, filters: Filters) -> list[Predicate]:
-    tests = [_bind_filter(filters[name], params[name]) for name in filters if name in params]
+    values = {leaf: _value_of(params, leaf) for leaf in filters}
+    sent = {leaf: value for leaf, value in values.items() if value is not None}
+    tests = [_bind_filter(filters[leaf], value) for leaf, value in sent.items()]
     return [*tests, *_created_range(params)]
+
+
+def _value_of(params: JsonObject, leaf: str) -> JsonValue:
+    """Return the value of a filter, of `lookup_keys[]` the whole array, or None when absent."""
+    *objects, name = leaf.removesuffix("[]").split(".")
+    for each in objects:
+        params = read.nested_object(params, each)
+    return params.get(name)
 
 
 def _bind_filter(matches: Filter, value: JsonValue) -> Predicate:
@@ -147,11 +152,16 @@ def _created_range(params: JsonObject) -> list[Predicate]:
         return []
     if isinstance(created, str):
         timestamp = read.integer(params, "created")
-        return [lambda row: row["created"] == timestamp]
+        return [lambda row: _created(row) == timestamp]
     bounds = {name: read.integer(created, name) for name in created}
     lowest = max(bounds.get("gte") or 0, (bounds.get("gt") or -1) + 1)
     highest = min(_or_max(bounds.get("lte")), _or_max(bounds.get("lt")) - ("lt" in bounds))
-    return [lambda row: lowest <= row["created"] <= highest]
+    return [lambda row: lowest <= _created(row) <= highest]
+
+
+def _created(row: JsonObject) -> int:
+    """Return when an object was created; invoice items call it `date`."""
+    return int(row["created"] if "created" in row else row["date"])
 
 
 def _or_max(timestamp: int | None) -> int:

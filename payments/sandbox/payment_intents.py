@@ -21,6 +21,7 @@ from payments.sandbox import request_params as read
 from payments.sandbox.account import TASK_HANDLERS, StripeAccount
 from payments.sandbox.cards import Decline, SandboxCard
 from payments.sandbox.catalog import currency_in, validate_charge_amount
+from payments.sandbox.declared_params import shipping
 from payments.sandbox.errors import ApiError, invalid_request, missing_param
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
@@ -35,6 +36,8 @@ THREE_DS_ACTION: Final = {
     "type": "use_stripe_sdk",
     "use_stripe_sdk": {"type": "three_d_secure_redirect"},
 }
+
+SHIPPING: Final = shipping("shipping", "carrier", "name", "phone", "tracking_number")
 
 add_list_and_retrieve_routes(
     "payment_intent", "/v1/payment_intents", {"customer": listing.equals("customer")}
@@ -177,28 +180,41 @@ AUTHENTICATION_FAILED: Final = Decline(
 )
 
 
-@route("POST", "/v1/payment_intents")
+@route(
+    "POST",
+    "/v1/payment_intents",
+    reads=(
+        "amount", "automatic_payment_methods.allow_redirects", "automatic_payment_methods.enabled",
+        "capture_method", "confirm", "currency", "customer", "description", "metadata",
+        "off_session", "payment_method", "payment_method_types[]", "receipt_email", "return_url",
+        "setup_future_usage", "statement_descriptor_suffix",
+        *SHIPPING,
+    ),
+)  # fmt: skip
 def create(call: Call) -> JsonObject:
     """Create a payment intent, and with `confirm` charge it."""
     account, params = call.account, call.params
-    if call.uses_pinned_version and "payment_method_types" in params:
-        raise payment_method_types_error()
     amount = read.required_integer(params, "amount")
     currency = currency_in(params)
     validate_charge_amount(amount, currency, "amount")
-    if read.text(params, "capture_method") == "manual":
-        raise invalid_request("The sandbox does not do manual capture yet.", "capture_method")
+    read.supported(params, "capture_method", ("automatic", "automatic_async"))
+    for name in ("off_session", "return_url"):
+        if name in params and not read.flag(params, "confirm"):
+            raise invalid_request(f"You can only pass `{name}` with `confirm=true`.", name)
     intent = make(account, amount, currency, _fields(account, params))
     if read.flag(params, "confirm"):
         _confirm_or_raise(account, intent, params, intent["payment_method"])
     return intent
 
 
-@route("POST", "/v1/payment_intents/{}")
+@route(
+    "POST",
+    "/v1/payment_intents/{}",
+    reads=("description", "metadata", "receipt_email", "statement_descriptor_suffix"),
+)
 def update(call: Call) -> JsonObject:
     """Update a payment intent's metadata and texts."""
     intent, params = call.get_object("payment_intent"), call.params
-    read.refuse_unsupported(params, "amount", "currency", "customer", "payment_method")
     intent["metadata"] = read.merge_metadata(intent["metadata"], params)
     for name in ("description", "receipt_email", "statement_descriptor_suffix"):
         if name in params:
@@ -206,7 +222,9 @@ def update(call: Call) -> JsonObject:
     return intent
 
 
-@route("POST", "/v1/payment_intents/{}/confirm")
+@route(
+    "POST", "/v1/payment_intents/{}/confirm", reads=("off_session", "payment_method", "return_url")
+)
 def confirm_endpoint(call: Call) -> JsonObject:
     """Confirm a payment intent, with the payment method the request names or its own."""
     intent = call.get_object("payment_intent")
@@ -217,7 +235,7 @@ def confirm_endpoint(call: Call) -> JsonObject:
     return intent
 
 
-@route("POST", "/v1/payment_intents/{}/cancel")
+@route("POST", "/v1/payment_intents/{}/cancel", reads=("cancellation_reason",))
 def cancel_endpoint(call: Call) -> JsonObject:
     """Cancel a payment intent that belongs to no Checkout Session."""
     account, intent = call.account, call.get_object("payment_intent")
@@ -243,15 +261,6 @@ def cancel(account: StripeAccount, intent: JsonObject, reason: str | None) -> No
 def payment_error(intent: JsonObject) -> ApiError:
     """Return a 402 with the intent's last error."""
     return ApiError(402, {**intent["last_payment_error"], "payment_intent": dict(intent)})
-
-
-def payment_method_types_error() -> ApiError:
-    """Return a 400: the pinned API version no longer takes `payment_method_types`."""
-    return invalid_request(
-        "payment_method_types is no longer supported; use allowed_payment_method_types.",
-        "payment_method_types",
-        "payment_method_types_no_longer_supported",
-    )
 
 
 def _requires_authentication(
@@ -296,6 +305,8 @@ def _fields(account: StripeAccount, params: JsonObject) -> JsonObject:
         "customer": customer["id"] if customer else None,
         "metadata": read.metadata(params),
     }
+    if "payment_method_types" in params:
+        fields["payment_method_types"] = payment_methods.types_in(params)
     for name in ("description", "receipt_email", "setup_future_usage"):
         fields[name] = read.text(params, name)
     fields["statement_descriptor_suffix"] = read.text(params, "statement_descriptor_suffix")
@@ -303,9 +314,7 @@ def _fields(account: StripeAccount, params: JsonObject) -> JsonObject:
         enabled = read.flag(automatic, "enabled")
         redirects = read.text(automatic, "allow_redirects") or "always"
         fields["automatic_payment_methods"] = {"enabled": enabled, "allow_redirects": redirects}
-    shipping = read.nested_object(params, "shipping")
-    if shipping:
-        fields["shipping"] = {**shipping, "address": read.address(shipping)}
+    fields["shipping"] = shipping_in(params)
     method_id = read.text(params, "payment_method")
     if method_id:
         fields["payment_method"] = payment_methods.find_or_create(account, method_id)["id"]
@@ -313,11 +322,22 @@ def _fields(account: StripeAccount, params: JsonObject) -> JsonObject:
     return fields
 
 
+def shipping_in(params: JsonObject) -> JsonObject | None:
+    """Return the `shipping` of a payment intent that a request names, or None."""
+    destination = read.nested_object(params, "shipping")
+    if not destination:
+        return None
+    texts = ("carrier", "name", "phone", "tracking_number")
+    fields = {name: read.text(destination, name) for name in texts}
+    return {**fields, "address": read.address(destination)}
+
+
 def _confirm_or_raise(
     account: StripeAccount, intent: JsonObject, params: JsonObject, method_id: str | None
 ) -> None:
     if method_id is None:
         raise missing_param("payment_method")
+    account.store.private(intent["id"])["return_url"] = read.text(params, "return_url")
     method = payment_methods.find_or_create(account, method_id)
     presence = (
         CustomerPresence.OFF_SESSION

@@ -11,6 +11,7 @@ from typing import Final
 from payments.sandbox import catalog, checkout, listing
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount, when_due
+from payments.sandbox.declared_params import PAGE, within
 from payments.sandbox.errors import invalid_request, missing_param
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
@@ -19,14 +20,33 @@ OBJECT_NAME: Final = "payment_link"
 MAX_LINE_ITEMS: Final = 20
 INACTIVE_TEXT: Final = "This link is no longer active."
 
-add_list_and_retrieve_routes(OBJECT_NAME, "/v1/payment_links", {"active": listing.equals("active")})
+_INTENT_TEXTS: Final = ("description", "setup_future_usage", "statement_descriptor_suffix")
+_AFTER_COMPLETION: Final = (
+    "after_completion.hosted_confirmation.custom_message", "after_completion.redirect.url",
+    "after_completion.type",
+)  # fmt: skip
+
+add_list_and_retrieve_routes(
+    OBJECT_NAME, "/v1/payment_links", {"active": listing.equals("active")}, by_created=False
+)
 
 
-@route("POST", "/v1/payment_links")
+@route(
+    "POST",
+    "/v1/payment_links",
+    reads=(
+        *_AFTER_COMPLETION, "customer_creation", "inactive_message", "metadata",
+        "restrictions.completed_sessions.limit", "submit_type",
+        *within("line_items[]", names=(
+            "price", "quantity", *within("price_data", names=catalog.CHECKOUT_PRICE_DATA),
+        )),
+        *within("payment_intent_data", names=(*_INTENT_TEXTS, "metadata")),
+        *within("subscription_data", names=("description", "metadata")),
+    ),
+)  # fmt: skip
 def create(call: Call) -> JsonObject:
     """Create a payment link for one or more prices."""
     account, params = call.account, call.params
-    _refuse_unsupported(params)
     sold = [
         _sold_in(account, item, f"line_items[{index}]")
         for index, item in enumerate(read.array(params, "line_items"))
@@ -49,11 +69,14 @@ def create(call: Call) -> JsonObject:
     return link
 
 
-@route("POST", "/v1/payment_links/{}")
+@route(
+    "POST",
+    "/v1/payment_links/{}",
+    reads=(*_AFTER_COMPLETION, "active", "inactive_message", "metadata"),
+)
 def update(call: Call) -> JsonObject:
     """Update a link's metadata or texts, or deactivate it; its line items stay."""
     link, params = call.get_object(OBJECT_NAME), call.params
-    _refuse_unsupported(params, "line_items")
     changes: JsonObject = {"metadata": read.merge_metadata(link["metadata"], params)}
     if "active" in params:
         changes["active"] = read.flag(params, "active")
@@ -65,11 +88,12 @@ def update(call: Call) -> JsonObject:
     return link
 
 
-@route("GET", "/v1/payment_links/{}/line_items")
+@route("GET", "/v1/payment_links/{}/line_items", reads=PAGE)
 def list_line_items(call: Call) -> JsonObject:
     """List what a link sells."""
     ids = call.account.store.linked("item", OBJECT_NAME, call.get_object(OBJECT_NAME)["id"])
-    return listing.list_object(call.account.store.existing(ids), call.path)
+    rows = list(call.account.store.existing(ids))
+    return listing.page_of_rows(rows, call.path, call.params)
 
 
 def open_session(account: StripeAccount, link: JsonObject, query: Mapping[str, str]) -> JsonObject:
@@ -126,10 +150,6 @@ def _subscription_data(link: JsonObject) -> JsonObject:
     return {} if data is None else {n: data[n] for n in ("description", "metadata") if data[n]}
 
 
-def _refuse_unsupported(params: JsonObject, *names: str) -> None:
-    read.refuse_unsupported(params, *names, *_UNSUPPORTED_PARAMS)
-
-
 def _fields(params: JsonObject, currency: str, mode: str) -> JsonObject:
     creation = read.one_of(params, "customer_creation", ("always", "if_required"), "if_required")
     kinds = ("auto", "book", "donate", "pay", "subscribe")
@@ -173,17 +193,18 @@ def _payment_intent_data(params: JsonObject) -> JsonObject | None:
     data = read.nested_object(params, "payment_intent_data")
     if not data:
         return None
-    read.refuse_unsupported(data, "capture_method", "transfer_group", "statement_descriptor")
-    names = ("description", "setup_future_usage", "statement_descriptor_suffix")
     nulls = dict.fromkeys(("capture_method", "statement_descriptor", "transfer_group"))
-    return {**nulls, **{n: read.text(data, n) for n in names}, "metadata": read.metadata(data)}
+    return {
+        **nulls,
+        **{n: read.text(data, n) for n in _INTENT_TEXTS},
+        "metadata": read.metadata(data),
+    }
 
 
 def _subscription_data_in(params: JsonObject) -> JsonObject | None:
     data = read.nested_object(params, "subscription_data")
     if not data:
         return None
-    read.refuse_unsupported(data, "invoice_settings", "trial_period_days", "trial_settings")
     return {
         "description": read.text(data, "description"),
         "invoice_settings": {"issuer": {"type": "self"}},
@@ -200,14 +221,6 @@ def _restrictions(params: JsonObject) -> JsonObject | None:
     return {"completed_sessions": {"count": 0, "limit": read.required_integer(sessions, "limit")}}
 
 
-_UNSUPPORTED_PARAMS: Final = (
-    "allow_promotion_codes", "application_fee_amount", "application_fee_percent", "automatic_tax",
-    "billing_address_collection", "consent_collection", "currency", "custom_fields", "custom_text",
-    "invoice_creation", "managed_payments", "name_collection", "on_behalf_of", "optional_items",
-    "payment_method_collection", "payment_method_options", "payment_method_types",
-    "phone_number_collection", "shipping_address_collection", "shipping_options",
-    "tax_id_collection", "transfer_data",
-)  # fmt: skip
 _NULL_FIELDS: Final = (
     "application", "application_fee_amount", "application_fee_percent", "consent_collection",
     "invoice_creation", "managed_payments", "on_behalf_of", "optional_items",

@@ -5,25 +5,44 @@ customer; once detached, it can never be attached again.
 """
 
 import hashlib
+import re
 from dataclasses import replace
+from typing import Final
 
 from payments.sandbox import cards, listing, sepa_debit
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount
 from payments.sandbox.cards import SandboxCard
-from payments.sandbox.errors import card_error, invalid_request, not_found
+from payments.sandbox.declared_params import address, within
+from payments.sandbox.errors import (
+    ApiError,
+    card_error,
+    invalid_request,
+    missing_param,
+    not_found,
+    unsupported,
+)
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
 from payments.sandbox.sepa_debit import BankAccount
 
-add_list_and_retrieve_routes(
-    "payment_method",
-    "/v1/payment_methods",
-    {"customer": listing.equals("customer"), "type": listing.equals("type")},
+TYPES: Final = ("card", "sepa_debit")
+_FILTERS: Final = {"customer": listing.equals("customer"), "type": listing.equals("type")}
+_BILLING_DETAILS: Final = within(
+    "billing_details", names=(*address(), "email", "name", "phone", "tax_id")
 )
 
+add_list_and_retrieve_routes("payment_method", "/v1/payment_methods", _FILTERS, by_created=False)
 
-@route("POST", "/v1/payment_methods")
+
+@route(
+    "POST",
+    "/v1/payment_methods",
+    reads=(
+        *_BILLING_DETAILS, "allow_redisplay", "metadata", "sepa_debit.iban", "type",
+        *within("card", names=("cvc", "exp_month", "exp_year", "number", "token")),
+    ),
+)  # fmt: skip
 def create(call: Call) -> JsonObject:
     """Create a card or a SEPA debit, from a test number or a token."""
     account, params = call.account, call.params
@@ -33,8 +52,7 @@ def create(call: Call) -> JsonObject:
         debit_params = read.nested_object(params, "sepa_debit")
         iban = read.required(debit_params, "iban").replace(" ", "").upper()
         method = make_sepa_debit(account, _bank_account_of(iban), payer)
-        method["metadata"] = read.metadata(params)
-        return method
+        return _with_common_fields(method, params)
     if type_ != "card":
         raise invalid_request(f"The sandbox has no payment method of type {type_}.", "type")
     card_params = read.nested_object(params, "card")
@@ -42,9 +60,14 @@ def create(call: Call) -> JsonObject:
         method = make(account, _card_of_token(card_params["token"], "card[token]"), payer)
     else:
         method = make(account, _card_of_number(card_params), payer)
-        method["card"]["exp_month"] = read.integer(card_params, "exp_month")
-        method["card"]["exp_year"] = read.integer(card_params, "exp_year")
+        method["card"] |= _expiry_in(account, card_params, {})
+        method["card"]["checks"]["cvc_check"] = "pass" if _cvc_in(card_params) else None
+    return _with_common_fields(method, params)
+
+
+def _with_common_fields(method: JsonObject, params: JsonObject) -> JsonObject:
     method["metadata"] = read.metadata(params)
+    method["allow_redisplay"] = read.text(params, "allow_redisplay") or "unspecified"
     return method
 
 
@@ -112,13 +135,22 @@ def _unattached_fields(type_: str, payer: JsonObject) -> JsonObject:
             "email": payer.get("email") or None,
             "name": payer.get("name") or None,
             "phone": payer.get("phone") or None,
-            "tax_id": None,
+            "tax_id": payer.get("tax_id") or None,
         },
         "customer": None,
         "customer_account": None,
         "metadata": {},
         "type": type_,
     }
+
+
+def types_in(params: JsonObject) -> list[str]:
+    """Return the `payment_method_types` of a request older than endive; `card` without them."""
+    types = read.array(params, "payment_method_types")
+    for name in types:
+        if name not in TYPES:
+            raise unsupported(f"payment_method_types={name}")
+    return types or ["card"]
 
 
 def find_or_create(
@@ -220,7 +252,11 @@ def get(account: StripeAccount, method_id: str) -> JsonObject:
     return method
 
 
-@route("POST", "/v1/payment_methods/{}")
+@route(
+    "POST",
+    "/v1/payment_methods/{}",
+    reads=(*_BILLING_DETAILS, "allow_redisplay", "card.exp_month", "card.exp_year", "metadata"),
+)
 def update(call: Call) -> JsonObject:
     """Update an attached payment method."""
     method, params = call.get_object("payment_method"), call.params
@@ -231,11 +267,10 @@ def update(call: Call) -> JsonObject:
     changes: JsonObject = {"metadata": read.merge_metadata(method["metadata"], params)}
     payer = read.nested_object(params, "billing_details")
     if payer:
-        changes["billing_details"] = {**method["billing_details"], **payer}
+        changes["billing_details"] = _updated_payer(method["billing_details"], payer)
     card_params = read.nested_object(params, "card")
     if card_params and method["type"] == "card":
-        expiry = {name: read.integer(card_params, name) for name in ("exp_month", "exp_year")}
-        expiry = {name: value for name, value in expiry.items() if value is not None}
+        expiry = _expiry_in(call.account, card_params, method["card"])
         changes["card"] = {**method["card"], **expiry}
     if "allow_redisplay" in params:
         changes["allow_redisplay"] = read.text(params, "allow_redisplay")
@@ -243,7 +278,17 @@ def update(call: Call) -> JsonObject:
     return method
 
 
-@route("POST", "/v1/payment_methods/{}/attach")
+def _updated_payer(present: JsonObject, params: JsonObject) -> JsonObject:
+    """Return the billing details with the fields that a request sets or unsets."""
+    changes: JsonObject = {name: read.text(params, name) for name in params if name != "address"}
+    if "address" in params:
+        changes["address"] = present["address"] | read.nested_object(params, "address")
+        if not params["address"]:
+            changes["address"] = dict(read.EMPTY_ADDRESS)
+    return {**present, **changes}
+
+
+@route("POST", "/v1/payment_methods/{}/attach", reads=("customer",))
 def attach_endpoint(call: Call) -> JsonObject:
     """Attach a payment method to a customer, unless the bank declines the card."""
     method = find_or_create(call.account, call.id, param="id")
@@ -285,13 +330,16 @@ def detach(call: Call) -> JsonObject:
     return method
 
 
-@route("GET", "/v1/customers/{}/payment_methods")
+@route(
+    "GET",
+    "/v1/customers/{}/payment_methods",
+    reads=listing.reads({"type": listing.equals("type")}, by_created=False),
+)
 def list_of_customer(call: Call) -> JsonObject:
     """List a customer's payment methods."""
     customer = call.get_object("customer")
-    params = {**call.params, "customer": customer["id"]}
-    filters = {"customer": listing.equals("customer"), "type": listing.equals("type")}
-    return listing.page(call.account.store, "payment_method", call.path, params, filters)
+    params = call.params | {"customer": customer["id"]}
+    return listing.page(call.account.store, "payment_method", call.path, params, _FILTERS)
 
 
 @route("GET", "/v1/customers/{}/payment_methods/{}")
@@ -302,6 +350,33 @@ def retrieve_of_customer(call: Call) -> JsonObject:
     if method is None or method["customer"] != customer["id"]:
         raise not_found("PaymentMethod", call.ids[1])
     return method
+
+
+def _expiry_in(account: StripeAccount, params: JsonObject, present: JsonObject) -> JsonObject:
+    """Return a card's expiry; what the request does not name stays. Raises ApiError, a 402."""
+    expiry: JsonObject = {}
+    for name in ("exp_month", "exp_year"):
+        value = read.integer(params, name)
+        expiry[name] = present.get(name) if value is None else value
+        if expiry[name] is None:
+            raise missing_param(f"card[{name}]")
+    now = account.clock.now()
+    if not 1 <= expiry["exp_month"] <= 12:
+        raise _card_field_error("invalid_expiry_month", "exp_month", "expiration month is invalid")
+    if (expiry["exp_year"], expiry["exp_month"]) < (now.year, now.month):
+        raise _card_field_error("invalid_expiry_year", "exp_year", "expiration year is invalid")
+    return expiry
+
+
+def _cvc_in(params: JsonObject) -> str | None:
+    cvc = read.text(params, "cvc")
+    if cvc is not None and not re.fullmatch(r"\d{3,4}", cvc):
+        raise _card_field_error("invalid_cvc", "cvc", "security code is invalid")
+    return cvc
+
+
+def _card_field_error(code: str, param: str, problem: str) -> ApiError:
+    return card_error({"code": code, "message": f"Your card's {problem}.", "param": param})
 
 
 def _bank_account_of(iban: str) -> BankAccount:

@@ -206,7 +206,7 @@ def _reverse(account: StripeAccount, payout: JsonObject, type_: str) -> None:
     payout["failure_balance_transaction"] = row["id"]
 
 
-@route("POST", "/v1/payouts")
+@route("POST", "/v1/payouts", reads=("amount", "currency", "description", "metadata", "method"))
 def create(call: Call) -> JsonObject:
     """Create a manual payout."""
     account, params = call.account, call.params
@@ -224,7 +224,7 @@ def create(call: Call) -> JsonObject:
     return payout
 
 
-@route("POST", "/v1/payouts/{}")
+@route("POST", "/v1/payouts/{}", reads=("metadata",))
 def update(call: Call) -> JsonObject:
     """Update a payout's metadata."""
     payout = call.get_object("payout")

@@ -12,11 +12,11 @@ PATH: Final = "/v1/plans"
 _FILTERS: Final = {"active": listing.equals("active"), "product": listing.equals("product")}
 
 
-@route("GET", PATH)
+@route("GET", PATH, reads=listing.reads(_FILTERS))
 def list_plans(call: Call) -> JsonObject:
     """List the recurring prices as plans."""
     filters = {**_FILTERS, "type": listing.equals("type")}
-    params = {**call.params, "type": "recurring"}
+    params = call.params | {"type": "recurring"}
     page = listing.page(call.account.store, "price", PATH, params, filters)
     return {**page, "data": [plan_of(price) for price in page["data"]]}
 

@@ -9,9 +9,17 @@ from typing import Final
 
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount
+from payments.sandbox.declared_params import within
 from payments.sandbox.errors import invalid_request, missing_param
 from payments.sandbox.form_encoding import JsonObject
 
+_TIER: Final = (
+    "flat_amount", "flat_amount_decimal", "unit_amount", "unit_amount_decimal", "up_to",
+)  # fmt: skip
+PARAMS: Final = (  # of a price, beside its unit amount
+    "billing_scheme", "tiers_mode", "transform_quantity.divide_by", "transform_quantity.round",
+    *within("tiers[]", names=_TIER),
+)  # fmt: skip
 MAX_DECIMAL_PLACES: Final = 12
 TIERS_MODES: Final = ("graduated", "volume")
 

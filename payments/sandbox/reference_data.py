@@ -6,6 +6,7 @@ Of Stripe's hundreds of tax codes these are the general ones, of its countries t
 from typing import Final
 
 from payments.sandbox import currencies, listing
+from payments.sandbox.declared_params import PAGE
 from payments.sandbox.errors import not_found
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.routes import Call, route
@@ -48,7 +49,7 @@ def _add_routes(path: str, rows: list[JsonObject]) -> None:
             raise not_found(str(rows[0]["object"]), call.id)
         return by_id[call.id]
 
-    route("GET", path)(list_all)
+    route("GET", path, reads=PAGE)(list_all)
     route("GET", f"{path}/{{}}")(retrieve)
 
 

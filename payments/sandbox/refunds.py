@@ -16,14 +16,14 @@ _CARD_DESTINATION = {"card": {"reference_status": "pending", "type": "refund"}, 
 add_list_and_retrieve_routes("refund", "/v1/refunds", _FILTERS)
 
 
-@route("GET", "/v1/charges/{}/refunds")
+@route("GET", "/v1/charges/{}/refunds", reads=listing.reads())
 def list_of_charge(call: Call) -> JsonObject:
     """List a charge's refunds."""
-    params = {**call.params, "charge": call.get_object("charge")["id"]}
+    params = call.params | {"charge": call.get_object("charge")["id"]}
     return listing.page(call.account.store, "refund", call.path, params, _FILTERS)
 
 
-@route("POST", "/v1/refunds")
+@route("POST", "/v1/refunds", reads=("amount", "charge", "metadata", "payment_intent", "reason"))
 def create(call: Call) -> JsonObject:
     """Refund a charge, or `amount` of it."""
     account, params = call.account, call.params
@@ -47,7 +47,7 @@ def create(call: Call) -> JsonObject:
     return make(account, charge, amount, params)
 
 
-@route("POST", "/v1/refunds/{}")
+@route("POST", "/v1/refunds/{}", reads=("metadata",))
 def update(call: Call) -> JsonObject:
     """Update a refund's metadata."""
     refund = call.get_object("refund")

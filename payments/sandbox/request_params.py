@@ -119,11 +119,17 @@ def address(params: JsonObject, name: str = "address") -> JsonObject:
     return {**EMPTY_ADDRESS, **nested_object(params, name)}
 
 
-def refuse_unsupported(params: JsonObject, *names: str) -> None:
-    """Refuse parameters that Stripe takes and the sandbox does not, rather than ignore them."""
-    for name in names:
-        if name in params:
-            raise unsupported(name)
+def supported(
+    params: JsonObject, name: str, values: tuple[str, ...], *, param: str | None = None
+) -> str | None:
+    """Return a parameter of whose values the sandbox does only these; None when it is absent.
+
+    `param` is its path when it is nested. Any other value is refused, rather than ignored.
+    """
+    value = text(params, name)
+    if value is not None and value not in values:
+        raise unsupported(f"{param or name}={value}")
+    return value
 
 
 def merge_metadata(current: dict[str, str], params: JsonObject) -> dict[str, str]:

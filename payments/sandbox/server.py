@@ -94,9 +94,15 @@ def application(sandbox: Sandbox) -> web.Application:
 async def api(http: web.Request) -> web.StreamResponse:
     """Answer an API request, with a fault if one is pending for it."""
     sandbox = http.app[_SANDBOX_KEY]
-    request = ApiRequest(
-        http.method, http.path, http.rel_url.raw_query_string, await http.text(), http.headers
-    )
+    try:
+        body = (await http.read()).decode(errors="surrogateescape")  # refused when it is decoded
+    except web.HTTPRequestEntityTooLarge:
+        body = None
+    query = http.rel_url.raw_query_string
+    request = ApiRequest(http.method, http.path, query, body or "", http.headers)
+    if body is None:
+        error = {"type": "invalid_request_error", "message": "The request's body is too large."}
+        return _response(sandbox.api.error_response(request, 413, error))
     conflict = sandbox.api.conflict_response(request)
     if conflict is not None:
         return _response(conflict)

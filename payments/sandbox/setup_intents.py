@@ -17,7 +17,6 @@ from payments.sandbox.payment_intents import (
     AUTHENTICATION_FAILED,
     CONFIRMABLE_STATUSES,
     THREE_DS_ACTION,
-    payment_method_types_error,
 )
 from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
 
@@ -36,17 +35,23 @@ add_list_and_retrieve_routes(
 )
 
 
-@route("POST", "/v1/setup_intents")
+@route(
+    "POST",
+    "/v1/setup_intents",
+    reads=(
+        "confirm", "customer", "description", "metadata", "payment_method",
+        "payment_method_types[]", "usage",
+    ),
+)  # fmt: skip
 def create(call: Call) -> JsonObject:
     """Create a setup intent, and with `confirm` confirm it."""
     account, params = call.account, call.params
-    if call.uses_pinned_version and "payment_method_types" in params:
-        raise payment_method_types_error()
     customer = customers.customer_in(account, params)
     fields: JsonObject = {
         "customer": customer["id"] if customer else None,
         "description": read.text(params, "description"),
         "metadata": read.metadata(params),
+        "payment_method_types": payment_methods.types_in(params),
         "usage": read.text(params, "usage") or "off_session",
     }
     method_id = read.text(params, "payment_method")
@@ -59,18 +64,17 @@ def create(call: Call) -> JsonObject:
     return intent
 
 
-@route("POST", "/v1/setup_intents/{}")
+@route("POST", "/v1/setup_intents/{}", reads=("description", "metadata"))
 def update(call: Call) -> JsonObject:
     """Update a setup intent's metadata and description."""
     intent, params = call.get_object(OBJECT_NAME), call.params
-    read.refuse_unsupported(params, "customer", "payment_method")
     intent["metadata"] = read.merge_metadata(intent["metadata"], params)
     if "description" in params:
         intent["description"] = read.text(params, "description")
     return intent
 
 
-@route("POST", "/v1/setup_intents/{}/confirm")
+@route("POST", "/v1/setup_intents/{}/confirm", reads=("payment_method",))
 def confirm_endpoint(call: Call) -> JsonObject:
     """Confirm a setup intent, with the payment method the request names or its own."""
     intent = call.get_object(OBJECT_NAME)
@@ -80,7 +84,7 @@ def confirm_endpoint(call: Call) -> JsonObject:
     return intent
 
 
-@route("POST", "/v1/setup_intents/{}/cancel")
+@route("POST", "/v1/setup_intents/{}/cancel", reads=("cancellation_reason",))
 def cancel_endpoint(call: Call) -> JsonObject:
     """Cancel a setup intent that belongs to no Checkout Session."""
     account, intent = call.account, call.get_object(OBJECT_NAME)

@@ -12,6 +12,7 @@ from payments.sandbox import (
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount, when_due
 from payments.sandbox.cards import Decline
+from payments.sandbox.declared_params import within
 from payments.sandbox.errors import (
     ApiError,
     card_error,
@@ -24,16 +25,25 @@ from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.routes import Call, route
 
 
-@route("POST", "/v1/subscriptions")
+@route(
+    "POST",
+    "/v1/subscriptions",
+    reads=(
+        *within("items[]", names=subscriptions.ITEM_PARAMS), "collection_method", "customer",
+        "default_payment_method", "default_source", "description", "metadata", "payment_behavior",
+        "trial_end", "trial_period_days", "trial_settings.end_behavior.missing_payment_method",
+    ),
+)  # fmt: skip
 def create(call: Call) -> JsonObject:
     """Create a subscription, and charge its first period unless it begins with a trial."""
     account, params = call.account, call.params
-    read.refuse_unsupported(params, "billing_cycle_anchor", "discounts", "add_invoice_items")
+    read.supported(params, "collection_method", ("charge_automatically",))
     customer = customers.customer_in(account, params)
     if customer is None:
         raise missing_param("customer")
     sold = subscriptions.sold_in(account, params)
     method_id = subscriptions.default_payment_method_in(account, customer["id"], params)
+    behavior = read.supported(params, "payment_behavior", subscriptions.PAYMENT_BEHAVIORS)
     trial_end = _trial_end(account, params)
     subscription = subscriptions.make(account, customer, sold)
     subscription |= {
@@ -46,14 +56,18 @@ def create(call: Call) -> JsonObject:
     if trial_end is not None:
         _start_trial(account, subscription, trial_end)
         return subscription
-    decline = _start(account, subscription, read.text(params, "payment_behavior"))
+    decline = _start(account, subscription, behavior)
     account.emit("customer.subscription.created", subscription)
-    if decline is not None and params.get("payment_behavior") == "error_if_incomplete":
+    if decline is not None and behavior == "error_if_incomplete":
         raise payment_error(account, account.store.objects[subscription["latest_invoice"]], decline)
     return subscription
 
 
-@route("DELETE", "/v1/subscriptions/{}")
+@route(
+    "DELETE",
+    "/v1/subscriptions/{}",
+    reads=(*subscriptions.CANCELLATION_DETAILS, "invoice_now", "prorate"),
+)
 def cancel(call: Call) -> JsonObject:
     """Cancel a subscription at once."""
     subscription = call.get_object("subscription")
@@ -147,7 +161,6 @@ def _trial_end(account: StripeAccount, params: JsonObject) -> int | None:
 
 def _trial_settings(params: JsonObject) -> JsonObject:
     behavior = read.nested_object(read.nested_object(params, "trial_settings"), "end_behavior")
-    read.refuse_unsupported(behavior, "billing_cycle_anchor")
     allowed = ("cancel", "create_invoice", "pause")
     value = read.one_of(behavior, "missing_payment_method", allowed, "create_invoice")
     return {"end_behavior": {"missing_payment_method": value}}

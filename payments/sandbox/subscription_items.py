@@ -4,13 +4,14 @@ from collections.abc import Iterator
 
 from payments.sandbox import listing
 from payments.sandbox import request_params as read
+from payments.sandbox.declared_params import PAGE
 from payments.sandbox.errors import not_found
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.routes import Call, route
 from payments.sandbox.store import Store
 
 
-@route("GET", "/v1/subscription_items")
+@route("GET", "/v1/subscription_items", reads=(*PAGE, "subscription"))
 def list_items(call: Call) -> JsonObject:
     """List the items of a subscription."""
     subscription_id = read.required(call.params, "subscription")

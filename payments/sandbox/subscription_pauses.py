@@ -17,17 +17,21 @@ from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.routes import Call, route
 from payments.sandbox.subscriptions import item_of
 
+PAUSE_COLLECTION: Final = (
+    "pause_collection", "pause_collection.behavior", "pause_collection.resumes_at"
+)  # fmt: skip
 PAUSE_COLLECTION_BEHAVIORS: Final = ("keep_as_draft", "mark_uncollectible", "void")
 RESUMPTION_PERIOD: Final = timedelta(hours=23)
 _PAUSABLE_STATUSES: Final = ("active", "past_due", "trialing", "unpaid")
 
 
-@route("POST", "/v1/subscriptions/{}/pause")
+@route("POST", "/v1/subscriptions/{}/pause", reads=("bill_for.unused_time_from.type", "type"))
 def pause(call: Call) -> JsonObject:
     """Pause a subscription."""
     account, subscription, params = call.account, call.get_object("subscription"), call.params
     if subscription["status"] not in _PAUSABLE_STATUSES:
         raise invalid_request(f"You cannot pause a subscription that is {subscription['status']}.")
+    read.supported(params, "type", ("subscription",))
     credit = read.nested_object(read.nested_object(params, "bill_for"), "unused_time_from")
     if credit.get("type") != "none":
         message = "Stripe credits the time left unless told not to, and the sandbox does not "
@@ -37,7 +41,14 @@ def pause(call: Call) -> JsonObject:
     return subscription
 
 
-@route("POST", "/v1/subscriptions/{}/resume")
+@route(
+    "POST",
+    "/v1/subscriptions/{}/resume",
+    reads=(
+        "billing_cycle_anchor", "billing_cycle_anchor.type", "payment_behavior",
+        "proration_behavior",
+    ),
+)  # fmt: skip
 def resume(call: Call) -> JsonObject:
     """Resume a paused subscription, with a new period from now or in its old periods."""
     account, subscription, params = call.account, call.get_object("subscription"), call.params

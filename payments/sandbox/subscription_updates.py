@@ -22,19 +22,13 @@ from payments.sandbox import (
 )
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount
+from payments.sandbox.declared_params import within
 from payments.sandbox.errors import invalid_request, not_found
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.payment_intents import CustomerPresence, PaymentAttempt
 from payments.sandbox.routes import Call, route
 from payments.sandbox.subscriptions import ENDED_STATUSES, item_of
 
-_PAYMENT_BEHAVIORS: Final = ("allow_incomplete", "default_incomplete", "error_if_incomplete")
-_UNSUPPORTED_PARAMS: Final = (
-    "add_invoice_items", "application_fee_percent", "automatic_tax", "billing_schedules",
-    "billing_thresholds", "days_until_due", "default_tax_rates", "discounts",
-    "invoice_settings", "on_behalf_of", "payment_settings", "pending_invoice_item_interval",
-    "proration_date", "transfer_data", "trial_from_plan", "trial_settings",
-)  # fmt: skip
 _EDITABLE_AFTER_END: Final = {"metadata", "cancellation_details", "expand"}
 _IMMUTABLE_PARAMS_BY_STATUS: Final = {
     "incomplete": ("items", "trial_end", "billing_cycle_anchor"),
@@ -67,7 +61,17 @@ class _PlannedUpdate:
             item |= {"current_period_start": start, "current_period_end": end}
 
 
-@route("POST", "/v1/subscriptions/{}")
+@route(
+    "POST",
+    "/v1/subscriptions/{}",
+    reads=(
+        *within("items[]", names=(*subscriptions.ITEM_PARAMS, "deleted", "id")),
+        *subscriptions.CANCELLATION_DETAILS, *subscription_pauses.PAUSE_COLLECTION,
+        "billing_cycle_anchor", "billing_cycle_anchor.type", "cancel_at", "cancel_at_period_end",
+        "collection_method", "default_payment_method", "default_source", "description", "metadata",
+        "payment_behavior", "proration_behavior", "trial_end",
+    ),
+)  # fmt: skip
 def update(call: Call) -> JsonObject:
     """Update a subscription."""
     account, subscription, params = call.account, call.get_object("subscription"), call.params
@@ -81,23 +85,18 @@ def update(call: Call) -> JsonObject:
     elif _resets_anchor(subscription, params, planned):
         _reset_anchor(account, subscription, planned)
     _apply_cancellation(account, subscription, params, planned)
-    if planned.needs_proration and params.get("proration_behavior") != "none":
+    if read.text(params, "proration_behavior") != "none" and planned.needs_proration:
         message = "The sandbox does not prorate yet; send proration_behavior=none."
         raise invalid_request(message, "proration_behavior", "sandbox_unsupported")
-    behavior = read.one_of(params, "payment_behavior", _PAYMENT_BEHAVIORS, "allow_incomplete")
+    behavior = read.supported(params, "payment_behavior", subscriptions.PAYMENT_BEHAVIORS)
     return _apply(account, subscription, planned, behavior)
 
 
 def _validate(subscription: JsonObject, params: JsonObject) -> None:
-    read.refuse_unsupported(params, *_UNSUPPORTED_PARAMS)
     if subscription["status"] in ENDED_STATUSES and set(params) - _EDITABLE_AFTER_END:
         message = "A canceled subscription can only update its cancellation_details and metadata."
         raise invalid_request(message)
-    if params.get("collection_method", "charge_automatically") != "charge_automatically":
-        raise invalid_request("The sandbox only charges automatically.", "collection_method")
-    if params.get("payment_behavior") == "pending_if_incomplete":
-        message = "The sandbox does not do pending_if_incomplete yet."
-        raise invalid_request(message, "payment_behavior", "sandbox_unsupported")
+    read.supported(params, "collection_method", ("charge_automatically",))
     status = subscription["status"]
     for name in _IMMUTABLE_PARAMS_BY_STATUS.get(status, ()):
         if name in params:

@@ -11,10 +11,16 @@ from typing import Final
 from payments.sandbox import billing_periods, catalog, listing, payment_methods
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount
+from payments.sandbox.declared_params import within
 from payments.sandbox.errors import invalid_request, missing_param
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.routes import Call, add_retrieve_route, route
 
+ITEM_PARAMS: Final = (
+    "price", "quantity", *within("price_data", names=catalog.PRICE_DATA)
+)  # fmt: skip
+CANCELLATION_DETAILS: Final = ("cancellation_details.comment", "cancellation_details.feedback")
+PAYMENT_BEHAVIORS: Final = ("allow_incomplete", "default_incomplete", "error_if_incomplete")
 MAX_ITEMS: Final = 20
 ENDED_STATUSES: Final = ("canceled", "incomplete_expired")
 TRIAL_END_NOTICE: Final = timedelta(days=3)  # how long before a trial's end its event is emitted
@@ -26,17 +32,20 @@ def _status_matches(row: JsonObject, status: object) -> bool:
     return bool(row["status"] in ENDED_STATUSES if status == "ended" else row["status"] == status)
 
 
-_FILTERS: Final = {"customer": listing.equals("customer"), "status": _status_matches}
+_FILTERS: Final[listing.Filters] = {
+    "customer": listing.equals("customer"),
+    "status": _status_matches,
+}
 
 add_retrieve_route("subscription", "/v1/subscriptions")
 
 
-@route("GET", "/v1/subscriptions")
+@route("GET", "/v1/subscriptions", reads=listing.reads(_FILTERS))
 def list_all(call: Call) -> JsonObject:
     """List subscriptions; without `status`, those that have not ended."""
-    filters, params = dict(_FILTERS), dict(call.params)
+    filters, params = dict(_FILTERS), call.params
     if "status" not in params:
-        params["status"] = "running"
+        params = params | {"status": "running"}
         filters["status"] = lambda row, status: row["status"] not in ENDED_STATUSES  # noqa: ARG005 - Stripe's default
     return listing.page(call.account.store, "subscription", call.path, params, filters)
 

@@ -88,7 +88,7 @@ class Crawler:
     async def list_all(self) -> None:
         """Collect every object of every list, page by page."""
         for endpoint in contract.endpoints():
-            if _is_list_of_all(endpoint) and routes.match("GET", endpoint.template):
+            if _is_list_of_all(endpoint) and routes.find("GET", endpoint.template):
                 await self._list(endpoint.template)
         account = await self.get("/v1/account")
         self.collect(account)
