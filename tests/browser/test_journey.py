@@ -81,7 +81,7 @@ async def gives(site: Site, page: Page, locale: str, *, scripts: bool) -> None:
     await keyboard.pays_at_stripe(page, site)
     await checks(page, locale, scripts=scripts)
     await site.room.runs_until_idle()
-    await page.reload()
+    await keyboard.waits_for_the_thanks(page)
     assert await page.inner_text("h1") == say("Thank you")
     await checks(page, locale, scripts=scripts)
     assert await site.room.rows("SELECT amount, frequency FROM contributions") == [

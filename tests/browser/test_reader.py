@@ -25,7 +25,7 @@ async def gives_with_a_keyboard(site: Site, page: Page) -> None:
     await keyboard.presses(page, "Continue")
     await keyboard.pays_at_stripe(page, site)
     await site.room.runs_until_idle()
-    await page.reload()
+    await keyboard.waits_for_the_thanks(page)
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["with JavaScript", "without JavaScript"])
@@ -77,7 +77,7 @@ async def gives_in_a_hurry(site: Site, page: Page) -> None:
     await page.locator("form button").first.click()
     await page.wait_for_url(f"{site.url}/thanks/**")
     await site.room.runs_until_idle()
-    await page.reload()
+    await keyboard.waits_for_the_thanks(page)
 
 
 async def visits_all(site: Site, visitor: BrowserContext, start: str, locale: str) -> set[str]:

@@ -185,7 +185,17 @@ def cluster() -> Iterator[str]:
 
 @pytest.fixture
 def home(cluster: str) -> Path:
+    return home_of(cluster)
+
+
+def home_of(cluster: str) -> Path:
+    """The directory of a server, with its socket, data and logs."""
     return Path(unquote(str(make_url(cluster).query["host"])))
+
+
+def cluster_address(cluster: str) -> str:
+    """The URL of a server, for psycopg."""
+    return make_url(cluster).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 @pytest.fixture
@@ -598,11 +608,17 @@ def nobody_reads_of_another(room: Newsroom) -> None:
 # --- the search finds -----------------------------------------------------------------------------
 
 
-def test_whatever_is_written_down_would_be_found(home: Path, cluster: str) -> None:
-    """In a table, a file or a line, in any of the ways there are."""
+def test_whatever_is_written_down_would_be_found() -> None:
+    """In a table, a file or a line, in any of the ways there are.
+
+    On a server of its own: what is planted stays in its write-ahead log.
+    """
     person = PEOPLE[1]
-    plain = make_url(cluster).set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(plain, autocommit=True) as connection:
+    with (
+        temporary_postgres(fsync=False) as cluster,
+        psycopg.connect(cluster_address(cluster), autocommit=True) as connection,
+    ):
+        home = home_of(cluster)
         for shift in range(3):  # base64 looks otherwise wherever it begins
             coded = base64.b64encode(f"{'x' * shift}<{person.typed}>".encode()).decode()
             network = bytes(shift) + ip_address(person.network).packed

@@ -56,6 +56,12 @@ async def pays_at_stripe(page: Page, site: Site) -> None:
         await page.keyboard.press("Enter")
 
 
+async def waits_for_the_thanks(page: Page) -> None:
+    """Wait until the page looks no more for the payment by itself; reloading it would race that."""
+    await page.locator('main a[href*="poll="]').wait_for(state="detached")
+    await page.wait_for_load_state()
+
+
 async def signs_in(site: Site, page: Page, locale: str = "en") -> None:
     """Sign in as the reader, by a link in a mail."""
     await page.goto(f"{site.url}/manage?lang={locale}")
