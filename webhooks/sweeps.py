@@ -3,7 +3,8 @@ nothing has a second path.
 
 The balance has its own importer (`payments.settlement.importer`). Here are the others: events that
 Stripe could not deliver; contributions, charges, subscriptions, refunds, disputes and payouts that
-should have changed by now; refunds and disputes that are new at Stripe.
+should have changed by now; refunds, disputes and fraud warnings that are new at Stripe, and
+payments that failed there.
 """
 
 from datetime import datetime, timedelta
@@ -11,7 +12,9 @@ from datetime import datetime, timedelta
 import stripe
 from sqlalchemy import ColumnElement, Select, and_, or_, select
 
+from payments.core.calendar import from_unix
 from payments.core.frequency import Frequency
+from payments.giving import invoices, subscriptions
 from payments.giving.charges import Charge, ChargeStatus
 from payments.giving.checkout_session import CHECKOUT_LIFETIME
 from payments.giving.contributions import (
@@ -23,6 +26,7 @@ from payments.giving.contributions import (
 from payments.giving.subscriptions import LIVE_STATUSES, Subscription
 from payments.infra import job_queue, stripe_client
 from payments.infra.context import Context
+from payments.mail.outbox import OutboxMail
 from payments.settlement import importer
 from payments.settlement.disputes import CLOSED_STATUSES, Dispute
 from payments.settlement.importer import IMPORT_OVERLAP, ImportCursor
@@ -35,6 +39,9 @@ EVENT_RETENTION = timedelta(days=30)  # Stripe lists events for 30 days
 OVERDUE_GRACE = timedelta(minutes=5)
 SUBSCRIPTION_RESYNC_INTERVAL = timedelta(days=7)  # of every live one, whatever Stripe sent of it
 PENDING_RESYNC_INTERVAL = timedelta(days=1)  # of debits and refunds under way, and open disputes
+INVOICE_GRACE = timedelta(hours=2)  # Stripe charges a renewal an hour after it made its invoice
+FRAUD_WARNING = "radar.early_fraud_warning"
+NEW_TYPES = ("refund", "dispute", FRAUD_WARNING)
 PAYOUT_UNDER_WAY = (PayoutStatus.PENDING, PayoutStatus.IN_TRANSIT)
 MAX_TYPES_PER_REQUEST = 20  # Stripe's limit for `types`
 
@@ -195,14 +202,16 @@ def _lacks_transactions(now: datetime) -> ColumnElement[bool]:
 
 
 async def sync_new(ctx: Context) -> int:
-    """Enqueue a sync of refunds and disputes that are new at Stripe, whoever made them.
-
-    Returns how many.
+    """Enqueue a sync of refunds, disputes and fraud warnings that are new at Stripe, whoever made
+    them, and of subscriptions with a payment that is open there. Returns how many.
     """
-    since = {cursor: await _list_since(ctx, cursor) for cursor in ("refund", "dispute")}
+    since = {cursor: await _list_since(ctx, cursor) for cursor in NEW_TYPES}
     started_at = ctx.now()
     objects = [("refund", refund.id) for refund in await refunds_since(ctx, since["refund"])]
     objects += [("dispute", dispute.id) for dispute in await disputes_since(ctx, since["dispute"])]
+    warnings = await fraud_warnings_since(ctx, since[FRAUD_WARNING])
+    objects += [(FRAUD_WARNING, warning.id) for warning in warnings]
+    objects += [("subscription", id_) for id_ in await _with_open_invoice(ctx)]
     count = await _enqueue(ctx, objects)
     for cursor in since:
         await importer.advance_cursor(ctx, cursor, started_at)
@@ -233,6 +242,56 @@ async def disputes_since(ctx: Context, since: datetime) -> list[stripe.Dispute]:
             {"created": {"gte": int(since.timestamp())}, "limit": 100}
         )
         return [dispute async for dispute in page.auto_paging_iter()]
+
+
+async def fraud_warnings_since(
+    ctx: Context, since: datetime
+) -> list[stripe.radar.EarlyFraudWarning]:
+    """Return every fraud warning since a moment."""
+    with stripe_client.translate_errors():
+        page = await ctx.stripe.v1.radar.early_fraud_warnings.list_async(
+            {"created": {"gte": int(since.timestamp())}, "limit": 100}
+        )
+        return [warning async for warning in page.auto_paging_iter()]
+
+
+async def _with_open_invoice(ctx: Context) -> list[str]:
+    """Return the subscriptions whose payment failed, or waits for a bank, by what Stripe lists.
+
+    Left out are those whose donor was written to about it, and those that were looked at since
+    and today: a bank may take a fortnight.
+    """
+    now = ctx.now()
+    with stripe_client.translate_errors():
+        page = await ctx.stripe.v1.invoices.list_async(
+            {
+                "status": "open",
+                "created": {"gte": int((now - EVENT_RETENTION).timestamp())},
+                "limit": 100,
+            }
+        )
+        unpaid = {
+            subscription_id: invoice
+            async for invoice in page.auto_paging_iter()
+            if (subscription_id := invoices.subscription_of(invoice)) is not None
+        }
+    keys = [key for one in unpaid.values() for key in subscriptions.failure_keys(one.id)]
+    query = select(Subscription.stripe_subscription_id, Subscription.synced_at).where(
+        Subscription.stripe_subscription_id.in_(unpaid)
+    )
+    async with ctx.sessions() as session:
+        told = set(await session.scalars(select(OutboxMail.key).where(OutboxMail.key.in_(keys))))
+        synced_at = {id_: at for id_, at in await session.execute(query)}  # noqa: C416 - rows
+    return [
+        id_
+        for id_, invoice in unpaid.items()
+        if id_ in synced_at
+        and told.isdisjoint(subscriptions.failure_keys(invoice.id))
+        and (
+            synced_at[id_] < from_unix(invoice.created) + INVOICE_GRACE
+            or synced_at[id_] < now - PENDING_RESYNC_INTERVAL
+        )
+    ]
 
 
 def _has_pending_charge(*, since: datetime) -> ColumnElement[bool]:

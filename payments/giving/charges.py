@@ -24,7 +24,8 @@ from payments.core.frequency import Frequency
 from payments.core.money import Money
 from payments.giving import contributions, import_unknown, invoices
 from payments.giving.contributions import Contribution, PaymentIntentLink
-from payments.infra import alerts, db, stripe_client
+from payments.giving.subscriptions import LIVE_STATUSES, Subscription
+from payments.infra import alerts, db, job_queue, stripe_client
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.ledger import balance_transactions, entries, posting_rules
@@ -182,9 +183,26 @@ async def upsert(ctx: Context, fetched: stripe.Charge, *, lookup: bool = False) 
     async with ctx.sessions.begin() as session:
         await _upsert_row(ctx, session, fetched, intent_id)
         await update_contribution(session, intent_id, now=ctx.now())
+        if fetched.status == "failed":
+            await _enqueue_subscriptions(session, intent_id)
         await quarantine.flag_if_protected(ctx, session, fetched)
         await balance_transactions.store_transactions(session, transactions)
         await post_unposted(session, now=ctx.now())
+
+
+async def _enqueue_subscriptions(session: AsyncSession, payment_intent_id: str) -> None:
+    """Enqueue a sync of the live subscriptions that a failed charge is of: they may be past due."""
+    ids = await session.scalars(
+        select(Subscription.stripe_subscription_id)
+        .join(PaymentIntentLink, PaymentIntentLink.contribution_id == Subscription.contribution_id)
+        .where(
+            PaymentIntentLink.stripe_payment_intent_id == payment_intent_id,
+            Subscription.status.in_(LIVE_STATUSES),
+        )
+        .order_by(Subscription.stripe_subscription_id)
+    )
+    for subscription_id in ids:
+        await job_queue.enqueue_sync(session, "subscription", subscription_id)
 
 
 async def _is_linked(ctx: Context, payment_intent_id: str) -> bool:
@@ -218,6 +236,7 @@ async def _attribute(
                 claimed_id=claimed_id,
                 money=Money(fetched.amount, fetched.currency),
                 frequency=frequency,
+                given_at=from_unix(fetched.created),
                 now=ctx.now(),
             )
         if contribution_id is not None:

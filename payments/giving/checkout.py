@@ -184,5 +184,6 @@ async def _contribution_of(
         money=Money(fetched.amount_total, fetched.currency),
         frequency=subscriptions.frequency_of(fetched.subscription),
         status=contribution_status(fetched),
+        given_at=from_unix(fetched.created),
         now=ctx.now(),
     )

@@ -19,7 +19,7 @@ from payments.giving.contributions import (
     ContributionOrigin,
     ContributionStatus,
 )
-from payments.infra import alerts
+from payments.infra import alerts, stripe_account
 from payments.infra.alerts import AlertKind
 
 
@@ -30,11 +30,14 @@ async def import_from_stripe(
     claimed_id: str | None,
     money: Money,
     frequency: Frequency,
+    given_at: datetime,
     now: datetime,
     status: ContributionStatus = ContributionStatus.PAID,
 ) -> str:
     """Insert a contribution for a payment without one, and raise an alert. Returns its id.
 
+    `given_at` is when it was given, from which its row is dated. None is raised about what the
+    account has from before it was bound: that is its history.
     `root_object_id` is the subscription or, for a single contribution, the payment intent.
     `claimed_id` is the contribution's id in Stripe's metadata, if any. The new id is the claimed
     one, or follows from the root, so the same row is made whichever object is fetched first.
@@ -48,17 +51,17 @@ async def import_from_stripe(
         insert(Contribution)
         .values(
             id=contribution_id,
-            created_at=now,
+            created_at=given_at,
             frequency=frequency,
             amount=money.amount,
             currency=money.currency,
             status=status,
-            outcome_known_at=None if status in OUTCOME_PENDING else now,
+            outcome_known_at=None if status in OUTCOME_PENDING else given_at,
             origin=ContributionOrigin.IMPORTED,
         )
         .on_conflict_do_nothing()
         .returning(Contribution.id)
     )
-    if inserted_id is not None:
+    if inserted_id is not None and not await stripe_account.is_history(session, given_at):
         await alerts.raise_alert(session, AlertKind.IMPORTED, object_id=contribution_id, now=now)
     return contribution_id

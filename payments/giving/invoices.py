@@ -15,7 +15,7 @@ from payments.core.calendar import from_unix
 from payments.core.frequency import Frequency
 from payments.giving import contributions, subscriptions
 from payments.giving.subscriptions import Subscription
-from payments.infra import alerts, stripe_client
+from payments.infra import alerts, stripe_account, stripe_client
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.mail.outbox import MailKind
@@ -58,12 +58,14 @@ async def _notify_payment_failure(
 ) -> None:
     """Enqueue one mail for an invoice that could not be paid, none for an ended subscription.
 
-    One made after the end raises an alert.
+    One made after the end raises an alert. Nobody is told of what an account's history has.
     """
     subscription = await session.get(Subscription, subscription_of(invoice))
     if subscription is None:
         return
     made_at = from_unix(invoice.created)
+    if await stripe_account.is_history(session, made_at):
+        return
     if subscription.ended_at is not None and made_at > subscription.ended_at:
         if invoice.amount_due > 0:
             await alerts.raise_alert(
@@ -78,9 +80,10 @@ async def _notify_payment_failure(
     statuses = {intent.status for intent in attempts}
     if "processing" in statuses:
         return  # the bank has days to answer: nothing has failed
-    kind, key = MailKind.PAYMENT_FAILED, f"failed:{invoice.id}"
+    failed_key, action_key = subscriptions.failure_keys(invoice.id)
+    kind, key = MailKind.PAYMENT_FAILED, failed_key
     if "requires_action" in statuses:  # by a new card too, after a mail about the old one
-        kind, key = MailKind.ACTION_NEEDED, f"action:{invoice.id}"
+        kind, key = MailKind.ACTION_NEEDED, action_key
     await subscriptions.notify(ctx, session, subscription, kind, key=key, object_id=invoice.id)
 
 

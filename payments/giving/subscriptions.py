@@ -66,6 +66,8 @@ RENEWING_STATUSES = (
     SubscriptionStatus.TRIALING,
     SubscriptionStatus.PAST_DUE,
 )
+# A payment has failed. Stripe asks the bank again, or has given up.
+ARREARS_STATUSES = (SubscriptionStatus.PAST_DUE, SubscriptionStatus.UNPAID)
 
 
 class Subscription(db.Base):
@@ -212,6 +214,8 @@ async def _upsert(
         return contribution_id
     if row["status"] in LIVE_STATUSES:  # an ended one may be an erased donor's
         await _attach_donor(ctx, session, fetched, contribution_id)
+    if row["status"] in ARREARS_STATUSES:
+        await _enqueue_failed_invoice(session, fetched)
     if before is None:
         await session.execute(
             insert(Subscription)
@@ -230,6 +234,20 @@ async def _upsert(
     await session.flush()
     await _record_changes(ctx, session, before, old_values, fetched)
     return contribution_id
+
+
+async def _enqueue_failed_invoice(session: AsyncSession, fetched: stripe.Subscription) -> None:
+    """Enqueue a sync of the invoice that could not be paid, unless its donor was written to: the
+    state has been reached, whether or not the invoice's own event arrives.
+    """
+    invoice_id = stripe_client.id_of(fetched.latest_invoice)
+    if invoice_id is not None and not await outbox.exists(session, failure_keys(invoice_id)):
+        await job_queue.enqueue_sync(session, "invoice", invoice_id)
+
+
+def failure_keys(invoice_id: str) -> tuple[str, str]:
+    """Return the keys of the mails about an invoice: it could not be paid, its bank asks first."""
+    return f"failed:{invoice_id}", f"action:{invoice_id}"
 
 
 def _column_values(fetched: stripe.Subscription) -> dict[str, Any]:  # column -> value
@@ -308,7 +326,13 @@ async def _contribution_of(
     if claimed_id is not None and await contributions.exists(session, claimed_id):
         return claimed_id
     return await import_unknown.import_from_stripe(
-        session, fetched.id, claimed_id=claimed_id, money=money, frequency=frequency, now=ctx.now()
+        session,
+        fetched.id,
+        claimed_id=claimed_id,
+        money=money,
+        frequency=frequency,
+        given_at=from_unix(fetched.start_date),
+        now=ctx.now(),
     )
 
 

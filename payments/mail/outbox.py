@@ -116,6 +116,12 @@ async def enqueue(
     return mail_id is not None
 
 
+async def exists(session: AsyncSession, keys: Sequence[str]) -> bool:
+    """Whether a mail of one of these causes was enqueued before, whatever became of it."""
+    query = select(OutboxMail.id).where(OutboxMail.key.in_(keys)).limit(1)
+    return await session.scalar(query) is not None
+
+
 async def purge(session: AsyncSession, now: datetime) -> None:
     """Delete mails that are not pending any more and are past their retention."""
     await session.execute(

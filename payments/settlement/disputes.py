@@ -20,7 +20,7 @@ from payments.core.calendar import from_unix
 from payments.giving.charges import Charge
 from payments.giving.contributions import PaymentIntentLink
 from payments.giving.subscriptions import LIVE_STATUSES, Subscription
-from payments.infra import alerts, db, stripe_client
+from payments.infra import alerts, db, stripe_account, stripe_client
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 
@@ -124,7 +124,12 @@ async def _update_alerts(ctx: Context, session: AsyncSession, dispute: Dispute) 
     for kind, applies in (
         (AlertKind.DISPUTE_OPENED, needs_response),
         (AlertKind.EVIDENCE_DUE, is_due_soon),
-        (AlertKind.DISPUTE_LOST, is_lost and await _has_live_subscription(session, dispute)),
+        (
+            AlertKind.DISPUTE_LOST,
+            is_lost
+            and await _has_live_subscription(session, dispute)
+            and not await stripe_account.is_history(session, dispute.opened_at),
+        ),
     ):
         change = alerts.raise_alert if applies else alerts.close
         await change(session, kind, object_id=dispute.stripe_dispute_id, now=now)

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core.calendar import from_unix
-from payments.infra import alerts, db, stripe_client
+from payments.infra import alerts, db, stripe_account, stripe_client
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 
@@ -46,5 +46,7 @@ async def sync(ctx: Context, warning_id: str) -> None:
             )
             .on_conflict_do_update(index_elements=["stripe_warning_id"], set_=changing)
         )
-        change = alerts.raise_alert if fetched.actionable else alerts.close
+        is_history = await stripe_account.is_history(session, from_unix(fetched.created))
+        applies = fetched.actionable and not is_history
+        change = alerts.raise_alert if applies else alerts.close
         await change(session, AlertKind.FRAUD_WARNING, object_id=fetched.id, now=ctx.now())

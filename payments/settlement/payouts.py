@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core.calendar import from_unix
-from payments.infra import alerts, db, stripe_client
+from payments.infra import alerts, db, stripe_account, stripe_client
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.ledger import balance_transactions, entries
@@ -114,6 +114,9 @@ async def _upsert(ctx: Context, session: AsyncSession, fetched: stripe.Payout) -
     # Once its arrival is posted the day stays: the replay check computes the entry from it.
     is_posted = Payout.status.not_in((PayoutStatus.PENDING, PayoutStatus.IN_TRANSIT))
     arrives_on = case((is_posted, Payout.arrives_on), else_=row["arrives_on"])
+    known_status = await session.scalar(
+        select(Payout.status).where(Payout.stripe_payout_id == fetched.id)
+    )
     await session.execute(
         insert(Payout)
         .values(
@@ -128,10 +131,13 @@ async def _upsert(ctx: Context, session: AsyncSession, fetched: stripe.Payout) -
             index_elements=["stripe_payout_id"], set_=row | {"arrives_on": arrives_on}
         )
     )
-    if status is PayoutStatus.FAILED:
-        await alerts.raise_alert(
-            session, AlertKind.PAYOUT_FAILED, object_id=fetched.id, now=ctx.now()
-        )
+    if status is not PayoutStatus.FAILED or known_status is PayoutStatus.FAILED:
+        return
+    if known_status is None and await stripe_account.is_history(
+        session, from_unix(fetched.created)
+    ):
+        return
+    await alerts.raise_alert(session, AlertKind.PAYOUT_FAILED, object_id=fetched.id, now=ctx.now())
 
 
 async def post_arrival(session: AsyncSession, payout_id: str) -> None:

@@ -19,7 +19,7 @@ from payments.core.calendar import from_unix
 from payments.core.identifiers import new_row_id
 from payments.core.money import Money
 from payments.giving.charges import Charge
-from payments.infra import alerts, db, stripe_client
+from payments.infra import alerts, db, stripe_account, stripe_client
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 
@@ -114,8 +114,12 @@ async def sync(ctx: Context, refund_id: str) -> None:
 async def upsert(ctx: Context, session: AsyncSession, fetched: stripe.Refund) -> None:
     """Store a fetched refund: in the row that requested it, or in a row of its own.
 
-    Raises an alert for a refund that failed.
+    A refund that has failed since it was last seen raises an alert; one that is first seen among
+    the account's history does not.
     """
+    known_status = await session.scalar(
+        select(Refund.status).where(Refund.stripe_refund_id == fetched.id)
+    )
     if not await _link_to_request(session, fetched):
         await session.execute(
             insert(Refund)
@@ -133,6 +137,13 @@ async def upsert(ctx: Context, session: AsyncSession, fetched: stripe.Refund) ->
             .on_conflict_do_nothing()
         )
     await _update(ctx, session, fetched)
+    if fetched.status != RefundStatus.FAILED or known_status is RefundStatus.FAILED:
+        return
+    if known_status is None and await stripe_account.is_history(
+        session, from_unix(fetched.created)
+    ):
+        return
+    await alerts.raise_alert(session, AlertKind.REFUND_FAILED, object_id=fetched.id, now=ctx.now())
 
 
 async def _link_to_request(session: AsyncSession, fetched: stripe.Refund) -> bool:
@@ -158,7 +169,7 @@ async def _link_to_request(session: AsyncSession, fetched: stripe.Refund) -> boo
 
 
 async def _update(ctx: Context, session: AsyncSession, fetched: stripe.Refund) -> None:
-    status, now = RefundStatus(fetched.status or "pending"), ctx.now()
+    status = RefundStatus(fetched.status or "pending")
     transaction_id = stripe_client.id_of(fetched.balance_transaction)
     # Stripe leaves these two out of a refund that has not failed.
     failure_id = stripe_client.id_of(getattr(fetched, "failure_balance_transaction", None))
@@ -173,8 +184,6 @@ async def _update(ctx: Context, session: AsyncSession, fetched: stripe.Refund) -
                 failure_id, Refund.failure_balance_transaction
             ),
             failure_reason=None if failure_reason is None else str(failure_reason)[:64],
-            synced_at=now,
+            synced_at=ctx.now(),
         )
     )
-    if status is RefundStatus.FAILED:
-        await alerts.raise_alert(session, AlertKind.REFUND_FAILED, object_id=fetched.id, now=now)

@@ -1,0 +1,281 @@
+"""What somebody is owed because of a state at Stripe, by whatever road we learn of that state.
+
+Everything happens in one month in which no webhook arrives. Then one road is taken: the webhooks
+come late, the schedules sweep, the balance is imported, or an operator reconciles. Each mail, each
+line of the history and each alert is there once, and no other road adds to it.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import pytest
+
+from payments.accounting import daily_totals
+from payments.infra import stripe_account
+from payments.ops import reconcile
+from payments.sandbox.webhook_deliveries import Delivery
+from tests.support.donor import subscription_id_of
+from tests.support.newsroom import Newsroom
+
+pytestmark = pytest.mark.anyio
+
+FAILS_LATER, REFUND_FAILS = "4000000000000341", "4000000000005126"
+FRAUD_WARNING, GOOD = "4000000000005423", "4242424242424242"
+DASHBOARD_CHANGES: dict[str, dict[str, object]] = {
+    "paused": {"pause_collection": {"behavior": "void"}},
+    "end_scheduled": {"cancel_at_period_end": True},
+}
+SANDBOX_ACCOUNT = "acct_1SandboxNewsroom0"
+OWED_MAILS = (
+    "payment_failed",
+    "cancelled",
+    "paused",
+    "amount_changed",
+    "end_scheduled",
+    "card_changed",
+    "needs_card",
+)
+OWED_HISTORY = ("amount", "cancelled", "card", "card", "end_scheduled", "paused")
+OWED_ALERTS = ("dispute_opened", "fraud_warning", "payout_failed", "refund_failed")
+
+
+class DarkMonth:
+    """A newsroom whose webhooks do not arrive, and all that happened meanwhile."""
+
+    def __init__(self, room: Newsroom) -> None:
+        self.room = room
+        self.withheld: list[Delivery] = []
+
+    async def passes(self) -> None:
+        """Make what donors know, then change it all at Stripe while no webhook arrives."""
+        room, stripe = self.room, self.room.ctx.stripe.v1
+        subscriptions = {kind: await self.subscribes(kind) for kind in OWED_MAILS}
+        charges = {card: await self._gives_once(card) for card in (GOOD, REFUND_FAILS)}
+        await room.advances_time(timedelta(days=30, hours=3))
+        for kind, params in DASHBOARD_CHANGES.items():
+            room.sandbox.dashboard_request(
+                "POST", f"/v1/subscriptions/{subscriptions[kind]}", params
+            )
+        room.sandbox.dashboard_request("DELETE", f"/v1/subscriptions/{subscriptions['cancelled']}")
+        await self._changes_amount(subscriptions["amount_changed"])
+        await self._changes_card(subscriptions["card_changed"])
+        needing = await stripe.subscriptions.retrieve_async(subscriptions["needs_card"])
+        card = str(needing.default_payment_method)
+        room.sandbox.dashboard_request("POST", f"/v1/payment_methods/{card}/detach")
+        room.sandbox.dashboard_request("POST", "/v1/refunds", {"charge": charges[REFUND_FAILS]})
+        room.sandbox.dispute(charges[GOOD])
+        await room.pays((await self._asks()).json()["checkout_url"], FRAUD_WARNING)
+        (payout, *_) = (await stripe.payouts.list_async({"limit": 1})).data
+        room.sandbox.fail_payout(payout.id)
+        await room.advances_time(timedelta(days=3))
+        self.withhold()
+
+    async def _asks(self, frequency: str = "once"):  # type: ignore[no-untyped-def]  # noqa: ANN202 - httpx's
+        return await self.room.requests_contribution(500, frequency)
+
+    async def subscribes(self, kind: str) -> str:
+        card = FAILS_LATER if kind == "payment_failed" else GOOD
+        asked = await self._asks("monthly")
+        await self.room.pays(asked.json()["checkout_url"], card, email=f"{kind}@example.org")
+        await self.room.runs_until_idle()
+        gift = await self.room.contribution(asked.json()["id"])
+        return await subscription_id_of(self.room, gift)
+
+    async def _gives_once(self, card: str) -> str:
+        await self.room.pays((await self._asks()).json()["checkout_url"], card)
+        await self.room.runs_until_idle()
+        ((charge,),) = await self.room.rows(
+            "SELECT stripe_charge_id FROM charges ORDER BY charged_at DESC, synced_at DESC LIMIT 1"
+        )
+        return str(charge)
+
+    async def _changes_amount(self, subscription_id: str) -> None:
+        fetched = await self.room.ctx.stripe.v1.subscriptions.retrieve_async(subscription_id)
+        item = fetched["items"].data[0]
+        price = {
+            "currency": "usd",
+            "unit_amount": 900,
+            "product": str(item.price.product),
+            "recurring": {"interval": "month"},
+        }
+        self.room.sandbox.dashboard_request(
+            "POST",
+            f"/v1/subscriptions/{subscription_id}",
+            {"items": [{"id": item.id, "price_data": price}], "proration_behavior": "none"},
+        )
+
+    async def _changes_card(self, subscription_id: str) -> None:
+        stripe = self.room.ctx.stripe.v1
+        fetched = await stripe.subscriptions.retrieve_async(subscription_id)
+        card = await stripe.payment_methods.attach_async(
+            "pm_card_mastercard", {"customer": str(fetched.customer)}
+        )
+        self.room.sandbox.dashboard_request(
+            "POST", f"/v1/subscriptions/{subscription_id}", {"default_payment_method": card.id}
+        )
+
+    def withhold(self) -> None:
+        """Let something between Stripe and us answer 200 and keep the webhooks for itself."""
+        taken = self.room.sandbox.take_deliveries()
+        for delivery in taken:
+            self.room.sandbox.acknowledge(delivery)
+        self.withheld += taken
+
+    async def webhooks(self) -> None:
+        """All webhooks arrive, late."""
+        self.withhold()
+        now = self.room.sandbox.sign_again
+        await self.room.deliver([now(delivery) for delivery in self.withheld])
+        await self.room.runs_until_idle()
+
+    async def sweeps(self) -> None:
+        """The schedules run, and none of Stripe's events is to be had."""
+        for _ in range(2):
+            await self.room.runs_sweeps()
+            await self.room.runs_due_jobs()
+        self.withhold()
+
+    async def imports(self) -> None:
+        """The balance is imported."""
+        await daily_totals.import_and_refresh(self.room.ctx)
+        self.withhold()
+
+    async def reconciles(self) -> None:
+        """An operator compares everything with Stripe, and repairs it."""
+        await reconcile.run(self.room.ctx, days=60, repair=True)
+        await self.room.runs_due_jobs()
+        self.withhold()
+
+    async def mails(self) -> list[object]:
+        return [row[0] for row in await self.room.rows("SELECT kind FROM outbox_mails ORDER BY 1")]
+
+    async def history(self) -> list[object]:
+        rows = await self.room.rows("SELECT kind FROM subscription_changes ORDER BY 1")
+        return [row[0] for row in rows]
+
+    async def alerts(self) -> list[object]:
+        return [row[0] for row in await self.room.rows("SELECT kind FROM alerts ORDER BY 1")]
+
+
+Road = Callable[[DarkMonth], Awaitable[None]]
+ROADS: dict[str, Road] = {
+    "webhooks": DarkMonth.webhooks,
+    "sweeps": DarkMonth.sweeps,
+    "reconciles": DarkMonth.reconciles,
+}
+
+
+@pytest.mark.parametrize("first", ["webhooks", "sweeps"])
+async def test_each_road_tells_once_what_is_owed_and_no_other_tells_it_again(
+    newsroom: Newsroom, first: str
+) -> None:
+    month = DarkMonth(newsroom)
+    await month.passes()
+    assert await month.mails() == await month.history() == await month.alerts() == []
+    for road in (first, *(name for name in ROADS if name != first)):
+        await ROADS[road](month)
+        assert Counter(await month.mails()) == Counter(OWED_MAILS), road
+        assert Counter(await month.history()) == Counter(OWED_HISTORY), road
+        assert Counter(await month.alerts()) == Counter(OWED_ALERTS), road
+    assert len(newsroom.mails()) == len(OWED_MAILS)
+
+
+async def test_a_renewal_that_fails_after_a_sweep_is_told_by_the_next(newsroom: Newsroom) -> None:
+    month = DarkMonth(newsroom)
+    await month.subscribes("payment_failed")
+    await newsroom.advances_time(timedelta(days=30, minutes=10))
+    await month.sweeps()  # the invoice is made, and not charged yet
+    assert await month.mails() == []
+    await newsroom.advances_time(timedelta(hours=3))
+    await month.sweeps()
+    assert await month.mails() == ["payment_failed"]
+    asked = len(newsroom.sandbox.requests)
+    await month.sweeps()
+    again = {request.path for request in newsroom.sandbox.requests[asked:]}
+    assert not any(path.startswith("/v1/subscriptions/") for path in again)  # and it is told once
+
+
+async def subscribes_elsewhere(room: Newsroom, name: str) -> tuple[str, str]:
+    """Begin a subscription at Stripe by another program. Return its id and its card's."""
+    stripe = room.ctx.stripe.v1
+    customer = await stripe.customers.create_async({"email": f"{name}@example.org"})
+    card = await stripe.payment_methods.attach_async("pm_card_visa", {"customer": customer.id})
+    price = await stripe.prices.create_async(
+        {
+            "currency": "usd",
+            "unit_amount": 700,
+            "product": "reader_payments_monthly",
+            "recurring": {"interval": "month"},
+        }
+    )
+    made = await stripe.subscriptions.create_async(
+        {
+            "customer": customer.id,
+            "default_payment_method": card.id,
+            "items": [{"price": price.id}],
+        }
+    )
+    return made.id, card.id
+
+
+async def gives_elsewhere(room: Newsroom, card: str) -> str:
+    """Pay once on a page of Stripe that another program opened. Return the charge."""
+    stripe = room.ctx.stripe.v1
+    page = await stripe.checkout.sessions.create_async(
+        {
+            "mode": "payment",
+            "line_items": [
+                {
+                    "quantity": 1,
+                    "price_data": {
+                        "currency": "usd",
+                        "unit_amount": 500,
+                        "product": "reader_payments_once",
+                    },
+                }
+            ],
+            "success_url": "https://example.org/thanks",
+        }
+    )
+    assert page.url is not None
+    await room.pays(page.url, card)
+    return (await stripe.charges.list_async({"limit": 1})).data[0].id
+
+
+async def test_the_history_of_an_account_is_taken_in_and_nobody_is_told(
+    newsroom: Newsroom,
+) -> None:
+    room, month = newsroom, DarkMonth(newsroom)
+    begun = room.clock.current
+    subscriptions = {
+        name: await subscribes_elsewhere(room, name)
+        for name in ("past_due", "ended", "paused", "well")
+    }
+    refunded = await gives_elsewhere(room, REFUND_FAILS)
+    lost, asked = [await gives_elsewhere(room, GOOD) for _ in range(2)]
+    room.sandbox.fail_card(subscriptions["past_due"][1], "insufficient_funds")
+    await room.advances_time(timedelta(days=30, hours=3))
+    room.sandbox.dashboard_request("DELETE", f"/v1/subscriptions/{subscriptions['ended'][0]}")
+    room.sandbox.dashboard_request(
+        "POST", f"/v1/subscriptions/{subscriptions['paused'][0]}", DASHBOARD_CHANGES["paused"]
+    )
+    room.sandbox.dashboard_request("POST", "/v1/refunds", {"charge": refunded})
+    room.sandbox.decide_dispute(room.sandbox.dispute(lost), won=False)
+    room.sandbox.dispute(asked)
+    await room.advances_time(timedelta(days=4))
+    (payout, *_) = (await room.ctx.stripe.v1.payouts.list_async({"limit": 1})).data
+    room.sandbox.fail_payout(payout.id)
+    await room.advances_time(timedelta(hours=3))
+    month.withhold()
+    await stripe_account.bind(room.ctx, SANDBOX_ACCOUNT)  # here this service begins
+    for road in (DarkMonth.imports, *ROADS.values()):
+        await road(month)
+        assert await month.mails() == await month.history() == []
+    assert await month.alerts() == ["dispute_opened"]  # it waits for an answer now
+    ((first, last),) = await room.rows("SELECT min(created_at), max(created_at) FROM contributions")
+    assert first == begun
+    assert last == begun
+    await room.advances_time(timedelta(days=30))
+    await room.runs_until_idle()
+    assert await month.mails() == ["lapsed"]  # what happens from now on is told
