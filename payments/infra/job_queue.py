@@ -245,6 +245,20 @@ async def requeue_abandoned(
     return exhausted
 
 
+_DUE_SQL = text("""
+    SELECT id
+      FROM procrastinate_jobs
+     WHERE status = 'todo'
+       AND (scheduled_at IS NULL OR scheduled_at <= now())
+     ORDER BY id
+""")
+
+
+async def due_job_ids(session: AsyncSession) -> list[int]:
+    """Return the jobs that nobody has begun although it is their time, the oldest first."""
+    return list(await session.scalars(_DUE_SQL))
+
+
 _PRUNE_SQL = text("""
     DELETE FROM procrastinate_jobs
      WHERE (status IN ('succeeded', 'cancelled', 'aborted')

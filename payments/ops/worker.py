@@ -206,7 +206,8 @@ async def run_due_jobs(
     concurrency: int = CONCURRENCY,
     connector: procrastinate.PsycopgConnector | None = None,
 ) -> None:
-    """Run every job that is due now, and return. The schedules do not run.
+    """Run every job that is due now, and those that they enqueue, and return. The schedules do not
+    run.
 
     Connect for this run only, unless connections are given.
     """
@@ -217,16 +218,25 @@ async def run_due_jobs(
     with queue_app.replace_connector(connector) as connected:
         periodic = connected.periodic_registry
         connected.periodic_registry = PeriodicRegistry()  # type: ignore[no-untyped-call]  # theirs
+        left: list[int] = []
         try:
-            await connected.run_worker_async(
-                queues=[job_queue.SYNC_QUEUE, job_queue.SCHEDULE_QUEUE],
-                wait=False,
-                concurrency=concurrency,
-                listen_notify=False,
-                install_signal_handlers=False,
-                delete_jobs="successful",
-                additional_context={"ctx": ctx},
-            )
+            while True:
+                await connected.run_worker_async(
+                    queues=[job_queue.SYNC_QUEUE, job_queue.SCHEDULE_QUEUE],
+                    wait=False,
+                    concurrency=concurrency,
+                    listen_notify=False,
+                    install_signal_handlers=False,
+                    delete_jobs="successful",
+                    additional_context={"ctx": ctx},
+                )
+                # The engine stops looking while its last jobs run, which may enqueue others. Those
+                # that are the same as before wait for a worker that is not here.
+                left_before = left
+                async with ctx.sessions() as session:
+                    left = await job_queue.due_job_ids(session)
+                if not left or left == left_before:
+                    return
         finally:
             connected.periodic_registry = periodic
 
