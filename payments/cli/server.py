@@ -1,7 +1,9 @@
 """The commands that run a program or prepare one: serve, work, migrate, sandbox, demo."""
 
 import asyncio
+import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -108,15 +110,34 @@ def _check_keys(
     "--key", "keys", multiple=True, metavar="SECRET[:PERMISSION,…]", callback=_check_keys,
     help="Take only these API keys: sk_test_… or rk_test_…:charge_read,invoice_write.",
 )  # fmt: skip
-def sandbox(host: str, port: int, keys: tuple[str, ...]) -> None:
+@click.option(
+    "--state", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="Keep everything in this file, and resume from it.",
+)  # fmt: skip
+@click.option("--seed", type=int, help="Make the same ids for the same calls.")
+def sandbox(
+    host: str, port: int, keys: tuple[str, ...], state: Path | None, seed: int | None
+) -> None:
     """Run the stand-in for Stripe by itself."""
-    from payments.sandbox.server import run_forever
+    from payments.sandbox.server import RunOptions, run_forever
+    from payments.sandbox.state_file import StateFileError
 
-    echo_stderr(f"A stand-in for Stripe on http://{host}:{port}. No real money moves.")
+    async def run() -> None:
+        options = RunOptions(keys, state, seed)
+        running = asyncio.create_task(run_forever(port, host, _echo_address, options))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+        await running
+
     try:
-        asyncio.run(run_forever(host=host, port=port, keys=keys))
-    except KeyboardInterrupt:
+        asyncio.run(run())
+    except StateFileError as error:
+        raise click.ClickException(str(error)) from None
+    except (KeyboardInterrupt, asyncio.CancelledError):
         echo_stderr("Stopped.")
+
+
+async def _echo_address(url: str) -> None:
+    echo_stderr(f"A stand-in for Stripe on {url}. No real money moves.")
 
 
 @click.command()

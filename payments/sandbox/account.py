@@ -16,7 +16,7 @@ from payments.sandbox.form_encoding import JsonObject, JsonValue
 from payments.sandbox.store import Store
 
 API_VERSION: Final = "2026-10-28.endive"
-MERCHANT: Final = "Newsroom"
+MERCHANT: Final = "Example Shop"
 EVENT_RETENTION: Final = timedelta(days=30)
 WEBHOOK_ENDPOINT: Final = "webhook_endpoint"
 

@@ -19,6 +19,7 @@ from payments.sandbox import (
 )
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount, when_due
+from payments.sandbox.account_settings import calculated_statement_descriptor
 from payments.sandbox.cards import Decline
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
@@ -95,7 +96,9 @@ def make(
             "application_fee_amount": None,
             "balance_transaction": None,
             "billing_details": method["billing_details"],
-            "calculated_statement_descriptor": _statement_descriptor(intent),
+            "calculated_statement_descriptor": calculated_statement_descriptor(
+                account, intent["statement_descriptor_suffix"]
+            ),
             "captured": paid,
             "currency": intent["currency"],
             "customer": intent["customer"],
@@ -220,8 +223,3 @@ def _card_details(intent: JsonObject, method: JsonObject) -> JsonObject:
         "three_d_secure": None,
         "transaction_link_id": None,
     }
-
-
-def _statement_descriptor(intent: JsonObject) -> str:
-    suffix = intent["statement_descriptor_suffix"]
-    return f"NEWSROOM* {suffix}"[:22] if suffix else "NEWSROOM"

@@ -22,6 +22,7 @@ from payments.sandbox import (
 )
 from payments.sandbox import request_params as read
 from payments.sandbox.account import TASK_HANDLERS, StripeAccount, when_due
+from payments.sandbox.account_settings import merchant_name
 from payments.sandbox.declared_params import PAGE, within
 from payments.sandbox.errors import invalid_request, missing_param, unsupported
 from payments.sandbox.form_encoding import JsonObject, JsonValue
@@ -93,9 +94,8 @@ def open_session(
         check_line_items(items, params["mode"])
     now = account.clock.wall_timestamp()
     expires_at = _expires_at(params, now)
-    session = account.create_object(
-        "cs_test", OBJECT_NAME, checkout_defaults.default_fields(params), id_length=58
-    )
+    fields = checkout_defaults.default_fields(params, merchant_name(account))
+    session = account.create_object("cs_test", OBJECT_NAME, fields, id_length=58)
     total = sum(item["amount_total"] for item in items) if items else None
     currency = items[0]["currency"] if items else read.text(params, "currency")
     session |= {

@@ -3,7 +3,6 @@
 from typing import Final
 
 from payments.sandbox import request_params as read
-from payments.sandbox.account import MERCHANT
 from payments.sandbox.declared_params import within
 from payments.sandbox.form_encoding import JsonObject
 
@@ -22,7 +21,7 @@ PARAMS: Final = (
 )  # fmt: skip
 
 
-def default_fields(params: JsonObject) -> JsonObject:
+def default_fields(params: JsonObject, merchant: str) -> JsonObject:
     """Return the fields of an open session, apart from those that its line items determine."""
     mode = params["mode"]
     creation = read.text(params, "customer_creation")
@@ -32,7 +31,7 @@ def default_fields(params: JsonObject) -> JsonObject:
         "after_expiration": _after_expiration(params),
         "allowed_payment_method_types": read.array(params, "allowed_payment_method_types") or None,
         "automatic_tax": {"enabled": False, "liability": None, "provider": None, "status": None},
-        "branding_settings": _branding_settings(params),
+        "branding_settings": _branding_settings(params, merchant),
         "cancel_url": read.text(params, "cancel_url"),
         "client_reference_id": read.text(params, "client_reference_id"),
         "custom_fields": [],
@@ -84,12 +83,12 @@ def _custom_text(params: JsonObject) -> JsonObject:
     return {place: dict(read.nested_object(texts, place)) or None for place in _TEXT_PLACES}
 
 
-def _branding_settings(params: JsonObject) -> JsonObject:
+def _branding_settings(params: JsonObject, merchant: str) -> JsonObject:
     defaults = {
         "background_color": "#ffffff",
         "border_style": "rounded",
         "button_color": "#0074d4",
-        "display_name": MERCHANT,
+        "display_name": merchant,
         "font_family": "default",
         "icon": None,
         "logo": None,

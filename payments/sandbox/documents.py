@@ -3,7 +3,8 @@
 They say what the object says, in few words, so that a link leads somewhere.
 """
 
-from payments.sandbox.account import MERCHANT, StripeAccount
+from payments.sandbox.account import StripeAccount
+from payments.sandbox.account_settings import merchant_name
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.hosted_page import PageResponse, format_amount, message_page
 from payments.sandbox.pdf import one_page_pdf
@@ -14,7 +15,9 @@ def show_receipt(account: StripeAccount, charge_id: str) -> PageResponse:
     charge = account.store.get("charge", charge_id)
     if charge is None or not charge["receipt_url"]:
         return message_page("Page not found", "There is no such receipt.", 404)
-    text = f"{format_amount(charge['amount'], charge['currency'])} paid to {MERCHANT}."
+    text = (
+        f"{format_amount(charge['amount'], charge['currency'])} paid to {merchant_name(account)}."
+    )
     if charge["amount_refunded"]:
         text += f" {format_amount(charge['amount_refunded'], charge['currency'])} refunded."
     return message_page("Receipt", text, 200)
@@ -24,7 +27,8 @@ def show_mandate(account: StripeAccount, reference: str) -> PageResponse:
     """Show the mandate that a debit's reference names."""
     for mandate_id in account.store.linked("mandate", "reference", reference):
         status = account.store.objects[mandate_id]["status"]
-        text = f"SEPA Direct Debit, reference {reference}, payable to {MERCHANT}: {status}."
+        payee = merchant_name(account)
+        text = f"SEPA Direct Debit, reference {reference}, payable to {payee}: {status}."
         return message_page("Mandate", text, 200)
     return message_page("Page not found", "There is no such mandate.", 404)
 
@@ -45,5 +49,9 @@ def _invoice_text(invoice: JsonObject) -> list[str]:
     ]
     due = format_amount(invoice["amount_due"], currency)
     paid = format_amount(invoice["amount_paid"], currency)
-    head = [f"Invoice {invoice['number']}", f"From {MERCHANT}", f"Status: {invoice['status']}"]
+    head = [
+        f"Invoice {invoice['number']}",
+        f"From {invoice['account_name']}",
+        f"Status: {invoice['status']}",
+    ]
     return [*head, "", *lines, "", f"Due {due}, paid {paid}", "Test stand-in: no real money moves."]

@@ -6,8 +6,8 @@ The bank account of a currency exists from its first payout on.
 from typing import Final
 
 from payments.sandbox import listing
-from payments.sandbox.account import MERCHANT, StripeAccount
-from payments.sandbox.account_settings import ACCOUNT_ID, account_object
+from payments.sandbox.account import StripeAccount
+from payments.sandbox.account_settings import ACCOUNT_ID, account_object, merchant_name
 from payments.sandbox.declared_params import PAGE
 from payments.sandbox.errors import not_found
 from payments.sandbox.form_encoding import JsonObject
@@ -28,7 +28,7 @@ def bank_account_of(account: StripeAccount, currency: str) -> JsonObject:
             "id": bank_account_id,
             "object": BANK_ACCOUNT,
             "account": ACCOUNT_ID,
-            "account_holder_name": MERCHANT,
+            "account_holder_name": merchant_name(account),
             "account_holder_type": "company",
             "account_type": None,
             "available_payout_methods": ["standard", "instant"],

@@ -11,7 +11,8 @@ from payments.sandbox import (
     payment_intents,
     sepa_debit,
 )
-from payments.sandbox.account import MERCHANT, StripeAccount
+from payments.sandbox.account import StripeAccount
+from payments.sandbox.account_settings import merchant_name
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.hosted_page import PageResponse
 from payments.sandbox.payment_intents import CustomerPresence
@@ -115,7 +116,7 @@ def _page(
         button=f"Pay {_amount_text(invoice)}",
         debit=invoice["currency"] == sepa_debit.DEBIT_CURRENCY,
         lines=invoice["lines"]["data"],
-        merchant=MERCHANT,
+        merchant=merchant_name(account),
         note=None,
         number=invoice["number"],
         payable=_is_payable(account, invoice),

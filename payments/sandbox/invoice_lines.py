@@ -3,7 +3,7 @@
 from typing import Final
 
 from payments.sandbox import listing, pricing
-from payments.sandbox.account import MERCHANT, StripeAccount
+from payments.sandbox.account import StripeAccount
 from payments.sandbox.form_encoding import JsonObject
 
 
@@ -116,7 +116,6 @@ def default_fields(customer: JsonObject, amount: int, currency: str) -> JsonObje
     return {
         **dict.fromkeys(_NULL_FIELDS),
         "account_country": "US",
-        "account_name": MERCHANT,
         "amount_due": amount,
         "amount_overpaid": 0,
         "amount_paid": 0,

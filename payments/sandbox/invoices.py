@@ -10,6 +10,7 @@ from typing import Final
 from payments.sandbox import invoice_lines, listing, payment_intents, pricing
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount
+from payments.sandbox.account_settings import merchant_name
 from payments.sandbox.cards import Decline
 from payments.sandbox.declared_params import PAGE
 from payments.sandbox.form_encoding import JsonObject, JsonValue
@@ -81,7 +82,13 @@ def make(
     fields = invoice_lines.default_fields(customer, amount, currency)
     invoice = account.create_object("in", "invoice", fields)
     now = account.clock.timestamp()
-    invoice |= {"billing_reason": reason, "parent": None, "period_end": now, "period_start": now}
+    invoice |= {
+        "account_name": merchant_name(account),
+        "billing_reason": reason,
+        "parent": None,
+        "period_end": now,
+        "period_start": now,
+    }
     account.store.link("invoice", "customer", customer["id"], invoice["id"])
     return invoice
 

@@ -5,14 +5,13 @@ In tests nothing happens by itself: tasks run in `advance` and `run_due`, webhoo
 """
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import msgspec
-
-from payments.sandbox import webhook_deliveries
+from payments.sandbox import account_settings, api_keys, state_file, webhook_deliveries
 from payments.sandbox.account import BillingSettings, StripeAccount
 from payments.sandbox.api import Api, IdempotentResult, LoggedRequest
 from payments.sandbox.clock import BillingClock, WallClock, utc_now
@@ -21,6 +20,7 @@ from payments.sandbox.form_encoding import JsonObject, JsonValue
 from payments.sandbox.simulations import SimulatedActions
 from payments.sandbox.webhook_deliveries import Delivery, DeliveryTransport
 
+KEPT_ON_RESET = (account_settings.STATE_KEY, api_keys.KEYS, api_keys.KNOWN_KEYS_ONLY)
 TICK_SECONDS = 0.2
 PAGES = ("c", "i", "l", "mandates", "r", "receipts")  # where the paths of the sandbox's pages begin
 MAX_CONCURRENT_DELIVERIES = 8
@@ -33,7 +33,7 @@ class Sandbox(SimulatedActions):
     `wall` is the wall clock; `deliver` sends webhooks, over HTTP by default; `live` runs due tasks
     and deliveries continually; `check_contract` records in `problems` what the SDK's types do not
     allow; `capture_delay` is the time from a charge to its balance transaction; ids follow from
-    `seed`.
+    `seed`; `settings` are the account's, as `update_account` takes them.
     """
 
     def __init__(
@@ -46,10 +46,12 @@ class Sandbox(SimulatedActions):
         capture_delay: timedelta = timedelta(seconds=1),
         seed: int = 0,
         billing: BillingSettings | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         self.clock = BillingClock(wall)
         self.account = StripeAccount(self.clock, seed=seed, capture_delay=capture_delay)
         self.account.billing = billing or self.account.billing
+        self.account.state[account_settings.STATE_KEY] = dict(settings or {})
         self.account.on_event = self._on_event
         self.problems: list[str] = []
         self.api = Api(self.account, check_contract=check_contract, problems=self.problems)
@@ -61,6 +63,8 @@ class Sandbox(SimulatedActions):
         self._advance_lock = asyncio.Lock()
         self._wake = asyncio.Event()
         self._checks_events = True
+        self.changes = 0  # how often something may have changed
+        self._saved_changes = 0
 
     @property
     def url(self) -> str:
@@ -133,6 +137,7 @@ class Sandbox(SimulatedActions):
             while (task := self.account.pop_due_task(target.timestamp())) is not None:
                 self.clock.advance_to(datetime.fromtimestamp(task.due_at, target.tzinfo))
                 self.account.run_task(task)
+                self.changes += 1
                 count += 1
                 if count % _YIELD_EVERY_TASKS == 0:
                     await asyncio.sleep(0)
@@ -220,11 +225,13 @@ class Sandbox(SimulatedActions):
                 status: int | None = await self._deliver(delivery)
             except Exception:  # noqa: BLE001 - whatever went wrong, the delivery failed
                 status = None
-            self._sending.pop(entry["id"], None)
-            webhook_deliveries.record_response(self.account, entry, status)
+            if self._sending.pop(entry["id"], None) is not None:  # it was not reset meanwhile
+                webhook_deliveries.record_response(self.account, entry, status)
+                self.changes += 1
 
     def _on_event(self, event: JsonObject) -> None:
         webhook_deliveries.enqueue(self.account, event)
+        self.changes += 1
         if self._checks_events:
             self.api.check_event(event)
         self._wake.set()
@@ -232,17 +239,51 @@ class Sandbox(SimulatedActions):
     # -- saving -------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> None:
-        """Save everything to a JSON file."""
+        """Save everything to a JSON file, apart from faults and the log of requests."""
         results = {key: [result.path, result.params, result.expires_at, result.status,
                          result.body.decode()]
                    for key, result in self.api.idempotent_results.items()}  # fmt: skip
-        sending = list(self._sending.values())  # perhaps not delivered: sent again after loading
-        saved = {"account": self.account.dump(), "idempotent_results": results, "sending": sending}
-        Path(path).write_bytes(msgspec.json.encode(saved))
+        # Perhaps not delivered: sent again after loading.
+        sending = [*self._sending.values(), *self._unacknowledged.values()]
+        state_file.write(
+            path,
+            {"account": self.account.dump(), "idempotent_results": results, "sending": sending},
+        )
 
     def load(self, path: str | Path) -> None:
-        """Replace everything with what `save` wrote."""
-        saved = msgspec.json.decode(Path(path).read_bytes())
+        """Replace everything with what `save` wrote. Raises StateFileError."""
+        self._restore(state_file.read(path))
+
+    def reset(self, seed: int | None = None) -> None:
+        """Begin anew, as an account in which nothing has happened.
+
+        API keys and the account's settings stay. Ids follow from the present seed or a new one.
+        """
+        state = self.account.state
+        keys = {name: state[name] for name in KEPT_ON_RESET if name in state}
+        seed = self.account.store.seed if seed is None else seed
+        empty = StripeAccount(BillingClock(), seed=seed, capture_delay=self.account.capture_delay)
+        empty.state = keys
+        self.faults.clear()
+        self.problems.clear()
+        self.api.request_log.clear()
+        self._unacknowledged.clear()
+        self._sending.clear()
+        self._restore({"account": empty.dump(), "idempotent_results": {}, "sending": []})
+
+    async def keep_in(self, path: str | Path) -> None:
+        """Save to a file a moment after each change, until cancelled."""
+        while True:
+            await state_file.pause()
+            self.save_if_changed(path)
+
+    def save_if_changed(self, path: str | Path) -> None:
+        """Save to a file unless nothing happened since it was last saved by this."""
+        if self.changes != self._saved_changes:
+            self._saved_changes = self.changes
+            self.save(path)
+
+    def _restore(self, saved: JsonObject) -> None:
         base_url = self.url
         self.account.restore(saved["account"])
         self._move_urls(base_url)
@@ -253,3 +294,4 @@ class Sandbox(SimulatedActions):
             self.api.idempotent_results[key] = IdempotentResult(
                 request_path, params, expires_at, status, body.encode()
             )
+        self.changes += 1

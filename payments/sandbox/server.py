@@ -7,12 +7,20 @@ import asyncio
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
 
-from payments.sandbox import api_keys, control, documents, hosted_invoice_page, hosted_page
+from payments.sandbox import (
+    api_keys,
+    control,
+    documents,
+    hosted_invoice_page,
+    hosted_page,
+    state_file,
+)
 from payments.sandbox.account import StripeAccount
 from payments.sandbox.api import ApiRequest, ApiResponse
 from payments.sandbox.faults import HTML_STATUSES, WITHOUT_EFFECT, Fault
@@ -48,29 +56,74 @@ async def listen(sandbox: Sandbox, host: str = "127.0.0.1", port: int = 0) -> As
         await runner.cleanup()
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """How a sandbox runs as a program of its own.
+
+    `keys`, as `api_keys.add_from_option` reads them, are then the only ones that are taken. A state
+    file is resumed when it exists; its ids go on from the seed they began with.
+    """
+
+    keys: Sequence[str] = ()
+    state: Path | None = None
+    seed: int | None = None
+
+
 async def run_forever(
     port: int,
     host: str = "127.0.0.1",
     ready: Callable[[str], Awaitable[None]] | None = None,
-    keys: Sequence[str] = (),
+    options: RunOptions = RunOptions(),
 ) -> None:
     """Serve a live sandbox until cancelled, as `payments sandbox` does.
 
-    `keys`, as `api_keys.add_from_option` reads them, are then the only ones that are taken.
+    Raises StateFileError for a state file that cannot be resumed.
     """
     # The ids of two runs must not meet in one database.
-    sandbox = Sandbox(live=True, seed=secrets.randbits(32))
-    for option in keys:
-        api_keys.add_from_option(sandbox.account, option)
-    async with listen(sandbox, host, port) as url:
+    seed = secrets.randbits(32) if options.seed is None else options.seed
+    sandbox = Sandbox(live=True, seed=seed)
+    async with AsyncExitStack() as stack:
+        if options.state is not None:
+            stack.enter_context(state_file.locked(options.state))
+            if options.state.exists():
+                sandbox.load(options.state)
+        for option in options.keys:
+            api_keys.add_from_option(sandbox.account, option)
+        url = await stack.enter_async_context(listen(sandbox, host, port))
+        if options.state is not None:
+            await stack.enter_async_context(_kept_in(sandbox, options.state))
         if ready is not None:
             await ready(url)
         await asyncio.Event().wait()
 
 
+@asynccontextmanager
+async def _kept_in(sandbox: Sandbox, path: Path) -> AsyncIterator[None]:
+    """Save a sandbox to a file while the block runs, and when it ends."""
+    sandbox.save(path)
+    saving = asyncio.create_task(sandbox.keep_in(path))
+    try:
+        yield
+    finally:
+        saving.cancel()
+        with suppress(asyncio.CancelledError):
+            await saving
+        sandbox.save(path)
+
+
+@web.middleware
+async def _count_changes(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    finally:
+        request.app[_SANDBOX_KEY].changes += 1
+
+
 def application(sandbox: Sandbox) -> web.Application:
     """Return the web application of a sandbox."""
-    app = web.Application()
+    app = web.Application(middlewares=[_count_changes])
     app[_SANDBOX_KEY] = sandbox
     app.router.add_route("*", "/v1/{rest:.*}", api)
     app.router.add_get("/c/static/page.css", stylesheet)

@@ -18,7 +18,7 @@ from tests.support.newsroom import Newsroom
 
 pytestmark = pytest.mark.anyio
 
-SANDBOX_ACCOUNT = "acct_1SandboxNewsroom0"
+SANDBOX_ACCOUNT = "acct_1SandboxAccount00"
 OTHER_ACCOUNT = "acct_1OtherNewsroom000"
 
 

@@ -143,7 +143,7 @@ async def test_a_missing_permission_is_named_in_stripes_words_and_nothing_is_don
     assert refused.value.http_status == 403
     assert str(refused.value).endswith(
         f"The provided key 'rk_test_{'*' * (len(key) - 12)}{key[-4:]}' does not have the required "
-        "permissions for this endpoint on account 'acct_1SandboxNewsroom0'. Having the "
+        "permissions for this endpoint on account 'acct_1SandboxAccount00'. Having the "
         "'rak_customer_write' permission would allow this request to continue."
     )
     assert (await shop.client.v1.customers.list_async()).data == []

@@ -49,6 +49,7 @@ BASE_URL = "http://127.0.0.1:8000"
 REAL_TIMEOUT_SECONDS = 300  # of real time: longer than any load delays what does not hang
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PLACEHOLDER_SECRET = "whsec_" + "0" * 32
+STRIPE_ACCOUNT = {"business_name": "Example Media", "statement_descriptor": "EXAMPLE MEDIA"}
 
 
 @dataclass
@@ -340,7 +341,7 @@ async def set_up_stripe(settings: Settings) -> Settings:
 async def open_newsroom(database: str, **more: object) -> AsyncIterator[Newsroom]:
     """Open a newsroom with everything running, at noon, whose Stripe account is set up."""
     clock = ManualClock()
-    sandbox = Sandbox(wall=clock, check_contract=True)
+    sandbox = Sandbox(wall=clock, check_contract=True, settings=STRIPE_ACCOUNT)
     async with open_services(sandbox, database, more) as (given, mail_server):
         settings = await _set_up_stripe_or_repeat(given, sandbox)
         async with serve_settings(settings, clock, sandbox, mail_server) as room:

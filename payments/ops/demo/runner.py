@@ -35,6 +35,13 @@ from payments.staff.accounts import Role
 STARTUP_TIMEOUT_SECONDS = 60.0
 TERMINATE_TIMEOUT_SECONDS = 10
 READY_POLL_SECONDS = 0.1
+STRIPE_ACCOUNT = {
+    "business_name": "Lindenau Media",
+    "display_name": "Lindenau",
+    "statement_descriptor": "LINDENAU MEDIA",
+    "url": "https://lindenau.example",
+    "support_url": "https://help.lindenau.example",
+}
 DEMO_STRIPE_KEY = "sk_test_" + "demo" * 6
 STRIPE_REQUESTS_PER_SECOND = 100  # nobody else uses this Stripe
 
@@ -122,7 +129,7 @@ async def _seed_history(
 ) -> SettingValues:
     """Seed the history and save the sandbox. Returns the settings with those of its Stripe."""
     clock = ManualClock(seed.current_second())
-    sandbox = Sandbox(wall=clock)
+    sandbox = Sandbox(wall=clock, settings=STRIPE_ACCOUNT)
     async with listen(sandbox, port=stripe_port) as stripe_url:
         values = {**values, "stripe_api_base": stripe_url}
         async with context.open_context(Settings.model_validate(values)) as ctx:

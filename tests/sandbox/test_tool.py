@@ -1,0 +1,276 @@
+"""The sandbox as a tool of its own: state file, seed, keys, reset, and what its control says."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from payments.sandbox import Sandbox, control, state_file
+from payments.sandbox.simulations import SimulatedActions
+from tests.support.shop import ManualWallClock, Shop, open_shop
+
+pytestmark = pytest.mark.anyio
+
+KEY = "sk_test_tool"
+DOCUMENTATION = (Path(__file__).parents[2] / "docs/sandbox.md").read_text()
+
+
+@asynccontextmanager
+async def tool(*options: str, stop: signal.Signals = signal.SIGTERM) -> AsyncIterator[str]:
+    """Run `payments sandbox` in a process of its own, and yield its address."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "payments.cli", "sandbox", "--port", "0", "--key", KEY, *options,
+        stderr=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    assert process.stderr is not None
+    try:
+        line = (await asyncio.wait_for(process.stderr.readline(), 60)).decode()
+        assert "http://" in line, line + (await process.stderr.read()).decode()
+        yield "http://" + line.partition("http://")[2].split()[0].rstrip(".")
+    finally:
+        process.send_signal(stop)
+        await asyncio.wait_for(process.wait(), 60)
+
+
+async def call(
+    url: str, method: str, path: str, key: str = KEY, **form: str
+) -> tuple[int, dict[str, Any]]:  # Any: whatever that route answers
+    headers = {"Authorization": f"Bearer {key}"}
+    async with (
+        aiohttp.ClientSession(headers=headers) as client,
+        client.request(method, url + path, data=form or None) as answer,
+    ):
+        return answer.status, await answer.json()
+
+
+async def ask(
+    url: str, method: str, path: str, body: object = None
+) -> tuple[int, dict[str, Any]]:  # Any: as above
+    """Send JSON to a control route."""
+    async with (
+        aiohttp.ClientSession() as client,
+        client.request(method, f"{url}/_control{path}", json=body) as answer,
+    ):
+        return answer.status, await answer.json()
+
+
+# ------------------------------------------------------------------ the program
+
+
+async def test_a_state_file_is_resumed_with_everything(tmp_path: Path) -> None:
+    state = ("--state", str(tmp_path / "stripe.json"), "--seed", "7")
+    async with tool(*state) as url:
+        _, customer = await call(url, "POST", "/v1/customers", email="ann@shop.example")
+        await ask(url, "POST", "/clock", {"advance_seconds": 86400})
+        _, made = await ask(url, "POST", "/do/add_key", {"scopes": {"balance": "read"}})
+        status, _ = await call(url, "GET", "/v1/balance", "sk_test_stranger")
+        assert status == 401
+
+    async with tool(*state, stop=signal.SIGINT) as url:
+        status, again = await call(url, "GET", f"/v1/customers/{customer['id']}")
+        assert (status, again["email"]) == (200, "ann@shop.example")
+        _, clock = await ask(url, "GET", "/clock")
+        assert 86399 < clock["offset_seconds"] < 86401
+        assert (await call(url, "GET", "/v1/balance", made["done"]))[0] == 200
+        assert (await call(url, "GET", "/v1/charges", made["done"]))[0] == 403
+        _, other = await call(url, "POST", "/v1/customers")
+        assert other["id"] != customer["id"]
+
+
+async def test_a_killed_sandbox_had_saved_itself_and_its_file_has_one_owner(
+    tmp_path: Path,
+) -> None:
+    state = ("--state", str(tmp_path / "stripe.json"))
+    async with tool(*state, stop=signal.SIGKILL) as url:
+        before = (tmp_path / "stripe.json").stat().st_mtime_ns
+        _, customer = await call(url, "POST", "/v1/customers")
+        second = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "payments.cli", "sandbox", "--port", "0", *state,
+            stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        _, complaint = await asyncio.wait_for(second.communicate(), 60)
+        assert (second.returncode, b"in use" in complaint) == (1, True)
+        async with asyncio.timeout(60):
+            while (tmp_path / "stripe.json").stat().st_mtime_ns == before:
+                await state_file.pause()
+
+    async with tool(*state) as url:
+        assert (await call(url, "GET", f"/v1/customers/{customer['id']}"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", '{"format": 0, "api_version": "2026-10-28.endive"}', "[1]",
+                '{"format": 1, "api_version": "2020-01-01"}']
+)  # fmt: skip
+def test_a_file_of_another_version_or_kind_is_refused_and_stays(
+    tmp_path: Path, content: str
+) -> None:
+    file = tmp_path / "stripe.json"
+    file.write_text(content)
+    sandbox = Sandbox()
+    with pytest.raises(state_file.StateFileError, match=r"stripe\.json"):
+        sandbox.load(file)
+    assert file.read_text() == content
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    file = tmp_path / "stripe.json"
+    Sandbox(seed=1).save(file)
+    with pytest.raises(TypeError):
+        state_file.write(file, {"account": object()})
+    sandbox = Sandbox(seed=2)
+    sandbox.load(file)
+    assert sandbox.account.store.seed == 1
+
+
+async def test_a_delivery_nobody_has_acknowledged_is_sent_again_after_loading(
+    shop: Shop, tmp_path: Path
+) -> None:
+    await shop.client.v1.webhook_endpoints.create_async(
+        {"url": "http://shop.example/hooks", "enabled_events": ["customer.created"]}
+    )
+    await shop.client.v1.customers.create_async({})
+    (taken,) = shop.sandbox.take_deliveries()
+    shop.sandbox.save(tmp_path / "s.json")
+
+    other = Sandbox(wall=shop.wall)
+    other.load(tmp_path / "s.json")
+
+    assert [each.event_id for each in other.take_deliveries()] == [taken.event_id]
+
+
+# ------------------------------------------------------------------ reset
+
+
+async def test_a_reset_leaves_keys_and_settings_and_counts_from_the_seed_again(
+    wall: ManualWallClock,
+) -> None:
+    sandbox = Sandbox(wall=wall, seed=3, settings={"display_name": "Corner Shop"})
+    key = sandbox.add_key(scopes={"customer": "write"})
+    sandbox.reset()
+    async with open_shop(sandbox, wall) as shop:
+        first = (await shop.client.v1.customers.create_async({})).id
+        await shop.subscribes()
+        await shop.advance(40)
+        sandbox.faults.add("*", "/", "status_500", 99)
+
+        status, _ = await ask(shop.sandbox.url, "POST", "/reset")
+
+        assert status == 200
+        assert sandbox.clock.offset == timedelta(0)
+        listed = await shop.client.v1.customers.list_async(options={"api_key": key})
+        assert listed.data == []
+        await ask(shop.sandbox.url, "POST", "/reset")
+        assert (await shop.client.v1.customers.create_async({})).id == first
+        account = await shop.client.v1.accounts.retrieve_current_async()
+        assert account.settings is not None
+        assert account.settings.dashboard.display_name == "Corner Shop"
+        assert await shop.events() == ["customer.created"]
+
+        await ask(shop.sandbox.url, "POST", "/reset", {"seed": 4})
+        assert (await shop.client.v1.customers.create_async({})).id != first
+
+
+# ------------------------------------------------------------------ control
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/clock", {}, "advance_seconds"),
+        ("/clock", {"advance_seconds": "soon"}, "advance_seconds"),
+        ("/clock", {"to": "2027-13-01T00:00:00Z"}, "to"),
+        ("/clock", {"to": "2027-01-01T00:00:00"}, "to"),
+        ("/clock", {"by": 5}, "by"),
+        ("/faults", {"kind": "status_500"}, "path"),
+        ("/faults", {"path": "/", "kind": "gremlins"}, "kind"),
+        ("/faults", {"path": "/", "kind": "status_500", "share": 2}, "share"),
+        ("/faults", {"path": "/", "kind": "status_500", "times": "2"}, "times"),
+        ("/faults", {"path": "(", "kind": "status_500"}, "path"),
+        ("/reset", {"seed": "new"}, "seed"),
+        ("/save", {"path": "/nowhere/at/all"}, "path"),
+        ("/deliveries/redeliver", {}, "event"),
+        ("/do/add_key", {"scopes": {"teapot": "read"}}, "scopes"),
+        ("/do/add_key", {"expires_at": "never"}, "expires_at"),
+        ("/do/fail_card", {}, "payment_method_id"),
+        ("/do/fail_card", {"payment_method_id": "pm_1", "colour": "red"}, "colour"),
+        ("/do/hold_reserve", {"amount": 1.5}, "amount"),
+        ("/do/set_unknown_values", {"object_id": "sub_1", "fields": {}}, "id"),
+        ("/do/set_billing", {"retry_hours": 5}, "retry_hours"),
+        ("/clock", [], None),
+    ],
+)
+async def test_a_wrong_request_names_the_field(
+    shop: Shop, path: str, body: object, field: str | None
+) -> None:
+    status, answer = await ask(shop.sandbox.url, "POST", path, body)
+    assert (status, answer["error"]["field"]) == (400, field), answer
+    assert answer["error"]["message"]
+
+
+async def test_times_are_taken_in_iso_8601_and_other_values_as_they_are(shop: Shop) -> None:
+    status, answer = await ask(
+        shop.sandbox.url,
+        "POST",
+        "/do/add_key",
+        {"scopes": {"balance": "read"}, "expires_at": "2026-11-04T00:00:00Z"},
+    )
+    assert status == 200
+    _, listed = await ask(shop.sandbox.url, "GET", "/keys")
+    (key,) = listed["keys"]
+    assert key["secret"].endswith(answer["done"][-4:])
+    assert key["secret"] != answer["done"]
+    assert (key["scopes"], key["expires_at"]) == ({"balance": "read"}, 1793750400)
+    fault = {"path": "/v1/", "kind": "status_503", "until": "2026-11-03T13:00:00+00:00"}
+    assert (await ask(shop.sandbox.url, "POST", "/faults", fault))[0] == 200
+    assert (await ask(shop.sandbox.url, "GET", "/faults"))[1]["faults"][0]["times"] is None
+    await ask(shop.sandbox.url, "DELETE", "/faults")
+    status, answer = await ask(
+        shop.sandbox.url, "POST", "/do/update_account", {"support_url": "https://help.example"}
+    )
+    assert status == 200
+
+
+async def test_everything_that_control_does_is_told_by_itself_and_by_the_documentation(
+    shop: Shop,
+) -> None:
+    status, overview = await ask(shop.sandbox.url, "GET", "")
+    assert status == 200
+    actions = {name for name in vars(SimulatedActions) if not name.startswith("_")}
+    assert overview["actions"].keys() == actions | {"emit_event", "redeliver"}
+    assert overview["actions"]["fail_card"]["arguments"].keys() == {"payment_method_id", "code"}
+    assert all(action["does"] for action in overview["actions"].values())
+    assert [name for name in overview["actions"] if f"`{name}`" not in DOCUMENTATION] == []
+    routes = {path.partition(" ")[2] for path in overview["routes"]}
+    assert [path for path in routes if f"`{path}" not in DOCUMENTATION] == []
+    assert overview["actions"].keys() == control.SIMULATED_ACTIONS
+
+
+# ------------------------------------------------------------------ for others
+
+
+async def test_the_example_of_the_documentation_does_what_it_says(tmp_path: Path) -> None:
+    example = re.search(r"```python\n(.*?)```", DOCUMENTATION, re.DOTALL)
+    expected = re.search(r"It prints `(.*?)`", DOCUMENTATION)
+    assert example is not None
+    assert expected is not None
+    assert len(example.group(1).splitlines()) <= 50
+    (tmp_path / "shop.py").write_text(example.group(1))
+    async with tool("--key", "sk_test_mine") as url:
+        shop = await asyncio.create_subprocess_exec(
+            sys.executable, "shop.py", url, cwd=tmp_path, env={**os.environ, "HOME": str(tmp_path)},
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        printed, complaint = await asyncio.wait_for(shop.communicate(), 60)
+        assert printed.decode().strip() == expected.group(1), complaint.decode()
+        assert (await ask(url, "GET", "/health"))[1] == {"status": "ok", "problems": []}
