@@ -180,7 +180,7 @@ def retrieve_path(kind: str, object_id: str) -> str | None:
     if kind == "account":
         return f"/v1/accounts/{object_id}"
     if kind == "bank_account":
-        return f"/v1/accounts/acct_1SandboxNewsroom0/external_accounts/{object_id}"
+        return f"/v1/accounts/acct_1SandboxAccount00/external_accounts/{object_id}"
     return next((each.format(object_id) for each in _retrieve_templates(kind)), None)
 
 
