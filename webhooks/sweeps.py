@@ -280,13 +280,15 @@ async def _with_open_invoice(ctx: Context) -> list[str]:
         Subscription.stripe_subscription_id.in_(unpaid)
     )
     async with ctx.sessions() as session:
-        told = set(await session.scalars(select(OutboxMail.key).where(OutboxMail.key.in_(keys))))
+        announced = set(
+            await session.scalars(select(OutboxMail.key).where(OutboxMail.key.in_(keys)))
+        )
         synced_at = {id_: at for id_, at in await session.execute(query)}  # noqa: C416 - rows
     return [
         id_
         for id_, invoice in unpaid.items()
         if id_ in synced_at
-        and told.isdisjoint(subscriptions.failure_keys(invoice.id))
+        and announced.isdisjoint(subscriptions.failure_keys(invoice.id))
         and (
             synced_at[id_] < from_unix(invoice.created) + INVOICE_GRACE
             or synced_at[id_] < now - PENDING_RESYNC_INTERVAL

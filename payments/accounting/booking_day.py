@@ -30,7 +30,7 @@ def may_be_booked_from(since: str, time_column: str = "e.occurred_at") -> str:
                    (SELECT min(late_entry.occurred_at)
                       FROM late_entries booked_late
                       JOIN ledger_entries late_entry USING (seq)
-                     WHERE booked_late.booked_on >= {since}))"""  # noqa: S608 - our own words
+                     WHERE booked_late.booked_on >= {since}))"""  # noqa: S608 - constants only
 
 
 def booked_from(time_column: str, since: str = ":since") -> str:

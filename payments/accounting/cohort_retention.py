@@ -51,7 +51,7 @@ _PAYERS_BY_COHORT = text(
      GROUP BY month, first_paid_month, currency
      ORDER BY month, first_paid_month, currency
      LIMIT 100000
-    """  # noqa: S608 - our own words
+    """  # noqa: S608 - constants only
 )
 
 

@@ -150,7 +150,7 @@ def _daily_sums_sql(
                CAST(count(*) FILTER (WHERE is_first_ever) AS int) AS first_time_payers
           FROM dated_entries
          GROUP BY day, frequency, currency, debit, credit
-    """  # noqa: S608 - our own words
+    """  # noqa: S608 - constants only
 
 
 # The upper end excludes nothing, but tells the planner that there are few.
@@ -166,7 +166,7 @@ DAILY_TOTALS_SQL = f"""
      WHERE EXISTS (SELECT FROM daily_totals_positions WHERE zone = :zone)
      UNION ALL
     ({_NEWER_TOTALS_SQL})
-"""  # noqa: S608 - our own words
+"""  # noqa: S608 - constants only
 
 
 def _add_totals_sql(daily_sums: str) -> str:
@@ -180,7 +180,7 @@ def _add_totals_sql(daily_sums: str) -> str:
                entries = total.entries + excluded.entries,
                payers = total.payers + excluded.payers,
                first_time_payers = total.first_time_payers + excluded.first_time_payers
-    """  # noqa: S608 - our own words
+    """  # noqa: S608 - constants only
 
 
 _ADD_NEW_ENTRIES = text(

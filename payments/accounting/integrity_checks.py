@@ -122,7 +122,7 @@ REFUNDS_SQL = f"""
      GROUP BY c.stripe_charge_id, c.amount
     HAVING sum(r.amount) > c.amount
      ORDER BY 1
-"""  # noqa: S608 - our own words
+"""  # noqa: S608 - constants only
 DISPUTES_SQL = """
     SELECT e.balance_transaction || ': of no dispute that is known'
       FROM ledger_entries e
@@ -200,7 +200,7 @@ PAYOUT_COMPOSITION_SQL = """
      ORDER BY 1
 """
 SUSPENSE_SQL = """
-    SELECT e.balance_transaction || ': ' || e.amount || ' ' || e.currency || ', no open alarm'
+    SELECT e.balance_transaction || ': ' || e.amount || ' ' || e.currency || ', no open alert'
       FROM ledger_entries e
      WHERE 'suspense' IN (e.debit, e.credit)
        AND NOT EXISTS (SELECT FROM alerts a
@@ -307,7 +307,7 @@ MRR_ROLLFORWARD_SQL = f"""
         ON earlier.month = pair.month_before AND earlier.currency = currencies.currency
      WHERE coalesce(later.opening, 0) <> coalesce(earlier.closing, 0)
      ORDER BY 1
-"""  # noqa: S608 - our own words
+"""  # noqa: S608 - constants only
 AUDIT_APPEND_ONLY_SQL = """
     SELECT 'audit_entries has lost its trigger, or somebody was granted more'
      WHERE has_table_privilege('payments_app', 'audit_entries', 'UPDATE, DELETE, TRUNCATE')

@@ -65,7 +65,7 @@ _FIRST_RECURRING_MONTH = text(
     SELECT CAST(date_trunc('month', min(e.occurred_at) AT TIME ZONE :zone) AS date)
       FROM ledger_entries e
      WHERE {RECURRING_INCOME_SQL}
-    """  # noqa: S608 - our own words
+    """  # noqa: S608 - constants only
 )
 # The same lock as the trigger function `invalidate_snapshots` takes, there shared.
 _SNAPSHOT_LOCK = text("SELECT pg_advisory_xact_lock(hashtext('month_snapshots'), hashtext(:kind))")
@@ -138,7 +138,7 @@ _FIRST_AFFECTED_MONTH = text(
      WHERE e.seq > :after
        AND e.seq <= :up_to
        AND {RECURRING_INCOME_SQL}
-    """  # noqa: S608 - our own words
+    """  # noqa: S608 - constants only
 )
 _INVALIDATE = text("SELECT invalidate_snapshots(:kind, :since, NULL)")
 _TOTALS_POSITION = text("SELECT last_seq FROM daily_totals_positions WHERE zone = :zone")

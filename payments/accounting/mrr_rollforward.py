@@ -183,7 +183,7 @@ _MRR_ROLLFORWARD = text(
       JOIN movements_by_month USING (month, currency)
      ORDER BY currency, month DESC
      LIMIT 5000
-    """  # noqa: S608 - our own words
+    """  # noqa: S608 - constants only
 )
 
 

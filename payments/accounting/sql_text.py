@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 
 def in_list(words: Iterable[str]) -> str:
-    """Our own words as a list for IN, such as `('charge', 'payment')`."""
+    """Return constants as a list for IN, such as `('charge', 'payment')`."""
     quoted = [f"'{word}'" for word in words]
     assert quoted
     assert not any("'" in word[1:-1] for word in quoted)

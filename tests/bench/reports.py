@@ -174,7 +174,7 @@ async def _bare_months(session: AsyncSession, since: date, until: date) -> objec
     query = f"""
         SELECT date_trunc('month', day) AS month, frequency, currency, {monthly.SUMS_SQL}
           FROM daily_totals WHERE day >= :since AND day < :until GROUP BY 1, 2, 3 ORDER BY 1 DESC
-    """  # noqa: S608 - our own words
+    """  # noqa: S608 - constants only
     return list(await session.execute(text(query), {"since": since, "until": until}))
 
 

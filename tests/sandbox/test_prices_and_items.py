@@ -161,7 +161,7 @@ async def test_all_items_are_billed_together_each_with_a_line(shop: Shop) -> Non
 async def test_an_item_is_added_changed_and_deleted_in_an_update(shop: Shop) -> None:
     first, second = await price(shop, unit_amount=500), await price(shop, unit_amount=1000)
     subscription = await subscribe(shop, {"price": first.id})
-    kept = subscription["items"].data[0].id
+    existing = subscription["items"].data[0].id
     service = shop.client.v1.subscriptions
 
     both = await service.update_async(
@@ -169,11 +169,11 @@ async def test_an_item_is_added_changed_and_deleted_in_an_update(shop: Shop) -> 
     )
     added = both["items"].data[1].id
     assert [item.price.id for item in both["items"].data] == [first.id, second.id]
-    assert added != kept
+    assert added != existing
     await service.update_async(
         subscription.id,
         {
-            "items": [{"id": kept, "deleted": True}, {"id": added, "quantity": 3}],
+            "items": [{"id": existing, "deleted": True}, {"id": added, "quantity": 3}],
             "proration_behavior": "none",
         },
     )
@@ -183,7 +183,7 @@ async def test_an_item_is_added_changed_and_deleted_in_an_update(shop: Shop) -> 
     with pytest.raises(stripe.InvalidRequestError, match="at least one active plan"):
         await service.update_async(subscription.id, {"items": [{"id": added, "deleted": True}]})
     with pytest.raises(stripe.InvalidRequestError, match="No such subscription_item"):
-        await service.update_async(subscription.id, {"items": [{"id": kept, "quantity": 1}]})
+        await service.update_async(subscription.id, {"items": [{"id": existing, "quantity": 1}]})
 
 
 @pytest.mark.parametrize(

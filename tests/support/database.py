@@ -37,7 +37,7 @@ CATALOGS = (
 _STATE_SQL = (
     # The number of rows tells what is gone, the newest transaction what is new or has changed.
     *(
-        f"(SELECT count(*) || ':' || max(CAST(CAST(xmin AS text) AS bigint)) FROM {catalog})"  # noqa: S608 - our own words
+        f"(SELECT count(*) || ':' || max(CAST(CAST(xmin AS text) AS bigint)) FROM {catalog})"  # noqa: S608 - constants only
         for catalog in CATALOGS
     ),
     """(SELECT string_agg(CAST(s AS text), ' ' ORDER BY s.setrole)

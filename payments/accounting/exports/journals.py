@@ -116,7 +116,7 @@ _DAILY_ACCOUNT_SUMS = text(
      GROUP BY day, currency, side.account
     HAVING sum(side.amount) <> 0
      ORDER BY day, currency, side.account
-    """  # noqa: S608 - our own words
+    """  # noqa: S608 - constants only
 )
 
 

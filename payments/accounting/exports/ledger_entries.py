@@ -56,7 +56,7 @@ async def stream_csv(
                  (2, e.credit, NULL, {_AMOUNT_SQL})) AS line(place, account, debit, credit)
      WHERE {conditions}
      ORDER BY e.seq, line.place
-    """  # noqa: S608 - our own words
+    """  # noqa: S608 - constants only
     await csv_stream.begin_snapshot(session, zone)
     async for chunk in csv_stream.copy_csv(session, query, {**params, "exported_in": exported_in}):
         yield chunk
@@ -80,6 +80,6 @@ async def sum_by_currency(
      GROUP BY e.currency
      ORDER BY e.currency
      LIMIT 200
-    """  # noqa: S608 - our own words
+    """  # noqa: S608 - constants only
     rows = await session.execute(text(query), params)
     return {row.currency: (int(row.debits or 0), int(row.credits or 0)) for row in rows}

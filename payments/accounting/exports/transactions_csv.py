@@ -34,7 +34,7 @@ _SEQUENCE_SQL = f"""CASE WHEN {IS_CHARGE_SQL} THEN (
       FROM ledger_entries payment
      WHERE payment.contribution_id = e.contribution_id
        AND payment.credit LIKE 'income:%'
-       AND payment.seq <= e.seq) END"""  # noqa: S608 - our own words
+       AND payment.seq <= e.seq) END"""  # noqa: S608 - constants only
 # What it is in the currency the donor was charged in: of a charge all, of a refund its share. Of a
 # dispute that was converted it is not known.
 _PRESENTMENT_AMOUNT_SQL = f"""
@@ -42,12 +42,12 @@ _PRESENTMENT_AMOUNT_SQL = f"""
          WHEN c.currency = bt.currency THEN bt.amount
          ELSE (SELECT CAST(sign(bt.amount) AS bigint) * refund.amount
                  FROM refunds refund
-                WHERE refund.stripe_refund_id = bt.source) END"""  # noqa: S608 - our own words
+                WHERE refund.stripe_refund_id = bt.source) END"""  # noqa: S608 - constants only
 # The line of the charge that a refund or dispute is of.
 _RELATES_TO_SQL = f"""CASE WHEN c.balance_transaction IS NOT NULL AND NOT {IS_CHARGE_SQL} THEN (
     SELECT min(entry.seq)
       FROM ledger_entries entry
-     WHERE entry.balance_transaction = c.balance_transaction) END"""  # noqa: S608 - our own words
+     WHERE entry.balance_transaction = c.balance_transaction) END"""  # noqa: S608 - constants only
 COSTLY_COLUMNS_SQL = f"{_SEQUENCE_SQL}, {_RELATES_TO_SQL}"  # for the benchmark, which adds no text
 
 

@@ -66,7 +66,7 @@ _MONTHLY = text(
      GROUP BY month, frequency, currency
      ORDER BY month DESC, currency, frequency
      LIMIT 5000
-    """  # noqa: S608 - our own words
+    """  # noqa: S608 - constants only
 )
 
 
@@ -136,7 +136,7 @@ AMOUNT_FIELDS = ("gross", "fees", "refunds", "disputes", "net")
 def as_rows(lines: Sequence[MonthlyTotal]) -> list[dict[str, str | int]]:
     """Return the lines for a file, with amounts in major units and in minor.
 
-    They hold only our own words and numbers, so that no cell can begin a formula.
+    They hold only fixed texts and numbers, so that no cell can begin a formula.
     """
     rows = []
     for line in lines:

@@ -100,7 +100,7 @@ _ITEMS = text(
            SELECT balance_transaction FROM payouts WHERE stripe_payout_id = :id)
      ORDER BY bt.occurred_at NULLS FIRST, item.balance_transaction
      LIMIT {MAX_ITEMS + 1}
-    """  # noqa: S608 - our own words
+    """  # noqa: S608 - constants only
 )
 
 
@@ -130,7 +130,7 @@ async def list_page(
           FROM payouts
          WHERE {conditions}
          ORDER BY created_at DESC, stripe_payout_id DESC
-         LIMIT {PAGE_SIZE + 1}"""  # noqa: S608 - our own words
+         LIMIT {PAGE_SIZE + 1}"""  # noqa: S608 - constants only
     rows = await session.execute(text(_SUMMARY_SQL.format(chosen=chosen)), params)
     payouts = [PayoutSummary(*row) for row in rows]
     more = payouts[PAGE_SIZE - 1].id if len(payouts) > PAGE_SIZE else None

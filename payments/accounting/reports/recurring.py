@@ -57,7 +57,7 @@ _AT_RISK = text(
             OR card_expires_on <= CAST(:expiring_until AS date))
      ORDER BY reason DESC, current_period_end NULLS LAST, contribution_id
      LIMIT {MAX_AT_RISK + 1}
-    """  # noqa: S608 - our own words
+    """  # noqa: S608 - constants only
 )
 
 
@@ -93,7 +93,7 @@ _COMMITTED_MRR = text(
      GROUP BY currency
      ORDER BY currency
      LIMIT 200
-    """  # noqa: S608 - our own words
+    """  # noqa: S608 - constants only
 )
 
 

@@ -60,7 +60,7 @@ async def list_refunds(
      WHERE {conditions}
      ORDER BY r.requested_at DESC, r.id DESC
      LIMIT {PAGE_SIZE + 1}
-    """  # noqa: S608 - our own words
+    """  # noqa: S608 - constants only
     refunds = [RefundRow(*row) for row in await session.execute(text(query), params)]
     more = refunds[PAGE_SIZE - 1].id if len(refunds) > PAGE_SIZE else None
     return refunds[:PAGE_SIZE], more
@@ -99,7 +99,7 @@ _DISPUTES = text(
               d.opened_at DESC,
               d.stripe_dispute_id
      LIMIT 200
-    """  # noqa: S608 - our own words
+    """  # noqa: S608 - constants only
 )
 
 

@@ -42,7 +42,7 @@ _BALANCE = text(
      GROUP BY currency, movement
      ORDER BY currency, movement
      LIMIT 2000
-    """  # noqa: S608 - our own words
+    """  # noqa: S608 - constants only
 )
 BALANCE_MOVEMENTS = ("gross", "fees", "refunds", "disputes", "fx", "reserved", "bank", "suspense")
 

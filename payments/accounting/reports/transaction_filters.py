@@ -65,7 +65,7 @@ FROM_SQL = f"""
       LEFT JOIN charges c ON c.stripe_charge_id = bt.charge
       LEFT JOIN payment_intent_links link USING (stripe_payment_intent_id)
       LEFT JOIN contributions contribution ON contribution.id = e.contribution_id
-"""  # noqa: S608 - our own words
+"""  # noqa: S608 - constants only
 
 
 def receipt_number_sql(charge_id_column: str) -> str:
@@ -106,7 +106,7 @@ _ID_CONDITIONS = (  # what an id looks like -> the transactions that are about i
         f"""bt.charge IN (
            SELECT stripe_charge_id
              FROM charges
-            WHERE {receipt_number_sql("stripe_charge_id")} = :id)""",  # noqa: S608 - our own words
+            WHERE {receipt_number_sql("stripe_charge_id")} = :id)""",  # noqa: S608 - constants only
     ),
     (stripe_id_pattern("po", "re", "pyr", "dp", "du", "trr", "fee"), "bt.source = :id"),
 )

@@ -154,7 +154,7 @@ def _totals_by_day(filters: Filters, zone: ZoneInfo) -> tuple[str, dict[str, obj
      GROUP BY currency
      ORDER BY currency
      LIMIT 200
-    """  # noqa: S608 - our own words
+    """  # noqa: S608 - constants only
     return query, params
 
 
@@ -176,5 +176,5 @@ def _totals_by_entry(filters: Filters, zone: ZoneInfo) -> tuple[str, dict[str, o
      GROUP BY currency
      ORDER BY currency
      LIMIT 200
-    """  # noqa: S608 - our own words; what was asked is a parameter
+    """  # noqa: S608 - constants only; what was asked is a parameter
     return query, params

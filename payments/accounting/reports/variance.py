@@ -133,7 +133,7 @@ _BY_CONTRIBUTION = text(
       FROM components
      WHERE amount <> 0
      GROUP BY cause
-    """  # noqa: S608 - our own words
+    """  # noqa: S608 - constants only
 )
 
 
