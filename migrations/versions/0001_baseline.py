@@ -1237,8 +1237,8 @@ def infra_tables() -> None:
             one_of(
                 "kind_is_known",
                 "imported suspense unattributed integrity_check_failed retries_exhausted "
-                "debt_left "
-                "mail_undeliverable card_testing charged_after_cancellation change_not_made "
+                "mail_undeliverable missing_at_stripe card_testing "
+                "charged_after_cancellation change_not_made debt_left "
                 "confirmation_limit_reached sign_in_link_limit_reached "
                 "newsletter_delivery_failed refund_failed dispute_opened evidence_due "
                 "dispute_lost fraud_warning payout_failed webhook_endpoint_drift "
@@ -1262,13 +1262,6 @@ def infra_tables() -> None:
         postgresql_where="closed_at IS NULL",
     )
     op.create_table(
-        "schedule_failures",
-        required("name", sa.String(64)),
-        required("failures", sa.Integer),
-        required("failed_since", TIMESTAMP),
-        sa.PrimaryKeyConstraint("name", name=op.f("pk_schedule_failures")),
-    )
-    op.create_table(
         "audit_entries",
         required("seq", sa.BigInteger, sa.Identity(always=True)),
         required("recorded_at", TIMESTAMP),
@@ -1283,6 +1276,13 @@ def infra_tables() -> None:
     op.create_index("ix_audit_entries_action", "audit_entries", ["action", "seq"])
     op.create_index("ix_audit_entries_name", "audit_entries", ["name", "seq"])
     op.create_index("ix_audit_entries_recorded_at", "audit_entries", ["recorded_at"])
+    op.create_table(
+        "schedule_failures",
+        required("name", sa.String(64)),
+        required("failures", sa.Integer),
+        required("failed_since", TIMESTAMP),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_schedule_failures")),
+    )
     op.create_table(
         "stripe_accounts",
         required("is_bound", sa.Boolean),

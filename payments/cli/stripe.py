@@ -48,7 +48,7 @@ def import_balance() -> None:
 @click.option("--repair", is_flag=True, help="Repair what differs, through the normal path.")
 @json_option
 def reconcile(days: int, repair: bool, as_json: bool) -> None:
-    """List what Stripe has and we do not, or have otherwise; exit 4 if anything is left of it."""
+    """List what Stripe and we have otherwise, or only one of us; exit 4 if anything is left."""
     from dataclasses import asdict
 
     from payments.ops import reconcile as reconciliation

@@ -25,6 +25,7 @@ class AlertKind(StrEnum):
     INTEGRITY_CHECK_FAILED = "integrity_check_failed"
     RETRIES_EXHAUSTED = "retries_exhausted"
     MAIL_UNDELIVERABLE = "mail_undeliverable"
+    MISSING_AT_STRIPE = "missing_at_stripe"
     CARD_TESTING = "card_testing"
     CHARGED_AFTER_CANCELLATION = "charged_after_cancellation"
     CHANGE_NOT_MADE = "change_not_made"
@@ -118,6 +119,7 @@ MESSAGES = {
     AlertKind.WEBHOOKS_MISSING: (
         "For an hour none of Stripe's webhooks was accepted. We learn of payments by looking."
     ),
+    AlertKind.MISSING_AT_STRIPE: "Stripe does not have something that we have.",
     AlertKind.MAIL_UNDELIVERABLE: (
         "A donor was owed a mail about their gift, and it could not be delivered."
     ),

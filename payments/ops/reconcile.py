@@ -1,8 +1,10 @@
-"""Reconciliation with Stripe: objects that are missing here or differ, and their repair.
+"""Reconciliation with Stripe: objects that are missing here, missing there or differ; their repair.
 
-Stripe lists all it created in a window of days, and each object is compared with our row. A repair
-runs the handlers that webhooks run. What it cannot repair, such as a balance transaction whose
-amount was changed here, stays on the list: then somebody has changed the books.
+Stripe lists all it created in a window of days, and each object is compared with our row; live
+subscriptions and donors' customers are compared whenever they began. A row that Stripe does not
+list is asked for by its id. A repair runs the handlers that webhooks run. What it cannot repair,
+such as a balance transaction whose amount was changed here, stays on the list: then somebody has
+changed the books.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -10,17 +12,21 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import stripe
 from sqlalchemy import text
 
+from payments.giving import current_card, subscriptions
+from payments.giving.subscriptions import LIVE_STATUSES
 from payments.infra import stripe_account, stripe_client
 from payments.infra.context import Context
-from payments.ops import stripe_setup
+from payments.ops import missing_objects, stripe_setup
 from payments.settlement import importer
 from webhooks import endpoint
 from webhooks.registry import SYNC_HANDLERS
 
 SYNC_GRACE = timedelta(minutes=5)  # what is newer may still be on its way here
-BALANCE_TRANSACTION = "balance_transaction"
+BALANCE_TRANSACTION, CUSTOMER = "balance_transaction", "customer"
+MISSING_AT_STRIPE = "is here; Stripe does not have it"
 PAGE_SIZE = 100  # the most that Stripe lists at once
 ComparedValues = tuple[object, ...]  # of one object, in the order of its comparison
 
@@ -42,6 +48,22 @@ class ReconcileResult:
     after: tuple[Difference, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How one type of object is listed at Stripe, and what of it our row must equal."""
+
+    list_service: Callable[[Context], Any]  # the SDK's services share no type
+    stripe_values: Callable[[Any], ComparedValues | None]  # None for what we would not store
+    table: str
+    id_column: str
+    columns_sql: str
+    list_params: Mapping[str, object] = field(default_factory=dict)
+    object_type: str = ""  # Stripe's, where it is not the name of the comparison
+    # Which of our rows Stripe must have; None where it may list less than we hold.
+    held_sql: str | None = None
+    lists_all_held: bool = False  # Stripe is asked for all of them, whenever they were created
+
+
 async def run(ctx: Context, *, days: int = 30, repair: bool = False) -> ReconcileResult:
     """Compare all that Stripe created in the last `days`, and with `repair` repairs it."""
     await stripe_account.ensure_bound(ctx)
@@ -57,21 +79,53 @@ async def run(ctx: Context, *, days: int = 30, repair: bool = False) -> Reconcil
 async def find_differences(
     ctx: Context, since: datetime, until: datetime
 ) -> tuple[Difference, ...]:
-    """Return all that differs, of objects created in the window; balance transactions last."""
+    """Return all that differs, of objects created in the window and of what is live whenever it
+    began; balance transactions last.
+    """
     differences = [
         Difference(endpoint.OBJECT_TYPE, endpoint.OBJECT_TYPE, problem)
         for problem in await endpoint.list_problems(ctx)
     ]
     window = {"created": {"gte": int(since.timestamp()), "lte": int(until.timestamp())}}
-    for kind, comparison in COMPARISONS.items():
-        async for at_stripe in _list_at_stripe(ctx, comparison, window):
+    for name, comparison in COMPARISONS.items():
+        kind = comparison.object_type or name
+        listed_ids: set[str] = set()
+        async for page in _list_at_stripe(ctx, comparison, window):
+            listed_ids |= page.keys()
+            at_stripe = {id_: values for id_, values in page.items() if values is not None}
             stored = await _stored_values(ctx, comparison, list(at_stripe))
             differences += [
                 Difference(kind, id_, _describe(stored.get(id_), values))
                 for id_, values in at_stripe.items()
                 if stored.get(id_) != values
             ]
+        if comparison.held_sql is not None:
+            held = await _held_ids(ctx, comparison, since, until)
+            differences += await _not_at_stripe(ctx, comparison, kind, held - listed_ids)
     return tuple(differences)
+
+
+async def _not_at_stripe(
+    ctx: Context, comparison: Comparison, kind: str, ids: set[str]
+) -> list[Difference]:
+    """Return those of our objects that Stripe did not list and does not have, or has otherwise."""
+    differences = []
+    for id_ in sorted(ids):
+        try:
+            with stripe_client.translate_errors():
+                fetched = await comparison.list_service(ctx).retrieve_async(id_)
+        except stripe.InvalidRequestError as error:
+            if error.code != "resource_missing":
+                raise
+            differences.append(Difference(kind, id_, MISSING_AT_STRIPE))
+            continue
+        if getattr(fetched, "deleted", False):
+            differences.append(Difference(kind, id_, MISSING_AT_STRIPE))
+        elif kind == missing_objects.SUBSCRIPTION:
+            differences.append(
+                Difference(kind, id_, f"is live here; at Stripe it is {fetched.status}")
+            )
+    return differences
 
 
 def _describe(stored: ComparedValues | None, at_stripe: ComparedValues) -> str:
@@ -81,18 +135,17 @@ def _describe(stored: ComparedValues | None, at_stripe: ComparedValues) -> str:
     return f"is {', '.join(map(str, stored))} here; {stripe_part}"
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """How one type of object is listed at Stripe, and what of it our row must equal."""
-
-    list_service: Callable[[Context], Any]  # the SDK's services share no type
-    stripe_values: Callable[[Any], ComparedValues | None]  # None for what we would not store
-    table: str
-    id_column: str
-    columns_sql: str
-    list_params: Mapping[str, object] = field(default_factory=dict)
+def _subscription_values(fetched: stripe.Subscription) -> ComparedValues:
+    """Return what donors are told when it changes."""
+    item, card = fetched["items"].data[0], current_card.from_subscription(fetched)
+    end = fetched.cancel_at
+    if end is None and fetched.cancel_at_period_end:
+        end = item.current_period_end
+    is_paused = fetched.pause_collection is not None or fetched.status == "paused"
+    return (fetched.status, item.price.id, None if card is None else card.id, is_paused, end)
 
 
+LIVE_SQL = ", ".join(f"'{status}'" for status in LIVE_STATUSES)
 AMOUNT_COLUMNS = "amount, currency, status"
 COMPARISONS = {
     "checkout.session": Comparison(
@@ -105,11 +158,32 @@ COMPARISONS = {
     ),
     "subscription": Comparison(
         lambda ctx: ctx.stripe.v1.subscriptions,
+        _subscription_values,
+        "subscriptions",
+        "stripe_subscription_id",
+        "status, stripe_price_id, stripe_payment_method_id, is_paused,"
+        " CAST(extract(epoch FROM scheduled_end_at) AS bigint)",
+        {"expand": [f"data.{path}" for path in subscriptions.SUBSCRIPTION_EXPAND]},
+        held_sql=f"status IN ({LIVE_SQL})",
+        lists_all_held=True,
+    ),
+    "ended_subscription": Comparison(
+        lambda ctx: ctx.stripe.v1.subscriptions,
         lambda s: (s.status,),
         "subscriptions",
         "stripe_subscription_id",
         "status",
-        {"status": "all"},
+        {"status": "canceled"},
+        object_type="subscription",
+    ),
+    CUSTOMER: Comparison(
+        lambda ctx: ctx.stripe.v1.customers,
+        lambda _: None,  # one that leads to no donor here is none of ours
+        "donor_customers",
+        "stripe_customer_id",
+        "donor_id",
+        held_sql="true",
+        lists_all_held=True,
     ),
     "charge": Comparison(
         lambda ctx: ctx.stripe.v1.charges,
@@ -117,6 +191,7 @@ COMPARISONS = {
         "charges",
         "stripe_charge_id",
         "amount, currency, balance_transaction",
+        held_sql="charged_at BETWEEN :since AND :until",
     ),
     "refund": Comparison(
         lambda ctx: ctx.stripe.v1.refunds,
@@ -124,6 +199,7 @@ COMPARISONS = {
         "refunds",
         "stripe_refund_id",
         AMOUNT_COLUMNS,
+        held_sql="requested_at BETWEEN :since AND :until",
     ),
     "dispute": Comparison(
         lambda ctx: ctx.stripe.v1.disputes,
@@ -131,6 +207,7 @@ COMPARISONS = {
         "disputes",
         "stripe_dispute_id",
         AMOUNT_COLUMNS,
+        held_sql="opened_at BETWEEN :since AND :until",
     ),
     "radar.early_fraud_warning": Comparison(
         lambda ctx: ctx.stripe.v1.radar.early_fraud_warnings,
@@ -138,6 +215,7 @@ COMPARISONS = {
         "fraud_warnings",
         "stripe_warning_id",
         "actionable",
+        held_sql="warned_at BETWEEN :since AND :until",
     ),
     "payout": Comparison(
         lambda ctx: ctx.stripe.v1.payouts,
@@ -145,6 +223,7 @@ COMPARISONS = {
         "payouts",
         "stripe_payout_id",
         AMOUNT_COLUMNS,
+        held_sql="created_at BETWEEN :since AND :until",
     ),
     BALANCE_TRANSACTION: Comparison(
         lambda ctx: ctx.stripe.v1.balance_transactions,
@@ -152,23 +231,57 @@ COMPARISONS = {
         "balance_transactions",
         "id",
         "type, amount, fee, net, currency, CAST(extract(epoch FROM occurred_at) AS bigint)",
+        held_sql="occurred_at BETWEEN :since AND :until",
     ),
 }
 
 
 async def _list_at_stripe(
     ctx: Context, comparison: Comparison, window: Mapping[str, object]
-) -> AsyncIterator[dict[str, ComparedValues]]:
-    """Yields, a page at a time, the values by id of all in the window that we would store."""
-    params: dict[str, object] = {"limit": PAGE_SIZE, **window, **comparison.list_params}
+) -> AsyncIterator[dict[str, ComparedValues | None]]:
+    """Yield, a page at a time, the values of all in the window by id; None for what we would not
+    store.
+    """
+    params: dict[str, object] = {"limit": PAGE_SIZE, **comparison.list_params}
+    if not comparison.lists_all_held:
+        params |= window
     while True:
-        with stripe_client.translate_errors():
-            page = await comparison.list_service(ctx).list_async(params)
-        values_by_id = {listed.id: comparison.stripe_values(listed) for listed in page.data}
-        yield {id_: values for id_, values in values_by_id.items() if values is not None}
+        page = await _list_page(ctx, comparison, params)
+        yield {listed.id: comparison.stripe_values(listed) for listed in page.data}
         if not page.data or not page.has_more:
             return
         params["starting_after"] = page.data[-1].id
+
+
+async def _list_page(ctx: Context, comparison: Comparison, params: dict[str, object]) -> Any:  # noqa: ANN401 - the SDK's services share no type
+    """Return one page, without what Stripe refuses to expand: the settings of a deleted customer
+    make it refuse the whole page.
+    """
+    with stripe_client.translate_errors():
+        try:
+            return await comparison.list_service(ctx).list_async(params)
+        except stripe.InvalidRequestError:
+            if "expand" not in params:
+                raise
+            expand = [subscriptions.SUBSCRIPTION_EXPAND[0]]
+            params = params | {"expand": [f"data.{path}" for path in expand]}
+            return await comparison.list_service(ctx).list_async(params)
+
+
+async def _held_ids(
+    ctx: Context, comparison: Comparison, since: datetime, until: datetime
+) -> set[str]:
+    """Return the ids of our rows that Stripe must have."""
+    query = text(
+        f"""
+        SELECT {comparison.id_column}
+          FROM {comparison.table}
+         WHERE {comparison.id_column} IS NOT NULL
+           AND {comparison.held_sql}
+        """  # noqa: S608 - constants of this module
+    )
+    async with ctx.sessions() as session:
+        return set(await session.scalars(query, {"since": since, "until": until}))
 
 
 async def _stored_values(
@@ -194,7 +307,9 @@ async def _repair(ctx: Context, differences: Sequence[Difference], since: dateti
         await stripe_setup.setup(ctx)
         await endpoint.refresh_alert(ctx)
     for difference in differences:
-        if difference.kind in SYNC_HANDLERS:
+        if difference.description == MISSING_AT_STRIPE:
+            await missing_objects.handle(ctx, difference.kind, difference.id)
+        elif difference.kind in SYNC_HANDLERS:
             await SYNC_HANDLERS[difference.kind](ctx, difference.id)
     if BALANCE_TRANSACTION in kinds:
         await importer.import_since(ctx, since)

@@ -28,7 +28,7 @@ from payments.infra import alerts, db, job_queue, stripe_account, stripe_health
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.mail import outbox
-from payments.ops import schedules
+from payments.ops import missing_objects, schedules
 from payments.ops.schedules import SCHEDULES, Schedule
 from payments.risk import quarantine
 from payments.safety import quarantine_response
@@ -88,7 +88,7 @@ async def run_job(context: JobContext, object_type: str, object_id: str, attempt
         await JOB_HANDLERS[object_type](ctx, object_id)
     except (Exception, asyncio.CancelledError) as error:  # cancelled: this worker has to stop
         if isinstance(error, InvalidRequestError) and error.code == "resource_missing":
-            log.warning("stripe_object_missing", object_type=object_type)
+            await missing_objects.handle(ctx, object_type, object_id)
             return
         if isinstance(error, StripeUnavailable):
             pause = await stripe_health.pause_after(ctx, error)

@@ -166,7 +166,7 @@ ROADS: dict[str, Road] = {
 }
 
 
-@pytest.mark.parametrize("first", ["webhooks", "sweeps"])
+@pytest.mark.parametrize("first", ROADS)
 async def test_each_road_tells_once_what_is_owed_and_no_other_tells_it_again(
     newsroom: Newsroom, first: str
 ) -> None:

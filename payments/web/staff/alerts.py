@@ -86,6 +86,10 @@ INSTRUCTIONS = {
         "Run payments doctor. Often the signing secret was rolled (PAYMENTS_STRIPE_WEBHOOK_SECRETS"
         "), or this server's clock is off. The alert closes by itself."
     ),
+    AlertKind.MISSING_AT_STRIPE: (
+        "Was test data deleted, or the database copied? A subscription has ended here, and its "
+        "donor was not written to. Of anything else, call an engineer: payments reconcile lists it."
+    ),
     AlertKind.MAIL_UNDELIVERABLE: (
         "Look the gift up at Stripe: its customer has no address, or one that takes no mail. If "
         "you have another way to reach the donor, use it. The next mail that arrives closes this."
