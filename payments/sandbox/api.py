@@ -38,6 +38,7 @@ from payments.sandbox import (
     legacy_sources,
     payment_intents,
     payment_links,
+    payment_method_creation,
     payment_methods,
     payouts,
     permissions,
@@ -69,7 +70,8 @@ RESOURCE_MODULES: Final = (
     account_settings, async_payments, balance, balance_adjustments, catalog, charges, checkout,
     checkout_payment, customers, disputes, empty_collections, events, external_accounts,
     fraud_warnings, invoice_collection, invoice_endpoints, invoice_items, invoices, legacy_sources,
-    payment_intents, payment_links, payment_methods, payouts, plans, reference_data, refunds,
+    payment_intents, payment_links, payment_method_creation, payment_methods, payouts, plans,
+    reference_data, refunds,
     renewals, sepa_debit_payments, setup_intents, subscription_endpoints, subscription_items,
     subscription_pauses, subscription_updates, subscriptions,
 )  # fmt: skip

@@ -6,6 +6,7 @@ https://docs.stripe.com/testing
 from dataclasses import dataclass
 from typing import Final
 
+from payments.sandbox.card_tokens import COUNTRY_NUMBERS, NUMBER_BY_NAME
 from payments.sandbox.form_encoding import JsonObject
 
 
@@ -44,6 +45,10 @@ class SandboxCard:
     inquiry_only: bool = False  # the dispute is an inquiry
     early_fraud_warning: bool = False  # the network warns of each charge
     refund_outcome: str | None = None  # `pending` for a day, or `fails` two days later
+    risk_level: str = "normal"  # as Radar sees each charge
+    cvc_check: str = "pass"
+    line1_check: str = "pass"  # of an address, when there is one
+    zip_check: str = "pass"
 
 
 # https://docs.stripe.com/billing/revenue-recovery/smart-retries
@@ -93,12 +98,18 @@ _TRANSACTION_NOT_ALLOWED = Decline(
     "do_not_try_again",
 )  # fmt: skip
 
+_VELOCITY_EXCEEDED = Decline(
+    "card_declined", "card_velocity_exceeded",
+    "Your card was declined for making repeated attempts too frequently or exceeding its amount "
+    "limit.",
+)  # fmt: skip
+
 DECLINES: Final = {
     decline.decline_code: decline
     for decline in (
         GENERIC_DECLINE, _INSUFFICIENT_FUNDS, _LOST_CARD, _STOLEN_CARD, _EXPIRED_CARD,
         _INCORRECT_CVC, _PROCESSING_ERROR, _BLOCKED_BY_RADAR, AUTHENTICATION_REQUIRED,
-        _DO_NOT_HONOR, _TRANSACTION_NOT_ALLOWED,
+        _DO_NOT_HONOR, _TRANSACTION_NOT_ALLOWED, _VELOCITY_EXCEEDED,
     )
 }  # fmt: skip
 
@@ -140,33 +151,60 @@ CARDS: Final = (
     SandboxCard("4000000000000077", "Succeeds, funds available at once", bypasses_pending=True),
 )  # fmt: skip
 
-BY_NUMBER: Final = {card.number: card for card in CARDS}
+# Cards that the hosted pages do not list; each behaves as documented.
+_MORE_CARDS: Final = (
+    SandboxCard("4000056655665556", "Succeeds (debit)", funding="debit"),
+    SandboxCard("5200828282828210", "Succeeds (Mastercard debit)", brand="mastercard",
+                funding="debit"),
+    SandboxCard("5105105105105100", "Succeeds (Mastercard prepaid)", brand="mastercard",
+                funding="prepaid"),
+    SandboxCard("6011111111111117", "Succeeds (Discover)", brand="discover"),
+    SandboxCard("3056930009020004", "Succeeds (Diners Club)", brand="diners"),
+    SandboxCard("3566002020360505", "Succeeds (JCB)", brand="jcb", country="JP"),
+    SandboxCard("6200000000000005", "Succeeds (UnionPay)", brand="unionpay", country="CN"),
+    SandboxCard("4000058260000005", "Succeeds (GB debit)", country="GB", funding="debit"),
+    SandboxCard("5555558265554449", "Succeeds (GB Mastercard)", country="GB", brand="mastercard"),
+    SandboxCard("4000007640000003", "Succeeds (TH)", country="TH"),
+    SandboxCard("4000057640000008", "Succeeds (TH debit)", country="TH", funding="debit"),
+    *(SandboxCard(number, f"Succeeds ({country.upper()})", country=country.upper())
+      for country, number in COUNTRY_NUMBERS.items() if country != "by"),
+    SandboxCard("4000003720000278", "Succeeds, funds available at once", country="IE",
+                bypasses_pending=True),
+    SandboxCard("4000000000000093", "Succeeds, domestic pricing"),
+    SandboxCard("4000000000006975", "Declined: too many charges",
+                decline=_VELOCITY_EXCEEDED),
+    SandboxCard("4000000000004954", "Succeeds, highest risk", risk_level="highest"),
+    SandboxCard("4000000000009235", "Succeeds, elevated risk", risk_level="elevated"),
+    SandboxCard("4000000000000101", "Succeeds; security code fails", cvc_check="fail"),
+    SandboxCard("4000000000000036", "Succeeds; postal code fails", zip_check="fail"),
+    SandboxCard("4000000000000028", "Succeeds; address fails", line1_check="fail"),
+    SandboxCard("4000000000000010", "Succeeds; address and postal code fail",
+                line1_check="fail", zip_check="fail"),
+    SandboxCard("4000000000000044", "Succeeds; address is not checked",
+                line1_check="unavailable", zip_check="unavailable"),
+    SandboxCard("4000003800000446", "Asks for 3-D Secure, not off session", country="IT",
+                requires_3ds=True),
+    SandboxCard("4000000000003063", "Requires 3-D Secure",
+                requires_3ds=True, renewal_decline=AUTHENTICATION_REQUIRED),
+    SandboxCard("4000008400001629", "Asks for 3-D Secure, then declined",
+                requires_3ds=True, renewal_decline=GENERIC_DECLINE,
+                decline_after_3ds=GENERIC_DECLINE),
+    SandboxCard("4000008400001280", "3-D Secure fails with an error", decline=GENERIC_DECLINE),
+    SandboxCard("4000000000003055", "3-D Secure is not asked for"),
+    SandboxCard("4000000000003097", "3-D Secure is not asked for, and would fail"),
+)  # fmt: skip
 
-_NUMBER_BY_TOKEN: Final = {
-    "visa": "4242424242424242",
-    "mastercard": "5555555555554444",
-    "amex": "378282246310005",
-    "chargeDeclined": "4000000000000002",
-    "visa_chargeDeclined": "4000000000000002",
-    "chargeDeclinedInsufficientFunds": "4000000000009995",
-    "chargeCustomerFail": "4000000000000341",
-    "createDispute": "4000000000000259",
-    "createDisputeProductNotReceived": "4000000000002685",
-    "createDisputeInquiry": "4000000000001976",
-    "createIssuerFraudRecord": "4000000000005423",
-    "bypassPending": "4000000000000077",
-    "threeDSecure2Required": "4000000000003220",
-    "authenticationRequired": "4000002760003184",
-    "radarBlock": "4100000000000019",
-}
+BY_NUMBER: Final = {card.number: card for card in (*CARDS, *_MORE_CARDS)}
 
 
-def card_by_token(name: str) -> SandboxCard | None:
-    """Return the card behind a name such as `tok_visa` or `pm_card_visa`, or None."""
-    for prefix in ("pm_card_", "tok_"):
-        if name.startswith(prefix):
-            return BY_NUMBER.get(_NUMBER_BY_TOKEN.get(name.removeprefix(prefix), ""))
-    return None
+def card_by_token(name: str, prefix: str) -> SandboxCard | None:
+    """Return the card that a test name means, or None: `pm_card_visa`, or with `tok_` `tok_visa`.
+
+    A payment method's name is no token, and a token's no payment method.
+    """
+    if not name.startswith(prefix):
+        return None
+    return BY_NUMBER.get(NUMBER_BY_NAME.get(name.removeprefix(prefix), ""))
 
 
 def passes_luhn(number: str) -> bool:

@@ -16,6 +16,7 @@ from payments.sandbox import (
     listing,
     payment_methods,
     sepa_debit,
+    three_d_secure,
 )
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount, when_due
@@ -35,6 +36,8 @@ _APPROVED_OUTCOME: Final[JsonObject] = {
     "seller_message": "Payment complete.",
     "type": "authorized",
 }
+
+_RISK_SCORES: Final = {"normal": 12, "elevated": 68, "highest": 92}
 
 add_list_and_retrieve_routes(
     "charge",
@@ -82,7 +85,9 @@ def make(
     """Create a charge, emitting nothing. Its id begins with `ch_` for cards, else with `py_`."""
     paid, is_card = status == "succeeded", method["type"] == "card"
     details = (
-        _card_details(intent, method) if is_card else sepa_debit.charge_details(account, method)
+        _card_details(account, intent, method)
+        if is_card
+        else sepa_debit.charge_details(account, method)
     )
     charge = account.create_object(
         "ch" if is_card else "py",
@@ -110,7 +115,7 @@ def make(
             "fraud_details": {},
             "metadata": dict(intent["metadata"]),
             "on_behalf_of": None,
-            "outcome": _outcome(decline) if decline else _APPROVED_OUTCOME,
+            "outcome": _outcome(decline) if decline else _approved(account, method),
             "paid": paid,
             "payment_intent": intent["id"],
             "payment_method": method["id"],
@@ -182,6 +187,13 @@ def payment_error(account: StripeAccount, charge: JsonObject, decline: Decline) 
     }
 
 
+def _approved(account: StripeAccount, method: JsonObject) -> JsonObject:
+    if method["type"] != "card":
+        return _APPROVED_OUTCOME
+    level = payment_methods.sandbox_card_of(account, method).risk_level
+    return {**_APPROVED_OUTCOME, "risk_level": level, "risk_score": _RISK_SCORES[level]}
+
+
 def _outcome(decline: Decline) -> JsonObject:
     outcome = {**_APPROVED_OUTCOME, "advice_code": decline.advice_code}
     if decline.blocked_by_radar:
@@ -203,7 +215,7 @@ def _outcome(decline: Decline) -> JsonObject:
     }
 
 
-def _card_details(intent: JsonObject, method: JsonObject) -> JsonObject:
+def _card_details(account: StripeAccount, intent: JsonObject, method: JsonObject) -> JsonObject:
     card = method["card"]
     names = ("brand", "checks", "country", "exp_month", "exp_year", "fingerprint", "funding",
              "last4", "regulated_status", "wallet")  # fmt: skip
@@ -220,6 +232,6 @@ def _card_details(intent: JsonObject, method: JsonObject) -> JsonObject:
         "network_token": {"used": False},
         "network_transaction_id": None,
         "overcapture": {"maximum_amount_capturable": intent["amount"], "status": "unavailable"},
-        "three_d_secure": None,
+        "three_d_secure": three_d_secure.taken_for_charge(account, intent),
         "transaction_link_id": None,
     }

@@ -14,9 +14,9 @@ from payments.sandbox import (
     customers,
     listing,
     payment_intents,
+    payment_method_params,
     payment_methods,
     pricing,
-    sepa_debit,
     setup_intents,
     subscriptions,
 )
@@ -324,8 +324,8 @@ def _payment_method_types(
 ) -> list[str]:
     """Return `card`, and for euros `sepa_debit`, of which the session may allow only some."""
     if "payment_method_types" in params:
-        return payment_methods.types_in(params)
-    types = ["card", "sepa_debit"] if currency == sepa_debit.DEBIT_CURRENCY else ["card"]
+        return payment_method_params.types_in(params)
+    types = payment_methods.types_for(currency)
     allowed = session["allowed_payment_method_types"]
     return [name for name in types if allowed is None or name in allowed] or ["card"]
 

@@ -114,9 +114,6 @@ def _complete_if_paid(account: StripeAccount, session: JsonObject, intent: JsonO
     if intent["object"] == setup_intents.OBJECT_NAME:
         checkout.complete(account, session, customer, "no_payment_required")
         return
-    if customer is not None and intent["setup_future_usage"]:
-        method = account.store.objects[intent["payment_method"]]
-        payment_methods.attach(account, method, customer)
     if customer is not None and session["mode"] == "subscription":
         _subscribe(account, session, intent, customer)
     payment_status = "paid" if intent["status"] == "succeeded" else "unpaid"
@@ -179,7 +176,12 @@ def confirm_payment_page(call: Call) -> JsonObject:
     if expected is not None and expected != session["amount_total"]:
         message = "The payment page's total amount does not match the expected amount."
         raise invalid_request(message, "expected_amount", "checkout_amount_mismatch")
-    method = payment_methods.find_or_create(account, read.required(call.params, "payment_method"))
+    method = payment_methods.find_usable(
+        account,
+        read.required(call.params, "payment_method"),
+        session,
+        currency=session["currency"],
+    )
     details = method["billing_details"]
     payer = Payer(session["customer_email"] or details["email"], details["name"])
     decline = pay(account, session, method, payer)

@@ -19,7 +19,9 @@ def pay(call: Call) -> JsonObject:
         raise invalid_request("Invoice is already paid", code="invoice_already_paid")
     if invoice["status"] == "void":
         raise invalid_request("You cannot pay an invoice that is void.", code="invoice_not_payable")
-    method = payment_methods.of_customer_in(account, invoice["customer"], call.params)
+    method = payment_methods.of_customer_in(
+        account, invoice["customer"], call.params, currency=invoice["currency"]
+    )
     if invoice["status"] == "draft":
         invoices.finalize(account, invoice)
     decline = invoice_collection.pay_on_request(account, invoice, method, presence)

@@ -93,7 +93,7 @@ def create(call: Call) -> JsonObject:
         "auto_advance": read.flag(params, "auto_advance"),
         "collection_method": read.one_of(params, "collection_method", methods, methods[0]),
         "default_payment_method": subscriptions.default_payment_method_in(
-            account, customer["id"], params
+            account, customer["id"], params, currency
         ),
         "description": read.text(params, "description"),
         "due_date": _due_date(account, params),
@@ -119,7 +119,7 @@ def update(call: Call) -> JsonObject:
         changes["description"] = read.text(params, "description")
     if "default_payment_method" in params:
         changes["default_payment_method"] = subscriptions.default_payment_method_in(
-            account, invoice["customer"], params
+            account, invoice["customer"], params, invoice["currency"]
         )
     if "auto_advance" in params:
         changes["auto_advance"] = read.flag(params, "auto_advance")

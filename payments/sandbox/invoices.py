@@ -7,7 +7,7 @@ intent, linked by an invoice payment. It ends as paid, void or uncollectible.
 from datetime import timedelta
 from typing import Final
 
-from payments.sandbox import invoice_lines, listing, payment_intents, pricing
+from payments.sandbox import invoice_lines, listing, payment_intents, payment_methods, pricing
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount
 from payments.sandbox.account_settings import merchant_name
@@ -324,16 +324,22 @@ def payment_method_for(account: StripeAccount, invoice: JsonObject) -> JsonObjec
     names = ("default_payment_method", "default_source")
     ids = [row.get(name) for row in (invoice, subscription) for name in names]
     method_id = next(filter(None, ids), None)
-    return default_payment_method(account, invoice["customer"], method_id)
+    customer_id, currency = invoice["customer"], invoice["currency"]
+    return default_payment_method(account, customer_id, method_id, currency)
 
 
 def default_payment_method(
-    account: StripeAccount, customer_id: str, method_id: str | None
+    account: StripeAccount, customer_id: str, method_id: str | None, currency: str
 ) -> JsonObject | None:
-    """Return this payment method, or else the customer's default, if it is still attached."""
+    """Return this payment method, or else the customer's default.
+
+    None when it is no longer attached or cannot be charged in the currency.
+    """
     customer = account.store.get("customer", customer_id)
     if customer is None:
         return None
     method_id = method_id or customer["invoice_settings"]["default_payment_method"]
     method = account.store.get("payment_method", method_id or customer["default_source"])
-    return method if method and method["customer"] == customer["id"] else None
+    if method is None or method["customer"] != customer["id"]:
+        return None
+    return method if payment_methods.can_charge(method, currency) else None

@@ -30,7 +30,7 @@ def add_card(
     customer = account.store.get("customer", customer_id)
     if customer is None:
         raise not_found("customer", customer_id, "customer")
-    card = cards.card_by_token(token)
+    card = cards.card_by_token(token, "tok_")
     if card is None:
         raise not_found("token", token, "source")
     if prefix not in PREFIXES:

@@ -14,8 +14,10 @@ from payments.sandbox import (
     charges,
     customers,
     listing,
+    payment_method_params,
     payment_methods,
     sepa_debit_payments,
+    three_d_secure,
 )
 from payments.sandbox import request_params as read
 from payments.sandbox.account import TASK_HANDLERS, StripeAccount
@@ -32,10 +34,6 @@ CONFIRMABLE_STATUSES: Final = (
     "requires_confirmation",
     "requires_action",
 )
-THREE_DS_ACTION: Final = {
-    "type": "use_stripe_sdk",
-    "use_stripe_sdk": {"type": "three_d_secure_redirect"},
-}
 
 SHIPPING: Final = shipping("shipping", "carrier", "name", "phone", "tracking_number")
 
@@ -122,7 +120,9 @@ def confirm(account: StripeAccount, intent: JsonObject, attempt: PaymentAttempt)
     Afterwards the intent has succeeded, is processing (a debit), requires action or failed.
     """
     if attempt.method["type"] != "card":
+        payment_methods.mark_used(account, attempt.method)
         sepa_debit_payments.start(account, intent, attempt.method)
+        _save_for_later(account, intent, attempt.method)
         return None
     method, card = attempt.method, payment_methods.sandbox_card_of(account, attempt.method)
     if _requires_authentication(account, intent, card, attempt):
@@ -140,11 +140,20 @@ def confirm(account: StripeAccount, intent: JsonObject, attempt: PaymentAttempt)
         account.emit("payment_intent.payment_failed", intent)
         return decline
     intent["status"] = "succeeded"
+    payment_methods.mark_used(account, method)
     intent["payment_method"] = method["id"]
     intent["last_payment_error"] = None
     intent["amount_received"] = intent["amount"]
     account.emit("payment_intent.succeeded", intent)
+    _save_for_later(account, intent, method)
     return None
+
+
+def _save_for_later(account: StripeAccount, intent: JsonObject, method: JsonObject) -> None:
+    """Attach a payment method that was charged with `setup_future_usage` to the customer."""
+    customer = account.store.get("customer", intent["customer"])
+    if customer is not None and intent["setup_future_usage"]:
+        payment_methods.attach(account, method, customer)
 
 
 def authenticate(account: StripeAccount, intent: JsonObject, *, passed: bool) -> Decline | None:
@@ -152,6 +161,7 @@ def authenticate(account: StripeAccount, intent: JsonObject, *, passed: bool) ->
     attempt = account.store.private(intent["id"]).pop("authenticating")
     method = account.store.objects[attempt["method"]]
     if passed:
+        three_d_secure.record(account, intent, passed=True)
         presence = CustomerPresence(attempt["presence"])
         if presence is CustomerPresence.OFF_SESSION:  # whoever authenticates is on a hosted page
             presence = CustomerPresence.CHECKOUT
@@ -201,7 +211,7 @@ def create(call: Call) -> JsonObject:
     for name in ("off_session", "return_url"):
         if name in params and not read.flag(params, "confirm"):
             raise invalid_request(f"You can only pass `{name}` with `confirm=true`.", name)
-    intent = make(account, amount, currency, _fields(account, params))
+    intent = make(account, amount, currency, _fields(account, params, currency))
     if read.flag(params, "confirm"):
         _confirm_or_raise(account, intent, params, intent["payment_method"])
     return intent
@@ -294,19 +304,20 @@ def _require_authentication(
     }
     intent["status"] = "requires_action"
     intent["payment_method"] = attempt.method["id"]
-    intent["next_action"] = THREE_DS_ACTION
+    intent["next_action"] = three_d_secure.next_action(account, intent)
     account.emit("payment_intent.requires_action", intent)
 
 
-def _fields(account: StripeAccount, params: JsonObject) -> JsonObject:
+def _fields(account: StripeAccount, params: JsonObject, currency: str) -> JsonObject:
     customer = customers.customer_in(account, params)
     automatic = read.nested_object(params, "automatic_payment_methods")
     fields: JsonObject = {
         "customer": customer["id"] if customer else None,
         "metadata": read.metadata(params),
     }
+    fields["payment_method_types"] = payment_methods.types_for(currency)
     if "payment_method_types" in params:
-        fields["payment_method_types"] = payment_methods.types_in(params)
+        fields["payment_method_types"] = payment_method_params.types_in(params)
     for name in ("description", "receipt_email", "setup_future_usage"):
         fields[name] = read.text(params, name)
     fields["statement_descriptor_suffix"] = read.text(params, "statement_descriptor_suffix")
@@ -317,7 +328,8 @@ def _fields(account: StripeAccount, params: JsonObject) -> JsonObject:
     fields["shipping"] = shipping_in(params)
     method_id = read.text(params, "payment_method")
     if method_id:
-        fields["payment_method"] = payment_methods.find_or_create(account, method_id)["id"]
+        method = payment_methods.find_usable(account, method_id, fields, currency=currency)
+        fields["payment_method"] = method["id"]
         fields["status"] = "requires_confirmation"
     return fields
 
@@ -337,8 +349,8 @@ def _confirm_or_raise(
 ) -> None:
     if method_id is None:
         raise missing_param("payment_method")
-    account.store.private(intent["id"])["return_url"] = read.text(params, "return_url")
-    method = payment_methods.find_or_create(account, method_id)
+    account.store.private(intent["id"])["return_url"] = read.web_address(params, "return_url")
+    method = payment_methods.find_usable(account, method_id, intent, currency=intent["currency"])
     presence = (
         CustomerPresence.OFF_SESSION
         if read.flag(params, "off_session")

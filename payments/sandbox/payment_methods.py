@@ -5,70 +5,29 @@ customer; once detached, it can never be attached again.
 """
 
 import hashlib
-import re
 from dataclasses import replace
 from typing import Final
 
-from payments.sandbox import cards, listing, sepa_debit
+from payments.sandbox import cards, listing, payment_method_params, sepa_debit
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount
 from payments.sandbox.cards import SandboxCard
 from payments.sandbox.declared_params import address, within
 from payments.sandbox.errors import (
-    ApiError,
     card_error,
     invalid_request,
-    missing_param,
     not_found,
-    unsupported,
 )
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
 from payments.sandbox.sepa_debit import BankAccount
 
-TYPES: Final = ("card", "sepa_debit")
 _FILTERS: Final = {"customer": listing.equals("customer"), "type": listing.equals("type")}
-_BILLING_DETAILS: Final = within(
+BILLING_DETAILS: Final = within(
     "billing_details", names=(*address(), "email", "name", "phone", "tax_id")
 )
 
 add_list_and_retrieve_routes("payment_method", "/v1/payment_methods", _FILTERS, by_created=False)
-
-
-@route(
-    "POST",
-    "/v1/payment_methods",
-    reads=(
-        *_BILLING_DETAILS, "allow_redisplay", "metadata", "sepa_debit.iban", "type",
-        *within("card", names=("cvc", "exp_month", "exp_year", "number", "token")),
-    ),
-)  # fmt: skip
-def create(call: Call) -> JsonObject:
-    """Create a card or a SEPA debit, from a test number or a token."""
-    account, params = call.account, call.params
-    type_ = read.required(params, "type")
-    payer = read.nested_object(params, "billing_details")
-    if type_ == "sepa_debit":
-        debit_params = read.nested_object(params, "sepa_debit")
-        iban = read.required(debit_params, "iban").replace(" ", "").upper()
-        method = make_sepa_debit(account, _bank_account_of(iban), payer)
-        return _with_common_fields(method, params)
-    if type_ != "card":
-        raise invalid_request(f"The sandbox has no payment method of type {type_}.", "type")
-    card_params = read.nested_object(params, "card")
-    if "token" in card_params:
-        method = make(account, _card_of_token(card_params["token"], "card[token]"), payer)
-    else:
-        method = make(account, _card_of_number(card_params), payer)
-        method["card"] |= _expiry_in(account, card_params, {})
-        method["card"]["checks"]["cvc_check"] = "pass" if _cvc_in(card_params) else None
-    return _with_common_fields(method, params)
-
-
-def _with_common_fields(method: JsonObject, params: JsonObject) -> JsonObject:
-    method["metadata"] = read.metadata(params)
-    method["allow_redisplay"] = read.text(params, "allow_redisplay") or "unspecified"
-    return method
 
 
 def make(
@@ -90,11 +49,7 @@ def make(
             **_unattached_fields("card", payer or {}),
             "card": {
                 "brand": card.brand,
-                "checks": {
-                    "address_line1_check": None,
-                    "address_postal_code_check": None,
-                    "cvc_check": "pass",
-                },
+                "checks": _checks(card, payer or {}),
                 "country": card.country,
                 "display_brand": "american_express" if card.brand == "amex" else card.brand,
                 "exp_month": 8,
@@ -127,6 +82,15 @@ def make_sepa_debit(
     return method
 
 
+def _checks(card: SandboxCard, payer: JsonObject) -> JsonObject:
+    address = read.nested_object(payer, "address")
+    return {
+        "address_line1_check": card.line1_check if address.get("line1") else None,
+        "address_postal_code_check": card.zip_check if address.get("postal_code") else None,
+        "cvc_check": card.cvc_check,
+    }
+
+
 def _unattached_fields(type_: str, payer: JsonObject) -> JsonObject:
     return {
         "allow_redisplay": "unspecified",
@@ -144,15 +108,6 @@ def _unattached_fields(type_: str, payer: JsonObject) -> JsonObject:
     }
 
 
-def types_in(params: JsonObject) -> list[str]:
-    """Return the `payment_method_types` of a request older than endive; `card` without them."""
-    types = read.array(params, "payment_method_types")
-    for name in types:
-        if name not in TYPES:
-            raise unsupported(f"payment_method_types={name}")
-    return types or ["card"]
-
-
 def find_or_create(
     account: StripeAccount, method_id: str, *, param: str = "payment_method"
 ) -> JsonObject:
@@ -163,33 +118,112 @@ def find_or_create(
     method = account.store.get("payment_method", method_id)
     if method is not None:
         return method
-    if cards.card_by_token(method_id) is None:
+    card = cards.card_by_token(method_id, "pm_card_")
+    if card is None:
         raise not_found("PaymentMethod", method_id, param)
-    return make(account, _card_of_token(method_id, param))
+    return make(account, card)
 
 
 def find_of_customer(
-    account: StripeAccount, customer_id: str, method_id: str, *, param: str
+    account: StripeAccount,
+    customer_id: str,
+    method_id: str,
+    *,
+    param: str,
+    currency: str | None = None,
 ) -> JsonObject:
-    """Return a customer's own payment method.
+    """Return a customer's own payment method, which can be charged in a currency.
 
-    Raises ApiError, naming `param`, when it does not exist or is not attached to this customer.
+    Raises ApiError, naming `param`, when it does not exist, is not attached to this customer, or
+    cannot be charged in the currency.
     """
     method = find_or_create(account, method_id, param=param)
     if method["customer"] != customer_id:
-        message = f"The customer does not have a payment method with the ID {method['id']}"
+        message = f"The customer does not have a payment method with the ID {method['id']}."
+        if method["customer"]:
+            message += " The payment method belongs to another customer."
         raise invalid_request(message, param, "resource_missing")
+    _check_currency(method, currency)
     return method
 
 
+def find_usable(
+    account: StripeAccount,
+    method_id: str,
+    intent: JsonObject,
+    *,
+    currency: str | None = None,
+    param: str = "payment_method",
+) -> JsonObject:
+    """Return a payment method, or a new one for a token, with which an intent can be confirmed.
+
+    `intent` has the `customer` and the `payment_method_types`. Raises ApiError for another
+    customer's, a detached or a used one, and for a type that the intent or currency does not allow.
+    """
+    method = find_or_create(account, method_id, param=param)
+    owner = method["customer"]
+    if owner is None:
+        _check_reusable(account, method, param)
+    elif intent["customer"] is None:
+        message = f"The payment method {method['id']} belongs to the customer {owner}. Please "
+        message += "include the customer in the `customer` parameter."
+        raise invalid_request(message, param)
+    elif owner != intent["customer"]:
+        message = f"The payment method {method['id']} belongs to another customer, not to "
+        raise invalid_request(f"{message}{intent['customer']}.", param)
+    _check_currency(method, currency)
+    if method["type"] not in intent["payment_method_types"]:
+        message = f"The payment method type {method['type']} is not allowed for this intent. It "
+        allowed = ", ".join(intent["payment_method_types"])
+        raise invalid_request(f"{message}allows: {allowed}.", param)
+    return method
+
+
+def can_charge(method: JsonObject, currency: str) -> bool:
+    """Return whether a payment method can be charged in a currency."""
+    return bool(method["type"] != "sepa_debit" or currency == sepa_debit.DEBIT_CURRENCY)
+
+
+def types_for(currency: str | None) -> list[str]:
+    """Return the types of payment method that can be charged in a currency."""
+    return ["card", "sepa_debit"] if currency == sepa_debit.DEBIT_CURRENCY else ["card"]
+
+
+def mark_used(account: StripeAccount, method: JsonObject) -> None:
+    """Record that a payment method was charged; unless it is attached, it was the only time."""
+    if method["customer"] is None:
+        account.store.private(method["id"])["used"] = True
+
+
+def _check_reusable(account: StripeAccount, method: JsonObject, param: str) -> None:
+    private = account.store.private(method["id"])
+    if private.get("detached") or private.get("used"):
+        message = "The provided PaymentMethod was previously used with a PaymentIntent without "
+        message += "Customer attachment, or was detached from a Customer. It may not be used "
+        message += "again. To use a PaymentMethod multiple times, you must attach it to a Customer "
+        raise invalid_request(message + "first.", param)
+
+
+def _check_currency(method: JsonObject, currency: str | None) -> None:
+    if currency is not None and not can_charge(method, currency):
+        message = f"The currency provided ({currency}) is invalid for one or more of the "
+        message += f"specified payment method types ({method['type']})."
+        raise invalid_request(message, "currency")
+
+
 def of_customer_in(
-    account: StripeAccount, customer_id: str, params: JsonObject, *, param: str = "payment_method"
+    account: StripeAccount,
+    customer_id: str,
+    params: JsonObject,
+    *,
+    currency: str,
+    param: str = "payment_method",
 ) -> JsonObject | None:
     """Return the customer's own payment method that a request names, or None without one."""
     method_id = read.text(params, param)
     if method_id is None:
         return None
-    return find_of_customer(account, customer_id, method_id, param=param)
+    return find_of_customer(account, customer_id, method_id, param=param, currency=currency)
 
 
 def sandbox_card_of(account: StripeAccount, method: JsonObject) -> SandboxCard:
@@ -255,7 +289,7 @@ def get(account: StripeAccount, method_id: str) -> JsonObject:
 @route(
     "POST",
     "/v1/payment_methods/{}",
-    reads=(*_BILLING_DETAILS, "allow_redisplay", "card.exp_month", "card.exp_year", "metadata"),
+    reads=(*BILLING_DETAILS, "allow_redisplay", "card.exp_month", "card.exp_year", "metadata"),
 )
 def update(call: Call) -> JsonObject:
     """Update an attached payment method."""
@@ -270,7 +304,7 @@ def update(call: Call) -> JsonObject:
         changes["billing_details"] = _updated_payer(method["billing_details"], payer)
     card_params = read.nested_object(params, "card")
     if card_params and method["type"] == "card":
-        expiry = _expiry_in(call.account, card_params, method["card"])
+        expiry = payment_method_params.expiry(call.account, card_params, method["card"])
         changes["card"] = {**method["card"], **expiry}
     if "allow_redisplay" in params:
         changes["allow_redisplay"] = read.text(params, "allow_redisplay")
@@ -292,6 +326,8 @@ def _updated_payer(present: JsonObject, params: JsonObject) -> JsonObject:
 def attach_endpoint(call: Call) -> JsonObject:
     """Attach a payment method to a customer, unless the bank declines the card."""
     method = find_or_create(call.account, call.id, param="id")
+    if method["customer"] is None:
+        _check_reusable(call.account, method, "payment_method")
     customer_id = read.required(call.params, "customer")
     customer = call.account.store.get("customer", customer_id)
     if customer is None:
@@ -307,10 +343,10 @@ def attach_endpoint(call: Call) -> JsonObject:
 
 
 def attach(account: StripeAccount, method: JsonObject, customer: JsonObject) -> None:
-    """Attach a payment method to a customer. Raises ApiError when it was attached to another."""
+    """Attach a payment method to a customer. Raises ApiError when it is attached to another."""
     if method["customer"] == customer["id"]:
         return
-    if method["customer"] is not None or account.store.private(method["id"]).get("detached"):
+    if method["customer"] is not None:
         raise invalid_request(
             "The payment method you provided has already been attached to a customer."
         )
@@ -350,54 +386,3 @@ def retrieve_of_customer(call: Call) -> JsonObject:
     if method is None or method["customer"] != customer["id"]:
         raise not_found("PaymentMethod", call.ids[1])
     return method
-
-
-def _expiry_in(account: StripeAccount, params: JsonObject, present: JsonObject) -> JsonObject:
-    """Return a card's expiry; what the request does not name stays. Raises ApiError, a 402."""
-    expiry: JsonObject = {}
-    for name in ("exp_month", "exp_year"):
-        value = read.integer(params, name)
-        expiry[name] = present.get(name) if value is None else value
-        if expiry[name] is None:
-            raise missing_param(f"card[{name}]")
-    now = account.clock.now()
-    if not 1 <= expiry["exp_month"] <= 12:
-        raise _card_field_error("invalid_expiry_month", "exp_month", "expiration month is invalid")
-    if (expiry["exp_year"], expiry["exp_month"]) < (now.year, now.month):
-        raise _card_field_error("invalid_expiry_year", "exp_year", "expiration year is invalid")
-    return expiry
-
-
-def _cvc_in(params: JsonObject) -> str | None:
-    cvc = read.text(params, "cvc")
-    if cvc is not None and not re.fullmatch(r"\d{3,4}", cvc):
-        raise _card_field_error("invalid_cvc", "cvc", "security code is invalid")
-    return cvc
-
-
-def _card_field_error(code: str, param: str, problem: str) -> ApiError:
-    return card_error({"code": code, "message": f"Your card's {problem}.", "param": param})
-
-
-def _bank_account_of(iban: str) -> BankAccount:
-    bank_account = sepa_debit.BY_IBAN.get(iban)
-    if bank_account is None:
-        message = f"The IBAN you provided is not valid: {iban[:4]}…"
-        raise invalid_request(message, "sepa_debit[iban]", "invalid_bank_account_iban")
-    return bank_account
-
-
-def _card_of_token(token: object, param: str) -> SandboxCard:
-    card = cards.card_by_token(str(token))
-    if card is None:
-        raise not_found("token", str(token), param)
-    return card
-
-
-def _card_of_number(params: JsonObject) -> SandboxCard:
-    number = read.required(params, "number").replace(" ", "")
-    card = cards.BY_NUMBER.get(number)
-    if card is None:
-        message = "Your card number is incorrect."
-        raise card_error({"code": "incorrect_number", "message": message, "param": "number"})
-    return card

@@ -196,7 +196,9 @@ def _ends_by(subscription: JsonObject, timestamp: int) -> bool:
 
 def _has_payment_method(account: StripeAccount, subscription: JsonObject) -> bool:
     method_id = subscription["default_payment_method"] or subscription["default_source"]
-    return invoices.default_payment_method(account, subscription["customer"], method_id) is not None
+    customer_id, currency = subscription["customer"], subscription["currency"]
+    method = invoices.default_payment_method(account, customer_id, method_id, currency)
+    return method is not None
 
 
 def _awaits_webhook(account: StripeAccount, invoice: JsonObject) -> bool:

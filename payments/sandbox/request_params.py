@@ -11,6 +11,7 @@ from typing import Final
 from payments.sandbox.errors import invalid_request, missing_param, unsupported
 from payments.sandbox.form_encoding import JsonObject, JsonValue
 
+_WEB_ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/]+\S*", re.IGNORECASE)
 EMPTY_ADDRESS: Final[JsonObject] = dict.fromkeys(
     ("city", "country", "line1", "line2", "postal_code", "state")
 )
@@ -31,6 +32,20 @@ def required(params: JsonObject, name: str) -> str:
     value = text(params, name)
     if value is None:
         raise missing_param(name)
+    return value
+
+
+def web_address(params: JsonObject, name: str, *, param: str | None = None) -> str | None:
+    """Return an address that begins with a scheme and a host; None when it is absent.
+
+    `param` is its path when it is nested.
+    """
+    value = text(params, name)
+    if value is not None and not re.fullmatch(
+        r"[a-z][a-z0-9+.-]*://[^\s/]+\S*", value, re.IGNORECASE
+    ):
+        message = "Not a valid URL: URLs must begin with a scheme such as https://."
+        raise invalid_request(message, param or name, "url_invalid")
     return value
 
 

@@ -17,6 +17,7 @@ from payments.sandbox import (
     api_keys,
     control,
     documents,
+    hosted_authentication_page,
     hosted_invoice_page,
     hosted_page,
     state_file,
@@ -133,6 +134,8 @@ def application(sandbox: Sandbox) -> web.Application:
     app.router.add_post("/c/authenticate/{session}", submit_authentication)
     app.router.add_get("/l/{link}", payment_link)
     app.router.add_get("/r/{session}", recover)
+    app.router.add_get("/c/3ds/{intent}", intent_authentication_page)
+    app.router.add_post("/c/3ds/{intent}", submit_intent_authentication)
     app.router.add_get("/i/{token}", invoice_page)
     app.router.add_post("/i/{token}", pay_invoice)
     app.router.add_get("/i/{token}/pdf", invoice_pdf)
@@ -240,6 +243,19 @@ async def submit_authentication(http: web.Request) -> web.Response:
     """Complete or fail 3-D Secure for a Checkout page."""
     session_id, form = http.match_info["session"], await _form(http)
     return _page_response(hosted_page.submit_authentication(_account(http), session_id, form))
+
+
+async def intent_authentication_page(http: web.Request) -> web.Response:
+    """Show the 3-D Secure page of an intent that the API confirmed."""
+    return _page_response(
+        hosted_authentication_page.show(_account(http), http.match_info["intent"])
+    )
+
+
+async def submit_intent_authentication(http: web.Request) -> web.Response:
+    """Complete or fail 3-D Secure for an intent that the API confirmed."""
+    intent_id, form = http.match_info["intent"], await _form(http)
+    return _page_response(hosted_authentication_page.submit(_account(http), intent_id, form))
 
 
 async def recover(http: web.Request) -> web.Response:

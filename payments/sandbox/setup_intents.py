@@ -7,7 +7,14 @@ https://docs.stripe.com/payments/setupintents/lifecycle
 
 from typing import Final
 
-from payments.sandbox import customers, listing, payment_methods, sepa_debit
+from payments.sandbox import (
+    customers,
+    listing,
+    payment_method_params,
+    payment_methods,
+    sepa_debit,
+    three_d_secure,
+)
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount
 from payments.sandbox.cards import Decline
@@ -16,7 +23,6 @@ from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.payment_intents import (
     AUTHENTICATION_FAILED,
     CONFIRMABLE_STATUSES,
-    THREE_DS_ACTION,
 )
 from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
 
@@ -40,7 +46,7 @@ add_list_and_retrieve_routes(
     "/v1/setup_intents",
     reads=(
         "confirm", "customer", "description", "metadata", "payment_method",
-        "payment_method_types[]", "usage",
+        "payment_method_types[]", "return_url", "usage",
     ),
 )  # fmt: skip
 def create(call: Call) -> JsonObject:
@@ -51,16 +57,19 @@ def create(call: Call) -> JsonObject:
         "customer": customer["id"] if customer else None,
         "description": read.text(params, "description"),
         "metadata": read.metadata(params),
-        "payment_method_types": payment_methods.types_in(params),
+        "payment_method_types": payment_method_params.types_in(params),
         "usage": read.text(params, "usage") or "off_session",
     }
     method_id = read.text(params, "payment_method")
     if method_id:
-        fields["payment_method"] = payment_methods.find_or_create(account, method_id)["id"]
+        method = payment_methods.find_usable(account, method_id, fields)
+        fields["payment_method"] = method["id"]
         fields["status"] = "requires_confirmation"
+    if "return_url" in params and not read.flag(params, "confirm"):
+        raise invalid_request("You can only pass `return_url` with `confirm=true`.", "return_url")
     intent = make(account, fields)
     if read.flag(params, "confirm"):
-        _confirm_or_raise(account, intent, intent["payment_method"])
+        _confirm_or_raise(account, intent, params, intent["payment_method"])
     return intent
 
 
@@ -74,13 +83,13 @@ def update(call: Call) -> JsonObject:
     return intent
 
 
-@route("POST", "/v1/setup_intents/{}/confirm", reads=("payment_method",))
+@route("POST", "/v1/setup_intents/{}/confirm", reads=("payment_method", "return_url"))
 def confirm_endpoint(call: Call) -> JsonObject:
     """Confirm a setup intent, with the payment method the request names or its own."""
     intent = call.get_object(OBJECT_NAME)
     _check_confirmable(call.account, intent, "confirm")
     method_id = read.text(call.params, "payment_method") or intent["payment_method"]
-    _confirm_or_raise(call.account, intent, method_id)
+    _confirm_or_raise(call.account, intent, call.params, method_id)
     return intent
 
 
@@ -145,6 +154,7 @@ def confirm(
 def authenticate(account: StripeAccount, intent: JsonObject, *, passed: bool) -> Decline | None:
     """Complete or fail 3-D Secure. Returns the decline when it was failed or refused."""
     method = account.store.objects[intent["payment_method"]]
+    three_d_secure.record(account, intent, passed=passed)
     if passed:
         return confirm(account, intent, method, authenticated=True)
     error = {"code": "setup_intent_authentication_failure", "type": "invalid_request_error",
@@ -154,15 +164,19 @@ def authenticate(account: StripeAccount, intent: JsonObject, *, passed: bool) ->
 
 
 def cancel(account: StripeAccount, intent: JsonObject, reason: str | None) -> None:
-    """Cancel a setup intent."""
+    """Cancel a setup intent; an attempt that required action is abandoned."""
+    attempt = account.store.get("setup_attempt", intent["latest_attempt"])
+    if attempt is not None and attempt["status"] == "requires_action":
+        attempt["status"] = "abandoned"
     account.set_fields(intent, cancellation_reason=reason, next_action=None, status="canceled")
     account.emit("setup_intent.canceled", intent)
 
 
 def _require_authentication(account: StripeAccount, intent: JsonObject, method: JsonObject) -> None:
+    _record_attempt(account, intent, method, "requires_action")
     account.set_fields(
         intent,
-        next_action=THREE_DS_ACTION,
+        next_action=three_d_secure.next_action(account, intent),
         payment_method=method["id"],
         status="requires_action",
     )
@@ -170,7 +184,7 @@ def _require_authentication(account: StripeAccount, intent: JsonObject, method: 
 
 
 def _succeed(account: StripeAccount, intent: JsonObject, method: JsonObject) -> None:
-    _record_attempt(account, intent, method, None)
+    _record_attempt(account, intent, method, "succeeded")
     account.set_fields(
         intent,
         last_setup_error=None,
@@ -189,7 +203,7 @@ def _fail(
     account: StripeAccount, intent: JsonObject, method: JsonObject, error: JsonObject
 ) -> None:
     error = {**error, "payment_method": dict(method)}
-    _record_attempt(account, intent, method, error)
+    _record_attempt(account, intent, method, "failed", error)
     account.set_fields(
         intent,
         last_setup_error=error,
@@ -201,14 +215,24 @@ def _fail(
 
 
 def _record_attempt(
-    account: StripeAccount, intent: JsonObject, method: JsonObject, error: JsonObject | None
+    account: StripeAccount,
+    intent: JsonObject,
+    method: JsonObject,
+    status: str,
+    error: JsonObject | None = None,
 ) -> None:
+    """Record the attempt to save a payment method, or how one that required action ended."""
     details: JsonObject = {"type": method["type"], method["type"]: {}}
     if method["type"] == "card":
         names = ("brand", "checks", "country", "exp_month", "exp_year", "fingerprint", "funding",
                  "last4", "wallet")  # fmt: skip
         card = {name: method["card"][name] for name in names}
-        details["card"] = {**card, "network": method["card"]["brand"], "three_d_secure": None}
+        outcome = three_d_secure.taken_outcome(account, intent)
+        details["card"] = {**card, "network": method["card"]["brand"], "three_d_secure": outcome}
+    pending = account.store.get("setup_attempt", intent["latest_attempt"])
+    if pending is not None and pending["status"] == "requires_action":
+        pending |= {"payment_method_details": details, "setup_error": error, "status": status}
+        return
     attempt = account.create_object(
         "setatt",
         "setup_attempt",
@@ -222,17 +246,20 @@ def _record_attempt(
             "payment_method_details": details,
             "setup_error": error,
             "setup_intent": intent["id"],
-            "status": "failed" if error else "succeeded",
+            "status": status,
             "usage": intent["usage"],
         },
     )
     intent["latest_attempt"] = attempt["id"]
 
 
-def _confirm_or_raise(account: StripeAccount, intent: JsonObject, method_id: str | None) -> None:
+def _confirm_or_raise(
+    account: StripeAccount, intent: JsonObject, params: JsonObject, method_id: str | None
+) -> None:
+    account.store.private(intent["id"])["return_url"] = read.web_address(params, "return_url")
     if method_id is None:
         raise missing_param("payment_method")
-    method = payment_methods.find_or_create(account, method_id)
+    method = payment_methods.find_usable(account, method_id, intent)
     if confirm(account, intent, method) is not None:
         raise setup_error(intent)
 

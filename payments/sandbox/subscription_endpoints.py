@@ -42,7 +42,9 @@ def create(call: Call) -> JsonObject:
     if customer is None:
         raise missing_param("customer")
     sold = subscriptions.sold_in(account, params)
-    method_id = subscriptions.default_payment_method_in(account, customer["id"], params)
+    method_id = subscriptions.default_payment_method_in(
+        account, customer["id"], params, sold[0][0]["currency"]
+    )
     behavior = read.supported(params, "payment_behavior", subscriptions.PAYMENT_BEHAVIORS)
     trial_end = _trial_end(account, params)
     subscription = subscriptions.make(account, customer, sold)

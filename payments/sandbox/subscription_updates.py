@@ -118,7 +118,7 @@ def _unbilled_changes(
     if "default_payment_method" in params:
         customer_id = subscription["customer"]
         fields["default_payment_method"] = subscriptions.default_payment_method_in(
-            account, customer_id, params
+            account, customer_id, params, subscription["currency"]
         )
     fields["default_source"] = legacy_sources.default_source_in(
         account, subscription["customer"], params, subscription["default_source"]
@@ -322,7 +322,7 @@ def _pay_before_update(
         or subscription["default_payment_method"]
         or planned.fields["default_source"]
     )
-    method = invoices.default_payment_method(account, customer_id, method_id)
+    method = invoices.default_payment_method(account, customer_id, method_id, currency)
     if method is None:
         raise invalid_request(invoices.NO_PAYMENT_METHOD.message)
     fields = {"customer": customer_id, "description": "Subscription update"}

@@ -217,11 +217,14 @@ def check_sold_together(prices: list[JsonObject]) -> None:
 
 
 def default_payment_method_in(
-    account: StripeAccount, customer_id: str, params: JsonObject
+    account: StripeAccount, customer_id: str, params: JsonObject, currency: str
 ) -> str | None:
-    """Return the id of the requested default payment method, which must be the customer's own."""
+    """Return the id of the requested default payment method.
+
+    Raises ApiError when it is not the customer's own or cannot be charged in the currency.
+    """
     method = payment_methods.of_customer_in(
-        account, customer_id, params, param="default_payment_method"
+        account, customer_id, params, currency=currency, param="default_payment_method"
     )
     return str(method["id"]) if method else None
 

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import aiohttp
 import stripe
 
 from payments import sandbox as sandboxes
@@ -103,6 +104,15 @@ class Shop:
             **extra,
         }
         return await self.client.v1.checkout.sessions.create_async(params)  # type: ignore[arg-type]  # as above
+
+    async def post(self, path: str, form: dict[str, str]) -> tuple[int, dict[str, JsonValue]]:
+        """Post a form without the SDK; the status and the body."""
+        headers = {"Authorization": "Bearer sk_test_x"}
+        async with (
+            aiohttp.ClientSession() as client,
+            client.post(self.sandbox.url + path, data=form, headers=headers) as response,
+        ):
+            return response.status, await response.json()
 
     async def events(self) -> list[str]:
         """The types of all events, oldest first."""
