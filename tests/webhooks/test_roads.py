@@ -14,6 +14,7 @@ import pytest
 from payments.accounting import daily_totals
 from payments.infra import stripe_account
 from payments.ops import reconcile
+from payments.sandbox.account_settings import ACCOUNT_ID
 from payments.sandbox.webhook_deliveries import Delivery
 from tests.support.donor import subscription_id_of
 from tests.support.newsroom import Newsroom
@@ -26,7 +27,7 @@ DASHBOARD_CHANGES: dict[str, dict[str, object]] = {
     "paused": {"pause_collection": {"behavior": "void"}},
     "end_scheduled": {"cancel_at_period_end": True},
 }
-SANDBOX_ACCOUNT = "acct_1SandboxNewsroom0"
+
 OWED_MAILS = (
     "payment_failed",
     "cancelled",
@@ -268,7 +269,7 @@ async def test_the_history_of_an_account_is_taken_in_and_nobody_is_told(
     room.sandbox.fail_payout(payout.id)
     await room.advances_time(timedelta(hours=3))
     month.withhold()
-    await stripe_account.bind(room.ctx, SANDBOX_ACCOUNT)  # here this service begins
+    await stripe_account.bind(room.ctx, ACCOUNT_ID)  # here this service begins
     for road in (DarkMonth.imports, *ROADS.values()):
         await road(month)
         assert await month.mails() == await month.history() == []
