@@ -7,6 +7,7 @@ should have changed by now; refunds, disputes and fraud warnings that are new at
 payments that failed there.
 """
 
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
 import stripe
@@ -24,13 +25,13 @@ from payments.giving.contributions import (
     PaymentIntentLink,
 )
 from payments.giving.subscriptions import LIVE_STATUSES, Subscription
-from payments.infra import job_queue, stripe_client
+from payments.infra import isolation, job_queue, stripe_client
 from payments.infra.context import Context
 from payments.mail.outbox import OutboxMail
 from payments.settlement import importer
 from payments.settlement.disputes import CLOSED_STATUSES, Dispute
 from payments.settlement.importer import IMPORT_OVERLAP, ImportCursor
-from payments.settlement.payouts import Payout, PayoutStatus, ReconciliationStatus
+from payments.settlement.payouts import UNDER_WAY, Payout, ReconciliationStatus
 from payments.settlement.refunds import IN_PROGRESS_STATUSES, Refund
 from webhooks.registry import EVENT_TYPES, SYNC_HANDLERS
 
@@ -41,8 +42,6 @@ SUBSCRIPTION_RESYNC_INTERVAL = timedelta(days=7)  # of every live one, whatever 
 PENDING_RESYNC_INTERVAL = timedelta(days=1)  # of debits and refunds under way, and open disputes
 INVOICE_GRACE = timedelta(hours=2)  # Stripe charges a renewal an hour after it made its invoice
 FRAUD_WARNING = "radar.early_fraud_warning"
-NEW_TYPES = ("refund", "dispute", FRAUD_WARNING)
-PAYOUT_UNDER_WAY = (PayoutStatus.PENDING, PayoutStatus.IN_TRANSIT)
 MAX_TYPES_PER_REQUEST = 20  # Stripe's limit for `types`
 
 
@@ -129,7 +128,8 @@ def _pending_charges(now: datetime) -> IdQuery:
     return (
         select(Charge.stripe_charge_id)
         .where(
-            Charge.status == ChargeStatus.PENDING, Charge.synced_at < now - PENDING_RESYNC_INTERVAL
+            Charge.status.in_((ChargeStatus.PENDING, ChargeStatus.UNKNOWN)),
+            Charge.synced_at < now - PENDING_RESYNC_INTERVAL,
         )
         .order_by(Charge.synced_at)
     )
@@ -184,7 +184,7 @@ def _open_disputes(now: datetime) -> IdQuery:
 
 
 def _is_past_arrival(now: datetime) -> ColumnElement[bool]:
-    return and_(Payout.status.in_(PAYOUT_UNDER_WAY), Payout.arrives_on <= now.date())
+    return and_(Payout.status.in_(UNDER_WAY), Payout.arrives_on <= now.date())
 
 
 def _lacks_transactions(now: datetime) -> ColumnElement[bool]:
@@ -192,7 +192,7 @@ def _lacks_transactions(now: datetime) -> ColumnElement[bool]:
     return and_(
         Payout.automatic,
         Payout.transactions_listed_at.is_(None),
-        Payout.status.not_in(PAYOUT_UNDER_WAY),
+        Payout.status.not_in(UNDER_WAY),
         Payout.reconciliation_status != ReconciliationStatus.NOT_APPLICABLE,
         or_(
             Payout.synced_at < now - PENDING_RESYNC_INTERVAL,
@@ -205,17 +205,31 @@ async def sync_new(ctx: Context) -> int:
     """Enqueue a sync of refunds, disputes and fraud warnings that are new at Stripe, whoever made
     them, and of subscriptions with a payment that is open there. Returns how many.
     """
-    since = {cursor: await _list_since(ctx, cursor) for cursor in NEW_TYPES}
-    started_at = ctx.now()
-    objects = [("refund", refund.id) for refund in await refunds_since(ctx, since["refund"])]
-    objects += [("dispute", dispute.id) for dispute in await disputes_since(ctx, since["dispute"])]
-    warnings = await fraud_warnings_since(ctx, since[FRAUD_WARNING])
-    objects += [(FRAUD_WARNING, warning.id) for warning in warnings]
-    objects += [("subscription", id_) for id_ in await _with_open_invoice(ctx)]
-    count = await _enqueue(ctx, objects)
-    for cursor in since:
-        await importer.advance_cursor(ctx, cursor, started_at)
+    count = 0
+
+    async def sync_since(object_type: str, list_since: ListSince) -> None:
+        nonlocal count
+        started_at = ctx.now()
+        listed = await list_since(ctx, await _list_since(ctx, object_type))
+        count += await _enqueue(ctx, [(object_type, one.id) for one in listed])
+        await importer.advance_cursor(ctx, object_type, started_at)
+
+    async def sync_with_open_invoice() -> None:
+        nonlocal count
+        ids = await _with_open_invoice(ctx)
+        count += await _enqueue(ctx, [("subscription", id_) for id_ in ids])
+
+    await isolation.run_steps(
+        lambda: sync_since("refund", refunds_since),
+        lambda: sync_since("dispute", disputes_since),
+        lambda: sync_since(FRAUD_WARNING, fraud_warnings_since),
+        sync_with_open_invoice,
+    )
     return count
+
+
+Listed = stripe.Refund | stripe.Dispute | stripe.radar.EarlyFraudWarning
+ListSince = Callable[[Context, datetime], Awaitable[Sequence[Listed]]]
 
 
 async def _list_since(ctx: Context, cursor_name: str) -> datetime:

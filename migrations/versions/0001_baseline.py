@@ -444,7 +444,7 @@ def giving_tables() -> None:
         "charges",
         required("stripe_charge_id", STRIPE_ID),
         optional("stripe_payment_intent_id", STRIPE_ID),
-        required("status", one_of("status_is_known", "succeeded pending failed returned")),
+        required("status", one_of("status_is_known", "succeeded pending failed returned unknown")),
         required("amount", sa.BigInteger),
         required("currency", CURRENCY),
         required("charged_at", TIMESTAMP),
@@ -558,7 +558,8 @@ def giving_tables() -> None:
             "status",
             one_of(
                 "status_is_known",
-                "active past_due unpaid canceled incomplete incomplete_expired trialing paused",
+                "active past_due unpaid canceled incomplete incomplete_expired trialing "
+                "paused unknown",
             ),
         ),
         required("frequency", one_of("frequency_is_known", "once monthly annual")),
@@ -717,7 +718,8 @@ def settlement_tables() -> None:
             one_of(
                 "status_is_known",
                 "warning_needs_response warning_under_review warning_closed needs_response "
-                "under_review appeal_needs_response appeal_under_review prevented won lost",
+                "under_review appeal_needs_response appeal_under_review prevented won lost "
+                "unknown",
             ),
         ),
         required("amount", sa.BigInteger),
@@ -757,7 +759,9 @@ def settlement_tables() -> None:
     op.create_table(
         "payouts",
         required("stripe_payout_id", STRIPE_ID),
-        required("status", one_of("status_is_known", "pending in_transit paid failed canceled")),
+        required(
+            "status", one_of("status_is_known", "pending in_transit paid failed canceled unknown")
+        ),
         required("amount", sa.BigInteger),
         required("currency", CURRENCY),
         required("automatic", sa.Boolean),
@@ -768,7 +772,9 @@ def settlement_tables() -> None:
         required("method", sa.String(40), server_default="standard"),
         required(
             "reconciliation_status",
-            one_of("reconciliation_status_is_known", "in_progress completed not_applicable"),
+            one_of(
+                "reconciliation_status_is_known", "in_progress completed not_applicable unknown"
+            ),
             server_default="in_progress",
         ),
         optional("failure_balance_transaction", STRIPE_ID),
@@ -807,7 +813,7 @@ def settlement_tables() -> None:
             "status",
             one_of(
                 "status_is_known",
-                "requested rejected requires_action pending succeeded failed canceled",
+                "requested rejected requires_action pending succeeded failed canceled unknown",
             ),
         ),
         required("amount", sa.BigInteger),

@@ -7,6 +7,7 @@ however late the totals are. An integrity check counts all entries again and com
 """
 
 from datetime import date
+from functools import partial
 
 from sqlalchemy import BigInteger, CheckConstraint, Integer, String, delete, select, text
 from sqlalchemy.dialects.postgresql import insert
@@ -21,7 +22,7 @@ from payments.accounting import (
     payment_recovery,
     statement_timeout,
 )
-from payments.infra import db
+from payments.infra import db, isolation
 from payments.infra.context import Context
 from payments.ledger.entries import LedgerEntry
 from payments.settlement import importer
@@ -206,8 +207,13 @@ _ADD_ENTRIES_SINCE = text(
 
 async def import_and_refresh(ctx: Context) -> int:
     """Import new balance transactions and add their entries to the totals. Returns how many."""
-    new_count = await importer.import_new(ctx)
-    await refresh(ctx)
+    new_count = 0
+
+    async def import_new() -> None:
+        nonlocal new_count
+        new_count = await importer.import_new(ctx)
+
+    await isolation.run_steps(import_new, lambda: refresh(ctx))
     return new_count
 
 
@@ -223,8 +229,9 @@ async def refresh(ctx: Context) -> int:
         added += count
         if count != REFRESH_BATCH_ROWS:
             break
-    for kind in SNAPSHOT_KINDS:
-        await month_snapshots.snapshot_past_months(ctx, kind)
+    await isolation.run_steps(
+        *(partial(month_snapshots.snapshot_past_months, ctx, kind) for kind in SNAPSHOT_KINDS)
+    )
     return added
 
 

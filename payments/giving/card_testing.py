@@ -24,7 +24,7 @@ from payments.core.frequency import Frequency
 from payments.giving.charges import Charge, ChargeStatus
 from payments.giving.checkout_session import CHECKOUT_LIFETIME
 from payments.giving.contributions import Contribution, ContributionStatus, PaymentIntentLink
-from payments.infra import alerts, stripe_client
+from payments.infra import alerts, isolation, retries, stripe_client
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.risk import risk_level
@@ -69,8 +69,12 @@ async def evaluate(ctx: Context) -> None:
         session_ids += await _subscription_sessions_under_attack(
             session, now, is_under_attack=is_under_attack
         )
-    for session_id in session_ids:
-        await _expire_session(ctx, session_id)
+    await isolation.for_each(
+        ctx,
+        session_ids,
+        lambda session_id: _expire_session(ctx, session_id),
+        job=retries.schedule_job("check_card_testing"),
+    )
 
 
 async def scheduled_check(ctx: Context) -> None:

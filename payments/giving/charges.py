@@ -7,10 +7,8 @@ follows from its payment intent (`PaymentIntentLink`).
 
 import re
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 import stripe
 from sqlalchemy import CheckConstraint, ColumnElement, String, case, func, select, update
@@ -22,10 +20,11 @@ from payments.core.calendar import from_unix
 from payments.core.errors import NotFound
 from payments.core.frequency import Frequency
 from payments.core.money import Money
+from payments.core.open_enum import OpenEnum
 from payments.giving import contributions, import_unknown, invoices
 from payments.giving.contributions import Contribution, PaymentIntentLink
 from payments.giving.subscriptions import LIVE_STATUSES, Subscription
-from payments.infra import alerts, db, job_queue, stripe_client
+from payments.infra import alerts, db, isolation, job_queue, stripe_client, unknown_values
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.ledger import balance_transactions, entries, posting_rules
@@ -36,17 +35,18 @@ BALANCE_TRANSACTION_FIELDS = ["balance_transaction", "failure_balance_transactio
 ATTRIBUTION_GRACE = timedelta(hours=1)  # a charge may wait so long for its invoice
 
 
-class ChargeStatus(StrEnum):
+class ChargeStatus(OpenEnum):
     """Stripe's statuses, and one for money that went back."""
 
     SUCCEEDED = "succeeded"
     PENDING = "pending"
     FAILED = "failed"
     RETURNED = "returned"  # succeeded or pending, then taken back by the donor's bank
+    UNKNOWN = "unknown"  # a word that is new at Stripe
 
     def supersedes(self, other: "ChargeStatus") -> bool:
         """Whether a charge in this status may have been in the other before, but not after."""
-        order = {ChargeStatus.PENDING: 0, ChargeStatus.RETURNED: 2}
+        order = {ChargeStatus.PENDING: 0, ChargeStatus.UNKNOWN: 0, ChargeStatus.RETURNED: 2}
         return order.get(self, 1) > order.get(other, 1)
 
 
@@ -182,6 +182,7 @@ async def upsert(ctx: Context, fetched: stripe.Charge, *, lookup: bool = False) 
     transactions = [bt for bt in expanded if isinstance(bt, stripe.BalanceTransaction)]
     async with ctx.sessions.begin() as session:
         await _upsert_row(ctx, session, fetched, intent_id)
+        await unknown_values.update_alert(session, fetched.id, _status_of(fetched), now=ctx.now())
         await update_contribution(session, intent_id, now=ctx.now())
         if fetched.status == "failed":
             await _enqueue_subscriptions(session, intent_id)
@@ -377,10 +378,9 @@ async def attribute_unposted(ctx: Context, *, limit: int = 1000) -> int:
     async with ctx.sessions() as session:
         unposted = await balance_transactions.unposted(session)
     charge_ids = list(dict.fromkeys(bt.charge for bt in unposted if bt.charge is not None))[:limit]
-    for charge_id in charge_ids:
-        # What Stripe refuses to show must not hold up the others; its alert is raised below.
-        with suppress(stripe.InvalidRequestError):
-            await sync(ctx, charge_id, lookup=True)
+    await isolation.for_each(
+        ctx, charge_ids, lambda charge_id: sync(ctx, charge_id, lookup=True), job="charge"
+    )
     await _alert_unattributed(ctx, {None, *charge_ids})
     return len(charge_ids)
 

@@ -7,6 +7,7 @@ from a return address. Whose it is stands in `donor_attribution`.
 """
 
 import hashlib
+from contextlib import suppress
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -18,13 +19,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core import i18n
-from payments.core.errors import IdempotencyKeyReused, NotFound, StripeRejected, StripeUnavailable
+from payments.core.errors import IdempotencyKeyReused, NotFound, StripeRejected
 from payments.core.frequency import Frequency
 from payments.core.identifiers import is_row_id, new_row_id
 from payments.core.money import Money
 from payments.giving import checkout_session
 from payments.giving.checkout_session import ContributionRequest
-from payments.infra import db, stripe_client
+from payments.infra import db, isolation, retries, stripe_client
 from payments.infra.context import Context
 from payments.risk import donor_notice, rate_limit
 from payments.risk.request_context import RequestContext
@@ -287,14 +288,15 @@ async def resume_started(ctx: Context, *, limit: int = 50) -> int:
             .order_by(Contribution.created_at)
             .limit(limit)
         )
-    for contribution_id in ids:
-        try:
+
+    async def open_one(contribution_id: str) -> None:
+        nonlocal opened
+        with suppress(StripeRejected):  # its reader saw it; it expires in the end
             await open_checkout(ctx, contribution_id)
-        except StripeRejected:
-            continue  # its reader saw the error; it expires when it is too late for a session
-        except StripeUnavailable:
-            break
-        opened += 1
+            opened += 1
+
+    schedule = retries.schedule_job("resume_started_contributions")
+    await isolation.for_each(ctx, ids, open_one, job=schedule)
     return opened
 
 

@@ -6,7 +6,6 @@ belong to `invoices`.
 """
 
 from datetime import date, datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 import stripe
@@ -19,6 +18,7 @@ from payments.core import i18n
 from payments.core.calendar import from_unix, local_date
 from payments.core.frequency import Frequency
 from payments.core.money import Money
+from payments.core.open_enum import OpenEnum
 from payments.donors import donors
 from payments.giving import (
     change_log,
@@ -29,7 +29,7 @@ from payments.giving import (
 )
 from payments.giving.change_log import Actor, ChangeKind
 from payments.giving.contributions import Contribution
-from payments.infra import db, job_queue, stripe_client
+from payments.infra import db, job_queue, stripe_client, unknown_values
 from payments.infra.context import Context
 from payments.mail import muted, outbox
 from payments.mail.outbox import MailKind
@@ -39,7 +39,7 @@ RESYNC_DELAY = timedelta(seconds=3)
 SUBSCRIPTION_EXPAND = ["default_payment_method", "customer.invoice_settings.default_payment_method"]
 
 
-class SubscriptionStatus(StrEnum):
+class SubscriptionStatus(OpenEnum):
     """Stripe's statuses. https://docs.stripe.com/billing/subscriptions/overview"""
 
     ACTIVE = "active"
@@ -50,6 +50,7 @@ class SubscriptionStatus(StrEnum):
     INCOMPLETE_EXPIRED = "incomplete_expired"
     TRIALING = "trialing"  # waits for the charge that was due, after a change of frequency
     PAUSED = "paused"
+    UNKNOWN = "unknown"  # a word that is new at Stripe
 
 
 # Not ended: something may still be charged. SQL texts take the list from here too.
@@ -59,6 +60,7 @@ LIVE_STATUSES = (
     SubscriptionStatus.PAST_DUE,
     SubscriptionStatus.UNPAID,
     SubscriptionStatus.PAUSED,
+    SubscriptionStatus.UNKNOWN,
 )
 # A next charge is scheduled: neither given up as unpaid nor paused by Stripe.
 RENEWING_STATUSES = (
@@ -216,6 +218,7 @@ async def _upsert(
         await _attach_donor(ctx, session, fetched, contribution_id)
     if row["status"] in ARREARS_STATUSES:
         await _enqueue_failed_invoice(session, fetched)
+    await unknown_values.update_alert(session, fetched.id, row["status"], now=ctx.now())
     if before is None:
         await session.execute(
             insert(Subscription)

@@ -52,19 +52,20 @@ async def probe(ctx: Context) -> StripeUnavailable | None:
     return refusal
 
 
-async def pause_after(ctx: Context, error: StripeUnavailable) -> timedelta | None:
-    """Return how long what failed is to wait before it is tried as if it had not been.
+async def is_outage(ctx: Context, error: StripeUnavailable) -> bool:
+    """Return whether what failed is not the object's own trouble. An outage raises its alert."""
+    seen = error if isinstance(error, StripeKeyRefused) else await probe(ctx)
+    if seen is None:
+        return False
+    await _open_outage(ctx, seen)
+    return True
 
-    None where it is the object's own trouble. An outage raises its alert.
+
+async def must_wait(ctx: Context, error: StripeUnavailable) -> bool:
+    """Return whether what failed is tried again later as if it had not been tried: in an outage,
+    and for as long as the key lacks a permission.
     """
-    if isinstance(error, StripeKeyRefused):
-        await _open_outage(ctx, error)
-        return PAUSE
-    seen = await probe(ctx)
-    if seen is not None:
-        await _open_outage(ctx, seen)
-        return PAUSE
-    return PAUSE if isinstance(error, StripePermissionMissing) else None
+    return await is_outage(ctx, error) or isinstance(error, StripePermissionMissing)
 
 
 async def _open_outage(ctx: Context, error: StripeUnavailable) -> None:

@@ -102,6 +102,7 @@ BALANCE_ACCOUNTS = {
     "refund_and_dispute_prefunding": LedgerAccount.PREFUNDING,
     "issuing": LedgerAccount.ISSUING,
 }
+UNEXPLAINED_FEE = "unexplained"  # a type that Stripe does not have
 FEE_ACCOUNTS = {"stripe_fee": LedgerAccount.PROCESSING, "tax": LedgerAccount.TAX}
 
 
@@ -150,16 +151,17 @@ def postings(facts: TransactionFacts, attribution: Attribution | None) -> list[P
     """Return the postings of one balance transaction.
 
     The attribution's frequency decides which income account a charge is credited to; a charge
-    without one goes to suspense.
+    without one goes to suspense. So does a fee whose parts are not its sum: nothing raises.
     """
-    assert facts.net == facts.amount - facts.fee
-    assert sum(amount for _, amount in facts.fees) == facts.fee
+    fees = facts.fees
+    if sum(amount for _, amount in fees) != facts.fee:
+        fees = ((UNEXPLAINED_FEE, facts.fee),)
     stripe_account = BALANCE_ACCOUNTS.get(facts.balance_type, LedgerAccount.HELD)
     contra_account = _contra_account(facts, attribution)
     if contra_account is stripe_account:
         contra_account = LedgerAccount.SUSPENSE
     amounts = {contra_account: facts.amount}
-    for fee_type, amount in facts.fees:
+    for fee_type, amount in fees:
         account = FEE_ACCOUNTS.get(fee_type, LedgerAccount.SUSPENSE)
         if contra_account is LedgerAccount.DISPUTES and account is LedgerAccount.PROCESSING:
             account = LedgerAccount.DISPUTE_FEES

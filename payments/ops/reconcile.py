@@ -10,14 +10,16 @@ changed the books.
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import stripe
 from sqlalchemy import text
 
+from payments.core.errors import StripePermissionMissing
 from payments.giving import current_card, subscriptions
 from payments.giving.subscriptions import LIVE_STATUSES
-from payments.infra import stripe_account, stripe_client
+from payments.infra import isolation, stripe_account, stripe_client
 from payments.infra.context import Context
 from payments.ops import missing_objects, stripe_setup
 from payments.settlement import importer
@@ -86,27 +88,39 @@ async def find_differences(
         Difference(endpoint.OBJECT_TYPE, endpoint.OBJECT_TYPE, problem)
         for problem in await endpoint.list_problems(ctx)
     ]
-    window = {"created": {"gte": int(since.timestamp()), "lte": int(until.timestamp())}}
     for name, comparison in COMPARISONS.items():
         kind = comparison.object_type or name
-        listed_ids: set[str] = set()
-        async for page in _list_at_stripe(ctx, comparison, window):
-            listed_ids |= page.keys()
-            at_stripe = {id_: values for id_, values in page.items() if values is not None}
-            stored = await _stored_values(ctx, comparison, list(at_stripe))
-            differences += [
-                Difference(kind, id_, _describe(stored.get(id_), values))
-                for id_, values in at_stripe.items()
-                if stored.get(id_) != values
-            ]
-        if comparison.held_sql is not None:
-            held = await _held_ids(ctx, comparison, since, until)
-            differences += await _not_at_stripe(ctx, comparison, kind, held - listed_ids)
+        try:
+            differences += await _differences_of(ctx, kind, comparison, since, until)
+        except StripePermissionMissing as error:  # the others are compared all the same
+            missing = f"cannot be listed without {error.permission}"
+            differences.append(Difference(kind, kind, missing))
     return tuple(differences)
 
 
+async def _differences_of(
+    ctx: Context, kind: str, comparison: "Comparison", since: datetime, until: datetime
+) -> list[Difference]:
+    window = {"created": {"gte": int(since.timestamp()), "lte": int(until.timestamp())}}
+    differences: list[Difference] = []
+    listed_ids: set[str] = set()
+    async for page in _list_at_stripe(ctx, comparison, window):
+        listed_ids |= page.keys()
+        at_stripe = {id_: values for id_, values in page.items() if values is not None}
+        stored = await _stored_values(ctx, comparison, list(at_stripe))
+        differences += [
+            Difference(kind, id_, _describe(stored.get(id_), values))
+            for id_, values in at_stripe.items()
+            if stored.get(id_) != values
+        ]
+    if comparison.held_sql is not None:
+        held = await _held_ids(ctx, comparison, since, until)
+        differences += await _not_at_stripe(ctx, comparison, kind, held - listed_ids)
+    return differences
+
+
 async def _not_at_stripe(
-    ctx: Context, comparison: Comparison, kind: str, ids: set[str]
+    ctx: Context, comparison: "Comparison", kind: str, ids: set[str]
 ) -> list[Difference]:
     """Return those of our objects that Stripe did not list and does not have, or has otherwise."""
     differences = []
@@ -306,10 +320,21 @@ async def _repair(ctx: Context, differences: Sequence[Difference], since: dateti
     if endpoint.OBJECT_TYPE in kinds and await endpoint.list_at_stripe(ctx):
         await stripe_setup.setup(ctx)
         await endpoint.refresh_alert(ctx)
-    for difference in differences:
-        if difference.description == MISSING_AT_STRIPE:
-            await missing_objects.handle(ctx, difference.kind, difference.id)
-        elif difference.kind in SYNC_HANDLERS:
-            await SYNC_HANDLERS[difference.kind](ctx, difference.id)
+    for kind in kinds:
+        missing = {
+            one.id: one.description == MISSING_AT_STRIPE
+            for one in differences
+            if one.kind == kind and one.id != kind
+        }
+        await isolation.for_each(ctx, missing, partial(_repair_one, ctx, kind, missing), job=kind)
     if BALANCE_TRANSACTION in kinds:
         await importer.import_since(ctx, since)
+
+
+async def _repair_one(
+    ctx: Context, kind: str, missing_at_stripe: Mapping[str, bool], object_id: str
+) -> None:
+    if missing_at_stripe[object_id]:
+        await missing_objects.handle(ctx, kind, object_id)
+    elif kind in SYNC_HANDLERS:
+        await SYNC_HANDLERS[kind](ctx, object_id)

@@ -7,6 +7,9 @@ result is the same. One that was missed while no worker ran runs once when a wor
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting import daily_totals, integrity
 from payments.core.errors import StripeUnavailable
@@ -18,9 +21,10 @@ from payments.giving import (
     outbox_sender,
     subscription_changes,
 )
-from payments.infra import alerts, job_queue, schedule_failures, stripe_health
+from payments.infra import alerts, isolation, job_queue, schedule_failures, stripe_health
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
+from payments.infra.isolation import Step
 from payments.mail import outbox
 from payments.risk import rate_limit, statement_descriptor
 from payments.safety import descriptor_review, quarantine_response, retention, support_cases
@@ -55,7 +59,7 @@ async def run(ctx: Context, schedule: Schedule) -> None:
         await schedule.task(ctx)
     except Exception as error:
         unavailable = _outage_in(error)
-        if unavailable is None or await stripe_health.pause_after(ctx, unavailable) is None:
+        if unavailable is None or not await stripe_health.must_wait(ctx, unavailable):
             await schedule_failures.record_failure(ctx, schedule.name)
         raise
     await schedule_failures.record_success(ctx, schedule.name)
@@ -90,14 +94,17 @@ async def check_integrity_full(ctx: Context) -> None:
 
 async def notify_renewals_and_expiring_cards(ctx: Context) -> None:
     """Queue the mails about annual charges to come and cards that expire before them."""
-    await notices_due.notify_upcoming_renewals(ctx)
-    await notices_due.notify_expiring_cards(ctx)
+    await isolation.run_steps(
+        lambda: notices_due.notify_upcoming_renewals(ctx),
+        lambda: notices_due.notify_expiring_cards(ctx),
+    )
 
 
 async def send_reminders(ctx: Context) -> None:
     """Enqueue the reminders that are due, and send confirmations to new addresses."""
-    await reminder_sender.enqueue_due(ctx)
-    await reminder_sender.send_confirmations(ctx)
+    await isolation.run_steps(
+        lambda: reminder_sender.enqueue_due(ctx), lambda: reminder_sender.send_confirmations(ctx)
+    )
 
 
 async def purge_reminders(ctx: Context) -> None:
@@ -107,28 +114,40 @@ async def purge_reminders(ctx: Context) -> None:
 
 async def deliver_newsletter_signups(ctx: Context) -> None:
     """Send confirmations to new addresses, and enqueue the delivery of confirmed ones."""
-    await newsletter.send_confirmations(ctx)
-    await newsletter_delivery.enqueue_due(ctx)
+    await isolation.run_steps(
+        lambda: newsletter.send_confirmations(ctx), lambda: newsletter_delivery.enqueue_due(ctx)
+    )
 
 
 async def check_statement_descriptor(ctx: Context) -> None:
     """Compare the descriptor at Stripe with ours, and ask for a look at a real statement."""
-    await statement_descriptor.scheduled_check(ctx)
-    await descriptor_review.alert_if_due(ctx)
+    await isolation.run_steps(
+        lambda: statement_descriptor.scheduled_check(ctx),
+        lambda: descriptor_review.alert_if_due(ctx),
+    )
 
 
 async def purge_expired(ctx: Context) -> None:
     """Remove what has outlived its retention."""
-    async with ctx.sessions.begin() as session:
-        await contributions.purge_idempotency_keys(session, ctx.now())
-        await rate_limit.purge_expired(session, ctx.now())
-        await sessions.purge_expired(session, ctx.now())
-        await support_cases.purge_expired(session, ctx.now())
-        await donors.purge_erasures(session, ctx.now())
-        await sign_in.purge_expired(session, ctx.now())
-        await outbox.purge(session, ctx.now())
-        await job_queue.prune(session)
-    await retention.purge_expired(ctx)
+
+    def in_transaction(purge: Callable[[AsyncSession, datetime], Awaitable[object]]) -> Step:
+        async def run_purge() -> None:
+            async with ctx.sessions.begin() as session:
+                await purge(session, ctx.now())
+
+        return run_purge
+
+    await isolation.run_steps(
+        in_transaction(contributions.purge_idempotency_keys),
+        in_transaction(rate_limit.purge_expired),
+        in_transaction(sessions.purge_expired),
+        in_transaction(support_cases.purge_expired),
+        in_transaction(donors.purge_erasures),
+        in_transaction(sign_in.purge_expired),
+        in_transaction(outbox.purge),
+        in_transaction(lambda session, _now: job_queue.prune(session)),
+        lambda: retention.purge_expired(ctx),
+    )
 
 
 SCHEDULES = (

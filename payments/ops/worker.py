@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from typing import Any
 
 import procrastinate
@@ -81,7 +80,7 @@ async def run_job(context: JobContext, object_type: str, object_id: str, attempt
         async with ctx.sessions() as session:
             is_outage, has_failed = await stripe_health.open_alerts_for_job(session, object_id)
         if is_outage and object_type in STRIPE_JOBS:
-            await _postpone(ctx, object_type, object_id, attempt, stripe_health.PAUSE)
+            await _postpone(ctx, object_type, object_id, attempt)
             return
         if object_type in SYNC_HANDLERS:
             await stripe_account.ensure_bound(ctx)
@@ -90,11 +89,9 @@ async def run_job(context: JobContext, object_type: str, object_id: str, attempt
         if isinstance(error, InvalidRequestError) and error.code == "resource_missing":
             await missing_objects.handle(ctx, object_type, object_id)
             return
-        if isinstance(error, StripeUnavailable):
-            pause = await stripe_health.pause_after(ctx, error)
-            if pause is not None:
-                await _postpone(ctx, object_type, object_id, attempt, pause)
-                return
+        if isinstance(error, StripeUnavailable) and await stripe_health.must_wait(ctx, error):
+            await _postpone(ctx, object_type, object_id, attempt)
+            return
         async with ctx.sessions.begin() as session:
             will_retry = await job_queue.retry_later(
                 session, object_type, object_id, attempt=attempt
@@ -119,13 +116,13 @@ async def run_job(context: JobContext, object_type: str, object_id: str, attempt
             )
 
 
-async def _postpone(
-    ctx: Context, object_type: str, object_id: str, attempt: int, pause: timedelta
-) -> None:
+async def _postpone(ctx: Context, object_type: str, object_id: str, attempt: int) -> None:
     """Enqueue the same attempt for later."""
     log.info("job_postponed", object_type=object_type, attempt=attempt)
     async with ctx.sessions.begin() as session:
-        await job_queue.enqueue_sync(session, object_type, object_id, attempt=attempt, delay=pause)
+        await job_queue.enqueue_sync(
+            session, object_type, object_id, attempt=attempt, delay=stripe_health.PAUSE
+        )
 
 
 def _register(schedule: Schedule) -> None:

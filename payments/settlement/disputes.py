@@ -8,7 +8,6 @@ refunded here.
 """
 
 from datetime import timedelta
-from enum import StrEnum
 
 import stripe
 from sqlalchemy import CheckConstraint, String, select
@@ -17,17 +16,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core.calendar import from_unix
+from payments.core.open_enum import OpenEnum
 from payments.giving.charges import Charge
 from payments.giving.contributions import PaymentIntentLink
 from payments.giving.subscriptions import LIVE_STATUSES, Subscription
-from payments.infra import alerts, db, stripe_account, stripe_client
+from payments.infra import alerts, db, stripe_account, stripe_client, unknown_values
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 
 EVIDENCE_DUE_SOON = timedelta(days=3)  # before the evidence is due
 
 
-class DisputeStatus(StrEnum):
+class DisputeStatus(OpenEnum):
     """Stripe's words. https://docs.stripe.com/api/disputes/object#dispute_object-status"""
 
     WARNING_NEEDS_RESPONSE = "warning_needs_response"
@@ -40,6 +40,7 @@ class DisputeStatus(StrEnum):
     PREVENTED = "prevented"
     WON = "won"
     LOST = "lost"
+    UNKNOWN = "unknown"  # a word that is new at Stripe
 
 
 NEEDS_RESPONSE_STATUSES = (
@@ -86,6 +87,7 @@ async def sync(ctx: Context, dispute_id: str) -> None:
     async with ctx.sessions.begin() as session:
         dispute = await _upsert(ctx, session, fetched)
         await _update_alerts(ctx, session, dispute)
+        await unknown_values.update_alert(session, dispute_id, dispute.status, now=ctx.now())
 
 
 async def _upsert(ctx: Context, session: AsyncSession, fetched: stripe.Dispute) -> Dispute:

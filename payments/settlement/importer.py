@@ -5,19 +5,20 @@ whole list was read. A run that stops half way, or a transaction that becomes vi
 nothing.
 """
 
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 import stripe
 from sqlalchemy import String, func, select, text
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core.calendar import from_unix
 from payments.giving import charges
-from payments.infra import db, job_queue, stripe_account, stripe_client
+from payments.infra import alerts, db, isolation, job_queue, retries, stripe_account, stripe_client
+from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.ledger import balance_transactions
 from payments.ledger.entries import LedgerEntry
@@ -53,10 +54,15 @@ async def import_new(ctx: Context) -> int:
             select(ImportCursor.reached_at).where(ImportCursor.name == TRANSACTIONS_CURSOR)
         )
     since = None if cursor is None else cursor - IMPORT_OVERLAP
-    new_count, newest = await _store_listed_since(ctx, since)
-    if newest is not None and (cursor is None or newest > cursor):
-        await advance_cursor(ctx, TRANSACTIONS_CURSOR, newest)
-    await post_imported(ctx)
+    new_count = 0
+
+    async def store() -> None:
+        nonlocal new_count
+        new_count, newest = await _store_listed_since(ctx, since)
+        if newest is not None and (cursor is None or newest > cursor):
+            await advance_cursor(ctx, TRANSACTIONS_CURSOR, newest)
+
+    await isolation.run_steps(store, lambda: post_imported(ctx))
     await advance_cursor(ctx, IMPORT_COMPLETED, ctx.now())
     return new_count
 
@@ -76,14 +82,39 @@ async def _store_listed_since(ctx: Context, since: datetime | None) -> tuple[int
         page = await _list_page(ctx, since, last_id)
         if not page.data:
             break
-        async with ctx.sessions.begin() as session:
-            new_count += await balance_transactions.store_transactions(session, page.data)
+        new_count += await _store_page(ctx, page.data)
         newest_of_page = max(from_unix(transaction.created) for transaction in page.data)
         newest = newest_of_page if newest is None else max(newest, newest_of_page)
         if not page.has_more:
             break
         last_id = page.data[-1].id
     return new_count, newest
+
+
+async def _store_page(ctx: Context, transactions: Sequence[stripe.BalanceTransaction]) -> int:
+    """Store a page in one transaction or, where one of it cannot be stored, each by itself.
+
+    Returns how many were new.
+    """
+    try:
+        async with ctx.sessions.begin() as session:
+            ids = [transaction.id for transaction in transactions]
+            await alerts.close_all(session, AlertKind.OBJECT_FAILED, object_ids=ids, now=ctx.now())
+            return await balance_transactions.store_transactions(session, transactions)
+    except (DataError, IntegrityError, AttributeError, TypeError, ValueError):
+        by_id = {transaction.id: transaction for transaction in transactions}
+
+    new_count = 0
+
+    async def store(transaction_id: str) -> None:
+        nonlocal new_count
+        async with ctx.sessions.begin() as session:
+            new_count += await balance_transactions.store_transactions(
+                session, [by_id[transaction_id]]
+            )
+
+    await isolation.for_each(ctx, by_id, store, job=retries.schedule_job("import_balance"))
+    return new_count
 
 
 async def _list_page(
@@ -113,21 +144,35 @@ async def advance_cursor(ctx: Context, cursor_name: str, reached_at: datetime) -
 
 async def post_imported(ctx: Context) -> None:
     """Post what is stored, fetching the charges, payouts, refunds and disputes that explain it."""
-    async with ctx.sessions.begin() as session:
-        await charges.post_unposted(session, now=ctx.now())
-    await charges.attribute_unposted(ctx)
+
+    async def post() -> None:
+        async with ctx.sessions.begin() as session:
+            await charges.post_unposted(session, now=ctx.now())
+
+    await isolation.run_steps(
+        post,
+        lambda: charges.attribute_unposted(ctx),
+        lambda: _sync_each(ctx, "payout", payouts.sync, payouts.unsynced_ids),
+        lambda: _sync_each(ctx, "refund", refunds.sync, _ids_of(UNSYNCED_REFUNDS_SQL)),
+        lambda: _sync_each(ctx, "dispute", disputes.sync, _ids_of(UNSYNCED_DISPUTES_SQL)),
+    )
+
+
+IdQuery = Callable[[AsyncSession], Awaitable[Iterable[str]]]
+
+
+def _ids_of(query: str) -> IdQuery:
+    async def read(session: AsyncSession) -> Iterable[str]:
+        return [str(id_) for id_ in await session.scalars(text(query))]
+
+    return read
+
+
+async def _sync_each(ctx: Context, object_type: str, sync: SyncHandler, read_ids: IdQuery) -> None:
+    """Sync the objects of one type that are not here as the transactions say."""
     async with ctx.sessions() as session:
-        payout_ids = await payouts.unsynced_ids(session)
-        refund_ids = await session.scalars(text(UNSYNCED_REFUNDS_SQL))
-        dispute_ids = await session.scalars(text(UNSYNCED_DISPUTES_SQL))
-        unsynced: list[tuple[SyncHandler, str]] = [(payouts.sync, id_) for id_ in payout_ids]
-        unsynced += [(refunds.sync, str(id_)) for id_ in refund_ids]
-        unsynced += [(disputes.sync, str(id_)) for id_ in dispute_ids]
-    for sync, object_id in unsynced:
-        # One object that Stripe will not show must not stop the others; the integrity checks
-        # report it.
-        with suppress(stripe.InvalidRequestError):
-            await sync(ctx, object_id)
+        ids = await read_ids(session)
+    await isolation.for_each(ctx, ids, lambda id_: sync(ctx, id_), job=object_type)
 
 
 # Refunds and disputes that a balance transaction names and whose row does not have it yet.

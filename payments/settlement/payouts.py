@@ -7,7 +7,6 @@ with our own balance transactions.
 """
 
 from datetime import date
-from enum import StrEnum
 
 import stripe
 from sqlalchemy import ForeignKey, String, and_, case, or_, select
@@ -16,14 +15,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core.calendar import from_unix
-from payments.infra import alerts, db, stripe_account, stripe_client
+from payments.core.open_enum import OpenEnum
+from payments.infra import alerts, db, stripe_account, stripe_client, unknown_values
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.ledger import balance_transactions, entries
 from payments.ledger.balance_transactions import BalanceTransaction
 
 
-class PayoutStatus(StrEnum):
+class PayoutStatus(OpenEnum):
     """Stripe's words. https://docs.stripe.com/api/payouts/object#payout_object-status"""
 
     PENDING = "pending"
@@ -31,14 +31,20 @@ class PayoutStatus(StrEnum):
     PAID = "paid"
     FAILED = "failed"
     CANCELED = "canceled"
+    UNKNOWN = "unknown"  # a word that is new at Stripe
 
 
-class ReconciliationStatus(StrEnum):
+# Not known to have arrived, or to have come back.
+UNDER_WAY = (PayoutStatus.PENDING, PayoutStatus.IN_TRANSIT, PayoutStatus.UNKNOWN)
+
+
+class ReconciliationStatus(OpenEnum):
     """Whether Stripe's list of what is in a payout is complete."""
 
     IN_PROGRESS = "in_progress"
     COMPLETED = "completed"
     NOT_APPLICABLE = "not_applicable"  # manual and instant: Stripe does not say what is in them
+    UNKNOWN = "unknown"
 
 
 class Payout(db.Base):
@@ -101,18 +107,19 @@ async def sync(ctx: Context, payout_id: str) -> None:
 
 async def _upsert(ctx: Context, session: AsyncSession, fetched: stripe.Payout) -> None:
     status = PayoutStatus(fetched.status)
+    reconciliation = ReconciliationStatus(fetched.reconciliation_status)
     row = {
         "status": status,
         "arrives_on": from_unix(fetched.arrival_date).date(),
         "balance_transaction": stripe_client.id_of(fetched.balance_transaction),
         "method": fetched.method,
-        "reconciliation_status": ReconciliationStatus(fetched.reconciliation_status),
+        "reconciliation_status": reconciliation,
         "failure_balance_transaction": stripe_client.id_of(fetched.failure_balance_transaction),
         "failure_code": fetched.failure_code,
         "synced_at": ctx.now(),
     }
     # Once its arrival is posted the day stays: the replay check computes the entry from it.
-    is_posted = Payout.status.not_in((PayoutStatus.PENDING, PayoutStatus.IN_TRANSIT))
+    is_posted = Payout.status.not_in(UNDER_WAY)
     arrives_on = case((is_posted, Payout.arrives_on), else_=row["arrives_on"])
     known_status = await session.scalar(
         select(Payout.status).where(Payout.stripe_payout_id == fetched.id)
@@ -131,6 +138,7 @@ async def _upsert(ctx: Context, session: AsyncSession, fetched: stripe.Payout) -
             index_elements=["stripe_payout_id"], set_=row | {"arrives_on": arrives_on}
         )
     )
+    await unknown_values.update_alert(session, fetched.id, status, reconciliation, now=ctx.now())
     if status is not PayoutStatus.FAILED or known_status is PayoutStatus.FAILED:
         return
     if known_status is None and await stripe_account.is_history(

@@ -17,11 +17,10 @@ from payments.core.errors import (
     InvalidField,
     NotFound,
     PaymentsError,
-    StripeUnavailable,
 )
 from payments.core.identifiers import new_row_id
 from payments.giving.charges import Charge, ChargeStatus
-from payments.infra import alerts, stripe_client
+from payments.infra import alerts, isolation, retries, stripe_client
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.settlement import disputes, refunds
@@ -175,20 +174,21 @@ async def resume_requested(ctx: Context, *, limit: int = 50) -> int:
         .limit(limit)
     )
     async with ctx.sessions() as session:
-        unfinished = list(await session.scalars(query))
-    finished = 0
-    for refund in unfinished:
+        unfinished = {refund.id: refund for refund in await session.scalars(query)}
+
+    async def finish(refund_id: str) -> None:
+        refund = unfinished[refund_id]
         try:
             if ctx.now() - refund.requested_at > stripe_client.IDEMPOTENCY_KEY_LIFETIME:
                 await _resolve_expired(ctx, refund)
             else:
-                await submit(ctx, refund.id)
+                await submit(ctx, refund_id)
         except RefundNotPossible:
-            await _alert_failed(ctx, refund.id)
-        except StripeUnavailable:
-            break
-        finished += 1
-    return finished
+            await _alert_failed(ctx, refund_id)
+
+    return await isolation.for_each(
+        ctx, unfinished, finish, job=retries.schedule_job("resume_refunds")
+    )
 
 
 async def _resolve_expired(ctx: Context, refund: Refund) -> None:

@@ -18,8 +18,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 from payments.core.calendar import from_unix
 from payments.core.identifiers import new_row_id
 from payments.core.money import Money
+from payments.core.open_enum import OpenEnum
 from payments.giving.charges import Charge
-from payments.infra import alerts, db, stripe_account, stripe_client
+from payments.infra import alerts, db, stripe_account, stripe_client, unknown_values
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 
@@ -32,7 +33,7 @@ class RefundReason(StrEnum):
     FRAUDULENT = "fraudulent"
 
 
-class RefundStatus(StrEnum):
+class RefundStatus(OpenEnum):
     """Our two statuses of a request, and Stripe's of a refund."""
 
     REQUESTED = "requested"  # Stripe has not answered yet
@@ -42,14 +43,21 @@ class RefundStatus(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELED = "canceled"
+    UNKNOWN = "unknown"  # a word that is new at Stripe
 
 
-IN_PROGRESS_STATUSES = (RefundStatus.REQUESTED, RefundStatus.REQUIRES_ACTION, RefundStatus.PENDING)
+IN_PROGRESS_STATUSES = (
+    RefundStatus.REQUESTED,
+    RefundStatus.REQUIRES_ACTION,
+    RefundStatus.PENDING,
+    RefundStatus.UNKNOWN,
+)
 UNSUCCESSFUL_STATUSES = (RefundStatus.REJECTED, RefundStatus.FAILED, RefundStatus.CANCELED)
 # Which statuses a status may follow: a slow answer never undoes what was seen since.
 PREVIOUS_STATUSES = {
     RefundStatus.REQUIRES_ACTION: IN_PROGRESS_STATUSES,
     RefundStatus.PENDING: IN_PROGRESS_STATUSES,
+    RefundStatus.UNKNOWN: IN_PROGRESS_STATUSES,
     RefundStatus.SUCCEEDED: (*IN_PROGRESS_STATUSES, RefundStatus.SUCCEEDED, RefundStatus.REJECTED),
     RefundStatus.FAILED: tuple(RefundStatus),
     RefundStatus.CANCELED: tuple(RefundStatus),
@@ -187,3 +195,4 @@ async def _update(ctx: Context, session: AsyncSession, fetched: stripe.Refund) -
             synced_at=ctx.now(),
         )
     )
+    await unknown_values.update_alert(session, fetched.id, status, now=ctx.now())

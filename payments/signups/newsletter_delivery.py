@@ -45,6 +45,7 @@ CLOSED_SIGNUP_RETENTION = timedelta(days=30)  # its link still says that it was 
 UNDELIVERED_RETENTION = timedelta(days=395)  # of the row that counts one
 ALERT_OBJECT_ID = "newsletter"  # there is one alert for all
 PAGE_SIZE = 500
+PURGE = "purge_newsletter_signups"  # the schedule
 
 
 class DeliveryResult(Enum):
@@ -278,8 +279,12 @@ async def purge(ctx: Context, *, file_time: float | None = None) -> None:
     query = select(NewsletterSignup).where(unconfirmed | undelivered)
     query = query.order_by(NewsletterSignup.id).limit(5000)
     async with ctx.sessions.begin() as session:
-        for row in await session.scalars(query.with_for_update(skip_locked=True)):
-            address_vault.destroy_key(key_settings, row.id)
+        over = list(await session.scalars(query.with_for_update(skip_locked=True)))
+        ids = [row.id for row in over]
+        destroyed = await signup.destroy_keys(session, key_settings, ids, schedule=PURGE, now=now)
+        for row in over:
+            if row.id not in destroyed:
+                continue
             if row.state is SignupState.UNCONFIRMED:
                 await session.delete(row)
             else:
@@ -291,6 +296,7 @@ async def purge(ctx: Context, *, file_time: float | None = None) -> None:
         NewsletterSignup,
         key_settings,
         file_time=time.time() if file_time is None else file_time,
+        schedule=PURGE,
     )
     address_vault.rewrap_keys(key_settings)
 

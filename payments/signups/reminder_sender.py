@@ -43,6 +43,7 @@ from payments.signups.suppression import SuppressionReason
 MAX_DELAY = timedelta(days=7)  # after which a reminder is dropped
 REENQUEUE_INTERVAL = timedelta(hours=1)  # of a reminder that is due and was not sent
 PAGE_SIZE = 500
+PURGE = "purge_reminders"  # the schedule
 CLOSED_REMINDER_RETENTION = timedelta(days=30)  # its links still say what became of it
 KIND = SignupKind(
     table=Reminder,
@@ -282,9 +283,10 @@ async def purge(ctx: Context, *, file_time: float) -> None:
     overdue = (Reminder.state == ReminderState.SCHEDULED) & (Reminder.signed_up_on < a_year_ago)
     query = select(Reminder).where(expired | overdue).order_by(Reminder.id).limit(5000)
     async with ctx.sessions.begin() as session:
-        for row in await session.scalars(query.with_for_update(skip_locked=True)):
-            address_vault.destroy_key(settings, row.id)
-            await session.delete(row)
+        over = list(await session.scalars(query.with_for_update(skip_locked=True)))
+        ids = [row.id for row in over]
+        destroyed = await signup.destroy_keys(session, settings, ids, schedule=PURGE, now=now)
+        await session.execute(delete(Reminder).where(Reminder.id.in_(destroyed)))
         await session.execute(
             delete(Reminder).where(
                 Reminder.state.not_in(ACTIVE_STATES),
@@ -293,5 +295,5 @@ async def purge(ctx: Context, *, file_time: float) -> None:
         )
         await suppression.purge_expired(session, now=now)
         await confirmation.purge_expired(session, now=now)
-    await signup.destroy_orphaned_keys(ctx, Reminder, settings, file_time=file_time)
+    await signup.destroy_orphaned_keys(ctx, Reminder, settings, file_time=file_time, schedule=PURGE)
     address_vault.rewrap_keys(settings)

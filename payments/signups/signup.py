@@ -5,18 +5,23 @@ holds nothing by which anybody could be known: its key is destroyed, its ciphert
 null.
 """
 
-from datetime import timedelta
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 
+import structlog
 from sqlalchemy import String, select
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core.errors import LinkInvalid
 from payments.core.settings import Settings
-from payments.infra import db
+from payments.infra import alerts, db, retries
+from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.signups import address_vault
 from payments.signups.address_vault import AssociatedData
 
+log = structlog.get_logger("payments.signups.signup")
 CONFIRMATION_LIFETIME = timedelta(hours=48)  # from the sign-up: of the row, and of its link
 UNSUBSCRIBE_LINK_LIFETIME = timedelta(days=400)
 KEY_BATCH_SIZE = 1000
@@ -53,13 +58,44 @@ def confirmation_link_invalid() -> LinkInvalid:
     return LinkInvalid("It has expired, or is not complete. You can ask again.")
 
 
+async def destroy_keys(
+    session: AsyncSession,
+    key_settings: Settings,
+    row_ids: Iterable[str],
+    *,
+    schedule: str,
+    now: datetime,
+) -> set[str]:
+    """Destroy the keys of rows. Returns the rows whose keys are destroyed.
+
+    One whose key the key store does not give up has an alert; it must stay until `schedule` has
+    destroyed its key.
+    """
+    destroyed, refused = set[str](), set[str]()
+    for row_id in row_ids:
+        try:
+            address_vault.destroy_key(key_settings, row_id)
+        except OSError:
+            log.warning("key_not_destroyed", exc_info=True)
+            refused.add(row_id)
+        else:
+            destroyed.add(row_id)
+    kind = AlertKind.OBJECT_FAILED
+    await alerts.close_all(session, kind, object_ids=sorted(destroyed), now=now)
+    for row_id in sorted(refused):
+        await alerts.raise_alert(
+            session, kind, object_id=row_id, job=retries.schedule_job(schedule), now=now
+        )
+    return destroyed
+
+
 async def destroy_orphaned_keys(
-    ctx: Context, table: type[Signup], key_settings: Settings, *, file_time: float
+    ctx: Context, table: type[Signup], key_settings: Settings, *, file_time: float, schedule: str
 ) -> None:
     """Destroy keys that a crash left without a row that needs them.
 
     `key_settings` name the key directory of the table; `file_time` is now, by the clock of its file
-    system.
+    system; `schedule` is what does it once more.
     """
     old_keys = address_vault.old_keys(key_settings, now=file_time)
     for start in range(0, len(old_keys), KEY_BATCH_SIZE):
@@ -67,5 +103,7 @@ async def destroy_orphaned_keys(
         query = select(table.id).where(table.id.in_(batch), table.address_ciphertext.is_not(None))
         async with ctx.sessions() as session:
             needed = set(await session.scalars(query))
-        for row_id in set(batch) - needed:
-            address_vault.destroy_key(key_settings, row_id)
+        async with ctx.sessions.begin() as session:
+            await destroy_keys(
+                session, key_settings, set(batch) - needed, schedule=schedule, now=ctx.now()
+            )

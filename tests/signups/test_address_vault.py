@@ -21,6 +21,7 @@ from tests.support.reminders import (
     is_reminded_in_a_week,
     keys,
     passes,
+    signs_up,
 )
 
 pytestmark = pytest.mark.anyio
@@ -70,6 +71,25 @@ async def test_an_address_survives_a_roll_of_the_secret_keys(reader: Donor) -> N
     address_vault.destroy_key(settings, str(row_id))
     assert address_vault.rewrap_keys(rolled) == 0
     assert keys(room) == []
+
+
+async def test_a_key_that_cannot_be_destroyed_keeps_its_row_and_no_other(reader: Donor) -> None:
+    room = reader.room
+    for address in ("first@example.org", "second@example.org"):
+        await signs_up(reader, address)
+    path, _other = sorted(keys(room))
+    held, wrapped = path.name, path.read_bytes()
+    path.unlink()
+    path.mkdir()  # neither written to nor unlinked
+    await room.advances_time(3 * DAY)
+    await reminder_sender.purge(room.ctx, file_time=0)
+    assert await room.rows("SELECT id FROM reminders") == [(held,)]
+    alerts = "SELECT kind, object_id, job FROM alerts WHERE closed_at IS NULL"
+    assert await room.rows(alerts) == [("object_failed", held, "schedule:purge_reminders")]
+    path.rmdir()
+    path.write_bytes(wrapped)
+    await reminder_sender.purge(room.ctx, file_time=0)
+    assert (await room.count("reminders"), await room.rows(alerts), keys(room)) == (0, [], [])
 
 
 async def test_a_key_that_a_crash_left_behind_is_destroyed(reader: Donor) -> None:

@@ -46,6 +46,7 @@ PAYOUT_STATUS_LABELS = {
     "paid": "Paid",
     "failed": "Failed",
     "canceled": "Cancelled",
+    "unknown": "Unknown here: see Stripe",
 }
 
 

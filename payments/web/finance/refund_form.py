@@ -48,6 +48,7 @@ REFUND_STATUS_LABELS = {
     "succeeded": "sent",
     "failed": "did not arrive; the money is with us",
     "canceled": "taken back",
+    "unknown": "unknown here: see Stripe",
 }
 
 

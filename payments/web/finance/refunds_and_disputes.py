@@ -31,6 +31,7 @@ REFUND_STATUS_LABELS = {
     "succeeded": "Sent",
     "failed": "Did not arrive",
     "canceled": "Taken back",
+    "unknown": "Unknown here: see Stripe",
 }
 DISPUTE_STATUS_LABELS = {
     "warning_needs_response": "Inquiry, waits for our answer",
@@ -43,6 +44,7 @@ DISPUTE_STATUS_LABELS = {
     "prevented": "Prevented",
     "won": "Won",
     "lost": "Lost",
+    "unknown": "Unknown here: see Stripe",
 }
 
 

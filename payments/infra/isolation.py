@@ -1,0 +1,94 @@
+"""Work on many things, of which one that fails stops none of the others.
+
+A failure is logged and has an alert that names its object; the next run that succeeds closes it.
+Only what would fail for all of them ends the work: Stripe or the database answers nobody.
+`tests/core/test_isolation.py` finds the loops that do not go through here.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+import structlog
+from sqlalchemy.exc import InterfaceError, OperationalError
+from stripe import InvalidRequestError
+
+from payments.core.errors import StripePermissionMissing, StripeUnavailable
+from payments.infra import alerts, stripe_health
+from payments.infra.alerts import AlertKind
+from payments.infra.context import Context
+
+log = structlog.get_logger("payments.infra.isolation")
+Step = Callable[[], Awaitable[object]]
+
+
+async def for_each(
+    ctx: Context,
+    object_ids: Iterable[str],
+    action: Callable[[str], Awaitable[object]],
+    *,
+    job: str,
+) -> int:
+    """Await the action for each object. Returns how many succeeded.
+
+    `job` is the kind of job, or `retries.schedule_job`, that does once more what failed. What
+    Stripe does not have, and what our key may not do, is passed over: the one is logged, the other
+    has its own alert. Raises what Stripe or the database raises when it answers nobody.
+    """
+    well, failed, succeeded = list[str](), list[str](), 0
+    try:
+        for object_id in object_ids:
+            try:
+                await action(object_id)
+            except Exception as error:
+                if await _concerns_all(ctx, error):
+                    raise
+                if _is_missing(error):
+                    well.append(object_id)
+                elif not isinstance(error, StripePermissionMissing):
+                    failed.append(object_id)
+                log.warning("object_failed", object_type=job, exc_info=True)
+            else:
+                well.append(object_id)
+                succeeded += 1
+    finally:
+        await _update_alerts(ctx, well, failed, job)
+    return succeeded
+
+
+async def run_steps(*steps: Step) -> None:
+    """Await each step, whether or not the one before it failed, and then raise what failed.
+
+    A single failure is raised as it is, several as a group.
+    """
+    errors = list[Exception]()
+    for step in steps:
+        try:
+            await step()
+        except Exception as error:  # noqa: BLE001 - it is raised below
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ExceptionGroup("steps failed", errors)
+
+
+async def _concerns_all(ctx: Context, error: Exception) -> bool:
+    if isinstance(error, StripeUnavailable):
+        return await stripe_health.is_outage(ctx, error)
+    return isinstance(error, OperationalError | InterfaceError)
+
+
+def _is_missing(error: Exception) -> bool:
+    return isinstance(error, InvalidRequestError) and error.code == "resource_missing"
+
+
+async def _update_alerts(
+    ctx: Context, well: Sequence[str], failed: Sequence[str], job: str
+) -> None:
+    if not well and not failed:
+        return
+    kind, now = AlertKind.OBJECT_FAILED, ctx.now()
+    async with ctx.sessions.begin() as session:
+        if well:
+            await alerts.close_all(session, kind, object_ids=well, now=now)
+        for object_id in failed:
+            await alerts.raise_alert(session, kind, object_id=object_id, job=job, now=now)

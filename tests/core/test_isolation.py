@@ -1,0 +1,95 @@
+"""A loop that awaits for many things goes through `isolation`, or a reason stands here."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+# Nothing that runs by itself: the sandbox, pages, the operator's commands, the demo.
+ELSEWHERE = ("payments/sandbox", "payments/web", "payments/cli", "payments/ops/demo")
+LOOPS = (ast.For, ast.AsyncFor)
+COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+REASONS = {
+    "it is the isolation": """
+        infra/isolation:for_each run_steps _update_alerts infra/stripe_health:probe""",
+    "each is isolated in its body": """
+        accounting/integrity:run_checks ops/doctor:run_checks ops/reconcile:find_differences
+        ops/reconcile:_differences_of _not_at_stripe
+        ops/reconcile:_repair signups/confirmation:send_confirmations
+        safety/emergency_stop:execute _process_pending work""",
+    "it only has to do with rows of ours, in one transaction, done once more as a whole": """
+        accounting/integrity:_check_and_alert _snapshot_failures
+        accounting/month_snapshots:invalidate_since find_differences
+        accounting/reports/payouts:list_all accounting/reports/variance:net_variance
+        donors/sign_in:_is_over_link_limit giving/card_testing:_is_start_flood
+        giving/card_testing:_subscription_sessions_under_attack giving/charges:_alert_unattributed
+        giving/invoices:sync giving/notices_due:notify_expiring_cards notify_upcoming_renewals
+        infra/job_queue:requeue_abandoned infra/retries:retry_objects ledger/entries:post
+        ops/schedules:requeue_abandoned risk/buckets:credit risk/proof_of_work:verify
+        safety/retention:purge_expired safety/support_cases:view_case
+        settlement/disputes:_update_alerts refresh_alerts settlement/importer:ledger_balance
+        settlement/refund_requests:_resolve_expired staff/passkeys:remove
+        signups/newsletter_delivery:purge signups/signup:destroy_keys
+        signups/signup:destroy_orphaned_keys""",
+    "it only enqueues jobs, each of which fails by itself": """
+        giving/outbox_sender:resend_pending giving/payment_methods:_enqueue_syncs
+        giving/charges:_enqueue_subscriptions
+        giving/subscription_changes:resume_cancellations infra/job_queue:retry_failed
+        safety/quarantine_response:resume signups/newsletter_delivery:enqueue_due retry_stuck
+        signups/reminder_sender:enqueue_due webhooks/sweeps:sync_undelivered
+        webhooks/sweeps:sync_overdue _enqueue""",
+    "its parts are of one thing, which is done whole or not at all": """
+        accounting/close_pack:_write_files accounting/integrity:_check_stripe_balance
+        accounting/month_snapshots:snapshot_past_months giving/change_requests:carry_out
+        giving/debts:_debts_of _settle_debts
+        giving/donor_address:of_donor safety/data_requests:export_data erase
+        safety/quarantine_response:_cancel_subscriptions staff/oidc_provider:_verified_payload""",
+    "an operator runs it, and sees how far it came": """
+        giving/campaigns:apply_file ops/doctor:_check_tls ops/stripe_setup:setup
+        ops/stripe_setup:_ensure_webhook_endpoint safety/emergency_stop:_add_items
+        safety/global_erasure:erase_everyone _vacuum""",
+}
+
+
+def reviewed() -> set[str]:
+    """The functions named above. A name without a module is of the module before it."""
+    found, module = set(), ""
+    for names in REASONS.values():
+        for name in names.split():
+            if ":" in name:
+                module, name = name.split(":")  # noqa: PLW2901
+            found.add(f"{module}:{name}")
+    return found
+
+
+def awaits(node: ast.AST) -> bool:
+    return any(isinstance(one, ast.Await) for one in ast.walk(node))
+
+
+def loops_that_await() -> Iterator[str]:
+    files = [path for room in ("payments", "webhooks") for path in (ROOT / room).rglob("*.py")]
+    for path in files:
+        name = path.relative_to(ROOT).as_posix().removesuffix(".py")
+        if name.startswith(ELSEWHERE):
+            continue
+        for function in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(function, ast.AsyncFunctionDef):
+                continue
+            for node in ast.walk(function):
+                in_loop = isinstance(node, LOOPS) and any(map(awaits, node.body))
+                if in_loop or (isinstance(node, COMPREHENSIONS) and awaits_for_each(node)):
+                    yield f"{name.removeprefix('payments/')}:{function.name}"
+
+
+def awaits_for_each(node: ast.AST) -> bool:
+    assert isinstance(node, COMPREHENSIONS)
+    made = node.value if isinstance(node, ast.DictComp) else node.elt
+    return awaits(made)
+
+
+def test_every_loop_that_awaits_is_isolated_or_has_a_reason() -> None:
+    assert set(loops_that_await()) - reviewed() == set()
+
+
+def test_every_reason_is_still_needed() -> None:
+    assert reviewed() - set(loops_that_await()) == set()

@@ -1,0 +1,211 @@
+"""One odd object stops nothing that has nothing to do with it, and an alert names it."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from payments.accounting import daily_totals, integrity
+from payments.ledger import posting_rules
+from payments.ops import reconcile
+from payments.sandbox import balance as sandbox_balance
+from payments.settlement import refund_requests
+from payments.settlement.refunds import RefundReason
+from tests.support.newsroom import Newsroom
+from tests.support.stripe_keys import restrict_key
+from webhooks import sweeps
+from webhooks.registry import SYNC_HANDLERS
+
+pytestmark = pytest.mark.anyio
+StripeRow = dict[str, Any]
+
+
+async def open_alerts(room: Newsroom) -> list[tuple[object, ...]]:
+    """But not that there is a dispute."""
+    return await room.rows(
+        "SELECT kind, object_id FROM alerts"
+        " WHERE closed_at IS NULL AND kind NOT IN ('dispute_opened', 'evidence_due')"
+        " ORDER BY kind, id"
+    )
+
+
+def newest(room: Newsroom, kind: str) -> StripeRow:
+    return list(room.sandbox.account.store.of_kind(kind))[-1]
+
+
+async def charge_of(room: Newsroom, amount: int) -> str:
+    await room.gives(amount)
+    await room.runs_until_idle()
+    ((charge,),) = await room.rows(
+        "SELECT stripe_charge_id FROM charges WHERE amount = :a", a=amount
+    )
+    return str(charge)
+
+
+# A kind of object, and what of it nobody foresaw.
+ODD: dict[str, Callable[[StripeRow], StripeRow]] = {
+    "charge": lambda _row: {"currency": "not a currency"},
+    "refund": lambda row: {"amount": -row["amount"]},
+    "dispute": lambda row: {"amount": -row["amount"]},
+    "payout": lambda _row: {"arrival_date": None},
+    "balance_transaction": lambda row: {"net": row["net"] + 1},
+}
+
+
+async def make_one(room: Newsroom, kind: str) -> StripeRow:
+    """Something of this kind, at Stripe alone."""
+    charge = await charge_of(room, 1234)
+    if kind == "refund":
+        room.sandbox.dashboard_request("POST", "/v1/refunds", {"charge": charge, "amount": "500"})
+    elif kind == "dispute":
+        room.sandbox.dispute(charge)
+    elif kind == "payout":
+        await room.advances_time(timedelta(days=5))
+        while not list(room.sandbox.account.store.of_kind("payout")):
+            await room.advances_time(timedelta(days=1))
+    elif kind == "charge":
+        await room.gives(777)
+        await room.sandbox.advance_to_captures()
+    else:
+        fee = {"type": "stripe_fee", "amount": -7, "currency": "usd"}
+        sandbox_balance.create_transaction(room.sandbox.account, fee)
+    room.sandbox.take_deliveries()  # lost: the importer finds it
+    return newest(room, kind)
+
+
+@pytest.mark.parametrize("kind", list(ODD))
+async def test_the_importer_goes_on_with_everything_else(newsroom: Newsroom, kind: str) -> None:
+    row = await make_one(newsroom, kind)
+    right = {name: row[name] for name in ODD[kind](row)}
+    row.update(ODD[kind](row))
+    await newsroom.gives(2000)
+    await newsroom.sandbox.advance_to_captures()
+    newsroom.sandbox.take_deliveries()
+    await daily_totals.import_and_refresh(newsroom.ctx)
+    assert ("object_failed", row["id"]) in await open_alerts(newsroom)
+    assert {id_ for alert, id_ in await open_alerts(newsroom)} == {row["id"]}
+    posted = "SELECT sum(amount) FROM ledger_entries WHERE credit LIKE 'income:%' AND amount = 2000"
+    assert await newsroom.rows(posted) == [(2000,)]
+    totals = "SELECT sum(amount) FROM daily_totals WHERE credit LIKE 'income:%'"
+    assert await newsroom.rows(totals) == [(3234,)]
+    ((completed,),) = await newsroom.rows(
+        "SELECT reached_at FROM import_cursors WHERE name = 'import_completed'"
+    )
+    assert completed == newsroom.clock()
+
+    row.update(right)
+    await daily_totals.import_and_refresh(newsroom.ctx)
+    assert await open_alerts(newsroom) == []
+    newsroom.sandbox.problems.clear()  # an object that nobody foresaw is not in Stripe's contract
+
+
+def test_no_transaction_is_so_odd_that_it_cannot_be_posted() -> None:
+    facts = posting_rules.TransactionFacts("charge", 500, 45, 455, (("stripe_fee", 40),))
+    made = posting_rules.postings(facts, posting_rules.Attribution("c", "once"))
+    assert sum(one.amount * (1 if one.debit == "stripe:balance" else -1) for one in made) == 455
+    assert any(posting_rules.LedgerAccount.SUSPENSE in (one.debit, one.credit) for one in made)
+
+
+WORDS = {
+    "subscription": {"status": "suspended"},
+    "refund": {"status": "settling"},
+    "dispute": {"status": "escalated"},
+    "payout": {"status": "queued", "reconciliation_status": "half_done"},
+    "charge": {"status": "reviewed"},
+}
+
+
+@pytest.mark.parametrize("kind", list(WORDS))
+async def test_a_word_that_is_new_at_stripe_is_stored_as_unknown_and_a_person_is_called(
+    newsroom: Newsroom, kind: str
+) -> None:
+    if kind == "subscription":
+        await newsroom.gives(500, "monthly")
+        row = newest(newsroom, kind)
+    else:
+        row = await make_one(newsroom, kind)
+    right = {name: row[name] for name in WORDS[kind]}
+    row.update(WORDS[kind])
+    await newsroom.gives(2000)
+    await newsroom.runs_until_idle()
+    for _ in range(2):
+        await SYNC_HANDLERS[kind](newsroom.ctx, row["id"])
+    await newsroom.runs_due_jobs()
+    assert await open_alerts(newsroom) == [("stripe_value_unknown", row["id"])]
+    table, column = f"{kind}s", f"stripe_{kind}_id"
+    stored = f"SELECT status FROM {table} WHERE {column} = :id"  # noqa: S608 - a kind above
+    assert await newsroom.rows(stored, id=row["id"]) == [("unknown",)]
+    await daily_totals.import_and_refresh(newsroom.ctx)
+    paid = "SELECT count(*) FROM ledger_entries WHERE amount = 2000"
+    assert await newsroom.rows(paid) == [(1,)]
+    if kind in ("subscription", "payout"):  # it is looked at again, however it ends
+        await newsroom.advances_time(timedelta(days=8))
+        await sweeps.sync_overdue(newsroom.ctx)
+        assert (row["id"],) in await newsroom.rows(
+            "SELECT args ->> 'object_id' FROM procrastinate_jobs WHERE status = 'todo'"
+        )
+
+    row.update(right)
+    newsroom.sandbox.problems.clear()
+    await SYNC_HANDLERS[kind](newsroom.ctx, row["id"])
+    assert await open_alerts(newsroom) == []
+    assert await newsroom.rows(stored, id=row["id"]) != [("unknown",)]
+
+
+async def test_without_leave_to_read_one_kind_everything_else_goes_on(newsroom: Newsroom) -> None:
+    for frequency in ("monthly", "once"):
+        await newsroom.gives(900, frequency)
+    await newsroom.sandbox.advance_to_captures()
+    newsroom.sandbox.take_deliveries()
+    restrict_key(newsroom, without=("invoice", "dispute"))
+    await newsroom.advances_time(timedelta(hours=2))
+    await daily_totals.import_and_refresh(newsroom.ctx)
+    assert await newsroom.rows("SELECT credit FROM ledger_entries WHERE amount = 900") == [
+        ("income:once",)
+    ]
+    assert ("stripe_permission_missing", "rak_invoice_read") in await open_alerts(newsroom)
+    with pytest.raises(Exception, match="does not take this"):
+        await sweeps.sync_new(newsroom.ctx)  # the refunds are looked for all the same
+    cursors = await newsroom.rows(
+        "SELECT name FROM import_cursors WHERE name IN ('refund', 'dispute')"
+    )
+    assert cursors == [("refund",)]
+    result = await reconcile.run(newsroom.ctx)
+    assert [d.id for d in result.before if "cannot be listed" in d.description] == ["dispute"]
+    restrict_key(newsroom)
+
+
+async def test_checks_of_the_books_are_made_while_nothing_can_be_imported(
+    newsroom: Newsroom,
+) -> None:
+    await newsroom.gives(500)
+    await newsroom.runs_until_idle()
+    newsroom.sandbox.faults.add("GET", "/v1/balance", "status_500", 10_000)
+    with pytest.raises(Exception, match="did not answer"):
+        await integrity.run_and_alert(newsroom.ctx)
+    newsroom.sandbox.faults.clear()
+    assert await newsroom.count("integrity_checks") > 10
+    assert await newsroom.rows("SELECT 1 FROM integrity_checks WHERE failures <> '[]'") == []
+
+
+async def test_one_refund_that_cannot_be_made_stops_no_other(newsroom: Newsroom) -> None:
+    charges = [await charge_of(newsroom, amount) for amount in (1100, 1200)]
+    newsroom.sandbox.faults.add("POST", "/v1/refunds", "drop_before", 6)
+    for charge in charges:
+        with pytest.raises(Exception, match="did not answer"):
+            await refund_requests.request(
+                newsroom.ctx,
+                charge,
+                reason=RefundReason.DUPLICATE,
+                staff_id=None,
+                idempotency_key=f"key-{charge}",
+            )
+    await newsroom.advances_time(timedelta(minutes=5))
+    newsroom.sandbox.faults.add("POST", "/v1/refunds", "status_500", 3)  # of the first alone
+    assert await refund_requests.resume_requested(newsroom.ctx) == 1
+    ((alert, _id),) = await open_alerts(newsroom)
+    assert alert == "object_failed"
+    assert await refund_requests.resume_requested(newsroom.ctx) == 1
+    assert await open_alerts(newsroom) == []
+    assert len(list(newsroom.sandbox.account.store.of_kind("refund"))) == 2
