@@ -28,8 +28,8 @@ async def pay(
     checkout_url: str,
     card: str = "4242424242424242",
     *,
-    email: str = "reader@example.org",
-    name: str = "A Reader",
+    email: str = "payer@example.org",
+    name: str = "A Payer",
     complete_3ds: bool = True,
     iban: str = "",
 ) -> PageResult:

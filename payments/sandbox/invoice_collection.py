@@ -18,7 +18,13 @@ _ATTEMPT_FIELDS: Final = ("attempt_count", "attempted", "next_payment_attempt")
 
 
 def attempt_payment(account: StripeAccount, invoice: JsonObject) -> None:
-    """Charge an open invoice automatically; schedule the next attempt when it is not paid."""
+    """Charge an open invoice automatically; schedule the next attempt when it is not paid.
+
+    One over nothing is paid already.
+    """
+    if invoice["status"] == "paid":
+        record_recovery(account, invoice)
+        return
     before = {name: invoice[name] for name in _ATTEMPT_FIELDS}
     method = invoices.payment_method_for(account, invoice)
     if _skips_charge(account, invoice, method):
@@ -113,6 +119,8 @@ def apply_collection_pause(
         account.update_and_emit(invoice, "invoice.updated", **fields)
         return
     invoices.finalize(account, invoice)
+    if invoice["status"] == "paid":
+        return
     if behavior == "void":
         invoices.void(account, invoice)
     else:

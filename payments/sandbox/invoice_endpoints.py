@@ -50,10 +50,7 @@ def finalize(call: Call) -> JsonObject:
         call.params, "auto_advance", default=invoice["auto_advance"]
     )
     invoices.finalize(account, invoice)
-    if invoice["amount_due"] == 0:
-        invoices.mark_paid(account, invoice)
-    else:
-        invoices.create_intent(account, invoice)
+    invoices.create_intent(account, invoice)
     return invoice
 
 

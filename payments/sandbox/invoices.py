@@ -149,7 +149,7 @@ def _period_before(account: StripeAccount, subscription: JsonObject) -> int:
 
 
 def finalize(account: StripeAccount, invoice: JsonObject) -> None:
-    """Finalize a draft: it gets its number and hosted page, and is open."""
+    """Finalize a draft: it gets its number and hosted page, and is open; over nothing, paid."""
     customer = account.store.get("customer", invoice["customer"]) or {}
     sequence = customer.get("next_invoice_sequence", 1)
     if customer:
@@ -166,6 +166,8 @@ def finalize(account: StripeAccount, invoice: JsonObject) -> None:
         status_transitions={**invoice["status_transitions"], "finalized_at": now},
     )
     account.emit("invoice.finalized", invoice)
+    if invoice["amount_due"] == 0:
+        mark_paid(account, invoice)
 
 
 def hosted_url(account: StripeAccount, invoice: JsonObject) -> str:
@@ -200,7 +202,13 @@ def link_intent(account: StripeAccount, invoice: JsonObject, intent: JsonObject)
     return payment
 
 
-def create_intent(account: StripeAccount, invoice: JsonObject) -> JsonObject:
+def create_intent(account: StripeAccount, invoice: JsonObject) -> None:
+    """Create the payment intent of an open invoice; one over nothing is paid and has none."""
+    if invoice["status"] == "open":
+        _make_intent(account, invoice)
+
+
+def _make_intent(account: StripeAccount, invoice: JsonObject) -> JsonObject:
     """Create an invoice's payment intent; it has none of the subscription's metadata."""
     texts = {"subscription_create": "Subscription creation", "manual": "Payment for Invoice"}
     description = texts.get(invoice["billing_reason"], "Subscription update")
@@ -252,13 +260,15 @@ def intent_of(account: StripeAccount, invoice: JsonObject) -> JsonObject:
     """Return an invoice's payment intent, creating it when it is first needed."""
     payment_id = account.store.private(invoice["id"]).get("payment")
     if payment_id is None:
-        return create_intent(account, invoice)
+        return _make_intent(account, invoice)
     payment = account.store.objects[payment_id]
     return account.store.objects[payment["payment"]["payment_intent"]]
 
 
 def mark_paid(account: StripeAccount, invoice: JsonObject) -> None:
-    """Mark an invoice and its payment as paid."""
+    """Mark an invoice and its payment as paid, unless it is."""
+    if invoice["status"] == "paid":
+        return
     now = account.clock.timestamp()
     payment = account.store.objects.get(account.store.private(invoice["id"]).get("payment", ""))
     if payment is not None:

@@ -119,7 +119,8 @@ async def _count_changes(
     try:
         return await handler(request)
     finally:
-        request.app[_SANDBOX_KEY].changes += 1
+        if request.method != "GET" or not request.path.startswith(("/_control", "/c/static")):
+            request.app[_SANDBOX_KEY].changes += 1  # reading the API makes ids of requests
 
 
 def application(sandbox: Sandbox) -> web.Application:

@@ -112,6 +112,9 @@ def _start(
     invoice = invoices.draft(account, subscription, "subscription_create")
     subscription["latest_invoice"] = invoice["id"]
     invoices.finalize(account, invoice)
+    if invoice["status"] == "paid":
+        subscription["status"] = "active"
+        return None
     invoices.create_intent(account, invoice)
     account.schedule_in(renewals.INCOMPLETE_PERIOD, "expire_incomplete", subscription["id"])
     if behavior == "default_incomplete":
@@ -140,7 +143,6 @@ def _start_trial(account: StripeAccount, subscription: JsonObject, trial_end: in
     invoice = invoices.draft(account, subscription, "subscription_create")
     subscription["latest_invoice"] = invoice["id"]
     invoices.finalize(account, invoice)
-    invoices.mark_paid(account, invoice)
     account.emit("customer.subscription.created", subscription)
     subscriptions.schedule_period_tasks(account, subscription)
     renewals.emit_trial_will_end(account, subscription["id"])

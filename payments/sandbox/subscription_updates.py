@@ -300,8 +300,7 @@ def _apply(
         invoice = renewals.invoice_now(account, subscription, previous)
         _bill_update(account, subscription, invoice, intent, behavior)
     elif planned.starts_trial:
-        invoice = renewals.invoice_now(account, subscription, previous)
-        invoices.mark_paid(account, invoice)
+        renewals.invoice_now(account, subscription, previous)
     elif previous:
         account.emit("customer.subscription.updated", subscription, previous)
     if planned.cycle_number is not None:
@@ -311,12 +310,17 @@ def _apply(
 
 def _pay_before_update(
     account: StripeAccount, subscription: JsonObject, planned: _PlannedUpdate
-) -> JsonObject:
-    """Charge the planned period before the update. Raises ApiError when it cannot be paid."""
+) -> JsonObject | None:
+    """Charge the planned period, unless it costs nothing, before the update.
+
+    Returns the intent. Raises ApiError when it cannot be paid.
+    """
     customer_id, currency = subscription["customer"], subscription["currency"]
     amount = pricing.items_amount(account, planned.items) + sum(
         item["amount"] for item in invoices.pending_items(account, customer_id, currency)
     )
+    if amount == 0:
+        return None
     method_id = (
         planned.fields.get("default_payment_method")
         or subscription["default_payment_method"]
@@ -349,7 +353,7 @@ def _bill_update(
         invoice["attempt_count"] = 1
         invoices.mark_paid(account, invoice)
         invoice_collection.record_recovery(account, invoice)
-    elif behavior == "default_incomplete":
+    elif behavior == "default_incomplete" and invoice["status"] != "paid":
         invoices.create_intent(account, invoice)
         account.update_and_emit(subscription, "customer.subscription.updated", status="past_due")
     else:

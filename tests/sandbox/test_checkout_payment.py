@@ -46,7 +46,7 @@ async def test_the_session_holds_what_the_shop_needs_and_no_address_any_more(sho
     assert (paid.client_reference_id, paid.amount_total) == ("gift-1", 500)
     assert paid.customer is None, "a guest, unless a customer was asked for"
     assert paid.customer_details is not None
-    assert paid.customer_details.email == "reader@example.org"
+    assert paid.customer_details.email == "payer@example.org"
     assert isinstance(paid.payment_intent, str)
 
 

@@ -77,6 +77,23 @@ async def test_a_period_costs_what_the_price_says(
     assert await shop.paid_amounts() == [amount] * bool(amount)
 
 
+@pytest.mark.parametrize("behavior", ["allow_incomplete", "default_incomplete"])
+async def test_what_costs_nothing_is_paid_at_once_and_has_no_payment(
+    shop: Shop, behavior: str
+) -> None:
+    made = await price(shop, unit_amount=0)
+    subscription = await subscribe(shop, {"price": made.id}, payment_behavior=behavior)
+    assert subscription.status == "active"
+
+    await shop.advance(31)
+
+    invoices = (await shop.client.v1.invoices.list_async()).data
+    assert [(invoice.status, invoice.amount_due) for invoice in invoices] == [("paid", 0)] * 2
+    assert (await shop.client.v1.invoice_payments.list_async()).data == []
+    assert (await shop.client.v1.payment_intents.list_async()).data == []
+    assert (await shop.subscription(subscription.id)).status == "active"
+
+
 async def test_an_amount_that_is_not_whole_is_null_and_so_is_that_of_tiers(shop: Shop) -> None:
     fraction = await price(shop, unit_amount_decimal="12.50")
     assert (fraction.unit_amount, str(fraction.unit_amount_decimal)) == (None, "12.5")

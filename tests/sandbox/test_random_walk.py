@@ -8,7 +8,11 @@ from typing import Literal, cast
 
 import pytest
 import stripe
-from stripe.params import SubscriptionUpdateParams
+from stripe.params import (
+    PriceCreateParams,
+    SubscriptionCreateParams,
+    SubscriptionUpdateParams,
+)
 
 from payments import sandbox as sandboxes
 from payments.sandbox import cards, checkout, invoices, sepa_debit, subscription_pauses
@@ -34,7 +38,9 @@ class Walk:
             self.opens, self.opens, self.pays, self.pays, self.refunds, self.waits, self.waits,
             self.cancels, self.expires, self.loses_a_card, self.amends, self.amends, self.pauses,
             self.resumes, self.breaks_a_card, self.mends_a_card, self.pays_an_invoice,
-            self.saves_a_card, self.debits,
+            self.saves_a_card, self.debits, self.sells_otherwise, self.sells_otherwise,
+            self.changes_items, self.changes_items, self.adds_to_the_next_invoice,
+            self.opens_a_link,
         ]  # fmt: skip
         # Cards are declined and things come too late: that is part of the walk.
         with suppress(stripe.CardError, stripe.InvalidRequestError):
@@ -115,12 +121,21 @@ class Walk:
             )
 
     async def breaks_a_card(self) -> None:
-        method = (await self.subscription()).default_payment_method
-        self.shop.sandbox.fail_card(str(method), self.random.choice(list(cards.DECLINES)))
+        card = await self.card()
+        if card:
+            self.shop.sandbox.fail_card(card, self.random.choice(list(cards.DECLINES)))
 
     async def mends_a_card(self) -> None:
-        method = (await self.subscription()).default_payment_method
-        self.shop.sandbox.restore_card(str(method))
+        card = await self.card()
+        if card:
+            self.shop.sandbox.restore_card(card)
+
+    async def card(self) -> str | None:
+        """The card of some subscription, or its customer's legacy source, if it has any."""
+        subscription = await self.subscription()
+        customer = await self.shop.client.v1.customers.retrieve_async(str(subscription.customer))
+        found = subscription.default_payment_method or customer.default_source
+        return str(found) if found else None
 
     async def pays_an_invoice(self) -> None:
         listed = await self.shop.client.v1.invoices.list_async({"status": "open"})
@@ -140,6 +155,76 @@ class Walk:
         interval = self.random.choice([None, "month"])
         session = await self.shop.checkout(500, "eur", interval)
         await sandboxes.pay(str(session.url), iban=self.random.choice(list(sepa_debit.BY_IBAN)))
+
+    async def sells_otherwise(self) -> None:
+        """Somebody else's program subscribes a customer to one or two prices of any kind."""
+        currency = self.random.choice(CURRENCIES)
+        prices = [await self.price(currency) for _ in range(self.random.randint(1, 2))]
+        customer = (await self.shop.client.v1.customers.create_async({})).id
+        params: dict[str, object] = {
+            "customer": customer,
+            "items": [{"price": id_, "quantity": self.random.randint(0, 30)} for id_ in prices],
+        }
+        if self.random.random() < 0.5:
+            self.shop.sandbox.save_legacy_card(customer, prefix=self.random.choice(["card", "src"]))
+        if self.random.random() < 0.5:
+            params["payment_behavior"] = "default_incomplete"
+        if self.random.random() < 0.3:
+            behavior = self.random.choice(["cancel", "pause", "create_invoice"])
+            settings = {"end_behavior": {"missing_payment_method": behavior}}
+            params |= {"trial_period_days": 9, "trial_settings": settings}
+        await self.shop.client.v1.subscriptions.create_async(
+            cast("SubscriptionCreateParams", params)
+        )
+
+    async def price(self, currency: str, interval: str | None = None) -> str:
+        """A price per unit, of a fraction, in tiers or of packages."""
+        tiers = [{"up_to": 9, "flat_amount": 20_000}, {"up_to": "inf", "unit_amount": 3000}]
+        kinds: list[dict[str, object]] = [
+            {"unit_amount": 20_000},
+            {"unit_amount_decimal": "1234.5"},
+            {"billing_scheme": "tiered", "tiers_mode": "graduated", "tiers": tiers},
+            {"billing_scheme": "tiered", "tiers_mode": "volume", "tiers": tiers},
+            {"unit_amount": 20_000, "transform_quantity": {"divide_by": 7, "round": "up"}},
+        ]
+        recurring = {"interval": interval or "week", "interval_count": 1 if interval else 3}
+        params = {"currency": currency, "product": await self.shop.product(),
+                  "recurring": recurring, **self.random.choice(kinds)}  # fmt: skip
+        return (await self.shop.client.v1.prices.create_async(cast("PriceCreateParams", params))).id
+
+    async def changes_items(self) -> None:
+        subscription = await self.subscription()
+        items = subscription["items"].data
+        recurring = items[0].price.recurring
+        assert recurring is not None
+        change: dict[str, object] = self.random.choice(
+            [
+                {"price": await self.price(subscription.currency, recurring.interval)},
+                {"id": self.random.choice(items).id, "quantity": self.random.randint(0, 5)},
+                {"id": self.random.choice(items).id, "deleted": True},
+            ]
+        )
+        params = {"items": [change], "proration_behavior": "none"}
+        await self.shop.client.v1.subscriptions.update_async(
+            subscription.id, cast("SubscriptionUpdateParams", params)
+        )
+
+    async def adds_to_the_next_invoice(self) -> None:
+        subscription = await self.subscription()
+        await self.shop.client.v1.invoice_items.create_async(
+            {
+                "customer": str(subscription.customer),
+                "amount": 700,
+                "currency": subscription.currency,
+            }
+        )
+
+    async def opens_a_link(self) -> None:
+        price = await self.price(self.random.choice(CURRENCIES))
+        link = await self.shop.client.v1.payment_links.create_async(
+            {"line_items": [{"price": price, "quantity": 10}]}
+        )
+        await sandboxes.pay(link.url, self.random.choice(["4242424242424242", "4000000000000002"]))
 
     async def subscription(self) -> stripe.Subscription:
         """One that still runs; when none does, one is begun."""
@@ -174,13 +259,16 @@ async def test_a_random_walk_keeps_the_contract_and_the_books(shop: Shop, seed: 
         assert sum(row.net for row in paid if row.type != "payout") == payout.amount
     store = shop.sandbox.account.store
     for subscription in store.of_kind("subscription"):
-        item = subscription["items"]["data"][0]
+        items = subscription["items"]["data"]
+        assert len({(one["current_period_start"], one["current_period_end"]) for one in items}) == 1
+        item = items[0]
         assert item["current_period_start"] < item["current_period_end"]
         if subscription["status"] in ("active", "trialing"):
             assert item["current_period_end"] > shop.sandbox.clock.timestamp(), "it has renewed"
     for invoice in store.of_kind("invoice"):
+        assert sum(line["amount"] for line in invoice["lines"]["data"]) == invoice["total"]
         is_manual = invoices.subscription_of(shop.sandbox.account, invoice) is None
-        is_paid = invoice["status"] == "paid"
+        is_paid = invoice["status"] == "paid" or not (invoice["total"] or invoice["attempted"])
         assert is_paid is (invoice["amount_remaining"] == 0) or is_manual
     captured = [c for c in store.of_kind("charge") if c["paid"]]
     assert all(charge["balance_transaction"] for charge in captured)

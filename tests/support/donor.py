@@ -39,7 +39,9 @@ class Donor:
     ) -> Contribution:
         """Give, pay with the address, and let Stripe's webhooks arrive."""
         asked = await self.room.requests_contribution(amount, frequency, currency)
-        paid = await pay(asked.json()["checkout_url"], email=self.address, iban=iban)
+        paid = await pay(
+            asked.json()["checkout_url"], email=self.address, name="A Reader", iban=iban
+        )
         assert paid.redirect_url is not None
         await self.room.runs_until_idle()
         return await self.room.contribution(asked.json()["id"])
