@@ -972,16 +972,17 @@ def risk_tables() -> None:
         required("group", one_of("group_is_known", "protected all")),
         required("mode", one_of("mode_is_known", "pause cancel")),
         required("decided_at", TIMESTAMP),
-        optional("items_listed_at", TIMESTAMP),
-        optional("ended_at", TIMESTAMP),
+        optional("proved_at", TIMESTAMP),
+        optional("left_at_stripe", JSONB),
+        optional("lifted_at", TIMESTAMP),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_bulk_stops")),
     )
     op.create_index(
-        "uq_bulk_stops_open",
+        "uq_bulk_stops_standing",
         "bulk_stops",
         ["group", "mode"],
         unique=True,
-        postgresql_where="ended_at IS NULL",
+        postgresql_where="lifted_at IS NULL",
     )
     op.create_table(
         "quarantines",
@@ -1245,6 +1246,7 @@ def infra_tables() -> None:
                 "imported suspense unattributed integrity_check_failed retries_exhausted "
                 "mail_undeliverable missing_at_stripe card_testing "
                 "charged_after_cancellation change_not_made debt_left "
+                "stop_arrival stop_incomplete "
                 "confirmation_limit_reached sign_in_link_limit_reached "
                 "newsletter_delivery_failed refund_failed dispute_opened evidence_due "
                 "dispute_lost fraud_warning payout_failed webhook_endpoint_drift "

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 
 import click
 
@@ -14,6 +15,8 @@ from payments.cli.common import (
     yes_option,
 )
 
+MODE_DONE = {"cancel": "cancelled", "pause": "paused"}
+
 
 @click.command("emergency-stop")
 @click.option(
@@ -25,38 +28,58 @@ from payments.cli.common import (
     required=True,
     help="What becomes of them.",
 )
-@click.option("--dry-run", is_flag=True, help="Only count them.")
-@click.option("--resume", is_flag=True, help="Finish a stop that was cut short.")
+@click.option("--dry-run", is_flag=True, help="Only count what it would end.")
+@click.option("--resume", is_flag=True, help="Go on with a stop that stands, and prove it again.")
+@click.option("--lift", is_flag=True, help="End the stop: what is new is let through again.")
 @yes_option
 @json_option
 def emergency_stop(
-    group: str, mode: str, *, dry_run: bool, resume: bool, yes: bool, as_json: bool
+    group: str, mode: str, *, dry_run: bool, resume: bool, lift: bool, yes: bool, as_json: bool
 ) -> None:
-    """Cancel or pause subscriptions and write to nobody; exit 4 if any of them is left."""
+    """Cancel or pause all that can be charged, write to nobody, and prove it by Stripe's lists;
+    exit 4 if anything is left.
+    """
     if dry_run:
         preview(group, mode, as_json=as_json)
         return
     if not yes:
-        click.confirm(f"{mode} {group}: go ahead?", abort=True, err=True)
-    if not execute(group, mode, resume=resume, as_json=as_json):
+        act = "lift the stop" if lift else mode
+        click.confirm(f"{act} {group}: go ahead?", abort=True, err=True)
+    if lift:
+        lift_stop(group, mode)
+    elif not execute(group, mode, resume=resume, as_json=as_json):
         sys.exit(EXIT_PROBLEMS)
 
 
 def preview(group: str, mode: str, *, as_json: bool) -> None:
-    """Print how many subscriptions a stop would touch."""
+    """Print how much a stop would end."""
     from payments.risk.bulk_stops import StopGroup, StopMode
     from payments.safety import emergency_stop
 
-    count = run_with_context(
+    found = run_with_context(
         lambda ctx: emergency_stop.preview(ctx, StopGroup(group), StopMode(mode))
     )
-    click.echo(
-        json.dumps({"subscriptions": count}) if as_json else f"{count} subscriptions. No change."
-    )
+    if as_json:
+        click.echo(json.dumps({**found.counts, "unread": found.unread}))
+    else:
+        click.echo(f"{_in_words(found.counts)}. No change.")
+    for name, reason in found.unread.items():
+        echo_stderr(f"{name} could not be read: {reason}")
+    if found.unread:
+        sys.exit(EXIT_PROBLEMS)
+
+
+def lift_stop(group: str, mode: str) -> None:
+    """Lift a stop and say what that means."""
+    from payments.risk.bulk_stops import StopGroup, StopMode
+    from payments.safety import emergency_stop
+
+    run_with_context(lambda ctx: emergency_stop.lift(ctx, StopGroup(group), StopMode(mode)))
+    click.echo("The stop is lifted. What it ended stays ended; what it paused stays paused.")
 
 
 def execute(group: str, mode: str, *, resume: bool, as_json: bool) -> bool:
-    """Stop a group and print the report. Returns whether nothing is left."""
+    """Stop a group and print the report. Returns whether Stripe's lists hold nothing of it."""
     from payments.risk.bulk_stops import StopGroup, StopMode
     from payments.safety import emergency_stop
 
@@ -64,19 +87,24 @@ def execute(group: str, mode: str, *, resume: bool, as_json: bool) -> bool:
         report = run_with_context(
             lambda ctx: emergency_stop.execute(
                 ctx, StopGroup(group), StopMode(mode), resume=resume, progress=report_progress
-            ),
-            asks_stripe=True,
+            )
         )
     if as_json:
         click.echo(json.dumps(emergency_stop.to_json(report)))
     else:
         click.echo(
-            f"{report.subscriptions} subscriptions: {report.done} {mode}d, "
+            f"{report.subscriptions} subscriptions: {report.done} {MODE_DONE[mode]}, "
             f"{report.already_ended} had ended before, {len(report.unfinished)} left. "
             "Nobody was written to."
         )
-        for subscription_id in report.unfinished:
-            click.echo(subscription_id)
-    if report.unfinished:
-        echo_stderr("Run it again with --resume, or see to these at Stripe.")
-    return not report.unfinished
+        click.echo(f"Ended besides: {_in_words(report.ended)}.")
+        click.echo(f"Left by Stripe's lists: {_in_words(report.left)}.")
+    for object_id, reason in report.refusals.items():
+        echo_stderr(f"{object_id}: {reason}")
+    if not report.is_proved:
+        echo_stderr("Something is left. Run it again with --resume, or see to it at Stripe.")
+    return report.is_proved
+
+
+def _in_words(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items()) or "nothing"

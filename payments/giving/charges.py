@@ -28,7 +28,7 @@ from payments.infra import alerts, db, isolation, job_queue, stripe_client, unkn
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.ledger import balance_transactions, entries, posting_rules
-from payments.risk import quarantine
+from payments.risk import bulk_stops, quarantine
 
 REFERENCE_PATTERN = re.compile("[0-9a-f]{16}")
 BALANCE_TRANSACTION_FIELDS = ["balance_transaction", "failure_balance_transaction"]
@@ -187,6 +187,7 @@ async def upsert(ctx: Context, fetched: stripe.Charge, *, lookup: bool = False) 
         if fetched.status == "failed":
             await _enqueue_subscriptions(session, intent_id)
         await quarantine.flag_if_protected(ctx, session, fetched)
+        await bulk_stops.enqueue_arrival(session, bulk_stops.PAYMENT_ARRIVAL_JOB, fetched.id)
         await balance_transactions.store_transactions(session, transactions)
         await post_unposted(session, now=ctx.now())
 

@@ -27,7 +27,7 @@ from payments.giving import checkout_session
 from payments.giving.checkout_session import ContributionRequest
 from payments.infra import db, isolation, retries, stripe_client
 from payments.infra.context import Context
-from payments.risk import donor_notice, rate_limit
+from payments.risk import bulk_stops, donor_notice, rate_limit
 from payments.risk.request_context import RequestContext
 
 REQUEST_KEY_LIFETIME = timedelta(hours=24)  # of the Idempotency-Keys that callers send us
@@ -264,7 +264,10 @@ async def _record_checkout(
 
 
 async def resume_started(ctx: Context, *, limit: int = 50) -> int:
-    """Open the sessions of contributions that a crash left without one. Returns how many."""
+    """Open the sessions of contributions that a crash left without one. Returns how many.
+
+    None while an emergency stop of all stands.
+    """
     now, opened = ctx.now(), 0
     async with ctx.sessions.begin() as session:
         await session.execute(
@@ -288,6 +291,8 @@ async def resume_started(ctx: Context, *, limit: int = 50) -> int:
             .order_by(Contribution.created_at)
             .limit(limit)
         )
+        if await bulk_stops.is_stopping_all(session):
+            return opened
 
     async def open_one(contribution_id: str) -> None:
         nonlocal opened

@@ -33,6 +33,7 @@ from payments.infra import db, job_queue, stripe_client, unknown_values
 from payments.infra.context import Context
 from payments.mail import muted, outbox
 from payments.mail.outbox import MailKind
+from payments.risk import bulk_stops
 
 CANCEL_JOB = "cancel_subscription"  # a job kind: cancel at Stripe what was decided
 RESYNC_DELAY = timedelta(seconds=3)
@@ -214,6 +215,8 @@ async def _upsert(
         # A later fetch was stored first. Clocks differ, so it is fetched once more.
         await job_queue.enqueue_sync(session, "subscription", fetched.id, delay=RESYNC_DELAY)
         return contribution_id
+    if fetched.ended_at is None:
+        await bulk_stops.enqueue_arrival(session, bulk_stops.SUBSCRIPTION_ARRIVAL_JOB, fetched.id)
     if row["status"] in LIVE_STATUSES:  # an ended one may be an erased donor's
         await _attach_donor(ctx, session, fetched, contribution_id)
     if row["status"] in ARREARS_STATUSES:

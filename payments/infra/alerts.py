@@ -30,6 +30,8 @@ class AlertKind(StrEnum):
     CHARGED_AFTER_CANCELLATION = "charged_after_cancellation"
     CHANGE_NOT_MADE = "change_not_made"
     DEBT_LEFT = "debt_left"
+    STOP_ARRIVAL = "stop_arrival"
+    STOP_INCOMPLETE = "stop_incomplete"
     CONFIRMATION_LIMIT_REACHED = "confirmation_limit_reached"
     SIGN_IN_LINK_LIMIT_REACHED = "sign_in_link_limit_reached"
     NEWSLETTER_DELIVERY_FAILED = "newsletter_delivery_failed"
@@ -65,6 +67,10 @@ MESSAGES = {
     AlertKind.CHANGE_NOT_MADE: (
         "Stripe took a change and did not make it; whoever asked was told. Look at it at Stripe."
     ),
+    AlertKind.STOP_ARRIVAL: (
+        "While an emergency stop stands something was begun, resumed or paid; it was ended."
+    ),
+    AlertKind.STOP_INCOMPLETE: "An emergency stop stands, and something can still be charged.",
     AlertKind.DEBT_LEFT: (
         "A donor replaced the card, and Stripe still does not charge the contribution by itself."
     ),
@@ -200,6 +206,12 @@ async def is_open(session: AsyncSession, kind: AlertKind, *, object_id: str) -> 
         Alert.kind == kind, Alert.object_id == object_id, Alert.closed_at.is_(None)
     )
     return await session.scalar(query) is not None
+
+
+async def was_raised(session: AsyncSession, kind: AlertKind, *, object_id: str) -> bool:
+    """Whether an alert of this kind was ever opened about the object, closed or not."""
+    query = select(Alert.id).where(Alert.kind == kind, Alert.object_id == object_id)
+    return await session.scalar(query.limit(1)) is not None
 
 
 async def acknowledge(session: AsyncSession, alert_id: int, *, now: datetime) -> Alert | None:

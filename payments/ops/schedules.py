@@ -27,7 +27,13 @@ from payments.infra.context import Context
 from payments.infra.isolation import Step
 from payments.mail import outbox
 from payments.risk import rate_limit, statement_descriptor
-from payments.safety import descriptor_review, quarantine_response, retention, support_cases
+from payments.safety import (
+    descriptor_review,
+    quarantine_response,
+    retention,
+    stop_arrivals,
+    support_cases,
+)
 from payments.settlement import disputes, refund_requests
 from payments.signups import newsletter, newsletter_delivery, reminder_sender
 from payments.staff import sessions
@@ -154,6 +160,7 @@ SCHEDULES = (
     # What was begun and not finished
     Schedule("resume_started_contributions", EVERY_MINUTE, contributions.resume_started),
     Schedule("resume_quarantine_responses", EVERY_MINUTE, quarantine_response.resume),
+    Schedule("enforce_emergency_stops", EVERY_5_MINUTES, stop_arrivals.enforce),
     Schedule("resume_cancellations", EVERY_5_MINUTES, subscription_changes.resume_cancellations),
     Schedule("resume_refunds", EVERY_MINUTE, refund_requests.resume_requested),
     # With a lock, one that died with its worker would keep every later one from requeueing it.

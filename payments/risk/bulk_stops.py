@@ -1,16 +1,23 @@
 """Bulk stops: emergency stops that were decided, and how far each has come.
 
-`safety.emergency_stop` carries them out. While all subscriptions are being stopped nobody starts
-one: it would be stopped before its first renewal.
+`safety.emergency_stop` carries them out. A stop stands from its decision until it is lifted: what
+would be charged later belongs to it too. While all are stopped nobody can give, and what a stop
+holds cannot be resumed.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 
-from sqlalchemy import ForeignKey, Index, select
+from sqlalchemy import ForeignKey, Index, or_, select
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from payments.infra import db
+from payments.core.errors import PaymentsError
+from payments.infra import db, job_queue
+
+SUBSCRIPTION_ARRIVAL_JOB = "stop_subscription"  # kinds of job: look at what came while one stands
+PAYMENT_ARRIVAL_JOB = "stop_payment"
 
 
 class StopGroup(StrEnum):
@@ -36,13 +43,25 @@ class BulkStopItemState(StrEnum):
     REJECTED = "rejected"  # by Stripe, for good: a person must look
 
 
+class StopStands(PaymentsError):
+    """An emergency stop holds this contribution. Nothing was changed."""
+
+    status = 409
+    code = "stop-stands"
+    title = "Giving is stopped at the moment"
+
+
 class BulkStop(db.Base):
-    """One decision to stop a group. At most one of a group and mode is open."""
+    """One decision to stop a group. At most one of a group and mode stands."""
 
     __tablename__ = "bulk_stops"
     __table_args__ = (
         Index(
-            "uq_bulk_stops_open", "group", "mode", unique=True, postgresql_where="ended_at IS NULL"
+            "uq_bulk_stops_standing",
+            "group",
+            "mode",
+            unique=True,
+            postgresql_where="lifted_at IS NULL",
         ),
     )
 
@@ -50,8 +69,10 @@ class BulkStop(db.Base):
     group: Mapped[StopGroup] = mapped_column(db.enum_column(StopGroup, "group_is_known"))
     mode: Mapped[StopMode] = mapped_column(db.enum_column(StopMode, "mode_is_known"))
     decided_at: Mapped[db.Timestamp]
-    items_listed_at: Mapped[db.Timestamp | None]  # every subscription of the group has an item
-    ended_at: Mapped[db.Timestamp | None]
+    proved_at: Mapped[db.Timestamp | None]  # Stripe's lists held nothing of the group
+    # how many objects of each of Stripe's lists were left when it was looked last
+    left_at_stripe: Mapped[dict[str, int] | None] = mapped_column(JSONB)
+    lifted_at: Mapped[db.Timestamp | None]
 
 
 class BulkStopItem(db.Base):
@@ -69,7 +90,38 @@ class BulkStopItem(db.Base):
     attempts: Mapped[int]
 
 
+async def standing(session: AsyncSession) -> Sequence[BulkStop]:
+    """Return the stops that were not lifted, those that cancel before those that pause."""
+    query = select(BulkStop).where(BulkStop.lifted_at.is_(None))
+    return list(await session.scalars(query.order_by(BulkStop.mode, BulkStop.group)))
+
+
 async def is_stopping_all(session: AsyncSession) -> bool:
-    """Whether all subscriptions are being stopped at this moment."""
-    query = select(BulkStop.id).where(BulkStop.group == StopGroup.ALL, BulkStop.ended_at.is_(None))
-    return await session.scalar(query.limit(1)) is not None
+    """Whether a stop of all stands."""
+    return any(stop.group is StopGroup.ALL for stop in await standing(session))
+
+
+async def require_not_held(session: AsyncSession, subscription_id: str) -> None:
+    """Raise StopStands for a subscription that a standing stop holds."""
+    query = (
+        select(BulkStop.id)
+        .outerjoin(BulkStopItem, BulkStopItem.bulk_stop_id == BulkStop.id)
+        .where(
+            BulkStop.lifted_at.is_(None),
+            or_(
+                BulkStop.group == StopGroup.ALL,
+                BulkStopItem.stripe_subscription_id == subscription_id,
+            ),
+        )
+    )
+    if await session.scalar(query.limit(1)) is not None:
+        raise StopStands(
+            "We have stopped all charges to keep readers safe. Nothing is charged, and nothing was "
+            "changed."
+        )
+
+
+async def enqueue_arrival(session: AsyncSession, job: str, object_id: str) -> None:
+    """Have what may be charged, or was, looked at, if a stop stands."""
+    if await standing(session):
+        await job_queue.enqueue_sync(session, job, object_id)

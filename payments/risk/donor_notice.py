@@ -91,7 +91,7 @@ class RecurringNotAccepted(PaymentsError):
 
 
 class DonationsClosed(PaymentsError):
-    """The statement descriptor is not what it should be, or all subscriptions are being stopped."""
+    """The statement descriptor is not what it should be, or an emergency stop of all stands."""
 
     status = 503
     code = "donations-closed"
@@ -147,7 +147,7 @@ async def enforce_policy(
 
     Raises DonationsClosed, RecurringNotAccepted or DeclarationRequired.
     """
-    if is_recurring and await bulk_stops.is_stopping_all(session):
+    if await bulk_stops.is_stopping_all(session):
         raise DonationsClosed
     policy = settings.safety_policy
     if policy is None:

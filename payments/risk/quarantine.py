@@ -42,6 +42,18 @@ def method_country(
     return None if country is None else str(country)
 
 
+def subscription_country(fetched: stripe.Subscription) -> str | None:
+    """Return the country of the method that a subscription's next charge is made to, if known.
+
+    The default methods of the subscription and of its customer must be expanded.
+    """
+    method = fetched.default_payment_method
+    if method is None:
+        settings = getattr(fetched.customer, "invoice_settings", None)
+        method = settings.default_payment_method if settings is not None else None
+    return method_country(method) if isinstance(method, stripe.PaymentMethod) else None
+
+
 async def flag_if_protected(ctx: Context, session: AsyncSession, fetched: stripe.Charge) -> None:
     """Quarantine a charge that succeeded, or may yet, with a card of a protected country."""
     policy = ctx.settings.safety_policy

@@ -219,7 +219,7 @@ HOUSEKEEPING = DataClass(
         "reminder_counts": "month step number",
         "daily_totals_positions": "zone last_seq",
         "global_erasures": "erased_at",
-        "bulk_stops": "id group mode decided_at items_listed_at ended_at",
+        "bulk_stops": "id group mode decided_at proved_at left_at_stripe lifted_at",
         "import_cursors": "name reached_at",
         "schedule_failures": "name failures failed_since",
         "stripe_accounts": "is_bound account_id livemode bound_at",

@@ -106,7 +106,7 @@ ANONYMISE_SUBSCRIPTIONS_SQL = """
 PURGES = (
     ("DELETE FROM quarantines WHERE processed_at < :before", DONOR_LINK_RETENTION),
     ("DELETE FROM alerts WHERE closed_at < :before", ALERT_RETENTION),
-    ("DELETE FROM bulk_stops WHERE ended_at < :before", ALERT_RETENTION),
+    ("DELETE FROM bulk_stops WHERE lifted_at < :before", ALERT_RETENTION),
     ("DELETE FROM article_counts WHERE day < CAST(:before AS date)", COUNT_RETENTION),
     ("DELETE FROM campaign_impressions WHERE day < CAST(:before AS date)", COUNT_RETENTION),
 )

@@ -39,6 +39,8 @@ ENGLISH = (
     "safety/emergency_stop.py",
     "safety/global_erasure.py",
     "safety/quarantine_response.py",
+    "safety/stop_arrivals.py",
+    "safety/stop_lists.py",
     "safety/support_cases.py",
 )
 ENGLISH_CODES = {
@@ -46,6 +48,7 @@ ENGLISH_CODES = {
     *("edit-conflict", "invalid-campaign"),
     *("journal-unbalanced", "no-signing-key", "not-a-pack", "period-not-ready"),
     *("live-subscriptions-remain", "no-protected-group", "nothing-to-resume", "stop-in-progress"),
+    "not-yet-stopped",
     *("passkey-refused", "permission-denied", "step-up-required", "too-many-searches"),
     *("provider-unavailable", "sso-refused"),
     *("refund-not-possible", "refund-too-much"),

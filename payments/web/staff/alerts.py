@@ -42,6 +42,14 @@ INSTRUCTIONS = {
     AlertKind.INTEGRITY_CHECK_FAILED: (
         "Close no month. Run payments verify-ledger: it names the rows. Call an engineer."
     ),
+    AlertKind.STOP_ARRIVAL: (
+        "A payment is refunded only where the donor safety policy says so: decide on it. Nothing "
+        "else is to be done unless more of them come: then look where they begin."
+    ),
+    AlertKind.STOP_INCOMPLETE: (
+        "Run payments emergency-stop with --resume: it names each object and why Stripe left it. "
+        "It is tried again every five minutes as well."
+    ),
     AlertKind.DEBT_LEFT: (
         "Open the subscription at Stripe: an invoice that is neither open nor a draft keeps it "
         "back. Begin a new billing period there, or ask the donor to give anew."

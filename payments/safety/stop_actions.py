@@ -1,0 +1,105 @@
+"""What an emergency stop does to one object at Stripe, and whether it came about.
+
+Each may be repeated. An object that has ended is no failure; one that Stripe leaves as it is is
+named with the reason.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from enum import StrEnum
+
+import stripe
+
+from payments.core.errors import PaymentsError, StripeUnavailable
+from payments.infra import stripe_client
+from payments.infra.context import Context
+from payments.risk.bulk_stops import StopMode
+from payments.safety import stop_lists
+
+
+class NotStopped(Exception):
+    """Stripe refused, or took it and did not do it. The text says why."""
+
+
+class Ended(StrEnum):
+    """What became of an object."""
+
+    DONE = "done"
+    BEFORE = "before"  # it had ended at Stripe already
+
+
+async def stop_subscription(ctx: Context, mode: StopMode, id_: str) -> Ended:
+    """Cancel a subscription, or pause it until it is resumed. Raises NotStopped, StripeUnavailable.
+
+    What has not begun, because its first payment is open, is cancelled in either mode: it cannot
+    be paused.
+    """
+    api = ctx.stripe.v1.subscriptions
+
+    async def stop() -> bool:
+        if mode is StopMode.PAUSE and (await api.retrieve_async(id_)).status != "incomplete":
+            paused = await api.update_async(id_, {"pause_collection": {"behavior": "void"}})
+            return stop_lists.is_held(paused)
+        return (await api.cancel_async(id_)).status in stop_lists.ENDED_STATUSES
+
+    return await _attempt(stop)
+
+
+async def expire_session(ctx: Context, id_: str) -> Ended:
+    """Close a page on which a reader could still pay. Raises NotStopped, StripeUnavailable."""
+
+    async def stop() -> bool:
+        return (await ctx.stripe.v1.checkout.sessions.expire_async(id_)).status == "expired"
+
+    return await _attempt(stop)
+
+
+async def cancel_schedule(ctx: Context, id_: str) -> Ended:
+    """Cancel a schedule, and with it its subscription. Raises NotStopped, StripeUnavailable."""
+
+    async def stop() -> bool:
+        cancelled = await ctx.stripe.v1.subscription_schedules.cancel_async(id_)
+        return cancelled.status in stop_lists.ENDED_SCHEDULE_STATUSES
+
+    return await _attempt(stop)
+
+
+async def void_invoice(ctx: Context, id_: str) -> Ended:
+    """Void an invoice; a draft is finalized first, without an attempt to collect it.
+
+    Raises NotStopped, StripeUnavailable.
+    """
+    api = ctx.stripe.v1.invoices
+
+    async def stop() -> bool:
+        invoice = await api.retrieve_async(id_)
+        if invoice.status == "draft":
+            invoice = await api.finalize_invoice_async(id_, {"auto_advance": False})
+        if invoice.status == "open":
+            invoice = await api.void_invoice_async(id_)
+        return invoice.status not in ("draft", "open")
+
+    return await _attempt(stop)
+
+
+ACTIONS: Mapping[str, Callable[[Context, str], Awaitable[Ended]]] = {
+    stop_lists.CHECKOUT_SESSIONS: expire_session,
+    stop_lists.SCHEDULES: cancel_schedule,
+    stop_lists.INVOICES: void_invoice,
+}
+
+
+async def _attempt(stop: Callable[[], Awaitable[bool]]) -> Ended:
+    try:
+        with stripe_client.translate_errors():
+            is_done = await stop()
+    except StripeUnavailable:
+        raise
+    except stripe.InvalidRequestError as error:
+        if error.code == "resource_missing":
+            return Ended.BEFORE
+        raise NotStopped(stop_lists.explain(error)) from error
+    except (PaymentsError, stripe.StripeError) as error:
+        raise NotStopped(stop_lists.explain(error)) from error
+    if not is_done:
+        raise NotStopped("Stripe confirmed it and did not do it")
+    return Ended.DONE

@@ -1,0 +1,107 @@
+"""What comes while an emergency stop stands: a page that was open is paid, another program begins a
+subscription, somebody resumes one at Stripe.
+
+Each is ended within seconds of its event, and at the latest by a schedule that reads Stripe's lists
+again, because webhooks may be dark on such a day. A person has an alert. Money that was taken is
+refunded only where the donor safety policy says so.
+"""
+
+import stripe
+from sqlalchemy import select
+
+from payments.core.errors import PaymentsError
+from payments.core.safety_policy import RefundRule
+from payments.giving import subscriptions
+from payments.giving.charges import Charge, ChargeStatus
+from payments.infra import alerts, stripe_client
+from payments.infra.alerts import AlertKind
+from payments.infra.context import Context
+from payments.risk import bulk_stops, quarantine
+from payments.risk.bulk_stops import BulkStop, BulkStopItem, BulkStopItemState, StopGroup, StopMode
+from payments.safety import emergency_stop, stop_items, stop_lists
+from payments.settlement import refund_requests
+from payments.settlement.refund_requests import RefundNotPossible
+from payments.settlement.refunds import RefundReason
+
+
+class NotYetStopped(PaymentsError):
+    """Stripe did not end what came while a stop stands. Its job is retried."""
+
+    status = 503
+    code = "not-yet-stopped"
+    title = "It is not stopped yet"
+
+
+async def stop_subscription(ctx: Context, subscription_id: str) -> None:
+    """End a subscription that a standing stop covers. Raises NotYetStopped to be retried."""
+    async with ctx.sessions() as session:
+        stops = await bulk_stops.standing(session)
+    if not stops:
+        return
+    fetched = await subscriptions.fetch(ctx, subscription_id)
+    for stop in stops:
+        if fetched.status in stop_lists.ENDED_STATUSES or not _covers(ctx, stop, fetched):
+            continue
+        await stop_items.add(ctx, stop, [subscription_id])
+        if await _is_done(ctx, stop, subscription_id):
+            continue
+        refusal = await stop_items.process(ctx, stop, subscription_id)
+        if refusal is not None:
+            raise NotYetStopped(f"Stripe did not stop it: {refusal}")
+        if stop.mode is StopMode.CANCEL:
+            return
+
+
+async def _is_done(ctx: Context, stop: BulkStop, subscription_id: str) -> bool:
+    async with ctx.sessions() as session:
+        item = await session.get(BulkStopItem, (stop.id, subscription_id))
+    return item is None or item.state is not BulkStopItemState.PENDING
+
+
+def _covers(ctx: Context, stop: BulkStop, fetched: stripe.Subscription) -> bool:
+    """Whether a stop is about a subscription, and it is not held already."""
+    if stop.mode is StopMode.PAUSE and stop_lists.is_held(fetched):
+        return False
+    policy = ctx.settings.safety_policy
+    if stop.group is StopGroup.ALL:
+        return True
+    return policy is not None and policy.protects(quarantine.subscription_country(fetched))
+
+
+async def stop_payment(ctx: Context, charge_id: str) -> None:
+    """Call a person about a payment that was made while all is stopped, once, and refund it where
+    the policy says so. Raises StripeUnavailable.
+    """
+    async with ctx.sessions.begin() as session:
+        stops = [s for s in await bulk_stops.standing(session) if s.group is StopGroup.ALL]
+        charge = await session.scalar(select(Charge).where(Charge.stripe_charge_id == charge_id))
+        if not stops or charge is None or charge.status is not ChargeStatus.SUCCEEDED:
+            return
+        if charge.charged_at <= min(stop.decided_at for stop in stops):
+            return
+        if not await alerts.was_raised(session, AlertKind.STOP_ARRIVAL, object_id=charge_id):
+            await alerts.raise_alert(
+                session, AlertKind.STOP_ARRIVAL, object_id=charge_id, now=ctx.now()
+            )
+    policy = ctx.settings.safety_policy
+    if policy is None or policy.refunds is not RefundRule.AUTO:
+        return
+    try:
+        await refund_requests.request(
+            ctx,
+            charge_id,
+            reason=RefundReason.REQUESTED_BY_CUSTOMER,
+            staff_id=None,
+            idempotency_key=f"stop:{charge_id}"[:64],
+        )
+    except RefundNotPossible:
+        return  # refunded or disputed already: the alert is open, and a person looks
+
+
+async def enforce(ctx: Context) -> None:
+    """Go on with every stop that stands: end what Stripe lists by now, and prove it again."""
+    async with ctx.sessions() as session:
+        stops = await bulk_stops.standing(session)
+    for stop in stops:
+        with stripe_client.translate_errors():
+            await emergency_stop.carry_out(ctx, stop)

@@ -1,0 +1,138 @@
+"""The subscriptions of an emergency stop: a row of each, with how far its stop has come.
+
+A subscription is muted in the transaction that stores its row, before Stripe is asked, so that the
+events that follow are recorded and nobody is written to.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from payments.core.errors import StripeUnavailable
+from payments.giving import change_log
+from payments.giving.change_log import Actor, ChangeKind
+from payments.infra import alerts, job_queue
+from payments.infra.alerts import AlertKind
+from payments.infra.context import Context
+from payments.mail import muted, outbox
+from payments.risk.bulk_stops import BulkStop, BulkStopItem, BulkStopItemState, StopMode
+from payments.safety import stop_actions, stop_lists
+from payments.safety.stop_actions import Ended, NotStopped
+
+PAGE_SIZE = 500  # subscriptions written to the database at once
+
+
+async def add(ctx: Context, stop: BulkStop, subscription_ids: Sequence[str]) -> int:
+    """Store subscriptions as items of a stop and mute them. Returns how many are new.
+
+    One that was done and is chargeable again is pending again; either raises an alert once the
+    stop was proved.
+    """
+    added = 0
+    for start in range(0, len(subscription_ids), PAGE_SIZE):
+        page = subscription_ids[start : start + PAGE_SIZE]
+        rows = [
+            {
+                "bulk_stop_id": stop.id,
+                "stripe_subscription_id": subscription_id,
+                "state": BulkStopItemState.PENDING,
+                "attempts": 0,
+            }
+            for subscription_id in page
+        ]
+        async with ctx.sessions.begin() as session:
+            inserted = await session.scalars(
+                insert(BulkStopItem)
+                .values(rows)
+                .on_conflict_do_nothing()
+                .returning(BulkStopItem.stripe_subscription_id)
+            )
+            new = list(inserted)
+            again = await session.scalars(
+                update(BulkStopItem)
+                .where(
+                    BulkStopItem.bulk_stop_id == stop.id,
+                    BulkStopItem.stripe_subscription_id.in_(page),
+                    BulkStopItem.state == BulkStopItemState.DONE,
+                )
+                .values(state=BulkStopItemState.PENDING)
+                .returning(BulkStopItem.stripe_subscription_id)
+            )
+            for subscription_id in (*new, *again) if stop.proved_at is not None else ():
+                await alerts.raise_alert(
+                    session, AlertKind.STOP_ARRIVAL, object_id=subscription_id, now=ctx.now()
+                )
+            await muted.mute(session, page, now=ctx.now())
+            await outbox.cancel_for(session, page)
+            added += len(new)
+    return added
+
+
+async def in_state(ctx: Context, bulk_stop_id: str, state: BulkStopItemState) -> list[str]:
+    """Return the subscriptions of a stop that are in a state."""
+    query = select(BulkStopItem.stripe_subscription_id).where(
+        BulkStopItem.bulk_stop_id == bulk_stop_id, BulkStopItem.state == state
+    )
+    async with ctx.sessions() as session:
+        return list(await session.scalars(query.order_by(BulkStopItem.stripe_subscription_id)))
+
+
+async def retry_rejected(ctx: Context, stop: BulkStop) -> None:
+    """Have what Stripe rejected asked for once more."""
+    async with ctx.sessions.begin() as session:
+        await session.execute(
+            update(BulkStopItem)
+            .where(
+                BulkStopItem.bulk_stop_id == stop.id,
+                BulkStopItem.state == BulkStopItemState.REJECTED,
+            )
+            .values(state=BulkStopItemState.PENDING)
+        )
+
+
+async def process(ctx: Context, stop: BulkStop, subscription_id: str) -> str | None:
+    """Record the decision, ask Stripe, and record its answer. Returns why it was not stopped."""
+    kind = ChangeKind.CANCELLED if stop.mode is StopMode.CANCEL else ChangeKind.PAUSED
+    async with ctx.sessions.begin() as session:
+        if kind is ChangeKind.CANCELLED:
+            decision = await change_log.record_cancellation(
+                session, subscription_id, actor=Actor.STAFF, now=ctx.now()
+            )
+        else:
+            decision = await change_log.record_decision(
+                session,
+                subscription_id,
+                kind,
+                actor=Actor.STAFF,
+                now=ctx.now(),
+                idempotency_key=stop.id,
+            )
+        await _update_item(session, stop.id, subscription_id, attempts=BulkStopItem.attempts + 1)
+    try:
+        ended = await stop_actions.stop_subscription(ctx, stop.mode, subscription_id)
+    except StripeUnavailable as error:
+        return stop_lists.explain(error)  # it stays pending until the next pass
+    except NotStopped as refusal:
+        async with ctx.sessions.begin() as session:
+            await _update_item(session, stop.id, subscription_id, state=BulkStopItemState.REJECTED)
+            if kind is ChangeKind.PAUSED:  # a cancellation is asked for again until it is done
+                await change_log.mark_failed(session, decision.id, now=ctx.now())
+        return str(refusal)
+    is_done = ended is Ended.DONE
+    state = BulkStopItemState.DONE if is_done else BulkStopItemState.ALREADY_ENDED
+    async with ctx.sessions.begin() as session:
+        await _update_item(session, stop.id, subscription_id, state=state)
+        await job_queue.enqueue_sync(session, "subscription", subscription_id)
+    return None
+
+
+async def _update_item(
+    session: AsyncSession, bulk_stop_id: str, subscription_id: str, **values: object
+) -> None:
+    statement = update(BulkStopItem).where(
+        BulkStopItem.bulk_stop_id == bulk_stop_id,
+        BulkStopItem.stripe_subscription_id == subscription_id,
+    )
+    await session.execute(statement.values(values))

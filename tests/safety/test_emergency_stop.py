@@ -1,0 +1,344 @@
+"""An emergency stop is about everything that can be charged: at Stripe, here, and later."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from payments.core.errors import PaymentsError
+from payments.core.settings import Settings
+from payments.giving import subscription_changes
+from payments.giving.change_log import Actor
+from payments.infra import stripe_client
+from payments.infra.context import Context
+from payments.ops.schedules import SCHEDULES
+from payments.risk.bulk_stops import StopGroup, StopMode
+from payments.safety import emergency_stop, stop_arrivals
+from payments.sandbox import api_keys
+from payments.sandbox.hosted_page_client import pay
+from tests.support import command_line
+from tests.support.newsroom import Newsroom
+from tests.support.safety_policy import POLICY, RUSSIAN, policy_file
+
+pytestmark = pytest.mark.anyio
+
+ALL, CANCEL, PAUSE = StopGroup.ALL, StopMode.CANCEL, StopMode.PAUSE
+OPEN_ALERTS = "SELECT kind, object_id FROM alerts WHERE closed_at IS NULL ORDER BY id"
+NOTHING = {"checkout_sessions": 0, "subscription_schedules": 0, "subscriptions": 0, "invoices": 0}
+
+
+async def begins_at_stripe(room: Newsroom, card: str = "pm_card_visa", **params: object) -> str:
+    """Another program of the account begins a subscription. Returns its id."""
+    stripe = room.ctx.stripe.v1
+    customer = await stripe.customers.create_async({"email": "other@example.org"})
+    method = await stripe.payment_methods.attach_async(card, {"customer": customer.id})
+    price = {
+        "currency": "usd",
+        "unit_amount": 700,
+        "product": "reader_payments_monthly",
+        "recurring": {"interval": "month"},
+    }
+    made = room.sandbox.dashboard_request(
+        "POST",
+        "/v1/subscriptions",
+        {
+            "customer": customer.id,
+            "default_payment_method": method.id,
+            "items": [{"price_data": price}],
+            **params,
+        },
+    )
+    return str(made["id"])
+
+
+def statuses(room: Newsroom, kind: str) -> dict[str, str]:
+    """Return the status of each object of a kind at Stripe."""
+    return {one["id"]: one["status"] for one in room.sandbox.account.store.of_kind(kind)}
+
+
+def successful_charges(room: Newsroom) -> int:
+    return list(statuses(room, "charge").values()).count("succeeded")
+
+
+async def stops(
+    room: Newsroom, mode: StopMode = CANCEL, *, resume: bool = False, ctx: Context | None = None
+) -> emergency_stop.StopReport:
+    """Stop all. Stripe's webhooks are not delivered."""
+    return await emergency_stop.execute(ctx or room.ctx, ALL, mode, resume=resume)
+
+
+# --- what is ended --------------------------------------------------------------------------------
+
+
+async def test_a_page_that_is_open_over_a_stop_is_closed(newsroom: Newsroom) -> None:
+    await newsroom.gives(500, "monthly")
+    pages = [
+        (await newsroom.requests_contribution(900, frequency)).json()["checkout_url"]
+        for frequency in ("monthly", "once")
+    ]
+    report = await stops(newsroom)
+    assert report.ended["checkout_sessions"] == 2
+    assert report.is_proved
+    await newsroom.advances_time(timedelta(minutes=5))
+    for page in pages:
+        assert (await pay(page)).redirect_url is None
+    await newsroom.runs_until_idle()
+    await newsroom.advances_time(timedelta(days=40))
+    await newsroom.runs_until_idle()
+    assert successful_charges(newsroom) == 1
+    assert newsroom.mails() == []
+
+
+async def test_whatever_can_be_charged_at_stripe_is_ended_though_no_webhook_told_of_it(
+    newsroom: Newsroom,
+) -> None:
+    room = newsroom
+    room.sandbox.set_billing(status_after_retries="unpaid", retry_days=[1])
+    failing = await begins_at_stripe(room)
+    method = room.sandbox.account.store.objects[failing]["default_payment_method"]
+    room.sandbox.fail_card(method, "insufficient_funds")
+    for _ in range(3):
+        await room.advances_time(timedelta(days=31))
+    assert statuses(room, "subscription")[failing] == "unpaid"
+    room.sandbox.set_billing(status_after_retries="unpaid", retry_days=[30])
+    past_due = await begins_at_stripe(room)
+    method = room.sandbox.account.store.objects[past_due]["default_payment_method"]
+    room.sandbox.fail_card(method, "insufficient_funds")
+    await room.advances_time(timedelta(days=32))
+    paused = await begins_at_stripe(room)
+    room.sandbox.dashboard_request(
+        "POST",
+        f"/v1/subscriptions/{paused}/pause",
+        {"type": "subscription", "bill_for": {"unused_time_from": {"type": "none"}}},
+    )
+    await begins_at_stripe(room, payment_behavior="default_incomplete")
+    await begins_at_stripe(room, trial_period_days="30")
+    await begins_at_stripe(room)
+    found = statuses(room, "subscription").values()
+    assert set(found) == {"unpaid", "past_due", "paused", "incomplete", "trialing", "active"}
+    assert {"open", "draft"} <= set(statuses(room, "invoice").values())
+    assert await room.count("subscriptions") == 0  # webhooks are dark
+    charges = successful_charges(room)
+
+    preview = await emergency_stop.preview(room.ctx, ALL, CANCEL)
+    assert preview.counts["subscriptions"] == 6
+    assert not set(statuses(room, "subscription").values()) & {"canceled"}
+    report = await stops(room)
+    assert (report.subscriptions, report.done, report.unfinished) == (6, 6, ())
+    assert report.ended["invoices"] == preview.counts["invoices"] >= 3
+    assert report.left == NOTHING
+    assert report.is_proved
+    assert set(statuses(room, "subscription").values()) == {"canceled"}
+    assert not set(statuses(room, "invoice").values()) & {"open", "draft"}
+    assert await room.rows("SELECT proved_at IS NOT NULL, left_at_stripe FROM bulk_stops") == [
+        (True, NOTHING)
+    ]
+    await room.advances_time(timedelta(days=70))
+    assert successful_charges(room) == charges
+    await room.runs_until_idle()
+    assert room.mails() == []
+
+
+async def test_a_pause_holds_what_has_begun_and_ends_what_has_not(newsroom: Newsroom) -> None:
+    room = newsroom
+    active, trialing = (
+        await begins_at_stripe(room),
+        await begins_at_stripe(room, trial_period_days="30"),
+    )
+    incomplete = await begins_at_stripe(room, payment_behavior="default_incomplete")
+    report = await stops(room, PAUSE)
+    assert report.is_proved
+    found = statuses(room, "subscription")
+    assert (found[active], found[trialing], found[incomplete]) == ("active", "trialing", "canceled")
+    await room.advances_time(timedelta(days=70))
+    assert successful_charges(room) == 1
+    await room.runs_until_idle()
+    with pytest.raises(PaymentsError, match="stopped all charges"):
+        await subscription_changes.resume(room.ctx, active, actor=Actor.DONOR)
+    with pytest.raises(PaymentsError, match="stopped all charges"):
+        await subscription_changes.pause(room.ctx, active, 1, actor=Actor.DONOR)
+    # Somebody resumes it at Stripe.
+    path = f"/v1/subscriptions/{active}"
+    room.sandbox.dashboard_request("POST", path, {"pause_collection": ""})
+    await room.runs_until_idle()
+    assert room.sandbox.account.store.objects[active]["pause_collection"] is not None
+    assert ("stop_arrival", active) in await room.rows(OPEN_ALERTS)
+    await emergency_stop.lift(room.ctx, ALL, PAUSE)
+    await subscription_changes.resume(room.ctx, active, actor=Actor.DONOR)
+    await room.advances_time(timedelta(days=32))
+    await room.runs_until_idle()
+    assert successful_charges(room) == 2
+
+
+async def test_a_stop_of_the_protected_leaves_the_others_as_they_are(
+    newsroom: Newsroom, tmp_path: Path
+) -> None:
+    room = newsroom
+    settings = room.settings.model_copy(update={"donor_safety_policy": policy_file(tmp_path)})
+    ctx = replace(room.ctx, settings=settings)
+    room.sandbox.set_billing(retry_days=[40])
+    for card in (RUSSIAN, "4242424242424242"):
+        asked = await room.requests_contribution(500, "monthly")
+        await room.pays(asked.json()["checkout_url"], card, email=f"{card}@example.org")
+        await room.runs_until_idle()
+    for (method,) in await room.rows("SELECT stripe_payment_method_id FROM subscriptions"):
+        room.sandbox.fail_card(str(method), "insufficient_funds")
+    await room.advances_time(timedelta(days=32))
+    page = (await room.requests_contribution(500, "monthly")).json()["checkout_url"]
+    report = await emergency_stop.execute(ctx, StopGroup.PROTECTED, CANCEL)
+    assert report.is_proved
+    assert (report.subscriptions, report.ended) == (1, {"invoices": 1})
+    assert sorted(statuses(room, "subscription").values()) == ["canceled", "past_due"]
+    assert sorted(statuses(room, "invoice").values()) == ["open", "paid", "paid", "void"]
+    # A protected card comes while the stop stands.
+    await room.pays(page, RUSSIAN, email="late@example.org")
+    await room.deliver(room.sandbox.take_deliveries())
+    protected_room = replace(room, ctx=ctx)
+    await protected_room.runs_due_jobs()
+    await protected_room.runs_due_jobs()
+    found = sorted(statuses(room, "subscription").values())
+    assert found == ["canceled", "canceled", "past_due"]
+
+
+# --- what refuses ---------------------------------------------------------------------------------
+
+
+async def test_one_object_that_refuses_is_named_and_the_others_are_ended(
+    newsroom: Newsroom,
+) -> None:
+    room = newsroom
+    ids = [await begins_at_stripe(room) for _ in range(3)]
+    path = f"/v1/subscriptions/{ids[1]}"
+    room.sandbox.faults.add("DELETE", path, "without_effect", remaining=1000)
+    words = ("emergency-stop", "--group", "all", "--mode", "cancel", "--yes")
+    finished = await command_line.run(room.settings, *words)
+    assert finished.exit_code == 4
+    assert f"{ids[1]}: Stripe confirmed it and did not do it" in finished.stderr
+    assert b"1 left" in finished.stdout
+    found = statuses(room, "subscription")
+    assert (found[ids[0]], found[ids[1]], found[ids[2]]) == ("canceled", "active", "canceled")
+    ((stop_id,),) = await room.rows("SELECT id FROM bulk_stops WHERE proved_at IS NULL")
+    assert await room.rows(OPEN_ALERTS) == [("stop_incomplete", stop_id)]
+    room.sandbox.faults.clear()
+    finished = await command_line.run(room.settings, *words, "--resume")
+    assert finished.exit_code == 0, finished.stderr
+    assert b"Left by Stripe's lists: 0 checkout sessions" in finished.stdout
+    assert set(statuses(room, "subscription").values()) == {"canceled"}
+    assert await room.rows(OPEN_ALERTS) == []
+    finished = await command_line.run(room.settings, *words, "--lift")
+    assert finished.exit_code == 0
+    assert (await command_line.run(room.settings, *words, "--lift")).exit_code == 1
+
+
+DOCUMENTED = {
+    "balance": "read",
+    "charge": "read",
+    "checkout_session": "write",
+    "customer": "write",
+    "invoice": "write",
+    "payment_method": "read",
+    "subscription": "write",
+}
+
+
+@pytest.mark.parametrize("missing", ["invoice", "checkout_session", "subscription"])
+async def test_a_key_that_may_not_end_one_thing_ends_the_rest_and_says_what_is_missing(
+    newsroom: Newsroom, missing: str
+) -> None:
+    room = newsroom
+    await begins_at_stripe(room)
+    await begins_at_stripe(room, payment_behavior="default_incomplete")
+    await room.requests_contribution(900, "monthly")
+    for scopes, is_proved in ((DOCUMENTED | {missing: "read"}, False), (DOCUMENTED, True)):
+        async with stripe_client.connect(with_key(room, scopes)) as stripe:
+            ctx = replace(room.ctx, stripe=stripe)
+            report = await stops(room, ctx=ctx, resume=is_proved)
+        assert report.is_proved is is_proved
+        named = {reason for reason in report.refusals.values() if f"rak_{missing}_write" in reason}
+        assert bool(named) is not is_proved
+        left = {name for name, count in report.left.items() if count}
+        expected = {"checkout_session": "checkout_sessions", "subscription": "subscriptions"}
+        assert left == (set() if is_proved else {expected.get(missing, "invoices")})
+
+
+def with_key(room: Newsroom, scopes: Mapping[str, str]) -> Settings:
+    secret = api_keys.add(room.sandbox.account, scopes=scopes).secret
+    return room.settings.model_copy(update={"stripe_api_key": SecretStr(secret)})
+
+
+# --- what comes later -----------------------------------------------------------------------------
+
+
+async def test_while_a_stop_stands_nobody_can_give_until_it_is_lifted(newsroom: Newsroom) -> None:
+    await stops(newsroom)
+    for frequency in ("once", "monthly"):
+        asked = await newsroom.requests_contribution(500, frequency)
+        assert asked.status_code == 503
+        assert "to keep readers safe" in asked.text
+    with pytest.raises(PaymentsError, match="Use --resume"):
+        await stops(newsroom)
+    await emergency_stop.lift(newsroom.ctx, ALL, CANCEL)
+    assert (await newsroom.requests_contribution(500, "once")).status_code == 201
+    with pytest.raises(PaymentsError, match="stands"):
+        await emergency_stop.lift(newsroom.ctx, ALL, CANCEL)
+
+
+@pytest.mark.parametrize("webhooks", ["arrive", "are dark"])
+async def test_what_begins_while_a_stop_stands_is_ended_and_calls_a_person(
+    newsroom: Newsroom, webhooks: str
+) -> None:
+    room = newsroom
+    await stops(room)
+    late = await begins_at_stripe(room)
+    if webhooks == "arrive":
+        await room.runs_until_idle()
+    else:
+        room.sandbox.take_deliveries()
+        await stop_arrivals.enforce(room.ctx)
+        await room.runs_due_jobs()
+    assert statuses(room, "subscription")[late] == "canceled"
+    assert ("stop_arrival", late) in await room.rows(OPEN_ALERTS)
+    assert await room.rows("SELECT status FROM subscriptions") == [("canceled",)]
+    await room.runs_until_idle()
+    assert room.mails() == []
+
+
+async def test_stops_that_stand_are_enforced_by_a_schedule(newsroom: Newsroom) -> None:
+    (schedule,) = [one for one in SCHEDULES if one.task is stop_arrivals.enforce]
+    requests = len(newsroom.sandbox.requests)
+    await schedule.task(newsroom.ctx)
+    assert len(newsroom.sandbox.requests) == requests  # nothing stands, nothing is asked
+    newsroom.sandbox.faults.add("POST", "/expire", "status_500", remaining=1000)
+    await newsroom.requests_contribution(900, "once")
+    assert not (await stops(newsroom)).is_proved
+    newsroom.sandbox.faults.clear()
+    await schedule.task(newsroom.ctx)
+    assert set(statuses(newsroom, "checkout.session").values()) == {"expired"}
+    assert await newsroom.rows("SELECT proved_at IS NOT NULL FROM bulk_stops") == [(True,)]
+    assert await newsroom.rows(OPEN_ALERTS) == []
+
+
+@pytest.mark.parametrize("refunds", ["none", "auto"])
+async def test_a_payment_while_a_stop_stands_calls_a_person_and_goes_back_where_the_policy_says(
+    newsroom: Newsroom, tmp_path: Path, refunds: str
+) -> None:
+    policy = f'refunds = "{refunds}"\n{POLICY}'
+    settings = newsroom.settings.model_copy(
+        update={"donor_safety_policy": policy_file(tmp_path, policy)}
+    )
+    room = replace(newsroom, ctx=replace(newsroom.ctx, settings=settings))
+    gift = await newsroom.requests_contribution(900, "once")
+    newsroom.sandbox.faults.add("POST", "/expire", "without_effect", remaining=1000)
+    assert not (await stops(newsroom)).is_proved
+    await newsroom.advances_time(timedelta(minutes=1))
+    await newsroom.pays(gift.json()["checkout_url"])
+    await room.runs_until_idle()
+    await room.runs_until_idle()
+    ((charge_id,),) = await room.rows("SELECT stripe_charge_id FROM charges")
+    assert ("stop_arrival", charge_id) in await room.rows(OPEN_ALERTS)
+    expected = [("succeeded", 900)] if refunds == "auto" else []
+    assert await room.rows("SELECT status, amount FROM refunds") == expected
+    newsroom.sandbox.faults.clear()
