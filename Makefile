@@ -2,9 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STRIPE_CLI := 1.52.0
+STRIPE_NODE := 23.1.0
+SYNC_ENGINE := 0.48.5
+DJ_STRIPE := 2.11.0
+CLIENTS := .interop
+NPM_QUIET := --silent --no-package-lock --no-audit --no-fund
 READY := .venv/.ready
 
-.PHONY: demo test check fmt migrate bench storm lock help
+.PHONY: demo test check fmt migrate bench storm interop lock help
 
 help: ## Say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -39,6 +44,15 @@ bench: $(READY) ## Measure, side by side in one run
 
 storm: $(READY) ## Long randomised runs
 	$(BIN)/pytest -m storm
+
+interop: $(READY) node_modules/.bin/stripe ## Run other people's clients of Stripe with the sandbox
+	@if command -v npm >/dev/null; then \
+	    npm install $(NPM_QUIET) --prefix $(CLIENTS) stripe@$(STRIPE_NODE) @supabase/stripe-sync-engine@$(SYNC_ENGINE) || true; \
+	else echo "npm is not here: stripe-node and stripe-sync-engine will not be run."; fi
+	@test -x $(CLIENTS)/djstripe/bin/python || $(PYTHON) -m venv $(CLIENTS)/djstripe
+	@$(CLIENTS)/djstripe/bin/python -m pip install --quiet --disable-pip-version-check dj-stripe==$(DJ_STRIPE) \
+	    || { rm -rf $(CLIENTS)/djstripe; echo "dj-stripe could not be fetched and will not be run."; }
+	$(BIN)/pytest -m interop
 
 lock: ## Renew requirements.lock (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

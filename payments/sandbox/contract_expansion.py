@@ -18,9 +18,11 @@ from payments.sandbox.contract_types import UNION_ORIGINS, is_resource, resource
 
 # Hashes and texts that an object shows only when asked to. https://docs.stripe.com/expand#includable
 HIDDEN_PROPERTIES: Final = {
+    "checkout.session": ("total_details.breakdown",),
     "coupon": ("applies_to", "currency_options"),
     "customer": ("invoice_credit_balance",),
     "issuing.card": ("cvc", "number"),
+    "item": ("discounts", "taxes"),
     "plan": ("tiers",),
     "price": ("currency_options", "tiers"),
 }
@@ -90,7 +92,7 @@ def _can_expand_in(member: TypeExpression, module: str, steps: tuple[str, ...]) 
         return steps[0] == "data" and can_expand(typing.get_args(member)[0], module, steps[1:])
     if not is_resource(origin):
         return False
-    if steps[1:] == () and steps[0] in HIDDEN_PROPERTIES.get(_object_name(origin), ()):
+    if ".".join(steps) in HIDDEN_PROPERTIES.get(_object_name(origin), ()):
         return True
     hint = resource_hints(origin).get(steps[0])
     return hint is not None and can_expand(*hint, steps[1:])

@@ -38,9 +38,20 @@ def _tiers(store: Store, price: JsonObject) -> JsonValue:
     return store.facts.get(price["id"], {}).get("tiers")
 
 
-# Other properties that an object shows only when asked to.
+def _breakdown(_store: Store, _totals: JsonObject) -> JsonObject:
+    return {"discounts": [], "taxes": []}
+
+
+def _none(_store: Store, _node: JsonObject) -> list[JsonValue]:
+    return []
+
+
+# Other properties that an object, or a part of one, shows only when asked to.
 _HIDDEN_PROPERTIES: Final[dict[tuple[str, str], Callable[[Store, JsonObject], JsonValue]]] = {
+    ("", "breakdown"): _breakdown,  # of a session's totals
     ("customer", "sources"): sources_of,
+    ("item", "discounts"): _none,
+    ("item", "taxes"): _none,
     ("price", "currency_options"): _currency_options,
     ("price", "tiers"): _tiers,
 }

@@ -51,6 +51,9 @@ async def test_ids_are_expanded_as_deep_as_four(shop: Shop) -> None:
         pytest.param("/v1/subscriptions/sub_1", "items.data.price", id="an object that is whole"),
         pytest.param("/v1/subscriptions/sub_1", "items.data.price.product", id="below such a one"),
         pytest.param("/v1/prices", "data.tiers", id="what is hidden"),
+        pytest.param(
+            "/v1/checkout/sessions", "data.total_details.breakdown", id="what is hidden inside"
+        ),
         pytest.param("/v1/payouts", "data.destination", id="a bank account"),
     ],
 )
@@ -123,6 +126,13 @@ async def test_what_is_hidden_is_shown_when_asked_to(shop: Shop) -> None:
     assert price.currency_options is not None
     assert price.currency_options["usd"].unit_amount == 700
     assert "tiers" not in price, "it has none"
+    session = await shop.checkout(500)
+    session = await shop.client.v1.checkout.sessions.retrieve_async(
+        session.id, {"expand": ["total_details.breakdown"]}
+    )
+    assert session.total_details is not None
+    assert session.total_details.breakdown is not None
+    assert session.total_details.breakdown.taxes == []
 
 
 async def test_nothing_of_a_deleted_customer_can_be_expanded(shop: Shop) -> None:

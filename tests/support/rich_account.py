@@ -93,8 +93,12 @@ class Crawler:
         account = await self.get("/v1/account")
         self.collect(account)
         await self._list(f"/v1/accounts/{account['id']}/external_accounts")
-        for intent in [row for row in self.objects.values() if row["object"] == "setup_intent"]:
-            await self._list("/v1/setup_attempts", f"&setup_intent={intent['id']}")
+        await self._list("/v1/subscriptions", "&status=all")
+        for kind, object_id in list(self.objects):
+            if kind == "setup_intent":
+                await self._list("/v1/setup_attempts", f"&setup_intent={object_id}")
+            elif kind == "checkout.session":
+                await self._list(f"/v1/checkout/sessions/{object_id}/line_items")
 
     async def _list(self, path: str, query: str = "") -> None:
         answer = await self.get(f"{path}?limit=100{query}")
@@ -164,6 +168,15 @@ class Crawler:
         if path not in self.dead and found["id"] != object_id:
             self.dead[path] = f"is {found['id']}"
         self.collect(found)
+
+
+async def list_account(base_url: str) -> list[JsonObject]:
+    """Return every object that the lists of an account show."""
+    async with aiohttp.ClientSession() as http:
+        crawler = Crawler(http, base_url)
+        await crawler.list_all()
+        assert crawler.dead == {}
+        return list(crawler.objects.values())
 
 
 def _is_list_of_all(endpoint: contract.Endpoint) -> bool:

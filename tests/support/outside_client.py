@@ -1,0 +1,28 @@
+"""Programs of other people, run in a process of their own."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+TIMEOUT_SECONDS = 600
+
+
+def needs(path: Path, client: str) -> Path:
+    """Return the path of a fetched client, or skip the test with a word."""
+    if not path.exists():
+        pytest.skip(f"{client} was NOT run: it could not be fetched (make interop)")
+    return path
+
+
+async def run(*command: str | Path, home: Path, **environment: str) -> tuple[int, str]:
+    """Run a program with a home of its own. Returns its exit status and what it wrote."""
+    process = await asyncio.create_subprocess_exec(
+        *map(str, command),
+        env={"PATH": os.environ["PATH"], "HOME": str(home), **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), TIMEOUT_SECONDS)
+    return process.returncode or 0, output.decode()
