@@ -5,6 +5,7 @@ In tests nothing happens by itself: tasks run in `advance` and `run_due`, webhoo
 """
 
 import asyncio
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -64,7 +65,6 @@ class Sandbox(SimulatedActions):
         self._wake = asyncio.Event()
         self._checks_events = True
         self.changes = 0  # how often something may have changed
-        self._saved_changes = 0
 
     @property
     def url(self) -> str:
@@ -272,16 +272,17 @@ class Sandbox(SimulatedActions):
         self._restore({"account": empty.dump(), "idempotent_results": {}, "sending": []})
 
     async def keep_in(self, path: str | Path) -> None:
-        """Save to a file a moment after each change, until cancelled."""
-        while True:
-            await state_file.pause()
-            self.save_if_changed(path)
+        """Save to a file a moment after each change, until cancelled.
 
-    def save_if_changed(self, path: str | Path) -> None:
-        """Save to a file unless nothing happened since it was last saved by this."""
-        if self.changes != self._saved_changes:
-            self._saved_changes = self.changes
-            self.save(path)
+        A large state is saved less often: at most a tenth of the time goes into it.
+        """
+        saved_changes, seconds = self.changes, 0.0
+        while True:
+            await asyncio.sleep(max(state_file.SAVE_SECONDS, 9 * seconds))
+            if self.changes != saved_changes:
+                saved_changes, started_at = self.changes, time.monotonic()
+                self.save(path)
+                seconds = time.monotonic() - started_at
 
     def _restore(self, saved: JsonObject) -> None:
         base_url = self.url

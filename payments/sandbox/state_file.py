@@ -1,11 +1,11 @@
 """A sandbox's state in a file: written whole or not at all, and read only by the same version.
 
 A live sandbox with a file saves itself a moment after each change and when it stops. What a crash
-can lose is the last SAVE_SECONDS.
+can lose is the last SAVE_SECONDS, or more of a state so large that saving it takes long.
 """
 
-import asyncio
 import fcntl
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,8 +39,10 @@ def write(path: str | Path, state: JsonObject) -> None:
 
 def read(path: str | Path) -> JsonObject:
     """Return the state in a file. Raises StateFileError when it is not this version's."""
+    content = Path(path).read_bytes()
     try:
-        state = msgspec.json.decode(Path(path).read_bytes())
+        with _without_collector():  # it would look through all objects again and again
+            state = msgspec.json.decode(content)
     except msgspec.DecodeError:
         raise StateFileError(f"{path} is not the state of a sandbox") from None
     if not isinstance(state, dict) or "format" not in state:
@@ -64,6 +66,12 @@ def locked(path: str | Path) -> Iterator[None]:
         yield
 
 
-async def pause() -> None:
-    """Wait for the time between two looks at what has changed."""
-    await asyncio.sleep(SAVE_SECONDS)
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
