@@ -13,7 +13,7 @@ from payments.core.errors import PaymentsError
 from payments.core.safety_policy import RefundRule
 from payments.giving import subscriptions
 from payments.giving.charges import Charge, ChargeStatus
-from payments.infra import alerts, stripe_client
+from payments.infra import alerts, isolation, retries
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.risk import bulk_stops, quarantine
@@ -101,7 +101,11 @@ async def stop_payment(ctx: Context, charge_id: str) -> None:
 async def enforce(ctx: Context) -> None:
     """Go on with every stop that stands: end what Stripe lists by now, and prove it again."""
     async with ctx.sessions() as session:
-        stops = await bulk_stops.standing(session)
-    for stop in stops:
-        with stripe_client.translate_errors():
-            await emergency_stop.carry_out(ctx, stop)
+        stops = {stop.id: stop for stop in await bulk_stops.standing(session)}
+
+    async def enforce_one(stop_id: str) -> None:
+        await emergency_stop.carry_out(ctx, stops[stop_id])
+
+    await isolation.for_each(
+        ctx, stops, enforce_one, job=retries.schedule_job("enforce_emergency_stops")
+    )

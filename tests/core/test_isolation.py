@@ -16,7 +16,8 @@ REASONS = {
         accounting/integrity:run_checks ops/doctor:run_checks ops/reconcile:find_differences
         ops/reconcile:_differences_of _not_at_stripe
         ops/reconcile:_repair signups/confirmation:send_confirmations
-        safety/emergency_stop:execute _process_pending work""",
+        safety/emergency_stop:carry_out _end_listed _process_pending work
+        safety/stop_lists:read_all""",
     "it only has to do with rows of ours, in one transaction, done once more as a whole": """
         accounting/integrity:_check_and_alert _snapshot_failures
         accounting/month_snapshots:invalidate_since find_differences
@@ -26,7 +27,7 @@ REASONS = {
         giving/invoices:sync giving/notices_due:notify_expiring_cards notify_upcoming_renewals
         infra/job_queue:requeue_abandoned infra/retries:retry_objects ledger/entries:post
         ops/schedules:requeue_abandoned risk/buckets:credit risk/proof_of_work:verify
-        safety/retention:purge_expired safety/support_cases:view_case
+        safety/retention:purge_expired safety/stop_items:add safety/support_cases:view_case
         settlement/disputes:_update_alerts refresh_alerts settlement/importer:ledger_balance
         settlement/refund_requests:_resolve_expired staff/passkeys:remove
         signups/newsletter_delivery:purge signups/signup:destroy_keys
@@ -43,11 +44,11 @@ REASONS = {
         accounting/month_snapshots:snapshot_past_months giving/change_requests:carry_out
         giving/debts:_debts_of _settle_debts
         giving/donor_address:of_donor safety/data_requests:export_data erase
-        safety/quarantine_response:_cancel_subscriptions staff/oidc_provider:_verified_payload""",
+        safety/quarantine_response:_cancel_subscriptions safety/stop_lists:_invoices
+        safety/stop_arrivals:stop_subscription staff/oidc_provider:_verified_payload""",
     "an operator runs it, and sees how far it came": """
         giving/campaigns:apply_file ops/doctor:_check_tls ops/stripe_setup:setup
-        ops/stripe_setup:_ensure_webhook_endpoint safety/emergency_stop:_add_items
-        safety/global_erasure:erase_everyone _vacuum""",
+        ops/stripe_setup:_ensure_webhook_endpoint safety/global_erasure:erase_everyone _vacuum""",
 }
 
 
