@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select
 
 from payments.core.calendar import from_unix
 from payments.core.frequency import Frequency
-from payments.giving import invoices, subscriptions
+from payments.giving import invoices, payment_methods, subscriptions
 from payments.giving.charges import Charge, ChargeStatus
 from payments.giving.checkout_session import CHECKOUT_LIFETIME
 from payments.giving.contributions import (
@@ -33,6 +33,7 @@ from payments.settlement.disputes import CLOSED_STATUSES, Dispute
 from payments.settlement.importer import IMPORT_OVERLAP, ImportCursor
 from payments.settlement.payouts import UNDER_WAY, Payout, ReconciliationStatus
 from payments.settlement.refunds import IN_PROGRESS_STATUSES, Refund
+from webhooks.intake import StripeEvent
 from webhooks.registry import EVENT_TYPES, SYNC_HANDLERS
 
 IdQuery = Select[str] | Select[str | None]
@@ -62,11 +63,22 @@ async def sync_undelivered(ctx: Context) -> int:
                     "limit": 100,
                 }
             )
-            async for event in page.auto_paging_iter():
-                changed = event.data.object
-                if changed["object"] in SYNC_HANDLERS and "id" in changed:
-                    objects[changed["object"], changed["id"]] = None
+            events = [event async for event in page.auto_paging_iter()]
+        known = await _delivered_ids(ctx, [event.id for event in events])
+        for event in events:
+            changed = event.data.object
+            if event.id not in known and "id" in changed and changed["object"] in SYNC_HANDLERS:
+                objects[changed["object"], changed["id"]] = None
     return await _enqueue(ctx, list(objects))
+
+
+async def _delivered_ids(ctx: Context, event_ids: Sequence[str]) -> set[str]:
+    """Return which events were delivered here: what Stripe could not deliver may have been for
+    another endpoint of the account.
+    """
+    async with ctx.sessions() as session:
+        query = select(StripeEvent.id).where(StripeEvent.id.in_(event_ids))
+        return set(await session.scalars(query))
 
 
 async def sync_overdue(ctx: Context, *, limit: int = 500) -> int:
@@ -214,6 +226,11 @@ async def sync_new(ctx: Context) -> int:
         count += await _enqueue(ctx, [(object_type, one.id) for one in listed])
         await importer.advance_cursor(ctx, object_type, started_at)
 
+    async def sync_new_cards() -> None:
+        nonlocal count
+        ids = await payment_methods.unused_setup_intents(ctx)
+        count += await _enqueue(ctx, [("setup_intent", id_) for id_ in ids])
+
     async def sync_with_open_invoice() -> None:
         nonlocal count
         ids = await _with_open_invoice(ctx)
@@ -224,6 +241,7 @@ async def sync_new(ctx: Context) -> int:
         lambda: sync_since("dispute", disputes_since),
         lambda: sync_since(FRAUD_WARNING, fraud_warnings_since),
         sync_with_open_invoice,
+        sync_new_cards,
     )
     return count
 

@@ -1315,3 +1315,6 @@ def webhooks_tables() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_stripe_events")),
     )
     op.create_index(op.f("ix_stripe_events_object_id"), "stripe_events", ["object_id"])
+    op.create_index(
+        "ix_stripe_events_received_at", "stripe_events", ["received_at"], postgresql_using="brin"
+    )

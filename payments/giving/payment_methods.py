@@ -6,20 +6,24 @@ by `subscriptions`. A donor's new card is set where the failing one is, on the s
 the customer, and checked by fetching; then the debt its donor was shown is settled (`debts`), once.
 """
 
+from datetime import timedelta
+
 import stripe
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from stripe.checkout import Session as CheckoutSession
 
 from payments.core.errors import InvalidField, StripeRejected
 from payments.giving import change_log, current_card, debts, subscriptions
-from payments.giving.change_log import Actor, ChangeKind
+from payments.giving.change_log import Actor, ChangeKind, SubscriptionChange
 from payments.giving.checkout_session import CHECKOUT_LIFETIME
 from payments.giving.debts import CardUpdatePlan
 from payments.giving.subscription_changes import SubscriptionEnded
 from payments.giving.subscriptions import LIVE_STATUSES, Subscription
 from payments.infra import job_queue, stripe_client
 from payments.infra.context import Context
+
+SWEEP_PERIOD = timedelta(days=30)  # in which a card given on Stripe's page is looked for
 
 
 async def start_card_update(
@@ -187,6 +191,41 @@ async def _is_only_live_subscription(ctx: Context, fetched: stripe.Subscription)
             )
         )
     return others.first() is None
+
+
+async def unused_setup_intents(ctx: Context) -> list[str]:
+    """Return the setup intents of cards that donors gave on Stripe's page and that are not in use.
+
+    Stripe is asked only while a donor who asked for that page has not been seen to use it.
+    """
+    async with ctx.sessions() as session:
+        since = await session.scalar(
+            select(func.min(SubscriptionChange.decided_at)).where(
+                SubscriptionChange.kind == ChangeKind.CARD,
+                SubscriptionChange.done_at.is_(None),
+                SubscriptionChange.decided_at > ctx.now() - SWEEP_PERIOD,
+            )
+        )
+    if since is None:
+        return []
+    with stripe_client.translate_errors():
+        page = await ctx.stripe.v1.setup_intents.list_async(
+            {"created": {"gte": int(since.timestamp())}, "limit": 100}
+        )
+        ids = [
+            intent.id
+            async for intent in page.auto_paging_iter()
+            if intent.status == "succeeded"
+            and stripe_client.metadata_value(intent, "subscription_id") is not None
+        ]
+    async with ctx.sessions() as session:
+        used = await session.scalars(
+            select(SubscriptionChange.stripe_setup_intent_id).where(
+                SubscriptionChange.stripe_setup_intent_id.in_(ids)
+            )
+        )
+        known = set(used)
+    return [id_ for id_ in ids if id_ not in known]
 
 
 # --- events of Stripe -----------------------------------------------------------------------------

@@ -18,7 +18,7 @@ SCHEDULE_OF_KIND: Mapping[AlertKind, str] = {
     AlertKind.STRIPE_PERMISSION_MISSING: "resume_after_outage",
     AlertKind.IMPORT_STALLED: "import_balance",
     AlertKind.INTEGRITY_CHECK_FAILED: "check_integrity",
-    AlertKind.WEBHOOKS_MISSING: "sync_undelivered",
+    AlertKind.WEBHOOKS_MISSING: "check_webhook_arrival",
     AlertKind.WEBHOOK_ENDPOINT_DRIFT: "check_webhook_endpoint",
     AlertKind.STATEMENT_DESCRIPTOR: "check_statement_descriptor",
 }

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Final
+from uuid import uuid4
 
 import aiohttp
 import stripe
@@ -52,12 +53,20 @@ DECLINED_MESSAGE = gettext_noop("The bank declined this card. Nothing was charge
 PERMISSION_PATTERN = re.compile(r"\brak_[a-z0-9_]{1,64}")
 UNNAMED_PERMISSION = "rak_unnamed"
 API_VERSION: Final = "2026-10-28.endive"
-HTTP_UNAUTHORIZED, HTTP_FORBIDDEN = 401, 403
+HTTP_UNAUTHORIZED, HTTP_FORBIDDEN, HTTP_SERVER_ERROR = 401, 403, 500
+# What would be made a second time. `refund_requests` and `stripe_setup` look for the first.
+NEVER_REPEATED = re.compile(r"/v1/(refunds|webhook_endpoints)$")
 OnRefusal = Callable[[int, bytes], Awaitable[None]]  # status and body
 
 
 class RateLimitedClient(stripe.AIOHTTPClient):
-    """Stripe's aiohttp client with a rate limit, that tells of refusals. None is no limit."""
+    """Stripe's aiohttp client with a rate limit, that tells of refusals. None is no limit.
+
+    Stripe keeps an error of its own for a day under the idempotency key of the request that met
+    it, and answers the same request with it, though it is well again. Such an answer is not taken:
+    the request is sent once more under a new key. Not those of `NEVER_REPEATED`, which may have
+    been carried out and would be twice; who sends them looks first.
+    """
 
     def __init__(self, requests_per_second: int | None, on_refusal: OnRefusal | None) -> None:
         super().__init__(timeout=HTTP_TIMEOUT)
@@ -76,7 +85,11 @@ class RateLimitedClient(stripe.AIOHTTPClient):
             await self._limiter.acquire()
         answer: tuple[bytes, int, Mapping[str, str]]
         answer = await super().request_async(method, url, headers, post_data)
-        body, status, _headers = answer
+        body, status, answer_headers = answer
+        if is_kept_error(status, answer_headers) and not NEVER_REPEATED.search(url):
+            new_key = f"{headers['Idempotency-Key'][:200]}-{uuid4().hex}"
+            again = {**headers, "Idempotency-Key": new_key}
+            return await super().request_async(method, url, again, post_data)
         if self._on_refusal is not None and status in (HTTP_UNAUTHORIZED, HTTP_FORBIDDEN):
             await self._on_refusal(status, body)
         return answer
@@ -107,6 +120,15 @@ async def connect(
         yield client
     finally:
         await http.close_async()  # type: ignore[no-untyped-call]  # the SDK leaves it so
+
+
+def is_kept_error(status: int, headers: Mapping[str, str]) -> bool:
+    """Whether an answer is an error of Stripe's own that it keeps for an idempotency key.
+
+    https://docs.stripe.com/api/idempotent_requests
+    """
+    is_replayed = any(name.lower() == "idempotent-replayed" for name in headers)
+    return status >= HTTP_SERVER_ERROR and is_replayed
 
 
 def checkout_locale(locale: str | None) -> str:

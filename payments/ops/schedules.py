@@ -34,10 +34,10 @@ from payments.safety import (
     stop_arrivals,
     support_cases,
 )
-from payments.settlement import disputes, refund_requests
+from payments.settlement import disputes, importer, refund_requests
 from payments.signups import newsletter, newsletter_delivery, reminder_sender
 from payments.staff import sessions
-from webhooks import endpoint, sweeps
+from webhooks import arrival, endpoint, sweeps
 
 EVERY_MINUTE = "* * * * *"
 EVERY_5_MINUTES = "*/5 * * * *"
@@ -182,6 +182,8 @@ SCHEDULES = (
     Schedule("check_card_testing", EVERY_5_MINUTES, card_testing.scheduled_check),
     Schedule("check_integrity", "7 * * * *", check_integrity),
     Schedule("check_integrity_full", "53 3 * * *", check_integrity_full),
+    Schedule("check_webhook_arrival", "*/15 * * * *", arrival.refresh_alert),
+    Schedule("check_import", EVERY_5_MINUTES, importer.refresh_stall_alert),
     Schedule("check_webhook_endpoint", "19 * * * *", endpoint.refresh_alert),
     Schedule("check_statement_descriptor", "17 * * * *", check_statement_descriptor),
     Schedule("refresh_dispute_alerts", "29 * * * *", disputes.refresh_alerts),

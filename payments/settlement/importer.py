@@ -17,7 +17,16 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core.calendar import from_unix
 from payments.giving import charges
-from payments.infra import alerts, db, isolation, job_queue, retries, stripe_account, stripe_client
+from payments.infra import (
+    alerts,
+    db,
+    isolation,
+    job_queue,
+    retries,
+    stripe_account,
+    stripe_client,
+    stripe_health,
+)
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.ledger import balance_transactions
@@ -29,6 +38,8 @@ SyncHandler = Callable[[Context, str], Awaitable[None]]
 # A job kind: import the balance, once, after the objects whose events have come.
 IMPORT_JOB = f"{job_queue.AFTER_OTHERS_PREFIX}balance_import"
 IMPORT_OVERLAP = timedelta(hours=24)
+MAX_IMPORT_AGE = timedelta(hours=1)  # longer without one, and a person is called
+IMPORT_SCHEDULE = "import_balance"
 TRANSACTIONS_CURSOR = "balance_transactions"
 IMPORT_COMPLETED = "import_completed"  # when an import last read the whole list, not how far it is
 
@@ -113,7 +124,7 @@ async def _store_page(ctx: Context, transactions: Sequence[stripe.BalanceTransac
                 session, [by_id[transaction_id]]
             )
 
-    await isolation.for_each(ctx, by_id, store, job=retries.schedule_job("import_balance"))
+    await isolation.for_each(ctx, by_id, store, job=retries.schedule_job(IMPORT_SCHEDULE))
     return new_count
 
 
@@ -199,6 +210,25 @@ UNSYNCED_DISPUTES_SQL = """
      ORDER BY min(bt.occurred_at), bt.source
      LIMIT 200
 """
+
+
+async def refresh_stall_alert(ctx: Context) -> bool:
+    """Raise the alert that no import was completed for an hour, or close it. Returns whether.
+
+    While Stripe answers nobody there is another alert, which says why.
+    """
+    async with ctx.sessions.begin() as session:
+        completed_at = await session.scalar(
+            select(ImportCursor.reached_at).where(ImportCursor.name == IMPORT_COMPLETED)
+        )
+        account = await stripe_account.get(session)
+        since = completed_at or (account.bound_at if account is not None else ctx.now())
+        is_stalled = ctx.now() - since > MAX_IMPORT_AGE
+        if is_stalled and await stripe_health.is_paused(session):
+            return True
+        change = alerts.raise_alert if is_stalled else alerts.close
+        await change(session, AlertKind.IMPORT_STALLED, object_id=IMPORT_SCHEDULE, now=ctx.now())
+    return is_stalled
 
 
 async def stripe_balance(ctx: Context) -> dict[str, int]:

@@ -27,6 +27,7 @@ from payments.settlement import disputes, refunds
 from payments.settlement.refunds import Refund, RefundReason, RefundStatus
 
 RESUME_AFTER = timedelta(minutes=1)  # before a job takes up what a web request did not finish
+MAX_KEYS = 10  # under which one refund is asked for, where Stripe keeps an error for each
 
 
 class RefundTooMuch(PaymentsError):
@@ -144,15 +145,7 @@ async def submit(ctx: Context, refund_id: str) -> Refund:
         return refund
     try:
         with stripe_client.translate_errors():
-            created = await ctx.stripe.v1.refunds.create_async(
-                {
-                    "charge": refund.stripe_charge_id or "",
-                    "amount": refund.amount,
-                    "reason": RefundReason(refund.reason or "").value,
-                    "metadata": {"refund_id": refund.id},
-                },
-                {"idempotency_key": f"refund-{refund.id}"},
-            )
+            created = await _create_at_stripe(ctx, refund)
     except stripe.InvalidRequestError as error:
         await _mark_rejected(ctx, refund_id)
         raise RefundNotPossible(
@@ -161,6 +154,42 @@ async def submit(ctx: Context, refund_id: str) -> Refund:
     async with ctx.sessions.begin() as session:
         await refunds.upsert(ctx, session, created)
         return await session.get_one(Refund, refund_id, populate_existing=True)
+
+
+async def _create_at_stripe(ctx: Context, refund: Refund) -> stripe.Refund:
+    """Have Stripe make a refund, once, even where it keeps an error of its own for the key.
+
+    What met that error may have been carried out: it is looked for before another key is used.
+    """
+    for attempt in range(1, MAX_KEYS + 1):
+        key = f"refund-{refund.id}" if attempt == 1 else f"refund-{refund.id}-{attempt}"
+        try:
+            return await ctx.stripe.v1.refunds.create_async(
+                {
+                    "charge": refund.stripe_charge_id or "",
+                    "amount": refund.amount,
+                    "reason": RefundReason(refund.reason or "").value,
+                    "metadata": {"refund_id": refund.id},
+                },
+                {"idempotency_key": key},
+            )
+        except stripe.APIError as error:
+            headers = error.headers or {}
+            if attempt == MAX_KEYS or not stripe_client.is_kept_error(
+                error.http_status or 0, headers
+            ):
+                raise
+        for listed in await _listed_for_charge(ctx, refund):
+            if stripe_client.metadata_value(listed, "refund_id") == refund.id:
+                return listed
+    raise AssertionError("the last attempt returns or raises")
+
+
+async def _listed_for_charge(ctx: Context, refund: Refund) -> list[stripe.Refund]:
+    listed = await ctx.stripe.v1.refunds.list_async(
+        {"charge": refund.stripe_charge_id or "", "limit": stripe_client.MAX_PAGE_SIZE}
+    )
+    return listed.data
 
 
 async def resume_requested(ctx: Context, *, limit: int = 50) -> int:
@@ -197,11 +226,9 @@ async def _resolve_expired(ctx: Context, refund: Refund) -> None:
     Its idempotency key has expired, so that submitting it again might refund twice.
     """
     with stripe_client.translate_errors():
-        listed = await ctx.stripe.v1.refunds.list_async(
-            {"charge": refund.stripe_charge_id or "", "limit": stripe_client.MAX_PAGE_SIZE}
-        )
+        listed = await _listed_for_charge(ctx, refund)
     async with ctx.sessions.begin() as session:
-        for fetched in listed.data:
+        for fetched in listed:
             await refunds.upsert(ctx, session, fetched)
     if await _mark_rejected(ctx, refund.id):
         await _alert_failed(ctx, refund.id)

@@ -44,6 +44,7 @@ REASONS = {
         accounting/month_snapshots:snapshot_past_months giving/change_requests:carry_out
         giving/debts:_debts_of _settle_debts
         giving/donor_address:of_donor safety/data_requests:export_data erase
+        settlement/refund_requests:_create_at_stripe webhooks/arrival:_has_undelivered
         safety/quarantine_response:_cancel_subscriptions safety/stop_lists:_invoices
         safety/stop_arrivals:stop_subscription staff/oidc_provider:_verified_payload""",
     "an operator runs it, and sees how far it came": """
