@@ -15,10 +15,14 @@ from tests.support.refusals import API, GIFT, posts, problem, sessions, typed
 pytestmark = pytest.mark.anyio
 
 
-TROUBLE = ("status_500", "html_500", "drop_before", "drop_after", "conflict_409", "rate_limited")
+TROUBLE = (
+    "status_500", "status_503", "html_500", "html_503", "drop_before", "drop_after",
+    "conflict_409", "rate_limited", "lock_timeout",
+)  # fmt: skip
+KEY_TROUBLE = ("unauthorized", "forbidden")
 
 
-@pytest.mark.parametrize("kind", TROUBLE)
+@pytest.mark.parametrize("kind", [*TROUBLE, *KEY_TROUBLE])
 async def test_when_stripe_is_away_the_same_key_finishes_the_gift_later(
     newsroom: Newsroom, kind: str
 ) -> None:
@@ -32,6 +36,8 @@ async def test_when_stripe_is_away_the_same_key_finishes_the_gift_later(
     assert again.status_code == 201
     assert (again.json()["id"], again.json()["status"]) == (row[0], "open")
     assert len(sessions(newsroom) - there) == 1
+    alerts = await newsroom.rows("SELECT kind FROM alerts WHERE closed_at IS NULL")
+    assert (("stripe_key_refused",) in alerts) is (kind in KEY_TROUBLE)
 
 
 async def test_when_stripe_is_away_the_form_stays_filled_and_can_be_sent_again(
