@@ -40,6 +40,9 @@ BANK_ACCOUNTS: Final = (
     BankAccount("AT321904300235473204", "Succeeds after three days, too", DebitOutcome.SUCCEEDS),
     BankAccount("AT861904300235473202", "Fails after three days", DebitOutcome.FAILS),
     BankAccount(
+        "IT60X0542811101000000123456", "Fails, as Stripe's own client expects", DebitOutcome.FAILS
+    ),
+    BankAccount(
         "AT911904300235473209", "Succeeds, and is returned a week later", DebitOutcome.RETURNS
     ),
 )

@@ -160,6 +160,8 @@ async def api(http: web.Request) -> web.StreamResponse:
     if body is None:
         error = {"type": "invalid_request_error", "message": "The request's body is too large."}
         return _response(sandbox.api.error_response(request, 413, error))
+    if sandbox.live:
+        await sandbox.run_due()  # the answer shows what has happened by now
     conflict = sandbox.api.conflict_response(request)
     if conflict is not None:
         return _response(conflict)

@@ -218,6 +218,17 @@ async def test_a_bank_that_only_asks_takes_nothing_and_the_gift_can_be_refunded(
         await shop.client.v1.disputes.close_async(inquiry.id)  # there is nothing to give in to
 
 
+async def test_an_inquiry_is_ended_by_closing_it_and_takes_no_money(shop: Shop) -> None:
+    inquiry = await disputed(shop, ASKED_ABOUT)
+
+    closed = await shop.client.v1.disputes.close_async(inquiry.id)
+
+    assert (closed.status, moved(closed)) == ("warning_closed", [])
+    assert await shop.balance() == {"usd": 941}
+    with pytest.raises(stripe.InvalidRequestError, match="already closed"):
+        await shop.client.v1.disputes.close_async(inquiry.id)
+
+
 async def test_an_inquiry_that_becomes_a_dispute_takes_the_money_then(shop: Shop) -> None:
     inquiry = await disputed(shop, ASKED_ABOUT)
     await shop.advance(5)

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,9 +9,9 @@ import pytest
 
 from payments.sandbox import Sandbox, listen
 from tests.support.newsroom import REAL_TIMEOUT_SECONDS
+from tests.support.outside_client import find_stripe_cli
 from tests.support.shop import ManualWallClock
 
-ROOT = Path(__file__).parents[2]
 KEY = "sk_test_" + "0" * 32
 PINNED = ("--api-version", "2026-10-28.endive")
 SUCCEEDED = "Trigger succeeded"
@@ -25,14 +24,7 @@ SUBSCRIPTION_EVENTS = (
 )
 
 
-def find_client() -> str | None:
-    """The client: named by the environment, installed in the project, or on the path."""
-    named = os.environ.get("PAYMENTS_STRIPE_CLI")
-    installed = ROOT / "node_modules" / ".bin" / "stripe"
-    return named or (str(installed) if installed.exists() else shutil.which("stripe"))
-
-
-CLIENT = find_client()
+CLIENT = find_stripe_cli()
 
 pytestmark = [
     pytest.mark.anyio,
