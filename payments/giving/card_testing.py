@@ -236,9 +236,17 @@ async def _subscription_sessions_under_attack(
 
 
 async def _expire_session(ctx: Context, session_id: str) -> None:
-    """Expire a session at Stripe; its webhook writes the outcome, as for any other."""
+    """Expire a session at Stripe; its webhook writes the outcome, as for any other.
+
+    One that stays open although Stripe confirmed it raises an alert.
+    """
     try:
         with stripe_client.translate_errors():
-            await ctx.stripe.v1.checkout.sessions.expire_async(session_id)
+            expired = await ctx.stripe.v1.checkout.sessions.expire_async(session_id)
     except stripe.InvalidRequestError:
         return  # paid or expired meanwhile
+    if expired.status == "open":
+        async with ctx.sessions.begin() as session:
+            await alerts.raise_alert(
+                session, AlertKind.CHANGE_NOT_MADE, object_id=session_id, now=ctx.now()
+            )

@@ -231,6 +231,10 @@ async def open_checkout(ctx: Context, contribution_id: str) -> Contribution:
             ) from error
         # Too late for a first session, so Stripe never had one: nothing can have been paid.
         return await _record_checkout(ctx, contribution_id, status=ContributionStatus.EXPIRED)
+    if made.url is None or (made.amount_total, made.currency) != (row.amount, row.currency):
+        raise StripeRejected(
+            "Our payment provider did not accept this payment. Nothing was charged."
+        )
     return await _record_checkout(
         ctx, contribution_id, status=ContributionStatus.OPEN, session_id=made.id, url=made.url
     )

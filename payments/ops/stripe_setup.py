@@ -7,6 +7,7 @@ from typing import Any
 
 import stripe
 
+from payments.core.errors import StripeRejected
 from payments.core.frequency import Frequency
 from payments.giving.checkout_session import product_id
 from payments.infra import stripe_client
@@ -36,12 +37,14 @@ async def _ensure_product(ctx: Context, frequency: Frequency, *, dry_run: bool) 
     product = product_id(frequency)
     try:
         with stripe_client.translate_errors():
-            await ctx.stripe.v1.products.retrieve_async(product)
+            found = await ctx.stripe.v1.products.retrieve_async(product)
     except stripe.InvalidRequestError as error:
         if error.code != "resource_missing":
             raise
     else:
-        return f"product {product}: exists"
+        if found.active:
+            return f"product {product}: exists"
+        return await _unarchive_product(ctx, product, dry_run=dry_run)
     if dry_run:
         return f"product {product}: would be created"
     with stripe_client.translate_errors():
@@ -50,6 +53,17 @@ async def _ensure_product(ctx: Context, frequency: Frequency, *, dry_run: bool) 
             {"idempotency_key": f"product-{product}"},
         )
     return f"product {product}: created"
+
+
+async def _unarchive_product(ctx: Context, product: str, *, dry_run: bool) -> str:
+    """Let prices be made of a product again: Stripe refuses them of an archived one."""
+    if dry_run:
+        return f"product {product}: is archived and would be taken back"
+    with stripe_client.translate_errors():
+        updated = await ctx.stripe.v1.products.update_async(product, {"active": True})
+    if not updated.active:
+        raise StripeRejected(f"Stripe left {product} archived: nobody can give by it.")
+    return f"product {product}: was archived, taken back"
 
 
 async def _ensure_webhook_endpoint(ctx: Context, *, dry_run: bool) -> list[str]:
@@ -66,9 +80,11 @@ async def _ensure_webhook_endpoint(ctx: Context, *, dry_run: bool) -> list[str]:
         if not endpoint.is_subscribed(ours):
             if not dry_run:
                 with stripe_client.translate_errors():
-                    await ctx.stripe.v1.webhook_endpoints.update_async(
+                    updated = await ctx.stripe.v1.webhook_endpoints.update_async(
                         ours.id, {"enabled_events": ENABLED_EVENTS, "disabled": False}
                     )
+                if not endpoint.is_subscribed(updated):
+                    raise StripeRejected(f"Stripe left the webhook endpoint {ours.id} as it was.")
             lines.append(f"webhook endpoint {ours.id}: {'would be ' if dry_run else ''}repaired")
     return lines or [f"webhook endpoint {endpoints[0].id}: exists"]
 

@@ -51,6 +51,18 @@ async def test_a_page_on_which_card_after_card_is_tried_ends(
     assert [await status(newsroom, other) for other in others] == ["open", "open"]
 
 
+async def test_a_page_that_stripe_confirms_to_close_and_leaves_open_calls_a_person(
+    newsroom: Newsroom,
+) -> None:
+    started = await opens_checkout(newsroom)
+    newsroom.sandbox.faults.add("POST", "/expire", "without_effect", remaining=100)
+    await declines_repeatedly(newsroom, started)
+    assert await status(newsroom, started) == "open"
+    ((session_id,),) = await newsroom.rows("SELECT stripe_session_id FROM contributions")
+    opened = await newsroom.rows("SELECT kind, object_id FROM alerts")
+    assert ("change_not_made", session_id) in opened
+
+
 async def test_stripe_does_not_say_on_whose_page_the_cards_of_a_subscription_are_declined(
     newsroom: Newsroom,
 ) -> None:

@@ -200,6 +200,19 @@ async def test_a_first_payment_that_was_not_completed_is_made_with_another_card(
     assert at_stripe(room, made.id) == "active"
 
 
+async def test_a_debt_is_settled_though_the_webhooks_of_the_new_card_were_lost(
+    donor: Donor,
+) -> None:
+    await payment_fails(donor)
+    id_ = await subscription_id_of(donor.room)
+    await pay(await card_page_of(donor.room, id_), card=GOOD_CARD, email=READER_EMAIL)
+    donor.room.sandbox.take_deliveries()
+    await donor.room.advances_time(timedelta(hours=2))
+    await donor.room.runs_sweeps()
+    assert invoices(donor.room) == [("paid", 500), ("paid", 500)]
+    assert at_stripe(donor.room, id_) == "active"
+
+
 async def test_a_card_that_is_declined_leaves_the_payment_open_and_says_so(donor: Donor) -> None:
     gift, _ = await payment_fails(donor)
     await donor.signs_in()

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from payments.core.errors import StripeRejected
 from payments.infra.context import Context, open_context
 from payments.ops import stripe_setup
 from payments.sandbox.sandbox import Sandbox
@@ -76,6 +77,30 @@ async def test_an_endpoint_that_differs_is_repaired(
     assert len(await endpoint.list_problems(ctx)) == 1
     assert (await stripe_setup.setup(ctx))[-1].endswith("repaired")
     assert await endpoint.list_problems(ctx) == []
+
+
+async def test_a_repair_that_stripe_confirms_and_does_not_make_is_told(
+    ctx: Context, sandbox: Sandbox
+) -> None:
+    await stripe_setup.setup(ctx)
+    await changes(ctx, disabled=True)
+    sandbox.faults.add("POST", "/v1/webhook_endpoints/", "without_effect")
+    with pytest.raises(StripeRejected, match="left the webhook endpoint"):
+        await stripe_setup.setup(ctx)
+    await stripe_setup.setup(ctx)
+    assert await endpoint.list_problems(ctx) == []
+
+
+async def test_a_product_that_was_archived_is_taken_back(ctx: Context, sandbox: Sandbox) -> None:
+    await stripe_setup.setup(ctx)
+    await ctx.stripe.v1.products.update_async("reader_payments_monthly", {"active": False})
+    assert "would be taken back" in (await stripe_setup.setup(ctx, dry_run=True))[1]
+    sandbox.faults.add("POST", "/v1/products/", "without_effect")
+    with pytest.raises(StripeRejected, match="left reader_payments_monthly archived"):
+        await stripe_setup.setup(ctx)
+    assert (await stripe_setup.setup(ctx))[1].endswith("was archived, taken back")
+    product = await ctx.stripe.v1.products.retrieve_async("reader_payments_monthly")
+    assert product.active
 
 
 async def test_an_endpoint_that_sends_more_than_we_need_is_left_alone(ctx: Context) -> None:

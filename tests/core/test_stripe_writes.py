@@ -1,0 +1,50 @@
+"""Whatever we ask Stripe to change is looked at afterwards: each such call has its place here."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+# What changes nothing of Stripe's, or is none of Stripe's calls.
+READS = ("retrieve", "list", "open", "close", "run_worker", "request")
+# How each is looked at, with the test that has Stripe confirm it and not do it.
+WRITES = {
+    "the subscription is fetched and compared; tests/giving/test_change_requests.py": """
+        giving/change_requests:update giving/change_requests:resume
+        giving/subscription_changes:cancel""",
+    "it is fetched, and another card in use is an error; tests/giving/test_debts.py": """
+        giving/payment_methods:update giving/payment_methods:update""",
+    "the answer is compared, and what is left raises an alert; tests/giving/test_debts.py": """
+        giving/debts:pay giving/debts:void_invoice giving/debts:finalize_invoice""",
+    "the answer is compared, and a page whose amount differs is not shown": """
+        giving/contributions:create giving/payment_methods:create""",
+    "the answer is compared, and raises an alert; tests/giving/test_card_testing.py": """
+        giving/card_testing:expire""",
+    "the answer is compared, and all is listed again; tests/safety/test_emergency_stop.py": """
+        safety/stop_actions:update safety/stop_actions:cancel safety/stop_actions:expire
+        safety/stop_actions:cancel safety/stop_actions:finalize_invoice
+        safety/stop_actions:void_invoice""",
+    "charge and amount must be those of the request; tests/settlement/test_refunds.py": """
+        settlement/refund_requests:create""",
+    "the answer is compared, and the operator told; tests/ops/test_stripe_setup.py": """
+        ops/stripe_setup:create ops/stripe_setup:update ops/stripe_setup:create
+        ops/stripe_setup:update""",
+}
+
+
+def writes() -> Iterator[str]:
+    """Yield the module and the verb of every call that changes something at Stripe."""
+    for file in sorted(ROOT.glob("payments/**/*.py")) + sorted(ROOT.glob("webhooks/*.py")):
+        module = file.relative_to(ROOT).with_suffix("").as_posix().removeprefix("payments/")
+        if module.startswith(("sandbox/", "ops/demo/")):
+            continue
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Attribute) and node.attr.endswith("_async"):
+                verb = node.attr.removesuffix("_async")
+                if not verb.startswith(READS):
+                    yield f"{module}:{verb}"
+
+
+def test_every_change_at_stripe_is_looked_at_afterwards() -> None:
+    reviewed = [call for calls in WRITES.values() for call in calls.split()]
+    assert sorted(writes()) == sorted(reviewed)
