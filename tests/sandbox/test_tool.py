@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 
 from payments.sandbox import Sandbox, control, state_file
 from payments.sandbox.simulations import SimulatedActions
-from tests.support.shop import ManualWallClock, Shop, open_shop
+from tests.support.shop import ManualWallClock, Shop, open_shop, paid
 
 pytestmark = pytest.mark.anyio
 
@@ -149,7 +150,28 @@ async def test_a_delivery_nobody_has_acknowledged_is_sent_again_after_loading(
     assert [each.event_id for each in other.take_deliveries()] == [taken.event_id]
 
 
-# ------------------------------------------------------------------ reset
+# ------------------------------------------------------------------ seed and reset
+
+
+async def everything_of(seed: int) -> str:
+    """All that an account has after the same calls, apart from the port it listened on."""
+    wall = ManualWallClock()
+    async with open_shop(Sandbox(wall=wall, seed=seed), wall) as shop:
+        subscription = await shop.subscribes(500)
+        charge = await paid(shop, 1200)
+        await shop.client.v1.refunds.create_async({"charge": charge.id, "amount": 100})
+        shop.sandbox.dispute(charge.id, amount=50)
+        shop.sandbox.fail_card(str(subscription.default_payment_method))
+        await shop.advance(45)
+        saved = msgspec.json.encode(shop.sandbox.account.dump()).decode()
+        without_keys = re.sub(r'"idempotency_key":"[^"]+"', "", saved)  # the SDK chooses them
+        return without_keys.replace(shop.sandbox.url, "")
+
+
+async def test_the_same_calls_make_the_same_account_from_the_same_seed() -> None:
+    first, again, other = [await everything_of(seed) for seed in (5, 5, 6)]
+    assert first == again
+    assert first != other
 
 
 async def test_a_reset_leaves_keys_and_settings_and_counts_from_the_seed_again(
