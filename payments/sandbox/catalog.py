@@ -174,7 +174,6 @@ def make_price(account: StripeAccount, params: JsonObject, *, param: str = "") -
             "active": False,
             **amounts,
             "currency": currency,
-            "custom_unit_amount": None,
             "lookup_key": None,
             "metadata": read.metadata(params),
             "nickname": None,

@@ -11,6 +11,7 @@ from payments.sandbox import (
     catalog,
     checkout_defaults,
     currencies,
+    custom_amounts,
     customers,
     listing,
     payment_intents,
@@ -212,6 +213,17 @@ def complete(
         TASK_HANDLERS["count_completed_session"](account, session["payment_link"])
 
 
+def set_custom_amount(account: StripeAccount, session: JsonObject, amount: int) -> None:
+    """Set what the payer has chosen to pay, in minor units, of the session's one line item."""
+    for row in (session, *line_items_of(account, session)):
+        row["amount_subtotal"] = row["amount_total"] = amount
+    intent = account.store.objects.get(
+        account.store.private(session["id"]).get("paying_intent", "")
+    )
+    if intent is not None:
+        intent["amount"] = amount
+
+
 def line_items_of(account: StripeAccount, session: JsonObject) -> list[JsonObject]:
     """Return a session's line items in their order."""
     ids = account.store.linked("item", "session", session["id"])
@@ -301,6 +313,8 @@ def check_line_items(items: list[JsonObject], mode: str) -> None:
         subscriptions.check_sold_together([item["price"] for item in recurring])
     if len({item["currency"] for item in items}) > 1:
         raise invalid_request("All line items must have the same currency.", "line_items")
+    if custom_amounts.check_alone(items):
+        return
     total, currency = sum(item["amount_total"] for item in items), items[0]["currency"]
     min_amount = currencies.min_charge(currency)
     if total < min_amount:

@@ -19,6 +19,7 @@ from payments.sandbox import (
     checkout,
     checkout_payment,
     currencies,
+    custom_amounts,
     payment_form,
     payment_links,
     sepa_debit,
@@ -71,8 +72,15 @@ def submit(account: StripeAccount, session_id: str, form: dict[str, str]) -> Pag
     takes_debit = "sepa_debit" in session["payment_method_types"]
     known_email = _known_email(account, session)
     parsed = payment_form.parse(account, form, known_email, takes_debit=takes_debit)
-    if isinstance(parsed, dict):
-        return _payment_page(account, session, form, parsed, 422)
+    price = _custom_price(account, session)
+    chosen = custom_amounts.parse(price, form.get("amount", "")) if price else 0
+    errors = parsed if isinstance(parsed, dict) else {}
+    if isinstance(chosen, str):
+        errors = {"amount": chosen, **errors}
+    if errors or isinstance(parsed, dict) or isinstance(chosen, str):
+        return _payment_page(account, session, form, errors, 422)
+    if price:
+        checkout.set_custom_amount(account, session, chosen)
     method = parsed.create_payment_method(account)
     decline = checkout_payment.pay(account, session, method, parsed.payer)
     if decline is not None:
@@ -182,7 +190,10 @@ def _payment_page(
         button=_button_label(account, session),
         debit="sepa_debit" in session["payment_method_types"],
         note=(custom_text["submit"] or {}).get("message"),
-        **form_context(account, form, errors, known_email),
+        **(
+            form_context(account, form, errors, known_email)
+            | {"chooses_amount": _custom_price(account, session) is not None}
+        ),
     )
     return PageResponse(status, html, headers=content_security_policy(session["success_url"]))
 
@@ -192,13 +203,24 @@ def form_context(
 ) -> JsonObject:
     """Return the template variables of the payment form; a known e-mail address is read-only."""
     return {
-        "values": {"email": known_email or form.get("email", ""), "name": form.get("name", "")},
+        "values": {
+            "amount": form.get("amount", ""),
+            "email": known_email or form.get("email", ""),
+            "name": form.get("name", ""),
+        },
+        "chooses_amount": False,
         "email_locked": bool(known_email),
         "errors": {name: errors[name] for name in payment_form.FORM_FIELDS if name in errors},
         "cards": cards.CARDS,
         "bank_accounts": sepa_debit.BANK_ACCOUNTS,
         "year": account.clock.now().year + 8,
     }
+
+
+def _custom_price(account: StripeAccount, session: JsonObject) -> JsonObject | None:
+    """Return the price whose amount the payer chooses, or None."""
+    prices = [item["price"] for item in checkout.line_items_of(account, session)]
+    return next((price for price in prices if price["custom_unit_amount"]), None)
 
 
 def _known_email(account: StripeAccount, session: JsonObject) -> str | None:
@@ -212,6 +234,8 @@ def amount_and_interval(account: StripeAccount, session: JsonObject) -> str:
     if session["mode"] == "setup":
         return "Save your card"
     recurring = checkout.line_items_of(account, session)[0]["price"]["recurring"]
+    if session["status"] == "open" and _custom_price(account, session):
+        return "what you choose"
     amount = _amount_text(session)
     if recurring is None:
         return amount

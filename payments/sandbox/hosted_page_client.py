@@ -32,12 +32,15 @@ async def pay(
     name: str = "A Payer",
     complete_3ds: bool = True,
     iban: str = "",
+    amount: str = "",
 ) -> PageResult:
     """Submit a Checkout page or invoice page once; with an IBAN, as a debit instead of a card.
 
+    `amount` is what is chosen where the page asks for it, such as `12.50`.
+
     A decline is returned as `error_text`, the errors that the page shows.
     """
-    values = {"email": email, "name": name, "iban": iban}
+    values = {"amount": amount, "email": email, "name": name, "iban": iban}
     if not iban:
         values |= {"card": card, "expiry": "12/49", "cvc": "123"}
     answer = {"answer": "complete" if complete_3ds else "fail"}

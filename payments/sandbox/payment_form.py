@@ -15,7 +15,7 @@ from payments.sandbox.cards import Decline, SandboxCard
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.sepa_debit import BankAccount
 
-FORM_FIELDS: Final = ("email", "card", "expiry", "cvc", "iban", "name")
+FORM_FIELDS: Final = ("amount", "email", "card", "expiry", "cvc", "iban", "name")
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _FIELD_BY_DECLINE_CODE: Final = {
     "expired_card": "expiry",

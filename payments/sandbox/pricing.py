@@ -7,6 +7,7 @@ https://docs.stripe.com/products-prices/pricing-models
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Final
 
+from payments.sandbox import custom_amounts
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount
 from payments.sandbox.declared_params import within
@@ -18,14 +19,22 @@ _TIER: Final = (
 )  # fmt: skip
 PARAMS: Final = (  # of a price, beside its unit amount
     "billing_scheme", "tiers_mode", "transform_quantity.divide_by", "transform_quantity.round",
-    *within("tiers[]", names=_TIER),
+    *within("tiers[]", names=_TIER), *custom_amounts.PARAMS,
 )  # fmt: skip
+_NO_AMOUNT: Final = dict.fromkeys(
+    ("tiers_mode", "transform_quantity", "unit_amount", "unit_amount_decimal")
+)
 MAX_DECIMAL_PLACES: Final = 12
 TIERS_MODES: Final = ("graduated", "volume")
 
 
 def amount(account: StripeAccount, price: JsonObject, quantity: int) -> int:
-    """Return what a quantity of a price costs, in minor units."""
+    """Return what a quantity of a price costs, in minor units.
+
+    Where the payer chooses the amount, it is the suggested one, or 0.
+    """
+    if price["custom_unit_amount"]:
+        return int(price["custom_unit_amount"]["preset"] or 0)
     if price["billing_scheme"] == "tiered":
         exact = _tiered_amount(account, price, quantity)
     else:
@@ -45,6 +54,9 @@ def amount_fields(params: JsonObject, param: str) -> JsonObject:
     `param` is the path of the price in the request. Raises ApiError for what Stripe refuses.
     """
     scheme = read.one_of(params, "billing_scheme", ("per_unit", "tiered"), "per_unit")
+    custom = custom_amounts.custom_unit_amount_in(params, param)
+    if custom is not None:
+        return {"billing_scheme": scheme, "custom_unit_amount": custom, **_NO_AMOUNT}
     if scheme == "tiered":
         if params.keys() & {"unit_amount", "unit_amount_decimal"}:
             message = "You cannot specify unit_amount when the billing scheme is tiered."
@@ -52,18 +64,14 @@ def amount_fields(params: JsonObject, param: str) -> JsonObject:
         mode = read.one_of(params, "tiers_mode", TIERS_MODES, None)
         if mode is None:
             raise missing_param(_path(param, "tiers_mode"))
-        return {
-            "billing_scheme": scheme,
-            "tiers_mode": mode,
-            "transform_quantity": None,
-            "unit_amount": None,
-            "unit_amount_decimal": None,
-        }
+        no_amount = {**_NO_AMOUNT, "tiers_mode": mode}
+        return {"billing_scheme": scheme, "custom_unit_amount": None, **no_amount}
     exact = _unit_amount(params, "unit_amount", param)
     if exact is None:
         raise missing_param(_path(param, "unit_amount"))
     return {
         "billing_scheme": scheme,
+        "custom_unit_amount": None,
         "tiers_mode": None,
         "transform_quantity": _transform_quantity(params),
         **_unit_amount_fields("unit_amount", exact),

@@ -127,3 +127,68 @@ async def test_a_link_that_cannot_be_is_refused(
         await link(shop, **params)
     assert refused.value.param == param
     assert (await shop.client.v1.payment_links.list_async()).data == []
+
+
+# ------------------------------------------------------------------ amounts the payer chooses
+
+
+async def custom_link(shop: Shop, **custom: int) -> stripe.PaymentLink:
+    """A link over what the payer chooses to pay."""
+    params: dict[str, object] = {
+        "currency": "usd",
+        "product": await shop.product(),
+        "custom_unit_amount": {"enabled": True, **custom},
+    }
+    price = await shop.client.v1.prices.create_async(params)  # type: ignore[arg-type]  # as above
+    assert (price.unit_amount, price.unit_amount_decimal) == (None, None)
+    return await shop.client.v1.payment_links.create_async(
+        {"line_items": [{"price": price.id, "quantity": 1}]}
+    )
+
+
+async def test_a_payer_chooses_what_to_pay(shop: Shop) -> None:
+    made = await custom_link(shop, minimum=300, preset=1000)
+
+    await sandboxes.pay(made.url, "4000000000000002", amount="8")
+    paid = await sandboxes.pay(made.url, amount="12.50")
+
+    assert (paid.status, paid.error_text) == (200, None)
+    session, declined = await sessions(shop, made)
+    assert (declined.status, declined.amount_total) == ("open", 800)
+    assert (session.status, session.amount_total) == ("complete", 1250)
+    items = await shop.client.v1.checkout.sessions.line_items.list_async(session.id)
+    assert [item.amount_total for item in items.data] == [1250]
+    assert declined.url is not None
+    await sandboxes.pay(declined.url, amount="9,5")
+    assert await shop.paid_amounts() == [1250, 950]
+
+
+@pytest.mark.parametrize("amount", ["", "many", "2.99", "12.505", "100.01", "-5"])
+async def test_an_amount_that_cannot_be_chosen_is_refused_on_the_page(
+    shop: Shop, amount: str
+) -> None:
+    made = await custom_link(shop, minimum=300, maximum=10000)
+    refused = await sandboxes.pay(made.url, amount=amount)
+    assert (refused.status, refused.error_text is not None) == (422, True)
+    assert await shop.paid_amounts() == []
+
+
+async def test_a_chosen_amount_goes_with_nothing_else(shop: Shop) -> None:
+    made = await custom_link(shop)
+    (item,) = (await shop.client.v1.payment_links.line_items.list_async(made.id)).data
+    assert item.price is not None
+    for items in (
+        [{"price": item.price.id, "quantity": 2}],
+        [{"price": item.price.id, "quantity": 1}] * 2,
+    ):
+        with pytest.raises(stripe.InvalidRequestError, match="only line item"):
+            await shop.checkout(line_items=items)
+    with pytest.raises(stripe.InvalidRequestError, match="not recurring"):
+        await shop.client.v1.prices.create_async(
+            {
+                "currency": "usd",
+                "product": await shop.product(),
+                "custom_unit_amount": {"enabled": True},
+                "recurring": {"interval": "month"},
+            }
+        )
