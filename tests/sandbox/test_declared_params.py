@@ -86,6 +86,7 @@ COMPANIONS: tuple[tuple[str, dict[str, str | None]], ...] = (
         "tiers[0][unit_amount]": "1",
         "unit_amount": None,
     }),
+    (r"^custom_unit_amount", {"custom_unit_amount[enabled]": "true", "unit_amount": None}),
     (r"^recurring", {"recurring[interval]": "month"}),
     (r"^default_price_data", {
         "default_price_data[currency]": "usd",
