@@ -41,6 +41,7 @@ async def test_every_id_and_url_in_a_rich_account_leads_somewhere(
         "invoice",
         "invoice_payment",
         "payment_intent",
+        "payment_link",
         "payment_method",
         "payout",
         "plan",
@@ -48,6 +49,7 @@ async def test_every_id_and_url_in_a_rich_account_leads_somewhere(
         "product",
         "radar.early_fraud_warning",
         "refund",
+        "setup_attempt",
         "setup_intent",
         "subscription",
         "subscription_item",
@@ -55,7 +57,7 @@ async def test_every_id_and_url_in_a_rich_account_leads_somewhere(
         "webhook_endpoint",
     }
     pages = {url.removeprefix(shop.sandbox.url).split("/")[1] for url in crawler.urls}
-    assert pages >= {"c", "i", "mandates", "r", "receipts", "v1"}
+    assert pages >= {"c", "i", "l", "mandates", "r", "receipts", "v1"}
 
     await _pages_move_with_a_saved_account(shop, http, wall, tmp_path)
 

@@ -1,10 +1,12 @@
 """An account with one of everything that the sandbox makes, and a crawler of all its links."""
 
+import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 
 import aiohttp
+import stripe
 from stripe._list_object import ListObject
 
 from payments import sandbox as sandboxes
@@ -14,6 +16,9 @@ from payments.sandbox.form_encoding import JsonObject, JsonValue
 from tests.support.shop import Shop
 
 IBAN = "AT611904300234573201"
+AUTHENTICATED = "pm_card_authenticationRequired"
+LEGACY = ("card", "source")
+MONTHLY: stripe.params.PriceCreateParamsRecurring = {"interval": "month"}
 DISPUTED_CARD, DECLINED_CARD = "4000000000000259", "4000000000000341"
 _ID = re.compile(r"(?=[a-z_]+_.*[A-Z0-9])[a-z]+(?:_test)?_[A-Za-z0-9]{8,}")
 # What is the caller's own, what happened once, and what is no object: requests and secrets.
@@ -38,6 +43,7 @@ async def fill(shop: Shop) -> None:
     expiring = await shop.checkout(300, after_expiration={"recovery": {"enabled": True}})
     await client.checkout.sessions.expire_async(expiring.id)
     await shop.checkout(400)  # stays open
+    await _use_what_is_rare(shop, customer)
     await client.invoice_items.create_async(
         {"customer": customer, "amount": 250, "currency": "usd", "description": "A book"}
     )
@@ -62,6 +68,56 @@ async def fill(shop: Shop) -> None:
     payouts = await client.payouts.list_async()
     sandbox.fail_payout(payouts.data[0].id)
     await sandbox.advance(timedelta(days=3))
+
+
+async def _use_what_is_rare(shop: Shop, customer: str) -> None:
+    """A Payment Link, a legacy card, tiers and several items, and what waits for 3-D Secure."""
+    client, product = shop.client.v1, await shop.product()
+    once = await client.prices.create_async(
+        {"currency": "usd", "unit_amount": 800, "product": product}
+    )
+    link = await client.payment_links.create_async(
+        {"line_items": [{"price": once.id, "quantity": 1}]}
+    )
+    await sandboxes.pay(link.url)
+    shop.sandbox.save_legacy_card(customer)
+    monthly = await client.prices.create_async(
+        {"currency": "usd", "unit_amount": 300, "product": product, "recurring": MONTHLY}
+    )
+    tiered = await client.prices.create_async(
+        {
+            "currency": "usd",
+            "product": product,
+            "recurring": MONTHLY,
+            "billing_scheme": "tiered",
+            "tiers_mode": "graduated",
+            "tiers": [{"up_to": 2, "unit_amount": 100}, {"up_to": "inf", "unit_amount": 50}],
+        }
+    )
+    await client.subscriptions.create_async(
+        {
+            "customer": customer,
+            "items": [{"price": monthly.id}, {"price": tiered.id, "quantity": 3}],
+            "trial_period_days": 14,
+        }
+    )
+    await client.payment_intents.create_async(
+        {
+            "amount": 1100,
+            "currency": "usd",
+            "payment_method": AUTHENTICATED,
+            "confirm": True,
+            "return_url": "https://shop.example/back",
+        }
+    )
+    await client.setup_intents.create_async(
+        {
+            "customer": customer,
+            "payment_method": AUTHENTICATED,
+            "confirm": True,
+            "return_url": "https://shop.example/back",
+        }
+    )
 
 
 class Crawler:
@@ -99,6 +155,8 @@ class Crawler:
                 await self._list("/v1/setup_attempts", f"&setup_intent={object_id}")
             elif kind == "checkout.session":
                 await self._list(f"/v1/checkout/sessions/{object_id}/line_items")
+            elif kind == "customer":
+                await self._list(f"/v1/customers/{object_id}/sources")
 
     async def _list(self, path: str, query: str = "") -> None:
         answer = await self.get(f"{path}?limit=100{query}")
@@ -162,6 +220,9 @@ class Crawler:
 
     async def _retrieve(self, kind: str, object_id: str) -> None:
         path = retrieve_path(kind, object_id)
+        if kind in LEGACY:
+            owner = self.objects[kind, object_id]["customer"]
+            path = f"/v1/customers/{owner}/sources/{object_id}"
         if path is None:
             return
         found = await self.get(path)
@@ -194,13 +255,16 @@ def retrieve_path(kind: str, object_id: str) -> str | None:
         return f"/v1/accounts/{object_id}"
     if kind == "bank_account":
         return f"/v1/accounts/acct_1SandboxAccount00/external_accounts/{object_id}"
-    return next((each.format(object_id) for each in _retrieve_templates(kind)), None)
+    template = _retrieve_template(kind)
+    return None if template is None else template.format(object_id)
 
 
-def _retrieve_templates(kind: str) -> Iterator[str]:
+@functools.cache
+def _retrieve_template(kind: str) -> str | None:
     for endpoint in contract.endpoints():
         template = re.sub(r"\{\w+\}", "{}", endpoint.template)
         if endpoint.method == "GET" and template.endswith("{}") and template.count("{}") == 1:
             returned = resolve(endpoint.returns, endpoint.module)
             if getattr(returned, "OBJECT_NAME", None) == kind:
-                yield template
+                return template
+    return None
