@@ -174,6 +174,19 @@ async def record_cancellation(
     )
 
 
+async def mark_cancelled(session: AsyncSession, subscription_id: str, *, now: datetime) -> None:
+    """Mark the decision to cancel as done, if it was not observed before."""
+    await session.execute(
+        update(SubscriptionChange)
+        .where(
+            SubscriptionChange.subscription_id == subscription_id,
+            SubscriptionChange.kind == ChangeKind.CANCELLED,
+            SubscriptionChange.done_at.is_(None),
+        )
+        .values(done_at=now)
+    )
+
+
 async def pending_cancellations(
     session: AsyncSession, subscription_ids: Sequence[str]
 ) -> dict[str, datetime]:

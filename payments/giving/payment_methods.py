@@ -45,7 +45,7 @@ async def start_card_update(
     """
     async with ctx.sessions() as session:
         subscription = await subscriptions.get_or_none(session, subscription_id)
-    if subscription is None or not subscription.can_take_card:
+    if subscription is None or not subscription.may_be_charged:
         raise SubscriptionEnded("This contribution has already ended. Nothing more is charged.")
     plan = CardUpdatePlan() if shown is None else await debts.plan_for(ctx, subscription_id)
     if plan.fingerprint != (shown or ""):
@@ -106,7 +106,7 @@ async def sync_setup_intent(ctx: Context, setup_intent_id: str) -> None:
         return
     async with ctx.sessions() as session:
         subscription = await subscriptions.get_or_none(session, subscription_id)
-    if subscription is None or not subscription.can_take_card:
+    if subscription is None or not subscription.may_be_charged:
         return
     if subscription.stripe_customer_id != stripe_client.id_of(fetched.customer):
         return  # a card of one customer, for another's subscription
@@ -153,7 +153,7 @@ async def _make_default(
     await subscriptions.sync(ctx, subscription_id)
     async with ctx.sessions() as session:
         after = await subscriptions.get_or_none(session, subscription_id)
-    if was_refused or after is None or not after.can_take_card:
+    if was_refused or after is None or not after.may_be_charged:
         return not was_refused
     if after.stripe_payment_method_id != payment_method_id:
         raise StripeRejected("The new card is not the one in use at our payment provider.")

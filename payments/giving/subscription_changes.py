@@ -222,18 +222,15 @@ async def undo_scheduled_end(
 
 
 async def cancel(ctx: Context, subscription_id: str, *, actor: Actor) -> bool:
-    """Cancel a subscription at once, or do nothing if it has ended. Returns whether Stripe
-    confirmed it.
+    """Cancel a subscription, or do nothing if it has ended. Returns whether Stripe confirmed it.
 
     At once and not at the end of the paid period: a contribution buys nothing that would run on
-    until then, so both cost the donor the same, and at once also ends the attempts for a payment
-    that failed and leaves nothing that could begin again. An end that was set elsewhere is shown
-    and can be taken back (`undo_scheduled_end`).
+    until then, and at once also ends the attempts for a payment that failed.
 
     The decision is stored whether or not Stripe can be reached; a job retries until it is done.
     """
     subscription = await _require_known(ctx, subscription_id)
-    if not subscription.is_live:
+    if not subscription.may_be_charged:
         return True
     async with ctx.sessions.begin() as session:
         await change_log.record_cancellation(session, subscription_id, actor=actor, now=ctx.now())
@@ -251,7 +248,7 @@ async def perform_cancellation(ctx: Context, subscription_id: str) -> None:
     subscription = await _require_known(ctx, subscription_id)
     async with ctx.sessions() as session:
         pending = await change_log.pending_cancellations(session, [subscription_id])
-    if not subscription.is_live or not pending:
+    if not subscription.may_be_charged or not pending:
         return
     try:
         with stripe_client.translate_errors():
@@ -260,8 +257,10 @@ async def perform_cancellation(ctx: Context, subscription_id: str) -> None:
         if error.code != "resource_missing":  # ended at Stripe a moment ago
             raise StripeRejected("Our payment provider did not stop it.") from error
     await subscriptions.sync(ctx, subscription_id)
-    if (await _require_known(ctx, subscription_id)).is_live:
+    if (await _require_known(ctx, subscription_id)).may_be_charged:
         raise ChangeNotMade("Our payment provider did not stop it.")
+    async with ctx.sessions.begin() as session:  # of one that had not begun nobody was told
+        await change_log.mark_cancelled(session, subscription_id, now=ctx.now())
 
 
 async def resume_cancellations(ctx: Context, *, limit: int = 500) -> int:

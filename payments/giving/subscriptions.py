@@ -110,8 +110,8 @@ class Subscription(db.Base):
         return self.status in LIVE_STATUSES
 
     @property
-    def can_take_card(self) -> bool:
-        """Whether another card has a use: also where the first payment was not completed yet."""
+    def may_be_charged(self) -> bool:
+        """Whether it is live, or would be if its first payment were completed."""
         return self.is_live or self.status is SubscriptionStatus.INCOMPLETE
 
     @property

@@ -107,7 +107,7 @@ async def erase(ctx: Context, donor_id: str, *, by: Actor = Actor.DONOR) -> date
     are_confirmed = [
         await subscription_changes.cancel(ctx, subscription.stripe_subscription_id, actor=by)
         for subscription in own_subscriptions
-        if subscription.is_live
+        if subscription.may_be_charged
     ]
     if not all(are_confirmed):
         raise StripeUnavailable(

@@ -127,7 +127,7 @@ async def _cancel_subscriptions(ctx: Context, charge_id: str, contribution_id: s
         await _sync_unknown_subscription(ctx, charge_id)
         return
     for subscription in begun:
-        if subscription.is_live:
+        if subscription.may_be_charged:
             await subscription_changes.cancel(
                 ctx, subscription.stripe_subscription_id, actor=Actor.STAFF
             )

@@ -6,6 +6,7 @@ import pytest
 
 from payments.giving import debts, payment_methods
 from payments.giving.contributions import Contribution
+from payments.safety import data_requests
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.hosted_page_client import pay
 from tests.support.donor import (
@@ -176,11 +177,22 @@ async def test_a_pause_that_somebody_asked_for_does_not_end_with_another_card(
 async def test_a_first_payment_that_was_not_completed_is_made_with_another_card(
     donor: Donor,
 ) -> None:
-    """Our Checkout begins no such subscription; another program of the same account may."""
+    room, id_ = donor.room, await begins_incomplete(donor)
+    plan = await debts.plan_for(room.ctx, id_)
+    assert plan.amount is not None
+    await pay(await card_page_of(room, id_), card=GOOD_CARD, email=READER_EMAIL)
+    await room.runs_until_idle()
+    assert at_stripe(room, id_) == "active"
+
+
+async def begins_incomplete(donor: Donor) -> str:
+    """Begin a subscription whose first payment is open, in place of the donor's own.
+
+    Our Checkout begins none; another program of the same account may.
+    """
     room, gift = donor.room, await donor.gives(500)
     id_ = await subscription_id_of(room)
-    store = room.sandbox.account.store
-    subscription, invoice = store.objects[id_], store.objects[store.objects[id_]["latest_invoice"]]
+    subscription = room.sandbox.account.store.objects[id_]
     stripe = room.ctx.stripe.v1
     made = await stripe.subscriptions.create_async(
         {
@@ -190,14 +202,19 @@ async def test_a_first_payment_that_was_not_completed_is_made_with_another_card(
             "metadata": {"contribution_id": gift.id},
         }
     )
-    assert invoice["status"] == "paid"
     await stripe.subscriptions.cancel_async(id_)
     await room.runs_until_idle()
-    plan = await debts.plan_for(room.ctx, made.id)
-    assert plan.amount is not None
-    await pay(await card_page_of(room, made.id), card=GOOD_CARD, email=READER_EMAIL)
-    await room.runs_until_idle()
-    assert at_stripe(room, made.id) == "active"
+    return made.id
+
+
+async def test_an_erasure_cancels_what_has_not_begun_yet_too(donor: Donor) -> None:
+    room, id_ = donor.room, await begins_incomplete(donor)
+    assert at_stripe(room, id_) == "incomplete"
+    ((donor_id,),) = await room.rows("SELECT id FROM donors")
+    await data_requests.erase(room.ctx, str(donor_id))
+    assert at_stripe(room, id_) == "canceled"
+    done = "SELECT done_at IS NOT NULL FROM subscription_changes WHERE subscription_id = :id"
+    assert await room.rows(done, id=id_) == [(True,)]
 
 
 async def test_a_debt_is_settled_though_the_webhooks_of_the_new_card_were_lost(

@@ -102,7 +102,7 @@ async def _render_own(
     ctx: Context, own_subscription: OwnSubscription, *, error: InvalidField | None = None
 ) -> Response[str]:
     subscription = own_subscription.subscription
-    if not subscription.can_take_card:
+    if not subscription.may_be_charged:
         raise SubscriptionEnded("It was stopped or has lapsed. Nothing more is charged.")
     plan = await debts.plan_for(ctx, own_subscription.subscription_id)
     return rendering.render(
@@ -124,7 +124,7 @@ async def _render_link(
             session, subscription.stripe_subscription_id, ChangeKind.CARD
         )
     card, plan = view_models.card_update_state(return_flag, decision), CardUpdatePlan()
-    if subscription.can_take_card and card != "replaced":
+    if subscription.may_be_charged and card != "replaced":
         plan = await debts.plan_for(ctx, subscription.stripe_subscription_id)
     return rendering.render(
         ctx,

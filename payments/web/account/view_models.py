@@ -98,7 +98,7 @@ def subscription_view(
         "cancel_requested": _format_minute_or_empty(ctx, cancel_requested_at),
         "scheduled_end": format_date_or_empty(ctx, subscription.scheduled_end_at),
         "is_live": subscription.is_live,
-        "can_take_card": subscription.can_take_card,
+        "may_be_charged": subscription.may_be_charged,
         "is_paused": subscription.is_paused,
         "started": format_date(ctx, subscription.started_at),
         "next_charge": format_date_or_empty(ctx, next_charge_at),
