@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
 import stripe
-from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 
 from payments.core.calendar import from_unix
 from payments.core.frequency import Frequency
@@ -99,7 +99,8 @@ async def sync_overdue(ctx: Context, *, limit: int = 500) -> int:
     objects = []
     async with ctx.sessions() as session:
         for object_type, query in queries:
-            ids = await session.scalars(query.limit(limit))
+            # Any of them: the oldest might be those that never change.
+            ids = await session.scalars(query.order_by(None).order_by(func.random()).limit(limit))
             objects += [(object_type, id_) for id_ in ids if id_ is not None]
     return await _enqueue(ctx, objects)
 

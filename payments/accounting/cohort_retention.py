@@ -50,7 +50,6 @@ _PAYERS_BY_COHORT = text(
       JOIN cohorts USING (contribution_id)
      GROUP BY month, first_paid_month, currency
      ORDER BY month, first_paid_month, currency
-     LIMIT 100000
     """  # noqa: S608 - constants only
 )
 

@@ -42,7 +42,7 @@ class LateEntryRow:
 
 
 async def list_late_entries(session: AsyncSession) -> list[LateEntryRow]:
-    """Return the late entries, newest first, at most 200."""
+    """Return the newest late entries, one more than are shown if there are more."""
     entry = LedgerEntry
     query = (
         select(
@@ -51,7 +51,7 @@ async def list_late_entries(session: AsyncSession) -> list[LateEntryRow]:
         )
         .join(LateEntry, LateEntry.seq == entry.seq)
         .order_by(entry.seq.desc())
-        .limit(MAX_LATE_ENTRIES)
+        .limit(MAX_LATE_ENTRIES + 1)
     )  # fmt: skip
     return [LateEntryRow(*row) for row in await session.execute(query)]
 

@@ -27,7 +27,6 @@ from payments.infra.context import Context
 
 SNAPSHOT_GRACE = timedelta(days=1)  # after the end of a month: its last changes are seen by then
 MONTHS_PER_BATCH = 6  # computed in one transaction
-MAX_MONTHS = 1200
 
 SnapshotRow = dict[str, Any]  # one line of a month: words and whole numbers
 RowsByMonth = Mapping[date, Sequence[SnapshotRow]]
@@ -123,7 +122,6 @@ async def _stored(
             MonthSnapshot.month < until,
         )
         .order_by(MonthSnapshot.month)
-        .limit(MAX_MONTHS)
     )
     return {row.month: row.figures for row in await session.scalars(query)}
 

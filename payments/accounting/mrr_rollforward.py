@@ -182,7 +182,6 @@ _MRR_ROLLFORWARD = text(
       FROM balances
       JOIN movements_by_month USING (month, currency)
      ORDER BY currency, month DESC
-     LIMIT 5000
     """  # noqa: S608 - constants only
 )
 

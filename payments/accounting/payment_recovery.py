@@ -54,7 +54,6 @@ _FAILED_RENEWALS = text(
       FROM failed_renewals
      GROUP BY 1, currency
      ORDER BY 1, currency
-     LIMIT 10000
     """
 )
 

@@ -37,8 +37,6 @@ from payments.infra.context import Context
 from payments.ledger import entries, hash_chain
 from payments.ledger.entries import LedgerEntry
 
-MAX_CLOSINGS = 1200  # a hundred years
-
 
 class PeriodNotReady(PaymentsError):
     """A month cannot be closed yet. Nothing was closed."""
@@ -93,7 +91,7 @@ class ChecklistItem:
 
 async def list_closings(session: AsyncSession) -> list[PeriodClosing]:
     """Return every closing, newest first, the reopened ones among them."""
-    query = select(PeriodClosing).order_by(PeriodClosing.id.desc()).limit(MAX_CLOSINGS)
+    query = select(PeriodClosing).order_by(PeriodClosing.id.desc())
     return list(await session.scalars(query))
 
 

@@ -41,7 +41,6 @@ from payments.infra.context import Context
 REMINDER = "reminder"  # the campaign of contributions that came by a reminder's link
 MAX_ENABLED_CAMPAIGNS = 50
 WIDGET_KEY_SUFFIX = "w"  # of variant keys that the widget draws
-LIST_LIMIT = 500
 DATABASE_UNAVAILABLE_ERRORS = (OperationalError, InterfaceError, PoolTimeout)
 
 
@@ -348,4 +347,4 @@ async def get(session: AsyncSession, campaign_id: str) -> Campaign:
 async def list_all(session: AsyncSession) -> list[Campaign]:
     """Return all campaigns, the last changed first."""
     query = select(Campaign).order_by(Campaign.changed_at.desc(), Campaign.id)
-    return list(await session.scalars(query.limit(LIST_LIMIT)))
+    return list(await session.scalars(query))

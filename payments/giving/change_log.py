@@ -231,10 +231,8 @@ async def newest_decision(
     return change
 
 
-async def list_done(
-    session: AsyncSession, subscription_id: str, *, limit: int = 100
-) -> list[SubscriptionChange]:
-    """Return what happened to a subscription, newest first, without decisions that are not done."""
+async def list_done(session: AsyncSession, subscription_id: str) -> list[SubscriptionChange]:
+    """Return all that happened to a subscription, newest first, without decisions not done."""
     query = (
         select(SubscriptionChange)
         .where(
@@ -242,6 +240,5 @@ async def list_done(
             SubscriptionChange.done_at.is_not(None),
         )
         .order_by(SubscriptionChange.done_at.desc(), SubscriptionChange.id)
-        .limit(limit)
     )
     return list(await session.scalars(query))

@@ -6,12 +6,12 @@ follows from its payment intent (`PaymentIntentLink`).
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import stripe
-from sqlalchemy import CheckConstraint, ColumnElement, String, case, func, select, update
+from sqlalchemy import CheckConstraint, ColumnElement, String, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -28,6 +28,7 @@ from payments.infra import alerts, db, isolation, job_queue, stripe_client, unkn
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.ledger import balance_transactions, entries, posting_rules
+from payments.ledger.balance_transactions import BalanceTransaction, UnpostedTransaction
 from payments.risk import bulk_stops, quarantine
 
 REFERENCE_PATTERN = re.compile("[0-9a-f]{16}")
@@ -91,9 +92,10 @@ async def list_payments_of_donor(
     until: datetime | None = None,
     reference: str | None = None,
     contribution_id: str | None = None,
-    limit: int = 1000,
+    limit: int | None = None,
+    offset: int = 0,
 ) -> Sequence[DonorPayment]:
-    """Return a donor's payments, the newest first. Refunds are not subtracted.
+    """Return a donor's payments, the newest first: all, or a page. Refunds are not subtracted.
 
     `since` is included, `until` is not; `reference` selects one payment.
     """
@@ -114,6 +116,7 @@ async def list_payments_of_donor(
         .where(Contribution.donor_id == donor_id, Charge.status == ChargeStatus.SUCCEEDED)
         .order_by(Charge.charged_at.desc(), Charge.stripe_charge_id)
         .limit(limit)
+        .offset(offset)
     )
     if since is not None:
         query = query.where(Charge.charged_at >= since)
@@ -347,7 +350,7 @@ async def post_unposted(session: AsyncSession, *, now: datetime) -> int:
 
     A charge stays unposted until its contribution is known, which decides which income it is.
     """
-    unposted = await balance_transactions.unposted(session)
+    unposted = await balance_transactions.unposted(session, _can_be_posted())
     if not unposted:
         return 0
     charge_ids = [bt.charge for bt in unposted if bt.charge is not None]
@@ -376,20 +379,45 @@ async def attribute_unposted(ctx: Context, *, limit: int = 1000) -> int:
     This is how everything is posted when no webhook comes, and how a payment without a row is
     imported in the end. What is still unposted after its grace raises an alert.
     """
+    # Any of them: the oldest might be those that Stripe never shows.
+    query = (
+        select(BalanceTransaction.charge)
+        .join(UnpostedTransaction, UnpostedTransaction.balance_transaction == BalanceTransaction.id)
+        .where(BalanceTransaction.charge.is_not(None))
+        .group_by(BalanceTransaction.charge)
+        .order_by(func.random())
+        .limit(limit)
+    )
     async with ctx.sessions() as session:
-        unposted = await balance_transactions.unposted(session)
-    charge_ids = list(dict.fromkeys(bt.charge for bt in unposted if bt.charge is not None))[:limit]
+        charge_ids = [id_ for id_ in await session.scalars(query) if id_ is not None]
     await isolation.for_each(
         ctx, charge_ids, lambda charge_id: sync(ctx, charge_id, lookup=True), job="charge"
     )
-    await _alert_unattributed(ctx, {None, *charge_ids})
+    await _alert_unattributed(ctx, charge_ids)
     return len(charge_ids)
 
 
-async def _alert_unattributed(ctx: Context, looked_up: Collection[str | None]) -> None:
+def _can_be_posted() -> ColumnElement[bool]:
+    """Whether a balance transaction is of no charge, or of one whose contribution is known."""
+    is_attributed = (
+        select(Charge.stripe_charge_id)
+        .join(
+            PaymentIntentLink,
+            PaymentIntentLink.stripe_payment_intent_id == Charge.stripe_payment_intent_id,
+        )
+        .where(Charge.stripe_charge_id == BalanceTransaction.charge)
+        .exists()
+    )
+    return or_(BalanceTransaction.charge.is_(None), is_attributed)
+
+
+async def _alert_unattributed(ctx: Context, looked_up: Sequence[str]) -> None:
     """Raise an alert for what is still unposted although its charge was looked up."""
+    transaction = BalanceTransaction
+    waits = or_(transaction.charge.is_(None), transaction.charge.in_(looked_up))
+    is_late = transaction.occurred_at < ctx.now() - ATTRIBUTION_GRACE
     async with ctx.sessions.begin() as session:
-        for bt in await balance_transactions.unposted(session):
-            if bt.charge in looked_up and ctx.now() - bt.occurred_at > ATTRIBUTION_GRACE:
-                kind = AlertKind.UNATTRIBUTED
-                await alerts.raise_alert(session, kind, object_id=bt.id, now=ctx.now())
+        for late in await balance_transactions.unposted(session, waits, is_late):
+            await alerts.raise_alert(
+                session, AlertKind.UNATTRIBUTED, object_id=late.id, now=ctx.now()
+            )

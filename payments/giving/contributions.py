@@ -13,7 +13,17 @@ from enum import StrEnum
 from typing import Any
 
 import stripe
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, select, text, update
+from sqlalchemy import (
+    CheckConstraint,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    String,
+    func,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -292,7 +302,7 @@ async def resume_started(ctx: Context, *, limit: int = 50) -> int:
                 Contribution.status == ContributionStatus.STARTED,
                 Contribution.created_at < now - RESUME_AFTER,
             )
-            .order_by(Contribution.created_at)
+            .order_by(func.random())  # the oldest might be those that Stripe refuses
             .limit(limit)
         )
         if await bulk_stops.is_stopping_all(session):
@@ -374,14 +384,19 @@ async def link_payment_intent(
 
 
 async def list_for_donor(
-    session: AsyncSession, donor_id: str, *, limit: int = 500
+    session: AsyncSession,
+    donor_id: str,
+    *conditions: ColumnElement[bool],
+    limit: int | None = None,
+    offset: int = 0,
 ) -> list[Contribution]:
-    """Return a donor's contributions, the newest first."""
+    """Return a donor's contributions that meet the conditions, the newest first: all, or a page."""
     query = (
         select(Contribution)
-        .where(Contribution.donor_id == donor_id)
+        .where(Contribution.donor_id == donor_id, *conditions)
         .order_by(Contribution.created_at.desc(), Contribution.id)
         .limit(limit)
+        .offset(offset)
     )
     return list(await session.scalars(query))
 

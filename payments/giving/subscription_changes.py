@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import stripe
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from payments.core.calendar import add_months
 from payments.core.errors import InvalidField, NotFound, StripeRejected, StripeUnavailable
@@ -276,7 +276,7 @@ async def resume_cancellations(ctx: Context, *, limit: int = 500) -> int:
             SubscriptionChange.done_at.is_(None),
             Subscription.status.in_(subscriptions.LIVE_STATUSES),
         )
-        .order_by(SubscriptionChange.decided_at)
+        .order_by(func.random())  # the oldest might be those that Stripe refuses
         .limit(limit)
     )
     async with ctx.sessions.begin() as session:

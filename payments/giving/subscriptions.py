@@ -180,16 +180,13 @@ async def list_for_contribution(session: AsyncSession, contribution_id: str) -> 
     return list(await session.scalars(query.order_by(Subscription.stripe_subscription_id)))
 
 
-async def list_for_donor(
-    session: AsyncSession, donor_id: str, *, limit: int = 200
-) -> list[Subscription]:
-    """Return a donor's subscriptions: the live first, then the newest."""
+async def list_for_donor(session: AsyncSession, donor_id: str) -> list[Subscription]:
+    """Return all subscriptions of a donor: the live first, then the newest."""
     query = (
         select(Subscription)
         .join(Contribution, Contribution.id == Subscription.contribution_id)
         .where(Contribution.donor_id == donor_id)
         .order_by(Subscription.ended_at.desc().nulls_first(), Subscription.started_at.desc())
-        .limit(limit)
     )
     return list(await session.scalars(query))
 

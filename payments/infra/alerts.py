@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import Index, String, select, update
+from sqlalchemy import Index, String, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -225,10 +225,16 @@ async def acknowledge(session: AsyncSession, alert_id: int, *, now: datetime) ->
     return closed
 
 
-async def list_open(session: AsyncSession, *, limit: int = 50) -> list[Alert]:
-    """Return the open alerts, oldest first."""
-    query = select(Alert).where(Alert.closed_at.is_(None)).order_by(Alert.id).limit(limit)
-    return list(await session.scalars(query))
+async def list_open(session: AsyncSession, *, after_id: int = 0, limit: int = 50) -> list[Alert]:
+    """Return the open alerts, oldest first, from the one after an id on."""
+    query = select(Alert).where(Alert.closed_at.is_(None), Alert.id > after_id)
+    return list(await session.scalars(query.order_by(Alert.id).limit(limit)))
+
+
+async def count_open(session: AsyncSession) -> int:
+    """Return how many alerts are open."""
+    query = select(func.count()).select_from(Alert).where(Alert.closed_at.is_(None))
+    return int(await session.scalar(query) or 0)
 
 
 async def list_about(session: AsyncSession, object_ids: Sequence[str]) -> list[Alert]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import stripe
-from sqlalchemy import CheckConstraint, ForeignKey, Row, String, select
+from sqlalchemy import CheckConstraint, ColumnElement, ForeignKey, Row, String, func, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -107,15 +107,32 @@ def _charge_id(transaction: stripe.BalanceTransaction) -> str | None:
     return stripe_client.id_of(getattr(transaction.source, "charge", None))
 
 
-async def unposted(session: AsyncSession, *, limit: int = 1000) -> list[BalanceTransaction]:
-    """Return the stored transactions that are not posted, oldest first."""
+async def unposted(
+    session: AsyncSession, *conditions: ColumnElement[bool], limit: int = 1000
+) -> list[BalanceTransaction]:
+    """Return the oldest stored transactions that are not posted and meet the conditions.
+
+    The conditions must leave out what cannot be posted yet: else it would fill the list for good.
+    """
     query = (
         select(BalanceTransaction)
         .join(UnpostedTransaction, UnpostedTransaction.balance_transaction == BalanceTransaction.id)
+        .where(*conditions)
         .order_by(BalanceTransaction.occurred_at, BalanceTransaction.id)
         .limit(limit)
     )
     return list(await session.scalars(query))
+
+
+async def unposted_sums(session: AsyncSession) -> dict[str, int]:
+    """Return the sum of all that is not posted in the payments balance, by currency."""
+    query = (
+        select(BalanceTransaction.currency, func.sum(BalanceTransaction.net))
+        .join(UnpostedTransaction, UnpostedTransaction.balance_transaction == BalanceTransaction.id)
+        .where(func.coalesce(BalanceTransaction.balance_type, "payments") == "payments")
+        .group_by(BalanceTransaction.currency)
+    )
+    return {currency: int(sum_) for currency, sum_ in await session.execute(query)}
 
 
 def transaction_facts(row: BalanceTransaction | Row[Any]) -> TransactionFacts:

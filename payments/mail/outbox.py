@@ -144,9 +144,9 @@ async def cancel_for(session: AsyncSession, subscription_ids: Sequence[str]) -> 
 
 
 async def list_for(
-    session: AsyncSession, subscription_ids: Sequence[str], *, limit: int = 500
+    session: AsyncSession, subscription_ids: Sequence[str], *, limit: int | None = None
 ) -> list[OutboxMail]:
-    """Return the mails about these subscriptions, the newest first."""
+    """Return the mails about these subscriptions, the newest first: all, or so many."""
     query = (
         select(OutboxMail)
         .where(OutboxMail.subscription_id.in_(subscription_ids))

@@ -72,7 +72,7 @@ async def flag_if_protected(ctx: Context, session: AsyncSession, fetched: stripe
         )
 
 
-async def list_open(session: AsyncSession, *, limit: int = 100) -> list[str]:
-    """Return the Stripe ids of charges whose response is not complete, the oldest first."""
+async def list_open(session: AsyncSession) -> list[str]:
+    """Return the Stripe ids of all charges whose response is not complete, the oldest first."""
     query = select(Quarantine.stripe_charge_id).where(Quarantine.processed_at.is_(None))
-    return list(await session.scalars(query.order_by(Quarantine.flagged_at).limit(limit)))
+    return list(await session.scalars(query.order_by(Quarantine.flagged_at)))

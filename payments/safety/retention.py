@@ -103,6 +103,7 @@ ANONYMISE_SUBSCRIPTIONS_SQL = """
       FROM renamed r
      WHERE s.stripe_subscription_id = r.old_id
 """
+BATCH_SIZE = 5000  # the LIMIT of both queries
 PURGES = (
     ("DELETE FROM quarantines WHERE processed_at < :before", DONOR_LINK_RETENTION),
     ("DELETE FROM alerts WHERE closed_at < :before", ALERT_RETENTION),
@@ -114,24 +115,29 @@ PURGES = (
 
 async def purge_expired(ctx: Context) -> None:
     """Delete what has outlived its retention. It may run late or twice."""
-    now = ctx.now()
+    now, count = ctx.now(), BATCH_SIZE
+    while count >= BATCH_SIZE:
+        async with ctx.sessions.begin() as session:
+            count = await _anonymise_expired(session, before=now - DONOR_LINK_RETENTION, now=now)
     async with ctx.sessions.begin() as session:
-        await _anonymise_expired(session, before=now - DONOR_LINK_RETENTION, now=now)
         for statement, retention in PURGES:
             await session.execute(text(statement), {"before": now - retention})
 
 
-async def _anonymise_expired(session: AsyncSession, *, before: datetime, now: datetime) -> None:
-    """Erase donors whose contributions are over, and anonymise those and their subscriptions."""
+async def _anonymise_expired(session: AsyncSession, *, before: datetime, now: datetime) -> int:
+    """Erase donors whose contributions are over, and anonymise those and their subscriptions.
+
+    At most `BATCH_SIZE` donors and subscriptions. Returns how many of whichever there were more.
+    """
     period = {"before": before, "live": live_statuses()}
     # a donor who was created today may be about to get their first contribution
     yesterday = now - timedelta(days=1)
     donor_ids = await select_ids(session, EXPIRED_DONORS_SQL, **period, yesterday=yesterday)
     await erasure.erase_donors(session, donor_ids)
     await session.execute(text(ANONYMISE_CONTRIBUTIONS_SQL), period)
-    await anonymise_subscriptions(
-        session, await select_ids(session, EXPIRED_SUBSCRIPTIONS_SQL, **period)
-    )
+    subscription_ids = await select_ids(session, EXPIRED_SUBSCRIPTIONS_SQL, **period)
+    await anonymise_subscriptions(session, subscription_ids)
+    return max(len(donor_ids), len(subscription_ids))
 
 
 async def anonymise_subscriptions(session: AsyncSession, subscription_ids: Sequence[str]) -> None:

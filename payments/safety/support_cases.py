@@ -55,6 +55,9 @@ class CaseReason(StrEnum):
     OUR_ERROR = "a fault of ours"
 
 
+SHOWN_PAYMENTS, SHOWN_MAILS = 100, 50  # the newest, of each donor
+
+
 class SupportCase(db.Base):
     """A donor, opened by a colleague until it expires."""
 
@@ -76,7 +79,10 @@ class SubscriptionWithChanges:
 
 @dataclass(frozen=True, slots=True)
 class CaseView:
-    """All that a case shows. `pending_cancellations` is by Stripe's subscription id."""
+    """All that a case shows. `pending_cancellations` is by Stripe's subscription id.
+
+    There is one payment or mail more than is shown, if there are more.
+    """
 
     subscriptions: Sequence[SubscriptionWithChanges]
     payments: Sequence[DonorPayment]
@@ -158,8 +164,8 @@ async def view_case(session: AsyncSession, case: SupportCase) -> CaseView:
             )
             for subscription in own_subscriptions
         ],
-        await charges.list_payments_of_donor(session, case.donor_id, limit=100),
-        await outbox.list_for(session, ids, limit=50),
+        await charges.list_payments_of_donor(session, case.donor_id, limit=SHOWN_PAYMENTS + 1),
+        await outbox.list_for(session, ids, limit=SHOWN_MAILS + 1),
         await change_log.pending_cancellations(session, ids),
     )
 

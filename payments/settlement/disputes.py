@@ -10,7 +10,7 @@ refunded here.
 from datetime import timedelta
 
 import stripe
-from sqlalchemy import CheckConstraint, String, select
+from sqlalchemy import CheckConstraint, String, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -21,9 +21,10 @@ from payments.giving.charges import Charge
 from payments.giving.contributions import PaymentIntentLink
 from payments.giving.subscriptions import LIVE_STATUSES, Subscription
 from payments.infra import alerts, db, stripe_account, stripe_client, unknown_values
-from payments.infra.alerts import AlertKind
+from payments.infra.alerts import Alert, AlertKind
 from payments.infra.context import Context
 
+LOST_ALERT_PERIOD = timedelta(days=366)  # after which a subscription that goes on is trusted
 EVIDENCE_DUE_SOON = timedelta(days=3)  # before the evidence is due
 
 
@@ -152,16 +153,25 @@ async def _has_live_subscription(session: AsyncSession, dispute: Dispute) -> boo
     return subscription_id is not None
 
 
-async def refresh_alerts(ctx: Context, *, limit: int = 1000) -> int:
-    """Update the alerts of open and lost disputes: time has passed, subscriptions have ended.
-
-    Returns how many disputes need a response.
+async def refresh_alerts(ctx: Context) -> int:
+    """Update the alerts of all open disputes, and of the lost ones that have an alert or a year:
+    time has passed, subscriptions have ended. Returns how many disputes need a response.
     """
-    query = (
+    has_alert = (
+        select(Alert.id)
+        .where(Alert.object_id == Dispute.stripe_dispute_id, Alert.closed_at.is_(None))
+        .exists()
+    )
+    is_recent = Dispute.opened_at > ctx.now() - LOST_ALERT_PERIOD
+    query = (  # without a limit: it is counted over
         select(Dispute)
-        .where(Dispute.status.in_((*NEEDS_RESPONSE_STATUSES, DisputeStatus.LOST)))
-        .order_by(Dispute.opened_at.desc())
-        .limit(limit)
+        .where(
+            or_(
+                Dispute.status.in_(NEEDS_RESPONSE_STATUSES),
+                (Dispute.status == DisputeStatus.LOST) & (is_recent | has_alert),
+            )
+        )
+        .order_by(Dispute.opened_at.desc(), Dispute.stripe_dispute_id)
     )
     async with ctx.sessions.begin() as session:
         disputes = list(await session.scalars(query))

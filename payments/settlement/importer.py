@@ -186,7 +186,8 @@ async def _sync_each(ctx: Context, object_type: str, sync: SyncHandler, read_ids
     await isolation.for_each(ctx, ids, lambda id_: sync(ctx, id_), job=object_type)
 
 
-# Refunds and disputes that a balance transaction names and whose row does not have it yet.
+# Refunds and disputes that a balance transaction names and whose row does not have it yet. A run
+# takes any 1,000 of them: the oldest might be those that Stripe never shows.
 UNSYNCED_REFUNDS_SQL = """
     SELECT bt.source
       FROM balance_transactions bt
@@ -196,8 +197,8 @@ UNSYNCED_REFUNDS_SQL = """
        AND (bt.id <> ALL (ARRAY[r.balance_transaction, r.failure_balance_transaction]))
            IS NOT FALSE
      GROUP BY bt.source
-     ORDER BY min(bt.occurred_at), bt.source
-     LIMIT 200
+     ORDER BY random()
+     LIMIT 1000
 """
 UNSYNCED_DISPUTES_SQL = """
     SELECT bt.source
@@ -207,8 +208,8 @@ UNSYNCED_DISPUTES_SQL = """
        AND bt.source IS NOT NULL
        AND d.stripe_dispute_id IS NULL
      GROUP BY bt.source
-     ORDER BY min(bt.occurred_at), bt.source
-     LIMIT 200
+     ORDER BY random()
+     LIMIT 1000
 """
 
 
@@ -259,9 +260,7 @@ async def ledger_balance(ctx: Context) -> dict[str, int]:
     async with ctx.sessions() as session:
         for query in (debited, credited):
             amounts += [(currency, int(sum_)) for currency, sum_ in await session.execute(query)]
-        for transaction in await balance_transactions.unposted(session, limit=100_000):
-            if transaction.balance_type in (None, "payments"):
-                amounts.append((transaction.currency, transaction.net))
+        amounts += (await balance_transactions.unposted_sums(session)).items()
     return _sum_by_currency(amounts)
 
 

@@ -9,7 +9,7 @@ with our own balance transactions.
 from datetime import date
 
 import stripe
-from sqlalchemy import ForeignKey, String, and_, case, or_, select
+from sqlalchemy import ForeignKey, String, and_, case, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -99,7 +99,9 @@ async def sync(ctx: Context, payout_id: str) -> None:
     async with ctx.sessions.begin() as session:
         await _upsert(ctx, session, fetched)
         await balance_transactions.store_transactions(session, transactions)
-        unposted = await balance_transactions.unposted(session)
+        unposted = await balance_transactions.unposted(
+            session, BalanceTransaction.source == payout_id
+        )
         await entries.post(session, unposted, attributions={}, now=ctx.now())
         await post_arrival(session, payout_id)
     await _store_transaction_list(ctx, payout_id)
@@ -211,8 +213,10 @@ async def _list_transactions(ctx: Context, payout_id: str) -> list[dict[str, obj
         last_id = page.data[-1].id
 
 
-async def unsynced_ids(session: AsyncSession, *, limit: int = 200) -> list[str]:
-    """Return the payouts that a transaction names and whose row does not show it, oldest first."""
+async def unsynced_ids(session: AsyncSession, *, limit: int = 1000) -> list[str]:
+    """Return payouts that a transaction names and whose row does not show it, in any order: the
+    oldest might be those that Stripe never shows.
+    """
     query = (
         select(BalanceTransaction.source)
         .outerjoin(Payout, Payout.stripe_payout_id == BalanceTransaction.source)
@@ -227,7 +231,7 @@ async def unsynced_ids(session: AsyncSession, *, limit: int = 200) -> list[str]:
                 ),
             ),
         )
-        .order_by(BalanceTransaction.occurred_at, BalanceTransaction.id)
+        .order_by(func.random())
         .limit(limit)
     )
     return list(dict.fromkeys(id_ for id_ in await session.scalars(query) if id_ is not None))

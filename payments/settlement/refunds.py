@@ -108,7 +108,7 @@ async def refundable_amount(session: AsyncSession, charge_id: str) -> Money:
 async def list_for_charge(session: AsyncSession, charge_id: str) -> Sequence[Refund]:
     """Return the refunds of a payment, oldest first."""
     query = select(Refund).where(Refund.stripe_charge_id == charge_id)
-    return list(await session.scalars(query.order_by(Refund.requested_at, Refund.id).limit(1000)))
+    return list(await session.scalars(query.order_by(Refund.requested_at, Refund.id)))
 
 
 async def sync(ctx: Context, refund_id: str) -> None:

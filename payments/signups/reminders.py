@@ -354,9 +354,9 @@ async def is_address_of_donor(
 
 
 async def list_for_donor(session: AsyncSession, donor_id: str) -> list[Reminder]:
-    """Return the active reminders of a donor's address, the newest first, ten at most."""
+    """Return all active reminders of a donor's address, the newest first."""
     query = select(Reminder).join(Donor, Donor.address_hash == Reminder.address_hash)
-    query = query.where(Donor.id == donor_id).order_by(Reminder.signed_up_at.desc()).limit(10)
+    query = query.where(Donor.id == donor_id).order_by(Reminder.signed_up_at.desc())
     return list(await session.scalars(query))
 
 

@@ -97,9 +97,9 @@ async def _find_by_name(session: AsyncSession, name: str) -> Staff | None:
     return colleague
 
 
-async def list_active(session: AsyncSession, *, limit: int = 500) -> Sequence[Staff]:
+async def list_active(session: AsyncSession) -> Sequence[Staff]:
     """Return the colleagues who were not removed, by name."""
-    query = select(Staff).where(Staff.removed_at.is_(None)).order_by(Staff.name).limit(limit)
+    query = select(Staff).where(Staff.removed_at.is_(None)).order_by(Staff.name)
     return list(await session.scalars(query))
 
 

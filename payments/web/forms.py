@@ -49,6 +49,14 @@ def pause_months(fields: Mapping[str, str]) -> int | None:
     return int(text)
 
 
+def count_parameter(request: AnyRequest, name: str) -> int:
+    """Return a parameter of an address that counts lines, 0 without it. Raises InvalidField."""
+    text = request.query_params.get(name) or "0"
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise InvalidField(f"{name}: follow the link of a page.", field=name)
+    return int(text)
+
+
 def select_options(choices: Sequence[tuple[str, str]], chosen: str) -> list[dict[str, object]]:
     """Return the options of a select, given as pairs of value and label."""
     return [

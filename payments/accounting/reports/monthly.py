@@ -65,7 +65,6 @@ _MONTHLY = text(
        AND (debit {_REPORTED_ACCOUNTS_SQL} OR credit {_REPORTED_ACCOUNTS_SQL})
      GROUP BY month, frequency, currency
      ORDER BY month DESC, currency, frequency
-     LIMIT 5000
     """  # noqa: S608 - constants only
 )
 

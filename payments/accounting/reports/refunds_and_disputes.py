@@ -98,11 +98,19 @@ _DISPUTES = text(
               CASE WHEN {_NEEDS_RESPONSE_SQL} THEN d.evidence_due_at END NULLS LAST,
               d.opened_at DESC,
               d.stripe_dispute_id
-     LIMIT 200
+     LIMIT :limit
+    OFFSET :offset
     """  # noqa: S608 - constants only
 )
 
 
-async def list_disputes(session: AsyncSession) -> Sequence[DisputeRow]:
-    """Return the disputes that need a response, most urgent first, then the newest others."""
-    return [DisputeRow(*row) for row in await session.execute(_DISPUTES)]
+async def list_disputes(
+    session: AsyncSession, *, offset: int = 0
+) -> tuple[Sequence[DisputeRow], int | None]:
+    """Return the disputes that need a response, most urgent first, then the newest others: those
+    after so many, and after how many the next page begins.
+    """
+    rows = await session.execute(_DISPUTES, {"limit": PAGE_SIZE + 1, "offset": offset})
+    disputes = [DisputeRow(*row) for row in rows]
+    more = offset + PAGE_SIZE if len(disputes) > PAGE_SIZE else None
+    return disputes[:PAGE_SIZE], more

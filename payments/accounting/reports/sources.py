@@ -86,7 +86,6 @@ _BY_CAMPAIGN_SQL = """
       JOIN contributions contribution ON contribution.id = paid.contribution_id
      GROUP BY contribution.campaign, paid.currency
      ORDER BY paid.currency, contribution.campaign
-     LIMIT 2000
 """
 
 

@@ -17,7 +17,7 @@ from payments.giving.contributions import Contribution, ContributionStatus
 from payments.giving.subscriptions import Subscription
 from payments.infra.context import Context
 from payments.web import rendering
-from payments.web.account import view_models
+from payments.web.account import paging, view_models
 from payments.web.account.sign_in import CurrentDonor
 from payments.web.forms import AnyRequest
 
@@ -63,12 +63,23 @@ class OverviewPages(Controller):
 
     @get()
     async def list_contributions(
-        self, ctx: NamedDependency[Context], donor: NamedDependency[CurrentDonor]
+        self,
+        ctx: NamedDependency[Context],
+        request: AnyRequest,
+        donor: NamedDependency[CurrentDonor],
     ) -> Response[str]:
-        """Subscriptions first, then contributions that were made once."""
+        """Subscriptions first, then a page of the contributions that were made once."""
+        page = paging.page_of(request)
         async with ctx.sessions() as session:
             own_subscriptions = await subscriptions.list_for_donor(session, donor.donor_id)
-            own_contributions = await contributions.list_for_donor(session, donor.donor_id)
+            given_once = await contributions.list_for_donor(
+                session,
+                donor.donor_id,
+                Contribution.frequency == Frequency.ONCE,
+                Contribution.status.in_(DONATED_STATUSES),
+                limit=paging.PAGE_SIZE + 1,
+                offset=page.offset,
+            )
             ids = [subscription.stripe_subscription_id for subscription in own_subscriptions]
             pending = await change_log.pending_cancellations(session, ids)
         return rendering.render(
@@ -80,10 +91,9 @@ class OverviewPages(Controller):
             ],
             contributions=[
                 view_models.contribution_view(ctx, contribution)
-                for contribution in own_contributions
-                if contribution.frequency is Frequency.ONCE
-                and contribution.status in DONATED_STATUSES
+                for contribution in given_once[: paging.PAGE_SIZE]
             ],
+            pages=page.links("/manage/contributions", given_once),
         )
 
     @get("/{contribution_id:str}")
@@ -106,6 +116,7 @@ class OverviewPages(Controller):
                 session,
                 own_subscription.contribution.donor_id or "",
                 contribution_id=own_subscription.contribution.id,
+                limit=paging.PAGE_SIZE + 1,
             )
         return rendering.render(
             ctx,
@@ -114,7 +125,10 @@ class OverviewPages(Controller):
                 ctx, own_subscription.subscription, changes, pending_cancellations=pending
             ),
             changes=[view_models.change_view(ctx, change) for change in changes],
-            payments=[view_models.payment_view(ctx, payment) for payment in payments],
+            payments=[
+                view_models.payment_view(ctx, payment) for payment in payments[: paging.PAGE_SIZE]
+            ],
+            has_more_payments=len(payments) > paging.PAGE_SIZE,
             last_payment=view_models.payment_crossing_cancellation(
                 own_subscription.subscription, payments
             ),

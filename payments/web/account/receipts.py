@@ -18,8 +18,9 @@ from payments.giving import charges
 from payments.giving.charges import DonorPayment
 from payments.infra.context import Context
 from payments.web import rendering, request_locale
-from payments.web.account import view_models
+from payments.web.account import paging, view_models
 from payments.web.account.sign_in import CurrentDonor
+from payments.web.forms import AnyRequest
 
 VALID_YEARS = range(2000, 2100)
 
@@ -27,17 +28,25 @@ VALID_YEARS = range(2000, 2100)
 class ReceiptPages(Controller):
     @get("/payments")
     async def list_payments(
-        self, ctx: NamedDependency[Context], donor: NamedDependency[CurrentDonor]
+        self,
+        ctx: NamedDependency[Context],
+        request: AnyRequest,
+        donor: NamedDependency[CurrentDonor],
     ) -> Response[str]:
-        """Every payment, by year."""
+        """A page of the payments, by year, the newest first."""
+        page = paging.page_of(request)
         async with ctx.sessions() as session:
-            payments = await charges.list_payments_of_donor(session, donor.donor_id)
+            found = await charges.list_payments_of_donor(
+                session, donor.donor_id, limit=paging.PAGE_SIZE + 1, offset=page.offset
+            )
+        payments = found[: paging.PAGE_SIZE]
         by_year: dict[int, list[dict[str, str]]] = {}
         for payment in payments:
             year = payment.paid_at.astimezone(ctx.settings.accounting_zoneinfo).year
             by_year.setdefault(year, []).append(view_models.payment_view(ctx, payment))
         years = [{"year": str(year), "payments": views} for year, views in by_year.items()]
-        return rendering.render(ctx, "account_payments.html", years=years)
+        pages = page.links("/manage/payments", found)
+        return rendering.render(ctx, "account_payments.html", years=years, pages=pages)
 
     @get("/receipts/{reference:str}")
     async def receipt(

@@ -213,10 +213,13 @@ def _late_entries_table(ctx: Context, entries: list[LateEntryRow]) -> Table:
             f"{entry.debit} from {entry.credit}",
             format_money(entry.amount, entry.currency),
         ]
-        for entry in entries
+        for entry in entries[: late_entries.MAX_LATE_ENTRIES]
     ]
     columns = ["Movement", "Happened", "Belongs", "Booked in", "Accounts", "#Amount"]
-    return table("late", "Late lines: told by Stripe after their month was closed", columns, rows,
+    title = "Late lines: told by Stripe after their month was closed"
+    if len(entries) > late_entries.MAX_LATE_ENTRIES:
+        title += f"; the newest {late_entries.MAX_LATE_ENTRIES}, the export of the ledger has all"
+    return table("late", title, columns, rows,
                  empty="No line came too late for a closed month.")  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from payments.web.finance.tables import (
     table,
     transactions_cell,
 )
-from payments.web.forms import AnyRequest, query_string
+from payments.web.forms import AnyRequest, count_parameter, query_string
 
 LABEL_BY_REASON = {str(reason): label for reason, label in REASON_LABELS.items()}
 REFUND_STATUS_LABELS = {
@@ -63,7 +63,9 @@ class RefundAndDisputePages(Controller):
     ) -> Response[str]:
         """Disputes with their deadlines, then a page of refunds."""
         async with ctx.sessions() as session:
-            disputes = await refunds_and_disputes.list_disputes(session)
+            disputes, more_disputes = await refunds_and_disputes.list_disputes(
+                session, offset=count_parameter(request, "disputes_after")
+            )
             refunds, more = await refunds_and_disputes.list_refunds(
                 session, before=request.query_params.get("before") or None
             )
@@ -76,6 +78,11 @@ class RefundAndDisputePages(Controller):
             disputes=_disputes_table(ctx, disputes),
             refunds=_refunds_table(ctx, refunds),
             next_url=f"/finance/refunds{query_string(before=more)}" if more else "",
+            next_disputes_url=(
+                f"/finance/refunds{query_string(disputes_after=str(more_disputes))}"
+                if more_disputes
+                else ""
+            ),
         )
 
 

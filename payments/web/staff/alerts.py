@@ -19,7 +19,7 @@ from payments.staff import accounts
 from payments.staff.accounts import Staff
 from payments.web.account import view_models
 from payments.web.csrf import require_same_origin
-from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, form_data
+from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, count_parameter, form_data
 from payments.web.staff import layout
 from payments.web.staff.guards import FINANCE_ROLES, StaffOnly
 
@@ -174,9 +174,10 @@ class AlertPages(Controller):
         request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
-        """The open alerts, oldest first."""
+        """A page of the open alerts, oldest first."""
         retried = request.query_params.get("retried") == "yes"
-        return await _render_alerts(ctx, colleague, retried=retried)
+        after_id = count_parameter(request, "after")
+        return await _render_alerts(ctx, colleague, after_id=after_id, retried=retried)
 
     @post("/{alert_id:int}/retry", request_max_body_size=SMALL_FORM_BYTES)
     async def retry(
@@ -247,22 +248,31 @@ async def _render_alerts(
     ctx: Context,
     colleague: Staff,
     *,
+    after_id: int = 0,
     retried: bool = False,
     failed_id: int = 0,
     entered_reason: str = "",
     error: InvalidField | None = None,
 ) -> Response[str]:
     async with ctx.sessions() as session:
-        open_alerts = await alerts.list_open(session, limit=ALERTS_PER_PAGE + 1)
+        open_alerts = await alerts.list_open(
+            session, after_id=min(after_id, MAX_ALERT_ID), limit=ALERTS_PER_PAGE + 1
+        )
+        count = await alerts.count_open(session)
+    shown = open_alerts[:ALERTS_PER_PAGE]
     return layout.render(
         ctx,
         "staff_alerts.html",
         colleague,
         active_url=ALERTS_URL,
         status=200 if error is None else error.status,
-        alerts=[_alert_view(ctx, alert) for alert in open_alerts[:ALERTS_PER_PAGE]],
+        alerts=[_alert_view(ctx, alert) for alert in shown],
+        count=count,
+        is_first_page=after_id == 0,
         retried=retried,
-        has_more=len(open_alerts) > ALERTS_PER_PAGE,
+        more_url=(
+            f"{ALERTS_URL}?after={shown[-1].id}" if len(open_alerts) > ALERTS_PER_PAGE else ""
+        ),
         failed_id=failed_id,
         entered_reason=entered_reason,
         error="" if error is None else error.detail,

@@ -365,8 +365,13 @@ async def _render_case(
         subscriptions=[
             _subscription_view(ctx, entry, case_view) for entry in case_view.subscriptions
         ],
-        payments=[view_models.payment_view(ctx, payment) for payment in case_view.payments],
-        mails=[_mail_view(ctx, mail) for mail in case_view.mails],
+        payments=[
+            view_models.payment_view(ctx, payment)
+            for payment in case_view.payments[: support_cases.SHOWN_PAYMENTS]
+        ],
+        has_more_payments=len(case_view.payments) > support_cases.SHOWN_PAYMENTS,
+        mails=[_mail_view(ctx, mail) for mail in case_view.mails[: support_cases.SHOWN_MAILS]],
+        has_more_mails=len(case_view.mails) > support_cases.SHOWN_MAILS,
     )
 
 
