@@ -55,7 +55,7 @@ async def _try_to_deliver(ctx: Context, mail: OutboxMail) -> MailStatus:
     return MailStatus.UNDELIVERABLE if has_expired else await _deliver(ctx, mail, addressed)
 
 
-async def resend_pending(ctx: Context, *, limit: int = 500) -> int:
+async def resend_pending(ctx: Context) -> int:
     """Enqueue the mails that are still pending, after an outage or once mail is configured.
 
     Returns how many.
@@ -70,7 +70,6 @@ async def resend_pending(ctx: Context, *, limit: int = 500) -> int:
                 OutboxMail.created_at < ctx.now() - RESEND_AFTER,
             )
             .order_by(OutboxMail.created_at)
-            .limit(limit)
         )
         ids = list(pending)
         for mail_id in ids:

@@ -164,7 +164,7 @@ async def retry_failed(
     return len(types)
 
 
-async def list_failed(session: AsyncSession, *, limit: int = 1000) -> list[tuple[str, str]]:
+async def list_failed(session: AsyncSession) -> list[tuple[str, str]]:
     """Return type and object id of the syncs that have no attempt left, oldest first."""
     rows = await session.execute(
         text("""
@@ -173,9 +173,8 @@ async def list_failed(session: AsyncSession, *, limit: int = 1000) -> list[tuple
              WHERE queue_name = :sync_queue AND status = 'failed'
                AND CAST(args ->> 'attempt' AS int) >= :max_attempts
              ORDER BY id
-             LIMIT :limit
         """),
-        {"sync_queue": SYNC_QUEUE, "max_attempts": MAX_ATTEMPTS, "limit": limit},
+        {"sync_queue": SYNC_QUEUE, "max_attempts": MAX_ATTEMPTS},
     )
     return list(dict.fromkeys((str(type_), str(id_)) for type_, id_ in rows))
 

@@ -186,10 +186,10 @@ async def _create_at_stripe(ctx: Context, refund: Refund) -> stripe.Refund:
 
 
 async def _listed_for_charge(ctx: Context, refund: Refund) -> list[stripe.Refund]:
-    listed = await ctx.stripe.v1.refunds.list_async(
+    page = await ctx.stripe.v1.refunds.list_async(
         {"charge": refund.stripe_charge_id or "", "limit": stripe_client.MAX_PAGE_SIZE}
     )
-    return listed.data
+    return [listed async for listed in page.auto_paging_iter()]
 
 
 async def resume_requested(ctx: Context, *, limit: int = 50) -> int:

@@ -80,7 +80,7 @@ async def monthly_stats(
     first_month = calendar.first_of_month(since)
     counts: dict[date, dict[ReminderStep, int]] = defaultdict(dict)
     query = select(ReminderCount).where(ReminderCount.month >= first_month)
-    for row in await session.scalars(query.order_by(ReminderCount.month).limit(1200)):
+    for row in await session.scalars(query.order_by(ReminderCount.month)):
         counts[row.month][row.step] = row.number
     contributions = await _contributions_by_month(session, settings, since=first_month)
     return [
@@ -121,7 +121,6 @@ async def _contributions_by_month(
         )
         .group_by(month, Contribution.currency)
         .order_by(month, Contribution.currency)
-        .limit(2000)
     )
     contributions: dict[date, dict[str, tuple[int, int]]] = defaultdict(dict)
     for first_day, currency, number, total in await session.execute(query):
