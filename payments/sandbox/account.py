@@ -4,7 +4,8 @@ Functions of the other modules take the account first. An event is a snapshot: t
 when the event is emitted, so later changes never reach it. Events are retained for thirty days.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Final
@@ -12,6 +13,7 @@ from typing import Final
 import msgspec
 
 from payments.sandbox.clock import BillingClock, Task, TaskQueue
+from payments.sandbox.errors import DECLINED, ApiError
 from payments.sandbox.form_encoding import JsonObject, JsonValue
 from payments.sandbox.store import Store
 
@@ -71,6 +73,7 @@ class StripeAccount:
         self.current_request: JsonObject = {"id": None, "idempotency_key": None}
         self.state: JsonObject = {}  # settings and counts; each key belongs to a module
         self.on_event: Callable[[JsonObject], None] = lambda event: None  # noqa: ARG005 - until someone listens
+        self._unpublished: list[JsonObject] | None = None  # the events of a block all or nothing
         self._purged_count = 0  # how many of the oldest event ids have been purged
 
     # -- objects ------------------------------------------------------------------------------
@@ -93,6 +96,30 @@ class StripeAccount:
         previous = _previous_attributes(row, fields)
         row.update(fields)
         return previous
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """Undo what the block has created when it refuses; events are published after it.
+
+        An ApiError of status 402 undoes nothing: a declined payment stays. Fields of objects that
+        were there before are not restored: handlers check before they change.
+        """
+        self.store.keep_journal()
+        self._unpublished = []
+        try:
+            yield
+        except ApiError as refusal:
+            if refusal.status != DECLINED:
+                self._unpublished = []
+                dropped = self.store.drop_added()
+                self.billing_tasks.drop(dropped)
+                self.wall_tasks.drop(dropped)
+            raise
+        finally:
+            self.store.forget_journal()
+            events, self._unpublished = self._unpublished or [], None
+            for event in events:
+                self.on_event(event)
 
     def update_and_emit(self, row: JsonObject, event_type: str, **fields: JsonValue) -> None:
         """Set fields, and emit an event if any of them changed."""
@@ -152,7 +179,10 @@ class StripeAccount:
                 "type": event_type,
             },
         )
-        self.on_event(event)
+        if self._unpublished is None:
+            self.on_event(event)
+        else:
+            self._unpublished.append(event)
         if self.store.minted % _PURGE_EVERY_IDS == 0:
             self.purge_expired_events()
         return event

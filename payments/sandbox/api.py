@@ -278,7 +278,8 @@ class Api:
             "idempotency_key": request.idempotency_key,
         }
         try:
-            payload = route.handler(call)
+            with self.account.all_or_nothing():
+                payload = route.handler(call)
         finally:
             self.account.current_request = {"id": None, "idempotency_key": None}
         payload = expand(self.account.store, payload, paths)

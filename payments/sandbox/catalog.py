@@ -14,6 +14,8 @@ from payments.sandbox.errors import invalid_request, missing_param, not_found
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
 
+MAX_IMAGES: Final = 8
+MAX_QUANTITY: Final = 999_999
 INTERVALS: Final = {"day": 1095, "week": 156, "month": 36, "year": 3}  # at most three years
 
 _RECURRING: Final = ("recurring.interval", "recurring.interval_count")
@@ -73,18 +75,18 @@ def make_product(account: StripeAccount, params: JsonObject) -> JsonObject:
         "active": read.flag(params, "active", default=True),
         "default_price": None,
         "description": read.text(params, "description"),
-        "images": read.array(params, "images"),
+        "images": _images(params),
         "marketing_features": [],
         "metadata": read.metadata(params),
         "name": read.required(params, "name"),
         "package_dimensions": None,
         "shippable": None,
-        "statement_descriptor": read.text(params, "statement_descriptor"),
+        "statement_descriptor": read.statement_descriptor(params, "statement_descriptor", 5),
         "tax_code": None,
         "type": "service",
         "unit_label": read.text(params, "unit_label"),
         "updated": account.clock.timestamp(),
-        "url": read.text(params, "url"),
+        "url": read.web_address(params, "url"),
     }
     return account.store.add(product)
 
@@ -98,18 +100,46 @@ def update_product(call: Call) -> JsonObject:
     """Update a product."""
     product, params = call.get_object("product"), call.params
     changes: JsonObject = {"metadata": read.merge_metadata(product["metadata"], params)}
-    for name in _PRODUCT_TEXTS:
+    for name in ("name", "description", "unit_label"):
         if name in params:
             changes[name] = read.text(params, name)
+    if "url" in params:
+        changes["url"] = read.web_address(params, "url")
+    if "statement_descriptor" in params:
+        changes["statement_descriptor"] = read.statement_descriptor(
+            params, "statement_descriptor", 5
+        )
     if "images" in params:
-        changes["images"] = read.array(params, "images")
+        changes["images"] = _images(params)
     if "active" in params:
         changes["active"] = read.flag(params, "active")
     if "default_price" in params:
-        changes["default_price"] = read.text(params, "default_price")
+        changes["default_price"] = _default_price_in(call.account, product, params)
     changes["updated"] = call.account.clock.timestamp()
     call.account.update_and_emit(product, "product.updated", **changes)
     return product
+
+
+def _images(params: JsonObject) -> list[str]:
+    images: list[str] = read.array(params, "images")
+    if len(images) > MAX_IMAGES:
+        raise invalid_request(f"A product can have at most {MAX_IMAGES} images.", "images")
+    return images
+
+
+def _default_price_in(
+    account: StripeAccount, product: JsonObject, params: JsonObject
+) -> str | None:
+    price_id = read.text(params, "default_price")
+    if price_id is None:
+        return None
+    price = account.store.get("price", price_id)
+    if price is None:
+        raise not_found("price", price_id, "default_price")
+    if price["product"] != product["id"]:
+        message = f"The price {price_id} does not belong to the product {product['id']}."
+        raise invalid_request(message, "default_price")
+    return price_id
 
 
 @route("DELETE", "/v1/products/{}")
@@ -135,10 +165,11 @@ def delete_product(call: Call) -> JsonObject:
 )  # fmt: skip
 def create_price(call: Call) -> JsonObject:
     """Create a price."""
+    lookup_key = _lookup_key_in(call.account, call.params)
     price = make_price(call.account, call.params)
     price["active"] = read.flag(call.params, "active", default=True)
     price["nickname"] = read.text(call.params, "nickname")
-    price["lookup_key"] = read.text(call.params, "lookup_key")
+    price["lookup_key"] = lookup_key
     call.account.emit("price.created", price)
     return price
 
@@ -148,13 +179,26 @@ def update_price(call: Call) -> JsonObject:
     """Update a price; its amount cannot be changed."""
     price, params = call.get_object("price"), call.params
     changes: JsonObject = {"metadata": read.merge_metadata(price["metadata"], params)}
-    for name in ("nickname", "lookup_key"):
-        if name in params:
-            changes[name] = read.text(params, name)
+    if "nickname" in params:
+        changes["nickname"] = read.text(params, "nickname")
+    if "lookup_key" in params:
+        changes["lookup_key"] = _lookup_key_in(call.account, params, price["id"])
     if "active" in params:
         changes["active"] = read.flag(params, "active")
     call.account.update_and_emit(price, "price.updated", **changes)
     return price
+
+
+def _lookup_key_in(
+    account: StripeAccount, params: JsonObject, price_id: str | None = None
+) -> str | None:
+    """Return the `lookup_key` of a request, which no other price than this one may have."""
+    key = read.limited_text(params, "lookup_key", 200)
+    for other in account.store.of_kind("price") if key else ():
+        if other["lookup_key"] == key and other["id"] != price_id:
+            message = f"A price (`{other['id']}`) already uses that lookup key."
+            raise invalid_request(message, "lookup_key")
+    return key
 
 
 def make_price(account: StripeAccount, params: JsonObject, *, param: str = "") -> JsonObject:
@@ -188,19 +232,34 @@ def make_price(account: StripeAccount, params: JsonObject, *, param: str = "") -
     return price
 
 
-def price_in(account: StripeAccount, params: JsonObject, param: str) -> JsonObject:
+def price_in(
+    account: StripeAccount, params: JsonObject, param: str, *, only_active: bool = True
+) -> JsonObject:
     """Return the price that an item names by id, or create the one its `price_data` defines.
 
     `param` is the item's path in the request. Raises ApiError when the price does not exist.
     """
     price_data = read.nested_object(params, "price_data")
     if price_data:
-        return make_price(account, price_data, param=f"{param}[price_data]")
+        made = make_price(account, price_data, param=f"{param}[price_data]")
+        _check_product_active(account, made, f"{param}[price_data][product]")
+        return made
     price_id = read.required(params, "price")
     price = account.store.get("price", price_id)
     if price is None:
         raise not_found("price", price_id, f"{param}[price]")
+    if only_active:
+        if not price["active"]:
+            message = "The price specified is inactive. This field only accepts active prices."
+            raise invalid_request(message, f"{param}[price]")
+        _check_product_active(account, price, f"{param}[price]")
     return price
+
+
+def _check_product_active(account: StripeAccount, price: JsonObject, param: str) -> None:
+    if not account.store.objects[price["product"]].get("active"):
+        message = f"Price `{price['id']}` is not available to be purchased because its product is "
+        raise invalid_request(message + "not active.", param)
 
 
 def plan_of(price: JsonObject) -> JsonObject:

@@ -51,9 +51,10 @@ def update(call: Call) -> JsonObject:
     """Update a charge's metadata, description or receipt address."""
     charge, params = call.get_object("charge"), call.params
     changes: JsonObject = {"metadata": read.merge_metadata(charge["metadata"], params)}
-    for name in ("description", "receipt_email"):
-        if name in params:
-            changes[name] = read.text(params, name)
+    if "description" in params:
+        changes["description"] = read.text(params, "description")
+    if "receipt_email" in params:
+        changes["receipt_email"] = read.email(params, "receipt_email")
     call.account.update_and_emit(charge, "charge.updated", **changes)
     return charge
 

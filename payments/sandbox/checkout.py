@@ -10,23 +10,20 @@ from typing import Final
 from payments.sandbox import (
     catalog,
     checkout_defaults,
-    currencies,
-    custom_amounts,
+    checkout_items,
     customers,
     listing,
     payment_intents,
     payment_method_params,
     payment_methods,
-    pricing,
     setup_intents,
-    subscriptions,
 )
 from payments.sandbox import request_params as read
 from payments.sandbox.account import TASK_HANDLERS, StripeAccount, when_due
 from payments.sandbox.account_settings import merchant_name
 from payments.sandbox.declared_params import PAGE, within
 from payments.sandbox.errors import invalid_request, missing_param, unsupported
-from payments.sandbox.form_encoding import JsonObject, JsonValue
+from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
 
 OBJECT_NAME: Final = "checkout.session"
@@ -76,23 +73,23 @@ def create(call: Call) -> JsonObject:
 
 
 def open_session(
-    account: StripeAccount, params: JsonObject, *, recovered_from: str | None = None
+    account: StripeAccount,
+    params: JsonObject,
+    *,
+    recovered_from: str | None = None,
+    only_active: bool = True,
 ) -> JsonObject:
     """Create an open session from the parameters of a request.
 
-    `recovered_from` is the id of the expired session that it replaces.
+    `recovered_from` is the id of the expired session that it replaces; `only_active` refuses
+    prices that are no longer sold.
     """
     customer = customers.customer_in(account, params)
     if customer and "customer_email" in params:
         raise invalid_request(
             "You may only specify one of these parameters: customer, customer_email."
         )
-    items = [
-        _create_line_item(account, item_params, index)
-        for index, item_params in enumerate(_line_items_in(params))
-    ]
-    if items:
-        check_line_items(items, params["mode"])
+    items = checkout_items.items_in(account, params, only_active=only_active)
     now = account.clock.wall_timestamp()
     expires_at = _expires_at(params, now)
     fields = checkout_defaults.default_fields(params, merchant_name(account))
@@ -132,7 +129,7 @@ def recover(account: StripeAccount, session_id: str) -> JsonObject | None:
         return None
     params = account.store.private(session_id)["params"]
     params = {name: value for name, value in params.items() if name != "expires_at"}
-    return open_session(account, params, recovered_from=session_id)
+    return open_session(account, params, recovered_from=session_id, only_active=False)
 
 
 @route("POST", "/v1/checkout/sessions/{}", reads=("metadata",))
@@ -243,84 +240,23 @@ def _check_mode(call: Call) -> None:
     if mode == "setup" and not params.keys() & {"currency", "allowed_payment_method_types"}:
         raise missing_param("currency")
     read.supported(params, "ui_mode", ("hosted_page", "hosted"))  # `hosted` before dahlia
-    if not read.text(params, "success_url"):
+    if not read.web_address(params, "success_url"):
         raise missing_param("success_url")
+    read.web_address(params, "cancel_url")
     _refuse_unsupported(params)
     for name in _PARAMS_OF_OTHER_MODES[mode]:
         if name in params:
             raise invalid_request(f"You can not pass `{name}` in `{mode}` mode.", name)
-    if len(read.text(params, "client_reference_id") or "") > 200:
-        raise invalid_request(
-            "client_reference_id must be at most 200 characters.", "client_reference_id"
-        )
+    read.limited_text(params, "client_reference_id", 200)
+    if "customer_creation" in params and "customer" in params:
+        message = "You may only specify one of these parameters: customer, customer_creation."
+        raise invalid_request(message, "customer_creation")
 
 
 def _refuse_unsupported(params: JsonObject) -> None:
     for name in ("adaptive_pricing", "automatic_tax", "invoice_creation"):
         if read.flag(read.nested_object(params, name), "enabled"):
             raise unsupported(f"{name}[enabled]=true")
-
-
-def _line_items_in(params: JsonObject) -> list[JsonValue]:
-    lines = read.array(params, "line_items")
-    if not lines and params["mode"] != "setup":
-        raise missing_param("line_items")
-    return lines
-
-
-def _create_line_item(account: StripeAccount, params: JsonObject, index: int) -> JsonObject:
-    param = f"line_items[{index}]"
-    quantity = read.positive_integer(params, "quantity", param=f"{param}[quantity]")
-    if quantity is None:
-        raise missing_param(f"{param}[quantity]")
-    return line_item(account, catalog.price_in(account, params, param), quantity)
-
-
-def line_item(account: StripeAccount, price: JsonObject, quantity: int) -> JsonObject:
-    """Return a line item for a quantity of a price, not stored yet."""
-    total = pricing.amount(account, price, quantity)
-    return {
-        "id": account.store.new_id("li"),
-        "object": "item",
-        "adjustable_quantity": None,
-        "amount_discount": 0,
-        "amount_subtotal": total,
-        "amount_tax": 0,
-        "amount_total": total,
-        "currency": price["currency"],
-        "description": account.store.objects[price["product"]]["name"],
-        "metadata": {},
-        "price": dict(price),
-        "quantity": quantity,
-    }
-
-
-def check_line_items(items: list[JsonObject], mode: str) -> None:
-    """Refuse line items that cannot be sold together in a mode. Raises ApiError."""
-    recurring = [item for item in items if item["price"]["recurring"]]
-    if mode == "payment" and recurring:
-        message = "You specified `payment` mode but passed a recurring price."
-        raise invalid_request(
-            message + " Either switch to `subscription` mode or use only one-time prices."
-        )
-    if mode == "subscription" and not recurring:
-        message = "You must provide at least one recurring price in `subscription` mode."
-        raise invalid_request(message, "line_items[0][price_data][recurring]")
-    if mode == "subscription" and len(recurring) < len(items):
-        message = "The sandbox does not sell one-time prices with a subscription yet."
-        raise invalid_request(message, "line_items", "sandbox_unsupported")
-    if recurring:
-        subscriptions.check_sold_together([item["price"] for item in recurring])
-    if len({item["currency"] for item in items}) > 1:
-        raise invalid_request("All line items must have the same currency.", "line_items")
-    if custom_amounts.check_alone(items):
-        return
-    total, currency = sum(item["amount_total"] for item in items), items[0]["currency"]
-    min_amount = currencies.min_charge(currency)
-    if total < min_amount:
-        message = "The Checkout Session's total amount due must add up to at least "
-        raise invalid_request(f"{message}{min_amount} ({currency}).", code="amount_too_small")
-    catalog.validate_charge_amount(total, currency, "line_items")
 
 
 def _expires_at(params: JsonObject, now: int) -> int:
@@ -339,9 +275,11 @@ def _payment_method_types(
     """Return `card`, and for euros `sepa_debit`, of which the session may allow only some."""
     if "payment_method_types" in params:
         return payment_method_params.types_in(params)
-    types = payment_methods.types_for(currency)
-    allowed = session["allowed_payment_method_types"]
-    return [name for name in types if allowed is None or name in allowed] or ["card"]
+    types, allowed = payment_methods.types_for(currency), session["allowed_payment_method_types"]
+    offered = [name for name in types if allowed is None or name in allowed]
+    if not offered:
+        raise unsupported(f"allowed_payment_method_types={','.join(allowed)}")
+    return offered
 
 
 def _create_setup_intent(account: StripeAccount, session: JsonObject) -> None:
@@ -362,7 +300,8 @@ def _planned_objects(params: JsonObject) -> JsonObject:
     setup = read.nested_object(params, "setup_intent_data")
     return {
         "intent": {
-            **{name: read.text(intent, name) for name in _INTENT_TEXTS},
+            **payment_intents.texts_in(intent, "payment_intent_data"),
+            "setup_future_usage": read.text(intent, "setup_future_usage"),
             "metadata": read.metadata(intent),
             "shipping": payment_intents.shipping_in(intent),
         },

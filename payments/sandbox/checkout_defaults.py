@@ -6,6 +6,7 @@ from payments.sandbox import request_params as read
 from payments.sandbox.declared_params import within
 from payments.sandbox.form_encoding import JsonObject
 
+MAX_CUSTOM_TEXT: Final = 1200
 _BRANDING: Final = (
     "background_color", "border_style", "button_color", "display_name", "font_family",
     "icon.file", "icon.type", "icon.url", "logo.file", "logo.type", "logo.url",
@@ -37,7 +38,7 @@ def default_fields(params: JsonObject, merchant: str) -> JsonObject:
         "custom_fields": [],
         "custom_text": _custom_text(params),
         "customer_creation": None if mode == "subscription" else creation or "if_required",
-        "customer_email": read.text(params, "customer_email"),
+        "customer_email": read.email(params, "customer_email"),
         "integration_identifier": read.text(params, "integration_identifier"),
         "invoice_creation": _INVOICE_CREATION_DISABLED if mode == "payment" else None,
         "locale": read.text(params, "locale"),
@@ -80,7 +81,13 @@ def _wallet_options(params: JsonObject) -> JsonObject | None:
 
 def _custom_text(params: JsonObject) -> JsonObject:
     texts = read.nested_object(params, "custom_text")
-    return {place: dict(read.nested_object(texts, place)) or None for place in _TEXT_PLACES}
+    return {place: _custom_message(texts, place) for place in _TEXT_PLACES}
+
+
+def _custom_message(texts: JsonObject, place: str) -> JsonObject | None:
+    text, param = read.nested_object(texts, place), f"custom_text[{place}][message]"
+    message = read.limited_text(text, "message", MAX_CUSTOM_TEXT, param=param)
+    return {"message": message} if message else None
 
 
 def _branding_settings(params: JsonObject, merchant: str) -> JsonObject:

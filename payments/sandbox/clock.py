@@ -50,6 +50,11 @@ class TaskQueue:
         """Remove and return the next task."""
         return heapq.heappop(self.tasks)
 
+    def drop(self, object_ids: set[str]) -> None:
+        """Remove the tasks of these objects."""
+        if any(task.object_id in object_ids for task in self.tasks):
+            self.tasks = sorted(task for task in self.tasks if task.object_id not in object_ids)
+
     def restore(self, tasks: list[Task]) -> None:
         """Replace all tasks."""
         self.tasks = sorted(tasks)

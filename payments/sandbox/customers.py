@@ -31,7 +31,7 @@ def retrieve(call: Call) -> JsonObject:
 def create(call: Call) -> JsonObject:
     """Create a customer, with `payment_method` attach a payment method too."""
     account, params = call.account, call.params
-    customer = make(account, email=read.text(params, "email"), name=read.text(params, "name"))
+    customer = make(account, email=read.email(params), name=read.text(params, "name"))
     _apply_params(customer, params)
     account.emit("customer.created", customer)
     method_id = read.text(params, "payment_method")
@@ -119,7 +119,9 @@ def customer_in(account: StripeAccount, params: JsonObject) -> JsonObject | None
 
 
 def _apply_params(customer: JsonObject, params: JsonObject) -> None:
-    for name in ("email", "name", "phone", "description"):
+    if "email" in params:
+        customer["email"] = read.email(params)
+    for name in ("name", "phone", "description"):
         if name in params:
             customer[name] = read.text(params, name)
     if "address" in params:

@@ -32,7 +32,8 @@ def perform(
     before = account.current_request
     account.current_request = {"id": account.store.new_id("req", 14), "idempotency_key": None}
     try:
-        return route.handler(call)
+        with account.all_or_nothing():
+            return route.handler(call)
     finally:
         account.current_request = before
 

@@ -10,7 +10,11 @@
 https://docs.stripe.com/api/errors
 """
 
+from typing import Final
+
 from payments.sandbox.form_encoding import JsonObject
+
+DECLINED: Final = 402
 
 
 class ApiError(Exception):
@@ -66,4 +70,4 @@ def authentication_error(message: str, code: str | None = None) -> ApiError:
 
 def card_error(error: JsonObject) -> ApiError:
     """Return a 402: the card was not charged."""
-    return ApiError(402, {"type": "card_error", **error})
+    return ApiError(DECLINED, {"type": "card_error", **error})

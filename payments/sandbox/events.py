@@ -7,7 +7,7 @@ An event is unacknowledged by each subscribed endpoint until that endpoint has a
 from fnmatch import fnmatchcase
 from typing import Final
 
-from payments.sandbox import listing, webhook_deliveries
+from payments.sandbox import api_versions, listing, webhook_deliveries
 from payments.sandbox import request_params as read
 from payments.sandbox.account import WEBHOOK_ENDPOINT
 from payments.sandbox.errors import invalid_request, missing_param
@@ -59,11 +59,7 @@ def create_endpoint(call: Call) -> JsonObject:
     account, params = call.account, call.params
     if sum(1 for _ in account.store.of_kind(WEBHOOK_ENDPOINT)) >= MAX_ENDPOINTS:
         raise invalid_request(f"You have reached the maximum of {MAX_ENDPOINTS} webhook endpoints.")
-    url = read.required(params, "url")
-    if not url.startswith(("http://", "https://")):
-        raise invalid_request(
-            "Invalid URL: must begin with http:// or https://", "url", "url_invalid"
-        )
+    url = _url_in(params)
     enabled = read.array(params, "enabled_events")
     if not enabled:
         raise missing_param("enabled_events")
@@ -71,7 +67,7 @@ def create_endpoint(call: Call) -> JsonObject:
         "we",
         WEBHOOK_ENDPOINT,
         {
-            "api_version": read.text(params, "api_version"),
+            "api_version": _api_version_in(params),
             "application": None,
             "description": read.text(params, "description"),
             "enabled_events": enabled,
@@ -85,14 +81,30 @@ def create_endpoint(call: Call) -> JsonObject:
     return {**endpoint, "secret": secret}
 
 
+def _api_version_in(params: JsonObject) -> str | None:
+    version = read.text(params, "api_version")
+    if version is not None and not api_versions.is_rendered(version):
+        raise api_versions.unknown_version(version, "api_version")
+    return version
+
+
+def _url_in(params: JsonObject) -> str:
+    url = read.required(params, "url")
+    if not url.startswith(("http://", "https://")):
+        message = "Invalid URL: must begin with http:// or https://"
+        raise invalid_request(message, "url", "url_invalid")
+    return url
+
+
 @route("POST", "/v1/webhook_endpoints/{}", reads=(*_ENDPOINT_PARAMS, "disabled"))
 def update_endpoint(call: Call) -> JsonObject:
     """Update, enable or disable a webhook endpoint."""
     endpoint, params = call.get_object(WEBHOOK_ENDPOINT), call.params
     endpoint["metadata"] = read.merge_metadata(endpoint["metadata"], params)
-    for name in ("url", "description"):
-        if name in params:
-            endpoint[name] = read.text(params, name)
+    if "url" in params:
+        endpoint["url"] = _url_in(params)
+    if "description" in params:
+        endpoint["description"] = read.text(params, "description")
     if "enabled_events" in params:
         endpoint["enabled_events"] = read.array(params, "enabled_events")
     if "disabled" in params:

@@ -83,20 +83,20 @@ def create(call: Call) -> JsonObject:
     if customer is None:
         raise missing_param("customer")
     items = _pending_items(account, customer, params)
-    currency = read.text(params, "currency") or (items[0]["currency"] if items else "usd")
+    currency = items[0]["currency"] if items else "usd"
+    if "currency" in params:
+        currency = currency_in(params)
+    method_id = subscriptions.default_payment_method_in(account, customer["id"], params, currency)
+    collection = _collection_in(account, params)
     total = sum(item["amount"] for item in items)
     invoice = invoices.make(account, customer, total, currency, "manual")
     for item in items:
         item["invoice"] = invoice["id"]
-    methods = ("charge_automatically", "send_invoice")
     invoice |= {
+        **collection,
         "auto_advance": read.flag(params, "auto_advance"),
-        "collection_method": read.one_of(params, "collection_method", methods, methods[0]),
-        "default_payment_method": subscriptions.default_payment_method_in(
-            account, customer["id"], params, currency
-        ),
+        "default_payment_method": method_id,
         "description": read.text(params, "description"),
-        "due_date": _due_date(account, params),
         "lines": invoice_lines.lines_for_items(account, invoice, items),
         "metadata": read.metadata(params),
     }
@@ -170,6 +170,18 @@ def _pending_items(
     return pending
 
 
-def _due_date(account: StripeAccount, params: JsonObject) -> int | None:
+def _collection_in(account: StripeAccount, params: JsonObject) -> JsonObject:
+    """Return how an invoice is collected: charged, or sent and due some days later."""
+    methods = ("charge_automatically", "send_invoice")
+    method = read.one_of(params, "collection_method", methods, methods[0])
     days = read.integer(params, "days_until_due")
-    return None if days is None else account.clock.timestamp() + days * 86400
+    if method == "send_invoice" and days is None:
+        message = "If invoice collection method is 'send_invoice' you must specify 'due_date' or "
+        raise invalid_request(message + "'days_until_due'.", "days_until_due")
+    if method != "send_invoice" and days is not None:
+        message = "You can only set 'days_until_due' if 'collection_method' is 'send_invoice'."
+        raise invalid_request(message, "days_until_due")
+    if days is not None and days < 0:
+        raise invalid_request("Invalid non-negative integer", "days_until_due")
+    due_date = None if days is None else account.clock.timestamp() + days * 86400
+    return {"collection_method": method, "due_date": due_date}

@@ -226,9 +226,8 @@ def update(call: Call) -> JsonObject:
     """Update a payment intent's metadata and texts."""
     intent, params = call.get_object("payment_intent"), call.params
     intent["metadata"] = read.merge_metadata(intent["metadata"], params)
-    for name in ("description", "receipt_email", "statement_descriptor_suffix"):
-        if name in params:
-            intent[name] = read.text(params, name)
+    texts = texts_in(params)
+    intent |= {name: value for name, value in texts.items() if name in params}
     return intent
 
 
@@ -318,9 +317,8 @@ def _fields(account: StripeAccount, params: JsonObject, currency: str) -> JsonOb
     fields["payment_method_types"] = payment_methods.types_for(currency)
     if "payment_method_types" in params:
         fields["payment_method_types"] = payment_method_params.types_in(params)
-    for name in ("description", "receipt_email", "setup_future_usage"):
-        fields[name] = read.text(params, name)
-    fields["statement_descriptor_suffix"] = read.text(params, "statement_descriptor_suffix")
+    fields |= texts_in(params)
+    fields["setup_future_usage"] = read.text(params, "setup_future_usage")
     if automatic:
         enabled = read.flag(automatic, "enabled")
         redirects = read.text(automatic, "allow_redirects") or "always"
@@ -332,6 +330,17 @@ def _fields(account: StripeAccount, params: JsonObject, currency: str) -> JsonOb
         fields["payment_method"] = method["id"]
         fields["status"] = "requires_confirmation"
     return fields
+
+
+def texts_in(params: JsonObject, param: str = "") -> JsonObject:
+    """Return the texts of a payment intent; `param` is the path of what holds them."""
+    within_param = f"{param}[{{}}]" if param else "{}"
+    suffix, receipt = "statement_descriptor_suffix", "receipt_email"
+    return {
+        "description": read.text(params, "description"),
+        receipt: read.email(params, receipt, param=within_param.format(receipt)),
+        suffix: read.statement_descriptor(params, suffix, 1, param=within_param.format(suffix)),
+    }
 
 
 def shipping_in(params: JsonObject) -> JsonObject | None:

@@ -8,7 +8,7 @@ and `prefilled_email` in the link's query.
 from collections.abc import Mapping
 from typing import Final
 
-from payments.sandbox import catalog, checkout, listing
+from payments.sandbox import catalog, checkout, checkout_items, listing
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount, when_due
 from payments.sandbox.declared_params import PAGE, within
@@ -56,8 +56,8 @@ def create(call: Call) -> JsonObject:
     if len(sold) > MAX_LINE_ITEMS:
         raise invalid_request(f"At most {MAX_LINE_ITEMS} line items are possible.", "line_items")
     mode = "subscription" if any(price["recurring"] for price, _ in sold) else "payment"
-    items = [checkout.line_item(account, price, quantity) for price, quantity in sold]
-    checkout.check_line_items(items, mode)
+    items = [checkout_items.line_item(account, price, quantity) for price, quantity in sold]
+    checkout_items.check_line_items(items, mode)
     link = account.create_object("plink", OBJECT_NAME, _fields(params, items[0]["currency"], mode))
     del link["created"]
     link["url"] = f"{account.base_url}/l/{link['id']}"
@@ -116,7 +116,7 @@ def open_session(account: StripeAccount, link: JsonObject, query: Mapping[str, s
         "customer_creation": link["customer_creation"],
     }
     params = {name: value for name, value in params.items() if value not in (None, {})}
-    session = checkout.open_session(account, params)
+    session = checkout.open_session(account, params, only_active=False)
     session["payment_link"] = link["id"]
     store.link(checkout.OBJECT_NAME, OBJECT_NAME, link["id"], session["id"])
     return session
@@ -183,7 +183,10 @@ def _after_completion(params: JsonObject) -> JsonObject:
     after = read.nested_object(params, "after_completion")
     kind = read.one_of(after, "type", ("hosted_confirmation", "redirect"), "hosted_confirmation")
     if kind == "redirect":
-        url = read.required(read.nested_object(after, "redirect"), "url")
+        redirect, param = read.nested_object(after, "redirect"), "after_completion[redirect][url]"
+        url = read.web_address(redirect, "url", param=param)
+        if url is None:
+            raise missing_param(param)
         return {"hosted_confirmation": None, "redirect": {"url": url}, "type": kind}
     message = read.text(read.nested_object(after, "hosted_confirmation"), "custom_message")
     return {"hosted_confirmation": {"custom_message": message}, "redirect": None, "type": kind}

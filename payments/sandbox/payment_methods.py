@@ -96,7 +96,7 @@ def _unattached_fields(type_: str, payer: JsonObject) -> JsonObject:
         "allow_redisplay": "unspecified",
         "billing_details": {
             "address": read.address(payer),
-            "email": payer.get("email") or None,
+            "email": read.email(payer, param="billing_details[email]"),
             "name": payer.get("name") or None,
             "phone": payer.get("phone") or None,
             "tax_id": payer.get("tax_id") or None,
@@ -315,6 +315,7 @@ def update(call: Call) -> JsonObject:
 def _updated_payer(present: JsonObject, params: JsonObject) -> JsonObject:
     """Return the billing details with the fields that a request sets or unsets."""
     changes: JsonObject = {name: read.text(params, name) for name in params if name != "address"}
+    read.email(params, param="billing_details[email]")
     if "address" in params:
         changes["address"] = present["address"] | read.nested_object(params, "address")
         if not params["address"]:

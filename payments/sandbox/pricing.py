@@ -7,7 +7,7 @@ https://docs.stripe.com/products-prices/pricing-models
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Final
 
-from payments.sandbox import custom_amounts
+from payments.sandbox import currencies, custom_amounts
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount
 from payments.sandbox.declared_params import within
@@ -156,6 +156,9 @@ def _unit_amount(params: JsonObject, name: str, param: str) -> Decimal | None:
         exact = _decimal(fraction, _path(param, f"{name}_decimal"))
     if exact is not None and exact < 0:
         raise invalid_request("Invalid non-negative integer", _path(param, name))
+    if exact is not None and exact > currencies.MAX_CHARGE:
+        message = f"The unit amount must be at most {currencies.MAX_CHARGE}."
+        raise invalid_request(message, _path(param, name), "amount_too_large")
     return exact
 
 

@@ -112,7 +112,10 @@ def finalize_invoice(account: StripeAccount, invoice_id: str) -> None:
         return
     invoices.finalize(account, invoice)
     invoices.create_intent(account, invoice)
-    invoice_collection.attempt_payment(account, invoice)
+    if invoice["collection_method"] == "charge_automatically":
+        invoice_collection.attempt_payment(account, invoice)
+    else:
+        account.emit("invoice.sent", invoice)
 
 
 @when_due("emit_upcoming_invoice")

@@ -11,6 +11,9 @@ from typing import Final
 from payments.sandbox.errors import invalid_request, missing_param, unsupported
 from payments.sandbox.form_encoding import JsonObject, JsonValue
 
+MAX_EMAIL_LENGTH: Final = 512
+MAX_DESCRIPTOR_LENGTH: Final = 22
+_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 _WEB_ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/]+\S*", re.IGNORECASE)
 EMPTY_ADDRESS: Final[JsonObject] = dict.fromkeys(
     ("city", "country", "line1", "line2", "postal_code", "state")
@@ -32,6 +35,49 @@ def required(params: JsonObject, name: str) -> str:
     value = text(params, name)
     if value is None:
         raise missing_param(name)
+    return value
+
+
+def limited_text(
+    params: JsonObject, name: str, max_length: int, *, param: str | None = None
+) -> str | None:
+    """Return a text of at most so many characters; None when it is absent or empty.
+
+    `param` is its path when it is nested.
+    """
+    value = text(params, name)
+    if value is not None and len(value) > max_length:
+        message = f"Invalid string: {value[:20]}…; must be at most {max_length} characters"
+        raise invalid_request(message, param or name)
+    return value
+
+
+def email(params: JsonObject, name: str = "email", *, param: str | None = None) -> str | None:
+    """Return an e-mail address; None when it is absent. `param` is its path when it is nested."""
+    value = limited_text(params, name, MAX_EMAIL_LENGTH, param=param)
+    if value is not None and not _EMAIL.fullmatch(value):
+        raise invalid_request(f"Invalid email address: {value}", param or name, "email_invalid")
+    return value
+
+
+def statement_descriptor(
+    params: JsonObject, name: str, min_length: int, *, param: str | None = None
+) -> str | None:
+    """Return what banks print on statements, or a part of it; None when it is absent.
+
+    `param` is its path when it is nested. https://docs.stripe.com/get-started/account/statement-descriptors
+    """
+    path = param or name
+    value = limited_text(params, name, MAX_DESCRIPTOR_LENGTH, param=path)
+    if value is None:
+        return None
+    if len(value) < min_length:
+        raise invalid_request(f"The {name} must be at least {min_length} characters.", path)
+    if not value.isascii() or set(value) & set("<>\\'\"*"):
+        message = f"The {name} can have Latin characters only, and none of <>\\'\"*."
+        raise invalid_request(message, path)
+    if not any(character.isalpha() for character in value):
+        raise invalid_request(f"The {name} must contain at least one letter.", path)
     return value
 
 

@@ -23,6 +23,7 @@ class Store:
         self.positions: dict[str, int] = {}
         self.facts: dict[str, JsonObject] = {}
         self.links: dict[str, list[str]] = {}
+        self._journal: list[tuple[str, str]] | None = None  # (link key or "", object id), if kept
 
     def new_id(self, prefix: str, length: int = 24) -> str:
         """Return a new id such as `pi_…`; it follows from the seed and the number of ids so far."""
@@ -37,6 +38,8 @@ class Store:
         self.positions[object_id] = len(ids)
         ids.append(object_id)
         self.objects[object_id] = row
+        if self._journal is not None:
+            self._journal.append(("", object_id))
         return row
 
     def get(self, kind: str, object_id: str | None) -> JsonObject | None:
@@ -69,9 +72,12 @@ class Store:
 
     def link(self, kind: str, field: str, value: str, object_id: str) -> None:
         """Index an object under a field's value. A link may be out of date: compare the field."""
-        ids = self.links.setdefault(f"{kind}.{field}={value}", [])
+        key = f"{kind}.{field}={value}"
+        ids = self.links.setdefault(key, [])
         if object_id not in ids[-1:]:
             ids.append(object_id)
+            if self._journal is not None:
+                self._journal.append((key, object_id))
 
     def linked(self, kind: str, field: str, value: str) -> list[str]:
         """Return the distinct ids linked to a field's value, oldest first."""
@@ -81,6 +87,30 @@ class Store:
     def private(self, object_id: str) -> JsonObject:
         """Return an object's private facts, which no response shows; callers change them."""
         return self.facts.setdefault(object_id, {})
+
+    def keep_journal(self) -> None:
+        """Record from now on what is added, for `drop_added`."""
+        self._journal = []
+
+    def forget_journal(self) -> None:
+        """Record no longer what is added."""
+        self._journal = None
+
+    def drop_added(self) -> set[str]:
+        """Remove all objects and links added since the journal began. Returns the objects' ids."""
+        dropped: set[str] = set()
+        for key, object_id in reversed(self._journal or []):
+            if key:
+                self.links[key].remove(object_id)
+                continue
+            dropped.add(object_id)
+            row = self.objects.pop(object_id, None)
+            self.facts.pop(object_id, None)
+            if row is not None:
+                self.kinds[row["object"]].remove(object_id)
+                del self.positions[object_id]
+        self._journal = None
+        return dropped
 
     def dump(self) -> JsonObject:
         """Return everything stored as JSON."""

@@ -6,6 +6,7 @@ from payments.sandbox import (
     invoices,
     legacy_sources,
     payment_intents,
+    pricing,
     renewals,
     subscriptions,
 )
@@ -47,10 +48,13 @@ def create(call: Call) -> JsonObject:
     )
     behavior = read.supported(params, "payment_behavior", subscriptions.PAYMENT_BEHAVIORS)
     trial_end = _trial_end(account, params)
+    source_id = legacy_sources.default_source_in(account, customer["id"], params, None)
+    if trial_end is None and behavior != "default_incomplete":
+        _check_chargeable(account, customer["id"], method_id or source_id, sold)
     subscription = subscriptions.make(account, customer, sold)
     subscription |= {
         "default_payment_method": method_id,
-        "default_source": legacy_sources.default_source_in(account, customer["id"], params, None),
+        "default_source": source_id,
         "description": read.text(params, "description"),
         "metadata": read.metadata(params),
         "trial_settings": _trial_settings(params),
@@ -160,7 +164,29 @@ def _trial_end(account: StripeAccount, params: JsonObject) -> int | None:
         return account.clock.timestamp() + days * 86400
     if params.get("trial_end") in (None, "", "now"):
         return None
-    return read.future_timestamp(params, "trial_end", account.clock.timestamp())
+    now = account.clock.timestamp()
+    trial_end = read.future_timestamp(params, "trial_end", now)
+    if trial_end > now + subscriptions.MAX_TRIAL_SECONDS:
+        message = "Invalid timestamp: can be no more than two years ahead."
+        raise invalid_request(message, "trial_end")
+    return trial_end
+
+
+def _check_chargeable(
+    account: StripeAccount,
+    customer_id: str,
+    method_id: str | None,
+    sold: list[tuple[JsonObject, int]],
+) -> None:
+    """Refuse a subscription that would be charged at once and has nothing to charge."""
+    currency = sold[0][0]["currency"]
+    is_free = not any(pricing.amount(account, price, quantity) for price, quantity in sold)
+    if is_free or invoices.default_payment_method(account, customer_id, method_id, currency):
+        return
+    message = "This customer has no attached payment source or default payment method. Please "
+    raise invalid_request(
+        message + "consider adding a default payment method.", None, "resource_missing"
+    )
 
 
 def _trial_settings(params: JsonObject) -> JsonObject:

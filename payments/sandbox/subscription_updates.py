@@ -35,7 +35,6 @@ _IMMUTABLE_PARAMS_BY_STATUS: Final = {
     "paused": ("trial_end", "billing_cycle_anchor"),
 }
 _MAX_PERIODS_AHEAD: Final = 1200  # how many periods are searched for one that begins at cancel_at
-_MAX_TRIAL_SECONDS: Final = 2 * 366 * 86400
 
 
 @dataclass
@@ -154,7 +153,7 @@ def _apply_item(
     param: str,
     planned: _PlannedUpdate,
 ) -> None:
-    item_id, quantity = read.text(params, "id"), read.integer(params, "quantity")
+    item_id, quantity = read.text(params, "id"), subscriptions.quantity_in(params, param)
     if item_id is None:
         price = subscriptions.price_in(account, params, param)
         first = planned.items[0]
@@ -215,7 +214,7 @@ def _apply_trial_end(
             _reset_anchor(account, subscription, planned)
         return
     trial_end = read.future_timestamp(params, "trial_end", now)
-    if trial_end > now + _MAX_TRIAL_SECONDS:
+    if trial_end > now + subscriptions.MAX_TRIAL_SECONDS:
         raise invalid_request(
             "Invalid timestamp: can be no more than two years ahead.", "trial_end"
         )

@@ -21,6 +21,7 @@ ITEM_PARAMS: Final = (
 )  # fmt: skip
 CANCELLATION_DETAILS: Final = ("cancellation_details.comment", "cancellation_details.feedback")
 PAYMENT_BEHAVIORS: Final = ("allow_incomplete", "default_incomplete", "error_if_incomplete")
+MAX_TRIAL_SECONDS: Final = 2 * 366 * 86400
 MAX_ITEMS: Final = 20
 ENDED_STATUSES: Final = ("canceled", "incomplete_expired")
 TRIAL_END_NOTICE: Final = timedelta(days=3)  # how long before a trial's end its event is emitted
@@ -195,11 +196,20 @@ def sold_in(account: StripeAccount, params: JsonObject) -> list[tuple[JsonObject
         raise invalid_request(f"A subscription has at most {MAX_ITEMS} items.", "items")
     sold = []
     for index, item in enumerate(items):
-        quantity = read.integer(item, "quantity")
+        quantity = quantity_in(item, f"items[{index}]")
         price = price_in(account, item, f"items[{index}]")
         sold.append((price, 1 if quantity is None else quantity))
     check_sold_together([price for price, _ in sold])
     return sold
+
+
+def quantity_in(params: JsonObject, param: str) -> int | None:
+    """Return the quantity of an item, which may be 0; None when it is absent."""
+    quantity = read.integer(params, "quantity")
+    if quantity is not None and not 0 <= quantity <= catalog.MAX_QUANTITY:
+        message = f"The quantity must be between 0 and {catalog.MAX_QUANTITY}."
+        raise invalid_request(message, f"{param}[quantity]", "parameter_invalid_integer")
+    return quantity
 
 
 def check_sold_together(prices: list[JsonObject]) -> None:

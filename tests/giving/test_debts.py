@@ -197,7 +197,16 @@ async def begins_incomplete(donor: Donor) -> str:
     made = await stripe.subscriptions.create_async(
         {
             "customer": subscription["customer"],
-            "items": [{"price": subscription["items"]["data"][0]["price"]["id"]}],
+            "items": [
+                {
+                    "price_data": {
+                        "currency": "usd",
+                        "unit_amount": 500,
+                        "product": "reader_payments_monthly",
+                        "recurring": {"interval": "month"},
+                    }
+                }
+            ],
             "payment_behavior": "default_incomplete",
             "metadata": {"contribution_id": gift.id},
         }

@@ -49,7 +49,11 @@ BASES: dict[tuple[str, str], dict[str, str]] = {
     ("POST", "/v1/prices"): PRICE,
     ("POST", "/v1/products"): {"name": "A gift"},
     ("POST", "/v1/refunds"): {"charge": "ch"},
-    ("POST", "/v1/subscriptions"): {**CUSTOMER, "items[0][price]": "price_monthly"},
+    ("POST", "/v1/subscriptions"): {
+        **CUSTOMER,
+        "items[0][price]": "price_monthly",
+        "payment_behavior": "default_incomplete",
+    },
     ("POST", "/v1/subscriptions/{}/pause"): {"bill_for[unused_time_from][type]": "none"},
     ("POST", "/v1/subscriptions/{}/resume"): {"billing_cycle_anchor[type]": "unchanged"},
     ("POST", "/v1/topups"): {"amount": "500", "currency": "usd"},
@@ -79,6 +83,7 @@ COMPANIONS: tuple[tuple[str, dict[str, str | None]], ...] = (
     }),
     (r"^items\[\]", {"items[0][id]": "si"}),
     (r"^product_data", {"product_data[name]": "A gift", "product": None}),
+    (r"^custom_unit_amount", {"custom_unit_amount[enabled]": "true", "unit_amount": None}),
     (r"^tiers", {
         "billing_scheme": "tiered",
         "tiers_mode": "volume",
@@ -266,6 +271,14 @@ async def make_one_of_each(shop: Shop) -> dict[str, str]:
     price = await v1.prices.create_async(
         {"currency": "usd", "unit_amount": 500, "product": await shop.product()}
     )
+    monthly_price = await v1.prices.create_async(
+        {
+            "currency": "usd",
+            "unit_amount": 500,
+            "product": await shop.product(),
+            "recurring": {"interval": "month"},
+        }
+    )
     link = await v1.payment_links.create_async({"line_items": [{"price": price.id, "quantity": 1}]})
     intent = await v1.payment_intents.create_async({"amount": 500, "currency": "usd"})
     setup = await v1.setup_intents.create_async({"customer": customer})
@@ -291,7 +304,7 @@ async def make_one_of_each(shop: Shop) -> dict[str, str]:
         "payment_links": link.id,
         "payment_methods": method, "pm": "pm_card_visa",
         "payouts": payout,
-        "prices": price.id, "price": price.id, "price_monthly": item.price.id,
+        "prices": price.id, "price": price.id, "price_monthly": monthly_price.id,
         "products": price.product if isinstance(price.product, str) else price.product.id,
         "prod": await shop.product(),
         "refunds": refund.id,

@@ -277,7 +277,11 @@ async def test_a_first_payment_never_made_leaves_no_subscription(shop: Shop) -> 
         }
     )
     begun = await shop.client.v1.subscriptions.create_async(
-        {"customer": customer.id, "items": [{"price": price.id}]}
+        {
+            "customer": customer.id,
+            "items": [{"price": price.id}],
+            "payment_behavior": "default_incomplete",
+        }
     )
     assert begun.status == "incomplete"
 

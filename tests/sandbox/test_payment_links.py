@@ -115,7 +115,10 @@ async def test_a_link_ends_with_its_last_session(shop: Shop) -> None:
         ({"line_items": [{"price": "price_none", "quantity": 0}]}, "line_items[0][quantity]"),
         ({"line_items": [{"price": "price_none", "quantity": 1}]}, "line_items[0][price]"),
         ({"allow_promotion_codes": True}, "allow_promotion_codes"),
-        ({"after_completion": {"type": "redirect", "redirect": {"url": ""}}}, "url"),
+        (
+            {"after_completion": {"type": "redirect", "redirect": {"url": ""}}},
+            "after_completion[redirect][url]",
+        ),
     ],
 )
 async def test_a_link_that_cannot_be_is_refused(
