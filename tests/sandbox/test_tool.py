@@ -14,7 +14,9 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
+from click.testing import CliRunner
 
+from payments.cli.server import sandbox as sandbox_command
 from payments.sandbox import Sandbox, control, state_file
 from payments.sandbox.simulations import SimulatedActions
 from tests.support.shop import ManualWallClock, Shop, open_shop, paid
@@ -106,6 +108,21 @@ async def test_a_killed_sandbox_had_saved_itself_and_its_file_has_one_owner(
 
     async with tool(*state) as url:
         assert (await call(url, "GET", f"/v1/customers/{customer['id']}"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("sk_live_real1234", "secret: "),
+        ("rk_test_bare1234", "scopes: "),
+        ("rk_test_odd12345:teapot_read", "no such resource: teapot"),
+        ("rk_test_odd12345:charge_admin", "read or write"),
+    ],
+)
+def test_a_key_that_cannot_be_ends_the_command_before_it_listens(key: str, words: str) -> None:
+    result = CliRunner().invoke(sandbox_command, ["--key", key])
+    assert result.exit_code == 2
+    assert words in result.output
 
 
 @pytest.mark.parametrize(
