@@ -19,7 +19,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
         yield http
 
 
-async def test_every_id_and_url_in_a_rich_account_leads_somewhere(
+async def test_every_id_and_url_in_a_rich_account_leads_somewhere_and_is_expanded(
     shop: Shop, http: aiohttp.ClientSession, wall: ManualWallClock, tmp_path: Path
 ) -> None:
     await fill(shop)
@@ -27,6 +27,7 @@ async def test_every_id_and_url_in_a_rich_account_leads_somewhere(
     crawler = Crawler(http, shop.sandbox.url)
     await crawler.list_all()
     await crawler.follow()
+    await crawler.expand_all()
 
     assert crawler.dead == {}
     kinds = {kind for kind, _ in crawler.objects}

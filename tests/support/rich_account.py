@@ -2,7 +2,8 @@
 
 import functools
 import re
-from collections.abc import Mapping
+import typing
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 import aiohttp
@@ -11,7 +12,10 @@ from stripe._list_object import ListObject
 
 from payments import sandbox as sandboxes
 from payments.sandbox import contract, routes
-from payments.sandbox.contract_annotations import origin_of, resolve
+from payments.sandbox.contract_annotations import TypeExpression, origin_of, resolve
+from payments.sandbox.contract_expansion import can_expand
+from payments.sandbox.contract_types import is_resource, resource_hints
+from payments.sandbox.expansion import MAX_EXPAND_DEPTH
 from payments.sandbox.form_encoding import JsonObject, JsonValue
 from tests.support.shop import Shop
 
@@ -190,6 +194,26 @@ class Crawler:
         if value.get("object") == "list":
             self.urls.add(value["url"])
 
+    async def expand_all(self) -> None:
+        """Expand everything that can be, in every list: an id becomes the object it names."""
+        for path, properties in lists_of_all().items():
+            for count in range(0, len(properties), 10):
+                asked = properties[count : count + 10]
+                query = "".join(f"&expand[]={each}" for each in asked)
+                answer = await self.get(f"{path}?limit=100{query}")
+                for row in answer.get("data", []):
+                    for each in asked:
+                        self._check_expanded(row, each.split(".")[1:], f"{path} {each}")
+
+    def _check_expanded(self, node: JsonValue, steps: list[str], where: str) -> None:
+        if isinstance(node, list):
+            for each in node:
+                self._check_expanded(each, steps, where)
+        elif steps and isinstance(node, dict):
+            self._check_expanded(node.get(steps[0]), steps[1:], where)
+        elif isinstance(node, str):
+            self.dead[where] = f"{node} is not expanded"
+
     async def follow(self) -> None:
         """Retrieve every object and every id, and open every URL, and what these name too."""
         kinds = {"mandate": "mandate"}  # which no list has
@@ -238,6 +262,32 @@ async def list_account(base_url: str) -> list[JsonObject]:
         await crawler.list_all()
         assert crawler.dead == {}
         return list(crawler.objects.values())
+
+
+def lists_of_all() -> dict[str, list[str]]:
+    """Return the paths of the lists that the sandbox serves, and what each can have expanded."""
+    return {
+        endpoint.template: list(_expandable(endpoint.returns, endpoint.module))
+        for endpoint in contract.endpoints()
+        if _is_list_of_all(endpoint) and routes.find("GET", endpoint.template)
+    }
+
+
+def _expandable(kind: TypeExpression, module: str) -> Iterator[str]:
+    """Yield what can be expanded in a list's own objects, not in those they name."""
+    listed = resolve(typing.get_args(resolve(kind, module))[0], module)
+    owners = [("data", resolve(each, module)) for each in typing.get_args(listed) or (listed,)]
+    while owners:
+        path, owner = owners.pop()
+        for name, (hint, of) in resource_hints(owner).items():
+            below = f"{path}.{name}"
+            if can_expand(kind, module, tuple(below.split("."))):
+                yield below
+            elif below.count(".") < MAX_EXPAND_DEPTH - 1:
+                whole = resolve(hint, of)
+                inside = () if origin_of(whole) is typing.Literal else typing.get_args(whole)
+                parts = [whole, *(resolve(part, of) for part in inside)]
+                owners += [(below, part) for part in parts if is_resource(part)]
 
 
 def _is_list_of_all(endpoint: contract.Endpoint) -> bool:
