@@ -130,7 +130,7 @@ def sandbox(
 
     try:
         asyncio.run(run())
-    except StateFileError as error:
+    except (StateFileError, OSError) as error:  # OSError: no such folder, a port in use
         raise click.ClickException(str(error)) from None
     except (KeyboardInterrupt, asyncio.CancelledError):
         echo_stderr("Stopped.")

@@ -119,11 +119,11 @@ def check_scopes(scopes: Mapping[str, str]) -> None:
 def parse_scopes(names: Sequence[str]) -> dict[str, str]:
     """Return the scopes of permissions such as `charge_read`. Raises ValueError for unknown ones.
 
-    Stripe's own spelling, `rak_charge_read`, is taken too. Write wins over read.
+    `rak_charge_read`, as Stripe writes it, and `charge:read` are taken too. Write wins over read.
     """
     scopes: dict[str, str] = {}
     for name in names:
-        resource, _, access = name.strip().removeprefix("rak_").rpartition("_")
+        resource, _, access = name.strip().removeprefix("rak_").replace(":", "_").rpartition("_")
         check_scopes({resource or name: access})
         scopes[resource] = "write" if "write" in (access, scopes.get(resource)) else "read"
     return scopes

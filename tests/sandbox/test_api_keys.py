@@ -254,7 +254,7 @@ def test_what_an_expansion_needs_follows_from_the_types_of_the_sdk(
 def test_a_key_of_the_command_line_has_its_permissions_and_shuts_out_all_others() -> None:
     account = Sandbox().account
     key = api_keys.add_from_option(
-        account, "rk_test_tool1234:rak_charge_read,invoice_read,invoice_write"
+        account, "rk_test_tool1234:rak_charge_read,invoice_read,invoice:write"
     )
 
     assert key.scopes == {"charge": "read", "invoice": "write"}

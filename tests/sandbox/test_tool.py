@@ -125,6 +125,13 @@ def test_a_key_that_cannot_be_ends_the_command_before_it_listens(key: str, words
     assert words in result.output
 
 
+def test_a_state_file_in_no_folder_ends_the_command_with_a_sentence(tmp_path: Path) -> None:
+    options = ["--port", "0", "--state", str(tmp_path / "nowhere" / "stripe.json")]
+    result = CliRunner().invoke(sandbox_command, options)
+    assert (result.exit_code, type(result.exception)) == (1, SystemExit)
+    assert "No such file or directory" in result.output
+
+
 @pytest.mark.parametrize(
     "content", ["", "{}", '{"format": 0, "api_version": "2026-10-28.endive"}', "[1]",
                 '{"format": 1, "api_version": "2020-01-01"}']
