@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -29,6 +28,7 @@ from stripe.params import RefundCreateParams
 from payments.accounting.exports import csv_cells, journals, transactions_csv, xlsx
 from payments.accounting.exports.journals import Journal, JournalFormat, JournalUnbalanced
 from payments.accounting.reports import period
+from tests.support import command_line
 from tests.support.colleague import sees, signs_in
 from tests.support.newsroom import REAL_TIMEOUT_SECONDS, Newsroom
 from tests.support.snapshot import Snapshot, restore_newsroom, take_snapshot
@@ -460,15 +460,10 @@ async def says(room: Newsroom, *words: str, code: int = 0) -> tuple[bytes, str]:
         "PAYMENTS_BASE_URL": room.settings.base_url,
         "PAYMENTS_ACCOUNTING_ZONE": room.settings.accounting_zone,
     }
-    run = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "payments.cli", "export", *words),
-        env={**os.environ, **chosen},
-        stdout=PIPE,
-        stderr=PIPE,
-    )
-    stdout, stderr = await run.communicate()
-    assert run.returncode == code, stderr.decode()
-    return stdout, stderr.decode()
+    environ = {**os.environ, **chosen}
+    done = await asyncio.to_thread(command_line.run_in, environ, "export", *words)
+    assert done.exit_code == code, done.stderr
+    return done.stdout, done.stderr
 
 
 def names_in(folder: Path) -> list[str]:

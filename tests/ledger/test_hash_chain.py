@@ -3,17 +3,16 @@
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
 from payments.ledger import hash_chain
+from tests.support import command_line
 from tests.support.database import copy_database
 from tests.support.database_owner import as_owner, tampering
 from tests.support.ledger import DERIVED_CHECKS, failed_checks, failed_checks_now, rehash_chain
-from tests.support.newsroom import REAL_TIMEOUT_SECONDS, open_newsroom
+from tests.support.newsroom import open_newsroom
 
 pytestmark = pytest.mark.anyio
 
@@ -337,14 +336,8 @@ def run_check(url: str) -> tuple[int, dict[str, list[str]]]:
         "PAYMENTS_STRIPE_API_KEY": "sk_test_" + "0" * 24,
         "PAYMENTS_SECRET_KEYS": "k" * 40,
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "payments.cli", "verify-ledger", "--offline", "--json"],
-        env=environ,
-        capture_output=True,
-        timeout=REAL_TIMEOUT_SECONDS,
-        check=False,
-    )
-    assert done.returncode in (0, 4), done.stderr
+    done = command_line.run_in(environ, "verify-ledger", "--offline", "--json")
+    assert done.exit_code in (0, 4), done.stderr
     findings = json.loads(done.stdout)
     assert len(findings) >= 6
-    return done.returncode, {f["check_name"]: f["failures"] for f in findings if not f["passed"]}
+    return done.exit_code, {f["check_name"]: f["failures"] for f in findings if not f["passed"]}

@@ -4,8 +4,6 @@ import asyncio
 import json
 import os
 import random
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,11 +15,12 @@ from payments.accounting import chain_verification, daily_totals, integrity, int
 from payments.ledger import hash_chain
 from payments.ledger.posting_rules import LedgerAccount
 from payments.ops import reconcile
+from tests.support import command_line
 from tests.support.busy_year import play
 from tests.support.database import copy_database
 from tests.support.database_owner import tampering
 from tests.support.ledger import failed_checks, loses_webhooks, rehash_chain
-from tests.support.newsroom import REAL_TIMEOUT_SECONDS, Newsroom, open_newsroom
+from tests.support.newsroom import Newsroom, open_newsroom
 from webhooks import endpoint
 
 pytestmark = pytest.mark.anyio
@@ -474,16 +473,10 @@ async def run_reconcile(
         "PAYMENTS_STRIPE_API_BASE": room.settings.stripe_api_base,
         "PAYMENTS_SECRET_KEYS": "k" * 40,
     }
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "payments.cli", "reconcile", "--json", "--days=366", *options],
-        env=environ,
-        capture_output=True,
-        timeout=REAL_TIMEOUT_SECONDS,
-        check=False,
-    )
-    assert done.returncode in (0, 4), done.stderr
-    return done.returncode, json.loads(done.stdout)
+    words = ("reconcile", "--json", "--days=366", *options)
+    done = await asyncio.to_thread(command_line.run_in, environ, *words)
+    assert done.exit_code in (0, 4), done.stderr
+    return done.exit_code, json.loads(done.stdout)
 
 
 # --- the endpoint ---------------------------------------------------------------------------------

@@ -3,14 +3,24 @@ environment and nothing else of ours.
 """
 
 import asyncio
+import atexit
+import json
 import os
+import socket
+import subprocess
 import sys
 from asyncio.subprocess import PIPE
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import IO
 
 from pydantic import SecretStr
 
+import tests
 from payments.core.settings import Settings
+from tests.support.newsroom import REAL_TIMEOUT_SECONDS
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,48 @@ async def start(settings: Settings, *words: str, **more: str) -> asyncio.subproc
 
 async def run(settings: Settings, *words: str, **more: str) -> Finished:
     """Run `payments …` to its end."""
-    process = await start(settings, *words, **more)
-    stdout, stderr = await process.communicate()
-    assert process.returncode is not None
-    return Finished(process.returncode, stdout, stderr.decode())
+    return await asyncio.to_thread(run_in, environment(settings, **more), *words)
+
+
+def run_in(environ: dict[str, str], *words: str) -> Finished:
+    """Run `payments …` to its end, with nothing in its environment but what is given."""
+    request = json.dumps({"words": words, "environment": environ}).encode()
+    with (
+        socket.socket(socket.AF_UNIX) as server,
+        TemporaryFile() as stdout,
+        TemporaryFile() as stderr,
+    ):
+        server.settimeout(REAL_TIMEOUT_SECONDS)
+        server.connect(_server_path())
+        head = b"%d\n" % len(request)
+        socket.send_fds(server, [head], [stdout.fileno(), stderr.fileno()])
+        server.sendall(request)
+        exit_code = int(server.recv(16))
+        stdout.seek(0)
+        stderr.seek(0)
+        return Finished(exit_code, stdout.read(), stderr.read().decode())
+
+
+@cache
+def _server_path() -> str:
+    """Start the process that runs commands, once; it ends with this one."""
+    folder = TemporaryDirectory()
+    path = str(Path(folder.name, "commands"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.command_server", path],
+        cwd=Path(tests.__file__).parents[1],
+        stdin=PIPE,
+        stdout=PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+
+    def end(stdin: IO[bytes], stdout: IO[bytes]) -> None:
+        stdin.close()
+        stdout.close()
+        process.wait()
+        folder.cleanup()
+
+    atexit.register(end, process.stdin, process.stdout)
+    return path
