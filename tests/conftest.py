@@ -2,17 +2,45 @@
 
 import gc
 import os
+import tempfile
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
 
 from payments.infra.embedded_postgres import temporary_postgres
+from tests.support import stripe_usage
 from tests.support.database import copy_database, migrated_cluster
 from tests.support.donor import Donor, open_donor_browser
 from tests.support.newsroom import Newsroom, open_newsroom
 
+STRIPE_USAGE = pytest.StashKey[list[str]]()
 hypothesis.settings.load_profile("ci")  # the same cases everywhere, and no hurry
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have the workers of a run collect which permissions the product needs at Stripe."""
+    if not hasattr(config, "workerinput"):
+        descriptor, path = tempfile.mkstemp(prefix="stripe-usage-")
+        os.close(descriptor)
+        os.environ[stripe_usage.FILE_VARIABLE] = path
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Fail a complete run after which the list of permissions is not what was needed."""
+    config = session.config
+    if hasattr(config, "workerinput"):
+        return
+    file = Path(os.environ.pop(stripe_usage.FILE_VARIABLE))
+    recorded = set(file.read_text().split())
+    file.unlink()
+    is_complete = config.args == config.getini("testpaths") and not config.option.keyword
+    if is_complete and exitstatus == pytest.ExitCode.OK:
+        differences = stripe_usage.differences(recorded)
+        config.stash[STRIPE_USAGE] = differences
+        if differences:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_collection_finish() -> None:
@@ -24,7 +52,9 @@ def pytest_collection_finish() -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Print the seed of the order in which the tests ran."""
+    """Print the seed of the order in which the tests ran, and what the key lacks."""
+    for difference in config.stash.get(STRIPE_USAGE, []):
+        terminalreporter.write_line(f"payments/infra/stripe_permissions.py: {difference}", red=True)
     seed = config.getoption("randomly_seed", None)
     if seed is not None:
         terminalreporter.write_line(f"order: --randomly-seed={seed}")

@@ -34,6 +34,23 @@ def stripe_bind(account_id: str) -> None:
     click.echo(run_with_context(lambda ctx: stripe_account.bind(ctx, account_id)))
 
 
+@stripe.command("permissions")
+@json_option
+def permissions(as_json: bool) -> None:
+    """List the permissions that a restricted key needs, and what each is for."""
+    from payments.infra.stripe_permissions import PERMISSIONS
+
+    if as_json:
+        click.echo(
+            json.dumps(
+                [{"permission": p.name, "row": p.row, "access": p.access} for p in PERMISSIONS]
+            )
+        )
+        return
+    for one in PERMISSIONS:
+        click.echo(f"{one.access:5}  {one.row:28} {one.reason}")
+
+
 @click.command("import-balance")
 def import_balance() -> None:
     """Import every balance transaction that is new at Stripe and post it."""

@@ -252,3 +252,9 @@ async def get_open(session: AsyncSession, alert_id: int) -> Alert | None:
     query = select(Alert).where(Alert.id == alert_id, Alert.closed_at.is_(None))
     alert: Alert | None = await session.scalar(query)
     return alert
+
+
+async def open_object_ids(session: AsyncSession, kind: AlertKind) -> set[str]:
+    """Return what the open alerts of a kind are about."""
+    query = select(Alert.object_id).where(Alert.kind == kind, Alert.closed_at.is_(None))
+    return set(await session.scalars(query))

@@ -13,7 +13,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core.errors import StripeKeyRefused, StripePermissionMissing, StripeUnavailable
-from payments.infra import alerts, job_queue, stripe_client
+from payments.infra import alerts, job_queue, stripe_client, stripe_permissions
 from payments.infra.alerts import Alert, AlertKind
 from payments.infra.context import Context
 from payments.infra.stripe_refusals import KEY_OBJECT_ID
@@ -80,16 +80,30 @@ async def _open_outage(ctx: Context, error: StripeUnavailable) -> None:
 
 
 async def resume_if_well(ctx: Context) -> bool:
-    """End an outage if Stripe answers again, and let what waited go on. Returns whether it did."""
+    """End an outage if Stripe answers again, and let what waited go on. Returns whether it did.
+
+    A permission that the key has by now ends in the same way what waited for it.
+    """
     async with ctx.sessions() as session:
-        if not await is_paused(session):
-            return False
-    if await probe(ctx) is not None:
+        was_paused = await is_paused(session)
+        lacking = await alerts.open_object_ids(session, AlertKind.STRIPE_PERMISSION_MISSING)
+    if not was_paused and not lacking:
         return False
+    if was_paused and await probe(ctx) is not None:
+        return False
+    granted = [
+        one.name
+        for one in stripe_permissions.PERMISSIONS
+        if one.name in lacking and await stripe_permissions.is_granted(ctx, one)
+    ]
     async with ctx.sessions.begin() as session:
         await alerts.close_all(session, *OUTAGES, object_ids=OUTAGE_OBJECT_IDS, now=ctx.now())
-        await job_queue.bring_forward(session)
-    return True
+        await alerts.close_all(
+            session, AlertKind.STRIPE_PERMISSION_MISSING, object_ids=granted, now=ctx.now()
+        )
+        if was_paused or granted:
+            await job_queue.bring_forward(session)
+    return was_paused or bool(granted)
 
 
 async def open_alerts_for_job(session: AsyncSession, object_id: str) -> tuple[bool, bool]:

@@ -19,7 +19,7 @@ from payments.core.calendar import from_unix
 from payments.core.errors import StripeUnavailable
 from payments.core.safety_policy import Policy
 from payments.core.settings import Settings
-from payments.infra import db, migrate, stripe_account, stripe_client
+from payments.infra import db, migrate, stripe_account, stripe_client, stripe_permissions
 from payments.infra.context import Context
 from payments.mail import smtp
 from payments.risk import quarantine, statement_descriptor
@@ -77,6 +77,14 @@ async def _check_account(ctx: Context) -> list[CheckFinding]:
     return [
         CheckFinding("account", problem is None, problem or "the key is of this database's account")
     ]
+
+
+async def _check_permissions(ctx: Context) -> list[CheckFinding]:
+    """Whether the key has every permission that this service needs. Nothing is changed."""
+    missing = await stripe_permissions.missing(ctx)
+    names = ", ".join(f"{one.access} {one.row} ({one.name})" for one in missing)
+    description = f"the key lacks {names}" if missing else "the key may do all that is needed"
+    return [CheckFinding("permissions", not missing, description)]
 
 
 async def _check_clock(ctx: Context) -> list[CheckFinding]:
@@ -336,6 +344,7 @@ Check = Callable[[Context], Awaitable[list[CheckFinding]]]
 CHECKS: dict[str, Check] = {
     "descriptor": statement_descriptor.check_and_alert,
     "account": _check_account,
+    "permissions": _check_permissions,
     "webhook": _check_webhook_endpoint,
     "clock": _check_clock,
     "tls": _check_tls,

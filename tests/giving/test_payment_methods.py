@@ -121,7 +121,9 @@ async def test_a_card_the_network_renewed_is_stored_without_a_mail(newsroom: New
 async def test_a_detached_card_leaves_a_subscription_that_needs_one(newsroom: Newsroom) -> None:
     subscription = await start_subscription(newsroom)
     assert subscription.stripe_payment_method_id is not None
-    await newsroom.ctx.stripe.v1.payment_methods.detach_async(subscription.stripe_payment_method_id)
+    newsroom.sandbox.dashboard_request(
+        "POST", f"/v1/payment_methods/{subscription.stripe_payment_method_id}/detach"
+    )
     after = await reload(newsroom, subscription)
     assert after.needs_card
     assert await mail_kinds(newsroom, subscription) == [("needs_card",)]

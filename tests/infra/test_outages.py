@@ -1,7 +1,6 @@
 """While Stripe answers nobody, or not us, work waits and spends no attempt; then it goes on."""
 
 import contextlib
-from dataclasses import asdict
 from datetime import timedelta
 
 import pytest
@@ -13,12 +12,12 @@ from payments.infra import job_queue, retries, stripe_health
 from payments.infra.context import Context
 from payments.ops import schedules
 from payments.ops.schedules import SCHEDULES
-from payments.sandbox.api_keys import ApiKey
 from payments.sandbox.webhook_deliveries import Delivery
 from payments.staff.accounts import Role
 from tests.support.colleague import open_colleague_browser
 from tests.support.donor import subscription_id_of
 from tests.support.newsroom import Newsroom
+from tests.support.stripe_keys import key_without, restrict_key
 
 pytestmark = pytest.mark.anyio
 EVERYTHING, FOR_EVER = "^/v1/", 10_000
@@ -55,19 +54,17 @@ async def fails_by_schedule(room: Newsroom, name: str) -> None:
 
 def breaks(room: Newsroom, how: str) -> None:
     """From now on nothing is answered: by the key, by Stripe, or by the network."""
-    key = room.settings.stripe_api_key.get_secret_value()
     if how == "expired":
-        room.sandbox.add_key(key)
-        room.sandbox.expire_key(key)
+        room.sandbox.expire_key(room.settings.stripe_api_key.get_secret_value())
     elif how == "no_permissions":
-        room.sandbox.account.state["api_keys"] = {key: asdict(ApiKey(key, "restricted", {}))}
+        restrict_key(room, {})
     else:
         room.sandbox.faults.add("*", EVERYTHING, how, FOR_EVER)
 
 
 def mends(room: Newsroom) -> None:
     room.sandbox.faults.clear()
-    room.sandbox.account.state.pop("api_keys", None)
+    key_without(room)
 
 
 @pytest.mark.parametrize(

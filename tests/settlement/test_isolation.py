@@ -13,7 +13,7 @@ from payments.sandbox import balance as sandbox_balance
 from payments.settlement import refund_requests
 from payments.settlement.refunds import RefundReason
 from tests.support.newsroom import Newsroom
-from tests.support.stripe_keys import restrict_key
+from tests.support.stripe_keys import key_without
 from webhooks import sweeps
 from webhooks.registry import SYNC_HANDLERS
 
@@ -158,7 +158,7 @@ async def test_without_leave_to_read_one_kind_everything_else_goes_on(newsroom: 
         await newsroom.gives(900, frequency)
     await newsroom.sandbox.advance_to_captures()
     newsroom.sandbox.take_deliveries()
-    restrict_key(newsroom, without=("invoice", "dispute"))
+    key_without(newsroom, "invoice", "dispute")
     await newsroom.advances_time(timedelta(hours=2))
     await daily_totals.import_and_refresh(newsroom.ctx)
     assert await newsroom.rows("SELECT credit FROM ledger_entries WHERE amount = 900") == [
@@ -173,7 +173,7 @@ async def test_without_leave_to_read_one_kind_everything_else_goes_on(newsroom: 
     assert cursors == [("refund",)]
     result = await reconcile.run(newsroom.ctx)
     assert [d.id for d in result.before if "cannot be listed" in d.description] == ["dispute"]
-    restrict_key(newsroom)
+    key_without(newsroom)
 
 
 async def test_checks_of_the_books_are_made_while_nothing_can_be_imported(

@@ -18,17 +18,19 @@ async def charges_of_one_gift(room: Newsroom, count: int) -> list[str]:
     gift = await room.gives(5000)
     charges = []
     for _ in range(count):
-        intent = await room.ctx.stripe.v1.payment_intents.create_async(
+        intent = room.sandbox.dashboard_request(
+            "POST",
+            "/v1/payment_intents",
             {
-                "amount": 500,
+                "amount": "500",
                 "currency": "usd",
                 "payment_method": "pm_card_visa",
-                "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
-                "confirm": True,
+                "automatic_payment_methods": {"enabled": "true", "allow_redirects": "never"},
+                "confirm": "true",
                 "metadata": {"contribution_id": gift.id},
-            }
+            },
         )
-        charges.append(str(intent.latest_charge))
+        charges.append(str(intent["latest_charge"]))
     await room.runs_until_idle()
     await room.advances_time(timedelta(days=1))
     await room.runs_until_idle()

@@ -39,6 +39,7 @@ from payments.sandbox.hosted_page_client import pay
 from payments.sandbox.sandbox import Sandbox
 from payments.sandbox.server import listen
 from payments.sandbox.webhook_deliveries import Delivery
+from tests.support import stripe_usage
 from tests.support.app_pool import lend_app
 from tests.support.database import lend_engine
 from tests.support.ports import reserve_port
@@ -371,9 +372,11 @@ async def open_services(
                 "smtp_url": mail_server.url,
                 "mail_from": "Support <post@lindenau.example>",
                 "address_key_dir": keys,
+                "stripe_api_key": stripe_usage.add_newsroom_key(sandbox),
                 **more,
             }
             yield settings_for(database, stripe_url, **given), mail_server
+            stripe_usage.record(sandbox)
 
 
 @asynccontextmanager

@@ -1,17 +1,15 @@
-"""The API key of a newsroom at the sandbox: what it may do, and until when."""
+"""The API key of a newsroom at the sandbox: what it may do."""
 
-from payments.sandbox import permissions
+from payments.infra import stripe_permissions
 from tests.support.newsroom import Newsroom
 
 
-def restrict_key(room: Newsroom, *, without: tuple[str, ...] = ()) -> None:
-    """Let the newsroom's key do everything but what these resources are for."""
-    state, secret = room.sandbox.account.state, room.settings.stripe_api_key.get_secret_value()
-    state["api_keys"] = {
-        secret: {
-            "secret": secret,
-            "kind": "restricted",
-            "scopes": {name: "write" for name in permissions.RESOURCES if name not in without},
-            "expires_at": None,
-        }
-    }
+def restrict_key(room: Newsroom, scopes: dict[str, str]) -> None:
+    """Let the newsroom's key do this and nothing else."""
+    room.sandbox.add_key(room.settings.stripe_api_key.get_secret_value(), scopes=scopes)
+
+
+def key_without(room: Newsroom, *resources: str) -> None:
+    """Let the newsroom's key do what it needs, but nothing with these resources."""
+    listed = stripe_permissions.scopes()
+    restrict_key(room, {name: listed[name] for name in listed if name not in resources})

@@ -22,7 +22,7 @@ from aiosmtpd.handlers import Mailbox
 
 from payments.accounting import integrity
 from payments.core.settings import Settings
-from payments.infra import context, migrate
+from payments.infra import context, migrate, stripe_permissions
 from payments.infra.embedded_postgres import EmbeddedPostgresFailed, temporary_postgres
 from payments.ops import stripe_setup
 from payments.ops.demo import seed
@@ -42,7 +42,7 @@ STRIPE_ACCOUNT = {
     "url": "https://lindenau.example",
     "support_url": "https://help.lindenau.example",
 }
-DEMO_STRIPE_KEY = "sk_test_" + "demo" * 6
+DEMO_STRIPE_KEY = "rk_test_" + "demo" * 6  # with the permissions that the service needs
 STRIPE_REQUESTS_PER_SECOND = 100  # nobody else uses this Stripe
 
 SettingValues = Mapping[str, str]  # by the names of the settings' fields
@@ -130,6 +130,7 @@ async def _seed_history(
     """Seed the history and save the sandbox. Returns the settings with those of its Stripe."""
     clock = ManualClock(seed.current_second())
     sandbox = Sandbox(wall=clock, settings=STRIPE_ACCOUNT)
+    sandbox.add_key(DEMO_STRIPE_KEY, scopes=dict(stripe_permissions.scopes()))
     async with listen(sandbox, port=stripe_port) as stripe_url:
         values = {**values, "stripe_api_base": stripe_url}
         async with context.open_context(Settings.model_validate(values)) as ctx:
