@@ -21,7 +21,7 @@ REASONS = {
     "it only has to do with rows of ours, in one transaction, done once more as a whole": """
         accounting/integrity:_check_and_alert _snapshot_failures
         accounting/month_snapshots:invalidate_since find_differences
-        accounting/reports/payouts:list_all accounting/reports/variance:net_variance
+        accounting/reports/variance:net_variance
         donors/sign_in:_is_over_link_limit giving/card_testing:_is_start_flood
         giving/card_testing:_subscription_sessions_under_attack giving/charges:_alert_unattributed
         giving/invoices:sync giving/notices_due:notify_expiring_cards notify_upcoming_renewals
