@@ -26,7 +26,7 @@ WRITES = {
         safety/stop_actions:void_invoice""",
     "charge and amount must be those of the request; tests/settlement/test_refunds.py": """
         settlement/refund_requests:create""",
-    "nobody has the object: it only asks for a permission; tests/infra/test_stripe_permissions.py": """
+    "of nobody: it asks whether the key may; tests/infra/test_stripe_permissions.py": """
         infra/stripe_permissions:expire infra/stripe_permissions:pay
         infra/stripe_permissions:update infra/stripe_permissions:update
         infra/stripe_permissions:update infra/stripe_permissions:update
