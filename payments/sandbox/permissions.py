@@ -5,7 +5,8 @@ its dashboard has a row per resource with None, Read and Write, and some rows co
 (`DASHBOARD_ROWS`). Write implies read.
 
 Where Stripe documents no permission of a route, it has that of the object it belongs to; these are
-marked "unverified" below.
+marked "unverified" below. Unverified too is that what a request makes on the way, such as the price
+of `price_data`, needs no permission of its own.
 """
 
 import functools
