@@ -53,6 +53,7 @@ from payments.sandbox import (
     subscription_endpoints,
     subscription_items,
     subscription_pauses,
+    subscription_schedules,
     subscription_updates,
     subscriptions,
     unknown_values,
@@ -73,7 +74,7 @@ RESOURCE_MODULES: Final = (
     payment_intents, payment_links, payment_method_creation, payment_methods, payouts, plans,
     reference_data, refunds,
     renewals, sepa_debit_payments, setup_intents, subscription_endpoints, subscription_items,
-    subscription_pauses, subscription_updates, subscriptions,
+    subscription_pauses, subscription_schedules, subscription_updates, subscriptions,
 )  # fmt: skip
 IDEMPOTENCY_TTL_SECONDS: Final = 24 * 60 * 60
 REQUEST_LOG_SIZE: Final = 20_000

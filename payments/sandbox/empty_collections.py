@@ -52,7 +52,6 @@ COLLECTIONS: Final = (
     Collection("review", "/v1/reviews"),
     Collection("scheduled_query_run", "/v1/sigma/scheduled_query_runs", by_created=False),
     Collection("shipping_rate", "/v1/shipping_rates", filters=("active", "currency")),
-    Collection("subscription_schedule", "/v1/subscription_schedules", filters=("customer",)),
     Collection("tax_id", "/v1/tax_ids", by_created=False),
     Collection("tax_rate", "/v1/tax_rates", filters=("active", "inclusive")),
     Collection("test_helpers.test_clock", "/v1/test_helpers/test_clocks", by_created=False),

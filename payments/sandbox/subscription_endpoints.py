@@ -62,7 +62,7 @@ def create(call: Call) -> JsonObject:
     if trial_end is not None:
         _start_trial(account, subscription, trial_end)
         return subscription
-    decline = _start(account, subscription, behavior)
+    decline = start(account, subscription, behavior)
     account.emit("customer.subscription.created", subscription)
     if decline is not None and behavior == "error_if_incomplete":
         raise payment_error(account, account.store.objects[subscription["latest_invoice"]], decline)
@@ -109,9 +109,7 @@ def payment_error(account: StripeAccount, invoice: JsonObject, decline: Decline)
     return payment_intents.payment_error(intent)
 
 
-def _start(
-    account: StripeAccount, subscription: JsonObject, behavior: str | None
-) -> Decline | None:
+def start(account: StripeAccount, subscription: JsonObject, behavior: str | None) -> Decline | None:
     """Invoice and charge the first period."""
     invoice = invoices.draft(account, subscription, "subscription_create")
     subscription["latest_invoice"] = invoice["id"]

@@ -173,6 +173,40 @@ async def test_a_pause_holds_what_has_begun_and_ends_what_has_not(newsroom: News
     assert successful_charges(room) == 2
 
 
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_schedule_that_begins_a_subscription_later_begins_none(
+    newsroom: Newsroom, *, begun: bool
+) -> None:
+    room = newsroom
+    first = room.sandbox.account.store.objects[await begins_at_stripe(room)]
+    customer, price = first["customer"], first["items"]["data"][0]["price"]["id"]
+    settings = {"default_payment_method": first["default_payment_method"]}
+    path = f"/v1/customers/{customer}"
+    room.sandbox.dashboard_request("POST", path, {"invoice_settings": settings})
+    start = room.clock() + timedelta(days=3)
+    schedule = room.sandbox.dashboard_request(
+        "POST",
+        "/v1/subscription_schedules",
+        {
+            "customer": customer,
+            "start_date": str(int(start.timestamp())),
+            "phases": [{"items": [{"price": price}]}],
+        },
+    )
+    if begun:
+        await room.advances_time(timedelta(days=4))
+        assert len(statuses(room, "subscription")) == 2
+    charges = successful_charges(room)
+    assert charges == 1 + begun
+    report = await stops(room)
+    assert report.is_proved
+    assert report.ended["subscription_schedules"] == 1
+    assert statuses(room, "subscription_schedule") == {schedule["id"]: "canceled"}
+    await room.advances_time(timedelta(days=40))
+    assert successful_charges(room) == charges
+    assert set(statuses(room, "subscription").values()) == {"canceled"}
+
+
 async def test_a_stop_of_the_protected_leaves_the_others_as_they_are(
     newsroom: Newsroom, tmp_path: Path
 ) -> None:

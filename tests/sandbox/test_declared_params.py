@@ -49,6 +49,11 @@ BASES: dict[tuple[str, str], dict[str, str]] = {
     ("POST", "/v1/prices"): PRICE,
     ("POST", "/v1/products"): {"name": "A gift"},
     ("POST", "/v1/refunds"): {"charge": "ch"},
+    ("POST", "/v1/subscription_schedules"): {
+        **CUSTOMER,
+        "start_date": "4102444800",
+        "phases[0][items][0][price]": "price_monthly",
+    },
     ("POST", "/v1/subscriptions"): {
         **CUSTOMER,
         "items[0][price]": "price_monthly",
