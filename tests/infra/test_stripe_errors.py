@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 import stripe
@@ -15,9 +16,12 @@ from payments.core.errors import (
     StripeRejected,
     StripeUnavailable,
 )
-from payments.infra import stripe_client
+from payments.giving import contributions
+from payments.infra import stripe_client, stripe_health
 from tests.support.donor import SAME_ORIGIN_HEADERS, Donor, account_page, subscription_id_of
+from tests.support.newsroom import Newsroom
 from tests.support.page import Page
+from tests.support.stripe_keys import key_without
 
 OURS: dict[type[stripe.StripeError], type[PaymentsError]] = {
     stripe.APIConnectionError: StripeUnavailable,
@@ -126,3 +130,46 @@ async def test_a_refusal_that_no_room_answers_is_no_bug_of_ours(donor: Donor) ->
     donor.room.sandbox.account.store.objects[subscription_id] = at_stripe
     assert answer.status_code == 502
     assert "Nothing was charged." in answer.text
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("lacking", "alert"),
+    [
+        ("key", ("stripe_key_refused", "stripe_api_key")),
+        ("permission", ("stripe_permission_missing", "rak_checkout_session_write")),
+    ],
+)
+async def test_a_key_that_may_not_take_gifts_is_no_bug_and_a_person_is_called(
+    newsroom: Newsroom, lacking: str, alert: tuple[str, str]
+) -> None:
+    page = Page((await newsroom.web.get("/donate")).text)
+    if lacking == "key":
+        newsroom.sandbox.expire_key(newsroom.settings.stripe_api_key.get_secret_value())
+    else:
+        key_without(newsroom, "checkout_session")
+    program = await newsroom.requests_contribution()
+    assert (program.status_code, "othing was charged." in program.text) == (503, True)
+    typed = {"frequency": "annual", "amount_annual": "other", "other_annual": "77.70"}
+    answer = await newsroom.web.post(
+        "/donate", data=page.form("/donate").submission(**typed), headers=SAME_ORIGIN_HEADERS
+    )
+    assert (answer.status_code, "othing was charged." in answer.text) == (503, True)
+    again = Page(answer.text).form("/donate").submission()
+    assert again.items() >= typed.items()
+    await newsroom.advances_time(timedelta(minutes=2))
+    resume = contributions.resume_started
+    if lacking == "key":
+        with pytest.raises(StripeKeyRefused):
+            await resume(newsroom.ctx)
+    else:
+        assert await resume(newsroom.ctx) == 0  # and the others are gone on with
+    opened = "SELECT kind, object_id FROM alerts WHERE closed_at IS NULL"
+    assert await newsroom.rows(opened) == [alert]
+
+    key_without(newsroom)  # mended
+    assert await stripe_health.resume_if_well(newsroom.ctx)
+    assert await resume(newsroom.ctx) == 2
+    assert await newsroom.rows(opened) == []
+    sent = await newsroom.web.post("/donate", data=again, headers=SAME_ORIGIN_HEADERS)
+    assert sent.status_code == 303
