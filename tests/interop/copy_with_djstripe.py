@@ -5,6 +5,7 @@ Runs in dj-stripe's environment: `copy_with_djstripe.py <sandbox> [<model> …]`
 
 import json
 import sys
+from collections import Counter
 
 import django
 from django.apps import apps
@@ -33,12 +34,11 @@ def main(sandbox: str, *only: str) -> None:
     models = list(apps.get_app_config("djstripe").get_models())
     names = only or [each.__name__ for each in models if each.__name__ != NOT_REDIRECTABLE]
     call_command("djstripe_sync_models", *names, api_keys=[], fail_on_error=False)
-    counts = {
-        each.stripe_class.OBJECT_NAME: each._default_manager.count()
-        for each in models
-        if hasattr(getattr(each, "stripe_class", None), "OBJECT_NAME")
-        and each.__name__ != NOT_REDIRECTABLE
-    }
+    counts: Counter[str] = Counter()  # two models have the invoices
+    for each in models:
+        name = getattr(getattr(each, "stripe_class", None), "OBJECT_NAME", None)
+        if name is not None and each.__name__ != NOT_REDIRECTABLE:
+            counts[name] += each._default_manager.count()
     sys.stdout.write(f"COUNTS {json.dumps(counts)}\n")
 
 
