@@ -137,14 +137,13 @@ class DarkMonth:
         self._changes(subscription_id, params)
 
     async def _changes_card(self, subscription_id: str) -> None:
-        stripe = self.room.ctx.stripe.v1
-        fetched = await stripe.subscriptions.retrieve_async(subscription_id)
-        card = await stripe.payment_methods.attach_async(
-            "pm_card_mastercard", {"customer": str(fetched.customer)}
+        fetched = await self.room.ctx.stripe.v1.subscriptions.retrieve_async(subscription_id)
+        card = self.room.sandbox.dashboard_request(
+            "POST",
+            "/v1/payment_methods/pm_card_mastercard/attach",
+            {"customer": str(fetched.customer)},
         )
-        self.room.sandbox.dashboard_request(
-            "POST", f"/v1/subscriptions/{subscription_id}", {"default_payment_method": card.id}
-        )
+        self._changes(subscription_id, {"default_payment_method": card["id"]})
 
     def withhold(self) -> None:
         """Let something between Stripe and us answer 200 and keep the webhooks for itself."""
@@ -229,27 +228,23 @@ async def test_a_renewal_that_fails_after_a_sweep_is_told_by_the_next(newsroom: 
     assert not any(path.startswith("/v1/subscriptions/") for path in again)  # and it is told once
 
 
-async def subscribes_elsewhere(room: Newsroom, name: str) -> tuple[str, str]:
+def subscribes_elsewhere(room: Newsroom, name: str) -> tuple[str, str]:
     """Begin a subscription at Stripe by another program. Return its id and its card's."""
-    stripe = room.ctx.stripe.v1
-    customer = await stripe.customers.create_async({"email": f"{name}@example.org"})
-    card = await stripe.payment_methods.attach_async("pm_card_visa", {"customer": customer.id})
-    price = await stripe.prices.create_async(
-        {
-            "currency": "usd",
-            "unit_amount": 700,
-            "product": "reader_payments_monthly",
-            "recurring": {"interval": "month"},
-        }
+    act = room.sandbox.dashboard_request
+    customer = act("POST", "/v1/customers", {"email": f"{name}@example.org"})["id"]
+    card = act("POST", "/v1/payment_methods/pm_card_visa/attach", {"customer": customer})["id"]
+    price: dict[str, object] = {
+        "currency": "usd",
+        "unit_amount": 700,
+        "product": "reader_payments_monthly",
+        "recurring": {"interval": "month"},
+    }
+    made = act(
+        "POST",
+        "/v1/subscriptions",
+        {"customer": customer, "default_payment_method": card, "items": [{"price_data": price}]},
     )
-    made = await stripe.subscriptions.create_async(
-        {
-            "customer": customer.id,
-            "default_payment_method": card.id,
-            "items": [{"price": price.id}],
-        }
-    )
-    return made.id, card.id
+    return str(made["id"]), str(card)
 
 
 async def gives_elsewhere(room: Newsroom, card: str) -> str:
@@ -282,8 +277,7 @@ async def test_the_history_of_an_account_is_taken_in_and_nobody_is_told(
     room, month = newsroom, DarkMonth(newsroom)
     begun = room.clock.current
     subscriptions = {
-        name: await subscribes_elsewhere(room, name)
-        for name in ("past_due", "ended", "paused", "well")
+        name: subscribes_elsewhere(room, name) for name in ("past_due", "ended", "paused", "well")
     }
     refunded = await gives_elsewhere(room, REFUND_FAILS)
     lost, asked = [await gives_elsewhere(room, GOOD) for _ in range(2)]
