@@ -18,7 +18,8 @@ imports no other room of `payments`; only ops, cli and tests import it.
     payment_intents, setup_intents, charges, refunds
     sepa_debit_payments, async_payments: payments that take days
     subscriptions  and subscription_items, _endpoints, _updates, _pauses, renewals
-    invoices       and their lines and items; invoice_collection retries; invoice_endpoints
+    invoices       and their lines and items; invoice_collection retries; invoice_endpoints;
+                   customer_balance: credits
     balance        transactions; payouts; balance_adjustments are Stripe's own; currencies
     disputes       and fraud_warnings
     events         and webhook endpoints; webhook_deliveries; api_versions renders old versions

@@ -7,6 +7,7 @@ be paid with another card.
 
 from payments.sandbox import (
     checkout,
+    customer_balance,
     customers,
     invoices,
     payment_intents,
@@ -137,6 +138,7 @@ def _subscribe(
     )
     account.emit("customer.subscription.created", subscription)
     invoice = invoices.draft(account, subscription, "subscription_create")
+    customer_balance.ignore(account, invoice)
     subscription["latest_invoice"] = invoice["id"]
     invoices.finalize(account, invoice)
     invoices.link_intent(account, invoice, intent)

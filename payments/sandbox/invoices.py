@@ -7,7 +7,14 @@ intent, linked by an invoice payment. It ends as paid, void or uncollectible.
 from datetime import timedelta
 from typing import Final
 
-from payments.sandbox import invoice_lines, listing, payment_intents, payment_methods, pricing
+from payments.sandbox import (
+    customer_balance,
+    invoice_lines,
+    listing,
+    payment_intents,
+    payment_methods,
+    pricing,
+)
 from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount
 from payments.sandbox.account_settings import merchant_name
@@ -82,6 +89,7 @@ def make(
     fields = invoice_lines.default_fields(customer, amount, currency)
     invoice = account.create_object("in", "invoice", fields)
     now = account.clock.timestamp()
+    invoice |= customer_balance.draft_amounts(account, customer, currency, amount)
     invoice |= {
         "account_name": merchant_name(account),
         "billing_reason": reason,
@@ -149,11 +157,15 @@ def _period_before(account: StripeAccount, subscription: JsonObject) -> int:
 
 
 def finalize(account: StripeAccount, invoice: JsonObject) -> None:
-    """Finalize a draft: it gets its number and hosted page, and is open; over nothing, paid."""
+    """Finalize a draft: it gets its number and hosted page, and is open; over nothing, paid.
+
+    The customer's balance is used.
+    """
     customer = account.store.get("customer", invoice["customer"]) or {}
     sequence = customer.get("next_invoice_sequence", 1)
     if customer:
         customer["next_invoice_sequence"] = sequence + 1
+    customer_balance.apply(account, invoice)
     now = account.clock.timestamp()
     account.set_fields(
         invoice,
@@ -294,7 +306,8 @@ def mark_paid(account: StripeAccount, invoice: JsonObject) -> None:
 
 
 def void(account: StripeAccount, invoice: JsonObject) -> None:
-    """Void an invoice and cancel its payment."""
+    """Void an invoice, cancel its payment, and give back what it used of the balance."""
+    customer_balance.give_back(account, invoice)
     _set_final_status(account, invoice, "void", "voided_at")
     payment = account.store.objects.get(account.store.private(invoice["id"]).get("payment", ""))
     if payment is not None:

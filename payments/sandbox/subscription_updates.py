@@ -11,6 +11,7 @@ from typing import Final
 
 from payments.sandbox import (
     billing_periods,
+    customer_balance,
     invoice_collection,
     invoices,
     legacy_sources,
@@ -318,7 +319,9 @@ def _pay_before_update(
     amount = pricing.items_amount(account, planned.items) + sum(
         item["amount"] for item in invoices.pending_items(account, customer_id, currency)
     )
-    if amount == 0:
+    customer = account.store.objects[customer_id]
+    due = customer_balance.draft_amounts(account, customer, currency, amount)["amount_due"]
+    if due == 0:
         return None
     method_id = (
         planned.fields.get("default_payment_method")
@@ -329,7 +332,7 @@ def _pay_before_update(
     if method is None:
         raise invalid_request(invoices.NO_PAYMENT_METHOD.message)
     fields = {"customer": customer_id, "description": "Subscription update"}
-    intent = payment_intents.make(account, amount, currency, fields)
+    intent = payment_intents.make(account, due, currency, fields)
     decline = payment_intents.confirm(
         account, intent, PaymentAttempt(method, CustomerPresence.OFF_SESSION)
     )

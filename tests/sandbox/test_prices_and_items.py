@@ -257,6 +257,46 @@ async def test_a_pending_invoice_item_is_charged_with_the_next_renewal_once(shop
     ]
 
 
+@pytest.mark.parametrize(
+    ("credit", "charged", "balances"),
+    [(-200, [500, 300, 500], [0, 0, 0]), (-800, [500, 200, 500], [0, -300, 0, 0])],
+)
+async def test_a_credit_lowers_the_next_invoices_and_never_charges_backwards(
+    shop: Shop, credit: int, charged: list[int], balances: list[int]
+) -> None:
+    subscription = await shop.subscribes(500)
+    await shop.client.v1.invoice_items.create_async(
+        {"customer": str(subscription.customer), "amount": credit, "currency": "usd"}
+    )
+
+    await shop.advance(31 * (len(balances) - 1))
+
+    assert await shop.paid_amounts() == charged
+    invoices = (await shop.client.v1.invoices.list_async()).data[::-1]
+    assert [invoice.status for invoice in invoices] == ["paid"] * len(balances)
+    assert [invoice.ending_balance or 0 for invoice in invoices] == balances
+    customer = await shop.client.v1.customers.retrieve_async(str(subscription.customer))
+    assert customer.balance == 0
+
+
+async def test_a_voided_invoice_gives_back_the_credit_it_used(shop: Shop) -> None:
+    subscription = await shop.subscribes(500)
+    customer = str(subscription.customer)
+    items = shop.client.v1.invoice_items
+    await items.create_async({"customer": customer, "amount": -800, "currency": "usd"})
+    await shop.advance(31)
+    shop.sandbox.fail_card(str(subscription.default_payment_method), "insufficient_funds")
+    await shop.advance(31)
+    latest = await shop.latest_invoice(subscription.id)
+    assert (latest.status, latest.total, latest.amount_due) == ("open", 500, 200)
+    assert (await shop.client.v1.customers.retrieve_async(customer)).balance == 0
+
+    await shop.client.v1.invoices.void_invoice_async(str(latest.id))
+
+    assert (await shop.client.v1.customers.retrieve_async(customer)).balance == -300
+    assert await shop.paid_amounts() == [500]
+
+
 # ------------------------------------------------------------------ values that no SDK knows
 
 
