@@ -9,7 +9,7 @@ CLIENTS := .interop
 NPM_QUIET := --silent --no-package-lock --no-audit --no-fund
 READY := .venv/.ready
 
-.PHONY: demo test check fmt migrate bench storm interop lock help
+.PHONY: demo test check fmt migrate bench storm interop routes lock help
 
 help: ## Say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -53,6 +53,9 @@ interop: $(READY) node_modules/.bin/stripe ## Run other people's clients of Stri
 	@$(CLIENTS)/djstripe/bin/python -m pip install --quiet --disable-pip-version-check dj-stripe==$(DJ_STRIPE) \
 	    || { rm -rf $(CLIENTS)/djstripe; echo "dj-stripe could not be fetched and will not be run."; }
 	$(BIN)/pytest -m interop
+
+routes: $(READY) ## Write the table of the sandbox's routes and parameters into docs
+	$(BIN)/python -m payments.sandbox.route_table > docs/sandbox-routes.md
 
 lock: ## Renew requirements.lock (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

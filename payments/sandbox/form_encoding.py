@@ -1,8 +1,7 @@
 """Stripe's wire format: requests are forms with brackets in their names, responses are JSON."""
 
-import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -48,8 +47,8 @@ def _put(root: JsonObject, name: str, value: str) -> None:
     if len(path) > MAX_DEPTH:
         raise FormError(f"{match[1]} is nested too deeply.")
     node: Any = root
-    for step, below in itertools.pairwise(path):
-        node = node.setdefault(_key(node, step, below), {})
+    for index, step in enumerate(path[:-1], 1):
+        node = node.setdefault(_key(node, step, path[index:]), {})
         if not isinstance(node, dict):
             raise FormError(f"{match[1]} is both a value and an object.")
     last = _key(node, path[-1])
@@ -58,13 +57,23 @@ def _put(root: JsonObject, name: str, value: str) -> None:
     node[last] = value
 
 
-def _key(node: Mapping[str, Any], step: str, below: str = "") -> str:
-    """Return the index of `a[]`: a new element, unless the last one still lacks the field below."""
+def _key(node: Mapping[str, Any], step: str, below: Sequence[str] = ()) -> str:
+    """Return the index of `a[]`: a new element, unless the last one still lacks what is below."""
     if step:
         return step
     last = node.get(str(len(node) - 1))
-    is_open = below and isinstance(last, dict) and below not in last
+    is_open = below and isinstance(last, dict) and not _has(last, below)
     return str(len(node) - 1) if is_open else str(len(node))
+
+
+def _has(node: object, path: Sequence[str]) -> bool:
+    for step in path:
+        if not step:  # another array below takes any number
+            return False
+        if not isinstance(node, dict) or step not in node:
+            return False
+        node = node[step]
+    return True
 
 
 def _with_arrays(node: JsonValue, name: str) -> JsonValue:

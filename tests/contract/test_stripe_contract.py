@@ -371,6 +371,11 @@ def test_a_path_finds_its_route(method: str, path: str, template: str) -> None:
             {"line_items": [{"price": "p", "quantity": "2"}]},
         ),
         ("a[7]=x", {"a": ["x"]}),
+        (
+            "a[][b][c]=1&a[][b][d]=2&a[][b][c]=3",
+            {"a": [{"b": {"c": "1", "d": "2"}}, {"b": {"c": "3"}}]},
+        ),
+        ("a[][b][]=1&a[][b][]=2", {"a": [{"b": ["1", "2"]}]}),
         ("a%5Bb%5D=%C3%A9+e", {"a": {"b": "é e"}}),
     ],
 )
