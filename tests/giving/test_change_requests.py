@@ -161,24 +161,23 @@ async def test_a_pause_made_at_stripe_is_ended_here(donor: Donor, kind: str) -> 
 async def test_a_pause_that_stripe_began_at_the_end_of_a_trial_is_ended_here(
     newsroom: Newsroom,
 ) -> None:
-    stripe = newsroom.ctx.stripe.v1
-    customer = await stripe.customers.create_async({"email": "reader@example.org"})
-    made = await stripe.subscriptions.create_async(
+    at_stripe = newsroom.sandbox.dashboard_request
+    customer = at_stripe("POST", "/v1/customers", {"email": "reader@example.org"})["id"]
+    price = {
+        "currency": "usd",
+        "unit_amount": "700",
+        "product": "reader_payments_monthly",
+        "recurring": {"interval": "month"},
+    }
+    made = at_stripe(
+        "POST",
+        "/v1/subscriptions",
         {
-            "customer": customer.id,
-            "items": [
-                {
-                    "price_data": {
-                        "currency": "usd",
-                        "unit_amount": 700,
-                        "product": "reader_payments_monthly",
-                        "recurring": {"interval": "month"},
-                    }
-                }
-            ],
-            "trial_period_days": 7,
+            "customer": customer,
+            "items": [{"price_data": price}],
+            "trial_period_days": "7",
             "trial_settings": {"end_behavior": {"missing_payment_method": "pause"}},
-        }
+        },
     )
     await newsroom.runs_until_idle()
     await newsroom.advances_time(timedelta(days=8))
@@ -186,7 +185,7 @@ async def test_a_pause_that_stripe_began_at_the_end_of_a_trial_is_ended_here(
     is_paused = "SELECT is_paused, status FROM subscriptions"
     assert await newsroom.rows(is_paused) == [(True, "paused")]
     for _ in range(2):
-        await subscription_changes.resume(newsroom.ctx, made.id, actor=Actor.STAFF)
+        await subscription_changes.resume(newsroom.ctx, made["id"], actor=Actor.STAFF)
     assert await newsroom.rows(is_paused) == [(False, "active")]
 
 

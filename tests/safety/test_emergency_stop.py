@@ -32,21 +32,22 @@ NOTHING = {"checkout_sessions": 0, "subscription_schedules": 0, "subscriptions":
 
 async def begins_at_stripe(room: Newsroom, card: str = "pm_card_visa", **params: object) -> str:
     """Another program of the account begins a subscription. Returns its id."""
-    stripe = room.ctx.stripe.v1
-    customer = await stripe.customers.create_async({"email": "other@example.org"})
-    method = await stripe.payment_methods.attach_async(card, {"customer": customer.id})
+    at_stripe = room.sandbox.dashboard_request
+    customer = at_stripe("POST", "/v1/customers", {"email": "other@example.org"})["id"]
+    path = f"/v1/payment_methods/{card}/attach"
+    method = at_stripe("POST", path, {"customer": customer})["id"]
     price = {
         "currency": "usd",
         "unit_amount": 700,
         "product": "reader_payments_monthly",
         "recurring": {"interval": "month"},
     }
-    made = room.sandbox.dashboard_request(
+    made = at_stripe(
         "POST",
         "/v1/subscriptions",
         {
-            "customer": customer.id,
-            "default_payment_method": method.id,
+            "customer": customer,
+            "default_payment_method": method,
             "items": [{"price_data": price}],
             **params,
         },
@@ -179,7 +180,14 @@ async def test_a_schedule_that_begins_a_subscription_later_begins_none(
 ) -> None:
     room = newsroom
     first = room.sandbox.account.store.objects[await begins_at_stripe(room)]
-    customer, price = first["customer"], first["items"]["data"][0]["price"]["id"]
+    customer = first["customer"]
+    monthly = {
+        "currency": "usd",
+        "unit_amount": "700",
+        "product": "reader_payments_monthly",
+        "recurring": {"interval": "month"},
+    }
+    price = room.sandbox.dashboard_request("POST", "/v1/prices", monthly)["id"]
     settings = {"default_payment_method": first["default_payment_method"]}
     path = f"/v1/customers/{customer}"
     room.sandbox.dashboard_request("POST", path, {"invoice_settings": settings})
