@@ -5,6 +5,7 @@ come late, the schedules sweep, the balance is imported, or an operator reconcil
 line of the history and each alert is there once, and no other road adds to it.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -12,12 +13,14 @@ from datetime import timedelta
 import pytest
 
 from payments.accounting import daily_totals
-from payments.infra import stripe_account
-from payments.ops import reconcile
+from payments.infra import job_queue, stripe_account
+from payments.ops import reconcile, worker
 from payments.sandbox.account_settings import ACCOUNT_ID
 from payments.sandbox.webhook_deliveries import Delivery
+from tests.support import mail
 from tests.support.donor import subscription_id_of
 from tests.support.newsroom import Newsroom
+from webhooks import sweeps
 
 pytestmark = pytest.mark.anyio
 
@@ -211,6 +214,37 @@ async def test_each_road_tells_once_what_is_owed_and_no_other_tells_it_again(
         assert logged == Counter(OWED_HISTORY), road
         assert Counter(await month.alerts()) == Counter(OWED_ALERTS), road
     assert len(newsroom.mails()) - month.sent == len(OWED_MAILS)
+
+
+async def test_a_worker_that_is_stopped_again_and_again_tells_it_once_all_the_same(
+    newsroom: Newsroom,
+) -> None:
+    month = DarkMonth(newsroom)
+    await month.passes()
+    await sweeps.sync_overdue(newsroom.ctx)
+    await sweeps.sync_new(newsroom.ctx)
+    stopped = 0
+    for seconds in (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8):
+        try:
+            async with asyncio.timeout(seconds):
+                await worker.run_due_jobs(newsroom.ctx)
+        except TimeoutError:
+            stopped += 1
+        async with newsroom.ctx.sessions.begin() as session:
+            await job_queue.requeue_abandoned(session, heartbeat_timeout=timedelta())
+        await mail.execute(
+            newsroom, "UPDATE procrastinate_jobs SET scheduled_at = now() WHERE status = 'todo'"
+        )
+    assert stopped
+    for road in ROADS.values():
+        await road(month)
+    told = Counter(await month.mails()) - Counter(month.known["mails"])
+    assert told == Counter(OWED_MAILS)
+    logged = Counter(await month.history()) - Counter(month.known["history"])
+    assert logged == Counter(OWED_HISTORY)
+    assert Counter(await month.alerts()) == Counter(OWED_ALERTS)
+    ids = {sent.parsed["Message-ID"] for sent in newsroom.mails()[month.sent :]}
+    assert len(ids) == len(OWED_MAILS)  # one that was sent twice is the same one
 
 
 async def test_a_renewal_that_fails_after_a_sweep_is_told_by_the_next(newsroom: Newsroom) -> None:
