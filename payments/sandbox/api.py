@@ -172,6 +172,7 @@ class Api:
         try:
             authorization = request.headers.get("Authorization", "")
             access.key = api_keys.authenticate(self.account, authorization)
+            api_keys.check_account(access.key, request.headers.get("Stripe-Account"))
             params = decode_form(request.encoded_params)
             status, body = self._dispatch(request, params, headers, access)
         except FormError as error:
@@ -215,12 +216,10 @@ class Api:
 
     def error_response(self, request: ApiRequest, status: int, error: JsonObject) -> ApiResponse:
         """Answer a request with an error, without carrying it out."""
-        params: JsonObject = {}
-        access = _Access()
-        with suppress(FormError):
-            params = decode_form(request.encoded_params)
+        params, access = _decoded(request), _Access()
         if routes.find(request.method, request.path) is not None:
-            _note_needs(request, params, access)
+            with suppress(ApiError):
+                _note_needs(request, params, access)
         self._log_request(request, params, status, access)
         body = msgspec.json.encode({"error": error})
         return ApiResponse(status, body, self._headers(request))
@@ -235,7 +234,7 @@ class Api:
         else:
             response = self.error_response(request, status, error)
         if fault.keep and request.idempotency_key:
-            params = decode_form(request.encoded_params)
+            params = _decoded(request)
             self._store_result(request.idempotency_key, request.path, params, status, body)
         if fault.should_retry is not None:
             response.headers["Stripe-Should-Retry"] = str(fault.should_retry).lower()
@@ -355,6 +354,14 @@ class Api:
             payload = msgspec.json.decode(msgspec.json.encode(event))
             payload = unknown_values.with_known_values(self.account, payload)
             self.problems.extend(request_checks.contract_checker().check_event(payload))
+
+
+def _decoded(request: ApiRequest) -> JsonObject:
+    """Return the parameters of a request that is not carried out; none when it is no form."""
+    try:
+        return decode_form(request.encoded_params)
+    except FormError:
+        return {}
 
 
 def _note_needs(request: ApiRequest, params: JsonObject, access: _Access) -> None:

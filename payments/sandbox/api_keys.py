@@ -180,6 +180,21 @@ def permission_error(secret: str, permission: str) -> ApiError:
     return ApiError(403, {"type": "invalid_request_error", "message": message})
 
 
+def check_account(key: ApiKey, header: str | None) -> None:
+    """Check that a `Stripe-Account` header names the account itself: it has no connected ones.
+
+    Raises ApiError, a 403.
+    """
+    if header is None or header == ACCOUNT_ID:
+        return
+    message = (
+        f"The provided key '{mask(key.secret)}' does not have access to account '{header[:40]}' "
+        "(or that account does not exist). Application access may have been revoked."
+    )
+    error = {"type": "invalid_request_error", "code": "account_invalid", "message": message}
+    raise ApiError(403, error)
+
+
 def expired_error(secret: str) -> ApiError:
     """Return a 401: a key has expired."""
     return authentication_error(f"Expired API Key provided: {mask(secret)}", "api_key_expired")

@@ -6,6 +6,7 @@ import json
 import aiohttp
 import pytest
 
+from payments.sandbox.account_settings import ACCOUNT_ID
 from payments.sandbox.form_encoding import JsonObject
 from tests.support.shop import Shop
 
@@ -71,6 +72,27 @@ async def test_a_route_that_stripe_has_not_is_not_recognised(
 async def test_an_id_that_is_none_is_named(shop: Shop) -> None:
     status, answer = await ask(shop, "/v1/products/prod_none")
     assert (status, answer["error"]["message"]) == (404, "No such product: 'prod_none'")
+
+
+@pytest.mark.parametrize(("account", "status"), [(ACCOUNT_ID, 200), ("acct_another", 403)])
+async def test_a_request_for_another_account_is_refused(
+    shop: Shop, account: str, status: int
+) -> None:
+    headers = {**KEY, "Stripe-Account": account}
+    async with (
+        aiohttp.ClientSession() as client,
+        client.get(f"{shop.sandbox.url}/v1/charges", headers=headers) as response,
+    ):
+        assert response.status == status
+        error = (await response.json()).get("error", {})
+        assert error.get("code") == (None if status == 200 else "account_invalid")
+
+
+@pytest.mark.parametrize("body", [b"a=1&a[b]=2", b"expand=x", b"description=%ff"])
+async def test_a_wrong_request_meets_a_fault_like_any_other(shop: Shop, body: bytes) -> None:
+    shop.sandbox.faults.add("POST", "/v1/customers", "status_500")
+    status, answer = await ask(shop, "/v1/customers", method="POST", body=body)
+    assert (status, answer["error"]["type"]) == (500, "api_error")
 
 
 # ------------------------------------------------------------------ versions
