@@ -22,8 +22,8 @@ from payments.giving.contributions import (
     OUTCOME_PENDING,
     Contribution,
     ContributionStatus,
-    PaymentIntentLink,
 )
+from payments.giving.payment_intent_links import PaymentIntentLink
 from payments.giving.subscriptions import LIVE_STATUSES, Subscription
 from payments.infra import isolation, job_queue, stripe_client
 from payments.infra.context import Context

@@ -23,7 +23,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from payments.core.frequency import Frequency
 from payments.giving.charges import Charge, ChargeStatus
 from payments.giving.checkout_session import CHECKOUT_LIFETIME
-from payments.giving.contributions import Contribution, ContributionStatus, PaymentIntentLink
+from payments.giving.contributions import Contribution, ContributionStatus
+from payments.giving.payment_intent_links import PaymentIntentLink
 from payments.infra import alerts, isolation, retries, stripe_client
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context

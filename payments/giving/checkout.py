@@ -15,7 +15,14 @@ from payments.core.calendar import from_unix
 from payments.core.frequency import Frequency
 from payments.core.money import Money
 from payments.donors import donors
-from payments.giving import charges, contributions, donor_attribution, import_unknown, subscriptions
+from payments.giving import (
+    charges,
+    contributions,
+    donor_attribution,
+    import_unknown,
+    payment_intent_links,
+    subscriptions,
+)
 from payments.giving.contributions import OUTCOME_PENDING, Contribution, ContributionStatus
 from payments.infra import stripe_client
 from payments.infra.context import Context
@@ -80,7 +87,7 @@ async def _write_outcome(ctx: Context, session: AsyncSession, fetched: CheckoutS
     if donor_id is not None:
         await donor_attribution.attach_donor(session, contribution_id, donor_id)
     if (intent := stripe_client.id_of(fetched.payment_intent)) is not None:
-        await contributions.link_payment_intent(session, intent, contribution_id, Frequency.ONCE)
+        await payment_intent_links.link(session, intent, contribution_id, Frequency.ONCE)
         await charges.update_contribution(session, intent, now=ctx.now())
 
 
@@ -94,7 +101,7 @@ async def _apply_anonymised(
             session, contribution_id, contribution_status(fetched), now=now
         )
     if (intent := stripe_client.id_of(fetched.payment_intent)) is not None:
-        await contributions.link_payment_intent(session, intent, contribution_id, Frequency.ONCE)
+        await payment_intent_links.link(session, intent, contribution_id, Frequency.ONCE)
         await charges.update_contribution(session, intent, now=now)
 
 

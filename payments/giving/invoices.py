@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core.calendar import from_unix
 from payments.core.frequency import Frequency
-from payments.giving import contributions, subscriptions
+from payments.giving import contributions, payment_intent_links, subscriptions
 from payments.giving.subscriptions import Subscription
 from payments.infra import alerts, stripe_account, stripe_client
 from payments.infra.alerts import AlertKind
@@ -44,7 +44,7 @@ async def sync(ctx: Context, invoice_id: str) -> None:
         for intent in intents:
             intent_id = stripe_client.id_of(intent)
             assert intent_id is not None
-            await contributions.link_payment_intent(
+            await payment_intent_links.link(
                 session, intent_id, contribution_id, frequency_of(invoice)
             )
         await _notify_payment_failure(ctx, session, invoice, intents)

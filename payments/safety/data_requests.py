@@ -11,7 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core.errors import StripeUnavailable
 from payments.donors import donors
-from payments.giving import change_log, charges, contributions, subscription_changes, subscriptions
+from payments.giving import (
+    change_log,
+    contributions,
+    donor_payments,
+    subscription_changes,
+    subscriptions,
+)
 from payments.giving.change_log import Actor
 from payments.giving.subscriptions import Subscription
 from payments.infra.context import Context
@@ -53,7 +59,7 @@ async def export_data(session: AsyncSession, donor_id: str) -> dict[str, Any]:  
                 "amount": payment.money.amount,
                 "currency": payment.money.currency,
             }
-            for payment in await charges.list_payments_of_donor(session, donor_id)
+            for payment in await donor_payments.list_for_donor(session, donor_id)
         ],
         "mails": [
             {"kind": mail.kind, "status": mail.status, "at": mail.created_at, "sent": mail.sent_at}

@@ -24,7 +24,8 @@ from payments.giving import (
 )
 from payments.giving.change_log import Actor
 from payments.giving.charges import Charge
-from payments.giving.contributions import Contribution, PaymentIntentLink
+from payments.giving.contributions import Contribution
+from payments.giving.payment_intent_links import PaymentIntentLink
 from payments.infra import job_queue
 from payments.infra.context import Context
 from payments.mail import muted, outbox

@@ -18,9 +18,15 @@ from payments.core import i18n
 from payments.core.errors import NotFound, PaymentsError
 from payments.core.identifiers import new_row_id
 from payments.donors import donors, sign_in
-from payments.giving import change_log, charges, contributions, subscription_changes, subscriptions
+from payments.giving import (
+    change_log,
+    contributions,
+    donor_payments,
+    subscription_changes,
+    subscriptions,
+)
 from payments.giving.change_log import Actor, SubscriptionChange
-from payments.giving.charges import DonorPayment
+from payments.giving.donor_payments import DonorPayment
 from payments.giving.subscriptions import Subscription
 from payments.infra import alerts, audit_log, db
 from payments.infra.alerts import AlertKind
@@ -164,7 +170,7 @@ async def view_case(session: AsyncSession, case: SupportCase) -> CaseView:
             )
             for subscription in own_subscriptions
         ],
-        await charges.list_payments_of_donor(session, case.donor_id, limit=SHOWN_PAYMENTS + 1),
+        await donor_payments.list_for_donor(session, case.donor_id, limit=SHOWN_PAYMENTS + 1),
         await outbox.list_for(session, ids, limit=SHOWN_MAILS + 1),
         await change_log.pending_cancellations(session, ids),
     )

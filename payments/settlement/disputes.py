@@ -18,7 +18,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from payments.core.calendar import from_unix
 from payments.core.open_enum import OpenEnum
 from payments.giving.charges import Charge
-from payments.giving.contributions import PaymentIntentLink
+from payments.giving.payment_intent_links import PaymentIntentLink
 from payments.giving.subscriptions import LIVE_STATUSES, Subscription
 from payments.infra import alerts, db, stripe_account, stripe_client, unknown_values
 from payments.infra.alerts import Alert, AlertKind

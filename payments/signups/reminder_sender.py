@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core import calendar, i18n
 from payments.donors.donors import Donor
-from payments.giving import charges
+from payments.giving import donor_payments
 from payments.giving.contributions import Contribution, ContributionStatus
 from payments.infra import job_queue
 from payments.infra.context import Context
@@ -240,7 +240,9 @@ async def _has_contributed(
         )
         .limit(1)
     )
-    return contributed is not None or await charges.was_charged_since(session, donor_id, since)
+    return contributed is not None or await donor_payments.was_charged_since(
+        session, donor_id, since
+    )
 
 
 def _address_hash(ctx: Context, address: str) -> bytes:

@@ -14,7 +14,7 @@ from payments.accounting.reports.period import ALL_TIME, Period
 from payments.core.errors import InvalidField
 from payments.core.frequency import Frequency
 from payments.core.identifiers import ROW_ID_PATTERN, SLUG_HELP, SLUG_PATTERN
-from payments.giving import charges
+from payments.giving import donor_payments
 from payments.ledger.posting_rules import CHARGE_TYPES, LedgerAccount
 
 TRANSACTION_TYPES = (
@@ -102,7 +102,7 @@ _ID_CONDITIONS = (  # what an id looks like -> the transactions that are about i
         "bt.id IN (SELECT balance_transaction FROM ledger_entries WHERE contribution_id = :id)",
     ),
     (
-        charges.REFERENCE_PATTERN,
+        donor_payments.REFERENCE_PATTERN,
         f"""bt.charge IN (
            SELECT stripe_charge_id
              FROM charges

@@ -11,7 +11,7 @@ from litestar.params import FromPath
 
 from payments.core.errors import NotFound
 from payments.core.frequency import Frequency
-from payments.giving import change_log, charges, contributions, subscriptions
+from payments.giving import change_log, contributions, donor_payments, subscriptions
 from payments.giving.change_log import ChangeKind, SubscriptionChange
 from payments.giving.contributions import Contribution, ContributionStatus
 from payments.giving.subscriptions import Subscription
@@ -112,7 +112,7 @@ class OverviewPages(Controller):
             card_decision = await change_log.newest_decision(
                 session, own_subscription.subscription_id, ChangeKind.CARD
             )
-            payments = await charges.list_payments_of_donor(
+            payments = await donor_payments.list_for_donor(
                 session,
                 own_subscription.contribution.donor_id or "",
                 contribution_id=own_subscription.contribution.id,

@@ -14,8 +14,8 @@ from litestar.params import FromPath
 
 from payments.core.errors import NotFound
 from payments.core.money import Money
-from payments.giving import charges
-from payments.giving.charges import DonorPayment
+from payments.giving import donor_payments
+from payments.giving.donor_payments import DonorPayment
 from payments.infra.context import Context
 from payments.web import rendering, request_locale
 from payments.web.account import paging, view_models
@@ -36,7 +36,7 @@ class ReceiptPages(Controller):
         """A page of the payments, by year, the newest first."""
         page = paging.page_of(request)
         async with ctx.sessions() as session:
-            found = await charges.list_payments_of_donor(
+            found = await donor_payments.list_for_donor(
                 session, donor.donor_id, limit=paging.PAGE_SIZE + 1, offset=page.offset
             )
         payments = found[: paging.PAGE_SIZE]
@@ -57,7 +57,7 @@ class ReceiptPages(Controller):
     ) -> Response[str]:
         """One payment, to print."""
         async with ctx.sessions() as session:
-            payment = await charges.get_owned_payment(session, donor.donor_id, reference)
+            payment = await donor_payments.get_owned(session, donor.donor_id, reference)
         return rendering.render(
             ctx,
             "receipt.html",
@@ -75,7 +75,7 @@ class ReceiptPages(Controller):
         """The payments of a year and their sum, to print."""
         since, until = _year_bounds(ctx, year)
         async with ctx.sessions() as session:
-            payments = await charges.list_payments_of_donor(
+            payments = await donor_payments.list_for_donor(
                 session, donor.donor_id, since=since, until=until
             )
         if not payments:

@@ -11,10 +11,10 @@ from typing import Any
 from payments.core import i18n
 from payments.giving import billing_dates
 from payments.giving.change_log import ChangeKind, SubscriptionChange
-from payments.giving.charges import DonorPayment
 from payments.giving.contributions import Contribution
 from payments.giving.current_card import CARD_EXPIRY_NOTICE
 from payments.giving.debts import CardUpdatePlan
+from payments.giving.donor_payments import DonorPayment
 from payments.giving.subscriptions import Subscription, SubscriptionStatus
 from payments.infra.context import Context
 from payments.web import request_locale

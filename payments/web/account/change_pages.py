@@ -1,0 +1,168 @@
+"""The pages of the changes: what each will do, with the dates and amounts it leads to."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from litestar import Response
+
+from payments.core import amount_input, money
+from payments.core.errors import PaymentsError
+from payments.core.frequency import Frequency
+from payments.core.identifiers import new_row_id
+from payments.core.money import InvalidAmount, Money
+from payments.giving import billing_dates, subscription_changes
+from payments.giving.subscription_changes import MAX_PAUSE_MONTHS, SubscriptionEnded
+from payments.infra.context import Context
+from payments.web import rendering, request_locale
+from payments.web.account import view_models
+from payments.web.account.overview import OwnSubscription
+
+FormFields = Mapping[str, str]
+
+
+def shown_date(own_subscription: OwnSubscription) -> str:
+    """Return the day on which a page bases its dates. Its form sends it back."""
+    period_end = own_subscription.subscription.current_period_end
+    return "" if period_end is None else period_end.date().isoformat()
+
+
+def render(
+    ctx: Context,
+    own_subscription: OwnSubscription,
+    template: str,
+    *,
+    error: PaymentsError | None = None,
+    **context: object,
+) -> Response[str]:
+    """Return a page about a subscription that is live. Raises SubscriptionEnded."""
+    if not own_subscription.subscription.is_live:
+        raise SubscriptionEnded("It was stopped or has lapsed. Nothing more is charged.")
+    return rendering.render(
+        ctx,
+        template,
+        status=200 if error is None else error.status,
+        subscription=view_models.subscription_view(ctx, own_subscription.subscription),
+        intent=new_row_id(),
+        shown=shown_date(own_subscription),
+        error="" if error is None else request_locale.error_message(error),
+        error_field="" if error is None else error.field or "",
+        **context,
+    )
+
+
+def render_amount(
+    ctx: Context,
+    own_subscription: OwnSubscription,
+    fields: FormFields | None = None,
+    *,
+    error: PaymentsError | None = None,
+) -> Response[str]:
+    """Return the page of another amount, with what was typed or the one of today."""
+    current = own_subscription.subscription.money
+    lowest = money.min_gift(current.currency)
+    highest = ctx.settings.max_gift_for(current.currency)
+    return render(
+        ctx,
+        own_subscription,
+        "account_amount.html",
+        error=error,
+        value=(fields or {}).get(
+            "amount", amount_input.format_for_input(current, request_locale.current())
+        ),
+        lowest=request_locale.format_amount(lowest),
+        highest=request_locale.format_amount(highest),
+    )
+
+
+def render_frequency(
+    ctx: Context,
+    own_subscription: OwnSubscription,
+    fields: FormFields,
+    *,
+    error: PaymentsError | None = None,
+) -> Response[str]:
+    """Return the page of the other frequency, with the amount typed or the one that equals it."""
+    subscription = own_subscription.subscription
+    is_monthly = subscription.frequency is Frequency.MONTHLY
+    other = Frequency.ANNUAL if is_monthly else Frequency.MONTHLY
+    amount = _equivalent_amount(subscription.money, other, ctx)
+    value = fields.get("amount", amount_input.format_for_input(amount, request_locale.current()))
+    if error is None:
+        try:
+            amount = amount_input.parse_amount(value, amount.currency, request_locale.current())
+            ctx.settings.validate_gift(amount.amount, amount.currency)
+        except InvalidAmount as refusal:
+            error = refusal
+    return render(
+        ctx,
+        own_subscription,
+        "account_frequency.html",
+        error=error,
+        other=other.value,
+        value=value,
+        accepted_value=amount_input.format_for_input(amount, request_locale.current()),
+        amount=request_locale.format_amount(amount),
+        **_next_two_charges(ctx, own_subscription),
+    )
+
+
+def _equivalent_amount(amount: Money, frequency: Frequency, ctx: Context) -> Money:
+    """Return twelve times an amount for annual or a twelfth for monthly, within the limits."""
+    lowest = money.min_gift(amount.currency).amount
+    highest = ctx.settings.max_gift_for(amount.currency).amount
+    step = money.smallest_unit(amount.currency)
+    exact = amount.amount * 12 if frequency is Frequency.ANNUAL else -(-amount.amount // 12)
+    return Money(min(max(-(-exact // step) * step, lowest), highest), amount.currency)
+
+
+def _next_two_charges(ctx: Context, own_subscription: OwnSubscription) -> dict[str, str]:
+    """Return the days of the next charge and of the one after it, empty where there is none."""
+    subscription = own_subscription.subscription
+    due = subscription.current_period_end
+    then = (
+        None
+        if due is None
+        else billing_dates.first_charge_after(subscription, due + timedelta(days=1))
+    )
+    return {
+        "due": view_models.format_date_or_empty(ctx, due),
+        "then": view_models.format_date_or_empty(ctx, then),
+    }
+
+
+def render_skip(
+    ctx: Context, own_subscription: OwnSubscription, *, error: PaymentsError | None = None
+) -> Response[str]:
+    """Return the page of the charge that would be skipped, and of the one after it."""
+    subscription = own_subscription.subscription
+    return render(
+        ctx,
+        own_subscription,
+        "account_skip.html",
+        error=error,
+        can_skip=subscription.current_period_end is not None and not subscription.is_paused,
+        **_next_two_charges(ctx, own_subscription),
+    )
+
+
+def render_pause(
+    ctx: Context, own_subscription: OwnSubscription, *, error: PaymentsError | None = None
+) -> Response[str]:
+    """Return the page of the lengths of a pause, each with the first charge after it.
+
+    An annual subscription has one length of pause: one month and twelve skip the same charge.
+    """
+    subscription = own_subscription.subscription
+    is_annual = subscription.frequency is Frequency.ANNUAL
+    choices = []
+    for months in [MAX_PAUSE_MONTHS] if is_annual else range(1, 13):
+        ends_at = subscription_changes.pause_end(subscription, months, now=ctx.now())
+        charged_at = billing_dates.first_charge_after(subscription, ends_at) or ends_at
+        choices.append(
+            {
+                "value": str(months),
+                "months": months,
+                "next_charge": view_models.format_date(ctx, charged_at),
+            }
+        )
+    return render(ctx, own_subscription, "account_pause.html", error=error, choices=choices)
