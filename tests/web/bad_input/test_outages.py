@@ -24,7 +24,7 @@ CALLS_A_PERSON = {"unauthorized": "stripe_key_refused", "forbidden": "stripe_per
 
 async def open_alerts(newsroom: Newsroom) -> set[str]:
     rows = await newsroom.rows("SELECT kind FROM alerts WHERE closed_at IS NULL")
-    return {kind for (kind,) in rows}
+    return {str(kind) for (kind,) in rows}
 
 
 @pytest.mark.parametrize("kind", [*TROUBLE, *CALLS_A_PERSON])
