@@ -9,6 +9,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Final
 
+from payments.sandbox.catalog import plan_of
 from payments.sandbox.errors import ApiError, invalid_request
 from payments.sandbox.form_encoding import JsonObject, JsonValue
 from payments.sandbox.legacy_sources import source_object, sources_of
@@ -54,6 +55,18 @@ _HIDDEN_PROPERTIES: Final[dict[tuple[str, str], Callable[[Store, JsonObject], Js
     ("item", "taxes"): _none,
     ("price", "currency_options"): _currency_options,
     ("price", "tiers"): _tiers,
+}
+
+
+def _plan(store: Store, price_id: str) -> JsonValue:
+    price = store.get("price", price_id)
+    return price_id if price is None else plan_of(price)
+
+
+# Properties whose ids are also those of objects of another kind
+_SECOND_KINDS: Final[dict[str, Callable[[Store, str], JsonValue]]] = {
+    "default_source": source_object,
+    "plan": _plan,
 }
 
 
@@ -110,8 +123,8 @@ def _expanded(store: Store, node: JsonObject, steps: list[str], property_path: s
     if node.get("deleted"):
         raise _cannot_be_expanded(property_path)
     value = node[name] if name in node else _hidden(store, node, name)
-    if name == "default_source" and isinstance(value, str):
-        value = source_object(store, value)
+    if name in _SECOND_KINDS and isinstance(value, str):
+        value = _SECOND_KINDS[name](store, value)
     if value is None and name not in node:
         return node  # another kind of object in this place has it
     return {**node, name: _expanded_value(store, value, rest, property_path)}

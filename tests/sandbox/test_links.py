@@ -54,6 +54,7 @@ async def test_every_id_and_url_in_a_rich_account_leads_somewhere_and_is_expande
         "setup_intent",
         "subscription",
         "subscription_item",
+        "subscription_schedule",
         "topup",
         "webhook_endpoint",
     }

@@ -24,7 +24,7 @@ AUTHENTICATED = "pm_card_authenticationRequired"
 LEGACY = ("card", "source")
 MONTHLY: stripe.params.PriceCreateParamsRecurring = {"interval": "month"}
 DISPUTED_CARD, DECLINED_CARD = "4000000000000259", "4000000000000341"
-_ID = re.compile(r"(?=[a-z_]+_.*[A-Z0-9])[a-z]+(?:_test)?_[A-Za-z0-9]{8,}")
+_ID = re.compile(r"(?=[a-z_]+_.*[A-Z0-9])(?:[a-z]+_)+[A-Za-z0-9]{8,}")
 # What is the caller's own, what happened once, and what is no object: requests and secrets.
 _NOT_FOLLOWED = ("metadata", "request", "data.object", "fingerprint", "secret", "client_secret")
 
@@ -103,6 +103,13 @@ async def _use_what_is_rare(shop: Shop, customer: str) -> None:
             "customer": customer,
             "items": [{"price": monthly.id}, {"price": tiered.id, "quantity": 3}],
             "trial_period_days": 14,
+        }
+    )
+    await client.subscription_schedules.create_async(
+        {
+            "customer": customer,
+            "start_date": int((shop.wall.now + timedelta(days=20)).timestamp()),
+            "phases": [{"items": [{"price": monthly.id, "quantity": 1}]}],
         }
     )
     await client.payment_intents.create_async(
@@ -217,7 +224,7 @@ class Crawler:
     async def follow(self) -> None:
         """Retrieve every object and every id, and open every URL, and what these name too."""
         kinds = {"mandate": "mandate"}  # which no list has
-        kinds |= {object_id.partition("_")[0]: kind for kind, object_id in self.objects}
+        kinds |= {object_id.rpartition("_")[0]: kind for kind, object_id in self.objects}
         opened: set[tuple[str | None, str]] = set()
         while to_open := self._named(kinds) - opened:
             for kind, name in to_open:
@@ -227,7 +234,7 @@ class Crawler:
     def _named(self, kinds: Mapping[str, str]) -> set[tuple[str | None, str]]:
         """Return the `object` and id of all that was named, and "url" and the URLs."""
         listed = {object_id for _, object_id in self.objects}
-        named = {(kinds.get(each.partition("_")[0]), each) for each in self.names - listed}
+        named = {(kinds.get(each.rpartition("_")[0]), each) for each in self.names - listed}
         return {*self.objects, *named, *(("url", url) for url in self.urls)}
 
     async def _open(self, kind: str | None, name: str) -> None:
