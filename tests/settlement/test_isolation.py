@@ -209,3 +209,50 @@ async def test_one_refund_that_cannot_be_made_stops_no_other(newsroom: Newsroom)
     assert await refund_requests.resume_requested(newsroom.ctx) == 1
     assert await open_alerts(newsroom) == []
     assert len(list(newsroom.sandbox.account.store.of_kind("refund"))) == 2
+
+
+async def test_a_subscription_at_half_a_cent_keeps_nobody_elses_money_waiting(
+    newsroom: Newsroom,
+) -> None:
+    await newsroom.gives(500, "monthly")
+    await newsroom.runs_until_idle()
+    ours = newest(newsroom, "subscription")
+    price = {
+        "currency": "usd",
+        "unit_amount": "500",
+        "product": "reader_payments_monthly",
+        "recurring": {"interval": "month"},
+    }
+    odd = newsroom.sandbox.dashboard_request(
+        "POST",
+        "/v1/subscriptions",
+        {
+            "customer": ours["customer"],
+            "items": [{"price_data": price}],
+            "default_payment_method": ours["default_payment_method"],
+        },
+    )
+    stored = newsroom.sandbox.account.store.objects[odd["id"]]["items"]["data"][0]["price"]
+    stored.update(unit_amount=None, unit_amount_decimal="500.5")
+    charge = await charge_of(newsroom, 2000)
+    refund = await refund_requests.request(
+        newsroom.ctx,
+        charge,
+        reason=RefundReason.REQUESTED_BY_CUSTOMER,
+        staff_id=None,
+        idempotency_key="one form",
+    )
+    await newsroom.advances_time(timedelta(hours=2))
+    await newsroom.runs_until_idle()
+    await newsroom.runs_sweeps()
+    await integrity.run_and_alert(newsroom.ctx)
+    posted = "SELECT debit, credit FROM ledger_entries WHERE amount = 2000 ORDER BY seq"
+    assert await newsroom.rows(posted) == [
+        ("stripe:balance", "income:once"),
+        ("refunds", "stripe:balance"),
+    ]
+    assert refund.stripe_refund_id is not None
+    query = "SELECT reached_at FROM import_cursors WHERE name = 'import_completed'"
+    assert await newsroom.rows(query) == [(newsroom.clock(),)]
+    assert "integrity_check_failed" not in {kind for kind, _ in await open_alerts(newsroom)}
+    newsroom.sandbox.problems.clear()
