@@ -78,7 +78,7 @@ async def gives_for_two_months(room: Newsroom) -> None:
         "SELECT stripe_payment_intent_id FROM charges WHERE amount = 2500"
     )
     refund: RefundCreateParams = {"payment_intent": str(intent), "amount": 333}
-    await room.ctx.stripe.v1.refunds.create_async(refund)
+    await room.stripe_owner.v1.refunds.create_async(refund)
     for _ in range(2):
         await room.advances_time(timedelta(days=32))
         await room.runs_until_idle()
@@ -127,7 +127,7 @@ async def test_a_line_tells_what_a_donor_got_back_and_where_money_went(newsroom:
     await newsroom.runs_until_idle()
     ((intent,),) = await newsroom.rows("SELECT stripe_payment_intent_id FROM charges")
     refund: RefundCreateParams = {"payment_intent": str(intent), "amount": 500}
-    await newsroom.ctx.stripe.v1.refunds.create_async(refund)
+    await newsroom.stripe_owner.v1.refunds.create_async(refund)
     newsroom.sandbox.hold_reserve(200)
     await newsroom.runs_until_idle()
     await newsroom.runs_sweeps()

@@ -69,7 +69,7 @@ async def gives_half_a_year(room: Newsroom) -> None:
         "SELECT stripe_payment_intent_id FROM charges ORDER BY charged_at LIMIT 1"
     )
     refund: RefundCreateParams = {"payment_intent": str(intent), "amount": 123}
-    await room.ctx.stripe.v1.refunds.create_async(refund)
+    await room.stripe_owner.v1.refunds.create_async(refund)
     await room.runs_until_idle()
     await room.runs_sweeps()
 
@@ -79,7 +79,7 @@ async def stops_one(room: Newsroom) -> None:
         "SELECT stripe_subscription_id FROM subscriptions WHERE frequency = 'monthly'"
         " ORDER BY started_at LIMIT 1"
     )
-    await room.ctx.stripe.v1.subscriptions.cancel_async(str(subscription_id))
+    await room.stripe_owner.v1.subscriptions.cancel_async(str(subscription_id))
     await room.runs_until_idle()
 
 

@@ -426,7 +426,7 @@ async def test_a_refund_is_rolled_up_with_the_frequency_of_its_gift(newsroom: Ne
     await newsroom.runs_until_idle()
     ((intent,),) = await newsroom.rows("SELECT stripe_payment_intent_id FROM charges")
     refund: RefundCreateParams = {"payment_intent": str(intent), "amount": 100}
-    await newsroom.ctx.stripe.v1.refunds.create_async(refund)
+    await newsroom.stripe_owner.v1.refunds.create_async(refund)
     await newsroom.runs_until_idle()
     await newsroom.runs_sweeps()
     assert await newsroom.rows(

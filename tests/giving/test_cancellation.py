@@ -181,8 +181,8 @@ async def test_a_customer_who_was_deleted_at_stripe_leaves_a_subscription_that_e
     await donor.gives(500)
     id_ = await subscription_id_of(donor.room)
     ((customer,),) = await room.rows("SELECT stripe_customer_id FROM subscriptions")
-    await room.ctx.stripe.v1.subscriptions.update_async(id_, {"default_payment_method": ""})
-    await room.ctx.stripe.v1.customers.delete_async(str(customer))
+    await room.stripe_owner.v1.subscriptions.update_async(id_, {"default_payment_method": ""})
+    await room.stripe_owner.v1.customers.delete_async(str(customer))
     await room.runs_until_idle()
     await subscriptions.sync(room.ctx, id_)
     assert await room.rows("SELECT status FROM subscriptions") == [("canceled",)]
@@ -197,7 +197,7 @@ async def test_an_end_set_in_the_dashboard_is_shown_and_can_be_taken_back(
     donor: Donor, how: str
 ) -> None:
     gift = await donor.gives(500)
-    id_, stripe = await subscription_id_of(donor.room), donor.room.ctx.stripe.v1
+    id_, stripe = await subscription_id_of(donor.room), donor.room.stripe_owner.v1
     period_end = 1797940800  # 22 December 2026, 12:00 UTC
     value = {"cancel_at_period_end": True} if how == "cancel_at_period_end" else {
         "cancel_at": period_end, "proration_behavior": "none"
@@ -230,7 +230,7 @@ async def test_an_end_that_is_not_taken_back_ends_it_and_nothing_more_is_charged
 ) -> None:
     gift = await donor.gives(500)
     id_ = await subscription_id_of(donor.room)
-    await donor.room.ctx.stripe.v1.subscriptions.update_async(id_, {"cancel_at_period_end": True})
+    await donor.room.stripe_owner.v1.subscriptions.update_async(id_, {"cancel_at_period_end": True})
     await donor.room.runs_until_idle()
     await donor.signs_in()
     for change in ("amount", "frequency", "skip", "pause"):
@@ -256,7 +256,7 @@ async def test_the_donor_is_told_once_of_a_last_day_that_is_moved(donor: Donor) 
     noon = int(datetime(2026, 12, 12, 12, tzinfo=UTC).timestamp())
     days = timedelta(days=180).total_seconds()
     for cancel_at in (noon, noon + 60, noon + int(days), noon + int(days) + 60):
-        await donor.room.ctx.stripe.v1.subscriptions.update_async(
+        await donor.room.stripe_owner.v1.subscriptions.update_async(
             id_, {"cancel_at": cancel_at, "proration_behavior": "none"}
         )
         await donor.room.runs_until_idle()
@@ -274,7 +274,7 @@ async def test_the_donor_is_told_once_of_a_last_day_that_is_moved(donor: Donor) 
 async def test_what_is_set_to_end_can_be_stopped_at_once(donor: Donor) -> None:
     gift = await donor.gives(500)
     id_ = await subscription_id_of(donor.room)
-    await donor.room.ctx.stripe.v1.subscriptions.update_async(id_, {"cancel_at_period_end": True})
+    await donor.room.stripe_owner.v1.subscriptions.update_async(id_, {"cancel_at_period_end": True})
     await donor.room.runs_until_idle()
     await donor.signs_in()
     page = await donor.follows_redirect(await donor.opens_and_submits(f"{account_page(gift)}/stop"))

@@ -69,15 +69,16 @@ async def test_stripe_does_not_say_on_whose_page_the_cards_of_a_subscription_are
     """Why it is found by amount and time. Should Stripe say it one day, this fails."""
     started = await opens_checkout(newsroom)
     await newsroom.pays(started["checkout_url"], DECLINED)
-    (charge,) = (await newsroom.ctx.stripe.v1.charges.list_async()).data
-    intent = await newsroom.ctx.stripe.v1.payment_intents.retrieve_async(str(charge.payment_intent))
-    page = (await newsroom.ctx.stripe.v1.checkout.sessions.list_async()).data[0]
+    (charge,) = (await newsroom.stripe_owner.v1.charges.list_async()).data
+    intents = newsroom.stripe_owner.v1.payment_intents
+    intent = await intents.retrieve_async(str(charge.payment_intent))
+    page = (await newsroom.stripe_owner.v1.checkout.sessions.list_async()).data[0]
     assert (page.payment_intent, page.subscription, page.invoice) == (None, None, None)
     assert charge.metadata is not None
     assert intent.metadata is not None
     assert "contribution_id" not in charge.metadata
     assert "contribution_id" not in intent.metadata
-    payments = await newsroom.ctx.stripe.v1.invoice_payments.list_async(
+    payments = await newsroom.stripe_owner.v1.invoice_payments.list_async(
         {"payment": {"type": "payment_intent", "payment_intent": intent.id}}
     )
     assert payments.data == []

@@ -193,7 +193,7 @@ async def begins_incomplete(donor: Donor) -> str:
     room, gift = donor.room, await donor.gives(500)
     id_ = await subscription_id_of(room)
     subscription = room.sandbox.account.store.objects[id_]
-    stripe = room.ctx.stripe.v1
+    stripe = room.stripe_owner.v1
     made = await stripe.subscriptions.create_async(
         {
             "customer": subscription["customer"],

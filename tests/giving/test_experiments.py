@@ -169,7 +169,7 @@ async def test_variants_are_judged_by_what_was_not_refunded_after_a_month(
         "  JOIN contributions n ON n.id = i.contribution_id"
         " WHERE n.variant = 'b-1' ORDER BY 1 LIMIT 1"
     )
-    await newsroom.ctx.stripe.v1.refunds.create_async({"charge": str(refund[0])})
+    await newsroom.stripe_owner.v1.refunds.create_async({"charge": str(refund[0])})
     await newsroom.runs_until_idle()
     await newsroom.runs_sweeps()
     async with open_colleague_browser(newsroom, "Ada", Role.FINANCE) as ada:

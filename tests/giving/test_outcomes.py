@@ -235,7 +235,7 @@ async def foreign(room: Newsroom, claimed: str | None, interval: str | None = No
         price["recurring"] = {"interval": interval}
     if claimed is not None:
         params["client_reference_id"] = claimed
-    checkout = await room.ctx.stripe.v1.checkout.sessions.create_async(params)  # type: ignore[arg-type]  # built as JSON
+    checkout = await room.stripe_owner.v1.checkout.sessions.create_async(params)  # type: ignore[arg-type]  # built as JSON
     assert checkout.url is not None
     return checkout.url
 
@@ -472,7 +472,7 @@ async def test_an_invoice_of_a_subscription_that_has_ended_opens_an_alert(
 ) -> None:
     gift = await newsroom.gives(500, "monthly")
     await newsroom.runs_until_idle()
-    id_, stripe = await subscription_id_of(newsroom), newsroom.ctx.stripe.v1
+    id_, stripe = await subscription_id_of(newsroom), newsroom.stripe_owner.v1
     await subscription_changes.cancel(newsroom.ctx, id_, actor=Actor.DONOR)
     await newsroom.runs_until_idle()
     assert await newsroom.count("alerts") == 0
@@ -510,7 +510,7 @@ async def test_a_gift_takes_few_requests_to_stripe(newsroom: Newsroom) -> None:
 async def test_a_card_that_nothing_is_charged_to_takes_no_request(newsroom: Newsroom) -> None:
     await newsroom.gives(500, "monthly")
     await newsroom.runs_until_idle()
-    stripe = newsroom.ctx.stripe.v1
+    stripe = newsroom.stripe_owner.v1
     ((customer,),) = await newsroom.rows("SELECT stripe_customer_id FROM subscriptions")
     method = await stripe.payment_methods.create_async(
         {"type": "card", "card": {"token": "tok_visa"}}

@@ -30,7 +30,7 @@ async def reload(newsroom: Newsroom, subscription: Subscription) -> Subscription
 
 async def attach_card(newsroom: Newsroom, subscription: Subscription) -> str:
     """Attach another card of the same customer, as the dashboard or another program would."""
-    stripe = newsroom.ctx.stripe.v1
+    stripe = newsroom.stripe_owner.v1
     method = await stripe.payment_methods.create_async(
         {"type": "card", "card": {"token": "tok_visa"}}
     )
@@ -81,7 +81,7 @@ async def test_a_card_that_is_only_attached_is_not_in_use(newsroom: Newsroom) ->
 async def test_the_dashboard_sets_another_card_on_the_subscription(newsroom: Newsroom) -> None:
     subscription = await start_subscription(newsroom)
     method = await attach_card(newsroom, subscription)
-    await newsroom.ctx.stripe.v1.subscriptions.update_async(
+    await newsroom.stripe_owner.v1.subscriptions.update_async(
         subscription.stripe_subscription_id, {"default_payment_method": method}
     )
     after = await reload(newsroom, subscription)
@@ -94,7 +94,7 @@ async def test_the_customers_default_counts_where_the_subscription_has_none(
     newsroom: Newsroom,
 ) -> None:
     subscription = await start_subscription(newsroom)
-    stripe = newsroom.ctx.stripe.v1
+    stripe = newsroom.stripe_owner.v1
     await stripe.subscriptions.update_async(
         subscription.stripe_subscription_id, {"default_payment_method": ""}
     )
@@ -232,7 +232,7 @@ async def test_an_event_of_an_old_card_that_comes_late_does_not_bring_it_back(
     await newsroom.pays(page)
     await newsroom.runs_until_idle()
     newer = await attach_card(newsroom, subscription)
-    await newsroom.ctx.stripe.v1.subscriptions.update_async(
+    await newsroom.stripe_owner.v1.subscriptions.update_async(
         subscription.stripe_subscription_id, {"default_payment_method": newer}
     )
     await newsroom.runs_until_idle()

@@ -220,7 +220,7 @@ async def test_what_stripe_says_is_not_quoted(
 ) -> None:
     app_logging.configure("debug")
     with pytest.raises(InvalidRequestError, match=SECRET) as refusal:
-        await newsroom.ctx.stripe.v1.charges.retrieve_async(SECRET)
+        await newsroom.stripe_owner.v1.charges.retrieve_async(SECRET)
     structlog.get_logger("payments.test").error("refused", exc_info=refusal.value)
     async with newsroom.ctx.sessions.begin() as session:
         await session.execute(

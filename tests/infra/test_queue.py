@@ -168,7 +168,7 @@ async def test_a_job_enqueued_in_a_transaction_that_is_rolled_back_does_not_exis
 async def subscribe_to_all_events(room: Newsroom) -> None:
     """Stripe's endpoint asks for every type of event there is."""
     [endpoint] = room.sandbox.account.store.of_kind("webhook_endpoint")
-    await room.ctx.stripe.v1.webhook_endpoints.update_async(
+    await room.stripe_owner.v1.webhook_endpoints.update_async(
         endpoint["id"], {"enabled_events": ["*"]}
     )
 

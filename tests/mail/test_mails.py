@@ -108,7 +108,7 @@ async def test_a_failure_is_not_notified_once_it_was_paid(newsroom: Newsroom) ->
     gift = await subscribe_monthly(newsroom)
     await newsroom.mail_server.aclose()
     await months_pass(newsroom, 1)
-    stripe = newsroom.ctx.stripe.v1
+    stripe = newsroom.stripe_owner.v1
     subscription = await stripe.subscriptions.retrieve_async(
         await subscription_id_of(newsroom, gift)
     )
@@ -239,7 +239,7 @@ async def test_the_address_is_the_one_stripe_has_when_the_mail_leaves(
     newsroom: Newsroom,
 ) -> None:
     gift = await subscribe_monthly(newsroom)
-    stripe = newsroom.ctx.stripe.v1
+    stripe = newsroom.stripe_owner.v1
     subscription = await stripe.subscriptions.retrieve_async(
         await subscription_id_of(newsroom, gift)
     )
@@ -250,7 +250,7 @@ async def test_the_address_is_the_one_stripe_has_when_the_mail_leaves(
 
 async def test_a_customer_who_is_gone_gets_no_mail(newsroom: Newsroom) -> None:
     gift = await subscribe_monthly(newsroom)
-    stripe = newsroom.ctx.stripe.v1
+    stripe = newsroom.stripe_owner.v1
     subscription = await stripe.subscriptions.retrieve_async(
         await subscription_id_of(newsroom, gift)
     )
@@ -276,7 +276,7 @@ async def test_a_customer_who_is_gone_gets_no_mail(newsroom: Newsroom) -> None:
 )
 async def test_an_address_cannot_write_a_header(newsroom: Newsroom, address: str) -> None:
     gift = await subscribe_monthly(newsroom)
-    stripe = newsroom.ctx.stripe.v1
+    stripe = newsroom.stripe_owner.v1
     subscription = await stripe.subscriptions.retrieve_async(
         await subscription_id_of(newsroom, gift)
     )
@@ -310,7 +310,7 @@ async def test_a_mailbox_that_does_not_exist_is_not_tried_for_hours(newsroom: Ne
 
 async def test_a_donor_without_an_address_is_not_forgotten(newsroom: Newsroom) -> None:
     gift = await subscribe_monthly(newsroom)
-    stripe = newsroom.ctx.stripe.v1
+    stripe = newsroom.stripe_owner.v1
     subscription = await stripe.subscriptions.retrieve_async(
         await subscription_id_of(newsroom, gift)
     )
@@ -407,7 +407,7 @@ async def test_an_end_that_was_set_and_undone_is_notified_once_each_time(
     newsroom: Newsroom,
 ) -> None:
     gift = await subscribe_monthly(newsroom, card=GOOD_CARD)
-    id_, stripe = await subscription_id_of(newsroom, gift), newsroom.ctx.stripe.v1
+    id_, stripe = await subscription_id_of(newsroom, gift), newsroom.stripe_owner.v1
     for _ in range(2):
         await stripe.subscriptions.update_async(id_, {"cancel_at_period_end": True})
         await newsroom.runs_until_idle()

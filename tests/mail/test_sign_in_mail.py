@@ -47,7 +47,7 @@ async def test_an_address_nobody_gave_with_gets_nothing(newsroom: Newsroom) -> N
 
 async def test_a_link_goes_to_no_other_address_than_the_donors(newsroom: Newsroom) -> None:
     gift = await subscribe_monthly(newsroom)
-    stripe = newsroom.ctx.stripe.v1
+    stripe = newsroom.stripe_owner.v1
     subscription = await stripe.subscriptions.retrieve_async(
         await subscription_id_of(newsroom, gift)
     )

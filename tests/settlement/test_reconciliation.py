@@ -483,7 +483,7 @@ async def run_reconcile(
 
 
 async def endpoint_id(room: Newsroom) -> str:
-    [found] = (await room.ctx.stripe.v1.webhook_endpoints.list_async()).data
+    [found] = (await room.stripe_owner.v1.webhook_endpoints.list_async()).data
     return found.id
 
 
@@ -523,8 +523,8 @@ async def test_an_endpoint_of_an_old_version_or_none_is_reported_and_needs_a_per
     newsroom.sandbox.set_endpoint_version(ours, "2024-06-20")
     [drift] = await endpoint.refresh_alert(newsroom.ctx)
     assert "renders 2024-06-20" in drift
-    await newsroom.ctx.stripe.v1.webhook_endpoints.delete_async(ours)
+    await newsroom.stripe_owner.v1.webhook_endpoints.delete_async(ours)
     outcome = await reconcile.run(newsroom.ctx, repair=True)
     [left] = outcome.after
     assert "there is no webhook endpoint" in left.description
-    assert (await newsroom.ctx.stripe.v1.webhook_endpoints.list_async()).data == []
+    assert (await newsroom.stripe_owner.v1.webhook_endpoints.list_async()).data == []

@@ -63,7 +63,7 @@ async def left(room: Newsroom, charge: str) -> int:
 
 
 async def at_stripe(room: Newsroom, charge: str) -> list[int]:
-    page = await room.ctx.stripe.v1.refunds.list_async({"charge": charge, "limit": 100})
+    page = await room.stripe_owner.v1.refunds.list_async({"charge": charge, "limit": 100})
     return [refund.amount for refund in page.data]
 
 
@@ -138,7 +138,7 @@ async def test_what_stripe_rejects_is_reported_and_leaves_the_amount_free(
     newsroom: Newsroom,
 ) -> None:
     charge = await paid(newsroom)
-    await newsroom.ctx.stripe.v1.refunds.create_async({"charge": charge, "amount": 2400})
+    await newsroom.stripe_owner.v1.refunds.create_async({"charge": charge, "amount": 2400})
     newsroom.sandbox.take_deliveries()  # and no webhook arrives
     with pytest.raises(RefundNotPossible, match="Nothing was refunded"):
         await ask(newsroom, charge, 500)

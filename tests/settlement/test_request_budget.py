@@ -45,7 +45,7 @@ async def requests_caused(room: Newsroom) -> int:
 
 
 async def refund(room: Newsroom, charge: str) -> None:
-    await room.ctx.stripe.v1.refunds.create_async({"charge": charge, "amount": 100})
+    await room.stripe_owner.v1.refunds.create_async({"charge": charge, "amount": 100})
 
 
 async def dispute(room: Newsroom, charge: str) -> None:

@@ -31,7 +31,7 @@ async def _subscriptions(room: Newsroom) -> list[str]:
         )
     }
     theirs = {}
-    page = await room.ctx.stripe.v1.subscriptions.list_async(
+    page = await room.stripe_owner.v1.subscriptions.list_async(
         {"status": "all", "limit": 100, "expand": ["data.customer"]}
     )
     async for one in page.auto_paging_iter():
@@ -76,7 +76,7 @@ async def _charges(room: Newsroom) -> list[str]:
         )
     }
     theirs: dict[object, tuple[object, ...]] = {}
-    page = await room.ctx.stripe.v1.charges.list_async({"limit": 100})
+    page = await room.stripe_owner.v1.charges.list_async({"limit": 100})
     async for one in page.auto_paging_iter():
         if one.status == "succeeded":
             theirs[one.id] = (one.status, one.amount, one.currency, one.balance_transaction)
@@ -89,7 +89,7 @@ async def _sessions(room: Newsroom) -> list[str]:
         for row in await room.rows("SELECT stripe_session_id, status FROM contributions")
     }
     theirs = {}
-    page = await room.ctx.stripe.v1.checkout.sessions.list_async({"limit": 100})
+    page = await room.stripe_owner.v1.checkout.sessions.list_async({"limit": 100})
     async for one in page.auto_paging_iter():
         if one.mode != "setup":
             theirs[one.id] = (_status(one),)

@@ -86,7 +86,7 @@ async def _refund_some(room: Newsroom) -> None:
 
 
 async def _refund(room: Newsroom, charge_id: str, amount: int) -> None:
-    await room.ctx.stripe.v1.refunds.create_async({"charge": charge_id, "amount": amount})
+    await room.stripe_owner.v1.refunds.create_async({"charge": charge_id, "amount": amount})
 
 
 async def _dispute_some(room: Newsroom) -> None:
@@ -101,7 +101,7 @@ async def _dispute_some(room: Newsroom) -> None:
 
 async def _create_manual_payouts(room: Newsroom) -> None:
     """Put in, taken out at once, taken out slowly, and called back."""
-    stripe = room.ctx.stripe.v1
+    stripe = room.stripe_owner.v1
     room.sandbox.dashboard_request("POST", "/v1/topups", {"amount": 90_000, "currency": "usd"})
     await stripe.payouts.create_async({"amount": 5000, "currency": "usd", "method": "instant"})
     await stripe.payouts.create_async({"amount": 4000, "currency": "usd"})

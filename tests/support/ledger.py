@@ -82,4 +82,4 @@ async def refunds_at_stripe(room: Newsroom, contribution_id: str, amount: int) -
         for row in room.sandbox.account.store.of_kind("charge")
         if row["metadata"].get("contribution_id") == contribution_id
     ]
-    await room.ctx.stripe.v1.refunds.create_async({"charge": charge, "amount": amount})
+    await room.stripe_owner.v1.refunds.create_async({"charge": charge, "amount": amount})

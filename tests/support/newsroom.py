@@ -27,12 +27,13 @@ from aiosmtpd.smtp import SMTP, Envelope
 from procrastinate import PsycopgConnector
 from pydantic import SecretStr
 from sqlalchemy import text
+from stripe import StripeClient
 
 from payments.accounting import daily_totals, integrity
 from payments.core.settings import Settings
 from payments.giving import campaigns
 from payments.giving.contributions import Contribution
-from payments.infra import stripe_account
+from payments.infra import stripe_account, stripe_client
 from payments.infra.context import Context, context_on, open_context
 from payments.ops import stripe_setup, worker
 from payments.sandbox.hosted_page_client import pay
@@ -58,6 +59,7 @@ DUE_JOBS = """
        AND coalesce(scheduled_at, now()) <= now()
      LIMIT 1
 """
+OWNER_KEY = "sk_test_owner"
 PLACEHOLDER_SECRET = "whsec_" + "0" * 32
 STRIPE_ACCOUNT = {"business_name": "Example Media", "statement_descriptor": "EXAMPLE MEDIA"}
 
@@ -189,6 +191,7 @@ class Newsroom:
     settings: Settings
     mail_server: MailServer
     worker_connector: PsycopgConnector
+    stripe_owner: StripeClient  # as the dashboard: its key may do everything, ours may not
     delivered: list[Delivery] = field(default_factory=list)
 
     # readers
@@ -387,6 +390,9 @@ async def serve_settings(
     async with (
         lend_engine(settings.database_url.get_secret_value()) as engine,
         context_on(engine, settings, now=clock) as ctx,
+        stripe_client.connect(
+            settings.model_copy(update={"stripe_api_key": SecretStr(OWNER_KEY)})
+        ) as owner,
     ):
         with lend_app(ctx) as app:
             asgi = cast("Any", app)  # litestar and httpx type the same protocol differently
@@ -395,7 +401,7 @@ async def serve_settings(
                 worker.open_connector(ctx) as connector,
                 httpx.AsyncClient(transport=transport, base_url=settings.base_url) as web,
             ):
-                yield Newsroom(clock, sandbox, ctx, web, settings, mail_server, connector)
+                yield Newsroom(clock, sandbox, ctx, web, settings, mail_server, connector, owner)
 
 
 # What `payments stripe setup` did, by the settings it was done with.

@@ -108,7 +108,7 @@ async def test_colleagues_see_thousands_of_everything(room: Newsroom) -> None:
     await room.gives(500)
     await room.runs_until_idle()
     ((charge,),) = await room.rows("SELECT stripe_charge_id FROM charges")
-    await room.ctx.stripe.v1.refunds.create_async({"charge": str(charge), "amount": 100})
+    await room.stripe_owner.v1.refunds.create_async({"charge": str(charge), "amount": 100})
     room.sandbox.dispute(str(charge), amount=100)
     await room.creates_campaigns("spring")
     await room.runs_until_idle()

@@ -75,7 +75,7 @@ async def events_of(room: Newsroom, frequency: str, number: int) -> list[Deliver
     """Every event, of whatever type, of so many contributions made at one moment."""
     room.sandbox.api.check_contract = False  # others look after that; here there are thousands
     [endpoint] = room.sandbox.account.store.of_kind("webhook_endpoint")
-    await room.ctx.stripe.v1.webhook_endpoints.update_async(
+    await room.stripe_owner.v1.webhook_endpoints.update_async(
         endpoint["id"], {"enabled_events": ["*"]}
     )
     for _ in range(number):

@@ -64,7 +64,7 @@ class DarkMonth:
 
     async def passes(self) -> None:
         """Make what donors know, then change it all at Stripe while no webhook arrives."""
-        room, stripe = self.room, self.room.ctx.stripe.v1
+        room, stripe = self.room, self.room.stripe_owner.v1
         subscriptions = {
             kind: await self.subscribes(kind) for kind in OWED_MAILS if kind not in LATE
         }
@@ -123,7 +123,7 @@ class DarkMonth:
         return str(charge)
 
     async def _changes_price(self, subscription_id: str, amount: int, interval: str) -> None:
-        fetched = await self.room.ctx.stripe.v1.subscriptions.retrieve_async(subscription_id)
+        fetched = await self.room.stripe_owner.v1.subscriptions.retrieve_async(subscription_id)
         item = fetched["items"].data[0]
         price = {
             "currency": "usd",
@@ -140,7 +140,7 @@ class DarkMonth:
         self._changes(subscription_id, params)
 
     async def _changes_card(self, subscription_id: str) -> None:
-        fetched = await self.room.ctx.stripe.v1.subscriptions.retrieve_async(subscription_id)
+        fetched = await self.room.stripe_owner.v1.subscriptions.retrieve_async(subscription_id)
         card = self.room.sandbox.dashboard_request(
             "POST",
             "/v1/payment_methods/pm_card_mastercard/attach",
@@ -283,7 +283,7 @@ def subscribes_elsewhere(room: Newsroom, name: str) -> tuple[str, str]:
 
 async def gives_elsewhere(room: Newsroom, card: str) -> str:
     """Pay once on a page of Stripe that another program opened. Return the charge."""
-    stripe = room.ctx.stripe.v1
+    stripe = room.stripe_owner.v1
     page = await stripe.checkout.sessions.create_async(
         {
             "mode": "payment",
@@ -325,7 +325,7 @@ async def test_the_history_of_an_account_is_taken_in_and_nobody_is_told(
     room.sandbox.decide_dispute(room.sandbox.dispute(lost), won=False)
     room.sandbox.dispute(asked)
     await room.advances_time(timedelta(days=4))
-    (payout, *_) = (await room.ctx.stripe.v1.payouts.list_async({"limit": 1})).data
+    (payout, *_) = (await room.stripe_owner.v1.payouts.list_async({"limit": 1})).data
     room.sandbox.fail_payout(payout.id)
     await room.advances_time(timedelta(hours=3))
     month.withhold()
