@@ -51,7 +51,10 @@ def load_settings() -> "Settings":
 
 @contextmanager
 def expected_errors() -> Iterator[None]:
-    """End the command with one line and exit code 1 where the block fails as may be expected."""
+    """End the command with one line and exit code 1 where the block fails as may be expected.
+
+    Of several failures together, as of isolated steps, the first counts.
+    """
     from sqlalchemy.exc import OperationalError
     from stripe import StripeError
 
@@ -59,7 +62,13 @@ def expected_errors() -> Iterator[None]:
     from payments.infra import stripe_client
 
     try:
-        yield
+        try:
+            yield
+        except ExceptionGroup as group:
+            first: Exception = group
+            while isinstance(first, ExceptionGroup):
+                first = first.exceptions[0]
+            raise first from group
     except (PaymentsError, StripeError) as error:
         ours = stripe_client.as_payments_error(error) if isinstance(error, StripeError) else error
         detail = ours.operator_detail if isinstance(ours, StripeUnavailable) else None
