@@ -270,7 +270,7 @@ def donors_tables() -> None:
     op.create_table(
         "donors",
         required("id", ROW_ID),
-        required("address_hash", sa.LargeBinary),
+        optional("address_hash", sa.LargeBinary),
         required("created_at", TIMESTAMP),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_donors")),
         sa.UniqueConstraint("address_hash", name=op.f("uq_donors_address_hash")),
@@ -471,7 +471,7 @@ def giving_tables() -> None:
                 "end_scheduled end_moved end_cancelled",
             ),
         ),
-        required("actor", one_of("actor_is_known", "donor link staff stripe")),
+        required("actor", one_of("actor_is_known", "donor link staff service stripe")),
         required("decided_at", TIMESTAMP),
         optional("done_at", TIMESTAMP),
         optional("failed_at", TIMESTAMP),
@@ -488,12 +488,11 @@ def giving_tables() -> None:
         "contributions",
         required("id", ROW_ID),
         required("created_at", TIMESTAMP),
-        required("frequency", one_of("frequency_is_known", "once monthly annual")),
-        required("amount", sa.BigInteger),
+        optional("amount", sa.BigInteger),
         required("currency", CURRENCY),
         required(
             "status",
-            one_of("status_is_known", "started open processing paid failed expired returned"),
+            one_of("status_is_known", "started open processing trial paid failed expired returned"),
         ),
         required("origin", one_of("origin_is_known", "reader imported")),
         optional("campaign", sa.String(64)),
@@ -507,10 +506,27 @@ def giving_tables() -> None:
         optional("stripe_session_id", STRIPE_ID),
         optional("outcome_known_at", TIMESTAMP),
         required("protected", sa.Boolean, server_default=sa.text("false")),
+        optional("interval_unit", one_of("interval_unit_is_known", "day week month year")),
+        optional("interval_count", sa.SmallInteger()),
+        required(
+            "frequency",
+            one_of("frequency_is_known", "once monthly annual periodic other"),
+            sa.Computed(
+                "CASE WHEN interval_unit IS NULL THEN 'once' WHEN interval_count = 1 "
+                "AND interval_unit = 'month' THEN 'monthly' WHEN interval_count = 1 "
+                "AND interval_unit = 'year' THEN 'annual' ELSE 'periodic' END",
+                persisted=True,
+            ),
+        ),
         sa.CheckConstraint(
             "currency ~ '^[a-z]{3}$'", name=op.f("ck_contributions_currency_is_a_code")
         ),
-        sa.CheckConstraint("amount > 0", name=op.f("ck_contributions_amount_is_positive")),
+        sa.CheckConstraint(
+            "(interval_unit IS NULL) = (interval_count IS NULL) "
+            "AND coalesce(interval_count, 1) > 0",
+            name=op.f("ck_contributions_interval_is_whole"),
+        ),
+        sa.CheckConstraint("amount >= 0", name=op.f("ck_contributions_amount_is_not_negative")),
         sa.ForeignKeyConstraint(
             ["donor_id"], ["donors.id"], name=op.f("fk_contributions_donor_id_donors")
         ),
@@ -537,8 +553,25 @@ def giving_tables() -> None:
     op.create_table(
         "payment_intent_links",
         required("stripe_payment_intent_id", STRIPE_ID),
-        required("contribution_id", ROW_ID),
-        required("frequency", one_of("frequency_is_known", "once monthly annual")),
+        optional("contribution_id", ROW_ID),
+        required(
+            "frequency",
+            one_of("frequency_is_known", "once monthly annual periodic other"),
+            sa.Computed(
+                "CASE WHEN contribution_id IS NULL THEN 'other' "
+                "ELSE CASE WHEN interval_unit IS NULL THEN 'once' WHEN interval_count = 1 "
+                "AND interval_unit = 'month' THEN 'monthly' WHEN interval_count = 1 "
+                "AND interval_unit = 'year' THEN 'annual' ELSE 'periodic' END END",
+                persisted=True,
+            ),
+        ),
+        optional("interval_unit", one_of("interval_unit_is_known", "day week month year")),
+        optional("interval_count", sa.SmallInteger()),
+        sa.CheckConstraint(
+            "(interval_unit IS NULL) = (interval_count IS NULL) "
+            "AND coalesce(interval_count, 1) > 0",
+            name=op.f("ck_payment_intent_links_interval_is_whole"),
+        ),
         sa.ForeignKeyConstraint(
             ["contribution_id"],
             ["contributions.id"],
@@ -562,8 +595,7 @@ def giving_tables() -> None:
                 "paused unknown",
             ),
         ),
-        required("frequency", one_of("frequency_is_known", "once monthly annual")),
-        required("amount", sa.BigInteger),
+        optional("amount", sa.BigInteger),
         required("currency", CURRENCY),
         required("stripe_price_id", STRIPE_ID),
         optional("stripe_payment_method_id", STRIPE_ID),
@@ -574,12 +606,33 @@ def giving_tables() -> None:
         optional("current_period_end", TIMESTAMP),
         required("is_paused", sa.Boolean),
         optional("resumes_at", TIMESTAMP),
+        optional("trial_ends_at", TIMESTAMP),
         optional("ended_at", TIMESTAMP),
         required("synced_at", TIMESTAMP),
+        optional("interval_unit", one_of("interval_unit_is_known", "day week month year")),
+        optional("interval_count", sa.SmallInteger()),
+        required(
+            "frequency",
+            one_of("frequency_is_known", "once monthly annual periodic other"),
+            sa.Computed(
+                "CASE WHEN interval_unit IS NULL THEN 'once' WHEN interval_count = 1 "
+                "AND interval_unit = 'month' THEN 'monthly' WHEN interval_count = 1 "
+                "AND interval_unit = 'year' THEN 'annual' ELSE 'periodic' END",
+                persisted=True,
+            ),
+        ),
         sa.CheckConstraint(
             "currency ~ '^[a-z]{3}$'", name=op.f("ck_subscriptions_currency_is_a_code")
         ),
-        sa.CheckConstraint("amount > 0", name=op.f("ck_subscriptions_amount_is_positive")),
+        sa.CheckConstraint(
+            "(interval_unit IS NULL) = (interval_count IS NULL) "
+            "AND coalesce(interval_count, 1) > 0",
+            name=op.f("ck_subscriptions_interval_is_whole"),
+        ),
+        sa.CheckConstraint("amount >= 0", name=op.f("ck_subscriptions_amount_is_not_negative")),
+        sa.CheckConstraint(
+            "interval_unit IS NOT NULL", name=op.f("ck_subscriptions_has_an_interval")
+        ),
         sa.ForeignKeyConstraint(
             ["contribution_id"],
             ["contributions.id"],
@@ -650,6 +703,7 @@ def ledger_tables() -> None:
                 "debit_is_an_account",
                 "stripe:balance stripe:reserved stripe:prefunding stripe:issuing "
                 "stripe:held in-transit bank income:once income:monthly income:annual "
+                "income:periodic other:income other:refunds other:disputes other:fees "
                 "refunds disputes expense:processing expense:disputes expense:billing "
                 "expense:tax expense:fx clearing:fx suspense",
             ),
@@ -660,6 +714,7 @@ def ledger_tables() -> None:
                 "credit_is_an_account",
                 "stripe:balance stripe:reserved stripe:prefunding stripe:issuing "
                 "stripe:held in-transit bank income:once income:monthly income:annual "
+                "income:periodic other:income other:refunds other:disputes other:fees "
                 "refunds disputes expense:processing expense:disputes expense:billing "
                 "expense:tax expense:fx clearing:fx suspense",
             ),
@@ -948,7 +1003,7 @@ def mail_tables() -> None:
                 "kind_is_known",
                 "sign_in payment_failed action_needed lapsed needs_card card_changed "
                 "card_expiring renews_soon amount_changed frequency_changed skipped paused "
-                "resumed cancelled end_scheduled end_moved end_cancelled",
+                "resumed cancelled second_begun end_scheduled end_moved end_cancelled",
             ),
         ),
         required("status", one_of("status_is_known", "pending sent dropped undeliverable")),
@@ -1134,7 +1189,7 @@ def signups_tables() -> None:
         ),
         required("verified", sa.Boolean),
         required("zone", sa.String(64)),
-        optional("frequency", one_of("frequency_is_known", "once monthly annual")),
+        optional("frequency", one_of("frequency_is_known", "once monthly annual periodic other")),
         optional("amount", sa.BigInteger),
         optional("currency", CURRENCY),
         required("signed_up_on", sa.Date),
@@ -1245,9 +1300,8 @@ def infra_tables() -> None:
                 "kind_is_known",
                 "imported suspense unattributed integrity_check_failed retries_exhausted "
                 "mail_undeliverable missing_at_stripe card_testing "
-                "charged_after_cancellation change_not_made debt_left "
-                "stop_arrival stop_incomplete "
-                "confirmation_limit_reached sign_in_link_limit_reached "
+                "charged_after_cancellation change_not_made debt_left stop_arrival "
+                "stop_incomplete confirmation_limit_reached sign_in_link_limit_reached "
                 "newsletter_delivery_failed refund_failed dispute_opened evidence_due "
                 "dispute_lost fraud_warning payout_failed webhook_endpoint_drift "
                 "quarantined statement_descriptor passkey_cloned donor_view_limit_reached "

@@ -65,7 +65,7 @@ INCOME_SQL = """
                             WHERE unposted.balance_transaction = c.balance_transaction)
     ),
     income_entries AS (
-        SELECT * FROM ledger_entries WHERE credit LIKE 'income:%'
+        SELECT * FROM ledger_entries WHERE credit LIKE 'income:%' OR credit = 'other:income'
     )
     SELECT coalesce(c.stripe_charge_id, e.balance_transaction)
            || ': charged ' || coalesce(CAST(c.amount AS text), 'nothing')
@@ -78,7 +78,8 @@ INCOME_SQL = """
         OR (e.currency = c.currency AND e.amount <> c.amount)
         OR e.amount <> bt.amount
         OR e.contribution_id IS DISTINCT FROM c.contribution_id
-        OR e.credit <> 'income:' || c.frequency
+        OR e.credit <> CASE c.frequency WHEN 'other' THEN 'other:income'
+                                        ELSE 'income:' || c.frequency END
      ORDER BY 1
 """
 _UNSUCCESSFUL_REFUNDS_SQL = ", ".join(f"'{status}'" for status in UNSUCCESSFUL_STATUSES)
@@ -103,7 +104,7 @@ REFUNDS_SQL = f"""
         SELECT e.*
           FROM ledger_entries e
           JOIN balance_transactions bt ON bt.id = e.balance_transaction
-         WHERE 'refunds' IN (e.debit, e.credit)
+         WHERE ARRAY['refunds', 'other:refunds'] && ARRAY[e.debit, e.credit]::text[]
            AND bt.source ~ '^(re|pyr)_'
     )
     SELECT coalesce(r.stripe_refund_id, e.balance_transaction)
@@ -129,7 +130,7 @@ DISPUTES_SQL = """
       JOIN balance_transactions bt ON bt.id = e.balance_transaction
       LEFT JOIN disputes d
         ON d.stripe_dispute_id = bt.source AND d.stripe_charge_id = bt.charge
-     WHERE 'disputes' IN (e.debit, e.credit)
+     WHERE ARRAY['disputes', 'other:disputes'] && ARRAY[e.debit, e.credit]::text[]
        AND d.stripe_dispute_id IS NULL
      ORDER BY e.seq
 """
@@ -325,7 +326,7 @@ CHECKS = {
     "recorded": ("each row of the books is of a transaction that Stripe gave", RECORDED_SQL),
     "fees": ("the parts of each fee add up to it", FEES_SQL),
     "income": (
-        "each charge that moved money is income once, of its amount and of its frequency",
+        "each charge that moved money is income once, of its amount and frequency, or other income",
         INCOME_SQL,
     ),
     "refunds": (

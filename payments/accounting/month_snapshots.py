@@ -57,7 +57,8 @@ class SnapshotKind:
 
 # The LIKE names the partial index.
 RECURRING_INCOME_SQL = (
-    "e.credit LIKE 'income:%' AND e.credit IN ('income:monthly', 'income:annual')"
+    "e.credit LIKE 'income:%'"
+    " AND e.credit IN ('income:monthly', 'income:annual', 'income:periodic')"
 )
 _FIRST_RECURRING_MONTH = text(
     f"""

@@ -1,9 +1,10 @@
 """The MRR roll-forward: monthly recurring revenue by month and currency, and what changed it.
 
-It is computed from payments, not from subscriptions: a monthly contribution counts with its last
-payment in the month, an annual one with a twelfth of its payment in the twelve months that begin
-with it. Opening and movements add up to closing exactly, because each contribution moves in one way
-in a month. A payment is of the month it is booked in.
+It is computed from payments, not from subscriptions: a payment for n months counts with an nth of
+it in the n months that begin with its own, and of two payments in a month the last counts. One for
+days or weeks counts in its month with what a twelfth of a year (365 days, 52 weeks) brings. Each
+payment's share is rounded down. Opening and movements add up to closing exactly, because each
+contribution moves in one way in a month. A payment is of the month it is booked in.
 """
 
 from dataclasses import asdict, dataclass
@@ -59,21 +60,38 @@ class MrrMonth:
 # in the month before; a change of the amount that was charged in another currency than it settled
 # in is an expansion or contraction at the earlier rate, and the rest is fx.
 _BOOKED_AT_SQL = booking_day.booked_at()
+# A payment without a link is monthly or annual, as its account says.
+_UNIT_SQL = (
+    "coalesce(link.interval_unit, CASE e.credit WHEN 'income:annual' THEN 'year' ELSE 'month' END)"
+)
+_YEAR_BACK_SQL = "CAST(:since AS timestamp) - interval '12 months'"
+_LONGEST_BACK_SQL = "CAST(:since AS timestamp) - interval '36 months'"  # Stripe's longest interval
+_COVERED_MONTHS_SQL = f"""CASE {_UNIT_SQL}
+                    WHEN 'year' THEN 12 * coalesce(link.interval_count, 1)
+                    WHEN 'month' THEN coalesce(link.interval_count, 1) ELSE 1 END"""
+_CHARGES_A_YEAR_SQL = f"""CASE {_UNIT_SQL}
+                    WHEN 'year' THEN 1 WHEN 'month' THEN 12 WHEN 'week' THEN 52 ELSE 365 END"""
 _MRR_ROLLFORWARD = text(
     f"""
     WITH payments AS (
-        SELECT e.contribution_id, e.currency, e.credit, e.amount, e.seq, e.occurred_at,
+        SELECT e.contribution_id, e.currency, e.amount, e.seq, e.occurred_at,
                c.amount AS charged,
                c.currency AS charged_in,
+               {_COVERED_MONTHS_SQL} AS covered_months,
+               {_CHARGES_A_YEAR_SQL} AS charges_a_year,
+               coalesce(link.interval_count, 1) AS interval_count,
                date_trunc('month', {_BOOKED_AT_SQL}) AS month
           FROM ledger_entries e
           {booking_day.LATE_ENTRIES_JOIN_SQL}
           LEFT JOIN charges c ON c.balance_transaction = e.balance_transaction
+          LEFT JOIN payment_intent_links link
+            ON link.stripe_payment_intent_id = c.stripe_payment_intent_id
          WHERE {RECURRING_INCOME_SQL}
-           AND {booking_day.may_be_booked_from("CAST(:since AS timestamp) - interval '12 months'")}
+           AND {booking_day.may_be_booked_from(_LONGEST_BACK_SQL)}
+           AND (e.credit = 'income:periodic' OR {booking_day.may_be_booked_from(_YEAR_BACK_SQL)})
            AND e.occurred_at < CAST(:until AS timestamp) AT TIME ZONE :zone
-           AND {_BOOKED_AT_SQL} >= CAST(:since AS timestamp) - CASE e.credit
-                   WHEN 'income:annual' THEN interval '12 months' ELSE interval '1 month' END
+           AND {_BOOKED_AT_SQL} >= CAST(:since AS timestamp)
+                                   - make_interval(months => {_COVERED_MONTHS_SQL})
            AND {_BOOKED_AT_SQL} < CAST(:until AS timestamp)
     ),
     monthly_revenue AS (
@@ -82,13 +100,12 @@ _MRR_ROLLFORWARD = text(
                currency,
                charged_in,
                CAST(covered_month AS date) AS month,
-               CASE credit WHEN 'income:annual' THEN amount / 12 ELSE amount END AS mrr,
-               CASE credit WHEN 'income:annual' THEN charged / 12 ELSE charged END AS charged
+               amount * charges_a_year / (12 * interval_count) AS mrr,
+               charged * charges_a_year / (12 * interval_count) AS charged
           FROM payments
          CROSS JOIN LATERAL generate_series(
                month,
-               month + CASE credit WHEN 'income:annual' THEN interval '11 months'
-                                   ELSE interval '0' END,
+               month + make_interval(months => covered_months - 1),
                interval '1 month') AS covered_month
          WHERE covered_month >= CAST(:since AS timestamp) - interval '1 month'
            AND covered_month < CAST(:until AS timestamp)

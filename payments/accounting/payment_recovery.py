@@ -28,7 +28,7 @@ _FAILED_RENEWALS = text(
           FROM charges c
           JOIN payment_intent_links link USING (stripe_payment_intent_id)
          WHERE c.status = 'failed'
-           AND link.frequency <> 'once'
+           AND link.frequency NOT IN ('once', 'other')
            AND c.charged_at >= CAST(:since AS timestamp) AT TIME ZONE :zone
            AND c.charged_at < CAST(:until AS timestamp) AT TIME ZONE :zone
            AND NOT EXISTS (

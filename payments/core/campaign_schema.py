@@ -38,11 +38,11 @@ import msgspec
 from msgspec import Meta
 
 from payments.core import i18n, money
-from payments.core.frequency import Frequency
+from payments.core.frequency import OFFERED_FREQUENCIES, Frequency
 from payments.core.identifiers import SLUG_REGEX
 from payments.core.money import Money
 
-FREQUENCIES = tuple(Frequency)
+FREQUENCIES = OFFERED_FREQUENCIES
 
 CampaignId = Annotated[str, Meta(pattern=rf"\A{SLUG_REGEX}\Z", max_length=64)]
 VariantName = Annotated[str, Meta(pattern=r"\A[a-z0-9]{1,16}\Z")]

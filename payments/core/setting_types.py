@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
-from payments.core import calendar, geoip, safety_policy
+from payments.core import adoption, calendar, geoip, safety_policy
+from payments.core.adoption import AdoptionRule
 from payments.core.fee_cover import Fee
 from payments.core.money import CURRENCY_REGEX
 
@@ -47,7 +48,12 @@ def _parse_fees(value: object) -> object:
     return value
 
 
+def _parse_adoption(value: object) -> object:
+    return adoption.parse(value) if isinstance(value, str) else value
+
+
 CommaSeparated = BeforeValidator(_split_commas)
+Adoption = Annotated[AdoptionRule, BeforeValidator(_parse_adoption)]
 AmountByCurrency = Annotated[dict[str, int], BeforeValidator(_parse_amounts)]
 FeeByCurrency = Annotated[dict[str, Fee], BeforeValidator(_parse_fees)]
 

@@ -22,10 +22,12 @@ from pydantic import (
 )
 
 from payments.core import money, safety_policy
+from payments.core.adoption import AdoptionRule
 from payments.core.money import Money
 from payments.core.safety_policy import Policy
 from payments.core.setting_types import (
     AbsolutePath,
+    Adoption,
     AlternateOrigin,
     AmountByCurrency,
     CommaSeparated,
@@ -102,6 +104,11 @@ class Settings(BaseModel):
     )
     statement_descriptor: str = Field(
         "", max_length=22, description="what a reader's bank statement will show"
+    )
+    adopt: Adoption = Field(
+        AdoptionRule(),
+        description="which payments of the Stripe account are contributions, beside those of our "
+        "own form: ours, products:prod_a,prod_b, metadata:key=value or all",
     )
     accounting_zone: TimeZoneName = Field(
         "UTC", description="IANA zone in which finance counts months"

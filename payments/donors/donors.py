@@ -23,12 +23,15 @@ ERASURE_RETENTION = timedelta(days=30)  # Stripe may send events of an erased do
 
 
 class Donor(db.Base):
-    """Somebody who gave. `address_hash` is all that is stored of their address."""
+    """Somebody who gave. `address_hash` is all that is stored of their address.
+
+    It is null where Stripe has no address any more: then nobody can sign in, until there is one.
+    """
 
     __tablename__ = "donors"
 
     id: Mapped[db.Id] = mapped_column(primary_key=True)
-    address_hash: Mapped[bytes] = mapped_column(unique=True)
+    address_hash: Mapped[bytes | None] = mapped_column(unique=True)
     created_at: Mapped[db.Timestamp]
 
 
@@ -117,6 +120,58 @@ async def find_or_create(
             .values(stripe_customer_id=stripe_customer_id, donor_id=donor_id)
             .on_conflict_do_nothing()
         )
+    return donor_id
+
+
+async def of_customer(session: AsyncSession, stripe_customer_id: str | None) -> Donor | None:
+    """Return the donor that a customer at Stripe is, if it is known to be one."""
+    query = select(Donor).join(DonorCustomer, DonorCustomer.donor_id == Donor.id)
+    donor: Donor | None = await session.scalar(
+        query.where(DonorCustomer.stripe_customer_id == stripe_customer_id)
+    )
+    return donor
+
+
+def has_address(settings: Settings, donor: Donor, address: str | None) -> bool:
+    """Whether an address of Stripe's is a donor's; None is of one without an address."""
+    if address is None:
+        return donor.address_hash is None
+    return donor.address_hash in _address_hashes_lenient(settings, address)
+
+
+async def move_customer(
+    session: AsyncSession,
+    settings: Settings,
+    stripe_customer_id: str,
+    *,
+    address: str | None,
+    now: datetime,
+) -> str:
+    """Make a customer at Stripe the donor of another address, or one without any. Returns their id.
+
+    Their contributions are moved by the caller.
+    """
+    donor_id = None
+    if address is None:
+        donor_id = new_row_id()
+        await session.execute(insert(Donor).values(id=donor_id, created_at=now))
+    else:
+        hashes = _address_hashes_lenient(settings, address)
+        by_address = select(Donor.id).where(Donor.address_hash.in_(hashes)).limit(1)
+        donor_id = await session.scalar(by_address)
+        if donor_id is None:
+            await session.execute(
+                insert(Donor)
+                .values(id=new_row_id(), address_hash=hashes[0], created_at=now)
+                .on_conflict_do_nothing(index_elements=["address_hash"])
+            )
+            donor_id = await session.scalar(by_address)
+    assert donor_id is not None
+    await session.execute(
+        update(DonorCustomer)
+        .where(DonorCustomer.stripe_customer_id == stripe_customer_id)
+        .values(donor_id=donor_id)
+    )
     return donor_id
 
 

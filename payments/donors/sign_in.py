@@ -250,6 +250,12 @@ async def sign_out(session: AsyncSession, token: str) -> None:
     await session.execute(delete(DonorSession).where(DonorSession.token_hash == _sha256(token)))
 
 
+async def end_access(session: AsyncSession, donor_id: str) -> None:
+    """End every session of a donor, and every link that was sent to their mailbox."""
+    await delete_links(session, [donor_id])
+    await session.execute(delete(DonorSession).where(DonorSession.donor_id == donor_id))
+
+
 async def delete_links(session: AsyncSession, donor_ids: Sequence[str]) -> None:
     """Delete every link that donors requested. Their sessions are deleted with the donors."""
     own_hashes = select(Donor.address_hash).where(Donor.id.in_(donor_ids))

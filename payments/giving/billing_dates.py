@@ -7,8 +7,6 @@ https://docs.stripe.com/billing/subscriptions/billing-cycle
 
 from datetime import datetime
 
-from payments.core.calendar import add_months
-from payments.core.frequency import Frequency
 from payments.giving.subscriptions import Subscription
 
 
@@ -28,7 +26,6 @@ def next_charge_at(subscription: Subscription) -> datetime | None:
 def first_charge_after(subscription: Subscription, moment: datetime) -> datetime | None:
     """Return the first charge at or after a moment, pauses and ends aside."""
     due = subscription.current_period_end
-    months = 12 if subscription.frequency is Frequency.ANNUAL else 1
     while due is not None and due < moment:
-        due = add_months(due, months, day_of_month=subscription.billing_anchor_at.day)
+        due = subscription.every.after(due, anchor=subscription.billing_anchor_at)
     return due

@@ -45,6 +45,7 @@ class Actor(StrEnum):
     DONOR = "donor"  # signed in
     LINK = "link"  # by a signed link in a mail
     STAFF = "staff"
+    SERVICE = "service"  # by a rule of ours: see `second_subscriptions`
     STRIPE = "stripe"  # seen at Stripe: the dashboard, the network, a failure
 
 

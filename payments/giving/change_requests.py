@@ -43,7 +43,12 @@ def is_paused(fetched: stripe.Subscription) -> bool:
 
 def _has_items(asked: Sequence[Mapping[str, Any]], fetched: stripe.Subscription) -> bool:
     items = {item.id: item for item in fetched["items"].data}
-    return all(one["id"] in items and _has_price(one, items[one["id"]]) for one in asked)
+    return all(
+        one["id"] not in items
+        if one.get("deleted")
+        else one["id"] in items and _has_price(one, items[one["id"]])
+        for one in asked
+    )
 
 
 def _has_price(asked: Mapping[str, Any], item: stripe.SubscriptionItem) -> bool:

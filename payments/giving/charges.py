@@ -16,9 +16,16 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core.calendar import from_unix
 from payments.core.frequency import Frequency
-from payments.core.money import Money
 from payments.core.open_enum import OpenEnum
-from payments.giving import contributions, import_unknown, invoices, payment_intent_links
+from payments.giving import (
+    contributions,
+    import_unknown,
+    invoices,
+    membership,
+    payment_intent_links,
+)
+from payments.giving.contributions import Contribution
+from payments.giving.import_unknown import ImportedTerms
 from payments.giving.payment_intent_links import PaymentIntentLink
 from payments.giving.subscriptions import LIVE_STATUSES, Subscription
 from payments.infra import alerts, db, isolation, job_queue, stripe_client, unknown_values
@@ -90,8 +97,9 @@ async def upsert(ctx: Context, fetched: stripe.Charge, *, lookup: bool = False) 
         await update_contribution(session, intent_id, now=ctx.now())
         if fetched.status == "failed":
             await _enqueue_subscriptions(session, intent_id)
-        await quarantine.flag_if_protected(ctx, session, fetched)
-        await bulk_stops.enqueue_arrival(session, bulk_stops.PAYMENT_ARRIVAL_JOB, fetched.id)
+        if not await _is_other_income(session, intent_id):
+            await quarantine.flag_if_protected(ctx, session, fetched)
+            await bulk_stops.enqueue_arrival(session, bulk_stops.PAYMENT_ARRIVAL_JOB, fetched.id)
         await balance_transactions.store_transactions(session, transactions)
         await post_unposted(session, now=ctx.now())
 
@@ -116,37 +124,62 @@ async def _is_linked(ctx: Context, payment_intent_id: str) -> bool:
         return await session.get(PaymentIntentLink, payment_intent_id) is not None
 
 
+async def _is_other_income(session: AsyncSession, payment_intent_id: str) -> bool:
+    link = await session.get(PaymentIntentLink, payment_intent_id)
+    return link is not None and link.contribution_id is None
+
+
 async def _attribute(
     ctx: Context, fetched: stripe.Charge, payment_intent_id: str, *, lookup: bool
 ) -> None:
-    """Link the charge's payment intent to a contribution, if it is known by now.
+    """Link the charge's payment intent to a contribution or to none, if it is known by now.
 
     The invoice of a charge that waits for a bank has no event for days, so it is looked up.
     """
     lookup = lookup or fetched.status == "pending"
     claimed_id = stripe_client.metadata_value(fetched, "contribution_id")
     async with ctx.sessions() as session:
-        contribution_id = claimed_id if await contributions.exists(session, claimed_id) else None
-    frequency, invoice = Frequency.ONCE, None
+        contribution_id = claimed_id if await _may_claim(session, claimed_id) else None
+        is_copied = contribution_id is None and await contributions.exists(session, claimed_id)
+    interval, invoice, is_ours = None, None, True
     if lookup and contribution_id is None and fetched.payment_intent:
         invoice = await fetch_invoice(ctx, payment_intent_id)
     if invoice is not None:
         contribution_id = await invoices.contribution_of(ctx, invoice)
-        frequency = invoices.frequency_of(invoice)
+        interval = await invoices.interval_of(ctx, invoice)
+    is_searched = lookup or claimed_id is not None
+    is_new = contribution_id is None and is_searched
+    is_new = is_new and _is_unattributable(ctx, fetched, claimed_id, invoice)
+    if is_new:
+        is_ours = await membership.includes_charge(ctx, fetched, invoice)
+        is_ours = is_ours and (invoice is None or invoices.subscription_of(invoice) is None)
     async with ctx.sessions.begin() as session:
-        is_searched = lookup or claimed_id is not None
-        if contribution_id is None and is_searched and _is_unattributable(ctx, fetched, claimed_id):
+        if is_new and is_ours:
             contribution_id = await import_unknown.import_from_stripe(
                 session,
                 payment_intent_id,
-                claimed_id=claimed_id,
-                money=Money(fetched.amount, fetched.currency),
-                frequency=frequency,
+                claimed_id=None if is_copied else claimed_id,
+                terms=ImportedTerms(fetched.amount, fetched.currency, None),
                 given_at=from_unix(fetched.created),
                 now=ctx.now(),
             )
         if contribution_id is not None:
-            await payment_intent_links.link(session, payment_intent_id, contribution_id, frequency)
+            await payment_intent_links.link(session, payment_intent_id, contribution_id, interval)
+        elif not is_ours:
+            await payment_intent_links.link(session, payment_intent_id, None, None)
+
+
+async def _may_claim(session: AsyncSession, contribution_id: str | None) -> bool:
+    """Whether a payment may be the one of a contribution that its metadata names.
+
+    It must be there, be given once and have no other payment: whoever copies an object at Stripe
+    copies our id with it. A renewal is known by its invoice.
+    """
+    row = None if contribution_id is None else await session.get(Contribution, contribution_id)
+    if row is None or row.frequency is not Frequency.ONCE:
+        return False
+    links = select(PaymentIntentLink).where(PaymentIntentLink.contribution_id == row.id)
+    return await session.scalar(links.limit(1)) is None
 
 
 async def fetch_invoice(ctx: Context, payment_intent_id: str) -> stripe.Invoice | None:
@@ -162,12 +195,16 @@ async def fetch_invoice(ctx: Context, payment_intent_id: str) -> stripe.Invoice 
     return invoice if isinstance(invoice, stripe.Invoice) else None
 
 
-def _is_unattributable(ctx: Context, fetched: stripe.Charge, claimed_id: str | None) -> bool:
-    """Whether money was taken for a contribution without a row, or no invoice came in time."""
+def _is_unattributable(
+    ctx: Context, fetched: stripe.Charge, claimed_id: str | None, invoice: stripe.Invoice | None
+) -> bool:
+    """Whether money was taken without a row here: by its metadata, for an invoice that belongs to
+    no contribution, or when none came in time.
+    """
     if fetched.status != "succeeded":
         return False
     waited = ctx.now() - from_unix(fetched.created)
-    return claimed_id is not None or waited > ATTRIBUTION_GRACE
+    return claimed_id is not None or invoice is not None or waited > ATTRIBUTION_GRACE
 
 
 async def _upsert_row(
@@ -226,6 +263,8 @@ async def update_contribution(
             PaymentIntentLink.stripe_payment_intent_id == payment_intent_id
         )
     )
+    if contribution_id is None:
+        return
     statuses = await session.scalars(
         select(Charge.status)
         .join(
@@ -236,7 +275,7 @@ async def update_contribution(
         .distinct()
     )
     seen = set(statuses)
-    if contribution_id is not None and seen & {ChargeStatus.SUCCEEDED, ChargeStatus.RETURNED}:
+    if seen & {ChargeStatus.SUCCEEDED, ChargeStatus.RETURNED}:
         # of a subscription one payment may be returned and others stay
         still_paid = ChargeStatus.SUCCEEDED in seen
         await contributions.apply_charge_outcome(

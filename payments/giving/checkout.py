@@ -8,22 +8,25 @@ days after its reader has left the page.
 from datetime import datetime
 
 import stripe
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from stripe.checkout import Session as CheckoutSession
 
 from payments.core.calendar import from_unix
-from payments.core.frequency import Frequency
-from payments.core.money import Money
+from payments.core.frequency import Interval
 from payments.donors import donors
 from payments.giving import (
     charges,
     contributions,
     donor_attribution,
     import_unknown,
+    membership,
     payment_intent_links,
-    subscriptions,
+    subscription_terms,
 )
 from payments.giving.contributions import OUTCOME_PENDING, Contribution, ContributionStatus
+from payments.giving.import_unknown import ImportedTerms
+from payments.giving.payment_intent_links import PaymentIntentLink
 from payments.infra import stripe_client
 from payments.infra.context import Context
 
@@ -67,13 +70,16 @@ async def sync_session(ctx: Context, session_id: str) -> CheckoutSession:
             session_id, {"expand": ["payment_intent", "subscription"]}
         )
     if fetched.mode != "setup":
+        is_ours = await membership.includes_session(ctx, fetched)
         async with ctx.sessions.begin() as session:
-            await _write_outcome(ctx, session, fetched)
+            await _write_outcome(ctx, session, fetched, is_ours=is_ours)
     return fetched
 
 
-async def _write_outcome(ctx: Context, session: AsyncSession, fetched: CheckoutSession) -> None:
-    contribution_id = await _contribution_of(ctx, session, fetched)
+async def _write_outcome(
+    ctx: Context, session: AsyncSession, fetched: CheckoutSession, *, is_ours: bool
+) -> None:
+    contribution_id = await _contribution_of(ctx, session, fetched, is_ours=is_ours)
     if contribution_id is None:
         return
     donor_id = None
@@ -87,7 +93,7 @@ async def _write_outcome(ctx: Context, session: AsyncSession, fetched: CheckoutS
     if donor_id is not None:
         await donor_attribution.attach_donor(session, contribution_id, donor_id)
     if (intent := stripe_client.id_of(fetched.payment_intent)) is not None:
-        await payment_intent_links.link(session, intent, contribution_id, Frequency.ONCE)
+        await payment_intent_links.link(session, intent, contribution_id, None)
         await charges.update_contribution(session, intent, now=ctx.now())
 
 
@@ -101,7 +107,7 @@ async def _apply_anonymised(
             session, contribution_id, contribution_status(fetched), now=now
         )
     if (intent := stripe_client.id_of(fetched.payment_intent)) is not None:
-        await payment_intent_links.link(session, intent, contribution_id, Frequency.ONCE)
+        await payment_intent_links.link(session, intent, contribution_id, None)
         await charges.update_contribution(session, intent, now=now)
 
 
@@ -171,13 +177,22 @@ def _completed_at(fetched: CheckoutSession) -> datetime:
 
 
 async def _contribution_of(
-    ctx: Context, session: AsyncSession, fetched: CheckoutSession
+    ctx: Context, session: AsyncSession, fetched: CheckoutSession, *, is_ours: bool
 ) -> str | None:
-    """Return the contribution of a session, imported if it has no row; None if nothing was paid."""
+    """Return the contribution of a session, imported if it has no row; None if nothing was paid,
+    or if it is none of ours.
+    """
+    known_id = await session.scalar(
+        select(Contribution.id).where(Contribution.stripe_session_id == fetched.id)
+    )
+    if known_id is not None:
+        return known_id
     # Not client_reference_id: whoever opens a Payment Link chooses that, and could claim a row.
     claimed_id = stripe_client.metadata_value(fetched, "contribution_id")
-    if await contributions.exists(session, claimed_id):
+    if await _may_claim(session, claimed_id):
         return claimed_id
+    if not is_ours or await _is_other_income(session, fetched):
+        return None
     root_id = stripe_client.id_of(fetched.subscription)
     root_id = root_id or stripe_client.id_of(fetched.payment_intent)
     if root_id is None or fetched.status != "complete":
@@ -188,9 +203,31 @@ async def _contribution_of(
         session,
         root_id,
         claimed_id=claimed_id,
-        money=Money(fetched.amount_total, fetched.currency),
-        frequency=subscriptions.frequency_of(fetched.subscription),
+        terms=ImportedTerms(fetched.amount_total, fetched.currency, _interval_of(fetched)),
         status=contribution_status(fetched),
         given_at=from_unix(fetched.created),
         now=ctx.now(),
     )
+
+
+async def _may_claim(session: AsyncSession, contribution_id: str | None) -> bool:
+    """Whether a session may be the one of a contribution: one that is there, and has no other.
+
+    Whoever copies an object at Stripe copies our id with it.
+    """
+    row = None if contribution_id is None else await session.get(Contribution, contribution_id)
+    return row is not None and row.stripe_session_id is None
+
+
+async def _is_other_income(session: AsyncSession, fetched: CheckoutSession) -> bool:
+    """Whether the payment is booked as other income already: then it stays that."""
+    intent_id = stripe_client.id_of(fetched.payment_intent)
+    link = None if intent_id is None else await session.get(PaymentIntentLink, intent_id)
+    return link is not None and link.contribution_id is None
+
+
+def _interval_of(fetched: CheckoutSession) -> Interval | None:
+    """Return the interval of a session's subscription, which must be expanded; None for once."""
+    if not isinstance(fetched.subscription, stripe.Subscription):
+        return None
+    return subscription_terms.interval_of(fetched.subscription)

@@ -62,7 +62,7 @@ def build_params(
         "product": product_id(frequency),
     }
     if frequency.interval is not None:
-        price["recurring"] = {"interval": frequency.interval}
+        price["recurring"] = {"interval": frequency.interval.unit.value}
     params: dict[str, Any] = {
         "ui_mode": "hosted_page",
         "client_reference_id": contribution_id,

@@ -30,11 +30,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core import i18n
 from payments.core.errors import IdempotencyKeyReused, NotFound, StripeRejected
-from payments.core.frequency import Frequency
 from payments.core.identifiers import is_row_id, new_row_id
 from payments.core.money import Money
-from payments.giving import checkout_session
+from payments.giving import checkout_session, interval_columns
 from payments.giving.checkout_session import ContributionRequest
+from payments.giving.interval_columns import IntervalColumns
 from payments.infra import db, isolation, retries, stripe_client
 from payments.infra.context import Context
 from payments.risk import bulk_stops, donor_notice, rate_limit
@@ -50,6 +50,7 @@ class ContributionStatus(StrEnum):
     STARTED = "started"  # our row exists; Stripe may not know it yet
     OPEN = "open"  # the reader is at Checkout
     PROCESSING = "processing"  # a bank has yet to confirm
+    TRIAL = "trial"  # begun at Stripe: nothing is charged before the trial ends
     PAID = "paid"
     FAILED = "failed"
     EXPIRED = "expired"
@@ -67,15 +68,17 @@ OUTCOME_PENDING = (
     ContributionStatus.STARTED,
     ContributionStatus.OPEN,
     ContributionStatus.PROCESSING,
+    ContributionStatus.TRIAL,
 )
 
 
-class Contribution(db.Base):
+class Contribution(IntervalColumns, db.Base):
     """One decision to give. `amount` is what the reader saw, in minor units of `currency`."""
 
     __tablename__ = "contributions"
     __table_args__ = (
-        CheckConstraint("amount > 0", name="amount_is_positive"),
+        CheckConstraint("amount >= 0", name="amount_is_not_negative"),
+        interval_columns.interval_check(),
         db.currency_check(),
         Index("ix_contributions_started", "created_at", postgresql_where="status = 'started'"),
         Index(
@@ -88,8 +91,7 @@ class Contribution(db.Base):
 
     id: Mapped[db.Id] = mapped_column(primary_key=True)
     created_at: Mapped[db.Timestamp] = mapped_column(index=True)
-    frequency: Mapped[Frequency] = mapped_column(db.enum_column(Frequency, "frequency_is_known"))
-    amount: Mapped[db.MinorUnits]
+    amount: Mapped[db.MinorUnits | None]  # null for an imported one whose amount varies
     currency: Mapped[db.Currency]
     status: Mapped[ContributionStatus] = mapped_column(
         db.enum_column(ContributionStatus, "status_is_known")
@@ -113,8 +115,8 @@ class Contribution(db.Base):
     protected: Mapped[bool] = mapped_column(server_default=text("false"))
 
     @property
-    def money(self) -> Money:
-        return Money(self.amount, self.currency)
+    def money(self) -> Money | None:
+        return None if self.amount is None else Money(self.amount, self.currency)
 
 
 # --- start ----------------------------------------------------------------------------------------
@@ -169,7 +171,7 @@ async def _insert_or_get(
             .values(
                 id=contribution_id,
                 created_at=now,
-                frequency=contribution_request.frequency,
+                **interval_columns.column_values(contribution_request.frequency.interval),
                 amount=contribution_request.money.amount,
                 currency=contribution_request.money.currency,
                 status=ContributionStatus.STARTED,
@@ -336,10 +338,18 @@ async def apply_charge_outcome(
     row = await session.get(Contribution, contribution_id)
     if row is not None and row.status in (
         ContributionStatus.PROCESSING,
+        ContributionStatus.TRIAL,
         ContributionStatus.FAILED,
         ContributionStatus.RETURNED,
     ):
         await set_status(session, contribution_id, ContributionStatus.PAID, now=now)
+
+
+async def mark_paid(session: AsyncSession, contribution_id: str, *, now: datetime) -> None:
+    """Write that a first payment came after all. What its bank has taken back stays returned."""
+    row = await session.get(Contribution, contribution_id)
+    if row is not None and row.status is not ContributionStatus.RETURNED:
+        await apply_charge_outcome(session, contribution_id, still_paid=True, now=now)
 
 
 async def set_status(

@@ -6,6 +6,7 @@ from datetime import date, timedelta
 import stripe
 
 from payments.core.calendar import last_of_month
+from payments.infra import stripe_client
 
 CARD_EXPIRY_NOTICE = timedelta(days=30)  # a card that expires within this expires soon
 
@@ -19,17 +20,27 @@ class CurrentCard:
 
 
 def from_subscription(fetched: stripe.Subscription) -> CurrentCard | None:
-    """Return the subscription's own payment method, else its customer's default.
+    """Return what a subscription is charged to: its own method or source, else its customer's.
 
-    Both must be expanded. https://docs.stripe.com/billing/subscriptions/payment-methods-setting
+    Methods must be expanded. A source (`card_…`, `src_…`) is older than those, and Stripe charges
+    it where no method is set. https://docs.stripe.com/billing/subscriptions/payment-methods-setting
     """
-    method = fetched.default_payment_method
-    if method is None:  # a deleted customer, and one that is not expanded, have no such field
-        settings = getattr(fetched.customer, "invoice_settings", None)
-        method = settings.default_payment_method if settings is not None else None
-    if not isinstance(method, stripe.PaymentMethod) or method.customer is None:
+    customer = fetched.customer  # one that was deleted or is not expanded has no such fields
+    settings = getattr(customer, "invoice_settings", None)
+    candidates = (
+        fetched.default_payment_method,
+        getattr(fetched, "default_source", None),
+        settings.default_payment_method if settings is not None else None,
+        getattr(customer, "default_source", None),
+    )
+    chosen = next((one for one in candidates if one is not None), None)
+    if not isinstance(chosen, stripe.PaymentMethod):
+        source_id = stripe_client.id_of(chosen)
+        is_source = source_id is not None and not source_id.startswith("pm_")
+        return CurrentCard(str(source_id), None) if is_source else None
+    if chosen.customer is None:
         return None
-    card = getattr(method, "card", None)  # a bank account has no such field
+    card = getattr(chosen, "card", None)  # a bank account has no such field
     if card is None:
-        return CurrentCard(method.id, None)
-    return CurrentCard(method.id, last_of_month(date(card.exp_year, card.exp_month, 1)))
+        return CurrentCard(chosen.id, None)
+    return CurrentCard(chosen.id, last_of_month(date(card.exp_year, card.exp_month, 1)))

@@ -101,6 +101,15 @@ async def settle(
         await _alert(ctx, AlertKind.DEBT_LEFT, subscription_id)
 
 
+async def forgive_all(ctx: Context, subscription_id: str) -> None:
+    """Void whatever a subscription owes, and store what it is then. Raises StripeUnavailable."""
+    with stripe_client.translate_errors():
+        fetched = await subscriptions.fetch(ctx, subscription_id)
+        for debt in await _debts_of(ctx, fetched):
+            await _forgive(ctx, debt)
+    await subscriptions.sync(ctx, subscription_id)
+
+
 async def _settle_debts(
     ctx: Context, fetched: stripe.Subscription, shown_invoice_id: str, payment_method_id: str
 ) -> bool:

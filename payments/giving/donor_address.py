@@ -1,12 +1,18 @@
-"""Donor addresses: fetched from Stripe for one mail, and neither stored nor logged."""
+"""Donor addresses: fetched from Stripe for one mail, and neither stored nor logged.
+
+An address that is changed at Stripe is followed: what its customer gave belongs to the donor of the
+new address from then on, and the old mailbox opens none of it.
+"""
 
 import stripe
-from sqlalchemy import select
+from sqlalchemy import or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core.errors import InvalidField
-from payments.donors import donors
+from payments.donors import donors, sign_in
 from payments.donors.donors import Donor
 from payments.giving.contributions import Contribution
+from payments.giving.subscriptions import Subscription
 from payments.infra import stripe_client
 from payments.infra.context import Context
 
@@ -61,3 +67,59 @@ def _is_address_of(ctx: Context, donor: Donor, address: str | None) -> bool:
         )
     except InvalidField:
         return False
+
+
+# --- follow a change ------------------------------------------------------------------------------
+
+
+async def follow(ctx: Context, customer_id: str) -> None:
+    """Move what a customer gave to the donor of the address that the customer has now.
+
+    Sign-in links and sessions of the old mailbox end at once, and so do the links in its mails.
+    Nothing happens for a customer who is no donor's or was deleted: they are not somebody else.
+    """
+    async with ctx.sessions() as session:
+        if await donors.of_customer(session, customer_id) is None:
+            return
+    with stripe_client.translate_errors():
+        customer = await ctx.stripe.v1.customers.retrieve_async(customer_id)
+    if getattr(customer, "deleted", False):
+        return
+    address = customer.email or None
+    async with ctx.sessions() as session:
+        donor = await donors.of_customer(session, customer_id)
+        if donor is None or donors.has_address(ctx.settings, donor, address):
+            return
+    with stripe_client.translate_errors():
+        checkouts = await ctx.stripe.v1.checkout.sessions.list_async(
+            {"customer": customer_id, "limit": 100}
+        )
+        session_ids = [checkout.id async for checkout in checkouts.auto_paging_iter()]
+    async with ctx.sessions.begin() as session:
+        await donors.lock(session, donor.id)
+        current = await donors.of_customer(session, customer_id)
+        if current is None or current.id != donor.id:
+            return  # erased or moved in the meantime
+        new_id = await donors.move_customer(
+            session, ctx.settings, customer_id, address=address, now=ctx.now()
+        )
+        begun = select(Subscription.contribution_id).where(
+            Subscription.stripe_customer_id == customer_id
+        )
+        await session.execute(
+            update(Contribution)
+            .where(
+                Contribution.donor_id == donor.id,
+                or_(Contribution.id.in_(begun), Contribution.stripe_session_id.in_(session_ids)),
+            )
+            .values(donor_id=new_id)
+        )
+        await sign_in.end_access(session, donor.id)
+        await _delete_if_empty(session, donor.id)
+
+
+async def _delete_if_empty(session: AsyncSession, donor_id: str) -> None:
+    """Delete a donor of whom nothing is left."""
+    gave = select(Contribution.id).where(Contribution.donor_id == donor_id).limit(1)
+    if await session.scalar(gave) is None and not await donors.customers_of(session, donor_id):
+        await donors.delete_donors(session, [donor_id])

@@ -9,10 +9,11 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core.errors import NotFound
-from payments.core.frequency import Frequency
+from payments.core.frequency import Frequency, Interval
 from payments.core.money import Money
 from payments.giving.charges import Charge, ChargeStatus
 from payments.giving.contributions import Contribution
+from payments.giving.interval_columns import interval_of
 from payments.giving.payment_intent_links import PaymentIntentLink
 
 REFERENCE_PATTERN = re.compile("[0-9a-f]{16}")
@@ -24,9 +25,14 @@ class DonorPayment:
 
     reference: str
     contribution_id: str
-    frequency: Frequency
+    interval: Interval | None  # None for once
     money: Money
     paid_at: datetime
+
+    @property
+    def frequency(self) -> Frequency:
+        """The frequency that the books count it by."""
+        return Frequency.ONCE if self.interval is None else self.interval.frequency
 
 
 def _reference_sql() -> ColumnElement[str]:
@@ -53,8 +59,9 @@ async def list_for_donor(
     query = (
         select(
             _reference_sql(),
-            PaymentIntentLink.contribution_id,
-            PaymentIntentLink.frequency,
+            Contribution.id,
+            PaymentIntentLink.interval_unit,
+            PaymentIntentLink.interval_count,
             Charge.amount,
             Charge.currency,
             Charge.charged_at,
@@ -79,8 +86,10 @@ async def list_for_donor(
         query = query.where(Contribution.id == contribution_id)
     rows = await session.execute(query)
     return [
-        DonorPayment(name, contribution_id, frequency, Money(amount, currency), paid_at)
-        for name, contribution_id, frequency, amount, currency, paid_at in rows
+        DonorPayment(
+            name, contribution_id, interval_of(unit, count), Money(amount, currency), paid_at
+        )
+        for name, contribution_id, unit, count, amount, currency, paid_at in rows
     ]
 
 

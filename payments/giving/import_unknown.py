@@ -5,14 +5,15 @@ is a contribution like any other, with origin `imported`.
 """
 
 import hashlib
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.core.frequency import Frequency
+from payments.core.frequency import Interval
 from payments.core.identifiers import is_row_id
-from payments.core.money import Money
+from payments.giving import interval_columns
 from payments.giving.contributions import (
     OUTCOME_PENDING,
     Contribution,
@@ -23,13 +24,21 @@ from payments.infra import alerts, stripe_account
 from payments.infra.alerts import AlertKind
 
 
+@dataclass(frozen=True, slots=True)
+class ImportedTerms:
+    """What is given: minor units, None where the amount varies; an interval, None for once."""
+
+    amount: int | None
+    currency: str
+    interval: Interval | None
+
+
 async def import_from_stripe(
     session: AsyncSession,
     root_object_id: str,
     *,
     claimed_id: str | None,
-    money: Money,
-    frequency: Frequency,
+    terms: ImportedTerms,
     given_at: datetime,
     now: datetime,
     status: ContributionStatus = ContributionStatus.PAID,
@@ -52,9 +61,9 @@ async def import_from_stripe(
         .values(
             id=contribution_id,
             created_at=given_at,
-            frequency=frequency,
-            amount=money.amount,
-            currency=money.currency,
+            **interval_columns.column_values(terms.interval),
+            amount=terms.amount,
+            currency=terms.currency,
             status=status,
             outcome_known_at=None if status in OUTCOME_PENDING else given_at,
             origin=ContributionOrigin.IMPORTED,

@@ -6,13 +6,12 @@ subscription that had ended raises an alert.
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 import stripe
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core.calendar import from_unix
-from payments.core.frequency import Frequency
+from payments.core.frequency import Interval
 from payments.giving import contributions, payment_intent_links, subscriptions
 from payments.giving.subscriptions import Subscription
 from payments.infra import alerts, stripe_account, stripe_client
@@ -20,7 +19,6 @@ from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.mail.outbox import MailKind
 
-MIN_ANNUAL_PERIOD = timedelta(days=180)  # a longer period is a year's
 INVOICE_EXPAND = ["payments.data.payment.payment_intent"]
 
 
@@ -40,13 +38,14 @@ async def sync(ctx: Context, invoice_id: str) -> None:
         for payment in invoice.payments.data
         if payment.payment.payment_intent is not None
     ]
+    interval = await interval_of(ctx, invoice)
     async with ctx.sessions.begin() as session:
         for intent in intents:
             intent_id = stripe_client.id_of(intent)
             assert intent_id is not None
-            await payment_intent_links.link(
-                session, intent_id, contribution_id, frequency_of(invoice)
-            )
+            await payment_intent_links.link(session, intent_id, contribution_id, interval)
+        if invoice.status == "paid" and invoice.amount_paid > 0:
+            await contributions.mark_paid(session, contribution_id, now=ctx.now())
         await _notify_payment_failure(ctx, session, invoice, intents)
 
 
@@ -93,10 +92,24 @@ def subscription_of(invoice: stripe.Invoice) -> str | None:
     return stripe_client.id_of(details.subscription) if details is not None else None
 
 
-def frequency_of(invoice: stripe.Invoice) -> Frequency:
-    """Return the frequency of an invoice's payment, by the length of the period it pays."""
-    longest = max(line.period.end - line.period.start for line in invoice.lines.data)
-    return Frequency.ANNUAL if longest > MIN_ANNUAL_PERIOD.total_seconds() else Frequency.MONTHLY
+async def interval_of(ctx: Context, invoice: stripe.Invoice) -> Interval:
+    """Return the interval that an invoice's payment is for.
+
+    It is its subscription's, if the invoice is for the price that the subscription has now; else
+    it follows from the period that is paid.
+    """
+    async with ctx.sessions() as session:
+        subscription = await session.get(Subscription, subscription_of(invoice))
+    lines = invoice.lines.data
+    prices = {
+        stripe_client.id_of(line.pricing.price_details.price)
+        for line in lines
+        if line.pricing is not None and line.pricing.price_details is not None
+    }
+    if subscription is not None and subscription.stripe_price_id in prices:
+        return subscription.every
+    longest = max((line.period for line in lines), key=lambda period: period.end - period.start)
+    return Interval.between(from_unix(longest.start), from_unix(longest.end))
 
 
 async def contribution_of(ctx: Context, invoice: stripe.Invoice) -> str | None:
@@ -114,7 +127,7 @@ async def contribution_of(ctx: Context, invoice: stripe.Invoice) -> str | None:
     )
     async with ctx.sessions() as session:
         subscription = await session.get(Subscription, subscription_id)
-        if subscription is None and await contributions.exists(session, claimed_id):
+        if subscription is None and await subscriptions.may_claim(session, claimed_id):
             return claimed_id
     if subscription is not None:
         return subscription.contribution_id

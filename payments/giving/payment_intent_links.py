@@ -1,35 +1,56 @@
 """Payment intent links: which contribution each payment at Stripe belongs to."""
 
-from sqlalchemy import ForeignKey
+from sqlalchemy import Computed, ForeignKey
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from payments.core.frequency import Frequency
+from payments.core.frequency import Frequency, Interval
+from payments.giving import interval_columns
+from payments.giving.interval_columns import IntervalColumns
 from payments.infra import db
 
 
-class PaymentIntentLink(db.Base):
-    """Which contribution a Stripe PaymentIntent pays: the first payment's, and each renewal's."""
+class PaymentIntentLink(IntervalColumns, db.Base):
+    """Which contribution a Stripe PaymentIntent pays: the first payment's, and each renewal's.
+
+    The interval is of this payment: a subscription may later go from monthly to annual. Without a
+    contribution it is other income.
+    """
 
     __tablename__ = "payment_intent_links"
+    __table_args__ = (interval_columns.interval_check(),)
 
     stripe_payment_intent_id: Mapped[db.StripeId] = mapped_column(primary_key=True)
-    contribution_id: Mapped[db.Id] = mapped_column(ForeignKey("contributions.id"), index=True)
-    # of this payment: a subscription may later go from monthly to annual
-    frequency: Mapped[Frequency] = mapped_column(db.enum_column(Frequency, "frequency_is_known"))
+    contribution_id: Mapped[db.Id | None] = mapped_column(
+        ForeignKey("contributions.id"), index=True
+    )
+    frequency: Mapped[Frequency] = mapped_column(
+        db.enum_column(Frequency, "frequency_is_known"),
+        Computed(
+            f"CASE WHEN contribution_id IS NULL THEN 'other'"
+            f" ELSE {interval_columns.FREQUENCY_SQL} END",
+            persisted=True,
+        ),
+    )
 
 
 async def link(
-    session: AsyncSession, payment_intent_id: str, contribution_id: str, frequency: Frequency
+    session: AsyncSession,
+    payment_intent_id: str,
+    contribution_id: str | None,
+    interval: Interval | None,
 ) -> None:
-    """Store which contribution a payment intent pays. The first link stands."""
+    """Store which contribution a payment intent pays, and at which interval; None for once.
+
+    Without a contribution it is other income. The first link stands.
+    """
     await session.execute(
         insert(PaymentIntentLink)
         .values(
             stripe_payment_intent_id=payment_intent_id,
             contribution_id=contribution_id,
-            frequency=frequency,
+            **interval_columns.column_values(interval),
         )
         .on_conflict_do_nothing()
     )

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from stripe.checkout import Session as CheckoutSession
 
 from payments.core.errors import InvalidField, StripeRejected
-from payments.giving import change_log, current_card, debts, subscriptions
+from payments.giving import change_log, current_card, debts, donor_address, subscriptions
 from payments.giving.change_log import Actor, ChangeKind, SubscriptionChange
 from payments.giving.checkout_session import CHECKOUT_LIFETIME
 from payments.giving.debts import CardUpdatePlan
@@ -242,7 +242,10 @@ async def sync(ctx: Context, payment_method_id: str) -> None:
 
 
 async def sync_customer(ctx: Context, customer_id: str) -> None:
-    """Enqueue a sync of a changed customer's subscriptions: their default method may be another."""
+    """Follow a changed customer's address, and enqueue a sync of their subscriptions: their default
+    method may be another.
+    """
+    await donor_address.follow(ctx, customer_id)
     async with ctx.sessions.begin() as session:
         await _enqueue_syncs(session, Subscription.stripe_customer_id == customer_id)
 

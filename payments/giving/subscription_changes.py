@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 
 from payments.core.calendar import add_months
 from payments.core.errors import InvalidField, NotFound, StripeRejected, StripeUnavailable
-from payments.core.frequency import Frequency
+from payments.core.frequency import Frequency, Interval, IntervalUnit
 from payments.core.money import Money
 from payments.giving import change_log, change_requests, checkout_session, subscriptions
 from payments.giving.change_log import Actor, ChangeKind, SubscriptionChange
@@ -57,7 +57,7 @@ async def change_amount(
     ctx.settings.validate_gift(new_amount.amount, new_amount.currency)
     if new_amount == subscription.money:
         return
-    params = await _price_change_params(ctx, subscription, new_amount, subscription.frequency)
+    params = await _price_change_params(ctx, subscription, new_amount, subscription.every)
     await _update_at_stripe(
         ctx, subscription, ChangeKind.AMOUNT, params, actor=actor, idempotency_key=idempotency_key
     )
@@ -78,17 +78,18 @@ async def change_frequency(
     was due anyway. https://docs.stripe.com/billing/subscriptions/change-price
     """
     subscription = await _require_renewing(ctx, subscription_id)
-    if frequency is Frequency.ONCE:
+    interval = frequency.interval
+    if interval is None:
         raise InvalidField("Choose monthly or annual. Nothing was changed.", field="frequency")
     ctx.settings.validate_gift(new_amount.amount, subscription.currency)
-    if frequency is subscription.frequency:
+    if interval == subscription.interval:
         return
     if (
         subscription.current_period_end is None
         or subscription.status is SubscriptionStatus.PAST_DUE
     ):
         raise InvalidField("A payment is still open: replace the card first. Nothing was changed.")
-    params = await _price_change_params(ctx, subscription, new_amount, frequency)
+    params = await _price_change_params(ctx, subscription, new_amount, interval)
     params["trial_end"] = int(subscription.current_period_end.timestamp())
     await _update_at_stripe(
         ctx,
@@ -101,21 +102,31 @@ async def change_frequency(
 
 
 async def _price_change_params(
-    ctx: Context, subscription: Subscription, new_amount: Money, frequency: Frequency
+    ctx: Context, subscription: Subscription, new_amount: Money, interval: Interval
 ) -> dict[str, Any]:  # SubscriptionUpdateParams
-    """Return the parameters that put the one item of the subscription at another price."""
+    """Return the parameters that leave one item with this price, whatever items there are.
+
+    Another amount stays with its product; another frequency has a product of its own.
+    """
     with stripe_client.translate_errors():
         fetched = await ctx.stripe.v1.subscriptions.retrieve_async(
             subscription.stripe_subscription_id
         )
+    first, *others = fetched["items"].data
+    product = stripe_client.id_of(first.price.product)
+    if interval != subscription.interval:
+        product = checkout_session.product_id(interval.frequency)
     price = {
         "currency": new_amount.currency,
         "unit_amount": new_amount.amount,
-        "product": checkout_session.product_id(frequency),
-        "recurring": {"interval": frequency.interval},
+        "product": product,
+        "recurring": {"interval": interval.unit.value, "interval_count": interval.count},
     }
     return {
-        "items": [{"id": fetched["items"].data[0].id, "price_data": price, "quantity": 1}],
+        "items": [
+            {"id": first.id, "price_data": price, "quantity": 1},
+            *({"id": other.id, "deleted": True} for other in others),
+        ],
         "proration_behavior": "none",
     }
 
@@ -128,7 +139,10 @@ async def skip(
     nothing_due = InvalidField("Nothing is due that could be skipped. Nothing was changed.")
     if subscription.current_period_end is None:
         raise nothing_due
-    params = _pause_params(subscription.current_period_end + timedelta(days=1))
+    is_daily = subscription.interval == Interval(IntervalUnit.DAY, 1)
+    params = _pause_params(
+        subscription.current_period_end + timedelta(hours=12 if is_daily else 24)
+    )
     if subscription.is_paused and not await _was_already_done(
         ctx, subscription, ChangeKind.SKIPPED, params, idempotency_key
     ):
@@ -167,7 +181,8 @@ def pause_end(subscription: Subscription, months: int, *, now: datetime) -> date
     Counted from today, a pause of a month could end before any charge was skipped.
     """
     due = subscription.current_period_end or now
-    day = min(subscription.billing_anchor_at.day, 28)
+    counts_in_days = subscription.every.months is None
+    day = due.day if counts_in_days else min(subscription.billing_anchor_at.day, 28)
     return add_months(due, months, day_of_month=day) - timedelta(days=1)
 
 

@@ -1,16 +1,24 @@
 """Subscription mails: written from what is true when they leave, dropped when it no longer is."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import stripe
 
 from payments.core import calendar, i18n, money
 from payments.core.calendar import from_unix
-from payments.core.frequency import Frequency
+from payments.core.frequency import VARYING_AMOUNT, Frequency
 from payments.core.money import Money
-from payments.giving import billing_dates, change_log, donor_address, subscriptions
+from payments.giving import (
+    billing_dates,
+    change_log,
+    contributions,
+    donor_address,
+    second_subscriptions,
+    subscriptions,
+)
 from payments.giving.current_card import CARD_EXPIRY_NOTICE
-from payments.giving.subscriptions import Subscription
+from payments.giving.subscriptions import ARREARS_STATUSES, Subscription
 from payments.infra import stripe_client
 from payments.infra.context import Context
 from payments.mail import links, render
@@ -30,6 +38,14 @@ async def compose(ctx: Context, mail: OutboxMail) -> AddressedMail | None:
     async with ctx.sessions() as session:
         subscription = await subscriptions.get_or_none(session, subscription_id)
         is_cancelling = await change_log.pending_cancellations(session, [subscription_id])
+        donor_id = None
+        if subscription is not None:
+            donor_id = (await contributions.get(session, subscription.contribution_id)).donor_id
+        others = []
+        if subscription is not None and mail.kind is MailKind.SECOND_BEGUN:
+            others = await second_subscriptions.others_of(session, subscription, donor_id)
+    if mail.kind is MailKind.SECOND_BEGUN and not others:
+        return None  # one of the two has ended
     if subscription is None or (is_cancelling and subscription.is_live):
         return None
     if not _still_applies(mail.kind, subscription, now=ctx.now()):
@@ -45,7 +61,8 @@ async def compose(ctx: Context, mail: OutboxMail) -> AddressedMail | None:
     if customer.email is None:
         raise Undeliverable
     locale = i18n.negotiate_locale(mail.language)
-    variables = _template_variables(ctx, subscription, invoice, locale)
+    variables = _template_variables(ctx, subscription, donor_id, invoice, locale)
+    variables |= _other_variables(others, locale)
     return AddressedMail(customer.email, render.render(mail.kind, locale, variables))
 
 
@@ -77,7 +94,11 @@ async def _open_invoice(ctx: Context, invoice_id: str) -> stripe.Invoice | None:
 
 
 def _template_variables(
-    ctx: Context, subscription: Subscription, invoice: stripe.Invoice | None, locale: str
+    ctx: Context,
+    subscription: Subscription,
+    donor_id: str | None,
+    invoice: stripe.Invoice | None,
+    locale: str,
 ) -> dict[str, object]:
     """Return what the templates show, ready to print in the mail's language."""
 
@@ -87,7 +108,7 @@ def _template_variables(
         local = calendar.local_date(moment, ctx.settings.accounting_zone)
         return i18n.format_day(local, locale)
 
-    expires_on, annual = subscription.card_expires_on, subscription.frequency is Frequency.ANNUAL
+    expires_on, frequency = subscription.card_expires_on, subscription.frequency
     amount, retry_at, confirm_link = subscription.money, None, None
     if invoice is not None:
         amount = Money(invoice.amount_remaining, invoice.currency)
@@ -95,12 +116,13 @@ def _template_variables(
         if invoice.next_payment_attempt is not None:
             retry_at = from_unix(invoice.next_payment_attempt)
     contribution_id = subscription.contribution_id
+    fix_link = links.card_update_link(ctx, contribution_id, donor_id)
+    stop_link = links.cancel_link(ctx, contribution_id, donor_id)
     return {
-        "annual": annual,
-        "amount": money.format(amount, locale),
-        "amount_phrase": render.amount_phrase(
-            money.format(subscription.money, locale), locale, annual=annual
-        ),
+        "annual": frequency is Frequency.ANNUAL,
+        "periodic": frequency is Frequency.PERIODIC,
+        "amount": _format_amount(amount, locale),
+        "amount_phrase": _amount_phrase(subscription, locale),
         "next_charge": day(billing_dates.next_charge_at(subscription)),
         "skipped_on": day(subscription.current_period_end),
         "resumes_on": day(subscription.resumes_at),
@@ -109,8 +131,27 @@ def _template_variables(
         "card_expires_on": None if expires_on is None else i18n.format_day(expires_on, locale),
         "retry_on": day(retry_at),
         "confirm_link": confirm_link,
-        "card_update_link": links.localised(links.card_update_link(ctx, contribution_id), locale),
-        "cancel_link": links.localised(links.cancel_link(ctx, contribution_id), locale),
+        "card_update_link": links.localised(fix_link, locale),
+        "cancel_link": links.localised(stop_link, locale),
         "manage_link": links.localised(links.manage_link(ctx), locale),
         "reference": contribution_id[:8].upper(),  # as on the page after paying
     }
+
+
+def _format_amount(amount: Money | None, locale: str) -> str:
+    """Return an amount, or words for one that is not known in advance."""
+    if amount is None:
+        return i18n.translations(locale).gettext(VARYING_AMOUNT)
+    return money.format(amount, locale)
+
+
+def _amount_phrase(subscription: Subscription, locale: str) -> str:
+    amount = _format_amount(subscription.money, locale)
+    return render.amount_phrase(amount, locale, subscription.every)
+
+
+def _other_variables(others: Sequence[Subscription], locale: str) -> dict[str, object]:
+    """Return what is said of the donor's other subscriptions, and of one whose payment failed."""
+    phrases = [_amount_phrase(other, locale) for other in others]
+    has_failed = any(other.status in ARREARS_STATUSES or other.is_paused for other in others)
+    return {"other_phrases": ", ".join(phrases), "other_is_held": has_failed}

@@ -1,4 +1,4 @@
-"""Subscriptions: what Stripe charges for a monthly or annual contribution until it is cancelled.
+"""Subscriptions: what Stripe charges for a recurring contribution until it is cancelled.
 
 Stripe owns the schedule. A row is Stripe's subscription as last fetched. What differs from the row
 before is written to `change_log` and mailed to the donor, once, whoever changed it. Its charges
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core import i18n
 from payments.core.calendar import from_unix, local_date
-from payments.core.frequency import Frequency
+from payments.core.frequency import Interval
 from payments.core.money import Money
 from payments.core.open_enum import OpenEnum
 from payments.donors import donors
@@ -26,9 +26,15 @@ from payments.giving import (
     current_card,
     donor_attribution,
     import_unknown,
+    interval_columns,
+    membership,
+    subscription_terms,
 )
 from payments.giving.change_log import Actor, ChangeKind
-from payments.giving.contributions import Contribution
+from payments.giving.contributions import Contribution, ContributionOrigin, ContributionStatus
+from payments.giving.import_unknown import ImportedTerms
+from payments.giving.interval_columns import IntervalColumns
+from payments.giving.subscription_terms import SubscriptionTerms
 from payments.infra import db, job_queue, stripe_client, unknown_values
 from payments.infra.context import Context
 from payments.mail import muted, outbox
@@ -36,6 +42,8 @@ from payments.mail.outbox import MailKind
 from payments.risk import bulk_stops
 
 CANCEL_JOB = "cancel_subscription"  # a job kind: cancel at Stripe what was decided
+HOLD_JOB = "hold_subscription"  # a job kind: see `second_subscriptions`
+SECOND_NOTICE_WITHIN = timedelta(days=7)  # of its start; what is imported later is no news
 RESYNC_DELAY = timedelta(seconds=3)
 SUBSCRIPTION_EXPAND = ["default_payment_method", "customer.invoice_settings.default_payment_method"]
 
@@ -73,11 +81,17 @@ RENEWING_STATUSES = (
 ARREARS_STATUSES = (SubscriptionStatus.PAST_DUE, SubscriptionStatus.UNPAID)
 
 
-class Subscription(db.Base):
-    """`amount` minor units of `currency` each month or year until it is cancelled."""
+class Subscription(IntervalColumns, db.Base):
+    """`amount` minor units of `currency` at each interval until it is cancelled."""
 
     __tablename__ = "subscriptions"
-    __table_args__ = (CheckConstraint("amount > 0", name="amount_is_positive"), db.currency_check())
+    __table_args__ = (
+        CheckConstraint("amount >= 0", name="amount_is_not_negative"),
+        CheckConstraint("interval_unit IS NOT NULL", name="has_an_interval"),
+        interval_columns.interval_check(),
+        db.currency_check(),
+    )
+    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012 - the name is SQLAlchemy's
 
     stripe_subscription_id: Mapped[db.StripeId] = mapped_column(primary_key=True)
     contribution_id: Mapped[db.Id] = mapped_column(ForeignKey("contributions.id"), index=True)
@@ -85,8 +99,7 @@ class Subscription(db.Base):
     status: Mapped[SubscriptionStatus] = mapped_column(
         db.enum_column(SubscriptionStatus, "status_is_known")
     )
-    frequency: Mapped[Frequency] = mapped_column(db.enum_column(Frequency, "frequency_is_known"))
-    amount: Mapped[db.MinorUnits]
+    amount: Mapped[db.MinorUnits | None]  # null where Stripe does not say what it will charge
     currency: Mapped[db.Currency]
     stripe_price_id: Mapped[db.StripeId]
     # what the next charge is made to; null when there is no usable method
@@ -98,12 +111,19 @@ class Subscription(db.Base):
     current_period_end: Mapped[db.Timestamp | None] = mapped_column(index=True)
     is_paused: Mapped[bool]  # charges are skipped until `resumes_at` or, without it, until resumed
     resumes_at: Mapped[db.Timestamp | None]
+    trial_ends_at: Mapped[db.Timestamp | None]  # nothing has been charged yet
     ended_at: Mapped[db.Timestamp | None]
     synced_at: Mapped[db.Timestamp]
 
     @property
-    def money(self) -> Money:
-        return Money(self.amount, self.currency)
+    def money(self) -> Money | None:
+        return None if self.amount is None else Money(self.amount, self.currency)
+
+    @property
+    def every(self) -> Interval:
+        """The time between two charges."""
+        assert self.interval is not None  # by its CHECK
+        return self.interval
 
     @property
     def is_live(self) -> bool:
@@ -119,17 +139,22 @@ class Subscription(db.Base):
         return self.is_live and self.stripe_payment_method_id is None
 
 
-async def sync(ctx: Context, subscription_id: str) -> str:
-    """Fetch a subscription and store it. Returns the id of its contribution."""
+async def sync(ctx: Context, subscription_id: str) -> str | None:
+    """Fetch a subscription and store it. Returns the id of its contribution, None if it is none."""
     requested_at = ctx.now()
     fetched = await fetch(ctx, subscription_id)
     return await store(ctx, fetched, requested_at=requested_at)
 
 
-async def store(ctx: Context, fetched: stripe.Subscription, *, requested_at: datetime) -> str:
-    """Store a subscription that was asked for at a moment. Returns the id of its contribution."""
+async def store(
+    ctx: Context, fetched: stripe.Subscription, *, requested_at: datetime
+) -> str | None:
+    """Store a subscription that was asked for at a moment. Returns the id of its contribution, None
+    if it is none (`membership`).
+    """
+    terms = await subscription_terms.read(ctx, fetched)
     async with ctx.sessions.begin() as session:
-        return await _upsert(ctx, session, fetched, requested_at=requested_at)
+        return await _upsert(ctx, session, fetched, terms, requested_at=requested_at)
 
 
 async def fetch(ctx: Context, subscription_id: str) -> stripe.Subscription:
@@ -148,14 +173,6 @@ async def fetch(ctx: Context, subscription_id: str) -> stripe.Subscription:
             return await ctx.stripe.v1.subscriptions.retrieve_async(
                 subscription_id, {"expand": [*SUBSCRIPTION_EXPAND[:1], "customer"]}
             )
-
-
-def frequency_of(subscription: str | stripe.Subscription | None) -> Frequency:
-    """Return the frequency of an expanded subscription; once where there is none."""
-    if not isinstance(subscription, stripe.Subscription):
-        return Frequency.ONCE
-    recurring = subscription["items"].data[0].price.recurring
-    return Frequency.ANNUAL if recurring.interval == "year" else Frequency.MONTHLY
 
 
 async def get_or_none(session: AsyncSession, subscription_id: str) -> Subscription | None:
@@ -195,12 +212,20 @@ async def list_for_donor(session: AsyncSession, donor_id: str) -> list[Subscript
 
 
 async def _upsert(
-    ctx: Context, session: AsyncSession, fetched: stripe.Subscription, *, requested_at: datetime
-) -> str:
+    ctx: Context,
+    session: AsyncSession,
+    fetched: stripe.Subscription,
+    terms: SubscriptionTerms,
+    *,
+    requested_at: datetime,
+) -> str | None:
     """Store a subscription as fetched, and what follows from the difference."""
-    row = _column_values(fetched) | {"synced_at": requested_at}
-    money = Money(row["amount"], row["currency"])
-    contribution_id = await _contribution_of(ctx, session, fetched, money, row["frequency"])
+    row = _column_values(fetched, terms) | {"synced_at": requested_at}
+    if await _is_dropped(ctx, session, fetched):
+        return None
+    contribution_id = await _contribution_of(ctx, session, fetched, terms)
+    if contribution_id is None:
+        return None
     before = await session.scalar(
         select(Subscription)
         .where(Subscription.stripe_subscription_id == fetched.id)
@@ -214,7 +239,7 @@ async def _upsert(
         return contribution_id
     if fetched.ended_at is None:
         await bulk_stops.enqueue_arrival(session, bulk_stops.SUBSCRIPTION_ARRIVAL_JOB, fetched.id)
-    if row["status"] in LIVE_STATUSES:  # an ended one may be an erased donor's
+        # an ended one may be an erased donor's
         await _attach_donor(ctx, session, fetched, contribution_id)
     if row["status"] in ARREARS_STATUSES:
         await _enqueue_failed_invoice(session, fetched)
@@ -230,12 +255,15 @@ async def _upsert(
             )
             .on_conflict_do_update(index_elements=["stripe_subscription_id"], set_=row)
         )
+        await _look_for_others(ctx, session, fetched.id)
         return contribution_id
     old_values = {name: getattr(before, name) for name in row}
     for name, value in row.items():
         setattr(before, name, value)
     await session.flush()
     await _record_changes(ctx, session, before, old_values, fetched)
+    if old_values["status"] not in LIVE_STATUSES:
+        await _look_for_others(ctx, session, fetched.id)  # its first payment came later
     return contribution_id
 
 
@@ -253,17 +281,43 @@ def failure_keys(invoice_id: str) -> tuple[str, str]:
     return f"failed:{invoice_id}", f"action:{invoice_id}"
 
 
-def _column_values(fetched: stripe.Subscription) -> dict[str, Any]:  # column -> value
+async def _look_for_others(ctx: Context, session: AsyncSession, subscription_id: str) -> None:
+    """Tell the donor of a subscription that has begun, once, if they have another one, and have
+    such of the others held whose payment has failed.
+    """
+    subscription = await session.get_one(Subscription, subscription_id)
+    contribution = await session.get_one(Contribution, subscription.contribution_id)
+    has_begun = subscription.status is SubscriptionStatus.ACTIVE
+    is_news = subscription.started_at > ctx.now() - SECOND_NOTICE_WITHIN
+    if contribution.donor_id is None or not has_begun or not is_news:
+        return
+    others = [
+        other
+        for other in await list_for_donor(session, contribution.donor_id)
+        if other.is_live and other.stripe_subscription_id != subscription_id
+    ]
+    if not others:
+        return
+    kind = MailKind.SECOND_BEGUN
+    await notify(ctx, session, subscription, kind, key=f"{kind}:{subscription_id}")
+    for other in others:
+        if other.status is SubscriptionStatus.PAST_DUE and not other.is_paused:
+            await job_queue.enqueue_sync(session, HOLD_JOB, other.stripe_subscription_id)
+
+
+def _column_values(
+    fetched: stripe.Subscription, terms: SubscriptionTerms
+) -> dict[str, Any]:  # column -> value
     item = fetched["items"].data[0]
     status, card = SubscriptionStatus(fetched.status), current_card.from_subscription(fetched)
     pause = fetched.pause_collection
     return {
         "stripe_customer_id": stripe_client.id_of(fetched.customer),
         "status": status,
-        "frequency": frequency_of(fetched),
-        "amount": item.price.unit_amount * item.quantity,
+        **interval_columns.column_values(terms.interval),
+        "amount": terms.amount,
         "currency": fetched.currency,
-        "stripe_price_id": item.price.id,
+        "stripe_price_id": terms.stripe_price_id,
         "stripe_payment_method_id": card.id if card is not None else None,
         "card_expires_on": card.expires_on if card is not None else None,
         "billing_anchor_at": from_unix(fetched.billing_cycle_anchor),
@@ -272,6 +326,7 @@ def _column_values(fetched: stripe.Subscription) -> dict[str, Any]:  # column ->
         ),
         "is_paused": pause is not None or status is SubscriptionStatus.PAUSED,
         "resumes_at": _from_unix_or_none(pause.resumes_at) if pause is not None else None,
+        "trial_ends_at": _trial_end(fetched),
         "scheduled_end_at": _scheduled_end(fetched, item) if status in LIVE_STATUSES else None,
         "ended_at": _from_unix_or_none(fetched.ended_at),
     }
@@ -294,13 +349,19 @@ async def _attach_donor(
         await muted.mute(session, [fetched.id], now=ctx.now())
         await _enqueue_cancellation(session, fetched.id, actor=Actor.STAFF, now=ctx.now())
         return
-    if email is None:
+    customer_id = stripe_client.id_of(fetched.customer)
+    known = await donors.of_customer(session, customer_id)
+    if known is not None and not donors.has_address(ctx.settings, known, email or None):
+        # the address was changed at Stripe, and its event may have been lost
+        await job_queue.enqueue_sync(session, "customer", customer_id or "")
+        return
+    if not email:
         return
     donor_id = await donors.find_or_create(
         session,
         ctx.settings,
         address=email,
-        stripe_customer_id=stripe_client.id_of(fetched.customer),
+        stripe_customer_id=customer_id,
         contributed_at=from_unix(fetched.start_date),
         now=ctx.now(),
     )
@@ -322,21 +383,92 @@ async def _contribution_of(
     ctx: Context,
     session: AsyncSession,
     fetched: stripe.Subscription,
-    money: Money,
-    frequency: Frequency,
-) -> str:
+    terms: SubscriptionTerms,
+) -> str | None:
+    """Return the contribution of a subscription, imported if it has no row; None if it is no
+    contribution.
+
+    Once known it stays that, whatever becomes of the metadata.
+    """
+    known_id: str | None = await session.scalar(
+        select(Subscription.contribution_id).where(
+            Subscription.stripe_subscription_id == fetched.id
+        )
+    )
+    if known_id is not None:
+        return known_id
     claimed_id = stripe_client.metadata_value(fetched, "contribution_id")
-    if claimed_id is not None and await contributions.exists(session, claimed_id):
+    if await may_claim(session, claimed_id):
         return claimed_id
+    if not membership.includes_subscription(ctx.settings.adopt, fetched):
+        return None
+    is_copied = await contributions.exists(session, claimed_id)
     return await import_unknown.import_from_stripe(
         session,
         fetched.id,
-        claimed_id=claimed_id,
-        money=money,
-        frequency=frequency,
+        claimed_id=None if is_copied else claimed_id,
+        terms=ImportedTerms(terms.amount, fetched.currency, terms.interval),
         given_at=from_unix(fetched.start_date),
+        status=_imported_status(fetched),
         now=ctx.now(),
     )
+
+
+async def _is_dropped(ctx: Context, session: AsyncSession, fetched: stripe.Subscription) -> bool:
+    """Forget an imported subscription that is no contribution any more. Returns whether it was.
+
+    What was booked of it stays; nobody is written to about it, and nobody finds it on a page.
+    """
+    row = await session.get(Subscription, fetched.id)
+    if row is None or membership.includes_subscription(ctx.settings.adopt, fetched):
+        return False
+    contribution = await session.get_one(Contribution, row.contribution_id)
+    if contribution.origin is not ContributionOrigin.IMPORTED:
+        return False
+    contribution.donor_id = None
+    await outbox.cancel_for(session, [fetched.id])
+    await session.delete(row)
+    return True
+
+
+async def may_claim(session: AsyncSession, contribution_id: str | None) -> bool:
+    """Whether a subscription may be the one of a contribution that its metadata names.
+
+    It must be there, be recurring and have no other: whoever copies an object at Stripe copies our
+    id with it, and each subscription has a page of its own.
+    """
+    row = None if contribution_id is None else await session.get(Contribution, contribution_id)
+    if row is None or row.interval is None:
+        return False
+    others = select(Subscription.stripe_subscription_id).where(
+        Subscription.contribution_id == row.id
+    )
+    return await session.scalar(others.limit(1)) is None
+
+
+def _imported_status(fetched: stripe.Subscription) -> ContributionStatus:
+    """Return the status of the contribution of a subscription whose payments are not known yet.
+
+    None is paid before a payment is seen.
+    """
+    if fetched.status == SubscriptionStatus.TRIALING:
+        return ContributionStatus.TRIAL
+    has_failed = fetched.status in (
+        SubscriptionStatus.INCOMPLETE,
+        SubscriptionStatus.INCOMPLETE_EXPIRED,
+    )
+    return ContributionStatus.FAILED if has_failed else ContributionStatus.PROCESSING
+
+
+def _trial_end(fetched: stripe.Subscription) -> datetime | None:
+    """Return the end of a trial that a subscription began with, while it lasts.
+
+    One that a change of frequency has set comes after payments, and is none to its donor.
+    """
+    is_first = fetched.trial_start is not None and fetched.trial_start <= fetched.start_date
+    if fetched.status != SubscriptionStatus.TRIALING or not is_first:
+        return None
+    return _from_unix_or_none(fetched.trial_end)
 
 
 def _scheduled_end(fetched: stripe.Subscription, item: stripe.SubscriptionItem) -> datetime | None:
@@ -368,7 +500,8 @@ async def _record_changes(
         await notify(ctx, session, subscription, MailKind(kind.value), key=f"ended:{id_}")
     if not is_live:
         return
-    if before["frequency"] != subscription.frequency:
+    interval_before = (before["interval_unit"], before["interval_count"])
+    if interval_before != (subscription.interval_unit, subscription.interval_count):
         await record(ChangeKind.FREQUENCY, MailKind.FREQUENCY_CHANGED)
     elif before["amount"] != subscription.amount:
         await record(ChangeKind.AMOUNT, MailKind.AMOUNT_CHANGED)
@@ -415,6 +548,8 @@ async def _record_pause_change(
         now=ctx.now(),
         equivalent_kinds=equivalent_kinds,
     )
+    if change.actor is Actor.SERVICE:
+        return  # the mail about the second one says it
     mail_kind = MailKind(change.kind.value)
     await notify(ctx, session, subscription, mail_kind, key=f"{mail_kind}:{change.id}")
 

@@ -31,6 +31,11 @@ class LedgerAccount(StrEnum):
     INCOME_ONCE = "income:once"
     INCOME_MONTHLY = "income:monthly"
     INCOME_ANNUAL = "income:annual"
+    INCOME_PERIODIC = "income:periodic"
+    OTHER_INCOME = "other:income"
+    OTHER_REFUNDS = "other:refunds"
+    OTHER_DISPUTES = "other:disputes"
+    OTHER_FEES = "other:fees"
     REFUNDS = "refunds"
     DISPUTES = "disputes"
     PROCESSING = "expense:processing"
@@ -46,6 +51,15 @@ INCOME_ACCOUNTS = {
     "once": LedgerAccount.INCOME_ONCE,
     "monthly": LedgerAccount.INCOME_MONTHLY,
     "annual": LedgerAccount.INCOME_ANNUAL,
+    "periodic": LedgerAccount.INCOME_PERIODIC,
+}
+OTHER_INCOME = "other"  # the frequency of what is paid for something else than a contribution
+# An account of contributions -> the one of other income.
+OTHER_ACCOUNTS = {
+    LedgerAccount.REFUNDS: LedgerAccount.OTHER_REFUNDS,
+    LedgerAccount.DISPUTES: LedgerAccount.OTHER_DISPUTES,
+    LedgerAccount.PROCESSING: LedgerAccount.OTHER_FEES,
+    LedgerAccount.DISPUTE_FEES: LedgerAccount.OTHER_FEES,
 }
 CHARGE_TYPES = ("charge", "payment")
 REFUND_TYPES = ("refund", "payment_refund", "refund_failure", "payment_failure_refund")
@@ -108,9 +122,12 @@ FEE_ACCOUNTS = {"stripe_fee": LedgerAccount.PROCESSING, "tax": LedgerAccount.TAX
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """The contribution that a charge, or its refund or dispute, belongs to."""
+    """The contribution that a charge, or its refund or dispute, belongs to.
 
-    contribution_id: str
+    Of other income the frequency is `OTHER_INCOME`, and there is no contribution.
+    """
+
+    contribution_id: str | None
     frequency: str
 
 
@@ -160,11 +177,12 @@ def postings(facts: TransactionFacts, attribution: Attribution | None) -> list[P
     contra_account = _contra_account(facts, attribution)
     if contra_account is stripe_account:
         contra_account = LedgerAccount.SUSPENSE
-    amounts = {contra_account: facts.amount}
+    amounts = {_account_for(contra_account, attribution): facts.amount}
     for fee_type, amount in fees:
         account = FEE_ACCOUNTS.get(fee_type, LedgerAccount.SUSPENSE)
         if contra_account is LedgerAccount.DISPUTES and account is LedgerAccount.PROCESSING:
             account = LedgerAccount.DISPUTE_FEES
+        account = _account_for(account, attribution)
         amounts[account] = amounts.get(account, 0) - amount
     return [
         _signed_posting(stripe_account, account, amount)
@@ -175,12 +193,21 @@ def postings(facts: TransactionFacts, attribution: Attribution | None) -> list[P
 
 def _contra_account(facts: TransactionFacts, attribution: Attribution | None) -> LedgerAccount:
     if facts.type in CHARGE_TYPES and attribution is not None:
+        if attribution.frequency == OTHER_INCOME:
+            return LedgerAccount.OTHER_INCOME
         return INCOME_ACCOUNTS[attribution.frequency]
     if facts.type != ADJUSTMENT_TYPE:
         return CONTRA_ACCOUNTS.get(facts.type, LedgerAccount.SUSPENSE)
     if facts.reporting_category == CONVERSION_CATEGORY and facts.is_converted:
         return LedgerAccount.CLEARING
     return ADJUSTMENT_ACCOUNTS.get(facts.reporting_category, LedgerAccount.SUSPENSE)
+
+
+def _account_for(account: LedgerAccount, attribution: Attribution | None) -> LedgerAccount:
+    """Return the account of other income that stands for an account, where that is what it is."""
+    if attribution is None or attribution.frequency != OTHER_INCOME:
+        return account
+    return OTHER_ACCOUNTS.get(account, account)
 
 
 def _signed_posting(

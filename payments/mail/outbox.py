@@ -38,6 +38,7 @@ class MailKind(StrEnum):
     PAUSED = "paused"
     RESUMED = "resumed"
     CANCELLED = "cancelled"
+    SECOND_BEGUN = "second_begun"  # beside another one of the same donor
     END_SCHEDULED = "end_scheduled"  # in advance, in Stripe's dashboard or portal
     END_MOVED = "end_moved"  # the scheduled end is another day now
     END_CANCELLED = "end_cancelled"  # the scheduled end was taken back

@@ -15,7 +15,8 @@ from typing import Literal
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from payments.core import i18n
+from payments.core import frequency, i18n
+from payments.core.frequency import MONTH, YEAR, Interval
 from payments.mail.outbox import MailKind
 
 TEMPLATE_DIR = Path(__file__).parent / "templates"
@@ -68,11 +69,12 @@ def render(
     )
 
 
-def amount_phrase(amount: str, locale: str, *, annual: bool) -> str:
+def amount_phrase(amount: str, locale: str, interval: Interval) -> str:
     """Return a formatted amount and how often it is charged, as it stands within a sentence."""
-    catalogue = i18n.translations(locale)
-    phrase = "%(amount)s a year" if annual else "%(amount)s a month"
-    return catalogue.gettext(phrase) % {"amount": amount}
+    phrase = {MONTH: "%(amount)s a month", YEAR: "%(amount)s a year"}.get(interval)
+    if phrase is None:
+        return f"{amount} {frequency.every(interval, locale)}"
+    return i18n.translations(locale).gettext(phrase) % {"amount": amount}
 
 
 @functools.cache

@@ -7,7 +7,7 @@ such as a balance transaction whose amount was changed here, stays on the list: 
 changed the books.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -17,7 +17,7 @@ import stripe
 from sqlalchemy import text
 
 from payments.core.errors import StripePermissionMissing
-from payments.giving import current_card, subscriptions
+from payments.giving import current_card, membership, subscriptions
 from payments.giving.subscriptions import LIVE_STATUSES
 from payments.infra import isolation, stripe_account, stripe_client
 from payments.infra.context import Context
@@ -63,6 +63,8 @@ class Comparison:
     object_type: str = ""  # Stripe's, where it is not the name of the comparison
     # Which of our rows Stripe must have; None where it may list less than we hold.
     held_sql: str | None = None
+    # whether what has no row here should have one; the others all should
+    is_ours: Callable[[Context, str], Awaitable[bool]] | None = None
     lists_all_held: bool = False  # Stripe is asked for all of them, whenever they were created
 
 
@@ -112,6 +114,7 @@ async def _differences_of(
             Difference(kind, id_, _describe(stored.get(id_), values))
             for id_, values in at_stripe.items()
             if stored.get(id_) != values
+            and (id_ in stored or await _should_be_here(ctx, comparison, id_))
         ]
     if comparison.held_sql is not None:
         held = await _held_ids(ctx, comparison, since, until)
@@ -169,6 +172,7 @@ COMPARISONS = {
         "stripe_session_id",
         "CASE status WHEN 'returned' THEN 'paid' ELSE status END",
         {"status": "complete"},
+        is_ours=membership.includes_session_id,
     ),
     "subscription": Comparison(
         lambda ctx: ctx.stripe.v1.subscriptions,
@@ -179,6 +183,7 @@ COMPARISONS = {
         " CAST(extract(epoch FROM scheduled_end_at) AS bigint)",
         {"expand": [f"data.{path}" for path in subscriptions.SUBSCRIPTION_EXPAND]},
         held_sql=f"status IN ({LIVE_SQL})",
+        is_ours=membership.includes_subscription_id,
         lists_all_held=True,
     ),
     "ended_subscription": Comparison(
@@ -189,6 +194,7 @@ COMPARISONS = {
         "status",
         {"status": "canceled"},
         object_type="subscription",
+        is_ours=membership.includes_subscription_id,
     ),
     CUSTOMER: Comparison(
         lambda ctx: ctx.stripe.v1.customers,
@@ -296,6 +302,10 @@ async def _held_ids(
     )
     async with ctx.sessions() as session:
         return set(await session.scalars(query, {"since": since, "until": until}))
+
+
+async def _should_be_here(ctx: Context, comparison: Comparison, object_id: str) -> bool:
+    return comparison.is_ours is None or await comparison.is_ours(ctx, object_id)
 
 
 async def _stored_values(

@@ -8,7 +8,7 @@ from typing import Any
 import stripe
 
 from payments.core.errors import StripeRejected
-from payments.core.frequency import Frequency
+from payments.core.frequency import OFFERED_FREQUENCIES, Frequency
 from payments.giving.checkout_session import product_id
 from payments.infra import stripe_client
 from payments.infra.context import Context
@@ -29,7 +29,9 @@ async def setup(ctx: Context, *, dry_run: bool = False) -> list[str]:
 
     Returns a line for each object, and `PAYMENTS_STRIPE_WEBHOOK_SECRETS=…` of a new endpoint.
     """
-    lines = [await _ensure_product(ctx, frequency, dry_run=dry_run) for frequency in Frequency]
+    lines = [
+        await _ensure_product(ctx, frequency, dry_run=dry_run) for frequency in OFFERED_FREQUENCIES
+    ]
     return [*lines, *await _ensure_webhook_endpoint(ctx, dry_run=dry_run)]
 
 

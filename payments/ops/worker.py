@@ -22,7 +22,12 @@ from stripe import InvalidRequestError
 
 from payments.accounting import daily_totals
 from payments.core.errors import StripeUnavailable
-from payments.giving import outbox_sender, subscription_changes, subscriptions
+from payments.giving import (
+    outbox_sender,
+    second_subscriptions,
+    subscription_changes,
+    subscriptions,
+)
 from payments.infra import alerts, db, job_queue, stripe_account, stripe_health
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
@@ -59,12 +64,15 @@ JOB_HANDLERS: Mapping[str, JobHandler] = {
     newsletter.CONFIRMATIONS_JOB: newsletter.send_confirmations,
     newsletter.DELIVERY_JOB: newsletter_delivery.deliver,
     subscriptions.CANCEL_JOB: subscription_changes.perform_cancellation,
+    subscriptions.HOLD_JOB: second_subscriptions.hold,
     quarantine.QUARANTINE_JOB: quarantine_response.process,
     bulk_stops.SUBSCRIPTION_ARRIVAL_JOB: stop_arrivals.stop_subscription,
     bulk_stops.PAYMENT_ARRIVAL_JOB: stop_arrivals.stop_payment,
 }
 # What does nothing without Stripe. The others may fail for want of it, and then wait as well.
-STRIPE_JOBS = frozenset({*SYNC_HANDLERS, subscriptions.CANCEL_JOB, quarantine.QUARANTINE_JOB})
+STRIPE_JOBS = frozenset(
+    {*SYNC_HANDLERS, subscriptions.CANCEL_JOB, subscriptions.HOLD_JOB, quarantine.QUARANTINE_JOB}
+)
 queue_app = procrastinate.App(
     connector=InMemoryConnector(),  # replaced by `open_engine`
     periodic_defaults={"max_delay": MAX_SCHEDULE_DELAY_SECONDS},

@@ -44,8 +44,10 @@ ACCOUNTING_RECORDS = DataClass(
         "verified_heads": "seq hash verified_at",
         "charges": "stripe_charge_id stripe_payment_intent_id status amount currency charged_at"
         " balance_transaction synced_at",
-        "payment_intent_links": "stripe_payment_intent_id contribution_id frequency",
-        "contributions": "id created_at frequency amount currency status origin campaign variant"
+        "payment_intent_links": "stripe_payment_intent_id contribution_id frequency"
+        " interval_unit interval_count",
+        "contributions": "id created_at frequency interval_unit interval_count amount currency"
+        " status origin campaign variant"
         " outcome_known_at protected",
         "disputes": "stripe_dispute_id stripe_charge_id status amount currency reason opened_at"
         " evidence_due_at evidence_submitted is_charge_refundable synced_at",
@@ -67,8 +69,10 @@ ACCOUNTING_RECORDS = DataClass(
         " idempotency_key requested_at balance_transaction failure_balance_transaction"
         " failure_reason synced_at",
         "subscription_changes": "id kind actor decided_at done_at failed_at stripe_setup_intent_id",
-        "subscriptions": "contribution_id status frequency amount currency stripe_price_id"
+        "subscriptions": "contribution_id status frequency interval_unit interval_count amount"
+        " currency stripe_price_id"
         " started_at billing_anchor_at scheduled_end_at current_period_end is_paused resumes_at"
+        " trial_ends_at"
         " ended_at synced_at",
         "unposted_transactions": "balance_transaction",
     },

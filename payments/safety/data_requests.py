@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core.errors import StripeUnavailable
+from payments.core.frequency import duration
 from payments.donors import donors
 from payments.giving import (
     change_log,
@@ -39,6 +40,7 @@ async def export_data(session: AsyncSession, donor_id: str) -> dict[str, Any]:  
                 "id": contribution.id,
                 "at": contribution.created_at,
                 "frequency": contribution.frequency,
+                "interval": duration(contribution.interval),
                 "amount": contribution.amount,
                 "currency": contribution.currency,
                 "status": contribution.status,
@@ -56,6 +58,7 @@ async def export_data(session: AsyncSession, donor_id: str) -> dict[str, Any]:  
                 "contribution": payment.contribution_id,
                 "at": payment.paid_at,
                 "frequency": payment.frequency,
+                "interval": duration(payment.interval),
                 "amount": payment.money.amount,
                 "currency": payment.money.currency,
             }
@@ -88,6 +91,7 @@ async def _subscription_data(session: AsyncSession, subscription: Subscription) 
         "card_expires_on": subscription.card_expires_on,
         "status": subscription.status,
         "frequency": subscription.frequency,
+        "interval": duration(subscription.interval),
         "amount": subscription.amount,
         "currency": subscription.currency,
         "started_at": subscription.started_at,

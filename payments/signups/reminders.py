@@ -341,7 +341,7 @@ async def cancel_for_donor(
 ) -> None:
     """Cancel every reminder of a donor's address, before they are erased."""
     donor = await session.get(Donor, donor_id)
-    if donor is not None:
+    if donor is not None and donor.address_hash is not None:
         await _close_all(session, settings, [donor.address_hash], ReminderState.CANCELLED, now=now)
 
 

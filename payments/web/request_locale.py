@@ -21,6 +21,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from payments.core import i18n, money
 from payments.core.errors import PaymentsError
+from payments.core.frequency import VARYING_AMOUNT
 from payments.core.money import Money
 
 QUERY_NAMES = ("lang", "locale")  # `locale` is the name in the API and in its snippets
@@ -168,6 +169,11 @@ def retry_message(delay: timedelta) -> str:
 def format_amount(value: Money) -> str:
     """Return an amount in the language of the response."""
     return money.format(value, current())
+
+
+def format_amount_or_varying(value: Money | None) -> str:
+    """Return an amount as in `format_amount`, or words for one that is not known in advance."""
+    return translate(VARYING_AMOUNT) if value is None else format_amount(value)
 
 
 def _format_param(param: object) -> str:

@@ -38,9 +38,10 @@ pytestmark = pytest.mark.anyio
 COLUMNS = re.findall(
     r"\w+",
     """
-    line_id period occurred_at occurred_at_utc type status frequency sequence campaign source
-    country presentment_currency presentment_amount presentment_amount_minor settlement_currency
-    gross gross_minor fee fee_minor fee_tax fee_tax_minor net net_minor exchange_rate available_on
+    line_id period occurred_at occurred_at_utc type status frequency interval sequence campaign
+    source country presentment_currency presentment_amount presentment_amount_minor
+    settlement_currency gross gross_minor fee fee_minor fee_tax fee_tax_minor net net_minor
+    exchange_rate available_on
     payout_id payout_arrival_date payment_method wallet contribution_id recurring_id donor_ref
     relates_to receipt_no provider_charge_id provider_balance_transaction_id provider_invoice_id
     ledger_account exported_in note

@@ -42,19 +42,23 @@ _CREATE_GIFTS = """
                 WHEN '2' THEN 'war-diary' WHEN '3' THEN 'newsletter' WHEN '4' THEN 'newsletter'
            END AS campaign
       FROM owned;
-    ALTER TABLE gifts ADD fee int;
+    ALTER TABLE gifts ADD fee int, ADD every int, ADD unit text;
+    UPDATE gifts SET every = 1, unit = CASE frequency WHEN 'annual' THEN 'year' ELSE 'month' END
+     WHERE frequency <> 'once';
     UPDATE gifts SET fee = amount * 29 / 1000 + 30;
     CREATE INDEX ON gifts (owner);
 """
 _INSERT_STEPS = (
     """
-    INSERT INTO contributions (id, created_at, frequency, amount, currency, status, origin,
-                               campaign, language)
-    SELECT DISTINCT ON (owner) owner, at, frequency, amount, currency, 'paid', 'reader', campaign,
-           'en' FROM gifts ORDER BY owner, at
+    INSERT INTO contributions (id, created_at, interval_unit, interval_count, amount, currency,
+                               status, origin, campaign, language)
+    SELECT DISTINCT ON (owner) owner, at, unit, every, amount, currency, 'paid', 'reader',
+           campaign, 'en' FROM gifts ORDER BY owner, at
     """,
     """
-    INSERT INTO payment_intent_links SELECT 'pi_' || g, owner, frequency FROM gifts
+    INSERT INTO payment_intent_links (stripe_payment_intent_id, contribution_id, interval_unit,
+                                      interval_count)
+    SELECT 'pi_' || g, owner, unit, every FROM gifts
     """,
     """
     INSERT INTO charges (stripe_charge_id, stripe_payment_intent_id, status, amount, currency,
@@ -63,8 +67,9 @@ _INSERT_STEPS = (
     """,
     # each 20th gift failed three days before, all of them renewals, and each 50th does for good
     """
-    INSERT INTO payment_intent_links
-    SELECT 'pi_f' || g, owner, frequency FROM gifts WHERE g % 50 = 3
+    INSERT INTO payment_intent_links (stripe_payment_intent_id, contribution_id, interval_unit,
+                                      interval_count)
+    SELECT 'pi_f' || g, owner, unit, every FROM gifts WHERE g % 50 = 3
     """,
     """
     INSERT INTO charges (stripe_charge_id, stripe_payment_intent_id, status, amount, currency,
@@ -156,19 +161,19 @@ _INSERT_STEPS = (
     """,
     """
     INSERT INTO subscriptions (stripe_subscription_id, contribution_id, stripe_customer_id, status,
-                               frequency, amount, currency, stripe_price_id,
+                               interval_unit, interval_count, amount, currency, stripe_price_id,
                                stripe_payment_method_id, card_expires_on, started_at,
                                current_period_end, is_paused, ended_at, billing_anchor_at,
                                synced_at)
     SELECT 'sub_' || left(owner, 20), owner, 'cus_' || left(owner, 20),
            CASE WHEN alive AND substr(owner, 9, 2) < '05' THEN 'past_due' WHEN alive THEN 'active'
-                ELSE 'canceled' END, frequency, amount, currency, 'price_1',
+                ELSE 'canceled' END, unit, 1, amount, currency, 'price_1',
            CASE WHEN substr(owner, 11, 2) > '02' THEN 'pm_' || left(owner, 12) END,
            CASE WHEN substr(owner, 13, 1) > '8' THEN until::date + 20 ELSE until::date + 700 END,
            since, until + CASE frequency WHEN 'monthly' THEN INTERVAL '1 month'
                                          ELSE INTERVAL '1 year' END, false,
            CASE WHEN NOT alive THEN until + INTERVAL '25 days' END, since, until
-      FROM (SELECT owner, max(frequency) AS frequency, max(amount) AS amount,
+      FROM (SELECT owner, max(unit) AS unit, max(frequency) AS frequency, max(amount) AS amount,
                    max(currency) AS currency, min(at) AS since, max(at) AS until,
                    max(at) > (SELECT max(at) FROM gifts) - CASE max(frequency)
                        WHEN 'annual' THEN INTERVAL '1 year' ELSE INTERVAL '32 days' END AS alive

@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 # What changes nothing of Stripe's, or is none of Stripe's calls.
-READS = ("retrieve", "list", "open", "close", "run_worker", "request")
+READS = ("retrieve", "list", "create_preview", "open", "close", "run_worker", "request")
 # How each is looked at, with the test that has Stripe confirm it and not do it.
 WRITES = {
     "the subscription is fetched and compared; tests/giving/test_change_requests.py": """

@@ -291,4 +291,4 @@ async def test_a_payment_that_stripe_confirms_and_does_not_make_calls_a_person(
     assert {object_id for kind, object_id in rows if kind == "change_not_made"} == unpaid
     assert at_stripe(room, id_) == "unpaid"
     page = await donor.opens(account_page(gift))
-    assert "The last payment did not go through" in page.text
+    assert "The last payments did not go through" in page.text

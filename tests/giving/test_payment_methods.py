@@ -41,9 +41,10 @@ async def attach_card(newsroom: Newsroom, subscription: Subscription) -> str:
 
 
 async def mail_kinds(newsroom: Newsroom, subscription: Subscription) -> list[tuple[object, ...]]:
-    """Return the mails about a subscription, by kind."""
+    """Return the mails about a subscription, by kind, but for the news that it is a second one."""
     return await newsroom.rows(
-        "SELECT kind FROM outbox_mails WHERE subscription_id = :id ORDER BY kind",
+        "SELECT kind FROM outbox_mails WHERE subscription_id = :id AND kind <> 'second_begun'"
+        " ORDER BY kind",
         id=subscription.stripe_subscription_id,
     )
 

@@ -132,7 +132,7 @@ def test_each_movement_is_posted_as_the_table_says(line: str) -> None:
     assert posted(type_, int(amount), parts) == expected
 
 
-@pytest.mark.parametrize("frequency", Frequency)
+@pytest.mark.parametrize("frequency", [one for one in Frequency if one is not Frequency.OTHER])
 @pytest.mark.parametrize("type_", ["charge", "payment"])
 def test_the_frequency_of_the_contribution_decides_which_income_it_is(
     type_: str, frequency: Frequency
@@ -141,6 +141,24 @@ def test_the_frequency_of_the_contribution_decides_which_income_it_is(
         ("stripe:balance", f"income:{frequency}", 500),
         ("expense:processing", "stripe:balance", 45),
     ]
+
+
+@pytest.mark.parametrize(
+    ("type_", "amount", "account"),
+    [
+        ("charge", 500, "other:income"),
+        ("refund", -500, "other:refunds"),
+        ("refund_failure", 500, "other:refunds"),
+        ("adjustment/dispute", -500, "other:disputes"),
+        ("adjustment/dispute_reversal", 500, "other:disputes"),
+    ],
+)
+def test_what_is_no_contribution_is_booked_apart_with_its_fees(
+    type_: str, amount: int, account: str
+) -> None:
+    (moved, fee) = posted(type_, amount, [("stripe_fee", 45)], of="other")
+    assert moved[:2] == (("stripe:balance", account) if amount > 0 else (account, "stripe:balance"))
+    assert fee == ("other:fees", "stripe:balance", 45)
 
 
 STRIPES_TYPES = frozenset(

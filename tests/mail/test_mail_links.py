@@ -25,7 +25,9 @@ pytestmark = pytest.mark.anyio
 
 
 def cancel_link_of(donor: Donor, contribution: Contribution) -> str:
-    return links.cancel_link(donor.room.ctx, contribution.id).removeprefix(BASE_URL)
+    return links.cancel_link(donor.room.ctx, contribution.id, contribution.donor_id).removeprefix(
+        BASE_URL
+    )
 
 
 async def test_the_stop_link_of_a_mail_stops_without_signing_in(donor: Donor) -> None:
@@ -64,9 +66,9 @@ async def test_the_fix_link_of_a_mail_replaces_the_card_without_signing_in(donor
 
 async def test_a_link_opens_what_it_was_made_for_and_for_as_long(donor: Donor) -> None:
     gift = await donor.gives(500)
-    stop = links.cancel_link(donor.room.ctx, gift.id).removeprefix(BASE_URL)
-    fix = links.card_update_link(donor.room.ctx, gift.id).removeprefix(BASE_URL)
-    nobodys = links.cancel_link(donor.room.ctx, "0" * 32).removeprefix(BASE_URL)
+    stop = links.cancel_link(donor.room.ctx, gift.id, gift.donor_id).removeprefix(BASE_URL)
+    fix = links.card_update_link(donor.room.ctx, gift.id, gift.donor_id).removeprefix(BASE_URL)
+    nobodys = links.cancel_link(donor.room.ctx, "0" * 32, None).removeprefix(BASE_URL)
     wrong = [stop.replace("/stop/", "/fix/"), fix.replace("/fix/", "/stop/"), nobodys]
     wrong += [
         *forgeries(stop),
@@ -93,7 +95,7 @@ async def test_a_link_opens_what_it_was_made_for_and_for_as_long(donor: Donor) -
 async def test_links_to_a_subscription_that_has_ended_say_so(donor: Donor) -> None:
     gift = await donor.gives(500)
     stop = cancel_link_of(donor, gift)
-    fix = links.card_update_link(donor.room.ctx, gift.id).removeprefix(BASE_URL)
+    fix = links.card_update_link(donor.room.ctx, gift.id, gift.donor_id).removeprefix(BASE_URL)
     await donor.room.advances_time(timedelta(days=2))
     form_page = await donor.opens(fix)
     await subscription_changes.cancel(
@@ -130,8 +132,8 @@ async def test_by_a_mails_link_a_cancellation_is_stored_too_and_nothing_else_is_
 async def test_the_links_of_mails_hold_no_id_of_stripe(donor: Donor) -> None:
     gift = await donor.gives(500)
     for link in (
-        links.cancel_link(donor.room.ctx, gift.id),
-        links.card_update_link(donor.room.ctx, gift.id),
+        links.cancel_link(donor.room.ctx, gift.id, gift.donor_id),
+        links.card_update_link(donor.room.ctx, gift.id, gift.donor_id),
     ):
         signed = link.rpartition("/")[2]
         opened = base64.urlsafe_b64decode(signed.partition(".")[0].strip(".") + "==")

@@ -55,9 +55,9 @@ async def test_a_failed_renewal_is_notified_once_with_a_way_to_fix_it(newsroom: 
     assert "We could not take your payment of $5.00. Nothing was charged." in mail.part()
     assert gift.id[:8].upper() in mail.part()
     signed = mail.link("/fix/").removeprefix("/fix/")
-    assert links.contribution_for_card_link(newsroom.ctx, signed) == gift.id
+    assert links.contribution_for_card_link(newsroom.ctx, signed).contribution_id == gift.id
     signed = mail.link("/stop/").removeprefix("/stop/")
-    assert links.contribution_for_cancel_link(newsroom.ctx, signed) == gift.id
+    assert links.contribution_for_cancel_link(newsroom.ctx, signed).contribution_id == gift.id
 
 
 async def test_the_same_failure_reported_again_by_stripe_is_no_second_mail(

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from payments.core import i18n, money
+from payments.core.frequency import MONTH, YEAR, Frequency, Interval
 from payments.core.money import Money
 from payments.giving.change_log import ChangeKind
 from payments.mail import render, smtp
@@ -27,16 +28,16 @@ SETTINGS = settings_for(
 )
 TAGS = {"html", "head", "meta", "title", "body", "p", "a"}
 EVERY_MAIL = [
-    (kind, locale, annual, bare)
+    (kind, locale, interval, bare)
     for kind in MailKind
     for locale in i18n.SUPPORTED_LOCALES
-    for annual in (False, True)
+    for interval in (MONTH, YEAR, Interval.of("month", 3))
     for bare in (False, True)
     if not (bare and kind is MailKind.RENEWS_SOON)  # which is not sent without a date
 ]
 
 
-def template_variables(locale: str, *, annual: bool, bare: bool) -> Mapping[str, object]:
+def template_variables(locale: str, *, interval: Interval, bare: bool) -> Mapping[str, object]:
     """Return all that a template may show; `bare` leaves out what may be unknown."""
     amount = money.format(Money(500, "usd"), locale)
     signed = "W1t7IjE3OTU0MzIxMDAiOiJzdWJfMVNhbXBsZUlkIn1d" * 2
@@ -45,9 +46,12 @@ def template_variables(locale: str, *, annual: bool, bare: bool) -> Mapping[str,
         return i18n.format_day(date(2027, month, 22), locale)
 
     return {
-        "annual": annual,
+        "annual": interval == YEAR,
+        "other_phrases": "$3.00 a month",
+        "other_is_held": bare,
+        "periodic": interval.frequency is Frequency.PERIODIC,
         "amount": amount,
-        "amount_phrase": render.amount_phrase(amount, locale, annual=annual),
+        "amount_phrase": render.amount_phrase(amount, locale, interval),
         "next_charge": None if bare else day(1),
         "skipped_on": day(2),
         "resumes_on": None if bare else day(3),
@@ -94,11 +98,11 @@ class ParsedHtml(HTMLParser):
             self.texts.append(data.strip())
 
 
-@pytest.mark.parametrize(("kind", "locale", "annual", "bare"), EVERY_MAIL)
+@pytest.mark.parametrize(("kind", "locale", "interval", "bare"), EVERY_MAIL)
 def test_a_mail_is_neutral_small_and_whole(
-    kind: MailKind, locale: str, annual: bool, bare: bool
+    kind: MailKind, locale: str, interval: Interval, bare: bool
 ) -> None:
-    rendered = render.render(kind, locale, template_variables(locale, annual=annual, bare=bare))
+    rendered = render.render(kind, locale, template_variables(locale, interval=interval, bare=bare))
     mail = build_message(locale, rendered)
     raw = mail.as_bytes()
     assert len(raw) < 6 * 1024
@@ -119,11 +123,11 @@ def test_a_mail_is_neutral_small_and_whole(
     assert len(rendered.subject) <= 70
 
 
-@pytest.mark.parametrize(("kind", "locale", "annual", "bare"), EVERY_MAIL)
+@pytest.mark.parametrize(("kind", "locale", "interval", "bare"), EVERY_MAIL)
 def test_both_parts_say_the_same_and_fetch_nothing(
-    kind: MailKind, locale: str, annual: bool, bare: bool
+    kind: MailKind, locale: str, interval: Interval, bare: bool
 ) -> None:
-    rendered = render.render(kind, locale, template_variables(locale, annual=annual, bare=bare))
+    rendered = render.render(kind, locale, template_variables(locale, interval=interval, bare=bare))
     page = ParsedHtml(rendered.html)
     assert set(page.tags) <= TAGS
     assert {(tag, name) for tag, name, _ in page.attributes} <= {
@@ -140,7 +144,7 @@ def test_both_parts_say_the_same_and_fetch_nothing(
 
 
 def test_what_stripe_writes_cannot_become_markup() -> None:
-    hostile = {**template_variables("en", annual=False, bare=False), "amount": '<img src="//x">&'}
+    hostile = {**template_variables("en", interval=MONTH, bare=False), "amount": '<img src="//x">&'}
     rendered = render.render(MailKind.PAYMENT_FAILED, "en", hostile)
     assert "<img" not in rendered.html
     assert "&lt;img src=&quot;//x&quot;&gt;&amp;" in rendered.html
@@ -156,14 +160,14 @@ CHARGES = {
 
 @pytest.mark.parametrize("kind", MailKind)
 def test_whoever_hears_of_a_charge_can_stop_it_from_the_mail(kind: MailKind) -> None:
-    rendered = render.render(kind, "en", template_variables("en", annual=False, bare=False))
+    rendered = render.render(kind, "en", template_variables("en", interval=MONTH, bare=False))
     assert ("/stop/" in rendered.text) is (kind in CHARGES)
 
 
 @pytest.mark.parametrize("locale", i18n.SUPPORTED_LOCALES)
 @pytest.mark.parametrize("kind", sorted(CHARGES | {MailKind.CANCELLED, MailKind.LAPSED}))
 def test_a_mail_says_what_happens_to_the_money(kind: MailKind, locale: str) -> None:
-    rendered = render.render(kind, locale, template_variables(locale, annual=False, bare=False))
+    rendered = render.render(kind, locale, template_variables(locale, interval=MONTH, bare=False))
     phrases = {"en": r"[Nn]othing (is|was|will be|more)|we will take", "ru": r"списан|списыва|спиш"}
     assert re.search(phrases[locale], rendered.text)
 

@@ -316,7 +316,8 @@ async def test_whoever_replaces_a_card_comes_back_to_the_mirror_they_came_by(
     async with protected(database, tmp_path, alternate_origins=MIRROR) as room:
         asked = await pays_from(room, "4242424242424242", "monthly")
         await room.runs_until_idle()
-        link = urlsplit(links.card_update_link(room.ctx, asked["id"])).path
+        gift = await room.contribution(asked["id"])
+        link = urlsplit(links.card_update_link(room.ctx, asked["id"], gift.donor_id)).path
         async with by(room, origin) as web:
             answer = await web.post(link)
         if back is None:

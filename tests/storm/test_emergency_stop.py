@@ -19,6 +19,7 @@ from payments.accounting import integrity
 from payments.core.errors import PaymentsError
 from payments.giving import subscription_changes
 from payments.giving.change_log import Actor
+from payments.giving.subscriptions import Subscription
 from payments.infra import db
 from payments.infra.context import Context
 from payments.risk.bulk_stops import StopGroup, StopMode
@@ -41,23 +42,27 @@ FAULT_KINDS = (
 )
 
 COPIED_CONTRIBUTIONS = """
-    INSERT INTO contributions (id, created_at, frequency, amount, currency, status, origin,
-                               language, donor_id, outcome_known_at)
-    SELECT lpad(to_hex(n), 32, '0'), created_at, c.frequency, c.amount, c.currency, c.status,
+    INSERT INTO contributions (id, created_at, interval_unit, interval_count, amount, currency,
+                               status, origin, language, donor_id, outcome_known_at)
+    SELECT lpad(to_hex(n), 32, '0'), created_at, c.interval_unit, c.interval_count, c.amount,
+           c.currency, c.status,
            origin, language, donor_id, outcome_known_at
       FROM contributions c JOIN subscriptions s ON s.contribution_id = c.id,
            generate_series(1, :last) n
      WHERE s.stripe_subscription_id = :first
 """
-COPIED_SUBSCRIPTIONS = """
-    INSERT INTO subscriptions
-    SELECT (jsonb_populate_record(s, jsonb_build_object(
-               'stripe_subscription_id',
-               s.stripe_subscription_id || 'x' || lpad(CAST(n AS text), 5, '0'),
-               'contribution_id', lpad(to_hex(n), 32, '0')))).*
+OTHER_COLUMNS_SQL = ", ".join(
+    column.name
+    for column in Subscription.__table__.columns
+    if column.computed is None and column.name not in ("stripe_subscription_id", "contribution_id")
+)
+COPIED_SUBSCRIPTIONS = f"""
+    INSERT INTO subscriptions (stripe_subscription_id, contribution_id, {OTHER_COLUMNS_SQL})
+    SELECT s.stripe_subscription_id || 'x' || lpad(CAST(n AS text), 5, '0'),
+           lpad(to_hex(n), 32, '0'), {OTHER_COLUMNS_SQL}
       FROM subscriptions s, generate_series(1, :last) n
      WHERE s.stripe_subscription_id = :first
-"""
+"""  # noqa: S608 - our own columns
 
 
 class RandomFaults(Faults):

@@ -251,7 +251,9 @@ async def test_links_open_to_whoever_holds_them_and_to_nobody_who_guesses(house:
     for route in of(Whose.LINK):
         for actor in (*house.others.values(), house.owner):
             assert (await house.asks(actor, route)).status_code == 410, route
-    link = links.cancel_link(house.room.ctx, house.gift.id).removeprefix(BASE_URL)
+    link = links.cancel_link(house.room.ctx, house.gift.id, house.gift.donor_id).removeprefix(
+        BASE_URL
+    )
     for actor in house.others.values():
         assert (await actor.web.get(link)).status_code == 200
     await house.others["nobody"].opens(f"/manage/contributions/{house.gift.id}", status=401)

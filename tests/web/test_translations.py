@@ -81,6 +81,9 @@ def readers_errors() -> list[type[PaymentsError]]:
     return [error for error in errors() if error.code not in ENGLISH_CODES]
 
 
+PLURALS = {"ngettext": (1, 2)}
+
+
 def code_strings() -> Iterator[tuple[str, ...]]:
     """Yield what the sources say to readers: marked for later, translated at once, or raised."""
     keywords = dict.fromkeys(
@@ -91,8 +94,9 @@ def code_strings() -> Iterator[tuple[str, ...]]:
         if any(place.is_relative_to(name) for name in ENGLISH):
             continue
         amount = {"__init__": None} if source.name in AMOUNT_ERRORS else {}
+        wanted = {**keywords, **amount, **PLURALS}
         with source.open("rb") as file:
-            for _line, message, _comments, _context in extract("python", file, keywords | amount):
+            for _line, message, _comments, _context in extract("python", file, wanted):
                 yield (message,) if isinstance(message, str) else tuple(message)
 
 

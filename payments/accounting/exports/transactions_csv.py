@@ -76,6 +76,9 @@ COLUMNS = (
         "status", "CASE WHEN 'suspense' IN (e.debit, e.credit) THEN 'suspense' ELSE 'posted' END"
     ),
     ExportColumn("frequency", "coalesce(link.frequency, 'none')"),
+    ExportColumn(  # as ISO 8601 writes a duration: P1M, P3M, P1Y
+        "interval", "'P' || link.interval_count || upper(left(link.interval_unit, 1))"
+    ),
     ExportColumn("sequence", _SEQUENCE_SQL, "whole"),
     ExportColumn("campaign", escape_formula_sql("contribution.campaign")),
     ExportColumn("source", "NULL"),

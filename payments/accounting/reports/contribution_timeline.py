@@ -21,8 +21,9 @@ class ContributionSummary:
 
     id: str
     created_at: datetime
-    frequency: str
-    amount: int
+    interval_unit: str | None  # None for once
+    interval_count: int | None
+    amount: int | None  # None where it varies
     currency: str
     status: str
     campaign: str | None
@@ -44,8 +45,9 @@ class TimelineEvent:
 
 _CONTRIBUTION = text(
     """
-    SELECT contribution.id, contribution.created_at, contribution.frequency, contribution.amount,
-           contribution.currency, contribution.status, contribution.campaign,
+    SELECT contribution.id, contribution.created_at, contribution.interval_unit,
+           contribution.interval_count, contribution.amount, contribution.currency,
+           contribution.status, contribution.campaign,
            s.stripe_subscription_id, s.status
       FROM contributions contribution
       LEFT JOIN subscriptions s ON s.contribution_id = contribution.id

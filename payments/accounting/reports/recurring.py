@@ -7,6 +7,7 @@ Amounts are gross. MRR is in the currency that was settled and only of months th
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
@@ -15,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from payments.accounting import mrr_rollforward, sql_text
 from payments.accounting.mrr_rollforward import MrrMonth
 from payments.core.calendar import months_before
+from payments.core.frequency import Interval, IntervalUnit
 from payments.giving.current_card import CARD_EXPIRY_NOTICE
 from payments.giving.subscriptions import LIVE_STATUSES, RENEWING_STATUSES
 
@@ -44,8 +46,8 @@ def _fill_gaps(months: Sequence[MrrMonth], currency: str, until: date) -> list[M
 
 _AT_RISK = text(
     f"""
-    SELECT contribution_id, frequency, amount, currency, current_period_end,
-           CASE WHEN status IN ('past_due', 'unpaid') THEN 'past_due'
+    SELECT contribution_id, interval_unit, interval_count, amount, currency, current_period_end,
+           CASE WHEN status IN ('past_due', 'unpaid') THEN status
                 WHEN stripe_payment_method_id IS NULL THEN 'needs_card'
                 ELSE 'card_expires' END AS reason,
            card_expires_on
@@ -66,40 +68,95 @@ class AtRiskSubscription:
     """A live subscription that may not pay again; `amount` is in minor units."""
 
     contribution_id: str
-    frequency: str
-    amount: int
+    interval: Interval
+    amount: int | None  # None where Stripe does not say what it will charge
     currency: str
     current_period_end: datetime | None
-    reason: str  # past_due, needs_card or card_expires
+    reason: str  # past_due, unpaid, needs_card or card_expires
     card_expires_on: date | None
 
 
 async def at_risk(session: AsyncSession, *, today: date) -> list[AtRiskSubscription]:
     """Return the subscriptions at risk, one more than a page lists if there are more."""
     rows = await session.execute(_AT_RISK, {"expiring_until": today + CARD_EXPIRY_NOTICE})
-    return [AtRiskSubscription(*row) for row in rows]
+    return [
+        AtRiskSubscription(contribution_id, Interval(IntervalUnit(unit), count), *others)
+        for contribution_id, unit, count, *others in rows
+    ]
 
 
 _COMMITTED_MRR = text(
     f"""
-    SELECT currency,
+    SELECT currency, interval_unit, interval_count,
            count(*) AS subscriptions,
-           CAST(sum(CASE frequency WHEN 'annual' THEN amount / 12 ELSE amount END) AS bigint)
-               AS amount
+           count(*) FILTER (WHERE amount IS NULL) AS unknown,
+           CAST(coalesce(sum(amount), 0) AS bigint) AS amount
       FROM subscriptions
      WHERE ended_at IS NULL
        AND status IN {sql_text.in_list(RENEWING_STATUSES)}
        AND NOT is_paused
-     GROUP BY currency
-     ORDER BY currency
-     LIMIT 200
-    """  # noqa: S608 - constants only
+       AND trial_ends_at IS NULL
+     GROUP BY currency, interval_unit, interval_count
+     ORDER BY currency, interval_unit, interval_count
+     LIMIT 5000
+    """  # noqa: S608 - our own words
 )
 
 
-async def committed_mrr(session: AsyncSession) -> list[tuple[str, int, int]]:
-    """Return what live subscriptions are worth a month: currency, how many, minor units."""
+@dataclass(frozen=True, slots=True)
+class CommittedMrr:
+    """What the live subscriptions of a currency are worth a month, in minor units."""
+
+    currency: str
+    subscriptions: int
+    amount: int
+    unknown: int  # subscriptions whose amount Stripe does not say: in no sum
+
+
+async def committed_mrr(session: AsyncSession) -> list[CommittedMrr]:
+    """Return what live subscriptions are worth a month, by currency.
+
+    A month is a twelfth of a year of 365 days or 52 weeks. The sum of a currency is exact, and
+    rounded once, half to even.
+    """
+    sums: dict[str, list[tuple[int, int, Fraction]]] = {}
+    for row in await session.execute(_COMMITTED_MRR):
+        interval = Interval(IntervalUnit(row.interval_unit), row.interval_count)
+        sums.setdefault(row.currency, []).append(
+            (row.subscriptions, row.unknown, row.amount * interval.charges_per_month)
+        )
     return [
-        (row.currency, int(row.subscriptions), row.amount)
-        for row in await session.execute(_COMMITTED_MRR)
+        CommittedMrr(
+            currency,
+            subscriptions=sum(count for count, _, _ in parts),
+            unknown=sum(unknown for _, unknown, _ in parts),
+            amount=round(sum((amount for _, _, amount in parts), Fraction(0))),
+        )
+        for currency, parts in sums.items()
     ]
+
+
+_SEVERAL_PER_DONOR = text(
+    f"""
+    WITH donors_with_several AS (
+        SELECT contribution.donor_id,
+               bool_or(s.status IN ('past_due', 'unpaid') OR s.is_paused) AS has_failing
+          FROM subscriptions s
+          JOIN contributions contribution ON contribution.id = s.contribution_id
+         WHERE s.ended_at IS NULL
+           AND s.status IN {sql_text.in_list(LIVE_STATUSES)}
+           AND contribution.donor_id IS NOT NULL
+         GROUP BY contribution.donor_id
+        HAVING count(*) > 1
+    )
+    SELECT count(*), count(*) FILTER (WHERE has_failing) FROM donors_with_several
+    """  # noqa: S608 - our own words
+)
+
+
+async def donors_with_several(session: AsyncSession) -> tuple[int, int]:
+    """Return how many donors have more than one recurring contribution, and for how many of them
+    one is paused or was not paid.
+    """
+    several, failing = (await session.execute(_SEVERAL_PER_DONOR)).one()
+    return int(several), int(failing)

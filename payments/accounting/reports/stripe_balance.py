@@ -31,6 +31,7 @@ _BALANCE = text(
                CASE WHEN day < :since THEN 'opening'
                     WHEN contra_account LIKE 'income:%' THEN 'gross'
                     WHEN contra_account LIKE 'expense:%' THEN 'fees'
+                    WHEN contra_account LIKE 'other:%' THEN 'other'
                     WHEN contra_account LIKE 'stripe:%' THEN 'reserved'
                     WHEN contra_account IN ('bank', 'in-transit') THEN 'bank'
                     WHEN contra_account = 'clearing:fx' THEN 'fx'
@@ -44,7 +45,9 @@ _BALANCE = text(
      LIMIT 2000
     """  # noqa: S608 - constants only
 )
-BALANCE_MOVEMENTS = ("gross", "fees", "refunds", "disputes", "fx", "reserved", "bank", "suspense")
+BALANCE_MOVEMENTS = (
+    "gross", "fees", "refunds", "disputes", "other", "fx", "reserved", "bank", "suspense",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class BalanceMonth:
     fees: int = 0
     refunds: int = 0
     disputes: int = 0
+    other: int = 0  # the net of what is no contribution
     fx: int = 0
     reserved: int = 0
     bank: int = 0

@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 
 from payments.core import money
-from payments.core.frequency import Frequency
+from payments.core.frequency import OFFERED_FREQUENCIES, Frequency
 
 SUPPORTER_COUNT = 64
 HISTORY_DAYS = 395
@@ -46,7 +46,7 @@ def generate_supporters(rng: random.Random) -> list[Supporter]:
     supporters = []
     for number in range(SUPPORTER_COUNT):
         days_ago = rng.randrange(1, HISTORY_DAYS)
-        frequency = rng.choices(list(Frequency), weights=(42, 44, 14))[0]
+        frequency = rng.choices(OFFERED_FREQUENCIES, weights=(42, 44, 14))[0]
         # Francs are settled in dollars, so they bring an exchange rate with them.
         currency = rng.choices(("usd", "eur", "gbp", "chf"), weights=(46, 32, 16, 6))[0]
         campaigns = (

@@ -1,5 +1,6 @@
 """The pages of the changes: what each will do, with the dates and amounts it leads to."""
 
+import math
 from collections.abc import Mapping
 from datetime import timedelta
 
@@ -12,6 +13,7 @@ from payments.core.identifiers import new_row_id
 from payments.core.money import InvalidAmount, Money
 from payments.giving import billing_dates, subscription_changes
 from payments.giving.subscription_changes import MAX_PAUSE_MONTHS, SubscriptionEnded
+from payments.giving.subscriptions import Subscription
 from payments.infra.context import Context
 from payments.web import rendering, request_locale
 from payments.web.account import view_models
@@ -58,17 +60,18 @@ def render_amount(
     error: PaymentsError | None = None,
 ) -> Response[str]:
     """Return the page of another amount, with what was typed or the one of today."""
-    current = own_subscription.subscription.money
-    lowest = money.min_gift(current.currency)
-    highest = ctx.settings.max_gift_for(current.currency)
+    current, currency = own_subscription.subscription.money, own_subscription.subscription.currency
+    lowest = money.min_gift(currency)
+    highest = ctx.settings.max_gift_for(currency)
+    current_value = ""
+    if current is not None:
+        current_value = amount_input.format_for_input(current, request_locale.current())
     return render(
         ctx,
         own_subscription,
         "account_amount.html",
         error=error,
-        value=(fields or {}).get(
-            "amount", amount_input.format_for_input(current, request_locale.current())
-        ),
+        value=(fields or {}).get("amount", current_value),
         lowest=request_locale.format_amount(lowest),
         highest=request_locale.format_amount(highest),
     )
@@ -85,7 +88,7 @@ def render_frequency(
     subscription = own_subscription.subscription
     is_monthly = subscription.frequency is Frequency.MONTHLY
     other = Frequency.ANNUAL if is_monthly else Frequency.MONTHLY
-    amount = _equivalent_amount(subscription.money, other, ctx)
+    amount = _equivalent_amount(subscription, other, ctx)
     value = fields.get("amount", amount_input.format_for_input(amount, request_locale.current()))
     if error is None:
         try:
@@ -106,13 +109,19 @@ def render_frequency(
     )
 
 
-def _equivalent_amount(amount: Money, frequency: Frequency, ctx: Context) -> Money:
-    """Return twelve times an amount for annual or a twelfth for monthly, within the limits."""
-    lowest = money.min_gift(amount.currency).amount
-    highest = ctx.settings.max_gift_for(amount.currency).amount
-    step = money.smallest_unit(amount.currency)
-    exact = amount.amount * 12 if frequency is Frequency.ANNUAL else -(-amount.amount // 12)
-    return Money(min(max(-(-exact // step) * step, lowest), highest), amount.currency)
+def _equivalent_amount(subscription: Subscription, frequency: Frequency, ctx: Context) -> Money:
+    """Return what is given in a month or year, rounded up to the smallest unit, within the limits.
+
+    It is the lowest amount where the present one is not known.
+    """
+    currency = subscription.currency
+    lowest = money.min_gift(currency).amount
+    highest = ctx.settings.max_gift_for(currency).amount
+    step = money.smallest_unit(currency)
+    exact = (subscription.amount or 0) * subscription.every.charges_per_month
+    if frequency is Frequency.ANNUAL:
+        exact *= 12
+    return Money(min(max(math.ceil(exact / step) * step, lowest), highest), currency)
 
 
 def _next_two_charges(ctx: Context, own_subscription: OwnSubscription) -> dict[str, str]:
@@ -150,12 +159,12 @@ def render_pause(
 ) -> Response[str]:
     """Return the page of the lengths of a pause, each with the first charge after it.
 
-    An annual subscription has one length of pause: one month and twelve skip the same charge.
+    A pause is of whole intervals: within a year, one month and twelve skip the same charge.
     """
     subscription = own_subscription.subscription
-    is_annual = subscription.frequency is Frequency.ANNUAL
+    step = min(subscription.every.months or 1, MAX_PAUSE_MONTHS)
     choices = []
-    for months in [MAX_PAUSE_MONTHS] if is_annual else range(1, 13):
+    for months in range(step, MAX_PAUSE_MONTHS + 1, step):
         ends_at = subscription_changes.pause_end(subscription, months, now=ctx.now())
         charged_at = billing_dates.first_charge_after(subscription, ends_at) or ends_at
         choices.append(

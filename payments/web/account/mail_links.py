@@ -15,15 +15,17 @@ from litestar.response import Redirect
 from payments.core.errors import LinkInvalid, PaymentsError
 from payments.giving import change_log, subscription_changes, subscriptions
 from payments.giving.change_log import Actor
+from payments.giving.contributions import Contribution
 from payments.giving.subscriptions import Subscription
 from payments.infra.context import Context
 from payments.mail import links
+from payments.mail.links import LinkedContribution
 from payments.web import rendering, request_locale
 from payments.web.account import view_models
 from payments.web.account.sign_in import on_payments_error, render_link_invalid
 from payments.web.forms import SMALL_FORM_BYTES, AnyRequest
 
-LinkReader = Callable[[Context, str], str]
+LinkReader = Callable[[Context, str], LinkedContribution]
 
 
 def _on_link_invalid(request: AnyRequest, error: LinkInvalid) -> Response[str]:
@@ -68,8 +70,10 @@ class CancelLinkPages(MailLinkPages):
 
 async def subscription_of_link(ctx: Context, signed: str, read_link: LinkReader) -> Subscription:
     """Return the subscription that a link is about. Raises LinkInvalid."""
+    linked = read_link(ctx, signed)
     async with ctx.sessions() as session:
-        subscription = await subscriptions.get_for_contribution(session, read_link(ctx, signed))
-    if subscription is None:
+        contribution = await session.get(Contribution, linked.contribution_id)
+        subscription = await subscriptions.get_for_contribution(session, linked.contribution_id)
+    if subscription is None or contribution is None or not linked.is_of(contribution.donor_id):
         raise LinkInvalid("This link has expired or is not complete. Nothing was changed.")
     return subscription

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from payments.core import i18n
+from payments.core import frequency, i18n
 from payments.giving import billing_dates
 from payments.giving.change_log import ChangeKind, SubscriptionChange
 from payments.giving.contributions import Contribution
@@ -45,10 +45,14 @@ def subscription_state(
 ) -> str:
     """Return the one word for what a donor should know first.
 
-    One of incomplete, lapsed, ended, needs_card, past_due, ending, paused, skipping and active.
+    One of incomplete, lapsed, ended, needs_card, past_due, unpaid, ending, paused, skipping, trial
+    and active.
     `changes` tells a lapsed subscription from a cancelled one.
     """
-    if subscription.status is SubscriptionStatus.INCOMPLETE:
+    if subscription.status in (
+        SubscriptionStatus.INCOMPLETE,
+        SubscriptionStatus.INCOMPLETE_EXPIRED,
+    ):
         return "incomplete"
     if not subscription.is_live:
         has_lapsed = any(change.kind is ChangeKind.LAPSED for change in changes)
@@ -59,7 +63,9 @@ def subscription_state(
 
 
 def _live_state(subscription: Subscription) -> str:
-    if subscription.status in (SubscriptionStatus.PAST_DUE, SubscriptionStatus.UNPAID):
+    if subscription.status is SubscriptionStatus.UNPAID:
+        return "unpaid"
+    if subscription.status is SubscriptionStatus.PAST_DUE:
         return "past_due"
     if (
         subscription.scheduled_end_at is not None
@@ -68,6 +74,8 @@ def _live_state(subscription: Subscription) -> str:
         return "ending"
     if subscription.is_paused:
         return "paused" if subscription.resumes_at is None else "skipping"
+    if subscription.trial_ends_at is not None:
+        return "trial"
     return "active"
 
 
@@ -91,9 +99,10 @@ def subscription_view(
     next_charge_at = None if is_cancelling else billing_dates.next_charge_at(subscription)
     return {
         "url": f"/manage/contributions/{subscription.contribution_id}",
-        "amount": request_locale.format_amount(subscription.money),
+        "amount": request_locale.format_amount_or_varying(subscription.money),
         "currency": subscription.currency,
         "frequency": subscription.frequency.value,
+        "every": frequency.every(subscription.interval, request_locale.current()),
         "state": "cancelling" if is_cancelling else subscription_state(subscription, changes),
         "cancel_requested": _format_minute_or_empty(ctx, cancel_requested_at),
         "scheduled_end": format_date_or_empty(ctx, subscription.scheduled_end_at),
@@ -158,7 +167,7 @@ def card_update_state(return_flag: str | None, decision: SubscriptionChange | No
 def contribution_view(ctx: Context, contribution: Contribution) -> dict[str, str]:
     """Return a contribution that was made once, for a list."""
     return {
-        "amount": request_locale.format_amount(contribution.money),
+        "amount": request_locale.format_amount_or_varying(contribution.money),
         "at": format_date(ctx, contribution.created_at),
         "status": contribution.status.value,
     }
@@ -170,7 +179,7 @@ def payment_view(ctx: Context, payment: DonorPayment) -> dict[str, str]:
         "amount": request_locale.format_amount(payment.money),
         "currency": payment.money.currency.upper(),
         "at": format_date(ctx, payment.paid_at),
-        "frequency": payment.frequency.value,
+        "frequency": frequency.label(payment.interval, request_locale.current()),
         "reference": payment.reference,
         "printed_reference": group_in_fours(payment.reference),
         "url": f"/manage/receipts/{payment.reference}",

@@ -21,7 +21,7 @@ from payments.core.errors import (
     StripeRejected,
     StripeUnavailable,
 )
-from payments.core.frequency import Frequency
+from payments.core.frequency import OFFERED_FREQUENCIES, Frequency
 from payments.core.i18n import gettext_noop
 from payments.core.identifiers import is_slug
 from payments.core.money import Money
@@ -60,7 +60,7 @@ FORM_FIELDS = (
         {"intent", "frequency", "currency", "campaign", "variant", "article", "locale", "cover"}
     )
     | {donor_notice.DECLARATION_FIELD}
-    | {f"{part}_{frequency}" for part in ("amount", "other") for frequency in Frequency}
+    | {f"{part}_{frequency}" for part in ("amount", "other") for frequency in OFFERED_FREQUENCIES}
     | risk_check.RISK_FIELDS
     | abandoned_checkout.REMINDER_FIELDS
 )
@@ -263,7 +263,7 @@ def prefill(ctx: Context, params: FormData, campaign: RenderedCampaign | None = 
     options = DEFAULT_OPTIONS if campaign is None else campaign.options
     default_currency = (campaign and campaign.currency) or ctx.settings.default_currency
     currency = params["currency"] if params["currency"] in money.GIFT_LIMITS else default_currency
-    requested = params["frequency"] if params["frequency"] in tuple(Frequency) else ""
+    requested = params["frequency"] if params["frequency"] in OFFERED_FREQUENCIES else ""
     frequency = safety.initial_frequency(ctx.settings, requested or options.default_frequency or "")
     values = {"currency": currency, "frequency": frequency}
     values["variant"] = "" if campaign is None else campaign.variant

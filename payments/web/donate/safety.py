@@ -8,7 +8,7 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 
 from payments.core import geoip
-from payments.core.frequency import Frequency
+from payments.core.frequency import OFFERED_FREQUENCIES, Frequency
 from payments.core.safety_policy import RecurringRule
 from payments.core.settings import Settings
 from payments.infra.context import Context
@@ -47,7 +47,7 @@ def offered_frequencies(settings: Settings) -> tuple[Frequency, ...]:
     policy = settings.safety_policy
     if policy is not None and policy.recurring is RecurringRule.REFUSED:
         return (Frequency.ONCE,)
-    return tuple(Frequency)
+    return OFFERED_FREQUENCIES
 
 
 def initial_frequency(settings: Settings, requested: str) -> Frequency:

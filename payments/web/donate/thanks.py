@@ -12,9 +12,9 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from payments.core import money
+from payments.core import frequency, money
 from payments.core.errors import NotFound
-from payments.core.frequency import Frequency
+from payments.core.frequency import OFFERED_FREQUENCIES, Frequency
 from payments.giving import billing_dates, checkout_session, contributions, subscriptions
 from payments.giving.contributions import Contribution, ContributionStatus
 from payments.giving.subscriptions import Subscription
@@ -22,7 +22,7 @@ from payments.infra import job_queue
 from payments.infra.context import Context
 from payments.web import rendering, request_locale, risk_check
 from payments.web.account import view_models
-from payments.web.donate.form import FREQUENCY_PHRASES, THANKS_PAGE_LIFETIME
+from payments.web.donate.form import THANKS_PAGE_LIFETIME
 from payments.web.forms import AnyRequest
 from payments.web.newsletter import pages as newsletter_pages
 
@@ -31,6 +31,7 @@ STATE_OF_STATUS = {
     ContributionStatus.STARTED: "confirming",
     ContributionStatus.OPEN: "confirming",
     ContributionStatus.PROCESSING: "processing",
+    ContributionStatus.TRIAL: "confirming",
     ContributionStatus.PAID: "paid",
     ContributionStatus.FAILED: "failed",
     ContributionStatus.EXPIRED: "expired",
@@ -61,19 +62,16 @@ async def thanks_page(
     poll = _poll_number(request.query_params.get("poll", "0"))
     is_polling = state == "confirming" and poll < len(POLL_DELAYS)
     is_one_time = contribution.frequency is Frequency.ONCE
-    frequency, amount = contribution.frequency, contribution.money
     response = rendering.render(
         ctx,
         "thanks.html",
         state=state,
-        amount=request_locale.format_amount(amount),
-        frequency_label=request_locale.translate(FREQUENCY_PHRASES[frequency]),
+        amount=request_locale.format_amount_or_varying(contribution.money),
+        frequency_label=frequency.every(contribution.interval, request_locale.current()),
         next_charge=_next_charge(ctx, subscription) if state in STATES_WITH_NEXT_CHARGE else None,
         is_subscription_live=subscription is not None and subscription.is_live,
-        retry_url=checkout_session.prefilled_form_url(
-            frequency, amount, contribution_id=contribution.id
-        ),
-        remind_url=checkout_session.prefilled_form_url(frequency, amount),
+        retry_url=_prefilled_form_url(contribution, names_contribution=True),
+        remind_url=_prefilled_form_url(contribution),
         monthly=_monthly_suggestion(contribution) if state == "paid" and is_one_time else None,
         refresh_seconds=POLL_DELAYS[poll] if is_polling else None,
         stop_refresh_url=f"/thanks/{contribution.id}?poll={len(POLL_DELAYS)}",
@@ -84,6 +82,17 @@ async def thanks_page(
         next_url = request_locale.localised_url(f"/thanks/{contribution.id}?poll={poll + 1}")
         response.headers["refresh"] = f"{POLL_DELAYS[poll]}; url={next_url}"
     return response
+
+
+def _prefilled_form_url(contribution: Contribution, *, names_contribution: bool = False) -> str:
+    """Return the form filled in as a contribution was, as far as the form offers it."""
+    if contribution.money is None or contribution.frequency not in OFFERED_FREQUENCIES:
+        return "/donate"
+    return checkout_session.prefilled_form_url(
+        contribution.frequency,
+        contribution.money,
+        contribution_id=contribution.id if names_contribution else "",
+    )
 
 
 def _is_shown(contribution: Contribution, *, now: datetime) -> bool:
@@ -104,7 +113,9 @@ def _monthly_suggestion(contribution: Contribution) -> dict[str, str]:
     unless even the smallest suggestion is.
     """
     suggested = money.suggested_amounts(contribution.currency, Frequency.MONTHLY)[:2]
-    amount = max((one for one in suggested if one <= contribution.money), default=suggested[0])
+    given = contribution.money
+    affordable = (one for one in suggested if given is not None and one <= given)
+    amount = max(affordable, default=suggested[0])
     url = checkout_session.prefilled_form_url(
         Frequency.MONTHLY, amount, contribution_id=contribution.id
     )

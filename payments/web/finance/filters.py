@@ -14,8 +14,7 @@ from payments.core import money
 from payments.core.frequency import Frequency
 from payments.infra.context import Context
 from payments.web import forms
-from payments.web.donate.form import FREQUENCY_LABELS
-from payments.web.finance.formats import NO_CONTRIBUTION_LABEL
+from payments.web.finance.formats import BOOKED_FREQUENCY_LABELS, NO_CONTRIBUTION_LABEL
 
 PERIOD_NAMES = ("period", "from", "to")
 
@@ -66,7 +65,7 @@ def currency_options(
 
 def frequency_options(chosen: str | None) -> list[dict[str, object]]:
     """Return the frequencies as options, and what belongs to no contribution."""
-    frequencies = [(frequency.value, FREQUENCY_LABELS[frequency]) for frequency in Frequency]
+    frequencies = [(frequency.value, BOOKED_FREQUENCY_LABELS[frequency]) for frequency in Frequency]
     return select_options(
         [("", "All"), *frequencies, (NO_FREQUENCY, NO_CONTRIBUTION_LABEL)], chosen or ""
     )

@@ -15,6 +15,11 @@ from payments.web.finance.tables import EMPTY_CELL
 
 NO_CONTRIBUTION_LABEL = "Stripe's own fees"  # of what belongs to no contribution
 MINUS = "\N{MINUS SIGN}"
+BOOKED_FREQUENCY_LABELS = {
+    **FREQUENCY_LABELS,
+    Frequency.PERIODIC: "Other intervals",
+    Frequency.OTHER: "Other income",
+}
 
 
 def format_money(minor: int, currency: str) -> str:
@@ -53,7 +58,7 @@ def frequency_label(frequency: str) -> str:
     """A frequency, or what stands for none, in words."""
     if frequency == NO_FREQUENCY:
         return NO_CONTRIBUTION_LABEL
-    return FREQUENCY_LABELS[Frequency(frequency)]
+    return BOOKED_FREQUENCY_LABELS[Frequency(frequency)]
 
 
 def format_datetime(ctx: Context, at: datetime) -> str:

@@ -1,16 +1,19 @@
 """Months: gross, fees, refunds and net by month, frequency and currency, and the same as a file."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.accounting.reports import monthly
+from payments.accounting.reports import monthly, other_income
 from payments.accounting.reports.monthly import MonthlyTotal
+from payments.accounting.reports.other_income import OtherIncomeMonth
 from payments.core.errors import InvalidField
+from payments.core.frequency import Frequency
 from payments.infra.context import Context
 from payments.staff.accounts import Staff
 from payments.web.finance import filters, layout
@@ -21,6 +24,7 @@ from payments.web.finance.formats import (
     format_month,
     frequency_label,
 )
+from payments.web.finance.tables import Cell, Table, table
 from payments.web.forms import AnyRequest, query_string
 from payments.web.staff.downloads import attachment
 from payments.web.staff.guards import EXPORT, ExportGrant
@@ -46,6 +50,7 @@ class MonthPages(Controller):
         chosen = _parse_filters(request.query_params)
         async with ctx.sessions() as session:
             totals = await monthly.by_month(session, ctx.settings.accounting_zoneinfo, **chosen)
+            others = await _other_income(ctx, session, chosen)
         query = query_string(**filters.pick(request.query_params, FILTER_NAMES))
         return await layout.render(
             ctx,
@@ -56,6 +61,7 @@ class MonthPages(Controller):
             filters=_filter_options(ctx, chosen),
             totals=[_amount_view(total) for total in monthly.sum_by_currency(totals).values()],
             rows=[_row_view(total) for total in totals],
+            other_income=_other_income_table(others) if others else None,
             export_url=f"/finance/monthly.csv{query}",
         )
 
@@ -76,6 +82,38 @@ class MonthPages(Controller):
         return await attachment(
             export_grant, monthly.as_csv(totals).encode(), f"{name}.csv", media_type="text/csv"
         )
+
+
+async def _other_income(
+    ctx: Context, session: AsyncSession, chosen: Mapping[str, Any]
+) -> list[OtherIncomeMonth]:
+    """Return what is no contribution, unless another frequency is asked for."""
+    if chosen.get("frequency", Frequency.OTHER) != Frequency.OTHER:
+        return []
+    period = {name: value for name, value in chosen.items() if name != "frequency"}
+    return await other_income.by_month(session, ctx.settings.accounting_zoneinfo, **period)
+
+
+def _other_income_table(months: Sequence[OtherIncomeMonth]) -> Table:
+    rows: list[list[str | Cell]] = [
+        [
+            Cell(
+                format_month(one.month),
+                "/finance/lines"
+                + query_string(
+                    period=f"{one.month:%Y-%m}", frequency="other", currency=one.currency
+                ),
+            ),
+            one.currency.upper(),
+            format_money(one.gross, one.currency),
+            format_deduction(one.fees, one.currency),
+            format_deduction(one.returned, one.currency),
+            format_money(one.net, one.currency),
+        ]
+        for one in months
+    ]
+    columns = ["Month", "Currency", "#Gross", "#Fees", "#Returned", "#Net"]
+    return table("other-income", "Other income: in no total above", columns, rows)
 
 
 def _parse_filters(params: Mapping[str, str]) -> dict[str, Any]:  # monthly's own arguments

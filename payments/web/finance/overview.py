@@ -15,9 +15,9 @@ from payments.core.calendar import first_of_month, months_before, next_month
 from payments.infra import charts
 from payments.infra.context import Context
 from payments.staff.accounts import Staff
-from payments.web.donate.form import FREQUENCY_LABELS
 from payments.web.finance import filters, layout
 from payments.web.finance.formats import (
+    BOOKED_FREQUENCY_LABELS,
     NO_CONTRIBUTION_LABEL,
     chart_value,
     format_count,
@@ -140,7 +140,9 @@ async def _net_by_month_chart(
     """Net by month and frequency, in bars and in a table."""
     used = {frequency_label(total.frequency) for total in totals}
     series = [
-        label for label in (*FREQUENCY_LABELS.values(), NO_CONTRIBUTION_LABEL) if label in used
+        label
+        for label in (*BOOKED_FREQUENCY_LABELS.values(), NO_CONTRIBUTION_LABEL)
+        if label in used
     ]
     earliest = min(total.month for total in totals)
     months = [months_before(last, back) for back in range(MONTHS_SHOWN - 1, -1, -1)]

@@ -17,8 +17,10 @@ from payments.accounting.exports.files import export_filename
 from payments.accounting.mrr_rollforward import MRR_MOVEMENTS, MrrMonth
 from payments.accounting.payment_recovery import RecoveryMonth
 from payments.accounting.reports import recurring
-from payments.accounting.reports.recurring import AtRiskSubscription
+from payments.accounting.reports.recurring import AtRiskSubscription, CommittedMrr
+from payments.core import i18n
 from payments.core.calendar import first_of_month, months_before
+from payments.core.frequency import VARYING_AMOUNT, label
 from payments.infra import charts
 from payments.infra.context import Context
 from payments.staff.accounts import Staff
@@ -30,7 +32,6 @@ from payments.web.finance.formats import (
     format_month,
     format_share,
     format_signed,
-    frequency_label,
 )
 from payments.web.finance.tables import EMPTY_CELL, Cell, Table, contribution_cell, table
 from payments.web.forms import AnyRequest, query_string
@@ -52,6 +53,7 @@ MOVEMENT_LABELS = {
 }
 RISK_LABELS = {
     "past_due": "A payment failed and is tried again",
+    "unpaid": "Payments failed, and are not tried again",
     "needs_card": "There is nothing to charge",
     "card_expires": "The card expires",
 }
@@ -83,6 +85,7 @@ class RecurringPages(Controller):
             recoveries = await payment_recovery.by_month(session, zone, since=since, until=until)
             at_risk = await recurring.at_risk(session, today=filters.today(ctx))
             committed = await recurring.committed_mrr(session)
+            several, failing = await recurring.donors_with_several(session)
         currencies = sorted({month.currency for month in mrr_months})
         return await layout.render(
             ctx,
@@ -92,6 +95,8 @@ class RecurringPages(Controller):
             active_url="/finance/recurring",
             currencies=filters.currency_options(currency),
             committed=_committed_table(committed),
+            several=format_count(several),
+            several_failing=format_count(failing),
             rollforwards=[
                 await _rollforward_chart([month for month in mrr_months if month.currency == code])
                 for code in currencies
@@ -129,12 +134,20 @@ def _months_shown(ctx: Context) -> tuple[date, date]:
     return months_before(until, MONTHS_SHOWN), until
 
 
-def _committed_table(committed: Sequence[tuple[str, int, int]]) -> Table:
+def _committed_table(committed: Sequence[CommittedMrr]) -> Table:
     rows = [
-        [currency.upper(), format_count(count), format_money(amount, currency)]
-        for currency, count, amount in committed
+        [
+            one.currency.upper(),
+            format_count(one.subscriptions),
+            format_count(one.unknown) if one.unknown else EMPTY_CELL,
+            format_money(one.amount, one.currency),
+        ]
+        for one in committed
     ]
-    columns = ["Currency donors chose", "#Living promises", "#Worth each month"]
+    columns = [
+        "Currency donors chose", "#Living promises", "#Of a varying amount, not counted",
+        "#Worth each month",
+    ]  # fmt: skip
     return table("committed", "Promised now", columns, rows, empty="There is no living promise.")
 
 
@@ -244,9 +257,11 @@ def _at_risk_row(subscription: AtRiskSubscription) -> list[str | Cell]:
     return [
         contribution_cell(subscription.contribution_id),
         Cell(RISK_LABELS[subscription.reason], tone="bad" if is_late else ""),
-        frequency_label(subscription.frequency),
+        label(subscription.interval, i18n.DEFAULT_LOCALE),
         EMPTY_CELL if renews_at is None else f"{renews_at:%Y-%m-%d}",
         EMPTY_CELL if expires_on is None else f"{expires_on:%Y-%m}",
         subscription.currency.upper(),
-        format_money(subscription.amount, subscription.currency),
+        VARYING_AMOUNT
+        if subscription.amount is None
+        else format_money(subscription.amount, subscription.currency),
     ]

@@ -20,7 +20,9 @@ from payments.accounting.reports.contribution_timeline import ContributionSummar
 from payments.accounting.reports.period import Period
 from payments.accounting.reports.transaction_filters import Filters
 from payments.accounting.reports.transactions import Transaction, TransactionTotal
+from payments.core import i18n
 from payments.core.errors import NotFound
+from payments.core.frequency import VARYING_AMOUNT, Interval, IntervalUnit, every
 from payments.core.identifiers import is_row_id
 from payments.infra.context import Context
 from payments.ledger.posting_rules import LedgerAccount
@@ -208,11 +210,15 @@ def _contra_account(transaction: Transaction) -> str:
 
 
 def _contribution_facts(ctx: Context, contribution: ContributionSummary) -> list[tuple[str, str]]:
-    amount = format_money(contribution.amount, contribution.currency)
-    frequency = frequency_label(contribution.frequency).lower()
+    amount = VARYING_AMOUNT
+    if contribution.amount is not None:
+        amount = format_money(contribution.amount, contribution.currency)
+    unit, count = contribution.interval_unit, contribution.interval_count
+    interval = None if unit is None or count is None else Interval(IntervalUnit(unit), count)
+    how_often = every(interval, i18n.DEFAULT_LOCALE)
     facts = [
         ("Contribution", contribution.id),
-        ("Given", f"{amount} {contribution.currency.upper()}, {frequency}"),
+        ("Given", f"{amount} {contribution.currency.upper()}, {how_often}"),
         ("Status", contribution.status),
         ("Started", format_datetime(ctx, contribution.created_at)),
         ("Campaign", contribution.campaign or EMPTY_CELL),

@@ -7,7 +7,7 @@ from typing import Any
 
 from payments.core import calendar, i18n, money
 from payments.core.errors import InvalidField, PaymentsError
-from payments.core.frequency import Frequency
+from payments.core.frequency import OFFERED_FREQUENCIES, Frequency
 from payments.core.money import Money
 from payments.infra.context import Context
 from payments.mail import smtp
@@ -67,7 +67,7 @@ def _parse_date(text: str) -> date:
 
 def _prefilled_contribution(typed: FormData) -> tuple[Frequency, Money] | None:
     """Return what a link filled in; None for nothing, or for what makes no sense."""
-    is_known = typed["frequency"] in list(Frequency) and typed["currency"] in money.GIFT_LIMITS
+    is_known = typed["frequency"] in OFFERED_FREQUENCIES and typed["currency"] in money.GIFT_LIMITS
     if not is_known or not re.fullmatch(r"[1-9][0-9]{0,8}", typed["amount"]):
         return None
     return Frequency(typed["frequency"]), Money(int(typed["amount"]), typed["currency"])

@@ -1,0 +1,113 @@
+"""Membership: which payments and subscriptions of the Stripe account are contributions.
+
+What our own form began always is: by our id in its metadata, or by our products. Of the rest
+`PAYMENTS_ADOPT` decides. What is not a contribution is another line of business of the account: it
+has no donor, nobody is written to about it, and its money is booked as other income.
+"""
+
+from collections.abc import Collection, Iterable
+
+import stripe
+from stripe.checkout import Session as CheckoutSession
+
+from payments.core.adoption import AdoptionKind, AdoptionRule
+from payments.core.frequency import OFFERED_FREQUENCIES
+from payments.core.identifiers import is_row_id
+from payments.giving.checkout_session import product_id
+from payments.infra import stripe_client
+from payments.infra.context import Context
+
+OWN_PRODUCTS = frozenset(product_id(frequency) for frequency in OFFERED_FREQUENCIES)
+Holder = stripe.StripeObject | None  # something of Stripe's with metadata
+
+
+def includes_subscription(rule: AdoptionRule, fetched: stripe.Subscription) -> bool:
+    """Whether a subscription is a contribution: by its metadata, or by the product of any item."""
+    return _includes(rule, [fetched], _products_of(fetched))
+
+
+async def includes_subscription_id(ctx: Context, subscription_id: str) -> bool:
+    """Whether a subscription of Stripe's is a contribution. Raises StripeUnavailable."""
+    with stripe_client.translate_errors():
+        fetched = await ctx.stripe.v1.subscriptions.retrieve_async(subscription_id)
+    return includes_subscription(ctx.settings.adopt, fetched)
+
+
+async def includes_session_id(ctx: Context, session_id: str) -> bool:
+    """Whether a Checkout Session of Stripe's is for a contribution. Raises StripeUnavailable."""
+    with stripe_client.translate_errors():
+        fetched = await ctx.stripe.v1.checkout.sessions.retrieve_async(
+            session_id, {"expand": ["payment_intent", "subscription"]}
+        )
+    return await includes_session(ctx, fetched)
+
+
+async def includes_session(ctx: Context, fetched: CheckoutSession) -> bool:
+    """Whether a Checkout Session is for a contribution. Its intent and subscription are expanded.
+
+    A Payment Link's metadata is its sessions'. Raises StripeUnavailable.
+    """
+    holders: list[Holder] = [fetched]
+    for made in (fetched.payment_intent, fetched.subscription):
+        holders += [made] if isinstance(made, stripe.StripeObject) else []
+    if _includes(ctx.settings.adopt, holders, ()):
+        return True
+    if isinstance(fetched.subscription, stripe.Subscription):
+        return includes_subscription(ctx.settings.adopt, fetched.subscription)
+    with stripe_client.translate_errors():
+        lines = await ctx.stripe.v1.checkout.sessions.line_items.list_async(
+            fetched.id, {"limit": 100}
+        )
+    products = {stripe_client.id_of(line.price.product) for line in lines.data if line.price}
+    return _includes(ctx.settings.adopt, (), products)
+
+
+async def includes_charge(
+    ctx: Context, fetched: stripe.Charge, invoice: stripe.Invoice | None
+) -> bool:
+    """Whether a charge without a row of ours pays a contribution.
+
+    It is looked for in its metadata, its invoice's, and its Checkout Session's. Raises
+    StripeUnavailable.
+    """
+    products = set[str | None]()
+    for line in invoice.lines.data if invoice is not None else ():
+        details = line.pricing.price_details if line.pricing is not None else None
+        products |= {details.product} if details is not None else set()
+    if _includes(ctx.settings.adopt, [fetched, invoice], products):
+        return True
+    intent_id = stripe_client.id_of(fetched.payment_intent)
+    if intent_id is None:
+        return False
+    with stripe_client.translate_errors():
+        sessions = await ctx.stripe.v1.checkout.sessions.list_async(
+            {
+                "payment_intent": intent_id,
+                "expand": ["data.payment_intent", "data.subscription"],
+            }
+        )
+    return any([await includes_session(ctx, session) for session in sessions.data])
+
+
+def _products_of(fetched: stripe.Subscription) -> set[str | None]:
+    return {stripe_client.id_of(item.price.product) for item in fetched["items"].data}
+
+
+def _includes(
+    rule: AdoptionRule, holders: Iterable[Holder], products: Collection[str | None]
+) -> bool:
+    claims = (stripe_client.metadata_value(one, "contribution_id") for one in holders)
+    if any(is_row_id(claim) for claim in claims if claim is not None):
+        return True
+    if OWN_PRODUCTS & set(products):
+        return True
+    match rule.kind:
+        case AdoptionKind.ALL:
+            return True
+        case AdoptionKind.PRODUCTS:
+            return bool(rule.products & set(products))
+        case AdoptionKind.METADATA:
+            values = [stripe_client.metadata_value(one, rule.key) for one in holders]
+            return rule.value in values
+        case AdoptionKind.OURS:
+            return False

@@ -1,0 +1,75 @@
+"""Second subscriptions: a donor who begins a recurring contribution and has another one already.
+
+It may be meant, a mistake, or a new start after the old card failed. The donor is told once for
+each that begins, and may end one. An old one whose payment has failed is paused at once, and what
+it owes is voided: Stripe would take it days later with the same card, and they would pay twice. A
+pause takes nothing away: the donor can resume it on its page.
+"""
+
+import stripe
+from sqlalchemy import Select, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from payments.giving import change_log, change_requests, debts, subscriptions
+from payments.giving.change_log import Actor, ChangeKind
+from payments.giving.contributions import Contribution
+from payments.giving.subscriptions import LIVE_STATUSES, Subscription, SubscriptionStatus
+from payments.infra.context import Context
+
+HOLD_PARAMS = {"pause_collection": {"behavior": "void"}}
+
+
+async def others_of(
+    session: AsyncSession, subscription: Subscription, donor_id: str | None
+) -> list[Subscription]:
+    """Return the other live subscriptions of a donor, the oldest first."""
+    if donor_id is None:
+        return []
+    query = _live_of(donor_id).where(
+        Subscription.stripe_subscription_id != subscription.stripe_subscription_id
+    )
+    return list(await session.scalars(query.order_by(Subscription.started_at)))
+
+
+async def hold(ctx: Context, subscription_id: str) -> None:
+    """Pause a subscription whose payment failed, and void what it owes, if its donor pays another.
+
+    Raises StripeUnavailable and ChangeNotMade.
+    """
+    async with ctx.sessions() as session:
+        subscription = await subscriptions.get_or_none(session, subscription_id)
+        if subscription is None or not await _is_to_be_held(session, subscription):
+            return
+    async with ctx.sessions.begin() as session:
+        decision = await change_log.record_decision(
+            session,
+            subscription_id,
+            ChangeKind.PAUSED,
+            actor=Actor.SERVICE,
+            now=ctx.now(),
+            idempotency_key=f"second:{subscription.current_period_end}",
+        )
+    if decision.done_at is None:
+        call = change_requests.update_call(ctx, subscription_id, HOLD_PARAMS)
+        await change_requests.carry_out(ctx, decision, [call], _is_held)
+    await debts.forgive_all(ctx, subscription_id)
+
+
+def _is_held(fetched: stripe.Subscription) -> bool:
+    return change_requests.has_come_about(HOLD_PARAMS, fetched)
+
+
+async def _is_to_be_held(session: AsyncSession, subscription: Subscription) -> bool:
+    if subscription.status is not SubscriptionStatus.PAST_DUE or subscription.is_paused:
+        return False
+    contribution = await session.get_one(Contribution, subscription.contribution_id)
+    others = await others_of(session, subscription, contribution.donor_id)
+    return any(other.status is SubscriptionStatus.ACTIVE for other in others)
+
+
+def _live_of(donor_id: str) -> Select[Subscription]:
+    return (
+        select(Subscription)
+        .join(Contribution, Contribution.id == Subscription.contribution_id)
+        .where(Contribution.donor_id == donor_id, Subscription.status.in_(LIVE_STATUSES))
+    )

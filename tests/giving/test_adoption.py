@@ -1,0 +1,256 @@
+"""What of a Stripe account is a contribution, when something else is sold by the same account."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from payments.accounting.reports import monthly, other_income
+from payments.core import adoption
+from payments.core.adoption import AdoptionKind
+from payments.core.frequency import Frequency
+from payments.giving import checkout_session, subscriptions
+from payments.ops import reconcile
+from tests.support.donor import account_page, open_donor_browser, subscription_id_of
+from tests.support.newsroom import Newsroom, open_newsroom
+from tests.support.stripe_dashboard import pay_once, product_of, subscribe, update, with_card
+
+pytestmark = pytest.mark.anyio
+
+BUYER = "buyer@example.org"
+INCOME_SQL = (
+    "SELECT CASE WHEN debit = 'stripe:balance' THEN credit ELSE debit END AS account,"
+    " sum(CASE WHEN debit = 'stripe:balance' THEN amount ELSE -amount END)"
+    " FROM ledger_entries WHERE 'stripe:balance' IN (debit, credit)"
+    " AND NOT ARRAY['bank', 'in-transit'] && ARRAY[debit, credit]::text[] GROUP BY 1 ORDER BY 1"
+)
+
+
+async def days_pass(room: Newsroom, days: int) -> None:
+    await room.advances_time(timedelta(days=days))
+    await room.runs_until_idle()
+    await room.runs_sweeps()
+    await room.runs_until_idle()
+
+
+async def test_a_shop_on_the_same_account_is_no_donation_and_nobody_hears_of_it(
+    newsroom: Newsroom,
+) -> None:
+    room = newsroom
+    customer, card = with_card(room, BUYER)
+    await room.gives(500)
+    id_ = subscribe(room, customer, card, 1500, product="letters", shop="letters")
+    charge = pay_once(room, customer, card, 2900, shop="tshirts")
+    await days_pass(room, 2)
+    assert await room.count("contributions") == 1
+    assert await room.count("subscriptions") == 0
+    assert await room.rows("SELECT kind FROM alerts") == []
+    update(room, "/v1/refunds", charge=charge, amount=900)
+    await room.runs_until_idle()
+    room.sandbox.fail_card(card)
+    await days_pass(room, 31)
+    assert room.mails() == []
+    assert await room.count("donors") == 1
+    accounts: dict[Any, Any] = dict(await room.rows(INCOME_SQL))  # type: ignore[arg-type]
+    assert {name: accounts[name] for name in accounts if not name.endswith("fees")} == {
+        "expense:billing": accounts["expense:billing"],
+        "expense:processing": -45,
+        "income:once": 500,
+        "other:income": 4400,
+        "other:refunds": -900,
+    }
+    assert accounts["other:fees"] < 0
+    stored = room.sandbox.account.store.objects[id_]
+    assert stored["status"] == "past_due"
+    assert await room.failed_integrity_checks() == []
+    assert (await reconcile.run(room.ctx, days=60)).before == ()
+    zone = room.settings.accounting_zoneinfo
+    async with room.ctx.sessions() as session:
+        months = await other_income.by_month(session, zone)
+        donations = await monthly.by_month(session, zone)
+    assert sum(month.gross for month in months) == 4400
+    assert sum(month.returned for month in months) == 900
+    assert sum(total.gross for total in donations) == 500
+    assert sum(total.refunds for total in donations) == 0
+
+
+@pytest.mark.parametrize(
+    ("rule", "is_adopted"),
+    [
+        ("ours", False),
+        ("all", True),
+        ("products:others,letters", True),
+        ("products:others", False),
+        ("metadata:shop=letters", True),
+        ("metadata:shop=tshirts", False),
+    ],
+)
+async def test_the_operator_says_what_is_a_contribution(
+    database: str, rule: str, *, is_adopted: bool
+) -> None:
+    async with open_newsroom(database, adopt=rule) as room:
+        customer, card = with_card(room, BUYER)
+        id_ = subscribe(room, customer, card, 1500, product="letters", shop="letters")
+        await days_pass(room, 2)
+        rows = await room.rows("SELECT origin, status FROM contributions")
+        assert rows == ([("imported", "paid")] if is_adopted else [])
+        assert await room.count("subscriptions") == int(is_adopted)
+        income = "income:monthly" if is_adopted else "other:income"
+        assert (income, 1500) in await room.rows(INCOME_SQL)
+        if rule == "metadata:shop=tshirts":  # later it is
+            update(room, f"/v1/subscriptions/{id_}", metadata={"shop": "tshirts"})
+        elif is_adopted and rule.startswith("metadata"):  # later it is not
+            update(room, f"/v1/subscriptions/{id_}", metadata={"shop": ""})
+        await days_pass(room, 31)
+        expected = {"metadata:shop=tshirts": True, "metadata:shop=letters": False}.get(
+            rule, is_adopted
+        )
+        assert await room.count("subscriptions") == int(expected)
+        income = "income:monthly" if expected else "other:income"
+        months = 2 if expected is is_adopted else 1
+        assert (income, 1500 * months) in await room.rows(INCOME_SQL)
+        await room.proves_itself()
+
+
+async def test_a_payment_link_of_ours_is_known_by_its_product(newsroom: Newsroom) -> None:
+    for product, amount in (("tshirts", 700), (checkout_session.product_id(Frequency.ONCE), 900)):
+        made = await newsroom.ctx.stripe.v1.checkout.sessions.create_async(
+            {
+                "mode": "payment",
+                "success_url": "https://example.org/",
+                "line_items": [
+                    {
+                        "quantity": 1,
+                        "price_data": {
+                            "currency": "usd",
+                            "unit_amount": amount,
+                            "product": product_of(newsroom, product),
+                        },
+                    }
+                ],
+            }
+        )
+        assert made.url is not None
+        await newsroom.pays(made.url)
+    await days_pass(newsroom, 1)
+    assert await newsroom.rows("SELECT amount, status FROM contributions") == [(900, "paid")]
+    accounts: dict[Any, Any] = dict(await newsroom.rows(INCOME_SQL))  # type: ignore[arg-type]
+    assert (accounts["income:once"], accounts["other:income"]) == (900, 700)
+
+
+async def test_nothing_paid_is_not_paid(newsroom: Newsroom) -> None:
+    room = newsroom
+    customer, card = with_card(room, "reader@example.org")
+    _, bad = with_card(room, BUYER, "tok_chargeCustomerFail", customer=customer)
+    product = checkout_session.product_id(Frequency.MONTHLY)
+    declined = subscribe(room, customer, bad, 700, product=product)
+    trial = subscribe(room, customer, card, 900, product=product, trial_period_days=30)
+    await room.runs_until_idle()
+    statuses: dict[Any, Any] = dict(
+        await room.rows(
+            "SELECT s.stripe_subscription_id, s.status || ' ' || c.status FROM subscriptions s"
+            " JOIN contributions c ON c.id = s.contribution_id"
+        )  # type: ignore[arg-type]  # two columns
+    )
+    assert statuses == {declined: "incomplete failed", trial: "trialing trial"}
+    async with open_donor_browser(room) as donor:
+        page = await donor.signs_in()
+        assert "Nothing has been charged yet" in page.text
+        assert "Not begun: the first payment was not completed" in page.text
+    await days_pass(room, 31)
+    rows = await room.rows("SELECT amount, status FROM contributions ORDER BY amount")
+    assert rows == [(700, "failed"), (900, "paid")]
+
+
+@pytest.mark.parametrize("prefix", ["card", "src"])
+async def test_a_source_older_than_payment_methods_is_charged_and_shown_as_a_card(
+    newsroom: Newsroom, prefix: str
+) -> None:
+    room = newsroom
+    customer = update(room, "/v1/customers", email=BUYER)["id"]
+    source = room.sandbox.save_legacy_card(customer, prefix=prefix)
+    product = checkout_session.product_id(Frequency.MONTHLY)
+    subscribe(room, customer, None, 700, product=product)
+    await days_pass(room, 31)
+    assert await room.rows("SELECT stripe_payment_method_id, status FROM subscriptions") == [
+        (source, "active")
+    ]
+    async with open_donor_browser(room, BUYER) as donor:
+        page = await donor.signs_in()
+    assert "$7.00 every month" in page.text
+    assert "No card to charge" not in page.text
+
+
+async def test_an_unpaid_subscription_is_told_as_given_up(newsroom: Newsroom) -> None:
+    room = newsroom
+    gift = await room.gives(500, "monthly")
+    await room.runs_until_idle()
+    id_ = await subscription_id_of(room)
+    room.sandbox.account.set_fields(room.sandbox.account.store.objects[id_], status="unpaid")
+    await subscriptions.sync(room.ctx, id_)
+    async with open_donor_browser(room) as donor:
+        await donor.signs_in()
+        page = await donor.opens(account_page(gift))
+    assert "Not charged any more: payments did not go through" in page.text
+    assert "With another card the contribution goes on" in page.text
+    assert "Next charge None is planned" in page.text
+
+
+async def test_what_is_copied_or_cleared_at_stripe_makes_no_phantom(newsroom: Newsroom) -> None:
+    room = newsroom
+    gift = await room.gives(500, "monthly")
+    once = await room.gives(800)
+    await room.runs_until_idle()
+    id_ = await subscription_id_of(room)
+    stored = room.sandbox.account.store.objects[id_]
+    product = checkout_session.product_id(Frequency.MONTHLY)
+    customer, card = stored["customer"], stored["default_payment_method"]
+    twin = subscribe(room, customer, card, 900, product=product, contribution_id=gift.id)
+    subscribe(room, customer, card, 1100, product=product, contribution_id=once.id)
+    pay_once(room, customer, card, 1300, contribution_id=once.id)
+    update(room, f"/v1/subscriptions/{id_}", metadata={"contribution_id": ""})
+    await days_pass(room, 1)
+    rows = await room.rows("SELECT amount, frequency, status FROM contributions ORDER BY amount")
+    assert rows == [
+        (500, "monthly", "paid"),
+        (800, "once", "paid"),
+        (900, "monthly", "paid"),
+        (1100, "monthly", "paid"),
+        (1300, "once", "paid"),
+    ]
+    assert (await room.contribution(gift.id)).amount == 500
+    async with open_donor_browser(room) as donor:
+        page = await donor.signs_in()
+        for amount in ("$5.00", "$9.00", "$11.00"):
+            (link,) = [text for text in page.links if text.startswith(amount)]
+            page_of_one = await donor.opens(page.links[link])
+            assert f"You give {amount} every month" in page_of_one.text
+            form = await donor.opens(page_of_one.links["Stop this contribution"])
+            if amount == "$9.00":
+                await donor.submits(form, page_of_one.links["Stop this contribution"])
+    await room.runs_until_idle()
+    ended = await room.rows(
+        "SELECT stripe_subscription_id FROM subscriptions WHERE status = 'canceled'"
+    )
+    assert ended == [(twin,)]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("ours", AdoptionKind.OURS),
+        (" all ", AdoptionKind.ALL),
+        ("products:prod_a, prod_b", AdoptionKind.PRODUCTS),
+        ("metadata:line of business=news", AdoptionKind.METADATA),
+    ],
+)
+def test_a_rule_is_read(text: str, kind: AdoptionKind) -> None:
+    assert adoption.parse(text).kind is kind
+
+
+@pytest.mark.parametrize(
+    "text", ["", "none", "products:", "products:a b", "metadata:", "metadata:key", "metadata:=x"]
+)
+def test_what_is_no_rule_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="must be ours"):
+        adoption.parse(text)

@@ -1,0 +1,100 @@
+"""A donor begins a recurring contribution and has another one: meant, by mistake, or anew."""
+
+from datetime import timedelta
+
+import pytest
+
+from payments.accounting.reports import recurring
+from tests.support.donor import (
+    OTHER_EMAIL,
+    Donor,
+    account_page,
+    months_pass,
+    open_donor_browser,
+    payment_fails,
+    successful_charges,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+async def counted(donor: Donor) -> tuple[int, int]:
+    async with donor.room.ctx.sessions() as session:
+        return await recurring.donors_with_several(session)
+
+
+async def test_two_begun_are_told_once_and_one_can_be_ended_from_the_page(donor: Donor) -> None:
+    room = donor.room
+    await donor.gives(500)
+    assert room.mails() == []
+    second = await donor.gives(700)
+    await donor.gives(900, "once")
+    async with open_donor_browser(room, OTHER_EMAIL) as other:
+        await other.gives(500)
+    (told,) = room.mails()
+    assert told.subject == "You now have more than one regular payment"
+    assert "Your payment of $7.00 a month has begun. You also have this one: $5.00" in told.part()
+    assert "you can end it in a minute" in told.part()
+    assert await counted(donor) == (1, 0)
+    await months_pass(room, 1)
+    assert [mail.subject for mail in room.mails()] == [told.subject]
+    page = await donor.signs_in()
+    assert "You have more than one contribution that renews" in page.text
+    link = page.links["Stop the one of $7.00 every month"]
+    assert link == f"{account_page(second)}/stop"
+    page = await donor.follows_redirect(await donor.opens_and_submits(link))
+    await room.runs_until_idle()
+    page = await donor.opens("/manage/contributions")
+    assert "You have more than one contribution that renews" not in page.text
+    assert await counted(donor) == (0, 0)
+
+
+async def test_a_failing_one_is_not_charged_beside_the_new_one(donor: Donor) -> None:
+    room = donor.room
+    old, _ = await payment_fails(donor)
+    failed = len(room.mails())
+    new = await donor.gives(500)
+    (told,) = room.mails()[failed:]
+    assert told.subject == "You now have more than one regular payment"
+    assert "It is not tried again: that payment is paused until you resume it" in told.part()
+    assert await counted(donor) == (1, 1)
+    (method,) = await room.rows(
+        "SELECT stripe_payment_method_id FROM subscriptions WHERE contribution_id = :id", id=old.id
+    )
+    room.sandbox.restore_card(str(method[0]))  # it works again: Stripe would take it
+    before = await successful_charges(room)
+    for _ in range(5):
+        await room.advances_time(timedelta(days=6))
+        await room.runs_until_idle()
+    charged = await room.rows(
+        "SELECT link.contribution_id FROM charges JOIN payment_intent_links link"
+        " USING (stripe_payment_intent_id) WHERE status = 'succeeded' ORDER BY charged_at"
+    )
+    assert len(charged) == len(before)
+    await room.advances_time(timedelta(days=2))
+    await room.runs_until_idle()
+    charged = await room.rows(
+        "SELECT link.contribution_id FROM charges JOIN payment_intent_links link"
+        " USING (stripe_payment_intent_id) WHERE status = 'succeeded' ORDER BY charged_at"
+    )
+    assert charged == [(old.id,), (new.id,), (new.id,)]
+    await donor.signs_in()
+    page = await donor.opens(account_page(old))
+    assert "Paused because you began another one" in page.text
+    page = await donor.follows_redirect(
+        await donor.opens_and_submits(f"{account_page(old)}/resume")
+    )
+    assert "Your contribution" in page.text
+    ((is_paused,),) = await room.rows(
+        "SELECT is_paused FROM subscriptions WHERE contribution_id = :id", id=old.id
+    )
+    assert not is_paused
+
+
+async def test_one_that_is_in_order_goes_on_beside_the_new_one(donor: Donor) -> None:
+    room = donor.room
+    await donor.gives(500)
+    await donor.gives(700)
+    await months_pass(room, 1)
+    amounts = sorted(str(amount) for _, amount in await successful_charges(room))
+    assert amounts == ["500", "500", "700", "700"]
