@@ -15,6 +15,8 @@ from tests.support.database import copy_database, migrated_cluster
 from tests.support.donor import Donor, open_donor_browser
 from tests.support.newsroom import Newsroom, open_newsroom
 
+# Options that run some of the tests.
+PARTS = ("-k", "-m", "--deselect", "--lf", "--last-failed", "--sw", "--stepwise", "--ignore")
 STRIPE_USAGE = pytest.StashKey[list[str]]()
 hypothesis.settings.load_profile("ci")  # the same cases everywhere, and no hurry
 
@@ -35,7 +37,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     file = Path(os.environ.pop(stripe_usage.FILE_VARIABLE))
     recorded = set(file.read_text().split())
     file.unlink()
-    is_complete = config.args == config.getini("testpaths") and not config.option.keyword
+    is_part = any(word.startswith(PARTS) for word in config.invocation_params.args)
+    is_complete = config.args == config.getini("testpaths") and not is_part
     if is_complete and exitstatus == pytest.ExitCode.OK:
         differences = stripe_usage.differences(recorded)
         config.stash[STRIPE_USAGE] = differences
