@@ -27,6 +27,14 @@ class AdoptionRule:
     key: str = ""
     value: str = ""
 
+    def __str__(self) -> str:
+        """Spell the rule as the setting does."""
+        if self.kind is AdoptionKind.PRODUCTS:
+            return f"{self.kind}:{','.join(sorted(self.products))}"
+        if self.kind is AdoptionKind.METADATA:
+            return f"{self.kind}:{self.key}={self.value}"
+        return str(self.kind)
+
 
 def parse(text: str) -> AdoptionRule:
     """Return the rule that a setting spells. Raises ValueError for anything else."""

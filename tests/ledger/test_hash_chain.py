@@ -229,8 +229,9 @@ TAMPERINGS: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "how often a charge is made": (
         (
-            "UPDATE payment_intent_links SET frequency = 'monthly' WHERE stripe_payment_intent_id ="
-            " (SELECT stripe_payment_intent_id FROM charges WHERE stripe_charge_id = '{charge.id}')"
+            "UPDATE payment_intent_links SET interval_unit = 'month', interval_count = 1"
+            " WHERE stripe_payment_intent_id = (SELECT stripe_payment_intent_id FROM charges"
+            " WHERE stripe_charge_id = '{charge.id}')"
         ),
         {"income": "{charge.id}: "},
     ),

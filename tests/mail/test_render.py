@@ -155,6 +155,7 @@ CHARGES = {
     *(MailKind.FREQUENCY_CHANGED, MailKind.SKIPPED, MailKind.PAUSED),
     *(MailKind.PAYMENT_FAILED, MailKind.ACTION_NEEDED, MailKind.CARD_EXPIRING),
     *(MailKind.NEEDS_CARD, MailKind.END_SCHEDULED, MailKind.END_MOVED, MailKind.END_CANCELLED),
+    MailKind.SECOND_BEGUN,
 }
 
 

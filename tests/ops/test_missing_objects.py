@@ -39,8 +39,8 @@ async def differences(room: Newsroom, *, repair: bool = False) -> tuple[list[str
     ]
 
 
-async def subscribes(room: Newsroom) -> str:
-    gift = await room.gives(500, "monthly")
+async def subscribes(room: Newsroom, email: str = "reader@example.org") -> str:
+    gift = await room.gives(500, "monthly", email=email)
     await room.runs_until_idle()
     return await subscription_id_of(room, gift)
 
@@ -54,7 +54,7 @@ async def states(room: Newsroom) -> dict[str, str]:
 async def test_a_subscription_that_stripe_does_not_know_ends_and_a_person_looks(
     newsroom: Newsroom, found_by: str
 ) -> None:
-    stays, gone = await subscribes(newsroom), await subscribes(newsroom)
+    stays, gone = await subscribes(newsroom), await subscribes(newsroom, "another@example.org")
     vanishes(newsroom.sandbox, gone)
     await newsroom.advances_time(timedelta(days=8))
     await newsroom.runs_until_idle()

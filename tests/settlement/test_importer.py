@@ -65,8 +65,14 @@ async def test_a_movement_the_books_do_not_know_is_in_suspense_and_a_person_is_c
 
 
 async def test_money_that_nothing_explains_is_adopted_after_an_hour_and_a_person_is_called(
-    newsroom: Newsroom,
+    database: str,
 ) -> None:
+    async with open_newsroom(database, adopt="all") as newsroom:
+        await money_that_nothing_explains_is_adopted(newsroom)
+        await newsroom.proves_itself()
+
+
+async def money_that_nothing_explains_is_adopted(newsroom: Newsroom) -> None:
     for with_an_intent in (True, False):
         paid = newsroom.sandbox.dashboard_request(
             "POST",
