@@ -13,6 +13,7 @@ from payments.giving import (
     checkout,
     invoices,
     payment_methods,
+    subscription_sync,
     subscriptions,
 )
 from payments.infra import job_queue, stripe_client
@@ -92,7 +93,7 @@ SYNCED_TYPES: Mapping[str, SyncedType] = {
         ),
     ),
     "subscription": SyncedType(
-        subscriptions.sync,
+        subscription_sync.sync,
         (
             "customer.subscription.created",
             "customer.subscription.updated",

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 
 from payments.core.calendar import from_unix
 from payments.core.frequency import Frequency
-from payments.giving import invoices, payment_methods, subscriptions
+from payments.giving import invoices, payment_methods, subscription_sync
 from payments.giving.charges import Charge, ChargeStatus
 from payments.giving.checkout_session import CHECKOUT_LIFETIME
 from payments.giving.contributions import (
@@ -308,7 +308,7 @@ async def _with_open_invoice(ctx: Context) -> list[str]:
             async for invoice in page.auto_paging_iter()
             if (subscription_id := invoices.subscription_of(invoice)) is not None
         }
-    keys = [key for one in unpaid.values() for key in subscriptions.failure_keys(one.id)]
+    keys = [key for one in unpaid.values() for key in subscription_sync.failure_keys(one.id)]
     query = select(Subscription.stripe_subscription_id, Subscription.synced_at).where(
         Subscription.stripe_subscription_id.in_(unpaid)
     )
@@ -321,7 +321,7 @@ async def _with_open_invoice(ctx: Context) -> list[str]:
         id_
         for id_, invoice in unpaid.items()
         if id_ in synced_at
-        and announced.isdisjoint(subscriptions.failure_keys(invoice.id))
+        and announced.isdisjoint(subscription_sync.failure_keys(invoice.id))
         and (
             synced_at[id_] < from_unix(invoice.created) + INVOICE_GRACE
             or synced_at[id_] < now - PENDING_RESYNC_INTERVAL

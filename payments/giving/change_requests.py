@@ -11,7 +11,7 @@ from typing import Any
 import stripe
 
 from payments.core.errors import StripeRejected, StripeUnavailable
-from payments.giving import change_log, subscriptions
+from payments.giving import change_log, subscription_sync
 from payments.giving.change_log import SubscriptionChange
 from payments.infra import alerts, job_queue, stripe_client
 from payments.infra.alerts import AlertKind
@@ -130,11 +130,11 @@ async def carry_out(
         await _sync_later(ctx, subscription_id)  # it may have been done
         raise
     requested_at = ctx.now()
-    fetched = await subscriptions.fetch(ctx, subscription_id)
+    fetched = await subscription_sync.fetch(ctx, subscription_id)
     is_made = came_about(fetched)
     if not is_made:
         await _mark_failed(ctx, decision, was_confirmed=refusal is None)
-    await subscriptions.store(ctx, fetched, requested_at=requested_at)
+    await subscription_sync.store(ctx, fetched, requested_at=requested_at)
     if is_made:
         return
     if refusal is not None:
@@ -150,7 +150,7 @@ async def carry_out(
 async def _sync_later(ctx: Context, subscription_id: str) -> None:
     async with ctx.sessions.begin() as session:
         await job_queue.enqueue_sync(
-            session, "subscription", subscription_id, delay=subscriptions.RESYNC_DELAY
+            session, "subscription", subscription_id, delay=subscription_sync.RESYNC_DELAY
         )
 
 

@@ -22,7 +22,7 @@ import stripe
 
 from payments.core.calendar import from_unix
 from payments.core.money import Money
-from payments.giving import change_requests, invoices, subscriptions
+from payments.giving import change_requests, invoices, subscription_sync
 from payments.giving.subscriptions import SubscriptionStatus
 from payments.infra import alerts, stripe_client
 from payments.infra.alerts import AlertKind
@@ -62,7 +62,7 @@ class CardUpdatePlan:
 async def plan_for(ctx: Context, subscription_id: str) -> CardUpdatePlan:
     """Return what replacing the card would do, as Stripe has it now. Raises StripeUnavailable."""
     with stripe_client.translate_errors():
-        fetched = await subscriptions.fetch(ctx, subscription_id)
+        fetched = await subscription_sync.fetch(ctx, subscription_id)
         debts = await _debts_of(ctx, fetched)
         resumes = _is_paused_for_want_of_payment(fetched)
         if not debts or await _is_with_the_bank(ctx, debts[0].id):
@@ -86,7 +86,7 @@ async def settle(
     events follow it up. Raises StripeUnavailable.
     """
     requested_at, is_settled = ctx.now(), True
-    fetched = await subscriptions.fetch(ctx, subscription_id)
+    fetched = await subscription_sync.fetch(ctx, subscription_id)
     with stripe_client.translate_errors():
         if shown_invoice_id is not None:
             is_settled = await _settle_debts(ctx, fetched, shown_invoice_id, payment_method_id)
@@ -95,8 +95,8 @@ async def settle(
             await _resume(ctx, fetched)
     if shown_invoice_id is not None or is_paused:
         requested_at = ctx.now()
-        fetched = await subscriptions.fetch(ctx, subscription_id)
-    await subscriptions.store(ctx, fetched, requested_at=requested_at)
+        fetched = await subscription_sync.fetch(ctx, subscription_id)
+    await subscription_sync.store(ctx, fetched, requested_at=requested_at)
     if is_settled and _is_never_charged(fetched):
         await _alert(ctx, AlertKind.DEBT_LEFT, subscription_id)
 
@@ -104,10 +104,10 @@ async def settle(
 async def forgive_all(ctx: Context, subscription_id: str) -> None:
     """Void whatever a subscription owes, and store what it is then. Raises StripeUnavailable."""
     with stripe_client.translate_errors():
-        fetched = await subscriptions.fetch(ctx, subscription_id)
+        fetched = await subscription_sync.fetch(ctx, subscription_id)
         for debt in await _debts_of(ctx, fetched):
             await _forgive(ctx, debt)
-    await subscriptions.sync(ctx, subscription_id)
+    await subscription_sync.sync(ctx, subscription_id)
 
 
 async def _settle_debts(

@@ -12,7 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core.calendar import from_unix
 from payments.core.frequency import Interval
-from payments.giving import contributions, payment_intent_links, subscriptions
+from payments.giving import (
+    contributions,
+    payment_intent_links,
+    subscription_differences,
+    subscription_sync,
+)
 from payments.giving.subscriptions import Subscription
 from payments.infra import alerts, stripe_account, stripe_client
 from payments.infra.alerts import AlertKind
@@ -79,11 +84,13 @@ async def _notify_payment_failure(
     statuses = {intent.status for intent in attempts}
     if "processing" in statuses:
         return  # the bank has days to answer: nothing has failed
-    failed_key, action_key = subscriptions.failure_keys(invoice.id)
+    failed_key, action_key = subscription_sync.failure_keys(invoice.id)
     kind, key = MailKind.PAYMENT_FAILED, failed_key
     if "requires_action" in statuses:  # by a new card too, after a mail about the old one
         kind, key = MailKind.ACTION_NEEDED, action_key
-    await subscriptions.notify(ctx, session, subscription, kind, key=key, object_id=invoice.id)
+    await subscription_differences.notify(
+        ctx, session, subscription, kind, key=key, object_id=invoice.id
+    )
 
 
 def subscription_of(invoice: stripe.Invoice) -> str | None:
@@ -127,11 +134,11 @@ async def contribution_of(ctx: Context, invoice: stripe.Invoice) -> str | None:
     )
     async with ctx.sessions() as session:
         subscription = await session.get(Subscription, subscription_id)
-        if subscription is None and await subscriptions.may_claim(session, claimed_id):
+        if subscription is None and await subscription_sync.may_claim(session, claimed_id):
             return claimed_id
     if subscription is not None:
         return subscription.contribution_id
-    return await subscriptions.sync(ctx, subscription_id)
+    return await subscription_sync.sync(ctx, subscription_id)
 
 
 async def _ensure_subscription(ctx: Context, invoice: stripe.Invoice) -> None:
@@ -141,4 +148,4 @@ async def _ensure_subscription(ctx: Context, invoice: stripe.Invoice) -> None:
     async with ctx.sessions() as session:
         subscription = await session.get(Subscription, subscription_id)
     if subscription is None:
-        await subscriptions.sync(ctx, subscription_id)
+        await subscription_sync.sync(ctx, subscription_id)

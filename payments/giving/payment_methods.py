@@ -14,7 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from stripe.checkout import Session as CheckoutSession
 
 from payments.core.errors import InvalidField, StripeRejected
-from payments.giving import change_log, current_card, debts, donor_address, subscriptions
+from payments.giving import (
+    change_log,
+    current_card,
+    debts,
+    donor_address,
+    subscription_sync,
+    subscriptions,
+)
 from payments.giving.change_log import Actor, ChangeKind, SubscriptionChange
 from payments.giving.checkout_session import CHECKOUT_LIFETIME
 from payments.giving.debts import CardUpdatePlan
@@ -141,7 +148,7 @@ async def _make_default(
     """
     was_refused = False
     with stripe_client.translate_errors():
-        before = await subscriptions.fetch(ctx, subscription_id)
+        before = await subscription_sync.fetch(ctx, subscription_id)
         card = current_card.from_subscription(before)
         if card is None or card.id != payment_method_id:
             try:
@@ -150,7 +157,7 @@ async def _make_default(
                 )
             except stripe.InvalidRequestError:  # the subscription has ended, or the card is gone
                 was_refused = True
-    await subscriptions.sync(ctx, subscription_id)
+    await subscription_sync.sync(ctx, subscription_id)
     async with ctx.sessions() as session:
         after = await subscriptions.get_or_none(session, subscription_id)
     if was_refused or after is None or not after.may_be_charged:

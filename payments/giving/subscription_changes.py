@@ -20,7 +20,13 @@ from payments.core.calendar import add_months
 from payments.core.errors import InvalidField, NotFound, StripeRejected, StripeUnavailable
 from payments.core.frequency import Frequency, Interval, IntervalUnit
 from payments.core.money import Money
-from payments.giving import change_log, change_requests, checkout_session, subscriptions
+from payments.giving import (
+    change_log,
+    change_requests,
+    checkout_session,
+    subscription_sync,
+    subscriptions,
+)
 from payments.giving.change_log import Actor, ChangeKind, SubscriptionChange
 from payments.giving.change_requests import Call, ChangeNotMade
 from payments.giving.subscriptions import Subscription, SubscriptionStatus
@@ -195,9 +201,9 @@ async def resume(
     """
     subscription = await _require_live(ctx, subscription_id)
     requested_at = ctx.now()
-    fetched = await subscriptions.fetch(ctx, subscription_id)
+    fetched = await subscription_sync.fetch(ctx, subscription_id)
     if not change_requests.is_paused(fetched):
-        await subscriptions.store(ctx, fetched, requested_at=requested_at)
+        await subscription_sync.store(ctx, fetched, requested_at=requested_at)
         return
     calls: list[Call] = []
     if fetched.pause_collection is not None:
@@ -271,7 +277,7 @@ async def perform_cancellation(ctx: Context, subscription_id: str) -> None:
     except stripe.InvalidRequestError as error:
         if error.code != "resource_missing":  # ended at Stripe a moment ago
             raise StripeRejected("Our payment provider did not stop it.") from error
-    await subscriptions.sync(ctx, subscription_id)
+    await subscription_sync.sync(ctx, subscription_id)
     if (await _require_known(ctx, subscription_id)).may_be_charged:
         raise ChangeNotMade("Our payment provider did not stop it.")
     async with ctx.sessions.begin() as session:  # of one that had not begun nobody was told

@@ -17,7 +17,7 @@ import stripe
 from sqlalchemy import text
 
 from payments.core.errors import StripePermissionMissing
-from payments.giving import current_card, membership, subscriptions
+from payments.giving import current_card, membership, subscription_sync
 from payments.giving.subscriptions import LIVE_STATUSES
 from payments.infra import isolation, stripe_account, stripe_client
 from payments.infra.context import Context
@@ -181,7 +181,7 @@ COMPARISONS = {
         "stripe_subscription_id",
         "status, stripe_price_id, stripe_payment_method_id, is_paused,"
         " CAST(extract(epoch FROM scheduled_end_at) AS bigint)",
-        {"expand": [f"data.{path}" for path in subscriptions.SUBSCRIPTION_EXPAND]},
+        {"expand": [f"data.{path}" for path in subscription_sync.SUBSCRIPTION_EXPAND]},
         held_sql=f"status IN ({LIVE_SQL})",
         is_ours=membership.includes_subscription_id,
         lists_all_held=True,
@@ -283,7 +283,7 @@ async def _list_page(ctx: Context, comparison: Comparison, params: dict[str, obj
         except stripe.InvalidRequestError:
             if "expand" not in params:
                 raise
-            expand = [subscriptions.SUBSCRIPTION_EXPAND[0]]
+            expand = [subscription_sync.SUBSCRIPTION_EXPAND[0]]
             params = params | {"expand": [f"data.{path}" for path in expand]}
             return await comparison.list_service(ctx).list_async(params)
 

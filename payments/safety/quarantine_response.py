@@ -20,6 +20,7 @@ from payments.giving import (
     donor_attribution,
     invoices,
     subscription_changes,
+    subscription_sync,
     subscriptions,
 )
 from payments.giving.change_log import Actor
@@ -141,7 +142,7 @@ async def _sync_unknown_subscription(ctx: Context, charge_id: str) -> None:
     subscription_id = None if invoice is None else invoices.subscription_of(invoice)
     if subscription_id is None:
         raise NotYetAttributed("Stripe does not say yet which promise this payment began.")
-    await subscriptions.sync(ctx, subscription_id)
+    await subscription_sync.sync(ctx, subscription_id)
 
 
 # --- the money ------------------------------------------------------------------------------------

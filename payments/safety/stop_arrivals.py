@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from payments.core.errors import PaymentsError
 from payments.core.safety_policy import RefundRule
-from payments.giving import subscriptions
+from payments.giving import subscription_sync
 from payments.giving.charges import Charge, ChargeStatus
 from payments.infra import alerts, isolation, retries
 from payments.infra.alerts import AlertKind
@@ -38,7 +38,7 @@ async def stop_subscription(ctx: Context, subscription_id: str) -> None:
         stops = await bulk_stops.standing(session)
     if not stops:
         return
-    fetched = await subscriptions.fetch(ctx, subscription_id)
+    fetched = await subscription_sync.fetch(ctx, subscription_id)
     for stop in stops:
         if fetched.status in stop_lists.ENDED_STATUSES or not _covers(ctx, stop, fetched):
             continue

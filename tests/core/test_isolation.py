@@ -34,7 +34,7 @@ REASONS = {
         signups/signup:destroy_orphaned_keys""",
     "it only enqueues jobs, each of which fails by itself": """
         giving/outbox_sender:resend_pending giving/payment_methods:_enqueue_syncs
-        giving/charges:_enqueue_subscriptions giving/subscriptions:_look_for_others
+        giving/charges:_enqueue_subscriptions giving/subscription_sync:_look_for_others
         giving/subscription_changes:resume_cancellations infra/job_queue:retry_failed
         safety/quarantine_response:resume signups/newsletter_delivery:enqueue_due retry_stuck
         signups/reminder_sender:enqueue_due webhooks/sweeps:sync_undelivered

@@ -9,7 +9,7 @@ from payments.accounting.reports import monthly, other_income
 from payments.core import adoption
 from payments.core.adoption import AdoptionKind
 from payments.core.frequency import Frequency
-from payments.giving import checkout_session, subscriptions
+from payments.giving import checkout_session, subscription_sync
 from payments.ops import reconcile
 from tests.support.donor import account_page, open_donor_browser, subscription_id_of
 from tests.support.newsroom import Newsroom, open_newsroom
@@ -187,7 +187,7 @@ async def test_an_unpaid_subscription_is_told_as_given_up(newsroom: Newsroom) ->
     await room.runs_until_idle()
     id_ = await subscription_id_of(room)
     room.sandbox.account.set_fields(room.sandbox.account.store.objects[id_], status="unpaid")
-    await subscriptions.sync(room.ctx, id_)
+    await subscription_sync.sync(room.ctx, id_)
     async with open_donor_browser(room) as donor:
         await donor.signs_in()
         page = await donor.opens(account_page(gift))

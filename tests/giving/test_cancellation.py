@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from payments.giving import subscription_changes, subscriptions
+from payments.giving import subscription_changes, subscription_sync
 from tests.support.donor import (
     SAME_ORIGIN_HEADERS,
     Donor,
@@ -184,7 +184,7 @@ async def test_a_customer_who_was_deleted_at_stripe_leaves_a_subscription_that_e
     await room.stripe_owner.v1.subscriptions.update_async(id_, {"default_payment_method": ""})
     await room.stripe_owner.v1.customers.delete_async(str(customer))
     await room.runs_until_idle()
-    await subscriptions.sync(room.ctx, id_)
+    await subscription_sync.sync(room.ctx, id_)
     assert await room.rows("SELECT status FROM subscriptions") == [("canceled",)]
     assert await room.rows("SELECT kind FROM alerts") == []
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from payments.giving import change_requests, subscription_changes, subscriptions
+from payments.giving import change_requests, subscription_changes, subscription_sync
 from payments.giving.change_log import Actor
 from tests.support.donor import (
     Donor,
@@ -121,7 +121,7 @@ async def test_a_refusal_of_what_is_true_already_is_no_failure(donor: Donor) -> 
 async def test_no_parameter_is_asked_for_that_nothing_looks_for(newsroom: Newsroom) -> None:
     await newsroom.gives(500, "monthly")
     await newsroom.runs_until_idle()
-    fetched = await subscriptions.fetch(newsroom.ctx, await subscription_id_of(newsroom))
+    fetched = await subscription_sync.fetch(newsroom.ctx, await subscription_id_of(newsroom))
     assert change_requests.has_come_about({"cancel_at": ""}, fetched)
     assert not change_requests.has_come_about({"cancel_at_period_end": True}, fetched)
     with pytest.raises(KeyError):

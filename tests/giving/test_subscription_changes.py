@@ -8,7 +8,7 @@ import pytest
 from payments.core.errors import InvalidField
 from payments.core.frequency import Frequency
 from payments.core.money import Money
-from payments.giving import subscription_changes, subscriptions
+from payments.giving import subscription_changes, subscription_sync, subscriptions
 from payments.giving.change_log import Actor
 from tests.support.donor import (
     SAME_ORIGIN_HEADERS,
@@ -437,7 +437,7 @@ async def test_an_answer_that_was_slow_takes_back_no_pause(donor: Donor) -> None
     id_ = await subscription_id_of(donor.room)
     await donor.signs_in()
     room.sandbox.faults.add("GET", f"/v1/subscriptions/{id_}", "hang_after")
-    slow = asyncio.create_task(subscriptions.sync(room.ctx, id_))
+    slow = asyncio.create_task(subscription_sync.sync(room.ctx, id_))
     await room.sandbox.faults.wait_until_hanging()
     room.clock.advance(timedelta(seconds=1))
     await donor.follows_redirect(

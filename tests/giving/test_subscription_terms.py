@@ -8,7 +8,7 @@ import pytest
 
 from payments.accounting.reports import recurring
 from payments.core.frequency import Interval
-from payments.giving import billing_dates, subscriptions
+from payments.giving import billing_dates, subscription_sync
 from payments.giving.subscriptions import Subscription
 from payments.sandbox import billing_periods
 from tests.support.donor import (
@@ -150,7 +150,7 @@ async def test_all_items_are_summed_and_one_amount_replaces_them(donor: Donor) -
     decimal = {**item["price"], "id": "p2", "unit_amount": None, "unit_amount_decimal": "0.5"}
     second = {**item, "id": "si_second", "quantity": 1999, "price": decimal}
     room.sandbox.account.set_fields(at_stripe, items={**at_stripe["items"], "data": [item, second]})
-    await subscriptions.sync(room.ctx, id_)
+    await subscription_sync.sync(room.ctx, id_)
     assert (await row_of(room, id_)).amount == 1500
     await room.runs_due_jobs()
     assert "now $15.00 a month" in room.mails()[-1].part()
@@ -173,7 +173,7 @@ async def test_an_amount_that_stripe_does_not_fix_is_told_as_that(donor: Donor, 
     room.sandbox.account.set_fields(
         at_stripe, items={**at_stripe["items"], "data": [{**item, "price": odd}]}
     )
-    await subscriptions.sync(room.ctx, id_)
+    await subscription_sync.sync(room.ctx, id_)
     expected = 500 if kind == "tiers" else None  # of the last invoice
     assert (await row_of(room, id_)).amount == expected
     await donor.signs_in()

@@ -13,7 +13,7 @@ from payments.giving import (
     notices_due,
     outbox_sender,
     subscription_changes,
-    subscriptions,
+    subscription_sync,
 )
 from payments.giving.change_log import Actor
 from payments.infra import logs
@@ -213,7 +213,7 @@ async def test_a_card_that_expires_is_notified_once_and_not_after_it_was_replace
     )
     await execute(newsroom, "UPDATE subscriptions SET card_expires_on = '2026-12-20'")
     await notices_due.notify_expiring_cards(newsroom.ctx)
-    await subscriptions.sync(newsroom.ctx, subscription)  # the network has renewed it
+    await subscription_sync.sync(newsroom.ctx, subscription)  # the network has renewed it
     await worker.run_due_jobs(newsroom.ctx)
     assert newsroom.mails() == []
     await execute(newsroom, "UPDATE subscriptions SET card_expires_on = '2026-12-19'")
@@ -411,10 +411,10 @@ async def test_an_end_that_was_set_and_undone_is_notified_once_each_time(
     for _ in range(2):
         await stripe.subscriptions.update_async(id_, {"cancel_at_period_end": True})
         await newsroom.runs_until_idle()
-        await subscriptions.sync(newsroom.ctx, id_)
+        await subscription_sync.sync(newsroom.ctx, id_)
         await stripe.subscriptions.update_async(id_, {"cancel_at_period_end": False})
         await newsroom.runs_until_idle()
-        await subscriptions.sync(newsroom.ctx, id_)
+        await subscription_sync.sync(newsroom.ctx, id_)
     assert [mail.subject for mail in newsroom.mails()] == [
         "Your monthly payment is set to end", "Your monthly payment goes on",
     ] * 2  # fmt: skip
@@ -429,7 +429,7 @@ async def test_each_pause_is_notified_once_at_the_same_moment_too(newsroom: News
     for _ in range(2):
         await subscription_changes.pause(newsroom.ctx, id_, None, actor=Actor.DONOR)
         for _ in range(3):
-            await subscriptions.sync(newsroom.ctx, id_)
+            await subscription_sync.sync(newsroom.ctx, id_)
         await subscription_changes.resume(newsroom.ctx, id_, actor=Actor.DONOR)
         await newsroom.runs_until_idle()
     kinds = await newsroom.rows("SELECT kind, count(*) FROM outbox_mails GROUP BY 1 ORDER BY 1")

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from payments.donors import donors
-from payments.giving import subscriptions
+from payments.giving import subscription_sync
 from payments.sandbox.hosted_page_client import pay
 from tests.support.donor import (
     READER_EMAIL,
@@ -139,7 +139,7 @@ async def test_an_answer_from_before_the_erasure_brings_nobody_back(donor: Donor
     await donor.signs_in()
     form_page = await donor.opens("/manage/data/erase")
     room.sandbox.faults.add("GET", f"/v1/subscriptions/{id_}", "hang_after")
-    slow = asyncio.create_task(subscriptions.sync(room.ctx, id_))
+    slow = asyncio.create_task(subscription_sync.sync(room.ctx, id_))
     await room.sandbox.faults.wait_until_hanging()  # Stripe has answered: it is active
     room.clock.advance(timedelta(seconds=1))
     assert (await donor.submits(form_page, "/manage/data/erase")).status_code == 200
@@ -157,7 +157,7 @@ async def test_many_syncs_and_an_erasure_at_once_leave_nobody(donor: Donor) -> N
     await donor.signs_in()
     form_page = await donor.opens("/manage/data/erase")
     erasing = asyncio.create_task(donor.submits(form_page, "/manage/data/erase"))
-    await asyncio.gather(*(subscriptions.sync(room.ctx, id_) for _ in range(20)))
+    await asyncio.gather(*(subscription_sync.sync(room.ctx, id_) for _ in range(20)))
     assert (await erasing).status_code == 200
     assert await room.count("donors") == 0
     await room.runs_until_idle()

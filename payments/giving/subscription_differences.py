@@ -1,0 +1,118 @@
+"""What differs in a subscription since it was last fetched: logged, and told to its donor, once."""
+
+from datetime import datetime
+from typing import Any
+
+import stripe
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from payments.core import i18n
+from payments.core.calendar import local_date
+from payments.giving import change_log
+from payments.giving.change_log import Actor, ChangeKind
+from payments.giving.contributions import Contribution
+from payments.giving.subscriptions import LIVE_STATUSES, Subscription
+from payments.infra.context import Context
+from payments.mail import outbox
+from payments.mail.outbox import MailKind
+
+
+async def record_differences(
+    ctx: Context,
+    session: AsyncSession,
+    subscription: Subscription,
+    before: dict[str, Any],
+    fetched: stripe.Subscription,
+) -> None:
+    """Log what differs from the values `before`, and enqueue one mail for each change."""
+    id_, is_live = subscription.stripe_subscription_id, subscription.is_live
+
+    async def record(kind: ChangeKind, mail_kind: MailKind) -> None:
+        change = await change_log.record_observed(session, id_, kind, now=ctx.now())
+        await notify(ctx, session, subscription, mail_kind, key=f"{mail_kind}:{change.id}")
+
+    if before["status"] in LIVE_STATUSES and not is_live:
+        details = fetched.cancellation_details
+        lapsed = details is not None and details.reason == "payment_failed"
+        kind = ChangeKind.LAPSED if lapsed else ChangeKind.CANCELLED
+        await change_log.record_observed(session, id_, kind, now=ctx.now())
+        await notify(ctx, session, subscription, MailKind(kind.value), key=f"ended:{id_}")
+    if not is_live:
+        return
+    interval_before = (before["interval_unit"], before["interval_count"])
+    if interval_before != (subscription.interval_unit, subscription.interval_count):
+        await record(ChangeKind.FREQUENCY, MailKind.FREQUENCY_CHANGED)
+    elif before["amount"] != subscription.amount:
+        await record(ChangeKind.AMOUNT, MailKind.AMOUNT_CHANGED)
+    if (before["is_paused"], before["resumes_at"]) != (
+        subscription.is_paused,
+        subscription.resumes_at,
+    ):
+        await _record_pause_change(ctx, session, subscription)
+    if (end_change := _end_change(ctx, before["scheduled_end_at"], subscription)) is not None:
+        await record(end_change, MailKind(end_change.value))
+    if before["stripe_payment_method_id"] != subscription.stripe_payment_method_id:
+        has_card = subscription.stripe_payment_method_id is not None
+        mail_kind = MailKind.CARD_CHANGED if has_card else MailKind.NEEDS_CARD
+        await record(ChangeKind.CARD, mail_kind)
+
+
+def _end_change(
+    ctx: Context, end_before: datetime | None, subscription: Subscription
+) -> ChangeKind | None:
+    """Return what became of the scheduled end: set, moved to another day, taken back; else None.
+
+    A day is the accounting zone's, as the donor was told it.
+    """
+    end = subscription.scheduled_end_at
+    if end is None:
+        return None if end_before is None else ChangeKind.END_CANCELLED
+    if end_before is None:
+        return ChangeKind.END_SCHEDULED
+    zone = ctx.settings.accounting_zone
+    is_same_day = local_date(end, zone) == local_date(end_before, zone)
+    return None if is_same_day else ChangeKind.END_MOVED
+
+
+async def _record_pause_change(
+    ctx: Context, session: AsyncSession, subscription: Subscription
+) -> None:
+    """Log a pause, a skip or a resumption. At Stripe a skip is a pause over one charge."""
+    kind = ChangeKind.PAUSED if subscription.is_paused else ChangeKind.RESUMED
+    equivalent_kinds = (ChangeKind.SKIPPED,) if subscription.is_paused else ()
+    change = await change_log.record_observed(
+        session,
+        subscription.stripe_subscription_id,
+        kind,
+        now=ctx.now(),
+        equivalent_kinds=equivalent_kinds,
+    )
+    if change.actor is Actor.SERVICE:
+        return  # the mail about the second one says it
+    mail_kind = MailKind(change.kind.value)
+    await notify(ctx, session, subscription, mail_kind, key=f"{mail_kind}:{change.id}")
+
+
+async def notify(
+    ctx: Context,
+    session: AsyncSession,
+    subscription: Subscription,
+    kind: MailKind,
+    *,
+    key: str,
+    object_id: str | None = None,
+) -> None:
+    """Enqueue a mail about a subscription to its donor, one for each `key`."""
+    language = await session.scalar(
+        select(Contribution.language).where(Contribution.id == subscription.contribution_id)
+    )
+    await outbox.enqueue(
+        session,
+        kind,
+        key=key,
+        now=ctx.now(),
+        subscription_id=subscription.stripe_subscription_id,
+        object_id=object_id,
+        language=language or i18n.DEFAULT_LOCALE,
+    )

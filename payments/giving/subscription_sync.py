@@ -1,0 +1,355 @@
+"""A subscription's sync: fetch it from Stripe, store it, and find out whose it is.
+
+What differs from the row before is logged and mailed by `subscription_differences`.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import stripe
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from payments.core.calendar import from_unix
+from payments.donors import donors
+from payments.giving import (
+    change_log,
+    contributions,
+    current_card,
+    donor_attribution,
+    import_unknown,
+    interval_columns,
+    membership,
+    subscription_terms,
+)
+from payments.giving.change_log import Actor
+from payments.giving.contributions import Contribution, ContributionOrigin, ContributionStatus
+from payments.giving.import_unknown import ImportedTerms
+from payments.giving.subscription_differences import notify, record_differences
+from payments.giving.subscription_terms import SubscriptionTerms
+from payments.giving.subscriptions import (
+    ARREARS_STATUSES,
+    CANCEL_JOB,
+    HOLD_JOB,
+    LIVE_STATUSES,
+    RENEWING_STATUSES,
+    Subscription,
+    SubscriptionStatus,
+    list_for_donor,
+)
+from payments.infra import job_queue, stripe_client, unknown_values
+from payments.infra.context import Context
+from payments.mail import muted, outbox
+from payments.mail.outbox import MailKind
+from payments.risk import bulk_stops
+
+SECOND_NOTICE_WITHIN = timedelta(days=7)  # of its start; what is imported later is no news
+RESYNC_DELAY = timedelta(seconds=3)
+SUBSCRIPTION_EXPAND = ["default_payment_method", "customer.invoice_settings.default_payment_method"]
+
+
+async def sync(ctx: Context, subscription_id: str) -> str | None:
+    """Fetch a subscription and store it. Returns the id of its contribution, None if it is none."""
+    requested_at = ctx.now()
+    fetched = await fetch(ctx, subscription_id)
+    return await store(ctx, fetched, requested_at=requested_at)
+
+
+async def store(
+    ctx: Context, fetched: stripe.Subscription, *, requested_at: datetime
+) -> str | None:
+    """Store a subscription that was asked for at a moment. Returns the id of its contribution, None
+    if it is none (`membership`).
+    """
+    terms = await subscription_terms.read(ctx, fetched)
+    async with ctx.sessions.begin() as session:
+        return await _upsert(ctx, session, fetched, terms, requested_at=requested_at)
+
+
+async def fetch(ctx: Context, subscription_id: str) -> stripe.Subscription:
+    """Return a subscription as it is at Stripe, with its payment method expanded.
+
+    Stripe refuses to expand the settings of a deleted customer, so those are left out.
+    """
+    with stripe_client.translate_errors():
+        try:
+            return await ctx.stripe.v1.subscriptions.retrieve_async(
+                subscription_id, {"expand": SUBSCRIPTION_EXPAND}
+            )
+        except stripe.InvalidRequestError as error:
+            if error.code == "resource_missing":
+                raise
+            return await ctx.stripe.v1.subscriptions.retrieve_async(
+                subscription_id, {"expand": [*SUBSCRIPTION_EXPAND[:1], "customer"]}
+            )
+
+
+# --- store what was fetched -----------------------------------------------------------------------
+
+
+async def _upsert(
+    ctx: Context,
+    session: AsyncSession,
+    fetched: stripe.Subscription,
+    terms: SubscriptionTerms,
+    *,
+    requested_at: datetime,
+) -> str | None:
+    """Store a subscription as fetched, and what follows from the difference."""
+    row = _column_values(fetched, terms) | {"synced_at": requested_at}
+    if await _is_dropped(ctx, session, fetched):
+        return None
+    contribution_id = await _contribution_of(ctx, session, fetched, terms)
+    if contribution_id is None:
+        return None
+    before = await session.scalar(
+        select(Subscription)
+        .where(Subscription.stripe_subscription_id == fetched.id)
+        .with_for_update()
+    )
+    if before is not None and before.ended_at is not None and fetched.ended_at is None:
+        return contribution_id  # ended is final: this was fetched before the end
+    if before is not None and before.synced_at > requested_at:
+        # A later fetch was stored first. Clocks differ, so it is fetched once more.
+        await job_queue.enqueue_sync(session, "subscription", fetched.id, delay=RESYNC_DELAY)
+        return contribution_id
+    if fetched.ended_at is None:
+        await bulk_stops.enqueue_arrival(session, bulk_stops.SUBSCRIPTION_ARRIVAL_JOB, fetched.id)
+        # an ended one may be an erased donor's
+        await _attach_donor(ctx, session, fetched, contribution_id)
+    if row["status"] in ARREARS_STATUSES:
+        await _enqueue_failed_invoice(session, fetched)
+    await unknown_values.update_alert(session, fetched.id, row["status"], now=ctx.now())
+    if before is None:
+        await session.execute(
+            insert(Subscription)
+            .values(
+                stripe_subscription_id=fetched.id,
+                contribution_id=contribution_id,
+                started_at=from_unix(fetched.start_date),
+                **row,
+            )
+            .on_conflict_do_update(index_elements=["stripe_subscription_id"], set_=row)
+        )
+        await _look_for_others(ctx, session, fetched.id)
+        return contribution_id
+    old_values = {name: getattr(before, name) for name in row}
+    for name, value in row.items():
+        setattr(before, name, value)
+    await session.flush()
+    await record_differences(ctx, session, before, old_values, fetched)
+    if old_values["status"] not in LIVE_STATUSES:
+        await _look_for_others(ctx, session, fetched.id)  # its first payment came later
+    return contribution_id
+
+
+async def _enqueue_failed_invoice(session: AsyncSession, fetched: stripe.Subscription) -> None:
+    """Enqueue a sync of the invoice that could not be paid, unless its donor was written to: the
+    state has been reached, whether or not the invoice's own event arrives.
+    """
+    invoice_id = stripe_client.id_of(fetched.latest_invoice)
+    if invoice_id is not None and not await outbox.exists(session, failure_keys(invoice_id)):
+        await job_queue.enqueue_sync(session, "invoice", invoice_id)
+
+
+def failure_keys(invoice_id: str) -> tuple[str, str]:
+    """Return the keys of the mails about an invoice: it could not be paid, its bank asks first."""
+    return f"failed:{invoice_id}", f"action:{invoice_id}"
+
+
+async def _look_for_others(ctx: Context, session: AsyncSession, subscription_id: str) -> None:
+    """Tell the donor of a subscription that has begun, once, if they have another one, and have
+    such of the others held whose payment has failed.
+    """
+    subscription = await session.get_one(Subscription, subscription_id)
+    contribution = await session.get_one(Contribution, subscription.contribution_id)
+    has_begun = subscription.status is SubscriptionStatus.ACTIVE
+    is_news = subscription.started_at > ctx.now() - SECOND_NOTICE_WITHIN
+    if contribution.donor_id is None or not has_begun or not is_news:
+        return
+    others = [
+        other
+        for other in await list_for_donor(session, contribution.donor_id)
+        if other.is_live and other.stripe_subscription_id != subscription_id
+    ]
+    if not others:
+        return
+    kind = MailKind.SECOND_BEGUN
+    await notify(ctx, session, subscription, kind, key=f"{kind}:{subscription_id}")
+    for other in others:
+        if other.status is SubscriptionStatus.PAST_DUE and not other.is_paused:
+            await job_queue.enqueue_sync(session, HOLD_JOB, other.stripe_subscription_id)
+
+
+def _column_values(
+    fetched: stripe.Subscription, terms: SubscriptionTerms
+) -> dict[str, Any]:  # column -> value
+    item = fetched["items"].data[0]
+    status, card = SubscriptionStatus(fetched.status), current_card.from_subscription(fetched)
+    pause = fetched.pause_collection
+    return {
+        "stripe_customer_id": stripe_client.id_of(fetched.customer),
+        "status": status,
+        **interval_columns.column_values(terms.interval),
+        "amount": terms.amount,
+        "currency": fetched.currency,
+        "stripe_price_id": terms.stripe_price_id,
+        "stripe_payment_method_id": card.id if card is not None else None,
+        "card_expires_on": card.expires_on if card is not None else None,
+        "billing_anchor_at": from_unix(fetched.billing_cycle_anchor),
+        "current_period_end": (
+            from_unix(item.current_period_end) if status in RENEWING_STATUSES else None
+        ),
+        "is_paused": pause is not None or status is SubscriptionStatus.PAUSED,
+        "resumes_at": _from_unix_or_none(pause.resumes_at) if pause is not None else None,
+        "trial_ends_at": _trial_end(fetched),
+        "scheduled_end_at": _scheduled_end(fetched, item) if status in LIVE_STATUSES else None,
+        "ended_at": _from_unix_or_none(fetched.ended_at),
+    }
+
+
+def _from_unix_or_none(seconds: int | None) -> datetime | None:
+    return None if seconds is None else from_unix(seconds)
+
+
+async def _attach_donor(
+    ctx: Context, session: AsyncSession, fetched: stripe.Subscription, contribution_id: str
+) -> None:
+    """Attach the donor of a live subscription to its contribution.
+
+    One whose donor was erased since it started is cancelled: the erasure was for it too. So is
+    one of a protected contribution, and no mail is sent about it.
+    """
+    email = getattr(fetched.customer, "email", None)  # a deleted customer has no such field
+    if await donor_attribution.lock_and_check_protected(session, contribution_id):
+        await muted.mute(session, [fetched.id], now=ctx.now())
+        await _enqueue_cancellation(session, fetched.id, actor=Actor.STAFF, now=ctx.now())
+        return
+    customer_id = stripe_client.id_of(fetched.customer)
+    known = await donors.of_customer(session, customer_id)
+    if known is not None and not donors.has_address(ctx.settings, known, email or None):
+        # the address was changed at Stripe, and its event may have been lost
+        await job_queue.enqueue_sync(session, "customer", customer_id or "")
+        return
+    if not email:
+        return
+    donor_id = await donors.find_or_create(
+        session,
+        ctx.settings,
+        address=email,
+        stripe_customer_id=customer_id,
+        contributed_at=from_unix(fetched.start_date),
+        now=ctx.now(),
+    )
+    if donor_id is not None:
+        await donor_attribution.attach_donor(session, contribution_id, donor_id)
+        return
+    await _enqueue_cancellation(session, fetched.id, actor=Actor.DONOR, now=ctx.now())
+
+
+async def _enqueue_cancellation(
+    session: AsyncSession, subscription_id: str, *, actor: Actor, now: datetime
+) -> None:
+    """Record the decision to cancel, and enqueue the job that does it at Stripe."""
+    await change_log.record_cancellation(session, subscription_id, actor=actor, now=now)
+    await job_queue.enqueue_sync(session, CANCEL_JOB, subscription_id)
+
+
+async def _contribution_of(
+    ctx: Context,
+    session: AsyncSession,
+    fetched: stripe.Subscription,
+    terms: SubscriptionTerms,
+) -> str | None:
+    """Return the contribution of a subscription, imported if it has no row; None if it is no
+    contribution.
+
+    Once known it stays that, whatever becomes of the metadata.
+    """
+    known_id: str | None = await session.scalar(
+        select(Subscription.contribution_id).where(
+            Subscription.stripe_subscription_id == fetched.id
+        )
+    )
+    if known_id is not None:
+        return known_id
+    claimed_id = stripe_client.metadata_value(fetched, "contribution_id")
+    if await may_claim(session, claimed_id):
+        return claimed_id
+    if not membership.includes_subscription(ctx.settings.adopt, fetched):
+        return None
+    is_copied = await contributions.exists(session, claimed_id)
+    return await import_unknown.import_from_stripe(
+        session,
+        fetched.id,
+        claimed_id=None if is_copied else claimed_id,
+        terms=ImportedTerms(terms.amount, fetched.currency, terms.interval),
+        given_at=from_unix(fetched.start_date),
+        status=_imported_status(fetched),
+        now=ctx.now(),
+    )
+
+
+async def _is_dropped(ctx: Context, session: AsyncSession, fetched: stripe.Subscription) -> bool:
+    """Forget an imported subscription that is no contribution any more. Returns whether it was.
+
+    What was booked of it stays; nobody is written to about it, and nobody finds it on a page.
+    """
+    row = await session.get(Subscription, fetched.id)
+    if row is None or membership.includes_subscription(ctx.settings.adopt, fetched):
+        return False
+    contribution = await session.get_one(Contribution, row.contribution_id)
+    if contribution.origin is not ContributionOrigin.IMPORTED:
+        return False
+    contribution.donor_id = None
+    await outbox.cancel_for(session, [fetched.id])
+    await session.delete(row)
+    return True
+
+
+async def may_claim(session: AsyncSession, contribution_id: str | None) -> bool:
+    """Whether a subscription may be the one of a contribution that its metadata names.
+
+    It must be there, be recurring and have no other: whoever copies an object at Stripe copies our
+    id with it, and each subscription has a page of its own.
+    """
+    row = None if contribution_id is None else await session.get(Contribution, contribution_id)
+    if row is None or row.interval is None:
+        return False
+    others = select(Subscription.stripe_subscription_id).where(
+        Subscription.contribution_id == row.id
+    )
+    return await session.scalar(others.limit(1)) is None
+
+
+def _imported_status(fetched: stripe.Subscription) -> ContributionStatus:
+    """Return the status of the contribution of a subscription whose payments are not known yet.
+
+    None is paid before a payment is seen.
+    """
+    if fetched.status == SubscriptionStatus.TRIALING:
+        return ContributionStatus.TRIAL
+    has_failed = fetched.status in (
+        SubscriptionStatus.INCOMPLETE,
+        SubscriptionStatus.INCOMPLETE_EXPIRED,
+    )
+    return ContributionStatus.FAILED if has_failed else ContributionStatus.PROCESSING
+
+
+def _trial_end(fetched: stripe.Subscription) -> datetime | None:
+    """Return the end of a trial that a subscription began with, while it lasts.
+
+    One that a change of frequency has set comes after payments, and is none to its donor.
+    """
+    is_first = fetched.trial_start is not None and fetched.trial_start <= fetched.start_date
+    if fetched.status != SubscriptionStatus.TRIALING or not is_first:
+        return None
+    return _from_unix_or_none(fetched.trial_end)
+
+
+def _scheduled_end(fetched: stripe.Subscription, item: stripe.SubscriptionItem) -> datetime | None:
+    """Return the end that was set in advance, at Stripe or by a donor here."""
+    if fetched.cancel_at is not None:
+        return from_unix(fetched.cancel_at)
+    return from_unix(item.current_period_end) if fetched.cancel_at_period_end else None
