@@ -27,12 +27,18 @@ KEY = "sk_test_tool"
 DOCUMENTATION = (Path(__file__).parents[2] / "docs/sandbox.md").read_text()
 
 
+def heed_interrupts() -> None:
+    """Let a program be interrupted: a shell has those that it runs in the background ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @asynccontextmanager
 async def tool(*options: str, stop: signal.Signals = signal.SIGTERM) -> AsyncIterator[str]:
     """Run `payments sandbox` in a process of its own, and yield its address."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "payments.cli", "sandbox", "--port", "0", "--key", KEY, *options,
         stderr=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        preexec_fn=heed_interrupts,
     )  # fmt: skip
     assert process.stderr is not None
     try:
