@@ -139,7 +139,8 @@ async def _attribute(
     lookup = lookup or fetched.status == "pending"
     claimed_id = stripe_client.metadata_value(fetched, "contribution_id")
     async with ctx.sessions() as session:
-        contribution_id = claimed_id if await _may_claim(session, claimed_id) else None
+        is_own = await may_claim(session, claimed_id, payment_intent_id)
+        contribution_id = claimed_id if is_own else None
         is_copied = contribution_id is None and await contributions.exists(session, claimed_id)
     interval, invoice, is_ours = None, None, True
     if lookup and contribution_id is None and fetched.payment_intent:
@@ -169,17 +170,23 @@ async def _attribute(
             await payment_intent_links.link(session, payment_intent_id, None, None)
 
 
-async def _may_claim(session: AsyncSession, contribution_id: str | None) -> bool:
+async def may_claim(
+    session: AsyncSession, contribution_id: str | None, payment_intent_id: str
+) -> bool:
     """Whether a payment may be the one of a contribution that its metadata names.
 
     It must be there, be given once and have no other payment: whoever copies an object at Stripe
-    copies our id with it. A renewal is known by its invoice.
+    copies our id with it. The payment's own link, which another job may have made meanwhile, is no
+    other. A renewal is known by its invoice.
     """
     row = None if contribution_id is None else await session.get(Contribution, contribution_id)
     if row is None or row.frequency is not Frequency.ONCE:
         return False
-    links = select(PaymentIntentLink).where(PaymentIntentLink.contribution_id == row.id)
-    return await session.scalar(links.limit(1)) is None
+    others = select(PaymentIntentLink).where(
+        PaymentIntentLink.contribution_id == row.id,
+        PaymentIntentLink.stripe_payment_intent_id != payment_intent_id,
+    )
+    return await session.scalar(others.limit(1)) is None
 
 
 async def fetch_invoice(ctx: Context, payment_intent_id: str) -> stripe.Invoice | None:

@@ -189,7 +189,7 @@ async def _contribution_of(
         return known_id
     # Not client_reference_id: whoever opens a Payment Link chooses that, and could claim a row.
     claimed_id = stripe_client.metadata_value(fetched, "contribution_id")
-    if await _may_claim(session, claimed_id):
+    if await may_claim(session, claimed_id, fetched.id):
         return claimed_id
     if not is_ours or await _is_other_income(session, fetched):
         return None
@@ -210,13 +210,14 @@ async def _contribution_of(
     )
 
 
-async def _may_claim(session: AsyncSession, contribution_id: str | None) -> bool:
+async def may_claim(session: AsyncSession, contribution_id: str | None, session_id: str) -> bool:
     """Whether a session may be the one of a contribution: one that is there, and has no other.
 
-    Whoever copies an object at Stripe copies our id with it.
+    Whoever copies an object at Stripe copies our id with it. Another job may have written this very
+    session meanwhile.
     """
     row = None if contribution_id is None else await session.get(Contribution, contribution_id)
-    return row is not None and row.stripe_session_id is None
+    return row is not None and row.stripe_session_id in (None, session_id)
 
 
 async def _is_other_income(session: AsyncSession, fetched: CheckoutSession) -> bool:

@@ -134,7 +134,9 @@ async def contribution_of(ctx: Context, invoice: stripe.Invoice) -> str | None:
     )
     async with ctx.sessions() as session:
         subscription = await session.get(Subscription, subscription_id)
-        if subscription is None and await subscription_sync.may_claim(session, claimed_id):
+        if subscription is None and await subscription_sync.may_claim(
+            session, claimed_id, subscription_id
+        ):
             return claimed_id
     if subscription is not None:
         return subscription.contribution_id

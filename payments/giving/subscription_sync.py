@@ -275,7 +275,7 @@ async def _contribution_of(
     if known_id is not None:
         return known_id
     claimed_id = stripe_client.metadata_value(fetched, "contribution_id")
-    if await may_claim(session, claimed_id):
+    if await may_claim(session, claimed_id, fetched.id):
         return claimed_id
     if not membership.includes_subscription(ctx.settings.adopt, fetched):
         return None
@@ -308,17 +308,21 @@ async def _is_dropped(ctx: Context, session: AsyncSession, fetched: stripe.Subsc
     return True
 
 
-async def may_claim(session: AsyncSession, contribution_id: str | None) -> bool:
+async def may_claim(
+    session: AsyncSession, contribution_id: str | None, subscription_id: str
+) -> bool:
     """Whether a subscription may be the one of a contribution that its metadata names.
 
     It must be there, be recurring and have no other: whoever copies an object at Stripe copies our
-    id with it, and each subscription has a page of its own.
+    id with it, and each subscription has a page of its own. Its own row, which another job may have
+    made meanwhile, is no other.
     """
     row = None if contribution_id is None else await session.get(Contribution, contribution_id)
     if row is None or row.interval is None:
         return False
     others = select(Subscription.stripe_subscription_id).where(
-        Subscription.contribution_id == row.id
+        Subscription.contribution_id == row.id,
+        Subscription.stripe_subscription_id != subscription_id,
     )
     return await session.scalar(others.limit(1)) is None
 

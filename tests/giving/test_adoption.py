@@ -9,7 +9,7 @@ from payments.accounting.reports import monthly, other_income
 from payments.core import adoption
 from payments.core.adoption import AdoptionKind
 from payments.core.frequency import Frequency
-from payments.giving import checkout_session, subscription_sync
+from payments.giving import charges, checkout, checkout_session, subscription_sync
 from payments.ops import reconcile
 from tests.support.donor import account_page, open_donor_browser, subscription_id_of
 from tests.support.newsroom import Newsroom, open_newsroom
@@ -233,6 +233,27 @@ async def test_what_is_copied_or_cleared_at_stripe_makes_no_phantom(newsroom: Ne
         "SELECT stripe_subscription_id FROM subscriptions WHERE status = 'canceled'"
     )
     assert ended == [(twin,)]
+
+
+async def test_an_object_stored_meanwhile_by_another_job_is_no_copy_of_itself(
+    newsroom: Newsroom,
+) -> None:
+    room = newsroom
+    gift = await room.gives(500, "monthly")
+    once = await room.gives(800)
+    await room.runs_until_idle()
+    ((payment,),) = await room.rows(
+        "SELECT stripe_payment_intent_id FROM payment_intent_links WHERE contribution_id = :id",
+        id=once.id,
+    )
+    async with room.ctx.sessions() as session:
+        for may_claim, contribution, own, another in (
+            (charges.may_claim, once, str(payment), "pi_another"),
+            (checkout.may_claim, once, str(once.stripe_session_id), "cs_another"),
+            (subscription_sync.may_claim, gift, await subscription_id_of(room), "sub_another"),
+        ):
+            assert await may_claim(session, contribution.id, own)
+            assert not await may_claim(session, contribution.id, another)
 
 
 @pytest.mark.parametrize(
