@@ -34,22 +34,26 @@ async def others_of(
 async def hold(ctx: Context, subscription_id: str) -> None:
     """Pause a subscription whose payment failed, and void what it owes, if its donor pays another.
 
-    Raises StripeUnavailable and ChangeNotMade.
+    Run again after it failed half way, it goes on with what is left: a pause alone leaves the open
+    invoice, which Stripe would try again. One that its donor resumed since is left alone. Raises
+    StripeUnavailable and ChangeNotMade.
     """
     async with ctx.sessions() as session:
         subscription = await subscriptions.get_or_none(session, subscription_id)
-        if subscription is None or not await _is_to_be_held(session, subscription):
+        if subscription is None or not await _is_failing_beside_another(session, subscription):
             return
-    async with ctx.sessions.begin() as session:
-        decision = await change_log.record_decision(
-            session,
-            subscription_id,
-            ChangeKind.PAUSED,
-            actor=Actor.SERVICE,
-            now=ctx.now(),
-            idempotency_key=f"second:{subscription.current_period_end}",
-        )
-    if decision.done_at is None:
+    if not subscription.is_paused:
+        async with ctx.sessions.begin() as session:
+            decision = await change_log.record_decision(
+                session,
+                subscription_id,
+                ChangeKind.PAUSED,
+                actor=Actor.SERVICE,
+                now=ctx.now(),
+                idempotency_key=f"second:{subscription.current_period_end}",
+            )
+        if decision.done_at is not None:
+            return
         call = change_requests.update_call(ctx, subscription_id, HOLD_PARAMS)
         await change_requests.carry_out(ctx, decision, [call], _is_held)
     await debts.forgive_all(ctx, subscription_id)
@@ -59,8 +63,8 @@ def _is_held(fetched: stripe.Subscription) -> bool:
     return change_requests.has_come_about(HOLD_PARAMS, fetched)
 
 
-async def _is_to_be_held(session: AsyncSession, subscription: Subscription) -> bool:
-    if subscription.status is not SubscriptionStatus.PAST_DUE or subscription.is_paused:
+async def _is_failing_beside_another(session: AsyncSession, subscription: Subscription) -> bool:
+    if subscription.status is not SubscriptionStatus.PAST_DUE:
         return False
     contribution = await session.get_one(Contribution, subscription.contribution_id)
     others = await others_of(session, subscription, contribution.donor_id)

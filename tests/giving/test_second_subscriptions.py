@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from payments.accounting.reports import recurring
+from payments.giving import second_subscriptions
 from tests.support.donor import (
     OTHER_EMAIL,
     Donor,
@@ -12,6 +13,7 @@ from tests.support.donor import (
     months_pass,
     open_donor_browser,
     payment_fails,
+    subscription_id_of,
     successful_charges,
 )
 
@@ -89,6 +91,23 @@ async def test_a_failing_one_is_not_charged_beside_the_new_one(donor: Donor) -> 
         "SELECT is_paused FROM subscriptions WHERE contribution_id = :id", id=old.id
     )
     assert not is_paused
+
+
+async def test_a_hold_that_failed_half_way_goes_on_and_leaves_nothing_to_charge(
+    donor: Donor,
+) -> None:
+    room = donor.room
+    old, _ = await payment_fails(donor)
+    id_ = await subscription_id_of(room, old)
+    room.sandbox.faults.add("POST", r"/v1/invoices/[^/]+/void", "status_500", remaining=99)
+    await donor.gives(500)
+    room.sandbox.faults.clear()
+    subscription = room.sandbox.account.store.objects[id_]
+    assert subscription["pause_collection"] is not None
+    invoices = room.sandbox.account.store.objects
+    assert invoices[subscription["latest_invoice"]]["status"] == "open"
+    await second_subscriptions.hold(room.ctx, id_)  # as the job's next attempt does
+    assert invoices[subscription["latest_invoice"]]["status"] == "void"
 
 
 async def test_one_that_is_in_order_goes_on_beside_the_new_one(donor: Donor) -> None:
