@@ -44,7 +44,7 @@ def export() -> None:
 @export.command("ledger")
 @_period_option
 @click.option("--type", "type_", default="", help="charge, refund, dispute, fee, payout …")
-@click.option("--frequency", default="", help="once, monthly, annual or none.")
+@click.option("--frequency", default="", help="once, monthly, annual, periodic, other or none.")
 @_currency_option
 @click.option("--account", default="", help="One of our accounts, such as income:monthly.")
 @click.option("--campaign", default="", help="Gifts that began with this campaign.")
