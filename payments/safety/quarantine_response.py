@@ -13,7 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core.errors import StripeUnavailable
 from payments.core.frequency import Frequency
-from payments.core.safety_policy import RefundRule
 from payments.donors import donors
 from payments.giving import (
     charges,
@@ -32,10 +31,7 @@ from payments.infra.context import Context
 from payments.mail import muted, outbox
 from payments.risk import quarantine
 from payments.risk.quarantine import Quarantine
-from payments.safety import erasure
-from payments.settlement import refund_requests
-from payments.settlement.refund_requests import RefundNotPossible
-from payments.settlement.refunds import RefundReason
+from payments.safety import erasure, policy_refunds
 
 
 class NotYetAttributed(StripeUnavailable):
@@ -150,20 +146,10 @@ async def _sync_unknown_subscription(ctx: Context, charge_id: str) -> None:
 
 async def _refund_if_policy_requires(ctx: Context, charge_id: str) -> None:
     """Refund the charge if the policy of today says so. Raises NotYetAttributed while pending."""
-    policy = ctx.settings.safety_policy
-    if policy is None or policy.refunds is not RefundRule.AUTO:
+    if not policy_refunds.are_required(ctx):
         return
     async with ctx.sessions() as session:
         charge = await session.get_one(Charge, charge_id)
     if charge.status is charges.ChargeStatus.PENDING:
         raise NotYetAttributed("A bank has yet to pay this, so it cannot be given back yet.")
-    try:
-        await refund_requests.request(
-            ctx,
-            charge_id,
-            reason=RefundReason.REQUESTED_BY_CUSTOMER,
-            staff_id=None,
-            idempotency_key=f"quarantine:{charge_id}"[:64],
-        )
-    except RefundNotPossible:
-        return  # refunded or disputed already: the alert is open, and a person looks
+    await policy_refunds.request(ctx, charge_id, cause="quarantine")

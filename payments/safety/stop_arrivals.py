@@ -10,7 +10,6 @@ import stripe
 from sqlalchemy import select
 
 from payments.core.errors import PaymentsError
-from payments.core.safety_policy import RefundRule
 from payments.giving import subscription_sync
 from payments.giving.charges import Charge, ChargeStatus
 from payments.infra import alerts, isolation, retries
@@ -18,10 +17,7 @@ from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.risk import bulk_stops, quarantine
 from payments.risk.bulk_stops import BulkStop, BulkStopItem, BulkStopItemState, StopGroup, StopMode
-from payments.safety import emergency_stop, stop_items, stop_lists
-from payments.settlement import refund_requests
-from payments.settlement.refund_requests import RefundNotPossible
-from payments.settlement.refunds import RefundReason
+from payments.safety import emergency_stop, policy_refunds, stop_items, stop_lists
 
 
 class NotYetStopped(PaymentsError):
@@ -83,19 +79,8 @@ async def stop_payment(ctx: Context, charge_id: str) -> None:
             await alerts.raise_alert(
                 session, AlertKind.STOP_ARRIVAL, object_id=charge_id, now=ctx.now()
             )
-    policy = ctx.settings.safety_policy
-    if policy is None or policy.refunds is not RefundRule.AUTO:
-        return
-    try:
-        await refund_requests.request(
-            ctx,
-            charge_id,
-            reason=RefundReason.REQUESTED_BY_CUSTOMER,
-            staff_id=None,
-            idempotency_key=f"stop:{charge_id}"[:64],
-        )
-    except RefundNotPossible:
-        return  # refunded or disputed already: the alert is open, and a person looks
+    if policy_refunds.are_required(ctx):
+        await policy_refunds.request(ctx, charge_id, cause="stop")
 
 
 async def enforce(ctx: Context) -> None:
