@@ -7,28 +7,15 @@ pause takes nothing away: the donor can resume it on its page.
 """
 
 import stripe
-from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.giving import change_log, change_requests, debts, subscriptions
 from payments.giving.change_log import Actor, ChangeKind
 from payments.giving.contributions import Contribution
-from payments.giving.subscriptions import LIVE_STATUSES, Subscription, SubscriptionStatus
+from payments.giving.subscriptions import Subscription, SubscriptionStatus
 from payments.infra.context import Context
 
 HOLD_PARAMS = {"pause_collection": {"behavior": "void"}}
-
-
-async def others_of(
-    session: AsyncSession, subscription: Subscription, donor_id: str | None
-) -> list[Subscription]:
-    """Return the other live subscriptions of a donor, the oldest first."""
-    if donor_id is None:
-        return []
-    query = _live_of(donor_id).where(
-        Subscription.stripe_subscription_id != subscription.stripe_subscription_id
-    )
-    return list(await session.scalars(query.order_by(Subscription.started_at)))
 
 
 async def hold(ctx: Context, subscription_id: str) -> None:
@@ -67,13 +54,9 @@ async def _is_failing_beside_another(session: AsyncSession, subscription: Subscr
     if subscription.status is not SubscriptionStatus.PAST_DUE:
         return False
     contribution = await session.get_one(Contribution, subscription.contribution_id)
-    others = await others_of(session, subscription, contribution.donor_id)
-    return any(other.status is SubscriptionStatus.ACTIVE for other in others)
-
-
-def _live_of(donor_id: str) -> Select[Subscription]:
-    return (
-        select(Subscription)
-        .join(Contribution, Contribution.id == Subscription.contribution_id)
-        .where(Contribution.donor_id == donor_id, Subscription.status.in_(LIVE_STATUSES))
+    if contribution.donor_id is None:
+        return False
+    others = await subscriptions.list_live_others(
+        session, contribution.donor_id, subscription.stripe_subscription_id
     )
+    return any(other.status is SubscriptionStatus.ACTIVE for other in others)

@@ -14,7 +14,6 @@ from payments.giving import (
     change_log,
     contributions,
     donor_address,
-    second_subscriptions,
     subscriptions,
 )
 from payments.giving.current_card import CARD_EXPIRY_NOTICE
@@ -42,8 +41,8 @@ async def compose(ctx: Context, mail: OutboxMail) -> AddressedMail | None:
         if subscription is not None:
             donor_id = (await contributions.get(session, subscription.contribution_id)).donor_id
         others = []
-        if subscription is not None and mail.kind is MailKind.SECOND_BEGUN:
-            others = await second_subscriptions.others_of(session, subscription, donor_id)
+        if donor_id is not None and mail.kind is MailKind.SECOND_BEGUN:
+            others = await subscriptions.list_live_others(session, donor_id, subscription_id)
     if mail.kind is MailKind.SECOND_BEGUN and not others:
         return None  # one of the two has ended
     if subscription is None or (is_cancelling and subscription.is_live):

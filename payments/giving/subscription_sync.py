@@ -36,7 +36,7 @@ from payments.giving.subscriptions import (
     RENEWING_STATUSES,
     Subscription,
     SubscriptionStatus,
-    list_for_donor,
+    list_live_others,
 )
 from payments.infra import job_queue, stripe_client, unknown_values
 from payments.infra.context import Context
@@ -168,11 +168,7 @@ async def _look_for_others(ctx: Context, session: AsyncSession, subscription_id:
     is_news = subscription.started_at > ctx.now() - SECOND_NOTICE_WITHIN
     if contribution.donor_id is None or not has_begun or not is_news:
         return
-    others = [
-        other
-        for other in await list_for_donor(session, contribution.donor_id)
-        if other.is_live and other.stripe_subscription_id != subscription_id
-    ]
+    others = await list_live_others(session, contribution.donor_id, subscription_id)
     if not others:
         return
     kind = MailKind.SECOND_BEGUN

@@ -144,3 +144,20 @@ async def list_for_donor(session: AsyncSession, donor_id: str) -> list[Subscript
         .order_by(Subscription.ended_at.desc().nulls_first(), Subscription.started_at.desc())
     )
     return list(await session.scalars(query))
+
+
+async def list_live_others(
+    session: AsyncSession, donor_id: str, subscription_id: str
+) -> list[Subscription]:
+    """Return the other live subscriptions of a donor, the oldest first."""
+    query = (
+        select(Subscription)
+        .join(Contribution, Contribution.id == Subscription.contribution_id)
+        .where(
+            Contribution.donor_id == donor_id,
+            Subscription.status.in_(LIVE_STATUSES),
+            Subscription.stripe_subscription_id != subscription_id,
+        )
+        .order_by(Subscription.started_at)
+    )
+    return list(await session.scalars(query))
