@@ -2,8 +2,9 @@
 
 A method changes in seven ways: by its donor, by the card network, at Stripe. Each event enqueues a
 sync of the subscriptions it can touch; what the next charge goes to is read from Stripe and stored
-by `subscriptions`. A donor's new card is set where the failing one is, on the subscription before
-the customer, and checked by fetching; then the debt its donor was shown is settled (`debts`), once.
+by `subscription_sync`. A donor's new card is set where the failing one is, on the subscription
+before the customer, and checked by fetching; then the debt its donor was shown is settled
+(`debts`), once.
 """
 
 from datetime import timedelta

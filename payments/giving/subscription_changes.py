@@ -1,8 +1,8 @@
 """Subscription changes: what a donor decides about a monthly or annual contribution.
 
 Each decision is a row first (`change_log`), then one call to Stripe with the row's id as the
-idempotency key, then a fetch (`change_requests`): `subscriptions` stores, logs and mails what it
-finds, as for a change in Stripe's dashboard. No change charges; each applies from the next charge.
+idempotency key, then a fetch (`change_requests`): `subscription_sync` stores, logs and mails what
+it finds, as for a change in Stripe's dashboard. No change charges; each applies from the next one.
 
 `idempotency_key` is the random name of one filled-in form: sent twice, it is done once. Every
 change raises NotFound, SubscriptionEnded, InvalidField, StripeRejected, ChangeNotMade or

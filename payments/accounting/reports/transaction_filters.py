@@ -69,7 +69,7 @@ FROM_SQL = f"""
 
 
 def receipt_number_sql(charge_id_column: str) -> str:
-    """The number on a donor's receipt, from the charge's id. `giving.charges` has the same rule."""
+    """The number on a donor's receipt, from the charge's id. `giving.donor_payments` has it too."""
     return f"left(encode(sha256(convert_to({charge_id_column}, 'UTF8')), 'hex'), 16)"
 
 
