@@ -13,7 +13,7 @@ from litestar.types import ASGIApp
 
 from payments.core.errors import BadWebhook, DatabaseUnavailable, PaymentsError
 from payments.infra.context import Context
-from payments.infra.metrics import WEBHOOKS
+from payments.infra.metrics import WEBHOOKS, WebhookOutcome
 from webhooks import endpoint, intake
 from webhooks.intake import Inbox
 
@@ -39,18 +39,18 @@ async def receive_event(request: Request[Any, Any, Any]) -> ASGIApp:
         event = intake.decode(body, livemode=ctx.settings.livemode)
         new = await inbox.store(event, now=now)
     except intake.ForeignEvent:  # it is Stripe's: sent again, it would be no more ours
-        WEBHOOKS.labels("foreign").inc()
+        WEBHOOKS.labels(WebhookOutcome.FOREIGN).inc()
         return OK_RESPONSE
     except PaymentsError as error:
-        WEBHOOKS.labels(
-            "unavailable" if isinstance(error, DatabaseUnavailable) else "refused"
-        ).inc()
+        is_down = isinstance(error, DatabaseUnavailable)
+        outcome = WebhookOutcome.UNAVAILABLE if is_down else WebhookOutcome.REFUSED
+        WEBHOOKS.labels(outcome).inc()
         raise
     WEBHOOKS.labels(_outcome(inbox, event, new=new)).inc()
     return OK_RESPONSE
 
 
-def _outcome(inbox: Inbox, event: intake.EventEnvelope, *, new: bool) -> str:
+def _outcome(inbox: Inbox, event: intake.EventEnvelope, *, new: bool) -> WebhookOutcome:
     if not new:
-        return "duplicate"
-    return "enqueued" if inbox.enqueues(event) else "unknown"
+        return WebhookOutcome.DUPLICATE
+    return WebhookOutcome.ENQUEUED if inbox.enqueues(event) else WebhookOutcome.UNKNOWN

@@ -232,8 +232,8 @@ def drop_tables() -> None:
             balance_transactions, unposted_transactions, ledger_entries, disputes,
             fraud_warnings, import_cursors, payouts, payout_transactions, refunds, daily_totals,
             daily_totals_positions, integrity_checks, month_snapshots, period_closings,
-            verified_heads, late_entries, muted_subscriptions, outbox_mails, bulk_stops,
-            quarantines, rate_limit_buckets, risk_state, used_tokens, bulk_stop_items,
+            verified_heads, late_entries, muted_subscriptions, outbox_mails, emergency_stops,
+            quarantines, rate_limit_buckets, risk_state, used_tokens, emergency_stop_items,
             confirmation_mails, newsletter_signups, reminder_counts, suppressed_addresses,
             reminders, support_cases, alerts, audit_entries, schedule_failures, stripe_accounts,
             stripe_events
@@ -1022,7 +1022,7 @@ def mail_tables() -> None:
 
 def risk_tables() -> None:
     op.create_table(
-        "bulk_stops",
+        "emergency_stops",
         required("id", ROW_ID),
         required("group", one_of("group_is_known", "protected all")),
         required("mode", one_of("mode_is_known", "pause cancel")),
@@ -1030,11 +1030,11 @@ def risk_tables() -> None:
         optional("proved_at", TIMESTAMP),
         optional("left_at_stripe", JSONB),
         optional("lifted_at", TIMESTAMP),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_bulk_stops")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_emergency_stops")),
     )
     op.create_index(
-        "uq_bulk_stops_standing",
-        "bulk_stops",
+        "uq_emergency_stops_standing",
+        "emergency_stops",
         ["group", "mode"],
         unique=True,
         postgresql_where="lifted_at IS NULL",
@@ -1071,19 +1071,19 @@ def risk_tables() -> None:
         sa.PrimaryKeyConstraint("digest", name=op.f("pk_used_tokens")),
     )
     op.create_table(
-        "bulk_stop_items",
-        required("bulk_stop_id", ROW_ID),
+        "emergency_stop_items",
+        required("emergency_stop_id", ROW_ID),
         required("stripe_subscription_id", STRIPE_ID),
         required("state", one_of("state_is_known", "pending done already_ended rejected")),
         required("attempts", sa.Integer),
         sa.ForeignKeyConstraint(
-            ["bulk_stop_id"],
-            ["bulk_stops.id"],
-            name=op.f("fk_bulk_stop_items_bulk_stop_id_bulk_stops"),
+            ["emergency_stop_id"],
+            ["emergency_stops.id"],
+            name=op.f("fk_emergency_stop_items_emergency_stop_id_emergency_stops"),
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint(
-            "bulk_stop_id", "stripe_subscription_id", name=op.f("pk_bulk_stop_items")
+            "emergency_stop_id", "stripe_subscription_id", name=op.f("pk_emergency_stop_items")
         ),
     )
 

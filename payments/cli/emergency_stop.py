@@ -53,7 +53,7 @@ def emergency_stop(
 
 def preview(group: str, mode: str, *, as_json: bool) -> None:
     """Print how much a stop would end."""
-    from payments.risk.bulk_stops import StopGroup, StopMode
+    from payments.risk.emergency_stops import StopGroup, StopMode
     from payments.safety import emergency_stop
 
     found = run_with_context(
@@ -71,7 +71,7 @@ def preview(group: str, mode: str, *, as_json: bool) -> None:
 
 def lift_stop(group: str, mode: str) -> None:
     """Lift a stop and say what that means."""
-    from payments.risk.bulk_stops import StopGroup, StopMode
+    from payments.risk.emergency_stops import StopGroup, StopMode
     from payments.safety import emergency_stop
 
     run_with_context(lambda ctx: emergency_stop.lift(ctx, StopGroup(group), StopMode(mode)))
@@ -80,7 +80,7 @@ def lift_stop(group: str, mode: str) -> None:
 
 def execute(group: str, mode: str, *, resume: bool, as_json: bool) -> bool:
     """Stop a group and print the report. Returns whether Stripe's lists hold nothing of it."""
-    from payments.risk.bulk_stops import StopGroup, StopMode
+    from payments.risk.emergency_stops import StopGroup, StopMode
     from payments.safety import emergency_stop
 
     with progress("Subscriptions") as report_progress:

@@ -18,10 +18,10 @@ from payments.core.calendar import from_unix
 from payments.core.frequency import Frequency
 from payments.core.open_enum import OpenEnum
 from payments.giving import (
+    adoption,
     contributions,
     import_unknown,
     invoices,
-    membership,
     payment_intent_links,
 )
 from payments.giving.contributions import Contribution
@@ -33,7 +33,7 @@ from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.ledger import balance_transactions, entries, posting_rules
 from payments.ledger.balance_transactions import BalanceTransaction, UnpostedTransaction
-from payments.risk import bulk_stops, quarantine
+from payments.risk import emergency_stops, quarantine
 
 BALANCE_TRANSACTION_FIELDS = ["balance_transaction", "failure_balance_transaction"]
 ATTRIBUTION_GRACE = timedelta(hours=1)  # a charge may wait so long for its invoice
@@ -99,7 +99,9 @@ async def upsert(ctx: Context, fetched: stripe.Charge, *, lookup: bool = False) 
             await _enqueue_subscriptions(session, intent_id)
         if not await _is_other_income(session, intent_id):
             await quarantine.flag_if_protected(ctx, session, fetched)
-            await bulk_stops.enqueue_arrival(session, bulk_stops.PAYMENT_ARRIVAL_JOB, fetched.id)
+            await emergency_stops.enqueue_arrival(
+                session, emergency_stops.PAYMENT_ARRIVAL_JOB, fetched.id
+            )
         await balance_transactions.store_transactions(session, transactions)
         await post_unposted(session, now=ctx.now())
 
@@ -152,7 +154,7 @@ async def _attribute(
     is_new = contribution_id is None and is_searched
     is_new = is_new and _is_unattributable(ctx, fetched, claimed_id, invoice)
     if is_new:
-        is_ours = await membership.includes_charge(ctx, fetched, invoice)
+        is_ours = await adoption.includes_charge(ctx, fetched, invoice)
         is_ours = is_ours and (invoice is None or invoices.subscription_of(invoice) is None)
     async with ctx.sessions.begin() as session:
         if is_new and is_ours:

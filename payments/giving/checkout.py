@@ -16,11 +16,11 @@ from payments.core.calendar import from_unix
 from payments.core.frequency import Interval
 from payments.donors import donors
 from payments.giving import (
+    adoption,
     charges,
     contributions,
     donor_attribution,
     import_unknown,
-    membership,
     payment_intent_links,
     subscription_terms,
 )
@@ -70,7 +70,7 @@ async def sync_session(ctx: Context, session_id: str) -> CheckoutSession:
             session_id, {"expand": ["payment_intent", "subscription"]}
         )
     if fetched.mode != "setup":
-        is_ours = await membership.includes_session(ctx, fetched)
+        is_ours = await adoption.includes_session(ctx, fetched)
         async with ctx.sessions.begin() as session:
             await _write_outcome(ctx, session, fetched, is_ours=is_ours)
     return fetched

@@ -37,7 +37,7 @@ from payments.giving.checkout_session import ContributionRequest
 from payments.giving.interval_columns import IntervalColumns
 from payments.infra import db, isolation, retries, stripe_client
 from payments.infra.context import Context
-from payments.risk import bulk_stops, donor_notice, rate_limit
+from payments.risk import donor_notice, emergency_stops, rate_limit
 from payments.risk.request_context import RequestContext
 
 REQUEST_KEY_LIFETIME = timedelta(hours=24)  # of the Idempotency-Keys that callers send us
@@ -296,7 +296,7 @@ async def resume_started(ctx: Context, *, limit: int = 50) -> int:
             .order_by(func.random())  # the oldest might be those that Stripe refuses
             .limit(limit)
         )
-        if await bulk_stops.is_stopping_all(session):
+        if await emergency_stops.is_stopping_all(session):
             return opened
 
     async def open_one(contribution_id: str) -> None:

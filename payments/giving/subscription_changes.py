@@ -32,7 +32,7 @@ from payments.giving.change_requests import Call, ChangeNotMade
 from payments.giving.subscriptions import Subscription, SubscriptionStatus
 from payments.infra import job_queue, stripe_client
 from payments.infra.context import Context
-from payments.risk import bulk_stops
+from payments.risk import emergency_stops
 
 MAX_PAUSE_MONTHS = 12
 
@@ -400,7 +400,7 @@ async def _require_live(ctx: Context, subscription_id: str) -> Subscription:
     if not subscription.is_live:
         raise SubscriptionEnded("This contribution has already ended. Nothing more is charged.")
     async with ctx.sessions() as session:
-        await bulk_stops.require_not_held(session, subscription_id)
+        await emergency_stops.require_not_held(session, subscription_id)
         pending = await change_log.pending_cancellations(session, [subscription_id])
     if pending:
         raise SubscriptionEnded("You have stopped this contribution. Nothing else was changed.")

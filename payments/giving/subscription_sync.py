@@ -14,13 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from payments.core.calendar import from_unix
 from payments.donors import donors
 from payments.giving import (
+    adoption,
     change_log,
     contributions,
     current_card,
     donor_attribution,
     import_unknown,
     interval_columns,
-    membership,
     subscription_terms,
 )
 from payments.giving.change_log import Actor
@@ -42,7 +42,7 @@ from payments.infra import job_queue, stripe_client, unknown_values
 from payments.infra.context import Context
 from payments.mail import muted, outbox
 from payments.mail.outbox import MailKind
-from payments.risk import bulk_stops
+from payments.risk import emergency_stops
 
 SECOND_NOTICE_WITHIN = timedelta(days=7)  # of its start; what is imported later is no news
 RESYNC_DELAY = timedelta(seconds=3)
@@ -60,7 +60,7 @@ async def store(
     ctx: Context, fetched: stripe.Subscription, *, requested_at: datetime
 ) -> str | None:
     """Store a subscription that was asked for at a moment. Returns the id of its contribution, None
-    if it is none (`membership`).
+    if it is none (`adoption`).
     """
     terms = await subscription_terms.read(ctx, fetched)
     async with ctx.sessions.begin() as session:
@@ -115,7 +115,9 @@ async def _upsert(
         await job_queue.enqueue_sync(session, "subscription", fetched.id, delay=RESYNC_DELAY)
         return contribution_id
     if fetched.ended_at is None:
-        await bulk_stops.enqueue_arrival(session, bulk_stops.SUBSCRIPTION_ARRIVAL_JOB, fetched.id)
+        await emergency_stops.enqueue_arrival(
+            session, emergency_stops.SUBSCRIPTION_ARRIVAL_JOB, fetched.id
+        )
         # an ended one may be an erased donor's
         await _attach_donor(ctx, session, fetched, contribution_id)
     if row["status"] in ARREARS_STATUSES:
@@ -273,7 +275,7 @@ async def _contribution_of(
     claimed_id = stripe_client.metadata_value(fetched, "contribution_id")
     if await may_claim(session, claimed_id, fetched.id):
         return claimed_id
-    if not membership.includes_subscription(ctx.settings.adopt, fetched):
+    if not adoption.includes_subscription(ctx.settings.adopt, fetched):
         return None
     is_copied = await contributions.exists(session, claimed_id)
     return await import_unknown.import_from_stripe(
@@ -293,7 +295,7 @@ async def _is_dropped(ctx: Context, session: AsyncSession, fetched: stripe.Subsc
     What was booked of it stays; nobody is written to about it, and nobody finds it on a page.
     """
     row = await session.get(Subscription, fetched.id)
-    if row is None or membership.includes_subscription(ctx.settings.adopt, fetched):
+    if row is None or adoption.includes_subscription(ctx.settings.adopt, fetched):
         return False
     contribution = await session.get_one(Contribution, row.contribution_id)
     if contribution.origin is not ContributionOrigin.IMPORTED:

@@ -17,7 +17,7 @@ import stripe
 from sqlalchemy import text
 
 from payments.core.errors import StripePermissionMissing
-from payments.giving import current_card, membership, subscription_sync
+from payments.giving import adoption, current_card, subscription_sync
 from payments.giving.subscriptions import LIVE_STATUSES
 from payments.infra import isolation, stripe_account, stripe_client
 from payments.infra.context import Context
@@ -172,7 +172,7 @@ COMPARISONS = {
         "stripe_session_id",
         "CASE status WHEN 'returned' THEN 'paid' ELSE status END",
         {"status": "complete"},
-        is_ours=membership.includes_session_id,
+        is_ours=adoption.includes_session_id,
     ),
     "subscription": Comparison(
         lambda ctx: ctx.stripe.v1.subscriptions,
@@ -183,7 +183,7 @@ COMPARISONS = {
         " CAST(extract(epoch FROM scheduled_end_at) AS bigint)",
         {"expand": [f"data.{path}" for path in subscription_sync.SUBSCRIPTION_EXPAND]},
         held_sql=f"status IN ({LIVE_SQL})",
-        is_ours=membership.includes_subscription_id,
+        is_ours=adoption.includes_subscription_id,
         lists_all_held=True,
     ),
     "ended_subscription": Comparison(
@@ -194,7 +194,7 @@ COMPARISONS = {
         "status",
         {"status": "canceled"},
         object_type="subscription",
-        is_ours=membership.includes_subscription_id,
+        is_ours=adoption.includes_subscription_id,
     ),
     CUSTOMER: Comparison(
         lambda ctx: ctx.stripe.v1.customers,

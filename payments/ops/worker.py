@@ -34,7 +34,7 @@ from payments.infra.context import Context
 from payments.mail import outbox
 from payments.ops import missing_objects, schedules
 from payments.ops.schedules import SCHEDULES, Schedule
-from payments.risk import bulk_stops, quarantine
+from payments.risk import emergency_stops, quarantine
 from payments.safety import quarantine_response, stop_arrivals
 from payments.settlement import importer
 from payments.signups import newsletter, newsletter_delivery, reminder_sender, reminders
@@ -66,8 +66,8 @@ JOB_HANDLERS: Mapping[str, JobHandler] = {
     subscriptions.CANCEL_JOB: subscription_changes.perform_cancellation,
     subscriptions.HOLD_JOB: second_subscriptions.hold,
     quarantine.QUARANTINE_JOB: quarantine_response.process,
-    bulk_stops.SUBSCRIPTION_ARRIVAL_JOB: stop_arrivals.stop_subscription,
-    bulk_stops.PAYMENT_ARRIVAL_JOB: stop_arrivals.stop_payment,
+    emergency_stops.SUBSCRIPTION_ARRIVAL_JOB: stop_arrivals.stop_subscription,
+    emergency_stops.PAYMENT_ARRIVAL_JOB: stop_arrivals.stop_payment,
 }
 # What does nothing without Stripe. The others may fail for want of it, and then wait as well.
 STRIPE_JOBS = frozenset(

@@ -16,7 +16,7 @@ from payments.core.errors import PaymentsError
 from payments.core.i18n import gettext_noop
 from payments.core.safety_policy import Policy, RecurringRule
 from payments.core.settings import Settings
-from payments.risk import bulk_stops, statement_descriptor
+from payments.risk import emergency_stops, statement_descriptor
 
 DECLARATION_FIELD = "declaration"
 TITLE_TEXT = gettext_noop("Read this before you pay")
@@ -147,7 +147,7 @@ async def enforce_policy(
 
     Raises DonationsClosed, RecurringNotAccepted or DeclarationRequired.
     """
-    if await bulk_stops.is_stopping_all(session):
+    if await emergency_stops.is_stopping_all(session):
         raise DonationsClosed
     policy = settings.safety_policy
     if policy is None:

@@ -89,7 +89,7 @@ DONOR_IDENTIFIERS = DataClass(
         "donor_customers": "stripe_customer_id donor_id",
         "donors": "id address_hash created_at",
         "muted_subscriptions": "stripe_subscription_id muted_at",
-        "bulk_stop_items": "bulk_stop_id stripe_subscription_id state attempts",
+        "emergency_stop_items": "emergency_stop_id stripe_subscription_id state attempts",
         "subscription_changes": "subscription_id",
         "subscriptions": "stripe_subscription_id stripe_customer_id stripe_payment_method_id"
         " card_expires_on",
@@ -223,7 +223,7 @@ HOUSEKEEPING = DataClass(
         "reminder_counts": "month step number",
         "daily_totals_positions": "zone last_seq",
         "global_erasures": "erased_at",
-        "bulk_stops": "id group mode decided_at proved_at left_at_stripe lifted_at",
+        "emergency_stops": "id group mode decided_at proved_at left_at_stripe lifted_at",
         "import_cursors": "name reached_at",
         "schedule_failures": "name failures failed_since",
         "stripe_accounts": "is_bound account_id livemode bound_at",

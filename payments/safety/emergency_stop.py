@@ -26,8 +26,14 @@ from payments.giving.subscriptions import LIVE_STATUSES, Subscription
 from payments.infra import alerts
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
-from payments.risk import bulk_stops
-from payments.risk.bulk_stops import BulkStop, BulkStopItem, BulkStopItemState, StopGroup, StopMode
+from payments.risk import emergency_stops
+from payments.risk.emergency_stops import (
+    EmergencyStop,
+    StopGroup,
+    StopItem,
+    StopItemState,
+    StopMode,
+)
 from payments.safety import stop_actions, stop_items, stop_lists
 from payments.safety.stop_actions import NotStopped
 from payments.safety.stop_lists import Chargeable, Scope
@@ -118,33 +124,36 @@ async def lift(ctx: Context, group: StopGroup, mode: StopMode) -> None:
     stop = await _get_standing(ctx, group, mode)
     async with ctx.sessions.begin() as session:
         await session.execute(
-            update(BulkStop).where(BulkStop.id == stop.id).values(lifted_at=ctx.now())
+            update(EmergencyStop).where(EmergencyStop.id == stop.id).values(lifted_at=ctx.now())
         )
         await alerts.close(session, AlertKind.STOP_INCOMPLETE, object_id=stop.id, now=ctx.now())
 
 
-async def _create(ctx: Context, group: StopGroup, mode: StopMode) -> BulkStop:
-    stop = BulkStop(id=new_row_id(), group=group, mode=mode, decided_at=ctx.now())
+async def _create(ctx: Context, group: StopGroup, mode: StopMode) -> EmergencyStop:
+    stop = EmergencyStop(id=new_row_id(), group=group, mode=mode, decided_at=ctx.now())
     async with ctx.sessions.begin() as session:
         fields = {"id": stop.id, "group": group, "mode": mode, "decided_at": stop.decided_at}
         inserted_id = await session.scalar(
-            insert(BulkStop).values(fields).on_conflict_do_nothing().returning(BulkStop.id)
+            insert(EmergencyStop)
+            .values(fields)
+            .on_conflict_do_nothing()
+            .returning(EmergencyStop.id)
         )
     if inserted_id is None:
         raise StopInProgress("A stop of this group stands. Use --resume, or --lift it first.")
     return stop
 
 
-async def _get_standing(ctx: Context, group: StopGroup, mode: StopMode) -> BulkStop:
+async def _get_standing(ctx: Context, group: StopGroup, mode: StopMode) -> EmergencyStop:
     async with ctx.sessions() as session:
-        for stop in await bulk_stops.standing(session):
+        for stop in await emergency_stops.standing(session):
             if (stop.group, stop.mode) == (group, mode):
                 return stop
     raise NothingToResume("No stop of this group stands.")
 
 
 async def carry_out(
-    ctx: Context, stop: BulkStop, *, progress: ProgressCallback = lambda _done, _all: None
+    ctx: Context, stop: EmergencyStop, *, progress: ProgressCallback = lambda _done, _all: None
 ) -> StopReport:
     """End what is left of a group, list again, and store what that found."""
     scope = stop_lists.scope_of(ctx, stop.group, stop.mode, stop.id)
@@ -159,29 +168,27 @@ async def carry_out(
         await _process_pending(ctx, stop, run)
         await _end_listed(ctx, scope, stop_lists.INVOICES, run)
         left = await stop_lists.read_all(ctx, scope)
-        if left.is_nothing and not await stop_items.in_state(
-            ctx, stop.id, BulkStopItemState.PENDING
-        ):
+        if left.is_nothing and not await stop_items.in_state(ctx, stop.id, StopItemState.PENDING):
             break
     run.refusals.update(left.unread)
     return await _close(ctx, stop, run, left)
 
 
-async def _close(ctx: Context, stop: BulkStop, run: _Progress, left: Chargeable) -> StopReport:
+async def _close(ctx: Context, stop: EmergencyStop, run: _Progress, left: Chargeable) -> StopReport:
     """Store the proof, and raise an alert while there is none."""
-    counts = select(BulkStopItem.state, func.count()).where(BulkStopItem.bulk_stop_id == stop.id)
+    counts = select(StopItem.state, func.count()).where(StopItem.emergency_stop_id == stop.id)
     async with ctx.sessions() as session:
-        rows = await session.execute(counts.group_by(BulkStopItem.state))
-        count_of = {BulkStopItemState(state): int(count) for state, count in rows}
+        rows = await session.execute(counts.group_by(StopItem.state))
+        count_of = {StopItemState(state): int(count) for state, count in rows}
     unfinished = [
         subscription_id
-        for state in (BulkStopItemState.PENDING, BulkStopItemState.REJECTED)
+        for state in (StopItemState.PENDING, StopItemState.REJECTED)
         for subscription_id in await stop_items.in_state(ctx, stop.id, state)
     ]
     report = StopReport(
         sum(count_of.values()),
-        count_of.get(BulkStopItemState.DONE, 0),
-        count_of.get(BulkStopItemState.ALREADY_ENDED, 0),
+        count_of.get(StopItemState.DONE, 0),
+        count_of.get(StopItemState.ALREADY_ENDED, 0),
         tuple(unfinished),
         dict(run.ended),
         left.counts,
@@ -190,8 +197,8 @@ async def _close(ctx: Context, stop: BulkStop, run: _Progress, left: Chargeable)
     now, is_proved = ctx.now(), report.is_proved
     async with ctx.sessions.begin() as session:
         await session.execute(
-            update(BulkStop)
-            .where(BulkStop.id == stop.id)
+            update(EmergencyStop)
+            .where(EmergencyStop.id == stop.id)
             .values(left_at_stripe=left.counts, proved_at=now if is_proved else None)
         )
         act = alerts.close if is_proved else alerts.raise_alert
@@ -249,15 +256,13 @@ async def _ours(ctx: Context, scope: Scope) -> Sequence[str]:
         return list(await session.scalars(query))
 
 
-async def _process_pending(ctx: Context, stop: BulkStop, run: _Progress) -> None:
+async def _process_pending(ctx: Context, stop: EmergencyStop, run: _Progress) -> None:
     """Process every pending subscription, a few at once within Stripe's rate limit."""
-    pending = iter(await stop_items.in_state(ctx, stop.id, BulkStopItemState.PENDING))
-    query = select(func.count()).where(BulkStopItem.bulk_stop_id == stop.id)
+    pending = iter(await stop_items.in_state(ctx, stop.id, StopItemState.PENDING))
+    query = select(func.count()).where(StopItem.emergency_stop_id == stop.id)
     async with ctx.sessions() as session:
         total = await session.scalar(query)
-        processed = await session.scalar(
-            query.where(BulkStopItem.state != BulkStopItemState.PENDING)
-        )
+        processed = await session.scalar(query.where(StopItem.state != StopItemState.PENDING))
     done = int(processed or 0)
 
     async def work() -> None:

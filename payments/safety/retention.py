@@ -91,7 +91,7 @@ ANONYMISE_SUBSCRIPTIONS_SQL = """
          WHERE q.stripe_subscription_id = r.old_id
     ),
     deleted_stop_items AS (
-        DELETE FROM bulk_stop_items t
+        DELETE FROM emergency_stop_items t
          USING renamed r
          WHERE t.stripe_subscription_id = r.old_id
     )
@@ -107,7 +107,7 @@ BATCH_SIZE = 5000  # the LIMIT of both queries
 PURGES = (
     ("DELETE FROM quarantines WHERE processed_at < :before", DONOR_LINK_RETENTION),
     ("DELETE FROM alerts WHERE closed_at < :before", ALERT_RETENTION),
-    ("DELETE FROM bulk_stops WHERE lifted_at < :before", ALERT_RETENTION),
+    ("DELETE FROM emergency_stops WHERE lifted_at < :before", ALERT_RETENTION),
     ("DELETE FROM article_counts WHERE day < CAST(:before AS date)", COUNT_RETENTION),
     ("DELETE FROM campaign_impressions WHERE day < CAST(:before AS date)", COUNT_RETENTION),
 )

@@ -12,7 +12,7 @@ import stripe
 from payments.core.errors import PaymentsError, StripeUnavailable
 from payments.infra import stripe_client
 from payments.infra.context import Context
-from payments.risk.bulk_stops import StopMode
+from payments.risk.emergency_stops import StopMode
 from payments.safety import stop_lists
 
 

@@ -15,8 +15,14 @@ from payments.giving.charges import Charge, ChargeStatus
 from payments.infra import alerts, isolation, retries
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
-from payments.risk import bulk_stops, quarantine
-from payments.risk.bulk_stops import BulkStop, BulkStopItem, BulkStopItemState, StopGroup, StopMode
+from payments.risk import emergency_stops, quarantine
+from payments.risk.emergency_stops import (
+    EmergencyStop,
+    StopGroup,
+    StopItem,
+    StopItemState,
+    StopMode,
+)
 from payments.safety import emergency_stop, policy_refunds, stop_items, stop_lists
 
 
@@ -31,7 +37,7 @@ class NotYetStopped(PaymentsError):
 async def stop_subscription(ctx: Context, subscription_id: str) -> None:
     """End a subscription that a standing stop covers. Raises NotYetStopped to be retried."""
     async with ctx.sessions() as session:
-        stops = await bulk_stops.standing(session)
+        stops = await emergency_stops.standing(session)
     if not stops:
         return
     fetched = await subscription_sync.fetch(ctx, subscription_id)
@@ -48,13 +54,13 @@ async def stop_subscription(ctx: Context, subscription_id: str) -> None:
             return
 
 
-async def _is_done(ctx: Context, stop: BulkStop, subscription_id: str) -> bool:
+async def _is_done(ctx: Context, stop: EmergencyStop, subscription_id: str) -> bool:
     async with ctx.sessions() as session:
-        item = await session.get(BulkStopItem, (stop.id, subscription_id))
-    return item is None or item.state is not BulkStopItemState.PENDING
+        item = await session.get(StopItem, (stop.id, subscription_id))
+    return item is None or item.state is not StopItemState.PENDING
 
 
-def _covers(ctx: Context, stop: BulkStop, fetched: stripe.Subscription) -> bool:
+def _covers(ctx: Context, stop: EmergencyStop, fetched: stripe.Subscription) -> bool:
     """Whether a stop is about a subscription, and it is not held already."""
     if stop.mode is StopMode.PAUSE and stop_lists.is_held(fetched):
         return False
@@ -69,7 +75,7 @@ async def stop_payment(ctx: Context, charge_id: str) -> None:
     the policy says so. Raises StripeUnavailable.
     """
     async with ctx.sessions.begin() as session:
-        stops = [s for s in await bulk_stops.standing(session) if s.group is StopGroup.ALL]
+        stops = [s for s in await emergency_stops.standing(session) if s.group is StopGroup.ALL]
         charge = await session.scalar(select(Charge).where(Charge.stripe_charge_id == charge_id))
         if not stops or charge is None or charge.status is not ChargeStatus.SUCCEEDED:
             return
@@ -86,7 +92,7 @@ async def stop_payment(ctx: Context, charge_id: str) -> None:
 async def enforce(ctx: Context) -> None:
     """Go on with every stop that stands: end what Stripe lists by now, and prove it again."""
     async with ctx.sessions() as session:
-        stops = {stop.id: stop for stop in await bulk_stops.standing(session)}
+        stops = {stop.id: stop for stop in await emergency_stops.standing(session)}
 
     async def enforce_one(stop_id: str) -> None:
         await emergency_stop.carry_out(ctx, stops[stop_id])

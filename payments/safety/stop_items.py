@@ -17,14 +17,19 @@ from payments.infra import alerts, job_queue
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.mail import muted, outbox
-from payments.risk.bulk_stops import BulkStop, BulkStopItem, BulkStopItemState, StopMode
+from payments.risk.emergency_stops import (
+    EmergencyStop,
+    StopItem,
+    StopItemState,
+    StopMode,
+)
 from payments.safety import stop_actions, stop_lists
 from payments.safety.stop_actions import Ended, NotStopped
 
 PAGE_SIZE = 500  # subscriptions written to the database at once
 
 
-async def add(ctx: Context, stop: BulkStop, subscription_ids: Sequence[str]) -> int:
+async def add(ctx: Context, stop: EmergencyStop, subscription_ids: Sequence[str]) -> int:
     """Store subscriptions as items of a stop and mute them. Returns how many are new.
 
     One that was done and is chargeable again is pending again; either raises an alert once the
@@ -35,30 +40,30 @@ async def add(ctx: Context, stop: BulkStop, subscription_ids: Sequence[str]) -> 
         page = subscription_ids[start : start + PAGE_SIZE]
         rows = [
             {
-                "bulk_stop_id": stop.id,
+                "emergency_stop_id": stop.id,
                 "stripe_subscription_id": subscription_id,
-                "state": BulkStopItemState.PENDING,
+                "state": StopItemState.PENDING,
                 "attempts": 0,
             }
             for subscription_id in page
         ]
         async with ctx.sessions.begin() as session:
             inserted = await session.scalars(
-                insert(BulkStopItem)
+                insert(StopItem)
                 .values(rows)
                 .on_conflict_do_nothing()
-                .returning(BulkStopItem.stripe_subscription_id)
+                .returning(StopItem.stripe_subscription_id)
             )
             new = list(inserted)
             again = await session.scalars(
-                update(BulkStopItem)
+                update(StopItem)
                 .where(
-                    BulkStopItem.bulk_stop_id == stop.id,
-                    BulkStopItem.stripe_subscription_id.in_(page),
-                    BulkStopItem.state == BulkStopItemState.DONE,
+                    StopItem.emergency_stop_id == stop.id,
+                    StopItem.stripe_subscription_id.in_(page),
+                    StopItem.state == StopItemState.DONE,
                 )
-                .values(state=BulkStopItemState.PENDING)
-                .returning(BulkStopItem.stripe_subscription_id)
+                .values(state=StopItemState.PENDING)
+                .returning(StopItem.stripe_subscription_id)
             )
             for subscription_id in (*new, *again) if stop.proved_at is not None else ():
                 await alerts.raise_alert(
@@ -70,29 +75,29 @@ async def add(ctx: Context, stop: BulkStop, subscription_ids: Sequence[str]) -> 
     return added
 
 
-async def in_state(ctx: Context, bulk_stop_id: str, state: BulkStopItemState) -> list[str]:
+async def in_state(ctx: Context, emergency_stop_id: str, state: StopItemState) -> list[str]:
     """Return the subscriptions of a stop that are in a state."""
-    query = select(BulkStopItem.stripe_subscription_id).where(
-        BulkStopItem.bulk_stop_id == bulk_stop_id, BulkStopItem.state == state
+    query = select(StopItem.stripe_subscription_id).where(
+        StopItem.emergency_stop_id == emergency_stop_id, StopItem.state == state
     )
     async with ctx.sessions() as session:
-        return list(await session.scalars(query.order_by(BulkStopItem.stripe_subscription_id)))
+        return list(await session.scalars(query.order_by(StopItem.stripe_subscription_id)))
 
 
-async def retry_rejected(ctx: Context, stop: BulkStop) -> None:
+async def retry_rejected(ctx: Context, stop: EmergencyStop) -> None:
     """Have what Stripe rejected asked for once more."""
     async with ctx.sessions.begin() as session:
         await session.execute(
-            update(BulkStopItem)
+            update(StopItem)
             .where(
-                BulkStopItem.bulk_stop_id == stop.id,
-                BulkStopItem.state == BulkStopItemState.REJECTED,
+                StopItem.emergency_stop_id == stop.id,
+                StopItem.state == StopItemState.REJECTED,
             )
-            .values(state=BulkStopItemState.PENDING)
+            .values(state=StopItemState.PENDING)
         )
 
 
-async def process(ctx: Context, stop: BulkStop, subscription_id: str) -> str | None:
+async def process(ctx: Context, stop: EmergencyStop, subscription_id: str) -> str | None:
     """Record the decision, ask Stripe, and record its answer. Returns why it was not stopped."""
     kind = ChangeKind.CANCELLED if stop.mode is StopMode.CANCEL else ChangeKind.PAUSED
     async with ctx.sessions.begin() as session:
@@ -109,19 +114,19 @@ async def process(ctx: Context, stop: BulkStop, subscription_id: str) -> str | N
                 now=ctx.now(),
                 idempotency_key=stop.id,
             )
-        await _update_item(session, stop.id, subscription_id, attempts=BulkStopItem.attempts + 1)
+        await _update_item(session, stop.id, subscription_id, attempts=StopItem.attempts + 1)
     try:
         ended = await stop_actions.stop_subscription(ctx, stop.mode, subscription_id)
     except StripeUnavailable as error:
         return stop_lists.explain(error)  # it stays pending until the next pass
     except NotStopped as refusal:
         async with ctx.sessions.begin() as session:
-            await _update_item(session, stop.id, subscription_id, state=BulkStopItemState.REJECTED)
+            await _update_item(session, stop.id, subscription_id, state=StopItemState.REJECTED)
             if kind is ChangeKind.PAUSED:  # a cancellation is asked for again until it is done
                 await change_log.mark_failed(session, decision.id, now=ctx.now())
         return str(refusal)
     is_done = ended is Ended.DONE
-    state = BulkStopItemState.DONE if is_done else BulkStopItemState.ALREADY_ENDED
+    state = StopItemState.DONE if is_done else StopItemState.ALREADY_ENDED
     async with ctx.sessions.begin() as session:
         await _update_item(session, stop.id, subscription_id, state=state)
         await job_queue.enqueue_sync(session, "subscription", subscription_id)
@@ -129,10 +134,10 @@ async def process(ctx: Context, stop: BulkStop, subscription_id: str) -> str | N
 
 
 async def _update_item(
-    session: AsyncSession, bulk_stop_id: str, subscription_id: str, **values: object
+    session: AsyncSession, emergency_stop_id: str, subscription_id: str, **values: object
 ) -> None:
-    statement = update(BulkStopItem).where(
-        BulkStopItem.bulk_stop_id == bulk_stop_id,
-        BulkStopItem.stripe_subscription_id == subscription_id,
+    statement = update(StopItem).where(
+        StopItem.emergency_stop_id == emergency_stop_id,
+        StopItem.stripe_subscription_id == subscription_id,
     )
     await session.execute(statement.values(values))

@@ -23,7 +23,7 @@ from payments.giving.subscriptions import Subscription
 from payments.infra import stripe_client
 from payments.infra.context import Context
 from payments.risk import quarantine
-from payments.risk.bulk_stops import BulkStopItem, StopGroup, StopMode
+from payments.risk.emergency_stops import StopGroup, StopItem, StopMode
 
 SUBSCRIPTIONS, CHECKOUT_SESSIONS = "subscriptions", "checkout_sessions"
 SCHEDULES, INVOICES = "subscription_schedules", "invoices"
@@ -51,7 +51,7 @@ class Scope:
     group: StopGroup
     mode: StopMode
     policy: Policy | None  # None for the group of all
-    bulk_stop_id: str = ""
+    emergency_stop_id: str = ""
 
 
 @dataclass(slots=True)
@@ -70,15 +70,15 @@ class Chargeable:
         return not self.unread and not any(self.ids.values())
 
 
-def scope_of(ctx: Context, group: StopGroup, mode: StopMode, bulk_stop_id: str = "") -> Scope:
+def scope_of(ctx: Context, group: StopGroup, mode: StopMode, emergency_stop_id: str = "") -> Scope:
     """Return the scope of a stop. Raises NoProtectedGroup."""
     if group is StopGroup.ALL:
-        return Scope(group, mode, None, bulk_stop_id)
+        return Scope(group, mode, None, emergency_stop_id)
     if ctx.settings.safety_policy is None:
         raise NoProtectedGroup(
             "PAYMENTS_DONOR_SAFETY_POLICY names no policy, so nobody is in the group “protected”."
         )
-    return Scope(group, mode, ctx.settings.safety_policy, bulk_stop_id)
+    return Scope(group, mode, ctx.settings.safety_policy, emergency_stop_id)
 
 
 async def read_all(ctx: Context, scope: Scope) -> Chargeable:
@@ -193,8 +193,8 @@ async def _members(ctx: Context, scope: Scope) -> set[str] | None:
     """Return the subscriptions of a group, ended ones too; None where everybody is in it."""
     if scope.policy is None:
         return None
-    items = select(BulkStopItem.stripe_subscription_id).where(
-        BulkStopItem.bulk_stop_id == scope.bulk_stop_id
+    items = select(StopItem.stripe_subscription_id).where(
+        StopItem.emergency_stop_id == scope.emergency_stop_id
     )
     async with ctx.sessions() as session:
         return set(await session.scalars(items)) | await _protected_subscriptions(ctx)

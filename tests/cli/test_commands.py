@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from payments import cli
 from payments.accounting.exports.journals import JournalFormat
 from payments.cli import export, main, staff
-from payments.risk.bulk_stops import StopGroup, StopMode
+from payments.risk.emergency_stops import StopGroup, StopMode
 from payments.staff.accounts import Role
 from tests.support.newsroom import REAL_TIMEOUT_SECONDS
 

@@ -42,7 +42,7 @@ REASONS = {
     "its parts are of one thing, which is done whole or not at all": """
         accounting/close_pack:_write_files accounting/integrity:_check_stripe_balance
         accounting/month_snapshots:snapshot_past_months giving/change_requests:carry_out
-        giving/debts:_debts_of _settle_debts forgive_all giving/membership:includes_charge
+        giving/debts:_debts_of _settle_debts forgive_all giving/adoption:includes_charge
         giving/donor_address:of_donor safety/data_requests:export_data erase
         settlement/refund_requests:_create_at_stripe webhooks/arrival:_has_undelivered
         safety/quarantine_response:_cancel_subscriptions safety/stop_lists:_invoices

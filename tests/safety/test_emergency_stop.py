@@ -15,7 +15,7 @@ from payments.giving.change_log import Actor
 from payments.infra import stripe_client
 from payments.infra.context import Context
 from payments.ops.schedules import SCHEDULES
-from payments.risk.bulk_stops import StopGroup, StopMode
+from payments.risk.emergency_stops import StopGroup, StopMode
 from payments.safety import emergency_stop, stop_arrivals
 from payments.sandbox import api_keys
 from payments.sandbox.hosted_page_client import pay
@@ -134,7 +134,7 @@ async def test_whatever_can_be_charged_at_stripe_is_ended_though_no_webhook_told
     assert report.is_proved
     assert set(statuses(room, "subscription").values()) == {"canceled"}
     assert not set(statuses(room, "invoice").values()) & {"open", "draft"}
-    assert await room.rows("SELECT proved_at IS NOT NULL, left_at_stripe FROM bulk_stops") == [
+    assert await room.rows("SELECT proved_at IS NOT NULL, left_at_stripe FROM emergency_stops") == [
         (True, NOTHING)
     ]
     await room.advances_time(timedelta(days=70))
@@ -262,7 +262,7 @@ async def test_one_object_that_refuses_is_named_and_the_others_are_ended(
     assert b"1 left" in finished.stdout
     found = statuses(room, "subscription")
     assert (found[ids[0]], found[ids[1]], found[ids[2]]) == ("canceled", "active", "canceled")
-    ((stop_id,),) = await room.rows("SELECT id FROM bulk_stops WHERE proved_at IS NULL")
+    ((stop_id,),) = await room.rows("SELECT id FROM emergency_stops WHERE proved_at IS NULL")
     assert await room.rows(OPEN_ALERTS) == [("stop_incomplete", stop_id)]
     room.sandbox.faults.clear()
     finished = await command_line.run(room.settings, *words, "--resume")
@@ -359,7 +359,7 @@ async def test_stops_that_stand_are_enforced_by_a_schedule(newsroom: Newsroom) -
     newsroom.sandbox.faults.clear()
     await schedule.task(newsroom.ctx)
     assert set(statuses(newsroom, "checkout.session").values()) == {"expired"}
-    assert await newsroom.rows("SELECT proved_at IS NOT NULL FROM bulk_stops") == [(True,)]
+    assert await newsroom.rows("SELECT proved_at IS NOT NULL FROM emergency_stops") == [(True,)]
     assert await newsroom.rows(OPEN_ALERTS) == []
 
 

@@ -22,7 +22,7 @@ from payments.giving.change_log import Actor
 from payments.giving.subscriptions import Subscription
 from payments.infra import db
 from payments.infra.context import Context
-from payments.risk.bulk_stops import StopGroup, StopMode
+from payments.risk.emergency_stops import StopGroup, StopMode
 from payments.safety import emergency_stop
 from payments.sandbox.clock import BillingClock
 from payments.sandbox.faults import Fault, Faults

@@ -1,6 +1,6 @@
 """Other income: what the Stripe account takes for something else than contributions.
 
-It is in no total of contributions (`giving.membership` says what it is). Read from the daily
+It is in no total of contributions (`giving.adoption` says what it is). Read from the daily
 totals, in minor units of the settlement currency.
 """
 

@@ -1,4 +1,4 @@
-"""Bulk stops: emergency stops that were decided, and how far each has come.
+"""Emergency stops: emergency stops that were decided, and how far each has come.
 
 `safety.emergency_stop` carries them out. A stop stands from its decision until it is lifted: what
 would be charged later belongs to it too. While all are stopped nobody can give, and what a stop
@@ -34,7 +34,7 @@ class StopMode(StrEnum):
     CANCEL = "cancel"
 
 
-class BulkStopItemState(StrEnum):
+class StopItemState(StrEnum):
     """How far the stop of one subscription has come."""
 
     PENDING = "pending"
@@ -51,13 +51,13 @@ class StopStands(PaymentsError):
     title = "Giving is stopped at the moment"
 
 
-class BulkStop(db.Base):
+class EmergencyStop(db.Base):
     """One decision to stop a group. At most one of a group and mode stands."""
 
-    __tablename__ = "bulk_stops"
+    __tablename__ = "emergency_stops"
     __table_args__ = (
         Index(
-            "uq_bulk_stops_standing",
+            "uq_emergency_stops_standing",
             "group",
             "mode",
             unique=True,
@@ -75,25 +75,23 @@ class BulkStop(db.Base):
     lifted_at: Mapped[db.Timestamp | None]
 
 
-class BulkStopItem(db.Base):
-    """One subscription of a bulk stop."""
+class StopItem(db.Base):
+    """One subscription of a emergency stop."""
 
-    __tablename__ = "bulk_stop_items"
+    __tablename__ = "emergency_stop_items"
 
-    bulk_stop_id: Mapped[db.Id] = mapped_column(
-        ForeignKey("bulk_stops.id", ondelete="CASCADE"), primary_key=True
+    emergency_stop_id: Mapped[db.Id] = mapped_column(
+        ForeignKey("emergency_stops.id", ondelete="CASCADE"), primary_key=True
     )
     stripe_subscription_id: Mapped[db.StripeId] = mapped_column(primary_key=True)
-    state: Mapped[BulkStopItemState] = mapped_column(
-        db.enum_column(BulkStopItemState, "state_is_known")
-    )
+    state: Mapped[StopItemState] = mapped_column(db.enum_column(StopItemState, "state_is_known"))
     attempts: Mapped[int]
 
 
-async def standing(session: AsyncSession) -> Sequence[BulkStop]:
+async def standing(session: AsyncSession) -> Sequence[EmergencyStop]:
     """Return the stops that were not lifted, those that cancel before those that pause."""
-    query = select(BulkStop).where(BulkStop.lifted_at.is_(None))
-    return list(await session.scalars(query.order_by(BulkStop.mode, BulkStop.group)))
+    query = select(EmergencyStop).where(EmergencyStop.lifted_at.is_(None))
+    return list(await session.scalars(query.order_by(EmergencyStop.mode, EmergencyStop.group)))
 
 
 async def is_stopping_all(session: AsyncSession) -> bool:
@@ -104,13 +102,13 @@ async def is_stopping_all(session: AsyncSession) -> bool:
 async def require_not_held(session: AsyncSession, subscription_id: str) -> None:
     """Raise StopStands for a subscription that a standing stop holds."""
     query = (
-        select(BulkStop.id)
-        .outerjoin(BulkStopItem, BulkStopItem.bulk_stop_id == BulkStop.id)
+        select(EmergencyStop.id)
+        .outerjoin(StopItem, StopItem.emergency_stop_id == EmergencyStop.id)
         .where(
-            BulkStop.lifted_at.is_(None),
+            EmergencyStop.lifted_at.is_(None),
             or_(
-                BulkStop.group == StopGroup.ALL,
-                BulkStopItem.stripe_subscription_id == subscription_id,
+                EmergencyStop.group == StopGroup.ALL,
+                StopItem.stripe_subscription_id == subscription_id,
             ),
         )
     )

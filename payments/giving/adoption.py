@@ -1,4 +1,4 @@
-"""Membership: which payments and subscriptions of the Stripe account are contributions.
+"""Adoption: which payments and subscriptions of the Stripe account are contributions.
 
 What our own form began always is: by our id in its metadata, or by our products. Of the rest
 `PAYMENTS_ADOPT` decides. What is not a contribution is another line of business of the account: it
