@@ -13,11 +13,8 @@ import json
 from datetime import datetime, timedelta
 from typing import Any
 
-import stripe
-from sqlalchemy import func, select
-
 from payments.core.calendar import add_months
-from payments.core.errors import InvalidField, NotFound, StripeRejected, StripeUnavailable
+from payments.core.errors import InvalidField, NotFound
 from payments.core.frequency import Frequency, Interval, IntervalUnit
 from payments.core.money import Money
 from payments.giving import (
@@ -28,9 +25,9 @@ from payments.giving import (
     subscriptions,
 )
 from payments.giving.change_log import Actor, ChangeKind, SubscriptionChange
-from payments.giving.change_requests import Call, ChangeNotMade
+from payments.giving.change_requests import Call
 from payments.giving.subscriptions import Subscription, SubscriptionStatus
-from payments.infra import job_queue, stripe_client
+from payments.infra import stripe_client
 from payments.infra.context import Context
 from payments.risk import emergency_stops
 
@@ -242,71 +239,6 @@ async def undo_scheduled_end(
     )
 
 
-async def cancel(ctx: Context, subscription_id: str, *, actor: Actor) -> bool:
-    """Cancel a subscription, or do nothing if it has ended. Returns whether Stripe confirmed it.
-
-    At once and not at the end of the paid period: a contribution buys nothing that would run on
-    until then, and at once also ends the attempts for a payment that failed.
-
-    The decision is stored whether or not Stripe can be reached; a job retries until it is done.
-    """
-    subscription = await _require_known(ctx, subscription_id)
-    if not subscription.may_be_charged:
-        return True
-    async with ctx.sessions.begin() as session:
-        await change_log.record_cancellation(session, subscription_id, actor=actor, now=ctx.now())
-    try:
-        await perform_cancellation(ctx, subscription_id)
-    except (StripeUnavailable, StripeRejected):  # ChangeNotMade is one
-        async with ctx.sessions.begin() as session:
-            await job_queue.enqueue_sync(session, subscriptions.CANCEL_JOB, subscription_id)
-        return False
-    return True
-
-
-async def perform_cancellation(ctx: Context, subscription_id: str) -> None:
-    """Cancel at Stripe what was decided to be cancelled, unless it is done."""
-    subscription = await _require_known(ctx, subscription_id)
-    async with ctx.sessions() as session:
-        pending = await change_log.pending_cancellations(session, [subscription_id])
-    if not subscription.may_be_charged or not pending:
-        return
-    try:
-        with stripe_client.translate_errors():
-            await ctx.stripe.v1.subscriptions.cancel_async(subscription_id)
-    except stripe.InvalidRequestError as error:
-        if error.code != "resource_missing":  # ended at Stripe a moment ago
-            raise StripeRejected("Our payment provider did not stop it.") from error
-    await subscription_sync.sync(ctx, subscription_id)
-    if (await _require_known(ctx, subscription_id)).may_be_charged:
-        raise ChangeNotMade("Our payment provider did not stop it.")
-    async with ctx.sessions.begin() as session:  # of one that had not begun nobody was told
-        await change_log.mark_cancelled(session, subscription_id, now=ctx.now())
-
-
-async def resume_cancellations(ctx: Context, *, limit: int = 500) -> int:
-    """Enqueue the cancellations that were decided and are not done. Returns how many."""
-    query = (
-        select(Subscription.stripe_subscription_id)
-        .join(
-            SubscriptionChange,
-            SubscriptionChange.subscription_id == Subscription.stripe_subscription_id,
-        )
-        .where(
-            SubscriptionChange.kind == ChangeKind.CANCELLED,
-            SubscriptionChange.done_at.is_(None),
-            Subscription.status.in_(subscriptions.LIVE_STATUSES),
-        )
-        .order_by(func.random())  # the oldest might be those that Stripe refuses
-        .limit(limit)
-    )
-    async with ctx.sessions.begin() as session:
-        pending = list(await session.scalars(query))
-        for subscription_id in pending:
-            await job_queue.enqueue_sync(session, subscriptions.CANCEL_JOB, subscription_id)
-    return len(pending)
-
-
 async def _update_at_stripe(
     ctx: Context,
     subscription: Subscription,
@@ -386,17 +318,10 @@ def _pause_params(until: datetime | None) -> dict[str, Any]:
     return {"pause_collection": pause_collection}
 
 
-async def _require_known(ctx: Context, subscription_id: str) -> Subscription:
-    async with ctx.sessions() as session:
-        subscription = await subscriptions.get_or_none(session, subscription_id)
-    if subscription is None:
-        raise NotFound("There is no such contribution.")
-    return subscription
-
-
 async def _require_live(ctx: Context, subscription_id: str) -> Subscription:
     """Return a subscription that neither has ended nor was decided to be cancelled."""
-    subscription = await _require_known(ctx, subscription_id)
+    async with ctx.sessions() as session:
+        subscription = await subscriptions.get(session, subscription_id)
     if not subscription.is_live:
         raise SubscriptionEnded("This contribution has already ended. Nothing more is charged.")
     async with ctx.sessions() as session:

@@ -10,6 +10,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from payments.core.errors import NotFound
 from payments.core.frequency import Interval
 from payments.core.money import Money
 from payments.core.open_enum import OpenEnum
@@ -116,6 +117,14 @@ class Subscription(IntervalColumns, db.Base):
 async def get_or_none(session: AsyncSession, subscription_id: str) -> Subscription | None:
     """Return the subscription with this id, if there is a row of it."""
     return await session.get(Subscription, subscription_id)
+
+
+async def get(session: AsyncSession, subscription_id: str) -> Subscription:
+    """Return the subscription with this id. Raises NotFound."""
+    subscription = await get_or_none(session, subscription_id)
+    if subscription is None:
+        raise NotFound("There is no such contribution.")
+    return subscription
 
 
 async def get_for_contribution(session: AsyncSession, contribution_id: str) -> Subscription | None:

@@ -15,11 +15,11 @@ from payments.accounting import daily_totals, integrity
 from payments.core.errors import StripeUnavailable
 from payments.donors import donors, sign_in
 from payments.giving import (
+    cancellations,
     card_testing,
     contributions,
     notices_due,
     outbox_sender,
-    subscription_changes,
 )
 from payments.infra import alerts, isolation, job_queue, schedule_failures, stripe_health
 from payments.infra.alerts import AlertKind
@@ -161,7 +161,7 @@ SCHEDULES = (
     Schedule("resume_started_contributions", EVERY_MINUTE, contributions.resume_started),
     Schedule("resume_quarantine_responses", EVERY_MINUTE, quarantine_response.resume),
     Schedule("enforce_emergency_stops", EVERY_5_MINUTES, stop_arrivals.enforce),
-    Schedule("resume_cancellations", EVERY_5_MINUTES, subscription_changes.resume_cancellations),
+    Schedule("resume_cancellations", EVERY_5_MINUTES, cancellations.resume),
     Schedule("resume_refunds", EVERY_MINUTE, refund_requests.resume_requested),
     # With a lock, one that died with its worker would keep every later one from requeueing it.
     Schedule("requeue_abandoned", EVERY_MINUTE, requeue_abandoned, exclusive=False),

@@ -23,9 +23,9 @@ from stripe import InvalidRequestError
 from payments.accounting import daily_totals
 from payments.core.errors import StripeUnavailable
 from payments.giving import (
+    cancellations,
     outbox_sender,
     second_subscriptions,
-    subscription_changes,
     subscriptions,
 )
 from payments.infra import alerts, db, job_queue, stripe_account, stripe_health
@@ -63,7 +63,7 @@ JOB_HANDLERS: Mapping[str, JobHandler] = {
     reminders.CONFIRMATIONS_JOB: reminder_sender.send_confirmations,
     newsletter.CONFIRMATIONS_JOB: newsletter.send_confirmations,
     newsletter.DELIVERY_JOB: newsletter_delivery.deliver,
-    subscriptions.CANCEL_JOB: subscription_changes.perform_cancellation,
+    subscriptions.CANCEL_JOB: cancellations.perform,
     subscriptions.HOLD_JOB: second_subscriptions.hold,
     quarantine.QUARANTINE_JOB: quarantine_response.process,
     emergency_stops.SUBSCRIPTION_ARRIVAL_JOB: stop_arrivals.stop_subscription,

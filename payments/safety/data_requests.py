@@ -13,10 +13,10 @@ from payments.core.errors import StripeUnavailable
 from payments.core.frequency import duration
 from payments.donors import donors
 from payments.giving import (
+    cancellations,
     change_log,
     contributions,
     donor_payments,
-    subscription_changes,
     subscriptions,
 )
 from payments.giving.change_log import Actor
@@ -115,7 +115,7 @@ async def erase(ctx: Context, donor_id: str, *, by: Actor = Actor.DONOR) -> date
     async with ctx.sessions() as session:
         own_subscriptions = await subscriptions.list_for_donor(session, donor_id)
     are_confirmed = [
-        await subscription_changes.cancel(ctx, subscription.stripe_subscription_id, actor=by)
+        await cancellations.cancel(ctx, subscription.stripe_subscription_id, actor=by)
         for subscription in own_subscriptions
         if subscription.may_be_charged
     ]

@@ -15,10 +15,10 @@ from payments.core.errors import StripeUnavailable
 from payments.core.frequency import Frequency
 from payments.donors import donors
 from payments.giving import (
+    cancellations,
     charges,
     donor_attribution,
     invoices,
-    subscription_changes,
     subscription_sync,
     subscriptions,
 )
@@ -126,9 +126,7 @@ async def _cancel_subscriptions(ctx: Context, charge_id: str, contribution_id: s
         return
     for subscription in begun:
         if subscription.may_be_charged:
-            await subscription_changes.cancel(
-                ctx, subscription.stripe_subscription_id, actor=Actor.STAFF
-            )
+            await cancellations.cancel(ctx, subscription.stripe_subscription_id, actor=Actor.STAFF)
 
 
 async def _sync_unknown_subscription(ctx: Context, charge_id: str) -> None:

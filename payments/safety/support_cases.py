@@ -19,6 +19,7 @@ from payments.core.errors import NotFound, PaymentsError
 from payments.core.identifiers import new_row_id
 from payments.donors import donors, sign_in
 from payments.giving import (
+    cancellations,
     change_log,
     contributions,
     donor_payments,
@@ -195,9 +196,7 @@ async def cancel(ctx: Context, colleague: Staff, subscription: Subscription) -> 
     await _record_action(
         ctx, AuditAction.CANCELLATION_REQUESTED, colleague, subscription.contribution_id
     )
-    return await subscription_changes.cancel(
-        ctx, subscription.stripe_subscription_id, actor=Actor.STAFF
-    )
+    return await cancellations.cancel(ctx, subscription.stripe_subscription_id, actor=Actor.STAFF)
 
 
 async def pause(

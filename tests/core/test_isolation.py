@@ -35,7 +35,7 @@ REASONS = {
     "it only enqueues jobs, each of which fails by itself": """
         giving/outbox_sender:resend_pending giving/payment_methods:_enqueue_syncs
         giving/charges:_enqueue_subscriptions giving/subscription_sync:_look_for_others
-        giving/subscription_changes:resume_cancellations infra/job_queue:retry_failed
+        giving/cancellations:resume infra/job_queue:retry_failed
         safety/quarantine_response:resume signups/newsletter_delivery:enqueue_due retry_stuck
         signups/reminder_sender:enqueue_due webhooks/sweeps:sync_undelivered
         webhooks/sweeps:sync_overdue _enqueue""",

@@ -11,7 +11,7 @@ READS = ("retrieve", "list", "create_preview", "open", "close", "run_worker", "r
 WRITES = {
     "the subscription is fetched and compared; tests/giving/test_change_requests.py": """
         giving/change_requests:update giving/change_requests:resume
-        giving/subscription_changes:cancel""",
+        giving/cancellations:cancel""",
     "it is fetched, and another card in use is an error; tests/giving/test_debts.py": """
         giving/payment_methods:update giving/payment_methods:update""",
     "the answer is compared, and what is left raises an alert; tests/giving/test_debts.py": """

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from payments.giving import subscription_changes, subscription_sync
+from payments.giving import cancellations, subscription_sync
 from tests.support.donor import (
     SAME_ORIGIN_HEADERS,
     Donor,
@@ -145,10 +145,10 @@ async def test_a_cancellation_that_does_not_reach_stripe_is_stored_and_performed
     assert await donor.room.rows("SELECT status FROM subscriptions") == [("active",)]
     donor.room.sandbox.faults.clear()
     donor.room.clock.advance(timedelta(days=2))  # and Stripe was away for long
-    assert await subscription_changes.resume_cancellations(donor.room.ctx) == 1
+    assert await cancellations.resume(donor.room.ctx) == 1
     await donor.room.runs_due_jobs()
     await donor.room.runs_until_idle()
-    assert await subscription_changes.resume_cancellations(donor.room.ctx) == 0
+    assert await cancellations.resume(donor.room.ctx) == 0
     await donor.signs_in()
     page = await donor.opens(account_page(gift))
     assert "This contribution is stopped" in page.text

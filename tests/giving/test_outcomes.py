@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from payments.core.frequency import Frequency
-from payments.giving import checkout_session, contributions, subscription_changes
+from payments.giving import cancellations, checkout_session, contributions
 from payments.giving.change_log import Actor
 from payments.giving.contributions import ContributionStatus
 from payments.ops import worker
@@ -473,7 +473,7 @@ async def test_an_invoice_of_a_subscription_that_has_ended_opens_an_alert(
     gift = await newsroom.gives(500, "monthly")
     await newsroom.runs_until_idle()
     id_, stripe = await subscription_id_of(newsroom), newsroom.stripe_owner.v1
-    await subscription_changes.cancel(newsroom.ctx, id_, actor=Actor.DONOR)
+    await cancellations.cancel(newsroom.ctx, id_, actor=Actor.DONOR)
     await newsroom.runs_until_idle()
     assert await newsroom.count("alerts") == 0
     await newsroom.advances_time(timedelta(days=1))

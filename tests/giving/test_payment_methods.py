@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from payments.giving import notices_due, payment_methods, subscription_changes
+from payments.giving import cancellations, notices_due, payment_methods
 from payments.giving.change_log import Actor
 from payments.giving.subscriptions import Subscription
 from tests.support.donor import card_page_of, subscription_id_of
@@ -169,12 +169,8 @@ async def test_a_cancelled_subscription_is_notified_once_and_never_charged_again
     newsroom: Newsroom,
 ) -> None:
     subscription = await start_subscription(newsroom)
-    await subscription_changes.cancel(
-        newsroom.ctx, subscription.stripe_subscription_id, actor=Actor.DONOR
-    )
-    await subscription_changes.cancel(
-        newsroom.ctx, subscription.stripe_subscription_id, actor=Actor.DONOR
-    )
+    await cancellations.cancel(newsroom.ctx, subscription.stripe_subscription_id, actor=Actor.DONOR)
+    await cancellations.cancel(newsroom.ctx, subscription.stripe_subscription_id, actor=Actor.DONOR)
     await newsroom.advances_time(timedelta(days=90))
     after = await reload(newsroom, subscription)
     assert after.status == "canceled"

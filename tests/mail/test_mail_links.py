@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from payments.giving import notices_due, subscription_changes
+from payments.giving import cancellations, notices_due
 from payments.giving.change_log import Actor
 from payments.giving.contributions import Contribution
 from payments.mail import links
@@ -98,7 +98,7 @@ async def test_links_to_a_subscription_that_has_ended_say_so(donor: Donor) -> No
     fix = links.card_update_link(donor.room.ctx, gift.id, gift.donor_id).removeprefix(BASE_URL)
     await donor.room.advances_time(timedelta(days=2))
     form_page = await donor.opens(fix)
-    await subscription_changes.cancel(
+    await cancellations.cancel(
         donor.room.ctx, await subscription_id_of(donor.room), actor=Actor.STAFF
     )
     assert "is stopped" in (await donor.opens(stop)).text
@@ -121,7 +121,7 @@ async def test_by_a_mails_link_a_cancellation_is_stored_too_and_nothing_else_is_
     await donor.room.runs_due_jobs()
     assert donor.room.mails() == []
     donor.room.sandbox.faults.clear()
-    await subscription_changes.resume_cancellations(donor.room.ctx)
+    await cancellations.resume(donor.room.ctx)
     await donor.room.runs_until_idle()
     assert [mail.subject for mail in donor.room.mails()] == ["Your annual payment has stopped"]
     assert await donor.room.rows("SELECT kind, actor FROM subscription_changes") == [

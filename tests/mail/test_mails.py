@@ -10,6 +10,7 @@ import pytest
 from payments.core.frequency import Frequency
 from payments.core.money import Money
 from payments.giving import (
+    cancellations,
     notices_due,
     outbox_sender,
     subscription_changes,
@@ -95,7 +96,7 @@ async def test_a_failure_is_not_notified_when_the_subscription_was_cancelled_fir
     gift = await subscribe_monthly(newsroom)
     await newsroom.mail_server.aclose()
     await months_pass(newsroom, 1)
-    await subscription_changes.cancel(
+    await cancellations.cancel(
         newsroom.ctx, await subscription_id_of(newsroom, gift), actor=Actor.DONOR
     )
     await newsroom.mail_server.open()
@@ -164,7 +165,7 @@ async def test_every_change_is_confirmed_once_with_what_is_true_now(newsroom: Ne
         subscription_changes.change_frequency(
             ctx, subscription, Frequency.ANNUAL, Money(7000, "usd"), actor=actor
         ),
-        subscription_changes.cancel(ctx, subscription, actor=actor),
+        cancellations.cancel(ctx, subscription, actor=actor),
     ):
         await newsroom.advances_time(timedelta(minutes=1))
         await decision

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from payments.core.settings import SettingsError, load
-from payments.giving import subscription_changes
+from payments.giving import cancellations
 from payments.mail import links
 from payments.web.donate import embed
 from tests.support.donor import well_formed_page
@@ -508,7 +508,7 @@ async def test_a_stripe_that_is_away_only_costs_time(room: Newsroom) -> None:
     await room.runs_until_idle()
     for _ in range(6):
         await room.advances_time(timedelta(minutes=5))
-        await subscription_changes.resume_cancellations(room.ctx)
+        await cancellations.resume(room.ctx)
         await room.runs_until_idle()
     assert await room.rows("SELECT status FROM subscriptions") == [("canceled",)]
     assert room.mails() == []

@@ -11,7 +11,7 @@ from typing import Any
 
 from payments.core.frequency import Frequency
 from payments.core.money import Money
-from payments.giving import subscription_changes
+from payments.giving import cancellations, subscription_changes
 from payments.giving.change_log import Actor
 from tests.support.donor import card_page_of
 from tests.support.newsroom import Newsroom
@@ -134,7 +134,7 @@ class RandomEvents:
         return "resumed"
 
     async def _stops(self, subscription: Subscription) -> str | None:
-        await subscription_changes.cancel(self.room.ctx, subscription["id"], actor=Actor.DONOR)
+        await cancellations.cancel(self.room.ctx, subscription["id"], actor=Actor.DONOR)
         return "stopped by its donor"
 
     # in the dashboard and at the bank

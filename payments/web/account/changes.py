@@ -14,7 +14,7 @@ from payments.core import amount_input
 from payments.core.errors import InvalidField, StripeRejected, StripeUnavailable
 from payments.core.frequency import Frequency
 from payments.core.money import InvalidAmount, Money
-from payments.giving import subscription_changes
+from payments.giving import cancellations, subscription_changes
 from payments.giving.change_log import Actor, ChangeKind
 from payments.infra.context import Context
 from payments.web import request_locale
@@ -227,7 +227,7 @@ class ChangePages(Controller):
     async def cancel(
         self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
     ) -> Response[Any]:
-        await subscription_changes.cancel(ctx, own_subscription.subscription_id, actor=Actor.DONOR)
+        await cancellations.cancel(ctx, own_subscription.subscription_id, actor=Actor.DONOR)
         return _redirect_done(own_subscription, ChangeKind.CANCELLED)
 
 

@@ -13,7 +13,7 @@ from litestar.params import FromPath
 from litestar.response import Redirect
 
 from payments.core.errors import LinkInvalid, PaymentsError
-from payments.giving import change_log, subscription_changes, subscriptions
+from payments.giving import cancellations, change_log, subscriptions
 from payments.giving.change_log import Actor
 from payments.giving.contributions import Contribution
 from payments.giving.subscriptions import Subscription
@@ -62,9 +62,7 @@ class CancelLinkPages(MailLinkPages):
     async def cancel(self, ctx: NamedDependency[Context], signed: FromPath[str]) -> Response[Any]:
         """Cancel it, and show that it is."""
         subscription = await subscription_of_link(ctx, signed, links.contribution_for_cancel_link)
-        await subscription_changes.cancel(
-            ctx, subscription.stripe_subscription_id, actor=Actor.LINK
-        )
+        await cancellations.cancel(ctx, subscription.stripe_subscription_id, actor=Actor.LINK)
         return Redirect(request_locale.localised_url(f"/stop/{signed}"), status_code=303)
 
 
