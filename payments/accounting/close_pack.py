@@ -31,7 +31,8 @@ from payments.accounting.exports import (
     ledger_entries,
     transactions_csv,
 )
-from payments.accounting.exports.journals import Journal, JournalFormat
+from payments.accounting.exports.journal_format import JournalFormat
+from payments.accounting.exports.journals import Journal
 from payments.accounting.pack_verification import (
     ENTRIES_FILE,
     FORMAT_NAME,

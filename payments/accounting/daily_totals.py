@@ -27,7 +27,6 @@ from payments.infra.context import Context
 from payments.ledger.entries import LedgerEntry
 from payments.settlement import importer
 
-NO_FREQUENCY = "none"  # of what belongs to no contribution, such as Stripe's own fees
 REFRESH_BATCH_ROWS = 250_000  # entries added in one transaction, when some were added before
 SNAPSHOT_KINDS = (
     mrr_rollforward.SNAPSHOT_KIND,

@@ -124,6 +124,23 @@ REFUNDS_SQL = f"""
     HAVING sum(r.amount) > c.amount
      ORDER BY 1
 """  # noqa: S608 - constants only
+OTHER_INCOME_SQL = """
+    WITH other_transactions AS (
+        SELECT bt.id
+          FROM payment_intent_links link
+          JOIN charges c USING (stripe_payment_intent_id)
+          JOIN balance_transactions bt ON bt.charge = c.stripe_charge_id
+         WHERE link.frequency = 'other'
+    )
+    SELECT e.balance_transaction || ': ' || side.account || ' moved by '
+           || CASE WHEN other.id IS NULL THEN 'no other income' ELSE 'other income' END
+      FROM ledger_entries e
+     CROSS JOIN LATERAL (VALUES (e.debit), (e.credit)) AS side(account)
+      LEFT JOIN other_transactions other ON other.id = e.balance_transaction
+     WHERE CASE WHEN other.id IS NULL THEN side.account LIKE 'other:%'
+                ELSE side.account NOT LIKE ALL ('{stripe:%,other:%,suspense}') END
+     ORDER BY e.seq
+"""
 DISPUTES_SQL = """
     SELECT e.balance_transaction || ': of no dispute that is known'
       FROM ledger_entries e
@@ -332,6 +349,10 @@ CHECKS = {
     "refunds": (
         "each refund that moved money is booked once, and no payment is given back twice",
         REFUNDS_SQL,
+    ),
+    "other_income": (
+        "what is no contribution moves accounts of its own, and nothing else moves them",
+        OTHER_INCOME_SQL,
     ),
     "disputes": ("each disputed amount is of a dispute of that payment", DISPUTES_SQL),
     "payouts": (

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from payments.accounting.exports.journal_format import JournalFormat
 from payments.cli.common import (
     EXIT_PROBLEMS,
     INPUT_FILE,
@@ -21,13 +22,13 @@ from payments.cli.common import (
     progress_of,
     run_with_context,
 )
+from payments.core.frequency import BOOKED_FREQUENCIES
+from payments.ledger.posting_rules import TransactionType
 
 if TYPE_CHECKING:
     from payments.accounting.reports.period import Period
     from payments.accounting.reports.transaction_filters import Filters
     from payments.infra.context import Context
-
-JOURNAL_FORMATS = ("xero", "qbo", "beancount", "csv")
 
 _period_option = click.option(
     "--period", default="", help="2026-10, 2026, or all; the last month if not."
@@ -43,8 +44,8 @@ def export() -> None:
 
 @export.command("ledger")
 @_period_option
-@click.option("--type", "type_", default="", help="charge, refund, dispute, fee, payout …")
-@click.option("--frequency", default="", help="once, monthly, annual, periodic, other or none.")
+@click.option("--type", "type_", default="", help=f"One of {', '.join(TransactionType)}.")
+@click.option("--frequency", default="", help=f"One of {', '.join(BOOKED_FREQUENCIES)}.")
 @_currency_option
 @click.option("--account", default="", help="One of our accounts, such as income:monthly.")
 @click.option("--campaign", default="", help="Gifts that began with this campaign.")
@@ -75,7 +76,12 @@ def export_ledger(period: str, output_format: str, output: Path | None, **filter
 
 
 @export.command("journal")
-@click.option("--format", "output_format", type=click.Choice(JOURNAL_FORMATS), required=True)
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice([str(one) for one in JournalFormat]),
+    required=True,
+)
 @_period_option
 @_currency_option
 @click.option(
@@ -101,7 +107,6 @@ def export_journal(
     """Journals for an accountant's program. Nothing is written unless debits equal credits."""
     from payments.accounting.exports import files
     from payments.accounting.exports.journals import (
-        JournalFormat,
         JournalOptions,
         JournalUnbalanced,
     )

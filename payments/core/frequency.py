@@ -33,6 +33,8 @@ class Frequency(StrEnum):
         return {"monthly": MONTH, "annual": YEAR}.get(self.value)
 
 
+NO_FREQUENCY = "none"  # in the books, of what no payment is behind, such as Stripe's own fees
+BOOKED_FREQUENCIES = (*Frequency, NO_FREQUENCY)
 OFFERED_FREQUENCIES = (Frequency.ONCE, Frequency.MONTHLY, Frequency.ANNUAL)
 
 

@@ -54,12 +54,16 @@ INCOME_ACCOUNTS = {
     "periodic": LedgerAccount.INCOME_PERIODIC,
 }
 OTHER_INCOME = "other"  # the frequency of what is paid for something else than a contribution
-# An account of contributions -> the one of other income.
+# An account of contributions -> the one of other income. What is paid for something else moves no
+# other account than these, Stripe's own and suspense: an integrity check says so.
 OTHER_ACCOUNTS = {
     LedgerAccount.REFUNDS: LedgerAccount.OTHER_REFUNDS,
     LedgerAccount.DISPUTES: LedgerAccount.OTHER_DISPUTES,
     LedgerAccount.PROCESSING: LedgerAccount.OTHER_FEES,
     LedgerAccount.DISPUTE_FEES: LedgerAccount.OTHER_FEES,
+    LedgerAccount.BILLING: LedgerAccount.OTHER_FEES,
+    LedgerAccount.TAX: LedgerAccount.OTHER_FEES,
+    LedgerAccount.FX: LedgerAccount.OTHER_FEES,
 }
 CHARGE_TYPES = ("charge", "payment")
 REFUND_TYPES = ("refund", "payment_refund", "refund_failure", "payment_failure_refund")
@@ -96,6 +100,45 @@ ADJUSTMENT_ACCOUNTS = {
     "fee": LedgerAccount.BILLING,
 }
 CONVERSION_CATEGORY = "other_adjustment"
+
+
+class TransactionType(StrEnum):
+    """What a balance transaction is, in the words of lists and files."""
+
+    CHARGE = "charge"
+    REFUND = "refund"
+    REFUND_FAILURE = "refund_failure"
+    DISPUTE = "dispute"
+    DISPUTE_REVERSAL = "dispute_reversal"
+    FEE = "fee"
+    ADJUSTMENT = "adjustment"  # whatever is none of the others
+    PAYOUT = "payout"
+    PAYOUT_REVERSAL = "payout_reversal"
+    FX = "fx"
+
+
+_TYPE_OF_CONTRA_ACCOUNT = {
+    LedgerAccount.REFUNDS: TransactionType.REFUND,
+    LedgerAccount.BILLING: TransactionType.FEE,
+    LedgerAccount.FX: TransactionType.FEE,
+    LedgerAccount.TAX: TransactionType.FEE,
+    LedgerAccount.IN_TRANSIT: TransactionType.PAYOUT,
+}
+# A type of Stripe's balance transactions -> ours; one that is missing is an adjustment. What comes
+# back moves the same account as what went, so only its name tells them apart.
+TRANSACTION_TYPES = {
+    **dict.fromkeys(CHARGE_TYPES, TransactionType.CHARGE),
+    **{
+        type_: _TYPE_OF_CONTRA_ACCOUNT[account]
+        for type_, account in CONTRA_ACCOUNTS.items()
+        if account in _TYPE_OF_CONTRA_ACCOUNT
+    },
+    "refund_failure": TransactionType.REFUND_FAILURE,
+    "payout_failure": TransactionType.PAYOUT_REVERSAL,
+    "payout_cancel": TransactionType.PAYOUT_REVERSAL,
+}
+# The same of an adjustment, by its reporting category.
+ADJUSTMENT_TRANSACTION_TYPES = {name: TransactionType(name) for name in ADJUSTMENT_ACCOUNTS}
 # What a newsroom's account may never see. Each goes to suspense and raises an alert.
 SUSPENSE_TYPES = frozenset({
     "advance", "advance_funding", "anticipation_repayment", "application_fee",

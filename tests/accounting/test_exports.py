@@ -26,7 +26,8 @@ from sqlalchemy import text
 from stripe.params import RefundCreateParams
 
 from payments.accounting.exports import csv_cells, journals, transactions_csv, xlsx
-from payments.accounting.exports.journals import Journal, JournalFormat, JournalUnbalanced
+from payments.accounting.exports.journal_format import JournalFormat
+from payments.accounting.exports.journals import Journal, JournalUnbalanced
 from payments.accounting.reports import period
 from tests.support import command_line
 from tests.support.colleague import sees, signs_in

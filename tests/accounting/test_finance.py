@@ -17,13 +17,13 @@ from payments.accounting.mrr_rollforward import MrrMonth
 from payments.accounting.reports import (
     monthly,
     recurring,
-    transaction_filters,
     transactions,
     variance,
 )
 from payments.accounting.reports.sources import CampaignTotal, group_small
 from payments.accounting.reports.transaction_filters import Filters
 from payments.core.calendar import next_month
+from payments.ledger.posting_rules import TransactionType
 from tests.support.colleague import sees, signs_in
 from tests.support.database_owner import tampering
 from tests.support.newsroom import Newsroom
@@ -187,8 +187,7 @@ async def test_totals_are_the_same_by_day_and_by_row(room: Newsroom) -> None:
         )
         whole = await transactions.totals(session, zone, Filters())
         types = [
-            await transactions.totals(session, zone, Filters(type=word))
-            for word in transaction_filters.TRANSACTION_TYPES
+            await transactions.totals(session, zone, Filters(type=word)) for word in TransactionType
         ]
     gross = {total.currency: total.gross for total in by_day}
     assert gross == {total.currency: total.gross for total in charges}

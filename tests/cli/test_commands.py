@@ -13,8 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from payments import cli
-from payments.accounting.exports.journals import JournalFormat
-from payments.cli import export, main, staff
+from payments.cli import main, staff
+from payments.core.frequency import BOOKED_FREQUENCIES
+from payments.ledger.posting_rules import TransactionType
 from payments.risk.emergency_stops import StopGroup, StopMode
 from payments.staff.accounts import Role
 from tests.support.newsroom import REAL_TIMEOUT_SECONDS
@@ -82,10 +83,12 @@ def test_choices_are_the_words_of_their_enums() -> None:
         (staff.ROLE_CHOICE, Role),
         (stop["group"], StopGroup),
         (stop["mode"], StopMode),
-        (click.Choice(export.JOURNAL_FORMATS), JournalFormat),
     ):
         assert isinstance(choice, click.Choice)
         assert sorted(choice.choices) == sorted(enum_class)
+    told = CliRunner().invoke(main, ["export", "ledger", "--help"]).output
+    for words in (TransactionType, BOOKED_FREQUENCIES):
+        assert f"One of {', '.join(words)}." in " ".join(told.split())
 
 
 @pytest.mark.parametrize(

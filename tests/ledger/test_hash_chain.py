@@ -135,6 +135,13 @@ TAMPERINGS: dict[str, tuple[str, dict[str, str]]] = {
             "disputes": "{refund.id}: of no dispute",
         },
     ),
+    "a refund among those of other income": (
+        "UPDATE ledger_entries SET debit = 'other:refunds' WHERE seq = {refund.seq}",
+        {
+            "chain": "row {refund.seq} (",
+            "other_income": "{refund.id}: other:refunds moved by no other income",
+        },
+    ),
     "the direction of a refund": (
         "UPDATE ledger_entries SET debit = credit, credit = debit WHERE seq = {refund.seq}",
         {"chain": "row {refund.seq} (", "posted": "{refund.id}: "},
@@ -234,6 +241,17 @@ TAMPERINGS: dict[str, tuple[str, dict[str, str]]] = {
             " WHERE stripe_charge_id = '{charge.id}')"
         ),
         {"income": "{charge.id}: "},
+    ),
+    "a charge for something else": (
+        (
+            "UPDATE payment_intent_links SET contribution_id = NULL,"
+            " interval_unit = NULL, interval_count = NULL WHERE stripe_payment_intent_id = (SELECT"
+            " stripe_payment_intent_id FROM charges WHERE stripe_charge_id = '{charge.id}')"
+        ),
+        {
+            "income": "{charge.id}: ",
+            "other_income": "{income.id}: expense:processing moved by other income",
+        },
     ),
     "a movement that is said to wait": (
         "INSERT INTO unposted_transactions VALUES ('{refund.id}')",

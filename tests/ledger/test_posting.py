@@ -11,6 +11,7 @@ import stripe
 from sqlalchemy import select
 
 from payments.accounting import integrity_checks
+from payments.accounting.reports import transaction_filters
 from payments.core.frequency import Frequency
 from payments.infra import db
 from payments.ledger import balance_transactions, entries, posting_rules
@@ -147,18 +148,65 @@ def test_the_frequency_of_the_contribution_decides_which_income_it_is(
     ("type_", "amount", "account"),
     [
         ("charge", 500, "other:income"),
+        ("payment", 500, "other:income"),
         ("refund", -500, "other:refunds"),
+        ("payment_refund", -500, "other:refunds"),
+        ("payment_failure_refund", -500, "other:refunds"),
         ("refund_failure", 500, "other:refunds"),
+        ("adjustment/refund_failure", 500, "other:refunds"),
         ("adjustment/dispute", -500, "other:disputes"),
         ("adjustment/dispute_reversal", 500, "other:disputes"),
+        ("adjustment/fee", -500, "other:fees"),
+        ("stripe_fee", -500, "other:fees"),
+        ("stripe_fx_fee", -500, "other:fees"),
+        ("tax_fee", -500, "other:fees"),
     ],
 )
 def test_what_is_no_contribution_is_booked_apart_with_its_fees(
     type_: str, amount: int, account: str
 ) -> None:
-    (moved, fee) = posted(type_, amount, [("stripe_fee", 45)], of="other")
+    fees = [(fee_type, 45) for fee_type in posting_rules.FEE_ACCOUNTS]
+    (moved, *fee) = posted(type_, amount, fees, of="other")
     assert moved[:2] == (("stripe:balance", account) if amount > 0 else (account, "stripe:balance"))
-    assert fee == ("other:fees", "stripe:balance", 45)
+    if account == "other:fees":
+        assert (moved[2], fee) == (500 + 90, [])
+    else:
+        assert fee == [("other:fees", "stripe:balance", 90)]
+
+
+TYPES_OF_ACCOUNTS = {  # what moves an account of ours -> what a list and a file call it
+    "income:once": {"charge"},
+    "refunds": {"refund", "refund_failure"},
+    "disputes": {"dispute", "dispute_reversal"},
+    **{f"expense:{name}": {"fee"} for name in ("billing", "tax", "fx")},
+    "in-transit": {"payout", "payout_reversal"},
+    "clearing:fx": {"fx"},
+    **{name: {"adjustment"} for name in ("bank", "stripe:held", "suspense")},
+}
+
+
+async def test_a_transaction_is_called_what_it_is_booked_as(ledger_copy: str) -> None:
+    categories = ["", "other_adjustment", "a_new_one", *posting_rules.ADJUSTMENT_ACCOUNTS]
+    kinds = [(type_, "", None) for type_ in sorted(STRIPES_TYPES)] + [
+        ("adjustment", category, rate) for category in categories for rate in (None, "0.9")
+    ]
+    rows = ", ".join(
+        f"('{type_}', '{category}', {'NULL' if rate is None else repr(rate)})"
+        for type_, category, rate in kinds
+    )
+    query = (
+        f"SELECT {transaction_filters.TYPE_SQL}"  # noqa: S608 - words of ours
+        f" FROM (VALUES {rows}) AS bt(type, reporting_category, exchange_rate)"
+    )
+    with as_owner(ledger_copy) as owner:
+        named = [str(name) for (name,) in owner.execute(query.encode())]
+    shown = set()
+    for (type_, category, rate), name in zip(kinds, named, strict=True):
+        ((_, account, _),) = posted(f"{type_}/{category}{'*' if rate else ''}", 500)
+        assert name in TYPES_OF_ACCOUNTS[account], (type_, category, rate)
+        shown |= {(account, name)}
+    assert shown == {(account, name) for account, its in TYPES_OF_ACCOUNTS.items() for name in its}
+    assert {name for _, name in shown} == set(posting_rules.TransactionType)
 
 
 STRIPES_TYPES = frozenset(

@@ -4,6 +4,7 @@
     xlsx               that file once more as a workbook, typed, with its totals
     ledger_totals      what the rows of that file add up to
     csv_tables         payouts and recurring revenue as CSV
+    journal_format     the programs that a journal is made for
     journals           for Xero, QuickBooks Online and beancount, a journal a day
     ledger_entries     for any other program, each ledger entry
     files              each of them whole, reporting its progress

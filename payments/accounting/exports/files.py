@@ -20,7 +20,8 @@ from payments.accounting.exports import (
     transactions_csv,
     xlsx,
 )
-from payments.accounting.exports.journals import JournalFormat, JournalOptions
+from payments.accounting.exports.journal_format import JournalFormat
+from payments.accounting.exports.journals import JournalOptions
 from payments.accounting.reports.period import Period
 from payments.accounting.reports.transaction_filters import Filters
 from payments.core.errors import InvalidField

@@ -12,7 +12,6 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from enum import StrEnum
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -21,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting import daily_totals
 from payments.accounting.exports.csv_cells import escape_formula
+from payments.accounting.exports.journal_format import JournalFormat
 from payments.accounting.reports.period import Period
 from payments.core import money
 from payments.core.errors import InvalidField, PaymentsError
@@ -28,15 +28,6 @@ from payments.core.money import Money
 from payments.ledger.posting_rules import LedgerAccount
 
 XERO_MAX_LINES = 300  # in one file, by Xero's help
-
-
-class JournalFormat(StrEnum):
-    """The programs a journal is made for."""
-
-    XERO = "xero"
-    QBO = "qbo"
-    BEANCOUNT = "beancount"
-    CSV = "csv"
 
 
 class JournalUnbalanced(PaymentsError):

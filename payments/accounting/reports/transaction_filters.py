@@ -9,48 +9,45 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from payments.accounting import booking_day, daily_totals, sql_text
+from payments.accounting import booking_day, sql_text
 from payments.accounting.reports.period import ALL_TIME, Period
 from payments.core.errors import InvalidField
-from payments.core.frequency import Frequency
+from payments.core.frequency import BOOKED_FREQUENCIES, NO_FREQUENCY
 from payments.core.identifiers import ROW_ID_PATTERN, SLUG_HELP, SLUG_PATTERN
 from payments.giving import donor_payments
-from payments.ledger.posting_rules import CHARGE_TYPES, LedgerAccount
-
-TRANSACTION_TYPES = (
-    "charge",
-    "refund",
-    "refund_failure",
-    "dispute",
-    "dispute_reversal",
-    "fee",
-    "adjustment",
-    "payout",
-    "payout_reversal",
-    "fx",
+from payments.ledger.posting_rules import (
+    ADJUSTMENT_TRANSACTION_TYPES,
+    ADJUSTMENT_TYPE,
+    CONVERSION_CATEGORY,
+    TRANSACTION_TYPES,
+    LedgerAccount,
+    TransactionType,
 )
 
 # --- what a transaction is, in SQL: it is `bt`, its first entry `e`, its charge `c` ---------------
 
-IS_CHARGE_SQL = f"bt.type IN {sql_text.in_list(CHARGE_TYPES)}"
-TYPE_SQL = f"""
-    CASE WHEN {IS_CHARGE_SQL} THEN 'charge'
-         WHEN bt.type IN ('refund', 'payment_refund') THEN 'refund'
-         WHEN bt.type = 'refund_failure' THEN 'refund_failure'
-         WHEN bt.type IN ('stripe_fee', 'stripe_fx_fee', 'tax_fee') THEN 'fee'
-         WHEN bt.type = 'payout' THEN 'payout'
-         WHEN bt.type IN ('payout_failure', 'payout_cancel') THEN 'payout_reversal'
-         WHEN bt.type <> 'adjustment' THEN 'adjustment'
-         WHEN bt.reporting_category IN ('refund_failure', 'dispute', 'dispute_reversal', 'fee')
-         THEN bt.reporting_category
-         WHEN bt.exchange_rate IS NOT NULL THEN 'fx'
-         ELSE 'adjustment' END
-"""
-# The commonest types by themselves, so that the planner knows how many there are of each.
+_STRIPE_TYPES = {  # our type -> the types of Stripe's balance transactions that are always it
+    ours: sql_text.in_list(type_ for type_, its in TRANSACTION_TYPES.items() if its is ours)
+    for ours in dict.fromkeys(TRANSACTION_TYPES.values())
+}
+IS_CHARGE_SQL = f"bt.type IN {_STRIPE_TYPES[TransactionType.CHARGE]}"
+TYPE_SQL = "\n         ".join([
+    "CASE",
+    *(f"WHEN bt.type IN {types} THEN '{ours}'" for ours, types in _STRIPE_TYPES.items()),
+    f"WHEN bt.type <> '{ADJUSTMENT_TYPE}' THEN '{TransactionType.ADJUSTMENT}'",
+    *(
+        f"WHEN bt.reporting_category = '{category}' THEN '{ours}'"
+        for category, ours in ADJUSTMENT_TRANSACTION_TYPES.items()
+    ),
+    f"WHEN bt.reporting_category = '{CONVERSION_CATEGORY}' AND bt.exchange_rate IS NOT NULL",
+    f"THEN '{TransactionType.FX}'",
+    f"ELSE '{TransactionType.ADJUSTMENT}' END",
+])  # fmt: skip
+# By Stripe's own types where an adjustment is never that, so that the planner knows how many.
 _TYPE_CONDITIONS = {
-    "charge": IS_CHARGE_SQL,
-    "refund": "bt.type IN ('refund', 'payment_refund')",
-    "payout": "bt.type = 'payout'",
+    str(ours): f"bt.type IN {types}"
+    for ours, types in _STRIPE_TYPES.items()
+    if ours not in ADJUSTMENT_TRANSACTION_TYPES.values()
 }
 # The type of a transaction follows from its first entry; its contribution, from its charge.
 FROM_SQL = f"""
@@ -113,8 +110,8 @@ _ID_CONDITIONS = (  # what an id looks like -> the transactions that are about i
 _CURRENCY_PATTERN = re.compile(r"[a-z]{3}")
 # The name of a filter -> what it may be, and that in words.
 FILTER_RULES: Mapping[str, tuple[tuple[str, ...] | re.Pattern[str], str]] = {
-    "type": (TRANSACTION_TYPES, "one of " + ", ".join(TRANSACTION_TYPES)),
-    "frequency": ((*Frequency, daily_totals.NO_FREQUENCY), "once, monthly, annual or none"),
+    "type": (tuple(TransactionType), "one of " + ", ".join(TransactionType)),
+    "frequency": (BOOKED_FREQUENCIES, "one of " + ", ".join(BOOKED_FREQUENCIES)),
     "currency": (_CURRENCY_PATTERN, "three letters, such as usd"),
     "account": (tuple(LedgerAccount), "one of " + ", ".join(LedgerAccount)),
     "campaign": (SLUG_PATTERN, SLUG_HELP),
@@ -152,7 +149,7 @@ class Filters:
     def conditions(self, zone: ZoneInfo) -> tuple[str, dict[str, object]]:
         """The conditions on a row of FROM_SQL, and their parameters."""
         frequency = "link.frequency = :frequency"
-        if self.frequency == daily_totals.NO_FREQUENCY:
+        if self.frequency == NO_FREQUENCY:
             frequency = "link.frequency IS NULL"
         account = """EXISTS (
            SELECT FROM ledger_entries its_entry
@@ -202,7 +199,7 @@ def parse_filters(query: Mapping[str, str], period: Period) -> Filters:
         raise InvalidField(
             f"account: income:{income} has no line that is {values['frequency']}.", field="account"
         )
-    if values.get("frequency") == daily_totals.NO_FREQUENCY and "campaign" in values:
+    if values.get("frequency") == NO_FREQUENCY and "campaign" in values:
         raise InvalidField(
             "campaign: what belongs to no contribution has no campaign.", field="campaign"
         )

@@ -26,7 +26,7 @@ class Transaction:
 
     seq: int  # of its first ledger entry
     id: str
-    type: str  # one of TRANSACTION_TYPES
+    type: str  # a TransactionType
     occurred_at: datetime
     currency: str
     gross: int

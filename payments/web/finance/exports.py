@@ -16,7 +16,7 @@ from litestar.di import NamedDependency
 from litestar.response import Stream
 
 from payments.accounting.exports import files, journals, ledger_entries, transactions_csv
-from payments.accounting.exports.journals import JournalFormat
+from payments.accounting.exports.journal_format import JournalFormat
 from payments.accounting.reports import period, transaction_filters
 from payments.accounting.reports.period import Period
 from payments.accounting.reports.transaction_filters import Filters

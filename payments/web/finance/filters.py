@@ -6,12 +6,11 @@ A filter that makes no sense is refused with a sentence (InvalidField).
 from collections.abc import Mapping, Sequence
 from datetime import date
 
-from payments.accounting.daily_totals import NO_FREQUENCY
 from payments.accounting.reports import period
 from payments.accounting.reports.period import Period
 from payments.accounting.reports.transaction_filters import check_filter
 from payments.core import money
-from payments.core.frequency import Frequency
+from payments.core.frequency import NO_FREQUENCY, Frequency
 from payments.infra.context import Context
 from payments.web import forms
 from payments.web.finance.formats import BOOKED_FREQUENCY_LABELS, NO_CONTRIBUTION_LABEL

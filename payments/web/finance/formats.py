@@ -5,9 +5,8 @@ Money has its currency's symbol and a real minus. Times are in the accounting zo
 
 from datetime import date, datetime
 
-from payments.accounting.daily_totals import NO_FREQUENCY
 from payments.core import i18n, money
-from payments.core.frequency import Frequency
+from payments.core.frequency import NO_FREQUENCY, Frequency
 from payments.core.money import Money
 from payments.infra.context import Context
 from payments.web.donate.form import FREQUENCY_LABELS
