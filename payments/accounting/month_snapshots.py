@@ -185,7 +185,7 @@ async def _first_stale_month(
 
 # --- the integrity check --------------------------------------------------------------------------
 
-CHECK_DESCRIPTION = "each month of recurring revenue that is kept is what the rows say"
+CHECK_DESCRIPTION = "each stored month of recurring revenue is what the rows say"
 
 
 async def find_differences(
@@ -218,7 +218,7 @@ def _describe_differences(
         {json.dumps(row, sort_keys=True): row for row in rows} for rows in (stored, computed)
     )
     differing = stored_lines.keys() ^ computed_lines.keys()
-    for label, lines in (("kept", stored_lines), ("the rows say", computed_lines)):
+    for label, lines in (("stored", stored_lines), ("the rows say", computed_lines)):
         for key in sorted(differing & lines.keys()):
             figures = sorted(lines[key].items())
             yield f"{label} " + ", ".join(f"{name} {value}" for name, value in figures)

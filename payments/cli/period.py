@@ -98,7 +98,7 @@ def period_close(month: str) -> None:
 
 @period.command("reopen")
 @click.argument("month")
-@click.option("--reason", required=True, help="Kept for good; names no donor.")
+@click.option("--reason", required=True, help="Stored for good; names no donor.")
 def period_reopen(month: str, reason: str) -> None:
     """Open the last closed month again."""
     from payments.accounting import period_close as months

@@ -9,7 +9,7 @@ A session in which one card after another is declined is expired. A single contr
 says which session it was made in. The first charge of a subscription does not: it has no metadata
 of ours, its session has no payment intent, and there is neither invoice nor subscription before one
 is paid. So its session is found by amount, currency and time: expired is the only one it can be or,
-under attack, every one it can be. An honest reader among those is told that nothing was charged,
+under attack, every one it can be. An honest reader among those reads that nothing was charged,
 and may start again.
 """
 

@@ -2,7 +2,7 @@
 
 That Stripe answers 200 says only that it understood. So the subscription is fetched after each
 request and compared with what was asked: a change that is not there is marked as failed, raises an
-alert, and is told to whoever asked. A refusal of what is true already is no failure.
+alert, and whoever asked is shown so. A refusal of what is true already is no failure.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence

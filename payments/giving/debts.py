@@ -1,6 +1,6 @@
 """Debts: the invoices of a subscription that nobody paid, and what becomes of them with a new card.
 
-A donor who replaces the card pays one gift, the newest that was not paid, and is told so before:
+A donor who replaces the card pays one gift, the newest that was not paid, and is shown before:
 its amount and its day. Older ones are forgiven, because nobody asked for several gifts at once:
 they are voided, so that Stripe charges none of them later. An invoice is a debt when it is
 

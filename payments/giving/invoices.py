@@ -62,7 +62,7 @@ async def _notify_payment_failure(
 ) -> None:
     """Enqueue one mail for an invoice that could not be paid, none for an ended subscription.
 
-    One made after the end raises an alert. Nobody is told of what an account's history has.
+    One made after the end raises an alert. Nobody is written to about an account's history.
     """
     subscription = await session.get(Subscription, subscription_of(invoice))
     if subscription is None:

@@ -3,7 +3,7 @@
 A mail is marked sent once the mail server has accepted it. When the server's answer is lost, the
 mail goes out again under the same Message-ID. A mail that is not true any more is dropped. One that
 is, and has no address, is refused by its mailbox or finds no mail server for a week, is
-undeliverable: a person is told that a donor does not know.
+undeliverable: an alert says that a donor does not know.
 """
 
 import functools
@@ -115,7 +115,7 @@ async def _record_outcome(ctx: Context, mail: OutboxMail, outcome: MailStatus) -
 async def _update_alert(
     ctx: Context, session: AsyncSession, mail: OutboxMail, outcome: MailStatus
 ) -> None:
-    """Raise an alert about a donor who could not be told, and close it when the next mail arrives.
+    """Raise an alert about a donor who got no mail, and close it when the next mail arrives.
 
     Whoever waits for a sign-in link can ask for another: it has none.
     """

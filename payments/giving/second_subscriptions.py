@@ -1,6 +1,6 @@
 """Second subscriptions: a donor who begins a recurring contribution and has another one already.
 
-It may be meant, a mistake, or a new start after the old card failed. The donor is told once for
+It may be meant, a mistake, or a new start after the old card failed. The donor gets one mail for
 each that begins, and may end one. An old one whose payment has failed is paused at once, and what
 it owes is voided: Stripe would take it days later with the same card, and they would pay twice. A
 pause takes nothing away: the donor can resume it on its page.

@@ -1,4 +1,4 @@
-"""What differs in a subscription since it was last fetched: logged, and told to its donor, once."""
+"""What differs in a subscription since the last fetch: logged, and mailed to its donor, once."""
 
 from datetime import datetime
 from typing import Any
@@ -63,7 +63,7 @@ def _end_change(
 ) -> ChangeKind | None:
     """Return what became of the scheduled end: set, moved to another day, taken back; else None.
 
-    A day is the accounting zone's, as the donor was told it.
+    A day is the accounting zone's, as the donor was shown it.
     """
     end = subscription.scheduled_end_at
     if end is None:

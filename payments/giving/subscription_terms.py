@@ -3,7 +3,7 @@
 The amount is the sum of the items where their prices say it: a fixed amount for each unit. Where
 they do not (tiers, a package of units, a discount, a tax) Stripe is asked for its next invoice, or
 for the last one. What depends on usage, or on items of different intervals, has no amount that is
-the same each time: it is unknown, and told as that.
+the same each time: it is unknown, and shown as that.
 """
 
 from dataclasses import dataclass

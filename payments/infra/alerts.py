@@ -59,13 +59,13 @@ class AlertKind(StrEnum):
 
 MESSAGES = {
     AlertKind.CARD_TESTING: "Cards are being tried on our form; it asks for more, and takes less.",
-    AlertKind.IMPORTED: "Stripe had a payment or promise we had no record of; it was taken in.",
+    AlertKind.IMPORTED: "Stripe had a payment or subscription we had no record of; it is imported.",
     AlertKind.SUSPENSE: "Money moved in a way the books do not know yet; it waits in suspense.",
     AlertKind.UNATTRIBUTED: "A charge could not be tied to a contribution.",
     AlertKind.INTEGRITY_CHECK_FAILED: "A check of the books failed.",
-    AlertKind.CHARGED_AFTER_CANCELLATION: "A promise that had ended was charged again.",
+    AlertKind.CHARGED_AFTER_CANCELLATION: "A subscription that had ended was charged again.",
     AlertKind.CHANGE_NOT_MADE: (
-        "Stripe took a change and did not make it; whoever asked was told. Look at it at Stripe."
+        "Stripe accepted a change and did not make it; whoever asked knows. Look at it at Stripe."
     ),
     AlertKind.STOP_ARRIVAL: (
         "While an emergency stop stands something was begun, resumed or paid; it was ended."
@@ -86,20 +86,20 @@ MESSAGES = {
     AlertKind.REFUND_FAILED: "A refund did not reach its donor; the money is with us again.",
     AlertKind.DISPUTE_OPENED: "A donor's bank disputes a payment; Stripe waits for an answer.",
     AlertKind.EVIDENCE_DUE: "A dispute that is not answered within three days is lost.",
-    AlertKind.DISPUTE_LOST: "A bank took a gift back for good, and its promise is still charged.",
+    AlertKind.DISPUTE_LOST: "A bank took a gift back for good; its subscription is still charged.",
     AlertKind.FRAUD_WARNING: "A bank warns of fraud; a refund now may prevent a dispute.",
     AlertKind.PAYOUT_FAILED: "A payout did not reach the bank, or came back from it.",
     AlertKind.WEBHOOK_ENDPOINT_DRIFT: (
         "Stripe does not send its webhooks as this service needs them."
     ),
     AlertKind.QUARANTINED: (
-        "A payment came from a protected country; its promise ends and nobody is written to."
+        "A payment came from a protected country; its subscription ends and nobody is written to."
     ),
     AlertKind.STATEMENT_DESCRIPTOR: (
-        "A bank statement may not show what we promise, or a word it must not: gifts are refused."
+        "A bank statement may differ from what readers were shown, or name us: gifts are refused."
     ),
     AlertKind.DESCRIPTOR_REVIEW_DUE: (
-        "For a hundred days nobody has compared a bank's real statement with what we promise."
+        "For a hundred days nobody has compared a bank's statement with what readers are shown."
     ),
     AlertKind.PASSKEY_CLONED: "A colleague's passkey counted backwards; it may have been copied.",
     AlertKind.DONOR_VIEW_LIMIT_REACHED: (

@@ -135,7 +135,7 @@ def validate_reason(value: str) -> str:
         )
     if "@" in unicodedata.normalize("NFKC", reason) or CARD_NUMBER_PATTERN.search(reason):
         raise InvalidField(
-            "A reason is kept for good, so it may hold no address and no card number. "
+            "A reason is stored for good, so it may hold no address and no card number. "
             "Nothing was done.",
             field="reason",
         )

@@ -3,7 +3,7 @@
 Every row is about one account in one mode. With another account's key the books would take in
 money that is not theirs, and every subscription here would look gone: so nothing is imported or
 swept until Stripe has said whose the key is, and another account or mode is refused. What had
-happened at Stripe before the account was bound is history: it is taken in, and nobody is told.
+happened at Stripe before the account was bound is history: it is imported, and nobody is mailed.
 """
 
 from datetime import datetime

@@ -86,7 +86,7 @@ class RateLimitedClient(stripe.AIOHTTPClient):
         answer: tuple[bytes, int, Mapping[str, str]]
         answer = await super().request_async(method, url, headers, post_data)
         body, status, answer_headers = answer
-        if is_kept_error(status, answer_headers) and not NEVER_REPEATED.search(url):
+        if is_replayed_error(status, answer_headers) and not NEVER_REPEATED.search(url):
             new_key = f"{headers['Idempotency-Key'][:200]}-{uuid4().hex}"
             again = {**headers, "Idempotency-Key": new_key}
             return await super().request_async(method, url, again, post_data)
@@ -122,7 +122,7 @@ async def connect(
         await http.close_async()  # type: ignore[no-untyped-call]  # the SDK leaves it so
 
 
-def is_kept_error(status: int, headers: Mapping[str, str]) -> bool:
+def is_replayed_error(status: int, headers: Mapping[str, str]) -> bool:
     """Whether an answer is an error of Stripe's own that it keeps for an idempotency key.
 
     https://docs.stripe.com/api/idempotent_requests

@@ -120,7 +120,7 @@ async def _check_tls(ctx: Context) -> list[CheckFinding]:
 
 
 async def _check_proxies(ctx: Context) -> list[CheckFinding]:
-    """Whether readers' addresses can be told apart. With https, a proxy stands before us."""
+    """Whether readers' addresses can be distinguished. With https, a proxy stands before us."""
     settings = ctx.settings
     too_wide = [
         str(network)

@@ -153,7 +153,7 @@ def _describe(stored: ComparedValues | None, at_stripe: ComparedValues) -> str:
 
 
 def _subscription_values(fetched: stripe.Subscription) -> ComparedValues:
-    """Return what donors are told when it changes."""
+    """Return what donors are notified of when it changes."""
     item, card = fetched["items"].data[0], current_card.from_subscription(fetched)
     end = fetched.cancel_at
     if end is None and fetched.cancel_at_period_end:

@@ -21,8 +21,8 @@ cannot do is pay. So each attempt of a network is counted, whether it led to any
 contribution that is paid takes back its own attempt and one more. The first attempt of a network
 passes: nearly every reader is one. All others share a small capacity, in which a network with fewer
 attempts has more room. Bots that do everything a reader does, each from a network never seen
-before, cannot be told from readers: for them there is a limit to how many unpaid contributions all
-new networks together may start.
+before, cannot be distinguished from readers: for them there is a limit to how many unpaid
+contributions all new networks together may start.
 """
 
 import hashlib

@@ -78,7 +78,7 @@ async def check_descriptors(ctx: Context) -> list[CheckFinding]:
     in_settings = ctx.settings.statement_descriptor
     is_same = bool(in_settings) and at_stripe == in_settings
     description = f"a bank statement shows “{at_stripe or ''}”, " + (
-        "as readers are told"
+        "as readers are shown"
         if is_same
         else f"and PAYMENTS_STATEMENT_DESCRIPTOR is “{in_settings}”"
     )

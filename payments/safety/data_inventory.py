@@ -37,7 +37,7 @@ ACCOUNTING_RECORDS = DataClass(
         "and which of its texts was shown, and whether a card was of a protected country: yes or "
         "no. They name nobody."
     ),
-    gettext_noop("As long as the law wants books to be kept."),
+    gettext_noop("For as long as the law requires."),
     {
         "balance_transactions": "id type reporting_category balance_type amount fee net currency"
         " fees exchange_rate source charge occurred_at available_on",
@@ -80,10 +80,10 @@ ACCOUNTING_RECORDS = DataClass(
 DONOR_IDENTIFIERS = DataClass(
     gettext_noop(
         "A hash of your e-mail address, made with a secret key, so that you can find your gifts "
-        "again; Stripe's numbers for you, your promise and your card; the month in which the card "
-        "of a promise ends; and the language we write to you in. The address itself is not here."
+        "again; Stripe's numbers for you, your monthly contribution and its card; the month in "
+        "which that card ends; and the language we write to you in. The address itself is not here."
     ),
-    gettext_noop("13 months after your last gift, or after your promise has ended."),
+    gettext_noop("13 months after your last gift, or after your monthly contribution has ended."),
     {
         "contributions": "donor_id stripe_session_id language",
         "donor_customers": "stripe_customer_id donor_id",
@@ -98,7 +98,8 @@ DONOR_IDENTIFIERS = DataClass(
 )
 SUBSCRIPTION_MAILS = DataClass(
     gettext_noop(
-        "That a mail about a promise was due or sent: its kind and its day; no address, no text."
+        "That a mail about a contribution was due or sent: its kind and its day; no address, no "
+        "text."
     ),
     gettext_noop("13 months."),
     {
@@ -149,7 +150,7 @@ NEWSLETTER = DataClass(
         "policy you agreed to."
     ),
     gettext_noop(
-        "The address is shredded when you have confirmed it and the newsroom's mailing system has "
+        "The address is erased when you have confirmed it and the newsroom's mailing system has "
         "it, usually within a minute; unconfirmed, after two days. The day and the policy's "
         "version stay for 30 days, and name nobody."
     ),
@@ -178,9 +179,9 @@ RATE_LIMITS = DataClass(
 )
 WEBHOOK_EVENTS = DataClass(
     gettext_noop(
-        "That Stripe told us of something, and of which of its objects; never what it said."
+        "That Stripe notified us of something, and of which of its objects; never what it said."
     ),
-    gettext_noop("As long as the law wants books to be kept."),
+    gettext_noop("For as long as the law requires."),
     {"stripe_events": "id type object_type object_id api_version created received_at"},
 )
 STAFF = DataClass(
@@ -215,7 +216,7 @@ CAMPAIGNS = DataClass(
     {"campaigns": "id config version experiment_round round_started_at changed_at"},
 )
 HOUSEKEEPING = DataClass(
-    gettext_noop("Counts, marks and alarms that keep the service going. They tell of nobody."),
+    gettext_noop("Counts, marks and alerts that keep the service going. They identify nobody."),
     gettext_noop("Two years at most, or as long as they are needed."),
     {
         "alerts": "id kind object_id job opened_at closed_at",
@@ -238,7 +239,9 @@ NEVER_STORED = (
     gettext_noop("Your name, your e-mail address in clear, your phone, your postal address."),
     gettext_noop("Your IP address, your browser, the page you came from."),
     gettext_noop("The number of your card, its bank and its country. Only Stripe sees them."),
-    gettext_noop("Which story you read. Even where a link names one, it is not kept with a gift."),
+    gettext_noop(
+        "Which story you read. Even where a link names one, it is not stored with a gift."
+    ),
     gettext_noop("What you ticked before you paid."),
 )
 

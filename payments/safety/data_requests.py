@@ -33,7 +33,7 @@ async def export_data(session: AsyncSession, donor_id: str) -> dict[str, Any]:  
     ids = [subscription.stripe_subscription_id for subscription in own_subscriptions]
     return {
         "donor": donor_id,
-        "address": "kept only as a keyed hash, from which it cannot be read",
+        "address": "stored only as a keyed hash, from which it cannot be read",
         "stripe_customers": await donors.customers_of(session, donor_id),
         "contributions": [
             {

@@ -74,7 +74,7 @@ class LiveSubscriptionsRemain(PaymentsError):
 
     status = 409
     code = "live-subscriptions-remain"
-    title = "There are promises that still live"
+    title = "There are subscriptions that are still charged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ async def erase_everyone(ctx: Context, *, force: bool = False) -> ErasureReport:
         live_count = await emergency_stop.count_live(session)
     if live_count and not force:
         raise LiveSubscriptionsRemain(
-            "%(count)s promises are still charged. Run `payments emergency-stop --group all "
+            "%(count)s subscriptions are still charged. Run `payments emergency-stop --group all "
             "--mode cancel` first, or add --force. Nothing was destroyed.",
             count=live_count,
         )

@@ -135,7 +135,7 @@ async def _sync_unknown_subscription(ctx: Context, charge_id: str) -> None:
     invoice = await charges.fetch_invoice(ctx, charge.stripe_payment_intent_id or "")
     subscription_id = None if invoice is None else invoices.subscription_of(invoice)
     if subscription_id is None:
-        raise NotYetAttributed("Stripe does not say yet which promise this payment began.")
+        raise NotYetAttributed("Stripe does not say yet which subscription this payment began.")
     await subscription_sync.sync(ctx, subscription_id)
 
 

@@ -1,7 +1,7 @@
 """Stripe's lists of what a group can still be charged by. An emergency stop begins and ends here.
 
 What is charged at Stripe is decided by Stripe: a page that is open there, a subscription that no
-webhook told us of, or an invoice that is left is found in its lists, and only there.
+webhook reported, or an invoice that is left is found in its lists, and only there.
 
 The group `protected` is decided by the card that a subscription would be charged to now: Stripe
 lists its country, a hundred subscriptions a call, and we store none. Subscriptions of contributions

@@ -120,7 +120,7 @@ async def open_case(
         await alerts.raise_alert(
             session, AlertKind.DONOR_VIEW_LIMIT_REACHED, object_id=colleague.id, now=ctx.now()
         )
-    raise TooManySearches("Twenty donors were looked for in an hour. An administrator was told.")
+    raise TooManySearches("Twenty donors were looked for in an hour. Administrators see an alert.")
 
 
 async def _create_case(

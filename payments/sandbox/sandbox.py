@@ -21,7 +21,7 @@ from payments.sandbox.form_encoding import JsonObject, JsonValue
 from payments.sandbox.simulations import SimulatedActions
 from payments.sandbox.webhook_deliveries import Delivery, DeliveryTransport
 
-KEPT_ON_RESET = (account_settings.STATE_KEY, api_keys.KEYS, api_keys.KNOWN_KEYS_ONLY)
+UNTOUCHED_BY_RESET = (account_settings.STATE_KEY, api_keys.KEYS, api_keys.KNOWN_KEYS_ONLY)
 TICK_SECONDS = 0.2
 PAGES = ("c", "i", "l", "mandates", "r", "receipts")  # where the paths of the sandbox's pages begin
 MAX_CONCURRENT_DELIVERIES = 8
@@ -260,7 +260,7 @@ class Sandbox(SimulatedActions):
         API keys and the account's settings stay. Ids follow from the present seed or a new one.
         """
         state = self.account.state
-        keys = {name: state[name] for name in KEPT_ON_RESET if name in state}
+        keys = {name: state[name] for name in UNTOUCHED_BY_RESET if name in state}
         seed = self.account.store.seed if seed is None else seed
         empty = StripeAccount(BillingClock(), seed=seed, capture_delay=self.account.capture_delay)
         empty.state = keys
@@ -271,7 +271,7 @@ class Sandbox(SimulatedActions):
         self._sending.clear()
         self._restore({"account": empty.dump(), "idempotent_results": {}, "sending": []})
 
-    async def keep_in(self, path: str | Path) -> None:
+    async def save_continuously(self, path: str | Path) -> None:
         """Save to a file a moment after each change, until cancelled.
 
         A large state is saved less often: at most a tenth of the time goes into it.

@@ -92,17 +92,17 @@ async def run_forever(
             api_keys.add_from_option(sandbox.account, option)
         url = await stack.enter_async_context(listen(sandbox, host, port))
         if options.state is not None:
-            await stack.enter_async_context(_kept_in(sandbox, options.state))
+            await stack.enter_async_context(_saved_to(sandbox, options.state))
         if ready is not None:
             await ready(url)
         await asyncio.Event().wait()
 
 
 @asynccontextmanager
-async def _kept_in(sandbox: Sandbox, path: Path) -> AsyncIterator[None]:
+async def _saved_to(sandbox: Sandbox, path: Path) -> AsyncIterator[None]:
     """Save a sandbox to a file while the block runs, and when it ends."""
     sandbox.save(path)
-    saving = asyncio.create_task(sandbox.keep_in(path))
+    saving = asyncio.create_task(sandbox.save_continuously(path))
     try:
         yield
     finally:

@@ -23,7 +23,7 @@ class Store:
         self.positions: dict[str, int] = {}
         self.facts: dict[str, JsonObject] = {}
         self.links: dict[str, list[str]] = {}
-        self._journal: list[tuple[str, str]] | None = None  # (link key or "", object id), if kept
+        self._journal: list[tuple[str, str]] | None = None  # (link key or "", object id)
 
     def new_id(self, prefix: str, length: int = 24) -> str:
         """Return a new id such as `pi_…`; it follows from the seed and the number of ids so far."""

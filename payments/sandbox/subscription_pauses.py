@@ -34,7 +34,7 @@ def pause(call: Call) -> JsonObject:
     read.supported(params, "type", ("subscription",))
     credit = read.nested_object(read.nested_object(params, "bill_for"), "unused_time_from")
     if credit.get("type") != "none":
-        message = "Stripe credits the time left unless told not to, and the sandbox does not "
+        message = "Stripe credits the time left unless asked not to, and the sandbox does not "
         message += "prorate yet; send bill_for[unused_time_from][type]=none."
         raise invalid_request(message, "bill_for[unused_time_from][type]", "sandbox_unsupported")
     subscriptions.pause(account, subscription, "pause_requested")

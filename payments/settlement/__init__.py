@@ -1,4 +1,4 @@
-"""Settlement: what Stripe does with the money after a charge, imported and kept up to date.
+"""Settlement: what Stripe does with the money after a charge, imported and updated.
 
 Balance transactions, payouts, refunds and disputes. Every row mirrors an object of Stripe's as last
 fetched; the ledger takes its amounts from the imported balance transactions alone, each posted

@@ -175,7 +175,7 @@ async def _create_at_stripe(ctx: Context, refund: Refund) -> stripe.Refund:
             )
         except stripe.APIError as error:
             headers = error.headers or {}
-            if attempt == MAX_KEYS or not stripe_client.is_kept_error(
+            if attempt == MAX_KEYS or not stripe_client.is_replayed_error(
                 error.http_status or 0, headers
             ):
                 raise

@@ -132,7 +132,7 @@ def on_unexpected_error(request: AnyRequest, error: Exception) -> Response[Any]:
     log.error("unexpected_error", exc_info=error, request_id=request_id(request.scope))
     return _error_response(
         request,
-        PaymentsError("We have been told. Please try again in a while."),
+        PaymentsError("We already know of it. Please try again in a while."),
         500,
         code="internal-error",
         title=gettext_noop("Something went wrong on our side"),

@@ -2,7 +2,7 @@
 elsewhere.
 
 The Referrer-Policy is `same-origin` and not `no-referrer`, under which browsers send `Origin: null`
-with our own forms: those without Sec-Fetch-Site could not be told from forms of other sites
+with our own forms: without Sec-Fetch-Site they would look like forms of other sites
 (https://fetch.spec.whatwg.org/#append-a-request-origin-header).
 """
 

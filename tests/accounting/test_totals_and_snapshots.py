@@ -294,7 +294,7 @@ async def test_a_closing_that_was_tampered_with_is_named_and_what_follows_from_i
     )
     stored, computed = found["month_snapshots"]
     assert stored.startswith(
-        "mrr_rollforward 2026-11: kept churn_involuntary 0, churn_voluntary 0, closing 701, "
+        "mrr_rollforward 2026-11: stored churn_involuntary 0, churn_voluntary 0, closing 701, "
     )
     assert computed.startswith(
         "mrr_rollforward 2026-11: the rows say churn_involuntary 0, churn_voluntary 0,"
@@ -316,7 +316,7 @@ async def test_a_month_that_was_emptied_or_a_cohort_that_grew_is_named(over: New
     )
     assert found == {
         "month_snapshots": (
-            "cohort_retention 2026-12: kept currency usd, first_paid_month 2026-11-01, payers 2",
+            "cohort_retention 2026-12: stored currency usd, first_paid_month 2026-11-01, payers 2",
             (
                 "cohort_retention 2026-12:"
                 " the rows say currency usd, first_paid_month 2026-11-01, payers 1"
@@ -328,7 +328,9 @@ async def test_a_month_that_was_emptied_or_a_cohort_that_grew_is_named(over: New
         'UPDATE month_snapshots SET figures = \'[{"currency": "usd", "failed": 1}]\''
         " WHERE kind = 'payment_recovery' AND month = '2026-12-01'",
     )
-    assert found == {"month_snapshots": ("payment_recovery 2026-12: kept currency usd, failed 1",)}
+    assert found == {
+        "month_snapshots": ("payment_recovery 2026-12: stored currency usd, failed 1",)
+    }
 
 
 async def test_a_cent_moved_from_one_month_to_another_is_named(over: Newsroom) -> None:

@@ -31,7 +31,7 @@ WRITES = {
         infra/stripe_permissions:update infra/stripe_permissions:update
         infra/stripe_permissions:update infra/stripe_permissions:update
         infra/stripe_permissions:update""",
-    "the answer is compared, and the operator told; tests/ops/test_stripe_setup.py": """
+    "the answer is compared, and the operator sees it; tests/ops/test_stripe_setup.py": """
         ops/stripe_setup:create ops/stripe_setup:update ops/stripe_setup:create
         ops/stripe_setup:update""",
 }

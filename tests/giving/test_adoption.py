@@ -190,7 +190,7 @@ async def test_a_source_older_than_payment_methods_is_charged_and_shown_as_a_car
     assert "No card to charge" not in page.text
 
 
-async def test_an_unpaid_subscription_is_told_as_given_up(newsroom: Newsroom) -> None:
+async def test_an_unpaid_subscription_is_shown_as_given_up(newsroom: Newsroom) -> None:
     room = newsroom
     gift = await room.gives(500, "monthly")
     await room.runs_until_idle()

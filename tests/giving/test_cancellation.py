@@ -210,7 +210,7 @@ async def test_an_end_set_in_the_dashboard_is_shown_and_can_be_taken_back(
     page = await donor.opens(account_page(gift))
     assert "This contribution ends on 22 December 2026" in page.text
     assert "Next charge None is planned" in page.text
-    assert "Set to end as our payment provider told us" in page.text
+    assert "Set to end as reported by our payment provider" in page.text
     assert "Skip the next charge" not in page.links
     form_page = await donor.opens(page.links["Keep giving"])
     assert "Next charge $5.00 , 22 December 2026" in form_page.text
@@ -250,7 +250,7 @@ async def test_an_end_that_is_not_taken_back_ends_it_and_nothing_more_is_charged
     assert kinds == [("cancelled",), ("end_scheduled",)]
 
 
-async def test_the_donor_is_told_once_of_a_last_day_that_is_moved(donor: Donor) -> None:
+async def test_the_donor_is_mailed_once_of_a_last_day_that_is_moved(donor: Donor) -> None:
     gift = await donor.gives(500)
     id_ = await subscription_id_of(donor.room)
     noon = int(datetime(2026, 12, 12, 12, tzinfo=UTC).timestamp())
@@ -268,7 +268,7 @@ async def test_the_donor_is_told_once_of_a_last_day_that_is_moved(donor: Donor) 
     assert "The next payment, $5.00, is due on 22 December 2026." in second.part()
     await donor.signs_in()
     page = await donor.opens(account_page(gift))
-    assert page.text.count("Last day moved as our payment provider told us") == 1
+    assert page.text.count("Last day moved as reported by our payment provider") == 1
 
 
 async def test_what_is_set_to_end_can_be_stopped_at_once(donor: Donor) -> None:

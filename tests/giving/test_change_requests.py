@@ -1,4 +1,4 @@
-"""A change that is asked of Stripe is looked for afterwards: what is told is what came about."""
+"""A change that is asked of Stripe is looked for afterwards: what is shown is what came about."""
 
 import asyncio
 from datetime import timedelta
@@ -44,7 +44,7 @@ def change_at_stripe(
 # --- what Stripe confirms and does not make -------------------------------------------------------
 
 
-async def test_a_change_that_stripe_confirms_and_does_not_make_is_told_as_not_made(
+async def test_a_change_that_stripe_confirms_and_does_not_make_is_shown_as_not_made(
     donor: Donor,
 ) -> None:
     room, gift = donor.room, await donor.gives(500)

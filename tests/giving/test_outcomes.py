@@ -489,7 +489,10 @@ async def test_an_invoice_of_a_subscription_that_has_ended_opens_an_alert(
     async with newsroom.ctx.sessions.begin() as session:
         token = await accounts.invite(session, "Ada", role=Role.ADMIN, now=newsroom.ctx.now())
     await newsroom.web.post(f"/staff/enter/{token}", headers=SAME_ORIGIN_HEADERS)
-    assert "A promise that had ended was charged again" in (await newsroom.web.get("/finance")).text
+    assert (
+        "A subscription that had ended was charged again"
+        in (await newsroom.web.get("/finance")).text
+    )
 
 
 # --- the number of requests -----------------------------------------------------------------------

@@ -25,7 +25,7 @@ async def counted(donor: Donor) -> tuple[int, int]:
         return await recurring.donors_with_several(session)
 
 
-async def test_two_begun_are_told_once_and_one_can_be_ended_from_the_page(donor: Donor) -> None:
+async def test_two_begun_are_mailed_once_and_one_can_be_ended_from_the_page(donor: Donor) -> None:
     room = donor.room
     await donor.gives(500)
     assert room.mails() == []
@@ -33,13 +33,13 @@ async def test_two_begun_are_told_once_and_one_can_be_ended_from_the_page(donor:
     await donor.gives(900, "once")
     async with open_donor_browser(room, OTHER_EMAIL) as other:
         await other.gives(500)
-    (told,) = room.mails()
-    assert told.subject == "You now have more than one regular payment"
-    assert "Your payment of $7.00 a month has begun. You also have this one: $5.00" in told.part()
-    assert "you can end it in a minute" in told.part()
+    (mail,) = room.mails()
+    assert mail.subject == "You now have more than one regular payment"
+    assert "Your payment of $7.00 a month has begun. You also have this one: $5.00" in mail.part()
+    assert "you can end it in a minute" in mail.part()
     assert await counted(donor) == (1, 0)
     await months_pass(room, 1)
-    assert [mail.subject for mail in room.mails()] == [told.subject]
+    assert [one.subject for one in room.mails()] == [mail.subject]
     page = await donor.signs_in()
     assert "You have more than one contribution that renews" in page.text
     link = page.links["Stop the one of $7.00 every month"]
@@ -56,9 +56,9 @@ async def test_a_failing_one_is_not_charged_beside_the_new_one(donor: Donor) -> 
     old, _ = await payment_fails(donor)
     failed = len(room.mails())
     new = await donor.gives(500)
-    (told,) = room.mails()[failed:]
-    assert told.subject == "You now have more than one regular payment"
-    assert "It is not tried again: that payment is paused until you resume it" in told.part()
+    (mail,) = room.mails()[failed:]
+    assert mail.subject == "You now have more than one regular payment"
+    assert "It is not tried again: that payment is paused until you resume it" in mail.part()
     assert await counted(donor) == (1, 1)
     (method,) = await room.rows(
         "SELECT stripe_payment_method_id FROM subscriptions WHERE contribution_id = :id", id=old.id

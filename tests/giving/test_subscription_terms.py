@@ -21,7 +21,7 @@ from tests.support.newsroom import Newsroom
 
 pytestmark = pytest.mark.anyio
 
-# interval, count, how it is told, and what one charge of 30.00 is worth a month
+# interval, count, how it is shown, and what one charge of 30.00 is worth a month
 INTERVALS = (
     ("day", 14, "every 2 weeks", Fraction(3000 * 26, 12)),
     ("day", 10, "every 10 days", Fraction(3000 * 365, 120)),
@@ -76,16 +76,16 @@ async def test_every_interval_is_what_stripe_charges_and_what_finance_counts(don
     }
     await room.runs_until_idle()
     page = await donor.signs_in()
-    for id_, (interval, count, told, _) in begun.items():
+    for id_, (interval, count, shown, _) in begun.items():
         row = await row_of(room, id_)
-        assert f"$30.00 {told}" in page.text
+        assert f"$30.00 {shown}" in page.text
         assert row.current_period_end is not None
         second = billing_dates.first_charge_after(row, row.current_period_end + timedelta(days=1))
         at_stripe = room.sandbox.account.store.objects[id_]
         timing = at_stripe["items"]["data"][0]["price"]["recurring"]
         assert (timing["interval"], timing["interval_count"]) == (interval, count)
         exact = billing_periods.period_start(at_stripe["billing_cycle_anchor"], timing, 2)
-        assert second == datetime.fromtimestamp(exact, UTC), told
+        assert second == datetime.fromtimestamp(exact, UTC), shown
         ((link,),) = await room.rows(
             "SELECT interval_count || ' ' || interval_unit FROM payment_intent_links"
             " WHERE contribution_id = :id",
@@ -159,7 +159,7 @@ async def test_all_items_are_summed_and_one_amount_replaces_them(donor: Donor) -
 
 
 @pytest.mark.parametrize("kind", ["tiers", "metered"])
-async def test_an_amount_that_stripe_does_not_fix_is_told_as_that(donor: Donor, kind: str) -> None:
+async def test_an_amount_that_stripe_does_not_fix_is_shown_as_that(donor: Donor, kind: str) -> None:
     room = donor.room
     gift = await donor.gives(500, "monthly")
     id_ = await subscription_id_of(room)
@@ -178,8 +178,8 @@ async def test_an_amount_that_stripe_does_not_fix_is_told_as_that(donor: Donor, 
     assert (await row_of(room, id_)).amount == expected
     await donor.signs_in()
     page = await donor.opens(account_page(gift))
-    told = "$5.00" if kind == "tiers" else "a varying amount"
-    assert f"You give {told} every month" in page.text
+    shown = "$5.00" if kind == "tiers" else "a varying amount"
+    assert f"You give {shown} every month" in page.text
     async with room.ctx.sessions() as session:
         (committed,) = await recurring.committed_mrr(session)
     assert (committed.amount, committed.unknown) == (expected or 0, int(expected is None))

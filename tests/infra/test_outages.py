@@ -167,7 +167,7 @@ async def sent_again(room: Newsroom, event: Delivery) -> list[int]:
     return answers
 
 
-async def test_a_schedule_that_fails_twice_in_a_row_is_told_and_told_to_be_well_again(
+async def test_a_schedule_that_fails_twice_in_a_row_raises_an_alert_and_closes_it_when_well_again(
     newsroom: Newsroom,
 ) -> None:
     outcomes = [ValueError, None, ValueError, ValueError, ValueError, None]

@@ -12,7 +12,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core.management import call_command
 
-# It always asks api.stripe.com, whatever address it is told: dj-stripe 2.11, `_v2_accounts`.
+# It always asks api.stripe.com, whatever address it is given: dj-stripe 2.11, `_v2_accounts`.
 NOT_REDIRECTABLE = "AccountV2"
 
 

@@ -25,12 +25,12 @@ const sync = new StripeSync({
   stripeApiVersion: '2026-10-28.endive', autoExpandLists: true, backfillRelatedEntities: true,
   logger,
 });
-// It takes no address; its client is told one.
+// It takes no address; its client is given one.
 sync.stripe = new Stripe('sk_test_copy', {
   host: sandbox.hostname, port: sandbox.port, protocol: 'http',
   apiVersion: '2026-10-28.endive', telemetry: false,
 });
-const told = await sync.syncBackfill({ object: 'all' });
+const report = await sync.syncBackfill({ object: 'all' });
 
 const client = new Client({ connectionString: databaseUrl });
 await client.connect();
@@ -43,5 +43,5 @@ for (const { table_name: name } of tables.rows) {
   rows[name] = counted.rows[0].count;
 }
 await client.end();
-console.log(JSON.stringify({ told, rows, errors }));
+console.log(JSON.stringify({ report, rows, errors }));
 process.exit(0);

@@ -100,7 +100,7 @@ await section('the catalogue', async () => {
   equal('a product is a product', product.object, 'product');
   check('its answer tells the request', product.lastResponse.requestId.startsWith('req_'));
   equal('and the version', product.lastResponse.apiVersion, VERSION);
-  equal('metadata is kept', product.metadata, { tier: 'gold' });
+  equal('metadata is stored', product.metadata, { tier: 'gold' });
   const renamed = await stripe.products.update(product.id, { name: 'Member', metadata: { tier: '' } });
   equal('a product is renamed', renamed.name, 'Member');
   equal('an empty value unsets a key', renamed.metadata, {});
@@ -155,7 +155,7 @@ await section('customers', async () => {
   });
   const gone = await stripe.customers.create({});
   equal('a customer is deleted', (await stripe.customers.del(gone.id)).deleted, true);
-  equal('and told as deleted', (await stripe.customers.retrieve(gone.id)).deleted, true);
+  equal('and reported as deleted', (await stripe.customers.retrieve(gone.id)).deleted, true);
   equal('no legacy sources', (await stripe.customers.listSources(customer.id)).data, []);
   equal('no tax ids', (await stripe.customers.listTaxIds(customer.id)).data, []);
 });
@@ -406,7 +406,7 @@ await section('refunds', async () => {
     charge: charge.id, amount: 400, reason: 'requested_by_customer', metadata: { why: 'sorry' },
   });
   equal('a part is refunded', [part.status, part.amount], ['succeeded', 400]);
-  equal('its reason is kept', part.reason, 'requested_by_customer');
+  equal('its reason is stored', part.reason, 'requested_by_customer');
   const after = await stripe.charges.retrieve(charge.id, { expand: ['refunds'] });
   equal('the charge says so', [after.amount_refunded, after.refunded], [400, false]);
   equal('and lists it', after.refunds.data.map((each) => each.id), [part.id]);
@@ -544,7 +544,7 @@ await section('idempotency', async () => {
   const again = await stripe.customers.create({ name: 'Once' }, options);
   equal('a request is done once', again.id, first.id);
   equal('and says so', again.lastResponse.headers['idempotent-replayed'], 'true');
-  equal('the key is told', again.lastResponse.idempotencyKey ?? 'journey-1', 'journey-1');
+  equal('the key is reported', again.lastResponse.idempotencyKey ?? 'journey-1', 'journey-1');
   await refused('other parameters are refused', stripe.customers.create({ name: 'Twice' }, options), {
     type: 'StripeIdempotencyError', statusCode: 400,
   });

@@ -53,9 +53,9 @@ async def test_every_table_has_as_many_rows_as_the_api_lists(
     )
 
     assert code == 0, output[-2000:]
-    told = json.loads(output.splitlines()[-1])
-    assert told["errors"] == []
-    copied = {TABLES[table]: count for table, count in told["rows"].items() if table in TABLES}
+    report = json.loads(output.splitlines()[-1])
+    assert report["errors"] == []
+    copied = {TABLES[table]: count for table, count in report["rows"].items() if table in TABLES}
     listed = Counter(
         row["object"]
         for row in await list_account(demo_year.url)

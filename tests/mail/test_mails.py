@@ -35,7 +35,7 @@ from tests.support.newsroom import Newsroom, open_newsroom
 pytestmark = pytest.mark.anyio
 
 
-async def donors_not_told(room: Newsroom) -> list[object]:
+async def donors_without_mail(room: Newsroom) -> list[object]:
     """The contributions whose donors could not be reached, by the open alerts."""
     rows = await room.rows(
         "SELECT object_id FROM alerts WHERE kind = 'mail_undeliverable' AND closed_at IS NULL"
@@ -302,11 +302,11 @@ async def test_a_mailbox_that_does_not_exist_is_not_tried_for_hours(newsroom: Ne
     gift = await subscribe_monthly(newsroom)
     await months_pass(newsroom, 1)
     assert await mail_statuses(newsroom) == {"payment_failed": "undeliverable"}
-    assert await donors_not_told(newsroom) == [gift.id]
+    assert await donors_without_mail(newsroom) == [gift.id]
     del newsroom.mail_server.rejections[ADDRESS]
     await months_pass(newsroom, 1)  # the next mail arrives
     assert (await mail_statuses(newsroom))["lapsed"] == "sent"
-    assert await donors_not_told(newsroom) == []
+    assert await donors_without_mail(newsroom) == []
 
 
 async def test_a_donor_without_an_address_is_not_forgotten(newsroom: Newsroom) -> None:
@@ -322,7 +322,7 @@ async def test_a_donor_without_an_address_is_not_forgotten(newsroom: Newsroom) -
         "payment_failed": "undeliverable",
         "lapsed": "undeliverable",
     }
-    assert await donors_not_told(newsroom) == [gift.id]  # once
+    assert await donors_without_mail(newsroom) == [gift.id]  # once
 
 
 async def test_a_mailbox_that_is_full_for_now_is_tried_again(newsroom: Newsroom) -> None:
@@ -383,7 +383,7 @@ async def test_a_mail_that_is_too_late_is_not_sent_and_a_person_knows(newsroom: 
     await run_scheduled_jobs(newsroom)
     assert newsroom.mails() == []
     assert await mail_statuses(newsroom) == {"payment_failed": "undeliverable"}
-    assert await donors_not_told(newsroom) == [gift.id]
+    assert await donors_without_mail(newsroom) == [gift.id]
 
 
 @pytest.fixture

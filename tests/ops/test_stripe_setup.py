@@ -79,7 +79,7 @@ async def test_an_endpoint_that_differs_is_repaired(
     assert await endpoint.list_problems(ctx) == []
 
 
-async def test_a_repair_that_stripe_confirms_and_does_not_make_is_told(
+async def test_a_repair_that_stripe_confirms_and_does_not_make_is_reported(
     ctx: Context, sandbox: Sandbox
 ) -> None:
     await stripe_setup.setup(ctx)

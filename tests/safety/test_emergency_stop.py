@@ -93,7 +93,7 @@ async def test_a_page_that_is_open_over_a_stop_is_closed(newsroom: Newsroom) -> 
     assert newsroom.mails() == []
 
 
-async def test_whatever_can_be_charged_at_stripe_is_ended_though_no_webhook_told_of_it(
+async def test_whatever_can_be_charged_at_stripe_is_ended_though_no_webhook_reported_it(
     newsroom: Newsroom,
 ) -> None:
     room = newsroom

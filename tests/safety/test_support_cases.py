@@ -241,7 +241,7 @@ async def test_nobody_looks_at_more_than_twenty_donors_in_an_hour(
         assert answer.status_code in (200, 303)
     refused = await sam.sends("/support", address=READER_EMAIL, reason="DONOR_WROTE", ticket="")
     assert refused.status_code == 429
-    assert "An administrator was told" in Page(refused.text).text
+    assert "Administrators see an alert" in Page(refused.text).text
     async with newsroom.ctx.sessions() as session:
         assert [one.kind for one in await alerts.list_open(session)] == [
             AlertKind.DONOR_VIEW_LIMIT_REACHED

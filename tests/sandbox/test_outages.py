@@ -128,7 +128,7 @@ async def test_a_request_that_hangs_for_seconds_is_answered_by_itself(shop: Shop
 # ------------------------------------------------------------------ stored errors
 
 
-async def test_an_error_kept_for_its_key_is_given_again_and_another_key_goes_through(
+async def test_an_error_stored_for_its_key_is_given_again_and_another_key_goes_through(
     shop: Shop,
 ) -> None:
     shop.sandbox.faults.add("writes", "/v1/customers", "status_500", keep=True)
@@ -142,7 +142,7 @@ async def test_an_error_kept_for_its_key_is_given_again_and_another_key_goes_thr
     assert len((await shop.client.v1.customers.list_async()).data) == 1
 
 
-async def test_an_error_not_kept_lets_its_key_through_afterwards(shop: Shop) -> None:
+async def test_an_error_not_stored_lets_its_key_through_afterwards(shop: Shop) -> None:
     shop.sandbox.faults.add("writes", "/v1/customers", "status_500")
     with pytest.raises(stripe.APIError):
         await shop.client.v1.customers.create_async({}, ONCE)

@@ -293,7 +293,7 @@ async def test_times_are_taken_in_iso_8601_and_other_values_as_they_are(shop: Sh
     assert status == 200
 
 
-async def test_everything_that_control_does_is_told_by_itself_and_by_the_documentation(
+async def test_everything_that_control_does_is_listed_by_itself_and_by_the_documentation(
     shop: Shop,
 ) -> None:
     status, overview = await ask(shop.sandbox.url, "GET", "")

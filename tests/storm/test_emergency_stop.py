@@ -279,7 +279,7 @@ async def test_erasing_identities_forgets_everybody_and_the_ledger_verifies(room
     before = await room.rows("SELECT debit, credit, sum(amount) FROM ledger_entries GROUP BY 1, 2")
     refused = await erase_identities(room)
     assert refused.exit_code == 1
-    assert "1 promises are still charged" in refused.stderr
+    assert "1 subscriptions are still charged" in refused.stderr
     assert await room.count("donors") == 1
     await emergency_stop.execute(room.ctx, StopGroup.ALL, StopMode.CANCEL)
     await room.runs_until_idle()

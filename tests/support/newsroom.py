@@ -318,7 +318,7 @@ class Newsroom:
         return [f"{f.check_name}: {'; '.join(f.failures)}" for f in findings if not f.passed]
 
     async def proves_itself(self) -> None:
-        """Assert that the books hold and that every request and event kept to Stripe's contract."""
+        """Assert that the books hold and that every request and event obeyed Stripe's contract."""
         await self.runs_until_idle()
         assert self.sandbox.problems == []
         assert await self.failed_integrity_checks() == []

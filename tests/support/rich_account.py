@@ -298,7 +298,7 @@ def _expandable(kind: TypeExpression, module: str) -> Iterator[str]:
 
 
 def _is_list_of_all(endpoint: contract.Endpoint) -> bool:
-    """Whether it lists objects and needs to be told nothing."""
+    """Whether it lists objects and needs no parameter."""
     if endpoint.method != "GET" or "{" in endpoint.template:
         return False
     returned = resolve(endpoint.returns, endpoint.module)

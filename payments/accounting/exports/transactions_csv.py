@@ -158,7 +158,7 @@ def about_sheet(filters: Filters, zone: ZoneInfo) -> list[tuple[str, str]]:
         *((name, value) for name, _, value in _split_filters(filters)),
         ("zone", zone.key),
         ("amounts", "major units of the currency beside them; *_minor in its smallest unit"),
-        ("empty cells", "not known, or not kept: no person, country or card is held"),
+        ("empty cells", "not known, or not stored: no person, country or card is held"),
     ]
 
 

@@ -119,7 +119,7 @@ FILTER_RULES: Mapping[str, tuple[tuple[str, ...] | re.Pattern[str], str]] = {
         re.compile(r"[A-Za-z0-9_]{1,255}"),
         (
             "a whole id: of a contribution, a transaction (txn_…), a charge (ch_…), a payment"
-            " intent (pi_…), a promise (sub_…), a refund (re_…), a dispute (dp_…), a payout"
+            " intent (pi_…), a subscription (sub_…), a refund (re_…), a dispute (dp_…), a payout"
             " (po_…), or a receipt's number"
         ),
     ),

@@ -36,7 +36,7 @@ class CampaignOut(msgspec.Struct, frozen=True):
 async def get_campaign(
     ctx: NamedDependency[Context], campaign_id: FromPath[str]
 ) -> Response[CampaignOut]:
-    """For a site that draws its own form. Any page may read it; it may be kept for five minutes."""
+    """Return a campaign for a site's own form. Any page may read it and cache it for 5 minutes."""
     config = await campaigns.running_config(ctx, campaign_id)
     currency = config.currency or ctx.settings.default_currency
     campaign = CampaignOut(

@@ -33,7 +33,7 @@ NAVIGATION = (
     ("/finance/periods", "Periods"),
     ("/finance/audit", "Audit"),
     ("/staff/campaigns", "Campaigns"),
-    ("/staff/alerts", "Alarms"),
+    ("/staff/alerts", "Alerts"),
     ("/staff", "You"),
 )
 

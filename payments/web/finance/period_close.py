@@ -216,7 +216,7 @@ def _late_entries_table(ctx: Context, entries: list[LateEntryRow]) -> Table:
         for entry in entries[: late_entries.MAX_LATE_ENTRIES]
     ]
     columns = ["Movement", "Happened", "Belongs", "Booked in", "Accounts", "#Amount"]
-    title = "Late lines: told by Stripe after their month was closed"
+    title = "Late lines: learned from Stripe after their month was closed"
     if len(entries) > late_entries.MAX_LATE_ENTRIES:
         title += f"; the newest {late_entries.MAX_LATE_ENTRIES}, the export of the ledger has all"
     return table("late", title, columns, rows,

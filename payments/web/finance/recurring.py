@@ -145,10 +145,11 @@ def _committed_table(committed: Sequence[CommittedMrr]) -> Table:
         for one in committed
     ]
     columns = [
-        "Currency donors chose", "#Living promises", "#Of a varying amount, not counted",
-        "#Worth each month",
+        "Currency donors chose", "#Active", "#Of a varying amount, not counted",
+        "#MRR",
     ]  # fmt: skip
-    return table("committed", "Promised now", columns, rows, empty="There is no living promise.")
+    caption = "Active recurring contributions"
+    return table("committed", caption, columns, rows, empty="There is none.")
 
 
 async def _rollforward_chart(months: Sequence[MrrMonth]) -> dict[str, Any]:
@@ -193,7 +194,7 @@ def _rollforward_table(months: Sequence[MrrMonth], currency: str) -> Table:
             ]
         )
     labels = [f"#{MOVEMENT_LABELS[name]}" for name in MRR_MOVEMENTS]
-    columns = ["Month", "#Opening", *labels, "#Closing", "#Promises"]
+    columns = ["Month", "#Opening", *labels, "#Closing", "#Contributions"]
     return table(f"t-mrr-{currency}", f"How it moved, {currency.upper()}", columns, rows)
 
 
@@ -203,13 +204,13 @@ def _change_or_empty(amount: int, currency: str) -> str:
 
 def _cohorts_table(cohorts: Sequence[Cohort]) -> Table:
     """Shaded by class and said in numbers: the shade is never the only sign."""
-    columns = ["First paid in", "#Promises", *(f"#+{age}" for age in range(1, COHORT_AGES + 1))]
+    columns = ["First paid in", "#Started", *(f"#+{age}" for age in range(1, COHORT_AGES + 1))]
     return table(
         "cohorts",
-        "Monthly promises that still paid so many months later",
+        "Monthly contributions still paid so many months later",
         columns,
         [_cohort_row(cohort) for cohort in cohorts],
-        empty="No monthly promise first paid in a month that is over.",
+        empty="No monthly contribution was first paid in a month that is over.",
     )
 
 
@@ -245,10 +246,10 @@ def _recoveries_table(recoveries: Sequence[RecoveryMonth]) -> Table:
 def _at_risk_table(at_risk: Sequence[AtRiskSubscription]) -> Table:
     rows = [_at_risk_row(one) for one in at_risk[: recurring.MAX_AT_RISK]]
     columns = ["Gift", "Why", "Frequency", "Next charge", "Card until", "Currency", "#Amount"]
-    caption = "Promises at risk"
+    caption = "Recurring contributions at risk"
     if len(at_risk) > recurring.MAX_AT_RISK:
         caption += f", the first {recurring.MAX_AT_RISK}"
-    return table("at-risk", caption, columns, rows, empty="No promise is at risk.")
+    return table("at-risk", caption, columns, rows, empty="None is at risk.")
 
 
 def _at_risk_row(subscription: AtRiskSubscription) -> list[str | Cell]:

@@ -225,7 +225,7 @@ def _contribution_facts(ctx: Context, contribution: ContributionSummary) -> list
     ]
     if contribution.stripe_subscription_id is not None:
         subscription = f"{contribution.stripe_subscription_id}, {contribution.subscription_status}"
-        facts.append(("Promise", subscription))
+        facts.append(("Subscription", subscription))
     return facts
 
 

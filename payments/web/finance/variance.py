@@ -26,12 +26,12 @@ from payments.web.finance.tables import EMPTY_CELL, Cell, Table, table
 from payments.web.forms import AnyRequest, query_string
 
 CAUSE_LABELS = {
-    VarianceCause.NEW: "New promises",
-    VarianceCause.REACTIVATION: "Promises that paid again",
+    VarianceCause.NEW: "New recurring contributions",
+    VarianceCause.REACTIVATION: "Reactivated",
     VarianceCause.EXPANSION: "Raised",
     VarianceCause.CONTRACTION: "Lowered",
-    VarianceCause.CHURN: "Stopped",
-    VarianceCause.MISSED_PAYMENT: "Did not pay: failed, paused, skipped or not due yet",
+    VarianceCause.CHURN: "Cancelled",
+    VarianceCause.MISSED_PAYMENT: "Missed payments: failed, paused, skipped or not due yet",
     VarianceCause.TIMING: "More or fewer payments in the month",
     VarianceCause.ANNUAL: "Annual renewals",
     VarianceCause.ONCE: "One-off gifts",

@@ -130,7 +130,7 @@ INSTRUCTIONS = {
         "accepted."
     ),
     AlertKind.EVIDENCE_DUE: "Answer at Stripe today, or accept that it is lost.",
-    AlertKind.DISPUTE_LOST: "The donor's next charge may be disputed too. Stop the promise.",
+    AlertKind.DISPUTE_LOST: "The donor's next charge may be disputed too. Cancel the subscription.",
     AlertKind.FRAUD_WARNING: (
         "A dispute costs a fee, a refund does not. Refund unless you know the donor."
     ),
@@ -143,7 +143,7 @@ INSTRUCTIONS = {
         "protected countries."
     ),
     AlertKind.STATEMENT_DESCRIPTOR: (
-        "Set the account's statement descriptor at Stripe back to what the form promises. "
+        "Set the account's statement descriptor at Stripe back to what the form shows. "
         "Donations open again when it is."
     ),
     AlertKind.DESCRIPTOR_REVIEW_DUE: (

@@ -24,7 +24,7 @@ CONTROL_LABEL = "The one the others are compared with"
 def experiment_view(result: ExperimentResult, *, days: int) -> dict[str, Any]:
     """Return the tables of an experiment: of the form, and of the widget in articles.
 
-    `days` is how long after an impression what was kept of it is counted.
+    `days` is how long after an impression its net revenue is counted.
     """
     currency = result.currency
     return {

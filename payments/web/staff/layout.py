@@ -25,7 +25,7 @@ NAVIGATION = (
     NavigationItem("/finance", "Books", FINANCE_ROLES),
     NavigationItem("/support", "Donors", SUPPORT_ROLES),
     NavigationItem("/staff/campaigns", "Campaigns", FINANCE_ROLES),
-    NavigationItem("/staff/alerts", "Alarms", FINANCE_ROLES),
+    NavigationItem("/staff/alerts", "Alerts", FINANCE_ROLES),
     NavigationItem("/finance/audit", "Audit", FINANCE_ROLES),
     NavigationItem("/staff/colleagues", "Colleagues", ADMIN_ROLES),
     NavigationItem("/staff", "You", ALL_ROLES),

@@ -43,7 +43,7 @@ CANCEL_PENDING, LINK_SENT = "cancel_pending", "link_sent"
 CONFIRMATIONS = {  # by the `done` of a case's URL
     ChangeKind.CANCELLED: "The contribution is stopped. Nothing more is charged.",
     CANCEL_PENDING: (
-        "The decision to stop is kept. Stripe could not be reached and is asked until it confirms."
+        "The decision to stop is stored. Stripe was not reached, and is asked until it confirms."
     ),
     ChangeKind.PAUSED: "The contribution is paused.",
     ChangeKind.SKIPPED: "The next charge is skipped.",
@@ -303,8 +303,8 @@ def _parse_ticket(fields: dict[str, str]) -> str:
     ticket = fields.get("ticket", "").strip()
     if not TICKET_PATTERN.fullmatch(ticket):
         raise InvalidField(
-            "The number of a letter has letters, digits, # / and -, at most 40. It is kept for "
-            "good, so it is never an address. Nothing was looked up.",
+            "The number of a letter has letters, digits, # / and -, at most 40. It is stored "
+            "for good, so it is never an address. Nothing was looked up.",
             field="ticket",
         )
     return ticket

@@ -1,8 +1,8 @@
-"""What somebody is owed because of a state at Stripe, by whatever road we learn of that state.
+"""What somebody is owed because of a state at Stripe, from whatever source we learn of that state.
 
-Everything happens in one month in which no webhook arrives. Then one road is taken: the webhooks
+Everything happens in one month in which no webhook arrives. Then one source is read: the webhooks
 come late, the schedules sweep, the balance is imported, or an operator reconciles. Each mail, each
-line of the history and each alert is there once, and no other road adds to it.
+line of the history and each alert is there once, and no other source adds to it.
 """
 
 import asyncio
@@ -191,28 +191,28 @@ class DarkMonth:
         return [row[0] for row in await self.room.rows("SELECT kind FROM alerts ORDER BY 1")]
 
 
-Road = Callable[[DarkMonth], Awaitable[None]]
-ROADS: dict[str, Road] = {
+Source = Callable[[DarkMonth], Awaitable[None]]
+SOURCES: dict[str, Source] = {
     "webhooks": DarkMonth.webhooks,
     "sweeps": DarkMonth.sweeps,
     "reconciles": DarkMonth.reconciles,
 }
 
 
-@pytest.mark.parametrize("first", ROADS)
-async def test_each_road_tells_once_what_is_owed_and_no_other_tells_it_again(
+@pytest.mark.parametrize("first", SOURCES)
+async def test_each_source_reports_once_what_is_owed_and_no_other_does_again(
     newsroom: Newsroom, first: str
 ) -> None:
     month = DarkMonth(newsroom)
     await month.passes()
     assert await month.alerts() == []
-    for road in (first, *(name for name in ROADS if name != first)):
-        await ROADS[road](month)
-        told = Counter(await month.mails()) - Counter(month.known["mails"])
-        assert told == Counter(OWED_MAILS), road
+    for source in (first, *(name for name in SOURCES if name != first)):
+        await SOURCES[source](month)
+        mailed = Counter(await month.mails()) - Counter(month.known["mails"])
+        assert mailed == Counter(OWED_MAILS), source
         logged = Counter(await month.history()) - Counter(month.known["history"])
-        assert logged == Counter(OWED_HISTORY), road
-        assert Counter(await month.alerts()) == Counter(OWED_ALERTS), road
+        assert logged == Counter(OWED_HISTORY), source
+        assert Counter(await month.alerts()) == Counter(OWED_ALERTS), source
     assert len(newsroom.mails()) - month.sent == len(OWED_MAILS)
 
 
@@ -236,10 +236,10 @@ async def test_a_worker_that_is_stopped_again_and_again_tells_it_once_all_the_sa
             newsroom, "UPDATE procrastinate_jobs SET scheduled_at = now() WHERE status = 'todo'"
         )
     assert stopped
-    for road in ROADS.values():
-        await road(month)
-    told = Counter(await month.mails()) - Counter(month.known["mails"])
-    assert told == Counter(OWED_MAILS)
+    for source in SOURCES.values():
+        await source(month)
+    mailed = Counter(await month.mails()) - Counter(month.known["mails"])
+    assert mailed == Counter(OWED_MAILS)
     logged = Counter(await month.history()) - Counter(month.known["history"])
     assert logged == Counter(OWED_HISTORY)
     assert Counter(await month.alerts()) == Counter(OWED_ALERTS)
@@ -247,7 +247,7 @@ async def test_a_worker_that_is_stopped_again_and_again_tells_it_once_all_the_sa
     assert len(ids) == len(OWED_MAILS)  # one that was sent twice is the same one
 
 
-async def test_a_renewal_that_fails_after_a_sweep_is_told_by_the_next(newsroom: Newsroom) -> None:
+async def test_a_renewal_that_fails_after_a_sweep_is_mailed_by_the_next(newsroom: Newsroom) -> None:
     month = DarkMonth(newsroom)
     await month.subscribes("payment_failed")
     await newsroom.advances_time(timedelta(days=30, minutes=10))
@@ -259,7 +259,7 @@ async def test_a_renewal_that_fails_after_a_sweep_is_told_by_the_next(newsroom: 
     asked = len(newsroom.sandbox.requests)
     await month.sweeps()
     again = {request.path for request in newsroom.sandbox.requests[asked:]}
-    assert not any(path.startswith("/v1/subscriptions/") for path in again)  # and it is told once
+    assert not any(path.startswith("/v1/subscriptions/") for path in again)  # and it is mailed once
 
 
 def subscribes_elsewhere(room: Newsroom, name: str) -> tuple[str, str]:
@@ -305,7 +305,7 @@ async def gives_elsewhere(room: Newsroom, card: str) -> str:
     return (await stripe.charges.list_async({"limit": 1})).data[0].id
 
 
-async def test_the_history_of_an_account_is_taken_in_and_nobody_is_told(
+async def test_the_history_of_an_account_is_imported_and_nobody_is_written_to(
     newsroom: Newsroom,
 ) -> None:
     room, month = newsroom, DarkMonth(newsroom)
@@ -330,8 +330,8 @@ async def test_the_history_of_an_account_is_taken_in_and_nobody_is_told(
     await room.advances_time(timedelta(hours=3))
     month.withhold()
     await stripe_account.bind(room.ctx, ACCOUNT_ID)  # here this service begins
-    for road in (DarkMonth.imports, *ROADS.values()):
-        await road(month)
+    for source in (DarkMonth.imports, *SOURCES.values()):
+        await source(month)
         assert await month.mails() == await month.history() == []
     assert await month.alerts() == ["dispute_opened"]  # it waits for an answer now
     ((first, last),) = await room.rows("SELECT min(created_at), max(created_at) FROM contributions")
@@ -339,4 +339,4 @@ async def test_the_history_of_an_account_is_taken_in_and_nobody_is_told(
     assert last == begun
     await room.advances_time(timedelta(days=30))
     await room.runs_until_idle()
-    assert await month.mails() == ["lapsed"]  # what happens from now on is told
+    assert await month.mails() == ["lapsed"]  # what happens from now on is mailed
