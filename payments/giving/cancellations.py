@@ -57,7 +57,7 @@ async def perform(ctx: Context, subscription_id: str) -> None:
     async with ctx.sessions.begin() as session:
         if (await subscriptions.get(session, subscription_id)).may_be_charged:
             raise ChangeNotMade("Our payment provider did not stop it.")
-        # of one that had not begun nobody was told
+        # of one that had not begun nobody knew
         await change_log.mark_cancelled(session, subscription_id, now=ctx.now())
 
 
