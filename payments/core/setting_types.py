@@ -7,12 +7,12 @@ import base64
 import re
 from email.utils import parseaddr
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
-from payments.core import adoption, calendar, geoip, safety_policy
+from payments.core import adoption, calendar, geoip, safety_policy, secret_strength
 from payments.core.adoption import AdoptionRule
 from payments.core.fee_cover import Fee
 from payments.core.money import CURRENCY_REGEX
@@ -101,13 +101,21 @@ def _is_loopback(host: str) -> bool:
     return host in ("localhost", "127.0.0.1", "::1")
 
 
+def _refuse_placeholder_password(value: SecretStr) -> None:
+    password = urlsplit(value.get_secret_value()).password
+    if password is not None:
+        _refuse(secret_strength.weakness_of_placeholder(password))
+
+
 def _validate_database_url(value: SecretStr) -> SecretStr:
+    _refuse_placeholder_password(value)
     if not value.get_secret_value().startswith("postgresql+psycopg://"):
         raise ValueError("must start with postgresql+psycopg://")
     return value
 
 
 def _validate_smtp_url(value: SecretStr) -> SecretStr:
+    _refuse_placeholder_password(value)
     parts = urlsplit(value.get_secret_value())
     if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
         raise ValueError("must be smtp://host:port or smtps://host:port")
@@ -132,9 +140,29 @@ MailSender = Annotated[str, AfterValidator(_validate_sender)]
 # --- secrets --------------------------------------------------------------------------------------
 
 
+def _refuse(problem: str | None) -> None:
+    if problem is not None:
+        raise ValueError(problem)
+
+
+def _refuse_placeholder(value: SecretStr) -> SecretStr:
+    """For what others made: how good it is, is theirs to say."""
+    _refuse(secret_strength.weakness_of_placeholder(value.get_secret_value()))
+    return value
+
+
+def _refuse_weak(value: SecretStr) -> SecretStr:
+    _refuse(secret_strength.weakness(value.get_secret_value()))
+    return value
+
+
 def _validate_stripe_key(value: SecretStr) -> SecretStr:
-    if not re.fullmatch(r"(sk|rk)_(test|live)_\w{8,}", value.get_secret_value()):
+    key = value.get_secret_value()
+    _refuse(secret_strength.weakness_of_placeholder(key))
+    if not re.fullmatch(r"(sk|rk)_(test|live)_\w{8,}", key):
         raise ValueError("must be a secret or restricted key: sk_test_…, rk_live_…")
+    if "_live_" in key and len(set(key.partition("_live_")[2])) == 1:
+        raise ValueError("is a placeholder: give a real value")
     return value
 
 
@@ -142,24 +170,39 @@ def _validate_webhook_secrets(value: tuple[SecretStr, ...]) -> tuple[SecretStr, 
     if len(value) > 2:
         raise ValueError("must hold one or two secrets")
     for secret in value:
-        if not re.fullmatch(r"whsec_[!-~]{26,250}", secret.get_secret_value()):
+        text = secret.get_secret_value()
+        _refuse(secret_strength.weakness_of_placeholder(text))
+        if not re.fullmatch(r"whsec_[!-~]{26,250}", text):
             raise ValueError("each must start with whsec_ and have 32 characters or more")
+        _refuse(secret_strength.weakness(text))
     return value
 
 
 def _validate_secret_keys(value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-    if any(len(key.get_secret_value()) < 32 for key in value):
-        raise ValueError("each must have 32 characters or more")
+    for key in value:
+        _refuse(secret_strength.weakness_of_placeholder(key.get_secret_value()))
+        if len(key.get_secret_value()) < 32:
+            raise ValueError("each must have 32 characters or more")
+        _refuse(secret_strength.weakness(key.get_secret_value()))
     return value
+
+
+def _validate_token(value: SecretStr) -> SecretStr:
+    _refuse(secret_strength.weakness_of_placeholder(value.get_secret_value()))
+    if not re.fullmatch(r"[!-~]{32,250}", value.get_secret_value()):
+        raise ValueError("must have 32 characters or more, all ASCII, without blanks")
+    return _refuse_weak(value)
 
 
 def _validate_signing_key(value: SecretStr) -> SecretStr:
+    _refuse(secret_strength.weakness_of_placeholder(value.get_secret_value()))
     if not re.fullmatch(r"[0-9a-f]{64}", value.get_secret_value()):
         raise ValueError("must be 64 hexadecimal digits")
-    return value
+    return _refuse_weak(value)
 
 
 def _validate_standard_webhooks_secret(value: SecretStr) -> SecretStr:
+    _refuse(secret_strength.weakness_of_placeholder(value.get_secret_value()))
     prefix, _, encoded = value.get_secret_value().partition("_")
     try:
         key = base64.b64decode(encoded, validate=True)
@@ -167,7 +210,7 @@ def _validate_standard_webhooks_secret(value: SecretStr) -> SecretStr:
         key = b""
     if prefix != "whsec" or not 24 <= len(key) <= 64:
         raise ValueError("must be whsec_ and 24 to 64 bytes in base64")
-    return value
+    return _refuse_weak(value)
 
 
 StripeKey = Annotated[SecretStr, AfterValidator(_validate_stripe_key)]
@@ -175,8 +218,23 @@ StripeWebhookSecrets = Annotated[
     tuple[SecretStr, ...], CommaSeparated, AfterValidator(_validate_webhook_secrets)
 ]
 SecretKeys = Annotated[tuple[SecretStr, ...], CommaSeparated, AfterValidator(_validate_secret_keys)]
+BearerToken = Annotated[SecretStr, AfterValidator(_validate_token)]
+SecretOfOthers = Annotated[SecretStr, AfterValidator(_refuse_placeholder)]
 SigningKey = Annotated[SecretStr, AfterValidator(_validate_signing_key)]
 StandardWebhooksSecret = Annotated[SecretStr, AfterValidator(_validate_standard_webhooks_secret)]
+
+
+def is_secret(annotation: object) -> bool:
+    """Whether a setting's type has a SecretStr anywhere in it."""
+    return annotation is SecretStr or any(map(is_secret, get_args(annotation)))
+
+
+def secrets_in(value: object) -> list[str]:
+    """Return the secrets that a setting's value holds, as text."""
+    if isinstance(value, SecretStr):
+        return [value.get_secret_value()]
+    return [text for part in value for text in secrets_in(part)] if type(value) is tuple else []
+
 
 # --- files, zones, names --------------------------------------------------------------------------
 

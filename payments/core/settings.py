@@ -9,14 +9,13 @@ import os
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Self, get_args
+from typing import Annotated, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    SecretStr,
     ValidationError,
     model_validator,
 )
@@ -30,6 +29,7 @@ from payments.core.setting_types import (
     Adoption,
     AlternateOrigin,
     AmountByCurrency,
+    BearerToken,
     CommaSeparated,
     DatabaseUrl,
     FeeByCurrency,
@@ -41,12 +41,15 @@ from payments.core.setting_types import (
     Origin,
     PolicyFile,
     SecretKeys,
+    SecretOfOthers,
     SigningKey,
     SmtpUrl,
     StandardWebhooksSecret,
     StripeKey,
     StripeWebhookSecrets,
     TimeZoneName,
+    is_secret,
+    secrets_in,
 )
 
 STRIPE_API = "https://api.stripe.com"
@@ -162,12 +165,11 @@ class Settings(BaseModel):
     geoip_database: GeoipFile = Field(
         "", description="a MaxMind database of countries, to choose how strong a notice is"
     )
-    metrics_token: SecretStr | None = Field(
+    metrics_token: BearerToken | None = Field(
         None, description="the bearer token with which Prometheus reads /metrics"
     )
-    mail_events_token: SecretStr | None = Field(
+    mail_events_token: BearerToken | None = Field(
         None,
-        min_length=32,
         description="the bearer token with which the mail server reports bounces and complaints",
     )
     close_pack_signing_key: SigningKey | None = Field(
@@ -202,7 +204,7 @@ class Settings(BaseModel):
         "redirect URI is /staff/sign-on/back",
     )
     oidc_client_id: OidcClientId = Field("", description="the client id of this service there")
-    oidc_client_secret: SecretStr | None = Field(
+    oidc_client_secret: SecretOfOthers | None = Field(
         None, description="the client secret of this service there"
     )
     demo_inbox_dir: str = Field("", description="the folder that `payments demo` delivers mails to")
@@ -216,6 +218,19 @@ class Settings(BaseModel):
         pattern="^(debug|info|warning|error)$",
         description="debug, info, warning or error",
     )
+
+    @model_validator(mode="after")
+    def _require_different_secrets(self) -> Self:
+        names: dict[str, str] = {}
+        for name in SECRET_SETTINGS:
+            for secret in secrets_in(getattr(self, name)):
+                setting = f"{ENV_PREFIX}{name.upper()}"
+                if (other := names.setdefault(secret, setting)) != setting:
+                    raise ValueError(f"{other}, {setting}: each needs a secret of its own")
+        for name in ("secret_keys", "stripe_webhook_secrets"):
+            if len(set(secrets_in(getattr(self, name)))) < len(getattr(self, name)):
+                raise ValueError(f"{ENV_PREFIX}{name.upper()}: the same secret stands there twice")
+        return self
 
     @model_validator(mode="after")
     def _require_stripe_api_in_livemode(self) -> Self:
@@ -317,13 +332,8 @@ class Settings(BaseModel):
         return tuple(s.get_secret_value().encode() for s in self.stripe_webhook_secrets)
 
 
-def _is_secret(annotation: object) -> bool:
-    """Whether a field's type has a SecretStr anywhere in it."""
-    return annotation is SecretStr or any(map(_is_secret, get_args(annotation)))
-
-
 SECRET_SETTINGS = tuple(
-    name for name, field in Settings.model_fields.items() if _is_secret(field.annotation)
+    name for name, field in Settings.model_fields.items() if is_secret(field.annotation)
 )
 """The settings that may come from a file and are never printed."""
 

@@ -18,7 +18,9 @@ from uuid import uuid4
 
 import msgspec
 
-SECRET = "whsec_" + "0" * 32
+from tests.support.secret_values import secret_named
+
+SECRET = "whsec_" + secret_named("webhooks")
 EVENT = Path(__file__).with_name("charge_updated.json")
 MAX_REQUESTS_PER_SECOND = 12_000  # requests built beforehand; more than has yet been served
 LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)

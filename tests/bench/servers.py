@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 
 from tests.bench.load import SECRET, LoadPlan, LoadResult
 from tests.support.ports import reserve_port
+from tests.support.secret_values import secret_named
 
 START_TIMEOUT_SECONDS = 60.0
 PROC = Path("/proc")
@@ -36,7 +37,7 @@ def environment(database: str, *, stripe_port: int, port: int = 8000) -> dict[st
         "PAYMENTS_BASE_URL": f"http://127.0.0.1:{port}",
         "PAYMENTS_STRIPE_API_KEY": "sk_test_" + "0" * 24,
         "PAYMENTS_STRIPE_WEBHOOK_SECRETS": SECRET,
-        "PAYMENTS_SECRET_KEYS": "k" * 40,
+        "PAYMENTS_SECRET_KEYS": secret_named("keys"),
         "PAYMENTS_STRIPE_API_BASE": f"http://127.0.0.1:{stripe_port}",
         "PAYMENTS_RATE_LIMIT_GIFTS": "1000000",  # all requests come from one address
     }

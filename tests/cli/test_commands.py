@@ -4,6 +4,7 @@ where something is not there.
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,17 +16,19 @@ from click.testing import CliRunner
 from payments import cli
 from payments.cli import main, staff
 from payments.core.frequency import BOOKED_FREQUENCIES
+from payments.core.settings import Settings
 from payments.ledger.posting_rules import TransactionType
 from payments.risk.emergency_stops import StopGroup, StopMode
 from payments.staff.accounts import Role
 from tests.support.newsroom import REAL_TIMEOUT_SECONDS
+from tests.support.secret_values import secret_named
 
 UNREACHABLE = "postgresql+psycopg://nobody@127.0.0.1:9/none"
 SETTINGS = {
     "PAYMENTS_DATABASE_URL": UNREACHABLE,
     "PAYMENTS_BASE_URL": "https://give.example.org",
     "PAYMENTS_STRIPE_API_KEY": "sk_test_" + "0" * 24,
-    "PAYMENTS_SECRET_KEYS": "k" * 64,
+    "PAYMENTS_SECRET_KEYS": secret_named("keys"),
 }
 CLI_ROOT = Path(cli.__file__).parent
 
@@ -146,3 +149,30 @@ def test_a_new_key_is_one_the_settings_take() -> None:
     assert printed.returncode == 0, printed.stderr
     assert "PAYMENTS_BASE_URL=https://give.example.org" in printed.stdout
     assert key not in printed.stdout
+
+
+def test_a_whole_environment_is_written_and_says_what_is_missing(tmp_path: Path) -> None:
+    file = tmp_path / "payments.env"
+    written = run("keys", "new", "--all", "--output", str(file))
+    assert (written.returncode, written.stdout) == (0, "")
+    assert file.stat().st_mode & 0o777 == 0o600
+    given = dict(
+        line.split("=", 1) for line in file.read_text().splitlines() if line[:1] not in ("#", "")
+    )
+    left = {name for name, value in given.items() if value == "replace_me"}
+    needed = {"DATABASE_URL", "BASE_URL", "STRIPE_API_KEY", "STRIPE_WEBHOOK_SECRETS"}
+    assert left == {f"PAYMENTS_{name}" for name in needed}
+    refused = run("config", **given)
+    named = set(re.findall(r"^\s*(PAYMENTS_\w+):", refused.stderr, re.MULTILINE))
+    assert named == left
+    filled = {name: SETTINGS.get(name, value) for name, value in given.items() if name in left}
+    filled["PAYMENTS_STRIPE_WEBHOOK_SECRETS"] = "whsec_" + secret_named("webhooks")
+    assert run("config", **given | filled).returncode == 0
+    names = re.findall(r"^(?:# )?(PAYMENTS_\w+)=", file.read_text(), re.MULTILINE)
+    assert names == [f"PAYMENTS_{name.upper()}" for name in Settings.model_fields]
+
+    before = file.read_text()
+    again = run("keys", "new", "--all", "--output", str(file))
+    assert (again.returncode, file.read_text()) == (1, before)
+    assert "Nothing was written" in again.stderr
+    assert run("keys", "new", "--output", str(tmp_path / "other")).returncode == 2

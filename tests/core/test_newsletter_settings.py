@@ -26,7 +26,7 @@ WHOLE = {
         ({"newsletter_webhook_url": "ftp://mailing.lindenau.example"}, "http or https address"),
         ({"newsletter_webhook_url": "https://me:pw@mailing.example/"}, "without a password"),
         ({"newsletter_webhook_secret": "whsec_short"}, "24 to 64 bytes"),
-        ({"newsletter_webhook_secret": ""}, "24 to 64 bytes"),
+        ({"newsletter_webhook_secret": ""}, "is blank"),
         ({"newsletter_file": "/var/lib/x.jsonl"}, "set one"),
         ({"newsletter_file": "x.jsonl", "newsletter_webhook_url": ""}, "whole path"),
         ({"privacy_version": ""}, "PAYMENTS_PRIVACY_VERSION: needed"),

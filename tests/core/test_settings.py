@@ -1,6 +1,7 @@
 """An operator who sets something wrong reads which name and why, and never a secret."""
 
 import re
+import secrets
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,17 @@ from pydantic.fields import FieldInfo
 from payments.core import settings
 from payments.core.settings import Settings, SettingsError
 from payments.web.app import create_app
+from tests.support.secret_values import secret_named
 
 ROOT = Path(__file__).parents[2]
-KEY, HOOK, PASSWORD = "sk_test_" + "k" * 24, "whsec_" + "h" * 32, "pass-word-of-ours"
-MASTER, TOKEN = "m" * 40, "t" * 40
+KEY, HOOK, PASSWORD = (
+    "sk_test_" + "k" * 24,
+    "whsec_" + secret_named("webhooks"),
+    "pass-word-of-ours",
+)
+MASTER, METRICS, MAIL_EVENTS = map(secret_named, ("keys", "metrics", "mail events"))
 SIGNS = "whsec_" + "bmV3c2xldHRlcnMtYXJlLXNpZ25lZC1zby10aGVyZQ=="
-SEAL = "5e" * 32
+SEAL = secret_named("seal")
 CLIENT = "what-the-sign-in-service-gave"
 RIGHT = {
     "PAYMENTS_DATABASE_URL": f"postgresql+psycopg://payments:{PASSWORD}@localhost/payments",
@@ -22,15 +28,15 @@ RIGHT = {
     "PAYMENTS_STRIPE_API_KEY": KEY,
     "PAYMENTS_STRIPE_WEBHOOK_SECRETS": HOOK,
     "PAYMENTS_SECRET_KEYS": MASTER,
-    "PAYMENTS_METRICS_TOKEN": TOKEN,
-    "PAYMENTS_MAIL_EVENTS_TOKEN": TOKEN,
+    "PAYMENTS_METRICS_TOKEN": METRICS,
+    "PAYMENTS_MAIL_EVENTS_TOKEN": MAIL_EVENTS,
     "PAYMENTS_NEWSLETTER_WEBHOOK_SECRET": SIGNS,
     "PAYMENTS_CLOSE_PACK_SIGNING_KEY": SEAL,
     "PAYMENTS_OIDC_ISSUER": "https://login.example.org/realms/news",
     "PAYMENTS_OIDC_CLIENT_ID": "reader-payments",
     "PAYMENTS_OIDC_CLIENT_SECRET": CLIENT,
 }
-SECRET = (KEY, HOOK, PASSWORD, MASTER, TOKEN, SIGNS, SEAL, CLIENT)
+SECRET = (KEY, HOOK, PASSWORD, MASTER, METRICS, MAIL_EVENTS, SIGNS, SEAL, CLIENT)
 
 
 def error_message(**wrong: str) -> str:
@@ -155,7 +161,7 @@ def test_a_name_there_is_not_is_an_error(name: str) -> None:
 
 
 def test_a_live_key_is_never_sent_to_another_address() -> None:
-    live = "sk_live_" + "k" * 24
+    live = "sk_live_" + secret_named("live")[:24]
     message = error_message(stripe_api_key=live, stripe_api_base="https://stripe.example.org")
     assert message == "PAYMENTS_STRIPE_API_BASE may not be changed with a live key"
     assert settings.load({**RIGHT, "PAYMENTS_STRIPE_API_KEY": live}).livemode
@@ -167,14 +173,89 @@ def test_a_sign_in_service_is_set_whole_or_not_at_all() -> None:
     names = ("OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET")
     message = "PAYMENTS_%s: needed to sign in by OpenID Connect"
     for one in names:
-        assert error_message(**{one: ""}) == message % one
         others = [f"PAYMENTS_{other}" for other in names if other != one]
-        alone = error_message(**{name.removeprefix("PAYMENTS_"): "" for name in others})
-        assert alone == message.replace("PAYMENTS_%s", ", ".join(others))
+        for missing in ([f"PAYMENTS_{one}"], others):
+            given = {key: value for key, value in RIGHT.items() if key not in missing}
+            with pytest.raises(SettingsError) as refusal:
+                settings.load(given)
+            assert str(refusal.value) == message.replace("PAYMENTS_%s", ", ".join(missing))
     none = {key: value for key, value in RIGHT.items() if "OIDC" not in key}
     assert settings.load(none).oidc_issuer == ""
     here = settings.load({**RIGHT, "PAYMENTS_OIDC_ISSUER": "http://localhost:9000/"})
     assert here.oidc_issuer == "http://localhost:9000/"
+
+
+# --- what somebody could guess --------------------------------------------------------------------
+
+WEAK = {
+    "repeats itself": ["0" * 64, "k" * 40, "deadbeef" * 8, "password" * 2 + "1234567890" * 2],
+    "can be guessed": ["abcdefghijklmnopqrstuvwxyz012345", "zyxwvutsrqponmlkjihgfedcba987654"],
+    "is a placeholder": [
+        "replace_me_with_64_hexadecimal_digits",
+        "replace_me",
+        "change-me-change-me-change-me-now",
+        "<your 64 hexadecimal digits here>",
+    ],
+}
+OURS = ("secret_keys", "metrics_token", "mail_events_token")
+
+
+@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("why", WEAK)
+def test_a_secret_that_can_be_guessed_is_refused_by_its_name(name: str, why: str) -> None:
+    for value in WEAK[why]:
+        message = error_message(**{name: value})
+        assert re.fullmatch(f"PAYMENTS_{name.upper()}: {why}.*", message), value
+        assert value not in message
+
+
+@pytest.mark.parametrize("name", settings.SECRET_SETTINGS)
+def test_no_secret_is_set_to_nothing(name: str, tmp_path: Path) -> None:
+    """An empty value is not the same as none: with it, a token would let in who sends none."""
+    nothing = tmp_path / "nothing"
+    nothing.write_text("\n")
+    others = {key: value for key, value in RIGHT.items() if key != f"PAYMENTS_{name.upper()}"}
+    for variable, value in (("", ""), ("", " " * 32), ("_FILE", str(nothing))):
+        with pytest.raises(SettingsError, match=f"^PAYMENTS_{name.upper()}"):
+            settings.require_serving_settings(
+                settings.load({**others, f"PAYMENTS_{name.upper()}{variable}": value})
+            )
+
+
+def test_a_secret_has_one_purpose() -> None:
+    assert error_message(mail_events_token=METRICS) == (
+        "PAYMENTS_METRICS_TOKEN, PAYMENTS_MAIL_EVENTS_TOKEN: each needs a secret of its own"
+    )
+    assert "PAYMENTS_SECRET_KEYS, PAYMENTS_METRICS_TOKEN: each" in error_message(
+        secret_keys=f"{MASTER},{METRICS}"
+    )
+    twice = error_message(secret_keys=f"{MASTER},{MASTER}")
+    assert twice == "PAYMENTS_SECRET_KEYS: the same secret stands there twice"
+
+
+def test_random_secrets_of_every_form_are_taken() -> None:
+    """200 of each: one that is refused by chance would be refused at somebody's first start."""
+    for _ in range(200):
+        for key in (secrets.token_hex(32), secrets.token_urlsafe(32), secrets.token_hex(16)):
+            settings.load(
+                {**RIGHT, "PAYMENTS_SECRET_KEYS": key, "PAYMENTS_METRICS_TOKEN": key[::-1]}
+            )
+
+
+def test_every_placeholder_of_the_example_is_refused_by_its_name() -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    given = dict(line.partition("=")[::2] for line in lines if line.startswith("PAYMENTS_"))
+    commented = dict(
+        line.removeprefix("# ").partition("=")[::2]
+        for line in lines
+        if line.startswith("# PAYMENTS_") and "replace_me" in line
+    )
+    left = {name for name, value in (given | commented).items() if "replace_me" in value}
+    assert left >= {f"PAYMENTS_{name}" for name in ("SECRET_KEYS", "STRIPE_API_KEY", "SMTP_URL")}
+    with pytest.raises(SettingsError) as refusal:
+        settings.load(given | commented | {"PAYMENTS_DONOR_SAFETY_POLICY": ""})
+    named = {line.partition(":")[0] for line in str(refusal.value).splitlines()}
+    assert named == left
 
 
 # --- from files -----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from tests.support.database import copy_database
 from tests.support.database_owner import as_owner, tampering
 from tests.support.ledger import DERIVED_CHECKS, failed_checks, failed_checks_now, rehash_chain
 from tests.support.newsroom import open_newsroom
+from tests.support.secret_values import secret_named
 
 pytestmark = pytest.mark.anyio
 
@@ -353,7 +354,7 @@ def run_check(url: str) -> tuple[int, dict[str, list[str]]]:
         "PAYMENTS_DATABASE_URL": url,
         "PAYMENTS_BASE_URL": "https://give.example.org",
         "PAYMENTS_STRIPE_API_KEY": "sk_test_" + "0" * 24,
-        "PAYMENTS_SECRET_KEYS": "k" * 40,
+        "PAYMENTS_SECRET_KEYS": secret_named("keys"),
     }
     done = command_line.run_in(environ, "verify-ledger", "--offline", "--json")
     assert done.exit_code in (0, 4), done.stderr

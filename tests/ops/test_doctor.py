@@ -16,6 +16,7 @@ from payments.safety import descriptor_review
 from tests.support import command_line
 from tests.support.newsroom import Newsroom, open_newsroom
 from tests.support.safety_policy import POLICY, policy_file
+from tests.support.secret_values import secret_named
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +25,9 @@ pytestmark = pytest.mark.anyio
 async def room(database: str, tmp_path: Path) -> AsyncIterator[Newsroom]:
     policy = POLICY.replace('"The Example"', '"Новая газета"')
     async with open_newsroom(
-        database, donor_safety_policy=policy_file(tmp_path, policy), secret_keys="k" * 64
+        database,
+        donor_safety_policy=policy_file(tmp_path, policy),
+        secret_keys=secret_named("keys"),
     ) as made:
         await descriptor_review.record_review(made.ctx)
         yield made
@@ -131,7 +134,7 @@ async def test_a_banks_real_line_is_asked_for_every_hundred_days(room: Newsroom)
 async def test_without_a_word_of_it_the_bank_line_is_a_problem(
     database: str, tmp_path: Path
 ) -> None:
-    more = {"donor_safety_policy": policy_file(tmp_path), "secret_keys": "k" * 64}
+    more = {"donor_safety_policy": policy_file(tmp_path), "secret_keys": secret_named("keys")}
     async with open_newsroom(database, **more) as made:
         assert "never" in (await problems(made))["descriptor-review"]
     async with open_newsroom(database) as made:  # no policy, nobody to protect
@@ -144,7 +147,9 @@ async def test_the_newest_card_of_a_protected_country_tells_whether_radar_stops_
     # The stand-in knows one card that Radar blocks, and it is American.
     policy = POLICY.replace('"RU"', '"US"')
     file = policy_file(tmp_path, policy)
-    async with open_newsroom(database, donor_safety_policy=file, secret_keys="k" * 64) as room:
+    async with open_newsroom(
+        database, donor_safety_policy=file, secret_keys=secret_named("keys")
+    ) as room:
         unproven = await finding_of(room, "radar")
         assert unproven.ok
         assert "nothing proves it" in unproven.description

@@ -47,11 +47,12 @@ from tests.support.newsroom import BASE_URL, Mail, Newsroom, open_newsroom
 from tests.support.page import Page
 from tests.support.risk import set_risk_level
 from tests.support.safety_policy import BELARUSIAN, protected
+from tests.support.secret_values import secret_named
 
 pytestmark = pytest.mark.anyio
 
 DAY = timedelta(days=1)
-TOKEN = "t" * 40
+TOKEN = secret_named("metrics")
 COLLEAGUE = "Adalind Kontrollwort"  # who may be found: the search is known to find by her
 SURNAME, ROOT, HOUSE = "Zwetkoffska", "Zilpzalp", "Kanarienhof"
 BROWSER, STORY = "Federkiel", "zaunkoenig"
@@ -203,7 +204,7 @@ async def newsroom(database: str, tmp_path: Path) -> AsyncIterator[Newsroom]:
     more: dict[str, Any] = {
         "trusted_proxies": "127.0.0.1,10.0.0.0/8",
         "metrics_token": TOKEN,
-        "mail_events_token": TOKEN,
+        "mail_events_token": secret_named("mail events"),
         "newsletter_file": str(tmp_path / "newsletter.jsonl"),
         "stripe_fees": "usd=290+30",
         **POLICY,
@@ -388,7 +389,7 @@ async def meets_what_is_broken(room: Newsroom, person: Person) -> None:
         assert (await reader.web.post("/donate", data=sent)).status_code == 503
         await reader.web.post("/donate", data=sent)
         bounced = {"events": [{"kind": "bounce", "address": person.typed}]}
-        hook = {"authorization": f"Bearer {TOKEN}"}
+        hook = {"authorization": f"Bearer {secret_named('mail events')}"}
         assert (
             await reader.web.post("/webhooks/mail", json=bounced, headers=hook)
         ).status_code == 200

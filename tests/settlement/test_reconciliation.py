@@ -21,6 +21,7 @@ from tests.support.database import copy_database
 from tests.support.database_owner import tampering
 from tests.support.ledger import failed_checks, loses_webhooks, rehash_chain
 from tests.support.newsroom import Newsroom, open_newsroom
+from tests.support.secret_values import secret_named
 from webhooks import endpoint
 
 pytestmark = pytest.mark.anyio
@@ -473,7 +474,7 @@ async def run_reconcile(
         "PAYMENTS_BASE_URL": room.settings.base_url,
         "PAYMENTS_STRIPE_API_KEY": "sk_test_" + "0" * 24,
         "PAYMENTS_STRIPE_API_BASE": room.settings.stripe_api_base,
-        "PAYMENTS_SECRET_KEYS": "k" * 40,
+        "PAYMENTS_SECRET_KEYS": secret_named("keys"),
     }
     words = ("reconcile", "--json", "--days=366", *options)
     done = await asyncio.to_thread(command_line.run_in, environ, *words)

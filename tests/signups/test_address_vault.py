@@ -23,6 +23,7 @@ from tests.support.reminders import (
     passes,
     signs_up,
 )
+from tests.support.secret_values import secret_named
 
 pytestmark = pytest.mark.anyio
 
@@ -61,9 +62,11 @@ async def test_an_address_survives_a_roll_of_the_secret_keys(reader: Donor) -> N
     assert isinstance(ciphertext, bytes)
     bound_to = AssociatedData("reminders", "address_ciphertext", str(row_id))
     rolled = type(settings).model_validate(
-        {**settings.model_dump(), "secret_keys": f"{'n' * 40},{'k' * 40}"}
+        {**settings.model_dump(), "secret_keys": f"{secret_named('newest')},{secret_named('keys')}"}
     )
-    newest = type(settings).model_validate({**settings.model_dump(), "secret_keys": "n" * 40})
+    newest = type(settings).model_validate(
+        {**settings.model_dump(), "secret_keys": secret_named("newest")}
+    )
     assert address_vault.decrypt(rolled, bound_to, ciphertext) == READER
     assert address_vault.decrypt(newest, bound_to, ciphertext) is None
     assert (address_vault.rewrap_keys(rolled), address_vault.rewrap_keys(rolled)) == (1, 0)

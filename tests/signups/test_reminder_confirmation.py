@@ -23,6 +23,7 @@ from tests.support.reminders import (
     walks_away,
     works,
 )
+from tests.support.secret_values import secret_named
 
 pytestmark = pytest.mark.anyio
 
@@ -97,7 +98,7 @@ async def test_whoever_says_never_is_never_written_to_again(reader: Donor) -> No
 
 @pytest.mark.parametrize("kind", ["bounce", "complaint"])
 async def test_a_mailbox_that_bounced_or_complained_is_left_alone(database: str, kind: str) -> None:
-    token = "t" * 40
+    token = secret_named("mail events")
     async with (
         open_newsroom(database, mail_events_token=token) as room,
         open_donor_browser(room) as browser,

@@ -15,6 +15,7 @@ from tests.support.http import routes_of
 from tests.support.newsroom import Newsroom, open_newsroom, settings_for
 from tests.support.oidc_provider import CLIENT, SECRET, OidcProvider
 from tests.support.page import Page
+from tests.support.secret_values import secret_named
 from tests.support.sso import (
     CALLBACK_URL,
     SSO_URL,
@@ -366,7 +367,7 @@ async def test_another_account_takes_the_place_of_the_first(
 async def test_an_account_is_known_after_our_keys_were_rolled(
     database: str, provider: OidcProvider
 ) -> None:
-    new, old = SecretStr("n" * 40), SecretStr("k" * 40)
+    new, old = SecretStr(secret_named("new")), SecretStr(secret_named("keys"))
 
     async def signed_in_under(*keys: SecretStr, first: bool = False) -> int:
         more = {"secret_keys": keys, "base_url": SITE, **provider.settings}

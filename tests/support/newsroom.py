@@ -44,6 +44,7 @@ from tests.support import stripe_usage
 from tests.support.app_pool import lend_app
 from tests.support.database import lend_engine
 from tests.support.ports import reserve_port
+from tests.support.secret_values import secret_named
 from tests.support.stripe_state import StripeState
 from webhooks import sweeps
 
@@ -62,7 +63,7 @@ DUE_JOBS = """
      LIMIT 1
 """  # but for those that wait for a worker that is not here
 OWNER_KEY = "sk_test_owner"
-PLACEHOLDER_SECRET = "whsec_" + "0" * 32
+PLACEHOLDER_SECRET = "whsec_" + secret_named("webhooks")
 STRIPE_ACCOUNT = {"business_name": "Example Media", "statement_descriptor": "EXAMPLE MEDIA"}
 
 
@@ -334,8 +335,8 @@ def settings_for(database: str, stripe_url: str, **more: object) -> Settings:
         "base_url": BASE_URL,
         "stripe_api_key": "sk_test_" + "0" * 24,
         "stripe_webhook_secrets": PLACEHOLDER_SECRET,
-        "secret_keys": "k" * 40,
-        "close_pack_signing_key": "5e" * 32,
+        "secret_keys": secret_named("keys"),
+        "close_pack_signing_key": secret_named("close packs"),
         "stripe_api_base": stripe_url,
         "publication_name": "The Example",
         "statement_descriptor": "EXAMPLE MEDIA",

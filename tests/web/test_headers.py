@@ -19,9 +19,10 @@ from tests.support.donor import open_donor_browser
 from tests.support.http import browser, safe
 from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom
 from tests.support.page import Page
+from tests.support.secret_values import secret_named
 
 pytestmark = pytest.mark.anyio
-TOKEN = "m" * 32
+TOKEN = secret_named("metrics")
 # Asking for a link to sign in binds it to the browser that asked.
 SIGNS_IN = {("POST", "/manage")}
 ADDRESSES = ("href", "src", "action", "formaction", "srcset", "poster", "data", "content")

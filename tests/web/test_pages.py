@@ -21,10 +21,11 @@ from tests.support.database import copy_database
 from tests.support.http import browser, safe
 from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom
 from tests.support.page import Page
+from tests.support.secret_values import secret_named
 
 pytestmark = pytest.mark.anyio
 
-TOKEN = "a" * 32
+TOKEN = secret_named("metrics")
 # One newsroom serves the whole file: these readers look, and few of them pay.
 
 

@@ -31,13 +31,14 @@ from payments.sandbox import webhook_deliveries
 from payments.web.app import create_app
 from tests.support.database_owner import driver_url
 from tests.support.newsroom import REAL_TIMEOUT_SECONDS, ManualClock, settings_for
+from tests.support.secret_values import secret_named
 from webhooks import intake
 from webhooks.registry import SYNC_HANDLERS
 
 pytestmark = pytest.mark.anyio
 
-SECRET = "whsec_" + "a1B2c3D4" * 4
-OLDER = "whsec_" + "z9Y8x7W6" * 4
+SECRET = "whsec_" + secret_named("new")[:32]
+OLDER = "whsec_" + secret_named("old")[:32]
 NOWHERE = "http://127.0.0.1:9"  # nothing here asks Stripe
 FORGED = 20_000
 _numbers = count(1)
@@ -533,7 +534,9 @@ async def test_an_event_of_another_mode_or_account_is_counted_apart_and_not_stor
 
 async def test_a_live_service_does_not_take_test_events(database: str) -> None:
     async with opened(
-        database, stripe_api_key="sk_live_" + "0" * 24, stripe_api_base="https://api.stripe.com"
+        database,
+        stripe_api_key="sk_live_" + secret_named("live")[:24],
+        stripe_api_base="https://api.stripe.com",
     ) as live:
         assert await live.hears_signed(event()) == 200
         assert await live.stored() == 0
