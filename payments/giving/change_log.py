@@ -64,6 +64,11 @@ class SubscriptionChange(db.Base):
     # of the card taken on Stripe's page, once it is the default
     stripe_setup_intent_id: Mapped[db.StripeId | None] = mapped_column(unique=True)
 
+    @property
+    def stripe_key(self) -> str:
+        """The idempotency key of its request to Stripe: another one when it is decided anew."""
+        return f"{self.id}-{self.decided_at.timestamp():.6f}"
+
 
 async def record_decision(
     session: AsyncSession,
@@ -74,9 +79,10 @@ async def record_decision(
     now: datetime,
     idempotency_key: str | None = None,
 ) -> SubscriptionChange:
-    """Store a decision before Stripe is called with its id as the idempotency key. Returns it.
+    """Store a decision before Stripe is called with its `stripe_key`. Returns it.
 
     `idempotency_key` names one filled-in form and what it asks for: sent twice, it is one decision.
+    Sent again after it failed, it is decided anew.
     """
     change_id = new_row_id()
     if idempotency_key is not None:
@@ -89,7 +95,8 @@ async def record_decision(
         .on_conflict_do_nothing(index_elements=["id"])
     )
     change = await session.get_one(SubscriptionChange, change_id)
-    change.failed_at = None  # a form that is sent again is another attempt
+    if change.failed_at is not None:
+        change.decided_at, change.failed_at = now, None
     return change
 
 

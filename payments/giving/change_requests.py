@@ -116,14 +116,14 @@ async def carry_out(
 ) -> None:
     """Ask Stripe for a change that was decided, fetch the subscription, and store what came about.
 
-    The decision's id is the idempotency key. Raises StripeRejected when Stripe refuses,
+    The decision names the idempotency key. Raises StripeRejected when Stripe refuses,
     ChangeNotMade when it does not do what it confirms, and StripeUnavailable.
     """
     subscription_id, refusal = decision.subscription_id, None
     try:
         with stripe_client.translate_errors():
             for number, call in enumerate(calls):
-                await call(f"{decision.id}-{number}" if number else decision.id)
+                await call(f"{decision.stripe_key}-{number}")
     except stripe.InvalidRequestError as error:
         refusal = error
     except StripeUnavailable:

@@ -54,6 +54,7 @@ PERMISSION_PATTERN = re.compile(r"\brak_[a-z0-9_]{1,64}")
 UNNAMED_PERMISSION = "rak_unnamed"
 API_VERSION: Final = "2026-10-28.endive"
 HTTP_UNAUTHORIZED, HTTP_FORBIDDEN, HTTP_SERVER_ERROR = 401, 403, 500
+HTTP_REFUSALS = (400, 404)  # of what cannot be done as things are
 # What would be made a second time. `refund_requests` and `stripe_setup` look for the first.
 NEVER_REPEATED = re.compile(r"/v1/(refunds|webhook_endpoints)$")
 OnRefusal = Callable[[int, bytes], Awaitable[None]]  # status and body
@@ -62,10 +63,11 @@ OnRefusal = Callable[[int, bytes], Awaitable[None]]  # status and body
 class RateLimitedClient(stripe.AIOHTTPClient):
     """Stripe's aiohttp client with a rate limit, that tells of refusals. None is no limit.
 
-    Stripe keeps an error of its own for a day under the idempotency key of the request that met
-    it, and answers the same request with it, though it is well again. Such an answer is not taken:
+    Stripe stores what it answered for a day under the request's idempotency key, and replays it,
+    though its own error is over, or what it refused is possible now. Such an answer is not taken:
     the request is sent once more under a new key. Not those of `NEVER_REPEATED`, which may have
-    been carried out and would be twice; who sends them looks first.
+    been carried out and would be twice; who sends them looks first. A decline is taken, so that a
+    card is not tried twice.
     """
 
     def __init__(self, requests_per_second: int | None, on_refusal: OnRefusal | None) -> None:
@@ -89,7 +91,7 @@ class RateLimitedClient(stripe.AIOHTTPClient):
         if is_replayed_error(status, answer_headers) and not NEVER_REPEATED.search(url):
             new_key = f"{headers['Idempotency-Key'][:200]}-{uuid4().hex}"
             again = {**headers, "Idempotency-Key": new_key}
-            return await super().request_async(method, url, again, post_data)
+            return await self.request_async(method, url, again, post_data)
         if self._on_refusal is not None and status in (HTTP_UNAUTHORIZED, HTTP_FORBIDDEN):
             await self._on_refusal(status, body)
         return answer
@@ -123,12 +125,12 @@ async def connect(
 
 
 def is_replayed_error(status: int, headers: Mapping[str, str]) -> bool:
-    """Whether an answer is an error of Stripe's own that it keeps for an idempotency key.
+    """Whether an answer is an error or a refusal of before, replayed for its idempotency key.
 
     https://docs.stripe.com/api/idempotent_requests
     """
     is_replayed = any(name.lower() == "idempotent-replayed" for name in headers)
-    return status >= HTTP_SERVER_ERROR and is_replayed
+    return is_replayed and (status >= HTTP_SERVER_ERROR or status in HTTP_REFUSALS)
 
 
 def checkout_locale(locale: str | None) -> str:

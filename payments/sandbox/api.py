@@ -1,8 +1,10 @@
 """The API: one request in, one response out, nothing awaited in between.
 
-Checks run in this order: the API key, the parameters, the idempotency key, the route, the key's
-permissions, the version. The response to a POST is stored for a day under its idempotency key and
-replayed, unless the request was refused before it began.
+Checks run in this order: the API key, the decoding, the route, the key's permissions, the
+idempotency key, the version, the parameters. Then the request's execution begins, and whatever
+answers a POST from there on, a refusal too, is stored for a day under its idempotency key and
+replayed. What is refused before is not: the same key may ask again.
+https://docs.stripe.com/api/idempotent_requests
 """
 
 from collections import OrderedDict, deque
@@ -79,8 +81,6 @@ RESOURCE_MODULES: Final = (
 IDEMPOTENCY_TTL_SECONDS: Final = 24 * 60 * 60
 REQUEST_LOG_SIZE: Final = 20_000
 
-_STATUSES_NOT_REPLAYED: Final = (400, 401, 403, 404, 409, 429)
-
 
 @dataclass(frozen=True)
 class ApiRequest:
@@ -132,12 +132,13 @@ class LoggedRequest:
 
 
 @dataclass
-class _Access:
-    """Who asks, and what for: filled in while a request is checked."""
+class _Progress:
+    """Who asks, what for, and how far that came: filled in while a request is answered."""
 
     key: api_keys.ApiKey | None = None
     permission: str = ""
     expand_permissions: tuple[str, ...] = ()
+    is_executed: bool = False  # its handler was called
 
 
 @dataclass
@@ -168,13 +169,13 @@ class Api:
         """Answer one request. An error of the sandbox itself becomes a 500 and a problem."""
         headers = self._headers(request)
         params: JsonObject = {}
-        access = _Access()
+        progress = _Progress()
         try:
             authorization = request.headers.get("Authorization", "")
-            access.key = api_keys.authenticate(self.account, authorization)
-            api_keys.check_account(access.key, request.headers.get("Stripe-Account"))
+            progress.key = api_keys.authenticate(self.account, authorization)
+            api_keys.check_account(progress.key, request.headers.get("Stripe-Account"))
             params = decode_form(request.encoded_params)
-            status, body = self._dispatch(request, params, headers, access)
+            status, body = self._dispatch(request, params, headers, progress)
         except FormError as error:
             status, body = 400, msgspec.json.encode(invalid_request(str(error)).body)
         except ApiError as refusal:
@@ -182,13 +183,9 @@ class Api:
         except Exception as error:  # noqa: BLE001 - answered as Stripe answers an error of its own
             self.problems.append(f"{request.method} {request.path}: {error!r}")
             status, body = 500, msgspec.json.encode({"error": SERVER_ERROR})
-        if (
-            request.idempotency_key
-            and status not in _STATUSES_NOT_REPLAYED
-            and "Idempotent-Replayed" not in headers
-        ):
+        if request.idempotency_key and progress.is_executed:
             self._store_result(request.idempotency_key, request.path, params, status, body)
-        self._log_request(request, params, status, access)
+        self._log_request(request, params, status, progress)
         return ApiResponse(status, body, headers)
 
     def _store_result(
@@ -198,9 +195,9 @@ class Api:
         self.idempotent_results[key] = IdempotentResult(path, params, expires_at, status, body)
 
     def _log_request(
-        self, request: ApiRequest, params: JsonObject, status: int, access: _Access
+        self, request: ApiRequest, params: JsonObject, status: int, progress: _Progress
     ) -> None:
-        key = access.key.masked if access.key else ""
+        key = progress.key.masked if progress.key else ""
         self.request_log.append(
             LoggedRequest(
                 request.method,
@@ -209,18 +206,18 @@ class Api:
                 request.idempotency_key,
                 status,
                 key,
-                access.permission,
-                access.expand_permissions,
+                progress.permission,
+                progress.expand_permissions,
             )
         )
 
     def error_response(self, request: ApiRequest, status: int, error: JsonObject) -> ApiResponse:
         """Answer a request with an error, without carrying it out."""
-        params, access = _decoded(request), _Access()
+        params, progress = _decoded(request), _Progress()
         if routes.find(request.method, request.path) is not None:
             with suppress(ApiError):
-                _note_needs(request, params, access)
-        self._log_request(request, params, status, access)
+                _note_needs(request, params, progress)
+        self._log_request(request, params, status, progress)
         body = msgspec.json.encode({"error": error})
         return ApiResponse(status, body, self._headers(request))
 
@@ -256,17 +253,17 @@ class Api:
     # -- steps --------------------------------------------------------------------------------
 
     def _dispatch(
-        self, request: ApiRequest, params: JsonObject, headers: dict[str, str], access: _Access
+        self, request: ApiRequest, params: JsonObject, headers: dict[str, str], progress: _Progress
     ) -> tuple[int, bytes]:
+        route = request_checks.find_route(request.method, request.path)
+        _note_needs(request, params, progress)
+        if progress.key is not None:
+            api_keys.authorize(progress.key, (progress.permission, *progress.expand_permissions))
         if request.idempotency_key is not None:
             replay = self._find_replay(request, params)
             if replay is not None:
                 headers["Idempotent-Replayed"] = "true"
                 return replay.status, replay.body
-        route = request_checks.find_route(request.method, request.path)
-        _note_needs(request, params, access)
-        if access.key is not None:
-            api_keys.authorize(access.key, (access.permission, *access.expand_permissions))
         version = api_versions.request_version(request.headers.get("Stripe-Version"))
         self._check_params(route, request, params, version)
         recorded = RecordedParams(params) if self.check_contract else params
@@ -277,6 +274,7 @@ class Api:
             "id": headers["Request-Id"],
             "idempotency_key": request.idempotency_key,
         }
+        progress.is_executed = True
         try:
             with self.account.all_or_nothing():
                 payload = route.handler(call)
@@ -364,9 +362,9 @@ def _decoded(request: ApiRequest) -> JsonObject:
         return {}
 
 
-def _note_needs(request: ApiRequest, params: JsonObject, access: _Access) -> None:
+def _note_needs(request: ApiRequest, params: JsonObject, progress: _Progress) -> None:
     template = routes.path_template(request.method, request.path)
-    access.permission = permissions.of_route(request.method, template)
+    progress.permission = permissions.of_route(request.method, template)
     paths = read.array(params, "expand")
     if paths:
-        access.expand_permissions = permissions.of_expansions(request.method, template, paths)
+        progress.expand_permissions = permissions.of_expansions(request.method, template, paths)

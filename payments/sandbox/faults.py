@@ -22,6 +22,8 @@ SERVER_ERROR: Final = {"type": "api_error", "message": "An unknown error occurre
 ERRORS: Final[dict[str, tuple[int, JsonObject]]] = {
     "status_500": (500, SERVER_ERROR),
     "status_503": (503, {"type": "api_error", "message": "Stripe is temporarily unavailable."}),
+    "refused": (400, {"type": "invalid_request_error",
+                      "message": "This cannot be done as things are."}),
     "rate_limited": (429, {"type": "invalid_request_error", "code": "rate_limit",
                            "message": "Request rate limit exceeded."}),
     "lock_timeout": (429, {"type": "invalid_request_error", "code": "lock_timeout",

@@ -1,11 +1,15 @@
-"""An error that Stripe keeps for an idempotency key is not the end of what was asked for."""
+"""What Stripe once answered an idempotency key is not the end of what was asked for."""
+
+from datetime import timedelta
 
 import pytest
+import stripe
 
-from payments.core.errors import StripeUnavailable
+from payments.core.errors import StripeRejected, StripeUnavailable
 from payments.core.money import Money
 from payments.giving import subscription_changes
 from payments.giving.change_log import Actor
+from payments.giving.change_requests import ChangeNotMade
 from payments.settlement import refund_requests
 from payments.settlement.refunds import RefundReason
 from tests.support.donor import subscription_id_of
@@ -36,22 +40,56 @@ async def test_a_change_that_met_one_is_made_when_it_is_asked_again(newsroom: Ne
     await newsroom.gives(500, "monthly")
     await newsroom.runs_until_idle()
     subscription_id = await subscription_id_of(newsroom)
-    newsroom.sandbox.faults.add("POST", "/v1/subscriptions/", "status_500", 4, keep=True)
 
-    async def change() -> None:
+    async def change(amount: int) -> None:
         await subscription_changes.change_amount(
             newsroom.ctx,
             subscription_id,
-            Money(700, "usd"),
+            Money(amount, "usd"),
             actor=Actor.DONOR,
             idempotency_key="one form",
         )
 
+    path = f"/v1/subscriptions/{subscription_id}"
+    newsroom.sandbox.faults.add("POST", path, "status_500", 4, keep=True)
     with pytest.raises(StripeUnavailable):
-        await change()
+        await change(700)
     newsroom.sandbox.faults.clear()
-    await change()
-    assert await newsroom.rows("SELECT amount FROM subscriptions") == [(700,)]
+    await change(700)
+
+    newsroom.sandbox.faults.add("POST", path, "refused", keep=True)
+    with pytest.raises(StripeRejected):
+        await change(800)
+    await change(800)
+
+    newsroom.sandbox.faults.add("POST", path, "without_effect")
+    with pytest.raises(ChangeNotMade):
+        await change(900)
+    await newsroom.advances_time(timedelta(minutes=1))
+    await change(900)
+    assert await newsroom.rows("SELECT amount FROM subscriptions") == [(900,)]
+    assert await newsroom.rows("SELECT count(*) FROM subscription_changes") == [(3,)]
+
+
+async def test_a_refusal_of_before_is_asked_again_but_of_a_refund(
+    newsroom: Newsroom,
+) -> None:
+    once: stripe.RequestOptions = {"idempotency_key": "once"}
+    await newsroom.gives(900)
+    await newsroom.runs_until_idle()
+    ((charge,),) = await newsroom.rows("SELECT stripe_charge_id FROM charges")
+    client, faults = newsroom.ctx.stripe.v1, newsroom.sandbox.faults
+
+    faults.add("POST", "/v1/customers", "refused", keep=True)
+    with pytest.raises(stripe.InvalidRequestError):
+        await client.customers.create_async({}, once)
+    assert await client.customers.create_async({}, once)
+
+    faults.add("POST", "/v1/refunds", "refused", keep=True)
+    for _ in range(2):
+        with pytest.raises(stripe.InvalidRequestError):
+            await client.refunds.create_async({"charge": str(charge)}, {"idempotency_key": "back"})
+    assert list(newsroom.sandbox.account.store.of_kind("refund")) == []
 
 
 @pytest.mark.parametrize("takes_effect", [False, True])

@@ -119,7 +119,7 @@ async def test_the_same_key_with_another_request_is_refused(shop: Shop) -> None:
         await shop.client.v1.customers.create_async({"email": "b@example.org"}, options)
 
 
-async def test_a_card_error_is_replayed_and_a_refusal_is_not(shop: Shop) -> None:
+async def test_a_card_error_is_replayed(shop: Shop) -> None:
     options: stripe.RequestOptions = {"idempotency_key": "gift-1"}
     params: stripe.params.PaymentIntentCreateParams = {
         "amount": 500,
@@ -133,13 +133,55 @@ async def test_a_card_error_is_replayed_and_a_refusal_is_not(shop: Shop) -> None
         assert refused.value.code == "card_declined"
     assert len((await shop.client.v1.charges.list_async()).data) == 1
 
-    again: stripe.RequestOptions = {"idempotency_key": "gift-2"}
-    with pytest.raises(stripe.InvalidRequestError):
-        await shop.client.v1.payment_intents.create_async({"amount": 1, "currency": "usd"}, again)
-    corrected = await shop.client.v1.payment_intents.create_async(
-        {"amount": 500, "currency": "usd"}, again
+
+async def test_a_refusal_is_replayed_when_its_execution_had_begun(shop: Shop) -> None:
+    customers, invoices = shop.client.v1.customers, shop.client.v1.invoices
+    customer = await customers.create_async({"name": "Ann"})
+    await shop.client.v1.invoice_items.create_async(
+        {"customer": customer.id, "amount": 900, "currency": "usd"}
     )
-    assert corrected.status == "requires_payment_method"
+    draft = await invoices.create_async(
+        {"customer": customer.id, "pending_invoice_items_behavior": "include"}
+    )
+
+    async def ask(key: str) -> stripe.InvalidRequestError:
+        service = invoices.void_invoice_async if key == "draft" else customers.update_async
+        object_id = draft.id if key == "draft" else "cus_none"
+        with pytest.raises(stripe.InvalidRequestError) as refused:
+            await service(object_id, {}, {"idempotency_key": key})
+        return refused.value
+
+    first = {key: await ask(key) for key in ("draft", "missing")}
+    assert [error.http_status for error in first.values()] == [400, 404]
+    await invoices.finalize_invoice_async(draft.id)
+    for key, error in first.items():
+        again = await ask(key)
+        assert again.json_body == error.json_body
+        assert again.headers is not None
+        assert again.headers["Idempotent-Replayed"] == "true"
+    done = await invoices.void_invoice_async(draft.id, {}, {"idempotency_key": "another"})
+    assert done.status == "void"
+
+
+@pytest.mark.parametrize(
+    ("headers", "path", "form", "status"),
+    [
+        ({}, "/v1/customers", {"nickname": "x"}, 400),
+        ({}, "/v1/customers", {"metadata": "x"}, 400),
+        ({}, "/v1/customers", {"expand[]": "nickname"}, 400),
+        ({"Stripe-Version": "1999-01-01"}, "/v1/customers", {}, 400),
+        ({"Stripe-Account": "acct_other"}, "/v1/customers", {}, 403),
+        ({"Authorization": "Bearer sk_none"}, "/v1/customers", {}, 401),
+        ({}, "/v1/custom", {}, 404),
+    ],
+)
+async def test_a_refusal_before_execution_leaves_its_key_free(
+    shop: Shop, headers: dict[str, str], path: str, form: dict[str, str], status: int
+) -> None:
+    key = UNPINNED | {"Idempotency-Key": "form-1"}
+    refused, _ = await post(shop, path, form, key | headers)
+    assert refused == status
+    assert (await post(shop, "/v1/customers", {"name": "Ann"}, key))[0] == 200
 
 
 async def test_a_key_is_forgotten_after_a_day(shop: Shop) -> None:

@@ -192,12 +192,17 @@ async def test_an_expanded_object_needs_its_own_permission_before_anything_is_do
     )
 
 
-async def test_a_refusal_is_not_stored_under_its_idempotency_key(shop: Shop) -> None:
+async def test_a_refusal_is_not_stored_under_its_idempotency_key_nor_a_replay_permitted(
+    shop: Shop,
+) -> None:
+    customers = shop.client.v1.customers
     key = shop.sandbox.add_key(scopes={"balance": "read"})
     with pytest.raises(stripe.PermissionError):
-        await shop.client.v1.customers.create_async({}, {"api_key": key, "idempotency_key": "once"})
+        await customers.create_async({}, {"api_key": key, "idempotency_key": "once"})
 
-    assert await shop.client.v1.customers.create_async({}, {"idempotency_key": "once"})
+    assert await customers.create_async({}, {"idempotency_key": "once"})
+    with pytest.raises(stripe.PermissionError):
+        await customers.create_async({}, {"api_key": key, "idempotency_key": "once"})
 
 
 async def test_the_log_of_requests_says_what_was_needed_of_whom(shop: Shop) -> None:
