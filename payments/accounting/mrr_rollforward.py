@@ -2,9 +2,10 @@
 
 It is computed from payments, not from subscriptions: a payment for n months counts with an nth of
 it in the n months that begin with its own, and of two payments in a month the last counts. One for
-days or weeks counts in its month with what a twelfth of a year (365 days, 52 weeks) brings. Each
-payment's share is rounded down. Opening and movements add up to closing exactly, because each
-contribution moves in one way in a month. A payment is of the month it is booked in.
+days or weeks counts with what a twelfth of a year (365 days, 52 weeks) brings, in every month from
+its own to that of the day before the next is due. Each payment's share is rounded down. Opening
+and movements add up to closing exactly, because each contribution moves in one way in a month. A
+payment is of the month it is booked in.
 """
 
 from dataclasses import asdict, dataclass
@@ -65,10 +66,18 @@ _UNIT_SQL = (
     "coalesce(link.interval_unit, CASE e.credit WHEN 'income:annual' THEN 'year' ELSE 'month' END)"
 )
 _YEAR_BACK_SQL = "CAST(:since AS timestamp) - interval '12 months'"
-_LONGEST_BACK_SQL = "CAST(:since AS timestamp) - interval '36 months'"  # Stripe's longest interval
-_COVERED_MONTHS_SQL = f"""CASE {_UNIT_SQL}
-                    WHEN 'year' THEN 12 * coalesce(link.interval_count, 1)
-                    WHEN 'month' THEN coalesce(link.interval_count, 1) ELSE 1 END"""
+# Stripe's longest interval is three years, or as many days, which may touch 37 months.
+_LONGEST_BACK_SQL = "CAST(:since AS timestamp) - interval '37 months'"
+# The first moment of the last month that a payment counts in.
+_LAST_MONTH_SQL = f"""CASE {_UNIT_SQL}
+                    WHEN 'year' THEN date_trunc('month', {_BOOKED_AT_SQL})
+                         + make_interval(months => 12 * coalesce(link.interval_count, 1) - 1)
+                    WHEN 'month' THEN date_trunc('month', {_BOOKED_AT_SQL})
+                         + make_interval(months => coalesce(link.interval_count, 1) - 1)
+                    WHEN 'week' THEN date_trunc('month', {_BOOKED_AT_SQL}
+                         + make_interval(days => 7 * link.interval_count - 1))
+                    ELSE date_trunc('month', {_BOOKED_AT_SQL}
+                         + make_interval(days => link.interval_count - 1)) END"""
 _CHARGES_A_YEAR_SQL = f"""CASE {_UNIT_SQL}
                     WHEN 'year' THEN 1 WHEN 'month' THEN 12 WHEN 'week' THEN 52 ELSE 365 END"""
 _MRR_ROLLFORWARD = text(
@@ -77,7 +86,7 @@ _MRR_ROLLFORWARD = text(
         SELECT e.contribution_id, e.currency, e.amount, e.seq, e.occurred_at,
                c.amount AS charged,
                c.currency AS charged_in,
-               {_COVERED_MONTHS_SQL} AS covered_months,
+               {_LAST_MONTH_SQL} AS last_month,
                {_CHARGES_A_YEAR_SQL} AS charges_a_year,
                coalesce(link.interval_count, 1) AS interval_count,
                date_trunc('month', {_BOOKED_AT_SQL}) AS month
@@ -90,8 +99,7 @@ _MRR_ROLLFORWARD = text(
            AND {booking_day.may_be_booked_from(_LONGEST_BACK_SQL)}
            AND (e.credit = 'income:periodic' OR {booking_day.may_be_booked_from(_YEAR_BACK_SQL)})
            AND e.occurred_at < CAST(:until AS timestamp) AT TIME ZONE :zone
-           AND {_BOOKED_AT_SQL} >= CAST(:since AS timestamp)
-                                   - make_interval(months => {_COVERED_MONTHS_SQL})
+           AND {_LAST_MONTH_SQL} >= CAST(:since AS timestamp) - interval '1 month'
            AND {_BOOKED_AT_SQL} < CAST(:until AS timestamp)
     ),
     monthly_revenue AS (
@@ -103,10 +111,8 @@ _MRR_ROLLFORWARD = text(
                amount * charges_a_year / (12 * interval_count) AS mrr,
                charged * charges_a_year / (12 * interval_count) AS charged
           FROM payments
-         CROSS JOIN LATERAL generate_series(
-               month,
-               month + make_interval(months => covered_months - 1),
-               interval '1 month') AS covered_month
+         CROSS JOIN LATERAL generate_series(month, last_month, interval '1 month')
+               AS covered_month
          WHERE covered_month >= CAST(:since AS timestamp) - interval '1 month'
            AND covered_month < CAST(:until AS timestamp)
          ORDER BY contribution_id, currency, covered_month, occurred_at DESC, seq DESC

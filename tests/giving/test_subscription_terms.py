@@ -1,12 +1,14 @@
 """How much a subscription charges and how often, when it was not begun on our own form."""
 
+import itertools
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
 import pytest
 
-from payments.accounting.reports import recurring
+from payments.accounting.reports import recurring, variance
+from payments.core.calendar import next_month
 from payments.core.frequency import Interval
 from payments.giving import billing_dates, subscription_sync
 from payments.giving.subscriptions import Subscription
@@ -139,6 +141,58 @@ async def test_a_periodic_contribution_is_changed_at_its_own_interval(donor: Don
             session, zone, since=date(2026, 11, 1), until=date(2027, 2, 1)
         )
     assert [month.closing for month in months] == [1500, 1500, 1500]
+
+
+async def test_days_and_weeks_are_the_same_revenue_in_every_month_until_one_ends(
+    donor: Donor,
+) -> None:
+    room = donor.room
+    zone = room.settings.accounting_zoneinfo
+    await donor.gives(500, "monthly")
+    first = await subscription_id_of(room)
+    counts = (10, 30, 35, 90)
+    worth = {count: int(3000 * Interval.of("day", count).charges_per_month) for count in counts}
+    begun = {count: subscribe_at_stripe(room, first, price(3000, "day", count)) for count in counts}
+    await room.advances_time(timedelta(days=300))
+    await room.runs_until_idle()
+    room.sandbox.dashboard_request("DELETE", f"/v1/subscriptions/{begun[90]}", {})
+    await room.runs_until_idle()
+    await room.advances_time(timedelta(days=105))
+    await room.runs_until_idle()
+    await room.runs_sweeps()
+    since, until = date(2026, 12, 1), date(2028, 1, 1)
+    async with room.ctx.sessions() as session:
+        months = (await recurring.mrr_by_month(session, zone, since=since, until=until))[::-1]
+        of_90_days = await room.rows(
+            "SELECT CAST(max(occurred_at AT TIME ZONE :zone) AS date) FROM ledger_entries"
+            " WHERE contribution_id = :id AND credit = 'income:periodic'",
+            zone=zone.key,
+            id=(await row_of(room, begun[90])).contribution_id,
+        )
+        causes = {
+            part.cause: part
+            for earlier, later in itertools.pairwise(month.month for month in months)
+            for part in (
+                await variance.net_variance(
+                    session, zone, currency="usd", earlier=earlier, later=later
+                )
+            ).components
+        }
+    ((last_payment,),) = of_90_days
+    assert isinstance(last_payment, date)
+    ends = next_month((last_payment + timedelta(days=89)).replace(day=1))
+    steady = 500 + sum(worth.values())
+    for month in months:
+        assert month.closing == steady - (worth[90] if month.month >= ends else 0), month
+        assert month.churn_involuntary == month.reactivation == 0
+        assert month.churn_voluntary == (-worth[90] if month.month == ends else 0)
+    assert since < ends < until
+    assert causes.keys() <= {
+        variance.VarianceCause.PERIODIC,
+        variance.VarianceCause.TIMING,
+        variance.VarianceCause.FEES,
+    }
+    assert variance.VarianceCause.PERIODIC in causes
 
 
 async def test_all_items_are_summed_and_one_amount_replaces_them(donor: Donor) -> None:

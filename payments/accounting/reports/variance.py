@@ -22,14 +22,15 @@ from payments.core.calendar import next_month
 class VarianceCause(StrEnum):
     """The causes, in the order they are shown."""
 
-    NEW = "new"  # a monthly or annual contribution paid for the first time
-    REACTIVATION = "reactivation"  # a monthly one that had not paid in the earlier month
+    NEW = "new"  # a recurring contribution paid for the first time
+    REACTIVATION = "reactivation"  # one due every month that had not paid in the earlier month
     EXPANSION = "expansion"
     CONTRACTION = "contraction"
     CHURN = "churn"  # did not pay again; its subscription has ended
     MISSED_PAYMENT = "missed_payment"  # did not pay again: failed, paused or skipped
     TIMING = "timing"  # more or fewer payments of the same contribution in the month
     ANNUAL = "annual"  # renewals of annual ones, which fall due in different months
+    PERIODIC = "periodic"  # the same at every other interval that leaves out a month
     ONCE = "once"
     FX = "fx"  # the donor paid the same; the exchange rate differed
     FEES = "fees"
@@ -102,6 +103,15 @@ _BY_CONTRIBUTION = text(
                       AND {booking_day.booked_before("e.occurred_at", ":later")})
                THEN 'new'
                WHEN credit = 'income:annual' AND (paid_before = 0 OR paid_after = 0) THEN 'annual'
+               WHEN credit = 'income:periodic' AND (paid_before = 0 OR paid_after = 0)
+                    AND NOT EXISTS (
+                   SELECT  -- due every 28 days or more often, and so in every month
+                     FROM payment_intent_links link
+                    WHERE link.contribution_id = contribution.contribution_id
+                      AND link.interval_unit IN ('day', 'week')
+                      AND link.interval_count
+                          <= CASE link.interval_unit WHEN 'week' THEN 4 ELSE 28 END)
+               THEN 'periodic'
                WHEN paid_before = 0 THEN 'reactivation'
                WHEN paid_after = 0 AND EXISTS (
                    SELECT
