@@ -308,23 +308,27 @@ async def _with_open_invoice(ctx: Context) -> list[str]:
             async for invoice in page.auto_paging_iter()
             if (subscription_id := invoices.subscription_of(invoice)) is not None
         }
-    keys = [key for one in unpaid.values() for key in subscription_sync.failure_keys(one.id)]
-    query = select(Subscription.stripe_subscription_id, Subscription.synced_at).where(
-        Subscription.stripe_subscription_id.in_(unpaid)
-    )
+    query = select(
+        Subscription.stripe_subscription_id,
+        Subscription.synced_at,
+        Subscription.stripe_payment_method_id,
+    ).where(Subscription.stripe_subscription_id.in_(unpaid))
     async with ctx.sessions() as session:
+        known = {
+            id_: (synced_at, subscription_sync.failure_keys(unpaid[id_].id, method_id))
+            for id_, synced_at, method_id in await session.execute(query)
+        }
+        keys = [key for _, pair in known.values() for key in pair]
         announced = set(
             await session.scalars(select(OutboxMail.key).where(OutboxMail.key.in_(keys)))
         )
-        synced_at = {id_: at for id_, at in await session.execute(query)}  # noqa: C416 - rows
     return [
         id_
-        for id_, invoice in unpaid.items()
-        if id_ in synced_at
-        and announced.isdisjoint(subscription_sync.failure_keys(invoice.id))
+        for id_, (synced_at, keys_of_one) in known.items()
+        if announced.isdisjoint(keys_of_one)
         and (
-            synced_at[id_] < from_unix(invoice.created) + INVOICE_GRACE
-            or synced_at[id_] < now - PENDING_RESYNC_INTERVAL
+            synced_at < from_unix(unpaid[id_].created) + INVOICE_GRACE
+            or synced_at < now - PENDING_RESYNC_INTERVAL
         )
     ]
 

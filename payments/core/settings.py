@@ -93,7 +93,7 @@ class Settings(BaseModel):
         14,
         ge=1,
         le=60,
-        description="how many days before an annual charge its donor gets a notice",
+        description="days of notice before a charge that comes every six months or less often",
     )
     stripe_api_base: Origin = Field(STRIPE_API, description="another address of Stripe's API")
     stripe_requests_per_second: int = Field(

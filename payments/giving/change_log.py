@@ -7,6 +7,7 @@ is seen later. Nothing in the log identifies a person.
 """
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -20,6 +21,7 @@ from payments.core.identifiers import new_row_id
 from payments.infra import db
 
 DECISION_MATCH_WINDOW = timedelta(hours=24)  # an older decision did not cause what is seen now
+UNSEEN_AFTER = timedelta(minutes=5)  # by then Stripe has answered a request, or never got it
 CANCELLATION_KEY = "cancel"  # one decision for each subscription, whatever form sent it
 
 
@@ -100,12 +102,59 @@ async def record_decision(
     return change
 
 
+async def record_next_decision(
+    session: AsyncSession,
+    subscription_id: str,
+    kind: ChangeKind,
+    *,
+    actor: Actor,
+    now: datetime,
+    cause: str,
+) -> SubscriptionChange:
+    """Store a decision of a cause that may decide the same again, once what it did was undone.
+
+    Returns the one that is not done yet, or a new one.
+    """
+    for number in itertools.count():
+        change = await record_decision(
+            session,
+            subscription_id,
+            kind,
+            actor=actor,
+            now=now,
+            idempotency_key=f"{cause}:{number}",
+        )
+        if change.done_at is None:
+            break
+    return change
+
+
 async def mark_failed(session: AsyncSession, change_id: str, *, now: datetime) -> None:
     """Note that a decision did not come about, unless it was seen to."""
     await session.execute(
         update(SubscriptionChange)
         .where(SubscriptionChange.id == change_id, SubscriptionChange.done_at.is_(None))
         .values(failed_at=now)
+    )
+
+
+async def fail_unseen(
+    session: AsyncSession, subscription_id: str, *, requested_at: datetime
+) -> None:
+    """Mark as failed what was decided a while before the subscription was fetched, and is not seen.
+
+    Not a cancellation, which is asked for until it is done, nor a card, which Stripe's page takes.
+    """
+    await session.execute(
+        update(SubscriptionChange)
+        .where(
+            SubscriptionChange.subscription_id == subscription_id,
+            SubscriptionChange.kind.not_in((ChangeKind.CANCELLED, ChangeKind.CARD)),
+            SubscriptionChange.decided_at < requested_at - UNSEEN_AFTER,
+            SubscriptionChange.done_at.is_(None),
+            SubscriptionChange.failed_at.is_(None),
+        )
+        .values(failed_at=requested_at)
     )
 
 

@@ -116,15 +116,17 @@ async def carry_out(
 ) -> None:
     """Ask Stripe for a change that was decided, fetch the subscription, and store what came about.
 
-    The decision names the idempotency key. Raises StripeRejected when Stripe refuses,
-    ChangeNotMade when it does not do what it confirms, and StripeUnavailable.
+    The decision names the idempotency key. Raises StripeRejected when Stripe or the bank refuses,
+    ChangeNotMade when Stripe does not do what it confirms, or only a part, and StripeUnavailable.
     """
-    subscription_id, refusal = decision.subscription_id, None
+    subscription_id, confirmed = decision.subscription_id, 0
+    refusal: stripe.StripeError | None = None
     try:
         with stripe_client.translate_errors():
             for number, call in enumerate(calls):
                 await call(f"{decision.stripe_key}-{number}")
-    except stripe.InvalidRequestError as error:
+                confirmed += 1
+    except (stripe.InvalidRequestError, stripe.CardError) as error:
         refusal = error
     except StripeUnavailable:
         await _sync_later(ctx, subscription_id)  # it may have been done
@@ -137,6 +139,11 @@ async def carry_out(
     await subscription_sync.store(ctx, fetched, requested_at=requested_at)
     if is_made:
         return
+    if confirmed and len(calls) > 1:
+        raise ChangeNotMade(
+            "Our payment provider made only a part of the change. Nothing was charged. Please look "
+            "at what is shown now."
+        ) from refusal
     if refusal is not None:
         raise StripeRejected(
             "Our payment provider did not accept the change. Nothing was changed or charged."

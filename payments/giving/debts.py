@@ -1,8 +1,9 @@
 """Debts: the invoices of a subscription that nobody paid, and what becomes of them with a new card.
 
 A donor who replaces the card pays one gift, the newest that was not paid, and is shown before:
-its amount and its day. Older ones are forgiven, because nobody asked for several gifts at once:
-they are voided, so that Stripe charges none of them later. An invoice is a debt when it is
+its amount and its day. Once it is paid, older ones are forgiven, because nobody asked for several
+gifts at once: they are voided, so that Stripe charges none of them later. A card that is declined
+has forgiven nothing. An invoice is a debt when it is
 
 * open: its attempts failed, or none was made;
 * a draft of a subscription that is `unpaid`: Stripe finalizes none of those;
@@ -17,6 +18,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum, auto
 
 import stripe
 
@@ -39,6 +41,14 @@ PAUSES_FOR_WANT_OF_PAYMENT = (
     "final_payment_failure",
     "trial_end_without_payment_method",
 )
+
+
+class _Outcome(Enum):
+    """What became of the debt that a donor was shown."""
+
+    SETTLED = auto()  # it is paid, or is none any more
+    UNDER_WAY = auto()  # a bank has days to answer
+    REFUSED = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,53 +92,72 @@ async def settle(
 ) -> None:
     """Do with a new card what its donor was shown: once, however often this is called.
 
-    Nothing but the invoice they were shown is charged. A decline is not raised: the invoice's own
-    events follow it up. Raises StripeUnavailable.
+    Nothing but the invoice they were shown is charged. A decline is not raised: the donor gets the
+    mail of the invoice's own events, and a person an alert where Stripe tries no more. Raises
+    StripeUnavailable.
     """
-    requested_at, is_settled = ctx.now(), True
+    requested_at, outcome = ctx.now(), _Outcome.SETTLED
     fetched = await subscription_sync.fetch(ctx, subscription_id)
     with stripe_client.translate_errors():
         if shown_invoice_id is not None:
-            is_settled = await _settle_debts(ctx, fetched, shown_invoice_id, payment_method_id)
+            outcome = await _settle_debts(ctx, fetched, shown_invoice_id, payment_method_id)
         is_paused = _is_paused_for_want_of_payment(fetched)
-        if is_paused and is_settled:
+        if is_paused and outcome is not _Outcome.REFUSED:
             await _resume(ctx, fetched)
     if shown_invoice_id is not None or is_paused:
         requested_at = ctx.now()
         fetched = await subscription_sync.fetch(ctx, subscription_id)
     await subscription_sync.store(ctx, fetched, requested_at=requested_at)
-    if is_settled and _is_never_charged(fetched):
+    if not _is_never_charged(fetched):
+        async with ctx.sessions.begin() as session:
+            await alerts.close(
+                session, AlertKind.DEBT_LEFT, object_id=subscription_id, now=ctx.now()
+            )
+    elif outcome is not _Outcome.UNDER_WAY:
         await _alert(ctx, AlertKind.DEBT_LEFT, subscription_id)
 
 
 async def forgive_all(ctx: Context, subscription_id: str) -> None:
-    """Void whatever a subscription owes, and store what it is then. Raises StripeUnavailable."""
+    """Void whatever a subscription owes, and store what it is then. Raises StripeUnavailable.
+
+    The oldest first: without the newest Stripe takes it for paid, and the others would be left by
+    an attempt that fails half way.
+    """
     with stripe_client.translate_errors():
         fetched = await subscription_sync.fetch(ctx, subscription_id)
-        for debt in await _debts_of(ctx, fetched):
+        for debt in reversed(await _debts_of(ctx, fetched)):
             await _forgive(ctx, debt)
     await subscription_sync.sync(ctx, subscription_id)
 
 
 async def _settle_debts(
     ctx: Context, fetched: stripe.Subscription, shown_invoice_id: str, payment_method_id: str
-) -> bool:
-    """Pay the debt that was shown and forgive the older. Returns False when it was not paid."""
+) -> _Outcome:
+    """Pay the debt that was shown and, when that is done or under way, forgive the older."""
     debts = await _debts_of(ctx, fetched)
-    ids = [debt.id for debt in debts]
-    if shown_invoice_id not in ids:
-        return True  # it was paid meanwhile, or somebody voided it
-    position = ids.index(shown_invoice_id)
-    for older in debts[position + 1 :]:
-        await _forgive(ctx, older)
-    return await _pay(ctx, debts[position], payment_method_id)
+    shown = next((debt for debt in debts if debt.id == shown_invoice_id), None)
+    if shown is not None:
+        outcome = await _pay(ctx, shown, payment_method_id)
+    else:  # it was paid meanwhile, or somebody voided it
+        shown = await ctx.stripe.v1.invoices.retrieve_async(shown_invoice_id)
+        if shown.status != "paid":
+            return _Outcome.SETTLED
+        # drafts too, of the time in which it was unpaid
+        outcome, debts = _Outcome.SETTLED, await _debts_of(ctx, fetched, with_drafts=True)
+    if outcome is not _Outcome.REFUSED:
+        for debt in reversed(debts):
+            if debt.created < shown.created:
+                await _forgive(ctx, debt)
+    return outcome
 
 
-async def _debts_of(ctx: Context, fetched: stripe.Subscription) -> list[stripe.Invoice]:
+async def _debts_of(
+    ctx: Context, fetched: stripe.Subscription, *, with_drafts: bool = False
+) -> list[stripe.Invoice]:
     """Return the invoices of a subscription that are debts, the newest first."""
     found: list[stripe.Invoice] = []
-    is_unpaid = fetched.status == SubscriptionStatus.UNPAID
-    for status in ("open", "draft") if is_unpaid else ("open",):
+    with_drafts = with_drafts or fetched.status == SubscriptionStatus.UNPAID
+    for status in ("open", "draft") if with_drafts else ("open",):
         page = await ctx.stripe.v1.invoices.list_async(
             {
                 "subscription": fetched.id,
@@ -164,8 +193,8 @@ async def _is_with_the_bank(ctx: Context, invoice_id: str) -> bool:
     )
 
 
-async def _pay(ctx: Context, debt: stripe.Invoice, payment_method_id: str) -> bool:
-    """Pay a debt with a card. Returns whether that is done or under way."""
+async def _pay(ctx: Context, debt: stripe.Invoice, payment_method_id: str) -> _Outcome:
+    """Pay a debt with a card. Returns what became of it."""
     try:
         await _finalize_draft(ctx, debt)
         answer = await ctx.stripe.v1.invoices.pay_async(
@@ -173,12 +202,16 @@ async def _pay(ctx: Context, debt: stripe.Invoice, payment_method_id: str) -> bo
             {"payment_method": payment_method_id},
             {"idempotency_key": f"pay-{debt.id}-{payment_method_id}"},
         )
-    except (stripe.CardError, stripe.InvalidRequestError):
-        return False  # or it was paid meanwhile, which its own events say
-    if answer.status != "paid" and not await _is_with_the_bank(ctx, debt.id):
-        await _alert(ctx, AlertKind.CHANGE_NOT_MADE, debt.id)
-        return False
-    return True
+    except stripe.CardError:
+        return _Outcome.REFUSED
+    except stripe.InvalidRequestError:  # it was paid meanwhile, for one
+        answer = await ctx.stripe.v1.invoices.retrieve_async(debt.id)
+    if answer.status in ("paid", "void"):
+        return _Outcome.SETTLED
+    if await _is_with_the_bank(ctx, debt.id):
+        return _Outcome.UNDER_WAY
+    await _alert(ctx, AlertKind.CHANGE_NOT_MADE, debt.id)
+    return _Outcome.REFUSED
 
 
 async def _forgive(ctx: Context, debt: stripe.Invoice) -> None:

@@ -1,11 +1,12 @@
 """Invoices: what Stripe charges for one period of a subscription.
 
 An invoice is not stored. It links payment intents to a contribution, so that every renewal counts
-for the one that started it. A failed payment is mailed to the donor once; a charge for a
-subscription that had ended raises an alert.
+for the one that started it. A failed payment is mailed to the donor once for each card it was tried
+with; a charge for a subscription that had ended raises an alert.
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import stripe
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,17 +14,20 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from payments.core.calendar import from_unix
 from payments.core.frequency import Interval
 from payments.giving import (
+    change_log,
     contributions,
     payment_intent_links,
     subscription_differences,
     subscription_sync,
 )
+from payments.giving.change_log import ChangeKind
 from payments.giving.subscriptions import Subscription
-from payments.infra import alerts, stripe_account, stripe_client
+from payments.infra import alerts, job_queue, stripe_account, stripe_client
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.mail.outbox import MailKind
 
+CARD_SETTLED_WITHIN = timedelta(days=30)  # Stripe tries an invoice for no longer
 INVOICE_EXPAND = ["payments.data.payment.payment_intent"]
 
 
@@ -52,6 +56,29 @@ async def sync(ctx: Context, invoice_id: str) -> None:
         if invoice.status == "paid" and invoice.amount_paid > 0:
             await contributions.mark_paid(session, contribution_id, now=ctx.now())
         await _notify_payment_failure(ctx, session, invoice, intents)
+    if invoice.status == "paid":
+        await _settle_again(ctx, invoice)
+
+
+async def _settle_again(ctx: Context, invoice: stripe.Invoice) -> None:
+    """Enqueue what follows from a new card once the payment is made that its donor was shown.
+
+    It may be made later than the card is given: by Stripe's next attempt, or after its bank asked.
+    """
+    async with ctx.sessions() as session:
+        decision = await change_log.newest_decision(
+            session, subscription_of(invoice) or "", ChangeKind.CARD
+        )
+    if decision is None or decision.decided_at < ctx.now() - CARD_SETTLED_WITHIN:
+        return
+    setup_intent_id = decision.stripe_setup_intent_id
+    if setup_intent_id is None:
+        return
+    with stripe_client.translate_errors():
+        setup_intent = await ctx.stripe.v1.setup_intents.retrieve_async(setup_intent_id)
+    if stripe_client.metadata_value(setup_intent, "invoice") == invoice.id:
+        async with ctx.sessions.begin() as session:
+            await job_queue.enqueue_sync(session, "setup_intent", setup_intent_id)
 
 
 async def _notify_payment_failure(
@@ -60,9 +87,10 @@ async def _notify_payment_failure(
     invoice: stripe.Invoice,
     intents: Sequence[str | stripe.PaymentIntent],
 ) -> None:
-    """Enqueue one mail for an invoice that could not be paid, none for an ended subscription.
+    """Enqueue a mail for an invoice that could not be paid, one for each card that was tried.
 
-    One made after the end raises an alert. Nobody is written to about an account's history.
+    None is enqueued about an ended subscription: one made after the end raises an alert. Nobody is
+    written to about an account's history.
     """
     subscription = await session.get(Subscription, subscription_of(invoice))
     if subscription is None:
@@ -84,13 +112,24 @@ async def _notify_payment_failure(
     statuses = {intent.status for intent in attempts}
     if "processing" in statuses:
         return  # the bank has days to answer: nothing has failed
-    failed_key, action_key = subscription_sync.failure_keys(invoice.id)
+    method_id = _tried_method(attempts) or subscription.stripe_payment_method_id
+    failed_key, action_key = subscription_sync.failure_keys(invoice.id, method_id)
     kind, key = MailKind.PAYMENT_FAILED, failed_key
-    if "requires_action" in statuses:  # by a new card too, after a mail about the old one
+    if "requires_action" in statuses:
         kind, key = MailKind.ACTION_NEEDED, action_key
     await subscription_differences.notify(
         ctx, session, subscription, kind, key=key, object_id=invoice.id
     )
+
+
+def _tried_method(attempts: Sequence[stripe.PaymentIntent]) -> str | None:
+    """Return the payment method that an invoice was last tried with, if Stripe still names it."""
+    for intent in attempts:
+        error = intent.last_payment_error
+        for tried in (intent.payment_method, getattr(error, "payment_method", None)):
+            if tried is not None:
+                return stripe_client.id_of(tried)
+    return None
 
 
 def subscription_of(invoice: stripe.Invoice) -> str | None:

@@ -1,4 +1,4 @@
-"""Mails due by the calendar: an expiring card, and an annual charge that is near.
+"""Mails due by the calendar: an expiring card, and a charge that is near and comes seldom.
 
 Each is mailed once for each card and each charge. Nothing is sent about a subscription that is not
 charged again.
@@ -6,16 +6,25 @@ charged again.
 
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.core.frequency import Frequency
+from payments.core.frequency import IntervalUnit
+from payments.giving import billing_dates
 from payments.giving.contributions import Contribution
 from payments.giving.current_card import CARD_EXPIRY_NOTICE
 from payments.giving.subscriptions import LIVE_STATUSES, Subscription
 from payments.infra.context import Context
 from payments.mail import outbox
 from payments.mail.outbox import MailKind
+
+# Half a year, in each unit: whoever is charged as seldom as that is told before.
+SELDOM_FROM = {
+    IntervalUnit.DAY: 181,
+    IntervalUnit.WEEK: 26,
+    IntervalUnit.MONTH: 6,
+    IntervalUnit.YEAR: 1,
+}
 
 
 async def notify_expiring_cards(ctx: Context) -> int:
@@ -43,24 +52,32 @@ async def notify_expiring_cards(ctx: Context) -> int:
 
 
 async def notify_upcoming_renewals(ctx: Context) -> int:
-    """Enqueue a mail before each annual charge. Returns how many are new."""
+    """Enqueue a mail before each charge that comes every six months or less often.
+
+    The first after a pause is one too. Returns how many mails are new.
+    """
     now = ctx.now()
     until = now + timedelta(days=ctx.settings.renewal_notice_days)
     enqueued = 0
     async with ctx.sessions.begin() as session:
         renewing = await _charged_again(
             session,
-            Subscription.frequency == Frequency.ANNUAL,
-            Subscription.is_paused.is_(False),
+            or_(
+                *(
+                    and_(Subscription.interval_unit == unit, Subscription.interval_count >= count)
+                    for unit, count in SELDOM_FROM.items()
+                )
+            ),
             Subscription.current_period_end.between(now, until),
         )
         for subscription, language in renewing:
-            assert subscription.current_period_end is not None
+            due = billing_dates.next_charge_at(subscription)  # after a pause it may be another
+            if due is None or due > until:
+                continue
             enqueued += await outbox.enqueue(
                 session,
                 MailKind.RENEWS_SOON,
-                key=f"renews:{subscription.stripe_subscription_id}:"
-                f"{subscription.current_period_end.date()}",
+                key=f"renews:{subscription.stripe_subscription_id}:{due.date()}",
                 now=now,
                 subscription_id=subscription.stripe_subscription_id,
                 language=language,

@@ -74,7 +74,7 @@ def _still_applies(kind: MailKind, subscription: Subscription, *, now: datetime)
         MailKind.CARD_EXPIRING: (
             expires_on is not None and expires_on <= now.date() + CARD_EXPIRY_NOTICE
         ),
-        MailKind.RENEWS_SOON: due is not None and due > now and not subscription.is_paused,
+        MailKind.RENEWS_SOON: due is not None and due > now,
         MailKind.SKIPPED: subscription.is_paused,
         MailKind.PAUSED: subscription.is_paused,
         MailKind.RESUMED: not subscription.is_paused,

@@ -121,7 +121,7 @@ async def _upsert(
         # an ended one may be an erased donor's
         await _attach_donor(ctx, session, fetched, contribution_id)
     if row["status"] in ARREARS_STATUSES:
-        await _enqueue_failed_invoice(session, fetched)
+        await _enqueue_failed_invoice(session, fetched, row["stripe_payment_method_id"])
     await unknown_values.update_alert(session, fetched.id, row["status"], now=ctx.now())
     if before is None:
         await session.execute(
@@ -141,23 +141,30 @@ async def _upsert(
         setattr(before, name, value)
     await session.flush()
     await record_differences(ctx, session, before, old_values, fetched)
+    await change_log.fail_unseen(session, fetched.id, requested_at=requested_at)
     if old_values["status"] not in LIVE_STATUSES:
         await _look_for_others(ctx, session, fetched.id)  # its first payment came later
     return contribution_id
 
 
-async def _enqueue_failed_invoice(session: AsyncSession, fetched: stripe.Subscription) -> None:
-    """Enqueue a sync of the invoice that could not be paid, unless its donor was written to: the
-    state has been reached, whether or not the invoice's own event arrives.
+async def _enqueue_failed_invoice(
+    session: AsyncSession, fetched: stripe.Subscription, payment_method_id: str | None
+) -> None:
+    """Enqueue a sync of the invoice that could not be paid, unless its donor was written to about
+    the card in use: the state has been reached, whether or not the invoice's own event arrives.
     """
     invoice_id = stripe_client.id_of(fetched.latest_invoice)
-    if invoice_id is not None and not await outbox.exists(session, failure_keys(invoice_id)):
+    if invoice_id is None:
+        return
+    if not await outbox.exists(session, failure_keys(invoice_id, payment_method_id)):
         await job_queue.enqueue_sync(session, "invoice", invoice_id)
 
 
-def failure_keys(invoice_id: str) -> tuple[str, str]:
-    """Return the keys of the mails about an invoice: it could not be paid, its bank asks first."""
-    return f"failed:{invoice_id}", f"action:{invoice_id}"
+def failure_keys(invoice_id: str, payment_method_id: str | None) -> tuple[str, str]:
+    """Return the keys of the mails about an invoice and the card it was tried with: it could not be
+    paid, its bank asks first.
+    """
+    return f"failed:{invoice_id}:{payment_method_id}", f"action:{invoice_id}:{payment_method_id}"
 
 
 async def _look_for_others(ctx: Context, session: AsyncSession, subscription_id: str) -> None:

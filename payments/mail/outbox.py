@@ -1,7 +1,7 @@
 """The outbox: mails to send, each a row with a key for its cause, and a job in one transaction.
 
-`failed:in_123` is one mail however many events report the failure. A row holds no address and no
-text: both are looked up when the mail is sent. Nothing in a row identifies a person.
+`failed:in_123:pm_4` is one mail however many events report the failure. A row holds no address and
+no text: both are looked up when the mail is sent. Nothing in a row identifies a person.
 """
 
 from collections.abc import Sequence

@@ -99,7 +99,7 @@ async def check_integrity_full(ctx: Context) -> None:
 
 
 async def notify_renewals_and_expiring_cards(ctx: Context) -> None:
-    """Queue the mails about annual charges to come and cards that expire before them."""
+    """Queue the mails about charges to come that come seldom, and about expiring cards."""
     await isolation.run_steps(
         lambda: notices_due.notify_upcoming_renewals(ctx),
         lambda: notices_due.notify_expiring_cards(ctx),

@@ -106,13 +106,13 @@ async def process(ctx: Context, stop: EmergencyStop, subscription_id: str) -> st
                 session, subscription_id, actor=Actor.STAFF, now=ctx.now()
             )
         else:
-            decision = await change_log.record_decision(
+            decision = await change_log.record_next_decision(
                 session,
                 subscription_id,
                 kind,
                 actor=Actor.STAFF,
                 now=ctx.now(),
-                idempotency_key=stop.id,
+                cause=stop.id,
             )
         await _update_item(session, stop.id, subscription_id, attempts=StopItem.attempts + 1)
     try:

@@ -31,6 +31,8 @@ ERRORS: Final[dict[str, tuple[int, JsonObject]]] = {
                            "API request or Stripe process is currently accessing it."}),
     "conflict_409": (409, {"type": "invalid_request_error", "code": "lock_timeout",
                            "message": "This object cannot be accessed right now."}),
+    "declined": (402, {"type": "card_error", "code": "card_declined",
+                       "decline_code": "generic_decline", "message": "Your card was declined."}),
 }  # fmt: skip
 KEY_FAULTS: Final = ("unauthorized", "forbidden")
 WITHOUT_EFFECT: Final = "without_effect"

@@ -102,6 +102,55 @@ async def test_what_stripe_did_not_make_is_not_the_cause_of_what_is_seen_later(
     assert await history(room) == [("paused", "stripe")]
 
 
+async def test_an_answer_that_was_lost_is_not_the_cause_of_what_is_seen_hours_later(
+    donor: Donor,
+) -> None:
+    room, gift = donor.room, await donor.gives(500)
+    id_ = await subscription_id_of(room)
+    await donor.signs_in()
+    form_page = await donor.opens(f"{account_page(gift)}/pause")
+    room.sandbox.faults.add("POST", "/v1/subscriptions/", "drop_before", remaining=3)
+    answer = await donor.submits(form_page, f"{account_page(gift)}/pause", months="2")
+    assert answer.status_code == 503
+    await room.advances_time(timedelta(hours=1))
+    await subscription_sync.sync(room.ctx, id_)
+    change_at_stripe(room, id_, pause_collection={"behavior": "void"})
+    await room.runs_until_idle()
+    assert await history(room) == [("paused", "stripe")]
+    change_at_stripe(room, id_, pause_collection="")
+    await room.runs_until_idle()
+    await donor.signs_in()
+    await donor.submits(form_page, f"{account_page(gift)}/pause", months="2")  # the same form again
+    assert (await history(room))[-1] == ("paused", "donor")
+
+
+async def test_a_change_that_is_refused_after_its_first_half_says_so(donor: Donor) -> None:
+    room, gift = donor.room, await donor.gives(500)
+    id_ = await subscription_id_of(room)
+    change_at_stripe(room, id_, pause_collection={"behavior": "void"})
+    change_at_stripe(room, id_, "/pause", **PAUSED_IN_PORTAL)
+    await room.runs_until_idle()
+    await donor.signs_in()
+    room.sandbox.faults.add("POST", f"/v1/subscriptions/{id_}/resume", "refused")
+    answer = await donor.opens_and_submits(f"{account_page(gift)}/resume")
+    assert answer.status_code == 502
+    said = well_formed_page(answer).text
+    assert "only a part of the change" in said
+    assert "Nothing was changed" not in said
+    room.sandbox.faults.add("POST", f"/v1/subscriptions/{id_}/resume", "declined")
+    answer = await donor.opens_and_submits(f"{account_page(gift)}/resume")
+    assert answer.status_code == 502
+    assert "Nothing was changed or charged" in well_formed_page(answer).text
+    assert await room.rows("SELECT is_paused FROM subscriptions") == [(True,)]
+    room.sandbox.faults.add("POST", f"/v1/subscriptions/{id_}", "declined")
+    answer = await donor.opens_and_submits(f"{account_page(gift)}/amount", amount="9")
+    assert answer.status_code == 502
+    assert "did not accept the change" in well_formed_page(answer).text
+    change_at_stripe(room, id_, "/resume")
+    await room.runs_until_idle()
+    assert ("resumed", "donor") not in await history(room)
+
+
 async def test_a_refusal_of_what_is_true_already_is_no_failure(donor: Donor) -> None:
     room, _ = donor.room, await donor.gives(500)
     id_ = await subscription_id_of(room)

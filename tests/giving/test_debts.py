@@ -14,12 +14,14 @@ from tests.support.donor import (
     Donor,
     account_page,
     card_page_of,
+    link_in,
     months_pass,
     payment_fails,
     subscription_id_of,
     successful_charges,
     well_formed_page,
 )
+from tests.support.mail import run_scheduled_jobs
 from tests.support.newsroom import Newsroom
 
 pytestmark = pytest.mark.anyio
@@ -250,6 +252,61 @@ async def test_a_card_that_is_declined_leaves_the_payment_open_and_says_so(donor
     assert [status for status, _ in invoices(donor.room)] == ["paid", "paid"]
 
 
+async def test_a_card_that_is_declined_on_what_stripe_gave_up_forgives_nothing_and_is_told(
+    donor: Donor,
+) -> None:
+    room = donor.room
+    gift, id_ = await goes_unpaid(donor)
+    mails = len(room.mails())
+    await donor.signs_in()
+    await replaces_card(donor, gift, DECLINED_CARD)
+    assert [status for status, _ in invoices(room)] == ["paid", "open", "draft", "open"]
+    assert await room.rows(OPEN_ALERTS) == [("debt_left", id_)]
+    failed = [mail for mail in room.mails()[mails:] if "needs attention" in mail.subject]
+    assert len(failed) == 1
+    link = link_in(failed[0], "/fix/")
+    for page in (await donor.opens(f"{account_page(gift)}?card=back"), await donor.opens(link)):
+        assert "Your new card is in use." not in page.text
+    page = await donor.opens(f"{link}?card=back")
+    assert "the open payment has not gone through with it" in page.text
+    said = page.text
+    assert "The payment of $5.00 of 22 February 2027" in said
+    await room.runs_sweeps()  # neither mails nor charges again
+    assert len(room.mails()) == mails + 3  # the sign-in, the new card, the payment
+    # As soon as a card pays, the older are forgiven, though Stripe fails half way.
+    room.sandbox.faults.add("POST", "/v1/invoices/.*/void", "status_500", remaining=9)
+    await replaces_card(donor, gift)
+    room.sandbox.faults.clear()
+    assert at_stripe(room, id_) == "active"
+    await run_scheduled_jobs(room)
+    await room.runs_until_idle()
+    assert [status for status, _ in invoices(room)] == ["paid", "void", "void", "paid"]
+    assert await room.rows(OPEN_ALERTS) == []
+    assert len(await successful_charges(room)) == 2
+
+
+async def test_the_older_are_forgiven_when_a_declined_card_pays_at_a_later_attempt(
+    donor: Donor,
+) -> None:
+    room = donor.room
+    room.sandbox.set_billing(retry_days=[10, 20, 30, 40, 50, 60])
+    gift = await donor.gives(500)
+    id_ = await subscription_id_of(room)
+    ((method,),) = await room.rows("SELECT stripe_payment_method_id FROM subscriptions")
+    room.sandbox.fail_card(str(method), "insufficient_funds")
+    await months_pass(room, 2)
+    await donor.signs_in()
+    room.sandbox.faults.add("POST", "/v1/invoices/.*/pay", "declined", remaining=9)
+    await replaces_card(donor, gift)
+    room.sandbox.faults.clear()
+    assert [status for status, _ in invoices(room)] == ["paid", "open", "open"]
+    newest = str(room.sandbox.account.store.objects[id_]["latest_invoice"])
+    room.sandbox.dashboard_request("POST", f"/v1/invoices/{newest}/pay")
+    await room.runs_until_idle()
+    assert [status for status, _ in invoices(room)] == ["paid", "void", "paid"]
+    assert await room.rows(OPEN_ALERTS) == []
+
+
 async def test_a_card_whose_bank_asks_each_time_has_its_donor_asked(donor: Donor) -> None:
     gift, _ = await payment_fails(donor)
     await donor.signs_in()
@@ -287,8 +344,14 @@ async def test_a_payment_that_stripe_confirms_and_does_not_make_calls_a_person(
     await replaces_card(donor, gift)
     unpaid = {invoice["id"] for invoice in invoices_at_stripe(room) if invoice["status"] == "open"}
     assert len(unpaid) == 2
-    rows = await room.rows(OPEN_ALERTS)
-    assert {object_id for kind, object_id in rows if kind == "change_not_made"} == unpaid
+    newest = room.sandbox.account.store.objects[id_]["latest_invoice"]
+    assert await room.rows(OPEN_ALERTS) == [("change_not_made", newest), ("debt_left", id_)]
     assert at_stripe(room, id_) == "unpaid"
     page = await donor.opens(account_page(gift))
     assert "The last payments did not go through" in page.text
+    room.sandbox.faults.clear()
+    room.sandbox.faults.add("POST", "/v1/invoices/.*/void", "without_effect", remaining=9)
+    await replaces_card(donor, gift)
+    (older,) = unpaid - {newest}
+    assert ("change_not_made", older) in await room.rows(OPEN_ALERTS)
+    assert at_stripe(room, id_) == "active"

@@ -4,9 +4,10 @@ from datetime import date, timedelta
 
 import pytest
 
-from payments.giving import cancellations, notices_due, payment_methods
+from payments.giving import cancellations, notices_due, payment_methods, subscription_changes
 from payments.giving.change_log import Actor
 from payments.giving.subscriptions import Subscription
+from tests.support import stripe_dashboard
 from tests.support.donor import card_page_of, subscription_id_of
 from tests.support.newsroom import Newsroom
 
@@ -203,22 +204,72 @@ async def test_an_expiring_card_is_notified_once_unless_the_network_renews_it(
     assert await mail_kinds(newsroom, renewed) == []
 
 
-async def test_an_annual_charge_is_announced_once_and_a_monthly_one_is_not(
+async def test_a_charge_that_comes_seldom_is_announced_once_and_a_frequent_one_is_not(
     newsroom: Newsroom,
 ) -> None:
     annual, monthly = (
         await start_subscription(newsroom, "annual"),
         await start_subscription(newsroom),
     )
-    await newsroom.advances_time(timedelta(days=340))
+    paused = await start_subscription(newsroom, "annual")
+    card, customer = monthly.stripe_payment_method_id, monthly.stripe_customer_id
+    intervals = ("month", 3), ("month", 6), ("week", 26), ("day", 180), ("year", 2), ("month", 36)
+    begun = {
+        stripe_dashboard.subscribe(
+            newsroom,
+            customer,
+            card,
+            500,
+            product="reader_payments_annual",
+            interval=interval,
+            count=count,
+        ): (interval, count)
+        for interval, count in intervals
+    }
     await newsroom.runs_until_idle()
-    assert await notices_due.notify_upcoming_renewals(newsroom.ctx) == 0
-    await newsroom.advances_time(timedelta(days=15))
+    await subscription_changes.pause(
+        newsroom.ctx, paused.stripe_subscription_id, None, actor=Actor.DONOR
+    )
+    announced = set[tuple[object, ...]]()
+    for days in (170, 185, 365, 365):  # ten days before half a year, a year, two and three
+        await newsroom.advances_time(timedelta(days=days))
+        await newsroom.runs_until_idle()
+        new = await notices_due.notify_upcoming_renewals(newsroom.ctx)
+        assert await notices_due.notify_upcoming_renewals(newsroom.ctx) == 0
+        rows = await newsroom.rows(
+            "SELECT subscription_id, key FROM outbox_mails WHERE kind = 'renews_soon'"
+        )
+        assert new == len(rows) - len(announced) > 0
+        announced |= set(rows)
+    frequent = {id_ for id_, each in begun.items() if each in {("month", 3), ("day", 180)}}
+    assert {id_ for id_, _ in announced} == {annual.stripe_subscription_id, *begun} - frequent
+    await newsroom.runs_until_idle()
+    subjects = {mail.subject.partition(" on ")[0] for mail in newsroom.mails()}
+    assert {"Your annual payment is due", "Your regular payment is due"} <= subjects
+
+
+async def test_a_charge_that_comes_seldom_is_announced_after_a_pause_too(
+    newsroom: Newsroom,
+) -> None:
+    annual = await start_subscription(newsroom, "annual")
+    id_ = annual.stripe_subscription_id
+    newsroom.sandbox.dashboard_request(
+        "POST",
+        f"/v1/subscriptions/{id_}",
+        {
+            "pause_collection": {
+                "behavior": "void",
+                "resumes_at": int((newsroom.clock() + timedelta(days=364)).timestamp()),
+            }
+        },
+    )
+    await newsroom.runs_until_idle()
+    await newsroom.advances_time(timedelta(days=356))
     await newsroom.runs_until_idle()
     assert await notices_due.notify_upcoming_renewals(newsroom.ctx) == 1
-    assert await notices_due.notify_upcoming_renewals(newsroom.ctx) == 0
-    assert await mail_kinds(newsroom, annual) == [("renews_soon",)]
-    assert ("renews_soon",) not in await mail_kinds(newsroom, monthly)
+    assert await mail_kinds(newsroom, annual) == [("paused",), ("renews_soon",)]
+    await newsroom.runs_until_idle()
+    assert "Your annual payment is due on" in newsroom.mails()[-1].subject
 
 
 async def test_an_event_of_an_old_card_that_comes_late_does_not_bring_it_back(

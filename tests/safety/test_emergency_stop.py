@@ -161,12 +161,16 @@ async def test_a_pause_holds_what_has_begun_and_ends_what_has_not(newsroom: News
         await subscription_changes.resume(room.ctx, active, actor=Actor.DONOR)
     with pytest.raises(PaymentsError, match="stopped all charges"):
         await subscription_changes.pause(room.ctx, active, 1, actor=Actor.DONOR)
-    # Somebody resumes it at Stripe.
+    # Somebody resumes it at Stripe, and once more: it is paused, and logged, each time.
     path = f"/v1/subscriptions/{active}"
-    room.sandbox.dashboard_request("POST", path, {"pause_collection": ""})
-    await room.runs_until_idle()
-    assert room.sandbox.account.store.objects[active]["pause_collection"] is not None
+    for _ in range(2):
+        room.sandbox.dashboard_request("POST", path, {"pause_collection": ""})
+        await room.runs_until_idle()
+        assert room.sandbox.account.store.objects[active]["pause_collection"] is not None
     assert ("stop_arrival", active) in await room.rows(OPEN_ALERTS)
+    log = "SELECT kind, actor FROM subscription_changes WHERE subscription_id = :id ORDER BY kind"
+    paused, resumed = ("paused", "staff"), ("resumed", "stripe")
+    assert await room.rows(log, id=active) == [paused, paused, resumed, resumed]
     await emergency_stop.lift(room.ctx, ALL, PAUSE)
     await subscription_changes.resume(room.ctx, active, actor=Actor.DONOR)
     await room.advances_time(timedelta(days=32))

@@ -84,6 +84,8 @@ async def test_the_first_fault_that_matches_is_used_up_first(shop: Shop) -> None
         ("rate_limited", stripe.RateLimitError, 429),
         ("lock_timeout", stripe.RateLimitError, 429),
         ("conflict_409", stripe.APIError, 409),
+        ("refused", stripe.InvalidRequestError, 400),
+        ("declined", stripe.CardError, 402),
         ("unauthorized", stripe.AuthenticationError, 401),
         ("forbidden", stripe.PermissionError, 403),
     ],

@@ -123,9 +123,12 @@ async def _render_link(
         decision = await change_log.newest_decision(
             session, subscription.stripe_subscription_id, ChangeKind.CARD
         )
-    card, plan = view_models.card_update_state(return_flag, decision), CardUpdatePlan()
+    card = view_models.card_update_state(return_flag, decision, subscription)
+    plan = CardUpdatePlan()
     if subscription.may_be_charged and card != "replaced":
         plan = await debts.plan_for(ctx, subscription.stripe_subscription_id)
+    if card == "declined" and plan.invoice_id is None:
+        card = "replaced"  # its bank has yet to answer
     return rendering.render(
         ctx,
         "card_link.html",

@@ -133,7 +133,9 @@ class OverviewPages(Controller):
                 own_subscription.subscription, payments
             ),
             done=_confirmed_change(request.query_params.get("done"), changes),
-            card=view_models.card_update_state(request.query_params.get("card"), card_decision),
+            card=view_models.card_update_state(
+                request.query_params.get("card"), card_decision, own_subscription.subscription
+            ),
             card_url=f"{own_subscription.url}?card=back",
         )
 

@@ -15,7 +15,7 @@ from payments.giving.contributions import Contribution
 from payments.giving.current_card import CARD_EXPIRY_NOTICE
 from payments.giving.debts import CardUpdatePlan
 from payments.giving.donor_payments import DonorPayment
-from payments.giving.subscriptions import Subscription, SubscriptionStatus
+from payments.giving.subscriptions import ARREARS_STATUSES, Subscription, SubscriptionStatus
 from payments.infra.context import Context
 from payments.web import request_locale
 
@@ -151,17 +151,22 @@ def card_plan_view(ctx: Context, plan: CardUpdatePlan) -> dict[str, Any]:
     }
 
 
-def card_update_state(return_flag: str | None, decision: SubscriptionChange | None) -> str:
+def card_update_state(
+    return_flag: str | None, decision: SubscriptionChange | None, subscription: Subscription
+) -> str:
     """Return what to say to a donor who comes back from Stripe's card page.
 
-    `waiting` until Stripe has confirmed the card, then `replaced`, or `refused` if it does not take
-    it; empty for anybody else.
+    `waiting` until Stripe has confirmed the card, then `replaced`, or `declined` while a payment is
+    open with it, or `refused` if Stripe does not take it; empty for anybody else.
     """
     if return_flag != "back" or decision is None:
         return ""
     if decision.failed_at is not None:
         return "refused"
-    return "waiting" if decision.done_at is None else "replaced"
+    if decision.done_at is None:
+        return "waiting"
+    is_owed = subscription.status in (*ARREARS_STATUSES, SubscriptionStatus.INCOMPLETE)
+    return "declined" if is_owed else "replaced"
 
 
 def contribution_view(ctx: Context, contribution: Contribution) -> dict[str, str]:
