@@ -1319,8 +1319,9 @@ def infra_tables() -> None:
     op.create_index(
         "uq_alerts_open",
         "alerts",
-        ["kind", "object_id"],
+        ["kind", "object_id", "job"],
         unique=True,
+        postgresql_nulls_not_distinct=True,
         postgresql_where="closed_at IS NULL",
     )
     op.create_table(

@@ -55,11 +55,12 @@ def expected_errors() -> Iterator[None]:
 
     Of several failures together, as of isolated steps, the first counts.
     """
-    from sqlalchemy.exc import OperationalError
+    from sqlalchemy.exc import InterfaceError, OperationalError
+    from sqlalchemy.exc import TimeoutError as PoolTimeout
     from stripe import StripeError
 
     from payments.core.errors import PaymentsError, StripeUnavailable
-    from payments.infra import stripe_client
+    from payments.infra import db, stripe_client
 
     try:
         try:
@@ -73,7 +74,12 @@ def expected_errors() -> Iterator[None]:
         ours = stripe_client.as_payments_error(error) if isinstance(error, StripeError) else error
         detail = ours.operator_detail if isinstance(ours, StripeUnavailable) else None
         raise click.ClickException(detail or ours.detail) from None
-    except OperationalError:
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        if not db.is_away(error):
+            raise click.ClickException(
+                "The database did not finish one statement: something else held its rows, or it "
+                "took too long. Please run the command again."
+            ) from None
         raise click.ClickException("The database of PAYMENTS_DATABASE_URL is away.") from None
 
 

@@ -7,12 +7,21 @@ pause takes nothing away: the donor can resume it on its page.
 """
 
 import stripe
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
-from payments.giving import change_log, change_requests, debts, subscriptions
-from payments.giving.change_log import Actor, ChangeKind
+from payments.giving import (
+    change_log,
+    change_requests,
+    debts,
+    subscription_sync,
+    subscriptions,
+)
+from payments.giving.change_log import Actor, ChangeKind, SubscriptionChange
 from payments.giving.contributions import Contribution
 from payments.giving.subscriptions import Subscription, SubscriptionStatus
+from payments.infra import job_queue
 from payments.infra.context import Context
 
 HOLD_PARAMS = {"pause_collection": {"behavior": "void"}}
@@ -60,3 +69,46 @@ async def _is_failing_beside_another(session: AsyncSession, subscription: Subscr
         session, contribution.donor_id, subscription.stripe_subscription_id
     )
     return any(other.status is SubscriptionStatus.ACTIVE for other in others)
+
+
+async def resume_holds(ctx: Context, *, limit: int = 500) -> int:
+    """Enqueue the holds that were not made. Returns how many.
+
+    The failure of the old one may be seen only after the new one had begun, and a job may have no
+    attempt left. One that was held lately was resumed by its donor, and stays so.
+    """
+    since = ctx.now() - subscription_sync.SECOND_NOTICE_WITHIN
+    old, new = aliased(Subscription), aliased(Subscription)
+    given, given_again = aliased(Contribution), aliased(Contribution)
+    was_held = (
+        select(SubscriptionChange.id)
+        .where(
+            SubscriptionChange.subscription_id == old.stripe_subscription_id,
+            SubscriptionChange.kind == ChangeKind.PAUSED,
+            SubscriptionChange.actor == Actor.SERVICE,
+            SubscriptionChange.done_at > since,
+        )
+        .exists()
+    )
+    query = (
+        select(old.stripe_subscription_id)
+        .join(given, given.id == old.contribution_id)
+        .join(given_again, given_again.donor_id == given.donor_id)
+        .join(new, new.contribution_id == given_again.id)
+        .where(
+            old.status == SubscriptionStatus.PAST_DUE,
+            ~old.is_paused,
+            new.status == SubscriptionStatus.ACTIVE,
+            new.started_at > old.started_at,
+            new.started_at > since,
+            ~was_held,
+        )
+        .group_by(old.stripe_subscription_id)
+        .order_by(func.random())  # the oldest might be those that Stripe refuses
+        .limit(limit)
+    )
+    async with ctx.sessions.begin() as session:
+        unmade = list(await session.scalars(query))
+        for subscription_id in unmade:
+            await job_queue.enqueue_sync(session, subscriptions.HOLD_JOB, subscription_id)
+    return len(unmade)

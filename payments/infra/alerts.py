@@ -1,7 +1,9 @@
 """Alerts: what a person must look at. Nothing odd is dropped, guessed or only logged.
 
-An alert is open or closed, and at most one of a kind is open about one object. `object_id` is the
-id of a Stripe object or a row, or the name of a check; it is never anything about a person.
+An alert is open or closed, and at most one of a kind is open about one object and, where a job can
+do once more what failed, that job: several jobs are about the same object, and the success of one
+says nothing of the others. `object_id` is the id of a Stripe object or a row, or the name of a
+check; it is never anything about a person.
 """
 
 from collections.abc import Sequence
@@ -148,7 +150,9 @@ class Alert(db.Base):
             "uq_alerts_open",
             "kind",
             "object_id",
+            "job",
             unique=True,
+            postgresql_nulls_not_distinct=True,
             postgresql_where="closed_at IS NULL",
         ),
     )
@@ -169,7 +173,7 @@ async def raise_alert(
     now: datetime,
     job: str | None = None,
 ) -> None:
-    """Open an alert, unless one of this kind is already open about the object."""
+    """Open an alert, unless one of this kind is already open about the object and the job."""
     await session.execute(
         insert(Alert)
         .values(kind=kind, object_id=object_id, job=job, opened_at=now)
@@ -183,14 +187,19 @@ async def close(session: AsyncSession, kind: AlertKind, *, object_id: str, now: 
 
 
 async def close_all(
-    session: AsyncSession, *kinds: AlertKind, object_ids: Sequence[str], now: datetime
+    session: AsyncSession,
+    *kinds: AlertKind,
+    object_ids: Sequence[str],
+    now: datetime,
+    job: str | None = None,
 ) -> None:
-    """Close every open alert of these kinds about these objects."""
-    await session.execute(
+    """Close every open alert of these kinds about these objects, or those of one job alone."""
+    closed = (
         update(Alert)
         .where(Alert.kind.in_(kinds), Alert.object_id.in_(object_ids), Alert.closed_at.is_(None))
         .values(closed_at=now)
     )
+    await session.execute(closed if job is None else closed.where(Alert.job == job))
 
 
 async def close_kind(session: AsyncSession, kind: AlertKind, *, now: datetime) -> None:
@@ -254,7 +263,9 @@ async def get_open(session: AsyncSession, alert_id: int) -> Alert | None:
     return alert
 
 
-async def open_object_ids(session: AsyncSession, kind: AlertKind) -> set[str]:
-    """Return what the open alerts of a kind are about."""
+async def open_object_ids(
+    session: AsyncSession, kind: AlertKind, *, job: str | None = None
+) -> set[str]:
+    """Return what the open alerts of a kind, or those of one job alone, are about."""
     query = select(Alert.object_id).where(Alert.kind == kind, Alert.closed_at.is_(None))
-    return set(await session.scalars(query))
+    return set(await session.scalars(query if job is None else query.where(Alert.job == job)))

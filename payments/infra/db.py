@@ -12,6 +12,8 @@ from typing import Annotated
 
 from psycopg import AsyncConnection
 from sqlalchemy import BigInteger, CheckConstraint, DateTime, Enum, MetaData, String, func, select
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -26,6 +28,9 @@ APP_ROLE = "payments_app"
 STATEMENT_TIMEOUT = "60s"
 IDLE_IN_TRANSACTION_TIMEOUT = "60s"
 POOL_TIMEOUT_SECONDS = 10  # for a free connection
+# Connections that fail, no resources left (connections, disk, memory), and being shut down.
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+AWAY_SQLSTATES = ("08", "53", "57P")
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -96,6 +101,20 @@ def create_engine(url: str, *, pool_size: int = 10, role: str | None = APP_ROLE)
 def create_session_factory(engine: AsyncEngine) -> SessionFactory:
     """Return a factory of sessions whose objects stay readable after the commit."""
     return async_sessionmaker(engine, expire_on_commit=False)
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether an error says that the database answers nobody, and not only this statement.
+
+    PostgreSQL's deadlocks, lock and statement timeouts are operational errors as well, and about
+    one statement. What has no SQLSTATE did not come from the database at all.
+    """
+    if isinstance(error, PoolTimeout | InterfaceError):
+        return True
+    if not isinstance(error, OperationalError):
+        return False
+    state: str | None = getattr(error.orig, "sqlstate", None)
+    return error.connection_invalidated or state is None or state.startswith(AWAY_SQLSTATES)
 
 
 async def advisory_lock(session: AsyncSession, key: int | str | bytes) -> None:

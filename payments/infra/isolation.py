@@ -1,18 +1,18 @@
 """Work on many things, of which one that fails stops none of the others.
 
 A failure is logged and has an alert that names its object; the next run that succeeds closes it.
-Only what would fail for all of them ends the work: Stripe or the database answers nobody.
+Only what would fail for all of them ends the work: Stripe or the database answers nobody. A row
+that is locked, or a statement that takes too long, is of one.
 `tests/core/test_isolation.py` finds the loops that do not go through here.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import structlog
-from sqlalchemy.exc import InterfaceError, OperationalError
 from stripe import InvalidRequestError
 
 from payments.core.errors import StripePermissionMissing, StripeUnavailable
-from payments.infra import alerts, stripe_health
+from payments.infra import alerts, db, stripe_health
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 
@@ -74,7 +74,7 @@ async def run_steps(*steps: Step) -> None:
 async def _concerns_all(ctx: Context, error: Exception) -> bool:
     if isinstance(error, StripeUnavailable):
         return await stripe_health.is_outage(ctx, error)
-    return isinstance(error, OperationalError | InterfaceError)
+    return db.is_away(error)
 
 
 def _is_missing(error: Exception) -> bool:
@@ -89,6 +89,6 @@ async def _update_alerts(
     kind, now = AlertKind.OBJECT_FAILED, ctx.now()
     async with ctx.sessions.begin() as session:
         if well:
-            await alerts.close_all(session, kind, object_ids=well, now=now)
+            await alerts.close_all(session, kind, object_ids=well, job=job, now=now)
         for object_id in failed:
             await alerts.raise_alert(session, kind, object_id=object_id, job=job, now=now)

@@ -136,31 +136,39 @@ async def enqueue_schedule(session: AsyncSession, name: str) -> None:
 _SET_FAILED_ASIDE_SQL = text("""
     UPDATE procrastinate_jobs
        SET status = 'aborted'
-     WHERE queue_name = :sync_queue AND status = 'failed' AND args ->> 'object_id' = :object_id
+     WHERE queue_name = :sync_queue
+       AND status = 'failed'
+       AND args ->> 'object_id' = :object_id
+       AND (CAST(:object_type AS text) IS NULL OR args ->> 'object_type' = :object_type)
  RETURNING args ->> 'object_type'
 """)
 
 
-async def set_failed_aside(session: AsyncSession, object_id: str) -> set[str]:
-    """Take the failed syncs of an object off the list of what failed. Returns their types."""
+async def set_failed_aside(
+    session: AsyncSession, object_id: str, *, object_type: str | None = None
+) -> set[str]:
+    """Take the failed syncs of an object, or those of one type of job about it, off the list of
+    what failed. Returns their types.
+    """
     failed = await session.scalars(
-        _SET_FAILED_ASIDE_SQL, {"sync_queue": SYNC_QUEUE, "object_id": object_id}
+        _SET_FAILED_ASIDE_SQL,
+        {"sync_queue": SYNC_QUEUE, "object_id": object_id, "object_type": object_type},
     )
-    return {str(object_type) for object_type in failed}
+    return {str(one) for one in failed}
 
 
 async def retry_failed(
-    session: AsyncSession, object_id: str, *, object_type: str | None = None
+    session: AsyncSession, object_id: str, *, object_type: str | None = None, attempt: int = 1
 ) -> int:
-    """Enqueue anew, with all attempts, the failed syncs of an object. Returns how many.
+    """Enqueue anew, from an attempt on, the failed syncs of an object. Returns how many.
 
-    `object_type` is enqueued even where no sync of it has failed.
+    With `object_type` only that, and even where no sync of it has failed.
     """
-    types = await set_failed_aside(session, object_id)
+    types = await set_failed_aside(session, object_id, object_type=object_type)
     if object_type is not None:
         types.add(object_type)
     for one in sorted(types):
-        await enqueue_sync(session, one, object_id)
+        await enqueue_sync(session, one, object_id, attempt=attempt)
     return len(types)
 
 
@@ -222,8 +230,8 @@ _CLAIM_SQL = text("""
 
 async def requeue_abandoned(
     session: AsyncSession, *, heartbeat_timeout: timedelta = timedelta(seconds=30)
-) -> list[str]:
-    """Enqueue the syncs of dead workers again. Returns the ids of objects with no attempt left.
+) -> list[tuple[str, str]]:
+    """Enqueue the syncs of dead workers again. Returns type and id of those with no attempt left.
 
     At most 100 jobs at once. A job of another queue only ends: its schedule starts the next one.
     """
@@ -240,7 +248,7 @@ async def requeue_abandoned(
         )
         for queue, args in claimed:
             if queue == SYNC_QUEUE and not await retry_later(session, **args):
-                exhausted.append(str(args["object_id"]))
+                exhausted.append((str(args["object_type"]), str(args["object_id"])))
     return exhausted
 
 

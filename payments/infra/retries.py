@@ -5,6 +5,7 @@ The alert stays open until what failed has succeeded.
 
 from collections.abc import Mapping, Sequence
 
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.infra import alerts, job_queue
@@ -46,6 +47,30 @@ async def retry_alert(session: AsyncSession, alert: Alert) -> int:
         await job_queue.enqueue_schedule(session, job.removeprefix(SCHEDULE_PREFIX))
         return 1
     return await job_queue.retry_failed(session, alert.object_id, object_type=job)
+
+
+async def retry_exhausted(session: AsyncSession, *, limit: int = 200) -> int:
+    """Give one attempt more to jobs that have none left and whose alert is open.
+
+    Not everything that a job does is found by a sweep, and an outage of one route may last longer
+    than the attempts. Returns how many jobs, at most `limit`.
+    """
+    exhausted = select(Alert).where(
+        Alert.kind == AlertKind.RETRIES_EXHAUSTED, Alert.closed_at.is_(None)
+    )
+    # Any of them: the oldest might be those that never succeed.
+    chosen = await session.scalars(exhausted.order_by(func.random()).limit(limit))
+    return sum(
+        [
+            await job_queue.retry_failed(
+                session,
+                alert.object_id,
+                object_type=alert.job,
+                attempt=job_queue.MAX_ATTEMPTS,
+            )
+            for alert in chosen
+        ]
+    )
 
 
 async def retry_objects(session: AsyncSession, object_ids: Sequence[str]) -> dict[str, int]:

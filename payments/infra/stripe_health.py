@@ -106,15 +106,17 @@ async def resume_if_well(ctx: Context) -> bool:
     return was_paused or bool(granted)
 
 
-async def open_alerts_for_job(session: AsyncSession, object_id: str) -> tuple[bool, bool]:
-    """Return whether there is an outage, and whether an alert says that this object failed."""
+async def open_alerts_for_job(session: AsyncSession, job: str, object_id: str) -> tuple[bool, bool]:
+    """Return whether there is an outage, and whether an alert says that this job of this object
+    failed.
+    """
     kinds = set(
         await session.scalars(
             select(Alert.kind).where(
                 Alert.closed_at.is_(None),
                 or_(
                     Alert.kind.in_(OUTAGES),
-                    Alert.kind.in_(FAILURES) & (Alert.object_id == object_id),
+                    Alert.kind.in_(FAILURES) & (Alert.object_id == object_id) & (Alert.job == job),
                 ),
             )
         )

@@ -20,8 +20,16 @@ from payments.giving import (
     contributions,
     notices_due,
     outbox_sender,
+    second_subscriptions,
 )
-from payments.infra import alerts, isolation, job_queue, schedule_failures, stripe_health
+from payments.infra import (
+    alerts,
+    isolation,
+    job_queue,
+    retries,
+    schedule_failures,
+    stripe_health,
+)
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.infra.isolation import Step
@@ -82,10 +90,20 @@ def _outage_in(error: BaseException) -> StripeUnavailable | None:
 async def requeue_abandoned(ctx: Context) -> None:
     """Enqueue again what dead workers left, and raise an alert for what has no attempt left."""
     async with ctx.sessions.begin() as session:
-        for object_id in await job_queue.requeue_abandoned(session):
+        for object_type, object_id in await job_queue.requeue_abandoned(session):
             await alerts.raise_alert(
-                session, AlertKind.RETRIES_EXHAUSTED, object_id=object_id, now=ctx.now()
+                session,
+                AlertKind.RETRIES_EXHAUSTED,
+                object_id=object_id,
+                job=object_type,
+                now=ctx.now(),
             )
+
+
+async def retry_exhausted(ctx: Context) -> None:
+    """Give one attempt more to what has none left, for as long as its alert is open."""
+    async with ctx.sessions.begin() as session:
+        await retries.retry_exhausted(session)
 
 
 async def check_integrity(ctx: Context) -> None:
@@ -162,9 +180,11 @@ SCHEDULES = (
     Schedule("resume_quarantine_responses", EVERY_MINUTE, quarantine_response.resume),
     Schedule("enforce_emergency_stops", EVERY_5_MINUTES, stop_arrivals.enforce),
     Schedule("resume_cancellations", EVERY_5_MINUTES, cancellations.resume),
+    Schedule("resume_holds", "*/10 * * * *", second_subscriptions.resume_holds),
     Schedule("resume_refunds", EVERY_MINUTE, refund_requests.resume_requested),
     # With a lock, one that died with its worker would keep every later one from requeueing it.
     Schedule("requeue_abandoned", EVERY_MINUTE, requeue_abandoned, exclusive=False),
+    Schedule("retry_exhausted", "47 * * * *", retry_exhausted),
     # What Stripe did
     Schedule("resume_after_outage", EVERY_MINUTE, stripe_health.resume_if_well),
     Schedule("import_balance", EVERY_5_MINUTES, daily_totals.import_and_refresh),

@@ -88,7 +88,9 @@ async def run_job(context: JobContext, object_type: str, object_id: str, attempt
     ctx = _context(context)
     try:
         async with ctx.sessions() as session:
-            is_outage, has_failed = await stripe_health.open_alerts_for_job(session, object_id)
+            is_outage, has_failed = await stripe_health.open_alerts_for_job(
+                session, object_type, object_id
+            )
         if is_outage and object_type in STRIPE_JOBS:
             await _postpone(ctx, object_type, object_id, attempt)
             return
@@ -120,9 +122,13 @@ async def run_job(context: JobContext, object_type: str, object_id: str, attempt
         return
     if has_failed:
         async with ctx.sessions.begin() as session:
-            await job_queue.set_failed_aside(session, object_id)
+            await job_queue.set_failed_aside(session, object_id, object_type=object_type)
             await alerts.close_all(
-                session, *stripe_health.FAILURES, object_ids=[object_id], now=ctx.now()
+                session,
+                *stripe_health.FAILURES,
+                object_ids=[object_id],
+                job=object_type,
+                now=ctx.now(),
             )
 
 

@@ -2,7 +2,8 @@
 
 It lists from a day before the newest transaction it has seen, and moves that cursor only after the
 whole list was read. A run that stops half way, or a transaction that becomes visible late, loses
-nothing.
+nothing. One that could not be stored is passed by the cursor and has an alert: while that is open,
+each run fetches it by its id.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -40,6 +41,7 @@ IMPORT_JOB = f"{job_queue.AFTER_OTHERS_PREFIX}balance_import"
 IMPORT_OVERLAP = timedelta(hours=24)
 MAX_IMPORT_AGE = timedelta(hours=1)  # longer without one, and a person is called
 IMPORT_SCHEDULE = "import_balance"
+RETRY_JOB = retries.schedule_job(IMPORT_SCHEDULE)  # of the alerts about what could not be stored
 TRANSACTIONS_CURSOR = "balance_transactions"
 IMPORT_COMPLETED = "import_completed"  # when an import last read the whole list, not how far it is
 
@@ -73,7 +75,11 @@ async def import_new(ctx: Context) -> int:
         if newest is not None and (cursor is None or newest > cursor):
             await advance_cursor(ctx, TRANSACTIONS_CURSOR, newest)
 
-    await isolation.run_steps(store, lambda: post_imported(ctx))
+    async def retry_failed() -> None:
+        nonlocal new_count
+        new_count += await _store_failed_before(ctx)
+
+    await isolation.run_steps(store, retry_failed, lambda: post_imported(ctx))
     await advance_cursor(ctx, IMPORT_COMPLETED, ctx.now())
     return new_count
 
@@ -110,7 +116,9 @@ async def _store_page(ctx: Context, transactions: Sequence[stripe.BalanceTransac
     try:
         async with ctx.sessions.begin() as session:
             ids = [transaction.id for transaction in transactions]
-            await alerts.close_all(session, AlertKind.OBJECT_FAILED, object_ids=ids, now=ctx.now())
+            await alerts.close_all(
+                session, AlertKind.OBJECT_FAILED, object_ids=ids, job=RETRY_JOB, now=ctx.now()
+            )
             return await balance_transactions.store_transactions(session, transactions)
     except (DataError, IntegrityError, AttributeError, TypeError, ValueError):
         by_id = {transaction.id: transaction for transaction in transactions}
@@ -124,7 +132,28 @@ async def _store_page(ctx: Context, transactions: Sequence[stripe.BalanceTransac
                 session, [by_id[transaction_id]]
             )
 
-    await isolation.for_each(ctx, by_id, store, job=retries.schedule_job(IMPORT_SCHEDULE))
+    await isolation.for_each(ctx, by_id, store, job=RETRY_JOB)
+    return new_count
+
+
+async def _store_failed_before(ctx: Context) -> int:
+    """Fetch by their ids the transactions that could not be stored, and store them. Returns how
+    many were new.
+    """
+    async with ctx.sessions() as session:
+        ids = await alerts.open_object_ids(session, AlertKind.OBJECT_FAILED, job=RETRY_JOB)
+    new_count = 0
+
+    async def fetch_and_store(transaction_id: str) -> None:
+        nonlocal new_count
+        with stripe_client.translate_errors():
+            fetched = await ctx.stripe.v1.balance_transactions.retrieve_async(
+                transaction_id, {"expand": ["source"]}
+            )
+        async with ctx.sessions.begin() as session:
+            new_count += await balance_transactions.store_transactions(session, [fetched])
+
+    await isolation.for_each(ctx, ids, fetch_and_store, job=RETRY_JOB)
     return new_count
 
 

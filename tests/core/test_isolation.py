@@ -36,6 +36,7 @@ REASONS = {
         giving/outbox_sender:resend_pending giving/payment_methods:_enqueue_syncs
         giving/charges:_enqueue_subscriptions giving/subscription_sync:_look_for_others
         giving/cancellations:resume infra/job_queue:retry_failed
+        infra/retries:retry_exhausted giving/second_subscriptions:resume_holds
         safety/quarantine_response:resume signups/newsletter_delivery:enqueue_due retry_stuck
         signups/reminder_sender:enqueue_due webhooks/sweeps:sync_undelivered
         webhooks/sweeps:sync_overdue _enqueue""",

@@ -3,9 +3,12 @@
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
 from payments.accounting.reports import recurring
 from payments.giving import second_subscriptions
+from payments.giving.subscriptions import HOLD_JOB
+from payments.infra import job_queue
 from tests.support.donor import (
     OTHER_EMAIL,
     Donor,
@@ -16,6 +19,8 @@ from tests.support.donor import (
     subscription_id_of,
     successful_charges,
 )
+from tests.support.jobs import hours_pass_for_jobs, jobs, open_alerts, runs_schedule
+from tests.support.newsroom import Newsroom
 
 pytestmark = pytest.mark.anyio
 
@@ -106,8 +111,65 @@ async def test_a_hold_that_failed_half_way_goes_on_and_leaves_nothing_to_charge(
     assert subscription["pause_collection"] is not None
     invoices = room.sandbox.account.store.objects
     assert invoices[subscription["latest_invoice"]]["status"] == "open"
-    await second_subscriptions.hold(room.ctx, id_)  # as the job's next attempt does
+    # another job about it succeeds: the one that failed is not forgotten
+    room.sandbox.faults.add("POST", r"/v1/invoices/[^/]+/void", "status_500", remaining=999)
+    await hours_pass_for_jobs(room)
+    assert ("retries_exhausted", id_) in await open_alerts(room)
+    await subscription_sync_runs(room, id_)
+    async with room.ctx.sessions() as session:
+        assert (HOLD_JOB, id_) in await job_queue.list_failed(session)
+    assert ("retries_exhausted", id_) in await open_alerts(room)
+    # both fail: each has an alert of its own, and is tried again for itself
+    room.sandbox.faults.add("GET", f"/v1/subscriptions/{id_}", "status_500", remaining=9999)
+    await subscription_sync_runs(room, id_)
+    await hours_pass_for_jobs(room)
+    failed = "SELECT job FROM alerts WHERE closed_at IS NULL AND object_id = :id ORDER BY id"
+    assert await room.rows(failed, id=id_) == [(HOLD_JOB,), ("subscription",)]
+    # one attempt more each hour, until it succeeds or a person has closed the alert
+    await runs_schedule(room, "retry_exhausted")
+    await room.runs_due_jobs()
+    assert await room.rows(failed, id=id_) == [(HOLD_JOB,), ("subscription",)]
+    assert "todo" not in str(await jobs(room))
+    room.sandbox.faults.clear()
+    await runs_schedule(room, "retry_exhausted")
+    await room.runs_due_jobs()
     assert invoices[subscription["latest_invoice"]]["status"] == "void"
+    assert await room.rows(failed, id=id_) == []
+    async with room.ctx.sessions() as session:
+        assert await job_queue.list_failed(session) == []
+
+
+async def subscription_sync_runs(room: Newsroom, subscription_id: str) -> None:
+    async with room.ctx.sessions.begin() as session:
+        await job_queue.enqueue_sync(session, "subscription", subscription_id)
+    await room.runs_due_jobs()
+
+
+async def test_a_hold_that_nobody_enqueued_is_found(donor: Donor) -> None:
+    room = donor.room
+    old, _ = await payment_fails(donor)
+    id_ = await subscription_id_of(room, old)
+    seen_late = "UPDATE subscriptions SET status = :status WHERE stripe_subscription_id = :id"
+    await executes(room, seen_late, status="active", id=id_)
+    await donor.gives(500)  # the failure of the old one is not known yet
+    assert room.sandbox.account.store.objects[id_]["pause_collection"] is None
+    await subscription_sync_runs(room, id_)
+    await runs_schedule(room, "resume_holds")
+    await room.runs_due_jobs()
+    assert room.sandbox.account.store.objects[id_]["pause_collection"] is not None
+    # resumed by the donor it stays so, and one that is in order is never held
+    resumed = "UPDATE subscriptions SET is_paused = false, status = 'past_due'"
+    await executes(room, f"{resumed} WHERE stripe_subscription_id = :id", id=id_)
+    assert await second_subscriptions.resume_holds(room.ctx) == 0
+    await executes(room, "DELETE FROM subscription_changes")
+    assert await second_subscriptions.resume_holds(room.ctx) == 1
+    await executes(room, "UPDATE subscriptions SET status = 'active'")
+    assert await second_subscriptions.resume_holds(room.ctx) == 0
+
+
+async def executes(room: Newsroom, statement: str, **params: object) -> None:
+    async with room.ctx.sessions.begin() as session:
+        await session.execute(text(statement), params)
 
 
 async def test_one_that_is_in_order_goes_on_beside_the_new_one(donor: Donor) -> None:

@@ -4,7 +4,6 @@ import contextlib
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
 
 from payments.giving import payment_methods
 from payments.giving.change_log import Actor
@@ -16,35 +15,12 @@ from payments.sandbox.webhook_deliveries import Delivery
 from payments.staff.accounts import Role
 from tests.support.colleague import open_colleague_browser
 from tests.support.donor import subscription_id_of
+from tests.support.jobs import hours_pass_for_jobs, jobs, open_alerts, runs_schedule
 from tests.support.newsroom import Newsroom
 from tests.support.stripe_keys import key_without, restrict_key
 
 pytestmark = pytest.mark.anyio
 EVERYTHING, FOR_EVER = "^/v1/", 10_000
-
-
-async def open_alerts(room: Newsroom) -> list[tuple[object, ...]]:
-    return await room.rows("SELECT kind, object_id FROM alerts WHERE closed_at IS NULL ORDER BY id")
-
-
-async def jobs(room: Newsroom) -> list[tuple[object, ...]]:
-    return await room.rows(
-        "SELECT args ->> 'object_type', CAST(status AS text), CAST(args ->> 'attempt' AS int)"
-        "  FROM procrastinate_jobs WHERE queue_name = 'sync' ORDER BY id"
-    )
-
-
-async def hours_pass_for_jobs(room: Newsroom, attempts: int = 12) -> None:
-    """Each job is tried as often as it would be in hours: the engine has the database's clock."""
-    for _ in range(attempts):
-        async with room.ctx.sessions.begin() as session:
-            await session.execute(text("UPDATE procrastinate_jobs SET scheduled_at = NULL"))
-        await room.runs_due_jobs()
-
-
-async def runs_schedule(room: Newsroom, name: str) -> None:
-    (schedule,) = (one for one in SCHEDULES if one.name == name)
-    await schedules.run(room.ctx, schedule)
 
 
 async def fails_by_schedule(room: Newsroom, name: str) -> None:

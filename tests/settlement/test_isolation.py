@@ -2,11 +2,17 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from click import ClickException
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from payments.accounting import daily_totals, integrity
+from payments.cli.common import expected_errors
+from payments.giving.contributions import Contribution
+from payments.infra import alerts, db, isolation, retries
 from payments.ledger import posting_rules
 from payments.ops import reconcile
 from payments.sandbox import balance as sandbox_balance
@@ -49,7 +55,7 @@ ODD: dict[str, Callable[[StripeRow], StripeRow]] = {
     "refund": lambda row: {"amount": -row["amount"]},
     "dispute": lambda row: {"amount": -row["amount"]},
     "payout": lambda _row: {"arrival_date": None},
-    "balance_transaction": lambda row: {"net": row["net"] + 1},
+    "balance_transaction": lambda _row: {"type": "x" * 300},
 }
 
 
@@ -94,9 +100,22 @@ async def test_the_importer_goes_on_with_everything_else(newsroom: Newsroom, kin
     )
     assert completed == newsroom.clock()
 
+    # a week later Stripe lists it no more, and it is tried again all the same
+    for amount in (301, 302):
+        await newsroom.advances_time(timedelta(days=4))
+        await charge_of(newsroom, amount)
+    assert {id_ for _, id_ in await open_alerts(newsroom)} == {row["id"]}
     row.update(right)
-    await daily_totals.import_and_refresh(newsroom.ctx)
+    ((alert_id,),) = await newsroom.rows("SELECT id FROM alerts WHERE kind = 'object_failed'")
+    async with newsroom.ctx.sessions.begin() as session:
+        alert = await alerts.get_open(session, cast("int", alert_id))
+        assert alert is not None
+        assert await retries.retry_alert(session, alert) == 1
+    await newsroom.runs_due_jobs()
     assert await open_alerts(newsroom) == []
+    if kind == "balance_transaction":
+        stored = "SELECT count(*) FROM ledger_entries WHERE balance_transaction = :id"
+        assert await newsroom.rows(stored, id=row["id"]) != [(0,)]
     newsroom.sandbox.problems.clear()  # an object that nobody foresaw is not in Stripe's contract
 
 
@@ -187,6 +206,41 @@ async def test_checks_of_the_books_are_made_while_nothing_can_be_imported(
     newsroom.sandbox.faults.clear()
     assert await newsroom.count("integrity_checks") > 10
     assert await newsroom.rows("SELECT 1 FROM integrity_checks WHERE failures <> '[]'") == []
+
+
+async def test_a_row_that_another_holds_stops_no_other_and_a_lost_connection_stops_all(
+    newsroom: Newsroom,
+) -> None:
+    ids = [(await newsroom.gives(amount)).id for amount in (1100, 1200, 1300)]
+    held, lost, locked = ids[0], list[str](), list[str]()
+
+    async def lock(contribution_id: str) -> None:
+        async with newsroom.ctx.sessions.begin() as session:
+            if contribution_id in lost:
+                await (await db.driver_connection(session)).close()
+            await session.execute(text("SET LOCAL lock_timeout = '50ms'"))
+            row = text("SELECT id FROM contributions WHERE id = :id FOR UPDATE")
+            await session.execute(row, {"id": contribution_id})
+        locked.append(contribution_id)
+
+    async with newsroom.ctx.sessions.begin() as frozen_worker:
+        await frozen_worker.get_one(Contribution, held, with_for_update=True)
+        assert await isolation.for_each(newsroom.ctx, ids, lock, job="schedule:any") == 2
+        with pytest.raises(ClickException, match="did not finish one statement"), expected_errors():
+            await lock(held)
+    assert locked == ids[1:]
+    assert await open_alerts(newsroom) == [("object_failed", held)]
+    assert await isolation.for_each(newsroom.ctx, ids, lock, job="schedule:any") == 3
+    assert await open_alerts(newsroom) == []
+
+    lost.append(held)
+    locked.clear()
+    with pytest.raises(OperationalError):
+        await isolation.for_each(newsroom.ctx, ids, lock, job="schedule:any")
+    with pytest.raises(ClickException, match="is away"), expected_errors():
+        await lock(held)
+    assert locked == []
+    assert await open_alerts(newsroom) == []  # it is nobody's own fault
 
 
 async def test_one_refund_that_cannot_be_made_stops_no_other(newsroom: Newsroom) -> None:
