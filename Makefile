@@ -9,7 +9,7 @@ CLIENTS := .interop
 NPM_QUIET := --silent --no-package-lock --no-audit --no-fund
 READY := .venv/.ready
 
-.PHONY: demo test check fmt migrate bench storm interop routes lock help
+.PHONY: demo test check audit fmt migrate bench storm interop routes lock help
 
 help: ## Say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -31,6 +31,10 @@ check: $(READY) ## Lint, format, types, who may import whom: seconds, once mypy 
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/audit
+
+audit: $(READY) ## Look every locked dependency up in the public advisories
+	$(BIN)/python .ci/audit
 
 fmt: $(READY) ## Format
 	$(BIN)/ruff check --fix-only --quiet

@@ -91,6 +91,14 @@ def _validate_http_url(value: str) -> str:
     return value
 
 
+def _validate_security_contact(value: str) -> str:
+    if value.startswith("mailto:"):
+        if not re.fullmatch(r"[^@\s?]+@[^@\s?]+", value.removeprefix("mailto:")):
+            raise ValueError("must be one address after mailto:")
+        return value
+    return _validate_http_url(value)
+
+
 def _validate_issuer_url(value: str) -> str:
     if urlsplit(value).query:
         raise ValueError("must have no query")
@@ -132,6 +140,7 @@ def _validate_sender(value: str) -> str:
 Origin = Annotated[str, AfterValidator(_validate_origin)]
 AlternateOrigin = Annotated[str, AfterValidator(_validate_alternate_origin)]
 HttpUrl = Annotated[str, AfterValidator(_validate_http_url)]
+SecurityContact = Annotated[str, AfterValidator(_validate_security_contact)]
 OidcIssuerUrl = Annotated[str, AfterValidator(_validate_issuer_url)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_validate_database_url)]
 SmtpUrl = Annotated[SecretStr, AfterValidator(_validate_smtp_url)]

@@ -42,6 +42,7 @@ from payments.core.setting_types import (
     PolicyFile,
     SecretKeys,
     SecretOfOthers,
+    SecurityContact,
     SigningKey,
     SmtpUrl,
     StandardWebhooksSecret,
@@ -104,6 +105,11 @@ class Settings(BaseModel):
     )
     support_contact: str = Field(
         "", max_length=200, description="an address or page where a reader finds help"
+    )
+    security_contact: SecurityContact = Field(
+        "",
+        description="where security problems are reported, for /.well-known/security.txt: "
+        "mailto:security@example.org or an https address",
     )
     statement_descriptor: str = Field(
         "", max_length=22, description="what a reader's bank statement will show"

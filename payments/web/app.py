@@ -40,6 +40,7 @@ from payments.web import (
     request_locale,
     risk_check,
     security_headers,
+    security_txt,
 )
 from payments.web.api import campaigns as campaigns_api
 from payments.web.api import contributions, mail_events, reminders
@@ -131,6 +132,7 @@ def build(options: AppOptions, *, lifespan: Sequence[Lifespan] = ()) -> Litestar
         form.DonatePage,
         thanks.thanks_page,
         safety.safety_page,
+        security_txt.security_txt,
         *account.routes(),
         sign_in.StaffSignInPages,
         accounts.OwnAccountPage,

@@ -5,6 +5,7 @@ Every page is whole, small and closed: no script, no cookie for readers, nothing
 
 import re
 from collections.abc import AsyncIterator, Iterator
+from datetime import datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -452,6 +453,24 @@ async def test_health_answers_whoever_asks_by_whatever_name(newsroom: Newsroom) 
             assert answer.status_code == 200
             assert host not in answer.text
         assert (await newsroom.web.get("/metrics", headers={"host": host})).status_code == 400
+
+
+async def test_whoever_finds_a_hole_finds_where_to_report_it(newsroom: Newsroom) -> None:
+    """Read as RFC 9116 says: fields, one a line, of which two are needed."""
+    address = "/.well-known/security.txt"
+    assert (await newsroom.web.get(address)).status_code == 404
+    contact = "mailto:security@example.org"
+    set_one = newsroom.settings.model_copy(update={"security_contact": contact})
+    app = create_app(set_one, now=newsroom.clock)
+    async with app.lifespan(), browser(app, BASE_URL) as web:
+        answer = await web.get(address)
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    fields = dict(line.split(": ", 1) for line in answer.text.splitlines())
+    assert fields["Contact"] == contact
+    expires_in = datetime.fromisoformat(fields["Expires"]) - newsroom.clock()
+    assert timedelta(days=30) < expires_in < timedelta(days=365)
+    assert fields["Canonical"] == f"{BASE_URL}{address}"
+    assert set(fields) == {"Contact", "Expires", "Preferred-Languages", "Canonical"}
 
 
 async def readiness(room: Newsroom, database: str) -> tuple[int, str]:
