@@ -48,8 +48,9 @@ PAGES = {
         "POST /api/contributions", "GET /api/contributions/{contribution_id}",
         "POST /webhooks/stripe", "GET /health/live", "GET /health/ready", "GET /metrics",
         "GET /schema", "GET /schema/openapi.json", "GET /schema/{path}", "GET /static/{file_path}",
-        "HEAD /static/{file_path}", "GET /dev/inbox", "GET /safety", "GET /.well-known/security.txt",
-        "GET /newsletter", "POST /newsletter", "POST /api/newsletter",
+        "HEAD /static/{file_path}", "GET /dev/inbox", "GET /safety",
+        "GET /.well-known/security.txt", "GET /newsletter",
+        "POST /newsletter", "POST /api/newsletter",
     },
     Whose.DONOR: {
         "GET /manage/contributions", "GET /manage/payments", "GET /manage/data",
