@@ -37,9 +37,9 @@ from payments.accounting.pack_verification import (
     ENTRIES_FILE,
     FORMAT_NAME,
     JOURNAL_FILE,
-    LEDGER_FILE,
     MANIFEST_FILE,
     SIGNATURE_FILE,
+    TRANSACTIONS_FILE,
 )
 from payments.accounting.period_close import PeriodClosing
 from payments.accounting.reports import payouts, period
@@ -140,7 +140,7 @@ async def _write_files(
     description = f"period={month.label} zone={closing.zone}"
     async with ctx.sessions() as session:
         rows = transactions_csv.stream_csv(session, zone, Filters(month))
-        await _write_chunks(folder / LEDGER_FILE, rows)
+        await _write_chunks(folder / TRANSACTIONS_FILE, rows)
     async with ctx.sessions() as session:
         rows = ledger_entries.stream_csv(session, zone, month, exported_in=f"journal {description}")
         await _write_chunks(folder / JOURNAL_FILE, rows)
@@ -208,8 +208,8 @@ def _sign_and_zip(
     folder: Path, facts: Mapping[str, object], key: Ed25519PrivateKey
 ) -> tuple[bytes, bytes]:
     """Write and sign the manifest of a folder's files. Returns it, and all of them as a zip."""
-    with (folder / LEDGER_FILE).open(encoding="utf-8", newline="") as lines:
-        totals = pack_verification.sum_ledger(lines)
+    with (folder / TRANSACTIONS_FILE).open(encoding="utf-8", newline="") as lines:
+        totals = pack_verification.sum_transactions(lines)
     digests = {}
     for path in sorted(folder.iterdir()):
         with path.open("rb") as file:

@@ -20,14 +20,14 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from payments.accounting.exports import ledger_totals
-from payments.accounting.exports.ledger_totals import LedgerTotals
+from payments.accounting.exports import transaction_totals
+from payments.accounting.exports.transaction_totals import TransactionTotals
 from payments.core.errors import PaymentsError
 from payments.ledger import hash_chain
 
 FORMAT_NAME = "reader-payments period pack 1"
 MANIFEST_FILE, SIGNATURE_FILE = "manifest.json", "manifest.sig"
-LEDGER_FILE, JOURNAL_FILE, ENTRIES_FILE = "ledger.csv", "journal.csv", "entries.csv"
+TRANSACTIONS_FILE, JOURNAL_FILE, ENTRIES_FILE = "transactions.csv", "journal.csv", "entries.csv"
 MAX_UNPACKED_BYTES = 4 * 1024**3
 
 
@@ -72,10 +72,10 @@ def verify(
     return checks
 
 
-def sum_ledger(lines: Iterable[str]) -> LedgerTotals:
-    """Add up the lines of a pack's ledger file by currency and type, in minor units."""
-    totals: LedgerTotals = {}
-    for _ in ledger_totals.accumulate(csv.reader(lines), totals):
+def sum_transactions(lines: Iterable[str]) -> TransactionTotals:
+    """Add up the transactions of a pack by currency and type, in minor units."""
+    totals: TransactionTotals = {}
+    for _ in transaction_totals.accumulate(csv.reader(lines), totals):
         pass
     return totals
 
@@ -126,11 +126,11 @@ def _check_contents(files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> 
 
 
 def _check_totals(files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> PackCheck:
-    description = "The ledger's lines sum up to what the manifest says"
+    description = "The transactions sum up to what the manifest says"
     try:
-        totals = sum_ledger(io.StringIO(files[LEDGER_FILE].decode(), newline=""))
+        totals = sum_transactions(io.StringIO(files[TRANSACTIONS_FILE].decode(), newline=""))
     except (LookupError, ValueError, csv.Error):
-        return PackCheck(description, f"{LEDGER_FILE} cannot be read")
+        return PackCheck(description, f"{TRANSACTIONS_FILE} cannot be read")
     problem = "" if totals == manifest["totals"] else f"they sum up to {totals}"
     return PackCheck(description, problem)
 

@@ -39,10 +39,10 @@ _output_option = click.option("--output", type=OUTPUT_FILE, help="A file instead
 
 @click.group()
 def export() -> None:
-    """Take the books away: ledger lines, payouts, recurring revenue, journals."""
+    """Take the books away: transactions, payouts, recurring revenue, journals."""
 
 
-@export.command("ledger")
+@export.command("transactions")
 @_period_option
 @click.option("--type", "type_", default="", help=f"One of {', '.join(TransactionType)}.")
 @click.option("--frequency", default="", help=f"One of {', '.join(BOOKED_FREQUENCIES)}.")
@@ -51,8 +51,10 @@ def export() -> None:
 @click.option("--campaign", default="", help="Gifts that began with this campaign.")
 @click.option("--format", "output_format", type=click.Choice(["csv", "xlsx"]), default="csv")
 @_output_option
-def export_ledger(period: str, output_format: str, output: Path | None, **filter_text: str) -> None:
-    """One row for each movement of the Stripe balance, with no person in it.
+def export_transactions(
+    period: str, output_format: str, output: Path | None, **filter_text: str
+) -> None:
+    """One row for each balance transaction, with no person in it.
 
     A workbook of a million lines takes minutes, and sets some gigabytes aside in TMPDIR.
     """
@@ -66,11 +68,11 @@ def export_ledger(period: str, output_format: str, output: Path | None, **filter
         filters = _parse_filters(ctx, period, filter_text)
         count = await files.count_rows(ctx, filters)
         steps = count * (1 + files.XLSX_COST_FACTOR) if output_format == "xlsx" else count
-        with progress_of(steps, "Ledger lines") as on_progress, output_file(output) as out:
+        with progress_of(steps, "Transactions") as on_progress, output_file(output) as out:
             if output_format == "xlsx":
                 await files.write_ledger_xlsx(ctx, filters, out, on_progress=on_progress)
             else:
-                await files.write_ledger_csv(ctx, filters, out, on_progress=on_progress)
+                await files.write_transactions_csv(ctx, filters, out, on_progress=on_progress)
 
     run_with_context(write)
 

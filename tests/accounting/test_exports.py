@@ -92,11 +92,11 @@ def rows_of(answer: httpx.Response) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(answer.text)))
 
 
-async def test_the_ledger_file_is_the_ledger(room: Newsroom) -> None:
+async def test_the_transactions_file_is_the_ledger(room: Newsroom) -> None:
     cookie = await signs_in(room)
-    answer = await sees(room, cookie, "/finance/lines.csv")
+    answer = await sees(room, cookie, "/finance/transactions.csv")
     assert answer.headers["content-disposition"] == (
-        'attachment; filename="payments-ledger_all_Europe-Amsterdam.csv"'
+        'attachment; filename="payments-transactions_all_Europe-Amsterdam.csv"'
     )
     rows = rows_of(answer)
     assert answer.text.splitlines()[0].split(",") == COLUMNS
@@ -133,7 +133,7 @@ async def test_a_line_tells_what_a_donor_got_back_and_where_money_went(newsroom:
     newsroom.sandbox.hold_reserve(200)
     await newsroom.runs_until_idle()
     await newsroom.runs_sweeps()
-    rows = rows_of(await sees(newsroom, await signs_in(newsroom), "/finance/lines.csv"))
+    rows = rows_of(await sees(newsroom, await signs_in(newsroom), "/finance/transactions.csv"))
     columns = ("presentment_currency", "presentment_amount_minor", "settlement_currency", "gross",
             "ledger_account")  # fmt: skip
     assert sorted(tuple(row[name] for name in columns) for row in rows) == [
@@ -146,7 +146,7 @@ async def test_a_line_tells_what_a_donor_got_back_and_where_money_went(newsroom:
 
 async def test_no_file_has_a_person_in_it(room: Newsroom) -> None:
     cookie = await signs_in(room)
-    for address in ("lines.csv", "journal?format=csv", "payouts.csv", "recurring.csv"):
+    for address in ("transactions.csv", "journal?format=csv", "payouts.csv", "recurring.csv"):
         answer = await sees(room, cookie, f"/finance/{address}")
         assert answer.status_code == 200
         assert "reader@" not in answer.text
@@ -157,14 +157,14 @@ async def test_no_file_has_a_person_in_it(room: Newsroom) -> None:
 async def test_what_the_screen_filters_the_file_filters_and_says(room: Newsroom) -> None:
     cookie = await signs_in(room)
     query = "period=2026-11&frequency=monthly&currency=eur&type=charge"
-    answer = await sees(room, cookie, f"/finance/lines.csv?{query}")
+    answer = await sees(room, cookie, f"/finance/transactions.csv?{query}")
     rows = rows_of(answer)
     assert [row["gross"] for row in rows] == ["7.00"]
     exported_in = (
         "ledger period=2026-11 type=charge frequency=monthly currency=eur zone=Europe/Amsterdam"
     )
     assert rows[0]["exported_in"] == exported_in
-    name = "payments-ledger_2026-11_charge_monthly_eur_Europe-Amsterdam.csv"
+    name = "payments-transactions_2026-11_charge_monthly_eur_Europe-Amsterdam.csv"
     assert name in answer.headers["content-disposition"]
 
 
@@ -205,14 +205,14 @@ def sums(rows: list[dict[str, str]]) -> dict[tuple[str, str], list[Decimal]]:
 
 def totals_of(book: Workbook) -> dict[tuple[str, str], list[Decimal]]:
     heads, *lines = book["Totals"].iter_rows(values_only=True)
-    assert heads == ("settlement_currency", "type", "lines", "gross", "fee", "net")
+    assert heads == ("settlement_currency", "type", "transactions", "gross", "fee", "net")
     return {(line[0], line[1]): [Decimal(str(cell)) for cell in line[2:]] for line in lines}
 
 
 async def test_a_sheet_read_again_has_the_values_of_the_csv_file(room: Newsroom) -> None:
     cookie = await signs_in(room)
-    plain = rows_of(await sees(room, cookie, "/finance/lines.csv"))
-    answer = await sees(room, cookie, "/finance/lines.xlsx")
+    plain = rows_of(await sees(room, cookie, "/finance/transactions.csv"))
+    answer = await sees(room, cookie, "/finance/transactions.xlsx")
     book = openpyxl.load_workbook(io.BytesIO(answer.content))
     assert book.sheetnames == ["Ledger", "Totals", "About"]
     assert values(book["Ledger"]) == plain
@@ -240,7 +240,7 @@ async def test_libreoffice_shows_the_same_values_in_both_files(
     tables = []
     for kind, how in (("csv", [f"--infilter={AS_CSV}"]), ("xlsx", [])):
         source = tmp_path / f"{kind}.{kind}"
-        source.write_bytes((await sees(room, cookie, f"/finance/lines.{kind}")).content)
+        source.write_bytes((await sees(room, cookie, f"/finance/transactions.{kind}")).content)
         assert OFFICE is not None
         office = await asyncio.create_subprocess_exec(
             *(OFFICE, f"-env:UserInstallation=file://{tmp_path}/office", "--headless", *how),
@@ -275,7 +275,7 @@ async def test_a_workbook_goes_on_to_the_next_sheet_when_one_is_full(
     room: Newsroom, tmp_path: Path
 ) -> None:
     cookie = await signs_in(room)
-    answer = await sees(room, cookie, "/finance/lines.csv")
+    answer = await sees(room, cookie, "/finance/transactions.csv")
     plain, source = rows_of(answer), tmp_path / "lines.csv"
     source.write_bytes(answer.content)
     for most, sheets_ in ((len(plain), 1), (len(plain) - 1, 2), (3, -(-len(plain) // 3))):
@@ -341,7 +341,13 @@ async def test_a_sheet_that_cannot_be_finished_leaves_nothing(tmp_path: Path) ->
 async def test_the_same_question_gives_the_same_bytes(room: Newsroom) -> None:
     cookie = await signs_in(room)
     for address in (
-        *("lines.csv", "lines.xlsx", "payouts.csv", "recurring.csv", "journal?format=beancount"),
+        *(
+            "transactions.csv",
+            "transactions.xlsx",
+            "payouts.csv",
+            "recurring.csv",
+            "journal?format=beancount",
+        ),
         *("journal?format=csv", "journal?format=xero&currency=usd"),
     ):
         first = await sees(room, cookie, f"/finance/{address}")
@@ -444,7 +450,7 @@ async def test_bad_questions_are_refused_in_words(room: Newsroom) -> None:
         ("id=!!", "a whole id"),
         ("id=txn", "a whole id"),
     ):
-        for address in ("lines", "lines.csv", "lines.xlsx"):
+        for address in ("transactions", "transactions.csv", "transactions.xlsx"):
             answer = await sees(room, cookie, f"/finance/{address}?{query}")
             assert answer.status_code == 422, query
             assert words in answer.text, query
@@ -474,19 +480,19 @@ def names_in(folder: Path) -> list[str]:
 
 async def test_the_operator_takes_away_what_the_page_gives(room: Newsroom, tmp_path: Path) -> None:
     cookie = await signs_in(room)
-    page = await sees(room, cookie, "/finance/lines.csv")
-    stdout, stderr = await says(room, "ledger", "--period", "all")
+    page = await sees(room, cookie, "/finance/transactions.csv")
+    stdout, stderr = await says(room, "transactions", "--period", "all")
     assert stdout == page.content
-    assert "Ledger lines" in stderr
+    assert "Transactions" in stderr
     file = tmp_path / "ledger.csv"
-    await says(room, "ledger", "--period", "all", "--output", str(file))
+    await says(room, "transactions", "--period", "all", "--output", str(file))
     assert file.read_bytes() == page.content
     sheet = tmp_path / "ledger.xlsx"
-    await says(room, "ledger", "--period", "all", "--format", "xlsx", "--output", str(sheet))
+    await says(room, "transactions", "--period", "all", "--format", "xlsx", "--output", str(sheet))
     heads, *lines = openpyxl.load_workbook(sheet)["Ledger"].iter_rows(values_only=True)
     assert list(heads) == COLUMNS
     assert len(lines) == len(rows_of(page))
-    assert sheet.read_bytes() == (await sees(room, cookie, "/finance/lines.xlsx")).content
+    assert sheet.read_bytes() == (await sees(room, cookie, "/finance/transactions.xlsx")).content
     for name in ("payouts", "recurring"):
         out, _ = await says(room, name)
         assert out.startswith(b"payout_id" if name == "payouts" else b"month,currency")
@@ -545,9 +551,9 @@ async def test_what_the_operator_asks_wrongly_writes_no_file(
 ) -> None:
     file = tmp_path / "none"
     for words, code, message in (
-        (("ledger", "--period", "2031-01"), 1, "has not begun"),
-        (("ledger", "--type", "gift"), 1, "one of charge"),
-        (("ledger", "--format", "pdf"), 2, "is not one of"),
+        (("transactions", "--period", "2031-01"), 1, "has not begun"),
+        (("transactions", "--type", "gift"), 1, "one of charge"),
+        (("transactions", "--format", "pdf"), 2, "is not one of"),
         (("journal", "--format", "xero", "--period", "all"), 1, "Choose one of eur, gbp, usd"),
         (("payouts", "--currency", "dollars"), 1, "three letters"),
     ):
@@ -559,5 +565,5 @@ async def test_what_the_operator_asks_wrongly_writes_no_file(
     command = ("journal", "--format", "xero", "--period", "2031-01", "--output", str(existing))
     await says(room, *command, code=1)
     assert (names_in(tmp_path), existing.read_text()) == (["journal.csv"], "what was there")
-    _, stderr = await says(room, "ledger", "--format", "xlsx", code=2)
+    _, stderr = await says(room, "transactions", "--format", "xlsx", code=2)
     assert "needs --output" in stderr

@@ -33,7 +33,7 @@ from tests.support.snapshot import Snapshot, restore_newsroom, take_snapshot
 pytestmark = pytest.mark.anyio
 
 PAGES = (
-    *("", "/months", "/why", "/lines", "/recurring", "/payouts", "/refunds", "/sources"),
+    *("", "/months", "/why", "/transactions", "/recurring", "/payouts", "/refunds", "/sources"),
     *("/exports", "/periods", "/periods/2026-06", "/reminders"),
 )
 
@@ -218,7 +218,7 @@ async def test_a_payout_is_proved_line_by_line_and_a_wrong_cent_is_seen(room: Ne
         "SELECT stripe_payout_id FROM payouts WHERE transactions_listed_at IS NOT NULL LIMIT 1"
     )
     page = Page((await sees(room, cookie, f"/finance/payouts/{payout}")).text)
-    assert "Equals its lines" in page.text
+    assert "Equals its transactions" in page.text
     with tampering(room.settings.database_url.get_secret_value()) as owner:
         owner.execute(
             "UPDATE payout_transactions SET net = net + 1 WHERE (stripe_payout_id,"
@@ -229,9 +229,10 @@ async def test_a_payout_is_proved_line_by_line_and_a_wrong_cent_is_seen(room: Ne
             [str(payout)],
         )
     page = Page((await sees(room, cookie, f"/finance/payouts/{payout}")).text)
-    assert "Does not equal its lines" in page.text
+    assert "Does not equal its transactions" in page.text
     assert (
-        "Does not equal its lines" in Page((await sees(room, cookie, "/finance/payouts")).text).text
+        "Does not equal its transactions"
+        in Page((await sees(room, cookie, "/finance/payouts")).text).text
     )
     assert (await sees(room, cookie, "/finance/payouts/po_unknown")).status_code == 404
 
@@ -258,7 +259,7 @@ async def test_questions_that_make_no_sense_are_refused_in_words(room: Newsroom)
         ("/why?earlier=2026-10&later=2026-09", "a month before 2026-09"),
         ("/why?earlier=2026-10&later=2026-10", "a month before 2026-10"),
         ("/why?later=2030-01", "has not begun"),
-        ("/lines?before=1.x", "follow the link"),
+        ("/transactions?before=1.x", "follow the link"),
         ("/payouts?before=1", "follow the link"),
         ("/refunds?before=1", "follow the link"),
         ("/sources?period=2026&from=2026-01-01", "Both were given"),

@@ -213,7 +213,7 @@ async def test_the_last_closed_month_is_opened_again_for_a_reason(
 async def test_what_comes_late_is_listed_with_the_month_it_belongs_to(
     room: Newsroom, ada: Colleague
 ) -> None:
-    assert "No line came too late" in (await ada.opens(LIST)).text
+    assert "No entry came too late" in (await ada.opens(LIST)).text
     await closes(ada)
     fee_id = room.sandbox.charge_fee("billing", 150)
     fee = room.sandbox.account.store.get("balance_transaction", fee_id)

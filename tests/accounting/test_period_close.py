@@ -102,7 +102,7 @@ async def test_a_closed_month_gives_the_same_pack_for_ever(newsroom: Newsroom) -
     assert in_pieces.getvalue() == pack
     with zipfile.ZipFile(io.BytesIO(pack)) as files:
         manifest = json.loads(files.read("manifest.json"))
-        assert b"@" not in files.read("ledger.csv")
+        assert b"@" not in files.read("transactions.csv")
     assert manifest["month"] == "2026-11"
     gross = {code: of["charge"]["gross"] for code, of in manifest["totals"].items()}
     assert gross == {"usd": 3000, "eur": 1000}
@@ -123,7 +123,7 @@ async def test_each_pack_names_the_one_before_it(newsroom: Newsroom) -> None:
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("ledger.csv", b"25.00", b"25.01"),
+        ("transactions.csv", b"25.00", b"25.01"),
         ("entries.csv", b",2500,", b",2501,"),
         ("journal.csv", b"25.00", b"52.00"),
         ("payouts.csv", b"payout_id", b"payout id"),

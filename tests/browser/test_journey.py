@@ -102,7 +102,7 @@ async def sees_the_row(site: Site, page: Page, *, scripts: bool) -> None:
     await checks(page, "en", scripts=scripts)
     ((contribution_id, amount),) = await room.rows("SELECT id, amount FROM contributions")
     assert isinstance(amount, int)
-    await page.goto(f"{site.url}/finance/lines")
+    await page.goto(f"{site.url}/finance/transactions")
     await checks(page, "en", scripts=scripts)
     row = page.locator(
         "main tbody tr", has=page.locator(f'a[href="/finance/contributions/{contribution_id}"]')

@@ -89,7 +89,7 @@ def test_choices_are_the_words_of_their_enums() -> None:
     ):
         assert isinstance(choice, click.Choice)
         assert sorted(choice.choices) == sorted(enum_class)
-    shown = CliRunner().invoke(main, ["export", "ledger", "--help"]).output
+    shown = CliRunner().invoke(main, ["export", "transactions", "--help"]).output
     for words in (TransactionType, BOOKED_FREQUENCIES):
         assert f"One of {', '.join(words)}." in " ".join(shown.split())
 

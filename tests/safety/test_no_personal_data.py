@@ -468,11 +468,12 @@ async def taken_away(ada: Colleague) -> AsyncIterator[tuple[str, bytes]]:
     answer = await ada.sends(f"{place}/close")
     assert answer.status_code == 303, Page(answer.text).text
     for address in (
-        "/finance/lines.csv", "/finance/lines.xlsx", "/finance/monthly.csv", "/finance/payouts.csv",
-        "/finance/recurring.csv", "/finance/journal?format=csv", "/finance/journal?format=qbo",
+        "/finance/transactions.csv", "/finance/transactions.xlsx", "/finance/monthly.csv",
+        "/finance/payouts.csv", "/finance/recurring.csv",
+        "/finance/journal?format=csv", "/finance/journal?format=qbo",
         "/finance/journal?format=xero", "/finance/journal?format=beancount",
-        f"{place}/pack", "/finance", "/finance/lines", "/finance/reminders", "/finance/audit",
-        "/finance/sources", "/staff/alerts", "/finance/refunds",
+        f"{place}/pack", "/finance", "/finance/transactions", "/finance/reminders",
+        "/finance/audit", "/finance/sources", "/staff/alerts", "/finance/refunds",
     ):  # fmt: skip
         answer = await ada.web.get(address)
         assert answer.status_code == 200, (address, answer.text[-300:])

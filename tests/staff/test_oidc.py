@@ -29,7 +29,7 @@ from tests.support.sso import (
 )
 
 pytestmark = pytest.mark.anyio
-EXPORT = "/finance/lines.csv?period=2026-11"
+EXPORT = "/finance/transactions.csv?period=2026-11"
 
 
 # --- coming in ------------------------------------------------------------------------------------

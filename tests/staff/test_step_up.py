@@ -11,7 +11,7 @@ from tests.support.newsroom import Newsroom
 pytestmark = pytest.mark.anyio
 
 
-EXPORTS = ("/finance/lines.csv", "/finance/lines.xlsx", "/finance/journal?format=csv")
+EXPORTS = ("/finance/transactions.csv", "/finance/transactions.xlsx", "/finance/journal?format=csv")
 
 
 async def test_taking_data_away_asks_for_a_proof_of_the_last_minutes(house: Newsroom) -> None:
@@ -31,7 +31,7 @@ async def test_taking_data_away_asks_for_a_proof_of_the_last_minutes(house: News
         exported = [
             url for action, url, _ in await ada.audit_actions() if action == "data_exported"
         ]
-        assert exported == ["/finance/lines.csv?period=2026-11"] * 2
+        assert exported == ["/finance/transactions.csv?period=2026-11"] * 2
 
 
 async def test_without_a_passkey_a_fresh_link_is_the_proof(newsroom: Newsroom) -> None:
@@ -39,7 +39,7 @@ async def test_without_a_passkey_a_fresh_link_is_the_proof(newsroom: Newsroom) -
         await ada.opens_link()
         newsroom.clock.advance(timedelta(minutes=5))
         assert (await ada.web.get(EXPORTS[0])).status_code == 303
-        page = await ada.opens("/staff/confirm?back=/finance/lines.csv")
+        page = await ada.opens("/staff/confirm?back=/finance/transactions.csv")
         assert 'payments staff link "Ada"' in page.text
         assert (await ada.sends("/staff/confirm", answer="")).status_code == 403
         await ada.opens_link(await ada.sign_in_link())

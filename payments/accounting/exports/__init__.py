@@ -2,7 +2,7 @@
 
     transactions_csv   one row for each balance transaction, as CSV that PostgreSQL itself writes
     xlsx               that file once more as a workbook, typed, with its totals
-    ledger_totals      what the rows of that file add up to
+    transaction_totals what the rows of that file add up to
     csv_tables         payouts and recurring revenue as CSV
     journal_format     the programs that a journal is made for
     journals           for Xero, QuickBooks Online and beancount, a journal a day

@@ -48,7 +48,14 @@ class _PreformattedNumber:
 
 PAYOUT_COLUMNS = (
     *("payout_id", "status", "method", "automatic", "created_at", "arrives_on", "currency"),
-    *("amount", "amount_minor", "lines", "lines_net", "lines_net_minor", "match_status"),
+    *(
+        "amount",
+        "amount_minor",
+        "transactions",
+        "transactions_net",
+        "transactions_net_minor",
+        "match_status",
+    ),
     "exported_in",
 )
 
@@ -67,10 +74,10 @@ def payouts_csv(payouts: Iterable[PayoutSummary], *, exported_in: str) -> bytes:
                 "arrives_on": one.arrives_on.isoformat(),
                 "currency": one.currency,
                 **_major_and_minor("amount", one.amount, one.currency),
-                "lines": one.item_count,
+                "transactions": one.item_count,
                 # A payout without a list has no sum either.
                 **(
-                    _major_and_minor("lines_net", one.listed_net, one.currency)
+                    _major_and_minor("transactions_net", one.listed_net, one.currency)
                     if one.item_count
                     else {}
                 ),

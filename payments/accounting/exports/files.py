@@ -31,7 +31,7 @@ XLSX_COST_FACTOR = 4  # a workbook takes so many times as long as the CSV file i
 
 
 def export_filename(kind: str, description: str, zone: ZoneInfo, suffix: str) -> str:
-    """Return a name that says what is in a file: payments-ledger_2026-10_usd_Europe-Berlin.csv.
+    """Return a name that says what is in a file: payments-payouts_2026-10_usd_Europe-Berlin.csv.
 
     `description` holds filters such as `period=2026-10 currency=usd`.
     """
@@ -46,7 +46,7 @@ async def count_rows(ctx: Context, filters: Filters) -> int:
         return await transactions_csv.count_rows(session, ctx.settings.accounting_zoneinfo, filters)
 
 
-async def write_ledger_csv(
+async def write_transactions_csv(
     ctx: Context, filters: Filters, out: IO[bytes], *, on_progress: ProgressCallback
 ) -> None:
     """Write the transactions as CSV."""
@@ -67,7 +67,7 @@ async def write_ledger_xlsx(
 ) -> None:
     """Write the same file as a workbook. Its working files are in the temporary folder."""
     with TemporaryDirectory() as folder, NamedTemporaryFile(dir=folder) as source:
-        await write_ledger_csv(ctx, filters, source, on_progress=on_progress)
+        await write_transactions_csv(ctx, filters, source, on_progress=on_progress)
         source.flush()
         workbook = Path(folder, "lines.xlsx")
         await xlsx.write_in_subprocess(

@@ -17,8 +17,8 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from payments.accounting.exports import ProgressCallback, ledger_totals
-from payments.accounting.exports.ledger_totals import SUMMED_COLUMNS, LedgerTotals
+from payments.accounting.exports import ProgressCallback, transaction_totals
+from payments.accounting.exports.transaction_totals import SUMMED_COLUMNS, TransactionTotals
 from payments.core import money
 from payments.core.money import Money
 
@@ -124,9 +124,9 @@ def write_workbook(
         },
     )
     workbook.set_properties({"created": FIXED_CREATED_AT})
-    totals: LedgerTotals = {}
+    totals: TransactionTotals = {}
     with source.open(encoding="utf-8", newline="") as file:
-        rows = ledger_totals.accumulate(csv.reader(file), totals)
+        rows = transaction_totals.accumulate(csv.reader(file), totals)
         count = _write_rows(workbook, rows, columns, rows_max, on_progress)
     _write_totals(workbook, totals)
     _write_about(workbook, [*about, ("rows", str(count))])
@@ -199,7 +199,7 @@ def _column_writers(
     ]
 
 
-def _write_totals(workbook: "Workbook", totals: LedgerTotals) -> None:
+def _write_totals(workbook: "Workbook", totals: TransactionTotals) -> None:
     """Write what all rows add up to, by currency and type, and each currency as a whole."""
     sheet = workbook.add_worksheet("Totals")
     head = workbook.add_format(dict(CELL_KINDS["head"].cell_format))
@@ -208,18 +208,19 @@ def _write_totals(workbook: "Workbook", totals: LedgerTotals) -> None:
     sheet.set_column(0, 1, 18)
     sheet.set_column(2, 2, 10)
     sheet.set_column(3, 2 + len(SUMMED_COLUMNS), 16, amount)
-    for column, name in enumerate(("settlement_currency", "type", "lines", *SUMMED_COLUMNS)):
+    for column, name in enumerate(("settlement_currency", "type", "transactions", *SUMMED_COLUMNS)):
         sheet.write_string(0, column, name, head)
     line = 0
     for currency, types in sorted(totals.items()):
         whole = {
-            name: sum(sums[name] for sums in types.values()) for name in ("lines", *SUMMED_COLUMNS)
+            name: sum(sums[name] for sums in types.values())
+            for name in ("transactions", *SUMMED_COLUMNS)
         }
         for type_, sums in [*sorted(types.items()), ("all", whole)]:
             line += 1
             sheet.write_string(line, 0, currency)
             sheet.write_string(line, 1, type_)
-            sheet.write_number(line, 2, sums["lines"])
+            sheet.write_number(line, 2, sums["transactions"])
             for column, name in enumerate(SUMMED_COLUMNS, 3):
                 major_units = money.to_decimal_string(Money(sums[name], currency))
                 sheet.write_number(line, column, float(major_units))

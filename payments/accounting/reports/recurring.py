@@ -18,7 +18,7 @@ from payments.accounting.mrr_rollforward import MrrMonth
 from payments.core.calendar import months_before
 from payments.core.frequency import Interval, IntervalUnit
 from payments.giving.current_card import CARD_EXPIRY_NOTICE
-from payments.giving.subscriptions import LIVE_STATUSES, RENEWING_STATUSES
+from payments.giving.subscriptions import ARREARS_STATUSES, LIVE_STATUSES, RENEWING_STATUSES
 
 MAX_AT_RISK = 100  # listed on a page
 
@@ -47,14 +47,14 @@ def _fill_gaps(months: Sequence[MrrMonth], currency: str, until: date) -> list[M
 _AT_RISK = text(
     f"""
     SELECT contribution_id, interval_unit, interval_count, amount, currency, current_period_end,
-           CASE WHEN status IN ('past_due', 'unpaid') THEN status
+           CASE WHEN status IN {sql_text.in_list(ARREARS_STATUSES)} THEN status
                 WHEN stripe_payment_method_id IS NULL THEN 'needs_card'
                 ELSE 'card_expires' END AS reason,
            card_expires_on
       FROM subscriptions
      WHERE ended_at IS NULL
        AND status IN {sql_text.in_list(LIVE_STATUSES)}
-       AND (status IN ('past_due', 'unpaid')
+       AND (status IN {sql_text.in_list(ARREARS_STATUSES)}
             OR stripe_payment_method_id IS NULL
             OR card_expires_on <= CAST(:expiring_until AS date))
      ORDER BY reason DESC, current_period_end NULLS LAST, contribution_id
@@ -140,7 +140,8 @@ _SEVERAL_PER_DONOR = text(
     f"""
     WITH donors_with_several AS (
         SELECT contribution.donor_id,
-               bool_or(s.status IN ('past_due', 'unpaid') OR s.is_paused) AS has_failing
+               bool_or(s.status IN {sql_text.in_list(ARREARS_STATUSES)} OR s.is_paused)
+                   AS has_failing
           FROM subscriptions s
           JOIN contributions contribution ON contribution.id = s.contribution_id
          WHERE s.ended_at IS NULL

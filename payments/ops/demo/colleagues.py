@@ -48,7 +48,7 @@ async def refund_contribution(sim: Simulation, currency: str, amount: str) -> No
     await banks.donate_once(sim, CARD_SUCCEEDS, currency)
     await sim.import_balance()
     async with signed_in_browser(sim) as browser:
-        transactions = await browser.get("/finance/lines?type=charge")
+        transactions = await browser.get("/finance/transactions?type=charge")
         contribution = await browser.get(
             next(link for link in transactions.links if CONTRIBUTION_PATH.fullmatch(link))
         )

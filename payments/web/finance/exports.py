@@ -31,7 +31,7 @@ from payments.web.forms import AnyRequest, query_string
 from payments.web.staff.downloads import stream_file
 from payments.web.staff.guards import EXPORT, ExportGrant
 
-MAX_SHEET_LINES = 100_000  # of a sheet from a page; the command line makes larger ones
+MAX_SHEET_ROWS = 100_000  # of a sheet from a page; the command line makes larger ones
 ZIP_TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest: the bytes must not change
 XLSX_MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 JOURNAL_FORMATS = {
@@ -89,11 +89,11 @@ class ExportPages(Controller):
                 {"label": label, "url": f"/finance/{name}{query_string(currency=currency)}"}
                 for name, label in OTHER_EXPORTS.items()
             ],
-            csv_url=f"/finance/lines.csv{query}",
-            xlsx_url=f"/finance/lines.xlsx{query}",
+            csv_url=f"/finance/transactions.csv{query}",
+            xlsx_url=f"/finance/transactions.xlsx{query}",
         )
 
-    @get("/lines.csv", guards=[EXPORT])
+    @get("/transactions.csv", guards=[EXPORT])
     async def transactions_csv(
         self,
         ctx: NamedDependency[Context],
@@ -107,11 +107,11 @@ class ExportPages(Controller):
                 transactions_csv.stream_csv(session, ctx.settings.accounting_zoneinfo, chosen)
             )
         name = files.export_filename(
-            "ledger", chosen.describe(), ctx.settings.accounting_zoneinfo, ".csv"
+            "transactions", chosen.describe(), ctx.settings.accounting_zoneinfo, ".csv"
         )
         return await stream_file(export_grant, file, name, "text/csv; charset=utf-8")
 
-    @get("/lines.xlsx", guards=[EXPORT])
+    @get("/transactions.xlsx", guards=[EXPORT])
     async def transactions_xlsx(
         self,
         ctx: NamedDependency[Context],
@@ -123,15 +123,15 @@ class ExportPages(Controller):
         zone = ctx.settings.accounting_zoneinfo
         async with ctx.sessions() as session:
             count = await transactions_csv.count_rows(session, zone, chosen)
-        if count > MAX_SHEET_LINES:
+        if count > MAX_SHEET_ROWS:
             raise InvalidField(
-                f"period: {count:,} lines are more than the {MAX_SHEET_LINES:,} of a sheet from"
-                " this page. Choose a shorter period, or take the CSV.",
+                f"period: {count:,} transactions are more than the {MAX_SHEET_ROWS:,} of a sheet"
+                " from this page. Choose a shorter period, or take the CSV.",
                 field="period",
             )
         with spooled_file() as file:
             await files.write_ledger_xlsx(ctx, chosen, file)
-        name = files.export_filename("ledger", chosen.describe(), zone, ".xlsx")
+        name = files.export_filename("transactions", chosen.describe(), zone, ".xlsx")
         return await stream_file(export_grant, file, name, XLSX_MEDIA_TYPE)
 
     @get("/journal", guards=[EXPORT])

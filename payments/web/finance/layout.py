@@ -23,7 +23,7 @@ ALERTS_SHOWN = 3  # on each page; their own page has all
 NAVIGATION = (
     ("/finance", "Overview"),
     ("/finance/months", "Months"),
-    ("/finance/lines", "Ledger lines"),
+    ("/finance/transactions", "Transactions"),
     ("/finance/recurring", "Recurring"),
     ("/finance/payouts", "Payouts"),
     ("/finance/refunds", "Refunds and disputes"),

@@ -99,7 +99,7 @@ def _other_income_table(months: Sequence[OtherIncomeMonth]) -> Table:
         [
             Cell(
                 format_month(one.month),
-                "/finance/lines"
+                "/finance/transactions"
                 + query_string(
                     period=f"{one.month:%Y-%m}", frequency="other", currency=one.currency
                 ),
@@ -161,7 +161,7 @@ def _row_view(total: MonthlyTotal) -> dict[str, Any]:
     return {
         "month": format_month(total.month),
         "frequency": frequency_label(total.frequency),
-        "url": f"/finance/lines{query}",
+        "url": f"/finance/transactions{query}",
         "count": format_count(total.payments),
         **_amount_view(total),
     }

@@ -62,7 +62,7 @@ class OverviewPages(Controller):
         drawn_currency = currency or _main_currency(totals, ctx.settings.default_currency)
         drawn = [total for total in totals if total.currency == drawn_currency]
         of_month = monthly.sum_by_currency([total for total in totals if total.month == month])
-        lines_query = query_string(period=f"{month:%Y-%m}", currency=currency)
+        transactions_query = query_string(period=f"{month:%Y-%m}", currency=currency)
         variance_query = query_string(
             earlier=f"{months_before(month, 1):%Y-%m}",
             later=f"{month:%Y-%m}",
@@ -82,7 +82,7 @@ class OverviewPages(Controller):
                 for total in of_month.values()
                 if currency in (None, total.currency)
             ],
-            lines_url=f"/finance/lines{lines_query}",
+            transactions_url=f"/finance/transactions{transactions_query}",
             variance_url=f"/finance/why{variance_query}",
             charts=[
                 await _net_by_month_chart(drawn, drawn_currency, month),
@@ -237,11 +237,15 @@ def _two_years_sentence(
     if then is None:
         return (
             f"{sentence}; there is nothing to compare,"
-            f" as the first line is of {format_month(earliest)}."
+            f" as the first transaction is of {format_month(earliest)}."
         )
     sentence += f" and to {format_money(then, currency)} in {last.year - 1}"
     is_partial = earliest > date(last.year - 1, 1, 1)
-    return f"{sentence}, whose first line is of {earliest:%B}." if is_partial else f"{sentence}."
+    return (
+        f"{sentence}, whose first transaction is of {earliest:%B}."
+        if is_partial
+        else f"{sentence}."
+    )
 
 
 def _two_years_table(

@@ -35,8 +35,8 @@ from payments.web.staff.downloads import attachment
 from payments.web.staff.guards import EXPORT, ExportGrant
 
 MATCH_LABELS = {  # a match status -> its label and its tone
-    "matched": ("Equals its lines", "good"),
-    "mismatch": ("Does not equal its lines", "bad"),
+    "matched": ("Equals its transactions", "good"),
+    "mismatch": ("Does not equal its transactions", "bad"),
     "awaiting_list": ("Stripe has not closed its list", ""),
     "not_applicable": ("Stripe does not say what is in it", ""),
 }
@@ -140,7 +140,8 @@ def _payouts_table(ctx: Context, page: Sequence[PayoutSummary]) -> Table:
                 format_money(payout.amount, payout.currency),
             ]
         )
-    columns = ["Made", "Arrives", "Payout", "Status", "Proof", "#Lines", "Currency", "#Amount"]
+    columns = ["Made", "Arrives", "Payout", "Status", "Proof", "#Transactions", "Currency",
+               "#Amount"]  # fmt: skip
     return table("payouts", "Payouts, newest first", columns, rows, empty="There is no payout yet.")
 
 
@@ -159,7 +160,7 @@ def _payout_facts(ctx: Context, payout: PayoutSummary) -> list[tuple[str, str]]:
     if payout.transactions_listed_at is not None:
         difference = payout.amount - payout.recorded_net
         facts += [
-            ("Lines by Stripe's list", format_count(payout.item_count)),
+            ("Transactions in Stripe's list", format_count(payout.item_count)),
             ("Their sum by Stripe's list", format_money(payout.listed_net, payout.currency)),
             ("Their sum by our books", format_money(payout.recorded_net, payout.currency)),
             ("Difference", format_money(difference, payout.currency)),
@@ -176,7 +177,7 @@ def _items_table(ctx: Context, payout: PayoutSummary, items: Sequence[PayoutItem
         caption += f", the first {payouts.MAX_ITEMS}"
     footer = [
         [
-            *("Sum of all lines", "", "", "", "", ""),
+            *("Sum of all transactions", "", "", "", "", ""),
             format_money(payout.recorded_net, payout.currency),
             format_money(payout.listed_net, payout.currency),
         ],

@@ -216,11 +216,11 @@ def _late_entries_table(ctx: Context, entries: list[LateEntryRow]) -> Table:
         for entry in entries[: late_entries.MAX_LATE_ENTRIES]
     ]
     columns = ["Movement", "Happened", "Belongs", "Booked in", "Accounts", "#Amount"]
-    title = "Late lines: learned from Stripe after their month was closed"
+    title = "Late entries: learned from Stripe after their month was closed"
     if len(entries) > late_entries.MAX_LATE_ENTRIES:
         title += f"; the newest {late_entries.MAX_LATE_ENTRIES}, the export of the ledger has all"
     return table("late", title, columns, rows,
-                 empty="No line came too late for a closed month.")  # fmt: skip
+                 empty="No entry came too late for a closed month.")  # fmt: skip
 
 
 # --- a month --------------------------------------------------------------------------------------

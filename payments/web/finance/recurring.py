@@ -186,7 +186,7 @@ def _rollforward_table(months: Sequence[MrrMonth], currency: str) -> Table:
         movements = [getattr(month, name) for name in MRR_MOVEMENTS]
         rows.append(
             [
-                Cell(format_month(month.month), f"/finance/lines{query}"),
+                Cell(format_month(month.month), f"/finance/transactions{query}"),
                 format_money(month.opening, currency),
                 *(_change_or_empty(amount, currency) for amount in movements),
                 format_money(month.closing, currency),

@@ -90,4 +90,4 @@ def _campaign_cell(total: CampaignTotal, period_param: str) -> Cell:
     if total.campaign is None:
         return Cell("No campaign")
     query = query_string(period=period_param, campaign=total.campaign, currency=total.currency)
-    return Cell(total.campaign, f"/finance/lines{query}")
+    return Cell(total.campaign, f"/finance/transactions{query}")

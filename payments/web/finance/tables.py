@@ -69,4 +69,4 @@ def contribution_cell(contribution_id: str | None) -> Cell:
 
 def transactions_cell(object_id: str, label: str | None = None) -> Cell:
     """Return a link to the transactions that are about an object of Stripe's."""
-    return Cell(label or object_id, f"/finance/lines?id={object_id}", code=True)
+    return Cell(label or object_id, f"/finance/transactions?id={object_id}", code=True)

@@ -83,7 +83,7 @@ class TransactionPages(Controller):
     path = "/finance"
     include_in_schema = False
 
-    @get("/lines")
+    @get("/transactions")
     async def list_transactions(
         self,
         ctx: NamedDependency[Context],
@@ -106,16 +106,16 @@ class TransactionPages(Controller):
             ctx,
             "finance_transactions.html",
             colleague,
-            title="Ledger lines",
-            active_url="/finance/lines",
+            title="Transactions",
+            active_url="/finance/transactions",
             params=params,
             choices=_filter_options(chosen),
             totals=_totals_table(totals, chosen.period),
             table=_transactions_table(ctx, page),
-            first_url=f"/finance/lines{address}" if before else "",
-            next_url=f"/finance/lines{next_address}" if more else "",
-            csv_url=f"/finance/lines.csv{address}",
-            xlsx_url=f"/finance/lines.xlsx{address}",
+            first_url=f"/finance/transactions{address}" if before else "",
+            next_url=f"/finance/transactions{next_address}" if more else "",
+            csv_url=f"/finance/transactions.csv{address}",
+            xlsx_url=f"/finance/transactions.xlsx{address}",
         )
 
     @get("/contributions/{contribution_id:str}")
@@ -135,11 +135,11 @@ class TransactionPages(Controller):
             "finance_contribution.html",
             colleague,
             title="The story of a gift",
-            active_url="/finance/lines",
+            active_url="/finance/transactions",
             contribution_facts=_contribution_facts(ctx, contribution),
             table=_timeline_table(ctx, events),
             is_cut=len(events) > contribution_timeline.MAX_EVENTS,
-            lines_url=f"/finance/lines?id={contribution.id}",
+            transactions_url=f"/finance/transactions?id={contribution.id}",
         )
 
 
@@ -170,7 +170,7 @@ def _totals_table(totals: Sequence[TransactionTotal], of_period: Period) -> Tabl
     caption = "Totals of these filters"
     if of_period != period.ALL_TIME:
         caption += f", {of_period.label}"
-    return table("totals", caption, columns, rows, empty="No line matches these filters.")
+    return table("totals", caption, columns, rows, empty="No transaction matches these filters.")
 
 
 def _transactions_table(ctx: Context, page: Sequence[Transaction]) -> Table:
@@ -192,8 +192,8 @@ def _transactions_table(ctx: Context, page: Sequence[Transaction]) -> Table:
     ]
     columns = ["When", "Type", "Frequency", "Campaign", "Gift", "Account", "Transaction",
                "Currency", "#Gross", "#Fee", "#Net"]  # fmt: skip
-    empty = "No line matches. Choose another period, or fewer filters."
-    return table("lines", "Lines, newest first", columns, rows, empty=empty)
+    empty = "No transaction matches. Choose another period, or fewer filters."
+    return table("transactions", "Transactions, newest first", columns, rows, empty=empty)
 
 
 def _shorten_id(id_: str) -> str:

@@ -205,4 +205,4 @@ def _causes_table(net_variance: NetVariance, currency: str, earlier: date, later
 
 def _lines_url(month: date, currency: str, **chosen: str) -> str:
     query = query_string(period=f"{month:%Y-%m}", currency=currency, **chosen)
-    return f"/finance/lines{query}"
+    return f"/finance/transactions{query}"

@@ -168,7 +168,7 @@ def current_export_grant(request: AnyRequest) -> ExportGrant:
 class AccessRule:
     """Who may open a route, and whether it asks for a recent proof or is an export."""
 
-    route: str  # `GET /finance/lines`
+    route: str  # `GET /finance/transactions`
     roles: frozenset[Role]  # none: open to anybody
     needs_step_up: bool = False
     is_export: bool = False

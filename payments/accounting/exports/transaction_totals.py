@@ -7,10 +7,12 @@ all add up here.
 from collections.abc import Iterable, Iterator, Sequence
 
 SUMMED_COLUMNS = ("gross", "fee", "net")
-LedgerTotals = dict[str, dict[str, dict[str, int]]]  # currency -> type -> lines, gross, fee, net
+TransactionTotals = dict[
+    str, dict[str, dict[str, int]]
+]  # currency -> type -> transactions, gross, fee, net
 
 
-def accumulate(rows: Iterable[Sequence[str]], totals: LedgerTotals) -> Iterator[Sequence[str]]:
+def accumulate(rows: Iterable[Sequence[str]], totals: TransactionTotals) -> Iterator[Sequence[str]]:
     """Yield the same rows, and add each to `totals` as it passes. The first names the columns."""
     remaining = iter(rows)
     names = list(next(remaining, []))
@@ -19,9 +21,9 @@ def accumulate(rows: Iterable[Sequence[str]], totals: LedgerTotals) -> Iterator[
     places = [(name, names.index(f"{name}_minor")) for name in SUMMED_COLUMNS]
     for row in remaining:
         sums = totals.setdefault(row[currency], {}).setdefault(
-            row[type_], dict.fromkeys(("lines", *SUMMED_COLUMNS), 0)
+            row[type_], dict.fromkeys(("transactions", *SUMMED_COLUMNS), 0)
         )
-        sums["lines"] += 1
+        sums["transactions"] += 1
         for name, place in places:
             sums[name] += int(row[place])
         yield row
