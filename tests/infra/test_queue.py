@@ -550,6 +550,24 @@ async def test_the_engine_is_the_one_that_our_statement_leans_on(newsroom: Newsr
     ]
 
 
+async def test_to_fetch_a_job_reads_few_pages_however_many_jobs_wait(newsroom: Newsroom) -> None:
+    pages_sql = text(
+        "SELECT sum(pg_stat_get_xact_blocks_fetched(indexrelid)) FROM pg_index"
+        " WHERE indrelid = CAST('procrastinate_jobs' AS regclass)"
+    )
+    async with newsroom.ctx.sessions() as session:  # nothing is committed
+        await session.execute(
+            text(
+                "INSERT INTO procrastinate_jobs (queue_name, task_name, lock)"
+                " SELECT 'sync', 'sync', 'charge:ch_' || n FROM generate_series(1, 20000) AS n"
+            )
+        )
+        before = await session.scalar(pages_sql)
+        job = text("SELECT lock FROM procrastinate_fetch_job_v2(ARRAY['sync'], NULL)")
+        assert await session.scalar(job) == "charge:ch_1"
+        assert 0 < await session.scalar(pages_sql) - before < 60
+
+
 async def test_the_engines_own_call_for_a_job_makes_the_same_row(newsroom: Newsroom) -> None:
     await newsroom.deliver([webhook_event(newsroom, "charge", "ch_1")])
     async with worker.open_engine(newsroom.ctx) as engine:
