@@ -15,6 +15,19 @@ from payments.cli.common import (
     yes_option,
 )
 
+# What the proof does not cover, by the group of a stop.
+NOT_COVERED = {
+    "all": (
+        "Not covered: Payment Links (what one opens is closed, and what it charges is shown to "
+        "you, as it comes); a debit that a bank already works on; and what another program "
+        "charges by itself, without an invoice or a page of Stripe."
+    ),
+    "protected": (
+        "Not covered: pages that are open and Payment Links (a protected card that pays there is "
+        "quarantined); invoices that no subscription made; a debit that a bank already works on; "
+        "and what another program charges by itself."
+    ),
+}
 MODE_DONE = {"cancel": "cancelled", "pause": "paused"}
 
 
@@ -99,6 +112,7 @@ def execute(group: str, mode: str, *, resume: bool, as_json: bool) -> bool:
         )
         click.echo(f"Ended besides: {_in_words(report.ended)}.")
         click.echo(f"Left by Stripe's lists: {_in_words(report.left)}.")
+        click.echo(NOT_COVERED[group])
     for object_id, reason in report.refusals.items():
         echo_stderr(f"{object_id}: {reason}")
     if not report.is_proved:

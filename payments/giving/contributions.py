@@ -213,12 +213,14 @@ async def _insert_or_get(
 async def open_checkout(ctx: Context, contribution_id: str) -> Contribution:
     """Create the session of a started contribution, or return what an earlier call created.
 
-    Raises StripeRejected and StripeUnavailable.
+    Raises DonationsClosed, StripeRejected and StripeUnavailable.
     """
     async with ctx.sessions() as session:
         row = await session.get_one(Contribution, contribution_id)
-    if row.status is not ContributionStatus.STARTED or row.checkout_session_params is None:
-        return row
+        if row.status is not ContributionStatus.STARTED or row.checkout_session_params is None:
+            return row
+        if await emergency_stops.is_stopping_all(session):
+            raise donor_notice.DonationsClosed
     try:
         with stripe_client.translate_errors():
             made = await ctx.stripe.v1.checkout.sessions.create_async(

@@ -10,7 +10,8 @@ has forgiven nothing. An invoice is a debt when it is
 * uncollectible and the newest of a subscription that is owed for still.
 
 A void one is no debt, nor is the draft of a pause, nor one that a bank is working on. What Stripe
-has paused because a payment failed, or for want of a card, goes on when the debt is paid.
+has paused because a payment failed, or for want of a card, goes on when the debt is paid. While an
+emergency stop holds a subscription none is paid and none is resumed.
 """
 
 import contextlib
@@ -29,6 +30,7 @@ from payments.giving.subscriptions import SubscriptionStatus
 from payments.infra import alerts, stripe_client
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
+from payments.risk import emergency_stops
 
 OWING_STATUSES = (
     SubscriptionStatus.PAST_DUE,
@@ -70,7 +72,12 @@ class CardUpdatePlan:
 
 
 async def plan_for(ctx: Context, subscription_id: str) -> CardUpdatePlan:
-    """Return what replacing the card would do, as Stripe has it now. Raises StripeUnavailable."""
+    """Return what replacing the card would do, as Stripe has it now.
+
+    Raises StopStands and StripeUnavailable.
+    """
+    async with ctx.sessions() as session:
+        await emergency_stops.require_not_held(session, subscription_id)
     with stripe_client.translate_errors():
         fetched = await subscription_sync.fetch(ctx, subscription_id)
         debts = await _debts_of(ctx, fetched)
@@ -102,7 +109,8 @@ async def settle(
         if shown_invoice_id is not None:
             outcome = await _settle_debts(ctx, fetched, shown_invoice_id, payment_method_id)
         is_paused = _is_paused_for_want_of_payment(fetched)
-        if is_paused and outcome is not _Outcome.REFUSED:
+        is_stopped = await emergency_stops.is_to_be_left(ctx, fetched)
+        if is_paused and outcome is not _Outcome.REFUSED and not is_stopped:
             await _resume(ctx, fetched)
     if shown_invoice_id is not None or is_paused:
         requested_at = ctx.now()
@@ -113,7 +121,7 @@ async def settle(
             await alerts.close(
                 session, AlertKind.DEBT_LEFT, object_id=subscription_id, now=ctx.now()
             )
-    elif outcome is not _Outcome.UNDER_WAY:
+    elif outcome is not _Outcome.UNDER_WAY and not is_stopped:
         await _alert(ctx, AlertKind.DEBT_LEFT, subscription_id)
 
 
@@ -137,6 +145,8 @@ async def _settle_debts(
     debts = await _debts_of(ctx, fetched)
     shown = next((debt for debt in debts if debt.id == shown_invoice_id), None)
     if shown is not None:
+        if await emergency_stops.is_to_be_left(ctx, fetched):
+            return _Outcome.REFUSED
         outcome = await _pay(ctx, shown, payment_method_id)
     else:  # it was paid meanwhile, or somebody voided it
         shown = await ctx.stripe.v1.invoices.retrieve_async(shown_invoice_id)

@@ -30,6 +30,7 @@ from payments.giving.subscription_changes import SubscriptionEnded
 from payments.giving.subscriptions import LIVE_STATUSES, Subscription
 from payments.infra import job_queue, stripe_client
 from payments.infra.context import Context
+from payments.risk import emergency_stops
 
 SWEEP_PERIOD = timedelta(days=30)  # in which a card given on Stripe's page is looked for
 
@@ -49,12 +50,13 @@ async def start_card_update(
     `shown` is the fingerprint of the plan that the donor saw: what it charges is charged once the
     card is in use. None is for who saw none, and nothing is charged. `origin` is the address of
     ours that the donor came by, and comes back to. Raises SubscriptionEnded, InvalidField when the
-    plan is another by now, StripeRejected and StripeUnavailable.
+    plan is another by now, StopStands, StripeRejected and StripeUnavailable.
     """
     async with ctx.sessions() as session:
         subscription = await subscriptions.get_or_none(session, subscription_id)
-    if subscription is None or not subscription.may_be_charged:
-        raise SubscriptionEnded("This contribution has already ended. Nothing more is charged.")
+        if subscription is None or not subscription.may_be_charged:
+            raise SubscriptionEnded("This contribution has already ended. Nothing more is charged.")
+        await emergency_stops.require_not_held(session, subscription_id)
     plan = CardUpdatePlan() if shown is None else await debts.plan_for(ctx, subscription_id)
     if plan.fingerprint != (shown or ""):
         raise InvalidField(
@@ -105,6 +107,9 @@ async def apply_setup_session(ctx: Context, fetched: CheckoutSession) -> None:
 async def sync_setup_intent(ctx: Context, setup_intent_id: str) -> None:
     """Fetch a setup intent, make its card the default of the subscription it was taken for, and
     settle the debt its donor was shown. Raises StripeRejected when another card is still in use.
+
+    While an emergency stop holds the subscription nothing is done; `unused_setup_intents` finds the
+    card again when it is lifted.
     """
     with stripe_client.translate_errors():
         fetched = await ctx.stripe.v1.setup_intents.retrieve_async(setup_intent_id)
@@ -119,6 +124,8 @@ async def sync_setup_intent(ctx: Context, setup_intent_id: str) -> None:
     if subscription.stripe_customer_id != stripe_client.id_of(fetched.customer):
         return  # a card of one customer, for another's subscription
     async with ctx.sessions() as session:
+        if await emergency_stops.is_holding(session, subscription_id):
+            return
         was_used = await change_log.setup_intent_used(session, setup_intent_id)
     if not was_used:  # an event that comes a month later must not bring an older card back
         decision_id = stripe_client.metadata_value(fetched, "decision")

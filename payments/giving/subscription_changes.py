@@ -276,6 +276,7 @@ async def _decide(
     idempotency_key: str | None,
 ) -> SubscriptionChange:
     async with ctx.sessions.begin() as session:
+        await emergency_stops.require_not_held(session, subscription.stripe_subscription_id)
         return await change_log.record_decision(
             session,
             subscription.stripe_subscription_id,

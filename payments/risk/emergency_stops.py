@@ -1,20 +1,25 @@
-"""Emergency stops: emergency stops that were decided, and how far each has come.
+"""Emergency stops that were decided, and how far each has come.
 
 `safety.emergency_stop` carries them out. A stop stands from its decision until it is lifted: what
 would be charged later belongs to it too. While all are stopped nobody can give, and what a stop
-holds cannot be resumed.
+holds is neither changed nor charged by anything here: each call that could ask here first
+(`tests/safety/test_stopped_roads.py` lists them).
 """
 
 from collections.abc import Sequence
 from enum import StrEnum
 
+import stripe
 from sqlalchemy import ForeignKey, Index, or_, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core.errors import PaymentsError
+from payments.core.safety_policy import Policy
 from payments.infra import db, job_queue
+from payments.infra.context import Context
+from payments.risk import quarantine
 
 SUBSCRIPTION_ARRIVAL_JOB = "stop_subscription"  # kinds of job: look at what came while one stands
 PAYMENT_ARRIVAL_JOB = "stop_payment"
@@ -76,7 +81,7 @@ class EmergencyStop(db.Base):
 
 
 class StopItem(db.Base):
-    """One subscription of a emergency stop."""
+    """One subscription of an emergency stop."""
 
     __tablename__ = "emergency_stop_items"
 
@@ -99,8 +104,8 @@ async def is_stopping_all(session: AsyncSession) -> bool:
     return any(stop.group is StopGroup.ALL for stop in await standing(session))
 
 
-async def require_not_held(session: AsyncSession, subscription_id: str) -> None:
-    """Raise StopStands for a subscription that a standing stop holds."""
+async def is_holding(session: AsyncSession, subscription_id: str) -> bool:
+    """Whether a standing stop holds a subscription, as far as our rows say."""
     query = (
         select(EmergencyStop.id)
         .outerjoin(StopItem, StopItem.emergency_stop_id == EmergencyStop.id)
@@ -112,11 +117,38 @@ async def require_not_held(session: AsyncSession, subscription_id: str) -> None:
             ),
         )
     )
-    if await session.scalar(query.limit(1)) is not None:
+    return await session.scalar(query.limit(1)) is not None
+
+
+async def require_not_held(session: AsyncSession, subscription_id: str) -> None:
+    """Raise StopStands for a subscription that a standing stop holds."""
+    if await is_holding(session, subscription_id):
         raise StopStands(
             "We have stopped all charges to keep readers safe. Nothing is charged, and nothing was "
             "changed."
         )
+
+
+async def is_to_be_left(ctx: Context, fetched: stripe.Subscription) -> bool:
+    """Whether a subscription just fetched may not be charged now, because a standing stop holds it
+    or is about the method it would be charged to. Its methods must be expanded.
+    """
+    async with ctx.sessions() as session:
+        stops = await standing(session)
+        policy = ctx.settings.safety_policy
+        if any(covers(stop, fetched, policy) for stop in stops):
+            return True
+        return bool(stops) and await is_holding(session, fetched.id)
+
+
+def covers(stop: EmergencyStop, fetched: stripe.Subscription, policy: Policy | None) -> bool:
+    """Whether a stop is about a subscription, by the country of what it would be charged to.
+
+    Its methods must be expanded.
+    """
+    if stop.group is StopGroup.ALL:
+        return True
+    return policy is not None and policy.protects(quarantine.subscription_country(fetched))
 
 
 async def enqueue_arrival(session: AsyncSession, job: str, object_id: str) -> None:

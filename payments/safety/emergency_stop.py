@@ -2,9 +2,10 @@
 
 A stop is a row, and so is each of its subscriptions with its state: a command that was killed goes
 on where it was (`--resume`). It ends what Stripe lists (`stop_lists`) and what we call live: pages
-that are open, schedules, subscriptions whatever their status, and invoices that are open or drafts.
-Then it lists again, and is proved when nothing is left. Each step may be repeated. One object that
-Stripe refuses to end is named, and the others are ended.
+that are open, schedules, subscriptions whatever their status, the invoices that could still be
+paid, and what waits for the next one. Then it lists again, and is proved when nothing is left. Each
+step may be repeated. One object that Stripe refuses to end, or that the database has no answer
+about, is named, and the others are ended.
 
 A stop stands until it is lifted; what comes later is ended by a schedule and
 by `stop_arrivals`.
@@ -12,18 +13,19 @@ by `stop_arrivals`.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import structlog
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.core.errors import PaymentsError, StripeUnavailable
+from payments.core.errors import PaymentsError
 from payments.core.identifiers import new_row_id
 from payments.giving.contributions import Contribution
 from payments.giving.subscriptions import LIVE_STATUSES, Subscription
-from payments.infra import alerts
+from payments.infra import alerts, db
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.risk import emergency_stops
@@ -35,9 +37,10 @@ from payments.risk.emergency_stops import (
     StopMode,
 )
 from payments.safety import stop_actions, stop_items, stop_lists
-from payments.safety.stop_actions import NotStopped
+from payments.safety.stop_actions import Ended, NotStopped
 from payments.safety.stop_lists import Chargeable, Scope
 
+log = structlog.get_logger("payments.safety.emergency_stop")
 CONCURRENCY = 8
 MAX_PASSES = 5  # over what Stripe did not answer for, and what came meanwhile
 ProgressCallback = Callable[[int, int], None]  # subscriptions done, and in all
@@ -162,11 +165,12 @@ async def carry_out(
     for _ in range(MAX_PASSES):
         run.refusals.clear()
         await stop_items.retry_rejected(ctx, stop)
-        await _end_listed(ctx, scope, stop_lists.CHECKOUT_SESSIONS, run)
-        await _end_listed(ctx, scope, stop_lists.SCHEDULES, run)
-        await stop_items.add(ctx, stop, await _subscriptions_of(ctx, scope, run))
-        await _process_pending(ctx, stop, run)
-        await _end_listed(ctx, scope, stop_lists.INVOICES, run)
+        for name in scope.lists:
+            if name == stop_lists.SUBSCRIPTIONS:
+                await _add_subscriptions(ctx, scope, stop, run)
+                await _process_pending(ctx, stop, run)
+            else:
+                await _end_listed(ctx, scope, name, run)
         left = await stop_lists.read_all(ctx, scope)
         if left.is_nothing and not await stop_items.in_state(ctx, stop.id, StopItemState.PENDING):
             break
@@ -211,31 +215,57 @@ async def _close(ctx: Context, stop: EmergencyStop, run: _Progress, left: Charge
 
 async def _end_listed(ctx: Context, scope: Scope, name: str, run: _Progress) -> None:
     """End every object of one of Stripe's lists, a few at once. What is refused is named."""
-    ids = iter(await stop_lists.read(ctx, scope, name, Chargeable()))
+
+    async def end(object_id: str) -> None:
+        if await stop_actions.ACTIONS[name](ctx, scope.mode, object_id) is Ended.DONE:
+            run.ended[name] += 1
+
+    await _for_each(await stop_lists.read(ctx, scope, name, Chargeable()), end, run)
+
+
+async def _for_each(
+    object_ids: Iterable[str],
+    action: Callable[[str], Awaitable[None]],
+    run: _Progress,
+) -> None:
+    """Await the action for each object, a few at once. One that fails is named, and the others are
+    done: what failed is tried again in the next pass.
+
+    Raises what the database raises when it answers nobody.
+    """
+    ids = iter(object_ids)
 
     async def work() -> None:
         for object_id in ids:
             try:
-                await stop_actions.ACTIONS[name](ctx, object_id)
+                await action(object_id)
             except NotStopped as refusal:
                 run.refusals[object_id] = str(refusal)
-            except StripeUnavailable as error:
+            except PaymentsError as error:
                 run.refusals[object_id] = stop_lists.explain(error)
-            else:
-                run.ended[name] += 1
+            except Exception as error:
+                if db.is_away(error):
+                    raise
+                log.warning("stop_failed", exc_info=True)
+                run.refusals[object_id] = type(error).__name__
 
-    await asyncio.gather(*(work() for _ in range(CONCURRENCY)))
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(CONCURRENCY):
+            tasks.create_task(work())
 
 
 # --- subscriptions --------------------------------------------------------------------------------
 
 
-async def _subscriptions_of(ctx: Context, scope: Scope, run: _Progress) -> list[str]:
-    """Return the subscriptions of a group: Stripe's list, and what our rows call live."""
+async def _add_subscriptions(
+    ctx: Context, scope: Scope, stop: EmergencyStop, run: _Progress
+) -> None:
+    """Store the subscriptions of a group: Stripe's list, and what our rows call live."""
     found = Chargeable()
     listed = await stop_lists.read(ctx, scope, stop_lists.SUBSCRIPTIONS, found)
     run.refusals.update(found.unread)
-    return list(dict.fromkeys([*listed, *await _ours(ctx, scope)]))
+    every = list(dict.fromkeys([*listed, *await _ours(ctx, scope)]))
+    await stop_items.add(ctx, stop, every, chargeable=listed)
 
 
 async def _ours(ctx: Context, scope: Scope) -> Sequence[str]:
@@ -258,24 +288,23 @@ async def _ours(ctx: Context, scope: Scope) -> Sequence[str]:
 
 async def _process_pending(ctx: Context, stop: EmergencyStop, run: _Progress) -> None:
     """Process every pending subscription, a few at once within Stripe's rate limit."""
-    pending = iter(await stop_items.in_state(ctx, stop.id, StopItemState.PENDING))
+    pending = await stop_items.in_state(ctx, stop.id, StopItemState.PENDING)
     query = select(func.count()).where(StopItem.emergency_stop_id == stop.id)
     async with ctx.sessions() as session:
         total = await session.scalar(query)
         processed = await session.scalar(query.where(StopItem.state != StopItemState.PENDING))
     done = int(processed or 0)
 
-    async def work() -> None:
+    async def stop_one(subscription_id: str) -> None:
         nonlocal done
-        for subscription_id in pending:
-            refusal = await stop_items.process(ctx, stop, subscription_id)
-            if refusal is not None:
-                run.refusals[subscription_id] = refusal
-            done += 1
-            run.report(done, int(total or 0))
+        refusal = await stop_items.process(ctx, stop, subscription_id)
+        if refusal is not None:
+            run.refusals[subscription_id] = refusal
+        done += 1
+        run.report(done, int(total or 0))
 
     run.report(done, int(total or 0))
-    await asyncio.gather(*(work() for _ in range(CONCURRENCY)))
+    await _for_each(pending, stop_one, run)
 
 
 def to_json(report: StopReport) -> Mapping[str, object]:

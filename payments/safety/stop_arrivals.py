@@ -15,7 +15,7 @@ from payments.giving.charges import Charge, ChargeStatus
 from payments.infra import alerts, isolation, retries
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
-from payments.risk import emergency_stops, quarantine
+from payments.risk import emergency_stops
 from payments.risk.emergency_stops import (
     EmergencyStop,
     StopGroup,
@@ -35,7 +35,9 @@ class NotYetStopped(PaymentsError):
 
 
 async def stop_subscription(ctx: Context, subscription_id: str) -> None:
-    """End a subscription that a standing stop covers. Raises NotYetStopped to be retried."""
+    """End a subscription that a standing stop covers. Raises NotYetStopped and StripeUnavailable to
+    be retried.
+    """
     async with ctx.sessions() as session:
         stops = await emergency_stops.standing(session)
     if not stops:
@@ -44,7 +46,7 @@ async def stop_subscription(ctx: Context, subscription_id: str) -> None:
     for stop in stops:
         if fetched.status in stop_lists.ENDED_STATUSES or not _covers(ctx, stop, fetched):
             continue
-        await stop_items.add(ctx, stop, [subscription_id])
+        await stop_items.add(ctx, stop, [subscription_id], chargeable=[subscription_id])
         if await _is_done(ctx, stop, subscription_id):
             continue
         refusal = await stop_items.process(ctx, stop, subscription_id)
@@ -64,10 +66,7 @@ def _covers(ctx: Context, stop: EmergencyStop, fetched: stripe.Subscription) -> 
     """Whether a stop is about a subscription, and it is not held already."""
     if stop.mode is StopMode.PAUSE and stop_lists.is_held(fetched):
         return False
-    policy = ctx.settings.safety_policy
-    if stop.group is StopGroup.ALL:
-        return True
-    return policy is not None and policy.protects(quarantine.subscription_country(fetched))
+    return emergency_stops.covers(stop, fetched, ctx.settings.safety_policy)
 
 
 async def stop_payment(ctx: Context, charge_id: str) -> None:

@@ -4,13 +4,12 @@ A subscription is muted in the transaction that stores its row, before Stripe is
 events that follow are recorded and nobody is written to.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.core.errors import StripeUnavailable
 from payments.giving import change_log
 from payments.giving.change_log import Actor, ChangeKind
 from payments.infra import alerts, job_queue
@@ -23,19 +22,24 @@ from payments.risk.emergency_stops import (
     StopItemState,
     StopMode,
 )
-from payments.safety import stop_actions, stop_lists
+from payments.safety import stop_actions
 from payments.safety.stop_actions import Ended, NotStopped
 
 PAGE_SIZE = 500  # subscriptions written to the database at once
 
 
-async def add(ctx: Context, stop: EmergencyStop, subscription_ids: Sequence[str]) -> int:
-    """Store subscriptions as items of a stop and mute them. Returns how many are new.
+async def add(
+    ctx: Context,
+    stop: EmergencyStop,
+    subscription_ids: Sequence[str],
+    *,
+    chargeable: Collection[str],
+) -> None:
+    """Store subscriptions as items of a stop and mute them.
 
-    One that was done and is chargeable again is pending again; either raises an alert once the
-    stop was proved.
+    `chargeable` are those of them that Stripe says can be charged: one of these that was done is
+    pending again. It and what is new raise an alert once the stop was proved.
     """
-    added = 0
     for start in range(0, len(subscription_ids), PAGE_SIZE):
         page = subscription_ids[start : start + PAGE_SIZE]
         rows = [
@@ -59,7 +63,7 @@ async def add(ctx: Context, stop: EmergencyStop, subscription_ids: Sequence[str]
                 update(StopItem)
                 .where(
                     StopItem.emergency_stop_id == stop.id,
-                    StopItem.stripe_subscription_id.in_(page),
+                    StopItem.stripe_subscription_id.in_(set(page) & set(chargeable)),
                     StopItem.state == StopItemState.DONE,
                 )
                 .values(state=StopItemState.PENDING)
@@ -71,8 +75,6 @@ async def add(ctx: Context, stop: EmergencyStop, subscription_ids: Sequence[str]
                 )
             await muted.mute(session, page, now=ctx.now())
             await outbox.cancel_for(session, page)
-            added += len(new)
-    return added
 
 
 async def in_state(ctx: Context, emergency_stop_id: str, state: StopItemState) -> list[str]:
@@ -98,7 +100,11 @@ async def retry_rejected(ctx: Context, stop: EmergencyStop) -> None:
 
 
 async def process(ctx: Context, stop: EmergencyStop, subscription_id: str) -> str | None:
-    """Record the decision, ask Stripe, and record its answer. Returns why it was not stopped."""
+    """Record the decision, ask Stripe, and record its answer. Returns why it was not stopped.
+
+    Whatever the answer, the subscription is fetched once more: our row may be behind. Raises
+    StripeUnavailable, and then it stays pending until the next pass.
+    """
     kind = ChangeKind.CANCELLED if stop.mode is StopMode.CANCEL else ChangeKind.PAUSED
     async with ctx.sessions.begin() as session:
         if kind is ChangeKind.CANCELLED:
@@ -115,22 +121,21 @@ async def process(ctx: Context, stop: EmergencyStop, subscription_id: str) -> st
                 cause=stop.id,
             )
         await _update_item(session, stop.id, subscription_id, attempts=StopItem.attempts + 1)
+    reason: str | None = None
     try:
         ended = await stop_actions.stop_subscription(ctx, stop.mode, subscription_id)
-    except StripeUnavailable as error:
-        return stop_lists.explain(error)  # it stays pending until the next pass
     except NotStopped as refusal:
-        async with ctx.sessions.begin() as session:
-            await _update_item(session, stop.id, subscription_id, state=StopItemState.REJECTED)
-            if kind is ChangeKind.PAUSED:  # a cancellation is asked for again until it is done
-                await change_log.mark_failed(session, decision.id, now=ctx.now())
-        return str(refusal)
-    is_done = ended is Ended.DONE
-    state = StopItemState.DONE if is_done else StopItemState.ALREADY_ENDED
+        reason, state = str(refusal), StopItemState.REJECTED
+    else:
+        is_done = ended is Ended.DONE
+        state = StopItemState.DONE if is_done else StopItemState.ALREADY_ENDED
     async with ctx.sessions.begin() as session:
         await _update_item(session, stop.id, subscription_id, state=state)
+        # a cancellation is asked for again until it is done
+        if state is StopItemState.REJECTED and kind is ChangeKind.PAUSED:
+            await change_log.mark_failed(session, decision.id, now=ctx.now())
         await job_queue.enqueue_sync(session, "subscription", subscription_id)
-    return None
+    return reason
 
 
 async def _update_item(

@@ -27,9 +27,12 @@ from payments.risk.emergency_stops import StopGroup, StopItem, StopMode
 
 SUBSCRIPTIONS, CHECKOUT_SESSIONS = "subscriptions", "checkout_sessions"
 SCHEDULES, INVOICES = "subscription_schedules", "invoices"
-LISTS = (CHECKOUT_SESSIONS, SCHEDULES, SUBSCRIPTIONS, INVOICES)  # in the order they are ended
+INVOICE_ITEMS = "pending_invoice_items"
+# in the order they are ended
+LISTS = (CHECKOUT_SESSIONS, SCHEDULES, SUBSCRIPTIONS, INVOICES, INVOICE_ITEMS)
 ENDED_STATUSES = ("canceled", "incomplete_expired")
 ENDED_SCHEDULE_STATUSES = ("canceled", "completed", "released")
+PAYABLE_INVOICE_STATUSES = ("open", "draft", "uncollectible")
 PAYMENT_METHOD_EXPAND = [
     "data.default_payment_method",
     "data.customer.invoice_settings.default_payment_method",
@@ -52,6 +55,12 @@ class Scope:
     mode: StopMode
     policy: Policy | None  # None for the group of all
     emergency_stop_id: str = ""
+
+    @property
+    def lists(self) -> tuple[str, ...]:
+        """The lists that hold something of the group."""
+        of_nobody_yet = () if self.group is StopGroup.ALL else (CHECKOUT_SESSIONS,)
+        return tuple(name for name in LISTS if name not in of_nobody_yet)
 
 
 @dataclass(slots=True)
@@ -82,9 +91,9 @@ def scope_of(ctx: Context, group: StopGroup, mode: StopMode, emergency_stop_id: 
 
 
 async def read_all(ctx: Context, scope: Scope) -> Chargeable:
-    """Read every list. One that cannot be read is named, and the others are read."""
+    """Read every list of a scope. One that cannot be read is named, and the others are read."""
     found = Chargeable()
-    for name in LISTS:
+    for name in scope.lists:
         await read(ctx, scope, name, found)
     return found
 
@@ -139,10 +148,8 @@ def is_held(fetched: stripe.Subscription) -> bool:
     return fetched.status == "paused" or (pause is not None and pause.resumes_at is None)
 
 
-async def _checkout_sessions(ctx: Context, scope: Scope) -> AsyncIterator[str]:
+async def _checkout_sessions(ctx: Context, _scope: Scope) -> AsyncIterator[str]:
     """Yield the pages of Stripe on which a reader can still pay."""
-    if scope.group is not StopGroup.ALL:
-        return
     page = await ctx.stripe.v1.checkout.sessions.list_async(
         {"limit": stripe_client.MAX_PAGE_SIZE, "status": "open"}
     )
@@ -163,9 +170,11 @@ async def _schedules(ctx: Context, scope: Scope) -> AsyncIterator[str]:
 
 
 async def _invoices(ctx: Context, scope: Scope) -> AsyncIterator[str]:
-    """Yield the invoices that are open, or will be."""
+    """Yield the invoices that are open, or will be, and those that were written off: Stripe still
+    takes a payment of one.
+    """
     members = await _members(ctx, scope)
-    for status in ("open", "draft"):
+    for status in PAYABLE_INVOICE_STATUSES:
         page = await ctx.stripe.v1.invoices.list_async(
             {"limit": stripe_client.MAX_PAGE_SIZE, "status": status}
         )
@@ -178,11 +187,24 @@ async def _invoices(ctx: Context, scope: Scope) -> AsyncIterator[str]:
                 yield fetched.id
 
 
+async def _invoice_items(ctx: Context, scope: Scope) -> AsyncIterator[str]:
+    """Yield what would be added to somebody's next invoice. We make none."""
+    members = await _members(ctx, scope)
+    page = await ctx.stripe.v1.invoice_items.list_async(
+        {"limit": stripe_client.MAX_PAGE_SIZE, "pending": True}
+    )
+    async for fetched in page.auto_paging_iter():
+        details = fetched.parent.subscription_details if fetched.parent is not None else None
+        if _is_member(members, None if details is None else details.subscription):
+            yield fetched.id
+
+
 _READERS: Mapping[str, Callable[[Context, Scope], AsyncIterator[Any]]] = {
     SUBSCRIPTIONS: _subscriptions,
     CHECKOUT_SESSIONS: _checkout_sessions,
     SCHEDULES: _schedules,
     INVOICES: _invoices,
+    INVOICE_ITEMS: _invoice_items,
 }
 
 

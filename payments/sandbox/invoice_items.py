@@ -5,13 +5,22 @@ from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount
 from payments.sandbox.catalog import currency_in
 from payments.sandbox.errors import invalid_request, missing_param
-from payments.sandbox.form_encoding import JsonObject
+from payments.sandbox.form_encoding import JsonObject, JsonValue
 from payments.sandbox.routes import Call, add_list_and_retrieve_routes, route
+
+
+def _is_pending(item: JsonObject, value: JsonValue) -> bool:
+    return bool(item["invoice"] is None) is (value == "true")
+
 
 add_list_and_retrieve_routes(
     "invoiceitem",
     "/v1/invoiceitems",
-    {"customer": listing.equals("customer"), "invoice": listing.equals("invoice")},
+    {
+        "customer": listing.equals("customer"),
+        "invoice": listing.equals("invoice"),
+        "pending": _is_pending,
+    },
 )
 
 

@@ -74,6 +74,16 @@ def cancel(call: Call) -> JsonObject:
     return schedule
 
 
+@route("POST", "/v1/subscription_schedules/{}/release")
+def release(call: Call) -> JsonObject:
+    """Release a schedule: a subscription that it began goes on as it is."""
+    schedule = call.get_object(OBJECT_NAME)
+    if schedule["status"] not in _CANCELLABLE_STATUSES:
+        raise invalid_request(f"You cannot release a schedule that is {schedule['status']}.")
+    _release(call.account, schedule)
+    return schedule
+
+
 @when_due("start_schedule")
 def start_when_due(account: StripeAccount, schedule_id: str) -> None:
     """Begin the subscription of a schedule that was not cancelled, and charge it."""
@@ -98,10 +108,14 @@ def start_when_due(account: StripeAccount, schedule_id: str) -> None:
 def release_when_due(account: StripeAccount, schedule_id: str) -> None:
     """Release the subscription of a schedule at the end of its phase."""
     schedule = account.store.objects[schedule_id]
-    if schedule["status"] != "active":
-        return
+    if schedule["status"] == "active":
+        _release(account, schedule)
+
+
+def _release(account: StripeAccount, schedule: JsonObject) -> None:
     subscription_id = schedule["subscription"]
-    account.store.objects[subscription_id]["schedule"] = None
+    if subscription_id is not None:
+        account.store.objects[subscription_id]["schedule"] = None
     account.set_fields(
         schedule,
         status="released",

@@ -16,7 +16,7 @@ REASONS = {
         accounting/integrity:run_checks ops/doctor:run_checks ops/reconcile:find_differences
         ops/reconcile:_differences_of _not_at_stripe
         ops/reconcile:_repair signups/confirmation:send_confirmations
-        safety/emergency_stop:carry_out _end_listed _process_pending work
+        safety/emergency_stop:carry_out _for_each work
         safety/stop_lists:read_all""",
     "it only has to do with rows of ours, in one transaction, done once more as a whole": """
         accounting/integrity:_check_and_alert _snapshot_failures

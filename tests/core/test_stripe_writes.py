@@ -1,12 +1,7 @@
 """Whatever we ask Stripe to change is looked at afterwards: each such call has its place here."""
 
-import ast
-from collections.abc import Iterator
-from pathlib import Path
+from tests.support.stripe_writes import writes
 
-ROOT = Path(__file__).parents[2]
-# What changes nothing of Stripe's, or is none of Stripe's calls.
-READS = ("retrieve", "list", "create_preview", "open", "close", "run_worker", "request")
 # How each is looked at, with the test that has Stripe confirm it and not do it.
 WRITES = {
     "the subscription is fetched and compared; tests/giving/test_change_requests.py": """
@@ -23,7 +18,7 @@ WRITES = {
     "the answer is compared, and all is listed again; tests/safety/test_emergency_stop.py": """
         safety/stop_actions:update safety/stop_actions:cancel safety/stop_actions:expire
         safety/stop_actions:cancel safety/stop_actions:finalize_invoice
-        safety/stop_actions:void_invoice""",
+        safety/stop_actions:void_invoice safety/stop_actions:release safety/stop_actions:delete""",
     "charge and amount must be those of the request; tests/settlement/test_refunds.py": """
         settlement/refund_requests:create""",
     "of nobody: it asks whether the key may; tests/infra/test_stripe_permissions.py": """
@@ -37,19 +32,6 @@ WRITES = {
 }
 
 
-def writes() -> Iterator[str]:
-    """Yield the module and the verb of every call that changes something at Stripe."""
-    for file in sorted(ROOT.glob("payments/**/*.py")) + sorted(ROOT.glob("webhooks/*.py")):
-        module = file.relative_to(ROOT).with_suffix("").as_posix().removeprefix("payments/")
-        if module.startswith(("sandbox/", "ops/demo/")):
-            continue
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Attribute) and node.attr.endswith("_async"):
-                verb = node.attr.removesuffix("_async")
-                if not verb.startswith(READS):
-                    yield f"{module}:{verb}"
-
-
 def test_every_change_at_stripe_is_looked_at_afterwards() -> None:
     reviewed = [call for calls in WRITES.values() for call in calls.split()]
-    assert sorted(writes()) == sorted(reviewed)
+    assert sorted(f"{one.module}:{one.verb}" for one in writes()) == sorted(reviewed)

@@ -264,3 +264,43 @@ async def test_a_shop_in_the_same_account_sells_with_objects_of_its_own(shop: Sh
         {},
         {"order": "17", "contribution_id": "not ours"},
     ]
+
+
+# ------------------------------------------------------------------ schedules and invoice items
+
+
+async def test_a_schedule_is_released_once_and_its_subscription_goes_on(shop: Shop) -> None:
+    subscription = await subscribe(shop, await customer(shop))
+    schedules = shop.client.v1.subscription_schedules
+    made = await schedules.create_async(
+        {
+            "customer": stripe_id(subscription.customer),
+            "start_date": int(shop.sandbox.clock.timestamp()) + 86400,
+            "phases": [{"items": [{"price": subscription["items"].data[0].price.id}]}],
+        }
+    )
+    await shop.advance(2)
+    begun = await schedules.retrieve_async(made.id)
+    released = await schedules.release_async(made.id)
+    assert (begun.status, released.status) == ("active", "released")
+    assert released.released_subscription == begun.subscription
+    assert (await shop.subscription(stripe_id(begun.subscription))).status == "active"
+    with pytest.raises(stripe.InvalidRequestError, match="released"):
+        await schedules.release_async(made.id)
+
+
+async def test_invoice_items_are_listed_by_whether_an_invoice_has_them(shop: Shop) -> None:
+    buyer = await customer(shop)
+    items = shop.client.v1.invoice_items
+    first = await items.create_async({"customer": buyer, "amount": 300, "currency": "usd"})
+    await shop.client.v1.invoices.create_async(
+        {"customer": buyer, "pending_invoice_items_behavior": "include"}
+    )
+    second = await items.create_async({"customer": buyer, "amount": 400, "currency": "usd"})
+    for pending, expected in ((True, second), (False, first)):
+        page = await items.list_async({"pending": pending})
+        assert [item.id for item in page.data] == [expected.id]
+
+
+def stripe_id(found: object) -> str:
+    return found if isinstance(found, str) else str(getattr(found, "id"))  # noqa: B009
