@@ -24,7 +24,8 @@ REASONS = {
         accounting/reports/variance:net_variance
         donors/sign_in:_is_over_link_limit giving/card_testing:_is_start_flood
         giving/card_testing:_subscription_sessions_under_attack giving/charges:_alert_unattributed
-        giving/invoices:sync giving/notices_due:notify_expiring_cards notify_upcoming_renewals
+        giving/change_log:record_next_decision giving/invoices:sync
+        giving/notices_due:notify_expiring_cards notify_upcoming_renewals
         infra/job_queue:requeue_abandoned infra/retries:retry_objects ledger/entries:post
         ops/schedules:requeue_abandoned risk/buckets:credit risk/proof_of_work:verify
         safety/retention:purge_expired safety/stop_items:add safety/support_cases:view_case

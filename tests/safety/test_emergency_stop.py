@@ -194,7 +194,7 @@ async def test_a_pause_holds_what_has_begun_and_ends_what_has_not(newsroom: News
     assert ("stop_arrival", active) in await room.rows(OPEN_ALERTS)
     log = "SELECT kind, actor FROM subscription_changes WHERE subscription_id = :id ORDER BY kind"
     paused, resumed = ("paused", "staff"), ("resumed", "stripe")
-    assert await room.rows(log, id=active) == [paused, paused, resumed, resumed]
+    assert await room.rows(log, id=active) == [paused] * 3 + [resumed] * 2
     await emergency_stop.lift(room.ctx, ALL, PAUSE)
     await subscription_changes.resume(room.ctx, active, actor=Actor.DONOR)
     await room.advances_time(timedelta(days=32))
