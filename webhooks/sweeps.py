@@ -31,7 +31,7 @@ from payments.mail.outbox import OutboxMail
 from payments.settlement import importer
 from payments.settlement.disputes import CLOSED_STATUSES, Dispute
 from payments.settlement.importer import IMPORT_OVERLAP, ImportCursor
-from payments.settlement.payouts import UNDER_WAY, Payout, ReconciliationStatus
+from payments.settlement.payouts import PENDING_STATUSES, Payout, ReconciliationStatus
 from payments.settlement.refunds import IN_PROGRESS_STATUSES, Refund
 from webhooks.intake import StripeEvent
 from webhooks.registry import EVENT_TYPES, SYNC_HANDLERS
@@ -197,7 +197,7 @@ def _open_disputes(now: datetime) -> IdQuery:
 
 
 def _is_past_arrival(now: datetime) -> ColumnElement[bool]:
-    return and_(Payout.status.in_(UNDER_WAY), Payout.arrives_on <= now.date())
+    return and_(Payout.status.in_(PENDING_STATUSES), Payout.arrives_on <= now.date())
 
 
 def _lacks_transactions(now: datetime) -> ColumnElement[bool]:
@@ -205,7 +205,7 @@ def _lacks_transactions(now: datetime) -> ColumnElement[bool]:
     return and_(
         Payout.automatic,
         Payout.transactions_listed_at.is_(None),
-        Payout.status.not_in(UNDER_WAY),
+        Payout.status.not_in(PENDING_STATUSES),
         Payout.reconciliation_status != ReconciliationStatus.NOT_APPLICABLE,
         or_(
             Payout.synced_at < now - PENDING_RESYNC_INTERVAL,

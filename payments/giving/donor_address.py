@@ -69,10 +69,10 @@ def _is_address_of(ctx: Context, donor: Donor, address: str | None) -> bool:
         return False
 
 
-# --- follow a change ------------------------------------------------------------------------------
+# --- a changed address ----------------------------------------------------------------------------
 
 
-async def follow(ctx: Context, customer_id: str) -> None:
+async def sync_address(ctx: Context, customer_id: str) -> None:
     """Move what a customer gave to the donor of the address that the customer has now.
 
     Sign-in links and sessions of the old mailbox end at once, and so do the links in its mails.

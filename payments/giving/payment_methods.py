@@ -260,7 +260,7 @@ async def sync_customer(ctx: Context, customer_id: str) -> None:
     """Follow a changed customer's address, and enqueue a sync of their subscriptions: their default
     method may be another.
     """
-    await donor_address.follow(ctx, customer_id)
+    await donor_address.sync_address(ctx, customer_id)
     async with ctx.sessions.begin() as session:
         await _enqueue_syncs(session, Subscription.stripe_customer_id == customer_id)
 

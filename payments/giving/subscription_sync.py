@@ -62,7 +62,7 @@ async def store(
     """Store a subscription that was asked for at a moment. Returns the id of its contribution, None
     if it is none (`adoption`).
     """
-    terms = await subscription_terms.read(ctx, fetched)
+    terms = await subscription_terms.fetch_terms(ctx, fetched)
     async with ctx.sessions.begin() as session:
         return await _upsert(ctx, session, fetched, terms, requested_at=requested_at)
 

@@ -36,7 +36,7 @@ def _intervals(fetched: stripe.Subscription) -> set[Interval]:
     return {Interval.of(one.recurring.interval, one.recurring.interval_count) for one in prices}
 
 
-async def read(ctx: Context, fetched: stripe.Subscription) -> SubscriptionTerms:
+async def fetch_terms(ctx: Context, fetched: stripe.Subscription) -> SubscriptionTerms:
     """Return the terms of a subscription as fetched. Raises StripeUnavailable."""
     amount: int | None = None
     if _is_fixed(fetched):

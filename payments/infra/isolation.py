@@ -33,7 +33,7 @@ async def for_each(
     Stripe does not have, and what our key may not do, is passed over: the one is logged, the other
     has its own alert. Raises what Stripe or the database raises when it answers nobody.
     """
-    well, failed, succeeded = list[str](), list[str](), 0
+    done, failed, succeeded = list[str](), list[str](), 0
     try:
         for object_id in object_ids:
             try:
@@ -42,15 +42,15 @@ async def for_each(
                 if await _concerns_all(ctx, error):
                     raise
                 if _is_missing(error):
-                    well.append(object_id)
+                    done.append(object_id)
                 elif not isinstance(error, StripePermissionMissing):
                     failed.append(object_id)
                 log.warning("object_failed", object_type=job, exc_info=True)
             else:
-                well.append(object_id)
+                done.append(object_id)
                 succeeded += 1
     finally:
-        await _update_alerts(ctx, well, failed, job)
+        await _update_alerts(ctx, done, failed, job)
     return succeeded
 
 
@@ -82,13 +82,13 @@ def _is_missing(error: Exception) -> bool:
 
 
 async def _update_alerts(
-    ctx: Context, well: Sequence[str], failed: Sequence[str], job: str
+    ctx: Context, done: Sequence[str], failed: Sequence[str], job: str
 ) -> None:
-    if not well and not failed:
+    if not done and not failed:
         return
     kind, now = AlertKind.OBJECT_FAILED, ctx.now()
     async with ctx.sessions.begin() as session:
-        if well:
-            await alerts.close_all(session, kind, object_ids=well, job=job, now=now)
+        if done:
+            await alerts.close_all(session, kind, object_ids=done, job=job, now=now)
         for object_id in failed:
             await alerts.raise_alert(session, kind, object_id=object_id, job=job, now=now)

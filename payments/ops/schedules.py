@@ -17,7 +17,7 @@ from payments.donors import donors, sign_in
 from payments.giving import (
     cancellations,
     card_testing,
-    contributions,
+    contribution_start,
     notices_due,
     outbox_sender,
     second_subscriptions,
@@ -162,7 +162,7 @@ async def purge_expired(ctx: Context) -> None:
         return run_purge
 
     await isolation.run_steps(
-        in_transaction(contributions.purge_idempotency_keys),
+        in_transaction(contribution_start.purge_idempotency_keys),
         in_transaction(rate_limit.purge_expired),
         in_transaction(sessions.purge_expired),
         in_transaction(support_cases.purge_expired),
@@ -176,7 +176,7 @@ async def purge_expired(ctx: Context) -> None:
 
 SCHEDULES = (
     # What was begun and not finished
-    Schedule("resume_started_contributions", EVERY_MINUTE, contributions.resume_started),
+    Schedule("resume_started_contributions", EVERY_MINUTE, contribution_start.resume_started),
     Schedule("resume_quarantine_responses", EVERY_MINUTE, quarantine_response.resume),
     Schedule("enforce_emergency_stops", EVERY_5_MINUTES, stop_arrivals.enforce),
     Schedule("resume_cancellations", EVERY_5_MINUTES, cancellations.resume),

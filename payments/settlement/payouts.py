@@ -35,7 +35,7 @@ class PayoutStatus(OpenEnum):
 
 
 # Not known to have arrived, or to have come back.
-UNDER_WAY = (PayoutStatus.PENDING, PayoutStatus.IN_TRANSIT, PayoutStatus.UNKNOWN)
+PENDING_STATUSES = (PayoutStatus.PENDING, PayoutStatus.IN_TRANSIT, PayoutStatus.UNKNOWN)
 
 
 class ReconciliationStatus(OpenEnum):
@@ -121,7 +121,7 @@ async def _upsert(ctx: Context, session: AsyncSession, fetched: stripe.Payout) -
         "synced_at": ctx.now(),
     }
     # Once its arrival is posted the day stays: the replay check computes the entry from it.
-    is_posted = Payout.status.not_in(UNDER_WAY)
+    is_posted = Payout.status.not_in(PENDING_STATUSES)
     arrives_on = case((is_posted, Payout.arrives_on), else_=row["arrives_on"])
     known_status = await session.scalar(
         select(Payout.status).where(Payout.stripe_payout_id == fetched.id)

@@ -92,11 +92,11 @@ async def may_send(session: AsyncSession, hashes: Sequence[bytes], *, now: datet
     return not count
 
 
-async def claim(session: AsyncSession, hashes: Sequence[bytes], *, now: datetime) -> bool:
-    """Claim the one mail that an unconfirmed address may get. Returns whether it was to be had."""
+async def reserve(session: AsyncSession, hashes: Sequence[bytes], *, now: datetime) -> bool:
+    """Reserve the one mail that an unconfirmed address may get. Returns whether there was one."""
     if not await may_send(session, hashes, now=now):
         return False
-    claimed = await session.scalar(
+    reserved_id = await session.scalar(
         insert(ConfirmationMail)
         .values(address_hash=hashes[0], sent_at=now)
         .on_conflict_do_update(
@@ -106,7 +106,7 @@ async def claim(session: AsyncSession, hashes: Sequence[bytes], *, now: datetime
         )
         .returning(ConfirmationMail.address_hash)
     )
-    return claimed is not None
+    return reserved_id is not None
 
 
 async def is_delayed(session: AsyncSession, now: datetime, *, divisor: int = 1) -> bool:
@@ -259,7 +259,7 @@ async def _mark_sent(
             .values(confirmation_sent_at=ctx.now())
             .returning(table.id)
         )
-        return marked is not None and await claim(session, hashes, now=ctx.now())
+        return marked is not None and await reserve(session, hashes, now=ctx.now())
 
 
 def _template_context(

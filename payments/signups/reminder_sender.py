@@ -167,7 +167,7 @@ async def _mark_sent(ctx: Context, reminder: Reminder, address: str) -> bool:
             return False
         if not row.verified:
             hashes = address_vault.address_hashes(ctx.settings, address)
-            if not await confirmation.claim(session, hashes, now=ctx.now()):
+            if not await confirmation.reserve(session, hashes, now=ctx.now()):
                 return False
         row.sent_count += 1
         _advance_slot(ctx, row, final_state=ReminderState.SENT)

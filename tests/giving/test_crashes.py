@@ -26,7 +26,7 @@ import pytest
 
 from payments.accounting import daily_totals
 from payments.core.settings import Settings
-from payments.giving import contributions
+from payments.giving import contribution_start
 from payments.giving.contributions import ContributionStatus
 from payments.infra import job_queue, logs
 from payments.ops import worker
@@ -227,10 +227,10 @@ async def test_a_gift_killed_before_stripe_got_it_is_resumed(
     assert (await newsroom.contribution(gift)).status is ContributionStatus.STARTED
     assert sessions_at_stripe(newsroom) == []
     await turn_clock_to_the_last_start(newsroom)
-    assert await contributions.resume_started(newsroom.ctx) == 0  # its server has a minute
+    assert await contribution_start.resume_started(newsroom.ctx) == 0  # its server has a minute
     newsroom.clock.advance(timedelta(minutes=2))
-    assert await contributions.resume_started(newsroom.ctx) == 1
-    assert await contributions.resume_started(newsroom.ctx) == 0
+    assert await contribution_start.resume_started(newsroom.ctx) == 1
+    assert await contribution_start.resume_started(newsroom.ctx) == 0
     gift_again = await the_only_contribution(newsroom)
     assert (gift_again, len(sessions_at_stripe(newsroom))) == (gift, 1)
     answer = await starts(newsroom.web, key)
@@ -276,7 +276,7 @@ async def test_killed_after_stripes_answer_a_gift_is_still_one_gift(newsroom: Ne
     await newsroom.pays(orphans[paid_early])
     await newsroom.runs_until_idle()
     assert await newsroom.rows(states) == [("open", 1), ("paid", 1), ("started", 1)]
-    assert await contributions.resume_started(newsroom.ctx) == 1
+    assert await contribution_start.resume_started(newsroom.ctx) == 1
     assert await newsroom.rows(states) == [("open", 2), ("paid", 1)]
     for gift in orphans.keys() - {paid_early}:
         assert (await newsroom.contribution(gift)).checkout_url == orphans[gift]

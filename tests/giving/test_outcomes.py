@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from payments.core.frequency import Frequency
-from payments.giving import cancellations, checkout_session, contributions
+from payments.giving import cancellations, checkout_session, contribution_start
 from payments.giving.change_log import Actor
 from payments.giving.contributions import ContributionStatus
 from payments.ops import worker
@@ -316,11 +316,11 @@ async def test_a_gift_stripe_refuses_does_not_hold_up_the_others(newsroom: Newsr
     newsroom.sandbox.faults.add("POST", "/v1/checkout/sessions", "rate_limited")
     assert (await newsroom.requests_contribution(500)).status_code == 503
     await newsroom.advances_time(timedelta(minutes=2))
-    await contributions.resume_started(newsroom.ctx)
+    await contribution_start.resume_started(newsroom.ctx)
     states = "SELECT frequency, status FROM contributions ORDER BY amount"
     assert await newsroom.rows(states) == [("once", "open"), ("annual", "started")]
     store.add(product)
-    await contributions.resume_started(newsroom.ctx)
+    await contribution_start.resume_started(newsroom.ctx)
     assert await newsroom.rows(states) == [("once", "open"), ("annual", "open")]
 
 

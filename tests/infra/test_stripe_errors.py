@@ -16,7 +16,7 @@ from payments.core.errors import (
     StripeRejected,
     StripeUnavailable,
 )
-from payments.giving import contributions
+from payments.giving import contribution_start
 from payments.infra import stripe_client, stripe_health
 from tests.support.donor import SAME_ORIGIN_HEADERS, Donor, account_page, subscription_id_of
 from tests.support.newsroom import Newsroom
@@ -158,7 +158,7 @@ async def test_a_key_that_may_not_take_gifts_is_no_bug_and_a_person_is_called(
     again = Page(answer.text).form("/donate").submission()
     assert again.items() >= typed.items()
     await newsroom.advances_time(timedelta(minutes=2))
-    resume = contributions.resume_started
+    resume = contribution_start.resume_started
     if lacking == "key":
         with pytest.raises(StripeKeyRefused):
             await resume(newsroom.ctx)

@@ -10,7 +10,7 @@ from litestar.params import FromPath, HeaderParameter, JSONBody
 from payments.core.errors import IdempotencyKeyMissing
 from payments.core.frequency import Frequency
 from payments.core.identifiers import SLUG_REGEX
-from payments.giving import article_counts, campaigns, contributions
+from payments.giving import article_counts, campaigns, contribution_start, contributions
 from payments.giving.checkout_session import ContributionRequest
 from payments.giving.contributions import Contribution
 from payments.infra.context import Context
@@ -128,7 +128,7 @@ class ContributionsApi(Controller):
         request_context = await risk_check.request_context_of_api(
             ctx, request, key, data.proof, declaration_accepted=data.declaration is True
         )
-        contribution = await contributions.start(
+        contribution = await contribution_start.start(
             ctx, contribution_request, idempotency_key=f"api:{key}", request_context=request_context
         )
         await article_counts.record_start(ctx, request.app.state.articles, data.article)

@@ -25,7 +25,7 @@ from payments.core.frequency import OFFERED_FREQUENCIES, Frequency
 from payments.core.i18n import gettext_noop
 from payments.core.identifiers import is_slug
 from payments.core.money import Money
-from payments.giving import article_counts, campaigns, contributions
+from payments.giving import article_counts, campaigns, contribution_start, contributions
 from payments.giving.campaigns import RenderedCampaign
 from payments.giving.checkout_session import ContributionRequest
 from payments.giving.contributions import Contribution
@@ -111,7 +111,7 @@ class DonatePage(Controller):
             ctx, request, typed.values, form_id
         )
         try:
-            contribution = await contributions.start(
+            contribution = await contribution_start.start(
                 ctx,
                 contribution_request,
                 # The same form sent twice is one contribution; with another amount it is another.
