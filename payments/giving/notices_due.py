@@ -18,7 +18,7 @@ from payments.infra.context import Context
 from payments.mail import outbox
 from payments.mail.outbox import MailKind
 
-# Half a year, in each unit: whoever is charged as seldom as that is told before.
+# Half a year, in each unit: whoever is charged as seldom as that is notified before.
 SELDOM_FROM = {
     IntervalUnit.DAY: 181,
     IntervalUnit.WEEK: 26,

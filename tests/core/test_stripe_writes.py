@@ -12,7 +12,7 @@ WRITES = {
     "the answer is compared, and what is left raises an alert; tests/giving/test_debts.py": """
         giving/debts:pay giving/debts:void_invoice giving/debts:finalize_invoice""",
     "the answer is compared, and a page whose amount differs is not shown": """
-        giving/contributions:create giving/payment_methods:create""",
+        giving/contribution_start:create giving/payment_methods:create""",
     "the answer is compared, and raises an alert; tests/giving/test_card_testing.py": """
         giving/card_testing:expire""",
     "the answer is compared, and all is listed again; tests/safety/test_emergency_stop.py": """

@@ -239,7 +239,7 @@ async def test_a_schedule_that_begins_a_subscription_later_begins_none(
     report = await stops(room, mode)
     assert report.is_proved
     assert report.ended["subscription_schedules"] == 1
-    # to pause, what it has begun is kept
+    # to pause, what it has begun goes on
     ended = "released" if begun and mode is PAUSE else "canceled"
     assert statuses(room, "subscription_schedule") == {schedule["id"]: ended}
     await room.advances_time(timedelta(days=40))
