@@ -1,9 +1,7 @@
 """The commands that run a program or prepare one: serve, work, migrate, sandbox, demo."""
 
 import asyncio
-import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -88,56 +86,16 @@ def migrate(check: bool) -> None:
     echo_stderr(f"Applied {', '.join(revisions)}." if revisions else "The schema is up to date.")
 
 
-def _check_keys(
-    _context: click.Context, _option: click.Parameter, keys: tuple[str, ...]
-) -> tuple[str, ...]:
-    from payments.sandbox import Sandbox
-    from payments.sandbox.api_keys import add_from_option
-
-    account = Sandbox().account
-    for key in keys:
-        try:
-            add_from_option(account, key)
-        except ValueError as error:
-            raise click.BadParameter(str(error)) from None
-    return keys
-
-
-@click.command()
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=12111, show_default=True)
-@click.option(
-    "--key", "keys", multiple=True, metavar="SECRET[:PERMISSION,…]", callback=_check_keys,
-    help="Take only these API keys: sk_test_… or rk_test_…:charge_read,invoice_write.",
-)  # fmt: skip
-@click.option(
-    "--state", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-    help="Keep everything in this file, and resume from it.",
-)  # fmt: skip
-@click.option("--seed", type=int, help="Make the same ids for the same calls.")
-def sandbox(
-    host: str, port: int, keys: tuple[str, ...], state: Path | None, seed: int | None
-) -> None:
+@click.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def sandbox(context: click.Context, arguments: tuple[str, ...]) -> None:
     """Run the stand-in for Stripe by itself."""
-    from payments.sandbox.server import RunOptions, run_forever
-    from payments.sandbox.state_file import StateFileError
+    from payments.sandbox import __main__ as program
 
-    async def run() -> None:
-        options = RunOptions(keys, state, seed)
-        running = asyncio.create_task(run_forever(port, host, _echo_address, options))
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
-        await running
-
-    try:
-        asyncio.run(run())
-    except (StateFileError, OSError) as error:  # OSError: no such folder, a port in use
-        raise click.ClickException(str(error)) from None
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        echo_stderr("Stopped.")
-
-
-async def _echo_address(url: str) -> None:
-    echo_stderr(f"A stand-in for Stripe on {url}. No real money moves.")
+    sys.exit(program.main(arguments, context.command_path))
 
 
 @click.command()

@@ -7,6 +7,7 @@ replayed. What is refused before is not: the same key may ask again.
 https://docs.stripe.com/api/idempotent_requests
 """
 
+import re
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 from contextlib import suppress
@@ -64,7 +65,7 @@ from payments.sandbox import request_params as read
 from payments.sandbox.account import API_VERSION, StripeAccount
 from payments.sandbox.errors import ApiError, invalid_request
 from payments.sandbox.expansion import check_paths, expand
-from payments.sandbox.faults import ERRORS, SERVER_ERROR, Fault
+from payments.sandbox.faults import ERRORS, SERVER_ERROR, WITHOUT_EFFECT, Fault
 from payments.sandbox.form_encoding import FormError, JsonObject, decode_form
 from payments.sandbox.recorded_params import RecordedParams, unread
 
@@ -183,16 +184,19 @@ class Api:
         except Exception as error:  # noqa: BLE001 - answered as Stripe answers an error of its own
             self.problems.append(f"{request.method} {request.path}: {error!r}")
             status, body = 500, msgspec.json.encode({"error": SERVER_ERROR})
-        if request.idempotency_key and progress.is_executed:
-            self._store_result(request.idempotency_key, request.path, params, status, body)
+        if progress.is_executed:
+            self.store_result(request, params, status, body)
         self._log_request(request, params, status, progress)
         return ApiResponse(status, body, headers)
 
-    def _store_result(
-        self, key: str, path: str, params: JsonObject, status: int, body: bytes
+    def store_result(
+        self, request: ApiRequest, params: JsonObject, status: int, body: bytes
     ) -> None:
-        expires_at = self.account.clock.wall_timestamp() + IDEMPOTENCY_TTL_SECONDS
-        self.idempotent_results[key] = IdempotentResult(path, params, expires_at, status, body)
+        """Store an answer under the idempotency key of its request, if that has one."""
+        if request.idempotency_key:
+            expires_at = self.account.clock.wall_timestamp() + IDEMPOTENCY_TTL_SECONDS
+            result = IdempotentResult(request.path, params, expires_at, status, body)
+            self.idempotent_results[request.idempotency_key] = result
 
     def _log_request(
         self, request: ApiRequest, params: JsonObject, status: int, progress: _Progress
@@ -223,6 +227,8 @@ class Api:
 
     def fault_response(self, request: ApiRequest, fault: Fault) -> ApiResponse:
         """Answer a request with the error of a fault, and store that where the fault keeps it."""
+        if fault.kind == WITHOUT_EFFECT:
+            return self._confirm_unmade(request)
         status, error = self._fault_error(request, fault)
         body = msgspec.json.encode({"error": error})
         if fault.takes_effect:
@@ -230,11 +236,20 @@ class Api:
             self.request_log[-1] = replace(self.request_log[-1], status=status)
         else:
             response = self.error_response(request, status, error)
-        if fault.keep and request.idempotency_key:
-            params = _decoded(request)
-            self._store_result(request.idempotency_key, request.path, params, status, body)
+        if fault.keep:
+            self.store_result(request, _decoded(request), status, body)
         if fault.should_retry is not None:
             response.headers["Stripe-Should-Retry"] = str(fault.should_retry).lower()
+        return response
+
+    def _confirm_unmade(self, request: ApiRequest) -> ApiResponse:
+        """Answer a change of an object with the object as it is, and do nothing."""
+        changed = re.match(r"/v1/(?:checkout/)?\w+/\w+", request.path)
+        if changed is None:
+            raise ValueError(f"{request.path} changes no object")
+        reading = ApiRequest("GET", changed.group(), "", "", request.headers)
+        response = self.handle(reading)
+        self.store_result(request, _decoded(request), response.status, response.body)
         return response
 
     def _fault_error(self, request: ApiRequest, fault: Fault) -> tuple[int, JsonObject]:

@@ -132,8 +132,8 @@ class Faults:
     ) -> None:
         """Add a fault of the next `remaining` requests whose path the pattern finds.
 
-        `method` is one of HTTP's, `reads`, `writes`, or `*` for all. Without a count it is the next
-        request, or all until the end. Raises ValueError, which names the argument.
+        `method` is one of HTTP's, `reads`, `writes`, or `ANY` or `*` for all. Without a count it is
+        the next request, or all until the end. Raises ValueError, which names the argument.
         """
         if kind not in FAULT_KINDS:
             raise ValueError(f"kind: no such fault: {kind}; one of {', '.join(FAULT_KINDS)}")

@@ -5,6 +5,8 @@
 
 import re
 import sys
+import textwrap
+from collections import Counter
 from collections.abc import Collection, Iterable
 from itertools import groupby
 from typing import Final
@@ -27,6 +29,7 @@ Written by `make routes` from the code and from the types of Stripe's SDK; a tes
 * Everything else is unknown to Stripe: answered 400, `parameter_unknown`.
 * *Before endive*: read from clients that name an older version, or none.
 """
+_LISTED_AT_MOST: Final = 12  # routes of one resource, so that the list can be read
 
 
 def render() -> str:
@@ -76,19 +79,30 @@ def _missing() -> str:
     there = {
         (re.sub(r"\{\w+\}", "{}", each.template), each.method) for each in contract.endpoints()
     }
-    lines = []
+    served = Counter(_resource(template) for template, _ in here & there)
+    in_part, not_at_all = [], []
     for resource, group in groupby(sorted(there - here), key=lambda each: _resource(each[0])):
-        names = ", ".join(f"`{method} {template}`" for template, method in group)
-        lines.append(f"* {resource}: {names}\n")
+        lacking = [f"  * `{method} {template}`\n" for template, method in group]
+        if not served[resource]:
+            not_at_all.append(f"{resource} {len(lacking)}")
+            continue
+        whole = served[resource] + len(lacking)
+        in_part.append(f"* {resource}: has {served[resource]} of {whole}")
+        is_short = len(lacking) <= _LISTED_AT_MOST
+        in_part.append(", and lacks:\n" + "".join(lacking) if is_short else ".\n")
     return (
         "## Routes of Stripe that the stand-in has not\n\n"
-        "Answered 404, `sandbox_unsupported`.\n\n" + "".join(lines)
+        "Answered 404, `sandbox_unsupported`.\n\n"
+        "### Resources that it has in part\n\n" + "".join(in_part) + "\n"
+        "### Resources that it has not, with their number of routes\n\n"
+        + textwrap.fill(", ".join(not_at_all) + ".", 100)
+        + "\n"
     )
 
 
 def _resource(template: str) -> str:
     version, name, *_ = [*template.strip("/").split("/"), ""]
-    return name if version == "v1" else f"{version}/{name}"
+    return name if version == "v1" else f"{version}/{name}".rstrip("/")
 
 
 def _cell(leaves: Iterable[str]) -> str:

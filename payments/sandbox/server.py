@@ -4,7 +4,6 @@ Handlers translate requests and responses. Faults are applied here, where a resp
 """
 
 import asyncio
-import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -24,7 +23,7 @@ from payments.sandbox import (
 )
 from payments.sandbox.account import StripeAccount
 from payments.sandbox.api import ApiRequest, ApiResponse
-from payments.sandbox.faults import HTML_STATUSES, WITHOUT_EFFECT, Fault
+from payments.sandbox.faults import HTML_STATUSES, Fault
 from payments.sandbox.hosted_page import PageResponse
 from payments.sandbox.sandbox import Sandbox
 
@@ -185,11 +184,8 @@ async def _respond_with_fault(
             return _drop_connection(http)
         await sandbox.faults.hang(fault.seconds)
         return _response(response)
-    if fault.kind in ("hang_before", WITHOUT_EFFECT):
-        if fault.kind == WITHOUT_EFFECT:
-            request = _read_instead(request)
-        else:
-            await sandbox.faults.hang(fault.seconds)
+    if fault.kind == "hang_before":
+        await sandbox.faults.hang(fault.seconds)
         return _response(sandbox.api.handle(request))
     if fault.kind == "drop_before":
         sandbox.api.error_response(request, 0, {})
@@ -199,14 +195,6 @@ async def _respond_with_fault(
         sandbox.api.error_response(request, status, {})
         return web.Response(status=status, text="<h1>Bad gateway</h1>", content_type="text/html")
     return _response(sandbox.api.fault_response(request, fault))
-
-
-def _read_instead(request: ApiRequest) -> ApiRequest:
-    """Return the request that reads the object which a request would change."""
-    changed = re.match(r"/v1/(?:checkout/)?\w+/\w+", request.path)
-    if changed is None:
-        raise ValueError(f"{request.path} changes no object")
-    return ApiRequest("GET", changed.group(), "", "", request.headers)
 
 
 def _response(response: ApiResponse) -> web.Response:

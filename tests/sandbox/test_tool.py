@@ -1,6 +1,8 @@
 """The sandbox as a tool of its own: state file, seed, keys, reset, and what its control says."""
 
+import ast
 import asyncio
+import dataclasses
 import os
 import re
 import signal
@@ -14,17 +16,20 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
+import stripe
 from click.testing import CliRunner
 
 from payments.cli.server import sandbox as sandbox_command
-from payments.sandbox import Sandbox, control, state_file
+from payments.sandbox import Sandbox, control, faults, state_file
+from payments.sandbox.account import API_VERSION
 from payments.sandbox.simulations import SimulatedActions
 from tests.support.shop import ManualWallClock, Shop, open_shop, paid
 
 pytestmark = pytest.mark.anyio
 
 KEY = "sk_test_tool"
-DOCUMENTATION = (Path(__file__).parents[2] / "docs/sandbox.md").read_text()
+ROOT = Path(__file__).parents[2]
+DOCUMENTATION = (ROOT / "docs/sandbox.md").read_text()
 
 
 def heed_interrupts() -> None:
@@ -34,9 +39,9 @@ def heed_interrupts() -> None:
 
 @asynccontextmanager
 async def tool(*options: str, stop: signal.Signals = signal.SIGTERM) -> AsyncIterator[str]:
-    """Run `payments sandbox` in a process of its own, and yield its address."""
+    """Run the sandbox in a process of its own, and yield its address."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "payments.cli", "sandbox", "--port", "0", "--key", KEY, *options,
+        sys.executable, "-m", "payments.sandbox", "--port", "0", "--key", KEY, *options,
         stderr=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"},
         preexec_fn=heed_interrupts,
     )  # fmt: skip
@@ -103,7 +108,7 @@ async def test_a_killed_sandbox_had_saved_itself_and_its_file_has_one_owner(
         before = (tmp_path / "stripe.json").stat().st_mtime_ns
         _, customer = await call(url, "POST", "/v1/customers")
         second = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "payments.cli", "sandbox", "--port", "0", *state,
+            sys.executable, "-m", "payments.sandbox", "--port", "0", *state,
             stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         _, complaint = await asyncio.wait_for(second.communicate(), 60)
@@ -306,9 +311,45 @@ async def test_everything_that_control_does_is_listed_by_itself_and_by_the_docum
     routes = {path.partition(" ")[2] for path in overview["routes"]}
     assert [path for path in routes if f"`{path}" not in DOCUMENTATION] == []
     assert overview["actions"].keys() == control.SIMULATED_ACTIONS
+    fields = {field.name for field in dataclasses.fields(faults.Fault) if field.name[0] != "_"}
+    words = {*faults.FAULT_KINDS, *(fields - {"remaining"} | {"times"}), "ANY", "reads", "writes"}
+    assert [word for word in sorted(words) if f"`{word}`" not in DOCUMENTATION] == []
 
 
 # ------------------------------------------------------------------ for others
+
+
+def test_the_documentation_names_all_that_the_stand_in_imports_and_was_tried_with() -> None:
+    imported: set[str] = set()
+    for file in (ROOT / "payments" / "sandbox").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                imported.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(node.module or "")
+    libraries = {name.partition(".")[0] for name in imported} - sys.stdlib_module_names
+    installed = re.search(r"^\$ pip install (.*)$", DOCUMENTATION, re.MULTILINE)
+    assert installed is not None
+    named = {each.partition("==")[0] for each in installed.group(1).split()}
+    assert named == libraries - {"payments"}
+    assert f"stripe=={stripe.VERSION} " in f"{installed.group(1)} "
+    pins = dict(re.findall(r"^(\w+) := ([\d.]+)$", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for tried in (
+        f"stripe-python {stripe.VERSION}",
+        f"stripe-node {pins['STRIPE_NODE']}",
+        f"command line client {pins['STRIPE_CLI']}",
+        f"dj-stripe {pins['DJ_STRIPE']}",
+        f"stripe-sync-engine {pins['SYNC_ENGINE']}",
+        f"up to {API_VERSION}",
+    ):
+        assert tried in DOCUMENTATION
+
+
+async def test_a_later_version_of_an_sdk_is_refused_until_it_is_told_ours(shop: Shop) -> None:
+    later: stripe.RequestOptions = {"stripe_version": "2027-01-27.fjord"}
+    with pytest.raises(stripe.InvalidRequestError):
+        await shop.client.v1.customers.create_async({}, later)
+    assert await shop.client.v1.customers.create_async({}, {"stripe_version": API_VERSION})
 
 
 async def test_the_example_of_the_documentation_does_what_it_says(tmp_path: Path) -> None:
