@@ -252,7 +252,7 @@ async def test_a_card_that_is_declined_leaves_the_payment_open_and_says_so(donor
     assert [status for status, _ in invoices(donor.room)] == ["paid", "paid"]
 
 
-async def test_a_card_that_is_declined_on_what_stripe_gave_up_forgives_nothing_and_is_told(
+async def test_a_card_that_is_declined_on_what_stripe_gave_up_forgives_nothing_and_is_shown(
     donor: Donor,
 ) -> None:
     room = donor.room

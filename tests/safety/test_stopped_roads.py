@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from payments.core.frequency import Frequency
 from payments.core.money import Money
-from payments.giving import contributions, debts, payment_methods, subscription_sync
+from payments.giving import contribution_start, debts, payment_methods, subscription_sync
 from payments.giving import subscription_changes as changes
 from payments.giving.change_log import Actor
 from payments.infra.context import Context
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.anyio
 
 # What can take money, now or by letting Stripe take it later, and the request it is made by.
 ROADS = {
-    "giving/contributions:open_checkout:create": r"/v1/checkout/sessions",
+    "giving/contribution_start:open_checkout:create": r"/v1/checkout/sessions",
     "giving/payment_methods:start_card_update:create": r"/v1/checkout/sessions",
     "giving/payment_methods:_set_default_at_stripe:update": r"/v1/(subscriptions|customers)/\w+",
     "giving/debts:_finalize_draft:finalize_invoice": r"/v1/invoices/\w+/finalize",
@@ -188,7 +188,7 @@ async def test_no_road_leads_to_a_charge_while_a_stop_stands_and_each_does_when_
     await decides(room, "all")
     since = len(room.sandbox.requests)
     assert (await room.requests_contribution(500, "once", key=key)).status_code == 503
-    assert await contributions.resume_started(ctx) == 0
+    assert await contribution_start.resume_started(ctx) == 0
     assert charging_requests(room, since) == set()
     await is_refused()
     await emergency_stop.lift(ctx, StopGroup.ALL, StopMode.PAUSE)
