@@ -33,11 +33,17 @@ MAX_BATCH = 256  # events in one statement
 # synced once more. Sooner, it is one of the copies that every webhook may have.
 RESENT_AFTER = timedelta(minutes=1)
 
+# Objects that the books hold by their ids anyway. Of any other, which would lead to a person, an
+# event keeps no id.
+BOOKED_TYPES = frozenset({"charge", "dispute", "payout", "radar.early_fraud_warning", "refund"})
+
 SafeString = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_.\-]+\Z", max_length=255)]
 
 
 class StripeEvent(db.Base):
-    """An event that Stripe delivered. Its id is retained for ever; its body is never stored."""
+    """An event that Stripe delivered. Its id is retained for ever; its body is never stored, nor is
+    the id of an object that leads to a person.
+    """
 
     __tablename__ = "stripe_events"
     # Small, and cheap to add to: rows come in the order of their time.
@@ -134,12 +140,13 @@ _STORE_AND_ENQUEUE_SQL = f"""
     WITH delivered AS (
         SELECT * FROM unnest(
             %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[],
-            %s::bool[]
-        ) AS event(id, type, object_type, object_id, api_version, created, is_synced)
+            %s::bool[], %s::bool[]
+        ) AS event(id, type, object_type, object_id, api_version, created, is_synced, is_booked)
     ), stored AS (
         INSERT INTO stripe_events
                (id, type, object_type, object_id, api_version, created, received_at)
-        SELECT DISTINCT ON (id) id, type, object_type, object_id, api_version, created, %s
+        SELECT DISTINCT ON (id) id, type, object_type, CASE WHEN is_booked THEN object_id END,
+               api_version, created, %s
           FROM delivered
          ORDER BY id
             ON CONFLICT DO NOTHING
@@ -209,6 +216,7 @@ class Inbox:
             [event.api_version for event in events],
             [from_unix(event.created) for event in events],
             [self.enqueues(event) for event in events],
+            [event.data.object.object in BOOKED_TYPES for event in events],
             now,
             now - RESENT_AFTER,
         )

@@ -516,6 +516,7 @@ def giving_tables() -> None:
         optional("stripe_session_id", STRIPE_ID),
         optional("outcome_known_at", TIMESTAMP),
         required("protected", sa.Boolean, server_default=sa.text("false")),
+        required("erased", sa.Boolean, server_default=sa.text("false")),
         optional("interval_unit", one_of("interval_unit_is_known", "day week month year")),
         optional("interval_count", sa.SmallInteger()),
         required(

@@ -100,8 +100,7 @@ async def find_or_create(
     )
     if await session.scalar(erased.limit(1)) is not None:
         return None
-    all_erased = select(GlobalErasure.erased_at).where(GlobalErasure.erased_at > contributed_at)
-    if await session.scalar(all_erased.limit(1)) is not None:
+    if await all_erased_since(session, contributed_at):
         return None
     if donor is not None and donor.address_hash != hashes[0]:
         donor.address_hash = hashes[0]  # the keys were rotated
@@ -121,6 +120,12 @@ async def find_or_create(
             .on_conflict_do_nothing()
         )
     return donor_id
+
+
+async def all_erased_since(session: AsyncSession, moment: datetime) -> bool:
+    """Whether everybody was erased after a moment."""
+    query = select(GlobalErasure.erased_at).where(GlobalErasure.erased_at > moment)
+    return await session.scalar(query.limit(1)) is not None
 
 
 async def of_customer(session: AsyncSession, stripe_customer_id: str | None) -> Donor | None:

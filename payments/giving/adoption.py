@@ -26,22 +26,6 @@ def includes_subscription(rule: AdoptionRule, fetched: stripe.Subscription) -> b
     return _includes(rule, [fetched], _products_of(fetched))
 
 
-async def includes_subscription_id(ctx: Context, subscription_id: str) -> bool:
-    """Whether a subscription of Stripe's is a contribution. Raises StripeUnavailable."""
-    with stripe_client.translate_errors():
-        fetched = await ctx.stripe.v1.subscriptions.retrieve_async(subscription_id)
-    return includes_subscription(ctx.settings.adopt, fetched)
-
-
-async def includes_session_id(ctx: Context, session_id: str) -> bool:
-    """Whether a Checkout Session of Stripe's is for a contribution. Raises StripeUnavailable."""
-    with stripe_client.translate_errors():
-        fetched = await ctx.stripe.v1.checkout.sessions.retrieve_async(
-            session_id, {"expand": ["payment_intent", "subscription"]}
-        )
-    return await includes_session(ctx, fetched)
-
-
 async def includes_session(ctx: Context, fetched: CheckoutSession) -> bool:
     """Whether a Checkout Session is for a contribution. Its intent and subscription are expanded.
 

@@ -40,12 +40,13 @@ async def cancel(ctx: Context, subscription_id: str, *, actor: Actor) -> bool:
 async def perform(ctx: Context, subscription_id: str) -> None:
     """Cancel at Stripe what was decided to be cancelled, unless it is done.
 
-    Raises NotFound, StripeRejected, ChangeNotMade and StripeUnavailable.
+    One that is not stored was an erased donor's, and has ended. Raises StripeRejected,
+    ChangeNotMade and StripeUnavailable.
     """
     async with ctx.sessions() as session:
-        subscription = await subscriptions.get(session, subscription_id)
+        subscription = await subscriptions.get_or_none(session, subscription_id)
         pending = await change_log.pending_cancellations(session, [subscription_id])
-    if not subscription.may_be_charged or not pending:
+    if subscription is None or not subscription.may_be_charged or not pending:
         return
     try:
         with stripe_client.translate_errors():
@@ -55,7 +56,8 @@ async def perform(ctx: Context, subscription_id: str) -> None:
             raise StripeRejected("Our payment provider did not stop it.") from error
     await subscription_sync.sync(ctx, subscription_id)
     async with ctx.sessions.begin() as session:
-        if (await subscriptions.get(session, subscription_id)).may_be_charged:
+        after = await subscriptions.get_or_none(session, subscription_id)
+        if after is not None and after.may_be_charged:
             raise ChangeNotMade("Our payment provider did not stop it.")
         # of one that had not begun nobody knew
         await change_log.mark_cancelled(session, subscription_id, now=ctx.now())

@@ -15,11 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core.calendar import from_unix
-from payments.core.frequency import Frequency
+from payments.core.frequency import Frequency, Interval
 from payments.core.open_enum import OpenEnum
 from payments.giving import (
     adoption,
     contributions,
+    erased_contributions,
     import_unknown,
     invoices,
     payment_intent_links,
@@ -86,15 +87,15 @@ async def sync(ctx: Context, charge_id: str, *, lookup: bool = False) -> None:
 async def upsert(ctx: Context, fetched: stripe.Charge, *, lookup: bool = False) -> None:
     """Store a charge just fetched. Its balance transactions must be expanded or null."""
     # A charge without an intent is linked by its own id.
-    intent_id = stripe_client.id_of(fetched.payment_intent) or fetched.id
+    intent_id = await _stored_intent(ctx, fetched)
     if not await _is_linked(ctx, intent_id):
-        await _attribute(ctx, fetched, intent_id, lookup=lookup)
+        intent_id = await _attribute(ctx, fetched, intent_id, lookup=lookup)
     expanded = [getattr(fetched, name) for name in BALANCE_TRANSACTION_FIELDS]
     transactions = [bt for bt in expanded if isinstance(bt, stripe.BalanceTransaction)]
     async with ctx.sessions.begin() as session:
         await _upsert_row(ctx, session, fetched, intent_id)
         await unknown_values.update_alert(session, fetched.id, _status_of(fetched), now=ctx.now())
-        await update_contribution(session, intent_id, now=ctx.now())
+        await _update_contribution(session, intent_id, now=ctx.now())
         if fetched.status == "failed":
             await _enqueue_subscriptions(session, intent_id)
         if not await _is_other_income(session, intent_id):
@@ -121,6 +122,29 @@ async def _enqueue_subscriptions(session: AsyncSession, payment_intent_id: str) 
         await job_queue.enqueue_sync(session, "subscription", subscription_id)
 
 
+async def _stored_intent(ctx: Context, fetched: stripe.Charge) -> str:
+    """Return what a charge is linked by: as stored, which of an erased contribution is another."""
+    query = select(Charge.stripe_payment_intent_id).where(Charge.stripe_charge_id == fetched.id)
+    async with ctx.sessions() as session:
+        stored = await session.scalar(query)
+    return stored or stripe_client.id_of(fetched.payment_intent) or fetched.id
+
+
+async def link_payment(
+    session: AsyncSession,
+    payment_intent_id: str,
+    contribution_id: str,
+    interval: Interval | None,
+    *,
+    now: datetime,
+) -> None:
+    """Link a payment to its contribution, and write the outcome that its charges have so far."""
+    for link_id in await payment_intent_links.link(
+        session, payment_intent_id, contribution_id, interval
+    ):
+        await _update_contribution(session, link_id, now=now)
+
+
 async def _is_linked(ctx: Context, payment_intent_id: str) -> bool:
     async with ctx.sessions() as session:
         return await session.get(PaymentIntentLink, payment_intent_id) is not None
@@ -131,21 +155,20 @@ async def _is_other_income(session: AsyncSession, payment_intent_id: str) -> boo
     return link is not None and link.contribution_id is None
 
 
-async def _attribute(
-    ctx: Context, fetched: stripe.Charge, payment_intent_id: str, *, lookup: bool
-) -> None:
-    """Link the charge's payment intent to a contribution or to none, if it is known by now.
+async def _attribute(ctx: Context, fetched: stripe.Charge, intent_id: str, *, lookup: bool) -> str:
+    """Link a charge to a contribution or to none, if it is known by now. Returns what it is linked
+    by: its payment intent or, of an erased contribution, its own id.
 
     The invoice of a charge that waits for a bank has no event for days, so it is looked up.
     """
     lookup = lookup or fetched.status == "pending"
+    payment_intent_id = stripe_client.id_of(fetched.payment_intent)
     claimed_id = stripe_client.metadata_value(fetched, "contribution_id")
     async with ctx.sessions() as session:
-        is_own = await may_claim(session, claimed_id, payment_intent_id)
-        contribution_id = claimed_id if is_own else None
+        contribution_id = await _claimed(ctx, session, claimed_id, intent_id)
         is_copied = contribution_id is None and await contributions.exists(session, claimed_id)
     interval, invoice, is_ours = None, None, True
-    if lookup and contribution_id is None and fetched.payment_intent:
+    if lookup and contribution_id is None and payment_intent_id is not None:
         invoice = await fetch_invoice(ctx, payment_intent_id)
     if invoice is not None:
         contribution_id = await invoices.contribution_of(ctx, invoice)
@@ -156,20 +179,39 @@ async def _attribute(
     if is_new:
         is_ours = await adoption.includes_charge(ctx, fetched, invoice)
         is_ours = is_ours and (invoice is None or invoices.subscription_of(invoice) is None)
+    given_at = from_unix(fetched.created)
     async with ctx.sessions.begin() as session:
         if is_new and is_ours:
             contribution_id = await import_unknown.import_from_stripe(
                 session,
-                payment_intent_id,
+                ctx.settings,
+                intent_id,
                 claimed_id=None if is_copied else claimed_id,
                 terms=ImportedTerms(fetched.amount, fetched.currency, None),
-                given_at=from_unix(fetched.created),
+                given_at=given_at,
                 now=ctx.now(),
             )
         if contribution_id is not None:
-            await payment_intent_links.link(session, payment_intent_id, contribution_id, interval)
+            if await erased_contributions.is_or_becomes_erased(
+                session, contribution_id, given_at=given_at, now=ctx.now()
+            ):
+                await erased_contributions.use_own_ids(session, intent_id)
+                intent_id = fetched.id
+            await payment_intent_links.link(session, intent_id, contribution_id, interval)
         elif not is_ours:
-            await payment_intent_links.link(session, payment_intent_id, None, None)
+            await payment_intent_links.link(session, intent_id, None, None)
+    return intent_id
+
+
+async def _claimed(
+    ctx: Context, session: AsyncSession, claimed_id: str | None, intent_id: str
+) -> str | None:
+    """Return the contribution of a payment by its metadata. One of an erased contribution, whose
+    payments are stored by other ids, may come as if it were new.
+    """
+    if await may_claim(session, claimed_id, intent_id):
+        return claimed_id
+    return await import_unknown.find_erased(session, ctx.settings, intent_id, claimed_id)
 
 
 async def may_claim(
@@ -263,7 +305,7 @@ def _status_of(fetched: stripe.Charge) -> ChargeStatus:
     return ChargeStatus(fetched.status)
 
 
-async def update_contribution(
+async def _update_contribution(
     session: AsyncSession, payment_intent_id: str, *, now: datetime
 ) -> None:
     """Write the outcome that a contribution has by all its charges so far."""

@@ -20,8 +20,8 @@ from payments.giving import (
     charges,
     contributions,
     donor_attribution,
+    erased_contributions,
     import_unknown,
-    payment_intent_links,
     subscription_terms,
 )
 from payments.giving.contributions import OUTCOME_PENDING, Contribution, ContributionStatus
@@ -83,32 +83,38 @@ async def _write_outcome(
     if contribution_id is None:
         return
     donor_id = None
-    if await donor_attribution.lock_and_check_protected(session, contribution_id):
-        await _apply_anonymised(session, contribution_id, fetched, now=ctx.now())
+    # a page that is open may still be paid, which is a new gift
+    given_at = ctx.now() if fetched.status == "open" else _completed_at(fetched)
+    if await erased_contributions.is_or_becomes_erased(
+        session, contribution_id, given_at=given_at, now=ctx.now()
+    ):
+        await _apply_erased(session, contribution_id, fetched, now=ctx.now())
         return
     if await _is_first_outcome(session, contribution_id):
         # before the contribution is locked: the donor is always locked first
         donor_id = await _find_or_create_donor(ctx, session, fetched)
+        if donor_id is None and _address_of(fetched) is not None:  # erased since
+            await erased_contributions.erase(session, [contribution_id], now=ctx.now())
+            await _apply_erased(session, contribution_id, fetched, now=ctx.now())
+            return
     await _apply_session(session, contribution_id, fetched, now=ctx.now())
     if donor_id is not None:
         await donor_attribution.attach_donor(session, contribution_id, donor_id)
     if (intent := stripe_client.id_of(fetched.payment_intent)) is not None:
-        await payment_intent_links.link(session, intent, contribution_id, None)
-        await charges.update_contribution(session, intent, now=ctx.now())
+        await charges.link_payment(session, intent, contribution_id, None, now=ctx.now())
 
 
-async def _apply_anonymised(
+async def _apply_erased(
     session: AsyncSession, contribution_id: str, fetched: CheckoutSession, *, now: datetime
 ) -> None:
-    """Write the outcome of a protected contribution and its payment intent, and nothing else."""
+    """Write the outcome of an erased contribution, and nothing else."""
     row = await session.get_one(Contribution, contribution_id)
     if row.status in OUTCOME_PENDING:
         await contributions.set_status(
             session, contribution_id, contribution_status(fetched), now=now
         )
     if (intent := stripe_client.id_of(fetched.payment_intent)) is not None:
-        await payment_intent_links.link(session, intent, contribution_id, None)
-        await charges.update_contribution(session, intent, now=now)
+        await charges.link_payment(session, intent, contribution_id, None, now=now)
 
 
 async def _is_first_outcome(session: AsyncSession, contribution_id: str) -> bool:
@@ -152,17 +158,23 @@ async def _find_or_create_donor(
     ctx: Context, session: AsyncSession, fetched: CheckoutSession
 ) -> str | None:
     """Return the donor of a completed session; None without an address, or for an erased one."""
-    details = fetched.customer_details
-    if fetched.status != "complete" or details is None or details.email is None:
+    address = _address_of(fetched)
+    if address is None:
         return None
     return await donors.find_or_create(
         session,
         ctx.settings,
-        address=details.email,
+        address=address,
         stripe_customer_id=stripe_client.id_of(fetched.customer),
         contributed_at=_completed_at(fetched),
         now=ctx.now(),
     )
+
+
+def _address_of(fetched: CheckoutSession) -> str | None:
+    """Return the address that a completed session was paid with."""
+    details = fetched.customer_details
+    return details.email if fetched.status == "complete" and details is not None else None
 
 
 def _completed_at(fetched: CheckoutSession) -> datetime:
@@ -191,16 +203,20 @@ async def _contribution_of(
     claimed_id = stripe_client.metadata_value(fetched, "contribution_id")
     if await may_claim(session, claimed_id, fetched.id):
         return claimed_id
-    if not is_ours or await _is_other_income(session, fetched):
-        return None
     root_id = stripe_client.id_of(fetched.subscription)
     root_id = root_id or stripe_client.id_of(fetched.payment_intent)
+    erased_id = await import_unknown.find_erased(session, ctx.settings, root_id, claimed_id)
+    if erased_id is not None:
+        return erased_id
+    if not is_ours or await _is_other_income(session, fetched):
+        return None
     if root_id is None or fetched.status != "complete":
         return None
     assert fetched.amount_total is not None
     assert fetched.currency is not None
     return await import_unknown.import_from_stripe(
         session,
+        ctx.settings,
         root_id,
         claimed_id=claimed_id,
         terms=ImportedTerms(fetched.amount_total, fetched.currency, _interval_of(fetched)),

@@ -101,6 +101,8 @@ class Contribution(IntervalColumns, db.Base):
     outcome_known_at: Mapped[db.Timestamp | None]  # since when the outcome is known
     # paid from a protected country: no donor is stored, and no mail is sent
     protected: Mapped[bool] = mapped_column(server_default=text("false"))
+    # whoever gave was erased: see `erased_contributions`
+    erased: Mapped[bool] = mapped_column(server_default=text("false"))
 
     @property
     def money(self) -> Money | None:

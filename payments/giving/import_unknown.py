@@ -4,24 +4,27 @@ A payment link, the dashboard or a restored backup can cause that. Nothing paid 
 is a contribution like any other, with origin `imported`.
 """
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core.frequency import Interval
 from payments.core.identifiers import is_row_id
-from payments.giving import interval_columns
+from payments.core.settings import Settings
+from payments.giving import erased_contributions, interval_columns
 from payments.giving.contributions import (
     OUTCOME_PENDING,
     Contribution,
     ContributionOrigin,
     ContributionStatus,
 )
-from payments.infra import alerts, stripe_account
+from payments.infra import alerts, signing, stripe_account
 from payments.infra.alerts import AlertKind
+
+HMAC_PURPOSE = "imported"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +36,40 @@ class ImportedTerms:
     interval: Interval | None
 
 
+def _ids(settings: Settings, root_object_id: str) -> list[str]:
+    """Return the ids that the contribution of a payment may have, the newest key's first.
+
+    They are keyed, so that nobody finds a payment by its contribution.
+    """
+    digests = signing.hmac_digests(settings.hmac_keys, HMAC_PURPOSE, root_object_id)
+    return [digest.hex()[:32] for digest in digests]
+
+
+async def _find(session: AsyncSession, settings: Settings, root_object_id: str) -> str | None:
+    query = select(Contribution.id).where(Contribution.id.in_(_ids(settings, root_object_id)))
+    found: str | None = await session.scalar(query.limit(1))
+    return found
+
+
+async def find_erased(
+    session: AsyncSession, settings: Settings, root_object_id: str | None, claimed_id: str | None
+) -> str | None:
+    """Return the erased contribution of what has no row, because Stripe's ids of it are gone.
+
+    It is the one that was imported for the root, or the one that the metadata claims.
+    """
+    imported_id = None
+    if root_object_id is not None:
+        imported_id = await _find(session, settings, root_object_id)
+    for one in (imported_id, claimed_id):
+        if await erased_contributions.is_erased(session, one):
+            return one
+    return None
+
+
 async def import_from_stripe(
     session: AsyncSession,
+    settings: Settings,
     root_object_id: str,
     *,
     claimed_id: str | None,
@@ -54,7 +89,7 @@ async def import_from_stripe(
     contribution_id = (
         claimed_id
         if claimed_id is not None and is_row_id(claimed_id)
-        else hashlib.sha256(root_object_id.encode()).hexdigest()[:32]
+        else await _find(session, settings, root_object_id) or _ids(settings, root_object_id)[0]
     )
     inserted_id = await session.scalar(
         insert(Contribution)

@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core.frequency import Frequency, Interval
-from payments.giving import interval_columns
+from payments.giving import erased_contributions, interval_columns
 from payments.giving.interval_columns import IntervalColumns
 from payments.infra import db
 
@@ -40,17 +40,26 @@ async def link(
     payment_intent_id: str,
     contribution_id: str | None,
     interval: Interval | None,
-) -> None:
+) -> list[str]:
     """Store which contribution a payment intent pays, and at which interval; None for once.
 
-    Without a contribution it is other income. The first link stands.
+    Without a contribution it is other income. The first link stands. Of an erased contribution the
+    charges are linked by their own ids, and the intent's is not stored. Returns what was linked.
     """
-    await session.execute(
-        insert(PaymentIntentLink)
-        .values(
-            stripe_payment_intent_id=payment_intent_id,
-            contribution_id=contribution_id,
-            **interval_columns.column_values(interval),
+    link_ids = [payment_intent_id]
+    if contribution_id is not None:
+        await erased_contributions.lock(session, contribution_id)
+    is_erased = await erased_contributions.is_erased(session, contribution_id)
+    if is_erased and payment_intent_id.startswith("pi_"):
+        link_ids = await erased_contributions.use_own_ids(session, payment_intent_id)
+    for link_id in link_ids:
+        await session.execute(
+            insert(PaymentIntentLink)
+            .values(
+                stripe_payment_intent_id=link_id,
+                contribution_id=contribution_id,
+                **interval_columns.column_values(interval),
+            )
+            .on_conflict_do_nothing()
         )
-        .on_conflict_do_nothing()
-    )
+    return link_ids

@@ -19,6 +19,7 @@ from payments.giving import (
     contributions,
     current_card,
     donor_attribution,
+    erased_contributions,
     import_unknown,
     interval_columns,
     subscription_terms,
@@ -46,6 +47,12 @@ from payments.risk import emergency_stops
 
 SECOND_NOTICE_WITHIN = timedelta(days=7)  # of its start; what is imported later is no news
 RESYNC_DELAY = timedelta(seconds=3)
+# What is not stored of a subscription that is still to be cancelled.
+ERASED_COLUMNS = {
+    "stripe_customer_id": erased_contributions.ANONYMISED,
+    "stripe_payment_method_id": None,
+    "card_expires_on": None,
+}
 SUBSCRIPTION_EXPAND = ["default_payment_method", "customer.invoice_settings.default_payment_method"]
 
 
@@ -97,32 +104,77 @@ async def _upsert(
     requested_at: datetime,
 ) -> str | None:
     """Store a subscription as fetched, and what follows from the difference."""
-    row = _column_values(fetched, terms) | {"synced_at": requested_at}
     if await _is_dropped(ctx, session, fetched):
         return None
     contribution_id = await _contribution_of(ctx, session, fetched, terms)
     if contribution_id is None:
         return None
+    is_erased = await erased_contributions.is_or_becomes_erased(
+        session, contribution_id, given_at=from_unix(fetched.start_date), now=ctx.now()
+    )
     before = await session.scalar(
         select(Subscription)
         .where(Subscription.stripe_subscription_id == fetched.id)
         .with_for_update()
     )
-    if before is not None and before.ended_at is not None and fetched.ended_at is None:
-        return contribution_id  # ended is final: this was fetched before the end
-    if before is not None and before.synced_at > requested_at:
-        # A later fetch was stored first. Clocks differ, so it is fetched once more.
-        await job_queue.enqueue_sync(session, "subscription", fetched.id, delay=RESYNC_DELAY)
+    if before is None and is_erased and await _has_ended(session, fetched, contribution_id):
+        return contribution_id  # nothing is to be cancelled, so nothing is stored
+    if before is not None and await _is_outdated(session, before, fetched, requested_at):
         return contribution_id
-    if fetched.ended_at is None:
+    if fetched.ended_at is None:  # an ended one may be an erased donor's
         await emergency_stops.enqueue_arrival(
             session, emergency_stops.SUBSCRIPTION_ARRIVAL_JOB, fetched.id
         )
-        # an ended one may be an erased donor's
-        await _attach_donor(ctx, session, fetched, contribution_id)
-    if row["status"] in ARREARS_STATUSES:
+        is_erased = await _attach_donor(ctx, session, fetched, contribution_id)
+    row = _column_values(fetched, terms) | {"synced_at": requested_at}
+    if row["status"] in ARREARS_STATUSES and not is_erased:
         await _enqueue_failed_invoice(session, fetched, row["stripe_payment_method_id"])
     await unknown_values.update_alert(session, fetched.id, row["status"], now=ctx.now())
+    row |= ERASED_COLUMNS if is_erased else {}
+    has_begun = await _write(ctx, session, before, fetched, contribution_id, row)
+    if has_begun and not is_erased:
+        await _look_for_others(ctx, session, fetched.id)
+    if is_erased and fetched.ended_at is not None:
+        await erased_contributions.anonymise_subscriptions(session, [fetched.id])
+    return contribution_id
+
+
+async def _has_ended(
+    session: AsyncSession, fetched: stripe.Subscription, contribution_id: str
+) -> bool:
+    """Whether the subscription of an erased contribution has ended: now, or when it was stored."""
+    same = select(Subscription.stripe_subscription_id).where(
+        Subscription.contribution_id == contribution_id,
+        Subscription.started_at == from_unix(fetched.start_date),
+        Subscription.ended_at.is_not(None),
+    )
+    return fetched.ended_at is not None or await session.scalar(same.limit(1)) is not None
+
+
+async def _is_outdated(
+    session: AsyncSession,
+    before: Subscription,
+    fetched: stripe.Subscription,
+    requested_at: datetime,
+) -> bool:
+    """Whether a row holds what was fetched later. If clocks may differ it is fetched once more."""
+    if before.ended_at is not None and fetched.ended_at is None:
+        return True  # ended is final: this was fetched before the end
+    if before.synced_at <= requested_at:
+        return False
+    await job_queue.enqueue_sync(session, "subscription", fetched.id, delay=RESYNC_DELAY)
+    return True
+
+
+async def _write(
+    ctx: Context,
+    session: AsyncSession,
+    before: Subscription | None,
+    fetched: stripe.Subscription,
+    contribution_id: str,
+    row: dict[str, Any],  # column -> value
+) -> bool:
+    """Insert or update a row, and record what differs. Returns whether it was not live before."""
     if before is None:
         await session.execute(
             insert(Subscription)
@@ -134,17 +186,14 @@ async def _upsert(
             )
             .on_conflict_do_update(index_elements=["stripe_subscription_id"], set_=row)
         )
-        await _look_for_others(ctx, session, fetched.id)
-        return contribution_id
+        return True
     old_values = {name: getattr(before, name) for name in row}
     for name, value in row.items():
         setattr(before, name, value)
     await session.flush()
     await record_differences(ctx, session, before, old_values, fetched)
-    await change_log.fail_unseen(session, fetched.id, requested_at=requested_at)
-    if old_values["status"] not in LIVE_STATUSES:
-        await _look_for_others(ctx, session, fetched.id)  # its first payment came later
-    return contribution_id
+    await change_log.fail_unseen(session, fetched.id, requested_at=row["synced_at"])
+    return old_values["status"] not in LIVE_STATUSES
 
 
 async def _enqueue_failed_invoice(
@@ -220,25 +269,27 @@ def _from_unix_or_none(seconds: int | None) -> datetime | None:
 
 async def _attach_donor(
     ctx: Context, session: AsyncSession, fetched: stripe.Subscription, contribution_id: str
-) -> None:
-    """Attach the donor of a live subscription to its contribution.
+) -> bool:
+    """Attach the donor of a live subscription to its contribution. Returns whether it is erased.
 
     One whose donor was erased since it started is cancelled: the erasure was for it too. So is
     one of a protected contribution, and no mail is sent about it.
     """
     email = getattr(fetched.customer, "email", None)  # a deleted customer has no such field
-    if await donor_attribution.lock_and_check_protected(session, contribution_id):
+    is_protected = await donor_attribution.lock_and_check_protected(session, contribution_id)
+    if is_protected or await erased_contributions.is_erased(session, contribution_id):
         await muted.mute(session, [fetched.id], now=ctx.now())
-        await _enqueue_cancellation(session, fetched.id, actor=Actor.STAFF, now=ctx.now())
-        return
+        actor = Actor.STAFF if is_protected else Actor.DONOR
+        await _enqueue_cancellation(session, fetched.id, actor=actor, now=ctx.now())
+        return True
     customer_id = stripe_client.id_of(fetched.customer)
     known = await donors.of_customer(session, customer_id)
     if known is not None and not donors.has_address(ctx.settings, known, email or None):
         # the address was changed at Stripe, and its event may have been lost
         await job_queue.enqueue_sync(session, "customer", customer_id or "")
-        return
+        return False
     if not email:
-        return
+        return False
     donor_id = await donors.find_or_create(
         session,
         ctx.settings,
@@ -249,8 +300,11 @@ async def _attach_donor(
     )
     if donor_id is not None:
         await donor_attribution.attach_donor(session, contribution_id, donor_id)
-        return
+        return False
+    await erased_contributions.erase(session, [contribution_id], now=ctx.now())
+    await muted.mute(session, [fetched.id], now=ctx.now())
     await _enqueue_cancellation(session, fetched.id, actor=Actor.DONOR, now=ctx.now())
+    return True
 
 
 async def _enqueue_cancellation(
@@ -282,11 +336,15 @@ async def _contribution_of(
     claimed_id = stripe_client.metadata_value(fetched, "contribution_id")
     if await may_claim(session, claimed_id, fetched.id):
         return claimed_id
+    erased_id = await import_unknown.find_erased(session, ctx.settings, fetched.id, claimed_id)
+    if erased_id is not None:
+        return erased_id
     if not adoption.includes_subscription(ctx.settings.adopt, fetched):
         return None
     is_copied = await contributions.exists(session, claimed_id)
     return await import_unknown.import_from_stripe(
         session,
+        ctx.settings,
         fetched.id,
         claimed_id=None if is_copied else claimed_id,
         terms=ImportedTerms(terms.amount, fetched.currency, terms.interval),

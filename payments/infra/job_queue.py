@@ -13,7 +13,7 @@ same index when a newer request is waiting.
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from sqlalchemy import text
@@ -170,6 +170,27 @@ async def retry_failed(
     for one in sorted(types):
         await enqueue_sync(session, one, object_id, attempt=attempt)
     return len(types)
+
+
+async def forget(session: AsyncSession, object_ids: Sequence[str]) -> None:
+    """Delete the syncs of these objects, but for those that run."""
+    await session.execute(
+        text("""
+            DELETE FROM procrastinate_jobs
+             WHERE queue_name = :sync_queue
+               AND status <> 'doing'
+               AND args ->> 'object_id' = ANY(:ids)
+        """),
+        {"sync_queue": SYNC_QUEUE, "ids": list(object_ids)},
+    )
+
+
+async def forget_all(session: AsyncSession) -> None:
+    """Delete every sync, but for those that run. The schedules find what is still to be done."""
+    await session.execute(
+        text("DELETE FROM procrastinate_jobs WHERE queue_name = :sync_queue AND status <> 'doing'"),
+        {"sync_queue": SYNC_QUEUE},
+    )
 
 
 async def list_failed(session: AsyncSession) -> list[tuple[str, str]]:

@@ -16,8 +16,10 @@ from typing import Any
 import stripe
 from sqlalchemy import text
 
+from payments.core.calendar import from_unix
 from payments.core.errors import StripePermissionMissing
-from payments.giving import adoption, current_card, subscription_sync
+from payments.donors import donors
+from payments.giving import adoption, current_card, import_unknown, subscription_sync
 from payments.giving.subscriptions import LIVE_STATUSES
 from payments.infra import isolation, stripe_account, stripe_client
 from payments.infra.context import Context
@@ -162,6 +164,44 @@ def _subscription_values(fetched: stripe.Subscription) -> ComparedValues:
     return (fetched.status, item.price.id, None if card is None else card.id, is_paused, end)
 
 
+async def _is_session_due(ctx: Context, session_id: str) -> bool:
+    """Whether a session without a row should have one: it is for a contribution, and whoever gave
+    was not erased.
+    """
+    with stripe_client.translate_errors():
+        fetched = await ctx.stripe.v1.checkout.sessions.retrieve_async(
+            session_id, {"expand": ["payment_intent", "subscription"]}
+        )
+    root_id = stripe_client.id_of(fetched.subscription)
+    root_id = root_id or stripe_client.id_of(fetched.payment_intent)
+    if await _is_erased(ctx, fetched, root_id, fetched.created):
+        return False
+    return await adoption.includes_session(ctx, fetched)
+
+
+async def _is_subscription_due(ctx: Context, subscription_id: str) -> bool:
+    """Whether a subscription without a row should have one. An erased donor's is missed while it
+    may be charged: then a repair cancels it.
+    """
+    with stripe_client.translate_errors():
+        fetched = await ctx.stripe.v1.subscriptions.retrieve_async(subscription_id)
+    is_over = fetched.ended_at is not None
+    if is_over and await _is_erased(ctx, fetched, fetched.id, fetched.start_date):
+        return False
+    return adoption.includes_subscription(ctx.settings.adopt, fetched)
+
+
+async def _is_erased(
+    ctx: Context, fetched: adoption.Holder, root_id: str | None, given_at: int
+) -> bool:
+    claimed_id = stripe_client.metadata_value(fetched, "contribution_id")
+    async with ctx.sessions() as session:
+        if await donors.all_erased_since(session, from_unix(given_at)):
+            return True
+        erased_id = await import_unknown.find_erased(session, ctx.settings, root_id, claimed_id)
+    return erased_id is not None
+
+
 LIVE_SQL = ", ".join(f"'{status}'" for status in LIVE_STATUSES)
 AMOUNT_COLUMNS = "amount, currency, status"
 COMPARISONS = {
@@ -172,7 +212,7 @@ COMPARISONS = {
         "stripe_session_id",
         "CASE status WHEN 'returned' THEN 'paid' ELSE status END",
         {"status": "complete"},
-        is_ours=adoption.includes_session_id,
+        is_ours=_is_session_due,
     ),
     "subscription": Comparison(
         lambda ctx: ctx.stripe.v1.subscriptions,
@@ -183,7 +223,7 @@ COMPARISONS = {
         " CAST(extract(epoch FROM scheduled_end_at) AS bigint)",
         {"expand": [f"data.{path}" for path in subscription_sync.SUBSCRIPTION_EXPAND]},
         held_sql=f"status IN ({LIVE_SQL})",
-        is_ours=adoption.includes_subscription_id,
+        is_ours=_is_subscription_due,
         lists_all_held=True,
     ),
     "ended_subscription": Comparison(
@@ -194,7 +234,7 @@ COMPARISONS = {
         "status",
         {"status": "canceled"},
         object_type="subscription",
-        is_ours=adoption.includes_subscription_id,
+        is_ours=_is_subscription_due,
     ),
     CUSTOMER: Comparison(
         lambda ctx: ctx.stripe.v1.customers,

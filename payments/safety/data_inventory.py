@@ -34,8 +34,8 @@ class DataClass:
 ACCOUNTING_RECORDS = DataClass(
     gettext_noop(
         "Amounts, currencies, days, Stripe's numbers of payments, the campaign a gift came from "
-        "and which of its texts was shown, and whether a card was of a protected country: yes or "
-        "no. They name nobody."
+        "and which of its texts was shown; and, with yes or no, whether a card was of a protected "
+        "country and whether whoever gave was erased. They name nobody."
     ),
     gettext_noop("For as long as the law requires."),
     {
@@ -48,7 +48,7 @@ ACCOUNTING_RECORDS = DataClass(
         " interval_unit interval_count",
         "contributions": "id created_at frequency interval_unit interval_count amount currency"
         " status origin campaign variant"
-        " outcome_known_at protected",
+        " outcome_known_at protected erased",
         "disputes": "stripe_dispute_id stripe_charge_id status amount currency reason opened_at"
         " evidence_due_at evidence_submitted is_charge_refundable synced_at",
         "fraud_warnings": "stripe_warning_id stripe_charge_id fraud_type actionable warned_at"
@@ -83,7 +83,10 @@ DONOR_IDENTIFIERS = DataClass(
         "again; Stripe's numbers for you, your monthly contribution and its card; the month in "
         "which that card ends; and the language we write to you in. The address itself is not here."
     ),
-    gettext_noop("13 months after your last gift, or after your monthly contribution has ended."),
+    gettext_noop(
+        "13 months after your last gift, or after your monthly contribution has "
+        "ended; or until you erase it."
+    ),
     {
         "contributions": "donor_id stripe_session_id language",
         "donor_customers": "stripe_customer_id donor_id",
@@ -179,7 +182,8 @@ RATE_LIMITS = DataClass(
 )
 WEBHOOK_EVENTS = DataClass(
     gettext_noop(
-        "That Stripe notified us of something, and of which of its objects; never what it said."
+        "That Stripe notified us of something, and of which payment, refund, dispute or payout; of "
+        "you and your contribution it keeps no number, and never what Stripe said."
     ),
     gettext_noop("For as long as the law requires."),
     {"stripe_events": "id type object_type object_id api_version created received_at"},

@@ -17,6 +17,7 @@ from payments.giving import (
     change_log,
     contributions,
     donor_payments,
+    erased_contributions,
     subscriptions,
 )
 from payments.giving.change_log import Actor
@@ -126,6 +127,8 @@ async def erase(ctx: Context, donor_id: str, *, by: Actor = Actor.DONOR) -> date
         )
     ids = [subscription.stripe_subscription_id for subscription in own_subscriptions]
     async with ctx.sessions.begin() as session:
+        for contribution_id in await erased_contributions.ids_of_donors(session, [donor_id]):
+            await erased_contributions.lock(session, contribution_id)
         await donors.lock(session, donor_id)
         await outbox.cancel_for(session, ids)
         await erasure.erase_with_reminders(

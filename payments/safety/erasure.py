@@ -1,8 +1,8 @@
 """Erasure of donors: what says who gave is deleted, what was given stays.
 
 One sequence for a donor who asks, for one whose only contribution was quarantined, and for those
-whose retention is over. Contributions, subscriptions and the books stay, without a donor; what
-Stripe holds of a donor is not touched.
+whose retention is over. Contributions, subscriptions and the books stay, without a donor and
+without Stripe's numbers that lead to one; what Stripe holds of a donor is not touched.
 """
 
 from collections.abc import Sequence
@@ -12,17 +12,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core.settings import Settings
 from payments.donors import donors, sign_in
-from payments.giving import donor_attribution
+from payments.giving import erased_contributions
+from payments.infra import job_queue
 from payments.signups import reminders
 
 
-async def erase_donors(session: AsyncSession, donor_ids: Sequence[str]) -> None:
-    """Detach donors from what they gave, and delete them, their customers, links and sessions.
+async def erase_donors(session: AsyncSession, donor_ids: Sequence[str], *, now: datetime) -> None:
+    """Erase what donors gave but for the books, and delete them, their customers, links, sessions.
 
     Support cases about them are deleted by cascade. Their reminders have a retention of their own,
     and stay.
     """
-    await donor_attribution.detach_donors(session, donor_ids)
+    customer_ids = [id_ for one in donor_ids for id_ in await donors.customers_of(session, one)]
+    contribution_ids = await erased_contributions.ids_of_donors(session, donor_ids)
+    await erased_contributions.erase(session, contribution_ids, now=now)
+    await job_queue.forget(session, customer_ids)
     await sign_in.delete_links(session, donor_ids)
     await donors.delete_donors(session, donor_ids)
 
@@ -38,4 +42,4 @@ async def erase_with_reminders(
     await reminders.cancel_for_donor(session, settings, donor_id, now=now)
     if keep_hash:
         await donors.record_erasure(session, donor_id, now=now)
-    await erase_donors(session, [donor_id])
+    await erase_donors(session, [donor_id], now=now)

@@ -14,10 +14,13 @@ from sqlalchemy.exc import DBAPIError
 
 from payments.core.errors import PaymentsError
 from payments.core.settings import Settings
-from payments.infra import db
+from payments.giving import erased_contributions
+from payments.infra import db, job_queue
 from payments.infra.context import Context
 from payments.safety import emergency_stop, retention
 
+# A page that is open may still be paid, which is a new gift; what has an outcome is erased.
+GIVEN_SQL = "SELECT id FROM contributions WHERE status NOT IN ('started', 'open') ORDER BY id"
 ERASE_EVERYONE_SQL = (
     """
     UPDATE contributions
@@ -29,10 +32,26 @@ ERASE_EVERYONE_SQL = (
            request_digest = NULL,
            language = 'en'
     """,
+    # the payments of what is no contribution, and attempts that belong to nothing yet
     """
-    UPDATE subscriptions
-       SET stripe_payment_method_id = NULL,
-           card_expires_on = NULL
+    WITH renamed AS (
+        SELECT stripe_payment_intent_id AS old_id,
+               'anonymised_' || replace(CAST(gen_random_uuid() AS text), '-', '') AS new_id
+          FROM (SELECT stripe_payment_intent_id FROM payment_intent_links
+                 UNION
+                SELECT stripe_payment_intent_id FROM charges) every
+         WHERE starts_with(stripe_payment_intent_id, 'pi_')
+    ),
+    renamed_links AS (
+        UPDATE payment_intent_links i
+           SET stripe_payment_intent_id = r.new_id
+          FROM renamed r
+         WHERE i.stripe_payment_intent_id = r.old_id
+    )
+    UPDATE charges h
+       SET stripe_payment_intent_id = r.new_id
+      FROM renamed r
+     WHERE h.stripe_payment_intent_id = r.old_id
     """,
     "DELETE FROM donor_customers",
     "DELETE FROM donor_sessions",
@@ -47,25 +66,24 @@ ERASE_EVERYONE_SQL = (
     "DELETE FROM outbox_mails",
     "DELETE FROM rate_limit_buckets",
 )
-MUTE_LIVE_SQL = """
-    INSERT INTO muted_subscriptions (stripe_subscription_id, muted_at)
-    SELECT stripe_subscription_id, :now
-      FROM subscriptions
-     WHERE status = ANY(:live)
-    ON CONFLICT DO NOTHING
-"""
-ENDED_SUBSCRIPTIONS_SQL = """
-    SELECT stripe_subscription_id
-      FROM subscriptions
-     WHERE status <> ALL(:live)
-       AND stripe_customer_id <> 'anonymised'
+# What was decided or stopped of subscriptions that have ended or are not stored here.
+FOREIGN_SUBSCRIPTIONS_SQL = """
+    SELECT subscription_id FROM subscription_changes
+     UNION
+    SELECT stripe_subscription_id FROM muted_subscriptions
+     UNION
+    SELECT stripe_subscription_id FROM emergency_stop_items WHERE state <> 'pending'
+    EXCEPT
+    SELECT stripe_subscription_id FROM subscriptions WHERE status = ANY(:chargeable)
 """
 RECORD_SQL = "INSERT INTO global_erasures (erased_at) VALUES (:now) ON CONFLICT DO NOTHING"
 # Deleted rows stay on disk until the table is written anew.
 TABLES_TO_VACUUM = (
-    "contributions", "donor_customers", "donor_sessions", "donors", "erasures", "outbox_mails",
-    "newsletter_signups", "reminders", "sign_in_links", "subscriptions", "suppressed_addresses",
-    "support_cases",
+    "charges", "contributions", "donor_customers", "donor_sessions", "donors",
+    "emergency_stop_items", "erasures", "muted_subscriptions", "newsletter_signups", "outbox_mails",
+    "payment_intent_links", "procrastinate_events", "procrastinate_jobs", "reminders",
+    "sign_in_links", "subscription_changes", "subscriptions", "support_cases",
+    "suppressed_addresses",
 )  # fmt: skip
 
 
@@ -99,16 +117,22 @@ async def erase_everyone(ctx: Context, *, force: bool = False) -> ErasureReport:
             count=live_count,
         )
     keys = _destroy_keys(ctx.settings)  # first: from then on nothing opens an address
-    binds = {"now": ctx.now(), "live": retention.live_statuses()}
+    now = ctx.now()
     async with ctx.sessions.begin() as session:
         donors = await session.scalar(text("SELECT count(*) FROM donors"))
         reminders = await session.scalar(text("SELECT count(*) FROM reminders"))
+        await erased_contributions.lock_everything(session)
+        given = await retention.select_ids(session, GIVEN_SQL)
+        await erased_contributions.erase(session, given, now=now)
         for statement in ERASE_EVERYONE_SQL:
             await session.execute(text(statement))
-        await session.execute(text(MUTE_LIVE_SQL), binds)
-        await session.execute(text(RECORD_SQL), {"now": binds["now"]})
-        ended_ids = await retention.select_ids(session, ENDED_SUBSCRIPTIONS_SQL, live=binds["live"])
-        await retention.anonymise_subscriptions(session, ended_ids)
+        await session.execute(text(RECORD_SQL), {"now": now})
+        chargeable = [status.value for status in erased_contributions.CHARGEABLE_STATUSES]
+        foreign = await retention.select_ids(
+            session, FOREIGN_SUBSCRIPTIONS_SQL, chargeable=chargeable
+        )
+        await erased_contributions.anonymise_subscriptions(session, foreign)
+        await job_queue.forget_all(session)
     vacuumed = await _vacuum(ctx)
     return ErasureReport(int(donors or 0), int(reminders or 0), keys, live_count, vacuumed)
 

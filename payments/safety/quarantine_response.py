@@ -18,6 +18,7 @@ from payments.giving import (
     cancellations,
     charges,
     donor_attribution,
+    erased_contributions,
     invoices,
     subscription_sync,
     subscriptions,
@@ -26,9 +27,9 @@ from payments.giving.change_log import Actor
 from payments.giving.charges import Charge
 from payments.giving.contributions import Contribution
 from payments.giving.payment_intent_links import PaymentIntentLink
-from payments.infra import job_queue
+from payments.infra import job_queue, stripe_client
 from payments.infra.context import Context
-from payments.mail import muted, outbox
+from payments.mail import outbox
 from payments.risk import quarantine
 from payments.risk.quarantine import Quarantine
 from payments.safety import erasure, policy_refunds
@@ -91,15 +92,14 @@ async def _anonymise(ctx: Context, contribution_id: str) -> None:
     everywhere.
     """
     async with ctx.sessions.begin() as session:
-        await donor_attribution.lock(session, contribution_id)
+        await erased_contributions.lock(session, contribution_id)
         contribution = await session.get_one(Contribution, contribution_id)
         donor_id = contribution.donor_id
         if donor_id is not None:
             await donors.lock(session, donor_id)
-        await donor_attribution.anonymise(session, contribution_id)
         begun = await subscriptions.list_for_contribution(session, contribution_id)
         ids = [subscription.stripe_subscription_id for subscription in begun]
-        await muted.mute(session, ids, now=ctx.now())
+        await donor_attribution.protect(session, contribution_id, now=ctx.now())
         await outbox.cancel_for(session, ids)
         if donor_id is not None and not await _has_contributions(session, donor_id):
             await erasure.erase_with_reminders(
@@ -130,9 +130,10 @@ async def _cancel_subscriptions(ctx: Context, charge_id: str, contribution_id: s
 
 
 async def _sync_unknown_subscription(ctx: Context, charge_id: str) -> None:
-    async with ctx.sessions() as session:
-        charge = await session.get_one(Charge, charge_id)
-    invoice = await charges.fetch_invoice(ctx, charge.stripe_payment_intent_id or "")
+    with stripe_client.translate_errors():
+        fetched = await ctx.stripe.v1.charges.retrieve_async(charge_id)
+    intent_id = stripe_client.id_of(fetched.payment_intent)
+    invoice = None if intent_id is None else await charges.fetch_invoice(ctx, intent_id)
     subscription_id = None if invoice is None else invoices.subscription_of(invoice)
     if subscription_id is None:
         raise NotYetAttributed("Stripe does not say yet which subscription this payment began.")

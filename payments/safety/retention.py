@@ -4,12 +4,12 @@ A donor goes when nothing of what they gave can be charged and nothing was for t
 then their subscriptions lose Stripe's ids. The books stay whole and say nothing about anybody.
 """
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from payments.giving import erased_contributions
 from payments.giving.subscriptions import LIVE_STATUSES
 from payments.infra.context import Context
 from payments.safety import erasure
@@ -46,63 +46,15 @@ EXPIRED_DONORS_SQL = f"""
      ORDER BY d.id
      LIMIT 5000
 """  # noqa: S608 - a fragment of ours
-ANONYMISE_CONTRIBUTIONS_SQL = f"""
-    UPDATE contributions c
-       SET stripe_session_id = NULL,
-           checkout_url = NULL,
-           language = 'en'
+EXPIRED_CONTRIBUTIONS_SQL = f"""
+    SELECT c.id
+      FROM contributions c
      WHERE c.donor_id IS NULL
-       AND (c.stripe_session_id IS NOT NULL OR c.checkout_url IS NOT NULL OR c.language <> 'en')
+       AND NOT c.erased
        AND {CONTRIBUTION_IS_OVER_SQL}
-"""  # noqa: S608 - a fragment of ours
-EXPIRED_SUBSCRIPTIONS_SQL = """
-    SELECT s.stripe_subscription_id
-      FROM subscriptions s
-      JOIN contributions c ON c.id = s.contribution_id
-     WHERE s.status <> ALL(:live)
-       AND coalesce(s.ended_at, s.synced_at) < :before
-       AND c.donor_id IS NULL
-       AND s.stripe_customer_id <> 'anonymised'
-     ORDER BY s.stripe_subscription_id
+     ORDER BY c.id
      LIMIT 5000
-"""
-# Stripe's id of a subscription leads to its donor. A random one takes its place everywhere, so that
-# a subscription still has one history.
-ANONYMISE_SUBSCRIPTIONS_SQL = """
-    WITH renamed AS (
-        SELECT id AS old_id,
-               'anonymised_' || replace(CAST(gen_random_uuid() AS text), '-', '') AS new_id
-          FROM unnest(CAST(:ids AS text[])) AS id
-    ),
-    renamed_changes AS (
-        UPDATE subscription_changes h
-           SET subscription_id = r.new_id
-          FROM renamed r
-         WHERE h.subscription_id = r.old_id
-    ),
-    deleted_mails AS (
-        DELETE FROM outbox_mails m
-         USING renamed r
-         WHERE m.subscription_id = r.old_id
-    ),
-    deleted_muted AS (
-        DELETE FROM muted_subscriptions q
-         USING renamed r
-         WHERE q.stripe_subscription_id = r.old_id
-    ),
-    deleted_stop_items AS (
-        DELETE FROM emergency_stop_items t
-         USING renamed r
-         WHERE t.stripe_subscription_id = r.old_id
-    )
-    UPDATE subscriptions s
-       SET stripe_subscription_id = r.new_id,
-           stripe_customer_id = 'anonymised',
-           stripe_payment_method_id = NULL,
-           card_expires_on = NULL
-      FROM renamed r
-     WHERE s.stripe_subscription_id = r.old_id
-"""
+"""  # noqa: S608 - a fragment of ours
 BATCH_SIZE = 5000  # the LIMIT of both queries
 PURGES = (
     ("DELETE FROM quarantines WHERE processed_at < :before", DONOR_LINK_RETENTION),
@@ -118,31 +70,25 @@ async def purge_expired(ctx: Context) -> None:
     now, count = ctx.now(), BATCH_SIZE
     while count >= BATCH_SIZE:
         async with ctx.sessions.begin() as session:
-            count = await _anonymise_expired(session, before=now - DONOR_LINK_RETENTION, now=now)
+            count = await _erase_expired(session, before=now - DONOR_LINK_RETENTION, now=now)
     async with ctx.sessions.begin() as session:
         for statement, retention in PURGES:
             await session.execute(text(statement), {"before": now - retention})
 
 
-async def _anonymise_expired(session: AsyncSession, *, before: datetime, now: datetime) -> int:
-    """Erase donors whose contributions are over, and anonymise those and their subscriptions.
+async def _erase_expired(session: AsyncSession, *, before: datetime, now: datetime) -> int:
+    """Erase donors whose contributions are over, and what was given without a donor.
 
-    At most `BATCH_SIZE` donors and subscriptions. Returns how many of whichever there were more.
+    At most `BATCH_SIZE` donors and contributions. Returns how many of whichever there were more.
     """
     period = {"before": before, "live": live_statuses()}
     # a donor who was created today may be about to get their first contribution
     yesterday = now - timedelta(days=1)
     donor_ids = await select_ids(session, EXPIRED_DONORS_SQL, **period, yesterday=yesterday)
-    await erasure.erase_donors(session, donor_ids)
-    await session.execute(text(ANONYMISE_CONTRIBUTIONS_SQL), period)
-    subscription_ids = await select_ids(session, EXPIRED_SUBSCRIPTIONS_SQL, **period)
-    await anonymise_subscriptions(session, subscription_ids)
-    return max(len(donor_ids), len(subscription_ids))
-
-
-async def anonymise_subscriptions(session: AsyncSession, subscription_ids: Sequence[str]) -> None:
-    """Replace Stripe's ids of these subscriptions, and delete the mails about them."""
-    await session.execute(text(ANONYMISE_SUBSCRIPTIONS_SQL), {"ids": subscription_ids})
+    await erasure.erase_donors(session, donor_ids, now=now)
+    contribution_ids = await select_ids(session, EXPIRED_CONTRIBUTIONS_SQL, **period)
+    await erased_contributions.erase(session, contribution_ids, now=now)
+    return max(len(donor_ids), len(contribution_ids))
 
 
 def live_statuses() -> list[str]:

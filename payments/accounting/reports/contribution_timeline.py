@@ -72,15 +72,6 @@ _TIMELINE = text(
           FROM charges
           JOIN its_payment_intents ON its_payment_intents.id = charges.stripe_payment_intent_id
     ),
-    its_stripe_objects AS (
-        SELECT id FROM its_subscriptions
-         UNION
-        SELECT id FROM its_payment_intents
-         UNION
-        SELECT stripe_charge_id FROM its_charges
-         UNION
-        SELECT stripe_session_id FROM contributions WHERE id = :id
-    ),
     timeline AS (
         SELECT created_at AS at, 1 AS place, 'decision' AS kind, 'started' AS description,
                '' AS detail, amount, currency
@@ -103,7 +94,7 @@ _TIMELINE = text(
          UNION ALL
         SELECT created, 5, 'event', type, stripe_events.id, NULL, NULL
           FROM stripe_events
-          JOIN its_stripe_objects ON its_stripe_objects.id = object_id
+          JOIN its_charges ON its_charges.stripe_charge_id = object_id
          UNION ALL
         SELECT coalesce(sent_at, created_at), 6, 'mail', kind || ', ' || status, '', NULL, NULL
           FROM outbox_mails

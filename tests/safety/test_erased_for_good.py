@@ -1,0 +1,144 @@
+"""Who was erased stays erased: no late event, sweep or repair brings a number of Stripe's back that
+leads to them, and what could still be charged is cancelled.
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from payments.ops import reconcile
+from payments.risk.emergency_stops import StopGroup, StopMode
+from payments.safety import emergency_stop, global_erasure
+from tests.support import command_line
+from tests.support.donor import open_donor_browser
+from tests.support.dumps import dumped
+from tests.support.newsroom import Newsroom
+from tests.support.safety_policy import RUSSIAN, protected
+from tests.support.stripe_dashboard import subscribe, update, with_card
+
+pytestmark = pytest.mark.anyio
+
+# All that leads to a person by one call of Stripe's API, but for what the books are made of.
+TELLING = ("cus_", "sub_", "pm_", "cs_", "pi_", "seti_", "in_", "src_", "card_")
+
+
+def telling_ids(room: Newsroom) -> Iterator[str]:
+    """The ids of Stripe's objects that lead to a person."""
+    return (id_ for id_ in room.sandbox.account.store.objects if id_.startswith(TELLING))
+
+
+async def found_in_dump(room: Newsroom) -> set[str]:
+    """Which of those stand anywhere in the database, with the lines they stand in."""
+    dump = (await dumped(room)).decode(errors="replace").splitlines()
+    ids = list(telling_ids(room))
+    assert {id_.partition("_")[0] for id_ in ids} >= {"cus", "sub", "pm", "cs", "pi", "in"}
+    return {line for line in dump if any(id_ in line for id_ in ids)}
+
+
+async def everything_happens_again(room: Newsroom) -> None:
+    """Stripe sends new events about all there is, the sweeps run, and an operator repairs."""
+    for id_, stored in list(room.sandbox.account.store.objects.items()):
+        if id_.startswith(("sub_", "cus_", "pi_")) and stored.get("status") != "canceled":
+            kind = {"sub_": "subscriptions", "cus_": "customers", "pi_": "payment_intents"}
+            update(room, f"/v1/{kind[id_.partition('_')[0] + '_']}/{id_}", description="touched")
+    await room.runs_until_idle()
+    await room.runs_sweeps()
+    await room.runs_until_idle()
+    await reconcile.run(room.ctx, days=60, repair=True)
+    await room.runs_until_idle()
+
+
+async def gives(room: Newsroom, frequency: str, email: str, card: str = "4242424242424242") -> str:
+    asked = (await room.requests_contribution(500, frequency, declaration=True)).json()
+    await room.pays(asked["checkout_url"], card, email=email)
+    return str(asked["id"])
+
+
+async def test_after_the_erasure_of_everybody_nothing_leads_back(
+    database: str, tmp_path: Path
+) -> None:
+    async with protected(database, tmp_path, adopt="all") as room:
+        await gives(room, "once", "once@example.org")
+        await gives(room, "monthly", "monthly@example.org")
+        await gives(room, "annual", "quarantined@example.org", RUSSIAN)
+        customer, card = with_card(room, "adopted@example.org")
+        subscribe(room, customer, card, 1500, product="letters")
+        await room.runs_until_idle()
+        await gives(room, "monthly", "late@example.org")  # its events have not come
+        late = room.sandbox.take_deliveries()
+        await room.runs_sweeps()
+        contributions = await room.rows("SELECT id FROM contributions ORDER BY 1")
+        assert len(contributions) == 5
+        room.clock.advance(timedelta(minutes=1))
+        await emergency_stop.execute(room.ctx, StopGroup.ALL, StopMode.CANCEL)
+        await room.runs_due_jobs()
+        late += room.sandbox.take_deliveries()  # the ends
+        room.clock.advance(timedelta(minutes=10))
+        await global_erasure.erase_everyone(room.ctx)
+        assert await found_in_dump(room) == set()
+        before = await room.rows("SELECT kind, object_id FROM alerts ORDER BY 1, 2")
+        await room.deliver(late)
+        await everything_happens_again(room)
+        assert await found_in_dump(room) == set()
+        assert await room.rows("SELECT id FROM contributions ORDER BY 1") == contributions
+        assert await room.rows("SELECT kind, object_id FROM alerts ORDER BY 1, 2") == before
+        assert await room.count("donors") == 0
+        assert await room.count("charges") == 5
+        assert (await reconcile.run(room.ctx, days=60)).before == ()
+        shown = await command_line.run(room.settings, "reconcile", "--days", "60", "--json")
+        assert json.loads(shown.stdout)["before"] == []
+
+
+async def test_what_is_live_at_the_erasure_is_cancelled_and_then_nothing_of_it_is_left(
+    database: str, tmp_path: Path
+) -> None:
+    async with protected(database, tmp_path, adopt="all") as room:
+        await gives(room, "monthly", "known@example.org")
+        await room.runs_until_idle()
+        await gives(room, "monthly", "unknown@example.org")
+        customer, card = with_card(room, "adopted@example.org")
+        subscribe(room, customer, card, 1500, product="letters")
+        room.sandbox.take_deliveries()  # lost
+        room.clock.advance(timedelta(minutes=10))
+        await global_erasure.erase_everyone(room.ctx, force=True)
+        (known,) = await room.rows("SELECT stripe_subscription_id FROM subscriptions")
+        for line in await found_in_dump(room):  # by this alone it can be cancelled
+            assert str(known[0]) in line
+        await everything_happens_again(room)
+        await everything_happens_again(room)
+        statuses = {one["status"] for one in room.sandbox.account.store.of_kind("subscription")}
+        assert statuses == {"canceled"}
+        assert await found_in_dump(room) == set()
+        assert room.mails() == []
+        await room.advances_time(timedelta(days=40))
+        await room.runs_until_idle()
+        assert await room.count("charges") == 3
+
+
+async def test_after_one_donors_own_erasure_and_a_quarantine_nothing_leads_back_to_them(
+    database: str, tmp_path: Path
+) -> None:
+    async with protected(database, tmp_path) as room:
+        await gives(room, "annual", "quarantined@example.org", RUSSIAN)
+        for frequency in ("once", "monthly"):
+            await gives(room, frequency, "reader@example.org")
+        await room.runs_until_idle()
+        async with open_donor_browser(room, "reader@example.org") as donor:
+            await donor.signs_in()
+            await gives(room, "once", "reader@example.org")  # its events come late
+            late = room.sandbox.take_deliveries()
+            room.clock.advance(timedelta(minutes=1))
+            answer = await donor.opens_and_submits("/manage/data/erase")
+            assert answer.status_code == 200
+        contributions = await room.rows("SELECT id FROM contributions ORDER BY 1")
+        await room.deliver(late)
+        await everything_happens_again(room)
+        assert await found_in_dump(room) == set()
+        assert await room.rows("SELECT id FROM contributions ORDER BY 1") == contributions
+        assert (await reconcile.run(room.ctx, days=60)).before == ()
+        await gives(room, "once", "another@example.org")  # who was not erased is found
+        await room.runs_until_idle()
+        assert await found_in_dump(room) != set()
