@@ -1,10 +1,9 @@
 """Health checks and metrics, for the operator's tools. Nothing is about a person."""
 
-from typing import Any
-
-import prometheus_client
+import structlog
 from litestar import Response, get
 from litestar.di import NamedDependency
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
@@ -12,6 +11,8 @@ from payments.infra import job_queue, migrate
 from payments.infra.context import Context
 from payments.web.bearer_token import require_bearer_token
 from payments.web.forms import AnyRequest
+
+log = structlog.get_logger("payments.web.health")
 
 
 @get("/health/live", include_in_schema=False)
@@ -21,25 +22,38 @@ async def live() -> dict[str, str]:
 
 
 @get("/health/ready", include_in_schema=False)
-async def ready(ctx: NamedDependency[Context]) -> Response[dict[str, Any]]:
-    """Readiness: the database answers and has the schema this code expects."""
+async def ready(ctx: NamedDependency[Context]) -> Response[dict[str, str]]:
+    """Readiness: the database answers and has the schema this code expects.
+
+    Anybody may ask, so the answer is yes or no and never says how much there is to do: whoever can
+    watch a count learns what somebody else's request caused. Why not is in the log.
+    """
+    reason = await _reason_not_ready(ctx)
+    if reason is not None:
+        log.warning("not_ready", outcome=reason)
+        return Response({"status": "unavailable"}, status_code=503)
+    return Response({"status": "ok"})
+
+
+async def _reason_not_ready(ctx: Context) -> str | None:
     try:
         async with ctx.sessions() as session:
             revision = await session.scalar(text("SELECT version_num FROM alembic_version"))
-            job_counts = await job_queue.job_counts(session)
-    except ProgrammingError:  # a table is not there
-        revision = None
+    except ProgrammingError:  # the table is not there
+        return "migrations_missing"
     except (SQLAlchemyError, OSError):
-        return Response({"status": "no database"}, status_code=503)
-    if revision != migrate.head_revision():
-        return Response({"status": "migrations missing"}, status_code=503)
-    return Response({"status": "ok", "jobs": dict(job_counts)})
+        return "no_database"
+    return None if revision == migrate.head_revision() else "migrations_missing"
 
 
 @get("/metrics", include_in_schema=False)
 async def metrics(ctx: NamedDependency[Context], request: AnyRequest) -> Response[bytes]:
     """Prometheus text, for the bearer of PAYMENTS_METRICS_TOKEN. Not found without one."""
     require_bearer_token(request, ctx.settings.metrics_token)
-    return Response(
-        prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST
-    )
+    async with ctx.sessions() as session:
+        job_counts = await job_queue.job_counts(session)
+    registry = CollectorRegistry()
+    jobs = Gauge("payments_jobs", "Background jobs, by status.", ["status"], registry=registry)
+    for status, count in job_counts.items():
+        jobs.labels(status).set(count)
+    return Response(generate_latest() + generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -3,6 +3,7 @@
 Every page is whole, small and closed: no script, no cookie for readers, nothing from elsewhere.
 """
 
+import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta
@@ -437,13 +438,22 @@ async def test_the_api_describes_itself(newsroom: Newsroom) -> None:
     assert gift["properties"]["amount"]["type"] == "integer"
 
 
-async def test_health_tells_what_is_missing(newsroom: Newsroom, cluster: str) -> None:
+async def test_health_says_up_or_not_and_the_log_why(
+    newsroom: Newsroom, cluster: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert (await newsroom.web.get("/health/live")).json() == {"status": "ok"}
-    ready = await newsroom.web.get("/health/ready")
-    assert (ready.status_code, ready.json()["status"]) == (200, "ok")
+    idle = await newsroom.web.get("/health/ready")
+    await newsroom.gives(2800)  # jobs wait
+    busy = await newsroom.web.get("/health/ready")
+    assert (idle.status_code, idle.json()) == (200, {"status": "ok"})
+    assert (busy.content, busy.headers.keys()) == (idle.content, idle.headers.keys())
     with copy_database(cluster, "template1") as empty:
-        assert await readiness(newsroom, empty) == (503, "migrations missing")
-    assert await readiness(newsroom, empty) == (503, "no database")
+        without_tables = await readiness(newsroom, empty)
+    without_database = await readiness(newsroom, empty)
+    assert without_tables == without_database == (503, {"status": "unavailable"})
+    logged = [line for line in capsys.readouterr().err.splitlines() if "not_ready" in line]
+    reasons = [json.loads(line)["outcome"] for line in logged]
+    assert reasons == ["migrations_missing", "no_database"]
 
 
 async def test_health_answers_whoever_asks_by_whatever_name(newsroom: Newsroom) -> None:
@@ -473,14 +483,14 @@ async def test_whoever_finds_a_hole_finds_where_to_report_it(newsroom: Newsroom)
     assert set(fields) == {"Contact", "Expires", "Preferred-Languages", "Canonical"}
 
 
-async def readiness(room: Newsroom, database: str) -> tuple[int, str]:
+async def readiness(room: Newsroom, database: str) -> tuple[int, object]:
     """How ready the service is on another database."""
     settings = room.settings.model_copy(update={"database_url": SecretStr(database)})
     app = create_app(settings, now=room.clock)
     async with app.lifespan(), browser(app, BASE_URL) as web:
         assert (await web.get("/health/live")).status_code == 200
         ready = await web.get("/health/ready")
-        return ready.status_code, ready.json()["status"]
+        return ready.status_code, ready.json()
 
 
 async def test_metrics_count_and_name_nobody(newsroom: Newsroom) -> None:
@@ -488,15 +498,18 @@ async def test_metrics_count_and_name_nobody(newsroom: Newsroom) -> None:
     await newsroom.runs_until_idle()
     await newsroom.web.post("/webhooks/stripe", content=b"{}")
     await newsroom.web.get(f"/thanks/{gift.id}?poll=a-secret")
+    await newsroom.gives(500)  # its jobs wait
     answer = await newsroom.web.get("/metrics", headers={"authorization": f"Bearer {TOKEN}"})
     assert answer.headers["content-type"].startswith("text/plain")
     lines = [line for line in answer.text.splitlines() if not line.startswith("#")]
     closed = {"outcome": {str(one) for one in WebhookOutcome}, "generation": {"0", "1", "2"}}
+    closed["status"] = {"todo", "doing", "succeeded", "failed", "cancelled", "aborting", "aborted"}
     for line in lines:
         for name, value in re.findall(r'(\w+)="([^"]*)"', line):
             if not line.startswith("python_info"):
                 assert value in closed[name], line
     assert any('payments_webhooks_total{outcome="enqueued"}' in line for line in lines)
+    assert any(re.fullmatch(r'payments_jobs\{status="todo"\} [1-9][0-9.]*', line) for line in lines)
     assert gift.id not in answer.text
     assert "a-secret" not in answer.text
 
