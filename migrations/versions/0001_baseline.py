@@ -619,6 +619,7 @@ def giving_tables() -> None:
         optional("resumes_at", TIMESTAMP),
         optional("trial_ends_at", TIMESTAMP),
         optional("ended_at", TIMESTAMP),
+        optional("missing_since", TIMESTAMP),
         required("synced_at", TIMESTAMP),
         optional("interval_unit", one_of("interval_unit_is_known", "day week month year")),
         optional("interval_count", sa.SmallInteger()),

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -242,6 +242,18 @@ async def mark_cancelled(session: AsyncSession, subscription_id: str, *, now: da
         )
         .values(done_at=now)
     )
+
+
+async def take_back_cancellation(session: AsyncSession, subscription_id: str) -> None:
+    """Forget that a cancellation was observed. One that was decided here is pending again."""
+    cancelled = (
+        SubscriptionChange.subscription_id == subscription_id,
+        SubscriptionChange.kind == ChangeKind.CANCELLED,
+    )
+    await session.execute(
+        delete(SubscriptionChange).where(*cancelled, SubscriptionChange.actor == Actor.STRIPE)
+    )
+    await session.execute(update(SubscriptionChange).where(*cancelled).values(done_at=None))
 
 
 async def pending_cancellations(

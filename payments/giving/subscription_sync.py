@@ -22,6 +22,7 @@ from payments.giving import (
     erased_contributions,
     import_unknown,
     interval_columns,
+    missing_subscriptions,
     subscription_terms,
 )
 from payments.giving.change_log import Actor
@@ -117,9 +118,17 @@ async def _upsert(
         .where(Subscription.stripe_subscription_id == fetched.id)
         .with_for_update()
     )
+<<<<<<< HEAD
     if before is None and is_erased and await _has_ended(session, fetched, contribution_id):
         return contribution_id  # nothing is to be cancelled, so nothing is stored
     if before is not None and await _is_outdated(session, before, fetched, requested_at):
+=======
+    if before is not None and before.is_over and fetched.ended_at is None:
+        return contribution_id  # ended is final: this was fetched before the end
+    if before is not None and before.synced_at > requested_at:
+        # A later fetch was stored first. Clocks differ, so it is fetched once more.
+        await job_queue.enqueue_sync(session, "subscription", fetched.id, delay=RESYNC_DELAY)
+>>>>>>> db36ceb (Take an object for missing only when it is asked for itself, at an account that is ours)
         return contribution_id
     if fetched.ended_at is None:  # an ended one may be an erased donor's
         await emergency_stops.enqueue_arrival(
@@ -191,9 +200,31 @@ async def _write(
     for name, value in row.items():
         setattr(before, name, value)
     await session.flush()
+<<<<<<< HEAD
     await record_differences(ctx, session, before, old_values, fetched)
     await change_log.fail_unseen(session, fetched.id, requested_at=row["synced_at"])
     return old_values["status"] not in LIVE_STATUSES
+=======
+    await _record(ctx, session, before, old_values, fetched)
+    await change_log.fail_unseen(session, fetched.id, requested_at=requested_at)
+    if old_values["status"] not in LIVE_STATUSES:
+        await _look_for_others(ctx, session, fetched.id)  # its first payment came later
+    return contribution_id
+>>>>>>> db36ceb (Take an object for missing only when it is asked for itself, at an account that is ours)
+
+
+async def _record(
+    ctx: Context,
+    session: AsyncSession,
+    subscription: Subscription,
+    before: dict[str, Any],
+    fetched: stripe.Subscription,
+) -> None:
+    """Record what differs from the values `before`; one that was missing goes on as it was."""
+    if before["missing_since"] is not None and subscription.ended_at is None:
+        await missing_subscriptions.undo_end(ctx, session, fetched.id)
+    else:
+        await record_differences(ctx, session, subscription, before, fetched)
 
 
 async def _enqueue_failed_invoice(
@@ -260,6 +291,7 @@ def _column_values(
         "trial_ends_at": _trial_end(fetched),
         "scheduled_end_at": _scheduled_end(fetched, item) if status in LIVE_STATUSES else None,
         "ended_at": _from_unix_or_none(fetched.ended_at),
+        "missing_since": None,
     }
 
 

@@ -13,7 +13,7 @@ import stripe
 
 from payments.core.errors import StripeRejected
 from payments.core.frequency import Interval
-from payments.infra import stripe_client
+from payments.infra import stripe_client, stripe_objects
 from payments.infra.context import Context
 
 
@@ -93,8 +93,13 @@ async def _invoiced_amount(ctx: Context, fetched: stripe.Subscription) -> int | 
     invoice_id = stripe_client.id_of(fetched.latest_invoice)
     if invoice_id is None:
         return None
-    with stripe_client.translate_errors():
-        return _recurring_total(await ctx.stripe.v1.invoices.retrieve_async(invoice_id))
+    try:
+        with stripe_client.translate_errors():
+            return _recurring_total(await ctx.stripe.v1.invoices.retrieve_async(invoice_id))
+    except stripe.InvalidRequestError as error:
+        if not stripe_objects.is_missing_error(error):
+            raise
+        return None  # a draft was deleted
 
 
 def _recurring_total(invoice: stripe.Invoice) -> int | None:

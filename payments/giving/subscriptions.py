@@ -88,6 +88,7 @@ class Subscription(IntervalColumns, db.Base):
     resumes_at: Mapped[db.Timestamp | None]
     trial_ends_at: Mapped[db.Timestamp | None]  # nothing has been charged yet
     ended_at: Mapped[db.Timestamp | None]
+    missing_since: Mapped[db.Timestamp | None]  # ended because Stripe did not have it
     synced_at: Mapped[db.Timestamp]
 
     @property
@@ -103,6 +104,11 @@ class Subscription(IntervalColumns, db.Base):
     @property
     def is_live(self) -> bool:
         return self.status in LIVE_STATUSES
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended for good, and not only because Stripe did not have it."""
+        return self.ended_at is not None and self.missing_since is None
 
     @property
     def may_be_charged(self) -> bool:

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 import structlog
 from stripe import InvalidRequestError
 
-from payments.core.errors import StripePermissionMissing, StripeUnavailable
-from payments.infra import alerts, db, stripe_health
+from payments.core.errors import PaymentsError, StripePermissionMissing, StripeUnavailable
+from payments.infra import alerts, db, stripe_health, stripe_objects
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 
@@ -41,8 +41,13 @@ async def for_each(
             except Exception as error:
                 if await _concerns_all(ctx, error):
                     raise
+<<<<<<< HEAD
                 if _is_missing(error):
                     done.append(object_id)
+=======
+                if await _is_missing(ctx, error, job, object_id):
+                    well.append(object_id)
+>>>>>>> db36ceb (Take an object for missing only when it is asked for itself, at an account that is ours)
                 elif not isinstance(error, StripePermissionMissing):
                     failed.append(object_id)
                 log.warning("object_failed", object_type=job, exc_info=True)
@@ -77,8 +82,14 @@ async def _concerns_all(ctx: Context, error: Exception) -> bool:
     return db.is_away(error)
 
 
-def _is_missing(error: Exception) -> bool:
-    return isinstance(error, InvalidRequestError) and error.code == "resource_missing"
+async def _is_missing(ctx: Context, error: Exception, job: str, object_id: str) -> bool:
+    """Whether Stripe does not have the object itself, and not something that it names."""
+    if not stripe_objects.is_missing_error(error):
+        return False
+    try:
+        return await stripe_objects.is_missing(ctx, job, object_id)
+    except (PaymentsError, InvalidRequestError):
+        return False
 
 
 async def _update_alerts(

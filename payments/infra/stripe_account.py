@@ -16,7 +16,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from payments.core.errors import PaymentsError, StripePermissionMissing
+from payments.core.errors import (
+    PaymentsError,
+    StripePermissionMissing,
+    StripeRejected,
+    StripeUnavailable,
+)
 from payments.infra import audit_log, db, stripe_client
 from payments.infra.audit_log import AuditAction
 from payments.infra.context import Context
@@ -31,6 +36,14 @@ class WrongStripeAccount(PaymentsError):
     status = 503
     code = "wrong-stripe-account"
     title = "The key is of another Stripe account"
+
+
+class AccountNotVerified(PaymentsError):
+    """Nobody knows whose the key is, so what it does not find may be another account's."""
+
+    status = 503
+    code = "stripe-account-not-verified"
+    title = "Whose the key is cannot be read"
 
 
 class StripeAccount(db.Base):
@@ -61,7 +74,8 @@ async def ensure_bound(ctx: Context) -> None:
     """Refuse to go on with a key of another account or mode; bind a database that has none yet.
 
     Stripe is asked once for each client. Where the key may not read its account nothing is
-    refused, and `payments doctor` says so. Raises WrongStripeAccount and StripeUnavailable.
+    refused but what needs `require_verified`, and `payments doctor` says so. Raises
+    WrongStripeAccount and StripeUnavailable.
     """
     if ctx.stripe in _verified:
         return
@@ -85,6 +99,33 @@ async def ensure_bound(ctx: Context) -> None:
     if problem is not None:
         raise WrongStripeAccount(problem)
     _verified.add(ctx.stripe)
+
+
+async def refuse_other(ctx: Context) -> None:
+    """Refuse to open a payment page at another account. Raises StripeRejected, as readers see it.
+
+    Where Stripe does not say whose the key is nothing is refused: what follows says so itself.
+    """
+    try:
+        await ensure_bound(ctx)
+    except StripeUnavailable:
+        return
+    except WrongStripeAccount as error:
+        log.exception("wrong_stripe_account")
+        raise StripeRejected(stripe_client.REFUSED_MESSAGE) from error
+
+
+async def require_verified(ctx: Context) -> None:
+    """Refuse to go on unless Stripe has said that the key is of this database's account and mode.
+
+    Raises AccountNotVerified, WrongStripeAccount and StripeUnavailable.
+    """
+    await ensure_bound(ctx)
+    if ctx.stripe not in _verified:
+        raise AccountNotVerified(
+            "Stripe does not have an object that is here, and the key may not read whose account "
+            "it is of. Nothing was changed. Give the key the permission to read its account."
+        )
 
 
 async def _account_of_key(ctx: Context) -> str:

@@ -10,13 +10,22 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy import text
 
-from payments.giving import missing_subscriptions
-from payments.infra import alerts
+from payments.giving import missing_subscriptions, subscriptions
+from payments.infra import alerts, stripe_objects
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
+from payments.risk import emergency_stops, quarantine
 
 log = structlog.get_logger("payments.ops.missing_objects")
 SUBSCRIPTION, CUSTOMER = "subscription", "customer"
+# What the jobs of ours are about.
+OBJECT_TYPES = {
+    subscriptions.CANCEL_JOB: SUBSCRIPTION,
+    subscriptions.HOLD_JOB: SUBSCRIPTION,
+    emergency_stops.SUBSCRIPTION_ARRIVAL_JOB: SUBSCRIPTION,
+    emergency_stops.PAYMENT_ARRIVAL_JOB: "charge",
+    quarantine.QUARANTINE_JOB: "charge",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +47,23 @@ STORED = {
 }
 
 
-async def handle(ctx: Context, object_type: str, object_id: str) -> None:
-    """Mend what is safe about an object that Stripe does not have, and raise an alert about it.
+async def handle(ctx: Context, job: str, object_id: str) -> bool:
+    """Mend what is safe about the object of a kind of job, if Stripe does not have it, and raise an
+    alert about it. Returns whether it is missing.
 
-    Nothing is done about one that we do not hold either.
+    Stripe is asked for the object itself: the job may have met something else that is missing.
+    Nothing is done about one that we do not hold either. Raises AccountNotVerified,
+    WrongStripeAccount and StripeUnavailable.
     """
+    object_type = OBJECT_TYPES.get(job, job)
+    if not await stripe_objects.is_missing(ctx, object_type, object_id):
+        return False
     log.warning("stripe_object_missing", object_type=object_type)
+    await _mend(ctx, object_type, object_id)
+    return True
+
+
+async def _mend(ctx: Context, object_type: str, object_id: str) -> None:
     if object_type == CUSTOMER:
         await _forget_customer(ctx, object_id)
         return

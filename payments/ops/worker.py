@@ -28,7 +28,7 @@ from payments.giving import (
     second_subscriptions,
     subscriptions,
 )
-from payments.infra import alerts, db, job_queue, stripe_account, stripe_health
+from payments.infra import alerts, db, job_queue, stripe_account, stripe_health, stripe_objects
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.mail import outbox
@@ -96,11 +96,8 @@ async def run_job(context: JobContext, object_type: str, object_id: str, attempt
             return
         if object_type in SYNC_HANDLERS:
             await stripe_account.ensure_bound(ctx)
-        await JOB_HANDLERS[object_type](ctx, object_id)
+        await _handle(ctx, object_type, object_id)
     except (Exception, asyncio.CancelledError) as error:  # cancelled: this worker has to stop
-        if isinstance(error, InvalidRequestError) and error.code == "resource_missing":
-            await missing_objects.handle(ctx, object_type, object_id)
-            return
         if isinstance(error, StripeUnavailable) and await stripe_health.must_wait(ctx, error):
             await _postpone(ctx, object_type, object_id, attempt)
             return
@@ -130,6 +127,16 @@ async def run_job(context: JobContext, object_type: str, object_id: str, attempt
                 job=object_type,
                 now=ctx.now(),
             )
+
+
+async def _handle(ctx: Context, object_type: str, object_id: str) -> None:
+    """Run the handler of the type; what Stripe does not have is done, once that is handled."""
+    try:
+        await JOB_HANDLERS[object_type](ctx, object_id)
+    except InvalidRequestError as error:
+        is_missing = stripe_objects.is_missing_error(error)
+        if not is_missing or not await missing_objects.handle(ctx, object_type, object_id):
+            raise
 
 
 async def _postpone(ctx: Context, object_type: str, object_id: str, attempt: int) -> None:

@@ -73,7 +73,7 @@ ACCOUNTING_RECORDS = DataClass(
         " currency stripe_price_id"
         " started_at billing_anchor_at scheduled_end_at current_period_end is_paused resumes_at"
         " trial_ends_at"
-        " ended_at synced_at",
+        " ended_at missing_since synced_at",
         "unposted_transactions": "balance_transaction",
     },
 )

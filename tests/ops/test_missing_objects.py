@@ -1,16 +1,27 @@
 """What we hold and Stripe does not have is found by reconciliation, and by whatever fetches it."""
 
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import text
 
-from payments.ops import reconcile
+from payments.giving import payment_methods
+from payments.giving.change_log import Actor
+from payments.giving.subscriptions import HOLD_JOB
+from payments.infra import isolation, job_queue, stripe_client
+from payments.infra.context import open_context
+from payments.infra.stripe_account import AccountNotVerified, WrongStripeAccount
+from payments.ops import missing_objects, reconcile, worker
+from payments.risk.quarantine import QUARANTINE_JOB
 from payments.sandbox.sandbox import Sandbox
 from tests.support.donor import subscription_id_of
+from tests.support.jobs import hours_pass_for_jobs, jobs
 from tests.support.newsroom import Newsroom
+from tests.support.stripe_keys import key_without
 
 pytestmark = pytest.mark.anyio
+SANDBOX_ACCOUNT = "acct_1SandboxAccount00"
 
 
 def vanishes(sandbox: Sandbox, object_id: str) -> None:
@@ -76,6 +87,99 @@ async def test_a_subscription_that_stripe_does_not_know_ends_and_a_person_looks(
     await newsroom.runs_sweeps()
     assert not [one for one in newsroom.sandbox.requests[asked:] if gone in one.path]
     assert await differences(newsroom) == ([], [])
+
+
+async def test_one_that_stripe_has_after_all_goes_on_as_it_was(newsroom: Newsroom) -> None:
+    back = await subscribes(newsroom)
+    columns = "SELECT status, ended_at, current_period_end, amount, is_paused FROM subscriptions"
+    before = await newsroom.rows(columns)
+    at_stripe = newsroom.sandbox.account.store.objects.pop(back)
+    await newsroom.advances_time(timedelta(hours=1))
+    await enqueues(newsroom, "subscription", back)
+    await newsroom.runs_due_jobs()
+    assert await states(newsroom) == {back: "canceled"}
+    assert await open_alerts(newsroom) == [("missing_at_stripe", back)]
+    newsroom.sandbox.account.store.objects[back] = at_stripe  # it was another account's key
+    ((found,), left) = await differences(newsroom, repair=True)
+    assert found.startswith(f"subscription {back} is canceled, ")
+    assert left == []
+    assert await newsroom.rows(columns) == before
+    assert await open_alerts(newsroom) == []
+    assert newsroom.mails() == []
+    assert await newsroom.count("subscription_changes") == 0
+
+
+@pytest.mark.parametrize("account", ["another", "not readable"])
+async def test_nothing_is_missing_for_a_key_whose_account_is_not_known(
+    newsroom: Newsroom, account: str
+) -> None:
+    lives = await subscribes(newsroom)
+    at_stripe = newsroom.sandbox.account.store.objects.pop(lives)
+    customers = await newsroom.count("donor_customers")
+    if account == "another":
+        await executes(newsroom, "UPDATE stripe_accounts SET account_id = 'acct_other'")
+    else:
+        key_without(newsroom, "accounts_kyc_basic")
+    async with open_context(newsroom.settings, now=newsroom.clock) as ctx:
+        for object_type, object_id in (
+            ("subscription", lives),
+            ("customer", "cus_gone"),
+            (HOLD_JOB, lives),
+        ):
+            with pytest.raises((AccountNotVerified, WrongStripeAccount)):
+                await missing_objects.handle(ctx, object_type, object_id)
+        await enqueues(newsroom, "subscription", lives)
+        await worker.run_due_jobs(ctx)
+    assert await states(newsroom) == {lives: "active"}
+    assert await newsroom.count("donor_customers") == customers
+    assert ("missing_at_stripe", lives) not in await open_alerts(newsroom)
+    waiting = "SELECT CAST(args ->> 'attempt' AS int) FROM procrastinate_jobs WHERE status = 'todo'"
+    assert await newsroom.rows(waiting) == [(2,)]  # an ordinary failure
+    newsroom.sandbox.account.store.objects[lives] = at_stripe
+    key_without(newsroom)
+    await executes(newsroom, "UPDATE stripe_accounts SET account_id = :id", id=SANDBOX_ACCOUNT)
+    await hours_pass_for_jobs(newsroom)
+    await executes(newsroom, "DELETE FROM alerts")
+
+
+async def test_what_an_object_only_names_may_be_missing(newsroom: Newsroom) -> None:
+    lives = await subscribes(newsroom)
+    store = newsroom.sandbox.account.store
+    (charge,) = [one["id"] for one in store.of_kind("charge")]
+    assert not await missing_objects.handle(newsroom.ctx, "subscription", lives)
+    assert not await missing_objects.handle(newsroom.ctx, QUARANTINE_JOB, charge)
+
+    async def meets_another_that_is_missing(_object_id: str) -> None:
+        with stripe_client.translate_errors():
+            await newsroom.ctx.stripe.v1.invoices.retrieve_async("in_gone")
+
+    run = partial(isolation.for_each, newsroom.ctx)
+    assert await run([charge], meets_another_that_is_missing, job="charge") == 0
+    assert await open_alerts(newsroom) == [("object_failed", charge)]
+    await run(["ch_gone"], meets_another_that_is_missing, job="charge")
+    assert await open_alerts(newsroom) == [("object_failed", charge)]  # it is not there itself
+
+    # a job whose object is there has failed, and is tried again
+    page = await payment_methods.start_card_update(
+        newsroom.ctx, lives, actor=Actor.DONOR, return_path="/manage"
+    )
+    await newsroom.pays(page)
+    at_stripe = store.objects.pop(lives)
+    (setup_intent,) = [one["id"] for one in store.of_kind("setup_intent")]
+    newsroom.sandbox.take_deliveries()
+    await enqueues(newsroom, "setup_intent", setup_intent)
+    await newsroom.runs_due_jobs()
+    assert await jobs(newsroom) == [("setup_intent", "todo", 2)]
+    assert await states(newsroom) == {lives: "active"}
+    store.objects[lives] = at_stripe
+    await hours_pass_for_jobs(newsroom, 1)
+    ((method,),) = await newsroom.rows("SELECT stripe_payment_method_id FROM subscriptions")
+    assert method == store.objects[setup_intent]["payment_method"]
+
+
+async def enqueues(room: Newsroom, object_type: str, object_id: str) -> None:
+    async with room.ctx.sessions.begin() as session:
+        await job_queue.enqueue_sync(session, object_type, object_id)
 
 
 async def test_a_customer_that_stripe_does_not_know_leads_to_no_donor(newsroom: Newsroom) -> None:

@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import update
 
 from payments.accounting import daily_totals
-from payments.core.errors import StripeUnavailable
+from payments.core.errors import StripeRejected, StripeUnavailable
+from payments.giving import contribution_start
 from payments.infra import stripe_account
 from payments.infra.context import Context, open_context
 from payments.infra.stripe_account import StripeAccount, WrongStripeAccount
@@ -110,7 +111,19 @@ async def test_whose_key_it_is_is_asked_again_where_stripe_did_not_answer(
             await stripe_account.ensure_bound(ctx)
         with pytest.raises(WrongStripeAccount):
             await stripe_account.ensure_bound(ctx)
+    # so does a server that was started then, before it opens a payment page there
+    newsroom.sandbox.faults.add("POST", "/v1/checkout/sessions", "drop_before", remaining=3)
+    assert (await newsroom.requests_contribution()).status_code == 503
+    ((contribution_id,),) = await newsroom.rows("SELECT id FROM contributions")
+    async with new_process(newsroom) as ctx:
+        newsroom.sandbox.faults.add("GET", "^/v1/account$", "status_500", remaining=3)
+        await stripe_account.refuse_other(ctx)  # nobody knows, and nothing is refused
+        with pytest.raises(StripeRejected, match="Nothing was charged"):
+            await contribution_start.open_checkout(ctx, str(contribution_id))
     await belongs_to(newsroom, SANDBOX_ACCOUNT)
+    async with new_process(newsroom) as ctx:
+        opened = await contribution_start.open_checkout(ctx, str(contribution_id))
+        assert opened.stripe_session_id is not None
 
 
 @pytest.mark.parametrize("words", [("serve",), ("work",), ("import-balance",), ("reconcile",)])
