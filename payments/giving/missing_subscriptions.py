@@ -33,7 +33,7 @@ async def end(ctx: Context, subscription_id: str) -> bool:
 
 
 async def undo_end(ctx: Context, session: AsyncSession, subscription_id: str) -> None:
-    """Take back that a subscription was missing: Stripe has it. Nobody was told that it ended."""
+    """Take back that a subscription was missing: Stripe has it. No mail said that it ended."""
     await change_log.take_back_cancellation(session, subscription_id)
     await alerts.close(
         session, AlertKind.MISSING_AT_STRIPE, object_id=subscription_id, now=ctx.now()
