@@ -43,6 +43,9 @@ def upgrade() -> None:
     append_only_triggers()
     late_entry_trigger()
     snapshot_triggers()
+    booking_day_functions()
+    report_views()
+    daily_totals_functions()
     create_job_engine()
     create_service_role()
 
@@ -50,11 +53,204 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute(f"DROP OWNED BY {ROLE}")  # its grants in this database; the role itself is shared
     drop_job_engine()
+    op.execute("DROP VIEW posted_transactions, booked_entries")
+    op.execute("""
+        DROP FUNCTION
+            daily_totals_now(text), income_daily_sums(bigint, bigint, date, boolean, text),
+            earliest_occurrence(date, text), booked_at(timestamptz, date, text),
+            is_booked_from(timestamptz, date, date, text),
+            is_booked_before(timestamptz, date, date, text), receipt_number(text)
+    """)
     drop_tables()
     op.execute("""
         DROP FUNCTION
             refuse_change(), mark_late_entry(), invalidate_mrr_snapshots(),
             invalidate_recovery_snapshots(), invalidate_snapshots(text, date, date)
+    """)
+
+
+# --- what reports read ----------------------------------------------------------------------------
+# The planner writes each function out where it is called, so that they cost nothing; but for
+# earliest_occurrence, which is called once in a statement, as (SELECT earliest_occurrence(…)).
+
+
+def booking_day_functions() -> None:
+    """Create the rules of the booking day (`accounting.booking_day`) and of a receipt's number."""
+    op.execute("""
+        CREATE FUNCTION booked_at(occurred_at timestamptz, booked_on date, zone text)
+        RETURNS timestamp LANGUAGE sql IMMUTABLE
+        RETURN coalesce(CAST(booked_on AS timestamp), occurred_at AT TIME ZONE zone)
+    """)
+    op.execute("""
+        CREATE FUNCTION is_booked_from(
+            occurred_at timestamptz, booked_on date, since date, zone text)
+        RETURNS boolean LANGUAGE sql IMMUTABLE
+        RETURN CASE WHEN booked_on IS NULL
+                    THEN occurred_at >= CAST(since AS timestamp) AT TIME ZONE zone
+                    ELSE booked_on >= since END
+    """)
+    op.execute("""
+        CREATE FUNCTION is_booked_before(
+            occurred_at timestamptz, booked_on date, until date, zone text)
+        RETURNS boolean LANGUAGE sql IMMUTABLE
+        RETURN occurred_at < CAST(until AS timestamp) AT TIME ZONE zone
+               AND (booked_on IS NULL OR booked_on < until)
+    """)
+    op.execute("""
+        CREATE FUNCTION earliest_occurrence(since date, zone text)
+        RETURNS timestamptz LANGUAGE sql STABLE
+        RETURN least(
+            CAST(since AS timestamp) AT TIME ZONE zone,
+            (SELECT min(late_entry.occurred_at)
+               FROM late_entries late
+               JOIN ledger_entries late_entry USING (seq)
+              WHERE late.booked_on >= since))
+    """)
+    op.execute("""
+        CREATE FUNCTION receipt_number(charge_id text) RETURNS text LANGUAGE sql STABLE
+        RETURN left(encode(sha256(convert_to(charge_id, 'UTF8')), 'hex'), 16)
+    """)
+
+
+def report_views() -> None:
+    """Create the views that lists and files are made of."""
+    op.execute("""
+        CREATE VIEW booked_entries AS
+        SELECT e.*, late.booked_on
+          FROM ledger_entries e
+          LEFT JOIN late_entries late USING (seq)
+    """)
+    # What a transaction is follows from its first entry; its contribution, from its charge.
+    op.execute("""
+        CREATE VIEW posted_transactions AS
+        SELECT bt.*,
+               e.seq, e.debit, e.credit, e.contribution_id,
+               late.booked_on,
+               c.amount AS charged_amount,
+               c.currency AS charged_currency,
+               c.balance_transaction AS charge_transaction,
+               link.frequency, link.interval_unit, link.interval_count,
+               contribution.campaign, contribution.donor_id
+          FROM balance_transactions bt
+          JOIN LATERAL (
+              SELECT seq, debit, credit, contribution_id
+                FROM ledger_entries
+               WHERE balance_transaction = bt.id
+               ORDER BY seq
+               LIMIT 1) e ON true
+          LEFT JOIN late_entries late ON late.seq = e.seq
+          LEFT JOIN charges c ON c.stripe_charge_id = bt.charge
+          LEFT JOIN payment_intent_links link USING (stripe_payment_intent_id)
+          LEFT JOIN contributions contribution ON contribution.id = e.contribution_id
+    """)
+
+
+def daily_totals_functions() -> None:
+    """Create the sums of income by day, and the daily totals as they are now.
+
+    The frequency of income is in its account; of a fee or refund, in the payment intent's link. An
+    entry is its contribution's first, ever or of a month, if no entry before it in the chain is:
+    the rank says so among the entries summed, and the others are looked up, unless `is_complete`
+    says that none is left out.
+    """
+    op.execute("""
+        CREATE FUNCTION income_daily_sums(
+            after bigint, up_to bigint, since date, is_complete boolean, zone text)
+        RETURNS TABLE (day date, frequency text, currency varchar, debit varchar, credit varchar,
+                       amount bigint, entries int, payers int, first_time_payers int)
+        LANGUAGE sql STABLE AS $$
+        WITH income AS (
+            SELECT CAST(booked_at(e.occurred_at, e.booked_on, zone) AS date) AS day,
+                   split_part(e.credit, ':', 2) AS frequency,
+                   e.currency, e.debit, e.credit, e.amount, e.seq, e.contribution_id
+              FROM booked_entries e
+             WHERE e.credit LIKE 'income:%'
+               AND e.seq > after
+               AND e.seq <= up_to
+               AND (since IS NULL
+                    OR e.occurred_at >= (SELECT earliest_occurrence(since, zone))
+                       AND is_booked_from(e.occurred_at, e.booked_on, since, zone))
+        ),
+        ranked_income AS (
+            SELECT *,
+                   row_number() OVER (
+                       PARTITION BY contribution_id, date_trunc('month', day), credit, currency
+                       ORDER BY seq) AS rank_in_month,
+                   row_number() OVER (PARTITION BY contribution_id ORDER BY seq) AS rank_ever
+              FROM income
+        ),
+        first_payments AS (
+            SELECT *,
+                   rank_in_month = 1 AND (is_complete OR NOT EXISTS (
+                       SELECT
+                         FROM booked_entries earlier
+                        WHERE earlier.contribution_id = ranked_income.contribution_id
+                          AND earlier.seq < ranked_income.seq
+                          AND earlier.credit LIKE 'income:%'
+                          AND earlier.credit = ranked_income.credit
+                          AND earlier.currency = ranked_income.currency
+                          AND date_trunc('month',
+                                  booked_at(earlier.occurred_at, earlier.booked_on, zone))
+                              = date_trunc('month', CAST(ranked_income.day AS timestamp))
+                   )) AS is_first_of_month,
+                   rank_ever = 1 AND (is_complete OR NOT EXISTS (
+                       SELECT
+                         FROM ledger_entries earlier
+                        WHERE earlier.contribution_id = ranked_income.contribution_id
+                          AND earlier.seq < ranked_income.seq
+                          AND earlier.credit LIKE 'income:%'
+                   )) AS is_first_ever
+              FROM ranked_income
+        )
+        SELECT day, frequency, currency, debit, credit,
+               CAST(sum(amount) AS bigint),
+               CAST(count(*) AS int),
+               CAST(count(*) FILTER (WHERE is_first_of_month) AS int),
+               CAST(count(*) FILTER (WHERE is_first_ever) AS int)
+          FROM first_payments
+         GROUP BY day, frequency, currency, debit, credit
+        $$
+    """)
+    # The stored totals, and those of newer entries. Each of these is looked up, however many the
+    # planner thinks there are; the upper end excludes nothing, but tells it that there are few.
+    op.execute("""
+        CREATE FUNCTION daily_totals_now(of_zone text)
+        RETURNS TABLE (day date, frequency text, currency varchar, debit varchar, credit varchar,
+                       amount bigint, entries int, payers int, first_time_payers int)
+        LANGUAGE sql STABLE AS $$
+        SELECT day, CAST(frequency AS text), currency, debit, credit,
+               amount, entries, payers, first_time_payers
+          FROM daily_totals
+         WHERE EXISTS (SELECT FROM daily_totals_positions WHERE zone = of_zone)
+         UNION ALL
+        SELECT newer.*
+          FROM (SELECT coalesce(max(last_seq), 0) AS last_seq,
+                       (SELECT coalesce(max(seq), 0) FROM ledger_entries) AS newest_seq
+                  FROM daily_totals_positions
+                 WHERE zone = of_zone) position
+         CROSS JOIN LATERAL income_daily_sums(
+                    position.last_seq, position.newest_seq, NULL, false, of_zone) newer
+         UNION ALL
+        SELECT CAST(booked_at(e.occurred_at, e.booked_on, of_zone) AS date),
+               coalesce(link.frequency, 'none'),
+               e.currency, e.debit, e.credit,
+               CAST(sum(e.amount) AS bigint), CAST(count(*) AS int), 0, 0
+          FROM booked_entries e
+          JOIN LATERAL (
+              SELECT charge FROM balance_transactions
+               WHERE id = e.balance_transaction LIMIT 1) bt ON true
+          LEFT JOIN LATERAL (
+              SELECT stripe_payment_intent_id FROM charges
+               WHERE stripe_charge_id = bt.charge LIMIT 1) c ON true
+          LEFT JOIN LATERAL (
+              SELECT frequency FROM payment_intent_links
+               WHERE stripe_payment_intent_id = c.stripe_payment_intent_id LIMIT 1) link ON true
+         WHERE e.credit NOT LIKE 'income:%'
+           AND e.seq > coalesce(
+               (SELECT last_seq FROM daily_totals_positions WHERE zone = of_zone), 0)
+           AND e.seq <= (SELECT max(seq) FROM ledger_entries)
+         GROUP BY 1, 2, 3, 4, 5
+        $$
     """)
 
 
@@ -194,6 +390,7 @@ def create_service_role() -> None:
     for table in (*APPEND_ONLY, "alembic_version"):
         op.execute(f"REVOKE UPDATE, DELETE, TRUNCATE ON {table} FROM {ROLE}")
     op.execute(f"REVOKE INSERT ON alembic_version FROM {ROLE}")
+    op.execute(f"REVOKE INSERT, UPDATE, DELETE ON booked_entries, posted_transactions FROM {ROLE}")
 
 
 # --- the job engine -------------------------------------------------------------------------------

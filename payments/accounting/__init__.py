@@ -9,6 +9,7 @@ gave. This room imports settlement, signups, giving and the rooms below them.
 SQL: a report, a check or a statement about a set of rows is text, because it reads as the question
 finance asks: one clause a line, and each CTE is named after the rows it holds. Reading or writing
 rows as objects is `select()`, `insert()` and `update()`, so that mypy sees the columns. A rule that
-several texts need (`booking_day`, `daily_totals`) is a named fragment, put into them once and never
-into each other; what a person typed is always a parameter.
+several texts need is a view or a function of the database (`booked_entries`, `posted_transactions`,
+`booked_at`, `daily_totals_now`) or a named fragment, which holds no other fragment; what a person
+typed is always a parameter.
 """

@@ -14,33 +14,32 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.accounting import booking_day, month_snapshots
+from payments.accounting import month_snapshots
 from payments.accounting.month_snapshots import RowsByMonth, SnapshotKind, SnapshotRow
 
 # The LIKE names the partial index.
 _MONTHLY_INCOME_SQL = "e.credit LIKE 'income:%' AND e.credit = 'income:monthly'"
-_BOOKED_AT_SQL = booking_day.booked_at()
 _PAYERS_BY_COHORT = text(
     f"""
     WITH paying_months AS (
         SELECT DISTINCT ON (e.contribution_id, month)
                e.contribution_id,
                e.currency,
-               CAST(date_trunc('month', {_BOOKED_AT_SQL}) AS date) AS month
-          FROM ledger_entries e
-          {booking_day.LATE_ENTRIES_JOIN_SQL}
+               CAST(date_trunc('month', booked_at(e.occurred_at, e.booked_on, :zone)) AS date)
+                   AS month
+          FROM booked_entries e
          WHERE {_MONTHLY_INCOME_SQL}
-           AND {booking_day.may_be_booked_from("CAST(:since AS timestamp)")}
+           AND e.occurred_at >= (SELECT earliest_occurrence(:since, :zone))
            AND e.occurred_at < CAST(:until AS timestamp) AT TIME ZONE :zone
-           AND {_BOOKED_AT_SQL} >= CAST(:since AS timestamp)
-           AND {_BOOKED_AT_SQL} < CAST(:until AS timestamp)
+           AND booked_at(e.occurred_at, e.booked_on, :zone) >= CAST(:since AS timestamp)
+           AND booked_at(e.occurred_at, e.booked_on, :zone) < CAST(:until AS timestamp)
          ORDER BY e.contribution_id, month, e.seq DESC
     ),
     cohorts AS MATERIALIZED (
         SELECT contribution_id,
-               (SELECT CAST(date_trunc('month', min({_BOOKED_AT_SQL})) AS date)
-                  FROM ledger_entries e
-                  {booking_day.LATE_ENTRIES_JOIN_SQL}
+               (SELECT CAST(date_trunc('month', min(
+                           booked_at(e.occurred_at, e.booked_on, :zone))) AS date)
+                  FROM booked_entries e
                  WHERE e.contribution_id = payer.contribution_id
                    AND {_MONTHLY_INCOME_SQL}) AS first_paid_month
           FROM (SELECT DISTINCT contribution_id FROM paying_months) payer

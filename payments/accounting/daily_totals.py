@@ -15,7 +15,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.accounting import (
-    booking_day,
     cohort_retention,
     month_snapshots,
     mrr_rollforward,
@@ -67,138 +66,36 @@ class DailyTotalsPosition(db.Base):
 
 # --- the sums -------------------------------------------------------------------------------------
 
-_LINK_JOINS_SQL = """
-          JOIN balance_transactions bt ON bt.id = e.balance_transaction
-          LEFT JOIN charges c ON c.stripe_charge_id = bt.charge
-          LEFT JOIN payment_intent_links link USING (stripe_payment_intent_id)"""
-# The same for a few entries: each is looked up, however many the planner thinks there are.
-_LINK_LATERAL_JOINS_SQL = """
-          JOIN LATERAL (
-              SELECT charge FROM balance_transactions
-               WHERE id = e.balance_transaction LIMIT 1) bt ON true
-          LEFT JOIN LATERAL (
-              SELECT stripe_payment_intent_id FROM charges
-               WHERE stripe_charge_id = bt.charge LIMIT 1) c ON true
-          LEFT JOIN LATERAL (
-              SELECT frequency FROM payment_intent_links
-               WHERE stripe_payment_intent_id = c.stripe_payment_intent_id LIMIT 1) link ON true"""
-
-
-def _daily_sums_sql(
-    entries_where: str, *, link_joins: str = _LINK_JOINS_SQL, is_complete: str = "false"
-) -> str:
-    """The query that sums entries by day, frequency, currency and accounts.
-
-    `entries_where` says which entries `e`; `is_complete` is an SQL condition that is true when none
-    is left out. The frequency of income is in its account; of a fee or refund, in the payment
-    intent's link. An entry is its contribution's first, ever or of a month, if no entry before it
-    in the chain is: the rank says so among the entries summed, and the others are looked up.
-    """
-    return f"""
-        WITH income AS (
-            SELECT {booking_day.booked_day()} AS day,
-                   split_part(e.credit, ':', 2) AS frequency,
-                   e.currency, e.debit, e.credit, e.amount, e.seq, e.contribution_id
-              FROM ledger_entries e
-              {booking_day.LATE_ENTRIES_JOIN_SQL}
-             WHERE e.credit LIKE 'income:%' AND {entries_where}
-        ),
-        ranked_income AS (
-            SELECT *,
-                   row_number() OVER (
-                       PARTITION BY contribution_id, date_trunc('month', day), credit, currency
-                       ORDER BY seq) AS rank_in_month,
-                   row_number() OVER (PARTITION BY contribution_id ORDER BY seq) AS rank_ever
-              FROM income
-        ),
-        dated_entries AS (
-            SELECT *,
-                   rank_in_month = 1 AND ({is_complete} OR NOT EXISTS (
-                       SELECT
-                         FROM ledger_entries earlier
-                         LEFT JOIN late_entries earlier_late USING (seq)
-                        WHERE earlier.contribution_id = ranked_income.contribution_id
-                          AND earlier.seq < ranked_income.seq
-                          AND earlier.credit LIKE 'income:%'
-                          AND earlier.credit = ranked_income.credit
-                          AND earlier.currency = ranked_income.currency
-                          AND date_trunc('month',
-                                  {booking_day.booked_day("earlier", "earlier_late")})
-                              = date_trunc('month', ranked_income.day)
-                   )) AS is_first_of_month,
-                   rank_ever = 1 AND ({is_complete} OR NOT EXISTS (
-                       SELECT
-                         FROM ledger_entries earlier
-                        WHERE earlier.contribution_id = ranked_income.contribution_id
-                          AND earlier.seq < ranked_income.seq
-                          AND earlier.credit LIKE 'income:%'
-                   )) AS is_first_ever
-              FROM ranked_income
-             UNION ALL
-            SELECT {booking_day.booked_day()}, coalesce(link.frequency, 'none'),
-                   e.currency, e.debit, e.credit, e.amount,
-                   NULL, NULL, NULL, NULL, false, false
-              FROM ledger_entries e
-              {booking_day.LATE_ENTRIES_JOIN_SQL}
-              {link_joins}
-             WHERE e.credit NOT LIKE 'income:%' AND {entries_where}
-        )
-        SELECT day, frequency, currency, debit, credit,
-               CAST(sum(amount) AS bigint) AS amount,
-               CAST(count(*) AS int) AS entries,
-               CAST(count(*) FILTER (WHERE is_first_of_month) AS int) AS payers,
-               CAST(count(*) FILTER (WHERE is_first_ever) AS int) AS first_time_payers
-          FROM dated_entries
-         GROUP BY day, frequency, currency, debit, credit
-    """  # noqa: S608 - constants only
-
-
-# The upper end excludes nothing, but tells the planner that there are few.
-_NEWER_TOTALS_SQL = _daily_sums_sql(
-    """e.seq > coalesce((SELECT last_seq FROM daily_totals_positions WHERE zone = :zone), 0)
-               AND e.seq <= (SELECT max(seq) FROM ledger_entries)""",
-    link_joins=_LINK_LATERAL_JOINS_SQL,
-)
-# What a report reads as a table: the stored totals, and those of newer entries. Takes :zone.
-DAILY_TOTALS_SQL = f"""
+# Adds the entries after a number up to another that are booked on :since or later, NULL for any.
+# Sums of income have `income_daily_sums` to themselves, a function of the database that
+# `daily_totals_now` uses too: what a report reads as a table, newer entries included.
+_ADD_ENTRIES = text("""
+    INSERT INTO daily_totals AS total
+           (day, frequency, currency, debit, credit, amount, entries, payers, first_time_payers)
     SELECT day, frequency, currency, debit, credit, amount, entries, payers, first_time_payers
-      FROM daily_totals
-     WHERE EXISTS (SELECT FROM daily_totals_positions WHERE zone = :zone)
+      FROM income_daily_sums(:after, :up_to, CAST(:since AS date), :is_complete, :zone)
      UNION ALL
-    ({_NEWER_TOTALS_SQL})
-"""  # noqa: S608 - constants only
-
-
-def _add_totals_sql(daily_sums: str) -> str:
-    return f"""
-        INSERT INTO daily_totals AS total
-               (day, frequency, currency, debit, credit,
-                amount, entries, payers, first_time_payers)
-        {daily_sums}
+    SELECT CAST(booked_at(e.occurred_at, e.booked_on, :zone) AS date),
+           coalesce(link.frequency, 'none'),
+           e.currency, e.debit, e.credit,
+           CAST(sum(e.amount) AS bigint), CAST(count(*) AS int), 0, 0
+      FROM booked_entries e
+      JOIN balance_transactions bt ON bt.id = e.balance_transaction
+      LEFT JOIN charges c ON c.stripe_charge_id = bt.charge
+      LEFT JOIN payment_intent_links link USING (stripe_payment_intent_id)
+     WHERE e.credit NOT LIKE 'income:%'
+       AND e.seq > :after
+       AND e.seq <= :up_to
+       AND (CAST(:since AS date) IS NULL
+            OR e.occurred_at >= (SELECT earliest_occurrence(CAST(:since AS date), :zone))
+               AND is_booked_from(e.occurred_at, e.booked_on, CAST(:since AS date), :zone))
+     GROUP BY 1, 2, 3, 4, 5
         ON CONFLICT (day, frequency, currency, debit, credit) DO UPDATE
-           SET amount = total.amount + excluded.amount,
-               entries = total.entries + excluded.entries,
-               payers = total.payers + excluded.payers,
-               first_time_payers = total.first_time_payers + excluded.first_time_payers
-    """  # noqa: S608 - constants only
-
-
-_ADD_NEW_ENTRIES = text(
-    _add_totals_sql(
-        _daily_sums_sql(
-            "e.seq > :after AND e.seq <= :up_to", is_complete="CAST(:after AS bigint) = 0"
-        )
-    )
-)
-_ADD_ENTRIES_SINCE = text(
-    _add_totals_sql(
-        _daily_sums_sql(
-            f"""e.seq <= :up_to
-               AND {booking_day.may_be_booked_from(":since")}
-               AND {booking_day.booked_day()} >= :since"""
-        )
-    )
-)
+       SET amount = total.amount + excluded.amount,
+           entries = total.entries + excluded.entries,
+           payers = total.payers + excluded.payers,
+           first_time_payers = total.first_time_payers + excluded.first_time_payers
+""")
 
 
 # --- keeping them up to date ----------------------------------------------------------------------
@@ -255,7 +152,14 @@ async def _refresh_batch(session: AsyncSession, zone: str) -> int:
         await statement_timeout.extend(session)
         await session.execute(text("SET LOCAL work_mem = '64MB'"))
         await session.execute(
-            _ADD_NEW_ENTRIES, {"zone": zone, "after": position.last_seq, "up_to": up_to}
+            _ADD_ENTRIES,
+            {
+                "zone": zone,
+                "after": position.last_seq,
+                "up_to": up_to,
+                "since": None,
+                "is_complete": position.last_seq == 0,
+            },
         )
         await month_snapshots.invalidate_for_entries(
             session, SNAPSHOT_KINDS, zone, after=position.last_seq, up_to=up_to
@@ -273,7 +177,14 @@ async def recompute_since(session: AsyncSession, zone: str, *, since: date) -> N
         return  # there are no totals yet
     await session.execute(delete(DailyTotal).where(DailyTotal.day >= since))
     await session.execute(
-        _ADD_ENTRIES_SINCE, {"zone": zone, "since": since, "up_to": position.last_seq}
+        _ADD_ENTRIES,
+        {
+            "zone": zone,
+            "after": 0,
+            "up_to": position.last_seq,
+            "since": since,
+            "is_complete": False,
+        },
     )
     await month_snapshots.invalidate_since(session, SNAPSHOT_KINDS, since)
 

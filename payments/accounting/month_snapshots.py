@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from payments.accounting import booking_day, statement_timeout
+from payments.accounting import statement_timeout
 from payments.core.calendar import first_of_month, months_between, next_month
 from payments.infra import db
 from payments.infra.context import Context
@@ -131,9 +131,8 @@ async def _stored(
 
 _FIRST_AFFECTED_MONTH = text(
     f"""
-    SELECT CAST(date_trunc('month', min({booking_day.booked_at()})) AS date)
-      FROM ledger_entries e
-      {booking_day.LATE_ENTRIES_JOIN_SQL}
+    SELECT CAST(date_trunc('month', min(booked_at(e.occurred_at, e.booked_on, :zone))) AS date)
+      FROM booked_entries e
      WHERE e.seq > :after
        AND e.seq <= :up_to
        AND {RECURRING_INCOME_SQL}

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.accounting import booking_day, month_snapshots
+from payments.accounting import month_snapshots
 from payments.accounting.month_snapshots import (
     RECURRING_INCOME_SQL,
     RowsByMonth,
@@ -60,47 +60,44 @@ class MrrMonth:
 # Takes :zone, :since and :until. A contribution that moved between two months is paired with itself
 # in the month before; a change of the amount that was charged in another currency than it settled
 # in is an expansion or contraction at the earlier rate, and the rest is fx.
-_BOOKED_AT_SQL = booking_day.booked_at()
-# A payment without a link is monthly or annual, as its account says.
-_UNIT_SQL = (
-    "coalesce(link.interval_unit, CASE e.credit WHEN 'income:annual' THEN 'year' ELSE 'month' END)"
-)
-_YEAR_BACK_SQL = "CAST(:since AS timestamp) - interval '12 months'"
 # Stripe's longest interval is three years, or as many days, which may touch 37 months.
-_LONGEST_BACK_SQL = "CAST(:since AS timestamp) - interval '37 months'"
-# The first moment of the last month that a payment counts in.
-_LAST_MONTH_SQL = f"""CASE {_UNIT_SQL}
-                    WHEN 'year' THEN date_trunc('month', {_BOOKED_AT_SQL})
-                         + make_interval(months => 12 * coalesce(link.interval_count, 1) - 1)
-                    WHEN 'month' THEN date_trunc('month', {_BOOKED_AT_SQL})
-                         + make_interval(months => coalesce(link.interval_count, 1) - 1)
-                    WHEN 'week' THEN date_trunc('month', {_BOOKED_AT_SQL}
-                         + make_interval(days => 7 * link.interval_count - 1))
-                    ELSE date_trunc('month', {_BOOKED_AT_SQL}
-                         + make_interval(days => link.interval_count - 1)) END"""
-_CHARGES_A_YEAR_SQL = f"""CASE {_UNIT_SQL}
-                    WHEN 'year' THEN 1 WHEN 'month' THEN 12 WHEN 'week' THEN 52 ELSE 365 END"""
 _MRR_ROLLFORWARD = text(
     f"""
-    WITH payments AS (
+    WITH booked_payments AS (
         SELECT e.contribution_id, e.currency, e.amount, e.seq, e.occurred_at,
                c.amount AS charged,
                c.currency AS charged_in,
-               {_LAST_MONTH_SQL} AS last_month,
-               {_CHARGES_A_YEAR_SQL} AS charges_a_year,
+               -- a payment without a link is monthly or annual, as its account says
+               coalesce(link.interval_unit,
+                        CASE e.credit WHEN 'income:annual' THEN 'year' ELSE 'month' END) AS unit,
                coalesce(link.interval_count, 1) AS interval_count,
-               date_trunc('month', {_BOOKED_AT_SQL}) AS month
-          FROM ledger_entries e
-          {booking_day.LATE_ENTRIES_JOIN_SQL}
+               booked_at(e.occurred_at, e.booked_on, :zone) AS booked_at
+          FROM booked_entries e
           LEFT JOIN charges c ON c.balance_transaction = e.balance_transaction
           LEFT JOIN payment_intent_links link
             ON link.stripe_payment_intent_id = c.stripe_payment_intent_id
          WHERE {RECURRING_INCOME_SQL}
-           AND {booking_day.may_be_booked_from(_LONGEST_BACK_SQL)}
-           AND (e.credit = 'income:periodic' OR {booking_day.may_be_booked_from(_YEAR_BACK_SQL)})
+           AND e.occurred_at >= (SELECT earliest_occurrence(
+               CAST(CAST(:since AS date) - interval '37 months' AS date), :zone))
+           AND (e.credit = 'income:periodic'
+                OR e.occurred_at >= (SELECT earliest_occurrence(
+                    CAST(CAST(:since AS date) - interval '12 months' AS date), :zone)))
            AND e.occurred_at < CAST(:until AS timestamp) AT TIME ZONE :zone
-           AND {_LAST_MONTH_SQL} >= CAST(:since AS timestamp) - interval '1 month'
-           AND {_BOOKED_AT_SQL} < CAST(:until AS timestamp)
+    ),
+    payments AS (
+        SELECT *,
+               CASE unit WHEN 'year' THEN 1 WHEN 'month' THEN 12 WHEN 'week' THEN 52 ELSE 365 END
+                   AS charges_a_year,
+               date_trunc('month', booked_at) AS month,
+               date_trunc('month', CASE unit
+                   WHEN 'year' THEN date_trunc('month', booked_at)
+                        + make_interval(months => 12 * interval_count - 1)
+                   WHEN 'month' THEN date_trunc('month', booked_at)
+                        + make_interval(months => interval_count - 1)
+                   WHEN 'week' THEN booked_at + make_interval(days => 7 * interval_count - 1)
+                   ELSE booked_at + make_interval(days => interval_count - 1) END) AS last_month
+          FROM booked_payments
+         WHERE booked_at < CAST(:until AS timestamp)
     ),
     monthly_revenue AS (
         SELECT DISTINCT ON (contribution_id, currency, covered_month)
@@ -113,7 +110,8 @@ _MRR_ROLLFORWARD = text(
           FROM payments
          CROSS JOIN LATERAL generate_series(month, last_month, interval '1 month')
                AS covered_month
-         WHERE covered_month >= CAST(:since AS timestamp) - interval '1 month'
+         WHERE last_month >= CAST(:since AS timestamp) - interval '1 month'
+           AND covered_month >= CAST(:since AS timestamp) - interval '1 month'
            AND covered_month < CAST(:until AS timestamp)
          ORDER BY contribution_id, currency, covered_month, occurred_at DESC, seq DESC
     ),
@@ -140,13 +138,13 @@ _MRR_ROLLFORWARD = text(
                CASE
                WHEN begins AND EXISTS (
                    SELECT
-                     FROM ledger_entries e
-                     {booking_day.LATE_ENTRIES_JOIN_SQL}
+                     FROM booked_entries e
                     WHERE e.contribution_id = pair.contribution_id
                       AND e.currency = pair.currency
                       AND {RECURRING_INCOME_SQL}
                       AND e.occurred_at < CAST(pair.month AS timestamp) AT TIME ZONE :zone
-                      AND {_BOOKED_AT_SQL} < CAST(pair.month AS timestamp))
+                      AND booked_at(e.occurred_at, e.booked_on, :zone)
+                          < CAST(pair.month AS timestamp))
                THEN 'reactivation'
                WHEN begins THEN 'new'
                WHEN ends THEN coalesce((

@@ -36,9 +36,11 @@ class DonorPayment:
 
 
 def _reference_sql() -> ColumnElement[str]:
-    """Not keyed, because it is printed and must survive a change of keys."""
-    digest = func.sha256(func.convert_to(Charge.stripe_charge_id, "UTF8"))
-    return func.left(func.encode(digest, "hex"), 16)
+    """Return the number on a receipt, a function of the database that the books use too.
+
+    It is not keyed, because it is printed and must survive a change of keys.
+    """
+    return func.receipt_number(Charge.stripe_charge_id)
 
 
 async def list_for_donor(

@@ -214,18 +214,18 @@ def _bare(url: str) -> int:
     is formatted and none is made safe.
     """
     columns = """
-        e.seq, bt.occurred_at, bt.type, bt.reporting_category, link.frequency,
-        contribution.campaign, c.currency AS charged_in, c.amount AS charged, bt.currency,
-        bt.amount, bt.fee, bt.net, bt.fees, bt.exchange_rate, bt.available_on,
-        payout.stripe_payout_id, payout.arrives_on, e.contribution_id, contribution.donor_id,
-        bt.charge, bt.id, e.debit, e.credit
+        line.seq, line.occurred_at, line.type, line.reporting_category, line.frequency,
+        line.campaign, line.charged_currency, line.charged_amount, line.currency,
+        line.amount, line.fee, line.net, line.fees, line.exchange_rate, line.available_on,
+        payout.stripe_payout_id, payout.arrives_on, line.contribution_id, line.donor_id,
+        line.charge, line.id, line.debit, line.credit
     """
     rows, params = transactions_csv.build_query(Filters(FILE_PERIOD), UTC)
-    rest = rows[rows.index("      FROM balance_transactions bt") :]
-    for name, value in params.items():
-        rest = rest.replace(f":{name}", f"'{value}'")
+    lines, rest = rows.split("    SELECT ", 1)[0], rows[rows.index("      FROM lines line") :]
     columns += f", {transactions_csv.COSTLY_COLUMNS_SQL}"
-    query = f"COPY (SELECT {columns} {rest}) TO STDOUT (FORMAT csv)"
+    query = f"COPY ({lines} SELECT {columns} {rest}) TO STDOUT (FORMAT csv)"
+    for name, value in params.items():
+        query = query.replace(f":{name}", f"'{value}'")
     count = 0
     with (
         psycopg.connect(driver_url(url)) as connection,

@@ -18,7 +18,6 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.accounting import daily_totals
 from payments.accounting.exports.csv_cells import escape_formula
 from payments.accounting.exports.journal_format import JournalFormat
 from payments.accounting.reports.period import Period
@@ -100,10 +99,9 @@ class JournalOptions:
 
 
 DEFAULT_OPTIONS = JournalOptions()
-_DAILY_ACCOUNT_SUMS = text(
-    f"""
+_DAILY_ACCOUNT_SUMS = text("""
     SELECT day, currency, side.account, CAST(sum(side.amount) AS bigint) AS amount
-      FROM ({daily_totals.DAILY_TOTALS_SQL}) AS days
+      FROM daily_totals_now(:zone) AS days
      CROSS JOIN LATERAL (VALUES (debit, days.amount), (credit, -days.amount))
              AS side(account, amount)
      WHERE (CAST(:since AS date) IS NULL OR day >= :since)
@@ -112,8 +110,7 @@ _DAILY_ACCOUNT_SUMS = text(
      GROUP BY day, currency, side.account
     HAVING sum(side.amount) <> 0
      ORDER BY day, currency, side.account
-    """  # noqa: S608 - constants only
-)
+    """)
 
 
 def account_names(file: Path | None) -> Mapping[str, str]:

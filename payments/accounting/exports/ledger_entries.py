@@ -20,8 +20,8 @@ _AMOUNT_SQL = major_units_sql("e.amount", "e.currency")
 def _where(zone: ZoneInfo, period: Period, currency: str | None) -> tuple[str, dict[str, object]]:
     return sql_text.where(
         [
-            ("since", booking_day.booked_from("e.occurred_at"), period.since),
-            ("until", booking_day.booked_before("e.occurred_at"), period.until),
+            ("since", booking_day.BOOKED_FROM_SQL, period.since),
+            ("until", booking_day.BOOKED_BEFORE_SQL, period.until),
             ("currency", "e.currency = :currency", currency),
         ],
         {"zone": zone.key},
@@ -39,7 +39,7 @@ async def stream_csv(
     """Yield the file as RFC 4180 in UTF-8, in chunks. `exported_in` stands in every line."""
     conditions, params = _where(zone, period, currency)
     query = f"""
-    SELECT to_char({booking_day.booked_at()}, 'YYYY-MM-DD') AS date,
+    SELECT to_char(booked_at(e.occurred_at, e.booked_on, :zone), 'YYYY-MM-DD') AS date,
            line.account,
            line.debit,
            line.credit,
@@ -48,8 +48,7 @@ async def stream_csv(
            {escape_formula_sql("bt.id")} AS reference,
            e.seq AS line_id,
            :exported_in AS exported_in
-      FROM ledger_entries e
-      {booking_day.LATE_ENTRIES_JOIN_SQL}
+      FROM booked_entries e
       JOIN balance_transactions bt ON bt.id = e.balance_transaction
      CROSS JOIN LATERAL (
           VALUES (1, e.debit, {_AMOUNT_SQL}, NULL),
@@ -71,8 +70,7 @@ async def sum_by_currency(
     SELECT e.currency,
            sum(e.amount) FILTER (WHERE line.side = 'debit') AS debits,
            sum(e.amount) FILTER (WHERE line.side = 'credit') AS credits
-      FROM ledger_entries e
-      {booking_day.LATE_ENTRIES_JOIN_SQL}
+      FROM booked_entries e
      CROSS JOIN LATERAL (
           VALUES ('debit', e.debit), ('credit', e.credit)) AS line(side, account)
      WHERE line.account <> ''

@@ -13,7 +13,6 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.accounting import daily_totals
 from payments.core import money
 from payments.core.money import Money
 
@@ -39,7 +38,7 @@ class MonthlyTotal:
         return self.gross - self.fees - self.refunds - self.disputes
 
 
-# The sums of a table with the columns of DAILY_TOTALS_SQL.
+# The sums of a table with the columns of daily_totals_now.
 SUMS_SQL = """
     coalesce(sum(entries) FILTER (WHERE credit LIKE 'income:%'), 0) AS payments,
     coalesce(sum(amount) FILTER (WHERE credit LIKE 'income:%'), 0)
@@ -57,7 +56,7 @@ _REPORTED_ACCOUNTS_SQL = "LIKE ANY ('{income:%,expense:%,refunds,disputes}')"
 _MONTHLY = text(
     f"""
     SELECT CAST(date_trunc('month', day) AS date) AS month, frequency, currency, {SUMS_SQL}
-      FROM ({daily_totals.DAILY_TOTALS_SQL}) AS days
+      FROM daily_totals_now(:zone) AS days
      WHERE (CAST(:since AS date) IS NULL OR day >= :since)
        AND (CAST(:until AS date) IS NULL OR day < :until)
        AND (CAST(:currency AS text) IS NULL OR currency = :currency)

@@ -11,16 +11,13 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.accounting import daily_totals
-
-_MONTHLY = text(
-    f"""
+_MONTHLY = text("""
     WITH movements AS (
         SELECT CAST(date_trunc('month', day) AS date) AS month,
                currency,
                CASE WHEN debit LIKE 'other:%' THEN debit ELSE credit END AS account,
                CASE WHEN debit LIKE 'other:%' THEN -amount ELSE amount END AS amount
-          FROM ({daily_totals.DAILY_TOTALS_SQL}) AS days
+          FROM daily_totals_now(:zone) AS days
          WHERE (debit LIKE 'other:%' OR credit LIKE 'other:%')
            AND (CAST(:since AS date) IS NULL OR day >= :since)
            AND (CAST(:until AS date) IS NULL OR day < :until)
@@ -37,8 +34,7 @@ _MONTHLY = text(
      GROUP BY month, currency
      ORDER BY month DESC, currency
      LIMIT 5000
-    """  # noqa: S608 - our own words
-)
+    """)
 
 
 @dataclass(frozen=True, slots=True)

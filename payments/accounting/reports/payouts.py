@@ -54,9 +54,14 @@ class PayoutSummary:
         return "matched" if is_sum and not self.mismatched_items else "mismatch"
 
 
-# `{chosen}` is a query of rows of `payouts`.
 _SUMMARY_SQL = """
-    WITH chosen_payouts AS ({chosen})
+    WITH chosen_payouts AS (
+        SELECT *
+          FROM payouts
+         WHERE {conditions}
+         ORDER BY created_at DESC, stripe_payout_id DESC
+         LIMIT {limit}
+    )
     SELECT payout.stripe_payout_id, payout.status, payout.amount, payout.currency,
            payout.automatic, payout.method, payout.created_at, payout.arrives_on,
            payout.reconciliation_status, payout.failure_code, payout.transactions_listed_at,
@@ -74,7 +79,7 @@ _SUMMARY_SQL = """
      GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
      ORDER BY payout.created_at DESC, payout.stripe_payout_id DESC
 """
-_SUMMARY = text(_SUMMARY_SQL.format(chosen="SELECT * FROM payouts WHERE stripe_payout_id = :id"))
+_SUMMARY = text(_SUMMARY_SQL.format(conditions="stripe_payout_id = :id", limit=1))
 _ITEMS = text(
     f"""
     SELECT item.balance_transaction,
@@ -124,13 +129,8 @@ async def list_page(
         ],
         {},
     )
-    chosen = f"""
-        SELECT *
-          FROM payouts
-         WHERE {conditions}
-         ORDER BY created_at DESC, stripe_payout_id DESC
-         LIMIT {PAGE_SIZE + 1}"""  # noqa: S608 - constants only
-    rows = await session.execute(text(_SUMMARY_SQL.format(chosen=chosen)), params)
+    query = _SUMMARY_SQL.format(conditions=conditions, limit=PAGE_SIZE + 1)
+    rows = await session.execute(text(query), params)
     payouts = [PayoutSummary(*row) for row in rows]
     more = payouts[PAGE_SIZE - 1].id if len(payouts) > PAGE_SIZE else None
     return payouts[:PAGE_SIZE], more

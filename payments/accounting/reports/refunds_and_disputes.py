@@ -86,7 +86,7 @@ class DisputeRow:
         return self.status in NEEDS_RESPONSE_STATUSES
 
 
-_NEEDS_RESPONSE_SQL = f"d.status IN {sql_text.in_list(NEEDS_RESPONSE_STATUSES)}"
+_NEEDS_RESPONSE_STATUSES_SQL = sql_text.in_list(NEEDS_RESPONSE_STATUSES)
 _DISPUTES = text(
     f"""
     SELECT d.stripe_dispute_id, d.opened_at, d.status, d.amount, d.currency, d.reason,
@@ -94,8 +94,9 @@ _DISPUTES = text(
       FROM disputes d
       LEFT JOIN charges c ON c.stripe_charge_id = d.stripe_charge_id
       LEFT JOIN payment_intent_links link USING (stripe_payment_intent_id)
-     ORDER BY {_NEEDS_RESPONSE_SQL} DESC,
-              CASE WHEN {_NEEDS_RESPONSE_SQL} THEN d.evidence_due_at END NULLS LAST,
+     ORDER BY d.status IN {_NEEDS_RESPONSE_STATUSES_SQL} DESC,
+              CASE WHEN d.status IN {_NEEDS_RESPONSE_STATUSES_SQL}
+                   THEN d.evidence_due_at END NULLS LAST,
               d.opened_at DESC,
               d.stripe_dispute_id
      LIMIT :limit

@@ -56,8 +56,7 @@ _BY_CAMPAIGN_SQL = """
                sum(CASE WHEN e.debit IN ('refunds', 'disputes') THEN e.amount
                         WHEN e.credit IN ('refunds', 'disputes') THEN -e.amount
                         ELSE 0 END) AS reversals
-          FROM ledger_entries e
-          {late_entries_join}
+          FROM booked_entries e
          WHERE e.contribution_id IS NOT NULL
            AND {conditions}
          GROUP BY e.contribution_id, e.currency
@@ -95,15 +94,13 @@ async def by_campaign(
     """Return the campaigns of each currency, most net first, then "other" and no campaign."""
     conditions, params = sql_text.where(
         [
-            ("since", booking_day.booked_from("e.occurred_at"), period.since),
-            ("until", booking_day.booked_before("e.occurred_at"), period.until),
+            ("since", booking_day.BOOKED_FROM_SQL, period.since),
+            ("until", booking_day.BOOKED_BEFORE_SQL, period.until),
             ("currency", "e.currency = :currency", currency),
         ],
         {"zone": zone.key},
     )
-    query = _BY_CAMPAIGN_SQL.format(
-        late_entries_join=booking_day.LATE_ENTRIES_JOIN_SQL, conditions=conditions
-    )
+    query = _BY_CAMPAIGN_SQL.format(conditions=conditions)
     by_currency: dict[str, list[CampaignTotal]] = {}
     for row in await session.execute(text(query), params):
         by_currency.setdefault(row.currency, []).append(CampaignTotal(*row))

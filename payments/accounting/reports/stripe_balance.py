@@ -11,17 +11,15 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.accounting import daily_totals
 from payments.core.calendar import next_month
 
-_BALANCE = text(
-    f"""
+_BALANCE = text("""
     WITH balance_changes AS (
         SELECT day,
                currency,
                CASE debit WHEN 'stripe:balance' THEN credit ELSE debit END AS contra_account,
                CASE debit WHEN 'stripe:balance' THEN amount ELSE -amount END AS amount
-          FROM ({daily_totals.DAILY_TOTALS_SQL}) AS days
+          FROM daily_totals_now(:zone) AS days
          WHERE 'stripe:balance' IN (debit, credit)
            AND day < :until
     ),
@@ -43,8 +41,7 @@ _BALANCE = text(
      GROUP BY currency, movement
      ORDER BY currency, movement
      LIMIT 2000
-    """  # noqa: S608 - constants only
-)
+    """)
 BALANCE_MOVEMENTS = (
     "gross", "fees", "refunds", "disputes", "other", "fx", "reserved", "bank", "suspense",
 )  # fmt: skip

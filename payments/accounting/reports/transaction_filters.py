@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from payments.accounting import booking_day, sql_text
+from payments.accounting import sql_text
 from payments.accounting.reports.period import ALL_TIME, Period
 from payments.core.errors import InvalidField
 from payments.core.frequency import BOOKED_FREQUENCIES, NO_FREQUENCY
@@ -24,13 +24,12 @@ from payments.ledger.posting_rules import (
     TransactionType,
 )
 
-# --- what a transaction is, in SQL: it is `bt`, its first entry `e`, its charge `c` ---------------
+# --- what a transaction is, in SQL: a row `bt` of balance_transactions or posted_transactions -----
 
 _STRIPE_TYPES = {  # our type -> the types of Stripe's balance transactions that are always it
     ours: sql_text.in_list(type_ for type_, its in TRANSACTION_TYPES.items() if its is ours)
     for ours in dict.fromkeys(TRANSACTION_TYPES.values())
 }
-IS_CHARGE_SQL = f"bt.type IN {_STRIPE_TYPES[TransactionType.CHARGE]}"
 TYPE_SQL = "\n         ".join([
     "CASE",
     *(f"WHEN bt.type IN {types} THEN '{ours}'" for ours, types in _STRIPE_TYPES.items()),
@@ -49,26 +48,6 @@ _TYPE_CONDITIONS = {
     for ours, types in _STRIPE_TYPES.items()
     if ours not in ADJUSTMENT_TRANSACTION_TYPES.values()
 }
-# The type of a transaction follows from its first entry; its contribution, from its charge.
-FROM_SQL = f"""
-      FROM balance_transactions bt
-      JOIN LATERAL (
-          SELECT seq, debit, credit, contribution_id
-            FROM ledger_entries
-           WHERE balance_transaction = bt.id
-           ORDER BY seq
-           LIMIT 1) e ON true
-      {booking_day.LATE_ENTRIES_JOIN_SQL}
-      LEFT JOIN charges c ON c.stripe_charge_id = bt.charge
-      LEFT JOIN payment_intent_links link USING (stripe_payment_intent_id)
-      LEFT JOIN contributions contribution ON contribution.id = e.contribution_id
-"""  # noqa: S608 - constants only
-
-
-def receipt_number_sql(charge_id_column: str) -> str:
-    """The number on a donor's receipt, from the charge's id. `giving.donor_payments` has it too."""
-    return f"left(encode(sha256(convert_to({charge_id_column}, 'UTF8')), 'hex'), 16)"
-
 
 # --- the filters ----------------------------------------------------------------------------------
 
@@ -100,10 +79,8 @@ _ID_CONDITIONS = (  # what an id looks like -> the transactions that are about i
     ),
     (
         donor_payments.REFERENCE_PATTERN,
-        f"""bt.charge IN (
-           SELECT stripe_charge_id
-             FROM charges
-            WHERE {receipt_number_sql("stripe_charge_id")} = :id)""",  # noqa: S608 - constants only
+        """bt.charge IN (
+           SELECT stripe_charge_id FROM charges WHERE receipt_number(stripe_charge_id) = :id)""",
     ),
     (stripe_id_pattern("po", "re", "pyr", "dp", "du", "trr", "fee"), "bt.source = :id"),
 )
@@ -147,22 +124,25 @@ class Filters:
         ])  # fmt: skip
 
     def conditions(self, zone: ZoneInfo) -> tuple[str, dict[str, object]]:
-        """The conditions on a row of FROM_SQL, and their parameters."""
-        frequency = "link.frequency = :frequency"
+        """Return the conditions on a row `bt` of posted_transactions, and their parameters."""
+        frequency = "bt.frequency = :frequency"
         if self.frequency == NO_FREQUENCY:
-            frequency = "link.frequency IS NULL"
+            frequency = "bt.frequency IS NULL"
+        since = """bt.occurred_at >= (SELECT earliest_occurrence(:since, :zone))
+       AND is_booked_from(bt.occurred_at, bt.booked_on, :since, :zone)"""
+        until = "is_booked_before(bt.occurred_at, bt.booked_on, :until, :zone)"
         account = """EXISTS (
            SELECT FROM ledger_entries its_entry
             WHERE its_entry.balance_transaction = bt.id
               AND :account IN (its_entry.debit, its_entry.credit))"""
         return sql_text.where(
             [
-                ("since", booking_day.booked_from("bt.occurred_at"), self.period.since),
-                ("until", booking_day.booked_before("bt.occurred_at"), self.period.until),
+                ("since", since, self.period.since),
+                ("until", until, self.period.until),
                 ("type", _TYPE_CONDITIONS.get(self.type or "", f"{TYPE_SQL} = :type"), self.type),
                 ("frequency", frequency, self.frequency),
                 ("currency", "bt.currency = :currency", self.currency),
-                ("campaign", "contribution.campaign = :campaign", self.campaign),
+                ("campaign", "bt.campaign = :campaign", self.campaign),
                 ("account", account, self.account),
                 ("id", _id_condition(self.id or "") or "false", self.id),
             ],

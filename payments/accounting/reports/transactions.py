@@ -12,10 +12,10 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.accounting import daily_totals, sql_text
+from payments.accounting import sql_text
 from payments.accounting.reports import PAGE_SIZE
 from payments.accounting.reports.monthly import SUMS_SQL
-from payments.accounting.reports.transaction_filters import FROM_SQL, TYPE_SQL, Filters
+from payments.accounting.reports.transaction_filters import TYPE_SQL, Filters
 from payments.core.calendar import from_unix
 from payments.core.errors import InvalidField
 
@@ -84,15 +84,15 @@ async def list_page(
     rows = await session.execute(
         text(
             f"""
-    SELECT e.seq, bt.id, {TYPE_SQL} AS type, bt.occurred_at, bt.currency,
-           bt.amount, bt.fee, bt.net, c.amount, c.currency,
-           coalesce(link.frequency, 'none'), contribution.campaign,
-           e.contribution_id, bt.charge, e.debit, e.credit
-    {FROM_SQL}
+    SELECT bt.seq, bt.id, {TYPE_SQL} AS type, bt.occurred_at, bt.currency,
+           bt.amount, bt.fee, bt.net, bt.charged_amount, bt.charged_currency,
+           coalesce(bt.frequency, 'none'), bt.campaign,
+           bt.contribution_id, bt.charge, bt.debit, bt.credit
+      FROM posted_transactions bt
      WHERE {conditions}
      ORDER BY bt.occurred_at DESC, bt.id DESC
      LIMIT {size + 1}
-            """
+            """  # noqa: S608 - constants only; what was asked is a parameter
         ),
         params,
     )
@@ -149,7 +149,7 @@ def _totals_by_day(filters: Filters, zone: ZoneInfo) -> tuple[str, dict[str, obj
     )
     query = f"""
     SELECT currency, {SUMS_SQL}
-      FROM ({daily_totals.DAILY_TOTALS_SQL}) AS days
+      FROM daily_totals_now(:zone) AS days
      WHERE {conditions}
      GROUP BY currency
      ORDER BY currency
@@ -162,7 +162,8 @@ def _totals_by_entry(filters: Filters, zone: ZoneInfo) -> tuple[str, dict[str, o
     conditions, params = filters.conditions(zone)
     query = f"""
     WITH chosen_transactions AS (
-        SELECT bt.id {FROM_SQL}
+        SELECT bt.id
+          FROM posted_transactions bt
          WHERE {conditions}
     ),
     their_entries AS (

@@ -13,7 +13,6 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.accounting import booking_day
 from payments.accounting.reports import monthly
 from payments.accounting.reports.monthly import MonthlyTotal
 from payments.core.calendar import next_month
@@ -57,25 +56,24 @@ class NetVariance:
     components: Sequence[VarianceComponent]
 
 
-_IS_IN_EARLIER_SQL = f"""{booking_day.booked_from("e.occurred_at", ":earlier")}
-           AND {booking_day.booked_before("e.occurred_at", ":earlier_ends")}"""
-_IS_IN_LATER_SQL = f"""{booking_day.booked_from("e.occurred_at", ":later")}
-           AND {booking_day.booked_before("e.occurred_at", ":later_ends")}"""
 # A changed amount that settled at another rate is both: what it would have been at the earlier
 # month's rate is an expansion or contraction, the rest is fx.
-_BY_CONTRIBUTION = text(
-    f"""
+_BY_CONTRIBUTION = text("""
     WITH payments AS (
         SELECT e.contribution_id, e.credit, e.amount,
                c.amount AS charged,
                c.currency AS charged_in,
-               {booking_day.booked_from("e.occurred_at", ":later")} AS is_later
-          FROM ledger_entries e
-          {booking_day.LATE_ENTRIES_JOIN_SQL}
+               is_booked_from(e.occurred_at, e.booked_on, :later, :zone) AS is_later
+          FROM booked_entries e
           LEFT JOIN charges c ON c.balance_transaction = e.balance_transaction
          WHERE e.credit LIKE 'income:%'
            AND e.currency = :currency
-           AND (({_IS_IN_EARLIER_SQL}) OR ({_IS_IN_LATER_SQL}))
+           AND (e.occurred_at >= (SELECT earliest_occurrence(:earlier, :zone))
+                AND is_booked_from(e.occurred_at, e.booked_on, :earlier, :zone)
+                AND is_booked_before(e.occurred_at, e.booked_on, :earlier_ends, :zone)
+                OR e.occurred_at >= (SELECT earliest_occurrence(:later, :zone))
+                AND is_booked_from(e.occurred_at, e.booked_on, :later, :zone)
+                AND is_booked_before(e.occurred_at, e.booked_on, :later_ends, :zone))
     ),
     contributions_of_both AS (
         SELECT contribution_id,
@@ -96,11 +94,10 @@ _BY_CONTRIBUTION = text(
                WHEN credit = 'income:once' THEN 'once'
                WHEN paid_after > 0 AND NOT EXISTS (
                    SELECT
-                     FROM ledger_entries e
-                     {booking_day.LATE_ENTRIES_JOIN_SQL}
+                     FROM booked_entries e
                     WHERE e.contribution_id = contribution.contribution_id
                       AND e.credit LIKE 'income:%'
-                      AND {booking_day.booked_before("e.occurred_at", ":later")})
+                      AND is_booked_before(e.occurred_at, e.booked_on, :later, :zone))
                THEN 'new'
                WHEN credit = 'income:annual' AND (paid_before = 0 OR paid_after = 0) THEN 'annual'
                WHEN credit = 'income:periodic' AND (paid_before = 0 OR paid_after = 0)
@@ -143,8 +140,7 @@ _BY_CONTRIBUTION = text(
       FROM components
      WHERE amount <> 0
      GROUP BY cause
-    """  # noqa: S608 - constants only
-)
+""")
 
 
 async def net_variance(
