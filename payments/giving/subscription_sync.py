@@ -118,17 +118,9 @@ async def _upsert(
         .where(Subscription.stripe_subscription_id == fetched.id)
         .with_for_update()
     )
-<<<<<<< HEAD
     if before is None and is_erased and await _has_ended(session, fetched, contribution_id):
         return contribution_id  # nothing is to be cancelled, so nothing is stored
     if before is not None and await _is_outdated(session, before, fetched, requested_at):
-=======
-    if before is not None and before.is_over and fetched.ended_at is None:
-        return contribution_id  # ended is final: this was fetched before the end
-    if before is not None and before.synced_at > requested_at:
-        # A later fetch was stored first. Clocks differ, so it is fetched once more.
-        await job_queue.enqueue_sync(session, "subscription", fetched.id, delay=RESYNC_DELAY)
->>>>>>> db36ceb (Take an object for missing only when it is asked for itself, at an account that is ours)
         return contribution_id
     if fetched.ended_at is None:  # an ended one may be an erased donor's
         await emergency_stops.enqueue_arrival(
@@ -167,7 +159,7 @@ async def _is_outdated(
     requested_at: datetime,
 ) -> bool:
     """Whether a row holds what was fetched later. If clocks may differ it is fetched once more."""
-    if before.ended_at is not None and fetched.ended_at is None:
+    if before.is_over and fetched.ended_at is None:
         return True  # ended is final: this was fetched before the end
     if before.synced_at <= requested_at:
         return False
@@ -200,17 +192,9 @@ async def _write(
     for name, value in row.items():
         setattr(before, name, value)
     await session.flush()
-<<<<<<< HEAD
-    await record_differences(ctx, session, before, old_values, fetched)
+    await _record(ctx, session, before, old_values, fetched)
     await change_log.fail_unseen(session, fetched.id, requested_at=row["synced_at"])
     return old_values["status"] not in LIVE_STATUSES
-=======
-    await _record(ctx, session, before, old_values, fetched)
-    await change_log.fail_unseen(session, fetched.id, requested_at=requested_at)
-    if old_values["status"] not in LIVE_STATUSES:
-        await _look_for_others(ctx, session, fetched.id)  # its first payment came later
-    return contribution_id
->>>>>>> db36ceb (Take an object for missing only when it is asked for itself, at an account that is ours)
 
 
 async def _record(

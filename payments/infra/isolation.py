@@ -41,13 +41,8 @@ async def for_each(
             except Exception as error:
                 if await _concerns_all(ctx, error):
                     raise
-<<<<<<< HEAD
-                if _is_missing(error):
-                    done.append(object_id)
-=======
                 if await _is_missing(ctx, error, job, object_id):
-                    well.append(object_id)
->>>>>>> db36ceb (Take an object for missing only when it is asked for itself, at an account that is ours)
+                    done.append(object_id)
                 elif not isinstance(error, StripePermissionMissing):
                     failed.append(object_id)
                 log.warning("object_failed", object_type=job, exc_info=True)
