@@ -498,7 +498,8 @@ async def test_metrics_count_and_name_nobody(newsroom: Newsroom) -> None:
     await newsroom.runs_until_idle()
     await newsroom.web.post("/webhooks/stripe", content=b"{}")
     await newsroom.web.get(f"/thanks/{gift.id}?poll=a-secret")
-    await newsroom.gives(500)  # its jobs wait
+    await newsroom.gives(500)
+    await newsroom.deliver(newsroom.sandbox.take_deliveries())  # jobs wait
     answer = await newsroom.web.get("/metrics", headers={"authorization": f"Bearer {TOKEN}"})
     assert answer.headers["content-type"].startswith("text/plain")
     lines = [line for line in answer.text.splitlines() if not line.startswith("#")]
