@@ -1,7 +1,8 @@
 """Renewals: what happens at and before the end of a billing period.
 
 The next period begins with a draft invoice, which is finalized and charged an hour later; or the
-subscription ends. `invoice.upcoming` is emitted some days before.
+subscription ends. `invoice.upcoming` is emitted some days before, and `create_preview` answers what
+it would be now.
 https://docs.stripe.com/billing/invoices/subscription
 """
 
@@ -15,13 +16,32 @@ from payments.sandbox import (
     subscriptions,
     webhook_deliveries,
 )
+from payments.sandbox import request_params as read
 from payments.sandbox.account import StripeAccount, when_due
+from payments.sandbox.errors import invalid_request, not_found
 from payments.sandbox.form_encoding import JsonObject
+from payments.sandbox.routes import Call, route
 from payments.sandbox.subscriptions import item_of
 
 WEBHOOK_WAIT_SECONDS: Final = 72 * 60 * 60  # how long a draft waits for invoice.created's delivery
 INCOMPLETE_PERIOD: Final = timedelta(hours=23)
 _RENEWABLE_STATUSES: Final = ("active", "past_due", "trialing", "unpaid")
+
+
+@route("POST", "/v1/invoices/create_preview", reads=("subscription",))
+def create_preview(call: Call) -> JsonObject:
+    """Answer a subscription's next invoice as it would be now. Nothing is stored."""
+    subscription_id = read.required(call.params, "subscription")
+    subscription = call.account.store.get("subscription", subscription_id)
+    if subscription is None:
+        raise not_found("subscription", subscription_id, "subscription")
+    end = item_of(subscription)["current_period_end"]
+    if subscription["status"] not in _RENEWABLE_STATUSES or _ends_by(subscription, end):
+        message = f"No upcoming invoices for subscription: {subscription_id}"
+        refusal = invalid_request(message, code="invoice_upcoming_none")
+        refusal.status = 404
+        raise refusal
+    return _preview(call.account, subscription)
 
 
 @when_due("renew_subscription")

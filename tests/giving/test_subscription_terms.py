@@ -219,20 +219,33 @@ async def test_an_amount_that_stripe_does_not_fix_is_shown_as_that(donor: Donor,
     id_ = await subscription_id_of(room)
     at_stripe = room.sandbox.account.store.objects[id_]
     (item,) = at_stripe["items"]["data"]
-    odd = {**item["price"], "unit_amount": None, "unit_amount_decimal": None}
     if kind == "tiers":
-        odd |= {"billing_scheme": "tiered", "tiers_mode": "graduated"}
+        recurring_price = {
+            **price(1)["price_data"],
+            "unit_amount": None,
+            "billing_scheme": "tiered",
+            "tiers_mode": "graduated",
+            "tiers": [{"up_to": 2, "unit_amount": 300}, {"up_to": "inf", "unit_amount": 100}],
+        }
+        made = room.sandbox.dashboard_request("POST", "/v1/prices", recurring_price)
+        room.sandbox.dashboard_request(
+            "POST",
+            f"/v1/subscriptions/{id_}",
+            {"items": [{"id": item["id"], "price": made["id"], "quantity": 4}],
+             "proration_behavior": "none"},
+        )  # fmt: skip
     else:
+        odd = {**item["price"], "unit_amount": None, "unit_amount_decimal": None}
         odd |= {"recurring": {**odd["recurring"], "usage_type": "metered"}}
-    room.sandbox.account.set_fields(
-        at_stripe, items={**at_stripe["items"], "data": [{**item, "price": odd}]}
-    )
+        room.sandbox.account.set_fields(
+            at_stripe, items={**at_stripe["items"], "data": [{**item, "price": odd}]}
+        )
     await subscription_sync.sync(room.ctx, id_)
-    expected = 500 if kind == "tiers" else None  # of the last invoice
+    expected = 800 if kind == "tiers" else None  # of the next invoice: the last one was 500
     assert (await row_of(room, id_)).amount == expected
     await donor.signs_in()
     page = await donor.opens(account_page(gift))
-    shown = "$5.00" if kind == "tiers" else "a varying amount"
+    shown = "$8.00" if kind == "tiers" else "a varying amount"
     assert f"You give {shown} every month" in page.text
     async with room.ctx.sessions() as session:
         (committed,) = await recurring.committed_mrr(session)

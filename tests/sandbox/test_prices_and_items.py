@@ -77,6 +77,35 @@ async def test_a_period_costs_what_the_price_says(
     assert await shop.paid_amounts() == [amount] * bool(amount)
 
 
+async def test_a_preview_is_the_next_invoice_as_it_would_be_and_nothing_is_stored(
+    shop: Shop,
+) -> None:
+    invoices = shop.client.v1.invoices
+    made = await price(shop, billing_scheme="tiered", tiers_mode="graduated", tiers=TIERS)
+    subscription = await subscribe(shop, {"price": made.id, "quantity": 7})
+    await shop.client.v1.invoice_items.create_async(
+        {"customer": str(subscription.customer), "amount": 90, "currency": "usd"}
+    )
+    events = await shop.events()
+    preview = await invoices.create_preview_async({"subscription": subscription.id})
+    assert [line.amount for line in preview.lines.data] == [710, 90]
+    assert len((await invoices.list_async()).data) == 1
+    assert await shop.events() == events
+
+    await shop.advance(31)
+    renewal = await shop.latest_invoice(subscription.id)
+    assert [line.amount for line in renewal.lines.data] == [710, 90]
+    assert renewal.lines.data[0].period == preview.lines.data[0].period
+
+    await shop.client.v1.subscriptions.update_async(subscription.id, {"cancel_at_period_end": True})
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        await invoices.create_preview_async({"subscription": subscription.id})
+    assert (refused.value.http_status, refused.value.code) == (404, "invoice_upcoming_none")
+    with pytest.raises(stripe.InvalidRequestError) as missing:
+        await invoices.create_preview_async({"subscription": "sub_none"})
+    assert missing.value.param == "subscription"
+
+
 @pytest.mark.parametrize("behavior", ["allow_incomplete", "default_incomplete"])
 async def test_what_costs_nothing_is_paid_at_once_and_has_no_payment(
     shop: Shop, behavior: str

@@ -44,7 +44,7 @@ async def ask(
     [
         ("GET", "/v1/products/search?query=a", "GET /v1/products/search"),
         ("GET", "/v1/customers/search", "GET /v1/customers/search"),
-        ("POST", "/v1/invoices/create_preview", "POST /v1/invoices/create_preview"),
+        ("GET", "/v1/invoices/search", "GET /v1/invoices/search"),
         ("POST", "/v1/payment_intents/pi_1/capture", "POST /v1/payment_intents/…/capture"),
         ("POST", "/v1/accounts", "POST /v1/accounts"),
     ],

@@ -248,3 +248,46 @@ def contents(shop: Shop) -> tuple[set[str], int, int]:
     links = sum(len(ids) for ids in account.store.links.values())
     tasks = len(account.billing_tasks.tasks) + len(account.wall_tasks.tasks)
     return set(account.store.objects), links, tasks
+
+
+# The smallest charge, in minor units. https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts
+MINIMUMS = {
+    "usd": 50, "eur": 50, "aud": 50, "cad": 50, "chf": 50, "nzd": 50, "sgd": 50, "brl": 50,
+    "inr": 50, "gbp": 30, "jpy": 50, "hkd": 400, "dkk": 250, "nok": 300, "sek": 300, "pln": 200,
+    "ron": 200, "aed": 200, "myr": 200, "czk": 1500, "huf": 17500, "mxn": 1000, "thb": 1000,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["payment", "subscription"])
+async def test_checkout_opens_for_an_amount_that_can_be_charged_in_its_currency(
+    shop: Shop, mode: str
+) -> None:
+    sessions: Any = shop.client.v1.checkout.sessions
+    product = await shop.product()
+
+    async def refusal(currency: str, amount: int, quantity: int = 1) -> str | None:
+        price = {"currency": currency, "unit_amount": amount, "product": product}
+        if mode == "subscription":
+            price["recurring"] = {"interval": "month"}
+        line = {"price_data": price, "quantity": quantity}
+        params = {"mode": mode, "line_items": [line], "success_url": "https://shop.example/"}
+        try:
+            await sessions.create_async(params)
+        except stripe.InvalidRequestError as error:
+            return error.code
+        return None
+
+    for currency, minimum in MINIMUMS.items():
+        assert await refusal(currency, minimum) is None, currency
+        assert await refusal(currency, minimum - 1) == "amount_too_small", currency
+    for currency, taken, refused in (
+        ("isk", 5000, 5050),  # sent in hundredths, charged in whole units
+        ("ugx", 200000, 200050),
+        ("kwd", 1230, 1234),  # the third decimal is 0
+    ):
+        assert await refusal(currency, taken) is None, currency
+        assert await refusal(currency, refused) == "invalid_charge_amount", currency
+    assert await refusal("usd", 25, 2) is None  # what is charged is the total
+    assert await refusal("usd", 24, 2) == "amount_too_small"
+    assert await refusal("usd", 49_999_999, 2) is None
+    assert await refusal("usd", 50_000_000, 2) == "amount_too_large"
