@@ -4,6 +4,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import payments.sandbox
+
 TESTS = Path(__file__).parent
 MODULES = {
     ".".join(("tests", *file.relative_to(TESTS).with_suffix("").parts)): file
@@ -58,3 +60,11 @@ def test_every_directory_of_tests_is_a_package() -> None:
     assert [
         str(folder) for folder in sorted(folders) if not (folder / "__init__.py").exists()
     ] == []
+
+
+def test_the_map_of_the_sandbox_has_a_line_for_each_file() -> None:
+    lines = [line.split(maxsplit=1) for line in (payments.sandbox.__doc__ or "").splitlines()]
+    mapped = [words[0] for words in lines[6:] if words]
+    files = {file.stem for file in Path(payments.sandbox.__path__[0]).glob("*.py")}
+    assert sorted(mapped) == sorted(files - {"__init__"})
+    assert [words[0] for words in lines[6:] if len(words) == 1] == []
