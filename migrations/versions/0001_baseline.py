@@ -1507,7 +1507,8 @@ def infra_tables() -> None:
             "kind",
             one_of(
                 "kind_is_known",
-                "imported suspense unattributed integrity_check_failed retries_exhausted "
+                "imported adoption_mismatch suspense unattributed integrity_check_failed "
+                "retries_exhausted "
                 "mail_undeliverable missing_at_stripe card_testing "
                 "charged_after_cancellation change_not_made debt_left stop_arrival "
                 "stop_incomplete confirmation_limit_reached sign_in_link_limit_reached "

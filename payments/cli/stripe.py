@@ -5,7 +5,13 @@ import sys
 
 import click
 
-from payments.cli.common import EXIT_PROBLEMS, echo_stderr, json_option, run_with_context
+from payments.cli.common import (
+    EXIT_PROBLEMS,
+    echo_stderr,
+    json_option,
+    run_with_context,
+    yes_option,
+)
 
 
 @click.group()
@@ -32,6 +38,33 @@ def stripe_bind(account_id: str) -> None:
     from payments.infra import stripe_account
 
     click.echo(run_with_context(lambda ctx: stripe_account.bind(ctx, account_id)))
+
+
+@stripe.command("adoption")
+@click.option("--drop", is_flag=True, help="Forget those that do not fit: they are not gifts.")
+@yes_option
+def stripe_adoption(*, drop: bool, yes: bool) -> None:
+    """Count the imported contributions that do not fit PAYMENTS_ADOPT; exit 4 if there are any."""
+    from payments.giving import adoption_review
+
+    left_out = run_with_context(adoption_review.find_left_out)
+    echo_stderr(f"{len(left_out)} live contributions that were imported do not fit PAYMENTS_ADOPT.")
+    if not left_out or not drop:
+        sys.exit(EXIT_PROBLEMS if left_out else 0)
+    if not yes:
+        click.confirm(
+            "Stripe goes on charging them. Take them from their donors' pages, for ever?",
+            abort=True,
+            err=True,
+        )
+    result = run_with_context(lambda ctx: adoption_review.drop(ctx, left_out))
+    click.echo(f"{result.dropped} are dropped.")
+    if result.not_cancelled:
+        echo_stderr(
+            f"{result.not_cancelled} stay: their donors have cancelled, and Stripe has not done it "
+            "yet. Run this again."
+        )
+        sys.exit(EXIT_PROBLEMS)
 
 
 @stripe.command("permissions")

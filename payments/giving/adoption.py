@@ -18,12 +18,30 @@ from payments.infra import stripe_client
 from payments.infra.context import Context
 
 OWN_PRODUCTS = frozenset(product_id(frequency) for frequency in OFFERED_FREQUENCIES)
+SETTING = "PAYMENTS_ADOPT"  # what the alert is about
 Holder = stripe.StripeObject | None  # something of Stripe's with metadata
 
 
-def includes_subscription(rule: AdoptionRule, fetched: stripe.Subscription) -> bool:
-    """Whether a subscription is a contribution: by its metadata, or by the product of any item."""
+def _includes_by_itself(rule: AdoptionRule, fetched: stripe.Subscription) -> bool:
+    """Whether a subscription is a contribution by its metadata, or the product of any item."""
     return _includes(rule, [fetched], _products_of(fetched))
+
+
+async def includes_subscription(ctx: Context, fetched: stripe.Subscription) -> bool:
+    """Whether a subscription is a contribution: by itself or, where metadata decides, by that of
+    the session that began it. A Payment Link's metadata is its sessions' alone. Raises
+    StripeUnavailable.
+    """
+    rule = ctx.settings.adopt
+    if _includes_by_itself(rule, fetched):
+        return True
+    if rule.kind is not AdoptionKind.METADATA:
+        return False
+    with stripe_client.translate_errors():
+        begun_by = await ctx.stripe.v1.checkout.sessions.list_async(
+            {"subscription": fetched.id, "limit": 1}
+        )
+    return _includes(rule, begun_by.data, ())
 
 
 async def includes_session(ctx: Context, fetched: CheckoutSession) -> bool:
@@ -37,7 +55,7 @@ async def includes_session(ctx: Context, fetched: CheckoutSession) -> bool:
     if _includes(ctx.settings.adopt, holders, ()):
         return True
     if isinstance(fetched.subscription, stripe.Subscription):
-        return includes_subscription(ctx.settings.adopt, fetched.subscription)
+        return _includes_by_itself(ctx.settings.adopt, fetched.subscription)
     with stripe_client.translate_errors():
         lines = await ctx.stripe.v1.checkout.sessions.line_items.list_async(
             fetched.id, {"limit": 100}

@@ -40,7 +40,8 @@ from payments.giving.subscriptions import (
     SubscriptionStatus,
     list_live_others,
 )
-from payments.infra import job_queue, stripe_client, unknown_values
+from payments.infra import alerts, job_queue, stripe_client, unknown_values
+from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.mail import muted, outbox
 from payments.mail.outbox import MailKind
@@ -71,8 +72,15 @@ async def store(
     if it is none (`adoption`).
     """
     terms = await subscription_terms.fetch_terms(ctx, fetched)
+    is_adopted = await adoption.includes_subscription(ctx, fetched)
     async with ctx.sessions.begin() as session:
-        return await _upsert(ctx, session, fetched, terms, requested_at=requested_at)
+        contribution_id = await _contribution_of(ctx, session, fetched, terms, is_adopted)
+        if contribution_id is None:
+            return None
+        if not is_adopted and fetched.ended_at is None:
+            await _alert_left_out(ctx, session, contribution_id)
+        await _upsert(ctx, session, fetched, terms, contribution_id, requested_at)
+        return contribution_id
 
 
 async def fetch(ctx: Context, subscription_id: str) -> stripe.Subscription:
@@ -101,15 +109,10 @@ async def _upsert(
     session: AsyncSession,
     fetched: stripe.Subscription,
     terms: SubscriptionTerms,
-    *,
+    contribution_id: str,
     requested_at: datetime,
-) -> str | None:
+) -> None:
     """Store a subscription as fetched, and what follows from the difference."""
-    if await _is_dropped(ctx, session, fetched):
-        return None
-    contribution_id = await _contribution_of(ctx, session, fetched, terms)
-    if contribution_id is None:
-        return None
     is_erased = await erased_contributions.is_or_becomes_erased(
         session, contribution_id, given_at=from_unix(fetched.start_date), now=ctx.now()
     )
@@ -119,9 +122,9 @@ async def _upsert(
         .with_for_update()
     )
     if before is None and is_erased and await _has_ended(session, fetched, contribution_id):
-        return contribution_id  # nothing is to be cancelled, so nothing is stored
+        return  # nothing is to be cancelled, so nothing is stored
     if before is not None and await _is_outdated(session, before, fetched, requested_at):
-        return contribution_id
+        return
     if fetched.ended_at is None:  # an ended one may be an erased donor's
         await emergency_stops.enqueue_arrival(
             session, emergency_stops.SUBSCRIPTION_ARRIVAL_JOB, fetched.id
@@ -137,7 +140,6 @@ async def _upsert(
         await _look_for_others(ctx, session, fetched.id)
     if is_erased and fetched.ended_at is not None:
         await erased_contributions.anonymise_subscriptions(session, [fetched.id])
-    return contribution_id
 
 
 async def _has_ended(
@@ -336,6 +338,7 @@ async def _contribution_of(
     session: AsyncSession,
     fetched: stripe.Subscription,
     terms: SubscriptionTerms,
+    is_adopted: bool,
 ) -> str | None:
     """Return the contribution of a subscription, imported if it has no row; None if it is no
     contribution.
@@ -355,7 +358,7 @@ async def _contribution_of(
     erased_id = await import_unknown.find_erased(session, ctx.settings, fetched.id, claimed_id)
     if erased_id is not None:
         return erased_id
-    if not adoption.includes_subscription(ctx.settings.adopt, fetched):
+    if not is_adopted:
         return None
     is_copied = await contributions.exists(session, claimed_id)
     return await import_unknown.import_from_stripe(
@@ -370,21 +373,15 @@ async def _contribution_of(
     )
 
 
-async def _is_dropped(ctx: Context, session: AsyncSession, fetched: stripe.Subscription) -> bool:
-    """Forget an imported subscription that is no contribution any more. Returns whether it was.
-
-    What was booked of it stays; nobody is written to about it, and nobody finds it on a page.
+async def _alert_left_out(ctx: Context, session: AsyncSession, contribution_id: str) -> None:
+    """Raise an alert where an imported contribution fits `PAYMENTS_ADOPT` no more. It stays: Stripe
+    goes on charging, and its donor must find it. A person decides (`adoption_review`).
     """
-    row = await session.get(Subscription, fetched.id)
-    if row is None or adoption.includes_subscription(ctx.settings.adopt, fetched):
-        return False
-    contribution = await session.get_one(Contribution, row.contribution_id)
-    if contribution.origin is not ContributionOrigin.IMPORTED:
-        return False
-    contribution.donor_id = None
-    await outbox.cancel_for(session, [fetched.id])
-    await session.delete(row)
-    return True
+    contribution = await session.get_one(Contribution, contribution_id)
+    if contribution.origin is ContributionOrigin.IMPORTED and not contribution.erased:
+        await alerts.raise_alert(
+            session, AlertKind.ADOPTION_MISMATCH, object_id=adoption.SETTING, now=ctx.now()
+        )
 
 
 async def may_claim(

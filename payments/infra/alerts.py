@@ -22,6 +22,7 @@ class AlertKind(StrEnum):
     """What an alert is about. MESSAGES says what each means."""
 
     IMPORTED = "imported"
+    ADOPTION_MISMATCH = "adoption_mismatch"
     SUSPENSE = "suspense"
     UNATTRIBUTED = "unattributed"
     INTEGRITY_CHECK_FAILED = "integrity_check_failed"
@@ -62,6 +63,9 @@ class AlertKind(StrEnum):
 MESSAGES = {
     AlertKind.CARD_TESTING: "Cards are being tried on our form; it asks for more, and takes less.",
     AlertKind.IMPORTED: "Stripe had a payment or subscription we had no record of; it is imported.",
+    AlertKind.ADOPTION_MISMATCH: (
+        "Contributions that were imported do not fit PAYMENTS_ADOPT any more. They stay."
+    ),
     AlertKind.SUSPENSE: "Money moved in a way the books do not know yet; it waits in suspense.",
     AlertKind.UNATTRIBUTED: "A charge could not be tied to a contribution.",
     AlertKind.INTEGRITY_CHECK_FAILED: "A check of the books failed.",

@@ -60,6 +60,7 @@ class AuditAction(StrEnum):
     CAMPAIGN_CREATED = "campaign_created"
     CAMPAIGN_CHANGED = "campaign_changed"
     STRIPE_ACCOUNT_BOUND = "stripe_account_bound"
+    ADOPTION_DROPPED = "adoption_dropped"
 
 
 class AuditEntry(db.Base):

@@ -19,6 +19,7 @@ from payments.core.calendar import from_unix
 from payments.core.errors import StripeUnavailable
 from payments.core.safety_policy import Policy
 from payments.core.settings import Settings
+from payments.giving import adoption_review
 from payments.infra import db, migrate, stripe_account, stripe_client, stripe_permissions
 from payments.infra.context import Context
 from payments.mail import smtp
@@ -77,6 +78,18 @@ async def _check_account(ctx: Context) -> list[CheckFinding]:
     return [
         CheckFinding("account", problem is None, problem or "the key is of this database's account")
     ]
+
+
+async def _check_adoption(ctx: Context) -> list[CheckFinding]:
+    """Whether the contributions that were imported still fit the rule by which they were."""
+    left_out = await adoption_review.find_left_out(ctx)
+    description = f"PAYMENTS_ADOPT={ctx.settings.adopt} fits all that was imported"
+    if left_out:
+        description = (
+            f"PAYMENTS_ADOPT={ctx.settings.adopt} leaves out {len(left_out)} live contributions "
+            "that were imported. They stay until you decide: payments stripe adoption"
+        )
+    return [CheckFinding("adoption", not left_out, description)]
 
 
 async def _check_permissions(ctx: Context) -> list[CheckFinding]:
@@ -345,6 +358,7 @@ CHECKS: dict[str, Check] = {
     "descriptor": statement_descriptor.check_and_alert,
     "account": _check_account,
     "permissions": _check_permissions,
+    "adoption": _check_adoption,
     "webhook": _check_webhook_endpoint,
     "clock": _check_clock,
     "tls": _check_tls,

@@ -188,7 +188,7 @@ async def _is_subscription_due(ctx: Context, subscription_id: str) -> bool:
     is_over = fetched.ended_at is not None
     if is_over and await _is_erased(ctx, fetched, fetched.id, fetched.start_date):
         return False
-    return adoption.includes_subscription(ctx.settings.adopt, fetched)
+    return await adoption.includes_subscription(ctx, fetched)
 
 
 async def _is_erased(

@@ -1,5 +1,6 @@
 """What of a Stripe account is a contribution, when something else is sold by the same account."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,8 +10,17 @@ from payments.accounting.reports import monthly, other_income
 from payments.core import adoption
 from payments.core.adoption import AdoptionKind
 from payments.core.frequency import Frequency
-from payments.giving import charges, checkout, checkout_session, subscription_sync
-from payments.ops import reconcile
+from payments.giving import (
+    adoption_review,
+    cancellations,
+    charges,
+    checkout,
+    checkout_session,
+    subscription_sync,
+)
+from payments.giving.change_log import Actor
+from payments.infra.context import Context
+from payments.ops import doctor, reconcile
 from tests.support.donor import account_page, open_donor_browser, subscription_id_of
 from tests.support.newsroom import Newsroom, open_newsroom
 from tests.support.stripe_dashboard import pay_once, product_of, subscribe, update, with_card
@@ -111,13 +121,90 @@ async def test_the_operator_says_what_is_a_contribution(
         elif is_adopted and rule.startswith("metadata"):  # later it is not
             update(room, f"/v1/subscriptions/{id_}", metadata={"shop": ""})
         await days_pass(room, 31)
-        expected = {"metadata:shop=tshirts": True, "metadata:shop=letters": False}.get(
-            rule, is_adopted
-        )
+        expected = rule == "metadata:shop=tshirts" or is_adopted
         assert await room.count("subscriptions") == int(expected)
         income = "income:monthly" if expected else "other:income"
         months = 2 if expected is is_adopted else 1
         assert (income, 1500 * months) in await room.rows(INCOME_SQL)
+        await room.proves_itself()
+
+
+def with_rule(room: Newsroom, rule: str) -> Context:
+    """The same service, whose operator has set or lost the rule."""
+    settings = room.settings.model_copy(update={"adopt": adoption.parse(rule)})
+    return replace(room.ctx, settings=settings)
+
+
+async def test_a_rule_that_is_lost_takes_no_live_contribution_from_its_donor(
+    database: str,
+) -> None:
+    async with open_newsroom(database, adopt="metadata:shop=letters") as room:
+        ids = []
+        for address in ("stays@example.org", "cancels@example.org"):
+            customer, card = with_card(room, address)
+            ids.append(subscribe(room, customer, card, 1500, product="letters", shop="letters"))
+        await room.gives(500, "monthly")
+        await days_pass(room, 1)
+        assert await adoption_review.find_left_out(room.ctx) == []
+        for rule in ("ours", "metadata:shop=leters"):
+            ctx = with_rule(room, rule)
+            for id_ in ids * 2:
+                await subscription_sync.sync(ctx, id_)
+            assert await room.count("subscriptions") == 3
+            assert await room.count("donors") == 3
+            assert sorted(await adoption_review.find_left_out(ctx)) == sorted(ids)
+            (found,) = await doctor.CHECKS["adoption"](ctx)
+            assert not found.ok
+            assert "leaves out 2 live contributions" in found.description
+        kind = "SELECT count(*) FROM alerts WHERE kind = 'adoption_mismatch' AND closed_at IS NULL"
+        assert await room.rows(kind) == [(1,)]
+        # one of them has been cancelled by its donor, and Stripe does not answer
+        room.sandbox.faults.add("DELETE", "/v1/subscriptions/", "status_500", remaining=1000)
+        assert not await cancellations.cancel(ctx, ids[1], actor=Actor.DONOR)
+        assert await adoption_review.drop(ctx, ids) == adoption_review.Dropped(1, 1)
+        room.sandbox.faults.clear()
+        assert await adoption_review.drop(ctx, ids) == adoption_review.Dropped(1, 0)
+        assert room.sandbox.account.store.objects[ids[1]]["status"] == "canceled"
+        assert room.sandbox.account.store.objects[ids[0]]["status"] == "active"
+        assert await room.count("subscriptions") == 1
+        assert await room.rows(kind) == [(0,)]
+        assert await adoption_review.find_left_out(ctx) == []
+        (found,) = await doctor.CHECKS["adoption"](ctx)
+        assert found.ok
+        await room.proves_itself()
+
+
+async def test_a_monthly_payment_link_is_known_by_its_sessions_metadata(database: str) -> None:
+    async with open_newsroom(database, adopt="metadata:shop=letters") as room:
+        for product, shop in (("letters", "letters"), ("tshirts", "tshirts")):
+            price = room.sandbox.dashboard_request(
+                "POST",
+                "/v1/prices",
+                {
+                    "currency": "usd",
+                    "unit_amount": 1500,
+                    "product": product_of(room, product),
+                    "recurring": {"interval": "month"},
+                },
+            )
+            link = room.sandbox.dashboard_request(
+                "POST",
+                "/v1/payment_links",
+                {
+                    "line_items": [{"price": price["id"], "quantity": 1}],
+                    "metadata": {"shop": shop},
+                },
+            )
+            await room.pays(str(link["url"]), email=f"{shop}@example.org")
+        await days_pass(room, 1)
+        await days_pass(room, 31)
+        assert await room.rows("SELECT origin, status FROM contributions") == [("imported", "paid")]
+        assert await room.rows("SELECT status, amount FROM subscriptions") == [("active", 1500)]
+        assert await room.count("donors") == 1
+        accounts: dict[Any, Any] = dict(await room.rows(INCOME_SQL))  # type: ignore[arg-type]
+        assert (accounts["income:monthly"], accounts["other:income"]) == (3000, 3000)
+        assert await adoption_review.find_left_out(room.ctx) == []
+        assert (await reconcile.run(room.ctx, days=60)).before == ()
         await room.proves_itself()
 
 

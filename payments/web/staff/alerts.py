@@ -31,6 +31,10 @@ INSTRUCTIONS = {
         "Look at it at Stripe: who made it there, and should they have? It is in the books "
         "either way."
     ),
+    AlertKind.ADOPTION_MISMATCH: (
+        "An operator runs payments stripe adoption, which counts them. If the setting is wrong, "
+        "correct it. If they are no contributions, payments stripe adoption --drop forgets them."
+    ),
     AlertKind.SUSPENSE: (
         "Find the movement at Stripe by its id and say what it was. An engineer adds its kind to "
         "the posting table; until then it is in suspense and in no report."
