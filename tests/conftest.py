@@ -71,7 +71,7 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
     """A PostgreSQL with a migrated database to copy from. Yields the URL of its first database."""
-    given = os.environ.get("PAYMENTS_TEST_DATABASE_URL")
+    given = os.environ.get("TEST_DATABASE_URL")
     if given:
         with migrated_cluster(given):
             yield given

@@ -1,5 +1,4 @@
-"""Sweeps: webhooks are for speed, these are for truth. They enqueue the same jobs as a webhook, so
-nothing has a second path.
+"""Sweeps: they find what no webhook reported and enqueue the same jobs, so that there is one path.
 
 The balance has its own importer (`payments.settlement.importer`). Here are the others: events that
 Stripe could not deliver; contributions, charges, subscriptions, refunds, disputes and payouts that

@@ -378,7 +378,7 @@ def create_service_role() -> None:
         DO $$ BEGIN CREATE ROLE {ROLE} NOLOGIN;
         EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$
     """)
-    op.execute(f"GRANT {ROLE} TO CURRENT_USER")
+    op.execute(f"GRANT {ROLE} TO CURRENT_USER")  # who must have created it, or may grant it
     op.execute(f"GRANT USAGE ON SCHEMA public TO {ROLE}")
     rows = "SELECT, INSERT, UPDATE, DELETE"
     op.execute(f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT {rows} ON TABLES TO {ROLE}")

@@ -1,4 +1,4 @@
-"""Refusals of Stripe's that a person must mend: a key it does not accept, a missing permission.
+"""Refusals of Stripe's that a person must repair: a key it does not accept, a missing permission.
 
 They are seen where every request passes, so that none is missed, whoever asked and whatever they
 made of the answer.

@@ -1,4 +1,4 @@
-"""Words of Stripe's that this version does not know: stored as unknown, and a person is called."""
+"""Words of Stripe's that this version does not know: stored as unknown, with an alert."""
 
 from datetime import datetime
 

@@ -249,6 +249,16 @@ CHANGEABLE_TABLES = text(
      ORDER BY relname
     """
 )
+# The tables that whoever logged in may act as the owner of, whatever role it works as now.
+OWNED_TABLES_SQL = text(
+    """
+    SELECT count(*)
+      FROM pg_class
+     WHERE relnamespace = CAST('public' AS regnamespace)
+       AND relkind = 'r'
+       AND pg_has_role(session_user, relowner, 'MEMBER')
+    """
+)
 
 
 async def _check_database(ctx: Context) -> list[CheckFinding]:
@@ -257,15 +267,21 @@ async def _check_database(ctx: Context) -> list[CheckFinding]:
         changeable = list(
             await session.scalars(CHANGEABLE_TABLES, {"tables": list(APPEND_ONLY_TABLES)})
         )
+        owns_tables = bool(await session.scalar(OWNED_TABLES_SQL))
         fsync = await session.scalar(text("SELECT current_setting('fsync')"))
     url = ctx.settings.database_url.get_secret_value()
     missing = await asyncio.to_thread(migrate.pending_revisions, url)
     schema = ", ".join(missing) or "the schema is up to date"
     privilege = f"may change {', '.join(changeable)}" if changeable else "may not change the books"
+    login = "is the owner of the tables: serve and work need one of their own (docs/operations.md)"
     is_durable = fsync == "on" or not ctx.settings.livemode
+    is_separate = not owns_tables or not ctx.settings.livemode
     return [
         CheckFinding("database:schema", not missing, schema),
         CheckFinding("database:role", not changeable, f"the role {db.APP_ROLE} {privilege}"),
+        CheckFinding(
+            "database:login", is_separate, f"the login {login if owns_tables else 'owns no table'}"
+        ),
         CheckFinding("database:fsync", is_durable, f"fsync is {fsync}"),
     ]
 

@@ -1,7 +1,7 @@
 """What we hold and Stripe does not have: found when it is fetched, or by reconciliation.
 
 Stripe deletes nothing that was paid. So an object that is missing there means another account,
-deleted test data, or a row that was made here; a person looks at it. What is safe is mended: a
+deleted test data, or a row that was made here; a person looks at it. What is safe is repaired: a
 subscription ends, and a customer leads to no donor. The books are never changed.
 """
 
@@ -48,7 +48,7 @@ STORED = {
 
 
 async def handle(ctx: Context, job: str, object_id: str) -> bool:
-    """Mend what is safe about the object of a kind of job, if Stripe does not have it, and raise an
+    """Repair what is safe about the object of a kind of job, if Stripe does not have it, and raise an
     alert about it. Returns whether it is missing.
 
     Stripe is asked for the object itself: the job may have met something else that is missing.
@@ -59,11 +59,11 @@ async def handle(ctx: Context, job: str, object_id: str) -> bool:
     if not await stripe_objects.is_missing(ctx, object_type, object_id):
         return False
     log.warning("stripe_object_missing", object_type=object_type)
-    await _mend(ctx, object_type, object_id)
+    await _repair(ctx, object_type, object_id)
     return True
 
 
-async def _mend(ctx: Context, object_type: str, object_id: str) -> None:
+async def _repair(ctx: Context, object_type: str, object_id: str) -> None:
     if object_type == CUSTOMER:
         await _forget_customer(ctx, object_id)
         return

@@ -39,7 +39,7 @@ SyncHandler = Callable[[Context, str], Awaitable[None]]
 # A job kind: import the balance, once, after the objects whose events have come.
 IMPORT_JOB = f"{job_queue.AFTER_OTHERS_PREFIX}balance_import"
 IMPORT_OVERLAP = timedelta(hours=24)
-MAX_IMPORT_AGE = timedelta(hours=1)  # longer without one, and a person is called
+MAX_IMPORT_AGE = timedelta(hours=1)  # longer without one raises an alert
 IMPORT_SCHEDULE = "import_balance"
 RETRY_JOB = retries.schedule_job(IMPORT_SCHEDULE)  # of the alerts about what could not be stored
 TRANSACTIONS_CURSOR = "balance_transactions"

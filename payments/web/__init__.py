@@ -1,7 +1,7 @@
 """The web: pages for readers, donors and staff, and the API for programs.
 
-A handler translates a request, calls a verb of a room and prints the result; it holds no rule and
-no SQL. Imports every room; only `ops` and `cli` import it.
+A handler translates a request, calls a verb of a room and prints the result; it holds no rule, and
+no SQL but that of the readiness check. Imports every room; only `ops` and `cli` import it.
 
 app               the application: routes, dependencies, error pages
 rendering         templates

@@ -328,15 +328,6 @@ def test_every_setting_has_a_description_and_its_line_in_the_reference() -> None
     assert [row for row in rows if row.startswith("| `PAYMENTS_")] == expected
 
 
-@pytest.mark.parametrize("path", [".env.example", "README.md", "docs/*.md", "docs/*/*.md"])
-def test_no_document_names_a_setting_there_is_not(path: str) -> None:
-    known = {f"PAYMENTS_{name.upper()}" for name in Settings.model_fields}
-    known |= {f"PAYMENTS_{name.upper()}_FILE" for name in settings.SECRET_SETTINGS}
-    for document in ROOT.glob(path):
-        named = set(re.findall(r"PAYMENTS_[A-Z_]*[A-Z]", document.read_text()))
-        assert named <= known | {"PAYMENTS_OIDC"}, document
-
-
 def test_a_secret_is_what_the_type_says_and_nothing_else() -> None:
     made = settings.load(RIGHT | {"PAYMENTS_SMTP_URL": "smtp://localhost"})
     masked = {name for name, value in made if "**" in str(value)}

@@ -1,24 +1,28 @@
 """The doctor names what is wrong with the installation, and only that."""
 
 import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from payments.core.settings import Settings
-from payments.infra import db
+from payments.infra import db, migrate
 from payments.ops import doctor
 from payments.risk.statement_descriptor import CheckFinding
 from payments.safety import descriptor_review
 from tests.support import command_line
+from tests.support.database_owner import as_owner
 from tests.support.newsroom import Newsroom, open_newsroom
 from tests.support.safety_policy import POLICY, policy_file
 from tests.support.secret_values import secret_named
 
 pytestmark = pytest.mark.anyio
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
 
 @pytest.fixture
@@ -185,6 +189,51 @@ async def test_behind_a_proxy_nobody_believes_all_readers_would_be_one(
     (found,) = await doctor.CHECKS["proxies"](ctx)
     assert found.ok is (says is None), found.description
     assert (says or "") in found.description
+
+
+async def database_findings(room: Newsroom, url: str) -> list[str]:
+    """What is wrong with a database of live money, for who logs in by this URL."""
+    settings = Settings.model_validate(
+        {
+            "base_url": room.settings.base_url,
+            "database_url": url,
+            "stripe_api_key": "sk_live_" + secret_named("live")[:24],
+        }
+    )
+    engine = db.create_engine(url)
+    try:
+        ctx = replace(room.ctx, settings=settings, sessions=db.create_session_factory(engine))
+        findings = await doctor.CHECKS["database"](ctx)
+    finally:
+        await engine.dispose()
+    return [one.name for one in findings if not one.ok and one.name != "database:fsync"]
+
+
+async def test_two_logins_as_documented_keep_the_service_from_owning_the_books(
+    room: Newsroom, cluster: str
+) -> None:
+    before, after = re.findall(r"```sql\n(.*?)```", OPERATIONS.read_text(), re.DOTALL)
+    name = "two_logins"
+    at = make_url(cluster).set(database=name)
+    owner, service = (
+        at.set(username=f"payments_{who}", password=word).render_as_string(hide_password=False)
+        for who, word in (("owner", "one"), ("service", "another"))
+    )
+    try:
+        with as_owner(cluster) as administrator:
+            for statement in before.replace("DATABASE payments", f"DATABASE {name}").splitlines():
+                administrator.execute(statement.encode())
+            # Another database of this cluster was migrated before, and has made the role.
+            administrator.execute("GRANT payments_app TO payments_owner WITH ADMIN OPTION")
+        migrate.upgrade(owner)
+        with as_owner(cluster) as administrator:
+            administrator.execute(after.encode())
+        assert await database_findings(room, service) == []
+        assert await database_findings(room, owner) == ["database:login"]
+    finally:
+        with as_owner(cluster) as administrator:
+            administrator.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
+            administrator.execute("DROP ROLE IF EXISTS payments_service, payments_owner")
 
 
 async def test_where_links_of_mails_lead_holds_no_forbidden_word(

@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.skipif(
         CLIENT is None,
         reason="Stripe's command line client was NOT run: it is not installed "
-        "(npm install --no-save @stripe/cli, or set PAYMENTS_STRIPE_CLI)",
+        "(npm install --no-save @stripe/cli, or set STRIPE_CLI)",
     ),
 ]
 

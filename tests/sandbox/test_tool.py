@@ -345,7 +345,7 @@ def test_the_documentation_names_all_that_the_stand_in_imports_and_was_tried_wit
         assert tried in DOCUMENTATION
 
 
-async def test_a_later_version_of_an_sdk_is_refused_until_it_is_told_ours(shop: Shop) -> None:
+async def test_a_later_version_of_an_sdk_is_refused_until_it_is_listed_ours(shop: Shop) -> None:
     later: stripe.RequestOptions = {"stripe_version": "2027-01-27.fjord"}
     with pytest.raises(stripe.InvalidRequestError):
         await shop.client.v1.customers.create_async({}, later)

@@ -13,7 +13,7 @@ TIMEOUT_SECONDS = 1800  # dj-stripe copies a year in two minutes, where nothing 
 
 def find_stripe_cli() -> str | None:
     """Stripe's own: named by the environment, installed in the project, or on the path."""
-    named = os.environ.get("PAYMENTS_STRIPE_CLI")
+    named = os.environ.get("STRIPE_CLI")
     installed = ROOT / "node_modules" / ".bin" / "stripe"
     return named or (str(installed) if installed.exists() else shutil.which("stripe"))
 
