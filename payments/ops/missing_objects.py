@@ -48,8 +48,8 @@ STORED = {
 
 
 async def handle(ctx: Context, job: str, object_id: str) -> bool:
-    """Repair what is safe about the object of a kind of job, if Stripe does not have it, and raise an
-    alert about it. Returns whether it is missing.
+    """Repair what is safe about the object of a kind of job, if Stripe does not have it, and raise
+    an alert about it. Returns whether it is missing.
 
     Stripe is asked for the object itself: the job may have met something else that is missing.
     Nothing is done about one that we do not hold either. Raises AccountNotVerified,
