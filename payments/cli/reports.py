@@ -57,15 +57,15 @@ def report() -> None:
     "--format", "output_format", type=click.Choice(["table", "csv", "json"]), default="table"
 )
 def report_monthly(year: int | None, currency: str | None, output_format: str) -> None:
-    """Gross, fees, refunds and net by month, frequency and currency."""
-    from payments.accounting.reports import monthly
+    """Gross, fees, refunds and net by month, frequency and currency. `other` is no contribution."""
+    from payments.accounting.reports import monthly, other_income
 
     since = date(year, 1, 1) if year else None
     until = date(year + 1, 1, 1) if year else None
 
     async def read(ctx: "Context") -> "tuple[list[MonthlyTotal], str]":
         async with ctx.sessions() as session:
-            totals = await monthly.by_month(
+            totals = await other_income.beside_contributions(
                 session,
                 ctx.settings.accounting_zoneinfo,
                 since=since,

@@ -4,7 +4,9 @@ import csv
 import io
 import random
 import re
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -20,15 +22,18 @@ from payments.accounting.reports import (
     transactions,
     variance,
 )
+from payments.accounting.reports.period import month_period
 from payments.accounting.reports.sources import CampaignTotal, group_small
 from payments.accounting.reports.transaction_filters import Filters
 from payments.core.calendar import next_month
-from payments.ledger.posting_rules import TransactionType
+from payments.core.frequency import BOOKED_FREQUENCIES
+from payments.ledger.posting_rules import LedgerAccount, TransactionType
 from tests.support.colleague import sees, signs_in
 from tests.support.database_owner import tampering
 from tests.support.newsroom import Newsroom
 from tests.support.page import Page
 from tests.support.snapshot import Snapshot, restore_newsroom, take_snapshot
+from tests.support.stripe_dashboard import pay_once, subscribe, update, with_card
 
 pytestmark = pytest.mark.anyio
 
@@ -55,6 +60,9 @@ async def gives_half_a_year(room: Newsroom) -> None:
     chance = random.Random(7)
     room.clock.current = datetime(2026, 5, 20, 12, tzinfo=UTC)
     await room.advances_time(timedelta(0))
+    customer, card = with_card(room, "buyer@example.org")
+    subscribe(room, customer, card, 1500, product="letters")
+    sale = pay_once(room, customer, card, 2900, shop="tshirts")
     for number in range(6):
         for frequency in ("once", "monthly", "annual"):
             if frequency != "annual" or number % 3 == 0:
@@ -66,10 +74,13 @@ async def gives_half_a_year(room: Newsroom) -> None:
         await room.advances_time(timedelta(days=31))
         await room.runs_until_idle()
     ((intent,),) = await room.rows(
-        "SELECT stripe_payment_intent_id FROM charges ORDER BY charged_at LIMIT 1"
+        "SELECT stripe_payment_intent_id FROM charges"
+        " JOIN payment_intent_links USING (stripe_payment_intent_id)"
+        " WHERE contribution_id IS NOT NULL ORDER BY charged_at LIMIT 1"
     )
     refund: RefundCreateParams = {"payment_intent": str(intent), "amount": 123}
     await room.stripe_owner.v1.refunds.create_async(refund)
+    update(room, "/v1/refunds", charge=sale, amount=900)
     await room.runs_until_idle()
     await room.runs_sweeps()
 
@@ -175,26 +186,91 @@ async def test_pages_of_lines_show_every_line_once(room: Newsroom) -> None:
         assert seen == list(newest_first)
 
 
-async def test_totals_are_the_same_by_day_and_by_row(room: Newsroom) -> None:
+FIELDS = {  # what an account counts as, and whether a credit adds to it
+    **{account: ("gross", 1) for account in LedgerAccount if account.startswith("income:")},
+    **{account: ("fees", -1) for account in LedgerAccount if account.startswith("expense:")},
+    LedgerAccount.REFUNDS: ("refunds", -1),
+    LedgerAccount.DISPUTES: ("disputes", -1),
+    LedgerAccount.OTHER_INCOME: ("gross", 1),
+    LedgerAccount.OTHER_FEES: ("fees", -1),
+    LedgerAccount.OTHER_REFUNDS: ("refunds", -1),
+    LedgerAccount.OTHER_DISPUTES: ("disputes", -1),
+}
+
+
+async def every_filter(room: Newsroom) -> list[Filters]:
+    """Each value of each filter by itself, and each frequency with each of some others."""
+    ((contribution, subscription),) = await room.rows(
+        "SELECT contribution_id, stripe_subscription_id FROM subscriptions LIMIT 1"
+    )
+    ((charge, intent, transaction),) = await room.rows(
+        "SELECT stripe_charge_id, stripe_payment_intent_id, balance_transaction FROM charges"
+        " JOIN payment_intent_links USING (stripe_payment_intent_id)"
+        " WHERE contribution_id IS NULL LIMIT 1"
+    )
+    months = [Filters(month_period(date(2026, month, 1))) for month in range(5, 12)]
+    others = [
+        *months,
+        *(Filters(type=type_) for type_ in TransactionType),
+        *(Filters(currency=currency) for currency in ("usd", "eur", "gbp")),
+        *(Filters(account=account) for account in LedgerAccount),
+    ]
+    by_frequency = [Filters(frequency=frequency) for frequency in BOOKED_FREQUENCIES]
+    ids = (contribution, subscription, charge, intent, transaction)
+    return [
+        Filters(),
+        *others,
+        *by_frequency,
+        *(Filters(id=str(id_)) for id_ in ids),
+        *(replace(other, frequency=one.frequency) for other in others for one in by_frequency),
+    ]
+
+
+async def test_lines_and_totals_agree_under_every_filter(room: Newsroom) -> None:
     zone = room.settings.accounting_zoneinfo
+    entries = defaultdict(list)
+    for transaction, *entry in await room.rows(
+        "SELECT balance_transaction, debit, credit, amount, currency FROM ledger_entries"
+    ):
+        entries[transaction].append(entry)
+    told: Counter[bool] = Counter()
     async with room.ctx.sessions() as session:
-        by_day = await transactions.totals(session, zone, Filters(frequency="monthly"))
-        charges = await transactions.totals(
-            session, zone, Filters(frequency="monthly", type="charge")
-        )
-        returned = await transactions.totals(
-            session, zone, Filters(frequency="monthly", type="refund")
-        )
-        whole = await transactions.totals(session, zone, Filters())
-        types = [
-            await transactions.totals(session, zone, Filters(type=word)) for word in TransactionType
-        ]
-    gross = {total.currency: total.gross for total in by_day}
-    assert gross == {total.currency: total.gross for total in charges}
-    assert all(total.gross == 0 for total in returned)
-    for total in whole:
-        parts = [one for some in types for one in some if one.currency == total.currency]
-        assert total.net == sum(part.net for part in parts)
+        for filters in await every_filter(room):
+            lines, more = await transactions.list_page(session, zone, filters, size=1000)
+            assert more is None
+            found = await transactions.totals(session, zone, filters)
+            sums = {
+                (total.currency, total.is_other_income, name): getattr(total, name)
+                for total in found
+                for name in ("gross", "fees", "refunds", "disputes", "payments")
+            }
+            expected: Counter[object] = Counter()
+            for line in lines:
+                is_other = line.frequency == "other"
+                expected[line.currency, is_other, "payments"] += line.type == "charge"
+                for debit, credit, amount, currency in entries[line.id]:
+                    assert isinstance(amount, int)
+                    for account, sign in ((credit, 1), (debit, -1)):
+                        if account in FIELDS:
+                            name, way = FIELDS[LedgerAccount(str(account))]
+                            expected[currency, is_other, name] += sign * way * amount
+            assert +Counter(sums) == +expected, filters.describe()
+            assert -Counter(sums) == -expected, filters.describe()
+            told.update(total.is_other_income for total in found)
+    assert told[True] > 20
+    cookie = await signs_in(room)
+    page = Page((await sees(room, cookie, "/finance/transactions?frequency=other")).text)
+    (total, *rest) = [row for row in page.cells if row[0].startswith("USD")]
+    assert (total[:2], rest) == (["USD, other income", "8"], [])
+    months = csv.DictReader(io.StringIO((await sees(room, cookie, "/finance/monthly.csv")).text))
+    of_other = [row for row in months if row["frequency"] == "other"]
+    assert sum(int(row["gross_minor"]) for row in of_other) == 7 * 1500 + 2900
+    assert sum(int(row["refunds_minor"]) for row in of_other) == 900
+    assert sum(int(row["payments"]) for row in of_other) == 8
+    for frequency, count in (("other", len(of_other)), ("monthly", 0)):
+        answer = await sees(room, cookie, f"/finance/monthly.csv?frequency={frequency}")
+        assert answer.text.count(",other,") == count
+    assert all(row[2] == "Other income" for row in page.cells if row[1:2] == ["Payment"])
 
 
 async def test_the_timeline_of_a_contribution_is_in_order(room: Newsroom) -> None:

@@ -88,7 +88,7 @@ async def test_a_shop_on_the_same_account_is_no_donation_and_nobody_hears_of_it(
         months = await other_income.by_month(session, zone)
         donations = await monthly.by_month(session, zone)
     assert sum(month.gross for month in months) == 4400
-    assert sum(month.returned for month in months) == 900
+    assert sum(month.refunds for month in months) == 900
     assert sum(total.gross for total in donations) == 500
     assert sum(total.refunds for total in donations) == 0
 

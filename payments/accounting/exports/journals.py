@@ -236,7 +236,7 @@ def _xero(journals: Sequence[Journal], *, description: str, options: JournalOpti
     for journal in journals:
         for account, amount in journal.lines:
             writer.writerow([
-                f"{journal.name} donations through Stripe", f"{journal.day:%d/%m/%Y}", description,
+                f"{journal.name} payments through Stripe", f"{journal.day:%d/%m/%Y}", description,
                 escape_formula(account), escape_formula(options.tax_rate),
                 _major_units(amount, journal.currency), "", "", "", "",
             ])  # fmt: skip

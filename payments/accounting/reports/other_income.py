@@ -4,17 +4,21 @@ It is in no total of contributions (`giving.adoption` says what it is). Read fro
 totals, in minor units of the settlement currency.
 """
 
-from dataclasses import dataclass
 from datetime import date
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from payments.accounting.reports import monthly
+from payments.accounting.reports.monthly import MonthlyTotal
+from payments.core.frequency import Frequency
+
 _MONTHLY = text("""
     WITH movements AS (
         SELECT CAST(date_trunc('month', day) AS date) AS month,
                currency,
+               entries,
                CASE WHEN debit LIKE 'other:%' THEN debit ELSE credit END AS account,
                CASE WHEN debit LIKE 'other:%' THEN -amount ELSE amount END AS amount
           FROM daily_totals_now(:zone) AS days
@@ -24,33 +28,17 @@ _MONTHLY = text("""
            AND (CAST(:currency AS text) IS NULL OR currency = :currency)
     )
     SELECT month, currency,
-           CAST(coalesce(sum(amount) FILTER (WHERE account = 'other:income'), 0) AS bigint)
-               AS gross,
-           CAST(coalesce(-sum(amount) FILTER (WHERE account = 'other:fees'), 0) AS bigint)
-               AS fees,
-           CAST(coalesce(-sum(amount) FILTER
-               (WHERE account IN ('other:refunds', 'other:disputes')), 0) AS bigint) AS returned
+           coalesce(sum(entries) FILTER (
+               WHERE account = 'other:income' AND amount > 0), 0) AS payments,
+           coalesce(sum(amount) FILTER (WHERE account = 'other:income'), 0) AS gross,
+           coalesce(-sum(amount) FILTER (WHERE account = 'other:fees'), 0) AS fees,
+           coalesce(-sum(amount) FILTER (WHERE account = 'other:refunds'), 0) AS refunds,
+           coalesce(-sum(amount) FILTER (WHERE account = 'other:disputes'), 0) AS disputes
       FROM movements
      GROUP BY month, currency
      ORDER BY month DESC, currency
      LIMIT 5000
-    """)
-
-
-@dataclass(frozen=True, slots=True)
-class OtherIncomeMonth:
-    """One month of one currency. `returned` is refunds and disputes."""
-
-    month: date
-    currency: str
-    gross: int
-    fees: int
-    returned: int
-
-    @property
-    def net(self) -> int:
-        """gross - fees - returned."""
-        return self.gross - self.fees - self.returned
+""")
 
 
 async def by_month(
@@ -60,8 +48,37 @@ async def by_month(
     since: date | None = None,
     until: date | None = None,
     currency: str | None = None,
-) -> list[OtherIncomeMonth]:
-    """Return the months that have any, newest first."""
+) -> list[MonthlyTotal]:
+    """Return the months that have any, newest first, as lines of the frequency `other`."""
     params = {"zone": zone.key, "since": since, "until": until, "currency": currency}
-    rows = await session.execute(_MONTHLY, params)
-    return [OtherIncomeMonth(*row) for row in rows]
+    return [
+        MonthlyTotal(
+            row.month,
+            Frequency.OTHER,
+            row.currency,
+            payments=int(row.payments),
+            gross=int(row.gross),
+            fees=int(row.fees),
+            refunds=int(row.refunds),
+            disputes=int(row.disputes),
+        )
+        for row in await session.execute(_MONTHLY, params)
+    ]
+
+
+async def beside_contributions(
+    session: AsyncSession,
+    zone: ZoneInfo,
+    *,
+    since: date | None = None,
+    until: date | None = None,
+    currency: str | None = None,
+    frequency: str | None = None,
+) -> list[MonthlyTotal]:
+    """Return the lines of `monthly.by_month` and those of other income, in the same order."""
+    lines = await monthly.by_month(
+        session, zone, since=since, until=until, currency=currency, frequency=frequency
+    )
+    if frequency in (None, Frequency.OTHER):
+        lines += await by_month(session, zone, since=since, until=until, currency=currency)
+    return sorted(lines, key=lambda line: (-line.month.toordinal(), line.currency, line.frequency))

@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting import sql_text
 from payments.accounting.reports import PAGE_SIZE
-from payments.accounting.reports.monthly import SUMS_SQL
 from payments.accounting.reports.transaction_filters import TYPE_SQL, Filters
 from payments.core.calendar import from_unix
 from payments.core.errors import InvalidField
@@ -105,9 +104,10 @@ async def list_page(
 
 @dataclass(frozen=True, slots=True)
 class TransactionTotal:
-    """The sums of one currency, in minor units."""
+    """The sums of contributions, or of other income, in one currency, in minor units."""
 
     currency: str
+    is_other_income: bool
     payments: int  # how many
     gross: int
     fees: int
@@ -120,13 +120,37 @@ class TransactionTotal:
         return self.gross - self.fees - self.refunds - self.disputes
 
 
+# The same sums of contributions and of other income, of entries with the columns of the daily
+# totals. An entry moves accounts of one of them only.
+_SUMS_SQL = """currency,
+           'other' IN (split_part(debit, ':', 1), split_part(credit, ':', 1)) AS is_other_income,
+           coalesce(sum(entries) FILTER (
+               WHERE credit LIKE ANY ('{income:%,other:income}')), 0) AS payments,
+           coalesce(sum(CASE WHEN credit LIKE ANY ('{income:%,other:income}') THEN amount
+                             WHEN debit LIKE ANY ('{income:%,other:income}') THEN -amount
+                             END), 0) AS gross,
+           coalesce(sum(CASE WHEN debit LIKE ANY ('{expense:%,other:fees}') THEN amount
+                             WHEN credit LIKE ANY ('{expense:%,other:fees}') THEN -amount
+                             END), 0) AS fees,
+           coalesce(sum(CASE WHEN debit IN ('refunds', 'other:refunds') THEN amount
+                             WHEN credit IN ('refunds', 'other:refunds') THEN -amount
+                             END), 0) AS refunds,
+           coalesce(sum(CASE WHEN debit IN ('disputes', 'other:disputes') THEN amount
+                             WHEN credit IN ('disputes', 'other:disputes') THEN -amount
+                             END), 0) AS disputes"""
+
+
 async def totals(session: AsyncSession, zone: ZoneInfo, filters: Filters) -> list[TransactionTotal]:
-    """Sum every transaction of the filters, by currency: from the daily totals where they can."""
+    """Sum every transaction of the filters, by currency: from the daily totals where they can.
+
+    Contributions come first, and other income after them where there is any.
+    """
     by_day = filters.type is filters.account is filters.campaign is filters.id is None
     query, params = _totals_by_day(filters, zone) if by_day else _totals_by_entry(filters, zone)
     return [
         TransactionTotal(
             row.currency,
+            is_other_income=row.is_other_income,
             payments=int(row.payments),
             gross=int(row.gross),
             fees=int(row.fees),
@@ -148,12 +172,12 @@ def _totals_by_day(filters: Filters, zone: ZoneInfo) -> tuple[str, dict[str, obj
         {"zone": zone.key},
     )
     query = f"""
-    SELECT currency, {SUMS_SQL}
+    SELECT {_SUMS_SQL}
       FROM daily_totals_now(:zone) AS days
      WHERE {conditions}
-     GROUP BY currency
-     ORDER BY currency
-     LIMIT 200
+     GROUP BY currency, is_other_income
+     ORDER BY currency, is_other_income
+     LIMIT 400
     """  # noqa: S608 - constants only
     return query, params
 
@@ -167,15 +191,14 @@ def _totals_by_entry(filters: Filters, zone: ZoneInfo) -> tuple[str, dict[str, o
          WHERE {conditions}
     ),
     their_entries AS (
-        SELECT entry.currency, entry.debit, entry.credit, entry.amount,
-               1 AS entries, 0 AS payers, 0 AS first_time_payers
+        SELECT entry.currency, entry.debit, entry.credit, entry.amount, 1 AS entries
           FROM chosen_transactions
           JOIN ledger_entries entry ON entry.balance_transaction = chosen_transactions.id
     )
-    SELECT currency, {SUMS_SQL}
+    SELECT {_SUMS_SQL}
       FROM their_entries
-     GROUP BY currency
-     ORDER BY currency
-     LIMIT 200
+     GROUP BY currency, is_other_income
+     ORDER BY currency, is_other_income
+     LIMIT 400
     """  # noqa: S608 - constants only; what was asked is a parameter
     return query, params

@@ -11,7 +11,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.accounting.reports import monthly, other_income
 from payments.accounting.reports.monthly import MonthlyTotal
-from payments.accounting.reports.other_income import OtherIncomeMonth
 from payments.core.errors import InvalidField
 from payments.core.frequency import Frequency
 from payments.infra.context import Context
@@ -72,21 +71,23 @@ class MonthPages(Controller):
         request: AnyRequest,
         export_grant: NamedDependency[ExportGrant],
     ) -> Response[bytes]:
-        """The same totals as a file."""
+        """The same totals as a file, those of other income among them."""
         chosen = _parse_filters(request.query_params)
         async with ctx.sessions() as session:
-            totals = await monthly.by_month(session, ctx.settings.accounting_zoneinfo, **chosen)
+            lines = await other_income.beside_contributions(
+                session, ctx.settings.accounting_zoneinfo, **chosen
+            )
         zone = ctx.settings.accounting_zone.replace("/", "-")
         values = filters.pick(request.query_params, FILTER_NAMES).values()
         name = "_".join(["monthly", *(value for value in values if value), zone])
         return await attachment(
-            export_grant, monthly.as_csv(totals).encode(), f"{name}.csv", media_type="text/csv"
+            export_grant, monthly.as_csv(lines).encode(), f"{name}.csv", media_type="text/csv"
         )
 
 
 async def _other_income(
     ctx: Context, session: AsyncSession, chosen: Mapping[str, Any]
-) -> list[OtherIncomeMonth]:
+) -> list[MonthlyTotal]:
     """Return what is no contribution, unless another frequency is asked for."""
     if chosen.get("frequency", Frequency.OTHER) != Frequency.OTHER:
         return []
@@ -94,7 +95,7 @@ async def _other_income(
     return await other_income.by_month(session, ctx.settings.accounting_zoneinfo, **period)
 
 
-def _other_income_table(months: Sequence[OtherIncomeMonth]) -> Table:
+def _other_income_table(months: Sequence[MonthlyTotal]) -> Table:
     rows: list[list[str | Cell]] = [
         [
             Cell(
@@ -107,7 +108,7 @@ def _other_income_table(months: Sequence[OtherIncomeMonth]) -> Table:
             one.currency.upper(),
             format_money(one.gross, one.currency),
             format_deduction(one.fees, one.currency),
-            format_deduction(one.returned, one.currency),
+            format_deduction(one.refunds + one.disputes, one.currency),
             format_money(one.net, one.currency),
         ]
         for one in months

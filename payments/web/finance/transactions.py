@@ -22,7 +22,13 @@ from payments.accounting.reports.transaction_filters import Filters
 from payments.accounting.reports.transactions import Transaction, TransactionTotal
 from payments.core import i18n
 from payments.core.errors import NotFound
-from payments.core.frequency import VARYING_AMOUNT, Interval, IntervalUnit, every
+from payments.core.frequency import (
+    NO_FREQUENCY,
+    VARYING_AMOUNT,
+    Interval,
+    IntervalUnit,
+    every,
+)
 from payments.core.identifiers import is_row_id
 from payments.infra.context import Context
 from payments.ledger.posting_rules import LedgerAccount
@@ -57,7 +63,7 @@ FILTER_NAMES = (
     "id",
 )
 TYPE_LABELS = {
-    "charge": "Gift",
+    "charge": "Payment",
     "refund": "Refund",
     "refund_failure": "Refund came back",
     "dispute": "Dispute",
@@ -156,7 +162,7 @@ def _filter_options(chosen: Filters) -> dict[str, list[dict[str, Any]]]:
 def _totals_table(totals: Sequence[TransactionTotal], of_period: Period) -> Table:
     rows = [
         [
-            total.currency.upper(),
+            total.currency.upper() + (", other income" if total.is_other_income else ""),
             format_count(total.payments),
             format_money(total.gross, total.currency),
             format_deduction(total.fees, total.currency),
@@ -178,7 +184,7 @@ def _transactions_table(ctx: Context, page: Sequence[Transaction]) -> Table:
         [
             format_minute(ctx, one.occurred_at),
             TYPE_LABELS[one.type],
-            frequency_label(one.frequency) if one.contribution_id else EMPTY_CELL,
+            EMPTY_CELL if one.frequency == NO_FREQUENCY else frequency_label(one.frequency),
             one.campaign or EMPTY_CELL,
             contribution_cell(one.contribution_id),
             Cell(_contra_account(one), code=True),
