@@ -163,7 +163,7 @@ def authenticate(account: StripeAccount, authorization: str) -> ApiKey:
 def authorize(key: ApiKey, needed: Sequence[str]) -> None:
     """Check that a key has these permissions. Raises ApiError, a 403 that names the first missing.
 
-    Stripe's errors name one permission, so a client learns of the others one by one.
+    Stripe's errors name one need, so a client learns of the others one by one.
     """
     for permission in needed:
         if not key.allows(permission):
@@ -171,11 +171,12 @@ def authorize(key: ApiKey, needed: Sequence[str]) -> None:
 
 
 def permission_error(secret: str, permission: str) -> ApiError:
-    """Return a 403: a key lacks this permission."""
+    """Return a 403: a key lacks this permission. It names others that would do as well."""
+    named = [f"'rak_{each}'" for each in permissions.that_grant(permission)]
     message = (
         f"The provided key '{mask(secret)}' does not have the required permissions for this "
-        f"endpoint on account '{ACCOUNT_ID}'. Having the 'rak_{permission}' permission would "
-        "allow this request to continue."
+        f"endpoint on account '{ACCOUNT_ID}'. Having the {', '.join(named)} "
+        f"permission{'s' * (len(named) > 1)} would allow this request to continue."
     )
     return ApiError(403, {"type": "invalid_request_error", "message": message})
 

@@ -5,8 +5,11 @@ its dashboard has a row per resource with None, Read and Write, and some rows co
 (`DASHBOARD_ROWS`). Write implies read.
 
 Where Stripe documents no permission of a route, it has that of the object it belongs to; these are
-marked "unverified" below. Unverified too is that what a request makes on the way, such as the price
-of `price_data`, needs no permission of its own.
+marked "unverified" below. So is the word for refunds: the dashboard has one row for charges and
+refunds, and public code names `rak_refund_write` and `rak_charge_write`. Payment Links are
+`payment_links` in Stripe's own list, though links to its dashboard are seen with `payment_link`.
+Unverified too is that what a request makes on the way, such as the price of `price_data`, needs no
+permission of its own.
 """
 
 import functools
@@ -196,3 +199,10 @@ def allows(scopes: dict[str, str], permission: str) -> bool:
     if scopes.get(resource) in (access, "write"):
         return True
     return access == "read" and any(resource in IMPLIED_READS.get(held, ()) for held in scopes)
+
+
+def that_grant(permission: str) -> list[str]:
+    """Return a permission and those that imply it, sorted, as Stripe's errors list them."""
+    resource, _, access = permission.rpartition("_")
+    implying = [each for each, implied in IMPLIED_READS.items() if resource in implied]
+    return sorted([permission, *(f"{each}_read" for each in implying if access == "read")])

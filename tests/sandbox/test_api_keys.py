@@ -162,6 +162,10 @@ async def test_write_allows_to_read_and_some_permissions_imply_others(shop: Shop
             )
         with pytest.raises(stripe.PermissionError, match="rak_charge_read"):
             await shop.client.v1.charges.list_async(options=using(key))
+    other = shop.sandbox.add_key(scopes={"customer": "read"})
+    both = "Having the 'rak_checkout_session_read', 'rak_payment_intent_read' permissions would"
+    with pytest.raises(stripe.PermissionError, match=both):
+        await shop.client.v1.payment_intents.list_async(options=using(other))
 
 
 async def test_an_expanded_object_needs_its_own_permission_before_anything_is_done(
