@@ -1,6 +1,24 @@
 """Accounting: what finance reads, takes away and closes, computed from the ledger and never stored
 as a truth of its own.
 
+booking_day         the day on which reports count an entry
+chain_verification  whether the hash chain is whole; the replay
+close_pack          the files of a closed month, signed
+cohort_retention    of those that first paid in a month, how many paid later
+daily_totals        how much moved between two accounts on each day
+exports             files for finance
+integrity           running the checks, their results and alerts
+integrity_checks    the rules as SQL
+late_entries        entries of a month that was already closed
+month_snapshots     the month cache: figures of months that are over
+mrr_rollforward     monthly recurring revenue and what changed it
+pack_verification   whether a pack is as it was signed
+payment_recovery    dunning: renewals that failed and were paid after all
+period_close        the months that finance has closed
+reports             the questions finance asks
+sql_text            constants and conditions as SQL text
+statement_timeout   of what reads the whole ledger
+
 Daily totals and month snapshots are caches that the integrity checks compute again; reports,
 exports and closed periods read them and the ledger entries. Every amount is in minor units of one
 currency, and two currencies are never added. A closed month never changes. Nothing here says who

@@ -1,5 +1,22 @@
 """The operator's commands, put together. Each module is one command or one group of them.
 
+__main__          `python -m payments.cli`
+campaigns         `campaigns`
+common            what the commands share: context, exit codes, files, progress
+doctor            `doctor`
+embed             `embed`
+emergency_stop    `emergency-stop`
+erase_identities  `erase-identities`
+export            `export`
+jobs              `jobs`
+newsletter        `newsletter`
+period            `period`
+reports           `verify-ledger`, `report`
+server            `serve`, `work`, `migrate`, `sandbox`, `demo`
+settings          `config`, `keys`
+staff             `staff`
+stripe            `stripe`, `import-balance`, `reconcile`
+
 A command imports what it needs when it runs: the web framework alone takes seconds, and
 `payments --help` should not. `common` has what the commands share, and none of them imports this
 module. Every room and door may be imported.

@@ -1,5 +1,26 @@
 """What every room needs and nothing owns: money, amounts, dates, languages, settings, errors.
 
+adoption         what of a Stripe account is adopted, as a setting
+amount_input     amounts as readers type them
+calendar         dates, months and time zones
+campaign_parser  campaigns from TOML, JSON or a form
+campaign_schema  what a campaign's readers see and are suggested
+email            the normal form of an e-mail address
+errors           expected failures, each with a status and a code
+fee_cover        a reader may add Stripe's fee to a gift
+frequency        how often a contribution is charged
+geoip            the country of an IP address, from a file
+i18n             locales, their catalogues, how they write a date
+ics              calendar files: a reminder without an address
+identifiers      the ids of our rows, and slugs
+money            minor units with a currency, and the limits of a gift
+new_settings     an environment file with secrets of its own
+open_enum        an enum of words that somebody else chooses
+safety_policy    the donor safety policy, a TOML file
+secret_strength  refuses what somebody could guess
+setting_types    how an operator writes each kind of value
+settings         read once from the environment, checked, frozen
+
 It reads files and the environment, but neither the database nor the network, and holds no table. It
 imports nothing of ours.
 """

@@ -1,5 +1,11 @@
 """Mail to donors: the outbox, templates, rendering, SMTP, signed links, muted subscriptions.
 
+links   signed for one purpose, without signing in
+muted   subscriptions about which no mail is sent
+outbox  mails to send, one for each cause
+render  a template, a subject, paragraphs
+smtp    one connection and one mail
+
 A mail is a row, one for each cause, written in the cause's transaction; it is rendered, addressed
 and sent later. The outbox holds no address and no text. It imports infra and core.
 """

@@ -1,5 +1,13 @@
 """The operator's programs: the worker with its schedules, doctor, reconcile, Stripe set-up, demo.
 
+demo             `payments demo`
+doctor           whether everything around this service is right
+missing_objects  what we hold and Stripe does not have
+reconcile        compares with Stripe, and repairs
+schedules        what runs when
+stripe_setup     the Products and the webhook endpoint
+worker           runs jobs and schedules until it is stopped
+
 A door: it opens the context and the transactions and calls verbs of the rooms. It imports web,
 webhooks, every room and, for the demo, the sandbox.
 """

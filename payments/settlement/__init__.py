@@ -1,5 +1,12 @@
 """Settlement: what Stripe does with the money after a charge, imported and updated.
 
+disputes         a bank takes a payment back, or inquires
+fraud_warnings   a card network reports likely fraud
+importer         every movement of the balance, webhook or not
+payouts          money on its way to the bank, reconciled
+refund_requests  from a colleague's form to Stripe's answer
+refunds          payments given back, here or at Stripe
+
 Balance transactions, payouts, refunds and disputes. Every row mirrors an object of Stripe's as last
 fetched; the ledger takes its amounts from the imported balance transactions alone, each posted
 exactly once. This room imports giving and the rooms below it.

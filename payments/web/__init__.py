@@ -9,12 +9,21 @@ request_locale    the language of a response
 security_headers  headers of every response
 csrf              forms of other sites are refused
 risk_check        who asks: program or person, and the page where they prove or wait
-cookies, origins, forms, errors, health
 account           a donor's account
 api               the API for programs
 donate            the donation form and the way to Stripe Checkout
 finance           the books, for finance
-newsletter, reminders
 staff             signing in of colleagues, and who may open which page
 support           one donor at a time, for support
+bearer_token      how tools of the operator show who they are
+cookies           for this host alone
+demo_inbox        the demo's mails
+errors            problem+json for programs, a page for people
+forms             forms as text, JSON decoded strictly
+health            health checks and metrics
+newsletter        signing up, confirming and leaving
+origins           the base URL and its alternates
+reminders         signing up, confirming, the calendar file and leaving
+security_txt      /.well-known/security.txt
+signup_limit      sign-ups by one network
 """

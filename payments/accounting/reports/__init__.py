@@ -1,18 +1,19 @@
 """Reports: the questions finance asks, answered from ledger entries. Read only, in minor units; no
 row says who gave.
 
-    period                 the time a report is about
-    monthly                gross, fees, refunds and net by month, from the daily totals
-    stripe_balance         what Stripe held, and all that moved it in a month
-    variance               why net differs between two months, summing exactly
-    transaction_filters    which balance transactions a list or file is about
-    transactions           one line for each balance transaction, by keyset pages
-    contribution_timeline  what happened to one contribution
-    recurring              MRR, what subscriptions commit to, and what of it is at risk
-    payouts                what went to the bank, reconciled line by line
-    refunds_and_disputes   what was given or taken back, and what needs a response
-    sources                net by campaign, renewals included
-    freshness              how old the figures are, and what they leave out
+period                 the time a report is about
+monthly                gross, fees, refunds and net by month, from the daily totals
+stripe_balance         what Stripe held, and all that moved it in a month
+variance               why net differs between two months, summing exactly
+transaction_filters    which balance transactions a list or file is about
+transactions           one line for each balance transaction, by keyset pages
+contribution_timeline  what happened to one contribution
+recurring              MRR, what subscriptions commit to, and what of it is at risk
+payouts                what went to the bank, reconciled line by line
+refunds_and_disputes   what was given or taken back, and what needs a response
+sources                net by campaign, renewals included
+freshness              how old the figures are, and what they leave out
+other_income           what the account takes for something else
 
 A month is a half-open month of the accounting zone. Currencies are never added together.
 """

@@ -4,8 +4,12 @@ history.
 One process group on this machine, which stores nothing: Ctrl-C ends and removes all of it. The
 history is made through the front door, and nothing is written to a table.
 
-    runner      starts everything, seeds the history, prints the links to open
-    seed        who does what on which day
-    supporters  who gives; readers, colleagues and banks are what they and others do
-    simulation  the service on a clock that is turned; browser is how people use it
+runner      starts everything, seeds the history, prints the links to open
+seed        who does what on which day
+supporters  the same readers every time
+simulation  the service and a sandbox on a clock that is turned
+banks       dispute, decline, convert, charge fees
+browser     without JavaScript: pages, forms, a mailbox
+colleagues  run campaigns, refund, close months
+readers     give, change, ask to be reminded
 """

@@ -8,6 +8,8 @@ receipts       what a donor paid, to print
 data_requests  what we hold of a donor, as a file, and its erasure
 mail_links     the signed links of mails: cancel a subscription without signing in
 view_models    what these pages and support's print
+change_pages   what each change will do, with dates and amounts
+paging         pages of a donor's own lists
 """
 
 from litestar import Router

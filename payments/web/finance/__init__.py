@@ -1,5 +1,22 @@
 """The pages of finance: figures from the ledger, the integrity checks, and files of the same.
 
+exports               the transactions as CSV or XLSX, journals
+filters               a page's address is its state
+formats               how money, counts and dates are printed
+layout                navigation, freshness, alerts
+months                gross, fees, refunds and net by month
+overview              a month in figures, two years in bars
+payouts               each reconciled with its transactions
+period_close          closing a month, and the packs
+recurring             MRR, retention, recovery, what is at risk
+refund_form           of one payment
+refunds_and_disputes  what went back, and deadlines
+reminder_stats        asked for, sent, opened, gave
+sources               net by campaign
+tables                tables, ready to print
+transactions          found by anything in them; one contribution
+variance              why net differs between two months
+
 Nothing on them is about a person.
 """
 
