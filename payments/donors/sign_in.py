@@ -245,6 +245,21 @@ async def current_donor(session: AsyncSession, token: str | None, *, now: dateti
     return donor_id
 
 
+async def has_signed_in_since(
+    session: AsyncSession, donor_id: str, moment: datetime, *, now: datetime
+) -> bool:
+    """Whether a donor has a session that began since a moment: then the address was proved.
+
+    A session that has ended is not remembered.
+    """
+    query = select(DonorSession.token_hash).where(
+        DonorSession.donor_id == donor_id,
+        DonorSession.expires_at > now,
+        DonorSession.expires_at >= moment + SESSION_LIFETIME,
+    )
+    return await session.scalar(query.limit(1)) is not None
+
+
 async def sign_out(session: AsyncSession, token: str) -> None:
     """End a session, if there is one of this token."""
     await session.execute(delete(DonorSession).where(DonorSession.token_hash == _sha256(token)))

@@ -300,6 +300,19 @@ async def newest_decision(
     return change
 
 
+async def current_pause(session: AsyncSession, subscription_id: str) -> SubscriptionChange | None:
+    """Return the pause or skip that a paused subscription is in: the last that was seen."""
+    query = select(SubscriptionChange).where(
+        SubscriptionChange.subscription_id == subscription_id,
+        SubscriptionChange.kind.in_((ChangeKind.PAUSED, ChangeKind.SKIPPED)),
+        SubscriptionChange.done_at.is_not(None),
+    )
+    change: SubscriptionChange | None = await session.scalar(
+        query.order_by(SubscriptionChange.done_at.desc()).limit(1)
+    )
+    return change
+
+
 async def list_done(session: AsyncSession, subscription_id: str) -> list[SubscriptionChange]:
     """Return all that happened to a subscription, newest first, without decisions not done."""
     query = (

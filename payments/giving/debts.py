@@ -12,6 +12,9 @@ has forgiven nothing. An invoice is a debt when it is
 A void one is no debt, nor is the draft of a pause, nor one that a bank is working on. What Stripe
 has paused because a payment failed, or for want of a card, goes on when the debt is paid. While an
 emergency stop holds a subscription none is paid and none is resumed.
+
+Whoever pauses a subscription, or skips a charge of it, is forgiven what was not paid before: that
+nothing is charged meanwhile is what they were shown.
 """
 
 import contextlib
@@ -25,7 +28,7 @@ import stripe
 
 from payments.core.calendar import from_unix
 from payments.core.money import Money
-from payments.giving import change_requests, invoices, subscription_sync
+from payments.giving import change_requests, invoices, subscription_sync, subscriptions
 from payments.giving.subscriptions import SubscriptionStatus
 from payments.infra import alerts, stripe_client
 from payments.infra.alerts import AlertKind
@@ -136,6 +139,17 @@ async def forgive_all(ctx: Context, subscription_id: str) -> None:
         for debt in reversed(await _debts_of(ctx, fetched)):
             await _forgive(ctx, debt)
     await subscription_sync.sync(ctx, subscription_id)
+
+
+async def forgive_paused(ctx: Context, subscription_id: str) -> None:
+    """Void whatever a subscription owes that is paused, unless it was resumed since.
+
+    Raises StripeUnavailable.
+    """
+    async with ctx.sessions() as session:
+        subscription = await subscriptions.get_or_none(session, subscription_id)
+    if subscription is not None and subscription.is_paused:
+        await forgive_all(ctx, subscription_id)
 
 
 async def _settle_debts(

@@ -11,10 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from payments.core.errors import InvalidField
 from payments.donors import donors, sign_in
 from payments.donors.donors import Donor
+from payments.giving import subscriptions
 from payments.giving.contributions import Contribution
+from payments.giving.subscription_differences import notify
 from payments.giving.subscriptions import Subscription
 from payments.infra import stripe_client
 from payments.infra.context import Context
+from payments.mail import outbox
+from payments.mail.outbox import MailKind
 
 
 async def of_customer(ctx: Context, customer_id: str) -> str | None:
@@ -72,6 +76,14 @@ def _is_address_of(ctx: Context, donor: Donor, address: str | None) -> bool:
 # --- a changed address ----------------------------------------------------------------------------
 
 
+async def sync_if_changed(ctx: Context, customer: stripe.Customer) -> None:
+    """Do as `sync_address` if a customer, as just fetched, has not the address of their donor."""
+    async with ctx.sessions() as session:
+        donor = await donors.of_customer(session, customer.id)
+    if donor is not None and not donors.has_address(ctx.settings, donor, customer.email or None):
+        await sync_address(ctx, customer.id)
+
+
 async def sync_address(ctx: Context, customer_id: str) -> None:
     """Move what a customer gave to the donor of the address that the customer has now.
 
@@ -115,7 +127,25 @@ async def sync_address(ctx: Context, customer_id: str) -> None:
             .values(donor_id=new_id)
         )
         await sign_in.end_access(session, donor.id)
+        await _notify_if_several(ctx, session, new_id, customer_id)
         await _delete_if_empty(session, donor.id)
+
+
+async def _notify_if_several(
+    ctx: Context, session: AsyncSession, donor_id: str, customer_id: str
+) -> None:
+    """Enqueue the mail about a second subscription where a new address makes two donors one.
+
+    None is enqueued where their donor had it before about one of them.
+    """
+    live = [one for one in await subscriptions.list_for_donor(session, donor_id) if one.is_live]
+    moved = [one for one in live if one.stripe_customer_id == customer_id]
+    kind = MailKind.SECOND_BEGUN
+    keys = [f"{kind}:{one.stripe_subscription_id}" for one in live]
+    if moved and len(live) > len(moved) and not await outbox.exists(session, keys):
+        newest = moved[0]
+        key = f"{kind}:{newest.stripe_subscription_id}"
+        await notify(ctx, session, newest, kind, key=key)
 
 
 async def _delete_if_empty(session: AsyncSession, donor_id: str) -> None:

@@ -1,83 +1,140 @@
 """Second subscriptions: a donor who begins a recurring contribution and has another one already.
 
 It may be meant, a mistake, or a new start after the old card failed. The donor gets one mail for
-each that begins, and may end one. An old one whose payment has failed is paused at once, and what
-it owes is voided: Stripe would take it days later with the same card, and they would pay twice. A
+each that begins, and may end one. An old one whose payment has failed is paused first, and what it
+owes is voided: Stripe would take it days later with the same card, and they would pay twice. A
 pause takes nothing away: the donor can resume it on its page.
+
+Anybody can type anybody's address at Checkout. So nothing is paused before the address was proved:
+both are of one customer at Stripe, or the donor has signed in since the new one began. Until then
+the mail names no amounts, and the page behind it offers to pause or end the old one.
 """
+
+from collections.abc import Sequence
 
 import stripe
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from payments.giving import (
-    change_log,
-    change_requests,
-    debts,
-    subscription_sync,
-    subscriptions,
-)
+from payments.core.errors import StripeRejected
+from payments.donors import sign_in
+from payments.giving import change_log, change_requests, debts, subscriptions
 from payments.giving.change_log import Actor, ChangeKind, SubscriptionChange
 from payments.giving.contributions import Contribution
-from payments.giving.subscriptions import Subscription, SubscriptionStatus
-from payments.infra import job_queue
+from payments.giving.subscription_differences import notify
+from payments.giving.subscriptions import SECOND_NOTICE_WITHIN, Subscription, SubscriptionStatus
+from payments.infra import alerts, job_queue
+from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
+from payments.mail.outbox import MailKind
 
 HOLD_PARAMS = {"pause_collection": {"behavior": "void"}}
 
 
-async def hold(ctx: Context, subscription_id: str) -> None:
-    """Pause a subscription whose payment failed, and void what it owes, if its donor pays another.
+async def process(ctx: Context, subscription_id: str) -> None:
+    """Hold what fails beside a subscription that has begun, and then write to its donor.
 
-    Run again after it failed half way, it goes on with what is left: a pause alone leaves the open
-    invoice, which Stripe would try again. One that its donor resumed since is left alone. Raises
-    StripeUnavailable and ChangeNotMade.
+    Run again after it failed half way, it goes on with what is left. Raises StripeUnavailable;
+    what Stripe refuses raises an alert, and the mail says what is so.
     """
     async with ctx.sessions() as session:
         subscription = await subscriptions.get_or_none(session, subscription_id)
-        if subscription is None or not await _is_failing_beside_another(session, subscription):
+        if subscription is None:
             return
+        others = await list_others(session, subscription)
+        to_hold = [
+            other
+            for other in others
+            if subscription.status is SubscriptionStatus.ACTIVE
+            and other.status is SubscriptionStatus.PAST_DUE
+            and (not other.is_paused or await is_held(session, other))
+            and await is_proved(ctx, session, subscription, [other])
+        ]
+    if not others:
+        return
+    for other in to_hold:
+        await _hold(ctx, other)
+    kind = MailKind.SECOND_BEGUN
+    async with ctx.sessions.begin() as session:
+        await notify(ctx, session, subscription, kind, key=f"{kind}:{subscription_id}")
+
+
+async def list_others(session: AsyncSession, subscription: Subscription) -> list[Subscription]:
+    """Return the donor's other live subscriptions, but for those they have decided to end."""
+    contribution = await session.get_one(Contribution, subscription.contribution_id)
+    if contribution.donor_id is None:
+        return []
+    others = await subscriptions.list_live_others(
+        session, contribution.donor_id, subscription.stripe_subscription_id
+    )
+    ids = [other.stripe_subscription_id for other in others]
+    pending = await change_log.pending_cancellations(session, ids)
+    return [other for other in others if other.stripe_subscription_id not in pending]
+
+
+async def is_proved(
+    ctx: Context, session: AsyncSession, subscription: Subscription, others: Sequence[Subscription]
+) -> bool:
+    """Whether it is certain that who began a subscription is who gives the others."""
+    if all(one.stripe_customer_id == subscription.stripe_customer_id for one in others):
+        return True
+    contribution = await session.get_one(Contribution, subscription.contribution_id)
+    return contribution.donor_id is not None and await sign_in.has_signed_in_since(
+        session, contribution.donor_id, subscription.started_at, now=ctx.now()
+    )
+
+
+async def is_held(session: AsyncSession, subscription: Subscription) -> bool:
+    """Whether a subscription is paused by us, and nobody has resumed it."""
     if not subscription.is_paused:
+        return False
+    pause = await change_log.current_pause(session, subscription.stripe_subscription_id)
+    return pause is not None and pause.actor is Actor.SERVICE
+
+
+async def _hold(ctx: Context, failing: Subscription) -> None:
+    """Pause a subscription whose payment failed, and void what it owes.
+
+    One that its donor resumed since is left alone. Raises StripeUnavailable.
+    """
+    id_ = failing.stripe_subscription_id
+    if not failing.is_paused:
         async with ctx.sessions.begin() as session:
             decision = await change_log.record_decision(
                 session,
-                subscription_id,
+                id_,
                 ChangeKind.PAUSED,
                 actor=Actor.SERVICE,
                 now=ctx.now(),
-                idempotency_key=f"second:{subscription.current_period_end}",
+                idempotency_key=f"second:{failing.current_period_end}",
             )
         if decision.done_at is not None:
             return
-        call = change_requests.update_call(ctx, subscription_id, HOLD_PARAMS)
-        await change_requests.carry_out(ctx, decision, [call], _is_held)
-    await debts.forgive_all(ctx, subscription_id)
+        call = change_requests.update_call(ctx, id_, HOLD_PARAMS)
+        try:
+            await change_requests.carry_out(ctx, decision, [call], _is_held)
+        except StripeRejected:
+            async with ctx.sessions.begin() as session:
+                await alerts.raise_alert(
+                    session, AlertKind.CHANGE_NOT_MADE, object_id=id_, now=ctx.now()
+                )
+            return
+    await debts.forgive_all(ctx, id_)
 
 
 def _is_held(fetched: stripe.Subscription) -> bool:
     return change_requests.has_come_about(HOLD_PARAMS, fetched)
 
 
-async def _is_failing_beside_another(session: AsyncSession, subscription: Subscription) -> bool:
-    if subscription.status is not SubscriptionStatus.PAST_DUE:
-        return False
-    contribution = await session.get_one(Contribution, subscription.contribution_id)
-    if contribution.donor_id is None:
-        return False
-    others = await subscriptions.list_live_others(
-        session, contribution.donor_id, subscription.stripe_subscription_id
-    )
-    return any(other.status is SubscriptionStatus.ACTIVE for other in others)
-
-
 async def resume_holds(ctx: Context, *, limit: int = 500) -> int:
-    """Enqueue the holds that were not made. Returns how many.
+    """Enqueue the holds that were not made, of customers of one address that is certain.
 
     The failure of the old one may be seen only after the new one had begun, and a job may have no
-    attempt left. One that was held lately was resumed by its donor, and stays so.
+    attempt left. One that was held lately was resumed by its donor, and stays so. Returns how many
+    are enqueued.
     """
-    since = ctx.now() - subscription_sync.SECOND_NOTICE_WITHIN
+    since = ctx.now() - SECOND_NOTICE_WITHIN
     old, new = aliased(Subscription), aliased(Subscription)
     given, given_again = aliased(Contribution), aliased(Contribution)
     was_held = (
@@ -91,24 +148,25 @@ async def resume_holds(ctx: Context, *, limit: int = 500) -> int:
         .exists()
     )
     query = (
-        select(old.stripe_subscription_id)
-        .join(given, given.id == old.contribution_id)
-        .join(given_again, given_again.donor_id == given.donor_id)
-        .join(new, new.contribution_id == given_again.id)
+        select(new.stripe_subscription_id)
+        .join(given_again, given_again.id == new.contribution_id)
+        .join(given, given.donor_id == given_again.donor_id)
+        .join(old, old.contribution_id == given.id)
         .where(
             old.status == SubscriptionStatus.PAST_DUE,
             ~old.is_paused,
+            old.stripe_customer_id == new.stripe_customer_id,
             new.status == SubscriptionStatus.ACTIVE,
             new.started_at > old.started_at,
             new.started_at > since,
             ~was_held,
         )
-        .group_by(old.stripe_subscription_id)
+        .group_by(new.stripe_subscription_id)
         .order_by(func.random())  # the oldest might be those that Stripe refuses
         .limit(limit)
     )
     async with ctx.sessions.begin() as session:
         unmade = list(await session.scalars(query))
         for subscription_id in unmade:
-            await job_queue.enqueue_sync(session, subscriptions.HOLD_JOB, subscription_id)
+            await job_queue.enqueue_sync(session, subscriptions.SECOND_JOB, subscription_id)
     return len(unmade)

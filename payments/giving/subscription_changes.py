@@ -9,24 +9,27 @@ change raises NotFound, SubscriptionEnded, InvalidField, StripeRejected, ChangeN
 StripeUnavailable.
 """
 
+import contextlib
 import json
 from datetime import datetime, timedelta
 from typing import Any
 
 from payments.core.calendar import add_months
-from payments.core.errors import InvalidField, NotFound
+from payments.core.errors import InvalidField, NotFound, StripeUnavailable
 from payments.core.frequency import Frequency, Interval, IntervalUnit
 from payments.core.money import Money
 from payments.giving import (
     change_log,
     change_requests,
     checkout_session,
+    debts,
     subscription_sync,
+    subscription_terms,
     subscriptions,
 )
 from payments.giving.change_log import Actor, ChangeKind, SubscriptionChange
 from payments.giving.change_requests import Call
-from payments.giving.subscriptions import Subscription, SubscriptionStatus
+from payments.giving.subscriptions import ARREARS_STATUSES, Subscription, SubscriptionStatus
 from payments.infra import stripe_client
 from payments.infra.context import Context
 from payments.risk import emergency_stops
@@ -109,11 +112,17 @@ async def _price_change_params(
 ) -> dict[str, Any]:  # SubscriptionUpdateParams
     """Return the parameters that leave one item with this price, whatever items there are.
 
+    Raises InvalidField where Stripe would charge another total than that price.
     Another amount stays with its product; another frequency has a product of its own.
     """
     with stripe_client.translate_errors():
         fetched = await ctx.stripe.v1.subscriptions.retrieve_async(
             subscription.stripe_subscription_id
+        )
+    if subscription_terms.is_changed_by_discount_or_tax(fetched):
+        raise InvalidField(
+            "A discount or a tax changes what this contribution is charged, so another amount "
+            "cannot be set here. Please write to us. Nothing was changed."
         )
     first, *others = fetched["items"].data
     product = stripe_client.id_of(first.price.product)
@@ -137,7 +146,7 @@ async def _price_change_params(
 async def skip(
     ctx: Context, subscription_id: str, *, actor: Actor, idempotency_key: str | None = None
 ) -> None:
-    """Skip the next charge, and only that."""
+    """Skip the next charge, and what was not paid before it: neither is tried again."""
     subscription = await _require_renewing(ctx, subscription_id)
     nothing_due = InvalidField("Nothing is due that could be skipped. Nothing was changed.")
     if subscription.current_period_end is None:
@@ -163,7 +172,9 @@ async def pause(
     actor: Actor,
     idempotency_key: str | None = None,
 ) -> None:
-    """Pause for 1 to 12 months or, with None, until the donor resumes."""
+    """Pause for 1 to 12 months or, with None, until the donor resumes. What was not paid before is
+    not tried again.
+    """
     if months is not None and not 1 <= months <= MAX_PAUSE_MONTHS:
         raise InvalidField("Pause for 1 to 12 months. Nothing was changed.", field="months")
     subscription = await _require_renewing(ctx, subscription_id)
@@ -264,6 +275,9 @@ async def _update_at_stripe(
     await change_requests.carry_out(
         ctx, decision, calls, lambda after: change_requests.has_come_about(params, after)
     )
+    if "pause_collection" in params and subscription.status in ARREARS_STATUSES:
+        with contextlib.suppress(StripeUnavailable):  # a job does it as well
+            await debts.forgive_all(ctx, subscription_id)
 
 
 async def _decide(

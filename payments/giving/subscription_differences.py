@@ -12,7 +12,13 @@ from payments.core.calendar import local_date
 from payments.giving import change_log
 from payments.giving.change_log import Actor, ChangeKind
 from payments.giving.contributions import Contribution
-from payments.giving.subscriptions import LIVE_STATUSES, Subscription
+from payments.giving.subscriptions import (
+    ARREARS_STATUSES,
+    FORGIVE_JOB,
+    LIVE_STATUSES,
+    Subscription,
+)
+from payments.infra import job_queue
 from payments.infra.context import Context
 from payments.mail import outbox
 from payments.mail.outbox import MailKind
@@ -78,7 +84,11 @@ def _end_change(
 async def _record_pause_change(
     ctx: Context, session: AsyncSession, subscription: Subscription
 ) -> None:
-    """Log a pause, a skip or a resumption. At Stripe a skip is a pause over one charge."""
+    """Log a pause, a skip or a resumption. At Stripe a skip is a pause over one charge.
+
+    A pause leaves invoices as they are that were made before it, and Stripe would try them again:
+    whoever pauses here was shown that nothing is charged, so they are voided.
+    """
     kind = ChangeKind.PAUSED if subscription.is_paused else ChangeKind.RESUMED
     equivalent_kinds = (ChangeKind.SKIPPED,) if subscription.is_paused else ()
     change = await change_log.record_observed(
@@ -88,6 +98,9 @@ async def _record_pause_change(
         now=ctx.now(),
         equivalent_kinds=equivalent_kinds,
     )
+    is_owing = subscription.is_paused and subscription.status in ARREARS_STATUSES
+    if is_owing and change.actor is not Actor.STRIPE:
+        await job_queue.enqueue_sync(session, FORGIVE_JOB, subscription.stripe_subscription_id)
     if change.actor is Actor.SERVICE:
         return  # the mail about the second one says it
     mail_kind = MailKind(change.kind.value)

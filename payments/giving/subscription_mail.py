@@ -1,9 +1,9 @@
 """Subscription mails: written from what is true when they leave, dropped when it no longer is."""
 
-from collections.abc import Sequence
 from datetime import datetime
 
 import stripe
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core import calendar, i18n, money
 from payments.core.calendar import from_unix
@@ -14,10 +14,13 @@ from payments.giving import (
     change_log,
     contributions,
     donor_address,
+    second_mail,
+    second_subscriptions,
     subscriptions,
 )
+from payments.giving.change_log import Actor
 from payments.giving.current_card import CARD_EXPIRY_NOTICE
-from payments.giving.subscriptions import ARREARS_STATUSES, Subscription
+from payments.giving.subscriptions import Subscription, SubscriptionStatus
 from payments.infra import stripe_client
 from payments.infra.context import Context
 from payments.mail import links, render
@@ -25,6 +28,7 @@ from payments.mail.outbox import MailKind, OutboxMail, Undeliverable
 from payments.mail.render import AddressedMail
 
 INVOICE_KINDS = (MailKind.PAYMENT_FAILED, MailKind.ACTION_NEEDED)
+PAUSE_KINDS = (MailKind.PAUSED, MailKind.SKIPPED)
 END_KINDS = (MailKind.LAPSED, MailKind.CANCELLED)
 
 
@@ -37,14 +41,6 @@ async def compose(ctx: Context, mail: OutboxMail) -> AddressedMail | None:
     async with ctx.sessions() as session:
         subscription = await subscriptions.get_or_none(session, subscription_id)
         is_cancelling = await change_log.pending_cancellations(session, [subscription_id])
-        donor_id = None
-        if subscription is not None:
-            donor_id = (await contributions.get(session, subscription.contribution_id)).donor_id
-        others = []
-        if donor_id is not None and mail.kind is MailKind.SECOND_BEGUN:
-            others = await subscriptions.list_live_others(session, donor_id, subscription_id)
-    if mail.kind is MailKind.SECOND_BEGUN and not others:
-        return None  # one of the two has ended
     if subscription is None or (is_cancelling and subscription.is_live):
         return None
     if not _still_applies(mail.kind, subscription, now=ctx.now()):
@@ -59,10 +55,36 @@ async def compose(ctx: Context, mail: OutboxMail) -> AddressedMail | None:
         return None
     if customer.email is None:
         raise Undeliverable
+    await donor_address.sync_if_changed(ctx, customer)  # its links are the new donor's
     locale = i18n.negotiate_locale(mail.language)
-    variables = _template_variables(ctx, subscription, donor_id, invoice, locale)
-    variables |= _other_variables(others, locale)
+    async with ctx.sessions() as session:
+        donor_id = (await contributions.get(session, subscription.contribution_id)).donor_id
+        others = await _others(session, mail.kind, subscription)
+        if mail.kind is MailKind.SECOND_BEGUN and not others:
+            return None  # one of the two has ended
+        variables = await _other_variables(ctx, session, mail, subscription, others)
+        variables["still_tried"] = await _is_still_tried(session, mail.kind, subscription)
+    variables |= _template_variables(ctx, subscription, donor_id, invoice, locale)
     return AddressedMail(customer.email, render.render(mail.kind, locale, variables))
+
+
+async def _others(
+    session: AsyncSession, kind: MailKind, subscription: Subscription
+) -> list[Subscription]:
+    """Return the donor's other subscriptions, for the mails that say something of them."""
+    if kind not in (MailKind.SECOND_BEGUN, MailKind.PAYMENT_FAILED):
+        return []
+    return await second_subscriptions.list_others(session, subscription)
+
+
+async def _is_still_tried(
+    session: AsyncSession, kind: MailKind, subscription: Subscription
+) -> bool:
+    """Whether a payment from before a pause is tried on: of one that was made at Stripe."""
+    if kind not in PAUSE_KINDS or subscription.status is not SubscriptionStatus.PAST_DUE:
+        return False
+    pause = await change_log.current_pause(session, subscription.stripe_subscription_id)
+    return pause is None or pause.actor is Actor.STRIPE
 
 
 def _still_applies(kind: MailKind, subscription: Subscription, *, now: datetime) -> bool:
@@ -102,10 +124,7 @@ def _template_variables(
     """Return what the templates show, ready to print in the mail's language."""
 
     def day(moment: datetime | None) -> str | None:
-        if moment is None:
-            return None
-        local = calendar.local_date(moment, ctx.settings.accounting_zone)
-        return i18n.format_day(local, locale)
+        return _format_day(ctx, moment, locale)
 
     expires_on, frequency = subscription.card_expires_on, subscription.frequency
     amount, retry_at, confirm_link = subscription.money, None, None
@@ -137,6 +156,12 @@ def _template_variables(
     }
 
 
+def _format_day(ctx: Context, moment: datetime | None, locale: str) -> str | None:
+    if moment is None:
+        return None
+    return i18n.format_day(calendar.local_date(moment, ctx.settings.accounting_zone), locale)
+
+
 def _format_amount(amount: Money | None, locale: str) -> str:
     """Return an amount, or words for one that is not known in advance."""
     if amount is None:
@@ -149,8 +174,41 @@ def _amount_phrase(subscription: Subscription, locale: str) -> str:
     return render.amount_phrase(amount, locale, subscription.every)
 
 
-def _other_variables(others: Sequence[Subscription], locale: str) -> dict[str, object]:
-    """Return what is said of the donor's other subscriptions, and of one whose payment failed."""
-    phrases = [_amount_phrase(other, locale) for other in others]
-    has_failed = any(other.status in ARREARS_STATUSES or other.is_paused for other in others)
-    return {"other_phrases": ", ".join(phrases), "other_is_held": has_failed}
+async def _other_variables(
+    ctx: Context,
+    session: AsyncSession,
+    mail: OutboxMail,
+    subscription: Subscription,
+    others: list[Subscription],
+) -> dict[str, object]:
+    """Return what is said of the donor's other subscriptions, each by what is so of it."""
+    locale = i18n.negotiate_locale(mail.language)
+    variables: dict[str, object] = {
+        "is_proved": False,
+        "begun_on": "",
+        "others": [],
+        "has_other": any(
+            other.status is SubscriptionStatus.ACTIVE and not other.is_paused for other in others
+        ),
+    }
+    if mail.kind is not MailKind.SECOND_BEGUN or not await second_mail.may_name_amounts(
+        ctx, session, mail, subscription, others
+    ):
+        return variables
+    all_of_them = [subscription, *others]
+    said = []
+    for other in others:
+        state = await second_mail.state_of(session, other)
+        contribution = await contributions.get(session, other.contribution_id)
+        stop_link = links.cancel_link(ctx, contribution.id, contribution.donor_id)
+        said.append(
+            {
+                "amount_phrase": _amount_phrase(other, locale),
+                "begun_on": second_mail.begun_on(ctx, other, all_of_them, locale),
+                "state": state.word,
+                "date": _format_day(ctx, state.at, locale),
+                "cancel_link": links.localised(stop_link, locale),
+            }
+        )
+    begun_on = second_mail.begun_on(ctx, subscription, all_of_them, locale)
+    return variables | {"is_proved": True, "begun_on": begun_on, "others": said}

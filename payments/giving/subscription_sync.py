@@ -28,14 +28,15 @@ from payments.giving import (
 from payments.giving.change_log import Actor
 from payments.giving.contributions import Contribution, ContributionOrigin, ContributionStatus
 from payments.giving.import_unknown import ImportedTerms
-from payments.giving.subscription_differences import notify, record_differences
+from payments.giving.subscription_differences import record_differences
 from payments.giving.subscription_terms import SubscriptionTerms
 from payments.giving.subscriptions import (
     ARREARS_STATUSES,
     CANCEL_JOB,
-    HOLD_JOB,
     LIVE_STATUSES,
     RENEWING_STATUSES,
+    SECOND_JOB,
+    SECOND_NOTICE_WITHIN,
     Subscription,
     SubscriptionStatus,
     list_live_others,
@@ -44,10 +45,8 @@ from payments.infra import alerts, job_queue, stripe_client, unknown_values
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.mail import muted, outbox
-from payments.mail.outbox import MailKind
 from payments.risk import emergency_stops
 
-SECOND_NOTICE_WITHIN = timedelta(days=7)  # of its start; what is imported later is no news
 RESYNC_DELAY = timedelta(seconds=3)
 # What is not stored of a subscription that is still to be cancelled.
 ERASED_COLUMNS = {
@@ -135,9 +134,9 @@ async def _upsert(
         await _enqueue_failed_invoice(session, fetched, row["stripe_payment_method_id"])
     await unknown_values.update_alert(session, fetched.id, row["status"], now=ctx.now())
     row |= ERASED_COLUMNS if is_erased else {}
-    has_begun = await _write(ctx, session, before, fetched, contribution_id, row)
-    if has_begun and not is_erased:
-        await _look_for_others(ctx, session, fetched.id)
+    old_values = await _write(ctx, session, before, fetched, contribution_id, row)
+    if not is_erased:
+        await _look_for_others(ctx, session, fetched.id, old_values)
     if is_erased and fetched.ended_at is not None:
         await erased_contributions.anonymise_subscriptions(session, [fetched.id])
 
@@ -176,8 +175,8 @@ async def _write(
     fetched: stripe.Subscription,
     contribution_id: str,
     row: dict[str, Any],  # column -> value
-) -> bool:
-    """Insert or update a row, and record what differs. Returns whether it was not live before."""
+) -> dict[str, Any]:
+    """Insert or update a row, and record what differs. Returns what it held before, if anything."""
     if before is None:
         await session.execute(
             insert(Subscription)
@@ -189,14 +188,14 @@ async def _write(
             )
             .on_conflict_do_update(index_elements=["stripe_subscription_id"], set_=row)
         )
-        return True
+        return {}
     old_values = {name: getattr(before, name) for name in row}
     for name, value in row.items():
         setattr(before, name, value)
     await session.flush()
     await _record(ctx, session, before, old_values, fetched)
     await change_log.fail_unseen(session, fetched.id, requested_at=row["synced_at"])
-    return old_values["status"] not in LIVE_STATUSES
+    return old_values
 
 
 async def _record(
@@ -233,24 +232,30 @@ def failure_keys(invoice_id: str, payment_method_id: str | None) -> tuple[str, s
     return f"failed:{invoice_id}:{payment_method_id}", f"action:{invoice_id}:{payment_method_id}"
 
 
-async def _look_for_others(ctx: Context, session: AsyncSession, subscription_id: str) -> None:
-    """Tell the donor of a subscription that has begun, once, if they have another one, and have
-    such of the others held whose payment has failed.
+async def _look_for_others(
+    ctx: Context, session: AsyncSession, subscription_id: str, before: dict[str, Any]
+) -> None:
+    """Enqueue what follows from a subscription that has begun, if its donor has another one.
+
+    It begins with its first payment or its trial, and once more when the trial has ended. `before`
+    has the values it had, if there was a row.
     """
     subscription = await session.get_one(Subscription, subscription_id)
+    if not before or before["status"] not in LIVE_STATUSES:
+        begun_at = subscription.started_at
+    elif before["trial_ends_at"] is not None and subscription.trial_ends_at is None:
+        begun_at = before["trial_ends_at"]
+    else:
+        return
     contribution = await session.get_one(Contribution, subscription.contribution_id)
-    has_begun = subscription.status is SubscriptionStatus.ACTIVE
-    is_news = subscription.started_at > ctx.now() - SECOND_NOTICE_WITHIN
+    has_begun = (
+        subscription.status is SubscriptionStatus.ACTIVE or subscription.trial_ends_at is not None
+    )
+    is_news = begun_at > ctx.now() - SECOND_NOTICE_WITHIN
     if contribution.donor_id is None or not has_begun or not is_news:
         return
-    others = await list_live_others(session, contribution.donor_id, subscription_id)
-    if not others:
-        return
-    kind = MailKind.SECOND_BEGUN
-    await notify(ctx, session, subscription, kind, key=f"{kind}:{subscription_id}")
-    for other in others:
-        if other.status is SubscriptionStatus.PAST_DUE and not other.is_paused:
-            await job_queue.enqueue_sync(session, HOLD_JOB, other.stripe_subscription_id)
+    if await list_live_others(session, contribution.donor_id, subscription_id):
+        await job_queue.enqueue_sync(session, SECOND_JOB, subscription_id)
 
 
 def _column_values(

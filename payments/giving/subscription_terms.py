@@ -54,6 +54,20 @@ def _is_fixed(fetched: stripe.Subscription) -> bool:
     return len(_intervals(fetched)) == 1 and not is_metered
 
 
+def is_changed_by_discount_or_tax(fetched: stripe.Subscription) -> bool:
+    """Whether a subscription charges another total than the price of its first item would."""
+    tax = getattr(fetched, "automatic_tax", None)
+    first = fetched["items"].data[0]
+    holders = (
+        (fetched, "discounts"),
+        (fetched, "default_tax_rates"),
+        (first, "discounts"),
+        (first, "tax_rates"),
+    )
+    is_taxed = tax is not None and bool(tax.enabled)
+    return is_taxed or any(getattr(one, name, None) for one, name in holders)
+
+
 def _is_in_prices(fetched: stripe.Subscription) -> bool:
     """Whether the prices of the items say all that is charged."""
     tax = getattr(fetched, "automatic_tax", None)

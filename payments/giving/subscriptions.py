@@ -4,7 +4,7 @@ Stripe owns the schedule. A row is Stripe's subscription as `subscription_sync` 
 charges belong to `invoices`.
 """
 
-from datetime import date
+from datetime import date, timedelta
 
 from sqlalchemy import CheckConstraint, ForeignKey, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -20,7 +20,11 @@ from payments.giving.interval_columns import IntervalColumns
 from payments.infra import db
 
 CANCEL_JOB = "cancel_subscription"  # a job kind: cancel at Stripe what was decided
-HOLD_JOB = "hold_subscription"  # a job kind: see `second_subscriptions`
+SECOND_JOB = "second_subscription"  # a job kind: see `second_subscriptions`
+FORGIVE_JOB = "forgive_debts"  # a job kind: void what a paused one owes
+
+
+SECOND_NOTICE_WITHIN = timedelta(days=7)  # of its start; what is imported later is no news
 
 
 class SubscriptionStatus(OpenEnum):

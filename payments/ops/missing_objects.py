@@ -21,7 +21,8 @@ SUBSCRIPTION, CUSTOMER = "subscription", "customer"
 # What the jobs of ours are about.
 OBJECT_TYPES = {
     subscriptions.CANCEL_JOB: SUBSCRIPTION,
-    subscriptions.HOLD_JOB: SUBSCRIPTION,
+    subscriptions.SECOND_JOB: SUBSCRIPTION,
+    subscriptions.FORGIVE_JOB: SUBSCRIPTION,
     emergency_stops.SUBSCRIPTION_ARRIVAL_JOB: SUBSCRIPTION,
     emergency_stops.PAYMENT_ARRIVAL_JOB: "charge",
     quarantine.QUARANTINE_JOB: "charge",

@@ -24,6 +24,7 @@ from payments.accounting import daily_totals
 from payments.core.errors import StripeUnavailable
 from payments.giving import (
     cancellations,
+    debts,
     outbox_sender,
     second_subscriptions,
     subscriptions,
@@ -64,14 +65,21 @@ JOB_HANDLERS: Mapping[str, JobHandler] = {
     newsletter.CONFIRMATIONS_JOB: newsletter.send_confirmations,
     newsletter.DELIVERY_JOB: newsletter_delivery.deliver,
     subscriptions.CANCEL_JOB: cancellations.perform,
-    subscriptions.HOLD_JOB: second_subscriptions.hold,
+    subscriptions.SECOND_JOB: second_subscriptions.process,
+    subscriptions.FORGIVE_JOB: debts.forgive_paused,
     quarantine.QUARANTINE_JOB: quarantine_response.process,
     emergency_stops.SUBSCRIPTION_ARRIVAL_JOB: stop_arrivals.stop_subscription,
     emergency_stops.PAYMENT_ARRIVAL_JOB: stop_arrivals.stop_payment,
 }
 # What does nothing without Stripe. The others may fail for want of it, and then wait as well.
 STRIPE_JOBS = frozenset(
-    {*SYNC_HANDLERS, subscriptions.CANCEL_JOB, subscriptions.HOLD_JOB, quarantine.QUARANTINE_JOB}
+    {
+        *SYNC_HANDLERS,
+        subscriptions.CANCEL_JOB,
+        subscriptions.SECOND_JOB,
+        subscriptions.FORGIVE_JOB,
+        quarantine.QUARANTINE_JOB,
+    }
 )
 queue_app = procrastinate.App(
     connector=InMemoryConnector(),  # replaced by `open_engine`

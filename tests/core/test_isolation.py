@@ -37,7 +37,7 @@ REASONS = {
         signups/signup:destroy_orphaned_keys""",
     "it only enqueues jobs, each of which fails by itself": """
         giving/outbox_sender:resend_pending giving/payment_methods:_enqueue_syncs
-        giving/charges:_enqueue_subscriptions giving/subscription_sync:_look_for_others
+        giving/charges:_enqueue_subscriptions
         giving/cancellations:resume infra/job_queue:retry_failed
         infra/retries:retry_exhausted giving/second_subscriptions:resume_holds
         safety/quarantine_response:resume signups/newsletter_delivery:enqueue_due retry_stuck
@@ -47,6 +47,8 @@ REASONS = {
         accounting/close_pack:_write_files accounting/integrity:_check_stripe_balance
         accounting/month_snapshots:snapshot_past_months giving/change_requests:carry_out
         giving/debts:_debts_of _settle_debts forgive_all giving/adoption:includes_charge
+        giving/second_subscriptions:process giving/subscription_mail:_other_variables
+        giving/change_log:record_next_decision
         giving/donor_address:of_donor safety/data_requests:export_data erase
         settlement/refund_requests:_create_at_stripe webhooks/arrival:_has_undelivered
         safety/quarantine_response:_cancel_subscriptions safety/stop_lists:_invoices

@@ -83,6 +83,22 @@ async def test_yen_have_no_coins_to_split(donor: Donor) -> None:
     assert "¥700 every month" in page.text
 
 
+async def test_an_amount_that_a_tax_would_change_is_refused_beforehand(donor: Donor) -> None:
+    room, gift = donor.room, await donor.gives(500)
+    id_ = await subscription_id_of(room)
+    await donor.signs_in()
+    for name, fields in {"amount": {"amount": "9"}, "frequency": {}}.items():
+        room.sandbox.account.store.objects[id_]["automatic_tax"]["enabled"] = True
+        answer = await donor.opens_and_submits(f"{account_page(gift)}/{name}", **fields)
+        assert answer.status_code == 422
+        assert "A discount or a tax changes" in well_formed_page(answer).text
+        assert subscription_requests(room) == []
+    room.sandbox.account.store.objects[id_]["automatic_tax"]["enabled"] = False
+    await donor.follows_redirect(
+        await donor.opens_and_submits(f"{account_page(gift)}/amount", amount="9")
+    )
+
+
 async def test_the_same_amount_is_no_change(donor: Donor) -> None:
     gift = await donor.gives(500)
     await donor.signs_in()

@@ -47,8 +47,20 @@ def template_variables(locale: str, *, interval: Interval, bare: bool) -> Mappin
 
     return {
         "annual": interval == YEAR,
-        "other_phrases": "$3.00 a month",
-        "other_is_held": bare,
+        "is_proved": not bare,
+        "begun_on": day(8),
+        "others": [
+            {
+                "amount_phrase": "$3.00 a month",
+                "begun_on": day(9),
+                "state": state,
+                "date": None if state in ("held", "failing", "unpaid") else day(10),
+                "cancel_link": f"https://pay.lindenau.example/stop/{signed}",
+            }
+            for state in ("held" if interval == MONTH else "paused",)
+        ],
+        "has_other": bare,
+        "still_tried": bare,
         "periodic": interval.frequency is Frequency.PERIODIC,
         "amount": amount,
         "amount_phrase": render.amount_phrase(amount, locale, interval),

@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from payments.giving import payment_methods
 from payments.giving.change_log import Actor
-from payments.giving.subscriptions import HOLD_JOB
+from payments.giving.subscriptions import SECOND_JOB
 from payments.infra import isolation, job_queue, stripe_client
 from payments.infra.context import open_context
 from payments.infra.stripe_account import AccountNotVerified, WrongStripeAccount
@@ -124,7 +124,7 @@ async def test_nothing_is_missing_for_a_key_whose_account_is_not_known(
         for object_type, object_id in (
             ("subscription", lives),
             ("customer", "cus_gone"),
-            (HOLD_JOB, lives),
+            (SECOND_JOB, lives),
         ):
             with pytest.raises((AccountNotVerified, WrongStripeAccount)):
                 await missing_objects.handle(ctx, object_type, object_id)

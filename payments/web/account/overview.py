@@ -82,13 +82,15 @@ class OverviewPages(Controller):
             )
             ids = [subscription.stripe_subscription_id for subscription in own_subscriptions]
             pending = await change_log.pending_cancellations(session, ids)
+        views = [
+            view_models.subscription_view(ctx, subscription, pending_cancellations=pending)
+            for subscription in own_subscriptions
+        ]
+        view_models.tell_apart(ctx, own_subscriptions, views)
         return rendering.render(
             ctx,
             "account_overview.html",
-            subscriptions=[
-                view_models.subscription_view(ctx, subscription, pending_cancellations=pending)
-                for subscription in own_subscriptions
-            ],
+            subscriptions=views,
             contributions=[
                 view_models.contribution_view(ctx, contribution)
                 for contribution in given_once[: paging.PAGE_SIZE]

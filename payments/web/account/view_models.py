@@ -109,11 +109,27 @@ def subscription_view(
         "is_live": subscription.is_live,
         "may_be_charged": subscription.may_be_charged,
         "is_paused": subscription.is_paused,
+        "is_owed": subscription.status in ARREARS_STATUSES,
+        "begun": format_date(ctx, subscription.started_at),
         "started": format_date(ctx, subscription.started_at),
         "next_charge": format_date_or_empty(ctx, next_charge_at),
         "ended": _format_minute_or_empty(ctx, subscription.ended_at),
         "card_expires_soon": subscription.is_live and _card_expires_soon(ctx, subscription),
     }
+
+
+def tell_apart(
+    ctx: Context, shown: Sequence[Subscription], views: Sequence[dict[str, Any]]
+) -> None:
+    """Have those that give the same and began on one day say the minute too."""
+    for subscription, view in zip(shown, views, strict=True):
+        alike = [
+            one
+            for one in views
+            if all(one[name] == view[name] for name in ("amount", "every", "started"))
+        ]
+        if len(alike) > 1:
+            view["begun"] = format_minute(ctx, subscription.started_at)
 
 
 def _format_minute_or_empty(ctx: Context, at: datetime | None) -> str:

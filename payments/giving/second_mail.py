@@ -1,0 +1,73 @@
+"""The mail about a second subscription: what it says of each, as it is when the mail leaves."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from payments.core import i18n
+from payments.core.calendar import local_date
+from payments.giving import billing_dates, second_subscriptions
+from payments.giving.subscriptions import SECOND_NOTICE_WITHIN, Subscription, SubscriptionStatus
+from payments.infra.context import Context
+from payments.mail.outbox import OutboxMail
+
+MAX_DESCRIBED = 3  # others, in one mail
+
+
+@dataclass(frozen=True, slots=True)
+class OtherState:
+    """What is so of another subscription: a word for its sentence, and the moment it names."""
+
+    word: str
+    at: datetime | None = None
+
+
+async def may_name_amounts(
+    ctx: Context,
+    session: AsyncSession,
+    mail: OutboxMail,
+    subscription: Subscription,
+    others: list[Subscription],
+) -> bool:
+    """Whether a mail may say what is given: the address was proved, and one of them is new.
+
+    Whose address was changed at Stripe, to that of another donor, has begun nothing. Of many it
+    says none: their page does.
+    """
+    is_new = subscription.started_at > mail.created_at - SECOND_NOTICE_WITHIN
+    is_short = len(others) <= MAX_DESCRIBED
+    return (
+        is_new
+        and is_short
+        and await second_subscriptions.is_proved(ctx, session, subscription, others)
+    )
+
+
+async def state_of(session: AsyncSession, other: Subscription) -> OtherState:
+    """Return what is so of another live subscription, the most pressing first."""
+    next_charge_at = billing_dates.next_charge_at(other)
+    is_held = await second_subscriptions.is_held(session, other)
+    is_ending = other.scheduled_end_at is not None
+    states = (
+        (other.status is SubscriptionStatus.UNPAID, OtherState("unpaid")),
+        (other.status is SubscriptionStatus.PAST_DUE, OtherState("failing")),
+        (other.needs_card, OtherState("needs_card")),
+        (is_held, OtherState("held")),
+        (other.is_paused, OtherState("paused", other.resumes_at)),
+        (is_ending and next_charge_at is None, OtherState("ends", other.scheduled_end_at)),
+        (is_ending, OtherState("ends_later", other.scheduled_end_at)),
+    )
+    return next((state for is_so, state in states if is_so), OtherState("charged", next_charge_at))
+
+
+def begun_on(ctx: Context, one: Subscription, all_of_them: list[Subscription], locale: str) -> str:
+    """Return the day on which one began, and the minute where another began on the same day."""
+    zone = ctx.settings.accounting_zone
+    day = local_date(one.started_at, zone)
+    of_that_day = [other for other in all_of_them if local_date(other.started_at, zone) == day]
+    words = i18n.format_day(day, locale)
+    if len(of_that_day) == 1:
+        return words
+    local = one.started_at.astimezone(ctx.settings.accounting_zoneinfo)
+    return f"{words}, {local:%H:%M} {local.tzname()}"
