@@ -233,7 +233,7 @@ async def test_lines_and_totals_agree_under_every_filter(room: Newsroom) -> None
         "SELECT balance_transaction, debit, credit, amount, currency FROM ledger_entries"
     ):
         entries[transaction].append(entry)
-    told: Counter[bool] = Counter()
+    found_as: Counter[bool] = Counter()
     async with room.ctx.sessions() as session:
         for filters in await every_filter(room):
             lines, more = await transactions.list_page(session, zone, filters, size=1000)
@@ -256,8 +256,8 @@ async def test_lines_and_totals_agree_under_every_filter(room: Newsroom) -> None
                             expected[currency, is_other, name] += sign * way * amount
             assert +Counter(sums) == +expected, filters.describe()
             assert -Counter(sums) == -expected, filters.describe()
-            told.update(total.is_other_income for total in found)
-    assert told[True] > 20
+            found_as.update(total.is_other_income for total in found)
+    assert found_as[True] > 20
     cookie = await signs_in(room)
     page = Page((await sees(room, cookie, "/finance/transactions?frequency=other")).text)
     (total, *rest) = [row for row in page.cells if row[0].startswith("USD")]
