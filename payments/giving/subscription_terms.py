@@ -117,9 +117,17 @@ async def _invoiced_amount(ctx: Context, fetched: stripe.Subscription) -> int | 
 
 
 def _recurring_total(invoice: stripe.Invoice) -> int | None:
-    """Return the total of an invoice; None where it charges for more than one whole period."""
+    """Return what an invoice charges for its period, without what is charged once beside it.
+
+    None where it charges for more than one whole period, or where a tax or discount is of both.
+    """
+    charged_once = 0
     for line in invoice.lines.data:
         details = line.parent.subscription_item_details if line.parent is not None else None
-        if details is None or details.proration:
+        if details is None:
+            charged_once += line.amount
+        elif details.proration:
             return None
-    return invoice.total
+    if charged_once and invoice.total != invoice.subtotal:
+        return None
+    return invoice.total - charged_once

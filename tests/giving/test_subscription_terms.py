@@ -220,6 +220,8 @@ async def test_an_amount_that_stripe_does_not_fix_is_shown_as_that(donor: Donor,
     at_stripe = room.sandbox.account.store.objects[id_]
     (item,) = at_stripe["items"]["data"]
     if kind == "tiers":
+        once = {"customer": at_stripe["customer"], "amount": 250, "currency": "usd"}
+        room.sandbox.dashboard_request("POST", "/v1/invoiceitems", once)  # on the next invoice too
         recurring_price = {
             **price(1)["price_data"],
             "unit_amount": None,
