@@ -26,7 +26,7 @@ from payments.giving.payment_intent_links import PaymentIntentLink
 from payments.giving.subscriptions import LIVE_STATUSES, Subscription
 from payments.infra import isolation, job_queue, stripe_client
 from payments.infra.context import Context
-from payments.mail.outbox import OutboxMail
+from payments.mail import outbox
 from payments.settlement import importer
 from payments.settlement.disputes import CLOSED_STATUSES, Dispute
 from payments.settlement.importer import IMPORT_OVERLAP, ImportCursor
@@ -318,9 +318,7 @@ async def _with_open_invoice(ctx: Context) -> list[str]:
             for id_, synced_at, method_id in await session.execute(query)
         }
         keys = [key for _, pair in known.values() for key in pair]
-        announced = set(
-            await session.scalars(select(OutboxMail.key).where(OutboxMail.key.in_(keys)))
-        )
+        announced = await outbox.known_keys(session, keys)
     return [
         id_
         for id_, (synced_at, keys_of_one) in known.items()

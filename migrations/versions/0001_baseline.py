@@ -1205,7 +1205,7 @@ def mail_tables() -> None:
     op.create_table(
         "outbox_mails",
         required("id", ROW_ID),
-        required("key", sa.String(255)),
+        required("key", sa.String(64)),
         required(
             "kind",
             one_of(

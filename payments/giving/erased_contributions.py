@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from payments.donors import donors
 from payments.giving.contributions import Contribution
 from payments.giving.subscriptions import LIVE_STATUSES, SubscriptionStatus
-from payments.infra import db, job_queue
+from payments.infra import alerts, db, job_queue
 from payments.mail import muted
 
 ANONYMISED = "anonymised"  # in the place of what is gone
@@ -115,6 +115,7 @@ _RENAME_SUBSCRIPTIONS_SQL = text("""
       FROM renamed r
      WHERE s.stripe_subscription_id = r.old_id
 """)
+_MAILS_ABOUT_SQL = text("SELECT object_id FROM outbox_mails WHERE subscription_id = ANY(:ids)")
 
 
 async def erase(session: AsyncSession, contribution_ids: Sequence[str], *, now: datetime) -> None:
@@ -140,7 +141,7 @@ async def erase(session: AsyncSession, contribution_ids: Sequence[str], *, now: 
     await anonymise_subscriptions(
         session, [row.stripe_subscription_id for row in rows if not row.is_chargeable]
     )
-    await job_queue.forget(session, forgotten)
+    await forget(session, forgotten)
 
 
 async def ids_of_donors(session: AsyncSession, donor_ids: Sequence[str]) -> list[str]:
@@ -150,13 +151,22 @@ async def ids_of_donors(session: AsyncSession, donor_ids: Sequence[str]) -> list
 
 
 async def anonymise_subscriptions(session: AsyncSession, subscription_ids: Sequence[str]) -> None:
-    """Replace Stripe's ids of subscriptions that have ended, and delete the mails and the jobs
-    about them.
+    """Replace Stripe's ids of subscriptions that have ended, and delete the mails, jobs and
+    alerts about them.
     """
     await session.flush()
     session.expire_all()
-    await session.execute(_RENAME_SUBSCRIPTIONS_SQL, {"ids": list(subscription_ids)})
-    await job_queue.forget(session, subscription_ids)
+    ids = {"ids": list(subscription_ids)}
+    mails_about = await session.scalars(_MAILS_ABOUT_SQL, ids)  # invoices, among others
+    forgotten = [*subscription_ids, *(id_ for id_ in mails_about if id_ is not None)]
+    await session.execute(_RENAME_SUBSCRIPTIONS_SQL, ids)
+    await forget(session, forgotten)
+
+
+async def forget(session: AsyncSession, object_ids: Sequence[str]) -> None:
+    """Delete the jobs and the alerts about objects of Stripe's whose donor is erased."""
+    await job_queue.forget(session, object_ids)
+    await alerts.forget(session, object_ids)
 
 
 async def is_erased(session: AsyncSession, contribution_id: str | None) -> bool:

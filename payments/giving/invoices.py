@@ -101,7 +101,10 @@ async def _notify_payment_failure(
     if subscription.ended_at is not None and made_at > subscription.ended_at:
         if invoice.amount_due > 0:
             await alerts.raise_alert(
-                session, AlertKind.CHARGED_AFTER_CANCELLATION, object_id=invoice.id, now=ctx.now()
+                session,
+                AlertKind.CHARGED_AFTER_CANCELLATION,
+                object_id=subscription.stripe_subscription_id,
+                now=ctx.now(),
             )
         return
     attempts = [intent for intent in intents if isinstance(intent, stripe.PaymentIntent)]

@@ -7,10 +7,10 @@ check; it is never anything about a person.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import Index, String, func, select, update
+from sqlalchemy import ColumnElement, Index, String, and_, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -141,6 +141,14 @@ MESSAGES = {
 }
 
 
+# Stripe's objects that lead to a person, by the beginnings of their ids.
+PERSONAL_IDS = "^(card|cs|cus|in|pi|pm|seti|src|sub)_"
+# A charge is an object of the books. Where it is named here, it says who is in danger.
+ABOUT_ENDANGERED = (AlertKind.QUARANTINED, AlertKind.STOP_ARRIVAL)
+ALERT_RETENTION = timedelta(days=730)  # of closed ones
+PERSONAL_ALERT_RETENTION = timedelta(days=30)
+
+
 class Alert(db.Base):
     """One alert. Open until `closed_at` is set.
 
@@ -236,6 +244,28 @@ async def acknowledge(session: AsyncSession, alert_id: int, *, now: datetime) ->
         .returning(Alert)
     )
     return closed
+
+
+async def forget(session: AsyncSession, object_ids: Sequence[str]) -> None:
+    """Delete every alert about these objects, open or not: whoever they lead to is erased."""
+    await session.execute(delete(Alert).where(Alert.object_id.in_(object_ids)))
+
+
+async def forget_persons(session: AsyncSession) -> None:
+    """Delete every alert that leads to a person. Those about the books and the service stay."""
+    await session.execute(delete(Alert).where(_leads_to_a_person()))
+
+
+async def purge(session: AsyncSession, now: datetime) -> None:
+    """Delete closed alerts: soon those that lead to a person, and much later the others."""
+    is_over = and_(_leads_to_a_person(), Alert.closed_at < now - PERSONAL_ALERT_RETENTION)
+    await session.execute(
+        delete(Alert).where(or_(is_over, Alert.closed_at < now - ALERT_RETENTION))
+    )
+
+
+def _leads_to_a_person() -> ColumnElement[bool]:
+    return or_(Alert.object_id.regexp_match(PERSONAL_IDS), Alert.kind.in_(ABOUT_ENDANGERED))
 
 
 async def list_open(session: AsyncSession, *, after_id: int = 0, limit: int = 50) -> list[Alert]:

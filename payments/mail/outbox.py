@@ -1,9 +1,11 @@
 """The outbox: mails to send, each a row with a key for its cause, and a job in one transaction.
 
 `failed:in_123:pm_4` is one mail however many events report the failure. A row holds no address and
-no text: both are looked up when the mail is sent. Nothing in a row identifies a person.
+no text: both are looked up when the mail is sent. Of its key a row holds the hash. It is deleted
+with the donor's erasure.
 """
 
+import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -69,7 +71,7 @@ class OutboxMail(db.Base):
     __tablename__ = "outbox_mails"
 
     id: Mapped[db.Id] = mapped_column(primary_key=True)
-    key: Mapped[str] = mapped_column(String(255), unique=True)
+    key: Mapped[str] = mapped_column(String(64), unique=True)  # SHA-256 of its cause
     kind: Mapped[MailKind] = mapped_column(db.enum_column(MailKind, "kind_is_known"))
     status: Mapped[MailStatus] = mapped_column(db.enum_column(MailStatus, "status_is_known"))
     subscription_id: Mapped[db.StripeId | None] = mapped_column(index=True)
@@ -96,11 +98,12 @@ async def enqueue(
     """
     if await muted.is_muted(session, subscription_id):
         return False
+    hashed = _hashed(key)
     mail_id = await session.scalar(
         insert(OutboxMail)
         .values(
             id=new_row_id(),
-            key=key,
+            key=hashed,
             kind=kind,
             status=MailStatus.PENDING,
             subscription_id=subscription_id,
@@ -117,10 +120,21 @@ async def enqueue(
     return mail_id is not None
 
 
+def _hashed(key: str) -> str:
+    """Return what is stored of a key: it names objects of Stripe's that lead to a person."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
 async def exists(session: AsyncSession, keys: Sequence[str]) -> bool:
     """Whether a mail of one of these causes was enqueued before, whatever became of it."""
-    query = select(OutboxMail.id).where(OutboxMail.key.in_(keys)).limit(1)
-    return await session.scalar(query) is not None
+    return bool(await known_keys(session, keys))
+
+
+async def known_keys(session: AsyncSession, keys: Sequence[str]) -> set[str]:
+    """Return for which of these causes a mail was enqueued before, whatever became of it."""
+    by_hash = {_hashed(key): key for key in keys}
+    stored = await session.scalars(select(OutboxMail.key).where(OutboxMail.key.in_(by_hash)))
+    return {by_hash[one] for one in stored}
 
 
 async def purge(session: AsyncSession, now: datetime) -> None:

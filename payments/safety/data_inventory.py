@@ -13,7 +13,6 @@ from payments.core.i18n import gettext_noop
 
 # Thirteen months, so that a donor of last December is known this December.
 DONOR_LINK_RETENTION = timedelta(days=395)
-ALERT_RETENTION = timedelta(days=730)
 # Twenty-five months, so that a campaign can be compared with last year's.
 COUNT_RETENTION = timedelta(days=761)
 
@@ -219,11 +218,21 @@ CAMPAIGNS = DataClass(
     gettext_noop("As long as they are needed."),
     {"campaigns": "id config version experiment_round round_started_at changed_at"},
 )
+ALERTS = DataClass(
+    gettext_noop(
+        "What a colleague must look at, with Stripe's number of the payment or contribution that "
+        "it is about."
+    ),
+    gettext_noop(
+        "Until you erase it, or 30 days after a colleague has closed it; two years where it tells "
+        "of nobody."
+    ),
+    {"alerts": "id kind object_id job opened_at closed_at"},
+)
 HOUSEKEEPING = DataClass(
-    gettext_noop("Counts, marks and alerts that keep the service going. They identify nobody."),
+    gettext_noop("Counts and marks that keep the service going. They identify nobody."),
     gettext_noop("Two years at most, or as long as they are needed."),
     {
-        "alerts": "id kind object_id job opened_at closed_at",
         "integrity_checks": "check_name description failures checked_at",
         "reminder_counts": "month step number",
         "daily_totals_positions": "zone last_seq",
@@ -237,7 +246,7 @@ HOUSEKEEPING = DataClass(
 DATA_CLASSES = (
     ACCOUNTING_RECORDS, DONOR_IDENTIFIERS, SUBSCRIPTION_MAILS, SHORT_LIVED, ERASURES, REMINDERS,
     NEWSLETTER, SUPPRESSIONS, RATE_LIMITS, WEBHOOK_EVENTS, STAFF, AGGREGATE_COUNTS, CAMPAIGNS,
-    HOUSEKEEPING,
+    ALERTS, HOUSEKEEPING,
 )  # fmt: skip
 NEVER_STORED = (
     gettext_noop("Your name, your e-mail address in clear, your phone, your postal address."),

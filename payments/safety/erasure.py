@@ -13,7 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from payments.core.settings import Settings
 from payments.donors import donors, sign_in
 from payments.giving import erased_contributions
-from payments.infra import job_queue
 from payments.signups import reminders
 
 
@@ -26,7 +25,7 @@ async def erase_donors(session: AsyncSession, donor_ids: Sequence[str], *, now: 
     customer_ids = [id_ for one in donor_ids for id_ in await donors.customers_of(session, one)]
     contribution_ids = await erased_contributions.ids_of_donors(session, donor_ids)
     await erased_contributions.erase(session, contribution_ids, now=now)
-    await job_queue.forget(session, customer_ids)
+    await erased_contributions.forget(session, customer_ids)
     await sign_in.delete_links(session, donor_ids)
     await donors.delete_donors(session, donor_ids)
 

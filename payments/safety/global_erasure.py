@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from payments.core.errors import PaymentsError
 from payments.core.settings import Settings
 from payments.giving import erased_contributions
-from payments.infra import db, job_queue
+from payments.infra import alerts, db, job_queue
 from payments.infra.context import Context
 from payments.safety import emergency_stop, retention
 
@@ -79,7 +79,7 @@ FOREIGN_SUBSCRIPTIONS_SQL = """
 RECORD_SQL = "INSERT INTO global_erasures (erased_at) VALUES (:now) ON CONFLICT DO NOTHING"
 # Deleted rows stay on disk until the table is written anew.
 TABLES_TO_VACUUM = (
-    "charges", "contributions", "donor_customers", "donor_sessions", "donors",
+    "alerts", "charges", "contributions", "donor_customers", "donor_sessions", "donors",
     "emergency_stop_items", "erasures", "muted_subscriptions", "newsletter_signups", "outbox_mails",
     "payment_intent_links", "procrastinate_events", "procrastinate_jobs", "reminders",
     "sign_in_links", "subscription_changes", "subscriptions", "support_cases",
@@ -133,6 +133,7 @@ async def erase_everyone(ctx: Context, *, force: bool = False) -> ErasureReport:
         )
         await erased_contributions.anonymise_subscriptions(session, foreign)
         await job_queue.forget_all(session)
+        await alerts.forget_persons(session)
     vacuumed = await _vacuum(ctx)
     return ErasureReport(int(donors or 0), int(reminders or 0), keys, live_count, vacuumed)
 

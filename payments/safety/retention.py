@@ -11,9 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.giving import erased_contributions
 from payments.giving.subscriptions import LIVE_STATUSES
+from payments.infra import alerts
 from payments.infra.context import Context
 from payments.safety import erasure
-from payments.safety.data_inventory import ALERT_RETENTION, COUNT_RETENTION, DONOR_LINK_RETENTION
+from payments.safety.data_inventory import COUNT_RETENTION, DONOR_LINK_RETENTION
 
 # Binds: `before` is the end of the retention period, `live` the live statuses of a subscription.
 CONTRIBUTION_IS_OVER_SQL = """
@@ -58,8 +59,7 @@ EXPIRED_CONTRIBUTIONS_SQL = f"""
 BATCH_SIZE = 5000  # the LIMIT of both queries
 PURGES = (
     ("DELETE FROM quarantines WHERE processed_at < :before", DONOR_LINK_RETENTION),
-    ("DELETE FROM alerts WHERE closed_at < :before", ALERT_RETENTION),
-    ("DELETE FROM emergency_stops WHERE lifted_at < :before", ALERT_RETENTION),
+    ("DELETE FROM emergency_stops WHERE lifted_at < :before", alerts.ALERT_RETENTION),
     ("DELETE FROM article_counts WHERE day < CAST(:before AS date)", COUNT_RETENTION),
     ("DELETE FROM campaign_impressions WHERE day < CAST(:before AS date)", COUNT_RETENTION),
 )
@@ -74,6 +74,7 @@ async def purge_expired(ctx: Context) -> None:
     async with ctx.sessions.begin() as session:
         for statement, retention in PURGES:
             await session.execute(text(statement), {"before": now - retention})
+        await alerts.purge(session, now)
 
 
 async def _erase_expired(session: AsyncSession, *, before: datetime, now: datetime) -> int:

@@ -483,7 +483,7 @@ async def test_an_invoice_of_a_subscription_that_has_ended_opens_an_alert(
     await stripe.invoices.pay_async(invoice["id"], {"payment_method": str(method)})
     await newsroom.runs_until_idle()
     assert await newsroom.rows("SELECT kind, object_id FROM alerts") == [
-        ("charged_after_cancellation", invoice["id"])
+        ("charged_after_cancellation", id_)
     ]
     assert len(await charged(newsroom, gift.id)) == 2
     async with newsroom.ctx.sessions.begin() as session:

@@ -1,5 +1,6 @@
 """What donors find in their mailboxes, and what is never sent."""
 
+import hashlib
 import mailbox
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -437,9 +438,10 @@ async def test_each_pause_is_notified_once_at_the_same_moment_too(newsroom: News
         await newsroom.runs_until_idle()
     kinds = await newsroom.rows("SELECT kind, count(*) FROM outbox_mails GROUP BY 1 ORDER BY 1")
     assert kinds == [("paused", 2), ("resumed", 2)]
-    changes = await newsroom.rows("SELECT id FROM subscription_changes ORDER BY 1")
-    keys = await newsroom.rows("SELECT split_part(key, ':', 2) FROM outbox_mails ORDER BY 1")
-    assert keys == changes
+    changes = await newsroom.rows("SELECT kind || ':' || id FROM subscription_changes")
+    causes = [hashlib.sha256(str(cause).encode()).hexdigest() for (cause,) in changes]
+    keys = await newsroom.rows("SELECT key FROM outbox_mails")
+    assert sorted(str(key) for (key,) in keys) == sorted(causes)
 
 
 # --- the demo's mailbox ---------------------------------------------------------------------------
