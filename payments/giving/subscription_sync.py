@@ -17,12 +17,11 @@ from payments.giving import (
     adoption,
     change_log,
     contributions,
-    current_card,
     donor_attribution,
     erased_contributions,
     import_unknown,
-    interval_columns,
     missing_subscriptions,
+    subscription_columns,
     subscription_terms,
 )
 from payments.giving.change_log import Actor
@@ -34,7 +33,6 @@ from payments.giving.subscriptions import (
     ARREARS_STATUSES,
     CANCEL_JOB,
     LIVE_STATUSES,
-    RENEWING_STATUSES,
     SECOND_JOB,
     SECOND_NOTICE_WITHIN,
     Subscription,
@@ -129,7 +127,7 @@ async def _upsert(
             session, emergency_stops.SUBSCRIPTION_ARRIVAL_JOB, fetched.id
         )
         is_erased = await _attach_donor(ctx, session, fetched, contribution_id)
-    row = _column_values(fetched, terms) | {"synced_at": requested_at}
+    row = subscription_columns.values_of(fetched, terms) | {"synced_at": requested_at}
     if row["status"] in ARREARS_STATUSES and not is_erased:
         await _enqueue_failed_invoice(session, fetched, row["stripe_payment_method_id"])
     await unknown_values.update_alert(session, fetched.id, row["status"], now=ctx.now())
@@ -256,38 +254,6 @@ async def _look_for_others(
         return
     if await list_live_others(session, contribution.donor_id, subscription_id):
         await job_queue.enqueue_sync(session, SECOND_JOB, subscription_id)
-
-
-def _column_values(
-    fetched: stripe.Subscription, terms: SubscriptionTerms
-) -> dict[str, Any]:  # column -> value
-    item = fetched["items"].data[0]
-    status, card = SubscriptionStatus(fetched.status), current_card.from_subscription(fetched)
-    pause = fetched.pause_collection
-    return {
-        "stripe_customer_id": stripe_client.id_of(fetched.customer),
-        "status": status,
-        **interval_columns.column_values(terms.interval),
-        "amount": terms.amount,
-        "currency": fetched.currency,
-        "stripe_price_id": terms.stripe_price_id,
-        "stripe_payment_method_id": card.id if card is not None else None,
-        "card_expires_on": card.expires_on if card is not None else None,
-        "billing_anchor_at": from_unix(fetched.billing_cycle_anchor),
-        "current_period_end": (
-            from_unix(item.current_period_end) if status in RENEWING_STATUSES else None
-        ),
-        "is_paused": pause is not None or status is SubscriptionStatus.PAUSED,
-        "resumes_at": _from_unix_or_none(pause.resumes_at) if pause is not None else None,
-        "trial_ends_at": _trial_end(fetched),
-        "scheduled_end_at": _scheduled_end(fetched, item) if status in LIVE_STATUSES else None,
-        "ended_at": _from_unix_or_none(fetched.ended_at),
-        "missing_since": None,
-    }
-
-
-def _from_unix_or_none(seconds: int | None) -> datetime | None:
-    return None if seconds is None else from_unix(seconds)
 
 
 async def _attach_donor(
@@ -420,21 +386,3 @@ def _imported_status(fetched: stripe.Subscription) -> ContributionStatus:
         SubscriptionStatus.INCOMPLETE_EXPIRED,
     )
     return ContributionStatus.FAILED if has_failed else ContributionStatus.PROCESSING
-
-
-def _trial_end(fetched: stripe.Subscription) -> datetime | None:
-    """Return the end of a trial that a subscription began with, while it lasts.
-
-    One that a change of frequency has set comes after payments, and is none to its donor.
-    """
-    is_first = fetched.trial_start is not None and fetched.trial_start <= fetched.start_date
-    if fetched.status != SubscriptionStatus.TRIALING or not is_first:
-        return None
-    return _from_unix_or_none(fetched.trial_end)
-
-
-def _scheduled_end(fetched: stripe.Subscription, item: stripe.SubscriptionItem) -> datetime | None:
-    """Return the end that was set in advance, at Stripe or by a donor here."""
-    if fetched.cancel_at is not None:
-        return from_unix(fetched.cancel_at)
-    return from_unix(item.current_period_end) if fetched.cancel_at_period_end else None
