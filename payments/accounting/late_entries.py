@@ -14,7 +14,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from payments.infra import db
 from payments.ledger.entries import LedgerEntry
 
-MAX_LATE_ENTRIES = 200  # entries listed on a page
+MAX_LATE_ENTRIES = 200  # on a page
 
 
 class LateEntry(db.Base):
@@ -41,8 +41,12 @@ class LateEntryRow:
     currency: str
 
 
-async def list_late_entries(session: AsyncSession) -> list[LateEntryRow]:
-    """Return the newest late entries, one more than are shown if there are more."""
+async def list_late_entries(
+    session: AsyncSession, *, offset: int = 0
+) -> tuple[list[LateEntryRow], int | None]:
+    """Return a page of the late entries, the newest first: those after so many, and after how many
+    the next begins.
+    """
     entry = LedgerEntry
     query = (
         select(
@@ -52,8 +56,11 @@ async def list_late_entries(session: AsyncSession) -> list[LateEntryRow]:
         .join(LateEntry, LateEntry.seq == entry.seq)
         .order_by(entry.seq.desc())
         .limit(MAX_LATE_ENTRIES + 1)
+        .offset(offset)
     )  # fmt: skip
-    return [LateEntryRow(*row) for row in await session.execute(query)]
+    rows = [LateEntryRow(*row) for row in await session.execute(query)]
+    more = offset + MAX_LATE_ENTRIES if len(rows) > MAX_LATE_ENTRIES else None
+    return rows[:MAX_LATE_ENTRIES], more
 
 
 async def release(

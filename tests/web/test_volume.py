@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import text
 
 from payments.core import money
 from payments.core.money import Money
@@ -105,9 +106,14 @@ async def test_a_donor_of_ten_thousand_payments_sees_all_and_their_years_add_up(
 
 
 async def test_colleagues_see_thousands_of_everything(room: Newsroom) -> None:
-    await room.gives(500)
+    gift = await room.gives(500, "monthly")
     await room.runs_until_idle()
     ((charge,),) = await room.rows("SELECT stripe_charge_id FROM charges")
+    for _ in range(7):
+        await room.advances_time(timedelta(days=1))
+        await room.runs_until_idle()
+    await room.runs_sweeps()
+    ((payout,),) = await room.rows("SELECT stripe_payout_id FROM payout_transactions LIMIT 1")
     await room.stripe_owner.v1.refunds.create_async({"charge": str(charge), "amount": 100})
     room.sandbox.dispute(str(charge), amount=100)
     await room.creates_campaigns("spring")
@@ -122,10 +128,38 @@ async def test_colleagues_see_thousands_of_everything(room: Newsroom) -> None:
         await copies(room, "campaigns", SOME, id="'campaign-' || n")
         await copies(room, "staff", SOME, id="md5(CAST(n AS text))", name="'Colleague ' || n")
         await copies(room, "audit_entries", SOME)
+        await copies(
+            room,
+            "subscriptions",
+            SOME + 1,
+            stripe_subscription_id="'sub_' || n",
+            contribution_id=f"'{gift.id}'",
+            status="'past_due'",
+        )
+        await copies(
+            room, "stripe_events", SOME + 1, id="'evt_' || n", object_id=f"'{charge}'", type="'x'"
+        )
+        await copies(room, "payout_transactions", 2 * SOME, balance_transaction="'txn_none' || n")
+        await copies(room, "balance_transactions", SOME, id="'txn_' || n")
+        await copies(
+            room,
+            "ledger_entries",
+            SOME,
+            seq="1000 + n",
+            balance_transaction="'txn_' || n",
+        )
+        async with room.ctx.sessions.begin() as session:
+            await session.execute(
+                text("INSERT INTO late_entries SELECT seq, '2027-01-01' FROM ledger_entries")
+            )
         more = SOME + 1
         for address, words, line in (
             ("/finance/refunds", "More disputes", "Waits for our answer"),
             ("/finance/refunds", "Earlier refunds", ">Sent<"),
+            ("/finance/recurring", "More at risk", "A payment failed"),
+            (f"/finance/contributions/{gift.id}", "Later events", ">Webhook<"),
+            (f"/finance/payouts/{payout}", "More of this payout", "Not in our books"),
+            ("/finance/periods", "Earlier late entries", "by its time"),
             ("/staff/alerts", "More", "<h2>A donor"),
             ("/staff/campaigns", "-", 'href="/staff/campaigns/'),
         ):
@@ -135,5 +169,12 @@ async def test_colleagues_see_thousands_of_everything(room: Newsroom) -> None:
         assert "Colleague 1000" in page.text
         assert f"{more} are open" in (await ada.opens("/staff/alerts?after=5")).text
         assert (await ada.web.get("/staff/alerts?after=x")).status_code == 422
-        assert (await ada.web.get("/finance/refunds?disputes_after=-1")).status_code == 422
+        for address in (
+            "refunds?disputes_after=-1",
+            "recurring?at_risk_after=x",
+            f"contributions/{gift.id}?after=-1",
+            f"payouts/{payout}?after=x",
+            "periods?late_after=1.5",
+        ):
+            assert (await ada.web.get(f"/finance/{address}")).status_code == 422, address
     assert await disputes.refresh_alerts(room.ctx) == more

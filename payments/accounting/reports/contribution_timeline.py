@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core.errors import NotFound
 
-MAX_EVENTS = 500
+MAX_EVENTS = 500  # on a page
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +104,21 @@ _TIMELINE = text(
       FROM timeline
      ORDER BY at, place, detail, description
      LIMIT {MAX_EVENTS + 1}
+    OFFSET :offset
     """  # noqa: S608 - a constant
 )
 
 
 async def get(
-    session: AsyncSession, contribution_id: str
-) -> tuple[ContributionSummary, Sequence[TimelineEvent]]:
-    """Return a contribution and what happened to it, oldest first, at most 501. Raises NotFound."""
+    session: AsyncSession, contribution_id: str, *, offset: int = 0
+) -> tuple[ContributionSummary, Sequence[TimelineEvent], int | None]:
+    """Return a contribution and a page of what happened to it, oldest first: what is after so many
+    events, and after how many the next page begins. Raises NotFound.
+    """
     row = (await session.execute(_CONTRIBUTION, {"id": contribution_id})).one_or_none()
     if row is None:
         raise NotFound("There is no contribution with this id.")
-    events = await session.execute(_TIMELINE, {"id": contribution_id})
-    return ContributionSummary(*row), [TimelineEvent(*event) for event in events]
+    rows = await session.execute(_TIMELINE, {"id": contribution_id, "offset": offset})
+    events = [TimelineEvent(*event) for event in rows]
+    more = offset + MAX_EVENTS if len(events) > MAX_EVENTS else None
+    return ContributionSummary(*row), events[:MAX_EVENTS], more

@@ -18,7 +18,7 @@ from payments.accounting.reports.transaction_filters import TYPE_SQL, stripe_id_
 from payments.core.errors import InvalidField, NotFound
 from payments.settlement.payouts import ReconciliationStatus
 
-MAX_ITEMS = 2000  # shown of one payout; its sums are of all
+MAX_ITEMS = 2000  # on a page of one payout; its sums are of all
 _PAYOUT_ID = stripe_id_pattern("po")
 
 
@@ -104,6 +104,7 @@ _ITEMS = text(
            SELECT balance_transaction FROM payouts WHERE stripe_payout_id = :id)
      ORDER BY bt.occurred_at NULLS FIRST, item.balance_transaction
      LIMIT {MAX_ITEMS + 1}
+    OFFSET :offset
     """  # noqa: S608 - constants only
 )
 
@@ -167,10 +168,16 @@ class PayoutItem:
         return self.listed_net == self.recorded_net
 
 
-async def get(session: AsyncSession, payout_id: str) -> tuple[PayoutSummary, Sequence[PayoutItem]]:
-    """Return a payout with its items, at most 2001 of them. Raises NotFound."""
+async def get(
+    session: AsyncSession, payout_id: str, *, offset: int = 0
+) -> tuple[PayoutSummary, Sequence[PayoutItem], int | None]:
+    """Return a payout with a page of its items: those after so many, and after how many the next
+    begins. Raises NotFound.
+    """
     row = (await session.execute(_SUMMARY, {"id": payout_id})).one_or_none()
     if row is None:
         raise NotFound("There is no payout with this id.")
-    items = await session.execute(_ITEMS, {"id": payout_id})
-    return PayoutSummary(*row), [PayoutItem(*item) for item in items]
+    rows = await session.execute(_ITEMS, {"id": payout_id, "offset": offset})
+    items = [PayoutItem(*item) for item in rows]
+    more = offset + MAX_ITEMS if len(items) > MAX_ITEMS else None
+    return PayoutSummary(*row), items[:MAX_ITEMS], more

@@ -20,7 +20,7 @@ from payments.core.frequency import Interval, IntervalUnit
 from payments.giving.current_card import CARD_EXPIRY_NOTICE
 from payments.giving.subscriptions import ARREARS_STATUSES, LIVE_STATUSES, RENEWING_STATUSES
 
-MAX_AT_RISK = 100  # listed on a page
+MAX_AT_RISK = 100  # on a page
 
 
 async def mrr_by_month(
@@ -59,6 +59,7 @@ _AT_RISK = text(
             OR card_expires_on <= CAST(:expiring_until AS date))
      ORDER BY reason DESC, current_period_end NULLS LAST, contribution_id
      LIMIT {MAX_AT_RISK + 1}
+    OFFSET :offset
     """  # noqa: S608 - constants only
 )
 
@@ -76,13 +77,19 @@ class AtRiskSubscription:
     card_expires_on: date | None
 
 
-async def at_risk(session: AsyncSession, *, today: date) -> list[AtRiskSubscription]:
-    """Return the subscriptions at risk, one more than a page lists if there are more."""
-    rows = await session.execute(_AT_RISK, {"expiring_until": today + CARD_EXPIRY_NOTICE})
-    return [
+async def at_risk(
+    session: AsyncSession, *, today: date, offset: int = 0
+) -> tuple[list[AtRiskSubscription], int | None]:
+    """Return a page of the subscriptions at risk: those after so many, and after how many the next
+    begins.
+    """
+    expiring_until = today + CARD_EXPIRY_NOTICE
+    rows = await session.execute(_AT_RISK, {"expiring_until": expiring_until, "offset": offset})
+    found = [
         AtRiskSubscription(contribution_id, Interval(IntervalUnit(unit), count), *others)
         for contribution_id, unit, count, *others in rows
     ]
+    return found[:MAX_AT_RISK], offset + MAX_AT_RISK if len(found) > MAX_AT_RISK else None
 
 
 _COMMITTED_MRR = text(

@@ -30,7 +30,7 @@ from payments.web.finance.tables import (
     transactions_cell,
 )
 from payments.web.finance.transactions import TYPE_LABELS
-from payments.web.forms import AnyRequest, query_string
+from payments.web.forms import AnyRequest, count_parameter, query_string
 from payments.web.staff.downloads import attachment
 from payments.web.staff.guards import EXPORT, ExportGrant
 
@@ -86,12 +86,15 @@ class PayoutPages(Controller):
     async def show_payout(
         self,
         ctx: NamedDependency[Context],
+        request: AnyRequest,
         colleague: NamedDependency[Staff],
         payout_id: FromPath[str],
     ) -> Response[str]:
         """One payout: every item in it by Stripe's list and by our rows."""
         async with ctx.sessions() as session:
-            payout, items = await payouts.get(session, payout_id[:255])
+            payout, items, more = await payouts.get(
+                session, payout_id[:255], offset=count_parameter(request, "after")
+            )
         label, tone = MATCH_LABELS[payout.match_status]
         return await layout.render(
             ctx,
@@ -102,6 +105,7 @@ class PayoutPages(Controller):
             match={"label": label, "tone": tone},
             payout_facts=_payout_facts(ctx, payout),
             table=_items_table(ctx, payout, items),
+            next_url=f"/finance/payouts/{payout.id}?after={more}" if more else "",
         )
 
     @get("/payouts.csv", guards=[EXPORT])
@@ -169,12 +173,9 @@ def _payout_facts(ctx: Context, payout: PayoutSummary) -> list[tuple[str, str]]:
 
 
 def _items_table(ctx: Context, payout: PayoutSummary, items: Sequence[PayoutItem]) -> Table:
-    rows = [_item_row(ctx, item) for item in items[: payouts.MAX_ITEMS]]
+    rows = [_item_row(ctx, item) for item in items]
     columns = ["When", "Type", "Gift", "Transaction", "#Gross", "#Fee", "#Net, our books",
                "#Net, Stripe's list"]  # fmt: skip
-    caption = "What is in it"
-    if len(items) > payouts.MAX_ITEMS:
-        caption += f", the first {payouts.MAX_ITEMS}"
     footer = [
         [
             *("Sum of all transactions", "", "", "", "", ""),
@@ -183,7 +184,7 @@ def _items_table(ctx: Context, payout: PayoutSummary, items: Sequence[PayoutItem
         ],
         [*("Payout", "", "", "", "", "", ""), format_money(payout.amount, payout.currency)],
     ]
-    return table("items", caption, columns, rows, footer=footer if rows else [],
+    return table("items", "What is in it", columns, rows, footer=footer if rows else [],
                  empty="Stripe has not said what is in this payout.")  # fmt: skip
 
 

@@ -34,7 +34,7 @@ from payments.web.finance.formats import (
     format_signed,
 )
 from payments.web.finance.tables import EMPTY_CELL, Cell, Table, table, transactions_cell
-from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, form_data
+from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, count_parameter, form_data
 from payments.web.staff.downloads import stream_file
 from payments.web.staff.guards import EXPORT, ExportGrant, StepUp
 
@@ -62,14 +62,19 @@ class PeriodClosePages(Controller):
 
     @get()
     async def list_months(
-        self, ctx: NamedDependency[Context], colleague: NamedDependency[Staff]
+        self,
+        ctx: NamedDependency[Context],
+        request: AnyRequest,
+        colleague: NamedDependency[Staff],
     ) -> Response[str]:
         """The months, newest first, and the late entries of those that are closed."""
         next_month_to_close = await period_close.next_to_close(ctx)
         async with ctx.sessions() as session:
             first = await period_close.first_ledger_month(session, ctx.settings.accounting_zoneinfo)
             closings = await period_close.list_closings(session)
-            late = await late_entries.list_late_entries(session)
+            late, more = await late_entries.list_late_entries(
+                session, offset=count_parameter(request, "late_after")
+            )
         return await layout.render(
             ctx,
             "finance_periods.html",
@@ -78,6 +83,7 @@ class PeriodClosePages(Controller):
             active_url=PERIODS_URL,
             months=_months_table(ctx, first, next_month_to_close, closings),
             late_entries=_late_entries_table(ctx, late),
+            next_url=f"{PERIODS_URL}?late_after={more}#late" if more else "",
             next_to_close=None
             if next_month_to_close is None
             else {
@@ -213,12 +219,10 @@ def _late_entries_table(ctx: Context, entries: list[LateEntryRow]) -> Table:
             f"{entry.debit} from {entry.credit}",
             format_money(entry.amount, entry.currency),
         ]
-        for entry in entries[: late_entries.MAX_LATE_ENTRIES]
+        for entry in entries
     ]
     columns = ["Movement", "Happened", "Belongs", "Booked in", "Accounts", "#Amount"]
     title = "Late entries: learned from Stripe after their month was closed"
-    if len(entries) > late_entries.MAX_LATE_ENTRIES:
-        title += f"; the newest {late_entries.MAX_LATE_ENTRIES}, the export of the ledger has all"
     return table("late", title, columns, rows,
                  empty="No entry came too late for a closed month.")  # fmt: skip
 

@@ -34,7 +34,7 @@ from payments.web.finance.formats import (
     format_signed,
 )
 from payments.web.finance.tables import EMPTY_CELL, Cell, Table, contribution_cell, table
-from payments.web.forms import AnyRequest, query_string
+from payments.web.forms import AnyRequest, count_parameter, query_string
 from payments.web.staff.downloads import attachment
 from payments.web.staff.guards import EXPORT, ExportGrant
 
@@ -83,7 +83,11 @@ class RecurringPages(Controller):
                 session, zone, since=since, until=until, currency=currency
             )
             recoveries = await payment_recovery.by_month(session, zone, since=since, until=until)
-            at_risk = await recurring.at_risk(session, today=filters.today(ctx))
+            at_risk, more_at_risk = await recurring.at_risk(
+                session,
+                today=filters.today(ctx),
+                offset=count_parameter(request, "at_risk_after"),
+            )
             committed = await recurring.committed_mrr(session)
             several, failing = await recurring.donors_with_several(session)
         currencies = sorted({month.currency for month in mrr_months})
@@ -104,6 +108,7 @@ class RecurringPages(Controller):
             cohorts=_cohorts_table(cohorts),
             recoveries=_recoveries_table(recoveries),
             at_risk=_at_risk_table(at_risk),
+            next_at_risk_url=_at_risk_url(currency, more_at_risk),
             export_url=f"/finance/recurring.csv{query_string(currency=currency)}",
         )
 
@@ -244,12 +249,15 @@ def _recoveries_table(recoveries: Sequence[RecoveryMonth]) -> Table:
 
 
 def _at_risk_table(at_risk: Sequence[AtRiskSubscription]) -> Table:
-    rows = [_at_risk_row(one) for one in at_risk[: recurring.MAX_AT_RISK]]
+    rows = [_at_risk_row(one) for one in at_risk]
     columns = ["Gift", "Why", "Frequency", "Next charge", "Card until", "Currency", "#Amount"]
     caption = "Recurring contributions at risk"
-    if len(at_risk) > recurring.MAX_AT_RISK:
-        caption += f", the first {recurring.MAX_AT_RISK}"
     return table("at-risk", caption, columns, rows, empty="None is at risk.")
+
+
+def _at_risk_url(currency: str | None, after: int | None) -> str:
+    query = query_string(currency=currency, at_risk_after=after)
+    return f"/finance/recurring{query}#at-risk" if after else ""
 
 
 def _at_risk_row(subscription: AtRiskSubscription) -> list[str | Cell]:

@@ -50,7 +50,7 @@ from payments.web.finance.tables import (
     table,
     transactions_cell,
 )
-from payments.web.forms import AnyRequest, query_string
+from payments.web.forms import AnyRequest, count_parameter, query_string
 
 ID_LENGTH_SHOWN = 10  # characters of an id in a table of figures
 FILTER_NAMES = (
@@ -128,6 +128,7 @@ class TransactionPages(Controller):
     async def contribution_timeline(
         self,
         ctx: NamedDependency[Context],
+        request: AnyRequest,
         colleague: NamedDependency[Staff],
         contribution_id: FromPath[str],
     ) -> Response[str]:
@@ -135,7 +136,9 @@ class TransactionPages(Controller):
         if not is_row_id(contribution_id):
             raise NotFound("There is no contribution with this id.")
         async with ctx.sessions() as session:
-            contribution, events = await contribution_timeline.get(session, contribution_id)
+            contribution, events, more = await contribution_timeline.get(
+                session, contribution_id, offset=count_parameter(request, "after")
+            )
         return await layout.render(
             ctx,
             "finance_contribution.html",
@@ -144,7 +147,7 @@ class TransactionPages(Controller):
             active_url="/finance/transactions",
             contribution_facts=_contribution_facts(ctx, contribution),
             table=_timeline_table(ctx, events),
-            is_cut=len(events) > contribution_timeline.MAX_EVENTS,
+            next_url=f"/finance/contributions/{contribution.id}?after={more}" if more else "",
             transactions_url=f"/finance/transactions?id={contribution.id}",
         )
 
@@ -236,7 +239,7 @@ def _contribution_facts(ctx: Context, contribution: ContributionSummary) -> list
 
 
 def _timeline_table(ctx: Context, events: Sequence[TimelineEvent]) -> Table:
-    rows = [_timeline_row(ctx, event) for event in events[: contribution_timeline.MAX_EVENTS]]
+    rows = [_timeline_row(ctx, event) for event in events]
     columns = ["When", "Kind", "What", "Id", "#Amount"]
     return table("timeline", "What happened, oldest first", columns, rows)
 
