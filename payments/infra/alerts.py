@@ -274,6 +274,12 @@ async def list_open(session: AsyncSession, *, after_id: int = 0, limit: int = 50
     return list(await session.scalars(query.order_by(Alert.id).limit(limit)))
 
 
+async def list_open_of(session: AsyncSession, *kinds: AlertKind) -> list[Alert]:
+    """Return the open alerts of these kinds, oldest first."""
+    query = select(Alert).where(Alert.kind.in_(kinds), Alert.closed_at.is_(None))
+    return list(await session.scalars(query.order_by(Alert.id)))
+
+
 async def count_open(session: AsyncSession) -> int:
     """Return how many alerts are open."""
     query = select(func.count()).select_from(Alert).where(Alert.closed_at.is_(None))

@@ -11,7 +11,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 import structlog
 from stripe import InvalidRequestError
 
-from payments.core.errors import PaymentsError, StripePermissionMissing, StripeUnavailable
+from payments.core.errors import (
+    PaymentsError,
+    StripeBusy,
+    StripePermissionMissing,
+    StripeUnavailable,
+)
 from payments.infra import alerts, db, stripe_health, stripe_objects
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
@@ -30,8 +35,9 @@ async def for_each(
     """Await the action for each object. Returns how many succeeded.
 
     `job` is the kind of job, or `retries.schedule_job`, that does once more what failed. What
-    Stripe does not have, and what our key may not do, is passed over: the one is logged, the other
-    has its own alert. Raises what Stripe or the database raises when it answers nobody.
+    Stripe does not have, or refuses as one request too many, is passed over and logged, and what
+    our key may not do has its own alert. Raises what Stripe or the database raises when it answers
+    nobody.
     """
     done, failed, succeeded = list[str](), list[str](), 0
     try:
@@ -43,7 +49,7 @@ async def for_each(
                     raise
                 if await _is_missing(ctx, error, job, object_id):
                     done.append(object_id)
-                elif not isinstance(error, StripePermissionMissing):
+                elif not isinstance(error, StripePermissionMissing | StripeBusy):
                     failed.append(object_id)
                 log.warning("object_failed", object_type=job, exc_info=True)
             else:

@@ -25,6 +25,7 @@ SCHEDULE_QUEUE = "schedule"
 MAX_ATTEMPTS = 12
 MAX_BACKOFF = timedelta(hours=1)
 MAX_JOB_DURATION = timedelta(minutes=30)
+BROUGHT_AT_ONCE, BROUGHT_INTERVAL = 100, timedelta(seconds=10)  # of jobs that were postponed
 AFTER_OTHERS_PREFIX = "after_others."  # of kinds of jobs that wait until no other job is waiting
 
 # One row of `sync_requests(object_type, object_id, attempt, run_at)` is one job.
@@ -108,15 +109,53 @@ async def retry_later(
     return True
 
 
-async def bring_forward(session: AsyncSession) -> None:
-    """Make every sync that waits for its time due now."""
+async def postpone(
+    session: AsyncSession, object_type: str, object_id: str, *, attempt: int, delay: timedelta
+) -> None:
+    """Enqueue the same attempt for later; `bring_forward` may make it due before.
+
+    One that waits already, for another reason, is not put back and not brought forward.
+    """
+    await enqueue_sync(session, object_type, object_id, attempt=attempt, delay=delay)
     await session.execute(
         text("""
             UPDATE procrastinate_jobs
-               SET scheduled_at = NULL
-             WHERE queue_name = :sync_queue AND status = 'todo' AND scheduled_at IS NOT NULL
+               SET args = args || '{"is_postponed": true}'
+             WHERE queueing_lock = :lock
+               AND status = 'todo'
+               AND scheduled_at = now() + make_interval(secs => CAST(:delay AS float8))
         """),
-        {"sync_queue": SYNC_QUEUE},
+        {"lock": f"{object_type}:{object_id}", "delay": delay.total_seconds()},
+    )
+
+
+async def bring_forward(session: AsyncSession) -> None:
+    """Make what was postponed due: `BROUGHT_AT_ONCE` now, and as many again every few seconds.
+
+    What waits for its own time goes on waiting for it.
+    """
+    await session.execute(
+        text("""
+            WITH postponed AS (
+                SELECT id, row_number() OVER (ORDER BY scheduled_at, id) - 1 AS place
+                  FROM procrastinate_jobs
+                 WHERE queue_name = :sync_queue
+                   AND status = 'todo'
+                   AND scheduled_at > now()
+                   AND args ->> 'is_postponed' = 'true'
+            )
+            UPDATE procrastinate_jobs AS job
+               SET scheduled_at = least(
+                       job.scheduled_at,
+                       now() + (place / :at_once) * make_interval(secs => :interval))
+              FROM postponed
+             WHERE job.id = postponed.id
+        """),
+        {
+            "sync_queue": SYNC_QUEUE,
+            "at_once": BROUGHT_AT_ONCE,
+            "interval": BROUGHT_INTERVAL.total_seconds(),
+        },
     )
 
 
@@ -268,8 +307,11 @@ async def requeue_abandoned(
             _CLAIM_SQL, common | {"job_id": job_id, "worker_id": worker_id}
         )
         for queue, args in claimed:
-            if queue == SYNC_QUEUE and not await retry_later(session, **args):
-                exhausted.append((str(args["object_type"]), str(args["object_id"])))
+            if queue != SYNC_QUEUE:
+                continue
+            job = str(args["object_type"]), str(args["object_id"])
+            if not await retry_later(session, *job, attempt=args["attempt"]):
+                exhausted.append(job)
     return exhausted
 
 

@@ -3,16 +3,22 @@
 What fails for one object may be the fault of that object. Only when a probe fails too is it taken
 for an outage: an alert is open for as long as that lasts, every worker pauses by it, and the first
 probe that succeeds closes it. A wrong or expired key is an outage without a probe. Where the key
-lacks a permission, only what needs it waits.
+lacks a permission, only what needs it waits. One request too many is never the object's fault.
 """
 
+import random
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.core.errors import StripeKeyRefused, StripePermissionMissing, StripeUnavailable
+from payments.core.errors import (
+    StripeBusy,
+    StripeKeyRefused,
+    StripePermissionMissing,
+    StripeUnavailable,
+)
 from payments.infra import alerts, job_queue, stripe_client, stripe_permissions
 from payments.infra.alerts import Alert, AlertKind
 from payments.infra.context import Context
@@ -21,8 +27,7 @@ from payments.infra.stripe_refusals import KEY_OBJECT_ID
 OUTAGE_OBJECT_ID = "stripe"  # the alert's object: there is one Stripe
 OUTAGES = (AlertKind.STRIPE_UNAVAILABLE, AlertKind.STRIPE_KEY_REFUSED)
 FAILURES = (AlertKind.RETRIES_EXHAUSTED, AlertKind.OBJECT_FAILED)  # of one object
-OUTAGE_OBJECT_IDS = (OUTAGE_OBJECT_ID, KEY_OBJECT_ID)
-PAUSE = timedelta(minutes=10)  # before a job tries by itself; the end of an outage comes first
+MAX_PAUSE = timedelta(minutes=10)  # before a job tries by itself; the end of an outage comes first
 # Reads that the service needs anyway. One that a key may not do says that Stripe answers.
 PROBES: tuple[Callable[[Context], Awaitable[object]], ...] = (
     lambda ctx: ctx.stripe.v1.balance.retrieve_async(None, {"max_network_retries": 0}),
@@ -63,9 +68,15 @@ async def is_outage(ctx: Context, error: StripeUnavailable) -> bool:
 
 async def must_wait(ctx: Context, error: StripeUnavailable) -> bool:
     """Return whether what failed is tried again later as if it had not been tried: in an outage,
-    and for as long as the key lacks a permission.
+    for as long as the key lacks a permission, and where Stripe did nothing because it is busy.
     """
-    return await is_outage(ctx, error) or isinstance(error, StripePermissionMissing)
+    is_nobodys_fault = isinstance(error, StripePermissionMissing | StripeBusy)
+    return await is_outage(ctx, error) or is_nobodys_fault
+
+
+def pause() -> timedelta:
+    """Return how long a job waits before it tries by itself, spread so that not all do at once."""
+    return MAX_PAUSE * random.uniform(0.5, 1)  # noqa: S311 - spreads load, hides nothing
 
 
 async def _open_outage(ctx: Context, error: StripeUnavailable) -> None:
@@ -85,25 +96,21 @@ async def resume_if_well(ctx: Context) -> bool:
     A permission that the key has by now ends in the same way what waited for it.
     """
     async with ctx.sessions() as session:
-        was_paused = await is_paused(session)
+        outages = [one.id for one in await alerts.list_open_of(session, *OUTAGES)]
         lacking = await alerts.open_object_ids(session, AlertKind.STRIPE_PERMISSION_MISSING)
-    if not was_paused and not lacking:
+    if outages and await probe(ctx) is not None:
         return False
-    if was_paused and await probe(ctx) is not None:
+    granted = [name for name in sorted(lacking) if await stripe_permissions.has(ctx, name)]
+    if not outages and not granted:
         return False
-    granted = [
-        one.name
-        for one in stripe_permissions.PERMISSIONS
-        if one.name in lacking and await stripe_permissions.is_granted(ctx, one)
-    ]
     async with ctx.sessions.begin() as session:
-        await alerts.close_all(session, *OUTAGES, object_ids=OUTAGE_OBJECT_IDS, now=ctx.now())
+        for alert_id in outages:  # and not one that was opened since the probe
+            await alerts.acknowledge(session, alert_id, now=ctx.now())
         await alerts.close_all(
             session, AlertKind.STRIPE_PERMISSION_MISSING, object_ids=granted, now=ctx.now()
         )
-        if was_paused or granted:
-            await job_queue.bring_forward(session)
-    return was_paused or bool(granted)
+        await job_queue.bring_forward(session)
+    return True
 
 
 async def open_alerts_for_job(session: AsyncSession, job: str, object_id: str) -> tuple[bool, bool]:

@@ -86,6 +86,20 @@ PERMISSIONS: tuple[Permission, ...] = (
         lambda s: s.v1.payouts.list_async(ONE)),
 )
 # fmt: on
+# A read of what a listed permission lets the key read as well: the write of the same resource, or
+# another that implies it. Stripe's refusal of a read names the read.
+READS: Mapping[str, Callable[[stripe.StripeClient], Awaitable[object]]] = {
+    "balance": lambda s: s.v1.balance.retrieve_async(),
+    "checkout_session": lambda s: s.v1.checkout.sessions.list_async(ONE),
+    "customer": lambda s: s.v1.customers.list_async(ONE),
+    "invoice": lambda s: s.v1.invoices.list_async(ONE),
+    "payment_intent": lambda s: s.v1.payment_intents.list_async(ONE),
+    "product": lambda s: s.v1.products.list_async(ONE),
+    "refund": lambda s: s.v1.refunds.list_async(ONE),
+    "setup_intent": lambda s: s.v1.setup_intents.list_async(ONE),
+    "subscription": lambda s: s.v1.subscriptions.list_async(ONE),
+    "webhook": lambda s: s.v1.webhook_endpoints.list_async(ONE),
+}
 
 
 def scopes() -> Mapping[str, str]:
@@ -103,11 +117,29 @@ def in_words() -> str:
     return f"write: {', '.join(rows['write'])}; read: {', '.join(read)}"
 
 
+async def has(ctx: Context, name: str) -> bool:
+    """Ask Stripe whether our key has a permission, by the name that a refusal of Stripe's has.
+
+    Of a name that is none of ours, whether it has all that are listed. Raises StripeUnavailable.
+    """
+    resource, _, access = name.removeprefix("rak_").rpartition("_")
+    if access == "read" and resource in READS:
+        return await _is_allowed(ctx, READS[resource])
+    listed = [one for one in PERMISSIONS if one.name == name]
+    return not [one for one in listed or PERMISSIONS if not await is_granted(ctx, one)]
+
+
 async def is_granted(ctx: Context, permission: Permission) -> bool:
     """Ask Stripe whether our key has a permission, without effect. Raises StripeUnavailable."""
+    return await _is_allowed(ctx, permission.call)
+
+
+async def _is_allowed(
+    ctx: Context, call: Callable[[stripe.StripeClient], Awaitable[object]]
+) -> bool:
     try:
         with stripe_client.translate_errors():
-            await permission.call(ctx.stripe)
+            await call(ctx.stripe)
     except StripePermissionMissing:
         return False
     except stripe.InvalidRequestError:  # nobody has such an object: the key may do it

@@ -88,7 +88,13 @@ queue_app = procrastinate.App(
 
 
 @queue_app.task(name=job_queue.SYNC_TASK, queue=job_queue.SYNC_QUEUE, pass_context=True)
-async def run_job(context: JobContext, object_type: str, object_id: str, attempt: int) -> None:
+async def run_job(
+    context: JobContext,
+    object_type: str,
+    object_id: str,
+    attempt: int,
+    is_postponed: bool = False,  # noqa: ARG001 - for `job_queue.bring_forward`
+) -> None:
     """Run the handler of the type. If it fails, enqueue the next attempt or raise an alert.
 
     While Stripe does not answer anybody, or not us, what needs it waits and spends no attempt.
@@ -151,8 +157,8 @@ async def _postpone(ctx: Context, object_type: str, object_id: str, attempt: int
     """Enqueue the same attempt for later."""
     log.info("job_postponed", object_type=object_type, attempt=attempt)
     async with ctx.sessions.begin() as session:
-        await job_queue.enqueue_sync(
-            session, object_type, object_id, attempt=attempt, delay=stripe_health.PAUSE
+        await job_queue.postpone(
+            session, object_type, object_id, attempt=attempt, delay=stripe_health.pause()
         )
 
 

@@ -28,7 +28,8 @@ REASONS = {
         giving/payment_intent_links:link
         giving/change_log:record_next_decision giving/invoices:sync
         giving/notices_due:notify_expiring_cards notify_upcoming_renewals
-        infra/job_queue:requeue_abandoned infra/retries:retry_objects ledger/entries:post
+        infra/stripe_health:resume_if_well infra/job_queue:requeue_abandoned
+        infra/retries:retry_objects ledger/entries:post
         ops/schedules:requeue_abandoned risk/buckets:credit risk/proof_of_work:verify
         safety/retention:purge_expired safety/stop_items:add safety/support_cases:view_case
         settlement/disputes:_update_alerts refresh_alerts settlement/importer:ledger_balance

@@ -5,9 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from payments.giving import payment_methods
+from payments.core.errors import StripeKeyRefused
+from payments.giving import charges, payment_methods
 from payments.giving.change_log import Actor
-from payments.infra import job_queue, retries, stripe_health
+from payments.infra import isolation, job_queue, retries, stripe_health
 from payments.infra.context import Context
 from payments.ops import schedules
 from payments.ops.schedules import SCHEDULES
@@ -87,6 +88,57 @@ async def test_a_card_replaced_while_nothing_is_answered_is_in_use_afterwards(
     assert {job[0] for job in await jobs(newsroom)} <= {"outbox_mail"}  # it waits for its time
     ((after,),) = await newsroom.rows("SELECT stripe_payment_method_id FROM subscriptions")
     assert after != before
+
+
+async def test_one_request_too_many_spends_no_attempt_and_what_was_postponed_is_spread(
+    newsroom: Newsroom,
+) -> None:
+    await newsroom.gives(500)
+    await newsroom.sandbox.advance_to_captures()
+    (charge,) = newsroom.sandbox.account.store.of_kind("charge")
+    newsroom.sandbox.faults.add("GET", f"/v1/charges/{charge['id']}", "rate_limited", FOR_EVER)
+    await newsroom.deliver(newsroom.sandbox.take_deliveries())
+    await hours_pass_for_jobs(newsroom, 14)
+    assert await jobs(newsroom) == [("charge", "todo", 1)]
+    assert (
+        await isolation.for_each(
+            newsroom.ctx,
+            [charge["id"]],
+            lambda id_: charges.sync(newsroom.ctx, id_),
+            job="charge",
+        )
+        == 0
+    )
+    assert await open_alerts(newsroom) == []
+    waits = "SELECT scheduled_at > now() + interval '4 minutes' FROM procrastinate_jobs"
+    assert await newsroom.rows(waits) == [(True,)]
+
+    # an outage ends: what waits for its own time goes on waiting, and not all knock at once
+    async with newsroom.ctx.sessions.begin() as session:
+        await job_queue.enqueue_sync(session, "mail", "later", delay=timedelta(hours=1))
+        await job_queue.enqueue_sync(session, "mail", "again", attempt=2, delay=timedelta(hours=1))
+        for number in range(250):
+            await job_queue.postpone(
+                session, "charge", f"ch_{number}", attempt=1, delay=timedelta(minutes=9)
+            )
+        await job_queue.postpone(session, "mail", "later", attempt=1, delay=timedelta(minutes=9))
+    assert await stripe_health.is_outage(newsroom.ctx, StripeKeyRefused("refused"))
+    await runs_schedule(newsroom, "resume_after_outage")
+    seconds = await newsroom.rows(
+        "SELECT round(extract(epoch FROM max(scheduled_at) - min(scheduled_at))), count(*)"
+        "  FROM procrastinate_jobs WHERE args ->> 'object_type' = 'charge'"
+    )
+    assert seconds == [(20, 251)]
+    due = "SELECT count(*) FROM procrastinate_jobs WHERE scheduled_at <= now()"
+    assert await newsroom.rows(due) == [(100,)]
+    mails = (
+        "SELECT count(*) FROM procrastinate_jobs WHERE args ->> 'object_type' = 'mail'"
+        " AND scheduled_at > now() + interval '59 minutes'"
+    )
+    assert await newsroom.rows(mails) == [(2,)]
+    async with newsroom.ctx.sessions.begin() as session:
+        await job_queue.forget_all(session)
+    newsroom.sandbox.faults.clear()
 
 
 async def test_what_fails_for_one_object_alone_spends_its_attempts_and_can_be_retried(

@@ -1,5 +1,6 @@
 """The key needs exactly the permissions that are listed, printed, documented and probed."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -7,13 +8,15 @@ import pytest
 from click.testing import CliRunner
 
 from payments.cli import main
+from payments.core.errors import StripeKeyRefused, StripePermissionMissing
 from payments.infra import stripe_health, stripe_permissions
+from payments.infra.stripe_client import translate_errors
 from payments.infra.stripe_permissions import PERMISSIONS, Permission
 from payments.ops import doctor
 from payments.sandbox import permissions
 from tests.support import stripe_usage
 from tests.support.newsroom import Newsroom
-from tests.support.stripe_keys import restrict_key
+from tests.support.stripe_keys import key_without, restrict_key
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,6 +84,52 @@ async def test_the_doctor_asks_for_each_without_effect(newsroom: Newsroom) -> No
     assert await stripe_health.resume_if_well(newsroom.ctx)
     assert not await stripe_health.resume_if_well(newsroom.ctx)
     assert await newsroom.rows(still_open) == []
+
+
+IMPLIED_BY = {
+    "balance": "balance_transaction_source",
+    "payment_intent": "checkout_session",
+    "product": "checkout_session",
+    "setup_intent": "checkout_session",
+}
+
+
+@pytest.mark.anyio
+async def test_the_alert_of_a_refused_read_closes_when_it_is_granted_and_no_outage_with_it(
+    newsroom: Newsroom,
+) -> None:
+    still_open = "SELECT kind, object_id FROM alerts WHERE closed_at IS NULL"
+    for resource, read in stripe_permissions.READS.items():
+        key_without(newsroom, resource, IMPLIED_BY.get(resource, resource))
+        with pytest.raises(StripePermissionMissing), translate_errors():
+            await read(newsroom.ctx.stripe)
+        alert = ("stripe_permission_missing", f"rak_{resource}_read")
+        assert await newsroom.rows(still_open) == [alert]
+        assert not await stripe_health.resume_if_well(newsroom.ctx)
+        assert await newsroom.rows(still_open) == [alert]
+        key_without(newsroom)
+        assert await stripe_health.resume_if_well(newsroom.ctx)
+        assert await newsroom.rows(still_open) == []
+
+    # an outage that begins while the key is looked at is not over
+    key_without(newsroom, "invoice")
+    with pytest.raises(StripePermissionMissing), translate_errors():
+        await newsroom.ctx.stripe.v1.invoices.list_async()
+    key_without(newsroom)
+    newsroom.sandbox.faults.add("GET", "/v1/invoices", "hang_before")
+    looking = asyncio.create_task(stripe_health.resume_if_well(newsroom.ctx))
+    await newsroom.sandbox.faults.wait_until_hanging()
+    assert await stripe_health.is_outage(newsroom.ctx, StripeKeyRefused("refused"))
+    newsroom.sandbox.faults.clear()
+    assert await looking
+    assert await newsroom.rows(still_open) == [("stripe_key_refused", "stripe_api_key")]
+    assert await stripe_health.resume_if_well(newsroom.ctx)
+
+    # a permission that nobody has heard of is looked for among all that are listed
+    assert await stripe_permissions.has(newsroom.ctx, "rak_unnamed")
+    key_without(newsroom, "dispute")
+    assert not await stripe_permissions.has(newsroom.ctx, "rak_unnamed")
+    key_without(newsroom)
 
 
 def scopes_without(*lacking: Permission) -> dict[str, str]:
