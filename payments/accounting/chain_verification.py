@@ -162,7 +162,7 @@ async def replay_failures(ctx: Context) -> tuple[str, ...]:
 
 
 def _expected_postings(row: Row[Any]) -> list[Posting]:
-    """The postings that begin at this entry: of a transaction, or of a payout's arrival."""
+    """Return the postings that begin at this entry: of a transaction, or of a payout's arrival."""
     if {row.debit, row.credit} == {LedgerAccount.BANK, LedgerAccount.IN_TRANSIT}:
         return [entries.payout_arrival_posting(row.amount)]
     facts = balance_transactions.transaction_facts(row)

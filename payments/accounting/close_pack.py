@@ -164,7 +164,7 @@ async def _write_files(
 
 
 def _program_journals(built: Sequence[Journal], label: str) -> dict[str, bytes]:
-    """The journals for accountants' programs; of a program that takes one currency, a file each."""
+    """Return the journals for accountants' programs, by currency where a program takes one."""
     description = f"journal {label}"
     beancount = journals.render(JournalFormat.BEANCOUNT, built, description=description)
     files = {"journal.beancount": beancount[0]}
@@ -186,7 +186,7 @@ async def _write_chunks(path: Path, chunks: AsyncIterator[bytes]) -> None:
 def _manifest_facts(
     closing: PeriodClosing, previous: PeriodClosing | None, public_key_hex: str
 ) -> dict[str, object]:
-    """What the manifest says that is in no file."""
+    """Return what the manifest says that is in no file."""
     previous_head = hash_chain.GENESIS_HASH if previous is None else previous.chain_head
     previous_manifest = None if previous is None else previous.manifest_hash
     return {

@@ -156,7 +156,7 @@ async def latest_results(session: AsyncSession) -> list[IntegrityCheck]:
 
 
 async def _snapshot_failures(session: AsyncSession, *, full: bool) -> tuple[str, ...]:
-    """The figures of stored months that differ from what the rows give."""
+    """Return the figures of stored months that differ from what the rows give."""
     differences = []
     for kind in daily_totals.SNAPSHOT_KINDS:
         differences += await month_snapshots.find_differences(

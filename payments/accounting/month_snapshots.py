@@ -166,7 +166,7 @@ async def invalidate_since(
 async def _first_stale_month(
     session: AsyncSession, zone: ZoneInfo, kind: SnapshotKind
 ) -> date | None:
-    """The first month whose snapshot may be out of date; None when none is.
+    """Return the first month whose snapshot may be out of date; None when none is.
 
     All are when the totals are by the days of another zone; otherwise those that entries after the
     totals' position change.

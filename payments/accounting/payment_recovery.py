@@ -1,4 +1,4 @@
-"""Payment recovery: renewals that failed, and those of them that were paid after all.
+"""Payment recovery (dunning): renewals that failed, and those of them that were paid after all.
 
 A renewal counts in the month in which it first failed, in the currency the donor was charged in. It
 is computed from charges alone, so that only a charge, or its link to a contribution, changes it.

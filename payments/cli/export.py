@@ -177,7 +177,7 @@ def export_payouts(currency: str, output: Path | None) -> None:
 @_currency_option
 @_output_option
 def export_recurring(months: int, currency: str, output: Path | None) -> None:
-    """The roll-forward of monthly recurring revenue, of months that are over."""
+    """Write the roll-forward of monthly recurring revenue, of months that are over."""
     from payments.accounting.exports import csv_tables
     from payments.accounting.reports import recurring
     from payments.core.calendar import first_of_month, months_before

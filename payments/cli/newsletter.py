@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def newsletter() -> None:
-    """Confirmed addresses on their way to the newsroom's mailing system."""
+    """Look after confirmed addresses on their way to the newsroom's mailing system."""
 
 
 @newsletter.command("retry")

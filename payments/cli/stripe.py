@@ -16,7 +16,7 @@ from payments.cli.common import (
 
 @click.group()
 def stripe() -> None:
-    """What this service needs at Stripe."""
+    """Set up what this service needs at Stripe."""
 
 
 @stripe.command("setup")

@@ -106,6 +106,7 @@ class Contribution(IntervalColumns, db.Base):
 
     @property
     def money(self) -> Money | None:
+        """Return the amount with its currency; None where it varies."""
         return None if self.amount is None else Money(self.amount, self.currency)
 
 

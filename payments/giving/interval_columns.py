@@ -27,6 +27,7 @@ class IntervalColumns:
 
     @property
     def interval(self) -> Interval | None:
+        """Return the interval; None for a single payment."""
         return interval_of(self.interval_unit, self.interval_count)
 
 

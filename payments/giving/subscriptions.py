@@ -97,6 +97,7 @@ class Subscription(IntervalColumns, db.Base):
 
     @property
     def money(self) -> Money | None:
+        """Return what one charge takes; None where it varies."""
         return None if self.amount is None else Money(self.amount, self.currency)
 
     @property
@@ -107,6 +108,7 @@ class Subscription(IntervalColumns, db.Base):
 
     @property
     def is_live(self) -> bool:
+        """Whether Stripe may charge it, now or once it is paid again."""
         return self.status in LIVE_STATUSES
 
     @property
@@ -121,6 +123,7 @@ class Subscription(IntervalColumns, db.Base):
 
     @property
     def needs_card(self) -> bool:
+        """Whether it is live and has nothing to be charged to."""
         return self.is_live and self.stripe_payment_method_id is None
 
 

@@ -89,7 +89,7 @@ def _shared_renderer() -> _Renderer:
 
 
 def _serve() -> None:
-    """The child: a specification on each line of input, its SVG on each line of output."""
+    """Run the child: a specification on each line of input, its SVG on each line of output."""
     import vl_convert  # noqa: PLC0415 - large, and only the child needs it
 
     for line in sys.stdin:

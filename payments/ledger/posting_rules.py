@@ -66,6 +66,7 @@ OTHER_ACCOUNTS = {
     LedgerAccount.FX: LedgerAccount.OTHER_FEES,
 }
 CHARGE_TYPES = ("charge", "payment")
+# Where a refund is posted: the account `refunds`, see `CONTRA_ACCOUNTS`.
 REFUND_TYPES = ("refund", "payment_refund", "refund_failure", "payment_failure_refund")
 # A type of Stripe's balance transactions -> the contra account of the Stripe account.
 CONTRA_ACCOUNTS = {

@@ -72,10 +72,12 @@ class Chargeable:
 
     @property
     def counts(self) -> dict[str, int]:
+        """Return how many objects were found, by the name of their list."""
         return {name: len(ids) for name, ids in self.ids.items()}
 
     @property
     def is_nothing(self) -> bool:
+        """Whether every list was read and is empty."""
         return not self.unread and not any(self.ids.values())
 
 

@@ -56,7 +56,8 @@ class SuppressAddress(Protocol):
         reason: SuppressionReason,
         *,
         now: datetime,
-    ) -> None: ...
+    ) -> None:
+        """Suppress the address with these hashes, in the caller's transaction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -105,6 +105,7 @@ class AppOptions:
 
     @classmethod
     def of(cls, app_settings: Settings) -> "AppOptions":
+        """Return the options that follow from settings."""
         is_demo = app_settings.environment == "demo"
         return cls(
             allowed_hosts=tuple(origins.allowed_hosts(app_settings)),
@@ -227,5 +228,5 @@ def _provide_oidc_provider(state: State) -> OidcProvider:
 
 @get("/", include_in_schema=False)
 async def home(ctx: NamedDependency[Context]) -> Response[str]:
-    """The start page: links to what readers and staff do here."""
+    """Show the start page: links to what readers and staff do here."""
     return rendering.render(ctx, "home.html", demo=ctx.settings.environment == "demo")

@@ -22,7 +22,7 @@ LINK_PATTERN = re.compile(r"https?://\S+")
 
 @get("/dev/inbox", include_in_schema=False, sync_to_thread=True)
 def list_mails(ctx: NamedDependency[Context]) -> Response[str]:
-    """The mails, newest first."""
+    """Return the mails, newest first."""
     inbox = mailbox.Maildir(ctx.settings.demo_inbox_dir)
     mails = [_parse_mail(inbox.get_bytes(key)) for key in inbox.keys()]  # noqa: SIM118 - no mapping
     mails.sort(key=_sent_at, reverse=True)

@@ -163,7 +163,7 @@ async def render_challenge(
     tags=["Contributions"],
 )
 async def get_challenge(ctx: NamedDependency[Context]) -> dict[str, Any]:
-    """An ALTCHA challenge (version 2). Solve it within ten minutes and send the payload, in
+    """Return an ALTCHA challenge (version 2). Solve it within ten minutes and send the payload, in
     base64, as `proof` with the same contribution.
     """
     async with ctx.sessions() as session:

@@ -13,7 +13,7 @@ LIFETIME = timedelta(days=180)  # RFC 9116, 2.5.5: less than a year
 
 @get("/.well-known/security.txt", include_in_schema=False)
 async def security_txt(ctx: NamedDependency[Context]) -> Response[str]:
-    """The contact and how long it stands. Not found where no contact is set.
+    """Return the contact and how long it stands. Not found where no contact is set.
 
     It names nobody else: an address of this service may have to stay neutral.
     """

@@ -19,7 +19,7 @@ def escape_formula(cell: str) -> str:
 
 
 def escape_formula_sql(column: str) -> str:
-    """The same as an expression of SQL."""
+    """Return the same as an expression of SQL."""
     return (
         f"CASE WHEN left({column}, 1) IN ({_FORMULA_PREFIXES_SQL})"
         f" THEN '''' || {column} ELSE {column} END"
@@ -27,7 +27,7 @@ def escape_formula_sql(column: str) -> str:
 
 
 def major_units_sql(amount: str, currency: str) -> str:
-    """An amount in major units as an expression of SQL, with all its decimals.
+    """Return an amount in major units as an expression of SQL, with all its decimals.
 
     Both parameters are expressions. Numeric keeps the scale of the factor.
     """

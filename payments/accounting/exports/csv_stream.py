@@ -46,6 +46,6 @@ async def copy_csv(
 
 
 def _to_psycopg(statement: str) -> sql.SQL:
-    """A statement with :names, as psycopg wants it."""
+    """Return a statement with :names, as psycopg wants it."""
     escaped = statement.replace("%", "%%")
     return sql.SQL(re.sub(r"(?<![:\w]):([a-z_]+)", r"%(\1)s", escaped))

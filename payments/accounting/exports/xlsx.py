@@ -236,7 +236,7 @@ def _write_about(workbook: "Workbook", about: Sequence[tuple[str, str]]) -> None
 
 
 def _main() -> None:
-    """The other process: it reads its request from stdin, and prints its progress to stdout."""
+    """Run the other process: it reads its request from stdin, and prints its progress to stdout."""
     os.nice(NICENESS)
     request = json.load(sys.stdin)
     write_workbook(

@@ -34,7 +34,7 @@ class MonthlyTotal:
 
     @property
     def net(self) -> int:
-        """gross - fees - refunds - disputes."""
+        """Gross less fees, refunds and disputes, in minor units."""
         return self.gross - self.fees - self.refunds - self.disputes
 
 

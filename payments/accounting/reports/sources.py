@@ -34,7 +34,7 @@ class CampaignTotal:
 
     @property
     def net(self) -> int:
-        """gross - fees - reversals."""
+        """Gross less fees and reversals, in minor units."""
         return self.first_payments + self.renewals - self.fees - self.reversals
 
 

@@ -53,7 +53,7 @@ _TYPE_CONDITIONS = {
 
 
 def stripe_id_pattern(*prefixes: str) -> re.Pattern[str]:
-    """The form of Stripe's ids with one of these prefixes."""
+    """Return the form of Stripe's ids with one of these prefixes."""
     return re.compile(rf"({'|'.join(prefixes)})_[A-Za-z0-9_]{{1,250}}", re.ASCII)
 
 
@@ -116,7 +116,7 @@ class Filters:
     id: str | None = None
 
     def describe(self) -> str:
-        """The filters in one line, such as `period=2026-10 currency=usd`."""
+        """Return the filters in one line, such as `period=2026-10 currency=usd`."""
         filters = {name: getattr(self, name) for name in FILTER_RULES}
         return " ".join([
             f"period={self.period.label}",

@@ -36,6 +36,7 @@ class Page(HTMLParser):
         self.feed(self.html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note a form, and what is in its fields."""
         attributes = {name: value or "" for name, value in attrs}
         name = attributes.get("name", "")
         if tag == "form":

@@ -36,6 +36,7 @@ class ManualClock:
     current: datetime
 
     def __call__(self) -> datetime:
+        """Return the time of the simulation, in UTC."""
         return self.current
 
 

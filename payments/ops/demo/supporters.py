@@ -38,6 +38,7 @@ class Supporter:
 
     @property
     def email(self) -> str:
+        """Return the address of a supporter."""
         return f"reader{self.number}@example.org"
 
 

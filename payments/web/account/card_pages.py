@@ -26,13 +26,15 @@ from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, form_data
 
 
 class CardPages(Controller):
+    """Replacing the card, signed in."""
+
     path = "/contributions/{contribution_id:str}/card"
 
     @get()
     async def show(
         self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
     ) -> Response[str]:
-        """What replacing the card does, and what it charges."""
+        """Show what replacing the card does, and what it charges."""
         return await _render_own(ctx, own_subscription)
 
     @post(request_max_body_size=SMALL_FORM_BYTES)
@@ -56,6 +58,8 @@ class CardPages(Controller):
 
 
 class CardLinkPages(MailLinkPages):
+    """Replacing the card by a mail's link, without signing in."""
+
     path = "/fix/{signed:str}"
 
     @get()

@@ -34,13 +34,15 @@ FORM_ERRORS = (InvalidAmount, InvalidField, StripeUnavailable, StripeRejected)
 
 
 class ChangePages(Controller):
+    """A page for each change of a subscription, and the change itself."""
+
     path = "/contributions/{contribution_id:str}"
 
     @get("/amount")
     async def amount_form(
         self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
     ) -> Response[str]:
-        """The form for another amount, from the next charge on."""
+        """Show the form for another amount, from the next charge on."""
         return change_pages.render_amount(ctx, own_subscription)
 
     @post("/amount", request_max_body_size=SMALL_FORM_BYTES)
@@ -50,6 +52,7 @@ class ChangePages(Controller):
         own_subscription: NamedDependency[OwnSubscription],
         request: AnyRequest,
     ) -> Response[Any]:
+        """Change the amount from the next charge on. A refused amount shows the form again."""
         fields = await form_data(request)
         try:
             amount = _parse_amount(own_subscription, fields)
@@ -71,7 +74,7 @@ class ChangePages(Controller):
         own_subscription: NamedDependency[OwnSubscription],
         request: AnyRequest,
     ) -> Response[str]:
-        """The form for the other frequency, with the next charge it leads to."""
+        """Show the form for the other frequency, with the next charge it leads to."""
         return change_pages.render_frequency(
             ctx, own_subscription, dict(request.query_params.items())
         )
@@ -83,6 +86,7 @@ class ChangePages(Controller):
         own_subscription: NamedDependency[OwnSubscription],
         request: AnyRequest,
     ) -> Response[Any]:
+        """Change the frequency; the next charge is of the new one."""
         fields = await form_data(request)
         try:
             _require_unmoved_dates(own_subscription, fields)
@@ -104,7 +108,7 @@ class ChangePages(Controller):
     async def skip_form(
         self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
     ) -> Response[str]:
-        """The charge that would be skipped, and the one after it."""
+        """Show the charge that would be skipped, and the one after it."""
         return change_pages.render_skip(ctx, own_subscription)
 
     @post("/skip", request_max_body_size=SMALL_FORM_BYTES)
@@ -114,6 +118,7 @@ class ChangePages(Controller):
         own_subscription: NamedDependency[OwnSubscription],
         request: AnyRequest,
     ) -> Response[Any]:
+        """Skip the next charge, and no other."""
         fields = await form_data(request)
         try:
             _require_unmoved_dates(own_subscription, fields)
@@ -131,7 +136,7 @@ class ChangePages(Controller):
     async def pause_form(
         self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
     ) -> Response[str]:
-        """The lengths of a pause, each with the first charge after it."""
+        """Show the lengths of a pause, each with the first charge after it."""
         return change_pages.render_pause(ctx, own_subscription)
 
     @post("/pause", request_max_body_size=SMALL_FORM_BYTES)
@@ -141,6 +146,7 @@ class ChangePages(Controller):
         own_subscription: NamedDependency[OwnSubscription],
         request: AnyRequest,
     ) -> Response[Any]:
+        """Pause for a number of months."""
         fields = await form_data(request)
         try:
             _require_unmoved_dates(own_subscription, fields)
@@ -160,7 +166,7 @@ class ChangePages(Controller):
     async def resume_form(
         self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
     ) -> Response[str]:
-        """The form that ends a pause, with the next charge."""
+        """Show the form that ends a pause, with the next charge."""
         return change_pages.render(
             ctx,
             own_subscription,
@@ -177,6 +183,7 @@ class ChangePages(Controller):
         own_subscription: NamedDependency[OwnSubscription],
         request: AnyRequest,
     ) -> Response[Any]:
+        """End a pause; nothing is charged before the next date."""
         await subscription_changes.resume(
             ctx,
             own_subscription.subscription_id,
@@ -189,7 +196,7 @@ class ChangePages(Controller):
     async def undo_end_form(
         self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
     ) -> Response[str]:
-        """The form that takes a scheduled end back, with the next charge."""
+        """Show the form that takes a scheduled end back, with the next charge."""
         return change_pages.render(
             ctx,
             own_subscription,
@@ -206,6 +213,7 @@ class ChangePages(Controller):
         own_subscription: NamedDependency[OwnSubscription],
         request: AnyRequest,
     ) -> Response[Any]:
+        """Take a scheduled end back."""
         await subscription_changes.undo_scheduled_end(
             ctx,
             own_subscription.subscription_id,
@@ -218,7 +226,7 @@ class ChangePages(Controller):
     async def cancel_form(
         self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
     ) -> Response[Any]:
-        """The form that cancels at once. A subscription that has ended leads back to its page."""
+        """Show the form that cancels at once. An ended subscription leads back to its page."""
         if not own_subscription.subscription.is_live:
             return _redirect_done(own_subscription, ChangeKind.CANCELLED)
         return change_pages.render(ctx, own_subscription, "account_cancel.html")
@@ -227,6 +235,7 @@ class ChangePages(Controller):
     async def cancel(
         self, ctx: NamedDependency[Context], own_subscription: NamedDependency[OwnSubscription]
     ) -> Response[Any]:
+        """Cancel at once, whether or not Stripe can be reached."""
         await cancellations.cancel(ctx, own_subscription.subscription_id, actor=Actor.DONOR)
         return _redirect_done(own_subscription, ChangeKind.CANCELLED)
 

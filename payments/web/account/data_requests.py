@@ -16,13 +16,15 @@ from payments.web.forms import SMALL_FORM_BYTES
 
 
 class DataRequestPages(Controller):
+    """What we hold of a donor, as a file, and its erasure."""
+
     path = "/data"
 
     @get()
     async def show(
         self, ctx: NamedDependency[Context], donor: NamedDependency[CurrentDonor]
     ) -> Response[str]:
-        """What is held, what is not, and what can be done about it."""
+        """Show what is held, what is not, and what can be done about it."""
         assert donor.donor_id  # the page is for donors, though it prints nothing of theirs
         return rendering.render(ctx, "account_data.html")
 
@@ -43,7 +45,7 @@ class DataRequestPages(Controller):
     async def erase_form(
         self, ctx: NamedDependency[Context], donor: NamedDependency[CurrentDonor]
     ) -> Response[str]:
-        """What erasing does and what it does not."""
+        """Show what erasing does and what it does not."""
         async with ctx.sessions() as session:
             own_subscriptions = await subscriptions.list_for_donor(session, donor.donor_id)
         live = [

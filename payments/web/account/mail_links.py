@@ -33,16 +33,20 @@ def _on_link_invalid(request: AnyRequest, error: LinkInvalid) -> Response[str]:
 
 
 class MailLinkPages(Controller):
+    """The pages of a signed link: nobody is signed in by it."""
+
     include_in_schema = False
     exception_handlers = {LinkInvalid: _on_link_invalid, PaymentsError: on_payments_error}  # noqa: RUF012 - litestar's
 
 
 class CancelLinkPages(MailLinkPages):
+    """Cancelling one subscription by a mail's link."""
+
     path = "/stop/{signed:str}"
 
     @get()
     async def show(self, ctx: NamedDependency[Context], signed: FromPath[str]) -> Response[str]:
-        """What would be cancelled, or when it was."""
+        """Show what would be cancelled, or when it was."""
         subscription = await subscription_of_link(ctx, signed, links.contribution_for_cancel_link)
         async with ctx.sessions() as session:
             changes = await change_log.list_done(session, subscription.stripe_subscription_id)

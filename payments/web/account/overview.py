@@ -37,10 +37,12 @@ class OwnSubscription:
 
     @property
     def subscription_id(self) -> str:
+        """Return Stripe's id of the subscription."""
         return self.subscription.stripe_subscription_id
 
     @property
     def url(self) -> str:
+        """Return the address of its page."""
         return f"/manage/contributions/{self.contribution.id}"
 
 
@@ -59,6 +61,8 @@ async def own_subscription(
 
 
 class OverviewPages(Controller):
+    """All that a donor gives, and one subscription at a time."""
+
     path = "/contributions"
 
     @get()
@@ -105,7 +109,7 @@ class OverviewPages(Controller):
         request: AnyRequest,
         own_subscription: NamedDependency[OwnSubscription],
     ) -> Response[str]:
-        """What the donor gives, what they can change, and the history."""
+        """Show what the donor gives, what they can change, and the history."""
         async with ctx.sessions() as session:
             changes = await change_log.list_done(session, own_subscription.subscription_id)
             pending = await change_log.pending_cancellations(

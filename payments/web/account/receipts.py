@@ -26,6 +26,8 @@ VALID_YEARS = range(2000, 2100)
 
 
 class ReceiptPages(Controller):
+    """What a donor paid, to read and to print."""
+
     @get("/payments")
     async def list_payments(
         self,
@@ -33,7 +35,7 @@ class ReceiptPages(Controller):
         request: AnyRequest,
         donor: NamedDependency[CurrentDonor],
     ) -> Response[str]:
-        """A page of the payments, by year, the newest first."""
+        """Show a page of the payments, by year, the newest first."""
         page = paging.page_of(request)
         async with ctx.sessions() as session:
             found = await donor_payments.list_for_donor(
@@ -72,7 +74,7 @@ class ReceiptPages(Controller):
         donor: NamedDependency[CurrentDonor],
         year: FromPath[str],
     ) -> Response[str]:
-        """The payments of a year and their sum, to print."""
+        """Show the payments of a year and their sum, to print."""
         since, until = _year_bounds(ctx, year)
         async with ctx.sessions() as session:
             payments = await donor_payments.list_for_donor(

@@ -88,11 +88,13 @@ def render_link_invalid(ctx: Context, error: LinkInvalid) -> Response[str]:
 
 
 class DonorSignInPages(Controller):
+    """Signing in by a link from a mail, and out again."""
+
     @get()
     async def sign_in_form(
         self, ctx: NamedDependency[Context], request: AnyRequest
     ) -> Response[Any]:
-        """The form that asks for a link. Whoever is signed in is led to the overview."""
+        """Show the form that asks for a link. Whoever is signed in is led to the overview."""
         try:
             await current_donor(ctx, request)
         except Unauthenticated:
@@ -128,7 +130,7 @@ class DonorSignInPages(Controller):
 
     @get("/enter/{token:str}")
     async def link_page(self, ctx: NamedDependency[Context], token: FromPath[str]) -> Response[str]:
-        """The button that redeems a link. Programs that open links of mails do not press it."""
+        """Show the button that redeems a link. Programs that open links do not press it."""
         try:
             async with ctx.sessions() as session:
                 await sign_in.require_valid_link(session, token, now=ctx.now())

@@ -118,7 +118,7 @@ class ContributionsApi(Controller):
             ),
         ],
     ) -> ContributionOut:
-        """Starts a contribution and opens a Checkout Session: send the reader to `checkout_url`."""
+        """Start a contribution and open a Checkout Session: send the reader to `checkout_url`."""
         key = _idempotency_key(request)
         amount = ctx.settings.validate_gift(data.amount, data.currency)
         contribution_request = ContributionRequest(
@@ -143,7 +143,7 @@ class ContributionsApi(Controller):
     async def get_status(
         self, ctx: NamedDependency[Context], contribution_id: FromPath[str]
     ) -> ContributionOut:
-        """The state of a contribution, from our own records."""
+        """Return the state of a contribution, from our own records."""
         async with ctx.sessions() as session:
             return _contribution_out(await contributions.get(session, contribution_id))
 

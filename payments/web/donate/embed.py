@@ -101,13 +101,13 @@ def script_integrity() -> str:
 
 @get("/embed.js", include_in_schema=False)
 async def serve_widget() -> Response[bytes]:
-    """The script."""
+    """Return the script."""
     return Response(widget_script(), media_type="text/javascript", headers=CROSS_ORIGIN_HEADERS)
 
 
 @get("/article", include_in_schema=False)
 async def sample_article(ctx: NamedDependency[Context]) -> Response[str]:
-    """An article with the widget at its end, for the demo."""
+    """Show an article with the widget at its end, for the demo."""
     snippet = embed_snippet(
         ctx.settings, base="", locale=request_locale.current(), article="town-clock"
     )

@@ -84,7 +84,7 @@ class DonatePage(Controller):
 
     @get()
     async def show(self, ctx: NamedDependency[Context], request: AnyRequest) -> Response[str]:
-        """The form, filled in by the link that led here."""
+        """Show the form, filled in by the link that led here."""
         params = FormData(dict(request.query_params.items()))
         if (abandoned := await _abandoned_contribution(ctx, params["again"])) is not None:
             params = FormData({**params.values, "campaign": abandoned.campaign or ""})

@@ -62,7 +62,7 @@ def initial_frequency(settings: Settings, requested: str) -> Frequency:
 
 @get("/safety", include_in_schema=False)
 async def safety_page(ctx: NamedDependency[Context]) -> Response[str]:
-    """What is stored and until when, and what the service cannot protect anybody from."""
+    """Show what is stored and until when, and what the service cannot protect anybody from."""
     return rendering.render(
         ctx,
         "safety.html",

@@ -44,7 +44,7 @@ STATES_WITH_NEXT_CHARGE = ("confirming", "processing", "paid")
 async def thanks_page(
     ctx: NamedDependency[Context], request: AnyRequest, contribution_id: FromPath[str]
 ) -> Response[str]:
-    """The state of a contribution. An unknown, an expired and a malformed id get one answer."""
+    """Show the state of a contribution. Unknown, expired and malformed ids get one answer."""
     async with ctx.sessions.begin() as session:
         try:
             contribution = await contributions.get(session, contribution_id)

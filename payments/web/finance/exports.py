@@ -60,7 +60,7 @@ class ExportPages(Controller):
         request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
-        """What can be exported of a period, last month unless asked, and whether it balances."""
+        """Show what of a period, last month unless asked, can be exported, and if it balances."""
         last_month = f"{months_before(filters.today(ctx), 1):%Y-%m}"
         params, chosen = filters.period_or_default(ctx, request.query_params, last_month)
         currency = filters.filter_value(request.query_params, "currency")
@@ -100,7 +100,7 @@ class ExportPages(Controller):
         request: AnyRequest,
         export_grant: NamedDependency[ExportGrant],
     ) -> Stream:
-        """The transactions of the filters, oldest first."""
+        """Return the transactions of the filters, oldest first."""
         chosen = _parse_filters(ctx, request.query_params)
         async with ctx.sessions() as session:
             file = await _spool(
@@ -118,7 +118,7 @@ class ExportPages(Controller):
         request: AnyRequest,
         export_grant: NamedDependency[ExportGrant],
     ) -> Stream:
-        """The same as a workbook, whose last sheet says what it is of."""
+        """Return the same as a workbook, whose last sheet says what it is of."""
         chosen = _parse_filters(ctx, request.query_params)
         zone = ctx.settings.accounting_zoneinfo
         async with ctx.sessions() as session:
@@ -141,7 +141,7 @@ class ExportPages(Controller):
         request: AnyRequest,
         export_grant: NamedDependency[ExportGrant],
     ) -> Stream:
-        """The journals of a period in the format of an accountant's program."""
+        """Return the journals of a period in the format of an accountant's program."""
         query = request.query_params
         if query.get("format") not in tuple(JournalFormat):
             raise InvalidField(f"format: one of {', '.join(JournalFormat)}.", field="format")
@@ -161,7 +161,7 @@ class ExportPages(Controller):
 def _journal_links(
     params: Mapping[str, str], currency: str | None, codes: Sequence[str]
 ) -> list[dict[str, str]]:
-    """The journals; of a program that takes one currency, one for each."""
+    """Return the journals; of a program that takes one currency, one for each."""
     links = []
     for journal_format, (label, _) in JOURNAL_FORMATS.items():
         takes_one = journal_format in (JournalFormat.XERO, JournalFormat.QBO)

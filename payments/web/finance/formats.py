@@ -22,27 +22,27 @@ BOOKED_FREQUENCY_LABELS = {
 
 
 def format_money(minor: int, currency: str) -> str:
-    """An amount of minor units with its symbol."""
+    """Return an amount of minor units with its symbol."""
     return money.format(Money(minor, currency)).replace("-", MINUS)
 
 
 def format_deduction(minor: int, currency: str) -> str:
-    """An amount that was taken off, below zero."""
+    """Return an amount that was taken off, below zero."""
     return format_money(-minor, currency)
 
 
 def format_signed(minor: int, currency: str) -> str:
-    """A change of an amount, with its sign."""
+    """Return a change of an amount, with its sign."""
     return ("+" if minor > 0 else "") + format_money(minor, currency)
 
 
 def format_count(number: int) -> str:
-    """A count with its thousands apart."""
+    """Return a count with its thousands apart."""
     return f"{number:,}".replace("-", MINUS)
 
 
 def format_share(part: int, of: int) -> str:
-    """A percentage without decimals, never 100 % or 0 % unless it is."""
+    """Return a percentage without decimals, never 100 % or 0 % unless it is."""
     if of == 0:
         return EMPTY_CELL
     return f"{min(max(round(100 * part / of), int(part > 0)), 99 if part < of else 100)} %"
@@ -54,27 +54,27 @@ def chart_value(minor: int, currency: str) -> float:
 
 
 def frequency_label(frequency: str) -> str:
-    """A frequency, or what stands for none, in words."""
+    """Return a frequency, or what stands for none, in words."""
     if frequency == NO_FREQUENCY:
         return NO_CONTRIBUTION_LABEL
     return BOOKED_FREQUENCY_LABELS[Frequency(frequency)]
 
 
 def format_datetime(ctx: Context, at: datetime) -> str:
-    """A time for a sentence."""
+    """Return a time for a sentence."""
     return at.astimezone(ctx.settings.accounting_zoneinfo).strftime("%-d %B %Y, %H:%M")
 
 
 def format_minute(ctx: Context, at: datetime) -> str:
-    """A time for a table: it sorts as it reads."""
+    """Return a time for a table: it sorts as it reads."""
     return at.astimezone(ctx.settings.accounting_zoneinfo).strftime("%Y-%m-%d %H:%M")
 
 
 def format_date(day: date) -> str:
-    """A day for a sentence."""
+    """Return a day for a sentence."""
     return i18n.format_day(day, i18n.DEFAULT_LOCALE)
 
 
 def format_month(first: date) -> str:
-    """A month by its name and year."""
+    """Return a month by its name and year."""
     return first.strftime("%B %Y")

@@ -71,7 +71,7 @@ class MonthPages(Controller):
         request: AnyRequest,
         export_grant: NamedDependency[ExportGrant],
     ) -> Response[bytes]:
-        """The same totals as a file, those of other income among them."""
+        """Return the same totals as a file, those of other income among them."""
         chosen = _parse_filters(request.query_params)
         async with ctx.sessions() as session:
             lines = await other_income.beside_contributions(
@@ -131,7 +131,7 @@ def _parse_filters(params: Mapping[str, str]) -> dict[str, Any]:  # monthly's ow
 
 
 def _filter_options(ctx: Context, chosen: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """The selects of the filter form."""
+    """Return the selects of the filter form."""
     this_year = filters.today(ctx).year
     since = chosen.get("since")
     years = [str(year) for year in range(this_year, this_year - YEARS_OFFERED, -1)]

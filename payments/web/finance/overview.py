@@ -47,7 +47,7 @@ class OverviewPages(Controller):
         request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
-        """A month by currency, this one unless asked, and two years of one currency."""
+        """Show a month by currency, this one unless asked, and two years of one currency."""
         today, query = filters.today(ctx), request.query_params
         currency = filters.filter_value(query, "currency")
         month = first_of_month(today)
@@ -109,7 +109,7 @@ def month_choices(today: date) -> list[tuple[str, str]]:
 
 
 def _main_currency(totals: Sequence[MonthlyTotal], default_currency: str) -> str:
-    """The currency with the most payments."""
+    """Return the currency with the most payments."""
     payments: dict[str, int] = {}
     for total in totals:
         payments[total.currency] = payments.get(total.currency, 0) + total.payments

@@ -63,7 +63,7 @@ class PayoutPages(Controller):
         request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
-        """The newest payouts, or those before one."""
+        """Show the newest payouts, or those before one."""
         currency = filters.filter_value(request.query_params, "currency")
         async with ctx.sessions() as session:
             page, more = await payouts.list_page(

@@ -67,7 +67,7 @@ class PeriodClosePages(Controller):
         request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
-        """The months, newest first, and the late entries of those that are closed."""
+        """Show the months, newest first, and the late entries of those that are closed."""
         next_month_to_close = await period_close.next_to_close(ctx)
         async with ctx.sessions() as session:
             first = await period_close.first_ledger_month(session, ctx.settings.accounting_zoneinfo)
@@ -100,7 +100,7 @@ class PeriodClosePages(Controller):
         colleague: NamedDependency[Staff],
         month: FromPath[str],
     ) -> Response[str]:
-        """A month: the checklist before it is closed, or its closing and its pack."""
+        """Show a month: the checklist before it is closed, or its closing and its pack."""
         first = _parse_month(ctx, month)
         return await _render_month(ctx, colleague, first, done=request.query_params.get("done", ""))
 
@@ -147,7 +147,7 @@ class PeriodClosePages(Controller):
         export_grant: NamedDependency[ExportGrant],
         month: FromPath[str],
     ) -> Stream:
-        """The pack, the same bytes however often it is downloaded."""
+        """Return the pack, the same bytes however often it is downloaded."""
         with spooled_file() as file:
             name = await close_pack.download(ctx, month, file)
         return await stream_file(export_grant, file, name, "application/zip")
@@ -288,7 +288,7 @@ def _closing_facts(ctx: Context, closing: PeriodClosing) -> list[tuple[str, str]
 
 
 def _stripe_balance_table(balances: Sequence[BalanceMonth], *, is_over: bool) -> Table:
-    """The opening balance, all that moved it, and the closing one; a column for each currency."""
+    """Return the opening balance, all that moved it and the closing one, by currency."""
     caption = "What Stripe held for us"
     if not balances:
         return table("stripe-balance", caption, [], [], empty="Stripe held nothing.")

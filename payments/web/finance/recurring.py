@@ -72,7 +72,7 @@ class RecurringPages(Controller):
         request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
-        """The last thirteen months that are over."""
+        """Show the last thirteen months that are over."""
         currency = filters.filter_value(request.query_params, "currency")
         zone, (since, until) = ctx.settings.accounting_zoneinfo, _months_shown(ctx)
         async with ctx.sessions() as session:
@@ -119,7 +119,7 @@ class RecurringPages(Controller):
         request: AnyRequest,
         export_grant: NamedDependency[ExportGrant],
     ) -> Response[bytes]:
-        """The roll-forward as a file."""
+        """Return the roll-forward as a file."""
         currency = filters.filter_value(request.query_params, "currency")
         zone, (since, until) = ctx.settings.accounting_zoneinfo, _months_shown(ctx)
         async with ctx.sessions() as session:
@@ -158,7 +158,7 @@ def _committed_table(committed: Sequence[CommittedMrr]) -> Table:
 
 
 async def _rollforward_chart(months: Sequence[MrrMonth]) -> dict[str, Any]:
-    """The roll-forward of one currency, newest month first, and its closing in bars."""
+    """Return the roll-forward of one currency, newest month first, and its closing in bars."""
     currency, newest = months[0].currency, months[0]
     title = f"Monthly recurring revenue, {currency.upper()}"
     change = newest.closing - newest.opening

@@ -67,7 +67,7 @@ class RefundPages(Controller):
         colleague: NamedDependency[Staff],
         charge_id: FromPath[str],
     ) -> Response[str]:
-        """What is left of a payment, and the form."""
+        """Show what is left of a payment, and the form."""
         return await _render(
             ctx, colleague, charge_id, done=request.query_params.get("done") == "yes"
         )

@@ -36,7 +36,7 @@ class ReminderStatsPage(Controller):
     async def show(
         self, ctx: NamedDependency[Context], colleague: NamedDependency[Staff]
     ) -> Response[Any]:
-        """The last two years by month, small numbers left out."""
+        """Show the last two years by month, small numbers left out."""
         since = months_before(filters.today(ctx), MONTHS_SHOWN - 1)
         async with ctx.sessions() as session:
             months = await reminder_stats.monthly_stats(session, ctx.settings, since=since)

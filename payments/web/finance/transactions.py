@@ -96,7 +96,7 @@ class TransactionPages(Controller):
         request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
-        """The newest transactions of the filters, or those before a cursor."""
+        """Show the newest transactions of the filters, or those before a cursor."""
         query, zone = request.query_params, ctx.settings.accounting_zoneinfo
         chosen = transaction_filters.parse_filters(
             query, period.parse_period(query, today=filters.today(ctx))
@@ -132,7 +132,7 @@ class TransactionPages(Controller):
         colleague: NamedDependency[Staff],
         contribution_id: FromPath[str],
     ) -> Response[str]:
-        """What happened to one contribution, in order."""
+        """Show what happened to one contribution, in order."""
         if not is_row_id(contribution_id):
             raise NotFound("There is no contribution with this id.")
         async with ctx.sessions() as session:
@@ -206,14 +206,14 @@ def _transactions_table(ctx: Context, page: Sequence[Transaction]) -> Table:
 
 
 def _shorten_id(id_: str) -> str:
-    """The end of an id, which differs from others' and leaves room for the figures."""
+    """Return the end of an id, which differs from others' and leaves room for the figures."""
     if len(id_) <= ID_LENGTH_SHOWN:
         return id_
     return f"\N{HORIZONTAL ELLIPSIS}{id_[-ID_LENGTH_SHOWN:]}"
 
 
 def _contra_account(transaction: Transaction) -> str:
-    """The account at the other end of Stripe's balance."""
+    """Return the account at the other end of Stripe's balance."""
     is_into_stripe = transaction.debit.startswith("stripe:")
     return transaction.credit if is_into_stripe else transaction.debit
 

@@ -61,7 +61,7 @@ class NewsletterPage(Controller):
 
     @get()
     async def show(self, ctx: NamedDependency[Context]) -> Response[str]:
-        """The empty form."""
+        """Show the empty form."""
         newsletter.require_enabled(ctx.settings)
         return rendering.render(ctx, "newsletter.html", newsletter=signup_box(ctx))
 
@@ -97,7 +97,7 @@ class ConfirmPages(Controller):
     async def confirm_form(
         self, ctx: NamedDependency[Context], signed: FromPath[str]
     ) -> Response[str]:
-        """What was agreed to, and a button, which programs that open links do not press."""
+        """Show what was agreed to, and a button, which programs that open links do not press."""
         row = await newsletter.get_confirmable(ctx, signed)
         if row.confirmed_at is not None:
             return _render_confirmed(ctx)
@@ -119,7 +119,7 @@ class ConfirmPages(Controller):
     async def unsubscribe_form(
         self, ctx: NamedDependency[Context], signed: FromPath[str]
     ) -> Response[str]:
-        """The button that suppresses an address."""
+        """Show the button that suppresses an address."""
         newsletter.parse_unsubscribe_link(ctx, signed)
         return rendering.render(ctx, "newsletter_unsubscribe.html", signed=signed, done=False)
 

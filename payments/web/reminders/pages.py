@@ -42,12 +42,12 @@ class ReminderPages(Controller):
 
     @get()
     async def show(self, ctx: NamedDependency[Context], request: AnyRequest) -> Response[str]:
-        """The form, filled in by the link that led here."""
+        """Show the form, filled in by the link that led here."""
         return _render_form(ctx, FormData(dict(request.query_params.items())))
 
     @post("/with", request_max_body_size=donate_form.MAX_FORM_BYTES)
     async def prefilled(self, ctx: NamedDependency[Context], request: AnyRequest) -> Response[str]:
-        """The form, filled in by the donation form, which was sent here instead."""
+        """Show the form, filled in by the donation form, which was sent here instead."""
         typed = FormData(await forms.form_data(request))
         request_locale.override(typed["locale"])
         fields: dict[str, str] = {}
@@ -83,7 +83,7 @@ class ReminderPages(Controller):
 
     @post("/calendar", request_max_body_size=SMALL_FORM_BYTES)
     async def calendar(self, ctx: NamedDependency[Context], request: AnyRequest) -> Response[Any]:
-        """A calendar file instead of mails. An address that was typed is not read."""
+        """Return a calendar file instead of mails. An address that was typed is not read."""
         typed = FormData(await forms.form_data(request))
         try:
             schedule = schedule_form.parse_schedule(ctx, typed)
@@ -110,7 +110,7 @@ class ReminderPages(Controller):
     async def confirm_form(
         self, ctx: NamedDependency[Context], signed: FromPath[str]
     ) -> Response[str]:
-        """The schedule, and a button, which programs that open links do not press."""
+        """Show the schedule, and a button, which programs that open links do not press."""
         reminder_id = reminder_links.parse_confirm_link(ctx, signed)
         async with ctx.sessions() as session:
             reminder = await reminders.get_confirmable(session, reminder_id, now=ctx.now())
@@ -136,7 +136,7 @@ class ReminderPages(Controller):
     async def cancel_form(
         self, ctx: NamedDependency[Context], code: FromPath[str]
     ) -> Response[str]:
-        """The button that cancels a reminder."""
+        """Show the button that cancels a reminder."""
         reminder_links.parse_code(ctx, code)
         return rendering.render(ctx, "remind_cancel.html", code=code, done=False)
 
@@ -178,7 +178,7 @@ class ReminderPages(Controller):
 
     @get("/again/{code:str}")
     async def reschedule(self, ctx: NamedDependency[Context], code: FromPath[str]) -> Response[str]:
-        """The form to choose another day. The code of the mail makes a confirmation unnecessary."""
+        """Show the form to choose another day. The mail's code makes a confirmation needless."""
         reminder_id, _address_hash = reminder_links.parse_code(ctx, code)
         async with ctx.sessions() as session:
             reminder = await reminders.get(session, reminder_id)
@@ -189,7 +189,7 @@ class ReminderPages(Controller):
     async def unsubscribe_form(
         self, ctx: NamedDependency[Context], signed: FromPath[str]
     ) -> Response[str]:
-        """The button that suppresses an address."""
+        """Show the button that suppresses an address."""
         reminder_links.parse_unsubscribe_link(ctx, signed)
         return rendering.render(ctx, "remind_unsubscribe.html", signed=signed, done=False)
 
@@ -242,7 +242,7 @@ async def _is_verified_owner(ctx: Context, request: AnyRequest, code: str, addre
 
 @get("/back/{packed:str}", include_in_schema=False)
 async def return_from_mail(ctx: NamedDependency[Context], packed: FromPath[str]) -> Response[str]:
-    """The donation form, filled in by the link of a reminder. Counted by the month."""
+    """Show the donation form, filled in by the link of a reminder. Counted by the month."""
     async with ctx.sessions.begin() as session:
         await reminder_stats.record_step(session, ctx.settings, ReminderStep.OPENED, now=ctx.now())
     params = {"campaign": campaigns.REMINDER}

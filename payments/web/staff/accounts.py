@@ -35,6 +35,8 @@ ACCOUNTS_URL = "/staff/colleagues"
 
 
 class OwnAccountPage(Controller):
+    """A colleague's own account: passkeys and the linked account."""
+
     path = OWN_ACCOUNT_URL
     include_in_schema = False
     guards = [require_same_origin, StaffOnly(ALL_ROLES)]  # noqa: RUF012 - litestar's own
@@ -43,7 +45,7 @@ class OwnAccountPage(Controller):
     async def show(
         self, ctx: NamedDependency[Context], staff_session: NamedDependency[AuthenticatedStaff]
     ) -> Response[str]:
-        """A colleague's role, passkeys, linked account and last sign-ins."""
+        """Show a colleague's role, passkeys, linked account and last sign-ins."""
         return await _render_own_account(ctx, staff_session)
 
     @post(
@@ -93,6 +95,8 @@ class OwnAccountPage(Controller):
 
 
 class StaffAccountPages(Controller):
+    """The accounts of all colleagues, for administrators."""
+
     path = ACCOUNTS_URL
     include_in_schema = False
     guards = [  # noqa: RUF012 - litestar's own
@@ -105,7 +109,7 @@ class StaffAccountPages(Controller):
     async def list_accounts(
         self, ctx: NamedDependency[Context], colleague: NamedDependency[Staff]
     ) -> Response[str]:
-        """The colleagues, and the form that invites another."""
+        """Show the colleagues, and the form that invites another."""
         return await _render_accounts(ctx, colleague)
 
     @post(request_max_body_size=SMALL_FORM_BYTES)

@@ -167,6 +167,8 @@ NOT_CLOSABLE = (AlertKind.SUSPENSE,)
 
 
 class AlertPages(Controller):
+    """The open alerts, closing one, and trying again what failed."""
+
     path = ALERTS_URL
     include_in_schema = False
     guards = [require_same_origin, StaffOnly(FINANCE_ROLES)]  # noqa: RUF012 - litestar's own
@@ -178,7 +180,7 @@ class AlertPages(Controller):
         request: AnyRequest,
         colleague: NamedDependency[Staff],
     ) -> Response[str]:
-        """A page of the open alerts, oldest first."""
+        """Show a page of the open alerts, oldest first."""
         retried = request.query_params.get("retried") == "yes"
         after_id = count_parameter(request, "after")
         return await _render_alerts(ctx, colleague, after_id=after_id, retried=retried)

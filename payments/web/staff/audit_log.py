@@ -23,6 +23,8 @@ SEQ_PATTERN = re.compile(r"[1-9][0-9]{0,17}")
 
 
 class AuditLogPage(Controller):
+    """The audit log, to read."""
+
     path = AUDIT_LOG_URL
     include_in_schema = False
     guards = [require_same_origin, StaffOnly(FINANCE_ROLES)]  # noqa: RUF012 - litestar's own

@@ -35,6 +35,8 @@ MAX_FORM_BYTES = 256 * 1024  # five messages in each language, each letter six b
 
 
 class CampaignPages(Controller):
+    """Campaigns: writing one, its preview, and how its variants compare."""
+
     path = CAMPAIGNS_URL
     include_in_schema = False
     guards = [require_same_origin, StaffOnly(FINANCE_ROLES)]  # noqa: RUF012 - litestar's own
@@ -62,7 +64,7 @@ class CampaignPages(Controller):
     async def new_campaign(
         self, ctx: NamedDependency[Context], colleague: NamedDependency[Staff]
     ) -> Response[str]:
-        """An empty form."""
+        """Show an empty form."""
         return _render_form(ctx, colleague, {"version": "0", "enabled": "yes"})
 
     @post(request_max_body_size=MAX_FORM_BYTES)
@@ -79,7 +81,7 @@ class CampaignPages(Controller):
         colleague: NamedDependency[Staff],
         campaign_id: FromPath[str],
     ) -> Response[str]:
-        """A campaign: its form, its preview, and how its variants compare."""
+        """Show a campaign: its form, its preview, and how its variants compare."""
         async with ctx.sessions() as session:
             campaign = await campaigns.get(session, campaign_id)
             result = await experiments.evaluate(session, ctx, campaign)

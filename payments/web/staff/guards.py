@@ -65,6 +65,7 @@ class StaffOnly:
         self.roles = roles
 
     async def __call__(self, connection: AnyConnection, _handler: BaseRouteHandler) -> None:
+        """Refuse whoever is not signed in or has another role. Raises PermissionDenied."""
         if _asks_for_methods(connection):
             return
         ctx: Context = connection.app.state.ctx
@@ -90,6 +91,7 @@ class StepUp:
         self.form_url = form_url
 
     async def __call__(self, connection: AnyConnection, _handler: BaseRouteHandler) -> None:
+        """Refuse whoever has not proved lately who they are. Raises StepUpRequired."""
         if _asks_for_methods(connection):
             return
         ctx: Context = connection.app.state.ctx
@@ -98,9 +100,10 @@ class StepUp:
 
 
 class Export(StepUp):
-    """Guard: a step-up for taking data away. Gives the handler an `ExportGrant`."""
+    """Guard: who may export. A step-up for taking data away. Gives the handler an `ExportGrant`."""
 
     async def __call__(self, connection: AnyConnection, handler: BaseRouteHandler) -> None:
+        """Refuse as a step-up does, and grant the export of this one file."""
         await super().__call__(connection, handler)
         if _asks_for_methods(connection):
             return

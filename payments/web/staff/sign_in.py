@@ -32,6 +32,8 @@ LINK_STILL_VALID = "The link is still good: open it again."
 
 
 class StaffSignInPages(Controller):
+    """Signing in by a passkey or a one-time link, and out again."""
+
     path = "/staff"
     include_in_schema = False
     guards = [require_same_origin]  # noqa: RUF012 - litestar's own
@@ -40,7 +42,7 @@ class StaffSignInPages(Controller):
     async def sign_in_form(
         self, ctx: NamedDependency[Context], request: AnyRequest
     ) -> Response[Any]:
-        """The sign-in page. Whoever is signed in already goes on."""
+        """Show the sign-in page. Whoever is signed in already goes on."""
         return_url = auth.safe_return_url(request.query_params.get("back", ""))
         token = request.cookies.get(cookies.session_cookie_name(ctx.settings))
         try:
@@ -128,7 +130,7 @@ class StaffSignInPages(Controller):
         request: AnyRequest,
         staff_session: NamedDependency[AuthenticatedStaff],
     ) -> Response[Any]:
-        """The page that asks for a recent proof. Whoever gave one already goes on."""
+        """Show the page that asks for a recent proof. Whoever gave one already goes on."""
         return_url = auth.safe_return_url(request.query_params.get("back", ""))
         if staff_session.is_recently_authenticated(ctx.now()):
             return _redirect(staff_session.colleague, return_url)

@@ -38,6 +38,8 @@ log = structlog.get_logger("payments.staff.sso")
 
 
 class StaffSsoPages(Controller):
+    """Signing in by an account at the newsroom's own provider."""
+
     path = "/staff"
     include_in_schema = False
     guards = [require_same_origin]  # noqa: RUF012 - litestar's own

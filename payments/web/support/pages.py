@@ -96,6 +96,8 @@ async def subscription_of_case(
 
 
 class SupportPages(Controller):
+    """Finding one donor, with a reason, and acting for them."""
+
     path = SUPPORT_URL
     include_in_schema = False
     guards = [require_same_origin, StaffOnly(SUPPORT_ROLES)]  # noqa: RUF012 - litestar's own
@@ -108,7 +110,7 @@ class SupportPages(Controller):
     async def search_form(
         self, ctx: NamedDependency[Context], colleague: NamedDependency[Staff]
     ) -> Response[str]:
-        """The form that asks for the donor's address and the reason."""
+        """Show the form that asks for the donor's address and the reason."""
         return _render_search(ctx, colleague)
 
     @post(request_max_body_size=SMALL_FORM_BYTES)
@@ -139,7 +141,7 @@ class SupportPages(Controller):
         colleague: NamedDependency[Staff],
         case: NamedDependency[SupportCase],
     ) -> Response[str]:
-        """The donor's subscriptions, payments and mails."""
+        """Show the donor's subscriptions, payments and mails."""
         return await _render_case(ctx, colleague, case, done=request.query_params.get("done", ""))
 
     @post("/{case_id:str}/link", request_max_body_size=SMALL_FORM_BYTES)
@@ -236,7 +238,7 @@ class SupportPages(Controller):
         colleague: NamedDependency[Staff],
         case: NamedDependency[SupportCase],
     ) -> Response[str]:
-        """What erasing does, and that nobody can undo it."""
+        """Show what erasing does, and that nobody can undo it."""
         async with ctx.sessions() as session:
             case_view = await support_cases.view_case(session, case)
         live = [
