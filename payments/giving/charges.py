@@ -5,7 +5,6 @@ may come later; when it is there it is posted to the ledger. Which contribution 
 follows from its payment intent (`payment_intent_links`).
 """
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import stripe
@@ -29,11 +28,10 @@ from payments.giving.contributions import Contribution
 from payments.giving.import_unknown import ImportedTerms
 from payments.giving.payment_intent_links import PaymentIntentLink
 from payments.giving.subscriptions import LIVE_STATUSES, Subscription
-from payments.infra import alerts, db, isolation, job_queue, stripe_client, unknown_values
-from payments.infra.alerts import AlertKind
+from payments.infra import db, job_queue, stripe_client, unknown_values
 from payments.infra.context import Context
 from payments.ledger import balance_transactions, entries, posting_rules
-from payments.ledger.balance_transactions import BalanceTransaction, UnpostedTransaction
+from payments.ledger.balance_transactions import BalanceTransaction
 from payments.risk import emergency_stops, quarantine
 
 BALANCE_TRANSACTION_FIELDS = ["balance_transaction", "failure_balance_transaction"]
@@ -362,30 +360,6 @@ async def post_unposted(session: AsyncSession, *, now: datetime) -> int:
     return await entries.post(session, unposted, attributions=attributions, now=now)
 
 
-async def attribute_unposted(ctx: Context, *, limit: int = 1000) -> int:
-    """Fetch the charges of unposted balance transactions. Returns how many.
-
-    This is how everything is posted when no webhook comes, and how a payment without a row is
-    imported in the end. What is still unposted after its grace raises an alert.
-    """
-    # Any of them: the oldest might be those that Stripe never shows.
-    query = (
-        select(BalanceTransaction.charge)
-        .join(UnpostedTransaction, UnpostedTransaction.balance_transaction == BalanceTransaction.id)
-        .where(BalanceTransaction.charge.is_not(None))
-        .group_by(BalanceTransaction.charge)
-        .order_by(func.random())
-        .limit(limit)
-    )
-    async with ctx.sessions() as session:
-        charge_ids = [id_ for id_ in await session.scalars(query) if id_ is not None]
-    await isolation.for_each(
-        ctx, charge_ids, lambda charge_id: sync(ctx, charge_id, lookup=True), job="charge"
-    )
-    await _alert_unattributed(ctx, charge_ids)
-    return len(charge_ids)
-
-
 def _can_be_posted() -> ColumnElement[bool]:
     """Whether a balance transaction is of no charge, or of one whose contribution is known."""
     is_attributed = (
@@ -398,15 +372,3 @@ def _can_be_posted() -> ColumnElement[bool]:
         .exists()
     )
     return or_(BalanceTransaction.charge.is_(None), is_attributed)
-
-
-async def _alert_unattributed(ctx: Context, looked_up: Sequence[str]) -> None:
-    """Raise an alert for what is still unposted although its charge was looked up."""
-    transaction = BalanceTransaction
-    waits = or_(transaction.charge.is_(None), transaction.charge.in_(looked_up))
-    is_late = transaction.occurred_at < ctx.now() - ATTRIBUTION_GRACE
-    async with ctx.sessions.begin() as session:
-        for late in await balance_transactions.unposted(session, waits, is_late):
-            await alerts.raise_alert(
-                session, AlertKind.UNATTRIBUTED, object_id=late.id, now=ctx.now()
-            )

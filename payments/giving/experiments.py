@@ -1,4 +1,4 @@
-"""Experiments (A/B): which variant of a campaign brought more, net of refunds, and how sure that is.
+"""A/B experiments: which variant of a campaign brought more, net of refunds, and how surely.
 
 Each impression of the form has a random variant. Its revenue is the net of its contributions, less
 fees, refunds and disputes, over as many days as the campaign's config says; most impressions bring

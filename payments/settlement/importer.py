@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core.calendar import from_unix
-from payments.giving import charges
+from payments.giving import charges, unposted_charges
 from payments.infra import (
     alerts,
     db,
@@ -191,7 +191,7 @@ async def post_imported(ctx: Context) -> None:
 
     await isolation.run_steps(
         post,
-        lambda: charges.attribute_unposted(ctx),
+        lambda: unposted_charges.attribute(ctx),
         lambda: _sync_each(ctx, "payout", payouts.sync, payouts.unsynced_ids),
         lambda: _sync_each(ctx, "refund", refunds.sync, _ids_of(UNSYNCED_REFUNDS_SQL)),
         lambda: _sync_each(ctx, "dispute", disputes.sync, _ids_of(UNSYNCED_DISPUTES_SQL)),

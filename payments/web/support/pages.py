@@ -20,9 +20,8 @@ from payments.giving.change_log import ChangeKind
 from payments.giving.subscription_changes import MAX_PAUSE_MONTHS
 from payments.giving.subscriptions import Subscription
 from payments.infra.context import Context
-from payments.mail.outbox import MailStatus, OutboxMail
 from payments.safety import support_cases
-from payments.safety.support_cases import CaseReason, CaseView, SubscriptionWithChanges, SupportCase
+from payments.safety.support_cases import CaseReason, SupportCase
 from payments.staff.accounts import Staff
 from payments.web.account import view_models
 from payments.web.csrf import require_same_origin
@@ -36,6 +35,7 @@ from payments.web.forms import (
 )
 from payments.web.staff import layout
 from payments.web.staff.guards import SUPPORT_ROLES, StaffOnly, StepUp
+from payments.web.support import case_view
 
 SUPPORT_URL = "/support"
 TICKET_PATTERN = re.compile(r"[A-Za-z0-9#/-]{0,40}")
@@ -52,12 +52,6 @@ CONFIRMATIONS = {  # by the `done` of a case's URL
         "A sign-in mail is on its way to the donor. It is good for ten minutes, and its code "
         "opens their pages in any browser. More than three in an hour are not sent."
     ),
-}
-MAIL_STATUS_LABELS = {
-    MailStatus.PENDING: "waits",
-    MailStatus.SENT: "sent",
-    MailStatus.DROPPED: "not sent",
-    MailStatus.UNDELIVERABLE: "could not be delivered",
 }
 
 
@@ -240,10 +234,10 @@ class SupportPages(Controller):
     ) -> Response[str]:
         """Show what erasing does, and that nobody can undo it."""
         async with ctx.sessions() as session:
-            case_view = await support_cases.view_case(session, case)
+            viewed = await support_cases.view_case(session, case)
         live = [
-            _subscription_view(ctx, entry, case_view)
-            for entry in case_view.subscriptions
+            case_view.subscription_view(ctx, entry, viewed)
+            for entry in viewed.subscriptions
             if entry.subscription.is_live
         ]
         return layout.render(
@@ -350,7 +344,7 @@ async def _render_case(
     error: PaymentsError | None = None,
 ) -> Response[str]:
     async with ctx.sessions() as session:
-        case_view = await support_cases.view_case(session, case)
+        viewed = await support_cases.view_case(session, case)
     return layout.render(
         ctx,
         "support_case.html",
@@ -365,37 +359,15 @@ async def _render_case(
         intent=new_row_id(),
         lengths=range(1, MAX_PAUSE_MONTHS + 1),
         subscriptions=[
-            _subscription_view(ctx, entry, case_view) for entry in case_view.subscriptions
+            case_view.subscription_view(ctx, entry, viewed) for entry in viewed.subscriptions
         ],
         payments=[
             view_models.payment_view(ctx, payment)
-            for payment in case_view.payments[: support_cases.SHOWN_PAYMENTS]
+            for payment in viewed.payments[: support_cases.SHOWN_PAYMENTS]
         ],
-        has_more_payments=len(case_view.payments) > support_cases.SHOWN_PAYMENTS,
-        mails=[_mail_view(ctx, mail) for mail in case_view.mails[: support_cases.SHOWN_MAILS]],
-        has_more_mails=len(case_view.mails) > support_cases.SHOWN_MAILS,
+        has_more_payments=len(viewed.payments) > support_cases.SHOWN_PAYMENTS,
+        mails=[
+            case_view.mail_view(ctx, mail) for mail in viewed.mails[: support_cases.SHOWN_MAILS]
+        ],
+        has_more_mails=len(viewed.mails) > support_cases.SHOWN_MAILS,
     )
-
-
-def _subscription_view(
-    ctx: Context, entry: SubscriptionWithChanges, case_view: CaseView
-) -> dict[str, Any]:
-    subscription = entry.subscription
-    view = view_models.subscription_view(
-        ctx, subscription, entry.changes, pending_cancellations=case_view.pending_cancellations
-    )
-    return {
-        **view,
-        "url": subscription.contribution_id,
-        "can_change": subscription.is_live and not view["cancel_requested"],
-        "can_skip": subscription.current_period_end is not None and not subscription.is_paused,
-        "changes": [view_models.change_view(ctx, change) for change in entry.changes],
-    }
-
-
-def _mail_view(ctx: Context, mail: OutboxMail) -> dict[str, str]:
-    return {
-        "kind": mail.kind.value.replace("_", " ").capitalize(),
-        "status": MAIL_STATUS_LABELS[mail.status],
-        "at": view_models.format_minute(ctx, mail.sent_at or mail.created_at),
-    }
