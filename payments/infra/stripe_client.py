@@ -6,9 +6,11 @@ backlog of events leaves room for readers who are giving.
 """
 
 import re
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
+from functools import cache
 from typing import Final
 from uuid import uuid4
 
@@ -60,6 +62,12 @@ NEVER_REPEATED = re.compile(r"/v1/(refunds|webhook_endpoints)$")
 OnRefusal = Callable[[int, bytes], Awaitable[None]]  # status and body
 
 
+@cache
+def _verifying_ssl_context() -> ssl.SSLContext:
+    """Return the SDK's own, read once: its bundle of authorities takes milliseconds to read."""
+    return ssl.create_default_context(cafile=stripe.ca_bundle_path)
+
+
 class RateLimitedClient(stripe.AIOHTTPClient):
     """Stripe's aiohttp client with a rate limit, that tells of refusals. None is no limit.
 
@@ -71,7 +79,9 @@ class RateLimitedClient(stripe.AIOHTTPClient):
     """
 
     def __init__(self, requests_per_second: int | None, on_refusal: OnRefusal | None) -> None:
-        super().__init__(timeout=HTTP_TIMEOUT)
+        super().__init__(
+            timeout=HTTP_TIMEOUT, connector=aiohttp.TCPConnector(ssl=_verifying_ssl_context())
+        )
         self._on_refusal = on_refusal
         self._limiter = AsyncLimiter(requests_per_second, 1) if requests_per_second else None
 

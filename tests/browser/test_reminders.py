@@ -12,7 +12,6 @@ import pytest
 from playwright.async_api import Page
 
 from payments.core import i18n
-from payments.ops import worker
 from payments.signups import reminder_sender
 from tests.support import keyboard
 from tests.support.browser import NARROW, WIDE, Site, is_sound, overflow, screenshot
@@ -32,7 +31,7 @@ async def works(site: Site) -> None:
     """Run what the worker runs each minute."""
     await reminder_sender.enqueue_due(site.room.ctx)
     await reminder_sender.send_confirmations(site.room.ctx)
-    await worker.run_due_jobs(site.room.ctx)
+    await site.room.runs_due_jobs()
 
 
 def link(site: Site, path: str) -> str:

@@ -12,7 +12,6 @@ from payments.core.frequency import Frequency
 from payments.giving import cancellations, checkout_session, contribution_start
 from payments.giving.change_log import Actor
 from payments.giving.contributions import ContributionStatus
-from payments.ops import worker
 from payments.sandbox import invoices
 from payments.sandbox.hosted_page_client import PageResult, pay
 from payments.staff import accounts
@@ -109,10 +108,10 @@ async def test_when_the_webhook_is_lost_the_page_enqueues_a_sync_and_the_contrib
     await newsroom.pays(checkout)
     await newsroom.sandbox.advance_to_captures()
     assert newsroom.sandbox.take_deliveries() != []  # taken, and never delivered
-    await worker.run_due_jobs(newsroom.ctx)
+    await newsroom.runs_due_jobs()
     await says(newsroom, gift, CONFIRMING)
     assert await newsroom.count("stripe_events") == 0
-    await worker.run_due_jobs(newsroom.ctx)
+    await newsroom.runs_due_jobs()
     await says(newsroom, gift, PAID)
     assert await newsroom.failed_integrity_checks() == []
     assert await charged(newsroom, gift) == [("income:once", 500, "usd")]
@@ -124,7 +123,7 @@ async def test_a_page_requested_often_enqueues_one_sync(newsroom: Newsroom) -> N
     await asyncio.gather(*(newsroom.web.get(f"/thanks/{gift}") for _ in range(30)))
     assert await newsroom.count("procrastinate_jobs") == 1
     requests_before = newsroom.stripe_get_count()
-    await worker.run_due_jobs(newsroom.ctx)
+    await newsroom.runs_due_jobs()
     assert newsroom.stripe_get_count() == requests_before + 1
     await says(newsroom, gift, PAID)
 

@@ -20,7 +20,6 @@ from sqlalchemy.exc import IntegrityError
 from stripe import InvalidRequestError
 
 from payments.infra import logs as app_logging
-from payments.ops import worker
 from payments.staff import accounts
 from payments.staff.accounts import Role
 from payments.web.app import create_app
@@ -231,7 +230,7 @@ async def test_what_stripe_says_is_not_quoted(
             ),
             {"id": SECRET},
         )
-    await worker.run_due_jobs(newsroom.ctx)
+    await newsroom.runs_due_jobs()
     assert [line["event"] for line in lines(capfd)] == ["refused", "stripe_object_missing"]
 
 

@@ -20,7 +20,6 @@ from payments.giving import (
 from payments.giving.change_log import Actor
 from payments.infra import logs
 from payments.mail import links
-from payments.ops import worker
 from tests.support.donor import months_pass, subscription_id_of
 from tests.support.mail import (
     ADDRESS,
@@ -218,11 +217,11 @@ async def test_a_card_that_expires_is_notified_once_and_not_after_it_was_replace
     await execute(newsroom, "UPDATE subscriptions SET card_expires_on = '2026-12-20'")
     await notices_due.notify_expiring_cards(newsroom.ctx)
     await subscription_sync.sync(newsroom.ctx, subscription)  # the network has renewed it
-    await worker.run_due_jobs(newsroom.ctx)
+    await newsroom.runs_due_jobs()
     assert newsroom.mails() == []
     await execute(newsroom, "UPDATE subscriptions SET card_expires_on = '2026-12-19'")
     await notices_due.notify_expiring_cards(newsroom.ctx)
-    await worker.run_due_jobs(newsroom.ctx)
+    await newsroom.runs_due_jobs()
     (mail,) = newsroom.mails()
     assert "is valid until 19 December 2026." in mail.part()
 
@@ -362,7 +361,7 @@ async def test_a_mail_outlives_its_last_attempt(newsroom: Newsroom) -> None:
     await newsroom.mail_server.open()
     await newsroom.advances_time(timedelta(hours=1))
     assert await outbox_sender.resend_pending(newsroom.ctx) == 1
-    await worker.run_due_jobs(newsroom.ctx)
+    await newsroom.runs_due_jobs()
     assert len(newsroom.mails()) == 1
     assert await outbox_sender.resend_pending(newsroom.ctx) == 0
 

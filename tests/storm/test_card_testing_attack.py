@@ -18,7 +18,6 @@ import httpx
 import pytest
 
 from payments.giving import card_testing
-from payments.ops import worker
 from tests.support.newsroom import Newsroom
 from tests.support.page import Page
 from tests.support.risk import DECLINED, open_with_limits, seconds_of, solved, work_of
@@ -133,7 +132,7 @@ class Attack:
                 await self.visit(visitor)
             await self.room.advances_time(STEP)
             await self.room.deliver(self.room.sandbox.take_deliveries())
-            await worker.run_due_jobs(self.room.ctx)
+            await self.room.runs_due_jobs()
             if (due_checks := int((now - begun) / timedelta(minutes=5))) > checks:
                 checks = due_checks
                 await card_testing.scheduled_check(self.room.ctx)

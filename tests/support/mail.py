@@ -5,7 +5,6 @@ import re
 from sqlalchemy import text
 
 from payments.giving.contributions import Contribution
-from payments.ops import worker
 from tests.support.newsroom import Newsroom
 
 GOOD_CARD, CARD_FAILS_LATER = "4242424242424242", "4000000000000341"
@@ -48,7 +47,7 @@ async def run_scheduled_jobs(room: Newsroom) -> None:
     The queue goes by the database's clock, which no test turns.
     """
     await execute(room, "UPDATE procrastinate_jobs SET scheduled_at = now() WHERE status = 'todo'")
-    await worker.run_due_jobs(room.ctx)
+    await room.runs_due_jobs()
 
 
 async def mail_statuses(room: Newsroom) -> dict[str, str]:
@@ -62,4 +61,4 @@ async def request_sign_in_link(room: Newsroom, address: str) -> None:
         "/manage", data={"address": address}, headers={"Sec-Fetch-Site": "same-origin"}
     )
     assert answer.status_code == 200, answer.text
-    await worker.run_due_jobs(room.ctx)
+    await room.runs_due_jobs()

@@ -12,7 +12,6 @@ from typing import Any
 from aiohttp import web
 from standardwebhooks import Webhook
 
-from payments.ops import worker
 from payments.signups import (
     newsletter,
     newsletter_delivery,
@@ -114,7 +113,7 @@ async def works(room: Newsroom) -> None:
     """What the worker does in a minute."""
     await newsletter.send_confirmations(room.ctx)
     await newsletter_delivery.enqueue_due(room.ctx)
-    await worker.run_due_jobs(room.ctx)
+    await room.runs_due_jobs()
 
 
 async def passes(room: Newsroom, by: timedelta) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from payments.ops import worker
 from payments.signups import reminder_sender
 from tests.support.donor import Donor, link_in
 from tests.support.newsroom import Mail, Newsroom
@@ -27,7 +26,7 @@ async def works(room: Newsroom) -> None:
     """What the worker does in a minute."""
     await reminder_sender.enqueue_due(room.ctx)
     await reminder_sender.send_confirmations(room.ctx)
-    await worker.run_due_jobs(room.ctx)
+    await room.runs_due_jobs()
 
 
 async def confirms(reader: Donor, mail: Mail) -> Page:
@@ -82,4 +81,4 @@ async def asks(room: Newsroom, **body: object):  # type: ignore[no-untyped-def] 
 async def retries_at_once(room: Newsroom) -> None:
     """The engine goes by the database's clock, which no test turns."""
     await change(room, "UPDATE procrastinate_jobs SET scheduled_at = now() WHERE status = 'todo'")
-    await worker.run_due_jobs(room.ctx)
+    await room.runs_due_jobs()

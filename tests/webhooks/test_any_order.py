@@ -15,7 +15,6 @@ from itertools import combinations, permutations
 import pytest
 from sqlalchemy import text
 
-from payments.ops import worker
 from payments.sandbox.webhook_deliveries import Delivery
 from tests.support.newsroom import Newsroom
 
@@ -146,8 +145,8 @@ async def test_every_order_of_a_gifts_events_ends_in_the_same_rows(
         answers = await asyncio.gather(*(newsroom.deliver([one]) for one in together))
         assert answers == [[200]] * len(together)
         if start in pauses:
-            await worker.run_due_jobs(newsroom.ctx)
-    await worker.run_due_jobs(newsroom.ctx)
+            await newsroom.runs_due_jobs()
+    await newsroom.runs_due_jobs()
     assert await known(newsroom) == {whole(frequency): orders}
     assert await newsroom.count("stripe_events") == events
 
@@ -160,11 +159,11 @@ async def test_it_is_the_same_while_stripe_fails_now_and_then(newsroom: Newsroom
     for n, delivery in enumerate(deliveries):
         await newsroom.deliver([delivery])
         if n % 60 == 0:
-            await worker.run_due_jobs(newsroom.ctx)
+            await newsroom.runs_due_jobs()
     for _ in range(4):  # after a failed attempt there is a pause of real time, which is let pass
-        await worker.run_due_jobs(newsroom.ctx)
+        await newsroom.runs_due_jobs()
         async with newsroom.ctx.sessions.begin() as session:
             await session.execute(text("UPDATE procrastinate_jobs SET scheduled_at = NULL"))
-    await worker.run_due_jobs(newsroom.ctx)
+    await newsroom.runs_due_jobs()
     assert newsroom.sandbox.faults.pending == []
     assert await known(newsroom) == {whole("monthly"): 20}
