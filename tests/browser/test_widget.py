@@ -3,7 +3,7 @@
 # ruff: noqa: RUF001 - digits of another script look like what they are not
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -13,7 +13,15 @@ from payments.core.settings import Settings
 from payments.giving import campaigns
 from payments.risk.risk_level import RiskLevel
 from payments.web.donate import embed
-from tests.support.browser import NARROW, WIDE, Site, axe_violations, overflow, screenshot
+from tests.support.browser import (
+    NARROW,
+    WIDE,
+    Site,
+    axe_violations,
+    in_each_light,
+    overflow,
+    screenshot,
+)
 from tests.support.campaigns import TESTED
 from tests.support.risk import set_risk_level
 from tests.support.safety_policy import POLICY as POLICY_FILE
@@ -106,20 +114,20 @@ async def button_text(page: Page) -> str:
 
 async def test_it_can_be_read_and_used_in_any_light_width_and_direction(site: Site) -> None:
     for size in (NARROW, WIDE):
-        for light in ("light", "dark"):
-            async with site.visitor(viewport=size, color_scheme=light) as visitor:
-                for ui_locale, language in (("en", None), ("ru", None), ("en", ARABIC)):
-                    page = await story(site, visitor, ui_locale=ui_locale, page_language=language)
-                    await page.locator("donate-form").get_by_role("radio").last.check()
-                    await page.locator("donate-form [part=button]").click()
-                    await page.locator("donate-form [role=alert]").wait_for()
+        async with site.visitor(viewport=size) as visitor:
+            for ui_locale, language in (("en", None), ("ru", None), ("en", ARABIC)):
+                page = await story(site, visitor, ui_locale=ui_locale, page_language=language)
+                await page.locator("donate-form").get_by_role("radio").last.check()
+                await page.locator("donate-form [part=button]").click()
+                await page.locator("donate-form [role=alert]").wait_for()
+                async for light in in_each_light(page):
                     case = (size, light, ui_locale, language)
                     assert await overflow(page) <= 0, case
                     assert await axe_violations(page) == [], case
                     contrasts = await page.evaluate(CONTRAST)
                     assert len(contrasts) > 18, case
                     assert [one for one in contrasts if one[0] < 4.5] == [], case
-                    await page.close()
+                await page.close()
 
 
 async def test_its_choices_are_large_enough_for_a_finger(site: Site) -> None:
@@ -266,14 +274,13 @@ async def test_a_variant_is_drawn_in_the_browser_and_nothing_of_it_is_stored_the
     assert await site.room.count("campaign_impressions") == 0
 
 
-@pytest.mark.parametrize("light", ["light", "dark"])
 async def test_where_donors_may_be_prosecuted_it_warns_before_the_amount_and_offers_once(
-    site: Site, tmp_path: Path, light: Literal["light", "dark"]
+    site: Site, tmp_path: Path
 ) -> None:
     file = policy_file(tmp_path, POLICY_FILE.replace('"allowed"', '"refused"'))
     guarded = site.room.settings.model_copy(update={"donor_safety_policy": file})
     for size in (NARROW, WIDE):
-        async with site.visitor(viewport=size, color_scheme=light) as visitor:
+        async with site.visitor(viewport=size) as visitor:
             for ui_locale, text in (("en", "Do not pay if you are"), ("ru", "Беларусь")):
                 page = await story(site, visitor, ui_locale=ui_locale, settings=guarded)
                 warning = await page.locator("donate-form").get_by_text(text).bounding_box()
@@ -283,11 +290,12 @@ async def test_where_donors_may_be_prosecuted_it_warns_before_the_amount_and_off
                 assert warning["y"] + warning["height"] <= amounts["y"]
                 often = page.locator("donate-form [name=often]")
                 assert [await one.input_value() for one in await often.all()] == ["once"]
-                assert await axe_violations(page) == []
-                assert await overflow(page) <= 0
-                contrasts = await page.evaluate(CONTRAST)
-                assert [one for one in contrasts if one[0] < 4.5] == []
-                await screenshot(page, f"widget-guarded-{ui_locale}-{size['width']}-{light}")
+                async for light in in_each_light(page):
+                    assert await axe_violations(page) == []
+                    assert await overflow(page) <= 0
+                    contrasts = await page.evaluate(CONTRAST)
+                    assert [one for one in contrasts if one[0] < 4.5] == []
+                    await screenshot(page, f"widget-guarded-{ui_locale}-{size['width']}-{light}")
                 await page.close()
 
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import pytest
@@ -34,6 +34,8 @@ CHROMIUM_FLAGS = (
     "--disable-component-update", "--disable-sync", "--no-first-run",
 )  # fmt: skip
 NARROW, WIDE = {"width": 320, "height": 640}, {"width": 1200, "height": 800}
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+_AXE = Axe()  # read once: half a megabyte
 SCREENSHOT_DIR = os.environ.get("PAYMENTS_TEST_SHOTS")  # a folder for screenshots; none without it
 
 # Waits until nothing changes how the page looks: stylesheets, fonts, transitions and animations,
@@ -133,12 +135,23 @@ async def settle(page: Page) -> None:
 async def axe_violations(page: Page) -> list[str]:
     """What axe finds wrong with a settled page: the rule, and where."""
     await settle(page)
-    results = await Axe().run(page)
+    if not await page.evaluate("'axe' in window"):
+        await page.evaluate(_AXE.axe_script)
+    violations = await page.evaluate(
+        "axe.run({resultTypes: ['violations']}).then((results) => results.violations)"
+    )
     return [
         f"{violation['id']}: {node['html'][:120]}"
-        for violation in results.response["violations"]
+        for violation in violations
         for node in violation["nodes"]
     ]
+
+
+async def in_each_light(page: Page) -> AsyncIterator[str]:
+    """Show a page as in the light and as in the dark, without loading it again."""
+    for scheme in SCHEMES:
+        await page.emulate_media(color_scheme=scheme)
+        yield scheme
 
 
 async def overflow(page: Page) -> int:
@@ -148,6 +161,12 @@ async def overflow(page: Page) -> int:
         "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     )
     return pixels
+
+
+async def is_sound_in_each_light(page: Page, locale: str = "en") -> None:
+    """As `is_sound`, in the light and in the dark."""
+    async for _scheme in in_each_light(page):
+        await is_sound(page, locale)
 
 
 async def is_sound(page: Page, locale: str = "en") -> None:
