@@ -115,10 +115,7 @@ async def _price_change_params(
     Raises InvalidField where Stripe would charge another total than that price.
     Another amount stays with its product; another frequency has a product of its own.
     """
-    with stripe_client.translate_errors():
-        fetched = await ctx.stripe.v1.subscriptions.retrieve_async(
-            subscription.stripe_subscription_id
-        )
+    fetched = await subscription_sync.fetch(ctx, subscription.stripe_subscription_id)
     if subscription_terms.is_changed_by_discount_or_tax(fetched):
         raise InvalidField(
             "A discount or a tax changes what this contribution is charged, so another amount "

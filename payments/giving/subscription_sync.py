@@ -132,6 +132,8 @@ async def _upsert(
         await _enqueue_failed_invoice(session, fetched, row["stripe_payment_method_id"])
     await unknown_values.update_alert(session, fetched.id, row["status"], now=ctx.now())
     row |= ERASED_COLUMNS if is_erased else {}
+    if before is not None and not terms.is_settled:
+        row["amount"] = before.amount  # until it is known, the last one is told
     old_values = await _write(ctx, session, before, fetched, contribution_id, row)
     if not is_erased:
         await _look_for_others(ctx, session, fetched.id, old_values)

@@ -24,6 +24,7 @@ class SubscriptionTerms:
     interval: Interval
     amount: int | None
     stripe_price_id: str  # of its first item
+    is_settled: bool = True  # False while what Stripe invoices does not show a fixed amount
 
 
 def interval_of(fetched: stripe.Subscription) -> Interval:
@@ -44,7 +45,9 @@ async def fetch_terms(ctx: Context, fetched: stripe.Subscription) -> Subscriptio
             amount = sum(map(_item_amount, fetched["items"].data))
         else:
             amount = await _invoiced_amount(ctx, fetched)
-    return SubscriptionTerms(interval_of(fetched), amount, fetched["items"].data[0].price.id)
+    is_settled = amount is not None or not _is_fixed(fetched)
+    price_id = fetched["items"].data[0].price.id
+    return SubscriptionTerms(interval_of(fetched), amount, price_id, is_settled)
 
 
 def _is_fixed(fetched: stripe.Subscription) -> bool:
@@ -55,10 +58,14 @@ def _is_fixed(fetched: stripe.Subscription) -> bool:
 
 
 def is_changed_by_discount_or_tax(fetched: stripe.Subscription) -> bool:
-    """Whether a subscription charges another total than the price of its first item would."""
+    """Whether a subscription charges another total than the price of its first item would.
+
+    Its customer must be expanded: a discount of theirs is of every subscription without its own.
+    """
     tax = getattr(fetched, "automatic_tax", None)
     first = fetched["items"].data[0]
     holders = (
+        (fetched.customer, "discount"),
         (fetched, "discounts"),
         (fetched, "default_tax_rates"),
         (first, "discounts"),
@@ -72,7 +79,8 @@ def _is_in_prices(fetched: stripe.Subscription) -> bool:
     """Whether the prices of the items say all that is charged."""
     tax = getattr(fetched, "automatic_tax", None)
     changes_total = (
-        getattr(fetched, "discounts", None)
+        getattr(fetched.customer, "discount", None)
+        or getattr(fetched, "discounts", None)
         or getattr(fetched, "default_tax_rates", None)
         or (tax is not None and tax.enabled)
         or getattr(fetched["items"], "has_more", False)
@@ -109,25 +117,26 @@ async def _invoiced_amount(ctx: Context, fetched: stripe.Subscription) -> int | 
         return None
     try:
         with stripe_client.translate_errors():
-            return _recurring_total(await ctx.stripe.v1.invoices.retrieve_async(invoice_id))
+            invoice = await ctx.stripe.v1.invoices.retrieve_async(invoice_id)
     except stripe.InvalidRequestError as error:
         if not stripe_objects.is_missing_error(error):
             raise
         return None  # a draft was deleted
+    if fetched.trial_end is not None and invoice.created < fetched.trial_end:
+        return None  # a trial is free, and says nothing of what comes after it
+    return _recurring_total(invoice)
 
 
 def _recurring_total(invoice: stripe.Invoice) -> int | None:
-    """Return what an invoice charges for its period, without what is charged once beside it.
-
-    None where it charges for more than one whole period, or where a tax or discount is of both.
+    """Return what an invoice charges for its period, without what is charged once beside it, such
+    as the rest of a period after a change. None where a tax or a discount is of both.
     """
-    charged_once = 0
-    for line in invoice.lines.data:
-        details = line.parent.subscription_item_details if line.parent is not None else None
-        if details is None:
-            charged_once += line.amount
-        elif details.proration:
-            return None
-    if charged_once and invoice.total != invoice.subtotal:
+    beside = [line.amount for line in invoice.lines.data if not _is_for_its_period(line)]
+    if beside and invoice.total != invoice.subtotal:
         return None
-    return invoice.total - charged_once
+    return invoice.total - sum(beside)
+
+
+def _is_for_its_period(line: stripe.InvoiceLineItem) -> bool:
+    details = line.parent.subscription_item_details if line.parent is not None else None
+    return details is not None and not details.proration

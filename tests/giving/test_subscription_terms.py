@@ -212,6 +212,36 @@ async def test_all_items_are_summed_and_one_amount_replaces_them(donor: Donor) -
     assert "You give $15.00 every month" in (await donor.opens(account_page(gift))).text
 
 
+async def test_a_discount_of_the_customer_is_asked_of_stripe_and_no_amount_is_set_beside_it(
+    donor: Donor,
+) -> None:
+    room = donor.room
+    gift = await donor.gives(500, "monthly")
+    id_ = await subscription_id_of(room)
+
+    async def previews_of_a_sync() -> int:
+        seen = len(room.sandbox.requests)
+        await subscription_sync.sync(room.ctx, id_)
+        return sum("create_preview" in one.path for one in room.sandbox.requests[seen:])
+
+    assert await previews_of_a_sync() == 0
+    store = room.sandbox.account.store
+    customer = store.objects[store.objects[id_]["customer"]]
+    discount = {
+        "id": "di_1", "object": "discount", "checkout_session": None, "customer": customer["id"],
+        "customer_account": None, "end": None, "invoice": None, "invoice_item": None,
+        "promotion_code": None, "source": {"type": "coupon", "coupon": "half"},
+        "start": customer["created"], "subscription": None, "subscription_item": None,
+    }  # fmt: skip
+    room.sandbox.account.set_fields(customer, discount=discount)
+    assert await previews_of_a_sync() == 1
+    await donor.signs_in()
+    form = await donor.opens(f"{account_page(gift)}/amount")
+    answer = await donor.submits(form, f"{account_page(gift)}/amount", amount="7")
+    assert "A discount or a tax changes" in answer.text
+    assert (await row_of(room, id_)).amount == 500
+
+
 @pytest.mark.parametrize("kind", ["tiers", "metered"])
 async def test_an_amount_that_stripe_does_not_fix_is_shown_as_that(donor: Donor, kind: str) -> None:
     room = donor.room
@@ -245,6 +275,15 @@ async def test_an_amount_that_stripe_does_not_fix_is_shown_as_that(donor: Donor,
     await subscription_sync.sync(room.ctx, id_)
     expected = 800 if kind == "tiers" else None  # of the next invoice: the last one was 500
     assert (await row_of(room, id_)).amount == expected
+    if kind == "tiers":  # while only a trial's invoice is known, the last amount stays
+        trial_end = at_stripe["created"] + 86_400
+        room.sandbox.account.set_fields(at_stripe, trial_end=trial_end)
+        room.sandbox.faults.add("POST", "/invoices/create_preview", "refused")
+        await subscription_sync.sync(room.ctx, id_)
+        assert (await row_of(room, id_)).amount == 800
+        room.sandbox.account.set_fields(at_stripe, trial_end=None)
+        await room.runs_due_jobs()
+        assert not any("varying" in mail.part() for mail in room.mails())
     await donor.signs_in()
     page = await donor.opens(account_page(gift))
     shown = "$8.00" if kind == "tiers" else "a varying amount"
