@@ -32,6 +32,7 @@ payment_methods           what a subscription is charged to, and replacing it
 second_subscriptions      a donor begins one and has another already
 sign_in_mail              a link and a code for a donor who asked for them
 subscription_changes      what a donor decides about a monthly or annual contribution
+subscription_columns      a row's columns, as they follow from the subscription at Stripe
 subscription_differences  what differs since the last fetch: logged, and mailed once
 subscription_mail         written from what is true when it leaves
 subscription_sync         fetch it from Stripe, store it, find out whose it is
