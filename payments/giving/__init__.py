@@ -39,7 +39,8 @@ subscription_sync         fetch it from Stripe, store it, find out whose it is
 subscription_terms        how much a subscription charges and how often
 subscriptions             what Stripe charges for a recurring contribution until it is cancelled
 unposted_charges          balance transactions that wait for their contribution
-second_mail               the mail about a second subscription, as it is when it leaves
+second_mail               the mail about a second subscription
+subscription_columns      what of a fetched subscription is stored
 
 Its rows say what donors decided and what Stripe last reported of it; what money moved is said by
 the ledger. A row is written before Stripe is asked, with the row's id as the idempotency key. It
