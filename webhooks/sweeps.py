@@ -51,19 +51,26 @@ async def sync_undelivered(ctx: Context) -> int:
     Returns how many.
     """
     since = int((ctx.now() - EVENT_RETENTION).timestamp())
+    return await sync_events(ctx, {"delivery_success": False, "created": {"gte": since}})
+
+
+async def sync_events(ctx: Context, filters: stripe.params.EventListParams) -> int:
+    """Enqueue a sync of the object of every event that Stripe lists and that did not come here.
+
+    Returns how many.
+    """
     objects: dict[tuple[str, str], None] = {}  # (type, id), each once, in Stripe's order
     for start in range(0, len(EVENT_TYPES), MAX_TYPES_PER_REQUEST):
         with stripe_client.translate_errors():
             page = await ctx.stripe.v1.events.list_async(
                 {
-                    "delivery_success": False,
+                    **filters,
                     "types": list(EVENT_TYPES[start : start + MAX_TYPES_PER_REQUEST]),
-                    "created": {"gte": since},
                     "limit": 100,
                 }
             )
             events = [event async for event in page.auto_paging_iter()]
-        known = await _delivered_ids(ctx, [event.id for event in events])
+        known = await delivered_ids(ctx, [event.id for event in events])
         for event in events:
             changed = event.data.object
             if event.id not in known and "id" in changed and changed["object"] in SYNC_HANDLERS:
@@ -71,7 +78,7 @@ async def sync_undelivered(ctx: Context) -> int:
     return await _enqueue(ctx, list(objects))
 
 
-async def _delivered_ids(ctx: Context, event_ids: Sequence[str]) -> set[str]:
+async def delivered_ids(ctx: Context, event_ids: Sequence[str]) -> set[str]:
     """Return which events were delivered here: what Stripe could not deliver may have been for
     another endpoint of the account.
     """

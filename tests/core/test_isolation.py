@@ -43,7 +43,7 @@ REASONS = {
         giving/cancellations:resume infra/job_queue:retry_failed
         infra/retries:retry_exhausted giving/second_subscriptions:resume_holds
         safety/quarantine_response:resume signups/newsletter_delivery:enqueue_due retry_stuck
-        signups/reminder_sender:enqueue_due webhooks/sweeps:sync_undelivered
+        signups/reminder_sender:enqueue_due webhooks/sweeps:sync_events
         webhooks/sweeps:sync_overdue _enqueue""",
     "its parts are of one thing, which is done whole or not at all": """
         accounting/close_pack:_write_files accounting/integrity:_check_stripe_balance
@@ -52,7 +52,7 @@ REASONS = {
         giving/second_subscriptions:process giving/subscription_mail:_other_variables
         giving/change_log:record_next_decision
         giving/donor_address:of_donor safety/data_requests:export_data erase
-        settlement/refund_requests:_create_at_stripe webhooks/arrival:_has_undelivered
+        settlement/refund_requests:_create_at_stripe webhooks/arrival:_has_not_arrived
         safety/quarantine_response:_cancel_subscriptions safety/stop_lists:_invoices
         safety/stop_arrivals:stop_subscription staff/oidc_provider:_verified_payload""",
     "an operator runs it, and sees how far it came": """

@@ -1,5 +1,6 @@
 """Webhooks that are refused, or meant for others: nothing is lost, or fetched for nothing."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -69,6 +70,33 @@ async def test_whoever_posts_forged_webhooks_calls_nobody(newsroom: Newsroom) ->
         } == {400}
         assert await arrival.refresh_alert(newsroom.ctx) is False
     await newsroom.runs_due_jobs()
+
+
+@pytest.mark.parametrize("how", ["deleted", "of the other mode"])
+async def test_an_endpoint_that_gets_nothing_of_ours_calls_a_person_too(
+    newsroom: Newsroom, how: str
+) -> None:
+    await newsroom.gives(500)
+    await newsroom.runs_until_idle()
+    if how == "deleted":  # Stripe sends nothing, and has nothing that it could not deliver
+        (endpoint,) = newsroom.sandbox.account.store.of_kind("webhook_endpoint")
+        newsroom.sandbox.dashboard_request("DELETE", f"/v1/webhook_endpoints/{endpoint['id']}", {})
+    gift = await newsroom.gives(700)
+    await newsroom.sandbox.advance_to_captures()
+    for delivery in newsroom.sandbox.take_deliveries():
+        body = delivery.body.replace(b'"livemode": false', b'"livemode": true')
+        body = body.replace(b'"livemode":false', b'"livemode":true')
+        other_mode = newsroom.sandbox.sign_again(replace(delivery, body=body))
+        assert await newsroom.deliver([other_mode]) == [200]  # and delivered, for Stripe
+    asked = len(newsroom.sandbox.requests)
+    assert await arrival.refresh_alert(newsroom.ctx) is False
+    assert len(newsroom.sandbox.requests) == asked  # nobody is asked within the hour
+    await newsroom.advances_time(HOUR * 1.5)
+    for _ in range(2):
+        assert await arrival.refresh_alert(newsroom.ctx) is True
+    assert await open_alerts(newsroom) == [("webhooks_missing", "webhook_endpoint")]
+    await newsroom.runs_due_jobs()  # what they were about is looked at
+    assert (await newsroom.contribution(gift.id)).status == "paid"
 
 
 async def test_an_event_that_another_endpoint_did_not_take_is_not_fetched_again(

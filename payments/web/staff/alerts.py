@@ -96,7 +96,8 @@ INSTRUCTIONS = {
     ),
     AlertKind.WEBHOOKS_MISSING: (
         "Run payments doctor. Often the signing secret was rolled (PAYMENTS_STRIPE_WEBHOOK_SECRETS"
-        "), or this server's clock is off. The alert closes by itself."
+        "), this server's clock is off, or Stripe has no endpoint here in this mode any more: then "
+        "run payments stripe setup. The alert closes by itself."
     ),
     AlertKind.MISSING_AT_STRIPE: (
         "Was test data deleted, or the database copied? A subscription has ended here, and its "
