@@ -72,7 +72,7 @@ async def _others(
     session: AsyncSession, kind: MailKind, subscription: Subscription
 ) -> list[Subscription]:
     """Return the donor's other subscriptions, for the mails that say something of them."""
-    if kind not in (MailKind.SECOND_BEGUN, MailKind.PAYMENT_FAILED):
+    if kind not in (MailKind.SECOND_BEGUN, MailKind.PAYMENT_FAILED, *END_KINDS):
         return []
     return await second_subscriptions.list_others(session, subscription)
 
@@ -187,6 +187,7 @@ async def _other_variables(
         "is_proved": False,
         "begun_on": "",
         "others": [],
+        "has_held": any([await second_subscriptions.is_held(session, other) for other in others]),
         "has_other": any(
             other.status is SubscriptionStatus.ACTIVE and not other.is_paused for other in others
         ),

@@ -77,15 +77,9 @@ def is_changed_by_discount_or_tax(fetched: stripe.Subscription) -> bool:
 
 def _is_in_prices(fetched: stripe.Subscription) -> bool:
     """Whether the prices of the items say all that is charged."""
-    tax = getattr(fetched, "automatic_tax", None)
-    changes_total = (
-        getattr(fetched.customer, "discount", None)
-        or getattr(fetched, "discounts", None)
-        or getattr(fetched, "default_tax_rates", None)
-        or (tax is not None and tax.enabled)
-        or getattr(fetched["items"], "has_more", False)
-    )
-    return not changes_total and all(
+    if is_changed_by_discount_or_tax(fetched) or getattr(fetched["items"], "has_more", False):
+        return False
+    return all(
         item.price.billing_scheme == "per_unit"
         and item.price.unit_amount_decimal is not None
         and getattr(item.price, "transform_quantity", None) is None

@@ -191,6 +191,9 @@ async def test_a_failing_one_of_the_same_customer_is_held_before_the_mail_says_s
     await room.advances_time(timedelta(days=25))
     await room.runs_until_idle()
     assert await successful_charges(room) == before
+    room.sandbox.dashboard_request("DELETE", f"/v1/subscriptions/{new}")
+    await room.runs_until_idle()
+    assert "Your other regular payment is still paused" in room.mails()[-1].part()
     await donor.signs_in()
     page = await donor.opens(account_page(old))
     assert "Paused because you began another one" in page.text

@@ -60,6 +60,7 @@ def template_variables(locale: str, *, interval: Interval, bare: bool) -> Mappin
             for state in ("held" if interval == MONTH else "paused",)
         ],
         "has_other": bare,
+        "has_held": bare,
         "still_tried": bare,
         "periodic": interval.frequency is Frequency.PERIODIC,
         "amount": amount,
