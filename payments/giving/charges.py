@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core.calendar import from_unix
+from payments.core.errors import StripeUnavailable
 from payments.core.frequency import Frequency, Interval
 from payments.core.open_enum import OpenEnum
 from payments.giving import (
@@ -36,6 +37,10 @@ from payments.risk import emergency_stops, quarantine
 
 BALANCE_TRANSACTION_FIELDS = ["balance_transaction", "failure_balance_transaction"]
 ATTRIBUTION_GRACE = timedelta(hours=1)  # a charge may wait so long for its invoice
+
+
+class NotYetAttributed(StripeUnavailable):
+    """Stripe does not say yet what this payment was for. Its job is retried within seconds."""
 
 
 class ChargeStatus(OpenEnum):
@@ -96,11 +101,12 @@ async def upsert(ctx: Context, fetched: stripe.Charge, *, lookup: bool = False) 
         await _update_contribution(session, intent_id, now=ctx.now())
         if fetched.status == "failed":
             await _enqueue_subscriptions(session, intent_id)
-        if not await _is_other_income(session, intent_id):
-            await quarantine.flag_if_protected(ctx, session, fetched)
-            await emergency_stops.enqueue_arrival(
-                session, emergency_stops.PAYMENT_ARRIVAL_JOB, fetched.id
-            )
+        link = await session.get(PaymentIntentLink, intent_id)
+        if link is None or link.contribution_id is not None:
+            await quarantine.flag_if_protected(ctx, session, fetched, is_known=link is not None)
+        await emergency_stops.enqueue_arrival(
+            session, emergency_stops.PAYMENT_ARRIVAL_JOB, fetched.id
+        )
         await balance_transactions.store_transactions(session, transactions)
         await post_unposted(session, now=ctx.now())
 
@@ -148,9 +154,32 @@ async def _is_linked(ctx: Context, payment_intent_id: str) -> bool:
         return await session.get(PaymentIntentLink, payment_intent_id) is not None
 
 
-async def _is_other_income(session: AsyncSession, payment_intent_id: str) -> bool:
-    link = await session.get(PaymentIntentLink, payment_intent_id)
-    return link is not None and link.contribution_id is None
+async def find_link(session: AsyncSession, charge_id: str) -> PaymentIntentLink | None:
+    """Return whose a charge is: a link to its contribution, or to none for other income; None while
+    it is not known.
+    """
+    found: PaymentIntentLink | None = await session.scalar(
+        select(PaymentIntentLink)
+        .join(Charge, Charge.stripe_payment_intent_id == PaymentIntentLink.stripe_payment_intent_id)
+        .where(Charge.stripe_charge_id == charge_id)
+    )
+    return found
+
+
+async def require_link(ctx: Context, charge_id: str) -> PaymentIntentLink:
+    """Return whose a charge is (`find_link`), asking Stripe where it is not known here.
+
+    Raises NotYetAttributed for a while, as long as Stripe does not say.
+    """
+    async with ctx.sessions() as session:
+        link = await find_link(session, charge_id)
+    if link is None:
+        await sync(ctx, charge_id, lookup=True)
+        async with ctx.sessions() as session:
+            link = await find_link(session, charge_id)
+    if link is None:
+        raise NotYetAttributed("Stripe does not say yet what this payment was for.")
+    return link
 
 
 async def _attribute(ctx: Context, fetched: stripe.Charge, intent_id: str, *, lookup: bool) -> str:

@@ -74,7 +74,7 @@ MESSAGES = {
         "Stripe accepted a change and did not make it; whoever asked knows. Look at it at Stripe."
     ),
     AlertKind.STOP_ARRIVAL: (
-        "While an emergency stop stands something was begun, resumed or paid; it was ended."
+        "While an emergency stop stands something was begun, resumed or paid."
     ),
     AlertKind.STOP_INCOMPLETE: "An emergency stop stands, and something can still be charged.",
     AlertKind.DEBT_LEFT: (

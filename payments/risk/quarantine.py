@@ -1,8 +1,8 @@
 """Quarantine: payments that came from a protected country in spite of Radar.
 
 Radar should have refused them before the bank was asked. What got through is flagged in the
-transaction that writes the charge, with a job (`safety.quarantine_response`) and an alert. The
-country itself is not stored.
+transaction that writes the charge, with a job (`safety.quarantine_response`), and an alert once it
+is known to pay a contribution. The country itself is not stored.
 """
 
 import stripe
@@ -54,8 +54,14 @@ def subscription_country(fetched: stripe.Subscription) -> str | None:
     return method_country(method) if isinstance(method, stripe.PaymentMethod) else None
 
 
-async def flag_if_protected(ctx: Context, session: AsyncSession, fetched: stripe.Charge) -> None:
-    """Quarantine a charge that succeeded, or may yet, with a card of a protected country."""
+async def flag_if_protected(
+    ctx: Context, session: AsyncSession, fetched: stripe.Charge, *, is_known: bool
+) -> None:
+    """Quarantine a charge that succeeded, or may yet, with a card of a protected country.
+
+    `is_known` says that it pays a contribution. While it is not known whose it is, the job waits
+    for that and nobody is called: it may be a sale of a shop.
+    """
     policy = ctx.settings.safety_policy
     if policy is None or fetched.status == "failed" or not policy.protects(card_country(fetched)):
         return
@@ -67,9 +73,14 @@ async def flag_if_protected(ctx: Context, session: AsyncSession, fetched: stripe
     )
     if inserted is not None:
         await job_queue.enqueue_sync(session, QUARANTINE_JOB, fetched.id)
-        await alerts.raise_alert(
-            session, AlertKind.QUARANTINED, object_id=fetched.id, now=ctx.now()
-        )
+        if is_known:
+            await call_person(ctx, session, fetched.id)
+
+
+async def call_person(ctx: Context, session: AsyncSession, charge_id: str) -> None:
+    """Raise the alert about a charge in quarantine, unless it was ever raised."""
+    if not await alerts.was_raised(session, AlertKind.QUARANTINED, object_id=charge_id):
+        await alerts.raise_alert(session, AlertKind.QUARANTINED, object_id=charge_id, now=ctx.now())
 
 
 async def list_open(session: AsyncSession) -> list[str]:

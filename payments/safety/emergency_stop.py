@@ -129,7 +129,8 @@ async def lift(ctx: Context, group: StopGroup, mode: StopMode) -> None:
         await session.execute(
             update(EmergencyStop).where(EmergencyStop.id == stop.id).values(lifted_at=ctx.now())
         )
-        await alerts.close(session, AlertKind.STOP_INCOMPLETE, object_id=stop.id, now=ctx.now())
+        kinds = (AlertKind.STOP_INCOMPLETE, AlertKind.STOP_ARRIVAL)
+        await alerts.close_all(session, *kinds, object_ids=[stop.id], now=ctx.now())
 
 
 async def _create(ctx: Context, group: StopGroup, mode: StopMode) -> EmergencyStop:

@@ -11,7 +11,6 @@ Every step may be repeated, so a crash or an outage of Stripe costs time and not
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.core.errors import StripeUnavailable
 from payments.core.frequency import Frequency
 from payments.donors import donors
 from payments.giving import (
@@ -24,9 +23,8 @@ from payments.giving import (
     subscriptions,
 )
 from payments.giving.change_log import Actor
-from payments.giving.charges import Charge
+from payments.giving.charges import Charge, ChargeStatus, NotYetAttributed
 from payments.giving.contributions import Contribution
-from payments.giving.payment_intent_links import PaymentIntentLink
 from payments.infra import job_queue, stripe_client
 from payments.infra.context import Context
 from payments.mail import outbox
@@ -35,25 +33,23 @@ from payments.risk.quarantine import Quarantine
 from payments.safety import erasure, policy_refunds
 
 
-class NotYetAttributed(StripeUnavailable):
-    """Stripe does not say yet what this payment was for. Its job is retried within seconds."""
-
-
 async def process(ctx: Context, charge_id: str) -> None:
-    """Do all that is due about a payment in quarantine. Raises to be retried."""
+    """Do all that is due about a payment in quarantine. Raises to be retried.
+
+    Other income has no donor, and of what failed before it was known nothing was taken: with those
+    nothing is due.
+    """
     async with ctx.sessions() as session:
         row = await session.get(Quarantine, charge_id)
     if row is None or row.processed_at is not None:
         return
     contribution_id = await _contribution_of(ctx, charge_id)
-    if contribution_id is None:
-        await charges.sync(ctx, charge_id, lookup=True)
-        contribution_id = await _contribution_of(ctx, charge_id)
-    if contribution_id is None:
-        raise NotYetAttributed("Stripe does not say yet what this payment was for.")
-    await _anonymise(ctx, contribution_id)
-    await _cancel_subscriptions(ctx, charge_id, contribution_id)
-    await _refund_if_policy_requires(ctx, charge_id)
+    if contribution_id is not None:
+        async with ctx.sessions.begin() as session:
+            await quarantine.call_person(ctx, session, charge_id)
+        await _anonymise(ctx, contribution_id)
+        await _cancel_subscriptions(ctx, charge_id, contribution_id)
+        await _refund_if_policy_requires(ctx, charge_id)
     async with ctx.sessions.begin() as session:
         statement = update(Quarantine).where(Quarantine.stripe_charge_id == charge_id)
         await session.execute(statement.values(processed_at=ctx.now()))
@@ -69,17 +65,18 @@ async def resume(ctx: Context) -> int:
 
 
 async def _contribution_of(ctx: Context, charge_id: str) -> str | None:
-    """Return the id of the contribution that a charge pays, as far as it is known."""
-    query = (
-        select(PaymentIntentLink.contribution_id)
-        .join(
-            Charge,
-            Charge.stripe_payment_intent_id == PaymentIntentLink.stripe_payment_intent_id,
-        )
-        .where(Charge.stripe_charge_id == charge_id)
-    )
-    async with ctx.sessions() as session:
-        return await session.scalar(query)
+    """Return the id of the contribution that a charge pays, None if it pays none.
+
+    Raises NotYetAttributed while that is not known, and the payment may be of one.
+    """
+    try:
+        return (await charges.require_link(ctx, charge_id)).contribution_id
+    except NotYetAttributed:
+        async with ctx.sessions() as session:
+            charge = await session.get_one(Charge, charge_id)
+        if charge.status in (ChargeStatus.FAILED, ChargeStatus.RETURNED):
+            return None
+        raise
 
 
 # --- the donor ------------------------------------------------------------------------------------
@@ -149,6 +146,6 @@ async def _refund_if_policy_requires(ctx: Context, charge_id: str) -> None:
         return
     async with ctx.sessions() as session:
         charge = await session.get_one(Charge, charge_id)
-    if charge.status is charges.ChargeStatus.PENDING:
+    if charge.status is ChargeStatus.PENDING:
         raise NotYetAttributed("A bank has yet to pay this, so it cannot be given back yet.")
     await policy_refunds.request(ctx, charge_id, cause="quarantine")

@@ -10,7 +10,7 @@ import stripe
 from sqlalchemy import select
 
 from payments.core.errors import PaymentsError
-from payments.giving import subscription_sync
+from payments.giving import charges, subscription_sync
 from payments.giving.charges import Charge, ChargeStatus
 from payments.infra import alerts, isolation, retries
 from payments.infra.alerts import AlertKind
@@ -71,20 +71,27 @@ def _covers(ctx: Context, stop: EmergencyStop, fetched: stripe.Subscription) -> 
 
 async def stop_payment(ctx: Context, charge_id: str) -> None:
     """Call a person about a payment that was made while all is stopped, once, and refund it where
-    the policy says so. Raises StripeUnavailable.
+    the policy says so. Raises NotYetAttributed and StripeUnavailable to be retried.
+
+    Other income is refunded by nobody here, and a person is called once for all of it: the alert
+    names the stop.
     """
-    async with ctx.sessions.begin() as session:
+    async with ctx.sessions() as session:
         stops = [s for s in await emergency_stops.standing(session) if s.group is StopGroup.ALL]
         charge = await session.scalar(select(Charge).where(Charge.stripe_charge_id == charge_id))
-        if not stops or charge is None or charge.status is not ChargeStatus.SUCCEEDED:
-            return
-        if charge.charged_at <= min(stop.decided_at for stop in stops):
-            return
-        if not await alerts.was_raised(session, AlertKind.STOP_ARRIVAL, object_id=charge_id):
+    if not stops or charge is None or charge.status is not ChargeStatus.SUCCEEDED:
+        return
+    first = min(stops, key=lambda stop: stop.decided_at)
+    if charge.charged_at <= first.decided_at:
+        return
+    is_ours = (await charges.require_link(ctx, charge_id)).contribution_id is not None
+    object_id = charge_id if is_ours else first.id
+    async with ctx.sessions.begin() as session:
+        if not await alerts.was_raised(session, AlertKind.STOP_ARRIVAL, object_id=object_id):
             await alerts.raise_alert(
-                session, AlertKind.STOP_ARRIVAL, object_id=charge_id, now=ctx.now()
+                session, AlertKind.STOP_ARRIVAL, object_id=object_id, now=ctx.now()
             )
-    if policy_refunds.are_required(ctx):
+    if is_ours and policy_refunds.are_required(ctx):
         await policy_refunds.request(ctx, charge_id, cause="stop")
 
 

@@ -47,8 +47,10 @@ INSTRUCTIONS = {
         "Close no month. Run payments verify-ledger: it names the rows. Call an engineer."
     ),
     AlertKind.STOP_ARRIVAL: (
-        "A payment is refunded only where the donor safety policy says so: decide on it. Nothing "
-        "else is to be done unless more of them come: then look where they begin."
+        "A payment is refunded only where the donor safety policy says so: decide on it. A "
+        "subscription was ended again. An alert that names no object of Stripe's is about other "
+        "income of the account, once for all of it: nothing of that is refunded here. If more "
+        "come, look where they begin."
     ),
     AlertKind.STOP_INCOMPLETE: (
         "Run payments emergency-stop with --resume: it names each object and why Stripe left it. "
