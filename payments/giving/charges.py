@@ -104,9 +104,10 @@ async def upsert(ctx: Context, fetched: stripe.Charge, *, lookup: bool = False) 
         link = await session.get(PaymentIntentLink, intent_id)
         if link is None or link.contribution_id is not None:
             await quarantine.flag_if_protected(ctx, session, fetched, is_known=link is not None)
-        await emergency_stops.enqueue_arrival(
-            session, emergency_stops.PAYMENT_ARRIVAL_JOB, fetched.id
-        )
+        if link is not None or not lookup:  # else its job itself looks it up, or waits
+            await emergency_stops.enqueue_arrival(
+                session, emergency_stops.PAYMENT_ARRIVAL_JOB, fetched.id
+            )
         await balance_transactions.store_transactions(session, transactions)
         await post_unposted(session, now=ctx.now())
 
@@ -167,10 +168,7 @@ async def find_link(session: AsyncSession, charge_id: str) -> PaymentIntentLink 
 
 
 async def require_link(ctx: Context, charge_id: str) -> PaymentIntentLink:
-    """Return whose a charge is (`find_link`), asking Stripe where it is not known here.
-
-    Raises NotYetAttributed for a while, as long as Stripe does not say.
-    """
+    """Return whose a charge is, asking Stripe where it is not known. Raises NotYetAttributed."""
     async with ctx.sessions() as session:
         link = await find_link(session, charge_id)
     if link is None:

@@ -15,9 +15,11 @@ import pytest
 from payments.core.settings import SettingsError, load
 from payments.giving import cancellations
 from payments.mail import links
+from payments.safety import quarantine_response
 from payments.web.donate import embed
 from tests.support.donor import well_formed_page
 from tests.support.geoip import country_database
+from tests.support.jobs import make_jobs_due
 from tests.support.newsroom import BASE_URL, NOON, Newsroom, settings_for
 from tests.support.page import Page
 from tests.support.safety_policy import (
@@ -29,6 +31,7 @@ from tests.support.safety_policy import (
     policy_file,
     protected,
 )
+from tests.support.stripe_dashboard import pay_once, subscribe, with_card
 
 pytestmark = pytest.mark.anyio
 
@@ -533,6 +536,42 @@ async def test_another_gift_of_the_same_donor_stays_theirs(room: Newsroom) -> No
     assert (await room.contribution(fine["id"])).donor_id is not None
     assert await room.count("donors") == 1
     assert len(await quarantined(room)) == 1
+
+
+async def test_a_sale_of_a_shop_is_no_quarantine_and_what_waits_for_it_ends(
+    database: str, tmp_path: Path
+) -> None:
+    policy = POLICY.replace('"BY"', '"CN"') + 'refunds = "auto"\n'
+    async with protected(database, tmp_path, policy) as room:
+        customer, card = with_card(room, "buyer@example.org", "tok_unionpay")
+        pay_once(room, customer, card, 2900, shop="letters")
+        failed = pay_once(room, customer, card, 1900, shop="letters")
+        await room.runs_until_idle()
+        # Whose they are is not known yet: each waits, and nobody is called.
+        done = "SELECT count(*) FROM quarantines WHERE processed_at IS NOT NULL"
+        assert (await room.count("quarantines"), await room.rows(done)) == (2, [(0,)])
+        assert await quarantined(room) == []
+        # One of them fails after all, as a debit does after days. The other turns out to be a sale.
+        at_stripe = room.sandbox.account.store.objects
+        room.sandbox.account.set_fields(at_stripe[failed], status="failed")
+        await make_jobs_due(room)
+        await room.runs_due_jobs()
+        assert await room.rows(done) == [(1,)]
+        room.sandbox.account.set_fields(at_stripe[failed], status="succeeded")
+        await room.advances_time(timedelta(hours=2))
+        await make_jobs_due(room)
+        await room.runs_until_idle()
+        await room.runs_sweeps()
+        assert await room.rows(done) == [(2,)]
+        assert await quarantine_response.resume(room.ctx) == 0
+        assert await quarantined(room) == []
+        assert await room.count("refunds") == 0
+        # Whose an invoice is, is known at once.
+        subscribe(room, customer, card, 1500, product="letters", shop="letters")
+        await room.runs_until_idle()
+        assert await room.rows(done) == [(await room.count("quarantines"),)]
+        assert await room.rows("SELECT kind FROM alerts WHERE closed_at IS NULL") == []
+        assert room.mails() == []
 
 
 async def test_a_card_from_elsewhere_is_left_alone(room: Newsroom) -> None:

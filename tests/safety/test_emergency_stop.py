@@ -20,8 +20,10 @@ from payments.safety import emergency_stop, stop_arrivals
 from payments.sandbox import api_keys
 from payments.sandbox.hosted_page_client import pay
 from tests.support import command_line, database_owner
+from tests.support.jobs import make_jobs_due
 from tests.support.newsroom import Newsroom
 from tests.support.safety_policy import POLICY, RUSSIAN, policy_file
+from tests.support.stripe_dashboard import pay_once, with_card
 
 pytestmark = pytest.mark.anyio
 
@@ -444,5 +446,18 @@ async def test_a_payment_while_a_stop_stands_calls_a_person_and_goes_back_where_
     ((charge_id,),) = await room.rows("SELECT stripe_charge_id FROM charges")
     assert ("stop_arrival", charge_id) in await room.rows(OPEN_ALERTS)
     expected = [("succeeded", 900)] if refunds == "auto" else []
+    assert await room.rows("SELECT status, amount FROM refunds") == expected
+    # A shop of the account goes on selling: one call for all of it, and nothing is given back.
+    customer, card = with_card(room, "buyer@example.org")
+    sales = [pay_once(room, customer, card, amount, shop="tshirts") for amount in (2900, 1900)]
+    await room.runs_until_idle()
+    alerts_before = await room.rows(OPEN_ALERTS)
+    assert not {("stop_arrival", sale) for sale in sales} & set(alerts_before)
+    await room.advances_time(timedelta(hours=2))
+    await room.runs_sweeps()
+    await make_jobs_due(room)
+    await room.runs_until_idle()
+    ((stop_id,),) = await room.rows("SELECT id FROM emergency_stops")
+    assert await room.rows(OPEN_ALERTS) == [*alerts_before, ("stop_arrival", stop_id)]
     assert await room.rows("SELECT status, amount FROM refunds") == expected
     newsroom.sandbox.faults.clear()
