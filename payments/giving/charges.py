@@ -156,9 +156,7 @@ async def _is_linked(ctx: Context, payment_intent_id: str) -> bool:
 
 
 async def find_link(session: AsyncSession, charge_id: str) -> PaymentIntentLink | None:
-    """Return whose a charge is: a link to its contribution, or to none for other income; None while
-    it is not known.
-    """
+    """Return a charge's link, to a contribution or to none; None while whose it is is unknown."""
     found: PaymentIntentLink | None = await session.scalar(
         select(PaymentIntentLink)
         .join(Charge, Charge.stripe_payment_intent_id == PaymentIntentLink.stripe_payment_intent_id)
@@ -176,7 +174,7 @@ async def require_link(ctx: Context, charge_id: str) -> PaymentIntentLink:
         async with ctx.sessions() as session:
             link = await find_link(session, charge_id)
     if link is None:
-        raise NotYetAttributed("Stripe does not say yet what this payment was for.")
+        raise NotYetAttributed
     return link
 
 
