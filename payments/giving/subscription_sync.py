@@ -133,7 +133,7 @@ async def _upsert(
     await unknown_values.update_alert(session, fetched.id, row["status"], now=ctx.now())
     row |= ERASED_COLUMNS if is_erased else {}
     if before is not None and not terms.is_settled:
-        row["amount"] = before.amount  # until it is known, the last one is told
+        row["amount"] = before.amount  # until it is known, the last one is shown
     old_values = await _write(ctx, session, before, fetched, contribution_id, row)
     if not is_erased:
         await _look_for_others(ctx, session, fetched.id, old_values)
