@@ -66,7 +66,7 @@ def address_hashes(settings: Settings, address: str) -> list[bytes]:
     return signing.hmac_digests(settings.hmac_keys, HMAC_PURPOSE, normalise_email(address))
 
 
-def _address_hashes_lenient(settings: Settings, address: str) -> list[bytes]:
+def lenient_address_hashes(settings: Settings, address: str) -> list[bytes]:
     """Return the hashes of an address of Stripe's, valid or not: no gift is lost over it."""
     try:
         return address_hashes(settings, address)
@@ -87,7 +87,7 @@ async def find_or_create(
 
     None for a donor who was erased after `contributed_at`: they stay erased.
     """
-    hashes = _address_hashes_lenient(settings, address)
+    hashes = lenient_address_hashes(settings, address)
     # This lock and the one that an erasure takes wait for each other.
     donor = await session.scalar(
         select(Donor)
@@ -141,7 +141,7 @@ def has_address(settings: Settings, donor: Donor, address: str | None) -> bool:
     """Whether an address of Stripe's is a donor's; None is of one without an address."""
     if address is None:
         return donor.address_hash is None
-    return donor.address_hash in _address_hashes_lenient(settings, address)
+    return donor.address_hash in lenient_address_hashes(settings, address)
 
 
 async def move_customer(
@@ -161,7 +161,7 @@ async def move_customer(
         donor_id = new_row_id()
         await session.execute(insert(Donor).values(id=donor_id, created_at=now))
     else:
-        hashes = _address_hashes_lenient(settings, address)
+        hashes = lenient_address_hashes(settings, address)
         by_address = select(Donor.id).where(Donor.address_hash.in_(hashes)).limit(1)
         donor_id = await session.scalar(by_address)
         if donor_id is None:

@@ -14,14 +14,16 @@ from sqlalchemy import Connection, create_engine, text
 from payments.accounting import chain_verification, daily_totals, integrity, integrity_checks
 from payments.ledger import hash_chain
 from payments.ledger.posting_rules import LedgerAccount
-from payments.ops import reconcile
+from payments.ops import comparisons, reconcile
 from tests.support import command_line
 from tests.support.busy_year import play
 from tests.support.database import copy_database
 from tests.support.database_owner import tampering
+from tests.support.donor import open_donor_browser
 from tests.support.ledger import failed_checks, loses_webhooks, rehash_chain
 from tests.support.newsroom import Newsroom, open_newsroom
 from tests.support.secret_values import secret_named
+from tests.support.stripe_dashboard import update
 from webhooks import endpoint
 
 pytestmark = pytest.mark.anyio
@@ -400,7 +402,7 @@ async def test_all_that_was_lost_is_listed_repaired_and_gone_from_the_list(clust
             assert await room.count("charges") == await room.count("refunds") == 0
             outcome = await reconcile.run(room.ctx, days=400, repair=True)
             kinds = {found.kind for found in outcome.before}
-            assert kinds == {*reconcile.COMPARISONS} - {"customer", "ended_subscription"}
+            assert kinds == {*comparisons.COMPARISONS} - {"customer", "ended_subscription"}
             assert all(
                 "is missing here" in f.description or "paid" in f.description
                 for f in outcome.before
@@ -409,6 +411,36 @@ async def test_all_that_was_lost_is_listed_repaired_and_gone_from_the_list(clust
             assert await room.failed_integrity_checks() == []
             again = await reconcile.run(room.ctx, days=400)
             assert again.before == again.after == ()
+
+
+async def test_what_a_donor_is_shown_is_compared_and_mended_while_webhooks_are_dark(
+    newsroom: Newsroom,
+) -> None:
+    room = newsroom
+    for address in ("more@example.org", "moves@example.org", "same@example.org"):
+        await room.gives(500, "monthly", email=address)
+    await room.runs_until_idle()
+    await room.advances_time(timedelta(minutes=10))
+    assert (await reconcile.run(room.ctx)).before == ()
+    store = room.sandbox.account.store
+    more, moves, _ = store.of_kind("subscription")
+    item = more["items"]["data"][0]["id"]
+    thrice = [{"id": item, "quantity": 3}]
+    update(room, f"/v1/subscriptions/{more['id']}", items=thrice, proration_behavior="none")
+    update(room, f"/v1/customers/{moves['customer']}", email="new@example.org")
+    room.sandbox.take_deliveries()
+    outcome = await reconcile.run(room.ctx, repair=True)
+    found = {one.id: one.description for one in outcome.before}
+    assert found.keys() == {more["id"], moves["customer"]}
+    assert "500, usd, every 1 month here" in found[more["id"]]
+    assert "1500, usd, every 1 month" in found[more["id"]]
+    assert found[moves["customer"]] == "is another address here; at Stripe it is another"
+    assert outcome.after == ()
+    assert (await room.rows("SELECT amount FROM subscriptions ORDER BY 1")) == [
+        (500,), (500,), (1500,),
+    ]  # fmt: skip
+    async with open_donor_browser(room, "new@example.org") as donor:
+        assert "$5.00 every month" in (await donor.signs_in()).text
 
 
 async def test_a_movement_removed_without_a_trace_is_named_and_brought_back(
