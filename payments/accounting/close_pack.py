@@ -25,6 +25,7 @@ from sqlalchemy import text, update
 
 from payments.accounting import pack_verification, period_close
 from payments.accounting.exports import (
+    ZIP_TIMESTAMP,
     csv_stream,
     csv_tables,
     journals,
@@ -49,7 +50,6 @@ from payments.core.settings import Settings
 from payments.infra.context import Context
 from payments.ledger import hash_chain
 
-ZIP_TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest: the bytes must not change
 CHUNK_BYTES = 1024**2
 # The entries of the chain since the closing before, whatever month they are of.
 _ENTRIES_SQL = """

@@ -5,6 +5,7 @@ each row that breaks the rule, and is given a LIMIT by its caller.
 """
 
 from payments.accounting import daily_totals, mrr_rollforward
+from payments.infra import audit_log
 from payments.settlement.refunds import UNSUCCESSFUL_STATUSES
 
 # The account that a transaction moves, by which of Stripe's balances it is of. `posting_rules` has
@@ -326,13 +327,9 @@ MRR_ROLLFORWARD_SQL = f"""
      WHERE coalesce(later.opening, 0) <> coalesce(earlier.closing, 0)
      ORDER BY 1
 """  # noqa: S608 - constants only
-AUDIT_APPEND_ONLY_SQL = """
+AUDIT_APPEND_ONLY_SQL = f"""
     SELECT 'audit_entries has lost its trigger, or somebody was granted more'
-     WHERE has_table_privilege('payments_app', 'audit_entries', 'UPDATE, DELETE, TRUNCATE')
-        OR NOT EXISTS (SELECT FROM pg_trigger
-                        WHERE tgname = 'append_only'
-                          AND tgrelid = 'audit_entries'::regclass
-                          AND tgenabled IN ('O', 'A'))
+     WHERE NOT ({audit_log.IS_APPEND_ONLY_SQL})
 """
 
 CHECKS = {

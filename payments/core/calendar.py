@@ -16,6 +16,8 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
 SEND_AT_LOCAL_TIME = time(9)
+# How long what leads to a person is stored: a donor of last December is known this December.
+THIRTEEN_MONTHS = timedelta(days=395)
 MAX_UTC_DATE_SKEW = timedelta(days=2)  # no zone's date is this far from UTC's
 Day = TypeVar("Day", date, datetime)
 

@@ -23,6 +23,7 @@ THREE_DECIMAL = frozenset({"bhd", "jod", "kwd", "omr", "tnd"})
 WHOLE_UNITS_ONLY = frozenset({"isk", "ugx"})
 
 CURRENCY_REGEX = "[a-z]{3}"  # Stripe writes ISO 4217 codes in lower case
+MINUS = "\N{MINUS SIGN}"  # of figures that a person reads
 STRIPE_MAX_AMOUNT = 99_999_999  # minor units of any currency: eight digits
 
 

@@ -56,6 +56,8 @@ from payments.core.setting_types import (
 STRIPE_API = "https://api.stripe.com"
 ENV_PREFIX = "PAYMENTS_"
 
+DEFAULT_RATE_LIMIT_GIFTS = 3  # in ten minutes; the other limits follow from it
+
 
 class SettingsError(Exception):
     """The environment is not usable. Each line names one setting and what is wrong with it."""
@@ -132,7 +134,7 @@ class Settings(BaseModel):
         "usd=290+30,eur=150+25. In a currency listed here a reader may add it",
     )
     rate_limit_gifts: int = Field(
-        3,
+        DEFAULT_RATE_LIMIT_GIFTS,
         ge=1,
         le=1_000_000,
         description="how many gifts one network may start in ten minutes; the limit of a day "

@@ -35,11 +35,6 @@ from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.risk import emergency_stops
 
-OWING_STATUSES = (
-    SubscriptionStatus.PAST_DUE,
-    SubscriptionStatus.UNPAID,
-    SubscriptionStatus.INCOMPLETE,
-)
 # Of Stripe's pauses, those that end with another card: nobody asked for them.
 PAUSES_FOR_WANT_OF_PAYMENT = (
     "first_payment_failure",
@@ -191,7 +186,11 @@ async def _debts_of(
         )
         found += [invoice async for invoice in page.auto_paging_iter()]
     latest_id = stripe_client.id_of(fetched.latest_invoice)
-    if latest_id is not None and fetched.status in OWING_STATUSES and latest_id not in _ids(found):
+    if (
+        latest_id is not None
+        and fetched.status in subscriptions.OWING_STATUSES
+        and latest_id not in _ids(found)
+    ):
         latest = await ctx.stripe.v1.invoices.retrieve_async(latest_id)
         if latest.status == "uncollectible":
             found.append(latest)

@@ -58,6 +58,7 @@ RENEWING_STATUSES = (
 )
 # A payment has failed. Stripe asks the bank again, or has given up.
 ARREARS_STATUSES = (SubscriptionStatus.PAST_DUE, SubscriptionStatus.UNPAID)
+OWING_STATUSES = (*ARREARS_STATUSES, SubscriptionStatus.INCOMPLETE)  # an invoice is open
 
 
 class Subscription(IntervalColumns, db.Base):

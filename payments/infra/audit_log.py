@@ -174,18 +174,16 @@ async def count_actions(
     return await session.scalar(query) or 0
 
 
-_IS_APPEND_ONLY_SQL = text("""
-    SELECT NOT has_table_privilege(:role, 'audit_entries', 'UPDATE, DELETE, TRUNCATE')
-       AND EXISTS (
-           SELECT
-             FROM pg_trigger
-            WHERE tgname = 'append_only'
-              AND tgrelid = 'audit_entries'::regclass
-              AND tgenabled IN ('O', 'A')
-       )
-""")
+# A condition: the trigger is active, and the service's role may only read and append.
+IS_APPEND_ONLY_SQL = f"""
+    NOT has_table_privilege('{db.APP_ROLE}', 'audit_entries', 'UPDATE, DELETE, TRUNCATE')
+    AND EXISTS (SELECT FROM pg_trigger
+                 WHERE tgname = 'append_only'
+                   AND tgrelid = 'audit_entries'::regclass
+                   AND tgenabled IN ('O', 'A'))
+"""
 
 
 async def is_append_only(session: AsyncSession) -> bool:
     """Whether the trigger is active, and the service's role may only read and append."""
-    return bool(await session.scalar(_IS_APPEND_ONLY_SQL, {"role": db.APP_ROLE}))
+    return bool(await session.scalar(text(f"SELECT {IS_APPEND_ONLY_SQL}")))

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core import i18n
+from payments.core.calendar import THIRTEEN_MONTHS
 from payments.core.identifiers import new_row_id
 from payments.infra import db, job_queue
 from payments.mail import muted
@@ -49,7 +50,7 @@ class MailKind(StrEnum):
 # After these a mail is dropped: a link that works for ten minutes is useless later.
 EXPIRES_AFTER = {MailKind.SIGN_IN: timedelta(minutes=9)}
 DEFAULT_EXPIRES_AFTER = timedelta(days=7)
-MAIL_RETENTION = timedelta(days=395)  # of mails that are not pending any more
+MAIL_RETENTION = THIRTEEN_MONTHS  # of mails that are not pending any more
 
 
 class MailStatus(StrEnum):

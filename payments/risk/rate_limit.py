@@ -36,6 +36,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core.errors import PaymentsError
 from payments.core.money import Money
+from payments.core.settings import DEFAULT_RATE_LIMIT_GIFTS
 from payments.infra import db
 from payments.infra.context import Context
 from payments.risk import buckets, risk_level
@@ -44,7 +45,7 @@ from payments.risk.risk_level import RiskLevel, RiskState
 
 # Contributions that a network may start within a period, for networks of so many bits.
 NETWORK_LIMITS: tuple[tuple[tuple[int, int], int, timedelta], ...] = (
-    (buckets.NARROW_PREFIX, 3, timedelta(minutes=10)),
+    (buckets.NARROW_PREFIX, DEFAULT_RATE_LIMIT_GIFTS, timedelta(minutes=10)),
     (buckets.NARROW_PREFIX, 10, timedelta(days=1)),
     (buckets.WIDE_PREFIX, 40, timedelta(hours=1)),
 )
@@ -261,7 +262,7 @@ async def is_over_limit(
 
 def _limit_factor(ctx: Context) -> float:
     """Return how many times our own limits the operator allows."""
-    return ctx.settings.rate_limit_gifts / NETWORK_LIMITS[0][1]
+    return ctx.settings.rate_limit_gifts / DEFAULT_RATE_LIMIT_GIFTS
 
 
 # --- attempts -------------------------------------------------------------------------------------

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
+from payments.core.calendar import THIRTEEN_MONTHS
 from payments.core.i18n import gettext_noop
 
-# Thirteen months, so that a donor of last December is known this December.
-DONOR_LINK_RETENTION = timedelta(days=395)
+DONOR_LINK_RETENTION = THIRTEEN_MONTHS
 # Twenty-five months, so that a campaign can be compared with last year's.
 COUNT_RETENTION = timedelta(days=761)
 

@@ -25,6 +25,7 @@ from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from standardwebhooks import Webhook
 
+from payments.core.calendar import THIRTEEN_MONTHS
 from payments.core.settings import Settings
 from payments.infra import alerts, job_queue
 from payments.infra.alerts import AlertKind
@@ -42,7 +43,7 @@ FIRST_RETRY_DELAY, MAX_RETRY_DELAY = timedelta(minutes=1), timedelta(hours=4)
 RETRY_WINDOW = timedelta(days=3)
 UNDELIVERED_ADDRESS_LIFETIME = timedelta(days=30)  # from its confirmation
 CLOSED_SIGNUP_RETENTION = timedelta(days=30)  # its link still says that it was confirmed
-UNDELIVERED_RETENTION = timedelta(days=395)  # of the row that counts one
+UNDELIVERED_RETENTION = THIRTEEN_MONTHS  # of the row that counts one
 ALERT_OBJECT_ID = "newsletter"  # there is one alert for all
 PAGE_SIZE = 500
 PURGE = "purge_newsletter_signups"  # the schedule

@@ -22,6 +22,7 @@ errors            problem+json for programs, a page for people
 forms             forms as text, JSON decoded strictly
 health            health checks and metrics
 newsletter        signing up, confirming and leaving
+paths             where the addresses of colleagues and of machines begin
 origins           the base URL and its alternates
 reminders         signing up, confirming, the calendar file and leaving
 security_txt      /.well-known/security.txt

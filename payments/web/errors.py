@@ -21,12 +21,12 @@ from payments.core.errors import DatabaseUnavailable, PaymentsError
 from payments.core.i18n import gettext_noop
 from payments.infra import stripe_client
 from payments.infra.context import Context
-from payments.web import rendering, request_locale
+from payments.web import paths, rendering, request_locale
 from payments.web.forms import AnyRequest
 from payments.web.security_headers import request_id
 
 log = structlog.get_logger("payments.web")
-MACHINE_PREFIXES = ("/api/", "/webhooks/", "/health/", "/metrics", "/schema")
+PROBLEM_PREFIXES = (*paths.MACHINE_PREFIXES, "/api/", "/schema")  # errors there are RFC 9457
 GIVING_PREFIXES = ("/donate", "/api/contributions")
 NOT_CHARGED = gettext_noop("Nothing was charged.")
 RETRY_AFTER_SCHEMA = {
@@ -155,7 +155,7 @@ def _error_response(
         and NOT_CHARGED not in error.detail
     )
     ctx: Context | None = request.app.state.get("ctx")
-    if ctx is None or path.startswith(MACHINE_PREFIXES):
+    if ctx is None or path.startswith(PROBLEM_PREFIXES):
         problem = Problem(
             type=f"urn:reader-payments:problem:{code}",
             title=title,

@@ -23,10 +23,10 @@ from payments.core import i18n, money
 from payments.core.errors import PaymentsError
 from payments.core.frequency import VARYING_AMOUNT
 from payments.core.money import Money
+from payments.web import paths
 
 QUERY_NAMES = ("lang", "locale")  # `locale` is the name in the API and in its snippets
-STAFF_PREFIXES = ("/finance", "/staff", "/support", "/dev/")
-MACHINE_PREFIXES = ("/webhooks/", "/health/", "/metrics")  # their responses have no language
+ENGLISH_PREFIXES = (*paths.STAFF_PREFIXES, "/dev/")
 MAX_QUERY_FIELDS = 20
 REPEATABLE_QUERY = re.compile(r"[\w.,-]{0,64}", re.ASCII)  # names and values links may repeat
 
@@ -47,7 +47,7 @@ def locale_middleware(app: ASGIApp) -> ASGIApp:
     """Middleware: negotiate the language of each request that has one."""
 
     async def respond(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.HTTP and scope["path"].startswith(MACHINE_PREFIXES):
+        if scope["type"] == ScopeType.HTTP and scope["path"].startswith(paths.MACHINE_PREFIXES):
             await app(scope, receive, send)
             return
         with use_locale(scope):
@@ -77,7 +77,7 @@ def _negotiate(scope: Scope) -> RequestLocale:
     )
     # The response to a form cannot be asked for again with GET.
     repeatable = tuple(params) if scope["method"] in ("GET", "HEAD") else None
-    if scope["path"].startswith(STAFF_PREFIXES):
+    if scope["path"].startswith(ENGLISH_PREFIXES):
         return RequestLocale()
     values = dict(params)
     for name in QUERY_NAMES:

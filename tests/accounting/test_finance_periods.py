@@ -13,11 +13,11 @@ import httpx
 import pytest
 
 from payments.accounting import close_pack, daily_totals, pack_verification
+from payments.core.money import MINUS
 from payments.infra import alerts
 from payments.infra.alerts import AlertKind
 from payments.settlement import importer
 from payments.staff.accounts import Role
-from payments.web.finance.formats import MINUS
 from payments.web.finance.tables import EMPTY_CELL
 from tests.support.colleague import Colleague, open_colleague_browser
 from tests.support.donor import SAME_ORIGIN_HEADERS

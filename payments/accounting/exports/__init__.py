@@ -16,4 +16,5 @@ Every file says what it is of, and the same question over the same ledger gives 
 
 from collections.abc import Callable
 
+ZIP_TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest: the bytes must not change
 ProgressCallback = Callable[[int], object]  # is called with how many more rows are written

@@ -15,7 +15,12 @@ from payments.giving.contributions import Contribution
 from payments.giving.current_card import CARD_EXPIRY_NOTICE
 from payments.giving.debts import CardUpdatePlan
 from payments.giving.donor_payments import DonorPayment
-from payments.giving.subscriptions import ARREARS_STATUSES, Subscription, SubscriptionStatus
+from payments.giving.subscriptions import (
+    ARREARS_STATUSES,
+    OWING_STATUSES,
+    Subscription,
+    SubscriptionStatus,
+)
 from payments.infra.context import Context
 from payments.web import request_locale
 
@@ -181,7 +186,7 @@ def card_update_state(
         return "refused"
     if decision.done_at is None:
         return "waiting"
-    is_owed = subscription.status in (*ARREARS_STATUSES, SubscriptionStatus.INCOMPLETE)
+    is_owed = subscription.status in OWING_STATUSES
     return "declined" if is_owed else "replaced"
 
 

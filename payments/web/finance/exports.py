@@ -15,7 +15,13 @@ from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.response import Stream
 
-from payments.accounting.exports import files, journals, ledger_entries, transactions_csv
+from payments.accounting.exports import (
+    ZIP_TIMESTAMP,
+    files,
+    journals,
+    ledger_entries,
+    transactions_csv,
+)
 from payments.accounting.exports.journal_format import JournalFormat
 from payments.accounting.reports import period, transaction_filters
 from payments.accounting.reports.period import Period
@@ -32,7 +38,6 @@ from payments.web.staff.downloads import stream_file
 from payments.web.staff.guards import EXPORT, ExportGrant
 
 MAX_SHEET_ROWS = 100_000  # of a sheet from a page; the command line makes larger ones
-ZIP_TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest: the bytes must not change
 XLSX_MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 JOURNAL_FORMATS = {
     JournalFormat.XERO: ("Xero manual journal (CSV)", ".csv"),

@@ -13,7 +13,6 @@ from payments.web.donate.form import FREQUENCY_LABELS
 from payments.web.finance.tables import EMPTY_CELL
 
 NO_CONTRIBUTION_LABEL = "Stripe's own fees"  # of what belongs to no contribution
-MINUS = "\N{MINUS SIGN}"
 BOOKED_FREQUENCY_LABELS = {
     **FREQUENCY_LABELS,
     Frequency.PERIODIC: "Other intervals",
@@ -23,7 +22,7 @@ BOOKED_FREQUENCY_LABELS = {
 
 def format_money(minor: int, currency: str) -> str:
     """Return an amount of minor units with its symbol."""
-    return money.format(Money(minor, currency)).replace("-", MINUS)
+    return money.format(Money(minor, currency)).replace("-", money.MINUS)
 
 
 def format_deduction(minor: int, currency: str) -> str:
@@ -38,7 +37,7 @@ def format_signed(minor: int, currency: str) -> str:
 
 def format_count(number: int) -> str:
     """Return a count with its thousands apart."""
-    return f"{number:,}".replace("-", MINUS)
+    return f"{number:,}".replace("-", money.MINUS)
 
 
 def format_share(part: int, of: int) -> str:

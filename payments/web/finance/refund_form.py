@@ -41,14 +41,14 @@ REASON_LABELS = {
     RefundReason.FRAUDULENT: "The card was not the payer's",
 }
 REFUND_STATUS_LABELS = {
-    "requested": "Stripe has not answered yet",
+    "requested": "Stripe has not answered",
     "rejected": "Stripe would not",
-    "requires_action": "the donor has to do something",
-    "pending": "on its way",
-    "succeeded": "sent",
-    "failed": "did not arrive; the money is with us",
-    "canceled": "taken back",
-    "unknown": "unknown here: see Stripe",
+    "requires_action": "The donor must act",
+    "pending": "On its way",
+    "succeeded": "Sent",
+    "failed": "Did not arrive; the money is with us",
+    "canceled": "Taken back",
+    "unknown": "Unknown here: see Stripe",
 }
 
 
@@ -173,6 +173,6 @@ async def _render(
 def _refund_view(ctx: Context, refund: Refund) -> dict[str, str]:
     return {
         "amount": money.format(refund.money),
-        "status": REFUND_STATUS_LABELS[refund.status.value],
+        "status": REFUND_STATUS_LABELS[refund.status],
         "at": view_models.format_minute(ctx, refund.requested_at),
     }

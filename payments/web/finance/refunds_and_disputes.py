@@ -11,7 +11,7 @@ from payments.infra.context import Context
 from payments.staff.accounts import Staff
 from payments.web.finance import layout
 from payments.web.finance.formats import format_minute, format_money
-from payments.web.finance.refund_form import REASON_LABELS
+from payments.web.finance.refund_form import REASON_LABELS, REFUND_STATUS_LABELS
 from payments.web.finance.tables import (
     EMPTY_CELL,
     Cell,
@@ -23,16 +23,6 @@ from payments.web.finance.tables import (
 from payments.web.forms import AnyRequest, count_parameter, query_string
 
 LABEL_BY_REASON = {str(reason): label for reason, label in REASON_LABELS.items()}
-REFUND_STATUS_LABELS = {
-    "requested": "Stripe has not answered",
-    "rejected": "Stripe would not",
-    "requires_action": "The donor must act",
-    "pending": "On its way",
-    "succeeded": "Sent",
-    "failed": "Did not arrive",
-    "canceled": "Taken back",
-    "unknown": "Unknown here: see Stripe",
-}
 DISPUTE_STATUS_LABELS = {
     "warning_needs_response": "Inquiry, waits for our answer",
     "warning_under_review": "Inquiry, answered",

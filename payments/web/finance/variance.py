@@ -9,12 +9,12 @@ from payments.accounting.reports import period, variance
 from payments.accounting.reports.variance import NetVariance, VarianceCause
 from payments.core.calendar import months_before, next_month
 from payments.core.errors import InvalidField
+from payments.core.money import MINUS
 from payments.infra import charts
 from payments.infra.context import Context
 from payments.staff.accounts import Staff
 from payments.web.finance import filters, layout
 from payments.web.finance.formats import (
-    MINUS,
     chart_value,
     format_count,
     format_money,

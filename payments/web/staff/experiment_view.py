@@ -10,7 +10,6 @@ from payments.core import money
 from payments.core.money import Money
 from payments.giving.experiments import Comparison, ExperimentResult, VariantResult, Verdict
 
-MINUS = "\N{MINUS SIGN}"
 PER_IMPRESSIONS, PER_CONTRIBUTIONS = 1000, 100  # what averages and intervals are given for
 VERDICT_LABELS = {
     Verdict.INSUFFICIENT_DATA: "Not enough data yet",
@@ -100,4 +99,4 @@ def _comparison_view(
 def _format_amount(minor: float, currency: str | None) -> str:
     if currency is None:
         return ""
-    return money.format(Money(round(minor), currency)).replace("-", MINUS)
+    return money.format(Money(round(minor), currency)).replace("-", money.MINUS)

@@ -25,6 +25,7 @@ from payments.staff import sessions
 from payments.staff.accounts import PermissionDenied, Role, Staff, record_action
 from payments.staff.sessions import AuthenticatedStaff, StepUpRequired
 from payments.web.forms import AnyRequest
+from payments.web.paths import STAFF_PREFIXES
 from payments.web.staff import cookies
 
 AnyConnection = ASGIConnection[Any, Any, Any, Any]
@@ -33,7 +34,6 @@ ALL_ROLES = frozenset(Role)
 FINANCE_ROLES = frozenset({Role.FINANCE, Role.ADMIN})
 SUPPORT_ROLES = frozenset({Role.SUPPORT, Role.ADMIN})
 ADMIN_ROLES = frozenset({Role.ADMIN})
-STAFF_PREFIXES = ("/finance", "/staff", "/support")
 STAFF_DEPENDENCIES = frozenset({"staff_session", "colleague", "export_grant"})
 # Where a session begins and ends. Nothing here shows or changes anything but that.
 OPEN_ROUTES = frozenset(
