@@ -16,8 +16,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 
-from sqlalchemy import Date, delete, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Date, delete, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -61,6 +60,18 @@ def daily_hash(ctx: Context, day: date, label: str) -> bytes:
     return hmac.new(salt, label.encode(), hashlib.sha256).digest()[:16]
 
 
+# Text: SQLAlchemy builds and compiles an INSERT of several VALUES anew for each request.
+_CONSUME_SQL = text("""
+    INSERT INTO rate_limit_buckets AS bucket (key, full_at, salt_date)
+    SELECT key, full_at, CAST(:salt_date AS date)
+      FROM unnest(CAST(:keys AS bytea[]), CAST(:full_at AS timestamptz[])) AS used (key, full_at)
+        ON CONFLICT (key) DO UPDATE
+       SET full_at = least(greatest(bucket.full_at, :now) + (excluded.full_at - :now), :latest),
+           salt_date = excluded.salt_date
+ RETURNING key, full_at
+""")
+
+
 async def consume(
     session: AsyncSession,
     now: datetime,
@@ -72,20 +83,16 @@ async def consume(
 
     Returns how far off each `full_at` then is.
     """
-    used = insert(Bucket).values(
-        [
-            {"key": key, "full_at": now + costs[key], "salt_date": now.date()}
-            for key in sorted(costs)  # always in one order, so that two requests cannot deadlock
-        ]
-    )
-    later = func.greatest(Bucket.full_at, now) + (used.excluded.full_at - now)
-    rows = await session.execute(
-        used.on_conflict_do_update(
-            index_elements=["key"],
-            set_={"full_at": func.least(later, now + cap), "salt_date": now.date()},
-        ).returning(Bucket.key, Bucket.full_at)
-    )
-    return {row.key: row.full_at - now for row in rows}
+    keys = sorted(costs)  # always in one order, so that two requests cannot deadlock
+    values = {
+        "keys": keys,
+        "full_at": [now + costs[key] for key in keys],
+        "salt_date": now.date(),
+        "now": now,
+        "latest": now + cap,
+    }
+    rows = await session.execute(_CONSUME_SQL, values)
+    return {bytes(row.key): row.full_at - now for row in rows}
 
 
 async def credit(session: AsyncSession, costs: Mapping[bytes, timedelta]) -> None:

@@ -7,7 +7,7 @@ import io
 import random
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, cast
 from zoneinfo import ZoneInfo
@@ -28,7 +28,9 @@ from payments.accounting.payment_recovery import RecoveryMonth
 from payments.accounting.reports import sources, variance
 from payments.accounting.reports.period import month_period
 from payments.core.calendar import months_before, next_month
+from payments.infra.context import open_context
 from payments.web.app import create_app
+from tests.support.app_pool import lend_app
 from tests.support.colleague import sees, signs_in
 from tests.support.database_owner import as_owner
 from tests.support.newsroom import BASE_URL, Newsroom
@@ -42,8 +44,9 @@ Sums = Counter[tuple[str, str, str]]  # (month, frequency, currency) -> gross in
 @asynccontextmanager
 async def counting_in(room: Newsroom, zone: str) -> AsyncIterator[httpx.AsyncClient]:
     """The same ledger, served by the days of another zone."""
-    app = create_app(room.settings.model_copy(update={"accounting_zone": zone}), now=room.clock)
-    async with app.lifespan():
+    settings = room.settings.model_copy(update={"accounting_zone": zone})
+    async with open_context(settings, now=room.clock) as ctx, AsyncExitStack() as stack:
+        app = stack.enter_context(lend_app(ctx))
         transport = httpx.ASGITransport(app=cast("Any", app))
         async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as web:
             yield web
