@@ -42,6 +42,8 @@ ATTRIBUTION_GRACE = timedelta(hours=1)  # a charge may wait so long for its invo
 class NotYetAttributed(StripeUnavailable):
     """Stripe does not say yet what this payment was for. Its job is retried within seconds."""
 
+    code = "not-yet-attributed"
+
 
 class ChargeStatus(OpenEnum):
     """Stripe's statuses, and one for money that went back."""
@@ -89,7 +91,6 @@ async def sync(ctx: Context, charge_id: str, *, lookup: bool = False) -> None:
 
 async def upsert(ctx: Context, fetched: stripe.Charge, *, lookup: bool = False) -> None:
     """Store a charge just fetched. Its balance transactions must be expanded or null."""
-    # A charge without an intent is linked by its own id.
     intent_id = await _stored_intent(ctx, fetched)
     if not await _is_linked(ctx, intent_id):
         intent_id = await _attribute(ctx, fetched, intent_id, lookup=lookup)
@@ -174,7 +175,7 @@ async def require_link(ctx: Context, charge_id: str) -> PaymentIntentLink:
         async with ctx.sessions() as session:
             link = await find_link(session, charge_id)
     if link is None:
-        raise NotYetAttributed
+        raise NotYetAttributed("Stripe does not say yet what this payment was for.")
     return link
 
 

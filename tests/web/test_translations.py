@@ -48,7 +48,7 @@ ENGLISH_CODES = {
     *("edit-conflict", "invalid-campaign"),
     *("journal-unbalanced", "no-signing-key", "not-a-pack", "period-not-ready"),
     *("live-subscriptions-remain", "no-protected-group", "nothing-to-resume", "stop-in-progress"),
-    *("not-yet-stopped", "wrong-stripe-account"),
+    *("not-yet-attributed", "not-yet-stopped", "wrong-stripe-account"),
     *("passkey-refused", "permission-denied", "step-up-required", "too-many-searches"),
     *("provider-unavailable", "sso-refused"),
     *("refund-not-possible", "refund-too-much"),
