@@ -11,7 +11,7 @@ import pytest
 
 from payments.infra.embedded_postgres import temporary_postgres
 from tests.support import stripe_usage
-from tests.support.database import copy_database, migrated_cluster
+from tests.support.database import copy_database, migrated_cluster, stop_autovacuum
 from tests.support.donor import Donor, open_donor_browser
 from tests.support.newsroom import Newsroom, open_newsroom
 
@@ -79,8 +79,10 @@ def cluster() -> Iterator[str]:
         with migrated_cluster(given):
             yield given
         return
-    with temporary_postgres(fsync=False) as url, migrated_cluster(url):
-        yield url
+    with temporary_postgres(fsync=False) as url:
+        stop_autovacuum(url)
+        with migrated_cluster(url):
+            yield url
 
 
 @pytest.fixture

@@ -91,6 +91,16 @@ def migrated_cluster(url: str) -> Iterator[str]:
             _execute(connection, f"DROP DATABASE {TEMPLATE_DATABASE} WITH (FORCE)")
 
 
+def stop_autovacuum(url: str) -> None:
+    """Let the server of a run gather no statistics by itself, when a minute happens to be over.
+
+    A database that has some is not the template's like any more, and plans differ by them.
+    """
+    with _connect(url) as connection:
+        _execute(connection, "ALTER SYSTEM SET autovacuum = off")
+        _execute(connection, "SELECT pg_reload_conf()")
+
+
 @contextmanager
 def copy_database(cluster: str, template: str = TEMPLATE_DATABASE) -> Iterator[str]:
     """Make a database like a fresh, migrated one, or as another is now. Yield its URL."""
