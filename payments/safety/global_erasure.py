@@ -65,6 +65,7 @@ ERASE_EVERYONE_SQL = (
     "DELETE FROM suppressed_addresses",
     "DELETE FROM outbox_mails",
     "DELETE FROM rate_limit_buckets",
+    "DELETE FROM quarantines WHERE processed_at IS NOT NULL",
 )
 # What was decided or stopped of subscriptions that have ended or are not stored here.
 FOREIGN_SUBSCRIPTIONS_SQL = """
