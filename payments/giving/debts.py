@@ -1,7 +1,7 @@
 """Debts: the invoices of a subscription that nobody paid, and what becomes of them with a new card.
 
 A donor who replaces the card pays one gift, the newest that was not paid, and is shown before:
-its amount and its day. Once it is paid, older ones are forgiven, because nobody asked for several
+its amount and its day. Once it is paid, older ones are voided, because nobody asked for several
 gifts at once: they are voided, so that Stripe charges none of them later. A card that is declined
 has forgiven nothing. An invoice is a debt when it is
 
@@ -47,7 +47,7 @@ class _Outcome(Enum):
     """What became of the debt that a donor was shown."""
 
     SETTLED = auto()  # it is paid, or is none any more
-    UNDER_WAY = auto()  # a bank has days to answer
+    PENDING = auto()  # a bank has days to answer
     REFUSED = auto()
 
 
@@ -58,7 +58,7 @@ class CardUpdatePlan:
     invoice_id: str | None = None
     amount: Money | None = None
     due_at: datetime | None = None
-    forgives: bool = False  # there are older debts
+    voids_older: bool = False  # there are older debts
     resumes: bool = False
 
     @property
@@ -75,7 +75,7 @@ async def plan_for(ctx: Context, subscription_id: str) -> CardUpdatePlan:
     Raises StopStands and StripeUnavailable.
     """
     async with ctx.sessions() as session:
-        await emergency_stops.require_not_held(session, subscription_id)
+        await emergency_stops.require_not_stopped(session, subscription_id)
     with stripe_client.translate_errors():
         fetched = await subscription_sync.fetch(ctx, subscription_id)
         debts = await _debts_of(ctx, fetched)
@@ -87,12 +87,12 @@ async def plan_for(ctx: Context, subscription_id: str) -> CardUpdatePlan:
         newest.id,
         Money(newest.amount_remaining, newest.currency),
         from_unix(newest.created),
-        forgives=len(debts) > 1,
+        voids_older=len(debts) > 1,
         resumes=resumes,
     )
 
 
-async def settle(
+async def collect_newest(
     ctx: Context, subscription_id: str, payment_method_id: str, *, shown_invoice_id: str | None
 ) -> None:
     """Do with a new card what its donor was shown: once, however often this is called.
@@ -105,7 +105,7 @@ async def settle(
     fetched = await subscription_sync.fetch(ctx, subscription_id)
     with stripe_client.translate_errors():
         if shown_invoice_id is not None:
-            outcome = await _settle_debts(ctx, fetched, shown_invoice_id, payment_method_id)
+            outcome = await _pay_and_void(ctx, fetched, shown_invoice_id, payment_method_id)
         is_paused = _is_paused_for_want_of_payment(fetched)
         is_stopped = await emergency_stops.is_to_be_left(ctx, fetched)
         if is_paused and outcome is not _Outcome.REFUSED and not is_stopped:
@@ -119,11 +119,11 @@ async def settle(
             await alerts.close(
                 session, AlertKind.DEBT_LEFT, object_id=subscription_id, now=ctx.now()
             )
-    elif outcome is not _Outcome.UNDER_WAY and not is_stopped:
+    elif outcome is not _Outcome.PENDING and not is_stopped:
         await _alert(ctx, AlertKind.DEBT_LEFT, subscription_id)
 
 
-async def forgive_all(ctx: Context, subscription_id: str) -> None:
+async def void_all(ctx: Context, subscription_id: str) -> None:
     """Void whatever a subscription owes, and store what it is then. Raises StripeUnavailable.
 
     The oldest first: without the newest Stripe takes it for paid, and the others would be left by
@@ -132,11 +132,11 @@ async def forgive_all(ctx: Context, subscription_id: str) -> None:
     with stripe_client.translate_errors():
         fetched = await subscription_sync.fetch(ctx, subscription_id)
         for debt in reversed(await _debts_of(ctx, fetched)):
-            await _forgive(ctx, debt)
+            await _void(ctx, debt)
     await subscription_sync.sync(ctx, subscription_id)
 
 
-async def forgive_paused(ctx: Context, subscription_id: str) -> None:
+async def void_paused(ctx: Context, subscription_id: str) -> None:
     """Void whatever a subscription owes that is paused, unless it was resumed since.
 
     Raises StripeUnavailable.
@@ -144,10 +144,10 @@ async def forgive_paused(ctx: Context, subscription_id: str) -> None:
     async with ctx.sessions() as session:
         subscription = await subscriptions.get_or_none(session, subscription_id)
     if subscription is not None and subscription.is_paused:
-        await forgive_all(ctx, subscription_id)
+        await void_all(ctx, subscription_id)
 
 
-async def _settle_debts(
+async def _pay_and_void(
     ctx: Context, fetched: stripe.Subscription, shown_invoice_id: str, payment_method_id: str
 ) -> _Outcome:
     """Pay the debt that was shown and, when that is done or under way, forgive the older."""
@@ -166,7 +166,7 @@ async def _settle_debts(
     if outcome is not _Outcome.REFUSED:
         for debt in reversed(debts):
             if debt.created < shown.created:
-                await _forgive(ctx, debt)
+                await _void(ctx, debt)
     return outcome
 
 
@@ -232,12 +232,12 @@ async def _pay(ctx: Context, debt: stripe.Invoice, payment_method_id: str) -> _O
     if answer.status in ("paid", "void"):
         return _Outcome.SETTLED
     if await _is_with_the_bank(ctx, debt.id):
-        return _Outcome.UNDER_WAY
+        return _Outcome.PENDING
     await _alert(ctx, AlertKind.CHANGE_NOT_MADE, debt.id)
     return _Outcome.REFUSED
 
 
-async def _forgive(ctx: Context, debt: stripe.Invoice) -> None:
+async def _void(ctx: Context, debt: stripe.Invoice) -> None:
     """Void a debt, so that it is never charged. One that Stripe will not void raises an alert."""
     try:
         await _finalize_draft(ctx, debt)

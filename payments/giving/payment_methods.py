@@ -56,7 +56,7 @@ async def start_card_update(
         subscription = await subscriptions.get_or_none(session, subscription_id)
         if subscription is None or not subscription.may_be_charged:
             raise SubscriptionEnded("This contribution has already ended. Nothing more is charged.")
-        await emergency_stops.require_not_held(session, subscription_id)
+        await emergency_stops.require_not_stopped(session, subscription_id)
     plan = CardUpdatePlan() if shown is None else await debts.plan_for(ctx, subscription_id)
     if plan.fingerprint != (shown or ""):
         raise InvalidField(
@@ -124,7 +124,7 @@ async def sync_setup_intent(ctx: Context, setup_intent_id: str) -> None:
     if subscription.stripe_customer_id != stripe_client.id_of(fetched.customer):
         return  # a card of one customer, for another's subscription
     async with ctx.sessions() as session:
-        if await emergency_stops.is_holding(session, subscription_id):
+        if await emergency_stops.is_stopped(session, subscription_id):
             return
         was_used = await change_log.setup_intent_used(session, setup_intent_id)
     if not was_used:  # an event that comes a month later must not bring an older card back
@@ -139,7 +139,7 @@ async def sync_setup_intent(ctx: Context, setup_intent_id: str) -> None:
     async with ctx.sessions() as session:
         subscription = await subscriptions.get_or_none(session, subscription_id)
     if subscription is not None and subscription.stripe_payment_method_id == payment_method_id:
-        await debts.settle(
+        await debts.collect_newest(
             ctx,
             subscription_id,
             payment_method_id,

@@ -47,13 +47,13 @@ async def may_name_amounts(
 async def state_of(session: AsyncSession, other: Subscription) -> OtherState:
     """Return what is so of another live subscription, the most pressing first."""
     next_charge_at = billing_dates.next_charge_at(other)
-    is_held = await second_subscriptions.is_held(session, other)
+    is_paused_by_us = await second_subscriptions.is_paused_by_us(session, other)
     is_ending = other.scheduled_end_at is not None
     states = (
         (other.status is SubscriptionStatus.UNPAID, OtherState("unpaid")),
         (other.status is SubscriptionStatus.PAST_DUE, OtherState("failing")),
         (other.needs_card, OtherState("needs_card")),
-        (is_held, OtherState("held")),
+        (is_paused_by_us, OtherState("held")),
         (other.is_paused, OtherState("paused", other.resumes_at)),
         (is_ending and next_charge_at is None, OtherState("ends", other.scheduled_end_at)),
         (is_ending, OtherState("ends_later", other.scheduled_end_at)),

@@ -29,7 +29,7 @@ from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.mail.outbox import MailKind
 
-HOLD_PARAMS = {"pause_collection": {"behavior": "void"}}
+PAUSE_PARAMS = {"pause_collection": {"behavior": "void"}}
 
 
 async def process(ctx: Context, subscription_id: str) -> None:
@@ -43,18 +43,18 @@ async def process(ctx: Context, subscription_id: str) -> None:
         if subscription is None:
             return
         others = await list_others(session, subscription)
-        to_hold = [
+        to_pause = [
             other
             for other in others
             if subscription.status is SubscriptionStatus.ACTIVE
             and other.status is SubscriptionStatus.PAST_DUE
-            and (not other.is_paused or await is_held(session, other))
+            and (not other.is_paused or await is_paused_by_us(session, other))
             and await is_proved(ctx, session, subscription, [other])
         ]
     if not others:
         return
-    for other in to_hold:
-        await _hold(ctx, other)
+    for other in to_pause:
+        await _pause_failed(ctx, other)
     kind = MailKind.SECOND_BEGUN
     async with ctx.sessions.begin() as session:
         await notify(ctx, session, subscription, kind, key=f"{kind}:{subscription_id}")
@@ -85,7 +85,7 @@ async def is_proved(
     )
 
 
-async def is_held(session: AsyncSession, subscription: Subscription) -> bool:
+async def is_paused_by_us(session: AsyncSession, subscription: Subscription) -> bool:
     """Whether a subscription is paused by us, and nobody has resumed it."""
     if not subscription.is_paused:
         return False
@@ -93,7 +93,7 @@ async def is_held(session: AsyncSession, subscription: Subscription) -> bool:
     return pause is not None and pause.actor is Actor.SERVICE
 
 
-async def _hold(ctx: Context, failing: Subscription) -> None:
+async def _pause_failed(ctx: Context, failing: Subscription) -> None:
     """Pause a subscription whose payment failed, and void what it owes.
 
     One that its donor resumed since is left alone. Raises StripeUnavailable.
@@ -111,33 +111,33 @@ async def _hold(ctx: Context, failing: Subscription) -> None:
             )
         if decision.done_at is not None:
             return
-        call = change_requests.update_call(ctx, id_, HOLD_PARAMS)
+        call = change_requests.update_call(ctx, id_, PAUSE_PARAMS)
         try:
-            await change_requests.carry_out(ctx, decision, [call], _is_held)
+            await change_requests.carry_out(ctx, decision, [call], _is_paused)
         except StripeRejected:
             async with ctx.sessions.begin() as session:
                 await alerts.raise_alert(
                     session, AlertKind.CHANGE_NOT_MADE, object_id=id_, now=ctx.now()
                 )
             return
-    await debts.forgive_all(ctx, id_)
+    await debts.void_all(ctx, id_)
 
 
-def _is_held(fetched: stripe.Subscription) -> bool:
-    return change_requests.has_come_about(HOLD_PARAMS, fetched)
+def _is_paused(fetched: stripe.Subscription) -> bool:
+    return change_requests.has_come_about(PAUSE_PARAMS, fetched)
 
 
-async def resume_holds(ctx: Context, *, limit: int = 500) -> int:
-    """Enqueue the holds that were not made, of customers of one address that is certain.
+async def enqueue_pauses(ctx: Context, *, limit: int = 500) -> int:
+    """Enqueue the pauses that were not made, of customers of one address that is certain.
 
     The failure of the old one may be seen only after the new one had begun, and a job may have no
-    attempt left. One that was held lately was resumed by its donor, and stays so. Returns how many
-    are enqueued.
+    attempt left. One that was paused lately was resumed by its donor, and stays so. Returns how
+    many are enqueued.
     """
     since = ctx.now() - SECOND_NOTICE_WITHIN
     old, new = aliased(Subscription), aliased(Subscription)
     given, given_again = aliased(Contribution), aliased(Contribution)
-    was_held = (
+    was_paused = (
         select(SubscriptionChange.id)
         .where(
             SubscriptionChange.subscription_id == old.stripe_subscription_id,
@@ -159,7 +159,7 @@ async def resume_holds(ctx: Context, *, limit: int = 500) -> int:
             new.status == SubscriptionStatus.ACTIVE,
             new.started_at > old.started_at,
             new.started_at > since,
-            ~was_held,
+            ~was_paused,
         )
         .group_by(new.stripe_subscription_id)
         .order_by(func.random())  # the oldest might be those that Stripe refuses

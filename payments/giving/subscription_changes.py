@@ -274,7 +274,7 @@ async def _update_at_stripe(
     )
     if "pause_collection" in params and subscription.status in ARREARS_STATUSES:
         with contextlib.suppress(StripeUnavailable):  # a job does it as well
-            await debts.forgive_all(ctx, subscription_id)
+            await debts.void_all(ctx, subscription_id)
 
 
 async def _decide(
@@ -287,7 +287,7 @@ async def _decide(
     idempotency_key: str | None,
 ) -> SubscriptionChange:
     async with ctx.sessions.begin() as session:
-        await emergency_stops.require_not_held(session, subscription.stripe_subscription_id)
+        await emergency_stops.require_not_stopped(session, subscription.stripe_subscription_id)
         return await change_log.record_decision(
             session,
             subscription.stripe_subscription_id,
@@ -337,7 +337,7 @@ async def _require_live(ctx: Context, subscription_id: str) -> Subscription:
     if not subscription.is_live:
         raise SubscriptionEnded("This contribution has already ended. Nothing more is charged.")
     async with ctx.sessions() as session:
-        await emergency_stops.require_not_held(session, subscription_id)
+        await emergency_stops.require_not_stopped(session, subscription_id)
         pending = await change_log.pending_cancellations(session, [subscription_id])
     if pending:
         raise SubscriptionEnded("You have stopped this contribution. Nothing else was changed.")

@@ -180,7 +180,7 @@ SCHEDULES = (
     Schedule("resume_quarantine_responses", EVERY_MINUTE, quarantine_response.resume),
     Schedule("enforce_emergency_stops", EVERY_5_MINUTES, stop_arrivals.enforce),
     Schedule("resume_cancellations", EVERY_5_MINUTES, cancellations.resume),
-    Schedule("resume_holds", "*/10 * * * *", second_subscriptions.resume_holds),
+    Schedule("enqueue_pauses", "*/10 * * * *", second_subscriptions.enqueue_pauses),
     Schedule("resume_refunds", EVERY_MINUTE, refund_requests.resume_requested),
     # With a lock, one that died with its worker would keep every later one from requeueing it.
     Schedule("requeue_abandoned", EVERY_MINUTE, requeue_abandoned, exclusive=False),

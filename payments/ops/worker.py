@@ -66,7 +66,7 @@ JOB_HANDLERS: Mapping[str, JobHandler] = {
     newsletter.DELIVERY_JOB: newsletter_delivery.deliver,
     subscriptions.CANCEL_JOB: cancellations.perform,
     subscriptions.SECOND_JOB: second_subscriptions.process,
-    subscriptions.FORGIVE_JOB: debts.forgive_paused,
+    subscriptions.FORGIVE_JOB: debts.void_paused,
     quarantine.QUARANTINE_JOB: quarantine_response.process,
     emergency_stops.SUBSCRIPTION_ARRIVAL_JOB: stop_arrivals.stop_subscription,
     emergency_stops.PAYMENT_ARRIVAL_JOB: stop_arrivals.stop_payment,

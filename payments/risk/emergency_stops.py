@@ -104,7 +104,7 @@ async def is_stopping_all(session: AsyncSession) -> bool:
     return any(stop.group is StopGroup.ALL for stop in await standing(session))
 
 
-async def is_holding(session: AsyncSession, subscription_id: str) -> bool:
+async def is_stopped(session: AsyncSession, subscription_id: str) -> bool:
     """Whether a standing stop holds a subscription, as far as our rows say."""
     query = (
         select(EmergencyStop.id)
@@ -120,9 +120,9 @@ async def is_holding(session: AsyncSession, subscription_id: str) -> bool:
     return await session.scalar(query.limit(1)) is not None
 
 
-async def require_not_held(session: AsyncSession, subscription_id: str) -> None:
+async def require_not_stopped(session: AsyncSession, subscription_id: str) -> None:
     """Raise StopStands for a subscription that a standing stop holds."""
-    if await is_holding(session, subscription_id):
+    if await is_stopped(session, subscription_id):
         raise StopStands(
             "We have stopped all charges to keep readers safe. Nothing is charged, and nothing was "
             "changed."
@@ -138,7 +138,7 @@ async def is_to_be_left(ctx: Context, fetched: stripe.Subscription) -> bool:
         policy = ctx.settings.safety_policy
         if any(covers(stop, fetched, policy) for stop in stops):
             return True
-        return bool(stops) and await is_holding(session, fetched.id)
+        return bool(stops) and await is_stopped(session, fetched.id)
 
 
 def covers(stop: EmergencyStop, fetched: stripe.Subscription, policy: Policy | None) -> bool:

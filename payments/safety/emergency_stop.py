@@ -221,7 +221,7 @@ async def _end_listed(ctx: Context, scope: Scope, name: str, run: _Progress) -> 
         if await stop_actions.ACTIONS[name](ctx, scope.mode, object_id) is Ended.DONE:
             run.ended[name] += 1
 
-    await _for_each(await stop_lists.read(ctx, scope, name, Chargeable()), end, run)
+    await _for_each(await stop_lists.read_list(ctx, scope, name, Chargeable()), end, run)
 
 
 async def _for_each(
@@ -263,7 +263,7 @@ async def _add_subscriptions(
 ) -> None:
     """Store the subscriptions of a group: Stripe's list, and what our rows call live."""
     found = Chargeable()
-    listed = await stop_lists.read(ctx, scope, stop_lists.SUBSCRIPTIONS, found)
+    listed = await stop_lists.read_list(ctx, scope, stop_lists.SUBSCRIPTIONS, found)
     run.refusals.update(found.unread)
     every = list(dict.fromkeys([*listed, *await _ours(ctx, scope)]))
     await stop_items.add(ctx, stop, every, chargeable=listed)

@@ -96,11 +96,11 @@ async def read_all(ctx: Context, scope: Scope) -> Chargeable:
     """Read every list of a scope. One that cannot be read is named, and the others are read."""
     found = Chargeable()
     for name in scope.lists:
-        await read(ctx, scope, name, found)
+        await read_list(ctx, scope, name, found)
     return found
 
 
-async def read(ctx: Context, scope: Scope, name: str, into: Chargeable) -> list[str]:
+async def read_list(ctx: Context, scope: Scope, name: str, into: Chargeable) -> list[str]:
     """Read one list into what was found. Returns its ids, none where it cannot be read."""
     into.ids[name] = []
     into.unread.pop(name, None)

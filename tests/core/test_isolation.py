@@ -41,14 +41,14 @@ REASONS = {
         giving/outbox_sender:resend_pending giving/payment_methods:_enqueue_syncs
         giving/charges:_enqueue_subscriptions
         giving/cancellations:resume infra/job_queue:retry_failed
-        infra/retries:retry_exhausted giving/second_subscriptions:resume_holds
+        infra/retries:retry_exhausted giving/second_subscriptions:enqueue_pauses
         safety/quarantine_response:resume signups/newsletter_delivery:enqueue_due retry_stuck
         signups/reminder_sender:enqueue_due webhooks/sweeps:sync_events
         webhooks/sweeps:sync_overdue _enqueue""",
     "its parts are of one thing, which is done whole or not at all": """
         accounting/close_pack:_write_files accounting/integrity:_check_stripe_balance
         accounting/month_snapshots:snapshot_past_months giving/change_requests:carry_out
-        giving/debts:_debts_of _settle_debts forgive_all giving/adoption:includes_charge
+        giving/debts:_debts_of _pay_and_void void_all giving/adoption:includes_charge
         giving/second_subscriptions:process giving/subscription_mail:_other_variables
         giving/change_log:record_next_decision
         giving/donor_address:of_donor safety/data_requests:export_data erase

@@ -219,19 +219,19 @@ async def test_a_hold_that_nobody_enqueued_is_found(donor: Donor) -> None:
     await donor.gives(900)  # with the address alone, which is not certain
     assert room.sandbox.account.store.objects[id_]["pause_collection"] is None
     await sync_runs(room, id_)
-    await runs_schedule(room, "resume_holds")
+    await runs_schedule(room, "enqueue_pauses")
     await room.runs_until_idle()
     assert room.sandbox.account.store.objects[id_]["pause_collection"] is not None
     # resumed by the donor it stays so, and one that is in order is never held
     resumed = "UPDATE subscriptions SET is_paused = false, status = 'past_due'"
     await execute(room, f"{resumed} WHERE stripe_subscription_id = '{id_}'")
-    assert await second_subscriptions.resume_holds(room.ctx) == 0
+    assert await second_subscriptions.enqueue_pauses(room.ctx) == 0
     await execute(room, "DELETE FROM subscription_changes")
-    assert await second_subscriptions.resume_holds(room.ctx) == 1
+    assert await second_subscriptions.enqueue_pauses(room.ctx) == 1
     await execute(room, "UPDATE subscriptions SET stripe_customer_id = 'cus_' || contribution_id")
-    assert await second_subscriptions.resume_holds(room.ctx) == 0
+    assert await second_subscriptions.enqueue_pauses(room.ctx) == 0
     await execute(room, "UPDATE subscriptions SET stripe_customer_id = 'cus_1', status = 'active'")
-    assert await second_subscriptions.resume_holds(room.ctx) == 0
+    assert await second_subscriptions.enqueue_pauses(room.ctx) == 0
     for one in await all_ids(room):
         await sync_runs(room, one)
 

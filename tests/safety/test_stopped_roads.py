@@ -47,7 +47,7 @@ ROADS = {
 }
 NO_ROADS = {
     "it ends something, or gives money back": """
-        giving/cancellations:perform:cancel giving/debts:_forgive:void_invoice
+        giving/cancellations:perform:cancel giving/debts:_void:void_invoice
         giving/card_testing:_expire_session:expire safety/stop_actions:stop_subscription:cancel
         safety/stop_actions:stop_subscription:update safety/stop_actions:expire_session:expire
         safety/stop_actions:end_schedule:cancel safety/stop_actions:end_schedule:release
@@ -162,7 +162,9 @@ async def new_cards_are_settled(room: Newsroom, ctx: Context, ids: Subscriptions
         methods = room.sandbox.account.store.linked(
             "payment_method", "customer", objects[id_]["customer"]
         )
-        await debts.settle(ctx, id_, methods[-1], shown_invoice_id=objects[id_]["latest_invoice"])
+        await debts.collect_newest(
+            ctx, id_, methods[-1], shown_invoice_id=objects[id_]["latest_invoice"]
+        )
 
 
 async def test_no_road_leads_to_a_charge_while_a_stop_stands_and_each_does_when_it_is_lifted(

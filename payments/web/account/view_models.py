@@ -166,7 +166,7 @@ def card_plan_view(ctx: Context, plan: CardUpdatePlan) -> dict[str, Any]:
     return {
         "amount": "" if plan.amount is None else request_locale.format_amount(plan.amount),
         "due": format_date_or_empty(ctx, plan.due_at),
-        "forgives": plan.forgives,
+        "voids_older": plan.voids_older,
         "resumes": plan.resumes,
         "fingerprint": plan.fingerprint,
     }
