@@ -32,7 +32,7 @@ payment_methods           what a subscription is charged to, and replacing it
 second_subscriptions      a donor begins one and has another already
 sign_in_mail              a link and a code for a donor who asked for them
 subscription_changes      what a donor decides about a monthly or annual contribution
-subscription_columns      a row's columns, as they follow from the subscription at Stripe
+subscription_columns      what of a fetched subscription is stored
 subscription_differences  what differs since the last fetch: logged, and mailed once
 subscription_mail         written from what is true when it leaves
 subscription_sync         fetch it from Stripe, store it, find out whose it is
@@ -40,7 +40,6 @@ subscription_terms        how much a subscription charges and how often
 subscriptions             what Stripe charges for a recurring contribution until it is cancelled
 unposted_charges          balance transactions that wait for their contribution
 second_mail               the mail about a second subscription
-subscription_columns      what of a fetched subscription is stored
 
 Its rows say what donors decided and what Stripe last reported of it; what money moved is said by
 the ledger. A row is written before Stripe is asked, with the row's id as the idempotency key. It

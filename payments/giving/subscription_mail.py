@@ -187,7 +187,9 @@ async def _other_variables(
         "is_proved": False,
         "begun_on": "",
         "others": [],
-        "has_held": any([await second_subscriptions.is_held(session, other) for other in others]),
+        "has_held": any(
+            [await second_subscriptions.is_paused_by_us(session, other) for other in others]
+        ),
         "has_other": any(
             other.status is SubscriptionStatus.ACTIVE and not other.is_paused for other in others
         ),

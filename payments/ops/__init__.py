@@ -7,6 +7,7 @@ reconcile        compares with Stripe, and repairs
 schedules        what runs when
 stripe_setup     the Products and the webhook endpoint
 worker           runs jobs and schedules until it is stopped
+comparisons      what is compared of each type of object
 
 A door: it opens the context and the transactions and calls verbs of the rooms. It imports web,
 webhooks, every room and, for the demo, the sandbox.
