@@ -221,7 +221,7 @@ def _bare(url: str) -> int:
         line.charge, line.id, line.debit, line.credit
     """
     rows, params = transactions_csv.build_query(Filters(FILE_PERIOD), UTC)
-    lines, rest = rows.split("    SELECT ", 1)[0], rows[rows.index("      FROM lines line") :]
+    lines, rest = rows[: rows.index("\n    SELECT ")], rows[rows.index("      FROM lines line") :]
     columns += f", {transactions_csv.COSTLY_COLUMNS_SQL}"
     query = f"COPY ({lines} SELECT {columns} {rest}) TO STDOUT (FORMAT csv)"
     for name, value in params.items():
