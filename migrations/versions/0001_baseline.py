@@ -1517,7 +1517,7 @@ def infra_tables() -> None:
                 "quarantined statement_descriptor passkey_cloned donor_view_limit_reached "
                 "descriptor_review_due stripe_unavailable stripe_key_refused "
                 "stripe_permission_missing stripe_value_unknown object_failed "
-                "schedule_failed import_stalled webhooks_missing",
+                "schedule_failed import_stalled webhooks_missing readers_hidden",
             ),
         ),
         required("object_id", sa.String(255)),

@@ -9,6 +9,7 @@ secret from one that was published.
 
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import log2
 
@@ -46,4 +47,16 @@ def weakness(text: str) -> str | None:
     bits = -sum(n * log2(n / len(text)) for n in Counter(text).values())
     if steps > MAX_STEPS_SHARE * len(text) or bits < MIN_BITS:
         return "can be guessed: `payments keys new` prints a random one"
+    return None
+
+
+def reuse(named: Mapping[str, Sequence[str]]) -> str | None:
+    """Return which settings share a secret, or which holds one twice, else None."""
+    owners: dict[str, str] = {}
+    for name, values in named.items():
+        if len(set(values)) < len(values):
+            return f"{name}: the same secret stands there twice"
+        for value in values:
+            if (other := owners.setdefault(value, name)) != name:
+                return f"{other}, {name}: each needs a secret of its own"
     return None

@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from payments.core import money, safety_policy
+from payments.core import money, safety_policy, secret_strength
 from payments.core.adoption import AdoptionRule
 from payments.core.money import Money
 from payments.core.safety_policy import Policy
@@ -64,10 +64,7 @@ class SettingsError(Exception):
 
 
 class Settings(BaseModel):
-    """What an operator decides. `payments config` prints it with the secrets masked.
-
-    docs/settings.md lists the fields with their descriptions; a test compares.
-    """
+    """What an operator decides: docs/settings.md has the fields with their descriptions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -154,8 +151,9 @@ class Settings(BaseModel):
         "about a second. Four times as many while small gifts are paused",
     )
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], CommaSeparated] = Field(
-        (IPv4Network("127.0.0.1"), IPv6Network("::1")),
-        description="networks whose X-Forwarded-For is believed: 10.0.0.0/8,::1",
+        (),
+        description="networks of the proxies before this, whose X-Forwarded-For is believed: "
+        "127.0.0.1,::1. `payments doctor` tries whether they can be",
     )
     alternate_origins: Annotated[tuple[AlternateOrigin, ...], CommaSeparated] = Field(
         (),
@@ -229,15 +227,12 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _require_different_secrets(self) -> Self:
-        names: dict[str, str] = {}
-        for name in SECRET_SETTINGS:
-            for secret in secrets_in(getattr(self, name)):
-                setting = f"{ENV_PREFIX}{name.upper()}"
-                if (other := names.setdefault(secret, setting)) != setting:
-                    raise ValueError(f"{other}, {setting}: each needs a secret of its own")
-        for name in ("secret_keys", "stripe_webhook_secrets"):
-            if len(set(secrets_in(getattr(self, name)))) < len(getattr(self, name)):
-                raise ValueError(f"{ENV_PREFIX}{name.upper()}: the same secret stands there twice")
+        named = {
+            f"{ENV_PREFIX}{name.upper()}": secrets_in(getattr(self, name))
+            for name in SECRET_SETTINGS
+        }
+        if problem := secret_strength.reuse(named):
+            raise ValueError(problem)
         return self
 
     @model_validator(mode="after")
@@ -326,7 +321,7 @@ class Settings(BaseModel):
 
     @property
     def uses_https(self) -> bool:
-        """Whether readers reach this service by https, so that cookies are marked secure."""
+        """Whether readers reach this service by https."""
         return self.base_url.startswith("https://")
 
     @property

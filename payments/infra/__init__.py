@@ -4,6 +4,7 @@ alerts                        what a person must look at
 audit_log                     which colleague did or saw what, and why
 chart_renderer                Vega-Lite as SVG, in a child process
 charts                        figures as SVG
+client_probe                  asks the public address what arrives of a client
 context                       settings, database, Stripe client and clock of a process
 db                            engine, sessions, the declarative base, two roles
 embedded_postgres             a server for the length of a block

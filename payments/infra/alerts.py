@@ -58,6 +58,7 @@ class AlertKind(StrEnum):
     SCHEDULE_FAILED = "schedule_failed"
     IMPORT_STALLED = "import_stalled"
     WEBHOOKS_MISSING = "webhooks_missing"
+    READERS_HIDDEN = "readers_hidden"
 
 
 MESSAGES = {
@@ -130,6 +131,9 @@ MESSAGES = {
     ),
     AlertKind.WEBHOOKS_MISSING: (
         "For an hour none of Stripe's webhooks was accepted. We learn of payments by looking."
+    ),
+    AlertKind.READERS_HIDDEN: (
+        "A proxy before this service is not trusted: all readers share the limits of one network."
     ),
     AlertKind.MISSING_AT_STRIPE: "Stripe does not have something that we have.",
     AlertKind.MAIL_UNDELIVERABLE: (

@@ -3,6 +3,7 @@
 demo             `payments demo`
 doctor           whether everything around this service is right
 missing_objects  what we hold and Stripe does not have
+proxy_check      the doctor's look at the proxies before us, with a forged sender
 reconcile        compares with Stripe, and repairs
 schedules        what runs when
 stripe_setup     the Products and the webhook endpoint

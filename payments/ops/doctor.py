@@ -20,9 +20,16 @@ from payments.core.errors import StripeUnavailable
 from payments.core.safety_policy import Policy
 from payments.core.settings import Settings
 from payments.giving import adoption_review
-from payments.infra import db, migrate, stripe_account, stripe_client, stripe_permissions
+from payments.infra import (
+    db,
+    migrate,
+    stripe_account,
+    stripe_client,
+    stripe_permissions,
+)
 from payments.infra.context import Context
 from payments.mail import smtp
+from payments.ops import proxy_check
 from payments.risk import quarantine, statement_descriptor
 from payments.risk.statement_descriptor import CheckFinding
 from payments.safety import descriptor_review
@@ -35,7 +42,6 @@ MIN_CERTIFICATE_VALIDITY = timedelta(days=14)
 TLS_CONNECT_TIMEOUT_SECONDS = 10.0
 RADAR_LOOKBACK = timedelta(days=100)
 RADAR_MAX_CHARGES = 300
-MIN_PROXY_PREFIX_LENGTH = {4: 8, 6: 16}  # by IP version; 10.0.0.0/8 is private, wider is everybody
 MIN_KEY_CHARS = 64
 APPEND_ONLY_TABLES = (
     "audit_entries",
@@ -130,27 +136,6 @@ async def _check_tls(ctx: Context) -> list[CheckFinding]:
         description = f"the certificate of {parts.hostname} is good for {validity.days} days"
         findings.append(CheckFinding("tls", validity >= MIN_CERTIFICATE_VALIDITY, description))
     return findings
-
-
-async def _check_proxies(ctx: Context) -> list[CheckFinding]:
-    """Whether readers' addresses can be distinguished. With https, a proxy stands before us."""
-    settings = ctx.settings
-    too_wide = [
-        str(network)
-        for network in settings.trusted_proxies
-        if network.prefixlen < MIN_PROXY_PREFIX_LENGTH[network.version]
-    ]
-    if too_wide:
-        description = f"{', '.join(too_wide)} is so wide that anybody could write who they are"
-        return [CheckFinding("proxies", False, f"PAYMENTS_TRUSTED_PROXIES: {description}")]
-    if settings.uses_https and "trusted_proxies" not in settings.model_fields_set:
-        description = (
-            "set PAYMENTS_TRUSTED_PROXIES to the address of what serves https before this: unless "
-            "it is believed, all readers share one network's limits. 127.0.0.1,::1 if it is here"
-        )
-        return [CheckFinding("proxies", False, description)]
-    trusted = ", ".join(map(str, settings.trusted_proxies)) or "nobody"
-    return [CheckFinding("proxies", True, f"X-Forwarded-For is believed of {trusted}")]
 
 
 async def _certificate_validity(host: str, port: int) -> timedelta:
@@ -378,7 +363,7 @@ CHECKS: dict[str, Check] = {
     "webhook": _check_webhook_endpoint,
     "clock": _check_clock,
     "tls": _check_tls,
-    "proxies": _check_proxies,
+    "proxies": proxy_check.check,
     "mail": _check_mail,
     "oidc": _check_oidc,
     "keys": _check_keys,

@@ -145,6 +145,7 @@ def build(options: AppOptions, *, lifespan: Sequence[Lifespan] = ()) -> Litestar
         *finance.routes(),
         health.live,
         health.ready,
+        health.seen_client,
         health.metrics,
         routes.receive_event,
         create_static_files_router(

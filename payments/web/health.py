@@ -1,5 +1,7 @@
 """Health checks and metrics, for the operator's tools. Nothing is about a person."""
 
+from typing import Any
+
 import structlog
 from litestar import Response, get
 from litestar.di import NamedDependency
@@ -7,8 +9,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, gen
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
-from payments.infra import job_queue, migrate
+from payments.infra import client_probe, job_queue, migrate
 from payments.infra.context import Context
+from payments.web import risk_check
 from payments.web.bearer_token import require_bearer_token
 from payments.web.forms import AnyRequest
 
@@ -44,6 +47,18 @@ async def _reason_not_ready(ctx: Context) -> str | None:
     except (SQLAlchemyError, OSError):
         return "no_database"
     return None if revision == migrate.head_revision() else "migrations_missing"
+
+
+@get(client_probe.PATH, include_in_schema=False)
+async def seen_client(ctx: NamedDependency[Context], request: AnyRequest) -> dict[str, Any]:
+    """Say what arrives of a request, for the doctor alone. Not found for others."""
+    client_probe.require_token(ctx, request.headers.get("authorization", ""))
+    peer = risk_check.peer_address(request)
+    return {
+        "peer": peer,
+        "is_trusted": risk_check.is_trusted(ctx.settings, peer),
+        "hops": risk_check.forwarded_hops(request),
+    }
 
 
 @get("/metrics", include_in_schema=False)

@@ -17,7 +17,8 @@ from litestar.di import NamedDependency
 
 from payments.core.errors import LinkInvalid
 from payments.core.settings import Settings
-from payments.infra import signing
+from payments.infra import alerts, signing
+from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.risk import donor_notice, proof_of_work, rate_limit, risk_level
 from payments.risk.rate_limit import ProofOfWorkRequired
@@ -27,15 +28,15 @@ from payments.web.forms import AnyRequest
 
 FORM_TIMESTAMP_PURPOSE, FORM_LIFETIME = "form", timedelta(hours=24)
 MIN_FILL_SECONDS = 2  # nobody reads a form and sends it so fast
+HIDDEN_OBJECT_ID = "PAYMENTS_TRUSTED_PROXIES"
 HONEYPOT = "website"  # a field that no person sees, and that a program fills in
 RISK_FIELDS = frozenset({"rendered_at", "proof", "ticket", HONEYPOT})
 
 
 def client_address(settings: Settings, request: AnyRequest) -> str:
     """Return the IP address a request comes from; empty if nobody can tell."""
-    client_ip = request.client.host if request.client else ""
-    hops = ",".join(request.headers.getall("x-forwarded-for", [])).split(",")
-    while hops and _is_trusted(settings, client_ip):
+    client_ip, hops = peer_address(request), forwarded_hops(request)
+    while hops and is_trusted(settings, client_ip):
         hop = _without_port(hops.pop())
         if not hop:
             break
@@ -43,7 +44,19 @@ def client_address(settings: Settings, request: AnyRequest) -> str:
     return client_ip
 
 
-def _is_trusted(settings: Settings, text: str) -> bool:
+def peer_address(request: AnyRequest) -> str:
+    """Return the IP address that the connection comes from: a proxy's, if there is one."""
+    return request.client.host if request.client else ""
+
+
+def forwarded_hops(request: AnyRequest) -> list[str]:
+    """Return the addresses in X-Forwarded-For as they stand there, the newest last."""
+    hops = ",".join(request.headers.getall("x-forwarded-for", [])).split(",")
+    return [hop.strip() for hop in hops] if any(hop.strip() for hop in hops) else []
+
+
+def is_trusted(settings: Settings, text: str) -> bool:
+    """Whether an address is a proxy's that the operator trusts."""
     try:
         ip = ip_address(text)
     except ValueError:
@@ -137,6 +150,7 @@ async def render_challenge(
     error: ProofOfWorkRequired,
 ) -> Response[str]:
     """Return the page before the payment, on which the browser computes or the reader waits."""
+    await _report_hidden_readers(ctx, request_context.client_ip)
     ticket = typed.get("ticket", "")
     wait = proof_of_work.ticket_wait(ctx, ticket, form_id)
     if wait is None or wait <= timedelta(0):  # none yet, or it was used
@@ -154,6 +168,22 @@ async def render_challenge(
     )
     answer.headers["content-security-policy"] = security_headers.policy_with_script(ctx.settings)
     return answer
+
+
+async def _report_hidden_readers(ctx: Context, client_ip: str) -> None:
+    """Raise an alert if a limit was reached by an address that no reader can have.
+
+    It is a proxy's that is not trusted: all readers behind it share the limits of one network.
+    """
+    try:
+        is_hidden = not ip_address(client_ip).is_global
+    except ValueError:
+        is_hidden = True
+    if is_hidden and ctx.settings.uses_https:
+        async with ctx.sessions.begin() as session:
+            await alerts.raise_alert(
+                session, AlertKind.READERS_HIDDEN, object_id=HIDDEN_OBJECT_ID, now=ctx.now()
+            )
 
 
 @get(

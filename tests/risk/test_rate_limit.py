@@ -665,3 +665,22 @@ async def test_with_the_store_away_nothing_is_created(newsroom: Newsroom) -> Non
     assert "Nothing was charged." in refusal.json()["detail"]
     assert await newsroom.count("contributions") == 0
     assert not any("checkout/sessions" in seen.path for seen in newsroom.sandbox.requests)
+
+
+# --- behind a proxy that nobody named -------------------------------------------------------------
+
+
+async def test_readers_hidden_behind_a_proxy_are_limited_together_and_somebody_is_told(
+    database: str,
+) -> None:
+    """A proxy that is not trusted says nothing: no reader can be another, and an alert is open."""
+    async with open_with_limits(
+        database, base_url="https://support.example", trusted_proxies=""
+    ) as room:
+        for number in range(3):
+            assert (await gives(room, f"198.51.100.{number}")).status_code == 303
+        alerts = "SELECT kind, object_id FROM alerts"
+        assert await room.rows(alerts) == []
+        for forged in ("203.0.113.9", "203.0.113.10"):
+            assert (await gives(room, forged)).status_code == 428
+        assert await room.rows(alerts) == [("readers_hidden", "PAYMENTS_TRUSTED_PROXIES")]

@@ -341,6 +341,7 @@ def settings_for(database: str, stripe_url: str, **more: object) -> Settings:
         "publication_name": "The Example",
         "statement_descriptor": "EXAMPLE MEDIA",
         "environment": "test",
+        "trusted_proxies": "127.0.0.1,::1",
         # All readers of the tests share one IP address; tests/risk lowers these limits.
         "rate_limit_gifts": 1_000_000,
         "card_testing_declines": 1_000_000,

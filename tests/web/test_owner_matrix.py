@@ -47,6 +47,7 @@ PAGES = {
         "POST /api/reminders", "POST /api/reminders/cancel", "POST /api/reminders/reactivate",
         "POST /api/contributions", "GET /api/contributions/{contribution_id}",
         "POST /webhooks/stripe", "GET /health/live", "GET /health/ready", "GET /metrics",
+        "GET /health/client",
         "GET /schema", "GET /schema/openapi.json", "GET /schema/{path}", "GET /static/{file_path}",
         "HEAD /static/{file_path}", "GET /dev/inbox", "GET /safety",
         "GET /.well-known/security.txt", "GET /newsletter",

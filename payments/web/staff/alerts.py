@@ -101,6 +101,10 @@ INSTRUCTIONS = {
         "), this server's clock is off, or Stripe has no endpoint here in this mode any more: then "
         "run payments stripe setup. The alert closes by itself."
     ),
+    AlertKind.READERS_HIDDEN: (
+        "Readers wait or are refused who did nothing. An operator runs payments doctor: it says "
+        "which proxy to name in PAYMENTS_TRUSTED_PROXIES, and whether that proxy can be believed."
+    ),
     AlertKind.MISSING_AT_STRIPE: (
         "Was test data deleted, or the database copied? A subscription has ended here, and its "
         "donor was not written to. Of anything else, call an engineer: payments reconcile lists it."
