@@ -15,10 +15,12 @@ and may start again.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import stripe
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from payments.core.frequency import Frequency
 from payments.giving.charges import Charge, ChargeStatus
@@ -43,6 +45,9 @@ WATCH_PERIOD = timedelta(hours=12)  # after a restriction
 # hour on the days before.
 FLOOD_MIN_STARTS, FLOOD_FACTOR, FLOOD_BASELINE_DAYS = 60, 5, 14
 FLOOD_STARTS_PER_PAYMENT = 5  # with fewer starts for each payment it is no flood
+
+
+page = aliased(Contribution)  # beside the contribution that a charge is linked to
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,12 @@ async def _take_sample(session: AsyncSession, now: datetime, *, since: datetime 
     start = max(now - SAMPLE_WINDOW, since or now - SAMPLE_WINDOW)
     is_first = Charge.charged_at < Contribution.created_at + FIRST_PAYMENT_WITHIN
     # The declined first charge of a subscription has no link; a renewal's invoice soon makes one.
-    is_unlinked = and_(Contribution.id.is_(None), Charge.charged_at < now - INVOICE_LINK_DELAY)
+    # A shop's has none for an hour: it counts only where one of our pages may have made it.
+    is_unlinked = and_(
+        PaymentIntentLink.stripe_payment_intent_id.is_(None),
+        Charge.charged_at < now - INVOICE_LINK_DELAY,
+        _recurring_pages(Charge.amount, Charge.currency, Charge.charged_at).exists(),
+    )
     newest = (
         select(Charge.status, Charge.charged_at)
         .outerjoin(
@@ -206,7 +216,7 @@ async def _subscription_sessions_under_attack(
             PaymentIntentLink.stripe_payment_intent_id == Charge.stripe_payment_intent_id,
         )
         .where(
-            PaymentIntentLink.contribution_id.is_(None),
+            PaymentIntentLink.stripe_payment_intent_id.is_(None),
             Charge.charged_at > now - FIRST_PAYMENT_WITHIN,
             Charge.status == ChargeStatus.FAILED,
         )
@@ -217,23 +227,34 @@ async def _subscription_sessions_under_attack(
     )
     session_ids: list[str] = []
     for amount, currency, first_at in declined.all():
+        pages = _recurring_pages(amount, currency, first_at)
         possible = await session.scalars(
-            select(Contribution.stripe_session_id)
+            pages.with_only_columns(page.stripe_session_id)
             .where(
-                Contribution.frequency != Frequency.ONCE,
-                Contribution.status == ContributionStatus.OPEN,
-                Contribution.amount == amount,
-                Contribution.currency == currency,
-                Contribution.created_at > first_at - CHECKOUT_LIFETIME,
-                Contribution.created_at < first_at + timedelta(minutes=1),  # two clocks
-                Contribution.stripe_session_id.is_not(None),
+                page.status == ContributionStatus.OPEN,
+                page.stripe_session_id.is_not(None),
             )
-            .order_by(Contribution.created_at, Contribution.id)
+            .order_by(page.created_at, page.id)
             .limit(20)
         )
         candidates = [id_ for id_ in possible if id_ is not None]
         session_ids += candidates if is_under_attack or len(candidates) == 1 else []
     return list(dict.fromkeys(session_ids))
+
+
+def _recurring_pages(
+    amount: int | InstrumentedAttribute[Any],
+    currency: str | InstrumentedAttribute[Any],
+    charged_at: datetime | InstrumentedAttribute[Any],
+) -> Select[str]:
+    """Return the query for recurring contributions on whose page a charge may have been made."""
+    return select(page.id).where(
+        page.frequency != Frequency.ONCE,
+        page.amount == amount,
+        page.currency == currency,
+        page.created_at > charged_at - CHECKOUT_LIFETIME,
+        page.created_at < charged_at + timedelta(minutes=1),  # two clocks
+    )
 
 
 async def _expire_session(ctx: Context, session_id: str) -> None:

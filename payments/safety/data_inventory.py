@@ -15,6 +15,8 @@ from payments.core.i18n import gettext_noop
 DONOR_LINK_RETENTION = THIRTEEN_MONTHS
 # Twenty-five months, so that a campaign can be compared with last year's.
 COUNT_RETENTION = timedelta(days=761)
+# A month, in which a subscription of Stripe's that we have no row of may still turn out to be ours.
+FOREIGN_RETENTION = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)

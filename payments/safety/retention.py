@@ -14,7 +14,11 @@ from payments.giving.subscriptions import LIVE_STATUSES
 from payments.infra import alerts
 from payments.infra.context import Context
 from payments.safety import erasure
-from payments.safety.data_inventory import COUNT_RETENTION, DONOR_LINK_RETENTION
+from payments.safety.data_inventory import (
+    COUNT_RETENTION,
+    DONOR_LINK_RETENTION,
+    FOREIGN_RETENTION,
+)
 
 # Binds: `before` is the end of the retention period, `live` the live statuses of a subscription.
 CONTRIBUTION_IS_OVER_SQL = """
@@ -57,7 +61,33 @@ EXPIRED_CONTRIBUTIONS_SQL = f"""
      LIMIT 5000
 """  # noqa: S608 - a fragment of ours
 BATCH_SIZE = 5000  # the LIMIT of both queries
+# What a stop of all ended for another program of the account: we have no row of it. While the stop
+# stands, one that can be charged again is found in Stripe's lists.
+FOREIGN_STOP_ITEMS_SQL = """
+    DELETE FROM emergency_stop_items i
+     USING emergency_stops e
+     WHERE e.id = i.emergency_stop_id
+       AND e.decided_at < :before
+       AND i.state IN ('done', 'already_ended')
+       AND NOT EXISTS (
+           SELECT 1 FROM subscriptions s WHERE s.stripe_subscription_id = i.stripe_subscription_id
+       )
+"""
+FOREIGN_MUTED_SQL = """
+    DELETE FROM muted_subscriptions m
+     WHERE m.muted_at < :before
+       AND NOT EXISTS (
+           SELECT 1 FROM subscriptions s WHERE s.stripe_subscription_id = m.stripe_subscription_id
+       )
+       AND NOT EXISTS (
+           SELECT 1
+             FROM emergency_stop_items i
+            WHERE i.stripe_subscription_id = m.stripe_subscription_id
+       )
+"""
 PURGES = (
+    (FOREIGN_STOP_ITEMS_SQL, FOREIGN_RETENTION),
+    (FOREIGN_MUTED_SQL, FOREIGN_RETENTION),
     ("DELETE FROM quarantines WHERE processed_at < :before", DONOR_LINK_RETENTION),
     ("DELETE FROM emergency_stops WHERE lifted_at < :before", alerts.ALERT_RETENTION),
     ("DELETE FROM article_counts WHERE day < CAST(:before AS date)", COUNT_RETENTION),

@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 from payments.giving import card_testing
 from payments.risk import rate_limit
 from payments.risk.risk_level import RiskLevel
+from payments.sandbox.errors import ApiError
 from payments.web.app import create_app
 from tests.support.newsroom import BASE_URL, Newsroom, respellings
 from tests.support.page import Page
@@ -26,6 +27,7 @@ from tests.support.risk import (
     solved,
     work_of,
 )
+from tests.support.stripe_dashboard import pay_once, with_card
 
 pytestmark = pytest.mark.anyio
 
@@ -335,7 +337,19 @@ async def test_declined_renewals_are_no_attack(newsroom: Newsroom) -> None:
     await newsroom.runs_until_idle()
     rows = await newsroom.rows("SELECT count(*) FROM charges WHERE status = 'failed'")
     assert rows != [(0,)]
-    assert (await asks(newsroom)).status_code == 201
+    # nor are a shop's, whose charges are nobody's for an hour, or for good
+    customer, card = with_card(newsroom, "buyer@example.org")
+    newsroom.sandbox.fail_card(card)
+    for _ in range(22):
+        with pytest.raises(ApiError):
+            pay_once(newsroom, customer, card, 2900, shop="letters")
+    await newsroom.runs_until_idle()
+    await newsroom.advances_time(timedelta(minutes=2))
+    await card_testing.evaluate(newsroom.ctx)
+    failed = await newsroom.rows("SELECT count(*) FROM charges WHERE status = 'failed'")
+    assert failed > rows
+    assert (await asks(newsroom, "10.1.1.1")).status_code == 201
+    assert await newsroom.rows("SELECT kind FROM alerts WHERE kind = 'card_testing'") == []
 
 
 async def test_a_session_in_which_card_after_card_is_tried_ends(newsroom: Newsroom) -> None:

@@ -16,7 +16,7 @@ from payments.infra import stripe_client, stripe_health
 from payments.infra.context import Context
 from payments.ops.schedules import SCHEDULES
 from payments.risk.emergency_stops import StopGroup, StopMode
-from payments.safety import emergency_stop, stop_arrivals
+from payments.safety import emergency_stop, retention, stop_arrivals
 from payments.sandbox import api_keys
 from payments.sandbox.hosted_page_client import pay
 from tests.support import command_line, database_owner
@@ -156,6 +156,10 @@ async def test_whatever_can_be_charged_at_stripe_is_ended_though_no_webhook_repo
     ]
     await room.advances_time(timedelta(days=70))
     assert successful_charges(room) == charges
+    # what is no contribution here is not remembered for long
+    assert await room.count("emergency_stop_items") == await room.count("muted_subscriptions") == 6
+    await retention.purge_expired(room.ctx)
+    assert await room.count("emergency_stop_items") == await room.count("muted_subscriptions") == 0
     await room.runs_until_idle()
     assert room.mails() == []
 
@@ -183,6 +187,8 @@ async def test_a_pause_holds_what_has_begun_and_ends_what_has_not(newsroom: News
     await room.advances_time(timedelta(days=70))
     assert successful_charges(room) == 2
     await room.runs_until_idle()
+    await retention.purge_expired(room.ctx)
+    assert await room.count("emergency_stop_items") == await room.count("muted_subscriptions") == 4
     with pytest.raises(PaymentsError, match="stopped all charges"):
         await subscription_changes.resume(room.ctx, active, actor=Actor.DONOR)
     with pytest.raises(PaymentsError, match="stopped all charges"):
