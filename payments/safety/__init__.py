@@ -14,6 +14,7 @@ stop_arrivals        what comes while a stop stands
 stop_items           the subscriptions of a stop, and how far each is
 stop_lists           Stripe's lists of what can still charge
 support_cases        one donor, one colleague, a reason, half an hour
+identifying_columns  the columns that could tie a person to a gift, and their erasure
 
 Every column of every table stands in the data inventory, with what it says about whom and until
 when; retention deletes by it. It imports settlement, signups, giving and the rooms below them.
