@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationError
 
 from payments.core import adoption, calendar, geoip, safety_policy, secret_strength
 from payments.core.adoption import AdoptionRule
@@ -283,3 +283,13 @@ GeoipFile = Annotated[str, AfterValidator(_validate_geoip_file)]
 AbsolutePath = Annotated[str, AfterValidator(_validate_absolute_path)]
 TimeZoneName = Annotated[str, AfterValidator(_validate_time_zone)]
 OidcClientId = Annotated[str, AfterValidator(_validate_client_id)]
+
+
+def describe(error: ValidationError, *, prefix: str) -> list[str]:
+    """Return a line for each setting that is wrong, by its variable and without its value."""
+    lines = []
+    for item in error.errors(include_input=False, include_url=False):
+        name = ".".join(str(part) for part in item["loc"][:1]).upper()
+        message = item["msg"].removeprefix("Value error, ")
+        lines.append(f"{prefix}{name}: {message}" if name else message)
+    return lines

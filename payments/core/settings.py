@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from payments.core import money, safety_policy, secret_strength
+from payments.core import money, safety_policy, secret_strength, setting_types
 from payments.core.adoption import AdoptionRule
 from payments.core.money import Money
 from payments.core.safety_policy import Policy
@@ -367,7 +367,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        problems += _describe(error)
+        problems += setting_types.describe(error, prefix=ENV_PREFIX)
         raise SettingsError("\n".join(problems)) from None
     if problems:
         raise SettingsError("\n".join(problems))
@@ -389,13 +389,3 @@ def _read_secret_files(given: dict[str, str]) -> list[str]:
         except (OSError, UnicodeDecodeError) as error:
             problems.append(f"{variable}_FILE: {type(error).__name__}: cannot read {path}")
     return problems
-
-
-def _describe(error: ValidationError) -> list[str]:
-    """Return a line for each setting that is wrong, without its value."""
-    lines = []
-    for item in error.errors(include_input=False, include_url=False):
-        name = ".".join(str(part) for part in item["loc"][:1]).upper()
-        message = item["msg"].removeprefix("Value error, ")
-        lines.append(f"{ENV_PREFIX}{name}: {message}" if name else message)
-    return lines
