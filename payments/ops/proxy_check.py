@@ -29,7 +29,7 @@ async def check(ctx: Context) -> list[CheckFinding]:
 
 
 def _judge_client(settings: Settings, seen: SeenClient) -> tuple[bool, str]:
-    """Return whether readers can be told apart and cannot choose who they are, and why."""
+    """Return whether readers can be distinguished and cannot choose who they are, and why."""
     if not seen.is_trusted and settings.uses_https:
         return False, (
             f"set PAYMENTS_TRUSTED_PROXIES to {seen.peer}, which serves https before this, once it "

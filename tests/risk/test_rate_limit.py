@@ -684,7 +684,7 @@ async def test_with_the_store_away_nothing_is_created(newsroom: Newsroom) -> Non
 # --- behind a proxy that nobody named -------------------------------------------------------------
 
 
-async def test_readers_hidden_behind_a_proxy_are_limited_together_and_somebody_is_told(
+async def test_readers_hidden_behind_a_proxy_are_limited_together_and_an_alert_says_so(
     database: str,
 ) -> None:
     """A proxy that is not trusted says nothing: no reader can be another, and an alert is open."""
