@@ -70,7 +70,7 @@ async def charged(room: Newsroom, frequency: str = "once") -> str:
 
 
 def fails(room: Newsroom, charge: str, *, times: int = 10_000) -> None:
-    room.sandbox.faults.add("GET", f"/v1/charges/{charge}", "rate_limited", times)
+    room.sandbox.faults.add("GET", f"/v1/charges/{charge}", "refused", times)
 
 
 async def change(room: Newsroom, statement: str, **params: object) -> None:
