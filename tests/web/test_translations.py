@@ -49,6 +49,7 @@ ENGLISH_CODES = {
     *("journal-unbalanced", "no-signing-key", "not-a-pack", "period-not-ready"),
     *("live-subscriptions-remain", "no-protected-group", "nothing-to-resume", "stop-in-progress"),
     *("not-yet-attributed", "not-yet-stopped", "wrong-stripe-account"),
+    "stripe-account-not-verified",  # of a job: it is raised where an object is missing
     *("passkey-refused", "permission-denied", "step-up-required", "too-many-searches"),
     *("provider-unavailable", "sso-refused"),
     *("refund-not-possible", "refund-too-much"),
