@@ -497,6 +497,7 @@ def donors_tables() -> None:
         "sign_in_links",
         required("id", ROW_ID),
         required("address_hash", sa.LargeBinary),
+        required("older_hashes", sa.ARRAY(sa.LargeBinary)),
         required("browser_hash", sa.LargeBinary),
         optional("token_hash", sa.LargeBinary),
         optional("code_hash", sa.LargeBinary),

@@ -195,22 +195,12 @@ async def find_by_address(session: AsyncSession, settings: Settings, *, address:
     return donor_id
 
 
-async def current_hash(session: AsyncSession, settings: Settings, address: str) -> bytes:
-    """Return the hash of an address under the newest key, and store it where an older one stands.
-
-    The same work is done for every address, a donor's or not. Raises InvalidField.
-    """
-    newest, *older = address_hashes(settings, address)
-    if older:
-        await session.execute(
-            update(Donor)
-            .where(
-                Donor.address_hash.in_(older),
-                ~select(Donor.id).where(Donor.address_hash == newest).exists(),
-            )
-            .values(address_hash=newest)
-        )
-    return newest
+async def find_by_hashes(session: AsyncSession, hashes: Sequence[bytes]) -> Donor | None:
+    """Return the donor who has an address, by its hashes: the newest key's first."""
+    query = select(Donor).where(Donor.address_hash.in_(hashes))
+    query = query.order_by(Donor.address_hash != hashes[0], Donor.created_at).limit(1)
+    donor: Donor | None = await session.scalar(query)
+    return donor
 
 
 async def lock(session: AsyncSession, donor_id: str) -> None:

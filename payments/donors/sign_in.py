@@ -3,6 +3,11 @@
 A link is requested in a browser and works once, for ten minutes, in that browser; in another the
 code of the mail is typed. Requests are stored for known and unknown addresses alike, and mailed
 only to donors, so that nobody learns who gives. Of a token or code only a hash is stored.
+
+What others ask for never keeps a donor's own mail away: requests are limited by the network they
+come from (`risk.rate_limit`), and a mailbox that was sent several links lately gets the next ones
+as one mail every few minutes, with the newest of them. Any of these mails lets its reader in, by
+its code.
 """
 
 import base64
@@ -12,7 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ForeignKey, delete, func, select
+from sqlalchemy import ForeignKey, LargeBinary, delete, func, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -29,10 +35,11 @@ SESSION_LIFETIME = timedelta(minutes=30)
 CODE_ALPHABET = "ABCDEFGHJKMNPQRSTVWXYZ23456789"  # no letter that looks like a digit
 CODE_LENGTH = 10
 MAX_CODE_ATTEMPTS = 5
-# How many links may be sent within a period, to one address and in all.
-LINK_LIMITS_PER_ADDRESS = ((3, timedelta(hours=1)), (10, timedelta(days=1)))
-LINK_LIMIT_TOTAL = (300, timedelta(hours=1))
-LINK_COUNT_LOCK_KEY = 0x6C696E6B73  # "links" in ASCII
+# So many links are sent to one address within an hour as they are asked for; later ones are merged
+# into one mail in `MERGE_INTERVAL`, which is shorter than a link lives.
+LINKS_AT_ONCE, COUNTED_FOR = 3, timedelta(hours=1)
+MERGE_INTERVAL = timedelta(minutes=5)
+LINKS_BEFORE_ALERT = 300  # within `COUNTED_FOR`, to all addresses
 
 
 class SignInLink(db.Base):
@@ -42,6 +49,8 @@ class SignInLink(db.Base):
 
     id: Mapped[db.Id] = mapped_column(primary_key=True)
     address_hash: Mapped[bytes] = mapped_column(index=True)
+    # of the same address, under keys that were replaced: until the mail is composed
+    older_hashes: Mapped[list[bytes]] = mapped_column(ARRAY(LargeBinary))
     browser_hash: Mapped[bytes]
     token_hash: Mapped[bytes | None] = mapped_column(unique=True)  # set when the mail is composed
     code_hash: Mapped[bytes | None]
@@ -68,23 +77,39 @@ class SignInCredentials:
     code: str
 
 
+class LinkPostponed(Exception):
+    """The mailbox was sent several links lately: the next leaves after `delay`."""
+
+    def __init__(self, delay: timedelta) -> None:
+        super().__init__("The mailbox was sent several links lately.")
+        self.delay = delay
+
+
 async def request_link(
     session: AsyncSession, settings: Settings, *, address: str, browser_secret: str, now: datetime
 ) -> str:
     """Store a request for a link, a donor's or not. Returns its id. Raises InvalidField.
 
-    The same work is done for every address, so that timing does not tell who gives.
+    Nothing is looked up, so that neither timing nor a lock tells who gives: the worker decides.
     """
-    row = SignInLink(
+    newest, *older = donors.address_hashes(settings, address)
+    row = _new_link(newest, older, browser_secret=browser_secret, now=now)
+    session.add(row)
+    return row.id
+
+
+def _new_link(
+    address_hash: bytes, older_hashes: Sequence[bytes], *, browser_secret: str, now: datetime
+) -> SignInLink:
+    return SignInLink(
         id=new_row_id(),
-        address_hash=await donors.current_hash(session, settings, address),
+        address_hash=address_hash,
+        older_hashes=list(older_hashes),
         browser_hash=_sha256(browser_secret),
         code_attempts=0,
         requested_at=now,
         expires_at=now + LINK_LIFETIME,
     )
-    session.add(row)
-    return row.id
 
 
 async def request_link_for_donor(
@@ -97,25 +122,34 @@ async def request_link_for_donor(
     address_hash = await session.scalar(select(Donor.address_hash).where(Donor.id == donor_id))
     if address_hash is None:
         return None
-    row = SignInLink(
-        id=new_row_id(),
-        address_hash=address_hash,
-        browser_hash=_sha256(secrets.token_urlsafe(32)),
-        code_attempts=0,
-        requested_at=now,
-        expires_at=now + LINK_LIFETIME,
-    )
+    row = _new_link(address_hash, [], browser_secret=secrets.token_urlsafe(32), now=now)
     session.add(row)
     return row.id
+
+
+async def donor_of_link(session: AsyncSession, link_id: str) -> Donor | None:
+    """Return the donor who has the address of a request, known by the newest key from now on.
+
+    None for an address nobody gave with: then nothing is left of the request.
+    """
+    row = await session.get(SignInLink, link_id, with_for_update=True)
+    if row is None:
+        return None
+    donor = await donors.find_by_hashes(session, [row.address_hash, *row.older_hashes])
+    if donor is None:
+        await session.delete(row)
+        return None
+    donor.address_hash, row.older_hashes = row.address_hash, []
+    return donor
 
 
 async def issue_credentials(
     session: AsyncSession, settings: Settings, link_id: str, *, now: datetime
 ) -> SignInCredentials | None:
-    """Return the credentials for the mail of a request, the same each time; None if none is sent.
+    """Return the credentials for the mail of a donor's request, the same each time.
 
-    None is sent to an address nobody gave with, nor over the limit of links to one address or in
-    all; the latter raises an alert.
+    None if it has expired, or was merged into a mail that waits. Raises LinkPostponed where it is
+    the mail that waits. Over `LINKS_BEFORE_ALERT` an alert is raised; nothing is held back.
     """
     row = await session.get(SignInLink, link_id, with_for_update=True)
     if row is None or row.expires_at <= now:
@@ -123,13 +157,54 @@ async def issue_credentials(
     if row.token_hash is not None:
         derived = [_derive_credentials(key, row.id) for key in settings.hmac_keys]
         return next((one for one in derived if _sha256(one.token) == row.token_hash), None)
-    donor = await session.scalar(select(Donor).where(Donor.address_hash == row.address_hash))
-    if donor is None or await _is_over_link_limit(session, row.address_hash, now=now):
-        return None
+    await db.advisory_lock(session, row.address_hash)
+    if delay := await _time_until_next_link(session, row.address_hash, now=now):
+        if await _is_merged(session, row, now=now):
+            return None
+        raise LinkPostponed(delay)
     credentials = _derive_credentials(settings.hmac_keys[0], row.id)
     row.token_hash = _sha256(credentials.token)
     row.code_hash = _sha256(f"{row.id}:{credentials.code}")
+    row.expires_at = now + LINK_LIFETIME
+    await _alert_if_many(session, now=now)
     return credentials
+
+
+async def _time_until_next_link(
+    session: AsyncSession, address_hash: bytes, *, now: datetime
+) -> timedelta:
+    """Return how long the next link to an address waits: not at all, unless it was sent several."""
+    query = select(SignInLink.expires_at).where(
+        SignInLink.address_hash == address_hash,
+        SignInLink.token_hash.is_not(None),
+        SignInLink.requested_at > now - COUNTED_FOR,
+    )
+    expiries = list(await session.scalars(query.order_by(SignInLink.expires_at.desc()).limit(100)))
+    if len(expiries) < LINKS_AT_ONCE:
+        return timedelta(0)
+    last_sent_at = expiries[0] - LINK_LIFETIME  # earlier than that for a link that was used
+    return max(last_sent_at + MERGE_INTERVAL - now, timedelta(0))
+
+
+async def _is_merged(session: AsyncSession, row: SignInLink, *, now: datetime) -> bool:
+    """Merge a request into one of the same address whose mail waits, if there is one.
+
+    That mail then is for the browser that asked last.
+    """
+    query = select(SignInLink).where(
+        SignInLink.address_hash == row.address_hash,
+        SignInLink.id != row.id,
+        SignInLink.token_hash.is_(None),
+        SignInLink.requested_at > now - MERGE_INTERVAL,
+        SignInLink.requested_at <= row.requested_at,
+    )
+    query = query.order_by(SignInLink.requested_at, SignInLink.id).limit(1)
+    waiting = await session.scalar(query.with_for_update(skip_locked=True))
+    if waiting is None:
+        return False
+    waiting.browser_hash, waiting.expires_at = row.browser_hash, row.expires_at
+    await session.delete(row)
+    return True
 
 
 def _derive_credentials(key: bytes, link_id: str) -> SignInCredentials:
@@ -146,26 +221,15 @@ def _derive_credentials(key: bytes, link_id: str) -> SignInCredentials:
     return SignInCredentials(base64.urlsafe_b64encode(token).rstrip(b"=").decode(), code)
 
 
-async def _is_over_link_limit(session: AsyncSession, address_hash: bytes, *, now: datetime) -> bool:
-    """Whether no more links are sent, to this address or to any.
-
-    Requests from one network are limited elsewhere (`risk.rate_limit`).
-    """
-    await db.advisory_lock(session, LINK_COUNT_LOCK_KEY)
-    sent = select(func.count()).where(SignInLink.token_hash.is_not(None))
-    for limit, period in LINK_LIMITS_PER_ADDRESS:
-        to_address = sent.where(
-            SignInLink.address_hash == address_hash, SignInLink.requested_at > now - period
-        )
-        if (await session.scalar(to_address) or 0) >= limit:
-            return True
-    limit, period = LINK_LIMIT_TOTAL
-    if (await session.scalar(sent.where(SignInLink.requested_at > now - period)) or 0) < limit:
-        return False
-    await alerts.raise_alert(
-        session, AlertKind.SIGN_IN_LINK_LIMIT_REACHED, object_id=f"{now:%Y-%m-%dT%H}", now=now
+async def _alert_if_many(session: AsyncSession, *, now: datetime) -> None:
+    """Raise an alert where very many links are sent: somebody may be looking for donors."""
+    sent = select(func.count()).where(
+        SignInLink.token_hash.is_not(None), SignInLink.requested_at > now - COUNTED_FOR
     )
-    return True
+    if (await session.scalar(sent) or 0) >= LINKS_BEFORE_ALERT:
+        await alerts.raise_alert(
+            session, AlertKind.SIGN_IN_LINK_LIMIT_REACHED, object_id=f"{now:%Y-%m-%dT%H}", now=now
+        )
 
 
 async def require_valid_link(session: AsyncSession, token: str, *, now: datetime) -> None:
@@ -223,7 +287,7 @@ async def _start_session(session: AsyncSession, row: SignInLink, *, now: datetim
         raise LinkInvalid(
             "It was used, has expired, or is not complete. You can ask for a new one."
         )
-    row.expires_at = now  # the row stays for a day, for the limit
+    row.expires_at = now  # the row stays for an hour, to be counted
     token = secrets.token_urlsafe(32)
     session.add(
         DonorSession(
@@ -273,19 +337,24 @@ async def end_access(session: AsyncSession, donor_id: str) -> None:
 
 async def delete_links(session: AsyncSession, donor_ids: Sequence[str]) -> None:
     """Delete every link that donors requested. Their sessions are deleted with the donors."""
-    own_hashes = select(Donor.address_hash).where(Donor.id.in_(donor_ids))
-    await session.execute(delete(SignInLink).where(SignInLink.address_hash.in_(own_hashes)))
+    own_hashes = list(
+        await session.scalars(
+            select(Donor.address_hash).where(
+                Donor.id.in_(donor_ids), Donor.address_hash.is_not(None)
+            )
+        )
+    )
+    await session.execute(
+        delete(SignInLink).where(
+            SignInLink.address_hash.in_(own_hashes) | SignInLink.older_hashes.overlap(own_hashes)
+        )
+    )
 
 
 async def purge_expired(session: AsyncSession, now: datetime) -> None:
-    """Delete expired sessions, and links that neither work nor count towards a limit."""
-    longest = max(period for _, period in LINK_LIMITS_PER_ADDRESS)
-    never_sent = SignInLink.token_hash.is_(None) & (
-        SignInLink.expires_at < now - timedelta(hours=1)
-    )
-    await session.execute(
-        delete(SignInLink).where(never_sent | (SignInLink.requested_at < now - longest))
-    )
+    """Delete expired sessions, and links that neither work nor are counted."""
+    is_over = (SignInLink.requested_at < now - COUNTED_FOR) & (SignInLink.expires_at <= now)
+    await session.execute(delete(SignInLink).where(is_over))
     await session.execute(delete(DonorSession).where(DonorSession.expires_at <= now))
 
 

@@ -10,10 +10,11 @@ import functools
 from datetime import timedelta
 
 import structlog
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core import i18n
+from payments.donors.sign_in import LinkPostponed
 from payments.giving import sign_in_mail, subscription_mail, subscriptions
 from payments.infra import alerts, job_queue
 from payments.infra.alerts import AlertKind
@@ -38,7 +39,13 @@ async def send(ctx: Context, mail_id: str) -> None:
     if not smtp.is_configured(ctx.settings):
         _warn_not_configured()
         return
-    await _record_outcome(ctx, mail, await _try_to_deliver(ctx, mail))
+    try:
+        outcome = await _try_to_deliver(ctx, mail)
+    except LinkPostponed as postponed:
+        async with ctx.sessions.begin() as session:
+            await job_queue.enqueue_sync(session, outbox.MAIL_JOB, mail.id, delay=postponed.delay)
+        return
+    await _record_outcome(ctx, mail, outcome)
 
 
 async def _try_to_deliver(ctx: Context, mail: OutboxMail) -> MailStatus:
@@ -103,6 +110,9 @@ async def _deliver(ctx: Context, mail: OutboxMail, addressed: AddressedMail) -> 
 async def _record_outcome(ctx: Context, mail: OutboxMail, outcome: MailStatus) -> None:
     sent_at = ctx.now() if outcome is MailStatus.SENT else None
     async with ctx.sessions.begin() as session:
+        if mail.kind is MailKind.SIGN_IN and outcome is MailStatus.DROPPED:
+            await session.execute(delete(OutboxMail).where(OutboxMail.id == mail.id))
+            return  # what a stranger asked for leaves nothing
         await session.execute(
             update(OutboxMail)
             .where(OutboxMail.id == mail.id, OutboxMail.status == MailStatus.PENDING)

@@ -1,11 +1,7 @@
 """The sign-in mail: a link and a code for a donor who requested them."""
 
-from sqlalchemy import select
-
 from payments.core import i18n
 from payments.donors import sign_in
-from payments.donors.donors import Donor
-from payments.donors.sign_in import SignInLink
 from payments.giving import donor_address
 from payments.infra.context import Context
 from payments.mail import links, render
@@ -18,14 +14,11 @@ CODE_GROUP_LENGTH = sign_in.CODE_LENGTH // 2
 async def compose(ctx: Context, mail: OutboxMail) -> AddressedMail | None:
     """Return the mail and its address; None for an address nobody gave with, or an unusable link.
 
-    The link and its code are created here, so that they are stored nowhere but in the mail.
+    Raises LinkPostponed for a mailbox that was sent several lately. The link and its code are
+    created here, so that they are stored nowhere but in the mail.
     """
-    async with ctx.sessions() as session:
-        donor = await session.scalar(
-            select(Donor)
-            .join(SignInLink, SignInLink.address_hash == Donor.address_hash)
-            .where(SignInLink.id == mail.object_id)
-        )
+    async with ctx.sessions.begin() as session:
+        donor = await sign_in.donor_of_link(session, mail.object_id or "")
     address = None if donor is None else await donor_address.of_donor(ctx, donor)
     if address is None:
         return None

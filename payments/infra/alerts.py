@@ -84,9 +84,7 @@ MESSAGES = {
     AlertKind.CONFIRMATION_LIMIT_REACHED: (
         "So many unknown addresses asked to be written to in an hour that the others wait."
     ),
-    AlertKind.SIGN_IN_LINK_LIMIT_REACHED: (
-        "So many sign-in links were asked for in an hour that no more are sent."
-    ),
+    AlertKind.SIGN_IN_LINK_LIMIT_REACHED: ("Very many sign-in links were sent within an hour."),
     AlertKind.NEWSLETTER_DELIVERY_FAILED: (
         "For three days nobody took the addresses of readers who want the newsletter; they wait."
     ),

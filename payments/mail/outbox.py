@@ -51,6 +51,7 @@ class MailKind(StrEnum):
 EXPIRES_AFTER = {MailKind.SIGN_IN: timedelta(minutes=9)}
 DEFAULT_EXPIRES_AFTER = timedelta(days=7)
 MAIL_RETENTION = THIRTEEN_MONTHS  # of mails that are not pending any more
+SIGN_IN_RETENTION = timedelta(hours=1)  # of those that anybody can ask for
 
 
 class MailStatus(StrEnum):
@@ -139,12 +140,17 @@ async def known_keys(session: AsyncSession, keys: Sequence[str]) -> set[str]:
 
 
 async def purge(session: AsyncSession, now: datetime) -> None:
-    """Delete mails that are not pending any more and are past their retention."""
-    await session.execute(
-        delete(OutboxMail).where(
-            OutboxMail.status != MailStatus.PENDING, OutboxMail.created_at < now - MAIL_RETENTION
-        )
+    """Delete mails that are past their retention."""
+    is_old = (OutboxMail.status != MailStatus.PENDING) & (
+        OutboxMail.created_at < now - MAIL_RETENTION
     )
+    await session.execute(delete(OutboxMail).where(is_old))
+
+
+async def purge_sign_ins(session: AsyncSession, now: datetime) -> None:
+    """Delete what is left of requests for a sign-in link, whether one was mailed or not."""
+    is_old = OutboxMail.created_at < now - SIGN_IN_RETENTION
+    await session.execute(delete(OutboxMail).where(OutboxMail.kind == MailKind.SIGN_IN, is_old))
 
 
 async def cancel_for(session: AsyncSession, subscription_ids: Sequence[str]) -> None:

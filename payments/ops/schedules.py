@@ -151,26 +151,35 @@ async def check_statement_descriptor(ctx: Context) -> None:
     )
 
 
+def _in_transaction(
+    ctx: Context, purge: Callable[[AsyncSession, datetime], Awaitable[object]]
+) -> Step:
+    async def run_purge() -> None:
+        async with ctx.sessions.begin() as session:
+            await purge(session, ctx.now())
+
+    return run_purge
+
+
 async def purge_expired(ctx: Context) -> None:
     """Remove what has outlived its retention."""
-
-    def in_transaction(purge: Callable[[AsyncSession, datetime], Awaitable[object]]) -> Step:
-        async def run_purge() -> None:
-            async with ctx.sessions.begin() as session:
-                await purge(session, ctx.now())
-
-        return run_purge
-
     await isolation.run_steps(
-        in_transaction(contribution_start.purge_idempotency_keys),
-        in_transaction(rate_limit.purge_expired),
-        in_transaction(sessions.purge_expired),
-        in_transaction(support_cases.purge_expired),
-        in_transaction(donors.purge_erasures),
-        in_transaction(sign_in.purge_expired),
-        in_transaction(outbox.purge),
-        in_transaction(lambda session, _now: job_queue.prune(session)),
+        _in_transaction(ctx, contribution_start.purge_idempotency_keys),
+        _in_transaction(ctx, sessions.purge_expired),
+        _in_transaction(ctx, support_cases.purge_expired),
+        _in_transaction(ctx, donors.purge_erasures),
+        _in_transaction(ctx, outbox.purge),
+        _in_transaction(ctx, lambda session, _now: job_queue.prune(session)),
         lambda: retention.purge_expired(ctx),
+    )
+
+
+async def purge_requests(ctx: Context) -> None:
+    """Remove what anybody can have us store by asking, and what counts how often they asked."""
+    await isolation.run_steps(
+        _in_transaction(ctx, sign_in.purge_expired),
+        _in_transaction(ctx, outbox.purge_sign_ins),
+        _in_transaction(ctx, rate_limit.purge_expired),
     )
 
 
@@ -208,6 +217,7 @@ SCHEDULES = (
     Schedule("check_statement_descriptor", "17 * * * *", check_statement_descriptor),
     Schedule("refresh_dispute_alerts", "29 * * * *", disputes.refresh_alerts),
     # What has outlived its retention
+    Schedule("purge_requests", "*/10 * * * *", purge_requests),
     Schedule("purge_newsletter_signups", "37 * * * *", newsletter_delivery.purge),
     Schedule("purge_reminders", "33 * * * *", purge_reminders),
     Schedule("purge_expired", "23 3 * * *", purge_expired),

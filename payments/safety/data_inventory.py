@@ -119,8 +119,8 @@ SHORT_LIVED = DataClass(
     {
         "contributions": "idempotency_key_hash request_digest checkout_session_params checkout_url",
         "donor_sessions": "token_hash donor_id expires_at",
-        "sign_in_links": "id address_hash browser_hash token_hash code_hash code_attempts"
-        " requested_at expires_at",
+        "sign_in_links": "id address_hash older_hashes browser_hash token_hash code_hash"
+        " code_attempts requested_at expires_at",
         "support_cases": "id staff_id donor_id expires_at",
     },
 )

@@ -126,8 +126,8 @@ INSTRUCTIONS = {
         "themselves; look again in an hour."
     ),
     AlertKind.SIGN_IN_LINK_LIMIT_REACHED: (
-        "Somebody may be feeding the sign-in form. Donors who ask for a link now get none until "
-        "the hour is over."
+        "Somebody who knows addresses of donors may be feeding the sign-in form. Links are still "
+        "sent: after three in an hour a mailbox gets one mail in five minutes."
     ),
     AlertKind.NEWSLETTER_DELIVERY_FAILED: (
         "Mend whatever takes the newsletter's addresses, then run payments newsletter retry. "
