@@ -134,12 +134,12 @@ async def test_a_job_that_fails_says_which_kind_and_not_whose(
 ) -> None:
     app_logging.configure("debug")
     gift = await newsroom.gives(98765)
-    newsroom.sandbox.faults.add("GET", "/v1/checkout/sessions", "rate_limited", remaining=3)
+    newsroom.sandbox.faults.add("GET", "/v1/checkout/sessions", "refused", remaining=1)
     await newsroom.runs_until_idle()
     found = lines(capfd)
     assert [line["event"] for line in found] == ["job_failed"]
     assert found[0]["object_type"] == "checkout.session"
-    assert found[0]["error"] == "StripeBusy"
+    assert found[0]["error"] == "InvalidRequestError"
     assert gift.id not in str(found)
     assert str(gift.stripe_session_id) not in str(found)
 

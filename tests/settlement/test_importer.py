@@ -131,7 +131,7 @@ async def test_a_charge_that_stripe_will_not_show_keeps_no_other_waiting(
     store, faults = newsroom.sandbox.account.store, newsroom.sandbox.faults
     await newsroom.gives(700)
     [charge] = [row["id"] for row in store.of_kind("charge")]
-    faults.add("GET", f"/v1/charges/{charge}", "rate_limited", 2)
+    faults.add("GET", f"/v1/charges/{charge}", "refused", 2)
     for pause in (timedelta(), timedelta(hours=49)):
         await newsroom.advances_time(pause)
         await newsroom.gives(500)
