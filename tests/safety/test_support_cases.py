@@ -14,7 +14,14 @@ from payments.infra.alerts import AlertKind
 from payments.safety import support_cases
 from payments.staff.accounts import Role
 from tests.support.colleague import Colleague, open_colleague_browser
-from tests.support.donor import OTHER_EMAIL, READER_EMAIL, code_in, link_in, open_donor_browser
+from tests.support.donor import (
+    OTHER_EMAIL,
+    READER_EMAIL,
+    code_in,
+    link_in,
+    open_donor_browser,
+    payment_fails,
+)
 from tests.support.newsroom import Newsroom, without_tokens
 from tests.support.page import Page
 
@@ -66,6 +73,19 @@ async def test_a_donor_is_found_by_however_they_type_their_address(
     assert ("donor_viewed", "the donor wrote to us, L-17") in [
         (action, reason) for action, _, reason in await sam.audit_actions()
     ]
+
+
+async def test_what_a_pause_does_to_a_failed_payment_is_said_before(newsroom: Newsroom) -> None:
+    warning = "To pause or skip also voids that payment"
+    async with open_donor_browser(newsroom, READER_EMAIL) as donor:
+        await payment_fails(donor)
+    await gives(newsroom, OTHER_EMAIL, 900)
+    async with open_colleague_browser(newsroom, "Sam", Role.SUPPORT) as sam:
+        await sam.opens_link()
+        case = await opens_case(sam)
+        assert warning in (await sam.opens(case)).text
+        assert warning not in (await presses(sam, case, "pause", months="open")).text
+        assert warning not in (await sam.opens(await opens_case(sam, OTHER_EMAIL))).text
 
 
 async def test_who_never_gave_is_not_found_and_the_search_is_audited(
