@@ -325,7 +325,13 @@ async def has_signed_in_since(
 
 
 async def sign_out(session: AsyncSession, token: str) -> None:
-    """End a session, if there is one of this token."""
+    """End every session of the donor whose session this is, in other browsers too."""
+    own = select(DonorSession.donor_id).where(DonorSession.token_hash == _sha256(token))
+    await session.execute(delete(DonorSession).where(DonorSession.donor_id.in_(own)))
+
+
+async def end_session(session: AsyncSession, token: str) -> None:
+    """End the one session of this token, if there is one."""
     await session.execute(delete(DonorSession).where(DonorSession.token_hash == _sha256(token)))
 
 

@@ -31,7 +31,7 @@ from payments.infra.context import Context
 from payments.staff import accounts, oidc_provider, sessions
 from payments.staff.accounts import Staff
 from payments.staff.oidc_provider import CLOCK_LEEWAY, ExternalAccount, OidcProvider, SsoRefused
-from payments.staff.sessions import SESSION_LIFETIME, STEP_UP_LIFETIME, AuthenticatedStaff
+from payments.staff.sessions import SESSION_LIFETIME, STEP_UP_LIFETIME
 
 ATTEMPT_LIFETIME = timedelta(minutes=10)
 ATTEMPT_COOKIE_PURPOSE = "sso attempt"
@@ -209,9 +209,16 @@ async def colleague_of_attempt(
 
 
 async def sign_in(
-    session: AsyncSession, settings: Settings, external_account: ExternalAccount, *, now: datetime
+    session: AsyncSession,
+    settings: Settings,
+    external_account: ExternalAccount,
+    *,
+    replaces: str | None,
+    now: datetime,
 ) -> tuple[Staff, str]:
-    """Start a session for the colleague of an account. Returns both, the session by its token.
+    """Start a session for the colleague of an account, in place of the browser's own.
+
+    Returns both, the session by its token.
 
     It counts as a proof of the time at which they signed in at the provider, and as none if the
     provider does not say when. Raises SsoRefused.
@@ -225,7 +232,12 @@ async def sign_in(
         )
     method = f"by {oidc_provider.provider_name(settings)}"
     return colleague, await sessions.start(
-        session, colleague, method=method, authenticated_at=authenticated_at, now=now
+        session,
+        colleague,
+        method=method,
+        replaces=replaces,
+        authenticated_at=authenticated_at,
+        now=now,
     )
 
 
@@ -236,8 +248,11 @@ async def step_up(
     external_account: ExternalAccount,
     *,
     now: datetime,
-) -> AuthenticatedStaff:
-    """Take an account as a recent proof of who is signed in. Raises SsoRefused, Unauthenticated."""
+) -> tuple[Staff, str]:
+    """Take an account as a recent proof of who is signed in.
+
+    Returns the colleague, and the new token of their session. Raises SsoRefused, Unauthenticated.
+    """
     staff_session = await sessions.resume(session, attempt.bound_to, now=now)
     colleague = await _colleague_of_account(session, settings, external_account, now=now)
     if colleague.id != staff_session.colleague.id:
@@ -254,10 +269,10 @@ async def step_up(
             "link. Nothing was done.",
             "not-reauthenticated",
         )
-    await sessions.record_step_up(
+    token = await sessions.record_step_up(
         session, staff_session, authenticated_at=external_account.authenticated_at, now=now
     )
-    return staff_session
+    return staff_session.colleague, token
 
 
 async def link_account(

@@ -3,7 +3,8 @@
 A session ends after eight hours, after a quarter of an hour without a request, and at once when its
 colleague is removed, gets another role, or loses a device. Signing in counts as a proof of who they
 are; what moves money, takes data away or lets people in asks for one of the last five minutes. A
-session token is 256 random bits, stored as its SHA-256.
+session token is 256 random bits, stored as its SHA-256. Each proof gives a new one: a token that
+was seen before is worth nothing after it.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ForeignKey, delete, update
+from sqlalchemy import ForeignKey, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -69,18 +70,31 @@ class AuthenticatedStaff:
         return now - self.authenticated_at < STEP_UP_LIFETIME
 
 
+@dataclass(frozen=True, slots=True)
+class OpenSession:
+    """One browser in which a colleague is signed in."""
+
+    started_at: datetime
+    last_seen_at: datetime
+    is_current: bool  # the one that asks
+
+
 async def start(
     session: AsyncSession,
     colleague: Staff,
     *,
     method: str,
+    replaces: str | None,
     authenticated_at: datetime | None = None,
     now: datetime,
 ) -> str:
     """Start a session and return its token. `method` is how they signed in, for the audit log.
 
-    `authenticated_at` is when they proved who they are, now unless given.
+    `replaces` is the token that the same browser holds, whose session ends. `authenticated_at` is
+    when they proved who they are, now unless given.
     """
+    replaced = StaffSession.token_sha256 == token_sha256(replaces or "")
+    await session.execute(delete(StaffSession).where(replaced))
     token = secrets.token_urlsafe(32)
     session.add(
         StaffSession(
@@ -132,16 +146,64 @@ async def record_step_up(
     *,
     authenticated_at: datetime | None = None,
     now: datetime,
-) -> None:
-    """Record that a colleague proved once more who they are, now unless given."""
-    await session.execute(
+) -> str:
+    """Record that a colleague proved once more who they are, now unless given.
+
+    Returns the new token of their session. Raises Unauthenticated if it has ended meanwhile.
+    """
+    token = secrets.token_urlsafe(32)
+    renewed = await session.scalar(
         update(StaffSession)
         .where(StaffSession.token_sha256 == bytes.fromhex(staff_session.session_id))
-        .values(authenticated_at=authenticated_at or now)
+        .values(token_sha256=token_sha256(token), authenticated_at=authenticated_at or now)
+        .returning(StaffSession.staff_id)
     )
+    if renewed is None:
+        raise Unauthenticated("This page is for staff. Sign in to go on.")
     colleague = staff_session.colleague
     await accounts.record_action_on(
         session, AuditAction.REAUTHENTICATED, colleague, by=colleague, now=now
+    )
+    return token
+
+
+async def list_open(
+    session: AsyncSession, staff_session: AuthenticatedStaff, *, now: datetime
+) -> list[OpenSession]:
+    """Return every session of a colleague that is open, the newest first."""
+    query = select(StaffSession).where(
+        StaffSession.staff_id == staff_session.colleague.id,
+        StaffSession.expires_at > now,
+        StaffSession.last_seen_at > now - SESSION_IDLE_TIMEOUT,
+    )
+    return [
+        OpenSession(
+            started_at=row.expires_at - SESSION_LIFETIME,
+            last_seen_at=row.last_seen_at,
+            is_current=row.token_sha256.hex() == staff_session.session_id,
+        )
+        for row in await session.scalars(query.order_by(StaffSession.expires_at.desc()))
+    ]
+
+
+async def end_others(
+    session: AsyncSession, staff_session: AuthenticatedStaff, *, now: datetime
+) -> None:
+    """End every session of a colleague but this one."""
+    colleague = staff_session.colleague
+    await session.execute(
+        delete(StaffSession).where(
+            StaffSession.staff_id == colleague.id,
+            StaffSession.token_sha256 != bytes.fromhex(staff_session.session_id),
+        )
+    )
+    await accounts.record_action_on(
+        session,
+        AuditAction.SIGNED_OUT,
+        colleague,
+        by=colleague,
+        reason="in every other browser",
+        now=now,
     )
 
 

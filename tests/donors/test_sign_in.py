@@ -228,6 +228,22 @@ async def test_signing_out_ends_the_session_everywhere(donor: Donor) -> None:
     await donor.opens("/manage/contributions", status=401)
 
 
+async def test_signing_in_and_out_leaves_no_older_session(donor: Donor) -> None:
+    await donor.gives()
+    await donor.signs_in()
+    first = donor.web.cookies["donor"]
+    async with open_donor_browser(donor.room) as elsewhere:
+        await elsewhere.signs_in()
+        link = link_in(await donor.requests_sign_in_link(), "/manage/enter/")
+        donor.web.cookies.set("donor", first, domain="127.0.0.1")
+        page = await donor.follows_redirect(await donor.opens_and_submits(link))
+        assert await donor.room.count("donor_sessions") == 2  # the first was replaced
+        assert donor.web.cookies["donor"] != first
+        await donor.submits(page, "/manage/leave")
+        await elsewhere.opens("/manage/contributions", status=401)
+    assert await donor.room.count("donor_sessions") == 0
+
+
 async def test_whoever_is_in_goes_straight_on(donor: Donor) -> None:
     await donor.gives()
     await donor.signs_in()

@@ -153,7 +153,7 @@ class DonorSignInPages(Controller):
             return render_link_invalid(ctx, error)
         if session_token is None:
             return rendering.render(ctx, "sign_in_code.html", token=token, wrong_code=False)
-        return _start_session(ctx, session_token)
+        return await _start_session(ctx, request, session_token)
 
     @post("/enter/{token:str}/code", request_max_body_size=SMALL_FORM_BYTES)
     async def redeem_code(
@@ -172,11 +172,11 @@ class DonorSignInPages(Controller):
             return rendering.render(
                 ctx, "sign_in_code.html", status=422, token=token, wrong_code=True
             )
-        return _start_session(ctx, session_token)
+        return await _start_session(ctx, request, session_token)
 
     @post("/leave", request_max_body_size=SMALL_FORM_BYTES)
     async def sign_out(self, ctx: NamedDependency[Context], request: AnyRequest) -> Response[Any]:
-        """End the session."""
+        """End the session, and the donor's sessions in other browsers."""
         async with ctx.sessions.begin() as session:
             await sign_in.sign_out(
                 session, request.cookies.get(session_cookie_name(ctx.settings), "")
@@ -212,7 +212,10 @@ def expired_session_cookie(settings: Settings) -> Cookie:
     return donor_cookie(settings, session_cookie_name(settings), "", max_age=timedelta())
 
 
-def _start_session(ctx: Context, session_token: str) -> Redirect:
+async def _start_session(ctx: Context, request: AnyRequest, session_token: str) -> Redirect:
+    """Give the browser a new session, in place of the one it holds."""
     name = session_cookie_name(ctx.settings)
+    async with ctx.sessions.begin() as session:
+        await sign_in.end_session(session, request.cookies.get(name, ""))
     cookie = donor_cookie(ctx.settings, name, session_token, max_age=sign_in.SESSION_LIFETIME)
     return Redirect(request_locale.localised_url(OVERVIEW_URL), status_code=303, cookies=[cookie])

@@ -12,7 +12,7 @@ from payments.core.errors import InvalidField
 from payments.infra import audit_log
 from payments.infra.audit_log import AuditAction
 from payments.infra.context import Context
-from payments.staff import accounts, administration, oidc, oidc_provider, passkeys
+from payments.staff import accounts, administration, oidc, oidc_provider, passkeys, sessions
 from payments.staff.accounts import PermissionDenied, Role, Staff
 from payments.staff.oidc import StaffLinkedAccount
 from payments.staff.passkeys import PasskeyRefused, StaffPasskey
@@ -91,6 +91,19 @@ class OwnAccountPage(Controller):
         """Remove a passkey of one's own."""
         async with ctx.sessions.begin() as session:
             await passkeys.remove(session, colleague, fingerprint, now=ctx.now())
+        return Redirect(OWN_ACCOUNT_URL, status_code=303)
+
+    @post(
+        "/sessions/end",
+        request_max_body_size=SMALL_FORM_BYTES,
+        guards=[StepUp(form_url=OWN_ACCOUNT_URL)],
+    )
+    async def end_other_sessions(
+        self, ctx: NamedDependency[Context], staff_session: NamedDependency[AuthenticatedStaff]
+    ) -> Response[Any]:
+        """Sign out in every other browser."""
+        async with ctx.sessions.begin() as session:
+            await sessions.end_others(session, staff_session, now=ctx.now())
         return Redirect(OWN_ACCOUNT_URL, status_code=303)
 
 
@@ -197,6 +210,7 @@ async def _render_own_account(
         sign_ins = await audit_log.list_entries(
             session, name=colleague.name, action=AuditAction.SIGNED_IN, limit=RECENT_SIGN_INS
         )
+        open_sessions = await sessions.list_open(session, staff_session, now=ctx.now())
     is_supported = passkeys.is_supported(ctx.settings)
     is_recent = staff_session.is_recently_authenticated(ctx.now())
     options = ""
@@ -226,6 +240,14 @@ async def _render_own_account(
             for entry in sign_ins
         ],
         passkeys=[_passkey_view(ctx, passkey) for passkey in existing],
+        open_sessions=[
+            {
+                "started": view_models.format_minute(ctx, one.started_at),
+                "seen": view_models.format_minute(ctx, one.last_seen_at),
+                "is_current": one.is_current,
+            }
+            for one in open_sessions
+        ],
     )
     return layout.allow_script(ctx, page)
 

@@ -44,10 +44,11 @@ class StaffSignInPages(Controller):
     ) -> Response[Any]:
         """Show the sign-in page. Whoever is signed in already goes on."""
         return_url = auth.safe_return_url(request.query_params.get("back", ""))
-        token = request.cookies.get(cookies.session_cookie_name(ctx.settings))
         try:
             async with ctx.sessions.begin() as session:
-                staff_session = await sessions.current(session, token, now=ctx.now())
+                staff_session = await sessions.current(
+                    session, _own_token(ctx, request), now=ctx.now()
+                )
         except Unauthenticated:
             return auth.render_sign_in(ctx, return_url)
         return _redirect(staff_session.colleague, return_url)
@@ -67,7 +68,11 @@ class StaffSignInPages(Controller):
                     now=ctx.now(),
                 )
                 token = await sessions.start(
-                    session, colleague, method="by a passkey", now=ctx.now()
+                    session,
+                    colleague,
+                    method="by a passkey",
+                    replaces=_own_token(ctx, request),
+                    now=ctx.now(),
                 )
         except PasskeyRefused as error:
             await _record_refusal(ctx, error, AuditAction.SIGN_IN_FAILED)
@@ -105,7 +110,9 @@ class StaffSignInPages(Controller):
         """Redeem a link and start a session; register a passkey, if the form has one."""
         credential = (await form_data(request)).get("answer", "")
         try:
-            colleague, session_token = await _redeem_link(ctx, token, credential)
+            colleague, session_token = await _redeem_link(
+                ctx, token, credential, replaces=_own_token(ctx, request)
+            )
         except LinkInvalid as error:
             async with ctx.sessions.begin() as session:
                 await audit_log.record_anonymous(
@@ -147,25 +154,32 @@ class StaffSignInPages(Controller):
         fields = await form_data(request)
         return_url = auth.safe_return_url(fields.get("back", ""))
         try:
-            await _verify_step_up(ctx, staff_session, fields.get("answer", ""))
+            token = await _verify_step_up(ctx, staff_session, fields.get("answer", ""))
         except PasskeyRefused as error:
             await _record_refusal(ctx, error, AuditAction.REAUTHENTICATION_FAILED)
             return await auth.render_step_up(
                 ctx, staff_session, return_url, status=error.status, error=error.detail
             )
-        return _redirect(staff_session.colleague, return_url)
+        return _redirect_with_session(ctx, staff_session.colleague, token, return_url)
 
     @post("/leave", request_max_body_size=SMALL_FORM_BYTES)
     async def sign_out(self, ctx: NamedDependency[Context], request: AnyRequest) -> Response[Any]:
         """End the session, if there is one."""
-        token = request.cookies.get(cookies.session_cookie_name(ctx.settings), "")
         async with ctx.sessions.begin() as session:
-            await sessions.sign_out(session, token, now=ctx.now())
+            await sessions.sign_out(session, _own_token(ctx, request) or "", now=ctx.now())
         expired = cookies.session_cookie(ctx.settings, "", max_age=cookies.EXPIRED)
         return Redirect("/staff/sign-in", status_code=303, cookies=[expired])
 
 
-async def _redeem_link(ctx: Context, token: str, credential: str) -> tuple[Staff, str]:
+def _own_token(ctx: Context, request: AnyRequest) -> str | None:
+    """Return the session token that the browser holds, if it holds one."""
+    token: str | None = request.cookies.get(cookies.session_cookie_name(ctx.settings))
+    return token
+
+
+async def _redeem_link(
+    ctx: Context, token: str, credential: str, *, replaces: str | None
+) -> tuple[Staff, str]:
     """Return whom a link was for, and the token of their new session."""
     async with ctx.sessions.begin() as session:
         colleague = await accounts.redeem_link(session, token, now=ctx.now())
@@ -179,11 +193,12 @@ async def _redeem_link(ctx: Context, token: str, credential: str) -> tuple[Staff
                 now=ctx.now(),
             )
         return colleague, await sessions.start(
-            session, colleague, method="by a one-time link", now=ctx.now()
+            session, colleague, method="by a one-time link", replaces=replaces, now=ctx.now()
         )
 
 
-async def _verify_step_up(ctx: Context, staff_session: AuthenticatedStaff, credential: str) -> None:
+async def _verify_step_up(ctx: Context, staff_session: AuthenticatedStaff, credential: str) -> str:
+    """Return the new token of a session, renewed by a passkey. Raises PasskeyRefused."""
     async with ctx.sessions.begin() as session:
         colleague = await passkeys.authenticate(
             session,
@@ -195,7 +210,7 @@ async def _verify_step_up(ctx: Context, staff_session: AuthenticatedStaff, crede
         )
         if colleague.id != staff_session.colleague.id:
             raise PasskeyRefused("This is a colleague's passkey.", staff_id=colleague.id)
-        await sessions.record_step_up(session, staff_session, now=ctx.now())
+        return await sessions.record_step_up(session, staff_session, now=ctx.now())
 
 
 async def _record_refusal(ctx: Context, error: PasskeyRefused, action: AuditAction) -> None:

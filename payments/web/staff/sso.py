@@ -107,7 +107,8 @@ class StaffSsoPages(Controller):
         try:
             attempt = oidc.decode_attempt(ctx.settings, cookie, now=ctx.now())
             account = await oidc.redeem_callback(ctx, oidc_provider, attempt, request.query_params)
-            response = await _complete(ctx, attempt, account)
+            replaces = request.cookies.get(cookies.session_cookie_name(ctx.settings))
+            response = await _complete(ctx, attempt, account, replaces)
         except (SsoFailed, LinkInvalid, Unauthenticated) as error:
             await _record_refusal(ctx, attempt, error)
             response = _render_failed(ctx, attempt, error)
@@ -140,20 +141,26 @@ async def _redirect_to_provider(
     return Redirect(url, status_code=303, cookies=[cookie])
 
 
-async def _complete(ctx: Context, attempt: SsoAttempt, account: ExternalAccount) -> Response[Any]:
-    """Do what the attempt was for, in one transaction."""
-    settings, now = ctx.settings, ctx.now()
+async def _complete(
+    ctx: Context, attempt: SsoAttempt, account: ExternalAccount, replaces: str | None
+) -> Response[Any]:
+    """Do what the attempt was for, in one transaction. The session has a new token afterwards."""
+    settings, now, title = ctx.settings, ctx.now(), "Signed in"
     async with ctx.sessions.begin() as session:
         if attempt.purpose is SsoPurpose.STEP_UP:
-            staff_session = await oidc.step_up(session, settings, attempt, account, now=now)
-            return _render_continue(ctx, "Confirmed", attempt, staff_session.colleague)
-        if attempt.purpose is SsoPurpose.LINK:
+            title = "Confirmed"
+            colleague, token = await oidc.step_up(session, settings, attempt, account, now=now)
+        elif attempt.purpose is SsoPurpose.LINK:
             colleague = await accounts.redeem_link(session, attempt.bound_to, now=now)
             await oidc.link_account(session, settings, colleague, account, now=now)
-            token = await sessions.start(session, colleague, method="by a one-time link", now=now)
+            token = await sessions.start(
+                session, colleague, method="by a one-time link", replaces=replaces, now=now
+            )
         else:
-            colleague, token = await oidc.sign_in(session, settings, account, now=now)
-    response = _render_continue(ctx, "Signed in", attempt, colleague)
+            colleague, token = await oidc.sign_in(
+                session, settings, account, replaces=replaces, now=now
+            )
+    response = _render_continue(ctx, title, attempt, colleague)
     response.cookies.append(cookies.session_cookie(settings, token))
     return response
 
