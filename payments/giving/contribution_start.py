@@ -4,7 +4,6 @@ The row's id is the idempotency key of the call to Stripe, so there is one sessi
 call is made. What a crash leaves between the two is taken up by a schedule.
 """
 
-import hashlib
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -28,12 +27,13 @@ from payments.giving.contributions import (
     ContributionOrigin,
     ContributionStatus,
 )
-from payments.infra import isolation, retries, stripe_account, stripe_client
+from payments.infra import isolation, retries, signing, stripe_account, stripe_client
 from payments.infra.context import Context
-from payments.risk import donor_notice, emergency_stops, rate_limit
+from payments.risk import buckets, donor_notice, emergency_stops, rate_limit
 from payments.risk.request_context import RequestContext
 
 REQUEST_KEY_LIFETIME = timedelta(hours=24)  # of the Idempotency-Keys that callers send us
+KEY_PURPOSE = "idempotency key"
 RESUME_AFTER = timedelta(minutes=1)  # before the schedule takes up what a request did not finish
 
 
@@ -47,10 +47,10 @@ async def start(
 ) -> Contribution:
     """Store the reader's decision, then open a Checkout Session for it.
 
-    The same `idempotency_key` with the same request returns the same contribution. Raises
-    IdempotencyKeyReused for another request; what `donor_notice` and `rate_limit` raise for a
-    request they refuse; StripeUnavailable when Stripe does not answer: the row then stays, and
-    `resume_started` opens its session.
+    The same `idempotency_key` from the same network with the same request returns the same
+    contribution; from another network it is another. Raises IdempotencyKeyReused for another
+    request; what `donor_notice` and `rate_limit` raise for a request they refuse; StripeUnavailable
+    when Stripe does not answer: the row then stays, and `resume_started` opens its session.
     """
     try:
         row = await _insert_or_get(
@@ -77,7 +77,7 @@ async def _insert_or_get(
     variant: str | None,
 ) -> Contribution:
     """Insert the row if the rate limits allow it, or return the one this key created."""
-    key_hash = hashlib.sha256(idempotency_key.encode()).digest()
+    key_hash = _key_hash(ctx, idempotency_key, request_context)
     digest = contribution_request.digest()
     contribution_id, now = new_row_id(), ctx.now()
     async with ctx.sessions.begin() as session:
@@ -123,6 +123,16 @@ async def _insert_or_get(
             field="Idempotency-Key",
         )
     return row
+
+
+def _key_hash(ctx: Context, idempotency_key: str, request_context: RequestContext) -> bytes:
+    """Return what stands for a key in the name space of whoever sent it.
+
+    The key is random, so that nobody who has the hash, even with our secret, finds the network.
+    """
+    network = buckets.network_of(request_context.client_ip, buckets.NARROW_PREFIX)
+    parts = f"{network}\0{idempotency_key}"
+    return signing.hmac_digests(ctx.settings.hmac_keys, KEY_PURPOSE, parts)[0]
 
 
 async def open_checkout(ctx: Context, contribution_id: str) -> Contribution:

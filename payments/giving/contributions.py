@@ -91,7 +91,7 @@ class Contribution(IntervalColumns, db.Base):
     variant: Mapped[str | None] = mapped_column(String(32))  # of the campaign, drawn at random
     language: Mapped[str] = mapped_column(String(8), server_default=i18n.DEFAULT_LOCALE)  # of mails
     donor_id: Mapped[db.Id | None] = mapped_column(ForeignKey("donors.id"), index=True)
-    # SHA-256 of the caller's Idempotency-Key and of what it asked for
+    # Keyed hash of the caller's network and Idempotency-Key; SHA-256 of what it asked for
     idempotency_key_hash: Mapped[bytes | None] = mapped_column(unique=True)
     request_digest: Mapped[bytes | None]
     # stored until Stripe has answered, so that a repeated call is the same call

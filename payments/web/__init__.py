@@ -25,6 +25,7 @@ newsletter        signing up, confirming and leaving
 paths             where the addresses of colleagues and of machines begin
 origins           the base URL and its alternates
 reminders         signing up, confirming, the calendar file and leaving
+static_files      style sheets and scripts
 security_txt      /.well-known/security.txt
 signup_limit      sign-ups by one network
 """

@@ -17,7 +17,6 @@ from litestar.config.allowed_hosts import AllowedHostsConfig
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.openapi import OpenAPIConfig
-from litestar.static_files import create_static_files_router
 from litestar.types import ControllerRouterHandler
 
 from payments.core import money, settings
@@ -41,6 +40,7 @@ from payments.web import (
     risk_check,
     security_headers,
     security_txt,
+    static_files,
 )
 from payments.web.api import campaigns as campaigns_api
 from payments.web.api import contributions, mail_events, reminders
@@ -148,9 +148,7 @@ def build(options: AppOptions, *, lifespan: Sequence[Lifespan] = ()) -> Litestar
         health.seen_client,
         health.metrics,
         routes.receive_event,
-        create_static_files_router(
-            "/static", [rendering.WEB_DIR / "static"], cache_control=None, include_in_schema=False
-        ),
+        static_files.router(),
     ]
     if options.has_sso:
         handlers.append(sso.StaffSsoPages)

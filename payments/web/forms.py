@@ -26,8 +26,14 @@ INVALID_FIELD = re.compile(r".*\.(\w+)[^`.]*`", re.DOTALL)
 
 
 async def form_data(request: AnyRequest) -> dict[str, str]:
-    """Return the fields of a form. Files are left out; of a repeated field the last one counts."""
-    fields = await request.form()
+    """Return the fields of a form. Files are left out; of a repeated field the last one counts.
+
+    Raises ClientException for what no browser sends: a part in an unknown or wrong charset.
+    """
+    try:
+        fields = await request.form()
+    except (UnicodeError, LookupError) as error:  # the framework decodes a part as it says it is
+        raise ClientException from error
     return {name: value for name, value in fields.items() if isinstance(value, str)}
 
 

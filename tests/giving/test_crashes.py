@@ -409,7 +409,11 @@ async def kill_under_load(server: Process, settings: Settings, after: int) -> tu
 
 async def sends_secrets(server: Process) -> None:
     """Send what must be in no log."""
-    headers = {"idempotency-key": "canary", "cookie": "staff=canary", "user-agent": "canary"}
+    headers = {
+        "idempotency-key": "canary-0123456789-0123456789",
+        "cookie": "staff=canary",
+        "user-agent": "canary",
+    }
     gift = {"amount": 987654, "currency": "usd", "frequency": "once", "canary": "x"}
     async with client_of(server) as web:
         for _ in range(2):

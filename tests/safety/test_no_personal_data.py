@@ -273,7 +273,7 @@ async def gives(
 async def asks_by_program(room: Newsroom, person: Person) -> None:
     async with sits_down(room, person) as reader:
         body = {"amount": 700, "currency": "usd", "frequency": "monthly", "article": person.story}
-        key = {"idempotency-key": person.address}
+        key = {"idempotency-key": f"{person.address}-0123456789"}
         asked = await reader.web.post("/api/contributions", json=body, headers=key)
         assert asked.status_code == 201, asked.text
         await pay(asked.json()["checkout_url"], email=person.typed, name=person.name)

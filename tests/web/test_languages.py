@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -127,7 +128,7 @@ async def test_staff_pages_and_programs_are_answered_in_english(newsroom: Newsro
     answer = await newsroom.web.post(
         "/api/contributions",
         json={"amount": 1, "currency": "usd", "frequency": "once", "locale": "ru"},
-        headers={**RUSSIAN, "Idempotency-Key": "k"},
+        headers={**RUSSIAN, "Idempotency-Key": uuid4().hex},
     )
     assert answer.json()["detail"] == "The smallest amount is 2.00 USD. Nothing was charged."
 

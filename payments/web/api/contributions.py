@@ -21,6 +21,8 @@ from payments.web.forms import AnyRequest, strict_json
 MAX_BODY_BYTES = 16 * 1024
 # In Python `$` also matches before a final line break; other readers of the schema differ.
 PATTERN_END = r"$(?!\n)"
+# Of an Idempotency-Key: what any UUID has, and neither a count nor a word.
+MIN_KEY_LENGTH, MIN_KEY_LETTERS = 22, 8
 Slug = Annotated[str, msgspec.Meta(pattern=rf"^{SLUG_REGEX}{PATTERN_END}", max_length=64)]
 Locale = Annotated[str, msgspec.Meta(pattern=rf"^[a-z]{{2,3}}(-[A-Za-z0-9]{{2,4}})?{PATTERN_END}")]
 
@@ -69,16 +71,18 @@ class ContributionOut(msgspec.Struct, frozen=True):
 def _idempotency_key(request: AnyRequest) -> str:
     """Return the key of a request, with or without the quotes of a structured field.
 
-    Raises IdempotencyKeyMissing, also for a malformed key or for several.
+    Raises IdempotencyKeyMissing, also for a malformed key, for several, and for one that somebody
+    could guess: two programs might use it, and its hash would not hide the network in it.
     """
     values = request.headers.getall("idempotency-key", [])
     key = values[0].strip() if len(values) == 1 else ""
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
-    if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
+    is_text = MIN_KEY_LENGTH <= len(key) <= 255 and key.isascii() and key.isprintable()
+    if not is_text or len(set(key)) < MIN_KEY_LETTERS:
         raise IdempotencyKeyMissing(
-            "Send one Idempotency-Key header of 1 to 255 visible ASCII characters, new for each "
-            "gift. Nothing was charged.",
+            f"Send one Idempotency-Key header of {MIN_KEY_LENGTH} to 255 visible ASCII characters, "
+            "random and new for each gift, such as a UUID. Nothing was charged.",
             field="Idempotency-Key",
         )
     return key
@@ -113,8 +117,15 @@ class ContributionsApi(Controller):
             HeaderParameter(
                 name="Idempotency-Key",
                 pattern="^[ -~]+$",
+                min_length=MIN_KEY_LENGTH,
                 max_length=257,  # with the quotes of a structured field
-                description="The same key and body give the same contribution for a day.",
+                description=(
+                    "A random text, new for each gift, such as a UUID. For a day the same key and "
+                    "body from the same program give the same contribution. A program is known by "
+                    "the network it calls from (a /24 of IPv4, a /56 of IPv6) and its `Origin`: "
+                    "from elsewhere they start another contribution, with a page of its own to pay "
+                    "on."
+                ),
             ),
         ],
     ) -> ContributionOut:
@@ -129,7 +140,10 @@ class ContributionsApi(Controller):
             ctx, request, key, data.proof, declaration_accepted=data.declaration is True
         )
         contribution = await contribution_start.start(
-            ctx, contribution_request, idempotency_key=f"api:{key}", request_context=request_context
+            ctx,
+            contribution_request,
+            idempotency_key=f"api:{request.headers.get('origin', '')}\0{key}",
+            request_context=request_context,
         )
         await article_counts.record_start(ctx, request.app.state.articles, data.article)
         return _contribution_out(contribution)

@@ -98,11 +98,10 @@ class DonatePage(Controller):
     @post(request_max_body_size=MAX_FORM_BYTES)
     async def submit(self, ctx: NamedDependency[Context], request: AnyRequest) -> Response[Any]:
         """Start the contribution and redirect to Stripe, or show the form with what was wrong."""
-        fields = await request.form()
-        typed = FormData({name: value for name, value in fields.items() if isinstance(value, str)})
+        typed = FormData(await forms.form_data(request))
         request_locale.override(typed["locale"])
         try:
-            submission = await _parse_submission(ctx, typed, field_names=frozenset(fields))
+            submission = await _parse_submission(ctx, typed, field_names=frozenset(typed.values))
         except PaymentsError as error:
             return await _render_with_error(ctx, request, typed, error, status=422)
         contribution_request = submission.contribution_request

@@ -257,11 +257,15 @@ async def test_another_host_name_is_refused(newsroom: Newsroom, host: str) -> No
 # --- the key --------------------------------------------------------------------------------------
 
 
+RANDOM = uuid4().hex.encode()
+
+
 @refused
 @pytest.mark.parametrize(
     "keys",
-    [[], [b""], [b"   "], [b'""'], [b"a" * 256], ["gêft".encode()], [b"\xff"], [b"a\tb"],
-     [b"one", b"two"], [b"same", b"same"]],
+    [[], [b""], [b"   "], [b'""'], [RANDOM * 8], [b"a" * 32], [b"order-17"], [RANDOM[:21]],
+     [RANDOM + "ê".encode()], [RANDOM + b"\xff"], [RANDOM + b"\tb"], [RANDOM, RANDOM[::-1]],
+     [RANDOM, RANDOM]],
 )  # fmt: skip
 async def test_without_one_proper_key_nothing_is_begun(
     newsroom: Newsroom, keys: list[bytes]
@@ -289,6 +293,36 @@ async def test_the_same_key_and_body_give_the_same_answer_and_one_session(
     assert len({answer.text for answer in answers}) == 1
     assert await newsroom.count("contributions") == rows + 1
     assert len(sessions(newsroom) - there) == 1
+
+
+async def test_whoever_has_anothers_key_gets_a_session_of_their_own(newsroom: Newsroom) -> None:
+    """A program is known by its network and its site: one that calls again is still the same."""
+    rows, there, key = await newsroom.count("contributions"), sessions(newsroom), uuid4().hex
+    networks = ("203.0.113.7", "203.0.113.200", "198.51.100.7", "2001:db8::7")
+    answers = [
+        await send(newsroom, json.dumps(GIFT), idempotency_key=key, x_forwarded_for=ip)
+        for ip in networks
+    ]
+    answers += [
+        await send(newsroom, json.dumps(GIFT), idempotency_key=key, origin=site)
+        for site in ("https://one.example", "https://other.example", "https://one.example")
+    ]
+    assert {answer.status_code for answer in answers} == {201}
+    urls = [answer.json()["checkout_url"] for answer in answers]
+    assert (urls[0], urls[4]) == (urls[1], urls[6])
+    assert len(set(urls)) == len(sessions(newsroom) - there) == 5
+    assert await newsroom.count("contributions") == rows + 5
+
+
+async def test_a_form_with_anothers_id_leads_to_a_page_of_its_own(newsroom: Newsroom) -> None:
+    """An id is in the page that a browser shows, which somebody may have saved and passed on."""
+    form = Page((await newsroom.web.get("/donate")).text).form("/donate").submission()
+    led = [
+        await newsroom.web.post("/donate", data=form, headers={"x-forwarded-for": ip})
+        for ip in ("203.0.113.7", "203.0.113.7", "198.51.100.7")
+    ]
+    there = [answer.headers["location"] for answer in led]
+    assert there[0] == there[1] != there[2]
 
 
 @pytest.mark.parametrize(
