@@ -32,11 +32,12 @@ from tests.support.stripe_dashboard import pay_once, with_card
 pytestmark = pytest.mark.anyio
 
 HOME = "198.51.100.7"
+DECLINES = 8  # the setting: fewer than in production, and the same rules
 
 
 @pytest.fixture
 async def newsroom(database: str) -> AsyncIterator[Newsroom]:
-    async with open_with_limits(database) as room:
+    async with open_with_limits(database, card_testing_declines=DECLINES) as room:
         yield room
 
 
@@ -284,7 +285,7 @@ async def tries(room: Newsroom, count: int, *, declined: int, first: int = 0) ->
 
 
 async def test_many_declined_cards_raise_the_level_and_call_a_person(newsroom: Newsroom) -> None:
-    await tries(newsroom, 20, declined=8)
+    await tries(newsroom, DECLINES, declined=3)
     assert (await asks(newsroom)).status_code == 428
     assert await newsroom.rows("SELECT kind, closed_at FROM alerts") == [("card_testing", None)]
     await newsroom.advances_time(timedelta(minutes=61))
@@ -294,12 +295,12 @@ async def test_many_declined_cards_raise_the_level_and_call_a_person(newsroom: N
 
 
 async def test_an_ordinary_share_of_declined_cards_changes_nothing(newsroom: Newsroom) -> None:
-    await tries(newsroom, 24, declined=6)
+    await tries(newsroom, DECLINES, declined=2)
     assert (await asks(newsroom)).status_code == 201
 
 
 async def test_mostly_declined_cards_pause_small_gifts_and_no_others(newsroom: Newsroom) -> None:
-    await tries(newsroom, 20, declined=15)
+    await tries(newsroom, DECLINES, declined=6)
     refusal = await asks(newsroom, amount=499)
     assert refusal.status_code == 503
     assert "5.00 USD" in refusal.json()["detail"]
@@ -315,9 +316,9 @@ async def test_mostly_declined_cards_pause_small_gifts_and_no_others(newsroom: N
 
 
 async def test_the_next_pause_takes_less_and_lasts_longer(newsroom: Newsroom) -> None:
-    await tries(newsroom, 20, declined=20)
+    await tries(newsroom, DECLINES, declined=DECLINES)
     await newsroom.advances_time(timedelta(minutes=16))
-    for number in range(5):
+    for number in range(DECLINES // 4):
         proof = solved((await newsroom.web.get("/api/challenge")).json())
         answer = await asks(newsroom, f"10.9.{number}.1", amount=200, proof=proof)
         await newsroom.pays(answer.json()["checkout_url"], DECLINED)
@@ -329,7 +330,7 @@ async def test_the_next_pause_takes_less_and_lasts_longer(newsroom: Newsroom) ->
 
 
 async def test_declined_renewals_are_no_attack(newsroom: Newsroom) -> None:
-    for number in range(22):
+    for number in range(DECLINES + 1):
         answer = await asks(newsroom, f"10.0.{number}.1", amount=500, frequency="monthly")
         await newsroom.pays(answer.json()["checkout_url"], "4000000000000341")
     await newsroom.runs_until_idle()
@@ -340,7 +341,7 @@ async def test_declined_renewals_are_no_attack(newsroom: Newsroom) -> None:
     # nor are a shop's, whose charges are nobody's for an hour, or for good
     customer, card = with_card(newsroom, "buyer@example.org")
     newsroom.sandbox.fail_card(card)
-    for _ in range(22):
+    for _ in range(DECLINES + 1):
         with pytest.raises(ApiError):
             pay_once(newsroom, customer, card, 2900, shop="letters")
     await newsroom.runs_until_idle()
@@ -543,7 +544,7 @@ async def test_a_network_gets_retry_after_for_its_next_contribution(newsroom: Ne
 
 
 async def test_a_pause_says_when_it_ends(newsroom: Newsroom) -> None:
-    await tries(newsroom, 20, declined=20)
+    await tries(newsroom, DECLINES, declined=DECLINES)
     newsroom.clock.advance(timedelta(minutes=5))
     refusal = await asks(newsroom, amount=200)
     assert (refusal.status_code, refusal.headers["retry-after"]) == (503, "600")
