@@ -56,6 +56,7 @@ from payments.core.setting_types import (
 STRIPE_API = "https://api.stripe.com"
 ENV_PREFIX = "PAYMENTS_"
 
+ADDRESS_HASH_COST = 12
 DEFAULT_RATE_LIMIT_GIFTS = 3  # in ten minutes; the other limits follow from it
 
 
@@ -318,6 +319,11 @@ class Settings(BaseModel):
     def accounting_zoneinfo(self) -> ZoneInfo:
         """The zone in which finance counts days and months."""
         return ZoneInfo(self.accounting_zone)
+
+    @property
+    def address_hash_cost(self) -> int:
+        """How slow the hash of an address is: the exponent of scrypt's N. Less in tests alone."""
+        return 1 if self.environment == "test" and not self.livemode else ADDRESS_HASH_COST
 
     @property
     def uses_https(self) -> bool:

@@ -16,9 +16,9 @@ from payments.core.email import normalise_email
 from payments.core.errors import InvalidField
 from payments.core.identifiers import new_row_id
 from payments.core.settings import Settings
-from payments.infra import db, signing
+from payments.infra import address_hash, db
 
-HMAC_PURPOSE = "donor"
+HASH_PURPOSE = "donor"
 ERASURE_RETENTION = timedelta(days=30)  # Stripe may send events of an erased donor for so long
 
 
@@ -61,33 +61,36 @@ class GlobalErasure(db.Base):
     erased_at: Mapped[db.Timestamp] = mapped_column(primary_key=True)
 
 
-def address_hashes(settings: Settings, address: str) -> list[bytes]:
+async def address_hashes(settings: Settings, address: str) -> list[bytes]:
     """Return the keyed hashes of an address, the newest key's first. Raises InvalidField."""
-    return signing.hmac_digests(settings.hmac_keys, HMAC_PURPOSE, normalise_email(address))
+    return await address_hash.digests(settings, HASH_PURPOSE, normalise_email(address))
 
 
-def lenient_address_hashes(settings: Settings, address: str) -> list[bytes]:
-    """Return the hashes of an address of Stripe's, valid or not: no gift is lost over it."""
+async def lenient_address_hashes(settings: Settings, address: str | None) -> list[bytes]:
+    """Return the hashes of an address of Stripe's, valid or not: no gift is lost over it. Empty
+    where there is none.
+    """
+    if not address:
+        return []
     try:
-        return address_hashes(settings, address)
+        return await address_hashes(settings, address)
     except InvalidField:
-        return signing.hmac_digests(settings.hmac_keys, HMAC_PURPOSE, address.strip().casefold())
+        return await address_hash.digests(settings, HASH_PURPOSE, address.strip().casefold())
 
 
 async def find_or_create(
     session: AsyncSession,
-    settings: Settings,
+    hashes: Sequence[bytes],
     *,
-    address: str,
     stripe_customer_id: str | None,
     contributed_at: datetime,
     now: datetime,
 ) -> str | None:
-    """Return the id of the donor with an address, created if they are new, with this customer.
+    """Return the id of the donor with an address, by its hashes, created if they are new, with this
+    customer.
 
     None for a donor who was erased after `contributed_at`: they stay erased.
     """
-    hashes = lenient_address_hashes(settings, address)
     # This lock and the one that an erasure takes wait for each other.
     donor = await session.scalar(
         select(Donor)
@@ -137,19 +140,16 @@ async def of_customer(session: AsyncSession, stripe_customer_id: str | None) -> 
     return donor
 
 
-def has_address(settings: Settings, donor: Donor, address: str | None) -> bool:
-    """Whether an address of Stripe's is a donor's; None is of one without an address."""
-    if address is None:
-        return donor.address_hash is None
-    return donor.address_hash in lenient_address_hashes(settings, address)
+def has_address(donor: Donor, hashes: Sequence[bytes]) -> bool:
+    """Whether an address of Stripe's, by its hashes, is a donor's; none is of one without."""
+    return donor.address_hash in hashes if hashes else donor.address_hash is None
 
 
 async def move_customer(
     session: AsyncSession,
-    settings: Settings,
+    hashes: Sequence[bytes],
     stripe_customer_id: str,
     *,
-    address: str | None,
     now: datetime,
 ) -> str:
     """Make a customer at Stripe the donor of another address, or one without any. Returns their id.
@@ -157,11 +157,10 @@ async def move_customer(
     Their contributions are moved by the caller.
     """
     donor_id = None
-    if address is None:
+    if not hashes:
         donor_id = new_row_id()
         await session.execute(insert(Donor).values(id=donor_id, created_at=now))
     else:
-        hashes = lenient_address_hashes(settings, address)
         by_address = select(Donor.id).where(Donor.address_hash.in_(hashes)).limit(1)
         donor_id = await session.scalar(by_address)
         if donor_id is None:
@@ -188,7 +187,7 @@ async def customers_of(session: AsyncSession, donor_id: str) -> list[str]:
 
 async def find_by_address(session: AsyncSession, settings: Settings, *, address: str) -> str | None:
     """Return the id of the donor with an address, if there is one. Raises InvalidField."""
-    hashes = address_hashes(settings, address)
+    hashes = await address_hashes(settings, address)
     donor_id: str | None = await session.scalar(
         select(Donor.id).where(Donor.address_hash.in_(hashes)).order_by(Donor.created_at).limit(1)
     )

@@ -92,7 +92,7 @@ async def request_link(
 
     Nothing is looked up, so that neither timing nor a lock tells who gives: the worker decides.
     """
-    newest, *older = donors.address_hashes(settings, address)
+    newest, *older = await donors.address_hashes(settings, address)
     row = _new_link(newest, older, browser_secret=browser_secret, now=now)
     session.add(row)
     return row.id

@@ -163,8 +163,7 @@ async def _find_or_create_donor(
         return None
     return await donors.find_or_create(
         session,
-        ctx.settings,
-        address=address,
+        await donors.lenient_address_hashes(ctx.settings, address),
         stripe_customer_id=stripe_client.id_of(fetched.customer),
         contributed_at=_completed_at(fetched),
         now=ctx.now(),

@@ -53,21 +53,21 @@ async def of_donor(ctx: Context, donor: Donor) -> str | None:
         )
     for customer_id in customer_ids:
         address = await of_customer(ctx, customer_id)
-        if _is_address_of(ctx, donor, address):
+        if await _is_address_of(ctx, donor, address):
             return address
     if session_id is None:
         return None
     with stripe_client.translate_errors():
         checkout = await ctx.stripe.v1.checkout.sessions.retrieve_async(session_id)
     address = checkout.customer_details.email if checkout.customer_details is not None else None
-    return address if _is_address_of(ctx, donor, address) else None
+    return address if await _is_address_of(ctx, donor, address) else None
 
 
-def _is_address_of(ctx: Context, donor: Donor, address: str | None) -> bool:
+async def _is_address_of(ctx: Context, donor: Donor, address: str | None) -> bool:
     """Whether an address has this donor's hash: a customer's address may have been changed."""
     try:
-        return address is not None and donor.address_hash in donors.address_hashes(
-            ctx.settings, address
+        return address is not None and donors.has_address(
+            donor, await donors.address_hashes(ctx.settings, address)
         )
     except InvalidField:
         return False
@@ -80,7 +80,10 @@ async def sync_if_changed(ctx: Context, customer: stripe.Customer) -> None:
     """Do as `sync_address` if a customer, as just fetched, has not the address of their donor."""
     async with ctx.sessions() as session:
         donor = await donors.of_customer(session, customer.id)
-    if donor is not None and not donors.has_address(ctx.settings, donor, customer.email or None):
+    if donor is None:
+        return
+    hashes = await donors.lenient_address_hashes(ctx.settings, customer.email)
+    if not donors.has_address(donor, hashes):
         await sync_address(ctx, customer.id)
 
 
@@ -97,10 +100,10 @@ async def sync_address(ctx: Context, customer_id: str) -> None:
         customer = await ctx.stripe.v1.customers.retrieve_async(customer_id)
     if getattr(customer, "deleted", False):
         return
-    address = customer.email or None
+    hashes = await donors.lenient_address_hashes(ctx.settings, customer.email)
     async with ctx.sessions() as session:
         donor = await donors.of_customer(session, customer_id)
-        if donor is None or donors.has_address(ctx.settings, donor, address):
+        if donor is None or donors.has_address(donor, hashes):
             return
     with stripe_client.translate_errors():
         checkouts = await ctx.stripe.v1.checkout.sessions.list_async(
@@ -112,9 +115,7 @@ async def sync_address(ctx: Context, customer_id: str) -> None:
         current = await donors.of_customer(session, customer_id)
         if current is None or current.id != donor.id:
             return  # erased or moved in the meantime
-        new_id = await donors.move_customer(
-            session, ctx.settings, customer_id, address=address, now=ctx.now()
-        )
+        new_id = await donors.move_customer(session, hashes, customer_id, now=ctx.now())
         begun = select(Subscription.contribution_id).where(
             Subscription.stripe_customer_id == customer_id
         )

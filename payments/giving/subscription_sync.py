@@ -274,17 +274,17 @@ async def _attach_donor(
         await _enqueue_cancellation(session, fetched.id, actor=actor, now=ctx.now())
         return True
     customer_id = stripe_client.id_of(fetched.customer)
+    hashes = await donors.lenient_address_hashes(ctx.settings, email)
     known = await donors.of_customer(session, customer_id)
-    if known is not None and not donors.has_address(ctx.settings, known, email or None):
+    if known is not None and not donors.has_address(known, hashes):
         # the address was changed at Stripe, and its event may have been lost
         await job_queue.enqueue_sync(session, "customer", customer_id or "")
         return False
-    if not email:
+    if not hashes:
         return False
     donor_id = await donors.find_or_create(
         session,
-        ctx.settings,
-        address=email,
+        hashes,
         stripe_customer_id=customer_id,
         contributed_at=from_unix(fetched.start_date),
         now=ctx.now(),

@@ -1,5 +1,6 @@
 """What the service runs on: PostgreSQL, the job queue, Stripe's API, logs, alerts, the audit log.
 
+address_hash                  slow hashes of e-mail addresses
 alerts                        what a person must look at
 audit_log                     which colleague did or saw what, and why
 chart_renderer                Vega-Lite as SVG, in a child process

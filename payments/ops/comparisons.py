@@ -101,7 +101,7 @@ async def _customer_values(ctx: Context, fetched: stripe.Customer) -> ComparedVa
     """Return the hashes that the donor of a customer may have: one under each key."""
     if not fetched.email:
         return (None,)
-    return (OneOf(tuple(donors.lenient_address_hashes(ctx.settings, fetched.email))),)
+    return (OneOf(tuple(await donors.lenient_address_hashes(ctx.settings, fetched.email))),)
 
 
 async def _leads_to_nobody(_ctx: Context, _customer_id: str) -> bool:

@@ -38,7 +38,7 @@ async def remind_if_abandoned(
     row_id = new_row_id()
     values = reminders.row_values(settings, row_id, schedule, address, now=now)
     values |= {"state": ReminderState.CHECKOUT_OPEN, "contribution_id": contribution_id}
-    hashes = address_vault.address_hashes(settings, address)
+    hashes = await address_vault.address_hashes(settings, address)
     inserted = await session.scalar(
         insert(Reminder)
         .values(**values, address_hash=hashes[0])

@@ -77,13 +77,13 @@ def _invalid_address() -> InvalidField:
     )
 
 
-def address_hashes(settings: Settings, address: str) -> list[bytes]:
+async def address_hashes(settings: Settings, address: str) -> list[bytes]:
     """Return the keyed hashes of an address, the newest key's first. Raises InvalidField.
 
     They are those by which a donor is known: a donor's reminders can be listed and erased, and are
     not sent once they gave.
     """
-    return donors.address_hashes(settings, validated_email(address))
+    return await donors.address_hashes(settings, validated_email(address))
 
 
 def has_key_store(settings: Settings) -> bool:

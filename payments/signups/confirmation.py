@@ -6,7 +6,7 @@ everybody else. Reminders and newsletter sign-ups share both limits. A mail is s
 its row is marked after the mail server has accepted the recipient and before it is given the text.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, Literal, Protocol, TypeVar
@@ -68,8 +68,8 @@ class SignupKind(Generic[Row]):
     is_unconfirmed: ColumnElement[bool]
     template: Literal["reminder_confirm", "newsletter_confirm"]
     key_settings: Callable[[Settings], Settings]  # with the key directory of the table
-    address_hashes: Callable[[Settings, str], list[bytes]]
-    suppression_hashes: Callable[[Settings, str], list[bytes]]  # by which suppression is looked up
+    address_hashes: Callable[[Settings, str], Awaitable[list[bytes]]]
+    suppression_hashes: Callable[[Settings, str], Awaitable[list[bytes]]]  # to look it up by
     suppress_address: SuppressAddress
     confirm_link: Callable[[Context, str], str]  # of a row's id
     unsubscribe_link: Callable[[Context, bytes], str]  # of an address hash
@@ -200,7 +200,7 @@ async def _send(ctx: Context, kind: SignupKind[Row], row_id: str) -> bool:
             address_vault.destroy_key(key_settings, row.id)
             await session.delete(row)  # it cannot be confirmed, so nothing of it is stored
             return False
-    hashes = kind.address_hashes(ctx.settings, address)
+    hashes = await kind.address_hashes(ctx.settings, address)
     mail = render.render(
         kind.template, row.language, _template_context(ctx, kind, row, address_hash=hashes[0])
     )
@@ -242,10 +242,10 @@ async def _may_write_to(
     """Whether an address is not suppressed, and was not written to lately."""
     now = ctx.now()
     if await suppression.is_suppressed(
-        session, kind.suppression_hashes(ctx.settings, address), now=now
+        session, await kind.suppression_hashes(ctx.settings, address), now=now
     ):
         return False
-    return await may_send(session, kind.address_hashes(ctx.settings, address), now=now)
+    return await may_send(session, await kind.address_hashes(ctx.settings, address), now=now)
 
 
 async def _mark_sent(

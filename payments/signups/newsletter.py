@@ -23,14 +23,14 @@ from sqlalchemy.orm import Mapped, mapped_column
 from payments.core.errors import InvalidField, NotFound
 from payments.core.identifiers import new_row_id
 from payments.core.settings import Settings
-from payments.infra import db, job_queue, signing
+from payments.infra import address_hash, db, job_queue, signing
 from payments.infra.context import Context
 from payments.signups import address_vault, confirmation, signup, suppression
 from payments.signups.confirmation import SignupKind
 from payments.signups.signup import CONFIRMATION_LIFETIME, UNSUBSCRIBE_LINK_LIFETIME, Signup
 from payments.signups.suppression import SuppressionReason
 
-HMAC_PURPOSE = "newsletter"
+HASH_PURPOSE = "newsletter"
 CONFIRM_PURPOSE, UNSUBSCRIBE_PURPOSE = "newsletter-confirm", "newsletter-unsubscribe"
 CONFIRMATIONS_JOB, ALL_CONFIRMATIONS = "newsletter_confirmations", "all"  # one job sends them all
 DELIVERY_JOB = "newsletter_delivery"  # the object type of one sign-up's job
@@ -108,10 +108,10 @@ def require_enabled(settings: Settings) -> None:
         raise NotFound("There is nothing at this address.")
 
 
-def address_hashes(settings: Settings, address: str) -> list[bytes]:
+async def address_hashes(settings: Settings, address: str) -> list[bytes]:
     """Return the keyed hashes of an address, the newest key's first. Raises InvalidField."""
-    return signing.hmac_digests(
-        settings.hmac_keys, HMAC_PURPOSE, address_vault.validated_email(address)
+    return await address_hash.digests(
+        settings, HASH_PURPOSE, address_vault.validated_email(address)
     )
 
 
@@ -159,7 +159,7 @@ async def sign_up(
 
     Of several of one address that nobody has confirmed, the last is stored. Raises InvalidField.
     """
-    hashes = address_hashes(settings, address)
+    hashes = await address_hashes(settings, address)
     await db.advisory_lock(session, hashes[0])
     unconfirmed_id = await session.scalar(
         select(NewsletterSignup.id).where(
@@ -292,9 +292,12 @@ def close(row: NewsletterSignup, state: SignupState, *, now: datetime) -> None:
 # --- its confirmation -----------------------------------------------------------------------------
 
 
-def _suppression_hashes(settings: Settings, address: str) -> list[bytes]:
+async def _suppression_hashes(settings: Settings, address: str) -> list[bytes]:
     """Return the hashes under which the newsletter or a reminder may have suppressed an address."""
-    return [*address_hashes(settings, address), *address_vault.address_hashes(settings, address)]
+    return [
+        *await address_hashes(settings, address),
+        *await address_vault.address_hashes(settings, address),
+    ]
 
 
 KIND = SignupKind(

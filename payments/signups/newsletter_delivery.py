@@ -94,7 +94,7 @@ async def deliver(ctx: Context, row_id: str) -> None:
         case DeliveryResult.ACCEPTED:
             await _close(ctx, row_id, SignupState.DELIVERED)
         case DeliveryResult.REJECTED:
-            hashes = newsletter.address_hashes(ctx.settings, address)
+            hashes = await newsletter.address_hashes(ctx.settings, address)
             async with ctx.sessions.begin() as session:
                 await newsletter.suppress_address(
                     session, ctx.settings, hashes, SuppressionReason.UNSUBSCRIBED, now=ctx.now()

@@ -127,15 +127,16 @@ async def send(ctx: Context, reminder_id: str) -> None:
     if address is None:
         await _close(ctx, reminder_id, ReminderState.KEY_LOST)
         return
-    if (state := await _find_closing_state(ctx, row, address)) is not None:
+    hashes = await address_vault.address_hashes(ctx.settings, address)
+    if (state := await _find_closing_state(ctx, row, hashes)) is not None:
         await _close(ctx, reminder_id, state)
         return
-    await _deliver(ctx, row, address)
+    await _deliver(ctx, row, address, hashes)
 
 
-async def _deliver(ctx: Context, row: Reminder, address: str) -> None:
-    mail = render.render("reminder", row.language, _template_context(ctx, row, address))
-    code = reminder_links.sign_code(ctx, row.id, _address_hash(ctx, address))
+async def _deliver(ctx: Context, row: Reminder, address: str, hashes: Sequence[bytes]) -> None:
+    mail = render.render("reminder", row.language, _template_context(ctx, row, hashes[0]))
+    code = reminder_links.sign_code(ctx, row.id, hashes[0])
     envelope = Envelope(
         f"{row.id}.{row.slot + 1}",
         address,
@@ -145,30 +146,27 @@ async def _deliver(ctx: Context, row: Reminder, address: str) -> None:
     )
 
     async def mark_sent() -> bool:
-        return await _mark_sent(ctx, row, address)
+        return await _mark_sent(ctx, row, hashes)
 
     async with smtp.connection(ctx.settings) as server:
         result = await smtp.send_at_most_once(server, ctx.settings, mail, envelope, mark_sent)
     if result is SendResult.NO_SUCH_MAILBOX:
-        hashes = address_vault.address_hashes(ctx.settings, address)
         async with ctx.sessions.begin() as session:
             await reminders.suppress_address(
                 session, ctx.settings, hashes, SuppressionReason.BOUNCED, now=ctx.now()
             )
 
 
-async def _mark_sent(ctx: Context, reminder: Reminder, address: str) -> bool:
+async def _mark_sent(ctx: Context, reminder: Reminder, hashes: Sequence[bytes]) -> bool:
     """Mark a slot as sent. Returns False if it was, or if something speaks against it by now."""
     async with ctx.sessions.begin() as session:
         row = await session.get(Reminder, reminder.id, with_for_update=True)
         if row is None or row.state is not ReminderState.SCHEDULED or row.slot != reminder.slot:
             return False
-        if await _closing_state(ctx, session, row, address) is not None:
+        if await _closing_state(ctx, session, row, hashes) is not None:
             return False
-        if not row.verified:
-            hashes = address_vault.address_hashes(ctx.settings, address)
-            if not await confirmation.reserve(session, hashes, now=ctx.now()):
-                return False
+        if not row.verified and not await confirmation.reserve(session, hashes, now=ctx.now()):
+            return False
         row.sent_count += 1
         _advance_slot(ctx, row, final_state=ReminderState.SENT)
         await reminder_stats.record_step(session, ctx.settings, ReminderStep.SENT, now=ctx.now())
@@ -204,16 +202,17 @@ async def _close(ctx: Context, reminder_id: str, state: ReminderState) -> None:
             reminders.close(ctx.settings, row, state, now=ctx.now())
 
 
-async def _find_closing_state(ctx: Context, row: Reminder, address: str) -> ReminderState | None:
+async def _find_closing_state(
+    ctx: Context, row: Reminder, hashes: Sequence[bytes]
+) -> ReminderState | None:
     async with ctx.sessions() as session:
-        return await _closing_state(ctx, session, row, address)
+        return await _closing_state(ctx, session, row, hashes)
 
 
 async def _closing_state(
-    ctx: Context, session: AsyncSession, row: Reminder, address: str
+    ctx: Context, session: AsyncSession, row: Reminder, hashes: Sequence[bytes]
 ) -> ReminderState | None:
     """Return the state to close a reminder with, if something speaks against sending it."""
-    hashes = address_vault.address_hashes(ctx.settings, address)
     if await suppression.is_suppressed(session, hashes, now=ctx.now()):
         return ReminderState.SUPPRESSED
     if not row.verified and not await confirmation.may_send(session, hashes, now=ctx.now()):
@@ -245,13 +244,8 @@ async def _has_contributed(
     )
 
 
-def _address_hash(ctx: Context, address: str) -> bytes:
-    return address_vault.address_hashes(ctx.settings, address)[0]
-
-
-def _template_context(ctx: Context, row: Reminder, address: str) -> dict[str, object]:
+def _template_context(ctx: Context, row: Reminder, address_hash: bytes) -> dict[str, object]:
     """Return the variables of the mail, ready to print."""
-    address_hash = _address_hash(ctx, address)
     code = reminder_links.sign_code(ctx, row.id, address_hash)
     is_last = row.slot + 1 >= row.slots
     return {

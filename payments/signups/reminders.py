@@ -147,7 +147,7 @@ async def sign_up(
     Of several of one address that nobody has confirmed, the last is stored. Raises InvalidField,
     KeyStoreMissing.
     """
-    hashes = address_vault.address_hashes(settings, address)
+    hashes = await address_vault.address_hashes(settings, address)
     await db.advisory_lock(session, hashes[0])
     unconfirmed_id = await session.scalar(
         select(Reminder.id).where(
@@ -182,7 +182,7 @@ async def sign_up_verified(
 
     It supersedes every other of the address. Raises InvalidField, KeyStoreMissing.
     """
-    hashes = address_vault.address_hashes(settings, address)
+    hashes = await address_vault.address_hashes(settings, address)
     await db.advisory_lock(session, hashes[0])
     await _close_all(session, settings, hashes, ReminderState.SUPERSEDED, now=now)
     values = row_values(settings, new_row_id(), schedule, address, now=now)
@@ -301,7 +301,7 @@ async def reactivate(
     Returns whether it was: the address must be the one the mail went to, the reminder cancelled,
     and one of its days still to come. Raises InvalidField.
     """
-    hashes = address_vault.address_hashes(settings, address)
+    hashes = await address_vault.address_hashes(settings, address)
     await db.advisory_lock(session, hashes[0])
     row = await session.get(Reminder, reminder_id, with_for_update=True)
     if address_hash not in hashes or row is None or row.state is not ReminderState.CANCELLED:

@@ -7,9 +7,14 @@ import click
 
 from payments.infra import migrate
 from payments.infra.embedded_postgres import temporary_postgres
-from tests.bench import creation, intake, reports
+from tests.bench import creation, guesses, intake, reports
 
-BENCHMARKS = {"intake": intake.report, "creation": creation.report, "reports": reports.report}
+BENCHMARKS = {
+    "intake": intake.report,
+    "creation": creation.report,
+    "reports": reports.report,
+    "guesses": guesses.report,
+}
 
 
 @click.command()

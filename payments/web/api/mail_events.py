@@ -60,7 +60,7 @@ async def report_mail_events(
     taken = 0
     for event in data.events:
         try:
-            hashes = address_vault.address_hashes(ctx.settings, event.address)
+            hashes = await address_vault.address_hashes(ctx.settings, event.address)
         except InvalidField:
             continue
         async with ctx.sessions.begin() as session:

@@ -224,7 +224,7 @@ def _render_form(
 
 async def _is_verified_owner(ctx: Context, request: AnyRequest, code: str, address: str) -> bool:
     """Whether the sender holds the code of a mail to an address, or is signed in as its donor."""
-    hashes = address_vault.address_hashes(ctx.settings, address)
+    hashes = await address_vault.address_hashes(ctx.settings, address)
     if code:
         try:
             return reminder_links.parse_code(ctx, code)[1] in hashes
