@@ -1,0 +1,104 @@
+"""Compromises: what each of those who may take or be made to give something would learn.
+
+`/safety` and `docs/donor-safety.md` say this; `tests/safety/test_seizure.py` plays each of them.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from payments.core.i18n import gettext_noop
+
+
+class Holding(StrEnum):
+    """What somebody has got hold of."""
+
+    DATABASE = "database"
+    SERVER = "server"
+    BACKUPS = "backups"
+    LOGS = "logs"
+    FINANCE_ACCOUNT = "finance account"
+    SUPPORT_ACCOUNT = "support account"
+    MAIL_PROVIDER = "mail provider"
+    STRIPE = "stripe"
+    BANK = "bank"
+
+
+@dataclass(frozen=True, slots=True)
+class Compromise:
+    """What one holding surrenders, and what it does not, in sentences for a reader."""
+
+    holder: str
+    gets: str
+    does_not_get: str
+
+
+_NO_PERSON = gettext_noop("Any name, e-mail address, IP address or card, or what somebody read.")
+
+COMPROMISES = {
+    Holding.DATABASE: Compromise(
+        gettext_noop("Our database, without the keys"),
+        gettext_noop(
+            "Amounts, days, Stripe's numbers, and hashes and sealed addresses that are useless "
+            "without the keys."
+        ),
+        _NO_PERSON,
+    ),
+    Holding.SERVER: Compromise(
+        gettext_noop("Our server with all its keys, while it runs"),
+        gettext_noop(
+            "All of the above; the addresses that wait for a reminder or a newsletter; the power "
+            "to try guessed addresses, about a hundred a second on each core of a processor, and "
+            "so to learn of a known address whether it gave; which networks used our forms today; "
+            "and, with our key to Stripe, whatever Stripe shows us: names, e-mail addresses, "
+            "cards' last digits."
+        ),
+        gettext_noop(
+            "What was erased or has outlived its time, past reminders, and what you read. What "
+            "Stripe still holds of it, Stripe may tell."
+        ),
+    ),
+    Holding.BACKUPS: Compromise(
+        gettext_noop("A backup of our database"),
+        gettext_noop(
+            "What the database held when it was made, also of those who were erased since; with "
+            "our keys to it, what the server would give."
+        ),
+        gettext_noop(
+            "Any address of a reminder or newsletter: those are sealed under keys that no backup "
+            "may hold."
+        ),
+    ),
+    Holding.LOGS: Compromise(
+        gettext_noop("Our logs and figures of operation"),
+        gettext_noop("Counts, kinds of pages, durations and kinds of errors."),
+        _NO_PERSON,
+    ),
+    Holding.FINANCE_ACCOUNT: Compromise(
+        gettext_noop("The account of a colleague in finance"),
+        gettext_noop("Amounts, days, campaigns and the numbers of gifts."),
+        _NO_PERSON,
+    ),
+    Holding.SUPPORT_ACCOUNT: Compromise(
+        gettext_noop("The account of a colleague in support"),
+        gettext_noop(
+            "Of an address that they know already, whether it gave, and what: twenty addresses an "
+            "hour, each of which is recorded."
+        ),
+        gettext_noop("A list of donors, or any address."),
+    ),
+    Holding.MAIL_PROVIDER: Compromise(
+        gettext_noop("The mail server that sends our mails, or the one you read them at"),
+        gettext_noop("Your address, when we wrote to you, and the text, which may say you gave."),
+        gettext_noop("Anything about those we never wrote to, and any card."),
+    ),
+    Holding.STRIPE: Compromise(
+        gettext_noop("Stripe, for instance by order of a court"),
+        gettext_noop("Who gave, when and how much; e-mail address, card and IP address."),
+        gettext_noop("What you read. We cannot protect you from this one."),
+    ),
+    Holding.BANK: Compromise(
+        gettext_noop("Your bank"),
+        gettext_noop("That you paid, the line above, when and how much. It keeps that for years."),
+        gettext_noop("What you read. We cannot protect you from this one."),
+    ),
+}
