@@ -22,30 +22,65 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True)
-@click.option("--workers", default=1, show_default=True, help="Processes.")
-def serve(host: str, port: int, workers: int) -> None:
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes that answer readers.",
+)
+@click.option(
+    "--webhook-port",
+    type=click.IntRange(min=1, max=65535),
+    help="A port for Stripe's webhooks alone, with a process of its own.",
+)
+@click.option(
+    "--timeout",
+    type=click.IntRange(min=1, max=300),
+    default=10,
+    show_default=True,
+    help="Seconds for a request's header, for its body, and between two requests.",
+)
+@click.option(
+    "--connections-per-client",
+    type=click.IntRange(min=1),
+    default=200,
+    show_default=True,
+    help="How many connections one client may hold in one process. Trusted proxies may hold any.",
+)
+def serve(
+    host: str,
+    port: int,
+    workers: int,
+    webhook_port: int | None,
+    timeout: int,
+    connections_per_client: int,
+) -> None:
     """Serve readers, Stripe's webhooks and finance."""
-    from granian.constants import Interfaces
-    from granian.server import Server
-
     from payments.core import settings
+    from payments.web import serving
 
     try:
         settings.require_serving_settings(load_settings())
     except settings.SettingsError as error:
         raise click.ClickException(str(error)) from None
+    if webhook_port == port:
+        raise click.UsageError("--webhook-port must be another port than --port.")
     run_with_context(refuse_other_account)
-    echo_stderr(f"Serving on http://{host}:{port}")
-    Server(
-        "payments.web.app:create_worker_app",
-        factory=True,
-        address=host,
-        port=port,
-        interface=Interfaces.ASGI,
-        workers=workers,
-        log_access=False,
-        log_enabled=False,
-    ).serve()
+    connections = serving.raise_file_limit()
+    if connections < serving.FEW_CONNECTIONS:
+        echo_stderr(
+            f"Only {connections} connections fit into the limit of open files. Raise it to"
+            f" {serving.MAX_FILES}: ulimit -Hn, or LimitNOFILE= of systemd."
+        )
+    door = serving.Door(host, port, workers, connections_per_client, timeout)
+    if webhook_port is None:
+        echo_stderr(f"Serving on http://{host}:{port}")
+        serving.listen(door, connections=connections)
+        return
+    echo_stderr(f"Serving on http://{host}:{port}, webhooks also on http://{host}:{webhook_port}")
+    with serving.listening_beside(door.for_webhooks(webhook_port), connections=connections):
+        serving.listen(door, connections=connections)
 
 
 @click.command()

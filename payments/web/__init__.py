@@ -5,6 +5,9 @@ no SQL but that of the readiness check. Imports every room; only `ops` and `cli`
 
 app               the application: routes, dependencies, error pages
 rendering         templates
+serving           the processes that listen, and their limits
+connection_guard  how many connections one client may hold
+body_deadline     how long a body may take
 request_locale    the language of a response
 security_headers  headers of every response
 csrf              forms of other sites are refused

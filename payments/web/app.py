@@ -16,6 +16,7 @@ from litestar import Litestar, Response, get
 from litestar.config.allowed_hosts import AllowedHostsConfig
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
+from litestar.middleware import DefineMiddleware
 from litestar.openapi import OpenAPIConfig
 from litestar.types import ControllerRouterHandler
 
@@ -29,6 +30,7 @@ from payments.staff.oidc_provider import OidcProvider
 from payments.staff.sessions import StepUpRequired
 from payments.web import (
     account,
+    body_deadline,
     csrf,
     demo_inbox,
     errors,
@@ -45,6 +47,7 @@ from payments.web import (
 from payments.web.api import campaigns as campaigns_api
 from payments.web.api import contributions, mail_events, reminders
 from payments.web.api import newsletter as newsletter_api
+from payments.web.body_deadline import BodyDeadline
 from payments.web.donate import embed, form, safety, thanks
 from payments.web.newsletter import pages as newsletter_pages
 from payments.web.reminders import pages as reminder_pages
@@ -54,10 +57,22 @@ from webhooks import routes
 from webhooks.intake import Inbox
 from webhooks.registry import SYNC_HANDLERS
 
+WEBHOOK_HANDLERS: tuple[ControllerRouterHandler, ...] = (
+    health.live,
+    health.ready,
+    routes.receive_event,
+)
+
 Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
 
 
-def create_app(given_settings: Settings | None = None, *, now: Now = db.utc_now) -> Litestar:
+def create_app(
+    given_settings: Settings | None = None,
+    *,
+    now: Now = db.utc_now,
+    body_seconds: float = body_deadline.SECONDS,
+    only_webhooks: bool = False,
+) -> Litestar:
     """Return the application, from the environment unless settings are given. `now` is its clock.
 
     Raises SettingsError.
@@ -72,7 +87,10 @@ def create_app(given_settings: Settings | None = None, *, now: Now = db.utc_now)
             attach(app, ctx)
             yield
 
-    return build(AppOptions.of(app_settings), lifespan=[lifespan])
+    options = AppOptions.of(app_settings)
+    return build(
+        options, lifespan=[lifespan], body_seconds=body_seconds, only_webhooks=only_webhooks
+    )
 
 
 def check_settings(app_settings: Settings) -> None:
@@ -115,8 +133,8 @@ class AppOptions:
         )
 
 
-def build(options: AppOptions, *, lifespan: Sequence[Lifespan] = ()) -> Litestar:
-    """Return an application with every route. It answers once a context is attached to it."""
+def _all_handlers(options: AppOptions) -> list[ControllerRouterHandler]:
+    """Return every route."""
     handlers: list[ControllerRouterHandler] = [
         home,
         contributions.ContributionsApi,
@@ -143,11 +161,9 @@ def build(options: AppOptions, *, lifespan: Sequence[Lifespan] = ()) -> Litestar
         audit_log.AuditLogPage,
         support_pages.SupportPages,
         *finance.routes(),
-        health.live,
-        health.ready,
+        *WEBHOOK_HANDLERS,
         health.seen_client,
         health.metrics,
-        routes.receive_event,
         static_files.router(),
     ]
     if options.has_sso:
@@ -156,8 +172,22 @@ def build(options: AppOptions, *, lifespan: Sequence[Lifespan] = ()) -> Litestar
         handlers.append(embed.sample_article)
     if options.has_demo_inbox:
         handlers.append(demo_inbox.list_mails)
+    return handlers
+
+
+def build(
+    options: AppOptions,
+    *,
+    lifespan: Sequence[Lifespan] = (),
+    body_seconds: float = body_deadline.SECONDS,
+    only_webhooks: bool = False,
+) -> Litestar:
+    """Return an application with every route, or the webhooks' alone.
+
+    It answers once a context is attached to it.
+    """
     app = Litestar(
-        route_handlers=handlers,
+        route_handlers=WEBHOOK_HANDLERS if only_webhooks else _all_handlers(options),
         lifespan=[*lifespan],
         dependencies={
             "ctx": Provide(_provide_context, sync_to_thread=False),
@@ -171,10 +201,15 @@ def build(options: AppOptions, *, lifespan: Sequence[Lifespan] = ()) -> Litestar
             Unauthenticated: auth.on_unauthenticated,
             StepUpRequired: auth.on_step_up_required,
         },
-        middleware=[request_locale.locale_middleware],
+        middleware=[
+            DefineMiddleware(BodyDeadline, seconds=body_seconds),
+            request_locale.locale_middleware,
+        ],
         # A health probe asks by whatever address it has.
         allowed_hosts=AllowedHostsConfig([*options.allowed_hosts], exclude=r"^/health/"),
-        openapi_config=OpenAPIConfig(
+        openapi_config=None
+        if only_webhooks
+        else OpenAPIConfig(
             title="reader-payments",
             version="1.0.0",
             path="/schema",
@@ -188,14 +223,21 @@ def build(options: AppOptions, *, lifespan: Sequence[Lifespan] = ()) -> Litestar
     return app
 
 
-def create_worker_app() -> Litestar:
+def create_worker_app(
+    *, body_seconds: float = body_deadline.SECONDS, only_webhooks: bool = False
+) -> Litestar:
     """Return the application of a worker process, which ends when `payments serve` is killed."""
+    end_with_parent()
+    app = create_app(body_seconds=body_seconds, only_webhooks=only_webhooks)
+    gc.freeze()  # what lives as long as the process need not be scanned for garbage
+    return app
+
+
+def end_with_parent() -> None:
+    """Have the system kill this process when the one that started it is gone, however it ended."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    app = create_app()
-    gc.freeze()  # what lives as long as the process need not be scanned for garbage
-    return app
 
 
 def _check_currencies(app_settings: Settings) -> None:

@@ -4,21 +4,14 @@ The processes are the real ones, `payments serve` and `payments work`; only Stri
 """
 
 import asyncio
-import hmac
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -30,104 +23,21 @@ from payments.giving import contribution_start
 from payments.giving.contributions import ContributionStatus
 from payments.infra import job_queue, logs
 from payments.ops import worker
-from tests.support import command_line
-from tests.support.newsroom import BASE_URL, REAL_TIMEOUT_SECONDS, Newsroom, open_newsroom
-from tests.support.ports import reserve_port
+from tests.support.newsroom import REAL_TIMEOUT_SECONDS, Newsroom, open_newsroom
+from tests.support.processes import (
+    Process,
+    client_of,
+    event,
+    payments,
+    until,
+    wait_until_gone,
+    wait_until_serving,
+)
 
 pytestmark = pytest.mark.anyio
 
 HERE = Path(__file__).parents[2]
 SESSIONS = "/v1/checkout/sessions"
-
-
-@dataclass
-class Process:
-    """One `payments …` and what it wrote to stderr."""
-
-    child: subprocess.Popen[bytes]
-    stderr: IO[bytes]
-    port: int
-
-    def kill(self) -> None:
-        """`kill -9` the process the operator sees; on Linux, those it started end with it."""
-        end = os.kill if sys.platform == "linux" else os.killpg
-        end(self.child.pid, signal.SIGKILL)
-        self.child.wait()
-
-    def is_alive(self) -> bool:
-        """Whether anything of its group still runs, zombies aside."""
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with suppress(OSError):
-                state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
-                if int(group) == self.child.pid and state != "Z":
-                    return True
-        return False
-
-    def log_text(self) -> str:
-        """Return what it wrote to stderr so far."""
-        self.stderr.seek(0)
-        return self.stderr.read().decode()
-
-
-@contextmanager
-def payments(command: str, settings: Settings, **more: str) -> Iterator[Process]:
-    """Run a command until the block ends, whatever happens in it."""
-    with reserve_port() as port, tempfile.TemporaryFile() as stderr:
-        options = ["--port", str(port)] if command == "serve" else []
-        child = subprocess.Popen(
-            [sys.executable, "-m", "payments.cli", command, *options],
-            cwd=HERE,
-            env=command_line.environment(settings, **more),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            start_new_session=True,
-        )
-        try:
-            yield Process(child, stderr, port)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
-
-
-async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
-    """Wait for a condition, with a deadline."""
-    deadline = time.monotonic() + REAL_TIMEOUT_SECONDS
-    while not await condition():
-        assert time.monotonic() < deadline, f"{what} did not come true in time"
-        await asyncio.sleep(0.05)
-
-
-def client_of(process: Process) -> httpx.AsyncClient:
-    """Return a client of one process, with the host name that all of them have."""
-    return httpx.AsyncClient(
-        base_url=f"http://127.0.0.1:{process.port}",
-        headers={"host": BASE_URL.removeprefix("http://")},
-        timeout=REAL_TIMEOUT_SECONDS,
-    )
-
-
-async def wait_until_serving(process: Process) -> None:
-    """Wait until a server answers."""
-    async with client_of(process) as web:
-
-        async def answers() -> bool:
-            assert process.child.poll() is None, process.log_text()
-            with suppress(httpx.HTTPError):
-                return (await web.get("/health/live")).status_code == 200
-            return False
-
-        await until(answers, "the server's first answer")
-
-
-async def wait_until_gone(process: Process) -> None:
-    """Wait until every process of the group has ended."""
-
-    async def is_gone() -> bool:
-        return not process.is_alive()
-
-    await until(is_gone, "the end of the killed process")
 
 
 @pytest.fixture
@@ -360,25 +270,6 @@ async def test_a_worker_killed_in_an_import_leaves_no_half_of_it(
 # --- a server that is killed under webhooks -------------------------------------------------------
 
 ROUNDS, AT_ONCE, SENDERS = 10, 5, 6
-
-
-def event(settings: Settings, number: int) -> tuple[str, bytes, dict[str, str]]:
-    """A signed event about an object of its own."""
-    now = int(time.time())
-    body = {
-        "id": f"evt_{number}_{uuid4().hex[:12]}",
-        "object": "event",
-        "type": "charge.succeeded",
-        "created": now,
-        "livemode": False,
-        "api_version": "2026-10-28.endive",
-        "data": {"object": {"id": f"ch_{uuid4().hex}", "object": "charge"}},
-    }
-    raw = json.dumps(body).encode()
-    signature = hmac.new(
-        settings.webhook_signing_keys[0], b"%d.%s" % (now, raw), "sha256"
-    ).hexdigest()
-    return str(body["id"]), raw, {"stripe-signature": f"t={now},v1={signature}"}
 
 
 async def kill_under_load(server: Process, settings: Settings, after: int) -> tuple[set[str], int]:

@@ -2,11 +2,8 @@
 into X-Forwarded-For, through the real proxy with the configuration in deploy/, and looks.
 """
 
-import asyncio
-import re
-import shutil
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,16 +13,12 @@ import pytest
 from payments.infra import client_probe, signing
 from payments.ops import doctor
 from payments.risk.statement_descriptor import CheckFinding
-from tests.support.newsroom import REAL_TIMEOUT_SECONDS, Newsroom
+from tests.support.newsroom import Newsroom
 from tests.support.ports import reserve_port
+from tests.support.proxies import OVERWRITES, proxy_before
 from tests.support.serving import serve_newsroom
 
 pytestmark = pytest.mark.anyio
-DEPLOY = Path(__file__).parents[2] / "deploy"
-OVERWRITES = {
-    "nginx": "proxy_set_header X-Forwarded-For $remote_addr;",
-    "caddy": "header_up X-Forwarded-For {remote_host}",
-}
 # What nginx does instead, and what the doctor says of it; None where nothing is wrong.
 UNKIND = {
     OVERWRITES["nginx"]: None,
@@ -35,80 +28,17 @@ UNKIND = {
 }
 
 
-def nginx_config(upstream: int, port: int, folder: Path) -> list[str]:
-    """deploy/nginx.conf at a port of this machine, without certificates."""
-    text = (DEPLOY / "nginx.conf").read_text()
-    text = re.sub(r"    server \{\n        listen 80;.*?\n    \}\n", "", text, flags=re.DOTALL)
-    text = re.sub(r".*(ssl_|listen \[::\]).*\n", "", text)
-    text = text.replace("listen 443 ssl http2;", f"listen 127.0.0.1:{port};")
-    text = text.replace("127.0.0.1:8000", f"127.0.0.1:{upstream}")
-    temporary = "".join(
-        f"    {kind}_temp_path {folder}/{kind};\n"
-        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    text = text.replace("http {\n", f"http {{\n{temporary}")
-    text = f"daemon off;\npid {folder}/pid;\nerror_log stderr;\n{text}"
-    (folder / "nginx.conf").write_text(text)
-    return ["nginx", "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")]
-
-
-def caddy_config(upstream: int, port: int, folder: Path) -> list[str]:
-    """deploy/Caddyfile at a port of this machine, without a certificate."""
-    text = (DEPLOY / "Caddyfile").read_text()
-    text = text.replace("{\n\tservers", "{\n\tadmin off\n\tauto_https off\n\tservers", 1)
-    text = text.replace("support.example.org {", f"http://127.0.0.1:{port} {{\n\tbind 127.0.0.1")
-    text = text.replace("127.0.0.1:8000", f"127.0.0.1:{upstream}")
-    (folder / "Caddyfile").write_text(text)
-    return ["caddy", "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
-
-
-def change(file: Path, old: str, new: str) -> None:
-    text = file.read_text()
-    assert text.count(old) == 1
-    file.write_text(text.replace(old, new))
-
-
-CONFIGS = {"nginx": nginx_config, "caddy": caddy_config}
-
-
 @asynccontextmanager
 async def proxied(
     room: Newsroom, proxy: str, folder: Path, *, instead: str | None = None
 ) -> AsyncIterator[str]:
     """Serve a newsroom behind a proxy. Yields the proxy's origin."""
-    if shutil.which(proxy) is None:
-        pytest.skip(f"{proxy} is not here: nothing went through it")
-    async with AsyncExitStack() as stack:
-        port, upstream = (stack.enter_context(reserve_port()) for _ in range(2))
-        await stack.enter_async_context(serve_newsroom(room, upstream))
-        command = CONFIGS[proxy](upstream, port, folder)
-        if instead is not None:
-            change(Path(command[-1]), OVERWRITES[proxy], instead)
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            env={"HOME": str(folder), "PATH": "/usr/bin:/usr/sbin:/bin:/sbin"},
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        try:
-            await _wait_until_open(port, process)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            if process.returncode is None:
-                process.terminate()
-            await process.wait()
-
-
-async def _wait_until_open(port: int, process: asyncio.subprocess.Process) -> None:
-    async with asyncio.timeout(REAL_TIMEOUT_SECONDS):
-        while True:
-            assert process.returncode is None, "the proxy did not start"
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.02)
-            else:
-                writer.close()
-                return
+    with reserve_port() as port, reserve_port() as closed:
+        async with (
+            serve_newsroom(room, port),
+            proxy_before(proxy, port, closed, folder, instead=instead) as origin,
+        ):
+            yield origin
 
 
 async def looks(room: Newsroom, **settings: object) -> CheckFinding:
@@ -126,9 +56,12 @@ async def test_behind_the_proxy_of_the_documentation_nobody_chooses_who_they_are
         found = await looks(newsroom, base_url=origin)
         async with httpx.AsyncClient(base_url=origin) as web:
             page = await web.get("/health/live", headers={"x-forwarded-for": "192.0.2.1"})
+            webhook = await web.post("/webhooks/stripe", headers={"host": "127.0.0.1:8000"})
     assert found.ok, found.description
     assert "was not believed" in found.description
     assert page.status_code == 200
+    # Their port is not open: they go to the other, which refuses this one for what it is.
+    assert (webhook.status_code, "Stripe-Signature" in webhook.text) == (400, True)
 
 
 @pytest.mark.parametrize(("instead", "says"), UNKIND.items())
