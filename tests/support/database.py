@@ -69,6 +69,7 @@ class IdleDatabase:
 
 
 _idle_databases: dict[str, list[IdleDatabase]] = {}  # by the URL of their cluster
+_connections: dict[str, Connection] = {}  # the owner's, by the name of a database that is lent
 _idle_engines: dict[str, list[AsyncEngine]] = {}  # by the URL of their database
 _free_names: list[str] = []  # of databases that were dropped; their engines are used again
 
@@ -141,28 +142,29 @@ def _lend_database(cluster: str) -> Iterator[str]:
 
 def _new_database(cluster: str) -> IdleDatabase:
     name = _create(cluster, TEMPLATE_DATABASE)
-    with _connect(cluster, name) as connection:
-        written = tuple(_sizes(connection))
-        return IdleDatabase(name, written, _state(connection, written))
+    connection = _owner_connection(cluster, name)
+    written = tuple(_sizes(connection))
+    return IdleDatabase(name, written, _state(connection, written))
 
 
 def _emptied(cluster: str, lent: IdleDatabase) -> IdleDatabase | None:
     """Remove every row and restart every sequence. Return None if it is not new by that."""
-    with _connect(cluster, lent.name) as connection:
-        connection.execute(_DISCONNECT_SQL, [EXIT_TIMEOUT_MS, lent.name])
-        if _state(connection, lent.written_by_migrations) != lent.state:
-            return None
-        connection.execute("SET session_replication_role = replica")  # no trigger, no foreign key
-        used = _sizes(connection)
-        for table in lent.written_by_migrations:
-            used.pop(table, None)
-        _execute(connection, "; ".join(f"DELETE FROM {table}" for table in used))  # noqa: S608 - from the catalogue
-        connection.execute(_RESTART_SEQUENCES_SQL)
-        large = [table for table, size in used.items() if size > MAX_TABLE_SIZE]
-        if not large:
-            return lent
-        _execute(connection, f"TRUNCATE {', '.join(large)} CASCADE")
-        return replace(lent, state=_state(connection, lent.written_by_migrations))
+    connection = _owner_connection(cluster, lent.name)
+    connection.execute(_DISCONNECT_SQL, [EXIT_TIMEOUT_MS, lent.name])
+    if _state(connection, lent.written_by_migrations) != lent.state:
+        return None
+    connection.execute("SET session_replication_role = replica")  # no trigger, no foreign key
+    used = _sizes(connection)
+    for table in lent.written_by_migrations:
+        used.pop(table, None)
+    delete = "; ".join(f"DELETE FROM {table}" for table in used)  # noqa: S608 - from the catalogue
+    connection.execute(delete.encode(), prepare=False)  # several statements cannot be prepared
+    connection.execute(_RESTART_SEQUENCES_SQL)
+    large = [table for table, size in used.items() if size > MAX_TABLE_SIZE]
+    if not large:
+        return lent
+    _execute(connection, f"TRUNCATE {', '.join(large)} CASCADE")
+    return replace(lent, state=_state(connection, lent.written_by_migrations))
 
 
 def _sizes(connection: Connection) -> dict[str, int]:
@@ -189,7 +191,25 @@ def _create(cluster: str, template: str) -> str:
     return name
 
 
+def _owner_connection(cluster: str, name: str) -> Connection:
+    """Return a connection that stays as long as the database: a new one reads the catalogue first,
+    which costs three times what it is needed for.
+    """
+    found = _connections.get(name)
+    if found is not None:
+        try:
+            found.execute("SELECT")
+        except psycopg.OperationalError:  # whoever copied the database has ended it
+            found.close()
+        else:
+            return found
+    _connections[name] = _connect(cluster, name)
+    return _connections[name]
+
+
 def _drop(cluster: str, name: str) -> None:
+    if name in _connections:
+        _connections.pop(name).close()
     with _connect(cluster) as connection:
         _execute(connection, f"DROP DATABASE {name} WITH (FORCE)")
     _free_names.append(name)

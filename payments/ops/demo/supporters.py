@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from payments.core import money
 from payments.core.frequency import OFFERED_FREQUENCIES, Frequency
 
-SUPPORTER_COUNT = 64
+SUPPORTER_COUNT = 50
 HISTORY_DAYS = 395
 FUND_CAMPAIGN, COURT_CAMPAIGN = "newsroom-fund", "court-file"
 COURT_CAMPAIGN_STARTS_DAYS_AGO = 210  # days before the present
