@@ -72,7 +72,7 @@ def build_params(
         "wallet_options": {"link": {"display": "never"}},
         "locale": stripe_client.checkout_locale(contribution_request.locale),
         "expires_at": int((now + CHECKOUT_LIFETIME).timestamp()),
-        "success_url": i18n.with_lang(f"{base}/thanks/{contribution_id}", locale),
+        "success_url": i18n.with_lang(f"{base}/thanks", locale),
         "cancel_url": i18n.with_lang(form_url, locale),
     }
     notice = donor_notice.notice_for(ctx.settings.safety_policy, locale or i18n.DEFAULT_LOCALE)

@@ -149,6 +149,7 @@ def _all_handlers(options: AppOptions) -> list[ControllerRouterHandler]:
         newsletter_pages.ConfirmPages,
         newsletter_api.create_signup,
         form.DonatePage,
+        thanks.thanks_link,
         thanks.thanks_page,
         safety.safety_page,
         security_txt.security_txt,

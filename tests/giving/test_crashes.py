@@ -262,7 +262,7 @@ async def test_a_worker_killed_in_an_import_leaves_no_half_of_it(
     assert await newsroom.count("ledger_entries") == 0
     await job_is_requeued(newsroom)
     await asyncio.gather(*(daily_totals.import_and_refresh(newsroom.ctx) for _ in range(3)))
-    await newsroom.web.get(f"/thanks/{gift}")
+    await newsroom.thanks(gift)
     await worker.run_due_jobs(newsroom.ctx)
     await is_posted_once(newsroom, gift)
 

@@ -34,7 +34,9 @@ async def test_the_box_stands_beside_the_appeal_and_apart_from_it(subscriber: Do
         assert page.links["Read the privacy policy"] == POLICY["privacy_url"]
         assert "See a past one" not in page.links
     contribution = await subscriber.gives(500, "once")
-    thanks = await subscriber.opens(f"/thanks/{contribution.id}")
+    thanks = await subscriber.follows_redirect(
+        await subscriber.web.get(f"/thanks/{contribution.id}")
+    )
     assert thanks.form("/newsletter").submission()["address"] == ""
     gift = (await subscriber.opens("/donate")).form("/donate")
     assert not {"consent", "address", "privacy_version"} & {one.name for one in gift.fields}

@@ -72,6 +72,7 @@ class Visitor:
     retries: int = 0
     first_sent_at: datetime | None = None
     thanks_path: str = ""
+    cookie: str = ""  # by which the page of thanks knows their gift
 
 
 @dataclass
@@ -141,8 +142,9 @@ class Attack:
     async def visit(self, visitor: Visitor) -> None:
         """One visit: the thanks, a first look at the form, or an attempt to pay."""
         if visitor.thanks_path:
-            headers = {"x-forwarded-for": visitor.ip}
+            headers = {"x-forwarded-for": visitor.ip, "cookie": visitor.cookie}
             await self.room.web.get(visitor.thanks_path, headers=headers)
+            self.room.web.cookies.clear()
             return
         if not visitor.is_bot and not visitor.form_page:
             visitor.form_page = (await self.room.web.get("/donate")).text
@@ -158,6 +160,8 @@ class Attack:
             fields = Page(response.text).form("/donate").submission(proof=proof)
             response = await self.post(visitor, fields)
         if response.status_code == 303:
+            visitor.cookie = response.headers["set-cookie"].partition(";")[0]
+            self.room.web.cookies.clear()  # one client sends for all of them
             await self.pay(visitor, response.headers["location"])
         elif response.status_code == 428 and visitor.waits:
             visitor.waiting_page = response.text

@@ -240,7 +240,7 @@ class Newsroom:
 
     async def thanks(self, contribution_id: str) -> str:
         """What the thank-you page says, as one line of text."""
-        page = await self.web.get(f"/thanks/{contribution_id}")
+        page = await self.web.get(f"/thanks/{contribution_id}", follow_redirects=True)
         return " ".join(re.sub(r"<[^>]+>", " ", page.text).split())
 
     async def creates_campaigns(self, *ids: str) -> None:

@@ -112,7 +112,7 @@ def test_where_the_fee_is_not_known_nothing_is_offered() -> None:
 async def test_who_gave_once_is_asked_once_and_quietly(newsroom: Newsroom) -> None:
     gift = await newsroom.gives(2500)
     await newsroom.runs_until_idle()
-    page = Page((await newsroom.web.get(f"/thanks/{gift.id}")).text)
+    page = Page((await newsroom.web.get(f"/thanks/{gift.id}", follow_redirects=True)).text)
     link = page.links["Give $5.00 every month from now on"]
     fields = filled((await newsroom.web.get(link)).text)
     assert (fields["frequency"], fields["amount_monthly"]) == ("monthly", "500")

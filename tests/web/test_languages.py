@@ -150,7 +150,7 @@ async def test_a_reader_gives_and_changes_in_russian_from_the_first_page_to_the_
     assert params["locale"] == "ru"
     back = await newsroom.pays(sent.headers["location"])
     assert back is not None
-    assert re.fullmatch(rf"{BASE_URL}/thanks/[0-9a-f]{{32}}\?lang=ru", back)
+    assert back == f"{BASE_URL}/thanks?lang=ru"
     waiting, _ = await opens(newsroom, back)
     assert waiting.headers["refresh"].endswith("?poll=1&lang=ru")
     await newsroom.runs_until_idle()

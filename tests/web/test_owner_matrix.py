@@ -40,7 +40,7 @@ PAGES = {
     Whose.ANYBODY: {
         "GET /", "GET /article", "GET /embed.js", "GET /api/challenge",
         "GET /api/campaigns/{campaign_id}", "GET /donate", "POST /donate",
-        "GET /thanks/{contribution_id}",
+        "GET /thanks", "GET /thanks/{contribution_id}",
         "GET /manage", "POST /manage", "POST /manage/leave",
         "GET /remind", "POST /remind", "POST /remind/with", "POST /remind/calendar",
         "GET /back/{packed}", "POST /webhooks/mail",

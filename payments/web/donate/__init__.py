@@ -4,5 +4,6 @@ abandoned_checkout  the checkbox for one reminder
 embed               the widget, its snippet, and plain HTML
 form                how often and how much, then to Stripe
 safety              the donor notice, and what is stored
+gift_cookie         which gifts a browser began
 thanks              what became of a contribution
 """

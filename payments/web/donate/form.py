@@ -34,7 +34,7 @@ from payments.risk import donor_notice
 from payments.risk.rate_limit import TEMPORARY_REFUSALS, ProofOfWorkRequired
 from payments.web import errors as web_errors
 from payments.web import forms, rendering, request_locale, risk_check
-from payments.web.donate import abandoned_checkout, safety
+from payments.web.donate import abandoned_checkout, gift_cookie, safety
 from payments.web.donate.abandoned_checkout import AbandonedCheckoutReminder
 from payments.web.forms import AnyRequest
 from payments.web.newsletter import pages as newsletter_pages
@@ -133,8 +133,9 @@ class DonatePage(Controller):
             ctx, request.app.state.articles, _slug_or_empty(typed, "article")
         )
         await abandoned_checkout.store_reminder(ctx, contribution.id, submission.reminder)
-        thanks_url = request_locale.localised_url(f"/thanks/{contribution.id}")
-        return Redirect(contribution.checkout_url or thanks_url, status_code=303)
+        thanks_url = request_locale.localised_url("/thanks")
+        cookie = gift_cookie.cookie_for_new(ctx.settings, request, contribution.id)
+        return Redirect(contribution.checkout_url or thanks_url, status_code=303, cookies=[cookie])
 
 
 @dataclass(frozen=True, slots=True)

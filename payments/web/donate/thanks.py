@@ -3,18 +3,26 @@
 Coming back to it from Stripe proves nothing. Until the outcome is known the page reloads by itself,
 and each load enqueues a sync of the Checkout Session, so that a late or lost webhook does not leave
 a reader in doubt. A day after the outcome is known the page says nothing any more.
+
+Its address is the same for everybody, so that a browser's history names no gift: which one it is
+stands in a cookie (`gift_cookie`). Without that the page says that it does not know.
 """
 
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
+from litestar.response import Redirect
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core import frequency, money
 from payments.core.errors import NotFound
 from payments.core.frequency import OFFERED_FREQUENCIES, Frequency
+from payments.core.i18n import gettext_noop
 from payments.giving import billing_dates, checkout_session, contributions, subscriptions
 from payments.giving.contributions import Contribution, ContributionStatus
 from payments.giving.subscriptions import Subscription
@@ -22,6 +30,7 @@ from payments.infra import job_queue
 from payments.infra.context import Context
 from payments.web import rendering, request_locale, risk_check
 from payments.web.account import view_models
+from payments.web.donate import gift_cookie
 from payments.web.donate.form import THANKS_PAGE_LIFETIME
 from payments.web.forms import AnyRequest
 from payments.web.newsletter import pages as newsletter_pages
@@ -40,24 +49,70 @@ STATE_OF_STATUS = {
 STATES_WITH_NEXT_CHARGE = ("confirming", "processing", "paid")
 
 
+TITLES = {
+    "confirming": gettext_noop("Confirming your gift"),
+    "processing": gettext_noop("Your bank was asked to pay"),
+    "paid": gettext_noop("Thank you"),
+    "failed": gettext_noop("Nothing was charged"),
+    "expired": gettext_noop("Nothing was charged"),
+    "returned": gettext_noop("Your bank took this payment back"),
+    "unnamed": gettext_noop("Thank you, if you have paid"),
+    "unknown": gettext_noop("We cannot find this gift"),
+}
+OUTCOMES = frozenset({"paid", "failed", "expired", "returned"})
+CLEARED = '"cache"'  # our styles in a browser's cache say that it was here
+
+
 @get("/thanks/{contribution_id:str}", include_in_schema=False)
-async def thanks_page(
-    ctx: NamedDependency[Context], request: AnyRequest, contribution_id: FromPath[str]
-) -> Response[str]:
-    """Show the state of a contribution. Unknown, expired and malformed ids get one answer."""
+async def thanks_link(
+    ctx: NamedDependency[Context], contribution_id: FromPath[str]
+) -> Response[Any]:
+    """Lead to the page of one contribution. Unknown, expired and malformed ids get one answer.
+
+    For links of before, and for programs that know who came back.
+    """
+    async with ctx.sessions() as session:
+        if not await _shown(ctx, session, [contribution_id]):
+            return _render_without_gift(ctx, "unknown", status=404)
+    return Redirect(
+        request_locale.localised_url("/thanks"),
+        status_code=303,
+        cookies=[gift_cookie.cookie_for_link(ctx.settings, contribution_id)],
+    )
+
+
+@get("/thanks", include_in_schema=False)
+async def thanks_page(ctx: NamedDependency[Context], request: AnyRequest) -> Response[str]:
+    """Show the state of the contribution that this browser began: the newest whose outcome is
+    known, else the newest. Of any other it says what became of it.
+    """
     async with ctx.sessions.begin() as session:
-        try:
-            contribution = await contributions.get(session, contribution_id)
-            if not _is_shown(contribution, now=ctx.now()):
-                raise NotFound("This page has said what it had to say.")
-        except NotFound:
-            return rendering.render(ctx, "thanks.html", status=404, **_unknown_context())
-        session_id = contribution.stripe_session_id
-        if contribution.status is ContributionStatus.OPEN and session_id is not None:
-            await job_queue.enqueue_sync(session, "checkout.session", session_id)
+        shown = await _shown(ctx, session, gift_cookie.begun(ctx.settings, request))
+        if not shown:
+            return _render_without_gift(ctx, "unnamed", status=200)
+        for one in shown:
+            if one.status is ContributionStatus.OPEN and one.stripe_session_id is not None:
+                await job_queue.enqueue_sync(session, "checkout.session", one.stripe_session_id)
+        contribution = next((one for one in shown if _has_outcome(one)), shown[0])
         subscription = await subscriptions.get_for_contribution(session, contribution.id)
     if contribution.status is ContributionStatus.PAID:
         await risk_check.credit_paid_network(ctx, request, contribution.id)
+    others = [one for one in shown if one is not contribution]
+    response = _render(ctx, request, contribution, subscription, others)
+    if _has_outcome(contribution):
+        response.set_cookie(gift_cookie.cookie_for_shown(ctx.settings, request, contribution.id))
+        if ctx.settings.safety_policy is not None:
+            response.headers["clear-site-data"] = CLEARED
+    return response
+
+
+def _render(
+    ctx: Context,
+    request: AnyRequest,
+    contribution: Contribution,
+    subscription: Subscription | None,
+    others: Sequence[Contribution],
+) -> Response[str]:
     state = STATE_OF_STATUS[contribution.status]
     poll = _poll_number(request.query_params.get("poll", "0"))
     is_polling = state == "confirming" and poll < len(POLL_DELAYS)
@@ -66,22 +121,53 @@ async def thanks_page(
         ctx,
         "thanks.html",
         state=state,
-        amount=request_locale.format_amount_or_varying(contribution.money),
-        frequency_label=frequency.every(contribution.interval, request_locale.current()),
+        page_title=request_locale.translate(TITLES[state]),
+        **_facts(contribution),
+        others=[
+            {
+                **_facts(one),
+                "outcome": request_locale.translate(TITLES[STATE_OF_STATUS[one.status]]),
+            }
+            for one in others
+        ],
         next_charge=_next_charge(ctx, subscription) if state in STATES_WITH_NEXT_CHARGE else None,
         is_subscription_live=subscription is not None and subscription.is_live,
         retry_url=_prefilled_form_url(contribution, names_contribution=True),
         remind_url=_prefilled_form_url(contribution),
         monthly=_monthly_suggestion(contribution) if state == "paid" and is_one_time else None,
         refresh_seconds=POLL_DELAYS[poll] if is_polling else None,
-        stop_refresh_url=f"/thanks/{contribution.id}?poll={len(POLL_DELAYS)}",
-        reference=contribution.id[:8].upper(),
+        stop_refresh_url=f"/thanks?poll={len(POLL_DELAYS)}",
         newsletter=newsletter_pages.signup_box(ctx) if state == "paid" else None,
     )
     if is_polling:
-        next_url = request_locale.localised_url(f"/thanks/{contribution.id}?poll={poll + 1}")
+        next_url = request_locale.localised_url(f"/thanks?poll={poll + 1}")
         response.headers["refresh"] = f"{POLL_DELAYS[poll]}; url={next_url}"
     return response
+
+
+def _facts(contribution: Contribution) -> dict[str, Any]:
+    return {
+        "amount": request_locale.format_amount_or_varying(contribution.money),
+        "frequency_label": frequency.every(contribution.interval, request_locale.current()),
+        "reference": contribution.id[:8].upper(),
+    }
+
+
+def _has_outcome(contribution: Contribution) -> bool:
+    return STATE_OF_STATUS[contribution.status] in OUTCOMES
+
+
+async def _shown(
+    ctx: Context, session: AsyncSession, contribution_ids: Sequence[str]
+) -> list[Contribution]:
+    """Return those of the contributions that the page still shows, in the same order."""
+    shown = []
+    for contribution_id in contribution_ids:
+        with suppress(NotFound):
+            contribution = await contributions.get(session, contribution_id)
+            if _is_shown(contribution, now=ctx.now()):
+                shown.append(contribution)
+    return shown
 
 
 def _prefilled_form_url(contribution: Contribution, *, names_contribution: bool = False) -> str:
@@ -135,18 +221,15 @@ def _next_charge(ctx: Context, subscription: Subscription | None) -> str | None:
     return None if charge_at is None else view_models.format_date(ctx, charge_at)
 
 
-def _unknown_context() -> dict[str, Any]:
-    return {
-        "state": "unknown",
-        "amount": "",
-        "frequency_label": "",
-        "next_charge": None,
-        "is_subscription_live": False,
-        "retry_url": "/donate",
-        "remind_url": "/donate",
-        "monthly": None,
-        "refresh_seconds": None,
-        "stop_refresh_url": "",
-        "reference": "",
-        "newsletter": None,
-    }
+def _render_without_gift(ctx: Context, state: str, *, status: int) -> Response[str]:
+    """Return the page that names no gift: of an unknown link, or of a browser without cookies."""
+    return rendering.render(
+        ctx,
+        "thanks.html",
+        status=status,
+        state=state,
+        page_title=request_locale.translate(TITLES[state]),
+        others=[],
+        refresh_seconds=None,
+        newsletter=None,
+    )
