@@ -491,6 +491,7 @@ def donors_tables() -> None:
     op.create_table(
         "global_erasures",
         required("erased_at", TIMESTAMP),
+        required("adopt", sa.String()),
         sa.PrimaryKeyConstraint("erased_at", name=op.f("pk_global_erasures")),
     )
     op.create_table(
@@ -715,6 +716,7 @@ def giving_tables() -> None:
         optional("outcome_known_at", TIMESTAMP),
         required("protected", sa.Boolean, server_default=sa.text("false")),
         required("erased", sa.Boolean, server_default=sa.text("false")),
+        required("dropped", sa.Boolean, server_default=sa.text("false")),
         optional("interval_unit", one_of("interval_unit_is_known", "day week month year")),
         optional("interval_count", sa.SmallInteger()),
         required(

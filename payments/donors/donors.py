@@ -59,6 +59,7 @@ class GlobalErasure(db.Base):
     __tablename__ = "global_erasures"
 
     erased_at: Mapped[db.Timestamp] = mapped_column(primary_key=True)
+    adopt: Mapped[str]  # `PAYMENTS_ADOPT` of that moment: what it left out was not erased
 
 
 async def address_hashes(settings: Settings, address: str) -> list[bytes]:
@@ -127,8 +128,13 @@ async def find_or_create(
 
 async def all_erased_since(session: AsyncSession, moment: datetime) -> bool:
     """Whether everybody was erased after a moment."""
-    query = select(GlobalErasure.erased_at).where(GlobalErasure.erased_at > moment)
-    return await session.scalar(query.limit(1)) is not None
+    return bool(await erased_by_rules(session, moment))
+
+
+async def erased_by_rules(session: AsyncSession, moment: datetime) -> list[str]:
+    """Return the `PAYMENTS_ADOPT` of each erasure of everybody after a moment."""
+    query = select(GlobalErasure.adopt).where(GlobalErasure.erased_at > moment)
+    return list(await session.scalars(query))
 
 
 async def of_customer(session: AsyncSession, stripe_customer_id: str | None) -> Donor | None:

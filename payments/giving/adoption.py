@@ -10,9 +10,11 @@ from collections.abc import Collection, Iterable
 import stripe
 from stripe.checkout import Session as CheckoutSession
 
-from payments.core.adoption import AdoptionKind, AdoptionRule
+from payments.core.adoption import AdoptionKind, AdoptionRule, parse
+from payments.core.calendar import from_unix
 from payments.core.frequency import OFFERED_FREQUENCIES
 from payments.core.identifiers import is_row_id
+from payments.donors import donors
 from payments.giving.checkout_session import product_id
 from payments.infra import stripe_client
 from payments.infra.context import Context
@@ -31,8 +33,21 @@ async def includes_subscription(ctx: Context, fetched: stripe.Subscription) -> b
     """Whether a subscription is a contribution: by itself or, where metadata decides, by that of
     the session that began it. A Payment Link's metadata is its sessions' alone. Raises
     StripeUnavailable.
+
+    What the rule of an erasure of everybody left out stays another line of business, also by a
+    wider rule: whoever began it before then was not erased, and is not taken for erased later.
     """
-    rule = ctx.settings.adopt
+    if not await _includes_subscription(ctx, ctx.settings.adopt, fetched):
+        return False
+    async with ctx.sessions() as session:
+        rules = await donors.erased_by_rules(session, from_unix(fetched.start_date))
+    fits = [await _includes_subscription(ctx, parse(rule), fetched) for rule in rules]
+    return any(fits) or not rules
+
+
+async def _includes_subscription(
+    ctx: Context, rule: AdoptionRule, fetched: stripe.Subscription
+) -> bool:
     if _includes_by_itself(rule, fetched):
         return True
     if rule.kind is not AdoptionKind.METADATA:

@@ -80,8 +80,9 @@ async def drop(ctx: Context, subscription_ids: Sequence[str]) -> Dropped:
             if row is None:
                 continue
             contribution = await session.get_one(Contribution, row.contribution_id)
-            contribution.donor_id = None
+            contribution.donor_id, contribution.dropped = None, True
             await outbox.cancel_for(session, [subscription_id])
+            await change_log.forget(session, subscription_id)
             await session.delete(row)
             await audit_log.record(
                 session, AuditAction.ADOPTION_DROPPED, object_id=contribution.id, now=ctx.now()

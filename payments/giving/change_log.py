@@ -268,6 +268,13 @@ async def pending_cancellations(
     return {one.subscription_id: one.decided_at for one in await session.scalars(query)}
 
 
+async def forget(session: AsyncSession, subscription_id: str) -> None:
+    """Delete all that was changed about a subscription that is no contribution."""
+    await session.execute(
+        delete(SubscriptionChange).where(SubscriptionChange.subscription_id == subscription_id)
+    )
+
+
 async def setup_intent_used(session: AsyncSession, setup_intent_id: str) -> bool:
     """Whether the card of a setup intent was made the default before."""
     query = select(SubscriptionChange.id).where(

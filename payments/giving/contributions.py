@@ -103,6 +103,8 @@ class Contribution(IntervalColumns, db.Base):
     protected: Mapped[bool] = mapped_column(server_default=text("false"))
     # whoever gave was erased: see `erased_contributions`
     erased: Mapped[bool] = mapped_column(server_default=text("false"))
+    # a person said that its subscription is no contribution: see `adoption_review`
+    dropped: Mapped[bool] = mapped_column(server_default=text("false"))
 
     @property
     def money(self) -> Money | None:
@@ -186,6 +188,12 @@ async def exists(session: AsyncSession, contribution_id: str | None) -> bool:
     return (
         contribution_id is not None and await session.get(Contribution, contribution_id) is not None
     )
+
+
+async def was_dropped(session: AsyncSession, contribution_id: str | None) -> bool:
+    """Whether it is there, and a person said of its subscription that it is no contribution."""
+    query = select(Contribution.dropped).where(Contribution.id == contribution_id)
+    return bool(await session.scalar(query))
 
 
 async def get(session: AsyncSession, contribution_id: str) -> Contribution:

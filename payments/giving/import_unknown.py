@@ -7,7 +7,7 @@ is a contribution like any other, with origin `imported`.
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -106,6 +106,10 @@ async def import_from_stripe(
         .on_conflict_do_nothing()
         .returning(Contribution.id)
     )
-    if inserted_id is not None and not await stripe_account.is_history(session, given_at):
+    if inserted_id is None:  # one that was dropped is taken in again
+        await session.execute(
+            update(Contribution).where(Contribution.id == contribution_id).values(dropped=False)
+        )
+    elif not await stripe_account.is_history(session, given_at):
         await alerts.raise_alert(session, AlertKind.IMPORTED, object_id=contribution_id, now=now)
     return contribution_id

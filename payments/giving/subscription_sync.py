@@ -316,7 +316,8 @@ async def _contribution_of(
     """Return the contribution of a subscription, imported if it has no row; None if it is no
     contribution.
 
-    Once known it stays that, whatever becomes of the metadata.
+    Once known it stays that, whatever becomes of the metadata. One that was dropped, or does not
+    fit, is another line of business: it is never taken for an erased donor's, which is cancelled.
     """
     known_id: str | None = await session.scalar(
         select(Subscription.contribution_id).where(
@@ -330,7 +331,8 @@ async def _contribution_of(
         return claimed_id
     erased_id = await import_unknown.find_erased(session, ctx.settings, fetched.id, claimed_id)
     if erased_id is not None:
-        return erased_id
+        is_ours = is_adopted and not await contributions.was_dropped(session, erased_id)
+        return erased_id if is_ours or fetched.ended_at is not None else None
     if not is_adopted:
         return None
     is_copied = await contributions.exists(session, claimed_id)

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import stripe
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core.calendar import from_unix
 from payments.donors import donors
 from payments.giving import (
     adoption,
+    contributions,
     current_card,
     import_unknown,
     subscription_sync,
@@ -126,25 +128,33 @@ async def _is_session_due(ctx: Context, session_id: str) -> bool:
 
 async def _is_subscription_due(ctx: Context, subscription_id: str) -> bool:
     """Whether a subscription without a row should have one. An erased donor's is missed while it
-    may be charged: then a repair cancels it.
+    may be charged: then a repair cancels it. One that was dropped before is not.
     """
     with stripe_client.translate_errors():
         fetched = await ctx.stripe.v1.subscriptions.retrieve_async(subscription_id)
-    is_over = fetched.ended_at is not None
-    if is_over and await _is_erased(ctx, fetched, fetched.id, fetched.start_date):
-        return False
-    return await adoption.includes_subscription(ctx, fetched)
+    if fetched.ended_at is not None:
+        is_left_out = await _is_erased(ctx, fetched, fetched.id, fetched.start_date)
+    else:
+        async with ctx.sessions() as session:
+            erased_id = await _find_erased(ctx, session, fetched, fetched.id)
+            is_left_out = await contributions.was_dropped(session, erased_id)
+    return not is_left_out and await adoption.includes_subscription(ctx, fetched)
 
 
 async def _is_erased(
     ctx: Context, fetched: adoption.Holder, root_id: str | None, given_at: int
 ) -> bool:
-    claimed_id = stripe_client.metadata_value(fetched, "contribution_id")
     async with ctx.sessions() as session:
         if await donors.all_erased_since(session, from_unix(given_at)):
             return True
-        erased_id = await import_unknown.find_erased(session, ctx.settings, root_id, claimed_id)
-    return erased_id is not None
+        return await _find_erased(ctx, session, fetched, root_id) is not None
+
+
+async def _find_erased(
+    ctx: Context, session: AsyncSession, fetched: adoption.Holder, root_id: str | None
+) -> str | None:
+    claimed_id = stripe_client.metadata_value(fetched, "contribution_id")
+    return await import_unknown.find_erased(session, ctx.settings, root_id, claimed_id)
 
 
 LIVE_SQL = ", ".join(f"'{status}'" for status in LIVE_STATUSES)

@@ -77,7 +77,11 @@ FOREIGN_SUBSCRIPTIONS_SQL = """
     EXCEPT
     SELECT stripe_subscription_id FROM subscriptions WHERE status = ANY(:chargeable)
 """
-RECORD_SQL = "INSERT INTO global_erasures (erased_at) VALUES (:now) ON CONFLICT DO NOTHING"
+RECORD_SQL = """
+    INSERT INTO global_erasures (erased_at, adopt)
+    VALUES (:now, :adopt)
+        ON CONFLICT DO NOTHING
+"""
 # Deleted rows stay on disk until the table is written anew.
 TABLES_TO_VACUUM = (
     "alerts", "charges", "contributions", "donor_customers", "donor_sessions", "donors",
@@ -127,7 +131,7 @@ async def erase_everyone(ctx: Context, *, force: bool = False) -> ErasureReport:
         await erased_contributions.erase(session, given, now=now)
         for statement in ERASE_EVERYONE_SQL:
             await session.execute(text(statement))
-        await session.execute(text(RECORD_SQL), {"now": now})
+        await session.execute(text(RECORD_SQL), {"now": now, "adopt": str(ctx.settings.adopt)})
         chargeable = [status.value for status in erased_contributions.CHARGEABLE_STATUSES]
         foreign = await retention.select_ids(
             session, FOREIGN_SUBSCRIPTIONS_SQL, chargeable=chargeable

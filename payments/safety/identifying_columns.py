@@ -79,7 +79,7 @@ OTHERS: Mapping[str, str] = {
     "daily_totals_positions": "zone",
     "emergency_stop_items": "emergency_stop_id",
     "emergency_stops": "id decided_at proved_at left_at_stripe lifted_at",
-    "global_erasures": "erased_at",
+    "global_erasures": "erased_at adopt",
     "import_cursors": "name reached_at",
     "integrity_checks": "check_name description failures checked_at",
     "reminder_counts": "month",

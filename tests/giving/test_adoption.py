@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from payments.accounting.reports import monthly, other_income
 from payments.core import adoption
@@ -21,6 +22,7 @@ from payments.giving import (
 from payments.giving.change_log import Actor
 from payments.infra.context import Context
 from payments.ops import doctor, reconcile
+from payments.safety import global_erasure, retention
 from tests.support.donor import account_page, open_donor_browser, subscription_id_of
 from tests.support.newsroom import Newsroom, open_newsroom
 from tests.support.stripe_dashboard import pay_once, product_of, subscribe, update, with_card
@@ -172,6 +174,70 @@ async def test_a_rule_that_is_lost_takes_no_live_contribution_from_its_donor(
         (found,) = await doctor.CHECKS["adoption"](ctx)
         assert found.ok
         await room.proves_itself()
+
+
+async def test_a_dropped_subscription_is_never_cancelled_by_an_erasure(database: str) -> None:
+    async with open_newsroom(database, adopt="metadata:shop=letters") as room:
+        customer, card = with_card(room, BUYER)
+        id_ = subscribe(room, customer, card, 1500, product="letters", shop="letters")
+        ours = await room.gives(500, "monthly")
+        await days_pass(room, 1)
+        ctx = with_rule(room, "ours")
+        assert await adoption_review.drop(ctx, [id_]) == adoption_review.Dropped(1, 0)
+        changes = "SELECT count(*) FROM subscription_changes WHERE subscription_id = :id"
+        async with ctx.sessions() as session:
+            assert await session.scalar(text(changes), {"id": id_}) == 0
+        assert await subscription_sync.sync(ctx, id_) is None
+        # by a rule that takes it in again it is a contribution again, until it is dropped again
+        assert await subscription_sync.sync(room.ctx, id_) is not None
+        assert await adoption_review.drop(ctx, [id_]) == adoption_review.Dropped(1, 0)
+        room.clock.advance(timedelta(days=430))
+        await retention.purge_expired(ctx)
+        erased = "SELECT count(*) FROM contributions WHERE erased"
+        assert await room.rows(erased) == [(1,)]
+        for by_everybody in (False, True):
+            if by_everybody:
+                await global_erasure.erase_everyone(ctx, force=True)
+            for one in (ctx, room.ctx, with_rule(room, "all")):
+                assert await subscription_sync.sync(one, id_) is None
+                found = (await reconcile.run(one, days=450)).before
+                assert id_ not in [difference.id for difference in found]
+        await subscription_sync.sync(ctx, await subscription_id_of(room, ours))
+        await room.runs_due_jobs()
+        states = room.sandbox.account.store.of_kind("subscription")
+        assert {one["id"] == id_: one["status"] for one in states} == {
+            True: "active",
+            False: "canceled",
+        }
+
+
+async def test_a_rule_widened_after_everybodys_erasure_cancels_nothing_of_before(
+    database: str,
+) -> None:
+    async with open_newsroom(database, adopt="metadata:shop=letters") as room:
+        ids = {}
+        for shop in ("letters", "tshirts"):
+            customer, card = with_card(room, f"{shop}@example.org")
+            ids[shop] = subscribe(room, customer, card, 1500, product=shop, shop=shop)
+        room.sandbox.take_deliveries()  # lost
+        room.clock.advance(timedelta(minutes=10))
+        await global_erasure.erase_everyone(room.ctx)
+        ctx = with_rule(room, "all")
+        room.clock.advance(timedelta(minutes=10))
+        customer, card = with_card(room, "later@example.org")
+        ids["later"] = subscribe(room, customer, card, 1500, product="tshirts", shop="tshirts")
+        room.sandbox.take_deliveries()
+        stored = {shop: await subscription_sync.sync(ctx, id_) for shop, id_ in ids.items()}
+        await room.runs_due_jobs()
+        assert {shop for shop, id_ in stored.items() if id_ is not None} == {"letters", "later"}
+        store = room.sandbox.account.store
+        assert {shop: store.objects[id_]["status"] for shop, id_ in ids.items()} == {
+            "letters": "canceled",  # it was a contribution when everybody was erased
+            "tshirts": "active",
+            "later": "active",
+        }
+        found = (await reconcile.run(ctx, days=2)).before
+        assert ids["tshirts"] not in [difference.id for difference in found]
 
 
 async def test_a_monthly_payment_link_is_known_by_its_sessions_metadata(database: str) -> None:
