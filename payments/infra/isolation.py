@@ -22,6 +22,7 @@ from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 
 log = structlog.get_logger("payments.infra.isolation")
+MAX_BUSY = 5  # requests refused in a row as too many, after which the next run goes on
 Step = Callable[[], Awaitable[object]]
 
 
@@ -37,15 +38,16 @@ async def for_each(
     `job` is the kind of job, or `retries.schedule_job`, that does once more what failed. What
     Stripe does not have, or refuses as one request too many, is passed over and logged, and what
     our key may not do has its own alert. Raises what Stripe or the database raises when it answers
-    nobody.
+    nobody, and StripeBusy where Stripe refuses several in a row.
     """
-    done, failed, succeeded = list[str](), list[str](), 0
+    done, failed, succeeded, busy = list[str](), list[str](), 0, 0
     try:
         for object_id in object_ids:
             try:
                 await action(object_id)
             except Exception as error:
-                if await _concerns_all(ctx, error):
+                busy = busy + 1 if isinstance(error, StripeBusy) else 0
+                if busy == MAX_BUSY or await _concerns_all(ctx, error):
                     raise
                 if await _is_missing(ctx, error, job, object_id):
                     done.append(object_id)
@@ -54,7 +56,7 @@ async def for_each(
                 log.warning("object_failed", object_type=job, exc_info=True)
             else:
                 done.append(object_id)
-                succeeded += 1
+                succeeded, busy = succeeded + 1, 0
     finally:
         await _update_alerts(ctx, done, failed, job)
     return succeeded

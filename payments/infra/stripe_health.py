@@ -50,6 +50,8 @@ async def probe(ctx: Context) -> StripeUnavailable | None:
                 await call(ctx)
         except StripePermissionMissing as error:
             refusal = error
+        except StripeBusy:  # it answers: one request more would only make it busier
+            return None
         except StripeUnavailable as error:
             return error
         else:
@@ -59,6 +61,8 @@ async def probe(ctx: Context) -> StripeUnavailable | None:
 
 async def is_outage(ctx: Context, error: StripeUnavailable) -> bool:
     """Return whether what failed is not the object's own trouble. An outage raises its alert."""
+    if isinstance(error, StripeBusy):
+        return False
     seen = error if isinstance(error, StripeKeyRefused) else await probe(ctx)
     if seen is None:
         return False
@@ -70,8 +74,9 @@ async def must_wait(ctx: Context, error: StripeUnavailable) -> bool:
     """Return whether what failed is tried again later as if it had not been tried: in an outage,
     for as long as the key lacks a permission, and where Stripe did nothing because it is busy.
     """
-    is_nobodys_fault = isinstance(error, StripePermissionMissing | StripeBusy)
-    return await is_outage(ctx, error) or is_nobodys_fault
+    if isinstance(error, StripeBusy):
+        return True
+    return await is_outage(ctx, error) or isinstance(error, StripePermissionMissing)
 
 
 def pause() -> timedelta:

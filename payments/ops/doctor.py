@@ -1,7 +1,7 @@
 """The doctor: whether everything around this service is as it must be. One finding for each check.
 
 It changes nothing, except that it closes donations where a bank statement would show what it must
-not, just as the schedule does.
+not, just as the schedule does, and an alert about proxies that are right now.
 """
 
 import asyncio

@@ -1,7 +1,8 @@
 """The doctor's look at the proxies before this service, with a forged sender."""
 
 from payments.core.settings import Settings
-from payments.infra import client_probe
+from payments.infra import alerts, client_probe
+from payments.infra.alerts import AlertKind
 from payments.infra.client_probe import SeenClient
 from payments.infra.context import Context
 from payments.risk.statement_descriptor import CheckFinding
@@ -25,7 +26,11 @@ async def check(ctx: Context) -> list[CheckFinding]:
     except client_probe.Unreachable as error:
         description = f"{settings.base_url} did not say what it sees of a client: {error}"
         return [CheckFinding("proxies", not settings.uses_https, description)]
-    return [CheckFinding("proxies", *_judge_client(settings, seen))]
+    is_right, description = _judge_client(settings, seen)
+    if is_right:
+        async with ctx.sessions.begin() as session:
+            await alerts.close_kind(session, AlertKind.READERS_HIDDEN, now=ctx.now())
+    return [CheckFinding("proxies", is_right, description)]
 
 
 def _judge_client(settings: Settings, seen: SeenClient) -> tuple[bool, str]:

@@ -12,6 +12,7 @@ by `stop_arrivals`.
 """
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,11 +22,11 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from payments.core.errors import PaymentsError
+from payments.core.errors import PaymentsError, StripeUnavailable
 from payments.core.identifiers import new_row_id
 from payments.giving.contributions import Contribution
 from payments.giving.subscriptions import LIVE_STATUSES, Subscription
-from payments.infra import alerts, db
+from payments.infra import alerts, db, stripe_account
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.risk import emergency_stops
@@ -94,7 +95,11 @@ class _Progress:
 
 
 async def preview(ctx: Context, group: StopGroup, mode: StopMode) -> Chargeable:
-    """Return what a stop would end, and change nothing. Raises NoProtectedGroup."""
+    """Return what a stop would end, and change nothing.
+
+    Raises NoProtectedGroup, and WrongStripeAccount for a key of another account.
+    """
+    await _refuse_other_account(ctx)
     scope = stop_lists.scope_of(ctx, group, mode)
     found = await stop_lists.read_all(ctx, scope)
     listed = found.ids[stop_lists.SUBSCRIPTIONS]
@@ -112,8 +117,10 @@ async def execute(
 ) -> StopReport:
     """Stop a group, or with `resume` go on with a stop that stands, whether or not it is proved.
 
-    Raises StopInProgress, NothingToResume, NoProtectedGroup.
+    Raises StopInProgress, NothingToResume, NoProtectedGroup, and WrongStripeAccount for a key of
+    another account: what that has is nobody's to end.
     """
+    await _refuse_other_account(ctx)
     stop_lists.scope_of(ctx, group, mode)
     stop = await _get_standing(ctx, group, mode) if resume else await _create(ctx, group, mode)
     return await carry_out(ctx, stop, progress=progress)
@@ -131,6 +138,15 @@ async def lift(ctx: Context, group: StopGroup, mode: StopMode) -> None:
         )
         kinds = (AlertKind.STOP_INCOMPLETE, AlertKind.STOP_ARRIVAL)
         await alerts.close_all(session, *kinds, object_ids=[stop.id], now=ctx.now())
+
+
+async def _refuse_other_account(ctx: Context) -> None:
+    """Raise WrongStripeAccount for a key of another account than the database's.
+
+    Where Stripe does not answer the stop is decided all the same: nobody can give from then on.
+    """
+    with contextlib.suppress(StripeUnavailable):
+        await stripe_account.ensure_bound(ctx)
 
 
 async def _create(ctx: Context, group: StopGroup, mode: StopMode) -> EmergencyStop:
@@ -159,7 +175,11 @@ async def _get_standing(ctx: Context, group: StopGroup, mode: StopMode) -> Emerg
 async def carry_out(
     ctx: Context, stop: EmergencyStop, *, progress: ProgressCallback = lambda _done, _all: None
 ) -> StopReport:
-    """End what is left of a group, list again, and store what that found."""
+    """End what is left of a group, list again, and store what that found.
+
+    Raises WrongStripeAccount.
+    """
+    await _refuse_other_account(ctx)
     scope = stop_lists.scope_of(ctx, stop.group, stop.mode, stop.id)
     run = _Progress(report=progress)
     left = Chargeable()

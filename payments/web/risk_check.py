@@ -20,7 +20,7 @@ from payments.core.settings import Settings
 from payments.infra import alerts, signing
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
-from payments.risk import donor_notice, proof_of_work, rate_limit, risk_level
+from payments.risk import buckets, donor_notice, proof_of_work, rate_limit, risk_level
 from payments.risk.rate_limit import ProofOfWorkRequired
 from payments.risk.request_context import RequestContext
 from payments.web import origins, rendering, security_headers
@@ -176,9 +176,11 @@ async def _report_hidden_readers(ctx: Context, client_ip: str) -> None:
     It is a proxy's that is not trusted: all readers behind it share the limits of one network.
     """
     try:
-        is_hidden = not ip_address(client_ip).is_global
+        ip = ip_address(client_ip)
     except ValueError:
         is_hidden = True
+    else:
+        is_hidden = not ip.is_global and ip not in buckets.TOR_CIRCUITS
     if is_hidden and ctx.settings.uses_https:
         async with ctx.sessions.begin() as session:
             await alerts.raise_alert(

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from payments.core.errors import StripeKeyRefused
+from payments.core.errors import StripeBusy, StripeKeyRefused
 from payments.giving import charges, payment_methods
 from payments.giving.change_log import Actor
 from payments.infra import isolation, job_queue, retries, stripe_health
@@ -49,7 +49,6 @@ def mends(room: Newsroom) -> None:
     [
         ("expired", ("stripe_key_refused", "stripe_api_key")),
         ("no_permissions", ("stripe_key_refused", "stripe_api_key")),
-        ("rate_limited", ("stripe_unavailable", "stripe")),
         ("status_500", ("stripe_unavailable", "stripe")),
         ("drop_before", ("stripe_unavailable", "stripe")),
     ],
@@ -88,6 +87,36 @@ async def test_a_card_replaced_while_nothing_is_answered_is_in_use_afterwards(
     assert {job[0] for job in await jobs(newsroom)} <= {"outbox_mail"}  # it waits for its time
     ((after,),) = await newsroom.rows("SELECT stripe_payment_method_id FROM subscriptions")
     assert after != before
+
+
+async def test_stripe_that_is_busy_for_hours_is_no_outage_and_loses_nothing(
+    newsroom: Newsroom,
+) -> None:
+    """A 429 answers: it did nothing, and one probe more would only make it busier."""
+    await newsroom.gives(500)
+    breaks(newsroom, "rate_limited")
+    await newsroom.deliver(newsroom.sandbox.take_deliveries())
+    before = len(newsroom.sandbox.requests)
+    await newsroom.runs_due_jobs()
+    probes = [one.path for one in newsroom.sandbox.requests[before:] if "/balance" in one.path]
+    assert probes == []
+    ids = [f"ch_{number}" for number in range(50)]
+    before = len(newsroom.sandbox.requests)
+    with pytest.raises(StripeBusy):
+        await isolation.for_each(
+            newsroom.ctx, ids, lambda id_: charges.sync(newsroom.ctx, id_), job="charge"
+        )
+    assert len(newsroom.sandbox.requests) - before < 50  # the next run goes on
+    await hours_pass_for_jobs(newsroom, 14)
+    waiting = await jobs(newsroom)
+    assert waiting
+    assert {job[1:] for job in waiting} == {("todo", 1)}
+    assert await open_alerts(newsroom) == []
+    mends(newsroom)
+    await hours_pass_for_jobs(newsroom, 2)
+    await newsroom.runs_until_idle()
+    ((status,),) = await newsroom.rows("SELECT status FROM contributions")
+    assert status == "paid"
 
 
 async def test_one_request_too_many_spends_no_attempt_and_what_was_postponed_is_spread(

@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from payments.infra import client_probe, signing
+from payments.infra import alerts, client_probe, signing
+from payments.infra.alerts import AlertKind
 from payments.ops import doctor
 from payments.risk.statement_descriptor import CheckFinding
 from tests.support.newsroom import Newsroom
@@ -52,6 +53,10 @@ async def looks(room: Newsroom, **settings: object) -> CheckFinding:
 async def test_behind_the_proxy_of_the_documentation_nobody_chooses_who_they_are(
     newsroom: Newsroom, proxy: str, tmp_path: Path
 ) -> None:
+    async with newsroom.ctx.sessions.begin() as session:
+        await alerts.raise_alert(
+            session, AlertKind.READERS_HIDDEN, object_id="here", now=newsroom.clock()
+        )
     async with proxied(newsroom, proxy, tmp_path) as origin:
         found = await looks(newsroom, base_url=origin)
         async with httpx.AsyncClient(base_url=origin) as web:
@@ -59,6 +64,7 @@ async def test_behind_the_proxy_of_the_documentation_nobody_chooses_who_they_are
             webhook = await web.post("/webhooks/stripe", headers={"host": "127.0.0.1:8000"})
     assert found.ok, found.description
     assert "was not believed" in found.description
+    assert await newsroom.rows("SELECT kind FROM alerts WHERE closed_at IS NULL") == []
     assert page.status_code == 200
     # Their port is not open: they go to the other, which refuses this one for what it is.
     assert (webhook.status_code, "Stripe-Signature" in webhook.text) == (400, True)

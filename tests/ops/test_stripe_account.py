@@ -14,6 +14,8 @@ from payments.infra import stripe_account
 from payments.infra.context import Context, open_context
 from payments.infra.stripe_account import StripeAccount, WrongStripeAccount
 from payments.ops import doctor, reconcile, worker
+from payments.risk.emergency_stops import StopGroup, StopMode
+from payments.safety import emergency_stop
 from tests.support import command_line
 from tests.support.newsroom import Newsroom
 
@@ -149,3 +151,23 @@ async def test_a_database_is_given_to_another_account_only_on_purpose(newsroom: 
     assert await bound(newsroom) == [(SANDBOX_ACCOUNT, False, newsroom.clock.current)]
     entries = await newsroom.rows("SELECT action, object_id FROM audit_entries")
     assert entries == [("stripe_account_bound", SANDBOX_ACCOUNT)]
+
+
+async def test_an_emergency_stop_ends_nothing_of_another_account(newsroom: Newsroom) -> None:
+    await newsroom.gives(500, "monthly")
+    await newsroom.runs_until_idle()
+    await belongs_to(newsroom, OTHER_ACCOUNT)
+    async with new_process(newsroom) as ctx:
+        for act in (emergency_stop.preview, emergency_stop.execute):
+            with pytest.raises(WrongStripeAccount):
+                await act(ctx, StopGroup.ALL, StopMode.CANCEL)
+    statuses = [one["status"] for one in newsroom.sandbox.account.store.of_kind("subscription")]
+    assert statuses == ["active"]
+    assert await newsroom.count("emergency_stops") == 0
+    # Where Stripe does not say whose the key is, the stop is decided: nobody can give.
+    newsroom.sandbox.faults.add("*", "/v1/", "status_500", remaining=10_000)
+    async with new_process(newsroom) as ctx:
+        report = await emergency_stop.execute(ctx, StopGroup.ALL, StopMode.CANCEL)
+    newsroom.sandbox.faults.clear()
+    assert not report.is_proved
+    assert (await newsroom.requests_contribution(500)).status_code == 503

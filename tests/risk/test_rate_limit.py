@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
+from ipaddress import ip_network
 from typing import Any, cast
 from uuid import uuid4
 
@@ -13,6 +14,8 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from payments.giving import card_testing
+from payments.infra import alerts
+from payments.infra.alerts import AlertKind
 from payments.risk import rate_limit
 from payments.risk.risk_level import RiskLevel
 from payments.sandbox.errors import ApiError
@@ -32,6 +35,7 @@ from tests.support.stripe_dashboard import pay_once, with_card
 pytestmark = pytest.mark.anyio
 
 HOME = "198.51.100.7"
+TRUSTED = (ip_network("127.0.0.1"),)
 DECLINES = 8  # the setting: fewer than in production, and the same rules
 
 
@@ -694,8 +698,15 @@ async def test_readers_hidden_behind_a_proxy_are_limited_together_and_an_alert_s
     ) as room:
         for number in range(3):
             assert (await gives(room, f"198.51.100.{number}")).status_code == 303
-        alerts = "SELECT kind, object_id FROM alerts"
-        assert await room.rows(alerts) == []
+        alerts_open = "SELECT kind, object_id FROM alerts"
+        assert await room.rows(alerts_open) == []
         for forged in ("203.0.113.9", "203.0.113.10"):
             assert (await gives(room, forged)).status_code == 428
-        assert await room.rows(alerts) == [("readers_hidden", "PAYMENTS_TRUSTED_PROXIES")]
+        assert await room.rows(alerts_open) == [("readers_hidden", "PAYMENTS_TRUSTED_PROXIES")]
+        object.__setattr__(room.ctx.settings, "trusted_proxies", TRUSTED)
+        async with room.ctx.sessions.begin() as session:
+            await alerts.close_kind(session, AlertKind.READERS_HIDDEN, now=room.ctx.now())
+        for _ in range(4):  # readers of the onion service have addresses of their own
+            circuit = await gives(room, "fc00:dead:beef:4dad::5")
+        assert circuit.status_code == 428
+        assert await room.rows(f"{alerts_open} WHERE closed_at IS NULL") == []

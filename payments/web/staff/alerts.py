@@ -15,6 +15,7 @@ from payments.infra import alerts, audit_log, retries
 from payments.infra.alerts import Alert, AlertKind
 from payments.infra.audit_log import AuditAction
 from payments.infra.context import Context
+from payments.settlement import importer
 from payments.staff import accounts
 from payments.staff.accounts import Staff
 from payments.web.account import view_models
@@ -169,8 +170,18 @@ INSTRUCTIONS = {
         "Ask the colleague why. The audit has each look with its reason."
     ),
 }
-# Reports refer to these for as long as their rows are there.
-NOT_CLOSABLE = (AlertKind.SUSPENSE,)
+
+
+def _why_not_closable(alert: Alert) -> str | None:
+    """Return why a colleague cannot close an alert: something goes on by it. None if they can."""
+    if alert.kind is AlertKind.SUSPENSE:  # reports refer to it
+        return "It stays open for as long as the money is in suspense."
+    if alert.kind is AlertKind.OBJECT_FAILED and alert.job == importer.RETRY_JOB:
+        return (
+            "It stays open until the transaction is in the books: each import fetches it "
+            "again by this alert."
+        )
+    return None
 
 
 class AlertPages(Controller):
@@ -227,10 +238,8 @@ async def _acknowledge(ctx: Context, colleague: Staff, alert_id: int, reason: st
     """Close an alert and record who did. Does nothing for one that is closed already."""
     async with ctx.sessions.begin() as session:
         closed = await alerts.acknowledge(session, min(alert_id, MAX_ALERT_ID), now=ctx.now())
-        if closed is not None and closed.kind in NOT_CLOSABLE:
-            raise InvalidField(
-                "This one stays open for as long as the money is in suspense.", field="reason"
-            )
+        if closed is not None and (sentence := _why_not_closable(closed)):
+            raise InvalidField(sentence, field="reason")
         if closed is not None:
             await accounts.record_action(
                 session,
@@ -300,5 +309,5 @@ def _alert_view(ctx: Context, alert: Alert) -> dict[str, Any]:
         "object_id": alert.object_id,
         "since": view_models.format_minute(ctx, alert.opened_at),
         "can_retry": alert.kind in retries.KINDS,
-        "can_close": alert.kind not in NOT_CLOSABLE,
+        "stays_open": _why_not_closable(alert),
     }
