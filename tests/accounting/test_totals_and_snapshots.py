@@ -134,7 +134,7 @@ async def test_ledger_charges_and_page_agree_for_every_frequency_month_and_curre
     newsroom.clock.current = ends[0] - timedelta(days=40)
     await newsroom.advances_time(timedelta(0))
     for end in ends:
-        for second in (-1, 0, 1):
+        for second in (-1, 0):  # the last of a month and the first of the next
             moment = end + timedelta(seconds=second)
             await newsroom.advances_time(max(moment - newsroom.clock(), timedelta(0)))
             frequency = chance.choice(["once", "once", "monthly", "annual"])

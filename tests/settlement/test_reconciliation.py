@@ -30,7 +30,7 @@ pytestmark = pytest.mark.anyio
 
 # Each trial is a transaction that is rolled back.
 TRIALS = pytest.mark.parametrize("tries", [150, pytest.param(10_000, marks=pytest.mark.storm)])
-FLIPS = pytest.mark.parametrize("tries", [1000])
+FLIPS = pytest.mark.parametrize("tries", [300, pytest.param(1000, marks=pytest.mark.storm)])
 
 
 @pytest.fixture(scope="module")
