@@ -27,6 +27,33 @@ APPEND_ONLY = (
 )
 
 
+# PostgreSQL copies values of a column into its statistics, where no erasure finds them.
+WITHOUT_STATISTICS = {
+    "charges": "stripe_payment_intent_id",
+    "confirmation_mails": "address_hash",
+    "contributions": "idempotency_key_hash request_digest checkout_session_params checkout_url"
+    " stripe_session_id",
+    "alerts": "object_id",
+    "donor_customers": "stripe_customer_id",
+    "donor_sessions": "token_hash",
+    "donors": "address_hash",
+    "emergency_stop_items": "stripe_subscription_id",
+    "erasures": "address_hash",
+    "muted_subscriptions": "stripe_subscription_id",
+    "newsletter_signups": "privacy_version address_hash address_ciphertext",
+    "outbox_mails": "key subscription_id object_id",
+    "payment_intent_links": "stripe_payment_intent_id",
+    "procrastinate_jobs": "lock queueing_lock args",
+    "quarantines": "stripe_charge_id",
+    "rate_limit_buckets": "key",
+    "reminders": "zone address_hash address_ciphertext",
+    "sign_in_links": "address_hash older_hashes browser_hash token_hash code_hash",
+    "subscription_changes": "subscription_id stripe_setup_intent_id",
+    "subscriptions": "stripe_subscription_id stripe_customer_id stripe_payment_method_id",
+    "suppressed_addresses": "address_hash",
+}
+
+
 def upgrade() -> None:
     donors_tables()
     staff_tables()
@@ -47,6 +74,7 @@ def upgrade() -> None:
     report_views()
     daily_totals_functions()
     create_job_engine()
+    take_no_statistics_of_persons()
     create_service_role()
 
 
@@ -370,6 +398,13 @@ def snapshot_triggers() -> None:
         CREATE TRIGGER invalidate_recovery_snapshots AFTER INSERT ON payment_intent_links
         FOR EACH ROW EXECUTE FUNCTION invalidate_recovery_snapshots()
     """)
+
+
+def take_no_statistics_of_persons() -> None:
+    """Have the database take no samples of what leads to a person."""
+    for table, columns in WITHOUT_STATISTICS.items():
+        for column in columns.split():
+            op.execute(f"ALTER TABLE {table} ALTER COLUMN {column} SET STATISTICS 0")
 
 
 def create_service_role() -> None:

@@ -7,7 +7,7 @@ it; a test enumerates them after an erasure.
 
 from collections.abc import Iterator, Mapping
 
-from sqlalchemy import JSON, Date, DateTime, Enum, LargeBinary, MetaData, String
+from sqlalchemy import ARRAY, JSON, Date, DateTime, Enum, LargeBinary, MetaData, String
 from sqlalchemy.types import TypeEngine
 
 MIN_ID_LENGTH = 32  # of text: a row's id, or longer
@@ -33,7 +33,8 @@ GONE: Mapping[str, str] = {
     "rate_limit_buckets": "key full_at salt_date",
     "reminders": "zone signed_up_on first_send_on due_on contribution_id enqueued_at id"
     " address_hash address_ciphertext signed_up_at confirmation_sent_at ended_at",
-    "sign_in_links": "id address_hash browser_hash token_hash code_hash requested_at expires_at",
+    "sign_in_links": "id address_hash older_hashes browser_hash token_hash code_hash requested_at"
+    " expires_at",
     "subscription_changes": "subscription_id stripe_setup_intent_id",
     "subscriptions": "stripe_subscription_id stripe_customer_id stripe_payment_method_id"
     " card_expires_on",
@@ -117,4 +118,4 @@ def _could_identify(type_: TypeEngine[object]) -> bool:
         return False
     if isinstance(type_, String):
         return type_.length is None or type_.length >= MIN_ID_LENGTH
-    return isinstance(type_, LargeBinary | DateTime | Date | JSON)
+    return isinstance(type_, LargeBinary | DateTime | Date | JSON | ARRAY)

@@ -1,0 +1,128 @@
+"""Erased means gone from the disk: tables, indexes, statistics and the log that is written from
+then on hold no byte of a number, hash or token that led to whoever was erased.
+"""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+
+from payments.donors import donors
+from payments.infra import logs
+from payments.infra.embedded_postgres import temporary_postgres
+from payments.ops import schedules
+from payments.risk.emergency_stops import StopGroup, StopMode
+from payments.safety import emergency_stop, global_erasure
+from tests.support.database import migrated_cluster
+from tests.support.donor import open_donor_browser
+from tests.support.newsroom import Newsroom, open_newsroom
+
+pytestmark = pytest.mark.anyio
+
+TELLING = ("cus_", "sub_", "pm_", "cs_", "pi_", "seti_", "in_")
+ERASED, STAYS = "erased@example.org", "stays@example.org"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """A server of its own, so that all of its disk can be searched."""
+    with temporary_postgres(fsync=False) as url, migrated_cluster(url):
+        yield url
+
+
+def home_of(room: Newsroom) -> Path:
+    """The directory of a server, with its data and logs."""
+    url = make_url(room.settings.database_url.get_secret_value())
+    return Path(unquote(str(url.query["host"])))
+
+
+def execute(room: Newsroom, *statements: str) -> list[Any]:
+    """Run statements as the owner, each in a transaction of its own. Gives the last one's value."""
+    url = make_url(room.settings.database_url.get_secret_value()).set(drivername="postgresql")
+    with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as connection:
+        for statement in statements:
+            cursor = connection.execute(statement.encode())
+        return list(cursor.fetchone() or ()) if cursor.description else []
+
+
+async def secrets_of(room: Newsroom, *persons: str) -> set[bytes]:
+    """The numbers at Stripe, the hashes and the tokens of persons, as bytes of a disk."""
+    objects = room.sandbox.account.store.objects
+    customers = {id_ for id_, one in objects.items() if one.get("email") in persons}
+    numbers = {
+        id_
+        for id_, one in objects.items()
+        if id_.startswith(TELLING) and (id_ in customers or one.get("customer") in customers)
+    }
+    assert {id_.partition("_")[0] for id_ in numbers} >= {"cus", "sub", "pm", "cs", "pi", "in"}
+    hashes = [one for name in persons for one in await donors.address_hashes(room.settings, name)]
+    return {id_.encode() for id_ in numbers} | {
+        written for value in hashes for written in (value, value.hex().encode())
+    }
+
+
+def found(room: Newsroom, needles: set[bytes]) -> dict[str, set[bytes]]:
+    """Which stand in which tables, indexes and files, but for the log of what was before."""
+    execute(room, "CHECKPOINT")
+    wal, end = execute(
+        room, "SELECT file_name, file_offset FROM pg_walfile_name_offset(pg_current_wal_lsn())"
+    )
+    names = dict(
+        execute(
+            room,
+            "SELECT json_object_agg(pg_relation_filenode(oid), relname) FROM pg_class"
+            " WHERE pg_relation_filenode(oid) > 0",
+        )[0]
+    )
+    hits = {}
+    for path in sorted(home_of(room).rglob("*")):
+        if not path.is_file() or ("pg_wal" in path.parts and path.name != wal):
+            continue
+        data = path.read_bytes()[: end if path.name == wal else None]
+        if here := {needle for needle in needles if needle in data}:
+            hits[names.get(path.name, str(path))] = here
+    return hits
+
+
+async def test_no_byte_is_left_of_one_who_was_erased_nor_then_of_everybody(
+    database: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure("debug")
+    async with open_newsroom(database) as room:
+        for address in (ERASED, STAYS):
+            for frequency in ("monthly", "once"):
+                await room.gives(500, frequency, email=address)
+                await room.runs_until_idle()
+        async with open_donor_browser(room, ERASED) as donor:
+            await donor.signs_in()
+            needles = await secrets_of(room, ERASED)
+            execute(room, "ANALYZE", "CHECKPOINT")
+            assert set().union(*found(room, needles).values()) >= {
+                needle for needle in needles if needle.startswith((b"cus_", b"sub_", b"cs_"))
+            }
+            room.clock.advance(timedelta(minutes=1))
+            answer = await donor.opens_and_submits("/manage/data/erase")
+            assert answer.status_code == 200
+        await room.runs_until_idle()
+        room.clock.advance(donors.ERASURE_RETENTION + timedelta(days=1))
+        await schedules.purge_expired(room.ctx)
+        execute(room, "VACUUM FULL", "CHECKPOINT", "SELECT pg_switch_wal()")
+        assert found(room, needles) == {}
+        everybody = await secrets_of(room, ERASED, STAYS)
+        assert found(room, everybody) != {}
+        await emergency_stop.execute(room.ctx, StopGroup.ALL, StopMode.CANCEL)
+        await room.runs_until_idle()
+        report = await global_erasure.erase_everyone(room.ctx)
+        assert report.vacuumed
+        execute(room, "SELECT pg_switch_wal()")
+        await room.runs_until_idle()
+        assert found(room, everybody) == {}
+        written = capfd.readouterr()
+        assert not any(
+            needle.decode("latin-1") in written.out + written.err for needle in everybody
+        )
