@@ -514,6 +514,7 @@ def donors_tables() -> None:
         required("id", ROW_ID),
         optional("address_hash", sa.LargeBinary),
         required("created_at", TIMESTAMP),
+        required("mailbox_proved", sa.Boolean),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_donors")),
         sa.UniqueConstraint("address_hash", name=op.f("uq_donors_address_hash")),
     )

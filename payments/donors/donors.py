@@ -26,6 +26,8 @@ class Donor(db.Base):
     """Somebody who gave. `address_hash` is all that is stored of their address.
 
     It is null where Stripe has no address any more: then nobody can sign in, until there is one.
+    Anybody can give with somebody else's address: until a link that was mailed to it is used, the
+    mailbox is not proved, and no mail to it says what was given.
     """
 
     __tablename__ = "donors"
@@ -33,6 +35,7 @@ class Donor(db.Base):
     id: Mapped[db.Id] = mapped_column(primary_key=True)
     address_hash: Mapped[bytes | None] = mapped_column(unique=True)
     created_at: Mapped[db.Timestamp]
+    mailbox_proved: Mapped[bool] = mapped_column(default=False)
 
 
 class DonorCustomer(db.Base):
@@ -206,6 +209,19 @@ async def find_by_hashes(session: AsyncSession, hashes: Sequence[bytes]) -> Dono
     query = query.order_by(Donor.address_hash != hashes[0], Donor.created_at).limit(1)
     donor: Donor | None = await session.scalar(query)
     return donor
+
+
+async def prove_mailbox(session: AsyncSession, hashes: Sequence[bytes]) -> None:
+    """Record that whoever has an address has used a link that was mailed to it."""
+    await session.execute(
+        update(Donor).where(Donor.address_hash.in_(hashes)).values(mailbox_proved=True)
+    )
+
+
+async def is_mailbox_proved(session: AsyncSession, donor_id: str | None) -> bool:
+    """Whether the mailbox of a donor is proved to be theirs; that of nobody is not."""
+    donor = None if donor_id is None else await session.get(Donor, donor_id)
+    return donor is not None and donor.mailbox_proved
 
 
 async def lock(session: AsyncSession, donor_id: str) -> None:

@@ -287,6 +287,7 @@ async def _start_session(session: AsyncSession, row: SignInLink, *, now: datetim
         raise LinkInvalid(
             "It was used, has expired, or is not complete. You can ask for a new one."
         )
+    await donors.prove_mailbox(session, [row.address_hash])
     row.expires_at = now  # the row stays for an hour, to be counted
     token = secrets.token_urlsafe(32)
     session.add(

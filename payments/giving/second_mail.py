@@ -23,25 +23,16 @@ class OtherState:
     at: datetime | None = None
 
 
-async def may_name_amounts(
-    ctx: Context,
-    session: AsyncSession,
-    mail: OutboxMail,
-    subscription: Subscription,
-    others: list[Subscription],
+def may_name_amounts(
+    mail: OutboxMail, subscription: Subscription, others: list[Subscription]
 ) -> bool:
-    """Whether a mail may say what is given: the address was proved, and one of them is new.
+    """Whether a mail to a proved mailbox may say what is given: one is new, and they are few.
 
     Whose address was changed at Stripe, to that of another donor, has begun nothing. Of many it
     says none: their page does.
     """
     is_new = subscription.started_at > mail.created_at - SECOND_NOTICE_WITHIN
-    is_short = len(others) <= MAX_DESCRIBED
-    return (
-        is_new
-        and is_short
-        and await second_subscriptions.is_proved(ctx, session, subscription, others)
-    )
+    return is_new and len(others) <= MAX_DESCRIBED
 
 
 async def state_of(session: AsyncSession, other: Subscription) -> OtherState:

@@ -1,6 +1,10 @@
-"""Subscription mails: written from what is true when they leave, dropped when it no longer is."""
+"""Subscription mails: written from what is true when they leave, dropped when it no longer is.
 
-from datetime import datetime
+Whoever gives may type somebody else's address, and have their card fail. So a mailbox that is not
+proved (`donors.Donor`) gets none of them, but an invitation to sign in, which names nothing.
+"""
+
+from datetime import datetime, timedelta
 
 import stripe
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -9,6 +13,7 @@ from payments.core import calendar, i18n, money
 from payments.core.calendar import from_unix
 from payments.core.frequency import VARYING_AMOUNT, Frequency
 from payments.core.money import Money
+from payments.donors import donors
 from payments.giving import (
     billing_dates,
     change_log,
@@ -23,12 +28,13 @@ from payments.giving.current_card import CARD_EXPIRY_NOTICE
 from payments.giving.subscriptions import Subscription, SubscriptionStatus
 from payments.infra import stripe_client
 from payments.infra.context import Context
-from payments.mail import links, render
+from payments.mail import links, outbox, render
 from payments.mail.outbox import MailKind, OutboxMail, Undeliverable
 from payments.mail.render import AddressedMail
 
 INVOICE_KINDS = (MailKind.PAYMENT_FAILED, MailKind.ACTION_NEEDED)
 PAUSE_KINDS = (MailKind.PAUSED, MailKind.SKIPPED)
+INVITATION_INTERVAL = timedelta(days=30)  # to one donor whose mailbox is not proved
 END_KINDS = (MailKind.LAPSED, MailKind.CANCELLED)
 
 
@@ -41,9 +47,11 @@ async def compose(ctx: Context, mail: OutboxMail) -> AddressedMail | None:
     async with ctx.sessions() as session:
         subscription = await subscriptions.get_or_none(session, subscription_id)
         is_cancelling = await change_log.pending_cancellations(session, [subscription_id])
-    if subscription is None or (is_cancelling and subscription.is_live):
-        return None
-    if not _still_applies(mail.kind, subscription, now=ctx.now()):
+    if (
+        subscription is None
+        or (is_cancelling and subscription.is_live)
+        or not _still_applies(mail.kind, subscription, now=ctx.now())
+    ):
         return None
     invoice = None
     if mail.kind in INVOICE_KINDS:
@@ -59,6 +67,8 @@ async def compose(ctx: Context, mail: OutboxMail) -> AddressedMail | None:
     locale = i18n.negotiate_locale(mail.language)
     async with ctx.sessions() as session:
         donor_id = (await contributions.get(session, subscription.contribution_id)).donor_id
+        if not await donors.is_mailbox_proved(session, donor_id):
+            return await _invitation(ctx, session, donor_id, customer.email, locale)
         others = await _others(session, mail.kind, subscription)
         if mail.kind is MailKind.SECOND_BEGUN and not others:
             return None  # one of the two has ended
@@ -66,6 +76,23 @@ async def compose(ctx: Context, mail: OutboxMail) -> AddressedMail | None:
         variables["still_tried"] = await _is_still_tried(session, mail.kind, subscription)
     variables |= _template_variables(ctx, subscription, donor_id, invoice, locale)
     return AddressedMail(customer.email, render.render(mail.kind, locale, variables))
+
+
+async def _invitation(
+    ctx: Context, session: AsyncSession, donor_id: str | None, address: str, locale: str
+) -> AddressedMail | None:
+    """Return what a mailbox that is not proved gets instead: to sign in, and nothing of what for.
+
+    None where one was sent within `INVITATION_INTERVAL`.
+    """
+    if donor_id is not None:
+        given = await subscriptions.list_for_donor(session, donor_id)
+        ids = [one.stripe_subscription_id for one in given]
+        if await outbox.was_sent_since(session, ids, ctx.now() - INVITATION_INTERVAL):
+            return None
+    manage_link = links.localised(links.manage_link(ctx), locale)
+    rendered = render.render("sign_in_invitation", locale, {"manage_link": manage_link})
+    return AddressedMail(address, rendered)
 
 
 async def _others(
@@ -184,7 +211,7 @@ async def _other_variables(
     """Return what is said of the donor's other subscriptions, each by what is so of it."""
     locale = i18n.negotiate_locale(mail.language)
     variables: dict[str, object] = {
-        "is_proved": False,
+        "names_amounts": False,
         "begun_on": "",
         "others": [],
         "has_held": any(
@@ -194,8 +221,8 @@ async def _other_variables(
             other.status is SubscriptionStatus.ACTIVE and not other.is_paused for other in others
         ),
     }
-    if mail.kind is not MailKind.SECOND_BEGUN or not await second_mail.may_name_amounts(
-        ctx, session, mail, subscription, others
+    if mail.kind is not MailKind.SECOND_BEGUN or not second_mail.may_name_amounts(
+        mail, subscription, others
     ):
         return variables
     all_of_them = [subscription, *others]
@@ -214,4 +241,4 @@ async def _other_variables(
             }
         )
     begun_on = second_mail.begun_on(ctx, subscription, all_of_them, locale)
-    return variables | {"is_proved": True, "begun_on": begun_on, "others": said}
+    return variables | {"names_amounts": True, "begun_on": begun_on, "others": said}

@@ -23,8 +23,8 @@ TEMPLATE_DIR = Path(__file__).parent / "templates"
 PARAGRAPH_BREAK = re.compile(r"\n\s*\n")
 
 
-# Mails that are sent without the outbox.
-DirectMailKind = Literal["reminder", "reminder_confirm", "newsletter_confirm"]
+# Mails that are sent without the outbox, or in place of one of its mails.
+DirectMailKind = Literal["reminder", "reminder_confirm", "newsletter_confirm", "sign_in_invitation"]
 
 
 @dataclass(frozen=True, slots=True)

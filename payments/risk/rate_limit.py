@@ -1,4 +1,4 @@
-"""Rate limits of gifts: keep card testers and floods away from Stripe, without a third party.
+"""Rate limits: keep card testers and floods away from Stripe and mailboxes, without a third party.
 
 Each new contribution is checked inside the transaction that stores it: with the database away
 nothing is created, and a limit is used if and only if the contribution exists.
@@ -23,6 +23,8 @@ passes: nearly every reader is one. All others share a small capacity, in which 
 attempts has more room. Bots that do everything a reader does, each from a network never seen
 before, cannot be distinguished from readers: for them there is a limit to how many unpaid
 contributions all new networks together may start.
+
+The forms that have us mail somebody (`form_limit`) are limited as a gift at the normal level.
 """
 
 import hashlib
@@ -83,10 +85,12 @@ class ProofOfWorkRequired(PaymentsError):
     code = "proof-of-work-required"
     title = "Please prove that this is no machine"
 
-    def __init__(self, level: RiskLevel) -> None:
+    def __init__(self, level: RiskLevel, *, of_gift: bool = True) -> None:
         super().__init__(
             "Someone may be testing stolen cards here, so this needs a short check. Nothing was "
             "charged."
+            if of_gift
+            else "Very many mails are asked for, so this needs a short check. Nothing was sent."
         )
         self.level = level
 
@@ -98,8 +102,12 @@ class TooManyAttempts(PaymentsError):
     code = "too-many-attempts"
     title = "Too many tries"
 
-    def __init__(self, retry_after: timedelta) -> None:
-        super().__init__("There were too many tries from your network. Nothing was charged.")
+    def __init__(self, retry_after: timedelta, *, of_gift: bool = True) -> None:
+        super().__init__(
+            "There were too many tries from your network. Nothing was charged."
+            if of_gift
+            else "There were too many tries from your network. Nothing was noted."
+        )
         self.retry_after = retry_after
 
 
@@ -153,7 +161,7 @@ async def check_gift_allowed(
         if amount < minimum:
             state = await session.get_one(RiskState, 1)
             raise SmallGiftsPaused(minimum, state.restricted_until - now)
-    used_share = await _consume_network_limits(
+    used_share = await consume_network_limits(
         ctx,
         session,
         request,
@@ -164,7 +172,7 @@ async def check_gift_allowed(
     is_within_limit = used_share <= 1 + ROUNDING_TOLERANCE
     if level is RiskLevel.NORMAL and is_within_limit and not request.filled_honeypot:
         return
-    if request.clearance is None or not await _use_token(session, request.clearance, now):
+    if request.clearance is None or not await use_token(session, request.clearance, now):
         raise ProofOfWorkRequired(level)
     if level is not RiskLevel.NORMAL:
         await _require_capacity(ctx, session, attempts / FREE_ATTEMPTS[level], now)
@@ -175,12 +183,12 @@ async def record_refused(ctx: Context, request: RequestContext) -> None:
     now = ctx.now()
     attempt = Clearance(digest=_attempt_digest(ctx, request, now), lifetime=ATTEMPT_LIFETIME)
     async with ctx.sessions.begin() as session:
-        if await _use_token(session, attempt, now):
+        if await use_token(session, attempt, now):
             await buckets.consume(
                 session,
                 now,
-                _attempt_costs(ctx, request.client_ip, now),
-                cap=MAX_ATTEMPT_BACKLOG / _limit_factor(ctx),
+                _attempt_costs(ctx, request.client_ip, now, request.purpose),
+                cap=MAX_ATTEMPT_BACKLOG / limit_factor(ctx),
             )
 
 
@@ -194,17 +202,17 @@ async def credit_paid_network(ctx: Context, client_ip: str, contribution_id: str
     digest = hashlib.sha256(f"paid\0{contribution_id}".encode()).digest()
     claim = Clearance(digest=digest, lifetime=PAID_CREDIT_LIFETIME)
     async with ctx.sessions.begin() as session:
-        if not await _use_token(session, claim, now):
+        if not await use_token(session, claim, now):
             return
     costs = {
         **_attempt_costs(ctx, client_ip, now),
-        _new_networks_key(ctx, now): NEW_NETWORK_REFILL_INTERVAL / _limit_factor(ctx),
+        _new_networks_key(ctx, now): NEW_NETWORK_REFILL_INTERVAL / limit_factor(ctx),
     }
     async with ctx.sessions.begin() as session:
         await buckets.credit(session, {key: cost * 2 for key, cost in costs.items()})
 
 
-async def _use_token(session: AsyncSession, token: Clearance, now: datetime) -> bool:
+async def use_token(session: AsyncSession, token: Clearance, now: datetime) -> bool:
     """Mark a token as used, in the transaction of what it allows. Returns whether it was unused."""
     inserted = await session.scalar(
         insert(UsedToken)
@@ -218,8 +226,13 @@ async def _use_token(session: AsyncSession, token: Clearance, now: datetime) -> 
 # --- limits by network ----------------------------------------------------------------------------
 
 
-async def _consume_network_limits(
-    ctx: Context, session: AsyncSession, request: RequestContext, now: datetime, *, max_factor: int
+async def consume_network_limits(
+    ctx: Context,
+    session: AsyncSession,
+    request: RequestContext,
+    now: datetime,
+    *,
+    max_factor: float,
 ) -> float:
     """Use a contribution's share of each limit of its network.
 
@@ -231,36 +244,20 @@ async def _consume_network_limits(
     periods: dict[bytes, timedelta] = {}
     for index, (prefix_lengths, limit, period) in enumerate(NETWORK_LIMITS):
         network = buckets.network_of(request.client_ip, prefix_lengths)
-        key = buckets.daily_hash(ctx, now.date(), f"{index} {network}")
-        costs[key] = period * weight / (limit * _limit_factor(ctx))
+        key = buckets.daily_hash(ctx, now.date(), f"{request.purpose}{index} {network}")
+        costs[key] = period * weight / (limit * limit_factor(ctx))
         periods[key] = period
     used = await buckets.consume(session, now, costs)
     used_share = max(used[key] / period for key, period in periods.items())
     if used_share > max_factor + ROUNDING_TOLERANCE:
         raise TooManyAttempts(
-            max(used[key] - period * max_factor for key, period in periods.items())
+            max(used[key] - period * max_factor for key, period in periods.items()),
+            of_gift=not request.purpose,
         )
     return used_share
 
 
-async def is_over_limit(
-    ctx: Context,
-    session: AsyncSession,
-    client_ip: str,
-    purpose: str,
-    *,
-    limit: int,
-    period: timedelta,
-) -> bool:
-    """Count one more use for a purpose by a network. Returns whether it is past the limit."""
-    now = ctx.now()
-    network = buckets.network_of(client_ip, buckets.NARROW_PREFIX)
-    key = buckets.daily_hash(ctx, now.date(), f"{purpose} {network}")
-    used = await buckets.consume(session, now, {key: period / limit})
-    return used[key] / period > 1 + ROUNDING_TOLERANCE
-
-
-def _limit_factor(ctx: Context) -> float:
+def limit_factor(ctx: Context) -> float:
     """Return how many times our own limits the operator allows."""
     return ctx.settings.rate_limit_gifts / DEFAULT_RATE_LIMIT_GIFTS
 
@@ -268,23 +265,28 @@ def _limit_factor(ctx: Context) -> float:
 # --- attempts -------------------------------------------------------------------------------------
 
 
-def _attempt_costs(ctx: Context, client_ip: str, now: datetime) -> dict[bytes, timedelta]:
+def _attempt_costs(
+    ctx: Context, client_ip: str, now: datetime, purpose: str = ""
+) -> dict[bytes, timedelta]:
     """Return what an attempt uses of the narrow network's bucket, then of the wide one's."""
     narrow, wide = (
         buckets.network_of(client_ip, prefix_lengths)
         for prefix_lengths in (buckets.NARROW_PREFIX, buckets.WIDE_PREFIX)
     )
-    cost = ATTEMPT_LIFETIME / _limit_factor(ctx)
+    cost = ATTEMPT_LIFETIME / limit_factor(ctx)
     return {
-        buckets.daily_hash(ctx, now.date(), f"attempt {narrow}"): cost,
-        buckets.daily_hash(ctx, now.date(), f"attempt {wide}"): cost / WIDE_ATTEMPT_DIVISOR,
+        buckets.daily_hash(ctx, now.date(), f"{purpose}attempt {narrow}"): cost,
+        buckets.daily_hash(ctx, now.date(), f"{purpose}attempt {wide}"): cost
+        / WIDE_ATTEMPT_DIVISOR,
     }
 
 
 def _attempt_digest(ctx: Context, request: RequestContext, now: datetime) -> bytes:
     """Return what stands for one attempt of one network. From another network it is another."""
     narrow = buckets.network_of(request.client_ip, buckets.NARROW_PREFIX)
-    return buckets.daily_hash(ctx, now.date(), f"attempt {narrow} {request.attempt_id}")
+    return buckets.daily_hash(
+        ctx, now.date(), f"{request.purpose}attempt {narrow} {request.attempt_id}"
+    )
 
 
 async def _count_attempts(
@@ -299,12 +301,12 @@ async def _count_attempts(
     costs = _attempt_costs(ctx, request.client_ip, now)
     if already_counted is not None:
         costs = dict.fromkeys(costs, timedelta(0))
-    used = await buckets.consume(session, now, costs, cap=MAX_ATTEMPT_BACKLOG / _limit_factor(ctx))
+    used = await buckets.consume(session, now, costs, cap=MAX_ATTEMPT_BACKLOG / limit_factor(ctx))
     # Midnight changes the salt. It does not make a new network of one that has just tried.
     yesterdays = _attempt_costs(ctx, request.client_ip, now - timedelta(days=1))
     used_yesterday = await buckets.time_until_full(session, now, yesterdays)
     most_used = max(*used.values(), *used_yesterday.values(), timedelta(0))
-    return most_used / (ATTEMPT_LIFETIME / _limit_factor(ctx))
+    return most_used / (ATTEMPT_LIFETIME / limit_factor(ctx))
 
 
 async def _require_capacity(
@@ -318,11 +320,11 @@ async def _require_capacity(
     is_new = attempts <= 1 + ROUNDING_TOLERANCE
     if is_new:
         key = _new_networks_key(ctx, now)
-        interval = NEW_NETWORK_REFILL_INTERVAL / _limit_factor(ctx)
+        interval = NEW_NETWORK_REFILL_INTERVAL / limit_factor(ctx)
         capacity = float(NEW_NETWORK_CAPACITY)
     else:
         key = buckets.daily_hash(ctx, now.date(), "shared")
-        interval = SHARED_REFILL_INTERVAL / _limit_factor(ctx)
+        interval = SHARED_REFILL_INTERVAL / limit_factor(ctx)
         capacity = max(SHARED_CAPACITY / 2 ** (attempts - 1), 1)
     used = (await buckets.consume(session, now, {key: interval}))[key]
     if used / interval <= capacity + ROUNDING_TOLERANCE:
@@ -340,10 +342,10 @@ async def queue_wait(ctx: Context, request: RequestContext) -> timedelta:
     their network made lately, 15 minutes at most.
     """
     now = ctx.now()
-    narrow_key = next(iter(_attempt_costs(ctx, request.client_ip, now)))
+    narrow_key = next(iter(_attempt_costs(ctx, request.client_ip, now, request.purpose)))
     async with ctx.sessions() as session:
         used = await buckets.time_until_full(session, now, [narrow_key])
-    attempts = used.get(narrow_key, timedelta(0)) / (ATTEMPT_LIFETIME / _limit_factor(ctx))
+    attempts = used.get(narrow_key, timedelta(0)) / (ATTEMPT_LIFETIME / limit_factor(ctx))
     return min(FIRST_QUEUE_WAIT * (1 << max(ceil(attempts) - 1, 0)), MAX_QUEUE_WAIT)
 
 

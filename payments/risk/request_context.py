@@ -1,4 +1,7 @@
-"""What is known of a request to start a contribution. It lives as long as the request."""
+"""What is known of a request to start a contribution, or of another form that anybody may send.
+
+It lives as long as the request.
+"""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,6 +22,7 @@ class RequestContext:
     """Who asks, and what they bring."""
 
     client_ip: str  # empty where nobody can tell
+    purpose: str = ""  # what is asked for, which is limited by itself; empty for a gift
     attempt_id: str = ""  # a random id of what is sent: sent again, it is the same attempt
     is_suspicious: bool = False  # sent implausibly fast, or without the form's own timestamp
     filled_honeypot: bool = False  # a field was filled in that no person sees

@@ -31,7 +31,8 @@ from payments.signups.suppression import SuppressionReason
 log = structlog.get_logger("payments.signups.confirmation")
 CONFIRMATION_INTERVAL = timedelta(days=90)  # to one address
 CONFIRMATIONS_PER_HOUR = 200  # to all addresses
-BATCH_SIZE = 100
+BATCH_SIZE = 10  # after so many, who came meanwhile and may go before others is looked for
+DEPRIORITISED_DIVISOR = 2  # of the hourly limit: a crowd leaves the rest of the hour to others
 ALERT_OBJECT_ID = "confirmations"  # there is one alert for all kinds
 Row = TypeVar("Row", bound=Signup)
 
@@ -74,7 +75,6 @@ class SignupKind(Generic[Row]):
     confirm_link: Callable[[Context, str], str]  # of a row's id
     unsubscribe_link: Callable[[Context, bytes], str]  # of an address hash
     zone: Callable[[Context, Row], str]  # in which the mail names the day the link expires
-    deprioritised_divisor: int = 1  # of the hourly limit, for deprioritised rows
 
 
 # --- limits ---------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ async def send_confirmations(ctx: Context, kind: SignupKind[Row]) -> int:
     while batch := await _next_unconfirmed(ctx, kind):
         sent_before = sent
         for row_id, deprioritised in batch:
-            divisor = kind.deprioritised_divisor if deprioritised else 1
+            divisor = DEPRIORITISED_DIVISOR if deprioritised else 1
             if await alert_if_delayed(ctx, divisor=divisor):
                 return sent
             sent += await _try_send(ctx, kind, row_id)

@@ -32,7 +32,9 @@ from payments.signups.suppression import SuppressionReason
 
 HASH_PURPOSE = "newsletter"
 CONFIRM_PURPOSE, UNSUBSCRIBE_PURPOSE = "newsletter-confirm", "newsletter-unsubscribe"
-CONFIRMATIONS_JOB, ALL_CONFIRMATIONS = "newsletter_confirmations", "all"  # one job sends them all
+# One job sends them all, after every mail to somebody who is known.
+CONFIRMATIONS_JOB = f"{job_queue.AFTER_OTHERS_PREFIX}newsletter_confirmations"
+ALL_CONFIRMATIONS = "all"
 DELIVERY_JOB = "newsletter_delivery"  # the object type of one sign-up's job
 
 
@@ -311,7 +313,6 @@ KIND = SignupKind(
     confirm_link=confirm_link,
     unsubscribe_link=unsubscribe_link,
     zone=lambda ctx, _row: ctx.settings.accounting_zone,
-    deprioritised_divisor=2,  # a crowd leaves the rest of the hour to others, and to reminders
 )
 
 

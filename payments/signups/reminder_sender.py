@@ -252,8 +252,9 @@ def _template_context(ctx: Context, row: Reminder, address_hash: bytes) -> dict[
         "signed_up_on": i18n.format_day(row.signed_up_on, row.language),
         "next_on": None if is_last else i18n.format_day(row.send_date(row.slot + 1), row.language),
         "verified": row.verified,
+        # to a mailbox that is not proved, no word of what was to be given
         "return_link": reminder_links.return_link(
-            ctx.settings, row.intended_contribution, row.language
+            ctx.settings, row.intended_contribution if row.verified else None, row.language
         ),
         "reschedule_link": reminder_links.reschedule_link(ctx, code),
         "cancel_link": reminder_links.cancel_link(ctx, code),

@@ -25,6 +25,7 @@ from payments.core.frequency import Frequency
 from payments.core.identifiers import new_row_id
 from payments.core.money import Money
 from payments.core.settings import Settings
+from payments.donors import donors
 from payments.donors.donors import Donor
 from payments.infra import db, job_queue
 from payments.infra.context import Context
@@ -34,7 +35,9 @@ from payments.signups.reminder_stats import ReminderStep
 from payments.signups.signup import CONFIRMATION_LIFETIME, Signup
 from payments.signups.suppression import SuppressionReason
 
-CONFIRMATIONS_JOB, ALL_CONFIRMATIONS = "reminder_confirmations", "all"  # one job sends them all
+# One job sends them all, after every mail to somebody who is known.
+CONFIRMATIONS_JOB = f"{job_queue.AFTER_OTHERS_PREFIX}reminder_confirmations"
+ALL_CONFIRMATIONS = "all"
 REMINDER_JOB = "reminder"  # the object type of one reminder's job
 
 
@@ -272,6 +275,7 @@ async def confirm(ctx: Context, reminder_id: str) -> Reminder:
             session, ctx.settings, hashes, ReminderState.SUPERSEDED, now=ctx.now(), except_id=row.id
         )
         row.state, row.verified, row.due_on = ReminderState.SCHEDULED, True, row.first_send_on
+        await donors.prove_mailbox(session, hashes)
         await reminder_stats.record_step(
             session, ctx.settings, ReminderStep.CONFIRMED, now=ctx.now()
         )

@@ -30,5 +30,4 @@ origins           the base URL and its alternates
 reminders         signing up, confirming, the calendar file and leaving
 static_files      style sheets and scripts
 security_txt      /.well-known/security.txt
-signup_limit      sign-ups by one network
 """

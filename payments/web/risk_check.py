@@ -22,7 +22,7 @@ from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.risk import buckets, donor_notice, proof_of_work, rate_limit, risk_level
 from payments.risk.rate_limit import ProofOfWorkRequired
-from payments.risk.request_context import RequestContext
+from payments.risk.request_context import Clearance, RequestContext
 from payments.web import origins, rendering, security_headers
 from payments.web.forms import AnyRequest
 
@@ -84,20 +84,27 @@ async def request_context_of_form(
     ctx: Context, request: AnyRequest, typed: Mapping[str, str], form_id: str
 ) -> RequestContext:
     """Return the context of whoever sends the form."""
-    clearance = await proof_of_work.verify(ctx, typed.get("proof", ""), form_id)
-    ticket = typed.get("ticket", "")
-    wait = proof_of_work.ticket_wait(ctx, ticket, form_id)
-    if clearance is None and wait is not None and wait <= timedelta(0):
-        clearance = proof_of_work.clearance_of_ticket(ticket)
     return RequestContext(
         client_ip=client_address(ctx.settings, request),
         attempt_id=form_id,
         is_suspicious=_is_suspicious(ctx, typed.get("rendered_at", ""), form_id),
         filled_honeypot=bool(typed.get(HONEYPOT)),
-        clearance=clearance,
+        clearance=await _clearance_of_form(ctx, typed, form_id),
         declaration_accepted=bool(typed.get(donor_notice.DECLARATION_FIELD)),
         origin=origins.request_origin(ctx.settings, request),
     )
+
+
+async def _clearance_of_form(
+    ctx: Context, typed: Mapping[str, str], form_id: str
+) -> Clearance | None:
+    """Return the clearance of a form's proof or, without one, of its ticket that has waited."""
+    clearance = await proof_of_work.verify(ctx, typed.get("proof", ""), form_id)
+    ticket = typed.get("ticket", "")
+    wait = proof_of_work.ticket_wait(ctx, ticket, form_id)
+    if clearance is None and wait is not None and wait <= timedelta(0):
+        return proof_of_work.clearance_of_ticket(ticket)
+    return clearance
 
 
 async def request_context_of_api(
@@ -106,16 +113,30 @@ async def request_context_of_api(
     idempotency_key: str,
     proof_payload: str | None,
     *,
+    purpose: str = "",
     declaration_accepted: bool = False,
 ) -> RequestContext:
     """Return the context of a program that asks with this key."""
     clearance = await proof_of_work.verify(ctx, proof_payload or "", proof_of_work.API_BINDING)
     return RequestContext(
         client_ip=client_address(ctx.settings, request),
+        purpose=purpose,
         attempt_id=idempotency_key,
         clearance=clearance,
         declaration_accepted=declaration_accepted,
         origin=origins.request_origin(ctx.settings, request),
+    )
+
+
+async def request_context_for_mail(
+    ctx: Context, request: AnyRequest, typed: Mapping[str, str], form_id: str, purpose: str
+) -> RequestContext:
+    """Return the context of whoever sends a form that has us mail somebody."""
+    return RequestContext(
+        client_ip=client_address(ctx.settings, request),
+        purpose=purpose,
+        attempt_id=form_id,
+        clearance=await _clearance_of_form(ctx, typed, form_id),
     )
 
 
@@ -148,8 +169,12 @@ async def render_challenge(
     typed: Mapping[str, str],
     form_id: str,
     error: ProofOfWorkRequired,
+    *,
+    action: str = "/donate",
 ) -> Response[str]:
-    """Return the page before the payment, on which the browser computes or the reader waits."""
+    """Return the page before the payment, or before the form of `action` has us mail somebody, on
+    which the browser computes or the reader waits.
+    """
     await _report_hidden_readers(ctx, request_context.client_ip)
     ticket = typed.get("ticket", "")
     wait = proof_of_work.ticket_wait(ctx, ticket, form_id)
@@ -162,6 +187,7 @@ async def render_challenge(
         ctx,
         "proof_of_work.html",
         status=error.status,
+        action=action,
         fields={**fields, "intent": form_id, "ticket": ticket, "proof": ""},
         seconds=max(1, round(wait.total_seconds())),
         challenge=msgspec.json.encode(challenge).decode(),

@@ -47,7 +47,7 @@ def template_variables(locale: str, *, interval: Interval, bare: bool) -> Mappin
 
     return {
         "annual": interval == YEAR,
-        "is_proved": not bare,
+        "names_amounts": not bare,
         "begun_on": day(8),
         "others": [
             {

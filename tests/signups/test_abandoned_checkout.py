@@ -1,11 +1,13 @@
 """A reader who ticked it is reminded once of a Checkout they did not finish."""
 
+import re
+
 import pytest
 
 from payments.sandbox.hosted_page_client import pay
 from tests.support.donor import Donor
 from tests.support.mail import TELLTALE
-from tests.support.newsroom import without_tokens
+from tests.support.newsroom import BASE_URL, without_tokens
 from tests.support.page import Page
 from tests.support.reminders import DAY, READER, keys, passes, states, walks_away
 
@@ -18,6 +20,8 @@ async def test_whoever_ticked_it_is_reminded_once_of_an_abandoned_checkout(reade
     await passes(reader.room, DAY)
     (mail,) = reader.room.mails()
     assert "left a page of ours unfinished" in mail.part()
+    # Whoever gave may have typed anybody's address: no amount, one way on, and one never to hear.
+    assert re.findall(rf"{BASE_URL}(/\S+?)[./?]", mail.part()) == ["/back/-", "/remind/never"]
     assert TELLTALE.search(without_tokens(mail.part())) is None
     await passes(reader.room, 30 * DAY)
     await walks_away(reader, remind="yes", remind_address=READER)

@@ -173,30 +173,23 @@ async def test_one_mailbox_however_it_is_typed_and_two_where_nobody_can_know(
     assert len(newsroom.mails()) == 3
 
 
-async def test_a_flood_of_addresses_is_capped_and_honest_readers_are_served(
+async def test_more_confirmations_than_an_hour_has_wait_and_call_a_person(
     newsroom: Newsroom,
 ) -> None:
     flood = confirmation.CONFIRMATIONS_PER_HOUR + 40
-    attacker = {"x-forwarded-for": "203.0.113.7"}
     for number in range(flood):
         body = {"address": f"victim{number}@example.org", "on": "2026-12-24"}
-        answer = await newsroom.web.post("/api/reminders", json=body, headers=attacker)
-        assert answer.status_code == 202
-    honest = {"address": "honest@example.org", "on": "2026-12-24"}
-    await newsroom.web.post(
-        "/api/reminders", json=honest, headers={"x-forwarded-for": "198.51.100.9"}
-    )
+        assert (await newsroom.web.post("/api/reminders", json=body)).status_code == 202
     await works(newsroom)
     assert len(newsroom.mails()) == confirmation.CONFIRMATIONS_PER_HOUR
-    assert ["honest@example.org"] in [mail.to for mail in newsroom.mails()[:10]]
     async with newsroom.ctx.sessions() as session:
         open_alerts = [alert.kind for alert in await alerts.list_open(session)]
     assert open_alerts == ["confirmation_limit_reached"]
     async with open_donor_browser(newsroom) as reader:
         late = await signs_up(reader, "late@example.org")
-        assert "the mail may take some hours" in late.text
+        assert "hours" not in late.text, "how many asked is nobody's business"
     await passes(newsroom, timedelta(hours=1, minutes=1))
-    assert len(newsroom.mails()) == flood + 2
+    assert len(newsroom.mails()) == flood + 1
     await reminder_sender.purge(newsroom.ctx, file_time=0)
     await newsroom.advances_time(timedelta(hours=2))
     await reminder_sender.purge(newsroom.ctx, file_time=0)

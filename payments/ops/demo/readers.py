@@ -102,12 +102,9 @@ async def cancel(sim: Simulation) -> None:
 
 
 async def fix_failed_renewal(sim: Simulation, supporter: Supporter) -> None:
-    """Follow the link in the mail about a failed renewal, and pay with another card."""
-    await sim.run_worker()
-    async with sim.browser() as browser:
-        link = browser.find_mail_link(supporter.email, "/fix/")
-        response = await browser.submit(await browser.get(link), link)
-    await pay(response.headers["location"], card=CARD_SUCCEEDS, email=supporter.email)
+    """Sign in, as the mail about a failed renewal asks to, and pay with another card."""
+    page = await _change_subscription(sim, supporter, "card")
+    await pay(page, card=CARD_SUCCEEDS, email=supporter.email)
 
 
 # --- reminders ------------------------------------------------------------------------------------

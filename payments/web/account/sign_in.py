@@ -22,8 +22,11 @@ from payments.donors import sign_in
 from payments.infra.context import Context
 from payments.mail import outbox
 from payments.mail.outbox import MailKind
-from payments.web import cookies, rendering, request_locale
-from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, form_data
+from payments.risk import form_limit
+from payments.risk.rate_limit import ProofOfWorkRequired
+from payments.risk.request_context import RequestContext
+from payments.web import cookies, rendering, request_locale, risk_check
+from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, form_data, idempotency_key
 
 OVERVIEW_URL = "/manage/contributions"
 BROWSER_ID_PATTERN = re.compile(r"[\w-]{43}")
@@ -106,12 +109,20 @@ class DonorSignInPages(Controller):
         self, ctx: NamedDependency[Context], request: AnyRequest
     ) -> Response[str]:
         """Request a link. The answer is the same whether or not the address is a donor's."""
-        address = (await form_data(request)).get("address", "")
+        typed = await form_data(request)
+        address, form_id = typed.get("address", ""), idempotency_key(typed)
         browser = request.cookies.get(browser_cookie_name(ctx.settings), "")
         if not BROWSER_ID_PATTERN.fullmatch(browser):
             browser = secrets.token_urlsafe(32)
+        request_context = await risk_check.request_context_for_mail(
+            ctx, request, typed, form_id, form_limit.SIGN_IN
+        )
         try:
-            await _request_link(ctx, address, browser)
+            await _request_link(ctx, request_context, address, browser)
+        except ProofOfWorkRequired as error:
+            return await risk_check.render_challenge(
+                ctx, request_context, typed, form_id, error, action="/manage"
+            )
         except InvalidField as error:
             return rendering.render(
                 ctx,
@@ -188,12 +199,15 @@ class DonorSignInPages(Controller):
         )
 
 
-async def _request_link(ctx: Context, address: str, browser: str) -> None:
+async def _request_link(
+    ctx: Context, request_context: RequestContext, address: str, browser: str
+) -> None:
     """Record the request and enqueue its mail, which is sent only if the address is a donor's.
 
-    The mail is in the language of the page, whatever language they gave in.
+    The mail is in the language of the page, whatever language they gave in. Raises InvalidField,
+    ProofOfWorkRequired.
     """
-    async with ctx.sessions.begin() as session:
+    async with form_limit.limited(ctx, request_context) as (session, _is_past):
         link_id = await sign_in.request_link(
             session, ctx.settings, address=address, browser_secret=browser, now=ctx.now()
         )

@@ -24,6 +24,7 @@ PATTERN_END = r"$(?!\n)"
 # Of an Idempotency-Key: what any UUID has, and neither a count nor a word.
 MIN_KEY_LENGTH, MIN_KEY_LETTERS = 22, 8
 Slug = Annotated[str, msgspec.Meta(pattern=rf"^{SLUG_REGEX}{PATTERN_END}", max_length=64)]
+Proof = Annotated[str, msgspec.Meta(max_length=4096)]
 Locale = Annotated[str, msgspec.Meta(pattern=rf"^[a-z]{{2,3}}(-[A-Za-z0-9]{{2,4}})?{PATTERN_END}")]
 
 
@@ -44,7 +45,7 @@ class ContributionCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     campaign: Slug | None = None
     article: Slug | None = None
     locale: Locale | None = None
-    proof: Annotated[str, msgspec.Meta(max_length=4096)] | None = None
+    proof: Proof | None = None
     declaration: bool | None = None
 
 

@@ -12,10 +12,13 @@ from litestar.params import JSONBody
 from payments.core import i18n
 from payments.core.errors import InvalidField
 from payments.core.frequency import Frequency
+from payments.core.identifiers import new_row_id
 from payments.infra.context import Context
+from payments.risk import form_limit
 from payments.signups import address_vault, reminder_links, reminder_schedule, reminders
 from payments.signups.reminder_schedule import ReminderSchedule
-from payments.web.api.contributions import PATTERN_END, Locale
+from payments.web import risk_check
+from payments.web.api.contributions import PATTERN_END, Locale, Proof
 from payments.web.errors import problem_responses
 from payments.web.forms import AnyRequest, strict_json
 from payments.web.reminders import sign_up
@@ -32,6 +35,7 @@ class ReminderCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `once_more` allows a second mail a week after `on`, if nothing was given by then. `frequency`,
     `amount` (minor units) and `currency` are what the link of the mail fills in; all three or none.
+    `proof` is needed after an answer of 428: see `getChallenge`.
     """
 
     address: EmailText
@@ -44,6 +48,7 @@ class ReminderCreate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     currency: str | None = None
     zone: Annotated[str, msgspec.Meta(max_length=64)] | None = None
     locale: Locale | None = None
+    proof: Proof | None = None
 
 
 class ReminderCancel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,10 +83,11 @@ FIELD_HELP = {
     "currency": "three letters, such as usd",
     "zone": "an IANA time zone, such as Europe/Berlin",
     "locale": "a language, such as en or pt-BR",
+    "proof": "the solution of a challenge, in base64",
     "code": "the last part of the link to stop, from the mail",
 }
 _strict_json = partial(strict_json, field_help=FIELD_HELP, no_effect_message="Nothing was noted.")
-ERROR_RESPONSES = problem_responses(400, 404, 409, 410, 413, 415, 422, 429, 503)
+ERROR_RESPONSES = problem_responses(400, 404, 409, 410, 413, 415, 422, 428, 429, 503)
 
 
 class RemindersApi(Controller):
@@ -106,7 +112,10 @@ class RemindersApi(Controller):
         """
         schedule = _parse_schedule(ctx, data)
         address = address_vault.validated_email(data.address)
-        await sign_up.sign_up(ctx, request, schedule, address)
+        request_context = await risk_check.request_context_of_api(
+            ctx, request, new_row_id(), data.proof, purpose=form_limit.SIGN_UP
+        )
+        await sign_up.sign_up(ctx, request_context, schedule, address)
         return ReminderAccepted("noted")
 
     @post(

@@ -14,9 +14,12 @@ from litestar.params import FromPath
 
 from payments.core.errors import LinkInvalid, PaymentsError
 from payments.infra.context import Context
+from payments.risk import form_limit
+from payments.risk.rate_limit import ProofOfWorkRequired
 from payments.signups import newsletter
 from payments.signups.suppression import SuppressionReason
-from payments.web import forms, rendering, request_locale
+from payments.web import errors as web_errors
+from payments.web import forms, rendering, request_locale, risk_check
 from payments.web.forms import SMALL_FORM_BYTES, AnyRequest
 from payments.web.newsletter import sign_up
 
@@ -70,20 +73,29 @@ class NewsletterPage(Controller):
         """Store the sign-up, or show the form with what was wrong."""
         newsletter.require_enabled(ctx.settings)
         typed = await forms.form_data(request)
+        form_id = forms.idempotency_key(typed)
+        request_context = await risk_check.request_context_for_mail(
+            ctx, request, typed, form_id, form_limit.SIGN_UP
+        )
         try:
-            is_delayed = await sign_up.sign_up(
+            await sign_up.sign_up(
                 ctx,
-                request,
+                request_context,
                 address=typed.get("address", ""),
                 agreed=bool(typed.get("consent")),
                 privacy_version=typed.get("privacy_version", ""),
                 locale=request_locale.current(),
             )
+        except ProofOfWorkRequired as error:
+            return await risk_check.render_challenge(
+                ctx, request_context, typed, form_id, error, action="/newsletter"
+            )
         except PaymentsError as error:
             field = VISIBLE_FIELDS.get(error.field or "", error.field or "")
             box = signup_box(ctx, typed, {field: request_locale.error_message(error)})
-            return rendering.render(ctx, "newsletter.html", status=error.status, newsletter=box)
-        return rendering.render(ctx, "newsletter_confirmation_sent.html", is_delayed=is_delayed)
+            page = rendering.render(ctx, "newsletter.html", status=error.status, newsletter=box)
+            return web_errors.with_retry_after(page, error)
+        return rendering.render(ctx, "newsletter_confirmation_sent.html")
 
 
 class ConfirmPages(Controller):

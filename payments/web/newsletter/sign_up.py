@@ -1,33 +1,33 @@
 """Signing up for the newsletter, the same from the page and from a program."""
 
 from payments.infra.context import Context
-from payments.signups import address_vault, confirmation, newsletter
-from payments.web import signup_limit
-from payments.web.forms import AnyRequest
+from payments.risk import form_limit
+from payments.risk.request_context import RequestContext
+from payments.signups import address_vault, newsletter
 
 
 async def sign_up(
     ctx: Context,
-    request: AnyRequest,
+    request_context: RequestContext,
     *,
     address: str,
     agreed: bool,
     privacy_version: str,
     locale: str,
-) -> bool:
-    """Store a sign-up that is to be confirmed. Returns whether its confirmation will be delayed.
+) -> None:
+    """Store a sign-up that is to be confirmed.
 
-    Raises InvalidField for an address that is none, or without consent to the current policy.
+    Raises InvalidField for an address that is none, or without consent to the current policy, and
+    what `form_limit.limited` raises.
     """
     normal_address = address_vault.validated_email(address)
     newsletter.require_consent(ctx.settings, agreed=agreed, privacy_version=privacy_version)
-    async with ctx.sessions.begin() as session:
+    async with form_limit.limited(ctx, request_context) as (session, is_past):
         await newsletter.sign_up(
             session,
             ctx.settings,
             address=normal_address,
-            deprioritised=await signup_limit.is_exceeded(ctx, session, request),
+            deprioritised=is_past,
             now=ctx.now(),
             locale=locale,
         )
-        return await confirmation.is_delayed(session, ctx.now())

@@ -16,10 +16,12 @@ from payments.core.errors import InvalidField, LinkInvalid, PaymentsError, Unaut
 from payments.core.frequency import Frequency
 from payments.giving import campaigns
 from payments.infra.context import Context
+from payments.risk import form_limit
+from payments.risk.rate_limit import ProofOfWorkRequired
 from payments.signups import address_vault, reminder_links, reminder_stats, reminders
 from payments.signups.reminder_stats import ReminderStep
 from payments.signups.suppression import SuppressionReason
-from payments.web import csrf, forms, rendering, request_locale
+from payments.web import csrf, forms, rendering, request_locale, risk_check
 from payments.web.account import sign_in
 from payments.web.donate import form as donate_form
 from payments.web.donate.form import FormData
@@ -61,6 +63,10 @@ class ReminderPages(Controller):
     async def submit(self, ctx: NamedDependency[Context], request: AnyRequest) -> Response[str]:
         """Store the reminder. Every address gets one answer, unless its owner was verified."""
         typed = FormData(await forms.form_data(request))
+        form_id = forms.idempotency_key(typed.values)
+        request_context = await risk_check.request_context_for_mail(
+            ctx, request, typed.values, form_id, form_limit.SIGN_UP
+        )
         try:
             schedule = schedule_form.parse_schedule(ctx, typed)
             address = address_vault.validated_email(typed["address"])
@@ -71,15 +77,17 @@ class ReminderPages(Controller):
                         session, ctx.settings, schedule, address=address, now=ctx.now()
                     )
             else:
-                is_delayed = await sign_up.sign_up(ctx, request, schedule, address)
+                await sign_up.sign_up(ctx, request_context, schedule, address)
+        except ProofOfWorkRequired as error:
+            return await risk_check.render_challenge(
+                ctx, request_context, typed.values, form_id, error, action="/remind"
+            )
         except PaymentsError as error:
             return _render_form(ctx, typed, error)
         send_dates = schedule_form.send_dates_context(schedule)
         if is_owner:
             return rendering.render(ctx, "remind_confirmed.html", **send_dates)
-        return rendering.render(
-            ctx, "remind_confirmation_sent.html", is_delayed=is_delayed, **send_dates
-        )
+        return rendering.render(ctx, "remind_confirmation_sent.html", **send_dates)
 
     @post("/calendar", request_max_body_size=SMALL_FORM_BYTES)
     async def calendar(self, ctx: NamedDependency[Context], request: AnyRequest) -> Response[Any]:

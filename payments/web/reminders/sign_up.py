@@ -1,26 +1,25 @@
 """Signing up for a reminder, the same from the page and from a program."""
 
 from payments.infra.context import Context
-from payments.signups import confirmation, reminders
+from payments.risk import form_limit
+from payments.risk.request_context import RequestContext
+from payments.signups import reminders
 from payments.signups.reminder_schedule import ReminderSchedule
-from payments.web import signup_limit
-from payments.web.forms import AnyRequest
 
 
 async def sign_up(
-    ctx: Context, request: AnyRequest, schedule: ReminderSchedule, address: str
-) -> bool:
-    """Store a reminder that is to be confirmed. Returns whether its confirmation will be delayed.
+    ctx: Context, request_context: RequestContext, schedule: ReminderSchedule, address: str
+) -> None:
+    """Store a reminder that is to be confirmed.
 
-    Raises InvalidField, KeyStoreMissing.
+    Raises InvalidField, KeyStoreMissing, and what `form_limit.limited` raises.
     """
-    async with ctx.sessions.begin() as session:
+    async with form_limit.limited(ctx, request_context) as (session, is_past):
         await reminders.sign_up(
             session,
             ctx.settings,
             schedule,
             address=address,
-            deprioritised=await signup_limit.is_exceeded(ctx, session, request),
+            deprioritised=is_past,
             now=ctx.now(),
         )
-        return await confirmation.is_delayed(session, ctx.now())
