@@ -2,8 +2,8 @@
 
 A network may send a few as they are; past that each needs a proof of work or a wait in the queue,
 as a gift does at the normal level. A sign-in is then never refused: whoever shares a network with
-an attacker has a price to pay, not a door that is shut. A sign-up, whose row and key are kept for
-two days, is refused past four times the limit of its network, and where all networks together ask
+an attacker has a price to pay, not a door that is shut. A sign-up, whose row and key stay for two
+days, is refused past four times the limit of its network, and where all networks together ask
 for more than there are mails to confirm them with. Few are taken without a proof when many come at
 once, from however many networks: the mails of the hour are then left for those who prove or wait.
 """
@@ -95,6 +95,6 @@ async def _over(
 ) -> timedelta:
     """Use one of a capacity that all networks share. Returns how long it was overdrawn by then."""
     key = buckets.daily_hash(ctx, now.date(), f"{SIGN_UP} {label}")
-    refill /= rate_limit.limit_factor(ctx)
-    used = (await buckets.consume(session, now, {key: refill}))[key]
+    cost = refill / rate_limit.limit_factor(ctx)
+    used = (await buckets.consume(session, now, {key: cost}))[key]
     return used - refill * (capacity + ROUNDING_TOLERANCE)

@@ -65,7 +65,7 @@ async def test_who_is_framed_gets_one_mail_that_names_nothing(room: Newsroom) ->
     assert set(statuses[1:]) <= {("dropped",)}
 
 
-async def test_whoever_has_signed_in_is_told_what_happened(room: Newsroom) -> None:
+async def test_whoever_has_signed_in_is_written_what_happened(room: Newsroom) -> None:
     await subscribe_monthly(room)
     async with open_donor_browser(room, ADDRESS) as donor:
         await donor.signs_in()
