@@ -396,7 +396,7 @@ async def test_what_begins_while_a_stop_stands_is_ended_and_calls_a_person(
     if webhooks == "arrive":
         # in an outage its job waits, and spends no attempt
         for method, path in (("DELETE", "."), ("GET", "^/v1/(balance|events)")):
-            room.sandbox.faults.add(method, path, "rate_limited", remaining=1000)
+            room.sandbox.faults.add(method, path, "status_500", remaining=1000)
         await room.deliver(room.sandbox.take_deliveries())
         await room.runs_due_jobs()
         jobs = (
