@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 HEAD = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n"
 HEALTH = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-STEP_SECONDS = 0.25  # between two pieces
 
 
 def body_head(path: str, content_type: str = "application/x-www-form-urlencoded") -> bytes:
@@ -40,6 +39,7 @@ class SlowClient:
     piece: bytes = b""
     host: str = "127.0.0.1"
     opens_again: bool = False
+    step_seconds: float = 0.25  # between two pieces
     received: bytes = b""
     opened: int = 0
     is_open: bool = False
@@ -58,7 +58,7 @@ class SlowClient:
                 self.is_open = False
             if not self.opens_again:
                 return
-            await asyncio.sleep(STEP_SECONDS)
+            await asyncio.sleep(self.step_seconds)
 
     async def _hold(self) -> None:
         loop = asyncio.get_running_loop()
@@ -71,7 +71,7 @@ class SlowClient:
             await loop.sock_sendall(sock, self.first)
             while True:
                 try:
-                    async with asyncio.timeout(STEP_SECONDS):
+                    async with asyncio.timeout(self.step_seconds):
                         answer = await loop.sock_recv(sock, 65_536)
                 except TimeoutError:
                     await loop.sock_sendall(sock, self.piece)
