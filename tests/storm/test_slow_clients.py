@@ -21,10 +21,15 @@ CONNECTIONS, CLIENTS, SAMPLES = 5_000, 250, 15
 @pytest.fixture
 async def servers(newsroom: Newsroom) -> AsyncIterator[tuple[Process, Process]]:
     """`payments serve` as it is by itself, with a port for webhooks."""
-    trusted = {"PAYMENTS_TRUSTED_PROXIES": "127.0.0.1"}
     with (
         reserve_port() as port,
-        payments("serve", newsroom.settings, "--webhook-port", str(port), **trusted) as readers,
+        payments(
+            "serve",
+            newsroom.settings,
+            "--webhook-port",
+            str(port),
+            PAYMENTS_TRUSTED_PROXIES="127.0.0.1",
+        ) as readers,
     ):
         webhooks = Process(readers.child, readers.stderr, port)
         await wait_until_serving(readers)
