@@ -144,11 +144,14 @@ async def _upsert(
 async def _has_ended(
     session: AsyncSession, fetched: stripe.Subscription, contribution_id: str
 ) -> bool:
-    """Whether the subscription of an erased contribution has ended: now, or when it was stored."""
+    """Whether the subscription of an erased contribution has ended: now, or when it was stored.
+    One that Stripe did not have then has not.
+    """
     same = select(Subscription.stripe_subscription_id).where(
         Subscription.contribution_id == contribution_id,
         Subscription.started_at == from_unix(fetched.start_date),
         Subscription.ended_at.is_not(None),
+        Subscription.missing_since.is_(None),
     )
     return fetched.ended_at is not None or await session.scalar(same.limit(1)) is not None
 

@@ -7,7 +7,7 @@ it; a test enumerates them after an erasure.
 
 from collections.abc import Iterator, Mapping
 
-from sqlalchemy import ARRAY, JSON, Date, DateTime, Enum, LargeBinary, MetaData, String
+from sqlalchemy import ARRAY, Boolean, Enum, Integer, MetaData, Numeric, String
 from sqlalchemy.types import TypeEngine
 
 MIN_ID_LENGTH = 32  # of text: a row's id, or longer
@@ -114,8 +114,8 @@ def candidates(metadata: MetaData) -> Iterator[tuple[str, str]]:
 
 
 def _could_identify(type_: TypeEngine[object]) -> bool:
-    if isinstance(type_, Enum):
-        return False
-    if isinstance(type_, String):
+    if isinstance(type_, ARRAY):
+        return _could_identify(type_.item_type)
+    if isinstance(type_, String) and not isinstance(type_, Enum):
         return type_.length is None or type_.length >= MIN_ID_LENGTH
-    return isinstance(type_, LargeBinary | DateTime | Date | JSON | ARRAY)
+    return not isinstance(type_, Enum | Boolean | Integer | Numeric)

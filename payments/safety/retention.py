@@ -73,6 +73,16 @@ FOREIGN_STOP_ITEMS_SQL = """
            SELECT 1 FROM subscriptions s WHERE s.stripe_subscription_id = i.stripe_subscription_id
        )
 """
+FOREIGN_CHANGES_SQL = """
+    DELETE FROM subscription_changes h
+     WHERE h.decided_at < :before
+       AND NOT EXISTS (
+           SELECT 1 FROM subscriptions s WHERE s.stripe_subscription_id = h.subscription_id
+       )
+       AND NOT EXISTS (
+           SELECT 1 FROM emergency_stop_items i WHERE i.stripe_subscription_id = h.subscription_id
+       )
+"""
 FOREIGN_MUTED_SQL = """
     DELETE FROM muted_subscriptions m
      WHERE m.muted_at < :before
@@ -87,6 +97,7 @@ FOREIGN_MUTED_SQL = """
 """
 PURGES = (
     (FOREIGN_STOP_ITEMS_SQL, FOREIGN_RETENTION),
+    (FOREIGN_CHANGES_SQL, FOREIGN_RETENTION),
     (FOREIGN_MUTED_SQL, FOREIGN_RETENTION),
     ("DELETE FROM quarantines WHERE processed_at < :before", DONOR_LINK_RETENTION),
     ("DELETE FROM emergency_stops WHERE lifted_at < :before", alerts.ALERT_RETENTION),

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from sqlalchemy import text
 
-from payments.giving import payment_methods
+from payments.giving import payment_methods, subscription_sync
 from payments.giving.change_log import Actor
 from payments.giving.subscriptions import SECOND_JOB
 from payments.infra import isolation, job_queue, stripe_client
@@ -14,6 +14,7 @@ from payments.infra.context import open_context
 from payments.infra.stripe_account import AccountNotVerified, WrongStripeAccount
 from payments.ops import missing_objects, reconcile, worker
 from payments.risk.quarantine import QUARANTINE_JOB
+from payments.safety import data_requests, retention
 from payments.sandbox.sandbox import Sandbox
 from tests.support.donor import subscription_id_of
 from tests.support.jobs import hours_pass_for_jobs, jobs
@@ -107,6 +108,31 @@ async def test_one_that_stripe_has_after_all_goes_on_as_it_was(newsroom: Newsroo
     assert await open_alerts(newsroom) == []
     assert newsroom.mails() == []
     assert await newsroom.count("subscription_changes") == 0
+
+
+async def test_one_that_is_found_after_its_donor_was_erased_is_cancelled(
+    newsroom: Newsroom,
+) -> None:
+    room, objects = newsroom, newsroom.sandbox.account.store.objects
+    asked, expired = await subscribes(room), await subscribes(room, "another@example.org")
+    for by_retention, id_ in ((False, asked), (True, expired)):
+        at_stripe = objects.pop(id_)
+        await missing_objects.handle(room.ctx, "subscription", id_)
+        if by_retention:
+            room.clock.advance(timedelta(days=430))
+            await retention.purge_expired(room.ctx)
+        else:
+            (donor,) = await room.rows("SELECT id FROM donors ORDER BY created_at LIMIT 1")
+            await data_requests.erase(room.ctx, str(donor[0]))
+        assert id_ not in await states(room)
+        objects[id_] = at_stripe
+        assert await subscription_sync.sync(room.ctx, id_) is not None
+        await room.runs_due_jobs()
+        assert objects[id_]["status"] == "canceled"
+        await subscription_sync.sync(room.ctx, id_)
+        assert id_ not in await states(room)
+    assert await room.count("donors") == 0
+    assert room.mails() == []
 
 
 @pytest.mark.parametrize("account", ["another", "not readable"])

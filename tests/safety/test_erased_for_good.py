@@ -6,9 +6,24 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import ARRAY, JSON, LargeBinary, String
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    Boolean,
+    Column,
+    Integer,
+    Interval,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    String,
+    Table,
+)
+from sqlalchemy.dialects.postgresql import INET, JSONB, UUID
+from sqlalchemy.types import TypeEngine
 
 from payments.infra import db
 from payments.ops import reconcile
@@ -65,6 +80,18 @@ async def test_the_database_takes_no_samples_of_what_leads_to_a_person(database:
     }
     jobs = {("procrastinate_jobs", name) for name in ("lock", "queueing_lock", "args")}
     assert set(rows) == telling | jobs | {("alerts", "object_id")}
+
+
+def test_whatever_is_no_number_or_word_of_ours_could_identify_somebody() -> None:
+    metadata = MetaData()
+    could: list[TypeEngine[Any]] = [ARRAY(LargeBinary), ARRAY(String), UUID(), INET(), JSONB()]
+    could += [String(64), Interval()]
+    could_not: list[TypeEngine[Any]] = [Boolean(), Integer(), Numeric(), String(8)]
+    could_not += [ARRAY(String(8)), ARRAY(Integer)]
+    for name, types in (("could", could), ("could_not", could_not)):
+        Table(name, metadata, *(Column(str(at), type_) for at, type_ in enumerate(types)))
+    expected = [("could", str(at)) for at in range(len(could))]
+    assert list(identifying_columns.candidates(metadata)) == expected
 
 
 async def left_in_columns(room: Newsroom) -> dict[tuple[str, str], list[str]]:

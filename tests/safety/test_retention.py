@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from payments.ops import schedules
-from payments.safety import data_inventory, retention
+from payments.risk.emergency_stops import StopGroup, StopMode
+from payments.safety import data_inventory, emergency_stop, retention
 from tests.support.newsroom import Newsroom, open_newsroom
 from tests.support.safety_policy import POLICY, policy_file
+from tests.support.stripe_dashboard import subscribe, with_card
 
 pytestmark = pytest.mark.anyio
 
@@ -55,6 +57,32 @@ async def test_a_subscription_that_goes_on_retains_its_donor(room: Newsroom) -> 
         await room.runs_until_idle()
         await purges_expired(room)
     assert await room.count("donors") == 1
+
+
+async def test_of_what_a_stop_ended_for_another_program_nothing_stays(newsroom: Newsroom) -> None:
+    room = newsroom
+    customer, card = with_card(room, "buyer@example.org")
+    subscribe(room, customer, card, 1500, product="letters", shop="letters")
+    await room.gives(500, "monthly")
+    await room.runs_until_idle()
+    stop = (StopGroup.ALL, StopMode.CANCEL)
+    await emergency_stop.execute(room.ctx, *stop)
+    await room.runs_due_jobs()
+    tables = ("subscription_changes", "emergency_stop_items", "muted_subscriptions")
+    before = [await room.count(table) for table in tables]
+    assert before == [2, 2, 2]
+    room.clock.advance(data_inventory.FOREIGN_RETENTION - timedelta(hours=1))
+    await purges_expired(room)
+    assert [await room.count(table) for table in tables] == before
+    await emergency_stop.lift(room.ctx, *stop)
+    room.clock.advance(timedelta(hours=2))
+    await purges_expired(room)
+    assert [await room.count(table) for table in tables] == [1, 1, 1]  # the donor's
+    room.clock.advance(data_inventory.DONOR_LINK_RETENTION)
+    await purges_expired(room)
+    assert await room.rows("SELECT left(subscription_id, 10) FROM subscription_changes") == [
+        ("anonymised",)
+    ]
 
 
 async def test_eight_years_leave_the_books_and_nobody(room: Newsroom) -> None:
