@@ -118,6 +118,7 @@ class MailServer:
     port: int = 0
     mails: list[Mail] = field(default_factory=list)
     rejections: dict[str, str] = field(default_factory=dict)  # by mailbox: the reply to RCPT
+    delay: float = 0.0  # seconds that it takes for a mail
     lost_responses: int = 0  # how many mails are accepted without a reply
     tls: ssl.SSLContext | None = None  # of a server that speaks TLS from the first byte
     options: dict[str, Any] = field(default_factory=dict)  # aiosmtpd's own
@@ -157,6 +158,8 @@ class MailServer:
         self, server: SMTP, _session: object, envelope: Envelope
     ) -> str:
         assert isinstance(envelope.content, bytes)
+        if self.delay:
+            await asyncio.sleep(self.delay)
         self.mails.append(Mail(list(envelope.rcpt_tos), envelope.content))
         if self.lost_responses:
             self.lost_responses -= 1
