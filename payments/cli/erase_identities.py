@@ -1,23 +1,46 @@
 """The operator's erasure of every identity: what it asks, what it prints, and nothing else."""
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from payments.cli.common import echo_stderr, json_option, run_with_context, yes_option
 
+if TYPE_CHECKING:
+    from payments.infra.context import Context
+    from payments.safety.stripe_worklist import WorklistItem
+
 
 @click.command("erase-identities")
 @click.option("--force", is_flag=True, help="Even while subscriptions are still charged.")
+@click.option("--worklist", is_flag=True, help="Only list what is to be erased at Stripe.")
+@click.option("--worklist-done", is_flag=True, help="What that lists is erased at Stripe.")
+@click.option("--leave-at-stripe", is_flag=True, help="Leave it there: nobody can find it later.")
 @yes_option
 @json_option
-def erase_identities(*, force: bool, yes: bool, as_json: bool) -> None:
+def erase_identities(
+    *,
+    force: bool,
+    worklist: bool,
+    worklist_done: bool,
+    leave_at_stripe: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
     """Erase who every donor and reader is, for ever; the books stay whole."""
     from payments.safety import global_erasure
 
+    if worklist:
+        _print_worklist(as_json=as_json)
+        return
     if not yes:
         click.confirm("Erase who everybody is, for ever?", abort=True, err=True)
-    report = run_with_context(lambda ctx: global_erasure.erase_everyone(ctx, force=force))
+    report = run_with_context(
+        lambda ctx: global_erasure.erase_everyone(
+            ctx, force=force, worklist_settled=worklist_done or leave_at_stripe
+        )
+    )
     if as_json:
         click.echo(
             json.dumps(
@@ -39,5 +62,24 @@ def erase_identities(*, force: bool, yes: bool, as_json: bool) -> None:
         echo_stderr("The tables were not written anew: run VACUUM FULL as their owner.")
     echo_stderr(
         "Now: new PAYMENTS_SECRET_KEYS (`payments keys new`); destroy old backups and archived "
-        "write-ahead logs. Stripe still holds its own records: have it redact them."
+        "write-ahead logs. What the worklist named and was left at Stripe, Stripe still holds."
+    )
+
+
+def _print_worklist(*, as_json: bool) -> None:
+    from payments.safety import stripe_worklist
+
+    async def list_items(ctx: "Context") -> "list[WorklistItem]":
+        async with ctx.sessions() as session:
+            return await stripe_worklist.list_items(session)
+
+    items = run_with_context(list_items)
+    if as_json:
+        click.echo(json.dumps([{"action": one.action, "id": one.object_id} for one in items]))
+        return
+    for one in items:
+        click.echo(f"{one.action} {one.object_id}")
+    echo_stderr(
+        "delete: in Stripe's dashboard, by the customer. redact: by a redaction job of the "
+        "dashboard where it is offered, else through Stripe's support."
     )

@@ -14,6 +14,7 @@ stop_actions         what a stop does to one object at Stripe
 stop_arrivals        what comes while a stop stands
 stop_items           the subscriptions of a stop, and how far each is
 stop_lists           Stripe's lists of what can still charge
+stripe_worklist      what is to be erased at Stripe first
 support_cases        one donor, one colleague, a reason, half an hour
 identifying_columns  the columns that could tie a person to a gift, and their erasure
 

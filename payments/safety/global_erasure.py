@@ -17,7 +17,7 @@ from payments.core.settings import Settings
 from payments.giving import erased_contributions
 from payments.infra import alerts, db, job_queue
 from payments.infra.context import Context
-from payments.safety import emergency_stop, retention
+from payments.safety import emergency_stop, retention, stripe_worklist
 
 # A page that is open may still be paid, which is a new gift; what has an outcome is erased.
 GIVEN_SQL = "SELECT id FROM contributions WHERE status NOT IN ('started', 'open') ORDER BY id"
@@ -100,6 +100,14 @@ class LiveSubscriptionsRemain(PaymentsError):
     title = "There are subscriptions that are still charged"
 
 
+class StripeWorklistOpen(PaymentsError):
+    """Erasure would destroy the numbers by which persons are found at Stripe."""
+
+    status = 409
+    code = "stripe-worklist-open"
+    title = "Stripe still holds who gave"
+
+
 @dataclass(frozen=True, slots=True)
 class ErasureReport:
     """How much was destroyed. `vacuumed`: the tables were written anew as well."""
@@ -111,15 +119,27 @@ class ErasureReport:
     vacuumed: bool
 
 
-async def erase_everyone(ctx: Context, *, force: bool = False) -> ErasureReport:
-    """Destroy every identity. Raises LiveSubscriptionsRemain unless `force`."""
+async def erase_everyone(
+    ctx: Context, *, worklist_settled: bool, force: bool = False
+) -> ErasureReport:
+    """Destroy every identity. Raises LiveSubscriptionsRemain unless `force`, and StripeWorklistOpen
+    unless an operator worked off what Stripe holds, or leaves it there: `worklist_settled`.
+    """
     async with ctx.sessions() as session:
         live_count = await emergency_stop.count_live(session)
+        worklist = [] if worklist_settled else await stripe_worklist.list_items(session)
     if live_count and not force:
         raise LiveSubscriptionsRemain(
             "%(count)s subscriptions are still charged. Run `payments emergency-stop --group all "
             "--mode cancel` first, or add --force. Nothing was destroyed.",
             count=live_count,
+        )
+    if worklist:
+        raise StripeWorklistOpen(
+            "Stripe holds %(count)s objects that name somebody, and after this nobody knows which. "
+            "`payments erase-identities --worklist` lists them. When they are deleted or redacted "
+            "there add --worklist-done; to leave them, --leave-at-stripe. Nothing was destroyed.",
+            count=len(worklist),
         )
     keys = _destroy_keys(ctx.settings)  # first: from then on nothing opens an address
     now = ctx.now()

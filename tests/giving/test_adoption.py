@@ -197,7 +197,7 @@ async def test_a_dropped_subscription_is_never_cancelled_by_an_erasure(database:
         assert await room.rows(erased) == [(1,)]
         for by_everybody in (False, True):
             if by_everybody:
-                await global_erasure.erase_everyone(ctx, force=True)
+                await global_erasure.erase_everyone(ctx, force=True, worklist_settled=True)
             for one in (ctx, room.ctx, with_rule(room, "all")):
                 assert await subscription_sync.sync(one, id_) is None
                 found = (await reconcile.run(one, days=450)).before
@@ -221,7 +221,7 @@ async def test_a_rule_widened_after_everybodys_erasure_cancels_nothing_of_before
             ids[shop] = subscribe(room, customer, card, 1500, product=shop, shop=shop)
         room.sandbox.take_deliveries()  # lost
         room.clock.advance(timedelta(minutes=10))
-        await global_erasure.erase_everyone(room.ctx)
+        await global_erasure.erase_everyone(room.ctx, worklist_settled=True)
         ctx = with_rule(room, "all")
         room.clock.advance(timedelta(minutes=10))
         customer, card = with_card(room, "later@example.org")

@@ -117,7 +117,7 @@ async def test_no_byte_is_left_of_one_who_was_erased_nor_then_of_everybody(
         assert found(room, everybody) != {}
         await emergency_stop.execute(room.ctx, StopGroup.ALL, StopMode.CANCEL)
         await room.runs_until_idle()
-        report = await global_erasure.erase_everyone(room.ctx)
+        report = await global_erasure.erase_everyone(room.ctx, worklist_settled=True)
         assert report.vacuumed
         execute(room, "SELECT pg_switch_wal()")
         await room.runs_until_idle()

@@ -147,8 +147,19 @@ async def test_after_the_erasure_of_everybody_nothing_leads_back(
         await room.runs_due_jobs()
         late += room.sandbox.take_deliveries()  # the ends
         room.clock.advance(timedelta(minutes=10))
-        await global_erasure.erase_everyone(room.ctx)
+        listed = await command_line.run(room.settings, "erase-identities", "--worklist", "--json")
+        stored = {id_ for id_ in telling_ids(room) if id_.startswith(("cus_", "cs_", "pi_"))}
+        dump = (await dumped(room)).decode(errors="replace")
+        assert {one["id"] for one in json.loads(listed.stdout)} == {
+            id_ for id_ in stored if id_ in dump
+        }
+        with pytest.raises(global_erasure.StripeWorklistOpen):
+            await global_erasure.erase_everyone(room.ctx, worklist_settled=False)
+        assert await room.count("donors") > 0
+        await global_erasure.erase_everyone(room.ctx, worklist_settled=True)
         assert await found_in_dump(room) == set()
+        listed = await command_line.run(room.settings, "erase-identities", "--worklist", "--json")
+        assert json.loads(listed.stdout) == []
         assert await left_in_columns(room) == {}
         before = await room.rows("SELECT kind, object_id FROM alerts ORDER BY 1, 2")
         await room.deliver(late)
@@ -175,7 +186,7 @@ async def test_what_is_live_at_the_erasure_is_cancelled_and_then_nothing_of_it_i
         subscribe(room, customer, card, 1500, product="letters")
         room.sandbox.take_deliveries()  # lost
         room.clock.advance(timedelta(minutes=10))
-        await global_erasure.erase_everyone(room.ctx, force=True)
+        await global_erasure.erase_everyone(room.ctx, force=True, worklist_settled=True)
         (known,) = await room.rows("SELECT stripe_subscription_id FROM subscriptions")
         for line in await found_in_dump(room):  # by this alone it can be cancelled
             assert str(known[0]) in line

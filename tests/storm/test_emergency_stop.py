@@ -112,7 +112,9 @@ async def run_stop(room: Newsroom, *options: str) -> tuple[int, dict[str, object
 
 async def erase_identities(room: Newsroom) -> Finished:
     """Run `payments erase-identities`."""
-    return await command_line.run(room.settings, "erase-identities", "--yes", "--json")
+    return await command_line.run(
+        room.settings, "erase-identities", "--leave-at-stripe", "--yes", "--json"
+    )
 
 
 async def add_subscriptions(room: Newsroom, count: int) -> None:

@@ -47,7 +47,13 @@ ENGLISH_CODES = {
     *("bad-webhook", "idempotency-key-missing", "idempotency-key-reused"),
     *("edit-conflict", "invalid-campaign"),
     *("journal-unbalanced", "no-signing-key", "not-a-pack", "period-not-ready"),
-    *("live-subscriptions-remain", "no-protected-group", "nothing-to-resume", "stop-in-progress"),
+    *(
+        "live-subscriptions-remain",
+        "stripe-worklist-open",
+        "no-protected-group",
+        "nothing-to-resume",
+        "stop-in-progress",
+    ),
     *("not-yet-attributed", "not-yet-stopped", "wrong-stripe-account"),
     "stripe-account-not-verified",  # of a job: it is raised where an object is missing
     *("passkey-refused", "permission-denied", "step-up-required", "too-many-searches"),
