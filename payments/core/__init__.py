@@ -13,6 +13,7 @@ geoip            the country of an IP address, from a file
 i18n             locales, their catalogues, how they write a date
 ics              calendar files: a reminder without an address
 identifiers      the ids of our rows, and slugs
+lookalike_names  names that could be taken for somebody else's
 money            minor units with a currency, and the limits of a gift
 new_settings     an environment file with secrets of its own
 open_enum        an enum of words that somebody else chooses

@@ -15,6 +15,7 @@ from sqlalchemy import ForeignKey, String, delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from payments.core import lookalike_names
 from payments.core.errors import InvalidField, LinkInvalid, NotFound, PaymentsError
 from payments.core.identifiers import is_row_id, new_row_id
 from payments.infra import audit_log, db
@@ -71,7 +72,11 @@ def validate_name(name: str) -> str:
     """Return a name that is readable and nobody else's in the audit log. Raises InvalidField."""
     if not 1 <= len(name) <= NAME_MAX_LENGTH or not name.isprintable() or name != name.strip():
         raise InvalidField("A name has 1 to 80 printable characters.", field="name")
-    if name in (audit_log.CLI_ACTOR, audit_log.ANONYMOUS_ACTOR):
+    if (problem := lookalike_names.problem(name)) is not None:
+        raise InvalidField(problem, field="name")
+    if lookalike_names.skeleton(name) in map(
+        lookalike_names.skeleton, (audit_log.CLI_ACTOR, audit_log.ANONYMOUS_ACTOR)
+    ):
         raise InvalidField("This name stands for somebody else in the audit.", field="name")
     return name
 
@@ -97,6 +102,17 @@ async def _find_by_name(session: AsyncSession, name: str) -> Staff | None:
     return colleague
 
 
+async def _refuse_lookalike(session: AsyncSession, name: str) -> None:
+    """Raise InvalidField for a new name that looks like one in the audit log."""
+    for other in await session.scalars(select(Staff.name).order_by(Staff.name)):
+        if lookalike_names.skeleton(other) == lookalike_names.skeleton(name):
+            raise InvalidField(
+                "This looks like the name of a colleague, who is in the audit log. Nobody was "
+                "invited.",
+                field="name",
+            )
+
+
 async def list_active(session: AsyncSession) -> Sequence[Staff]:
     """Return the colleagues who were not removed, by name."""
     query = select(Staff).where(Staff.removed_at.is_(None)).order_by(Staff.name)
@@ -112,10 +128,12 @@ async def invite(
     """Return the token of an invitation link, valid for an hour. Creates the colleague if new.
 
     A colleague who was removed is back with the given role. `by` is None on the command line.
-    Raises InvalidField for a bad name, or the name of a colleague with another role.
+    Raises InvalidField for a bad name, one that looks like a colleague's, also a former one's, or
+    the name of a colleague with another role.
     """
     colleague = await _find_by_name(session, validate_name(name))
     if colleague is None:
+        await _refuse_lookalike(session, name)
         colleague = Staff(id=new_row_id(), name=name, role=role, created_at=now)
         session.add(colleague)
     elif colleague.removed_at is not None:

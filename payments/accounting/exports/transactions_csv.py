@@ -116,7 +116,7 @@ COLUMNS = (
         "receipt_no",
         "CASE WHEN line.type_of_line = 'charge' THEN receipt_number(line.charge) END",
     ),
-    ExportColumn("provider_charge_id", escape_formula_sql("line.charge")),
+    ExportColumn("provider_charge_id", "NULL"),
     ExportColumn("provider_balance_transaction_id", escape_formula_sql("line.id")),
     ExportColumn("provider_invoice_id", "NULL"),
     ExportColumn(

@@ -27,7 +27,6 @@ class ContributionSummary:
     currency: str
     status: str
     campaign: str | None
-    stripe_subscription_id: str | None
     subscription_status: str | None
 
 
@@ -48,7 +47,7 @@ _CONTRIBUTION = text(
     SELECT contribution.id, contribution.created_at, contribution.interval_unit,
            contribution.interval_count, contribution.amount, contribution.currency,
            contribution.status, contribution.campaign,
-           s.stripe_subscription_id, s.status
+           s.status
       FROM contributions contribution
       LEFT JOIN subscriptions s ON s.contribution_id = contribution.id
      WHERE contribution.id = :id
@@ -80,7 +79,7 @@ _TIMELINE = text(
          UNION ALL
         SELECT coalesce(done_at, decided_at), 2, 'decision',
                kind || ', by ' || actor || CASE WHEN done_at IS NULL THEN ', not done' ELSE '' END,
-               subscription_id, NULL, NULL
+               '', NULL, NULL
           FROM subscription_changes
           JOIN its_subscriptions ON its_subscriptions.id = subscription_id
          UNION ALL

@@ -232,9 +232,8 @@ def _contribution_facts(ctx: Context, contribution: ContributionSummary) -> list
         ("Started", format_datetime(ctx, contribution.created_at)),
         ("Campaign", contribution.campaign or EMPTY_CELL),
     ]
-    if contribution.stripe_subscription_id is not None:
-        subscription = f"{contribution.stripe_subscription_id}, {contribution.subscription_status}"
-        facts.append(("Subscription", subscription))
+    if contribution.subscription_status is not None:
+        facts.append(("Subscription", contribution.subscription_status))
     return facts
 
 

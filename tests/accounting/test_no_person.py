@@ -1,0 +1,85 @@
+"""Finance sees money and no person: no page and no file of finance has an identifier that stays
+with somebody from one payment to the next, nor anything of a card or a mailbox.
+
+`cus_`, `sub_`, `pm_` and what hangs on them are persons' there. `ch_` names one payment: it stands
+where a refund of that payment is decided, and in no file: there the balance transaction names it.
+"""
+
+import io
+import re
+import zipfile
+from urllib.parse import urlsplit
+
+import pytest
+
+from payments.staff.accounts import Role
+from tests.support.colleague import Colleague, open_colleague_browser
+from tests.support.donor import Donor, account_page, payment_fails, subscription_id_of
+from tests.support.http import app_of, routes_of
+from tests.support.newsroom import Newsroom
+from tests.support.page import Page
+
+pytestmark = pytest.mark.anyio
+OF_A_PERSON = re.compile(
+    rb"(?<![A-Za-z])(?:cus|sub|si|pm|src|card|seti|mandate|cs|in)_[A-Za-z0-9]{12,}"
+    rb"|reader@|A Reader|4242|@example\.org"
+)
+OF_A_PAYMENT = re.compile(rb"(?<![A-Za-z])(ch|py|pi)_[A-Za-z0-9]{8,}")
+WHERE_REFUNDS_ARE_DECIDED = ("/finance/contributions/", "/finance/refund/")
+
+
+def unpacked(content: bytes) -> bytes:
+    """Return a file's bytes, those of an archive as its members have them."""
+    if not content.startswith(b"PK"):
+        return content
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return b"\n".join(unpacked(archive.read(name)) for name in archive.namelist())
+
+
+async def walks(colleague: Colleague, begin: list[str]) -> dict[str, tuple[str, bytes]]:
+    """Follow every link from some pages on. Returns the type and the bytes of each answer."""
+    waiting, seen = begin, dict[str, tuple[str, bytes]]()
+    while waiting:
+        address = waiting.pop()
+        if address in seen or not address.startswith(("/finance", "/staff")):
+            continue
+        answer = await colleague.web.get(address)
+        kind = answer.headers.get("content-type", "")
+        seen[address] = kind, unpacked(answer.content)
+        if kind.startswith("text/html"):
+            page = Page(answer.text)
+            waiting += [link.partition("#")[0] for link in page.links.values()]
+            waiting += [form.action for form in page.forms if form.method == "get"]
+    return seen
+
+
+async def test_finance_sees_no_identifier_of_a_person(newsroom: Newsroom, donor: Donor) -> None:
+    contribution, _ = await payment_fails(donor)
+    await donor.signs_in()
+    await donor.opens_and_submits(f"{account_page(contribution)}/amount", amount="9")
+    once = await newsroom.gives(2500, email="other@example.org")
+    await newsroom.runs_until_idle()
+    await newsroom.runs_sweeps()
+    async with open_colleague_browser(newsroom, "Ada", Role.FINANCE) as ada:
+        await ada.opens_link()
+        closed = await ada.sends("/finance/periods/2026-11/close")
+        assert closed.status_code == 303, closed.text
+        await newsroom.runs_until_idle()  # the pack is built
+        begin = ["/finance", "/staff", f"/finance/contributions/{contribution.id}"]
+        begin += [f"/finance/contributions/{once.id}", "/finance/journal?month=2026-11"]
+        seen = await walks(ada, begin)
+    shapes = {
+        path: re.compile(re.sub(r"\\{[^}]+\\}", "[^/]+", re.escape(path)))
+        for method, path in (route.split(" ") for route in routes_of(app_of(newsroom)))
+        if method == "GET" and path.startswith("/finance")
+    }
+    paths = {urlsplit(address).path for address in seen}
+    assert len(shapes) > 15
+    assert {path for path, shape in shapes.items() if not any(map(shape.fullmatch, paths))} == set()
+    for address, (kind, content) in seen.items():
+        assert OF_A_PERSON.findall(content) == [], address
+        if not kind.startswith("text/html") or not address.startswith(WHERE_REFUNDS_ARE_DECIDED):
+            assert OF_A_PAYMENT.findall(content) == [], address
+    files = b"".join(content for kind, content in seen.values() if not kind.startswith("text/html"))
+    assert files.count(b"txn_") > 2
+    assert OF_A_PERSON.search((await subscription_id_of(newsroom)).encode())
