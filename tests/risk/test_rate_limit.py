@@ -610,20 +610,6 @@ async def test_what_time_does_not_mend_is_not_to_be_tried_again(newsroom: Newsro
     assert not any("retry-after" in answer.headers for answer in answers)
 
 
-async def test_the_description_tells_of_the_header(newsroom: Newsroom) -> None:
-    described = (await newsroom.web.get("/schema/openapi.json")).json()
-    retry_after_schemas = {
-        (path, method, status): answer.get("headers", {}).get("Retry-After", {}).get("schema")
-        for path, methods in described["paths"].items()
-        for method, operation in methods.items()
-        for status, answer in operation["responses"].items()
-    }
-    assert retry_after_schemas["/api/contributions", "post", "429"] is not None
-    for (*_, status), schema in retry_after_schemas.items():
-        expected = {"type": "integer", "minimum": 1} if status in ("429", "503") else None
-        assert schema == expected
-
-
 # --- what is stored -------------------------------------------------------------------------------
 
 

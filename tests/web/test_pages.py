@@ -437,6 +437,16 @@ async def test_the_api_describes_itself(newsroom: Newsroom) -> None:
     gift = schema["components"]["schemas"][body["$ref"].rsplit("/", 1)[1]]
     assert set(gift["required"]) == {"amount", "currency", "frequency"}
     assert gift["properties"]["amount"]["type"] == "integer"
+    retry_after_schemas = {
+        (path, method, status): answer.get("headers", {}).get("Retry-After", {}).get("schema")
+        for path, methods in schema["paths"].items()
+        for method, operation in methods.items()
+        for status, answer in operation["responses"].items()
+    }
+    assert retry_after_schemas["/api/contributions", "post", "429"] is not None
+    for (*_, status), found in retry_after_schemas.items():
+        expected = {"type": "integer", "minimum": 1} if status in ("429", "503") else None
+        assert found == expected
 
 
 async def test_health_says_up_or_not_and_the_log_why(
