@@ -9,7 +9,7 @@ CLIENTS := .interop
 NPM_QUIET := --silent --no-package-lock --no-audit --no-fund
 READY := .venv/.ready
 
-.PHONY: demo test check audit fmt migrate bench storm interop routes lock help
+.PHONY: demo test check audit sbom fmt migrate bench storm interop routes lock help
 
 help: ## Say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -35,6 +35,10 @@ check: $(READY) ## Lint, format, types, who may import whom: seconds, once mypy 
 
 audit: $(READY) ## Look every locked dependency up in the public advisories
 	$(BIN)/python .ci/audit
+
+sbom: audit ## Write the locked dependencies to sbom.json (CycloneDX)
+	.audit/bin/pip-audit --requirement requirements.lock --require-hashes --disable-pip \
+	    --progress-spinner off --format cyclonedx-json --output sbom.json
 
 fmt: $(READY) ## Format
 	$(BIN)/ruff check --fix-only --quiet

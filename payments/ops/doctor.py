@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import stripe
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from payments.core.calendar import from_unix
 from payments.core.errors import StripeUnavailable
@@ -247,7 +247,9 @@ OWNED_TABLES_SQL = text(
 
 
 async def _check_database(ctx: Context) -> list[CheckFinding]:
-    """Whether the schema is current, our role may not change the books, and commits are durable."""
+    """Whether the schema is current, our role may not change the books, commits are durable, and
+    nobody reads along on the way.
+    """
     async with ctx.sessions() as session:
         changeable = list(
             await session.scalars(CHANGEABLE_TABLES, {"tables": list(APPEND_ONLY_TABLES)})
@@ -267,8 +269,21 @@ async def _check_database(ctx: Context) -> list[CheckFinding]:
         CheckFinding(
             "database:login", is_separate, f"the login {login if owns_tables else 'owns no table'}"
         ),
+        await check_database_connection(ctx),
         CheckFinding("database:fsync", is_durable, f"fsync is {fsync}"),
     ]
+
+
+async def check_database_connection(ctx: Context) -> CheckFinding:
+    """Whether a database on another machine is reached by TLS."""
+    async with ctx.sessions() as session:
+        ssl_of_ours = text("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+        uses_tls = bool(await session.scalar(ssl_of_ours))
+    host = make_url(ctx.settings.database_url.get_secret_value()).host or ""
+    is_local = host.startswith("/") or host in ("", *smtp.LOOPBACK_HOSTS)
+    way = "by TLS" if uses_tls else "on this machine" if is_local else "in the clear: set sslmode"
+    is_well = uses_tls or is_local or not ctx.settings.livemode
+    return CheckFinding("database:tls", is_well, f"the database is reached {way}")
 
 
 # --- donors in danger -----------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 """Security headers of every response: no caching, no referrer to other sites, nothing loaded from
-elsewhere.
+elsewhere. A response that refuses somebody leaves a line in the log, without who or what was sent.
 
 The Referrer-Policy is `same-origin` and not `no-referrer`, under which browsers send `Origin: null`
 with our own forms: without Sec-Fetch-Site they would look like forms of other sites
@@ -10,10 +10,16 @@ import secrets
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
+import structlog
 from litestar.types import Message, Scope
 
 from payments.core.settings import STRIPE_API, Settings
 
+log = structlog.get_logger("payments.web")
+REFUSALS = frozenset({401, 403, 429})  # no session, not allowed, too often
+# What a browser forgets when somebody signs out. Cookies are removed one by one: the header would
+# remove those of the newsroom's whole domain.
+CLEAR_SITE_DATA = {"clear-site-data": '"cache", "storage"'}
 STRIPE_CHECKOUT = "https://checkout.stripe.com"
 # Where Tor Browser may switch to the onion service: pages that hold no unfinished form.
 ONION_PATHS = ("/", "/donate", "/remind", "/safety")
@@ -72,6 +78,14 @@ def header_hook(settings: Settings) -> Callable[[Message, Scope], Awaitable[None
         if b"cache-control" not in present:
             headers.append((b"cache-control", b"no-store"))
         message["headers"] = headers
+        if message["status"] in REFUSALS:
+            handler = scope.get("route_handler")
+            log.info(
+                "request_refused",
+                outcome=message["status"],
+                at=getattr(handler, "handler_name", ""),
+                request_id=request_id(scope),
+            )
 
     return write
 

@@ -107,7 +107,26 @@ async def test_what_is_sent_to_any_route_is_never_logged(
                 answers.add(answer.status_code)
     assert answers >= {200, 400, 401, 404, 405, 410, 415, 422}
     assert max(answers) < 500
-    assert lines(capfd) == []
+    assert {line["event"] for line in lines(capfd)} == {"request_refused"}
+
+
+async def test_a_refusal_leaves_a_line_that_names_nobody(
+    newsroom: Newsroom, capfd: pytest.CaptureFixture[str]
+) -> None:
+    answers = [
+        await newsroom.web.get("/finance", headers={"cookie": f"staff={SECRET}"}),
+        await newsroom.web.post("/manage", data=SENT, headers={"origin": "https://evil.example"}),
+        await newsroom.web.get("/donate"),
+    ]
+    found = [
+        (line["event"], line["outcome"], line["at"], line["request_id"]) for line in lines(capfd)
+    ]
+    assert found == [
+        ("request_refused", status, at, answer.headers["x-request-id"])
+        for answer, status, at in zip(
+            answers, (401, 403), ("overview", "request_link"), strict=False
+        )
+    ]
 
 
 async def test_a_whole_journey_leaves_nobody_in_the_log(

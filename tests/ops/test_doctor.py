@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
 from payments.core.settings import Settings
@@ -232,6 +233,19 @@ async def test_two_logins_as_documented_keep_the_service_from_owning_the_books(
         with as_owner(cluster) as administrator:
             administrator.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
             administrator.execute("DROP ROLE IF EXISTS payments_service, payments_owner")
+
+
+async def test_a_database_on_another_machine_is_reached_by_tls_or_the_doctor_says_so(
+    room: Newsroom,
+) -> None:
+    for host, is_well in (("127.0.0.1", True), ("db.example.org", False)):
+        update = {
+            "database_url": SecretStr(f"postgresql+psycopg://nobody@{host}/none"),
+            "stripe_api_key": SecretStr("sk_live_" + secret_named("live")[:24]),
+        }
+        ctx = replace(room.ctx, settings=room.settings.model_copy(update=update))
+        found = await doctor.check_database_connection(ctx)
+        assert found.ok is is_well, found.description
 
 
 async def test_where_links_of_mails_lead_holds_no_forbidden_word(

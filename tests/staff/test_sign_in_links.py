@@ -209,6 +209,7 @@ async def test_signing_out_is_for_good(newsroom: Newsroom) -> None:
         answer = await ada.sends("/staff/leave")
         assert (answer.status_code, answer.headers["location"]) == (303, "/staff/sign-in")
         assert "max-age=-" in answer.headers["set-cookie"].lower()
+        assert answer.headers["clear-site-data"] == '"cache", "storage"'
         assert "staff" not in ada.web.cookies
         for path in ("/staff", "/finance"):
             assert (await sees(newsroom, f"staff={key}", path)).status_code == 401

@@ -27,6 +27,7 @@ from payments.risk.rate_limit import ProofOfWorkRequired
 from payments.risk.request_context import RequestContext
 from payments.web import cookies, rendering, request_locale, risk_check
 from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, form_data, idempotency_key
+from payments.web.security_headers import CLEAR_SITE_DATA
 
 OVERVIEW_URL = "/manage/contributions"
 BROWSER_ID_PATTERN = re.compile(r"[\w-]{43}")
@@ -196,6 +197,7 @@ class DonorSignInPages(Controller):
             request_locale.localised_url("/manage"),
             status_code=303,
             cookies=[expired_session_cookie(ctx.settings)],
+            headers=CLEAR_SITE_DATA,
         )
 
 

@@ -114,7 +114,7 @@ class ExportPages(Controller):
         name = files.export_filename(
             "transactions", chosen.describe(), ctx.settings.accounting_zoneinfo, ".csv"
         )
-        return await stream_file(export_grant, file, name, "text/csv; charset=utf-8")
+        return await stream_file(export_grant, file, name, "text/csv")
 
     @get("/transactions.xlsx", guards=[EXPORT])
     async def transactions_xlsx(
@@ -159,7 +159,7 @@ class ExportPages(Controller):
         name = files.export_filename(
             f"journal-{journal_format}", description, ctx.settings.accounting_zoneinfo, suffix
         )
-        media_type = "application/zip" if count > 1 else "text/plain; charset=utf-8"
+        media_type = "application/zip" if count > 1 else "text/plain"
         return await stream_file(export_grant, file, name, media_type)
 
 

@@ -110,7 +110,7 @@ class ReminderPages(Controller):
                 locale=schedule.language,
                 now=ctx.now(),
             ),
-            media_type="text/calendar; charset=utf-8",
+            media_type="text/calendar",
             headers={"content-disposition": 'attachment; filename="note.ics"'},
         )
 

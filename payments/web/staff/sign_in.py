@@ -24,6 +24,7 @@ from payments.staff.sessions import AuthenticatedStaff
 from payments.web import rendering
 from payments.web.csrf import require_same_origin
 from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, form_data
+from payments.web.security_headers import CLEAR_SITE_DATA
 from payments.web.staff import auth, cookies, layout
 from payments.web.staff.guards import ALL_ROLES, StaffOnly
 
@@ -168,7 +169,9 @@ class StaffSignInPages(Controller):
         async with ctx.sessions.begin() as session:
             await sessions.sign_out(session, _own_token(ctx, request) or "", now=ctx.now())
         expired = cookies.session_cookie(ctx.settings, "", max_age=cookies.EXPIRED)
-        return Redirect("/staff/sign-in", status_code=303, cookies=[expired])
+        return Redirect(
+            "/staff/sign-in", status_code=303, cookies=[expired], headers=CLEAR_SITE_DATA
+        )
 
 
 def _own_token(ctx: Context, request: AnyRequest) -> str | None:
