@@ -150,6 +150,7 @@ def test_every_line_says_what_is_asked_what_is_true_and_what_shows_it() -> None:
         assert asked, number
         assert verdict in VERDICTS, number
         assert missing(shown) == [], number
+        assert shown.count("::") == len(TEST_ID.findall(shown)), number
         assert set(re.findall(r'"([A-Z][\w ]+)" below', shown)) <= headings, number
         if verdict == "holds":
             assert re.search("`| below", shown), number
