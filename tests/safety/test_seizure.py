@@ -97,10 +97,10 @@ async def opened(room: Newsroom, **more: object) -> list[str]:
 
 
 async def networks_known(room: Newsroom, **key: object) -> bool:
-    """Whether a guess finds the network that signed up for reminders."""
+    """Whether a guess finds the network that started a gift."""
     ctx = replace(room.ctx, settings=room.settings.model_copy(update=key))
     stored = {value for (value,) in await room.rows("SELECT key FROM rate_limit_buckets")}
-    return buckets.daily_hash(ctx, room.clock().date(), "sign-up 127.0.0.0/24") in stored
+    return buckets.daily_hash(ctx, room.clock().date(), "0 127.0.0.0/24") in stored
 
 
 async def database_alone(seized: Seized) -> None:
