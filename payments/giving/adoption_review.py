@@ -34,7 +34,8 @@ class Dropped:
 async def find_left_out(ctx: Context) -> list[str]:
     """Return the live imported subscriptions that the rule leaves out. Raises StripeUnavailable.
 
-    What Stripe does not list any more is not among them: reconciliation finds it.
+    What Stripe does not list any more is not among them: reconciliation finds it. If there are
+    none, the alert about them is closed.
     """
     imported = await _live_imported(ctx)
     left_out = []
@@ -46,6 +47,9 @@ async def find_left_out(ctx: Context) -> list[str]:
                     ctx, fetched
                 ):
                     left_out.append(fetched.id)
+    if not left_out:
+        async with ctx.sessions.begin() as session:
+            await alerts.close_kind(session, AlertKind.ADOPTION_MISMATCH, now=ctx.now())
     return left_out
 
 

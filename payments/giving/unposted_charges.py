@@ -37,7 +37,9 @@ async def attribute(ctx: Context, *, limit: int = 1000) -> int:
 
 
 async def _alert_unattributed(ctx: Context, looked_up: Sequence[str]) -> None:
-    """Raise an alert for what is still unposted although its charge was looked up."""
+    """Raise an alert for what is still unposted although its charge was looked up, and close those
+    of what is posted by now.
+    """
     transaction = BalanceTransaction
     waits = or_(transaction.charge.is_(None), transaction.charge.in_(looked_up))
     is_late = transaction.occurred_at < ctx.now() - charges.ATTRIBUTION_GRACE
@@ -46,3 +48,11 @@ async def _alert_unattributed(ctx: Context, looked_up: Sequence[str]) -> None:
             await alerts.raise_alert(
                 session, AlertKind.UNATTRIBUTED, object_id=late.id, now=ctx.now()
             )
+        open_ids = await alerts.open_object_ids(session, AlertKind.UNATTRIBUTED)
+        query = select(UnpostedTransaction.balance_transaction).where(
+            UnpostedTransaction.balance_transaction.in_(open_ids)
+        )
+        posted = open_ids - set(await session.scalars(query))
+        await alerts.close_all(
+            session, AlertKind.UNATTRIBUTED, object_ids=list(posted), now=ctx.now()
+        )

@@ -224,11 +224,18 @@ async def forget(session: AsyncSession, object_ids: Sequence[str]) -> None:
     )
 
 
-async def forget_all(session: AsyncSession) -> None:
-    """Delete every sync, but for those that run. The schedules find what is still to be done."""
+async def forget_all(session: AsyncSession, *, but: Sequence[str] = ()) -> None:
+    """Delete every sync, but for those that run and those of some kinds that no schedule enqueues
+    again. Of the others the schedules find what is still to be done.
+    """
     await session.execute(
-        text("DELETE FROM procrastinate_jobs WHERE queue_name = :sync_queue AND status <> 'doing'"),
-        {"sync_queue": SYNC_QUEUE},
+        text("""
+            DELETE FROM procrastinate_jobs
+             WHERE queue_name = :sync_queue
+               AND status <> 'doing'
+               AND coalesce(args ->> 'object_type', '') <> ALL(:but)
+        """),
+        {"sync_queue": SYNC_QUEUE, "but": list(but)},
     )
 
 

@@ -48,7 +48,8 @@ REASONS = {
     "its parts are of one thing, which is done whole or not at all": """
         accounting/close_pack:_write_files accounting/integrity:_check_stripe_balance
         accounting/month_snapshots:snapshot_past_months giving/change_requests:carry_out
-        giving/debts:_debts_of _pay_and_void void_all giving/adoption:includes_charge
+        giving/debts:_debts_of _pay_and_void void_all
+        giving/adoption:includes_charge includes_subscription
         giving/second_subscriptions:process giving/subscription_mail:_other_variables
         giving/change_log:record_next_decision
         giving/donor_address:of_donor safety/data_requests:export_data erase

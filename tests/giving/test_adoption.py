@@ -160,6 +160,10 @@ async def test_a_rule_that_is_lost_takes_no_live_contribution_from_its_donor(
             assert "leaves out 2 live contributions" in found.description
         kind = "SELECT count(*) FROM alerts WHERE kind = 'adoption_mismatch' AND closed_at IS NULL"
         assert await room.rows(kind) == [(1,)]
+        assert await adoption_review.find_left_out(room.ctx) == []  # the setting is corrected
+        assert await room.rows(kind) == [(0,)]
+        await subscription_sync.sync(ctx, ids[0])
+        assert await room.rows(kind) == [(1,)]
         # one of them has been cancelled by its donor, and Stripe does not answer
         room.sandbox.faults.add("DELETE", "/v1/subscriptions/", "status_500", remaining=1000)
         assert not await cancellations.cancel(ctx, ids[1], actor=Actor.DONOR)

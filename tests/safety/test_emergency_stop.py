@@ -10,13 +10,13 @@ from pydantic import SecretStr
 
 from payments.core.errors import PaymentsError
 from payments.core.settings import Settings
-from payments.giving import subscription_changes
+from payments.giving import charges, subscription_changes
 from payments.giving.change_log import Actor
 from payments.infra import stripe_client, stripe_health
 from payments.infra.context import Context
 from payments.ops.schedules import SCHEDULES
 from payments.risk.emergency_stops import StopGroup, StopMode
-from payments.safety import emergency_stop, retention, stop_arrivals
+from payments.safety import emergency_stop, global_erasure, retention, stop_arrivals
 from payments.sandbox import api_keys
 from payments.sandbox.hosted_page_client import pay
 from tests.support import command_line, database_owner
@@ -447,6 +447,13 @@ async def test_a_payment_while_a_stop_stands_calls_a_person_and_goes_back_where_
     assert not (await stops(newsroom)).is_proved
     await newsroom.advances_time(timedelta(minutes=1))
     await newsroom.pays(gift.json()["checkout_url"])
+    await room.sandbox.advance_to_captures()
+    (charge,) = room.sandbox.account.store.of_kind("charge")
+    await charges.sync(room.ctx, str(charge["id"]))
+    room.clock.advance(timedelta(minutes=1))
+    await global_erasure.erase_everyone(room.ctx)  # what is owed back is not forgotten
+    waiting = "SELECT args ->> 'object_type' FROM procrastinate_jobs WHERE queue_name = 'sync'"
+    assert await room.rows(waiting) == [("stop_payment",)]
     await room.runs_until_idle()
     await room.runs_until_idle()
     ((charge_id,),) = await room.rows("SELECT stripe_charge_id FROM charges")
