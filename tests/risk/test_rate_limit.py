@@ -396,7 +396,7 @@ async def returns(room: Newsroom, answer: httpx.Response, ip: str = HOME) -> Non
     """Back from Stripe's page, where Stripe has refusal us already what became of the gift."""
     await room.runs_until_idle()
     headers = {"x-forwarded-for": ip, "cookie": f"gift={answer.json()['id']}"}
-    assert "Thank you" in (await room.web.get("/thanks", headers=headers)).text
+    assert "Reference" in (await room.web.get("/thanks", headers=headers)).text
 
 
 async def test_in_an_attack_a_network_that_tried_before_has_less_room_each_time(
