@@ -38,7 +38,7 @@ async def test_no_form_is_slower_or_faster_for_a_donor(database: str, tmp_path: 
                 # the same number of letters, and equally new to the tables of sign-ups
                 both = ["donor@example.org", "other@example.org"]
                 for address in random.sample(both, 2):
-                    _, seconds[address] = await send(room, path, address)
+                    _, seconds[address] = await send(room, path, address, tables=())
                 slower += seconds[both[0]] > seconds[both[1]]
                 if pair % 100 == 99:
                     await room.runs_due_jobs()

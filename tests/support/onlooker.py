@@ -36,7 +36,9 @@ class Seen:
     rows: dict[str, int]
 
 
-async def send(room: Newsroom, path: str, address: str) -> tuple[Seen, float]:
+async def send(
+    room: Newsroom, path: str, address: str, *, tables: tuple[str, ...] = TABLES
+) -> tuple[Seen, float]:
     """Send a form for an address from a network of its own. Returns what is seen, and seconds."""
     name = "remind_address" if path == "/donate" else "address"
     body = {name: address, **PUBLIC_FORMS[path]}
@@ -49,7 +51,7 @@ async def send(room: Newsroom, path: str, address: str) -> tuple[Seen, float]:
         statements.append(statement)
 
     engine = room.ctx.sessions.kw["bind"].sync_engine
-    before = {table: await room.count(table) for table in TABLES}
+    before = {table: await room.count(table) for table in tables}
     event.listen(engine, "before_cursor_execute", note)
     room.web.cookies.clear()
     began = perf_counter()
