@@ -451,7 +451,8 @@ async def test_a_payment_while_a_stop_stands_calls_a_person_and_goes_back_where_
     (charge,) = room.sandbox.account.store.of_kind("charge")
     await charges.sync(room.ctx, str(charge["id"]))
     room.clock.advance(timedelta(minutes=1))
-    await global_erasure.erase_everyone(room.ctx)  # what is owed back is not forgotten
+    # what is owed back is not forgotten
+    await global_erasure.erase_everyone(room.ctx, worklist_settled=True)
     waiting = "SELECT args ->> 'object_type' FROM procrastinate_jobs WHERE queue_name = 'sync'"
     assert await room.rows(waiting) == [("stop_payment",)]
     await room.runs_until_idle()
