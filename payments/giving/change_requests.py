@@ -10,7 +10,7 @@ from typing import Any
 
 import stripe
 
-from payments.core.errors import StripeRejected, StripeUnavailable
+from payments.core.errors import StripeRejected
 from payments.giving import change_log, subscription_sync
 from payments.giving.change_log import SubscriptionChange
 from payments.infra import alerts, job_queue, stripe_client
@@ -118,25 +118,27 @@ async def carry_out(
 
     The decision names the idempotency key. Raises StripeRejected when Stripe or the bank refuses,
     ChangeNotMade when Stripe does not do what it confirms, or only a part, and StripeUnavailable.
+    Where it is not known what came about, a job looks.
     """
     subscription_id, confirmed = decision.subscription_id, 0
     refusal: stripe.StripeError | None = None
     try:
         with stripe_client.translate_errors():
-            for number, call in enumerate(calls):
-                await call(f"{decision.stripe_key}-{number}")
-                confirmed += 1
-    except (stripe.InvalidRequestError, stripe.CardError) as error:
-        refusal = error
-    except StripeUnavailable:
-        await _sync_later(ctx, subscription_id)  # it may have been done
+            try:
+                for number, call in enumerate(calls):
+                    await call(f"{decision.stripe_key}-{number}")
+                    confirmed += 1
+            except (stripe.InvalidRequestError, stripe.CardError) as error:
+                refusal = error
+        requested_at = ctx.now()
+        fetched = await subscription_sync.fetch(ctx, subscription_id)
+        is_made = came_about(fetched)
+        if not is_made:
+            await _mark_failed(ctx, decision, was_confirmed=refusal is None)
+        await subscription_sync.store(ctx, fetched, requested_at=requested_at)
+    except Exception:  # it may have been done, and is seen by nobody yet
+        await _sync_later(ctx, subscription_id)
         raise
-    requested_at = ctx.now()
-    fetched = await subscription_sync.fetch(ctx, subscription_id)
-    is_made = came_about(fetched)
-    if not is_made:
-        await _mark_failed(ctx, decision, was_confirmed=refusal is None)
-    await subscription_sync.store(ctx, fetched, requested_at=requested_at)
     if is_made:
         return
     if confirmed and len(calls) > 1:

@@ -123,6 +123,14 @@ async def collect_newest(
         await _alert(ctx, AlertKind.DEBT_LEFT, subscription_id)
 
 
+async def is_owed(ctx: Context, subscription_id: str) -> bool:
+    """Whether Stripe may charge a subscription for what was invoiced before now, at its next
+    attempt or when a bank has answered. Raises StripeUnavailable.
+    """
+    with stripe_client.translate_errors():
+        return bool(await _debts_of(ctx, await subscription_sync.fetch(ctx, subscription_id)))
+
+
 async def void_all(ctx: Context, subscription_id: str) -> None:
     """Void whatever a subscription owes, and store what it is then. Raises StripeUnavailable.
 

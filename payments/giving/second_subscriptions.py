@@ -11,9 +11,10 @@ the mail names no amounts, and the page behind it offers to pause or end the old
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import stripe
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -22,7 +23,7 @@ from payments.donors import sign_in
 from payments.giving import change_log, change_requests, debts, subscriptions
 from payments.giving.change_log import Actor, ChangeKind, SubscriptionChange
 from payments.giving.contributions import Contribution
-from payments.giving.subscription_differences import notify
+from payments.giving.subscription_differences import notify, second_key
 from payments.giving.subscriptions import SECOND_NOTICE_WITHIN, Subscription, SubscriptionStatus
 from payments.infra import alerts, job_queue
 from payments.infra.alerts import AlertKind
@@ -30,6 +31,7 @@ from payments.infra.context import Context
 from payments.mail.outbox import MailKind
 
 PAUSE_PARAMS = {"pause_collection": {"behavior": "void"}}
+REFUSED_FOR = timedelta(days=1)  # Stripe is not asked again for what it refused
 
 
 async def process(ctx: Context, subscription_id: str) -> None:
@@ -55,9 +57,9 @@ async def process(ctx: Context, subscription_id: str) -> None:
         return
     for other in to_pause:
         await _pause_failed(ctx, other)
-    kind = MailKind.SECOND_BEGUN
     async with ctx.sessions.begin() as session:
-        await notify(ctx, session, subscription, kind, key=f"{kind}:{subscription_id}")
+        key = second_key(subscription_id)
+        await notify(ctx, session, subscription, MailKind.SECOND_BEGUN, key=key)
 
 
 async def list_others(session: AsyncSession, subscription: Subscription) -> list[Subscription]:
@@ -131,19 +133,23 @@ async def enqueue_pauses(ctx: Context, *, limit: int = 500) -> int:
     """Enqueue the pauses that were not made, of customers of one address that is certain.
 
     The failure of the old one may be seen only after the new one had begun, and a job may have no
-    attempt left. One that was paused lately was resumed by its donor, and stays so. Returns how
-    many are enqueued.
+    attempt left. One that was paused lately was resumed by its donor, and stays so; one that Stripe
+    refused to pause is asked for again after REFUSED_FOR. Returns how many are enqueued.
     """
     since = ctx.now() - SECOND_NOTICE_WITHIN
     old, new = aliased(Subscription), aliased(Subscription)
     given, given_again = aliased(Contribution), aliased(Contribution)
-    was_paused = (
+    was_refused = (SubscriptionChange.failed_at > ctx.now() - REFUSED_FOR) & (
+        # what got no answer counts as failed later, and may be asked for at once
+        SubscriptionChange.failed_at < SubscriptionChange.decided_at + change_log.UNSEEN_AFTER
+    )
+    is_settled = (
         select(SubscriptionChange.id)
         .where(
             SubscriptionChange.subscription_id == old.stripe_subscription_id,
             SubscriptionChange.kind == ChangeKind.PAUSED,
             SubscriptionChange.actor == Actor.SERVICE,
-            SubscriptionChange.done_at > since,
+            or_(SubscriptionChange.done_at > since, was_refused),
         )
         .exists()
     )
@@ -159,7 +165,7 @@ async def enqueue_pauses(ctx: Context, *, limit: int = 500) -> int:
             new.status == SubscriptionStatus.ACTIVE,
             new.started_at > old.started_at,
             new.started_at > since,
-            ~was_paused,
+            ~is_settled,
         )
         .group_by(new.stripe_subscription_id)
         .order_by(func.random())  # the oldest might be those that Stripe refuses

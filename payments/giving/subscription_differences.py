@@ -16,7 +16,9 @@ from payments.giving.subscriptions import (
     ARREARS_STATUSES,
     FORGIVE_JOB,
     LIVE_STATUSES,
+    SECOND_NOTICE_WITHIN,
     Subscription,
+    list_live_others,
 )
 from payments.infra import job_queue
 from payments.infra.context import Context
@@ -101,10 +103,28 @@ async def _record_pause_change(
     is_owing = subscription.is_paused and subscription.status in ARREARS_STATUSES
     if is_owing and change.actor is not Actor.STRIPE:
         await job_queue.enqueue_sync(session, FORGIVE_JOB, subscription.stripe_subscription_id)
-    if change.actor is Actor.SERVICE:
-        return  # the mail about the second one says it
+    if change.actor is Actor.SERVICE and await _is_second_unmailed(ctx, session, subscription):
+        return  # the mail about that one says it
     mail_kind = MailKind(change.kind.value)
     await notify(ctx, session, subscription, mail_kind, key=f"{mail_kind}:{change.id}")
+
+
+async def _is_second_unmailed(ctx: Context, session: AsyncSession, held: Subscription) -> bool:
+    """Whether one that was begun beside a held subscription is yet to be mailed about."""
+    contribution = await session.get_one(Contribution, held.contribution_id)
+    if contribution.donor_id is None:
+        return False
+    others = await list_live_others(session, contribution.donor_id, held.stripe_subscription_id)
+    since = max(held.started_at, ctx.now() - SECOND_NOTICE_WITHIN)
+    keys = [
+        second_key(other.stripe_subscription_id) for other in others if other.started_at > since
+    ]
+    return len(await outbox.known_keys(session, keys)) < len(keys)
+
+
+def second_key(subscription_id: str) -> str:
+    """Return the key of the mail about a subscription that was begun beside another one."""
+    return f"{MailKind.SECOND_BEGUN}:{subscription_id}"
 
 
 async def notify(

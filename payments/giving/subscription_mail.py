@@ -18,6 +18,7 @@ from payments.giving import (
     billing_dates,
     change_log,
     contributions,
+    debts,
     donor_address,
     second_mail,
     second_subscriptions,
@@ -25,7 +26,7 @@ from payments.giving import (
 )
 from payments.giving.change_log import Actor
 from payments.giving.current_card import CARD_EXPIRY_NOTICE
-from payments.giving.subscriptions import Subscription, SubscriptionStatus
+from payments.giving.subscriptions import ARREARS_STATUSES, Subscription, SubscriptionStatus
 from payments.infra import stripe_client
 from payments.infra.context import Context
 from payments.mail import links, outbox, render
@@ -73,7 +74,7 @@ async def compose(ctx: Context, mail: OutboxMail) -> AddressedMail | None:
         if mail.kind is MailKind.SECOND_BEGUN and not others:
             return None  # one of the two has ended
         variables = await _other_variables(ctx, session, mail, subscription, others)
-        variables["still_tried"] = await _is_still_tried(session, mail.kind, subscription)
+    variables["still_open"] = await _is_still_open(ctx, mail.kind, subscription)
     variables |= _template_variables(ctx, subscription, donor_id, invoice, locale)
     return AddressedMail(customer.email, render.render(mail.kind, locale, variables))
 
@@ -104,14 +105,19 @@ async def _others(
     return await second_subscriptions.list_others(session, subscription)
 
 
-async def _is_still_tried(
-    session: AsyncSession, kind: MailKind, subscription: Subscription
-) -> bool:
-    """Whether a payment from before a pause is tried on: of one that was made at Stripe."""
-    if kind not in PAUSE_KINDS or subscription.status is not SubscriptionStatus.PAST_DUE:
+async def _is_still_open(ctx: Context, kind: MailKind, subscription: Subscription) -> bool:
+    """Whether a payment from before a pause may still be made, once what a pause of ours forgives
+    is voided: Stripe refuses to void what a bank is working on. Raises StripeUnavailable.
+    """
+    if kind not in PAUSE_KINDS:
         return False
-    pause = await change_log.current_pause(session, subscription.stripe_subscription_id)
-    return pause is None or pause.actor is Actor.STRIPE
+    id_ = subscription.stripe_subscription_id
+    async with ctx.sessions() as session:
+        pause = await change_log.current_pause(session, id_)
+    is_ours = pause is not None and pause.actor is not Actor.STRIPE
+    if is_ours and subscription.status in ARREARS_STATUSES:
+        await debts.void_all(ctx, id_)  # its job may be yet to come
+    return await debts.is_owed(ctx, id_)
 
 
 def _still_applies(kind: MailKind, subscription: Subscription, *, now: datetime) -> bool:
@@ -212,11 +218,12 @@ async def _other_variables(
     locale = i18n.negotiate_locale(mail.language)
     variables: dict[str, object] = {
         "names_amounts": False,
+        "is_held": await second_subscriptions.is_paused_by_us(session, subscription),
         "begun_on": "",
         "others": [],
-        "has_held": any(
-            [await second_subscriptions.is_paused_by_us(session, other) for other in others]
-        ),
+        "held": [
+            await second_subscriptions.is_paused_by_us(session, other) for other in others
+        ].count(True),
         "has_other": any(
             other.status is SubscriptionStatus.ACTIVE and not other.is_paused for other in others
         ),

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from payments.accounting.reports import recurring
+from payments.core.errors import StripeUnavailable
 from payments.core.money import Money
 from payments.giving import second_subscriptions, subscription_changes
 from payments.giving.change_log import Actor
@@ -23,6 +24,7 @@ from tests.support.donor import (
     open_donor_browser,
     payment_fails,
     subscription_id_of,
+    subscription_requests,
     successful_charges,
 )
 from tests.support.jobs import hours_pass_for_jobs, open_alerts, runs_schedule
@@ -32,6 +34,7 @@ from tests.support.newsroom import Mail, Newsroom
 pytestmark = pytest.mark.anyio
 
 SUBJECT = "You now have more than one regular payment"
+PAUSED = "Your monthly payment is paused"
 
 
 async def counted(donor: Donor) -> tuple[int, int]:
@@ -246,6 +249,41 @@ async def test_what_stripe_does_not_pause_is_said_as_it_is(donor: Donor) -> None
     (mail,) = seconds(room)
     assert "Its last payment failed, and may be tried again." in mail.part()
     assert "paused" not in mail.part()
+    # it is asked for again a day later, and what is done then has a mail of its own
+    room.sandbox.faults.add("POST", f"/v1/subscriptions/{id_}", "refused", remaining=9)
+    asked = subscription_requests(room)
+    for _ in range(6):
+        await execute(room, "UPDATE alerts SET closed_at = opened_at")
+        room.clock.advance(timedelta(minutes=10))
+        assert await second_subscriptions.enqueue_pauses(room.ctx) == 0
+    room.clock.advance(timedelta(days=1))
+    room.sandbox.faults.clear()
+    assert await second_subscriptions.enqueue_pauses(room.ctx) == 1
+    await room.runs_until_idle()
+    assert subscription_requests(room) == [*asked, f"/v1/subscriptions/{id_}"]
+    assert await open_alerts(room) == []
+    (mail,) = [mail for mail in room.mails() if mail.subject == PAUSED]
+    said = " ".join(mail.part().split())
+    assert "You have begun another regular payment, and the last payment of this one failed" in said
+    assert "Your payment of $5.00 a month is paused until you resume it." in said
+    assert len(seconds(room)) == 1
+
+
+async def test_one_that_is_held_is_said_to_be_where_no_amount_may_be_said(donor: Donor) -> None:
+    room = donor.room
+    old, _ = await payment_fails(donor)
+    id_ = await subscription_id_of(room, old)
+    for amount in (700, 800, 900, 1000):  # of so many none is described
+        begins_beside(room, id_, amount)
+    await room.runs_until_idle()
+    assert invoice_status(room, id_) == "void"
+    mail = seconds(room)[-1]
+    said = " ".join(mail.part().split())
+    assert "There is now more than one regular payment under this address" in said
+    assert "The last payment of one of them failed. We have paused it until you resume it." in said
+    assert "Each goes on" not in said
+    assert "$" not in said
+    assert [mail for mail in room.mails() if mail.subject == PAUSED] == []
 
 
 async def test_a_donor_who_has_signed_in_since_has_the_failing_one_held(donor: Donor) -> None:
@@ -374,7 +412,7 @@ async def test_a_pause_at_stripe_leaves_an_open_payment_and_its_mail_says_so(don
     stripe_dashboard.update(room, f"/v1/subscriptions/{id_}", pause_collection={"behavior": "void"})
     await room.runs_until_idle()
     said = " ".join(room.mails()[-1].part().split())
-    assert "A payment from before that did not go through may still be tried again." in said
+    assert "A payment from before is still open, and may be charged." in said
     assert "nothing is owed" not in said
     assert invoice_status(room, id_) == "open"
     stripe_dashboard.update(room, f"/v1/subscriptions/{id_}", pause_collection="")
@@ -387,3 +425,36 @@ async def test_a_pause_at_stripe_leaves_an_open_payment_and_its_mail_says_so(don
     assert invoice_status(room, id_) == "void"
     await room.runs_until_idle()
     assert "Nothing will be charged on that day." in room.mails()[-1].part()
+
+
+async def test_a_payment_that_cannot_be_voided_is_said_to_be_open(donor: Donor) -> None:
+    room = donor.room
+    gift, _ = await payment_fails(donor)
+    id_ = await subscription_id_of(room, gift)
+    void = r"/v1/invoices/[^/]+/void"
+    room.sandbox.faults.add("POST", void, "refused", remaining=9)
+    await subscription_changes.pause(room.ctx, id_, None, actor=Actor.DONOR)
+    await room.runs_until_idle()
+    still_open = "A payment from before is still open, and may be charged."
+    assert still_open in " ".join(room.mails()[-1].part().split())
+    await subscription_changes.resume(room.ctx, id_, actor=Actor.DONOR)
+    await subscription_changes.skip(room.ctx, id_, actor=Actor.DONOR)
+    await room.runs_until_idle()
+    skipped = room.mails()[-1]
+    assert "is skipped, and nothing is owed for it" in skipped.part()
+    assert still_open in skipped.part()
+    # a mail that leaves before the job that voids says what is so after it
+    room.sandbox.faults.clear()
+    await subscription_changes.resume(room.ctx, id_, actor=Actor.DONOR)
+    room.sandbox.faults.add("GET", f"/v1/subscriptions/{id_}", "status_500", remaining=9)
+    with pytest.raises(StripeUnavailable):
+        await subscription_changes.pause(room.ctx, id_, None, actor=Actor.DONOR)
+    room.sandbox.faults.clear()
+    room.sandbox.take_deliveries()  # no webhook says that it was made
+    assert invoice_status(room, id_) == "open"
+    await run_scheduled_jobs(room)
+    await room.runs_due_jobs()
+    assert invoice_status(room, id_) == "void"
+    (paused,) = [mail for mail in room.mails()[-1:] if mail.subject == PAUSED]
+    assert "Nothing is charged during that time" in paused.part()
+    assert still_open not in paused.part()

@@ -60,8 +60,9 @@ def template_variables(locale: str, *, interval: Interval, bare: bool) -> Mappin
             for state in ("held" if interval == MONTH else "paused",)
         ],
         "has_other": bare,
-        "has_held": bare,
-        "still_tried": bare,
+        "is_held": bare,
+        "held": 2 * bare,
+        "still_open": bare,
         "periodic": interval.frequency is Frequency.PERIODIC,
         "amount": amount,
         "amount_phrase": render.amount_phrase(amount, locale, interval),
