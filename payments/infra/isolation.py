@@ -47,7 +47,7 @@ async def for_each(
                 await action(object_id)
             except Exception as error:
                 busy = busy + 1 if isinstance(error, StripeBusy) else 0
-                if busy == MAX_BUSY or await _concerns_all(ctx, error):
+                if busy == MAX_BUSY or await concerns_all(ctx, error):
                     raise
                 if await _is_missing(ctx, error, job, object_id):
                     done.append(object_id)
@@ -79,7 +79,8 @@ async def run_steps(*steps: Step) -> None:
         raise ExceptionGroup("steps failed", errors)
 
 
-async def _concerns_all(ctx: Context, error: Exception) -> bool:
+async def concerns_all(ctx: Context, error: Exception) -> bool:
+    """Whether an error is nobody's own: Stripe, or the database, answers nobody."""
     if isinstance(error, StripeUnavailable):
         return await stripe_health.is_outage(ctx, error)
     return db.is_away(error)

@@ -14,18 +14,26 @@ from functools import partial
 from typing import Any
 
 import stripe
+import structlog
 from sqlalchemy import text
 
 from payments.core.errors import StripePermissionMissing
 from payments.giving import subscription_sync
-from payments.infra import isolation, stripe_account, stripe_client
+from payments.infra import isolation, stripe_account, stripe_client, stripe_objects
 from payments.infra.context import Context
 from payments.ops import missing_objects, stripe_setup
-from payments.ops.comparisons import BALANCE_TRANSACTION, COMPARISONS, ComparedValues, Comparison
+from payments.ops.comparisons import (
+    BALANCE_TRANSACTION,
+    COMPARISONS,
+    AskedValues,
+    ComparedValues,
+    Comparison,
+)
 from payments.settlement import importer
 from webhooks import endpoint
 from webhooks.registry import SYNC_HANDLERS
 
+log = structlog.get_logger("payments.ops.reconcile")
 SYNC_GRACE = timedelta(minutes=5)  # what is newer may still be on its way here
 MISSING_AT_STRIPE = "is here; Stripe does not have it"
 PAGE_SIZE = 100  # the most that Stripe lists at once
@@ -77,6 +85,10 @@ async def find_differences(
         except StripePermissionMissing as error:  # the others are compared all the same
             missing = f"cannot be listed without {error.permission}"
             differences.append(Difference(kind, kind, missing))
+        except Exception as error:
+            if await isolation.concerns_all(ctx, error):
+                raise
+            differences.append(Difference(kind, kind, f"cannot be listed: {_name(error)}"))
     return tuple(differences)
 
 
@@ -87,19 +99,52 @@ async def _differences_of(
     differences: list[Difference] = []
     listed_ids: set[str] = set()
     async for page in _list_at_stripe(ctx, comparison, window):
-        listed_ids |= page.keys()
-        at_stripe = {id_: values for id_, values in page.items() if values is not None}
-        stored = await _stored_values(ctx, comparison, list(at_stripe))
-        differences += [
-            Difference(kind, id_, _describe(stored.get(id_), values))
-            for id_, values in at_stripe.items()
-            if stored.get(id_) != values
-            and (id_ in stored or await _should_be_here(ctx, comparison, id_))
-        ]
+        listed_ids |= {listed.id for listed in page}
+        stored = await _stored_values(ctx, comparison, [listed.id for listed in page])
+        for listed in page:
+            description = await _difference(ctx, comparison, listed, stored.get(listed.id))
+            if description is not None:
+                differences.append(Difference(kind, listed.id, description))
     if comparison.held_sql is not None:
         held = await _held_ids(ctx, comparison, since, until)
         differences += await _not_at_stripe(ctx, comparison, kind, held - listed_ids)
     return differences
+
+
+async def _difference(
+    ctx: Context,
+    comparison: Comparison,
+    listed: Any,  # noqa: ANN401 - the SDK's objects share no type
+    stored: ComparedValues | None,
+) -> str | None:
+    """Return how one object at Stripe differs from ours, else None.
+
+    What cannot be compared says so and keeps no other waiting. Stripe is asked about what has no
+    row here only once it is known to be ours.
+    """
+    try:
+        is_asked = isinstance(comparison.stripe_values, AskedValues)
+        if is_asked and stored is None and not await _should_be_here(ctx, comparison, listed.id):
+            return None
+        values = await comparison.values_of(ctx, listed)
+        if values is None or stored == values:
+            return None
+        is_new = stored is None and not is_asked
+        if is_new and not await _should_be_here(ctx, comparison, listed.id):
+            return None
+    except StripePermissionMissing:
+        raise
+    except Exception as error:
+        if await isolation.concerns_all(ctx, error):
+            raise
+        log.warning("object_failed", object_type=comparison.table, exc_info=True)
+        return f"could not be compared: {_name(error)}"
+    return _describe(stored, values)
+
+
+def _name(error: Exception) -> str:
+    """Name an error without its words: they may hold somebody's data."""
+    return type(error).__name__
 
 
 async def _not_at_stripe(
@@ -111,10 +156,16 @@ async def _not_at_stripe(
         try:
             with stripe_client.translate_errors():
                 fetched = await comparison.list_service(ctx).retrieve_async(id_)
-        except stripe.InvalidRequestError as error:
-            if error.code != "resource_missing":
+        except StripePermissionMissing:
+            raise
+        except Exception as error:
+            if stripe_objects.is_missing_error(error):
+                differences.append(Difference(kind, id_, MISSING_AT_STRIPE))
+            elif await isolation.concerns_all(ctx, error):
                 raise
-            differences.append(Difference(kind, id_, MISSING_AT_STRIPE))
+            else:
+                description = f"could not be compared: {_name(error)}"
+                differences.append(Difference(kind, id_, description))
             continue
         if getattr(fetched, "deleted", False):
             differences.append(Difference(kind, id_, MISSING_AT_STRIPE))
@@ -138,16 +189,14 @@ def _shown(value: object) -> str:
 
 async def _list_at_stripe(
     ctx: Context, comparison: Comparison, window: Mapping[str, object]
-) -> AsyncIterator[dict[str, ComparedValues | None]]:
-    """Yield, a page at a time, the values of all in the window by id; None for what we would not
-    store.
-    """
+) -> AsyncIterator[list[Any]]:
+    """Yield, a page at a time, all in the window."""
     params: dict[str, object] = {"limit": PAGE_SIZE, **comparison.list_params}
     if not comparison.lists_all_held:
         params |= window
     while True:
         page = await _list_page(ctx, comparison, params)
-        yield {listed.id: await comparison.values_of(ctx, listed) for listed in page.data}
+        yield page.data
         if not page.data or not page.has_more:
             return
         params["starting_after"] = page.data[-1].id

@@ -59,7 +59,7 @@ REASONS = {
     "an operator runs it, and sees how far it came": """
         giving/adoption_review:find_left_out drop giving/campaigns:apply_file ops/doctor:_check_tls
         ops/stripe_setup:setup ops/stripe_setup:_ensure_webhook_endpoint
-        ops/reconcile:_list_at_stripe safety/global_erasure:erase_everyone _vacuum""",
+        safety/global_erasure:erase_everyone _vacuum""",
 }
 
 

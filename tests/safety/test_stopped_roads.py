@@ -173,7 +173,7 @@ async def test_no_road_leads_to_a_charge_while_a_stop_stands_and_each_does_when_
     room, ctx = newsroom, newsroom.ctx
     ids = await one_of_each(room)
     room.sandbox.faults.add("POST", "/v1/checkout/sessions", "status_500", remaining=3)
-    key = "a" * 32
+    key = "0123456789abcdef" * 2
     assert (await room.requests_contribution(500, "once", key=key)).status_code == 503
     await room.advances_time(timedelta(minutes=10))
     charges = await room.count("charges")

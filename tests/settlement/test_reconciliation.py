@@ -23,7 +23,7 @@ from tests.support.donor import open_donor_browser
 from tests.support.ledger import failed_checks, loses_webhooks, rehash_chain
 from tests.support.newsroom import Newsroom, open_newsroom
 from tests.support.secret_values import secret_named
-from tests.support.stripe_dashboard import update
+from tests.support.stripe_dashboard import subscribe, update, with_card
 from webhooks import endpoint
 
 pytestmark = pytest.mark.anyio
@@ -441,6 +441,37 @@ async def test_what_a_donor_is_shown_is_compared_and_mended_while_webhooks_are_d
     ]  # fmt: skip
     async with open_donor_browser(room, "new@example.org") as donor:
         assert "$5.00 every month" in (await donor.signs_in()).text
+
+
+async def test_one_odd_object_keeps_no_other_from_being_compared(newsroom: Newsroom) -> None:
+    """Another line of business is not asked about; ours that cannot be compared is named."""
+    room = newsroom
+    for amount in (500, 700):
+        await room.gives(amount, "monthly")
+    customer, card = with_card(room, "shop@example.org")
+    shop = subscribe(room, customer, card, 1500, product="letters", shop="letters")
+    await room.runs_until_idle()
+    rows = room.sandbox.account.store.objects
+    stored = await room.rows("SELECT stripe_subscription_id FROM subscriptions")
+    odd, other = (str(id_) for (id_,) in stored)
+    for id_ in (shop, odd):
+        rows[id_]["items"]["data"][0]["price"]["billing_scheme"] = "tiered"
+    async with room.ctx.sessions.begin() as session:
+        await session.execute(
+            text("UPDATE subscriptions SET amount = 1 WHERE stripe_subscription_id = :id"),
+            {"id": other},
+        )
+    await room.advances_time(timedelta(minutes=10))
+    before = len(room.sandbox.requests)
+    room.sandbox.faults.add("POST", "/invoices/create_preview", "refused", remaining=1000)
+    room.sandbox.faults.add("GET", f"/v1/invoices/{rows[odd]['latest_invoice']}", "refused", 1000)
+    found = {one.id: one.description for one in (await reconcile.run(room.ctx, days=7)).before}
+    room.sandbox.faults.clear()
+    asked = [one.path for one in room.sandbox.requests[before:] if "create_preview" in one.path]
+    assert set(found) == {odd, other}
+    assert found[odd].startswith("could not be compared: ")
+    assert " 1, usd" in found[other]
+    assert len(asked) <= 2  # about the odd one of ours, never about the shop's
 
 
 async def test_a_movement_removed_without_a_trace_is_named_and_brought_back(
