@@ -13,7 +13,15 @@ from payments.core import i18n
 from payments.staff import accounts
 from payments.staff.accounts import Role
 from tests.support import keyboard
-from tests.support.browser import NARROW, WIDE, Site, axe_violations, is_sound, overflow
+from tests.support.browser import (
+    NARROW,
+    WIDE,
+    Site,
+    assert_only_the_gift_is_remembered,
+    axe_violations,
+    is_sound,
+    overflow,
+)
 
 pytestmark = pytest.mark.anyio
 CASES = [
@@ -51,7 +59,7 @@ async def test_from_a_story_to_the_books(
     async with site.visitor(java_script_enabled=scripts, **options) as visitor:
         page = await visitor.new_page()
         await gives(site, page, locale, scripts=scripts)
-        assert await visitor.cookies() == []
+        await assert_only_the_gift_is_remembered(visitor)
     async with site.visitor(java_script_enabled=scripts, **options) as colleague:
         page = await colleague.new_page()
         await sees_the_row(site, page, scripts=scripts)

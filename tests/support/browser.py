@@ -8,6 +8,7 @@ response of 5xx.
 
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -184,3 +185,12 @@ async def screenshot(page: Page, name: str) -> None:
     if SCREENSHOT_DIR:
         await page.wait_for_load_state()
         await page.screenshot(path=Path(SCREENSHOT_DIR) / f"{name}.png", full_page=True)
+
+
+async def assert_only_the_gift_is_remembered(visitor: BrowserContext) -> None:
+    """The one cookie that a reader who gives is left with: for an hour, and for no script."""
+    (cookie,) = await visitor.cookies()
+    assert cookie["name"] == "gift"  # over https __Host-gift
+    assert cookie["httpOnly"]
+    assert cookie["sameSite"] == "Lax"
+    assert 0 < cookie["expires"] - time.time() <= 3600
