@@ -87,7 +87,7 @@ def downgrade() -> None:
             daily_totals_now(text), income_daily_sums(bigint, bigint, date, boolean, text),
             earliest_occurrence(date, text), booked_at(timestamptz, date, text),
             is_booked_from(timestamptz, date, date, text),
-            is_booked_before(timestamptz, date, date, text), receipt_number(text)
+            is_booked_before(timestamptz, date, date, text), receipt_number(text), anonymised_id()
     """)
     drop_tables()
     op.execute("""
@@ -103,7 +103,9 @@ def downgrade() -> None:
 
 
 def booking_day_functions() -> None:
-    """Create the rules of the booking day (`accounting.booking_day`) and of a receipt's number."""
+    """Create the rules of the booking day (`accounting.booking_day`), of a receipt's number, and of
+    an id that stands for one that is gone.
+    """
     op.execute("""
         CREATE FUNCTION booked_at(occurred_at timestamptz, booked_on date, zone text)
         RETURNS timestamp LANGUAGE sql IMMUTABLE
@@ -133,6 +135,10 @@ def booking_day_functions() -> None:
                FROM late_entries late
                JOIN ledger_entries late_entry USING (seq)
               WHERE late.booked_on >= since))
+    """)
+    op.execute("""
+        CREATE FUNCTION anonymised_id() RETURNS text LANGUAGE sql VOLATILE
+        RETURN 'anonymised_' || replace(CAST(gen_random_uuid() AS text), '-', '')
     """)
     op.execute("""
         CREATE FUNCTION receipt_number(charge_id text) RETURNS text LANGUAGE sql STABLE

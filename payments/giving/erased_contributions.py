@@ -46,7 +46,7 @@ _ERASE_CONTRIBUTIONS_SQL = text("""
 _RENAME_PAYMENTS_SQL = text("""
     WITH renamed AS (
         SELECT stripe_payment_intent_id AS old_id,
-               'anonymised_' || replace(CAST(gen_random_uuid() AS text), '-', '') AS new_id
+               anonymised_id() AS new_id
           FROM payment_intent_links
          WHERE contribution_id = ANY(:ids)
            AND starts_with(stripe_payment_intent_id, 'pi_')
@@ -81,7 +81,7 @@ _FORGET_METHODS_SQL = text("""
 _RENAME_SUBSCRIPTIONS_SQL = text("""
     WITH renamed AS (
         SELECT id AS old_id,
-               'anonymised_' || replace(CAST(gen_random_uuid() AS text), '-', '') AS new_id
+               anonymised_id() AS new_id
           FROM unnest(CAST(:ids AS text[])) AS id
          WHERE NOT starts_with(id, 'anonymised')
     ),

@@ -37,7 +37,7 @@ ERASE_EVERYONE_SQL = (
     """
     WITH renamed AS (
         SELECT stripe_payment_intent_id AS old_id,
-               'anonymised_' || replace(CAST(gen_random_uuid() AS text), '-', '') AS new_id
+               anonymised_id() AS new_id
           FROM (SELECT stripe_payment_intent_id FROM payment_intent_links
                  UNION
                 SELECT stripe_payment_intent_id FROM charges) every

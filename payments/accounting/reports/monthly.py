@@ -8,9 +8,10 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core import money
@@ -92,20 +93,29 @@ async def by_month(
         },
     )
     return [
-        MonthlyTotal(
-            month=row.month,
-            frequency=row.frequency,
-            currency=row.currency,
-            payments=int(row.payments),
-            gross=int(row.gross),
-            fees=int(row.fees),
-            refunds=int(row.refunds),
-            disputes=int(row.disputes),
+        line_of(
+            row,
+            row.frequency,
             payers=int(row.payers),
             first_time_payers=int(row.first_time_payers),
         )
         for row in rows
     ]
+
+
+def line_of(row: Row[Any], frequency: str, **people: int) -> MonthlyTotal:
+    """Return a row of sums as a line of a frequency, in minor units. `people` are its payers."""
+    return MonthlyTotal(
+        month=row.month,
+        frequency=frequency,
+        currency=row.currency,
+        payments=int(row.payments),
+        gross=int(row.gross),
+        fees=int(row.fees),
+        refunds=int(row.refunds),
+        disputes=int(row.disputes),
+        **people,
+    )
 
 
 def sum_by_currency(lines: Sequence[MonthlyTotal]) -> dict[str, MonthlyTotal]:

@@ -52,17 +52,7 @@ async def by_month(
     """Return the months that have any, newest first, as lines of the frequency `other`."""
     params = {"zone": zone.key, "since": since, "until": until, "currency": currency}
     return [
-        MonthlyTotal(
-            row.month,
-            Frequency.OTHER,
-            row.currency,
-            payments=int(row.payments),
-            gross=int(row.gross),
-            fees=int(row.fees),
-            refunds=int(row.refunds),
-            disputes=int(row.disputes),
-        )
-        for row in await session.execute(_MONTHLY, params)
+        monthly.line_of(row, Frequency.OTHER) for row in await session.execute(_MONTHLY, params)
     ]
 
 
