@@ -38,7 +38,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     recorded = set(file.read_text().split())
     file.unlink()
     is_part = any(word.startswith(PARTS) for word in config.invocation_params.args)
-    is_complete = config.args == config.getini("testpaths") and not is_part
+    is_run = not config.option.collectonly
+    is_complete = is_run and config.args == config.getini("testpaths") and not is_part
     if is_complete and exitstatus == pytest.ExitCode.OK:
         differences = stripe_usage.differences(recorded)
         config.stash[STRIPE_USAGE] = differences

@@ -1555,7 +1555,7 @@ def infra_tables() -> None:
                 "imported adoption_mismatch suspense unattributed integrity_check_failed "
                 "retries_exhausted "
                 "mail_undeliverable missing_at_stripe card_testing "
-                "charged_after_cancellation change_not_made debt_left stop_arrival "
+                "charged_after_cancellation change_not_made debt_left activity_during_stop "
                 "stop_incomplete confirmation_limit_reached sign_in_link_limit_reached "
                 "newsletter_delivery_failed refund_failed dispute_opened evidence_due "
                 "dispute_lost fraud_warning payout_failed webhook_endpoint_drift "

@@ -106,8 +106,8 @@ async def upsert(ctx: Context, fetched: stripe.Charge, *, lookup: bool = False) 
         if link is None or link.contribution_id is not None:
             await quarantine.flag_if_protected(ctx, session, fetched, is_known=link is not None)
         if link is not None or not lookup:  # else its job itself looks it up, or waits
-            await emergency_stops.enqueue_arrival(
-                session, emergency_stops.PAYMENT_ARRIVAL_JOB, fetched.id
+            await emergency_stops.enqueue_enforcement(
+                session, emergency_stops.ENFORCE_PAYMENT_JOB, fetched.id
             )
         await balance_transactions.store_transactions(session, transactions)
         await post_unposted(session, now=ctx.now())

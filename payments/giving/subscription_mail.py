@@ -218,7 +218,7 @@ async def _other_variables(
     locale = i18n.negotiate_locale(mail.language)
     variables: dict[str, object] = {
         "names_amounts": False,
-        "is_held": await second_subscriptions.is_paused_by_us(session, subscription),
+        "is_paused_by_us": await second_subscriptions.is_paused_by_us(session, subscription),
         "begun_on": "",
         "others": [],
         "held": [

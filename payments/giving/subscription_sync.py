@@ -123,8 +123,8 @@ async def _upsert(
     if before is not None and await _is_outdated(session, before, fetched, requested_at):
         return
     if fetched.ended_at is None:  # an ended one may be an erased donor's
-        await emergency_stops.enqueue_arrival(
-            session, emergency_stops.SUBSCRIPTION_ARRIVAL_JOB, fetched.id
+        await emergency_stops.enqueue_enforcement(
+            session, emergency_stops.ENFORCE_SUBSCRIPTION_JOB, fetched.id
         )
         is_erased = await _attach_donor(ctx, session, fetched, contribution_id)
     row = subscription_columns.values_of(fetched, terms) | {"synced_at": requested_at}

@@ -33,7 +33,7 @@ class AlertKind(StrEnum):
     CHARGED_AFTER_CANCELLATION = "charged_after_cancellation"
     CHANGE_NOT_MADE = "change_not_made"
     DEBT_LEFT = "debt_left"
-    STOP_ARRIVAL = "stop_arrival"
+    ACTIVITY_DURING_STOP = "activity_during_stop"
     STOP_INCOMPLETE = "stop_incomplete"
     CONFIRMATION_LIMIT_REACHED = "confirmation_limit_reached"
     SIGN_IN_LINK_LIMIT_REACHED = "sign_in_link_limit_reached"
@@ -74,7 +74,7 @@ MESSAGES = {
     AlertKind.CHANGE_NOT_MADE: (
         "Stripe accepted a change and did not make it; whoever asked knows. Look at it at Stripe."
     ),
-    AlertKind.STOP_ARRIVAL: (
+    AlertKind.ACTIVITY_DURING_STOP: (
         "While an emergency stop stands something was begun, resumed or paid."
     ),
     AlertKind.STOP_INCOMPLETE: "An emergency stop stands, and something can still be charged.",
@@ -146,7 +146,7 @@ MESSAGES = {
 # Stripe's objects that lead to a person, by the beginnings of their ids.
 PERSONAL_IDS = "^(card|cs|cus|in|pi|pm|seti|src|sub)_"
 # A charge is an object of the books. Where it is named here, it says who is in danger.
-ABOUT_ENDANGERED = (AlertKind.QUARANTINED, AlertKind.STOP_ARRIVAL)
+ABOUT_ENDANGERED = (AlertKind.QUARANTINED, AlertKind.ACTIVITY_DURING_STOP)
 ALERT_RETENTION = timedelta(days=730)  # of closed ones
 PERSONAL_ALERT_RETENTION = timedelta(days=30)
 

@@ -23,8 +23,8 @@ OBJECT_TYPES = {
     subscriptions.CANCEL_JOB: SUBSCRIPTION,
     subscriptions.SECOND_JOB: SUBSCRIPTION,
     subscriptions.FORGIVE_JOB: SUBSCRIPTION,
-    emergency_stops.SUBSCRIPTION_ARRIVAL_JOB: SUBSCRIPTION,
-    emergency_stops.PAYMENT_ARRIVAL_JOB: "charge",
+    emergency_stops.ENFORCE_SUBSCRIPTION_JOB: SUBSCRIPTION,
+    emergency_stops.ENFORCE_PAYMENT_JOB: "charge",
     quarantine.QUARANTINE_JOB: "charge",
 }
 

@@ -39,7 +39,7 @@ from payments.safety import (
     descriptor_review,
     quarantine_response,
     retention,
-    stop_arrivals,
+    stop_enforcement,
     support_cases,
 )
 from payments.settlement import disputes, importer, refund_requests
@@ -187,7 +187,7 @@ SCHEDULES = (
     # What was begun and not finished
     Schedule("resume_started_contributions", EVERY_MINUTE, contribution_start.resume_started),
     Schedule("resume_quarantine_responses", EVERY_MINUTE, quarantine_response.resume),
-    Schedule("enforce_emergency_stops", EVERY_5_MINUTES, stop_arrivals.enforce),
+    Schedule("enforce_emergency_stops", EVERY_5_MINUTES, stop_enforcement.enforce),
     Schedule("resume_cancellations", EVERY_5_MINUTES, cancellations.resume),
     Schedule("enqueue_pauses", "*/10 * * * *", second_subscriptions.enqueue_pauses),
     Schedule("resume_refunds", EVERY_MINUTE, refund_requests.resume_requested),

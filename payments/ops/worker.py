@@ -36,7 +36,7 @@ from payments.mail import outbox
 from payments.ops import missing_objects, schedules
 from payments.ops.schedules import SCHEDULES, Schedule
 from payments.risk import emergency_stops, quarantine
-from payments.safety import quarantine_response, stop_arrivals
+from payments.safety import quarantine_response, stop_enforcement
 from payments.settlement import importer
 from payments.signups import newsletter, newsletter_delivery, reminder_sender, reminders
 from webhooks.registry import SYNC_HANDLERS
@@ -68,8 +68,8 @@ JOB_HANDLERS: Mapping[str, JobHandler] = {
     subscriptions.SECOND_JOB: second_subscriptions.process,
     subscriptions.FORGIVE_JOB: debts.void_paused,
     quarantine.QUARANTINE_JOB: quarantine_response.process,
-    emergency_stops.SUBSCRIPTION_ARRIVAL_JOB: stop_arrivals.stop_subscription,
-    emergency_stops.PAYMENT_ARRIVAL_JOB: stop_arrivals.stop_payment,
+    emergency_stops.ENFORCE_SUBSCRIPTION_JOB: stop_enforcement.stop_subscription,
+    emergency_stops.ENFORCE_PAYMENT_JOB: stop_enforcement.stop_payment,
 }
 # What does nothing without Stripe. The others may fail for want of it, and then wait as well.
 STRIPE_JOBS = frozenset(

@@ -3,7 +3,7 @@
 `safety.emergency_stop` carries them out. A stop stands from its decision until it is lifted: what
 would be charged later belongs to it too. While all are stopped nobody can give, and what a stop
 holds is neither changed nor charged by anything here: each call that could ask here first
-(`tests/safety/test_stopped_roads.py` lists them).
+(`tests/safety/test_calls_that_charge.py` lists them).
 """
 
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ from payments.infra import db, job_queue
 from payments.infra.context import Context
 from payments.risk import quarantine
 
-SUBSCRIPTION_ARRIVAL_JOB = "stop_subscription"  # kinds of job: look at what came while one stands
-PAYMENT_ARRIVAL_JOB = "stop_payment"
+ENFORCE_SUBSCRIPTION_JOB = "stop_subscription"  # kinds of job: what came while a stop stands
+ENFORCE_PAYMENT_JOB = "stop_payment"
 
 
 class StopGroup(StrEnum):
@@ -151,7 +151,7 @@ def covers(stop: EmergencyStop, fetched: stripe.Subscription, policy: Policy | N
     return policy is not None and policy.protects(quarantine.subscription_country(fetched))
 
 
-async def enqueue_arrival(session: AsyncSession, job: str, object_id: str) -> None:
+async def enqueue_enforcement(session: AsyncSession, job: str, object_id: str) -> None:
     """Have what may be charged, or was, looked at, if a stop stands."""
     if await standing(session):
         await job_queue.enqueue_sync(session, job, object_id)

@@ -8,7 +8,7 @@ step may be repeated. One object that Stripe refuses to end, or that the databas
 about, is named, and the others are ended.
 
 A stop stands until it is lifted; what comes later is ended by a schedule and
-by `stop_arrivals`.
+by `stop_enforcement`.
 """
 
 import asyncio
@@ -136,7 +136,7 @@ async def lift(ctx: Context, group: StopGroup, mode: StopMode) -> None:
         await session.execute(
             update(EmergencyStop).where(EmergencyStop.id == stop.id).values(lifted_at=ctx.now())
         )
-        kinds = (AlertKind.STOP_INCOMPLETE, AlertKind.STOP_ARRIVAL)
+        kinds = (AlertKind.STOP_INCOMPLETE, AlertKind.ACTIVITY_DURING_STOP)
         await alerts.close_all(session, *kinds, object_ids=[stop.id], now=ctx.now())
 
 

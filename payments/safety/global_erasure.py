@@ -17,7 +17,7 @@ from payments.core.settings import Settings
 from payments.giving import erased_contributions
 from payments.infra import alerts, db, job_queue
 from payments.infra.context import Context
-from payments.risk.emergency_stops import PAYMENT_ARRIVAL_JOB
+from payments.risk.emergency_stops import ENFORCE_PAYMENT_JOB
 from payments.safety import emergency_stop, retention, stripe_worklist
 
 # A page that is open may still be paid, which is a new gift; what has an outcome is erased.
@@ -158,7 +158,7 @@ async def erase_everyone(
             session, FOREIGN_SUBSCRIPTIONS_SQL, chargeable=chargeable
         )
         await erased_contributions.anonymise_subscriptions(session, foreign)
-        await job_queue.forget_all(session, but=[PAYMENT_ARRIVAL_JOB])
+        await job_queue.forget_all(session, but=[ENFORCE_PAYMENT_JOB])
         await alerts.forget_persons(session)
     vacuumed = await _vacuum(ctx)
     return ErasureReport(int(donors or 0), int(reminders or 0), keys, live_count, vacuumed)

@@ -42,7 +42,7 @@ async def stop_subscription(ctx: Context, mode: StopMode, id_: str) -> Ended:
                 return Ended.BEFORE
             if fetched.status != "incomplete":
                 paused = await api.update_async(id_, {"pause_collection": {"behavior": "void"}})
-                return _done_if(stop_lists.is_held(paused))
+                return _done_if(stop_lists.is_paused_for_good(paused))
         return _done_if((await api.cancel_async(id_)).status in stop_lists.ENDED_STATUSES)
 
     return await _attempt(stop)

@@ -71,7 +71,10 @@ async def add(
             )
             for subscription_id in (*new, *again) if stop.proved_at is not None else ():
                 await alerts.raise_alert(
-                    session, AlertKind.STOP_ARRIVAL, object_id=subscription_id, now=ctx.now()
+                    session,
+                    AlertKind.ACTIVITY_DURING_STOP,
+                    object_id=subscription_id,
+                    now=ctx.now(),
                 )
             await muted.mute(session, page, now=ctx.now())
             await outbox.cancel_for(session, page)

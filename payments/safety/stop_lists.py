@@ -134,7 +134,7 @@ async def _subscriptions(ctx: Context, scope: Scope) -> AsyncIterator[str]:
     async for fetched in page.auto_paging_iter():
         if fetched.status in ENDED_STATUSES:
             continue
-        if scope.mode is StopMode.PAUSE and is_held(fetched):
+        if scope.mode is StopMode.PAUSE and is_paused_for_good(fetched):
             continue
         if (
             scope.policy is None
@@ -144,7 +144,7 @@ async def _subscriptions(ctx: Context, scope: Scope) -> AsyncIterator[str]:
             yield fetched.id
 
 
-def is_held(fetched: stripe.Subscription) -> bool:
+def is_paused_for_good(fetched: stripe.Subscription) -> bool:
     """Whether a subscription is not charged until somebody resumes it."""
     pause = fetched.pause_collection
     return fetched.status == "paused" or (pause is not None and pause.resumes_at is None)

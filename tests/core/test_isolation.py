@@ -55,7 +55,7 @@ REASONS = {
         giving/donor_address:of_donor safety/data_requests:export_data erase
         settlement/refund_requests:_create_at_stripe webhooks/arrival:_has_not_arrived
         safety/quarantine_response:_cancel_subscriptions safety/stop_lists:_invoices
-        safety/stop_arrivals:stop_subscription staff/oidc_provider:_verified_payload""",
+        safety/stop_enforcement:stop_subscription staff/oidc_provider:_verified_payload""",
     "an operator runs it, and sees how far it came": """
         giving/adoption_review:find_left_out drop giving/campaigns:apply_file ops/doctor:_check_tls
         ops/stripe_setup:setup ops/stripe_setup:_ensure_webhook_endpoint

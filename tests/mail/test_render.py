@@ -61,7 +61,7 @@ def template_variables(locale: str, *, interval: Interval, bare: bool) -> Mappin
             for state in ("held" if interval == MONTH else "paused",)
         ],
         "has_other": bare,
-        "is_held": bare,
+        "is_paused_by_us": bare,
         "held": 2 * bare,
         "still_open": bare,
         "periodic": interval.frequency is Frequency.PERIODIC,

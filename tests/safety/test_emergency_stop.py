@@ -16,7 +16,7 @@ from payments.infra import stripe_client, stripe_health
 from payments.infra.context import Context
 from payments.ops.schedules import SCHEDULES
 from payments.risk.emergency_stops import StopGroup, StopMode
-from payments.safety import emergency_stop, global_erasure, retention, stop_arrivals
+from payments.safety import emergency_stop, global_erasure, retention, stop_enforcement
 from payments.sandbox import api_keys
 from payments.sandbox.hosted_page_client import pay
 from tests.support import command_line, database_owner
@@ -199,7 +199,7 @@ async def test_a_pause_holds_what_has_begun_and_ends_what_has_not(newsroom: News
         room.sandbox.dashboard_request("POST", path, {"pause_collection": ""})
         await room.runs_until_idle()
         assert room.sandbox.account.store.objects[active]["pause_collection"] is not None
-    assert ("stop_arrival", active) in await room.rows(OPEN_ALERTS)
+    assert ("activity_during_stop", active) in await room.rows(OPEN_ALERTS)
     log = "SELECT kind, actor FROM subscription_changes WHERE subscription_id = :id ORDER BY kind"
     paused, resumed = ("paused", "staff"), ("resumed", "stripe")
     assert await room.rows(log, id=active) == [paused] * 3 + [resumed] * 2
@@ -409,17 +409,17 @@ async def test_what_begins_while_a_stop_stands_is_ended_and_calls_a_person(
         await room.runs_until_idle()
     else:
         room.sandbox.take_deliveries()
-        await stop_arrivals.enforce(room.ctx)
+        await stop_enforcement.enforce(room.ctx)
         await room.runs_due_jobs()
     assert statuses(room, "subscription")[late] == "canceled"
-    assert ("stop_arrival", late) in await room.rows(OPEN_ALERTS)
+    assert ("activity_during_stop", late) in await room.rows(OPEN_ALERTS)
     assert await room.rows("SELECT status FROM subscriptions") == [("canceled",)]
     await room.runs_until_idle()
     assert room.mails() == []
 
 
 async def test_stops_that_stand_are_enforced_by_a_schedule(newsroom: Newsroom) -> None:
-    (schedule,) = [one for one in SCHEDULES if one.task is stop_arrivals.enforce]
+    (schedule,) = [one for one in SCHEDULES if one.task is stop_enforcement.enforce]
     requests = len(newsroom.sandbox.requests)
     await schedule.task(newsroom.ctx)
     assert len(newsroom.sandbox.requests) == requests  # nothing stands, nothing is asked
@@ -458,7 +458,7 @@ async def test_a_payment_while_a_stop_stands_calls_a_person_and_goes_back_where_
     await room.runs_until_idle()
     await room.runs_until_idle()
     ((charge_id,),) = await room.rows("SELECT stripe_charge_id FROM charges")
-    assert ("stop_arrival", charge_id) in await room.rows(OPEN_ALERTS)
+    assert ("activity_during_stop", charge_id) in await room.rows(OPEN_ALERTS)
     expected = [("succeeded", 900)] if refunds == "auto" else []
     assert await room.rows("SELECT status, amount FROM refunds") == expected
     # A shop of the account goes on selling: one call for all of it, and nothing is given back.
@@ -466,12 +466,12 @@ async def test_a_payment_while_a_stop_stands_calls_a_person_and_goes_back_where_
     sales = [pay_once(room, customer, card, amount, shop="tshirts") for amount in (2900, 1900)]
     await room.runs_until_idle()
     alerts_before = await room.rows(OPEN_ALERTS)
-    assert not {("stop_arrival", sale) for sale in sales} & set(alerts_before)
+    assert not {("activity_during_stop", sale) for sale in sales} & set(alerts_before)
     await room.advances_time(timedelta(hours=2))
     await room.runs_sweeps()
     await make_jobs_due(room)
     await room.runs_until_idle()
     ((stop_id,),) = await room.rows("SELECT id FROM emergency_stops")
-    assert await room.rows(OPEN_ALERTS) == [*alerts_before, ("stop_arrival", stop_id)]
+    assert await room.rows(OPEN_ALERTS) == [*alerts_before, ("activity_during_stop", stop_id)]
     assert await room.rows("SELECT status, amount FROM refunds") == expected
     newsroom.sandbox.faults.clear()

@@ -39,7 +39,7 @@ ENGLISH = (
     "safety/emergency_stop.py",
     "safety/global_erasure.py",
     "safety/quarantine_response.py",
-    "safety/stop_arrivals.py",
+    "safety/stop_enforcement.py",
     "safety/stop_lists.py",
     "safety/support_cases.py",
 )

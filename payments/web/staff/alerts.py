@@ -47,7 +47,7 @@ INSTRUCTIONS = {
     AlertKind.INTEGRITY_CHECK_FAILED: (
         "Close no month. Run payments verify-ledger: it names the rows. Call an engineer."
     ),
-    AlertKind.STOP_ARRIVAL: (
+    AlertKind.ACTIVITY_DURING_STOP: (
         "A payment is refunded only where the donor safety policy says so: decide on it. A "
         "subscription was ended again. An alert that names no object of Stripe's is about other "
         "income of the account, once for all of it: nothing of that is refunded here. If more "

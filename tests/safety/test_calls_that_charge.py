@@ -1,6 +1,6 @@
 """While an emergency stop stands, nothing of ours asks Stripe for money of those it is about.
 
-The roads are derived from the code: each call that changes something at Stripe either cannot take
+The calls are derived from the code: each call that changes something at Stripe either cannot take
 money, or is listed with the request that it makes. Each is gone down twice: under a stop that was
 decided and has not come to anything at Stripe yet, and after it is lifted.
 """
@@ -36,7 +36,7 @@ from tests.support.stripe_writes import writes
 pytestmark = pytest.mark.anyio
 
 # What can take money, now or by letting Stripe take it later, and the request it is made by.
-ROADS = {
+CHARGING_CALLS = {
     "giving/contribution_start:open_checkout:create": r"/v1/checkout/sessions",
     "giving/payment_methods:start_card_update:create": r"/v1/checkout/sessions",
     "giving/payment_methods:_set_default_at_stripe:update": r"/v1/(subscriptions|customers)/\w+",
@@ -45,7 +45,7 @@ ROADS = {
     "giving/change_requests:update_call:update": r"/v1/subscriptions/\w+",
     "giving/change_requests:resume_call:resume": r"/v1/subscriptions/\w+/resume",
 }
-NO_ROADS = {
+NEVER_CHARGES = {
     "it ends something, or gives money back": """
         giving/cancellations:perform:cancel giving/debts:_void:void_invoice
         giving/card_testing:_expire_session:expire safety/stop_actions:stop_subscription:cancel
@@ -63,10 +63,10 @@ NO_ROADS = {
 }
 
 
-def test_every_call_that_may_take_money_is_one_of_the_roads() -> None:
+def test_every_call_that_may_take_money_is_listed() -> None:
     found = {f"{one.module}:{one.function}:{one.verb}" for one in writes()}
-    named = {call for calls in NO_ROADS.values() for call in calls.split()}
-    assert found - named == set(ROADS)
+    named = {call for calls in NEVER_CHARGES.values() for call in calls.split()}
+    assert found - named == set(CHARGING_CALLS)
     assert named - found == set()
 
 
@@ -120,16 +120,16 @@ async def one_of_each(room: Newsroom) -> Subscriptions:
 
 
 def charging_requests(room: Newsroom, since: int) -> set[str]:
-    """Return the roads whose requests were made."""
+    """Return the calls whose requests were made."""
     paths = [one.path for one in room.sandbox.requests[since:] if one.method == "POST"]
     return {
-        road
-        for road, pattern in ROADS.items()
+        call
+        for call, pattern in CHARGING_CALLS.items()
         if any(re.fullmatch(pattern, path) for path in paths)
     }
 
 
-def donors_roads(ctx: Context, ids: Subscriptions) -> list[Callable[[], Awaitable[object]]]:
+def donors_actions(ctx: Context, ids: Subscriptions) -> list[Callable[[], Awaitable[object]]]:
     """Return what a donor may ask for, or a colleague for them."""
     who = Actor.DONOR
     return [
@@ -167,7 +167,7 @@ async def new_cards_are_settled(room: Newsroom, ctx: Context, ids: Subscriptions
         )
 
 
-async def test_no_road_leads_to_a_charge_while_a_stop_stands_and_each_does_when_it_is_lifted(
+async def test_no_call_leads_to_a_charge_while_a_stop_stands_and_each_does_when_it_is_lifted(
     newsroom: Newsroom, tmp_path: Path
 ) -> None:
     room, ctx = newsroom, newsroom.ctx
@@ -180,9 +180,9 @@ async def test_no_road_leads_to_a_charge_while_a_stop_stands_and_each_does_when_
 
     async def is_refused() -> None:
         since = len(room.sandbox.requests)
-        for road in donors_roads(ctx, ids):
+        for act in donors_actions(ctx, ids):
             with pytest.raises(StopStands):
-                await road()
+                await act()
         await new_cards_are_taken(room, ctx, ids)
         assert charging_requests(room, since) == set()
 
@@ -214,9 +214,9 @@ async def test_no_road_leads_to_a_charge_while_a_stop_stands_and_each_does_when_
     since = len(room.sandbox.requests)
     assert (await room.requests_contribution(500, "once", key=key)).status_code == 201
     await new_cards_are_taken(room, ctx, ids)
-    for road in donors_roads(ctx, ids):
-        await road()
-    assert charging_requests(room, since) == set(ROADS)
+    for act in donors_actions(ctx, ids):
+        await act()
+    assert charging_requests(room, since) == set(CHARGING_CALLS)
     await room.runs_until_idle()
     objects = room.sandbox.account.store.objects
     # a trial lasts until the payment that was due anyway: the interval was changed

@@ -1,5 +1,5 @@
-"""What comes while an emergency stop stands: a page that was open is paid, another program begins a
-subscription, somebody resumes one at Stripe.
+"""End what begins while an emergency stop stands: a page that was open is paid, another program
+begins a subscription, somebody resumes one at Stripe.
 
 Each is ended within seconds of its event, and at the latest by a schedule that reads Stripe's lists
 again, because webhooks may be dark on such a day. A person has an alert. Money that was taken is
@@ -63,8 +63,8 @@ async def _is_done(ctx: Context, stop: EmergencyStop, subscription_id: str) -> b
 
 
 def _covers(ctx: Context, stop: EmergencyStop, fetched: stripe.Subscription) -> bool:
-    """Whether a stop is about a subscription, and it is not held already."""
-    if stop.mode is StopMode.PAUSE and stop_lists.is_held(fetched):
+    """Whether a stop is about a subscription, and it is not paused already."""
+    if stop.mode is StopMode.PAUSE and stop_lists.is_paused_for_good(fetched):
         return False
     return emergency_stops.covers(stop, fetched, ctx.settings.safety_policy)
 
@@ -87,9 +87,11 @@ async def stop_payment(ctx: Context, charge_id: str) -> None:
     is_ours = (await charges.require_link(ctx, charge_id)).contribution_id is not None
     object_id = charge_id if is_ours else first.id
     async with ctx.sessions.begin() as session:
-        if not await alerts.was_raised(session, AlertKind.STOP_ARRIVAL, object_id=object_id):
+        if not await alerts.was_raised(
+            session, AlertKind.ACTIVITY_DURING_STOP, object_id=object_id
+        ):
             await alerts.raise_alert(
-                session, AlertKind.STOP_ARRIVAL, object_id=object_id, now=ctx.now()
+                session, AlertKind.ACTIVITY_DURING_STOP, object_id=object_id, now=ctx.now()
             )
     if is_ours and policy_refunds.are_required(ctx):
         await policy_refunds.request(ctx, charge_id, cause="stop")
