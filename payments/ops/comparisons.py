@@ -44,7 +44,7 @@ class OneOf:
         return "another"
 
 
-UNKNOWN = OneOf()  # Stripe does not say it now
+NOT_SETTLED = OneOf()  # what Stripe will charge is not settled yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ async def _subscription_values(ctx: Context, fetched: stripe.Subscription) -> Co
         None if card is None else card.id,
         is_paused,
         end,
-        terms.amount if terms.is_settled else UNKNOWN,
+        terms.amount if terms.is_settled else NOT_SETTLED,
         fetched.currency,
         f"every {terms.interval.count} {terms.interval.unit}",
     )

@@ -36,7 +36,6 @@ from webhooks.registry import SYNC_HANDLERS
 log = structlog.get_logger("payments.ops.reconcile")
 SYNC_GRACE = timedelta(minutes=5)  # what is newer may still be on its way here
 MISSING_AT_STRIPE = "is here; Stripe does not have it"
-PAGE_SIZE = 100  # the most that Stripe lists at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +190,7 @@ async def _list_at_stripe(
     ctx: Context, comparison: Comparison, window: Mapping[str, object]
 ) -> AsyncIterator[list[Any]]:
     """Yield, a page at a time, all in the window."""
-    params: dict[str, object] = {"limit": PAGE_SIZE, **comparison.list_params}
+    params: dict[str, object] = {"limit": stripe_client.MAX_PAGE_SIZE, **comparison.list_params}
     if not comparison.lists_all_held:
         params |= window
     while True:

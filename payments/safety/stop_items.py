@@ -25,7 +25,7 @@ from payments.risk.emergency_stops import (
 from payments.safety import stop_actions
 from payments.safety.stop_actions import Ended, NotStopped
 
-PAGE_SIZE = 500  # subscriptions written to the database at once
+BATCH_SIZE = 500  # subscriptions written to the database at once
 
 
 async def add(
@@ -40,8 +40,8 @@ async def add(
     `chargeable` are those of them that Stripe says can be charged: one of these that was done is
     pending again. It and what is new raise an alert once the stop was proved.
     """
-    for start in range(0, len(subscription_ids), PAGE_SIZE):
-        page = subscription_ids[start : start + PAGE_SIZE]
+    for start in range(0, len(subscription_ids), BATCH_SIZE):
+        page = subscription_ids[start : start + BATCH_SIZE]
         rows = [
             {
                 "emergency_stop_id": stop.id,

@@ -45,7 +45,7 @@ UNDELIVERED_ADDRESS_LIFETIME = timedelta(days=30)  # from its confirmation
 CLOSED_SIGNUP_RETENTION = timedelta(days=30)  # its link still says that it was confirmed
 UNDELIVERED_RETENTION = THIRTEEN_MONTHS  # of the row that counts one
 ALERT_OBJECT_ID = "newsletter"  # there is one alert for all
-PAGE_SIZE = 500
+BATCH_SIZE = 500
 PURGE = "purge_newsletter_signups"  # the schedule
 
 
@@ -69,7 +69,7 @@ async def enqueue_due(ctx: Context) -> int:
             NewsletterSignup.next_attempt_at <= ctx.now(),
         )
         .order_by(NewsletterSignup.next_attempt_at, NewsletterSignup.id)
-        .limit(PAGE_SIZE)
+        .limit(BATCH_SIZE)
     )
     async with ctx.sessions.begin() as session:
         due = list(await session.scalars(query))

@@ -42,7 +42,7 @@ from payments.signups.suppression import SuppressionReason
 
 MAX_DELAY = timedelta(days=7)  # after which a reminder is dropped
 REENQUEUE_INTERVAL = timedelta(hours=1)  # of a reminder that is due and was not sent
-PAGE_SIZE = 500
+BATCH_SIZE = 500
 PURGE = "purge_reminders"  # the schedule
 CLOSED_REMINDER_RETENTION = timedelta(days=30)  # its links still say what became of it
 KIND = SignupKind(
@@ -81,7 +81,7 @@ async def enqueue_due(ctx: Context) -> int:
                 update(Reminder).where(Reminder.id.in_(due)).values(enqueued_at=ctx.now())
             )
         enqueued += len(due)
-        if len(page) < PAGE_SIZE:
+        if len(page) < BATCH_SIZE:
             return enqueued
         last_id, last_due_on, _zone = page[-1]
         after = (last_due_on, last_id)
@@ -101,7 +101,7 @@ async def _page_of_due(
             func.row(Reminder.due_on, Reminder.id) > func.row(*after),
         )
         .order_by(Reminder.due_on, Reminder.id)
-        .limit(PAGE_SIZE)
+        .limit(BATCH_SIZE)
     )
     rows = await session.execute(query)
     return [(row_id, due_on, zone) for row_id, due_on, zone in rows if due_on is not None]
