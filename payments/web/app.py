@@ -16,7 +16,6 @@ from litestar import Litestar, Response, get
 from litestar.config.allowed_hosts import AllowedHostsConfig
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
-from litestar.middleware import DefineMiddleware
 from litestar.openapi import OpenAPIConfig
 from litestar.types import ControllerRouterHandler
 
@@ -47,7 +46,6 @@ from payments.web import (
 from payments.web.api import campaigns as campaigns_api
 from payments.web.api import contributions, mail_events, reminders
 from payments.web.api import newsletter as newsletter_api
-from payments.web.body_deadline import BodyDeadline
 from payments.web.donate import embed, form, safety, thanks
 from payments.web.newsletter import pages as newsletter_pages
 from payments.web.reminders import pages as reminder_pages
@@ -70,7 +68,6 @@ def create_app(
     given_settings: Settings | None = None,
     *,
     now: Now = db.utc_now,
-    body_seconds: float = body_deadline.SECONDS,
     only_webhooks: bool = False,
 ) -> Litestar:
     """Return the application, from the environment unless settings are given. `now` is its clock.
@@ -88,9 +85,7 @@ def create_app(
             yield
 
     options = AppOptions.of(app_settings)
-    return build(
-        options, lifespan=[lifespan], body_seconds=body_seconds, only_webhooks=only_webhooks
-    )
+    return build(options, lifespan=[lifespan], only_webhooks=only_webhooks)
 
 
 def check_settings(app_settings: Settings) -> None:
@@ -180,7 +175,6 @@ def build(
     options: AppOptions,
     *,
     lifespan: Sequence[Lifespan] = (),
-    body_seconds: float = body_deadline.SECONDS,
     only_webhooks: bool = False,
 ) -> Litestar:
     """Return an application with every route, or the webhooks' alone.
@@ -202,10 +196,7 @@ def build(
             Unauthenticated: auth.on_unauthenticated,
             StepUpRequired: auth.on_step_up_required,
         },
-        middleware=[
-            DefineMiddleware(BodyDeadline, seconds=body_seconds),
-            request_locale.locale_middleware,
-        ],
+        middleware=[request_locale.locale_middleware],
         # A health probe asks by whatever address it has.
         allowed_hosts=AllowedHostsConfig([*options.allowed_hosts], exclude=r"^/health/"),
         openapi_config=None
@@ -216,7 +207,7 @@ def build(
             path="/schema",
             render_plugins=[errors.OpenApiRenderer()],
         ),
-        request_max_body_size=64 * 1024,
+        request_max_body_size=body_deadline.MAX_BYTES,
         logging_config=None,
     )
     csrf.check_routes(app)
@@ -224,12 +215,10 @@ def build(
     return app
 
 
-def create_worker_app(
-    *, body_seconds: float = body_deadline.SECONDS, only_webhooks: bool = False
-) -> Litestar:
+def create_worker_app(*, only_webhooks: bool = False) -> Litestar:
     """Return the application of a worker process, which ends when `payments serve` is killed."""
     end_with_parent()
-    app = create_app(body_seconds=body_seconds, only_webhooks=only_webhooks)
+    app = create_app(only_webhooks=only_webhooks)
     gc.freeze()  # what lives as long as the process need not be scanned for garbage
     return app
 

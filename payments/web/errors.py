@@ -42,10 +42,6 @@ HTTP_ERROR_TEXTS = {  # of the framework
         gettext_noop("Method Not Allowed"),
         gettext_noop("This address does not take that method."),
     ),
-    408: (
-        gettext_noop("The request took too long"),
-        gettext_noop("It did not arrive in time. Please try again."),
-    ),
     413: (
         gettext_noop("The request is too large"),
         gettext_noop("The request is larger than it may be."),

@@ -19,10 +19,10 @@ from multiprocessing import connection
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server import Server
-from litestar import Litestar
 
 from payments.core import settings
 from payments.web import app
+from payments.web.body_deadline import BodyDeadline
 from payments.web.connection_guard import ConnectionGuard
 
 MAX_FILES, FILES_FOR_OTHERS = 65_536, 256  # the database, Stripe, logs
@@ -117,10 +117,8 @@ def _listen_as_child(door: Door, *, connections: int) -> None:
     listen(door, connections=connections)
 
 
-def _load_app(door: Door) -> Litestar:
+def _load_app(door: Door) -> BodyDeadline:
     """Return the application of a worker process, whose connections are guarded from now on."""
-    worker_app = app.create_worker_app(
-        body_seconds=door.timeout_seconds, only_webhooks=door.only_webhooks
-    )
+    worker_app = app.create_worker_app(only_webhooks=door.only_webhooks)
     ConnectionGuard(door.port, door.connections_per_client, settings.load().trusted_proxies).start()
-    return worker_app
+    return BodyDeadline(worker_app, door.timeout_seconds)

@@ -69,17 +69,21 @@ class SlowClient:
             await loop.sock_connect(sock, ("127.0.0.1", self.port))
             self.is_open, self.opened = True, self.opened + 1
             await loop.sock_sendall(sock, self.first)
-            while True:
-                try:
-                    async with asyncio.timeout(self.step_seconds):
-                        answer = await loop.sock_recv(sock, 65_536)
-                except TimeoutError:
-                    await loop.sock_sendall(sock, self.piece)
-                    continue
-                if not answer:
-                    self.is_open = False
-                    return
-                self.received += answer
+            answer = asyncio.create_task(loop.sock_recv(sock, 65_536))
+            try:
+                while True:
+                    # A read that is given up may lose what has just come.
+                    await asyncio.wait({answer}, timeout=self.step_seconds)
+                    if not answer.done():
+                        await loop.sock_sendall(sock, self.piece)
+                        continue
+                    if not answer.result():
+                        self.is_open = False
+                        return
+                    self.received += answer.result()
+                    answer = asyncio.create_task(loop.sock_recv(sock, 65_536))
+            finally:
+                answer.cancel()
 
 
 @dataclass
