@@ -13,24 +13,47 @@ from payments.core.errors import InvalidField
 MAX_ADDRESS_LENGTH = 254  # characters: https://www.rfc-editor.org/errata/eid1690
 MAX_LOCAL_LENGTH = 64  # characters before the @: RFC 5321, 4.5.3.1.1
 INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf"})  # zero-width letters, soft hyphens, direction marks
+JOINERS = "\u200c\u200d"
 BLANK_CATEGORIES = frozenset({"Zs", "Zl", "Zp"})
 
 
 def normalise_email(address: str) -> str:
     """Return the normal form of an address.
 
-    No surrounding blanks and no invisible characters, NFKC, case folded, the domain in IDNA
+    No surrounding blanks and no invisible characters, NFKC, in lower case, the domain in IDNA
     (UTS 46). Raises InvalidField, whose message repeats no part of it, for what is no address. The
     result has the form of an address; it need not exist.
     """
     local, at, domain = _fold(address).rpartition("@")
+    local = _without_joiners(local).lower()
     if not local or not domain or "@" in local or len(local) > MAX_LOCAL_LENGTH:
         raise _invalid_address()
+    return f"{local}{at}{_ascii_domain(domain)}"
+
+
+def _ascii_domain(domain: str) -> str:
+    """Return a domain as mail servers know it. Raises InvalidField.
+
+    IDNA alone decides which letters are one: to fold their case first would make two domains of
+    two owners one, `straße` and `strasse`.
+    """
     try:
-        normal = f"{local}{at}{idna.encode(domain, uts46=True).decode()}"
+        return _encode(domain)
+    except idna.InvalidCodepointContext:  # no domain has a joiner there, so it was a slip
+        return _encode(_without_joiners(domain))
+
+
+def _encode(domain: str) -> str:
+    try:
+        return idna.encode(domain, uts46=True).decode()
+    except idna.InvalidCodepointContext:
+        raise
     except idna.IDNAError:
         raise _invalid_address() from None
-    return normal
+
+
+def _without_joiners(text: str) -> str:
+    return text.translate(dict.fromkeys(map(ord, JOINERS)))
 
 
 def _fold(address: str) -> str:
@@ -38,13 +61,17 @@ def _fold(address: str) -> str:
     trimmed = address.strip()
     if "\r" in trimmed or "\n" in trimmed:  # a second line is somebody's header, never a slip
         raise _invalid_address()
-    visible = (c for c in trimmed if unicodedata.category(c) not in INVISIBLE_CATEGORIES)
-    text = unicodedata.normalize("NFKC", "".join(visible)).strip().casefold()
+    text = unicodedata.normalize("NFKC", "".join(filter(_is_seen, trimmed))).strip()
     if len(text) > MAX_ADDRESS_LENGTH or any(
-        unicodedata.category(c) in INVISIBLE_CATEGORIES | BLANK_CATEGORIES for c in text
+        not _is_seen(c) or unicodedata.category(c) in BLANK_CATEGORIES for c in text
     ):
         raise _invalid_address()
     return text
+
+
+def _is_seen(letter: str) -> bool:
+    """Whether a letter is visible, or a joiner, which makes another word of some domains."""
+    return letter in JOINERS or unicodedata.category(letter) not in INVISIBLE_CATEGORIES
 
 
 def _invalid_address() -> InvalidField:

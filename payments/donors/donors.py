@@ -79,7 +79,7 @@ async def lenient_address_hashes(settings: Settings, address: str | None) -> lis
     try:
         return await address_hashes(settings, address)
     except InvalidField:
-        return await address_hash.digests(settings, HASH_PURPOSE, address.strip().casefold())
+        return await address_hash.digests(settings, HASH_PURPOSE, address.strip().lower())
 
 
 async def find_or_create(

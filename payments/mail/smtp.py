@@ -16,9 +16,10 @@ from enum import Enum
 from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
-import idna
 import structlog
 
+from payments.core.email import normalise_email
+from payments.core.errors import InvalidField
 from payments.core.settings import Settings
 from payments.mail.render import RenderedMail
 
@@ -154,11 +155,15 @@ def sender_address(settings: Settings) -> Address:
 
 
 def _parse_mailbox(address: str) -> Address | None:
-    """Return an address that can be sent to; None for anything else."""
-    local, _, domain = address.strip().rpartition("@")
-    if not (local and local.isascii() and local.isprintable()):
-        return None
+    """Return an address that can be sent to; None for anything else.
+
+    It is the mailbox of the address's normal form, by which its owner is known.
+    """
     try:
-        return Address(username=local, domain=idna.encode(domain, uts46=True).decode())
-    except idna.IDNAError:
+        local, _, domain = normalise_email(address).rpartition("@")
+    except InvalidField:
         return None
+    typed = address.strip().rpartition("@")[0]
+    if typed.casefold() == local:  # capitals are left to the mail server
+        local = typed
+    return Address(username=local, domain=domain) if local.isascii() else None

@@ -29,6 +29,19 @@ def test_a_domain_of_any_script_is_written_as_mail_servers_know_it() -> None:
     assert normalise_email("müller@example.org") == "müller@example.org"
 
 
+@pytest.mark.parametrize(
+    ("typed", "normal"),
+    [
+        ("reader@gro\u00df.example", "reader@xn--gro-7ka.example"),
+        ("reader@\u03b1\u03c2.example", "reader@xn--mxa8a.example"),
+        ("reader@\u0646\u0627\u0645\u200c\u0647.example", "reader@xn--mgb4dbg8904a.example"),
+        ("wei\u00df@example.org", "wei\u00df@example.org"),
+    ],
+)
+def test_two_domains_or_names_never_become_one(typed: str, normal: str) -> None:
+    assert normalise_email(typed) == normal
+
+
 @pytest.mark.parametrize("other", ["rea.der@example.org", "reader+news@example.org"])
 def test_what_only_a_provider_can_know_is_left_as_it_is(other: str) -> None:
     assert normalise_email(other) == other

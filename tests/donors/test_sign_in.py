@@ -91,6 +91,34 @@ async def test_a_link_works_once(donor: Donor) -> None:
     assert (await donor.web.get(link)).status_code == 410
 
 
+@pytest.mark.parametrize(
+    ("typed", "mailbox"),
+    [
+        ("reader@gro\u00df.example", "reader@xn--gro-7ka.example"),  # another domain
+        ("\uff52eader@gross.example", "reader@gross.example"),  # the donor's, in full width
+    ],
+)
+async def test_no_lookalike_of_an_address_takes_its_mail(
+    newsroom: Newsroom, typed: str, mailbox: str
+) -> None:
+    async with (
+        open_donor_browser(newsroom) as somebody,
+        open_donor_browser(newsroom) as donor,
+    ):
+        somebody.address, donor.address = typed, "reader@gross.example"
+        await donor.gives(500, "once")
+        await newsroom.advances_time(timedelta(minutes=1))
+        await somebody.gives(700, "once")  # a mail to a guest goes where the newest gift came from
+        for browser, address in ((donor, donor.address), (somebody, mailbox)):
+            await browser.opens_and_submits("/manage", address=browser.address)
+            await newsroom.runs_due_jobs()
+            assert newsroom.mails()[-1].to == [address]
+        page = await somebody.follows_redirect(
+            await somebody.opens_and_submits(link_in(newsroom.mails()[-1], "/manage/enter/"))
+        )
+        assert ("$5.00" in page.text) is (mailbox == donor.address)
+
+
 async def test_links_that_open_nothing_are_all_answered_alike(donor: Donor) -> None:
     await donor.gives()
     used = link_in(await donor.requests_sign_in_link(), "/manage/enter/")
