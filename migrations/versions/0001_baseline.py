@@ -81,7 +81,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute(f"DROP OWNED BY {ROLE}")  # its grants in this database; the role itself is shared
     drop_job_engine()
-    op.execute("DROP VIEW posted_transactions, booked_entries")
+    op.execute("DROP VIEW returned_money, posted_transactions, booked_entries")
     op.execute("""
         DROP FUNCTION
             daily_totals_now(text), income_daily_sums(bigint, bigint, date, boolean, text),
@@ -176,6 +176,25 @@ def report_views() -> None:
           LEFT JOIN charges c ON c.stripe_charge_id = bt.charge
           LEFT JOIN payment_intent_links link USING (stripe_payment_intent_id)
           LEFT JOIN contributions contribution ON contribution.id = e.contribution_id
+    """)
+    # What went back of each payment, in the currency the donor paid in: a refund counts from when
+    # it is asked for, a dispute while its amount is withdrawn, a debit once its bank returned it.
+    op.execute("""
+        CREATE VIEW returned_money AS
+        SELECT stripe_charge_id, amount AS refunded, 0 AS taken_back
+          FROM refunds
+         WHERE status NOT IN ('rejected', 'failed', 'canceled')
+         UNION ALL
+        SELECT stripe_charge_id, 0,
+               CASE WHEN dispute.currency = charge.currency THEN dispute.amount
+                    ELSE charge.amount END
+          FROM disputes dispute
+          JOIN charges charge USING (stripe_charge_id)
+         WHERE is_withdrawn
+         UNION ALL
+        SELECT stripe_charge_id, 0, amount
+          FROM charges
+         WHERE status = 'returned'
     """)
 
 
@@ -1038,6 +1057,7 @@ def settlement_tables() -> None:
         optional("evidence_due_at", TIMESTAMP),
         required("evidence_submitted", sa.Boolean),
         required("is_charge_refundable", sa.Boolean),
+        required("is_withdrawn", sa.Boolean),
         required("synced_at", TIMESTAMP),
         sa.CheckConstraint("currency ~ '^[a-z]{3}$'", name=op.f("ck_disputes_currency_is_a_code")),
         sa.CheckConstraint("amount > 0", name=op.f("ck_disputes_amount_is_positive")),

@@ -1,12 +1,18 @@
-"""A donor's payments: the charges that succeeded, as their account and receipts show them."""
+"""A donor's payments as their account and receipts show them, with what went back of each.
+
+A charge that succeeded is a payment, also one that the donor's bank took back later. What was
+refunded, disputed or returned is taken off wherever a sum is shown as given: the view
+`returned_money` says what that is, on any day.
+"""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import BigInteger, ColumnElement, cast, column, func, select, table, true
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.selectable import LateralFromClause
 
 from payments.core.errors import NotFound
 from payments.core.frequency import Frequency, Interval
@@ -17,6 +23,29 @@ from payments.giving.interval_columns import interval_of
 from payments.giving.payment_intent_links import PaymentIntentLink
 
 REFERENCE_PATTERN = re.compile("[0-9a-f]{16}")
+PAID_STATUSES = (ChargeStatus.SUCCEEDED, ChargeStatus.RETURNED)
+RETURNED_MONEY = table(
+    "returned_money", column("stripe_charge_id"), column("refunded"), column("taken_back")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GivenAmounts:
+    """What was paid, what of it was refunded, and what the donor's bank took back."""
+
+    paid: Money
+    refunded: Money
+    taken_back: Money
+
+    @property
+    def returned(self) -> Money:
+        """Everything that went back; never more than was paid."""
+        return min(self.refunded + self.taken_back, self.paid)
+
+    @property
+    def given(self) -> Money:
+        """What stays given."""
+        return self.paid - self.returned
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +55,7 @@ class DonorPayment:
     reference: str
     contribution_id: str
     interval: Interval | None  # None for once
-    money: Money
+    amounts: GivenAmounts
     paid_at: datetime
 
     @property
@@ -54,10 +83,11 @@ async def list_for_donor(
     limit: int | None = None,
     offset: int = 0,
 ) -> Sequence[DonorPayment]:
-    """Return a donor's payments, the newest first: all, or a page. Refunds are not subtracted.
+    """Return a donor's payments, the newest first: all, or a page.
 
     `since` is included, `until` is not; `reference` selects one payment.
     """
+    returned = _returned_sums()
     query = (
         select(
             _reference_sql(),
@@ -65,6 +95,8 @@ async def list_for_donor(
             PaymentIntentLink.interval_unit,
             PaymentIntentLink.interval_count,
             Charge.amount,
+            returned.c.refunded,
+            returned.c.taken_back,
             Charge.currency,
             Charge.charged_at,
         )
@@ -73,7 +105,8 @@ async def list_for_donor(
             PaymentIntentLink.stripe_payment_intent_id == Charge.stripe_payment_intent_id,
         )
         .join(Contribution, Contribution.id == PaymentIntentLink.contribution_id)
-        .where(Contribution.donor_id == donor_id, Charge.status == ChargeStatus.SUCCEEDED)
+        .join(returned, true())
+        .where(Contribution.donor_id == donor_id, Charge.status.in_(PAID_STATUSES))
         .order_by(Charge.charged_at.desc(), Charge.stripe_charge_id)
         .limit(limit)
         .offset(offset)
@@ -89,10 +122,54 @@ async def list_for_donor(
     rows = await session.execute(query)
     return [
         DonorPayment(
-            name, contribution_id, interval_of(unit, count), Money(amount, currency), paid_at
+            name,
+            contribution_id,
+            interval_of(unit, count),
+            _amounts(*amounts),
+            paid_at,
         )
-        for name, contribution_id, unit, count, amount, currency, paid_at in rows
+        for name, contribution_id, unit, count, *amounts, paid_at in rows
     ]
+
+
+def _returned_sums() -> LateralFromClause:
+    """Return what went back of the charge of a row, in minor units."""
+    sums = [
+        cast(func.coalesce(func.sum(RETURNED_MONEY.c[name]), 0), BigInteger).label(name)
+        for name in ("refunded", "taken_back")
+    ]
+    of_charge = RETURNED_MONEY.c.stripe_charge_id == Charge.stripe_charge_id
+    return select(*sums).where(of_charge).lateral()
+
+
+def _amounts(paid: int, refunded: int, taken_back: int, currency: str) -> GivenAmounts:
+    return GivenAmounts(
+        Money(paid, currency), Money(refunded, currency), Money(taken_back, currency)
+    )
+
+
+async def amounts_by_contribution(
+    session: AsyncSession, contribution_ids: Sequence[str]
+) -> dict[str, GivenAmounts]:
+    """Return what was paid for each of these contributions and what went back, by its id. One that
+    nothing was paid for has none.
+    """
+    returned = _returned_sums()
+    sums = [
+        cast(func.sum(amount), BigInteger)
+        for amount in (Charge.amount, returned.c.refunded, returned.c.taken_back)
+    ]
+    rows = await session.execute(
+        select(PaymentIntentLink.contribution_id, *sums, Charge.currency)
+        .join(Charge, Charge.stripe_payment_intent_id == PaymentIntentLink.stripe_payment_intent_id)
+        .join(returned, true())
+        .where(
+            PaymentIntentLink.contribution_id.in_(contribution_ids),
+            Charge.status.in_(PAID_STATUSES),
+        )
+        .group_by(PaymentIntentLink.contribution_id, Charge.currency)
+    )
+    return {id_: _amounts(*amounts) for id_, *amounts in rows if id_ is not None}
 
 
 async def was_charged_since(session: AsyncSession, donor_id: str, since: datetime) -> bool:

@@ -51,7 +51,7 @@ ACCOUNTING_RECORDS = DataClass(
         " status origin campaign variant"
         " outcome_known_at protected erased",
         "disputes": "stripe_dispute_id stripe_charge_id status amount currency reason opened_at"
-        " evidence_due_at evidence_submitted is_charge_refundable synced_at",
+        " evidence_due_at evidence_submitted is_charge_refundable is_withdrawn synced_at",
         "fraud_warnings": "stripe_warning_id stripe_charge_id fraud_type actionable warned_at"
         " synced_at",
         "late_entries": "seq booked_on",

@@ -60,8 +60,11 @@ async def export_data(session: AsyncSession, donor_id: str) -> dict[str, Any]:  
                 "at": payment.paid_at,
                 "frequency": payment.frequency,
                 "interval": duration(payment.interval),
-                "amount": payment.money.amount,
-                "currency": payment.money.currency,
+                "amount": payment.amounts.paid.amount,
+                "refunded": payment.amounts.refunded.amount,
+                "taken_back_by_bank": payment.amounts.taken_back.amount,
+                "given": payment.amounts.given.amount,
+                "currency": payment.amounts.paid.currency,
             }
             for payment in await donor_payments.list_for_donor(session, donor_id)
         ],

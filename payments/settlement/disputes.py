@@ -78,6 +78,7 @@ class Dispute(db.Base):
     evidence_due_at: Mapped[db.Timestamp | None]
     evidence_submitted: Mapped[bool]
     is_charge_refundable: Mapped[bool]  # an inquiry ends when the payment is refunded
+    is_withdrawn: Mapped[bool]  # its amount left our balance, and has not come back
     synced_at: Mapped[db.Timestamp]
 
 
@@ -101,6 +102,7 @@ async def _upsert(ctx: Context, session: AsyncSession, fetched: stripe.Dispute) 
         "evidence_due_at": None if details.due_by is None else from_unix(details.due_by),
         "evidence_submitted": details.submission_count > 0,
         "is_charge_refundable": fetched.is_charge_refundable,
+        "is_withdrawn": _is_withdrawn(fetched),
         "synced_at": ctx.now(),
     }
     await session.execute(
@@ -116,6 +118,14 @@ async def _upsert(ctx: Context, session: AsyncSession, fetched: stripe.Dispute) 
         .on_conflict_do_update(index_elements=["stripe_dispute_id"], set_=changing)
     )
     return await session.get_one(Dispute, fetched.id, populate_existing=True)
+
+
+def _is_withdrawn(fetched: stripe.Dispute) -> bool:
+    """Whether a dispute took its amount off our balance and has not put it back, by the money that
+    moved: an inquiry moves none, and of a prevented dispute the status does not say.
+    """
+    moved = [transaction.amount for transaction in fetched.balance_transactions]
+    return sum(amount < 0 for amount in moved) > sum(amount > 0 for amount in moved)
 
 
 async def _update_alerts(ctx: Context, session: AsyncSession, dispute: Dispute) -> None:

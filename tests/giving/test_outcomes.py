@@ -16,7 +16,12 @@ from payments.sandbox import invoices
 from payments.sandbox.hosted_page_client import PageResult, pay
 from payments.staff import accounts
 from payments.staff.accounts import Role
-from tests.support.donor import SAME_ORIGIN_HEADERS, card_page_of, subscription_id_of
+from tests.support.donor import (
+    SAME_ORIGIN_HEADERS,
+    card_page_of,
+    open_donor_browser,
+    subscription_id_of,
+)
 from tests.support.newsroom import BASE_URL, Newsroom
 from tests.support.page import Page
 from webhooks import sweeps
@@ -423,6 +428,10 @@ async def test_a_debit_that_comes_back_is_shown_as_returned_and_nothing_of_it_st
         ("refunds", "stripe:balance", 500),
     ]  # fmt: skip
     assert await newsroom.rows("SELECT status FROM charges") == [("returned",)]
+    async with open_donor_browser(newsroom) as donor:
+        await donor.signs_in()
+        payments = (await donor.opens("/manage/payments")).text
+        assert "€0.00 Paid €5.00 · Taken back by the bank €5.00" in payments
     assert await newsroom.failed_integrity_checks() == []
     assert await newsroom.count("alerts") == 0
 

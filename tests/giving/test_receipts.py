@@ -69,3 +69,75 @@ async def test_a_statement_adds_each_currency_by_itself(donor: Donor) -> None:
     assert "Name to be filled in by hand" in page.text
     for year in ("2025", "1999", "20266", "x", "-2026"):
         await donor.opens(f"/manage/statements/{year}", status=404)
+
+
+async def test_what_went_back_is_taken_off_wherever_a_sum_is_shown_as_given(donor: Donor) -> None:
+    room = donor.room
+    refunded = await donor.gives(750, "once")
+    partly = await donor.gives(2000, "once")
+    await donor.gives(4000, "monthly")
+    charges = await charges_by_amount(room)
+    for amount, of in ((750, 750), (500, 2000)):
+        await room.stripe_owner.v1.refunds.create_async({"charge": charges[of], "amount": amount})
+    dispute = room.sandbox.dispute(charges[4000])
+    await room.runs_until_idle()
+    assert "This gift was refunded" in await room.thanks(refunded.id)
+    assert "Gift $20.00 once Refunded $5.00" in await room.thanks(partly.id)
+
+    await donor.signs_in()
+    overview = (await donor.opens("/manage/contributions")).text
+    assert "$0.00 Paid $7.50 · Refunded $7.50" in overview
+    assert "$15.00 Paid $20.00 · Refunded $5.00" in overview
+    payments = await donor.opens("/manage/payments")
+    assert "$0.00 Paid $40.00 · Taken back by the bank $40.00" in payments.text
+    receipts = [
+        (await donor.opens(link)).text
+        for link in sorted(set(re.findall(r'"(/manage/receipts/[0-9a-f]{16})"', payments.html)))
+    ]
+    for says in (
+        "Paid $7.50 Refunded $7.50 Amount $0.00 (USD)",
+        "Receipt Received by The Example Paid $20.00 Refunded $5.00 Amount $15.00 (USD)",
+        "Paid $40.00 Taken back by the bank $40.00 Amount $0.00 (USD)",
+    ):
+        assert sum(says in text for text in receipts) == 1, receipts
+    assert sum("so this page is not a receipt" in text for text in receipts) == 2
+    statement = await donor.opens("/manage/statements/2026")
+    assert "In all $15.00 (USD)" in statement.text
+    assert ["Total (USD)", "$15.00"] in statement.cells
+    columns = ("amount", "refunded", "taken_back_by_bank", "given")
+    data = (await donor.web.get("/manage/data/file.json")).json()["payments"]
+    assert {tuple(one[name] for name in columns) for one in data} == {
+        (750, 750, 0, 0),
+        (2000, 500, 0, 1500),
+        (4000, 0, 4000, 0),
+    }
+
+    room.sandbox.decide_dispute(dispute, won=True, refund_fee=False)
+    await room.runs_until_idle()
+    statement = await donor.opens("/manage/statements/2026")
+    assert ["Total (USD)", "$55.00"] in statement.cells
+
+
+async def test_a_refund_that_failed_and_an_inquiry_take_nothing_off(donor: Donor) -> None:
+    room = donor.room
+    await donor.gives(750, "once")
+    await donor.gives(2000, "once")
+    charges = await charges_by_amount(room)
+    await room.stripe_owner.v1.refunds.create_async({"charge": charges[750]})
+    inquiry = room.sandbox.dispute(charges[2000], inquiry=True)
+    await room.runs_until_idle()
+    await donor.signs_in()
+    assert ["Total (USD)", "$20.00"] in (await donor.opens("/manage/statements/2026")).cells
+    [[refund]] = await room.rows("SELECT stripe_refund_id FROM refunds")
+    room.sandbox.fail_refund(str(refund))
+    await room.runs_until_idle()
+    assert ["Total (USD)", "$27.50"] in (await donor.opens("/manage/statements/2026")).cells
+    room.sandbox.escalate_dispute(inquiry)
+    await room.runs_until_idle()
+    assert ["Total (USD)", "$7.50"] in (await donor.opens("/manage/statements/2026")).cells
+
+
+async def charges_by_amount(room: Newsroom) -> dict[int, str]:
+    """The payments at Stripe, by their amounts."""
+    rows = await room.rows("SELECT amount, stripe_charge_id FROM charges")
+    return {int(str(amount)): str(charge) for amount, charge in rows}

@@ -148,7 +148,7 @@ def test_the_code_and_the_migrations_agree(database: str) -> None:
     [
         "ALTER TABLE charges ADD COLUMN note text",
         "ALTER TABLE charges DROP COLUMN synced_at",
-        "ALTER TABLE refunds ALTER COLUMN amount TYPE integer",
+        "ALTER TABLE contributions ALTER COLUMN amount TYPE integer",
         "ALTER TABLE contributions ALTER COLUMN campaign SET NOT NULL",
         "DROP INDEX ix_charges_charged_at",
         "CREATE TABLE stray (id int)",

@@ -84,6 +84,9 @@ class OverviewPages(Controller):
                 limit=paging.PAGE_SIZE + 1,
                 offset=page.offset,
             )
+            paid = await donor_payments.amounts_by_contribution(
+                session, [contribution.id for contribution in given_once]
+            )
             ids = [subscription.stripe_subscription_id for subscription in own_subscriptions]
             pending = await change_log.pending_cancellations(session, ids)
         views = [
@@ -96,7 +99,7 @@ class OverviewPages(Controller):
             "account_overview.html",
             subscriptions=views,
             contributions=[
-                view_models.contribution_view(ctx, contribution)
+                view_models.contribution_view(ctx, contribution, paid.get(contribution.id))
                 for contribution in given_once[: paging.PAGE_SIZE]
             ],
             pages=page.links("/manage/contributions", given_once),

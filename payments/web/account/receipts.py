@@ -88,6 +88,7 @@ class ReceiptPages(Controller):
             year=str(since.year),
             payments=[view_models.payment_view(ctx, payment) for payment in reversed(payments)],
             totals=_totals_by_currency(payments),
+            has_returns=any(payment.amounts.returned.amount for payment in payments),
             zone=ctx.settings.accounting_zone,
             printed=_today_text(ctx),
         )
@@ -106,11 +107,11 @@ def _year_bounds(ctx: Context, text: str) -> tuple[datetime, datetime]:
 
 
 def _totals_by_currency(payments: Sequence[DonorPayment]) -> list[dict[str, Any]]:
-    """Return the sum in each currency. Two currencies are never added."""
+    """Return what stays given in each currency. Two currencies are never added."""
     totals: dict[str, Money] = {}
     for payment in payments:
-        before = totals.get(payment.money.currency, Money(0, payment.money.currency))
-        totals[payment.money.currency] = before + payment.money
+        given = payment.amounts.given
+        totals[given.currency] = totals.get(given.currency, Money(0, given.currency)) + given
     return [
         {"currency": code.upper(), "amount": request_locale.format_amount(total)}
         for code, total in totals.items()

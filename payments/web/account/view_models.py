@@ -9,12 +9,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from payments.core import frequency, i18n
+from payments.core.money import Money
 from payments.giving import billing_dates
 from payments.giving.change_log import ChangeKind, SubscriptionChange
 from payments.giving.contributions import Contribution
 from payments.giving.current_card import CARD_EXPIRY_NOTICE
 from payments.giving.debts import CardUpdatePlan
-from payments.giving.donor_payments import DonorPayment
+from payments.giving.donor_payments import DonorPayment, GivenAmounts
 from payments.giving.subscriptions import (
     ARREARS_STATUSES,
     OWING_STATUSES,
@@ -190,10 +191,13 @@ def card_update_state(
     return "declined" if is_owed else "replaced"
 
 
-def contribution_view(ctx: Context, contribution: Contribution) -> dict[str, str]:
-    """Return a contribution that was made once, for a list."""
+def contribution_view(
+    ctx: Context, contribution: Contribution, amounts: GivenAmounts | None
+) -> dict[str, str]:
+    """Return a contribution that was made once, for a list. `amounts` is None while unpaid."""
     return {
         "amount": request_locale.format_amount_or_varying(contribution.money),
+        **returned_view(amounts),
         "at": format_date(ctx, contribution.created_at),
         "status": contribution.status.value,
     }
@@ -202,14 +206,34 @@ def contribution_view(ctx: Context, contribution: Contribution) -> dict[str, str
 def payment_view(ctx: Context, payment: DonorPayment) -> dict[str, str]:
     """Return one payment, for a list and for its receipt."""
     return {
-        "amount": request_locale.format_amount(payment.money),
-        "currency": payment.money.currency.upper(),
+        "amount": request_locale.format_amount(payment.amounts.paid),
+        **returned_view(payment.amounts),
+        "currency": payment.amounts.paid.currency.upper(),
         "at": format_date(ctx, payment.paid_at),
         "frequency": frequency.label(payment.interval, request_locale.current()),
         "reference": payment.reference,
         "printed_reference": group_in_fours(payment.reference),
         "url": f"/manage/receipts/{payment.reference}",
     }
+
+
+def returned_view(amounts: GivenAmounts | None) -> dict[str, str]:
+    """Return what is printed of an amount of which something went back: empty where nothing did, or
+    nothing was paid. `given` is what stays; `is_gone` says that nothing does.
+    """
+    if amounts is None or not amounts.returned.amount:
+        return dict.fromkeys(("refunded", "taken_back", "returned", "given", "is_gone"), "")
+    return {
+        "refunded": _format_unless_zero(amounts.refunded),
+        "taken_back": _format_unless_zero(amounts.taken_back),
+        "returned": request_locale.format_amount(amounts.returned),
+        "given": request_locale.format_amount(amounts.given),
+        "is_gone": "" if amounts.given.amount else "yes",
+    }
+
+
+def _format_unless_zero(amount: Money) -> str:
+    return request_locale.format_amount(amount) if amount.amount else ""
 
 
 def group_in_fours(reference: str) -> str:
@@ -224,9 +248,10 @@ def payment_crossing_cancellation(
 
     Empty where there is none. The first payment of a subscription is never one.
     """
-    if subscription.ended_at is None or not payments:
+    stayed = [payment for payment in payments if payment.amounts.given.amount]
+    if subscription.ended_at is None or not stayed:
         return ""
-    newest = max(payments, key=lambda payment: payment.paid_at)
+    newest = max(stayed, key=lambda payment: payment.paid_at)
     crossed = newest.paid_at > subscription.ended_at - CANCELLATION_OVERLAP
     is_first = newest.paid_at < subscription.started_at + CANCELLATION_OVERLAP
-    return request_locale.format_amount(newest.money) if crossed and not is_first else ""
+    return request_locale.format_amount(newest.amounts.given) if crossed and not is_first else ""

@@ -8,7 +8,7 @@ Its address is the same for everybody, so that a browser's history names no gift
 stands in a cookie (`gift_cookie`). Without that the page says that it does not know.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -23,8 +23,15 @@ from payments.core import frequency, money
 from payments.core.errors import NotFound
 from payments.core.frequency import OFFERED_FREQUENCIES, Frequency
 from payments.core.i18n import gettext_noop
-from payments.giving import billing_dates, checkout_session, contributions, subscriptions
+from payments.giving import (
+    billing_dates,
+    checkout_session,
+    contributions,
+    donor_payments,
+    subscriptions,
+)
 from payments.giving.contributions import Contribution, ContributionStatus
+from payments.giving.donor_payments import GivenAmounts
 from payments.giving.subscriptions import Subscription
 from payments.infra import job_queue
 from payments.infra.context import Context
@@ -56,10 +63,11 @@ TITLES = {
     "failed": gettext_noop("Nothing was charged"),
     "expired": gettext_noop("Nothing was charged"),
     "returned": gettext_noop("Your bank took this payment back"),
+    "refunded": gettext_noop("This gift was refunded"),
     "unnamed": gettext_noop("Thank you, if you have paid"),
     "unknown": gettext_noop("We cannot find this gift"),
 }
-OUTCOMES = frozenset({"paid", "failed", "expired", "returned"})
+OUTCOMES = frozenset({"paid", "failed", "expired", "returned", "refunded"})
 CLEARED = '"cache"'  # our styles in a browser's cache say that it was here
 
 
@@ -95,10 +103,11 @@ async def thanks_page(ctx: NamedDependency[Context], request: AnyRequest) -> Res
                 await job_queue.enqueue_sync(session, "checkout.session", one.stripe_session_id)
         contribution = next((one for one in shown if _has_outcome(one)), shown[0])
         subscription = await subscriptions.get_for_contribution(session, contribution.id)
+        paid = await donor_payments.amounts_by_contribution(session, [one.id for one in shown])
     if contribution.status is ContributionStatus.PAID:
         await risk_check.credit_paid_network(ctx, request, contribution.id)
     others = [one for one in shown if one is not contribution]
-    response = _render(ctx, request, contribution, subscription, others)
+    response = _render(ctx, request, contribution, subscription, others, paid)
     if _has_outcome(contribution):
         response.set_cookie(gift_cookie.cookie_for_shown(ctx.settings, request, contribution.id))
         if ctx.settings.safety_policy is not None:
@@ -112,8 +121,10 @@ def _render(
     contribution: Contribution,
     subscription: Subscription | None,
     others: Sequence[Contribution],
+    paid: Mapping[str, GivenAmounts],
 ) -> Response[str]:
-    state = STATE_OF_STATUS[contribution.status]
+    amounts = paid.get(contribution.id)
+    state = _state_of(contribution, amounts)
     poll = _poll_number(request.query_params.get("poll", "0"))
     is_polling = state == "confirming" and poll < len(POLL_DELAYS)
     is_one_time = contribution.frequency is Frequency.ONCE
@@ -123,10 +134,11 @@ def _render(
         state=state,
         page_title=request_locale.translate(TITLES[state]),
         **_facts(contribution),
+        returned=view_models.returned_view(amounts),
         others=[
             {
                 **_facts(one),
-                "outcome": request_locale.translate(TITLES[STATE_OF_STATUS[one.status]]),
+                "outcome": request_locale.translate(TITLES[_state_of(one, paid.get(one.id))]),
             }
             for one in others
         ],
@@ -151,6 +163,14 @@ def _facts(contribution: Contribution) -> dict[str, Any]:
         "frequency_label": frequency.every(contribution.interval, request_locale.current()),
         "reference": contribution.id[:8].upper(),
     }
+
+
+def _state_of(contribution: Contribution, amounts: GivenAmounts | None) -> str:
+    """Return what became of a contribution, and of its money since."""
+    state = STATE_OF_STATUS[contribution.status]
+    if state != "paid" or amounts is None or amounts.given.amount:
+        return state
+    return "refunded" if amounts.refunded.amount else "returned"
 
 
 def _has_outcome(contribution: Contribution) -> bool:
