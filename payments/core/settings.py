@@ -90,6 +90,9 @@ class Settings(BaseModel):
     mail_from: MailSender = Field(
         "", max_length=200, description="the sender of mails, neutral: Support <post@example.org>"
     )
+    confirmation_mails_per_hour: int = Field(
+        200, ge=10, le=100_000, description="how many unconfirmed addresses get a mail in an hour"
+    )
     renewal_notice_days: int = Field(
         14,
         ge=1,

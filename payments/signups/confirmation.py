@@ -1,9 +1,10 @@
 """Confirmation mails: the one mail that an address nobody has confirmed may get.
 
-It goes to an address once in 90 days, and to no more than a few hundred addresses an hour in all:
-past that an alert is raised and the others wait, those of a network that signed up many behind
-everybody else. Reminders and newsletter sign-ups share both limits. A mail is sent at most once:
-its row is marked after the mail server has accepted the recipient and before it is given the text.
+It goes to an address once in 90 days, and to no more addresses an hour in all than the setting
+`confirmation_mails_per_hour` says: past that an alert is raised and the others wait, those of a
+network that signed up many behind everybody else. Reminders and newsletter sign-ups share both
+limits. A mail is sent at most once: its row is marked after the mail server has accepted the
+recipient and before it is given the text.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -30,7 +31,6 @@ from payments.signups.suppression import SuppressionReason
 
 log = structlog.get_logger("payments.signups.confirmation")
 CONFIRMATION_INTERVAL = timedelta(days=90)  # to one address
-CONFIRMATIONS_PER_HOUR = 200  # to all addresses
 BATCH_SIZE = 10  # after so many, who came meanwhile and may go before others is looked for
 DEPRIORITISED_DIVISOR = 2  # of the hourly limit: a crowd leaves the rest of the hour to others
 ALERT_OBJECT_ID = "confirmations"  # there is one alert for all kinds
@@ -110,20 +110,22 @@ async def reserve(session: AsyncSession, hashes: Sequence[bytes], *, now: dateti
     return reserved_id is not None
 
 
-async def is_delayed(session: AsyncSession, now: datetime, *, divisor: int = 1) -> bool:
+async def is_delayed(
+    session: AsyncSession, settings: Settings, now: datetime, *, divisor: int = 1
+) -> bool:
     """Whether the hourly limit, divided by `divisor`, is reached: further mails wait."""
     sent_last_hour = await session.scalar(
         select(func.count())
         .select_from(ConfirmationMail)
         .where(ConfirmationMail.sent_at > now - timedelta(hours=1))
     )
-    return (sent_last_hour or 0) >= CONFIRMATIONS_PER_HOUR // divisor
+    return (sent_last_hour or 0) >= settings.confirmation_mails_per_hour // divisor
 
 
 async def alert_if_delayed(ctx: Context, *, divisor: int = 1) -> bool:
     """Return whether the hourly limit is reached, and raise an alert if it is."""
     async with ctx.sessions.begin() as session:
-        if not await is_delayed(session, ctx.now(), divisor=divisor):
+        if not await is_delayed(session, ctx.settings, ctx.now(), divisor=divisor):
             return False
         await alerts.raise_alert(
             session, AlertKind.CONFIRMATION_LIMIT_REACHED, object_id=ALERT_OBJECT_ID, now=ctx.now()
@@ -131,12 +133,12 @@ async def alert_if_delayed(ctx: Context, *, divisor: int = 1) -> bool:
     return True
 
 
-async def purge_expired(session: AsyncSession, *, now: datetime) -> None:
+async def purge_expired(session: AsyncSession, settings: Settings, *, now: datetime) -> None:
     """Delete what no longer limits anything, and close the alert once mails are sent again."""
     await session.execute(
         delete(ConfirmationMail).where(ConfirmationMail.sent_at <= now - CONFIRMATION_INTERVAL)
     )
-    if not await is_delayed(session, now):
+    if not await is_delayed(session, settings, now):
         await alerts.close(
             session, AlertKind.CONFIRMATION_LIMIT_REACHED, object_id=ALERT_OBJECT_ID, now=now
         )

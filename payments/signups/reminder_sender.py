@@ -291,6 +291,6 @@ async def purge(ctx: Context, *, file_time: float) -> None:
             )
         )
         await suppression.purge_expired(session, now=now)
-        await confirmation.purge_expired(session, now=now)
+        await confirmation.purge_expired(session, ctx.settings, now=now)
     await signup.destroy_orphaned_keys(ctx, Reminder, settings, file_time=file_time, schedule=PURGE)
     address_vault.rewrap_keys(settings)

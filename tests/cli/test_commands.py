@@ -20,7 +20,7 @@ from payments.core.settings import Settings
 from payments.ledger.posting_rules import TransactionType
 from payments.risk.emergency_stops import StopGroup, StopMode
 from payments.staff.accounts import Role
-from tests.support.newsroom import REAL_TIMEOUT_SECONDS
+from tests.support import command_line
 from tests.support.secret_values import secret_named
 
 UNREACHABLE = "postgresql+psycopg://nobody@127.0.0.1:9/none"
@@ -33,17 +33,10 @@ SETTINGS = {
 CLI_ROOT = Path(cli.__file__).parent
 
 
-def run(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
+def run(*words: str, **more: str) -> command_line.Finished:
     """`payments …` in a process of its own, with nothing in its environment but what is named."""
     environment = {name: value for name, value in os.environ.items() if "PAYMENTS_" not in name}
-    return subprocess.run(
-        [sys.executable, "-m", "payments.cli", *words],
-        env={**environment, **SETTINGS, **more},
-        capture_output=True,
-        text=True,
-        timeout=REAL_TIMEOUT_SECONDS,
-        check=False,
-    )
+    return command_line.run_in({**environment, **SETTINGS, **more}, *words)
 
 
 def every_command(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
@@ -130,31 +123,31 @@ def test_what_cannot_be_undone_is_asked_first(words: str) -> None:
 @pytest.mark.parametrize("words", ["migrate", "migrate --check", "verify-ledger", "report monthly"])
 def test_a_database_that_is_away_is_one_line(words: str) -> None:
     process = run(*words.split())
-    assert process.returncode == 1
-    assert process.stdout == ""
+    assert process.exit_code == 1
+    assert process.stdout == b""
     assert process.stderr == "Error: The database of PAYMENTS_DATABASE_URL is away.\n"
 
 
 def test_settings_that_are_not_usable_are_named() -> None:
     process = run("verify-ledger", PAYMENTS_NO_SUCH_SETTING="1")
-    assert process.returncode == 1
+    assert process.exit_code == 1
     assert "PAYMENTS_NO_SUCH_SETTING" in process.stderr
     assert "Traceback" not in process.stderr
 
 
 def test_a_new_key_is_one_the_settings_take() -> None:
-    key = run("keys", "new").stdout.strip()
+    key = run("keys", "new").stdout.decode().strip()
     assert len(bytes.fromhex(key)) == 32
     printed = run("config", PAYMENTS_SECRET_KEYS=key)
-    assert printed.returncode == 0, printed.stderr
-    assert "PAYMENTS_BASE_URL=https://give.example.org" in printed.stdout
-    assert key not in printed.stdout
+    assert printed.exit_code == 0, printed.stderr
+    assert "PAYMENTS_BASE_URL=https://give.example.org" in printed.stdout.decode()
+    assert key not in printed.stdout.decode()
 
 
 def test_a_whole_environment_is_written_and_says_what_is_missing(tmp_path: Path) -> None:
     file = tmp_path / "payments.env"
     written = run("keys", "new", "--all", "--output", str(file))
-    assert (written.returncode, written.stdout) == (0, "")
+    assert (written.exit_code, written.stdout) == (0, b"")
     assert file.stat().st_mode & 0o777 == 0o600
     given = dict(
         line.split("=", 1) for line in file.read_text().splitlines() if line[:1] not in ("#", "")
@@ -167,12 +160,12 @@ def test_a_whole_environment_is_written_and_says_what_is_missing(tmp_path: Path)
     assert named == left
     filled = {name: SETTINGS.get(name, value) for name, value in given.items() if name in left}
     filled["PAYMENTS_STRIPE_WEBHOOK_SECRETS"] = "whsec_" + secret_named("webhooks")
-    assert run("config", **given | filled).returncode == 0
+    assert run("config", **given | filled).exit_code == 0
     names = re.findall(r"^(?:# )?(PAYMENTS_\w+)=", file.read_text(), re.MULTILINE)
     assert names == [f"PAYMENTS_{name.upper()}" for name in Settings.model_fields]
 
     before = file.read_text()
     again = run("keys", "new", "--all", "--output", str(file))
-    assert (again.returncode, file.read_text()) == (1, before)
+    assert (again.exit_code, file.read_text()) == (1, before)
     assert "Nothing was written" in again.stderr
-    assert run("keys", "new", "--output", str(tmp_path / "other")).returncode == 2
+    assert run("keys", "new", "--output", str(tmp_path / "other")).exit_code == 2

@@ -266,27 +266,25 @@ async def test_a_customer_who_is_gone_gets_no_mail(newsroom: Newsroom) -> None:
     assert newsroom.mails() == []
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
+async def test_an_address_cannot_write_a_header(newsroom: Newsroom) -> None:
+    addresses = (
         "victim@example.org\r\nBcc: everyone@example.org",
         "victim@example.org>\r\nRCPT TO:<everyone@example.org",
         "victim\x00@example.org",
         "no address at all",
         "@example.org",
         "reader@exa mple.org",
-    ],
-)
-async def test_an_address_cannot_write_a_header(newsroom: Newsroom, address: str) -> None:
-    gift = await subscribe_monthly(newsroom)
-    stripe = newsroom.stripe_owner.v1
-    subscription = await stripe.subscriptions.retrieve_async(
-        await subscription_id_of(newsroom, gift)
     )
-    newsroom.sandbox.account.store.objects[str(subscription.customer)]["email"] = address
+    for number, address in enumerate(addresses):
+        gift = await subscribe_monthly(newsroom, email=f"reader{number}@example.org")
+        subscription = await newsroom.stripe_owner.v1.subscriptions.retrieve_async(
+            await subscription_id_of(newsroom, gift)
+        )
+        newsroom.sandbox.account.store.objects[str(subscription.customer)]["email"] = address
     await months_pass(newsroom, 1)
     assert newsroom.mails() == []
-    assert await mail_statuses(newsroom) == {"payment_failed": "undeliverable"}
+    of_each = await newsroom.rows("SELECT kind, status FROM outbox_mails")
+    assert of_each == [("payment_failed", "undeliverable")] * len(addresses)
 
 
 async def test_a_name_is_in_no_mail_whatever_it_tries(newsroom: Newsroom) -> None:

@@ -20,9 +20,9 @@ from tests.support.newsroom import Newsroom
 
 pytestmark = pytest.mark.anyio
 
-ORDERS = 48
+ORDERS = 24
 MANY_ORDERS = 200
-CHOICES = 12  # how many orders are drawn to choose each from
+CHOICES = 60  # how many orders are drawn to choose each from
 PAUSES = 5
 AT_ONCE = 12
 
@@ -153,12 +153,12 @@ async def test_every_order_of_a_gifts_events_ends_in_the_same_rows(
 
 async def test_it_is_the_same_while_stripe_fails_now_and_then(newsroom: Newsroom) -> None:
     chance = random.Random("and with failures")
-    deliveries, _ = in_many_orders(await events_of(newsroom, "monthly", 20), chance)
+    deliveries, _ = in_many_orders(await events_of(newsroom, "monthly", 10), chance)
     for path in ("charges", "invoices", "subscriptions", "checkout"):
-        newsroom.sandbox.faults.add("GET", f"/v1/{path}/", "rate_limited", 10)
+        newsroom.sandbox.faults.add("GET", f"/v1/{path}/", "rate_limited", 5)
     for n, delivery in enumerate(deliveries):
         await newsroom.deliver([delivery])
-        if n % 60 == 0:
+        if n % 30 == 0:
             await newsroom.runs_due_jobs()
     for _ in range(4):  # after a failed attempt there is a pause of real time, which is let pass
         await newsroom.runs_due_jobs()
@@ -166,4 +166,4 @@ async def test_it_is_the_same_while_stripe_fails_now_and_then(newsroom: Newsroom
             await session.execute(text("UPDATE procrastinate_jobs SET scheduled_at = NULL"))
     await newsroom.runs_due_jobs()
     assert newsroom.sandbox.faults.pending == []
-    assert await known(newsroom) == {whole("monthly"): 20}
+    assert await known(newsroom) == {whole("monthly"): 10}
