@@ -10,7 +10,7 @@ from payments.signups import (
     newsletter_delivery,
     reminder_sender,
 )
-from tests.support.donor import Donor, link_in
+from tests.support.donor import Donor, link_in, newest_link
 from tests.support.newsletter import (
     DAY,
     HOUR,
@@ -82,7 +82,7 @@ async def test_the_answer_is_the_same_for_every_address(subscriber: Donor) -> No
     unknown = await signs_up(subscriber, "nobody@example.org")
     await is_confirmed(subscriber)
     known = await signs_up(subscriber)
-    await presses(subscriber, link_in(subscriber.room.mails()[-1], "/mailbox/never/"))
+    await presses(subscriber, newest_link(subscriber.room, "/mailbox/never/"))
     suppressed = await signs_up(subscriber)
     assert unknown.html == known.html == suppressed.html
     answers = [
@@ -118,7 +118,7 @@ async def test_a_mailbox_that_wants_no_reminder_gets_none_of_these_either(
     page = await subscriber.opens("/remind")
     await subscriber.submits(page, "/remind", when="week", address=READER)
     await reminder_sender.send_confirmations(subscriber.room.ctx)
-    never = link_in(subscriber.room.mails()[-1], "/remind/never/")
+    never = newest_link(subscriber.room, "/remind/never/")
     assert (await subscriber.web.post(never)).status_code == 200
     await signs_up(subscriber)
     await works(subscriber.room)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import icalendar
 import pytest
 
-from tests.support.donor import Donor, link_in, open_donor_browser
+from tests.support.donor import Donor, newest_link, open_donor_browser
 from tests.support.mail import TELLTALE
 from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom, without_tokens
 from tests.support.reminders import (
@@ -55,7 +55,7 @@ async def test_a_reader_who_is_not_ready_is_reminded_once_and_forgotten(reader: 
 async def test_the_mail_leads_back_to_the_form_as_it_was_left(reader: Donor) -> None:
     await is_reminded_in_a_week(reader)
     await passes(reader.room, 7 * DAY)
-    link = reader.room.mails()[-1].link("/back/")
+    link = reader.room.newest_mail("/back/").link("/back/")
     page = await reader.opens(link)
     form = page.form("/donate?lang=en").submission()
     assert (form["frequency"], form["amount_monthly"], form["currency"]) == (
@@ -190,7 +190,7 @@ async def test_without_a_place_for_keys_only_the_calendar_is_offered(database: s
 async def test_signing_up_again_does_not_revive_what_was_cancelled(reader: Donor) -> None:
     await is_reminded_in_a_week(reader, once_more="yes")
     await passes(reader.room, 7 * DAY)
-    stop = link_in(reader.room.mails()[-1], "/remind/stop/")
+    stop = newest_link(reader.room, "/remind/stop/")
     await reader.opens(stop)
     assert await states(reader.room) == ["scheduled"]
     await reader.web.post(stop)
@@ -206,7 +206,7 @@ async def test_signing_up_again_does_not_revive_what_was_cancelled(reader: Donor
 async def test_only_the_mail_and_its_address_take_a_cancellation_back(reader: Donor) -> None:
     await is_reminded_in_a_week(reader, once_more="yes")
     await passes(reader.room, 7 * DAY)
-    stop = link_in(reader.room.mails()[-1], "/remind/stop/")
+    stop = newest_link(reader.room, "/remind/stop/")
     code = stop.rpartition("/")[2]
     await reader.web.post(stop)
     answers = set()
@@ -227,7 +227,7 @@ async def test_another_day_is_chosen_from_the_mail_without_a_second_confirmation
 ) -> None:
     await is_reminded_in_a_week(reader)
     await passes(reader.room, 7 * DAY)
-    again = link_in(reader.room.mails()[-1], "/remind/again/")
+    again = newest_link(reader.room, "/remind/again/")
     page = await reader.opens(again)
     answer = await reader.submits(page, "/remind", when="first", address=READER)
     assert "We will remind you" in answer.text

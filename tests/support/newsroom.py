@@ -305,6 +305,10 @@ class Newsroom:
         """What donors found in their mailboxes, oldest first."""
         return list(self.mail_server.mails)
 
+    def newest_mail(self, path: str) -> Mail:
+        """The newest mail with a link to a path of ours. Mails of one moment come in any order."""
+        return next(mail for mail in reversed(self.mails()) if path in mail.part())
+
     # our own records
 
     async def contribution(self, contribution_id: str) -> Contribution:
