@@ -18,8 +18,10 @@ from tests.support.newsroom import Newsroom
 from tests.support.ports import reserve_port
 from tests.support.proxies import OVERWRITES, proxy_before
 from tests.support.serving import serve_newsroom
+from webhooks import intake
 
 pytestmark = pytest.mark.anyio
+TOO_MUCH = intake.MAX_BODY_BYTES + 1
 # What nginx does instead, and what the doctor says of it; None where nothing is wrong.
 UNKIND = {
     OVERWRITES["nginx"]: None,
@@ -61,13 +63,22 @@ async def test_behind_the_proxy_of_the_documentation_nobody_chooses_who_they_are
         found = await looks(newsroom, base_url=origin)
         async with httpx.AsyncClient(base_url=origin) as web:
             page = await web.get("/health/live", headers={"x-forwarded-for": "192.0.2.1"})
-            webhook = await web.post("/webhooks/stripe", headers={"host": "127.0.0.1:8000"})
+            to_us = {"host": "127.0.0.1:8000"}
+            webhook = await web.post("/webhooks/stripe", headers=to_us)
+            refused = [
+                await web.post("/webhooks/stripe", headers=to_us, content=bytes(size))
+                for size in (TOO_MUCH, TOO_MUCH, 4 * TOO_MUCH, 4 * TOO_MUCH)
+            ]
+            afterwards = await web.post("/webhooks/stripe", headers=to_us)
     assert found.ok, found.description
     assert "was not believed" in found.description
     assert await newsroom.rows("SELECT kind FROM alerts WHERE closed_at IS NULL") == []
     assert page.status_code == 200
     # Their port is not open: they go to the other, which refuses this one for what it is.
     assert (webhook.status_code, "Stripe-Signature" in webhook.text) == (400, True)
+    # What anybody sends does not make a proxy take our ports for broken, and hold webhooks back.
+    assert {answer.status_code for answer in refused} <= {413, 502}
+    assert (afterwards.status_code, "Stripe-Signature" in afterwards.text) == (400, True)
 
 
 @pytest.mark.parametrize(("instead", "says"), UNKIND.items())
