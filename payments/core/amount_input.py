@@ -25,7 +25,7 @@ class AmountNotANumber(InvalidAmount):
 
     def __init__(self, currency: str) -> None:
         super().__init__(
-            "Please write an amount in %(currency)s, in digits. Nothing was charged.",
+            "Please enter an amount in %(currency)s, in digits. Nothing was charged.",
             currency=currency.upper(),
         )
 

@@ -129,7 +129,7 @@ class StripeKeyRefused(StripeUnavailable):
     """Stripe does not accept our API key: it is wrong, expired or revoked. A person must act."""
 
     code = "stripe-key-refused"
-    title = "Our payment provider does not take requests from us"
+    title = "Our payment provider is not accepting our requests"
     retry_after = timedelta(minutes=15)
     operator_detail = (
         "Stripe does not accept the API key: it is wrong, expired or revoked. Make a new one and "
@@ -141,7 +141,7 @@ class StripePermissionMissing(StripeUnavailable):
     """Our API key may not do this. A person must give it the permission, which is named."""
 
     code = "stripe-permission-missing"
-    title = "Our payment provider does not take this request from us"
+    title = "Our payment provider is not accepting this request"
     retry_after = timedelta(minutes=15)
 
     def __init__(self, message: str, *, permission: str) -> None:

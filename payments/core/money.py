@@ -92,7 +92,7 @@ class AmountTooPrecise(InvalidAmount):
     def __init__(self, currency: str) -> None:
         self.smallest_unit = Money(smallest_unit(currency), currency)
         super().__init__(
-            "An amount must be a multiple of %(step)s. Nothing was charged.",
+            "The amount must be a multiple of %(step)s. Nothing was charged.",
             step=self.smallest_unit,
         )
 

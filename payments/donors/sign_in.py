@@ -249,7 +249,7 @@ async def _get_valid_link(session: AsyncSession, token: str, *, now: datetime) -
     )
     if row is None:
         raise LinkInvalid(
-            "It was used, has expired, or is not complete. You can ask for a new one."
+            "It has been used, has expired or is incomplete. You can ask for a new one."
         )
     return row
 
@@ -285,7 +285,7 @@ async def _start_session(session: AsyncSession, row: SignInLink, *, now: datetim
     donor_id = await session.scalar(select(Donor.id).where(Donor.address_hash == row.address_hash))
     if donor_id is None:
         raise LinkInvalid(
-            "It was used, has expired, or is not complete. You can ask for a new one."
+            "It has been used, has expired or is incomplete. You can ask for a new one."
         )
     await donors.prove_mailbox(session, [row.address_hash])
     row.expires_at = now  # the row stays for an hour, to be counted

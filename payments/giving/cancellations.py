@@ -53,12 +53,12 @@ async def perform(ctx: Context, subscription_id: str) -> None:
             await ctx.stripe.v1.subscriptions.cancel_async(subscription_id)
     except stripe.InvalidRequestError as error:
         if error.code != "resource_missing":  # ended at Stripe a moment ago
-            raise StripeRejected("Our payment provider did not stop it.") from error
+            raise StripeRejected("Our payment provider did not cancel it.") from error
     await subscription_sync.sync(ctx, subscription_id)
     async with ctx.sessions.begin() as session:
         after = await subscriptions.get_or_none(session, subscription_id)
         if after is not None and after.may_be_charged:
-            raise ChangeNotMade("Our payment provider did not stop it.")
+            raise ChangeNotMade("Our payment provider did not cancel it.")
         # of one that had not begun nobody knew
         await change_log.mark_cancelled(session, subscription_id, now=ctx.now())
 

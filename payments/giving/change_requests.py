@@ -143,16 +143,16 @@ async def carry_out(
         return
     if confirmed and len(calls) > 1:
         raise ChangeNotMade(
-            "Our payment provider made only a part of the change. Nothing was charged. Please look "
-            "at what is shown now."
+            "Our payment provider made only part of the change. Nothing was charged. "
+            "Please check what is shown now."
         ) from refusal
     if refusal is not None:
         raise StripeRejected(
             "Our payment provider did not accept the change. Nothing was changed or charged."
         ) from refusal
     raise ChangeNotMade(
-        "Our payment provider took the change but did not make it. Nothing was changed or charged. "
-        "Please try again later; we look into it too."
+        "Our payment provider accepted the change but did not make it. Nothing was changed "
+        "or charged. Please try again later; we are looking into it too."
     )
 
 

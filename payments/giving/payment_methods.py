@@ -60,8 +60,8 @@ async def start_card_update(
     plan = CardUpdatePlan() if shown is None else await debts.plan_for(ctx, subscription_id)
     if plan.fingerprint != (shown or ""):
         raise InvalidField(
-            "What is owed has changed while this page was open. Please look again. Nothing was "
-            "changed or charged."
+            "The amount owed has changed while this page was open. Please check again. "
+            "Nothing was changed or charged."
         )
     async with ctx.sessions.begin() as session:
         decision = await change_log.record_decision(

@@ -94,7 +94,9 @@ async def change_frequency(
         subscription.current_period_end is None
         or subscription.status is SubscriptionStatus.PAST_DUE
     ):
-        raise InvalidField("A payment is still open: replace the card first. Nothing was changed.")
+        raise InvalidField(
+            "A payment is still open: please replace the card first. Nothing was changed."
+        )
     params = await _price_change_params(ctx, subscription, new_amount, interval)
     params["trial_end"] = int(subscription.current_period_end.timestamp())
     await _update_at_stripe(
@@ -118,8 +120,8 @@ async def _price_change_params(
     fetched = await subscription_sync.fetch(ctx, subscription.stripe_subscription_id)
     if subscription_terms.is_changed_by_discount_or_tax(fetched):
         raise InvalidField(
-            "A discount or a tax changes what this contribution is charged, so another amount "
-            "cannot be set here. Please write to us. Nothing was changed."
+            "A discount or a tax applies to this contribution, so its amount can't be "
+            "changed here. Please write to us. Nothing was changed."
         )
     first, *others = fetched["items"].data
     product = stripe_client.id_of(first.price.product)
@@ -143,9 +145,9 @@ async def _price_change_params(
 async def skip(
     ctx: Context, subscription_id: str, *, actor: Actor, idempotency_key: str | None = None
 ) -> None:
-    """Skip the next charge, and what was not paid before it: neither is tried again."""
+    """Skip the next payment, and what was not paid before it: neither is tried again."""
     subscription = await _require_renewing(ctx, subscription_id)
-    nothing_due = InvalidField("Nothing is due that could be skipped. Nothing was changed.")
+    nothing_due = InvalidField("There is no payment to skip. Nothing was changed.")
     if subscription.current_period_end is None:
         raise nothing_due
     is_daily = subscription.interval == Interval(IntervalUnit.DAY, 1)
@@ -340,7 +342,7 @@ async def _require_live(ctx: Context, subscription_id: str) -> Subscription:
         await emergency_stops.require_not_stopped(session, subscription_id)
         pending = await change_log.pending_cancellations(session, [subscription_id])
     if pending:
-        raise SubscriptionEnded("You have stopped this contribution. Nothing else was changed.")
+        raise SubscriptionEnded("You have cancelled this contribution. Nothing else was changed.")
     return subscription
 
 
@@ -352,7 +354,7 @@ async def _require_renewing(ctx: Context, subscription_id: str) -> Subscription:
         due is None or due >= subscription.scheduled_end_at
     ):
         raise InvalidField(
-            "This contribution is set to end, and nothing more is charged. To change it, keep "
-            "giving first. Nothing was changed."
+            "This contribution is set to end and won't be charged again. To change it, "
+            "choose to keep giving first. Nothing was changed."
         )
     return subscription

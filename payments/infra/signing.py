@@ -47,7 +47,7 @@ def verify_token(
     Raises LinkInvalid for a token that is forged, was signed for another purpose, is too old, or
     carries something else.
     """
-    invalid = LinkInvalid("This link has expired or is not complete. Nothing was changed.")
+    invalid = LinkInvalid("This link has expired or is incomplete. Nothing was changed.")
     try:
         signed_at, payload = _serializer(keys, purpose).loads(token)
     except BadData:

@@ -31,11 +31,11 @@ _verified: WeakSet[stripe.StripeClient] = WeakSet()  # clients whose account is 
 
 
 class WrongStripeAccount(PaymentsError):
-    """The key is of another Stripe account or mode than this database. Nothing was done."""
+    """The key belongs to another Stripe account or mode than this database. Nothing was done."""
 
     status = 503
     code = "wrong-stripe-account"
-    title = "The key is of another Stripe account"
+    title = "The key belongs to another Stripe account"
 
 
 class AccountNotVerified(PaymentsError):

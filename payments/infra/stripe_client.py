@@ -47,7 +47,7 @@ CHECKOUT_LOCALES = frozenset((
 UNAVAILABLE_MESSAGE = gettext_noop("Our payment provider did not answer. Nothing was charged.")
 BUSY_MESSAGE = gettext_noop("Our payment provider is busy. Nothing was charged.")
 REFUSED_MESSAGE = gettext_noop(
-    "Our payment provider does not take this from us right now. We know. Nothing was charged."
+    "Our payment provider is not accepting this right now. We know about it. Nothing was charged."
 )
 REJECTED_MESSAGE = gettext_noop("Our payment provider did not accept this. Nothing was charged.")
 DECLINED_MESSAGE = gettext_noop("The bank declined this card. Nothing was charged.")

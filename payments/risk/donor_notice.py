@@ -25,13 +25,13 @@ ELIGIBILITY_TEXT = gettext_noop(
     "of a bank there: %(countries)s. There, a payment to us may be prosecuted."
 )
 BANK_VISIBILITY_TEXT = gettext_noop(
-    "Your bank sees the amount, the day and who receives it, and so does anyone who can make it "
-    "answer. A neutral name on the statement does not hide a payment from a search."
+    "Your bank sees the amount, the day and who receives it, and so can any authority that "
+    "can compel it. A neutral name on the statement does not hide a payment from a search."
 )
 LONG_TERM_RISK_TEXT = gettext_noop(
-    "Banks keep this for years, and what is safe today may be used against you later. Nobody can "
-    "take it out of their records; a refund only adds a second line. Do not show a receipt to "
-    "others."
+    "Banks keep this for years, and what is safe today may be used against you later. "
+    "Nobody can remove it from their records; a refund only adds a second line. Do not "
+    "show a receipt to others."
 )
 DECLARATION_TEXT = gettext_noop(
     "I am not in any of these countries, I do not live there, and I do not pay from a bank there: "
@@ -42,7 +42,7 @@ CHECKOUT_TEXT = gettext_noop(
     "Your bank sees this payment and keeps it for years."
 )
 LOCATION_WARNING_TEXT = gettext_noop(
-    "It looks as if you were in one of these countries now. If you are, please close this page "
+    "It looks as if you are in one of these countries now. If so, please close this page "
     "without paying."
 )
 
@@ -81,11 +81,11 @@ class RecurringNotAccepted(PaymentsError):
 
     status = 409
     code = "recurring-not-accepted"
-    title = "Only single gifts are taken"
+    title = "Only one-time gifts are accepted"
 
     def __init__(self) -> None:
         super().__init__(
-            "To keep readers safe we take single gifts only. Nothing was charged.",
+            "To keep readers safe, we only take one-time gifts. Nothing was charged.",
             field="frequency",
         )
 
@@ -100,8 +100,7 @@ class DonationsClosed(PaymentsError):
 
     def __init__(self) -> None:
         super().__init__(
-            "We have closed donations to keep readers safe, and are mending it. Nothing was "
-            "charged."
+            "We have closed donations to keep readers safe, and are fixing it. Nothing was charged."
         )
 
 

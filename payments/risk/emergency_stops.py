@@ -53,7 +53,7 @@ class StopStands(PaymentsError):
 
     status = 409
     code = "stop-stands"
-    title = "Giving is stopped at the moment"
+    title = "Payments are stopped at the moment"
 
 
 class EmergencyStop(db.Base):
@@ -124,8 +124,7 @@ async def require_not_stopped(session: AsyncSession, subscription_id: str) -> No
     """Raise StopStands for a subscription that a standing stop holds."""
     if await is_stopped(session, subscription_id):
         raise StopStands(
-            "We have stopped all charges to keep readers safe. Nothing is charged, and nothing was "
-            "changed."
+            "We have stopped all charges to keep readers safe. Nothing was charged or changed."
         )
 
 

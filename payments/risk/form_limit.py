@@ -33,10 +33,10 @@ class SignUpsLimited(PaymentsError):
 
     status = 503
     code = "sign-ups-limited"
-    title = "Too many are asking at the moment"
+    title = "Too many requests at the moment"
 
     def __init__(self, retry_after: timedelta) -> None:
-        super().__init__("Very many people are asking right now. Nothing was noted.")
+        super().__init__("Very many people are asking right now. Nothing was saved.")
         self.retry_after = retry_after
 
 

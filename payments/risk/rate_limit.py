@@ -83,14 +83,13 @@ class ProofOfWorkRequired(PaymentsError):
 
     status = 428
     code = "proof-of-work-required"
-    title = "Please prove that this is no machine"
+    title = "Please confirm that you're not a robot"
 
     def __init__(self, level: RiskLevel, *, of_gift: bool = True) -> None:
         super().__init__(
-            "Someone may be testing stolen cards here, so this needs a short check. Nothing was "
-            "charged."
+            "We need to check that you're not a robot. Nothing was charged."
             if of_gift
-            else "Very many mails are asked for, so this needs a short check. Nothing was sent."
+            else "We need to check that you're not a robot. Nothing was sent."
         )
         self.level = level
 
@@ -100,13 +99,13 @@ class TooManyAttempts(PaymentsError):
 
     status = 429
     code = "too-many-attempts"
-    title = "Too many tries"
+    title = "Too many attempts"
 
     def __init__(self, retry_after: timedelta, *, of_gift: bool = True) -> None:
         super().__init__(
-            "There were too many tries from your network. Nothing was charged."
+            "There were too many attempts from your network. Nothing was charged."
             if of_gift
-            else "There were too many tries from your network. Nothing was noted."
+            else "There were too many attempts from your network. Nothing was saved."
         )
         self.retry_after = retry_after
 
@@ -116,12 +115,12 @@ class UnpaidGiftsLimited(PaymentsError):
 
     status = 503
     code = "unpaid-gifts-limited"
-    title = "Few gifts are taken at a time"
+    title = "We can take only a few gifts at a time"
 
     def __init__(self, retry_after: timedelta) -> None:
         super().__init__(
-            "Someone is testing stolen cards here, so we take only a few gifts at a time. Nothing "
-            "was charged."
+            "To keep card fraud out, we are taking only a few gifts at a time right now. "
+            "Nothing was charged."
         )
         self.retry_after = retry_after
 
@@ -131,11 +130,11 @@ class SmallGiftsPaused(PaymentsError):
 
     status = 503
     code = "small-gifts-paused"
-    title = "Small gifts are paused for a while"
+    title = "Small gifts are paused for a few minutes"
 
     def __init__(self, minimum: Money, retry_after: timedelta) -> None:
         super().__init__(
-            "Someone is testing stolen cards here, so for some minutes we take %(limit)s or more. "
+            "To keep card fraud out, for a few minutes we are taking %(limit)s or more. "
             "Nothing was charged.",
             field="amount",
             limit=minimum,

@@ -44,32 +44,32 @@ COMPROMISES = {
         _NO_PERSON,
     ),
     Holding.SERVER: Compromise(
-        gettext_noop("Our server with all its keys, while it runs"),
+        gettext_noop("Our server with all its keys, while it is running"),
         gettext_noop(
-            "All of the above; the addresses that wait for a reminder or a newsletter; the power "
-            "to try guessed addresses, about a hundred a second on each core of a processor, and "
-            "so to learn of a known address whether it gave; which networks used our forms today; "
-            "and, with our key to Stripe, whatever Stripe shows us: names, e-mail addresses, "
-            "cards' last digits."
+            "All of the above; the addresses that wait for a reminder or a newsletter; the "
+            "ability to try guessed addresses, about a hundred a second on each processor "
+            "core, and so to find out whether the owner of a known address gave; which "
+            "networks used our forms today; and, with our key to Stripe, whatever Stripe "
+            "shows us: names, e-mail addresses, cards' last digits."
         ),
         gettext_noop(
-            "What was erased or has outlived its time, past reminders, and what you read. What "
-            "Stripe still holds of it, Stripe may tell."
+            "What was erased or has expired, past reminders, and what you read. Stripe can "
+            "still disclose what it holds of that."
         ),
     ),
     Holding.BACKUPS: Compromise(
         gettext_noop("A backup of our database"),
         gettext_noop(
-            "What the database held when it was made, also of those who were erased since; with "
-            "our keys to it, what the server would give."
+            "What the database held when the backup was made, including about those erased "
+            "since; with our keys, what the server would give."
         ),
         gettext_noop(
-            "Any address of a reminder or newsletter: those are sealed under keys that no backup "
-            "may hold."
+            "Any address for a reminder or newsletter: those are encrypted with keys that "
+            "no backup may hold."
         ),
     ),
     Holding.LOGS: Compromise(
-        gettext_noop("Our logs and figures of operation"),
+        gettext_noop("Our logs and operating figures"),
         gettext_noop("Counts, kinds of pages, durations and kinds of errors."),
         _NO_PERSON,
     ),
@@ -81,24 +81,24 @@ COMPROMISES = {
     Holding.SUPPORT_ACCOUNT: Compromise(
         gettext_noop("The account of a colleague in support"),
         gettext_noop(
-            "Of an address that they know already, whether it gave, and what: twenty addresses an "
-            "hour, each of which is recorded."
+            "For an address they already know: whether its owner gave, and what. Twenty "
+            "addresses an hour, each of which is recorded."
         ),
         gettext_noop("A list of donors, or any address."),
     ),
     Holding.MAIL_PROVIDER: Compromise(
-        gettext_noop("The mail server that sends our mails, or the one you read them at"),
-        gettext_noop("Your address, when we wrote to you, and the text, which may say you gave."),
+        gettext_noop("The mail server that sends our e-mails, or the one where you read them"),
+        gettext_noop("Your address, if we wrote to you, and the text, which may say you gave."),
         gettext_noop("Anything about those we never wrote to, and any card."),
     ),
     Holding.STRIPE: Compromise(
         gettext_noop("Stripe, for instance by order of a court"),
         gettext_noop("Who gave, when and how much; e-mail address, card and IP address."),
-        gettext_noop("What you read. We cannot protect you from this one."),
+        gettext_noop("What you read. We can't protect you from this one."),
     ),
     Holding.BANK: Compromise(
         gettext_noop("Your bank"),
         gettext_noop("That you paid, the line above, when and how much. It keeps that for years."),
-        gettext_noop("What you read. We cannot protect you from this one."),
+        gettext_noop("What you read. We can't protect you from this one."),
     ),
 }

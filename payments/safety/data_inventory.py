@@ -34,9 +34,10 @@ class DataClass:
 
 ACCOUNTING_RECORDS = DataClass(
     gettext_noop(
-        "Amounts, currencies, days, Stripe's numbers of payments, the campaign a gift came from "
-        "and which of its texts was shown; and, with yes or no, whether a card was of a protected "
-        "country and whether whoever gave was erased. They name nobody."
+        "Amounts, currencies, days, Stripe's numbers of payments, the campaign a gift came "
+        "from and which of its texts was shown; and, as yes or no, whether a card was from "
+        "a protected country and whether the giver's data was erased. They identify "
+        "nobody."
     ),
     gettext_noop("For as long as the law requires."),
     {
@@ -80,9 +81,10 @@ ACCOUNTING_RECORDS = DataClass(
 )
 DONOR_IDENTIFIERS = DataClass(
     gettext_noop(
-        "A hash of your e-mail address, made with a secret key, so that you can find your gifts "
-        "again; Stripe's numbers for you, your monthly contribution and its card; the month in "
-        "which that card ends; and the language we write to you in. The address itself is not here."
+        "A hash of your e-mail address, made with a secret key, so that you can find your "
+        "gifts again; Stripe's numbers for you, your monthly contribution and its card; "
+        "the card's expiry date; and the language we write to you in. The address itself "
+        "is not here."
     ),
     gettext_noop(
         "13 months after your last gift, or after your monthly contribution has "
@@ -102,8 +104,8 @@ DONOR_IDENTIFIERS = DataClass(
 )
 SUBSCRIPTION_MAILS = DataClass(
     gettext_noop(
-        "That a mail about a contribution was due or sent: its kind and its day; no address, no "
-        "text."
+        "That an e-mail about a contribution was due or sent: its kind and its day; no "
+        "address, no text."
     ),
     gettext_noop("13 months."),
     {
@@ -112,9 +114,7 @@ SUBSCRIPTION_MAILS = DataClass(
     },
 )
 SHORT_LIVED = DataClass(
-    gettext_noop(
-        "What one visit needs: links and codes to sign in, and what Stripe was asked for."
-    ),
+    gettext_noop("What one visit needs: links and codes to sign in, and what we asked Stripe for."),
     gettext_noop("A day."),
     {
         "contributions": "idempotency_key_hash request_digest checkout_session_params checkout_url",
@@ -126,15 +126,16 @@ SHORT_LIVED = DataClass(
 )
 ERASURES = DataClass(
     gettext_noop(
-        "If you erase your data: the hash alone, so that a late word of Stripe cannot undo it."
+        "If you erase your data: the hash alone, so that a late message from Stripe can't undo it."
     ),
     gettext_noop("30 days."),
     {"erasures": "address_hash erased_at"},
 )
 REMINDERS = DataClass(
     gettext_noop(
-        "If you ask for a reminder: your address, sealed under a key of its own that lies apart "
-        "from the database, a hash of it, your time zone and language, and the gift you thought of."
+        "If you ask for a reminder: your address, encrypted with a key of its own that is "
+        "stored apart from the database, a hash of it, your time zone and language, and "
+        "the gift you had in mind."
     ),
     gettext_noop(
         "The key is destroyed when the last reminder is sent, when you cancel, or after 13 months."
@@ -149,14 +150,14 @@ REMINDERS = DataClass(
 )
 NEWSLETTER = DataClass(
     gettext_noop(
-        "If you ask for the newsletter: your address, sealed under a key of its own that lies "
-        "apart from the database, a hash of it that is made for this alone, and which privacy "
-        "policy you agreed to."
+        "If you ask for the newsletter: your address, encrypted with a key of its own that "
+        "is stored apart from the database, a hash of it that is made for this alone, and "
+        "which privacy policy you agreed to."
     ),
     gettext_noop(
-        "The address is erased when you have confirmed it and the newsroom's mailing system has "
-        "it, usually within a minute; unconfirmed, after two days. The day and the policy's "
-        "version stay for 30 days, and name nobody."
+        "The address is erased when you have confirmed it and the newsroom's mailing "
+        "system has it, usually within a minute; unconfirmed, after two days. The day and "
+        "the policy's version stay for 30 days, and identify nobody."
     ),
     {
         "newsletter_signups": "id state address_hash address_ciphertext privacy_version language"
@@ -166,7 +167,7 @@ NEWSLETTER = DataClass(
 )
 SUPPRESSIONS = DataClass(
     gettext_noop("If you ask us never to write to you again: the hash of your address."),
-    gettext_noop("As long as you want it so; after a bounced mail, for a while."),
+    gettext_noop("As long as you want it; after a bounced e-mail, for a while."),
     {"suppressed_addresses": "address_hash reason suppressed_at expires_at"},
 )
 RATE_LIMITS = DataClass(
@@ -183,15 +184,15 @@ RATE_LIMITS = DataClass(
 )
 WEBHOOK_EVENTS = DataClass(
     gettext_noop(
-        "That Stripe notified us of something, and of which payment, refund, dispute or payout; of "
-        "you and your contribution it keeps no number, and never what Stripe said."
+        "That Stripe notified us of something, and about which payment, refund, dispute or "
+        "payout; no number of you or your contribution, and never what Stripe said."
     ),
     gettext_noop("For as long as the law requires."),
     {"stripe_events": "id type object_type object_id api_version created received_at"},
 )
 STAFF = DataClass(
-    gettext_noop("Who of the staff may see the books, and what they did there."),
-    gettext_noop("As long as they work here, and their deeds as long as the books."),
+    gettext_noop("Which of our staff may see the accounts, and what they did there."),
+    gettext_noop("As long as they work here; their actions, for as long as the law requires."),
     {
         "used_challenges": "challenge_sha256 expires_at",
         "audit_entries": "seq recorded_at staff_id name action object_id reason",
@@ -206,8 +207,8 @@ STAFF = DataClass(
 )
 AGGREGATE_COUNTS = DataClass(
     gettext_noop(
-        "How often a campaign was shown and, in steps of ten, how many gifts a story led to, by "
-        "day. They tell of nobody."
+        "How often a campaign was shown and, in steps of ten, how many gifts a story led "
+        "to, by day. They identify nobody."
     ),
     gettext_noop("25 months."),
     {
@@ -222,17 +223,17 @@ CAMPAIGNS = DataClass(
 )
 ALERTS = DataClass(
     gettext_noop(
-        "What a colleague must look at, with Stripe's number of the payment or contribution that "
-        "it is about."
+        "What a colleague must look at, with Stripe's number of the payment or "
+        "contribution it is about."
     ),
     gettext_noop(
-        "Until you erase it, or 30 days after a colleague has closed it; two years where it tells "
-        "of nobody."
+        "Until you erase it, or 30 days after a colleague has closed it; two years where "
+        "it identifies nobody."
     ),
     {"alerts": "id kind object_id job opened_at closed_at"},
 )
 HOUSEKEEPING = DataClass(
-    gettext_noop("Counts and marks that keep the service going. They identify nobody."),
+    gettext_noop("Counts and markers that keep the service running. They identify nobody."),
     gettext_noop("Two years at most, or as long as they are needed."),
     {
         "integrity_checks": "check_name description failures checked_at",

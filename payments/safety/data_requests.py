@@ -125,8 +125,8 @@ async def erase(ctx: Context, donor_id: str, *, by: Actor = Actor.DONOR) -> date
     ]
     if not all(are_confirmed):
         raise StripeUnavailable(
-            "We have your decision to stop, and our payment provider has not confirmed it yet. "
-            "Nothing was erased. Please try again later."
+            "We have received your cancellation, but our payment provider has not "
+            "confirmed it yet. Nothing was erased. Please try again later."
         )
     ids = [subscription.stripe_subscription_id for subscription in own_subscriptions]
     async with ctx.sessions.begin() as session:

@@ -221,7 +221,7 @@ async def pause(
 async def skip(
     ctx: Context, colleague: Staff, subscription: Subscription, *, idempotency_key: str
 ) -> None:
-    """Skip the next charge of a subscription."""
+    """Skip the next payment of a subscription."""
     await _record_action(ctx, AuditAction.SKIP_REQUESTED, colleague, subscription.contribution_id)
     await subscription_changes.skip(
         ctx, subscription.stripe_subscription_id, actor=Actor.STAFF, idempotency_key=idempotency_key

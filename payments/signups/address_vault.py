@@ -41,7 +41,7 @@ class KeyStoreMissing(PaymentsError):
 
     status = 503
     code = "key-store-missing"
-    title = "Reminders by mail are not available here"
+    title = "E-mail reminders are not available here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +195,7 @@ def _wrapping_key(secret: bytes) -> bytes:
 
 def _key_path(settings: Settings, row_id: str) -> Path:
     if not has_key_store(settings):
-        raise KeyStoreMissing(
-            "This newsroom cannot keep an address safely yet. Nothing was stored."
-        )
+        raise KeyStoreMissing("This newsroom can't store addresses safely yet. Nothing was stored.")
     assert is_row_id(row_id)
     return Path(settings.address_key_dir, row_id[:2], row_id)
 

@@ -136,14 +136,14 @@ def require_consent(settings: Settings, *, agreed: bool, privacy_version: str) -
     """Raise InvalidField unless the reader agreed to the privacy policy in its current version."""
     if not agreed:
         raise InvalidField(
-            "Please agree to the privacy policy, or we may not keep your address. Nothing was "
-            "noted.",
+            "Please agree to the privacy policy; otherwise we may not keep your address. "
+            "Nothing was saved.",
             field="consent",
         )
     if privacy_version != settings.privacy_version:
         raise InvalidField(
-            "The privacy policy is a newer one by now. Please read it and agree again. Nothing was "
-            "noted.",
+            "The privacy policy has changed in the meantime. Please read it and agree "
+            "again. Nothing was saved.",
             field="privacy_version",
         )
 

@@ -55,7 +55,7 @@ def associated_data(table: type[Signup], row_id: str) -> AssociatedData:
 
 def confirmation_link_invalid() -> LinkInvalid:
     """Return the error of a confirmation link whose sign-up can no longer be confirmed."""
-    return LinkInvalid("It has expired, or is not complete. You can ask again.")
+    return LinkInvalid("It has expired or is incomplete. You can ask again.")
 
 
 async def destroy_keys(

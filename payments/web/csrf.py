@@ -55,7 +55,7 @@ class CrossSiteForm(PaymentsError):
 
     status = 403
     code = "cross-site-form"
-    title = "This did not come from our own page"
+    title = "This request did not come from our own page"
 
 
 class UnguardedRoute(Exception):

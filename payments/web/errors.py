@@ -40,15 +40,15 @@ HTTP_ERROR_TEXTS = {  # of the framework
     404: (gettext_noop("Not Found"), gettext_noop("There is nothing at this address.")),
     405: (
         gettext_noop("Method Not Allowed"),
-        gettext_noop("This address does not take that method."),
+        gettext_noop("This address does not accept that method."),
     ),
     413: (
         gettext_noop("The request is too large"),
-        gettext_noop("The request is larger than it may be."),
+        gettext_noop("The request is larger than we accept."),
     ),
     415: (
         gettext_noop("Unsupported Media Type"),
-        gettext_noop("This content type is not taken here."),
+        gettext_noop("This content type is not accepted here."),
     ),
 }
 
@@ -132,7 +132,7 @@ def on_unexpected_error(request: AnyRequest, error: Exception) -> Response[Any]:
     log.error("unexpected_error", exc_info=error, request_id=request_id(request.scope))
     return _error_response(
         request,
-        PaymentsError("We already know of it. Please try again in a while."),
+        PaymentsError("We have been notified. Please try again in a while."),
         500,
         code="internal-error",
         title=gettext_noop("Something went wrong on our side"),

@@ -87,10 +87,10 @@ async def test_a_reader_asks_confirms_is_reminded_comes_back_and_stops(
         assert await page.input_value("#on") == DATE
         await keyboard.reaches(page, say("E-mail address"))
         await page.keyboard.type(READER)
-        await keyboard.reaches(page, say("Once more a week later, if I have not given by then"))
+        await keyboard.reaches(page, say("Once more a week later, if I haven't given by then"))
         await page.keyboard.press("Space")
-        await keyboard.presses(page, say("Remind me by mail"))
-        assert await page.inner_text("h1") == say("Please look into your mailbox")
+        await keyboard.presses(page, say("E-mail me a reminder"))
+        assert await page.inner_text("h1") == say("Check your e-mail")
         await checks(page, locale, "remind-asked", scripts=scripts)
         await works(site)
         await page.goto(link(site, "/remind/confirm/"))
@@ -121,7 +121,7 @@ async def stops(site: Site, page: Page, locale: str, *, scripts: bool) -> None:
     say = i18n.translations(locale).gettext
     await page.goto(link(site, "/remind/stop/"))
     await checks(page, locale, "remind-stop", scripts=scripts)
-    await keyboard.presses(page, say("End it now"))
+    await keyboard.presses(page, say("Cancel it now"))
     assert await page.inner_text("h1") == say("No more reminders")
     await checks(page, locale, "remind-stopped", scripts=scripts)
     await site.room.advances_time(8 * DAY)
@@ -172,7 +172,7 @@ async def test_what_cannot_be_is_said_beside_the_field_and_nothing_is_lost(
         await page.locator("#on").fill("2031-01-01")
         await page.locator("#address").fill(READER)
         async with page.expect_navigation():
-            await page.get_by_role("button", name=say("Remind me by mail")).click()
+            await page.get_by_role("button", name=say("E-mail me a reminder")).click()
         await checks(page, locale, "remind-refused", scripts=True)
         assert await page.locator("#on").get_attribute("aria-invalid") == "true"
         assert await page.input_value("#on") == "2031-01-01"
@@ -187,7 +187,7 @@ async def test_it_is_offered_wherever_somebody_is_not_ready(site: Site) -> None:
         once = await room.gives(2000, "once")
         await room.runs_until_idle()
         await page.goto(f"{site.url}/thanks/{once.id}")
-        await keyboard.presses(page, "Or be reminded another time")
+        await keyboard.presses(page, "Or get a reminder another time")
         assert "$20.00 once" in await page.inner_text("main .lede")
         abandoned_id = (await room.requests_contribution(1234, "annual")).json()["id"]
         await room.advances_time(timedelta(minutes=66))
@@ -199,8 +199,8 @@ async def test_it_is_offered_wherever_somebody_is_not_ready(site: Site) -> None:
         await room.runs_until_idle()
         await keyboard.signs_in(site, page)
         await keyboard.presses(page, "every month")
-        await keyboard.presses(page, "Stop this contribution")
-        await keyboard.presses(page, "Stop it now")
+        await keyboard.presses(page, "Cancel this contribution")
+        await keyboard.presses(page, "Cancel my contribution")
         await keyboard.presses(page, "Remind me later")
         await is_sound(page, "en")
         assert await page.inner_text("h1") == "Remind me later"

@@ -125,7 +125,7 @@ async def test_every_page_of_the_staff_passes_axe_and_fits_in_each_light(
         await page.get_by_label("Why you look").select_option("DONOR_WROTE")
         await clicks(page, "Look")
         await is_sound_in_each_light(page)
-        await clicks(page, "Skip the next charge")
+        await clicks(page, "Skip the next payment")
         await is_sound_in_each_light(page)
         async with page.expect_navigation():
             await page.get_by_role("link", name="Erase this donor").click()

@@ -36,8 +36,8 @@ async def test_a_donor_signs_in_by_a_link_and_sees_what_they_give(donor: Donor) 
     await donor.gives(500, "monthly")
     await donor.gives(2500, "once")
     page = await donor.signs_in()
-    assert "$5.00 every month Active · next charge on 22 December 2026" in page.text
-    assert "Given once 22 November 2026 $25.00" in page.text
+    assert "$5.00 every month Active · next payment on 22 December 2026" in page.text
+    assert "One-time gifts 22 November 2026 $25.00" in page.text
 
 
 async def test_the_cookies_are_for_this_browser_and_no_script(donor: Donor) -> None:

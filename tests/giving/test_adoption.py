@@ -322,7 +322,7 @@ async def test_nothing_paid_is_not_paid(newsroom: Newsroom) -> None:
     async with open_donor_browser(room) as donor:
         page = await donor.signs_in()
         assert "Nothing has been charged yet" in page.text
-        assert "Not begun: the first payment was not completed" in page.text
+        assert "Not started: the first payment was not completed" in page.text
     await days_pass(room, 31)
     rows = await room.rows("SELECT amount, status FROM contributions ORDER BY amount")
     assert rows == [(700, "failed"), (900, "paid")]
@@ -357,9 +357,9 @@ async def test_an_unpaid_subscription_is_shown_as_given_up(newsroom: Newsroom) -
     async with open_donor_browser(room) as donor:
         await donor.signs_in()
         page = await donor.opens(account_page(gift))
-    assert "Not charged any more: payments did not go through" in page.text
-    assert "With another card the contribution goes on" in page.text
-    assert "Next charge None is planned" in page.text
+    assert "No longer charged: payments did not go through" in page.text
+    assert "Add another card and your contribution continues" in page.text
+    assert "Next payment None scheduled" in page.text
 
 
 async def test_what_is_copied_or_cleared_at_stripe_makes_no_phantom(newsroom: Newsroom) -> None:
@@ -391,9 +391,9 @@ async def test_what_is_copied_or_cleared_at_stripe_makes_no_phantom(newsroom: Ne
             (link,) = [text for text in page.links if text.startswith(amount)]
             page_of_one = await donor.opens(page.links[link])
             assert f"You give {amount} every month" in page_of_one.text
-            form = await donor.opens(page_of_one.links["Stop this contribution"])
+            form = await donor.opens(page_of_one.links["Cancel this contribution"])
             if amount == "$9.00":
-                await donor.submits(form, page_of_one.links["Stop this contribution"])
+                await donor.submits(form, page_of_one.links["Cancel this contribution"])
     await room.runs_until_idle()
     ended = await room.rows(
         "SELECT stripe_subscription_id FROM subscriptions WHERE status = 'canceled'"

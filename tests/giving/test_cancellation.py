@@ -32,7 +32,7 @@ async def test_a_contribution_is_stopped_by_two_clicks_and_it_is_acknowledged(
     gift = await donor.gives(500)
     page = await donor.signs_in()
     page = await donor.opens(account_page(gift))
-    form_page = await donor.opens(page.links["Stop this contribution"])
+    form_page = await donor.opens(page.links["Cancel this contribution"])
     assert [form.method for form in form_page.forms] == [
         "post",
         "post",
@@ -40,11 +40,11 @@ async def test_a_contribution_is_stopped_by_two_clicks_and_it_is_acknowledged(
     page = await donor.follows_redirect(
         await donor.submits(form_page, f"{account_page(gift)}/stop")
     )
-    assert "This contribution is stopped" in page.text
+    assert "This contribution has been cancelled" in page.text
     assert "Since 22 November 2026, 12:00 UTC. Nothing more will be charged." in page.text
-    assert "Stop this contribution" not in page.links
+    assert "Cancel this contribution" not in page.links
     await donor.room.runs_until_idle()
-    assert sum("stop" in mail.part().casefold() for mail in donor.room.mails()[1:]) == 1
+    assert sum("cancelled on" in mail.part().casefold() for mail in donor.room.mails()[1:]) == 1
     await months_pass(donor.room, 3)
     assert await successful_charges(donor.room) == [("2026-11-22", 500)]
 
@@ -53,8 +53,8 @@ async def test_stopping_offers_less_but_not_in_the_way(donor: Donor) -> None:
     gift = await donor.gives(500)
     await donor.signs_in()
     form_page = await donor.opens(f"{account_page(gift)}/stop")
-    button = form_page.text.index("Stop it now")
-    for instead in ("skip the next charge", "pause for a while", "give another amount"):
+    button = form_page.text.index("Cancel my contribution")
+    for instead in ("skip the next payment", "pause for a while", "give a different amount"):
         assert form_page.text.index(instead) > button
         await donor.opens(form_page.links[instead])
 
@@ -126,15 +126,15 @@ async def test_a_cancellation_that_does_not_reach_stripe_is_stored_and_performed
     page = await donor.follows_redirect(
         await donor.submits(form_page, f"{account_page(gift)}/stop")
     )
-    assert "We have your decision to stop" in page.text
-    assert "we cannot rule out one more payment" in page.text
+    assert "We have received your cancellation" in page.text
+    assert "one more payment may still be made" in page.text
     assert "Nothing more will be charged" not in page.text
     assert "Change the amount" not in page.links
-    assert "Being stopped" in (await donor.opens("/manage/contributions")).text
+    assert "Cancellation in progress" in (await donor.opens("/manage/contributions")).text
     again = await donor.follows_redirect(
         await donor.submits(form_page, f"{account_page(gift)}/stop")
     )
-    assert "We have your decision to stop" in again.text
+    assert "We have received your cancellation" in again.text
     for change in ("amount", "pause", "keep"):
         answer = await donor.web.post(
             f"{account_page(gift)}/{change}", headers=SAME_ORIGIN_HEADERS,
@@ -151,8 +151,8 @@ async def test_a_cancellation_that_does_not_reach_stripe_is_stored_and_performed
     assert await cancellations.resume(donor.room.ctx) == 0
     await donor.signs_in()
     page = await donor.opens(account_page(gift))
-    assert "This contribution is stopped" in page.text
-    assert page.text.count("Stopped by you") == 1
+    assert "This contribution has been cancelled" in page.text
+    assert page.text.count("Cancelled by you") == 1
     kinds = await donor.room.rows("SELECT kind FROM outbox_mails WHERE kind <> 'sign_in'")
     assert kinds == [("cancelled",)]
     await months_pass(donor.room, 2)
@@ -164,11 +164,11 @@ async def test_a_stop_whose_answer_is_lost_is_one_stop(donor: Donor) -> None:
     await donor.signs_in()
     donor.room.sandbox.faults.add("DELETE", "/v1/subscriptions/", "drop_after", remaining=3)
     page = await donor.follows_redirect(await donor.opens_and_submits(f"{account_page(gift)}/stop"))
-    assert "stop" in page.text
+    assert "cancel" in page.text
     await donor.room.runs_due_jobs()
     await donor.room.runs_until_idle()
     page = await donor.opens(account_page(gift))
-    assert page.text.count("Stopped by you") == 1
+    assert page.text.count("Cancelled by you") == 1
     assert await donor.room.rows("SELECT count(*) FROM outbox_mails WHERE kind = 'cancelled'") == [
         (1,)
     ]
@@ -206,21 +206,21 @@ async def test_an_end_set_in_the_dashboard_is_shown_and_can_be_taken_back(
     await donor.room.runs_until_idle()
     page = await donor.signs_in()
     assert "Ends on 22 December 2026" in page.text
-    assert "next charge" not in page.text
+    assert "next payment on" not in page.text
     page = await donor.opens(account_page(gift))
     assert "This contribution ends on 22 December 2026" in page.text
-    assert "Next charge None is planned" in page.text
+    assert "Next payment None scheduled" in page.text
     assert "Set to end as reported by our payment provider" in page.text
-    assert "Skip the next charge" not in page.links
+    assert "Skip the next payment" not in page.links
     form_page = await donor.opens(page.links["Keep giving"])
-    assert "Next charge $5.00 , 22 December 2026" in form_page.text
+    assert "Next payment $5.00 , 22 December 2026" in form_page.text
     for _ in range(2):
         page = await donor.follows_redirect(
             await donor.submits(form_page, f"{account_page(gift)}/keep")
         )
-    assert "Your contribution goes on" in page.text
-    assert "Next charge 22 December 2026" in page.text
-    assert page.text.count("Set to go on by you") == 1
+    assert "Your contribution will continue" in page.text
+    assert "Next payment 22 December 2026" in page.text
+    assert page.text.count("Set to continue by you") == 1
     await months_pass(donor.room, 2)
     assert len(await successful_charges(donor.room)) == 3
 
@@ -240,7 +240,7 @@ async def test_an_end_that_is_not_taken_back_ends_it_and_nothing_more_is_charged
     await months_pass(donor.room, 2)
     await donor.signs_in()
     page = await donor.opens(account_page(gift))
-    assert "This contribution is stopped" in page.text
+    assert "This contribution has been cancelled" in page.text
     assert await successful_charges(donor.room) == [("2026-11-22", 500)]
     answer = await donor.web.post(f"{account_page(gift)}/keep", headers=SAME_ORIGIN_HEADERS)
     assert answer.status_code == 409
@@ -263,12 +263,12 @@ async def test_the_donor_is_mailed_once_of_a_last_day_that_is_moved(donor: Donor
     first, second = donor.room.mails()
     assert first.subject == "Your monthly payment is set to end"
     assert "ends on 12 December 2026" in first.part()
-    assert second.subject == "Your monthly payment ends on another day"
-    assert "it is charged until 10 June 2027" in second.part()
+    assert second.subject == "The end date of your monthly payment has changed"
+    assert "now ends on 10 June 2027" in second.part()
     assert "The next payment, $5.00, is due on 22 December 2026." in second.part()
     await donor.signs_in()
     page = await donor.opens(account_page(gift))
-    assert page.text.count("Last day moved as reported by our payment provider") == 1
+    assert page.text.count("End date changed as reported by our payment provider") == 1
 
 
 async def test_what_is_set_to_end_can_be_stopped_at_once(donor: Donor) -> None:
@@ -278,4 +278,4 @@ async def test_what_is_set_to_end_can_be_stopped_at_once(donor: Donor) -> None:
     await donor.room.runs_until_idle()
     await donor.signs_in()
     page = await donor.follows_redirect(await donor.opens_and_submits(f"{account_page(gift)}/stop"))
-    assert "This contribution is stopped" in page.text
+    assert "This contribution has been cancelled" in page.text

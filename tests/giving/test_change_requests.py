@@ -23,7 +23,7 @@ PAUSED_IN_PORTAL = {
     "type": "subscription",
     "bill_for": {"unused_time_from": {"type": "none"}},
 }
-NOT_MADE = "took the change but did not make it. Nothing was changed or charged"
+NOT_MADE = "accepted the change but did not make it. Nothing was changed or charged"
 OPEN_ALERTS = "SELECT kind, object_id FROM alerts WHERE closed_at IS NULL ORDER BY id"
 
 
@@ -81,10 +81,10 @@ async def test_a_cancellation_that_stripe_confirms_and_does_not_make_is_asked_ag
     await donor.signs_in()
     room.sandbox.faults.add("DELETE", "/v1/subscriptions/", "without_effect")
     page = await donor.follows_redirect(await donor.opens_and_submits(f"{account_page(gift)}/stop"))
-    assert "We have your decision to stop" in page.text
-    assert "Stopped by you" not in page.text
+    assert "We have received your cancellation" in page.text
+    assert "Cancelled by you" not in page.text
     await room.runs_until_idle()
-    assert "Stopped by you" in (await donor.opens(account_page(gift))).text
+    assert "Cancelled by you" in (await donor.opens(account_page(gift))).text
 
 
 async def test_what_stripe_did_not_make_is_not_the_cause_of_what_is_seen_later(
@@ -135,7 +135,7 @@ async def test_a_change_that_is_refused_after_its_first_half_says_so(donor: Dono
     answer = await donor.opens_and_submits(f"{account_page(gift)}/resume")
     assert answer.status_code == 502
     said = well_formed_page(answer).text
-    assert "only a part of the change" in said
+    assert "only part of the change" in said
     assert "Nothing was changed" not in said
     room.sandbox.faults.add("POST", f"/v1/subscriptions/{id_}/resume", "declined")
     answer = await donor.opens_and_submits(f"{account_page(gift)}/resume")
@@ -194,8 +194,8 @@ async def test_a_pause_made_at_stripe_is_ended_here(donor: Donor, kind: str) -> 
     form, other_tab = [await donor.opens(url) for _ in range(2)]
     assert "Nothing is charged today" in form.text
     page = await donor.follows_redirect(await donor.submits(form, url))
-    assert "Your contribution goes on" in page.text
-    assert "Next charge 22 December 2026" in page.text
+    assert "Your contribution has resumed" in page.text
+    assert "Next payment 22 December 2026" in page.text
     await donor.follows_redirect(await donor.submits(form, url))
     await donor.follows_redirect(await donor.submits(other_tab, url))
     await room.runs_until_idle()

@@ -77,8 +77,8 @@ async def test_an_unpaid_contribution_goes_on_for_one_gift_that_the_donor_saw(
     assert [status for status, _ in invoices(room)] == ["paid", "open", "draft", "draft"]
     await donor.signs_in()
     said = await replaces_card(donor, gift)
-    assert "The payment of $5.00 of 22 February 2027, which did not go through" in said
-    assert "Earlier ones are not made up for" in said
+    assert "The payment of $5.00 due on 22 February 2027, which did not go through" in said
+    assert "Earlier ones are not charged any more" in said
     assert [status for status, _ in invoices(room)] == ["paid", "void", "void", "paid"]
     assert at_stripe(room, id_) == "active"
     assert "Active" in (await donor.opens(account_page(gift))).text
@@ -142,10 +142,10 @@ async def test_a_pause_for_want_of_payment_ends_with_another_card(
         room.sandbox.set_billing(status_after_retries="paused", retry_days=[3])
         gift, _ = await payment_fails(donor)
         await months_pass(room, 1)
-        said = "The payment of $5.00 of 22 December 2026"
+        said = "The payment of $5.00 due on 22 December 2026"
     else:
         gift = await donor.gives(500)
-        said = "Nothing is charged now. With it your contribution goes on."
+        said = "Nothing is charged now. Your contribution then continues."
         subscription = room.sandbox.account.store.objects[await subscription_id_of(room)]
         subscription["status"] = "paused"
         subscription["status_details"] = {
@@ -172,7 +172,7 @@ async def test_a_pause_that_somebody_asked_for_does_not_end_with_another_card(
     room.sandbox.dashboard_request("POST", f"/v1/subscriptions/{id_}/pause", asked)
     await room.runs_until_idle()
     await donor.signs_in()
-    assert "goes on" not in await replaces_card(donor, gift)
+    assert "then continues" not in await replaces_card(donor, gift)
     assert at_stripe(room, id_) == "paused"
 
 
@@ -270,7 +270,7 @@ async def test_a_card_that_is_declined_on_what_stripe_gave_up_forgives_nothing_a
     page = await donor.opens(f"{link}?card=back")
     assert "the open payment has not gone through with it" in page.text
     said = page.text
-    assert "The payment of $5.00 of 22 February 2027" in said
+    assert "The payment of $5.00 due on 22 February 2027" in said
     await room.runs_sweeps()  # neither mails nor charges again
     assert len(room.mails()) == mails + 3  # the sign-in, the new card, the payment
     # As soon as a card pays, the older are forgiven, though Stripe fails half way.
@@ -321,14 +321,14 @@ async def test_another_debt_than_the_one_that_was_shown_is_not_paid(donor: Donor
     await donor.signs_in()
     action = f"{account_page(gift)}/card"
     forms = {action: await donor.opens(action), link: await donor.opens(link)}
-    assert "The payment of $5.00 of 22 December 2026" in forms[link].text
+    assert "The payment of $5.00 due on 22 December 2026" in forms[link].text
     newest = invoices_at_stripe(donor.room)[-1]
     donor.room.sandbox.dashboard_request("POST", f"/v1/invoices/{newest['id']}/void")
     for address, form in forms.items():
         answer = await donor.submits(form, address)
         assert answer.status_code == 422
         page = well_formed_page(answer)
-        assert "What is owed has changed" in page.text
+        assert "The amount owed has changed" in page.text
         assert "Nothing is charged now" in page.text
         assert (await donor.submits(page, address)).status_code == 303
 

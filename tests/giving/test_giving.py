@@ -25,7 +25,7 @@ async def test_a_gift_is_paid_confirmed_and_in_the_books(newsroom: Newsroom) -> 
 async def test_a_monthly_gift_renews_for_the_contribution_that_began_it(newsroom: Newsroom) -> None:
     gift = await newsroom.gives(500, "monthly")
     await newsroom.runs_until_idle()
-    assert "Next charge 22 December 2026" in await newsroom.thanks(gift.id)
+    assert "Next payment 22 December 2026" in await newsroom.thanks(gift.id)
     for _ in range(3):
         await newsroom.advances_time(timedelta(days=31))
         await newsroom.runs_until_idle()

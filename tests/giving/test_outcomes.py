@@ -84,7 +84,7 @@ async def test_the_page_looks_by_itself_a_while_and_then_leaves_it_to_the_reader
     assert 45 <= waited <= 90
     page = Page(answer.text)
     assert "Check again now" in page.links
-    assert "checks again by itself" not in page.text
+    assert "checks again automatically" not in page.text
     for nonsense in ("-1", "x", "9" * 30, "", "1.5"):
         answer = await newsroom.web.get(f"/thanks?poll={nonsense}")
         assert answer.status_code == 200
@@ -101,8 +101,8 @@ async def test_paid_is_said_when_stripe_has_said_so(newsroom: Newsroom, frequenc
     assert "$25.00" in page.text
     assert gift[:8].upper() in page.text
     next_charge = {"monthly": "22 December 2026", "annual": "22 November 2027"}.get(frequency)
-    assert ("Next charge" in page.text) is (next_charge is not None)
-    assert next_charge is None or f"Next charge {next_charge}" in page.text
+    assert ("Next payment" in page.text) is (next_charge is not None)
+    assert next_charge is None or f"Next payment {next_charge}" in page.text
     assert await charged(newsroom, gift) == [(f"income:{frequency}", 2500, "usd")]
 
 
@@ -333,7 +333,7 @@ async def test_a_gift_stripe_refuses_does_not_hold_up_the_others(newsroom: Newsr
 ANSWERS, REFUSES, TAKES_BACK = (
     "AT611904300234573201", "AT861904300235473202", "AT911904300235473209",
 )  # fmt: skip
-ASKED, BACK = "Your bank was asked to pay", "Your bank took this payment back"
+ASKED, BACK = "We have asked your bank for the payment", "Your bank reversed this payment"
 DAYS = timedelta(days=1)
 
 
@@ -399,7 +399,7 @@ async def test_a_subscription_whose_first_debit_fails_is_notified_once_and_paid_
     await shows(newsroom, gift, ASKED, "processing")
     await passes(newsroom, 3)  # before Stripe asks the bank again
     page = await shows(newsroom, gift, NOTHING, "failed")
-    assert "Your bank may be asked again" in page.text
+    assert "We may ask your bank again" in page.text
     assert not [link for link in page.links if link.startswith("Try again")]
     assert await newsroom.count("ledger_entries") == 0
     assert await newsroom.rows("SELECT kind FROM outbox_mails") == [("payment_failed",)]
@@ -418,7 +418,7 @@ async def test_a_debit_that_comes_back_is_shown_as_returned_and_nothing_of_it_st
     await shows(newsroom, gift, PAID, "paid")
     await passes(newsroom, 8)
     page = await shows(newsroom, gift, BACK, "returned")
-    assert "Nothing of it stays with us" in page.text
+    assert "We keep none of it" in page.text
     assert await newsroom.rows(
         "SELECT debit, credit, amount FROM ledger_entries WHERE contribution_id = :id"
         " ORDER BY seq", id=gift,

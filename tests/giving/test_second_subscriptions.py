@@ -87,20 +87,20 @@ async def test_two_begun_are_mailed_once_and_differ_on_the_page(donor: Donor) ->
         await other.gives(500)
     (mail,) = room.mails()
     assert mail.subject == SUBJECT
-    assert "You also have one of $5.00 a month" in mail.part()
+    assert "You also have a payment of $5.00 a month" in mail.part()
     assert await counted(donor) == (1, 0)
     await months_pass(room, 1)
     assert len(room.mails()) == 1
     page = await donor.signs_in()
-    assert "You have more than one regular contribution" in page.text
-    label = "Stop the one of $5.00 every month, begun on 22 November 2026, {} UTC (Active)"
+    assert "You have more than one recurring contribution" in page.text
+    label = "Cancel the one of $5.00 every month, started on 22 November 2026, {} UTC (Active)"
     assert page.links[label.format("12:00")] == f"{account_page(first)}/stop"
     link = page.links[label.format("12:07")]
     assert link == f"{account_page(second)}/stop"
     page = await donor.follows_redirect(await donor.opens_and_submits(link))
     await room.runs_until_idle()
     page = await donor.opens("/manage/contributions")
-    assert "You have more than one regular contribution" not in page.text
+    assert "You have more than one recurring contribution" not in page.text
     assert await counted(donor) == (0, 0)
 
 
@@ -110,15 +110,15 @@ async def test_a_strangers_second_neither_pauses_nor_voids_and_the_donor_may(don
     id_ = await subscription_id_of(room, old)
     await donor.gives(100_00)
     (mail,) = seconds(room)
-    assert "Its last payment failed, and may be tried again." in mail.part()
+    assert "Its last payment failed and may be tried again." in mail.part()
     assert room.sandbox.account.store.objects[id_]["pause_collection"] is None
     assert invoice_status(room, id_) == "open"
     page = await donor.signs_in()
     assert "A payment of one of them did not go through and may be tried again" in page.text
-    pause = "Pause the one of $5.00 every month, begun on 22 November 2026 (A payment is open)"
+    pause = "Pause the one of $5.00 every month, started on 22 November 2026 (A payment is open)"
     action = page.links[pause]
     form = await donor.opens(action)
-    assert "it is not tried again, and nothing is owed for it" in form.text
+    assert "it won't be tried again, and you don't owe it" in form.text
     room.sandbox.faults.add("POST", r"/v1/invoices/[^/]+/void", "status_500", remaining=9)
     page = await donor.follows_redirect(await donor.submits(form, action, months="open"))
     assert invoice_status(room, id_) == "open"
@@ -174,12 +174,12 @@ async def test_a_failing_one_of_the_same_customer_is_held_before_the_mail_says_s
     (mail,) = seconds(room)
     said = " ".join(mail.part().split())
     assert "Your payment of $7.00 a month has begun." in said
-    assert "You also have one of $5.00 a month, begun on 22 November 2026." in said
-    assert "We have paused it until you resume it, and that payment is not tried again." in said
-    labels = [line for line in mail.part().splitlines() if line.startswith("Stop the one of")]
+    assert "You also have a payment of $5.00 a month, started on 22 November 2026." in said
+    assert "We have paused it until you resume it, and won't try that payment again." in said
+    labels = [line for line in mail.part().splitlines() if line.startswith("Cancel the one of")]
     assert labels == [
-        "Stop the one of $7.00 a month, begun on 23 December 2026:",
-        "Stop the one of $5.00 a month, begun on 22 November 2026:",
+        "Cancel the one of $7.00 a month, started on 23 December 2026:",
+        "Cancel the one of $5.00 a month, started on 22 November 2026:",
     ]
     assert await counted(donor) == (1, 1)
     await repairs_card(room, old)
@@ -192,7 +192,7 @@ async def test_a_failing_one_of_the_same_customer_is_held_before_the_mail_says_s
     assert "Your other regular payment is still paused" in room.mails()[-1].part()
     await donor.signs_in()
     page = await donor.opens(account_page(old))
-    assert "Paused because you began another one" in page.text
+    assert "Paused because you started another one" in page.text
     await donor.follows_redirect(await donor.opens_and_submits(f"{account_page(old)}/resume"))
     query = "SELECT is_paused FROM subscriptions WHERE contribution_id = :id"
     assert await room.rows(query, id=old.id) == [(False,)]
@@ -247,7 +247,7 @@ async def test_what_stripe_does_not_pause_is_said_as_it_is(donor: Donor) -> None
     await room.runs_until_idle()
     assert ("change_not_made", id_) in await open_alerts(room)
     (mail,) = seconds(room)
-    assert "Its last payment failed, and may be tried again." in mail.part()
+    assert "Its last payment failed and may be tried again." in mail.part()
     assert "paused" not in mail.part()
     # it is asked for again a day later, and what is done then has a mail of its own
     room.sandbox.faults.add("POST", f"/v1/subscriptions/{id_}", "refused", remaining=9)
@@ -264,7 +264,7 @@ async def test_what_stripe_does_not_pause_is_said_as_it_is(donor: Donor) -> None
     assert await open_alerts(room) == []
     (mail,) = [mail for mail in room.mails() if mail.subject == PAUSED]
     said = " ".join(mail.part().split())
-    assert "You have begun another regular payment, and the last payment of this one failed" in said
+    assert "You started another regular payment, and the last payment of this one failed" in said
     assert "Your payment of $5.00 a month is paused until you resume it." in said
     assert len(seconds(room)) == 1
 
@@ -279,9 +279,11 @@ async def test_one_that_is_held_is_said_to_be_where_no_amount_may_be_said(donor:
     assert invoice_status(room, id_) == "void"
     mail = seconds(room)[-1]
     said = " ".join(mail.part().split())
-    assert "There is now more than one regular payment under this address" in said
-    assert "The last payment of one of them failed. We have paused it until you resume it." in said
-    assert "Each goes on" not in said
+    assert "There is now more than one regular payment under this e-mail address" in said
+    assert (
+        "The last payment of one of them failed, so we have paused it until you resume it." in said
+    )
+    assert "Each continues" not in said
     assert "$" not in said
     assert [mail for mail in room.mails() if mail.subject == PAUSED] == []
 
@@ -324,9 +326,9 @@ async def test_the_mail_says_of_each_what_is_so_and_leaves_out_what_is_being_sto
     await room.runs_until_idle()
     (mail,) = seconds(room)[mails:]
     said = " ".join(mail.part().split())
-    of = "You also have one of ${} a month, begun on 22 November 2026, 12:00 UTC. {}"
+    of = "You also have a payment of ${} a month, started on 22 November 2026, 12:00 UTC. {}"
     assert of.format("5.00", "Its next payment is due on 22 December 2026.") in said
-    assert of.format("6.00", "It ends on 22 December 2026, and nothing more is charged") in said
+    assert of.format("6.00", "It ends on 22 December 2026 and won't be charged again") in said
     assert of.format("8.00", "It is paused until you resume it.") in said
     assert "$9.00" not in said
     assert "failed" not in said
@@ -344,7 +346,7 @@ async def test_a_second_that_begins_as_a_trial_is_mailed_then_and_holds_when_it_
     begins_beside(room, id_, trial_days=14)
     await room.runs_until_idle()
     (mail,) = seconds(room)
-    assert "Its last payment failed, and may be tried again." in mail.part()
+    assert "Its last payment failed and may be tried again." in mail.part()
     assert invoice_status(room, id_) == "open"
     await room.advances_time(timedelta(days=15))
     await room.runs_until_idle()
@@ -362,7 +364,7 @@ async def test_a_failed_payment_says_that_another_one_is_in_order(donor: Donor) 
     room.sandbox.fail_card(str(method), "insufficient_funds")
     await months_pass(room, 1)
     failed = room.mails()[-1]
-    assert "You also have another regular payment, which is in order" in failed.part()
+    assert "You also have another regular payment, and that one is fine" in failed.part()
     assert "$7.00" not in failed.part()
     amounts = sorted(str(amount) for _, amount in await successful_charges(room))
     assert amounts == ["500", "700", "700"]  # what is in order goes on
@@ -402,7 +404,7 @@ async def test_a_mail_after_a_change_of_address_has_links_that_open(donor: Donor
     mail = room.mails()[-1]
     assert mail.to == [OTHER_EMAIL]
     await room.runs_until_idle()
-    assert "Stop this contribution" in (await donor.opens(link_in(mail, "/stop/"))).text
+    assert "Cancel this contribution" in (await donor.opens(link_in(mail, "/stop/"))).text
 
 
 async def test_a_pause_at_stripe_leaves_an_open_payment_and_its_mail_says_so(donor: Donor) -> None:
@@ -412,15 +414,15 @@ async def test_a_pause_at_stripe_leaves_an_open_payment_and_its_mail_says_so(don
     stripe_dashboard.update(room, f"/v1/subscriptions/{id_}", pause_collection={"behavior": "void"})
     await room.runs_until_idle()
     said = " ".join(room.mails()[-1].part().split())
-    assert "A payment from before is still open, and may be charged." in said
-    assert "nothing is owed" not in said
+    assert "An earlier payment is still open and may be charged." in said
+    assert "you won't owe" not in said
     assert invoice_status(room, id_) == "open"
     stripe_dashboard.update(room, f"/v1/subscriptions/{id_}", pause_collection="")
     await room.runs_until_idle()
     await donor.signs_in()
     action = f"{account_page(gift)}/skip"
     form = await donor.opens(action)
-    assert "it is not tried again, and nothing is owed for it" in form.text
+    assert "it won't be tried again, and you don't owe it" in form.text
     await donor.follows_redirect(await donor.submits(form, action))
     assert invoice_status(room, id_) == "void"
     await room.runs_until_idle()
@@ -435,13 +437,13 @@ async def test_a_payment_that_cannot_be_voided_is_said_to_be_open(donor: Donor) 
     room.sandbox.faults.add("POST", void, "refused", remaining=9)
     await subscription_changes.pause(room.ctx, id_, None, actor=Actor.DONOR)
     await room.runs_until_idle()
-    still_open = "A payment from before is still open, and may be charged."
+    still_open = "An earlier payment is still open and may be charged."
     assert still_open in " ".join(room.mails()[-1].part().split())
     await subscription_changes.resume(room.ctx, id_, actor=Actor.DONOR)
     await subscription_changes.skip(room.ctx, id_, actor=Actor.DONOR)
     await room.runs_until_idle()
     skipped = room.mails()[-1]
-    assert "is skipped, and nothing is owed for it" in skipped.part()
+    assert "will be skipped, and you don't owe anything for it" in skipped.part()
     assert still_open in skipped.part()
     # a mail that leaves before the job that voids says what is so after it
     room.sandbox.faults.clear()
@@ -456,5 +458,5 @@ async def test_a_payment_that_cannot_be_voided_is_said_to_be_open(donor: Donor) 
     await room.runs_due_jobs()
     assert invoice_status(room, id_) == "void"
     (paused,) = [mail for mail in room.mails()[-1:] if mail.subject == PAUSED]
-    assert "Nothing is charged during that time" in paused.part()
+    assert "Nothing is charged during the pause" in paused.part()
     assert still_open not in paused.part()

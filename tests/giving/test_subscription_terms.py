@@ -238,7 +238,7 @@ async def test_a_discount_of_the_customer_is_asked_of_stripe_and_no_amount_is_se
     await donor.signs_in()
     form = await donor.opens(f"{account_page(gift)}/amount")
     answer = await donor.submits(form, f"{account_page(gift)}/amount", amount="7")
-    assert "A discount or a tax changes" in answer.text
+    assert "A discount or a tax applies" in answer.text
     assert (await row_of(room, id_)).amount == 500
 
 

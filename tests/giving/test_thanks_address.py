@@ -84,7 +84,7 @@ async def test_of_several_gifts_the_page_speaks_of_the_one_that_was_paid(
         await newsroom.runs_until_idle()
         page = await thanked(web)
         assert "confirmed. Gift $11.00" in page.text
-        assert "Other gifts begun in this browser $22.00 once" in page.text
+        assert "Other gifts started in this browser $22.00 once" in page.text
         assert "clear-site-data" not in (await web.get("/thanks")).headers  # no policy is in force
         next_one = await begins(web, "33")
         await newsroom.pays(next_one.headers["location"])

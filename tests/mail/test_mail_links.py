@@ -37,7 +37,7 @@ async def test_the_stop_link_of_a_mail_stops_without_signing_in(donor: Donor) ->
         assert "You give $5.00 every month" in form_page.text
     assert subscription_requests(donor.room, "DELETE") == []
     page = await donor.follows_redirect(await donor.submits_without_session(form_page, link))
-    assert "This contribution is stopped" in page.text
+    assert "This contribution has been cancelled" in page.text
     assert "Since 22 November 2026, 12:00 UTC" in page.text
     again = await donor.follows_redirect(await donor.submits_without_session(form_page, link))
     assert again.text == page.text
@@ -51,7 +51,9 @@ async def test_the_stop_link_of_a_mail_stops_without_signing_in(donor: Donor) ->
 async def test_the_fix_link_of_a_mail_replaces_the_card_without_signing_in(donor: Donor) -> None:
     _, link = await payment_fails(donor)
     form_page = await donor.opens(link)
-    assert "The payment of $5.00 of 22 December 2026, which did not go through" in form_page.text
+    assert (
+        "The payment of $5.00 due on 22 December 2026, which did not go through" in form_page.text
+    )
     sent = await donor.submits_without_session(form_page, link)
     assert sent.status_code == 303
     paid = await pay(sent.headers["location"], card="5555555555554444", email=READER_EMAIL)
@@ -101,7 +103,7 @@ async def test_links_to_a_subscription_that_has_ended_say_so(donor: Donor) -> No
     await cancellations.cancel(
         donor.room.ctx, await subscription_id_of(donor.room), actor=Actor.STAFF
     )
-    assert "is stopped" in (await donor.opens(stop)).text
+    assert "has been cancelled" in (await donor.opens(stop)).text
     assert "This contribution has ended" in (await donor.opens(fix)).text
     answer = await donor.submits_without_session(form_page, fix)
     assert answer.status_code == 409
@@ -115,7 +117,7 @@ async def test_by_a_mails_link_a_cancellation_is_stored_too_and_nothing_else_is_
     form_page = await donor.opens(link)
     donor.room.sandbox.faults.add("DELETE", "/v1/subscriptions/", "status_500", remaining=9)
     page = await donor.follows_redirect(await donor.submits_without_session(form_page, link))
-    assert "We have your decision to stop" in page.text
+    assert "We have received your cancellation" in page.text
     await donor.room.advances_time(timedelta(days=355))
     await notices_due.notify_upcoming_renewals(donor.room.ctx)
     await donor.room.runs_due_jobs()
@@ -123,7 +125,9 @@ async def test_by_a_mails_link_a_cancellation_is_stored_too_and_nothing_else_is_
     donor.room.sandbox.faults.clear()
     await cancellations.resume(donor.room.ctx)
     await donor.room.runs_until_idle()
-    assert [mail.subject for mail in donor.room.mails()] == ["Your annual payment has stopped"]
+    assert [mail.subject for mail in donor.room.mails()] == [
+        "Your annual payment has been cancelled"
+    ]
     assert await donor.room.rows("SELECT kind, actor FROM subscription_changes") == [
         ("cancelled", "link")
     ]

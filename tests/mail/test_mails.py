@@ -53,7 +53,7 @@ async def test_a_failed_renewal_is_notified_once_with_a_way_to_fix_it(newsroom: 
     (mail,) = newsroom.mails()
     assert mail.to == [ADDRESS]
     assert mail.subject == "Your monthly payment needs attention"
-    assert "We could not take your payment of $5.00. Nothing was charged." in mail.part()
+    assert "Your payment of $5.00 did not go through. Nothing was charged." in mail.part()
     assert gift.id[:8].upper() in mail.part()
     signed = mail.link("/fix/").removeprefix("/fix/")
     assert links.contribution_for_card_link(newsroom.ctx, signed).contribution_id == gift.id
@@ -101,7 +101,9 @@ async def test_a_failure_is_not_notified_when_the_subscription_was_cancelled_fir
     )
     await newsroom.mail_server.open()
     await run_scheduled_jobs(newsroom)
-    assert [mail.subject for mail in newsroom.mails()] == ["Your monthly payment has stopped"]
+    assert [mail.subject for mail in newsroom.mails()] == [
+        "Your monthly payment has been cancelled"
+    ]
     assert await mail_statuses(newsroom) == {"payment_failed": "dropped", "cancelled": "sent"}
 
 
@@ -175,24 +177,27 @@ async def test_every_change_is_confirmed_once_with_what_is_true_now(newsroom: Ne
     mails = newsroom.mails()
     assert [mail.subject for mail in mails] == [
         "The amount of your monthly payment has changed",
-        "Your next monthly payment is skipped",
-        "Your monthly payment goes on",
+        "Your next monthly payment will be skipped",
+        "Your monthly payment has resumed",
         "Your monthly payment is paused",
-        "Your monthly payment goes on",
+        "Your monthly payment has resumed",
         "Your payment is now annual",
-        "Your annual payment has stopped",
+        "Your annual payment has been cancelled",
     ]
     amount, skipped, _, paused, resumed, frequency, cancelled = (mail.part() for mail in mails)
     assert "Your payment is now $7.00 a month." in amount
     assert "The next payment, $7.00, is due on 22 December 2026." in amount
-    assert "The payment of 22 December 2026 is skipped, and nothing is owed for it." in skipped
+    assert (
+        "The payment on 22 December 2026 will be skipped, and you don't owe anything for it."
+        in skipped
+    )
     assert "The next payment, $7.00, is due on 22 January 2027." in skipped
     assert "is paused until 21 March 2027." in paused
     assert "The next payment, $7.00, is due on 22 March 2027." in paused
     assert "due on 22 December 2026." in resumed
     assert "Your payment is now $70.00 a year." in frequency
     assert "The next payment, $70.00, is due on 22 December 2026." in frequency
-    assert "$70.00 a year was stopped on 22 November 2026." in cancelled
+    assert "$70.00 a year was cancelled on 22 November 2026." in cancelled
 
 
 async def test_an_annual_charge_is_announced_once(newsroom: Newsroom) -> None:
@@ -205,7 +210,7 @@ async def test_an_annual_charge_is_announced_once(newsroom: Newsroom) -> None:
         await newsroom.runs_until_idle()
     (mail,) = newsroom.mails()
     assert mail.subject == "Your annual payment is due on 22 November 2027"
-    assert "On 22 November 2027 we will take $50.00 from your card." in mail.part()
+    assert "On 22 November 2027 we will charge $50.00 to your card." in mail.part()
 
 
 async def test_a_card_that_expires_is_notified_once_and_not_after_it_was_replaced(
@@ -230,7 +235,7 @@ async def test_a_bank_that_asks_is_answered_on_stripes_page(newsroom: Newsroom) 
     await subscribe_monthly(newsroom, card="4000002760003184")
     await months_pass(newsroom, 1)
     (mail,) = newsroom.mails()
-    assert mail.subject == "Your bank asks you to confirm a payment"
+    assert mail.subject == "Your bank is asking you to confirm a payment"
     assert f"\n{newsroom.sandbox.url}/" in mail.part()
     assert mail.link("/stop/")
 
@@ -417,10 +422,10 @@ async def test_an_end_that_was_set_and_undone_is_notified_once_each_time(
         await newsroom.runs_until_idle()
         await subscription_sync.sync(newsroom.ctx, id_)
     assert [mail.subject for mail in newsroom.mails()] == [
-        "Your monthly payment is set to end", "Your monthly payment goes on",
+        "Your monthly payment is set to end", "Your monthly payment will continue",
     ] * 2  # fmt: skip
     assert "ends on 22 December 2026" in newsroom.mails()[0].part()
-    assert "No payment comes before it." in newsroom.mails()[0].part()
+    assert "There are no more payments before then." in newsroom.mails()[0].part()
     assert "The next payment, $5.00, is due on 22 December 2026." in newsroom.mails()[1].part()
 
 

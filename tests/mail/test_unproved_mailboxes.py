@@ -16,7 +16,7 @@ from tests.support.mail import ADDRESS, GOOD_CARD, TELLTALE, execute, subscribe_
 from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom
 
 pytestmark = pytest.mark.anyio
-SUBJECT = "There is something for you to see"
+SUBJECT = "You have a new message"
 # What makes a mail of a kind true of a subscription; the other kinds are true of any that lives.
 SOON = "CAST(:now AS timestamptz) + interval '20 days'"
 TRUE_IF = {
@@ -71,7 +71,7 @@ async def test_whoever_has_signed_in_is_written_what_happened(room: Newsroom) ->
         await donor.signs_in()
     await room.advances_time(timedelta(days=31))
     await room.runs_until_idle()
-    assert "We could not take your payment of $5.00" in room.mails()[-1].part()
+    assert "Your payment of $5.00" in room.mails()[-1].part()
 
 
 async def test_each_kind_of_mail_needs_a_proved_mailbox_or_is_for_any(room: Newsroom) -> None:

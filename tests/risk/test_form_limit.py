@@ -49,7 +49,7 @@ async def test_past_a_few_each_form_costs_work_or_a_wait(room: Newsroom, path: s
         assert (await posts(room, path, "203.0.113.7")).status_code == 200
     asks = await posts(room, path, "203.0.113.200")  # the same network
     assert asks.status_code == 428
-    assert "mails are being asked for" in Page(asks.text).text
+    assert "e-mails are being requested" in Page(asks.text).text
     form = Page(asks.text).form(path).submission()
     proof = solved(work_of(asks))
     assert (await posts(room, path, "203.0.113.7", **form | {"proof": proof})).status_code == 200

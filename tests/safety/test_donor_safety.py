@@ -259,7 +259,7 @@ async def test_the_hint_chooses_a_sentence_and_leaves_nothing(
             labels = sorted(set(re.findall(r"^(\w+(?:\{[^}]*\})?) ", metrics, re.MULTILINE)))
             logs = capsys.readouterr().err
             seen[country] = (stored, labels, re.sub(r'"(timestamp|request_id)": "[^"]*"', "", logs))
-            assert ("It looks as if you were" in page.text) is (country == "RU")
+            assert ("It looks as if you are" in page.text) is (country == "RU")
             assert "set-cookie" not in page.headers
         assert seen["RU"] == seen["NL"]
 

@@ -27,7 +27,7 @@ async def test_a_donor_downloads_all_that_is_held(donor: Donor) -> None:
     await donor.signs_in()
     await donor.follows_redirect(await donor.opens_and_submits(f"{account_page(gift)}/skip"))
     page = await donor.opens("/manage/data")
-    answer = await donor.web.get(page.links["Download all we hold"])
+    answer = await donor.web.get(page.links["Download everything we hold"])
     assert answer.headers["content-disposition"] == 'attachment; filename="data.json"'
     assert answer.headers["cache-control"] == "no-store"
     data = json.loads(answer.text)
@@ -88,7 +88,10 @@ async def test_what_cannot_be_stopped_is_not_erased(donor: Donor) -> None:
     form_page = await donor.opens("/manage/data/erase")
     donor.room.sandbox.faults.add("DELETE", "/v1/subscriptions/", "status_500", remaining=3)
     assert (await donor.submits(form_page, "/manage/data/erase")).status_code == 503
-    assert "$5.00 every month Being stopped" in (await donor.opens("/manage/contributions")).text
+    assert (
+        "$5.00 every month Cancellation in progress"
+        in (await donor.opens("/manage/contributions")).text
+    )
     assert await donor.room.count("donors") == 1
     assert (await donor.submits(form_page, "/manage/data/erase")).status_code == 200
     assert await donor.room.count("donors") == 0

@@ -157,8 +157,8 @@ async def test_support_skips_pauses_resumes_and_stops(newsroom: Newsroom, sam: C
     gift = await gives(newsroom)
     case = await opens_case(sam)
     page = await presses(sam, case, "skip")
-    assert "The next charge is skipped" in page.text
-    assert "Next charge skipped, by our staff" in page.text
+    assert "Your next payment will be skipped" in page.text
+    assert "Next payment skipped, by our staff" in page.text
     page = await presses(sam, case, "resume")
     assert "The contribution goes on" in page.text
     page = await presses(sam, case, "pause", months="3")

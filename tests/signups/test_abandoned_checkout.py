@@ -19,7 +19,7 @@ async def test_whoever_ticked_it_is_reminded_once_of_an_abandoned_checkout(reade
     assert await states(reader.room) == ["scheduled"]
     await passes(reader.room, DAY)
     (mail,) = reader.room.mails()
-    assert "left a page of ours unfinished" in mail.part()
+    assert "left one of our pages unfinished" in mail.part()
     # Whoever gave may have typed anybody's address: no amount, one way on, and one never to hear.
     assert re.findall(rf"{BASE_URL}(/\w+/[\w-]+)", mail.part()) == ["/back/-", "/remind/never"]
     assert TELLTALE.search(without_tokens(mail.part())) is None

@@ -32,7 +32,7 @@ async def test_the_box_stands_beside_the_appeal_and_apart_from_it(subscriber: Do
             "address": "",
         }  # nothing is ticked
         assert page.links["Read the privacy policy"] == POLICY["privacy_url"]
-        assert "See a past one" not in page.links
+        assert "See a past issue" not in page.links
     contribution = await subscriber.gives(500, "once")
     thanks = await subscriber.follows_redirect(
         await subscriber.web.get(f"/thanks/{contribution.id}")
@@ -46,7 +46,7 @@ async def test_a_past_letter_can_be_looked_at_first(database: str, mailing: Mail
     preview = "https://lindenau.example/letters/12"
     async with reading(database, mailing, newsletter_preview_url=preview) as browser:
         page = await browser.opens("/newsletter")
-        assert page.links["See a past one"] == preview
+        assert page.links["See a past issue"] == preview
 
 
 async def test_where_nobody_takes_addresses_none_is_asked_for(newsroom: Newsroom) -> None:
@@ -66,8 +66,8 @@ async def test_where_nobody_takes_addresses_none_is_asked_for(newsroom: Newsroom
     ("sent", "says", "field"),
     [
         ({"consent": ""}, "Please agree to the privacy policy", "consent"),
-        ({"privacy_version": "2019-01-01"}, "The privacy policy is a newer one", "consent"),
-        ({"privacy_version": ""}, "The privacy policy is a newer one", "consent"),
+        ({"privacy_version": "2019-01-01"}, "The privacy policy has changed", "consent"),
+        ({"privacy_version": ""}, "The privacy policy has changed", "consent"),
         ({"address": "nonsense"}, "Please check the e-mail address.", "address"),
         ({"address": f"{READER}\r\nBcc: x@example.org"}, "Please check the e-mail", "address"),
         ({"address": "a" * 400 + "@example.org"}, "Please check the e-mail", "address"),
@@ -94,7 +94,7 @@ async def test_it_speaks_russian_from_the_box_to_the_last_page(
     subscriber: Donor, mailing: MailingSystem
 ) -> None:
     page = await signs_up(subscriber, at="/newsletter?lang=ru")
-    assert "Проверьте, пожалуйста, почту" in page.text
+    assert "Проверьте почту" in page.text
     await works(subscriber.room)
     mail = subscriber.room.mails()[0]
     assert mail.parsed["Content-Language"] == "ru"

@@ -100,7 +100,7 @@ async def test_whoever_says_never_gets_no_such_mail_and_is_not_handed_over(
     await subscriber.opens(link)
     assert await states(subscriber.room) == ["confirmed"]
     page = await presses(subscriber, link)
-    assert "We will never write to you" in page.text
+    assert "We won't write to you again" in page.text
     assert keys(subscriber.room) == []
     await passes(subscriber.room, 100 * DAY)
     await signs_up(subscriber)

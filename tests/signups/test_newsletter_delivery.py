@@ -42,7 +42,7 @@ async def test_a_confirmed_address_is_handed_over_once_and_forgotten(
 ) -> None:
     room = subscriber.room
     page = await signs_up(subscriber)
-    assert "Please look into your mailbox" in page.text
+    assert "Check your e-mail" in page.text
     await works(room)
     (confirmation_mail,) = room.mails()
     assert (confirmation_mail.to, confirmation_mail.subject) == (
@@ -51,7 +51,7 @@ async def test_a_confirmed_address_is_handed_over_once_and_forgotten(
     )
     assert mailing.came == []
     shown = await confirms(subscriber)
-    assert "without the address we cannot" in shown.text
+    assert "without the address we can't" in shown.text
     await works(room)
     (message,) = mailing.verified_messages()
     assert message == {

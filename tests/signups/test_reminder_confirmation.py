@@ -40,7 +40,7 @@ async def test_looking_at_a_link_does_not_confirm_and_does_not_burn_it(reader: D
     assert await states(reader.room) == ["unconfirmed"]
     await confirms(reader, reader.room.mails()[0])
     again = await reader.opens(link)
-    assert "You have confirmed this already." in again.text
+    assert "You have already confirmed this." in again.text
 
 
 async def test_what_nobody_confirms_in_two_days_has_its_key_destroyed(reader: Donor) -> None:
@@ -73,7 +73,7 @@ async def test_a_donor_who_is_signed_in_needs_no_confirmation(reader: Donor) -> 
     page = await signs_up(reader, READER.upper())
     assert "We will remind you" in page.text
     other = await signs_up(reader, "somebody.else@example.org")
-    assert "Please look into your mailbox" in other.text
+    assert "Check your e-mail" in other.text
     await passes(reader.room, 7 * DAY)
     assert [mail.to for mail in reader.room.mails()[before:]] == [
         ["somebody.else@example.org"],
@@ -91,7 +91,7 @@ async def test_whoever_says_never_is_never_written_to_again(reader: Donor) -> No
     await reader.opens(link)
     assert await states(reader.room) == ["unconfirmed"]
     page = Page((await reader.room.web.post(link)).text)
-    assert "We will never write to you" in page.text
+    assert "We won't write to you again" in page.text
     await reader.room.advances_time(100 * DAY)
     await signs_up(reader)
     await passes(reader.room, DAY)

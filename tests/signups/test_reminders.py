@@ -30,7 +30,7 @@ pytestmark = pytest.mark.anyio
 async def test_a_reader_who_is_not_ready_is_reminded_once_and_forgotten(reader: Donor) -> None:
     room = reader.room
     page = await signs_up(reader)
-    assert "Please look into your mailbox" in page.text
+    assert "Check your e-mail" in page.text
     assert room.mails() == []
     await works(room)
     (confirmation_mail,) = room.mails()
@@ -45,7 +45,7 @@ async def test_a_reader_who_is_not_ready_is_reminded_once_and_forgotten(reader: 
     _, reminded = room.mails()
     assert reminded.to == [READER]
     assert reminded.subject == "You asked us to write to you today"
-    assert "This was the last mail." in reminded.part()
+    assert "This was the last e-mail." in reminded.part()
     assert keys(room) == []
     assert await states(room) == ["sent"]
     await passes(room, 30 * DAY)
@@ -90,7 +90,7 @@ async def test_a_reminder_says_who_made_it_and_how_to_leave_without_signing_in(
 async def test_a_second_mail_comes_a_week_later_only_to_whoever_ticked_it(reader: Donor) -> None:
     await is_reminded_in_a_week(reader, once_more="yes")
     await passes(reader.room, 7 * DAY)
-    assert "once more, on 6 December 2026, and then not again" in reader.room.mails()[-1].part()
+    assert "once more, on 6 December 2026, and not after that" in reader.room.mails()[-1].part()
     assert len(keys(reader.room)) == 1
     await passes(reader.room, 7 * DAY)
     assert len(reader.room.mails()) == 3
@@ -175,11 +175,11 @@ async def test_without_a_place_for_keys_only_the_calendar_is_offered(database: s
         open_donor_browser(room) as browser,
     ):
         page = await browser.opens("/remind")
-        assert "By mail" not in page.text
+        assert "By e-mail" not in page.text
         answer = await asks(room)
         assert (answer.status_code, answer.json()["title"]) == (
             503,
-            "Reminders by mail are not available here",
+            "E-mail reminders are not available here",
         )
         assert "Nothing was stored." in answer.json()["detail"]
 
@@ -232,7 +232,7 @@ async def test_another_day_is_chosen_from_the_mail_without_a_second_confirmation
     answer = await reader.submits(page, "/remind", when="first", address=READER)
     assert "We will remind you" in answer.text
     answer = await reader.submits(page, "/remind", when="first", address="victim@example.org")
-    assert "Please look into your mailbox" in answer.text
+    assert "Check your e-mail" in answer.text
     await passes(reader.room, 2 * DAY)
     assert [mail.to for mail in reader.room.mails()[2:]] == [["victim@example.org"], [READER]]
 

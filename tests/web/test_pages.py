@@ -220,7 +220,7 @@ async def test_another_currency_keeps_the_campaign(newsroom: Newsroom) -> None:
 async def test_the_form_says_what_the_bank_statement_will_show(newsroom: Newsroom) -> None:
     page = await open_(newsroom, "/donate")
     assert f"Your bank statement will show {newsroom.settings.statement_descriptor}" in page.text
-    assert "goes on until you stop it" in page.text
+    assert "renew until you cancel" in page.text
 
 
 async def test_stripe_is_sent_no_more_than_it_needs(newsroom: Newsroom) -> None:

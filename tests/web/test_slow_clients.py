@@ -122,7 +122,7 @@ async def test_slow_clients_are_let_go_and_keep_no_webhook_out(
     async with attack([whole, endless, announced]) as running:
         await asyncio.wait_for(asyncio.gather(*running.tasks), REAL_TIMEOUT_SECONDS)
     assert (whole.status, endless.status, announced.status) == (422, 413, 413)
-    assert b"The request is larger than it may be." in announced.received
+    assert b"The request is larger than we accept." in announced.received
 
     # One client, many connections: the newest go, and a trusted proxy's stay.
     polite = [SlowClient(readers.port, HEALTH, HEALTH, host="127.0.0.7") for _ in range(50)]

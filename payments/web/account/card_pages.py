@@ -107,7 +107,7 @@ async def _render_own(
 ) -> Response[str]:
     subscription = own_subscription.subscription
     if not subscription.may_be_charged:
-        raise SubscriptionEnded("It was stopped or has lapsed. Nothing more is charged.")
+        raise SubscriptionEnded("It was cancelled or has ended. Nothing more is charged.")
     plan = await debts.plan_for(ctx, own_subscription.subscription_id)
     return rendering.render(
         ctx,

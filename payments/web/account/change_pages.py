@@ -38,7 +38,7 @@ def render(
 ) -> Response[str]:
     """Return a page about a subscription that is live. Raises SubscriptionEnded."""
     if not own_subscription.subscription.is_live:
-        raise SubscriptionEnded("It was stopped or has lapsed. Nothing more is charged.")
+        raise SubscriptionEnded("It was cancelled or has ended. Nothing more is charged.")
     return rendering.render(
         ctx,
         template,

@@ -118,7 +118,7 @@ class ChangePages(Controller):
         own_subscription: NamedDependency[OwnSubscription],
         request: AnyRequest,
     ) -> Response[Any]:
-        """Skip the next charge, and no other."""
+        """Skip the next payment, and no other."""
         fields = await form_data(request)
         try:
             _require_unmoved_dates(own_subscription, fields)
@@ -250,8 +250,8 @@ def _redirect_done(own_subscription: OwnSubscription, done: ChangeKind) -> Redir
 def _require_unmoved_dates(own_subscription: OwnSubscription, fields: FormFields) -> None:
     if fields.get("shown", "") != change_pages.shown_date(own_subscription):
         raise InvalidField(
-            "A payment was due while this page was open, so its dates have moved. Please look "
-            "again. Nothing was changed."
+            "A payment came due while this page was open, so its dates have changed. "
+            "Please check again. Nothing was changed."
         )
 
 

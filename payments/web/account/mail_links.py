@@ -77,5 +77,5 @@ async def subscription_of_link(ctx: Context, signed: str, read_link: LinkReader)
         contribution = await session.get(Contribution, linked.contribution_id)
         subscription = await subscriptions.get_for_contribution(session, linked.contribution_id)
     if subscription is None or contribution is None or not linked.is_of(contribution.donor_id):
-        raise LinkInvalid("This link has expired or is not complete. Nothing was changed.")
+        raise LinkInvalid("This link has expired or is incomplete. Nothing was changed.")
     return subscription

@@ -45,7 +45,7 @@ class MailEvents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     operation_id="reportMailEvents",
     summary="Report bounces and complaints",
     tags=["Mail"],
-    before_request=strict_json(MailEvents, FIELD_HELP, no_effect_message="Nothing was noted."),
+    before_request=strict_json(MailEvents, FIELD_HELP, no_effect_message="Nothing was saved."),
     request_max_body_size=MAX_BODY_BYTES,
     status_code=200,
     responses=problem_responses(400, 404, 413, 415, 422, 503),

@@ -54,12 +54,12 @@ def _require_enabled(request: AnyRequest) -> None:
 @post(
     "/api/newsletter",
     operation_id="askForNewsletter",
-    summary="Ask for the newsletter",
+    summary="Get the newsletter",
     tags=["Newsletter"],
     before_request=strict_json(
         NewsletterSignup,
         FIELD_HELP,
-        no_effect_message="Nothing was noted.",
+        no_effect_message="Nothing was saved.",
         precondition=_require_enabled,
     ),
     request_max_body_size=SMALL_FORM_BYTES,

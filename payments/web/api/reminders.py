@@ -86,7 +86,7 @@ FIELD_HELP = {
     "proof": "the solution of a challenge, in base64",
     "code": "the last part of the link to stop, from the mail",
 }
-_strict_json = partial(strict_json, field_help=FIELD_HELP, no_effect_message="Nothing was noted.")
+_strict_json = partial(strict_json, field_help=FIELD_HELP, no_effect_message="Nothing was saved.")
 ERROR_RESPONSES = problem_responses(400, 404, 409, 410, 413, 415, 422, 428, 429, 503)
 
 
@@ -166,7 +166,7 @@ def _parse_schedule(ctx: Context, data: ReminderCreate) -> ReminderSchedule:
     """Return the schedule that a program asks for. Raises InvalidField."""
     if [data.on, data.month, data.every_months].count(None) != 2:
         raise InvalidField(
-            "Give exactly one of on, month and every_months. Nothing was noted.", field="on"
+            "Give exactly one of on, month and every_months. Nothing was saved.", field="on"
         )
     gift = None
     if (data.frequency, data.amount, data.currency) != (None, None, None):

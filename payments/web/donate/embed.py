@@ -67,7 +67,7 @@ WIDGET_TEXTS = {
     "go_once": gettext_noop("Continue with {amount}"),
     "go_monthly": gettext_noop("Continue with {amount} a month"),
     "go_annual": gettext_noop("Continue with {amount} a year"),
-    "number": gettext_noop("Please write an amount in digits, for example {example}"),
+    "number": gettext_noop("Please enter an amount in digits, for example {example}"),
     "ambiguous": gettext_noop("Did you mean {one} or {two}?"),
     "card": gettext_noop("Card"),
     "bank": gettext_noop("Bank"),
@@ -75,7 +75,7 @@ WIDGET_TEXTS = {
     "pay": gettext_noop("You will pay on Stripe's page."),
     "remind": gettext_noop("Remind me later"),
     "snooze": gettext_noop("Not now"),
-    "giving": gettext_noop("I already give"),
+    "giving": gettext_noop("I already support you"),
 }
 LINK_ORDER = (Frequency.MONTHLY, Frequency.ONCE, Frequency.ANNUAL)
 NO_CAMPAIGN = EmbeddedCampaign(DEFAULT_OPTIONS, MappingProxyType({}))

@@ -52,9 +52,9 @@ FREQUENCY_PHRASES = {
 }
 THANKS_PAGE_LIFETIME = timedelta(hours=24)  # then its URL tells nothing, and fills in no form
 PAYMENT_TERMS = gettext_noop(
-    "You will pay on Stripe's page, which asks for a card and an e-mail address."
+    "You will pay on Stripe's page, which asks for your card and e-mail address."
 )
-RENEWAL_TERMS = gettext_noop("A monthly or annual gift goes on until you stop it.")
+RENEWAL_TERMS = gettext_noop("Monthly and annual gifts renew until you cancel. Cancel any time.")
 FORM_FIELDS = (
     frozenset(
         {"intent", "frequency", "currency", "campaign", "variant", "article", "locale", "cover"}

@@ -58,11 +58,11 @@ STATES_WITH_NEXT_CHARGE = ("confirming", "processing", "paid")
 
 TITLES = {
     "confirming": gettext_noop("Confirming your gift"),
-    "processing": gettext_noop("Your bank was asked to pay"),
+    "processing": gettext_noop("We have asked your bank for the payment"),
     "paid": gettext_noop("Thank you"),
     "failed": gettext_noop("Nothing was charged"),
     "expired": gettext_noop("Nothing was charged"),
-    "returned": gettext_noop("Your bank took this payment back"),
+    "returned": gettext_noop("Your bank reversed this payment"),
     "refunded": gettext_noop("This gift was refunded"),
     "unnamed": gettext_noop("Thank you, if you have paid"),
     "unknown": gettext_noop("We cannot find this gift"),

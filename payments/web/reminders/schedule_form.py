@@ -62,7 +62,7 @@ def _parse_date(text: str) -> date:
             return date.fromisoformat(text.strip())
     except ValueError:
         pass
-    raise InvalidField("Write the day as year, month and day: 2027-01-31.", field="on")
+    raise InvalidField("Write the day as year-month-day, for example 2027-01-31.", field="on")
 
 
 def _prefilled_contribution(typed: FormData) -> tuple[Frequency, Money] | None:

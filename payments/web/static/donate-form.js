@@ -19,7 +19,7 @@ const WORDS = {
   go_once: "Continue with {amount}",
   go_monthly: "Continue with {amount} a month",
   go_annual: "Continue with {amount} a year",
-  number: "Please write an amount in digits, for example {example}",
+  number: "Please enter an amount in digits, for example {example}",
   ambiguous: "Did you mean {one} or {two}?",
   card: "Card",
   bank: "Bank",
@@ -27,7 +27,7 @@ const WORDS = {
   pay: "You will pay on Stripe's page.",
   remind: "Remind me later",
   snooze: "Not now",
-  giving: "I already give",
+  giving: "I already support you",
 };
 const ICONS = {
   card: "M2 5h20v14H2zM2 10h20M5 15h4",

@@ -46,7 +46,7 @@ CONFIRMATIONS = {  # by the `done` of a case's URL
         "The decision to stop is stored. Stripe was not reached, and is asked until it confirms."
     ),
     ChangeKind.PAUSED: "The contribution is paused.",
-    ChangeKind.SKIPPED: "The next charge is skipped.",
+    ChangeKind.SKIPPED: "Your next payment will be skipped.",
     ChangeKind.RESUMED: "The contribution goes on.",
     LINK_SENT: (
         "A sign-in mail is on its way to the donor. It is good for ten minutes, and its code "
@@ -168,7 +168,7 @@ class SupportPages(Controller):
         request: AnyRequest,
         case_subscription: NamedDependency[CaseSubscription],
     ) -> Response[Any]:
-        """Skip the next charge."""
+        """Skip the next payment."""
         return await _apply_change(
             ctx,
             request,
