@@ -194,15 +194,6 @@ async def customers_of(session: AsyncSession, donor_id: str) -> list[str]:
     return list(await session.scalars(query.order_by(DonorCustomer.stripe_customer_id)))
 
 
-async def find_by_address(session: AsyncSession, settings: Settings, *, address: str) -> str | None:
-    """Return the id of the donor with an address, if there is one. Raises InvalidField."""
-    hashes = await address_hashes(settings, address)
-    donor_id: str | None = await session.scalar(
-        select(Donor.id).where(Donor.address_hash.in_(hashes)).order_by(Donor.created_at).limit(1)
-    )
-    return donor_id
-
-
 async def find_by_hashes(session: AsyncSession, hashes: Sequence[bytes]) -> Donor | None:
     """Return the donor who has an address, by its hashes: the newest key's first."""
     query = select(Donor).where(Donor.address_hash.in_(hashes))

@@ -85,14 +85,15 @@ class LinkPostponed(Exception):
         self.delay = delay
 
 
-async def request_link(
-    session: AsyncSession, settings: Settings, *, address: str, browser_secret: str, now: datetime
+def request_link(
+    session: AsyncSession, hashes: Sequence[bytes], *, browser_secret: str, now: datetime
 ) -> str:
-    """Store a request for a link, a donor's or not. Returns its id. Raises InvalidField.
+    """Store a request for a link, of a donor or not, by the hashes of their address: the newest
+    key's first. Returns its id.
 
     Nothing is looked up, so that neither timing nor a lock tells who gives: the worker decides.
     """
-    newest, *older = await donors.address_hashes(settings, address)
+    newest, *older = hashes
     row = _new_link(newest, older, browser_secret=browser_secret, now=now)
     session.add(row)
     return row.id

@@ -17,7 +17,7 @@ from payments.infra import signing
 
 BLOCK_SIZE = 8  # scrypt's r: with a cost of 12, a guess takes 4 MiB and about 10 ms
 MAX_MEMORY_BYTES = 64 * 2**20
-_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="address-hash")
+THREAD = ThreadPoolExecutor(max_workers=1, thread_name_prefix="address-hash")
 
 
 async def digests(settings: Settings, purpose: str, address: str) -> list[bytes]:
@@ -25,7 +25,7 @@ async def digests(settings: Settings, purpose: str, address: str) -> list[bytes]
     key, the newest key's first: 32 bytes each.
     """
     return await asyncio.get_running_loop().run_in_executor(
-        _thread, compute, settings, purpose, address
+        THREAD, compute, settings, purpose, address
     )
 
 

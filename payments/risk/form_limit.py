@@ -8,8 +8,6 @@ for more than there are mails to confirm them with. Few are taken without a proo
 once, from however many networks: the mails of the hour are then left for those who prove or wait.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -40,19 +38,17 @@ class SignUpsLimited(PaymentsError):
         self.retry_after = retry_after
 
 
-@asynccontextmanager
-async def limited(
-    ctx: Context, request: RequestContext
-) -> AsyncIterator[tuple[AsyncSession, bool]]:
-    """Yield the transaction for what an allowed form causes, which uses its share of each limit,
-    and whether its network is past what it may send as it is.
+async def use_share(ctx: Context, request: RequestContext) -> bool:
+    """Use the share that a form has of each limit. Returns whether its network is past what it may
+    send as it is.
 
-    The address that was typed is not asked for. A refused attempt makes the queue longer. Raises
+    The address that was typed is not asked for: it is hashed after this, which costs us something,
+    while nothing is held in the database. A refused attempt makes the queue longer. Raises
     ProofOfWorkRequired, TooManyAttempts or SignUpsLimited.
     """
     try:
         async with ctx.sessions.begin() as session:
-            yield session, await _check(ctx, session, request)
+            return await _check(ctx, session, request)
     except (ProofOfWorkRequired, TooManyAttempts, SignUpsLimited):
         await rate_limit.record_refused(ctx, request)
         raise

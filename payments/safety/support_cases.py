@@ -106,14 +106,16 @@ async def open_case(
     InvalidField.
     """
     recorded_reason = f"{reason}, {ticket}" if ticket else reason.value
+    hashes = await donors.address_hashes(ctx.settings, address)
     async with ctx.sessions.begin() as session:
-        donor_id = await donors.find_by_address(session, ctx.settings, address=address)
+        donor = await donors.find_by_hashes(session, hashes)
         await session.get(Staff, colleague.id, with_for_update=True)  # counts one at a time
         hour_ago = ctx.now() - timedelta(hours=1)
         search_count = await audit_log.count_actions(
             session, RATE_LIMITED_ACTIONS, staff_id=colleague.id, since=hour_ago
         )
         if search_count < MAX_SEARCHES_PER_HOUR:
+            donor_id = None if donor is None else donor.id
             return await _create_case(
                 session, colleague, donor_id, reason=recorded_reason, now=ctx.now()
             )

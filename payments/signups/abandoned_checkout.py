@@ -5,6 +5,7 @@ ended. A paid one closes the reminder; an abandoned one schedules it for the nex
 has confirmed the address, so that mail counts as its confirmation.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
@@ -28,17 +29,18 @@ async def remind_if_abandoned(
     schedule: ReminderSchedule,
     *,
     address: str,
+    hashes: Sequence[bytes],
     contribution_id: str,
     now: datetime,
 ) -> None:
-    """Store a reminder that is scheduled if a contribution's Checkout is abandoned.
+    """Store a reminder, of an address with these hashes, that is scheduled if a contribution's
+    Checkout is abandoned.
 
     A second one of a contribution changes nothing. Raises InvalidField, KeyStoreMissing.
     """
     row_id = new_row_id()
     values = reminders.row_values(settings, row_id, schedule, address, now=now)
     values |= {"state": ReminderState.CHECKOUT_OPEN, "contribution_id": contribution_id}
-    hashes = await address_vault.address_hashes(settings, address)
     inserted = await session.scalar(
         insert(Reminder)
         .values(**values, address_hash=hashes[0])

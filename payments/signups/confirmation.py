@@ -70,7 +70,8 @@ class SignupKind(Generic[Row]):
     template: Literal["reminder_confirm", "newsletter_confirm"]
     key_settings: Callable[[Settings], Settings]  # with the key directory of the table
     address_hashes: Callable[[Settings, str], Awaitable[list[bytes]]]
-    suppression_hashes: Callable[[Settings, str], Awaitable[list[bytes]]]  # to look it up by
+    # under which it may be suppressed as well
+    other_hashes: Callable[[Settings, str], Awaitable[list[bytes]]] | None
     suppress_address: SuppressAddress
     confirm_link: Callable[[Context, str], str]  # of a row's id
     unsubscribe_link: Callable[[Context, bytes], str]  # of an address hash
@@ -192,17 +193,24 @@ async def _try_send(ctx: Context, kind: SignupKind[Row], row_id: str) -> bool:
 
 
 async def _send(ctx: Context, kind: SignupKind[Row], row_id: str) -> bool:
+    key_settings = kind.key_settings(ctx.settings)
     async with ctx.sessions.begin() as session:
         row = await _lock_unconfirmed(session, kind, row_id)
         if row is None:
             return False
-        key_settings = kind.key_settings(ctx.settings)
         address = address_vault.decrypt(key_settings, row.associated_data, row.address_ciphertext)
-        if address is None or not await _may_write_to(ctx, session, kind, address):
-            address_vault.destroy_key(key_settings, row.id)
-            await session.delete(row)  # it cannot be confirmed, so nothing of it is stored
+        if address is None:
+            await _remove(session, key_settings, row)
             return False
-    hashes = await kind.address_hashes(ctx.settings, address)
+    hashes = await kind.address_hashes(ctx.settings, address)  # slow: nothing is locked meanwhile
+    others = await kind.other_hashes(ctx.settings, address) if kind.other_hashes else []
+    async with ctx.sessions.begin() as session:
+        row = await _lock_unconfirmed(session, kind, row_id)
+        if row is None:
+            return False
+        if not await _may_write_to(ctx, session, hashes, others):
+            await _remove(session, key_settings, row)
+            return False
     mail = render.render(
         kind.template, row.language, _template_context(ctx, kind, row, address_hash=hashes[0])
     )
@@ -219,6 +227,12 @@ async def _send(ctx: Context, kind: SignupKind[Row], row_id: str) -> bool:
                 session, ctx.settings, hashes, SuppressionReason.BOUNCED, now=ctx.now()
             )
     return result is SendResult.ACCEPTED
+
+
+async def _remove(session: AsyncSession, key_settings: Settings, row: Row) -> None:
+    """Delete a sign-up with its key: it cannot be confirmed, so nothing of it is stored."""
+    address_vault.destroy_key(key_settings, row.id)
+    await session.delete(row)
 
 
 async def _lock_unconfirmed(
@@ -239,15 +253,13 @@ async def _lock_unconfirmed(
 
 
 async def _may_write_to(
-    ctx: Context, session: AsyncSession, kind: SignupKind[Row], address: str
+    ctx: Context, session: AsyncSession, hashes: Sequence[bytes], others: Sequence[bytes]
 ) -> bool:
-    """Whether an address is not suppressed, and was not written to lately."""
+    """Whether an address, by its hashes, is not suppressed, and was not written to lately."""
     now = ctx.now()
-    if await suppression.is_suppressed(
-        session, await kind.suppression_hashes(ctx.settings, address), now=now
-    ):
+    if await suppression.is_suppressed(session, [*hashes, *others], now=now):
         return False
-    return await may_send(session, await kind.address_hashes(ctx.settings, address), now=now)
+    return await may_send(session, hashes, now=now)
 
 
 async def _mark_sent(

@@ -153,15 +153,16 @@ async def sign_up(
     settings: Settings,
     *,
     address: str,
+    hashes: Sequence[bytes],
     deprioritised: bool,
     now: datetime,
     locale: str,
 ) -> None:
-    """Store a sign-up whose address is to be confirmed. The same work for every address.
+    """Store a sign-up whose address, with these hashes, is to be confirmed. The same work for every
+    address.
 
     Of several of one address that nobody has confirmed, the last is stored. Raises InvalidField.
     """
-    hashes = await address_hashes(settings, address)
     await db.advisory_lock(session, hashes[0])
     unconfirmed_id = await session.scalar(
         select(NewsletterSignup.id).where(
@@ -294,21 +295,13 @@ def close(row: NewsletterSignup, state: SignupState, *, now: datetime) -> None:
 # --- its confirmation -----------------------------------------------------------------------------
 
 
-async def _suppression_hashes(settings: Settings, address: str) -> list[bytes]:
-    """Return the hashes under which the newsletter or a reminder may have suppressed an address."""
-    return [
-        *await address_hashes(settings, address),
-        *await address_vault.address_hashes(settings, address),
-    ]
-
-
 KIND = SignupKind(
     table=NewsletterSignup,
     is_unconfirmed=NewsletterSignup.state == SignupState.UNCONFIRMED,
     template="newsletter_confirm",
     key_settings=key_settings,
     address_hashes=address_hashes,
-    suppression_hashes=_suppression_hashes,
+    other_hashes=address_vault.address_hashes,  # a reminder's
     suppress_address=suppress_address,
     confirm_link=confirm_link,
     unsubscribe_link=unsubscribe_link,

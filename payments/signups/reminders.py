@@ -142,15 +142,16 @@ async def sign_up(
     schedule: ReminderSchedule,
     *,
     address: str,
+    hashes: Sequence[bytes],
     deprioritised: bool = False,
     now: datetime,
 ) -> None:
-    """Store a reminder whose address is to be confirmed. The same work for every address.
+    """Store a reminder whose address, with these hashes, is to be confirmed. The same work for
+    every address.
 
     Of several of one address that nobody has confirmed, the last is stored. Raises InvalidField,
     KeyStoreMissing.
     """
-    hashes = await address_vault.address_hashes(settings, address)
     await db.advisory_lock(session, hashes[0])
     unconfirmed_id = await session.scalar(
         select(Reminder.id).where(
@@ -179,13 +180,14 @@ async def sign_up_verified(
     schedule: ReminderSchedule,
     *,
     address: str,
+    hashes: Sequence[bytes],
     now: datetime,
 ) -> None:
     """Schedule a reminder of somebody who has just shown that the mailbox is theirs.
 
-    It supersedes every other of the address. Raises InvalidField, KeyStoreMissing.
+    It supersedes every other of the address, which has these hashes. Raises InvalidField,
+    KeyStoreMissing.
     """
-    hashes = await address_vault.address_hashes(settings, address)
     await db.advisory_lock(session, hashes[0])
     await _close_all(session, settings, hashes, ReminderState.SUPERSEDED, now=now)
     values = row_values(settings, new_row_id(), schedule, address, now=now)
@@ -298,14 +300,14 @@ async def reactivate(
     *,
     address_hash: bytes,
     address: str,
+    hashes: Sequence[bytes],
     now: datetime,
 ) -> bool:
     """Schedule a cancelled reminder again. `address_hash` is the one in the code of its mail.
 
-    Returns whether it was: the address must be the one the mail went to, the reminder cancelled,
-    and one of its days still to come. Raises InvalidField.
+    Returns whether it was: the address, with these hashes, must be the one the mail went to, the
+    reminder cancelled, and one of its days still to come. Raises InvalidField.
     """
-    hashes = await address_vault.address_hashes(settings, address)
     await db.advisory_lock(session, hashes[0])
     row = await session.get(Reminder, reminder_id, with_for_update=True)
     if address_hash not in hashes or row is None or row.state is not ReminderState.CANCELLED:

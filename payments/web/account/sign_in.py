@@ -16,9 +16,10 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Redirect
 
+from payments.core.email import normalise_email
 from payments.core.errors import InvalidField, LinkInvalid, PaymentsError, Unauthenticated
 from payments.core.settings import Settings
-from payments.donors import sign_in
+from payments.donors import donors, sign_in
 from payments.infra.context import Context
 from payments.mail import outbox
 from payments.mail.outbox import MailKind
@@ -209,10 +210,11 @@ async def _request_link(
     The mail is in the language of the page, whatever language they gave in. Raises InvalidField,
     ProofOfWorkRequired.
     """
-    async with form_limit.limited(ctx, request_context) as (session, _is_past):
-        link_id = await sign_in.request_link(
-            session, ctx.settings, address=address, browser_secret=browser, now=ctx.now()
-        )
+    normalise_email(address)  # one that is none uses up nothing
+    await form_limit.use_share(ctx, request_context)
+    hashes = await donors.address_hashes(ctx.settings, address)
+    async with ctx.sessions.begin() as session:
+        link_id = sign_in.request_link(session, hashes, browser_secret=browser, now=ctx.now())
         await outbox.enqueue(
             session,
             MailKind.SIGN_IN,

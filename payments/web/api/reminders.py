@@ -150,6 +150,7 @@ class RemindersApi(Controller):
     ) -> ReminderAccepted:
         """Nobody but the holder of a mail can, and only with the address it went to."""
         reminder_id, address_hash = reminder_links.parse_code(ctx, data.code)
+        hashes = await address_vault.address_hashes(ctx.settings, data.address)
         async with ctx.sessions.begin() as session:
             await reminders.reactivate(
                 session,
@@ -157,6 +158,7 @@ class RemindersApi(Controller):
                 reminder_id,
                 address_hash=address_hash,
                 address=data.address,
+                hashes=hashes,
                 now=ctx.now(),
             )
         return ReminderAccepted("noted")

@@ -68,12 +68,14 @@ async def store_reminder(
     """Store a reminder, if there is one, until it is known whether the reader finished."""
     if reminder is None:
         return
+    hashes = await address_vault.address_hashes(ctx.settings, reminder.address)
     async with ctx.sessions.begin() as session:
         await abandoned_checkout.remind_if_abandoned(
             session,
             ctx.settings,
             reminder.schedule,
             address=reminder.address,
+            hashes=hashes,
             contribution_id=contribution_id,
             now=ctx.now(),
         )

@@ -18,15 +18,18 @@ async def sign_up(
     """Store a sign-up that is to be confirmed.
 
     Raises InvalidField for an address that is none, or without consent to the current policy, and
-    what `form_limit.limited` raises.
+    what `form_limit.use_share` raises.
     """
     normal_address = address_vault.validated_email(address)
     newsletter.require_consent(ctx.settings, agreed=agreed, privacy_version=privacy_version)
-    async with form_limit.limited(ctx, request_context) as (session, is_past):
+    is_past = await form_limit.use_share(ctx, request_context)
+    hashes = await newsletter.address_hashes(ctx.settings, normal_address)
+    async with ctx.sessions.begin() as session:
         await newsletter.sign_up(
             session,
             ctx.settings,
             address=normal_address,
+            hashes=hashes,
             deprioritised=is_past,
             now=ctx.now(),
             locale=locale,

@@ -70,11 +70,17 @@ class ReminderPages(Controller):
         try:
             schedule = schedule_form.parse_schedule(ctx, typed)
             address = address_vault.validated_email(typed["address"])
-            is_owner = await _is_verified_owner(ctx, request, typed["code"], address)
+            hashes = await _hashes_if_owned(ctx, request, typed["code"], address)
+            is_owner = bool(hashes)
             if is_owner:
                 async with ctx.sessions.begin() as session:
                     await reminders.sign_up_verified(
-                        session, ctx.settings, schedule, address=address, now=ctx.now()
+                        session,
+                        ctx.settings,
+                        schedule,
+                        address=address,
+                        hashes=hashes,
+                        now=ctx.now(),
                     )
             else:
                 await sign_up.sign_up(ctx, request_context, schedule, address)
@@ -162,15 +168,17 @@ class ReminderPages(Controller):
     ) -> Response[str]:
         """Take a cancellation back, with the address of its mail. One answer for every address."""
         reminder_id, address_hash = reminder_links.parse_code(ctx, code)
-        typed = await forms.form_data(request)
+        address = (await forms.form_data(request)).get("address", "")
         try:
+            hashes = await address_vault.address_hashes(ctx.settings, address)
             async with ctx.sessions.begin() as session:
                 await reminders.reactivate(
                     session,
                     ctx.settings,
                     reminder_id,
                     address_hash=address_hash,
-                    address=typed.get("address", ""),
+                    address=address,
+                    hashes=hashes,
                     now=ctx.now(),
                 )
         except InvalidField as error:
@@ -230,22 +238,29 @@ def _render_form(
     )
 
 
-async def _is_verified_owner(ctx: Context, request: AnyRequest, code: str, address: str) -> bool:
-    """Whether the sender holds the code of a mail to an address, or is signed in as its donor."""
-    hashes = await address_vault.address_hashes(ctx.settings, address)
+async def _hashes_if_owned(
+    ctx: Context, request: AnyRequest, code: str, address: str
+) -> list[bytes]:
+    """Return the hashes of an address if the sender holds the code of a mail to it, or is signed in
+    as its donor; none for anybody else, for whom it is not hashed unless the limits allow it.
+    """
     if code:
         try:
-            return reminder_links.parse_code(ctx, code)[1] in hashes
+            address_hash = reminder_links.parse_code(ctx, code)[1]
         except LinkInvalid:
-            return False
+            return []
+        hashes = await address_vault.address_hashes(ctx.settings, address)
+        return hashes if address_hash in hashes else []
     if not csrf.is_same_origin(request):  # its form has no guard: most readers have no session
-        return False
+        return []
     try:
         donor = await sign_in.current_donor(ctx, request)
     except Unauthenticated:
-        return False
+        return []
+    hashes = await address_vault.address_hashes(ctx.settings, address)
     async with ctx.sessions() as session:
-        return await reminders.is_address_of_donor(session, hashes, donor.donor_id)
+        is_owner = await reminders.is_address_of_donor(session, hashes, donor.donor_id)
+    return hashes if is_owner else []
 
 
 @get("/back/{packed:str}", include_in_schema=False)
