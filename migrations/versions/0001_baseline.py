@@ -499,11 +499,11 @@ def drop_tables() -> None:
             balance_transactions, unposted_transactions, ledger_entries, disputes,
             fraud_warnings, import_cursors, payouts, payout_transactions, refunds, daily_totals,
             daily_totals_positions, integrity_checks, month_snapshots, period_closings,
-            verified_heads, late_entries, muted_subscriptions, outbox_mails, emergency_stops,
-            quarantines, rate_limit_buckets, risk_state, used_tokens, emergency_stop_items,
-            confirmation_mails, newsletter_signups, reminder_counts, suppressed_addresses,
-            reminders, support_cases, alerts, audit_entries, schedule_failures, stripe_accounts,
-            stripe_events
+            verified_heads, late_entries, mail_refusals, muted_subscriptions, outbox_mails,
+            emergency_stops, quarantines, rate_limit_buckets, risk_state, used_tokens,
+            emergency_stop_items, confirmation_mails, newsletter_signups, reminder_counts,
+            suppressed_addresses, reminders, support_cases, alerts, audit_entries,
+            schedule_failures, stripe_accounts, stripe_events
     """)
 
 
@@ -1262,6 +1262,15 @@ def accounting_tables() -> None:
 
 def mail_tables() -> None:
     op.create_table(
+        "mail_refusals",
+        required("mail_hash", sa.String(64)),
+        required("status", sa.String(16)),
+        required("first_at", TIMESTAMP),
+        required("last_at", TIMESTAMP),
+        sa.PrimaryKeyConstraint("mail_hash", name=op.f("pk_mail_refusals")),
+    )
+    op.create_index(op.f("ix_mail_refusals_status"), "mail_refusals", ["status"])
+    op.create_table(
         "muted_subscriptions",
         required("stripe_subscription_id", STRIPE_ID),
         required("muted_at", TIMESTAMP),
@@ -1573,16 +1582,16 @@ def infra_tables() -> None:
             one_of(
                 "kind_is_known",
                 "imported adoption_mismatch suspense unattributed integrity_check_failed "
-                "retries_exhausted "
-                "mail_undeliverable missing_at_stripe card_testing "
-                "charged_after_cancellation change_not_made debt_left activity_during_stop "
-                "stop_incomplete confirmation_limit_reached sign_in_link_limit_reached "
-                "newsletter_delivery_failed refund_failed dispute_opened evidence_due "
-                "dispute_lost fraud_warning payout_failed webhook_endpoint_drift "
-                "quarantined statement_descriptor passkey_cloned donor_view_limit_reached "
-                "descriptor_review_due stripe_unavailable stripe_key_refused "
-                "stripe_permission_missing stripe_value_unknown object_failed "
-                "schedule_failed import_stalled webhooks_missing readers_hidden",
+                "retries_exhausted mail_undeliverable mail_refused missing_at_stripe "
+                "card_testing charged_after_cancellation change_not_made debt_left "
+                "activity_during_stop stop_incomplete confirmation_limit_reached "
+                "sign_in_link_limit_reached newsletter_delivery_failed refund_failed "
+                "dispute_opened evidence_due dispute_lost fraud_warning payout_failed "
+                "webhook_endpoint_drift quarantined statement_descriptor passkey_cloned "
+                "donor_view_limit_reached descriptor_review_due stripe_unavailable "
+                "stripe_key_refused stripe_permission_missing stripe_value_unknown "
+                "object_failed schedule_failed import_stalled webhooks_missing "
+                "readers_hidden",
             ),
         ),
         required("object_id", sa.String(255)),

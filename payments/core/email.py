@@ -20,9 +20,10 @@ BLANK_CATEGORIES = frozenset({"Zs", "Zl", "Zp"})
 def normalise_email(address: str) -> str:
     """Return the normal form of an address.
 
-    No surrounding blanks and no invisible characters, NFKC, in lower case, the domain in IDNA
-    (UTS 46). Raises InvalidField, whose message repeats no part of it, for what is no address. The
-    result has the form of an address; it need not exist.
+    No surrounding blanks and no invisible characters, full-width letters as plain ones, in lower
+    case, the domain in IDNA (UTS 46). No other letter becomes another one: `weiß` and `weiss`, or
+    a ligature and its letters, are two mailboxes. Raises InvalidField, whose message repeats no
+    part of it, for what is no address. The result has the form of an address; it need not exist.
     """
     local, at, domain = _fold(address).rpartition("@")
     local = _without_joiners(local).lower()
@@ -61,12 +62,19 @@ def _fold(address: str) -> str:
     trimmed = address.strip()
     if "\r" in trimmed or "\n" in trimmed:  # a second line is somebody's header, never a slip
         raise _invalid_address()
-    text = unicodedata.normalize("NFKC", "".join(filter(_is_seen, trimmed))).strip()
+    seen = "".join(_plain_width(letter) for letter in trimmed if _is_seen(letter))
+    text = unicodedata.normalize("NFC", seen).strip()
     if len(text) > MAX_ADDRESS_LENGTH or any(
         not _is_seen(c) or unicodedata.category(c) in BLANK_CATEGORIES for c in text
     ):
         raise _invalid_address()
     return text
+
+
+def _plain_width(letter: str) -> str:
+    """Return a letter as it is typed outside East Asia: another width is the same letter."""
+    is_other_width = unicodedata.decomposition(letter).startswith(("<wide>", "<narrow>"))
+    return unicodedata.normalize("NFKC", letter) if is_other_width else letter
 
 
 def _is_seen(letter: str) -> bool:

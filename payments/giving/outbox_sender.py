@@ -19,9 +19,10 @@ from payments.giving import sign_in_mail, subscription_mail, subscriptions
 from payments.infra import alerts, job_queue
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
-from payments.mail import outbox, smtp
+from payments.mail import delivery, outbox, smtp
 from payments.mail.outbox import MailKind, MailStatus, OutboxMail, Undeliverable
 from payments.mail.render import AddressedMail
+from payments.mail.smtp import SendResult
 
 log = structlog.get_logger("payments.giving.outbox_sender")
 RESEND_AFTER = timedelta(minutes=10)  # before a pending mail's job is enqueued again
@@ -102,9 +103,8 @@ async def _get_pending(ctx: Context, mail_id: str) -> OutboxMail | None:
 async def _deliver(ctx: Context, mail: OutboxMail, addressed: AddressedMail) -> MailStatus:
     locale = i18n.negotiate_locale(mail.language)
     envelope = smtp.Envelope(mail.id, addressed.address, language=locale, written_at=ctx.now())
-    async with smtp.connection(ctx.settings) as server:
-        accepted = await smtp.send(server, ctx.settings, addressed.rendered, envelope)
-    return MailStatus.SENT if accepted else MailStatus.UNDELIVERABLE
+    result = await delivery.send(ctx, addressed.rendered, envelope)
+    return MailStatus.SENT if result is SendResult.ACCEPTED else MailStatus.UNDELIVERABLE
 
 
 async def _record_outcome(ctx: Context, mail: OutboxMail, outcome: MailStatus) -> None:

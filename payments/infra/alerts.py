@@ -28,6 +28,7 @@ class AlertKind(StrEnum):
     INTEGRITY_CHECK_FAILED = "integrity_check_failed"
     RETRIES_EXHAUSTED = "retries_exhausted"
     MAIL_UNDELIVERABLE = "mail_undeliverable"
+    MAIL_REFUSED = "mail_refused"
     MISSING_AT_STRIPE = "missing_at_stripe"
     CARD_TESTING = "card_testing"
     CHARGED_AFTER_CANCELLATION = "charged_after_cancellation"
@@ -136,6 +137,9 @@ MESSAGES = {
     AlertKind.MISSING_AT_STRIPE: "Stripe does not have something that we have.",
     AlertKind.MAIL_UNDELIVERABLE: (
         "A donor was owed a mail about their gift, and it could not be delivered."
+    ),
+    AlertKind.MAIL_REFUSED: (
+        "The mail server refuses mails with this code. They wait and are tried again."
     ),
     AlertKind.RETRIES_EXHAUSTED: (
         "Something at Stripe was not read, or a mail not sent, after many attempts."

@@ -1,10 +1,12 @@
-"""Mail to donors: the outbox, templates, rendering, SMTP, signed links, muted subscriptions.
+"""Mail to donors: the outbox, templates, rendering, delivery, signed links, mutes.
 
-links   signed for one purpose, without signing in
-muted   subscriptions about which no mail is sent
-outbox  mails to send, one for each cause
-render  a template, a subject, paragraphs
-smtp    one connection and one mail
+delivery  one mail handed to the mail server, once or at least once
+links     signed for one purpose, without signing in
+muted     subscriptions about which no mail is sent
+outbox    mails to send, one for each cause
+refusals  what a mail server's "no" is about
+render    a template, a subject, paragraphs
+smtp      one connection and one mail
 
 A mail is a row, one for each cause, written in the cause's transaction; it is rendered, addressed
 and sent later. The outbox holds no address and no text. It imports infra and core.

@@ -4,13 +4,14 @@ The sender is the one neutral name of the settings, and a mail loads nothing fro
 about somebody's own payments has no unsubscribe header; a reminder has one.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from email import policy
-from email.headerregistry import Address
+from email.headerregistry import Address, BaseHeader, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
+from email.policy import Policy
 from email.utils import parseaddr
 from enum import Enum
 from urllib.parse import unquote, urlsplit
@@ -21,6 +22,8 @@ import structlog
 from payments.core.email import normalise_email
 from payments.core.errors import InvalidField
 from payments.core.settings import Settings
+from payments.mail import refusals
+from payments.mail.refusals import Refusal
 from payments.mail.render import RenderedMail
 
 log = structlog.get_logger("payments.mail.smtp")
@@ -28,7 +31,20 @@ SmtpClient = aiosmtplib.SMTP
 RESPONSE_TIMEOUT = 20.0  # seconds, for each response
 DEFAULT_PORTS = {"smtp": 587, "smtps": 465}
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
-MESSAGE_POLICY = policy.SMTP.clone(cte_type="7bit")  # any server can carry it
+
+
+class UrlHeader(UnstructuredHeader, BaseHeader):
+    """A header of an address, in one line: RFC 2369 allows no encoded words in it."""
+
+    def fold(self, *, policy: Policy) -> str:
+        """Return the line as it is sent."""
+        return f"{self.name}: {self}{policy.linesep}"
+
+
+HEADERS = HeaderRegistry()
+HEADERS.map_to_type("list-unsubscribe", UrlHeader)
+# any server can carry it
+MESSAGE_POLICY = policy.SMTP.clone(cte_type="7bit", header_factory=HEADERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +64,14 @@ class SendResult(Enum):
     ACCEPTED = "accepted"
     NO_SUCH_MAILBOX = "no such mailbox"
     NOT_CLAIMED = "not claimed"  # nothing was sent: no longer wanted, or another process sends it
+
+
+class NoSuchMailbox(Exception):
+    """The mail server says that there is no such mailbox."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__("There is no such mailbox.")
+        self.refusal = refusal
 
 
 def is_configured(settings: Settings) -> bool:
@@ -79,22 +103,17 @@ async def connection(settings: Settings) -> AsyncIterator[SmtpClient]:
 
 async def send(
     server: SmtpClient, settings: Settings, rendered: RenderedMail, envelope: Envelope
-) -> bool:
-    """Send one mail. Returns False for a mailbox that does not exist; raises if not accepted."""
+) -> SendResult:
+    """Send one mail. Raises NoSuchMailbox, and aiosmtplib's errors if it is not accepted."""
     mail = build_message(settings, rendered, envelope)
     if mail is None:
-        return False
+        return SendResult.NO_SUCH_MAILBOX
     (mailbox,) = mail["To"].addresses
-    try:
+    with _missing_mailbox_raised():
         await server.sendmail(
             sender_address(settings).addr_spec, [mailbox.addr_spec], mail.as_bytes()
         )
-    except aiosmtplib.SMTPRecipientsRefused as error:
-        if any(answer.code < 500 for answer in error.recipients):
-            raise
-        log.info("recipient_rejected")
-        return False
-    return True
+    return SendResult.ACCEPTED
 
 
 async def send_at_most_once(
@@ -103,26 +122,40 @@ async def send_at_most_once(
     rendered: RenderedMail,
     envelope: Envelope,
     claim: Callable[[], Awaitable[bool]],
+    give_back: Callable[[], Awaitable[None]],
 ) -> SendResult:
     """Send one mail at most once: it is claimed after the server has accepted its recipient and
-    before the server gets its content. Raises if it is not accepted; a claim then stays.
+    before the server gets its content. Raises as `send` does; the claim stays unless the server
+    has refused the content.
     """
     mail = build_message(settings, rendered, envelope)
     if mail is None:
         return SendResult.NO_SUCH_MAILBOX
     (mailbox,) = mail["To"].addresses
     await server.mail(sender_address(settings).addr_spec)
-    try:
+    with _missing_mailbox_raised():
         await server.rcpt(mailbox.addr_spec)
-    except aiosmtplib.SMTPRecipientRefused as error:
-        if error.code < 500:
-            raise
-        log.info("recipient_rejected")
-        return SendResult.NO_SUCH_MAILBOX
     if not await claim():
         return SendResult.NOT_CLAIMED
-    await server.data(mail.as_bytes())
+    try:
+        await server.data(mail.as_bytes())
+    except aiosmtplib.SMTPDataError:
+        await give_back()
+        raise
     return SendResult.ACCEPTED
+
+
+@contextmanager
+def _missing_mailbox_raised() -> Iterator[None]:
+    """Raise NoSuchMailbox for a recipient that is refused because there is none."""
+    try:
+        yield
+    except (aiosmtplib.SMTPRecipientRefused, aiosmtplib.SMTPRecipientsRefused) as error:
+        refusal = refusals.refusal_of(error)
+        if refusal is None or not refusal.is_no_mailbox:
+            raise
+        log.info("recipient_rejected")
+        raise NoSuchMailbox(refusal) from None
 
 
 def build_message(
@@ -164,6 +197,6 @@ def _parse_mailbox(address: str) -> Address | None:
     except InvalidField:
         return None
     typed = address.strip().rpartition("@")[0]
-    if typed.casefold() == local:  # capitals are left to the mail server
+    if typed.lower() == local:  # capitals are left to the mail server
         local = typed
     return Address(username=local, domain=domain) if local.isascii() else None

@@ -111,6 +111,7 @@ SUBSCRIPTION_MAILS = DataClass(
     {
         "outbox_mails": "id key kind status subscription_id object_id language created_at"
         " expires_at sent_at",
+        "mail_refusals": "mail_hash status first_at last_at",
     },
 )
 SHORT_LIVED = DataClass(

@@ -23,7 +23,8 @@ from payments.core.settings import Settings
 from payments.infra import alerts, db
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
-from payments.mail import render, smtp
+from payments.mail import delivery, render, smtp
+from payments.mail.delivery import Claim
 from payments.mail.smtp import Envelope, SendResult
 from payments.signups import address_vault, suppression
 from payments.signups.signup import CONFIRMATION_LIFETIME, Signup
@@ -109,6 +110,11 @@ async def reserve(session: AsyncSession, hashes: Sequence[bytes], *, now: dateti
         .returning(ConfirmationMail.address_hash)
     )
     return reserved_id is not None
+
+
+async def release(session: AsyncSession, hashes: Sequence[bytes]) -> None:
+    """Give back a reserved mail that the mail server refused."""
+    await session.execute(delete(ConfirmationMail).where(ConfirmationMail.address_hash.in_(hashes)))
 
 
 async def is_delayed(
@@ -219,8 +225,10 @@ async def _send(ctx: Context, kind: SignupKind[Row], row_id: str) -> bool:
     async def mark_sent() -> bool:
         return await _mark_sent(ctx, kind, row_id, hashes)
 
-    async with smtp.connection(ctx.settings) as server:
-        result = await smtp.send_at_most_once(server, ctx.settings, mail, envelope, mark_sent)
+    async def unmark() -> None:
+        await _unmark(ctx, kind, row_id, hashes)
+
+    result = await delivery.send_at_most_once(ctx, mail, envelope, Claim(mark_sent, unmark))
     if result is SendResult.NO_SUCH_MAILBOX:
         async with ctx.sessions.begin() as session:
             await kind.suppress_address(
@@ -275,6 +283,20 @@ async def _mark_sent(
             .returning(table.id)
         )
         return marked is not None and await reserve(session, hashes, now=ctx.now())
+
+
+async def _unmark(
+    ctx: Context, kind: SignupKind[Row], row_id: str, hashes: Sequence[bytes]
+) -> None:
+    """Undo the mark of a mail that the server refused: it is sent another time."""
+    table = kind.table
+    async with ctx.sessions.begin() as session:
+        await session.execute(
+            update(table)
+            .where(table.id == row_id, kind.is_unconfirmed)
+            .values(confirmation_sent_at=None)
+        )
+        await release(session, hashes)
 
 
 def _template_context(

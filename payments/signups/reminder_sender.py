@@ -22,7 +22,8 @@ from payments.giving import donor_payments
 from payments.giving.contributions import Contribution, ContributionStatus
 from payments.infra import job_queue
 from payments.infra.context import Context
-from payments.mail import render, smtp
+from payments.mail import delivery, render, smtp
+from payments.mail.delivery import Claim
 from payments.mail.smtp import Envelope, SendResult
 from payments.signups import (
     address_vault,
@@ -148,8 +149,10 @@ async def _deliver(ctx: Context, row: Reminder, address: str, hashes: Sequence[b
     async def mark_sent() -> bool:
         return await _mark_sent(ctx, row, hashes)
 
-    async with smtp.connection(ctx.settings) as server:
-        result = await smtp.send_at_most_once(server, ctx.settings, mail, envelope, mark_sent)
+    async def unmark() -> None:
+        await _unmark(ctx, row, address, hashes)
+
+    result = await delivery.send_at_most_once(ctx, mail, envelope, Claim(mark_sent, unmark))
     if result is SendResult.NO_SUCH_MAILBOX:
         async with ctx.sessions.begin() as session:
             await reminders.suppress_address(
@@ -171,6 +174,29 @@ async def _mark_sent(ctx: Context, reminder: Reminder, hashes: Sequence[bytes]) 
         _advance_slot(ctx, row, final_state=ReminderState.SENT)
         await reminder_stats.record_step(session, ctx.settings, ReminderStep.SENT, now=ctx.now())
     return True
+
+
+async def _unmark(ctx: Context, reminder: Reminder, address: str, hashes: Sequence[bytes]) -> None:
+    """Undo the mark of a mail whose text the server refused: it is sent another time.
+
+    Of a reminder that was over with it, the address is encrypted anew.
+    """
+    async with ctx.sessions.begin() as session:
+        row = await session.get(Reminder, reminder.id, with_for_update=True)
+        if row is None or row.slot != reminder.slot + 1:
+            return
+        if row.state is ReminderState.SENT:
+            row.state, row.ended_at, row.address_hash = ReminderState.SCHEDULED, None, hashes[0]
+            row.contribution_id = reminder.contribution_id
+            row.address_ciphertext = address_vault.encrypt(
+                ctx.settings, row.associated_data, address
+            )
+        elif row.state is not ReminderState.SCHEDULED:
+            return  # its owner ended it meanwhile
+        row.slot, row.due_on, row.sent_count = reminder.slot, reminder.due_on, row.sent_count - 1
+        if not row.verified:
+            await confirmation.release(session, hashes)
+        await reminder_stats.take_back_step(session, ctx.settings, ReminderStep.SENT, now=ctx.now())
 
 
 def _advance_slot(ctx: Context, row: Reminder, *, final_state: ReminderState) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, func, select
+from sqlalchemy import CheckConstraint, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -71,6 +71,17 @@ async def record_step(
             index_elements=["month", "step"], set_={"number": ReminderCount.number + 1}
         )
     )
+
+
+async def take_back_step(
+    session: AsyncSession, settings: Settings, step: ReminderStep, *, now: datetime
+) -> None:
+    """Take back a step of this month that was counted and did not come to be."""
+    month = calendar.first_of_month(now.astimezone(settings.accounting_zoneinfo).date())
+    of_month = (ReminderCount.month == month) & (ReminderCount.step == step)
+    await session.execute(delete(ReminderCount).where(of_month, ReminderCount.number == 1))
+    several = update(ReminderCount).where(of_month, ReminderCount.number > 1)
+    await session.execute(several.values(number=ReminderCount.number - 1))
 
 
 async def monthly_stats(

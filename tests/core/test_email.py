@@ -36,6 +36,9 @@ def test_a_domain_of_any_script_is_written_as_mail_servers_know_it() -> None:
         ("reader@\u03b1\u03c2.example", "reader@xn--mxa8a.example"),
         ("reader@\u0646\u0627\u0645\u200c\u0647.example", "reader@xn--mgb4dbg8904a.example"),
         ("wei\u00df@example.org", "wei\u00df@example.org"),
+        ("wei\u017fs@example.org", "wei\u017fs@example.org"),  # a long s
+        ("\ufb01ona@example.org", "\ufb01ona@example.org"),  # a ligature
+        ("reader\u00b2@example.org", "reader\u00b2@example.org"),
     ],
 )
 def test_two_domains_or_names_never_become_one(typed: str, normal: str) -> None:

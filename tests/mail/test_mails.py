@@ -303,7 +303,7 @@ async def test_a_name_is_in_no_mail_whatever_it_tries(newsroom: Newsroom) -> Non
 
 
 async def test_a_mailbox_that_does_not_exist_is_not_tried_for_hours(newsroom: Newsroom) -> None:
-    newsroom.mail_server.rejections[ADDRESS] = "550 no such mailbox"
+    newsroom.mail_server.rejections[ADDRESS] = "550 5.1.1 no such mailbox"
     gift = await subscribe_monthly(newsroom)
     await months_pass(newsroom, 1)
     assert await mail_statuses(newsroom) == {"payment_failed": "undeliverable"}
@@ -330,14 +330,47 @@ async def test_a_donor_without_an_address_is_not_forgotten(newsroom: Newsroom) -
     assert await donors_without_mail(newsroom) == [gift.id]  # once
 
 
-async def test_a_mailbox_that_is_full_for_now_is_tried_again(newsroom: Newsroom) -> None:
-    newsroom.mail_server.rejections[ADDRESS] = "452 mailbox full"
-    await subscribe_monthly(newsroom)
+async def test_a_refusal_that_is_not_about_the_mailbox_keeps_the_mail_and_calls_a_person(
+    newsroom: Newsroom,
+) -> None:
+    server = newsroom.mail_server
+    server.refusal = "452 4.2.2 mailbox full"
+    gift = await subscribe_monthly(newsroom)
     await months_pass(newsroom, 1)
-    assert await mail_statuses(newsroom) == {"payment_failed": "pending"}
-    newsroom.mail_server.rejections.clear()
+    for refusal, looks in (
+        ("452 4.2.2 mailbox full", []),
+        ("552 5.2.2 mailbox full", []),
+        ("550 no such mailbox", []),  # without an enhanced status it may be about anything
+        ("554 relay denied", ["554"]),
+        ("554 5.7.1 relay access denied", ["5.7.1", "554"]),
+        ("550 5.4.5 daily user sending limit exceeded", ["5.4.5", "5.7.1", "554"]),
+    ):
+        server.refusal = refusal
+        await run_scheduled_jobs(newsroom)
+        assert await mail_statuses(newsroom) == {"payment_failed": "pending"}
+        assert await refusals_to_look_at(newsroom) == looks
+    server.refusal, server.content_refusal = "", "550 5.7.26 unauthenticated mail is prohibited"
+    await run_scheduled_jobs(newsroom)
+    assert "5.7.26" in await refusals_to_look_at(newsroom)
+    server.content_refusal, server.refusal = "", "450 4.2.0 greylisted"
+    await newsroom.advances_time(timedelta(days=1))
+    await run_scheduled_jobs(newsroom)
+    assert "4.2.0" in await refusals_to_look_at(newsroom)  # for a day
+    server.refusal = ""
     await run_scheduled_jobs(newsroom)
     assert len(newsroom.mails()) == 1
+    assert await mail_statuses(newsroom) == {"payment_failed": "sent"}
+    assert await refusals_to_look_at(newsroom) == []
+    assert await donors_without_mail(newsroom) == []
+    assert gift.id not in str(await newsroom.rows("SELECT object_id FROM alerts"))
+
+
+async def refusals_to_look_at(room: Newsroom) -> list[object]:
+    """The codes of the mail server's refusals with an open alert."""
+    rows = await room.rows(
+        "SELECT object_id FROM alerts WHERE kind = 'mail_refused' AND closed_at IS NULL ORDER BY 1"
+    )
+    return [row[0] for row in rows]
 
 
 # --- when the mail server is away -----------------------------------------------------------------

@@ -13,9 +13,9 @@ from aiosmtpd.smtp import AuthResult, LoginPassword
 from pydantic import SecretStr
 
 from payments.core.settings import Settings
-from payments.mail import smtp
+from payments.mail import refusals, smtp
 from payments.mail.render import RenderedMail
-from payments.mail.smtp import Envelope
+from payments.mail.smtp import Envelope, SendResult
 from tests.support.newsroom import MailServer, settings_for
 
 pytestmark = pytest.mark.anyio
@@ -47,7 +47,7 @@ def settings_with(url: str) -> Settings:
     return settings.model_copy(update={"smtp_url": SecretStr(url)})
 
 
-async def sends(url: str, address: str = "someone@example.org") -> bool:
+async def sends(url: str, address: str = "someone@example.org") -> SendResult:
     settings = settings_with(url)
     envelope = Envelope("0" * 32, address, "en", datetime(2026, 11, 22, tzinfo=UTC))
     async with smtp.connection(settings) as server:
@@ -87,14 +87,14 @@ def known_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("known_certificate")
 async def test_tls_is_used_where_it_is_offered() -> None:
     async with listening(tls_context=own_tls(), require_starttls=True) as post:
-        assert await sends(f"smtp://localhost:{post.port}")
+        assert await sends(f"smtp://localhost:{post.port}") is SendResult.ACCEPTED
         assert len(post.mails) == 1
 
 
 @pytest.mark.usefixtures("known_certificate")
 async def test_a_server_may_speak_tls_from_the_first_byte() -> None:
     async with listening(tls=own_tls()) as post:
-        assert await sends(f"smtps://localhost:{post.port}")
+        assert await sends(f"smtps://localhost:{post.port}") is SendResult.ACCEPTED
         assert len(post.mails) == 1
 
 
@@ -113,7 +113,10 @@ async def test_a_name_and_a_password_may_have_any_letters() -> None:
     async with listening(
         tls_context=own_tls(), auth_required=True, authenticator=authenticator
     ) as post:
-        assert await sends(f"smtp://me%40here:p%3A%C3%A4%2Fss@localhost:{post.port}")
+        assert (
+            await sends(f"smtp://me%40here:p%3A%C3%A4%2Fss@localhost:{post.port}")
+            is SendResult.ACCEPTED
+        )
         with pytest.raises(aiosmtplib.SMTPAuthenticationError):
             await sends(f"smtp://me%40here:wrong@localhost:{post.port}")
         assert len(post.mails) == 1
@@ -129,6 +132,41 @@ async def test_a_password_is_never_sent_to_another_machine_in_the_clear() -> Non
         assert post.mails == []
 
 
+async def test_a_mailbox_that_no_server_can_name_is_none_of_another() -> None:
+    async with listening() as post:
+        for address in ("wei\u00df@example.org", "wei\u017fs@example.org", "\ufb01ona@example.org"):
+            assert await sends(post.url, address) is SendResult.NO_SUCH_MAILBOX
+        assert post.mails == []
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "status", "is_no_mailbox", "is_about_us"),
+    [
+        (550, "5.1.1 no such user", "5.1.1", True, False),
+        (550, "5.1.10 RESOLVER.ADR.RecipientNotFound", "5.1.10", True, False),
+        (550, "5.1.8 sender rejected", "5.1.8", False, True),
+        (554, "5.7.1 Relay access denied", "5.7.1", False, True),
+        (550, "5.4.5 Daily user sending limit exceeded", "5.4.5", False, True),
+        (552, "5.2.2 Mailbox full", "5.2.2", False, False),
+        (554, "relay denied", "554", False, True),
+        (550, "no such mailbox", "550", False, False),
+        (450, "4.2.0 greylisted", "4.2.0", False, False),
+        (550, "4.1.1 of two minds", "550", False, False),
+        (550, "5.1.1.7 of no mind", "550", False, False),
+        (530, "5.7.0 Authentication required", "5.7.0", False, True),
+    ],
+)
+def test_a_refusal_is_judged_by_its_enhanced_status(
+    code: int, text: str, status: str, is_no_mailbox: bool, is_about_us: bool
+) -> None:
+    refusal = refusals.parse(code, text)
+    assert (refusal.status, refusal.is_no_mailbox, refusal.is_about_us) == (
+        status,
+        is_no_mailbox,
+        is_about_us,
+    )
+
+
 @pytest.mark.parametrize(
     ("address", "written"),
     [
@@ -140,5 +178,5 @@ async def test_a_password_is_never_sent_to_another_machine_in_the_clear() -> Non
 )
 async def test_an_odd_address_is_one_mailbox(address: str, written: str) -> None:
     async with listening() as post:
-        assert await sends(post.url, address)
+        assert await sends(post.url, address) is SendResult.ACCEPTED
         assert [mail.to for mail in post.mails] == [[written]]

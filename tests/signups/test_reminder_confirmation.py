@@ -107,7 +107,13 @@ async def test_a_mailbox_that_bounced_or_complained_is_left_alone(database: str,
         open_donor_browser(room) as browser,
     ):
         await is_reminded_in_a_week(browser)
-        body = {"events": [{"kind": kind, "address": "READER@example.org"}]}
+        event = {"kind": kind, "address": "READER@example.org"}
+        others = [{**event, "kind": "bounce", "status": s} for s in ("5.7.1", "5.2.2", "4.1.1", "")]
+        headers = {"authorization": f"Bearer {token}"}
+        answer = await room.web.post("/webhooks/mail", json={"events": others}, headers=headers)
+        assert answer.json() == {"taken": 0}
+        assert await room.rows("SELECT kind, object_id FROM alerts") == [("mail_refused", "5.7.1")]
+        body = {"events": [event if kind == "complaint" else {**event, "status": "5.1.1"}]}
         for bearer in ("", "Bearer wrong", f"Bearer {token}x"):
             answer = await room.web.post(
                 "/webhooks/mail", json=body, headers={"authorization": bearer}
@@ -142,6 +148,20 @@ async def test_a_mailbox_that_does_not_exist_is_not_tried_twice(reader: Donor) -
     await signs_up(reader)
     await works(reader.room)
     assert reader.room.mails() == []
+
+
+async def test_a_server_that_knows_no_mailbox_at_all_is_not_believed(newsroom: Newsroom) -> None:
+    newsroom.mail_server.refusal = "550 5.1.1 user unknown in local recipient table"
+    for number in range(12):
+        await asks(newsroom, address=f"reader{number}@example.org")
+    await works(newsroom)
+    opened = "SELECT kind, object_id FROM alerts WHERE closed_at IS NULL"
+    assert await newsroom.rows(opened) == [("mail_refused", "5.1.1")]
+    assert await newsroom.count("suppressed_addresses") == 9
+    newsroom.mail_server.refusal = ""
+    await works(newsroom)
+    assert len(newsroom.mails()) == 3
+    assert await newsroom.rows(opened) == []
 
 
 # --- hostile use ----------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """A reader who is not ready to give is reminded, at most twice and each time at most once."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import icalendar
@@ -77,9 +78,14 @@ async def test_a_reminder_says_who_made_it_and_how_to_leave_without_signing_in(
     ((row_id,),) = await reader.room.rows("SELECT id FROM reminders")
     assert mail.parsed["Auto-Submitted"] == "auto-generated"
     assert mail.parsed["Message-ID"] == f"<{row_id}.1@lindenau.example>"
-    assert mail.parsed["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
-    leave = str(mail.parsed["List-Unsubscribe"]).strip("<>")
-    assert leave.startswith(f"{BASE_URL}/remind/stop/")
+    lines = mail.raw.partition(b"\r\n\r\n")[0].split(b"\r\n")  # as they are on the wire
+    assert b"List-Unsubscribe-Post: List-Unsubscribe=One-Click" in lines
+    assert b"Auto-Submitted: auto-generated" in lines
+    assert f"Message-ID: <{row_id}.1@lindenau.example>".encode() in lines
+    (header,) = (line for line in lines if line.startswith(b"List-Unsubscribe: "))
+    leave = header.decode("ascii").removeprefix("List-Unsubscribe: <").removesuffix(">")
+    assert re.fullmatch(rf"{re.escape(BASE_URL)}/remind/stop/[\w.-]+", leave)
+    assert max(map(len, lines)) < 998
     gone = await reader.room.web.post(leave, data={"List-Unsubscribe": "One-Click"})
     assert gone.status_code == 200
     assert keys(reader.room) == []
@@ -308,10 +314,18 @@ async def test_a_mail_server_that_is_away_or_asks_to_wait_loses_no_reminder(
     await reader.room.mail_server.aclose()
     await passes(reader.room, 7 * DAY)
     await reader.room.mail_server.open()
-    reader.room.mail_server.rejections[READER] = "450 4.2.0 greylisted"
+    for refusal in ("450 4.2.0 greylisted", "554 5.7.1 relay access denied", "550 5.4.5 quota"):
+        reader.room.mail_server.refusal = refusal
+        await retries_at_once(reader.room)
+        assert await states(reader.room) == ["scheduled"]
+    reader.room.mail_server.refusal = ""
+    reader.room.mail_server.content_refusal = "550 5.7.1 this looks unsolicited"
     await retries_at_once(reader.room)
     assert len(reader.room.mails()) == 1
-    reader.room.mail_server.rejections.clear()
+    assert await states(reader.room) == ["scheduled"]
+    assert len(keys(reader.room)) == 1
+    assert await reader.room.rows("SELECT * FROM reminder_counts WHERE step = 'sent'") == []
+    reader.room.mail_server.content_refusal = ""
     await retries_at_once(reader.room)
     assert len(reader.room.mails()) == 2
 

@@ -118,6 +118,8 @@ class MailServer:
     port: int = 0
     mails: list[Mail] = field(default_factory=list)
     rejections: dict[str, str] = field(default_factory=dict)  # by mailbox: the reply to RCPT
+    refusal: str = ""  # the reply to everybody's RCPT
+    content_refusal: str = ""  # the reply to everybody's DATA
     delay: float = 0.0  # seconds that it takes for a mail
     lost_responses: int = 0  # how many mails are accepted without a reply
     tls: ssl.SSLContext | None = None  # of a server that speaks TLS from the first byte
@@ -149,8 +151,8 @@ class MailServer:
     async def handle_RCPT(  # noqa: N802 - the library's name
         self, _server: SMTP, _session: object, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
-        if address in self.rejections:
-            return self.rejections[address]
+        if refusal := self.rejections.get(address, self.refusal):
+            return refusal
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -158,6 +160,8 @@ class MailServer:
         self, server: SMTP, _session: object, envelope: Envelope
     ) -> str:
         assert isinstance(envelope.content, bytes)
+        if self.content_refusal:
+            return self.content_refusal
         if self.delay:
             await asyncio.sleep(self.delay)
         self.mails.append(Mail(list(envelope.rcpt_tos), envelope.content))

@@ -9,6 +9,7 @@ from litestar.params import JSONBody
 
 from payments.core.errors import InvalidField
 from payments.infra.context import Context
+from payments.mail import refusals
 from payments.signups import address_vault, reminders
 from payments.signups.suppression import SuppressionReason
 from payments.web.bearer_token import require_bearer_token
@@ -17,8 +18,9 @@ from payments.web.forms import AnyRequest, strict_json
 
 MAX_BODY_BYTES = 64 * 1024
 FIELD_HELP = {
-    "events": "a list of at most 200 of {kind: bounce or complaint, address}",
+    "events": "a list of at most 200 of {kind: bounce or complaint, address, status}",
     "kind": "bounce or complaint",
+    "status": "of a bounce, its enhanced status code: 5.1.1",
     "address": "an e-mail address of at most 320 characters",
 }
 SUPPRESSION_REASONS = {
@@ -28,10 +30,11 @@ SUPPRESSION_REASONS = {
 
 
 class MailEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What became of a mail. `bounce` is a mailbox that is not there; not one that is full."""
+    """What became of a mail. Of a bounce `status` says whether it is about the mailbox."""
 
     kind: Literal["bounce", "complaint"]
     address: Annotated[str, msgspec.Meta(max_length=320)]
+    status: Annotated[str, msgspec.Meta(max_length=32)] = ""
 
 
 class MailEvents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,11 +57,15 @@ async def report_mail_events(
     ctx: NamedDependency[Context], request: AnyRequest, data: JSONBody[MailEvents]
 ) -> dict[str, int]:
     """Send `Authorization: Bearer` with PAYMENTS_MAIL_EVENTS_TOKEN. Stored is a keyed hash: of a
-    bounce for half a year, of a complaint for good. A value that is no address is skipped.
+    bounce for half a year, of a complaint for good. A bounce counts if its `status` (RFC 3463: of
+    5.1) says that the mailbox does not exist; any other is not about the mailbox, and one about
+    this service raises an alert. A value that is no address is skipped.
     """
     require_bearer_token(request, ctx.settings.mail_events_token)
     taken = 0
     for event in data.events:
+        if event.kind == "bounce" and not await _is_no_mailbox(ctx, event.status):
+            continue
         try:
             hashes = await address_vault.address_hashes(ctx.settings, event.address)
         except InvalidField:
@@ -69,3 +76,12 @@ async def report_mail_events(
             )
         taken += 1
     return {"taken": taken}
+
+
+async def _is_no_mailbox(ctx: Context, status: str) -> bool:
+    """Whether a bounce says that the mailbox does not exist. One about us raises an alert."""
+    refusal = refusals.parse_status(status)
+    if refusal is not None and refusal.is_about_us:
+        async with ctx.sessions.begin() as session:
+            await refusals.raise_alert(session, refusal, now=ctx.now())
+    return refusal is not None and refusal.is_no_mailbox

@@ -114,6 +114,11 @@ INSTRUCTIONS = {
         "Look the gift up at Stripe: its customer has no address, or one that takes no mail. If "
         "you have another way to reach the donor, use it. The next mail that arrives closes this."
     ),
+    AlertKind.MAIL_REFUSED: (
+        "An operator asks the mail server's log why: 5.7 is a block, a password or a sender that "
+        "is not allowed, 5.4 a quota, 5.2.2 a full mailbox, 5.1 very many mailboxes at once that "
+        "are said not to exist. A mail is tried for a week. The alert closes by itself."
+    ),
     AlertKind.CARD_TESTING: (
         "Nothing at once: the form defends itself. Look at Stripe's list of payments for small "
         "ones that succeeded, and refund those nobody made."
