@@ -119,9 +119,13 @@ async def test_slow_clients_are_let_go_and_keep_no_webhook_out(
     whole = SlowClient(readers.port, chunked, b"1\r\na\r\n0\r\n\r\n", step_seconds=0.1)
     endless = SlowClient(readers.port, chunked, b"8000\r\n" + b"a" * 0x8000 + b"\r\n")
     announced = SlowClient(readers.port, body_head("/donate").replace(b"4000", b"70000"))
-    async with attack([whole, endless, announced]) as running:
-        await asyncio.wait_for(asyncio.gather(*running.tasks), REAL_TIMEOUT_SECONDS)
+    webhook = body_head("//webhooks/stripe/").replace(b"4000", b"200000")
+    large = SlowClient(readers.port, webhook, b"a")  # and what may be large is not waited for
+    broken = SlowClient(readers.port, chunked + b"zz\r\n")
+    async with attack([whole, endless, announced, large, broken]) as running:
+        await asyncio.wait_for(asyncio.gather(*running.tasks), 20)
     assert (whole.status, endless.status, announced.status) == (422, 413, 413)
+    assert (large.status, broken.status) == (408, 400)
     assert b"The request is larger than we accept." in announced.received
 
     # One client, many connections: the newest go, and a trusted proxy's stay.
