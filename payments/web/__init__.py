@@ -8,6 +8,7 @@ rendering         templates
 serving           the processes that listen, and their limits
 connection_guard  how many connections one client may hold
 body_deadline     how long a body may take
+request_spelling  HEAD, and a host in other letters
 request_locale    the language of a response
 security_headers  headers of every response
 csrf              forms of other sites are refused

@@ -25,6 +25,7 @@ from payments.core.settings import Settings
 from payments.giving.article_counts import ArticleCounter
 from payments.infra import context, db, logs
 from payments.infra.context import Context, Now
+from payments.signups import newsletter
 from payments.staff.oidc_provider import OidcProvider
 from payments.staff.sessions import StepUpRequired
 from payments.web import (
@@ -49,6 +50,7 @@ from payments.web.api import newsletter as newsletter_api
 from payments.web.donate import embed, form, safety, thanks
 from payments.web.newsletter import pages as newsletter_pages
 from payments.web.reminders import pages as reminder_pages
+from payments.web.request_spelling import RequestSpelling
 from payments.web.staff import accounts, alerts, audit_log, auth, campaigns, guards, sign_in, sso
 from payments.web.support import pages as support_pages
 from webhooks import routes
@@ -160,6 +162,7 @@ def _all_handlers(options: AppOptions) -> list[ControllerRouterHandler]:
         *WEBHOOK_HANDLERS,
         health.seen_client,
         health.metrics,
+        static_files.favicon,
         static_files.router(),
     ]
     if options.has_sso:
@@ -210,6 +213,7 @@ def build(
         request_max_body_size=body_deadline.MAX_BYTES,
         logging_config=None,
     )
+    app.asgi_handler = RequestSpelling(app.asgi_handler, options.allowed_hosts)
     csrf.check_routes(app)
     guards.check_routes(app)
     return app
@@ -259,5 +263,10 @@ def _provide_oidc_provider(state: State) -> OidcProvider:
 
 @get("/", include_in_schema=False)
 async def home(ctx: NamedDependency[Context]) -> Response[str]:
-    """Show the start page: links to what readers and staff do here."""
-    return rendering.render(ctx, "home.html", demo=ctx.settings.environment == "demo")
+    """Show the start page: links to what readers do here."""
+    return rendering.render(
+        ctx,
+        "home.html",
+        demo=ctx.settings.environment == "demo",
+        offers_newsletter=newsletter.is_enabled(ctx.settings),
+    )

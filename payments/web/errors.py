@@ -37,7 +37,7 @@ RETRY_AFTER_SCHEMA = {
 RETRYABLE_STATUSES = {"429", "503"}
 HTTP_ERROR_TEXTS = {  # of the framework
     400: (gettext_noop("Bad Request"), gettext_noop("The request could not be read.")),
-    404: (gettext_noop("Not Found"), gettext_noop("There is nothing at this address.")),
+    404: (gettext_noop("Page not found"), gettext_noop("There is nothing at this address.")),
     405: (
         gettext_noop("Method Not Allowed"),
         gettext_noop("This address does not accept that method."),

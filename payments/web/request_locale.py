@@ -177,7 +177,4 @@ def format_amount_or_varying(value: Money | None) -> str:
 
 
 def _format_param(param: object) -> str:
-    # An English page says exactly what the API says, with the code of the currency.
-    if isinstance(param, Money) and current() != i18n.DEFAULT_LOCALE:
-        return format_amount(param)
-    return str(param)
+    return format_amount(param) if isinstance(param, Money) else str(param)

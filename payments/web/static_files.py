@@ -1,6 +1,6 @@
 """The style sheets and scripts of our pages."""
 
-from litestar import Router
+from litestar import Response, Router, get
 from litestar.exceptions import NotFoundException
 from litestar.handlers import BaseRouteHandler
 from litestar.static_files import create_static_files_router
@@ -9,6 +9,7 @@ from payments.web.csrf import AnyConnection
 from payments.web.rendering import WEB_DIR
 
 URL, FOLDER = "/static", WEB_DIR / "static"
+FAVICON = (FOLDER / "favicon.ico").read_bytes()
 PATHS = frozenset(f"{URL}/{file.name}" for file in FOLDER.iterdir())
 
 
@@ -19,6 +20,13 @@ async def require_known_path(connection: AnyConnection, _handler: BaseRouteHandl
     """
     if connection.scope["path"] not in PATHS:
         raise NotFoundException
+
+
+@get("/favicon.ico", include_in_schema=False, media_type="image/x-icon", sync_to_thread=False)
+def favicon() -> Response[bytes]:
+    """Return the icon that browsers ask for by themselves. It names nobody, as titles do not."""
+    headers = {"cache-control": "public, max-age=86400"}
+    return Response(FAVICON, media_type="image/x-icon", headers=headers)
 
 
 def router() -> Router:

@@ -45,11 +45,11 @@ async def test_another_amount_counts_from_the_next_charge_on(donor: Donor) -> No
 
 
 WRONG_AMOUNTS = {
-    "1.99": "The smallest amount is 2.00 USD.",
-    "0": "The smallest amount is 2.00 USD.",
-    "10000.01": "The largest amount is 10000.00 USD.",
+    "1.99": "The smallest amount is $2.00.",
+    "0": "The smallest amount is $2.00.",
+    "10000.01": "The largest amount is $10,000.00.",
     "1.250": "Did you mean",
-    "5.001": "multiple of 0.01 USD",
+    "5.001": "multiple of $0.01",
     "five": "in digits",
     "": "in digits",
     "-5": "in digits",

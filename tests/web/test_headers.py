@@ -55,9 +55,11 @@ def keeps_to_itself(answer: httpx.Response) -> None:
 async def test_no_reader_gets_a_cookie_or_is_sent_to_another_site(newsroom: Newsroom) -> None:
     signs = re.compile(r"(staff|donor|browser)=", re.IGNORECASE)
     for path in (*paths(newsroom), *paths(newsroom, "0" * 32), "/nothing"):
+        answers: dict[str, httpx.Response] = {}
         for method in ("GET", "POST", "PUT", "HEAD", "OPTIONS"):
             answer = await newsroom.web.request(method, path, data={"address": "x", "when": "week"})
             keeps_to_itself(answer)
+            answers[method] = answer
             if (method, path) not in SIGNS_IN:
                 cookies = [
                     cookie
@@ -65,6 +67,11 @@ async def test_no_reader_gets_a_cookie_or_is_sent_to_another_site(newsroom: News
                     if signs.search(cookie) is None or "max-age=-" not in cookie.lower()
                 ]
                 assert cookies == [], (method, path)
+        # HEAD says of every address what GET says, and sends nothing of it.
+        head, whole = answers["HEAD"], answers["GET"]
+        assert (head.status_code, head.content) == (whole.status_code, b""), path
+        assert head.headers.get("content-type") == whole.headers.get("content-type"), path
+        assert "content-length" in head.headers, path
     assert not dict(newsroom.web.cookies)
 
 

@@ -335,6 +335,16 @@ async def test_over_https_a_browser_gets_hsts(newsroom: Newsroom) -> None:
         assert answer.status_code == 200
         assert answer.headers["strict-transport-security"].startswith("max-age=63072000")
         assert (await web.get("/article")).status_code == 200
+        ours = (
+            "GIVE.example.org",
+            "give.example.org:443",
+            "give.example.org.",
+            "Give.example.org:8",
+        )
+        for host in ours:  # one host, however it is written
+            assert (await web.get("/donate", headers={"host": host})).status_code == 200, host
+        for host in ("give.example.org:x", "give.example.org.evil.example", "evil.example:443"):
+            assert (await web.get("/donate", headers={"host": host})).status_code == 400, host
     answer = await newsroom.web.get("/donate")
     assert "strict-transport-security" not in answer.headers
 
@@ -344,7 +354,15 @@ async def test_outside_the_demo_there_is_no_sample_article(newsroom: Newsroom) -
     app = create_app(type(newsroom.settings).model_validate(values), now=newsroom.clock)
     async with app.lifespan(), browser(app, BASE_URL) as web:
         assert (await web.get("/article")).status_code == 404
-        assert "/article" not in (await web.get("/")).text
+        front = await web.get("/")
+        assert "/article" not in front.text
+        assert "inance" not in front.text
+        assert {"/donate", "/manage", "/remind", "/safety"} <= set(Page(front.text).links.values())
+        nowhere = Page((await web.get("/nothing")).text)
+        assert {"/donate", "/manage", "/"} <= set(nowhere.links.values())
+        assert "quote this number" not in nowhere.text
+        icon = await web.get("/favicon.ico")
+        assert (icon.status_code, icon.headers["content-type"]) == (200, "image/x-icon")
         assert (await web.get("/metrics")).status_code == 404
         assert (await web.get("/metrics", headers={"authorization": "Bearer "})).status_code == 404
 
@@ -554,7 +572,7 @@ async def test_a_reader_who_typed_an_amount_beside_a_ticked_one_is_asked(
     }
     answer = await newsroom.web.post("/donate", data=typed)
     assert answer.status_code == 422
-    assert "Did you mean 10.00 USD or 30.00 USD? Nothing was charged." in answer.text
+    assert "Did you mean $10.00 or $30.00? Nothing was charged." in answer.text
     assert (
         await newsroom.web.post("/donate", data=typed | {"other_once": "10"})
     ).status_code == 303
