@@ -45,6 +45,7 @@ WITHOUT_STATISTICS = {
     "payment_intent_links": "stripe_payment_intent_id",
     "procrastinate_jobs": "lock queueing_lock args",
     "quarantines": "stripe_charge_id",
+    "daily_salts": "salt",
     "rate_limit_buckets": "key",
     "reminders": "zone address_hash address_ciphertext",
     "sign_in_links": "address_hash older_hashes browser_hash token_hash code_hash",
@@ -450,6 +451,7 @@ def create_service_role() -> None:
     for table in (*APPEND_ONLY, "alembic_version"):
         op.execute(f"REVOKE UPDATE, DELETE, TRUNCATE ON {table} FROM {ROLE}")
     op.execute(f"REVOKE INSERT ON alembic_version FROM {ROLE}")
+    op.execute(f"GRANT TRUNCATE ON daily_salts TO {ROLE}")  # which leaves no byte behind
     op.execute(f"REVOKE INSERT, UPDATE, DELETE ON booked_entries, posted_transactions FROM {ROLE}")
 
 
@@ -500,9 +502,9 @@ def drop_tables() -> None:
             fraud_warnings, import_cursors, payouts, payout_transactions, refunds, daily_totals,
             daily_totals_positions, integrity_checks, month_snapshots, period_closings,
             verified_heads, late_entries, mail_refusals, muted_subscriptions, outbox_mails,
-            emergency_stops, quarantines, rate_limit_buckets, risk_state, used_tokens,
-            emergency_stop_items, confirmation_mails, newsletter_signups, reminder_counts,
-            suppressed_addresses, reminders, support_cases, alerts, audit_entries,
+            emergency_stops, quarantines, rate_limit_buckets, daily_salts, risk_state,
+            used_tokens, emergency_stop_items, confirmation_mails, newsletter_signups,
+            reminder_counts, suppressed_addresses, reminders, support_cases, alerts, audit_entries,
             schedule_failures, stripe_accounts, stripe_events
     """)
 
@@ -1304,6 +1306,13 @@ def mail_tables() -> None:
 
 
 def risk_tables() -> None:
+    op.create_table(
+        "daily_salts",
+        required("day", sa.Date),
+        required("salt", sa.LargeBinary),
+        sa.PrimaryKeyConstraint("day", name=op.f("pk_daily_salts")),
+        prefixes=["UNLOGGED"],
+    )
     op.create_table(
         "emergency_stops",
         required("id", ROW_ID),

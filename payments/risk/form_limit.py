@@ -90,7 +90,7 @@ async def _over(
     now: datetime,
 ) -> timedelta:
     """Use one of a capacity that all networks share. Returns how long it was overdrawn by then."""
-    key = buckets.daily_hash(ctx, now.date(), f"{SIGN_UP} {label}")
+    key = buckets.keyed_hash(ctx, f"{SIGN_UP} {label}")
     cost = refill / rate_limit.limit_factor(ctx)
     used = (await buckets.consume(session, now, {key: cost}))[key]
     return used - refill * (capacity + ROUNDING_TOLERANCE)

@@ -180,13 +180,13 @@ async def check_gift_allowed(
 async def record_refused(ctx: Context, request: RequestContext) -> None:
     """Count an attempt that was refused, once however often the same is sent."""
     now = ctx.now()
-    attempt = Clearance(digest=_attempt_digest(ctx, request, now), lifetime=ATTEMPT_LIFETIME)
+    attempt = Clearance(digest=_attempt_digest(ctx, request), lifetime=ATTEMPT_LIFETIME)
     async with ctx.sessions.begin() as session:
         if await use_token(session, attempt, now):
             await buckets.consume(
                 session,
                 now,
-                _attempt_costs(ctx, request.client_ip, now, request.purpose),
+                _attempt_costs(ctx, request.client_ip, request.purpose),
                 cap=MAX_ATTEMPT_BACKLOG / limit_factor(ctx),
             )
 
@@ -204,11 +204,11 @@ async def credit_paid_network(ctx: Context, client_ip: str, contribution_id: str
         if not await use_token(session, claim, now):
             return
     costs = {
-        **_attempt_costs(ctx, client_ip, now),
-        _new_networks_key(ctx, now): NEW_NETWORK_REFILL_INTERVAL / limit_factor(ctx),
+        **_attempt_costs(ctx, client_ip),
+        _new_networks_key(ctx): NEW_NETWORK_REFILL_INTERVAL / limit_factor(ctx),
     }
     async with ctx.sessions.begin() as session:
-        await buckets.credit(session, {key: cost * 2 for key, cost in costs.items()})
+        await buckets.credit(session, now, {key: cost * 2 for key, cost in costs.items()})
 
 
 async def use_token(session: AsyncSession, token: Clearance, now: datetime) -> bool:
@@ -243,7 +243,7 @@ async def consume_network_limits(
     periods: dict[bytes, timedelta] = {}
     for index, (prefix_lengths, limit, period) in enumerate(NETWORK_LIMITS):
         network = buckets.network_of(request.client_ip, prefix_lengths)
-        key = buckets.daily_hash(ctx, now.date(), f"{request.purpose}{index} {network}")
+        key = buckets.keyed_hash(ctx, f"{request.purpose}{index} {network}")
         costs[key] = period * weight / (limit * limit_factor(ctx))
         periods[key] = period
     used = await buckets.consume(session, now, costs)
@@ -264,9 +264,7 @@ def limit_factor(ctx: Context) -> float:
 # --- attempts -------------------------------------------------------------------------------------
 
 
-def _attempt_costs(
-    ctx: Context, client_ip: str, now: datetime, purpose: str = ""
-) -> dict[bytes, timedelta]:
+def _attempt_costs(ctx: Context, client_ip: str, purpose: str = "") -> dict[bytes, timedelta]:
     """Return what an attempt uses of the narrow network's bucket, then of the wide one's."""
     narrow, wide = (
         buckets.network_of(client_ip, prefix_lengths)
@@ -274,18 +272,15 @@ def _attempt_costs(
     )
     cost = ATTEMPT_LIFETIME / limit_factor(ctx)
     return {
-        buckets.daily_hash(ctx, now.date(), f"{purpose}attempt {narrow}"): cost,
-        buckets.daily_hash(ctx, now.date(), f"{purpose}attempt {wide}"): cost
-        / WIDE_ATTEMPT_DIVISOR,
+        buckets.keyed_hash(ctx, f"{purpose}attempt {narrow}"): cost,
+        buckets.keyed_hash(ctx, f"{purpose}attempt {wide}"): cost / WIDE_ATTEMPT_DIVISOR,
     }
 
 
-def _attempt_digest(ctx: Context, request: RequestContext, now: datetime) -> bytes:
+def _attempt_digest(ctx: Context, request: RequestContext) -> bytes:
     """Return what stands for one attempt of one network. From another network it is another."""
     narrow = buckets.network_of(request.client_ip, buckets.NARROW_PREFIX)
-    return buckets.daily_hash(
-        ctx, now.date(), f"{request.purpose}attempt {narrow} {request.attempt_id}"
-    )
+    return buckets.keyed_hash(ctx, f"{request.purpose}attempt {narrow} {request.attempt_id}")
 
 
 async def _count_attempts(
@@ -294,16 +289,16 @@ async def _count_attempts(
     """Return how many attempts a network made lately, this one included, which counts once."""
     already_counted = await session.scalar(
         delete(UsedToken)
-        .where(UsedToken.digest == _attempt_digest(ctx, request, now))
+        .where(UsedToken.digest == _attempt_digest(ctx, request))
         .returning(UsedToken.digest)
     )
-    costs = _attempt_costs(ctx, request.client_ip, now)
+    costs = _attempt_costs(ctx, request.client_ip)
     if already_counted is not None:
         costs = dict.fromkeys(costs, timedelta(0))
     used = await buckets.consume(session, now, costs, cap=MAX_ATTEMPT_BACKLOG / limit_factor(ctx))
     # Midnight changes the salt. It does not make a new network of one that has just tried.
-    yesterdays = _attempt_costs(ctx, request.client_ip, now - timedelta(days=1))
-    used_yesterday = await buckets.time_until_full(session, now, yesterdays)
+    yesterday = now.date() - timedelta(days=1)
+    used_yesterday = await buckets.time_until_full(session, now, costs, day=yesterday)
     most_used = max(*used.values(), *used_yesterday.values(), timedelta(0))
     return most_used / (ATTEMPT_LIFETIME / limit_factor(ctx))
 
@@ -318,11 +313,11 @@ async def _require_capacity(
     """
     is_new = attempts <= 1 + ROUNDING_TOLERANCE
     if is_new:
-        key = _new_networks_key(ctx, now)
+        key = _new_networks_key(ctx)
         interval = NEW_NETWORK_REFILL_INTERVAL / limit_factor(ctx)
         capacity = float(NEW_NETWORK_CAPACITY)
     else:
-        key = buckets.daily_hash(ctx, now.date(), "shared")
+        key = buckets.keyed_hash(ctx, "shared")
         interval = SHARED_REFILL_INTERVAL / limit_factor(ctx)
         capacity = max(SHARED_CAPACITY / 2 ** (attempts - 1), 1)
     used = (await buckets.consume(session, now, {key: interval}))[key]
@@ -332,8 +327,8 @@ async def _require_capacity(
     raise UnpaidGiftsLimited(retry_after) if is_new else TooManyAttempts(retry_after)
 
 
-def _new_networks_key(ctx: Context, now: datetime) -> bytes:
-    return buckets.daily_hash(ctx, now.date(), "new")
+def _new_networks_key(ctx: Context) -> bytes:
+    return buckets.keyed_hash(ctx, "new")
 
 
 async def queue_wait(ctx: Context, request: RequestContext) -> timedelta:
@@ -341,7 +336,7 @@ async def queue_wait(ctx: Context, request: RequestContext) -> timedelta:
     their network made lately, 15 minutes at most.
     """
     now = ctx.now()
-    narrow_key = next(iter(_attempt_costs(ctx, request.client_ip, now, request.purpose)))
+    narrow_key = next(iter(_attempt_costs(ctx, request.client_ip, request.purpose)))
     async with ctx.sessions() as session:
         used = await buckets.time_until_full(session, now, [narrow_key])
     attempts = used.get(narrow_key, timedelta(0)) / (ATTEMPT_LIFETIME / limit_factor(ctx))

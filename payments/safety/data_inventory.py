@@ -174,11 +174,13 @@ SUPPRESSIONS = DataClass(
 RATE_LIMITS = DataClass(
     gettext_noop(
         "Against people who try stolen cards: how many gifts a network started or tried to start, "
-        "under a keyed hash that is new each day. No address."
+        "under a hash with a secret key and a random number of that day, which is destroyed when "
+        "the day is over. No address."
     ),
     gettext_noop("A day."),
     {
         "rate_limit_buckets": "key full_at salt_date",
+        "daily_salts": "day salt",
         "used_tokens": "digest expires_at",
         "risk_state": "id restricted_until challenge_until evaluated_since trip_count",
     },

@@ -66,6 +66,7 @@ ERASE_EVERYONE_SQL = (
     "DELETE FROM suppressed_addresses",
     "DELETE FROM outbox_mails",
     "DELETE FROM rate_limit_buckets",
+    "TRUNCATE daily_salts",
     "DELETE FROM quarantines WHERE processed_at IS NOT NULL",
 )
 # What was decided or stopped of subscriptions that have ended or are not stored here.

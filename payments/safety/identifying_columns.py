@@ -30,6 +30,7 @@ GONE: Mapping[str, str] = {
     "outbox_mails": "id key subscription_id object_id created_at expires_at sent_at",
     "payment_intent_links": "stripe_payment_intent_id",
     "quarantines": "stripe_charge_id flagged_at processed_at",
+    "daily_salts": "salt",
     "rate_limit_buckets": "key full_at salt_date",
     "reminders": "zone signed_up_on first_send_on due_on contribution_id enqueued_at id"
     " address_hash address_ciphertext signed_up_at confirmation_sent_at ended_at",

@@ -617,23 +617,25 @@ async def test_no_address_is_stored_and_the_hash_of_a_day_says_nothing_the_next(
     newsroom: Newsroom,
 ) -> None:
     await asks(newsroom, "203.0.113.77")
-    first = {row[0] for row in await newsroom.rows("SELECT key FROM rate_limit_buckets")}
-    assert len(first) == 5
+    keys = "SELECT key FROM rate_limit_buckets"
+    first = set(await newsroom.rows(keys))
     for (table,) in await newsroom.rows(
         "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
     ):
         query = f"SELECT count(*) FROM {table} AS t WHERE t::text LIKE '%203.0.113%'"  # noqa: S608 - our tables
         assert await newsroom.rows(query) == [(0,)], table
     assert await newsroom.rows(
-        "SELECT relpersistence::text FROM pg_class WHERE relname = 'rate_limit_buckets'"
-    ) == [("u",)]
+        "SELECT relname FROM pg_class WHERE relpersistence = 'u' AND relkind = 'r' ORDER BY 1"
+    ) == [("daily_salts",), ("rate_limit_buckets",)]
     await newsroom.advances_time(timedelta(days=1))
     await asks(newsroom, "203.0.113.77")
-    second = {row[0] for row in await newsroom.rows("SELECT key FROM rate_limit_buckets")} - first
-    assert len(second) == 5
+    second = set(await newsroom.rows(keys)) - first
+    assert (len(first), len(second)) == (5, 5)
     async with newsroom.ctx.sessions.begin() as session:
         await rate_limit.purge_expired(session, newsroom.clock())
-    assert {row[0] for row in await newsroom.rows("SELECT key FROM rate_limit_buckets")} == second
+    assert await newsroom.rows("SELECT day FROM daily_salts") == [(newsroom.clock().date(),)]
+    await asks(newsroom, "203.0.113.77")
+    assert set(await newsroom.rows(keys)) == second, "the salt of today is the same"
     await newsroom.advances_time(timedelta(days=1))
     async with newsroom.ctx.sessions.begin() as session:
         await rate_limit.purge_expired(session, newsroom.clock())

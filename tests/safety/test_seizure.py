@@ -3,6 +3,7 @@
 Two people gave and one of them, and a third, are to be reminded; another reminder was cancelled.
 """
 
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -96,18 +97,24 @@ async def opened(room: Newsroom, **more: object) -> list[str]:
     return [address for address in found if address is not None]
 
 
-async def networks_known(room: Newsroom, **key: object) -> bool:
-    """Whether a guess finds the network that started a gift."""
+async def network_rows(room: Newsroom) -> set[object]:
+    return {value for (value,) in await room.rows("SELECT key FROM rate_limit_buckets")}
+
+
+async def networks_known(room: Newsroom, stored: set[object], **key: object) -> bool:
+    """Whether a guess finds the network that started a gift in stored rows."""
     ctx = replace(room.ctx, settings=room.settings.model_copy(update=key))
-    stored = {value for (value,) in await room.rows("SELECT key FROM rate_limit_buckets")}
-    return buckets.daily_hash(ctx, room.clock().date(), "0 127.0.0.0/24") in stored
+    guess = buckets.keyed_hash(ctx, "0 127.0.0.0/24")
+    salts = [salt for (salt,) in await room.rows("SELECT salt FROM daily_salts")]
+    salted = {hashlib.sha256(bytes(salt) + guess).digest()[:16] for salt in salts}  # type: ignore[call-overload]
+    return bool(stored & {guess, *salted})
 
 
 async def database_alone(seized: Seized) -> None:
     room = seized.room
     assert is_free_of_persons(await dumped(room))
     assert await gave_by_guess(room, secret_keys=OTHER_KEYS) == []
-    assert not await networks_known(room, secret_keys=OTHER_KEYS)
+    assert not await networks_known(room, await network_rows(room), secret_keys=OTHER_KEYS)
     assert await opened(room, secret_keys=OTHER_KEYS) == []
     assert await opened(room, address_key_dir="/nowhere") == []
 
@@ -119,10 +126,12 @@ async def server_with_keys(seized: Seized) -> None:
     ((customer,),) = await room.rows("SELECT stripe_customer_id FROM donor_customers")
     fetched = await room.ctx.stripe.v1.customers.retrieve_async(str(customer))
     assert (fetched.email, fetched.name) == (GAVE, "Wendehals")
-    assert await networks_known(room)  # of today
+    copied = await network_rows(room)
+    assert await networks_known(room, copied)  # of today
     room.clock.advance(timedelta(days=1))
     await schedules.purge_requests(room.ctx)
-    assert await room.count("rate_limit_buckets") == 0
+    assert await room.count("rate_limit_buckets") == await room.count("daily_salts") == 0
+    assert not await networks_known(room, copied)  # as rows that were copied, or lie about
 
 
 async def backups(seized: Seized) -> None:
