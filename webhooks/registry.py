@@ -56,6 +56,7 @@ async def _sync_checkout_session(ctx: Context, session_id: str) -> None:
             # The subscription's own event may have been lost; a job that waits already is enough.
             if await session.get(subscriptions.Subscription, subscription_id) is None:
                 await job_queue.enqueue_sync(session, "subscription", subscription_id)
+    await card_testing.on_checkout_ended(ctx, checkout_session)
     await abandoned_checkout.on_checkout_ended(ctx, checkout_session)
 
 

@@ -1593,6 +1593,7 @@ def infra_tables() -> None:
                 "imported adoption_mismatch suspense unattributed integrity_check_failed "
                 "retries_exhausted mail_undeliverable mail_refused missing_at_stripe "
                 "card_testing charged_after_cancellation change_not_made debt_left "
+                "invoice_left "
                 "activity_during_stop stop_incomplete confirmation_limit_reached "
                 "sign_in_link_limit_reached newsletter_delivery_failed refund_failed "
                 "dispute_opened evidence_due dispute_lost fraud_warning payout_failed "

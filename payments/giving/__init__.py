@@ -35,7 +35,8 @@ subscription_changes      what a donor decides about a monthly or annual contrib
 subscription_columns      what of a fetched subscription is stored
 subscription_differences  what differs since the last fetch: logged, and mailed once
 subscription_mail         written from what is true when it leaves
-subscription_sync         fetch it from Stripe, store it, find out whose it is
+subscription_origin       which contribution it belongs to, imported where there is none
+subscription_sync         fetch it from Stripe, and store it
 subscription_terms        how much a subscription charges and how often
 subscriptions             what Stripe charges for a recurring contribution until it is cancelled
 unposted_charges          balance transactions that wait for their contribution

@@ -53,6 +53,17 @@ async def find_left_out(ctx: Context) -> list[str]:
     return left_out
 
 
+async def count_undecided(ctx: Context) -> int:
+    """Return how many live subscriptions were imported, while the alert is open that the rule
+    leaves some of them out; 0 if it is closed. Stripe is not asked.
+    """
+    async with ctx.sessions() as session:
+        is_open = await alerts.is_open(
+            session, AlertKind.ADOPTION_MISMATCH, object_id=adoption.SETTING
+        )
+    return len(await _live_imported(ctx)) if is_open else 0
+
+
 async def _live_imported(ctx: Context) -> set[str]:
     query = (
         select(Subscription.stripe_subscription_id)

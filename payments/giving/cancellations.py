@@ -74,7 +74,7 @@ async def resume(ctx: Context, *, limit: int = 500) -> int:
         .where(
             SubscriptionChange.kind == ChangeKind.CANCELLED,
             SubscriptionChange.done_at.is_(None),
-            Subscription.status.in_(subscriptions.LIVE_STATUSES),
+            Subscription.status.in_(subscriptions.CHARGEABLE_STATUSES),
         )
         .order_by(func.random())  # the oldest might be those that Stripe refuses
         .limit(limit)

@@ -21,6 +21,7 @@ import stripe
 from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, aliased
+from stripe.checkout import Session as CheckoutSession
 
 from payments.core.frequency import Frequency
 from payments.giving.charges import Charge, ChargeStatus
@@ -271,4 +272,13 @@ async def _expire_session(ctx: Context, session_id: str) -> None:
         async with ctx.sessions.begin() as session:
             await alerts.raise_alert(
                 session, AlertKind.CHANGE_NOT_MADE, object_id=session_id, now=ctx.now()
+            )
+
+
+async def on_checkout_ended(ctx: Context, fetched: CheckoutSession) -> None:
+    """Close the alert about a session that was not expired, once it has ended."""
+    if fetched.status != "open":
+        async with ctx.sessions.begin() as session:
+            await alerts.close(
+                session, AlertKind.CHANGE_NOT_MADE, object_id=fetched.id, now=ctx.now()
             )

@@ -15,7 +15,7 @@ from enum import StrEnum
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, aliased, mapped_column
 
 from payments.core.identifiers import new_row_id
 from payments.infra import db
@@ -242,6 +242,26 @@ async def mark_cancelled(session: AsyncSession, subscription_id: str, *, now: da
         )
         .values(done_at=now)
     )
+
+
+async def has_unmade(session: AsyncSession, subscription_id: str) -> bool:
+    """Whether a change did not come about, and none of its kind has since."""
+    later = aliased(SubscriptionChange)
+    made_later = (
+        select(later.id)
+        .where(
+            later.subscription_id == SubscriptionChange.subscription_id,
+            later.kind == SubscriptionChange.kind,
+            later.done_at >= SubscriptionChange.failed_at,
+        )
+        .exists()
+    )
+    unmade = select(SubscriptionChange.id).where(
+        SubscriptionChange.subscription_id == subscription_id,
+        SubscriptionChange.failed_at.is_not(None),
+        ~made_later,
+    )
+    return await session.scalar(unmade.limit(1)) is not None
 
 
 async def take_back_cancellation(session: AsyncSession, subscription_id: str) -> None:

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
+from uuid import uuid4
 
 import stripe
 
@@ -30,7 +31,7 @@ from payments.core.calendar import from_unix
 from payments.core.money import Money
 from payments.giving import change_requests, invoices, subscription_sync, subscriptions
 from payments.giving.subscriptions import SubscriptionStatus
-from payments.infra import alerts, stripe_client
+from payments.infra import alerts, stripe_client, stripe_objects
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
 from payments.risk import emergency_stops
@@ -41,6 +42,8 @@ PAUSES_FOR_WANT_OF_PAYMENT = (
     "final_payment_failure",
     "trial_end_without_payment_method",
 )
+
+SETTLED_STATUSES = ("paid", "void")  # of an invoice that is never charged again
 
 
 class _Outcome(Enum):
@@ -120,7 +123,10 @@ async def collect_newest(
                 session, AlertKind.DEBT_LEFT, object_id=subscription_id, now=ctx.now()
             )
     elif outcome is not _Outcome.PENDING and not is_stopped:
-        await _alert(ctx, AlertKind.DEBT_LEFT, subscription_id)
+        async with ctx.sessions.begin() as session:
+            await alerts.raise_alert(
+                session, AlertKind.DEBT_LEFT, object_id=subscription_id, now=ctx.now()
+            )
 
 
 async def is_owed(ctx: Context, subscription_id: str) -> bool:
@@ -140,19 +146,34 @@ async def void_all(ctx: Context, subscription_id: str) -> None:
     with stripe_client.translate_errors():
         fetched = await subscription_sync.fetch(ctx, subscription_id)
         for debt in reversed(await _debts_of(ctx, fetched)):
-            await _void(ctx, debt)
+            await _void(ctx, subscription_id, debt)
+        await _close_if_settled(ctx, subscription_id)
     await subscription_sync.sync(ctx, subscription_id)
 
 
 async def void_paused(ctx: Context, subscription_id: str) -> None:
-    """Void whatever a subscription owes that is paused, unless it was resumed since.
-
-    Raises StripeUnavailable.
+    """Void whatever a subscription owes that is paused, unless it was resumed since: then only look
+    whether it still owes something. Raises StripeUnavailable.
     """
     async with ctx.sessions() as session:
         subscription = await subscriptions.get_or_none(session, subscription_id)
-    if subscription is not None and subscription.is_paused:
+    if subscription is None:
+        return
+    if subscription.is_paused:
         await void_all(ctx, subscription_id)
+        return
+    with stripe_client.translate_errors():
+        await _close_if_settled(ctx, subscription_id)
+
+
+async def _close_if_settled(ctx: Context, subscription_id: str) -> None:
+    """Close the alert about payments that are left open, once none is."""
+    kind = AlertKind.INVOICE_LEFT
+    async with ctx.sessions() as session:
+        is_open = await alerts.is_open(session, kind, object_id=subscription_id)
+    if is_open and not await _debts_of(ctx, await subscription_sync.fetch(ctx, subscription_id)):
+        async with ctx.sessions.begin() as session:
+            await alerts.close(session, kind, object_id=subscription_id, now=ctx.now())
 
 
 async def _pay_and_void(
@@ -164,7 +185,7 @@ async def _pay_and_void(
     if shown is not None:
         if await emergency_stops.is_to_be_left(ctx, fetched):
             return _Outcome.REFUSED
-        outcome = await _pay(ctx, shown, payment_method_id)
+        outcome = await _pay(ctx, fetched.id, shown, payment_method_id)
     else:  # it was paid meanwhile, or somebody voided it
         shown = await ctx.stripe.v1.invoices.retrieve_async(shown_invoice_id)
         if shown.status != "paid":
@@ -174,7 +195,7 @@ async def _pay_and_void(
     if outcome is not _Outcome.REFUSED:
         for debt in reversed(debts):
             if debt.created < shown.created:
-                await _void(ctx, debt)
+                await _void(ctx, fetched.id, debt)
     return outcome
 
 
@@ -224,8 +245,13 @@ async def _is_with_the_bank(ctx: Context, invoice_id: str) -> bool:
     )
 
 
-async def _pay(ctx: Context, debt: stripe.Invoice, payment_method_id: str) -> _Outcome:
-    """Pay a debt with a card. Returns what became of it."""
+async def _pay(
+    ctx: Context, subscription_id: str, debt: stripe.Invoice, payment_method_id: str
+) -> _Outcome:
+    """Pay a debt with a card. Returns what became of it.
+
+    The key names the card, so that it is tried once for a debt, however often this is called.
+    """
     try:
         await _finalize_draft(ctx, debt)
         answer = await ctx.stripe.v1.invoices.pay_async(
@@ -237,33 +263,48 @@ async def _pay(ctx: Context, debt: stripe.Invoice, payment_method_id: str) -> _O
         return _Outcome.REFUSED
     except stripe.InvalidRequestError:  # it was paid meanwhile, for one
         answer = await ctx.stripe.v1.invoices.retrieve_async(debt.id)
-    if answer.status in ("paid", "void"):
+    if answer.status in SETTLED_STATUSES:
         return _Outcome.SETTLED
     if await _is_with_the_bank(ctx, debt.id):
         return _Outcome.PENDING
-    await _alert(ctx, AlertKind.CHANGE_NOT_MADE, debt.id)
+    await _alert_left(ctx, subscription_id)
     return _Outcome.REFUSED
 
 
-async def _void(ctx: Context, debt: stripe.Invoice) -> None:
-    """Void a debt, so that it is never charged. One that Stripe will not void raises an alert."""
+async def _void(ctx: Context, subscription_id: str, debt: stripe.Invoice) -> None:
+    """Void a debt, so that it is never charged. One that Stripe will not void raises an alert,
+    unless it is none any more: paid, voided or deleted meanwhile.
+    """
     try:
         await _finalize_draft(ctx, debt)
-        answer = await ctx.stripe.v1.invoices.void_invoice_async(
-            debt.id, {}, {"idempotency_key": f"void-{debt.id}"}
-        )
-        is_void = answer.status == "void"
+        answer = await ctx.stripe.v1.invoices.void_invoice_async(debt.id)
     except stripe.InvalidRequestError:
-        is_void = False
-    if not is_void:
-        await _alert(ctx, AlertKind.CHANGE_NOT_MADE, debt.id)
+        try:
+            answer = await ctx.stripe.v1.invoices.retrieve_async(debt.id)
+        except stripe.InvalidRequestError as error:
+            if stripe_objects.is_missing_error(error):
+                return  # a draft was deleted
+            raise
+    if answer.status not in SETTLED_STATUSES:
+        await _alert_left(ctx, subscription_id)
 
 
 async def _finalize_draft(ctx: Context, debt: stripe.Invoice) -> None:
     """Finalize an invoice that is a draft: Stripe neither pays nor voids one."""
     if debt.status == "draft":
-        await ctx.stripe.v1.invoices.finalize_invoice_async(
-            debt.id, {"auto_advance": False}, {"idempotency_key": f"finalize-{debt.id}"}
+        with contextlib.suppress(stripe.InvalidRequestError):  # finalized meanwhile
+            await ctx.stripe.v1.invoices.finalize_invoice_async(debt.id, {"auto_advance": False})
+
+
+async def _alert_left(ctx: Context, subscription_id: str) -> None:
+    """Raise an alert that names the subscription: an invoice's id would outlive an erasure."""
+    async with ctx.sessions.begin() as session:
+        await alerts.raise_alert(
+            session,
+            AlertKind.INVOICE_LEFT,
+            object_id=subscription_id,
+            job=subscriptions.FORGIVE_JOB,
+            now=ctx.now(),
         )
 
 
@@ -280,15 +321,10 @@ async def _resume(ctx: Context, paused: stripe.Subscription) -> None:
     """Resume what Stripe has paused because nothing could be charged. A refusal is not raised."""
     call = change_requests.resume_call(ctx, paused.id)
     with contextlib.suppress(stripe.InvalidRequestError):  # resumed meanwhile
-        await call(f"resume-{paused.id}-{stripe_client.id_of(paused.latest_invoice)}")
+        await call(uuid4().hex)  # it may be paused anew within the day of an earlier answer
 
 
 def _is_never_charged(fetched: stripe.Subscription) -> bool:
     """Whether Stripe would not charge a subscription by itself, whatever its card is."""
-    is_given_up = fetched.status in (SubscriptionStatus.UNPAID, SubscriptionStatus.INCOMPLETE)
+    is_given_up = fetched.status in subscriptions.GIVEN_UP_STATUSES
     return is_given_up or _is_paused_for_want_of_payment(fetched)
-
-
-async def _alert(ctx: Context, kind: AlertKind, object_id: str) -> None:
-    async with ctx.sessions.begin() as session:
-        await alerts.raise_alert(session, kind, object_id=object_id, now=ctx.now())

@@ -15,13 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.donors import donors
 from payments.giving.contributions import Contribution
-from payments.giving.subscriptions import LIVE_STATUSES, SubscriptionStatus
+from payments.giving.subscriptions import CHARGEABLE_STATUSES
 from payments.infra import alerts, db, job_queue
 from payments.mail import muted
 
 ANONYMISED = "anonymised"  # in the place of what is gone
-# Not ended: Stripe may charge it, and its number is what it is cancelled by.
-CHARGEABLE_STATUSES = (*LIVE_STATUSES, SubscriptionStatus.INCOMPLETE)
 
 # A random id takes the place of Stripe's everywhere, so that a subscription still has one history
 # and the charges of one payment still belong together.

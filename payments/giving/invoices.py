@@ -18,10 +18,11 @@ from payments.giving import (
     contributions,
     payment_intent_links,
     subscription_differences,
+    subscription_origin,
     subscription_sync,
 )
 from payments.giving.change_log import ChangeKind
-from payments.giving.subscriptions import Subscription
+from payments.giving.subscriptions import GIVEN_UP_STATUSES, Subscription
 from payments.infra import alerts, job_queue, stripe_account, stripe_client
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
@@ -58,6 +59,8 @@ async def sync(ctx: Context, invoice_id: str) -> None:
         await _notify_payment_failure(ctx, session, invoice, intents)
     if invoice.status == "paid":
         await _settle_again(ctx, invoice)
+    elif invoice.status == "open":
+        await _alert_if_left(ctx, invoice, intents)
 
 
 async def _settle_again(ctx: Context, invoice: stripe.Invoice) -> None:
@@ -65,20 +68,49 @@ async def _settle_again(ctx: Context, invoice: stripe.Invoice) -> None:
 
     It may be made later than the card is given: by Stripe's next attempt, or after its bank asked.
     """
+    setup_intent_id = await _setup_intent_of(ctx, invoice)
+    if setup_intent_id is not None:
+        async with ctx.sessions.begin() as session:
+            await job_queue.enqueue_sync(session, "setup_intent", setup_intent_id)
+
+
+async def _alert_if_left(
+    ctx: Context, invoice: stripe.Invoice, intents: Sequence[str | stripe.PaymentIntent]
+) -> None:
+    """Raise an alert where a bank refuses, days later, the payment that a donor gave a new card
+    for, and Stripe does not charge the subscription by itself: nothing else happens to it.
+    """
+    attempts = [intent for intent in intents if isinstance(intent, stripe.PaymentIntent)]
+    is_refused = any(one.last_payment_error for one in attempts)
+    if not is_refused or any(one.status == "processing" for one in attempts):
+        return
+    subscription_id = subscription_of(invoice) or ""
+    async with ctx.sessions() as session:
+        subscription = await session.get(Subscription, subscription_id)
+    if subscription is None or subscription.status not in GIVEN_UP_STATUSES:
+        return
+    if await _setup_intent_of(ctx, invoice) is not None:
+        async with ctx.sessions.begin() as session:
+            await alerts.raise_alert(
+                session, AlertKind.DEBT_LEFT, object_id=subscription_id, now=ctx.now()
+            )
+
+
+async def _setup_intent_of(ctx: Context, invoice: stripe.Invoice) -> str | None:
+    """Return the setup intent of the card that was lately given to pay an invoice, if one was."""
     async with ctx.sessions() as session:
         decision = await change_log.newest_decision(
             session, subscription_of(invoice) or "", ChangeKind.CARD
         )
     if decision is None or decision.decided_at < ctx.now() - CARD_SETTLED_WITHIN:
-        return
+        return None
     setup_intent_id = decision.stripe_setup_intent_id
     if setup_intent_id is None:
-        return
+        return None
     with stripe_client.translate_errors():
         setup_intent = await ctx.stripe.v1.setup_intents.retrieve_async(setup_intent_id)
-    if stripe_client.metadata_value(setup_intent, "invoice") == invoice.id:
-        async with ctx.sessions.begin() as session:
-            await job_queue.enqueue_sync(session, "setup_intent", setup_intent_id)
+    was_shown = stripe_client.metadata_value(setup_intent, "invoice") == invoice.id
+    return setup_intent_id if was_shown else None
 
 
 async def _notify_payment_failure(
@@ -176,7 +208,7 @@ async def contribution_of(ctx: Context, invoice: stripe.Invoice) -> str | None:
     )
     async with ctx.sessions() as session:
         subscription = await session.get(Subscription, subscription_id)
-        if subscription is None and await subscription_sync.may_claim(
+        if subscription is None and await subscription_origin.may_claim(
             session, claimed_id, subscription_id
         ):
             return claimed_id

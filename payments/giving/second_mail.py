@@ -1,18 +1,20 @@
 """The mail about a second subscription: what it says of each, as it is when the mail leaves."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core import i18n
 from payments.core.calendar import local_date
-from payments.giving import billing_dates, second_subscriptions
+from payments.giving import billing_dates, change_log, second_subscriptions, subscriptions
+from payments.giving.contributions import Contribution
 from payments.giving.subscriptions import SECOND_NOTICE_WITHIN, Subscription, SubscriptionStatus
 from payments.infra.context import Context
 from payments.mail.outbox import OutboxMail
 
 MAX_DESCRIBED = 3  # others, in one mail
+TWO_CLOCKS = timedelta(minutes=1)  # by which Stripe's and ours may differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +64,29 @@ def begun_on(ctx: Context, one: Subscription, all_of_them: list[Subscription], l
         return words
     local = one.started_at.astimezone(ctx.settings.accounting_zoneinfo)
     return f"{words}, {local:%H:%M} {local.tzname()}"
+
+
+async def is_held_in_place_of(
+    session: AsyncSession, new: Subscription, others: list[Subscription]
+) -> bool:
+    """Whether each of the others that we hold is held because this one was begun.
+
+    Of several that were begun before the hold it is not certain which was the reason.
+    """
+    contribution = await session.get_one(Contribution, new.contribution_id)
+    if contribution.donor_id is None:
+        return False
+    given = await subscriptions.list_for_donor(session, contribution.donor_id)
+    for other in others:
+        if not await second_subscriptions.is_paused_by_us(session, other):
+            continue
+        pause = await change_log.current_pause(session, other.stripe_subscription_id)
+        reasons = [
+            one.stripe_subscription_id
+            for one in given
+            if pause is not None
+            and other.started_at < one.started_at <= pause.decided_at + TWO_CLOCKS
+        ]
+        if reasons != [new.stripe_subscription_id]:
+            return False
+    return True

@@ -224,6 +224,7 @@ async def _other_variables(
         "held": [
             await second_subscriptions.is_paused_by_us(session, other) for other in others
         ].count(True),
+        "held_for_it": await second_mail.is_held_in_place_of(session, subscription, others),
         "has_other": any(
             other.status is SubscriptionStatus.ACTIVE and not other.is_paused for other in others
         ),

@@ -16,17 +16,15 @@ from payments.donors import donors
 from payments.giving import (
     adoption,
     change_log,
-    contributions,
     donor_attribution,
     erased_contributions,
-    import_unknown,
     missing_subscriptions,
     subscription_columns,
+    subscription_origin,
     subscription_terms,
 )
 from payments.giving.change_log import Actor
-from payments.giving.contributions import Contribution, ContributionOrigin, ContributionStatus
-from payments.giving.import_unknown import ImportedTerms
+from payments.giving.contributions import Contribution, ContributionOrigin
 from payments.giving.subscription_differences import record_differences
 from payments.giving.subscription_terms import SubscriptionTerms
 from payments.giving.subscriptions import (
@@ -66,12 +64,18 @@ async def store(
     ctx: Context, fetched: stripe.Subscription, *, requested_at: datetime
 ) -> str | None:
     """Store a subscription that was asked for at a moment. Returns the id of its contribution, None
-    if it is none (`adoption`).
+    if it is none (`adoption`). Of another line of business Stripe is asked nothing more.
     """
-    terms = await subscription_terms.fetch_terms(ctx, fetched)
     is_adopted = await adoption.includes_subscription(ctx, fetched)
+    async with ctx.sessions() as session:
+        known_id = await subscription_origin.find(ctx, session, fetched, is_adopted=is_adopted)
+    if known_id is None and not is_adopted:
+        return None
+    terms = await subscription_terms.fetch_terms(ctx, fetched)
     async with ctx.sessions.begin() as session:
-        contribution_id = await _contribution_of(ctx, session, fetched, terms, is_adopted)
+        contribution_id = await subscription_origin.find_or_import(
+            ctx, session, fetched, terms, is_adopted=is_adopted
+        )
         if contribution_id is None:
             return None
         if not is_adopted and fetched.ended_at is None:
@@ -135,6 +139,7 @@ async def _upsert(
     if before is not None and not terms.is_settled:
         row["amount"] = before.amount  # until it is known, the last one is shown
     old_values = await _write(ctx, session, before, fetched, contribution_id, row)
+    await _close_alerts(ctx, session, fetched)
     if not is_erased:
         await _look_for_others(ctx, session, fetched.id, old_values)
     if is_erased and fetched.ended_at is not None:
@@ -309,46 +314,14 @@ async def _enqueue_cancellation(
     await job_queue.enqueue_sync(session, CANCEL_JOB, subscription_id)
 
 
-async def _contribution_of(
-    ctx: Context,
-    session: AsyncSession,
-    fetched: stripe.Subscription,
-    terms: SubscriptionTerms,
-    is_adopted: bool,
-) -> str | None:
-    """Return the contribution of a subscription, imported if it has no row; None if it is no
-    contribution.
-
-    Once known it stays that, whatever becomes of the metadata. One that was dropped, or does not
-    fit, is another line of business: it is never taken for an erased donor's, which is cancelled.
-    """
-    known_id: str | None = await session.scalar(
-        select(Subscription.contribution_id).where(
-            Subscription.stripe_subscription_id == fetched.id
-        )
-    )
-    if known_id is not None:
-        return known_id
-    claimed_id = stripe_client.metadata_value(fetched, "contribution_id")
-    if await may_claim(session, claimed_id, fetched.id):
-        return claimed_id
-    erased_id = await import_unknown.find_erased(session, ctx.settings, fetched.id, claimed_id)
-    if erased_id is not None:
-        is_ours = is_adopted and not await contributions.was_dropped(session, erased_id)
-        return erased_id if is_ours or fetched.ended_at is not None else None
-    if not is_adopted:
-        return None
-    is_copied = await contributions.exists(session, claimed_id)
-    return await import_unknown.import_from_stripe(
-        session,
-        ctx.settings,
-        fetched.id,
-        claimed_id=None if is_copied else claimed_id,
-        terms=ImportedTerms(terms.amount, fetched.currency, terms.interval),
-        given_at=from_unix(fetched.start_date),
-        status=_imported_status(fetched),
-        now=ctx.now(),
-    )
+async def _close_alerts(ctx: Context, session: AsyncSession, fetched: stripe.Subscription) -> None:
+    """Close the alerts whose cause is gone: what was not made is made by now, or it has ended."""
+    kinds = [AlertKind.CHANGE_NOT_MADE]
+    if fetched.ended_at is not None:
+        kinds += [AlertKind.INVOICE_LEFT, AlertKind.DEBT_LEFT]
+    elif await change_log.has_unmade(session, fetched.id):
+        return
+    await alerts.close_all(session, *kinds, object_ids=[fetched.id], now=ctx.now())
 
 
 async def _alert_left_out(ctx: Context, session: AsyncSession, contribution_id: str) -> None:
@@ -360,36 +333,3 @@ async def _alert_left_out(ctx: Context, session: AsyncSession, contribution_id: 
         await alerts.raise_alert(
             session, AlertKind.ADOPTION_MISMATCH, object_id=adoption.SETTING, now=ctx.now()
         )
-
-
-async def may_claim(
-    session: AsyncSession, contribution_id: str | None, subscription_id: str
-) -> bool:
-    """Whether a subscription may be the one of a contribution that its metadata names.
-
-    It must be there, be recurring and have no other: whoever copies an object at Stripe copies our
-    id with it, and each subscription has a page of its own. Its own row, which another job may have
-    made meanwhile, is no other.
-    """
-    row = None if contribution_id is None else await session.get(Contribution, contribution_id)
-    if row is None or row.interval is None:
-        return False
-    others = select(Subscription.stripe_subscription_id).where(
-        Subscription.contribution_id == row.id,
-        Subscription.stripe_subscription_id != subscription_id,
-    )
-    return await session.scalar(others.limit(1)) is None
-
-
-def _imported_status(fetched: stripe.Subscription) -> ContributionStatus:
-    """Return the status of the contribution of a subscription whose payments are not known yet.
-
-    None is paid before a payment is seen.
-    """
-    if fetched.status == SubscriptionStatus.TRIALING:
-        return ContributionStatus.TRIAL
-    has_failed = fetched.status in (
-        SubscriptionStatus.INCOMPLETE,
-        SubscriptionStatus.INCOMPLETE_EXPIRED,
-    )
-    return ContributionStatus.FAILED if has_failed else ContributionStatus.PROCESSING

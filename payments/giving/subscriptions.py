@@ -50,6 +50,8 @@ LIVE_STATUSES = (
     SubscriptionStatus.PAUSED,
     SubscriptionStatus.UNKNOWN,
 )
+# Those that are live, or would be if their first payment were completed.
+CHARGEABLE_STATUSES = (*LIVE_STATUSES, SubscriptionStatus.INCOMPLETE)
 # A next charge is scheduled: neither given up as unpaid nor paused by Stripe.
 RENEWING_STATUSES = (
     SubscriptionStatus.ACTIVE,
@@ -58,6 +60,8 @@ RENEWING_STATUSES = (
 )
 # A payment has failed. Stripe asks the bank again, or has given up.
 ARREARS_STATUSES = (SubscriptionStatus.PAST_DUE, SubscriptionStatus.UNPAID)
+# Stripe charges none of these by itself, whatever its card is.
+GIVEN_UP_STATUSES = (SubscriptionStatus.UNPAID, SubscriptionStatus.INCOMPLETE)
 OWING_STATUSES = (*ARREARS_STATUSES, SubscriptionStatus.INCOMPLETE)  # an invoice is open
 
 
@@ -120,7 +124,7 @@ class Subscription(IntervalColumns, db.Base):
     @property
     def may_be_charged(self) -> bool:
         """Whether it is live, or would be if its first payment were completed."""
-        return self.is_live or self.status is SubscriptionStatus.INCOMPLETE
+        return self.status in CHARGEABLE_STATUSES
 
     @property
     def needs_card(self) -> bool:

@@ -34,6 +34,7 @@ class AlertKind(StrEnum):
     CHARGED_AFTER_CANCELLATION = "charged_after_cancellation"
     CHANGE_NOT_MADE = "change_not_made"
     DEBT_LEFT = "debt_left"
+    INVOICE_LEFT = "invoice_left"
     ACTIVITY_DURING_STOP = "activity_during_stop"
     STOP_INCOMPLETE = "stop_incomplete"
     CONFIRMATION_LIMIT_REACHED = "confirmation_limit_reached"
@@ -73,7 +74,7 @@ MESSAGES = {
     AlertKind.INTEGRITY_CHECK_FAILED: "A check of the books failed.",
     AlertKind.CHARGED_AFTER_CANCELLATION: "A subscription that had ended was charged again.",
     AlertKind.CHANGE_NOT_MADE: (
-        "Stripe accepted a change and did not make it; whoever asked knows. Look at it at Stripe."
+        "Stripe accepted a change and did not make it, or refused what should have been done."
     ),
     AlertKind.ACTIVITY_DURING_STOP: (
         "While an emergency stop stands something was begun, resumed or paid."
@@ -81,6 +82,9 @@ MESSAGES = {
     AlertKind.STOP_INCOMPLETE: "An emergency stop stands, and something can still be charged.",
     AlertKind.DEBT_LEFT: (
         "A donor replaced the card, and Stripe still does not charge the contribution by itself."
+    ),
+    AlertKind.INVOICE_LEFT: (
+        "Stripe did not void or take an open payment as it was asked; it may still be charged."
     ),
     AlertKind.CONFIRMATION_LIMIT_REACHED: (
         "So many unknown addresses asked to be written to in an hour that the others wait."

@@ -183,6 +183,16 @@ _SET_FAILED_ASIDE_SQL = text("""
 """)
 
 
+async def has_failed(session: AsyncSession, object_type: str, object_id: str) -> bool:
+    """Whether a sync of an object has no attempt left, and none has succeeded since."""
+    query = text("""
+        SELECT EXISTS (SELECT FROM procrastinate_jobs
+                        WHERE lock = :lock AND queue_name = :sync_queue AND status = 'failed')
+    """)
+    lock = f"{object_type}:{object_id}"
+    return bool(await session.scalar(query, {"lock": lock, "sync_queue": SYNC_QUEUE}))
+
+
 async def set_failed_aside(
     session: AsyncSession, object_id: str, *, object_type: str | None = None
 ) -> set[str]:

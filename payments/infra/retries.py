@@ -23,8 +23,10 @@ SCHEDULE_OF_KIND: Mapping[AlertKind, str] = {
     AlertKind.WEBHOOK_ENDPOINT_DRIFT: "check_webhook_endpoint",
     AlertKind.STATEMENT_DESCRIPTOR: "check_statement_descriptor",
 }
+# Whose job gets one attempt each hour for as long as the alert is open.
+REPEATED_KINDS = (AlertKind.RETRIES_EXHAUSTED, AlertKind.INVOICE_LEFT)
 KINDS = (
-    AlertKind.RETRIES_EXHAUSTED,
+    *REPEATED_KINDS,
     AlertKind.OBJECT_FAILED,
     AlertKind.SCHEDULE_FAILED,
     *SCHEDULE_OF_KIND,
@@ -55,9 +57,7 @@ async def retry_exhausted(session: AsyncSession, *, limit: int = 200) -> int:
     Not everything that a job does is found by a sweep, and an outage of one route may last longer
     than the attempts. Returns how many jobs, at most `limit`.
     """
-    exhausted = select(Alert).where(
-        Alert.kind == AlertKind.RETRIES_EXHAUSTED, Alert.closed_at.is_(None)
-    )
+    exhausted = select(Alert).where(Alert.kind.in_(REPEATED_KINDS), Alert.closed_at.is_(None))
     # Any of them: the oldest might be those that never succeed.
     chosen = await session.scalars(exhausted.order_by(func.random()).limit(limit))
     return sum(

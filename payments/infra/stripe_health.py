@@ -118,9 +118,9 @@ async def resume_if_well(ctx: Context) -> bool:
     return True
 
 
-async def open_alerts_for_job(session: AsyncSession, job: str, object_id: str) -> tuple[bool, bool]:
-    """Return whether there is an outage, and whether an alert says that this job of this object
-    failed.
+async def failures_of_job(session: AsyncSession, job: str, object_id: str) -> tuple[bool, bool]:
+    """Return whether there is an outage, and whether an alert or the list of what failed says that
+    this job of this object did: an alert may be closed by hand before the job succeeds.
     """
     kinds = set(
         await session.scalars(
@@ -133,4 +133,5 @@ async def open_alerts_for_job(session: AsyncSession, job: str, object_id: str) -
             )
         )
     )
-    return bool(kinds & set(OUTAGES)), bool(kinds & set(FAILURES))
+    has_failed = bool(kinds & set(FAILURES)) or await job_queue.has_failed(session, job, object_id)
+    return bool(kinds & set(OUTAGES)), has_failed

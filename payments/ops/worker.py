@@ -102,7 +102,7 @@ async def run_job(
     ctx = _context(context)
     try:
         async with ctx.sessions() as session:
-            is_outage, has_failed = await stripe_health.open_alerts_for_job(
+            is_outage, has_failed = await stripe_health.failures_of_job(
                 session, object_type, object_id
             )
         if is_outage and object_type in STRIPE_JOBS:

@@ -14,7 +14,8 @@ from sqlalchemy.exc import DBAPIError
 
 from payments.core.errors import PaymentsError
 from payments.core.settings import Settings
-from payments.giving import erased_contributions
+from payments.giving import adoption_review, erased_contributions
+from payments.giving.subscriptions import CHARGEABLE_STATUSES
 from payments.infra import alerts, db, job_queue
 from payments.infra.context import Context
 from payments.risk.emergency_stops import ENFORCE_PAYMENT_JOB
@@ -110,6 +111,14 @@ class StripeWorklistOpen(PaymentsError):
     title = "Stripe still holds who gave"
 
 
+class AdoptionUndecided(PaymentsError):
+    """Erasure would cancel what may be another line of business of the account."""
+
+    status = 409
+    code = "adoption-undecided"
+    title = "Nobody has said whether these are contributions"
+
+
 @dataclass(frozen=True, slots=True)
 class ErasureReport:
     """How much was destroyed. `vacuumed`: the tables were written anew as well."""
@@ -125,8 +134,19 @@ async def erase_everyone(
     ctx: Context, *, worklist_settled: bool, force: bool = False
 ) -> ErasureReport:
     """Destroy every identity. Raises LiveSubscriptionsRemain unless `force`, and StripeWorklistOpen
-    unless an operator worked off what Stripe holds, or leaves it there: `worklist_settled`.
+    unless an operator worked off what Stripe holds, or leaves it there: `worklist_settled`. Raises
+    AdoptionUndecided while a person has to say what some of them are: each would be cancelled.
     """
+    undecided_count = await adoption_review.count_undecided(ctx)
+    if undecided_count:
+        raise AdoptionUndecided(
+            "%(count)s subscriptions were imported and are still charged, and PAYMENTS_ADOPT "
+            "leaves some of them out by now. The erasure would have them cancelled at Stripe. "
+            "`payments stripe adoption` says how many: correct the setting and run it again, or "
+            "forget those of another line of business with --drop. Whoever closes the alert on "
+            "the page of alerts has them cancelled. Nothing was destroyed.",
+            count=undecided_count,
+        )
     async with ctx.sessions() as session:
         live_count = await emergency_stop.count_live(session)
         worklist = [] if worklist_settled else await stripe_worklist.list_items(session)
@@ -154,7 +174,7 @@ async def erase_everyone(
         for statement in ERASE_EVERYONE_SQL:
             await session.execute(text(statement))
         await session.execute(text(RECORD_SQL), {"now": now, "adopt": str(ctx.settings.adopt)})
-        chargeable = [status.value for status in erased_contributions.CHARGEABLE_STATUSES]
+        chargeable = [status.value for status in CHARGEABLE_STATUSES]
         foreign = await retention.select_ids(
             session, FOREIGN_SUBSCRIPTIONS_SQL, chargeable=chargeable
         )

@@ -72,6 +72,11 @@ async def test_a_change_that_stripe_confirms_and_does_not_make_is_shown_as_not_m
     # The pause and the end were set at Stripe: nothing of it is put down to the donor.
     assert await history(room) == [("paused", "stripe"), ("end_scheduled", "stripe")]
     assert len(room.mails()) == mails + 2
+    assert await room.rows(OPEN_ALERTS) == [("change_not_made", id_)]
+    for name, fields in ({"resume": {}, "keep": {}} | changes).items():  # Stripe does make them
+        answer = await donor.opens_and_submits(f"{url}/{name}", **fields)
+        assert answer.status_code == 303, name
+    assert await room.rows(OPEN_ALERTS) == []
 
 
 async def test_a_cancellation_that_stripe_confirms_and_does_not_make_is_asked_again(

@@ -1,11 +1,14 @@
 """A donor who replaces the card pays one gift at most, and sees beforehand which."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
-from payments.giving import debts, payment_methods
+from payments.giving import cancellations, change_log, debts, payment_methods
+from payments.giving.change_log import Actor
 from payments.giving.contributions import Contribution
+from payments.infra import retries
 from payments.safety import data_requests
 from payments.sandbox.form_encoding import JsonObject
 from payments.sandbox.hosted_page_client import pay
@@ -21,7 +24,7 @@ from tests.support.donor import (
     successful_charges,
     well_formed_page,
 )
-from tests.support.mail import run_scheduled_jobs
+from tests.support.mail import execute, run_scheduled_jobs
 from tests.support.newsroom import Newsroom
 
 pytestmark = pytest.mark.anyio
@@ -31,6 +34,7 @@ GOOD_CARD, DECLINED_CARD, CONFIRMED_CARD = (
     "4000000000000341",  # it is taken, and declined when it is charged
     "4000002760003184",  # its bank asks for each payment
 )
+BANK_ANSWERS, BANK_REFUSES = "AT611904300234573201", "AT861904300235473202"
 OPEN_ALERTS = "SELECT kind, object_id FROM alerts WHERE closed_at IS NULL ORDER BY id"
 
 
@@ -57,13 +61,17 @@ async def goes_unpaid(donor: Donor, months: int = 3) -> tuple[Contribution, str]
     return gift, await subscription_id_of(donor.room)
 
 
-async def replaces_card(donor: Donor, gift: Contribution, card: str = GOOD_CARD) -> str:
-    """Replace the card on Stripe's page. Returns what our page said it would charge."""
+async def replaces_card(
+    donor: Donor, gift: Contribution, card: str = GOOD_CARD, *, iban: str = ""
+) -> str:
+    """Replace the card, or the bank account, on Stripe's page. Returns what our page said it would
+    charge.
+    """
     action = f"{account_page(gift)}/card"
     form = await donor.opens(action)
     answer = await donor.submits(form, action)
     assert answer.status_code == 303, answer.text
-    await pay(answer.headers["location"], card=card, email=READER_EMAIL)
+    await pay(answer.headers["location"], card=card, email=READER_EMAIL, iban=iban)
     await donor.room.runs_until_idle()
     return form.text
 
@@ -163,6 +171,26 @@ async def test_a_pause_for_want_of_payment_ends_with_another_card(
     assert "Active" in (await donor.opens(account_page(gift))).text
 
 
+async def test_a_bank_that_refuses_days_later_calls_a_person(donor: Donor) -> None:
+    room = donor.room
+    room.sandbox.set_billing(status_after_retries="unpaid", retry_days=[3, 7])
+    gift = await donor.gives(500, "monthly", "eur", iban=BANK_ANSWERS)
+    await room.advances_time(timedelta(days=4))
+    for account in room.sandbox.account.store.of_kind("payment_method"):
+        room.sandbox.account.store.private(account["id"])["number"] = BANK_REFUSES
+    await months_pass(room, 2)
+    id_ = await subscription_id_of(room)
+    assert at_stripe(room, id_) == "unpaid"
+    for iban, alerts in ((BANK_REFUSES, [("debt_left", id_)]), (BANK_ANSWERS, [])):
+        await donor.signs_in()
+        await replaces_card(donor, gift, iban=iban)
+        for _ in range(4):
+            await room.advances_time(timedelta(days=1))
+            await room.runs_until_idle()
+        assert await room.rows(OPEN_ALERTS) == alerts
+    assert at_stripe(room, id_) == "active"
+
+
 async def test_a_pause_that_somebody_asked_for_does_not_end_with_another_card(
     donor: Donor,
 ) -> None:
@@ -221,6 +249,12 @@ async def begins_incomplete(donor: Donor) -> str:
 async def test_an_erasure_cancels_what_has_not_begun_yet_too(donor: Donor) -> None:
     room, id_ = donor.room, await begins_incomplete(donor)
     assert at_stripe(room, id_) == "incomplete"
+    assert not await cancellations.resume(room.ctx)
+    async with room.ctx.sessions.begin() as session:
+        now = room.ctx.now()
+        await change_log.record_cancellation(session, id_, actor=Actor.DONOR, now=now)
+    assert await cancellations.resume(room.ctx) == 1  # its job was lost
+    await execute(room, "DELETE FROM procrastinate_jobs")
     ((donor_id,),) = await room.rows("SELECT id FROM donors")
     await data_requests.erase(room.ctx, str(donor_id))
     assert at_stripe(room, id_) == "canceled"
@@ -333,6 +367,20 @@ async def test_another_debt_than_the_one_that_was_shown_is_not_paid(donor: Donor
         assert (await donor.submits(page, address)).status_code == 303
 
 
+async def test_what_is_settled_while_it_is_voided_calls_nobody(donor: Donor) -> None:
+    room = donor.room
+    await payment_fails(donor)
+    id_ = await subscription_id_of(room)
+    newest = room.sandbox.account.store.objects[id_]["latest_invoice"]
+    room.sandbox.faults.add("POST", f"/v1/invoices/{newest}/void", "hang_before")
+    voiding = asyncio.create_task(debts.void_all(room.ctx, id_))
+    await room.sandbox.faults.wait_until_hanging()
+    room.sandbox.dashboard_request("POST", f"/v1/invoices/{newest}/void")
+    room.sandbox.faults.release()
+    await voiding
+    assert await room.rows(OPEN_ALERTS) == []
+
+
 async def test_a_payment_that_stripe_confirms_and_does_not_make_calls_a_person(
     donor: Donor,
 ) -> None:
@@ -345,7 +393,7 @@ async def test_a_payment_that_stripe_confirms_and_does_not_make_calls_a_person(
     unpaid = {invoice["id"] for invoice in invoices_at_stripe(room) if invoice["status"] == "open"}
     assert len(unpaid) == 2
     newest = room.sandbox.account.store.objects[id_]["latest_invoice"]
-    assert await room.rows(OPEN_ALERTS) == [("change_not_made", newest), ("debt_left", id_)]
+    assert await room.rows(OPEN_ALERTS) == [("invoice_left", id_), ("debt_left", id_)]
     assert at_stripe(room, id_) == "unpaid"
     page = await donor.opens(account_page(gift))
     assert "The last payments did not go through" in page.text
@@ -353,5 +401,15 @@ async def test_a_payment_that_stripe_confirms_and_does_not_make_calls_a_person(
     room.sandbox.faults.add("POST", "/v1/invoices/.*/void", "without_effect", remaining=9)
     await replaces_card(donor, gift)
     (older,) = unpaid - {newest}
-    assert ("change_not_made", older) in await room.rows(OPEN_ALERTS)
+    assert await room.rows(OPEN_ALERTS) == [("invoice_left", id_)]
     assert at_stripe(room, id_) == "active"
+    # It closes once a person has voided what was left, seen by the attempt of each hour.
+    room.sandbox.faults.clear()
+    for still_open in (True, False):
+        await run_scheduled_jobs(room)
+        async with room.ctx.sessions.begin() as session:
+            await retries.retry_exhausted(session)
+        await room.runs_until_idle()
+        assert (await room.rows(OPEN_ALERTS) == [("invoice_left", id_)]) is still_open
+        if still_open:
+            room.sandbox.dashboard_request("POST", f"/v1/invoices/{older}/void")

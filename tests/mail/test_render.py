@@ -63,6 +63,7 @@ def template_variables(locale: str, *, interval: Interval, bare: bool) -> Mappin
         "has_other": bare,
         "is_paused_by_us": bare,
         "held": 2 * bare,
+        "held_for_it": interval == MONTH,
         "still_open": bare,
         "periodic": interval.frequency is Frequency.PERIODIC,
         "amount": amount,

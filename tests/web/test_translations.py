@@ -48,6 +48,7 @@ ENGLISH_CODES = {
     *("edit-conflict", "invalid-campaign"),
     *("journal-unbalanced", "no-signing-key", "not-a-pack", "period-not-ready"),
     *(
+        "adoption-undecided",
         "live-subscriptions-remain",
         "stripe-worklist-open",
         "no-protected-group",

@@ -61,9 +61,15 @@ INSTRUCTIONS = {
         "Open the subscription at Stripe: an invoice that is neither open nor a draft keeps it "
         "back. Begin a new billing period there, or ask the donor to give anew."
     ),
+    AlertKind.INVOICE_LEFT: (
+        "Open the subscription at Stripe and void the open payments that are older than its last "
+        "one or, where it is paused, all. One that a bank works on cannot be voided before the "
+        "bank has answered. It is looked at each hour; the alert closes once none is open."
+    ),
     AlertKind.CHANGE_NOT_MADE: (
-        "Compare the subscription at Stripe with its page here. A schedule or another program "
-        "may hold it; make the change at Stripe, or tell the donor that it cannot be made."
+        "Compare it at Stripe with its page here. A schedule or another program may hold it; make "
+        "the change at Stripe, or tell the donor that it cannot be made. The alert closes once it "
+        "is made, or once what it is about has ended."
     ),
     AlertKind.RETRIES_EXHAUSTED: (
         "Look whether Stripe, or the mail server, has trouble. If not, call an engineer: the id "
