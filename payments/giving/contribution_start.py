@@ -27,7 +27,7 @@ from payments.giving.contributions import (
     ContributionOrigin,
     ContributionStatus,
 )
-from payments.infra import isolation, retries, signing, stripe_account, stripe_client
+from payments.infra import isolation, retries, signing, stripe_client
 from payments.infra.context import Context
 from payments.risk import buckets, donor_notice, emergency_stops, rate_limit
 from payments.risk.request_context import RequestContext
@@ -146,7 +146,6 @@ async def open_checkout(ctx: Context, contribution_id: str) -> Contribution:
             return row
         if await emergency_stops.is_stopping_all(session):
             raise donor_notice.DonationsClosed
-    await stripe_account.refuse_other(ctx)
     try:
         with stripe_client.translate_errors():
             made = await ctx.stripe.v1.checkout.sessions.create_async(

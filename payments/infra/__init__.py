@@ -25,6 +25,7 @@ stripe_objects                whether Stripe has an object
 stripe_permissions            what our API key needs
 stripe_refusals               a key that is not accepted, a missing permission
 unknown_values                words of Stripe's that are new
+write_guard                   nothing is changed with another account's key
 
 It knows no contribution and no donor: alerts and audit entries name an object by its id. Whatever
 reaches beyond one transaction takes a `Context`. It imports core.

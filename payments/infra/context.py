@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from stripe import StripeClient
 
 from payments.core.settings import Settings
-from payments.infra import db, stripe_client, stripe_refusals
+from payments.infra import db, stripe_client, stripe_refusals, write_guard
 
 Now = Callable[[], datetime]
 
@@ -58,5 +58,6 @@ async def context_on(
         settings,
         requests_per_second=requests_per_second,
         on_refusal=stripe_refusals.alert_on_refusal(sessions, now),
+        before_write=write_guard.refuse_at_another_account(sessions, livemode=settings.livemode),
     ) as stripe:
         yield Context(settings, engine, sessions, stripe, now)

@@ -2,14 +2,13 @@
 
 Every row is about one account in one mode. With another account's key the books would take in
 money that is not theirs, and every subscription here would look gone: so nothing is imported or
-swept until Stripe has said whose the key is, and another account or mode is refused. What had
+swept until Stripe has said whose the key is, and another account or mode is refused. What would be
+changed there is refused by `write_guard`. What had
 happened at Stripe before the account was bound is history: it is imported, and nobody is mailed.
 """
 
 from datetime import datetime
-from weakref import WeakSet
 
-import stripe
 import structlog
 from sqlalchemy import CheckConstraint, select
 from sqlalchemy.dialects.postgresql import insert
@@ -19,15 +18,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 from payments.core.errors import (
     PaymentsError,
     StripePermissionMissing,
-    StripeRejected,
-    StripeUnavailable,
 )
-from payments.infra import audit_log, db, stripe_client
+from payments.infra import audit_log, db, stripe_client, write_guard
 from payments.infra.audit_log import AuditAction
 from payments.infra.context import Context
 
 log = structlog.get_logger("payments.infra.stripe_account")
-_verified: WeakSet[stripe.StripeClient] = WeakSet()  # clients whose account is the bound one
 
 
 class WrongStripeAccount(PaymentsError):
@@ -77,7 +73,7 @@ async def ensure_bound(ctx: Context) -> None:
     refused but what needs `require_verified`, and `payments doctor` says so. Raises
     WrongStripeAccount and StripeUnavailable.
     """
-    if ctx.stripe in _verified:
+    if ctx.stripe in write_guard.VERIFIED:
         return
     try:
         account_id = await _account_of_key(ctx)
@@ -98,21 +94,7 @@ async def ensure_bound(ctx: Context) -> None:
         problem = _describe_mismatch(ctx, await get(session), account_id)
     if problem is not None:
         raise WrongStripeAccount(problem)
-    _verified.add(ctx.stripe)
-
-
-async def refuse_other(ctx: Context) -> None:
-    """Refuse to open a payment page at another account. Raises StripeRejected, as readers see it.
-
-    Where Stripe does not say whose the key is nothing is refused: what follows says so itself.
-    """
-    try:
-        await ensure_bound(ctx)
-    except StripeUnavailable:
-        return
-    except WrongStripeAccount as error:
-        log.exception("wrong_stripe_account")
-        raise StripeRejected(stripe_client.REFUSED_MESSAGE) from error
+    write_guard.VERIFIED.add(ctx.stripe)
 
 
 async def require_verified(ctx: Context) -> None:
@@ -121,7 +103,7 @@ async def require_verified(ctx: Context) -> None:
     Raises AccountNotVerified, WrongStripeAccount and StripeUnavailable.
     """
     await ensure_bound(ctx)
-    if ctx.stripe not in _verified:
+    if ctx.stripe not in write_guard.VERIFIED:
         raise AccountNotVerified(
             "Stripe does not have an object that is here, and the key may not read whose account "
             "it is of. Nothing was changed. Give the key the permission to read its account."

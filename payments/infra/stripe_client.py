@@ -10,7 +10,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Final
 from uuid import uuid4
 
@@ -60,6 +60,7 @@ HTTP_REFUSALS = (400, 404)  # of what cannot be done as things are
 # What would be made a second time. `refund_requests` and `stripe_setup` look for the first.
 NEVER_REPEATED = re.compile(r"/v1/(refunds|webhook_endpoints)$")
 OnRefusal = Callable[[int, bytes], Awaitable[None]]  # status and body
+BeforeWrite = Callable[[StripeClient], Awaitable[None]]
 
 
 @cache
@@ -83,6 +84,7 @@ class RateLimitedClient(stripe.AIOHTTPClient):
             timeout=HTTP_TIMEOUT, connector=aiohttp.TCPConnector(ssl=_verifying_ssl_context())
         )
         self._on_refusal = on_refusal
+        self.before_write: Callable[[], Awaitable[None]] | None = None
         self._limiter = AsyncLimiter(requests_per_second, 1) if requests_per_second else None
 
     async def request_async(
@@ -93,6 +95,8 @@ class RateLimitedClient(stripe.AIOHTTPClient):
         post_data: object = None,  # an encoded form
     ) -> tuple[bytes, int, Mapping[str, str]]:
         """Send one attempt of a request, when the rate limit allows it."""
+        if self.before_write is not None and method.upper() != "GET":
+            await self.before_write()
         if self._limiter is not None:
             await self._limiter.acquire()
         answer: tuple[bytes, int, Mapping[str, str]]
@@ -113,10 +117,12 @@ async def connect(
     *,
     requests_per_second: int | None = None,
     on_refusal: OnRefusal | None = None,
+    before_write: BeforeWrite | None = None,
 ) -> AsyncIterator[StripeClient]:
     """Yield a client for the life of a process. It belongs to the event loop that opens it.
 
-    `on_refusal` is awaited with the status and the body of each 401 and 403.
+    `on_refusal` is awaited with the status and the body of each 401 and 403, and `before_write`
+    before each request that changes something.
     """
     stripe.enable_telemetry = False
     http = RateLimitedClient(requests_per_second, on_refusal)
@@ -128,6 +134,8 @@ async def connect(
         max_network_retries=MAX_NETWORK_RETRIES,
         http_client=http,
     )
+    if before_write is not None:
+        http.before_write = partial(before_write, client)
     try:
         yield client
     finally:

@@ -50,10 +50,7 @@ async def _ensure_product(ctx: Context, frequency: Frequency, *, dry_run: bool) 
     if dry_run:
         return f"product {product}: would be created"
     with stripe_client.translate_errors():
-        await ctx.stripe.v1.products.create_async(
-            {"id": product, "name": PRODUCT_NAMES[frequency]},
-            {"idempotency_key": f"product-{product}"},
-        )
+        await ctx.stripe.v1.products.create_async({"id": product, "name": PRODUCT_NAMES[frequency]})
     return f"product {product}: created"
 
 

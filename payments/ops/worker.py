@@ -79,6 +79,8 @@ STRIPE_JOBS = frozenset(
         subscriptions.SECOND_JOB,
         subscriptions.FORGIVE_JOB,
         quarantine.QUARANTINE_JOB,
+        emergency_stops.SUBSCRIPTION_ARRIVAL_JOB,
+        emergency_stops.PAYMENT_ARRIVAL_JOB,
     }
 )
 queue_app = procrastinate.App(
@@ -108,7 +110,7 @@ async def run_job(
         if is_outage and object_type in STRIPE_JOBS:
             await _postpone(ctx, object_type, object_id, attempt)
             return
-        if object_type in SYNC_HANDLERS:
+        if object_type in STRIPE_JOBS:
             await stripe_account.ensure_bound(ctx)
         await _handle(ctx, object_type, object_id)
     except (Exception, asyncio.CancelledError) as error:  # cancelled: this worker has to stop

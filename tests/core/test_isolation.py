@@ -50,7 +50,8 @@ REASONS = {
         accounting/month_snapshots:snapshot_past_months giving/change_requests:carry_out
         giving/debts:_debts_of _pay_and_void void_all
         giving/adoption:includes_charge includes_subscription
-        giving/second_subscriptions:process giving/subscription_mail:_other_variables
+        giving/second_mail:is_held_in_place_of giving/second_subscriptions:process
+        giving/subscription_mail:_other_variables
         giving/change_log:record_next_decision
         giving/donor_address:of_donor safety/data_requests:export_data erase
         settlement/refund_requests:_create_at_stripe webhooks/arrival:_has_not_arrived

@@ -1,26 +1,32 @@
 """A database belongs to one Stripe account and mode, and takes in nothing of another."""
 
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import update
 
 from payments.accounting import daily_totals
-from payments.core.errors import StripeRejected, StripeUnavailable
-from payments.giving import contribution_start
-from payments.infra import stripe_account
+from payments.core.errors import PaymentsError, StripeRejected, StripeUnavailable
+from payments.giving import cancellations, contribution_start
+from payments.giving.change_log import Actor
+from payments.infra import job_queue, stripe_account
 from payments.infra.context import Context, open_context
 from payments.infra.stripe_account import StripeAccount, WrongStripeAccount
 from payments.ops import doctor, reconcile, worker
+from payments.ops.schedules import SCHEDULES
 from payments.risk.emergency_stops import StopGroup, StopMode
 from payments.safety import emergency_stop
 from tests.support import command_line
+from tests.support.donor import subscription_id_of
 from tests.support.newsroom import Newsroom
 
 pytestmark = pytest.mark.anyio
 
+ROOT = Path(__file__).parents[2]
 SANDBOX_ACCOUNT = "acct_1SandboxAccount00"
 OTHER_ACCOUNT = "acct_1OtherNewsroom000"
 
@@ -113,13 +119,14 @@ async def test_whose_key_it_is_is_asked_again_where_stripe_did_not_answer(
             await stripe_account.ensure_bound(ctx)
         with pytest.raises(WrongStripeAccount):
             await stripe_account.ensure_bound(ctx)
-    # so does a server that was started then, before it opens a payment page there
+    # a server that was started then opens no payment page before it is known
     newsroom.sandbox.faults.add("POST", "/v1/checkout/sessions", "drop_before", remaining=3)
     assert (await newsroom.requests_contribution()).status_code == 503
     ((contribution_id,),) = await newsroom.rows("SELECT id FROM contributions")
     async with new_process(newsroom) as ctx:
         newsroom.sandbox.faults.add("GET", "^/v1/account$", "status_500", remaining=3)
-        await stripe_account.refuse_other(ctx)  # nobody knows, and nothing is refused
+        with pytest.raises(StripeUnavailable):
+            await contribution_start.open_checkout(ctx, str(contribution_id))
         with pytest.raises(StripeRejected, match="Nothing was charged"):
             await contribution_start.open_checkout(ctx, str(contribution_id))
     await belongs_to(newsroom, SANDBOX_ACCOUNT)
@@ -171,3 +178,48 @@ async def test_an_emergency_stop_ends_nothing_of_another_account(newsroom: Newsr
     newsroom.sandbox.faults.clear()
     assert not report.is_proved
     assert (await newsroom.requests_contribution(500)).status_code == 503
+
+
+async def test_nothing_is_changed_at_another_account_by_any_road(newsroom: Newsroom) -> None:
+    room = newsroom
+    gift = await room.gives(500, "monthly")
+    await room.runs_until_idle()
+    id_ = await subscription_id_of(room, gift)
+    room.sandbox.faults.add("POST", "/v1/checkout/sessions", "status_500", remaining=3)
+    assert (await room.requests_contribution()).status_code == 503
+    room.sandbox.faults.add("*", "/v1/", "status_500", remaining=100)
+    assert not await cancellations.cancel(room.ctx, id_, actor=Actor.DONOR)
+    room.sandbox.faults.clear()
+    await room.advances_time(timedelta(minutes=10))
+    await belongs_to(room, OTHER_ACCOUNT)
+    async with new_process(room) as ctx:
+        since = len(room.sandbox.requests)
+        for schedule in SCHEDULES:
+            with contextlib.suppress(PaymentsError, ExceptionGroup):
+                await schedule.task(ctx)
+        for job in worker.JOB_HANDLERS:
+            async with ctx.sessions.begin() as session:
+                await job_queue.enqueue_sync(session, job, id_)
+        await worker.run_due_jobs(ctx)
+        for method in ("post", "delete"):
+            with pytest.raises(StripeRejected, match="Nothing was charged"):
+                await ctx.stripe.raw_request_async(method, f"/v1/subscriptions/{id_}")
+        asked = {(one.method, one.path) for one in room.sandbox.requests[since:]}
+        assert {method for method, _ in asked} == {"GET"}
+    # The same with the right key: the two that were begun are finished.
+    await belongs_to(room, SANDBOX_ACCOUNT)
+    async with new_process(room) as ctx:
+        await contribution_start.resume_started(ctx)
+        await cancellations.perform(ctx, id_)
+    written = {one.path for one in room.sandbox.requests[since:] if one.method != "GET"}
+    assert written == {"/v1/checkout/sessions", f"/v1/subscriptions/{id_}"}
+
+
+def test_nobody_else_makes_a_client() -> None:
+    makers = [
+        file.relative_to(ROOT).as_posix()
+        for place in ("payments", "webhooks")
+        for file in (ROOT / place).rglob("*.py")
+        if "StripeClient(" in file.read_text()
+    ]
+    assert makers == ["payments/infra/stripe_client.py"]
