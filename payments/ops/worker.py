@@ -79,8 +79,8 @@ STRIPE_JOBS = frozenset(
         subscriptions.SECOND_JOB,
         subscriptions.FORGIVE_JOB,
         quarantine.QUARANTINE_JOB,
-        emergency_stops.SUBSCRIPTION_ARRIVAL_JOB,
-        emergency_stops.PAYMENT_ARRIVAL_JOB,
+        emergency_stops.ENFORCE_SUBSCRIPTION_JOB,
+        emergency_stops.ENFORCE_PAYMENT_JOB,
     }
 )
 queue_app = procrastinate.App(
