@@ -2,9 +2,11 @@
 
 import pytest
 
+from payments.risk import account_limit
 from payments.sandbox.hosted_page_client import follow_cancel_link, pay
 from tests.support.donor import (
     READER_EMAIL,
+    SAME_ORIGIN_HEADERS,
     Donor,
     account_page,
     payment_fails,
@@ -58,3 +60,25 @@ async def test_an_open_payment_is_made_once_with_the_new_card(donor: Donor) -> N
     assert "Active" in page.text
     assert [amount for _, amount in await successful_charges(donor.room)] == [500, 500]
     assert "/fix/" in link
+
+
+async def test_one_donor_does_not_keep_stripe_busy_for_all_others(donor: Donor) -> None:
+    gift, link = await payment_fails(donor)
+    await donor.signs_in()
+    for _ in range(account_limit.CAPACITY - 2):
+        await account_limit.use(donor.room.ctx, gift.id)
+    card = await donor.opens(f"{account_page(gift)}/card")
+    by_link = await donor.opens(link)
+    sent = card.form(f"{account_page(gift)}/card").submission()
+    for path in ("card", "amount", "frequency", "skip", "pause", "resume", "keep"):
+        answer = await donor.web.post(
+            f"{account_page(gift)}/{path}", data=sent, headers=SAME_ORIGIN_HEADERS
+        )
+        assert answer.status_code == 429, path
+    assert "You can still stop it at any time" in answer.text
+    assert (await donor.submits_without_session(by_link, link)).status_code == 429
+    await donor.opens(link, 429)
+    await donor.room.advances_time(account_limit.REFILL_INTERVAL)
+    await donor.opens(link)
+    stopped = await donor.opens_and_submits(f"{account_page(gift)}/stop")
+    assert stopped.status_code == 303

@@ -18,10 +18,11 @@ from payments.giving.debts import CardUpdatePlan
 from payments.giving.subscription_changes import SubscriptionEnded
 from payments.infra.context import Context
 from payments.mail import links
+from payments.risk import account_limit
 from payments.web import origins, rendering, request_locale
 from payments.web.account import view_models
 from payments.web.account.mail_links import MailLinkPages, subscription_of_link
-from payments.web.account.overview import OwnSubscription
+from payments.web.account.overview import ASKS_STRIPE, OwnSubscription
 from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, form_data
 
 
@@ -29,6 +30,7 @@ class CardPages(Controller):
     """Replacing the card, signed in."""
 
     path = "/contributions/{contribution_id:str}/card"
+    dependencies = ASKS_STRIPE
 
     @get()
     async def show(
@@ -75,6 +77,7 @@ class CardLinkPages(MailLinkPages):
     ) -> Response[Any]:
         """To Stripe's page, which takes the card."""
         subscription = await subscription_of_link(ctx, signed, links.contribution_for_card_link)
+        await account_limit.use(ctx, subscription.contribution_id)
         try:
             return await _redirect_to_stripe(
                 ctx,
@@ -123,6 +126,7 @@ async def _render_link(
     ctx: Context, signed: str, return_flag: str | None, *, error: InvalidField | None = None
 ) -> Response[str]:
     subscription = await subscription_of_link(ctx, signed, links.contribution_for_card_link)
+    await account_limit.use(ctx, subscription.contribution_id)
     async with ctx.sessions() as session:
         decision = await change_log.newest_decision(
             session, subscription.stripe_subscription_id, ChangeKind.CARD

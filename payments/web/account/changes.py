@@ -20,7 +20,7 @@ from payments.infra.context import Context
 from payments.web import request_locale
 from payments.web.account import change_pages, view_models
 from payments.web.account.change_pages import FormFields
-from payments.web.account.overview import OwnSubscription
+from payments.web.account.overview import ASKS_STRIPE, OwnSubscription
 from payments.web.forms import (
     SMALL_FORM_BYTES,
     AnyRequest,
@@ -45,7 +45,7 @@ class ChangePages(Controller):
         """Show the form for another amount, from the next charge on."""
         return change_pages.render_amount(ctx, own_subscription)
 
-    @post("/amount", request_max_body_size=SMALL_FORM_BYTES)
+    @post("/amount", request_max_body_size=SMALL_FORM_BYTES, dependencies=ASKS_STRIPE)
     async def change_amount(
         self,
         ctx: NamedDependency[Context],
@@ -79,7 +79,7 @@ class ChangePages(Controller):
             ctx, own_subscription, dict(request.query_params.items())
         )
 
-    @post("/frequency", request_max_body_size=SMALL_FORM_BYTES)
+    @post("/frequency", request_max_body_size=SMALL_FORM_BYTES, dependencies=ASKS_STRIPE)
     async def change_frequency(
         self,
         ctx: NamedDependency[Context],
@@ -111,7 +111,7 @@ class ChangePages(Controller):
         """Show the charge that would be skipped, and the one after it."""
         return change_pages.render_skip(ctx, own_subscription)
 
-    @post("/skip", request_max_body_size=SMALL_FORM_BYTES)
+    @post("/skip", request_max_body_size=SMALL_FORM_BYTES, dependencies=ASKS_STRIPE)
     async def skip_next(
         self,
         ctx: NamedDependency[Context],
@@ -139,7 +139,7 @@ class ChangePages(Controller):
         """Show the lengths of a pause, each with the first charge after it."""
         return change_pages.render_pause(ctx, own_subscription)
 
-    @post("/pause", request_max_body_size=SMALL_FORM_BYTES)
+    @post("/pause", request_max_body_size=SMALL_FORM_BYTES, dependencies=ASKS_STRIPE)
     async def pause_for(
         self,
         ctx: NamedDependency[Context],
@@ -176,7 +176,7 @@ class ChangePages(Controller):
             ),
         )
 
-    @post("/resume", request_max_body_size=SMALL_FORM_BYTES)
+    @post("/resume", request_max_body_size=SMALL_FORM_BYTES, dependencies=ASKS_STRIPE)
     async def resume_now(
         self,
         ctx: NamedDependency[Context],
@@ -206,7 +206,7 @@ class ChangePages(Controller):
             ),
         )
 
-    @post("/keep", request_max_body_size=SMALL_FORM_BYTES)
+    @post("/keep", request_max_body_size=SMALL_FORM_BYTES, dependencies=ASKS_STRIPE)
     async def undo_end(
         self,
         ctx: NamedDependency[Context],

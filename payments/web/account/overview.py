@@ -6,7 +6,7 @@ A subscription of somebody else is answered like one that never was.
 from dataclasses import dataclass
 
 from litestar import Controller, Response, get
-from litestar.di import NamedDependency
+from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath
 
 from payments.core.errors import NotFound
@@ -16,6 +16,7 @@ from payments.giving.change_log import ChangeKind, SubscriptionChange
 from payments.giving.contributions import Contribution, ContributionStatus
 from payments.giving.subscriptions import Subscription
 from payments.infra.context import Context
+from payments.risk import account_limit
 from payments.web import rendering
 from payments.web.account import paging, view_models
 from payments.web.account.sign_in import CurrentDonor
@@ -58,6 +59,24 @@ async def own_subscription(
     if subscription is None:
         raise NotFound("There is no such contribution.")
     return OwnSubscription(contribution, subscription)
+
+
+async def subscription_to_change(
+    ctx: NamedDependency[Context],
+    donor: NamedDependency[CurrentDonor],
+    contribution_id: FromPath[str],
+) -> OwnSubscription:
+    """Return the subscription that the path names, for a page that asks Stripe about it.
+
+    Raises NotFound, TooManyChanges.
+    """
+    found = await own_subscription(ctx, donor, contribution_id)
+    await account_limit.use(ctx, found.contribution.id)
+    return found
+
+
+# Of a handler that asks Stripe. Cancelling has no limit.
+ASKS_STRIPE = {"own_subscription": Provide(subscription_to_change)}
 
 
 class OverviewPages(Controller):
