@@ -5,11 +5,12 @@ STRIPE_CLI := 1.52.0
 STRIPE_NODE := 23.1.0
 SYNC_ENGINE := 0.48.5
 DJ_STRIPE := 2.11.0
+TERSER := 5.51.4
 CLIENTS := .interop
 NPM_QUIET := --silent --no-package-lock --no-audit --no-fund
 READY := .venv/.ready
 
-.PHONY: demo test check audit sbom fmt migrate bench storm interop routes lock help
+.PHONY: demo test check audit sbom fmt migrate bench storm interop routes widget lock help
 
 help: ## Say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -64,6 +65,12 @@ interop: $(READY) node_modules/.bin/stripe ## Run other people's clients of Stri
 
 routes: $(READY) ## Write the table of the sandbox's routes and parameters into docs
 	$(BIN)/python -m payments.sandbox.route_table > docs/sandbox-routes.md
+
+widget: node_modules/terser/package.json ## Build the widget's file from its source (needs npm)
+	node .ci/widget.mjs
+
+node_modules/terser/package.json:
+	npm install $(NPM_QUIET) --no-save terser@$(TERSER)
 
 lock: ## Renew requirements.lock (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -30,5 +30,6 @@ paths             where the addresses of colleagues and of machines begin
 origins           the base URL and its alternates
 reminders         signing up, confirming, the calendar file and leaving
 static_files      style sheets and scripts
+widget_files      the built files of the widget, sent compressed
 security_txt      /.well-known/security.txt
 """

@@ -137,6 +137,7 @@ def _all_handlers(options: AppOptions) -> list[ControllerRouterHandler]:
         contributions.ContributionsApi,
         campaigns_api.get_campaign,
         risk_check.get_challenge,
+        embed.serve_newest_widget,
         embed.serve_widget,
         reminder_pages.ReminderPages,
         reminder_pages.return_from_mail,

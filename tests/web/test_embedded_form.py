@@ -1,15 +1,22 @@
 """From the newsroom's own page to the payment, and what a reader may add or be asked on the way."""
 
+import asyncio
+import base64
+import hashlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 import pytest
 
 from payments.core import fee_cover
 from payments.core.money import Money
+from payments.web import widget_files
 from payments.web.donate import embed
 from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom
 from tests.support.page import Page
+from tests.support.ports import reserve_port
+from tests.support.serving import serve_newsroom
 
 pytestmark = pytest.mark.anyio
 
@@ -33,15 +40,65 @@ def filled(html: str) -> dict[str, str]:
 
 
 async def test_the_file_is_the_one_whose_hash_the_snippet_carries(newsroom: Newsroom) -> None:
-    answer = await newsroom.web.get("/embed.js", headers={"origin": "https://news.example"})
-    assert answer.content == embed.widget_script()
-    assert answer.headers["content-type"].startswith("text/javascript")
-    assert answer.headers["access-control-allow-origin"] == "*"
-    assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
-    assert "set-cookie" not in answer.headers
     snippet = embed.embed_snippet(newsroom.settings, campaign="spring")
-    assert f'src="{BASE_URL}/embed.js" integrity="{embed.script_integrity()}"' in snippet
+    (script,) = (named for tag, named in Page(snippet).attributes if tag == "script")
     assert 'campaign="spring"' in snippet
+    for address, lifetime in (
+        (script["src"], "public, max-age=31536000, immutable"),
+        (f"{BASE_URL}/embed.js", "public, max-age=300"),
+    ):
+        answer = await newsroom.web.get(address, headers={"origin": "https://news.example"})
+        digest = base64.b64encode(hashlib.sha384(answer.content).digest()).decode()
+        assert script["integrity"] == f"sha384-{digest}"
+        assert answer.headers["content-type"].startswith("text/javascript")
+        assert answer.headers["access-control-allow-origin"] == "*"
+        assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
+        assert answer.headers["cache-control"] == lifetime
+        assert "set-cookie" not in answer.headers
+    for made_up in (
+        "0123456789abcdef.js",
+        "donate-form.js",
+        "built.json",
+        "%2e%2e",
+        "x" * 500,
+    ):
+        assert (await newsroom.web.get(f"/embed/{made_up}")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [
+        ("gzip, deflate, br, zstd", "br"),
+        ("gzip, deflate", "gzip"),
+        ("br;q=0, gzip;q=0.5", "gzip"),
+        ("identity", None),
+        ("", None),
+    ],
+)
+async def test_a_cache_learns_what_it_holds(
+    newsroom: Newsroom, accepted: str, encoding: str | None
+) -> None:
+    asked = {"accept-encoding": accepted}
+    answer = await newsroom.web.get("/embed.js", headers=asked)
+    assert answer.headers.get("content-encoding") == encoding
+    assert answer.headers["vary"] == "accept-encoding"
+    head = await newsroom.web.head("/embed.js", headers=asked)
+    varying = {"x-request-id"}
+    assert {n: v for n, v in head.headers.items() if n not in varying} == {
+        n: v for n, v in answer.headers.items() if n not in varying
+    }
+    assert head.content == b""
+    again = await newsroom.web.get(
+        "/embed.js", headers={**asked, "if-none-match": f'"x", {answer.headers["etag"]}'}
+    )
+    assert (again.status_code, again.content) == (304, b"")
+    other = await newsroom.web.get("/embed.js", headers={**asked, "if-none-match": '"x"'})
+    assert other.status_code == 200
+
+
+async def test_the_files_of_our_pages_answer_to_head(newsroom: Newsroom) -> None:
+    for address in ("/static/site.css", "/static/passkey.js"):
+        assert (await newsroom.web.head(address)).status_code == 200
 
 
 @pytest.mark.parametrize("locale", ["en", "ru"])
@@ -123,3 +180,20 @@ async def test_who_gives_every_month_is_not_asked(newsroom: Newsroom) -> None:
     await newsroom.runs_until_idle()
     assert "every month from now on" not in await newsroom.thanks(gift.id)
     await newsroom.advances_time(timedelta(hours=1))
+
+
+async def test_it_travels_in_five_kilobytes_at_most(newsroom: Newsroom) -> None:
+    with reserve_port() as port:
+        async with serve_newsroom(newsroom, port):
+            for accepted in ("br", "gzip"):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(
+                    f"GET /embed/{widget_files.built().current}.js HTTP/1.1\r\n"
+                    f"host: {urlsplit(BASE_URL).netloc}\r\naccept-encoding: {accepted}\r\n"
+                    "connection: close\r\n\r\n".encode()
+                )
+                head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
+                writer.close()
+                assert f"content-encoding: {accepted}".encode() in head.lower()
+                assert b"transfer-encoding" not in head.lower()
+                assert 3_000 < len(body) <= 5 * 1024

@@ -18,6 +18,7 @@ from payments.core.frequency import OFFERED_FREQUENCIES, Frequency
 from payments.core.money import Money
 from payments.infra.metrics import WebhookOutcome
 from payments.sandbox.hosted_page_client import follow_cancel_link
+from payments.web import widget_files
 from payments.web.app import create_app
 from tests.support.database import copy_database
 from tests.support.http import browser, safe
@@ -271,7 +272,8 @@ async def test_a_reader_gets_no_cookie_and_no_address_of_another(newsroom: Newsr
                 assert not link.startswith("//")
             assert not any(name.startswith("on") or name == "style" for name in named)
         scripts = [named.get("src") for tag, named in page.attributes if tag == "script"]
-        assert scripts == (["/embed.js"] if address == "/article" else [])
+        widget = f"/embed/{widget_files.built().current}.js"
+        assert scripts == ([widget] if address == "/article" else [])
         assert not {"iframe", "style"} & {tag for tag, _ in page.attributes}
 
 

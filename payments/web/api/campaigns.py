@@ -8,7 +8,7 @@ from litestar.params import FromPath
 from payments.core.campaign_schema import FREQUENCIES
 from payments.giving import campaigns
 from payments.infra.context import Context
-from payments.web.donate import embed
+from payments.web import widget_files
 from payments.web.errors import problem_responses
 
 CACHE_CONTROL = "public, max-age=300"
@@ -49,5 +49,5 @@ async def get_campaign(
             for frequency in FREQUENCIES
         },
     )
-    headers = {**embed.CROSS_ORIGIN_HEADERS, "cache-control": CACHE_CONTROL}
+    headers = {**widget_files.CROSS_ORIGIN_HEADERS, "cache-control": CACHE_CONTROL}
     return Response(campaign, headers=headers)

@@ -6,20 +6,17 @@ with the choice filled in: that page shows what the bank will show and the donor
 requests are limited, and nothing is created by a URL that can be shared, bookmarked or opened
 twice. All texts of the snippet come from the catalogues.
 
-The script makes no request, so what it has to know is in the snippet: the frequencies the policy
-allows, the donor notice, and the variants of a campaign, one of which it draws at random. A snippet
-is copied anew when any of that changes. An old one loses no contribution and circumvents nothing,
-for /donate applies the current rules.
+The script makes no request, so what it has to know is in the snippet: the texts, the frequencies
+the policy allows, the donor notice, and the variants of a campaign, one of which it draws at
+random. A snippet is copied anew when any of that changes. An old one loses no contribution and
+circumvents nothing, for /donate applies the current rules.
 
-The script is served without comments and superfluous spaces. The snippet carries its hash
-(Subresource Integrity): a page with an old snippet and a new script falls back to the plain form.
+The snippet names a built file by its hash and carries the hash (Subresource Integrity); every file
+that was released stays (`widget_files`). /embed.js is the newest one.
 """
 
-import base64
 import functools
-import hashlib
 import json
-import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -27,9 +24,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Response, get
 from litestar.di import NamedDependency
+from litestar.exceptions import NotFoundException
+from litestar.params import FromPath
 from markupsafe import Markup
 
-from payments.core import i18n, money
+from payments.core import amount_input, i18n, money
 from payments.core.campaign_schema import DEFAULT_OPTIONS, FormOptions
 from payments.core.frequency import Frequency
 from payments.core.i18n import gettext_noop
@@ -39,23 +38,16 @@ from payments.giving import checkout_session
 from payments.giving.campaigns import EmbeddedCampaign
 from payments.infra.context import Context
 from payments.risk import donor_notice
-from payments.web import rendering, request_locale, security_headers
+from payments.web import rendering, request_locale, security_headers, widget_files
 from payments.web.donate import safety
+from payments.web.forms import AnyRequest
 
-WIDGET_SOURCE = rendering.WEB_DIR / "static" / "donate-form.js"
-# Parts of the script that can lose their spaces, because none of its texts contains them.
-REMOVABLE_SPACES = (
-    *(" => ", " = ", " == ", " ?? ", " || ", " && ", " ? ", " : ", " + ", " - ", " < ", " > "),
-    *("{ ", " }", ": ", ") {", "if (", "for (", " >= ", " <= ", " != ", "; "),
-)
-CROSS_ORIGIN_HEADERS = {
-    "access-control-allow-origin": "*",  # a script with a hash is fetched across origins
-    "cross-origin-resource-policy": "cross-origin",
-    "cache-control": "public, max-age=3600",
-}
-# The same in English as in donate-form.js; a test compares.
+NEWEST_CACHE_CONTROL = "public, max-age=300"
+HASHED_CACHE_CONTROL = "public, max-age=31536000, immutable"
 WIDGET_TEXTS = {
     "title": gettext_noop("Support {publication}"),
+    "page": gettext_noop("Open the donation page"),
+    "currency": gettext_noop("Currency"),
     "often": gettext_noop("How often?"),
     "once": gettext_noop("Once"),
     "monthly": gettext_noop("Monthly"),
@@ -69,40 +61,31 @@ WIDGET_TEXTS = {
     "go_annual": gettext_noop("Continue with {amount} a year"),
     "number": gettext_noop("Please enter an amount in digits, for example {example}"),
     "ambiguous": gettext_noop("Did you mean {one} or {two}?"),
-    "card": gettext_noop("Card"),
-    "bank": gettext_noop("Bank"),
-    "wallet": gettext_noop("Wallet"),
     "pay": gettext_noop("You will pay on Stripe's page."),
-    "remind": gettext_noop("Remind me later"),
+    "remind": gettext_noop("Not ready to support today? Remind me later"),
     "snooze": gettext_noop("Not now"),
     "giving": gettext_noop("I already support you"),
 }
+ONLY_IN_PLAIN_HTML = ("title", "page")  # texts that the script does not print
 LINK_ORDER = (Frequency.MONTHLY, Frequency.ONCE, Frequency.ANNUAL)
 NO_CAMPAIGN = EmbeddedCampaign(DEFAULT_OPTIONS, MappingProxyType({}))
 DEFAULT_MESSAGE = gettext_noop("Gifts from readers help keep this reporting going.")
 
 
-@functools.cache
-def widget_script() -> bytes:
-    """Return the script as it is served."""
-    lines = [line.strip() for line in WIDGET_SOURCE.read_text(encoding="utf-8").splitlines()]
-    text = "\n".join(line for line in lines if line and not line.startswith("//"))
-    text = re.sub(r" ?/\*.*?\*/ ?", "", text)
-    for part in REMOVABLE_SPACES:
-        text = text.replace(part, part.replace(" ", ""))
-    text = re.sub(r", (?!for )", ",", text)  # only a sentence continues with "for"
-    return re.sub(r"(?<=[;,{}(])\n|\n(?=[})])", "", text).encode()
-
-
-def script_integrity() -> str:
-    """Return the hash of the script, as its `integrity` attribute has it."""
-    return f"sha384-{base64.b64encode(hashlib.sha384(widget_script()).digest()).decode()}"
-
-
 @get("/embed.js", include_in_schema=False)
-async def serve_widget() -> Response[bytes]:
-    """Return the script."""
-    return Response(widget_script(), media_type="text/javascript", headers=CROSS_ORIGIN_HEADERS)
+async def serve_newest_widget(request: AnyRequest) -> Response[bytes]:
+    """Return the newest file, for a snippet without a hash."""
+    name = widget_files.built().current
+    return widget_files.script_response(request, name, NEWEST_CACHE_CONTROL)
+
+
+@get("/embed/{file_name:str}", include_in_schema=False)
+async def serve_widget(request: AnyRequest, file_name: FromPath[str]) -> Response[bytes]:
+    """Return a file that was ever released, by its hash. Raises NotFoundException."""
+    name, _, suffix = file_name.rpartition(".")
+    if name not in widget_files.names() or suffix != "js":
+        raise NotFoundException
+    return widget_files.script_response(request, name, HASHED_CACHE_CONTROL)
 
 
 @get("/article", include_in_schema=False)
@@ -147,17 +130,20 @@ def embed_snippet(
         .get_template("embed_plain.html" if plain else "embed.html")
         .render(
             base=settings.base_url if base is None else base,
-            integrity=script_integrity(),
+            script=widget_files.built().current,
+            integrity=widget_files.integrity(widget_files.built().current),
             lang=i18n.language_tag(locale),
             dir=i18n.text_direction(locale),
             currency=currency,
             campaign=campaign,
             article=article,
-            publication=settings.publication_name,
+            signs=" ".join(amount_input.CURRENCY_SYMBOLS[currency]),
             messages=_messages_of_variants(options, variants, locale),
             notice=notice and notice.checkout,
             texts={**texts, "title": title},
-            words="" if locale == i18n.DEFAULT_LOCALE else json.dumps(texts, ensure_ascii=False),
+            words=_json_attribute(
+                {name: text for name, text in texts.items() if name not in ONLY_IN_PLAIN_HTML}
+            ),
             variants=_variants_attribute(settings, currency, variants),
             **_widget_attributes(settings, currency, options),
             **_form_context(settings, currency, locale, options),
@@ -173,23 +159,34 @@ def _variants_attribute(
         {"variant": key, **_widget_attributes(settings, currency, options)}
         for key, options in variants.items()
     ]
-    return json.dumps(attributes) if attributes else ""
+    return _json_attribute(attributes) if attributes else ""
+
+
+def _json_attribute(value: object) -> Markup:
+    """Return a value as JSON for an attribute between single quotes, which leave it readable."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    escapes = {"&": "&amp;", "'": "&#39;", "<": "&lt;", ">": "&gt;"}
+    return Markup("".join(escapes.get(one, one) for one in text))  # noqa: S704 - escaped just now
 
 
 def _messages_of_variants(
     options: FormOptions, variants: Mapping[str, FormOptions], locale: str
 ) -> list[dict[str, Any]]:
-    """Return the campaign's own message and, unless all are the same, each variant's."""
+    """Return the campaign's own message and, where it differs, each variant's with its slot."""
     default = (i18n.translations(locale).gettext(DEFAULT_MESSAGE), locale)
-    messages = [one.message_for(locale) or default for one in (options, *variants.values())]
-    if len(set(messages)) == 1:
-        del messages[1:]
+    own = options.message_for(locale) or default
+    by_slot = {"message": own} | {
+        key: message
+        for key, variant in variants.items()
+        if (message := variant.message_for(locale) or default) != own
+    }
     return [
         {
+            "slot": slot,
             "text": text,
             "lang_attrs": {} if language == locale else i18n.html_lang_attrs(language),
         }
-        for text, language in messages
+        for slot, (text, language) in by_slot.items()
     ]
 
 

@@ -1,0 +1,261 @@
+"""Whatever a content system, an old browser or a policy makes of the widget: no empty place."""
+
+import re
+
+import pytest
+from playwright.async_api import BrowserContext, Page, Route
+
+from payments.web import widget_files
+from payments.web.donate import embed
+from tests.support.article import article_html, button_text, open_article
+from tests.support.browser import Site
+
+pytestmark = pytest.mark.anyio
+
+# What a reader sees in the place of the widget: the widget, the plain form, or nothing.
+SEEN = """() => {
+  const drawn = document.querySelector("donate-form")?.shadowRoot?.querySelector("section");
+  const seen = (one) => !!one && one.checkVisibility() && one.getBoundingClientRect().height > 40;
+  return { widget: seen(drawn), plain: seen(document.querySelector("form[action]")) };
+}"""
+WIDGET, PLAIN = {"widget": True, "plain": False}, {"widget": False, "plain": True}
+
+
+def snippet_of(site: Site, **how: str) -> str:
+    return embed.embed_snippet(site.room.settings, article="a-story", **how)  # type: ignore[arg-type]
+
+
+async def is_seen(page: Page) -> dict[str, bool]:
+    await page.wait_for_function("!!customElements.get('donate-form') || !document.scripts.length")
+    seen: dict[str, bool] = await page.evaluate(SEEN)
+    return seen
+
+
+def curled(text: str, *, single: bool = False) -> str:
+    """What a content system makes of straight quotes around attributes."""
+    text = re.sub(r'="([^"]*)"', r"=”\1″", text)
+    return text.replace("'", "\N{RIGHT SINGLE QUOTATION MARK}") if single else text
+
+
+async def test_whatever_a_content_system_makes_of_it_a_reader_sees_a_form(site: Site) -> None:
+    whole = snippet_of(site)
+    script, _, element = whole.partition("\n")
+    opening = element[: element.index(">\n")]
+    cases = [
+        *[(whole.replace('lang="en"', f'lang="{tag}"', 1), WIDGET) for tag in
+          ("en_US", "ru_RU.UTF-8", "de_CH@euro", "x", "english", "", "“en”")],
+        (whole.replace(' lang="en" dir="ltr"', "", 1), WIDGET),
+        (whole.replace('currency="usd"', 'currency="usdollar"', 1), PLAIN),
+        (whole.replace('currency="usd"', 'currency="$"', 1), PLAIN),
+        (whole.replace('currency="usd"', 'currency="”usd”"', 1), WIDGET),
+        (whole.replace('currency="usd"', "", 1), PLAIN),
+        (re.sub(r'base="([^"]*)"', r'base="“\1”"', whole), WIDGET),
+        (re.sub(r'base="[^"]*"', 'base="javascript:alert(1)"', whole), PLAIN),
+        (re.sub(r'base="[^"]*"', "", whole), PLAIN),
+        (re.sub(r'min="\d+" max="\d+"', 'min="a" max="b"', whole), PLAIN),
+        (re.sub(r'presets="[^"]*"', 'presets="?"', whole), WIDGET),
+        (re.sub(r'frequency="\w+"', 'frequency="weekly"', whole), WIDGET),
+        (re.sub(r'amount="\w+"', 'amount="lots"', whole), WIDGET),
+        (re.sub(r"words='[^']*'", "words='{“often”:“How often?”}'", whole), PLAIN),
+        (re.sub(r"words='[^']*'", """words='{"often":"?"}'""", whole), PLAIN),
+        (re.sub(r"words='[^']*'", "", whole), PLAIN),
+        (whole.replace("words=", "variants='[{“variant”' currencies='{' words=", 1), WIDGET),
+        (script + re.sub(r"<donate-form[^>]*>", "<donate-form>", element), PLAIN),  # no attribute
+        (script + curled(opening) + element[len(opening) :], WIDGET),
+        (script + curled(opening, single=True) + element[len(opening) :], PLAIN),
+        (f"<p>{whole}</p>", WIDGET),  # a parser ends the paragraph, and with it the widget, early
+        (element, PLAIN),
+        (whole.replace('type="module" ', "defer ", 1), WIDGET),
+        (whole.replace('type="module" ', "async ", 1), WIDGET),
+        (whole + script, WIDGET),
+    ]  # fmt: skip
+    async with site.visitor() as visitor:
+        for html, expected in cases:
+            page = await open_article(site, visitor, article_html(html))
+            assert await is_seen(page) == expected, html[:700]
+            await page.close()
+
+
+async def test_the_language_of_the_page_in_any_spelling_is_no_error(site: Site) -> None:
+    without = snippet_of(site).replace(' lang="en" dir="ltr"', "", 1)
+    async with site.visitor() as visitor:
+        for tag in ("en_US", "x", "", "pt_BR.UTF-8"):
+            page = await open_article(site, visitor, article_html(without, lang=tag))
+            assert await is_seen(page) == WIDGET, tag
+            await page.close()
+
+
+async def test_an_attribute_changed_to_nonsense_leaves_what_was_drawn(site: Site) -> None:
+    async with site.visitor() as visitor:
+        page = await open_article(site, visitor, article_html(snippet_of(site)))
+        for name, value in (("currency", "nothing"), ("words", "{"), ("lang", "_"), ("words", "")):
+            await page.evaluate(
+                "(pair) => document.querySelector('donate-form').setAttribute(...pair)",
+                [name, value],
+            )
+            assert await is_seen(page) == WIDGET, name
+
+
+# --- browsers of the last five years --------------------------------------------------------------
+
+LOOK = """() => {
+  const root = document.querySelector("donate-form").shadowRoot;
+  const look = (node) => {
+    const { backgroundColor, color, borderTopStyle, borderTopWidth, borderTopColor }
+      = getComputedStyle(node);
+    const border = borderTopStyle == "none" ? 0 : parseFloat(borderTopWidth);
+    return { background: backgroundColor, color, border, edge: borderTopColor };
+  };
+  return { ticked: look(root.querySelector("[name=often]:checked + span")),
+    other: look(root.querySelector("[name=often]:not(:checked) + span")),
+    button: look(root.querySelector("form>button")), section: look(root.querySelector("section")) };
+}"""
+FEATURES = ("light-dark(", "color-mix(", ":focus-visible", "::slotted", "accent-color", "@supports")
+
+
+async def without(visitor: BrowserContext, feature: str) -> None:
+    """Serve the widget as a browser reads it that does not know a feature of CSS."""
+    name = widget_files.built().current
+    file = widget_files.script(name).decode()
+    assert feature in file
+    # A name nobody knows: the rule is dropped, and a query about it answers no.
+    spoilt = file.replace(feature, feature[:2] + "unknown-" + feature[2:])
+
+    async def answer(route: Route) -> None:
+        await route.fulfill(body=spoilt, headers={"content-type": "text/javascript"})
+
+    await visitor.route(f"**/embed/{name}.js", answer)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_without_a_feature_of_css_what_is_ticked_differs_and_borders_show(
+    site: Site, scheme: str
+) -> None:
+    html = article_html(re.sub(r' integrity="[^"]*"', "", snippet_of(site)))
+    for feature in FEATURES:
+        async with site.visitor(color_scheme=scheme) as visitor:
+            await without(visitor, feature)
+            page = await open_article(site, visitor, html)
+            assert await is_seen(page) == WIDGET, feature
+            look = await page.evaluate(LOOK)
+            assert look["ticked"]["background"] != look["other"]["background"], feature
+            assert look["ticked"]["color"] != look["other"]["color"], feature
+            assert look["button"]["background"] not in (
+                "rgba(0, 0, 0, 0)", look["section"]["background"]), feature  # fmt: skip
+            for part in look.values():
+                assert part["border"] >= 1, (feature, part)
+            assert look["other"]["edge"] not in ("rgba(0, 0, 0, 0)", look["other"]["background"])
+            await page.locator("donate-form").evaluate(
+                "(widget) => widget.style.setProperty('--donate-accent', '#123456')"
+            )
+            look = await page.evaluate(LOOK)
+            assert look["button"]["background"] == "rgb(18, 52, 86)", feature
+
+
+@pytest.mark.parametrize(("policy", "seen"), [(None, WIDGET), ("style-src 'self'", PLAIN)])
+async def test_without_constructed_sheets_it_is_styled_where_allowed_else_plain(
+    site: Site, policy: str | None, seen: dict[str, bool]
+) -> None:
+    async with site.visitor() as visitor:
+        await visitor.add_init_script("window.CSSStyleSheet = undefined")
+        page = await open_article(site, visitor, article_html(snippet_of(site)), policy=policy)
+        assert await is_seen(page) == seen
+    site.page_errors[:] = [one for one in site.page_errors if "inline style" not in one]
+
+
+# --- what the reader chose ------------------------------------------------------------------------
+
+
+async def chosen(page: Page) -> list[str]:
+    widget = page.locator("donate-form")
+    return [
+        await widget.locator("[name=often]:checked").input_value(),
+        await widget.locator("[name=much]:checked").input_value(),
+        await widget.locator("#own").input_value(),
+        await button_text(page),
+    ]
+
+
+async def test_moved_or_drawn_again_it_keeps_what_the_reader_chose(site: Site) -> None:
+    async with site.visitor() as visitor:
+        page = await open_article(site, visitor, article_html(snippet_of(site)))
+        await page.locator("donate-form [name=often][value=once]").check()
+        await page.locator("donate-form [name=much][value=other]").check()
+        await page.locator("donate-form #own").fill("33")
+        before = await chosen(page)
+        assert before == ["once", "other", "33", "Continue with $33"]
+        for what in (
+            "document.body.append(widget)",
+            "box.append(widget); document.body.prepend(box)",
+            "widget.remove(); main.append(widget)",
+            "widget.setAttribute('words', widget.getAttribute('words'))",
+            "widget.setAttribute('lang', 'en-GB')",
+            "main.append(frame); frame.contentDocument.body.append(widget); main.append(widget)",
+        ):
+            await page.evaluate(
+                "{ const [widget, main] = ['donate-form', 'main'].map((one) => "
+                "document.querySelector(one)); const [box, frame] = ['div', 'iframe'].map((one) => "
+                f"document.createElement(one)); {what} }}"
+            )
+            assert await is_seen(page) == WIDGET, what
+            assert [one.replace("US", "") for one in await chosen(page)] == before, what
+        await page.locator("donate-form").get_by_role("button", name="Not now").click()
+        await page.evaluate(
+            "localStorage.clear(); document.body.append(document.querySelector('donate-form'))"
+        )
+        assert await is_seen(page) == {"widget": False, "plain": False}  # the reader said so
+
+
+async def test_what_is_ticked_in_the_plain_form_is_ticked_when_the_script_comes(site: Site) -> None:
+    script, _, element = snippet_of(site).partition("\n")
+    async with site.visitor() as visitor:
+        page = await open_article(site, visitor, article_html(element), policy=None)
+        await page.locator("#donate-once").check()
+        await page.locator("#donate-own").fill("12")
+        source = re.search(r'src="([^"]+)"', script)
+        assert source is not None
+        await page.add_script_tag(url=source[1], type="module")
+        assert await is_seen(page) == WIDGET
+        assert (await chosen(page))[::2] == ["once", "12"]
+
+
+# --- the policies of the page ---------------------------------------------------------------------
+
+SELF = "default-src 'none'; script-src 'self'"
+POLICIES = {
+    "strict": f"{SELF}; base-uri 'none'",
+    "forms to itself": f"{SELF}; form-action https://news.example",
+    "no form": f"{SELF}; form-action 'none'",
+    "trusted types": f"{SELF}; require-trusted-types-for 'script'; trusted-types 'none'",
+    "script by hash": "default-src 'none'; script-src '{integrity}'",
+}
+
+
+@pytest.mark.parametrize("name", POLICIES)
+async def test_under_every_policy_its_button_leads_on(site: Site, name: str) -> None:
+    integrity = widget_files.integrity(widget_files.built().current)
+    policy = POLICIES[name].replace("{integrity}", integrity)
+    async with site.visitor() as visitor:
+        for press in ("click", "Enter"):
+            page = await open_article(site, visitor, article_html(snippet_of(site)), policy=policy)
+            assert await is_seen(page) == WIDGET, name
+            await page.locator("donate-form [name=often][value=once]").check()
+            await page.locator("donate-form [name=much][value=other]").check()
+            await page.locator("donate-form #own").fill("30")
+            if press == "click":
+                await page.locator("donate-form [part=button]").click()
+            else:
+                await page.keyboard.press("Enter")
+            await page.wait_for_url("**/donate?*frequency=once&amount=3000&currency=usd*")
+            await page.close()
+
+
+async def test_where_no_script_may_run_and_no_form_be_sent_a_link_leads_on(site: Site) -> None:
+    policy = "default-src 'none'; script-src 'none'; form-action 'none'"
+    async with site.visitor() as visitor:
+        page = await open_article(site, visitor, article_html(snippet_of(site)), policy=policy)
+        assert (await page.evaluate(SEEN)) == PLAIN
+        await page.get_by_role("link", name="Open the donation page").click()
+        await page.wait_for_url("**/donate?lang=en")
+    assert all("violates" in one for one in site.page_errors)
+    site.page_errors.clear()
