@@ -73,6 +73,7 @@ PLACES = (
     "/mailbox/confirm",
     "/finance/contributions",
 )
+PAGE = 8192  # bytes of a table that PostgreSQL writes at once: no row goes beyond
 POLICY = {"privacy_url": "https://lindenau.example/privacy", "privacy_version": "2026-05-01"}
 
 
@@ -161,16 +162,30 @@ def seen_in(blob: bytes, needles: dict[bytes, str] = NEEDLES) -> set[str]:
     """Whom and what of theirs the bytes tell."""
     blob = re.sub(rb"\x00{64,}", b"\x00", blob)  # what a file keeps free
     lower = blob.lower()
-    return {what for needle, what in needles.items() if needle in lower or needle in blob}
+    return {
+        what
+        for needle, what in needles.items()
+        if needle in (lower if needle == needle.lower() else blob)
+    }
 
 
 def on_disk(home: Path) -> dict[str, bytes]:
-    """Every file of the server: tables, indexes, the log that precedes them, and its output."""
-    read = {}
+    """Every file of the server: tables, indexes, the log that precedes them, and its output.
+
+    The databases of a server begin as copies of each other: a page of a table that several have
+    is in the first alone.
+    """
+    read, pages = {}, set[bytes]()
     for path in sorted(home.rglob("*")):
         with contextlib.suppress(FileNotFoundError):
             if path.is_file():
-                read[str(path.relative_to(home))] = path.read_bytes()
+                data = path.read_bytes()
+                if "base" in path.relative_to(home).parts:
+                    own = (data[at : at + PAGE] for at in range(0, len(data), PAGE))
+                    new = dict.fromkeys(page for page in own if page not in pages)
+                    pages.update(new)
+                    data = b"".join(new)
+                read[str(path.relative_to(home))] = data
     return read
 
 

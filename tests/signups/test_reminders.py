@@ -108,9 +108,9 @@ async def test_a_second_mail_comes_a_week_later_only_to_whoever_ticked_it(reader
 async def test_every_few_months_is_two_mails_and_then_silence(reader: Donor) -> None:
     await is_reminded_in_a_week(reader, when="every_months", every_months="3")
     times = []
-    for _ in range(400):
+    for days in (*[1] * 190, *[10] * 21):  # each day until the second mail, and then a long time
         before = len(reader.room.mails())
-        await passes(reader.room, DAY)
+        await passes(reader.room, days * DAY)
         if len(reader.room.mails()) > before:
             times.append(reader.room.clock().date().isoformat())
     assert times == ["2027-02-22", "2027-05-22"]

@@ -6,6 +6,7 @@ import asyncio
 import copy
 import json
 import random
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -27,7 +28,7 @@ from payments.safety import emergency_stop
 from payments.sandbox.clock import BillingClock
 from payments.sandbox.faults import Fault, Faults
 from tests.support import command_line
-from tests.support.command_line import Finished
+from tests.support.command_line import Finished, Running
 from tests.support.newsroom import Newsroom, open_newsroom
 
 pytestmark = pytest.mark.anyio
@@ -94,7 +95,7 @@ class RandomFaults(Faults):
 STOP = ("emergency-stop", "--group", "all", "--mode", "cancel", "--yes", "--json")
 
 
-async def start_stop(room: Newsroom, *options: str) -> asyncio.subprocess.Process:
+async def start_stop(room: Newsroom, *options: str) -> Running:
     """Start `payments emergency-stop` for all subscriptions."""
     rate = {"PAYMENTS_STRIPE_REQUESTS_PER_SECOND": "100"}
     return await command_line.start(room.settings, *STOP, *options, **rate)
@@ -102,12 +103,10 @@ async def start_stop(room: Newsroom, *options: str) -> asyncio.subprocess.Proces
 
 async def run_stop(room: Newsroom, *options: str) -> tuple[int, dict[str, object]]:
     """Run `payments emergency-stop` for all subscriptions: its exit code and its report."""
-    process = await start_stop(room, *options)
-    stdout, stderr = await process.communicate()
-    assert process.returncode is not None
-    assert stdout, stderr.decode()
-    report: dict[str, object] = json.loads(stdout)
-    return process.returncode, report
+    done = await asyncio.to_thread((await start_stop(room, *options)).wait)
+    assert done.stdout, done.stderr
+    report: dict[str, object] = json.loads(done.stdout)
+    return done.exit_code, report
 
 
 async def erase_identities(room: Newsroom) -> Finished:
@@ -161,7 +160,7 @@ async def stops_all(room: Newsroom, count: int) -> None:
         process = await start_stop(room, *(["--resume"] if turn else []))
         await faults.wait_for_more(count // 5)
         process.kill()
-        await process.communicate()
+        assert (await asyncio.to_thread(process.wait)).exit_code == -signal.SIGKILL
     exit_code, report = await run_stop(room, "--resume")
     assert (exit_code, report["subscriptions"], report["unfinished"]) == (0, count, [])
     counts = cancellation_counts(room)

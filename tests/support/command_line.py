@@ -6,10 +6,10 @@ import asyncio
 import atexit
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
-from asyncio.subprocess import PIPE
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -52,15 +52,37 @@ def environment(settings: Settings, **more: str) -> dict[str, str]:
     return {**others, **chosen, **more}
 
 
-async def start(settings: Settings, *words: str, **more: str) -> asyncio.subprocess.Process:
+class Running:
+    """A command that was started. Its output is kept until it is asked for."""
+
+    def __init__(self, environ: dict[str, str], words: tuple[str, ...]) -> None:
+        self._stdout, self._stderr = TemporaryFile(), TemporaryFile()  # noqa: SIM115 - of `wait`
+        request = json.dumps({"words": words, "environment": environ}).encode()
+        with socket.socket(socket.AF_UNIX) as server:
+            server.settimeout(REAL_TIMEOUT_SECONDS)
+            server.connect(_server_path())
+            files = [self._stdout.fileno(), self._stderr.fileno()]
+            socket.send_fds(server, [b"%d\n" % len(request)], files)
+            server.sendall(request)
+            self._answers = server.makefile("rb")
+            self.pid = int(self._answers.readline())
+
+    def kill(self) -> None:
+        """`kill -9` it."""
+        os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self) -> Finished:
+        """Wait for its end; the exit code of one that was killed is negative."""
+        with self._answers, self._stdout, self._stderr:
+            exit_code = int(self._answers.readline())
+            self._stdout.seek(0)
+            self._stderr.seek(0)
+            return Finished(exit_code, self._stdout.read(), self._stderr.read().decode())
+
+
+async def start(settings: Settings, *words: str, **more: str) -> Running:
     """Start `payments …`."""
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "payments.cli", *words),
-        env=environment(settings, **more),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=PIPE,
-        stderr=PIPE,
-    )
+    return await asyncio.to_thread(Running, environment(settings, **more), words)
 
 
 async def run(settings: Settings, *words: str, **more: str) -> Finished:
@@ -70,21 +92,7 @@ async def run(settings: Settings, *words: str, **more: str) -> Finished:
 
 def run_in(environ: dict[str, str], *words: str) -> Finished:
     """Run `payments …` to its end, with nothing in its environment but what is given."""
-    request = json.dumps({"words": words, "environment": environ}).encode()
-    with (
-        socket.socket(socket.AF_UNIX) as server,
-        TemporaryFile() as stdout,
-        TemporaryFile() as stderr,
-    ):
-        server.settimeout(REAL_TIMEOUT_SECONDS)
-        server.connect(_server_path())
-        head = b"%d\n" % len(request)
-        socket.send_fds(server, [head], [stdout.fileno(), stderr.fileno()])
-        server.sendall(request)
-        exit_code = int(server.recv(16))
-        stdout.seek(0)
-        stderr.seek(0)
-        return Finished(exit_code, stdout.read(), stderr.read().decode())
+    return Running(environ, words).wait()
 
 
 @cache
@@ -95,8 +103,8 @@ def _server_path() -> str:
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.command_server", path],
         cwd=Path(tests.__file__).parents[1],
-        stdin=PIPE,
-        stdout=PIPE,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     assert process.stdin is not None
     assert process.stdout is not None

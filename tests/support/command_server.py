@@ -4,7 +4,8 @@ To start Python and import everything costs more CPU than most commands do. A fo
 its own all the same: it has the environment, the output and the exit code of one command.
 
 The process is started with the path of its socket, and ends when its stdin does. A client sends the
-words and the environment of a command, with the files for its output, and gets its exit code.
+words and the environment of a command, with the files for its output, and gets its process id and
+its exit code.
 """
 
 import gc
@@ -58,7 +59,7 @@ def serve(path: str) -> None:
 
 
 def answer(client: socket.socket) -> None:
-    """Run the command a client asks for, and send its exit code."""
+    """Run the command a client asks for. Send its process id, and its exit code at its end."""
     request, files, *_ = socket.recv_fds(client, MAX_REQUEST_BYTES, 2)
     size, _, body = request.partition(b"\n")
     while len(body) < int(size):
@@ -67,8 +68,9 @@ def answer(client: socket.socket) -> None:
     if command == 0:
         client.close()
         run(json.loads(body), files)
+    client.sendall(b"%d\n" % command)
     _, status = os.waitpid(command, 0)
-    client.sendall(b"%d" % os.waitstatus_to_exitcode(status))
+    client.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
 
 
 def run(asked: dict[str, object], files: list[int]) -> None:
