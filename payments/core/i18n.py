@@ -25,6 +25,9 @@ SUPPORTED_LOCALES = (
 """English, and the names of the folders: `ru`, or `pt_BR` where the country matters."""
 
 
+MAX_ACCEPTED_TAGS = 20  # of an Accept-Language header that are read: a browser sends a few
+
+
 def translations(locale: str) -> NullTranslations:
     """Return the catalogue of a locale; the English one for a locale without a catalogue."""
     return _load_catalogue(locale if locale in SUPPORTED_LOCALES else DEFAULT_LOCALE)
@@ -62,8 +65,8 @@ def find_locale(tag: str) -> str | None:
 
 def _accepted_tags(header: str) -> list[str]:
     """Return the tags of an Accept-Language header by quality, highest first."""
-    tags = []
-    for part in header.replace("_", "-").casefold().split(","):
+    tags, parts = [], header.replace("_", "-").casefold().split(",", MAX_ACCEPTED_TAGS)
+    for part in parts[:MAX_ACCEPTED_TAGS]:
         tag, _, weight = part.partition(";")
         tags.append((_quality(weight), tag.strip()))
     return [tag for quality, tag in sorted(tags, key=lambda pair: -pair[0]) if quality > 0]

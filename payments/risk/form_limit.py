@@ -20,6 +20,7 @@ from payments.risk.request_context import RequestContext
 from payments.risk.risk_level import RiskLevel
 
 SIGN_IN, SIGN_UP = "sign-in", "sign-up"  # reminders and newsletter are both sign-ups
+OWN_MAILBOX = "own mailbox"  # a reminder that no mail confirms: its mailbox was proved
 # Sign-ups of all networks together: at once, and after how long there is room for one more.
 SIGN_UP_CAPACITY, SIGN_UP_REFILL = 500, timedelta(seconds=18)
 # Of those, the ones without a proof.

@@ -11,7 +11,7 @@ import pytest
 from payments.ops import schedules
 from payments.risk import form_limit
 from payments.risk.request_context import Clearance, RequestContext
-from payments.signups import newsletter_delivery
+from payments.signups import address_vault, newsletter_delivery, reminder_links
 from tests.support.mail import ADDRESS, GOOD_CARD, subscribe_monthly
 from tests.support.newsroom import Newsroom
 from tests.support.page import Page
@@ -88,6 +88,19 @@ async def test_a_sign_in_has_a_price_and_no_wall_and_a_sign_up_has_both(room: Ne
                 answer = await posts(room, path, "203.0.113.7", **form | {"proof": proof})
         assert answer.status_code == last, path
     assert "Retry-After" in answer.headers
+
+
+async def test_whose_mailbox_it_is_pays_as_for_a_sign_in(room: Newsroom) -> None:
+    hashes = await address_vault.address_hashes(room.settings, ADDRESS)
+    mine = {"address": ADDRESS, "code": reminder_links.sign_code(room.ctx, "0" * 32, hashes[0])}
+    for _ in range(3):
+        assert "We will remind you" in (await posts(room, "/remind", LONELY, **mine)).text
+    for _ in range(12):  # as often as they like
+        asks = await posts(room, "/remind", LONELY, **mine)
+        assert asks.status_code == 428
+        form = Page(asks.text).form("/remind").submission() | {"proof": solved(work_of(asks))}
+        answer = await posts(room, "/remind", LONELY, **form)
+    assert "We will remind you" in answer.text
 
 
 async def test_in_a_flood_honest_mail_leaves_at_once(room: Newsroom) -> None:

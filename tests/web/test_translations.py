@@ -187,3 +187,5 @@ def test_a_language_is_chosen_by_whoever_asks_first() -> None:
     assert i18n.negotiate_locale("ru;q=0.2, en-GB;q=0.8") == "en"
     assert i18n.negotiate_locale("ru;q=0, *") == "en"
     assert i18n.negotiate_locale("../../etc", "x" * 9000, ";;q=,,") == "en"
+    assert i18n.negotiate_locale("x," * 19 + "ru") == "ru"
+    assert i18n.negotiate_locale("x," * 20 + "ru") == "en", "as much is read as a browser sends"

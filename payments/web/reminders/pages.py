@@ -5,6 +5,7 @@ does, and cancelling works with one POST from a mail program, without signing in
 """
 
 import contextlib
+from dataclasses import replace
 from typing import Any
 
 from litestar import Controller, Response, get, post
@@ -18,6 +19,7 @@ from payments.giving import campaigns
 from payments.infra.context import Context
 from payments.risk import form_limit
 from payments.risk.rate_limit import ProofOfWorkRequired
+from payments.risk.request_context import RequestContext
 from payments.signups import address_vault, reminder_links, reminder_stats, reminders
 from payments.signups.reminder_stats import ReminderStep
 from payments.signups.suppression import SuppressionReason
@@ -70,7 +72,7 @@ class ReminderPages(Controller):
         try:
             schedule = schedule_form.parse_schedule(ctx, typed)
             address = address_vault.validated_email(typed["address"])
-            hashes = await _hashes_if_owned(ctx, request, typed["code"], address)
+            hashes = await _hashes_if_owned(ctx, request, request_context, typed["code"], address)
             is_owner = bool(hashes)
             if is_owner:
                 async with ctx.sessions.begin() as session:
@@ -239,27 +241,32 @@ def _render_form(
 
 
 async def _hashes_if_owned(
-    ctx: Context, request: AnyRequest, code: str, address: str
+    ctx: Context, request: AnyRequest, request_context: RequestContext, code: str, address: str
 ) -> list[bytes]:
     """Return the hashes of an address if the sender holds the code of a mail to it, or is signed in
     as its donor; none for anybody else, for whom it is not hashed unless the limits allow it.
+
+    Whoever holds either has limits as for a sign-in. Raises ProofOfWorkRequired.
     """
+    address_hash, donor_id = b"", ""
     if code:
         try:
             address_hash = reminder_links.parse_code(ctx, code)[1]
         except LinkInvalid:
             return []
-        hashes = await address_vault.address_hashes(ctx.settings, address)
-        return hashes if address_hash in hashes else []
-    if not csrf.is_same_origin(request):  # its form has no guard: most readers have no session
-        return []
-    try:
-        donor = await sign_in.current_donor(ctx, request)
-    except Unauthenticated:
-        return []
+    else:
+        if not csrf.is_same_origin(request):  # its form has no guard: most readers have no session
+            return []
+        try:
+            donor_id = (await sign_in.current_donor(ctx, request)).donor_id
+        except Unauthenticated:
+            return []
+    await form_limit.use_share(ctx, replace(request_context, purpose=form_limit.OWN_MAILBOX))
     hashes = await address_vault.address_hashes(ctx.settings, address)
+    if code:
+        return hashes if address_hash in hashes else []
     async with ctx.sessions() as session:
-        is_owner = await reminders.is_address_of_donor(session, hashes, donor.donor_id)
+        is_owner = await reminders.is_address_of_donor(session, hashes, donor_id)
     return hashes if is_owner else []
 
 
