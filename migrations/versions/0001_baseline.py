@@ -505,7 +505,7 @@ def drop_tables() -> None:
             emergency_stops, quarantines, rate_limit_buckets, daily_salts, risk_state,
             used_tokens, emergency_stop_items, confirmation_mails, newsletter_signups,
             reminder_counts, suppressed_addresses, reminders, support_cases, alerts, audit_entries,
-            schedule_failures, stripe_accounts, stripe_events
+            schedule_failures, shown_pages, stripe_accounts, stripe_events
     """)
 
 
@@ -1640,6 +1640,15 @@ def infra_tables() -> None:
         required("failed_since", TIMESTAMP),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_schedule_failures")),
     )
+    op.create_table(
+        "shown_pages",
+        required("id", ROW_ID),
+        required("sealed", sa.LargeBinary),
+        required("expires_at", TIMESTAMP),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_shown_pages")),
+        prefixes=["UNLOGGED"],
+    )
+    op.create_index(op.f("ix_shown_pages_expires_at"), "shown_pages", ["expires_at"])
     op.create_table(
         "stripe_accounts",
         required("is_bound", sa.Boolean),

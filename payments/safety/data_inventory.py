@@ -115,13 +115,17 @@ SUBSCRIPTION_MAILS = DataClass(
     },
 )
 SHORT_LIVED = DataClass(
-    gettext_noop("What one visit needs: links and codes to sign in, and what we asked Stripe for."),
+    gettext_noop(
+        "What one visit needs: links and codes to sign in, what we asked Stripe for, and the "
+        "page that answered a form, encrypted with a key that only your browser has."
+    ),
     gettext_noop("A day."),
     {
         "contributions": "idempotency_key_hash request_digest checkout_session_params checkout_url",
         "donor_sessions": "token_hash donor_id expires_at",
         "sign_in_links": "id address_hash older_hashes browser_hash token_hash code_hash"
         " code_attempts requested_at expires_at",
+        "shown_pages": "id sealed expires_at",
         "support_cases": "id staff_id donor_id expires_at",
     },
 )

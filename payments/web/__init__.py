@@ -26,6 +26,7 @@ errors            problem+json for programs, a page for people
 forms             forms as text, JSON decoded strictly
 health            health checks and metrics
 newsletter        signing up, confirming and leaving
+form_answers      no page is the answer to a form
 paths             where the addresses of colleagues and of machines begin
 origins           the base URL and its alternates
 reminders         signing up, confirming, the calendar file and leaving

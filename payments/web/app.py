@@ -35,6 +35,7 @@ from payments.web import (
     demo_inbox,
     errors,
     finance,
+    form_answers,
     health,
     origins,
     rendering,
@@ -48,6 +49,7 @@ from payments.web.api import campaigns as campaigns_api
 from payments.web.api import contributions, mail_events, reminders
 from payments.web.api import newsletter as newsletter_api
 from payments.web.donate import embed, form, safety, thanks
+from payments.web.form_answers import PostRedirectGet
 from payments.web.newsletter import pages as newsletter_pages
 from payments.web.reminders import pages as reminder_pages
 from payments.web.request_spelling import RequestSpelling
@@ -163,6 +165,7 @@ def _all_handlers(options: AppOptions) -> list[ControllerRouterHandler]:
         *WEBHOOK_HANDLERS,
         health.seen_client,
         health.metrics,
+        form_answers.shown_page,
         static_files.favicon,
         static_files.router(),
     ]
@@ -214,7 +217,9 @@ def build(
         request_max_body_size=body_deadline.MAX_BYTES,
         logging_config=None,
     )
-    app.asgi_handler = RequestSpelling(app.asgi_handler, options.allowed_hosts)
+    app.asgi_handler = RequestSpelling(
+        PostRedirectGet(app.asgi_handler, app), options.allowed_hosts
+    )
     csrf.check_routes(app)
     guards.check_routes(app)
     return app

@@ -15,8 +15,11 @@ async function solve({ nonce, salt, cost, keyLength, keyPrefix }) {
   }
 }
 
+// A reader who comes back to this page from the next one wants the page before it.
+const cameBack = performance.getEntriesByType("navigation")[0]?.type === "back_forward";
 // Without a secure context there is no crypto.subtle: the queue is still there.
-if (form && globalThis.crypto?.subtle) {
+if (form && cameBack) history.back();
+else if (form && globalThis.crypto?.subtle) {
   const status = document.getElementById("status");
   status.textContent = status.dataset.working;
   const challenge = JSON.parse(form.dataset.challenge);

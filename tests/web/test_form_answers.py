@@ -1,0 +1,103 @@
+"""No page is the answer to a form: Back and Reload ask for a page, and find what was typed."""
+
+import re
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from payments.infra import shown_pages
+from payments.staff.accounts import Role
+from payments.web import csrf
+from payments.web.app import create_app
+from tests.support.colleague import open_colleague_browser
+from tests.support.donor import SAME_ORIGIN_HEADERS, account_page, open_donor_browser
+from tests.support.http import safe
+from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom
+from tests.support.page import Page
+
+pytestmark = pytest.mark.anyio
+AS_BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8", **SAME_ORIGIN_HEADERS}
+TYPED = {"frequency": "once", "currency": "usd", "amount_once": "other", "other_once": "1.250"}
+
+
+@pytest.fixture
+async def room(database: str) -> AsyncIterator[Newsroom]:
+    async with open_newsroom(database, environment="demo") as newsroom:
+        yield newsroom
+
+
+def another_browser(room: Newsroom) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=room.web._transport, base_url=BASE_URL)
+
+
+async def test_no_form_of_anybody_is_answered_with_a_page(room: Newsroom) -> None:
+    forms = sorted({path for path, _ in csrf.unsafe_routes(create_app(room.settings))})
+    forms = [path for path in forms if not path.startswith(("/api/", "/webhooks/"))]
+    assert len(forms) > 40
+    async with (
+        open_donor_browser(room) as donor,
+        open_colleague_browser(room, "Ada", Role.ADMIN) as ada,
+    ):
+        gift = await donor.gives()
+        await donor.signs_in()
+        await ada.opens_link()
+        shown, last = 0, [path for path in forms if path.endswith("/leave")]
+        for path in [*(path for path in forms if path not in last), *last]:
+            address = re.sub(r"{[^}]+}", gift.id, path)
+            for web in (room.web, donor.web, ada.web):
+                answer = await web.post(address, data={"nonsense": "x"}, headers=AS_BROWSER)
+                kind = answer.headers.get("content-type", "")
+                assert answer.is_redirect or not kind.startswith("text/html"), address
+                safe(answer, room)
+                if answer.headers.get("location", "").startswith("/shown/"):
+                    page = await web.get(answer.headers["location"], headers=AS_BROWSER)
+                    assert Page(page.text).problems == [], address
+                    safe(page, room)
+                    shown += 1
+        assert shown > 60
+
+
+async def test_what_was_typed_is_there_again_for_that_browser_alone(room: Newsroom) -> None:
+    sent = await room.web.post("/donate", data=TYPED, headers=AS_BROWSER)
+    assert (sent.status_code, sent.content) == (303, b"")
+    where = sent.headers["location"]
+    for _ in range(2):  # and again, when the reader is back from the next page
+        answer = await room.web.get(where, headers=AS_BROWSER)
+        assert answer.status_code == 422
+        page = Page(answer.text)
+        assert "Did you mean $1,250.00 or $1.25?" in page.text
+        assert page.form("/donate").submission()["other_once"] == "1.250"
+    async with another_browser(room) as stranger:
+        for _ in range(2):  # without a key, and with one of their own
+            nothing = await stranger.get(where, headers=AS_BROWSER)
+            assert nothing.status_code == 410
+            assert "1.250" not in nothing.text
+            await stranger.post("/donate", data=TYPED, headers=AS_BROWSER)
+    sealed = await room.rows("SELECT sealed FROM shown_pages")
+    assert len(sealed) == 3
+    assert not any(b"1.250" in row[0] or b"<html" in row[0] for row in sealed)
+    room.clock.advance(shown_pages.LIFETIME)
+    gone = await room.web.get(where, headers=AS_BROWSER)
+    assert gone.status_code == 410
+    assert "This page has expired" in gone.text
+    await room.web.post("/donate", data=TYPED, headers=AS_BROWSER)
+    assert await room.count("shown_pages") == 1  # and nothing of it stays
+    # A program reads its answer at once; so does a browser while there is no room for more.
+    assert (await room.web.post("/donate", data=TYPED)).status_code == 422
+
+
+async def test_a_page_of_somebody_signed_in_is_lost_with_their_session(room: Newsroom) -> None:
+    async with open_donor_browser(room) as donor:
+        gift = await donor.gives()
+        await donor.signs_in()
+        url = f"{account_page(gift)}/amount"
+        form = (await donor.opens(url)).form(url).submission(amount="0")
+        sent = await donor.web.post(url, data=form, headers=AS_BROWSER)
+        where = sent.headers["location"]
+        assert "The smallest amount is $2.00" in (await donor.web.get(where)).text
+        left = await donor.web.post("/manage/leave", headers=AS_BROWSER)
+        assert left.status_code == 303
+        assert (await donor.web.get(where)).status_code == 410
+        room.clock.advance(timedelta(minutes=1))
