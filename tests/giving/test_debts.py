@@ -108,7 +108,7 @@ async def test_of_two_open_payments_the_newer_is_made_and_the_older_never(donor:
     await months_pass(room, 2)
     assert [status for status, _ in invoices(room)] == ["paid", "open", "open"]
     await donor.signs_in()
-    assert "of 22 January 2027" in await replaces_card(donor, gift)
+    assert "due on 22 January 2027" in await replaces_card(donor, gift)
     assert [status for status, _ in invoices(room)] == ["paid", "void", "paid"]
     assert at_stripe(room, id_) == "active"
     await room.advances_time(timedelta(days=20))  # no attempt for the older is left
