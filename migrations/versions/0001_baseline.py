@@ -1288,7 +1288,8 @@ def mail_tables() -> None:
                 "kind_is_known",
                 "sign_in payment_failed action_needed lapsed needs_card card_changed "
                 "card_expiring renews_soon amount_changed frequency_changed skipped paused "
-                "resumed cancelled second_begun end_scheduled end_moved end_cancelled",
+                "resumed cancelled second_begun end_scheduled end_moved end_cancelled "
+                "thanks receipt refunded yearly_statement",
             ),
         ),
         required("status", one_of("status_is_known", "pending sent dropped undeliverable")),

@@ -2,6 +2,7 @@
 
 adoption         what of a Stripe account is adopted, as a setting
 amount_input     amounts as readers type them
+brand_settings   which mails donors get, the brand, receipts: a part of the settings
 calendar         dates, months and time zones
 campaign_parser  campaigns from TOML, JSON or a form
 campaign_schema  what a campaign's readers see and are suggested

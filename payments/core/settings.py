@@ -12,16 +12,11 @@ from pathlib import Path
 from typing import Annotated, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, ValidationError, model_validator
 
 from payments.core import money, safety_policy, secret_strength, setting_types
 from payments.core.adoption import AdoptionRule
+from payments.core.brand_settings import BrandSettings, DonorMails
 from payments.core.money import Money
 from payments.core.safety_policy import Policy
 from payments.core.setting_types import (
@@ -64,10 +59,8 @@ class SettingsError(Exception):
     """The environment is not usable. Each line names one setting and what is wrong with it."""
 
 
-class Settings(BaseModel):
+class Settings(BrandSettings):
     """What an operator decides: docs/settings.md has the fields with their descriptions."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     database_url: DatabaseUrl = Field(
         description="PostgreSQL 15 or newer: postgresql+psycopg://user:password@host/name"
@@ -102,12 +95,6 @@ class Settings(BaseModel):
     stripe_api_base: Origin = Field(STRIPE_API, description="another address of Stripe's API")
     stripe_requests_per_second: int = Field(
         15, ge=1, le=100, description="how many reads from Stripe one worker may make in a second"
-    )
-    publication_name: str = Field(
-        "The newsroom", min_length=1, max_length=80, description="the name that readers know"
-    )
-    support_contact: str = Field(
-        "", max_length=200, description="an address or page where a reader finds help"
     )
     security_contact: SecurityContact = Field(
         "",
@@ -258,6 +245,14 @@ class Settings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _require_neutral_mails_where_donors_are_in_danger(self) -> Self:
+        if self.donor_safety_policy and self.donor_mails is DonorMails.FULL:
+            raise ValueError(
+                "PAYMENTS_DONOR_MAILS must be neutral or none with PAYMENTS_DONOR_SAFETY_POLICY"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _require_complete_newsletter(self) -> Self:
         by_webhook, by_file = self.newsletter_webhook_url, self.newsletter_file
         if by_webhook and by_file:
@@ -322,6 +317,11 @@ class Settings(BaseModel):
     def accounting_zoneinfo(self) -> ZoneInfo:
         """The zone in which finance counts days and months."""
         return ZoneInfo(self.accounting_zone)
+
+    @property
+    def receipt_zoneinfo(self) -> ZoneInfo:
+        """The zone of the days and years on receipts."""
+        return ZoneInfo(self.receipt_zone or self.accounting_zone)
 
     @property
     def address_hash_cost(self) -> int:

@@ -209,6 +209,11 @@ async def prove_mailbox(session: AsyncSession, hashes: Sequence[bytes]) -> None:
     )
 
 
+async def get_or_none(session: AsyncSession, donor_id: str) -> Donor | None:
+    """Return a donor; None for one who was erased."""
+    return await session.get(Donor, donor_id)
+
+
 async def is_mailbox_proved(session: AsyncSession, donor_id: str | None) -> bool:
     """Whether the mailbox of a donor is proved to be theirs; that of nobody is not."""
     donor = None if donor_id is None else await session.get(Donor, donor_id)

@@ -28,7 +28,9 @@ missing_subscriptions     subscriptions that Stripe does not know any more
 notices_due               mails due by the calendar: an expiring card, a rare charge
 outbox_sender             each mail composed, addressed, handed to SMTP
 payment_intent_links      which contribution a payment belongs to
+payment_mail              mails about payments, as they are when they leave
 payment_methods           what a subscription is charged to, and replacing it
+payment_notices           which payments and years a mail is due about
 second_subscriptions      a donor begins one and has another already
 sign_in_mail              a link and a code for a donor who asked for them
 subscription_changes      what a donor decides about a monthly or annual contribution

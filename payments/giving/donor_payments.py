@@ -78,7 +78,7 @@ async def list_for_donor(
     *,
     since: datetime | None = None,
     until: datetime | None = None,
-    reference: str | None = None,
+    reference: str | ColumnElement[str] | None = None,
     contribution_id: str | None = None,
     limit: int | None = None,
     offset: int = 0,
@@ -170,6 +170,15 @@ async def amounts_by_contribution(
         .group_by(PaymentIntentLink.contribution_id, Charge.currency)
     )
     return {id_: _amounts(*amounts) for id_, *amounts in rows if id_ is not None}
+
+
+def totals(payments: Sequence[DonorPayment]) -> list[Money]:
+    """Return what stays given of payments in each currency. Two currencies are never added."""
+    sums: dict[str, Money] = {}
+    for payment in payments:
+        given = payment.amounts.given
+        sums[given.currency] = sums.get(given.currency, Money(0, given.currency)) + given
+    return list(sums.values())
 
 
 async def was_charged_since(session: AsyncSession, donor_id: str, since: datetime) -> bool:

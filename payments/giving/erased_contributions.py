@@ -113,6 +113,19 @@ _RENAME_SUBSCRIPTIONS_SQL = text("""
       FROM renamed r
      WHERE s.stripe_subscription_id = r.old_id
 """)
+# Mails about their payments, and about the years of those who gave them.
+_DELETE_PAYMENT_MAILS_SQL = text("""
+    DELETE FROM outbox_mails
+     WHERE object_id IN (
+           SELECT h.stripe_charge_id
+             FROM charges h
+             JOIN payment_intent_links i USING (stripe_payment_intent_id)
+            WHERE i.contribution_id = ANY(:ids))
+        OR split_part(object_id, ':', 1) IN (
+           SELECT donor_id
+             FROM contributions
+            WHERE id = ANY(:ids))
+""")
 _MAILS_ABOUT_SQL = text("SELECT object_id FROM outbox_mails WHERE subscription_id = ANY(:ids)")
 
 
@@ -126,6 +139,7 @@ async def erase(session: AsyncSession, contribution_ids: Sequence[str], *, now: 
     ids = {"ids": list(contribution_ids)}
     await session.flush()
     session.expire_all()  # rows are written past the objects of this transaction
+    await session.execute(_DELETE_PAYMENT_MAILS_SQL, ids)
     session_ids = await session.scalars(_ERASE_CONTRIBUTIONS_SQL, ids)
     forgotten = [id_ for id_ in session_ids if id_ is not None]
     forgotten += await session.scalars(_RENAME_PAYMENTS_SQL, ids)

@@ -14,8 +14,9 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core import i18n
+from payments.core.brand_settings import DonorMails
 from payments.donors.sign_in import LinkPostponed
-from payments.giving import sign_in_mail, subscription_mail, subscriptions
+from payments.giving import payment_mail, sign_in_mail, subscription_mail, subscriptions
 from payments.infra import alerts, job_queue
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
@@ -51,11 +52,18 @@ async def send(ctx: Context, mail_id: str) -> None:
 
 async def _try_to_deliver(ctx: Context, mail: OutboxMail) -> MailStatus:
     has_expired = mail.expires_at <= ctx.now()
+    if mail.kind is not MailKind.SIGN_IN and ctx.settings.donor_mails is DonorMails.NONE:
+        return MailStatus.DROPPED
     if mail.kind is MailKind.SIGN_IN:
         addressed = None if has_expired else await sign_in_mail.compose(ctx, mail)
     else:
         try:
-            addressed = await subscription_mail.compose(ctx, mail)
+            compose = (
+                payment_mail.compose
+                if mail.kind in payment_mail.KINDS
+                else subscription_mail.compose
+            )
+            addressed = await compose(ctx, mail)
         except Undeliverable:
             return MailStatus.UNDELIVERABLE
     if addressed is None:

@@ -1,7 +1,8 @@
 """Subscription mails: written from what is true when they leave, dropped when it no longer is.
 
 Whoever gives may type somebody else's address, and have their card fail. So a mailbox that is not
-proved (`donors.Donor`) gets none of them, but an invitation to sign in, which names nothing.
+proved (`donors.Donor`) gets none of them, but an invitation to sign in, which names nothing; unless
+the newsroom, whose donors are in no danger, writes in its own name (`PAYMENTS_DONOR_MAILS=full`).
 """
 
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ import stripe
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core import calendar, i18n, money
+from payments.core.brand_settings import DonorMails
 from payments.core.calendar import from_unix
 from payments.core.frequency import VARYING_AMOUNT, Frequency
 from payments.core.money import Money
@@ -29,7 +31,8 @@ from payments.giving.current_card import CARD_EXPIRY_NOTICE
 from payments.giving.subscriptions import ARREARS_STATUSES, Subscription, SubscriptionStatus
 from payments.infra import stripe_client
 from payments.infra.context import Context
-from payments.mail import links, outbox, render
+from payments.mail import brand, links, outbox, render
+from payments.mail.brand import Brand
 from payments.mail.outbox import MailKind, OutboxMail, Undeliverable
 from payments.mail.render import AddressedMail
 
@@ -68,18 +71,26 @@ async def compose(ctx: Context, mail: OutboxMail) -> AddressedMail | None:
     locale = i18n.negotiate_locale(mail.language)
     async with ctx.sessions() as session:
         donor_id = (await contributions.get(session, subscription.contribution_id)).donor_id
-        if not await donors.is_mailbox_proved(session, donor_id):
-            return await _invitation(ctx, session, donor_id, customer.email, locale)
+        is_full = ctx.settings.donor_mails is DonorMails.FULL
+        if not is_full and not await donors.is_mailbox_proved(session, donor_id):
+            return await invitation(ctx, session, donor_id, customer.email, locale)
         others = await _others(session, mail.kind, subscription)
         if mail.kind is MailKind.SECOND_BEGUN and not others:
             return None  # one of the two has ended
         variables = await _other_variables(ctx, session, mail, subscription, others)
     variables["still_open"] = await _is_still_open(ctx, mail.kind, subscription)
     variables |= _template_variables(ctx, subscription, donor_id, invoice, locale)
-    return AddressedMail(customer.email, render.render(mail.kind, locale, variables))
+    rendered = render.render(mail.kind, locale, variables, brand_for(ctx))
+    return AddressedMail(customer.email, rendered)
 
 
-async def _invitation(
+def brand_for(ctx: Context) -> Brand | None:
+    """Return the brand of mails to donors; None where they are neutral."""
+    is_full = ctx.settings.donor_mails is DonorMails.FULL
+    return brand.brand_of(ctx.settings) if is_full else None
+
+
+async def invitation(
     ctx: Context, session: AsyncSession, donor_id: str | None, address: str, locale: str
 ) -> AddressedMail | None:
     """Return what a mailbox that is not proved gets instead: to sign in, and nothing of what for.

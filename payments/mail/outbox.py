@@ -45,6 +45,10 @@ class MailKind(StrEnum):
     END_SCHEDULED = "end_scheduled"  # in advance, in Stripe's dashboard or portal
     END_MOVED = "end_moved"  # the scheduled end is another day now
     END_CANCELLED = "end_cancelled"  # the scheduled end was taken back
+    THANKS = "thanks"  # branded, with the receipt of a payment
+    RECEIPT = "receipt"  # of a payment, neutral, to whoever asked for it
+    REFUNDED = "refunded"
+    YEARLY_STATEMENT = "yearly_statement"
 
 
 # After these a mail is dropped: a link that works for ten minutes is useless later.

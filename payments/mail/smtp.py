@@ -23,6 +23,7 @@ from payments.core.email import normalise_email
 from payments.core.errors import InvalidField
 from payments.core.settings import Settings
 from payments.mail import refusals
+from payments.mail.brand import LOGO_ID
 from payments.mail.refusals import Refusal
 from payments.mail.render import RenderedMail
 
@@ -177,6 +178,10 @@ def build_message(
         message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     message.set_content(rendered.text)
     message.add_alternative(rendered.html, subtype="html")
+    if rendered.logo is not None:
+        page = message.get_body(("html",))
+        assert isinstance(page, EmailMessage)
+        page.add_related(rendered.logo, "image", "png", cid=f"<{LOGO_ID}>", disposition="inline")
     message["Content-Language"] = envelope.language  # last: setting the content resets it
     return message
 

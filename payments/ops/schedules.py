@@ -20,6 +20,7 @@ from payments.giving import (
     contribution_start,
     notices_due,
     outbox_sender,
+    payment_notices,
     second_subscriptions,
 )
 from payments.infra import (
@@ -42,7 +43,7 @@ from payments.safety import (
     stop_enforcement,
     support_cases,
 )
-from payments.settlement import disputes, importer, refund_requests
+from payments.settlement import disputes, importer, refund_notices, refund_requests
 from payments.signups import newsletter, newsletter_delivery, reminder_sender
 from payments.staff import sessions
 from webhooks import arrival, endpoint, sweeps
@@ -117,10 +118,18 @@ async def check_integrity_full(ctx: Context) -> None:
 
 
 async def notify_renewals_and_expiring_cards(ctx: Context) -> None:
-    """Queue the mails about charges to come that come seldom, and about expiring cards."""
+    """Queue the mails about charges to come that come seldom, expiring cards, and last year."""
     await isolation.run_steps(
         lambda: notices_due.notify_upcoming_renewals(ctx),
         lambda: notices_due.notify_expiring_cards(ctx),
+        lambda: payment_notices.enqueue_statements(ctx),
+    )
+
+
+async def notify_payments(ctx: Context) -> None:
+    """Queue the mails about payments that came, and about refunds."""
+    await isolation.run_steps(
+        lambda: payment_notices.enqueue_thanks(ctx), lambda: refund_notices.enqueue(ctx)
     )
 
 
@@ -203,6 +212,7 @@ SCHEDULES = (
     # Mails
     Schedule("send_reminders", EVERY_MINUTE, send_reminders),
     Schedule("deliver_newsletter_signups", EVERY_MINUTE, deliver_newsletter_signups),
+    Schedule("notify_payments", EVERY_MINUTE, notify_payments),
     Schedule("resend_pending_mails", "41 * * * *", outbox_sender.resend_pending),
     Schedule(
         "notify_renewals_and_expiring_cards", "11 * * * *", notify_renewals_and_expiring_cards

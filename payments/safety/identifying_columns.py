@@ -84,6 +84,7 @@ OTHERS: Mapping[str, str] = {
     "global_erasures": "erased_at adopt",
     "import_cursors": "name reached_at",
     "integrity_checks": "check_name description failures checked_at",
+    "mail_refusals": "mail_hash first_at last_at",  # the hash of an id of ours
     "reminder_counts": "month",
     "risk_state": "restricted_until challenge_until evaluated_since",
     "schedule_failures": "name failed_since",

@@ -151,6 +151,7 @@ def _all_handlers(options: AppOptions) -> list[ControllerRouterHandler]:
         form.DonatePage,
         thanks.thanks_link,
         thanks.thanks_page,
+        thanks.request_receipt,
         safety.safety_page,
         security_txt.security_txt,
         *account.routes(),

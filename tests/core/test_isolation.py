@@ -29,6 +29,7 @@ REASONS = {
         giving/payment_intent_links:link
         giving/change_log:record_next_decision giving/invoices:sync
         giving/notices_due:notify_expiring_cards notify_upcoming_renewals
+        giving/payment_notices:enqueue_statements enqueue_thanks settlement/refund_notices:enqueue
         infra/stripe_health:resume_if_well infra/job_queue:requeue_abandoned
         infra/retries:retry_objects ledger/entries:post
         ops/schedules:requeue_abandoned risk/buckets:credit risk/proof_of_work:verify

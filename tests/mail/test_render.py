@@ -9,11 +9,12 @@ from typing import get_args
 
 import pytest
 
-from payments.core import i18n, money
+from payments.core import brand_settings, i18n, money
 from payments.core.frequency import MONTH, YEAR, Frequency, Interval
 from payments.core.money import Money
 from payments.giving.change_log import ChangeKind
 from payments.mail import render, smtp
+from payments.mail.brand import Brand
 from payments.mail.outbox import MailKind
 from payments.mail.render import DirectMailKind, RenderedMail
 from payments.mail.smtp import Envelope
@@ -28,9 +29,10 @@ SETTINGS = settings_for(
     publication_name="The Example Courier",
 )
 TAGS = {"html", "head", "meta", "title", "body", "p", "a"}
+BRANDED = {MailKind.THANKS, MailKind.YEARLY_STATEMENT}  # sent in the newsroom's name alone
 EVERY_MAIL = [
     (kind, locale, interval, bare)
-    for kind in MailKind
+    for kind in sorted(set(MailKind) - BRANDED)
     for locale in i18n.SUPPORTED_LOCALES
     for interval in (MONTH, YEAR, Interval.of("month", 3))
     for bare in (False, True)
@@ -80,6 +82,20 @@ def template_variables(locale: str, *, interval: Interval, bare: bool) -> Mappin
         "cancel_link": f"https://pay.lindenau.example/stop/{signed}",
         "manage_link": "https://pay.lindenau.example/manage",
         "reference": "AB12CD34",
+        "publication": "The Example Courier",
+        "given": amount,
+        "paid": amount,
+        "returned": "" if bare else amount,
+        "refunded": amount,
+        "currency": "USD",
+        "paid_on": day(11),
+        "receipt_number": "0123 4567 89AB CDEF",
+        "entity": "" if bare else "Courier & Sons <Trust>",
+        "tax_line": "" if bare else "No goods or services were provided.",
+        "descriptor": "" if bare else "EXAMPLE MEDIA",
+        "year": "2026",
+        "totals": [{"currency": "USD", "amount": amount}, {"currency": "EUR", "amount": amount}],
+        "statement_link": "https://pay.lindenau.example/manage/statements/2026",
         "minutes": 10,
         "sign_in_link": f"https://pay.lindenau.example/manage/enter/{signed[:43]}",
         "code": "ABCDE-FGHJK",
@@ -159,6 +175,33 @@ def test_both_parts_say_the_same_and_fetch_nothing(
     assert [text.rstrip(":") for text in page.texts] == [rendered.subject, *labels]
 
 
+@pytest.mark.parametrize("locale", i18n.SUPPORTED_LOCALES)
+@pytest.mark.parametrize("kind", sorted(set(MailKind) - {MailKind.SIGN_IN}))
+def test_a_branded_mail_says_the_same_in_both_parts_and_fetches_nothing(
+    kind: MailKind, locale: str
+) -> None:
+    logo = brand_settings.PNG_SIGNATURE + bytes(100)
+    lines = ("1 Canal & Street, Amsterdam", "Charity no. <1>")
+    brand = Brand("The Example Courier", "#1f3a5f", lines, logo)
+    variables = template_variables(locale, interval=MONTH, bare=False)
+    rendered = render.render(kind, locale, variables, brand)
+    page = ParsedHtml(rendered.html)
+    words = re.sub(r"https?://\S+|[:|]", " ", rendered.text).split()
+    shown = [text for text in page.texts if text != rendered.subject and "color-scheme" not in text]
+    assert " ".join(shown).replace(":", " ").split() == words
+    links = [value for tag, name, value in page.attributes if (tag, name) == ("a", "href")]
+    assert links == re.findall(r"^https?://\S+$", rendered.text, re.MULTILINE)
+    assert [value for _, name, value in page.attributes if name == "src"] == ["cid:logo"]
+    assert "url(" not in rendered.html
+    assert shown[0] == "The Example Courier"
+    mail = build_message(locale, rendered)
+    assert [part.get_content_type() for part in mail.walk()] == [
+        *("multipart/alternative", "text/plain", "multipart/related", "text/html", "image/png")
+    ]
+    assert [part["Content-ID"] for part in mail.walk()][-1] == "<logo>"
+    assert mail.as_bytes().isascii()
+
+
 def test_what_stripe_writes_cannot_become_markup() -> None:
     hostile = {**template_variables("en", interval=MONTH, bare=False), "amount": '<img src="//x">&'}
     rendered = render.render(MailKind.PAYMENT_FAILED, "en", hostile)
@@ -171,7 +214,7 @@ CHARGES = {
     *(MailKind.FREQUENCY_CHANGED, MailKind.SKIPPED, MailKind.PAUSED),
     *(MailKind.PAYMENT_FAILED, MailKind.ACTION_NEEDED, MailKind.CARD_EXPIRING),
     *(MailKind.NEEDS_CARD, MailKind.END_SCHEDULED, MailKind.END_MOVED, MailKind.END_CANCELLED),
-    MailKind.SECOND_BEGUN,
+    *(MailKind.SECOND_BEGUN, MailKind.THANKS),
 }
 
 
@@ -182,11 +225,13 @@ def test_whoever_hears_of_a_charge_can_stop_it_from_the_mail(kind: MailKind) -> 
 
 
 @pytest.mark.parametrize("locale", i18n.SUPPORTED_LOCALES)
-@pytest.mark.parametrize("kind", sorted(CHARGES | {MailKind.CANCELLED, MailKind.LAPSED}))
+@pytest.mark.parametrize(
+    "kind", sorted((CHARGES - BRANDED) | {MailKind.CANCELLED, MailKind.LAPSED})
+)
 def test_a_mail_says_what_happens_to_the_money(kind: MailKind, locale: str) -> None:
     rendered = render.render(kind, locale, template_variables(locale, interval=MONTH, bare=False))
     phrases = {
-        "en": r"[Nn]othing (is|was|will be|more)|we will charge",
+        "en": r"[Nn]othing (is|was|will be|more|has been)|[Ww]on't be charged|we will charge",
         "ru": r"списан|списыва|спиш",
     }
     assert re.search(phrases[locale], rendered.text)

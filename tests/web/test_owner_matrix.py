@@ -42,7 +42,7 @@ PAGES = {
         "GET /article", "GET /embed.js",
         "GET /embed/{file_name}", "GET /api/challenge",
         "GET /api/campaigns/{campaign_id}", "GET /donate", "POST /donate",
-        "GET /thanks", "GET /thanks/{contribution_id}",
+        "GET /thanks", "GET /thanks/{contribution_id}", "POST /thanks/receipt",
         "GET /manage", "POST /manage", "POST /manage/leave",
         "GET /remind", "POST /remind", "POST /remind/with", "POST /remind/calendar",
         "GET /back/{packed}", "POST /webhooks/mail",

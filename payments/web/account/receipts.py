@@ -1,21 +1,17 @@
 """What a donor paid: a list, a receipt for each payment, and a statement for each year.
 
 A receipt has no name on it, because we hold none; it has a line to write one on. Days and years are
-those of the accounting time zone.
+those of the zone of receipts.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from payments.core.errors import NotFound
-from payments.core.money import Money
-from payments.giving import donor_payments
-from payments.giving.donor_payments import DonorPayment
+from payments.giving import donor_payments, payment_mail
 from payments.infra.context import Context
 from payments.web import rendering, request_locale
 from payments.web.account import paging, view_models
@@ -44,7 +40,7 @@ class ReceiptPages(Controller):
         payments = found[: paging.PAGE_SIZE]
         by_year: dict[int, list[dict[str, str]]] = {}
         for payment in payments:
-            year = payment.paid_at.astimezone(ctx.settings.accounting_zoneinfo).year
+            year = payment.paid_at.astimezone(ctx.settings.receipt_zoneinfo).year
             by_year.setdefault(year, []).append(view_models.payment_view(ctx, payment))
         years = [{"year": str(year), "payments": views} for year, views in by_year.items()]
         pages = page.links("/manage/payments", found)
@@ -63,6 +59,7 @@ class ReceiptPages(Controller):
         return rendering.render(
             ctx,
             "receipt.html",
+            issuer=_issuer(ctx),
             payment=view_models.payment_view(ctx, payment),
             printed=_today_text(ctx),
         )
@@ -85,13 +82,27 @@ class ReceiptPages(Controller):
         return rendering.render(
             ctx,
             "yearly_statement.html",
+            issuer=_issuer(ctx),
             year=str(since.year),
             payments=[view_models.payment_view(ctx, payment) for payment in reversed(payments)],
-            totals=_totals_by_currency(payments),
+            totals=[
+                {"currency": one.currency.upper(), "amount": request_locale.format_amount(one)}
+                for one in donor_payments.totals(payments)
+            ],
             has_returns=any(payment.amounts.returned.amount for payment in payments),
-            zone=ctx.settings.accounting_zone,
+            zone=ctx.settings.receipt_zoneinfo.key,
             printed=_today_text(ctx),
         )
+
+
+def _issuer(ctx: Context) -> dict[str, str]:
+    """Return who received the payments, as receipts name it."""
+    settings = ctx.settings
+    return {
+        "entity": settings.receipt_entity,
+        "address": settings.brand_address,
+        "tax_line": settings.receipt_tax_line,
+    }
 
 
 def _today_text(ctx: Context) -> str:
@@ -102,17 +113,4 @@ def _year_bounds(ctx: Context, text: str) -> tuple[datetime, datetime]:
     """Return the first instant of a year and of the next, as finance counts it. Raises NotFound."""
     if text not in {str(year) for year in VALID_YEARS}:
         raise NotFound("There are no payments in this year.")
-    zone = ctx.settings.accounting_zoneinfo
-    return datetime(int(text), 1, 1, tzinfo=zone), datetime(int(text) + 1, 1, 1, tzinfo=zone)
-
-
-def _totals_by_currency(payments: Sequence[DonorPayment]) -> list[dict[str, Any]]:
-    """Return what stays given in each currency. Two currencies are never added."""
-    totals: dict[str, Money] = {}
-    for payment in payments:
-        given = payment.amounts.given
-        totals[given.currency] = totals.get(given.currency, Money(0, given.currency)) + given
-    return [
-        {"currency": code.upper(), "amount": request_locale.format_amount(total)}
-        for code, total in totals.items()
-    ]
+    return payment_mail.year_bounds(ctx, int(text))

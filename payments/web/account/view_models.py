@@ -209,7 +209,10 @@ def payment_view(ctx: Context, payment: DonorPayment) -> dict[str, str]:
         "amount": request_locale.format_amount(payment.amounts.paid),
         **returned_view(payment.amounts),
         "currency": payment.amounts.paid.currency.upper(),
-        "at": format_date(ctx, payment.paid_at),
+        "at": i18n.format_day(
+            payment.paid_at.astimezone(ctx.settings.receipt_zoneinfo).date(),
+            request_locale.current(),
+        ),
         "frequency": frequency.label(payment.interval, request_locale.current()),
         "reference": payment.reference,
         "printed_reference": group_in_fours(payment.reference),

@@ -13,13 +13,14 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from litestar import Response, get
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Redirect
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core import frequency, money
+from payments.core.brand_settings import DonorMails
 from payments.core.errors import NotFound
 from payments.core.frequency import OFFERED_FREQUENCIES, Frequency
 from payments.core.i18n import gettext_noop
@@ -28,6 +29,7 @@ from payments.giving import (
     checkout_session,
     contributions,
     donor_payments,
+    payment_notices,
     subscriptions,
 )
 from payments.giving.contributions import Contribution, ContributionStatus
@@ -35,8 +37,10 @@ from payments.giving.donor_payments import GivenAmounts
 from payments.giving.subscriptions import Subscription
 from payments.infra import job_queue
 from payments.infra.context import Context
+from payments.mail import smtp
 from payments.web import rendering, request_locale, risk_check
 from payments.web.account import view_models
+from payments.web.csrf import require_same_origin
 from payments.web.donate import gift_cookie
 from payments.web.donate.form import THANKS_PAGE_LIFETIME
 from payments.web.forms import AnyRequest
@@ -103,16 +107,54 @@ async def thanks_page(ctx: NamedDependency[Context], request: AnyRequest) -> Res
                 await job_queue.enqueue_sync(session, "checkout.session", one.stripe_session_id)
         contribution = next((one for one in shown if _has_outcome(one)), shown[0])
         subscription = await subscriptions.get_for_contribution(session, contribution.id)
+        receipt = await _receipt_by_mail(ctx, session, contribution)
         paid = await donor_payments.amounts_by_contribution(session, [one.id for one in shown])
     if contribution.status is ContributionStatus.PAID:
         await risk_check.credit_paid_network(ctx, request, contribution.id)
     others = [one for one in shown if one is not contribution]
-    response = _render(ctx, request, contribution, subscription, others, paid)
+    response = _render(ctx, request, contribution, subscription, others, paid, receipt)
     if _has_outcome(contribution):
         response.set_cookie(gift_cookie.cookie_for_shown(ctx.settings, request, contribution.id))
         if ctx.settings.safety_policy is not None:
             response.headers["clear-site-data"] = CLEARED
     return response
+
+
+@post("/thanks/receipt", include_in_schema=False, guards=[require_same_origin])
+async def request_receipt(ctx: NamedDependency[Context], request: AnyRequest) -> Response[Any]:
+    """E-mail the receipt of the contribution that the page shows, to the address given at Stripe.
+
+    Once: pressing again sends no second one.
+    """
+    async with ctx.sessions.begin() as session:
+        for one in await _shown(ctx, session, gift_cookie.begun(ctx.settings, request)):
+            if one.status is ContributionStatus.PAID and _may_offer_receipt(ctx, one):
+                await payment_notices.request_receipt(
+                    session, one.id, language=request_locale.current(), now=ctx.now()
+                )
+                break
+    return Redirect(request_locale.localised_url("/thanks"), status_code=303)
+
+
+def _may_offer_receipt(ctx: Context, contribution: Contribution) -> bool:
+    """Whether whoever gave can ask for a receipt by mail."""
+    return (
+        ctx.settings.donor_mails is DonorMails.NEUTRAL
+        and smtp.is_configured(ctx.settings)
+        and not contribution.protected
+    )
+
+
+async def _receipt_by_mail(ctx: Context, session: AsyncSession, contribution: Contribution) -> str:
+    """Return what is so of a receipt by mail: coming, requested, offered, or empty for none."""
+    if contribution.protected or contribution.status is not ContributionStatus.PAID:
+        return ""
+    if ctx.settings.donor_mails is DonorMails.FULL and smtp.is_configured(ctx.settings):
+        return "coming"
+    if not _may_offer_receipt(ctx, contribution):
+        return ""
+    was_requested = await payment_notices.was_receipt_requested(session, contribution.id)
+    return "requested" if was_requested else "offered"
 
 
 def _render(
@@ -122,6 +164,7 @@ def _render(
     subscription: Subscription | None,
     others: Sequence[Contribution],
     paid: Mapping[str, GivenAmounts],
+    receipt: str,
 ) -> Response[str]:
     amounts = paid.get(contribution.id)
     state = _state_of(contribution, amounts)
@@ -134,6 +177,9 @@ def _render(
         state=state,
         page_title=request_locale.translate(TITLES[state]),
         **_facts(contribution),
+        receipt=receipt,
+        descriptor=ctx.settings.statement_descriptor,
+        share_url=None if ctx.settings.safety_policy else ctx.settings.base_url,
         returned=view_models.returned_view(amounts),
         others=[
             {

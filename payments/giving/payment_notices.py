@@ -1,0 +1,165 @@
+"""Mails that follow from payments: thanks with a receipt, and the statement of a year.
+
+They follow from what is stored, not from an event, so it does not matter which road brought it: a
+webhook, a sweep or an import. Each is enqueued once, by its key. Only where the newsroom writes in
+its own name (`PAYMENTS_DONOR_MAILS=full`); a neutral receipt is for whoever asks for it.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, func, literal, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from payments.core.brand_settings import DonorMails
+from payments.giving.charges import Charge, ChargeStatus
+from payments.giving.contributions import Contribution
+from payments.giving.payment_intent_links import PaymentIntentLink
+from payments.infra import stripe_account
+from payments.infra.context import Context
+from payments.mail import outbox
+from payments.mail.outbox import MailKind, OutboxMail
+
+THANKED_FOR = timedelta(days=7)  # a payment that was found later is not thanked for any more
+STATEMENT_DAYS = range(5, 32)  # of January: what the year's last days brought is settled by then
+PAGE_SIZE = 500
+
+
+async def enqueue_thanks(ctx: Context) -> int:
+    """Enqueue the mail of every new payment. Returns how many.
+
+    None of payments from before this service came to the account, from protected countries and of
+    erased donors.
+    """
+    if ctx.settings.donor_mails is not DonorMails.FULL:
+        return 0
+    async with ctx.sessions.begin() as session:
+        account = await stripe_account.get(session)
+        if account is None:
+            return 0
+        since = max(account.bound_at, ctx.now() - THANKED_FOR)
+        query = (
+            _payments()
+            .where(
+                Charge.charged_at >= since,
+                _has_no_mail(literal(f"{MailKind.THANKS}:") + Charge.stripe_charge_id),
+            )
+            .order_by(Charge.charged_at, Charge.stripe_charge_id)
+            .limit(PAGE_SIZE)
+        )
+        rows = (await session.execute(query)).all()
+        for charge_id, language in rows:
+            await _enqueue(session, MailKind.THANKS, charge_id, language, now=ctx.now())
+    return len(rows)
+
+
+async def request_receipt(
+    session: AsyncSession, contribution_id: str, *, language: str, now: datetime
+) -> bool:
+    """Enqueue the receipt of a contribution's newest payment, for whoever asks: once. Returns
+    whether there is such a payment.
+    """
+    query = (
+        _payments()
+        .where(Contribution.id == contribution_id)
+        .order_by(Charge.charged_at.desc(), Charge.stripe_charge_id)
+        .limit(1)
+    )
+    row = (await session.execute(query)).first()
+    if row is None:
+        return False
+    await _enqueue(session, MailKind.RECEIPT, row[0], language, now=now)
+    return True
+
+
+async def was_receipt_requested(session: AsyncSession, contribution_id: str) -> bool:
+    """Whether the receipt of a payment of a contribution was asked for."""
+    query = _payments().where(Contribution.id == contribution_id).order_by(Charge.charged_at)
+    charges = [charge_id for charge_id, _ in await session.execute(query.limit(PAGE_SIZE))]
+    return await outbox.exists(session, [f"{MailKind.RECEIPT}:{one}" for one in charges])
+
+
+async def enqueue_statements(ctx: Context) -> int:
+    """Enqueue last year's statement of every donor who gave, in January. Returns how many."""
+    zone = ctx.settings.receipt_zoneinfo
+    today = ctx.now().astimezone(zone).date()
+    if (
+        ctx.settings.donor_mails is not DonorMails.FULL
+        or today.month != 1
+        or today.day not in STATEMENT_DAYS
+    ):
+        return 0
+    year = today.year - 1
+    key = literal(f"{MailKind.YEARLY_STATEMENT}:{year}:") + Contribution.donor_id
+    async with ctx.sessions.begin() as session:
+        account = await stripe_account.get(session)
+        if account is None:
+            return 0
+        since = max(datetime(year, 1, 1, tzinfo=zone), account.bound_at)
+        query = (
+            _of_donors(
+                select(Contribution.donor_id, func.max(Contribution.language)).select_from(Charge)
+            )
+            .where(
+                Charge.status == ChargeStatus.SUCCEEDED,
+                Charge.charged_at >= since,
+                Charge.charged_at < datetime(year + 1, 1, 1, tzinfo=zone),
+                _has_no_mail(key),
+            )
+            .group_by(Contribution.donor_id)
+            .order_by(Contribution.donor_id)
+            .limit(PAGE_SIZE)
+        )
+        rows = (await session.execute(query)).all()
+        for donor_id, language in rows:
+            await outbox.enqueue(
+                session,
+                MailKind.YEARLY_STATEMENT,
+                key=f"{MailKind.YEARLY_STATEMENT}:{year}:{donor_id}",
+                object_id=f"{donor_id}:{year}",
+                language=language,
+                now=ctx.now(),
+            )
+    return len(rows)
+
+
+def _of_donors(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
+    """Return a query of charges, joined with contributions whose donors may be written to."""
+    return (
+        query.join(
+            PaymentIntentLink,
+            PaymentIntentLink.stripe_payment_intent_id == Charge.stripe_payment_intent_id,
+        )
+        .join(Contribution, Contribution.id == PaymentIntentLink.contribution_id)
+        .where(
+            Contribution.donor_id.is_not(None),
+            Contribution.protected.is_(False),
+            Contribution.erased.is_(False),
+            Contribution.dropped.is_(False),
+        )
+    )
+
+
+def _payments() -> Select[*tuple[Any, ...]]:
+    """Return a query of payments that were made: the charge, and the language of its mails."""
+    query = select(Charge.stripe_charge_id, Contribution.language).select_from(Charge)
+    return _of_donors(query).where(Charge.status == ChargeStatus.SUCCEEDED)
+
+
+def _has_no_mail(key: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether no mail of a cause was enqueued; the outbox has the hash of its key."""
+    digest = func.encode(func.sha256(func.convert_to(key, "UTF8")), "hex")
+    return ~select(OutboxMail.id).where(OutboxMail.key == digest).exists()
+
+
+async def _enqueue(
+    session: AsyncSession, kind: MailKind, charge_id: str, language: str, *, now: datetime
+) -> None:
+    await outbox.enqueue(
+        session,
+        kind,
+        key=f"{kind}:{charge_id}",
+        object_id=charge_id,
+        language=language,
+        now=now,
+    )

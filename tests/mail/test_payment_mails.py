@@ -1,0 +1,201 @@
+"""Mails about payments: thanks, receipts, refunds, statements; branded, neutral or none."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from payments.giving import payment_notices
+from payments.settlement import refund_notices
+from tests.support.donor import SAME_ORIGIN_HEADERS, Donor, open_donor_browser
+from tests.support.mail import ADDRESS, TELLTALE, execute, mail_statuses
+from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom, settings_for, without_tokens
+from tests.support.page import Page
+
+pytestmark = pytest.mark.anyio
+BRAND = {
+    "brand_address": "1 Canal Street, Amsterdam",
+    "brand_legal_line": "Charity no. 12345",
+    "receipt_entity": "Stichting Example",
+    "receipt_tax_line": "No goods or services were provided.",
+}
+
+
+async def notifies(room: Newsroom) -> None:
+    """What the schedules of a minute do, twice: nothing is sent twice."""
+    for _ in range(2):
+        await payment_notices.enqueue_thanks(room.ctx)
+        await refund_notices.enqueue(room.ctx)
+        await payment_notices.enqueue_statements(room.ctx)
+        await room.runs_due_jobs()
+
+
+async def test_in_its_own_name_a_newsroom_thanks_for_each_payment_and_says_what_went_back(
+    database: str,
+) -> None:
+    async with open_newsroom(database, donor_mails="full", **BRAND) as room:
+        room.donors_have_signed_in = False  # the address is as it was given at Stripe
+        monthly = await room.gives(500, "monthly")
+        await room.runs_until_idle()
+        await room.gives(750, "once")
+        await room.sandbox.advance_to_captures()
+        room.sandbox.take_deliveries()  # the webhooks are lost
+        await room.advances_time(timedelta(hours=1))
+        await room.runs_sweeps()
+        await notifies(room)
+        first, second = room.mails()
+        assert {tuple(mail.to) for mail in room.mails()} == {(ADDRESS,)}
+        assert first.subject == second.subject == "Thank you for supporting The Example"
+        for says in (
+            "The Example\n\nThank you!",
+            "Amount: $5.00 (USD)\nDate: 22 November 2026\nReceipt number: ",
+            "Received by: Stichting Example\nTax: No goods or services were provided.\n",
+            "On your bank statement: EXAMPLE MEDIA",
+            "Your payment of $5.00 a month renews automatically until you cancel.",
+            "The next one is due on 22 December 2026.",
+            f"quote {monthly.id[:8].upper()}.",
+            "1 Canal Street, Amsterdam\n\nCharity no. 12345",
+        ):
+            assert says in first.part(), first.part()
+        assert first.link("/stop/")
+        assert "Amount: $7.50 (USD)" in second.part()
+        assert "/stop/" not in second.part()
+        page = await room.thanks(monthly.id)
+        assert "Your receipt is on its way by e-mail" in page
+
+        await room.advances_time(timedelta(days=31))
+        await room.runs_until_idle()
+        await notifies(room)
+        assert [mail.subject for mail in room.mails()[2:]] == [first.subject]
+        assert "Date: 22 December 2026" in room.mails()[2].part()
+
+        rows = await room.rows("SELECT stripe_charge_id FROM charges WHERE amount = 750")
+        await room.stripe_owner.v1.refunds.create_async({"charge": str(rows[0][0]), "amount": 250})
+        await room.runs_until_idle()
+        await notifies(room)
+        (refund,) = room.mails()[3:]
+        assert refund.subject == "Your refund of $2.50"
+        assert "We have refunded $2.50 of your payment of $7.50 from" in refund.part()
+        assert "Amount that remains: $5.00 (USD)" in refund.part()
+
+        await room.advances_time(timedelta(days=15))  # 7 January
+        await room.runs_until_idle()
+        await notifies(room)
+        (statement,) = room.mails()[4:]
+        assert statement.subject == "Your statement for 2026"
+        assert "In all, you gave:\n\nUSD: $15.00\n" in statement.part()
+        assert f"{BASE_URL}/manage/statements/2026" in statement.part()
+        async with open_donor_browser(room) as donor:
+            await donor.signs_in()
+            receipt = await donor.opens(statement.link("/manage/statements/2026"))
+            assert "Stichting Example" in receipt.text
+            assert ["Total (USD)", "$15.00"] in receipt.cells
+            answer = await donor.opens_and_submits("/manage/data/erase")
+            assert answer.status_code == 200
+        assert await room.count("outbox_mails WHERE kind <> 'sign_in'") == 0
+
+
+async def asks_for_receipt(donor: Donor) -> Page:
+    """Press the button of the page of thanks."""
+    answer = await donor.web.post("/thanks/receipt", headers=SAME_ORIGIN_HEADERS)
+    return await donor.follows_redirect(answer)
+
+
+async def test_a_neutral_receipt_is_for_whoever_asks_and_proved_the_mailbox(
+    newsroom: Newsroom,
+) -> None:
+    newsroom.donors_have_signed_in = False
+    async with open_donor_browser(newsroom) as donor:
+        gift = await donor.gives(750, "once")
+        await donor.web.get(f"/thanks/{gift.id}")
+        page = await donor.opens("/thanks?lang=en")
+        assert "On your bank statement EXAMPLE MEDIA" in page.text
+        assert "We don't e-mail a receipt unless you ask." in page.text
+        await notifies(newsroom)
+        assert newsroom.mails() == []
+        assert (await donor.web.post("/thanks/receipt")).status_code == 403  # from elsewhere
+        for _ in range(2):
+            assert "We are sending your receipt" in (await asks_for_receipt(donor)).text
+        await newsroom.runs_due_jobs()
+        (invitation,) = newsroom.mails()  # whoever typed the address may be somebody else
+        assert invitation.subject == "You have a new message"
+
+        await donor.signs_in()
+        gift = await donor.gives(900, "once")
+        await donor.web.get(f"/thanks/{gift.id}")
+        await asks_for_receipt(donor)
+        await newsroom.runs_due_jobs()
+        mail = newsroom.mails()[-1]
+        assert mail.subject == "Your receipt"
+        assert "Amount: $9.00 (USD)\nDate: 22 November 2026\nReceipt number: " in mail.part()
+        assert TELLTALE.search(without_tokens(mail.part())) is None
+        assert "Example" not in mail.part()
+
+
+async def test_where_no_mails_are_sent_none_is_but_the_link_that_is_asked_for(
+    database: str,
+) -> None:
+    async with (
+        open_newsroom(database, donor_mails="none") as room,
+        open_donor_browser(room) as donor,
+    ):
+        gift = await donor.gives(500, "monthly")
+        await donor.web.get(f"/thanks/{gift.id}")
+        assert "receipt" not in (await donor.opens("/thanks?lang=en")).text.lower()
+        await asks_for_receipt(donor)
+        await donor.signs_in()
+        await donor.opens_and_submits(f"/manage/contributions/{gift.id}/skip")
+        await room.runs_until_idle()
+        await notifies(room)
+        assert [mail.subject for mail in room.mails()] == ["Your sign-in link"]
+        assert (await mail_statuses(room))["skipped"] == "dropped"
+
+
+async def test_history_a_late_find_and_a_protected_donor_are_not_thanked(database: str) -> None:
+    async with open_newsroom(database, donor_mails="full") as room:
+        await room.gives(500, "once")
+        await room.runs_until_idle()
+        for change, undo in (
+            ("stripe_accounts SET bound_at = bound_at + interval '1 minute'",
+             "stripe_accounts SET bound_at = bound_at - interval '1 minute'"),
+            ("contributions SET protected = true", "contributions SET protected = false"),
+            ("contributions SET erased = true", "contributions SET erased = false"),
+            ("charges SET charged_at = charged_at - interval '8 days'",
+             "charges SET charged_at = charged_at + interval '8 days'"),
+        ):  # fmt: skip
+            await execute(room, f"UPDATE {change}")
+            assert await payment_notices.enqueue_thanks(room.ctx) == 0
+            await execute(room, f"UPDATE {undo}")
+        assert await payment_notices.enqueue_thanks(room.ctx) == 1
+        await execute(room, "UPDATE contributions SET protected = true")
+        await room.runs_due_jobs()  # it became known in between
+        assert room.mails() == []
+        await execute(room, "UPDATE contributions SET protected = false")
+
+
+def test_protection_refuses_mails_in_the_newsrooms_name(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text('protected_countries = ["RU"]')
+    nowhere = ("postgresql+psycopg://nobody@localhost/none", "http://127.0.0.1:1")
+    given = settings_for(*nowhere, donor_safety_policy=str(policy))
+    assert given.donor_mails == "neutral"
+    with pytest.raises(ValidationError, match="must be neutral or none"):
+        settings_for(*nowhere, donor_safety_policy=str(policy), donor_mails="full")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("donor_mails", "some"),
+        ("brand_color", "#f2c14e"),  # white is not legible on it
+        ("brand_color", "navy"),
+        ("brand_logo", "/nowhere/logo.png"),
+        ("brand_logo", __file__),
+        ("receipt_zone", "Amsterdam"),
+    ],
+)
+def test_a_brand_that_cannot_be_shown_is_refused(name: str, value: str) -> None:
+    nowhere = ("postgresql+psycopg://nobody@localhost/none", "http://127.0.0.1:1")
+    with pytest.raises(ValidationError, match=name):
+        settings_for(*nowhere, **{name: value})
