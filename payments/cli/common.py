@@ -6,6 +6,7 @@ is not in order.
 """
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -131,7 +132,7 @@ async def refuse_other_account(ctx: "Context") -> None:
 @contextmanager
 def output_file(output: Path | None) -> Iterator[BinaryIO]:
     """Open the file, or stdout where there is none. An existing file is replaced only by a whole
-    new one.
+    new one, which its owner alone may read.
     """
     if output is None:
         yield sys.stdout.buffer
@@ -142,11 +143,18 @@ def output_file(output: Path | None) -> Iterator[BinaryIO]:
         return
     part = output.with_name(f".{output.name}.part")
     try:
-        with part.open("wb") as out:
+        with open_private(part) as out:
             yield out
         part.replace(output)
     finally:
         part.unlink(missing_ok=True)
+
+
+def open_private(path: Path) -> BinaryIO:
+    """Open a new file, in place of any other or of a link, that its owner alone may read."""
+    path.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    return open(os.open(path, flags, 0o600), "wb")  # noqa: PTH123 - of a descriptor
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from payments.cli.common import (
     INPUT_FILE,
     OUTPUT_FILE,
     echo_stderr,
+    open_private,
     output_file,
     progress_of,
     run_with_context,
@@ -240,6 +241,6 @@ def _open_numbered_file(output: Path) -> Callable[[int], BinaryIO]:
     """Return a function that opens the file beside `output` whose name ends with a number."""
 
     def open_file(number: int) -> BinaryIO:
-        return output.with_stem(f"{output.stem}-{number}").open("wb")
+        return open_private(output.with_stem(f"{output.stem}-{number}"))
 
     return open_file

@@ -31,9 +31,11 @@ def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
         write(fails=True)
     assert [file.name for file in tmp_path.iterdir()] == ["ledger.csv"]
     assert path.read_text() == "what was there"
+    (tmp_path / ".ledger.csv.part").symlink_to(tmp_path / "of somebody else")  # set by a neighbour
     write(fails=False)
     assert [file.name for file in tmp_path.iterdir()] == ["ledger.csv"]
     assert path.read_text() == "half"
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_bar_ends_where_the_work_ended() -> None:
