@@ -38,6 +38,7 @@ WITHOUT_STATISTICS = {
     "donor_sessions": "token_hash",
     "donors": "address_hash",
     "emergency_stop_items": "stripe_subscription_id",
+    "erased_at_stripe": "stripe_object_id",
     "erasures": "address_hash",
     "muted_subscriptions": "stripe_subscription_id",
     "newsletter_signups": "privacy_version address_hash address_ciphertext",
@@ -494,10 +495,10 @@ def drop_job_engine() -> None:
 def drop_tables() -> None:
     op.execute("""
         DROP TABLE
-            donors, erasures, global_erasures, sign_in_links, donor_customers, donor_sessions,
-            staff, used_challenges, staff_linked_accounts, staff_links, staff_passkeys,
-            staff_sessions, article_counts, campaign_impressions, campaigns, charges,
-            subscription_changes, contributions, payment_intent_links, subscriptions,
+            donors, erasures, erased_at_stripe, global_erasures, sign_in_links, donor_customers,
+            donor_sessions, staff, used_challenges, staff_linked_accounts, staff_links,
+            staff_passkeys, staff_sessions, article_counts, campaign_impressions, campaigns,
+            charges, subscription_changes, contributions, payment_intent_links, subscriptions,
             balance_transactions, unposted_transactions, ledger_entries, disputes,
             fraud_warnings, import_cursors, payouts, payout_transactions, refunds, daily_totals,
             daily_totals_positions, integrity_checks, month_snapshots, period_closings,
@@ -1561,6 +1562,13 @@ def signups_tables() -> None:
 
 def safety_tables() -> None:
     op.create_table(
+        "erased_at_stripe",
+        required("stripe_object_id", STRIPE_ID),
+        required("erased_at", TIMESTAMP),
+        sa.PrimaryKeyConstraint("stripe_object_id", name=op.f("pk_erased_at_stripe")),
+    )
+    op.create_index(op.f("ix_erased_at_stripe_erased_at"), "erased_at_stripe", ["erased_at"])
+    op.create_table(
         "support_cases",
         required("id", ROW_ID),
         required("staff_id", ROW_ID),
@@ -1602,7 +1610,7 @@ def infra_tables() -> None:
                 "donor_view_limit_reached descriptor_review_due stripe_unavailable "
                 "stripe_key_refused stripe_permission_missing stripe_value_unknown "
                 "object_failed schedule_failed import_stalled webhooks_missing "
-                "readers_hidden",
+                "readers_hidden erase_at_stripe",
             ),
         ),
         required("object_id", sa.String(255)),

@@ -6,7 +6,7 @@ common            what the commands share: context, exit codes, files, progress
 doctor            `doctor`
 embed             `embed`
 emergency_stop    `emergency-stop`
-erase_identities  `erase-identities`
+erase_identities  `erase-identities`, `erased-at-stripe`
 export            `export`
 jobs              `jobs`
 newsletter        `newsletter`
@@ -71,6 +71,7 @@ COMMANDS = (
     doctor.doctor,
     emergency_stop.emergency_stop,
     erase_identities.erase_identities,
+    erase_identities.erased_at_stripe,
 )
 for command in COMMANDS:
     main.add_command(command)

@@ -1,4 +1,6 @@
-"""The operator's erasure of every identity: what it asks, what it prints, and nothing else."""
+"""The operator's erasure of every identity, and at Stripe of who was erased here: what they ask,
+what they print, and nothing else.
+"""
 
 import json
 from typing import TYPE_CHECKING
@@ -66,6 +68,24 @@ def erase_identities(
     )
 
 
+@click.command("erased-at-stripe")
+@click.option("--done", "done_ids", multiple=True, metavar="ID", help="This one is erased there.")
+@json_option
+def erased_at_stripe(*, done_ids: tuple[str, ...], as_json: bool) -> None:
+    """List what is to be erased at Stripe of donors who were erased here; take off what is.
+
+    After seven days nobody finds it any more.
+    """
+    from payments.safety import stripe_worklist
+
+    async def run(ctx: "Context") -> "list[WorklistItem]":
+        async with ctx.sessions.begin() as session:
+            await stripe_worklist.forget_erased(session, done_ids, now=ctx.now())
+            return await stripe_worklist.list_erased(session)
+
+    _print_items(run_with_context(run), as_json=as_json)
+
+
 def _print_worklist(*, as_json: bool) -> None:
     from payments.safety import stripe_worklist
 
@@ -73,7 +93,10 @@ def _print_worklist(*, as_json: bool) -> None:
         async with ctx.sessions() as session:
             return await stripe_worklist.list_items(session)
 
-    items = run_with_context(list_items)
+    _print_items(run_with_context(list_items), as_json=as_json)
+
+
+def _print_items(items: "list[WorklistItem]", *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([{"action": one.action, "id": one.object_id} for one in items]))
         return

@@ -61,6 +61,7 @@ class AlertKind(StrEnum):
     IMPORT_STALLED = "import_stalled"
     WEBHOOKS_MISSING = "webhooks_missing"
     READERS_HIDDEN = "readers_hidden"
+    ERASE_AT_STRIPE = "erase_at_stripe"
 
 
 MESSAGES = {
@@ -135,6 +136,7 @@ MESSAGES = {
     AlertKind.WEBHOOKS_MISSING: (
         "For an hour none of Stripe's webhooks was accepted. We learn of payments by looking."
     ),
+    AlertKind.ERASE_AT_STRIPE: "Somebody was erased here; Stripe still holds who they are.",
     AlertKind.READERS_HIDDEN: (
         "A proxy before this service is not trusted: all readers share the limits of one network."
     ),

@@ -41,6 +41,7 @@ from payments.safety import (
     quarantine_response,
     retention,
     stop_enforcement,
+    stripe_worklist,
     support_cases,
 )
 from payments.settlement import disputes, importer, refund_notices, refund_requests
@@ -177,6 +178,7 @@ async def purge_expired(ctx: Context) -> None:
         _in_transaction(ctx, sessions.purge_expired),
         _in_transaction(ctx, support_cases.purge_expired),
         _in_transaction(ctx, donors.purge_erasures),
+        _in_transaction(ctx, stripe_worklist.purge_erased),
         _in_transaction(ctx, outbox.purge),
         _in_transaction(ctx, lambda session, _now: job_queue.prune(session)),
         lambda: retention.purge_expired(ctx),

@@ -136,6 +136,14 @@ ERASURES = DataClass(
     gettext_noop("30 days."),
     {"erasures": "address_hash erased_at"},
 )
+ERASED_AT_STRIPE = DataClass(
+    gettext_noop(
+        "If you erase your data: Stripe's numbers of you and your payments, without anything they "
+        "were about, so that a colleague can have them erased at Stripe too."
+    ),
+    gettext_noop("Until that is done, and 7 days at most."),
+    {"erased_at_stripe": "stripe_object_id erased_at"},
+)
 REMINDERS = DataClass(
     gettext_noop(
         "If you ask for a reminder: your address, encrypted with a key of its own that is "
@@ -256,7 +264,8 @@ HOUSEKEEPING = DataClass(
     },
 )
 DATA_CLASSES = (
-    ACCOUNTING_RECORDS, DONOR_IDENTIFIERS, SUBSCRIPTION_MAILS, SHORT_LIVED, ERASURES, REMINDERS,
+    ACCOUNTING_RECORDS, DONOR_IDENTIFIERS, SUBSCRIPTION_MAILS, SHORT_LIVED, ERASURES,
+    ERASED_AT_STRIPE, REMINDERS,
     NEWSLETTER, SUPPRESSIONS, RATE_LIMITS, WEBHOOK_EVENTS, STAFF, AGGREGATE_COUNTS, CAMPAIGNS,
     ALERTS, HOUSEKEEPING,
 )  # fmt: skip

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from payments.core.settings import Settings
 from payments.donors import donors, sign_in
 from payments.giving import erased_contributions
+from payments.safety import stripe_worklist
 from payments.signups import reminders
 
 
@@ -35,10 +36,13 @@ async def erase_with_reminders(
 ) -> None:
     """Erase one donor, whom `donors.lock` locked, and cancel their reminders.
 
+    What Stripe holds of them is listed for an operator, for a few days.
+
     With `keep_hash` the hash of their address is stored for a while, so that late events of Stripe
     do not create them anew.
     """
     await reminders.cancel_for_donor(session, settings, donor_id, now=now)
+    await stripe_worklist.note_donor(session, donor_id, now=now)
     if keep_hash:
         await donors.record_erasure(session, donor_id, now=now)
     await erase_donors(session, [donor_id], now=now)

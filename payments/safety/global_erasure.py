@@ -60,6 +60,7 @@ ERASE_EVERYONE_SQL = (
     "DELETE FROM support_cases",
     "DELETE FROM sign_in_links",
     "DELETE FROM erasures",
+    "DELETE FROM erased_at_stripe",
     "DELETE FROM donors",
     "DELETE FROM reminders",
     "DELETE FROM newsletter_signups",
@@ -88,7 +89,8 @@ RECORD_SQL = """
 # Deleted rows stay on disk until the table is written anew.
 TABLES_TO_VACUUM = (
     "alerts", "charges", "contributions", "donor_customers", "donor_sessions", "donors",
-    "emergency_stop_items", "erasures", "muted_subscriptions", "newsletter_signups", "outbox_mails",
+    "emergency_stop_items", "erased_at_stripe", "erasures", "muted_subscriptions",
+    "newsletter_signups", "outbox_mails",
     "payment_intent_links", "procrastinate_events", "procrastinate_jobs", "reminders",
     "sign_in_links", "subscription_changes", "subscriptions", "support_cases",
     "suppressed_addresses",

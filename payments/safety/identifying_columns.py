@@ -22,6 +22,7 @@ GONE: Mapping[str, str] = {
     "donor_sessions": "token_hash donor_id expires_at",
     "donors": "id address_hash created_at",
     "emergency_stop_items": "stripe_subscription_id",
+    "erased_at_stripe": "stripe_object_id erased_at",
     "erasures": "address_hash erased_at",
     "muted_subscriptions": "stripe_subscription_id muted_at",
     "newsletter_signups": "privacy_version consented_at confirmed_at delivery_started_at"
@@ -30,7 +31,7 @@ GONE: Mapping[str, str] = {
     "outbox_mails": "id key subscription_id object_id created_at expires_at sent_at",
     "payment_intent_links": "stripe_payment_intent_id",
     "quarantines": "stripe_charge_id flagged_at processed_at",
-    "daily_salts": "salt",
+    "daily_salts": "day salt",
     "rate_limit_buckets": "key full_at salt_date",
     "reminders": "zone signed_up_on first_send_on due_on contribution_id enqueued_at id"
     " address_hash address_ciphertext signed_up_at confirmation_sent_at ended_at",

@@ -2,6 +2,7 @@
 then on hold no byte of a number, hash or token that led to whoever was erased.
 """
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +18,8 @@ from payments.infra import logs
 from payments.infra.embedded_postgres import temporary_postgres
 from payments.ops import schedules
 from payments.risk.emergency_stops import StopGroup, StopMode
-from payments.safety import emergency_stop, global_erasure
+from payments.safety import emergency_stop, global_erasure, stripe_worklist
+from tests.support import command_line
 from tests.support.database import migrated_cluster
 from tests.support.donor import open_donor_browser
 from tests.support.newsroom import Newsroom, open_newsroom
@@ -25,6 +27,7 @@ from tests.support.newsroom import Newsroom, open_newsroom
 pytestmark = pytest.mark.anyio
 
 TELLING = ("cus_", "sub_", "pm_", "cs_", "pi_", "seti_", "in_")
+OPEN_ALERTS = "SELECT kind, object_id FROM alerts WHERE closed_at IS NULL"
 ERASED, STAYS = "erased@example.org", "stays@example.org"
 
 
@@ -59,11 +62,20 @@ async def secrets_of(room: Newsroom, *persons: str) -> set[bytes]:
         for id_, one in objects.items()
         if id_.startswith(TELLING) and (id_ in customers or one.get("customer") in customers)
     }
+    for checkout in room.sandbox.account.store.of_kind("checkout.session"):  # also a guest's
+        if (checkout.get("customer_details") or {}).get("email") in persons:
+            numbers |= {checkout["id"], checkout["payment_intent"]} - {None}
     assert {id_.partition("_")[0] for id_ in numbers} >= {"cus", "sub", "pm", "cs", "pi", "in"}
     hashes = [one for name in persons for one in await donors.address_hashes(room.settings, name)]
     return {id_.encode() for id_ in numbers} | {
         written for value in hashes for written in (value, value.hex().encode())
     }
+
+
+async def erased_at_stripe(room: Newsroom, *arguments: str) -> list[str]:
+    """The numbers that the operator's command lists."""
+    answer = await command_line.run(room.settings, "erased-at-stripe", "--json", *arguments)
+    return [one["id"] for one in json.loads(answer.stdout)]
 
 
 def found(room: Newsroom, needles: set[bytes]) -> dict[str, set[bytes]]:
@@ -109,6 +121,17 @@ async def test_no_byte_is_left_of_one_who_was_erased_nor_then_of_everybody(
             answer = await donor.opens_and_submits("/manage/data/erase")
             assert answer.status_code == 200
         await room.runs_until_idle()
+        # For a few days Stripe's numbers stand by themselves, to be erased there too.
+        listed = {one.encode() for one in await erased_at_stripe(room)}
+        assert listed == {one for one in needles if one.startswith((b"cus_", b"cs_", b"pi_"))}
+        assert await room.rows(OPEN_ALERTS) == [("erase_at_stripe", "erased-at-stripe")]
+        done = next(one for one in sorted(listed) if one.startswith(b"cus_")).decode()
+        assert set(await erased_at_stripe(room, "--done", done)) == {
+            one.decode() for one in listed
+        } - {done}
+        room.clock.advance(stripe_worklist.RETENTION + timedelta(hours=1))
+        await schedules.purge_expired(room.ctx)
+        assert (await erased_at_stripe(room), await room.rows(OPEN_ALERTS)) == ([], [])
         room.clock.advance(donors.ERASURE_RETENTION + timedelta(days=1))
         await schedules.purge_expired(room.ctx)
         execute(room, "VACUUM FULL", "CHECKPOINT", "SELECT pg_switch_wal()")

@@ -219,6 +219,11 @@ async def test_after_one_donors_own_erasure_and_a_quarantine_nothing_leads_back_
         contributions = await room.rows("SELECT id FROM contributions ORDER BY 1")
         await room.deliver(late)
         await everything_happens_again(room)
+        listed = await command_line.run(room.settings, "erased-at-stripe", "--json")
+        done = [word for one in json.loads(listed.stdout) for word in ("--done", one["id"])]
+        assert len(done) == 2 * await room.count("erased_at_stripe") > 0
+        listed = await command_line.run(room.settings, "erased-at-stripe", "--json", *done)
+        assert json.loads(listed.stdout) == []
         assert await found_in_dump(room) == set()
         assert await room.rows("SELECT id FROM contributions ORDER BY 1") == contributions
         assert (await reconcile.run(room.ctx, days=60)).before == ()

@@ -46,7 +46,7 @@ async def test_erasing_stops_forgets_and_leaves_the_books(donor: Donor) -> None:
     cookie = donor.web.cookies["donor"]
     page = await donor.opens("/manage/data/erase")
     assert "$5.00 every month" in page.text
-    assert "write to Stripe for that" in page.text
+    assert "asked to delete you at Stripe" in page.text
     answer = await donor.submits(page, "/manage/data/erase")
     assert "On 22 November 2026, 12:00 UTC" in well_formed_page(answer).text
     assert "donor" not in donor.web.cookies

@@ -108,6 +108,10 @@ INSTRUCTIONS = {
         "), this server's clock is off, or Stripe has no endpoint here in this mode any more: then "
         "run payments stripe setup. The alert closes by itself."
     ),
+    AlertKind.ERASE_AT_STRIPE: (
+        "Within seven days an operator erases at Stripe what payments erased-at-stripe lists, and "
+        "takes each off with --done. After that the numbers are destroyed, and the alert closes."
+    ),
     AlertKind.READERS_HIDDEN: (
         "Readers wait or are refused who did nothing. An operator runs payments doctor: it says "
         "which proxy to name in PAYMENTS_TRUSTED_PROXIES, and whether that proxy can be believed."
