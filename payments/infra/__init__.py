@@ -10,6 +10,7 @@ context                       settings, database, Stripe client and clock of a p
 db                            engine, sessions, the declarative base, two roles
 embedded_postgres             a server for the length of a block
 embedded_postgres_supervisor  ends it with its parent
+idle_connections              whether a pool's connection is alive, mostly without asking
 isolation                     of many things, one that fails stops none
 job_queue                     jobs, enqueued in the transaction of their cause
 logs                          JSON lines with an allow-list of fields

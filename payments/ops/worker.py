@@ -32,6 +32,7 @@ from payments.giving import (
 from payments.infra import alerts, db, job_queue, stripe_account, stripe_health, stripe_objects
 from payments.infra.alerts import AlertKind
 from payments.infra.context import Context
+from payments.infra.idle_connections import IdleConnections
 from payments.mail import outbox
 from payments.ops import missing_objects, schedules
 from payments.ops.schedules import SCHEDULES, Schedule
@@ -192,17 +193,30 @@ def _connection_pool(**options: Any) -> AsyncConnectionPool:  # noqa: ANN401 - t
     """Return the engine's pool of connections. When one is found dead, all idle ones are replaced.
 
     The pool by itself finds dead ones one by one and waits twice as long after each: after a
-    restart of the database, a worker that had been busy started no job for half a minute.
+    restart of the database, a worker that had been busy started no job for half a minute. Each of
+    the engine's statements is a transaction of its own: none needs BEGIN and COMMIT.
     """
+    idle = IdleConnections()
+
+    async def configure(connection: AsyncConnection) -> None:
+        await connection.set_autocommit(True)
+        idle.returned(connection)
+
+    async def returned(connection: AsyncConnection) -> None:
+        idle.returned(connection)
 
     async def check_alive(connection: AsyncConnection) -> None:
+        if not idle.needs_ping(connection):
+            return
         try:
             await AsyncConnectionPool.check_connection(connection)
         except OperationalError:
             await pool.drain()
             raise
 
-    pool = AsyncConnectionPool(**options | {"check": check_alive})
+    pool = AsyncConnectionPool(
+        **options | {"configure": configure, "check": check_alive, "reset": returned}
+    )
     return pool
 
 
@@ -254,9 +268,16 @@ async def run_due_jobs(
     with queue_app.replace_connector(connector) as connected:
         periodic = connected.periodic_registry
         connected.periodic_registry = PeriodicRegistry()  # type: ignore[no-untyped-call]  # theirs
-        left: list[int] = []
+        due_before: list[int] = []
         try:
             while True:
+                # The engine stops looking while its last jobs run, which may enqueue others. Those
+                # that are the same as before wait for a worker that is not here.
+                async with ctx.sessions() as session:
+                    due = await job_queue.due_job_ids(session)
+                if not due or due == due_before:
+                    return
+                due_before = due
                 await connected.run_worker_async(
                     queues=[job_queue.SYNC_QUEUE, job_queue.SCHEDULE_QUEUE],
                     wait=False,
@@ -266,13 +287,6 @@ async def run_due_jobs(
                     delete_jobs="successful",
                     additional_context={"ctx": ctx},
                 )
-                # The engine stops looking while its last jobs run, which may enqueue others. Those
-                # that are the same as before wait for a worker that is not here.
-                left_before = left
-                async with ctx.sessions() as session:
-                    left = await job_queue.due_job_ids(session)
-                if not left or left == left_before:
-                    return
         finally:
             connected.periodic_registry = periodic
 

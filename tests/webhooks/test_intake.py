@@ -571,8 +571,9 @@ def _connected(url: str) -> psycopg.Connection[tuple[object, ...]]:
 
 def _cut(owner: psycopg.Connection[tuple[object, ...]], database: str, *, but: int = 0) -> None:
     owner.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> %s",
-        [_name(database), but],
+        "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity"
+        " WHERE datname = %s AND pid <> %s",
+        [REAL_TIMEOUT_SECONDS * 1000, _name(database), but],
     )
 
 
