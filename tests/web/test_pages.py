@@ -203,16 +203,30 @@ async def test_a_link_that_makes_no_sense_shows_the_plain_form(
     assert "evil.example" not in page.html
 
 
-async def test_another_currency_keeps_the_campaign(newsroom: Newsroom) -> None:
-    page = await open_(newsroom, "/donate?campaign=spring&article=a-story")
-    changed = page.form("/donate", "get").submission(currency="kwd")
-    answer = await newsroom.web.get("/donate", params=changed)
-    fields = Page(answer.text).form("/donate").submission()
-    assert (fields["currency"], fields["campaign"], fields["article"]) == (
-        "kwd",
-        "spring",
-        "a-story",
+async def test_another_currency_keeps_what_was_typed_and_converts_nothing(
+    newsroom: Newsroom,
+) -> None:
+    page = await open_(newsroom, "/donate?campaign=spring&article=a-story&frequency=once")
+    sent = page.form("/donate").submission(
+        new_currency="eur", frequency="annual", amount_once="other", other_once="12"
     )
+    answer = await newsroom.web.post("/donate", data=sent)
+    assert answer.status_code == 200
+    changed = Page(answer.text)
+    assert "Amounts are now in euros. Nothing was converted" in changed.text
+    fields = changed.form("/donate").submission()
+    same = ("campaign", "article", "frequency", "amount_once", "other_once", "intent")
+    assert {name: fields.get(name) for name in same} == {name: sent[name] for name in same}
+    assert fields["currency"] == fields["new_currency"] == "eur"
+    # What was suggested in dollars is not suggested in euros: those of the new currency are.
+    assert fields["amount_annual"] in {
+        str(preset.amount) for preset in money.suggested_amounts("eur", Frequency.ANNUAL)
+    }
+    # It is asked again where the reader goes on to pay with another currency chosen.
+    assert (await newsroom.web.post("/donate", data={**fields, "new_currency": "kwd"})).is_success
+    paid = await newsroom.web.post("/donate", data={**fields, "frequency": "once"})
+    assert paid.status_code == 303
+    assert asked_of_stripe(newsroom)[:2] == (1200, "eur")
 
 
 # --- what a reader sees, and nobody else ----------------------------------------------------------

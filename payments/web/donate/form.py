@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
-from babel.numbers import get_currency_name
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.response import Redirect
@@ -35,6 +34,7 @@ from payments.risk.rate_limit import TEMPORARY_REFUSALS, ProofOfWorkRequired
 from payments.web import errors as web_errors
 from payments.web import forms, rendering, request_locale, risk_check
 from payments.web.donate import abandoned_checkout, gift_cookie, safety
+from payments.web.donate import currency as currencies
 from payments.web.donate.abandoned_checkout import AbandonedCheckoutReminder
 from payments.web.forms import AnyRequest
 from payments.web.newsletter import pages as newsletter_pages
@@ -59,6 +59,7 @@ FORM_FIELDS = (
     frozenset(
         {"intent", "frequency", "currency", "campaign", "variant", "article", "locale", "cover"}
     )
+    | {currencies.FIELD}
     | {donor_notice.DECLARATION_FIELD}
     | {f"{part}_{frequency}" for part in ("amount", "other") for frequency in OFFERED_FREQUENCIES}
     | risk_check.RISK_FIELDS
@@ -100,6 +101,8 @@ class DonatePage(Controller):
         """Start the contribution and redirect to Stripe, or show the form with what was wrong."""
         typed = FormData(await forms.form_data(request))
         request_locale.override(typed["locale"])
+        if currencies.is_changed(typed.values):
+            return await _render_in_new_currency(ctx, request, typed)
         try:
             submission = await _parse_submission(ctx, typed, field_names=frozenset(typed.values))
         except PaymentsError as error:
@@ -182,11 +185,12 @@ def _render_form(
     *,
     campaign: RenderedCampaign | None,
     status: int = 200,
+    in_new_currency: bool = False,
 ) -> Response[str]:
     """Return the form as it was filled in, with what is wrong, if anything is."""
     errors = {} if error is None else {error.field or "": web_errors.message_with_retry(error)}
     context = form_context(ctx, typed, errors=errors, campaign=campaign)
-    context |= {"notice": safety.notice_for(ctx, request)}
+    context |= {"notice": safety.notice_for(ctx, request), "in_new_currency": in_new_currency}
     return rendering.render(ctx, "donate.html", status=status, **context)
 
 
@@ -197,6 +201,15 @@ async def _render_with_error(
     campaign = await campaigns.redisplay(ctx, typed["campaign"], typed["variant"])
     response = _render_form(ctx, request, typed, error, campaign=campaign, status=status)
     return web_errors.with_retry_after(response, error)
+
+
+async def _render_in_new_currency(
+    ctx: Context, request: AnyRequest, typed: FormData
+) -> Response[str]:
+    """Return the form as it was filled in, in another currency."""
+    typed = FormData(currencies.in_new_currency(typed.values))
+    campaign = await campaigns.redisplay(ctx, typed["campaign"], typed["variant"])
+    return _render_form(ctx, request, typed, campaign=campaign, in_new_currency=True)
 
 
 def _parse_request(
@@ -305,10 +318,7 @@ def form_context(
         "frequencies": [
             _frequency_view(ctx, typed, one, currency, one == frequency, options) for one in offered
         ],
-        "currencies": [
-            {"code": code, "label": _currency_name(code), "selected": code == currency}
-            for code in money.GIFT_LIMITS
-        ],
+        "currencies": currencies.choices(currency),
         "currency": currency,
         "intent": form_id,
         "rendered_at": typed["rendered_at"] or risk_check.form_timestamp(ctx, form_id),
@@ -330,6 +340,7 @@ def form_context(
         "terms": _terms(offered),
         "newsletter": newsletter_pages.signup_box(ctx),
         "notice": None,
+        "in_new_currency": False,
         "declared": bool(typed[donor_notice.DECLARATION_FIELD]),
     }
 
@@ -338,12 +349,6 @@ def _terms(offered: Sequence[Frequency]) -> list[str]:
     is_recurring_offered = any(frequency is not Frequency.ONCE for frequency in offered)
     sentences = (PAYMENT_TERMS, RENEWAL_TERMS) if is_recurring_offered else (PAYMENT_TERMS,)
     return [request_locale.translate(sentence) for sentence in sentences]
-
-
-def _currency_name(code: str) -> str:
-    """Return the name of a currency: in English in the plural, which can stand by itself there."""
-    locale = request_locale.current()
-    return get_currency_name(code.upper(), 2 if locale == i18n.DEFAULT_LOCALE else None, locale)
 
 
 def _frequency_view(
