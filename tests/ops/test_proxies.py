@@ -81,6 +81,24 @@ async def test_behind_the_proxy_of_the_documentation_nobody_chooses_who_they_are
     assert (afterwards.status_code, "Stripe-Signature" in afterwards.text) == (400, True)
 
 
+@pytest.mark.parametrize("proxy", OVERWRITES)
+async def test_a_proxy_writes_down_nobody_whose_request_met_an_error(
+    proxy: str, tmp_path: Path
+) -> None:
+    with reserve_port() as closed, reserve_port() as closed_too:
+        async with (
+            proxy_before(proxy, closed, closed_too, tmp_path) as origin,
+            httpx.AsyncClient(base_url=origin) as web,
+        ):
+            page = await web.get("/manage/enter/canary", headers={"user-agent": "canary"})
+            large = await web.post("/donate?canary", content=bytes(4 * TOO_MUCH))
+    assert (page.status_code, large.status_code) in ((502, 413), (502, 502))
+    said = (tmp_path / "stderr").read_text()
+    assert "canary" not in said
+    assert "remote_ip" not in said
+    assert "client:" not in said
+
+
 @pytest.mark.parametrize(("instead", "says"), UNKIND.items())
 async def test_a_proxy_that_lies_is_seen(
     newsroom: Newsroom, tmp_path: Path, instead: str, says: str | None

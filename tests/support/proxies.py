@@ -38,7 +38,8 @@ def nginx_command(text: str, folder: Path) -> list[str]:
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     text = text.replace("http {\n", f"http {{\n{temporary}")
-    text = f"daemon off;\npid {folder}/pid;\nerror_log stderr;\n{text}"
+    text = text.replace("/var/log/nginx/error.log", "stderr")
+    text = f"daemon off;\npid {folder}/pid;\n{text}"
     (folder / "nginx.conf").write_text(text)
     return ["nginx", "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")]
 
@@ -115,14 +116,17 @@ async def proxy_before(
 
 @asynccontextmanager
 async def running(command: list[str], port: int, folder: Path) -> AsyncIterator[None]:
-    """Run a proxy. Skips the test where it is not installed."""
+    """Run a proxy, which writes what it says into the folder's `stderr`. Skips the test where it is
+    not installed.
+    """
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not here: nothing went through it")
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        env={"HOME": str(folder), "PATH": "/usr/bin:/usr/sbin:/bin:/sbin"},
-        stderr=asyncio.subprocess.DEVNULL,
-    )
+    with (folder / "stderr").open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            env={"HOME": str(folder), "PATH": "/usr/bin:/usr/sbin:/bin:/sbin"},
+            stderr=stderr,
+        )
     try:
         await _wait_until_open(port, process)
         yield
