@@ -5,24 +5,29 @@ An error names the field and its limit. Nothing is guessed, and a file is taken 
 
 import itertools
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from payments.core import i18n, money
+from payments.core import i18n, message_markup, money
 from payments.core.campaign_schema import CampaignConfig, FormOptions, merge_variant
 from payments.core.errors import InvalidField
 from payments.core.frequency import Frequency
+from payments.core.message_markup import InvalidMarkup
 from payments.core.money import Money
 
-MAX_MESSAGE_LENGTH = 600  # characters in one language
+# Characters in one language, and whether a text is written in paragraphs (message_markup).
+TEXT_LIMITS = {
+    "message": (3000, True),
+    "headline": (120, False),
+    "button": (40, False),
+    "thanks": (1000, True),
+}
 MAX_PRESETS = 6
 MIN_VARIANTS, MAX_VARIANTS = 2, 4
 # "reminder" marks the contributions that come from a reminder; "new" is a page of the staff.
 RESERVED_IDS = frozenset({"new", "reminder"})
-BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 FIELD_HELP = {
     "id": "is 1 to 64 lower-case letters, digits and hyphens",
@@ -30,7 +35,7 @@ FIELD_HELP = {
     "default_frequency": "is once, monthly or annual",
     "evaluate_after_days": "is 30 or 90",
     "preselect": "is true or false",
-    "message": "is a table of languages and texts",
+    **dict.fromkeys(TEXT_LIMITS, "is a table of languages and texts"),
     "presets": "is, for once, monthly or annual and a currency, a list of whole minor units",
     "defaults": "is, for once, monthly or annual and a currency, whole minor units",
     "enabled": "is true or false",
@@ -124,8 +129,15 @@ def _validate_options(
 
     `effective` are the options with what a variant takes from its campaign.
     """
-    for locale, text in options.message.items():
-        _validate_message((*path, "message", locale), locale, text)
+    texts_by_name: dict[str, Mapping[str, str]] = {
+        "message": options.message,
+        "headline": options.headline,
+        "button": options.button,
+        "thanks": options.thanks,
+    }
+    for name, texts in texts_by_name.items():
+        for locale, text in texts.items():
+            _validate_text((*path, name, locale), locale, text, *TEXT_LIMITS[name])
     for frequency, currency, amounts in _flatten(options.presets):
         presets_path = (*path, "presets", frequency, currency)
         _validate_currency(presets_path, currency)
@@ -146,16 +158,20 @@ def _flatten(
             yield frequency, currency, value
 
 
-def _validate_message(path: FieldPath, locale: str, text: str) -> None:
+def _validate_text(
+    path: FieldPath, locale: str, text: str, limit: int, in_paragraphs: bool
+) -> None:
     if locale not in i18n.SUPPORTED_LOCALES:
         raise InvalidCampaign(path, f"is not one of {', '.join(i18n.SUPPORTED_LOCALES)}")
-    if not 1 <= len(text.strip()) <= len(text) <= MAX_MESSAGE_LENGTH:
-        raise InvalidCampaign(path, f"has 1 to {MAX_MESSAGE_LENGTH} characters; here {len(text)}")
-    for character in text:
-        category = unicodedata.category(character)
-        if category in ("Cc", "Cn", "Co", "Cs", "Zl", "Zp") or character in BIDI_CONTROLS:
-            problem = f"is plain text on one line; it has U+{ord(character):04X}"
-            raise InvalidCampaign(path, problem)
+    if not text.strip() or len(text) > limit:
+        raise InvalidCampaign(path, f"has 1 to {limit:,} characters; here {len(text):,}")
+    try:
+        if in_paragraphs:
+            message_markup.parse(text)
+        else:
+            message_markup.refuse_controls(text, line_ends=False)
+    except InvalidMarkup as error:
+        raise InvalidCampaign(path, str(error)) from None
 
 
 def _validate_currency(path: FieldPath, code: str) -> None:

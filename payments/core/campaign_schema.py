@@ -9,9 +9,20 @@
     default_frequency = "monthly"
     evaluate_after_days = 30         # the age at which a contribution counts for its variant; or 90
 
-    [campaigns.message]              # plain text: whatever looks like HTML is shown as it stands
-    en = "Three reporters, one year, one story."
+    [campaigns.message]              # paragraphs, *emphasis*, [links](https://…): message_markup
+    en = '''Three reporters, one year, one story.
+
+    They *need* you.'''
     ru = "Три репортёра, один год, одна история."
+
+    [campaigns.headline]             # one line each, by language; the newsroom's own if not given
+    en = "Stand with our reporters"
+
+    [campaigns.button]
+    en = "Stand with us"
+
+    [campaigns.thanks]               # written as the message is; under the thanks after a gift
+    en = "You pay for a week of court reporting."
 
     [campaigns.presets.monthly]      # the suggested amounts, in minor units
     eur = [300, 700, 1500]
@@ -51,7 +62,10 @@ VariantName = Annotated[str, Meta(pattern=r"\A[a-z0-9]{1,16}\Z")]
 class FormOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the donation form shows and suggests. An empty field is as without a campaign."""
 
-    message: dict[str, str] = {}  # by locale
+    message: dict[str, str] = {}  # by locale, as message_markup reads it
+    headline: dict[str, str] = {}  # by locale
+    button: dict[str, str] = {}  # by locale
+    thanks: dict[str, str] = {}  # by locale, as message_markup reads it
     presets: dict[Frequency, dict[str, tuple[int, ...]]] = {}  # by currency, in minor units
     defaults: dict[Frequency, dict[str, int]] = {}  # by currency, in minor units
     default_frequency: Frequency | None = None
@@ -59,10 +73,7 @@ class FormOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     def message_for(self, locale: str) -> tuple[str, str] | None:
         """Return the message in a locale and that locale, or the English one; None without one."""
-        for candidate in (locale, i18n.DEFAULT_LOCALE):
-            if candidate in self.message:
-                return self.message[candidate], candidate
-        return None
+        return text_for(self.message, locale)
 
     def suggested_amounts(self, currency: str, frequency: Frequency) -> tuple[Money, ...]:
         """Return the suggested amounts, ascending. Raises UnknownCurrency."""
@@ -117,12 +128,24 @@ class CampaignConfig(FormOptions, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 DEFAULT_OPTIONS = FormOptions()
+LOCALISED_TEXTS = ("message", "headline", "button", "thanks")
+
+
+def text_for(texts: Mapping[str, str], locale: str) -> tuple[str, str] | None:
+    """Return a text in a locale and that locale, or the English one; None without one."""
+    for candidate in (locale, i18n.DEFAULT_LOCALE):
+        if candidate in texts:
+            return texts[candidate], candidate
+    return None
 
 
 def merge_variant(config: CampaignConfig, variant: VariantConfig) -> FormOptions:
     """Return a campaign's options, overridden by those that a variant sets."""
     return FormOptions(
         message={**config.message, **variant.message},
+        headline={**config.headline, **variant.headline},
+        button={**config.button, **variant.button},
+        thanks={**config.thanks, **variant.thanks},
         presets=_merge_by_frequency(config.presets, variant.presets),
         defaults=_merge_by_frequency(config.defaults, variant.defaults),
         default_frequency=variant.default_frequency or config.default_frequency,

@@ -32,7 +32,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.core import calendar, campaign_parser, campaign_schema
 from payments.core.campaign_parser import InvalidCampaign
-from payments.core.campaign_schema import CampaignConfig, FormOptions
+from payments.core.campaign_schema import CampaignConfig, FormOptions, text_for
 from payments.core.errors import InvalidField, NotFound, PaymentsError
 from payments.infra import audit_log, db
 from payments.infra.audit_log import AuditAction
@@ -230,6 +230,17 @@ async def _count_impression(
 
 
 # --- attribution ----------------------------------------------------------------------------------
+
+
+async def thanks_text(
+    session: AsyncSession, campaign_id: str | None, variant_key: str, locale: str
+) -> tuple[str, str] | None:
+    """Return what a campaign says after a gift, and its locale; None where it says nothing."""
+    campaign = None if campaign_id is None else await session.get(Campaign, campaign_id)
+    if campaign is None:
+        return None
+    options = campaign.parsed_config().options_for_variant(variant_name(variant_key))
+    return text_for(options.thanks, locale)
 
 
 async def attribution(

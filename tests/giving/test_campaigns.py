@@ -10,6 +10,7 @@ from payments.safety import retention
 from payments.staff.accounts import Role
 from payments.web.staff.campaigns import CAMPAIGNS_URL
 from tests.support.campaigns import (
+    FIRST_USERS_MESSAGE,
     SPRING,
     TESTED,
     apply_campaigns,
@@ -81,7 +82,7 @@ async def test_a_link_that_says_how_much_is_followed(newsroom: Newsroom) -> None
 async def test_an_english_message_stands_as_english_on_a_russian_page(newsroom: Newsroom) -> None:
     await apply_campaigns(newsroom, TESTED)
     html = (await newsroom.web.get("/donate?campaign=tested&lang=ru")).text
-    assert '<p class="lede" lang="en" dir="ltr">' in html
+    assert '<div class="lede" lang="en" dir="ltr">' in html
 
 
 async def test_markup_in_a_message_is_text_wherever_it_is_shown(newsroom: Newsroom) -> None:
@@ -258,3 +259,35 @@ async def test_an_article_is_counted_in_tens_and_stored_with_no_contribution(
     await newsroom.advances_time(timedelta(days=800))
     await retention.purge_expired(newsroom.ctx)
     assert await newsroom.count("article_counts") == 0
+
+
+async def test_a_campaign_says_all_of_it_in_its_own_words(newsroom: Newsroom) -> None:
+    message = json.dumps(
+        f"{FIRST_USERS_MESSAGE}\n\n*More* [here](https://news.example/why) {CANARY}"
+    )
+    await apply_campaigns(
+        newsroom,
+        f"""
+        [[campaigns]]
+        id = "asked"
+        message.en = {message}
+        headline.en = "We need <you>"
+        button.en = "Stand with us"
+        thanks.en = "*You* did it. {CANARY}"
+        """,
+    )
+    page = await open_page(newsroom, "/donate?campaign=asked")
+    for text in FIRST_USERS_MESSAGE.split("\n\n"):
+        assert f"<p>{text}</p>".replace("'", "&#39;").replace('"', "&#34;") in page.html
+    assert "<em>More</em>" in page.html
+    assert page.links["here"] == "https://news.example/why"
+    assert "<script>" not in page.html
+    assert "onerror=canary>" in page.text
+    assert "We need <you>" in page.text
+    assert "Stand with us" in page.text
+    given = await give_by_form(newsroom, page, amount_once="500", frequency="once")
+    await newsroom.runs_until_idle()
+    thanks = Page((await newsroom.web.get(f"/thanks/{given}", follow_redirects=True)).text)
+    assert "<em>You</em> did it." in thanks.html
+    assert "onerror=canary>" in thanks.text
+    assert not {"script", "img"} & {tag for tag, _ in thanks.attributes}

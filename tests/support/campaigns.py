@@ -36,6 +36,30 @@ message.en = "A new word."
 presets.once.usd = [700, 1400]
 """
 
+# What the first user asks its readers today, word for word.
+FIRST_USERS_MESSAGE = (
+    "Dear readers,\n"
+    "\n"
+    "We are facing unprecedented challenges. Russia's Prosecutor General's Office has "
+    'designated The Moscow Times as an "undesirable" organization, criminalizing our work and'
+    " putting our staff at risk of prosecution. This follows our earlier unjust labeling as a"
+    ' "foreign agent."\n'
+    "\n"
+    "These actions are direct attempts to silence independent journalism in Russia. The "
+    'authorities claim our work "discredits the decisions of the Russian leadership." We see '
+    "things differently: we strive to provide accurate, unbiased reporting on Russia.\n"
+    "\n"
+    "We, the journalists of The Moscow Times, refuse to be silenced. But to continue our "
+    "work, we need your help.\n"
+    "\n"
+    "Your support, no matter how small, makes a world of difference. If you can, please "
+    "support us monthly starting from just $2. It's quick to set up, and every contribution "
+    "makes a significant impact.\n"
+    "\n"
+    "By supporting The Moscow Times, you're defending open, independent journalism in the "
+    "face of repression. Thank you for standing with us."
+)
+
 
 async def apply_campaigns(room: Newsroom, toml: str = SPRING, **how: Any) -> dict[str, str]:  # noqa: ANN401
     """What `payments campaigns apply` does."""

@@ -26,7 +26,10 @@ async def test_a_colleague_makes_sees_and_changes_a_campaign(newsroom: Newsroom)
         empty = await ada.opens(f"{CAMPAIGNS_URL}/new")
         written = {
             "id": "winter",
-            "message_en": "A hard\nwinter.",
+            "message_en": "A hard\r\nwinter.\r\n\r\n*Help* <b>us</b>.",
+            "headline_en": "Winter",
+            "button_en": "Keep us warm",
+            "thanks_en": "Warm **thanks**.",
             "message_ru": "Трудная зима.",
             "amounts_monthly": "usd: 3 *7.50 15\neur: only *10",
             "v1_name": "a",
@@ -37,11 +40,15 @@ async def test_a_colleague_makes_sees_and_changes_a_campaign(newsroom: Newsroom)
         seen = Page((await sends(ada, empty, **written, then="preview")).text)
         assert seen.problems == []
         for words in (
-            "A hard winter.",
+            "A hard",
+            "winter.",
+            "Help <b>us</b>.",
+            "Winter",
+            "Keep us warm",
             "Трудная зима.",
             "Холодная зима.",
             "$7.50",
-            "Поддержать The Example",
+            "Холодная зима.",
         ):
             assert words in seen.text, words
         assert await newsroom.count("campaigns") == 0
@@ -51,6 +58,8 @@ async def test_a_colleague_makes_sees_and_changes_a_campaign(newsroom: Newsroom)
         fields = page.form(f"{CAMPAIGNS_URL}/winter").submission()
         assert fields["amounts_monthly"] == "usd: 3 *7.50 15\neur: only *10"
         assert (fields["v2_message_ru"], fields["v2_preselect"]) == ("Холодная зима.", "no")
+        assert fields["message_en"] == "A hard\nwinter.\n\n*Help* <b>us</b>."
+        assert fields["thanks_en"] == "Warm **thanks**."
         assert "fewer than 10" in page.text
         assert (await sends(ada, page)).status_code == 303  # nothing was changed
         assert (await sends(ada, page, message_en="Ещё.")).status_code == 303
@@ -73,7 +82,9 @@ async def test_a_colleague_makes_sees_and_changes_a_campaign(newsroom: Newsroom)
         ("id", "A b", "lower-case letters"),
         ("id", "", "1 to 64"),
         ("id", "new", "a name we use ourselves"),
-        ("message_en", "x" * 601, "600 characters; here 601"),
+        ("message_en", "x" * 3001, "3,000 characters; here 3,001"),
+        ("headline_ru", "x" * 121, "1 to 120 characters"),
+        ("thanks_en", "[x](ftp://x.example)", "http:// or https://"),
         ("amounts_once", "usd 5 10", "write a line for each currency"),
         ("amounts_once", "usd: 1 5", "100 (1.00 USD) is below the smallest gift, 200 (2.00 USD)"),
         ("amounts_once", "usd: 10 5", "each is more than the one before"),

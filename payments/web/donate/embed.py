@@ -28,8 +28,8 @@ from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 from markupsafe import Markup
 
-from payments.core import amount_input, i18n, money
-from payments.core.campaign_schema import DEFAULT_OPTIONS, FormOptions
+from payments.core import amount_input, i18n, message_markup, money
+from payments.core.campaign_schema import DEFAULT_OPTIONS, FormOptions, text_for
 from payments.core.frequency import Frequency
 from payments.core.i18n import gettext_noop
 from payments.core.money import Money
@@ -141,10 +141,11 @@ def embed_snippet(
             messages=_messages_of_variants(options, variants, locale),
             notice=notice and notice.checkout,
             texts={**texts, "title": title},
+            **_campaign_texts(options, locale),
             words=_json_attribute(
                 {name: text for name, text in texts.items() if name not in ONLY_IN_PLAIN_HTML}
             ),
-            variants=_variants_attribute(settings, currency, variants),
+            variants=_variants_attribute(settings, currency, locale, variants),
             **_widget_attributes(settings, currency, options),
             **_form_context(settings, currency, locale, options),
         )
@@ -152,11 +153,15 @@ def embed_snippet(
 
 
 def _variants_attribute(
-    settings: Settings, currency: str, variants: Mapping[str, FormOptions]
+    settings: Settings, currency: str, locale: str, variants: Mapping[str, FormOptions]
 ) -> str:
     """Return the attributes that each variant sets on the widget, as JSON; empty without any."""
     attributes = [
-        {"variant": key, **_widget_attributes(settings, currency, options)}
+        {
+            "variant": key,
+            **_widget_attributes(settings, currency, options),
+            **{fact: text for fact, text in _campaign_texts(options, locale).items() if text},
+        }
         for key, options in variants.items()
     ]
     return _json_attribute(attributes) if attributes else ""
@@ -169,11 +174,23 @@ def _json_attribute(value: object) -> Markup:
     return Markup("".join(escapes.get(one, one) for one in text))  # noqa: S704 - escaped just now
 
 
+def default_message(locale: str) -> tuple[str, str]:
+    """Return what is said without a campaign, and its locale."""
+    return i18n.translations(locale).gettext(DEFAULT_MESSAGE), locale
+
+
+def _campaign_texts(options: FormOptions, locale: str) -> dict[str, str]:
+    """Return the headline and the button's text of a campaign; empty where it sets none."""
+    headline = text_for(options.headline, locale)
+    button = text_for(options.button, locale)
+    return {"heading": headline[0] if headline else "", "go": button[0] if button else ""}
+
+
 def _messages_of_variants(
     options: FormOptions, variants: Mapping[str, FormOptions], locale: str
 ) -> list[dict[str, Any]]:
     """Return the campaign's own message and, where it differs, each variant's with its slot."""
-    default = (i18n.translations(locale).gettext(DEFAULT_MESSAGE), locale)
+    default = default_message(locale)
     own = options.message_for(locale) or default
     by_slot = {"message": own} | {
         key: message
@@ -183,7 +200,7 @@ def _messages_of_variants(
     return [
         {
             "slot": slot,
-            "text": text,
+            "html": message_markup.to_html(message_markup.parse(text)),
             "lang_attrs": {} if language == locale else i18n.html_lang_attrs(language),
         }
         for slot, (text, language) in by_slot.items()

@@ -11,7 +11,7 @@ from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.response import Redirect
 
-from payments.core import amount_input, fee_cover, i18n, money
+from payments.core import amount_input, fee_cover, money
 from payments.core.campaign_schema import DEFAULT_OPTIONS, FormOptions
 from payments.core.errors import (
     InvalidField,
@@ -33,7 +33,7 @@ from payments.risk import donor_notice
 from payments.risk.rate_limit import TEMPORARY_REFUSALS, ProofOfWorkRequired
 from payments.web import errors as web_errors
 from payments.web import forms, rendering, request_locale, risk_check
-from payments.web.donate import abandoned_checkout, gift_cookie, safety
+from payments.web.donate import abandoned_checkout, campaign_texts, gift_cookie, safety
 from payments.web.donate import currency as currencies
 from payments.web.donate.abandoned_checkout import AbandonedCheckoutReminder
 from payments.web.forms import AnyRequest
@@ -312,7 +312,6 @@ def form_context(
     frequency = safety.initial_frequency(ctx.settings, typed["frequency"])
     offered = safety.offered_frequencies(ctx.settings)
     options = DEFAULT_OPTIONS if campaign is None else campaign.options
-    message = options.message_for(request_locale.current())
     form_id = forms.idempotency_key(typed.values)
     return {
         "frequencies": [
@@ -329,7 +328,7 @@ def form_context(
         "remind_address": typed[abandoned_checkout.ADDRESS_FIELD],
         "campaign": typed["campaign"],
         "variant": typed["variant"],
-        "message": message and {"text": message[0], **i18n.html_lang_attrs(message[1])},
+        **campaign_texts.form_texts(options, request_locale.current()),
         "article": typed["article"],
         "locale": request_locale.language_tag(),
         "errors": [

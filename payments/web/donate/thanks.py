@@ -26,6 +26,7 @@ from payments.core.frequency import OFFERED_FREQUENCIES, Frequency
 from payments.core.i18n import gettext_noop
 from payments.giving import (
     billing_dates,
+    campaigns,
     checkout_session,
     contributions,
     donor_payments,
@@ -41,7 +42,7 @@ from payments.mail import smtp
 from payments.web import rendering, request_locale, risk_check
 from payments.web.account import view_models
 from payments.web.csrf import require_same_origin
-from payments.web.donate import gift_cookie
+from payments.web.donate import campaign_texts, gift_cookie
 from payments.web.donate.form import THANKS_PAGE_LIFETIME
 from payments.web.forms import AnyRequest
 from payments.web.newsletter import pages as newsletter_pages
@@ -109,10 +110,16 @@ async def thanks_page(ctx: NamedDependency[Context], request: AnyRequest) -> Res
         subscription = await subscriptions.get_for_contribution(session, contribution.id)
         receipt = await _receipt_by_mail(ctx, session, contribution)
         paid = await donor_payments.amounts_by_contribution(session, [one.id for one in shown])
+        said = await campaigns.thanks_text(
+            session,
+            contribution.campaign,
+            contribution.variant or "",
+            request_locale.current(),
+        )
     if contribution.status is ContributionStatus.PAID:
         await risk_check.credit_paid_network(ctx, request, contribution.id)
     others = [one for one in shown if one is not contribution]
-    response = _render(ctx, request, contribution, subscription, others, paid, receipt)
+    response = _render(ctx, request, contribution, subscription, others, paid, receipt, said)
     if _has_outcome(contribution):
         response.set_cookie(gift_cookie.cookie_for_shown(ctx.settings, request, contribution.id))
         if ctx.settings.safety_policy is not None:
@@ -165,6 +172,7 @@ def _render(
     others: Sequence[Contribution],
     paid: Mapping[str, GivenAmounts],
     receipt: str,
+    said: tuple[str, str] | None,
 ) -> Response[str]:
     amounts = paid.get(contribution.id)
     state = _state_of(contribution, amounts)
@@ -180,6 +188,7 @@ def _render(
         receipt=receipt,
         descriptor=ctx.settings.statement_descriptor,
         share_url=None if ctx.settings.safety_policy else ctx.settings.base_url,
+        campaign_says=campaign_texts.text_view(said, in_paragraphs=True),
         returned=view_models.returned_view(amounts),
         others=[
             {

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from payments.core import amount_input, campaign_parser, i18n, money
+from payments.core import amount_input, campaign_parser, i18n, message_markup, money
 from payments.core.campaign_parser import MAX_VARIANTS, FieldPath, InvalidCampaign
-from payments.core.campaign_schema import FREQUENCIES, CampaignConfig, FormOptions
+from payments.core.campaign_schema import FREQUENCIES, LOCALISED_TEXTS, CampaignConfig, FormOptions
 from payments.core.money import Money
 
 VARIANT_PREFIXES = tuple(f"v{number}_" for number in range(1, MAX_VARIANTS + 1))
@@ -35,7 +35,7 @@ def field_names() -> frozenset[str]:
         "then",
     }
     options = {"default_frequency", "preselect"}
-    options |= {f"message_{locale}" for locale in i18n.SUPPORTED_LOCALES}
+    options |= {f"{name}_{locale}" for name in LOCALISED_TEXTS for locale in i18n.SUPPORTED_LOCALES}
     options |= {f"amounts_{frequency}" for frequency in FREQUENCIES}
     of_variants = {f"{prefix}{name}" for prefix in VARIANT_PREFIXES for name in options | {"name"}}
     return frozenset(own | options | of_variants)
@@ -63,7 +63,11 @@ def _fields_of_options(prefix: str, options: FormOptions) -> dict[str, str]:
     return {
         f"{prefix}default_frequency": options.default_frequency or "",
         f"{prefix}preselect": preselect_values[options.preselect],
-        **{f"{prefix}message_{locale}": text for locale, text in options.message.items()},
+        **{
+            f"{prefix}{name}_{locale}": text
+            for name in LOCALISED_TEXTS
+            for locale, text in getattr(options, name).items()
+        },
         **{
             f"{prefix}amounts_{frequency}": _amount_lines(options, frequency)
             for frequency in FREQUENCIES
@@ -128,8 +132,8 @@ def field_of_error(error: InvalidCampaign, typed: FormFields) -> str:
             return f"{VARIANT_PREFIXES[0]}name"
         prefix, path = _used_prefixes(typed)[path[1]], path[2:]
     match path:
-        case ("message", str(locale), *_):
-            return f"{prefix}message_{locale}"
+        case (("message" | "headline" | "button" | "thanks") as name, str(locale), *_):
+            return f"{prefix}{name}_{locale}"
         case ("presets" | "defaults", str(frequency), *_):
             return f"{prefix}amounts_{frequency}"
         case (str(name), *_):
@@ -148,10 +152,11 @@ def _is_filled_in(typed: FormFields, prefix: str) -> bool:
 
 
 def _parse_options(typed: FormFields, prefix: str) -> dict[str, Any]:  # the shape of FormOptions
-    messages = {
-        locale: _message_text(typed, f"{prefix}message_{locale}")
-        for locale in i18n.SUPPORTED_LOCALES
-    }
+    texts: dict[str, dict[str, str]] = {name: {} for name in LOCALISED_TEXTS}
+    for name in LOCALISED_TEXTS:
+        for locale in i18n.SUPPORTED_LOCALES:
+            if text := message_markup.normalise(typed.get(f"{prefix}{name}_{locale}", "")):
+                texts[name][locale] = text
     parent: FieldPath = ("variants", _used_prefixes(typed).index(prefix)) if prefix else ()
     presets: dict[str, dict[str, list[int]]] = {}
     defaults: dict[str, dict[str, int]] = {}
@@ -168,17 +173,12 @@ def _parse_options(typed: FormFields, prefix: str) -> dict[str, Any]:  # the sha
                 defaults.setdefault(frequency, {})[code] = preselected
     preselect = typed.get(f"{prefix}preselect", "")
     return {
-        "message": {locale: text for locale, text in messages.items() if text},
+        **texts,
         "presets": presets,
         "defaults": defaults,
         "default_frequency": typed.get(f"{prefix}default_frequency") or None,
         "preselect": PRESELECT_CHOICES.get(preselect),
     }
-
-
-def _message_text(typed: FormFields, name: str) -> str:
-    """Return a message on one line."""
-    return re.sub(r"[\r\n\t ]+", " ", typed.get(name, "")).strip()
 
 
 def _parse_amount_line(line: str, path: FieldPath) -> tuple[str, list[int], int | None, bool]:

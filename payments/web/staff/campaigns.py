@@ -10,9 +10,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Redirect
 
-from payments.core import i18n, money
+from payments.core import i18n, message_markup, money
 from payments.core.campaign_parser import InvalidCampaign
-from payments.core.campaign_schema import FREQUENCIES, CampaignConfig, FormOptions
+from payments.core.campaign_schema import FREQUENCIES, CampaignConfig, FormOptions, text_for
 from payments.core.frequency import Frequency
 from payments.giving import campaigns, experiments
 from payments.giving.campaigns import Campaign, EditConflict
@@ -31,7 +31,7 @@ from payments.web.staff.guards import FINANCE_ROLES, StaffOnly
 
 CAMPAIGNS_URL = "/staff/campaigns"
 DEFAULT_EVALUATION_DAYS = 30
-MAX_FORM_BYTES = 256 * 1024  # five messages in each language, each letter six bytes in a form
+MAX_FORM_BYTES = 1024 * 1024  # the texts of five forms in each language, six bytes a letter
 
 
 class CampaignPages(Controller):
@@ -218,16 +218,20 @@ def _preview_locale(
 ) -> dict[str, Any]:
     catalogue = i18n.translations(locale)
     currency = config.currency or ctx.settings.default_currency
-    default_message = catalogue.gettext(embed.DEFAULT_MESSAGE), locale
-    text, message_locale = options.message_for(locale) or default_message
+    text, message_locale = options.message_for(locale) or embed.default_message(locale)
+    headline, button = text_for(options.headline, locale), text_for(options.button, locale)
     title = catalogue.gettext(embed.WIDGET_TEXTS["title"]).replace(
         "{publication}", ctx.settings.publication_name
     )
     default_frequency = options.default_frequency or Frequency.MONTHLY
     return {
         **_language_view(locale),
-        "title": title,
-        "message": {"text": text, **i18n.html_lang_attrs(message_locale)},
+        "title": headline[0] if headline else title,
+        "button": button[0] if button else catalogue.gettext(embed.WIDGET_TEXTS["go"]),
+        "message": {
+            "text": message_markup.to_html(message_markup.parse(text)),
+            **i18n.html_lang_attrs(message_locale),
+        },
         "frequencies": [
             {
                 "label": catalogue.gettext(embed.WIDGET_TEXTS[frequency]),
