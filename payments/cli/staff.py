@@ -87,6 +87,18 @@ def staff_remove(name: str) -> None:
     echo_stderr(f"{name} is removed. What they did stays in the audit.")
 
 
+@staff.command("sign-out-everybody")
+def staff_sign_out_everybody() -> None:
+    """End every session and link of every colleague; passkeys stay."""
+    from payments.staff import administration
+
+    async def sign_out(ctx: "Context") -> int:
+        async with ctx.sessions.begin() as session:
+            return await administration.sign_out_everybody(session, now=ctx.now())
+
+    echo_stderr(f"Sessions ended: {run_with_context(sign_out)}. Everybody signs in anew.")
+
+
 @staff.command("list")
 @json_option
 def staff_list(as_json: bool) -> None:

@@ -125,8 +125,10 @@ def _validate_database_url(value: SecretStr) -> SecretStr:
 def _validate_smtp_url(value: SecretStr) -> SecretStr:
     _refuse_placeholder_password(value)
     parts = urlsplit(value.get_secret_value())
-    if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+    if parts.scheme not in ("smtp", "smtps", "smtp+cleartext") or not parts.hostname:
         raise ValueError("must be smtp://host:port or smtps://host:port")
+    if parts.scheme == "smtp+cleartext" and parts.username is not None:
+        raise ValueError("no password without TLS: smtp://user:password@host:port demands it")
     return value
 
 

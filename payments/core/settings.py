@@ -78,7 +78,7 @@ class Settings(BrandSettings):
         description="keys for links and for finding donors, newest first, 32 characters or more",
     )
     smtp_url: SmtpUrl | None = Field(
-        None, description="the server that takes outgoing mail: smtp://user:password@host:587"
+        None, description="for mail: smtp://user:password@host:587; smtp+cleartext:// without TLS"
     )
     mail_from: MailSender = Field(
         "", max_length=200, description="the sender of mails, neutral: Support <post@example.org>"

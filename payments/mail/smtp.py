@@ -30,7 +30,7 @@ from payments.mail.render import RenderedMail
 log = structlog.get_logger("payments.mail.smtp")
 SmtpClient = aiosmtplib.SMTP
 RESPONSE_TIMEOUT = 20.0  # seconds, for each response
-DEFAULT_PORTS = {"smtp": 587, "smtps": 465}
+DEFAULT_PORTS = {"smtp": 587, "smtps": 465, "smtp+cleartext": 25}
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
@@ -82,20 +82,21 @@ def is_configured(settings: Settings) -> bool:
 
 @asynccontextmanager
 async def connection(settings: Settings) -> AsyncIterator[SmtpClient]:
-    """Open a connection to the mail server, over TLS where it offers it.
+    """Open a connection to the mail server: to another machine over TLS or not at all.
 
-    A password is never sent to another machine without TLS. Raises aiosmtplib's errors and OSError.
+    Only `smtp+cleartext://`, by which an operator vouches for a network of their own, needs none.
+    On this machine TLS is used where it is offered. Raises aiosmtplib's errors and OSError.
     """
     assert settings.smtp_url is not None
     parts = urlsplit(settings.smtp_url.get_secret_value())
-    secret = parts.username is not None and parts.hostname not in LOOPBACK_HOSTS
+    needs_tls = parts.scheme == "smtp" and parts.hostname not in LOOPBACK_HOSTS
     async with aiosmtplib.SMTP(
         hostname=parts.hostname,
         port=parts.port or DEFAULT_PORTS[parts.scheme],
         username=unquote(parts.username) if parts.username else None,
         password=unquote(parts.password) if parts.password else None,
         use_tls=parts.scheme == "smtps",
-        start_tls=True if secret and parts.scheme == "smtp" else None,
+        start_tls=True if needs_tls else None,
         local_hostname=sender_address(settings).domain,
         timeout=RESPONSE_TIMEOUT,
     ) as server:

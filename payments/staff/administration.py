@@ -41,6 +41,15 @@ async def remove(
     )
 
 
+async def sign_out_everybody(session: AsyncSession, *, now: datetime) -> int:
+    """End every session of every colleague, and every link that would start one. Returns how many
+    sessions there were.
+    """
+    ended = await sessions.revoke_all(session)
+    await audit_log.record(session, AuditAction.SIGNED_OUT, object_id="everybody", now=now)
+    return ended
+
+
 async def revoke_credentials(
     session: AsyncSession, colleague: Staff, *, by: Staff | None = None, now: datetime
 ) -> None:

@@ -227,6 +227,13 @@ async def revoke_access(session: AsyncSession, colleague: Staff) -> None:
     await session.execute(delete(StaffLink).where(StaffLink.staff_id == colleague.id))
 
 
+async def revoke_all(session: AsyncSession) -> int:
+    """Delete every session, and every link that would start one. Returns how many sessions."""
+    ended = await session.execute(delete(StaffSession).returning(StaffSession.staff_id))
+    await session.execute(delete(StaffLink))
+    return len(ended.all())
+
+
 async def consume_challenge(
     session: AsyncSession, challenge: bytes, *, expires_at: datetime
 ) -> bool:

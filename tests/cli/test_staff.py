@@ -27,6 +27,12 @@ async def test_the_operator_invites_links_changes_and_removes(newsroom: Newsroom
         assert (await ada.web.get("/staff")).status_code == 401
         link = (await runs("link", "Ada")).removeprefix(base)
         assert (await ada.opens_link(link)).headers["location"] == "/finance"
+        unused = (await runs("link", "Ada")).removeprefix(base)
+        await runs("sign-out-everybody")
+        assert (await ada.web.get("/staff")).status_code == 401
+        link = (await runs("link", "Ada")).removeprefix(base)
+        assert (await ada.opens_link(unused)).status_code == 410
+        assert (await ada.opens_link(link)).headers["location"] == "/finance"
         await runs("invite", "Ada", "--revoke-existing")
         assert (await ada.web.get("/staff")).status_code == 401
         assert await runs("list", "--json") == '[{"name": "Ada", "role": "finance"}]'
@@ -38,6 +44,7 @@ async def test_the_operator_invites_links_changes_and_removes(newsroom: Newsroom
         "SELECT action FROM audit_entries WHERE name = 'the command line' ORDER BY seq"
     )
     assert [action for (action,) in rows] == [
-        "colleague_invited", "role_changed", "staff_link_created", "passkey_removed",
+        "colleague_invited", "role_changed", "staff_link_created", "staff_link_created",
+        "signed_out", "staff_link_created", "passkey_removed",
         "colleague_invited", "passkey_removed", "colleague_removed",
     ]  # fmt: skip

@@ -10,8 +10,9 @@ from pathlib import Path
 import aiosmtplib
 import pytest
 from aiosmtpd.smtp import AuthResult, LoginPassword
-from pydantic import SecretStr
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
+from payments.core.setting_types import SmtpUrl
 from payments.core.settings import Settings
 from payments.mail import refusals, smtp
 from payments.mail.render import RenderedMail
@@ -130,6 +131,18 @@ async def test_a_password_is_never_sent_to_another_machine_in_the_clear() -> Non
             await sends(f"smtp://me:secret@0.0.0.0:{post.port}")
         assert authenticator.attempts == []
         assert post.mails == []
+
+
+async def test_another_machine_gets_no_mail_in_the_clear_unless_the_operator_says_so() -> None:
+    async with listening() as post:
+        with pytest.raises(aiosmtplib.SMTPException):
+            await sends(f"smtp://0.0.0.0:{post.port}")
+        assert post.mails == []
+        await sends(f"smtp+cleartext://0.0.0.0:{post.port}")
+        assert len(post.mails) == 1
+    for refused in ("smtp+cleartext://me:secret@mail.example", "smtp+other://mail.example"):
+        with pytest.raises(ValidationError):
+            TypeAdapter(SmtpUrl).validate_python(refused)
 
 
 async def test_a_mailbox_that_no_server_can_name_is_none_of_another() -> None:
