@@ -2,9 +2,11 @@
 
 import re
 from datetime import timedelta
+from io import BytesIO
 
 import httpx
 import pytest
+from pypdf import PdfReader
 
 from payments.core.settings import Settings
 from payments.web.app import create_app
@@ -13,7 +15,7 @@ from tests.support.donor import (
     months_pass,
     open_donor_browser,
 )
-from tests.support.newsroom import BASE_URL, Newsroom
+from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom
 
 pytestmark = pytest.mark.anyio
 
@@ -116,6 +118,61 @@ async def test_what_went_back_is_taken_off_wherever_a_sum_is_shown_as_given(dono
     await room.runs_until_idle()
     statement = await donor.opens("/manage/statements/2026")
     assert ["Total (USD)", "$55.00"] in statement.cells
+
+
+async def test_a_receipt_and_a_statement_are_papers_that_say_what_their_pages_say(
+    database: str,
+) -> None:
+    brand = {
+        "publication_name": "Новый курьер",
+        "receipt_entity": "Stichting Example",
+        "brand_address": "1 Canal Street, Amsterdam",
+        "receipt_tax_line": "No goods or services were provided.",
+    }
+    async with open_newsroom(database, **brand) as room, open_donor_browser(room) as donor:
+        await donor.gives(750, "once")
+        await donor.gives(2000, "once")
+        charges = await charges_by_amount(room)
+        await room.stripe_owner.v1.refunds.create_async({"charge": charges[2000], "amount": 500})
+        await room.runs_until_idle()
+        await donor.signs_in()
+        page = await donor.opens("/manage/payments?lang=ru")
+        links = sorted(set(re.findall(r'"(/manage/receipts/[0-9a-f]{16})', page.html)))
+        texts = {link: (await donor.opens(f"{link}?lang=en")).text for link in links}
+        (link,) = (link for link, text in texts.items() if "$20.00" in text)
+        receipt = await read_pdf(donor, f"{link}/pdf?lang=en")
+        for says in (
+            "Новый курьер",
+            "Received by Stichting Example",
+            "Address 1 Canal Street, Amsterdam",
+            "Tax No goods or services were provided.",
+            "Paid $20.00 Refunded $5.00 Amount $15.00 (USD) On 22 November 2026",
+            "What was returned by this day is taken off.",
+        ):
+            assert says in receipt, receipt
+        statement = await read_pdf(donor, "/manage/statements/2026/pdf?lang=ru")
+        for says in (
+            "Справка за 2026 год",
+            "Итого 22,50 $ (USD)",
+            "Оплачено Возвращено Сумма",
+            "20,00 $ 5,00 $ 15,00 $",
+            "(USD) 22,50 $",
+        ):
+            assert says in statement, statement
+        await donor.opens("/manage/receipts/0123456789abcdef/pdf", status=404)
+        await donor.opens("/manage/statements/2025/pdf", status=404)
+
+
+async def read_pdf(donor: Donor, address: str) -> str:
+    """The words of a PDF, as another library reads them."""
+    answer = await donor.web.get(address)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/pdf"
+    disposition = answer.headers["content-disposition"]
+    assert re.fullmatch(r'attachment; filename="(receipt|statement)-[0-9a-f]+\.pdf"', disposition)
+    pages = PdfReader(BytesIO(answer.content)).pages
+    words = " ".join(page.extract_text() for page in pages)
+    return " ".join(words.split())
 
 
 async def test_a_refund_that_failed_and_an_inquiry_take_nothing_off(donor: Donor) -> None:

@@ -65,6 +65,7 @@ PAGES = {
           for method in ("GET", "POST")
           for change in ("amount", "frequency", "skip", "pause", "resume", "keep", "card", "stop")),
         "GET /manage/receipts/{reference}", "GET /manage/statements/{year}",
+        "GET /manage/receipts/{reference}/pdf", "GET /manage/statements/{year}/pdf",
     },
     Whose.LINK: {
         "GET /staff/enter/{token}", "POST /staff/enter/{token}",

@@ -1,15 +1,17 @@
 """A donor's account: what they give, and each change of it, without a password or a script.
 
-sign_in        signing in by a link from a mail, and out again
-overview       all that a donor gives, and one subscription at a time
-changes        a page for each change: amount, frequency, skip, pause, resume, cancel
-card_pages     replacing the card, signed in or by a mail's link
-receipts       what a donor paid, to print
-data_requests  what we hold of a donor, as a file, and its erasure
-mail_links     the signed links of mails: cancel a subscription without signing in
-view_models    what these pages and support's print
-change_pages   what each change will do, with dates and amounts
-paging         pages of a donor's own lists
+sign_in         signing in by a link from a mail, and out again
+overview        all that a donor gives, and one subscription at a time
+changes         a page for each change: amount, frequency, skip, pause, resume, cancel
+card_pages      replacing the card, signed in or by a mail's link
+paper           one sheet as a PDF
+receipt_papers  what stands on the papers of receipts
+receipts        what a donor paid, to print
+data_requests   what we hold of a donor, as a file, and its erasure
+mail_links      the signed links of mails: cancel a subscription without signing in
+view_models     what these pages and support's print
+change_pages    what each change will do, with dates and amounts
+paging          pages of a donor's own lists
 """
 
 from litestar import Router

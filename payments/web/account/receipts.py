@@ -5,6 +5,7 @@ those of the zone of receipts.
 """
 
 from datetime import datetime
+from typing import Any
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
@@ -14,7 +15,8 @@ from payments.core.errors import NotFound
 from payments.giving import donor_payments, payment_mail
 from payments.infra.context import Context
 from payments.web import rendering, request_locale
-from payments.web.account import paging, view_models
+from payments.web.account import paging, paper, receipt_papers, view_models
+from payments.web.account.paper import Paper
 from payments.web.account.sign_in import CurrentDonor
 from payments.web.forms import AnyRequest
 
@@ -54,14 +56,28 @@ class ReceiptPages(Controller):
         reference: FromPath[str],
     ) -> Response[str]:
         """One payment, to print."""
-        async with ctx.sessions() as session:
-            payment = await donor_payments.get_owned(session, donor.donor_id, reference)
+        payment = await _load_payment(ctx, donor, reference)
         return rendering.render(
             ctx,
             "receipt.html",
             issuer=_issuer(ctx),
-            payment=view_models.payment_view(ctx, payment),
+            payment=payment,
             printed=_today_text(ctx),
+            pdf_url=_pdf_url(payment["url"]),
+        )
+
+    @get("/receipts/{reference:str}/pdf")
+    async def receipt_pdf(
+        self,
+        ctx: NamedDependency[Context],
+        donor: NamedDependency[CurrentDonor],
+        reference: FromPath[str],
+    ) -> Response[bytes]:
+        """One payment, as a PDF."""
+        payment = await _load_payment(ctx, donor, reference)
+        _require_pdf()
+        return await _pdf_response(
+            receipt_papers.receipt(ctx, payment), f"receipt-{payment['reference']}.pdf"
         )
 
     @get("/statements/{year:str}")
@@ -72,27 +88,75 @@ class ReceiptPages(Controller):
         year: FromPath[str],
     ) -> Response[str]:
         """Show the payments of a year and their sum, to print."""
-        since, until = _year_bounds(ctx, year)
-        async with ctx.sessions() as session:
-            payments = await donor_payments.list_for_donor(
-                session, donor.donor_id, since=since, until=until
-            )
-        if not payments:
-            raise NotFound("There are no payments in this year.")
+        statement = await _load_year(ctx, donor, year)
         return rendering.render(
             ctx,
             "yearly_statement.html",
             issuer=_issuer(ctx),
-            year=str(since.year),
-            payments=[view_models.payment_view(ctx, payment) for payment in reversed(payments)],
-            totals=[
-                {"currency": one.currency.upper(), "amount": request_locale.format_amount(one)}
-                for one in donor_payments.totals(payments)
-            ],
-            has_returns=any(payment.amounts.returned.amount for payment in payments),
+            **statement,
             zone=ctx.settings.receipt_zoneinfo.key,
             printed=_today_text(ctx),
+            pdf_url=_pdf_url(f"/manage/statements/{statement['year']}"),
         )
+
+    @get("/statements/{year:str}/pdf")
+    async def yearly_statement_pdf(
+        self,
+        ctx: NamedDependency[Context],
+        donor: NamedDependency[CurrentDonor],
+        year: FromPath[str],
+    ) -> Response[bytes]:
+        """Return the payments of a year and their sum, as a PDF."""
+        statement = await _load_year(ctx, donor, year)
+        _require_pdf()
+        return await _pdf_response(
+            receipt_papers.statement(ctx, statement), f"statement-{statement['year']}.pdf"
+        )
+
+
+async def _load_payment(ctx: Context, donor: CurrentDonor, reference: str) -> dict[str, str]:
+    """Return a donor's own payment as it is shown. Raises NotFound."""
+    async with ctx.sessions() as session:
+        payment = await donor_payments.get_owned(session, donor.donor_id, reference)
+    return view_models.payment_view(ctx, payment)
+
+
+async def _load_year(ctx: Context, donor: CurrentDonor, year: str) -> dict[str, Any]:
+    """Return what a donor paid in a year, as it is shown. Raises NotFound."""
+    since, until = _year_bounds(ctx, year)
+    async with ctx.sessions() as session:
+        payments = await donor_payments.list_for_donor(
+            session, donor.donor_id, since=since, until=until
+        )
+    if not payments:
+        raise NotFound("There are no payments in this year.")
+    return {
+        "year": str(since.year),
+        "payments": [view_models.payment_view(ctx, payment) for payment in reversed(payments)],
+        "totals": [
+            {"currency": one.currency.upper(), "amount": request_locale.format_amount(one)}
+            for one in donor_payments.totals(payments)
+        ],
+        "has_returns": any(payment.amounts.returned.amount for payment in payments),
+    }
+
+
+def _pdf_url(page_url: str) -> str:
+    """Return where a page is as a PDF; empty in a language that has none."""
+    return f"{page_url}/pdf" if paper.is_offered(request_locale.current()) else ""
+
+
+def _require_pdf() -> None:
+    if not paper.is_offered(request_locale.current()):
+        raise NotFound("There is nothing at this address.")
+
+
+async def _pdf_response(content: Paper, name: str) -> Response[bytes]:
+    return Response(
+        await paper.render(content),
+        media_type="application/pdf",
+        headers={"content-disposition": f'attachment; filename="{name}"'},
+    )
 
 
 def _issuer(ctx: Context) -> dict[str, str]:
