@@ -37,6 +37,8 @@ CHROMIUM_FLAGS = (
 NARROW, WIDE = {"width": 320, "height": 640}, {"width": 1200, "height": 800}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 _AXE = Axe()  # read once: half a megabyte
+# What may differ between the lights, in which nothing but colours does: test_stylesheets.
+COLOUR_RULES = ("color-contrast", "link-in-text-block")
 SCREENSHOT_DIR = os.environ.get("PAYMENTS_TEST_SHOTS")  # a folder for screenshots; none without it
 
 # Waits until nothing changes how the page looks: stylesheets, fonts, transitions and animations,
@@ -133,13 +135,18 @@ async def settle(page: Page) -> None:
     await page.evaluate(_SETTLE)
 
 
-async def axe_violations(page: Page) -> list[str]:
-    """What axe finds wrong with a settled page: the rule, and where."""
+async def axe_violations(page: Page, light: str = SCHEMES[0]) -> list[str]:
+    """What axe finds wrong with a settled page: the rule, and where.
+
+    In another light than the first only the colours are looked at again.
+    """
     await settle(page)
     if not await page.evaluate("'axe' in window"):
         await page.evaluate(_AXE.axe_script)
     violations = await page.evaluate(
-        "axe.run({resultTypes: ['violations']}).then((results) => results.violations)"
+        "(runOnly) => axe.run({resultTypes: ['violations'], ...(runOnly ? {runOnly} : {})})"
+        ".then((results) => results.violations)",
+        None if light == SCHEMES[0] else COLOUR_RULES,
     )
     return [
         f"{violation['id']}: {node['html'][:120]}"
@@ -166,8 +173,11 @@ async def overflow(page: Page) -> int:
 
 async def is_sound_in_each_light(page: Page, locale: str = "en") -> None:
     """As `is_sound`, in the light and in the dark."""
-    async for _scheme in in_each_light(page):
-        await is_sound(page, locale)
+    async for light in in_each_light(page):
+        if light == SCHEMES[0]:
+            await is_sound(page, locale)
+        else:
+            assert await axe_violations(page, light) == [], (urlsplit(page.url).path, light)
 
 
 async def is_sound(page: Page, locale: str = "en") -> None:

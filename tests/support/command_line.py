@@ -53,7 +53,7 @@ def environment(settings: Settings, **more: str) -> dict[str, str]:
 
 
 class Running:
-    """A command that was started. Its output is kept until it is asked for."""
+    """A command that was started. Its output waits until it is asked for."""
 
     def __init__(self, environ: dict[str, str], words: tuple[str, ...]) -> None:
         self._stdout, self._stderr = TemporaryFile(), TemporaryFile()  # noqa: SIM115 - of `wait`
