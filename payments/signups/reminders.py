@@ -182,19 +182,21 @@ async def sign_up_verified(
     address: str,
     hashes: Sequence[bytes],
     now: datetime,
-) -> None:
+) -> str:
     """Schedule a reminder of somebody who has just shown that the mailbox is theirs.
 
-    It supersedes every other of the address, which has these hashes. Raises InvalidField,
-    KeyStoreMissing.
+    It supersedes every other of the address, which has these hashes. Returns its id. Raises
+    InvalidField, KeyStoreMissing.
     """
     await db.advisory_lock(session, hashes[0])
     await _close_all(session, settings, hashes, ReminderState.SUPERSEDED, now=now)
-    values = row_values(settings, new_row_id(), schedule, address, now=now)
+    row_id = new_row_id()
+    values = row_values(settings, row_id, schedule, address, now=now)
     values |= {"state": ReminderState.SCHEDULED, "verified": True, "due_on": schedule.first_send_on}
     await session.execute(insert(Reminder).values(**values, address_hash=hashes[0]))
     await reminder_stats.record_step(session, settings, ReminderStep.SIGNED_UP, now=now)
     await reminder_stats.record_step(session, settings, ReminderStep.CONFIRMED, now=now)
+    return row_id
 
 
 _SCHEDULE_COLUMNS = (

@@ -79,8 +79,8 @@ async def test_a_reader_asks_confirms_is_reminded_comes_back_and_stops(
     async with site.visitor(java_script_enabled=scripts, **options) as visitor:
         page = await visitor.new_page()
         await asks(site, page, locale, scripts=scripts)
-        await keyboard.reaches(page, say("On the 1st: %(day)s").partition("%")[0])
-        for _ in range(2):
+        await keyboard.reaches(page, say("In a week: %(day)s").partition("%")[0])
+        for _ in range(3):  # past the 1st and a month, to a day of their own
             await page.keyboard.press("ArrowDown")
         await keyboard.reaches(page, say("The day"))
         await page.keyboard.type(TYPED_DATE)

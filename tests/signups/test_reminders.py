@@ -9,6 +9,7 @@ import pytest
 from tests.support.donor import Donor, newest_link, open_donor_browser
 from tests.support.mail import TELLTALE
 from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom, without_tokens
+from tests.support.page import Page
 from tests.support.reminders import (
     DAY,
     READER,
@@ -372,3 +373,30 @@ async def test_it_comes_in_the_morning_where_the_reader_lives(reader: Donor) -> 
     reader.room.clock.current = datetime(2026, 11, 29, 20, 0, tzinfo=UTC)
     await works(reader.room)
     assert len(reader.room.mails()) == 2
+
+
+async def test_the_days_are_in_order_and_the_page_afterwards_leads_on(reader: Donor) -> None:
+    await reader.room.advances_time(8 * DAY)  # the 30th: the 1st is tomorrow
+    page = await reader.opens("/remind?frequency=monthly&amount=500&currency=usd")
+    one, week, month = (page.text.index(f"{day} {rest}") for day, rest in (
+        (1, "December 2026"), (7, "December 2026"), (30, "December 2026")))  # fmt: skip
+    assert one < week < month
+    assert page.form("/remind").submission()["when"] == "week"  # and not tomorrow
+    assert "Berlin (Europe)" in page.text
+    sent = page.form("/remind").submission(address=READER, zone="Asia/Tbilisi")
+    asked = Page((await reader.web.post("/remind", data=sent)).text)
+    assert "In the morning of Tbilisi (Asia)" in asked.text
+    await works(reader.room)
+    confirmed = await confirms(reader, reader.room.mails()[-1])
+    for shown in (asked, confirmed):
+        entry = shown.form("/remind/calendar").submission()
+        answer = await reader.web.post("/remind/calendar", data=entry)
+        assert b"DTSTART:20261207T090000\r\n" in answer.content
+        assert shown.links["Back to the form"].startswith("/donate?frequency=monthly&amount=500")
+    (stop,) = (
+        values["action"]
+        for tag, values in confirmed.attributes
+        if tag == "form" and "/remind/stop/" in values["action"]
+    )
+    await reader.web.post(stop)
+    assert await states(reader.room) == ["cancelled"]

@@ -76,7 +76,7 @@ class ReminderPages(Controller):
             is_owner = bool(hashes)
             if is_owner:
                 async with ctx.sessions.begin() as session:
-                    await reminders.sign_up_verified(
+                    reminder_id = await reminders.sign_up_verified(
                         session,
                         ctx.settings,
                         schedule,
@@ -94,7 +94,8 @@ class ReminderPages(Controller):
             return _render_form(ctx, typed, error)
         send_dates = schedule_form.send_dates_context(schedule)
         if is_owner:
-            return rendering.render(ctx, "remind_confirmed.html", **send_dates)
+            code = reminder_links.sign_code(ctx, reminder_id, hashes[0])
+            return rendering.render(ctx, "remind_confirmed.html", code=code, **send_dates)
         return rendering.render(ctx, "remind_confirmation_sent.html", **send_dates)
 
     @post("/calendar", request_max_body_size=SMALL_FORM_BYTES)
@@ -145,7 +146,10 @@ class ReminderPages(Controller):
         """Confirm the reminder."""
         reminder = await reminders.confirm(ctx, reminder_links.parse_confirm_link(ctx, signed))
         return rendering.render(
-            ctx, "remind_confirmed.html", **schedule_form.send_dates_context(reminder)
+            ctx,
+            "remind_confirmed.html",
+            code=reminder_links.sign_code(ctx, reminder.id, reminder.address_hash or b""),
+            **schedule_form.send_dates_context(reminder),
         )
 
     @get("/stop/{code:str}")

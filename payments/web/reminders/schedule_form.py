@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from payments.core import calendar, i18n, money
 from payments.core.errors import InvalidField, PaymentsError
@@ -18,7 +19,7 @@ from payments.web import request_locale
 from payments.web.donate.form import FREQUENCY_PHRASES, FormData
 
 SCHEDULE_CHOICES = ("week", "next_month", "first", "on", "every_months")
-DEFAULT_CHOICE, DEFAULT_INTERVAL_MONTHS = "first", "3"
+DEFAULT_CHOICE, DEFAULT_INTERVAL_MONTHS = "week", "3"
 INTERVAL_CHOICES = tuple(str(months) for months in range(1, reminder_schedule.MAX_MONTHS + 1))
 
 
@@ -49,11 +50,13 @@ def parse_schedule(ctx: Context, typed: FormData) -> ReminderSchedule:
 
 
 def _suggested_dates(today: date) -> Sequence[tuple[str, date]]:
-    return (
-        ("week", today + timedelta(weeks=1)),
-        ("next_month", calendar.add_months(today, 1)),
-        ("first", calendar.next_month(today)),
-    )
+    """Return the days to choose from, the earliest first, by the words for each."""
+    days = {
+        "week": today + timedelta(weeks=1),
+        "first": calendar.next_month(today),
+        "next_month": calendar.add_months(today, 1),
+    }
+    return sorted(days.items(), key=lambda named: named[1])
 
 
 def _parse_date(text: str) -> date:
@@ -73,8 +76,10 @@ def _prefilled_contribution(typed: FormData) -> tuple[Frequency, Money] | None:
     return Frequency(typed["frequency"]), Money(int(typed["amount"]), typed["currency"])
 
 
-def intended_contribution(schedule: ReminderSchedule) -> tuple[Frequency, Money] | None:
+def intended_contribution(schedule: ReminderSchedule | Reminder) -> tuple[Frequency, Money] | None:
     """Return the frequency and amount of a schedule, if it has them."""
+    if isinstance(schedule, Reminder):
+        return schedule.intended_contribution
     if schedule.frequency is None or schedule.amount is None:
         return None
     return schedule.frequency, schedule.amount
@@ -114,7 +119,7 @@ def form_context(ctx: Context, typed: FormData, *, errors: Mapping[str, str]) ->
         "by_mail": address_vault.has_key_store(ctx.settings) and smtp.is_configured(ctx.settings),
         "address": typed["address"],
         "when": typed["when"] if typed["when"] in SCHEDULE_CHOICES else DEFAULT_CHOICE,
-        "days": {name: i18n.format_day(day, locale) for name, day in _suggested_dates(today)},
+        "days": [(name, i18n.format_day(day, locale)) for name, day in _suggested_dates(today)],
         "on": typed["on"],
         "first": first.isoformat(),
         "last": last.isoformat(),
@@ -122,7 +127,9 @@ def form_context(ctx: Context, typed: FormData, *, errors: Mapping[str, str]) ->
         "interval_choices": INTERVAL_CHOICES,
         "once_more": bool(typed["once_more"]),
         "zone": zone,
-        "zones": sorted({*calendar.zones_for_select(), zone}),
+        "zones": [
+            (name, _zone_label(name)) for name in sorted({*calendar.zones_for_select(), zone})
+        ],
         "code": typed["code"],
         "contribution": contribution
         and {
@@ -133,11 +140,33 @@ def form_context(ctx: Context, typed: FormData, *, errors: Mapping[str, str]) ->
     }
 
 
+def _zone_label(name: str) -> str:
+    """Return a time zone as people know it: `Berlin (Europe)`, `UTC`."""
+    area, _, place = name.replace("_", " ").partition("/")
+    return f"{place.rpartition('/')[2]} ({area})" if place else area
+
+
 def send_dates_context(schedule: ReminderSchedule | Reminder) -> dict[str, Any]:
-    """Return the days on which a mail is sent and the time zone, ready to print."""
+    """Return the days on which a mail is sent and the time zone, ready to print.
+
+    Also what leads on: the fields that ask for the same as a calendar file, and the link that
+    leads back to the form as it was.
+    """
     locale = request_locale.current()
     days = [i18n.format_day(schedule.send_date(slot), locale) for slot in range(schedule.slots)]
-    return {"days": days, "zone": schedule.zone.replace("_", " ")}
+    contribution = intended_contribution(schedule)
+    fields = {} if contribution is None else fields_of_contribution(*contribution)
+    return {
+        "days": days,
+        "zone": _zone_label(schedule.zone),
+        "calendar_fields": {
+            **fields,
+            "zone": schedule.zone,
+            "when": "on",
+            "on": schedule.send_date(0).isoformat(),
+        },
+        "form_url": "/donate?" + urlencode(fields) if fields else "/donate",
+    }
 
 
 def error_message(error: PaymentsError) -> str:
