@@ -1608,6 +1608,7 @@ def infra_tables() -> None:
                 "dispute_opened evidence_due dispute_lost fraud_warning payout_failed "
                 "webhook_endpoint_drift quarantined statement_descriptor passkey_cloned "
                 "donor_view_limit_reached descriptor_review_due stripe_unavailable "
+                "stripe_route_unavailable "
                 "stripe_key_refused stripe_permission_missing stripe_value_unknown "
                 "object_failed schedule_failed import_stalled webhooks_missing "
                 "readers_hidden erase_at_stripe",

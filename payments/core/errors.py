@@ -108,7 +108,8 @@ class StripeUnavailable(PaymentsError):
     """Stripe did not answer, or answered with an error of its own.
 
     What was asked is neither right nor wrong: the same may be asked again later. `operator_detail`
-    says what it means to whoever runs the service; None where the message says it all.
+    says what it means to whoever runs the service; None where the message says it all. `route` is
+    what was asked, as a method and a path without ids, where that is known.
     """
 
     status = 503
@@ -116,6 +117,7 @@ class StripeUnavailable(PaymentsError):
     title = "Our payment provider could not be reached"
     retry_after = timedelta(seconds=30)
     operator_detail: str | None = None
+    route: str | None = None
 
 
 class StripeBusy(StripeUnavailable):

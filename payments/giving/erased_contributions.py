@@ -132,7 +132,8 @@ _MAILS_ABOUT_SQL = text("SELECT object_id FROM outbox_mails WHERE subscription_i
 async def erase(session: AsyncSession, contribution_ids: Sequence[str], *, now: datetime) -> None:
     """Cut contributions from whoever gave them, for good, with all that they led to at Stripe.
 
-    Nobody is written to about a subscription that is still live.
+    Nobody is written to about a subscription that is still live. Whatever job of an invoice has
+    failed goes, whosever it was: sweeps find the open payments of the others again.
     """
     if not contribution_ids:
         return
@@ -153,6 +154,8 @@ async def erase(session: AsyncSession, contribution_ids: Sequence[str], *, now: 
     await anonymise_subscriptions(
         session, [row.stripe_subscription_id for row in rows if not row.is_chargeable]
     )
+    if rows:  # whose invoice it is nobody knows where it could not be read
+        forgotten += await job_queue.forget_failed(session, "invoice")
     await forget(session, forgotten)
 
 

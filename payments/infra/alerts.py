@@ -53,6 +53,7 @@ class AlertKind(StrEnum):
     DONOR_VIEW_LIMIT_REACHED = "donor_view_limit_reached"
     DESCRIPTOR_REVIEW_DUE = "descriptor_review_due"
     STRIPE_UNAVAILABLE = "stripe_unavailable"
+    STRIPE_ROUTE_UNAVAILABLE = "stripe_route_unavailable"
     STRIPE_KEY_REFUSED = "stripe_key_refused"
     STRIPE_PERMISSION_MISSING = "stripe_permission_missing"
     STRIPE_VALUE_UNKNOWN = "stripe_value_unknown"
@@ -118,6 +119,9 @@ MESSAGES = {
     ),
     AlertKind.STRIPE_UNAVAILABLE: (
         "Stripe does not answer. The work waits, nothing is lost, and it goes on by itself."
+    ),
+    AlertKind.STRIPE_ROUTE_UNAVAILABLE: (
+        "Stripe does not answer one kind of request. What needs it waits; the rest goes on."
     ),
     AlertKind.STRIPE_KEY_REFUSED: (
         "Stripe does not accept our API key: nobody can give, and no donor can change anything."

@@ -37,8 +37,8 @@ async def for_each(
 
     `job` is the kind of job, or `retries.schedule_job`, that does once more what failed. What
     Stripe does not have, or refuses as one request too many, is passed over and logged, and what
-    our key may not do has its own alert. Raises what Stripe or the database raises when it answers
-    nobody, and StripeBusy where Stripe refuses several in a row.
+    our key may not do, or Stripe does not answer to anybody, has its own alert. Raises what Stripe
+    or the database raises when it answers nobody, and what it refuses several of in a row.
     """
     done, failed, succeeded, busy = list[str](), list[str](), 0, 0
     try:
@@ -46,12 +46,15 @@ async def for_each(
             try:
                 await action(object_id)
             except Exception as error:
-                busy = busy + 1 if isinstance(error, StripeBusy) else 0
-                if busy == MAX_BUSY or await concerns_all(ctx, error):
+                if await concerns_all(ctx, error):
+                    raise
+                is_nobodys = await _is_nobodys(ctx, error)
+                busy = busy + 1 if is_nobodys else 0
+                if busy == MAX_BUSY:
                     raise
                 if await _is_missing(ctx, error, job, object_id):
                     done.append(object_id)
-                elif not isinstance(error, StripePermissionMissing | StripeBusy):
+                elif not is_nobodys and not isinstance(error, StripePermissionMissing):
                     failed.append(object_id)
                 log.warning("object_failed", object_type=job, exc_info=True)
             else:
@@ -84,6 +87,13 @@ async def concerns_all(ctx: Context, error: Exception) -> bool:
     if isinstance(error, StripeUnavailable):
         return await stripe_health.is_outage(ctx, error)
     return db.is_away(error)
+
+
+async def _is_nobodys(ctx: Context, error: Exception) -> bool:
+    """Whether Stripe is busy, or answers no request of this kind."""
+    if not isinstance(error, StripeUnavailable):
+        return False
+    return isinstance(error, StripeBusy) or await stripe_health.is_route_out(ctx, error)
 
 
 async def _is_missing(ctx: Context, error: Exception, job: str, object_id: str) -> bool:

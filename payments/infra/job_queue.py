@@ -234,6 +234,22 @@ async def forget(session: AsyncSession, object_ids: Sequence[str]) -> None:
     )
 
 
+async def forget_failed(session: AsyncSession, object_type: str) -> list[str]:
+    """Delete the syncs of one type that have no attempt left, or one since they failed. Returns
+    what they are about.
+    """
+    failed = text("""
+        DELETE FROM procrastinate_jobs
+         WHERE queue_name = :sync_queue
+           AND status <> 'doing'
+           AND args ->> 'object_type' = :type
+           AND CAST(args ->> 'attempt' AS int) >= :attempts
+     RETURNING args ->> 'object_id'
+    """)
+    values = {"sync_queue": SYNC_QUEUE, "type": object_type, "attempts": MAX_ATTEMPTS}
+    return list(await session.scalars(failed, values))
+
+
 async def forget_all(session: AsyncSession, *, but: Sequence[str] = ()) -> None:
     """Delete every sync, but for those that run and those of some kinds that no schedule enqueues
     again. Of the others the schedules find what is still to be done.

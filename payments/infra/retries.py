@@ -15,6 +15,7 @@ SCHEDULE_PREFIX = "schedule:"  # of an alert's `job` that is no kind of job
 # The schedules that look once more at what these alerts say.
 SCHEDULE_OF_KIND: Mapping[AlertKind, str] = {
     AlertKind.STRIPE_UNAVAILABLE: "resume_after_outage",
+    AlertKind.STRIPE_ROUTE_UNAVAILABLE: "resume_after_outage",
     AlertKind.STRIPE_KEY_REFUSED: "resume_after_outage",
     AlertKind.STRIPE_PERMISSION_MISSING: "resume_after_outage",
     AlertKind.IMPORT_STALLED: "import_balance",

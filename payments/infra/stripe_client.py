@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from functools import cache, partial
 from typing import Final
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import aiohttp
@@ -54,6 +55,8 @@ DECLINED_MESSAGE = gettext_noop("The bank declined this card. Nothing was charge
 # As Stripe names it: "Having the 'rak_charge_read' permission would allow this request".
 PERMISSION_PATTERN = re.compile(r"\brak_[a-z0-9_]{1,64}")
 UNNAMED_PERMISSION = "rak_unnamed"
+ID_PATTERN = re.compile(r"(?<=/)[a-z]+_\w*[A-Z0-9]\w*")  # within the path of a request
+ROUTE_HEADER = "payments-route"  # added to an answer that is an error of Stripe's own
 API_VERSION: Final = "2026-10-28.endive"
 HTTP_UNAUTHORIZED, HTTP_FORBIDDEN, HTTP_SERVER_ERROR = 401, 403, 500
 HTTP_REFUSALS = (400, 404)  # of what cannot be done as things are
@@ -100,7 +103,11 @@ class RateLimitedClient(stripe.AIOHTTPClient):
         if self._limiter is not None:
             await self._limiter.acquire()
         answer: tuple[bytes, int, Mapping[str, str]]
-        answer = await super().request_async(method, url, headers, post_data)
+        try:
+            answer = await super().request_async(method, url, headers, post_data)
+        except stripe.APIConnectionError as error:
+            error.headers = {ROUTE_HEADER: route_of(method, url)}
+            raise
         body, status, answer_headers = answer
         if is_replayed_error(status, answer_headers) and not NEVER_REPEATED.search(url):
             new_key = f"{headers['Idempotency-Key'][:200]}-{uuid4().hex}"
@@ -108,6 +115,8 @@ class RateLimitedClient(stripe.AIOHTTPClient):
             return await self.request_async(method, url, again, post_data)
         if self._on_refusal is not None and status in (HTTP_UNAUTHORIZED, HTTP_FORBIDDEN):
             await self._on_refusal(status, body)
+        if status >= HTTP_SERVER_ERROR:
+            return body, status, {**answer_headers, ROUTE_HEADER: route_of(method, url)}
         return answer
 
 
@@ -140,6 +149,11 @@ async def connect(
         yield client
     finally:
         await http.close_async()  # type: ignore[no-untyped-call]  # the SDK leaves it so
+
+
+def route_of(method: str, url: str) -> str:
+    """Return what a request asks for, without the ids: "POST /v1/invoices/{}/void"."""
+    return f"{method.upper()} {ID_PATTERN.sub('{}', urlsplit(url).path)}"
 
 
 def is_replayed_error(status: int, headers: Mapping[str, str]) -> bool:
@@ -187,7 +201,9 @@ def as_payments_error(error: stripe.StripeError) -> PaymentsError:
         case stripe.RateLimitError():
             return StripeBusy(BUSY_MESSAGE)
         case stripe.APIError() | stripe.APIConnectionError():
-            return StripeUnavailable(UNAVAILABLE_MESSAGE)
+            unavailable = StripeUnavailable(UNAVAILABLE_MESSAGE)
+            unavailable.route = (error.headers or {}).get(ROUTE_HEADER)
+            return unavailable
         case stripe.CardError():
             return CardDeclined(DECLINED_MESSAGE)
         case _:

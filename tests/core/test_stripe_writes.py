@@ -26,6 +26,8 @@ WRITES = {
         infra/stripe_permissions:update infra/stripe_permissions:update
         infra/stripe_permissions:update infra/stripe_permissions:update
         infra/stripe_permissions:update""",
+    "of nothing: it asks whether a kind of request is answered; tests/infra/test_outages.py": """
+        infra/stripe_health:raw_request""",
     "the answer is compared, and the operator sees it; tests/ops/test_stripe_setup.py": """
         ops/stripe_setup:create ops/stripe_setup:update ops/stripe_setup:create
         ops/stripe_setup:update""",

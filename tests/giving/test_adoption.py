@@ -180,7 +180,7 @@ async def test_a_rule_that_is_lost_takes_no_live_contribution_from_its_donor(
             await global_erasure.erase_everyone(ctx, force=True, worklist_settled=True)
         assert await room.count("donors") == 3
         # one of them has been cancelled by its donor, and Stripe does not answer
-        room.sandbox.faults.add("DELETE", "/v1/subscriptions/", "status_500", remaining=1000)
+        room.sandbox.faults.add("DELETE", "/v1/subscriptions/sub_", "status_500", remaining=1000)
         assert not await cancellations.cancel(ctx, ids[1], actor=Actor.DONOR)
         assert await adoption_review.drop(ctx, ids) == adoption_review.Dropped(1, 1)
         room.sandbox.faults.clear()

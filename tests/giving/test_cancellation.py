@@ -122,7 +122,7 @@ async def test_a_cancellation_that_does_not_reach_stripe_is_stored_and_performed
     gift = await donor.gives(500)
     await donor.signs_in()
     form_page = await donor.opens(f"{account_page(gift)}/stop")
-    donor.room.sandbox.faults.add("DELETE", "/v1/subscriptions/", "status_500", remaining=9)
+    donor.room.sandbox.faults.add("DELETE", "/v1/subscriptions/sub_", "status_500", remaining=9)
     page = await donor.follows_redirect(
         await donor.submits(form_page, f"{account_page(gift)}/stop")
     )

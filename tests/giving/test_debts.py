@@ -308,7 +308,7 @@ async def test_a_card_that_is_declined_on_what_stripe_gave_up_forgives_nothing_a
     await room.runs_sweeps()  # neither mails nor charges again
     assert len(room.mails()) == mails + 3  # the sign-in, the new card, the payment
     # As soon as a card pays, the older are forgiven, though Stripe fails half way.
-    room.sandbox.faults.add("POST", "/v1/invoices/.*/void", "status_500", remaining=9)
+    room.sandbox.faults.add("POST", "/v1/invoices/in_.*/void", "status_500", remaining=9)
     await replaces_card(donor, gift)
     room.sandbox.faults.clear()
     assert at_stripe(room, id_) == "active"

@@ -127,7 +127,7 @@ async def test_a_strangers_second_neither_pauses_nor_voids_and_the_donor_may(don
     action = page.links[pause]
     form = await donor.opens(action)
     assert "it won't be tried again, and you don't owe it" in form.text
-    room.sandbox.faults.add("POST", r"/v1/invoices/[^/]+/void", "status_500", remaining=9)
+    room.sandbox.faults.add("POST", r"/v1/invoices/in_[^/]+/void", "status_500", remaining=9)
     page = await donor.follows_redirect(await donor.submits(form, action, months="open"))
     assert invoice_status(room, id_) == "open"
     room.sandbox.faults.clear()
@@ -151,7 +151,7 @@ async def test_a_failing_one_of_the_same_customer_is_held_before_the_mail_says_s
     room = donor.room
     old, _ = await payment_fails(donor)
     id_ = await subscription_id_of(room, old)
-    room.sandbox.faults.add("POST", r"/v1/invoices/[^/]+/void", "status_500", remaining=9999)
+    room.sandbox.faults.add("POST", r"/v1/invoices/in_[^/]+/void", "status_500", remaining=9999)
     new = begins_beside(room, id_)
     await room.runs_until_idle()
     # Half done: paused, and the invoice is open, which Stripe would try again. No mail says more.
@@ -325,7 +325,7 @@ async def test_the_mail_says_of_each_what_is_so_and_leaves_out_what_is_being_sto
         room, f"/v1/subscriptions/{paused}", pause_collection={"behavior": "void"}
     )
     await room.runs_until_idle()
-    room.sandbox.faults.add("DELETE", "/v1/subscriptions/", "status_500", remaining=99)
+    room.sandbox.faults.add("DELETE", "/v1/subscriptions/sub_", "status_500", remaining=99)
     await donor.signs_in()
     query = "SELECT contribution_id FROM subscriptions WHERE stripe_subscription_id = :id"
     ((contribution_id,),) = await room.rows(query, id=stopping)

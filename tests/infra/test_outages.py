@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 
 from payments.core.errors import StripeBusy, StripeKeyRefused
-from payments.giving import charges, payment_methods
+from payments.giving import cancellations, change_log, charges, payment_methods
 from payments.giving.change_log import Actor
+from payments.giving.subscriptions import CANCEL_JOB
 from payments.infra import isolation, job_queue, retries, stripe_health
 from payments.infra.context import Context
 from payments.ops import schedules
@@ -168,6 +169,46 @@ async def test_one_request_too_many_spends_no_attempt_and_what_was_postponed_is_
     async with newsroom.ctx.sessions.begin() as session:
         await job_queue.forget_all(session)
     newsroom.sandbox.faults.clear()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "alert"),
+    [
+        ("DELETE", "^/v1/subscriptions/", "DELETE /v1/subscriptions/{}"),
+        ("WRITES", EVERYTHING, "every change"),
+    ],
+)
+async def test_one_kind_of_request_that_nobody_is_answered_is_one_alert_and_spends_no_attempt(
+    newsroom: Newsroom, method: str, path: str, alert: str
+) -> None:
+    room, ids = newsroom, []
+    for number in range(3):
+        gift = await room.gives(500, "monthly", email=f"reader{number}@example.org")
+        await room.runs_until_idle()
+        ids.append(await subscription_id_of(room, gift))
+    room.sandbox.faults.add(method, path, "status_503", FOR_EVER)
+    for id_ in ids[:2]:
+        assert not await cancellations.cancel(room.ctx, id_, actor=Actor.DONOR)
+    await hours_pass_for_jobs(room, 14)
+    assert [job[1:] for job in await jobs(room) if job[0] == CANCEL_JOB] == [("todo", 1)] * 2
+    assert await open_alerts(room) == [("stripe_route_unavailable", alert)]
+    async with room.ctx.sessions.begin() as session:
+        await change_log.record_cancellation(session, ids[2], actor=Actor.DONOR, now=room.clock())
+    done = await isolation.for_each(
+        room.ctx, ids, lambda id_: cancellations.perform(room.ctx, id_), job=CANCEL_JOB
+    )
+    assert done == 0
+    await runs_schedule(room, "import_balance")  # what is answered goes on
+    assert not await stripe_health.resume_if_well(room.ctx)
+    assert await open_alerts(room) == [("stripe_route_unavailable", alert)]
+
+    room.sandbox.faults.clear()
+    await runs_schedule(room, "resume_after_outage")
+    await runs_schedule(room, "resume_cancellations")
+    await room.runs_until_idle()
+    assert await open_alerts(room) == []
+    states = await room.rows("SELECT DISTINCT status FROM subscriptions")
+    assert states == [("canceled",)]
 
 
 async def test_what_fails_for_one_object_alone_spends_its_attempts_and_can_be_retried(

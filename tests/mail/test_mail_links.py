@@ -115,7 +115,7 @@ async def test_by_a_mails_link_a_cancellation_is_stored_too_and_nothing_else_is_
 ) -> None:
     link = cancel_link_of(donor, await donor.gives(5000, "annual"))
     form_page = await donor.opens(link)
-    donor.room.sandbox.faults.add("DELETE", "/v1/subscriptions/", "status_500", remaining=9)
+    donor.room.sandbox.faults.add("DELETE", "/v1/subscriptions/sub_", "status_500", remaining=9)
     page = await donor.follows_redirect(await donor.submits_without_session(form_page, link))
     assert "We have received your cancellation" in page.text
     await donor.room.advances_time(timedelta(days=355))

@@ -56,7 +56,8 @@ NEVER_CHARGES = {
         settlement/refund_requests:_create_at_stripe:create""",
     "it is about no donor": """
         infra/stripe_permissions::expire infra/stripe_permissions::pay
-        infra/stripe_permissions::update ops/stripe_setup:_ensure_product:create
+        infra/stripe_health:_answers:raw_request infra/stripe_permissions::update
+        ops/stripe_setup:_ensure_product:create
         ops/stripe_setup:_unarchive_product:update
         ops/stripe_setup:_create_webhook_endpoint:create
         ops/stripe_setup:_ensure_webhook_endpoint:update""",

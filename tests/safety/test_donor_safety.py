@@ -508,7 +508,7 @@ async def test_the_order_of_stripes_words_does_not_matter(room: Newsroom) -> Non
 
 async def test_a_stripe_that_is_away_only_costs_time(room: Newsroom) -> None:
     await pays_from(room, RUSSIAN, "monthly")
-    room.sandbox.faults.add("DELETE", "/v1/subscriptions/", "status_500", remaining=5)
+    room.sandbox.faults.add("DELETE", "/v1/subscriptions/sub_", "status_500", remaining=5)
     await room.runs_until_idle()
     for _ in range(6):
         await room.advances_time(timedelta(minutes=5))

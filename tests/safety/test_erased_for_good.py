@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import INET, JSONB, UUID
 from sqlalchemy.types import TypeEngine
 
-from payments.infra import db
+from payments.infra import db, job_queue
 from payments.ops import reconcile
 from payments.risk.emergency_stops import StopGroup, StopMode
 from payments.safety import emergency_stop, global_erasure, identifying_columns
@@ -201,6 +201,18 @@ async def test_what_is_live_at_the_erasure_is_cancelled_and_then_nothing_of_it_i
         assert await room.count("charges") == 3
 
 
+async def fails_for_good(room: Newsroom, invoice_id: str) -> None:
+    """Have the sync of an invoice fail until no attempt is left."""
+    room.sandbox.faults.add("GET", f"/v1/invoices/{invoice_id}", "status_500", remaining=9)
+    async with room.ctx.sessions.begin() as session:
+        attempt = job_queue.MAX_ATTEMPTS
+        await job_queue.enqueue_sync(session, "invoice", invoice_id, attempt=attempt)
+    await room.runs_due_jobs()
+    room.sandbox.faults.clear()
+    failed = await room.rows("SELECT object_id FROM alerts WHERE kind = 'retries_exhausted'")
+    assert failed == [(invoice_id,)]
+
+
 async def test_after_one_donors_own_erasure_and_a_quarantine_nothing_leads_back_to_them(
     database: str, tmp_path: Path
 ) -> None:
@@ -211,6 +223,7 @@ async def test_after_one_donors_own_erasure_and_a_quarantine_nothing_leads_back_
         await room.runs_until_idle()
         async with open_donor_browser(room, "reader@example.org") as donor:
             await donor.signs_in()
+            await fails_for_good(room, [*room.sandbox.account.store.of_kind("invoice")][-1]["id"])
             await gives(room, "once", "reader@example.org")  # its events come late
             late = room.sandbox.take_deliveries()
             room.clock.advance(timedelta(minutes=1))

@@ -79,6 +79,11 @@ INSTRUCTIONS = {
         "Look at Stripe's status page. If it says that all is well, ask an engineer whether this "
         "service reaches it. The alert closes by itself."
     ),
+    AlertKind.STRIPE_ROUTE_UNAVAILABLE: (
+        "Look at Stripe's status page. What waited goes on by itself once such a request is "
+        "answered, and the alert closes. If it lasts for a day, ask Stripe's support: the request "
+        "is named here."
+    ),
     AlertKind.STRIPE_KEY_REFUSED: (
         "An operator makes a new key at Stripe and sets PAYMENTS_STRIPE_API_KEY, today. What "
         "waited goes on by itself, and the alert closes."
