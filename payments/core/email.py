@@ -12,7 +12,7 @@ from payments.core.errors import InvalidField
 
 MAX_ADDRESS_LENGTH = 254  # characters: https://www.rfc-editor.org/errata/eid1690
 MAX_LOCAL_LENGTH = 64  # characters before the @: RFC 5321, 4.5.3.1.1
-INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf"})  # zero-width letters, soft hyphens, direction marks
+INVISIBLE_CATEGORIES = frozenset({"Cf"})  # zero-width letters, soft hyphens, direction marks
 JOINERS = "\u200c\u200d"
 BLANK_CATEGORIES = frozenset({"Zs", "Zl", "Zp"})
 
@@ -60,7 +60,7 @@ def _without_joiners(text: str) -> str:
 def _fold(address: str) -> str:
     """Return the address without what is not seen, in one spelling of each letter."""
     trimmed = address.strip()
-    if "\r" in trimmed or "\n" in trimmed:  # a second line is somebody's header, never a slip
+    if any(unicodedata.category(letter) == "Cc" for letter in trimmed):  # a header, never a slip
         raise _invalid_address()
     seen = "".join(_plain_width(letter) for letter in trimmed if _is_seen(letter))
     text = unicodedata.normalize("NFC", seen).strip()
