@@ -43,6 +43,9 @@ async def test_a_contribution_is_stopped_by_two_clicks_and_it_is_acknowledged(
     assert "This contribution has been cancelled" in page.text
     assert "Since 22 November 2026, 12:00 UTC. Nothing more will be charged." in page.text
     assert "Cancel this contribution" not in page.links
+    again = page.links["Start again with $5.00 every month"]
+    form = (await donor.opens(again)).form("/donate").submission()
+    assert (form["frequency"], form["amount_monthly"]) == ("monthly", "500")
     await donor.room.runs_until_idle()
     assert sum("cancelled on" in mail.part().casefold() for mail in donor.room.mails()[1:]) == 1
     await months_pass(donor.room, 3)

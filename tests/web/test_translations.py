@@ -1,5 +1,6 @@
 """The catalogues: every text that a reader may see is translated, whole and with its places."""
 
+import ast
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -108,6 +109,27 @@ def code_strings() -> Iterator[tuple[str, ...]]:
                 yield (message,) if isinstance(message, str) else tuple(message)
 
 
+def literals() -> Iterator[str]:
+    """Yield every text that a source holds, whatever becomes of it."""
+    for source in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(source.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def texts_of_errors() -> Iterator[tuple[str]]:
+    """Yield what the readers' errors say of themselves, in their own constructors."""
+    names = {error.__name__ for error in readers_errors()}
+    for source in sorted(PACKAGE.rglob("*.py")):
+        for kind in ast.walk(ast.parse(source.read_text())):
+            if isinstance(kind, ast.ClassDef) and kind.name in names:
+                for call in ast.walk(kind):
+                    if isinstance(call, ast.Call) and ast.unparse(call.func) == "super().__init__":
+                        for part in ast.walk(call.args[0]) if call.args else ():
+                            if isinstance(part, ast.Constant) and " " in str(part.value):
+                                yield (str(part.value),)
+
+
 def catalogue(locale: str) -> Catalog:
     with (i18n.LOCALES_DIR / locale / i18n.CATALOGUE).open("rb") as file:
         return read_po(file, locale=locale)
@@ -162,8 +184,21 @@ def test_every_text_of_the_code_is_translated(locale: str) -> None:
     messages = list(code_strings())
     assert len(messages) > 100
     assert untranslated(locale, messages) == []
+    in_constructors = list(texts_of_errors())
+    assert len(in_constructors) > 10
+    assert untranslated(locale, in_constructors) == []
     assert untranslated(locale, sorted({(error.title,) for error in readers_errors()})) == []
     assert ("The smallest amount is %(limit)s. Nothing was charged.",) in messages
+
+
+@pytest.mark.parametrize("locale", TRANSLATED_LOCALES)
+def test_a_catalogue_holds_each_text_once_and_none_that_nothing_shows(locale: str) -> None:
+    templates = [*PAGES.glob("*.html"), *render.TEMPLATE_DIR.glob("*.*")]
+    shown = {message[0] for message in template_strings(*templates)} | set(literals())
+    entries = [forms(entry.id)[0] for entry in catalogue(locale) if entry.id]
+    assert sorted(set(entries) - shown) == []
+    source = (i18n.LOCALES_DIR / locale / i18n.CATALOGUE).read_text()
+    assert len(re.findall(r"^msgid ", source, re.MULTILINE)) == len(entries) + 1  # and its header
 
 
 @pytest.mark.parametrize("locale", TRANSLATED_LOCALES)

@@ -7,8 +7,10 @@ zone. The sentences around them are in the templates.
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from payments.core import frequency, i18n
+from payments.core.frequency import OFFERED_FREQUENCIES
 from payments.core.money import Money
 from payments.giving import billing_dates
 from payments.giving.change_log import ChangeKind, SubscriptionChange
@@ -120,8 +122,21 @@ def subscription_view(
         "started": format_date(ctx, subscription.started_at),
         "next_charge": format_date_or_empty(ctx, next_charge_at),
         "ended": _format_minute_or_empty(ctx, subscription.ended_at),
+        "again_url": _again_url(subscription),
         "card_expires_soon": subscription.is_live and _card_expires_soon(ctx, subscription),
     }
+
+
+def _again_url(subscription: Subscription) -> str:
+    """Return the donation form, filled in as a contribution that ended was.
+
+    Stripe begins none again that has ended: whoever wants it back pays for a new one.
+    """
+    gift = subscription.money
+    if gift is None or subscription.frequency not in OFFERED_FREQUENCIES:
+        return "/donate"
+    fields = {"frequency": subscription.frequency.value, "amount": gift.amount}
+    return "/donate?" + urlencode({**fields, "currency": gift.currency})
 
 
 def tell_apart(
