@@ -88,10 +88,10 @@ async def test_what_went_back_is_taken_off_wherever_a_sum_is_shown_as_given(dono
 
     await donor.signs_in()
     overview = (await donor.opens("/manage/contributions")).text
-    assert "$0.00 Paid $7.50 · Refunded $7.50" in overview
-    assert "$15.00 Paid $20.00 · Refunded $5.00" in overview
+    assert "$0.00 Paid $7.50 Refunded $7.50" in overview
+    assert "$15.00 Paid $20.00 Refunded $5.00" in overview
     payments = await donor.opens("/manage/payments")
-    assert "$0.00 Paid $40.00 · Taken back by the bank $40.00" in payments.text
+    assert "$0.00 Paid $40.00 Taken back by the bank $40.00" in payments.text
     receipts = [
         (await donor.opens(link)).text
         for link in sorted(set(re.findall(r'"(/manage/receipts/[0-9a-f]{16})"', payments.html)))

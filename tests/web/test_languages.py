@@ -216,7 +216,8 @@ async def every_page_is_russian(donor: object, start: Page) -> None:
     waiting = list(start.links.values())
     while waiting:
         address = waiting.pop()
-        if not address.startswith("/manage/") or address in seen or "file.json" in address:
+        is_file = "file.json" in address or "/pdf" in address
+        if not address.startswith("/manage/") or address in seen or is_file:
             continue
         seen.add(address)
         assert "lang=ru" in address, address
