@@ -11,8 +11,11 @@ from payments.cli.common import load_settings
 @click.option("--currency", help="Instead of PAYMENTS_DEFAULT_CURRENCY.")
 @click.option("--campaign", default="", help="Its id, as in the links of the campaign.")
 @click.option("--article", default="", help="The id of the story.")
+@click.option("--live", is_flag=True, help="Say what the campaign says now; no hash of the script.")
 @click.option("--plain", is_flag=True, help="Links only, for newsletters and AMP.")
-def embed(lang: str, currency: str | None, campaign: str, article: str, plain: bool) -> None:
+def embed(
+    lang: str, currency: str | None, campaign: str, article: str, live: bool, plain: bool
+) -> None:
     """Print the HTML that asks for support on your pages, with the hash of its script."""
     from payments.core import i18n, money
     from payments.core.identifiers import is_slug
@@ -33,6 +36,7 @@ def embed(lang: str, currency: str | None, campaign: str, article: str, plain: b
             currency=currency or (found.parsed_config().currency if found else None),
             campaign=campaign,
             article=article,
+            live=live,
             plain=plain,
             embedded=found.as_embedded() if found else snippets.NO_CAMPAIGN,
         )

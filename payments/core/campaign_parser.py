@@ -39,6 +39,8 @@ FIELD_HELP = {
     "presets": "is, for once, monthly or annual and a currency, a list of whole minor units",
     "defaults": "is, for once, monthly or annual and a currency, whole minor units",
     "enabled": "is true or false",
+    "currencies": "is a list of currencies",
+    "followed_by": "is the id of the campaign that follows",
     "starts_on": "is a day such as 2026-03-01",
     "ends_on": "is a day such as 2026-03-31",
 }
@@ -105,6 +107,14 @@ def validate(config: CampaignConfig, *, max_gift: Mapping[str, int], path: Field
         raise InvalidCampaign((*path, "id"), f"{config.id} is a name we use ourselves")
     if config.currency is not None:
         _validate_currency((*path, "currency"), config.currency)
+    for index, code in enumerate(config.currencies):
+        _validate_currency((*path, "currencies", index), code)
+        if code in config.currencies[:index]:
+            raise InvalidCampaign((*path, "currencies"), f"{code} is there twice")
+    if config.followed_by == config.id:
+        raise InvalidCampaign(
+            (*path, "followed_by"), "is another campaign; it cannot follow itself"
+        )
     if config.starts_on and config.ends_on and config.ends_on < config.starts_on:
         raise InvalidCampaign((*path, "ends_on"), f"is before starts_on, {config.starts_on}")
     _validate_options(config, config, max_gift=max_gift, path=path)

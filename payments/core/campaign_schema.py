@@ -4,6 +4,8 @@
     id = "spring"                    # as in its links: /donate?campaign=spring
     enabled = true
     currency = "eur"                 # what the form opens in; the newsroom's own if not given
+    currencies = ["usd", "gbp"]      # others that a reader can choose in an article
+    followed_by = "autumn"           # the campaign that readers of its links see after its end
     starts_on = 2026-03-01           # days of the accounting zone, the last included
     ends_on = 2026-03-31
     default_frequency = "monthly"
@@ -105,6 +107,8 @@ class CampaignConfig(FormOptions, frozen=True, forbid_unknown_fields=True, kw_on
     id: CampaignId
     enabled: bool = True
     currency: str | None = None
+    currencies: tuple[str, ...] = ()  # that the widget offers beside it
+    followed_by: CampaignId | None = None  # the campaign that follows
     starts_on: date | None = None
     ends_on: date | None = None
     evaluate_after_days: Literal[30, 90] = 30
@@ -115,6 +119,10 @@ class CampaignConfig(FormOptions, frozen=True, forbid_unknown_fields=True, kw_on
         has_started = self.starts_on is None or self.starts_on <= today
         return self.enabled and has_started and (self.ends_on is None or today <= self.ends_on)
 
+    def is_over(self, today: date) -> bool:
+        """Whether it has ended, on a day of the accounting zone."""
+        return self.ends_on is not None and self.ends_on < today
+
     def options_for_variant(self, name: str | None) -> FormOptions:
         """Return what readers of a variant see; the campaign's own options for an unknown one."""
         for variant in self.variants:
@@ -124,7 +132,9 @@ class CampaignConfig(FormOptions, frozen=True, forbid_unknown_fields=True, kw_on
 
     def experiment_config(self) -> "CampaignConfig":
         """Return the part on which the results of the variants depend."""
-        return msgspec.structs.replace(self, enabled=True, starts_on=None, ends_on=None)
+        return msgspec.structs.replace(
+            self, enabled=True, starts_on=None, ends_on=None, followed_by=None
+        )
 
 
 DEFAULT_OPTIONS = FormOptions()

@@ -40,6 +40,7 @@ from payments.infra.context import Context
 
 REMINDER = "reminder"  # the campaign of contributions that came by a reminder's link
 MAX_ENABLED_CAMPAIGNS = 50
+MAX_FOLLOWERS = 5  # campaigns that follow one another, in case they follow in a circle
 WIDGET_KEY_SUFFIX = "w"  # of variant keys that the widget draws
 DATABASE_UNAVAILABLE_ERRORS = (OperationalError, InterfaceError, PoolTimeout)
 
@@ -174,10 +175,15 @@ async def redisplay(ctx: Context, campaign_id: str, variant_key: str) -> Rendere
     return _render(campaign, variant_key if _has_variant_key(campaign, variant_key) else "")
 
 
+async def shown_now(ctx: Context, campaign_id: str) -> Campaign | None:
+    """Return the campaign that a widget shows: this one, or what follows; None if neither runs."""
+    async with ctx.sessions() as session:
+        return await _get_running(session, ctx, campaign_id)
+
+
 async def running_config(ctx: Context, campaign_id: str) -> CampaignConfig:
     """Return the config of a campaign that is running today. Raises NotFound."""
-    async with ctx.sessions() as session:
-        campaign = await _get_running(session, ctx, campaign_id)
+    campaign = await shown_now(ctx, campaign_id)
     if campaign is None:
         raise NotFound("There is no such campaign, or it is not running.")
     return campaign.parsed_config()
@@ -202,10 +208,18 @@ def _has_variant_key(campaign: Campaign, variant_key: str) -> bool:
 
 
 async def _get_running(session: AsyncSession, ctx: Context, campaign_id: str) -> Campaign | None:
-    campaign = await session.get(Campaign, campaign_id) if _is_valid_id(campaign_id) else None
-    if campaign is None or not campaign.parsed_config().is_running(_today(ctx)):
-        return None
-    return campaign
+    """Return a campaign, or the one that follows where it has ended; None if that does not run."""
+    for _ in range(MAX_FOLLOWERS):
+        campaign = await session.get(Campaign, campaign_id) if _is_valid_id(campaign_id) else None
+        if campaign is None:
+            return None
+        config = campaign.parsed_config()
+        if config.is_running(_today(ctx)):
+            return campaign
+        if not config.is_over(_today(ctx)) or config.followed_by is None:
+            return None
+        campaign_id = config.followed_by
+    return None
 
 
 def _is_valid_id(campaign_id: str) -> bool:

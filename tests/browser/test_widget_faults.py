@@ -1,5 +1,6 @@
 """Whatever a content system, an old browser or a policy makes of the widget: no empty place."""
 
+import json
 import re
 
 import pytest
@@ -8,7 +9,8 @@ from playwright.async_api import BrowserContext, Page, Route
 from payments.web import widget_files
 from payments.web.donate import embed
 from tests.support.article import article_html, button_text, open_article
-from tests.support.browser import Site
+from tests.support.browser import NARROW, Site, axe_violations, in_each_light, overflow, screenshot
+from tests.support.campaigns import FIRST_USERS_MESSAGE, apply_campaigns
 
 pytestmark = pytest.mark.anyio
 
@@ -21,7 +23,7 @@ SEEN = """() => {
 WIDGET, PLAIN = {"widget": True, "plain": False}, {"widget": False, "plain": True}
 
 
-def snippet_of(site: Site, **how: str) -> str:
+def snippet_of(site: Site, **how: object) -> str:
     return embed.embed_snippet(site.room.settings, article="a-story", **how)  # type: ignore[arg-type]
 
 
@@ -259,3 +261,51 @@ async def test_where_no_script_may_run_and_no_form_be_sent_a_link_leads_on(site:
         await page.wait_for_url("**/donate?lang=en")
     assert all("violates" in one for one in site.page_errors)
     site.page_errors.clear()
+
+
+# --- a campaign's own script ----------------------------------------------------------------------
+
+ASKED = """
+[[campaigns]]
+id = "asked"
+currencies = ["eur", "jpy"]
+message.en = {message}
+headline.en = "{headline}"
+button.en = "Stand with us"
+"""
+
+
+async def test_a_change_of_a_campaign_shows_in_articles_and_a_reader_chooses_the_currency(
+    site: Site,
+) -> None:
+    snippet = snippet_of(site, campaign="asked", live=True)
+    bare = re.sub(r"<donate-form[^>]*>", "<donate-form>", snippet)  # as a sanitiser leaves it
+    message = json.dumps(FIRST_USERS_MESSAGE)
+    for headline, html in (("First", snippet), ("Second", bare), ("Third", f"<p>{snippet}</p>")):
+        await apply_campaigns(site.room, ASKED.format(message=message, headline=headline))
+        async with site.visitor(viewport=NARROW) as visitor:
+            page = await open_article(site, visitor, article_html(html))
+            widget = page.locator("donate-form")
+            await widget.get_by_text(headline).wait_for()
+            assert await is_seen(page) == WIDGET
+            paragraphs = await widget.locator("section > p").all_inner_texts()
+            assert paragraphs[:6] == FIRST_USERS_MESSAGE.split("\n\n")
+            async for light in in_each_light(page):
+                assert await overflow(page) <= 0
+                assert await axe_violations(page) == []
+                await screenshot(page, f"widget-first-user-320-{light}")
+            await widget.locator("[name=often][value=once]").check()
+            await widget.get_by_label("Currency").select_option("jpy")
+            assert await widget.locator("[name=often]:checked").input_value() == "once"
+            assert "¥" in await button_text(page)
+            await widget.get_by_label("Currency").select_option("eur")
+            label = await button_text(page)
+            assert label.startswith("Stand with us · €")
+            assert label.endswith(" · Once")
+            await widget.locator("[part=button]").click()
+            await page.wait_for_url("**/donate?*frequency=once*currency=eur*campaign=asked*")
+            assert await page.locator("[name=frequency][value=once]").is_checked()
+            await page.go_back()
+            await widget.get_by_label("Currency").wait_for()
+            assert await page.evaluate("Object.keys(localStorage)") == []
+            assert await visitor.cookies() == []

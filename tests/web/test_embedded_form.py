@@ -3,8 +3,11 @@
 import asyncio
 import base64
 import hashlib
+import json
+import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -13,6 +16,7 @@ from payments.core import fee_cover
 from payments.core.money import Money
 from payments.web import widget_files
 from payments.web.donate import embed
+from tests.support.campaigns import apply_campaigns
 from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom
 from tests.support.page import Page
 from tests.support.ports import reserve_port
@@ -197,3 +201,71 @@ async def test_it_travels_in_five_kilobytes_at_most(newsroom: Newsroom) -> None:
                 assert f"content-encoding: {accepted}".encode() in head.lower()
                 assert b"transfer-encoding" not in head.lower()
                 assert 3_000 < len(body) <= 5 * 1024
+
+
+SPRING = """
+[[campaigns]]
+id = "spring"
+currency = "eur"
+currencies = ["usd", "jpy"]
+message.en = "*Spring* </script> is here."
+button.en = "Stand with us"
+ends_on = {ends_on}
+followed_by = "summer"
+presets.once.usd = [700, 1400]
+[[campaigns]]
+id = "summer"
+message.en = "Summer."
+followed_by = "spring"
+"""
+
+
+async def widget_facts_of(newsroom: Newsroom, file_name: str) -> dict[str, Any]:
+    """What a campaign's own script says."""
+    answer = await newsroom.web.get(f"/embed/{file_name}")
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "public, max-age=300"
+    assert "</script" not in answer.text
+    found = re.search(r"unshift\((.*)\);import\(", answer.text)
+    assert found is not None
+    facts: dict[str, Any] = json.loads(found[1])
+    return facts
+
+
+async def test_a_campaigns_own_script_says_what_it_says_now(newsroom: Newsroom) -> None:
+    before = await widget_facts_of(newsroom, "spring.en.js")  # there is none yet
+    assert list(before["currencies"]) == ["usd"]
+    assert before["message"] == [["p", {}, "Gifts from readers help keep this reporting going."]]
+    today = newsroom.ctx.now().date()
+    await apply_campaigns(newsroom, SPRING.format(ends_on=today))
+    facts = await widget_facts_of(newsroom, "spring.en.js")
+    assert facts["message"] == [["p", {}, ["em", {}, "Spring"], " </script> is here."]]
+    assert (facts["campaign"], facts["shown"], facts["go"]) == ("spring", "spring", "Stand with us")
+    assert list(facts["currencies"]) == ["eur", "usd", "jpy"]
+    assert facts["currencies"]["usd"]["presets"].startswith("once:700,1400;")
+    assert facts["currencies"]["jpy"]["signs"] == "\N{YEN SIGN} \N{CJK UNIFIED IDEOGRAPH-5186}"
+    russian = await widget_facts_of(newsroom, "spring.ru.js")
+    assert russian["message"][0][:2] == ["div", {"lang": "en", "dir": "ltr"}]
+    await newsroom.advances_time(timedelta(days=2))  # it is over, and the next one is shown
+    facts = await widget_facts_of(newsroom, "spring.en.js")
+    assert (facts["campaign"], facts["shown"]) == ("spring", "summer")
+    assert facts["message"] == [["p", {}, "Summer."]]
+    page = Page((await newsroom.web.get("/donate?campaign=spring")).text)
+    assert "Summer." in page.text
+    assert page.form("/donate").submission()["campaign"] == "summer"
+    for made_up in ("spring.xx.js", "spring.en.css", "a.b.en.js", "Spring.en.js", ".en.js"):
+        assert (await newsroom.web.get(f"/embed/{made_up}")).status_code == 404, made_up
+
+
+async def test_the_snippet_that_is_copied_once_holds_nothing_that_changes(
+    newsroom: Newsroom,
+) -> None:
+    snippet = embed.embed_snippet(newsroom.settings, campaign="spring", article="a", live=True)
+    page = Page(snippet)
+    assert page.problems == []
+    (script,) = (named for tag, named in page.attributes if tag == "script")
+    assert script["src"] == f"{BASE_URL}/embed/spring.en.js"
+    assert "integrity" not in script
+    (widget,) = (named for tag, named in page.attributes if tag == "donate-form")
+    assert widget == {"lang": "en", "dir": "ltr", "campaign": "spring", "article": "a"}
+    assert page.form(f"{BASE_URL}/donate", "get").submission()["campaign"] == "spring"

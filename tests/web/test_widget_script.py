@@ -15,7 +15,7 @@ import pytest
 
 from payments.core import amount_input, i18n, money
 from payments.web import widget_files
-from payments.web.donate import embed
+from payments.web.donate import widget_facts
 from tests.support.newsroom import REAL_TIMEOUT_SECONDS
 
 LOCALES = ("en", "de", "fr", "ru", "ar", "fa", "hi", "de-CH", "sv", "pt-BR")
@@ -137,8 +137,10 @@ def test_every_file_is_named_by_its_hash_so_none_that_was_released_can_change() 
 def test_every_language_has_all_its_words() -> None:
     for locale in i18n.SUPPORTED_LOCALES[1:]:
         words = i18n.translations(locale)
-        assert [text for text in embed.WIDGET_TEXTS.values() if words.gettext(text) == text] == []
-        for text in embed.WIDGET_TEXTS.values():
+        assert [
+            text for text in widget_facts.WIDGET_TEXTS.values() if words.gettext(text) == text
+        ] == []
+        for text in widget_facts.WIDGET_TEXTS.values():
             places = re.findall(r"\{\w+\}", text)
             assert sorted(re.findall(r"\{\w+\}", words.gettext(text))) == sorted(places)
 

@@ -3,9 +3,11 @@
 abandoned_checkout  the checkbox for one reminder
 campaign_texts      what a campaign says, ready to print
 currency            of the form, and a change of it
+campaign_script     what the widget says now
 embed               the widget, its snippet, and plain HTML
 form                how often and how much, then to Stripe
 safety              the donor notice, and what is stored
 gift_cookie         which gifts a browser began
+widget_facts        the texts of the widget, and what it suggests
 thanks              what became of a contribution
 """

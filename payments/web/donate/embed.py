@@ -31,7 +31,7 @@ from markupsafe import Markup
 from payments.core import amount_input, i18n, message_markup, money
 from payments.core.campaign_schema import DEFAULT_OPTIONS, FormOptions, text_for
 from payments.core.frequency import Frequency
-from payments.core.i18n import gettext_noop
+from payments.core.identifiers import is_slug
 from payments.core.money import Money
 from payments.core.settings import Settings
 from payments.giving import checkout_session
@@ -39,37 +39,13 @@ from payments.giving.campaigns import EmbeddedCampaign
 from payments.infra.context import Context
 from payments.risk import donor_notice
 from payments.web import rendering, request_locale, security_headers, widget_files
-from payments.web.donate import safety
+from payments.web.donate import campaign_script, safety, widget_facts
 from payments.web.forms import AnyRequest
 
 NEWEST_CACHE_CONTROL = "public, max-age=300"
 HASHED_CACHE_CONTROL = "public, max-age=31536000, immutable"
-WIDGET_TEXTS = {
-    "title": gettext_noop("Support {publication}"),
-    "page": gettext_noop("Open the donation page"),
-    "currency": gettext_noop("Currency"),
-    "often": gettext_noop("How often?"),
-    "once": gettext_noop("Once"),
-    "monthly": gettext_noop("Monthly"),
-    "annual": gettext_noop("Annual"),
-    "much": gettext_noop("How much?"),
-    "other": gettext_noop("Other amount"),
-    "range": gettext_noop("From {min} to {max}"),
-    "go": gettext_noop("Continue"),
-    "go_once": gettext_noop("Continue with {amount}"),
-    "go_monthly": gettext_noop("Continue with {amount} a month"),
-    "go_annual": gettext_noop("Continue with {amount} a year"),
-    "number": gettext_noop("Please enter an amount in digits, for example {example}"),
-    "ambiguous": gettext_noop("Did you mean {one} or {two}?"),
-    "pay": gettext_noop("You will pay on Stripe's page."),
-    "remind": gettext_noop("Not ready to support today? Remind me later"),
-    "snooze": gettext_noop("Not now"),
-    "giving": gettext_noop("I already support you"),
-}
-ONLY_IN_PLAIN_HTML = ("title", "page")  # texts that the script does not print
 LINK_ORDER = (Frequency.MONTHLY, Frequency.ONCE, Frequency.ANNUAL)
 NO_CAMPAIGN = EmbeddedCampaign(DEFAULT_OPTIONS, MappingProxyType({}))
-DEFAULT_MESSAGE = gettext_noop("Gifts from readers help keep this reporting going.")
 
 
 @get("/embed.js", include_in_schema=False)
@@ -80,12 +56,20 @@ async def serve_newest_widget(request: AnyRequest) -> Response[bytes]:
 
 
 @get("/embed/{file_name:str}", include_in_schema=False)
-async def serve_widget(request: AnyRequest, file_name: FromPath[str]) -> Response[bytes]:
-    """Return a file that was ever released, by its hash. Raises NotFoundException."""
+async def serve_widget(
+    ctx: NamedDependency[Context], request: AnyRequest, file_name: FromPath[str]
+) -> Response[bytes]:
+    """Return a file that was ever released, by its hash, or the script of a campaign by its id and
+    a language. Raises NotFoundException.
+    """
     name, _, suffix = file_name.rpartition(".")
-    if name not in widget_files.names() or suffix != "js":
+    if name in widget_files.names() and suffix == "js":
+        return widget_files.script_response(request, name, HASHED_CACHE_CONTROL)
+    named = campaign_script.parse_name(file_name)
+    if named is None or not (is_slug(named[0]) or named[0] == ""):
         raise NotFoundException
-    return widget_files.script_response(request, name, HASHED_CACHE_CONTROL)
+    body, cache_control = await campaign_script.script(ctx, *named)
+    return widget_files.compressed_response(request, body, cache_control)
 
 
 @get("/article", include_in_schema=False)
@@ -103,7 +87,7 @@ async def sample_article(ctx: NamedDependency[Context]) -> Response[str]:
 # --- the snippet ----------------------------------------------------------------------------------
 
 
-def embed_snippet(
+def embed_snippet(  # noqa: PLR0913 - the options of the command
     settings: Settings,
     *,
     base: str | None = None,
@@ -112,9 +96,13 @@ def embed_snippet(
     campaign: str = "",
     article: str = "",
     plain: bool = False,
+    live: bool = False,
     embedded: EmbeddedCampaign = NO_CAMPAIGN,
 ) -> str:
     """Return HTML to copy: the widget with its form inside or, if `plain`, only links.
+
+    If `live`, the widget is brought by the campaign's own script and says what the campaign says
+    now; else by a file with a hash, and it says what this snippet says.
 
     Links are for mails and AMP. Of a campaign's variants the script draws one. Without a script the
     campaign's own options are shown, and /donate draws a variant.
@@ -122,8 +110,8 @@ def embed_snippet(
     options, variants = embedded.options, embedded.options_by_variant_key
     currency = currency or settings.default_currency
     translations = i18n.translations(locale)
-    texts = {name: translations.gettext(text) for name, text in WIDGET_TEXTS.items()}
-    title = texts["title"].replace("{publication}", settings.publication_name)
+    texts = {name: translations.gettext(text) for name, text in widget_facts.WIDGET_TEXTS.items()}
+    title = widget_facts.title(settings, locale)
     notice = donor_notice.notice_for(settings.safety_policy, locale)
     return (
         _embed_environment()
@@ -142,11 +130,13 @@ def embed_snippet(
             notice=notice and notice.checkout,
             texts={**texts, "title": title},
             **_campaign_texts(options, locale),
-            words=_json_attribute(
-                {name: text for name, text in texts.items() if name not in ONLY_IN_PLAIN_HTML}
-            ),
+            words=_json_attribute(widget_facts.words(locale)),
+            live=f"{settings.base_url if base is None else base}"
+            f"{campaign_script.address(campaign, locale)}"
+            if live
+            else "",
             variants=_variants_attribute(settings, currency, locale, variants),
-            **_widget_attributes(settings, currency, options),
+            **widget_facts.suggestions(settings, currency, options),
             **_form_context(settings, currency, locale, options),
         )
     )
@@ -159,7 +149,7 @@ def _variants_attribute(
     attributes = [
         {
             "variant": key,
-            **_widget_attributes(settings, currency, options),
+            **widget_facts.suggestions(settings, currency, options),
             **{fact: text for fact, text in _campaign_texts(options, locale).items() if text},
         }
         for key, options in variants.items()
@@ -174,11 +164,6 @@ def _json_attribute(value: object) -> Markup:
     return Markup("".join(escapes.get(one, one) for one in text))  # noqa: S704 - escaped just now
 
 
-def default_message(locale: str) -> tuple[str, str]:
-    """Return what is said without a campaign, and its locale."""
-    return i18n.translations(locale).gettext(DEFAULT_MESSAGE), locale
-
-
 def _campaign_texts(options: FormOptions, locale: str) -> dict[str, str]:
     """Return the headline and the button's text of a campaign; empty where it sets none."""
     headline = text_for(options.headline, locale)
@@ -190,7 +175,7 @@ def _messages_of_variants(
     options: FormOptions, variants: Mapping[str, FormOptions], locale: str
 ) -> list[dict[str, Any]]:
     """Return the campaign's own message and, where it differs, each variant's with its slot."""
-    default = default_message(locale)
+    default = widget_facts.default_message(locale)
     own = options.message_for(locale) or default
     by_slot = {"message": own} | {
         key: message
@@ -205,24 +190,6 @@ def _messages_of_variants(
         }
         for slot, (text, language) in by_slot.items()
     ]
-
-
-def _widget_attributes(settings: Settings, currency: str, options: FormOptions) -> dict[str, str]:
-    """Return what is suggested and preselected, as attributes of the widget."""
-    frequency = safety.initial_frequency(settings, options.default_frequency or "")
-    preselected = options.preselected_amount(currency, frequency)
-    suggested = {
-        one: options.suggested_amounts(currency, one)
-        for one in safety.offered_frequencies(settings)
-    }
-    return {
-        "frequency": frequency.value,
-        "amount": "none" if preselected is None else str(preselected.amount),
-        "presets": ";".join(
-            f"{one}:{','.join(str(amount.amount) for amount in amounts)}"
-            for one, amounts in suggested.items()
-        ),
-    }
 
 
 def _form_context(
@@ -254,7 +221,7 @@ def _link(frequency: Frequency, amount: Money, locale: str) -> tuple[str, str]:
 
 def continue_label(frequency: Frequency, amount: str, locale: str) -> str:
     """Return the text of a button that goes on with an amount, which is ready to print."""
-    text = i18n.translations(locale).gettext(WIDGET_TEXTS[f"go_{frequency}"])
+    text = i18n.translations(locale).gettext(widget_facts.WIDGET_TEXTS[f"go_{frequency}"])
     return text.replace("{amount}", amount)
 
 

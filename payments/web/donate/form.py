@@ -281,6 +281,8 @@ def prefill(ctx: Context, params: FormData, campaign: RenderedCampaign | None = 
     values = {"currency": currency, "frequency": frequency}
     values["variant"] = "" if campaign is None else campaign.variant
     values |= {name: _slug_or_empty(params, name) for name in ("campaign", "article")}
+    if campaign is not None:
+        values["campaign"] = campaign.campaign  # the one that follows, where one has ended
     if re.fullmatch(r"[0-9]{1,9}", params["amount"]):
         amount = Money(int(params["amount"]), currency)
         if amount in options.suggested_amounts(currency, frequency):

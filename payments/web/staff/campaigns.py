@@ -21,7 +21,7 @@ from payments.infra.context import Context
 from payments.staff.accounts import Staff
 from payments.web.account import view_models
 from payments.web.csrf import require_same_origin
-from payments.web.donate import embed
+from payments.web.donate import embed, widget_facts
 from payments.web.donate.form import FREQUENCY_LABELS
 from payments.web.forms import AnyRequest, form_data, select_options
 from payments.web.staff import campaign_form, layout
@@ -218,23 +218,23 @@ def _preview_locale(
 ) -> dict[str, Any]:
     catalogue = i18n.translations(locale)
     currency = config.currency or ctx.settings.default_currency
-    text, message_locale = options.message_for(locale) or embed.default_message(locale)
+    text, message_locale = options.message_for(locale) or widget_facts.default_message(locale)
     headline, button = text_for(options.headline, locale), text_for(options.button, locale)
-    title = catalogue.gettext(embed.WIDGET_TEXTS["title"]).replace(
+    title = catalogue.gettext(widget_facts.WIDGET_TEXTS["title"]).replace(
         "{publication}", ctx.settings.publication_name
     )
     default_frequency = options.default_frequency or Frequency.MONTHLY
     return {
         **_language_view(locale),
         "title": headline[0] if headline else title,
-        "button": button[0] if button else catalogue.gettext(embed.WIDGET_TEXTS["go"]),
+        "button": button[0] if button else catalogue.gettext(widget_facts.WIDGET_TEXTS["go"]),
         "message": {
             "text": message_markup.to_html(message_markup.parse(text)),
             **i18n.html_lang_attrs(message_locale),
         },
         "frequencies": [
             {
-                "label": catalogue.gettext(embed.WIDGET_TEXTS[frequency]),
+                "label": catalogue.gettext(widget_facts.WIDGET_TEXTS[frequency]),
                 "is_default": frequency == default_frequency,
                 "amounts": [
                     (
@@ -262,6 +262,7 @@ def _embed_snippets(ctx: Context, campaign: Campaign | None) -> list[dict[str, s
                 campaign=campaign.id,
                 currency=campaign.parsed_config().currency,
                 embedded=campaign.as_embedded(),
+                live=True,
             ),
         }
         for locale in i18n.SUPPORTED_LOCALES

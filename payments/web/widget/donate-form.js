@@ -368,7 +368,7 @@ class DonateForm extends HTMLElement {
   }
 
   #query() {
-    const more = { campaign: this.#data.campaign ?? this.#attr("campaign"), variant: this.#drawn?.variant, article: this.#attr("article"), lang: this.#data.lang ?? this.#attr("lang") };
+    const more = { campaign: this.#data.shown ?? this.#attr("campaign"), variant: this.#drawn?.variant, article: this.#attr("article"), lang: this.#data.lang ?? this.#attr("lang") };
     let chosen = {};
     try { chosen = this.#read(); } catch { /* no amount yet */ }
     return Object.entries({ ...chosen, ...more }).filter(([, value]) => value);
