@@ -181,13 +181,13 @@ async def test_a_failing_one_of_the_same_customer_is_held_before_the_mail_says_s
         assert await job_queue.list_failed(session) == []
     (mail,) = seconds(room)
     said = " ".join(mail.part().split())
-    assert "Your payment of $7.00 a month has begun." in said
+    assert "Your payment of $7.00 a month has started." in said
     assert "You also have a payment of $5.00 a month, started on 22 November 2026." in said
     assert "We have paused it until you resume it, and won't try that payment again." in said
-    labels = [line for line in mail.part().splitlines() if line.startswith("Cancel the one of")]
+    labels = [line for line in mail.part().splitlines() if line.startswith("Cancel the ")]
     assert labels == [
-        "Cancel the one of $7.00 a month, started on 23 December 2026:",
-        "Cancel the one of $5.00 a month, started on 22 November 2026:",
+        "Cancel the payment of $7.00 a month, started on 23 December 2026:",
+        "Cancel the payment of $5.00 a month, started on 22 November 2026:",
     ]
     assert await counted(donor) == (1, 1)
     await repairs_card(room, old)
@@ -396,7 +396,7 @@ async def test_an_address_that_makes_two_donors_one_is_mailed_once_and_holds_not
     await room.runs_until_idle()
     (mail,) = seconds(room)
     assert mail.to == [READER_EMAIL]
-    assert "Your payment of $7.00 a month has begun." in mail.part()
+    assert "Your payment of $7.00 a month has started." in mail.part()
     assert invoice_status(room, id_) == "open"
 
 
