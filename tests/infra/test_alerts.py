@@ -1,5 +1,8 @@
 """Alerts on their page: each says what to do, and is closed once, with a reason."""
 
+import ast
+from pathlib import Path
+
 import pytest
 
 from payments.infra import alerts
@@ -11,6 +14,49 @@ from tests.support.newsroom import Newsroom
 from tests.support.page import Page
 
 pytestmark = pytest.mark.anyio
+ROOT = Path(__file__).parents[2]
+CLOSERS = ("close", "close_all", "close_kind", "acknowledge")
+
+
+# What has happened and does not end by itself: whoever has looked at it says so.
+CLOSED_BY_A_PERSON = {
+    *("CHARGED_AFTER_CANCELLATION", "IMPORTED", "PASSKEY_CLONED", "QUARANTINED"),
+    *("PAYOUT_FAILED", "REFUND_FAILED"),  # another payout or refund is another object
+    *("DONOR_VIEW_LIMIT_REACHED", "SIGN_IN_LINK_LIMIT_REACHED"),
+    "SUSPENSE",  # by nobody: the entry stays in the books as it is
+}
+
+
+def kinds_that_close() -> set[str]:
+    """The kinds of alert that a function names which closes some, itself or by a list of kinds."""
+    functions, lists = [], dict[str, set[str]]()
+    for file in sorted(ROOT.glob("payments/**/*.py")) + sorted(ROOT.glob("webhooks/*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                functions.append(node)
+            elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                lists[node.targets[0].id] = _kinds_in(node)
+    found = set[str]()
+    for function in functions:
+        attributes = [one for one in ast.walk(function) if isinstance(one, ast.Attribute)]
+        if any(one.attr in CLOSERS and ast.unparse(one.value) == "alerts" for one in attributes):
+            found |= _kinds_in(function)
+            words = {one.id for one in ast.walk(function) if isinstance(one, ast.Name)}
+            for name in words | {one.attr for one in attributes}:
+                found |= lists.get(name, set()) if name.isupper() else set()
+    return found
+
+
+def _kinds_in(tree: ast.AST) -> set[str]:
+    return {
+        one.attr
+        for one in ast.walk(tree)
+        if isinstance(one, ast.Attribute) and ast.unparse(one.value) == "AlertKind"
+    }
+
+
+def test_each_alert_closes_once_its_cause_is_gone_or_is_for_a_person_to_close() -> None:
+    assert {kind.name for kind in AlertKind} - kinds_that_close() == CLOSED_BY_A_PERSON
 
 
 def test_each_alert_says_what_to_do() -> None:
