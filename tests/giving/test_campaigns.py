@@ -171,7 +171,9 @@ async def test_who_walks_away_and_comes_back_still_is_the_campaigns(
     )
     for ours in (campaign, article, variant_key or campaign):  # none of it goes to Stripe
         assert ours not in str(session_params)
-    back = await open_page(newsroom, session_params["cancel_url"])
+    leads_on = await newsroom.web.get(session_params["cancel_url"])
+    assert leads_on.headers["location"] == "/donate?again=yes&lang=ru"  # nothing of the gift
+    back = await open_page(newsroom, leads_on.headers["location"])
     again = back.form("/donate").submission()
     assert (again["campaign"], again.get("variant", ""), again["frequency"]) == (
         campaign, variant_key, "once",
@@ -189,12 +191,15 @@ async def test_a_gift_that_nobody_remembers_leads_to_the_plain_form(newsroom: Ne
     for forged in ("0" * 32, contribution_id[:-1], "x", "%00", contribution_id.upper()):
         html = (await open_page(newsroom, f"/donate?again={forged}")).html
         assert "Three reporters" not in html
-    assert "Three reporters" in (await open_page(newsroom, f"/donate?again={contribution_id}")).text
+    newsroom.web.cookies.clear()
+    assert "Three reporters" not in (await open_page(newsroom, "/donate?again=yes")).html
+    for text in (f"/donate?again={contribution_id}", "/donate?again=yes"):
+        answer = await newsroom.web.get(text, follow_redirects=True)
+        assert (str(answer.url.query, "ascii"), answer.status_code) == ("again=yes", 200)
+        assert "Three reporters" in answer.text
     await newsroom.advances_time(timedelta(hours=25))
-    assert (
-        "Three reporters"
-        not in (await open_page(newsroom, f"/donate?again={contribution_id}")).text
-    )
+    for text in (f"/donate?again={contribution_id}", "/donate?again=yes"):
+        assert "Three reporters" not in (await open_page(newsroom, text)).text
 
 
 async def test_programs_read_a_campaign_from_any_page_and_may_keep_it(newsroom: Newsroom) -> None:

@@ -144,7 +144,8 @@ async def test_an_hour_after_it_began_an_unpaid_gift_has_expired(newsroom: Newsr
     await newsroom.advances_time(timedelta(minutes=2))
     await newsroom.runs_until_idle()
     page = await says(newsroom, gift, NOTHING)
-    again = Page((await newsroom.web.get(page.links["Try again with $12.34 every month"])).text)
+    link = page.links["Try again with $12.34 every month"]
+    again = Page((await newsroom.web.get(link, follow_redirects=True)).text)
     fields = again.form("/donate").submission()
     assert (fields["frequency"], fields["other_monthly"]) == ("monthly", "12.34")
     late = await pay(checkout)

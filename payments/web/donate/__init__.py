@@ -2,6 +2,7 @@
 
 abandoned_checkout  the checkbox for one reminder
 campaign_texts      what a campaign says, ready to print
+coming_back         from Stripe's page, to the form as it was
 currency            of the form, and a change of it
 campaign_script     what the widget says now
 embed               the widget, its snippet, and plain HTML

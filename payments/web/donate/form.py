@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -15,7 +14,6 @@ from payments.core import amount_input, fee_cover, money
 from payments.core.campaign_schema import DEFAULT_OPTIONS, FormOptions
 from payments.core.errors import (
     InvalidField,
-    NotFound,
     PaymentsError,
     StripeRejected,
     StripeUnavailable,
@@ -24,16 +22,21 @@ from payments.core.frequency import OFFERED_FREQUENCIES, Frequency
 from payments.core.i18n import gettext_noop
 from payments.core.identifiers import is_slug
 from payments.core.money import Money
-from payments.giving import article_counts, campaigns, contribution_start, contributions
+from payments.giving import article_counts, campaigns, contribution_start
 from payments.giving.campaigns import RenderedCampaign
 from payments.giving.checkout_session import ContributionRequest
-from payments.giving.contributions import Contribution
 from payments.infra.context import Context
 from payments.risk import donor_notice
 from payments.risk.rate_limit import TEMPORARY_REFUSALS, ProofOfWorkRequired
 from payments.web import errors as web_errors
 from payments.web import forms, rendering, request_locale, risk_check
-from payments.web.donate import abandoned_checkout, campaign_texts, gift_cookie, safety
+from payments.web.donate import (
+    abandoned_checkout,
+    campaign_texts,
+    coming_back,
+    gift_cookie,
+    safety,
+)
 from payments.web.donate import currency as currencies
 from payments.web.donate.abandoned_checkout import AbandonedCheckoutReminder
 from payments.web.forms import AnyRequest
@@ -50,7 +53,6 @@ FREQUENCY_PHRASES = {
     Frequency.MONTHLY: gettext_noop("every month"),
     Frequency.ANNUAL: gettext_noop("every year"),
 }
-THANKS_PAGE_LIFETIME = timedelta(hours=24)  # then its URL tells nothing, and fills in no form
 PAYMENT_TERMS = gettext_noop(
     "You will pay on Stripe's page, which asks for your card and e-mail address."
 )
@@ -84,11 +86,13 @@ class DonatePage(Controller):
     include_in_schema = False
 
     @get()
-    async def show(self, ctx: NamedDependency[Context], request: AnyRequest) -> Response[str]:
+    async def show(self, ctx: NamedDependency[Context], request: AnyRequest) -> Response[Any]:
         """Show the form, filled in by the link that led here."""
         params = FormData(dict(request.query_params.items()))
-        if (abandoned := await _abandoned_contribution(ctx, params["again"])) is not None:
-            params = FormData({**params.values, "campaign": abandoned.campaign or ""})
+        if (leads_on := await coming_back.lead_on(ctx, request, params["again"])) is not None:
+            return leads_on
+        if (abandoned := await coming_back.abandoned(ctx, request, params["again"])) is not None:
+            params = FormData({**params.values, **coming_back.fields_of(abandoned)})
             campaign = await campaigns.redisplay(ctx, params["campaign"], abandoned.variant or "")
         else:
             campaign = await campaigns.display(
@@ -162,19 +166,6 @@ async def _parse_submission(
     return Submission(
         msgspec.structs.replace(contribution_request, campaign=campaign), variant or None, reminder
     )
-
-
-async def _abandoned_contribution(ctx: Context, contribution_id: str) -> Contribution | None:
-    """Return the contribution that a link back to the form is of, while it is recent."""
-    if not contribution_id:
-        return None
-    try:
-        async with ctx.sessions() as session:
-            contribution = await contributions.get(session, contribution_id)
-    except (NotFound, *campaigns.DATABASE_UNAVAILABLE_ERRORS):
-        return None  # the form is shown without it, and without the database
-    is_recent = ctx.now() - contribution.created_at <= THANKS_PAGE_LIFETIME
-    return contribution if is_recent else None
 
 
 def _render_form(

@@ -43,7 +43,7 @@ from payments.web import rendering, request_locale, risk_check
 from payments.web.account import view_models
 from payments.web.csrf import require_same_origin
 from payments.web.donate import campaign_texts, gift_cookie
-from payments.web.donate.form import THANKS_PAGE_LIFETIME
+from payments.web.donate.coming_back import THANKS_PAGE_LIFETIME
 from payments.web.forms import AnyRequest
 from payments.web.newsletter import pages as newsletter_pages
 
