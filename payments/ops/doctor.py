@@ -198,7 +198,7 @@ async def _check_keys(ctx: Context) -> list[CheckFinding]:
     settings = ctx.settings
     count = len(settings.hmac_keys)
     has_short = any(len(key) < MIN_KEY_CHARS for key in settings.hmac_keys)
-    keys = f"{count} secret keys, {'one of them short' if has_short else 'all long'}"
+    keys = f"{count} secret keys, {'one of them too short' if has_short else 'all long enough'}"
     secret_count = len(settings.webhook_signing_keys)
     secrets = f"{secret_count} webhook secrets" if secret_count else "no webhook secret"
     return [

@@ -122,7 +122,7 @@ async def test_every_page_of_the_staff_passes_axe_and_fits_in_each_light(
             await page.goto(site.url + path)
             await is_sound_in_each_light(page)
         await page.get_by_label("E-mail address").fill(READER_EMAIL)
-        await page.get_by_label("Why you look").select_option("DONOR_WROTE")
+        await page.get_by_label("Reason for looking").select_option("DONOR_WROTE")
         await clicks(page, "Look")
         await is_sound_in_each_light(page)
         await clicks(page, "Skip the next payment")

@@ -96,5 +96,5 @@ async def _looks_through(browser: Browser, ctx: Context) -> None:
     assert [row[1] for row in months].count("Closed") == 3
     assert any("belongs to October 2026 by its time" in row for row in months)
     recurring = await reads(browser, "/finance/recurring")
-    assert "A payment failed and is tried again" in recurring.text
+    assert "A payment failed and will be retried" in recurring.text
     assert len(re.findall("What you found", (await reads(browser, "/staff/alerts")).text)) == 1

@@ -43,18 +43,18 @@ COHORT_AGES = 12
 HEAT_SHADES = 5
 MOVEMENT_LABELS = {
     "new": "New",
-    "reactivation": "Returned",
+    "reactivation": "Reactivated",
     "expansion": "Raised",
     "contraction": "Lowered",
     "paused": "Paused",
-    "churn_voluntary": "Stopped",
-    "churn_involuntary": "Failed",
+    "churn_voluntary": "Cancelled",
+    "churn_involuntary": "Lost to failed payments",
     "fx": "FX",
 }
 RISK_LABELS = {
-    "past_due": "A payment failed and is tried again",
-    "unpaid": "Payments failed, and are not tried again",
-    "needs_card": "There is nothing to charge",
+    "past_due": "A payment failed and will be retried",
+    "unpaid": "Payments failed and are no longer retried",
+    "needs_card": "No card to charge",
     "card_expires": "The card expires",
 }
 

@@ -57,7 +57,7 @@ FILTERS_OF_CAUSE = {
     VarianceCause.DISPUTES: {"type": "dispute"},
 }
 SHORT_CAUSE_LABELS = {
-    VarianceCause.MISSED_PAYMENT: "Did not pay",
+    VarianceCause.MISSED_PAYMENT: "Missed",
     VarianceCause.TIMING: "Timing",
     VarianceCause.REACTIVATION: "Paid again",
 }
