@@ -232,7 +232,7 @@ async def test_what_fails_for_one_object_alone_spends_its_attempts_and_can_be_re
         (action,) = (form.action for form in page.forms if form.action.endswith("/retry"))
         answer = await ada.sends(action)
         assert answer.status_code == 303
-        assert "being tried again" in (await ada.opens(answer.headers["location"])).text
+        assert "being retried" in (await ada.opens(answer.headers["location"])).text
         assert ("alert_retried", f"retries_exhausted: {charge['id']}", "") in (
             await ada.audit_actions()
         )

@@ -76,7 +76,7 @@ async def test_a_donor_is_found_by_however_they_type_their_address(
 
 
 async def test_what_a_pause_does_to_a_failed_payment_is_said_before(newsroom: Newsroom) -> None:
-    warning = "To pause or skip also voids that payment"
+    warning = "Pausing or skipping also voids that payment"
     async with open_donor_browser(newsroom, READER_EMAIL) as donor:
         await payment_fails(donor)
     await gives(newsroom, OTHER_EMAIL, 900)
@@ -93,7 +93,7 @@ async def test_who_never_gave_is_not_found_and_the_search_is_audited(
 ) -> None:
     await gives(newsroom)
     answer = await sam.sends("/support", address=OTHER_EMAIL, reason="BANK_INQUIRY", ticket="")
-    assert (answer.status_code, "Nobody gave with this" in Page(answer.text).text) == (200, True)
+    assert (answer.status_code, "No gifts with this" in Page(answer.text).text) == (200, True)
     assert (await sam.audit_actions())[-1] == ("donor_searched", "nobody", "a question of a bank")
     assert OTHER_EMAIL not in str(await newsroom.rows("SELECT a::text FROM audit_entries AS a"))
 
@@ -244,7 +244,7 @@ async def test_erasing_stops_and_forgets_after_a_fresh_proof(
     )
     assert donor_id != gift.id
     again = await sam.sends("/support", address=READER_EMAIL, reason="DONOR_WROTE", ticket="")
-    assert "Nobody gave with this" in Page(again.text).text
+    assert "No gifts with this" in Page(again.text).text
 
 
 async def test_nobody_looks_at_more_than_twenty_donors_in_an_hour(

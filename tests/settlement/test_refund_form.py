@@ -28,7 +28,7 @@ async def test_finance_refunds_a_part_of_a_gift_once_however_often_they_press(
         assert [answer.status_code for answer in answers] == [303, 303]
         await newsroom.runs_until_idle()
         shown = await ada.opens(answers[0].headers["location"])
-        assert "The refund is asked for" in shown.text
+        assert "The refund has been requested" in shown.text
         assert "Can be refunded $15.00" in shown.text
         assert len(await newsroom.rows("SELECT 1 FROM refunds")) == 1
         for changes, words in (

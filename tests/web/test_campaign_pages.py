@@ -22,7 +22,7 @@ async def sends(one: Colleague, page: Page, **changes: str) -> httpx.Response:
 async def test_a_colleague_makes_sees_and_changes_a_campaign(newsroom: Newsroom) -> None:
     async with open_colleague_browser(newsroom, "Ada", Role.FINANCE) as ada:
         await ada.opens_link()
-        assert "There is none yet." in (await ada.opens(CAMPAIGNS_URL)).text
+        assert "No campaigns yet." in (await ada.opens(CAMPAIGNS_URL)).text
         empty = await ada.opens(f"{CAMPAIGNS_URL}/new")
         written = {
             "id": "winter",
