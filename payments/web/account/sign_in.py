@@ -26,7 +26,7 @@ from payments.mail.outbox import MailKind
 from payments.risk import form_limit
 from payments.risk.rate_limit import ProofOfWorkRequired
 from payments.risk.request_context import RequestContext
-from payments.web import cookies, rendering, request_locale, risk_check
+from payments.web import cookies, errors, rendering, request_locale, risk_check
 from payments.web.forms import SMALL_FORM_BYTES, AnyRequest, form_data, idempotency_key
 from payments.web.security_headers import CLEAR_SITE_DATA
 
@@ -72,13 +72,14 @@ def on_unauthenticated(request: AnyRequest, _error: Unauthenticated) -> Response
 def on_payments_error(request: AnyRequest, error: PaymentsError) -> Response[str]:
     """Return the page of a refusal, with a link back to the account."""
     ctx: Context = request.app.state.ctx
-    return rendering.render(
+    page = rendering.render(
         ctx,
         "account_message.html",
         status=error.status,
         title=request_locale.translate(error.title),
         detail=request_locale.error_message(error),
     )
+    return errors.with_retry_after(page, error)
 
 
 def render_link_invalid(ctx: Context, error: LinkInvalid) -> Response[str]:
