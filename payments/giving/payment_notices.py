@@ -20,7 +20,8 @@ from payments.infra.context import Context
 from payments.mail import outbox
 from payments.mail.outbox import MailKind, OutboxMail
 
-THANKED_FOR = timedelta(days=7)  # a payment that was found later is not thanked for any more
+# A bank may take two weeks to confirm a debit; a payment that is found later is not thanked for.
+THANKED_FOR = timedelta(days=21)
 STATEMENT_DAYS = range(5, 32)  # of January: what the year's last days brought is settled by then
 PAGE_SIZE = 500
 

@@ -17,7 +17,8 @@ from payments.mail import outbox
 from payments.mail.outbox import MailKind, OutboxMail
 from payments.settlement.refunds import Refund, RefundStatus
 
-NOTIFIED_FOR = timedelta(days=7)  # a refund that was found later gets no mail any more
+# Some banks take weeks; a refund that is found later gets no mail.
+NOTIFIED_FOR = timedelta(days=21)
 PAGE_SIZE = 500
 
 

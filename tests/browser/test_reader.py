@@ -14,7 +14,7 @@ from tests.support import keyboard
 from tests.support.browser import NARROW, Site, is_sound_in_each_light, screenshot
 
 pytestmark = pytest.mark.anyio
-NOT_PAGES = ("/file.json", "/leave")
+NOT_PAGES = ("/file.json", "/pdf", "/leave")
 NOT_A_READERS = ("/finance", "/staff", "/support")  # pages of the staff, which are in English
 
 
