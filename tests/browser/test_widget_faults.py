@@ -263,6 +263,31 @@ async def test_where_no_script_may_run_and_no_form_be_sent_a_link_leads_on(site:
     site.page_errors.clear()
 
 
+async def test_merged_into_another_file_or_put_in_place_later_it_is_drawn(site: Site) -> None:
+    file = widget_files.script(widget_files.built().current).decode()
+    _, _, element = snippet_of(site).partition("\n")
+    merged = f"<script>var first = 1;\n{file}\n;const e = 2;\n{file}</script>"
+    async with site.visitor() as visitor:
+        for html in (merged + element, element + merged):
+            page = await open_article(site, visitor, article_html(html), policy=None)
+            assert await is_seen(page) == WIDGET
+            for what in (
+                "const html = main.innerHTML; main.innerHTML = ''; main.innerHTML = html",
+                "main.replaceChildren(...[...main.children].map((one) => one.cloneNode(true)))",
+            ):
+                await page.evaluate(f"{{ const main = document.querySelector('main'); {what} }}")
+                assert await is_seen(page) == WIDGET, what
+            await page.close()
+
+
+async def test_a_form_of_the_page_after_the_widget_stays_where_it_is(site: Site) -> None:
+    html = re.sub(r"(?s)<form.*</form>", "", snippet_of(site)) + '<form id="search"></form>'
+    async with site.visitor() as visitor:
+        page = await open_article(site, visitor, article_html(html))
+        await page.locator("donate-form section").wait_for()
+        assert await page.locator("main > #search").count() == 1
+
+
 # --- a campaign's own script ----------------------------------------------------------------------
 
 ASKED = """

@@ -5,8 +5,11 @@ import base64
 import hashlib
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,6 +27,7 @@ from tests.support.serving import serve_newsroom
 
 pytestmark = pytest.mark.anyio
 
+PLUGIN = Path(__file__).parents[2] / "deploy" / "wordpress" / "reader-payments.php"
 FEES = {"usd": (290, 30), "eur": (150, 25)}
 
 
@@ -246,6 +250,9 @@ async def test_a_campaigns_own_script_says_what_it_says_now(newsroom: Newsroom) 
     assert facts["currencies"]["jpy"]["signs"] == "\N{YEN SIGN} \N{CJK UNIFIED IDEOGRAPH-5186}"
     russian = await widget_facts_of(newsroom, "spring.ru.js")
     assert russian["message"][0][:2] == ["div", {"lang": "en", "dir": "ltr"}]
+    for tag in ("en_US", "en-GB", "xx", "zh_Hant_TW"):
+        assert (await widget_facts_of(newsroom, f"spring.{tag}.js"))["lang"] == "en"
+    assert (await widget_facts_of(newsroom, "spring.ru_RU.js"))["lang"] == "ru"
     await newsroom.advances_time(timedelta(days=2))  # it is over, and the next one is shown
     facts = await widget_facts_of(newsroom, "spring.en.js")
     assert (facts["campaign"], facts["shown"]) == ("spring", "summer")
@@ -253,7 +260,7 @@ async def test_a_campaigns_own_script_says_what_it_says_now(newsroom: Newsroom) 
     page = Page((await newsroom.web.get("/donate?campaign=spring")).text)
     assert "Summer." in page.text
     assert page.form("/donate").submission()["campaign"] == "summer"
-    for made_up in ("spring.xx.js", "spring.en.css", "a.b.en.js", "Spring.en.js", ".en.js"):
+    for made_up in ("spring.english.js", "spring.en.css", "a.b.en.js", "Spring.en.js", ".en.js"):
         assert (await newsroom.web.get(f"/embed/{made_up}")).status_code == 404, made_up
 
 
@@ -269,3 +276,34 @@ async def test_the_snippet_that_is_copied_once_holds_nothing_that_changes(
     (widget,) = (named for tag, named in page.attributes if tag == "donate-form")
     assert widget == {"lang": "en", "dir": "ltr", "campaign": "spring", "article": "a"}
     assert page.form(f"{BASE_URL}/donate", "get").submission()["campaign"] == "spring"
+
+
+WORDPRESS = """
+define("ABSPATH", "/"); define("READER_PAYMENTS_URL", "https://support.example.org/");
+function add_shortcode($name, $function) {} function get_locale() { return "en_US"; }
+function untrailingslashit($text) { return rtrim($text, "/"); }
+function shortcode_atts($known, $given) {
+  return array_merge($known, array_intersect_key($given, $known));
+}
+function get_post_field() { return "a-story"; }
+function esc_attr($text) { return htmlspecialchars($text); }
+function esc_html($text) { return htmlspecialchars($text); }
+function esc_url($text) { return htmlspecialchars($text); }
+require $argv[1];
+echo reader_payments_shortcode(json_decode($argv[2], true));
+"""
+
+
+@pytest.mark.parametrize(("campaign", "script"), [("spring", "spring.en.js"), ('"><b>', "en.js")])
+def test_the_wordpress_plugin_prints_the_snippet(campaign: str, script: str) -> None:
+    php = shutil.which("php")
+    if php is None:
+        pytest.skip("php is not here: the WordPress plugin was not run")
+    command = [php, "-r", WORDPRESS, str(PLUGIN), json.dumps({"campaign": campaign})]
+    page = Page(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert page.problems == []
+    (source,) = (named["src"] for tag, named in page.attributes if tag == "script")
+    assert source == f"https://support.example.org/embed/{script}"
+    sent = page.form("https://support.example.org/donate", "get").submission()
+    assert sent["article"] == "a-story"
+    assert sent.get("campaign", "") == ("spring" if campaign == "spring" else "")

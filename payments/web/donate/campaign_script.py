@@ -7,10 +7,12 @@ the choice. Without the database it says what is said without a campaign, for ha
 """
 
 import json
+import re
 from typing import Any
 
 from payments.core import amount_input, i18n, message_markup, money
 from payments.core.campaign_schema import DEFAULT_OPTIONS, FormOptions, text_for
+from payments.core.identifiers import SLUG_REGEX
 from payments.core.settings import Settings
 from payments.giving import campaigns
 from payments.giving.campaigns import Campaign
@@ -21,6 +23,9 @@ from payments.web.donate import widget_facts
 
 CACHE_CONTROL = "public, max-age=300"
 WITHOUT_DATABASE_CACHE_CONTROL = "public, max-age=30"
+_FILE_NAME = re.compile(
+    rf"(?:(?P<campaign>{SLUG_REGEX})\.)?(?P<tag>[A-Za-z]{{2,3}}(?:[-_][A-Za-z0-9]{{2,8}}){{0,3}})\.js"
+)
 _LOAD = (
     ";(globalThis.donateForm??=[]).unshift({facts});"
     "import({file}).then(()=>document.querySelectorAll('donate-form').forEach((one)=>one.refresh()),"
@@ -35,13 +40,15 @@ def address(campaign_id: str, locale: str) -> str:
 
 
 def parse_name(file_name: str) -> tuple[str, str] | None:
-    """Return the campaign and the locale of a file's name; None for a name that is of none."""
-    rest = file_name.removesuffix(".js")
-    campaign_id, _, tag = rest.rpartition(".")
-    locale = next((one for one in i18n.SUPPORTED_LOCALES if i18n.language_tag(one) == tag), None)
-    if locale is None or address(campaign_id, locale) != f"/embed/{file_name}":
+    """Return the campaign and the locale of a file's name; None for a name that is of none.
+
+    A content system names the language in its own way, and may have one that we do not: then it is
+    English.
+    """
+    match = _FILE_NAME.fullmatch(file_name)
+    if match is None:
         return None
-    return campaign_id, locale
+    return match["campaign"] or "", i18n.find_locale(match["tag"]) or i18n.DEFAULT_LOCALE
 
 
 async def script(ctx: Context, campaign_id: str, locale: str) -> tuple[bytes, str]:

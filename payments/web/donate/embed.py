@@ -31,7 +31,6 @@ from markupsafe import Markup
 from payments.core import amount_input, i18n, message_markup, money
 from payments.core.campaign_schema import DEFAULT_OPTIONS, FormOptions, text_for
 from payments.core.frequency import Frequency
-from payments.core.identifiers import is_slug
 from payments.core.money import Money
 from payments.core.settings import Settings
 from payments.giving import checkout_session
@@ -66,7 +65,7 @@ async def serve_widget(
     if name in widget_files.names() and suffix == "js":
         return widget_files.script_response(request, name, HASHED_CACHE_CONTROL)
     named = campaign_script.parse_name(file_name)
-    if named is None or not (is_slug(named[0]) or named[0] == ""):
+    if named is None:
         raise NotFoundException
     body, cache_control = await campaign_script.script(ctx, *named)
     return widget_files.compressed_response(request, body, cache_control)

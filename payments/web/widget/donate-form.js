@@ -160,7 +160,7 @@ class DonateForm extends HTMLElement {
   // What a parser moved out of a paragraph that a content system put around the widget.
   #gather() {
     const next = () => (this.nextElementSibling ?? this.closest("p")?.nextElementSibling);
-    for (let one; (one = next())?.matches("[slot],form,p:empty");) this.append(one);
+    for (let one; (one = next())?.matches("[slot],form[action$='/donate'],p:empty");) this.append(one);
   }
 
   // --- its facts: of the currency, the variant, the campaign's script, the element itself ---
