@@ -74,8 +74,7 @@ async def run_checks(
         await statement_timeout.extend(session)
         broken_links = await chain_verification.broken_links(session, full=full)
         results.append(CheckResult("chain", CHAIN_DESCRIPTION, broken_links))
-        for check_name, (description, query) in CHECKS.items():
-            results.append(CheckResult(check_name, description, await _failures(session, query)))
+        results += await _run_sql_checks(session)
         differences = await _snapshot_failures(session, full=full)
         results.append(
             CheckResult("month_snapshots", month_snapshots.CHECK_DESCRIPTION, differences)
@@ -90,16 +89,31 @@ async def run_checks(
     return results
 
 
-async def _failures(session: AsyncSession, query: str) -> tuple[str, ...]:
-    """Return what breaks a rule. A check that cannot be made is a failure itself."""
-    try:
-        async with session.begin_nested():
-            rows = await session.scalars(text(f"{query} LIMIT {chain_verification.MAX_FAILURES}"))
-            return tuple(str(failure) for failure in rows)
-    except DBAPIError as error:
-        if error.connection_invalidated:
-            raise
-        return (f"the check cannot be made: {type(error.orig).__name__}",)
+_SQL_CHECKS = [
+    (check_name, description, text(f"{query} LIMIT {chain_verification.MAX_FAILURES}"))
+    for check_name, (description, query) in CHECKS.items()
+]
+
+
+async def _run_sql_checks(session: AsyncSession) -> list[CheckResult]:
+    """Return what breaks each rule of `CHECKS`. A check that cannot be made is a failure itself.
+
+    They share a savepoint; those after one that cannot be made share another.
+    """
+    results: list[CheckResult] = []
+    while len(results) < len(_SQL_CHECKS):
+        try:
+            async with session.begin_nested():
+                for check_name, description, query in _SQL_CHECKS[len(results) :]:
+                    failures = [str(failure) for failure in await session.scalars(query)]
+                    results.append(CheckResult(check_name, description, tuple(failures)))
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise
+            check_name, description, _ = _SQL_CHECKS[len(results)]
+            failure = f"the check cannot be made: {type(error.orig).__name__}"
+            results.append(CheckResult(check_name, description, (failure,)))
+    return results
 
 
 async def run_and_alert(

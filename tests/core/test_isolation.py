@@ -13,7 +13,7 @@ REASONS = {
     "it is the isolation": """
         infra/isolation:for_each run_steps _update_alerts infra/stripe_health:probe""",
     "each is isolated in its body": """
-        accounting/integrity:run_checks ops/doctor:run_checks ops/reconcile:find_differences
+        accounting/integrity:_run_sql_checks ops/doctor:run_checks ops/reconcile:find_differences
         ops/reconcile:_differences_of _not_at_stripe
         ops/reconcile:_repair signups/confirmation:send_confirmations
         safety/emergency_stop:carry_out _for_each work

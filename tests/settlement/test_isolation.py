@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from payments.accounting import daily_totals, integrity
+from payments.accounting.integrity_checks import CHECKS
 from payments.cli.common import expected_errors
 from payments.giving.contributions import Contribution
 from payments.infra import alerts, db, isolation, retries
@@ -20,6 +21,7 @@ from payments.settlement import refund_requests
 from payments.settlement.refunds import RefundReason
 from payments.staff.accounts import Role
 from tests.support.colleague import open_colleague_browser
+from tests.support.database_owner import as_owner
 from tests.support.newsroom import Newsroom
 from tests.support.stripe_keys import key_without
 from webhooks import sweeps
@@ -217,6 +219,23 @@ async def test_checks_of_the_books_are_made_while_nothing_can_be_imported(
     newsroom.sandbox.faults.clear()
     assert await newsroom.count("integrity_checks") > 10
     assert await newsroom.rows("SELECT 1 FROM integrity_checks WHERE failures <> '[]'") == []
+
+
+async def test_checks_that_cannot_be_made_fail_by_themselves_and_the_others_are_made(
+    newsroom: Newsroom, database: str
+) -> None:
+    async def failed_checks() -> dict[str, tuple[str, ...]]:
+        results = await integrity.run_checks(newsroom.ctx)
+        assert len(results) > len(CHECKS)
+        return {result.check_name: result.failures for result in results if not result.passed}
+
+    with as_owner(database) as owner:
+        owner.execute("REVOKE SELECT ON payouts, disputes FROM payments_app")
+        failed = await failed_checks()
+        owner.execute("GRANT SELECT ON payouts, disputes TO payments_app")
+    assert {"disputes", "payouts"} <= failed.keys() < CHECKS.keys()
+    assert set(failed.values()) == {("the check cannot be made: InsufficientPrivilege",)}
+    assert await failed_checks() == {}
 
 
 async def test_a_row_that_another_holds_stops_no_other_and_a_lost_connection_stops_all(
