@@ -30,7 +30,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from payments.core import calendar, campaign_parser, campaign_schema
+from payments.core import calendar, campaign_parser, campaign_schema, lookalike_names
 from payments.core.campaign_parser import InvalidCampaign
 from payments.core.campaign_schema import CampaignConfig, FormOptions, text_for
 from payments.core.errors import InvalidField, NotFound, PaymentsError
@@ -313,6 +313,7 @@ async def save(
         return SaveResult.UNCHANGED
     result = SaveResult.NEW if row is None else SaveResult.CHANGED
     if row is None:
+        await _refuse_lookalike(session, config.id)
         row = Campaign(
             id=config.id,
             config=stored_config,
@@ -338,6 +339,13 @@ async def save(
         now=now,
     )
     return result
+
+
+async def _refuse_lookalike(session: AsyncSession, campaign_id: str) -> None:
+    """Raise InvalidCampaign for a new id that reads like another's, as `fall-10` like `fall-l0`."""
+    for other in await session.scalars(select(Campaign.id).order_by(Campaign.id)):
+        if lookalike_names.skeleton(other) == lookalike_names.skeleton(campaign_id):
+            raise InvalidCampaign(("id",), "looks like the id of another campaign")
 
 
 async def _check_enabled_limit(session: AsyncSession) -> None:

@@ -129,6 +129,9 @@ async def test_at_most_fifty_are_shown_at_once(newsroom: Newsroom) -> None:
     def many(number: int) -> str:
         return "".join(f"[[campaigns]]\nid = 'c{n}'\n" for n in range(number))
 
+    alike = "[[campaigns]]\nid = 'fall-10'\n[[campaigns]]\nid = 'fall-lo'\n"
+    with pytest.raises(InvalidCampaign, match="looks like the id of another campaign"):
+        await apply_campaigns(newsroom, alike)
     with pytest.raises(InvalidCampaign, match="at most 50 campaigns at once"):
         await apply_campaigns(newsroom, many(51))
     assert await newsroom.count("campaigns") == 0
