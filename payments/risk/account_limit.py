@@ -27,8 +27,9 @@ class TooManyChanges(PaymentsError):
 
     def __init__(self, retry_after: timedelta) -> None:
         super().__init__(
-            "There were too many attempts to change this contribution. Nothing was changed or "
-            "charged. Please try again in a few minutes. You can still stop it at any time."
+            "There were too many attempts to change this contribution. Nothing was changed "
+            "or charged. Please try again in a few minutes. You can still cancel it at any "
+            "time."
         )
         self.retry_after = retry_after
 

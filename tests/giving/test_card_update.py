@@ -75,7 +75,7 @@ async def test_one_donor_does_not_keep_stripe_busy_for_all_others(donor: Donor) 
             f"{account_page(gift)}/{path}", data=sent, headers=SAME_ORIGIN_HEADERS
         )
         assert answer.status_code == 429, path
-    assert "You can still stop it at any time" in answer.text
+    assert "You can still cancel it at any time" in answer.text
     assert answer.headers["retry-after"] == "60"
     assert (await donor.submits_without_session(by_link, link)).status_code == 429
     await donor.opens(link, 429)

@@ -432,7 +432,7 @@ async def test_a_debit_that_comes_back_is_shown_as_returned_and_nothing_of_it_st
     async with open_donor_browser(newsroom) as donor:
         await donor.signs_in()
         payments = (await donor.opens("/manage/payments")).text
-        assert "€0.00 Paid €5.00 Taken back by the bank €5.00" in payments
+        assert "€0.00 Paid €5.00 Returned by the bank €5.00" in payments
     assert await newsroom.failed_integrity_checks() == []
     assert await newsroom.count("alerts") == 0
 

@@ -91,7 +91,7 @@ async def test_what_went_back_is_taken_off_wherever_a_sum_is_shown_as_given(dono
     assert "$0.00 Paid $7.50 Refunded $7.50" in overview
     assert "$15.00 Paid $20.00 Refunded $5.00" in overview
     payments = await donor.opens("/manage/payments")
-    assert "$0.00 Paid $40.00 Taken back by the bank $40.00" in payments.text
+    assert "$0.00 Paid $40.00 Returned by the bank $40.00" in payments.text
     receipts = [
         (await donor.opens(link)).text
         for link in sorted(set(re.findall(r'"(/manage/receipts/[0-9a-f]{16})"', payments.html)))
@@ -99,7 +99,7 @@ async def test_what_went_back_is_taken_off_wherever_a_sum_is_shown_as_given(dono
     for says in (
         "Paid $7.50 Refunded $7.50 Amount $0.00 (USD)",
         "Receipt Received by The Example Paid $20.00 Refunded $5.00 Amount $15.00 (USD)",
-        "Paid $40.00 Taken back by the bank $40.00 Amount $0.00 (USD)",
+        "Paid $40.00 Returned by the bank $40.00 Amount $0.00 (USD)",
     ):
         assert sum(says in text for text in receipts) == 1, receipts
     assert sum("so this page is not a receipt" in text for text in receipts) == 2
@@ -147,7 +147,7 @@ async def test_a_receipt_and_a_statement_are_papers_that_say_what_their_pages_sa
             "Address 1 Canal Street, Amsterdam",
             "Tax No goods or services were provided.",
             "Paid $20.00 Refunded $5.00 Amount $15.00 (USD) On 22 November 2026",
-            "What was returned by this day is taken off.",
+            "Amounts returned by this day are deducted.",
         ):
             assert says in receipt, receipt
         statement = await read_pdf(donor, "/manage/statements/2026/pdf?lang=ru")

@@ -78,7 +78,7 @@ async def test_in_its_own_name_a_newsroom_thanks_for_each_payment_and_says_what_
         (refund,) = room.mails()[3:]
         assert refund.subject == "Your refund of $2.50"
         assert "We have refunded $2.50 of your payment of $7.50 from" in refund.part()
-        assert "Amount that remains: $5.00 (USD)" in refund.part()
+        assert "Remaining amount: $5.00 (USD)" in refund.part()
 
         await room.advances_time(timedelta(days=15))  # 7 January
         await room.runs_until_idle()

@@ -18,7 +18,7 @@ def receipt(ctx: Context, payment: Mapping[str, str]) -> Paper:
         facts.append((words("Paid"), payment["amount"]))
         facts += [
             (words(name), payment[key])
-            for name, key in (("Refunded", "refunded"), ("Taken back by the bank", "taken_back"))
+            for name, key in (("Refunded", "refunded"), ("Returned by the bank", "taken_back"))
             if payment[key]
         ]
     amount = payment["given"] or payment["amount"]
@@ -90,8 +90,8 @@ def _paper(ctx: Context, title: str, facts: list[tuple[str, str]], notes: list[s
 def _notes(ctx: Context) -> list[str]:
     words = request_locale.translate
     held = words(
-        "We hold no name and no address, so there is a line to write yours on. "
-        "What was returned by this day is taken off."
+        "We hold no name and no address, so there is a line for you to write yours on. "
+        "Amounts returned by this day are deducted."
     )
     counted = words("Days are counted in %(zone)s. Made on %(day)s.") % {
         "zone": ctx.settings.receipt_zoneinfo.key,
