@@ -23,6 +23,7 @@ from tests.support.colleague import Colleague, open_colleague_browser
 from tests.support.donor import SAME_ORIGIN_HEADERS
 from tests.support.newsroom import Newsroom
 from tests.support.page import Page
+from tests.support.past import has_given
 from tests.support.snapshot import Snapshot, restore_newsroom, take_snapshot
 
 pytestmark = pytest.mark.anyio
@@ -48,8 +49,7 @@ async def room(cluster: str, november: Snapshot) -> AsyncIterator[Newsroom]:
 
 async def gives_in_november(room: Newsroom) -> None:
     await room.gives(2500)
-    await room.gives(500, "monthly")
-    await room.runs_until_idle()
+    await has_given(room, 500, "monthly")
     await passes(room, datetime(2026, 12, 1, 8, tzinfo=UTC))
 
 
@@ -128,8 +128,7 @@ async def test_a_month_is_closed_and_its_pack_taken_away(room: Newsroom, ada: Co
     assert row[1] == "Closed"
     assert row[2].endswith("Ada")
     assert digest.startswith(row[3].rstrip("…"))
-    await room.gives(900)
-    await room.runs_until_idle()
+    await has_given(room, 900)
     assert (await ada.web.get(f"{NOVEMBER}/pack")).content == taken.content
     actions = [(action, object_id) for action, object_id, _ in await ada.audit_actions()]
     assert ("period_closed", "2026-11") in actions

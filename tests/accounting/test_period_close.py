@@ -20,6 +20,7 @@ from payments.core.errors import InvalidField, NotFound
 from payments.infra import alerts
 from payments.infra.alerts import AlertKind
 from tests.support.newsroom import Newsroom
+from tests.support.past import has_given
 
 pytestmark = pytest.mark.anyio
 NOVEMBER, DECEMBER, JANUARY = date(2026, 11, 1), date(2026, 12, 1), date(2027, 1, 1)
@@ -48,8 +49,7 @@ async def taken(newsroom: Newsroom, month: str) -> bytes:
 async def a_november(newsroom: Newsroom) -> None:
     await newsroom.gives(2500)
     await newsroom.gives(500, "monthly")
-    await newsroom.gives(1000, "once", "eur")
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 1000, "once", "eur")
     await until(newsroom, datetime(2026, 12, 1, 8, tzinfo=UTC))
 
 

@@ -34,6 +34,7 @@ from tests.support.app_pool import lend_app
 from tests.support.colleague import sees, signs_in
 from tests.support.database_owner import as_owner
 from tests.support.newsroom import BASE_URL, Newsroom
+from tests.support.past import has_given
 
 pytestmark = pytest.mark.anyio
 
@@ -140,8 +141,7 @@ async def test_ledger_charges_and_page_agree_for_every_frequency_month_and_curre
             await newsroom.advances_time(max(moment - newsroom.clock(), timedelta(0)))
             frequency = chance.choice(["once", "once", "monthly", "annual"])
             currency = chance.choice(["usd", "eur", "gbp"])
-            await newsroom.gives(chance.randrange(200, 90_000), frequency, currency)
-        await newsroom.runs_until_idle()
+            await has_given(newsroom, chance.randrange(200, 90_000), frequency, currency)
     late = await reports_late(newsroom, ends[len(ends) // 2].date().replace(day=1))
     assert len(late) == 3
     await newsroom.runs_sweeps()
@@ -235,8 +235,7 @@ async def test_a_renewal_that_is_paid_a_month_later_is_recovered_in_the_month_it
     newsroom.clock.current = datetime(2026, 11, 26, 12, tzinfo=UTC)
     await newsroom.advances_time(timedelta(0))
     gift = await newsroom.gives(700, "monthly")
-    await newsroom.gives(500, "monthly")
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 500, "monthly")
     ((card,),) = await newsroom.rows(
         "SELECT stripe_payment_method_id FROM subscriptions WHERE contribution_id = :id", id=gift.id
     )
@@ -276,8 +275,7 @@ async def wrong_after(room: Newsroom, statement: str) -> dict[str, tuple[str, ..
 @pytest.fixture
 async def over(newsroom: Newsroom) -> Newsroom:
     """Two months that are over, with a gift that comes again."""
-    await newsroom.gives(700, "monthly")
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 700, "monthly")
     for _ in range(2):
         await newsroom.advances_time(timedelta(days=31))
         await newsroom.runs_until_idle()
@@ -359,12 +357,10 @@ async def gross(room: Newsroom, cookie: str) -> Sums:
 
 async def test_a_gift_is_in_the_report_before_it_is_in_the_roll_up(newsroom: Newsroom) -> None:
     cookie = await signs_in(newsroom)
-    await newsroom.gives(2500)
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 2500)
     await newsroom.runs_sweeps()
     assert await newsroom.count("daily_totals") == 2
-    await newsroom.gives(700)
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 700)
     ((last_seq, newest),) = await newsroom.rows(
         "SELECT (SELECT last_seq FROM daily_totals_positions), max(seq) FROM ledger_entries"
     )
@@ -377,8 +373,7 @@ async def test_a_gift_is_in_the_report_before_it_is_in_the_roll_up(newsroom: New
 
 async def test_a_zone_that_changes_is_counted_again(newsroom: Newsroom) -> None:
     newsroom.clock.current = datetime(2026, 11, 30, 23, 30, tzinfo=UTC)
-    await newsroom.gives(2500)
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 2500)
     await newsroom.runs_sweeps()
     before = await newsroom.rows("SELECT DISTINCT day::text FROM daily_totals")
     assert before == [("2026-11-30",)]
@@ -393,8 +388,7 @@ async def test_a_zone_that_changes_is_counted_again(newsroom: Newsroom) -> None:
 async def test_a_contribution_that_pays_twice_in_a_month_is_one_giver(newsroom: Newsroom) -> None:
     newsroom.clock.current = datetime(2027, 1, 1, 12, tzinfo=UTC)
     await newsroom.gives(700, "monthly")
-    await newsroom.gives(2500)
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 2500)
     for _ in range(2):
         await newsroom.advances_time(timedelta(days=30, hours=6))
         await newsroom.runs_until_idle()
@@ -411,8 +405,7 @@ async def test_a_contribution_that_pays_twice_in_a_month_is_one_giver(newsroom: 
 async def test_daily_totals_that_were_tampered_with_are_named_and_repaired(
     newsroom: Newsroom,
 ) -> None:
-    await newsroom.gives(2500)
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 2500)
     await newsroom.runs_sweeps()
     with as_owner(newsroom.settings.database_url.get_secret_value()) as owner:
         owner.execute("UPDATE daily_totals SET amount = amount + 1 WHERE credit = 'income:once'")
@@ -428,8 +421,7 @@ async def test_daily_totals_that_were_tampered_with_are_named_and_repaired(
 
 
 async def test_a_refund_is_rolled_up_with_the_frequency_of_its_gift(newsroom: Newsroom) -> None:
-    await newsroom.gives(700, "monthly")
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 700, "monthly")
     ((intent,),) = await newsroom.rows("SELECT stripe_payment_intent_id FROM charges")
     refund: RefundCreateParams = {"payment_intent": str(intent), "amount": 100}
     await newsroom.stripe_owner.v1.refunds.create_async(refund)

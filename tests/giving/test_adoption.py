@@ -26,6 +26,7 @@ from payments.ops import doctor, reconcile
 from payments.safety import global_erasure, retention
 from tests.support.donor import account_page, open_donor_browser, subscription_id_of
 from tests.support.newsroom import Newsroom, open_newsroom
+from tests.support.past import has_given
 from tests.support.stripe_dashboard import pay_once, product_of, subscribe, update, with_card
 
 pytestmark = pytest.mark.anyio
@@ -364,8 +365,7 @@ async def test_a_source_older_than_payment_methods_is_charged_and_shown_as_a_car
 
 async def test_an_unpaid_subscription_is_shown_as_given_up(newsroom: Newsroom) -> None:
     room = newsroom
-    gift = await room.gives(500, "monthly")
-    await room.runs_until_idle()
+    gift = await has_given(room, 500, "monthly")
     id_ = await subscription_id_of(room)
     room.sandbox.account.set_fields(room.sandbox.account.store.objects[id_], status="unpaid")
     await subscription_sync.sync(room.ctx, id_)
@@ -380,8 +380,7 @@ async def test_an_unpaid_subscription_is_shown_as_given_up(newsroom: Newsroom) -
 async def test_what_is_copied_or_cleared_at_stripe_makes_no_phantom(newsroom: Newsroom) -> None:
     room = newsroom
     gift = await room.gives(500, "monthly")
-    once = await room.gives(800)
-    await room.runs_until_idle()
+    once = await has_given(room, 800)
     id_ = await subscription_id_of(room)
     stored = room.sandbox.account.store.objects[id_]
     product = checkout_session.product_id(Frequency.MONTHLY)
@@ -421,8 +420,7 @@ async def test_an_object_stored_meanwhile_by_another_job_is_no_copy_of_itself(
 ) -> None:
     room = newsroom
     gift = await room.gives(500, "monthly")
-    once = await room.gives(800)
-    await room.runs_until_idle()
+    once = await has_given(room, 800)
     ((payment,),) = await room.rows(
         "SELECT stripe_payment_intent_id FROM payment_intent_links WHERE contribution_id = :id",
         id=once.id,

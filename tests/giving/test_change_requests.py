@@ -16,6 +16,7 @@ from tests.support.donor import (
     well_formed_page,
 )
 from tests.support.newsroom import Newsroom
+from tests.support.past import has_given
 
 pytestmark = pytest.mark.anyio
 
@@ -173,8 +174,7 @@ async def test_a_refusal_of_what_is_true_already_is_no_failure(donor: Donor) -> 
 
 
 async def test_no_parameter_is_asked_for_that_nothing_looks_for(newsroom: Newsroom) -> None:
-    await newsroom.gives(500, "monthly")
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 500, "monthly")
     fetched = await subscription_sync.fetch(newsroom.ctx, await subscription_id_of(newsroom))
     assert change_requests.has_come_about({"cancel_at": ""}, fetched)
     assert not change_requests.has_come_about({"cancel_at_period_end": True}, fetched)

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from tests.support.newsroom import Newsroom
+from tests.support.past import has_given
 
 pytestmark = pytest.mark.anyio
 
@@ -23,8 +24,7 @@ async def test_a_gift_is_paid_confirmed_and_in_the_books(newsroom: Newsroom) -> 
 
 
 async def test_a_monthly_gift_renews_for_the_contribution_that_began_it(newsroom: Newsroom) -> None:
-    gift = await newsroom.gives(500, "monthly")
-    await newsroom.runs_until_idle()
+    gift = await has_given(newsroom, 500, "monthly")
     assert "Next payment 22 December 2026" in await newsroom.thanks(gift.id)
     for _ in range(3):
         await newsroom.advances_time(timedelta(days=31))
@@ -38,8 +38,7 @@ async def test_a_monthly_gift_renews_for_the_contribution_that_began_it(newsroom
 
 
 async def test_an_annual_gift_of_two_dollars_is_charged_once_a_year(newsroom: Newsroom) -> None:
-    gift = await newsroom.gives(200, "annual")
-    await newsroom.runs_until_idle()
+    gift = await has_given(newsroom, 200, "annual")
     await newsroom.advances_time(timedelta(days=366))
     await newsroom.runs_until_idle()
     rows = await newsroom.rows(
@@ -49,8 +48,7 @@ async def test_an_annual_gift_of_two_dollars_is_charged_once_a_year(newsroom: Ne
 
 
 async def test_a_day_later_the_page_of_a_gift_says_no_more(newsroom: Newsroom) -> None:
-    gift = await newsroom.gives(2500)
-    await newsroom.runs_until_idle()
+    gift = await has_given(newsroom, 2500)
     assert "Thank you" in await newsroom.thanks(gift.id)
     await newsroom.advances_time(timedelta(hours=25))
     assert "We cannot find this gift" in await newsroom.thanks(gift.id)

@@ -24,6 +24,7 @@ from tests.support.donor import (
 )
 from tests.support.newsroom import BASE_URL, Newsroom
 from tests.support.page import Page
+from tests.support.past import has_given
 from webhooks import sweeps
 
 pytestmark = pytest.mark.anyio
@@ -479,8 +480,7 @@ async def test_a_debit_of_which_every_event_is_lost_ends_the_same(
 async def test_an_invoice_of_a_subscription_that_has_ended_opens_an_alert(
     newsroom: Newsroom,
 ) -> None:
-    gift = await newsroom.gives(500, "monthly")
-    await newsroom.runs_until_idle()
+    gift = await has_given(newsroom, 500, "monthly")
     id_, stripe = await subscription_id_of(newsroom), newsroom.stripe_owner.v1
     await cancellations.cancel(newsroom.ctx, id_, actor=Actor.DONOR)
     await newsroom.runs_until_idle()
@@ -509,8 +509,7 @@ async def test_an_invoice_of_a_subscription_that_has_ended_opens_an_alert(
 
 async def test_a_gift_takes_few_requests_to_stripe(newsroom: Newsroom) -> None:
     before = newsroom.stripe_get_count()
-    await newsroom.gives(500, "monthly")
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 500, "monthly")
     assert newsroom.stripe_get_count() - before <= 6
     before = newsroom.stripe_get_count()
     await newsroom.advances_time(timedelta(days=31))
@@ -520,8 +519,7 @@ async def test_a_gift_takes_few_requests_to_stripe(newsroom: Newsroom) -> None:
 
 
 async def test_a_card_that_nothing_is_charged_to_takes_no_request(newsroom: Newsroom) -> None:
-    await newsroom.gives(500, "monthly")
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 500, "monthly")
     stripe = newsroom.stripe_owner.v1
     ((customer,),) = await newsroom.rows("SELECT stripe_customer_id FROM subscriptions")
     method = await stripe.payment_methods.create_async(

@@ -10,13 +10,13 @@ from payments.giving.subscriptions import Subscription
 from tests.support import stripe_dashboard
 from tests.support.donor import card_page_of, subscription_id_of
 from tests.support.newsroom import Newsroom
+from tests.support.past import has_given
 
 pytestmark = pytest.mark.anyio
 
 
 async def start_subscription(newsroom: Newsroom, frequency: str = "monthly") -> Subscription:
-    contribution = await newsroom.gives(500, frequency)
-    await newsroom.runs_until_idle()
+    contribution = await has_given(newsroom, 500, frequency)
     id_ = await subscription_id_of(newsroom, contribution)
     async with newsroom.ctx.sessions() as session:
         return await session.get_one(Subscription, id_)

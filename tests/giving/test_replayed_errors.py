@@ -15,6 +15,7 @@ from payments.settlement import refund_requests
 from payments.settlement.refunds import RefundReason
 from tests.support.donor import subscription_id_of
 from tests.support.newsroom import Newsroom
+from tests.support.past import has_given
 
 pytestmark = pytest.mark.anyio
 
@@ -39,8 +40,7 @@ async def test_the_same_form_pressed_again_leads_to_one_page(
 
 
 async def test_a_change_that_met_one_is_made_when_it_is_asked_again(newsroom: Newsroom) -> None:
-    await newsroom.gives(500, "monthly")
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 500, "monthly")
     subscription_id = await subscription_id_of(newsroom)
 
     async def change(amount: int) -> None:
@@ -77,8 +77,7 @@ async def test_a_refusal_of_before_is_asked_again_but_of_a_refund(
     newsroom: Newsroom,
 ) -> None:
     once: stripe.RequestOptions = {"idempotency_key": "once"}
-    await newsroom.gives(900)
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 900)
     ((charge,),) = await newsroom.rows("SELECT stripe_charge_id FROM charges")
     client, faults = newsroom.ctx.stripe.v1, newsroom.sandbox.faults
 
@@ -98,8 +97,7 @@ async def test_a_refusal_of_before_is_asked_again_but_of_a_refund(
 async def test_a_refund_that_met_one_is_made_once(
     newsroom: Newsroom, *, takes_effect: bool
 ) -> None:
-    await newsroom.gives(900)
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 900)
     ((charge,),) = await newsroom.rows("SELECT stripe_charge_id FROM charges")
     newsroom.sandbox.faults.add(
         "POST", "/v1/refunds", "status_500", 1, keep=True, takes_effect=takes_effect

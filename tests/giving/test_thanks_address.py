@@ -11,6 +11,7 @@ import pytest
 from tests.support.donor import well_formed_page
 from tests.support.newsroom import BASE_URL, Newsroom
 from tests.support.page import Page
+from tests.support.past import has_given
 from tests.support.safety_policy import protected
 
 pytestmark = pytest.mark.anyio
@@ -60,8 +61,7 @@ async def test_no_address_of_the_way_back_names_the_gift(newsroom: Newsroom) -> 
 
 
 async def test_a_link_of_before_leads_to_the_address_without_the_id(newsroom: Newsroom) -> None:
-    gift = await newsroom.gives(700)
-    await newsroom.runs_until_idle()
+    gift = await has_given(newsroom, 700)
     async with browser(newsroom) as web:
         answer = await web.get(f"/thanks/{gift.id}?lang=ru")
         assert (answer.status_code, answer.headers["location"]) == (303, "/thanks?lang=ru")

@@ -19,6 +19,7 @@ from tests.support.colleague import open_colleague_browser
 from tests.support.donor import subscription_id_of
 from tests.support.jobs import hours_pass_for_jobs, jobs, open_alerts, runs_schedule
 from tests.support.newsroom import Newsroom
+from tests.support.past import has_given
 from tests.support.stripe_keys import key_without, restrict_key
 
 pytestmark = pytest.mark.anyio
@@ -57,8 +58,7 @@ def mends(room: Newsroom) -> None:
 async def test_a_card_replaced_while_nothing_is_answered_is_in_use_afterwards(
     newsroom: Newsroom, how: str, alert: tuple[str, str]
 ) -> None:
-    await newsroom.gives(500, "monthly")
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 500, "monthly")
     subscription_id = await subscription_id_of(newsroom)
     ((before,),) = await newsroom.rows("SELECT stripe_payment_method_id FROM subscriptions")
     page = await payment_methods.start_card_update(

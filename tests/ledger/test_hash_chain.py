@@ -13,6 +13,7 @@ from tests.support.database import copy_database
 from tests.support.database_owner import as_owner, tampering
 from tests.support.ledger import DERIVED_CHECKS, failed_checks, failed_checks_now, rehash_chain
 from tests.support.newsroom import open_newsroom
+from tests.support.past import has_given
 from tests.support.secret_values import secret_named
 
 pytestmark = pytest.mark.anyio
@@ -323,8 +324,7 @@ async def test_a_gift_removed_without_a_trace_is_missed_in_stripes_own_balance(
         async with open_newsroom(url) as room:
             for amount in (500, 2500):  # the second moves the importer's mark past the first
                 await room.advances_time(timedelta(hours=36))
-                await room.gives(amount)
-                await room.runs_until_idle()
+                await has_given(room, amount)
                 assert await room.failed_integrity_checks() == []
             with tampering(url) as owner:
                 owner.execute(REMOVE)

@@ -23,6 +23,7 @@ from tests.support.mail import (
     subscribe_monthly,
 )
 from tests.support.newsroom import BASE_URL, Newsroom
+from tests.support.past import has_given
 
 pytestmark = pytest.mark.anyio
 
@@ -39,8 +40,7 @@ async def test_a_donor_gets_a_link_and_a_code_that_open_the_door(newsroom: Newsr
 
 
 async def test_a_guest_who_gave_once_gets_a_link_too(newsroom: Newsroom) -> None:
-    await newsroom.gives(2500)
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 2500)
     await request_sign_in_link(newsroom, ADDRESS)
     assert [mail.to for mail in newsroom.mails()] == [[ADDRESS]]
 

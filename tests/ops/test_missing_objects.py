@@ -19,6 +19,7 @@ from payments.sandbox.sandbox import Sandbox
 from tests.support.donor import subscription_id_of
 from tests.support.jobs import hours_pass_for_jobs, jobs
 from tests.support.newsroom import Newsroom
+from tests.support.past import has_given
 from tests.support.stripe_keys import key_without
 
 pytestmark = pytest.mark.anyio
@@ -52,8 +53,7 @@ async def differences(room: Newsroom, *, repair: bool = False) -> tuple[list[str
 
 
 async def subscribes(room: Newsroom, email: str = "reader@example.org") -> str:
-    gift = await room.gives(500, "monthly", email=email)
-    await room.runs_until_idle()
+    gift = await has_given(room, 500, "monthly", email=email)
     return await subscription_id_of(room, gift)
 
 
@@ -122,8 +122,12 @@ async def test_one_that_is_found_after_its_donor_was_erased_is_cancelled(
             room.clock.advance(timedelta(days=430))
             await retention.purge_expired(room.ctx)
         else:
-            (donor,) = await room.rows("SELECT id FROM donors ORDER BY created_at LIMIT 1")
-            await data_requests.erase(room.ctx, str(donor[0]))
+            ((donor,),) = await room.rows(
+                "SELECT donor_id FROM contributions JOIN subscriptions ON contribution_id = id"
+                " WHERE stripe_subscription_id = :id",
+                id=id_,
+            )
+            await data_requests.erase(room.ctx, str(donor))
         assert id_ not in await states(room)
         objects[id_] = at_stripe
         assert await subscription_sync.sync(room.ctx, id_) is not None
@@ -209,8 +213,7 @@ async def enqueues(room: Newsroom, object_type: str, object_id: str) -> None:
 
 
 async def test_a_customer_that_stripe_does_not_know_leads_to_no_donor(newsroom: Newsroom) -> None:
-    gift = await newsroom.gives(500, "monthly")
-    await newsroom.runs_until_idle()
+    gift = await has_given(newsroom, 500, "monthly")
     await executes(
         newsroom,
         "INSERT INTO donor_customers SELECT 'cus_gone', donor_id FROM contributions WHERE id = :id",
@@ -228,8 +231,7 @@ async def test_a_customer_that_stripe_does_not_know_leads_to_no_donor(newsroom: 
 async def test_money_that_stripe_does_not_know_stays_in_the_books_and_is_called_out(
     newsroom: Newsroom,
 ) -> None:
-    await newsroom.gives(500)
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 500)
     await executes(
         newsroom,
         "INSERT INTO charges (stripe_charge_id, status, amount, currency, charged_at, synced_at)"
@@ -245,8 +247,7 @@ async def test_money_that_stripe_does_not_know_stays_in_the_books_and_is_called_
 
 
 async def test_what_stripe_lists_in_another_window_is_not_missing(newsroom: Newsroom) -> None:
-    await newsroom.gives(500)
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 500)
     await newsroom.advances_time(timedelta(days=8))
     await newsroom.runs_until_idle()
     await executes(

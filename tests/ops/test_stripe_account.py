@@ -23,6 +23,7 @@ from payments.safety import emergency_stop
 from tests.support import command_line
 from tests.support.donor import subscription_id_of
 from tests.support.newsroom import Newsroom
+from tests.support.past import has_given
 
 pytestmark = pytest.mark.anyio
 
@@ -161,8 +162,7 @@ async def test_a_database_is_given_to_another_account_only_on_purpose(newsroom: 
 
 
 async def test_an_emergency_stop_ends_nothing_of_another_account(newsroom: Newsroom) -> None:
-    await newsroom.gives(500, "monthly")
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 500, "monthly")
     await belongs_to(newsroom, OTHER_ACCOUNT)
     async with new_process(newsroom) as ctx:
         for act in (emergency_stop.preview, emergency_stop.execute):

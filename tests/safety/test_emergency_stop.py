@@ -22,6 +22,7 @@ from payments.sandbox.hosted_page_client import pay
 from tests.support import command_line, database_owner
 from tests.support.jobs import make_jobs_due
 from tests.support.newsroom import Newsroom
+from tests.support.past import has_given
 from tests.support.safety_policy import POLICY, RUSSIAN, policy_file
 from tests.support.stripe_dashboard import pay_once, with_card
 
@@ -171,8 +172,7 @@ async def test_a_pause_holds_what_has_begun_and_ends_what_has_not(newsroom: News
         await begins_at_stripe(room, trial_period_days="30"),
     )
     incomplete = await begins_at_stripe(room, payment_behavior="default_incomplete")
-    await room.gives(500, "monthly")
-    await room.runs_until_idle()
+    await has_given(room, 500, "monthly")
     (ours,) = set(statuses(room, "subscription")) - {active, trialing, incomplete}
     room.sandbox.dashboard_request("DELETE", f"/v1/subscriptions/{ours}")
     room.sandbox.take_deliveries()  # webhooks are dark: our row says it is live

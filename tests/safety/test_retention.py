@@ -10,6 +10,7 @@ from payments.ops import schedules
 from payments.risk.emergency_stops import StopGroup, StopMode
 from payments.safety import data_inventory, emergency_stop, retention
 from tests.support.newsroom import Newsroom, open_newsroom
+from tests.support.past import has_given
 from tests.support.safety_policy import POLICY, policy_file
 from tests.support.stripe_dashboard import subscribe, with_card
 
@@ -63,8 +64,7 @@ async def test_of_what_a_stop_ended_for_another_program_nothing_stays(newsroom: 
     room = newsroom
     customer, card = with_card(room, "buyer@example.org")
     subscribe(room, customer, card, 1500, product="letters", shop="letters")
-    await room.gives(500, "monthly")
-    await room.runs_until_idle()
+    await has_given(room, 500, "monthly")
     stop = (StopGroup.ALL, StopMode.CANCEL)
     await emergency_stop.execute(room.ctx, *stop)
     await room.runs_due_jobs()

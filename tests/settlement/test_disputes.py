@@ -6,6 +6,7 @@ import pytest
 
 from payments.settlement import disputes
 from tests.support.newsroom import Newsroom
+from tests.support.past import has_given
 
 pytestmark = pytest.mark.anyio
 
@@ -77,8 +78,7 @@ async def test_what_is_won_comes_back_and_what_is_lost_does_not(
 
 
 async def test_a_dispute_of_a_gift_belongs_to_that_gift(newsroom: Newsroom) -> None:
-    gift = await newsroom.gives(500, "monthly")
-    await newsroom.runs_until_idle()
+    gift = await has_given(newsroom, 500, "monthly")
     [[charge]] = await newsroom.rows("SELECT stripe_charge_id FROM charges")
     newsroom.sandbox.dispute(str(charge))
     await newsroom.runs_until_idle()
@@ -155,8 +155,7 @@ async def test_an_inquiry_may_become_a_dispute_or_end(newsroom: Newsroom) -> Non
 async def test_a_lost_dispute_of_a_subscription_that_is_still_charged_opens_an_alert_until_it_ends(
     newsroom: Newsroom,
 ) -> None:
-    await newsroom.gives(500, "monthly")
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 500, "monthly")
     [[charge]] = await newsroom.rows("SELECT stripe_charge_id FROM charges")
     dispute = newsroom.sandbox.dispute(str(charge))
     newsroom.sandbox.decide_dispute(dispute, won=False)

@@ -21,6 +21,7 @@ from tests.support.ledger import (
     refunds_at_stripe,
 )
 from tests.support.newsroom import Newsroom, open_newsroom
+from tests.support.past import has_given
 
 pytestmark = pytest.mark.anyio
 
@@ -154,8 +155,7 @@ async def test_a_charge_that_stripe_will_not_show_keeps_no_other_waiting(
 async def test_money_that_moves_during_the_checks_opens_no_alert(
     newsroom: Newsroom,
 ) -> None:
-    await newsroom.gives(500)
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 500)
     newsroom.sandbox.faults.add("GET", "^/v1/balance$", "hang_before")
     checking = asyncio.create_task(integrity.run_and_alert(newsroom.ctx))
     await newsroom.sandbox.faults.wait_until_hanging()  # all is imported, and then

@@ -23,6 +23,7 @@ from payments.staff.accounts import Role
 from tests.support.colleague import open_colleague_browser
 from tests.support.database_owner import as_owner
 from tests.support.newsroom import Newsroom
+from tests.support.past import has_given
 from tests.support.stripe_keys import key_without
 from webhooks import sweeps
 from webhooks.registry import SYNC_HANDLERS
@@ -45,8 +46,7 @@ def newest(room: Newsroom, kind: str) -> StripeRow:
 
 
 async def charge_of(room: Newsroom, amount: int) -> str:
-    await room.gives(amount)
-    await room.runs_until_idle()
+    await has_given(room, amount)
     ((charge,),) = await room.rows(
         "SELECT stripe_charge_id FROM charges WHERE amount = :a", a=amount
     )
@@ -159,8 +159,7 @@ async def test_a_word_that_is_new_at_stripe_is_stored_as_unknown_and_a_person_is
         row = await make_one(newsroom, kind)
     right = {name: row[name] for name in WORDS[kind]}
     row.update(WORDS[kind])
-    await newsroom.gives(2000)
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 2000)
     for _ in range(2):
         await SYNC_HANDLERS[kind](newsroom.ctx, row["id"])
     await newsroom.runs_due_jobs()
@@ -211,8 +210,7 @@ async def test_without_leave_to_read_one_kind_everything_else_goes_on(newsroom: 
 async def test_checks_of_the_books_are_made_while_nothing_can_be_imported(
     newsroom: Newsroom,
 ) -> None:
-    await newsroom.gives(500)
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 500)
     newsroom.sandbox.faults.add("GET", "/v1/balance", "status_500", 10_000)
     with pytest.raises(Exception, match="did not answer"):
         await integrity.run_and_alert(newsroom.ctx)
@@ -298,8 +296,7 @@ async def test_one_refund_that_cannot_be_made_stops_no_other(newsroom: Newsroom)
 async def test_a_subscription_at_half_a_cent_keeps_nobody_elses_money_waiting(
     newsroom: Newsroom,
 ) -> None:
-    await newsroom.gives(500, "monthly")
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 500, "monthly")
     ours = newest(newsroom, "subscription")
     price = {
         "currency": "usd",

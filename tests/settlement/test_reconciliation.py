@@ -22,6 +22,7 @@ from tests.support.database_owner import tampering
 from tests.support.donor import open_donor_browser
 from tests.support.ledger import failed_checks, loses_webhooks, rehash_chain
 from tests.support.newsroom import Newsroom, open_newsroom
+from tests.support.past import has_given
 from tests.support.secret_values import secret_named
 from tests.support.stripe_dashboard import subscribe, update, with_card
 from webhooks import endpoint
@@ -418,8 +419,7 @@ async def test_what_a_donor_is_shown_is_compared_and_mended_while_webhooks_are_d
 ) -> None:
     room = newsroom
     for address in ("more@example.org", "moves@example.org", "same@example.org"):
-        await room.gives(500, "monthly", email=address)
-    await room.runs_until_idle()
+        await has_given(room, 500, "monthly", email=address)
     await room.advances_time(timedelta(minutes=10))
     assert (await reconcile.run(room.ctx)).before == ()
     store = room.sandbox.account.store
@@ -479,8 +479,7 @@ async def test_a_movement_removed_without_a_trace_is_named_and_brought_back(
 ) -> None:
     for amount in (500, 2500):
         await newsroom.advances_time(timedelta(hours=36))
-        await newsroom.gives(amount)
-        await newsroom.runs_until_idle()
+        await has_given(newsroom, amount)
     url = newsroom.settings.database_url.get_secret_value()
     with tampering(url) as owner:
         gone = owner.execute("SELECT id FROM balance_transactions WHERE amount = 500").fetchone()
@@ -500,8 +499,7 @@ async def test_a_movement_removed_without_a_trace_is_named_and_brought_back(
 async def test_an_amount_that_was_changed_here_cannot_be_repaired_and_stays(
     newsroom: Newsroom,
 ) -> None:
-    await newsroom.gives(500)
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 500)
     await newsroom.advances_time(timedelta(hours=1))
     change = "UPDATE balance_transactions SET amount = amount + {0}, net = net + {0}"
     with tampering(newsroom.settings.database_url.get_secret_value()) as owner:

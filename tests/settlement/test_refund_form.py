@@ -9,6 +9,7 @@ from payments.staff.accounts import Role
 from tests.support.colleague import open_colleague_browser
 from tests.support.newsroom import Newsroom
 from tests.support.page import Page
+from tests.support.past import has_given
 
 pytestmark = pytest.mark.anyio
 
@@ -16,8 +17,7 @@ pytestmark = pytest.mark.anyio
 async def test_finance_refunds_a_part_of_a_gift_once_however_often_they_press(
     newsroom: Newsroom,
 ) -> None:
-    await newsroom.gives(2500)
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 2500)
     ((charge,),) = await newsroom.rows("SELECT stripe_charge_id FROM charges")
     page_of = f"/finance/refund/{charge}"
     async with open_colleague_browser(newsroom, "Ada", Role.FINANCE) as ada:
@@ -54,8 +54,7 @@ async def test_finance_refunds_a_part_of_a_gift_once_however_often_they_press(
 async def test_of_two_who_refund_the_same_contribution_at_once_one_gets_an_error(
     newsroom: Newsroom,
 ) -> None:
-    await newsroom.gives(2500)
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 2500)
     ((charge,),) = await newsroom.rows("SELECT stripe_charge_id FROM charges")
     page_of = f"/finance/refund/{charge}"
     async with (

@@ -10,6 +10,7 @@ from payments.settlement import refund_requests, refunds
 from payments.settlement.refund_requests import RefundNotPossible, RefundTooMuch
 from payments.settlement.refunds import Refund, RefundReason, RefundStatus
 from tests.support.newsroom import Newsroom
+from tests.support.past import has_given
 
 pytestmark = pytest.mark.anyio
 
@@ -212,8 +213,7 @@ async def test_a_refund_that_fails_days_later_is_money_of_ours_again(newsroom: N
 
 
 async def test_a_renewal_is_refunded_as_any_payment(newsroom: Newsroom) -> None:
-    gift = await newsroom.gives(500, "monthly")
-    await newsroom.runs_until_idle()
+    gift = await has_given(newsroom, 500, "monthly")
     await newsroom.advances_time(timedelta(days=32))
     await newsroom.runs_until_idle()
     first, renewal = await charges(newsroom)

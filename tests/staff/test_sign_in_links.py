@@ -21,6 +21,7 @@ from tests.support.colleague import (
 from tests.support.donor import SAME_ORIGIN_HEADERS
 from tests.support.newsroom import Newsroom, open_newsroom
 from tests.support.page import Page
+from tests.support.past import has_given
 
 pytestmark = pytest.mark.anyio
 
@@ -88,8 +89,7 @@ async def test_a_guessed_link_opens_nothing_and_learns_nothing(newsroom: Newsroo
 
 
 async def test_without_a_session_nobody_sees_the_books(newsroom: Newsroom) -> None:
-    await newsroom.gives(98765)
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 98765)
     link = await invitation_path(newsroom)
     token = link.rsplit("/", 1)[1]
     key = await signs_in(newsroom)

@@ -115,6 +115,20 @@ def copy_database(cluster: str, template: str = TEMPLATE_DATABASE) -> Iterator[s
         _drop(cluster, name)
 
 
+def cluster_of(url: str) -> str | None:
+    """Return the cluster of a database that is lent, or None if this one is not."""
+    name = str(make_url(url).database)
+    found = (cluster for cluster in _idle_databases if _url(cluster, name) == url)
+    return next(found, None) if name in _connections else None
+
+
+def connection_of(url: str) -> Connection:
+    """Return the owner's connection to a database that is lent, which stays as long as that."""
+    cluster = cluster_of(url)
+    assert cluster is not None
+    return _owner_connection(cluster, str(make_url(url).database))
+
+
 @asynccontextmanager
 async def lend_engine(url: str) -> AsyncIterator[AsyncEngine]:
     """Lend an engine without connections. It may know statements that earlier tests compiled."""

@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import httpx
@@ -14,6 +14,7 @@ from payments.giving.contributions import Contribution
 from payments.sandbox.hosted_page_client import pay
 from tests.support.newsroom import BASE_URL, Mail, Newsroom
 from tests.support.page import Page
+from tests.support.past import begin_with
 
 READER_EMAIL = "reader@example.org"
 OTHER_EMAIL = "other@example.org"
@@ -38,13 +39,17 @@ class Donor:
         iban: str = "",
     ) -> Contribution:
         """Give, pay with the address, and let Stripe's webhooks arrive."""
-        asked = await self.room.requests_contribution(amount, frequency, currency)
-        paid = await pay(
-            asked.json()["checkout_url"], email=self.address, name="A Reader", iban=iban
-        )
-        assert paid.redirect_url is not None
-        await self.room.runs_until_idle()
-        return await self.room.contribution(asked.json()["id"])
+
+        async def play(room: Newsroom) -> str:
+            asked = await room.requests_contribution(amount, frequency, currency)
+            page, address = asked.json()["checkout_url"], self.address
+            paid = await pay(page, email=address, name="A Reader", iban=iban)
+            assert paid.redirect_url is not None
+            await room.runs_until_idle()
+            return str(asked.json()["id"])
+
+        name = repr(("donor", amount, frequency, currency, iban, self.address))
+        return await self.room.contribution(await begin_with(self.room, name, play))
 
     async def opens(self, address: str, status: int = 200) -> Page:
         """Follow an address of ours."""
@@ -170,8 +175,13 @@ async def months_pass(room: Newsroom, count: int) -> None:
 
 async def payment_fails(donor: Donor) -> tuple[Contribution, str]:
     """Give monthly, and let the next charge fail. Returns the card update link of its mail too."""
-    contribution = await donor.gives(500)
-    ((method,),) = await donor.room.rows("SELECT stripe_payment_method_id FROM subscriptions")
-    donor.room.sandbox.fail_card(str(method), "insufficient_funds")
-    await months_pass(donor.room, 1)
-    return contribution, newest_link(donor.room, "/fix/")
+
+    async def play(room: Newsroom) -> str:
+        contribution = await replace(donor, room=room).gives(500)
+        ((method,),) = await room.rows("SELECT stripe_payment_method_id FROM subscriptions")
+        room.sandbox.fail_card(str(method), "insufficient_funds")
+        await months_pass(room, 1)
+        return contribution.id
+
+    id_ = await begin_with(donor.room, repr(("payment fails", donor.address)), play)
+    return await donor.room.contribution(id_), newest_link(donor.room, "/fix/")

@@ -5,7 +5,9 @@ import re
 from sqlalchemy import text
 
 from payments.giving.contributions import Contribution
+from tests.support.donor import months_pass
 from tests.support.newsroom import Newsroom
+from tests.support.past import begin_with
 
 GOOD_CARD, CARD_FAILS_LATER = "4242424242424242", "4000000000000341"
 ADDRESS = "reader@example.org"
@@ -27,12 +29,19 @@ async def subscribe_monthly(
     locale: str = "en",
     email: str = ADDRESS,
     name: str = "A Reader",
+    months: int = 0,
 ) -> Contribution:
-    """Give five dollars a month with a card that the next charge fails on."""
-    started = await room.requests_contribution(500, "monthly", locale=locale)
-    await room.pays(started.json()["checkout_url"], card, email=email, name=name)
-    await room.runs_until_idle()
-    return await room.contribution(started.json()["id"])
+    """Give five dollars a month with a card that the next charge fails on, so many months ago."""
+
+    async def play(room: Newsroom) -> str:
+        started = await room.requests_contribution(500, "monthly", locale=locale)
+        await room.pays(started.json()["checkout_url"], card, email=email, name=name)
+        await room.runs_until_idle()
+        await months_pass(room, months)
+        return str(started.json()["id"])
+
+    past = repr(("monthly", card, locale, email, name, months))
+    return await room.contribution(await begin_with(room, past, play))
 
 
 async def execute(room: Newsroom, statement: str) -> None:

@@ -132,6 +132,11 @@ class MailServer:
     def url(self) -> str:
         return f"smtp://127.0.0.1:{self.port}"
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it listens."""
+        return self._server is not None
+
     async def open(self) -> None:
         """Listen, at the same port as before."""
         loop = asyncio.get_running_loop()
@@ -207,6 +212,7 @@ class Newsroom:
     stripe_owner: StripeClient  # as the dashboard: its key may do everything, ours may not
     delivered: list[Delivery] = field(default_factory=list)
     donors_have_signed_in: bool = True  # each, once: their mailboxes are proved
+    has_own_settings: bool = True  # that differ from other tests'
 
     # readers
 
@@ -389,6 +395,7 @@ async def open_newsroom(database: str, **more: object) -> AsyncIterator[Newsroom
     async with open_services(sandbox, database, more) as (given, mail_server):
         settings = await _set_up_stripe_or_repeat(given, sandbox)
         async with serve_settings(settings, clock, sandbox, mail_server) as room:
+            room.has_own_settings = bool(more)
             await stripe_account.ensure_bound(room.ctx)
             yield room
 

@@ -22,6 +22,7 @@ from payments.web.donate import embed
 from tests.support.campaigns import apply_campaigns
 from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom
 from tests.support.page import Page
+from tests.support.past import has_given
 from tests.support.ports import reserve_port
 from tests.support.serving import serve_newsroom
 
@@ -175,8 +176,7 @@ def test_where_the_fee_is_not_known_nothing_is_offered() -> None:
 
 
 async def test_who_gave_once_is_asked_once_and_quietly(newsroom: Newsroom) -> None:
-    gift = await newsroom.gives(2500)
-    await newsroom.runs_until_idle()
+    gift = await has_given(newsroom, 2500)
     page = Page((await newsroom.web.get(f"/thanks/{gift.id}", follow_redirects=True)).text)
     link = page.links["Give $5.00 every month from now on"]
     fields = filled((await newsroom.web.get(link)).text)
@@ -184,8 +184,7 @@ async def test_who_gave_once_is_asked_once_and_quietly(newsroom: Newsroom) -> No
 
 
 async def test_who_gives_every_month_is_not_asked(newsroom: Newsroom) -> None:
-    gift = await newsroom.gives(500, "monthly")
-    await newsroom.runs_until_idle()
+    gift = await has_given(newsroom, 500, "monthly")
     assert "every month from now on" not in await newsroom.thanks(gift.id)
     await newsroom.advances_time(timedelta(hours=1))
 

@@ -19,6 +19,7 @@ from tests.support.donor import open_donor_browser
 from tests.support.http import browser, safe
 from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom
 from tests.support.page import Page
+from tests.support.past import has_given
 from tests.support.secret_values import secret_named
 
 pytestmark = pytest.mark.anyio
@@ -149,8 +150,7 @@ async def walks(room: Newsroom, web: httpx.AsyncClient, begin: str) -> set[str]:
 
 
 async def test_no_label_of_the_metrics_counts_a_person(newsroom: Newsroom) -> None:
-    gift = await newsroom.gives(98765, "monthly")
-    await newsroom.runs_until_idle()
+    gift = await has_given(newsroom, 98765, "monthly")
     answer = await newsroom.web.get("/metrics", headers={"authorization": f"Bearer {TOKEN}"})
     families = list(text_string_to_metric_families(answer.text))
     ours = [one for one in families if one.name.startswith("payments_")]

@@ -24,6 +24,7 @@ from tests.support.database import copy_database
 from tests.support.http import browser, safe
 from tests.support.newsroom import BASE_URL, Newsroom, open_newsroom
 from tests.support.page import Page
+from tests.support.past import has_given
 from tests.support.secret_values import secret_named
 
 pytestmark = pytest.mark.anyio
@@ -540,8 +541,7 @@ async def readiness(room: Newsroom, database: str) -> tuple[int, object]:
 
 
 async def test_metrics_count_and_name_nobody(newsroom: Newsroom) -> None:
-    gift = await newsroom.gives(2800)
-    await newsroom.runs_until_idle()
+    gift = await has_given(newsroom, 2800)
     await newsroom.web.post("/webhooks/stripe", content=b"{}")
     await newsroom.web.get(f"/thanks/{gift.id}?poll=a-secret")
     await newsroom.gives(500)

@@ -15,6 +15,7 @@ from tests.support.colleague import open_colleague_browser
 from tests.support.donor import account_page, open_donor_browser
 from tests.support.newsroom import Newsroom, open_newsroom
 from tests.support.page import Page
+from tests.support.past import has_given
 from tests.support.volume import copies, link_to
 
 pytestmark = pytest.mark.anyio
@@ -48,8 +49,7 @@ async def test_a_donor_of_thousands_of_payments_sees_all_and_their_years_add_up(
     room: Newsroom, some: int
 ) -> None:
     payments = 10 * some
-    gift = await room.gives(500, "monthly")
-    await room.runs_until_idle()
+    gift = await has_given(room, 500, "monthly")
     await copies(
         room,
         "contributions",
@@ -111,8 +111,7 @@ async def test_a_donor_of_thousands_of_payments_sees_all_and_their_years_add_up(
 
 @MANY
 async def test_colleagues_see_hundreds_of_everything(room: Newsroom, some: int) -> None:
-    gift = await room.gives(500, "monthly")
-    await room.runs_until_idle()
+    gift = await has_given(room, 500, "monthly")
     ((charge,),) = await room.rows("SELECT stripe_charge_id FROM charges")
     for _ in range(7):
         await room.advances_time(timedelta(days=1))

@@ -12,6 +12,7 @@ from payments.ops.schedules import SCHEDULES
 from payments.sandbox.webhook_deliveries import Delivery
 from tests.support.donor import subscription_id_of
 from tests.support.newsroom import BASE_URL, Newsroom
+from tests.support.past import has_given
 from webhooks import arrival, sweeps
 
 pytestmark = pytest.mark.anyio
@@ -32,8 +33,7 @@ def signed_wrongly(room: Newsroom, delivery: Delivery, how: str) -> Delivery:
 async def test_an_hour_without_a_webhook_that_is_accepted_calls_a_person_once(
     newsroom: Newsroom, how: str
 ) -> None:
-    await newsroom.gives(500)
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 500)
     gift = await newsroom.gives(700)
     opened = []
     for _ in range(8):  # in a quarter of an hour each
@@ -76,8 +76,7 @@ async def test_whoever_posts_forged_webhooks_calls_nobody(newsroom: Newsroom) ->
 async def test_an_endpoint_that_gets_nothing_of_ours_calls_a_person_too(
     newsroom: Newsroom, how: str
 ) -> None:
-    await newsroom.gives(500)
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 500)
     if how == "deleted":  # Stripe sends nothing, and has nothing that it could not deliver
         (endpoint,) = newsroom.sandbox.account.store.of_kind("webhook_endpoint")
         newsroom.sandbox.dashboard_request("DELETE", f"/v1/webhook_endpoints/{endpoint['id']}", {})
@@ -127,8 +126,7 @@ async def test_an_event_that_another_endpoint_did_not_take_is_not_fetched_again(
 async def test_a_card_given_on_stripes_page_is_found_without_its_webhook(
     newsroom: Newsroom,
 ) -> None:
-    await newsroom.gives(500, "monthly")
-    await newsroom.runs_until_idle()
+    await has_given(newsroom, 500, "monthly")
     asked = len(newsroom.sandbox.requests)
     await sweeps.sync_new(newsroom.ctx)
     assert "/v1/setup_intents" not in {r.path for r in list(newsroom.sandbox.requests)[asked:]}
