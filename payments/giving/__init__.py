@@ -26,6 +26,7 @@ interval_columns          the columns of an interval
 invoices                  what Stripe charges for one period of a subscription
 missing_subscriptions     subscriptions that Stripe does not know any more
 notices_due               mails due by the calendar: an expiring card, a rare charge
+offered_methods      how a reader can pay on Stripe's page
 outbox_sender             each mail composed, addressed, handed to SMTP
 payment_intent_links      which contribution a payment belongs to
 payment_mail              mails about payments, as they are when they leave

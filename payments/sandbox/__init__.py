@@ -53,6 +53,7 @@ currencies                  exponents, smallest charges, rates, fees
 customers                   who pays
 customer_balance            their credit, which lowers the next invoices
 payment_methods             cards and bank accounts, and who may use which
+payment_method_configurations  which methods the owner has switched on
 payment_method_creation     making one through the API
 payment_method_params       what requests say of one
 cards                       the test cards: what each number does

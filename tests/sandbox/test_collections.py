@@ -17,10 +17,9 @@ pytestmark = pytest.mark.anyio
 NOT_SERVED = (
     "/v1/apple_pay/", "/v1/apps/", "/v1/billing/credit", "/v1/billing/feedback", "/v1/climate/",
     "/v1/exchange_rates", "/v1/financial_connections/", "/v1/forwarding/", "/v1/issuing/p",
-    "/v1/issuing/tokens", "/v1/payment_attempt_records",
-    "/v1/payment_method_configurations", "/v1/payment_records", "/v1/product_catalog/",
-    "/v1/radar/value_list", "/v1/reporting/report_types", "/v1/tax/", "/v1/terminal/",
-    "/v1/three_d_secure/", "/v1/treasury/",
+    "/v1/issuing/tokens", "/v1/payment_attempt_records", "/v1/payment_records",
+    "/v1/product_catalog/", "/v1/radar/value_list", "/v1/reporting/report_types", "/v1/tax/",
+    "/v1/terminal/", "/v1/three_d_secure/", "/v1/treasury/",
 )  # fmt: skip
 
 
@@ -159,3 +158,16 @@ async def test_what_never_changes_is_there(shop: Shop) -> None:
     assert first.id not in {each.id for each in after}
     with pytest.raises(stripe.InvalidRequestError, match="No such country_spec"):
         await shop.client.v1.country_specs.retrieve_async("XX")
+
+
+async def test_the_methods_of_payment_are_those_that_the_owner_has_switched_on(shop: Shop) -> None:
+    configurations = shop.client.v1.payment_method_configurations
+    shop.sandbox.account.state["payment_methods"] = {"link": True, "apple_pay": False}
+    (found,) = (await configurations.list_async({"limit": 1})).data
+    assert (found.is_default, found.active) == (True, True)
+    for method, value in ((found.card, "on"), (found.link, "on"), (found.apple_pay, "off")):
+        assert method is not None
+        assert (method.available, method.display_preference.value) == (value == "on", value)
+    assert (await configurations.retrieve_async(found.id)).id == found.id
+    with pytest.raises(stripe.InvalidRequestError, match="No such payment_method_configuration"):
+        await configurations.retrieve_async("pmc_none")

@@ -306,3 +306,25 @@ def test_the_wordpress_plugin_prints_the_snippet(campaign: str, script: str) -> 
     sent = page.form("https://support.example.org/donate", "get").submission()
     assert sent["article"] == "a-story"
     assert sent.get("campaign", "") == ("spring" if campaign == "spring" else "")
+
+
+async def test_a_reader_reads_how_one_can_pay_as_the_account_has_it(newsroom: Newsroom) -> None:
+    await apply_campaigns(newsroom, SPRING.format(ends_on="2999-01-01"))
+
+    async def named(currency: str) -> list[str]:
+        facts = await widget_facts_of(newsroom, "spring.en.js")
+        return [method[-1] for method in facts["currencies"][currency]["methods"]]
+
+    cards = ["Visa", "Mastercard", "American Express"]
+    assert await named("usd") == [*cards, "Apple Pay", "Google Pay"]
+    asked = len(newsroom.sandbox.requests)
+    switched = {"sepa_debit": True, "google_pay": False, "klarna": True}
+    newsroom.sandbox.account.state["payment_methods"] = switched
+    assert await named("eur") == [*cards, "Apple Pay", "Google Pay"]  # as a quarter hour ago
+    assert len(newsroom.sandbox.requests) == asked
+    await newsroom.advances_time(timedelta(minutes=16))
+    assert await named("eur") == [*cards, "Apple Pay", "SEPA"]
+    assert await named("usd") == [*cards, "Apple Pay"]
+    newsroom.sandbox.account.state["payment_methods"] = {"card": False, "apple_pay": False}
+    await newsroom.advances_time(timedelta(minutes=16))
+    assert await named("usd") == ["Google Pay"]

@@ -6,21 +6,25 @@ It names every currency that the campaign takes, so that a reader can choose, an
 the choice. Without the database it says what is said without a campaign, for half a minute.
 """
 
+import functools
 import json
 import re
 from typing import Any
+
+import msgspec
 
 from payments.core import amount_input, i18n, message_markup, money
 from payments.core.campaign_schema import DEFAULT_OPTIONS, FormOptions, text_for
 from payments.core.identifiers import SLUG_REGEX
 from payments.core.settings import Settings
-from payments.giving import campaigns
+from payments.giving import campaigns, offered_methods
 from payments.giving.campaigns import Campaign
 from payments.infra.context import Context
 from payments.risk import donor_notice
 from payments.web import widget_files
 from payments.web.donate import widget_facts
 
+DEVICES = {"apple_pay": "apple", "google_pay": "other"}  # that may have a wallet
 CACHE_CONTROL = "public, max-age=300"
 WITHOUT_DATABASE_CACHE_CONTROL = "public, max-age=30"
 _FILE_NAME = re.compile(
@@ -60,9 +64,34 @@ async def script(ctx: Context, campaign_id: str, locale: str) -> tuple[bytes, st
     except campaigns.DATABASE_UNAVAILABLE_ERRORS:
         cache_control = WITHOUT_DATABASE_CACHE_CONTROL
     facts = _facts(ctx.settings, campaign_id, shown, locale)
+    taken = await offered_methods.brands(ctx)
+    for code, of_currency in facts["currencies"].items():
+        of_currency["methods"] = [_mark(brand) for brand in taken.get(code, taken[""])]
     file = f"{ctx.settings.base_url}/embed/{widget_files.built().current}.js"
     text = _LOAD.format(facts=_javascript(facts), file=_javascript(file))
     return text.encode(), cache_control
+
+
+@functools.cache
+def _marks() -> dict[str, dict[str, str]]:
+    """Return the marks of brands: name, colour, and path in a square of 24 (simple-icons, CC0)."""
+    marks: dict[str, dict[str, str]] = msgspec.json.decode(
+        (widget_files.FOLDER / "marks.json").read_bytes()
+    )
+    return marks
+
+
+def _mark(brand: str) -> list[Any]:
+    """Return a brand as the widget's script builds it. A wallet says which device has it."""
+    mark = _marks()[brand]
+    attributes = {"class": "mark"}
+    if device := DEVICES.get(brand):
+        attributes["data-device"] = device
+    path = ["path", {"d": mark["path"], "fill": mark["color"]}]
+    drawing = (
+        [["svg", {"viewBox": "0 0 24 24", "aria-hidden": "true"}, path]] if mark["path"] else []
+    )
+    return ["span", attributes, *drawing, mark["name"]]
 
 
 def _javascript(value: object) -> str:
