@@ -9,7 +9,15 @@ from playwright.async_api import BrowserContext, Page, Route
 from payments.web import widget_files
 from payments.web.donate import embed
 from tests.support.article import article_html, button_text, open_article
-from tests.support.browser import NARROW, Site, axe_violations, in_each_light, overflow, screenshot
+from tests.support.browser import (
+    NARROW,
+    WIDE,
+    Site,
+    axe_violations,
+    in_each_light,
+    overflow,
+    screenshot,
+)
 from tests.support.campaigns import FIRST_USERS_MESSAGE, apply_campaigns
 
 pytestmark = pytest.mark.anyio
@@ -319,6 +327,10 @@ async def test_a_change_of_a_campaign_shows_in_articles_and_a_reader_chooses_the
                 assert await overflow(page) <= 0
                 assert await axe_violations(page) == []
                 await screenshot(page, f"widget-first-user-320-{light}")
+            assert await widget.locator("[part=methods] .mark").first.inner_text() == "Visa"
+            assert await widget.get_by_text("Apple Pay").count() == 0  # this browser has none
+            await page.set_viewport_size(WIDE)
+            await screenshot(page, "widget-first-user-wide")
             await widget.locator("[name=often][value=once]").check()
             await widget.get_by_label("Currency").select_option("jpy")
             assert await widget.locator("[name=often]:checked").input_value() == "once"
