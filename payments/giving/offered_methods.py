@@ -52,8 +52,11 @@ async def brands(ctx: Context) -> dict[str, list[str]]:
 async def _switched_on(ctx: Context) -> frozenset[str]:
     """Return the methods that are available and on in the account's own configuration."""
     with stripe_client.translate_errors():
-        page = await ctx.stripe.v1.payment_method_configurations.list_async({"limit": 100})
-    default = next((one for one in page.data if one.is_default and one.active), None)
+        page = await ctx.stripe.v1.payment_method_configurations.list_async(
+            {"limit": stripe_client.MAX_PAGE_SIZE}
+        )
+        configurations = [one async for one in page.auto_paging_iter()]
+    default = next((one for one in configurations if one.is_default and one.active), None)
     if default is None:
         return frozenset()
     return frozenset(

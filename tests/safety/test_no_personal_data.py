@@ -377,7 +377,8 @@ async def is_misunderstood(room: Newsroom, person: Person) -> None:
             for field in ("currency", "frequency", "campaign", "other_once", "locale", word):
                 page = await reader.opens("/donate")
                 sent = {**page.form("/donate").submission(), "amount_once": "other", field: word}
-                assert (await reader.web.post("/donate", data=sent)).status_code in (303, 422)
+                answer = await reader.web.post("/donate", data=sent)
+                assert answer.status_code in (200, 303, 422)  # 200: the form in another currency
             for address in (*FORMS, *(f"{place}/{word}" for place in PLACES)):
                 fields = {"address": f"{word}@", "when": word, "on": word, "zone": word}
                 for answer in (
