@@ -69,7 +69,7 @@ async def test_a_form_that_is_shown_again_keeps_its_variant(newsroom: Newsroom) 
         assert again.problems == []
         assert "A new word." in again.text
         assert again.form("/donate").submission()["variant"] == fields["variant"]
-        message = "USD" if changes else "Choose an amount. Nothing was charged."
+        message = "$2.00" if changes else "Choose an amount. Nothing was charged."
         assert message in again.alerts[0]
     assert await newsroom.rows("SELECT sum(impressions) FROM campaign_impressions") == impressions
 
