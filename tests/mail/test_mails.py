@@ -271,10 +271,10 @@ async def test_an_address_cannot_write_a_header(newsroom: Newsroom) -> None:
     addresses = (
         "victim@example.org\r\nBcc: everyone@example.org",
         "victim@example.org>\r\nRCPT TO:<everyone@example.org",
+        "victim\x00@example.org",
         "no address at all",
         "@example.org",
         "reader@exa mple.org",
-        "victim\x00@example.org",  # what cannot be seen is no part of it: an address after all
     )
     for number, address in enumerate(addresses):
         gift = await subscribe_monthly(newsroom, email=f"reader{number}@example.org")
@@ -283,10 +283,9 @@ async def test_an_address_cannot_write_a_header(newsroom: Newsroom) -> None:
         )
         newsroom.sandbox.account.store.objects[str(subscription.customer)]["email"] = address
     await months_pass(newsroom, 1)
-    for mail in newsroom.mails():
-        assert (mail.to, b"\x00" in mail.raw) == (["victim@example.org"], False)
+    assert newsroom.mails() == []
     of_each = await newsroom.rows("SELECT kind, status FROM outbox_mails")
-    assert of_each.count(("payment_failed", "undeliverable")) >= len(addresses) - 1
+    assert of_each == [("payment_failed", "undeliverable")] * len(addresses)
 
 
 async def test_a_name_is_in_no_mail_whatever_it_tries(newsroom: Newsroom) -> None:
