@@ -277,9 +277,9 @@ def _monthly_suggestion(contribution: Contribution) -> dict[str, str]:
     given = contribution.money
     affordable = (one for one in suggested if given is not None and one <= given)
     amount = max(affordable, default=suggested[0])
-    url = checkout_session.prefilled_form_url(
-        Frequency.MONTHLY, amount, contribution_id=contribution.id
-    )
+    # What is suggested, and nothing of the gift: `again` would fill in the gift itself.
+    url = checkout_session.prefilled_form_url(Frequency.MONTHLY, amount)
+    url += f"&campaign={contribution.campaign}" if contribution.campaign else ""
     return {
         "amount": request_locale.format_amount(amount),
         "url": request_locale.localised_url(url),
