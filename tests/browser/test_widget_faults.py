@@ -11,7 +11,6 @@ from payments.web.donate import embed
 from tests.support.article import article_html, button_text, open_article
 from tests.support.browser import (
     NARROW,
-    WIDE,
     Site,
     axe_violations,
     in_each_light,
@@ -329,7 +328,7 @@ async def test_a_change_of_a_campaign_shows_in_articles_and_a_reader_chooses_the
                 await screenshot(page, f"widget-first-user-320-{light}")
             assert await widget.locator("[part=methods] .mark").first.inner_text() == "Visa"
             assert await widget.get_by_text("Apple Pay").count() == 0  # this browser has none
-            await page.set_viewport_size(WIDE)
+            await page.set_viewport_size({"width": 1200, "height": 800})
             await screenshot(page, "widget-first-user-wide")
             await widget.locator("[name=often][value=once]").check()
             await widget.get_by_label("Currency").select_option("jpy")
