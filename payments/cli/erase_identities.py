@@ -61,7 +61,10 @@ def erase_identities(
             "The books are whole: `payments verify-ledger`."
         )
     if not report.vacuumed:
-        echo_stderr("The tables were not written anew: run VACUUM FULL as their owner.")
+        echo_stderr(
+            "Not all tables were written anew: run VACUUM FULL as their owner, once no backup and "
+            "no console reads them."
+        )
     echo_stderr(
         "Now: new PAYMENTS_SECRET_KEYS (`payments keys new`); destroy old backups and archived "
         "write-ahead logs. What the worklist named and was left at Stripe, Stripe still holds."

@@ -12,6 +12,7 @@ from typing import Annotated
 
 from psycopg import AsyncConnection
 from psycopg import Error as DriverError
+from psycopg.errors import LockNotAvailable
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     event,
     func,
     select,
+    text,
 )
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import InterfaceError, InvalidatePoolError, OperationalError
@@ -41,6 +43,7 @@ from payments.infra.idle_connections import IdleConnections
 APP_ROLE = "payments_app"
 STATEMENT_TIMEOUT = "60s"
 IDLE_IN_TRANSACTION_TIMEOUT = "60s"
+BRIEF_LOCK_TIMEOUT = "200ms"  # longer than any request holds a table
 POOL_TIMEOUT_SECONDS = 10  # for a free connection
 # Connections that fail, no resources left (connections, disk, memory), and being shut down.
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -168,6 +171,24 @@ async def advisory_lock(session: AsyncSession, key: int | str | bytes) -> None:
         key = int.from_bytes(key[:8], signed=True)
     number = key if isinstance(key, int) else func.hashtextextended(key, 0)
     await session.execute(select(func.pg_advisory_xact_lock(number)))
+
+
+async def lock_if_free(session: AsyncSession, table: str) -> bool:
+    """Lock a table against everybody until the transaction ends. Returns whether it was free.
+
+    Whoever comes later waits behind it, so it waits only for what is short itself: a dump reads
+    its tables for hours.
+    """
+    try:
+        async with session.begin_nested():
+            await session.execute(text(f"SET LOCAL lock_timeout = '{BRIEF_LOCK_TIMEOUT}'"))
+            await session.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
+            await session.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
+    except OperationalError as error:
+        if not isinstance(error.orig, LockNotAvailable):
+            raise
+        return False
+    return True
 
 
 async def driver_connection(session: AsyncSession) -> AsyncConnection:

@@ -173,7 +173,10 @@ async def _stored_keys(
 
 
 async def purge_full(session: AsyncSession, now: datetime) -> None:
-    """Delete buckets that are full, and those of another day with its salt."""
+    """Delete buckets that are full, and those of another day with its salt.
+
+    A table of salts that is in use, by a dump for one, keeps them until the next time.
+    """
     await _destroy_old_salts(session, now.date())  # first: whoever uses a bucket has read the salt
     await session.execute(
         delete(Bucket).where((Bucket.full_at <= now) | (Bucket.salt_date < now.date()))
@@ -185,8 +188,18 @@ async def _destroy_old_salts(session: AsyncSession, today: date) -> None:
     is_over = select(DailySalt.day).where(DailySalt.day < today).limit(1)
     if await session.scalar(is_over) is None:
         return
-    await session.execute(text("LOCK TABLE daily_salts IN ACCESS EXCLUSIVE MODE"))
+    if not await db.lock_if_free(session, DailySalt.__tablename__):
+        return
     current = await session.scalar(select(DailySalt.salt).where(DailySalt.day == today))
     await session.execute(text("TRUNCATE daily_salts"))
     if current is not None:
         await session.execute(insert(DailySalt).values(day=today, salt=current))
+
+
+async def forget_everything(session: AsyncSession) -> None:
+    """Delete every bucket and salt. Where the salts are being read, by a dump for one, their bytes
+    stay in the table's file until that is written anew.
+    """
+    await session.execute(delete(Bucket))
+    is_free = await db.lock_if_free(session, DailySalt.__tablename__)
+    await session.execute(text("TRUNCATE daily_salts" if is_free else "DELETE FROM daily_salts"))
