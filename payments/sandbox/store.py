@@ -118,6 +118,15 @@ class Store:
         return {name: getattr(self, name) for name in names}
 
     def restore(self, saved: JsonObject) -> None:
-        """Replace everything stored with what `dump` returned."""
+        """Replace everything stored with what `dump` returned. Whoever has one of the collections
+        at hand sees the new content.
+        """
         for name, value in saved.items():
-            setattr(self, name, value)
+            collection = getattr(self, name)
+            if isinstance(collection, dict):
+                collection.clear()
+                collection.update(value)
+            elif isinstance(collection, list):
+                collection[:] = value
+            else:
+                setattr(self, name, value)

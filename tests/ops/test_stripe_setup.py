@@ -22,10 +22,10 @@ async def sandbox() -> Sandbox:
 
 
 @pytest.fixture
-async def ctx(sandbox: Sandbox) -> AsyncIterator[Context]:
-    """No database: setting up needs none."""
+async def ctx(database: str, sandbox: Sandbox) -> AsyncIterator[Context]:
+    """A database of no account yet: setting up asks it whose the key may be."""
     async with listen(sandbox) as stripe_url:
-        settings = settings_for("postgresql+psycopg://nobody@127.0.0.1:9/none", stripe_url)
+        settings = settings_for(database, stripe_url)
         async with open_context(settings) as made:
             yield made
     assert sandbox.problems == []

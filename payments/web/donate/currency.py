@@ -13,8 +13,8 @@ FIELD = "new_currency"
 
 def is_changed(typed: Mapping[str, str]) -> bool:
     """Whether a form was sent with another currency chosen than its amounts are in."""
-    chosen = typed.get(FIELD, "")
-    return chosen in money.GIFT_LIMITS and chosen != typed.get("currency")
+    chosen, current = typed.get(FIELD, ""), typed.get("currency", "")
+    return {chosen, current} <= money.GIFT_LIMITS.keys() and chosen != current
 
 
 def in_new_currency(typed: Mapping[str, str]) -> dict[str, str]:
