@@ -152,7 +152,7 @@ async def display(
                 )
             variant_key = secrets.choice(campaign.variant_keys() or [""])
             if variant_key:
-                await _count_impression(session, campaign_id, variant_key, day=_today(ctx))
+                await _count_impression(session, campaign.id, variant_key, day=_today(ctx))
     except DATABASE_UNAVAILABLE_ERRORS:
         return None
     return _render(campaign, variant_key)
@@ -161,6 +161,7 @@ async def display(
 async def redisplay(ctx: Context, campaign_id: str, variant_key: str) -> RenderedCampaign | None:
     """Show the same variant again without counting it: a page shown again stays as it was.
 
+    A campaign that follows meanwhile is shown without a variant: the key is of the one that ended.
     None if no such campaign is running, or the database is away.
     """
     if not campaign_id:
@@ -172,7 +173,8 @@ async def redisplay(ctx: Context, campaign_id: str, variant_key: str) -> Rendere
         return None
     if campaign is None:
         return None
-    return _render(campaign, variant_key if _has_variant_key(campaign, variant_key) else "")
+    is_its_own = campaign.id == campaign_id and _has_variant_key(campaign, variant_key)
+    return _render(campaign, variant_key if is_its_own else "")
 
 
 async def shown_now(ctx: Context, campaign_id: str) -> Campaign | None:

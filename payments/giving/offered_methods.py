@@ -1,11 +1,13 @@
 """How a reader can pay on Stripe's page: what the account's owner has switched on there.
 
 Named is only what Checkout offers for once and for renewals alike, in a currency that the method
-takes; the others may be there too. Stripe is asked once in a quarter of an hour by each process.
-Where it does not answer, or the key may not read it, nothing is named.
+takes; the others may be there too. Stripe is asked once in a quarter of an hour by each process, by
+one request at a time. Where it does not answer, or refuses to, the last answer stands; without one
+nothing is named.
 """
 
 import asyncio
+from contextlib import suppress
 from datetime import datetime, timedelta
 from weakref import WeakKeyDictionary
 
@@ -40,12 +42,11 @@ async def brands(ctx: Context) -> dict[str, list[str]]:
     now = ctx.now()
     known = _read.get(ctx.stripe)
     if known is None or not known[0] - LIFETIME <= now < known[0]:
-        try:
+        # One request asks, and the others have the last answer meanwhile.
+        known = _read[ctx.stripe] = (now + RETRY_AFTER, frozenset() if known is None else known[1])
+        with suppress(PaymentsError, stripe.InvalidRequestError, TimeoutError):
             switched_on = await asyncio.wait_for(_switched_on(ctx), PATIENCE_SECONDS)
-            known = (now + LIFETIME, switched_on)
-        except (PaymentsError, TimeoutError):
-            known = (now + RETRY_AFTER, frozenset() if known is None else known[1])
-        _read[ctx.stripe] = known
+            known = _read[ctx.stripe] = (now + LIFETIME, switched_on)
     return _by_currency(known[1])
 
 

@@ -73,6 +73,23 @@ async def test_a_form_that_is_shown_again_keeps_its_variant(newsroom: Newsroom) 
         assert message in again.alerts[0]
     assert await newsroom.rows("SELECT sum(impressions) FROM campaign_impressions") == impressions
 
+    # The campaign ends, and one with variants of the same names follows.
+    today = newsroom.ctx.now().date()
+    follower = TESTED.replace('id = "tested"', 'id = "autumn"').replace("A new word.", "Autumn.")
+    ending = f'id = "tested"\nends_on = {today}\nfollowed_by = "autumn"'
+    await apply_campaigns(newsroom, TESTED.replace('id = "tested"', ending) + follower)
+    await newsroom.advances_time(timedelta(days=2))
+    shown = (await open_page(newsroom, "/donate?campaign=tested")).form("/donate").submission()
+    counted = "SELECT sum(impressions) FROM campaign_impressions WHERE campaign = "
+    assert shown["campaign"] == "autumn"
+    assert await newsroom.rows(counted + "'tested'") == impressions
+    assert await newsroom.rows(counted + "'autumn'") == [(1,)]
+    # A key is of the campaign that drew it, under which the gift is counted as the showing was.
+    again = Page((await newsroom.web.post("/donate", data=fields)).text)
+    assert "As always." in again.text
+    kept = again.form("/donate").submission()
+    assert (kept["campaign"], kept["variant"]) == ("tested", fields["variant"])
+
 
 @pytest.mark.parametrize("forged", ["b-2", "c-1", "b", "<b>", "a-1' OR 1=1", "x" * 500, "\x00"])
 async def test_a_forged_variant_is_not_stored_and_the_contribution_is_accepted(

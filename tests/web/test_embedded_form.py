@@ -328,3 +328,23 @@ async def test_a_reader_reads_how_one_can_pay_as_the_account_has_it(newsroom: Ne
     newsroom.sandbox.account.state["payment_methods"] = {"card": False, "apple_pay": False}
     await newsroom.advances_time(timedelta(minutes=16))
     assert await named("usd") == ["Google Pay"]
+
+    # One asks at a time, and others read the last answer meanwhile; also where Stripe refuses.
+    newsroom.sandbox.account.state["payment_methods"] = {"card": False}
+    await newsroom.advances_time(timedelta(minutes=16))
+    asked = len(newsroom.sandbox.requests)
+    newsroom.sandbox.faults.add("GET", "payment_method_configurations", "hang_before")
+    first = asyncio.create_task(named("usd"))
+    await newsroom.sandbox.faults.wait_until_hanging()
+    async with asyncio.timeout(2):  # the first waits for three seconds
+        assert await asyncio.gather(*(named("usd") for _ in range(5))) == [["Google Pay"]] * 5
+    assert not first.done()
+    newsroom.sandbox.faults.clear()
+    assert await first == await named("usd") == ["Apple Pay", "Google Pay"]
+    assert len(newsroom.sandbox.requests) == asked + 1
+    await newsroom.advances_time(timedelta(minutes=16))
+    newsroom.sandbox.faults.add("GET", "payment_method_configurations", "refused", 99)
+    assert {tuple(await named("usd")) for _ in range(3)} == {("Apple Pay", "Google Pay")}
+    asked = len(newsroom.sandbox.requests)
+    assert await named("usd") == ["Apple Pay", "Google Pay"]
+    assert len(newsroom.sandbox.requests) == asked, "not before a minute has passed"
