@@ -6,7 +6,7 @@ only the browser has, in a table that is in no backup. The database alone opens 
 
 import secrets
 import zlib
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import String, delete, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from payments.infra import db
@@ -52,7 +53,6 @@ async def store(ctx: Context, page: Page, *, secret: str) -> str | None:
     plain = zlib.compress(msgspec.msgpack.encode(page))
     sealed = _cipher(secret, page_id).encrypt(NONCE, plain, None)
     async with ctx.sessions.begin() as session:
-        await session.execute(delete(SealedPage).where(SealedPage.expires_at <= ctx.now()))
         stored = select(SealedPage.id).limit(MAX_PAGES).subquery()
         if (await session.scalar(select(func.count()).select_from(stored)) or 0) >= MAX_PAGES:
             return None
@@ -73,6 +73,11 @@ async def find(ctx: Context, page_id: str, *, browser_secrets: tuple[str, ...]) 
             continue
         return msgspec.msgpack.decode(zlib.decompress(plain), type=Page)
     return None
+
+
+async def purge(session: AsyncSession, now: datetime) -> None:
+    """Delete the pages whose time is over."""
+    await session.execute(delete(SealedPage).where(SealedPage.expires_at <= now))
 
 
 def _cipher(secret: str, page_id: str) -> AESGCMSIV:

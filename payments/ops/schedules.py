@@ -29,6 +29,7 @@ from payments.infra import (
     job_queue,
     retries,
     schedule_failures,
+    shown_pages,
     stripe_health,
 )
 from payments.infra.alerts import AlertKind
@@ -191,6 +192,7 @@ async def purge_requests(ctx: Context) -> None:
         _in_transaction(ctx, sign_in.purge_expired),
         _in_transaction(ctx, outbox.purge_sign_ins),
         _in_transaction(ctx, rate_limit.purge_expired),
+        _in_transaction(ctx, shown_pages.purge),
     )
 
 

@@ -68,6 +68,7 @@ ERASE_EVERYONE_SQL = (
     "DELETE FROM confirmation_mails",
     "DELETE FROM suppressed_addresses",
     "DELETE FROM outbox_mails",
+    "DELETE FROM shown_pages",
     "DELETE FROM quarantines WHERE processed_at IS NOT NULL",
 )
 # What was decided or stopped of subscriptions that have ended or are not stored here.
@@ -91,7 +92,7 @@ TABLES_TO_VACUUM = (
     "donors", "emergency_stop_items", "erased_at_stripe", "erasures", "muted_subscriptions",
     "newsletter_signups", "outbox_mails",
     "payment_intent_links", "procrastinate_events", "procrastinate_jobs", "reminders",
-    "sign_in_links", "subscription_changes", "subscriptions", "support_cases",
+    "shown_pages", "sign_in_links", "subscription_changes", "subscriptions", "support_cases",
     "suppressed_addresses",
 )  # fmt: skip
 
