@@ -1154,6 +1154,7 @@ def settlement_tables() -> None:
         optional("requested_by", sa.String(32)),
         optional("idempotency_key", sa.String(64)),
         required("requested_at", TIMESTAMP),
+        optional("succeeded_at", TIMESTAMP),
         optional("balance_transaction", STRIPE_ID),
         optional("failure_balance_transaction", STRIPE_ID),
         optional("failure_reason", sa.String(64)),

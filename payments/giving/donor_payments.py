@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ColumnElement, cast, column, func, select, table, true
+from sqlalchemy import BigInteger, ColumnElement, cast, column, func, or_, select, table, true
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.selectable import LateralFromClause
 
@@ -27,6 +27,8 @@ PAID_STATUSES = (ChargeStatus.SUCCEEDED, ChargeStatus.RETURNED)
 RETURNED_MONEY = table(
     "returned_money", column("stripe_charge_id"), column("refunded"), column("taken_back")
 )
+
+REFUNDS = table("refunds", column("id"), column("status"), column("amount"), column("currency"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class DonorPayment:
     interval: Interval | None  # None for once
     amounts: GivenAmounts
     paid_at: datetime
+    is_mailable: bool  # of a contribution that mails may speak of
 
     @property
     def frequency(self) -> Frequency:
@@ -99,6 +102,7 @@ async def list_for_donor(
             returned.c.taken_back,
             Charge.currency,
             Charge.charged_at,
+            ~or_(Contribution.protected, Contribution.erased, Contribution.dropped),
         )
         .join(
             PaymentIntentLink,
@@ -127,9 +131,19 @@ async def list_for_donor(
             interval_of(unit, count),
             _amounts(*amounts),
             paid_at,
+            is_mailable,
         )
-        for name, contribution_id, unit, count, *amounts, paid_at in rows
+        for name, contribution_id, unit, count, *amounts, paid_at, is_mailable in rows
     ]
+
+
+async def refund_amount(session: AsyncSession, refund_id: str) -> Money | None:
+    """Return the amount of one refund; None for one that has not succeeded, or has failed since."""
+    query = select(REFUNDS.c.amount, REFUNDS.c.currency).where(
+        REFUNDS.c.id == refund_id, REFUNDS.c.status == "succeeded"
+    )
+    row = (await session.execute(query)).first()
+    return None if row is None else Money(row.amount, row.currency)
 
 
 def _returned_sums() -> LateralFromClause:

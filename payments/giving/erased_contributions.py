@@ -116,7 +116,7 @@ _RENAME_SUBSCRIPTIONS_SQL = text("""
 # Mails about their payments, and about the years of those who gave them.
 _DELETE_PAYMENT_MAILS_SQL = text("""
     DELETE FROM outbox_mails
-     WHERE object_id IN (
+     WHERE split_part(object_id, ':', 1) IN (
            SELECT h.stripe_charge_id
              FROM charges h
              JOIN payment_intent_links i USING (stripe_payment_intent_id)

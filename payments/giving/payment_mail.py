@@ -5,6 +5,7 @@ every shop's do. Elsewhere a mailbox that is not proved gets an invitation to si
 (`subscription_mail.compose` has the same rule).
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import func, select
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from payments.core import calendar, i18n, money
 from payments.core.brand_settings import DonorMails
+from payments.core.money import Money
 from payments.donors import donors
 from payments.donors.donors import Donor
 from payments.giving import (
@@ -25,10 +27,12 @@ from payments.giving.charges import Charge
 from payments.giving.contributions import Contribution
 from payments.giving.donor_payments import DonorPayment
 from payments.giving.payment_intent_links import PaymentIntentLink
+from payments.giving.subscriptions import Subscription
 from payments.infra.context import Context
 from payments.mail import links, muted, render
 from payments.mail.outbox import MailKind, OutboxMail, Undeliverable
 from payments.mail.render import AddressedMail
+from payments.risk import emergency_stops
 
 PAYMENT_KINDS = (MailKind.THANKS, MailKind.RECEIPT, MailKind.REFUNDED)
 KINDS = (*PAYMENT_KINDS, MailKind.YEARLY_STATEMENT)
@@ -61,20 +65,26 @@ async def _payment(
     ctx: Context, mail: OutboxMail, locale: str
 ) -> tuple[Donor, dict[str, object]] | None:
     """Return the donor of a payment and what its mails say; None where nothing is to be said."""
+    charge_id, _, refund_id = (mail.object_id or "").partition(":")
+    refunded = None
     async with ctx.sessions() as session:
-        contribution = await _contribution_of(session, mail.object_id or "")
-        if contribution is None or contribution.donor_id is None or contribution.protected:
+        contribution = await _contribution_of(session, charge_id)
+        if contribution is None or contribution.donor_id is None:
             return None
         donor = await session.get_one(Donor, contribution.donor_id)
-        payments = await donor_payments.list_for_donor(
-            session, donor.id, reference=func.receipt_number(mail.object_id)
-        )
         subscription = await subscriptions.get_for_contribution(session, contribution.id)
-        if subscription is not None and await muted.is_muted(
-            session, subscription.stripe_subscription_id
-        ):
+        if not await _may_speak_of(session, [] if subscription is None else [subscription]):
             return None
-    if not payments or not _applies(mail.kind, payments[0]):
+        payments = await donor_payments.list_for_donor(
+            session, donor.id, reference=func.receipt_number(charge_id)
+        )
+        if mail.kind is MailKind.REFUNDED:
+            refunded = await donor_payments.refund_amount(session, refund_id)
+    if (
+        not payments
+        or not payments[0].is_mailable
+        or not _applies(mail.kind, payments[0], refunded)
+    ):
         return None
     variables = _payment_variables(ctx, payments[0], locale)
     contribution_id = contribution.id
@@ -83,16 +93,14 @@ async def _payment(
         if subscription is not None and subscription.is_live
         else None
     )
-    amount = None if subscription is None else subscription.money
     return donor, variables | {
         "publication": ctx.settings.publication_name,
         "reference": contribution_id[:8].upper(),
         "next_charge": None if next_charge is None else _day(ctx, next_charge, locale),
         "amount_phrase": ""
         if subscription is None
-        else render.amount_phrase(
-            "" if amount is None else money.format(amount, locale), locale, subscription.every
-        ),
+        else subscription_mail.amount_phrase(subscription, locale),
+        "refunded": "" if refunded is None else money.format(refunded, locale),
         "manage_link": links.localised(links.manage_link(ctx), locale),
         "cancel_link": links.localised(links.cancel_link(ctx, contribution_id, donor.id), locale),
     }
@@ -108,10 +116,18 @@ async def _contribution_of(session: AsyncSession, charge_id: str) -> Contributio
     return contribution
 
 
-def _applies(kind: MailKind, payment: DonorPayment) -> bool:
+async def _may_speak_of(session: AsyncSession, given: Sequence[Subscription]) -> bool:
+    """Whether none of these subscriptions is muted, and no stop of all stands."""
+    ids = [one.stripe_subscription_id for one in given]
+    return not (
+        await muted.is_any_muted(session, ids) or await emergency_stops.is_stopping_all(session)
+    )
+
+
+def _applies(kind: MailKind, payment: DonorPayment, refunded: Money | None) -> bool:
     """Whether a mail of a kind is true of a payment: nobody is thanked for what went back."""
     if kind is MailKind.REFUNDED:
-        return payment.amounts.refunded.amount > 0
+        return refunded is not None
     return payment.amounts.given.amount > 0
 
 
@@ -123,7 +139,6 @@ def _payment_variables(ctx: Context, payment: DonorPayment, locale: str) -> dict
         "given": money.format(amounts.given, locale),
         "paid": money.format(amounts.paid, locale),
         "returned": money.format(amounts.returned, locale) if amounts.returned.amount else "",
-        "refunded": money.format(amounts.refunded, locale),
         "currency": amounts.paid.currency.upper(),
         "paid_on": _day(ctx, payment.paid_at, locale),
         "receipt_number": " ".join(reference[i : i + 4] for i in range(0, len(reference), 4)),
@@ -141,9 +156,13 @@ async def _statement(
     since, until = year_bounds(ctx, int(year))
     async with ctx.sessions() as session:
         donor = await donors.get_or_none(session, donor_id)
-        payments = await donor_payments.list_for_donor(session, donor_id, since=since, until=until)
+        given = await subscriptions.list_for_donor(session, donor_id)
+        if donor is None or not await _may_speak_of(session, given):
+            return None
+        found = await donor_payments.list_for_donor(session, donor_id, since=since, until=until)
+    payments = [one for one in found if one.is_mailable]
     totals = [one for one in donor_payments.totals(payments) if one.amount]
-    if donor is None or not totals:
+    if not totals:
         return None
     link = f"{ctx.settings.mail_links_base_url}/manage/statements/{year}"
     contribution_id = payments[0].contribution_id

@@ -9,16 +9,21 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, literal, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from payments.core.brand_settings import DonorMails
 from payments.giving.charges import Charge, ChargeStatus
 from payments.giving.contributions import Contribution
 from payments.giving.payment_intent_links import PaymentIntentLink
+from payments.giving.subscriptions import Subscription
 from payments.infra import stripe_account
 from payments.infra.context import Context
 from payments.mail import outbox
+from payments.mail.muted import MutedSubscription
 from payments.mail.outbox import MailKind, OutboxMail
+from payments.risk import emergency_stops
 
 # A bank may take two weeks to confirm a debit; a payment that is found later is not thanked for.
 THANKED_FOR = timedelta(days=21)
@@ -36,7 +41,7 @@ async def enqueue_thanks(ctx: Context) -> int:
         return 0
     async with ctx.sessions.begin() as session:
         account = await stripe_account.get(session)
-        if account is None:
+        if account is None or await emergency_stops.is_stopping_all(session):
             return 0
         since = max(account.bound_at, ctx.now() - THANKED_FOR)
         query = (
@@ -91,20 +96,26 @@ async def enqueue_statements(ctx: Context) -> int:
     ):
         return 0
     year = today.year - 1
+    theirs = aliased(Contribution)
     key = literal(f"{MailKind.YEARLY_STATEMENT}:{year}:") + Contribution.donor_id
+    newest_language = func.array_agg(
+        aggregate_order_by(Contribution.language, Charge.charged_at.desc(), Charge.stripe_charge_id)
+    )[1]
     async with ctx.sessions.begin() as session:
         account = await stripe_account.get(session)
-        if account is None:
+        if account is None or await emergency_stops.is_stopping_all(session):
             return 0
         since = max(datetime(year, 1, 1, tzinfo=zone), account.bound_at)
         query = (
-            _of_donors(
-                select(Contribution.donor_id, func.max(Contribution.language)).select_from(Charge)
-            )
+            of_donors(select(Contribution.donor_id, newest_language).select_from(Charge))
             .where(
                 Charge.status == ChargeStatus.SUCCEEDED,
                 Charge.charged_at >= since,
                 Charge.charged_at < datetime(year + 1, 1, 1, tzinfo=zone),
+                ~_has_muted(
+                    Subscription.contribution_id == theirs.id,
+                    theirs.donor_id == Contribution.donor_id,
+                ),
                 _has_no_mail(key),
             )
             .group_by(Contribution.donor_id)
@@ -124,7 +135,7 @@ async def enqueue_statements(ctx: Context) -> int:
     return len(rows)
 
 
-def _of_donors(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
+def of_donors(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
     """Return a query of charges, joined with contributions whose donors may be written to."""
     return (
         query.join(
@@ -137,14 +148,21 @@ def _of_donors(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
             Contribution.protected.is_(False),
             Contribution.erased.is_(False),
             Contribution.dropped.is_(False),
+            ~_has_muted(Subscription.contribution_id == Contribution.id),
         )
     )
+
+
+def _has_muted(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether a subscription that meets these conditions is muted."""
+    is_it = Subscription.stripe_subscription_id == MutedSubscription.stripe_subscription_id
+    return select(MutedSubscription.stripe_subscription_id).where(is_it, *conditions).exists()
 
 
 def _payments() -> Select[*tuple[Any, ...]]:
     """Return a query of payments that were made: the charge, and the language of its mails."""
     query = select(Charge.stripe_charge_id, Contribution.language).select_from(Charge)
-    return _of_donors(query).where(Charge.status == ChargeStatus.SUCCEEDED)
+    return of_donors(query).where(Charge.status == ChargeStatus.SUCCEEDED)
 
 
 def _has_no_mail(key: ColumnElement[str]) -> ColumnElement[bool]:

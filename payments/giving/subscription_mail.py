@@ -184,7 +184,7 @@ def _template_variables(
         "annual": frequency is Frequency.ANNUAL,
         "periodic": frequency is Frequency.PERIODIC,
         "amount": _format_amount(amount, locale),
-        "amount_phrase": _amount_phrase(subscription, locale),
+        "amount_phrase": amount_phrase(subscription, locale),
         "next_charge": day(billing_dates.next_charge_at(subscription)),
         "skipped_on": day(subscription.current_period_end),
         "resumes_on": day(subscription.resumes_at),
@@ -213,7 +213,8 @@ def _format_amount(amount: Money | None, locale: str) -> str:
     return money.format(amount, locale)
 
 
-def _amount_phrase(subscription: Subscription, locale: str) -> str:
+def amount_phrase(subscription: Subscription, locale: str) -> str:
+    """Return the amount of a subscription and how often it is charged, within a sentence."""
     amount = _format_amount(subscription.money, locale)
     return render.amount_phrase(amount, locale, subscription.every)
 
@@ -252,7 +253,7 @@ async def _other_variables(
         stop_link = links.cancel_link(ctx, contribution.id, contribution.donor_id)
         said.append(
             {
-                "amount_phrase": _amount_phrase(other, locale),
+                "amount_phrase": amount_phrase(other, locale),
                 "begun_on": second_mail.begun_on(ctx, other, all_of_them, locale),
                 "state": state.word,
                 "date": _format_day(ctx, state.at, locale),

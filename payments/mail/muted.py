@@ -31,6 +31,14 @@ async def mute(session: AsyncSession, subscription_ids: Sequence[str], *, now: d
         await session.execute(insert(MutedSubscription).on_conflict_do_nothing(), rows)
 
 
+async def is_any_muted(session: AsyncSession, subscription_ids: Sequence[str]) -> bool:
+    """Whether one of these subscriptions is muted."""
+    query = select(MutedSubscription.stripe_subscription_id).where(
+        MutedSubscription.stripe_subscription_id.in_(subscription_ids)
+    )
+    return bool(await session.scalar(select(query.exists())))
+
+
 async def is_muted(session: AsyncSession, subscription_id: str | None) -> bool:
     """Whether a subscription is muted; without an id none is."""
     query = select(MutedSubscription).where(

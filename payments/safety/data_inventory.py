@@ -68,8 +68,8 @@ ACCOUNTING_RECORDS = DataClass(
         " pack reopened_at reopen_reason",
         "month_snapshots": "kind month figures",
         "refunds": "id stripe_refund_id stripe_charge_id status amount currency reason"
-        " idempotency_key requested_at balance_transaction failure_balance_transaction"
-        " failure_reason synced_at",
+        " idempotency_key requested_at succeeded_at balance_transaction"
+        " failure_balance_transaction failure_reason synced_at",
         "subscription_changes": "id kind actor decided_at done_at failed_at stripe_setup_intent_id",
         "subscriptions": "contribution_id status frequency interval_unit interval_count amount"
         " currency stripe_price_id"

@@ -8,16 +8,17 @@ from datetime import timedelta
 from sqlalchemy import func, literal, select
 
 from payments.core.brand_settings import DonorMails
+from payments.giving import payment_notices
 from payments.giving.charges import Charge
 from payments.giving.contributions import Contribution
-from payments.giving.payment_intent_links import PaymentIntentLink
 from payments.infra import stripe_account
 from payments.infra.context import Context
 from payments.mail import outbox
 from payments.mail.outbox import MailKind, OutboxMail
+from payments.risk import emergency_stops
 from payments.settlement.refunds import Refund, RefundStatus
 
-# Some banks take weeks; a refund that is found later gets no mail.
+# From the moment it was first seen to have succeeded: some banks take weeks.
 NOTIFIED_FOR = timedelta(days=21)
 PAGE_SIZE = 500
 
@@ -30,21 +31,18 @@ async def enqueue(ctx: Context) -> int:
     digest = func.encode(func.sha256(func.convert_to(key, "UTF8")), "hex")
     async with ctx.sessions.begin() as session:
         account = await stripe_account.get(session)
-        if account is None:
+        if account is None or await emergency_stops.is_stopping_all(session):
             return 0
         query = (
-            select(Refund.id, Refund.stripe_charge_id, Contribution.language)
-            .join(Charge, Charge.stripe_charge_id == Refund.stripe_charge_id)
-            .join(
-                PaymentIntentLink,
-                PaymentIntentLink.stripe_payment_intent_id == Charge.stripe_payment_intent_id,
+            payment_notices.of_donors(
+                select(Refund.id, Refund.stripe_charge_id, Contribution.language)
+                .select_from(Refund)
+                .join(Charge, Charge.stripe_charge_id == Refund.stripe_charge_id)
             )
-            .join(Contribution, Contribution.id == PaymentIntentLink.contribution_id)
             .where(
                 Refund.status == RefundStatus.SUCCEEDED,
-                Refund.requested_at >= max(account.bound_at, ctx.now() - NOTIFIED_FOR),
-                Contribution.donor_id.is_not(None),
-                Contribution.protected.is_(False),
+                Refund.requested_at >= account.bound_at,
+                Refund.succeeded_at >= ctx.now() - NOTIFIED_FOR,
                 ~select(OutboxMail.id).where(OutboxMail.key == digest).exists(),
             )
             .order_by(Refund.requested_at, Refund.id)
@@ -56,7 +54,7 @@ async def enqueue(ctx: Context) -> int:
                 session,
                 MailKind.REFUNDED,
                 key=f"{MailKind.REFUNDED}:{refund_id}",
-                object_id=charge_id,
+                object_id=f"{charge_id}:{refund_id}",
                 language=language,
                 now=ctx.now(),
             )

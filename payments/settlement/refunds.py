@@ -80,6 +80,7 @@ class Refund(db.Base):
     requested_by: Mapped[db.Id | None] = mapped_column(ForeignKey("staff.id"))  # null: at Stripe
     idempotency_key: Mapped[str | None] = mapped_column(String(64), unique=True)  # of the form sent
     requested_at: Mapped[db.Timestamp] = mapped_column(index=True)
+    succeeded_at: Mapped[db.Timestamp | None]  # when it was first seen to have succeeded
     balance_transaction: Mapped[db.StripeId | None]
     failure_balance_transaction: Mapped[db.StripeId | None]
     failure_reason: Mapped[str | None] = mapped_column(String(64))
@@ -187,6 +188,9 @@ async def _update(ctx: Context, session: AsyncSession, fetched: stripe.Refund) -
         .where(Refund.stripe_refund_id == fetched.id, Refund.status.in_(PREVIOUS_STATUSES[status]))
         .values(
             status=status,
+            succeeded_at=func.coalesce(
+                Refund.succeeded_at, ctx.now() if status is RefundStatus.SUCCEEDED else None
+            ),
             balance_transaction=func.coalesce(transaction_id, Refund.balance_transaction),
             failure_balance_transaction=func.coalesce(
                 failure_id, Refund.failure_balance_transaction

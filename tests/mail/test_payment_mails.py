@@ -7,6 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from payments.giving import payment_notices
+from payments.risk.emergency_stops import StopGroup, StopMode
+from payments.safety import emergency_stop
 from payments.settlement import refund_notices
 from tests.support.donor import SAME_ORIGIN_HEADERS, Donor, open_donor_browser
 from tests.support.mail import ADDRESS, TELLTALE, execute, mail_statuses
@@ -29,6 +31,29 @@ async def notifies(room: Newsroom) -> None:
         await refund_notices.enqueue(room.ctx)
         await payment_notices.enqueue_statements(room.ctx)
         await room.runs_due_jobs()
+
+
+async def assert_each_refund_is_mailed_once(room: Newsroom) -> None:
+    """Two in one minute: each with its own sum, however long a bank takes for it."""
+    rows = await room.rows("SELECT stripe_charge_id FROM charges WHERE amount = 750")
+    for amount in (250, 300):
+        await room.stripe_owner.v1.refunds.create_async(
+            {"charge": str(rows[0][0]), "amount": amount}
+        )
+    await room.runs_until_idle()
+    await execute(room, "UPDATE refunds SET status = 'failed' WHERE amount = 300")
+    await notifies(room)
+    await execute(room, "UPDATE refunds SET status = 'succeeded' WHERE amount = 300")
+    # a bank may take long; and it may fail after all
+    await execute(room, "UPDATE refunds SET requested_at = requested_at - interval '22 days'")
+    await notifies(room)
+    refund, second = room.mails()[3:]
+    assert refund.subject == "Your refund of $2.50"
+    assert "We have refunded $2.50 of your payment of $7.50 from" in refund.part()
+    assert "Remaining amount: $5.00 (USD)" in refund.part()
+    assert second.subject == "Your refund of $3.00"
+    assert "We have refunded $3.00 of your payment of $7.50 from" in second.part()
+    assert "Remaining amount: $2.00 (USD)" in second.part()
 
 
 async def test_in_its_own_name_a_newsroom_thanks_for_each_payment_and_says_what_went_back(
@@ -71,27 +96,19 @@ async def test_in_its_own_name_a_newsroom_thanks_for_each_payment_and_says_what_
         assert [mail.subject for mail in room.mails()[2:]] == [first.subject]
         assert "Date: 22 December 2026" in room.mails()[2].part()
 
-        rows = await room.rows("SELECT stripe_charge_id FROM charges WHERE amount = 750")
-        await room.stripe_owner.v1.refunds.create_async({"charge": str(rows[0][0]), "amount": 250})
-        await room.runs_until_idle()
-        await notifies(room)
-        (refund,) = room.mails()[3:]
-        assert refund.subject == "Your refund of $2.50"
-        assert "We have refunded $2.50 of your payment of $7.50 from" in refund.part()
-        assert "Remaining amount: $5.00 (USD)" in refund.part()
-
+        await assert_each_refund_is_mailed_once(room)
         await room.advances_time(timedelta(days=15))  # 7 January
         await room.runs_until_idle()
         await notifies(room)
-        (statement,) = room.mails()[4:]
+        (statement,) = room.mails()[5:]
         assert statement.subject == "Your statement for 2026"
-        assert "In all, you gave:\n\nUSD: $15.00\n" in statement.part()
+        assert "In all, you gave:\n\nUSD: $12.00\n" in statement.part()
         assert f"{BASE_URL}/manage/statements/2026" in statement.part()
         async with open_donor_browser(room) as donor:
             await donor.signs_in()
             receipt = await donor.opens(statement.link("/manage/statements/2026"))
             assert "Stichting Example" in receipt.text
-            assert ["Total (USD)", "$15.00"] in receipt.cells
+            assert ["Total (USD)", "$12.00"] in receipt.cells
             answer = await donor.opens_and_submits("/manage/data/erase")
             assert answer.status_code == 200
         assert await room.count("outbox_mails WHERE kind <> 'sign_in'") == 0
@@ -175,7 +192,69 @@ async def test_history_a_late_find_and_a_protected_donor_are_not_thanked(databas
         await execute(room, "UPDATE contributions SET protected = true")
         await room.runs_due_jobs()  # it became known in between
         assert room.mails() == []
-        await execute(room, "UPDATE contributions SET protected = false")
+
+
+async def test_nobody_is_written_to_once_a_stop_or_protection_is_known(database: str) -> None:
+    async with open_newsroom(database, donor_mails="full") as room:
+        await room.advances_time(timedelta(days=40))  # 1 January
+        await room.gives(500, "monthly")
+        await room.gives(750, "once")
+        await room.runs_until_idle()
+        rows = await room.rows("SELECT stripe_charge_id FROM charges WHERE amount = 750")
+        await room.stripe_owner.v1.refunds.create_async({"charge": str(rows[0][0]), "amount": 250})
+        await room.runs_until_idle()
+        for change in (
+            "stripe_accounts SET bound_at = bound_at - interval '1 year'",
+            "charges SET charged_at = charged_at - interval '10 days'",
+            "charges SET charged_at = charged_at - interval '1 day' WHERE amount = 750",
+            "contributions SET language = 'ru' WHERE frequency = 'once'",  # her older one
+        ):
+            await execute(room, f"UPDATE {change}")
+        await room.advances_time(timedelta(days=6))
+        await room.runs_until_idle()
+
+        async def mails_once(change: str | None = None) -> list[str]:
+            """What is mailed where something becomes known after it was enqueued, and before."""
+            already = len(room.mails())
+            for _ in range(2):
+                await execute(room, "DELETE FROM outbox_mails")
+                await payment_notices.enqueue_statements(room.ctx)
+                await payment_notices.enqueue_thanks(room.ctx)
+                await refund_notices.enqueue(room.ctx)
+                if change is None:
+                    await room.runs_due_jobs()
+                    break
+                await execute(room, change)
+                await room.runs_due_jobs()
+            return sorted(mail.subject for mail in room.mails()[already:])
+
+        statement, thanks = "Your statement for 2026", "Thank you for supporting The Example"
+        in_russian = ["Возврат 2,50 $", "Спасибо за поддержку: The Example"]
+        assert await mails_once() == sorted([statement, thanks, *in_russian])
+        assert "USD: $10.00" in next(m.part() for m in room.mails() if m.subject == statement)
+
+        once = "contributions SET {} = true WHERE frequency = 'once'"
+        for unsaid in ("protected", "erased", "dropped"):
+            assert await mails_once(f"UPDATE {once.format(unsaid)}") == [
+                thanks, thanks, statement, statement
+            ]  # fmt: skip
+            assert "USD: $5.00" in next(
+                m.part() for m in room.mails()[-2:] if m.subject == statement
+            )
+            await execute(room, f"UPDATE {once.format(unsaid).replace('true', 'false')}")
+
+        stopping = (StopGroup.ALL, StopMode.PAUSE)
+        await emergency_stop.execute(room.ctx, *stopping)
+        muted = await room.rows("SELECT stripe_subscription_id FROM muted_subscriptions")
+        assert muted
+        assert await mails_once() == []
+        await emergency_stop.lift(room.ctx, *stopping)
+        assert await mails_once() == in_russian  # her monthly gift stays muted
+        await execute(room, "DELETE FROM muted_subscriptions")
+        assert await mails_once(
+            "INSERT INTO muted_subscriptions (stripe_subscription_id, muted_at)"
+            " SELECT stripe_subscription_id, now() FROM subscriptions ON CONFLICT DO NOTHING"
+        ) == sorted(in_russian * 2)  # fmt: skip
 
 
 def test_protection_refuses_mails_in_the_newsrooms_name(tmp_path: Path) -> None:
