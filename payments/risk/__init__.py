@@ -1,6 +1,6 @@
 """What protects the form and its donors: rate limits, proof of work, donor notice, quarantine.
 
-account_limit         how often a contribution's own pages may ask Stripe
+account_limit         how often a donor's own pages may ask Stripe
 buckets               how much of its limits each network has used
 donor_notice          what a safety policy has readers read and declare
 emergency_stops       what was decided, and how far each has come

@@ -1,4 +1,4 @@
-"""How often one contribution's own pages may have us ask Stripe.
+"""How often one donor's own pages may have us ask Stripe, however many contributions are theirs.
 
 Stripe counts the requests of an account together and refuses everybody's when there are too many.
 So whoever gave once, and asked for one page of Stripe's after another, would keep all others from
@@ -19,7 +19,7 @@ CAPACITY, REFILL_INTERVAL = (
 
 
 class TooManyChanges(PaymentsError):
-    """A contribution was changed, or its card page opened, as often as it may be."""
+    """A donor changed contributions, or opened a card page, as often as one may."""
 
     status = 429
     code = "too-many-changes"
@@ -27,17 +27,19 @@ class TooManyChanges(PaymentsError):
 
     def __init__(self, retry_after: timedelta) -> None:
         super().__init__(
-            "There were too many attempts to change this contribution. Nothing was changed "
-            "or charged. Please try again in a few minutes. You can still cancel it at any "
-            "time."
+            "There were too many attempts to change your contributions. Nothing was changed "
+            "or charged. Please try again in a few minutes. You can still cancel at any time."
         )
         self.retry_after = retry_after
 
 
-async def use(ctx: Context, contribution_id: str) -> None:
-    """Use one request's share of a contribution's limit. Raises TooManyChanges."""
+async def use(ctx: Context, donor_id: str) -> None:
+    """Use one request's share of the limit of a donor; where nobody is known, of a contribution.
+
+    Raises TooManyChanges.
+    """
     now = ctx.now()
-    key = buckets.keyed_hash(ctx, f"account {contribution_id}")
+    key = buckets.keyed_hash(ctx, f"account {donor_id}")
     async with ctx.sessions.begin() as session:
         used = (await buckets.consume(session, now, {key: REFILL_INTERVAL}))[key]
         over = used - REFILL_INTERVAL * (CAPACITY + ROUNDING_TOLERANCE)

@@ -12,10 +12,11 @@ from litestar.params import FromPath
 from litestar.response import Redirect
 
 from payments.core.errors import InvalidField
-from payments.giving import change_log, debts, payment_methods
+from payments.giving import change_log, contributions, debts, payment_methods
 from payments.giving.change_log import Actor, ChangeKind
 from payments.giving.debts import CardUpdatePlan
 from payments.giving.subscription_changes import SubscriptionEnded
+from payments.giving.subscriptions import Subscription
 from payments.infra.context import Context
 from payments.mail import links
 from payments.risk import account_limit
@@ -76,8 +77,7 @@ class CardLinkPages(MailLinkPages):
         self, ctx: NamedDependency[Context], request: AnyRequest, signed: FromPath[str]
     ) -> Response[Any]:
         """To Stripe's page, which takes the card."""
-        subscription = await subscription_of_link(ctx, signed, links.contribution_for_card_link)
-        await account_limit.use(ctx, subscription.contribution_id)
+        subscription = await _linked_subscription(ctx, signed)
         try:
             return await _redirect_to_stripe(
                 ctx,
@@ -122,11 +122,22 @@ async def _render_own(
     )
 
 
+async def _linked_subscription(ctx: Context, signed: str) -> Subscription:
+    """Return the subscription of a link, for a page that asks Stripe about it.
+
+    Raises LinkInvalid, TooManyChanges.
+    """
+    subscription = await subscription_of_link(ctx, signed, links.contribution_for_card_link)
+    async with ctx.sessions() as session:
+        contribution = await contributions.get(session, subscription.contribution_id)
+    await account_limit.use(ctx, contribution.donor_id or contribution.id)
+    return subscription
+
+
 async def _render_link(
     ctx: Context, signed: str, return_flag: str | None, *, error: InvalidField | None = None
 ) -> Response[str]:
-    subscription = await subscription_of_link(ctx, signed, links.contribution_for_card_link)
-    await account_limit.use(ctx, subscription.contribution_id)
+    subscription = await _linked_subscription(ctx, signed)
     async with ctx.sessions() as session:
         decision = await change_log.newest_decision(
             session, subscription.stripe_subscription_id, ChangeKind.CARD

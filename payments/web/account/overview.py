@@ -71,7 +71,7 @@ async def subscription_to_change(
     Raises NotFound, TooManyChanges.
     """
     found = await own_subscription(ctx, donor, contribution_id)
-    await account_limit.use(ctx, found.contribution.id)
+    await account_limit.use(ctx, donor.donor_id)
     return found
 
 
