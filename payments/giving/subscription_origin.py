@@ -61,12 +61,14 @@ async def find_or_import(
     erased_id = await import_unknown.find_erased(session, ctx.settings, fetched.id, claimed_id)
     if erased_id is not None:
         return None  # it was dropped
-    is_copied = await contributions.exists(session, claimed_id)
+    is_there = await contributions.exists(session, claimed_id)
+    if is_there and await may_claim(session, claimed_id, fetched.id):
+        return claimed_id  # the job of its charge has imported it a moment ago
     return await import_unknown.import_from_stripe(
         session,
         ctx.settings,
         fetched.id,
-        claimed_id=None if is_copied else claimed_id,
+        claimed_id=None if is_there else claimed_id,
         terms=ImportedTerms(terms.amount, fetched.currency, terms.interval),
         given_at=from_unix(fetched.start_date),
         status=_imported_status(fetched),

@@ -295,7 +295,13 @@ async def test_a_foreign_session_that_nobody_pays_is_left_alone(newsroom: Newsro
     assert await newsroom.count("alerts") == 0
 
 
-async def test_after_a_restore_from_an_old_backup_the_gift_comes_back(newsroom: Newsroom) -> None:
+@pytest.mark.parametrize(
+    "_turn", [0, *(pytest.param(turn, marks=pytest.mark.storm) for turn in range(1, 40))]
+)
+async def test_after_a_restore_from_an_old_backup_the_gift_comes_back_once(
+    newsroom: Newsroom, _turn: int
+) -> None:
+    """The jobs of its charge and of its subscription import it at the same moment."""
     gift, checkout = await asks(newsroom, 3100, "monthly")
     async with newsroom.ctx.sessions.begin() as session:
         await session.execute(text("DELETE FROM contributions"))
@@ -303,6 +309,7 @@ async def test_after_a_restore_from_an_old_backup_the_gift_comes_back(newsroom: 
     await newsroom.runs_until_idle()
     row = await newsroom.contribution(gift)
     assert (row.origin, row.status, row.amount) == ("imported", ContributionStatus.PAID, 3100)
+    assert await newsroom.rows("SELECT id FROM contributions") == [(gift,)]
     await says(newsroom, gift, PAID)
     await newsroom.advances_time(timedelta(days=31))
     await newsroom.runs_until_idle()
