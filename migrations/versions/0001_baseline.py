@@ -1610,7 +1610,8 @@ def infra_tables() -> None:
                 "webhook_endpoint_drift quarantined statement_descriptor passkey_cloned "
                 "donor_view_limit_reached descriptor_review_due stripe_unavailable "
                 "stripe_route_unavailable "
-                "stripe_key_refused stripe_permission_missing stripe_value_unknown "
+                "stripe_key_refused stripe_permission_missing wrong_stripe_account "
+                "stripe_value_unknown "
                 "object_failed schedule_failed import_stalled webhooks_missing "
                 "readers_hidden erase_at_stripe",
             ),

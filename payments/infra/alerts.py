@@ -56,6 +56,7 @@ class AlertKind(StrEnum):
     STRIPE_ROUTE_UNAVAILABLE = "stripe_route_unavailable"
     STRIPE_KEY_REFUSED = "stripe_key_refused"
     STRIPE_PERMISSION_MISSING = "stripe_permission_missing"
+    WRONG_STRIPE_ACCOUNT = "wrong_stripe_account"
     STRIPE_VALUE_UNKNOWN = "stripe_value_unknown"
     OBJECT_FAILED = "object_failed"
     SCHEDULE_FAILED = "schedule_failed"
@@ -128,6 +129,10 @@ MESSAGES = {
     ),
     AlertKind.STRIPE_PERMISSION_MISSING: (
         "Our API key lacks a permission at Stripe. What needs it waits."
+    ),
+    AlertKind.WRONG_STRIPE_ACCOUNT: (
+        "Our API key belongs to another Stripe account or mode: nobody can give, and no donor can "
+        "change anything."
     ),
     AlertKind.STRIPE_VALUE_UNKNOWN: (
         "Stripe says something of an object that this version does not know."

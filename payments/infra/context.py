@@ -58,6 +58,8 @@ async def context_on(
         settings,
         requests_per_second=requests_per_second,
         on_refusal=stripe_refusals.alert_on_refusal(sessions, now),
-        before_write=write_guard.refuse_at_another_account(sessions, livemode=settings.livemode),
+        before_write=write_guard.refuse_at_another_account(
+            sessions, now, livemode=settings.livemode
+        ),
     ) as stripe:
         yield Context(settings, engine, sessions, stripe, now)

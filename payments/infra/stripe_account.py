@@ -92,9 +92,11 @@ async def ensure_bound(ctx: Context) -> None:
             .on_conflict_do_nothing()
         )
         problem = _describe_mismatch(ctx, await get(session), account_id)
+        await write_guard.record(
+            session, ctx.stripe, account_id, is_right=problem is None, now=ctx.now()
+        )
     if problem is not None:
         raise WrongStripeAccount(problem)
-    write_guard.VERIFIED.add(ctx.stripe)
 
 
 async def require_verified(ctx: Context) -> None:

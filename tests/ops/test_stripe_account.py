@@ -3,9 +3,12 @@
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, cast
 
+import httpx
 import pytest
 from sqlalchemy import update
 
@@ -20,9 +23,10 @@ from payments.ops import doctor, reconcile, worker
 from payments.ops.schedules import SCHEDULES
 from payments.risk.emergency_stops import StopGroup, StopMode
 from payments.safety import emergency_stop
+from payments.web.app import create_app
 from tests.support import command_line
 from tests.support.donor import subscription_id_of
-from tests.support.newsroom import Newsroom
+from tests.support.newsroom import BASE_URL, Newsroom
 from tests.support.past import has_given
 
 pytestmark = pytest.mark.anyio
@@ -206,6 +210,8 @@ async def test_nothing_is_changed_at_another_account_by_any_road(newsroom: Newsr
                 await ctx.stripe.raw_request_async(method, f"/v1/subscriptions/{id_}")
         asked = {(one.method, one.path) for one in room.sandbox.requests[since:]}
         assert {method for method, _ in asked} == {"GET"}
+    alert = "SELECT object_id, closed_at IS NULL FROM alerts WHERE kind = 'wrong_stripe_account'"
+    assert await room.rows(alert) == [(SANDBOX_ACCOUNT, True)]  # readers are told that we know
     # The same with the right key: the two that were begun are finished.
     await belongs_to(room, SANDBOX_ACCOUNT)
     async with new_process(room) as ctx:
@@ -213,6 +219,18 @@ async def test_nothing_is_changed_at_another_account_by_any_road(newsroom: Newsr
         await cancellations.perform(ctx, id_)
     written = {one.path for one in room.sandbox.requests[since:] if one.method != "GET"}
     assert written == {"/v1/checkout/sessions", f"/v1/subscriptions/{id_}"}
+    assert await room.rows(alert) == [(SANDBOX_ACCOUNT, False)]
+    # A reader alone brings it about as well, where no schedule has asked yet.
+    await belongs_to(room, OTHER_ACCOUNT)
+    app = create_app(room.settings, now=room.clock)
+    transport = httpx.ASGITransport(app=cast("Any", app))  # typed differently by the two
+    async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url=BASE_URL) as web:
+        refused = await replace(room, web=web).requests_contribution(500)
+    assert (refused.status_code, "We know about it" in refused.text) == (502, True)
+    assert await room.rows(alert + " ORDER BY id") == [
+        (SANDBOX_ACCOUNT, False),
+        (SANDBOX_ACCOUNT, True),
+    ]
 
 
 def test_nobody_else_makes_a_client() -> None:

@@ -92,6 +92,11 @@ INSTRUCTIONS = {
         "An operator gives the key the permission that is named here; payments stripe permissions "
         "lists all that it needs. What waited goes on by itself, and the alert closes."
     ),
+    AlertKind.WRONG_STRIPE_ACCOUNT: (
+        "The account of the key is named here. An operator sets PAYMENTS_STRIPE_API_KEY to a key "
+        "of the newsroom's own account and mode, now, and starts the service again: payments "
+        "doctor names both. Nothing was changed there. The alert closes by itself after the start."
+    ),
     AlertKind.STRIPE_VALUE_UNKNOWN: (
         "Look the object up at Stripe: what it is there is true, and here it is shown as unknown. "
         "An engineer teaches this service the new word."
